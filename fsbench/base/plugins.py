@@ -13,16 +13,18 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
 from fsbench.base.errors import SettingsError, describe
+
+Part = TypeVar("Part")
 
 CONFIGS_GROUP = "fsbench.configs"
 GROUPS = {"methods": "fsbench.methods", "data": "fsbench.datasets", "backbones": "fsbench.backbones"}
 """Groups of entry points that name single objects, by the folder of configs whose names they join."""
 PROTOCOLS_GROUP = "fsbench.protocols"
-"""Group of entry points that name protocol classes, which files of `CONFIGS_GROUP` may then name as `class_path`."""
+"""Group of entry points that name draws, metrics and rules, which protocols of `CONFIGS_GROUP` then name."""
 KINDS = ("methods", "data", "backbones", "protocols")
 """Folders that are read in a package's folder of configuration files."""
 _OBJECT = re.compile(r"[A-Za-z_]\w*(\.\w+)*:[A-Za-z_]\w*", re.ASCII)
@@ -211,6 +213,24 @@ def load_entry_point(plug_in: PlugIn) -> Any:
             f"cannot import {plug_in.value}, the entry point {plug_in.name} in {plug_in.group} of {plug_in.origin} "
             f"({describe(error)}); correct the package, or uninstall it"
         ) from error
+
+
+def plug_in_part(name: str, kind: type[Part]) -> Part | None:
+    """Return the part of a test (a draw, a metric, a rule) that a package names so; None where none does.
+
+    Only what an entry point names is imported, as a record of anybody's may name a protocol.
+
+    Raises:
+        SettingsError: two packages have the name, or the package cannot be imported.
+    """
+    named = [one for one in plug_ins(PROTOCOLS_GROUP) if one.name == name]
+    if len(named) > 1:
+        raise SettingsError(
+            f"two have the name {name} of a part of a test: {named[0].value} of {named[0].origin}, and "
+            f"{named[1].value} of {named[1].origin}; expected one; rename one, or uninstall a package"
+        )
+    found = load_entry_point(named[0]) if named else None
+    return found if isinstance(found, kind) else None
 
 
 def owner(class_path: str) -> PlugIn | None:

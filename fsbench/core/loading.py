@@ -119,11 +119,11 @@ def load_item(
 ) -> EpisodeBatch:
     """Load a test episode with its truth: an item of the loader.
 
-    Ways without supports are base classes, which a method knows by its training; an episode without any is a whole
-    image.
+    An episode without any support is a whole image.
 
     Args:
-        draw: of the episode, which tells the boxes of supports.
+        draw: of the episode, which tells the boxes of supports; where it asks for base classes, a method knows these by
+            its training.
         index: the data set, as the draw's `data` returns it.
         episode: one of the manifest.
         config: settings of loading, such as the side of images.
@@ -132,10 +132,10 @@ def load_item(
     Raises:
         DataError: a file cannot be decoded, or image and label map differ in size.
     """
-    if all(episode.supports):
-        return load_episode(index, episode, config, files, draw.box_of(index))
     if any(episode.supports):
-        return _load_base_and_novel(index, episode, config, files)
+        if draw.asks_base_classes:
+            return _load_base_and_novel(index, episode, config, files)
+        return load_episode(index, episode, config, files, draw.box_of(index))
     pixels, labels = read_labelled(index, episode.query)
     truth = config.view.episode_truth(index, episode, config.size, labels)
     return whole_image(episode.query, resize_padded(pixels, config.size), truth)

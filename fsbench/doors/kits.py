@@ -57,7 +57,7 @@ def load_kit_test(
         shot=kit.shot,
         setting=kit.setting,
         empty=kit.empty,
-        seed=kit.seed if is_classification or kit.seed != protocol.draw.seed else None,
+        seed=kit.seed if is_classification or kit.seed != protocol.draw.official_seed(kit.dataset) else None,
         drop_small=kit.drop_small,
         image_size=image_size,
     )

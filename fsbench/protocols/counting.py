@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 
-from fsbench.base.errors import SettingsError, known_names
 from fsbench.data.episodes.episode import ClassificationEpisode
 from fsbench.data.episodes.header import Header
 from fsbench.data.truth import EpisodeTruth
@@ -19,7 +18,7 @@ from fsbench.protocols.view import View
 from fsbench.protocols.words import Choice
 from fsbench.scores.answers import SegmentationAnswer, SegmentationResult, count_answer
 from fsbench.scores.classification import ClassificationResult, accuracy_statistics
-from fsbench.scores.confusion import REGIONS, VOID_RULES
+from fsbench.scores.confusion import REGIONS, void_rule
 from fsbench.scores.metric import Metric
 from fsbench.scores.presence import best_threshold
 from fsbench.scores.run_statistics import episode_statistics, pair_statistics
@@ -84,9 +83,7 @@ class PixelCounting:
 
     def check(self) -> None:
         """Raise SettingsError for a rule that there is not."""
-        if self.void not in VOID_RULES:
-            known = tuple(VOID_RULES)
-            raise SettingsError(f"void is '{self.void}', of which there is no rule{known_names(self.void, known)}")
+        void_rule(self.void)
 
     # One episode
 
@@ -211,20 +208,17 @@ class PixelCounting:
         """Return how void pixels, shots, presence and classes are counted, with what follows."""
         score = ", and its score is the share of these pixels" if self.calibrated else ""
         return [
-            Choice("void pixels (255)", self.void, VOID_RULES[self.void].words),
+            Choice("void pixels (255)", void_rule(self.void).words),
             Choice(
                 "K shots become one answer",
-                "method",
                 "by the method (EMAT and CST add probabilities, DCAMA attends to all at once, HSNet votes)",
             ),
             Choice(
                 "presence of segmenters",
-                self.presence,
                 f"a way is present where any pixel is predicted as it{score}; said in a note under the table",
             ),
             Choice(
                 "mIoU",
-                "class_sums",
                 "intersections and unions of a class are summed over all episodes, then divided, then averaged over "
                 "the fold's classes: big objects weigh more than in a mean over images; a class that no episode is "
                 "about counts as 0",
@@ -345,8 +339,8 @@ class ImageCounting:
     def choices(self) -> list[Choice]:
         """Return how shots and queries are counted."""
         return [
-            Choice("K shots become one answer", "method", "by the method"),
-            Choice("accuracy", "images", "query images whose class is named rightly, mean over the episodes"),
+            Choice("K shots become one answer", "by the method"),
+            Choice("accuracy", "query images whose class is named rightly, mean over the episodes"),
         ]
 
 

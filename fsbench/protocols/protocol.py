@@ -44,8 +44,6 @@ class Words:
         notes: by data set, further sentences under tables.
         baseline: method that sees no support, which every table should have; "" for none.
         in_spirit: why figures must not stand beside those of the program that the test is after, each in words.
-        row_dataset: data set of the row of the atlas that the test is, by the atlas's name.
-        row_conditions: the conditions of that row; else they follow from the parts.
     """
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
@@ -56,8 +54,14 @@ class Words:
     notes: dict[str, tuple[str, ...]] = field(default_factory=dict)
     baseline: str = ""
     in_spirit: tuple[str, ...] = ()
-    row_dataset: str = ""
-    row_conditions: Conditions | None = None
+
+
+@dataclass(frozen=True)
+class Row:
+    """The row of the atlas that a test is: its data set, by the atlas's name, and its conditions there."""
+
+    dataset: str
+    conditions: Conditions
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,7 @@ class Protocol:
         own_metrics: scores that few tests have.
         default_metrics: names of the scores that are shown where nobody asks for others; the first ranks.
         words: everything that is said of it besides.
+        row: of the atlas, which states the conditions; None where they follow from the parts.
     """
 
     name: str
@@ -84,6 +89,7 @@ class Protocol:
     own_metrics: tuple[Metric, ...] = ()
     default_metrics: tuple[str, ...] = ("mIoU", "FB-IoU", "accuracy")
     words: Words = field(default_factory=Words)
+    row: Row | None = None
 
     # Which episodes are there?
 
@@ -151,7 +157,12 @@ class Protocol:
         """
         if not isinstance(self.draw, PairDraw):
             raise SettingsError(f"the protocol {self.name} has no training part; {self.draw.without_training}")
-        return self.draw.training_pool(index, fold, skip_small_classes, allow_background_queries, shot, filter_novel)
+        try:
+            return self.draw.training_pool(
+                index, fold, skip_small_classes, allow_background_queries, shot, filter_novel
+            )
+        except SettingsError as error:
+            raise SettingsError(f"the protocol {self.name}: {error}") from error
 
     # How is an answer counted?
 
@@ -255,25 +266,26 @@ class Protocol:
 
     def choices(self) -> list[Choice]:
         """List all choices of the protocol with what follows from them."""
-        listed = self.draw.choices()
-        basic = {"episodes are drawn", "seed", "random streams", "episodes a fold", "ways", "empty queries", "settings"}
-        choices = [choice for choice in listed if choice.label in basic]
-        choices += [*self.view.choices(), *self.counting.choices()]
+        choices = [*self.draw.choices(), *self.view.choices(), *self.counting.choices()]
         if self.has_masks:
             fb_iou = self.find_metric(self.fb_iou)
             own = [f"{metric.name}: {metric.meaning}" for metric in self.metrics if metric not in COMMON]
             choices += [
-                Choice("FB-IoU", self.fb_iou, "not computed" if fb_iou is None else fb_iou.meaning),
-                Choice("scores", self.default_metrics, "; ".join([", ".join(self.default_metrics), *own])),
-                Choice("beside published figures", not self.in_spirit, "; ".join(self.in_spirit) or "yes"),
+                Choice("FB-IoU", "not computed" if fb_iou is None else fb_iou.meaning),
+                Choice("scores", "; ".join([", ".join(self.default_metrics), *own])),
             ]
+            if self.in_spirit or self.row is not None:
+                choices.append(Choice("beside published figures", "; ".join(self.in_spirit) or "yes"))
         if self.draw.asks_base_classes:
             told = "void pixels of the query are told" if self.view.tells_void else "only the query's padding is told"
-            choices.append(Choice("methods are told", self.view.tells_void, told))
+            choices.append(Choice("methods are told", told))
         if self.words.defects:
-            defects = "; ".join(f"{name}: {' '.join(words)}" for name, words in self.words.defects.items())
-            choices.append(Choice("known defects", sorted(self.words.defects), defects))
-        return [*choices, *(choice for choice in listed if choice.label not in basic)]
+            of: dict[str, list[str]] = {}
+            for name, words in self.words.defects.items():
+                of.setdefault(" ".join(words), []).append(name)
+            defects = "; ".join(f"{', '.join(names)}: {words}" for words, names in of.items())
+            choices.append(Choice("known defects", defects))
+        return [*choices, *self.draw.further_choices()]
 
     def rule_notes(self, header: Header, image_sizes: Mapping[str, int | None]) -> list[str]:
         """List what a reader must know of the rules of the test; `image_sizes` are the sides that its methods see."""
@@ -293,8 +305,8 @@ class Protocol:
         """State the conditions of the test on `dataset` in the words of the atlas."""
         if not isinstance(self.counting, PixelCounting):
             return Conditions()
-        if self.words.row_conditions and ATLAS_NAMES.get(dataset) == self.words.row_dataset:
-            stated = self.words.row_conditions
+        if self.row is not None and ATLAS_NAMES.get(dataset) == self.row.dataset:
+            stated = self.row.conditions
         else:
             stated = self._own_conditions(self.counting, dataset)
         return replace(stated, episode_draw=NOT_STATED) if self.in_spirit else stated
@@ -326,6 +338,35 @@ class Protocol:
         self.view.check()
         self.counting.check()
         self._check_metrics()
+        self._check_together()
+
+    def _check_together(self) -> None:
+        """Raise SettingsError for parts that are each sound, and do not go together."""
+        has_masks, draw = self.has_masks, self.draw
+        if has_masks != draw.has_masks:
+            raise SettingsError(
+                f"the draw is of {'masks' if draw.has_masks else 'labelled images'}, and counting counts "
+                f"{'pixels' if has_masks else 'images'}; expected the counting of the draw"
+            )
+        if (self.view.resize == "centre") == has_masks:
+            raise SettingsError(
+                f"resize is '{self.view.resize}', expected "
+                + ("another rule for images with masks" if has_masks else "'centre' for images without masks")
+            )
+        shown = [metric for metric in self.metrics if metric.name in self.default_metrics]
+        by_run = next((metric.name for metric in shown if metric.by_run), None)
+        if by_run is not None and not draw.asks_base_classes:
+            raise SettingsError(
+                f"metrics has {by_run}, which is one of base and novel classes at once; expected a draw that asks for "
+                "all of them, or other metrics"
+            )
+        if draw.asks_base_classes and (self.view.resize != "padded" or self.view.weak_supports):
+            raise SettingsError(
+                "the draw asks for base and novel classes at once, whose images are padded and whose supports have "
+                "masks; expected resize 'padded' and weak_supports false"
+            )
+        if self.counting.calibrated and not draw.calibrates:
+            raise SettingsError("calibrated is true, and the draw has no episodes that only calibrate; leave it out")
 
     def _check_metrics(self) -> None:
         """Raise SettingsError unless the metrics are sound, their names are unique, and those that are shown exist."""
@@ -340,6 +381,8 @@ class Protocol:
             if metric.name in names:
                 raise SettingsError(f"metrics has {metric.name} twice, expected each name once")
             names.append(metric.name)
+            if problem := metric.problem():
+                raise SettingsError(f"{metric.name}: {problem}")
             for one in metric.sums:
                 known, other = sums.setdefault(one.name, (one, metric))
                 if known != one:
@@ -350,5 +393,9 @@ class Protocol:
         for name in self.default_metrics:
             if name not in names:
                 raise SettingsError(f"metrics has '{name}', which there is not{known_names(name, names)}")
+        if self.words.metric and self.words.metric not in names:
+            raise SettingsError(
+                f"words.metric is '{self.words.metric}', which there is not{known_names(self.words.metric, names)}"
+            )
         if not self.default_metrics:
             raise SettingsError(f"metrics is empty, expected some of {', '.join(names)}")

@@ -1,4 +1,4 @@
-"""What a test asks of a data set and no other test does: an official list, or a rule of its own."""
+"""Answers of one data set that a single test asks for: an official list, or a rule of its own."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar

@@ -5,31 +5,31 @@ A file names the parts of a test, each with its values:
     draw:      the rule that draws, a key of `DRAWS`, and its values
     view:      values of `fsbench.protocols.view.View`
     counting:  values of `fsbench.protocols.counting.PixelCounting`, or "images"
-    metrics:   names of the scores that are shown, the first of which ranks
+    metrics:   names of the scores that are shown, the first of which ranks; `more_metrics` are shown where asked for
     words:     values of `fsbench.protocols.protocol.Words`
 
 With `base` it says in what it differs from another file.
 """
 
 from collections.abc import Mapping
-from dataclasses import MISSING, fields
+from dataclasses import fields
 from functools import cache
+from inspect import isabstract
 from pathlib import Path
 from pkgutil import resolve_name
-from typing import Any, get_type_hints
+from typing import Any
 
 from fsbench.base.errors import SettingsError, known_names
 from fsbench.base.files import load_yaml, validate_yaml
 from fsbench.base.paths import CONFIGS
-from fsbench.base.plugins import named_files
+from fsbench.base.plugins import named_files, plug_in_part
 from fsbench.data.episodes.header import Header
 from fsbench.protocols.counting import ImageCounting, PixelCounting
 from fsbench.protocols.draws import bam_gfss, boxes, classes, gfss, large_objects, listed, presence
 from fsbench.protocols.draws.draw import Draw
-from fsbench.protocols.plug_in_part import plug_in_part
+from fsbench.protocols.draws.listed import Listed
 from fsbench.protocols.protocol import Protocol, Words
 from fsbench.protocols.view import View
-from fsbench.scores.confusion import VOID_RULES, VoidRule
 from fsbench.scores.generalised import (
     AllAndBackgroundIoU,
     BaseAndBackgroundIoU,
@@ -186,22 +186,27 @@ def read_protocol(path: Path) -> Protocol:
     content = _content(path, ())
     for key in content:
         if key not in _KEYS:
-            raise SettingsError(f"{path}: the key '{key}' is unknown{known_names(str(key), _KEYS)}")
+            raise SettingsError(f"{path}: the key '{key}' is unknown{_place_of(str(key))}")
     for key, kind, words in (("name", str, "text"), ("version", int, "a number"), ("summary", str, "text")):
         if type(content.get(key)) is not kind:  # True is no version
             found = f"is {content[key]!r}, expected {words}" if key in content else "is missing"
             raise SettingsError(f"{path}: {key} {found}; expected the keys {', '.join(_KEYS)}")
-    shown = _metrics(path, "metrics", content.get("metrics", ["mIoU", "FB-IoU", "accuracy"]))
+    if "draw" not in content:
+        raise SettingsError(f"{path}: draw is missing; expected the rule that draws, and its values")
+    shown = _metrics(path, "metrics", content.get("metrics", list(Protocol.default_metrics)))
     more = _metrics(path, "more_metrics", content.get("more_metrics", []))
-    has_masks = content.get("counting") != "images"
+    names = [metric.name for metric in (*shown, *more)]
+    twice = next((name for place, name in enumerate(names) if name in names[:place]), None)
+    if twice is not None:
+        raise SettingsError(f"{path}: metrics has {twice} twice, expected each name once")
     protocol = Protocol(
         content["name"],
         content["version"],
         content["summary"],
-        _draw(path, content.get("draw", {})),
+        _draw(path, content["draw"]),
         _part(path, "view", content.get("view", {}), View, {}),
-        _counting(path, content.get("counting", {})),
-        tuple(metric for metric in (*shown, *more) if metric not in COMMON or not has_masks),
+        _part(path, "counting", content.get("counting", {}), PixelCounting, {"images": ImageCounting()}),
+        (*shown, *more),
         tuple(metric.name for metric in shown),
         _part(path, "words", content.get("words", {}), Words, {}),
     )
@@ -242,7 +247,17 @@ def _joined(usual: Any, own: Any) -> Any:
     """Return the values of a part: those of the base and of the file, unless they are of different rules."""
     if not (isinstance(usual, dict) and isinstance(own, dict)):
         return own
-    return own if own.get("rule", usual.get("rule")) != usual.get("rule") else usual | own
+    rule = usual.get("rule", LISTED)
+    return usual | own if own.get("rule", rule) == rule else own
+
+
+def _place_of(key: str) -> str:
+    """Return where a key belongs that stands at the top of a file."""
+    if key == "class_path":
+        return "; a protocol names its parts and has no class, see docs/guides/protocols.md"
+    parts = {"view": View, "counting": PixelCounting, "words": Words, "draw": Listed}
+    part = next((name for name, kind in parts.items() if key in {one.name for one in fields(kind)}), None)
+    return known_names(key, _KEYS) if part is None else f"; it is one of the part {part}"
 
 
 def _draw(path: Path, content: Any) -> Draw:
@@ -257,20 +272,16 @@ def _draw(path: Path, content: Any) -> Draw:
             f"{path}: draw.rule is {rule!r}{known_names(str(rule), tuple(DRAWS))}; or a draw that an installed package "
             "names as an entry point of fsbench.protocols"
         )
+    _check_concrete(path, "draw", rule, kind)
     draw: Draw = _part(path, "draw", content, kind, {})
     return draw
 
 
-def _counting(path: Path, content: Any) -> PixelCounting | ImageCounting:
-    """Return the counting of a file, whose rule for void pixels may be that of an installed package."""
-    counting: PixelCounting | ImageCounting = _part(
-        path, "counting", content, PixelCounting, {"images": ImageCounting()}
-    )
-    if isinstance(counting, PixelCounting) and counting.void not in VOID_RULES:
-        own = plug_in_part(counting.void, VoidRule)  # type: ignore[type-abstract]
-        if own is not None:
-            VOID_RULES[counting.void] = own
-    return counting
+def _check_concrete(path: Path, part: str, name: str, kind: type) -> None:
+    """Raise SettingsError for the class of a package that lacks what a subclass has to give."""
+    if isabstract(kind):
+        lacking = ", ".join(sorted(kind.__abstractmethods__))  # type: ignore[attr-defined]
+        raise SettingsError(f"{path}: {part} '{name}' is an unfinished class: {kind.__qualname__} lacks {lacking}")
 
 
 def _part(path: Path, name: str, content: Any, kind: type, named: Mapping[str, Any]) -> Any:
@@ -281,7 +292,7 @@ def _part(path: Path, name: str, content: Any, kind: type, named: Mapping[str, A
         return named[content]
     if not isinstance(content, dict):
         raise SettingsError(f"{path}: {name} is {content!r}, expected a mapping{_or(named)}")
-    return validate_yaml(path, content, kind)
+    return validate_yaml(path, content, kind, name)
 
 
 def _or(named: Mapping[str, Any]) -> str:
@@ -292,32 +303,24 @@ def _metrics(path: Path, key: str, content: Any) -> list[Metric]:
     """Return metrics of a list: each a name, or a name with values, such as {IFA-figure: {batch: 12}}."""
     if not isinstance(content, list):
         raise SettingsError(f"{path}: {key} is {content!r}, expected a list of names of metrics")
-    found: list[Metric] = []
-    for item in content:
-        if not isinstance(item, str) and not (isinstance(item, dict) and len(item) == 1):
-            raise SettingsError(f"{path}: {key} has {item!r}, expected a name of a metric, or {{name: its values}}")
-        name, values = (item, {}) if isinstance(item, str) else next(iter(item.items()))
-        if name in _COMMON and not values:
-            found.append(_COMMON[name])
-            continue
-        kind = _KINDS.get(name) or plug_in_part(name, type)
-        if kind is None or not issubclass(kind, Metric):
-            known = (*_COMMON, *_KINDS)
-            raise SettingsError(
-                f"{path}: {key} has '{name}'{known_names(str(name), known)}; or a metric that an installed package "
-                "names as an entry point of fsbench.protocols"
-            )
-        found.append(kind(**_checked_values(path, name, kind, values or {})))
-    return found
+    return [_metric(path, key, item) for item in content]
 
 
-def _checked_values(path: Path, name: str, kind: type[Metric], values: Any) -> dict[str, Any]:
-    """Return the values of a metric; SettingsError for a key that is none of it, or a value of another type."""
-    types = {one.name: get_type_hints(kind)[one.name] for one in fields(kind)}
-    needed = {one.name for one in fields(kind) if one.default is MISSING}
-    if not isinstance(values, dict) or not needed <= set(values) <= set(types):
-        raise SettingsError(f"{path}: {name} has the values {values!r}, expected {', '.join(types) or 'none'}")
-    for key, value in values.items():
-        if type(value) is not types[key]:
-            raise SettingsError(f"{path}: {key} of {name} is {value!r}, expected a value of type {types[key].__name__}")
-    return values
+def _metric(path: Path, key: str, item: Any) -> Metric:
+    """Return a metric by its name, or by a name and values."""
+    if not isinstance(item, str) and not (isinstance(item, dict) and len(item) == 1):
+        raise SettingsError(f"{path}: {key} has {item!r}, expected a name of a metric, or {{name: its values}}")
+    name, values = (item, {}) if isinstance(item, str) else next(iter(item.items()))
+    if name in _COMMON:
+        if values:
+            raise SettingsError(f"{path}: {key} has {name} with {values!r}; it takes no values, write its name alone")
+        return _COMMON[name]
+    kind = _KINDS.get(name) or plug_in_part(str(name), type)
+    if kind is None or not issubclass(kind, Metric):
+        raise SettingsError(
+            f"{path}: {key} has '{name}'{known_names(str(name), (*_COMMON, *_KINDS))}; or a metric that an installed "
+            "package names as an entry point of fsbench.protocols"
+        )
+    _check_concrete(path, key, name, kind)
+    metric: Metric = _part(path, f"{key}.{name}", values or {}, kind, {})
+    return metric

@@ -16,11 +16,10 @@ from fsbench.protocols.draws.listed import FREE_SETTINGS, Listed
 from fsbench.protocols.draws.streams import NETWORK, NumpyInWorkers, dependences, parse_seeds
 from fsbench.protocols.program_rows import slug
 from fsbench.protocols.programs import FOLDER, Program, read_programs
-from fsbench.protocols.protocol import Protocol, Words
+from fsbench.protocols.protocol import Protocol, Row, Words
 from fsbench.protocols.reading import ATLAS as PREFIX
 from fsbench.protocols.reading import load_protocol, protocol_names
 from fsbench.protocols.words import OTHERS
-from fsbench.scores.scores import COMMON
 
 _VERSION = 1
 _WORKERS = 8
@@ -134,7 +133,7 @@ def compose(row: Program, settings: Mapping[str, Any]) -> Protocol:
         reason = f": {_WHY[unfit.word]}" if unfit.word in _WHY else ", for which there is no rule"
         why = f"{unfit}" + ("" if unfit.why else reason)
     except SettingsError as error:
-        why = str(error).removeprefix(f"{name}: ")
+        why = str(error)
     own = _with_the_same_words(row)
     instead = (
         f"the protocol {' or '.join(own)} has its words"
@@ -201,9 +200,8 @@ def _compose(row: Program, name: str, settings: Mapping[str, Any]) -> Protocol:
     )
     said = Words(
         in_spirit=tuple(dict.fromkeys(spirit)),
-        row_dataset=row.dataset,
-        row_conditions=Conditions(**{one.name: getattr(row, one.name) for one in fields(Conditions)}),
     )
+    conditions = Conditions(**{one.name: getattr(row, one.name) for one in fields(Conditions)})
     protocol = Protocol(
         name,
         _VERSION,
@@ -211,9 +209,10 @@ def _compose(row: Program, name: str, settings: Mapping[str, Any]) -> Protocol:
         draw,
         measured.view,
         measured.counting,
-        tuple(metric for metric in measured.metrics if metric not in COMMON),
+        tuple(measured.metrics),
         tuple(metric.name for metric in measured.metrics),
         said,
+        Row(row.dataset, conditions),
     )
     protocol.check()
     return protocol

@@ -239,7 +239,7 @@ class View:
 
     def choices(self) -> list[Choice]:
         """Return how images are resized, where pixels are counted, and what masks lie over, with what follows."""
-        seen = Choice("images become S x S", self.resize, _RESIZES[self.resize])
+        seen = Choice("images become S x S", _RESIZES[self.resize])
         if self.resize == "centre":
             return [seen]
         if isinstance(self.query_size, int):
@@ -257,8 +257,8 @@ class View:
             )
         return [
             seen,
-            Choice("metrics at", self.query_size, counted),
-            Choice("masks lie over", self.frame, over),
+            Choice("metrics at", counted),
+            Choice("masks lie over", over),
         ]
 
     def notes(self, image_sizes: Mapping[str, int | None]) -> list[str]:
@@ -285,8 +285,14 @@ class View:
             raise SettingsError(
                 "resize is 'padded' and query_size 'original'; expected query_size 'square', 'input' or a side"
             )
+        if self.label_resize not in (None, "pil", "pil_both", "cv2", "padded"):
+            raise SettingsError(
+                f"label_resize is '{self.label_resize}', expected 'pil', 'pil_both', 'cv2' or 'padded', or nothing"
+            )
+        if self.keeps_padding:
+            raise SettingsError("keeps_padding is for views of training; leave it out")
         rule, padded = self.truth_resize, self.resize == "padded"
-        if self.label_resize == "frame" or (self.query_size != "square" and (rule == "padded") != padded):
+        if self.query_size != "square" and (rule == "padded") != padded:
             raise SettingsError(  # the truth would lie over the answer otherwise than the image does
                 f"resize is '{self.resize}' and label_resize '{self.label_resize}'; expected both 'padded' or none of "
                 "them, so that the truth lies where the answer does"

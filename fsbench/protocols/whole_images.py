@@ -13,4 +13,4 @@ WHOLE_IMAGES = Protocol(
     View("padded", "input", keeps_padding=True),
     PixelCounting("ignore"),
 )
-"""It is no published test, and chooses the checkpoint of a base learner alone."""
+"""Chooses the checkpoint of a base learner; no published test."""

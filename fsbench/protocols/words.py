@@ -10,16 +10,10 @@ OTHERS = "others"
 
 
 class Choice(NamedTuple):
-    """A choice of a test: its name in tables, its value, and what follows from it in words."""
+    """A choice of a test: its name in tables, and in words what was chosen and what follows from it."""
 
     label: str
-    value: Any
-    consequence: str = ""
-
-    @property
-    def words(self) -> str:
-        """The consequence, or the value where it speaks for itself."""
-        return self.consequence or str(self.value)
+    words: str
 
 
 def value_on(value: Any, dataset: str) -> Any:
@@ -53,4 +47,5 @@ def check_by_dataset(name: str, value: Any, least: int = 1) -> None:
     if few:
         raise SettingsError(f"{name} is {few}, expected {least} or more")
     if OTHERS not in value:
-        raise SettingsError(f"{name} has {', '.join(value)}, expected an entry '{OTHERS}', too")
+        found = f"has {', '.join(value)}" if value else "is empty"
+        raise SettingsError(f"{name} {found}, expected an entry '{OTHERS}', too")

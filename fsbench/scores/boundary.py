@@ -3,7 +3,7 @@
 import numpy as np
 
 from fsbench.data.dataset import VOID
-from fsbench.scores.confusion import VOID_RULES
+from fsbench.scores.confusion import void_rule
 
 DILATION_RATIO = 0.02
 """Distance from the edge, as a share of the image's diagonal (§4)."""
@@ -38,7 +38,7 @@ def boundary_counts(prediction: np.ndarray, truth: np.ndarray, ways: int, void: 
         void: rule of `VOID_RULES`; pixels that do not count are left out after boundaries are drawn.
     """
     distance = boundary_distance(*truth.shape)
-    counted = VOID_RULES[void].counted_pixels(truth)
+    counted = void_rule(void).counted_pixels(truth)
     pairs = [(prediction > 0, (truth > 0) & (truth != VOID))]
     pairs += [(prediction == slot, truth == slot) for slot in range(1, ways + 1)]
     counts = np.zeros((ways + 1, 2), dtype=np.int64)

@@ -10,7 +10,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from fsbench.scores.confusion import VOID_RULES
+from fsbench.scores.confusion import void_rule
 
 BINS = 15
 """Bins of equal width over (0, 1], each with its upper end; 0 is in the first."""
@@ -119,7 +119,7 @@ def soft_mask_sums(soft: np.ndarray, truth: np.ndarray, slot: int, void: str) ->
         slot: number of the way.
         void: rule of `VOID_RULES`; pixels that do not count are left out, void ones that do are not the way.
     """
-    counted = VOID_RULES[void].counted_pixels(truth)
+    counted = void_rule(void).counted_pixels(truth)
     weight, happened = (_cell_sums(mask, len(soft)) for mask in (counted, counted & (truth == slot)))
     return bin_sums(soft.ravel() / 255, happened.ravel(), weight.ravel())
 

@@ -8,6 +8,8 @@ from typing import ClassVar
 
 import numpy as np
 
+from fsbench.base.errors import SettingsError, known_names
+from fsbench.base.plugins import plug_in_part
 from fsbench.data.dataset import VOID
 
 COUNTS = ("tp", "pred", "gt", "pred_void", "void", "valid")
@@ -116,12 +118,20 @@ VOID_RULES: dict[str, VoidRule] = {
     "ignore": VoidIgnored(),
     "present": PresentOnly(),
 }
-"""Rules by the names that protocols choose them by; a package names its own as an entry point of fsbench.protocols."""
+"""Rules by the names that protocols choose them by."""
+
+
+def void_rule(name: str) -> VoidRule:
+    """Return the rule of a name, of `VOID_RULES` or of an installed package; SettingsError where there is none."""
+    found = VOID_RULES.get(name) or plug_in_part(name, VoidRule)  # type: ignore[type-abstract]
+    if found is None:
+        raise SettingsError(f"void is '{name}', of which there is no rule{known_names(name, tuple(VOID_RULES))}")
+    return found
 
 
 def intersection_union(counts: np.ndarray, void: str) -> tuple[np.ndarray, np.ndarray]:
     """Compute intersections and unions (...) from counts (..., 6) of way slots by a rule of `VOID_RULES`."""
-    return VOID_RULES[void].intersection_union(counts)
+    return void_rule(void).intersection_union(counts)
 
 
 def way_ious(counts: np.ndarray, void: str) -> list[float | None]:
@@ -135,7 +145,7 @@ def way_ious(counts: np.ndarray, void: str) -> list[float | None]:
 
 def background_intersection_union(counts: np.ndarray, void: str) -> tuple[np.ndarray, np.ndarray]:
     """Compute those of the background (...) from counts (..., 6) of slot 0 (any foreground)."""
-    return VOID_RULES[void].background(counts)
+    return void_rule(void).background(counts)
 
 
 def mean_iou(intersection: np.ndarray, union: np.ndarray) -> np.ndarray:

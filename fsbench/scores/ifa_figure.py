@@ -35,6 +35,9 @@ class IFAFigure(Metric):
         "§8); no mIoU, and not to be mixed with one"
     )
 
+    def problem(self) -> str:
+        return "" if self.batch > 0 else f"batch is {self.batch}, expected 1 or more"
+
     @property
     def sums(self) -> tuple[Sum, ...]:  # type: ignore[override]
         """The sum of this test: (L, 4) pixels by the label of an episode's batch, see `ifa_sums`."""

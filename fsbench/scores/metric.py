@@ -54,6 +54,8 @@ class Metric(ABC):
         atlas_fb_iou: the same of a score that a protocol may call its FB-IoU (`Conditions.fb_iou`).
     """
 
+    __pydantic_config__: ClassVar = {"extra": "forbid"}  # of values that a file gives
+
     name: ClassVar[str]
     meaning: ClassVar[str]
     sums: ClassVar[tuple[Sum, ...]]
@@ -79,6 +81,10 @@ class Metric(ABC):
             run: the sums of all rows, (1, ...), which tell what the run never shows; None for a part of a run, of which
                 nobody expects every class.
         """
+
+    def problem(self) -> str:
+        """Say what is wrong with the values that it has of its own; "" for nothing."""
+        return ""
 
     def is_defined(self, values: np.ndarray) -> bool:
         """Return whether the mean over parts, whose scores are `values` (P,), is: here where any has something."""

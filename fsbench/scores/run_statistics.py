@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fsbench.scores.confusion import VOID_RULES
+from fsbench.scores.confusion import void_rule
 from fsbench.scores.count_table import CountTable
 from fsbench.scores.metric import Metric
 from fsbench.scores.scores import COMMON
@@ -34,7 +34,7 @@ def episode_statistics(
         header: of the run, for metrics that ask it.
     """
     ways = (frame["slot"] > 0).to_numpy()
-    return CountTable(frame, class_ids, ways, VOID_RULES[void], True, header).statistics(metrics)
+    return CountTable(frame, class_ids, ways, void_rule(void), True, header).statistics(metrics)
 
 
 def pair_statistics(
@@ -55,4 +55,4 @@ def pair_statistics(
         metrics: the scores that there are.
         header: of the run, for metrics that ask it.
     """
-    return CountTable(frame, class_ids, keep, VOID_RULES[void], False, header).statistics(metrics)
+    return CountTable(frame, class_ids, keep, void_rule(void), False, header).statistics(metrics)

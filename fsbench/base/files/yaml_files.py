@@ -105,8 +105,15 @@ def read_yaml(file: Path, schema: Any, what: str) -> Any:
     return validate_yaml(file, content, schema)
 
 
-def validate_yaml(file: Path, content: Any, schema: Any) -> Any:
-    """Return the instance of `schema` that a YAML file's `content` describes; raises as `read_yaml`."""
+def validate_yaml(file: Path, content: Any, schema: Any, part: str = "") -> Any:
+    """Return the instance of `schema` that a YAML file's `content` describes; raises as `read_yaml`.
+
+    Args:
+        file: for messages.
+        content: of the file, or of a part of it.
+        schema: a pydantic model or a dataclass.
+        part: name of the part, for messages; "" for the whole.
+    """
     from pydantic import TypeAdapter, ValidationError  # a quarter of a second, which most commands are spared
 
     keys = list(getattr(schema, "model_fields", None) or [f.name for f in dataclasses.fields(schema)])
@@ -118,7 +125,8 @@ def validate_yaml(file: Path, content: Any, schema: Any) -> Any:
     try:  # as JSON, where strictness takes a mapping for a dataclass
         return TypeAdapter(schema).validate_json(json.dumps(content), strict=True)
     except ValidationError as error:
-        raise SettingsError(f"{file}: {first_problem(error, content, keys)}") from error
+        where = f"{file}: {part}" if part else str(file)
+        raise SettingsError(f"{where}: {first_problem(error, content, keys)}") from error
 
 
 def _first_strange(value: Any) -> str | None:

@@ -91,7 +91,7 @@ class OneNovelClass(BaseAndNovel):
         )
 
     def choices(self) -> list[Choice]:
-        streams = Choice("random streams", self.streams, words_by_dataset(self.streams))
+        streams = Choice("random streams", words_by_dataset(self.streams))
         return [streams if choice.label == streams.label else choice for choice in super().choices()]
 
 

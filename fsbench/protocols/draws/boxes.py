@@ -6,7 +6,7 @@ support is known by the box of one of its objects.
 
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import count, islice
 from typing import ClassVar
 
@@ -24,7 +24,7 @@ from fsbench.protocols.conditions import ListsAndDraw
 from fsbench.protocols.draws.draw import Draw, OfficialEpisodes
 from fsbench.protocols.draws.further import official_supports
 from fsbench.protocols.provider import Provider
-from fsbench.protocols.words import OTHERS, Choice, value_on, words_by_dataset
+from fsbench.protocols.words import Choice, words_by_dataset
 
 SMALLEST_SUPPORT = 1000
 """Pixels of the class (COCO: area of one object) that an image must have more than to be a support."""
@@ -105,14 +105,9 @@ def box_test(index: SegmentationIndex) -> BoxTest:
 
 @dataclass(frozen=True)
 class BoxedSupports(Draw):
-    """The query shows the class; a support is one box.
+    """The query shows the class; a support is one box. To the seed the number of the fold is added."""
 
-    Attributes:
-        seeds: by data set, the seed, to which the number of the fold is added.
-    """
-
-    seed: int | None = 123
-    seeds: dict[str, int] = field(default_factory=lambda: {OTHERS: 123})
+    seed: int | dict[str, int] | None = 123
 
     published: ClassVar[Mapping[str, ListsAndDraw]] = {
         name: ListsAndDraw("own", "1000 support only", "class then image, different supports")
@@ -155,9 +150,6 @@ class BoxedSupports(Draw):
             last={"replaced_episodes": replaced},
         )  # fmt: skip
 
-    def official_seed(self, dataset: str) -> int | None:
-        return int(value_on(self.seeds, dataset))
-
     def support_candidates(
         self, index: SegmentationIndex, task: EpisodeTask, official: Manifest
     ) -> Mapping[int, Sequence[str]]:
@@ -178,15 +170,14 @@ class BoxedSupports(Draw):
         more = f"{replaced} episodes could not be loaded, and the next ones stand in for them"
         return [*super().notes(header), *([more] if replaced else [])]
 
-    def choices(self) -> list[Choice]:
+    def further_choices(self) -> list[Choice]:
         return [
-            *super().choices(),
-            Choice("supports tell", "one box", "the box of one object for methods that take boxes; masks for others"),
-            Choice("a failed episode is", "empty", "an empty prediction, which counts; tables name their number"),
+            Choice("supports tell", "the box of one object for methods that take boxes; masks for others"),
+            Choice("a failed episode is", "an empty prediction, which counts; tables name their number"),
         ]
 
     def seed_words(self) -> str:
-        seeds = words_by_dataset(self.seeds)
+        seeds = words_by_dataset(self.seed)
         return f"{seeds}, to which the fold's number is added; --data.test_seed repeats a test with other episodes"
 
 

@@ -3,12 +3,12 @@
 from collections.abc import Iterator, Mapping
 
 from fsbench.base.errors import SettingsError, known_names
+from fsbench.base.plugins import plug_in_part
 from fsbench.data.episodes.episode import Episode
 from fsbench.protocols.draws import hsnet, oslsm, pfenet, vrp
 from fsbench.protocols.draws.pools import Pool
 from fsbench.protocols.draws.rules import DrawRule, Source
 from fsbench.protocols.draws.streams import Streams
-from fsbench.protocols.plug_in_part import plug_in_part
 
 ATLAS: Mapping[str, DrawRule] = {**pfenet.RULES, **vrp.RULES, **hsnet.RULES, **oslsm.RULES}
 """The draws by their words in the atlas."""

@@ -62,6 +62,7 @@ class LabelledImages(Draw):
     ways: Literal["any", "one"] = "any"
 
     kind: ClassVar[str | None] = CLASSIFICATION
+    has_masks: ClassVar[bool] = False
     default_description: ClassVar[str] = (
         "each by itself from (seed, its index): N classes, then K + q images of each. The authors' depend on how many "
         "random numbers a method used before"
@@ -155,10 +156,10 @@ class LabelledImages(Draw):
     def choices(self) -> list[Choice]:
         count = self.episode_count("", 0)
         return [
-            Choice("episodes are drawn", type(self).__name__, self.drawing),
-            Choice("seed", self.seed, self.seed_words()),
-            Choice("episodes a fold", self.episodes, f"{count}, and there are no folds"),
-            Choice("ways", "any", "N classes at once, of all that the data set has"),
+            Choice("episodes are drawn", self.drawing),
+            Choice("seed", self.seed_words()),
+            Choice("episodes a fold", f"{count}, and there are no folds"),
+            Choice("ways", "N classes at once, of all that the data set has"),
         ]
 
 
@@ -171,7 +172,7 @@ def classification_episodes(
     min_class_size: int | None = None,
     names: Sequence[str] = (),
 ) -> Iterator[ClassificationEpisode]:
-    """Episodes without end.
+    """Yield episodes without end, each drawn from (seed, its number) alone.
 
     Args:
         class_sizes: number of images of every class.

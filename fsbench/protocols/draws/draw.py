@@ -55,7 +55,7 @@ class Draw(ABC):
     """A draw of episodes of masks; a subclass is the rule of a family of tests.
 
     Attributes:
-        seed: of the episodes; None where every episode is seeded with its own index.
+        seed: of the episodes, or by data set; None where every episode is seeded with its own index.
         episodes: by data set, number of test and of validation episodes, or "all" for one per listed pair.
         ways: "any" number of classes in an episode, or "one".
         empty_queries: whether a query may show none of its episode's classes.
@@ -65,6 +65,8 @@ class Draw(ABC):
         kind: `kind` in the header of its manifests.
         supports_repeat: the supports of an episode may repeat, so that two images of a class are enough.
         asks_base_classes: episodes are about base classes, too, for which there are no supports.
+        has_masks: its episodes are of images with masks; else of images whose class is named.
+        calibrates: it has further episodes that only calibrate.
         trains: it has a list of base classes to train on.
         without_training: advice for those who ask for a training where it has none.
         drops_novel_images: training images that show a novel class are left out; None where only some of them are.
@@ -77,7 +79,7 @@ class Draw(ABC):
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
 
-    seed: int | None = 0
+    seed: int | dict[str, int] | None = 0
     episodes: dict[str, Count] = field(default_factory=lambda: {OTHERS: 1000})
     ways: Literal["any", "one"] = "one"
     empty_queries: bool = False
@@ -87,9 +89,11 @@ class Draw(ABC):
 
     kind: ClassVar[str | None] = None
     default_description: ClassVar[str] = ""
-    """How episodes are drawn, in words."""
+    """Words of the rule, used where `description` is empty."""
     supports_repeat: ClassVar[bool] = False
     asks_base_classes: ClassVar[bool] = False
+    has_masks: ClassVar[bool] = True
+    calibrates: ClassVar[bool] = False
     trains: ClassVar[bool] = False
     without_training: ClassVar[str] = (
         "test a method that is not trained, or one that was trained under another protocol (CKPT=<file>)"
@@ -116,7 +120,7 @@ class Draw(ABC):
         return index
 
     def box_of(self, index: Any) -> BoxOf | None:
-        """Return what gives the box of a support, where the test tells boxes; None where it tells masks."""
+        """Return the function that gives a support's box, in tests that tell boxes; None in tests that tell masks."""
         return None
 
     def header_entries(self, index: Any, task: Any, drawn: OfficialEpisodes) -> dict[str, Any]:
@@ -149,12 +153,12 @@ class Draw(ABC):
 
     def official_seed(self, dataset: str) -> int | None:
         """Return the seed of the published test on a data set."""
-        return self.seed
+        return value_on(self.seed, dataset)
 
     @property
     def averaged_seeds(self) -> tuple[int, ...]:
         """Seeds of the test whose mean its authors report; none where there is one."""
-        return () if self.seed is None or not self.further_seeds else (self.seed, *self.further_seeds)
+        return (self.seed, *self.further_seeds) if isinstance(self.seed, int) and self.further_seeds else ()
 
     def may_be_empty(self, task: EpisodeTask) -> bool:
         """Return whether queries of `task` may show none of its classes."""
@@ -221,10 +225,12 @@ class Draw(ABC):
 
     def check(self) -> None:
         """Raise SettingsError for values that no test has, or that do not go together."""
-        if not (self.seed is None or 0 <= self.seed < 1 << 32):
-            raise SettingsError(f"seed is {self.seed}, expected a seed from 0 to 4294967295 or nothing")
+        seeds = list(self.seed.values()) if isinstance(self.seed, Mapping) else [self.seed]
+        for seed in (*seeds, *self.further_seeds):
+            if not (seed is None or 0 <= seed < 1 << 32):
+                raise SettingsError(f"seed is {seed}, expected a seed from 0 to 4294967295 or nothing")
         for name, value in vars(self).items():
-            check_by_dataset(name, value, least=0 if name == "seeds" else 1)
+            check_by_dataset(name, value, least=0 if name == "seed" else 1)
 
     def check_task(self, name: str, index: SegmentationIndex, task: EpisodeTask) -> None:
         """Raise SettingsError for an unknown fold, way, shot or setting and for what the test does not define.
@@ -268,7 +274,8 @@ class Draw(ABC):
         """Say what the seed is and who changes it."""
         if self.seed is None:
             return "the episode's index"
-        return f"{self.seed}; {self.seed_remark or '--data.test_seed repeats a test with other episodes'}"
+        remark = self.seed_remark or "--data.test_seed repeats a test with other episodes"
+        return f"{words_by_dataset(self.seed)}; {remark}"
 
     def draw_zero(self, header: Header) -> str:
         """Say in a few words which draw of the supports number 0 of a test is."""
@@ -280,7 +287,7 @@ class Draw(ABC):
 
     def lists_and_draw(self, dataset: str) -> ListsAndDraw | None:
         """Return the lists and the draw in the words of the atlas; None where no program of authors tests so."""
-        return self.published.get(dataset)
+        return self.published.get(dataset) if "published" in vars(type(self)) else None  # a plug-in's states its own
 
     def seeds_condition(self, dataset: str) -> str:
         """Return the seed of the episodes in the words of the atlas."""
@@ -323,29 +330,31 @@ class Draw(ABC):
             notes.append(f"test seed {header.seed} instead of the protocol's {usual}: other episodes")
         return notes
 
+    def further_choices(self) -> list[Choice]:
+        """List the choices that only such a draw has, for the end of a list."""
+        return []
+
     def choices(self) -> list[Choice]:
-        """List the choices of the draw with what follows from them."""
+        """List the choices that every draw has with what follows from them."""
         original = self.settings == ("original",)
         return [
-            Choice("episodes are drawn", type(self).__name__, self.drawing),
-            Choice("seed", self.seed, self.seed_words()),
-            Choice("random streams", 1, words_by_dataset({OTHERS: 1})),
-            Choice("episodes a fold", self.episodes, words_by_dataset(self.episodes)),
+            Choice("episodes are drawn", self.drawing),
+            Choice("seed", self.seed_words()),
+            Choice("random streams", words_by_dataset({OTHERS: 1})),
+            Choice("episodes a fold", words_by_dataset(self.episodes)),
             Choice(
                 "ways",
-                self.ways,
                 "N classes at once; with N > 1 classes compete for a pixel"
                 if self.ways == "any"
                 else "one class at a time; foreground against background, easier than N ways",
             ),
             Choice(
                 "empty queries",
-                self.empty_queries,
                 "allowed: a method must also say that a class is absent; a false alarm costs IoU of the class and the "
                 "episode's accuracy"
                 if self.empty_queries
                 else "none: the class is always there, so predicting it everywhere is never punished as a false alarm",
             ),
-            Choice("settings", self.settings, "original only" if original else "original, partially and fully "
+            Choice("settings", "original only" if original else "original, partially and fully "
                    "augmented supports, and the size-restricted sets 0-5, 5-10, 10-15, 0-15 %"),
         ]  # fmt: skip

@@ -58,7 +58,7 @@ def with_draws(official: Manifest, draws: int, further: tuple[Any, ...]) -> Mani
 def redraw_of_names(
     index: SegmentationIndex, candidates: Mapping[int, Sequence[str]], supports_repeat: bool
 ) -> SupportRedraw:
-    """Return what draws supports of an episode's classes, as many as it has, that are no views of the query's photo.
+    """Return a function that draws other supports for an episode: as many as it has, none from the query's photo.
 
     Args:
         index: the data set.

@@ -28,7 +28,7 @@ Name = TypeVar("Name")
 
 
 class SupportsOfRun(NamedTuple):
-    """The supports of a run: for each novel class its K images, and how many images of the list are queries."""
+    """Supports of a run by novel class (K images each), and the images that are its queries."""
 
     supports: tuple[tuple[str, ...], ...]
     queries: tuple[str, ...]
@@ -150,24 +150,46 @@ class BaseAndNovel(Draw):
         return list(header.protocol_entries["novel_ids"])
 
 
+@dataclass(frozen=True)
+class SupportsForAll(BaseAndNovel):
+    """A draw whose supports serve all queries of a run.
+
+    Attributes:
+        support_pixels: by data set, pixels of its class that a support shows at least.
+    """
+
+    support_pixels: dict[str, int] = field(default_factory=lambda: {OTHERS: 16 * 32 * 32, "demo": 256})
+
+    def least_pixels(self, dataset: str) -> int:
+        """Return how many pixels of its class a support on `dataset` shows at least."""
+        return int(value_on(self.support_pixels, dataset))
+
+    def lists_and_draw(self, dataset: str) -> ListsAndDraw | None:
+        stated = super().lists_and_draw(dataset)
+        if stated is None or f"{self.least_pixels(dataset)} support only" == stated.min_object:
+            return stated
+        return stated._replace(min_object=NOT_STATED)
+
+    def further_choices(self) -> list[Choice]:
+        return [Choice("supports show", f"{words_by_dataset(self.support_pixels)} pixels of the class")]
+
+
 def _provider(index: SegmentationIndex) -> ValidationImages:
     return ValidationImages.find(index) or ValidationImages(index)
 
 
 @dataclass(frozen=True)
-class FixedSupports(BaseAndNovel):
+class FixedSupports(SupportsForAll):
     """Runs of queries that are all answered with the same supports, as DIaM draws them.
 
     Attributes:
         episodes: by data set, queries of a run, or "all" that are no supports; some are drawn anew for each run.
         runs: number of runs, each with supports of its own.
-        support_pixels: by data set, pixels of its class that a support shows at least.
         only_one_novel: a support shows no other novel class.
         refill: what fills the slots of a class with too few images, see `draw_runs`.
     """
 
     runs: int = 5
-    support_pixels: dict[str, int] = field(default_factory=lambda: {OTHERS: 16 * 32 * 32, "demo": 256})
     only_one_novel: bool = True
     refill: Refill = "official"
 
@@ -198,7 +220,7 @@ class FixedSupports(BaseAndNovel):
         if few and (not novel or not task.skip_small_classes):
             raise DataError(
                 f"{index.name} fold {task.fold}: no validation image can support "
-                f"{', '.join(index.name_of(n) for n in few)}: of {self._least(index.name)} pixels or more"
+                f"{', '.join(index.name_of(n) for n in few)}: of {self.least_pixels(index.name)} pixels or more"
                 f"{', without another novel class' * self.only_one_novel}; use the complete validation images"
                 + (
                     ": without these classes, which DROP_SMALL=1 (--drop-small) leaves out, none remains"
@@ -238,7 +260,7 @@ class FixedSupports(BaseAndNovel):
             classes: all of them.
             novel: the novel ones.
         """
-        least = self._least(dataset)
+        least = self.least_pixels(dataset)
         queries = [name for name, shown in pixels.items() if any(shown.get(number) for number in classes)]
         supports = {n: [name for name, shown in pixels.items() if shown.get(n, 0) >= least] for n in novel}
         return queries, supports
@@ -246,9 +268,6 @@ class FixedSupports(BaseAndNovel):
     def _may_support(self, shown: Collection[int], novel: Collection[int]) -> bool:
         """Return True if an image that shows these classes may be a support."""
         return not self.only_one_novel or len(set(novel).intersection(shown)) <= 1
-
-    def _least(self, dataset: str) -> int:
-        return int(value_on(self.support_pixels, dataset))
 
     def _queries(self, index: SegmentationIndex, queries: Sequence[str], run: int, seed: int) -> Sequence[str]:
         """Return the queries of a run, in list order."""
@@ -266,12 +285,6 @@ class FixedSupports(BaseAndNovel):
 
     # In which words?
 
-    def lists_and_draw(self, dataset: str) -> ListsAndDraw | None:
-        stated = super().lists_and_draw(dataset)
-        if stated is None or self._least(dataset) == 16384:
-            return stated
-        return stated._replace(min_object=NOT_STATED)
-
     def title(self, header: Header) -> str:
         novel, runs = len(self.novel_classes(header)), len(header.protocol_entries["run_lengths"])
         return (
@@ -279,21 +292,21 @@ class FixedSupports(BaseAndNovel):
             f"shot · protocol {header.protocol} v{header.version} · {runs} runs, {header.requested} queries a fold"
         )
 
-    def choices(self) -> list[Choice]:
+    def check(self) -> None:
+        super().check()
+        if self.runs < 1:
+            raise SettingsError(f"runs is {self.runs}, expected 1 or more")
+
+    def further_choices(self) -> list[Choice]:
         return [
-            *super().choices(),
-            Choice("runs", self.runs, f"scores are means over {self.runs} draws of the supports"),
-            Choice(
-                "supports show", self.support_pixels, f"{words_by_dataset(self.support_pixels)} pixels of the class"
-            ),
+            Choice("runs", f"scores are means over {self.runs} draws of the supports"),
+            *super().further_choices(),
             Choice(
                 "supports with other novel classes",
-                not self.only_one_novel,
                 "none: a support shows one novel class" if self.only_one_novel else "allowed, all of them are labelled",
             ),
             Choice(
                 "slots of a class with too few images",
-                self.refill,
                 "filled from all supports so far, mostly of other classes, as the authors' program does"
                 if self.refill == "official"
                 else "filled from the class's own supports",
@@ -357,14 +370,8 @@ def queries_by_novel_class(shown: Mapping[str, Mapping[int, int]], novel: Sequen
 
 
 @dataclass(frozen=True)
-class TrialSupports(BaseAndNovel):
-    """All queries are answered with the same supports of training images, drawn by trials, as CAPL draws them.
-
-    Attributes:
-        support_pixels: by data set, pixels of its class that a support shows at least.
-    """
-
-    support_pixels: dict[str, int] = field(default_factory=lambda: {OTHERS: 16 * 32 * 32, "demo": 256})
+class TrialSupports(SupportsForAll):
+    """All queries are answered with the same supports of training images, drawn by trials, as CAPL draws them."""
 
     published: ClassVar[Mapping[str, ListsAndDraw]] = {
         "pascal": ListsAndDraw("gfss", "16384 support only", "fixed support set, by trials")
@@ -378,7 +385,7 @@ class TrialSupports(BaseAndNovel):
     def official_episodes(self, index: SegmentationIndex, task: EpisodeTask) -> OfficialEpisodes:
         """Draw the episodes of `task`; opens label maps. Raises DataError where a novel class has no support."""
         novel, base = sorted(index.test_classes(task.fold)), sorted(index.train_classes(task.fold))
-        least = int(value_on(self.support_pixels, index.name))
+        least = self.least_pixels(index.name)
         trained = _shown(index, "trn", image_lists(index).image_order("trn"), {*novel, *base})
         few = [n for n in novel if not any(_is_alone(shown, n, novel, least) for shown in trained.values())]
         if few and (len(few) == len(novel) or not task.skip_small_classes):
@@ -405,12 +412,6 @@ class TrialSupports(BaseAndNovel):
             f"a test with fixed supports has one draw of them, for all queries; leave draws (found {task.draws}) and "
             f"nested_in (found {task.nested_in}) out, or take another seed"
         )
-
-    def lists_and_draw(self, dataset: str) -> ListsAndDraw | None:
-        stated = super().lists_and_draw(dataset)
-        if stated is None or value_on(self.support_pixels, dataset) == 16384:
-            return stated
-        return stated._replace(min_object=NOT_STATED)
 
 
 def _shown(

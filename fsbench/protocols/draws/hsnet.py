@@ -40,6 +40,7 @@ def draw_episode(
 
 
 def draw_query(index: int, rng: np.random.RandomState, pool: Pool, shot: int) -> Pair:
+    """Draw the query of episode `index`, an image and its class, by the pool's rule."""
     if pool.query_sampling == "sequential":
         return pool.pairs[index % len(pool.pairs)]
     if pool.query_sampling == "image_first":

@@ -104,7 +104,7 @@ def _test(index: SegmentationIndex) -> LargeObjectTest:
     test = LargeObjectTest.find(index)
     if test is None:
         raise SettingsError(
-            f"{index.name} has no test of the protocol fssdino, which is about COCO's annotated objects; choose "
+            f"{index.name} has no test of large objects, which is about COCO's annotated objects; choose "
             "DATASET=coco, or another protocol"
         )
     return test
@@ -113,7 +113,7 @@ def _test(index: SegmentationIndex) -> LargeObjectTest:
 def fssdino_episodes(
     images_of: Mapping[int, Sequence[str]], *, way: int, shot: int, seed: int = 0
 ) -> Iterator[Episode]:
-    """All episodes that FSSDINO's program draws from COCO, by Python's generator (fssdino.md §5).
+    """Yield the episodes that FSSDINO's program draws from COCO, by Python's generator (fssdino.md §5).
 
     With several ways the query may be among the supports, and an image may support two classes.
 

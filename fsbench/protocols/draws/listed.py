@@ -286,8 +286,8 @@ class Listed(PairDraw):
         return ", ".join(f"{name} {words_by_dataset(value)}" for name, value in self.drawn_by.items())
 
     def lists_and_draw(self, dataset: str) -> ListsAndDraw | None:
-        if self.published_on is not None and dataset not in self.published_on:
-            return None
+        if type(self) is not Listed or (self.published_on is not None and dataset not in self.published_on):
+            return None  # whoever draws otherwise states lists and draw of its own
         image_lists, min_object, draw = self.words_on(dataset)
         word = lists.KNOWN[image_lists].atlas or image_lists
         return ListsAndDraw(word, min_object, draw if draw in by_word.ATLAS else NOT_STATED)
@@ -306,18 +306,19 @@ class Listed(PairDraw):
     def choices(self) -> list[Choice]:
         rules = "; ".join(one.words for one in dependences(self.depends_on))
         by = self._drawn_by_words or "nothing else"
-        streams = Choice("random streams", self.depends_on, f"{rules}; episodes hang on: {by}")
+        streams = Choice("random streams", f"{rules}; episodes hang on: {by}")
         if not self.states_streams:
-            streams = Choice("random streams", self.workers or 1, words_by_dataset(self.workers or {OTHERS: 1}))
+            streams = Choice("random streams", words_by_dataset(self.workers or {OTHERS: 1}))
         most = "" if self.passes is None else f", at most {self.passes} passes over the list"
-        counts = Choice("episodes a fold", self.episodes, words_by_dataset(self.episodes) + most)
+        counts = Choice("episodes a fold", words_by_dataset(self.episodes) + most)
         own = {choice.label: choice for choice in (streams, counts)}
-        choices = [own.get(choice.label, choice) for choice in super().choices()]
-        word = value_on(self.image_lists, "fss1000")
-        if word.startswith("fss-1000"):
-            split = "val" if self.tests_held_out("fss1000") else "test"
-            choices.append(Choice("classes of FSS-1000", split, f"the {split} split's 240"))
-        return choices
+        return [own.get(choice.label, choice) for choice in super().choices()]
+
+    def further_choices(self) -> list[Choice]:
+        if not value_on(self.image_lists, "fss1000").startswith("fss-1000"):
+            return []
+        split = "val" if self.tests_held_out("fss1000") else "test"
+        return [Choice("classes of FSS-1000", f"the {split} split's 240")]
 
     # Which words go together?
 
@@ -338,6 +339,18 @@ class Listed(PairDraw):
             value = getattr(self, name)
             if isinstance(value, int) and value < least:
                 raise SettingsError(f"{name} is {value}, expected {least} or more")
+        if self.processes_by_themselves:
+            workers = value_on(self.workers, OTHERS)
+            if workers < 1 or self.run:
+                raise SettingsError(
+                    f"processes draw by themselves with workers {workers} and run {self.run}; expected 1 loader or "
+                    "more of each, and no run"
+                )
+        if self.all_settings and self.seed is not None:
+            raise SettingsError(
+                f"all_settings is true and seed {self.seed}; expected seed null, as augmented episodes are seeded with "
+                "their index"
+            )
         if self.network_words >= _MOST_WORDS:
             raise SettingsError(f"network_words is {self.network_words}, expected fewer than {_MOST_WORDS}")
         if any(not 0 <= base < 1 << 63 for base in self.base_seeds):

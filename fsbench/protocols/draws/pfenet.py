@@ -101,15 +101,15 @@ def _fptrans(source: Source) -> Iterator[Episode]:
 RULES: Mapping[str, DrawRule] = {
     "image then class": DrawRule(
         "query images go through the list, the class is drawn among all that the image shows; K different supports",
-        _pfenet, last_first=True,
+        _pfenet,
     ),
     "image then class, query allowed as support": DrawRule(
         "as image then class, and the query may be among its own supports",
-        lambda source: _pfenet(source, query_allowed=True), last_first=True,
+        lambda source: _pfenet(source, query_allowed=True),
     ),
     "image then class, class by NumPy": DrawRule(
         "as image then class, the class by NumPy's generator and the supports by Python's",
-        lambda source: _pfenet(source, numpy_class=True), last_first=True,
+        lambda source: _pfenet(source, numpy_class=True),
     ),
     "random image then class": DrawRule(
         "query, class and K different supports are drawn for each episode, whatever its number", _mlc,

@@ -201,6 +201,8 @@ class Presence(PairDraw):
     empty_queries: bool = True
     calibration: int = 400
 
+    calibrates: ClassVar[bool] = True
+
     default_description: ClassVar[str] = (
         "each by itself from (seed, its index): the classes take turns, for each a query that shows it and one that "
         "surely does not, which shows another class of the test where the data set has several; K different supports, "
@@ -357,21 +359,22 @@ class Presence(PairDraw):
     def choices(self) -> list[Choice]:
         empty = Choice(
             "empty queries",
-            "half",
             "every second query surely lacks the class: of label maps, no pixel of the class and no void far from "
             "objects; of COCO, no object or crowd of it; of LVIS, the class is among the image's negative "
             "categories. Images of which it is not known are no queries, nor those with the class that are not "
             "annotated exhaustively",
         )
+        return [empty if choice.label == empty.label else choice for choice in super().choices()]
+
+    def further_choices(self) -> list[Choice]:
         calibrated = Choice(
             "a second threshold",
-            self.calibration,
             f"{self.calibration} episodes about base classes, of training images where they are there, else of other "
             "test images, give the threshold of presence score of the row “calibrated”"
             if self.calibration
             else "none",
         )
-        return [*(empty if choice.label == empty.label else choice for choice in super().choices()), calibrated]
+        return [calibrated]
 
     def check(self) -> None:
         super().check()
@@ -383,9 +386,8 @@ def _known(index: SegmentationIndex) -> KnownAbsence:
     known = KnownAbsence.find(index)
     if known is None:
         raise SettingsError(
-            f"{index.name} does not tell which images lack a class, as a label map shows one class alone; found "
-            "PROTOCOL=presence, expected it with DATASET=coco, pascal, isaid, lvis, pascal_part, demo or a folder of "
-            "your own"
+            f"{index.name} does not tell which images lack a class, as a label map shows one class alone; expected "
+            "this protocol with DATASET=coco, pascal, isaid, lvis, pascal_part, demo or a folder of your own"
         )
     return known
 

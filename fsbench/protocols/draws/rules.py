@@ -63,14 +63,12 @@ class DrawRule:
         episodes: yields the episodes of a source, without end unless the program has one.
         rule: what `Pool.query_sampling` is for it; "of the data set" takes that of the data set.
         supports_repeat: an image may be a support twice.
-        last_first: supports stand in an episode with the last drawn first.
     """
 
     words: str
     episodes: Episodes
     rule: str = "image_first"
     supports_repeat: bool = False
-    last_first: bool = False
 
     @property
     def needs(self) -> Literal["images", "pairs", "classes"]:

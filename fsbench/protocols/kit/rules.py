@@ -4,7 +4,7 @@ from fsbench.protocols.counting import PixelCounting
 from fsbench.protocols.protocol import Protocol
 from fsbench.protocols.test import Test
 from fsbench.protocols.view import View
-from fsbench.scores.confusion import VOID_RULES
+from fsbench.scores.confusion import void_rule
 
 
 def rules(test: Test, has_boxes: bool, base_classes: list[str], copied: bool, told: bool, turns: bool = False) -> str:
@@ -88,7 +88,7 @@ def _masks(protocol: Protocol, base_classes: list[str]) -> str:
         "supports of way n are the n-th list of `supports`. `answers.add(number, mask)` stores it; a folder of PNGs "
         "`<number>.png` with these values is taken as well.",
         f"Size: {_size(view)}",
-        f"Void pixels of the query are {VOID_RULES[counting.void].words}.",
+        f"Void pixels of the query are {void_rule(counting.void).words}.",
     ]
     if base_classes:
         named = ", ".join(f"{place} {name}" for place, name in enumerate(base_classes, 1))

@@ -75,7 +75,7 @@ class Truths:
     def __call__(self, episode: int) -> np.ndarray:
         """Return the truth (h, w) uint8 of an episode at the query's original size: ways 1..N, 255 void.
 
-        It is as it was counted (`Geometry.original_truth`).
+        It is as it was counted (`View.original_truth`).
         """
         found = self._episodes[episode]
         labels = way_labels(self.index.label_map(found.query), self.index.label_values(found.query, found.classes))

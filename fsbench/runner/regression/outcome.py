@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from fsbench.base.errors import RecordError
+from fsbench.base.errors import RecordError, SettingsError
 from fsbench.base.files import write_text
-from fsbench.scores.confusion import COUNTS, REGIONS, VOID_RULES
+from fsbench.scores.confusion import COUNTS, REGIONS, void_rule
 
 COLUMNS = ("slot", "class_id", *COUNTS, "present", "decided", "score", *REGIONS)
 """Columns of a row of `CaseEpisode.slots`."""
@@ -138,9 +138,10 @@ def _check(outcome: Outcome) -> None:
         if not isinstance(getattr(outcome, name), dict):
             raise ValueError(f"{name} is {getattr(outcome, name)!r}, expected a mapping")
     class_ids: Any = outcome.identity.get("class_ids")
-    void = outcome.identity.get("void")
-    if void not in VOID_RULES:
-        raise ValueError(f"void is {void!r}, expected one of {', '.join(VOID_RULES)}")
+    try:
+        void_rule(str(outcome.identity.get("void")))
+    except SettingsError as error:
+        raise ValueError(str(error)) from error
     _check_types(int, class_ids, "class_ids")
     _check_types(float, outcome.losses, "losses")
     _check_types(float, list(outcome.scores.values()), "scores")

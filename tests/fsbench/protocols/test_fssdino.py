@@ -127,7 +127,7 @@ def test_what_it_is_not_made_for_is_refused_in_one_line(real_data, blocks_folder
     base = EpisodeTask(0, classes="base", skip_small_classes=True)
     assert "no base classes to validate on" in refusal(lambda: PROTOCOL.manifest(index, base))
     joined = CocoAll(str(real_data / "coco-mini"))
-    assert "coco_all has no test of the protocol fssdino" in refusal(lambda: PROTOCOL.manifest(joined, EpisodeTask(0)))
+    assert "coco_all has no test of large objects" in refusal(lambda: PROTOCOL.manifest(joined, EpisodeTask(0)))
     folder = Folder(str(blocks_folder))
     assert "is about COCO's annotated objects; choose DATASET=coco" in refusal(
         lambda: PROTOCOL.manifest(folder, EpisodeTask(0))

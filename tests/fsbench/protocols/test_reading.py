@@ -1,4 +1,4 @@
-"""Protocol files: the class, every choice of a known value, and what is said of it in words."""
+"""Protocol files: the parts that they name, every choice of a known value, and what is said of it in words."""
 
 import re
 from dataclasses import replace
@@ -10,6 +10,9 @@ from fsbench.base.errors import SettingsError
 from fsbench.base.paths import CONFIGS
 from fsbench.base.plugins import NamedFile
 from fsbench.protocols import reading
+from fsbench.protocols.conditions import NOT_STATED
+from fsbench.protocols.draws.boxes import BoxedSupports
+from fsbench.protocols.draws.draw import Draw
 from fsbench.protocols.draws.presence import Presence
 from fsbench.protocols.reading import load_protocol, load_segmentation, protocol_names, protocol_of, read_protocol
 from fsbench.results.tables.protocol_text import as_markdown, labels, side_by_side
@@ -93,9 +96,27 @@ def test_a_protocol_of_classification_segments_nothing():
         ),
         ({"metrics": "mIoU"}, "metrics is 'mIoU', expected a list of names of metrics"),
         ({"metrics": ["mIou"]}, "metrics has 'mIou'; did you mean 'mIoU'?"),
-        ({"metrics": ["IFA-figure"]}, "IFA-figure has the values {}, expected batch"),
-        ({"metrics": [{"IFA-figure": {"batch": "12"}}]}, "batch of IFA-figure is '12', expected a value of type int"),
+        ({"metrics": ["IFA-figure"]}, "metrics.IFA-figure: batch is missing"),
+        ({"metrics": [{"IFA-figure": {"batch": "12"}}]}, "metrics.IFA-figure: batch is '12', expected a number"),
+        ({"metrics": [{"IFA-figure": {"batch": 0}}]}, "IFA-figure: batch is 0, expected 1 or more"),
+        ({"metrics": [{"mIoU": {"absent_is_nan": True}}]}, "it takes no values, write its name alone"),
+        ({"metrics": ["mIoU", "mIoU"]}, "metrics has mIoU twice"),
         ({"metrics": []}, "metrics is empty"),
+        ({"words": {"metric": "mIou"}}, "words.metric is 'mIou', which there is not; did you mean 'mIoU'?"),
+        ({"words": {"row_dataset": "COCO-20i"}}, "words: the key 'row_dataset' is unknown"),
+        ({"resize": "pil"}, "the key 'resize' is unknown; it is one of the part view"),
+        ({"class_path": "mine.Protocol"}, "a protocol names its parts and has no class, see docs/guides/protocols.md"),
+        ({"view": {"label_resize": "letterbox"}}, "label_resize is 'letterbox', expected 'pil', 'pil_both', 'cv2' or"),
+        ({"view": {"keeps_padding": True}}, "keeps_padding is for views of training"),
+        ({"view": {"resize": "centre"}}, "resize is 'centre', expected another rule for images with masks"),
+        ({"draw": {"episods": 1}}, "draw: the key 'episods' is unknown; did you mean 'episodes'?"),
+        ({"draw": {"further_seeds": [-1]}}, "seed is -1, expected a seed from 0"),
+        ({"draw": {"image_lists": {}}}, "image_lists is empty, expected an entry 'others'"),
+        ({"draw": {"all_settings": True}}, "all_settings is true and seed 0; expected seed null"),
+        ({"draw": {"processes_by_themselves": True}}, "processes draw by themselves with workers 0"),
+        ({"counting": {"calibrated": True}}, "the draw has no episodes that only calibrate"),
+        ({"counting": "images"}, "the draw is of masks, and counting counts images"),
+        ({"metrics": [{"mIoU-novel": {"absent_is_zero": True}}]}, "which is one of base and novel classes at once"),
     ],
 )
 def test_a_protocol_with_a_wrong_choice_is_refused(tmp_path, changes, message):
@@ -135,10 +156,58 @@ def test_a_file_of_another_rule_than_its_base_takes_no_values_of_it(tmp_path):
     assert found.draw == Presence() and found.view == load_protocol("hsnet").view
 
 
+def test_a_file_that_names_the_usual_rule_keeps_the_values_of_its_base(tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text("base: pfenet\nname: mine\nversion: 1\nsummary: mine\ndraw: {rule: listed, seed: 3}\n")
+    assert read_protocol(file).draw == replace(load_protocol("pfenet").draw, seed=3)
+
+
+@pytest.mark.parametrize(
+    ("draw", "message"),
+    [
+        ({"rule": "fixed supports"}, "expected resize 'padded' and weak_supports false"),
+        ({"rule": "labelled images"}, "the draw is of labelled images, and counting counts pixels"),
+    ],
+)
+def test_parts_that_do_not_go_together_are_refused(tmp_path, draw, message):
+    content = {"name": "mine", "version": 1, "summary": "mine", "draw": draw}
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(content))
+    with pytest.raises(SettingsError, match=message):
+        read_protocol(tmp_path / "mine.yaml")
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump({**content, "draw": {"rule": "fixed supports", "runs": 0}}))
+    with pytest.raises(SettingsError, match="runs is 0, expected 1 or more"):
+        read_protocol(tmp_path / "mine.yaml")
+
+
+def test_a_file_without_a_draw_is_refused(tmp_path):
+    (tmp_path / "mine.yaml").write_text("name: mine\nversion: 1\nsummary: mine\n")
+    with pytest.raises(SettingsError, match="draw is missing; expected the rule that draws"):
+        read_protocol(tmp_path / "mine.yaml")
+
+
+class UnfinishedDraw(Draw):
+    """A draw of a package that says nothing of its episodes."""
+
+
+class OwnBoxes(BoxedSupports):
+    """A draw of a package, after a published one."""
+
+
+def test_a_draw_of_a_package_states_nothing_that_is_anothers(tmp_path, monkeypatch):
+    monkeypatch.setattr(reading, "plug_in_part", lambda name, kind: {"unfinished": UnfinishedDraw}.get(name, OwnBoxes))
+    content = {"name": "mine", "version": 1, "summary": "mine", "draw": {"rule": "own boxes"}}
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(content))
+    stated = read_protocol(tmp_path / "mine.yaml").conditions("pascal")
+    assert (stated.image_lists, stated.episode_draw) == (NOT_STATED, NOT_STATED)
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump({**content, "draw": {"rule": "unfinished"}}))
+    with pytest.raises(SettingsError, match="is an unfinished class: UnfinishedDraw lacks official_episodes"):
+        read_protocol(tmp_path / "mine.yaml")
+
+
 def test_every_choice_is_explained_in_words():
     protocols = [load_protocol(name) for name in protocol_names()]
     for protocol in protocols:
-        assert not [choice for choice in protocol.choices() if choice.value != 1 and not choice.consequence]
+        assert all(choice.words for choice in protocol.choices())
     text, names = side_by_side(protocols, 140), labels(protocols)
     assert max(map(len, text.splitlines())) <= 140 and all(label in text for label in names)
     assert len(as_markdown(protocols).splitlines()) == len(names) + 3

@@ -179,6 +179,14 @@ def _row_protocol(name: str) -> Any:
     return found
 
 
+LAST_FIRST = (
+    "image then class",
+    "image then class, query allowed as support",
+    "image then class, class by NumPy",
+)
+"""Draws whose supports stand in an episode with the last drawn first."""
+
+
 def lines(
     episodes: Iterable[Episode], name: Callable[[str], str], number: Callable[[int], int], last_first: bool
 ) -> str:
@@ -203,7 +211,7 @@ def episodes(case: Case) -> Results:
     folders = config["dataset"] == "isic2018"
     text = lines(
         of_rank, lambda name: Path(name).stem, lambda number: number - folders,
-        listed.rule_on(index.name).last_first,
+        listed.words_on(index.name).episode_draw in LAST_FIRST,
     )  # fmt: skip
     return {**_compared(case, text), **_network(case, protocol)}
 

@@ -216,7 +216,7 @@ def _segmentation_test(record: Record, published: PublishedScore) -> list[str]:
     if (kept := record.run.identity.kept_support) < 1:
         reasons.append(f"{kept:.2%} of the supports' objects are labelled instead of all")
     reasons += _differs("episodes", header.requested, published.episodes or header.official_episodes)
-    seed = protocol.draw.seed if published.seed is None else published.seed
+    seed = protocol.draw.official_seed(header.dataset) if published.seed is None else published.seed
     if header.seed != seed:
         reasons.append(f"test seed {_word(header.seed)} instead of {_word(seed)}")
     if not header.lists.startswith("official"):
