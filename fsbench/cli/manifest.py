@@ -13,7 +13,8 @@ from fsbench.base.terminal import print_line
 from fsbench.cli.options import add_data_options, add_episode_options, given_lists
 from fsbench.data.dataset import SegmentationIndex
 from fsbench.data.episodes.episode import Episode
-from fsbench.data.episodes.manifest import Manifest, hash_images, mismatches, read_manifest
+from fsbench.data.episodes.fit import hash_images, mismatches
+from fsbench.data.episodes.manifest import Manifest, read_manifest
 from fsbench.data.episodes.task import EpisodeTask
 from fsbench.protocols.claims import read_checked_manifest
 from fsbench.protocols.reading import load_segmentation

@@ -6,7 +6,8 @@ from typing import Any
 
 from fsbench.base.errors import SettingsError
 from fsbench.data.dataset import ClassificationIndex, SegmentationIndex
-from fsbench.data.episodes.manifest import CLASSIFICATION, check_fits
+from fsbench.data.episodes.fit import check_fits
+from fsbench.data.episodes.manifest import CLASSIFICATION
 from fsbench.data.episodes.task import EpisodeTask, usable_way
 from fsbench.protocols.claims import read_checked_manifest
 from fsbench.protocols.draws.classes import ClassificationTask
