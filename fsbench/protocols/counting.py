@@ -12,7 +12,7 @@ import numpy as np
 
 from fsbench.base.errors import SettingsError, known_names
 from fsbench.data.episodes.episode import ClassificationEpisode
-from fsbench.data.episodes.header import Header
+from fsbench.data.episodes.manifest import Header
 from fsbench.data.truth import EpisodeTruth
 from fsbench.protocols.conditions import NOT_STATED, WITHOUT_VOID
 from fsbench.protocols.view import View

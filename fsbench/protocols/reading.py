@@ -22,7 +22,7 @@ from fsbench.base.errors import SettingsError, known_names
 from fsbench.base.files import load_yaml, validate_yaml
 from fsbench.base.paths import CONFIGS
 from fsbench.base.plugins import named_files
-from fsbench.data.episodes.header import Header
+from fsbench.data.episodes.manifest import Header
 from fsbench.protocols.counting import ImageCounting, PixelCounting
 from fsbench.protocols.draws import bam_gfss, boxes, classes, gfss, large_objects, listed, presence
 from fsbench.protocols.draws.draw import Draw

@@ -3,6 +3,9 @@
 Text, one JSON object a line: first what was asked for, then the episodes in order, last the sha256 of the lines before
 and, where the manifest is to travel, hashes of the images and label maps that it is about, with a sha256 of their
 own. A name that ends in .gz holds the same, compressed.
+
+This file has the header as a type, the manifest with its hash, reading and writing.
+`fsbench.data.episodes.fit` holds one against local data.
 """
 
 import gzip
@@ -12,25 +15,128 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache, cached_property, lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, ValidationInfo, field_validator
 
 from fsbench.base.errors import RecordError
 from fsbench.base.files import parse_json, read_bytes, replacing
 from fsbench.base.files.opening import gunzip
 from fsbench.base.files.validation import first_problem
 from fsbench.data.episodes.episode import ClassificationEpisode, Episode
-from fsbench.data.episodes.header import Header, check_header
 
 CLASSIFICATION = "classification"
 """`kind` in the header of a classification manifest; headers of segmentation have no `kind`."""
 
+Count = Annotated[int, Field(ge=0, lt=2**53)]
+Name = Annotated[str, Field(max_length=1000)]
+Classes = Literal["novel", "base", "held_out", "all"]
+"""Classes of the episodes, see `fsbench.data.episodes.task.EpisodeTask`; "all" in classification."""
+
 _UNUSUAL = ("draw", "calibrates")
 """Attributes of an episode that a row has only where they are set."""
 
-EPISODE_TYPES: dict[str | None, Any] = {None: Episode, CLASSIFICATION: ClassificationEpisode}
-"""`kind` of a header -> the class of its episodes."""
+
+class Header(BaseModel):
+    """First line of a manifest: the test that its episodes are of.
+
+    Attributes:
+        kind: "classification", or None of masks.
+        protocol, version: the published test.
+        dataset, fold, folds: data set, fold of the novel classes, and number of folds.
+        way, shot, setting: N, K, and one of `fsbench.data.episodes.settings.SETTINGS`.
+        classes: classes of the episodes.
+        empty: queries may show none of their episode's classes.
+        seed: of the episodes; None where every episode is seeded with its own index.
+        lists: origin of the lists of images in words, "official" first where they are.
+        lists_sha256, all_lists_sha256: hashes of the fold's lists and of those of every fold.
+        dropped_classes: classes that were left out for want of images.
+        drop_small: such classes may be left out.
+        all_classes: every episode is about all of `class_ids`, whatever `way` is.
+        requested, official_episodes, episodes: numbers of episodes that were asked for, that the protocol has, and
+            that there are.
+        class_ids: classes that the mean IoU averages over.
+        class_names: number of a class, as text -> its name.
+        queries: in classification, the queries of each class.
+        min_class_size: in classification, entries up to which the images of a smaller class are repeated.
+        filled_classes, small_classes: in classification, number of classes that are repeated, and of those that have
+            fewer images than the authors' program repeats up to.
+        draws: draws of the supports for every query; the episodes of draw 0 come first.
+        official_sha256: hash of the manifest of draw 0 alone, where there are several.
+        nested_in: number of shots that were drawn, of which an episode has the first `shot`; None where `shot` were.
+        calibration_ids: base classes of the episodes that calibrate (`Episode.calibrates`); empty without any.
+        calibration_images: images that these are drawn from in words.
+        selection: name of a choice of episodes and hash of the manifest that they were chosen from.
+    """
+
+    model_config = ConfigDict(strict=True, extra="allow", frozen=True)
+
+    kind: Literal["classification"] | None = None
+    protocol: Name
+    version: int | Name
+    dataset: Name
+    fold: Count
+    folds: Count
+    way: Count
+    shot: Count
+    setting: Name
+    classes: Classes
+    empty: bool
+    seed: int | None
+    lists: Name
+    lists_sha256: Name | None = None
+    all_lists_sha256: Name | None
+    dropped_classes: list[Count]
+    drop_small: bool = False
+    all_classes: bool = False
+    requested: Count
+    official_episodes: Count
+    episodes: Count | None = None
+    class_ids: list[Count]
+    class_names: dict[str, Name]
+    queries: Count | None = None
+    min_class_size: Count | None = None
+    filled_classes: Count | None = None
+    small_classes: Count | None = None
+    draws: Annotated[int, Field(ge=1, lt=2**31)] = 1
+    official_sha256: Name | None = None
+    nested_in: Count | None = None
+    calibration_ids: list[Count] = []
+    calibration_images: Name | None = None
+    selection: dict[str, Any] | None = None
+
+    @field_validator("class_names")
+    @classmethod
+    def _check_names(cls, names: dict[str, str], info: ValidationInfo) -> dict[str, str]:
+        strange = next((key for key in names if not (key.isascii() and key.isdecimal())), None)
+        if strange is not None:
+            raise ValueError(f"{strange[:60]!r} is no number of a class, expected one as text")
+        unnamed = next((number for number in info.data.get("class_ids", ()) if str(number) not in names), None)
+        if unnamed is not None:
+            raise ValueError(f"the class {unnamed} has no name, expected one of each number in class_ids")
+        return names
+
+    @property
+    def protocol_entries(self) -> Mapping[str, Any]:
+        """Entries that a protocol has besides these, by their names and unchecked."""
+        return self.model_extra or {}
+
+
+def check_header(entries: Any, path: Path) -> Header:
+    """Return the header that the first line of the manifest `path` holds.
+
+    Raises:
+        RecordError: an entry is not there, or has another type or range.
+    """
+    try:
+        return Header.model_validate(entries)
+    except ValidationError as error:
+        missing = [str(one["loc"][-1]) for one in error.errors(include_url=False) if one["type"] == "missing"]
+        if missing and isinstance(entries, dict):
+            raise RecordError(
+                f"{path} has a header without {', '.join(missing)}; expected one of this version of fsbench"
+            ) from None
+        raise RecordError(f"{path} has a header that does not fit: {first_problem(error, entries)}") from error
 
 
 @dataclass(frozen=True)
@@ -51,12 +157,14 @@ class Manifest:
 
     @cached_property
     def text(self) -> str:
+        """Lines that the hash covers: the header, then the episodes."""
         rows = [self.entries, *map(episode_entries, self.episodes)]
         return "".join(json.dumps(row, separators=(",", ":")) + "\n" for row in rows)
 
     @cached_property
     def sha256(self) -> str:
-        return hashlib.sha256(self.text.encode()).hexdigest()
+        """Hash that names the manifest."""
+        return _sha256(self.text)
 
     @cached_property
     def header(self) -> Header:
@@ -95,7 +203,8 @@ class Manifest:
         )
 
     def write(self, path: Path) -> None:
-        end = {"sha256": self.sha256, "images": dict(self.images), "images_sha256": _hash(self.images)}
+        """Write the manifest to `path`, compressed where that ends in .gz."""
+        end = {"sha256": self.sha256, "images": dict(self.images), "images_sha256": _images_sha256(self.images)}
         data = (self.text + json.dumps(end, separators=(",", ":")) + "\n").encode()
         with replacing(path) as temporary:  # without a time stamp: equal manifests are equal files
             temporary.write_bytes(gzip.compress(data, mtime=0) if path.suffix == ".gz" else data)
@@ -106,12 +215,23 @@ def episode_entries(episode: Episode) -> dict[str, Any]:
     return {name: value for name, value in vars(episode).items() if name not in _UNUSUAL or value}
 
 
-def _hash(images: Mapping[str, str]) -> str:
-    return hashlib.sha256(json.dumps(sorted(images.items())).encode()).hexdigest()
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _images_sha256(images: Mapping[str, str]) -> str:
+    return _sha256(json.dumps(sorted(images.items())))
+
+
+# Reading
 
 
 def read_manifest(path: Path, sha256: str | None = None) -> Manifest:
-    """The manifest of a file; raises RecordError when it is damaged, was altered, or is not the one of `sha256`."""
+    """Read the manifest of a file.
+
+    Raises:
+        RecordError: it is damaged, was altered, or is not the one of `sha256`.
+    """
     try:
         data = read_bytes(path, "manifest")
         text = (gunzip(data, "manifest") if path.suffix == ".gz" else data).decode("utf-8-sig")
@@ -138,9 +258,26 @@ def read_manifest(path: Path, sha256: str | None = None) -> Manifest:
     return manifest
 
 
+def read_header(path: Path, sha256: str) -> Header:
+    """Return the header of a manifest's file without reading its episodes; raises RecordError as `read_manifest`."""
+    try:
+        lines, _, _ = read_bytes(path, "manifest").rstrip(b"\n").rpartition(b"\n")
+        if hashlib.sha256(lines + b"\n").hexdigest() == sha256:
+            return Header.model_validate(parse_json(lines.partition(b"\n")[0].decode("utf-8-sig")))
+    except (OSError, ValueError):
+        pass
+    return read_manifest(path, sha256).header  # which says what is wrong with it
+
+
 class _Content(NamedTuple):
-    """Content of a manifest's file: the manifest, the hash that it states, that of its lines as they stand, and whether
-    its hashes of images are others than it was written with."""
+    """Content of a manifest's file.
+
+    Attributes:
+        manifest: the header and the episodes.
+        stated: the hash that the last line states, which may be any JSON value.
+        sha256: hash of the lines as they stand.
+        images_altered: the hashes of images are others than the manifest was written with.
+    """
 
     manifest: Manifest
     stated: Any
@@ -156,36 +293,17 @@ def _parse(text: str) -> _Content:
     stated, images = end["sha256"], end["images"]
     if not all(isinstance(value, str) for value in images.values()):
         raise ValueError("a hash of an image is no text")
-    images_altered = _hash(images) != end["images_sha256"]
-    schema = _episode_schema(_parse_header(first).kind)
-    episodes = tuple(schema.validate_json(f"[{','.join(rows)}]", strict=True))
-    as_written = hashlib.sha256("".join(f"{row}\n" for row in (first, *rows)).encode()).hexdigest()
-    manifest = Manifest(entries, episodes, images)
+    images_altered = _images_sha256(images) != end["images_sha256"]
+    schema = _episodes_schema(Header.model_validate(entries).kind)
+    manifest = Manifest(entries, tuple(schema.validate_json(f"[{','.join(rows)}]", strict=True)), images)
+    as_written = _sha256("".join(f"{row}\n" for row in (first, *rows)))
     if manifest.sha256 != as_written:  # in other words than ours, which may hold a key twice
         for row in rows:
             parse_json(row)
     return _Content(manifest, stated, as_written, images_altered)
 
 
-@lru_cache(maxsize=64)
-def _parse_header(line: str) -> Header:
-    """Return the header that a line holds; raises ValueError of others."""
-    return Header.model_validate(parse_json(line))
-
-
 @cache
-def _episode_schema(kind: str | None) -> Any:
-    """Return what checks and makes the episodes of a manifest of `kind`."""
-    episodes: Any = list[EPISODE_TYPES.get(kind, Episode)]  # type: ignore[misc]
-    return TypeAdapter(episodes)
-
-
-def read_header(path: Path, sha256: str) -> Header:
-    """Return the header of a manifest's file without reading its episodes; raises RecordError as `read_manifest`."""
-    try:
-        lines, _, _ = read_bytes(path, "manifest").rstrip(b"\n").rpartition(b"\n")
-        if hashlib.sha256(lines + b"\n").hexdigest() == sha256:
-            return _parse_header(lines.partition(b"\n")[0].decode("utf-8-sig"))
-    except (OSError, ValueError):
-        pass
-    return read_manifest(path, sha256).header  # which says what is wrong with it
+def _episodes_schema(kind: str | None) -> TypeAdapter[Any]:
+    """Return the schema that checks and makes the episodes of a manifest of `kind`."""
+    return TypeAdapter(list[ClassificationEpisode] if kind == CLASSIFICATION else list[Episode])

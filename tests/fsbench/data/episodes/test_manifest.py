@@ -1,19 +1,24 @@
-"""Episode lists as files: intact, damaged or altered."""
+"""Episode lists as files: intact, damaged or altered, and headers whole and of the right types."""
 
 import gzip
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from fsbench.base.errors import RecordError
+from fsbench.base.paths import BENCHMARKS
+from fsbench.cli.main import main
 from fsbench.data.episodes.fit import hash_images
-from fsbench.data.episodes.manifest import read_manifest
+from fsbench.data.episodes.manifest import Manifest, check_header, read_header, read_manifest
 from fsbench.data.episodes.task import EpisodeTask
 from fsbench.datamodules.datasets.folder import Folder
 from fsbench.protocols.reading import load_protocol
+from tests.fsbench.runs import HEADER, some_header
 
 PROTOCOL = load_protocol("fscs")
+FILE = Path("m.jsonl")
 
 
 @pytest.fixture
@@ -78,3 +83,34 @@ def test_a_damaged_manifest_is_named(manifest, tmp_path):
             read_manifest(path)
     with pytest.raises(RecordError, match=r"there is no manifest .*nowhere"):
         read_manifest(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("name", HEADER)
+def test_an_entry_that_is_not_there_is_named(name, tmp_path):
+    entries = {key: value for key, value in HEADER.items() if key != name}
+    with pytest.raises(RecordError, match=f"m.jsonl has a header without {name}; expected one of this version"):
+        check_header(entries, FILE)
+
+
+def test_a_manifest_without_a_protocol_is_refused_by_its_commands(tmp_path, capsys):
+    Manifest({key: value for key, value in HEADER.items() if key != "protocol"}, ()).write(tmp_path / "m.jsonl")
+    for command in (["show"], ["verify"], ["diff", str(tmp_path / "m.jsonl")]):
+        verb, *more = command
+        assert main(["data", "manifest", verb, str(tmp_path / "m.jsonl"), *more]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert "m.jsonl has a header without protocol; expected one of this version of fsbench" in line
+
+
+def test_entries_of_a_protocol_of_its_own_are_kept(tmp_path):
+    manifest = Manifest(HEADER | {"offset": 3, "kind": None}, ())
+    manifest.write(tmp_path / "m.jsonl")
+    read = read_header(tmp_path / "m.jsonl", manifest.sha256)
+    assert read.protocol_entries == {"offset": 3} == manifest.header.protocol_entries and read == manifest.header
+    assert some_header().protocol_entries == {}
+
+
+def test_the_frozen_episodes_have_no_other_entries():
+    for file in sorted((BENCHMARKS / "manifests").glob("*/*fold0*1way1shot.jsonl.gz")):
+        manifest = read_manifest(file)
+        assert not manifest.header.protocol_entries
+        assert manifest.header.model_dump(exclude_unset=True) == manifest.entries
