@@ -16,8 +16,7 @@ from fsbench.data.episodes.episode import Episode
 from fsbench.data.episodes.fit import hash_images, mismatches
 from fsbench.data.episodes.manifest import Manifest, read_manifest
 from fsbench.data.episodes.task import EpisodeTask
-from fsbench.protocols.claims import read_checked_manifest
-from fsbench.protocols.reading import load_segmentation
+from fsbench.protocols.reading import load_segmentation, read_checked_manifest
 from fsbench.runner.config.datasets import choose_dataset, open_dataset
 from fsbench.runner.config.limits import check_replaced, whole
 from fsbench.runner.config.registry import check_known, task_of

@@ -4,14 +4,15 @@ Text, one JSON object a line: first what was asked for, then the episodes in ord
 and, where the manifest is to travel, hashes of the images and label maps that it is about, with a sha256 of their
 own. A name that ends in .gz holds the same, compressed.
 
-This file has the header as a type, the manifest with its hash, reading and writing.
+This file has the header as a type, the manifest with its hash, reading and writing, and the check of a header against
+its episodes.
 `fsbench.data.episodes.fit` holds one against local data.
 """
 
 import gzip
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache, cached_property, lru_cache
 from pathlib import Path
@@ -24,6 +25,7 @@ from fsbench.base.files import parse_json, read_bytes, replacing
 from fsbench.base.files.opening import gunzip
 from fsbench.base.files.validation import first_problem
 from fsbench.data.episodes.episode import ClassificationEpisode, Episode
+from fsbench.data.episodes.settings import SIZE_BINS
 
 CLASSIFICATION = "classification"
 """`kind` in the header of a classification manifest; headers of segmentation have no `kind`."""
@@ -35,6 +37,9 @@ Classes = Literal["novel", "base", "held_out", "all"]
 
 _UNUSUAL = ("draw", "calibrates")
 """Attributes of an episode that a row has only where they are set."""
+
+_NOT_OFFICIAL = ("draws", "official_sha256", "calibration_ids", "calibration_images")
+"""Entries that a header has beyond those of its official episodes alone."""
 
 
 class Header(BaseModel):
@@ -307,3 +312,57 @@ def _parse(text: str) -> _Content:
 def _episodes_schema(kind: str | None) -> TypeAdapter[Any]:
     """Return the schema that checks and makes the episodes of a manifest of `kind`."""
     return TypeAdapter(list[ClassificationEpisode] if kind == CLASSIFICATION else list[Episode])
+
+
+# The header against the episodes
+
+
+def contradictions(manifest: Manifest, fixed_episodes: int | None = None, may_be_shorter: bool = True) -> Iterator[str]:
+    """Yield in words what a manifest's header says otherwise than its episodes or its protocol, with both figures.
+
+    A header may come from anybody, and a table believes its numbers: how many episodes there are, whether the protocol
+    has as many, which classes a mean is over.
+
+    Args:
+        manifest: header and episodes.
+        fixed_episodes: number of episodes that the protocol has on the data set whatever its lists hold; None where it
+            has no such number, or where the protocol is unknown.
+        may_be_shorter: there may be fewer episodes than were asked for, as there always may be in the size-restricted
+            settings; True where the protocol is unknown.
+    """
+    header, official = manifest.header, manifest.official_episodes
+    number = len(official)
+    if header.episodes not in (None, number):
+        yield f"episodes is {header.episodes}, and {number} are there"
+    may_be_shorter = may_be_shorter or header.setting in SIZE_BINS
+    if header.requested < number or (header.requested > number and not may_be_shorter):
+        yield f"requested is {header.requested}, and {number} episodes are there"
+    if fixed_episodes is not None and header.official_episodes != fixed_episodes:
+        stated = f"official_episodes is {header.official_episodes}"
+        yield f"{stated}, and the protocol {header.protocol} has {fixed_episodes}"
+    draws, all_draws = {episode.draw for episode in manifest.tested_episodes}, set(range(header.draws))
+    if not draws <= all_draws or (draws != all_draws and header.selection is None):
+        yield f"draws is {header.draws}, and the supports of the episodes are of the draws {_listed(draws)}"
+    if header.official_sha256 is not None and header.selection is None:
+        entries = {name: value for name, value in manifest.entries.items() if name not in _NOT_OFFICIAL}
+        if (found := Manifest(entries, official).sha256) != header.official_sha256:
+            yield f"official_sha256 is {header.official_sha256[:12]}…, and that of draw 0 is {found[:12]}…"
+    first = 1 if header.kind else 0  # classification counts its classes from 0
+    shown = {number + first for episode in manifest.tested_episodes for number in episode.classes}
+    if foreign := shown - set(header.class_ids):
+        yield f"class_ids are {_listed(header.class_ids)}, and episodes ask for {_listed(foreign)} as well"
+    if left_out := shown & set(header.dropped_classes):
+        yield f"dropped_classes are {_listed(header.dropped_classes)}, and episodes ask for {_listed(left_out)}"
+    calibrated = {number for episode in manifest.episodes if episode.calibrates for number in episode.classes}
+    calibrating = set(header.calibration_ids)
+    if not calibrated <= calibrating or (calibrated != calibrating and header.selection is None):
+        yield f"calibration_ids are {_listed(header.calibration_ids)}, and episodes calibrate by {_listed(calibrated)}"
+    ways = {len(episode.classes) for episode in official if not episode.augmented}
+    if ways and not header.all_classes and ways != {header.way}:
+        yield f"way is {header.way}, and episodes have {_listed(ways)} ways"
+
+
+def _listed(numbers: Iterable[int]) -> str:
+    """Return numbers in words, those of a long list shortened."""
+    listed = sorted(numbers)
+    return ", ".join(map(str, listed[:10])) + ", …" * (len(listed) > 10) or "none"
