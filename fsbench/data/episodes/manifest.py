@@ -4,14 +4,14 @@ Text, one JSON object a line: first what was asked for, then the episodes in ord
 and, where the manifest is to travel, hashes of the images and label maps that it is about, with a sha256 of their
 own. A name that ends in .gz holds the same, compressed.
 
-This file has the header as a type, the manifest with its hash, reading and writing, and the check of a header against
-its episodes.
-`fsbench.data.episodes.fit` holds one against local data.
+This file has the header as a type, the manifest with its hash, reading and writing, the check of a header against its
+episodes, and the lines that show a manifest or compare two. `fsbench.data.episodes.fit` holds one against local data.
 """
 
 import gzip
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache, cached_property, lru_cache
@@ -360,6 +360,84 @@ def contradictions(manifest: Manifest, fixed_episodes: int | None = None, may_be
     ways = {len(episode.classes) for episode in official if not episode.augmented}
     if ways and not header.all_classes and ways != {header.way}:
         yield f"way is {header.way}, and episodes have {_listed(ways)} ways"
+
+
+# Lines for people
+
+
+def summary(manifest: Manifest) -> str:
+    """Describe a manifest in one line."""
+    header = manifest.header
+    task = f"{header.way}-way {header.shot}-shot, {header.setting.replace('_', ' ')}"
+    drawn = f", {header.draws} draws of the supports" if header.draws > 1 else ""
+    tested = len(manifest.tested_episodes)
+    further = len(manifest.episodes) - tested
+    calibrating = f" and {further} that only calibrate" if further else ""
+    return (
+        f"{tested} episodes{calibrating}, {header.dataset} fold {header.fold}, {task}, "
+        f"protocol {header.protocol} v{header.version}{drawn}, sha256 {manifest.sha256}"
+    )
+
+
+def description(manifest: Manifest, listed: int = 0) -> Iterator[str]:
+    """Yield the lines that describe a manifest: summary, lists, images, ways and shots, classes, some episodes.
+
+    Args:
+        manifest: one of segmentation.
+        listed: number of episodes that have a line, the first ones.
+    """
+    header, episodes = manifest.header, manifest.episodes
+    yield summary(manifest)
+    yield f"image lists: {header.lists} (sha256 {header.lists_sha256})"
+    queries = {episode.query for episode in episodes}
+    hashed = "with hashes" if manifest.images else "without hashes"
+    yield f"{len(queries)} query images, {len(manifest.image_names)} images in all, {hashed} of photos and label maps"
+    augmented = sum(episode.augmented for episode in episodes)
+    ways = _counted(len(episode.classes) for episode in episodes)
+    shots = _counted(len(way) for episode in episodes for way in episode.supports)
+    yield f"{augmented} episodes augmented; ways {ways}; shots {shots}"
+    queries_of = Counter(episode.query_class for episode in manifest.tested_episodes)
+    for number in manifest.class_ids:
+        yield f"  {number:3} {header.class_names[str(number)]:20} query of {queries_of[number]} episodes"
+    for episode in episodes[:listed]:
+        yield _episode_line(episode, header)
+
+
+def differences(first: Manifest, second: Manifest) -> list[str]:
+    """Return the lines that compare two manifests, none if they are equal.
+
+    They are the entries of the headers that differ, the number of episodes that do, and the first three of those.
+    """
+    if first.sha256 == second.sha256:
+        return []
+    lines = [
+        f"{key}: {first.entries.get(key)} | {second.entries.get(key)}"
+        for key in sorted(first.entries.keys() | second.entries.keys())
+        if first.entries.get(key) != second.entries.get(key)
+    ]
+    pairs = list(zip(first.episodes, second.episodes, strict=False))
+    different = [pair for pair in pairs if pair[0] != pair[1]]
+    lengths = f"{len(first.episodes)} | {len(second.episodes)}"
+    lines.append(f"{len(different)} of {len(pairs)} episodes differ; lengths {lengths}")
+    for ours, theirs in different[:3]:
+        lines += [f"  {_episode_line(ours, first.header)}", f"  {_episode_line(theirs, second.header)}"]
+    return lines
+
+
+def _episode_line(episode: Episode, header: Header) -> str:
+    """Describe an episode in one line, its classes by their names."""
+
+    def named(number: int) -> str:
+        return header.class_names.get(str(number), str(number))
+
+    pairs = zip(episode.classes, episode.supports, strict=True)
+    ways = "  ".join(f"{named(number)}: {','.join(names)}" for number, names in pairs)
+    return f"{episode.index}  query {episode.query} ({named(episode.query_class)})  {ways}"
+
+
+def _counted(numbers: Iterable[int]) -> str:
+    """Return in words how often there is each number."""
+    return ", ".join(f"{number} ({times} times)" for number, times in sorted(Counter(numbers).items()))
 
 
 def _listed(numbers: Iterable[int]) -> str:
