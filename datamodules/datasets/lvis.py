@@ -10,7 +10,7 @@ from fsbench.base.errors import DataError, SettingsError
 from fsbench.base.files import is_file, read_json
 from fsbench.data.dataset import PairList
 from fsbench.data.episodes.episode import Episode
-from fsbench.data.episodes.header import Classes
+from fsbench.data.episodes.manifest import Classes
 from fsbench.data.episodes.task import EpisodeTask
 from fsbench.data.list_substitutes import substitute_list
 from fsbench.data.source import Source

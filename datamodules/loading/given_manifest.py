@@ -5,10 +5,11 @@ from typing import Any
 
 from fsbench.base.errors import SettingsError
 from fsbench.data.dataset import SegmentationIndex
-from fsbench.data.episodes.manifest import Manifest, check_fits
+from fsbench.data.episodes.fit import check_fits
+from fsbench.data.episodes.manifest import Manifest
 from fsbench.data.episodes.task import EpisodeTask
-from fsbench.protocols.claims import read_checked_manifest
 from fsbench.protocols.protocol import Protocol
+from fsbench.protocols.reading import read_checked_manifest
 
 
 def read_given_manifest(file: str, index: SegmentationIndex, protocol: Protocol, task: EpisodeTask) -> Manifest:

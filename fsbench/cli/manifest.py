@@ -1,8 +1,7 @@
 """`fsbench data manifest build | show | verify | diff`: episode lists as files."""
 
 import argparse
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,11 +11,10 @@ from fsbench.base.progress import track
 from fsbench.base.terminal import print_line
 from fsbench.cli.options import add_data_options, add_episode_options, given_lists
 from fsbench.data.dataset import SegmentationIndex
-from fsbench.data.episodes.episode import Episode
-from fsbench.data.episodes.manifest import Manifest, hash_images, mismatches, read_manifest
+from fsbench.data.episodes.fit import hash_images, mismatches
+from fsbench.data.episodes.manifest import description, differences, read_manifest, summary
 from fsbench.data.episodes.task import EpisodeTask
-from fsbench.protocols.claims import read_checked_manifest
-from fsbench.protocols.reading import load_segmentation
+from fsbench.protocols.reading import load_segmentation, read_checked_manifest
 from fsbench.runner.config.datasets import choose_dataset, open_dataset
 from fsbench.runner.config.limits import check_replaced, whole
 from fsbench.runner.config.registry import check_known, task_of
@@ -94,64 +92,20 @@ def _build(options: argparse.Namespace, extra: list[str]) -> int:
         manifest = replace(manifest, images=hash_images(manifest, index, _progress))
     make_folder(options.out.absolute().parent)
     manifest.write(options.out)
-    print_line(f"{options.out}: {_summary(manifest)}")
+    print_line(f"{options.out}: {summary(manifest)}")
     return 0
-
-
-def _summary(manifest: Manifest) -> str:
-    """Describe a manifest in one line."""
-    header = manifest.header
-    task = f"{header.way}-way {header.shot}-shot, {header.setting.replace('_', ' ')}"
-    drawn = f", {header.draws} draws of the supports" if header.draws > 1 else ""
-    further = len(manifest.episodes) - len(manifest.tested_episodes)
-    calibrating = f" and {further} that only calibrate" if further else ""
-    return (
-        f"{len(manifest.tested_episodes)} episodes{calibrating}, {header.dataset} fold {header.fold}, {task}, "
-        f"protocol {header.protocol} v{header.version}{drawn}, sha256 {manifest.sha256}"
-    )
 
 
 def _show(options: argparse.Namespace, extra: list[str]) -> int:
-    manifest = read_checked_manifest(options.file)
-    header = manifest.header
-    print_line(_summary(manifest))
-    print_line(f"image lists: {header.lists} (sha256 {header.lists_sha256})")
-    queries = {episode.query for episode in manifest.episodes}
-    hashed = "with hashes" if manifest.images else "without hashes"
-    print_line(
-        f"{len(queries)} query images, {len(manifest.image_names)} images in all, {hashed} of photos and label maps"
-    )
-    augmented = sum(episode.augmented for episode in manifest.episodes)
-    ways = Counter(len(episode.classes) for episode in manifest.episodes)
-    shots = Counter(len(way) for episode in manifest.episodes for way in episode.supports)
-    print_line(f"{augmented} episodes augmented; ways {_counts(ways)}; shots {_counts(shots)}")
-    queries_of = Counter(episode.query_class for episode in manifest.tested_episodes)
-    for number in manifest.class_ids:
-        print_line(f"  {number:3} {header.class_names[str(number)]:20} query of {queries_of[number]} episodes")
-    for episode in manifest.episodes[: options.episodes]:
-        print_line(_line(episode, header.class_names))
+    for line in description(read_checked_manifest(options.file), options.episodes):
+        print_line(line)
     return 0
-
-
-def _counts(counter: Counter[int]) -> str:
-    return ", ".join(f"{value} ({times} times)" for value, times in sorted(counter.items()))
-
-
-def _line(episode: Episode, class_names: Mapping[str, str]) -> str:
-    """Describe an episode in one line, its classes by their names."""
-
-    def named(number: int) -> str:
-        return class_names.get(str(number), str(number))
-
-    pairs = zip(episode.classes, episode.supports, strict=True)
-    ways = "  ".join(f"{named(number)}: {','.join(names)}" for number, names in pairs)
-    return f"{episode.index}  query {episode.query} ({named(episode.query_class)})  {ways}"
 
 
 def _verify(options: argparse.Namespace, extra: list[str]) -> int:
     manifest = read_checked_manifest(options.file)
     header = manifest.header
-    print_line(f"intact: {_summary(manifest)}")
+    print_line(f"intact: {summary(manifest)}")
     protocol = load_segmentation(header.protocol)
     index = protocol.draw.data(
         _index(choose_dataset(options.dataset, header.dataset, f"the manifest {options.file}"), options)
@@ -174,20 +128,7 @@ def _verify(options: argparse.Namespace, extra: list[str]) -> int:
 
 
 def _diff(options: argparse.Namespace, extra: list[str]) -> int:
-    first, second = read_manifest(options.first), read_manifest(options.second)
-    if first.sha256 == second.sha256:
-        print_line("equal")
-        return 0
-    for key in sorted(first.entries.keys() | second.entries.keys()):
-        ours, theirs = first.entries.get(key), second.entries.get(key)
-        if ours != theirs:
-            print_line(f"{key}: {ours} | {theirs}")
-    pairs = list(zip(first.episodes, second.episodes, strict=False))
-    different = [pair for pair in pairs if pair[0] != pair[1]]
-    print_line(
-        f"{len(different)} of {len(pairs)} episodes differ; lengths {len(first.episodes)} | {len(second.episodes)}"
-    )
-    for ours_episode, theirs_episode in different[:3]:
-        print_line(f"  {_line(ours_episode, first.header.class_names)}")
-        print_line(f"  {_line(theirs_episode, second.header.class_names)}")
-    return 1
+    lines = differences(read_manifest(options.first), read_manifest(options.second))
+    for line in lines or ["equal"]:
+        print_line(line)
+    return int(bool(lines))

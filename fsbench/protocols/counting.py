@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 import numpy as np
 
 from fsbench.data.episodes.episode import ClassificationEpisode
-from fsbench.data.episodes.header import Header
+from fsbench.data.episodes.manifest import Header
 from fsbench.data.truth import EpisodeTruth
 from fsbench.protocols.conditions import NOT_STATED, WITHOUT_VOID
 from fsbench.protocols.view import View

@@ -10,8 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from fsbench.base.errors import SettingsError, known_names
-from fsbench.data.episodes.header import Header
-from fsbench.data.episodes.manifest import Manifest
+from fsbench.data.episodes.manifest import Header, Manifest
 from fsbench.protocols.conditions import ATLAS_NAMES, NOT_STATED, Conditions, ListsAndDraw
 from fsbench.protocols.counting import ImageCounting, PixelCounting
 from fsbench.protocols.draws.draw import Draw

@@ -19,11 +19,11 @@ from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
 
-from fsbench.base.errors import SettingsError, known_names
+from fsbench.base.errors import RecordError, SettingsError, known_names
 from fsbench.base.files import load_yaml, validate_yaml
 from fsbench.base.paths import CONFIGS
 from fsbench.base.plugins import named_files, plug_in_part
-from fsbench.data.episodes.header import Header
+from fsbench.data.episodes.manifest import Header, Manifest, contradictions, read_manifest
 from fsbench.protocols.counting import ImageCounting, PixelCounting
 from fsbench.protocols.draws import bam_gfss, boxes, classes, gfss, large_objects, listed, presence
 from fsbench.protocols.draws.draw import Draw
@@ -111,6 +111,27 @@ def protocol_of(header: Header) -> Protocol:
 def segmentation_of(header: Header) -> Protocol:
     """Return the protocol of a manifest's header; SettingsError where it has no masks."""
     return _with_masks(protocol_of(header))
+
+
+def read_checked_manifest(path: Path, sha256: str | None = None) -> Manifest:
+    """Read the manifest of a file and hold its header against its episodes and, where that is known, its protocol.
+
+    Raises:
+        RecordError: as `read_manifest`, or the header says otherwise than the episodes.
+    """
+    manifest = read_manifest(path, sha256)
+    try:
+        draw = protocol_of(manifest.header).draw
+    except SettingsError:
+        found = contradictions(manifest)
+    else:
+        found = contradictions(manifest, draw.fixed_episode_count(manifest.header.dataset), draw.may_be_shorter)
+    if words := "; ".join(found):
+        raise RecordError(
+            f"the header of {path} says otherwise than its episodes: {words}; it was changed, or made by something "
+            "else; get it again, or make it by fsbench data manifest build"
+        )
+    return manifest
 
 
 def _with_masks(protocol: Protocol) -> Protocol:

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fsbench.base.errors import RecordError
-from fsbench.data.episodes.header import Header
-from fsbench.data.episodes.manifest import Manifest
+from fsbench.data.episodes.manifest import Header, Manifest
 from fsbench.protocols.reading import protocol_of
 from fsbench.scores.confusion import COUNTS, FAILED, REGIONS
 from fsbench.scores.count_table import QUERIES, SUPPORTS

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from fsbench.data.annotations import ANNOTATIONS, WEAK
-from fsbench.data.episodes.header import Header
+from fsbench.data.episodes.manifest import Header
 from fsbench.records.record import Record
 from fsbench.records.run import Run
 

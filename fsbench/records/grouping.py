@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
 from fsbench.base.files import fingerprint
-from fsbench.data.episodes.header import Header
+from fsbench.data.episodes.manifest import Header
 from fsbench.records.record import Record
 
 

@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fsbench.base.errors import RecordError
-from fsbench.data.episodes.header import Header
-from fsbench.data.episodes.manifest import Manifest
+from fsbench.data.episodes.manifest import Header, Manifest
 from fsbench.protocols.protocol import Protocol
 from fsbench.protocols.reading import protocol_of
 from fsbench.records.run import Run

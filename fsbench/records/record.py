@@ -12,11 +12,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from fsbench.base.errors import RecordError, SettingsError, near_path
 from fsbench.base.files import is_file, read_json, replacing, write_text
 from fsbench.base.files.arrays import read_parquet
-from fsbench.data.episodes.header import Header
-from fsbench.data.episodes.manifest import Manifest, read_header
-from fsbench.protocols.claims import read_checked_manifest
+from fsbench.data.episodes.manifest import Header, Manifest, read_header
 from fsbench.protocols.protocol import Protocol
-from fsbench.protocols.reading import protocol_of
+from fsbench.protocols.reading import protocol_of, read_checked_manifest
 from fsbench.records.counts import (
     check_counts,
     columns_sha256,

@@ -16,7 +16,7 @@ from fsbench.scores.statistics import Episodes, ScoreStatistics
 if TYPE_CHECKING:
     import polars as pl
 
-    from fsbench.data.episodes.header import Header
+    from fsbench.data.episodes.manifest import Header
 
 
 SUPPORTS = "supports"

@@ -14,7 +14,7 @@ from fsbench.scores.statistics import ScoreStatistics
 if TYPE_CHECKING:
     import polars as pl
 
-    from fsbench.data.episodes.header import Header
+    from fsbench.data.episodes.manifest import Header
 
 
 def episode_statistics(

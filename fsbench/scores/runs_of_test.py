@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from fsbench.data.episodes.header import Header
+    from fsbench.data.episodes.manifest import Header
 
 RUN_LENGTHS = "run_lengths"
 """Entry of a manifest's header: number of episodes of each run."""

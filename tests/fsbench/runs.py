@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from fsbench.data.episodes.header import Header
+from fsbench.data.episodes.manifest import Header
 from fsbench.records.counts import hashes
 from fsbench.records.record import Record, write_record
 from fsbench.records.run import TRAINED_HERE, UNTRAINED, Run

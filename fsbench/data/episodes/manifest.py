@@ -3,36 +3,145 @@
 Text, one JSON object a line: first what was asked for, then the episodes in order, last the sha256 of the lines before
 and, where the manifest is to travel, hashes of the images and label maps that it is about, with a sha256 of their
 own. A name that ends in .gz holds the same, compressed.
+
+This file has the header as a type, the manifest with its hash, reading and writing, the check of a header against its
+episodes, and the lines that show a manifest or compare two. `fsbench.data.episodes.fit` holds one against local data.
 """
 
 import gzip
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache, cached_property, lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
-import numpy as np
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, ValidationInfo, field_validator
 
-from fsbench.base.errors import DataError, RecordError
-from fsbench.base.files import is_file, parse_json, read_bytes, replacing, sha256_file
+from fsbench.base.errors import RecordError
+from fsbench.base.files import parse_json, read_bytes, replacing
 from fsbench.base.files.opening import gunzip
 from fsbench.base.files.validation import first_problem
-from fsbench.data.dataset import SegmentationIndex
 from fsbench.data.episodes.episode import ClassificationEpisode, Episode
-from fsbench.data.episodes.header import Header, check_header
+from fsbench.data.episodes.settings import SIZE_BINS
 
 CLASSIFICATION = "classification"
 """`kind` in the header of a classification manifest; headers of segmentation have no `kind`."""
 
+Count = Annotated[int, Field(ge=0, lt=2**53)]
+Name = Annotated[str, Field(max_length=1000)]
+Classes = Literal["novel", "base", "held_out", "all"]
+"""Classes of the episodes, see `fsbench.data.episodes.task.EpisodeTask`; "all" in classification."""
+
 _UNUSUAL = ("draw", "calibrates")
 """Attributes of an episode that a row has only where they are set."""
 
-EPISODE_TYPES: dict[str | None, Any] = {None: Episode, CLASSIFICATION: ClassificationEpisode}
-"""`kind` of a header -> the class of its episodes."""
+_NOT_OFFICIAL = ("draws", "official_sha256", "calibration_ids", "calibration_images")
+"""Entries that a header has beyond those of its official episodes alone."""
+
+
+class Header(BaseModel):
+    """First line of a manifest: the test that its episodes are of.
+
+    Attributes:
+        kind: "classification", or None of masks.
+        protocol, version: the published test.
+        dataset, fold, folds: data set, fold of the novel classes, and number of folds.
+        way, shot, setting: N, K, and one of `fsbench.data.episodes.settings.SETTINGS`.
+        classes: classes of the episodes.
+        empty: queries may show none of their episode's classes.
+        seed: of the episodes; None where every episode is seeded with its own index.
+        lists: origin of the lists of images in words, "official" first where they are.
+        lists_sha256, all_lists_sha256: hashes of the fold's lists and of those of every fold.
+        dropped_classes: classes that were left out for want of images.
+        drop_small: such classes may be left out.
+        all_classes: every episode is about all of `class_ids`, whatever `way` is.
+        requested, official_episodes, episodes: numbers of episodes that were asked for, that the protocol has, and
+            that there are.
+        class_ids: classes that the mean IoU averages over.
+        class_names: number of a class, as text -> its name.
+        queries: in classification, the queries of each class.
+        min_class_size: in classification, entries up to which the images of a smaller class are repeated.
+        filled_classes, small_classes: in classification, number of classes that are repeated, and of those that have
+            fewer images than the authors' program repeats up to.
+        draws: draws of the supports for every query; the episodes of draw 0 come first.
+        official_sha256: hash of the manifest of draw 0 alone, where there are several.
+        nested_in: number of shots that were drawn, of which an episode has the first `shot`; None where `shot` were.
+        calibration_ids: base classes of the episodes that calibrate (`Episode.calibrates`); empty without any.
+        calibration_images: images that these are drawn from in words.
+        selection: name of a choice of episodes and hash of the manifest that they were chosen from.
+    """
+
+    model_config = ConfigDict(strict=True, extra="allow", frozen=True)
+
+    kind: Literal["classification"] | None = None
+    protocol: Name
+    version: int | Name
+    dataset: Name
+    fold: Count
+    folds: Count
+    way: Count
+    shot: Count
+    setting: Name
+    classes: Classes
+    empty: bool
+    seed: int | None
+    lists: Name
+    lists_sha256: Name | None = None
+    all_lists_sha256: Name | None
+    dropped_classes: list[Count]
+    drop_small: bool = False
+    all_classes: bool = False
+    requested: Count
+    official_episodes: Count
+    episodes: Count | None = None
+    class_ids: list[Count]
+    class_names: dict[str, Name]
+    queries: Count | None = None
+    min_class_size: Count | None = None
+    filled_classes: Count | None = None
+    small_classes: Count | None = None
+    draws: Annotated[int, Field(ge=1, lt=2**31)] = 1
+    official_sha256: Name | None = None
+    nested_in: Count | None = None
+    calibration_ids: list[Count] = []
+    calibration_images: Name | None = None
+    selection: dict[str, Any] | None = None
+
+    @field_validator("class_names")
+    @classmethod
+    def _check_names(cls, names: dict[str, str], info: ValidationInfo) -> dict[str, str]:
+        strange = next((key for key in names if not (key.isascii() and key.isdecimal())), None)
+        if strange is not None:
+            raise ValueError(f"{strange[:60]!r} is no number of a class, expected one as text")
+        unnamed = next((number for number in info.data.get("class_ids", ()) if str(number) not in names), None)
+        if unnamed is not None:
+            raise ValueError(f"the class {unnamed} has no name, expected one of each number in class_ids")
+        return names
+
+    @property
+    def protocol_entries(self) -> Mapping[str, Any]:
+        """Entries that a protocol has besides these, by their names and unchecked."""
+        return self.model_extra or {}
+
+
+def check_header(entries: Any, path: Path) -> Header:
+    """Return the header that the first line of the manifest `path` holds.
+
+    Raises:
+        RecordError: an entry is not there, or has another type or range.
+    """
+    try:
+        return Header.model_validate(entries)
+    except ValidationError as error:
+        missing = [str(one["loc"][-1]) for one in error.errors(include_url=False) if one["type"] == "missing"]
+        if missing and isinstance(entries, dict):
+            raise RecordError(
+                f"{path} has a header without {', '.join(missing)}; expected one of this version of fsbench"
+            ) from None
+        raise RecordError(f"{path} has a header that does not fit: {first_problem(error, entries)}") from error
 
 
 @dataclass(frozen=True)
@@ -43,8 +152,8 @@ class Manifest:
         entries: the header as plain JSON values, in the order that the hash covers.
         episodes: in classification these are `ClassificationEpisode`s, which name images by their places in the data
             set's list.
-        images: names -> `image_hash`; empty unless the manifest is to be used with other copies of the data. The hash
-            does not cover it.
+        images: names -> hashes by `fsbench.data.episodes.fit.image_hash`; empty unless the manifest is to be used with
+            other copies of the data. The hash of the manifest does not cover it.
     """
 
     entries: dict[str, Any]
@@ -53,12 +162,14 @@ class Manifest:
 
     @cached_property
     def text(self) -> str:
+        """Lines that the hash covers: the header, then the episodes."""
         rows = [self.entries, *map(episode_entries, self.episodes)]
         return "".join(json.dumps(row, separators=(",", ":")) + "\n" for row in rows)
 
     @cached_property
     def sha256(self) -> str:
-        return hashlib.sha256(self.text.encode()).hexdigest()
+        """Hash that names the manifest."""
+        return _sha256(self.text)
 
     @cached_property
     def header(self) -> Header:
@@ -97,7 +208,8 @@ class Manifest:
         )
 
     def write(self, path: Path) -> None:
-        end = {"sha256": self.sha256, "images": dict(self.images), "images_sha256": _hash(self.images)}
+        """Write the manifest to `path`, compressed where that ends in .gz."""
+        end = {"sha256": self.sha256, "images": dict(self.images), "images_sha256": _images_sha256(self.images)}
         data = (self.text + json.dumps(end, separators=(",", ":")) + "\n").encode()
         with replacing(path) as temporary:  # without a time stamp: equal manifests are equal files
             temporary.write_bytes(gzip.compress(data, mtime=0) if path.suffix == ".gz" else data)
@@ -108,12 +220,23 @@ def episode_entries(episode: Episode) -> dict[str, Any]:
     return {name: value for name, value in vars(episode).items() if name not in _UNUSUAL or value}
 
 
-def _hash(images: Mapping[str, str]) -> str:
-    return hashlib.sha256(json.dumps(sorted(images.items())).encode()).hexdigest()
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _images_sha256(images: Mapping[str, str]) -> str:
+    return _sha256(json.dumps(sorted(images.items())))
+
+
+# Reading
 
 
 def read_manifest(path: Path, sha256: str | None = None) -> Manifest:
-    """The manifest of a file; raises RecordError when it is damaged, was altered, or is not the one of `sha256`."""
+    """Read the manifest of a file.
+
+    Raises:
+        RecordError: it is damaged, was altered, or is not the one of `sha256`.
+    """
     try:
         data = read_bytes(path, "manifest")
         text = (gunzip(data, "manifest") if path.suffix == ".gz" else data).decode("utf-8-sig")
@@ -140,9 +263,26 @@ def read_manifest(path: Path, sha256: str | None = None) -> Manifest:
     return manifest
 
 
+def read_header(path: Path, sha256: str) -> Header:
+    """Return the header of a manifest's file without reading its episodes; raises RecordError as `read_manifest`."""
+    try:
+        lines, _, _ = read_bytes(path, "manifest").rstrip(b"\n").rpartition(b"\n")
+        if hashlib.sha256(lines + b"\n").hexdigest() == sha256:
+            return Header.model_validate(parse_json(lines.partition(b"\n")[0].decode("utf-8-sig")))
+    except (OSError, ValueError):
+        pass
+    return read_manifest(path, sha256).header  # which says what is wrong with it
+
+
 class _Content(NamedTuple):
-    """Content of a manifest's file: the manifest, the hash that it states, that of its lines as they stand, and whether
-    its hashes of images are others than it was written with."""
+    """Content of a manifest's file.
+
+    Attributes:
+        manifest: the header and the episodes.
+        stated: the hash that the last line states, which may be any JSON value.
+        sha256: hash of the lines as they stand.
+        images_altered: the hashes of images are others than the manifest was written with.
+    """
 
     manifest: Manifest
     stated: Any
@@ -158,105 +298,149 @@ def _parse(text: str) -> _Content:
     stated, images = end["sha256"], end["images"]
     if not all(isinstance(value, str) for value in images.values()):
         raise ValueError("a hash of an image is no text")
-    images_altered = _hash(images) != end["images_sha256"]
-    schema = _episode_schema(_parse_header(first).kind)
-    episodes = tuple(schema.validate_json(f"[{','.join(rows)}]", strict=True))
-    as_written = hashlib.sha256("".join(f"{row}\n" for row in (first, *rows)).encode()).hexdigest()
-    manifest = Manifest(entries, episodes, images)
+    images_altered = _images_sha256(images) != end["images_sha256"]
+    schema = _episodes_schema(Header.model_validate(entries).kind)
+    manifest = Manifest(entries, tuple(schema.validate_json(f"[{','.join(rows)}]", strict=True)), images)
+    as_written = _sha256("".join(f"{row}\n" for row in (first, *rows)))
     if manifest.sha256 != as_written:  # in other words than ours, which may hold a key twice
         for row in rows:
             parse_json(row)
     return _Content(manifest, stated, as_written, images_altered)
 
 
-@lru_cache(maxsize=64)
-def _parse_header(line: str) -> Header:
-    """Return the header that a line holds; raises ValueError of others."""
-    return Header.model_validate(parse_json(line))
-
-
 @cache
-def _episode_schema(kind: str | None) -> Any:
-    """Return what checks and makes the episodes of a manifest of `kind`."""
-    episodes: Any = list[EPISODE_TYPES.get(kind, Episode)]  # type: ignore[misc]
-    return TypeAdapter(episodes)
+def _episodes_schema(kind: str | None) -> TypeAdapter[Any]:
+    """Return the schema that checks and makes the episodes of a manifest of `kind`."""
+    return TypeAdapter(list[ClassificationEpisode] if kind == CLASSIFICATION else list[Episode])
 
 
-def read_header(path: Path, sha256: str) -> Header:
-    """Return the header of a manifest's file without reading its episodes; raises RecordError as `read_manifest`."""
-    try:
-        lines, _, _ = read_bytes(path, "manifest").rstrip(b"\n").rpartition(b"\n")
-        if hashlib.sha256(lines + b"\n").hexdigest() == sha256:
-            return _parse_header(lines.partition(b"\n")[0].decode("utf-8-sig"))
-    except (OSError, ValueError):
-        pass
-    return read_manifest(path, sha256).header  # which says what is wrong with it
+# The header against the episodes
 
 
-def image_hash(index: SegmentationIndex, name: str) -> str:
-    """First 16 hex digits of sha256(photo's bytes), then the same of its label map's shape and values."""
-    labels = index.label_map(name)
-    content = f"{labels.shape}".encode() + np.ascontiguousarray(labels).tobytes()
-    return sha256_file(index.image_path(name))[:16] + hashlib.sha256(content).hexdigest()[:16]
+def contradictions(manifest: Manifest, fixed_episodes: int | None = None, may_be_shorter: bool = True) -> Iterator[str]:
+    """Yield in words what a manifest's header says otherwise than its episodes or its protocol, with both figures.
 
+    A header may come from anybody, and a table believes its numbers: how many episodes there are, whether the protocol
+    has as many, which classes a mean is over.
 
-def hash_images(
-    manifest: Manifest, index: SegmentationIndex, progress: Callable[[list[str]], Any] = iter
-) -> dict[str, str]:
-    """Hashes of all images of `manifest`, as the local data has them. `progress` wraps the loop over names."""
-    return {name: image_hash(index, name) for name in progress(manifest.image_names)}
-
-
-def mismatches(manifest: Manifest, index: SegmentationIndex, progress: Callable[[list[str]], Any] = iter) -> list[str]:
-    """Return the reasons against using `manifest` with the data of `index`, a sentence each; none if it fits.
-
-    With image hashes every photo and label map must be the same; without, every image must be there and show the class
-    that it stands for.
+    Args:
+        manifest: header and episodes.
+        fixed_episodes: number of episodes that the protocol has on the data set whatever its lists hold; None where it
+            has no such number, or where the protocol is unknown.
+        may_be_shorter: there may be fewer episodes than were asked for, as there always may be in the size-restricted
+            settings; True where the protocol is unknown.
     """
+    header, official = manifest.header, manifest.official_episodes
+    number = len(official)
+    if header.episodes not in (None, number):
+        yield f"episodes is {header.episodes}, and {number} are there"
+    may_be_shorter = may_be_shorter or header.setting in SIZE_BINS
+    if header.requested < number or (header.requested > number and not may_be_shorter):
+        yield f"requested is {header.requested}, and {number} episodes are there"
+    if fixed_episodes is not None and header.official_episodes != fixed_episodes:
+        stated = f"official_episodes is {header.official_episodes}"
+        yield f"{stated}, and the protocol {header.protocol} has {fixed_episodes}"
+    draws, all_draws = {episode.draw for episode in manifest.tested_episodes}, set(range(header.draws))
+    if not draws <= all_draws or (draws != all_draws and header.selection is None):
+        yield f"draws is {header.draws}, and the supports of the episodes are of the draws {_listed(draws)}"
+    if header.official_sha256 is not None and header.selection is None:
+        entries = {name: value for name, value in manifest.entries.items() if name not in _NOT_OFFICIAL}
+        if (found := Manifest(entries, official).sha256) != header.official_sha256:
+            yield f"official_sha256 is {header.official_sha256[:12]}…, and that of draw 0 is {found[:12]}…"
+    first = 1 if header.kind else 0  # classification counts its classes from 0
+    shown = {number + first for episode in manifest.tested_episodes for number in episode.classes}
+    if foreign := shown - set(header.class_ids):
+        yield f"class_ids are {_listed(header.class_ids)}, and episodes ask for {_listed(foreign)} as well"
+    if left_out := shown & set(header.dropped_classes):
+        yield f"dropped_classes are {_listed(header.dropped_classes)}, and episodes ask for {_listed(left_out)}"
+    calibrated = {number for episode in manifest.episodes if episode.calibrates for number in episode.classes}
+    calibrating = set(header.calibration_ids)
+    if not calibrated <= calibrating or (calibrated != calibrating and header.selection is None):
+        yield f"calibration_ids are {_listed(header.calibration_ids)}, and episodes calibrate by {_listed(calibrated)}"
+    ways = {len(episode.classes) for episode in official if not episode.augmented}
+    if ways and not header.all_classes and ways != {header.way}:
+        yield f"way is {header.way}, and episodes have {_listed(ways)} ways"
+
+
+# Lines for people
+
+
+def summary(manifest: Manifest) -> str:
+    """Describe a manifest in one line."""
     header = manifest.header
-    if header.dataset != index.name:
-        return [f"it is for the data set {header.dataset}, not for {index.name}"]
-    names = {str(number): name for number, name in enumerate(index.class_names, 1)}
-    if any(names.get(number) != name for number, name in header.class_names.items()):
-        wrong = next(number for number, name in header.class_names.items() if names.get(number) != name)
-        return [f"its class {wrong} is {header.class_names[wrong]}, here it is {names.get(wrong, 'unknown')}"]
-    images = manifest.image_names
-    absent = [name for name in images if not is_file(index.image_path(name))]
-    if absent:
-        return [f"{len(absent)} of its {len(images)} images are not there, for example {index.image_path(absent[0])}"]
-    if manifest.images:
-        pairs = {name: (manifest.images.get(name, ""), image_hash(index, name)) for name in progress(images)}
-        photos = [name for name, (stated, found) in pairs.items() if stated[:16] != found[:16]]
-        labels = [name for name, (stated, found) in pairs.items() if stated[16:] != found[16:]]
-        return _differing(photos, "photos") + _differing(labels, "label maps")
-    return _without_class(manifest, index, progress)
+    task = f"{header.way}-way {header.shot}-shot, {header.setting.replace('_', ' ')}"
+    drawn = f", {header.draws} draws of the supports" if header.draws > 1 else ""
+    tested = len(manifest.tested_episodes)
+    further = len(manifest.episodes) - tested
+    calibrating = f" and {further} that only calibrate" if further else ""
+    return (
+        f"{tested} episodes{calibrating}, {header.dataset} fold {header.fold}, {task}, "
+        f"protocol {header.protocol} v{header.version}{drawn}, sha256 {manifest.sha256}"
+    )
 
 
-def _differing(names: list[str], what: str) -> list[str]:
-    if not names:
+def description(manifest: Manifest, listed: int = 0) -> Iterator[str]:
+    """Yield the lines that describe a manifest: summary, lists, images, ways and shots, classes, some episodes.
+
+    Args:
+        manifest: one of segmentation.
+        listed: number of episodes that have a line, the first ones.
+    """
+    header, episodes = manifest.header, manifest.episodes
+    yield summary(manifest)
+    yield f"image lists: {header.lists} (sha256 {header.lists_sha256})"
+    queries = {episode.query for episode in episodes}
+    hashed = "with hashes" if manifest.images else "without hashes"
+    yield f"{len(queries)} query images, {len(manifest.image_names)} images in all, {hashed} of photos and label maps"
+    augmented = sum(episode.augmented for episode in episodes)
+    ways = _counted(len(episode.classes) for episode in episodes)
+    shots = _counted(len(way) for episode in episodes for way in episode.supports)
+    yield f"{augmented} episodes augmented; ways {ways}; shots {shots}"
+    queries_of = Counter(episode.query_class for episode in manifest.tested_episodes)
+    for number in manifest.class_ids:
+        yield f"  {number:3} {header.class_names[str(number)]:20} query of {queries_of[number]} episodes"
+    for episode in episodes[:listed]:
+        yield _episode_line(episode, header)
+
+
+def differences(first: Manifest, second: Manifest) -> list[str]:
+    """Return the lines that compare two manifests, none if they are equal.
+
+    They are the entries of the headers that differ, the number of episodes that do, and the first three of those.
+    """
+    if first.sha256 == second.sha256:
         return []
-    return [f"{len(names)} {what} differ from those it was made with: {', '.join(names[:5])}{', …' * (len(names) > 5)}"]
+    lines = [
+        f"{key}: {first.entries.get(key)} | {second.entries.get(key)}"
+        for key in sorted(first.entries.keys() | second.entries.keys())
+        if first.entries.get(key) != second.entries.get(key)
+    ]
+    pairs = list(zip(first.episodes, second.episodes, strict=False))
+    different = [pair for pair in pairs if pair[0] != pair[1]]
+    lengths = f"{len(first.episodes)} | {len(second.episodes)}"
+    lines.append(f"{len(different)} of {len(pairs)} episodes differ; lengths {lengths}")
+    for ours, theirs in different[:3]:
+        lines += [f"  {_episode_line(ours, first.header)}", f"  {_episode_line(theirs, second.header)}"]
+    return lines
 
 
-def _without_class(manifest: Manifest, index: SegmentationIndex, progress: Callable[[list[str]], Any]) -> list[str]:
-    needed: dict[str, set[int]] = {}
-    for episode in manifest.episodes:
-        needed.setdefault(episode.query, set()).add(episode.query_class)
-        if manifest.header.all_classes:  # slots of a class with few images may have others' (gfss.md §5)
-            continue
-        for number, way in zip(episode.classes, episode.supports, strict=True):
-            for name in way:
-                needed.setdefault(name, set()).add(number)
-    wrong = [name for name in progress(list(needed)) if not needed[name] <= set(index.class_pixels(name)[0])]
-    if not wrong:
-        return []
-    return [f"{len(wrong)} images do not show the class they stand for, for example {wrong[0]}"]
+def _episode_line(episode: Episode, header: Header) -> str:
+    """Describe an episode in one line, its classes by their names."""
+
+    def named(number: int) -> str:
+        return header.class_names.get(str(number), str(number))
+
+    pairs = zip(episode.classes, episode.supports, strict=True)
+    ways = "  ".join(f"{named(number)}: {','.join(names)}" for number, names in pairs)
+    return f"{episode.index}  query {episode.query} ({named(episode.query_class)})  {ways}"
 
 
-def check_fits(manifest: Manifest, index: SegmentationIndex, source: str) -> None:
-    """Raise DataError unless `manifest`, read from `source`, fits the local data."""
-    found = mismatches(manifest, index)
-    if found:
-        raise DataError(
-            f"the manifest {source} does not fit the data: {'; '.join(found)}; use the data it was made with"
-        )
+def _counted(numbers: Iterable[int]) -> str:
+    """Return in words how often there is each number."""
+    return ", ".join(f"{number} ({times} times)" for number, times in sorted(Counter(numbers).items()))
+
+
+def _listed(numbers: Iterable[int]) -> str:
+    """Return numbers in words, those of a long list shortened."""
+    listed = sorted(numbers)
+    return ", ".join(map(str, listed[:10])) + ", …" * (len(listed) > 10) or "none"

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fsbench.data.dataset import SegmentationIndex
-from fsbench.data.episodes.header import Classes, Header
+from fsbench.data.episodes.manifest import Classes, Header
 
 
 def usable_way(index: SegmentationIndex, fold: int, way: int) -> int:

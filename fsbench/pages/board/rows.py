@@ -7,7 +7,7 @@ from functools import cache, cached_property
 from typing import Any
 
 from fsbench.base.files import fingerprint
-from fsbench.data.episodes.header import Header
+from fsbench.data.episodes.manifest import Header
 from fsbench.networks.weights.table import backbone_data
 from fsbench.pages.board.collect import VerifiedBundle
 from fsbench.pages.board.hand_ins import HandIn

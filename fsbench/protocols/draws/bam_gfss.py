@@ -9,8 +9,7 @@ from typing import ClassVar
 from fsbench.base.errors import DataError
 from fsbench.data.dataset import Pair, PairList, SegmentationIndex
 from fsbench.data.episodes.episode import Episode
-from fsbench.data.episodes.header import Header
-from fsbench.data.episodes.manifest import Manifest
+from fsbench.data.episodes.manifest import Header, Manifest
 from fsbench.data.episodes.task import EpisodeTask
 from fsbench.protocols.conditions import ListsAndDraw
 from fsbench.protocols.draws.draw import Draw, OfficialEpisodes

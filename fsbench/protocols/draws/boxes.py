@@ -17,8 +17,7 @@ from fsbench.base.files import fingerprint
 from fsbench.data.connected import Box, BoxOf, largest_part_box
 from fsbench.data.dataset import DERIVED, SegmentationIndex
 from fsbench.data.episodes.episode import Episode
-from fsbench.data.episodes.header import Header
-from fsbench.data.episodes.manifest import Manifest
+from fsbench.data.episodes.manifest import Header, Manifest
 from fsbench.data.episodes.task import EpisodeTask
 from fsbench.protocols.conditions import ListsAndDraw
 from fsbench.protocols.draws.draw import Draw, OfficialEpisodes

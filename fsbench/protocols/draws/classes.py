@@ -14,8 +14,7 @@ import numpy as np
 from fsbench.base.errors import DataError, SettingsError
 from fsbench.data.dataset import ClassificationIndex
 from fsbench.data.episodes.episode import ClassificationEpisode
-from fsbench.data.episodes.header import Header
-from fsbench.data.episodes.manifest import CLASSIFICATION, Manifest
+from fsbench.data.episodes.manifest import CLASSIFICATION, Header, Manifest
 from fsbench.protocols.draws.draw import Count, Draw, OfficialEpisodes
 from fsbench.protocols.draws.further import SupportRedraw, draw_distinct
 from fsbench.protocols.words import OTHERS, Choice

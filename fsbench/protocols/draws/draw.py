@@ -13,8 +13,7 @@ from typing import Any, ClassVar, Literal
 from fsbench.base.errors import SettingsError
 from fsbench.data.connected import BoxOf
 from fsbench.data.dataset import DERIVED, SegmentationIndex
-from fsbench.data.episodes.header import Header
-from fsbench.data.episodes.manifest import Manifest
+from fsbench.data.episodes.manifest import Header, Manifest
 from fsbench.data.episodes.settings import SETTINGS, unknown_setting
 from fsbench.data.episodes.task import EpisodeTask
 from fsbench.protocols.conditions import ALL_EPISODES, ListsAndDraw

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
 from fsbench.base.errors import DataError, SettingsError
 from fsbench.data.dataset import DERIVED, Pair, PairList, Part, SegmentationIndex
 from fsbench.data.episodes.episode import Episode
-from fsbench.data.episodes.header import Header
+from fsbench.data.episodes.manifest import Header
 from fsbench.data.episodes.task import EpisodeTask
 from fsbench.protocols.conditions import NOT_STATED, ListsAndDraw
 from fsbench.protocols.draws.draw import Draw, OfficialEpisodes

@@ -8,8 +8,7 @@ from typing import Any, Literal
 from fsbench.base.errors import SettingsError
 from fsbench.data.dataset import PairList, Part, SegmentationIndex
 from fsbench.data.episodes.episode import Episode
-from fsbench.data.episodes.header import Header
-from fsbench.data.episodes.manifest import Manifest
+from fsbench.data.episodes.manifest import Header, Manifest
 from fsbench.data.episodes.settings import SETTINGS, SIZE_BINS
 from fsbench.data.episodes.task import EpisodeTask
 from fsbench.protocols.conditions import NOT_STATED, ListsAndDraw

@@ -17,8 +17,7 @@ import numpy as np
 from fsbench.base.errors import DataError, SettingsError
 from fsbench.data.dataset import VOID, PairList, SegmentationIndex
 from fsbench.data.episodes.episode import Episode
-from fsbench.data.episodes.header import Classes, Header
-from fsbench.data.episodes.manifest import Manifest
+from fsbench.data.episodes.manifest import Classes, Header, Manifest
 from fsbench.data.episodes.task import EpisodeTask
 from fsbench.protocols.draws.draw import Draw
 from fsbench.protocols.draws.further import SupportRedraw

@@ -20,7 +20,7 @@ from fsbench.base.files.folders import scratch_folder
 from fsbench.base.files.opening import is_folder
 from fsbench.base.files.validation import first_problem
 from fsbench.base.files.written import fingerprint
-from fsbench.data.episodes.header import Count, Name
+from fsbench.data.episodes.manifest import Count, Name
 from fsbench.data.orientation import image_orientation, image_pixels, is_turned
 from fsbench.protocols.kit import answers
 from fsbench.protocols.kit.asked import asked_size

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fsbench.data.episodes.header import Header
+from fsbench.data.episodes.manifest import Header
 
 if TYPE_CHECKING:
     import polars as pl

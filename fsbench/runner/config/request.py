@@ -9,7 +9,7 @@ from types import NoneType
 from typing import Any, get_args, get_type_hints
 
 from fsbench.base.errors import FsbenchError, SettingsError, raise_all
-from fsbench.protocols.claims import read_checked_manifest
+from fsbench.protocols.reading import read_checked_manifest
 from fsbench.runner.config.backbone_choice import AUTO, backbone_at_hand, note_of_choice
 from fsbench.runner.config.compose import Configuration, compose_values
 from fsbench.runner.config.limits import whole

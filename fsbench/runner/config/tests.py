@@ -6,12 +6,12 @@ from typing import Any
 
 from fsbench.base.errors import SettingsError
 from fsbench.data.dataset import ClassificationIndex, SegmentationIndex
-from fsbench.data.episodes.manifest import CLASSIFICATION, check_fits
+from fsbench.data.episodes.fit import check_fits
+from fsbench.data.episodes.manifest import CLASSIFICATION
 from fsbench.data.episodes.task import EpisodeTask, usable_way
-from fsbench.protocols.claims import read_checked_manifest
 from fsbench.protocols.draws.classes import ClassificationTask
 from fsbench.protocols.protocol import Protocol
-from fsbench.protocols.reading import load_protocol, protocol_of
+from fsbench.protocols.reading import load_protocol, protocol_of, read_checked_manifest
 from fsbench.protocols.test import Test
 from fsbench.runner.config.datasets import choose_dataset, open_dataset
 from fsbench.runner.config.registry import config_file, read_settings, task_of

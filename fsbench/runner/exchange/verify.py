@@ -9,8 +9,7 @@ from typing import Any, Literal
 
 from fsbench.base.errors import DataError, FsbenchError, RecordError, SettingsError, describe, user_message
 from fsbench.base.paths import BENCHMARKS
-from fsbench.data.episodes.header import Header
-from fsbench.data.episodes.manifest import Manifest, read_manifest
+from fsbench.data.episodes.manifest import Header, Manifest, read_manifest
 from fsbench.records.card import ENTRIES, UNKNOWN, contradictions, resolve_card
 from fsbench.records.predictions import read_predictions
 from fsbench.records.record import Record, read_record, truth_outlier_records

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from fsbench.base.errors import RecordError, user_message
-from fsbench.data.episodes.header import Header
+from fsbench.data.episodes.manifest import Header
 from fsbench.protocols.reading import load_protocol
 from fsbench.records.record import Record
 from fsbench.runner.config.compose import setting, split_arguments

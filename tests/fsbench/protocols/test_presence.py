@@ -11,7 +11,8 @@ from sklearn.metrics import roc_auc_score
 from fsbench.base.errors import DataError, RecordError, SettingsError
 from fsbench.data.dataset import SegmentationIndex
 from fsbench.data.episodes.episode import Episode
-from fsbench.data.episodes.manifest import Manifest, mismatches, read_manifest
+from fsbench.data.episodes.fit import mismatches
+from fsbench.data.episodes.manifest import Manifest, read_manifest
 from fsbench.data.episodes.task import EpisodeTask
 from fsbench.datamodules.datasets.coco import Coco
 from fsbench.datamodules.datasets.isaid import LABEL_SUFFIX, Isaid

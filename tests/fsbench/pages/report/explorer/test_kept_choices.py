@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from fsbench.cli.main import main
-from fsbench.data.episodes.manifest import mismatches, read_manifest
+from fsbench.data.episodes.fit import mismatches
+from fsbench.data.episodes.manifest import read_manifest
 from tests.browser import wait_until
 from tests.data_modules import episodic
 from tests.fsbench.pages.report.explorer.reader import Reader, expect

@@ -1,0 +1,81 @@
+"""A manifest against the local data: whether the images are there, and are those that it was made with."""
+
+import hashlib
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from fsbench.base.errors import DataError
+from fsbench.base.files import is_file, sha256_file
+from fsbench.data.dataset import SegmentationIndex
+from fsbench.data.episodes.manifest import Manifest
+
+
+def image_hash(index: SegmentationIndex, name: str) -> str:
+    """Return the first 16 hex digits of sha256(photo's bytes), then the same of its label map's shape and values."""
+    labels = index.label_map(name)
+    content = f"{labels.shape}".encode() + np.ascontiguousarray(labels).tobytes()
+    return sha256_file(index.image_path(name))[:16] + hashlib.sha256(content).hexdigest()[:16]
+
+
+def hash_images(
+    manifest: Manifest, index: SegmentationIndex, progress: Callable[[list[str]], Any] = iter
+) -> dict[str, str]:
+    """Return the hashes of all images of `manifest`, as the local data have them; `progress` wraps the names."""
+    return {name: image_hash(index, name) for name in progress(manifest.image_names)}
+
+
+def mismatches(manifest: Manifest, index: SegmentationIndex, progress: Callable[[list[str]], Any] = iter) -> list[str]:
+    """Return the reasons against using `manifest` with the data of `index`, a sentence each; none if it fits.
+
+    With image hashes every photo and label map must be the same; without, every image must be there and show the class
+    that it stands for.
+    """
+    header = manifest.header
+    if header.dataset != index.name:
+        return [f"it is for the data set {header.dataset}, not for {index.name}"]
+    names = {str(number): name for number, name in enumerate(index.class_names, 1)}
+    wrong = next((number for number, name in header.class_names.items() if names.get(number) != name), None)
+    if wrong is not None:
+        return [f"its class {wrong} is {header.class_names[wrong]}, here it is {names.get(wrong, 'unknown')}"]
+    images = manifest.image_names
+    absent = [name for name in images if not is_file(index.image_path(name))]
+    if absent:
+        return [f"{len(absent)} of its {len(images)} images are not there, for example {index.image_path(absent[0])}"]
+    if manifest.images:
+        found = hash_images(manifest, index, progress)
+        photos = [name for name in images if manifest.images.get(name, "")[:16] != found[name][:16]]
+        labels = [name for name in images if manifest.images.get(name, "")[16:] != found[name][16:]]
+        return _differing(photos, "photos") + _differing(labels, "label maps")
+    return _without_class(manifest, index, progress)
+
+
+def _differing(names: list[str], what: str) -> list[str]:
+    if not names:
+        return []
+    return [f"{len(names)} {what} differ from those it was made with: {', '.join(names[:5])}{', …' * (len(names) > 5)}"]
+
+
+def _without_class(manifest: Manifest, index: SegmentationIndex, progress: Callable[[list[str]], Any]) -> list[str]:
+    needed: dict[str, set[int]] = {}
+    for episode in manifest.episodes:
+        needed.setdefault(episode.query, set()).add(episode.query_class)
+        if manifest.header.all_classes:  # slots of a class with few images may have others' (gfss.md §5)
+            continue
+        for number, way in zip(episode.classes, episode.supports, strict=True):
+            for name in way:
+                needed.setdefault(name, set()).add(number)
+    wrong = [name for name in progress(list(needed)) if not needed[name] <= set(index.class_pixels(name)[0])]
+    if not wrong:
+        return []
+    return [f"{len(wrong)} images do not show the class they stand for, for example {wrong[0]}"]
+
+
+def check_fits(manifest: Manifest, index: SegmentationIndex, source: str) -> None:
+    """Raise DataError unless `manifest`, read from `source`, fits the local data."""
+    found = mismatches(manifest, index)
+    if found:
+        raise DataError(
+            f"the manifest {source} does not fit the data: {'; '.join(found)}; use the data it was made with"
+        )
