@@ -383,12 +383,27 @@ def description(manifest: Manifest, listed: int = 0) -> Iterator[str]:
     """Yield the lines that describe a manifest: summary, lists, images, ways and shots, classes, some episodes.
 
     Args:
-        manifest: one of segmentation.
+        manifest: of masks, or of classification, whose images have no names.
         listed: number of episodes that have a line, the first ones.
     """
-    header, episodes = manifest.header, manifest.episodes
+    header = manifest.header
     yield summary(manifest)
-    yield f"image lists: {header.lists} (sha256 {header.lists_sha256})"
+    yield f"image lists: {header.lists} (sha256 {header.lists_sha256 or header.all_lists_sha256})"
+    yield from _classification_lines(manifest) if header.kind else _mask_lines(manifest)
+    for episode in manifest.episodes[:listed]:
+        yield _episode_line(episode, header)
+
+
+def _classification_lines(manifest: Manifest) -> Iterator[str]:
+    """Yield the classes with the number of episodes that ask for each."""
+    asked = Counter(number + 1 for episode in manifest.tested_episodes for number in episode.classes)
+    for number in manifest.class_ids:
+        yield f"  {number:3} {manifest.header.class_names[str(number)]:20} in {asked[number]} episodes"
+
+
+def _mask_lines(manifest: Manifest) -> Iterator[str]:
+    """Yield images, ways and shots, and the classes with the number of episodes whose query shows each."""
+    header, episodes = manifest.header, manifest.episodes
     queries = {episode.query for episode in episodes}
     hashed = "with hashes" if manifest.images else "without hashes"
     yield f"{len(queries)} query images, {len(manifest.image_names)} images in all, {hashed} of photos and label maps"
@@ -399,8 +414,6 @@ def description(manifest: Manifest, listed: int = 0) -> Iterator[str]:
     queries_of = Counter(episode.query_class for episode in manifest.tested_episodes)
     for number in manifest.class_ids:
         yield f"  {number:3} {header.class_names[str(number)]:20} query of {queries_of[number]} episodes"
-    for episode in episodes[:listed]:
-        yield _episode_line(episode, header)
 
 
 def differences(first: Manifest, second: Manifest) -> list[str]:
@@ -424,12 +437,18 @@ def differences(first: Manifest, second: Manifest) -> list[str]:
     return lines
 
 
-def _episode_line(episode: Episode, header: Header) -> str:
+def _episode_line(episode: Episode | ClassificationEpisode, header: Header) -> str:
     """Describe an episode in one line, its classes by their names."""
 
     def named(number: int) -> str:
         return header.class_names.get(str(number), str(number))
 
+    if isinstance(episode, ClassificationEpisode):  # positions of classes from 0, and of images in them
+        images = zip(episode.classes, episode.support, episode.query, strict=True)
+        return f"{episode.index}  " + "  ".join(
+            f"{named(number + 1)}: {','.join(map(str, supports))} queries {','.join(map(str, queries))}"
+            for number, supports, queries in images
+        )
     pairs = zip(episode.classes, episode.supports, strict=True)
     ways = "  ".join(f"{named(number)}: {','.join(names)}" for number, names in pairs)
     return f"{episode.index}  query {episode.query} ({named(episode.query_class)})  {ways}"

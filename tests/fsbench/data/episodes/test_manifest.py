@@ -11,10 +11,19 @@ from fsbench.base.errors import RecordError
 from fsbench.base.paths import BENCHMARKS
 from fsbench.cli.main import main
 from fsbench.data.episodes.fit import hash_images
-from fsbench.data.episodes.manifest import Manifest, check_header, read_header, read_manifest
+from fsbench.data.episodes.manifest import (
+    Manifest,
+    check_header,
+    description,
+    differences,
+    read_header,
+    read_manifest,
+)
 from fsbench.data.episodes.task import EpisodeTask
 from fsbench.datamodules.datasets.folder import Folder
+from fsbench.protocols.draws.classes import ClassificationTask
 from fsbench.protocols.reading import load_protocol
+from tests.datamodules.test_classification import photos
 from tests.fsbench.runs import HEADER, some_header
 
 PROTOCOL = load_protocol("fscs")
@@ -114,3 +123,19 @@ def test_the_frozen_episodes_have_no_other_entries():
         manifest = read_manifest(file)
         assert not manifest.header.protocol_entries
         assert manifest.header.model_dump(exclude_unset=True) == manifest.entries
+
+
+def test_a_manifest_of_classification_is_shown_and_compared(tmp_path):
+    index, protocol = photos(tmp_path), load_protocol("fort")
+    first, second = (protocol.manifest(index, ClassificationTask(3, 1, 4, 2, seed=seed)) for seed in (0, 1))
+    lines = list(description(first, 1))
+    assert "3-way 1-shot" in lines[0] and "2 episodes" in lines[0]
+    asked = [sum(number in episode.classes for episode in first.episodes) for number in range(len(index.class_names))]
+    assert [line.split()[-2] for line in lines[2:-1]] == list(map(str, asked))
+    episode = first.episodes[0]
+    ways = [
+        f"{index.class_names[number]}: {support[0]} queries {','.join(map(str, queries))}"
+        for number, support, queries in zip(episode.classes, episode.support, episode.query, strict=True)
+    ]
+    assert lines[-1] == f"0  {'  '.join(ways)}"
+    assert differences(first, second)[0] == "seed: 0 | 1" and not differences(first, first)
