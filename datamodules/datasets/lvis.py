@@ -276,7 +276,7 @@ No checksum of the files is published; `fsbench data check lvis --root <root>` c
 
 @OwnEpisodes.register(Lvis)
 class LvisEpisodes(ViewEpisodes):
-    """The rule that episodes of the protocol incontext are drawn by."""
+    """The rule by which the protocol incontext draws episodes of LVIS."""
 
     index: Lvis
 

@@ -217,7 +217,7 @@ No checksum of the files is published; `fsbench data check paco_part --root <roo
 
 @OwnEpisodes.register(PacoPart)
 class PacoPartEpisodes(ViewEpisodes):
-    """The rule that episodes of the protocol incontext are drawn by."""
+    """The rule by which the protocol incontext draws episodes of PACO-Part."""
 
     index: PacoPart
 

@@ -208,7 +208,7 @@ No checksum of the files is published; `fsbench data check pascal_part --root <r
 
 @OwnEpisodes.register(PascalPart)
 class PascalPartEpisodes(ViewEpisodes):
-    """The rule that episodes of the protocol incontext are drawn by."""
+    """The rule by which the protocol incontext draws episodes of PASCAL-Part."""
 
     index: PascalPart
 

@@ -163,7 +163,7 @@ class ListedMasks(BinaryMasks):
         index.report_more(report)
 
     def report_more(self, report: Report) -> None:
-        """Report what is the data set's own, of one that can be used."""
+        """Report checks that only this data set has; it is called where the shared ones found it usable."""
 
 
 def listed_files(folder: Path, suffix: str) -> list[str]:

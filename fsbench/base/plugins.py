@@ -221,7 +221,7 @@ def plug_in_part(name: str, kind: type[Part]) -> Part | None:
     Only what an entry point names is imported, as a record of anybody's may name a protocol.
 
     Raises:
-        SettingsError: two packages have the name, or the package cannot be imported.
+        SettingsError: two packages have the name, it is of another kind, or the package cannot be imported.
     """
     named = [one for one in plug_ins(PROTOCOLS_GROUP) if one.name == name]
     if len(named) > 1:
@@ -230,7 +230,12 @@ def plug_in_part(name: str, kind: type[Part]) -> Part | None:
             f"{named[1].value} of {named[1].origin}; expected one; rename one, or uninstall a package"
         )
     found = load_entry_point(named[0]) if named else None
-    return found if isinstance(found, kind) else None
+    if found is None or isinstance(found, kind):
+        return found
+    raise SettingsError(
+        f"'{name}' is {named[0].value} of {named[0].origin}, which is of the type {type(found).__name__}; expected "
+        f"{'a class' if kind is type else f'an object of the type {kind.__name__}'}"
+    )
 
 
 def owner(class_path: str) -> PlugIn | None:

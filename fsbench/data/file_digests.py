@@ -85,7 +85,7 @@ def contents_sha256(index: SegmentationIndex, names: Sequence[str]) -> str:
 
 
 def _fill_in(wanted: np.ndarray, places: dict[str, np.ndarray]) -> np.ndarray:
-    """Fill in the digests that are kept of files in their state; returns (F,) bool, which files are to be read."""
+    """Fill in the kept digests of unchanged files; return (F,) bool, True for files that must be read."""
     known = wanted["state"][:, 0] < 0
     for folder, own in places.items():
         kept = _load(folder)

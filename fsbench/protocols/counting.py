@@ -258,7 +258,7 @@ class ImageCounting:
     on_absent: ClassVar[str] = ""
 
     def check(self) -> None:
-        """Check nothing: there are no values."""
+        """Raise nothing: images are counted in one way."""
 
     def part(self, batch: "Sequence[ImageEpisode]") -> "tuple[list[ImageEpisode], list[ClassificationTruth]]":
         """Part episodes of the loader into what a method sees, with mixed queries, and the truth of each."""

@@ -20,7 +20,7 @@ from fsbench.protocols.draws.pools import Pool
 from fsbench.protocols.view import WORDS, View
 from fsbench.protocols.words import Choice
 from fsbench.scores.metric import Metric, Sum
-from fsbench.scores.scores import COMMON
+from fsbench.scores.scores import COMMON, Accuracy
 
 if TYPE_CHECKING:
     import numpy as np
@@ -352,8 +352,10 @@ class Protocol:
                 f"resize is '{self.view.resize}', expected "
                 + ("another rule for images with masks" if has_masks else "'centre' for images without masks")
             )
-        shown = [metric for metric in self.metrics if metric.name in self.default_metrics]
-        by_run = next((metric.name for metric in shown if metric.by_run), None)
+        of_masks = [metric.name for metric in self.metrics if not isinstance(metric, Accuracy)]
+        if of_masks and not has_masks:
+            raise SettingsError(f"metrics has {of_masks[0]}, which is one of masks; expected accuracy or error")
+        by_run = next((metric.name for metric in self.metrics if metric.by_run), None)
         if by_run is not None and not draw.asks_base_classes:
             raise SettingsError(
                 f"metrics has {by_run}, which is one of base and novel classes at once; expected a draw that asks for "

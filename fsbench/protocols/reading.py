@@ -216,10 +216,13 @@ def read_protocol(path: Path) -> Protocol:
         raise SettingsError(f"{path}: draw is missing; expected the rule that draws, and its values")
     shown = _metrics(path, "metrics", content.get("metrics", list(Protocol.default_metrics)))
     more = _metrics(path, "more_metrics", content.get("more_metrics", []))
-    names = [metric.name for metric in (*shown, *more)]
-    twice = next((name for place, name in enumerate(names) if name in names[:place]), None)
-    if twice is not None:
-        raise SettingsError(f"{path}: metrics has {twice} twice, expected each name once")
+    for key, named in (("metrics", shown), ("more_metrics", more)):
+        names = [metric.name for metric in named]
+        twice = next((name for place, name in enumerate(names) if name in names[:place]), None)
+        if twice is not None:
+            raise SettingsError(f"{path}: {key} has {twice} twice, expected each name once")
+    shown_names = tuple(metric.name for metric in shown)
+    more = [metric for metric in more if metric.name not in shown_names]  # a base may have it there
     protocol = Protocol(
         content["name"],
         content["version"],
@@ -228,7 +231,7 @@ def read_protocol(path: Path) -> Protocol:
         _part(path, "view", content.get("view", {}), View, {}),
         _part(path, "counting", content.get("counting", {}), PixelCounting, {"images": ImageCounting()}),
         (*shown, *more),
-        tuple(metric.name for metric in shown),
+        shown_names,
         _part(path, "words", content.get("words", {}), Words, {}),
     )
     try:
@@ -299,7 +302,13 @@ def _draw(path: Path, content: Any) -> Draw:
 
 
 def _check_concrete(path: Path, part: str, name: str, kind: type) -> None:
-    """Raise SettingsError for the class of a package that lacks what a subclass has to give."""
+    """Raise SettingsError for the class of a package that is unfinished, or whose values a file could not give."""
+    values = [name for name, of in vars(kind).get("__annotations__", {}).items() if "ClassVar" not in str(of)]
+    if values and "__dataclass_fields__" not in vars(kind):
+        raise SettingsError(
+            f"{path}: {part} '{name}' is the class {kind.__qualname__} with the values {', '.join(values)}; expected "
+            "@dataclass(frozen=True) above it"
+        )
     if isabstract(kind):
         lacking = ", ".join(sorted(kind.__abstractmethods__))  # type: ignore[attr-defined]
         raise SettingsError(f"{path}: {part} '{name}' is an unfinished class: {kind.__qualname__} lacks {lacking}")

@@ -262,7 +262,7 @@ class View:
         ]
 
     def notes(self, image_sizes: Mapping[str, int | None]) -> list[str]:
-        """List what a reader must know of a test that methods with these sides of images were given."""
+        """List notes for readers; `image_sizes` are the sides of the images that each method saw."""
         notes = []
         if self.counts_at_input_size:
             sizes = ", ".join(f"{name} {side} x {side}" for name, side in image_sizes.items())

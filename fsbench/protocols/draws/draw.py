@@ -7,7 +7,7 @@ seen and answers counted it does not know.
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, ClassVar, Literal
 
 from fsbench.base.errors import SettingsError
@@ -64,6 +64,7 @@ class Draw(ABC):
         kind: `kind` in the header of its manifests.
         supports_repeat: the supports of an episode may repeat, so that two images of a class are enough.
         asks_base_classes: episodes are about base classes, too, for which there are no supports.
+        seed_may_be_index: a seed of None is known to it.
         has_masks: its episodes are of images with masks; else of images whose class is named.
         calibrates: it has further episodes that only calibrate.
         trains: it has a list of base classes to train on.
@@ -91,6 +92,7 @@ class Draw(ABC):
     """Words of the rule, used where `description` is empty."""
     supports_repeat: ClassVar[bool] = False
     asks_base_classes: ClassVar[bool] = False
+    seed_may_be_index: ClassVar[bool] = False
     has_masks: ClassVar[bool] = True
     calibrates: ClassVar[bool] = False
     trains: ClassVar[bool] = False
@@ -228,6 +230,18 @@ class Draw(ABC):
         for seed in (*seeds, *self.further_seeds):
             if not (seed is None or 0 <= seed < 1 << 32):
                 raise SettingsError(f"seed is {seed}, expected a seed from 0 to 4294967295 or nothing")
+        if self.seed is None and not self.seed_may_be_index:
+            raise SettingsError("seed is null, and the draw has one stream for all episodes; expected a number")
+        every = (self.seed, *self.further_seeds) if isinstance(self.seed, int) else ()
+        if self.further_seeds and len(set(every)) <= len(self.further_seeds):
+            raise SettingsError(
+                f"seed is {self.seed} and further_seeds {list(self.further_seeds)}; expected one number, and others "
+                "than it, each once"
+            )
+        usual = {one.name: one.default for one in fields(self)}
+        for name in ("ways", "empty_queries"):
+            if not self.seed_may_be_index and getattr(self, name) != usual[name]:
+                raise SettingsError(f"{name} is {getattr(self, name)!r}, and the draw knows {usual[name]!r} alone")
         for name, value in vars(self).items():
             check_by_dataset(name, value, least=0 if name == "seed" else 1)
 

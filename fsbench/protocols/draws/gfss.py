@@ -315,7 +315,12 @@ class FixedSupports(SupportsForAll):
 
 
 def fixed_supports(
-    shown: Mapping[str, Mapping[int, int]], novel: Sequence[int], shot: int, seed: int, least: int
+    shown: Mapping[str, Mapping[int, int]],
+    novel: Sequence[int],
+    shot: int,
+    seed: int,
+    least: int,
+    left_out: Collection[int] = (),
 ) -> dict[int, tuple[str, ...]]:
     """Draw the supports of all queries as CAPL's program does.
 
@@ -339,8 +344,8 @@ def fixed_supports(
         if first is not None:
             lists[first].append(name)
     found: dict[int, tuple[str, ...]] = {}
-    for number, images in lists.items():
-        chosen: list[str] = []
+    for number in (one for one in novel if one not in left_out):
+        images, chosen = lists[number], list[str]()
         trials = 0
         while len(chosen) < shot and trials < len(images):
             name = images[rng.randint(0, len(images) - 1)]
@@ -394,8 +399,16 @@ class TrialSupports(SupportsForAll):
                 f"{', '.join(index.name_of(n) for n in few)}: of {least} pixels or more, without another novel class; "
                 f"use the complete training images, or {LEAVE_OUT}"
             )
+        seed = self.seed_on(index.name, task) or 0
+        try:
+            supports = fixed_supports(trained, novel, task.shot, seed, least, few)
+        except TooFewImages as error:
+            raise DataError(
+                f"{index.name} fold {task.fold}: none of the trials hit an image that can support "
+                f"{index.name_of(error.number)}, as many as show it; take another seed (TEST_SEED), or the complete "
+                "training images"
+            ) from error
         novel = [number for number in novel if number not in few]
-        supports = fixed_supports(trained, novel, task.shot, self.seed_on(index.name, task) or 0, least)
         listed = [name for name, _ in self.images(index).pairs]
         tested = _shown(index, "val", listed, {*novel, *base})
         queries = queries_by_novel_class(tested, novel)

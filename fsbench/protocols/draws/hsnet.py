@@ -224,3 +224,5 @@ OWN: Mapping[str, DrawRule] = {
     ),
 }  # fmt: skip
 """Draws of the suite's tests that are no words of the atlas."""
+ORDERS = ("list of pairs", "list of images", "class then image", "class cycle", OF_DATASET)
+"""Draws that are HSNet's own, which differ by the order of queries alone."""

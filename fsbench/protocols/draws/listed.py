@@ -1,9 +1,9 @@
 """The draw of most tests: lists and a rule by their words, such as those of the atlas (atlas-runs.md)."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from itertools import islice
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from fsbench.base.errors import SettingsError
 from fsbench.data.dataset import PairList, Part, SegmentationIndex
@@ -12,7 +12,7 @@ from fsbench.data.episodes.manifest import Header, Manifest
 from fsbench.data.episodes.settings import SETTINGS, SIZE_BINS
 from fsbench.data.episodes.task import EpisodeTask
 from fsbench.protocols.conditions import NOT_STATED, ListsAndDraw
-from fsbench.protocols.draws import by_word, lists
+from fsbench.protocols.draws import by_word, hsnet, lists
 from fsbench.protocols.draws.draw import Count, Draw, OfficialEpisodes
 from fsbench.protocols.draws.fscs import AUGMENTED, augmented_episodes, size_pool
 from fsbench.protocols.draws.further import official_supports
@@ -75,6 +75,8 @@ class Listed(PairDraw):
             it.
         all_episodes: what "all" episodes are in the words of the atlas.
     """
+
+    seed_may_be_index: ClassVar[bool] = True
 
     image_lists: str | dict[str, str] = "hsnet"
     min_object: str | dict[str, str] = "by the list"
@@ -339,12 +341,12 @@ class Listed(PairDraw):
             if isinstance(value, int) and value < least:
                 raise SettingsError(f"{name} is {value}, expected {least} or more")
         if self.processes_by_themselves:
-            workers = value_on(self.workers, OTHERS)
-            if workers < 1 or self.run:
-                raise SettingsError(
-                    f"processes draw by themselves with workers {workers} and run {self.run}; expected 1 loader or "
-                    "more of each, and no run"
-                )
+            self._check_processes()
+        if (self.ways == "any" or self.empty_queries) and self.seed is not None:
+            raise SettingsError(
+                f"ways is '{self.ways}', empty_queries {str(self.empty_queries).lower()} and seed {self.seed}; "
+                "expected seed null, as only a generator of each episode draws N ways or a query without its classes"
+            )
         if self.all_settings and self.seed is not None:
             raise SettingsError(
                 f"all_settings is true and seed {self.seed}; expected seed null, as augmented episodes are seeded with "
@@ -354,6 +356,25 @@ class Listed(PairDraw):
             raise SettingsError(f"network_words is {self.network_words}, expected fewer than {_MOST_WORDS}")
         if any(not 0 <= base < 1 << 63 for base in self.base_seeds):
             raise SettingsError("base_seeds has a seed outside 0 to 2^63 - 1; expected those that torch's loader takes")
+
+    def _check_processes(self) -> None:
+        """Raise SettingsError for values that do not go with processes that draw by themselves."""
+        workers = min(_values(self.workers))
+        if workers < 1:
+            raise SettingsError(f"processes draw by themselves with workers {workers}; expected 1 or more of each")
+        usual = {one.name: one.default for one in fields(Listed)}
+        names = ("run", "batch", "network_words", "base_seeds", "numpy_in_workers")
+        other = next((name for name in names if getattr(self, name) != usual[name]), None)
+        if other is not None or self.depends_on != "workers+gpus":
+            name = other or "depends_on"
+            raise SettingsError(
+                f"{name} is {getattr(self, name)!r}, which does not go with processes that draw by themselves; "
+                "expected depends_on workers+gpus, and nothing else that episodes hang on"
+            )
+        if not set(_values(self.episode_draw)) <= set(hsnet.ORDERS):
+            raise SettingsError(
+                f"episode_draw is {self.episode_draw!r}; expected one of HSNet's, which processes draw by themselves"
+            )
 
     def _named_datasets(self) -> list[str]:
         """Return the data sets for which a word is given, `OTHERS` among them."""

@@ -168,8 +168,19 @@ def dataset_class(name: str) -> str:
 
 
 def dataset_source(name: str) -> Source:
-    """Return where the data set `name` comes from, as its class says, which is imported."""
-    source: Source = resolve_name(dataset_class(name)).source
+    """Return where the data set `name` comes from, as its class says, which is imported.
+
+    Raises SettingsError where that cannot be done.
+    """
+    path = dataset_class(name)
+    try:
+        kind = resolve_name(path)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise SettingsError(
+            f"the data set {name} has the class '{path}', which cannot be imported ({error}); correct its file, or "
+            "reinstall its package"
+        ) from error
+    source: Source = getattr(kind, "source", Source())
     return source
 
 

@@ -45,5 +45,5 @@ def training_facts(experiment: Experiment) -> dict[str, Any]:
         "method": identity.method.as_json(),
         "chosen_by": CHOSEN_BY,
         "episodes": len(data.validation_manifest.episodes),
-        "official_episodes": data.validation_manifest.entries.get("official_episodes"),  # whole images have no protocol
+        "official_episodes": data.validation_manifest.entries.get("official_episodes"),  # whole images have none
     }

@@ -4,8 +4,9 @@ import sys
 
 import pytest
 
+from fsbench.base import plugins
 from fsbench.base.errors import SettingsError
-from fsbench.base.plugins import PlugIn, load_entry_point
+from fsbench.base.plugins import PlugIn, load_entry_point, plug_in_part
 
 
 @pytest.mark.parametrize(
@@ -28,3 +29,17 @@ def test_a_module_that_cannot_be_imported_is_named_with_its_package(number, code
     message = str(refused.value)
     assert "the entry point mine in fsbench.methods of the package fsb-broken 1.2" in message and words in message
     sys.modules.pop(f"fsb_broken_{number}", None)
+
+
+def test_a_part_of_another_kind_is_told_from_none(tmp_path, monkeypatch):
+    (tmp_path / "fsb_parts.py").write_text("def rule(source):\n    yield source\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    named = PlugIn(plugins.PROTOCOLS_GROUP, "turns", "fsb_parts:rule", "fsb-parts", "1")
+    monkeypatch.setattr(plugins, "plug_ins", lambda group: [named])
+    assert plug_in_part("other", type) is None and callable(plug_in_part("turns", object))
+    with pytest.raises(
+        SettingsError, match="'turns' is fsb_parts:rule of .*, which is of the type function; expected an"
+    ):
+        plug_in_part("turns", int)
+    with pytest.raises(SettingsError, match="of the type function; expected a class"):
+        plug_in_part("turns", type)

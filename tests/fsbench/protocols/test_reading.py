@@ -114,6 +114,29 @@ def test_a_protocol_of_classification_segments_nothing():
         ({"draw": {"image_lists": {}}}, "image_lists is empty, expected an entry 'others'"),
         ({"draw": {"all_settings": True}}, "all_settings is true and seed 0; expected seed null"),
         ({"draw": {"processes_by_themselves": True}}, "processes draw by themselves with workers 0"),
+        (
+            {"draw": {"processes_by_themselves": True, "workers": 4}},
+            "depends_on is 'no', which does not go with processes that draw by themselves",
+        ),
+        (
+            {"draw": {"processes_by_themselves": True, "workers": 4, "depends_on": "workers+gpus", "batch": 2}},
+            "batch is 2, which does not go with processes that draw by themselves",
+        ),
+        (
+            {
+                "draw": {
+                    **{"processes_by_themselves": True, "workers": 4, "depends_on": "workers+gpus"},
+                    **{"episode_draw": "image then class", "image_lists": "bam", "min_object": "2048 query+support"},
+                }
+            },
+            "episode_draw is 'image then class'; expected one of HSNet's",
+        ),
+        ({"draw": {"ways": "any"}}, "ways is 'any', empty_queries false and seed 0; expected seed null"),
+        ({"draw": {"empty_queries": True}}, "empty_queries true and seed 0; expected seed null"),
+        ({"draw": {"seed": None, "further_seeds": [1]}}, "seed is None and further_seeds [1]; expected one number"),
+        ({"draw": {"further_seeds": [0, 1]}}, "seed is 0 and further_seeds [0, 1]; expected one number, and others"),
+        ({"more_metrics": ["mIoU-mean"]}, "metrics has mIoU-mean, which is one of base and novel classes at once"),
+        ({"more_metrics": ["AUROC", "AUROC"]}, "more_metrics has AUROC twice"),
         ({"counting": {"calibrated": True}}, "the draw has no episodes that only calibrate"),
         ({"counting": "images"}, "the draw is of masks, and counting counts images"),
         ({"metrics": [{"mIoU-novel": {"absent_is_zero": True}}]}, "which is one of base and novel classes at once"),
@@ -167,6 +190,8 @@ def test_a_file_that_names_the_usual_rule_keeps_the_values_of_its_base(tmp_path)
     [
         ({"rule": "fixed supports"}, "expected resize 'padded' and weak_supports false"),
         ({"rule": "labelled images"}, "the draw is of labelled images, and counting counts pixels"),
+        ({"rule": "presence", "seed": None}, "seed is null, and the draw has one stream for all episodes"),
+        ({"rule": "presence", "ways": "any"}, "ways is 'any', and the draw knows 'one' alone"),
     ],
 )
 def test_parts_that_do_not_go_together_are_refused(tmp_path, draw, message):
@@ -177,6 +202,20 @@ def test_parts_that_do_not_go_together_are_refused(tmp_path, draw, message):
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump({**content, "draw": {"rule": "fixed supports", "runs": 0}}))
     with pytest.raises(SettingsError, match="runs is 0, expected 1 or more"):
         read_protocol(tmp_path / "mine.yaml")
+
+
+def test_metrics_of_masks_are_none_of_classification(tmp_path):
+    (tmp_path / "mine.yaml").write_text("base: fort\nname: mine\nversion: 1\nsummary: mine\nmetrics: [mIoU]\n")
+    with pytest.raises(SettingsError, match="metrics has mIoU, which is one of masks; expected accuracy or error"):
+        read_protocol(tmp_path / "mine.yaml")
+
+
+def test_a_metric_that_is_shown_is_no_further_one_of_the_base(tmp_path):
+    (tmp_path / "mine.yaml").write_text(
+        "base: bam_gfss\nname: mine\nversion: 1\nsummary: mine\nmetrics: [mIoU-mean: {absent_is_zero: true}]\n"
+    )
+    found = read_protocol(tmp_path / "mine.yaml")
+    assert found.default_metrics == ("mIoU-mean",) and found.metric_names.count("mIoU-mean") == 1
 
 
 def test_a_file_without_a_draw_is_refused(tmp_path):
@@ -193,14 +232,24 @@ class OwnBoxes(BoxedSupports):
     """A draw of a package, after a published one."""
 
 
+class Undecorated(BoxedSupports):
+    """A draw of a package whose value no file could give."""
+
+    margin: int = 3
+
+
 def test_a_draw_of_a_package_states_nothing_that_is_anothers(tmp_path, monkeypatch):
-    monkeypatch.setattr(reading, "plug_in_part", lambda name, kind: {"unfinished": UnfinishedDraw}.get(name, OwnBoxes))
+    kinds = {"unfinished": UnfinishedDraw, "own boxes": OwnBoxes, "undecorated": Undecorated}
+    monkeypatch.setattr(reading, "plug_in_part", lambda name, kind: kinds[name])
     content = {"name": "mine", "version": 1, "summary": "mine", "draw": {"rule": "own boxes"}}
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(content))
     stated = read_protocol(tmp_path / "mine.yaml").conditions("pascal")
     assert (stated.image_lists, stated.episode_draw) == (NOT_STATED, NOT_STATED)
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump({**content, "draw": {"rule": "unfinished"}}))
     with pytest.raises(SettingsError, match="is an unfinished class: UnfinishedDraw lacks official_episodes"):
+        read_protocol(tmp_path / "mine.yaml")
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump({**content, "draw": {"rule": "undecorated"}}))
+    with pytest.raises(SettingsError, match=r"the values margin; expected @dataclass\(frozen=True\) above it"):
         read_protocol(tmp_path / "mine.yaml")
 
 

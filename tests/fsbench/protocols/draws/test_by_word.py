@@ -10,6 +10,8 @@ from typing import get_args
 import numpy as np
 import pytest
 
+from fsbench.base.errors import DataError
+from fsbench.data.episodes.task import EpisodeTask
 from fsbench.protocols import conditions
 from fsbench.protocols.draws.by_word import ATLAS
 from fsbench.protocols.draws.gfss import fixed_supports, queries_by_novel_class
@@ -17,6 +19,8 @@ from fsbench.protocols.draws.lists import ATLAS as LISTS
 from fsbench.protocols.draws.pools import Pool, TooFewImages
 from fsbench.protocols.draws.rules import Source
 from fsbench.protocols.draws.streams import Streams
+from fsbench.protocols.reading import load_protocol
+from tests.fsbench.protocols.drawn_sets import pascal_with_novel_training
 
 NAMES = [f"image{i:02d}" for i in range(12)]
 IMAGES_OF: Mapping[int, Sequence[str]] = {1: NAMES[:6], 2: NAMES[4:10], 3: NAMES[7:]}
@@ -126,4 +130,23 @@ def test_fixed_supports_are_alone_and_large():
     assert set(drawn[1]) == {"a"} and set(drawn[2]) <= {"d", "e"} and all(len(names) == 2 for names in drawn.values())
     with pytest.raises(TooFewImages, match="class 3 has 0"):
         fixed_supports(shown, [3], shot=1, seed=3, least=20)
+    left_out = fixed_supports(shown, [1, 2], shot=1, seed=0, least=20, left_out=[2])
+    assert left_out == {1: ("a",)}  # "c" shows the class that is left out as well
     assert queries_by_novel_class(shown, [2, 3]) == ["c", "d", "e", "f", "a", "b"]
+
+
+def test_trials_that_miss_name_the_class_and_what_to_do(tmp_path):
+    index = pascal_with_novel_training(tmp_path)
+    for name in [name for name in index.candidates("trn") if "novel" in name][1:]:
+        index.label_file(name).write_bytes(index.label_file(name).with_name("t0.png").read_bytes())
+    protocol, task = load_protocol("capl"), EpisodeTask(0, skip_small_classes=True)
+    told = set()
+    for seed in range(30):
+        try:
+            assert protocol.manifest(index, replace(task, seed=seed)).episodes
+        except DataError as error:
+            told.add(str(error))
+    assert told == {
+        "pascal fold 0: none of the trials hit an image that can support aeroplane, as many as show it; take another "
+        "seed (TEST_SEED), or the complete training images"
+    }
