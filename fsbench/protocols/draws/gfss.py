@@ -19,7 +19,7 @@ from fsbench.data.episodes.task import EpisodeTask
 from fsbench.protocols.conditions import NOT_STATED, ListsAndDraw
 from fsbench.protocols.draws.draw import Draw, OfficialEpisodes
 from fsbench.protocols.draws.image_lists import image_lists
-from fsbench.protocols.draws.pools import LEAVE_OUT, TooFewImages
+from fsbench.protocols.draws.pools import LEAVE_OUT
 from fsbench.protocols.provider import Provider
 from fsbench.protocols.words import OTHERS, Choice, value_on, words_by_dataset
 
@@ -315,12 +315,7 @@ class FixedSupports(SupportsForAll):
 
 
 def fixed_supports(
-    shown: Mapping[str, Mapping[int, int]],
-    novel: Sequence[int],
-    shot: int,
-    seed: int,
-    least: int,
-    left_out: Collection[int] = (),
+    shown: Mapping[str, Mapping[int, int]], novel: Sequence[int], shot: int, seed: int, least: int
 ) -> dict[int, tuple[str, ...]]:
     """Draw the supports of all queries as CAPL's program does.
 
@@ -332,10 +327,8 @@ def fixed_supports(
         least: pixels of its class that a support shows.
 
     Returns:
-        The K supports of each novel class; images repeat where a class has too few.
-
-    Raises:
-        TooFewImages: a class has none.
+        The K supports of each novel class; images repeat where a class has too few. A class that no trial finds an
+        image of, where the program stops, is left out.
     """
     rng = random.Random(seed)
     lists: dict[int, list[str]] = {number: [] for number in novel}
@@ -344,8 +337,8 @@ def fixed_supports(
         if first is not None:
             lists[first].append(name)
     found: dict[int, tuple[str, ...]] = {}
-    for number in (one for one in novel if one not in left_out):
-        images, chosen = lists[number], list[str]()
+    for number, images in lists.items():
+        chosen: list[str] = []
         trials = 0
         while len(chosen) < shot and trials < len(images):
             name = images[rng.randint(0, len(images) - 1)]
@@ -353,10 +346,8 @@ def fixed_supports(
             alone = not any(shown[name].get(other) for other in novel if other != number)
             if name not in chosen and alone and shown[name][number] >= least:
                 chosen.append(name)
-        if not chosen:
-            raise TooFewImages(number, 0, shot)
-        chosen += [rng.choice(chosen) for _ in range(shot - len(chosen))]
-        found[number] = tuple(chosen)
+        if chosen:
+            found[number] = (*chosen, *(rng.choice(chosen) for _ in range(shot - len(chosen))))
     return found
 
 
@@ -392,22 +383,14 @@ class TrialSupports(SupportsForAll):
         novel, base = sorted(index.test_classes(task.fold)), sorted(index.train_classes(task.fold))
         least = self.least_pixels(index.name)
         trained = _shown(index, "trn", image_lists(index).image_order("trn"), {*novel, *base})
-        few = [n for n in novel if not any(_is_alone(shown, n, novel, least) for shown in trained.values())]
-        if few and (len(few) == len(novel) or not task.skip_small_classes):
+        supports = fixed_supports(trained, novel, task.shot, self.seed_on(index.name, task) or 0, least)
+        few = [number for number in novel if number not in supports]
+        if few and (not supports or not task.skip_small_classes):
             raise DataError(
-                f"{index.name} fold {task.fold}: no training image can support "
-                f"{', '.join(index.name_of(n) for n in few)}: of {least} pixels or more, without another novel class; "
-                f"use the complete training images, or {LEAVE_OUT}"
+                f"{index.name} fold {task.fold}: trials, as many as training images show a class, found none for "
+                f"{', '.join(map(index.name_of, few))} of {least} pixels or more, without another novel class; use the "
+                f"complete training images, take another seed (TEST_SEED), or {LEAVE_OUT}"
             )
-        seed = self.seed_on(index.name, task) or 0
-        try:
-            supports = fixed_supports(trained, novel, task.shot, seed, least, few)
-        except TooFewImages as error:
-            raise DataError(
-                f"{index.name} fold {task.fold}: none of the trials hit an image that can support "
-                f"{index.name_of(error.number)}, as many as show it; take another seed (TEST_SEED), or the complete "
-                "training images"
-            ) from error
         novel = [number for number in novel if number not in few]
         listed = [name for name, _ in self.images(index).pairs]
         tested = _shown(index, "val", listed, {*novel, *base})
@@ -433,11 +416,6 @@ def _shown(
     """Return image -> pixels of each of `classes` that it shows."""
     index.count_pixels(part, names)
     return {name: {n: k for n, k in index.class_pixels(name)[0].items() if n in classes and k} for name in names}
-
-
-def _is_alone(shown: Mapping[int, int], number: int, novel: Sequence[int], least: int) -> bool:
-    """Return whether an image may support a class: it shows enough of it, and no other novel class."""
-    return shown.get(number, 0) >= least and not any(shown.get(other) for other in novel if other != number)
 
 
 DRAWS: Mapping[str, type[Draw]] = {"fixed supports": FixedSupports, "trial supports": TrialSupports}
