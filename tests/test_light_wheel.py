@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from fsbench.base.paths import IS_CLONE
-from fsbench.datamodules.datasets.demo.dataset import generate
+from fsbench.datamodules.datasets.demo.dataset import drawn_dataset
 from fsbench.protocols.kit.answers import Answers
 from tests.datamodules.builders import save_coco
 from tests.datamodules.datasets.test_coco import box
@@ -65,7 +65,7 @@ def light(wheel, tmp_path_factory) -> Environment:
 @pytest.fixture(scope="module")
 def scenes(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("data") / "small"
-    generate(root, seed=3, train=40, val=40)
+    drawn_dataset(seed=3, train=40, val=40).make(root)
     return root
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from fsbench.base.paths import REPOSITORY
 from fsbench.cli.main import main
-from fsbench.datamodules.datasets.demo.dataset import generate
+from fsbench.datamodules.datasets.demo.dataset import drawn_dataset
 from tests.cli.commands import run_command
 from tests.warm import Warm
 
@@ -23,7 +23,7 @@ FEW = ["--data.episodes=9", "--data.validation_episodes=5", "--data.workers=0"]
 def small_demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The generated data set with few images, used as any VOC-like folder."""
     root = tmp_path_factory.mktemp("data") / "small"
-    generate(root, seed=3, train=80, val=80)
+    drawn_dataset(seed=3, train=80, val=80).make(root)
     return root
 
 

@@ -50,11 +50,6 @@ def drawn_images(seed: int = 0, per_class: int = PER_CLASS) -> DrawnFolder:
     return DrawnFolder(IMAGES_DESCRIPTION, line, partial(_write_images, line=line, seed=seed, per_class=per_class))
 
 
-def generate(root: Path, seed: int = 0, train: int = TRAIN, val: int = VAL) -> None:
-    """Write the demo for segmentation to `root`, which is empty or absent; all or nothing, see `DrawnFolder.make`."""
-    drawn_dataset(seed, train, val).make(root)
-
-
 def scene_classes(seed: int, count: int) -> list[list[int]]:
     """Draw the classes of `count` scenes, so that all classes appear in the same number of scenes, give or take one."""
     rng = np.random.RandomState([seed, 1])

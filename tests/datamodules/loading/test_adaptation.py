@@ -12,7 +12,7 @@ from fsbench.core.adaptation import Adaptation
 from fsbench.core.data_options import EpisodicTest
 from fsbench.core.loading import labelled_image
 from fsbench.data.transforms import RESIZES
-from fsbench.datamodules.datasets.demo.dataset import generate
+from fsbench.datamodules.datasets.demo.dataset import drawn_dataset
 from fsbench.datamodules.datasets.folder import Folder
 from fsbench.datamodules.episodic import EpisodicDataModule
 
@@ -20,7 +20,7 @@ from fsbench.datamodules.episodic import EpisodicDataModule
 @pytest.fixture(scope="module")
 def scenes(tmp_path_factory):
     root = tmp_path_factory.mktemp("data") / "small"
-    generate(root, seed=3, train=20, val=60)
+    drawn_dataset(seed=3, train=20, val=60).make(root)
     return Folder(str(root))
 
 

@@ -11,7 +11,7 @@ import torch
 from fsbench.base.errors import FsbenchError
 from fsbench.core.evaluation import answering
 from fsbench.core.released_format import WRITTEN_BY
-from fsbench.datamodules.datasets.demo.dataset import generate
+from fsbench.datamodules.datasets.demo.dataset import drawn_dataset
 from fsbench.doors.score import score
 from fsbench.protocols.kit.answers import Answers
 from fsbench.protocols.reading import load_protocol, protocol_names
@@ -37,7 +37,7 @@ FOLDER = "--data.dataset=fsbench.datamodules.datasets.folder.Folder"
 def scenes(tmp_path_factory) -> Path:
     """The generated data set with few images."""
     root = tmp_path_factory.mktemp("data") / "small"
-    generate(root, seed=3, train=80, val=80)
+    drawn_dataset(seed=3, train=80, val=80).make(root)
     return root
 
 

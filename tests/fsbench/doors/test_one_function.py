@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from fsbench.cli.main import main
-from fsbench.datamodules.datasets.demo.dataset import generate
+from fsbench.datamodules.datasets.demo.dataset import drawn_dataset
 from fsbench.doors.evaluate import evaluate
 from fsbench.doors.kits import load_kit_test
 from fsbench.protocols.kit.answers import Answers
@@ -53,7 +53,7 @@ class Near(Segmenter):
 def squares(tmp_path_factory) -> Path:
     """The generated data set, every image a square of `SIDE`."""
     root = tmp_path_factory.mktemp("data") / "squares"
-    generate(root, seed=3, train=60, val=60)
+    drawn_dataset(seed=3, train=60, val=60).make(root)
     for file in root.rglob("*.*g"):
         with Image.open(file) as image:
             square = image.resize((SIDE, SIDE), Image.Resampling.NEAREST)

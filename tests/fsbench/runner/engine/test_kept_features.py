@@ -3,7 +3,7 @@
 import pytest
 
 from fsbench.base.errors import SettingsError
-from fsbench.datamodules.datasets.demo.dataset import generate
+from fsbench.datamodules.datasets.demo.dataset import drawn_dataset
 from fsbench.records.grouping import variants
 from fsbench.runner.config.request import Request
 from fsbench.runner.engine.experiment import build_experiment
@@ -14,7 +14,7 @@ from fsbench.runner.engine.run import run
 def experiment(tmp_path_factory):
     """experiment(options) -> the prototype on a small data set, two ways and five episodes."""
     folder = tmp_path_factory.mktemp("kept")
-    generate(folder / "data", seed=3, train=80, val=80)
+    drawn_dataset(seed=3, train=80, val=80).make(folder / "data")
 
     def make(*options):
         extra = ["--data.episodes=5", "--data.workers=0", "--trainer.accelerator=cpu", "--data.way=2",

@@ -19,7 +19,7 @@ from torch.nn.functional import adaptive_avg_pool2d
 from fsbench.base.errors import RecordError
 from fsbench.cli.main import main
 from fsbench.core.method import Method
-from fsbench.datamodules.datasets.demo.dataset import generate
+from fsbench.datamodules.datasets.demo.dataset import drawn_dataset
 from fsbench.methods.insid3 import INSID3
 from fsbench.pages.report.explorer.masks import predict_again, run_masks
 from fsbench.records.predictions import FILE, label_map_of, read_predictions
@@ -65,7 +65,7 @@ def runs_of_prototype(runs_of):
 @pytest.fixture(scope="module")
 def demo_like(tmp_path_factory):
     root = tmp_path_factory.mktemp("data") / "small"
-    generate(root, seed=3, train=80, val=80)
+    drawn_dataset(seed=3, train=80, val=80).make(root)
     return root
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from fsbench.cli.main import main
 from fsbench.data.file_digests import states_sha256
-from fsbench.datamodules.datasets.demo.dataset import generate
+from fsbench.datamodules.datasets.demo.dataset import drawn_dataset
 from fsbench.records.run_directory import staging_folder
 from fsbench.runner.grid.layout import to_sheet
 from fsbench.runner.grid.plan import plan, run_folder
@@ -64,7 +64,7 @@ def test_another_description_or_list_is_another_cell(write, demo_folder, tmp_pat
 
 @pytest.fixture
 def demo_folder(tmp_path):
-    generate(tmp_path / "small", seed=3, train=40, val=40)
+    drawn_dataset(seed=3, train=40, val=40).make(tmp_path / "small")
     return tmp_path / "small"
 
 
