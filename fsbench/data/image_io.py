@@ -152,8 +152,8 @@ def read_label_map(
         labels = np.asarray(image)
         if image.mode == "P":
             check_palette(labels, _palette(image), path, seen, is_one_class=is_one_class)
-        if image.mode == "L" and image.format == "PNG":
-            labels = _stored_grey(labels, _GREY_STEP.get(_png_bit_depth(path), 1), path, classes)
+        if image.mode == "L" and image.format == "PNG" and (step := _GREY_STEP.get(_png_bit_depth(path))):
+            labels = _stored_grey(labels, step, path, classes)
     if labels.min(initial=0) < 0 or labels.max(initial=0) > 255:
         raise DataError(f"label map {path} holds the value {labels.max()}; expected class numbers 0 to 254 or void 255")
     return labels.astype(np.uint8)
@@ -175,7 +175,7 @@ def _stored_grey(shades: np.ndarray, step: int, path: Path, classes: Collection[
     Raises DataError where both are class numbers.
     """
     numbers: np.ndarray = shades // step
-    meant = set(np.unique(shades).tolist()) if step > 1 else set()
+    meant = set(np.unique(shades).tolist())
     if meant & set(classes) and meant <= {0, VOID, *classes} and {value // step for value in meant} <= {0, *classes}:
         shade = min(meant & set(classes))
         raise DataError(
