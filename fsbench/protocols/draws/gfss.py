@@ -171,7 +171,9 @@ class SupportsForAll(BaseAndNovel):
         return stated._replace(min_object=NOT_STATED)
 
     def further_choices(self) -> list[Choice]:
-        return [Choice("supports show", f"{words_by_dataset(self.support_pixels)} pixels of the class")]
+        return [
+            Choice("supports show", f"at least so many pixels of the class: {words_by_dataset(self.support_pixels)}")
+        ]
 
 
 def _provider(index: SegmentationIndex) -> ValidationImages:
