@@ -39,7 +39,7 @@ from fsbench.datamodules.loading.whole_images import TrainingImages
 from fsbench.protocols.draws.draw import Draw
 from fsbench.protocols.draws.pair_draw import PairDraw
 from fsbench.protocols.draws.pools import Pool
-from fsbench.protocols.draws.whole_images import whole_image_pool
+from fsbench.protocols.draws.whole_images import whole_image_pool, with_classes
 from fsbench.protocols.protocol import Protocol
 from fsbench.protocols.reading import load_segmentation
 from fsbench.protocols.test import Test
@@ -386,8 +386,9 @@ class EpisodicDataModule(DataModule):
 
     def _validation_order(self) -> Sequence[Episode]:
         """Return the episodes of the validation in an order that encodes few images twice; whole images as listed."""
-        episodes = self.validation_manifest.episodes
-        return episodes if self.training.validation == "images" else evaluation_order(episodes)
+        if self.training.validation == "images":
+            return with_classes(self.validation_manifest)
+        return evaluation_order(self.validation_manifest.episodes)
 
     def test_dataloader(self) -> DataLoader[EpisodeBatch]:
         """Return the unfinished episodes of the manifest, in an order that encodes few images twice."""

@@ -131,8 +131,10 @@ class Protocol:
         self.draw.check_task(self.name, index, task)
         drawn = self.draw.official_episodes(index, task)
         kind = {} if self.kind is None else {"kind": self.kind}
-        named = {"protocol": self.name, "version": self.version, "dataset": index.name}
-        return Manifest(kind | named | self.draw.header_entries(index, task, drawn), drawn.episodes)
+        test = {"protocol": self.name, "version": self.version} if self.draw.is_test else {}
+        return Manifest(
+            kind | test | {"dataset": index.name} | self.draw.header_entries(index, task, drawn), drawn.episodes
+        )
 
     @property
     def in_validation(self) -> "Protocol":

@@ -64,6 +64,7 @@ class Draw(ABC):
         kind: `kind` in the header of its manifests.
         supports_repeat: the supports of an episode may repeat, so that two images of a class are enough.
         asks_base_classes: episodes are about base classes, too, for which there are no supports.
+        is_test: records are of it, so that headers name the protocol.
         seed_may_be_index: a seed of None is known to it.
         has_masks: its episodes are of images with masks; else of images whose class is named.
         calibrates: it has further episodes that only calibrate.
@@ -92,6 +93,7 @@ class Draw(ABC):
     """Words of the rule, used where `description` is empty."""
     supports_repeat: ClassVar[bool] = False
     asks_base_classes: ClassVar[bool] = False
+    is_test: ClassVar[bool] = True
     seed_may_be_index: ClassVar[bool] = False
     has_masks: ClassVar[bool] = True
     calibrates: ClassVar[bool] = False

@@ -8,11 +8,12 @@ Shapes: n base classes, S image side.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from fsbench.data.dataset import SegmentationIndex
 from fsbench.data.episodes.episode import Episode
+from fsbench.data.episodes.manifest import Manifest
 from fsbench.data.episodes.task import EpisodeTask
 from fsbench.protocols.draws.draw import Draw, OfficialEpisodes
 from fsbench.protocols.draws.image_lists import image_lists
@@ -43,17 +44,22 @@ class WholeImages(Draw):
     """Every image of the test part, for all base classes of a fold."""
 
     kind: ClassVar[str | None] = "whole images"
+    is_test: ClassVar[bool] = False
     default_description: ClassVar[str] = "every image of the test part, in the order of PFENet's lists"
 
     def official_episodes(self, index: SegmentationIndex, task: EpisodeTask) -> OfficialEpisodes:
         """Return the images, or as many from the start of the list as `task` asks for."""
-        classes = tuple(sorted(index.train_classes(task.fold)))
         names = list(image_lists(index).image_order("val"))[: task.episodes]
-        none = ((),) * len(classes)
-        episodes = tuple(Episode(i, name, BACKGROUND, classes, none) for i, name in enumerate(names))
-        return OfficialEpisodes(episodes, classes, len(episodes), len(episodes))
+        episodes = tuple(Episode(i, name, BACKGROUND, (), ()) for i, name in enumerate(names))
+        return OfficialEpisodes(episodes, index.train_classes(task.fold), len(episodes), len(episodes))
 
     def header_entries(self, index: SegmentationIndex, task: EpisodeTask, drawn: OfficialEpisodes) -> dict[str, Any]:
-        """Return fold and classes: whole images are no test that a record is of."""
+        """Return fold and classes."""
         names = {str(number): index.class_names[number - 1] for number in drawn.class_ids}
         return {"fold": task.fold, "class_ids": list(drawn.class_ids), "class_names": names}
+
+
+def with_classes(manifest: Manifest) -> list[Episode]:
+    """Return the images of a manifest as they are loaded: each asks for all of its classes, without supports."""
+    classes = tuple(sorted(manifest.class_ids))
+    return [replace(image, classes=classes, supports=((),) * len(classes)) for image in manifest.episodes]

@@ -102,12 +102,12 @@ def withhold_validation(name: str, data: DataModule) -> tuple[TrainingData, Coun
         name: of the method, for messages.
         data: the data module, whose validation parts a batch from its truth and counts an answer.
     """
-    test = data.validated
     truths: dict[int, Any] = {}
     loaders: dict[int, Any] = {}  # that were made, and the last pass over each
     passes: dict[int, Generator[Any, None, None]] = {}
 
     def batches(loader: int) -> Generator[Any, None, None]:
+        test = data.validated  # which is there only where a method is trained
         for batch in loaders[loader]:
             visible, parted = test.part(batch)
             truths.update(zip(test.numbers(visible), parted, strict=True))
@@ -130,6 +130,7 @@ def withhold_validation(name: str, data: DataModule) -> tuple[TrainingData, Coun
         loaders.clear()
 
     def count(outputs: Any, batch: Any) -> list[Any]:
+        test = data.validated
         answers = outputs.get("answers") if isinstance(outputs, dict) else None
         numbers = test.numbers(batch)
         unknown = [number for number in numbers if number not in truths]

@@ -118,7 +118,7 @@ def test_it_is_listed_and_other_requests_are_one_line(warm, tmp_path, real_data)
     for more, words in (
         ([*coco, "--drop-small", "--way", "2"], "protocol fssdino is 1-way, found way 2"),
         (coco, "too few images with large objects of some classes"),
-        (["--dataset", "demo"], "has no test of the protocol fssdino"),
+        (["--dataset", "demo"], "has no test of large objects"),
     ):
         done = warm("bench", "--method", "prototype", *common, *more)
         assert done.returncode != 0 and words in done.stderr and "Traceback" not in done.stderr, done.stderr

@@ -1,5 +1,7 @@
 """Whole images with the labels of base classes, against plain loops over label maps."""
 
+import json
+
 import cv2
 import numpy as np
 import pytest
@@ -102,6 +104,9 @@ def test_validation_is_the_whole_list_by_the_padded_resize(blocks_folder):
         for fold, number in ((0, 5), (0, None), (1, None))
     )
     assert len(few.episodes) == 5 and first.sha256 != second.sha256
+    assert list(few.entries) == ["kind", "dataset", "fold", "class_ids", "class_names"]
+    row = {"query_class": 0, "classes": [], "supports": [], "augmented": False}
+    assert few.text.splitlines()[1] == json.dumps({"index": 0, "query": names[0], **row}, separators=(",", ":"))
 
 
 @pytest.mark.parametrize(

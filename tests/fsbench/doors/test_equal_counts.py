@@ -161,7 +161,7 @@ def test_every_segmenter(method, scenes, tmp_path):
 
 PROTOCOLS = [name for name in protocol_names() if load_protocol(name).task == "segmentation"]
 ON_REAL_SAMPLES = {
-    "gfss": ("pascal", "diam", []),
+    **dict.fromkeys(("gfss", "capl", "pop"), ("pascal", "diam", [])),
     "bam_gfss": ("pascal", "bam", ["--data.image_size=65"]),
     **dict.fromkeys(("fssdino", "fss_sam3", "incontext", "incontext518", "sansa"), ("coco", "prototype", [])),
     **dict.fromkeys(("fscs", "hsnet", "pfenet", "bam", "presence"), ("pascal", "prototype", [])),
