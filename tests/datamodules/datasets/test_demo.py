@@ -24,7 +24,7 @@ FEW = {"train": 3, "val": 2}
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("demo") / "demo"
-    dataset.generate(root, 0, TRAIN, VAL)
+    dataset.drawn_dataset(0, TRAIN, VAL).make(root)
     return root
 
 
@@ -42,7 +42,7 @@ def files(folder: Path) -> set[str]:
 
 def test_same_seed_same_dataset(root: Path, tmp_path: Path) -> None:
     for seed, same in ((0, True), (1, False)):
-        dataset.generate(tmp_path / str(seed), seed, TRAIN, VAL)
+        dataset.drawn_dataset(seed, TRAIN, VAL).make(tmp_path / str(seed))
         assert (pixels_digest(tmp_path / str(seed)) == pixels_digest(root)) is same
 
 
@@ -118,10 +118,10 @@ def test_interrupted_generation_leaves_nothing_that_looks_complete(
     real = dataset.draw_scene
     monkeypatch.setattr(dataset, "draw_scene", lambda *scene: interrupted(*scene) or real(*scene))
     with pytest.raises(KeyboardInterrupt):
-        dataset.generate(tmp_path / "demo", 0, TRAIN, VAL)
+        dataset.drawn_dataset(0, TRAIN, VAL).make(tmp_path / "demo")
     assert files(tmp_path) == {f".demo-1-0-{TRAIN}-{VAL}-making"}
     monkeypatch.setattr(dataset, "draw_scene", real)
-    dataset.generate(tmp_path / "demo", 0, TRAIN, VAL)
+    dataset.drawn_dataset(0, TRAIN, VAL).make(tmp_path / "demo")
     assert files(tmp_path) == {"demo"} and pixels_digest(tmp_path / "demo") == pixels_digest(root)
 
 
@@ -135,7 +135,7 @@ def test_two_processes_make_one_demo(tmp_path: Path) -> None:
 def test_somebody_elses_folder_is_not_replaced(tmp_path: Path) -> None:
     (tmp_path / "photo.jpg").touch()
     with pytest.raises(DataError, match="not the demo's"):
-        dataset.generate(tmp_path, 0, TRAIN, VAL)
+        dataset.drawn_dataset(0, TRAIN, VAL).make(tmp_path)
     assert files(tmp_path) == {"photo.jpg"}
 
 
