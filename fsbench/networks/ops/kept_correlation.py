@@ -43,7 +43,8 @@ class KeptCorrelation:
         """
         query, support = self.query[sample], self.support[sample][:, :, first:last]
         with torch.autocast(query.device.type, enabled=False):
-            if torch.is_grad_enabled() and (query.requires_grad or support.requires_grad):
+            learned = torch.is_grad_enabled() and (query.requires_grad or support.requires_grad)
+            if learned or torch.compiler.is_exporting():
                 return torch.stack([s.mT @ q for q, s in zip(query, support, strict=True)], 1).clamp(min=0)
             cosines = query.new_empty(support.shape[2], query.shape[0], query.shape[2])
             for block, (q, s) in enumerate(zip(query, support, strict=True)):

@@ -1,0 +1,252 @@
+"""A method is a function of one way: what a labelled image shows, and where a query shows it.
+
+A subclass says `support(image, mask)` and `segment(query, support)`, and names the rule by which K shots become one. It
+never sees how many ways or shots there are, nor which row of which tensor an image lies in, nor the size at which an
+answer is counted: all of this is here.
+
+Shapes: B images, N ways, K shots, S image side, (h, w) the size of a label map.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from fsbench.core.prediction import Prediction
+from fsbench.core.query_part import Decision, Exportable, QueryPart, margin_of_classes
+from fsbench.core.segmenter import Segmenter
+from fsbench.core.shot_ensemble import label_map
+from fsbench.core.shots import RULES, Shot, Way
+from fsbench.data.batch import EpisodeBatch
+
+Features = Any
+"""The frozen network's features of B images: a tensor (B, …), or a tuple of such tensors."""
+State = Any
+"""Whatever a method knows of labelled images of one way: a tensor, or tuples of tensors."""
+
+
+@dataclass
+class Output:
+    """Logits of one way with what some methods have beside them; a method with more losses extends it.
+
+    Attributes:
+        logits: (B, 2, ·, ·) at any size; the second is the foreground's.
+        presence: (B, 2) logits of the way's presence in the query.
+        attention: (B, ·, ·) in [0, 1], see `Prediction.attention`.
+    """
+
+    logits: Tensor
+    presence: Tensor | None = None
+    attention: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Target:
+    """The truth about training queries and the way that is looked for in each.
+
+    Attributes:
+        labels: (B, S, S) uint8: 1 the way, 0 all else, 255 void.
+        present: (B,) bool.
+        classes: (B,) int64 numbers of the ways' classes.
+        base_maps: see `fsbench.data.batch.Truth`; empty unless the method needs them.
+    """
+
+    labels: Tensor
+    present: Tensor
+    classes: Tensor
+    base_maps: Sequence[Tensor]
+
+
+class OneWaySegmenter(Segmenter):
+    """Base of methods that are functions of one way; subclasses define `support` and `segment`."""
+
+    shots: ClassVar[str] = "joined"
+    """How K shots become one answer: a rule of `fsbench.core.shots`."""
+    exportable = Exportable()
+
+    # What a method says ---------------------------------------------------------------------------------------------
+
+    def query(self, image: Features) -> Features:
+        """Return what all ways and shots share of a query; computed once for each."""
+        return image
+
+    def support(self, image: Features, mask: Tensor) -> State:
+        """Return what labelled images show of their way; mask (B, S, S) bool, void is background."""
+        raise NotImplementedError
+
+    def join(self, supports: Iterator[State]) -> State:
+        """Return what K supports show together, which come one after the other; only with shots = "joined"."""
+        (support,) = supports
+        return support
+
+    def segment(self, query: Features, support: State) -> Tensor | Output:
+        """Return logits (B, 2, ·, ·) of one way in the queries, or an `Output` with them."""
+        raise NotImplementedError
+
+    def resize(self, logits: Tensor, size: tuple[int, int]) -> Tensor:
+        """Bring logits (B, 2, ·, ·) to the size (h, w) at which they decide: bilinear, corners aligned, float32."""
+        wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        return F.interpolate(wide, size, mode="bilinear", align_corners=True)
+
+    def train_loss(self, output: Output, target: Target) -> dict[str, Tensor]:
+        """Return the losses of an output; the mean cross-entropy of all pixels, void is background, unless overridden.
+
+        The entry "loss" is minimised, all are logged.
+        """
+        height, width = target.labels.shape[1:]
+        return {"loss": F.cross_entropy(self.resize(output.logits, (height, width)), (target.labels == 1).long())}
+
+    # The loop over ways and shots -----------------------------------------------------------------------------------
+
+    def forward(self, episode: EpisodeBatch) -> Prediction:
+        """Answer one episode, a way after the other: neither memory nor numbers of a way depend on how many there are."""
+        height, width = episode.query_sizes[0].tolist()
+        query = self.query(self.features(episode, episode.query))
+        ways, attention = [], []
+        for rows, masks in zip(episode.support[0], episode.support_masks[0], strict=True):
+            supports = (
+                self.support(self.features(episode, row), mask)
+                for row, mask in zip(rows.split(1), masks.split(1), strict=True)
+            )
+            outputs = self.outputs(query, supports)
+            ways.append(self.read(outputs, (height, width), attention))
+        return self.predict(ways, attention)
+
+    def outputs(self, query: Features, supports: Iterator[State]) -> Iterator[Output]:
+        """Yield what `segment` says of each support of a way, or once of all together."""
+        for state in [self.join(supports)] if self.shots == "joined" else supports:
+            output = self.segment(query, state)
+            yield output if isinstance(output, Output) else Output(output)
+
+    def read(self, outputs: Iterator[Output], size: tuple[int, int], attention: list[Tensor] | None = None) -> Way:
+        """Make one answer of a way's outputs by the rule for shots; their mean attention is added to the list."""
+        maps: list[Tensor] = []
+
+        def full() -> Iterator[Shot]:
+            for output in outputs:
+                if self.keeps_soft_masks and output.attention is not None:
+                    maps.append(output.attention)
+                presence = None if output.presence is None else _at_least_single(output.presence)[0]
+                yield Shot(self.resize(output.logits, size)[0], presence)
+
+        way = RULES[self.shots](full())
+        if attention is not None and maps:
+            attention.append(torch.stack(maps).mean(0) if len(maps) > 1 else maps[0])
+        return way
+
+    def predict(self, ways: Sequence[Way], attention: Sequence[Tensor]) -> Prediction:
+        """Return the prediction of an episode from its ways."""
+        found = label_map(torch.stack([way.score for way in ways]), torch.stack([way.foreground for way in ways]))
+        logits, present, score = (_stacked([getattr(way, name) for way in ways]) for name in Way._fields[-3:])
+        probability = None if logits is not None else torch.stack([way.probability for way in ways])
+        maps = torch.cat(list(attention)).float() if attention else None
+        return Prediction(found, present, score, logits, probability, maps)
+
+    # Training -------------------------------------------------------------------------------------------------------
+
+    def loss(self, batch: EpisodeBatch) -> dict[str, Tensor]:
+        truth = batch.known_truth()
+        query = self.query(self.features(batch, batch.query))
+        shots = batch.support.shape[2] if self.shots == "joined" else 1
+        supports = (
+            self.support(self.features(batch, batch.support[:, 0, shot]), batch.support_masks[:, 0, shot])
+            for shot in range(shots)
+        )
+        (output,) = self.outputs(query, supports)
+        target = Target(torch.stack(truth.label_maps), truth.presence[:, 0], truth.classes[:, 0], truth.base_maps)
+        return self.train_loss(output, target)
+
+    @property
+    def trains_one_shot(self) -> bool:  # type: ignore[override]
+        """True where shots are read one by one: training then looks at the first."""
+        return self.shots != "joined"
+
+    # Features -------------------------------------------------------------------------------------------------------
+
+    def features(self, batch: EpisodeBatch, rows: Tensor) -> Features:
+        """Return the frozen network's features of images `rows` (B,) of a batch; each is encoded alone, and kept."""
+
+        def one(row: int) -> Any:
+            return self.backbone.cache.get("features", batch.image_names[row], lambda: self.encode(batch, row))
+
+        images = [one(row) for row in rows.tolist()]
+        return _together(images)
+
+    # Export ---------------------------------------------------------------------------------------------------------
+
+    def query_part(self, episode: EpisodeBatch) -> "OneWayGraph":
+        states = [
+            [
+                self.support(self.features(episode, row), mask)
+                for row, mask in zip(rows.split(1), masks.split(1), strict=True)
+            ]
+            for rows, masks in zip(episode.support[0], episode.support_masks[0], strict=True)
+        ]
+        return OneWayGraph(self, episode.pixels(int(episode.support[0, 0, 0])), states)
+
+
+class OneWayGraph(QueryPart):
+    """A method with the states of its supports built in, as `fsbench export` writes it.
+
+    Args:
+        method: the method.
+        pixels: of any image (3, S, S), for the network's size.
+        states: what `support` returned, for each way and shot.
+    """
+
+    method: OneWaySegmenter
+
+    def __init__(self, method: OneWaySegmenter, pixels: Tensor, states: Sequence[Sequence[State]]):
+        super().__init__(method.backbone.network(pixels))
+        self.method = method
+        self._rebuild = [
+            [_built_in(self, f"state{way}_{shot}", state) for shot, state in enumerate(shots)]
+            for way, shots in enumerate(states)
+        ]
+
+    def forward(self, pixels: Tensor, size: tuple[int, int]) -> Decision:
+        query = self.method.query(_together([self.method.backbone.encode(pixels)]))
+        ways = [
+            self.method.read(self.method.outputs(query, (rebuild() for rebuild in shots)), size)
+            for shots in self._rebuild
+        ]
+        prediction = self.method.predict(ways, [])
+        margin = torch.stack([way.margin for way in ways]).amin(0)
+        if len(ways) > 1:
+            margin = torch.minimum(margin, margin_of_classes(torch.stack([way.score for way in ways])))
+        return Decision(prediction.label_map, margin, prediction.present, prediction.presence_score)
+
+
+def _built_in(module: torch.nn.Module, name: str, state: State) -> Callable[[], State]:
+    """Register the tensors of a state as buffers; return a function that gives the state with these."""
+    if isinstance(state, Tensor):
+        module.register_buffer(name, state)
+        return lambda: getattr(module, name)
+    if isinstance(state, tuple | list):
+        parts = [_built_in(module, f"{name}_{number}", part) for number, part in enumerate(state)]
+        make = cast(Any, type(state))
+        if hasattr(state, "_fields"):
+            return lambda: make(*(part() for part in parts))
+        return lambda: make(part() for part in parts)
+    return lambda: state
+
+
+def _together(images: Sequence[Any]) -> Features:
+    """Stack the features of images, tensor by tensor; those of one image are not copied."""
+    first = images[0]
+    if isinstance(first, Tensor):
+        return first[None] if len(images) == 1 else torch.stack(list(images))
+    parts = [_together(parts) for parts in zip(*images, strict=True)]
+    return type(first)(*parts) if hasattr(first, "_fields") else tuple(parts)
+
+
+def _stacked(values: Sequence[Tensor | None]) -> Tensor | None:
+    there = [value for value in values if value is not None]
+    return torch.stack(there) if len(there) == len(values) else None
+
+
+def _at_least_single(logits: Tensor) -> Tensor:
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))

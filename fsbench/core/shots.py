@@ -1,0 +1,105 @@
+"""How the K answers that a query got from the K supports of a way become one: a rule by name.
+
+A rule reads the answers one after the other, so that of many shots one is held at a time.
+
+Shapes: (h, w) the size of the query's label map. Of two logits or probabilities the second is the foreground's.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from fsbench.core.shot_ensemble import combine
+
+
+class Shot(NamedTuple):
+    """The answer of one support, or of all supports together.
+
+    Attributes:
+        logits: (2, h, w).
+        presence: (2,) logits of the way's presence; None of methods that only segment.
+    """
+
+    logits: Tensor
+    presence: Tensor | None
+
+
+class Way(NamedTuple):
+    """A way in the query, decided by itself.
+
+    Attributes:
+        score: (h, w) in [0, 1], by which ways that claim the same pixel are compared.
+        foreground: (h, w) bool.
+        margin: (h, w), how far any probability that decided lies from one half.
+        probability: (h, w) in [0, 1], the soft mask.
+        logits: (2, h, w); None where the answers of several shots have none together.
+        present: () bool, and its score () in [0, 1]; both None of methods that only segment.
+    """
+
+    score: Tensor
+    foreground: Tensor
+    margin: Tensor
+    probability: Tensor
+    logits: Tensor | None = None
+    present: Tensor | None = None
+    presence_score: Tensor | None = None
+
+
+ShotRule = Callable[[Iterable[Shot]], Way]
+
+
+def only(shots: Iterable[Shot]) -> Way:
+    """Decide by one answer: foreground where its logit is larger."""
+    (shot,) = shots
+    foreground = shot.logits.softmax(0)[1]
+    return Way(foreground, shot.logits[1] > shot.logits[0], _from_half(foreground), foreground, shot.logits)
+
+
+def vote(shots: Iterable[Shot]) -> Way:
+    """Let shots vote, and divide by the most votes that any pixel has (HSNet §4.5): foreground from one half on."""
+    answers = list(shots)
+    if len(answers) == 1:
+        return only(answers)
+    found = combine([shot.logits[None] for shot in answers], "hsnet_vote")
+    margins = [_from_half(shot.logits.softmax(0)[1]) for shot in answers]
+    margin = torch.stack([*margins, _from_half(found.scores[0])]).amin(0)
+    return Way(found.scores[0], found.foreground[0], margin, found.probability[0])
+
+
+def add(shots: Iterable[Shot]) -> Way:
+    """Add the probabilities of all shots, and decide by a second softmax over the sums (emat.md §6)."""
+    return _second_softmax(shots, average=False)
+
+
+def average(shots: Iterable[Shot]) -> Way:
+    """Decide as `add` does, by means instead of sums: CST of 2023."""
+    return _second_softmax(shots, average=True)
+
+
+def _second_softmax(shots: Iterable[Shot], average: bool) -> Way:
+    number, masks, presence = 0, None, None
+    for shot in shots:
+        number += 1
+        probability = shot.logits.softmax(0)
+        masks = probability if masks is None else masks + probability
+        if shot.presence is not None:
+            seen = shot.presence.softmax(0)
+            presence = seen if presence is None else presence + seen
+    assert masks is not None
+    if average:
+        masks, presence = masks / number, None if presence is None else presence / number
+    foreground = masks.softmax(0)[1]
+    decided = Way(foreground, foreground >= 0.5, _from_half(foreground), foreground, masks.clamp(min=1e-30).log())
+    if presence is None:
+        return decided
+    return decided._replace(present=presence.softmax(0)[1] > 0.5, presence_score=presence[1] / presence.sum())
+
+
+def _from_half(probability: Tensor) -> Tensor:
+    return (probability - 0.5).abs()
+
+
+RULES: Mapping[str, ShotRule] = {"joined": only, "vote": vote, "add": add, "average": average}
+"""The rules by name; "joined" is that of methods which read all supports of a way together."""
