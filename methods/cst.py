@@ -46,7 +46,8 @@ class CST(FewShotClassifierSegmenter):
                 f"support_side is {support_side}, whose pooling would leave tokens out; expected 12 (CST*, CST of "
                 "2023), 18 (CST-large) or another multiple of 3"
             )
-        super().__init__(backbone, support_side, True, learning_rate, presence_weight, average_shots)
+        super().__init__(backbone, support_side, True, learning_rate, presence_weight)
+        self.shots = "average" if average_shots else "add"
         self.learner = cst_learner(self.channels, support_side)
 
 

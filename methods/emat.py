@@ -20,7 +20,7 @@ from torch.nn.grad import conv2d_input, conv2d_weight
 
 from fsbench.base.errors import SettingsError
 from fsbench.data.batch import EpisodeBatch
-from fsbench.methods.modules.correlation import HEADS, AttentionBlock, AttentionLayer, Learner, kept_tokens, norm
+from fsbench.methods.modules.correlation import HEADS, AttentionBlock, AttentionLayer, Learner, norm
 from fsbench.methods.modules.halved_correlation import halve_correlation
 from fsbench.methods.modules.segmenter import Correlation, FewShotClassifierSegmenter
 from fsbench.networks.backbones.base import BackboneConfig
@@ -75,11 +75,11 @@ class EMAT(FewShotClassifierSegmenter):
             "attention", and "without the mask" as if no token were dropped: (K, side, side) each. For every shot they
             sum to 1 together with the class token's part, which is left out.
         """
-        query = self._query(episode, int(episode.query[0]))
+        query = self.query(self.features(episode, episode.query))[0]
+        supports = self.support(self.features(episode, episode.support[0, 0]), episode.support_masks[0, 0])
         side = round(query.shape[1] ** 0.5)
         patch = int(row * side) * side + int(column * side)
-        x = query[None, :, patch : patch + 1] @ self._supports(episode, episode.support[0, 0]).mT
-        keep = kept_tokens(episode.support_masks[0, 0], self.support_side, self.class_token)
+        x, keep = query[None, :, patch : patch + 1] @ supports.features.mT, supports.kept[0]
         layer = self.learner.corrtransformer[0].attn
         assert isinstance(layer, EfficientMaskedAttention)
         weights = {"attention": layer.weights(x, keep), "without the mask": layer.weights(x, torch.ones_like(keep))}

@@ -143,7 +143,7 @@ class HyperpixelLearner(nn.Module):
         self.decoder2 = nn.Sequential(nn.Conv2d(half, half, 3, padding=1), nn.ReLU(), nn.Conv2d(half, 2, 3, padding=1))
 
     def forward(self, correlations: Sequence[Tensor | KeptCorrelation]) -> Tensor:
-        """Return logits (B, 2, 2hq, 2wq), twice the finest map, of correlations (B, L, hq, wq, hs, ws), coarsest first."""
+        """Return logits (B, 2, 2hq, 2wq) of correlations (B, L, hq, wq, hs, ws), the coarsest first."""
         coarse, middle, fine = correlations
         squeezed = self.encoder_layer3(middle)
         x = enlarge_query(self.encoder_layer4(coarse), squeezed) + squeezed

@@ -9,7 +9,7 @@ Shapes: B images, N ways, K shots, S image side, (h, w) the size of a label map.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, cast
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -63,7 +63,7 @@ class Target:
 class OneWaySegmenter(Segmenter):
     """Base of methods that are functions of one way; subclasses define `support` and `segment`."""
 
-    shots: ClassVar[str] = "joined"
+    shots: str = "joined"
     """How K shots become one answer: a rule of `fsbench.core.shots`."""
     exportable = Exportable()
 

@@ -225,7 +225,7 @@ class Learner(nn.Module):
             nn.Conv2d(half, half, 3, padding=1), nn.ReLU(), nn.Conv2d(half, 2, 3, padding=1)
         )
 
-    def forward(self, query: Tensor, support: Tensor, masks: Tensor) -> tuple[Tensor | None, Tensor]:
+    def forward(self, query: Tensor, support: Tensor, kept: Sequence[Tensor]) -> tuple[Tensor | None, Tensor]:
         """Classify and segment.
 
         Where no gradient is wanted, samples are taken one by one, so the memory is that of one sample, and no value
@@ -234,44 +234,35 @@ class Learner(nn.Module):
         Args:
             query: `query_features` (B, C, T, e), or (1, C, T, e) for all samples.
             support: `support_features` (B, C, Ts, e).
-            masks: support masks (B, height, width).
+            kept: as `kept_by_block` returns it.
 
         Returns:
             presence logits (B, 2), None without class token, and mask logits (B, 2, 2·side, 2·side); entry 1 is
             present / foreground.
         """
+        if torch.compiler.is_exporting():
+            return self.decode(self.transform(query @ support.mT, kept))
         if torch.is_grad_enabled():
-            return self.decode(self.correlate(query, support, masks))
+            return self.decode(self.correlate(query, support, kept))
+        samples = zip(query.expand(len(support), -1, -1, -1).split(1), support.split(1), strict=True)
         answers = [
-            self.decode(self.correlate(q, s[None], mask[None]))
-            for q, s, mask in zip(query[:, None].expand(len(support), -1, -1, -1, -1), support, masks, strict=True)
+            self.decode(self.correlate(q, s, [block[sample, None] for block in kept]))
+            for sample, (q, s) in enumerate(samples)
         ]
         labels = [label for label, _ in answers if label is not None]
         return torch.cat(labels) if labels else None, torch.cat([maps for _, maps in answers])
-
-    def transform(self, x: Tensor, masks: Tensor) -> Tensor:
-        """Reduce correlation tokens (B, C, T, Ts) to the trunk's output (B, width, T, 1 or 2 tokens)."""
-        for block in self.blocks():
-            x = block(x, kept_tokens(masks, block.side, self.class_token))
-        return run_layers(self.linear, x)
 
     def kept_by_block(self, masks: Tensor) -> list[Tensor]:
         """Return the support tokens (B, Ts) that masks (B, height, width) keep, for each block."""
         return [kept_tokens(masks, block.side, self.class_token) for block in self.blocks()]
 
-    def read(self, query: Tensor, support: Tensor, kept: Sequence[Tensor]) -> tuple[Tensor | None, Tensor]:
-        """Return `forward` by operators whose steps no value decides: for a graph that is exported.
-
-        Args:
-            query, support: as those of `forward`.
-            kept: `kept_by_block` of the masks.
-        """
-        x = query @ support.mT
+    def transform(self, x: Tensor, kept: Sequence[Tensor]) -> Tensor:
+        """Reduce correlation tokens (B, C, T, Ts) to the trunk's output (B, width, T, 1 or 2 tokens)."""
         for block, keep in zip(self.blocks(), kept, strict=True):
             x = block(x, keep)
-        return self.decode(run_layers(self.linear, x))
+        return run_layers(self.linear, x)
 
-    def correlate(self, query: Tensor, support: Tensor, masks: Tensor) -> Tensor:
+    def correlate(self, query: Tensor, support: Tensor, kept: Sequence[Tensor]) -> Tensor:
         """Return `transform` of the correlation.
 
         It is stored as a whole only where gradients are wanted, and then for gradients of the features, too, or by
@@ -281,11 +272,10 @@ class Learner(nn.Module):
         """
         if chosen_backend(query.device) != "packed" or query.requires_grad or support.requires_grad:
             if torch.is_grad_enabled():  # the attention keeps parts of its own, from which nothing would be spared
-                return self.transform(query @ support.mT, masks)
-            return self.transform_chunks(query, support, masks)
+                return self.transform(query @ support.mT, kept)
+            return self.transform_chunks(query, support, kept)
         x: Tensor | None = None
-        for block in self.blocks():
-            keep = kept_tokens(masks, block.side, self.class_token)
+        for block, keep in zip(self.blocks(), kept, strict=True):
             reduced = (
                 block.attn.reduce(x, keep) if x is not None else block.attn.reduce_correlation(query, support, keep)
             )
@@ -294,20 +284,19 @@ class Learner(nn.Module):
         assert x is not None
         return run_layers(self.linear, x)
 
-    def transform_chunks(self, query: Tensor, support: Tensor, masks: Tensor) -> Tensor:
+    def transform_chunks(self, query: Tensor, support: Tensor, kept: Sequence[Tensor]) -> Tensor:
         """Return `transform` of one sample's correlation, in chunks of query tokens: for evaluation on a GPU.
 
         Args:
             query: (1, C, T, e).
             support: (1, C, Ts, e).
-            masks: (1, height, width).
+            kept: (1, Ts) for each block.
         """
         positions, tokens = query.shape[2], support.shape[1] * support.shape[2]
         step = max(1, CHUNK // tokens)
         chunks = [slice(start, start + step) for start in range(0, positions, step)]
         x: Tensor | None = None
-        for block in self.blocks():
-            keep = kept_tokens(masks, block.side, self.class_token)
+        for block, keep in zip(self.blocks(), kept, strict=True):
             reduced: list[Tensor] = []
             for rows in chunks:
                 piece = query[:, :, rows] @ support.mT if x is None else x[:, :, rows]
