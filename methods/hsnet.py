@@ -100,7 +100,7 @@ def masked(scale: Tensor, mask: Tensor) -> MaskedScale:
 
 
 def correlate(query: Tensor, support: MaskedScale) -> KeptCorrelation | Tensor:
-    """Return the cosines (B, L, hq, wq, hs, ws) of unit features, negative ones as 0; those of kept pixels are stored."""
+    """Return the cosines (B, L, hq, wq, hs, ws) of unit features, negative ones as 0, of which the kept are stored."""
     dtype = torch.promote_types(query.dtype, torch.float32)
     kept = [features.to(dtype) for features in support.features]
     plane = (query.shape[-2], query.shape[-1])

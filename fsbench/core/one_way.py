@@ -102,7 +102,7 @@ class OneWaySegmenter(Segmenter):
     # The loop over ways and shots -----------------------------------------------------------------------------------
 
     def forward(self, episode: EpisodeBatch) -> Prediction:
-        """Answer one episode, a way after the other: neither memory nor numbers of a way depend on how many there are."""
+        """Answer one episode, a way after the other: nothing of a way depends on how many there are."""
         height, width = episode.query_sizes[0].tolist()
         query = self.query(self.features(episode, episode.query))
         ways, attention = [], []
