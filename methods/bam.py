@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from fsbench.base.errors import SettingsError
 from fsbench.core.needs import Needs
+from fsbench.core.one_way import Target
 from fsbench.core.prediction import Prediction
-from fsbench.core.query_part import Exportable
 from fsbench.core.released_format import ReleasedFormat
 from fsbench.data.batch import EpisodeBatch
 from fsbench.methods.modules.base_ensemble import base_map, ensemble_losses, join, merge_layer
@@ -28,7 +28,13 @@ from fsbench.methods.modules.masked_comparison import Comparison, compare
 from fsbench.methods.modules.poly_rate import tenfold_sgd
 from fsbench.methods.modules.pspnet import Features
 from fsbench.methods.modules.pspnet_weights import to_bam_names, to_hmnet_names
-from fsbench.methods.modules.stage_segmenter import StageSegmenter, as_prediction, check_dropout, check_rates
+from fsbench.methods.modules.stage_segmenter import (
+    HeadOutput,
+    LabelledStages,
+    StageSegmenter,
+    check_dropout,
+    check_rates,
+)
 from fsbench.methods.modules.stages import aligned, widths
 from fsbench.methods.modules.style import gram, gram_distance, reweight_network, shot_weights
 from fsbench.networks.backbones.base import BackboneConfig
@@ -184,7 +190,6 @@ class BAM(StageSegmenter):
         momentum, weight_decay: of SGD.
     """
 
-    exportable = Exportable()
     attention_meaning = (
         "prior: largest similarity of deep features to one of the support's foreground, from 0 to 1 within the image, "
         "weighed over shots"
@@ -216,7 +221,7 @@ class BAM(StageSegmenter):
             raise SettingsError(
                 f"merge and merge_tau are '{merge}' and {merge_tau}; expected final or base, and 0 to below 1"
             )
-        self.shots, self.joins_base_learner, self.meta_weight = shots, base_learner, meta_weight
+        self.learned_shots, self.joins_base_learner, self.meta_weight = shots, base_learner, meta_weight
         self.authors_shots = self.learned_authors_shots
         self.segments_base_classes, self.merge, self.merge_tau = base_learner, merge, merge_tau
         self.rates = (learning_rate, momentum, weight_decay)
@@ -243,29 +248,25 @@ class BAM(StageSegmenter):
             return {k: v for k, v in learned.items() if not k.startswith(ensemble)}, {"base_learner": True}
         return learned, {}
 
-    def support_stages(self, episode: EpisodeBatch, rows: list[int], labels: Tensor) -> Features:
-        return self.masked_stages(episode, rows, labels)
+    def query(self, image: Features) -> tuple[Features, Tensor | None]:
+        """Return the features, and the base learner's logits where there is one."""
+        return image, self.base_of(image)
 
-    def segment_way(self, query: Features, support: Features, labels: Tensor) -> Tensor:
-        base = self.base_logits(query.f4) if self.joins_base_learner and query.f4 is not None else None
-        output: Output = self.head(query, support, labels, base)
-        return output.final
+    def segment(self, query: tuple[Features, Tensor | None], support: LabelledStages) -> HeadOutput:
+        stages, base = query
+        output: Output = self.head(stages, support.features, support.mask, base, self.own_class)
+        return HeadOutput(output.final, attention=output.prior, head=output)
 
     def forward(self, episode: EpisodeBatch) -> Prediction:
-        query, labels = self.stages(episode, [int(episode.query[0])]), episode.support_labels[0]
-        self.check_shots(labels.shape[1], None)
-        base = self.base_logits(query.f4) if self.joins_base_learner and query.f4 is not None else None
-        finals, priors = [], []
-        without = int((~episode.valid[0].any(1)).sum())  # base classes, which come first
-        for way, rows in enumerate(episode.support[0, without:], start=without):
-            support = self.masked_stages(episode, rows.tolist(), labels[way, None])
-            output: Output = self.head(query, support, labels[way, None], base)
-            finals.append(output.final)
-            priors.append(output.prior)
-        attention = torch.cat(priors).float() if self.keeps_soft_masks else None
-        if without and base is not None:
-            return self._generalised(torch.cat(finals), base[0], without, episode, attention)
-        return as_prediction(torch.cat(finals), episode, attention)
+        """Answer an episode; one that asks for base classes as well, which have no supports, by both outputs."""
+        self.check_shots(episode.support.shape[2], None)
+        if bool(episode.valid[0].any(1).all()):
+            return super().forward(episode)
+        query, ways = self.ask(episode)
+        outputs = [output for outputs in ways for output in outputs]
+        attention = torch.cat([output.head.prior for output in outputs]).float() if self.keeps_soft_masks else None
+        asked = episode.support.shape[1] - len(outputs)
+        return self._generalised(torch.cat([o.logits for o in outputs]), query[1][0], asked, episode, attention)
 
     def _generalised(
         self, finals: Tensor, base: Tensor, asked: int, episode: EpisodeBatch, attention: Tensor | None
@@ -292,16 +293,10 @@ class BAM(StageSegmenter):
             attention = torch.cat([attention.new_zeros(asked, *attention.shape[1:]), attention])  # nothing to attend to
         return Prediction(found, probability=probability if self.keeps_soft_masks else None, attention=attention)
 
-    def loss(self, batch: EpisodeBatch) -> dict[str, Tensor]:
-        truth, labels = batch.known_truth(), batch.support_labels[:, 0]
-        self.check_shots(self.shots, batch.support.shape[2])
-        query = self.stages(batch, batch.query.tolist())
-        support = self.masked_stages(batch, batch.support[:, 0].flatten().tolist(), labels)
-        base = self.base_logits(query.f4) if self.joins_base_learner and query.f4 is not None else None
-        output: Output = self.head(query, support, labels, base, self.own_class(truth.classes[:, 0]))
-        known = self.base_targets(base, truth)
-        target = torch.stack(truth.label_maps)
-        return ensemble_losses(output.final, output.meta, output.base, target, known, self.meta_weight)
+    def train_loss(self, output: HeadOutput, target: Target) -> dict[str, Tensor]:  # type: ignore[override]
+        found: Output = output.head
+        known = self.base_targets(found.base, target)
+        return ensemble_losses(found.final, found.meta, found.base, target.labels, known, self.meta_weight)
 
     def configure_optimizers(self) -> Any:
         groups = [list(getattr(self.head, name).parameters()) for name in MODULES if hasattr(self.head, name)]

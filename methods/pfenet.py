@@ -15,10 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fsbench.base.errors import SettingsError
-from fsbench.core.prediction import Prediction
-from fsbench.core.query_part import Exportable
+from fsbench.core.one_way import Target
 from fsbench.core.released_format import ReleasedFormat
-from fsbench.data.batch import EpisodeBatch
 from fsbench.data.dataset import VOID
 from fsbench.methods.modules.decoder import classifier, dropped_reduction, reduction, two_convolutions
 from fsbench.methods.modules.frozen_pspnet import FrozenTrunk
@@ -27,9 +25,9 @@ from fsbench.methods.modules.masked_comparison import compare, masked_layer4
 from fsbench.methods.modules.poly_rate import tenfold_sgd
 from fsbench.methods.modules.pspnet import Features, Trunk
 from fsbench.methods.modules.stage_segmenter import (
-    StageQuery,
+    HeadOutput,
+    LabelledStages,
     StageSegmenter,
-    as_prediction,
     check_dropout,
     check_rates,
 )
@@ -175,7 +173,6 @@ class PFENet(StageSegmenter):
         momentum, weight_decay: of SGD.
     """
 
-    exportable = Exportable()
     attention_meaning = (
         "prior: largest similarity of deep features to one of the support's foreground, from 0 to 1 within the image, "
         "mean over shots"
@@ -227,38 +224,20 @@ class PFENet(StageSegmenter):
             learned = {key: value for key, value in learned.items() if not key.startswith("trunk.")}
         return learned, {}
 
-    def query_part(self, episode: EpisodeBatch) -> StageQuery:
-        part = super().query_part(episode)
-        if self.trunk is not None:
-            part.network = None  # the trunk, which is a part of the method, has its layers
-        return part
+    def support(self, image: Features, mask: Tensor) -> LabelledStages:
+        if self.trunk is None:
+            return super().support(image, mask)
+        with torch.no_grad():
+            layer4 = self.trunk.layer4
+            singly = layer4 if self.training else lambda x: torch.cat([layer4(one) for one in x.split(1)])
+            return LabelledStages(masked_layer4(image, mask[:, None], singly), mask)
 
-    def support_stages(self, episode: EpisodeBatch, rows: list[int], labels: Tensor) -> Features:
-        return self._supports(episode, torch.tensor([rows]), labels)
+    def segment(self, query: Features, support: LabelledStages) -> HeadOutput:
+        output: Output = self.head(query, support.features, support.mask)
+        return HeadOutput(output.logits, attention=output.prior, head=output)
 
-    def query_stages(self, pixels: Tensor) -> Features:
-        return super().query_stages(pixels) if self.trunk is None else Features(*self.trunk.trunk(pixels[None]), None)
-
-    def segment_way(self, query: Features, support: Features, labels: Tensor) -> Tensor:
-        output: Output = self.head(query, support, labels)
-        return output.logits
-
-    def forward(self, episode: EpisodeBatch) -> Prediction:
-        query, labels = self._query(episode), episode.support_labels[0]
-        logits, priors = [], []
-        for way, rows in enumerate(episode.support[0]):
-            support = self._supports(episode, rows[None], labels[way, None])
-            output: Output = self.head(query, support, labels[way, None])
-            logits.append(output.logits)
-            priors.append(output.prior)
-        attention = torch.cat(priors).float() if self.keeps_soft_masks else None
-        return as_prediction(torch.cat(logits), episode, attention)
-
-    def loss(self, batch: EpisodeBatch) -> dict[str, Tensor]:
-        truth, labels = batch.known_truth(), batch.support_labels[:, 0]
-        query = self._query(batch)
-        output: Output = self.head(query, self._supports(batch, batch.support[:, 0], labels), labels)
-        return self.head.losses(output, torch.stack(truth.label_maps), self.aux_weight)
+    def train_loss(self, output: HeadOutput, target: Target) -> dict[str, Tensor]:  # type: ignore[override]
+        return self.head.losses(output.head, target.labels, self.aux_weight)
 
     def configure_optimizers(self) -> Any:
         groups = [list(getattr(self.head, name).parameters()) for name in MODULES]
@@ -268,55 +247,28 @@ class PFENet(StageSegmenter):
         if self.trunk is not None:
             self.backbone.cache.clear()  # its features are those of other statistics
 
-    def _query(self, batch: EpisodeBatch) -> Features:
-        """Return the features of the queries (B, c, ·, ·)."""
-        rows = batch.query.tolist()
+    def encode_image(self, pixels: Tensor) -> Any:
         if self.trunk is None:
-            return self.stages(batch, rows)
-        if not self.training:
-            f1, f2, f3 = self._kept(batch, rows)
-            return Features(f1, f2, f3, None)
+            return super().encode_image(pixels)
         with torch.no_grad():
-            return Features(*self.trunk.trunk(_pixels(batch, rows)), None)
+            return tuple(level[0] for level in self.trunk.trunk(pixels[None]))
 
-    def _supports(self, batch: EpisodeBatch, rows: Tensor, labels: Tensor) -> Features:
-        """Return the features of supports `rows` (B, K), shots fastest, with f3 of the masked f2.
+    @property
+    def trains_features(self) -> bool:  # type: ignore[override]
+        return self.trunk is not None
 
-        Args:
-            batch: the episodes.
-            rows: places of the supports among the images.
-            labels: their labels (B, K, S, S).
+    def training_features(self, pixels: Tensor, supports: bool) -> Features:
+        """Encode the queries of a batch, or one shot of all its episodes: their statistics are the batch's (§7).
+
+        Of supports f3 is not needed: `support` makes it of the masked f2.
         """
-        if self.trunk is None:
-            return self.masked_stages(batch, rows.flatten().tolist(), labels)
-        with torch.no_grad():
-            if not self.training:
-                f1, f2 = self._kept(batch, rows.flatten().tolist())[:2]
-                layer4 = self.trunk.layer4
-                return masked_layer4(
-                    Features(f1, f2, f2, None), labels, lambda x: torch.cat([layer4(one) for one in x.split(1)])
-                )
-            shots = []
-            for k in range(rows.shape[1]):  # the statistics of one shot of all episodes at a time, as the authors' (§7)
-                f1, f2 = self.trunk.middle(_pixels(batch, rows[:, k].tolist()))
-                shots.append(masked_layer4(Features(f1, f2, f2, None), labels[:, k, None], self.trunk.layer4))
-        levels = zip(*(shot[:3] for shot in shots), strict=True)
-        f1, f2, f3 = (torch.stack([x for x in level if x is not None], 1).flatten(0, 1) for level in levels)
-        return Features(f1, f2, f3, None)
-
-    def _kept(self, batch: EpisodeBatch, rows: list[int]) -> list[Tensor]:
-        """Return f1, f2 and f3 of images `rows` by the trunk in evaluation mode; each is encoded by itself and kept."""
         assert self.trunk is not None
-        trunk, images = self.trunk, []
         with torch.no_grad():
-            for row in rows:
+            if not supports:
+                return Features(*self.trunk.trunk(pixels), None)
+            f1, f2 = self.trunk.middle(pixels)
+            return Features(f1, f2, f2, None)
 
-                def compute(row: int = row) -> tuple[Tensor, ...]:
-                    return tuple(level[0] for level in trunk.trunk(batch.pixels(row)[None]))
-
-                images.append(self.backbone.cache.get("features", batch.image_names[row], compute))
-        return [torch.stack(level) for level in zip(*images, strict=True)]
-
-
-def _pixels(batch: EpisodeBatch, rows: list[int]) -> Tensor:
-    return torch.stack([batch.pixels(row) for row in rows])
+    def network_of(self, pixels: Tensor) -> nn.Module | None:
+        """Return no network where the trunk, a part of the method, has its layers."""
+        return super().network_of(pixels) if self.trunk is None else None

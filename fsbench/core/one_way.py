@@ -7,6 +7,7 @@ answer is counted: all of this is here.
 Shapes: B images, N ways, K shots, S image side, (h, w) the size of a label map.
 """
 
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
@@ -60,9 +61,29 @@ class Target:
     base_maps: Sequence[Tensor]
 
 
-class OneWaySegmenter(Segmenter):
-    """Base of methods that are functions of one way; subclasses define `support` and `segment`."""
+@dataclass(frozen=True)
+class Context:
+    """What a method may know of the episode, or the training batch, that it is asked about.
 
+    Attributes:
+        side: S.
+        episode: number of the episode, which together with a seed is all that a draw may depend on; None in training.
+        classes: (B,) int64 numbers of the ways' classes in training; None elsewhere.
+    """
+
+    side: int
+    episode: int | None = None
+    classes: Tensor | None = None
+
+
+class OneWaySegmenter(Segmenter):
+    """Base of methods that are functions of one way; subclasses define `support` and `segment`.
+
+    Attributes:
+        context: of what is asked at the moment.
+    """
+
+    context: Context
     shots: str = "joined"
     """How K shots become one answer: a rule of `fsbench.core.shots`."""
     exportable = Exportable()
@@ -104,16 +125,23 @@ class OneWaySegmenter(Segmenter):
     def forward(self, episode: EpisodeBatch) -> Prediction:
         """Answer one episode, a way after the other: nothing of a way depends on how many there are."""
         height, width = episode.query_sizes[0].tolist()
-        query = self.query(self.features(episode, episode.query))
         ways, attention = [], []
-        for rows, masks in zip(episode.support[0], episode.support_masks[0], strict=True):
-            supports = (
-                self.support(self.features(episode, row), mask)
-                for row, mask in zip(rows.split(1), masks.split(1), strict=True)
-            )
-            outputs = self.outputs(query, supports)
+        for outputs in self.ask(episode)[1]:
             ways.append(self.read(outputs, (height, width), attention))
         return self.predict(ways, attention)
+
+    def ask(self, episode: EpisodeBatch) -> tuple[Features, Iterator[Iterator[Output]]]:
+        """Return the query of an episode, and the outputs of each way that has supports, computed as they are read."""
+        self.context = Context(episode.images.shape[-1], int(episode.episodes[0]))
+        query = self.query(self.features(episode, episode.query))
+        ways = zip(episode.support[0], episode.support_masks[0], episode.valid[0].any(1).tolist(), strict=True)
+        return query, (
+            self.outputs(
+                query, (self.state(episode, *shot) for shot in zip(rows.split(1), masks.split(1), strict=True))
+            )
+            for rows, masks, shown in ways
+            if shown
+        )
 
     def outputs(self, query: Features, supports: Iterator[State]) -> Iterator[Output]:
         """Yield what `segment` says of each support of a way, or once of all together."""
@@ -149,14 +177,14 @@ class OneWaySegmenter(Segmenter):
 
     def loss(self, batch: EpisodeBatch) -> dict[str, Tensor]:
         truth = batch.known_truth()
+        target = Target(torch.stack(truth.label_maps), truth.presence[:, 0], truth.classes[:, 0], truth.base_maps)
+        self.context = Context(batch.images.shape[-1], classes=target.classes)
         query = self.query(self.features(batch, batch.query))
-        shots = batch.support.shape[2] if self.shots == "joined" else 1
+        shots = 1 if self.trains_one_shot else batch.support.shape[2]
         supports = (
-            self.support(self.features(batch, batch.support[:, 0, shot]), batch.support_masks[:, 0, shot])
-            for shot in range(shots)
+            self.state(batch, batch.support[:, 0, shot], batch.support_masks[:, 0, shot]) for shot in range(shots)
         )
         (output,) = self.outputs(query, supports)
-        target = Target(torch.stack(truth.label_maps), truth.presence[:, 0], truth.classes[:, 0], truth.base_maps)
         return self.train_loss(output, target)
 
     @property
@@ -166,26 +194,67 @@ class OneWaySegmenter(Segmenter):
 
     # Features -------------------------------------------------------------------------------------------------------
 
-    def features(self, batch: EpisodeBatch, rows: Tensor) -> Features:
-        """Return the frozen network's features of images `rows` (B,) of a batch; each is encoded alone, and kept."""
+    def features(self, batch: EpisodeBatch, rows: Tensor, supports: bool = False) -> Features:
+        """Return the features of images `rows` (B,) of a batch; each is encoded alone, and kept.
 
-        def one(row: int) -> Any:
-            return self.backbone.cache.get("features", batch.image_names[row], lambda: self.encode(batch, row))
+        Args:
+            batch: the images.
+            rows: of one role: queries, or supports of one shot.
+            supports: they are supports.
+        """
+        if self.training and self.trains_features:
+            return self.training_features(torch.stack([batch.pixels(row) for row in rows.tolist()]), supports)
+        kept = self.backbone.cache.get
+        images = [
+            kept("features", batch.image_names[row], lambda row=row: _flat(self.encode(batch, row)))  # type: ignore[misc]
+            for row in rows.tolist()
+        ]
+        return self.as_features(_together(images))
 
-        images = [one(row) for row in rows.tolist()]
-        return _together(images)
+    blacks_out = False
+    """True for methods that look at supports whose background is black, and so encode an image anew for each mask."""
+
+    def state(self, batch: EpisodeBatch, rows: Tensor, masks: Tensor) -> State:
+        """Return what images `rows` (B,) show of their ways, by masks (B, S, S)."""
+        if not self.blacks_out:
+            return self.support(self.features(batch, rows, supports=True), masks)
+        images = [batch.pixels(row) * mask for row, mask in zip(rows.tolist(), masks, strict=True)]
+        if self.encodes_together:
+            found = [_flat(one) for one in self.backbone.encode_together(torch.stack(images))]
+        else:
+            named = zip(rows.tolist(), masks, images, strict=True)
+            found = [self._object(batch.image_names[row], mask, image) for row, mask, image in named]
+        return self.support(self.as_features(_together(found)), masks)
+
+    def _object(self, name: str, mask: Tensor, image: Tensor) -> Any:
+        """Return the features of an image that is black but for its mask; kept by both."""
+        shown = hashlib.sha256(mask.cpu().numpy().tobytes()).hexdigest()
+        return self.backbone.cache.get("objects", f"{name} {shown}", lambda: _flat(self.encode_image(image)))
+
+    def as_features(self, tensors: tuple[Tensor, ...] | Tensor) -> Features:
+        """Return features in the form that a method reads, from the tensors that are kept."""
+        return tensors
+
+    trains_features = False
+    """True where training passes change the network's features, as BatchNorm in training mode does."""
+
+    def training_features(self, pixels: Tensor, supports: bool) -> Features:
+        """Return features of training images (B, 3, S, S); only where `trains_features`."""
+        raise NotImplementedError
 
     # Export ---------------------------------------------------------------------------------------------------------
 
     def query_part(self, episode: EpisodeBatch) -> "OneWayGraph":
+        self.context = Context(episode.images.shape[-1])
         states = [
-            [
-                self.support(self.features(episode, row), mask)
-                for row, mask in zip(rows.split(1), masks.split(1), strict=True)
-            ]
+            [self.state(episode, row, mask) for row, mask in zip(rows.split(1), masks.split(1), strict=True)]
             for rows, masks in zip(episode.support[0], episode.support_masks[0], strict=True)
         ]
         return OneWayGraph(self, episode.pixels(int(episode.support[0, 0, 0])), states)
+
+    def network_of(self, pixels: Tensor) -> torch.nn.Module | None:
+        """Return the frozen network for images like `pixels` (3, S, S); None where it is a part of the method."""
+        return self.backbone.network(pixels)
 
 
 class OneWayGraph(QueryPart):
@@ -200,7 +269,7 @@ class OneWayGraph(QueryPart):
     method: OneWaySegmenter
 
     def __init__(self, method: OneWaySegmenter, pixels: Tensor, states: Sequence[Sequence[State]]):
-        super().__init__(method.backbone.network(pixels))
+        super().__init__(method.network_of(pixels))
         self.method = method
         self._rebuild = [
             [_built_in(self, f"state{way}_{shot}", state) for shot, state in enumerate(shots)]
@@ -208,7 +277,9 @@ class OneWayGraph(QueryPart):
         ]
 
     def forward(self, pixels: Tensor, size: tuple[int, int]) -> Decision:
-        query = self.method.query(_together([self.method.backbone.encode(pixels)]))
+        self.method.context = Context(pixels.shape[-1])
+        tensors = _together([_flat(self.method.encode_image(pixels))])
+        query = self.method.query(self.method.as_features(tensors))
         ways = [
             self.method.read(self.method.outputs(query, (rebuild() for rebuild in shots)), size)
             for shots in self._rebuild
@@ -232,6 +303,11 @@ def _built_in(module: torch.nn.Module, name: str, state: State) -> Callable[[], 
             return lambda: make(*(part() for part in parts))
         return lambda: make(part() for part in parts)
     return lambda: state
+
+
+def _flat(features: Any) -> Any:
+    """Return features as a tensor, or a tuple of those tensors that there are."""
+    return features if isinstance(features, Tensor) else tuple(part for part in features if part is not None)
 
 
 def _together(images: Sequence[Any]) -> Features:

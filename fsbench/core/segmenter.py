@@ -62,8 +62,12 @@ class Segmenter(Method):
     def encode(self, batch: EpisodeBatch, row: int) -> Any:
         """Return the frozen features of image `row`: of this image alone, or with others in training on a GPU."""
         if self._together is None or self._together.batch is not batch:
-            return self.backbone.encode(batch.pixels(row))
+            return self.encode_image(batch.pixels(row))
         return self._together.encode(row)
+
+    def encode_image(self, pixels: Tensor) -> Any:
+        """Return the features of one normalised image (3, S, S): those of the frozen network, unless overridden."""
+        return self.backbone.encode(pixels)
 
     @property
     def encodes_together(self) -> bool:

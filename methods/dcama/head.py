@@ -8,7 +8,6 @@ A pyramid is four tensors, (B, L, C, h, w) of a query and (B, K, L, C, h, w) of 
 
 import itertools
 from collections.abc import Iterable, Sequence
-from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -134,20 +133,21 @@ class DCAMAHead(nn.Module):
     def segment_shots(
         self,
         query: Sequence[Tensor],
-        supports: Iterable[Sequence[Tensor]],
-        masks: Tensor,
+        supports: Iterable[tuple[Sequence[Tensor], Tensor]],
         projected: dict[int, Tensor],
     ) -> tuple[Tensor, dict[int, Tensor]]:
         """Compute `segment` with one shot in memory at a time.
 
         Args:
-            query, masks: as in `forward`.
-            supports: pyramids of each shot by itself, (B, 1, L, C, h, w); read one after the other, and none is kept.
+            query: as in `forward`.
+            supports: pyramid (B, L, C, h, w) and mask (B, S, S) of each shot; read one after the other, and none is
+                kept.
             projected: `project_query` of the query.
         """
         averages: dict[tuple[int, int], PartialAverage] = {}
         last: list[Tensor] = []
-        for part, blocks in map(partial(self._read_shot, projected), supports, masks.split(1, 1)):
+        for pyramid, mask in supports:
+            part, blocks = self._read_shot(projected, [scale[:, None] for scale in pyramid], mask[:, None])
             averages = {key: averages[key].join(found) if averages else found for key, found in part.items()}
             last = list(map(torch.maximum, last, blocks)) if last else blocks
         coarse = {}

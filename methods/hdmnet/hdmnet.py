@@ -7,23 +7,27 @@ fine, from each other. An ensemble with a base learner follows, as in BAM. Secti
 Shapes: B episodes, N ways, K shots, S image side, (h, w) the map of layer3, c channels, n base classes.
 """
 
-import hashlib
 from collections.abc import Iterator
 from typing import Any, Literal
 
-import torch
 from torch import Tensor
 
 from fsbench.base.errors import SettingsError
 from fsbench.core.needs import Needs
-from fsbench.core.prediction import Prediction
-from fsbench.data.batch import EpisodeBatch
+from fsbench.core.one_way import Target
 from fsbench.methods.hdmnet.head import HDMNetHead, Output
 from fsbench.methods.hdmnet.optimization import poly_adamw
 from fsbench.methods.hdmnet.transformer import HEADS
 from fsbench.methods.hdmnet.weights import ENSEMBLE, HDMNetReleasedFormat
 from fsbench.methods.modules.pspnet import Features
-from fsbench.methods.modules.stage_segmenter import StageSegmenter, as_prediction, check_dropout, check_rates, shots_of
+from fsbench.methods.modules.stage_segmenter import (
+    HeadOutput,
+    LabelledStages,
+    StageSegmenter,
+    check_dropout,
+    check_rates,
+    shots_of,
+)
 from fsbench.methods.modules.stages import widths
 from fsbench.networks.backbones.base import BackboneConfig
 
@@ -51,6 +55,7 @@ class HDMNet(StageSegmenter):
         weight_decay: of AdamW, for all weights.
     """
 
+    blacks_out = True  # §2
     attention_meaning = (
         "similarity: largest cosine of deep features with one of the support's foreground, from 0 to 1, mean over shots"
     )
@@ -83,7 +88,7 @@ class HDMNet(StageSegmenter):
             learning_rate=learning_rate, weight_decay=weight_decay, meta_weight=meta_weight,
             distillation_weight=distillation_weight,
         )  # fmt: skip
-        self.shots, self.joins_base_learner = shots, base_learner
+        self.learned_shots, self.joins_base_learner = shots, base_learner
         self.authors_shots = self.learned_authors_shots if base_learner else None
         self.rates, self.loss_weights = (learning_rate, weight_decay), (meta_weight, distillation_weight)
         self.settings: dict[str, Any] = {
@@ -113,62 +118,24 @@ class HDMNet(StageSegmenter):
             self.check_learned_shots(learned, whose)
         return learned, {}
 
-    def forward(self, episode: EpisodeBatch) -> Prediction:
-        query, labels = self.stages(episode, [int(episode.query[0])]), episode.support_labels[0]
-        self.check_shots(labels.shape[1], None)
-        base = self.base_logits(query.f4) if self.joins_base_learner and query.f4 is not None else None
-        finals, similarities = [], []
-        for way, rows in enumerate(episode.support[0]):
-            output: Output = self.head(
-                query, self.objects(episode, rows[None], labels[way, None]), labels[way, None], base
-            )
-            finals.append(output.final)
-            similarities.append(output.similarity[:, -1].clamp(0, 1))
-        attention = torch.cat(similarities).float() if self.keeps_soft_masks else None
-        return as_prediction(torch.cat(finals), episode, attention)
+    def query(self, image: Features) -> tuple[Features, Tensor | None]:
+        """Return the features, and the base learner's logits where there is one."""
+        return image, self.base_of(image)
 
-    def loss(self, batch: EpisodeBatch) -> dict[str, Tensor]:
-        truth, labels = batch.known_truth(), batch.support_labels[:, 0]
-        self.check_shots(self.shots, batch.support.shape[2])
-        query = self.stages(batch, batch.query.tolist())
-        supports = self.objects(batch, batch.support[:, 0], labels)
-        base = self.base_logits(query.f4) if self.joins_base_learner and query.f4 is not None else None
-        output: Output = self.head(query, supports, labels, base, self.own_class(truth.classes[:, 0]))
-        target = torch.stack(truth.label_maps)
-        return self.head.losses(output, target, self.base_targets(base, truth), *self.loss_weights)
+    def support(self, image: Features, mask: Tensor) -> LabelledStages:
+        return LabelledStages(image, mask)
+
+    def join(self, supports: Iterator[LabelledStages]) -> Iterator[LabelledStages]:  # type: ignore[override]
+        return supports
+
+    def segment(self, query: tuple[Features, Tensor | None], support: Iterator[LabelledStages]) -> HeadOutput:
+        stages, base = query
+        output: Output = self.head(stages, support, base, self.own_class)
+        return HeadOutput(output.final, attention=output.similarity[:, -1].clamp(0, 1), head=output)
+
+    def train_loss(self, output: HeadOutput, target: Target) -> dict[str, Tensor]:  # type: ignore[override]
+        known = self.base_targets(output.head.base, target)
+        return self.head.losses(output.head, target.labels, known, *self.loss_weights)
 
     def configure_optimizers(self) -> Any:
         return poly_adamw(self.head, *self.rates, steps=max(int(self.trainer.estimated_stepping_batches), 1))
-
-    def objects(self, batch: EpisodeBatch, rows: Tensor, labels: Tensor) -> Iterator[Features]:
-        """Yield the features (B, c, ·, ·) of each shot's objects: of its images, black but for them (§2).
-
-        Args:
-            batch: the episodes.
-            rows: places of the supports among the images (B, K).
-            labels: their labels (B, K, S, S); 1 is the object.
-        """
-        for shot, shown in zip(rows.T.tolist(), labels.unbind(1), strict=True):
-            levels = zip(*self._blacked_out(batch, shot, shown), strict=True)
-            f1, f2, f3, *rest = (torch.stack(level) for level in levels)
-            yield Features(f1, f2, f3, rest[0] if rest else None)
-
-    def _blacked_out(self, batch: EpisodeBatch, rows: list[int], labels: Tensor) -> list[tuple[Tensor, ...]]:
-        """Return the features (c, ·, ·) of images `rows` with zeros outside of their objects; labels (B, S, S)."""
-        images = [batch.pixels(row) * (label == 1) for row, label in zip(rows, labels, strict=True)]
-        if self.encodes_together:
-            return [_known(features) for features in self.backbone.encode_together(torch.stack(images))]
-        found = []
-        for row, image, label in zip(rows, images, labels, strict=True):
-
-            def compute(image: Tensor = image) -> tuple[Tensor, ...]:
-                return _known(self.backbone.encode(image))
-
-            shown = hashlib.sha256(label.cpu().numpy().tobytes()).hexdigest()  # an image has objects of several classes
-            found.append(self.backbone.cache.get("objects", f"{batch.image_names[row]} {shown}", compute))
-        return found
-
-
-def _known(features: Features) -> tuple[Tensor, ...]:
-    """Return the features that there are: f4 only with a base learner."""
-    return tuple(level for level in features if level is not None)

@@ -139,8 +139,7 @@ class HDMNetHead(nn.Module):
     def forward(
         self,
         query: Features,
-        supports: Iterable[Features],
-        labels: Tensor,
+        supports: Iterable[tuple[Features, Tensor]],
         base_logits: Tensor | None = None,
         own_class: Tensor | None = None,
     ) -> Output:
@@ -148,9 +147,8 @@ class HDMNetHead(nn.Module):
 
         Args:
             query: features (b, c, ·, ·).
-            supports: features (b, c, ·, ·) of each shot, of the image on a background of zeros (§2); read one after the
-                other, and none is kept.
-            labels: support labels (b, K, H, W); 1 is foreground, anything else is not.
+            supports: features (b, c, ·, ·) of each shot, of the image on a background of zeros (§2), with its mask
+                (b, H, W); read one after the other, and none is kept.
             base_logits: logits of the base learner (b, n + 1, h, h); needed with `ensemble`.
             own_class: (b,) number of the episode's class among the base classes, from 0, while training.
         """
@@ -160,8 +158,11 @@ class HDMNetHead(nn.Module):
             raise SettingsError(
                 f"features have {side} x {side} pixels, expected {SMALLEST} a side or more; give larger images"
             )
-        masks = (labels == 1).to(query.f2)
-        shots = [self.read_shot(query, *shot) for shot in zip(supports, masks.split(1, 1), strict=True)]
+        shots, of_shots = [], []
+        for support, mask in supports:
+            of_shots.append(mask[:, None].to(query.f2))
+            shots.append(self.read_shot(query, support, of_shots[-1]))
+        masks = torch.cat(of_shots, 1)
         similarity = torch.stack([shot.similarity for shot in shots]).mean(0)
         prototype = torch.stack([shot.prototype for shot in shots]).mean(0)
         merged = self.merge_query(query, prototype, similarity)

@@ -9,7 +9,6 @@ Shapes: b samples, K shots, C model width, S feature side, h' backbone side, H i
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -115,8 +114,7 @@ class HMNetHead(nn.Module):
     def forward(
         self,
         query: Features,
-        supports: Iterable[Features],
-        labels: Tensor,
+        supports: Iterable[tuple[Features, Tensor]],
         base_logits: Callable[[Tensor], Tensor] | None = None,
         own_class: Tensor | None = None,
         with_prior: bool = False,
@@ -125,8 +123,8 @@ class HMNetHead(nn.Module):
 
         Args:
             query: features (b, c, ·, ·).
-            supports: features (b, c, ·, ·) of each shot; read one after the other, and none is kept.
-            labels: support labels (b, K, H, W); 1 is foreground, anything else is not.
+            supports: features (b, c, ·, ·) of each shot with its mask (b, H, W); read one after the other, and none is
+                kept.
             base_logits: function from f4 (b, c, S, S) to logits of the base learner (b, n + 1, S, S); needed with
                 `ensemble`.
             own_class: (b,) number of the episode's class among the base classes, from 0, while training.
@@ -134,7 +132,7 @@ class HMNetHead(nn.Module):
         """
         query = aligned(query)
         reduced = self.reduce_query(query)
-        support, distances = self.read_supports(query, supports, labels)
+        support, distances = self.read_supports(query, supports)
         prior = support.priors[:, 0].clone() if with_prior else None
         meta = self.decode(*self.merge(reduced, support))
         del reduced, support  # what follows may need as much memory
@@ -146,34 +144,37 @@ class HMNetHead(nn.Module):
         return Output(self.join(meta.float().softmax(1), distance, base), meta, prior)
 
     def read_supports(
-        self, query: Features, supports: Iterable[Features], labels: Tensor
+        self, query: Features, supports: Iterable[tuple[Features, Tensor]]
     ) -> tuple[SupportFeatures, list[Tensor]]:
         """Read the supports one by one, so that memory does not grow with them; `query` is aligned.
 
         Returns:
             their means over shots, and the distance of styles (b, 1, 1, 1) of each shot, none without an ensemble.
         """
-        with torch.autocast(labels.device.type, enabled=False):
+        with torch.autocast(query.f1.device.type, enabled=False):
             style = gram(query.f1) if self.ensemble else None
         total: SupportFeatures | None = None
         distances: list[Tensor] = []
-        for shot, distance in map(partial(self._read_shot, query, style), supports, labels.unbind(1)):
+        number = 0
+        for support, mask in supports:
+            number += 1
+            shot, distance = self._read_shot(query, style, support, mask)
             total = shot if total is None else SupportFeatures(*(a + b for a, b in zip(total, shot, strict=True)))
             distances += [] if distance is None else [distance]
         assert total is not None
-        return SupportFeatures(*(part / labels.shape[1] for part in total)), distances
+        return SupportFeatures(*(part / number for part in total)), distances
 
     def _read_shot(
-        self, query: Features, style: Tensor | None, support: Features, labels: Tensor
+        self, query: Features, style: Tensor | None, support: Features, shown: Tensor
     ) -> tuple[SupportFeatures, Tensor | None]:
-        """Read one shot with its labels (b, H, W), and its distance from the query's style, the `gram` of f1."""
-        support, mask = aligned(support), resize((labels == 1).float()[:, None], self.side)
+        """Read one shot with its mask (b, H, W), and its distance from the query's style, the `gram` of f1."""
+        support, mask = aligned(support), resize(shown.float()[:, None], self.side)
         reduced = resize(self.down_supp(torch.cat([support.f1, support.f2], 1)), self.side)
         priors = self.priors(query, support, mask)
         shot = SupportFeatures(reduced * mask, masked_mean(reduced, mask), mask, priors)
         if style is None:
             return shot, None
-        with torch.autocast(labels.device.type, enabled=False):
+        with torch.autocast(shown.device.type, enabled=False):
             return shot, gram_distance(style, gram(support.f1)[:, None])
 
     def reduce_query(self, query: Features) -> Tensor:

@@ -16,8 +16,7 @@ from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor
 
 from fsbench.base.errors import SettingsError
-from fsbench.core.prediction import Prediction
-from fsbench.core.query_part import Exportable
+from fsbench.core.one_way import Target
 from fsbench.data.batch import EpisodeBatch
 from fsbench.methods.hmnet.head import HMNetHead, Output
 from fsbench.methods.hmnet.mamba.config import HybridMambaConfig
@@ -26,7 +25,7 @@ from fsbench.methods.hmnet.weights import ENSEMBLE, HMNetReleasedFormat
 from fsbench.methods.modules.frozen_pspnet import FrozenPSPNet
 from fsbench.methods.modules.poly_rate import poly_rate
 from fsbench.methods.modules.pspnet import Features
-from fsbench.methods.modules.stage_segmenter import StageSegmenter, as_features, as_prediction, check_rates, shots_of
+from fsbench.methods.modules.stage_segmenter import HeadOutput, LabelledStages, StageSegmenter, check_rates, shots_of
 from fsbench.methods.modules.stages import widths
 from fsbench.networks.backbones.base import BackboneConfig
 
@@ -55,7 +54,6 @@ class HMNet(StageSegmenter):
     """
 
     automatic_optimization = False  # two optimisers step together
-    exportable = Exportable()
     attention_meaning = (
         "prior: similarity of deep features to the supports' foreground, from 0 to 1 within the image, mean over shots"
     )
@@ -98,7 +96,7 @@ class HMNet(StageSegmenter):
         check_rates(**rates)
         config = HybridMambaConfig(blocks, hybrid, srm, qim, qim_scalar_skip, ratio, states)
         config.check(feature_side)
-        self.shots, self.joins_base_learner = shots, bam
+        self.learned_shots, self.joins_base_learner = shots, bam
         self.authors_shots = self.learned_authors_shots if bam else None
         self.rates = (learning_rate, momentum, weight_decay)
         self.mamba_rates = (mamba_learning_rate, mamba_weight_decay)
@@ -118,48 +116,18 @@ class HMNet(StageSegmenter):
         self.check_learned_shots(learned, whose)
         return learned, {}
 
-    def forward(self, episode: EpisodeBatch) -> Prediction:
-        query = self.stages(episode, [int(episode.query[0])])
-        labels = episode.support_labels[0]
-        self.check_shots(labels.shape[1], None)
-        outputs, priors = [], []
-        for way, rows in enumerate(episode.support[0]):
-            output: Output = self.head(
-                query,
-                self._supports(episode, rows[None]),
-                labels[way, None],
-                self.base_logits,
-                with_prior=self.keeps_soft_masks,
-            )
-            outputs.append(output.final)
-            if output.prior is not None:
-                priors.append(output.prior)
-        return as_prediction(torch.cat(outputs), episode, torch.cat(priors) if priors else None)
+    def support(self, image: Features, mask: Tensor) -> LabelledStages:
+        return LabelledStages(image, mask)
 
-    def support_stages(self, episode: EpisodeBatch, rows: list[int], labels: Tensor) -> Features:
-        return self.stages(episode, rows)
+    def join(self, supports: Iterator[LabelledStages]) -> Iterator[LabelledStages]:  # type: ignore[override]
+        return supports
 
-    def segment_way(self, query: Features, support: Features, labels: Tensor) -> Tensor:
-        levels = [[level[shot, None] for level in support if level is not None] for shot in range(labels.shape[1])]
-        output: Output = self.head(query, map(as_features, levels), labels, self.base_logits)
-        return output.final
+    def segment(self, query: Features, support: Iterator[LabelledStages]) -> HeadOutput:
+        output: Output = self.head(query, support, self.base_logits, self.own_class, with_prior=self.keeps_soft_masks)
+        return HeadOutput(output.final, attention=output.prior, head=output)
 
-    def loss(self, batch: EpisodeBatch) -> dict[str, Tensor]:
-        truth = batch.known_truth()
-        self.check_shots(self.shots, batch.support.shape[2])
-        query = self.stages(batch, batch.query.tolist())
-        output: Output = self.head(
-            query,
-            self._supports(batch, batch.support[:, 0]),
-            batch.support_labels[:, 0],
-            self.base_logits,
-            self.own_class(truth.classes[:, 0]),
-        )
-        return self.head.losses(output, torch.stack(truth.label_maps))
-
-    def _supports(self, batch: EpisodeBatch, rows: Tensor) -> Iterator[Features]:
-        """Yield the features (B, c, ·, ·) of each shot of images `rows` (B, K)."""
-        return (self.stages(batch, shot) for shot in rows.T.tolist())
+    def train_loss(self, output: HeadOutput, target: Target) -> dict[str, Tensor]:  # type: ignore[override]
+        return self.head.losses(output.head, target.labels)
 
     def training_step(self, batch: EpisodeBatch, batch_idx: int) -> Tensor:
         batches, accumulation = int(self.trainer.num_training_batches), self._accumulation()

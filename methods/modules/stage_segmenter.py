@@ -3,8 +3,9 @@
 Shapes: B episodes, N ways, K shots, S image side, (h, w) a query's original size, c channels.
 """
 
-from collections.abc import Sequence
-from typing import Any, ClassVar
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -12,11 +13,10 @@ from torch import Tensor
 
 from fsbench.base.errors import CheckpointError, SettingsError
 from fsbench.core.method import AuthorsShots
+from fsbench.core.one_way import OneWaySegmenter, Output, Target
 from fsbench.core.prediction import Prediction
-from fsbench.core.query_part import Decision, QueryPart, margin_of_ways
-from fsbench.core.segmenter import Segmenter
 from fsbench.core.shot_ensemble import label_map
-from fsbench.data.batch import EpisodeBatch, Truth
+from fsbench.data.batch import EpisodeBatch
 from fsbench.methods.modules.frozen_pspnet import DilatedLayers, FrozenPSPNet
 from fsbench.methods.modules.maps import resize
 from fsbench.methods.modules.masked_comparison import masked_layer4
@@ -25,19 +25,33 @@ from fsbench.methods.modules.stages import FrozenStages, frozen_features
 from fsbench.networks.backbones.base import BackboneConfig
 
 
-class StageSegmenter(Segmenter):
+@dataclass
+class HeadOutput(Output):
+    """Output of a method whose losses read more than the logits that decide: all that its head gives."""
+
+    head: Any = None
+
+
+class LabelledStages(NamedTuple):
+    """Features of supports (b, c, ·, ·), f3 of the masked f2, and their masks."""
+
+    features: Features
+    mask: Tensor
+
+
+class StageSegmenter(OneWaySegmenter):
     """Features by image, answers at the query's size, and what an ensemble with a base learner needs.
 
     Attributes:
         joins_base_learner: whether the answer is an ensemble with the base learner of the backbone.
-        shots: K whose weights are learned; 1 for none, which serves every number of shots.
+        learned_shots: K whose weights are learned; 1 for none, which serves every number of shots.
         base_classes: class numbers of the fold in training, ascending, in the order of the base learner's outputs.
     """
 
     sees_all_shots = True
     backbone_type: ClassVar[Any] = staticmethod(frozen_features)
     joins_base_learner = False
-    shots = 1
+    learned_shots = 1
     base_classes: Sequence[int] = ()
 
     @property
@@ -73,26 +87,27 @@ class StageSegmenter(Segmenter):
             (training, "data.training_shot is {}", "data.training_shot: {}"),
             (test, "the test shows {} at a time", "SHOT={} and no ensemble of single shots"),
         ):
-            if self.shots > 1 and given not in (None, self.shots):
+            if self.learned_shots > 1 and given not in (None, self.learned_shots):
                 raise SettingsError(
-                    f"weights of {self.shots} shots are learned (shots: {self.shots}), but {what.format(given)}; give "
-                    f"{option.format(self.shots)}, or shots: 1, which serves every number"
+                    f"weights of {self.learned_shots} shots are learned (shots: {self.learned_shots}), but "
+                    f"{what.format(given)}; give {option.format(self.learned_shots)}, or shots: 1, which serves every number"
                 )
 
     @property
     def learned_authors_shots(self) -> AuthorsShots:
         """The authors' rule of methods that learn weights of K shots: those numbers that the weights here are for."""
         return AuthorsShots(
-            (self.shots,),
+            (self.learned_shots,),
             "the authors train weights of shots for each number; here the shots count alike (shots: 1)",
         )
 
     def check_learned_shots(self, learned: dict[str, Tensor], whose: str) -> None:
         """Raise CheckpointError where a checkpoint's `learned` weights are of another number of shots."""
         shots = shots_of(learned)
-        if shots != self.shots:
+        if shots != self.learned_shots:
             raise CheckpointError(
-                f"{whose} was trained with shots: {shots}; found shots: {self.shots}; give --model.shots {shots}"
+                f"{whose} was trained with shots: {shots}; found shots: {self.learned_shots}; give --model.shots "
+                f"{shots}"
             )
 
     def on_fit_start(self) -> None:
@@ -105,19 +120,25 @@ class StageSegmenter(Segmenter):
                     f"{needed} base classes; give the one that was trained on this fold"
                 )
 
-    def own_class(self, numbers: Tensor) -> Tensor | None:
-        """Return the places of class numbers (B,) among the base classes, from 0; None without a base learner."""
-        if not self.joins_base_learner:
+    @property
+    def own_class(self) -> Tensor | None:
+        """Places (B,) of the ways' classes among the base classes, from 0, in training; None without a base learner."""
+        numbers = self.context.classes
+        if not self.joins_base_learner or numbers is None:
             return None
         return torch.tensor([self.base_classes.index(int(n)) for n in numbers], device=numbers.device)
 
-    def base_targets(self, base: Tensor | None, truth: Truth) -> Tensor | None:
+    def base_targets(self, base: Tensor | None, target: Target) -> Tensor | None:
         """Return the labels of base classes (B, S, S) for the loss of the base learner's logits `base`.
 
         None where they are not known, or the base learner has fewer classes; one with random weights has 60.
         """
         fits = base is not None and base.shape[1] > len(self.base_classes)
-        return torch.stack(truth.base_maps) if truth.base_maps and fits else None
+        return torch.stack(list(target.base_maps)) if target.base_maps and fits else None
+
+    def base_of(self, query: Features) -> Tensor | None:
+        """Return the base learner's logits of a query; None without one."""
+        return self.base_logits(query.f4) if self.joins_base_learner and query.f4 is not None else None
 
     def base_logits(self, f4: Tensor) -> Tensor:
         """Return the base learner's logits of f4 (B, c, ·, ·), without gradient."""
@@ -125,49 +146,30 @@ class StageSegmenter(Segmenter):
         with torch.no_grad():
             return self.backbone.base_logits(f4, self.training)
 
-    def stages(self, episode: EpisodeBatch, rows: list[int]) -> Features:
-        """Return the features of images `rows`, stacked (rows, c, ·, ·); cached by image."""
-        pyramids = []
-        for row in rows:
+    def as_features(self, tensors: Any) -> Features:
+        return as_features(tensors)
 
-            def compute(row: int = row) -> tuple[Tensor, ...]:
-                return tuple(f for f in self.encode(episode, row) if f is not None)
-
-            pyramids.append(self.backbone.cache.get("features", episode.image_names[row], compute))
-        stacked = [torch.stack(level) for level in zip(*pyramids, strict=True)]
-        return as_features(stacked)
-
-    def query_part(self, episode: EpisodeBatch) -> "StageQuery":
-        self.check_shots(episode.support.shape[2], None)
-        ways = [
-            self.support_stages(episode, rows.tolist(), episode.support_labels[0, way, None])
-            for way, rows in enumerate(episode.support[0])
-        ]
-        pixels = episode.pixels(int(episode.support[0, 0, 0]))
-        return StageQuery(self, pixels, ways, episode.support_labels[0])
-
-    def support_stages(self, episode: EpisodeBatch, rows: list[int], labels: Tensor) -> Features:
-        """Return the features (K, c, ·, ·) of a way's supports as `segment_way` takes them; labels (1, K, S, S)."""
-        raise NotImplementedError
-
-    def query_stages(self, pixels: Tensor) -> Features:
-        """Return the features (1, c, ·, ·) of a query's pixels (3, S, S)."""
-        return as_features([level[None] for level in self.backbone.encode(pixels) if level is not None])
-
-    def segment_way(self, query: Features, support: Features, labels: Tensor) -> Tensor:
-        """Return the head's outputs (1, 2, ·, ·) that decide about a way.
-
-        Args:
-            query: features (1, c, ·, ·).
-            support: features (K, c, ·, ·).
-            labels: (1, K, S, S).
-        """
-        raise NotImplementedError
-
-    def masked_stages(self, episode: EpisodeBatch, rows: list[int], labels: Tensor) -> Features:
-        """Return the features of supports `rows` with f3 of the masked f2; labels (b, K, S, S), shots fastest."""
+    def support(self, image: Features, mask: Tensor) -> LabelledStages:
+        """Return features whose f3 is layer4 of the masked f2."""
         layer4 = self.backbone.last_layer if isinstance(self.backbone, DilatedLayers) else None
-        return masked_layer4(self.stages(episode, rows), labels, layer4)
+        return LabelledStages(masked_layer4(image, mask[:, None], layer4), mask)
+
+    def join(self, supports: Iterator[LabelledStages]) -> LabelledStages:
+        """Return features (B·K, c, ·, ·), shots fastest, and masks (B, K, S, S)."""
+        shots = list(supports)
+        levels = [
+            torch.stack(level, 1).flatten(0, 1) for level in zip(*(known(s.features) for s in shots), strict=True)
+        ]
+        return LabelledStages(as_features(levels), torch.stack([shot.mask for shot in shots], 1))
+
+    def resize(self, logits: Tensor, size: tuple[int, int]) -> Tensor:
+        """Bring logits to the side of the method's images first, in half precision under autocast, as the authors."""
+        final = resize(logits, self.context.side)
+        return F.interpolate(final, size, mode="bilinear", align_corners=True).float()
+
+    def stages(self, episode: EpisodeBatch, rows: list[int]) -> Features:
+        """Return the features of images `rows`, stacked (rows, c, ·, ·)."""
+        return cast(Features, self.features(episode, torch.tensor(rows)))
 
 
 def check_dropout(share: float) -> None:
@@ -216,36 +218,11 @@ def shots_of(learned: dict[str, Tensor]) -> int:
     return 1 if reweight is None else int(reweight.shape[1])
 
 
-class StageQuery(QueryPart):
-    """A method on the last stages of a network with the features of its supports.
-
-    Args:
-        method: the method.
-        pixels: of any image (3, S, S), for the network's size.
-        supports: features (K, c, ·, ·) of each way's supports.
-        labels: of the supports (N, K, S, S).
-    """
-
-    method: StageSegmenter
-    labels: Tensor
-
-    def __init__(self, method: StageSegmenter, pixels: Tensor, supports: Sequence[Features], labels: Tensor):
-        super().__init__(method.backbone.network(pixels))
-        self.method = method
-        self.register_buffer("labels", labels)
-        for way, levels in enumerate(supports):
-            self.keep(f"way{way}", [level for level in levels if level is not None])
-
-    def forward(self, pixels: Tensor, size: tuple[int, int]) -> Decision:
-        query = self.method.query_stages(pixels)
-        outputs = [
-            self.method.segment_way(query, as_features(self.kept(f"way{way}")), labels[None])
-            for way, labels in enumerate(self.labels)
-        ]
-        final, found = label_ways(torch.cat(outputs), pixels.shape[-1], size)
-        return Decision(found, margin_of_ways(final.softmax(1)[:, 1]))
-
-
 def as_features(levels: Sequence[Tensor]) -> Features:
     """Return three or four levels as `Features`, of which the fourth may be missing."""
     return Features(levels[0], levels[1], levels[2], levels[3] if len(levels) > 3 else None)
+
+
+def known(features: Features) -> tuple[Tensor, ...]:
+    """Return the levels that there are: f4 only with a base learner."""
+    return tuple(level for level in features if level is not None)
