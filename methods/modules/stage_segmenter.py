@@ -90,7 +90,8 @@ class StageSegmenter(OneWaySegmenter):
             if self.learned_shots > 1 and given not in (None, self.learned_shots):
                 raise SettingsError(
                     f"weights of {self.learned_shots} shots are learned (shots: {self.learned_shots}), but "
-                    f"{what.format(given)}; give {option.format(self.learned_shots)}, or shots: 1, which serves every number"
+                    f"{what.format(given)}; give {option.format(self.learned_shots)}, or shots: 1, which serves every "
+                    "number"
                 )
 
     @property

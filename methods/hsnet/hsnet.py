@@ -64,7 +64,11 @@ class HSNet(OneWaySegmenter):
             raise SettingsError(f"width is {width}, expected a multiple of {8 * GROUPS}")
         self.learning_rate = learning_rate
         self.width = width
-        self.hpn_learner = HyperpixelLearner(self.backbone.blocks[1:], width)
+        self.add_networks()
+
+    def add_networks(self) -> None:
+        """Add what is trained; its numbers are drawn in this order."""
+        self.hpn_learner = HyperpixelLearner(self.backbone.blocks[1:], self.width)
 
     @property
     def predicts_presence(self) -> bool:

@@ -9,18 +9,16 @@ and support, P = h·w, n kept support pixels. Of two rows the first is backgroun
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import islice
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from fsbench.base.errors import SettingsError
-from fsbench.data.batch import EpisodeBatch
-from fsbench.methods.modules.hyperpixel_learner import HyperpixelLearner
-from fsbench.methods.modules.hyperpixel_segmenter import HyperpixelSegmenter, Segment
-from fsbench.methods.modules.pyramid_segmenter import resize
+from fsbench.core.one_way import Output
+from fsbench.core.query_part import Exportable
+from fsbench.methods.hsnet.hsnet import HSNet
 from fsbench.networks.backbones.base import BackboneConfig
 from fsbench.networks.ops.kept_correlation import EPSILON, KeptCorrelation, resize_mask
 
@@ -175,7 +173,14 @@ def divergence(query: Sequence[Tensor], support: Sequence[Tensor]) -> Tensor:
     return torch.stack([(s.exp() * (s - q)).sum() for s, q in pairs]).sum()
 
 
-class PATNet(HyperpixelSegmenter):
+class Support(NamedTuple):
+    """A support's features (B, L, C, hs, ws) of three scales, and its mask (B, S, S)."""
+
+    scales: Sequence[Tensor]
+    mask: Tensor
+
+
+class PATNet(HSNet):
     """PATNet.
 
     Args:
@@ -196,26 +201,28 @@ class PATNet(HyperpixelSegmenter):
         tuning_steps: int = 0,
         tuning_rate: float = 1e-3,
     ):
-        super().__init__(backbone, learning_rate, width)
         if tuning_steps < 0 or not tuning_rate > 0:
             raise SettingsError(
                 f"tuning_steps is {tuning_steps} and tuning_rate {tuning_rate:g}, expected 0 or more steps at a rate "
                 "above 0"
             )
-        self.anchors = anchors
-        self.tuning_steps = tuning_steps
-        self.tuning_rate = tuning_rate
-        blocks, channels = self.backbone.blocks[1:], self.backbone.channels[1:]
-        self.numbers = anchor_numbers(blocks, anchors)
+        self.anchors, self.tuning_steps, self.tuning_rate = anchors, tuning_steps, tuning_rate
+        super().__init__(backbone, learning_rate, width)
+
+    def add_networks(self) -> None:
+        """Add the anchors and HSNet's learner, drawn in this order (§1)."""
+        channels = self.backbone.channels[1:]
+        self.numbers = anchor_numbers(self.backbone.blocks[1:], self.anchors)
         self._check_widths()
-        self.reference_layer3 = anchor_layer(channels[2])  # drawn in this order, §1
+        self.reference_layer3 = anchor_layer(channels[2])
         self.reference_layer2 = anchor_layer(channels[1])
         self.reference_layer1 = anchor_layer(channels[0])
-        self.hpn_learner = HyperpixelLearner(blocks, width)
+        super().add_networks()
         for number, layer in enumerate(self.reference_layers):
             layer.weight.requires_grad_(any(number in numbers for numbers in self.numbers))
 
     def _check_widths(self) -> None:
+        """Raise SettingsError where a map's anchors would have another number of channels."""
         channels = self.backbone.channels[1:]
         for scale, numbers in enumerate(self.numbers):
             for number in numbers:
@@ -226,13 +233,23 @@ class PATNet(HyperpixelSegmenter):
                     )
 
     @property
+    def exportable(self) -> Exportable:  # type: ignore[override]
+        return Exportable("its anchors are tuned to each query" if self.tuning_steps else "")
+
+    @property
     def reference_layers(self) -> tuple[nn.Linear, nn.Linear, nn.Linear]:
         """The anchors 0, 1 and 2."""
         return self.reference_layer1, self.reference_layer2, self.reference_layer3
 
-    def correlations(self, query: Sequence[Tensor], support: Sequence[Tensor], masks: Tensor) -> list[KeptCorrelation]:
-        """Return cosines of query and masked support, both transformed to the anchors (§2, §3)."""
-        return self.anchored(self.pairs(query, support, masks), [layer.weight for layer in self.reference_layers])
+    def query(self, image: Sequence[Tensor]) -> Sequence[Tensor]:
+        return image
+
+    def support(self, image: Sequence[Tensor], mask: Tensor) -> Support:  # type: ignore[override]
+        return Support(image, mask)
+
+    def segment(self, query: Sequence[Tensor], support: Support) -> Tensor:  # type: ignore[override]
+        """Return logits by cosines of query and masked support, both transformed to the anchors (§2, §3)."""
+        return self.segment_with(query, support, [layer.weight for layer in self.reference_layers])
 
     @staticmethod
     @torch.no_grad()
@@ -246,57 +263,53 @@ class PATNet(HyperpixelSegmenter):
         stacks = [torch.stack([rows[number] for number in numbers]) for numbers in self.numbers]
         return [pair.correlation(stack) for pair, stack in zip(pairs, stacks, strict=True)]
 
-    def segment_by_way(self, episode: EpisodeBatch, query: Sequence[Tensor]) -> list[Segment]:
-        if not self.tuning_steps:
-            return super().segment_by_way(episode, query)
-        ways = range(episode.support.shape[1])
-        return [partial(self.segment_with, anchors=self.tune(episode, query, way)) for way in ways]
+    def outputs(self, query: Sequence[Tensor], supports: Iterator[Support]) -> Iterator[Output]:
+        """Segment a way as HSNet does; with fine-tuning, by the anchors that are tuned to all of its supports."""
+        if not self.tuning_steps or self.context.classes is not None:  # training has no fine-tuning
+            yield from super().outputs(query, supports)
+            return
+        shots = list(supports)
+        anchors = self.tune(query, shots)
+        for support in shots:
+            yield Output(self.segment_with(query, support, anchors))
 
-    def segment_with(
-        self, query: Sequence[Tensor], support: Sequence[Tensor], masks: Tensor, anchors: Sequence[Tensor]
-    ) -> Tensor:
+    def segment_with(self, query: Sequence[Tensor], support: Support, anchors: Sequence[Tensor]) -> Tensor:
         """Return the logits of `segment` by these anchors (2, C) of the numbers 0, 1 and 2."""
-        logits: Tensor = self.hpn_learner(self.anchored(self.pairs(query, support, masks), anchors)[::-1])
+        pairs = self.pairs(query, support.scales, support.mask)
+        logits: Tensor = self.hpn_learner(self.anchored(pairs, anchors)[::-1])
         return logits
 
-    def tune(self, episode: EpisodeBatch, query: Sequence[Tensor], way: int) -> list[Tensor]:
+    def tune(self, query: Sequence[Tensor], supports: Sequence[Support]) -> list[Tensor]:
         """Fine-tune the anchors to a way of an episode, from the trained ones (§6); no truth of the query is read.
 
         The query's prototypes are those of the predicted mask, which is soft, so that the anchors have a gradient; they
-        approach the prototypes of each support. Of a support no more is kept than two coefficients a position and its
+        approach the prototypes of each support. Of a support no more is read than two coefficients a position and its
         prototypes.
 
         Args:
-            episode: one episode.
             query: its scales (1, L, C, h, w).
-            way: number of the way.
+            supports: those of the way.
 
         Returns:
             Anchors (2, C) of the numbers 0, 1 and 2.
         """
         with torch.inference_mode(False), torch.enable_grad():
             maps = [map_.clone() for map_ in first_maps(query)]
-            shots = list(self._tuned_to(episode, [scale.clone() for scale in query], way))
+            scales, shots = [scale.clone() for scale in query], []
+            for support in supports:
+                own, mask = [scale.clone() for scale in support.scales], support.mask.clone()
+                shots.append((self.pairs(scales, own, mask), foreground_prototypes(list(first_maps(own)), mask)))
             anchors = [layer.weight.detach().clone().requires_grad_() for layer in self.reference_layers]
-            side = episode.support_masks.shape[-1]
+            side = supports[0].mask.shape[-1]
             optimizer = torch.optim.Adam(anchors, self.tuning_rate)
             for _ in range(self.tuning_steps):
                 optimizer.zero_grad()
-                for pairs, support in shots:
-                    logits = resize(self.hpn_learner(self.anchored(pairs, anchors)[::-1]), (side, side))
+                for pairs, prototype in shots:
+                    logits = self.resize(self.hpn_learner(self.anchored(pairs, anchors)[::-1]), (side, side))
                     found = foreground_prototypes(maps, logits.softmax(1)[:, 1])
-                    (divergence(found, support) / len(shots)).backward(inputs=anchors)
+                    (divergence(found, prototype) / len(shots)).backward(inputs=anchors)
                 optimizer.step()
         return [anchor.detach() for anchor in anchors]
-
-    def _tuned_to(
-        self, episode: EpisodeBatch, query: Sequence[Tensor], way: int
-    ) -> Iterator[tuple[list[AnchoredPair], list[Tensor]]]:
-        """Yield for each support of a way its pairs with the query, and its foreground prototypes."""
-        for shot in range(episode.support.shape[2]):
-            scales = [scale.clone() for scale in self.support_scales(episode, way, shot)]
-            mask = episode.support_masks[:, way, shot].clone()
-            yield self.pairs(query, scales, mask), foreground_prototypes(list(first_maps(scales)), mask)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.Adam([p for p in self.parameters() if p.requires_grad], self.learning_rate)
