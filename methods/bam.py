@@ -263,7 +263,7 @@ class BAM(StageSegmenter):
         if bool(episode.valid[0].any(1).all()):
             return super().forward(episode)
         query, ways = self.ask(episode)
-        outputs = [output for outputs in ways for output in outputs]
+        outputs = [output for supports in ways for output in self.outputs(query, supports)]
         attention = torch.cat([output.head.prior for output in outputs]).float() if self.keeps_soft_masks else None
         asked = episode.support.shape[1] - len(outputs)
         return self._generalised(torch.cat([o.logits for o in outputs]), query[1][0], asked, episode, attention)

@@ -7,7 +7,7 @@ those of §2.
 Shapes: N ways, K shots, Z backbone layers, T = side² patch tokens, C channels, (h, w) the query's original size.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -17,11 +17,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fsbench.core.needs import Needs
-from fsbench.core.prediction import Prediction
-from fsbench.core.query_part import Decision, Exportable, QueryPart, margin_of_classes
-from fsbench.core.segmenter import Segmenter
+from fsbench.core.one_way import Competition, OneWaySegmenter
 from fsbench.data.batch import EpisodeBatch
-from fsbench.methods.modules.class_logits import INVALID, one_against_rest, resize_logits
+from fsbench.methods.modules.class_logits import INVALID, resize_logits
 from fsbench.networks.backbones.base import BackboneConfig
 from fsbench.networks.backbones.patch_tokens import PyramidTokens, frozen_tokens
 from fsbench.networks.backbones.vit import FrozenViT
@@ -132,7 +130,22 @@ def presence(logits: Tensor, top_fraction: float = 0.01) -> Tensor:
     return logits.softmax(0)[1:].topk(top, dim=1).values.mean(1)
 
 
-class Prototype(Segmenter):
+class SupportCells(NamedTuple):
+    """Sums over a support's tokens, and where delta is chosen by them, the tokens with their shares of foreground."""
+
+    sums: SupportSums
+    tokens: Tensor | None
+    weights: Tensor | None
+
+
+class Classes(NamedTuple):
+    """All that an episode's supports show: prototypes, and what is added to the background's logit."""
+
+    prototypes: Prototypes
+    delta: float
+
+
+class Prototype(OneWaySegmenter):
     """Segment by the nearest prototype of frozen tokens.
 
     Args:
@@ -153,7 +166,7 @@ class Prototype(Segmenter):
     backbone: FrozenViT | PyramidTokens
     backbone_type: ClassVar[Any] = staticmethod(frozen_tokens)
     learns = False
-    exportable = Exportable()
+    competes = True
 
     def __init__(
         self,
@@ -180,34 +193,44 @@ class Prototype(Segmenter):
         self.layers = list(layers)
         self.gate = gate
 
-    def forward(self, episode: EpisodeBatch) -> Prediction:
-        similar, prototypes, delta = self._similar(episode)
-        full, present, score = self.decide(similar, prototypes.valid, delta, _size(episode))
-        return Prediction(first_largest(full), present, score, one_against_rest(full))
+    def encode_image(self, pixels: Tensor) -> Tensor:
+        """Return the normalised patch tokens (Z, T, C) of an image's pixels (3, S, S)."""
+        return normalise(self.backbone.encode(pixels)[self.layers, 1:])
 
-    def decide(
-        self, similar: Tensor, valid: Tensor, delta: float, size: tuple[int, int]
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the logits of pixels (N + 1, h, w), and decisions and scores of presence, both (N,) (steps 5 to 7).
+    def support(self, image: Tensor, mask: Tensor) -> SupportCells:
+        side = round(image.shape[-2] ** 0.5)
+        weights = cell_weights(mask[None], side, side)
+        sums = support_sums(image[None], weights)  # the tokens of one support at a time
+        return SupportCells(sums, *((image, weights[0]) if self.selection == "support" else (None, None)))
 
-        Args:
-            similar: cosines (N + 1, T).
-            valid: (N,) bool, ways with foreground in their supports.
-            delta: added to the background's logit.
-            size: (h, w).
-        """
-        logits = token_logits(similar, valid, self.alpha, delta)
+    def join(self, supports: Iterator[Iterator[SupportCells]]) -> Classes:
+        """Build the prototypes of background and ways, and choose delta."""
+        ways = [list(of_way) for of_way in supports]
+        every = [cells.sums for of_way in ways for cells in of_way]
+        shape = (len(ways), len(ways[0]))
+        sums = SupportSums(*(torch.cat(parts).flatten(0, 1).unflatten(0, shape) for parts in zip(*every, strict=True)))
+        prototypes = build_prototypes(sums, self.pool)
+        if self.selection != "support":
+            return Classes(prototypes, self.delta)
+        tokens, weights = (
+            torch.stack([torch.cat([getattr(cells, name) for cells in of_way]) for of_way in ways])
+            for name in ("tokens", "weights")
+        )
+        return Classes(prototypes, self._support_delta(tokens, weights, prototypes))
+
+    def segment(self, query: Tensor, support: Classes) -> Competition:
+        """Return the logits of tokens, and decisions and scores of presence (steps 5 to 7)."""
+        prototypes, delta = support
+        logits = token_logits(self.compare(query[0], prototypes), prototypes.valid, self.alpha, delta)
         score = presence(logits, self.top_fraction)
         present = score > self.theta
         if self.gate:
             logits = torch.cat([logits[:1], torch.where(present[:, None], logits[1:], INVALID)])
         side = round(logits.shape[1] ** 0.5)
-        return resize_logits(logits, (side, side), size), present, score
+        return Competition(logits.view(1, -1, side, side), present, score)
 
-    def query_part(self, episode: EpisodeBatch) -> "PrototypeQuery":
-        first = int(episode.support[0, 0, 0])
-        side = round(self._tokens(episode, first).shape[-2] ** 0.5)
-        return PrototypeQuery(self, episode.pixels(first), *self._prototypes(episode, side))
+    def resize(self, logits: Tensor, size: tuple[int, int]) -> Tensor:
+        return F.interpolate(logits, size, mode="bilinear", align_corners=False)
 
     def query_maps(self, episode: EpisodeBatch) -> dict[str, Tensor]:
         """Return the cosines that logits are made of, see `fsbench.results.pictures.steps.HasQueryMaps`."""
@@ -248,9 +271,9 @@ class Prototype(Segmenter):
 
     def _similar(self, episode: EpisodeBatch) -> tuple[Tensor, Prototypes, float]:
         """Return the query's cosines (N + 1, T), the prototypes, and delta."""
-        query = self._tokens(episode, int(episode.query[0]))
-        prototypes, delta = self._prototypes(episode, round(query.shape[-2] ** 0.5))
-        return self.compare(query, prototypes), prototypes, delta
+        query, supports = self.ask(episode)
+        prototypes, delta = self.join(supports)
+        return self.compare(query[0], prototypes), prototypes, delta
 
     def compare(self, query: Tensor, prototypes: Prototypes) -> Tensor:
         """Return the cosines (N + 1, T) of normalised query tokens (Z, T, C), background first."""
@@ -258,21 +281,6 @@ class Prototype(Segmenter):
         if self.background == "none":
             return torch.cat([torch.full_like(similar[:1], self.background_cosine), similar[1:]])
         return similar
-
-    def _prototypes(self, episode: EpisodeBatch, side: int) -> tuple[Prototypes, float]:
-        """Return the prototypes of an episode's supports, and delta; `side` is that of the grid of tokens."""
-        rows, masks = episode.support[0], episode.support_masks[0]
-        if self.selection == "support":
-            supports = torch.stack([torch.stack([self._tokens(episode, row) for row in way]) for way in rows.tolist()])
-            weights = cell_weights(masks, side, side)
-            prototypes = build_prototypes(support_sums(supports, weights), self.pool)
-            return prototypes, self._support_delta(supports, weights, prototypes)
-        sums = [  # the tokens of one support at a time
-            support_sums(self._tokens(episode, row)[None, None], cell_weights(mask[None, None], side, side))
-            for row, mask in zip(rows.flatten().tolist(), masks.flatten(0, 1), strict=True)
-        ]
-        joined = (torch.cat(parts).flatten(0, 1).unflatten(0, rows.shape) for parts in zip(*sums, strict=True))
-        return build_prototypes(SupportSums(*joined), self.pool), self.delta
 
     def _support_delta(self, supports: Tensor, weights: Tensor, prototypes: Prototypes) -> float:
         """Return the delta with the best mean IoU of the supports' own segmentation (§2.1, `support`)."""
@@ -288,46 +296,6 @@ class Prototype(Segmenter):
             return float(((foreground & truth).sum(-1) / union).mean())
 
         return max(DELTAS, key=quality)
-
-    def _tokens(self, episode: EpisodeBatch, row: int) -> Tensor:
-        """Return the normalised patch tokens (Z, T, C) of image `row`; cached by image."""
-        return self.backbone.cache.get(
-            "tokens",
-            episode.image_names[row],
-            lambda: self.encode_tokens(episode.pixels(row)),
-        )
-
-    def encode_tokens(self, pixels: Tensor) -> Tensor:
-        """Return the normalised patch tokens (Z, T, C) of an image's pixels (3, S, S)."""
-        return normalise(self.backbone.encode(pixels)[self.layers, 1:])
-
-
-class PrototypeQuery(QueryPart):
-    """A prototype method with its prototypes built in.
-
-    Args:
-        method: the method.
-        pixels: of any image (3, S, S), for the network's size.
-        prototypes: of the supports.
-        delta: added to the background's logit.
-    """
-
-    method: Prototype
-    foreground: Tensor
-    background: Tensor
-    valid: Tensor
-
-    def __init__(self, method: Prototype, pixels: Tensor, prototypes: Prototypes, delta: float):
-        super().__init__(method.backbone.network(pixels))
-        self.method, self.delta = method, delta
-        for name, value in vars(prototypes).items():
-            self.register_buffer(name, value)
-
-    def forward(self, pixels: Tensor, size: tuple[int, int]) -> Decision:
-        prototypes = Prototypes(self.foreground, self.background, self.valid)
-        similar = self.method.compare(self.method.encode_tokens(pixels), prototypes)
-        full, present, score = self.method.decide(similar, prototypes.valid, self.delta, size)
-        return Decision(first_largest(full), margin_of_classes(full.softmax(0)), present, score)
 
 
 def _size(episode: EpisodeBatch) -> tuple[int, int]:

@@ -9,7 +9,7 @@ Shapes: B images, N ways, K shots, S image side, (h, w) the size of a label map.
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, cast
 
 import torch
@@ -20,8 +20,9 @@ from fsbench.core.prediction import Prediction
 from fsbench.core.query_part import Decision, Exportable, QueryPart, margin_of_classes
 from fsbench.core.segmenter import Segmenter
 from fsbench.core.shot_ensemble import label_map
-from fsbench.core.shots import RULES, Shot, Way
+from fsbench.core.shots import RULES, Shot, Way, one_against_rest
 from fsbench.data.batch import EpisodeBatch
+from fsbench.networks.ops.first_largest import first_largest
 
 Features = Any
 """The frozen network's features of B images: a tensor (B, …), or a tuple of such tensors."""
@@ -41,6 +42,22 @@ class Output:
 
     logits: Tensor
     presence: Tensor | None = None
+    attention: Tensor | None = None
+
+
+@dataclass
+class Competition:
+    """Logits of background and all ways together, of methods in which these compete for each pixel.
+
+    Attributes:
+        logits: (1, N + 1, ·, ·), background first.
+        present: (N,) bool, and its score (N,) in [0, 1]; None of methods that only segment.
+        attention: (N, ·, ·), see `Prediction.attention`.
+    """
+
+    logits: Tensor
+    present: Tensor | None = None
+    presence_score: Tensor | None = None
     attention: Tensor | None = None
 
 
@@ -86,6 +103,9 @@ class OneWaySegmenter(Segmenter):
     context: Context
     shots: str = "joined"
     """How K shots become one answer: a rule of `fsbench.core.shots`."""
+    competes: bool = False
+    """True for methods in which background and ways compete: `join` then gets the supports of all ways, and `segment`
+    returns a `Competition`."""
     exportable = Exportable()
 
     # What a method says ---------------------------------------------------------------------------------------------
@@ -99,12 +119,15 @@ class OneWaySegmenter(Segmenter):
         raise NotImplementedError
 
     def join(self, supports: Iterator[State]) -> State:
-        """Return what K supports show together, which come one after the other; only with shots = "joined"."""
+        """Return what K supports show together, which come one after the other; only with shots = "joined".
+
+        Where ways compete it gets those of each way.
+        """
         (support,) = supports
         return support
 
-    def segment(self, query: Features, support: State) -> Tensor | Output:
-        """Return logits (B, 2, ·, ·) of one way in the queries, or an `Output` with them."""
+    def segment(self, query: Features, support: State) -> Tensor | Output | Competition:
+        """Return logits (B, 2, ·, ·) of one way in the queries, an `Output` with them, or a `Competition` of ways."""
         raise NotImplementedError
 
     def resize(self, logits: Tensor, size: tuple[int, int]) -> Tensor:
@@ -125,20 +148,20 @@ class OneWaySegmenter(Segmenter):
     def forward(self, episode: EpisodeBatch) -> Prediction:
         """Answer one episode, a way after the other: nothing of a way depends on how many there are."""
         height, width = episode.query_sizes[0].tolist()
+        query, supports = self.ask(episode)
+        if self.competes:
+            return self.compete(self.segment(query, self.join(supports)), (height, width))
         ways, attention = [], []
-        for outputs in self.ask(episode)[1]:
-            ways.append(self.read(outputs, (height, width), attention))
+        for of_way in supports:
+            ways.append(self.read(self.outputs(query, of_way), (height, width), attention))
         return self.predict(ways, attention)
 
-    def ask(self, episode: EpisodeBatch) -> tuple[Features, Iterator[Iterator[Output]]]:
-        """Return the query of an episode, and the outputs of each way that has supports, computed as they are read."""
+    def ask(self, episode: EpisodeBatch) -> tuple[Features, Iterator[Iterator[State]]]:
+        """Return the query of an episode, and the supports of each way that has any, computed as they are read."""
         self.context = Context(episode.images.shape[-1], int(episode.episodes[0]))
-        query = self.query(self.features(episode, episode.query))
         ways = zip(episode.support[0], episode.support_masks[0], episode.valid[0].any(1).tolist(), strict=True)
-        return query, (
-            self.outputs(
-                query, (self.state(episode, *shot) for shot in zip(rows.split(1), masks.split(1), strict=True))
-            )
+        return self.query(self.features(episode, episode.query)), (
+            (self.state(episode, *shot) for shot in zip(rows.split(1), masks.split(1), strict=True))
             for rows, masks, shown in ways
             if shown
         )
@@ -172,6 +195,14 @@ class OneWaySegmenter(Segmenter):
         probability = None if logits is not None else torch.stack([way.probability for way in ways])
         maps = torch.cat(list(attention)).float() if attention else None
         return Prediction(found, present, score, logits, probability, maps)
+
+    def compete(self, output: Competition, size: tuple[int, int]) -> Prediction:
+        """Return the prediction of an episode in which background and ways compete."""
+        full = self.resize(output.logits, size)[0]
+        return Prediction(
+            first_largest(full), output.present, output.presence_score, one_against_rest(full),
+            attention=output.attention if self.keeps_soft_masks else None,
+        )  # fmt: skip
 
     # Training -------------------------------------------------------------------------------------------------------
 
@@ -245,11 +276,8 @@ class OneWaySegmenter(Segmenter):
     # Export ---------------------------------------------------------------------------------------------------------
 
     def query_part(self, episode: EpisodeBatch) -> "OneWayGraph":
-        self.context = Context(episode.images.shape[-1])
-        states = [
-            [self.state(episode, row, mask) for row, mask in zip(rows.split(1), masks.split(1), strict=True)]
-            for rows, masks in zip(episode.support[0], episode.support_masks[0], strict=True)
-        ]
+        supports = self.ask(episode)[1]
+        states = self.join(supports) if self.competes else [list(of_way) for of_way in supports]
         return OneWayGraph(self, episode.pixels(int(episode.support[0, 0, 0])), states)
 
     def network_of(self, pixels: Tensor) -> torch.nn.Module | None:
@@ -263,28 +291,27 @@ class OneWayGraph(QueryPart):
     Args:
         method: the method.
         pixels: of any image (3, S, S), for the network's size.
-        states: what `support` returned, for each way and shot.
+        states: of each way and shot; of methods in which ways compete, what all show together.
     """
 
     method: OneWaySegmenter
 
-    def __init__(self, method: OneWaySegmenter, pixels: Tensor, states: Sequence[Sequence[State]]):
+    def __init__(self, method: OneWaySegmenter, pixels: Tensor, states: State):
         super().__init__(method.network_of(pixels))
         self.method = method
-        self._rebuild = [
-            [_built_in(self, f"state{way}_{shot}", state) for shot, state in enumerate(shots)]
-            for way, shots in enumerate(states)
-        ]
+        self._states = _built_in(self, "state", states)
 
     def forward(self, pixels: Tensor, size: tuple[int, int]) -> Decision:
-        self.method.context = Context(pixels.shape[-1])
-        tensors = _together([_flat(self.method.encode_image(pixels))])
-        query = self.method.query(self.method.as_features(tensors))
-        ways = [
-            self.method.read(self.method.outputs(query, (rebuild() for rebuild in shots)), size)
-            for shots in self._rebuild
-        ]
-        prediction = self.method.predict(ways, [])
+        method = self.method
+        method.context = Context(pixels.shape[-1])
+        query = method.query(method.as_features(_together([_flat(method.encode_image(pixels))])))
+        if method.competes:
+            found = method.compete(method.segment(query, self._states()), size)
+            rest = found.logits.softmax(1)[:, 1]
+            margin = margin_of_classes(torch.cat([1 - rest.sum(0, keepdim=True), rest]))
+            return Decision(found.label_map, margin, found.present, found.presence_score)
+        ways = [method.read(method.outputs(query, iter(shots)), size) for shots in self._states()]
+        prediction = method.predict(ways, [])
         margin = torch.stack([way.margin for way in ways]).amin(0)
         if len(ways) > 1:
             margin = torch.minimum(margin, margin_of_classes(torch.stack([way.score for way in ways])))
@@ -302,6 +329,9 @@ def _built_in(module: torch.nn.Module, name: str, state: State) -> Callable[[], 
         if hasattr(state, "_fields"):
             return lambda: make(*(part() for part in parts))
         return lambda: make(part() for part in parts)
+    if is_dataclass(state):
+        named = {one.name: _built_in(module, f"{name}_{one.name}", getattr(state, one.name)) for one in fields(state)}
+        return lambda: cast(Any, type(state))(**{key: part() for key, part in named.items()})
     return lambda: state
 
 

@@ -103,3 +103,10 @@ def _from_half(probability: Tensor) -> Tensor:
 
 RULES: Mapping[str, ShotRule] = {"joined": only, "vote": vote, "add": add, "average": average}
 """The rules by name; "joined" is that of methods which read all supports of a way together."""
+
+
+def one_against_rest(logits: Tensor) -> Tensor:
+    """Turn logits (N + 1, h, w) of background and ways into (N, 2, h, w): each way against all others together."""
+    ways = range(1, len(logits))
+    rest = [torch.cat([logits[:way], logits[way + 1 :]]).logsumexp(0) for way in ways]
+    return torch.stack([torch.stack([other, logits[way]]) for way, other in zip(ways, rest, strict=True)])

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fsbench.base.errors import SettingsError
-from fsbench.methods.patnet import AnchoredPair, PATNet, scaled_rows
+from fsbench.methods.hsnet.patnet import AnchoredPair, PATNet, scaled_rows
 from fsbench.networks.backbones.base import BackboneConfig
 from fsbench.networks.ops.correlation import hyper_correlation
 from fsbench.networks.ops.kept_correlation import resize_mask

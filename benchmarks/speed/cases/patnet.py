@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.speed.harness import Case, call_difference, forward
-from fsbench.methods.patnet import AnchoredPair, prototypes, scaled_rows
+from fsbench.methods.hsnet.patnet import AnchoredPair, prototypes, scaled_rows
 from fsbench.networks.ops.correlation import hyper_correlation
 from fsbench.networks.ops.kept_correlation import resize_mask
 

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fsbench.core.shot_ensemble import combine
-from fsbench.methods.modules.hyperpixel_learner import HyperpixelLearner
+from fsbench.methods.hsnet.hsnet import HyperpixelLearner
 from fsbench.networks.ops.center_pivot_conv import CenterPivotConv4d
 from fsbench.networks.ops.correlation import hyper_correlation, prior_mask
 from fsbench.networks.ops.kept_correlation import keep_correlation, unit

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from fsbench.core.shot_ensemble import combine
 from fsbench.data.batch import EpisodeBatch, Truth
-from fsbench.methods.modules.hyperpixel_learner import HyperpixelLearner
+from fsbench.methods.hsnet.hsnet import HyperpixelLearner
 from fsbench.methods.modules.pyramid_segmenter import resize
-from fsbench.methods.patnet import (
+from fsbench.methods.hsnet.patnet import (
     AnchoredPair,
     PATNet,
     anchor_layer,

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from fsbench.methods.modules.hyperpixel_learner import HyperpixelLearner
+from fsbench.methods.hsnet.hsnet import HyperpixelLearner
 from fsbench.networks.ops import center_pivot_conv
 from fsbench.networks.ops.center_pivot_conv import CenterPivotConv4d
 from fsbench.networks.ops.correlation import hyper_correlation
