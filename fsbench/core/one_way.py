@@ -106,6 +106,9 @@ class OneWaySegmenter(Segmenter):
     competes: bool = False
     """True for methods in which background and ways compete: `join` then gets the supports of all ways, and `segment`
     returns a `Competition`."""
+    reads_void: bool = False
+    """True for methods that tell void pixels of a support from its background: masks are then labels (B, S, S) uint8, 1
+    the way, 0 all else, 255 void."""
     exportable = Exportable()
 
     # What a method says ---------------------------------------------------------------------------------------------
@@ -159,7 +162,8 @@ class OneWaySegmenter(Segmenter):
     def ask(self, episode: EpisodeBatch) -> tuple[Features, Iterator[Iterator[State]]]:
         """Return the query of an episode, and the supports of each way that has any, computed as they are read."""
         self.context = Context(episode.images.shape[-1], int(episode.episodes[0]))
-        ways = zip(episode.support[0], episode.support_masks[0], episode.valid[0].any(1).tolist(), strict=True)
+        masks = episode.support_labels if self.reads_void else episode.support_masks
+        ways = zip(episode.support[0], masks[0], episode.valid[0].any(1).tolist(), strict=True)
         return self.query(self.features(episode, episode.query)), (
             (self.state(episode, *shot) for shot in zip(rows.split(1), masks.split(1), strict=True))
             for rows, masks, shown in ways

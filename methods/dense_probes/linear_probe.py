@@ -8,17 +8,19 @@ Shapes: N ways, K shots, C channels, (h, w) the grid of patches, n = N·K·h·w 
 which is the background.
 """
 
+from collections.abc import Iterator
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from fsbench.base.errors import SettingsError
+from fsbench.core.one_way import Competition, OneWaySegmenter
 from fsbench.core.prediction import Prediction
-from fsbench.core.query_part import Decision, Exportable, QueryPart, margin_of_classes
-from fsbench.core.segmenter import Segmenter
 from fsbench.data.batch import EpisodeBatch
 from fsbench.data.dataset import VOID
-from fsbench.methods.modules.class_logits import INVALID, one_against_rest, resize_logits
+from fsbench.methods.modules.class_logits import INVALID
 from fsbench.networks.backbones.base import BackboneConfig
 from fsbench.networks.backbones.vit import FrozenViT
 
@@ -90,7 +92,28 @@ def fit(tokens: Tensor, shares: Tensor, penalty: float, steps: int) -> tuple[Ten
         return weight.detach(), bias.detach()
 
 
-class LinearProbeDense(Segmenter):
+class TrainingTokens(NamedTuple):
+    """Tokens (hw, C) of a support, and its labels (1, S, S)."""
+
+    tokens: Tensor
+    labels: Tensor
+
+
+class LinearClassifier(NamedTuple):
+    """A classifier of tokens that are standardised by mean and deviation (C,).
+
+    Attributes:
+        mean, deviation: of the supports' tokens.
+        weight, bias: (G, C) and (G,); classes without a pixel have weights of 0 and the bias `INVALID`.
+    """
+
+    mean: Tensor
+    deviation: Tensor
+    weight: Tensor
+    bias: Tensor
+
+
+class LinearProbeDense(OneWaySegmenter):
     """Segment by a linear classifier of patch tokens that each episode trains on its supports.
 
     Classes without a pixel in the supports are never predicted.
@@ -104,7 +127,8 @@ class LinearProbeDense(Segmenter):
     backbone: FrozenViT
     learns = False
     sees_all_shots = True
-    exportable = Exportable()
+    competes = True
+    reads_void = True
 
     def __init__(self, backbone: BackboneConfig, penalty: float = 0.1, steps: int = 100):
         super().__init__(backbone)
@@ -121,94 +145,42 @@ class LinearProbeDense(Segmenter):
 
     def forward(self, episode: EpisodeBatch) -> Prediction:
         with torch.autocast(episode.images.device.type, enabled=False):  # a line search needs exact losses
-            logits, grid = self._token_logits(episode)
-        height, width = episode.query_sizes[0].tolist()
-        full = resize_logits(logits, grid, (height, width))
-        return Prediction(full.argmax(0), logits=one_against_rest(full))
+            return super().forward(episode)
 
-    def _token_logits(self, episode: EpisodeBatch) -> tuple[Tensor, tuple[int, int]]:
-        """Return the logits (G, h·w) of the query's tokens, and the grid (h, w)."""
-        query = self._features(episode, int(episode.query[0]))
-        grid = (query.shape[1], query.shape[2])
-        supports, shares, present = self._training_set(episode, grid)
-        logits = query.new_full((shares.shape[1], grid[0] * grid[1]), INVALID)
-        if not len(present):
-            logits[0] = 0
-            return logits, grid
-        logits[present] = self._classify(episode, supports, shares, present)
-        return logits, grid
+    def encode_image(self, pixels: Tensor) -> Tensor:
+        """Return the features (C, h, w) of an image, final LayerNorm applied."""
+        return self.backbone.patch_map(pixels)
 
-    def _training_set(self, episode: EpisodeBatch, grid: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
+    def support(self, image: Tensor, mask: Tensor) -> TrainingTokens:
+        self.grid = (image.shape[-2], image.shape[-1])
+        return TrainingTokens(image[0].flatten(1).T, mask)
+
+    def training_set(self, supports: Iterator[Iterator[TrainingTokens]]) -> tuple[Tensor, Tensor, Tensor]:
         """Return the supports' tokens (n, C), their shares (n, G), and the numbers of the classes with a share."""
-        rows = episode.support[0].flatten().tolist()
-        supports = torch.cat([self._features(episode, row).flatten(1).T for row in rows])
-        shares = class_shares(episode.support_labels[0], *grid)
-        return supports, shares, (shares.sum(0) > 0).nonzero()[:, 0]
+        ways = [list(of_way) for of_way in supports]
+        labels = torch.stack([torch.cat([support.labels for support in of_way]) for of_way in ways])
+        shares = class_shares(labels, *self.grid)
+        tokens = torch.cat([support.tokens for of_way in ways for support in of_way])
+        return tokens, shares, (shares.sum(0) > 0).nonzero()[:, 0]
 
-    def query_part(self, episode: EpisodeBatch) -> "LinearProbeQuery":
-        features = self._features(episode, int(episode.support[0, 0, 0]))
-        supports, shares, present = self._training_set(episode, (features.shape[1], features.shape[2]))
-        mean, deviation = moments(supports)
-        classes = shares.shape[1]
-        weight = supports.new_zeros(classes, supports.shape[1])
-        bias = supports.new_full((classes,), INVALID)
+    def join(self, supports: Iterator[Iterator[TrainingTokens]]) -> LinearClassifier:
+        """Train a classifier on the supports of all ways."""
+        tokens, shares, present = self.training_set(supports)
+        mean, deviation = moments(tokens)
+        weight = tokens.new_zeros(shares.shape[1], tokens.shape[1])
+        bias = tokens.new_full((shares.shape[1],), INVALID)
         if len(present):
-            tokens = (supports - mean) / deviation
-            weight[present], bias[present] = fit(tokens, shares[:, present], self.penalty, self.steps)
+            weight[present], bias[present] = fit(
+                (tokens - mean) / deviation, shares[:, present], self.penalty, self.steps
+            )
         else:
             bias[0] = 0
-        pixels = episode.pixels(int(episode.support[0, 0, 0]))
-        return LinearProbeQuery(self, pixels, mean, deviation, weight, bias)
+        return LinearClassifier(mean, deviation, weight, bias)
 
-    def _classify(self, episode: EpisodeBatch, supports: Tensor, shares: Tensor, present: Tensor) -> Tensor:
-        """Train on the supports' tokens (n, C) and return the logits (len(present), h·w) of the query's.
+    def segment(self, query: Tensor, support: LinearClassifier) -> Competition:
+        tokens = (query[0].flatten(1).T - support.mean) / support.deviation
+        logits = F.linear(tokens, support.weight, support.bias).T
+        return Competition(logits.unflatten(1, query.shape[-2:])[None])
 
-        Args:
-            episode: a single one.
-            supports: (n, C), not standardised.
-            shares: (n, G).
-            present: numbers of the classes with a share.
-        """
-        query = self._features(episode, int(episode.query[0]))
-        supports, tokens = standardise(supports, query.flatten(1).T)
-        weight, bias = fit(supports, shares[:, present], self.penalty, self.steps)
-        return F.linear(tokens, weight, bias).T
-
-    def _features(self, episode: EpisodeBatch, row: int) -> Tensor:
-        """Return the features (C, h, w) of image `row`, final LayerNorm applied; cached by image."""
-        return self.backbone.cache.get(
-            "last features", episode.image_names[row], lambda: self.backbone.patch_map(episode.pixels(row))
-        )
-
-
-class LinearProbeQuery(QueryPart):
-    """A linear probe with the classifier that its supports trained.
-
-    Args:
-        method: the method.
-        pixels: of any image (3, S, S), for the network's size.
-        mean, deviation: of the supports' tokens (C,).
-        weight, bias: of the classifier, (G, C) and (G,); classes without a pixel have weights of 0 and the bias
-            `INVALID`.
-    """
-
-    method: LinearProbeDense
-    mean: Tensor
-    deviation: Tensor
-    weight: Tensor
-    bias: Tensor
-
-    def __init__(
-        self, method: LinearProbeDense, pixels: Tensor, mean: Tensor, deviation: Tensor, weight: Tensor, bias: Tensor
-    ):
-        super().__init__(method.backbone.network(pixels))
-        self.method = method
-        for name, value in {"mean": mean, "deviation": deviation, "weight": weight, "bias": bias}.items():
-            self.register_buffer(name, value)
-
-    def forward(self, pixels: Tensor, size: tuple[int, int]) -> Decision:
-        features = self.method.backbone.patch_map(pixels)
-        tokens = (features.flatten(1).T - self.mean) / self.deviation
-        logits = F.linear(tokens, self.weight, self.bias).T
-        full = resize_logits(logits, (features.shape[1], features.shape[2]), size)
-        return Decision(full.argmax(0), margin_of_classes(full.softmax(0)))
+    def resize(self, logits: Tensor, size: tuple[int, int]) -> Tensor:
+        return F.interpolate(logits, size, mode="bilinear", align_corners=False)

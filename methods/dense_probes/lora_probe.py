@@ -7,7 +7,9 @@ where the adapters add nothing, and goes down the same loss.
 Shapes: as in `linear_probe`; R = N·K support images.
 """
 
-from typing import Any
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -15,10 +17,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fsbench.base.errors import SettingsError
+from fsbench.core.one_way import Competition
 from fsbench.core.query_part import Exportable
 from fsbench.core.seeded_block import seed_torch
-from fsbench.data.batch import EpisodeBatch
-from fsbench.methods.dense_probes.linear_probe import LinearProbeDense, fit, standardise
+from fsbench.methods.dense_probes.linear_probe import LinearProbeDense, TrainingTokens, fit, moments, standardise
+from fsbench.methods.modules.class_logits import INVALID
 from fsbench.methods.modules.lora import insert_lora
 from fsbench.networks.backbones.base import BackboneConfig
 from fsbench.networks.backbones.vit import patch_maps
@@ -70,6 +73,27 @@ def tune(probe: TunedProbe, images: list[Tensor], shares: Tensor, penalty: float
         optimizer.step()
 
 
+class TunedOn(NamedTuple):
+    """A support's tokens with its pixels (3, S, S)."""
+
+    tokens: TrainingTokens
+    pixels: Tensor
+
+
+class TuningSet(NamedTuple):
+    """All supports of an episode.
+
+    Attributes:
+        images: pixels (3, S, S) of each.
+        tokens, shares, present: see `LinearProbeDense.training_set`.
+    """
+
+    images: list[Tensor]
+    tokens: Tensor
+    shares: Tensor
+    present: Tensor
+
+
 class LoraProbeDense(LinearProbeDense):
     """Segment by a linear classifier and low-rank adapters that each episode trains on its supports.
 
@@ -114,22 +138,42 @@ class LoraProbeDense(LinearProbeDense):
         adapters = int(spec["depth"]) * self.rank * (width + 3 * width + width + width)  # of qkv and of proj
         return super().num_trainable_parameters(ways) + adapters
 
-    def _classify(self, episode: EpisodeBatch, supports: Tensor, shares: Tensor, present: Tensor) -> Tensor:
-        index, rows = int(episode.episodes[0]), episode.support[0].flatten().tolist()
-        query = int(episode.query[0])
-        number = int(np.random.default_rng([self.seed, index]).integers(2**31))
+    def encode_image(self, pixels: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+        """Return the features, and the pixels that the tuned network reads."""
+        return super().encode_image(pixels), pixels
+
+    def support(self, image: tuple[Tensor, Tensor], mask: Tensor) -> TunedOn:  # type: ignore[override]
+        return TunedOn(super().support(image[0], mask), image[1][0])
+
+    def join(self, supports: Iterator[Iterator[TunedOn]]) -> TuningSet:  # type: ignore[override]
+        ways = [list(of_way) for of_way in supports]
+        parts = self.training_set(iter([iter([support.tokens for support in of_way]) for of_way in ways]))
+        return TuningSet([support.pixels for of_way in ways for support in of_way], *parts)
+
+    def segment(self, query: tuple[Tensor, Tensor], support: TuningSet) -> Competition:  # type: ignore[override]
+        """Tune classifier and adapters on the supports of all ways, and classify the query by them."""
+        tokens, shares, present = support.tokens, support.shares, support.present
+        logits = tokens.new_full((shares.shape[1], math.prod(self.grid)), INVALID)
+        if len(present):
+            logits[present] = self._classify(query[1][0], support.images, tokens, shares[:, present])
+        else:
+            logits[0] = 0
+        return Competition(logits.unflatten(1, self.grid)[None])
+
+    def _classify(self, query: Tensor, images: Sequence[Tensor], tokens: Tensor, shares: Tensor) -> Tensor:
+        """Return the logits (G, hw) of a query's pixels by a network that is tuned to images, tokens and shares."""
+        number = int(np.random.default_rng([self.seed, self.context.episode or 0]).integers(2**31))
         with torch.inference_mode(False), torch.enable_grad():
-            supports, shares = supports.clone(), shares.clone()
-            tokens = standardise(supports, supports)[0]
+            tokens, shares = tokens.clone(), shares.clone()
             with seed_torch(number):  # a new network draws weights, before it takes the backbone's
-                network: Any = self.backbone.new_copy(episode.pixels(query))
+                network: Any = self.backbone.new_copy(query)
             with seed_torch(number):
                 insert_lora(network, self.rank, self.alpha)
-            mean, deviation = supports.mean(0), supports.std(0, correction=0).clamp(min=1e-6)
-            weight, bias = fit(tokens, shares[:, present], self.penalty, self.steps)
-            probe = TunedProbe(network, mean, deviation, weight, bias).to(supports.device)
-            by_image = shares[:, present].view(len(rows), -1, len(present))
-            images = [episode.pixels(row).clone() for row in rows]
-            tune(probe, images, by_image, self.penalty, self.learning_rate, self.tuning_steps)
+            mean, deviation = moments(tokens)
+            weight, bias = fit(standardise(tokens, tokens)[0], shares, self.penalty, self.steps)
+            probe = TunedProbe(network, mean, deviation, weight, bias).to(tokens.device)
+            by_image = shares.view(len(images), -1, shares.shape[1])
+            copies = [image.clone() for image in images]
+            tune(probe, copies, by_image, self.penalty, self.learning_rate, self.tuning_steps)
             with torch.no_grad():
-                return probe(episode.pixels(query)).T
+                return probe(query).T
