@@ -90,6 +90,11 @@ def _second_softmax(shots: Iterable[Shot], average: bool) -> Way:
     assert masks is not None
     if average:
         masks, presence = masks / number, None if presence is None else presence / number
+    return decide_sums(masks, presence)
+
+
+def decide_sums(masks: Tensor, presence: Tensor | None) -> Way:
+    """Decide by sums over shots of probabilities (2, h, w), and of presence (2,), by a second softmax (emat.md §6)."""
     foreground = masks.softmax(0)[1]
     decided = Way(foreground, foreground >= 0.5, _from_half(foreground), foreground, masks.clamp(min=1e-30).log())
     if presence is None:

@@ -5,12 +5,16 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
+from fsbench.core.one_way import Output, Target
+from fsbench.core.shot_ensemble import label_map as labels_of
+from fsbench.core.shots import Shot, Way, add, decide_sums
 from fsbench.methods.cst import cst_learner
 from fsbench.methods.emat import emat_learner
 from fsbench.methods.modules.correlation import Learner, kept_tokens, query_features, support_features
-from fsbench.methods.modules.segmenter import FewShotClassifierSegmenter, decide, resize_masks
+from fsbench.methods.modules.segmenter import FewShotClassifierSegmenter, SupportTokens
 from tests.goldens.harness import (
     Case,
     Clear,
@@ -37,7 +41,6 @@ class Method(FewShotClassifierSegmenter):
         torch.nn.Module.__init__(self)
         self.learner = learner
         self.presence_weight = 0.1
-        self.average_shots = False
 
 
 def build(model: str, channels: int, side: int) -> Learner:
@@ -81,10 +84,11 @@ def _run(case: Case, dtype: torch.dtype) -> tuple[dict[str, Tensor], dict[str, T
     caught: dict[str, Tensor] = {}
     first = net.corrtransformer[0]
     record_outputs(caught, attn=first.attn, layer0=first, layer1=net.corrtransformer[1])
-    trunk = net.transform(correlation, masks)
+    kept = net.kept_by_block(masks)
+    trunk = net.transform(correlation, kept)
     labels, low = net.decode(trunk)
     size = (c["mask_size"], c["mask_size"])
-    up = resize_masks(low, size).unflatten(0, (batch, ways))
+    up = F.interpolate(low, size, mode="bilinear", align_corners=True).unflatten(0, (batch, ways))
     whole = "token_rule" in c
     values = {
         "mid.corr_slice": correlation[:, ::9, ::250, :30] if whole else correlation[:, :, ::7, :40],
@@ -102,13 +106,14 @@ def _run(case: Case, dtype: torch.dtype) -> tuple[dict[str, Tensor], dict[str, T
         "sum.masks_low": _statistics(low),
     }
     with torch.no_grad():
-        evaluated = _outputs(*net(query, support, masks), (batch, ways))  # without the whole correlation
+        evaluated = _outputs(*net(query, support, kept), (batch, ways))  # without the whole correlation
     values |= _outputs(labels, low, (batch, ways))
     if c.get("loss") is None or not _has_truth(case):
         return values, evaluated, {}
     present = case.tensors["in.presence"].flatten()
-    in_training = net(query, support, masks)  # the correlation computed again in the backward pass
-    loss = Method(net).losses(*in_training, present, target)["loss"]
+    presence, logits = net(query, support, kept)  # the correlation computed again in the backward pass
+    truth = Target(target, present, present, [])
+    loss = Method(net).train_loss(Output(logits, presence), truth)["loss"]
     loss.backward()
     values["out.loss"] = loss[None]
     return values, evaluated, {name: p.grad for name, p in net.named_parameters() if p.grad is not None}
@@ -170,10 +175,26 @@ def inference(case: Case) -> Parts:
             case.tensors[f"in.{i}.tokens_support"], c["heads"], c["support_side"], net.class_token
         )
         width, height = sub["query_size_WH"]
+        of_ways: list[list[Shot]] = []
         with torch.no_grad():
-            of_shots = support.transpose(0, 1)
-            labels, masks = method.sum_over_shots(query, of_shots, case.tensors[f"in.{i}.s_masks"], (height, width))
-        decided, label_map = decide(labels, masks)
+            for way, masks in zip(support, case.tensors[f"in.{i}.s_masks"], strict=True):
+                states = (
+                    SupportTokens(one[None], net.kept_by_block(mask[None]))
+                    for one, mask in zip(way, masks, strict=True)
+                )
+                of_ways.append(
+                    [
+                        Shot(method.resize(output.logits, (height, width))[0], _first(output.presence))
+                        for output in method.outputs(query[None], states)
+                    ]
+                )
+        ways = [add(way) for way in of_ways]
+        masks = torch.stack([sum(shot.logits.softmax(0) for shot in way) for way in of_ways])
+        decided = labels = None
+        if net.class_token:
+            labels = torch.stack([sum(shot.presence.softmax(0) for shot in way) for way in of_ways])
+            decided = torch.stack([way.present for way in ways])
+        label_map = _labels(ways)
         shots = sub["shots"]
         near = absolute(2e-5 * shots)
         yield {f"mid.{i}.mask_fg_prob_sum": Result(masks[:, 1], tolerance=near)}
@@ -191,8 +212,20 @@ def mask_tokens(case: Case) -> Results:
 
 
 def threshold_rules(case: Case) -> Results:
-    decided, _ = decide(case.tensors["in.label_sums"], torch.zeros(1, 2, 1, 1))
-    return {"out.labels": decided, "out.mask": decide(None, case.tensors["in.mask_sums"])[1]}
+    """The rules for sums of two probabilities, of which a softmax that gives them is asked."""
+    sums, masks = case.tensors["in.label_sums"], case.tensors["in.mask_sums"]
+    nothing = torch.zeros(2, 1, 1)
+    present = [decide_sums(nothing, one).present for one in sums.flatten(0, -2)]
+    found = torch.stack([_labels([decide_sums(way, None) for way in ways]) for ways in masks.flatten(0, -5)])
+    return {"out.labels": torch.stack(present).view(sums.shape[:-1]), "out.mask": found}
+
+
+def _labels(ways: list[Way]) -> Tensor:
+    return labels_of(torch.stack([way.score for way in ways]), torch.stack([way.foreground for way in ways]))
+
+
+def _first(presence: Tensor | None) -> Tensor | None:
+    return None if presence is None else presence[0]
 
 
 LEARNER = {

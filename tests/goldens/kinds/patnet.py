@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from fsbench.core.shot_ensemble import combine
 from fsbench.data.batch import EpisodeBatch, Truth
 from fsbench.methods.hsnet.hsnet import HyperpixelLearner
-from fsbench.methods.modules.pyramid_segmenter import resize
 from fsbench.methods.hsnet.patnet import (
     AnchoredPair,
     PATNet,
@@ -24,6 +23,7 @@ from fsbench.methods.hsnet.patnet import (
     prototypes,
     scaled_rows,
 )
+from fsbench.methods.modules.pyramid_segmenter import resize
 from fsbench.networks.backbones.base import BackboneConfig
 from fsbench.networks.backbones.pyramid import Pyramid
 from fsbench.networks.backbones.pyramid_networks import PYRAMIDS, block_features, build_pyramid_network
