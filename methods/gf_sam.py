@@ -7,7 +7,9 @@ filtered by how much positive area their masks gain, and by whether they point a
 Shapes: K shots, C channels, g side of the grid of patches, n points, D side of the masks, N ways.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,10 +18,10 @@ from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
 from fsbench.base.errors import SettingsError
+from fsbench.core.one_way import OneWaySegmenter
 from fsbench.core.prediction import Instances, Prediction
-from fsbench.core.segmenter import Segmenter
 from fsbench.data.batch import IMAGENET_MEAN, IMAGENET_STD, EpisodeBatch
-from fsbench.networks.backbones.sam import PromptableNetwork, Prompts
+from fsbench.networks.backbones.sam import Encoding, PromptableNetwork, Prompts
 from fsbench.networks.backbones.vit_and_sam import ViTAndSam, ViTAndSamConfig
 from fsbench.results.pictures.steps import Sketch, stacked_regions
 
@@ -313,7 +315,21 @@ class Steps:
     gated: Gated | None
 
 
-class GFSAM(Segmenter):
+class Query(NamedTuple):
+    """A query's normalised tokens (g², C), and SAM's encoding."""
+
+    tokens: Tensor
+    encoding: Encoding
+
+
+class Support(NamedTuple):
+    """A support's normalised tokens (g², C), and its mask (D, D)."""
+
+    tokens: Tensor
+    mask: Tensor
+
+
+class GFSAM(OneWaySegmenter):
     """Segment by SAM's masks of points at which frozen features of query and supports agree.
 
     Each way is segmented by itself, as the authors segment one class; a pixel in the predictions of several goes to the
@@ -330,6 +346,8 @@ class GFSAM(Segmenter):
     backbone: ViTAndSam
     backbone_type = ViTAndSam
     learns = False
+    raw_images = True
+    decides_by_order = True
     sees_all_shots = True
     finds_instances = True
     attention_meaning = "weights of the query's cells as points for SAM"
@@ -349,14 +367,43 @@ class GFSAM(Segmenter):
     def check_image_size(self, size: int) -> None:
         """Take every size: the networks' images are resized to what they take."""
 
-    def forward(self, episode: EpisodeBatch) -> Prediction:
-        with torch.autocast(episode.images.device.type, enabled=False), torch.no_grad():  # steps decide by order
-            ways = self._steps(episode)
-            label_map = self._label_map(episode, ways)
-            sure = torch.stack([_sureness(steps) for steps in ways])
-            attention = torch.stack([steps.prior.prompt_map for steps in ways]) if self.keeps_soft_masks else None
-            instances = component_instances(ways) if self.keeps_instances else None
-            return Prediction(label_map, sure > 0, sure, attention=attention, instances=instances)
+    def encode_image(self, image: Tensor) -> Tensor:
+        """Return the tokens (g², C) of an image before the last norm (§1)."""
+        pixels = dino_pixels(image, self.vit_size, self.antialias)
+        return self.backbone.patch_map(pixels, norm=False).flatten(1).T.contiguous()
+
+    def encode_query(self, image: Tensor) -> tuple[Tensor, ...]:
+        """Return the tokens of an image, and SAM's encoding."""
+        return self.encode_image(image), *self.backbone.sam.encode(image)
+
+    def query(self, image: tuple[Tensor, ...]) -> Query:
+        tokens, *encoding = (part[0] for part in image)
+        return Query(channel_normalised(tokens), tuple(encoding))
+
+    def support(self, image: Tensor, mask: Tensor) -> Support:
+        return Support(channel_normalised(image[0]), mask[0])
+
+    def join(self, supports: Iterator[Support]) -> list[Support]:
+        return list(supports)
+
+    def segment(self, query: Query, support: list[Support]) -> Steps:  # type: ignore[override]
+        masks = torch.stack([one.mask for one in support])
+        prior = similarity_prior(query.tokens, torch.stack([one.tokens for one in support]), filled_masks(masks))
+        cells = select_points(prior.prompt_map, self.max_points)
+        if not len(cells):
+            return Steps(prior, cells, None, None)
+        network, side = self.backbone.sam.promptable(self.device), self.context.side
+        points = points_in_pixels(cells, round(len(query.tokens) ** 0.5), side)
+        found = point_masks(network, query.encoding, points, (side, side))
+        return Steps(prior, cells, found, gate_and_merge(found, cells, prior, query.tokens))
+
+    def decide(self, ways: Iterator[Iterator[Steps]], size: tuple[int, int]) -> Prediction:  # type: ignore[override]
+        """Give a pixel to the way with the largest soft map there, at the images' size (§11)."""
+        steps = [found for outputs in ways for found in outputs]
+        sure = torch.stack([_sureness(one) for one in steps])
+        attention = torch.stack([one.prior.prompt_map for one in steps]) if self.keeps_soft_masks else None
+        instances = component_instances(steps) if self.keeps_instances else None
+        return Prediction(self._label_map(steps, size), sure > 0, sure, attention=attention, instances=instances)
 
     def query_maps(self, episode: EpisodeBatch) -> dict[str, Tensor | Sketch]:
         """Return the steps of the prediction over the query, see `fsbench.results.pictures.steps.HasQueryMaps`."""
@@ -382,46 +429,20 @@ class GFSAM(Segmenter):
 
     def _steps(self, episode: EpisodeBatch) -> list[Steps]:
         """Return the prediction of each way."""
-        row = int(episode.query[0])
-        image = episode.images[row]
-        query = self._tokens(episode, row)
-        encoding = self.backbone.encode_sam(episode.image_names[row], image)
-        network = self.backbone.sam.promptable(image.device)
-        size, side = (image.shape[1], image.shape[2]), round(len(query) ** 0.5)
-        ways = []
-        for rows, masks in zip(episode.support[0], episode.support_masks[0], strict=True):
-            supports = torch.stack([self._tokens(episode, int(support)) for support in rows])
-            prior = similarity_prior(query, supports, filled_masks(masks))
-            cells = select_points(prior.prompt_map, self.max_points)
-            if not len(cells):
-                ways.append(Steps(prior, cells, None, None))
-                continue
-            found = point_masks(network, encoding, points_in_pixels(cells, side, size[0]), size)
-            ways.append(Steps(prior, cells, found, gate_and_merge(found, cells, prior, query)))
-        return ways
+        query, supports = self.ask(episode)
+        return [self.segment(query, self.join(of_way)) for of_way in supports]
 
-    def _tokens(self, episode: EpisodeBatch, row: int) -> Tensor:
-        """Return the channel-normalised tokens (g², C) of an image, from the cache or anew (§1 to 3)."""
-
-        def encode() -> Tensor:
-            pixels = dino_pixels(episode.images[row], self.vit_size, self.antialias)
-            return self.backbone.patch_map(pixels, norm=False).flatten(1).T.contiguous()
-
-        tokens: Tensor = self.backbone.cache.get("tokens before the last norm", episode.image_names[row], encode)
-        return channel_normalised(tokens)
-
-    def _label_map(self, episode: EpisodeBatch, ways: list[Steps]) -> Tensor:
+    def _label_map(self, ways: list[Steps], size: tuple[int, int]) -> Tensor:
         """Return the label map (h, w) of an episode (§11)."""
-        height, width = episode.query_sizes[0].tolist()
-        side, device = episode.images.shape[-2:], episode.images.device
-        best = torch.full(side, -torch.inf, device=device)
-        label_map = torch.zeros(side, dtype=torch.int64, device=device)
+        side = self.context.side
+        best = torch.full((side, side), -torch.inf, device=self.device)
+        label_map = torch.zeros(side, side, dtype=torch.int64, device=self.device)
         for way, steps in enumerate(ways):
             if steps.gated is not None:
                 sure = steps.gated.probability.nan_to_num(nan=-1.0)
                 wins = steps.gated.mask & (sure > best)
                 label_map[wins], best[wins] = way + 1, sure[wins]
-        return resized_labels(label_map, len(ways), (height, width))
+        return resized_labels(label_map, len(ways), size)
 
 
 def resized_labels(label_map: Tensor, ways: int, size: tuple[int, int]) -> Tensor:

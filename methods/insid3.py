@@ -8,19 +8,19 @@ Shapes: K references, C channels, (h, w) the grid of patches, n = h·w its cells
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from fsbench.base.errors import SettingsError
-from fsbench.core.prediction import Prediction
+from fsbench.core.one_way import OneWaySegmenter
 from fsbench.core.query_part import Exportable
-from fsbench.core.segmenter import Segmenter
+from fsbench.core.shots import Way
 from fsbench.data.batch import IMAGENET_MEAN, IMAGENET_STD, EpisodeBatch
 from fsbench.networks.backbones.base import BackboneConfig
 from fsbench.networks.backbones.vit import FrozenViT
@@ -270,7 +270,22 @@ def predict_cells(
     return Steps(prototype, similarity, candidates, found.cells, found.scores)
 
 
-class INSID3(Segmenter):
+class Target(NamedTuple):
+    """A query's unit features (C, h, w) with and without positions, and its clusters (h, w)."""
+
+    features: Tensor
+    debiased: Tensor
+    clusters: Tensor
+
+
+class Reference(NamedTuple):
+    """A support's unit features (C, h, w), and its foreground (h, w) bool; None without any."""
+
+    features: Tensor
+    cells: Tensor | None
+
+
+class INSID3(OneWaySegmenter):
     """Segment by clusters of frozen features that match the supports' foreground.
 
     Each way is segmented by itself, as the authors' program segments one class; a pixel in the masks of several ways
@@ -289,6 +304,7 @@ class INSID3(Segmenter):
     """
 
     backbone: FrozenViT
+    decides_by_order = True
     learns = False
     exportable = Exportable("its clusters of the query's tokens are merged step by step in Python")
     sees_all_shots = True
@@ -377,78 +393,77 @@ class INSID3(Segmenter):
             ]
         return [f"the basis of positions has scaled coordinates (basis_coordinates {self.basis_coordinates})"]
 
-    def forward(self, episode: EpisodeBatch) -> Prediction:
-        with torch.autocast(episode.images.device.type, enabled=False):  # steps decide by order and sign
-            clusters, ways = self._steps(episode)
-            attention = self._attention(episode, clusters, ways) if self.keeps_soft_masks else None
-            return Prediction(self._label_map(episode, ways), attention=attention)
+    def encode_image(self, pixels: Tensor) -> Tensor:
+        """Return the unit features (C, h, w) of an image."""
+        return unit(self.backbone.patch_map(pixels))
+
+    def query(self, image: Tensor) -> Target:
+        """Return the features with and without positions, and their clusters."""
+        return Target(image[0], debias(image[0], self._projector()), cluster_cells(image[0], self.tau))
+
+    def support(self, image: Tensor, mask: Tensor) -> Reference:
+        return Reference(image[0], mask_to_cells(mask[0], *image.shape[-2:]) if bool(mask.any()) else None)
+
+    def join(self, supports: Iterator[Reference]) -> list[Reference]:
+        """Return the supports that show the way."""
+        return [support for support in supports if support.cells is not None]
+
+    def segment(self, query: Target, support: list[Reference]) -> Steps | None:  # type: ignore[override]
+        """Return the steps of a way; None without foreground in a support."""
+        if not support:
+            return None
+        cells = torch.stack([one.cells for one in support if one.cells is not None])
+        references = (debias(one.features, self._projector()) for one in support)
+        return predict_cells(query.clusters, query.features, query.debiased, references, cells, self.merge_threshold)
+
+    def read(  # type: ignore[override]
+        self, outputs: Iterator[Steps | None], size: tuple[int, int], attention: list[Tensor] | None = None
+    ) -> Way:
+        """Return the mask, and the scores of its clusters, in float32 as the authors, whatever the run's precision.
+
+        The attention is the similarity, at least 0; zeros for a way without foreground (step 3).
+        """
+        (found,) = outputs
+        side = self.context.side
+        if found is None:
+            nothing = torch.zeros(size, device=self.device)
+            if attention is not None and self.keeps_soft_masks:
+                cells = side // int(self.backbone.spec.arguments["patch_size"])
+                attention.append(nothing.new_zeros(1, cells, cells))
+            return Way(nothing, nothing > 0)
+        if attention is not None and self.keeps_soft_masks:
+            attention.append(found.similarity[None].clamp(0, 1))
+        mask = upsample(found.cells, (side, side))
+        mask = mask if (side, side) == size else upsample(mask, size)
+        return Way(F.interpolate(found.scores[None, None], size, mode="nearest")[0, 0], mask)
 
     def query_maps(self, episode: EpisodeBatch) -> dict[str, Tensor]:
         """Return the steps of the prediction over the query, see `fsbench.results.pictures.steps.HasQueryMaps`."""
-        clusters, ways = self._steps(episode)
-        maps = {"clusters": clusters}
-        for way, steps in ways.items():
-            name = f" {way + 1}" if len(episode.support[0]) > 1 else ""
+        query, supports = self.ask(episode)
+        maps = {"clusters": query.clusters}
+        ways = [self.segment(query, self.join(of_way)) for of_way in supports]
+        for way, steps in enumerate(ways, 1):
+            if steps is None:
+                continue
+            name = f" {way}" if len(ways) > 1 else ""
             maps |= {f"similarity{name}": steps.similarity, f"candidates{name}": steps.candidates}
             maps[f"cluster scores{name}"] = steps.scores
         return maps
 
-    def _attention(self, episode: EpisodeBatch, clusters: Tensor, ways: dict[int, Steps]) -> Tensor:
-        """Return the similarities (N, h, w) of the ways, at least 0; zeros for a way without foreground (step 3)."""
-        maps = torch.zeros(len(episode.support[0]), *clusters.shape, device=clusters.device)
-        for way, found in ways.items():
-            maps[way] = found.similarity.clamp(0, 1)
-        return maps
-
-    def _label_map(self, episode: EpisodeBatch, ways: dict[int, Steps]) -> Tensor:
-        """Return the label map (h, w) of an episode, in float32 as the authors, whatever the run's precision."""
-        size = (episode.images.shape[-2], episode.images.shape[-1])
-        height, width = episode.query_sizes[0].tolist()
-        best = torch.zeros(height, width, device=episode.images.device)
-        label_map = torch.zeros(height, width, dtype=torch.int64, device=episode.images.device)
-        for way, found in ways.items():
-            mask = upsample(found.cells, size)
-            mask = mask if size == (height, width) else upsample(mask, (height, width))
-            scores = F.interpolate(found.scores[None, None], (height, width), mode="nearest")[0, 0]
-            wins = mask & ((label_map == 0) | (scores > best))
-            label_map[wins], best[wins] = way + 1, scores[wins]
-        return label_map
-
-    def _steps(self, episode: EpisodeBatch) -> tuple[Tensor, dict[int, Steps]]:
-        """Return the target's clusters (h, w), and the steps of each way, from 0, that has foreground in a support."""
-        rows, labels = episode.support[0], episode.support_masks[0]
-        target = self._features(episode, int(episode.query[0]))
-        projector = self._projector(episode)
-        debiased, clusters = debias(target, projector), cluster_cells(target, self.tau)
-        ways = {}
-        for way in range(len(rows)):
-            shown = [shot for shot in range(rows.shape[1]) if bool(labels[way, shot].any())]
-            if not shown:
-                continue
-            cells = torch.stack([mask_to_cells(labels[way, shot], *target.shape[1:]) for shot in shown])
-            references = (debias(self._features(episode, row), projector) for row in rows[way, shown].tolist())
-            ways[way] = predict_cells(clusters, target, debiased, references, cells, self.merge_threshold)
-        return clusters, ways
-
-    def _features(self, episode: EpisodeBatch, row: int) -> Tensor:
-        """Return the unit features (C, h, w) of image `row`; cached by image."""
-        return self.backbone.cache.get(
-            "unit features", episode.image_names[row], lambda: unit(self.backbone.patch_map(episode.pixels(row)))
-        )
-
-    def _projector(self, episode: EpisodeBatch) -> Tensor:
-        """Return the projector for the images of an episode; kept with the features, and made anew if they go."""
+    def _projector(self) -> Tensor:
+        """Return the projector for images of the side S; kept with the features, and made anew if they go."""
+        side = self.context.side
         return self.backbone.cache.get(
             "position projector",
-            f"{episode.images.shape[-1]} {self.svd_components} {self.basis_coordinates}",
+            f"{side} {self.svd_components} {self.basis_coordinates}",
             lambda: position_projector(
-                self.backbone.patch_map(black_image(episode.images), coordinate_factors=self.basis_factors),
+                self.backbone.patch_map(black_image(side, self.device), coordinate_factors=self.basis_factors),
                 self.svd_components,
             ),
         )
 
 
-def black_image(images: Tensor) -> Tensor:
-    """Return a black image (3, S, S), normalised, of the size and device of images (M, 3, S, S)."""
-    mean, std = (torch.tensor(v, device=images.device)[:, None, None] for v in (IMAGENET_MEAN, IMAGENET_STD))
-    return (-mean / std).expand(images.shape[1:])
+def black_image(side: int, device: torch.device) -> Tensor:
+    """Return a black image (3, S, S), normalised."""
+    mean, std = (torch.tensor(v, device=device)[:, None, None] for v in (IMAGENET_MEAN, IMAGENET_STD))
+    return (-mean / std).expand(3, side, side)

@@ -20,8 +20,8 @@ from torch import Tensor
 
 from fsbench.base.errors import SettingsError
 from fsbench.core.method import AuthorsShots
-from fsbench.core.prediction import Prediction
-from fsbench.core.segmenter import Segmenter
+from fsbench.core.one_way import OneWaySegmenter
+from fsbench.core.shots import Way
 from fsbench.data.batch import EpisodeBatch
 from fsbench.networks.backbones.hub_networks import transformers_attention
 from fsbench.networks.backbones.sam import (
@@ -385,7 +385,7 @@ class Reference:
     mask: Tensor
 
 
-class PerSAM(Segmenter):
+class PerSAM(OneWaySegmenter):
     """Segment with SAM what resembles the supports' object, without training.
 
     Each way is segmented by itself; a pixel in several masks goes to the one with the largest predicted IoU (§8, ours).
@@ -402,6 +402,8 @@ class PerSAM(Segmenter):
 
     backbone: FrozenSam
     backbone_type = FrozenSam
+    raw_images = True
+    decides_by_order = True
     learns = False
     sees_all_shots = True
     authors_shots = AuthorsShots((1,), "the authors join no references; here by k_shot, pooled or by votes")  # §8
@@ -424,25 +426,50 @@ class PerSAM(Segmenter):
             raise SettingsError(f"mask_value is {mask_value}, expected 1 to 255; set --model.mask_value")
         self.mask_value, self.k_shot, self.decoder_variant = mask_value, k_shot, decoder_variant
 
-    def forward(self, episode: EpisodeBatch) -> Prediction:
-        with torch.autocast(episode.images.device.type, enabled=False), torch.no_grad():  # steps decide by order
-            ways = [self._steps(episode, way) for way in range(len(episode.support[0]))]
-            label_map = self._label_map(episode, ways)
-            present = torch.stack([_mask(steps).any() for steps in ways])
-            score = torch.stack([_score(steps).clamp(1e-6, 1) for steps in ways])
-            attention = None
-            if self.keeps_soft_masks:
-                maps = [torch.stack([s.located.similarity for s in steps]).mean(0) for steps in ways]
-                attention = torch.stack(maps).clamp(0, 1)
-            return Prediction(label_map, present, torch.where(present, score, 0.0), attention=attention)
+    def encode_image(self, image: Tensor) -> Encoding:  # type: ignore[override]
+        """Return SAM's encoding of an image (3, S, S) uint8."""
+        return self.backbone.encode(image)
+
+    def support(self, image: Encoding, mask: Tensor) -> Reference:
+        """Return the encoding at the cells of the object."""
+        features = image[0][0, 0]
+        weights = reference_weights(mask[0], self.mask_value, self.network.preparation, features.shape[-1])
+        return Reference(_one(image), features[:, selected_cells(weights)], mask[0])
+
+    def outputs(self, query: Encoding, supports: Iterator[Reference]) -> Iterator[Steps]:  # type: ignore[override]
+        """Yield the steps of all shots together, or of each."""
+        groups = [list(supports)] if self.k_shot == "pool" else [[one] for one in supports]
+        for group in groups:
+            yield self.segment(query, group)
+
+    def segment(self, query: Encoding, support: Sequence[Reference]) -> Steps:  # type: ignore[override]
+        target = torch.cat([reference.cells for reference in support], 1).mean(1)
+        size = (self.context.side, self.context.side)
+        return persam(self.network, _one(query), size, target, self.decoder_variant)
+
+    def read(  # type: ignore[override]
+        self, outputs: Iterator[Steps], size: tuple[int, int], attention: list[Tensor] | None = None
+    ) -> Way:
+        """Take the majority of the masks; a pixel of several ways goes to the one that SAM is surest of (§8)."""
+        steps = list(outputs)
+        mask, score = _mask(steps), _score(steps)
+        present = mask.any()
+        if attention is not None and self.keeps_soft_masks:
+            attention.append(torch.stack([s.located.similarity for s in steps]).mean(0)[None].clamp(0, 1))
+        full = mask.float()
+        if full.shape != size:
+            full = F.interpolate(full[None, None], size, mode="bilinear", align_corners=False)[0, 0]
+        sure = torch.where(present, score.clamp(1e-6, 1), 0.0)
+        return Way(score.expand(size), full > 0.5, present=present, presence_score=sure)
 
     def query_maps(self, episode: EpisodeBatch) -> dict[str, Tensor | Sketch]:
         """Return the steps of the prediction over the query, see `fsbench.results.pictures.steps.HasQueryMaps`."""
         maps: dict[str, Tensor | Sketch] = {}
         with torch.autocast(episode.images.device.type, enabled=False), torch.no_grad():
-            for way in range(len(episode.support[0])):
-                name = f" {way + 1}" if len(episode.support[0]) > 1 else ""
-                steps = self._steps(episode, way)[0]
+            query, supports = self.ask(episode)
+            ways = [next(self.outputs(query, of_way)) for of_way in supports]
+            for way, steps in enumerate(ways, 1):
+                name = f" {way}" if len(ways) > 1 else ""
                 height, width = steps.located.similarity.shape
                 shares = np.array([width, height])
                 points, groups = steps.located.points.cpu().numpy() / shares, steps.located.labels.cpu().numpy()
@@ -459,42 +486,6 @@ class PerSAM(Segmenter):
     def network(self) -> PromptableNetwork:
         """SAM, where the method is."""
         return self.backbone.promptable(self.device)
-
-    def _references(self, episode: EpisodeBatch, way: int) -> list[Reference]:
-        """Return the supports of a way."""
-        references = []
-        for row, mask in zip(episode.support[0, way].tolist(), episode.support_masks[0, way], strict=True):
-            encoding = self.backbone.encoding(episode.image_names[row], episode.images[row])
-            features = encoding[0][0]
-            weights = reference_weights(mask, self.mask_value, self.network.preparation, features.shape[-1])
-            references.append(Reference(encoding, features[:, selected_cells(weights)], mask))
-        return references
-
-    def _steps(self, episode: EpisodeBatch, way: int) -> list[Steps]:
-        """Return the prediction of a way: one of all shots, or one of each."""
-        row = int(episode.query[0])
-        encoding = self.backbone.encoding(episode.image_names[row], episode.images[row])
-        references = self._references(episode, way)
-        groups = [references] if self.k_shot == "pool" else [[reference] for reference in references]
-        return [self._predict(encoding, _size(episode.images), group) for group in groups]
-
-    def _predict(self, encoding: Encoding, size: tuple[int, int], references: list[Reference]) -> Steps:
-        target = torch.cat([reference.cells for reference in references], 1).mean(1)
-        return persam(self.network, encoding, size, target, self.decoder_variant)
-
-    def _label_map(self, episode: EpisodeBatch, ways: list[list[Steps]]) -> Tensor:
-        """Return the label map (h, w) of an episode (§8)."""
-        height, width = episode.query_sizes[0].tolist()
-        device = episode.images.device
-        best = torch.full((height, width), -torch.inf, device=device)
-        label_map = torch.zeros(height, width, dtype=torch.int64, device=device)
-        for way, steps in enumerate(ways):
-            mask, score = _mask(steps).float(), _score(steps)
-            if mask.shape != (height, width):
-                mask = F.interpolate(mask[None, None], (height, width), mode="bilinear", align_corners=False)[0, 0]
-            wins = (mask > 0.5) & (score > best)
-            label_map[wins], best[wins] = way + 1, score
-        return label_map
 
 
 class PerSAMF(PerSAM):
@@ -514,11 +505,11 @@ class PerSAMF(PerSAM):
             raise SettingsError(f"steps is {steps} and lr {lr:g}; expected 1 or more, and a positive number")
         self.steps, self.lr = steps, lr
 
-    def _predict(self, encoding: Encoding, size: tuple[int, int], references: list[Reference]) -> Steps:
-        target = max_and_mean(torch.cat([reference.cells for reference in references], 1))
-        logits = [scale_logits(self.network, reference.encoding, size, target)[2] for reference in references]
-        tuned = tune_weights(logits, [reference.mask for reference in references], self.steps, self.lr)
-        return persam_f(self.network, encoding, size, target, tuned.weights[-1])[0]
+    def segment(self, query: Encoding, support: Sequence[Reference]) -> Steps:  # type: ignore[override]
+        target, size = max_and_mean(torch.cat([one.cells for one in support], 1)), (self.context.side,) * 2
+        logits = [scale_logits(self.network, one.encoding, size, target)[2] for one in support]
+        tuned = tune_weights(logits, [one.mask for one in support], self.steps, self.lr)
+        return persam_f(self.network, _one(query), size, target, tuned.weights[-1])[0]
 
 
 def max_and_mean(cells: Tensor) -> Tensor:
@@ -526,8 +517,9 @@ def max_and_mean(cells: Tensor) -> Tensor:
     return cells.amax(1) / 2 + cells.mean(1) / 2
 
 
-def _size(images: Tensor) -> tuple[int, int]:
-    return images.shape[-2], images.shape[-1]
+def _one(encoding: Encoding) -> Encoding:
+    """Return the encoding of the only image of a batch."""
+    return tuple(part[0] for part in encoding)
 
 
 def _mask(steps: list[Steps]) -> Tensor:

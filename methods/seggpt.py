@@ -6,16 +6,18 @@ the query is read as a mask. K supports are joined in its blocks.
 Shapes: N ways, K shots, S image side, (h, w) the size of the predicted label map.
 """
 
-from typing import Any, Literal, cast
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from fsbench.base.errors import SettingsError
+from fsbench.core.one_way import OneWaySegmenter, Output
 from fsbench.core.prediction import Prediction
-from fsbench.core.segmenter import Segmenter
-from fsbench.data.batch import IMAGENET_MEAN, IMAGENET_STD, EpisodeBatch, normalise
+from fsbench.core.shots import Way
+from fsbench.data.batch import IMAGENET_MEAN, IMAGENET_STD, normalise
 from fsbench.networks.backbones.base import BackboneConfig
 from fsbench.networks.backbones.seggpt import Embedding, EnsembleVariant, FrozenSegGPT
 from fsbench.networks.ops.first_largest import first_largest
@@ -74,7 +76,14 @@ def paint_mask(mask: Tensor, colour: tuple[int, ...]) -> Tensor:
     return mask[..., None, :, :] * mask.new_tensor(colour, dtype=torch.uint8)[:, None, None]
 
 
-class SegGPT(Segmenter):
+class Example(NamedTuple):
+    """A support's pixels (1, 3, S, S), and its mask (1, S, S)."""
+
+    image: Tensor
+    mask: Tensor
+
+
+class SegGPT(OneWaySegmenter):
     """Segment by what SegGPT paints beside the query.
 
     Args:
@@ -90,6 +99,7 @@ class SegGPT(Segmenter):
     backbone: FrozenSegGPT
     backbone_type = FrozenSegGPT
     learns = False
+    sees_pixels = True
     sees_all_shots = True
 
     def __init__(
@@ -120,41 +130,44 @@ class SegGPT(Segmenter):
     def record_notes(self, data: Any) -> list[str]:
         return ["episodes assumed: the authors released no evaluation of SegGPT (seggpt.md §7)"]
 
-    def forward(self, episode: EpisodeBatch) -> Prediction:
-        height, width = episode.query_sizes[0].tolist()
-        if self.ways == "palette" and episode.support.shape[1] > 1:
-            return self._by_palette(episode, (height, width))
-        masks = paint_mask(episode.support_masks[0], WHITE)
-        grey = torch.stack(
-            [
-                at_size(self._colours(episode, rows, painted), (height, width)).mean(0)
-                for rows, painted in zip(episode.support[0], masks, strict=True)
-            ]
-        )
-        inside = grey > self.threshold
-        label_map = torch.where(inside.any(0), first_largest(grey) + 1, 0)
-        score = grey / 255
-        return Prediction(
-            label_map,
-            inside.flatten(1).any(1),
-            score.flatten(1).amax(1),
-            probability=score if self.keeps_soft_masks else None,
-        )
+    @property
+    def competes(self) -> bool:  # type: ignore[override]
+        return self.ways == "palette"
 
-    def _by_palette(self, episode: EpisodeBatch, size: tuple[int, int]) -> Prediction:
-        """Predict all ways in one pass, each in a colour of its own."""
-        count = episode.support.shape[1]
-        table = palette(count)
-        painted = [
-            paint_mask(masks, tuple(table[way + 1].tolist())) for way, masks in enumerate(episode.support_masks[0])
-        ]
-        found = at_size(self._colours(episode, episode.support[0].flatten(), torch.cat(painted)), size)
-        label_map = nearest_colour(found, table)
+    def support(self, image: Tensor, mask: Tensor) -> Example:
+        return Example(image, mask)
+
+    def join(self, supports: Iterator[Any]) -> list[Any]:
+        """Return the examples of a way; of the palette, those of each way."""
+        return [list(of_way) for of_way in supports] if self.competes else list(supports)
+
+    def segment(self, query: Tensor, support: list[Any]) -> Any:
+        """Return the colours (3, S, S) from 0 to 255 that are painted for a way; of the palette, for all ways."""
+        if not self.competes:
+            return self._colours(query, [(one, WHITE) for one in support])
+        table = palette(len(support)).tolist() if len(support) > 1 else [None, WHITE]
+        examples = [(one, tuple(table[way])) for way, shots in enumerate(support, 1) for one in shots]
+        return len(support), self._colours(query, examples)
+
+    def read(self, outputs: Iterator[Any], size: tuple[int, int], attention: list[Tensor] | None = None) -> Way:
+        """Return where the mean of the three colours is above the threshold (§5, step 2)."""
+        (painted,) = outputs
+        grey = at_size(painted.logits if isinstance(painted, Output) else painted, size).mean(0)
+        inside, score = grey > self.threshold, grey / 255
+        kept = score if self.keeps_soft_masks else None
+        return Way(grey, inside, probability=kept, present=inside.any(), presence_score=score.amax())
+
+    def compete(self, output: Any, size: tuple[int, int]) -> Prediction:
+        """Give each pixel to the nearest colour of the palette; of one way, decide as without a palette."""
+        count, painted = output
+        if count == 1:
+            return self.predict([self.read(iter([painted]), size)], [])
+        label_map = nearest_colour(at_size(painted, size), palette(count))
         share = torch.stack([(label_map == way + 1).float().mean() for way in range(count)])
         return Prediction(label_map, share > 0, share)
 
-    def _colours(self, episode: EpisodeBatch, rows: Tensor, masks: Tensor) -> Tensor:
-        """Return the query's mask (3, S, S) as painted by the example of images `rows` and their `masks`, 0 to 255."""
-        examples = torch.stack([episode.pixels(row) for row in cast(list[int], rows.tolist())])
-        query = episode.pixels(int(episode.query[0]))
-        return colours(self.backbone.paint(query, examples, normalise(masks), self.embedding, self.ensemble_variant))
+    def _colours(self, query: Tensor, examples: Sequence[tuple[Example, tuple[int, ...]]]) -> Tensor:
+        """Return the query's mask (3, S, S) as painted by examples, each with the colour of its mask, 0 to 255."""
+        images = torch.cat([example.image for example, _ in examples])
+        masks = normalise(torch.cat([paint_mask(example.mask, colour) for example, colour in examples]))
+        return colours(self.backbone.paint(query[0], images, masks, self.embedding, self.ensemble_variant))

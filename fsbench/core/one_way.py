@@ -9,6 +9,7 @@ Shapes: B images, N ways, K shots, S image side, (h, w) the size of a label map.
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, cast
 
@@ -109,6 +110,12 @@ class OneWaySegmenter(Segmenter):
     reads_void: bool = False
     """True for methods that tell void pixels of a support from its background: masks are then labels (B, S, S) uint8, 1
     the way, 0 all else, 255 void."""
+    raw_images: bool = False
+    """True for methods whose network takes images (3, S, S) uint8, which it prepares by itself."""
+    sees_pixels: bool = False
+    """True for methods whose network sees query and supports together: features are then the pixels themselves."""
+    decides_by_order: bool = False
+    """True for methods whose steps decide by order or sign: they compute in float32, whatever the run's precision."""
     exportable = Exportable()
 
     # What a method says ---------------------------------------------------------------------------------------------
@@ -150,14 +157,22 @@ class OneWaySegmenter(Segmenter):
 
     def forward(self, episode: EpisodeBatch) -> Prediction:
         """Answer one episode, a way after the other: nothing of a way depends on how many there are."""
+        exact = torch.autocast(episode.images.device.type, enabled=False) if self.decides_by_order else nullcontext()
+        with exact:
+            return self.answer_ways(episode)
+
+    def answer_ways(self, episode: EpisodeBatch) -> Prediction:
+        """Answer the ways of one episode, in whatever precision is set."""
         height, width = episode.query_sizes[0].tolist()
         query, supports = self.ask(episode)
         if self.competes:
             return self.compete(self.segment(query, self.join(supports)), (height, width))
-        ways, attention = [], []
-        for of_way in supports:
-            ways.append(self.read(self.outputs(query, of_way), (height, width), attention))
-        return self.predict(ways, attention)
+        return self.decide((self.outputs(query, of_way) for of_way in supports), (height, width))
+
+    def decide(self, ways: Iterator[Iterator[Output]], size: tuple[int, int]) -> Prediction:
+        """Return the prediction of an episode from the outputs of each way, which are computed as they are read."""
+        attention: list[Tensor] = []
+        return self.predict([self.read(outputs, size, attention) for outputs in ways], attention)
 
     def ask(self, episode: EpisodeBatch) -> tuple[Features, Iterator[Iterator[State]]]:
         """Return the query of an episode, and the supports of each way that has any, computed as they are read."""
@@ -174,7 +189,7 @@ class OneWaySegmenter(Segmenter):
         """Yield what `segment` says of each support of a way, or once of all together."""
         for state in [self.join(supports)] if self.shots == "joined" else supports:
             output = self.segment(query, state)
-            yield output if isinstance(output, Output) else Output(output)
+            yield Output(output) if isinstance(output, Tensor) else output
 
     def read(self, outputs: Iterator[Output], size: tuple[int, int], attention: list[Tensor] | None = None) -> Way:
         """Make one answer of a way's outputs by the rule for shots; their mean attention is added to the list."""
@@ -196,7 +211,7 @@ class OneWaySegmenter(Segmenter):
         """Return the prediction of an episode from its ways."""
         found = label_map(torch.stack([way.score for way in ways]), torch.stack([way.foreground for way in ways]))
         logits, present, score = (_stacked([getattr(way, name) for way in ways]) for name in Way._fields[-3:])
-        probability = None if logits is not None else torch.stack([way.probability for way in ways])
+        probability = None if logits is not None else _stacked([way.probability for way in ways])
         maps = torch.cat(list(attention)).float() if attention else None
         return Prediction(found, present, score, logits, probability, maps)
 
@@ -239,12 +254,25 @@ class OneWaySegmenter(Segmenter):
         """
         if self.training and self.trains_features:
             return self.training_features(torch.stack([batch.pixels(row) for row in rows.tolist()]), supports)
-        kept = self.backbone.cache.get
-        images = [
-            kept("features", batch.image_names[row], lambda row=row: _flat(self.encode(batch, row)))  # type: ignore[misc]
-            for row in rows.tolist()
-        ]
+        images = [self._kept_features(batch, row, supports) for row in rows.tolist()]
         return self.as_features(_together(images))
+
+    def _kept_features(self, batch: EpisodeBatch, row: int, support: bool) -> Any:
+        if self.sees_pixels:
+            return self._image(batch, row)
+        own = not support and type(self).encode_query is not OneWaySegmenter.encode_query
+
+        def encode() -> Any:
+            return _flat(self.encode_query(self._image(batch, row)) if own else self.encode(batch, row))
+
+        return self.backbone.cache.get("queries" if own else "features", batch.image_names[row], encode)
+
+    def encode_query(self, image: Tensor) -> Any:
+        """Return the features of an image as a query; those of any image, unless a method sees more in a query."""
+        return self.encode_image(image)
+
+    def _image(self, batch: EpisodeBatch, row: int) -> Tensor:
+        return batch.images[row] if self.raw_images else batch.pixels(row)
 
     blacks_out = False
     """True for methods that look at supports whose background is black, and so encode an image anew for each mask."""
@@ -265,6 +293,9 @@ class OneWaySegmenter(Segmenter):
         """Return the features of an image that is black but for its mask; kept by both."""
         shown = hashlib.sha256(mask.cpu().numpy().tobytes()).hexdigest()
         return self.backbone.cache.get("objects", f"{name} {shown}", lambda: _flat(self.encode_image(image)))
+
+    def encode(self, batch: EpisodeBatch, row: int) -> Any:
+        return self.encode_image(batch.images[row]) if self.raw_images else super().encode(batch, row)
 
     def as_features(self, tensors: tuple[Tensor, ...] | Tensor) -> Features:
         """Return features in the form that a method reads, from the tensors that are kept."""
@@ -308,7 +339,7 @@ class OneWayGraph(QueryPart):
     def forward(self, pixels: Tensor, size: tuple[int, int]) -> Decision:
         method = self.method
         method.context = Context(pixels.shape[-1])
-        query = method.query(method.as_features(_together([_flat(method.encode_image(pixels))])))
+        query = method.query(method.as_features(_together([_flat(method.encode_query(pixels))])))
         if method.competes:
             found = method.compete(method.segment(query, self._states()), size)
             rest = found.logits.softmax(1)[:, 1]
@@ -316,7 +347,7 @@ class OneWayGraph(QueryPart):
             return Decision(found.label_map, margin, found.present, found.presence_score)
         ways = [method.read(method.outputs(query, iter(shots)), size) for shots in self._states()]
         prediction = method.predict(ways, [])
-        margin = torch.stack([way.margin for way in ways]).amin(0)
+        margin = torch.stack([way.margin for way in ways if way.margin is not None]).amin(0)
         if len(ways) > 1:
             margin = torch.minimum(margin, margin_of_classes(torch.stack([way.score for way in ways])))
         return Decision(prediction.label_map, margin, prediction.present, prediction.presence_score)

@@ -32,16 +32,16 @@ class Way(NamedTuple):
     Attributes:
         score: (h, w) in [0, 1], by which ways that claim the same pixel are compared.
         foreground: (h, w) bool.
-        margin: (h, w), how far any probability that decided lies from one half.
-        probability: (h, w) in [0, 1], the soft mask.
+        margin: (h, w), how far any probability that decided lies from one half; None where none decided.
+        probability: (h, w) in [0, 1], the soft mask; None without one.
         logits: (2, h, w); None where the answers of several shots have none together.
         present: () bool, and its score () in [0, 1]; both None of methods that only segment.
     """
 
     score: Tensor
     foreground: Tensor
-    margin: Tensor
-    probability: Tensor
+    margin: Tensor | None = None
+    probability: Tensor | None = None
     logits: Tensor | None = None
     present: Tensor | None = None
     presence_score: Tensor | None = None

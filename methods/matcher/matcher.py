@@ -3,7 +3,8 @@
 Shapes: N ways, K shots, D image side, g side of the grid of patches.
 """
 
-from typing import Literal
+from collections.abc import Iterator
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -12,9 +13,9 @@ from torch import Tensor
 
 from fsbench.base.errors import SettingsError
 from fsbench.core.method import AuthorsShots
+from fsbench.core.one_way import OneWaySegmenter
 from fsbench.core.prediction import Instances, Prediction
-from fsbench.core.segmenter import Segmenter
-from fsbench.data.batch import EpisodeBatch
+from fsbench.data.batch import EpisodeBatch, normalise
 from fsbench.methods.matcher.prediction import (
     Draws,
     EncodedImage,
@@ -30,7 +31,23 @@ from fsbench.results.pictures.steps import Sketch, stacked_regions
 SeedMode = Literal["independent", "per_episode"]
 
 
-class Matcher(Segmenter):
+class Query(NamedTuple):
+    """A query's unit tokens (n, C), its encoding, SAM's masks of a grid of points, and the draws of its episode."""
+
+    tokens: Tensor
+    encoded: EncodedImage
+    grid_masks: Any
+    draws: Draws
+
+
+class Support(NamedTuple):
+    """A support's unit tokens (n, C), and its mask (D, D)."""
+
+    tokens: Tensor
+    mask: Tensor
+
+
+class Matcher(OneWaySegmenter):
     """Segment by the union of SAM's masks whose patches the supports' foreground can be moved to at low cost.
 
     Each way is segmented by itself, with the same tokens and the same encoding of the query; a pixel in the predictions
@@ -53,6 +70,8 @@ class Matcher(Segmenter):
     backbone: ViTAndSam
     backbone_type = ViTAndSam
     learns = False
+    raw_images = True
+    decides_by_order = True
     sees_all_shots = True
     authors_shots = AuthorsShots(  # §9
         (1, 5), "the authors give the number of merged masks for no other; here it is that of 5"
@@ -132,18 +151,44 @@ class Matcher(Segmenter):
         if self.seed < 0:
             raise SettingsError(f"seed is {self.seed}, expected 0 or more; set --model.seed")
 
-    def forward(self, episode: EpisodeBatch) -> Prediction:
-        with torch.autocast(episode.images.device.type, enabled=False), torch.no_grad():  # steps decide by order
-            ways = self._steps(episode)
-        scores = torch.stack([steps.best_scores() for steps in ways])
+    def encode_image(self, image: Tensor) -> Tensor:
+        """Return the unit tokens (n, C) of an image (§2)."""
+        return unit_tokens(self.backbone.patch_map(normalise(image), norm=False))
+
+    def encode_query(self, image: Tensor) -> tuple[Tensor, ...]:
+        """Return the unit tokens of an image, and SAM's encoding."""
+        return self.encode_image(image), *self.backbone.sam.encode(image.byte())
+
+    def query(self, image: tuple[Tensor, ...]) -> Query:
+        tokens, *encoding = (part[0] for part in image)
+        encoded = EncodedImage(self.backbone.sam.promptable(self.device), tuple(encoding), self.context.side)
+        draws = episode_draws(self.seed, self.context.episode or 0, self.seed_mode)
+        return Query(tokens, encoded, encoded.grid_masks(self.prompting), draws)
+
+    def support(self, image: Tensor, mask: Tensor) -> Support:
+        return Support(image[0], mask[0])
+
+    def join(self, supports: Iterator[Support]) -> list[Support]:
+        return list(supports)
+
+    def segment(self, query: Query, support: list[Support]) -> Steps:  # type: ignore[override]
+        merging = self.one_shot if len(support) == 1 else self.several_shots
+        tokens, masks = torch.cat([one.tokens for one in support]), torch.stack([one.mask for one in support])
+        return segment(
+            query.tokens, tokens, masks, query.encoded, query.grid_masks, self.prompting, merging, query.draws
+        )
+
+    def decide(self, ways: Iterator[Iterator[Steps]], size: tuple[int, int]) -> Prediction:  # type: ignore[override]
+        """Give a pixel to the way with the best mask there, at the images' size (§10)."""
+        steps = [found for outputs in ways for found in outputs]
+        scores = torch.stack([found.best_scores() for found in steps])
         inside = scores > -torch.inf
         best, way = scores.max(0)
         label_map = torch.where(best > -torch.inf, way + 1, 0)
-        size = episode.query_sizes[0].tolist()
-        if label_map.shape != tuple(size):
+        if label_map.shape != size:
             label_map = F.interpolate(label_map[None, None].float(), size, mode="nearest")[0, 0].long()
         sure = torch.where(inside, scores.clamp(1e-6, 1), 0).flatten(1).amax(1)
-        instances = _instances(ways) if self.keeps_instances else None
+        instances = _instances(steps) if self.keeps_instances else None
         return Prediction(label_map, inside.flatten(1).any(1), sure, instances=instances)
 
     def query_maps(self, episode: EpisodeBatch) -> dict[str, Tensor | Sketch]:
@@ -166,36 +211,8 @@ class Matcher(Segmenter):
 
     def _steps(self, episode: EpisodeBatch) -> list[Steps]:
         """Return the prediction of each way."""
-        row = int(episode.query[0])
-        image = episode.images[row]
-        network = self.backbone.sam.promptable(image.device)
-        encoding = self.backbone.encode_sam(episode.image_names[row], image.byte())
-        encoded = EncodedImage(network, encoding, image.shape[-1])
-        grid_masks = encoded.grid_masks(self.prompting)
-        draws = episode_draws(self.seed, int(episode.episodes[0]), self.seed_mode)
-        merging = self.one_shot if episode.support.shape[2] == 1 else self.several_shots
-        query = self._tokens(episode, row)
-        return [
-            segment(
-                query,
-                torch.cat([self._tokens(episode, support) for support in rows]),
-                masks,
-                encoded,
-                grid_masks,
-                self.prompting,
-                merging,
-                draws,
-            )
-            for rows, masks in zip(episode.support[0].tolist(), episode.support_masks[0], strict=True)
-        ]
-
-    def _tokens(self, episode: EpisodeBatch, row: int) -> Tensor:
-        """Return the unit tokens (N, C) of an image, from the cache or anew (§2)."""
-        return self.backbone.cache.get(
-            "unit tokens before the last norm",
-            episode.image_names[row],
-            lambda: unit_tokens(self.backbone.patch_map(episode.pixels(row), norm=False)),
-        )
+        query, supports = self.ask(episode)
+        return [self.segment(query, self.join(of_way)) for of_way in supports]
 
 
 def _instances(ways: list[Steps]) -> Instances | None:
