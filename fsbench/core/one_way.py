@@ -87,11 +87,15 @@ class Context:
         side: S.
         episode: number of the episode, which together with a seed is all that a draw may depend on; None in training.
         classes: (B,) int64 numbers of the ways' classes in training; None elsewhere.
+        images: (N, K) numbers of an episode's supports; equal ones are the same image.
+        shown: (N, K, S, S) uint8, all that supports show of their episode, see `EpisodeBatch.support_ways`.
     """
 
     side: int
     episode: int | None = None
     classes: Tensor | None = None
+    images: Tensor | None = None
+    shown: Tensor | None = None
 
 
 class OneWaySegmenter(Segmenter):
@@ -176,7 +180,9 @@ class OneWaySegmenter(Segmenter):
 
     def ask(self, episode: EpisodeBatch) -> tuple[Features, Iterator[Iterator[State]]]:
         """Return the query of an episode, and the supports of each way that has any, computed as they are read."""
-        self.context = Context(episode.images.shape[-1], int(episode.episodes[0]))
+        shown = None if episode.support_ways is None else episode.support_ways[0]
+        number = int(episode.episodes[0])
+        self.context = Context(episode.images.shape[-1], number, images=episode.support[0], shown=shown)
         masks = episode.support_labels if self.reads_void else episode.support_masks
         ways = zip(episode.support[0], masks[0], episode.valid[0].any(1).tolist(), strict=True)
         return self.query(self.features(episode, episode.query)), (

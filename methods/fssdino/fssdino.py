@@ -4,14 +4,15 @@ Shapes: N ways, K shots, C channels, (h, w) the grid of patches, S image side.
 """
 
 import warnings
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from fsbench.base.errors import SettingsError
+from fsbench.core.one_way import OneWaySegmenter
 from fsbench.core.prediction import Prediction
-from fsbench.core.query_part import Decision, Exportable, QueryPart, margin_of_classes
-from fsbench.core.segmenter import Segmenter
 from fsbench.data.batch import EpisodeBatch
 from fsbench.data.dataset import VOID
 from fsbench.methods.fssdino.prediction import (
@@ -30,7 +31,14 @@ from fsbench.networks.backbones.base import BackboneConfig
 from fsbench.networks.backbones.vit import FrozenViT
 
 
-class FSSDINO(Segmenter):
+class Support(NamedTuple):
+    """A support's raw features (C, h, w), and its labels (h, w)."""
+
+    features: Tensor
+    labels: Tensor
+
+
+class FSSDINO(OneWaySegmenter):
     """Segment by k-means prototypes and Gram matrices of frozen features, background and ways alike.
 
     A pixel of a support is in the channel of each way that it shows, as far as the episode tells (`class_masks`), and
@@ -45,7 +53,9 @@ class FSSDINO(Segmenter):
 
     backbone: FrozenViT
     learns = False
-    exportable = Exportable()
+    competes = True
+    reads_void = True
+    decides_by_order = True
     sees_all_shots = True
     depends_on_way_order = True  # the first centres are drawn class after class
     attention_meaning = "similarity: largest cosine with a prototype of the way; 0 where it is negative"
@@ -64,50 +74,23 @@ class FSSDINO(Segmenter):
     def predicts_presence(self) -> bool:
         return False
 
-    def forward(self, episode: EpisodeBatch) -> Prediction:
-        with torch.autocast(episode.images.device.type, enabled=False):  # a rounded token may change its cluster
-            classes = self._compare(episode)
-            scores = class_scores(classes, (episode.images.shape[-2], episode.images.shape[-1]))
-        height, width = episode.query_sizes[0].tolist()
-        found, full = decide(scores, (height, width))
-        ways = range(1, len(full))
-        other = [torch.cat([full[:way], full[way + 1 :]]).amax(0) for way in ways]
-        logits = torch.stack([torch.stack([rest, full[way]]) for way, rest in zip(ways, other, strict=True)])
-        attention = _similarities(classes[1:]) if self.keeps_soft_masks else None
-        return Prediction(found, logits=logits, attention=attention)
+    def encode_image(self, pixels: Tensor) -> Tensor:
+        """Return the raw features (C, h, w) of an image."""
+        return self.backbone.patch_map(pixels, norm=False, block=self.layer)
 
-    def query_part(self, episode: EpisodeBatch) -> "FSSDINOQuery":
-        first = int(episode.support[0, 0, 0])
-        height, width = self._features(episode, first).shape[1:]
-        return FSSDINOQuery(self, episode.pixels(first), self._classes(episode, (height, width)))
+    def support(self, image: Tensor, mask: Tensor) -> Support:
+        return Support(image[0], to_grid(mask[None], *image.shape[-2:])[0, 0])
 
-    def query_maps(self, episode: EpisodeBatch) -> dict[str, Tensor]:
-        """Return the maps that scores are made of, see `fsbench.results.pictures.steps.HasQueryMaps`."""
-        maps: dict[str, Tensor] = {}
-        with torch.autocast(episode.images.device.type, enabled=False):
-            classes = self._compare(episode)
-        for number, own in enumerate(classes):
-            if own is None:
-                continue
-            name = " of the background" if number == 0 else f" {number}" if len(classes) > 2 else ""
-            maps[f"prototypes{name}"] = own.cosines.argmax(0)
-            maps |= {f"cosine{name}": own.cosines.amax(0), f"Gram map{name}": own.gram}
-        return maps
-
-    def _compare(self, episode: EpisodeBatch) -> list[ClassMaps | None]:
-        """Compare the query with background and ways in float32, as the authors do; None for a class without pixels
-        in the supports."""
-        query = self._features(episode, int(episode.query[0]))
-        return compare_classes(query, self._classes(episode, (query.shape[1], query.shape[2])))
-
-    def _classes(self, episode: EpisodeBatch, grid: tuple[int, int]) -> list[SupportClass | None]:
-        """Return background and ways as the supports show them, in a grid (h, w) of patches."""
-        rows = episode.support[0]
-        supports = (self._features(episode, row) for row in rows.flatten().tolist())
-        shown = None if episode.support_ways is None else to_grid(episode.support_ways[0], *grid)
-        masks = class_masks(to_grid(episode.support_labels[0], *grid), rows, shown)  # small before copies
-        index = int(episode.episodes[0])
-        classes = support_classes(class_features(supports, masks), self.n_clusters, Draws((self.seed, index)))
+    def join(self, supports: Iterator[Iterator[Support]]) -> list[SupportClass | None]:
+        """Return background and ways as the supports show them."""
+        ways = [list(of_way) for of_way in supports]
+        labels = torch.stack([torch.stack([one.labels for one in of_way]) for of_way in ways])
+        images, shown = self.context.images, self.context.shown
+        assert images is not None
+        masks = class_masks(labels, images, None if shown is None else to_grid(shown, *labels.shape[-2:]))
+        features = class_features((one.features for of_way in ways for one in of_way), masks)
+        index = self.context.episode or 0
+        classes = support_classes(features, self.n_clusters, Draws((self.seed, index)))
         unfinished = [number for number, own in enumerate(classes) if own and own.kmeans and not own.kmeans.converged]
         if unfinished:
             warnings.warn(
@@ -115,46 +98,34 @@ class FSSDINO(Segmenter):
                 "of passes",
                 stacklevel=2,
             )
-        return classes
+        return [None if own is None else SupportClass(own.prototypes, own.gram, None) for own in classes]
 
-    def _features(self, episode: EpisodeBatch, row: int) -> Tensor:
-        """Return the raw features (C, h, w) of image `row`; cached by image."""
-        return self.backbone.cache.get(
-            f"raw features of block {self.layer}",
-            episode.image_names[row],
-            lambda: self.encode_raw(episode.pixels(row)),
-        )
+    def segment(self, query: Tensor, support: list[SupportClass | None]) -> list[ClassMaps | None]:  # type: ignore[override]
+        """Compare the query with background and ways; None for a class without pixels in the supports."""
+        return compare_classes(query[0], support)
 
-    def encode_raw(self, pixels: Tensor) -> Tensor:
-        """Return the raw features (C, h, w) of an image's pixels (3, S, S)."""
-        return self.backbone.patch_map(pixels, norm=False, block=self.layer)
+    def compete(self, output: list[ClassMaps | None], size: tuple[int, int]) -> Prediction:  # type: ignore[override]
+        """Give each pixel to the class with the largest score, at the images' size (§3.5)."""
+        found, full = decide(class_scores(output, (self.context.side, self.context.side)), size)
+        ways = range(1, len(full))
+        other = [torch.cat([full[:way], full[way + 1 :]]).amax(0) for way in ways]
+        logits = torch.stack([torch.stack([rest, full[way]]) for way, rest in zip(ways, other, strict=True)])
+        attention = _similarities(output[1:]) if self.keeps_soft_masks else None
+        return Prediction(found, logits=logits, attention=attention)
 
-
-class FSSDINOQuery(QueryPart):
-    """FSSDINO with the prototypes and Gram matrices of its supports built in.
-
-    Args:
-        method: the method.
-        pixels: of any image (3, S, S), for the network's size.
-        classes: background and ways, None for one without pixels.
-    """
-
-    method: FSSDINO
-
-    def __init__(self, method: FSSDINO, pixels: Tensor, classes: list[SupportClass | None]):
-        super().__init__(method.backbone.network(pixels))
-        self.method = method
-        self.known = [own is not None for own in classes]
-        self.keep("prototypes", [own.prototypes for own in classes if own is not None])
-        self.keep("gram", [own.gram for own in classes if own is not None])
-
-    def forward(self, pixels: Tensor, size: tuple[int, int]) -> Decision:
-        query = self.method.encode_raw(pixels)
-        kept = zip(self.kept("prototypes"), self.kept("gram"), strict=True)
-        classes = [SupportClass(*next(kept), None) if known else None for known in self.known]
-        scores = class_scores(compare_classes(query, classes), (pixels.shape[-2], pixels.shape[-1]))
-        labels, full = decide(scores, size)
-        return Decision(labels, margin_of_classes(full))
+    def query_maps(self, episode: EpisodeBatch) -> dict[str, Tensor]:
+        """Return the maps that scores are made of, see `fsbench.results.pictures.steps.HasQueryMaps`."""
+        maps: dict[str, Tensor] = {}
+        with torch.autocast(episode.images.device.type, enabled=False):
+            query, supports = self.ask(episode)
+            classes = self.segment(query, self.join(supports))
+        for number, own in enumerate(classes):
+            if own is None:
+                continue
+            name = " of the background" if number == 0 else f" {number}" if len(classes) > 2 else ""
+            maps[f"prototypes{name}"] = own.cosines.argmax(0)
+            maps |= {f"cosine{name}": own.cosines.amax(0), f"Gram map{name}": own.gram}
+        return maps
 
 
 def decide(scores: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
