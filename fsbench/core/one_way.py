@@ -9,7 +9,7 @@ Shapes: B images, N ways, K shots, S image side, (h, w) the size of a label map.
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, cast
 
@@ -85,17 +85,22 @@ class Context:
 
     Attributes:
         side: S.
-        episode: number of the episode, which together with a seed is all that a draw may depend on; None in training.
+        episodes: numbers of the B episodes, which together with a seed are all that a draw may depend on.
         classes: (B,) int64 numbers of the ways' classes in training; None elsewhere.
         images: (N, K) numbers of an episode's supports; equal ones are the same image.
         shown: (N, K, S, S) uint8, all that supports show of their episode, see `EpisodeBatch.support_ways`.
     """
 
     side: int
-    episode: int | None = None
+    episodes: tuple[int, ...] = ()
     classes: Tensor | None = None
     images: Tensor | None = None
     shown: Tensor | None = None
+
+    @property
+    def episode(self) -> int | None:
+        """Number of the episode that is answered; None in training, and where there is none."""
+        return self.episodes[0] if self.classes is None and self.episodes else None
 
 
 class OneWaySegmenter(Segmenter):
@@ -161,9 +166,12 @@ class OneWaySegmenter(Segmenter):
 
     def forward(self, episode: EpisodeBatch) -> Prediction:
         """Answer one episode, a way after the other: nothing of a way depends on how many there are."""
-        exact = torch.autocast(episode.images.device.type, enabled=False) if self.decides_by_order else nullcontext()
-        with exact:
+        with self._precision(episode):
             return self.answer_ways(episode)
+
+    def _precision(self, batch: EpisodeBatch) -> AbstractContextManager[Any]:
+        device = batch.images.device.type
+        return torch.autocast(device, enabled=False) if self.decides_by_order else nullcontext()
 
     def answer_ways(self, episode: EpisodeBatch) -> Prediction:
         """Answer the ways of one episode, in whatever precision is set."""
@@ -182,7 +190,7 @@ class OneWaySegmenter(Segmenter):
         """Return the query of an episode, and the supports of each way that has any, computed as they are read."""
         shown = None if episode.support_ways is None else episode.support_ways[0]
         number = int(episode.episodes[0])
-        self.context = Context(episode.images.shape[-1], number, images=episode.support[0], shown=shown)
+        self.context = Context(episode.images.shape[-1], (number,), images=episode.support[0], shown=shown)
         masks = episode.support_labels if self.reads_void else episode.support_masks
         ways = zip(episode.support[0], masks[0], episode.valid[0].any(1).tolist(), strict=True)
         return self.query(self.features(episode, episode.query)), (
@@ -194,8 +202,12 @@ class OneWaySegmenter(Segmenter):
     def outputs(self, query: Features, supports: Iterator[State]) -> Iterator[Output]:
         """Yield what `segment` says of each support of a way, or once of all together."""
         for state in [self.join(supports)] if self.shots == "joined" else supports:
-            output = self.segment(query, state)
-            yield Output(output) if isinstance(output, Tensor) else output
+            yield self.output(query, state)
+
+    def output(self, query: Features, state: State) -> Any:
+        """Return what `segment` says, as an `Output` where that is logits alone."""
+        output = self.segment(query, state)
+        return Output(output) if isinstance(output, Tensor) else output
 
     def read(self, outputs: Iterator[Output], size: tuple[int, int], attention: list[Tensor] | None = None) -> Way:
         """Make one answer of a way's outputs by the rule for shots; their mean attention is added to the list."""
@@ -232,9 +244,13 @@ class OneWaySegmenter(Segmenter):
     # Training -------------------------------------------------------------------------------------------------------
 
     def loss(self, batch: EpisodeBatch) -> dict[str, Tensor]:
+        with self._precision(batch):
+            return self._loss(batch)
+
+    def _loss(self, batch: EpisodeBatch) -> dict[str, Tensor]:
         truth = batch.known_truth()
         target = Target(torch.stack(truth.label_maps), truth.presence[:, 0], truth.classes[:, 0], truth.base_maps)
-        self.context = Context(batch.images.shape[-1], classes=target.classes)
+        self.context = Context(batch.images.shape[-1], tuple(batch.episodes.tolist()), target.classes)
         query = self.query(self.features(batch, batch.query))
         shots = 1 if self.trains_one_shot else batch.support.shape[2]
         supports = (
@@ -318,7 +334,12 @@ class OneWaySegmenter(Segmenter):
 
     def query_part(self, episode: EpisodeBatch) -> "OneWayGraph":
         supports = self.ask(episode)[1]
-        states = self.join(supports) if self.competes else [list(of_way) for of_way in supports]
+        if self.competes:
+            states = self.join(supports)
+        elif self.shots == "joined":
+            states = [[_listed(self.join(of_way))] for of_way in supports]
+        else:
+            states = [list(of_way) for of_way in supports]
         return OneWayGraph(self, episode.pixels(int(episode.support[0, 0, 0])), states)
 
     def network_of(self, pixels: Tensor) -> torch.nn.Module | None:
@@ -332,7 +353,7 @@ class OneWayGraph(QueryPart):
     Args:
         method: the method.
         pixels: of any image (3, S, S), for the network's size.
-        states: of each way and shot; of methods in which ways compete, what all show together.
+        states: of each way and shot, or of all shots of a way together; of methods in which ways compete, of all ways.
     """
 
     method: OneWaySegmenter
@@ -351,7 +372,7 @@ class OneWayGraph(QueryPart):
             rest = found.logits.softmax(1)[:, 1]
             margin = margin_of_classes(torch.cat([1 - rest.sum(0, keepdim=True), rest]))
             return Decision(found.label_map, margin, found.present, found.presence_score)
-        ways = [method.read(method.outputs(query, iter(shots)), size) for shots in self._states()]
+        ways = [method.read((method.output(query, state) for state in shots), size) for shots in self._states()]
         prediction = method.predict(ways, [])
         margin = torch.stack([way.margin for way in ways if way.margin is not None]).amin(0)
         if len(ways) > 1:
@@ -374,6 +395,11 @@ def _built_in(module: torch.nn.Module, name: str, state: State) -> Callable[[], 
         named = {one.name: _built_in(module, f"{name}_{one.name}", getattr(state, one.name)) for one in fields(state)}
         return lambda: cast(Any, type(state))(**{key: part() for key, part in named.items()})
     return lambda: state
+
+
+def _listed(state: State) -> State:
+    """Return a state whose parts come one after the other as a list of them."""
+    return list(state) if isinstance(state, Iterator) else state
 
 
 def _flat(features: Any) -> Any:

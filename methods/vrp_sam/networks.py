@@ -30,13 +30,9 @@ TRUNKS = {
 class SquareSam(BesideSam):
     """Base of frozen networks beside a SAM that sees the same normalised image, stretched to its square (§2)."""
 
-    def encode_square(self, name: str, pixels: Tensor) -> Tensor:
-        """Return SAM's encoding (C, h, w) of the normalised image (3, H, W) of that name, kept or anew."""
-
-        def compute() -> Tensor:
-            return self.sam.promptable(pixels.device).encode_pixels(sam_square(pixels, self.sam.spec.side))[0][0]
-
-        return self.cache.get("encoding of the square", name, compute)
+    def encode_square(self, pixels: Tensor) -> Tensor:
+        """Return SAM's encoding (C, h, w) of a normalised image (3, H, W)."""
+        return self.sam.promptable(pixels.device).encode_pixels(sam_square(pixels, self.sam.spec.side))[0][0]
 
 
 def sam_square(pixels: Tensor, side: int) -> Tensor:

@@ -6,7 +6,8 @@ prompts. The encoder alone is trained.
 Shapes: B episodes, N ways, K shots, S image side, C model width, n prompts.
 """
 
-from typing import Any, ClassVar
+from collections.abc import Iterator
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -15,11 +16,13 @@ from torch import Tensor
 from fsbench.base.errors import SettingsError
 from fsbench.core.method import AuthorsShots, Method
 from fsbench.core.needs import Needs
-from fsbench.core.prediction import Prediction
+from fsbench.core.one_way import Output, Target
 from fsbench.core.released_format import ReleasedFormat
+from fsbench.core.shots import Way
 from fsbench.data.batch import EpisodeBatch
 from fsbench.data.support_annotation import Annotation, AnnotationStreams, draw_annotation
-from fsbench.methods.modules.stage_segmenter import StageSegmenter, check_rates
+from fsbench.methods.modules.pspnet import Features
+from fsbench.methods.modules.stage_segmenter import LabelledStages, StageSegmenter, check_rates, known
 from fsbench.methods.modules.stages import widths
 from fsbench.methods.vrp_sam.encoder import Encoded, VisualPromptEncoder, annotated_cells
 from fsbench.methods.vrp_sam.loss import cosine_adamw, mask_losses
@@ -45,6 +48,13 @@ class VRPSAMReleasedFormat(ReleasedFormat):
         return {self.wrapper + key: value for key, value in state.items()}
 
 
+class Query(NamedTuple):
+    """A query's features of the trunk, and SAM's encoding (B, C, ·, ·)."""
+
+    stages: Features
+    encoding: Tensor
+
+
 class VRPSAM(StageSegmenter):
     """Segment by prompts for SAM that an encoder makes of annotated supports.
 
@@ -66,6 +76,7 @@ class VRPSAM(StageSegmenter):
     backbone_type: ClassVar[Any] = staticmethod(frozen_networks)
     needs = Needs(annotation_option="--model.annotation")
     trains_one_shot = True
+    decides_by_order = True  # §8: fp32
     authors_shots = AuthorsShots((1,), "the authors' function for more is called by none of their scripts")  # §10
     released_format = VRPSAMReleasedFormat("module.")
     attention_meaning = (
@@ -118,100 +129,85 @@ class VRPSAM(StageSegmenter):
     def check_shots(self, test: int, training: int | None) -> None:
         Method.check_shots(self, test, training)  # no weights of shots are learned, and training has one (§10)
 
-    def forward(self, episode: EpisodeBatch) -> Prediction:
-        with torch.autocast(episode.images.device.type, enabled=False):
-            encoding = self.sam_encodings(episode, [int(episode.query[0])])
-            found = [self.encode_way(episode, way) for way in range(len(episode.support[0]))]
-            logits = torch.cat([self.logits(encoding, joined(x), episode.images.shape[-1]) for x in found])
-        size = episode.query_sizes[0].tolist()
-        if tuple(logits.shape[1:]) != tuple(size):
-            logits = enlarged(logits, (size[0], size[1]))
-        attention = None
-        if self.keeps_soft_masks:
-            attention = torch.stack([x.pseudo_mask.mean((0, 1)) for x in found]).clamp(0, 1)
-        return Prediction(
-            labels(logits), logits=torch.stack([torch.zeros_like(logits), logits], 1), attention=attention
-        )
+    def encode_query(self, image: Tensor) -> tuple[Tensor, ...]:
+        """Return the trunk's features, and SAM's encoding in place of f4, which VRP-SAM has none of."""
+        return *known(self.backbone.encode(image)), self.backbone.encode_square(image)
 
-    def loss(self, batch: EpisodeBatch) -> dict[str, Tensor]:
-        truth, masks = batch.known_truth(), batch.support_masks[:, 0]
-        with torch.autocast(batch.images.device.type, enabled=False):  # §8: fp32
-            rows = batch.support[:, 0].flatten().tolist()
-            streams = [self._streams(number, training=True) for number in batch.episodes.tolist()]
-            drawn = torch.stack([self._annotated(one, stream) for one, stream in zip(masks, streams, strict=True)])
-            found = self._encode(batch, batch.query.tolist(), rows, drawn.flatten(0, 1))
-            encodings = self.sam_encodings(batch, batch.query.tolist())
-            logits = self.logits(encodings, found.steps.prompts, batch.images.shape[-1])
-        return mask_losses(logits, torch.stack(truth.label_maps) == 1)  # void is background
+    def query(self, image: Features) -> Query:
+        assert image.f4 is not None
+        return Query(image._replace(f4=None), image.f4)
+
+    def support(self, image: Features, mask: Tensor) -> LabelledStages:
+        return LabelledStages(image, mask)
+
+    def join(self, supports: Iterator[LabelledStages]) -> LabelledStages:
+        """Return features (B·K, c, ·, ·), shots fastest, with f3 of the annotated f2, and annotations (B·K, S, S).
+
+        Each way begins its episode's stream anew, so that their order is the same.
+        """
+        epoch = None if self.context.classes is None else self.current_epoch
+        streams = [AnnotationStreams.of_episode(self.seed, number, epoch) for number in self.context.episodes]
+        features, masks = super().join(supports)
+        drawn = [draw_annotation(m, self.annotation, s) for s, own in zip(streams, masks, strict=True) for m in own]
+        cells = annotated_cells(torch.stack(drawn), features.f2.shape[-1])
+        if isinstance(self.backbone, TrunkAndSam):
+            deep = self.backbone.last_layer(features.f2 * cells)
+        else:
+            assert features.f3 is not None
+            deep = features.f3 * F.interpolate(cells, features.f3.shape[-2:], mode="nearest")
+        return LabelledStages(features._replace(f3=deep), torch.stack(drawn))
+
+    def segment(self, query: Query, support: LabelledStages) -> Output:  # type: ignore[override]
+        """Return logits (B, 2, S, S): 0, and SAM's mask for the prompts of all supports in their order (§7, §10)."""
+        found = self.encode_prompts(query, support)
+        prompts = found.steps.prompts.unflatten(0, (len(query.encoding), -1)).flatten(1, 2)
+        masks = self.backbone.sam.promptable(query.encoding.device).decode_embeddings(query.encoding, prompts)
+        logits = enlarged(masks, (self.context.side,) * 2)
+        attention = found.pseudo_mask.mean((0, 1))[None].clamp(0, 1) if self.keeps_soft_masks else None
+        return Output(torch.stack([torch.zeros_like(logits), logits], 1), attention=attention)
+
+    def encode_prompts(self, query: Query, support: LabelledStages) -> Encoded:
+        """Return the prompts (B·K, n, C) of supports, with the steps to them."""
+        cells = annotated_cells(support.mask, support.features.f2.shape[-1])
+        encoded: Encoded = self.head(query.stages, support.features, cells)
+        return encoded
+
+    def resize(self, logits: Tensor, size: tuple[int, int]) -> Tensor:
+        return F.interpolate(logits, size, mode="bilinear", align_corners=True)
+
+    def read(self, outputs: Iterator[Output], size: tuple[int, int], attention: list[Tensor] | None = None) -> Way:
+        """Compare ways by their logits: the largest whose probability is above one half (§10)."""
+        way = super().read(outputs, size, attention)
+        assert way.logits is not None
+        return way._replace(score=way.logits[1].float(), foreground=way.logits[1].float().sigmoid() > 0.5)
+
+    def train_loss(self, output: Output, target: Target) -> dict[str, Tensor]:
+        return mask_losses(output.logits[:, 1], target.labels == 1)  # void is background
 
     def configure_optimizers(self) -> Any:
         steps = max(int(self.trainer.estimated_stepping_batches), 1)
         return cosine_adamw(self.head.parameters(), *self.rates, steps)
 
-    def logits(self, encodings: Tensor, prompts: Tensor, side: int) -> Tensor:
-        """Return logits (b, S, S) of SAM's encodings (b, C, ·, ·) and prompts (b, n, C) (§7)."""
-        network = self.backbone.sam.promptable(encodings.device)
-        return enlarged(network.decode_embeddings(encodings, prompts), (side, side))
-
     def query_maps(self, episode: EpisodeBatch) -> dict[str, Tensor]:
         """Return the steps of the prediction over the query, see `fsbench.results.pictures.steps.HasQueryMaps`."""
         maps: dict[str, Tensor] = {}
-        ways = len(episode.support[0])
         with torch.no_grad():
-            for way in range(ways):
-                name = f" {way + 1}" if ways > 1 else ""
-                drawn = self._annotated(episode.support_masks[0, way], self._streams(int(episode.episodes[0])))
-                found = self.encode_way(episode, way)
+            query, supports = self.ask(episode)
+            ways = [self.join(of_way) for of_way in supports]
+            for way, support in enumerate(ways):
+                name = f" {way + 1}" if len(ways) > 1 else ""
+                found = self.encode_prompts(query, support)
                 attention = self.head.transformer_decoder.query_attention(found.steps).mean((0, 1))
-                maps[f"annotation of the support{name}"] = marked(episode.images[episode.support[0, way, 0]], drawn[0])
+                image = episode.images[episode.support[0, way, 0]]
+                maps[f"annotation of the support{name}"] = marked(image, support.mask[0])
                 maps[f"pseudo mask{name}"] = found.pseudo_mask.mean((0, 1))
                 maps[f"attention of the prompts{name}"] = attention.view(found.query.shape[-2:])
         return maps
-
-    def _streams(self, episode: int, training: bool = False) -> AnnotationStreams:
-        return AnnotationStreams.of_episode(self.seed, episode, self.current_epoch if training else None)
-
-    def _annotated(self, masks: Tensor, streams: AnnotationStreams) -> Tensor:
-        """Return the annotations (K, S, S) bool of a way's masks, drawn one after the other."""
-        return torch.stack([draw_annotation(mask, self.annotation, streams) for mask in masks])
-
-    def encode_way(self, episode: EpisodeBatch, way: int) -> Encoded:
-        """Return the prompts of a way; each way begins its episode's stream anew, so that their order is the same."""
-        drawn = self._annotated(episode.support_masks[0, way], self._streams(int(episode.episodes[0])))
-        return self._encode(episode, [int(episode.query[0])], episode.support[0, way].tolist(), drawn)
-
-    def _encode(self, batch: EpisodeBatch, queries: list[int], supports: list[int], drawn: Tensor) -> Encoded:
-        """Return prompts of images `queries` from images `supports`, shots fastest, with annotations (b·K, S, S)."""
-        query, support = self.stages(batch, queries), self.stages(batch, supports)
-        cells = annotated_cells(drawn, support.f2.shape[-1])
-        if isinstance(self.backbone, TrunkAndSam):
-            deep = self.backbone.last_layer(support.f2 * cells)
-        else:
-            assert support.f3 is not None
-            deep = support.f3 * F.interpolate(cells, support.f3.shape[-2:], mode="nearest")
-        encoded: Encoded = self.head(query, support._replace(f3=deep), cells)
-        return encoded
-
-    def sam_encodings(self, batch: EpisodeBatch, rows: list[int]) -> Tensor:
-        """Return SAM's encodings (rows, C, ·, ·) of images `rows`, each encoded by itself and kept."""
-        names = batch.image_names
-        return torch.stack([self.backbone.encode_square(names[row], batch.pixels(row)) for row in rows])
-
-
-def joined(found: Encoded) -> Tensor:
-    """Return the prompts (1, K·n, C) of the supports of one episode, in their order (§10)."""
-    return found.steps.prompts.flatten(0, 1)[None]
 
 
 def enlarged(logits: Tensor, size: tuple[int, int]) -> Tensor:
     """Resize logits (b, ·, ·) to (b, H, W), bilinear with aligned corners (§7, §10)."""
     return F.interpolate(logits[:, None], size, mode="bilinear", align_corners=True)[:, 0]
-
-
-def labels(logits: Tensor) -> Tensor:
-    """Return the label map (H, W) of the ways' logits (N, H, W): the largest whose probability is above ½ (§10)."""
-    best, way = logits.float().max(0)
-    return torch.where(best.sigmoid() > 0.5, way + 1, 0)
 
 
 def marked(image: Tensor, annotation: Tensor) -> Tensor:
