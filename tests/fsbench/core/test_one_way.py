@@ -1,0 +1,169 @@
+"""The base of functions of one way: its loops over ways and shots against plain ones, its training, its cache."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from fsbench.core.one_way import Competition, OneWaySegmenter, Output
+from fsbench.networks.backbones.base import BackboneConfig
+from fsbench.networks.backbones.vit import FrozenViT
+from fsbench.runner.contract.episodes import segmentation_episode
+
+SIDE = 32
+
+
+class Likeness(OneWaySegmenter):
+    """Logits by the cosine of tokens with the mean of those under the mask."""
+
+    shots = "add"
+    backbone_type = FrozenViT
+
+    def __init__(self, backbone: BackboneConfig):
+        super().__init__(backbone)
+        self.scale = nn.Parameter(torch.tensor(7.0))
+
+    def query(self, image):
+        return F.normalize(image[:, -1, 1:], dim=-1)
+
+    def support(self, image, mask):
+        tokens = F.normalize(image[:, -1, 1:], dim=-1)
+        side = round(tokens.shape[1] ** 0.5)
+        share = F.adaptive_avg_pool2d(mask[:, None].float(), side).flatten(1)[..., None]
+        return (tokens * share).sum(1) / share.sum(1).clamp(min=1e-6)
+
+    def segment(self, query, support):
+        similar = (query @ support[..., None])[..., 0]
+        side = round(similar.shape[1] ** 0.5)
+        maps = self.scale * similar.unflatten(1, (side, side))
+        return Output(torch.stack([0.5 * maps.abs(), maps], 1), attention=maps.sigmoid())
+
+
+class Joined(Likeness):
+    shots = "joined"
+
+    def join(self, supports):
+        return torch.stack(list(supports)).mean(0)
+
+
+class Voting(Likeness):
+    shots = "vote"
+
+
+class Competing(Likeness):
+    competes = True
+
+    def join(self, supports):
+        return torch.stack([torch.stack(list(of_way)).mean(0)[0] for of_way in supports])
+
+    def segment(self, query, support):
+        similar = (query[0] @ support.T).T
+        side = round(similar.shape[1] ** 0.5)
+        return Competition(torch.cat([similar.new_full((1, len(query[0])), 0.3), similar]).view(1, -1, side, side))
+
+
+@pytest.fixture
+def episode():
+    return next(segmentation_episode(3, 0, 2, 3, SIDE).split()).without_truth()
+
+
+def build(kind: type[OneWaySegmenter]) -> OneWaySegmenter:
+    return kind(BackboneConfig("demo")).eval()
+
+
+def plain_logits(method: Likeness, episode) -> torch.Tensor:
+    """Logits (N, K, 2, h, w) of each way and shot by itself, without a cache."""
+    size = tuple(episode.query_sizes[0].tolist())
+    query = method.query(method.backbone.encode(episode.pixels(int(episode.query[0])))[None])
+    found = []
+    for rows, masks in zip(episode.support[0].tolist(), episode.support_masks[0], strict=True):
+        images = [method.backbone.encode(episode.pixels(row))[None] for row in rows]
+        states = [method.support(image, mask[None]) for image, mask in zip(images, masks, strict=True)]
+        logits = [method.segment(query, state).logits for state in states]
+        found.append(torch.cat([F.interpolate(x, size, mode="bilinear", align_corners=True) for x in logits]))
+    return torch.stack(found)
+
+
+def test_probabilities_of_shots_are_added_and_a_second_softmax_decides(episode):
+    method = build(Likeness)
+    with torch.no_grad():
+        found, sums = method(episode), plain_logits(method, episode).softmax(2).sum(1)
+    value, way = sums.softmax(1)[:, 1].max(0)
+    assert torch.equal(found.label_map, torch.where(value < 0.5, 0, way + 1)) and found.present is None
+    torch.testing.assert_close(found.logits.exp(), sums)
+
+
+def test_shots_vote_and_one_alone_decides_by_its_logits(episode):
+    method = build(Voting)
+    with torch.no_grad():
+        found, logits = method(episode), plain_logits(method, episode)
+    votes = (logits[:, :, 1] > logits[:, :, 0]).sum(1)
+    foreground = 2 * votes >= votes.amax((1, 2), keepdim=True).clamp(min=1)
+    assert torch.equal(found.label_map > 0, foreground.any(0)) and found.logits is None
+    torch.testing.assert_close(found.probability, logits.softmax(2)[:, :, 1].mean(1))
+
+
+@pytest.mark.parametrize("kind", [Likeness, Voting, Joined])
+def test_a_way_is_answered_alike_alone_and_beside_others(kind, episode):
+    method = build(kind)
+    alone = episode.__class__(**vars(episode))
+    alone.support, alone.support_labels, alone.valid = (
+        part[:, 1:] for part in (episode.support, episode.support_labels, episode.valid)
+    )
+    with torch.no_grad():
+        both, one = method(episode), method(alone)
+    assert torch.equal(both.foreground()[1], one.foreground()[0])
+
+
+def test_shots_that_are_joined_are_one_support(episode):
+    method = build(Joined)
+    with torch.no_grad():
+        query, supports = method.ask(episode)
+        expected = [method.segment(query, torch.stack(list(way)).mean(0)).logits for way in supports]
+        found = method(episode)
+    size = tuple(episode.query_sizes[0].tolist())
+    full = torch.cat([F.interpolate(x, size, mode="bilinear", align_corners=True) for x in expected])
+    torch.testing.assert_close(found.logits, full)
+
+
+def test_ways_and_background_compete(episode):
+    method = build(Competing)
+    with torch.no_grad():
+        query, supports = method.ask(episode)
+        expected = method.segment(query, method.join(supports)).logits
+        found = method(episode)
+    size = tuple(episode.query_sizes[0].tolist())
+    full = F.interpolate(expected, size, mode="bilinear", align_corners=True)[0]
+    assert torch.equal(found.label_map, full.argmax(0))
+    torch.testing.assert_close(found.foreground(), full.softmax(0)[1:])
+
+
+def test_the_attention_is_the_mean_over_shots_and_there_where_it_is_kept(episode):
+    method = build(Likeness)
+    with torch.no_grad():
+        assert method(episode).attention is None
+        method.keeps_soft_masks = True
+        query, supports = method.ask(episode)
+        expected = [torch.stack([method.segment(query, s).attention[0] for s in way]).mean(0) for way in supports]
+        torch.testing.assert_close(method(episode).attention, torch.stack(expected))
+
+
+def test_the_loss_of_a_batch_is_that_of_its_first_shots():
+    batch, method = segmentation_episode(5, 0, 1, 2, SIDE, training=True), build(Likeness).train()
+    found = method.loss(batch)["loss"]
+    truth = batch.known_truth()
+    logits = torch.stack([plain_logits(method, one)[0, 0] for one in batch.split()])
+    target = (torch.stack(truth.label_maps) == 1).long()
+    torch.testing.assert_close(found, F.cross_entropy(logits, target))
+    found.backward()
+    assert method.scale.grad is not None and method.trains_one_shot
+
+
+def test_an_image_is_encoded_once(episode, monkeypatch):
+    method, seen = build(Likeness), []
+    encode = method.backbone.encode
+    monkeypatch.setattr(method.backbone, "encode", lambda pixels: seen.append(0) or encode(pixels))
+    with torch.no_grad():
+        first, second = method(episode), method(episode)
+    assert len(seen) == len({int(row) for row in (*episode.query, *episode.support.flatten())})
+    assert torch.equal(first.label_map, second.label_map)
