@@ -19,7 +19,6 @@ from torch import Tensor
 
 from fsbench.base.errors import SettingsError
 from fsbench.core.one_way import OneWaySegmenter
-from fsbench.core.query_part import Exportable
 from fsbench.core.shots import Way
 from fsbench.data.batch import IMAGENET_MEAN, IMAGENET_STD, EpisodeBatch
 from fsbench.networks.backbones.base import BackboneConfig
@@ -306,7 +305,6 @@ class INSID3(OneWaySegmenter):
     backbone: FrozenViT
     decides_by_order = True
     learns = False
-    exportable = Exportable("its clusters of the query's tokens are merged step by step in Python")
     sees_all_shots = True
     attention_meaning = (
         "similarity: cosine with the mean of the supports' foreground, without positions; 0 where it is not positive"

@@ -87,7 +87,24 @@ def trace(graph: ImageGraph) -> ExportedProgram:
     Raises:
         SettingsError: a step of the method cannot be traced.
     """
-    image = torch.zeros(*TRACED, 3, dtype=torch.uint8, device=next(graph.parameters()).device)
+    image = torch.zeros(*TRACED, 3, dtype=torch.uint8, device=_device(graph))
     sizes = {"image": {0: Dim("height", min=SMALLEST, max=2**15), 1: Dim("width", min=SMALLEST, max=2**15)}}
-    with torch.no_grad():
-        return torch.export.export(graph.eval(), (image,), dynamic_shapes=sizes)
+    try:
+        with torch.no_grad():
+            return torch.export.export(graph.eval(), (image,), dynamic_shapes=sizes)
+    except Exception as error:  # whatever torch, numpy or a package says of a step that looks at values
+        told = (str(error).strip().splitlines() or [""])[0]
+        raise UntraceableError(
+            f"a step of the method cannot be traced ({type(error).__name__}: {told}); expected steps that look at no "
+            "value of the query in Python"
+        ) from error
+
+
+def _device(graph: nn.Module) -> torch.device:
+    """Return where the tensors of a graph are; some have no parameters."""
+    tensor = next(iter((*graph.parameters(), *graph.buffers())), None)
+    return torch.device("cpu") if tensor is None else tensor.device
+
+
+class UntraceableError(SettingsError):
+    """A method cannot become a graph."""

@@ -18,7 +18,6 @@ from torch import Tensor, nn
 
 from fsbench.base.errors import SettingsError
 from fsbench.core.one_way import Competition
-from fsbench.core.query_part import Exportable
 from fsbench.core.seeded_block import seed_torch
 from fsbench.methods.dense_probes.linear_probe import LinearProbeDense, TrainingTokens, fit, moments, standardise
 from fsbench.methods.modules.class_logits import INVALID
@@ -108,7 +107,6 @@ class LoraProbeDense(LinearProbeDense):
         seed: of the adapters' first values, together with the episode's index.
     """
 
-    exportable = Exportable("the network whose adapters the supports tune is not built in")
     depends_on_way_order = True  # the first steps of AdamW have the sign of a gradient, where rounding decides
 
     def __init__(

@@ -17,7 +17,6 @@ from torch import Tensor, nn
 
 from fsbench.base.errors import SettingsError
 from fsbench.core.one_way import Output
-from fsbench.core.query_part import Exportable
 from fsbench.methods.hsnet.hsnet import HSNet
 from fsbench.networks.backbones.base import BackboneConfig
 from fsbench.networks.ops.kept_correlation import EPSILON, KeptCorrelation, resize_mask
@@ -231,10 +230,6 @@ class PATNet(HSNet):
                         f"by their numbers, maps of {channels[scale]} channels get anchors of {channels[number]} on "
                         f"{self.backbone.name}; expected a backbone such as resnet50_v1, or --model.anchors scale"
                     )
-
-    @property
-    def exportable(self) -> Exportable:  # type: ignore[override]
-        return Exportable("its anchors are tuned to each query" if self.tuning_steps else "")
 
     @property
     def reference_layers(self) -> tuple[nn.Linear, nn.Linear, nn.Linear]:

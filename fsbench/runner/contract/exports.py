@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import torch
 
-from fsbench.core.image_graph import ImageGraph, trace
+from fsbench.core.image_graph import ImageGraph, UntraceableError, trace
 from fsbench.core.segmenter import Segmenter
 from fsbench.data.batch import EpisodeBatch, normalise
 from fsbench.networks.ops.image_resizing import TENSOR_RESIZES
@@ -30,7 +30,10 @@ def check_export(subject: Subject) -> str:
     episode = episode.without_truth()
     with torch.no_grad():
         part = method.query_part(episode).eval()
-    graph = trace(ImageGraph(part, episode.support.shape[1], subject.size, RULE)).module()
+    try:
+        graph = trace(ImageGraph(part, episode.support.shape[1], subject.size, RULE)).module()
+    except UntraceableError as error:
+        raise NotApplicableError(f"the method is not exported: {error}") from error
     own = episode.images[int(episode.query[0])].permute(1, 2, 0)
     images = [own, own[: subject.size // 2], own[:, : subject.size // 3].repeat(2, 1, 1)]
     other = total = 0
