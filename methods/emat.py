@@ -76,7 +76,9 @@ class EMAT(FewShotClassifierSegmenter):
             sum to 1 together with the class token's part, which is left out.
         """
         query = self.query(self.features(episode, episode.query))[0]
-        supports = self.support(self.features(episode, episode.support[0, 0]), episode.support_masks[0, 0])
+        supports = self.support(
+            self.features(episode, episode.support[0, 0], supports=True), episode.support_masks[0, 0]
+        )
         side = round(query.shape[1] ** 0.5)
         patch = int(row * side) * side + int(column * side)
         x, keep = query[None, :, patch : patch + 1] @ supports.features.mT, supports.kept[0]

@@ -372,9 +372,9 @@ class GFSAM(OneWaySegmenter):
         pixels = dino_pixels(image, self.vit_size, self.antialias)
         return self.backbone.patch_map(pixels, norm=False).flatten(1).T.contiguous()
 
-    def encode_query(self, image: Tensor) -> tuple[Tensor, ...]:
+    def as_query(self, encoded: Tensor, image: Tensor) -> tuple[Tensor, ...]:
         """Return the tokens of an image, and SAM's encoding."""
-        return self.encode_image(image), *self.backbone.sam.encode(image)
+        return encoded, *self.backbone.sam.encode(image)
 
     def query(self, image: tuple[Tensor, ...]) -> Query:
         tokens, *encoding = (part[0] for part in image)

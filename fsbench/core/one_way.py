@@ -282,16 +282,32 @@ class OneWaySegmenter(Segmenter):
     def _kept_features(self, batch: EpisodeBatch, row: int, support: bool) -> Any:
         if self.sees_pixels:
             return self._image(batch, row)
-        own = not support and type(self).encode_query is not OneWaySegmenter.encode_query
+        name, kept = batch.image_names[row], self.backbone.cache.get
+        if not self._tells_roles:
+            return kept("features", name, lambda: _flat(self.encode(batch, row)))
 
-        def encode() -> Any:
-            return _flat(self.encode_query(self._image(batch, row)) if own else self.encode(batch, row))
+        def as_query() -> Any:
+            encoded, image = self.encode(batch, row), self._image(batch, row)
+            kept("support", name, lambda: _flat(self.as_support(encoded)))  # which costs little now
+            return _flat(self.as_query(encoded, image))
 
-        return self.backbone.cache.get("queries" if own else "features", batch.image_names[row], encode)
+        if support:
+            return kept("support", name, lambda: _flat(self.as_support(self.encode(batch, row))))
+        return kept("query", name, as_query)
 
-    def encode_query(self, image: Tensor) -> Any:
-        """Return the features of an image as a query; those of any image, unless a method sees more in a query."""
-        return self.encode_image(image)
+    def as_query(self, encoded: Any, image: Tensor) -> Any:
+        """Return what is kept of an image as a query, of its features and pixels: the features, unless overridden."""
+        return encoded
+
+    def as_support(self, encoded: Any) -> Any:
+        """Return what is kept of an image as a support: the features, unless overridden."""
+        return encoded
+
+    @property
+    def _tells_roles(self) -> bool:
+        """True where what is kept of an image depends on its role."""
+        own, base = type(self), OneWaySegmenter
+        return own.as_query is not base.as_query or own.as_support is not base.as_support
 
     def _image(self, batch: EpisodeBatch, row: int) -> Tensor:
         return batch.images[row] if self.raw_images else batch.pixels(row)
@@ -366,7 +382,8 @@ class OneWayGraph(QueryPart):
     def forward(self, pixels: Tensor, size: tuple[int, int]) -> Decision:
         method = self.method
         method.context = Context(pixels.shape[-1])
-        query = method.query(method.as_features(_together([_flat(method.encode_query(pixels))])))
+        encoded = _flat(method.as_query(method.encode_image(pixels), pixels))
+        query = method.query(method.as_features(_together([encoded])))
         if method.competes:
             found = method.compete(method.segment(query, self._states()), size)
             rest = found.logits.softmax(1)[:, 1]

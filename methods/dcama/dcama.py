@@ -128,7 +128,8 @@ class DCAMA(OneWaySegmenter):
 
     def segment(self, query: Query, support: Iterator[Support]) -> Output:
         """Return logits of one pass over all shots (§8), which are read one at a time where the head can."""
-        if query.projected is not None and self.model.joins_shots():
+        several = self.context.images is not None and self.context.images.shape[1] > 1
+        if several and query.projected is not None and self.model.joins_shots():
             logits, coarse = self.model.segment_shots(query.pyramid, support, query.projected)
         else:
             shots = list(support)
@@ -150,7 +151,7 @@ class DCAMA(OneWaySegmenter):
         Mean over heads, blocks and scales, enlarged to the image. `row` and `column` are shares of height and width.
         """
         query = self.features(episode, episode.query)
-        support = [scale[None] for scale in self.features(episode, episode.support[0, 0])]
+        support = [scale[None] for scale in self.features(episode, episode.support[0, 0], supports=True)]
         masks = episode.support_masks[0, :1]
         side = masks.shape[-1]
         maps = []

@@ -155,9 +155,9 @@ class Matcher(OneWaySegmenter):
         """Return the unit tokens (n, C) of an image (§2)."""
         return unit_tokens(self.backbone.patch_map(normalise(image), norm=False))
 
-    def encode_query(self, image: Tensor) -> tuple[Tensor, ...]:
+    def as_query(self, encoded: Tensor, image: Tensor) -> tuple[Tensor, ...]:
         """Return the unit tokens of an image, and SAM's encoding."""
-        return self.encode_image(image), *self.backbone.sam.encode(image.byte())
+        return encoded, *self.backbone.sam.encode(image.byte())
 
     def query(self, image: tuple[Tensor, ...]) -> Query:
         tokens, *encoding = (part[0] for part in image)

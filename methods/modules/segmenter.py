@@ -82,14 +82,17 @@ class FewShotClassifierSegmenter(OneWaySegmenter):
     def checkpoint_settings(self) -> dict[str, Any]:
         return {"support_side": self.support_side, "class_token": self.class_token}
 
-    def query(self, image: Tensor) -> Tensor:
-        """Return the unit vectors (B, C, T, e) of tokens (B, L, 1 + T, c)."""
-        return query_features(*self._compared(image))
+    def as_query(self, encoded: Tensor, image: Tensor) -> Tensor:
+        """Return the unit vectors (C, T, e) of tokens (L, 1 + T, c)."""
+        return query_features(*self._compared(encoded))
+
+    def as_support(self, encoded: Tensor) -> Tensor:
+        """Return the unit vectors (C, Ts, e) of tokens (L, 1 + T, c), resized to the support's grid."""
+        return support_features(*self._compared(encoded), self.support_side, self.class_token)
 
     def support(self, image: Tensor, mask: Tensor) -> SupportTokens:
-        """Resize tokens (B, L, 1 + T, c) to the support's grid, and tell those under masks (B, S, S)."""
-        features = support_features(*self._compared(image), self.support_side, self.class_token)
-        return SupportTokens(features, self.learner.kept_by_block(mask))
+        """Tell the tokens (B, C, Ts, e) under masks (B, S, S)."""
+        return SupportTokens(image, self.learner.kept_by_block(mask))
 
     def segment(self, query: Tensor, support: SupportTokens) -> Output:
         presence, logits = self.learner(query, support.features, support.kept)
@@ -107,6 +110,6 @@ class FewShotClassifierSegmenter(OneWaySegmenter):
         return torch.optim.Adam(self.learner.parameters(), lr=self.learning_rate)  # no schedule, no decay (§5)
 
     def _compared(self, tokens: Tensor) -> tuple[Tensor, int]:
-        """Return those of the tokens (B, L, 1 + T, c) that are compared, and by how many heads each."""
-        chosen = tokens[:, -1:] if self.correlation == "last_layer" else tokens
+        """Return those of the tokens (L, 1 + T, c) that are compared, and by how many heads each."""
+        chosen = tokens[-1:] if self.correlation == "last_layer" else tokens
         return chosen, 1 if self.correlation == "layers" else self.backbone.heads

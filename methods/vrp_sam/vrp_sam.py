@@ -129,9 +129,9 @@ class VRPSAM(StageSegmenter):
     def check_shots(self, test: int, training: int | None) -> None:
         Method.check_shots(self, test, training)  # no weights of shots are learned, and training has one (§10)
 
-    def encode_query(self, image: Tensor) -> tuple[Tensor, ...]:
+    def as_query(self, encoded: Features, image: Tensor) -> tuple[Tensor, ...]:
         """Return the trunk's features, and SAM's encoding in place of f4, which VRP-SAM has none of."""
-        return *known(self.backbone.encode(image)), self.backbone.encode_square(image)
+        return *known(encoded), self.backbone.encode_square(image)
 
     def query(self, image: Features) -> Query:
         assert image.f4 is not None
