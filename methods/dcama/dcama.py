@@ -133,7 +133,8 @@ class DCAMA(OneWaySegmenter):
             logits, coarse = self.model.segment_shots(query.pyramid, support, query.projected)
         else:
             shots = list(support)
-            pyramids = [torch.stack(scale, 1) for scale in zip(*(shot.pyramid for shot in shots), strict=True)]
+            by_scale = zip(*(shot.pyramid for shot in shots), strict=True)
+            pyramids = [scale[0][:, None] if len(shots) == 1 else torch.stack(scale, 1) for scale in by_scale]
             masks = torch.stack([shot.mask for shot in shots], 1)
             logits, coarse = self.model.segment(query.pyramid, pyramids, masks, self._generator(), query.projected)
         return Output(logits, attention=mean_coarse_mask(coarse) if self.keeps_soft_masks else None)
