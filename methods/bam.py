@@ -257,11 +257,11 @@ class BAM(StageSegmenter):
         output: Output = self.head(stages, support.features, support.mask, base, self.own_class)
         return HeadOutput(output.final, attention=output.prior, head=output)
 
-    def forward(self, episode: EpisodeBatch) -> Prediction:
+    def answer_ways(self, episode: EpisodeBatch) -> Prediction:
         """Answer an episode; one that asks for base classes as well, which have no supports, by both outputs."""
-        self.check_shots(episode.support.shape[2], None)
         if bool(episode.valid[0].any(1).all()):
-            return super().forward(episode)
+            return super().answer_ways(episode)
+        self.check_shots(episode.support.shape[2], None)
         query, ways = self.ask(episode)
         outputs = [output for supports in ways for output in self.outputs(query, supports)]
         attention = torch.cat([output.head.prior for output in outputs]).float() if self.keeps_soft_masks else None

@@ -203,6 +203,7 @@ class OneWaySegmenter(Segmenter):
         """Yield what `segment` says of each support of a way, or once of all together."""
         for state in [self.join(supports)] if self.shots == "joined" else supports:
             yield self.output(query, state)
+            del state  # the next one comes while nothing of this is held
 
     def output(self, query: Features, state: State) -> Any:
         """Return what `segment` says, as an `Output` where that is logits alone."""

@@ -148,6 +148,7 @@ class DCAMAHead(nn.Module):
         last: list[Tensor] = []
         for pyramid, mask in supports:
             part, blocks = self._read_shot(projected, [scale[:, None] for scale in pyramid], mask[:, None])
+            del pyramid, mask  # the next one comes while nothing of this is held
             averages = {key: averages[key].join(found) if averages else found for key, found in part.items()}
             last = list(map(torch.maximum, last, blocks)) if last else blocks
         coarse = {}

@@ -159,6 +159,7 @@ class HMNetHead(nn.Module):
         for support, mask in supports:
             number += 1
             shot, distance = self._read_shot(query, style, support, mask)
+            del support, mask  # the next one comes while nothing of this is held
             total = shot if total is None else SupportFeatures(*(a + b for a, b in zip(total, shot, strict=True)))
             distances += [] if distance is None else [distance]
         assert total is not None

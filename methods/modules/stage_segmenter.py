@@ -147,6 +147,14 @@ class StageSegmenter(OneWaySegmenter):
         with torch.no_grad():
             return self.backbone.base_logits(f4, self.training)
 
+    def answer_ways(self, episode: EpisodeBatch) -> Prediction:
+        self.check_shots(episode.support.shape[2], None)
+        return super().answer_ways(episode)
+
+    def loss(self, batch: EpisodeBatch) -> dict[str, Tensor]:
+        self.check_shots(self.learned_shots, batch.support.shape[2])
+        return super().loss(batch)
+
     def as_features(self, tensors: Any) -> Features:
         return as_features(tensors)
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from fsbench.core.one_way import Context
 from fsbench.methods.dcama.attention import MaskAttention, Positions, balanced_sample, position_table, resize_mask
 from fsbench.methods.dcama.dcama import DCAMA
 from fsbench.methods.dcama.head import DCAMAHead
@@ -98,15 +99,15 @@ def test_shots_that_are_read_one_by_one_answer_as_all_at_once(options):
     def shots():
         for k in range(3):
             assert not [ref for ref in held if ref() is not None], "a shot is held when the next one comes"
-            shot = [level[:, k, None].clone() for level in support]
+            shot = [level[:, k].clone() for level in support]
             held.extend(map(weakref.ref, shot))
-            yield shot
+            yield shot, mask[:, k]
             del shot
 
     with torch.no_grad():
         assert net.joins_shots()
         logits, coarse = net.segment(query, support, mask)
-        joined, parts = net.segment_shots(query, shots(), mask, net.project_query(query))
+        joined, parts = net.segment_shots(query, shots(), net.project_query(query))
     assert len(held) == 12
     torch.testing.assert_close(parts, coarse, atol=1e-6, rtol=1e-5)
     torch.testing.assert_close(joined, logits, atol=2e-5, rtol=1e-4)
@@ -214,10 +215,13 @@ def test_support_pixels_are_balanced_and_the_same_in_every_evaluation():
     method = DCAMA(small_pyramid(), support_pixels=6).eval()
     arguments = [torch.randn(1, 1, 16, 16, 16), torch.randn(1, 2, 32, 8, 8), torch.randn(1, 1, 32, 4, 4)]
     arguments.append(torch.randn(1, 1, 64, 2, 2))
-    support = [a[:, None] for a in arguments]
-    first, again, other = (
-        method.logits(arguments, support, masks()[:1], torch.tensor([number])) for number in (4, 4, 5)
-    )
+    support = method.support(arguments, masks()[:1, 0])
+
+    def logits(number):
+        method.context = Context(masks().shape[-1], (number,))
+        return method.segment(method.query(arguments), iter([support])).logits
+
+    first, again, other = logits(4), logits(4), logits(5)
     assert torch.equal(first, again) and not torch.equal(first, other)
 
 
@@ -240,17 +244,27 @@ def test_what_is_explained_of_sampled_support_pixels_is_what_was_predicted_with(
     episode = next(iter(data.test_dataloader())).without_truth()
     seen = []
     method.model.conv3.register_forward_pre_hook(lambda module, args: seen.append(args[0][0]))
-    one = replace(episode, support=episode.support[:, :1], support_labels=episode.support_labels[:, :1])
+    one = first_way(episode)
     for _ in range(2):
         method(one)
     assert torch.equal(*seen)
     attention = method.support_attention(episode, 10 / 64, 20 / 64)["attention"]
     assert attention.shape == (2, 64, 64)
-    query = [scale[None] for scale in method.pyramid(episode, int(episode.query[0]))]
-    support, masks = method._supports(episode, episode.support[0, :1]), episode.support_masks[0, :1]
+    query = method.features(episode, episode.query)
+    support = [scale[None] for scale in method.features(episode, episode.support[0, 0], supports=True)]
+    masks = episode.support_masks[0, :1]
     rows = {s: method.model.attention_row(s, query, support, masks, 10 // s, 20 // s) for s in method.model.names}
     enlarged = [F.interpolate(row, (64, 64), mode="bilinear", align_corners=True) for row in rows.values()]
     assert torch.equal(attention, torch.cat(enlarged).mean(0))
+
+
+def first_way(episode):
+    return replace(
+        episode,
+        support=episode.support[:, :1],
+        support_labels=episode.support_labels[:, :1],
+        valid=episode.valid[:, :1],
+    )
 
 
 @pytest.mark.parametrize("support_pixels", ["all", 6])
@@ -259,9 +273,8 @@ def test_a_ways_logits_do_not_depend_on_the_other_ways(support_pixels, data):
     episode = next(next(iter(data.test_dataloader())).split()).without_truth()
 
     def logits(*ways):
-        chosen = replace(
-            episode, support=episode.support[:, list(ways)], support_labels=episode.support_labels[:, list(ways)]
-        )
+        names = ("support", "support_labels", "valid")
+        chosen = replace(episode, **{name: getattr(episode, name)[:, list(ways)] for name in names})
         with torch.no_grad():
             return method(chosen).logits
 
@@ -274,12 +287,12 @@ def test_the_attention_of_a_prediction_is_the_mean_of_its_coarse_masks(data):
     """The mean of all blocks, each enlarged by weights of its rows and columns between its corner cells."""
     method = DCAMA(small_pyramid(), heads=2).eval()
     episode = next(iter(data.test_dataloader())).without_truth()
-    one = replace(episode, support=episode.support[:, :1], support_labels=episode.support_labels[:, :1])
+    one = first_way(episode)
     method.keeps_soft_masks = True
     with torch.no_grad():
         prediction = method.predict_shots(one)
-        query = [scale[None] for scale in method.pyramid(one, int(one.query[0]))]
-        support = method._supports(one, one.support[0, :1])
+        query = method.features(one, one.query)
+        support = [scale[None] for scale in method.features(one, one.support[0, 0], supports=True)]
         coarse = {s: m[0] for s, m in method.model.coarse_masks(query, support, one.support_masks[0, :1]).items()}
     total, blocks = torch.zeros(8, 8), 0
     for masks_of_scale in coarse.values():

@@ -39,7 +39,7 @@ def test_every_trainable_weight_of_an_ablation_has_a_use(config):
         (6, 6), 8, 8, None if config is None else HybridMambaConfig(blocks=2, states=2, **config), True
     ).eval()
     features = [Features(*(torch.rand(2, 6, 8, 8) for _ in range(4))) for _ in range(2)]
-    output = head(features[0], features[1:], torch.randint(0, 2, (2, 1, 16, 16)), lambda f4: f4)
+    output = head(features[0], [(features[1], torch.randint(0, 2, (2, 16, 16)))], lambda f4: f4)
     head.losses(output, torch.randint(0, 2, (2, 16, 16)))["loss"].backward()
     assert all((p.grad is not None) == p.requires_grad for p in head.parameters())
     frozen = {name.split(".")[0] for name, p in head.named_parameters() if not p.requires_grad}
@@ -74,12 +74,12 @@ def test_no_shot_is_held_when_the_next_one_comes():
             assert not [ref for ref in held if ref() is not None]
             shot = Features(*(torch.rand(1, 6, 8, 8) for _ in range(4)))
             held.extend(map(weakref.ref, shot))
-            yield shot
+            yield shot, torch.randint(0, 2, (1, 32, 32))
             del shot
 
     query = Features(*(torch.rand(1, 6, 8, 8) for _ in range(4)))
     with torch.no_grad():
-        head(query, supports(), torch.randint(0, 2, (1, 3, 32, 32)), lambda f4: f4)
+        head(query, supports(), lambda f4: f4)
     assert len(held) == 12
 
 
@@ -99,7 +99,7 @@ def test_half_precision_of_the_head_stays_near(dtype, scale):
         Features(*(scale * torch.rand(2, 6, 8, 8) for _ in range(3)), torch.rand(2, 6, 8, 8)) for _ in range(3)
     )
     labels, target = torch.randint(0, 2, (2, 2, 32, 32)), torch.randint(0, 2, (2, 32, 32))
-    arguments = (query, supports, labels, lambda f4: f4.float())
+    arguments = (query, [*zip(supports, labels.unbind(1), strict=True)], lambda f4: f4.float())
     exact = head(*arguments).final
     with torch.autocast("cpu", dtype=dtype):
         output = head(*arguments)

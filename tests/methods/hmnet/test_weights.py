@@ -54,8 +54,10 @@ def test_the_meta_learner_alone_of_a_checkpoint_with_the_ensemble(blocks_folder,
     found = episode(data(blocks_folder, shot=2))
     inputs = (
         method.stages(found, [int(found.query[0])]),
-        [method.stages(found, [row]) for row in found.support[0, 0].tolist()],
-        found.support_labels[0, :1],
+        [
+            (method.stages(found, [row]), mask[None])
+            for row, mask in zip(found.support[0, 0].tolist(), found.support_masks[0, 0], strict=True)
+        ],
         method.base_logits,
     )
     with torch.no_grad():

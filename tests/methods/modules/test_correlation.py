@@ -42,7 +42,8 @@ def inputs(net, dtype=torch.float32):
 
 def answers(net, *arguments):
     """The learner's outputs that are not None."""
-    return [t for t in net(*arguments) if t is not None]
+    query, support, masks = arguments
+    return [t for t in net(query, support, net.kept_by_block(masks)) if t is not None]
 
 
 def set_chunk(monkeypatch, net, positions):
@@ -59,7 +60,9 @@ def set_chunk(monkeypatch, net, positions):
 
 def whole_answers(net, query, support, masks):
     """The learner's outputs from the correlation as a whole, by its modules alone."""
-    return [t.detach() for t in net.decode(net.transform(query @ support.mT, masks)) if t is not None]
+    return [
+        t.detach() for t in net.decode(net.transform(query @ support.mT, net.kept_by_block(masks))) if t is not None
+    ]
 
 
 @pytest.mark.parametrize("positions", [1, 10])
@@ -119,7 +122,7 @@ def test_the_whole_correlation_is_never_stored(net, monkeypatch):
     found = []
     for samples in (slice(1, 2), slice(None)):  # the second keeps all its tokens
         with torch.no_grad(), Largest() as largest:
-            net(query, support[samples], masks[samples])
+            net(query, support[samples], net.kept_by_block(masks[samples]))
         found.append(largest.size)
     with Largest() as plain:
         whole_answers(net, query, support[:1], masks[:1])

@@ -11,9 +11,8 @@ from fsbench.base.errors import CheckpointError
 from fsbench.core.evaluation import evaluate_batch
 from fsbench.methods.dcama.dcama import DCAMA
 from fsbench.methods.emat import EMAT
-from fsbench.methods.hsnet import HSNet
+from fsbench.methods.hsnet import HSNet, PATNet
 from fsbench.methods.hsnet.hsnet import HyperpixelLearner
-from fsbench.methods.hsnet import PATNet
 from fsbench.networks.backbones.pyramid_networks import build_pyramid_network
 from fsbench.networks.backbones.weight_files import state_digest
 from fsbench.runner.engine.checkpoint import convert, load_checkpoint
