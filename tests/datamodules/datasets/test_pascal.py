@@ -151,16 +151,6 @@ def test_list_with_foreign_classes_is_refused(voc: Path, tmp_path: Path) -> None
         pair_list(Pascal(str(voc), [str(tmp_path / "lists")], allow_unverified_lists=True), "val", 0)
 
 
-def test_unverified_lists_are_used_when_allowed(voc: Path, tmp_path: Path) -> None:
-    file = tmp_path / "lists/pascal/val/fold0.txt"
-    file.parent.mkdir(parents=True)
-    file.write_text("2008_v__02\n2008_u__01\n")
-    with pytest.raises(DataError, match="was altered"):
-        pair_list(Pascal(str(voc), [str(tmp_path / "lists")]), "val", 0)
-    pairs = pair_list(Pascal(str(voc), [str(tmp_path / "lists")], allow_unverified_lists=True), "val", 0)
-    assert (pairs.pairs, pairs.origin) == ((("2008_v", 2), ("2008_u", 1)), "official, unverified")
-
-
 def test_unknown_split_and_fold(voc: Path) -> None:
     with pytest.raises(SettingsError, match="unknown split 'test'; there are: trn, val, held_out, 0-5"):
         pair_list(Pascal(str(voc)), "test", 0)
