@@ -28,16 +28,14 @@ def test_scenes_are_the_same_on_every_machine() -> None:
     assert digest(*(array for seed in range(3) for array in draw_scene(seed, [1, 12, 18]))) == GOLDEN
 
 
-def test_another_seed_gives_another_scene() -> None:
-    assert digest(*draw_scene([0, 1], [1])) != digest(*draw_scene([0, 2], [1]))
-
-
 def test_labels_belong_to_the_image_and_hold_what_was_asked_for() -> None:
     for image, labels, classes in scenes():
         assert image.dtype == labels.dtype == np.uint8
         assert image.shape == (*labels.shape, 3)
         assert set(np.unique(labels)) <= {0, VOID, *classes}
         assert all(112 <= side <= 160 for side in labels.shape)
+    sizes = [labels.shape for _, labels, _ in scenes()]
+    assert len(set(sizes)) > 60 and np.mean([height == width for height, width in sizes]) < 0.1
 
 
 def test_nearly_every_object_finds_room() -> None:
@@ -50,12 +48,6 @@ def test_objects_come_in_all_sizes() -> None:
     shares = [float((labels == number).mean()) for _, labels, classes in scenes() for number in classes]
     counts, _ = np.histogram(shares, [0.005, 0.05, 0.1, 0.15, 1.0])
     assert counts.min() >= 0.08 * len(shares)
-
-
-def test_images_are_not_square_and_vary_in_size() -> None:
-    sizes = {labels.shape for _, labels, _ in scenes()}
-    assert len(sizes) > 60
-    assert np.mean([height == width for height, width in sizes]) < 0.1
 
 
 def test_void_is_a_thin_border_around_every_object() -> None:

@@ -1,5 +1,7 @@
 """What every published data set promises: it says what it lacks, and how to get that, in runs, checks and preparing."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -100,3 +102,14 @@ def test_an_archive_that_no_program_can_fetch_is_named_with_its_page(
     assert prepare(name, "--root", tmp_path / "root", "--from", tmp_path, "--no-lists") == 2
     error = capsys.readouterr().err
     assert "no archive of" in error and "which cannot be downloaded by a program" in error and BY_HAND[name] in error
+
+
+def test_datasets_do_not_load_heavy_packages_before_they_are_used() -> None:
+    program = """
+import sys
+import fsbench.datamodules.datasets.coco, fsbench.datamodules.datasets.demo.dataset, fsbench.datamodules.datasets.folder
+import fsbench.datamodules.datasets.cars, fsbench.datamodules.datasets.pascal
+print(*sorted({"torch", "cv2", "polars", "pycocotools", "yaml", "lightning"} & sys.modules.keys()))
+"""
+    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert loaded.stdout.split() == []

@@ -72,12 +72,6 @@ def test_released_list_gives_the_order(voc: Path, tmp_path: Path) -> None:
     assert pairs.pairs == (("2008_v", 1), ("2008_v", 3), ("2008_u", 2))
 
 
-def test_listed_image_that_is_absent_is_named(voc: Path, tmp_path: Path) -> None:
-    lists = write(tmp_path / "lists", ["2008_v", "2009_x"], None)
-    with pytest.raises(DataError, match=r"1 of 2 names in .*data_list_0\.txt have no image .*: 2009_x"):
-        image_list(Pascal(str(voc), [str(lists)]), "val", 0)
-
-
 ENTRY = "[('x/a.jpg', 'x/a.png')]"
 
 
