@@ -62,10 +62,6 @@ EVERY = "every label map outside val.txt, 2 of 10582"
 MORE = "the 2 images of the data set's training list, more than PFENet's and in another order"
 Case = tuple[Callable[[Path], SegmentationIndex], Callable[[SegmentationIndex], object], Part, list[str]]
 CASES: dict[str, Case] = {
-    "pascal test": (
-        lambda root: Pascal(pascal(root)), lambda index: pair_list(index, "val", 0), "val",
-        [f"pascal, test images: the authors' list val is absent; in its place: {DERIVED}"],
-    ),
     "pascal sizes": (
         lambda root: Pascal(pascal(root)), lambda index: pair_list(index, "5-10", 0), "val",
         [f"pascal, test images: the authors' list {one} is absent; in its place: {DERIVED}" for one in ("val", "5-10")],
