@@ -159,14 +159,6 @@ def test_annotations_are_kept_in_the_cache(root: Path, cache: Path, monkeypatch:
     assert np.count_nonzero(again.label_map(f"val2014/{PHOTO(9)}") == 1) == 2048
 
 
-def test_validation_alone_is_enough_for_validation(tmp_path: Path) -> None:
-    save_coco(tmp_path, "val2014", {PHOTO(1): (64, 64, [{"class": 1, "segmentation": [box(0, 0, 63, 63)]}])})
-    index = Coco(str(tmp_path))
-    assert len(pair_list(index, "val", 0).pairs) == 1
-    with pytest.raises(DataError, match=r"has no annotations/instances_train2014\.json and no train2014/"):
-        pair_list(index, "trn", 1)
-
-
 def alter(change: Callable[[dict[str, Any]], Any]) -> Callable[[Path], None]:
     """Change the parsed annotation file in place."""
 

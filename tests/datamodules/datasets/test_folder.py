@@ -137,12 +137,6 @@ def test_wrong_description_says_where(root: Path, changes: dict, message: str) -
         Folder(str(root))
 
 
-def test_description_that_is_not_yaml(root: Path) -> None:
-    (root / "folds.yaml").write_text("name: [")
-    with pytest.raises(DataError, match=r"folds\.yaml is not YAML"):
-        Folder(str(root))
-
-
 WRONG = [
     (
         lambda root: save_names(root, val=["v", "u", "gone", "lost"]),

@@ -149,7 +149,8 @@ def test_a_box_of_paco_that_cannot_be_is_named(tmp_path, other, message):
     index = paco(tmp_path, {7: [WHOLE], 8: [other]})
     with pytest.raises(DataError, match=message):
         index.label_map(PACO_VIEW)
-    assert "no pixels" not in message or (index.is_empty(PACO_VIEW) and not index.is_empty("val2017/7.jpg@12@4"))
+    if "no pixels" in message:
+        assert index.is_empty(PACO_VIEW) and not index.is_empty("val2017/7.jpg@12@4")
 
 
 def test_paco_files_that_lack_something_are_named(tmp_path):

@@ -15,7 +15,6 @@ from fsbench.datamodules.episodic import EpisodicDataModule
 from fsbench.datamodules.prepare.job import Job
 from fsbench.protocols.draws.pair_lists import pair_list
 from fsbench.protocols.draws.patnet import recurring_epoch
-from fsbench.protocols.reading import load_segmentation
 from fsbench.runner.engine.checkpoint import TRAINED_ON
 from fsbench.runner.engine.identity import adaptation_identity
 from tests.data_modules import episodic
@@ -66,14 +65,6 @@ def test_another_data_set_is_trained_on(isic, pascal):
     own = episodic(Pascal(str(pascal)), "hsnet", episodes=5, workers=0)
     with pytest.raises(SettingsError, match="the checkpoint was trained on fold 0 of pascal_all"):
         own.check_unseen(checkpoint[TRAINED_ON], "the checkpoint")
-
-
-def test_the_checkpoint_may_be_chosen_on_the_target(isic, pascal):
-    source, target = (module(isic, pascal, validation=choice, validation_episodes=6) for choice in ("source", "novel"))
-    assert target.validation_manifest.header.dataset == "isic"
-    assert target.validation_manifest.episodes == load_segmentation("cdfss").manifest(isic, target.test).episodes[:6]
-    assert source.validation_files_sha256 != target.validation_files_sha256
-    assert source.base_files_sha256 == target.base_files_sha256
 
 
 def test_the_checkpoint_may_be_chosen_on_the_held_out_classes_of_a_third_data_set(isic, pascal, tmp_path):

@@ -199,6 +199,8 @@ def test_boxes_weaken_the_test_supports_only(blocks_folder):
 
 
 def test_base_classes_with_fewer_images_than_training_shots(blocks_folder):
+    with pytest.raises(SettingsError, match="training_shot is 0, expected 1 or more"):
+        module(blocks_folder, training_shot=0)
     with pytest.raises(DataError, match=r"\(.* 31 each are needed\); add images, lower --data.training_shot, or leave"):
         module(blocks_folder, training_shot=30).train_dataloader()
     data = module(blocks_folder)
@@ -207,11 +209,6 @@ def test_base_classes_with_fewer_images_than_training_shots(blocks_folder):
     fewer = module(blocks_folder, training_shot=sizes[smallest], drop_small_classes=True)
     assert list(fewer.training_pool.class_ids) == [n for n in sizes if sizes[n] > sizes[smallest]]
     assert batch_of(fewer).support.shape[2] == sizes[smallest]
-
-
-def test_no_shots_are_refused(blocks_folder):
-    with pytest.raises(SettingsError, match="training_shot is 0, expected 1 or more"):
-        module(blocks_folder, training_shot=0)
 
 
 def test_memory_is_used_again_up_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
