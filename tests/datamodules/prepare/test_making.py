@@ -41,36 +41,24 @@ def photos(root: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("link", ["coco", "coco/val2017"])
-def test_a_folder_on_another_disk_gets_its_photos_there(link: str, disk: Path, ours: Roots) -> None:
-    root, arguments = ours
-    place = disk / link
-    place.mkdir(parents=True)
-    (root / link).parent.mkdir(exist_ok=True)
-    (root / link).symlink_to(place)
-    assert prepare(*arguments, "--validation-only") == 0
-    named = [name for name in photos(root) if "unnamed" not in name]
-    assert len(named) == 3 and photos(root) == named
-    assert prepare(*arguments) == 0
-    everything = ["train2017/unnamed.jpg", *named, "val2017/unnamed.jpg"]
-    assert photos(root) == everything
-    assert (root / link).is_symlink() and not any("making" in path.name for path in disk.rglob("*"))
-
-
-@pytest.mark.parametrize(
-    ("link", "validation_only", "leads_nowhere"),
-    [("coco", False, False), ("coco", True, True), ("coco/val2017", True, False), ("coco/val2017", False, True)],
-)
-def test_a_link_to_an_empty_folder_or_to_none_yet_is_no_folder_of_photos(
-    link: str, validation_only: bool, leads_nowhere: bool, disk: Path, ours: Roots
+@pytest.mark.parametrize("leads_nowhere", [False, True])
+@pytest.mark.parametrize("at_once", [False, True])
+def test_a_link_to_another_disk_gets_its_photos_there(
+    link: str, leads_nowhere: bool, at_once: bool, disk: Path, ours: Roots
 ) -> None:
+    """To an empty folder, or to none yet: all photos at once, or first those that a validation needs."""
     root, arguments = ours
     if not leads_nowhere:
         (disk / "deep" / link).mkdir(parents=True)
     (root / link).parent.mkdir(exist_ok=True)
     (root / link).symlink_to(disk / "deep" / link)
-    assert prepare(*arguments, *(["--validation-only"] if validation_only else [])) == 0
-    assert len(photos(root)) == (3 if validation_only else 5) and (root / link).is_symlink()
-    assert not any("making" in path.name for path in disk.rglob("*"))
+    if not at_once:
+        assert prepare(*arguments, "--validation-only") == 0
+        assert len(photos(root)) == 3 and not any("unnamed" in name for name in photos(root))
+    assert prepare(*arguments) == 0
+    named = [name for name in photos(root) if "unnamed" not in name]
+    assert len(named) == 3 and photos(root) == ["train2017/unnamed.jpg", *named, "val2017/unnamed.jpg"]
+    assert (root / link).is_symlink() and not any("making" in path.name for path in disk.rglob("*"))
 
 
 def test_what_a_killed_process_left_is_used_and_removed(ours: Roots, monkeypatch: pytest.MonkeyPatch) -> None:
