@@ -1,4 +1,4 @@
-"""LVIS-92i, PACO-Part and PASCAL-Part: boxes, masks, and files of another version in one clear line.
+"""LVIS-92i, PACO-Part and PASCAL-Part: views, boxes, and files of another version in one clear line.
 
 The episodes and masks of the authors' programs are goldens.
 """
@@ -38,6 +38,14 @@ def lvis(root: Path, content: object = None) -> Lvis:
     others = {key: dict(list(images.items())[:2]) for key in range(5, 14)}
     save(root / "lvis_val.pkl", {70: images} | others if content is None else content)
     return Lvis(str(root))
+
+
+def test_an_image_of_lvis_is_a_photo_and_a_category(tmp_path):
+    index = lvis(tmp_path)
+    assert index.class_names[:2] == ("category 70", "category 5") and index.test_classes(0) == [1]
+    view = "val2017/000000000001.jpg@70"
+    assert index.label_values(view, [2, 1]) == [254, 1] and index.class_pixels(view) == ({0: 39, 1: 9}, 48)
+    assert OwnEpisodes.find(index).run(0, 2, 0).class_ids == []  # one category is left, and a fold has a tenth of them
 
 
 def test_masks_of_real_annotations_are_those_of_cocos_own_tools(tmp_path, real_data, capsys):
