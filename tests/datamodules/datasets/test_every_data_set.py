@@ -1,4 +1,7 @@
-"""What every published data set promises: it says what it lacks, and how to get that, in runs, checks and preparing."""
+"""What every published data set promises: it says what it lacks, and how to get that, in runs, checks and preparing.
+
+And that none of them loads heavy packages before it is used.
+"""
 
 import subprocess
 import sys

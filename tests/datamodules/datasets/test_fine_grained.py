@@ -1,4 +1,4 @@
-"""Data sets of labelled images: lists against plain rules, configurations, and one clear line for bad input."""
+"""Data sets of labelled images: their lists in the publishers' order, and one clear line for bad input."""
 
 import hashlib
 import json

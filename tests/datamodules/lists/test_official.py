@@ -79,16 +79,11 @@ def test_lists_are_found_in_all_places_and_keep_their_order(tmp_path: Path) -> N
         read_official([tmp_path / "emat-size"], "coco", "val", 0)
 
 
-def test_folder_without_the_dataset_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no lists for coco in") as caught:
-        read_official([tmp_path / "wrong"], "coco", "val", 0)
-    assert "github.com/juhongm999/hsnet" in str(caught.value)
-    with pytest.raises(DataError, match="no lists for isaid in") as caught:
-        read_official([tmp_path / "wrong"], "isaid", "val", 0)
-    assert "github.com/ANDYZAQ/GF-SAM" in str(caught.value) and "hsnet" not in str(caught.value)
-
-
-def test_split_without_this_fold_is_an_error(tmp_path: Path) -> None:
+def test_folders_that_lack_a_list_are_named(tmp_path: Path) -> None:
+    for dataset, source in (("coco", "github.com/juhongm999/hsnet"), ("isaid", "github.com/ANDYZAQ/GF-SAM")):
+        with pytest.raises(DataError, match=f"no lists for {dataset} in") as caught:
+            read_official([tmp_path / "wrong"], dataset, "val", 0)
+        assert source in str(caught.value) and ("hsnet" in str(caught.value)) == (dataset == "coco")
     write(tmp_path / "pascal/val/fold0.txt", TEXT)
     with pytest.raises(DataError, match=r"no list of fold 2 in .*val; expected fold2\.txt"):
         read_official([tmp_path], "pascal", "val", 2)

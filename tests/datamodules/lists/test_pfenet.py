@@ -97,17 +97,19 @@ def test_printed_dict_is_literals_of_the_same_images(tmp_path: Path, classes: st
     assert not Path("made").exists()
 
 
-@pytest.mark.parametrize("names", [["a b"], ["a", "b", "a"]])
-def test_damaged_image_list_is_named(tmp_path: Path, names: list[str]) -> None:
-    write(tmp_path, names, None)
-    with pytest.raises(DataError, match=r"list .*data_list_0\.txt (is|names)"):
-        find_image_list([tmp_path], "pascal", "val", 0, lambda photo: photo.stem)
-
-
-def test_huge_file_is_not_parsed(tmp_path: Path) -> None:
-    write(tmp_path, ["a"], f"{{1: {ENTRY}}}")
-    os.truncate(tmp_path / "pascal/fss_list/val/sub_class_file_list_0.txt", LIMITS["printed list"] + 1)
-    with pytest.raises(DataError, match="has 24 MiB; expected at most 24"):
+@pytest.mark.parametrize(
+    ("names", "size", "message"),
+    [
+        (["a b"], None, r"list .*data_list_0\.txt is"),
+        (["a", "b", "a"], None, r"list .*data_list_0\.txt names"),
+        (["a"], LIMITS["printed list"] + 1, "has 24 MiB; expected at most 24"),
+    ],
+)
+def test_damaged_and_huge_files_are_named(tmp_path: Path, names: list[str], size: int | None, message: str) -> None:
+    write(tmp_path, names, f"{{1: {ENTRY}}}")
+    if size is not None:
+        os.truncate(tmp_path / "pascal/fss_list/val/sub_class_file_list_0.txt", size)
+    with pytest.raises(DataError, match=message):
         find_image_list([tmp_path], "pascal", "val", 0, lambda photo: photo.stem)
 
 
