@@ -1,17 +1,22 @@
 """Data sets of labelled images: their lists in the publishers' order, and one clear line for bad input."""
 
 import hashlib
+import importlib
 import json
 from pathlib import Path
 
 import pytest
+import yaml
 
 from fsbench.base.errors import DataError
+from fsbench.base.paths import CONFIGS
 from fsbench.cli.main import main
 from fsbench.data.image_io import read_pixels
 from fsbench.datamodules.datasets.aircraft import Aircraft
 from fsbench.datamodules.datasets.cars import Cars
 from fsbench.datamodules.datasets.cub import Cub
+from fsbench.datamodules.datasets.demo import DemoImages
+from fsbench.datamodules.datasets.imagefolder import ImageFolder
 from fsbench.datamodules.datasets.pets import Pets
 from fsbench.datamodules.datasets.places import Places
 from fsbench.datamodules.datasets.plantae import Plantae
@@ -126,6 +131,19 @@ def test_a_list_is_kept_until_a_folder_changes(tmp_path: Path, monkeypatch: pyte
     assert asked == [tmp_path / "images"]
     save(tmp_path / "images/002.Laysan_Albatross/new.jpg")
     assert Cub(str(tmp_path)).images[1] == ("002.Laysan_Albatross/b_2.jpg", "002.Laysan_Albatross/new.jpg")
+
+
+IMAGE_DATASETS = {kind.name: kind for kind in (Cub, Cars, Places, Plantae, Aircraft, Pets, ImageFolder)}
+
+
+@pytest.mark.parametrize("name", [*IMAGE_DATASETS, "demo-cls"])
+def test_configuration_names_the_data_set(name: str) -> None:
+    data = yaml.safe_load((CONFIGS / f"data/{name}.yaml").read_text())["data"]
+    assert data["class_path"] == "fsbench.datamodules.classification.ClassificationDataModule"
+    dataset = data["init_args"]["dataset"]
+    module, _, kind = dataset["class_path"].rpartition(".")
+    assert getattr(importlib.import_module(module), kind) is (IMAGE_DATASETS | {"demo-cls": DemoImages})[name]
+    assert dataset["init_args"] == {"root": f"data/{name}"}
 
 
 def test_check_counts_and_names_damaged_files(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
