@@ -70,6 +70,16 @@ def test_a_class_is_read_by_the_value_that_the_image_gives_it(blocks_folder):
     assert batch.support_masks[0, 1].any()
 
 
+@pytest.mark.parametrize(("protocol", "sizes"), [("fscs", "original"), ("hsnet", "input"), ("pfenet", "original")])
+def test_the_protocol_decides_how_test_episodes_are_loaded(index, protocol, sizes):
+    data = episodic(index, protocol, image_size=32, workers=0, episodes=6)
+    for batch in data.test_dataloader():
+        shape = list(index.label_map(batch.image_names[int(batch.query[0])]).shape)
+        assert batch.query_sizes.tolist() == [[32, 32] if sizes == "input" else shape]
+        assert batch.images.dtype == (torch.float32 if protocol == "pfenet" else torch.uint8)
+        assert protocol == "fscs" or batch.known_truth().presence.tolist() == [[True]]
+
+
 @pytest.mark.parametrize("protocol", ["hsnet", "pfenet"])
 def test_training_queries_of_segmentation_protocols_show_their_class(index, protocol):
     data = episodic(index, protocol, image_size=32, workers=0, batch_size=4, drop_small_classes=True)
