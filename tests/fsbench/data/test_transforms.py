@@ -89,17 +89,6 @@ def test_the_compiled_resize_equals_pils(height, width, size, extreme):
     np.testing.assert_array_equal(filter_planes(pixels, size, transforms._compiled_filter()), expected)
 
 
-@pytest.mark.parametrize("size", [128, 384, 400, 473, 700])
-def test_the_compiled_resize_equals_pils_on_photos(size, real_data, monkeypatch):
-    pytest.importorskip("numba")
-    monkeypatch.setattr(transforms, "_resized", count(transforms.BY_PIL))
-    photos = sorted(real_data.rglob("*.jpg"))
-    for path in photos[:: len(photos) // 25]:
-        with Image.open(path) as file:
-            image = file.convert("RGB")
-        assert torch.equal(resize_image(image, size), resize_with_pil(image, size)), path
-
-
 def test_images_are_resized_without_numba(monkeypatch):
     image = Image.fromarray(noise(50, 30))
     monkeypatch.setattr(transforms, "_resized", count(transforms.BY_PIL))

@@ -15,31 +15,11 @@ from fsbench.data.label_maps import frame_labels, stretch_truth
 from fsbench.datamodules.datasets.coco import CocoAll
 from fsbench.datamodules.datasets.coco.dataset import CLASS_NAMES, Coco
 from fsbench.datamodules.datasets.folder import Folder
-from fsbench.protocols.draws.large_objects import LargeObjectTest, fssdino_episodes
+from fsbench.protocols.draws.large_objects import LargeObjectTest
 from fsbench.protocols.reading import load_protocol
 from tests.data_modules import episodic
 
 PROTOCOL = load_protocol("fssdino")
-
-
-@pytest.mark.parametrize("way", [1, 2])
-def test_episodes_follow_the_seed(way):
-    images = {number: [f"{number}-{i}" for i in range(9)] for number in (3, 1, 2)}
-
-    def drawn(seed: int) -> list:
-        episodes = fssdino_episodes(images, way=way, shot=2, seed=seed)
-        return [next(episodes) for _ in range(20)]
-
-    first = drawn(0)
-    assert first == drawn(0) != drawn(1) and [episode.index for episode in first] == list(range(20))
-    for episode in first:
-        assert len(set(episode.classes)) == way and episode.query_class == episode.classes[0]
-        for number, names in zip(episode.classes, episode.supports, strict=True):
-            assert set(names) <= set(images[number]) and len(set(names)) == 2
-        assert episode.query in images[episode.classes[0]]
-        assert way > 1 or episode.query not in episode.supports[0]
-    if way == 2:
-        assert any(episode.query in names for episode in first for names in episode.supports)
 
 
 def plain_episodes(path, fold: int, shot: int, count: int) -> list[tuple[int, list[int]]]:

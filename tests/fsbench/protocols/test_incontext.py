@@ -33,14 +33,6 @@ def test_the_remainder_of_the_classes_belongs_to_no_fold():
     assert sorted(number for fold in folds for number in fold) == list(range(920))
 
 
-def test_classes_take_turns_and_supports_may_repeat_but_are_never_the_query():
-    pool = Pool((), {7: NAMES, 3: NAMES[:2]}, [7, 3], "by_turns")
-    drawn = list(islice(one_stream("class cycle", pool, shot=5), 40))
-    assert [e.query_class for e in drawn[:4]] == [7, 3, 7, 3]
-    assert all(e.query not in e.supports[0] and len(e.supports[0]) == 5 for e in drawn)
-    assert {len(set(e.supports[0])) for e in drawn[1::2]} == {1}
-
-
 def plain_objects(photos_of, views_of, shot, count, empty=()):
     """The rule of §3.5 with NumPy's global functions, as a program would write it."""
     np.random.seed(0)
@@ -132,14 +124,6 @@ def test_what_the_data_set_has_not_is_refused_in_one_line(protocol, task, messag
     assert str(refused.value).startswith(message) and "\n" not in str(refused.value)
     with pytest.raises(SettingsError, match="validate on; found the part trn; choose PROTOCOL=incontext"):
         Views(".").candidates("trn")
-
-
-def test_lists_draw_as_under_hsnet(blocks_folder):
-    index = Folder(str(blocks_folder))
-    for shot in (1, 5):
-        task = EpisodeTask(0, shot=shot, episodes=40)
-        ours, theirs = (load_protocol(name).manifest(index, task) for name in ("incontext", "hsnet"))
-        assert ours.episodes == theirs.episodes and ours.sha256 != theirs.sha256
 
 
 def test_the_size_of_the_evaluation_is_the_protocols_and_not_the_methods(blocks_folder):

@@ -10,11 +10,26 @@ from fsbench.base.errors import SettingsError
 from fsbench.protocols.conditions import NOT_STATED
 from fsbench.protocols.protocol import Protocol
 from fsbench.protocols.reading import known_metrics, load_protocol, metric_named, metric_names, protocol_names
+from fsbench.scores.confusion import COUNTS
 from fsbench.scores.estimate import MetricParts, differences, estimates
 from fsbench.scores.metric import Metric, Sum, class_mean
 from fsbench.scores.scores import COMMON, INTERSECTION, TRUTH, MeanIoU
-from tests.fsbench.protocols.test_conditions import counted
 from tests.fsbench.runs import some_header
+
+
+def counted(name: str, generator: np.random.Generator) -> tuple[Protocol, pl.DataFrame, dict[str, object]]:
+    """A count table of 24 episodes of three classes, and the entries of its header."""
+    protocol, rows = load_protocol(name), []
+    for episode in range(24):
+        for slot, number in ((0, 0), (1, episode % 3 + 1)):
+            hits, predicted, true = sorted(generator.integers(1, 400, 3).tolist())
+            on_void = int(generator.integers(1, 99))
+            counts = dict(zip(COUNTS, (hits, predicted, true, on_void, 100, 900), strict=True))
+            row = {"episode": episode, "class_id": number, "slot": slot, "present": True, "decided": True}
+            rows.append(row | {"score": 1.0, "query": f"q{episode}"} | counts)
+    entries = {"protocol": name, "class_ids": [1, 2, 3], "dataset": "pascal", "run_lengths": [12, 12], "novel_ids": [3]}
+    return protocol, pl.DataFrame(rows), entries
+
 
 CALLS = []
 

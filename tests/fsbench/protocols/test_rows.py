@@ -136,21 +136,6 @@ def test_the_settings_of_a_draw_are_in_the_header(pascal):
     assert protocol_of(manifests[2].header) == load_protocol("atlas:cyctr/pascal-5i@workers=0")
 
 
-def test_a_row_and_the_protocol_of_the_same_words_draw_alike(pascal):
-    for name, ours in (("atlas:hsnet/pascal-5i", "hsnet"), ("atlas:hmnet/pascal-5i", "pfenet")):
-        theirs = load_protocol(name).manifest(pascal, EpisodeTask(0, shot=2, episodes=40))
-        assert theirs.episodes == load_protocol(ours).manifest(pascal, EpisodeTask(0, shot=2, episodes=40)).episodes
-        assert theirs.header.lists_sha256 == load_protocol(ours).manifest(pascal, EpisodeTask(0)).header.lists_sha256
-
-
-def test_a_late_loop_ends_after_so_many_passes(pascal):
-    protocol = composed("atlas:cyctr/pascal-5i")
-    images = len({name for name, _ in listed(protocol).pairs(pascal, "val", 0).pairs})
-    manifest = protocol.manifest(pascal, EpisodeTask(0))
-    assert manifest.header.official_episodes == 1001
-    assert len(manifest.episodes) == min(1001, 20 * images) == manifest.header.episodes
-
-
 def test_a_stranger_s_row_of_closed_words_is_a_protocol(pascal, tmp_path):
     """A line of csv, and no Python: other words than any row has together."""
     with (FOLDER / "conditions.csv").open(newline="") as file:

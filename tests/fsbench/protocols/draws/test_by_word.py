@@ -1,7 +1,6 @@
 """Draws against plain programs, and what holds for all of them."""
 
 import random
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
@@ -14,7 +13,6 @@ from fsbench.base.errors import DataError
 from fsbench.data.episodes.task import EpisodeTask
 from fsbench.protocols import conditions
 from fsbench.protocols.draws.by_word import ATLAS
-from fsbench.protocols.draws.gfss import fixed_supports, queries_by_novel_class
 from fsbench.protocols.draws.lists import ATLAS as LISTS
 from fsbench.protocols.draws.pools import Pool, TooFewImages
 from fsbench.protocols.draws.rules import Source
@@ -106,33 +104,10 @@ def test_small_supports_are_drawn_again_and_stay():
         list(islice(ATLAS[word].episodes(few), 1))
 
 
-def test_gpus_share_a_shuffled_cycle_and_drop_what_fills_no_batch():
-    word = "class cycle in shuffled order"
-    whole = list(ATLAS[word].episodes(source(word, shot=1)))
-    assert Counter(e.query_class for e in whole) == {1: 8, 2: 8, 3: 8} and len(whole) == 24
-    assert [e.query_class for e in whole] != [1, 2, 3] * 8
-    assert len(list(ATLAS[word].episodes(source(word, shot=1, gpus=2, batch=5)))) == 20
-    ranks = [list(ATLAS[word].episodes(source(word, shot=1, gpus=2)))[rank::2] for rank in (0, 1)]
-    assert [e.query_class for pair in zip(*ranks, strict=True) for e in pair] == [e.query_class for e in whole]
-
-
 def test_processes_of_a_class_first_test_draw_the_same():
     word = "class then image"
     alone, shared = (list(islice(ATLAS[word].episodes(source(word, gpus=gpus)), 8)) for gpus in (1, 4))
     assert [e.query for e in shared] == [alone[0].query] * 4 + [alone[1].query] * 4
-
-
-def test_fixed_supports_are_alone_and_large():
-    shown = {
-        "a": {1: 50}, "b": {1: 9}, "c": {1: 60, 2: 70}, "d": {2: 40}, "e": {2: 90}, "f": {3: 10}, "g": {},
-    }  # fmt: skip
-    drawn = fixed_supports(shown, [1, 2], shot=2, seed=3, least=20)
-    assert set(drawn[1]) == {"a"} and set(drawn[2]) <= {"d", "e"} and all(len(names) == 2 for names in drawn.values())
-    assert fixed_supports(shown, [1, 3], shot=1, seed=3, least=20) == {1: ("a",)}
-    left_out = [fixed_supports({"a": {1: 50}, "c": {1: 60, 2: 70}}, [1, 2], 1, seed, 20) for seed in range(20)]
-    assert {1: ("a",)} in left_out and {} in left_out  # "c" shows two novel classes, and is found by some trials
-    assert all(found in ({}, {1: ("a",)}) for found in left_out)
-    assert queries_by_novel_class(shown, [2, 3]) == ["c", "d", "e", "f", "a", "b"]
 
 
 def test_trials_that_miss_name_the_class_and_what_to_do(tmp_path):
