@@ -59,13 +59,6 @@ def test_every_closed_word_has_a_sentence_and_a_part_or_none_is_possible(axis, k
             {"metric": "class-pooled mIoU, present only", "fb_iou": "not computed", "void": "background"},
             "expected void 'ignored' or 'none'",
         ),
-        ({"compared_at": "network input, letterboxed"}, "label_resize 'padded'; expected both 'padded' or none"),
-        ({"geometry": "letterbox"}, "resize is 'padded' and label_resize 'pil'; expected both"),
-        (
-            {"geometry": "letterbox", "compared_at": "original, label there and back"},
-            "expected images that are stretched to S x S",
-        ),
-        ({"geometry": "letterbox, sides rounded"}, "expected a frame from 1"),
     ],
 )
 def test_bad_words_and_impossible_combinations_get_one_line(words, message):

@@ -11,7 +11,7 @@ from fsbench.data.dataset import PairList
 from fsbench.data.episodes.episode import Episode
 from fsbench.protocols.draws.bam_gfss import bam_gfss_episodes
 from fsbench.protocols.draws.by_word import one_stream
-from fsbench.protocols.draws.fscs import augment
+from fsbench.protocols.draws.fscs import augment, size_pool
 from fsbench.protocols.draws.hsnet import draw_episode
 from fsbench.protocols.draws.incontext import episodes_of_objects, episodes_of_parts
 from fsbench.protocols.draws.large_objects import fssdino_episodes
@@ -92,6 +92,19 @@ def test_full_augmentation_adds_ways_and_the_threshold_is_strict():
     assert result.supports[2] == ("s2", "s2")  # 8 % is above 7 %
     strict = augment(episode_of((2,), (("s3",),)), np.random.RandomState(5), [1, 2], class_pixels, 0.07)
     assert strict.supports == (("s3",),) and not strict.augmented  # exactly 7 % does not pass
+
+
+def test_size_pool_follows_the_data_set():
+    pairs = PairList((("a", 4), ("b", 2), ("c", 4), ("d", 7)), "test")
+    listed = size_pool(pairs, "sequential", way=1, shot=1)
+    assert listed.class_ids == [4, 2, 7] and sorted(listed.pairs) == sorted(pairs.pairs)
+    expected = [("a", 4), ("c", 4), ("b", 2), ("d", 7)]
+    np.random.RandomState(0).shuffle(expected)
+    assert listed.pairs == expected
+    two_ways = size_pool(pairs, "sequential", way=2, shot=1)
+    assert two_ways.class_ids == [4, 2, 7] and {number for _, number in two_ways.pairs} == {4}
+    drawn = size_pool(pairs, "class_first", way=1, shot=1)
+    assert drawn.class_ids == [4] and drawn.query_sampling == "sequential"
 
 
 TWO = Pool([("a", 1), ("b", 1), ("a", 2)], {1: ("a", "b"), 2: ("a",)}, [1, 2], "sequential", lambda name: [1])

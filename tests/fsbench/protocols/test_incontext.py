@@ -94,17 +94,6 @@ class ViewEpisodes(OwnEpisodes):
         return EpisodeRun([1, 2][: 3 - shot], 7, episodes, "abc", "official, unverified")
 
 
-def test_a_manifest_has_the_run_of_the_data_set():
-    protocol = load_protocol("incontext")
-    manifest = protocol.manifest(Views("."), EpisodeTask(0))
-    assert len(manifest.episodes) == manifest.header.episodes == 7 and manifest.header.requested == 1000
-    assert manifest.class_ids == [1, 2] and manifest.header.lists == "official, unverified"
-    assert [*manifest.episodes] == [*islice(one_stream("class cycle", BY_TURNS, shot=1), 7)]
-    assert protocol.manifest(Views("."), EpisodeTask(0, shot=2)).class_ids == [1]
-    again = protocol.manifest(Views("."), EpisodeTask(0, episodes=3, seed=4))
-    assert len(again.episodes) == 3 and again.header.seed == 4
-
-
 @pytest.mark.parametrize(
     ("protocol", "task", "message"),
     [

@@ -73,11 +73,6 @@ def test_a_padded_image_is_counted_where_the_image_is():
 def test_values_and_words():
     assert load_protocol("isaid_sdm").default_metrics == ("mIoU", "accuracy")
     assert load_protocol("isaid").draw.episode_count("isaid", 3108) == 3108
-    r2net = load_protocol("isaid_r2net")
-    assert r2net.conditions("isaid512").geometry == "letterbox"
-    for shape, side in (((512, 512), 512), ((300, 400), 400)):  # isaid-protocol §5: the longer side of the label map
-        truth, size = r2net.view.truth(np.zeros(shape, np.uint8), 512)
-        assert truth.shape == shape and size == (side, side)
 
 
 def test_the_training_items_follow_the_program(patches):

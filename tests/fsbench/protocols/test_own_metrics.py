@@ -13,7 +13,7 @@ from fsbench.protocols.reading import known_metrics, load_protocol, metric_named
 from fsbench.scores.confusion import COUNTS
 from fsbench.scores.estimate import MetricParts, differences, estimates
 from fsbench.scores.metric import Metric, Sum, class_mean
-from fsbench.scores.scores import COMMON, INTERSECTION, TRUTH, MeanIoU
+from fsbench.scores.scores import COMMON, INTERSECTION, TRUTH
 from tests.fsbench.runs import some_header
 
 
@@ -132,10 +132,7 @@ class Nameless(Metric):
 @pytest.mark.parametrize(
     "metrics, default, said",
     [
-        ((Dice(), Dice()), ("Dice",), "metrics has Dice twice"),
         ((Dice(), Area()), ("Dice",), "Dice and area have different sums of the name areas"),
-        ((Dice(), MeanIoU()), ("Dise",), "metrics has 'Dise', which there is not; did you mean 'Dice'?"),
-        ((Dice(),), (), "metrics is empty"),
         ((Nameless(),), ("Dice",), "the metric Nameless has no name, meaning"),
     ],
 )  # fmt: skip

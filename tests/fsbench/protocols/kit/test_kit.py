@@ -225,17 +225,10 @@ def test_answers_are_checked_where_they_are_given(kit, tmp_path):
     (first, *_) = episodes_of(kit)
     number, (height, width) = first["number"], first["size"]
     with Answers(tmp_path / "a.fsa", kit) as answers:
-        for mask, more, words in [
-            (np.zeros((height + 1, width), int), {}, rf"size {height + 1} x {width} .* expected {height} x {width}"),
-            (np.full((height, width), 3), {}, "has the value 3; expected 0 background, 1 to 2"),
-            (np.zeros((height, width), int), {"presence": [True]}, "presence .* length 1; expected 2"),
-        ]:
-            with pytest.raises(AnswersError, match=words):
-                answers.add(number, mask, **more)
+        with pytest.raises(AnswersError, match=rf"size {height + 1} x {width} .* expected {height} x {width}"):
+            answers.add(number, np.zeros((height + 1, width), int))
         with pytest.raises(AnswersError, match="episode 99 is none of the test, which has 8"):
             answers.add(99, np.zeros((height, width), int))
-        with pytest.raises(AnswersError, match="is labels; expected a mask"):
-            answers.add(number, labels=[1])
         answers.add(number, np.zeros((height, width), int), presence=[True, False], score=[1, 0.25])
     assert Answers(tmp_path / "a.fsa").done == {number}
 
