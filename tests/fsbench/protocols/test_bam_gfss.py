@@ -1,4 +1,4 @@
-"""BAM's test of base and novel classes at once: its draw by a plain loop, its scores by definition, BAM's answers."""
+"""BAM's test of base and novel classes at once: its draw by a plain loop, its header, BAM's answers."""
 
 import random
 

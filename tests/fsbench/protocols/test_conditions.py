@@ -2,7 +2,7 @@
 
 Every protocol of masks is asked on every data set for which it states its lists: nothing here names one, so that
 another needs no line here. The words are looked for in drawn data (`drawn_sets`): each has a probe that says whether
-episodes, geometry or scores are as it says.
+episodes are as it says. The words for sizes and scores belong to parts, which `test_atlas_words` holds to plain loops.
 """
 
 from collections import Counter
@@ -244,10 +244,7 @@ def test_every_protocol_of_masks_states_all_conditions_of_a_test():
         assert any(NOT_STATED not in asdict(each).values() for each in stated), name
 
 
-# How images and masks are seen
-
-
-# How pixels are counted
+# Void pixels
 
 
 @pytest.mark.parametrize("dataset", sorted(set(DRAWN) & WITHOUT_VOID))

@@ -1,4 +1,4 @@
-"""Episodes of the in-context protocol where goldens say nothing: repeats, empty boxes, classes that cannot be drawn."""
+"""Episodes of the in-context protocol where goldens say nothing: empty boxes, classes that cannot be drawn, sizes."""
 
 from itertools import islice
 

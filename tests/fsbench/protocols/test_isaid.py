@@ -1,6 +1,4 @@
-"""iSAID-5i by three programs: drawn folders in the true layouts, from the lists to the counts."""
-
-from pathlib import Path
+"""iSAID-5i by three programs: drawn folders in the true layouts, and where a padded image is counted."""
 
 import numpy as np
 import pytest
@@ -9,40 +7,21 @@ from fsbench.base.errors import SettingsError
 from fsbench.data.episodes.task import EpisodeTask
 from fsbench.data.label_maps import resize_labels_padded
 from fsbench.data.truth import EpisodeTruth
-from fsbench.datamodules.datasets.isaid import LABEL_SUFFIX, Isaid
+from fsbench.datamodules.datasets.isaid import Isaid
 from fsbench.protocols.reading import load_protocol
 from fsbench.protocols.view import View
 from fsbench.runner.config.request import Request
-from fsbench.runner.engine.experiment import Experiment, build_experiment
+from fsbench.runner.engine.experiment import build_experiment
 from fsbench.scores.answers import SegmentationAnswer
-from tests.datamodules.builders import blocks, save_labels, save_photo
-from tests.datamodules.datasets.test_isaid import save_large_patches
-
-
-def experiment(dataset: str, root: Path, folder: Path, *more: str, protocol: str | None = None) -> Experiment:
-    """Return the test of the prototype on fold 0."""
-    small = ["--data.image_size=64", "--data.workers=0", f"--data.dataset.root={root}", *more]
-    request = Request(["prototype"], dataset, [0], str(folder), backbone="demo", protocol=protocol, extra=small)
-    return build_experiment(request.configuration("prototype", 0))
-
-
-@pytest.fixture
-def patches(tmp_path):
-    """Patches of 256 in the authors' folders: two of each class, with void at the end."""
-    root = tmp_path / "remote_sensing/iSAID_patches"
-    for number in range(1, 16):
-        for copy in range(2):
-            name = f"P{number:04d}_0_256_{206 * copy}_{206 * copy + 256}"
-            labels = blocks(256, 256, (number, 10 * number, 30, 60, 90), (255, 236, 0, 20, 256))
-            save_photo(root / f"val/images/{name}.png", 256, 256)
-            save_labels(root / f"val/semantic_png/{name}{LABEL_SUFFIX}", labels)
-    return tmp_path
+from tests.datamodules.datasets.test_isaid import save_large_patches, save_patches
 
 
 def test_r2nets_test_is_on_patches_of_512(tmp_path):
     shown = {f"P{n:02d}{copy}_0_512_0_512": {n: 40 + 5 * copy} for n in range(1, 16) for copy in range(2)}
     save_large_patches(tmp_path / "iSAID", "val", shown)
-    data = experiment("isaid512", tmp_path, tmp_path / "runs", "--data.episodes=10").data
+    small = ["--data.image_size=64", "--data.workers=0", f"--data.dataset.root={tmp_path}", "--data.episodes=10"]
+    request = Request(["prototype"], "isaid512", [0], str(tmp_path / "runs"), backbone="demo", extra=small)
+    data = build_experiment(request.configuration("prototype", 0)).data
     header = data.manifest.header
     assert header.protocol == "isaid_r2net"
     assert header.seed == 538 and [e.query for e in data.manifest.episodes] == sorted(shown)[:10]
@@ -70,13 +49,13 @@ def test_a_padded_image_is_counted_where_the_image_is():
         protocol.count(SegmentationAnswer(found[:16, :64]), here)
 
 
-def test_values_and_words():
+def test_the_test_of_the_program_is_shown_by_accuracy_too():
     assert load_protocol("isaid_sdm").default_metrics == ("mIoU", "accuracy")
-    assert load_protocol("isaid").draw.episode_count("isaid", 3108) == 3108
 
 
-def test_the_training_items_follow_the_program(patches):
-    index = Isaid(str(patches))
+def test_patches_of_the_test_part_alone_are_not_trained_on(tmp_path):
+    shown = {f"P{number:04d}{copy}": [number] for number in range(1, 16) for copy in range(2)}
+    index = Isaid(str(save_patches(tmp_path, shown)))
     with pytest.raises(SettingsError, match="has its test part alone"):
         load_protocol("isaid").training_pool(index, 0, False)
     task = EpisodeTask(0, episodes=3)

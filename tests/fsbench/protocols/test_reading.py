@@ -36,6 +36,7 @@ def test_the_official_numbers_of_episodes():
     counts = {name: load_protocol(name).draw.episode_count for name in protocol_names()}
     assert [counts["fscs"](dataset, 346) for dataset in ("pascal", "coco")] == [1000, 1000]
     assert [counts["hsnet"](dataset, 2400) for dataset in ("pascal", "fss1000")] == [1000, 2400]
+    assert counts["isaid"]("isaid", 3108) == 3108
     assert counts["fssdino"]("coco", 0) == 1000 and counts["fort"]("cub", 0) == 2000
     assert [counts["pfenet"](dataset, 364) for dataset in ("pascal", "coco")] == [1000, 4000]
     incontext = {"coco": 1000, "pascal": 1000, "fss1000": 2400, "lvis": 2300, "pascal_part": 2500, "paco_part": 2500}

@@ -1,4 +1,4 @@
-"""Episodes drawn for a task: what is in them, their hash, and clear refusals."""
+"""Episodes drawn for a task: what is in them, and clear refusals."""
 
 import pytest
 

@@ -233,12 +233,6 @@ def test_answers_are_checked_where_they_are_given(kit, tmp_path):
     assert Answers(tmp_path / "a.fsa").done == {number}
 
 
-def test_presence_comes_back(two_ways, kit, tmp_path):
-    path = answer_all(tmp_path / "a.fsa", kit, episodes_of(kit), presence=[True, False], score=[0.75, 0.5])
-    answer = read_answers([path], two_ways)[3]
-    assert answer.presence.tolist() == [True, False] and answer.score.tolist() == [0.75, 0.5]
-
-
 def to_pictures(folder: Path, episodes: list[dict], mode: str = "L") -> Path:
     folder.mkdir()
     for episode in episodes:
