@@ -87,8 +87,6 @@ def test_header_draws_and_what_is_refused(scenes):
         protocol.manifest(index, EpisodeTask(0, shot=5, skip_small_classes=True))
     with pytest.raises(SettingsError, match=r"kept_support is 0.5, and the protocol bam_gfss has supports with whole"):
         episodic(index, "bam_gfss", kept_support=0.5)
-    with pytest.raises(SettingsError, match="asks for all classes at once, found way 2"):
-        protocol.manifest(index, EpisodeTask(0, way=2))
     with pytest.raises(SettingsError, match="train with PROTOCOL=pfenet, and test what was trained"):
         protocol.training_pool(index, 0, False)
 

@@ -35,6 +35,7 @@ from fsbench.results.tables.rescoring.measures import Measures
 from fsbench.results.tables.rescoring.statistics import whole_statistics
 from fsbench.scores.confusion import COUNTS
 from tests.data_modules import episodic
+from tests.datamodules.builders import blocks, save_labels, save_names, save_pairs
 from tests.fsbench.runs import some_header
 
 PROTOCOL = load_protocol("fss_sam3")
@@ -122,19 +123,11 @@ def test_rules_are_told_where_they_change_a_figure():
 def voc(root: Path, objects: bool) -> Path:
     """Write six images of class 1 with 1600 pixels, of which the last has no object of it."""
     folder = root / "VOC2012"
-    for part in ("JPEGImages", "SegmentationClassAug", "SegmentationObject", "ImageSets/Segmentation"):
-        (folder / part).mkdir(parents=True)
-    names = [f"2007_00000{i}" for i in range(6)]
-    for i, name in enumerate(names):
-        labels = np.zeros((60, 80), np.uint8)
-        labels[:40, i : i + 40] = 1
-        shown = np.where(labels > 0, 0 if i == 5 else 3, 0).astype(np.uint8)
-        Image.fromarray(np.full((60, 80, 3), 40 * i, np.uint8)).save(folder / f"JPEGImages/{name}.jpg")
-        Image.fromarray(labels).save(folder / f"SegmentationClassAug/{name}.png")
-        Image.fromarray(shown).save(folder / f"SegmentationObject/{name}.png")
-    if not objects:
-        (folder / "SegmentationObject").rename(root / "elsewhere")
-    (folder / "ImageSets/Segmentation/val.txt").write_text("\n".join(names) + "\n")
+    maps = {f"2007_00000{i}": blocks(60, 80, (1, 0, i, 40, 40)) for i in range(6)}
+    save_pairs(folder, maps)
+    save_names(folder, val=sorted(maps))
+    for name, labels in maps.items() if objects else ():
+        save_labels(folder / f"SegmentationObject/{name}.png", labels * 3 * (name[-1] != "5"))
     return root
 
 
@@ -226,8 +219,6 @@ def test_any_data_set_with_label_maps_has_the_test(blocks_folder, monkeypatch):
     with pytest.raises(DataError, match="fold 0 has no class with a query and 2 images of more than 20 pixels"):
         PROTOCOL.manifest(index, EpisodeTask(1, episodes=2))
     monkeypatch.setattr(BoxPools, "usable", usable)
-    with pytest.raises(SettingsError, match="has no base classes to validate on"):
-        PROTOCOL.manifest(index, EpisodeTask(0, classes="base"))
     with pytest.raises(DataError, match="has no class with a query and 91 images of more than 20 pixels"):
         PROTOCOL.manifest(index, EpisodeTask(0, shot=90))
     data = episodic(index, "fss_sam3", image_size=32, workers=0)

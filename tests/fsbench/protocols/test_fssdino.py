@@ -104,16 +104,12 @@ def test_what_it_is_not_made_for_is_refused_in_one_line(real_data, blocks_folder
     assert few.startswith("coco fold 0: too few images with large objects of some classes (backpack 1, sports ball 1, ")
     assert "DROP_SMALL=1" in few
     assert "fssdino is 1-way, found way 2" in refusal(lambda: PROTOCOL.manifest(index, EpisodeTask(0, way=2)))
-    base = EpisodeTask(0, classes="base", skip_small_classes=True)
-    assert "no base classes to validate on" in refusal(lambda: PROTOCOL.manifest(index, base))
     joined = CocoAll(str(real_data / "coco-mini"))
     assert "coco_all has no test of large objects" in refusal(lambda: PROTOCOL.manifest(joined, EpisodeTask(0)))
     folder = Folder(str(blocks_folder))
     assert "is about COCO's annotated objects; choose DATASET=coco" in refusal(
         lambda: PROTOCOL.manifest(folder, EpisodeTask(0))
     )
-    data = episodic(index, "fssdino", image_size=64, workers=0, drop_small_classes=True)
-    assert "the protocol fssdino has no training part" in refusal(data.train_dataloader)
     for name in ("val2014/none.jpg@1", f"{draw_name(index)}@81", f"{draw_name(index)}@x"):
         assert "expected <image>@<class number>" in refusal(lambda name=name: index.label_map(name))
 
