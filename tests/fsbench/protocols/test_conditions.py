@@ -1,8 +1,9 @@
 """The conditions that protocols state in the words of the atlas, held against what their code does.
 
-Every protocol of masks is asked on every data set for which it states its lists: nothing here names one, so that
-another needs no line here. The words are looked for in drawn data (`drawn_sets`): each has a probe that says whether
-episodes are as it says. The words for sizes and scores belong to parts, which `test_atlas_words` holds to plain loops.
+Every protocol of masks is asked on every data set for which it states its lists: another needs no line for its
+episodes. Their words are looked for in drawn data (`drawn_sets`): each has a probe that says whether episodes are as it
+says. The words for sizes and scores belong to parts, which `test_atlas_words` holds to plain loops; here is which parts
+a protocol has.
 """
 
 from collections import Counter
@@ -244,7 +245,38 @@ def test_every_protocol_of_masks_states_all_conditions_of_a_test():
         assert any(NOT_STATED not in asdict(each).values() for each in stated), name
 
 
-# Void pixels
+# How images are seen and pixels counted
+
+
+MIOU = "class-pooled mIoU"
+MEASURED = {
+    ("squash, PIL, labels torch", "network input, torch nearest", "ignored", MIOU, "pooled"):
+        "cdfss cdfss_abcdfss cdfss_ifa hsnet isaid sansa",
+    ("squash, PIL, labels torch", "original, height and width", "background", MIOU, "pooled"): "fscs",
+    ("squash, PIL, labels torch", "original, height and width", "background", f"{MIOU}, classes seen", "pooled"):
+        "fss_sam3 segic",
+    ("squash, PIL, labels torch", "original, height and width", "ignored", MIOU, "not computed"): "presence",
+    ("squash, PIL, labels torch", "fixed 256", "background", MIOU, "not computed"): "isaid_sdm",
+    ("squash, PIL, labels torch", "fixed 518", "ignored", MIOU, "pooled"): "incontext518",
+    ("squash, PIL, labels torch", "fixed 1024", "ignored", MIOU, "pooled"): "incontext",
+    ("squash, OpenCV", "original, height and width", "ignored", MIOU, "pooled"): "hdmnet pfenet",
+    ("letterbox", "original, square", "ignored", MIOU, "pooled"): "bam isaid_r2net pfenet2020",
+    ("letterbox", "original, square", "ignored", "gfss, base without background", "pooled"): "bam_gfss",
+    ("letterbox", "original, square", "ignored", "gfss, base with background, zero for absent", "not computed"):
+        "capl pop",
+    ("letterbox", "network input, letterboxed", "ignored", "gfss, base without background", "not computed"): "gfss",
+    ("letterbox, sides rounded", "original, from a 512 frame", "background", MIOU, "mean of mIoU and background IoU"):
+        "fssdino",
+}  # fmt: skip
+"""Geometry, size, rule for void pixels, score and FB-IoU of a program -> the protocols that have them on PASCAL."""
+
+
+@pytest.mark.parametrize(("words", "names"), MEASURED.items(), ids=MEASURED.values())
+def test_every_protocol_sees_and_counts_as_its_program_does(words, names):
+    for name in names.split():
+        stated = load_protocol(name).conditions("pascal")
+        found = (stated.geometry, stated.compared_at, stated.void, stated.metric, stated.fb_iou)
+        assert found == words, name
 
 
 @pytest.mark.parametrize("dataset", sorted(set(DRAWN) & WITHOUT_VOID))
