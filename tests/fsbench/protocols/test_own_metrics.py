@@ -17,9 +17,9 @@ from fsbench.scores.scores import COMMON, INTERSECTION, TRUTH
 from tests.fsbench.runs import some_header
 
 
-def counted(name: str, generator: np.random.Generator) -> tuple[Protocol, pl.DataFrame, dict[str, object]]:
+def counted() -> tuple[pl.DataFrame, dict[str, object]]:
     """A count table of 24 episodes of three classes, and the entries of its header."""
-    protocol, rows = load_protocol(name), []
+    generator, rows = np.random.default_rng(0), []
     for episode in range(24):
         for slot, number in ((0, 0), (1, episode % 3 + 1)):
             hits, predicted, true = sorted(generator.integers(1, 400, 3).tolist())
@@ -27,8 +27,8 @@ def counted(name: str, generator: np.random.Generator) -> tuple[Protocol, pl.Dat
             counts = dict(zip(COUNTS, (hits, predicted, true, on_void, 100, 900), strict=True))
             row = {"episode": episode, "class_id": number, "slot": slot, "present": True, "decided": True}
             rows.append(row | {"score": 1.0, "query": f"q{episode}"} | counts)
-    entries = {"protocol": name, "class_ids": [1, 2, 3], "dataset": "pascal", "run_lengths": [12, 12], "novel_ids": [3]}
-    return protocol, pl.DataFrame(rows), entries
+    entries = {"protocol": "hsnet", "class_ids": [1, 2, 3], "dataset": "pascal", "run_lengths": [12, 12]}
+    return pl.DataFrame(rows), entries
 
 
 CALLS = []
@@ -67,7 +67,7 @@ def own(*metrics: Metric, default: tuple[str, ...] = ("Dice", "mIoU")) -> Protoc
 
 
 def test_every_sum_is_counted_once_and_leaves_images_out_as_the_others_do():
-    _, frame, entries = counted("hsnet", np.random.default_rng(0))
+    frame, entries = counted()
     CALLS.clear()
     statistics = own().statistics(frame, some_header(**entries))
     assert len(CALLS) == 1

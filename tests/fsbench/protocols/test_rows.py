@@ -1,13 +1,11 @@
 """Rows of the atlas as protocols."""
 
 import re
-from pathlib import Path
 
 import pytest
 
 from fsbench.base.errors import SettingsError
 from fsbench.cli.main import main
-from fsbench.data.dataset import SegmentationIndex
 from fsbench.data.episodes.task import EpisodeTask
 from fsbench.protocols.conditions import NOT_STATED
 from fsbench.protocols.draws.listed import Listed
@@ -15,16 +13,10 @@ from fsbench.protocols.programs import Program, read_programs
 from fsbench.protocols.protocol import Protocol
 from fsbench.protocols.reading import load_protocol, protocol_of, read_protocol
 from fsbench.protocols.rows import compose, row_names, row_of, why_not_run
-from tests.fsbench.protocols.drawn_sets import DRAWN
 
 ROWS = read_programs()
 LEAST = 100
 """Rows that can be run at least."""
-
-
-@pytest.fixture(scope="module")
-def pascal(tmp_path_factory) -> SegmentationIndex:
-    return DRAWN["pascal"](Path(tmp_path_factory.mktemp("pascal")))
 
 
 def row(name: str, **words: str) -> Program:
@@ -124,9 +116,9 @@ def test_words_that_do_not_go_together(words, message):
         compose(row("cyctr/pascal-5i", **words), {})
 
 
-def test_the_settings_of_a_draw_are_in_the_header(pascal):
+def test_the_settings_of_a_draw_are_in_the_header(indexes):
     manifests = [
-        load_protocol(f"atlas:cyctr/pascal-5i{more}").manifest(pascal, EpisodeTask(0, episodes=12))
+        load_protocol(f"atlas:cyctr/pascal-5i{more}").manifest(indexes("pascal"), EpisodeTask(0, episodes=12))
         for more in ("", "@workers=8", "@workers=0")
     ]
     assert [m.header.protocol_entries["drawn_by"]["workers"] for m in manifests] == [8, 8, 0]
