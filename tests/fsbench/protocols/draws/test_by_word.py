@@ -13,6 +13,7 @@ from fsbench.base.errors import DataError
 from fsbench.data.episodes.task import EpisodeTask
 from fsbench.protocols import conditions
 from fsbench.protocols.draws.by_word import ATLAS
+from fsbench.protocols.draws.gfss import fixed_supports, queries_by_novel_class
 from fsbench.protocols.draws.lists import ATLAS as LISTS
 from fsbench.protocols.draws.pools import Pool, TooFewImages
 from fsbench.protocols.draws.rules import Source
@@ -108,6 +109,19 @@ def test_processes_of_a_class_first_test_draw_the_same():
     word = "class then image"
     alone, shared = (list(islice(ATLAS[word].episodes(source(word, gpus=gpus)), 8)) for gpus in (1, 4))
     assert [e.query for e in shared] == [alone[0].query] * 4 + [alone[1].query] * 4
+
+
+def test_fixed_supports_are_alone_and_large():
+    shown = {
+        "a": {1: 50}, "b": {1: 9}, "c": {1: 60, 2: 70}, "d": {2: 40}, "e": {2: 90}, "f": {3: 10}, "g": {},
+    }  # fmt: skip
+    drawn = fixed_supports(shown, [1, 2], shot=2, seed=3, least=20)
+    assert set(drawn[1]) == {"a"} and set(drawn[2]) <= {"d", "e"} and all(len(names) == 2 for names in drawn.values())
+    assert fixed_supports(shown, [1, 3], shot=1, seed=3, least=20) == {1: ("a",)}
+    left_out = [fixed_supports({"a": {1: 50}, "c": {1: 60, 2: 70}}, [1, 2], 1, seed, 20) for seed in range(20)]
+    assert {1: ("a",)} in left_out and {} in left_out  # "c" shows two novel classes, and is found by some trials
+    assert all(found in ({}, {1: ("a",)}) for found in left_out)
+    assert queries_by_novel_class(shown, [2, 3]) == ["c", "d", "e", "f", "a", "b"]
 
 
 def test_trials_that_miss_name_the_class_and_what_to_do(tmp_path):
