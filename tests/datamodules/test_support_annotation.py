@@ -96,7 +96,7 @@ def test_padding_stays_void_under_weak_annotations(blocks_folder):
 
 
 def test_objects_of_coco_have_boxes_of_their_own(tmp_path):
-    """Of two overlapping squares of class 1, one of class 2 over them, and a crowd."""
+    """An image has two squares of class 1, a square of class 2 that covers a part of them, and a crowd."""
     squares = [
         {"class": number, "segmentation": [box(x, y, x + side, y + side)], "iscrowd": crowd}
         for number, x, y, side, crowd in ((1, 2, 3, 10, 0), (1, 40, 20, 15, 0), (2, 38, 18, 6, 0), (1, 60, 40, 9, 1))

@@ -1,6 +1,6 @@
-"""What every published data set promises: it says what it lacks, and how to get that, in runs, checks and preparing.
+"""Every published data set names the files that it lacks and how to get them, in runs, checks and preparing.
 
-And that none of them loads heavy packages before it is used.
+None of them loads heavy packages before it is used.
 """
 
 import subprocess

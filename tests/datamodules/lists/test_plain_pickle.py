@@ -145,7 +145,7 @@ def read_mutated(seed: int, count: int) -> None:
 
 
 def test_mutated_files_end_neither_the_process_nor_its_memory(tmp_path):
-    """What data sets make of such values is tested with mutated files of all formats."""
+    """The reader alone is tested here; `tests/fuzz` gives mutated files of all formats to the data sets."""
     code = "from tests.datamodules.lists.test_plain_pickle import read_mutated; read_mutated(0, 3000)"
     done = subprocess.run(
         [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(Path.cwd())!r}); {code}"],
