@@ -163,30 +163,32 @@ def test_supports_show_all_ways_of_their_episode_where_the_test_asks_for_that(in
     assert one_way.test_options == {} and next(iter(one_way.test_dataloader())).support_ways is None
 
 
-def test_a_share_of_each_supports_object_is_labelled_in_the_test_alone(index):
-    asked, usual = (module(index, way=2, support_annotation="all_ways", **kept) for kept in ({"kept_support": 0.3}, {}))
+@pytest.mark.parametrize(
+    ("seed", "settings"),
+    [(0, {"way": 2, "support_annotation": "all_ways"}), (5, {"protocol": "hsnet", "test_seed": 5, "episodes": 3})],
+)
+def test_a_share_of_each_supports_object_is_labelled_in_the_test_alone(index, seed, settings):
+    """Which share follows from the test's seed, and the place in the test."""
+    asked, usual = (module(index, **settings, **kept) for kept in ({"kept_support": 0.3}, {}))
     for batch, plain in zip(asked.test_dataloader(), usual.test_dataloader(), strict=True):
         number, whole, part = int(batch.episodes[0]), plain.support_labels, batch.support_labels
-        for way in range(2):
-            expected = keep_share(whole[0, way, 0].numpy(), 0.3, (number, way, 0, 0))
+        for way in range(len(part[0])):
+            expected = keep_share(whole[0, way, 0].numpy(), 0.3, (number, way, 0, seed))
             assert np.array_equal(part[0, way, 0].numpy(), expected)
         dropped = part != whole
-        assert dropped.any() and torch.equal(torch.where(dropped, 255, plain.support_ways), batch.support_ways)
+        assert dropped.any()
+        if plain.support_ways is not None:
+            assert torch.equal(torch.where(dropped, 255, plain.support_ways), batch.support_ways)
         assert torch.equal(batch.known_truth().label_maps[0], plain.known_truth().label_maps[0])
-    assert asked.test_options == {"support_annotation": "all_ways", "kept_support": 0.3}
+    assert asked.test_options == usual.test_options | {"kept_support": 0.3}
     learned, whole = (next(iter(each.train_dataloader())).support_labels for each in (asked, usual))
     assert torch.equal(learned, whole)
-    for share in (0, -1, 1.5):
-        with pytest.raises(SettingsError, match="above 0, up to 1"):
-            module(index, kept_support=share)
 
 
-def test_what_is_kept_of_a_support_follows_from_the_tests_seed(index):
-    seeded = {"protocol": "hsnet", "test_seed": 5, "episodes": 3}
-    part, whole = (module(index, **seeded, **kept).test_dataloader() for kept in ({"kept_support": 0.3}, {}))
-    for batch, plain in zip(part, whole, strict=True):
-        expected = keep_share(plain.support_labels[0, 0, 0].numpy(), 0.3, (int(batch.episodes[0]), 0, 0, 5))
-        assert np.array_equal(batch.support_labels[0, 0, 0].numpy(), expected)
+@pytest.mark.parametrize("share", [0, -1, 1.5])
+def test_no_share_and_more_than_all_are_refused(index, share):
+    with pytest.raises(SettingsError, match="above 0, up to 1"):
+        module(index, kept_support=share)
 
 
 def test_ways_that_a_setting_adds_to_one_are_told_whatever_is_loaded_together(index):
@@ -252,15 +254,6 @@ def test_training_items_depend_on_seed_epoch_and_index_alone(index):
         assert a.image_names == b.image_names and torch.equal(a.images, b.images)
     names = [[d[epoch, i].image_names for i in range(12)] for d, epoch in ((data, 0), (data, 1), (other, 0))]
     assert names[0] != names[1] and names[0] != names[2]
-
-
-def test_training_shows_every_pair_once_an_epoch(index):
-    data = module(index)
-    batches = data.train_dataloader().batch_sampler
-    queries = [data.training_pool.pairs[i] for batch in batches for _, i in batch]
-    assert sorted(queries) == sorted(data.training_pool.pairs)
-    batches.set_epoch(1)
-    assert [data.training_pool.pairs[i] for batch in batches for _, i in batch] != queries
 
 
 def test_a_training_by_another_protocols_lists_leaves_the_test_as_it_is(index):
@@ -338,8 +331,6 @@ def test_workers_load_the_same(index):
 @pytest.fixture
 def broken(blocks_folder, tmp_path):
     """A copy of the data set to be damaged."""
-    import shutil
-
     return Folder(str(shutil.copytree(blocks_folder, tmp_path / "copy")))
 
 

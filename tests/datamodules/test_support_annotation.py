@@ -1,6 +1,5 @@
 """Weak annotations in place of the test supports' masks (`--data.support_annotation`)."""
 
-import json
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,13 +12,12 @@ from fsbench.core.needs import Needs
 from fsbench.data.support_annotation import AnnotationStreams, discs, draw_annotation, draw_label
 from fsbench.data.transforms import RESIZES
 from fsbench.datamodules.datasets.coco import Coco
-from fsbench.datamodules.datasets.coco.dataset import CLASS_NAMES
 from fsbench.datamodules.datasets.folder import Folder
-from fsbench.methods.prototype import Prototype
-from fsbench.networks.backbones.base import BackboneConfig
 from fsbench.protocols.view import View
 from fsbench.runner.engine.experiment import Experiment
 from tests.data_modules import episodic
+from tests.datamodules.builders import save_coco
+from tests.datamodules.datasets.test_coco import box
 
 SIDE = 56
 
@@ -78,23 +76,6 @@ def test_drawings_follow_from_seed_and_episode_alone(blocks_folder):
     assert not np.array_equal(draw_label(mask, "point", one), draw_label(mask, "point", other))
 
 
-def test_a_method_answers_as_with_the_drawn_mask_given_by_hand(blocks_folder):
-    method = Prototype(BackboneConfig("demo", "random:1")).eval()
-    masks, boxes = (module(blocks_folder, kind, shot=1, image_size=64) for kind in ("mask", "box"))
-    differing = 0
-    for plain, weak in zip(masks.test_dataloader(), boxes.test_dataloader(), strict=True):
-        with torch.inference_mode():
-            usual, found = method(plain.without_truth()), method(weak.without_truth())
-            mask = plain.support_labels[0, 0, 0] == 1
-            rows, columns = mask.any(1).nonzero()[:, 0], mask.any(0).nonzero()[:, 0]
-            plain.support_labels[0, 0, 0] = 0
-            plain.support_labels[0, 0, 0, rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] = 1
-            by_hand = method(plain.without_truth())
-        assert torch.equal(found.label_map, by_hand.label_map) and torch.equal(found.logits, by_hand.logits)
-        differing += int(not torch.equal(usual.logits, found.logits))
-    assert differing > 0
-
-
 def test_discs_hold_all_within_their_radius():
     pixels = torch.zeros(20, 30, dtype=torch.bool)
     pixels[0, 0] = pixels[12, 20] = True
@@ -114,30 +95,14 @@ def test_padding_stays_void_under_weak_annotations(blocks_folder):
         assert np.array_equal(label == 255, padding == 255) and (label == 255).any() and (label == 1).any()
 
 
-@pytest.fixture
-def coco(tmp_path, monkeypatch):
-    """One image with two overlapping squares of class 1, one of class 2 over them, and a crowd."""
-    (tmp_path / "val2014").mkdir()
-    (tmp_path / "annotations").mkdir()
-
-    def entry(number, category, x, y, side, crowd=0):
-        corners = [x, y, x + side, y, x + side, y + side, x, y + side]
-        return {"id": number, "image_id": 1, "category_id": category, "iscrowd": crowd, "area": side * side,
-                "bbox": [x, y, side, side], "segmentation": [corners]}  # fmt: skip
-
-    content = {
-        "categories": [{"id": number, "name": name} for number, name in enumerate(CLASS_NAMES, start=1)],
-        "images": [{"id": 1, "file_name": "COCO_val2014_1.jpg", "height": 60, "width": 80}],
-        "annotations": [
-            entry(1, 1, 2, 3, 10), entry(2, 1, 40, 20, 15), entry(3, 2, 38, 18, 6), entry(4, 1, 60, 40, 9, crowd=1)
-        ],
-    }  # fmt: skip
-    (tmp_path / "annotations/instances_val2014.json").write_text(json.dumps(content))
-    return Coco(str(tmp_path), lists=[])
-
-
-def test_objects_of_coco_have_boxes_of_their_own(coco):
-    index = coco
+def test_objects_of_coco_have_boxes_of_their_own(tmp_path):
+    """An image has two squares of class 1, a square of class 2 that covers a part of them, and a crowd."""
+    squares = [
+        {"class": number, "segmentation": [box(x, y, x + side, y + side)], "iscrowd": crowd}
+        for number, x, y, side, crowd in ((1, 2, 3, 10, 0), (1, 40, 20, 15, 0), (2, 38, 18, 6, 0), (1, 60, 40, 9, 1))
+    ]
+    save_coco(tmp_path, "val2014", {"COCO_val2014_1.jpg": (60, 80, squares)})
+    index = Coco(str(tmp_path), lists=[])
     name = "val2014/COCO_val2014_1.jpg"
     labels, objects = index.label_map(name), index.object_masks(name, 1)
     assert index.knows_objects and [int(one.sum()) for one in objects] == [121, 256]

@@ -24,7 +24,7 @@ CASES = list(find_cases(HERE, None, None, official_lists(None)))
 SLOW = {
     "abcdfss": "adapt_1shot_every",
     "atlas_runs": "episodes_panet_f0_k5_s1234 episodes_capl_f0_k5_s123 episodes_fptrans_f0_k5_w4 "
-    "episodes_vat_coco_f0_k5_w0_b1_s0",
+    "episodes_vat_coco_f0_k5_w0_b1_s0 episodes_ppnet_f0_k5_s1234",
     "bam": "true_resnet50",
     "dcama": "pe features_swinb_true features_resnet50 head_true_swinb_1shot e2e_resnet50_1shot train_steps",
     "emat": "episodes_official_lists episodes_coco",

@@ -1,8 +1,13 @@
-"""COCO-20i: label maps painted from annotations, lists that follow from them, and preparing; bad files in a line."""
+"""COCO-20i: label maps painted from annotations, lists that follow from them, and preparing; bad files in a line.
+
+And all classes of COCO in one test: the joined lists, and the episodes of fold -1 as a program would draw them.
+"""
 
 import json
+import pickle
 import re
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -10,16 +15,19 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
-from fsbench.base.errors import DataError
+from fsbench.base.errors import DataError, SettingsError
 from fsbench.cli.main import main
 from fsbench.data.dataset import Pair
 from fsbench.data.episodes.settings import SIZE_BINS
+from fsbench.data.episodes.task import EpisodeTask
 from fsbench.data.image_io import read_label_map
-from fsbench.data.rle import decode_rle
 from fsbench.data.segmentations import union_mask
+from fsbench.datamodules.datasets.coco import CocoAll
 from fsbench.datamodules.datasets.coco.dataset import CLASS_NAMES, MIN_PIXELS, RENDERED, Coco
 from fsbench.datamodules.lists.official import read_official
 from fsbench.protocols.draws.pair_lists import pair_list
+from fsbench.protocols.reading import load_protocol
+from tests.data_modules import episodic
 from tests.datamodules.builders import save_coco
 from tests.datamodules.prepare.archives import packed, prepare, times
 
@@ -65,20 +73,15 @@ def test_vertices_are_truncated_toward_zero(tmp_path: Path) -> None:
     np.testing.assert_array_equal(labels == 1, closed_convex(box(0, 3, 9, 7), 60, 80))
 
 
-def test_polygons_of_an_object_are_joined_and_later_ids_lie_on_top(tmp_path: Path) -> None:
+def test_polygons_of_an_object_are_joined_later_ids_lie_on_top_and_crowds_nowhere(tmp_path: Path) -> None:
     labels = one_image(
         tmp_path,
         {"class": 3, "id": 70, "segmentation": [box(5, 5, 14, 14)]},
         {"class": 2, "id": 60, "segmentation": [box(0, 0, 9, 9), box(0, 0, 7, 7)]},  # a hole if filled together
+        {"class": 1, "id": 80, "segmentation": {"counts": [0, 4800], "size": [60, 80]}, "iscrowd": 1},
     )
     assert (labels[9, 9], labels[4, 4], labels[14, 14]) == (3, 2, 3)
-    assert (np.count_nonzero(labels == 3), np.count_nonzero(labels == 2)) == (100, 75)
-
-
-def test_crowds_are_not_painted(tmp_path: Path) -> None:
-    crowd = {"counts": [0, 4800], "size": [60, 80]}
-    labels = one_image(tmp_path, {"class": 1, "segmentation": crowd, "iscrowd": 1})
-    assert not labels.any()
+    assert np.bincount(labels.ravel()).tolist() == [4800 - 175, 0, 75, 100]
 
 
 @pytest.mark.parametrize("compressed", [True, False])
@@ -105,17 +108,8 @@ def test_run_length_objects_are_painted(tmp_path: Path, compressed: bool) -> Non
     ],
 )
 def test_damaged_run_lengths_are_an_error(tmp_path: Path, rle: dict[str, Any]) -> None:
-    with pytest.raises((ValueError, TypeError)):
-        decode_rle(rle, 6, 4)
     with pytest.raises(DataError, match=r"unusable run-length mask on COCO_val2014_0+1\.jpg"):
         one_image(tmp_path, {"class": 1, "segmentation": rle}, size=(6, 4))
-
-
-def test_classes_are_ranks_of_the_category_ids(tmp_path: Path) -> None:
-    assert len(CLASS_NAMES) == 80
-    assert [CLASS_NAMES[number - 1] for number in (1, 12, 28, 80)] == ["person", "stop sign", "tie", "toothbrush"]
-    labels = one_image(tmp_path, {"class": 80, "segmentation": [box(0, 0, 3, 3)]})
-    assert labels.max() == 80
 
 
 def shape(number: int, polygon: list[float]) -> dict[str, Any]:
@@ -151,15 +145,6 @@ def test_derived_lists_take_images_with_enough_pixels_in_ascending_order(root: P
     assert index.label_file(nine) == root / "annotations" / "instances_val2014.json"
 
 
-def test_size_bins_follow_the_painted_share(root: Path) -> None:
-    index = Coco(str(root))
-    four, nine = f"val2014/{PHOTO(4)}", f"val2014/{PHOTO(9)}"
-    assert index.class_pixels(nine) == ({0: 27952, 1: 2048, 5: 10000}, 40000)
-    assert pair_list(index, "5-10", 0).pairs == ((nine, 1),)  # 2048 / 40000
-    assert pair_list(index, "10-15", 0).pairs == ((four, 1),)
-    assert index.class_pixels(nine) == ({0: 27952, 1: 2048, 5: 10000}, 40000)  # now from the table
-
-
 def unparsed(*_: object, **__: object) -> None:
     raise AssertionError("the annotation file was parsed again")
 
@@ -172,20 +157,6 @@ def test_annotations_are_kept_in_the_cache(root: Path, cache: Path, monkeypatch:
     again = Coco(str(root))
     assert pair_list(again, "val", 0) == first
     assert np.count_nonzero(again.label_map(f"val2014/{PHOTO(9)}") == 1) == 2048
-
-
-def test_validation_alone_is_enough_for_validation(tmp_path: Path) -> None:
-    save_coco(tmp_path, "val2014", {PHOTO(1): (64, 64, [{"class": 1, "segmentation": [box(0, 0, 63, 63)]}])})
-    index = Coco(str(tmp_path))
-    assert len(pair_list(index, "val", 0).pairs) == 1
-    with pytest.raises(DataError, match=r"has no annotations/instances_train2014\.json and no train2014/"):
-        pair_list(index, "trn", 1)
-
-
-def test_absent_photo_is_named(root: Path) -> None:
-    (root / "val2014" / PHOTO(4)).unlink()
-    with pytest.raises(DataError, match=rf"1 of 2 listed images are not in .*: val2014/{PHOTO(4)}"):
-        pair_list(Coco(str(root)), "val", 0)
 
 
 def alter(change: Callable[[dict[str, Any]], Any]) -> Callable[[Path], None]:
@@ -224,7 +195,10 @@ def test_unusable_annotation_file_is_named(root: Path, damage: Callable[[Path], 
         pair_list(Coco(str(root)), "val", 0)
 
 
-def test_image_without_annotation_entry_is_named(root: Path) -> None:
+def test_what_is_absent_is_named(root: Path) -> None:
+    (root / "val2014" / PHOTO(4)).unlink()
+    with pytest.raises(DataError, match=rf"1 of 2 listed images are not in .*: val2014/{PHOTO(4)}"):
+        pair_list(Coco(str(root)), "val", 0)
     with pytest.raises(DataError, match=r"image val2014/x\.jpg is not in .*instances_val2014\.json"):
         Coco(str(root)).label_map("val2014/x.jpg")
 
@@ -317,19 +291,14 @@ def test_label_maps_of_another_program_are_not_removed(coco_archives: Path, tmp_
     assert own.read_bytes() == b"mine"
 
 
-def test_coco_for_evaluation_alone(coco_archives: Path, tmp_path: Path) -> None:
+def test_a_test_alone_needs_no_training_part(coco_archives: Path, tmp_path: Path, capsys) -> None:
+    """`coco` for validation alone, and `coco_all`, which is checked without the lists of trainings, too."""
     (coco_archives / "train2014.zip").unlink()
     root = tmp_path / "coco"
-    arguments = ("coco", "--root", root, "--from", coco_archives, "--no-lists", "--allow-unverified")
-    assert prepare(*arguments, "--validation-only") == 0
-    assert sorted(path.name for path in root.iterdir() if path.is_dir()) == ["annotations", "val2014"]
-
-
-def test_the_test_of_all_classes_needs_no_training_part(coco_archives: Path, tmp_path: Path, capsys) -> None:
-    """`coco_all` is prepared and checked without the archive of the training photos and the lists of trainings."""
-    (coco_archives / "train2014.zip").unlink()
-    root = tmp_path / "coco"
-    arguments = ("coco_all", "--root", root, "--from", coco_archives, "--allow-unverified")
+    arguments = ("--from", coco_archives, "--allow-unverified")
+    assert prepare("coco", "--root", tmp_path / "alone", *arguments, "--no-lists", "--validation-only") == 0
+    assert sorted(path.name for path in (tmp_path / "alone").iterdir() if path.is_dir()) == ["annotations", "val2014"]
+    arguments = ("coco_all", "--root", root, *arguments)
     assert prepare(*arguments, "--lists", tmp_path) == 2
     assert "has none of the 4 lists, such as hsnet/coco/val/fold0.pkl" in capsys.readouterr().err
     assert prepare(*arguments, "--no-lists") == 0
@@ -340,3 +309,93 @@ def test_the_test_of_all_classes_needs_no_training_part(coco_archives: Path, tmp
     printed = capsys.readouterr().out
     assert "train2014" not in printed and "trn" not in printed and "list 0-5" not in printed
     assert re.search("list val fold 0 +1 pairs", printed)
+
+
+def plain_episodes(images_of: dict[int, list[str]], shot: int, count: int) -> list[tuple[int, list[str]]]:
+    """Fold -1 of incontext-protocol §3.1 with NumPy's global functions: class, query, supports other than it."""
+    state = np.random.get_state()
+    np.random.seed(0)
+    drawn = []
+    for _ in range(count):
+        c = np.random.choice(sorted(images_of), 1, replace=False)[0]
+        query = np.random.choice(images_of[c], 1, replace=False)[0]
+        names = [query]
+        while len(names) <= shot:
+            name = np.random.choice(images_of[c], 1, replace=False)[0]
+            if name != query:
+                names.append(name)
+        drawn.append((int(c) + 1, [str(name) for name in names]))
+    np.random.set_state(state)
+    return drawn
+
+
+@pytest.fixture
+def nine(tmp_path: Path) -> Path:
+    """Three photos of each of the first nine classes, with lists of four folds."""
+    photos = {PHOTO(n): (60, 80, [{"class": n % 9 + 1, "segmentation": [box(5, 5, 75, 55)]}]) for n in range(27)}
+    save_coco(tmp_path, "val2014", photos)
+    folder = tmp_path / "lists/coco/val"
+    folder.mkdir(parents=True)
+    for fold in range(4):
+        lists = {c: [] for c in range(80)}
+        for n in reversed(range(27)):
+            if n % 9 % 4 == fold:
+                lists[n % 9].append(f"val2014/{PHOTO(n)}")
+        (folder / f"fold{fold}.pkl").write_bytes(pickle.dumps(lists))
+    return tmp_path
+
+
+def test_the_lists_of_four_folds_are_one(nine: Path) -> None:
+    index = CocoAll(str(nine), allow_unverified_lists=True)
+    pairs = pair_list(index, "val", 0)
+    own = Coco(str(nine), allow_unverified_lists=True)
+    for fold in range(4):
+        joined = [pair for pair in pairs.pairs if pair[1] in own.test_classes(fold)]
+        assert joined == list(pair_list(own, "val", fold).pairs)
+    assert [number for _, number in pairs.pairs] == sorted([*range(1, 10)] * 3)
+    assert pairs.origin == "official, unverified"
+    assert index.test_classes(0) == [*range(1, 81)] and index.train_classes(0) == []
+    assert load_protocol("gfss").draw.data(index) is index and type(load_protocol("gfss").draw.data(own)) is not Coco
+    derived = pair_list(CocoAll(str(nine), lists=[]), "val", 0)
+    assert sorted(derived.pairs) == sorted(pairs.pairs) and derived.origin == "derived"
+    with pytest.raises(DataError, match=r"list .*fold0.pkl was altered"):
+        pair_list(CocoAll(str(nine)), "val", 0)
+
+
+def test_a_class_has_the_images_of_the_first_list_that_names_some(nine: Path) -> None:
+    path = nine / "lists/coco/val/fold3.pkl"
+    lists = pickle.loads(path.read_bytes())
+    path.write_bytes(pickle.dumps(lists | {0: [f"val2014/{PHOTO(5)}"], 30: [f"val2014/{PHOTO(6)}"]}))
+    images_of = pair_list(CocoAll(str(nine), allow_unverified_lists=True), "val", 0).images_of
+    assert [*images_of[1]] == [f"val2014/{PHOTO(n)}" for n in (18, 9, 0)]
+    assert [*images_of[31]] == [f"val2014/{PHOTO(6)}"]
+
+
+def test_official_episodes_are_those_of_the_rule(real_data: Path, tmp_path: Path, monkeypatch) -> None:
+    """From the authors' lists, whose photos are not needed for drawing."""
+    monkeypatch.setattr(CocoAll, "check_images", lambda *_: None)
+    (tmp_path / "val2014").mkdir()
+    save_coco(tmp_path, "val2014", {PHOTO(1): (60, 80, [])})
+    index = CocoAll(str(tmp_path), lists=[str(real_data / "official-lists")])
+    pairs = pair_list(index, "val", 0)
+    assert pairs.origin == "official" and len(pairs.images_of) == 80
+    lists = [read_official(index.lists, "coco", "val", fold) for fold in range(4)]
+    assert len(pairs.pairs) == sum(len(part.pairs) for part in lists if part)
+    images_of = {number - 1: list(names) for number, names in pairs.images_of.items()}
+    for shot in (1, 5):
+        manifest = load_protocol("incontext").manifest(index, EpisodeTask(0, shot=shot))
+        assert len(manifest.episodes) == 1000 and manifest.header.folds == 1 and len(manifest.class_ids) == 80
+        found = [(e.query_class, [e.query, *e.supports[0]]) for e in islice(manifest.episodes, 300)]
+        assert found == plain_episodes(images_of, shot, 300)
+
+
+def test_nothing_that_was_trained_on_coco_is_tested_on_its_own_classes(nine: Path) -> None:
+    index = CocoAll(str(nine), allow_unverified_lists=True)
+    data = episodic(index, "incontext", image_size=48, workers=0, episodes=4, drop_small_classes=True)
+    trained = {"dataset": "coco", "fold": 2, "protocol": "fscs", "classes": ["bicycle"]}
+    with pytest.raises(SettingsError, match="was trained on fold 2 of coco, whose base classes include bicycle"):
+        data.check_unseen(trained, "the checkpoint x.ckpt")
+    data.check_unseen(trained | {"dataset": "pascal"}, "the checkpoint x.ckpt")
+    data.check_unseen(trained | {"classes": [CLASS_NAMES[79]]}, "the checkpoint x.ckpt")  # of which it has no image
+    with pytest.raises(SettingsError, match="coco_all has its test part alone, as all classes are novel; found the"):
+        _ = data.training_pool

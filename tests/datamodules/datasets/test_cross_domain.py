@@ -16,7 +16,6 @@ from fsbench.cli.main import main
 from fsbench.data.episodes.task import EpisodeTask
 from fsbench.data.image_io import read_image
 from fsbench.datamodules.datasets.deepglobe import DeepGlobe, DeepGlobeAll, crops
-from fsbench.datamodules.datasets.fss1000 import Fss1000
 from fsbench.datamodules.datasets.isic import IMAGES, Isic, IsicOne, lesion_classes
 from fsbench.datamodules.datasets.lung import Lung, LungAll
 from fsbench.datamodules.datasets.suim import Suim, class_masks
@@ -137,24 +136,6 @@ def test_the_classes_take_turns(drawn, dataset):
         assert (episode.query, episode.supports) == (query, (tuple(supports),))
     every = load_segmentation("cdfss_abcdfss").manifest(index, EpisodeTask(0))
     assert len(every.episodes) == len(index.candidates("val")) and every.header.seed == 2
-
-
-def test_ifa_tests_the_validation_classes_of_fss1000(drawn):
-    index = Fss1000(str(drawn("fss1000")))
-    own = load_segmentation("cdfss").manifest(index, EpisodeTask(0))
-    ifa = load_segmentation("cdfss_ifa").manifest(index, EpisodeTask(0))
-    assert own.header.class_ids == index.test_classes(0) and ifa.header.class_ids == index.val_classes(0)
-    assert {e.query_class for e in ifa.episodes} == set(index.val_classes(0))
-    assert load_segmentation("cdfss_ifa").conditions("fss1000").image_lists == "fss-1000 val"
-
-
-def test_a_class_of_one_image_ends_in_a_line(tmp_path):
-    (tmp_path / "masks").mkdir()
-    (tmp_path / "CXR_png").mkdir()
-    for place in ("masks/CHNCXR_0001_0_mask.png", "CXR_png/CHNCXR_0001_0.png"):
-        Image.new("L", (8, 8), 255).save(tmp_path / place)
-    with pytest.raises(DataError, match=r"too few images of some classes .*lung 1; 2 each are needed"):
-        load_segmentation("cdfss").manifest(Lung(str(tmp_path)), EpisodeTask(0))
 
 
 def test_methods_are_not_trained_on_another_domain(drawn):

@@ -1,4 +1,4 @@
-"""Data sets of labelled images: lists against plain rules, configurations, and one clear line for bad input."""
+"""Data sets of labelled images: their lists in the publishers' order, and one clear line for bad input."""
 
 import hashlib
 import importlib
@@ -21,21 +21,43 @@ from fsbench.datamodules.datasets.pets import Pets
 from fsbench.datamodules.datasets.places import Places
 from fsbench.datamodules.datasets.plantae import Plantae
 from fsbench.datamodules.indexes import class_folders
-from fsbench.protocols.draws.classes import classification_episodes
+from fsbench.datamodules.indexes.labelled_images import LabelledImages
 from tests.datamodules.datasets.labelled_images import save, save_aircraft, save_cars, save_cub, save_pets, save_plantae
 
-IMAGE_DATASETS = {kind.name: kind for kind in (Cub, Cars, Places, Plantae, Aircraft, Pets, ImageFolder)}
+ALBATROSS = "001.Black_footed_Albatross"
+LISTS = {
+    Cub: (
+        lambda root: save_cub(root / "CUB_200_2011"),
+        ("black footed albatross", "laysan albatross"),
+        ((f"{ALBATROSS}/B.jpg", f"{ALBATROSS}/z.jpg"), ("002.Laysan_Albatross/b_2.jpg",)),
+    ),
+    Cars: (  # in the order of the meta file
+        lambda root: save_cars(root),
+        ("zenos e10 2014", "am general hummer suv 2000"),
+        (("00002.jpg",), ("00001.jpg", "00003.jpg")),
+    ),
+    Aircraft: (
+        lambda root: save_aircraft(root / "fgvc-aircraft-2013b"),
+        ("a300", "boeing 707"),
+        (("0000002.jpg",), ("0000001.jpg", "0034309.jpg")),
+    ),
+    Pets: (  # class 2 before class 10
+        lambda root: save_pets(root),
+        ("great pyrenees", "bengal"),
+        (("great_pyrenees_12.jpg",), ("Bengal_10.jpg", "Bengal_7.jpg")),
+    ),
+}
+"""Data set -> what writes a small one, names of its classes, and images of each."""
 
 
-def test_cub(tmp_path: Path) -> None:
-    save_cub(tmp_path / "CUB_200_2011")
-    index = Cub(str(tmp_path))
-    first = "001.Black_footed_Albatross"
-    assert index.class_names == ("black footed albatross", "laysan albatross")
-    assert index.images == ((f"{first}/B.jpg", f"{first}/z.jpg"), ("002.Laysan_Albatross/b_2.jpg",))
-    assert index.image_path(f"{first}/z.jpg") == tmp_path / f"CUB_200_2011/images/{first}/z.jpg"
-    assert index.origin == "derived, incomplete"
-    text = json.dumps([list(index.class_names), [list(names) for names in index.images]]).replace(", ", ",")
+@pytest.mark.parametrize("kind", LISTS)
+def test_classes_and_images_are_in_the_publishers_order(kind: type[LabelledImages], tmp_path: Path) -> None:
+    write, names, images = LISTS[kind]
+    write(tmp_path)
+    index = kind(str(tmp_path))
+    assert (index.class_names, index.images, index.origin) == (names, images, "derived, incomplete")
+    assert all(index.image_path(name).is_file() for own in images for name in own)
+    text = json.dumps([list(names), [list(own) for own in images]]).replace(", ", ",")
     assert index.sha256 == hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -43,19 +65,6 @@ def test_complete_list_is_called_derived(tmp_path: Path, monkeypatch: pytest.Mon
     save_cub(tmp_path)
     monkeypatch.setattr(Cub, "official", (2, 3))
     assert Cub(str(tmp_path)).origin == "derived"
-
-
-def test_cars_are_in_the_order_of_the_meta_file(tmp_path: Path) -> None:
-    save_cars(tmp_path)
-    index = Cars(str(tmp_path))
-    assert index.class_names == ("zenos e10 2014", "am general hummer suv 2000")
-    assert index.images == (("00002.jpg",), ("00001.jpg", "00003.jpg"))
-    (tmp_path / "cars_train/00003.jpg").unlink()
-    with pytest.raises(DataError, match=r"1 of 3 images of .*annos\.mat are not in .*cars_train \(first: 00003\.jpg\)"):
-        Cars(str(tmp_path))
-    (tmp_path / "devkit/cars_meta.mat").write_bytes(b"no mat")
-    with pytest.raises(DataError, match=r"cars_meta\.mat cannot be read"):
-        Cars(str(tmp_path))
 
 
 def test_places_takes_the_first_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,24 +95,31 @@ def test_plantae_takes_the_largest_folders(tmp_path: Path, monkeypatch: pytest.M
         Plantae(str(tmp_path))
 
 
-def test_aircraft_and_pets_follow_their_lists(tmp_path: Path) -> None:
-    save_aircraft(tmp_path / "a/fgvc-aircraft-2013b")
-    aircraft = Aircraft(str(tmp_path / "a"))
-    assert aircraft.class_names == ("a300", "boeing 707")
-    assert aircraft.images == (("0000002.jpg",), ("0000001.jpg", "0034309.jpg"))
-    save_pets(tmp_path / "p")
-    pets = Pets(str(tmp_path / "p"))
-    assert pets.class_names == ("great pyrenees", "bengal")  # 2 before 10
-    assert pets.images == (("great_pyrenees_12.jpg",), ("Bengal_10.jpg", "Bengal_7.jpg"))
-    for content, message in (
-        (b"Bengal_7 ten 1 2\n", "class that is no number"),
-        (b"Bengal_7 10\n", "line of another form; expected <image> <class> <species> <breed> in each"),
-        (b"", "line of another form"),
-        (b"\xff\xfe", "cannot be read"),
-    ):
-        (tmp_path / "p/annotations/list.txt").write_bytes(content)
-        with pytest.raises(DataError, match=message):
-            Pets(str(tmp_path / "p"))
+@pytest.mark.parametrize(
+    ("kind", "file", "content", "message"),
+    [
+        (Cars, "cars_train/00003.jpg", None, r"1 of 3 images of .*annos\.mat are not in .*cars_train \(first: 00003"),
+        (Cars, "devkit/cars_meta.mat", b"no mat", r"cars_meta\.mat cannot be read"),
+        (Pets, "annotations/list.txt", b"Bengal_7 ten 1 2\n", "class that is no number"),
+        (
+            Pets,
+            "annotations/list.txt",
+            b"Bengal_7 10\n",
+            "line of another form; expected <image> <class> <species>",
+        ),
+        (Pets, "annotations/list.txt", b"", "line of another form"),
+        (Pets, "annotations/list.txt", b"\xff\xfe", "cannot be read"),
+    ],
+)
+def test_wrong_files_are_named(
+    kind: type[LabelledImages], file: str, content: bytes | None, message: str, tmp_path: Path
+) -> None:
+    LISTS[kind][0](tmp_path)
+    (tmp_path / file).unlink()
+    if content is not None:
+        (tmp_path / file).write_bytes(content)
+    with pytest.raises(DataError, match=message):
+        kind(str(tmp_path))
 
 
 def test_a_list_is_kept_until_a_folder_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,6 +133,9 @@ def test_a_list_is_kept_until_a_folder_changes(tmp_path: Path, monkeypatch: pyte
     assert Cub(str(tmp_path)).images[1] == ("002.Laysan_Albatross/b_2.jpg", "002.Laysan_Albatross/new.jpg")
 
 
+IMAGE_DATASETS = {kind.name: kind for kind in (Cub, Cars, Places, Plantae, Aircraft, Pets, ImageFolder)}
+
+
 @pytest.mark.parametrize("name", [*IMAGE_DATASETS, "demo-cls"])
 def test_configuration_names_the_data_set(name: str) -> None:
     data = yaml.safe_load((CONFIGS / f"data/{name}.yaml").read_text())["data"]
@@ -125,13 +144,6 @@ def test_configuration_names_the_data_set(name: str) -> None:
     module, _, kind = dataset["class_path"].rpartition(".")
     assert getattr(importlib.import_module(module), kind) is (IMAGE_DATASETS | {"demo-cls": DemoImages})[name]
     assert dataset["init_args"] == {"root": f"data/{name}"}
-
-
-def test_episodes_name_a_class_that_is_too_small(tmp_path: Path) -> None:
-    save_cub(tmp_path)
-    index = Cub(str(tmp_path))
-    with pytest.raises(DataError, match=r"\(class 'laysan albatross' has 1\), expected 1 for support and 1 queries"):
-        classification_episodes([len(images) for images in index.images], 2, 1, 1, names=index.class_names)
 
 
 def test_check_counts_and_names_damaged_files(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

@@ -1,6 +1,5 @@
 """iSAID-5i: the authors' folders and lists, in their order."""
 
-import gzip
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +11,6 @@ from fsbench.datamodules.datasets.isaid import LABEL_SUFFIX, Isaid, Isaid512
 from fsbench.protocols.draws.pair_lists import pair_list
 from fsbench.protocols.reading import load_protocol
 from tests.datamodules.builders import blocks, save_labels, save_photo
-from tests.goldens.kinds.incontext import ISAID_LISTS
 
 PATCHES = {name: [number] for number, name in enumerate(("P9", "P2", "P7", "P1"), start=1)} | {"P5": [1, 2, 7, 12]}
 
@@ -49,36 +47,6 @@ def test_lists_are_derived_where_there_are_none(tmp_path):
         SettingsError, match=r"isaid has its test part alone in .*; found the part trn; expected train/images"
     ):
         index.candidates("trn")
-
-
-def test_an_episode_for_each_line_and_no_second_turn(tmp_path):
-    index = Isaid(str(save_patches(tmp_path, PATCHES)))
-    task = EpisodeTask(0, skip_small_classes=True)
-    assert len(load_protocol("incontext").manifest(index, task).episodes) == 6  # of six pairs, not 3657
-
-
-@pytest.fixture
-def lists(tmp_path: Path) -> Path:
-    """The authors' lists as files."""
-    lines = [line.split() for line in gzip.decompress(ISAID_LISTS.read_bytes()).decode().splitlines()]
-    folder = tmp_path / "lists/isaid/val"
-    folder.mkdir(parents=True)
-    for fold in range(3):
-        (folder / f"fold{fold}.txt").write_text("".join(f"{pair}\n" for own, pair in lines if int(own) == fold))
-    return tmp_path / "lists"
-
-
-def test_the_authors_lists_are_verified_and_kept_in_their_order(tmp_path, lists):
-    root = save_patches(tmp_path / "patches", PATCHES)
-    with pytest.raises(DataError, match=r"3010 of 3010 names in the official list val/fold0 have no image"):
-        pair_list(Isaid(str(root), [str(lists)]), "val", 0)
-    file = lists / "isaid/val/fold0.txt"
-    file.write_text("\n".join(sorted(file.read_text().split())))
-    with pytest.raises(DataError, match=r"fold0.txt was altered: found 3108 pairs, sha256"):
-        pair_list(Isaid(str(root), [str(lists)]), "val", 0)
-    file.write_text("P9__01\nP5__01\n")
-    pairs = pair_list(Isaid(str(root), [str(lists)], allow_unverified_lists=True), "val", 0)
-    assert pairs.pairs == (("P9", 1), ("P5", 1)) and pairs.origin == "official, unverified"
 
 
 def test_training_lists_are_those_of_the_other_folds_in_their_order(tmp_path):

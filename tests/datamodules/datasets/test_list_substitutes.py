@@ -10,12 +10,11 @@ from fsbench.data.list_substitutes import list_substitutes, print_once, substitu
 from fsbench.datamodules.datasets.coco import Coco, CocoAll
 from fsbench.datamodules.datasets.folder import Folder
 from fsbench.datamodules.datasets.fss1000 import Fss1000
-from fsbench.datamodules.datasets.pascal import Pascal, PascalAll
+from fsbench.datamodules.datasets.pascal import Pascal
 from fsbench.protocols.draws.boxes import BoxTest
 from fsbench.protocols.draws.gfss import ValidationImages
 from fsbench.protocols.draws.image_lists import image_list, image_lists
 from fsbench.protocols.draws.pair_lists import pair_list
-from fsbench.protocols.draws.whole_images import whole_image_pool
 from fsbench.protocols.reading import load_protocol
 from tests.data_modules import episodic
 from tests.datamodules.builders import blocks, save_coco, save_names, save_pairs
@@ -63,10 +62,6 @@ EVERY = "every label map outside val.txt, 2 of 10582"
 MORE = "the 2 images of the data set's training list, more than PFENet's and in another order"
 Case = tuple[Callable[[Path], SegmentationIndex], Callable[[SegmentationIndex], object], Part, list[str]]
 CASES: dict[str, Case] = {
-    "pascal test": (
-        lambda root: Pascal(pascal(root)), lambda index: pair_list(index, "val", 0), "val",
-        [f"pascal, test images: the authors' list val is absent; in its place: {DERIVED}"],
-    ),
     "pascal sizes": (
         lambda root: Pascal(pascal(root)), lambda index: pair_list(index, "5-10", 0), "val",
         [f"pascal, test images: the authors' list {one} is absent; in its place: {DERIVED}" for one in ("val", "5-10")],
@@ -91,11 +86,6 @@ CASES: dict[str, Case] = {
         lambda index: load_protocol("pfenet").draw.training_pairs(index, 0, False), "trn",
         [f"pascal, training images: ImageSets/Segmentation/train.txt is absent; in its place: {MORE}"],
     ),
-    "pascal whole images": (
-        lambda root: Pascal(pascal(root, train_aug=["2007_b", "2007_a"])),
-        lambda index: whole_image_pool(index, 0), "trn",
-        [f"pascal, training images: ImageSets/Segmentation/sbd_train.txt is absent; in its place: {MORE}"],
-    ),
     "pascal classes of images": (
         lambda root: Pascal(pascal(root), [image_names(root)], allow_unverified_lists=True),
         lambda index: image_list(index, "val", 0), "val",
@@ -110,19 +100,6 @@ CASES: dict[str, Case] = {
         lambda root: Pascal(pascal(root)), lambda index: BoxTest.find(index).origin, "val",
         ["pascal, test images: the folder SegmentationObject is absent; in its place: boxes of connected parts of the "
          "label maps"],
-    ),
-    "all of pascal": (
-        lambda root: PascalAll(pascal(root, train_aug=["2007_b", "2007_a"])),
-        lambda index: pair_list(index, "trn", 0), "trn",
-        [f"pascal_all, training images: the authors' list trn is absent; in its place: {DERIVED}"],
-    ),
-    "coco test": (
-        lambda root: Coco(coco(root)), lambda index: pair_list(index, "val", 0), "val",
-        [f"coco, test images: the authors' list val is absent; in its place: {DERIVED}"],
-    ),
-    "coco images": (
-        lambda root: Coco(coco(root)), lambda index: image_list(index, "trn", 2), "trn",
-        [f"coco, training images: the authors' list pfenet-trn is absent; in its place: {DERIVED}"],
     ),
     "coco's order": (
         lambda root: Coco(coco(root)), lambda index: ValidationImages.find(index).images(), "val",

@@ -47,31 +47,6 @@ def test_the_tables_have_every_list_of_the_protocol() -> None:
 
 
 @pytest.mark.usefixtures("known")
-def test_text_list_with_and_without_padded_classes(tmp_path: Path) -> None:
-    write(tmp_path / "pascal/val/fold0.txt", TEXT)
-    pairs = read_official([tmp_path], "pascal", "val", 0)
-    assert pairs is not None
-    assert (pairs.pairs, pairs.origin) == (PAIRS, "official")
-
-
-@pytest.mark.usefixtures("known")
-def test_pickle_has_keys_one_below_the_class_and_keeps_its_order(tmp_path: Path) -> None:
-    write(tmp_path / "coco/val/fold0.pkl", pickle.dumps(LISTS))
-    pairs = read_official([str(tmp_path)], "coco", "val", 0)
-    assert pairs is not None
-    assert (pairs.pairs, pairs.origin) == (COCO_PAIRS, "official")
-
-
-@pytest.mark.usefixtures("known")
-def test_size_splits_lie_in_another_folder_or_under_custom(tmp_path: Path) -> None:
-    write(tmp_path / "one/pascal/val/fold0.txt", TEXT)
-    write(tmp_path / "two/pascal/custom/0-5/fold0.txt", TEXT)
-    folders = [tmp_path / "one", tmp_path / "two"]
-    assert read_official(folders, "pascal", "0-5", 0) is not None
-    assert read_official(folders[:1], "pascal", "0-5", 0) is None
-
-
-@pytest.mark.usefixtures("known")
 def test_altered_list_is_refused_with_both_checksums(tmp_path: Path) -> None:
     swapped = "\n".join(reversed(TEXT.split()))
     write(tmp_path / "pascal/val/fold0.txt", swapped)
@@ -85,41 +60,33 @@ def test_altered_list_is_refused_with_both_checksums(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("known")
-def test_lists_lie_one_folder_deeper_in_a_folder_of_all_lists(tmp_path: Path) -> None:
+def test_lists_are_found_in_all_places_and_keep_their_order(tmp_path: Path) -> None:
+    """In a folder of a data set or one deeper, those of sizes also under `custom`; a pickle's keys are one lower."""
     write(tmp_path / "hsnet/coco/val/fold0.pkl", pickle.dumps(LISTS))
     write(tmp_path / "hsnet/pascal/val/fold0.txt", TEXT)
-    write(tmp_path / "emat-size/pascal/0-5/fold0.txt", TEXT)
+    write(tmp_path / "emat-size/pascal/custom/0-5/fold0.txt", TEXT)
     write(tmp_path / "alone/coco/val/fold0.pkl", pickle.dumps(LISTS))
     write(tmp_path / "hmnet/pascal/val/data_list_0.txt", "a.jpg a.png\n")  # no list of this form, nor an incomplete one
-    for folders in ([tmp_path], [tmp_path / "alone", tmp_path / "emat-size", tmp_path / "hsnet"]):
-        for split in ("val", "0-5"):
-            pairs = read_official(folders, "pascal", split, 0)
-            assert pairs is not None and pairs.origin == "official"
+    for folders in ([tmp_path], [str(tmp_path / name) for name in ("alone", "emat-size", "hsnet")]):
+        for dataset, split, expected in (
+            ("pascal", "val", PAIRS), ("pascal", "0-5", PAIRS), ("coco", "val", COCO_PAIRS)
+        ):  # fmt: skip
+            pairs = read_official(folders, dataset, split, 0)
+            assert pairs is not None and (pairs.pairs, pairs.origin) == (expected, "official")
     assert read_official([tmp_path / "hmnet"], "pascal", "val", 0) is None
+    assert read_official([tmp_path / "hsnet"], "pascal", "0-5", 0) is None
     with pytest.raises(DataError, match=r"no lists for coco in .*emat-size"):
         read_official([tmp_path / "emat-size"], "coco", "val", 0)
 
 
-def test_folder_without_the_dataset_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no lists for coco in") as caught:
-        read_official([tmp_path / "wrong"], "coco", "val", 0)
-    assert "github.com/juhongm999/hsnet" in str(caught.value)
-    with pytest.raises(DataError, match="no lists for isaid in") as caught:
-        read_official([tmp_path / "wrong"], "isaid", "val", 0)
-    assert "github.com/ANDYZAQ/GF-SAM" in str(caught.value) and "hsnet" not in str(caught.value)
-
-
-def test_split_without_this_fold_is_an_error(tmp_path: Path) -> None:
+def test_folders_that_lack_a_list_are_named(tmp_path: Path) -> None:
+    for dataset, source in (("coco", "github.com/juhongm999/hsnet"), ("isaid", "github.com/ANDYZAQ/GF-SAM")):
+        with pytest.raises(DataError, match=f"no lists for {dataset} in") as caught:
+            read_official([tmp_path / "wrong"], dataset, "val", 0)
+        assert source in str(caught.value) and ("hsnet" in str(caught.value)) == (dataset == "coco")
     write(tmp_path / "pascal/val/fold0.txt", TEXT)
     with pytest.raises(DataError, match=r"no list of fold 2 in .*val; expected fold2\.txt"):
         read_official([tmp_path], "pascal", "val", 2)
-
-
-@pytest.mark.parametrize("line", ["2007_000033", "2007_000033__00", "2007_000033__123", "../x__01"])
-def test_line_of_another_form_is_named(tmp_path: Path, line: str) -> None:
-    write(tmp_path / "pascal/val/fold0.txt", f"2007_000033__01\n{line}\n")
-    with pytest.raises(DataError, match=r"line 2 of list .*fold0\.txt"):
-        read_official([tmp_path], "pascal", "val", 0)
 
 
 class Malicious:
@@ -139,17 +106,24 @@ def test_pickle_that_runs_code_is_refused_and_not_run(tmp_path: Path) -> None:
     assert not (tmp_path / "made").exists()
 
 
-@pytest.mark.parametrize("content", [{"0": ["a"]}, {0: [b"a"]}, {0: ("a",)}, {-1: ["a"]}, [["a"]], 3])
-def test_pickle_of_anything_else_is_refused(tmp_path: Path, content: object) -> None:
-    write(tmp_path / "coco/val/fold0.pkl", pickle.dumps(content))
-    with pytest.raises(DataError, match="holds something else"):
-        read_official([tmp_path], "coco", "val", 0, allow_unverified=True)
-
-
-def test_truncated_pickle_is_named(tmp_path: Path) -> None:
-    write(tmp_path / "coco/val/fold0.pkl", pickle.dumps(LISTS)[:-20])
-    with pytest.raises(DataError, match=r"list .*fold0\.pkl cannot be read"):
-        read_official([tmp_path], "coco", "val", 0)
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        *(
+            ("pascal/val/fold0.txt", f"2007_000033__01\n{line}\n", r"line 2 of list .*fold0\.txt")
+            for line in ("2007_000033", "2007_000033__00", "2007_000033__123", "../x__01")
+        ),
+        *(
+            ("coco/val/fold0.pkl", pickle.dumps(content), "holds something else")
+            for content in ({"0": ["a"]}, {0: [b"a"]}, {0: ("a",)}, {-1: ["a"]}, [["a"]], 3)
+        ),
+        ("coco/val/fold0.pkl", pickle.dumps(LISTS)[:-20], r"list .*fold0\.pkl cannot be read"),
+    ],
+)
+def test_a_file_of_another_form_is_named(tmp_path: Path, file: str, content: str | bytes, message: str) -> None:
+    write(tmp_path / file, content)
+    with pytest.raises(DataError, match=message):
+        read_official([tmp_path], file.split("/")[0], "val", 0, allow_unverified=True)
 
 
 @pytest.mark.usefixtures("known")

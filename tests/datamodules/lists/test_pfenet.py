@@ -72,12 +72,6 @@ def test_released_list_gives_the_order(voc: Path, tmp_path: Path) -> None:
     assert pairs.pairs == (("2008_v", 1), ("2008_v", 3), ("2008_u", 2))
 
 
-def test_listed_image_that_is_absent_is_named(voc: Path, tmp_path: Path) -> None:
-    lists = write(tmp_path / "lists", ["2008_v", "2009_x"], None)
-    with pytest.raises(DataError, match=r"1 of 2 names in .*data_list_0\.txt have no image .*: 2009_x"):
-        image_list(Pascal(str(voc), [str(lists)]), "val", 0)
-
-
 ENTRY = "[('x/a.jpg', 'x/a.png')]"
 
 
@@ -103,17 +97,19 @@ def test_printed_dict_is_literals_of_the_same_images(tmp_path: Path, classes: st
     assert not Path("made").exists()
 
 
-@pytest.mark.parametrize("names", [["a b"], ["a", "b", "a"]])
-def test_damaged_image_list_is_named(tmp_path: Path, names: list[str]) -> None:
-    write(tmp_path, names, None)
-    with pytest.raises(DataError, match=r"list .*data_list_0\.txt (is|names)"):
-        find_image_list([tmp_path], "pascal", "val", 0, lambda photo: photo.stem)
-
-
-def test_huge_file_is_not_parsed(tmp_path: Path) -> None:
-    write(tmp_path, ["a"], f"{{1: {ENTRY}}}")
-    os.truncate(tmp_path / "pascal/fss_list/val/sub_class_file_list_0.txt", LIMITS["printed list"] + 1)
-    with pytest.raises(DataError, match="has 24 MiB; expected at most 24"):
+@pytest.mark.parametrize(
+    ("names", "size", "message"),
+    [
+        (["a b"], None, r"list .*data_list_0\.txt is"),
+        (["a", "b", "a"], None, r"list .*data_list_0\.txt names"),
+        (["a"], LIMITS["printed list"] + 1, "has 24 MiB; expected at most 24"),
+    ],
+)
+def test_damaged_and_huge_files_are_named(tmp_path: Path, names: list[str], size: int | None, message: str) -> None:
+    write(tmp_path, names, f"{{1: {ENTRY}}}")
+    if size is not None:
+        os.truncate(tmp_path / "pascal/fss_list/val/sub_class_file_list_0.txt", size)
+    with pytest.raises(DataError, match=message):
         find_image_list([tmp_path], "pascal", "val", 0, lambda photo: photo.stem)
 
 

@@ -24,17 +24,12 @@ def table_of(count: Counter, fingerprint: str = "one") -> PixelTable:
     return pixel_table(["a", "b"], count, fingerprint=fingerprint, description="counting")
 
 
-def test_table_holds_every_label_and_the_total() -> None:
-    table = table_of(Counter())
-    assert table.class_pixels("a") == ({0: 1, 3: 2, 255: 1}, 4)
-    assert table.class_pixels("b") == ({2: 3}, 3)
-    assert "a" in table and "c" not in table
-
-
 def test_second_table_comes_from_the_cache_while_the_source_is_the_same(cache: Path) -> None:
     count = Counter()
     first, again = table_of(count), table_of(count)
     assert count.calls == 2
+    assert first.class_pixels("a") == ({0: 1, 3: 2, 255: 1}, 4) and first.class_pixels("b") == ({2: 3}, 3)
+    assert "a" in first and "c" not in first
     np.testing.assert_array_equal(first.rows, again.rows)
     assert [path.suffix for path in (cache / KIND).iterdir()] == [".npz"]
     table_of(count, "another")

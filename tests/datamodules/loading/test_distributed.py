@@ -13,12 +13,12 @@ from fsbench.core.step_division import StepDivision
 from fsbench.datamodules.loading.distributed import TrainingBatches
 
 
-def steps_of(monkeypatch, length, division, fill_to=1, drop_last=False, epoch=0):
+def steps_of(monkeypatch, length, division, fill_to=1, epoch=0):
     """Return for each step its episodes and the factor of each in the gradient, over all processes."""
     lengths, steps = set(), defaultdict(lambda: defaultdict(Fraction))
     for rank in range(division.processes):
         monkeypatch.setattr(module, "ranks", lambda rank=rank: (rank, division.processes))
-        batches = TrainingBatches(length, 3, division, fill_to, drop_last)
+        batches = TrainingBatches(length, 3, division, fill_to)
         batches.sampler.set_epoch(epoch)
         found = list(batches)
         lengths |= {len(batches), len(found)}

@@ -7,15 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from fsbench.core.loading import LoadingConfig, labelled_image, load_item
+from fsbench.core.loading import LoadingConfig, load_item
 from fsbench.data.episodes.episode import Episode
 from fsbench.data.episodes.task import EpisodeTask
 from fsbench.data.image_io import read_pixels
 from fsbench.data.label_maps import padded_shape
-from fsbench.datamodules.datasets.coco import Coco
 from fsbench.datamodules.datasets.pascal import Pascal
 from fsbench.protocols.draws.image_lists import image_lists
-from fsbench.protocols.draws.whole_images import whole_image_pool
 from fsbench.protocols.whole_images import WHOLE_IMAGES
 from tests.methods.small import data
 
@@ -56,24 +54,6 @@ def test_an_augmented_image_is_a_function_of_seed_epoch_and_place(blocks_folder)
     assert torch.equal(first[1, 3].images, second[1, 3].images)
     assert not torch.equal(first[1, 3].images, first[2, 3].images)
     assert first[1, 3].images.shape == (1, 3, 33, 33) and first[1, 3].images.dtype == torch.float32
-
-
-@pytest.mark.parametrize(("data_set", "folder", "fold"), [(Pascal, "voc-mini", 0), (Coco, "coco-mini", 3)])
-def test_labels_of_real_images(data_set, folder, fold, real_data):
-    """All base classes of the fold, novel ones as background, void where it was; none of the images is left out."""
-    index = data_set(str(real_data / folder))
-    pool = whole_image_pool(index, fold)
-    names = list(dict.fromkeys(name for name, _ in pool.pairs))
-    assert names == pool.images == list(image_lists(index).image_order("trn"))
-    base = pool.class_ids
-    assert len(base) == len(index.class_names) * 3 // 4 and not set(base) & set(index.test_classes(fold))
-    novel = 0
-    for name in names[:: max(1, len(names) // 30)]:
-        pixels, labels = labelled_image(index, name, base)
-        expected = remapped(index.label_map(name), base)
-        assert np.array_equal(labels, expected) and np.array_equal(pixels, read_pixels(index.image_path(name)))
-        novel += bool(np.isin(index.label_map(name), index.test_classes(fold)).any())
-    assert novel  # these images are kept
 
 
 def test_validation_is_the_whole_list_by_the_padded_resize(blocks_folder):

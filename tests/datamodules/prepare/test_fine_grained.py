@@ -21,7 +21,6 @@ from tests.datamodules.datasets.labelled_images import (
     save_plantae,
 )
 from tests.datamodules.prepare.archives import packed, prepare, times
-from tests.web import Web
 
 KINDS = {kind.name: kind for kind in (Cub, Cars, Places, Plantae, Aircraft, Pets)}
 ARCHIVES = {name: kind.source.archives for name, kind in KINDS.items()}
@@ -103,27 +102,16 @@ def test_only_the_first_places_are_unpacked(archives: Path, tmp_path: Path, monk
     assert {path.name for path in (tmp_path / "again").rglob("*.jpg")} == {"00000001.jpg", "00000002.jpg"}
 
 
-def test_download_that_breaks_off_goes_on(archives: Path, tmp_path: Path, web: Web) -> None:
-    web.files = {f"/{path.name}": path.read_bytes() for path in archives.iterdir()}
-    web.break_after = [400]
-    root = tmp_path / "data"
-    assert prepare("pets", "--root", root, "--url-base", web.url, "--allow-unverified") == 0
-    sizes = {name: len(content) for name, content in web.files.items()}
-    cut = min(400, sizes["/annotations.tar.gz"])
-    assert web.requests[:1] == [("/annotations.tar.gz", None)]
-    assert (("/annotations.tar.gz", f"bytes={cut}-") in web.requests) == (cut < sizes["/annotations.tar.gz"])
-    assert len(KINDS["pets"](str(root)).images) == 2
-    assert prepare("pets", "--root", tmp_path / "other", "--url-base", web.url) == 2  # not the published bytes
-    assert not (tmp_path / "other/annotations").exists()
-
-
-def test_archive_of_another_kind_is_named(archives: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_an_archive_of_another_kind_and_lists_that_nobody_released_are_refused(
+    archives: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
     (archives / "images.tar.gz").replace(archives / "CUB_200_2011.tgz")
-    assert prepare("cub", "--root", tmp_path / "data", "--from", archives, "--allow-unverified") == 2
-    assert "CUB_200_2011.tgz has no images/*/*.jpg; expected the publisher's" in capsys.readouterr().err
-    assert not (tmp_path / "data/images").exists()
-
-
-def test_released_lists_do_not_exist(archives: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    assert prepare("cub", "--root", tmp_path / "data", "--lists", archives) == 2
-    assert "cub has no released lists" in capsys.readouterr().err
+    for more, message in (
+        (
+            ("--from", archives, "--allow-unverified"),
+            "CUB_200_2011.tgz has no images/*/*.jpg; expected the",
+        ),
+        (("--lists", archives), "cub has no released lists"),
+    ):
+        assert prepare("cub", "--root", tmp_path / "data", *more) == 2
+        assert message in capsys.readouterr().err and not (tmp_path / "data/images").exists()

@@ -1,4 +1,4 @@
-"""Files of a folder are made on its own disk; what a killed process left there is used or removed."""
+"""Files of a folder are made on its own disk, by one process at a time; what a killed one left is used or removed."""
 
 import errno
 import fcntl
@@ -6,6 +6,8 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,6 @@ from fsbench.base.errors import SettingsError
 from fsbench.datamodules.prepare.making import making_place
 from tests.datamodules.datasets.test_object_annotations import lvis
 from tests.datamodules.prepare.archives import packed, prepare
-from tests.datamodules.prepare.test_command import HOLD_LOCK
 
 Roots = tuple[Path, list[str]]
 
@@ -40,36 +41,24 @@ def photos(root: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("link", ["coco", "coco/val2017"])
-def test_a_folder_on_another_disk_gets_its_photos_there(link: str, disk: Path, ours: Roots) -> None:
-    root, arguments = ours
-    place = disk / link
-    place.mkdir(parents=True)
-    (root / link).parent.mkdir(exist_ok=True)
-    (root / link).symlink_to(place)
-    assert prepare(*arguments, "--validation-only") == 0
-    named = [name for name in photos(root) if "unnamed" not in name]
-    assert len(named) == 3 and photos(root) == named
-    assert prepare(*arguments) == 0
-    everything = ["train2017/unnamed.jpg", *named, "val2017/unnamed.jpg"]
-    assert photos(root) == everything
-    assert (root / link).is_symlink() and not any("making" in path.name for path in disk.rglob("*"))
-
-
-@pytest.mark.parametrize(
-    ("link", "validation_only", "leads_nowhere"),
-    [("coco", False, False), ("coco", True, True), ("coco/val2017", True, False), ("coco/val2017", False, True)],
-)
-def test_a_link_to_an_empty_folder_or_to_none_yet_is_no_folder_of_photos(
-    link: str, validation_only: bool, leads_nowhere: bool, disk: Path, ours: Roots
+@pytest.mark.parametrize("leads_nowhere", [False, True])
+@pytest.mark.parametrize("at_once", [False, True])
+def test_a_link_to_another_disk_gets_its_photos_there(
+    link: str, leads_nowhere: bool, at_once: bool, disk: Path, ours: Roots
 ) -> None:
+    """To an empty folder, or to none yet: all photos at once, or first those that a validation needs."""
     root, arguments = ours
     if not leads_nowhere:
         (disk / "deep" / link).mkdir(parents=True)
     (root / link).parent.mkdir(exist_ok=True)
     (root / link).symlink_to(disk / "deep" / link)
-    assert prepare(*arguments, *(["--validation-only"] if validation_only else [])) == 0
-    assert len(photos(root)) == (3 if validation_only else 5) and (root / link).is_symlink()
-    assert not any("making" in path.name for path in disk.rglob("*"))
+    if not at_once:
+        assert prepare(*arguments, "--validation-only") == 0
+        assert len(photos(root)) == 3 and not any("unnamed" in name for name in photos(root))
+    assert prepare(*arguments) == 0
+    named = [name for name in photos(root) if "unnamed" not in name]
+    assert len(named) == 3 and photos(root) == ["train2017/unnamed.jpg", *named, "val2017/unnamed.jpg"]
+    assert (root / link).is_symlink() and not any("making" in path.name for path in disk.rglob("*"))
 
 
 def test_what_a_killed_process_left_is_used_and_removed(ours: Roots, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -110,16 +99,37 @@ def test_a_disk_that_refuses_is_one_line(ours: Roots, monkeypatch: pytest.Monkey
     assert f"cannot make files of {root}/coco/val2017 ([Errno 18] Invalid cross-device link" in line
 
 
+@contextmanager
+def held(lock: Path) -> Iterator[None]:
+    """Another process holds a lock."""
+    program = """
+import pathlib, sys
+from fsbench.base.files import locked
+with locked(pathlib.Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", program, lock], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as other:
+        assert other.stdout and other.stdout.readline() == b"held\n"
+        yield
+        other.communicate()
+
+
+def test_a_second_call_has_to_wait(ready: Path, capsys: pytest.CaptureFixture) -> None:
+    with held(ready / ".prepare.lock"):
+        assert prepare("pascal", "--root", ready, "--no-lists") == 2
+    assert "another `fsbench data prepare` works in" in capsys.readouterr().err
+
+
 def test_two_roots_that_share_a_folder_take_turns(ours: Roots, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     root, arguments = ours
     shared = tmp_path / "shared"
     shared.mkdir()
     (root / "coco").symlink_to(shared)
-    command = [sys.executable, "-c", HOLD_LOCK, shared / ".val2017.lock"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
-        assert holder.stdout and holder.stdout.readline() == b"held\n"
+    with held(shared / ".val2017.lock"):
         assert prepare(*arguments, "--validation-only") == 2
-        holder.communicate()
     assert f"another `fsbench data prepare` makes files of {shared}/val2017" in capsys.readouterr().err
     assert prepare(*arguments, "--validation-only") == 0
 
@@ -130,11 +140,8 @@ def test_a_leftover_of_a_complete_folder_waits_for_nobody(ours: Roots) -> None:
     assert prepare(*arguments) == 0
     note = root / "coco/.val2017.making.from"
     note.touch()
-    command = [sys.executable, "-c", HOLD_LOCK, root / "coco/.val2017.lock"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
-        assert holder.stdout and holder.stdout.readline() == b"held\n"
+    with held(root / "coco/.val2017.lock"):
         assert prepare(*arguments) == 0 and note.exists()
-        holder.communicate()
     assert prepare(*arguments) == 0 and not note.exists()
 
 
@@ -150,3 +157,25 @@ def test_a_disk_without_locks_names_the_option_of_this_command(tmp_path: Path, m
     monkeypatch.setattr(fcntl, "lockf", refuse)
     with pytest.raises(SettingsError, match=r"No locks available.*; give another folder with --root$"):
         making_place(tmp_path / "a").__enter__()
+
+
+def test_root_that_is_a_file(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    (tmp_path / "x").touch()
+    assert prepare("pascal", "--root", tmp_path / "x", "--no-lists") == 2
+    assert "cannot write to" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("--timeout", "-5", "--timeout is -5, expected a number from 0.001"),
+        ("--retries", "-1", "--retries is -1, expected a whole number from 0"),
+        ("--url-base", "http://[bad", "expected an address that begins with http:// or https://"),
+        ("--url-base", "ftp://here", "expected an address that begins with http:// or https://"),
+    ],
+)
+def test_settings_of_downloads_are_checked(  # type: ignore[no-untyped-def]
+    tmp_path: Path, capsys, option: str, value: str, message: str
+) -> None:
+    assert prepare("coco", "--root", tmp_path / "coco", "--no-lists", option, value) == 2
+    assert message in capsys.readouterr().err

@@ -1,4 +1,7 @@
+"""Label maps are read as the class numbers that they stand for, and photos as PIL reads them, or not at all."""
+
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -24,24 +27,21 @@ def grey_png(labels: np.ndarray, depth: int) -> bytes:
     return png_file(labels.shape[1], labels.shape[0], (b"IDAT", zlib.compress(rows)), depth=depth)
 
 
-def test_palette_index_is_the_class(tmp_path: Path) -> None:
-    save_labels(tmp_path / "a.png", LABELS)
+FORMS = {
+    "palette": lambda path: save_labels(path, LABELS),
+    "grey": lambda path: Image.fromarray(LABELS).save(path),
+    "grey of 16 bits": lambda path: Image.fromarray(LABELS.astype(np.uint16)).save(path),
+    "VOC's colours": lambda path: Image.fromarray(voc_colors()[LABELS]).save(path),
+    "VOC's colours, opaque": lambda path: Image.fromarray(voc_colors()[LABELS]).convert("RGBA").save(path),
+}
+
+
+@pytest.mark.parametrize("save", FORMS.values(), ids=FORMS)
+def test_label_maps_of_all_forms_are_their_classes(tmp_path: Path, save: Callable[[Path], None]) -> None:
+    save(tmp_path / "a.png")
     labels = read_label_map(tmp_path / "a.png")
     assert labels.dtype == np.uint8
     np.testing.assert_array_equal(labels, LABELS)
-
-
-def test_a_damaged_byte_is_named(tmp_path: Path) -> None:
-    content = grey_png(np.random.RandomState(0).randint(0, 21, (13, 29)).astype(np.uint8), 8)
-    (tmp_path / "a.png").write_bytes(content[:60] + bytes([content[60] ^ 1]) + content[61:])
-    with pytest.raises(DataError, match=r"a\.png cannot be decoded"):
-        read_label_map(tmp_path / "a.png")
-
-
-@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-def test_grey_value_is_the_class(tmp_path: Path, dtype: type) -> None:
-    Image.fromarray(LABELS.astype(dtype)).save(tmp_path / "a.png")
-    np.testing.assert_array_equal(read_label_map(tmp_path / "a.png"), LABELS)
 
 
 @pytest.mark.parametrize("depth", [1, 2, 4])
@@ -57,24 +57,37 @@ def test_known_entries_of_the_voc_colour_map() -> None:
     assert {number: tuple(colours[number].tolist()) for number in known} == known
 
 
-@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
-def test_voc_colours_become_classes(tmp_path: Path, mode: str) -> None:
-    Image.fromarray(voc_colors()[LABELS]).convert(mode).save(tmp_path / "a.png")
-    np.testing.assert_array_equal(read_label_map(tmp_path / "a.png"), LABELS)
-
-
-def test_unknown_colour_is_named(tmp_path: Path) -> None:
+def with_an_unknown_colour() -> np.ndarray:
     pixels = voc_colors()[LABELS].copy()
     pixels[1, 1] = (1, 2, 3)
-    Image.fromarray(pixels).save(tmp_path / "odd.png")
-    with pytest.raises(DataError, match=r"odd\.png holds the colour \(1, 2, 3\)"):
-        read_label_map(tmp_path / "odd.png")
+    return pixels
 
 
-def test_values_beyond_a_byte_are_refused(tmp_path: Path) -> None:
-    Image.fromarray(np.full((3, 3), 300, dtype=np.uint16)).save(tmp_path / "a.png")
-    with pytest.raises(DataError, match="holds the value 300; expected class numbers"):
-        read_label_map(tmp_path / "a.png")
+def with_a_damaged_byte() -> bytes:
+    content = grey_png(np.random.RandomState(0).randint(0, 21, (13, 29)).astype(np.uint8), 8)
+    return content[:60] + bytes([content[60] ^ 1]) + content[61:]
+
+
+@pytest.mark.parametrize(
+    ("read", "content", "message"),
+    [
+        (read_label_map, with_a_damaged_byte(), r"label map .*a\.png cannot be decoded"),
+        (read_label_map, b"<html>", r"label map .*a\.png cannot be decoded"),
+        (read_label_map, with_an_unknown_colour(), r"a\.png holds the colour \(1, 2, 3\)"),
+        (read_label_map, np.full((3, 3), 300, np.uint16), "holds the value 300; expected class numbers"),
+        (read_image, np.full((3, 3), 300, np.uint16), "expected 8 bits per channel"),
+        (read_image, None, r"image .*a\.png does not exist"),
+    ],
+)
+def test_files_that_are_refused(
+    tmp_path: Path, read: Callable[[Path], object], content: bytes | np.ndarray | None, message: str
+) -> None:
+    if isinstance(content, bytes):
+        (tmp_path / "a.png").write_bytes(content)
+    elif content is not None:
+        Image.fromarray(content).save(tmp_path / "a.png")
+    with pytest.raises(DataError, match=message):
+        read(tmp_path / "a.png")
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "png"])
@@ -90,24 +103,10 @@ def test_truncated_image_is_an_error_even_where_pil_was_told_to_accept_it(
         read_image(path)
 
 
-def test_file_that_is_no_image_is_named(tmp_path: Path) -> None:
-    (tmp_path / "page.png").write_text("<html>")
-    with pytest.raises(DataError, match=r"label map .*page\.png cannot be decoded"):
-        read_label_map(tmp_path / "page.png")
-    with pytest.raises(DataError, match=r"image .*none\.jpg does not exist"):
-        read_image(tmp_path / "none.jpg")
-
-
 def test_images_become_rgb(tmp_path: Path) -> None:
     Image.new("L", (4, 3), 77).save(tmp_path / "grey.jpg")
     image = read_image(tmp_path / "grey.jpg")
     assert (image.mode, image.size, image.getpixel((0, 0))) == ("RGB", (4, 3), (77, 77, 77))
-
-
-def test_sixteen_bit_photos_are_refused(tmp_path: Path) -> None:
-    Image.fromarray(np.full((3, 3), 300, dtype=np.uint16)).save(tmp_path / "deep.png")
-    with pytest.raises(DataError, match="expected 8 bits per channel"):
-        read_image(tmp_path / "deep.png")
 
 
 def test_sizes_must_agree(tmp_path: Path) -> None:

@@ -107,36 +107,24 @@ def test_refused(tmp_path: Path, colours: list, places: list, message: str) -> N
 
 
 OWN = {
-    "colours of nobody else": [BLACK, RED, GREEN],
-    "no black": [GREEN, RED, (10, 20, 30)],
-    "another order beside own colours": [BLACK, VOC_GREEN, MAROON, RED],
-    "one of VOC's colours at another place": CITYSCAPES,
-    "black and white": [BLACK, WHITE],
-    "grey values": [(n, n, n) for n in range(20)],
-    "VOC's first colours": voc_colors()[:3].tolist(),
-    "filled up with black": [*voc_colors()[:3].tolist(), *[BLACK] * 253],
-    "no palette beyond black": [BLACK],
+    "colours of nobody else": ([BLACK, RED, GREEN], [0, 1, 1, 0]),
+    "no black": ([GREEN, RED, (10, 20, 30)], [0, 1, 1, 0]),
+    "another order beside own colours": ([BLACK, VOC_GREEN, MAROON, RED], [0, 1, 1, 0]),
+    "one of VOC's colours at another place": (CITYSCAPES, [0, 1, 1, 0]),
+    "one class alone, by the whole palette": (CITYSCAPES, [0, 0, 0, 0]),
+    "void of any colour": ([*CITYSCAPES, *[BLACK] * (256 - len(CITYSCAPES))], [0, 1, 255]),
+    "black and white": ([BLACK, WHITE], [0, 1, 1, 0]),
+    "grey values": ([(n, n, n) for n in range(20)], [0, 1, 1, 0]),
+    "VOC's first colours": (voc_colors()[:3].tolist(), [0, 1, 1, 0]),
+    "a class without a colour of its own": ([*voc_colors()[:3].tolist(), *[BLACK] * 253], [0, 1, 1, 40]),
+    "no palette beyond black": ([BLACK], [0, 1, 1, 0]),
 }
 
 
-@pytest.mark.parametrize("colours", OWN.values(), ids=OWN)
-def test_own_palettes_are_taken_by_their_numbers(tmp_path: Path, colours: list) -> None:
-    places = np.array([[0, 1, 1, 0]], np.uint8)
-    if len(colours) == 256:
-        places[0, 3] = 40  # a class without a colour of its own
-    save_palette(tmp_path / "a.png", places, np.array(colours))
-    np.testing.assert_array_equal(read_label_map(tmp_path / "a.png"), places)
-
-
-def test_a_photo_of_one_class_is_read_by_the_whole_palette(tmp_path: Path) -> None:
-    save_palette(tmp_path / "a.png", np.zeros((2, 2), np.uint8), np.array(CITYSCAPES))
-    np.testing.assert_array_equal(read_label_map(tmp_path / "a.png"), np.zeros((2, 2)))
-
-
-def test_void_may_have_any_colour(tmp_path: Path) -> None:
-    palette = np.array([*CITYSCAPES, *[BLACK] * (256 - len(CITYSCAPES))])
-    save_palette(tmp_path / "a.png", np.array([[0, 1, 255]], np.uint8), palette)
-    np.testing.assert_array_equal(read_label_map(tmp_path / "a.png"), [[0, 1, 255]])
+@pytest.mark.parametrize(("colours", "places"), OWN.values(), ids=OWN)
+def test_own_palettes_are_taken_by_their_numbers(tmp_path: Path, colours: list, places: list) -> None:
+    save_palette(tmp_path / "a.png", np.array([places], np.uint8), np.array(colours))
+    np.testing.assert_array_equal(read_label_map(tmp_path / "a.png"), [places])
 
 
 def test_a_transparent_entry_is_background(tmp_path: Path) -> None:

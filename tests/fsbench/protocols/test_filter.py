@@ -10,7 +10,7 @@ from fsbench.data.dataset import SegmentationIndex
 from fsbench.datamodules.datasets.coco.dataset import Coco
 from fsbench.datamodules.datasets.pascal import Pascal
 from fsbench.protocols.draws.whole_images import whole_image_pool
-from fsbench.protocols.reading import load_protocol, protocol_names
+from fsbench.protocols.reading import load_protocol
 from fsbench.runner.config.request import Request
 
 LISTED = ("fscs", "hsnet", "incontext", "pfenet", "bam", "pfenet2020")
@@ -69,10 +69,6 @@ def test_whole_images_can_be_filtered():
     index = Synthetic(Pascal)
     whole, filtered = (whole_image_pool(index, 0, choice).images for choice in (None, True))
     assert len(whole) == 24 and filtered == [f"im{i:02d}" for i in range(12, 23)]
-
-
-def test_the_protocols_that_are_checked_are_those_with_lists():
-    assert set(LISTED) <= set(protocol_names())
 
 
 def test_an_option_sets_it():

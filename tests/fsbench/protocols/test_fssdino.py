@@ -15,31 +15,11 @@ from fsbench.data.label_maps import frame_labels, stretch_truth
 from fsbench.datamodules.datasets.coco import CocoAll
 from fsbench.datamodules.datasets.coco.dataset import CLASS_NAMES, Coco
 from fsbench.datamodules.datasets.folder import Folder
-from fsbench.protocols.draws.large_objects import LargeObjectTest, fssdino_episodes
+from fsbench.protocols.draws.large_objects import LargeObjectTest
 from fsbench.protocols.reading import load_protocol
 from tests.data_modules import episodic
 
 PROTOCOL = load_protocol("fssdino")
-
-
-@pytest.mark.parametrize("way", [1, 2])
-def test_episodes_follow_the_seed(way):
-    images = {number: [f"{number}-{i}" for i in range(9)] for number in (3, 1, 2)}
-
-    def drawn(seed: int) -> list:
-        episodes = fssdino_episodes(images, way=way, shot=2, seed=seed)
-        return [next(episodes) for _ in range(20)]
-
-    first = drawn(0)
-    assert first == drawn(0) != drawn(1) and [episode.index for episode in first] == list(range(20))
-    for episode in first:
-        assert len(set(episode.classes)) == way and episode.query_class == episode.classes[0]
-        for number, names in zip(episode.classes, episode.supports, strict=True):
-            assert set(names) <= set(images[number]) and len(set(names)) == 2
-        assert episode.query in images[episode.classes[0]]
-        assert way > 1 or episode.query not in episode.supports[0]
-    if way == 2:
-        assert any(episode.query in names for episode in first for names in episode.supports)
 
 
 def plain_episodes(path, fold: int, shot: int, count: int) -> list[tuple[int, list[int]]]:
@@ -124,16 +104,12 @@ def test_what_it_is_not_made_for_is_refused_in_one_line(real_data, blocks_folder
     assert few.startswith("coco fold 0: too few images with large objects of some classes (backpack 1, sports ball 1, ")
     assert "DROP_SMALL=1" in few
     assert "fssdino is 1-way, found way 2" in refusal(lambda: PROTOCOL.manifest(index, EpisodeTask(0, way=2)))
-    base = EpisodeTask(0, classes="base", skip_small_classes=True)
-    assert "no base classes to validate on" in refusal(lambda: PROTOCOL.manifest(index, base))
     joined = CocoAll(str(real_data / "coco-mini"))
     assert "coco_all has no test of large objects" in refusal(lambda: PROTOCOL.manifest(joined, EpisodeTask(0)))
     folder = Folder(str(blocks_folder))
     assert "is about COCO's annotated objects; choose DATASET=coco" in refusal(
         lambda: PROTOCOL.manifest(folder, EpisodeTask(0))
     )
-    data = episodic(index, "fssdino", image_size=64, workers=0, drop_small_classes=True)
-    assert "the protocol fssdino has no training part" in refusal(data.train_dataloader)
     for name in ("val2014/none.jpg@1", f"{draw_name(index)}@81", f"{draw_name(index)}@x"):
         assert "expected <image>@<class number>" in refusal(lambda name=name: index.label_map(name))
 

@@ -25,11 +25,9 @@ from fsbench.records.predictions import read_predictions
 from fsbench.runner.config.request import Request
 from fsbench.runner.engine.experiment import build_experiment
 from fsbench.runner.engine.run import run
-from fsbench.scores.confusion import COUNTS
 from tests.data_modules import episodic
 from tests.datamodules.builders import blocks, save_coco, save_names, save_pairs
 from tests.datamodules.datasets.test_coco import box
-from tests.fsbench.runs import some_header
 
 NOVEL = (1, 2, 3, 4, 5)
 
@@ -206,20 +204,6 @@ def test_other_methods_and_foreign_base_models_are_refused(scenes, tmp_path):
     for name, message in (("upperbound", "reads the query's true labels"), ("selv", "did you mean 'self'")):
         with pytest.raises(SettingsError, match=message):
             experiment(scenes, tmp_path, f"--model.pi={name}")
-
-
-def test_means_over_runs_leave_out_classes_without_pixels():
-    """Two classes in two runs, of which the first shows and predicts one alone; both are novel, and class 3 is base."""
-    rows = []
-    for episode, counts in enumerate([{1: (1, 2)}, {1: (1, 4), 2: (3, 4)}]):
-        for slot, number in enumerate((0, 1, 2, 3)):
-            hits, union = counts.get(number, (0, 0))
-            values = dict(zip(COUNTS, (hits, union, hits, 0, 0, 50), strict=True))
-            rows.append({"episode": episode, "slot": slot, "class_id": number, "query": "q", "present": True,
-                         "decided": True, **values})  # fmt: skip
-    header = some_header(protocol="gfss", class_ids=[3, 1, 2], novel_ids=[1, 2], run_lengths=[1, 1])
-    scores = load_protocol("gfss").statistics(pl.DataFrame(rows), header).scores()
-    assert scores["mIoU-novel"] == pytest.approx(100 * ((0.5 + (0.25 + 0.75) / 2) / 2))
 
 
 def test_an_object_of_coco_is_its_first_polygon(tmp_path):

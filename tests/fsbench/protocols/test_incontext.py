@@ -1,4 +1,4 @@
-"""Episodes of the in-context protocol where goldens say nothing: repeats, empty boxes, classes that cannot be drawn."""
+"""Episodes of the in-context protocol where goldens say nothing: empty boxes, classes that cannot be drawn, sizes."""
 
 from itertools import islice
 
@@ -31,14 +31,6 @@ def test_the_remainder_of_the_classes_belongs_to_no_fold():
     folds = [every_tenth(range(925), fold) for fold in range(10)]
     assert [len(fold) for fold in folds] == [92] * 10 and folds[3][:2] == [3, 13]
     assert sorted(number for fold in folds for number in fold) == list(range(920))
-
-
-def test_classes_take_turns_and_supports_may_repeat_but_are_never_the_query():
-    pool = Pool((), {7: NAMES, 3: NAMES[:2]}, [7, 3], "by_turns")
-    drawn = list(islice(one_stream("class cycle", pool, shot=5), 40))
-    assert [e.query_class for e in drawn[:4]] == [7, 3, 7, 3]
-    assert all(e.query not in e.supports[0] and len(e.supports[0]) == 5 for e in drawn)
-    assert {len(set(e.supports[0])) for e in drawn[1::2]} == {1}
 
 
 def plain_objects(photos_of, views_of, shot, count, empty=()):
@@ -102,17 +94,6 @@ class ViewEpisodes(OwnEpisodes):
         return EpisodeRun([1, 2][: 3 - shot], 7, episodes, "abc", "official, unverified")
 
 
-def test_a_manifest_has_the_run_of_the_data_set():
-    protocol = load_protocol("incontext")
-    manifest = protocol.manifest(Views("."), EpisodeTask(0))
-    assert len(manifest.episodes) == manifest.header.episodes == 7 and manifest.header.requested == 1000
-    assert manifest.class_ids == [1, 2] and manifest.header.lists == "official, unverified"
-    assert [*manifest.episodes] == [*islice(one_stream("class cycle", BY_TURNS, shot=1), 7)]
-    assert protocol.manifest(Views("."), EpisodeTask(0, shot=2)).class_ids == [1]
-    again = protocol.manifest(Views("."), EpisodeTask(0, episodes=3, seed=4))
-    assert len(again.episodes) == 3 and again.header.seed == 4
-
-
 @pytest.mark.parametrize(
     ("protocol", "task", "message"),
     [
@@ -132,14 +113,6 @@ def test_what_the_data_set_has_not_is_refused_in_one_line(protocol, task, messag
     assert str(refused.value).startswith(message) and "\n" not in str(refused.value)
     with pytest.raises(SettingsError, match="validate on; found the part trn; choose PROTOCOL=incontext"):
         Views(".").candidates("trn")
-
-
-def test_lists_draw_as_under_hsnet(blocks_folder):
-    index = Folder(str(blocks_folder))
-    for shot in (1, 5):
-        task = EpisodeTask(0, shot=shot, episodes=40)
-        ours, theirs = (load_protocol(name).manifest(index, task) for name in ("incontext", "hsnet"))
-        assert ours.episodes == theirs.episodes and ours.sha256 != theirs.sha256
 
 
 def test_the_size_of_the_evaluation_is_the_protocols_and_not_the_methods(blocks_folder):

@@ -1,88 +1,32 @@
-"""iSAID-5i by three programs: drawn folders in the true layouts, from the lists to the counts."""
-
-from pathlib import Path
+"""iSAID-5i by three programs: drawn folders in the true layouts, and where a padded image is counted."""
 
 import numpy as np
-import polars as pl
 import pytest
 
 from fsbench.base.errors import SettingsError
 from fsbench.data.episodes.task import EpisodeTask
 from fsbench.data.label_maps import resize_labels_padded
 from fsbench.data.truth import EpisodeTruth
-from fsbench.datamodules.datasets.isaid import LABEL_SUFFIX, Isaid
-from fsbench.protocols.draws.by_word import one_stream
-from fsbench.protocols.draws.pools import Pool
+from fsbench.datamodules.datasets.isaid import Isaid
 from fsbench.protocols.reading import load_protocol
 from fsbench.protocols.view import View
 from fsbench.runner.config.request import Request
-from fsbench.runner.engine.experiment import Experiment, build_experiment
-from fsbench.runner.engine.run import run
+from fsbench.runner.engine.experiment import build_experiment
 from fsbench.scores.answers import SegmentationAnswer
-from tests.datamodules.builders import blocks, save_labels, save_photo
-from tests.datamodules.datasets.test_isaid import save_large_patches
-
-
-def experiment(dataset: str, root: Path, folder: Path, *more: str, protocol: str | None = None) -> Experiment:
-    """Return the test of the prototype on fold 0."""
-    small = ["--data.image_size=64", "--data.workers=0", f"--data.dataset.root={root}", *more]
-    request = Request(["prototype"], dataset, [0], str(folder), backbone="demo", protocol=protocol, extra=small)
-    return build_experiment(request.configuration("prototype", 0))
-
-
-@pytest.fixture
-def patches(tmp_path):
-    """Patches of 256 in the authors' folders: two of each class, with void at the end."""
-    root = tmp_path / "remote_sensing/iSAID_patches"
-    for number in range(1, 16):
-        for copy in range(2):
-            name = f"P{number:04d}_0_256_{206 * copy}_{206 * copy + 256}"
-            labels = blocks(256, 256, (number, 10 * number, 30, 60, 90), (255, 236, 0, 20, 256))
-            save_photo(root / f"val/images/{name}.png", 256, 256)
-            save_labels(root / f"val/semantic_png/{name}{LABEL_SUFFIX}", labels)
-    return tmp_path
-
-
-@pytest.mark.parametrize(
-    ("protocol", "episodes", "side", "void"), [("isaid", 10, 64, 5 / 64), ("isaid_sdm", 12, 256, 5 / 64)]
-)
-def test_a_run_counts_by_its_protocol(patches, protocol, episodes, side, void):
-    more = ["--data.episodes=12"] if protocol == "isaid_sdm" else []
-    record = run(experiment("isaid", patches, patches / "runs", *more, protocol=protocol))
-    ways = record.episodes.filter(pl.col("slot") == 1)
-    assert len(ways) == episodes  # a line of the list each, where the protocol says so
-    assert set((ways["valid"] + ways["void"]).to_list()) == {side**2}
-    assert set(ways["void"].to_list()) == {int(side**2 * void)}
-    hits, predicted, truth = (ways[name].to_numpy() for name in ("tp", "pred", "gt"))
-    unions = predicted + truth - hits + (ways["pred_void"].to_numpy() if protocol == "isaid_sdm" else 0)
-    about = [ways["class_id"].to_numpy() == number for number in range(1, 6)]
-    ious = [hits[rows].sum() / max(unions[rows].sum(), 1) for rows in about]
-    assert record.run.scores["mIoU"] == pytest.approx(100 * np.mean(ious))
+from tests.datamodules.datasets.test_isaid import save_large_patches, save_patches
 
 
 def test_r2nets_test_is_on_patches_of_512(tmp_path):
     shown = {f"P{n:02d}{copy}_0_512_0_512": {n: 40 + 5 * copy} for n in range(1, 16) for copy in range(2)}
     save_large_patches(tmp_path / "iSAID", "val", shown)
-    data = experiment("isaid512", tmp_path, tmp_path / "runs", "--data.episodes=10").data
+    small = ["--data.image_size=64", "--data.workers=0", f"--data.dataset.root={tmp_path}", "--data.episodes=10"]
+    request = Request(["prototype"], "isaid512", [0], str(tmp_path / "runs"), backbone="demo", extra=small)
+    data = build_experiment(request.configuration("prototype", 0)).data
     header = data.manifest.header
     assert header.protocol == "isaid_r2net"
     assert header.seed == 538 and [e.query for e in data.manifest.episodes] == sorted(shown)[:10]
     truths = [batch.known_truth().label_maps[0] for batch in data.test_dataloader()]
     assert {(*truth.shape, int((truth == 255).sum())) for truth in truths} == {(512, 512, 512)}
-
-
-def test_items_are_shuffled_from_the_second_pass_on():
-    names = {1: [f"a{i}" for i in range(6)], 2: [f"b{i}" for i in range(3)]}
-    pairs = [(name, number) for number, own in names.items() for name in own]
-    pool = Pool(pairs, names, [1, 2], "sequential")
-    drawn = one_stream("list of pairs, shuffled when through", pool, shot=2)
-    episodes = [next(drawn) for _ in range(27)]
-    passes = [[(e.query, e.query_class) for e in episodes[start : start + 9]] for start in (0, 9, 18)]
-    assert passes[0] == pairs and all(sorted(one) == sorted(pairs) for one in passes)
-    assert len({tuple(one) for one in passes}) == 3
-    for episode in episodes:
-        (supports,) = episode.supports
-        assert len(set(supports)) == 2 and episode.query not in supports
 
 
 def test_a_padded_image_is_counted_where_the_image_is():
@@ -105,21 +49,13 @@ def test_a_padded_image_is_counted_where_the_image_is():
         protocol.count(SegmentationAnswer(found[:16, :64]), here)
 
 
-def test_values_and_words():
+def test_the_test_of_the_program_is_shown_by_accuracy_too():
     assert load_protocol("isaid_sdm").default_metrics == ("mIoU", "accuracy")
-    assert load_protocol("isaid").draw.episode_count("isaid", 3108) == 3108
-    assert "124, 799, 809, 712" in load_protocol("isaid_r2net").draw.seed_words()
-    r2net = load_protocol("isaid_r2net")
-    assert r2net.conditions("isaid512").geometry == "letterbox"
-    for shape, side in (((512, 512), 512), ((300, 400), 400)):  # isaid-protocol §5: the longer side of the label map
-        truth, size = r2net.view.truth(np.zeros(shape, np.uint8), 512)
-        assert truth.shape == shape and size == (side, side)
-    numpy = np.random.RandomState(321).randint(0, 1000, 5).tolist()
-    assert numpy == [load_protocol("isaid_r2net").draw.seed, 124, 799, 809, 712]
 
 
-def test_the_training_items_follow_the_program(patches):
-    index = Isaid(str(patches))
+def test_patches_of_the_test_part_alone_are_not_trained_on(tmp_path):
+    shown = {f"P{number:04d}{copy}": [number] for number in range(1, 16) for copy in range(2)}
+    index = Isaid(str(save_patches(tmp_path, shown)))
     with pytest.raises(SettingsError, match="has its test part alone"):
         load_protocol("isaid").training_pool(index, 0, False)
     task = EpisodeTask(0, episodes=3)

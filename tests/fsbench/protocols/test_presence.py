@@ -1,6 +1,5 @@
 """Presence: images that surely lack a class, halves, the threshold from base classes, scores against plain loops."""
 
-from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -23,8 +22,8 @@ from fsbench.protocols.draws.presence import KnownAbsence, has_unnamed
 from fsbench.protocols.protocol import Protocol
 from fsbench.protocols.reading import load_protocol
 from fsbench.records.counts import check_counts, official_rows, to_frame
-from fsbench.scores.estimate import MetricParts, differences, estimates
-from fsbench.scores.presence import AUROC, best_threshold
+from fsbench.scores.estimate import differences
+from fsbench.scores.presence import best_threshold
 from fsbench.scores.trivial import trivial_answers
 from tests.datamodules.builders import blocks, save_coco, save_labels, save_photo
 from tests.datamodules.datasets.test_isaid import save_patches
@@ -245,8 +244,6 @@ def test_the_box_of_an_object_lacks_a_part_that_none_in_it_shows(tmp_path):
 def test_a_data_set_that_shows_one_class_of_an_image_is_refused():
     with pytest.raises(SettingsError, match=r"which images lack a class.*expected this protocol with DATASET=coco"):
         presence().manifest(object.__new__(PacoPart), TASK)
-    with pytest.raises(SettingsError, match="protocol presence is 1-way, found way 2"):
-        presence().draw.check_choices("presence", "original", 2)
 
 
 def rows(
@@ -308,22 +305,6 @@ def test_scores_are_those_of_plain_loops(tmp_path):
     assert floor["AUROC"] == 50 and floor["false-alarm-area"] == 100
 
 
-def test_an_image_s_influence_is_the_score_minus_that_without_its_comparisons():
-    manifest, table = some_run()
-    frame = official_rows(to_frame(table, manifest))
-    test = MetricParts.from_statistics(AUROC(), [presence().statistics(frame, manifest.header)])
-    found = test.influences(test.design).by_kind["query"]
-    ways = frame.filter(pl.col("slot") == 1).to_dicts()
-
-    def area(rows):
-        return 100 * roc_auc_score([row["present"] for row in rows], [row["score"] for row in rows])
-
-    without = [area([row for row in ways if row["query"] != name]) for name in {row["query"] for row in ways}]
-    assert sorted(found) == pytest.approx(sorted(area(ways) - value for value in without))
-    interval = estimates([presence().statistics(frame, manifest.header)])["AUROC"]
-    assert interval.low < interval.value < interval.high
-
-
 def test_two_methods_are_compared_by_ranks_whatever_the_scale_of_their_scores():
     manifest, table = some_run()
     _, other = some_run(seed=5)
@@ -380,9 +361,3 @@ def test_a_choice_of_episodes_says_why_it_has_no_second_threshold():
     for header, reason in ((own, "no base classes"), (some_header(**vars(own) | {"selection": {}}), "were chosen")):
         (note,) = (note for note in presence().rule_notes(header, {}) if "no threshold is calibrated" in note)
         assert reason in note
-
-
-def test_no_published_test_is_like_it():
-    for dataset, other in product(("coco", "pascal", "isaid"), ("incontext", "fscs", "hsnet")):
-        ours, theirs = presence().conditions(dataset), load_protocol(other).conditions(dataset)
-        assert ours.task == "presence" != theirs.task

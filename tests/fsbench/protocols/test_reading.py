@@ -3,6 +3,7 @@
 import re
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import yaml
 
@@ -35,11 +36,34 @@ def test_the_official_numbers_of_episodes():
     counts = {name: load_protocol(name).draw.episode_count for name in protocol_names()}
     assert [counts["fscs"](dataset, 346) for dataset in ("pascal", "coco")] == [1000, 1000]
     assert [counts["hsnet"](dataset, 2400) for dataset in ("pascal", "fss1000")] == [1000, 2400]
+    assert counts["isaid"]("isaid", 3108) == 3108
     assert counts["fssdino"]("coco", 0) == 1000 and counts["fort"]("cub", 0) == 2000
     assert [counts["pfenet"](dataset, 364) for dataset in ("pascal", "coco")] == [1000, 4000]
     incontext = {"coco": 1000, "pascal": 1000, "fss1000": 2400, "lvis": 2300, "pascal_part": 2500, "paco_part": 2500}
     for name in ("incontext", "incontext518"):
         assert {dataset: counts[name](dataset, 2400) for dataset in incontext} == incontext
+
+
+def test_numbers_of_hdmnets_program_differ_between_test_and_validation():
+    protocol = load_protocol("hdmnet")
+    assert [protocol.draw.episode_count(name, 5) for name in ("pascal", "coco")] == [1000, 10000]
+    validation = protocol.in_validation
+    assert [validation.draw.episode_count(name, 5) for name in ("pascal", "coco")] == [1000, 1000]
+    assert (protocol.draw.seed, validation.draw.seed) == (510, 321)
+
+
+@pytest.mark.parametrize(
+    ("name", "drawn_by", "words"),
+    [
+        ("bam_gfss", 123, "365, 382, 322, 988: TEST_SEED="),
+        ("hdmnet", 123, "365, 382, 322, 988, 98, 742, 17, 595, 106"),
+        ("isaid_r2net", 321, "124, 799, 809, 712"),
+    ],
+)
+def test_seeds_are_those_that_numpy_draws(name, drawn_by, words):
+    draw = load_protocol(name).draw
+    seeds = np.random.RandomState(drawn_by).randint(0, 1000, len(draw.averaged_seeds)).tolist()
+    assert seeds == [*draw.averaged_seeds] and draw.seed == seeds[0] and words in draw.seed_words()
 
 
 def test_an_unknown_protocol_is_named_with_the_known_ones():
@@ -148,19 +172,29 @@ def test_a_protocol_with_a_wrong_choice_is_refused(tmp_path, changes, message):
     assert read_protocol(written(tmp_path)) == load_protocol("hsnet")
 
 
-def test_a_file_says_in_what_it_differs_from_its_base(tmp_path):
-    file = tmp_path / "mine.yaml"
-    file.write_text("base: bam\nname: mine\nversion: 3\nsummary: mine\ndraw: {episodes: {others: 7}}\n")
-    bam = load_protocol("bam")
-    assert read_protocol(file) == replace(
-        bam, name="mine", version=3, summary="mine", draw=replace(bam.draw, episodes={"others": 7})
-    )
-    for base, message in (
-        ("baam", "has the base 'baam'; did you mean 'bam'"), ("[bam]", r"has the base \['bam'\]"),
-    ):  # fmt: skip
-        file.write_text(f"base: {base}\nname: mine\nversion: 3\nsummary: mine\n")
-        with pytest.raises(SettingsError, match=message):
-            read_protocol(file)
+def own_file(tmp_path, text):
+    """Write a file of one's own: a name, a version and a summary, and then `text`."""
+    (tmp_path / "mine.yaml").write_text(f"name: mine\nversion: 3\nsummary: mine\n{text}\n")
+    return tmp_path / "mine.yaml"
+
+
+@pytest.mark.parametrize(
+    ("text", "base", "draw"),
+    [
+        ("base: bam\ndraw: {episodes: {others: 7}}", "bam", {"episodes": {"others": 7}}),
+        ("base: pfenet\ndraw: {rule: listed, seed: 3}", "pfenet", {"seed": 3}),
+    ],
+)
+def test_a_file_says_in_what_it_differs_from_its_base(tmp_path, text, base, draw):
+    """Also where it names the rule that its base has."""
+    known = load_protocol(base)
+    expected = replace(known, name="mine", version=3, summary="mine", draw=replace(known.draw, **draw))
+    assert read_protocol(own_file(tmp_path, text)) == expected
+
+
+def test_a_file_of_another_rule_than_its_base_takes_no_values_of_it(tmp_path):
+    found = read_protocol(own_file(tmp_path, "base: hsnet\ndraw: {rule: presence}"))
+    assert found.draw == Presence() and found.view == load_protocol("hsnet").view
 
 
 def test_a_file_that_is_its_own_base_is_refused(tmp_path, monkeypatch):
@@ -172,56 +206,28 @@ def test_a_file_that_is_its_own_base_is_refused(tmp_path, monkeypatch):
         read_protocol(one)
 
 
-def test_a_file_of_another_rule_than_its_base_takes_no_values_of_it(tmp_path):
-    file = tmp_path / "mine.yaml"
-    file.write_text("base: hsnet\nname: mine\nversion: 1\nsummary: mine\ndraw: {rule: presence}\n")
-    found = read_protocol(file)
-    assert found.draw == Presence() and found.view == load_protocol("hsnet").view
-
-
-def test_a_file_that_names_the_usual_rule_keeps_the_values_of_its_base(tmp_path):
-    file = tmp_path / "mine.yaml"
-    file.write_text("base: pfenet\nname: mine\nversion: 1\nsummary: mine\ndraw: {rule: listed, seed: 3}\n")
-    assert read_protocol(file).draw == replace(load_protocol("pfenet").draw, seed=3)
-
-
 @pytest.mark.parametrize(
-    ("draw", "message"),
+    ("text", "message"),
     [
-        ({"rule": "fixed supports"}, "expected resize 'padded' and weak_supports false"),
-        ({"rule": "labelled images"}, "the draw is of labelled images, and counting counts pixels"),
-        ({"rule": "presence", "seed": None}, "seed is null, and the draw has one stream for all episodes"),
-        ({"rule": "presence", "ways": "any"}, "ways is 'any', and the draw knows 'one' alone"),
+        ("base: baam", "has the base 'baam'; did you mean 'bam'"),
+        ("base: [bam]", "has the base ['bam']"),
+        ("", "draw is missing; expected the rule that draws"),
+        ("draw: {rule: fixed supports}", "expected resize 'padded' and weak_supports false"),
+        ("draw: {rule: fixed supports, runs: 0}", "runs is 0, expected 1 or more"),
+        ("draw: {rule: labelled images}", "the draw is of labelled images, and counting counts pixels"),
+        ("draw: {rule: presence, seed: null}", "seed is null, and the draw has one stream for all episodes"),
+        ("draw: {rule: presence, ways: any}", "ways is 'any', and the draw knows 'one' alone"),
+        ("base: fort\nmetrics: [mIoU]", "metrics has mIoU, which is one of masks; expected accuracy or error"),
     ],
 )
-def test_parts_that_do_not_go_together_are_refused(tmp_path, draw, message):
-    content = {"name": "mine", "version": 1, "summary": "mine", "draw": draw}
-    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(content))
-    with pytest.raises(SettingsError, match=message):
-        read_protocol(tmp_path / "mine.yaml")
-    (tmp_path / "mine.yaml").write_text(yaml.safe_dump({**content, "draw": {"rule": "fixed supports", "runs": 0}}))
-    with pytest.raises(SettingsError, match="runs is 0, expected 1 or more"):
-        read_protocol(tmp_path / "mine.yaml")
-
-
-def test_metrics_of_masks_are_none_of_classification(tmp_path):
-    (tmp_path / "mine.yaml").write_text("base: fort\nname: mine\nversion: 1\nsummary: mine\nmetrics: [mIoU]\n")
-    with pytest.raises(SettingsError, match="metrics has mIoU, which is one of masks; expected accuracy or error"):
-        read_protocol(tmp_path / "mine.yaml")
+def test_a_file_of_parts_that_do_not_go_together_is_refused(tmp_path, text, message):
+    with pytest.raises(SettingsError, match=re.escape(message)):
+        read_protocol(own_file(tmp_path, text))
 
 
 def test_a_metric_that_is_shown_is_no_further_one_of_the_base(tmp_path):
-    (tmp_path / "mine.yaml").write_text(
-        "base: bam_gfss\nname: mine\nversion: 1\nsummary: mine\nmetrics: [mIoU-mean: {absent_is_zero: true}]\n"
-    )
-    found = read_protocol(tmp_path / "mine.yaml")
+    found = read_protocol(own_file(tmp_path, "base: bam_gfss\nmetrics: [mIoU-mean: {absent_is_zero: true}]"))
     assert found.default_metrics == ("mIoU-mean",) and found.metric_names.count("mIoU-mean") == 1
-
-
-def test_a_file_without_a_draw_is_refused(tmp_path):
-    (tmp_path / "mine.yaml").write_text("name: mine\nversion: 1\nsummary: mine\n")
-    with pytest.raises(SettingsError, match="draw is missing; expected the rule that draws"):
-        read_protocol(tmp_path / "mine.yaml")
 
 
 class UnfinishedDraw(Draw):
@@ -241,16 +247,14 @@ class Undecorated(BoxedSupports):
 def test_a_draw_of_a_package_states_nothing_that_is_anothers(tmp_path, monkeypatch):
     kinds = {"unfinished": UnfinishedDraw, "own boxes": OwnBoxes, "undecorated": Undecorated}
     monkeypatch.setattr(reading, "plug_in_part", lambda name, kind: kinds[name])
-    content = {"name": "mine", "version": 1, "summary": "mine", "draw": {"rule": "own boxes"}}
-    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(content))
-    stated = read_protocol(tmp_path / "mine.yaml").conditions("pascal")
+    stated = read_protocol(own_file(tmp_path, "draw: {rule: own boxes}")).conditions("pascal")
     assert (stated.image_lists, stated.episode_draw) == (NOT_STATED, NOT_STATED)
-    (tmp_path / "mine.yaml").write_text(yaml.safe_dump({**content, "draw": {"rule": "unfinished"}}))
-    with pytest.raises(SettingsError, match="is an unfinished class: UnfinishedDraw lacks official_episodes"):
-        read_protocol(tmp_path / "mine.yaml")
-    (tmp_path / "mine.yaml").write_text(yaml.safe_dump({**content, "draw": {"rule": "undecorated"}}))
-    with pytest.raises(SettingsError, match=r"the values margin; expected @dataclass\(frozen=True\) above it"):
-        read_protocol(tmp_path / "mine.yaml")
+    for rule, message in (
+        ("unfinished", "is an unfinished class: UnfinishedDraw lacks official_episodes"),
+        ("undecorated", r"the values margin; expected @dataclass\(frozen=True\) above it"),
+    ):
+        with pytest.raises(SettingsError, match=message):
+            read_protocol(own_file(tmp_path, f"draw: {{rule: {rule}}}"))
 
 
 def test_every_choice_is_explained_in_words():

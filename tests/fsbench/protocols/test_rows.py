@@ -1,32 +1,22 @@
 """Rows of the atlas as protocols."""
 
-import csv
 import re
-from collections import Counter
-from pathlib import Path
 
 import pytest
 
 from fsbench.base.errors import SettingsError
 from fsbench.cli.main import main
-from fsbench.data.dataset import SegmentationIndex
 from fsbench.data.episodes.task import EpisodeTask
 from fsbench.protocols.conditions import NOT_STATED
 from fsbench.protocols.draws.listed import Listed
-from fsbench.protocols.programs import FOLDER, Program, read_programs
+from fsbench.protocols.programs import Program, read_programs
 from fsbench.protocols.protocol import Protocol
 from fsbench.protocols.reading import load_protocol, protocol_of, read_protocol
 from fsbench.protocols.rows import compose, row_names, row_of, why_not_run
-from tests.fsbench.protocols.drawn_sets import DRAWN
 
 ROWS = read_programs()
 LEAST = 100
 """Rows that can be run at least."""
-
-
-@pytest.fixture(scope="module")
-def pascal(tmp_path_factory) -> SegmentationIndex:
-    return DRAWN["pascal"](Path(tmp_path_factory.mktemp("pascal")))
 
 
 def row(name: str, **words: str) -> Program:
@@ -126,54 +116,14 @@ def test_words_that_do_not_go_together(words, message):
         compose(row("cyctr/pascal-5i", **words), {})
 
 
-def test_the_settings_of_a_draw_are_in_the_header(pascal):
+def test_the_settings_of_a_draw_are_in_the_header(indexes):
     manifests = [
-        load_protocol(f"atlas:cyctr/pascal-5i{more}").manifest(pascal, EpisodeTask(0, episodes=12))
+        load_protocol(f"atlas:cyctr/pascal-5i{more}").manifest(indexes("pascal"), EpisodeTask(0, episodes=12))
         for more in ("", "@workers=8", "@workers=0")
     ]
     assert [m.header.protocol_entries["drawn_by"]["workers"] for m in manifests] == [8, 8, 0]
     assert manifests[0].episodes == manifests[1].episodes != manifests[2].episodes
     assert protocol_of(manifests[2].header) == load_protocol("atlas:cyctr/pascal-5i@workers=0")
-
-
-def test_a_row_and_the_protocol_of_the_same_words_draw_alike(pascal):
-    for name, ours in (("atlas:hsnet/pascal-5i", "hsnet"), ("atlas:hmnet/pascal-5i", "pfenet")):
-        theirs = load_protocol(name).manifest(pascal, EpisodeTask(0, shot=2, episodes=40))
-        assert theirs.episodes == load_protocol(ours).manifest(pascal, EpisodeTask(0, shot=2, episodes=40)).episodes
-        assert theirs.header.lists_sha256 == load_protocol(ours).manifest(pascal, EpisodeTask(0)).header.lists_sha256
-
-
-def test_a_late_loop_ends_after_so_many_passes(pascal):
-    protocol = composed("atlas:cyctr/pascal-5i")
-    images = len({name for name, _ in listed(protocol).pairs(pascal, "val", 0).pairs})
-    manifest = protocol.manifest(pascal, EpisodeTask(0))
-    assert manifest.header.official_episodes == 1001
-    assert len(manifest.episodes) == min(1001, 20 * images) == manifest.header.episodes
-
-
-def test_a_stranger_s_row_of_closed_words_is_a_protocol(pascal, tmp_path):
-    """A line of csv, and no Python: other words than any row has together."""
-    with (FOLDER / "conditions.csv").open(newline="") as file:
-        cells = next(line for line in csv.DictReader(file) if line["method"] == "SSP (own protocol)")
-    cells |= {
-        "method": "Stranger", "seeds": "7, 8", "episodes_per_fold": "30", "workers": "3", "goldens": "",
-        "certainty": "read", "geometry": "squash, OpenCV", "compared_at": "original, height and width",
-    }  # fmt: skip
-    path = tmp_path / "conditions.csv"
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(cells))
-        writer.writeheader()
-        writer.writerow(cells)
-    (program,) = read_programs(path)
-    protocol = compose(program, {})
-    manifest = protocol.manifest(pascal, EpisodeTask(0, episodes=30))
-    assert not protocol.in_spirit and protocol.draw.averaged_seeds == (7, 8)
-    assert len(manifest.episodes) == 30 and manifest.header.seed == 7
-    assert manifest.header.protocol_entries["drawn_by"] == {"workers": 3}
-    for episode in manifest.episodes:
-        pixels = [pascal.class_pixels(name)[0].get(episode.query_class, 0) for name in episode.supports[0]]
-        assert min(pixels) >= 2048
-    assert Counter(e.query_class for e in manifest.episodes).keys() == {1, 2}
 
 
 def test_a_protocol_of_words_may_be_written_in_yaml(tmp_path):

@@ -9,7 +9,6 @@ import pytest
 
 from fsbench.base.errors import RecordError
 from fsbench.base.paths import BENCHMARKS
-from fsbench.cli.main import main
 from fsbench.data.episodes.fit import hash_images
 from fsbench.data.episodes.manifest import (
     Manifest,
@@ -99,15 +98,6 @@ def test_an_entry_that_is_not_there_is_named(name, tmp_path):
     entries = {key: value for key, value in HEADER.items() if key != name}
     with pytest.raises(RecordError, match=f"m.jsonl has a header without {name}; expected one of this version"):
         check_header(entries, FILE)
-
-
-def test_a_manifest_without_a_protocol_is_refused_by_its_commands(tmp_path, capsys):
-    Manifest({key: value for key, value in HEADER.items() if key != "protocol"}, ()).write(tmp_path / "m.jsonl")
-    for command in (["show"], ["verify"], ["diff", str(tmp_path / "m.jsonl")]):
-        verb, *more = command
-        assert main(["data", "manifest", verb, str(tmp_path / "m.jsonl"), *more]) == 2
-        (line,) = capsys.readouterr().err.splitlines()
-        assert "m.jsonl has a header without protocol; expected one of this version of fsbench" in line
 
 
 def test_entries_of_a_protocol_of_its_own_are_kept(tmp_path):

@@ -1,4 +1,4 @@
-"""Episodes drawn for a task: what is in them, their hash, and clear refusals."""
+"""Episodes drawn for a task: what is in them, and clear refusals."""
 
 import pytest
 
@@ -15,27 +15,6 @@ def index(blocks_folder):
 
 
 PROTOCOL = load_protocol("fscs")
-
-
-def test_the_same_task_has_the_same_hash(index, blocks_folder):
-    task = EpisodeTask(fold=1, way=2, shot=2, episodes=30)
-    first, again = (PROTOCOL.manifest(i, task) for i in (index, Folder(str(blocks_folder))))
-    assert first.sha256 == again.sha256 and len(first.episodes) == 30
-    assert PROTOCOL.manifest(index, EpisodeTask(fold=1, way=2, shot=1, episodes=30)).sha256 != first.sha256
-
-
-def test_queries_follow_the_list_and_classes_are_novel(index):
-    manifest = PROTOCOL.manifest(index, EpisodeTask(fold=0, episodes=60))
-    pairs = pair_list(index, "val", 0).pairs
-    assert [(e.query, e.query_class) for e in manifest.episodes] == [pairs[i % len(pairs)] for i in range(60)]
-    assert {c for e in manifest.episodes for c in e.classes} == {1, 2, 3} == set(manifest.class_ids)
-
-
-def test_half_of_the_queries_show_the_class_unless_empty_ones_are_excluded(index):
-    shown = [e.query_class in e.classes for e in PROTOCOL.manifest(index, EpisodeTask(0, episodes=400)).episodes]
-    assert 0.4 < sum(shown) / len(shown) < 0.6
-    without = PROTOCOL.manifest(index, EpisodeTask(0, episodes=50, allow_background_queries=False))
-    assert all(e.classes == (e.query_class,) for e in without.episodes)
 
 
 def test_base_validation_shows_base_classes_in_unseen_images(index):
@@ -65,19 +44,6 @@ def test_size_restricted_settings_hold_small_queries_and_supports(index):
         assert all(0 < share(name, e.classes[0]) < 0.05 for name in (e.query, *e.supports[0]))
     longest = max(len(pair_list(index, "0-5", fold).pairs) for fold in (0, 1))
     assert manifest.header.episodes == min(40, longest)
-
-
-@pytest.mark.parametrize("setting", ["partially_augmented", "fully_augmented"])
-def test_augmented_settings_use_what_the_supports_show(index, setting):
-    manifest = PROTOCOL.manifest(index, EpisodeTask(0, way=2, setting=setting, episodes=60))
-    augmented = [e for e in manifest.episodes if e.augmented]
-    assert augmented
-    for e in augmented:
-        assert len({len(names) for names in e.supports}) == 1
-        assert all(
-            index.class_pixels(name)[0].get(c) for c, names in zip(e.classes, e.supports, strict=True) for name in names
-        )
-    assert any(len(e.classes) == 3 for e in augmented) == (setting == "fully_augmented")
 
 
 @pytest.mark.parametrize(

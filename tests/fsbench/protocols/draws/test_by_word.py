@@ -1,7 +1,6 @@
 """Draws against plain programs, and what holds for all of them."""
 
 import random
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
@@ -104,16 +103,6 @@ def test_small_supports_are_drawn_again_and_stay():
     few = source(word, may_support=lambda name, number: name == small)
     with pytest.raises(TooFewImages, match=r"has [01] usable support images, 2 are needed"):
         list(islice(ATLAS[word].episodes(few), 1))
-
-
-def test_gpus_share_a_shuffled_cycle_and_drop_what_fills_no_batch():
-    word = "class cycle in shuffled order"
-    whole = list(ATLAS[word].episodes(source(word, shot=1)))
-    assert Counter(e.query_class for e in whole) == {1: 8, 2: 8, 3: 8} and len(whole) == 24
-    assert [e.query_class for e in whole] != [1, 2, 3] * 8
-    assert len(list(ATLAS[word].episodes(source(word, shot=1, gpus=2, batch=5)))) == 20
-    ranks = [list(ATLAS[word].episodes(source(word, shot=1, gpus=2)))[rank::2] for rank in (0, 1)]
-    assert [e.query_class for pair in zip(*ranks, strict=True) for e in pair] == [e.query_class for e in whole]
 
 
 def test_processes_of_a_class_first_test_draw_the_same():

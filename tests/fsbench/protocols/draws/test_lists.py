@@ -1,20 +1,18 @@
 """Lists of parts on drawn images, against plain loops over their label maps."""
 
 import re
-from pathlib import Path
 
 import pytest
 
 from fsbench.base.errors import SettingsError
 from fsbench.protocols.draws.lists import ATLAS, KNOWN, LEAST, check_least, lists_with
 from fsbench.protocols.reading import load_protocol
-from tests.fsbench.protocols.drawn_sets import DRAWN
 from tests.goldens.kinds.atlas_episodes import ListedPascal
 
 
-@pytest.fixture(scope="module")
-def pascal(tmp_path_factory):
-    return DRAWN["pascal"](Path(tmp_path_factory.mktemp("pascal")))
+@pytest.fixture
+def pascal(indexes):
+    return indexes("pascal")
 
 
 def pixels(index, name: str, number: int) -> int:
@@ -42,8 +40,8 @@ def test_lists_of_panet_are_training_images(pascal):
         part.pairs(pascal, "trn", 0)
 
 
-def test_folds_of_blocks(tmp_path):
-    coco = DRAWN["coco"](tmp_path)
+def test_folds_of_blocks(indexes):
+    coco = indexes("coco")
     assert ATLAS["hsnet"].classes(coco, 1) == list(range(2, 81, 4))
     assert ATLAS["mlc"].classes(coco, 1) == ATLAS["panet"].classes(coco, 1) == list(range(21, 41))
 

@@ -8,12 +8,14 @@ import sys
 import time
 import zlib
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
 from fsbench.protocols.kit import answers
-from fsbench.protocols.kit.answers import Answers, AnswersError, decode, encode
+from fsbench.protocols.kit.answers import Answers, AnswersError, decode
 
 TEST = "ab" * 32
 
@@ -54,13 +56,9 @@ def test_all_kinds_of_integers(tmp_path, dtype):
 
 
 def test_tensors_and_episodes_are_taken(tmp_path):
-    torch = pytest.importorskip("torch")
-
-    class Episode:
-        number = 9
-
+    episode = SimpleNamespace(number=9)
     with Answers(tmp_path / "a.fsa") as written:
-        written.add(Episode(), torch.eye(3).long(), torch.tensor([True]), torch.tensor([0.5], requires_grad=True))
+        written.add(episode, torch.eye(3).long(), torch.tensor([True]), torch.tensor([0.5], requires_grad=True))
     assert stored(tmp_path / "a.fsa")[9]["score"] == [0.5]
 
 
@@ -227,15 +225,6 @@ def test_a_bomb_takes_no_memory():
     bomb = answers.base64.b64encode(zlib.compress(bytes(1 << 28))).decode()
     with pytest.raises(AnswersError):
         decode(bomb, 2, 3)
-
-
-def test_a_thousand_masks_are_quick():
-    """Writing, reading and decoding are a small part of the 30 seconds that scoring 1,000 answers may take."""
-    mask = np.kron(np.random.RandomState(0).randint(0, 2, (40, 40)), np.ones((10, 10), int)).astype(np.uint8)
-    before = time.process_time()
-    for _ in range(100):
-        decode(encode(mask), 400, 400)
-    assert time.process_time() - before < 1.5
 
 
 def test_it_is_for_python_3_6():
