@@ -1,0 +1,91 @@
+"""Retrieval of labels from a memory of patches (Hummingbird: Balažević et al., NeurIPS 2023), without training.
+
+The memory holds the tokens of all supports, each with the share of its patch that is the way's. A token of the query
+asks for the nearest ones and takes the mean of their shares, weighted by attention. Only this decoder is the paper's
+here; tokens may be of any frozen network. Sections and appendices are the paper's (arXiv 2306.01667).
+
+Shapes: B queries, T patch tokens of an image, M of the memory, C channels, k neighbours, S image side, (h, w) the size
+of a label map.
+"""
+
+from collections.abc import Iterator
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from fsbench.base.errors import SettingsError
+from fsbench.core.one_way import OneWaySegmenter
+from fsbench.networks.backbones.base import BackboneConfig
+from fsbench.networks.backbones.patch_tokens import PyramidTokens, frozen_tokens
+from fsbench.networks.backbones.vit import FrozenViT
+
+
+class Memory(NamedTuple):
+    """Unit tokens of supports (M, C), and the share of each one's patch that is the way's (M,)."""
+
+    keys: Tensor
+    shares: Tensor
+
+
+class Hummingbird(OneWaySegmenter):
+    """Segment by attention to the nearest tokens of the supports.
+
+    Args:
+        backbone: the frozen network: a ViT, or one with a pyramid, whose maps at 1/16 are then the tokens.
+        neighbours: k; 30 in the paper (appendix). A smaller memory is taken whole.
+        temperature: divides the cosines; 0.02 in the paper (appendix).
+    """
+
+    backbone: FrozenViT | PyramidTokens
+    backbone_type: ClassVar[Any] = staticmethod(frozen_tokens)
+    learns = False
+    sees_all_shots = True
+
+    def __init__(self, backbone: BackboneConfig, neighbours: int = 30, temperature: float = 0.02):
+        super().__init__(backbone)
+        if neighbours < 1 or temperature <= 0:
+            raise SettingsError(
+                f"neighbours is {neighbours} and temperature {temperature}, expected at least 1, and more than 0"
+            )
+        self.neighbours, self.temperature = neighbours, temperature
+
+    @property
+    def predicts_presence(self) -> bool:
+        return False
+
+    def encode_image(self, pixels: Tensor) -> Tensor:
+        """Return the unit patch tokens (T, C) of the last block, of an image's pixels (3, S, S)."""
+        return F.normalize(self.backbone.encode(pixels)[-1, 1:], dim=-1)
+
+    def support(self, image: Tensor, mask: Tensor) -> Memory:
+        """Put one image's tokens (1, T, C) into a memory: a patch has the mean label of its pixels (§3.1)."""
+        tokens = image[0]
+        side = round(len(tokens) ** 0.5)
+        return Memory(tokens, F.adaptive_avg_pool2d(mask.float(), side).flatten())
+
+    def join(self, supports: Iterator[Memory]) -> Memory:
+        """Put all supports into one memory."""
+        return Memory(*map(torch.cat, zip(*supports, strict=True)))
+
+    def segment(self, query: Tensor, support: Memory) -> Tensor:
+        """Return the logarithms (B, 2, ·, ·) of the shares of rest and way that query tokens (B, T, C) retrieve."""
+        shares = self.retrieve(query, support).clamp(0, 1)
+        side = round(query.shape[1] ** 0.5)
+        return logarithms(torch.stack([1 - shares, shares], 1).unflatten(2, (side, side)))
+
+    def retrieve(self, query: Tensor, memory: Memory) -> Tensor:
+        """Return the mean share (B, T) of the nearest tokens, by a softmax of their cosines (§3.1, eq. 1 and 2)."""
+        nearest = (query @ memory.keys.T).topk(min(self.neighbours, len(memory.keys)), dim=-1)
+        attention = (nearest.values / self.temperature).softmax(-1)
+        return (attention * memory.shares[nearest.indices]).sum(-1)
+
+    def resize(self, logits: Tensor, size: tuple[int, int]) -> Tensor:
+        """Enlarge the shares themselves, as the paper does its predictions, not their logarithms."""
+        return logarithms(F.interpolate(logits.exp(), size, mode="bilinear"))
+
+
+def logarithms(shares: Tensor) -> Tensor:
+    """Return logarithms of shares; finite ones of 0."""
+    return shares.clamp(min=torch.finfo(shares.dtype).tiny).log()
