@@ -72,18 +72,18 @@ def test_fine_tuning_is_that_of_a_plain_loop_and_leaves_the_method_as_it_was():
     """Two shots: the loss is the mean of both, each with the mask that its own support predicts."""
     method, given = patnet(tuning_steps=2, tuning_rate=1e-2), episode(shots=2)
     before = {name: value.clone() for name, value in method.state_dict().items()}
-    query = [scale[None] for scale in method.pyramid(given, int(given.query[0]))]
-    tuned = method.tune(given, query, 0)
+    query, ways = method.ask(given)
+    (shots,) = map(list, ways)
+    tuned = method.tune(query, shots)
     assert all(p.grad is None for p in method.parameters())
     plain = [layer.weight.detach().clone().requires_grad_() for layer in method.reference_layers]
     optimizer = torch.optim.Adam(plain, 1e-2)
     for _ in range(2):
         losses = []
-        for shot in range(2):
-            support, mask = method.support_scales(given, 0, shot), given.support_masks[:, 0, shot]
-            logits = method.segment_with(query, support, mask, plain)
+        for shot in shots:
+            logits = method.segment_with(query, shot, plain)
             soft = F.interpolate(logits, (64, 64), mode="bilinear", align_corners=True).softmax(1)[:, 1]
-            losses.append(sum(kl(query[0][:, i], soft, support[0][:, i], mask.float()) for i in range(4)))
+            losses.append(sum(kl(query[0][:, i], soft, shot.scales[0][:, i], shot.mask.float()) for i in range(4)))
         optimizer.zero_grad()
         (sum(losses) / 2).backward()
         optimizer.step()
@@ -108,9 +108,9 @@ def test_an_episode_is_answered_alike_whatever_came_before():
     answer(method, episode(0, shots=2))
     assert torch.equal(answer(method, episode(1, ways=2)), alone)
     assert not torch.equal(answer(patnet(), episode(1, ways=2)), alone)
-    one = episode(1, ways=2)
-    first = [scale[None] for scale in method.pyramid(one, int(one.query[0]))]
-    assert not torch.equal(method.tune(one, first, 0)[0], method.tune(one, first, 1)[0])  # each way by itself
+    query, ways = method.ask(episode(1, ways=2))
+    first, second = (method.tune(query, list(shots))[0] for shots in ways)
+    assert not torch.equal(first, second)  # each way by itself
 
 
 def test_fine_tuning_names_itself():

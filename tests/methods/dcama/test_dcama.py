@@ -47,6 +47,12 @@ def test_both_projections_start_alike():
         assert first.weight is not second.weight
 
 
+def test_the_optimiser_is_the_papers():
+    (group,) = (optimizer := DCAMA(small_pyramid()).configure_optimizers()).param_groups
+    assert isinstance(optimizer, torch.optim.SGD)
+    assert (group["lr"], group["momentum"], group["nesterov"], group["weight_decay"]) == (1e-3, 0.9, True, 1e-4)
+
+
 def pyramid(shots=None, seed=0, side=64):
     generator = torch.Generator().manual_seed(seed)
     lead = (2,) if shots is None else (2, shots)
