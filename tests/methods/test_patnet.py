@@ -6,9 +6,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fsbench.base.errors import SettingsError
-from fsbench.methods.hsnet.patnet import AnchoredPair, PATNet, scaled_rows
+from fsbench.methods.hsnet.patnet import PATNet
 from fsbench.networks.backbones.base import BackboneConfig
-from fsbench.networks.ops.correlation import hyper_correlation
 from fsbench.networks.ops.kept_correlation import resize_mask
 from fsbench.runner.contract.episodes import segmentation_episode
 
@@ -28,30 +27,6 @@ def answer(method: PATNet, given) -> Tensor:
     with torch.inference_mode():
         prediction = method(given)
     return prediction.probability if prediction.logits is None else prediction.logits
-
-
-def by_definition(query: Tensor, support: Tensor, mask: Tensor, anchors: Tensor) -> Tensor:
-    """Correlate as §2 and §3 say: the transformation of all channels by a pseudo-inverse, float64."""
-    inside = resize_mask(mask, (support.shape[-2], support.shape[-1]))[:, None, None]
-    masked = support * inside
-    found = [(support * w).sum((3, 4)) / (w.sum((3, 4)) + 1e-6) for w in (1 - inside, inside)]
-    basis = torch.stack(found, 2)
-    basis = basis / (basis.norm(dim=-1, keepdim=True) + 1e-6)
-    p = torch.linalg.pinv(basis) @ anchors
-    q, s = (torch.einsum("blcd,blchw->bldhw", p, x) for x in (query, masked))
-    return hyper_correlation(q, s, torch.ones_like(mask))
-
-
-def test_two_coefficients_give_what_the_pseudo_inverse_gives():
-    generator = torch.Generator().manual_seed(3)
-    query, support = (torch.rand(2, 3, 8, 5, 4, generator=generator).double() for _ in range(2))
-    masks = torch.zeros(2, 20, 16).double()
-    masks[0, 3:11, 5:9], masks[1] = 1, 0  # the second is empty: a prototype of zeros
-    anchors = scaled_rows(torch.randn(3, 2, 8, generator=generator).double())
-    found = AnchoredPair.between(query, support, masks).correlation(anchors)
-    expected = by_definition(query, support, masks, anchors)
-    assert expected[0].max() > 0.5 and not expected[1].any()
-    torch.testing.assert_close(found.dense(), expected, atol=1e-9, rtol=0)
 
 
 def test_maps_have_anchors_by_number_or_by_scale():
