@@ -263,7 +263,7 @@ class BAM(StageSegmenter):
             return super().answer_ways(episode)
         self.check_shots(episode.support.shape[2], None)
         query, ways = self.ask(episode)
-        outputs = [output for supports in ways for output in self.outputs(query, supports)]
+        outputs: list[Any] = [output for supports in ways for output in self.outputs(query, supports)]
         attention = torch.cat([output.head.prior for output in outputs]).float() if self.keeps_soft_masks else None
         asked = episode.support.shape[1] - len(outputs)
         return self._generalised(torch.cat([o.logits for o in outputs]), query[1][0], asked, episode, attention)

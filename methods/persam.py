@@ -426,7 +426,7 @@ class PerSAM(OneWaySegmenter):
             raise SettingsError(f"mask_value is {mask_value}, expected 1 to 255; set --model.mask_value")
         self.mask_value, self.k_shot, self.decoder_variant = mask_value, k_shot, decoder_variant
 
-    def encode_image(self, image: Tensor) -> Encoding:  # type: ignore[override]
+    def encode_image(self, image: Tensor) -> Encoding:
         """Return SAM's encoding of an image (3, S, S) uint8."""
         return self.backbone.encode(image)
 

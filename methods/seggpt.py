@@ -145,8 +145,8 @@ class SegGPT(OneWaySegmenter):
         """Return the colours (3, S, S) from 0 to 255 that are painted for a way; of the palette, for all ways."""
         if not self.competes:
             return self._colours(query, [(one, WHITE) for one in support])
-        table = palette(len(support)).tolist() if len(support) > 1 else [None, WHITE]
-        examples = [(one, tuple(table[way])) for way, shots in enumerate(support, 1) for one in shots]
+        own = palette(len(support)).tolist()[1:] if len(support) > 1 else [WHITE]
+        examples = [(one, tuple(colour)) for shots, colour in zip(support, own, strict=True) for one in shots]
         return len(support), self._colours(query, examples)
 
     def read(self, outputs: Iterator[Any], size: tuple[int, int], attention: list[Tensor] | None = None) -> Way:

@@ -178,7 +178,7 @@ class OneWaySegmenter(Segmenter):
         height, width = episode.query_sizes[0].tolist()
         query, supports = self.ask(episode)
         if self.competes:
-            return self.compete(self.segment(query, self.join(supports)), (height, width))
+            return self.compete(self.output(query, self.join(supports)), (height, width))
         return self.decide((self.outputs(query, of_way) for of_way in supports), (height, width))
 
     def decide(self, ways: Iterator[Iterator[Output]], size: tuple[int, int]) -> Prediction:
@@ -386,7 +386,8 @@ class OneWayGraph(QueryPart):
         encoded = _flat(method.as_query(method.encode_image(pixels), pixels))
         query = method.query(method.as_features(_together([encoded])))
         if method.competes:
-            found = method.compete(method.segment(query, self._states()), size)
+            found = method.compete(method.output(query, self._states()), size)
+            assert found.logits is not None
             rest = found.logits.softmax(1)[:, 1]
             margin = margin_of_classes(torch.cat([1 - rest.sum(0, keepdim=True), rest]))
             return Decision(found.label_map, margin, found.present, found.presence_score)

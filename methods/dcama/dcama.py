@@ -123,7 +123,7 @@ class DCAMA(OneWaySegmenter):
     def support(self, image: Pyramid, mask: Tensor) -> Support:
         return Support(image, mask)
 
-    def join(self, supports: Iterator[Support]) -> Iterator[Support]:  # type: ignore[override]
+    def join(self, supports: Iterator[Support]) -> Iterator[Support]:
         return supports
 
     def segment(self, query: Query, support: Iterator[Support]) -> Output:

@@ -74,7 +74,7 @@ class HSNet(OneWaySegmenter):
     def predicts_presence(self) -> bool:
         return False
 
-    def query(self, image: Sequence[Tensor]) -> list[Tensor]:
+    def query(self, image: Sequence[Tensor]) -> Sequence[Tensor]:
         """Return unit features (B, L, C, hq, wq) at 1/8, 1/16, 1/32."""
         return [unit(scale) for scale in image]
 

@@ -157,7 +157,7 @@ class VRPSAM(StageSegmenter):
             deep = features.f3 * F.interpolate(cells, features.f3.shape[-2:], mode="nearest")
         return LabelledStages(features._replace(f3=deep), torch.stack(drawn))
 
-    def segment(self, query: Query, support: LabelledStages) -> Output:  # type: ignore[override]
+    def segment(self, query: Query, support: LabelledStages) -> Output:
         """Return logits (B, 2, S, S): 0, and SAM's mask for the prompts of all supports in their order (§7, §10)."""
         found = self.encode_prompts(query, support)
         prompts = found.steps.prompts.unflatten(0, (len(query.encoding), -1)).flatten(1, 2)

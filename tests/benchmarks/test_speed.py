@@ -12,6 +12,7 @@ from benchmarks.speed.cases.methods import noise_episode
 from benchmarks.speed.harness import Case, Command, Measurements, call_difference, check, measure, training_step
 from fsbench.methods.hsnet import HSNet
 from fsbench.networks.backbones.pyramid_networks import PYRAMIDS
+from fsbench.networks.ops.correlation import hyper_correlation
 from tests.methods.small import PYRAMID, pyramid
 
 CPU = torch.device("cpu")
@@ -132,9 +133,11 @@ def test_hsnets_plain_formulas_give_its_logits(monkeypatch):
     masks = torch.zeros(2, 33, 33)
     masks[0, 9:20, 3:14] = 1
     with torch.inference_mode():
-        found = method.logits(query, [scale[:, None] for scale in support], masks[:, None], torch.arange(2))
+        found = method.segment(method.query(query), method.support(support, masks))
         with networks.plain_formulas():
-            plain = method.logits(query, [scale[:, None] for scale in support], masks[:, None], torch.arange(2))
+            plain = method.hpn_learner(
+                [hyper_correlation(*pair, masks) for pair in zip(query, support, strict=True)][::-1]
+            )
     torch.testing.assert_close(found, plain, rtol=1e-4, atol=1e-4)
 
 

@@ -1,5 +1,8 @@
 """Small backbones, data and trainings for the tests of methods; the fixtures of `conftest` make the backbones known."""
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
@@ -40,6 +43,16 @@ def data(folder, size=33, **options):
 def episode(module):
     """The first episode of a data module's test."""
     return next(iter(module.test_dataloader())).without_truth()
+
+
+def chosen(episode, ways: Sequence[int] | None = None, shots: Sequence[int] | None = None):
+    """An episode with these of its ways and shots alone, in this order; None for all."""
+    parts = {name: getattr(episode, name) for name in ("support", "support_labels", "valid")}
+    if ways is not None:
+        parts = {name: part[:, list(ways)] for name, part in parts.items()}
+    if shots is not None:
+        parts = {name: part[:, :, list(shots)] for name, part in parts.items()}
+    return replace(episode, **parts)
 
 
 def fit(method, module, steps=2, callbacks=(), **options):

@@ -9,7 +9,7 @@ from fsbench.networks.backbones.base import BackboneConfig
 from fsbench.networks.backbones.pyramid import VIT_SCALE
 from fsbench.networks.backbones.vit import vit_tokens
 from fsbench.runner.engine.checkpoint import TRAINED_ON
-from tests.methods.small import data, episode
+from tests.methods.small import chosen, data, episode
 
 
 def on_vit(**options):
@@ -25,8 +25,7 @@ def on_pspnet(**options):
 def test_shots_are_averaged_or_weighed_by_their_own_distance(blocks_folder):
     """In either way their order changes nothing, since each shot has the weight of its own distance (bam.md §4)."""
     found = episode(data(blocks_folder, 64, shot=3))
-    turned = found.__class__(**{k: getattr(found, k) for k in found.__dataclass_fields__})
-    turned.support, turned.support_labels = found.support.roll(1, 2), found.support_labels.roll(1, 2)
+    turned = chosen(found, shots=(2, 0, 1))
     for method in (on_vit(), on_vit(shots=3), on_vit(shots=3, kshot_trans_dim=0, low_fea="layer3")):
         with torch.no_grad():
             torch.testing.assert_close(method(found).logits, method(turned).logits, atol=1e-5, rtol=1e-5)
@@ -34,11 +33,11 @@ def test_shots_are_averaged_or_weighed_by_their_own_distance(blocks_folder):
 
 def test_layer_4_of_a_support_sees_nothing_outside_of_its_mask(blocks_folder):
     found, method = episode(data(blocks_folder, 97)), on_pspnet()
-    rows, labels = found.support[0, 0].tolist(), found.support_labels[0]
+    whole, mask = method.features(found, found.support[0, 0]), found.support_masks[0, :, 0]
     with torch.no_grad():
-        whole, masked = method.stages(found, rows), method.masked_stages(found, rows, labels)
-        nothing = method.masked_stages(found, rows, torch.zeros_like(labels))
-        everything = method.masked_stages(found, rows, torch.ones_like(labels))
+        masked, nothing, everything = (
+            method.support(whole, shown).features for shown in (mask, mask & False, mask | True)
+        )
     assert torch.equal(masked.f2, whole.f2) and not torch.allclose(masked.f3, whole.f3, atol=1e-6)
     torch.testing.assert_close(everything.f3, whole.f3, atol=1e-5, rtol=1e-5)
     assert not torch.allclose(nothing.f3, masked.f3, atol=1e-6)
@@ -70,10 +69,9 @@ def test_a_pspnet_of_unknown_training_may_have_seen_the_tests_classes(tmp_path):
 
 def test_blocks_of_the_vit_are_chosen(blocks_folder):
     found, early, late = episode(data(blocks_folder, 64)), on_vit(), on_vit(vit_blocks=(-6, 1, 5))
-    row = [int(found.query[0])]
     with torch.no_grad():
-        some, others = early.stages(found, row), late.stages(found, row)
-        pixels = found.pixels(row[0])
+        some, others = early.features(found, found.query), late.features(found, found.query)
+        pixels = found.pixels(int(found.query[0]))
         tokens = vit_tokens(early.backbone.network(pixels), pixels[None])[0]
     maps = VIT_SCALE * tokens[:, 1:].mT.unflatten(2, (8, 8))
     for stages, blocks in ((some, (0, 1, 2)), (others, (0, 1, 5))):

@@ -62,16 +62,6 @@ def test_more_tokens_of_the_background_change_nothing():
     torch.testing.assert_close(fit(*more, 0.1, 200)[0], fit(tokens, shares, 0.1, 200)[0], atol=2e-3, rtol=0)
 
 
-def test_it_is_trained_in_inference_mode_and_leaves_generators_alone():
-    tokens, shares = problem(4)
-    state = torch.get_rng_state()
-    with torch.inference_mode():
-        found = fit(tokens * 1, shares * 1, 0.1, 20)
-    assert torch.equal(torch.get_rng_state(), state)
-    for one, other in zip(found, fit(tokens, shares, 0.1, 20), strict=True):
-        assert torch.equal(one, other)
-
-
 def test_a_way_without_pixels_is_never_predicted():
     method = LinearProbeDense(BackboneConfig("demo", "random:1")).eval()
     episode = next(segmentation_episode(0, 0, 2, 1, 64).split()).without_truth()

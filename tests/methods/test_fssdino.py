@@ -7,7 +7,7 @@ import torch
 
 from fsbench.methods.fssdino import FSSDINO
 from fsbench.methods.fssdino.fssdino import class_masks
-from fsbench.methods.fssdino.prediction import Draws, class_features, class_scores, compare_classes, support_classes
+from fsbench.methods.fssdino.prediction import Draws, class_scores, compare_classes, support_classes
 from fsbench.networks.backbones.base import BackboneConfig
 from fsbench.runner.contract.episodes import segmentation_episode
 
@@ -58,23 +58,6 @@ def test_it_is_told_what_supports_show_of_other_ways():
     shown[:, 0, :, 40:] = 2  # an object of the second way in the first one's support
     answers = [method().predict_shots(replace(episode, support_ways=maps)).logits for maps in (None, shown)]
     assert not torch.equal(*answers)
-
-
-def test_features_come_support_by_support_and_row_by_row():
-    features = torch.arange(16.0).view(2, 2, 2, 2)
-    masks = torch.ones(2, 1, 2, 2, dtype=torch.bool)
-    masks[0, 0, 0, 0] = False
-    assert class_features(features, masks)[0][:, 0].tolist() == [1, 2, 3, 8, 9, 10, 11]
-
-
-def test_longer_features_change_no_label():
-    query, features = scene(3)
-
-    def labels(factor: float) -> torch.Tensor:
-        scaled = [factor * own for own in features]
-        return class_scores(compare_classes(factor * query, support_classes(scaled, 3, Draws(1))), (24, 24)).argmax(0)
-
-    assert torch.equal(labels(1.0), labels(4.0)) and labels(1.0).unique().numel() == 3
 
 
 def test_classes_without_pixels_draw_nothing_and_are_never_predicted():

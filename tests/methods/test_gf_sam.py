@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from fsbench.core.one_way import Context
 from fsbench.methods.gf_sam import (
     GFSAM,
     Gated,
@@ -14,8 +15,6 @@ from fsbench.methods.gf_sam import (
     filled_masks,
     gate_and_merge,
     merged_probability,
-    overshooting_gate,
-    select_points,
 )
 from fsbench.networks.backbones.vit_and_sam import ViTAndSamConfig
 from fsbench.runner.contract.episodes import segmentation_episode
@@ -26,40 +25,6 @@ pytest.importorskip("transformers")
 def method(**settings: object) -> GFSAM:
     config = ViTAndSamConfig("demo", "random:1", sam="sam_demo", **settings)
     return GFSAM(config, vit_size=64).eval()
-
-
-def test_equal_weights_become_points_in_rows_and_no_weight_none():
-    weights = torch.zeros(4, 4)
-    assert select_points(weights, 128).shape == (0, 2)
-    weights[0, 1] = 0.3
-    assert select_points(weights, 128).tolist() == [[1, 0]]  # at least one
-    weights[:] = 0.5  # 8 of 16: the first two rows, in the order of columns
-    assert select_points(weights, 128).tolist() == [[x, y] for x in range(4) for y in range(2)]
-    assert select_points(weights, 3).tolist() == [[0, 0], [1, 0], [2, 0]]
-
-
-def test_the_overshooting_gate_is_that_of_the_whole_similarity():
-    """Each component's union is compared over all cells; only the points' columns are needed."""
-    generator = torch.Generator().manual_seed(3)
-    query = torch.randn(36, 10, generator=generator)
-    cells = torch.tensor([[0, 0], [1, 0], [5, 5], [2, 4]])
-    components, unions = torch.tensor([0, 0, 1, 2]), torch.rand(3, 6, 6, generator=generator)
-    lengths = query.norm(dim=1)
-    similarity = query @ query.T / (lengths[:, None] * lengths[None] + 1e-7)
-    own = []
-    for k, (x, y) in enumerate(cells.tolist()):
-        values = []
-        for a in range(3):
-            weights = unions[a].flatten()
-            mean = (weights[:, None] * similarity).mean(0) / (weights.mean() + 1e-7)
-            distance = min(((cells[j] - cells[k]) ** 2).sum().sqrt().item() for j in range(4) if components[j] == a)
-            values.append(float(mean[y * 6 + x]) / (distance or 1))
-        own.append(values.index(max(values)) == components[k])
-    for a in range(3):
-        members = [k for k in range(4) if components[k] == a]
-        if sum(own[k] for k in members) < sum(not own[k] for k in members):
-            own = [o and k not in members for k, o in enumerate(own)]
-    assert overshooting_gate(unions, cells, components, query).tolist() == own
 
 
 def test_a_mask_that_is_empty_is_all_there_is():
@@ -80,8 +45,17 @@ def test_supports_without_foreground_have_a_square_in_the_middle():
     assert torch.equal(filled_masks(one), one.float())
 
 
+def test_chunks_of_points_change_nothing():
+    whole, small = method(), method(sam_prompts=3)
+    for index in range(2):
+        episode = segmentation_episode(index, 0, 2, 2, 64).without_truth()
+        maps = [found.predict_shots(episode).label_map for found in (whole, small)]
+        assert (maps[0] != maps[1]).float().mean() < 0.01
+
+
 def test_a_pixel_of_two_ways_goes_to_the_surer_one():
-    found, episode = method(), segmentation_episode(0, 0, 2, 1, 64)
+    found = method()
+    found.context = Context(64)
     flat = torch.full((4, 4), 0.5)
     masks = torch.zeros(2, 64, 64, dtype=torch.bool)
     masks[0, :, :40] = masks[1, :, 20:] = True
@@ -92,25 +66,11 @@ def test_a_pixel_of_two_ways_goes_to_the_surer_one():
             torch.zeros(1), ones, ones, ones, torch.zeros(1, dtype=torch.int64), masks[way], masks[way] * sure
         )
         ways.append(Steps(Prior(flat, flat, flat, flat), torch.zeros(1, 2), masks[way : way + 1], gated))
-    episode = replace(episode, query_sizes=torch.tensor([[64, 64]]))
-    assert found._label_map(episode, ways)[0].tolist() == [1] * 20 + [2] * 44
+    assert found._label_map(ways, (64, 64))[0].tolist() == [1] * 20 + [2] * 44
     ways[1] = replace(ways[1], gated=replace(ways[1].gated, probability=torch.full((64, 64), torch.nan)))
-    assert found._label_map(episode, ways)[0].tolist() == [1] * 40 + [2] * 24
+    assert found._label_map(ways, (64, 64))[0].tolist() == [1] * 40 + [2] * 24
     probability = merged_probability(masks, torch.tensor([[0.2, 0.8], [0.2, 0.8]]))
     assert probability[0, 0] == pytest.approx(probability[0, 19]) and probability[0, 63] > probability[0, 0]
-
-
-def test_an_image_is_encoded_once_by_each_network_and_chunks_of_points_change_nothing():
-    episodes = [segmentation_episode(index, 0, 2, 2, 64).without_truth() for index in range(2)]
-    whole, small = method(), method(sam_prompts=3)
-    for episode in episodes:
-        small.backbone.cache.clear()
-        whole.backbone.cache.clear()
-        first, again, chunked = (m.predict_shots(episode) for m in (whole, whole, small))
-        assert torch.equal(first.label_map, again.label_map)
-        assert (first.label_map != chunked.label_map).float().mean() < 0.01
-    kept = whole.backbone.cache
-    assert kept is whole.backbone.sam.cache and kept.misses == kept.hits == 12  # five of the ViT, one of SAM
 
 
 def test_the_identity_names_both_networks_and_what_is_random():

@@ -1,6 +1,7 @@
 """HDMNet around its goldens: what the matching leaves out, supports' backgrounds, shots, what a training moves."""
 
 import weakref
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from fsbench.methods.hdmnet.attention import TEMPERATURE, TOGETHER, Matching
 from fsbench.methods.hdmnet.head import HDMNetHead
 from fsbench.methods.modules.pspnet import Features
 from fsbench.networks.backbones.base import BackboneConfig
-from tests.methods.small import data, episode, fit
+from tests.methods.small import chosen, data, episode, fit
 
 
 def on_vit(**options):
@@ -74,20 +75,17 @@ def test_the_background_of_a_support_changes_nothing(blocks_folder):
 
 def test_objects_of_two_classes_in_one_image_are_kept_apart(blocks_folder):
     found, method = episode(data(blocks_folder, 64)), on_vit()
-    rows, labels = found.support[0], found.support_labels[0]
-    first = next(method.objects(found, rows, labels))
-    other = next(method.objects(found, rows, 1 - (labels == 1).to(labels)))
-    assert not torch.allclose(first.f2, other.f2)
-    torch.testing.assert_close(next(method.objects(found, rows, labels)).f2, first.f2, atol=0, rtol=0)
+    others = replace(found, support_labels=1 - found.support_labels.clamp(max=1))
+    first, other, again = (next(next(method.ask(one)[1])).features.f2 for one in (found, others, found))
+    assert not torch.allclose(first, other) and torch.equal(first, again)
 
 
 def test_shots_that_count_alike_may_come_in_any_order(blocks_folder):
-    found = episode(data(blocks_folder, 64, shot=3))
-    turned = found.__class__(**{k: getattr(found, k) for k in found.__dataclass_fields__})
-    turned.support, turned.support_labels = found.support.roll(1, 2), found.support_labels.roll(1, 2)
-    method = on_vit()
+    found, method = episode(data(blocks_folder, 64, shot=3)), on_vit()
     with torch.no_grad():
-        torch.testing.assert_close(method(found).logits, method(turned).logits, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(
+            method(found).logits, method(chosen(found, shots=(2, 0, 1))).logits, atol=1e-5, rtol=1e-5
+        )
 
 
 def test_the_base_learner_can_be_left_out_of_a_checkpoint_that_has_it():
@@ -119,24 +117,23 @@ def test_maps_that_are_too_small_are_refused():
     with pytest.raises(
         SettingsError, match="features have 3 x 3 pixels, expected 4 a side or more; give larger images"
     ):
-        head(features, [features], torch.ones(1, 1, 17, 17))
+        head(features, [(features, torch.ones(1, 17, 17))])
 
 
 def test_memory_does_not_grow_with_the_shots():
     """A shot keeps its tokens alone: a support's features are gone when the second one after it is read."""
-    head, alive = HDMNetHead((4, 4), width=8, transformer_width=8, ensemble=False).eval(), []
+    head, references, alive = HDMNetHead((4, 4), width=8, transformer_width=8, ensemble=False).eval(), [], []
 
     def supports(shots):
         for _ in range(shots):
             features = Features(*(torch.rand(1, 4, 8, 8) for _ in range(3)), None)
             alive.append(sum(reference() is not None for reference in references))
             references.append(weakref.ref(features.f3))
-            yield features
+            yield features, torch.ones(1, 57, 57)
             del features
 
-    references = []
     query = Features(*(torch.rand(1, 4, 8, 8) for _ in range(3)), None)
     with torch.no_grad():
-        output = head(query, supports(6), torch.ones(1, 6, 57, 57))
+        output = head(query, supports(6))
     assert output.final.shape == (1, 2, 8, 8) and max(alive) <= 2
     assert F.relu(output.similarity).max() <= 1.0001

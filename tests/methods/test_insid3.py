@@ -6,23 +6,20 @@ import pytest
 import torch
 
 from fsbench.base.errors import SettingsError
+from fsbench.core.one_way import Context
 from fsbench.methods import insid3
 from fsbench.methods.insid3 import (
     INSID3,
-    cluster_cells,
-    debias,
     drawn_factors,
     mask_to_cells,
     nearest_cells,
-    position_projector,
     unit,
 )
 from fsbench.networks.backbones.base import BackboneConfig
 from fsbench.networks.backbones.vit import VITS, ViT, new_vit
 from fsbench.networks.weights.table import WeightFile
-from fsbench.runner.config.compose import compose
 from fsbench.runner.contract.episodes import segmentation_episode
-from fsbench.runner.engine.experiment import build_experiment
+from tests.methods.small import chosen
 
 CHANNELS, SIDE = 12, 8
 
@@ -39,13 +36,6 @@ def predict(found: INSID3, episode) -> torch.Tensor:
     return found.predict_shots(episode.without_truth()).label_map
 
 
-def test_a_cell_is_foreground_where_its_middle_is():
-    """A factor of 4 without antialiasing reads the four pixels in the middle of a cell."""
-    mask = torch.rand(32, 32, generator=torch.Generator().manual_seed(0)) > 0.5
-    middle = mask.float().view(8, 4, 8, 4)[:, 1:3, :, 1:3].mean((1, 3))
-    assert torch.equal(mask_to_cells(mask, 8, 8), middle > 0.5)
-
-
 @pytest.mark.parametrize("place", [(0, 0), (5, 30), (31, 31)])
 def test_one_pixel_is_one_cell(place):
     mask = torch.zeros(32, 32, dtype=torch.bool)
@@ -58,17 +48,6 @@ def test_an_empty_mask_has_no_cell():
         mask_to_cells(torch.zeros(32, 32, dtype=torch.bool), 8, 8)
 
 
-def test_the_projector_removes_as_many_directions_as_it_is_told():
-    projector = position_projector(features(1), 5)
-    torch.testing.assert_close(projector @ projector, projector, atol=1e-5, rtol=0)
-    assert abs(float(projector.trace()) - (CHANNELS - 5)) < 1e-4
-    cells = unit(features(1)).flatten(1)
-    spread = cells - cells.mean(1, keepdim=True)
-    left = torch.linalg.svdvals(projector @ spread)
-    torch.testing.assert_close(left[: CHANNELS - 5], torch.linalg.svdvals(spread)[5:], atol=1e-4, rtol=1e-4)
-    torch.testing.assert_close(debias(features(2), projector).norm(dim=0), torch.ones(SIDE, SIDE))
-
-
 def test_matches_are_the_same_in_blocks_of_rows(monkeypatch):
     target, reference = features(3), features(4)
     whole = (target.flatten(1).T @ reference.flatten(1)).argmax(1)
@@ -76,64 +55,15 @@ def test_matches_are_the_same_in_blocks_of_rows(monkeypatch):
     assert torch.equal(nearest_cells(target, reference), whole)
 
 
-def test_an_object_is_found_by_its_features():
-    """Two kinds of features in halves; the reference's foreground is of the second, elsewhere in the image."""
-    kinds = torch.linalg.qr(torch.randn(CHANNELS, CHANNELS, generator=torch.Generator().manual_seed(5)))[0]
-    target = kinds[0][:, None, None].repeat(1, SIDE, SIDE)
-    target[:, :, 5:] = kinds[1][:, None, None]
-    reference = kinds[0][:, None, None].repeat(1, SIDE, SIDE)
-    reference[:, 2:4] = kinds[1][:, None, None]
-    inside = torch.zeros(SIDE, SIDE, dtype=torch.bool)
-    inside[2:4] = True
-    labels = cluster_cells(target, 0.6)
-    found = insid3.predict_cells(labels, target, target, reference[None], inside[None], 0.2)
-    expected = torch.zeros(SIDE, SIDE, dtype=torch.bool)
-    expected[:, 5:] = True
-    assert torch.equal(found.cells, expected) and torch.equal(found.candidates, expected)
-
-
-def test_without_a_match_the_mask_is_empty():
-    """The one foreground cell of the reference is nobody's nearest."""
-    target, reference = features(6), features(6)
-    reference[:, 0, 0] = -reference[:, 0, 0]
-    inside = torch.zeros(SIDE, SIDE, dtype=torch.bool)
-    inside[0, 0] = True
-    found = insid3.predict_cells(cluster_cells(target, 0.6), target, target, reference[None], inside[None], 0.2)
-    assert not found.candidates.any() and not found.cells.any()
-
-
 def test_a_shot_twice_and_an_empty_shot_change_nothing():
     found = method(merge_threshold=0.0, tau=0.9)
     episode = next(segmentation_episode(0, 0, 1, 1, 64).split())
     expected = predict(found, episode)
-    twice = replace(
-        episode,
-        support=episode.support.repeat(1, 1, 2),
-        support_labels=episode.support_labels.repeat(1, 1, 2, 1, 1),
-        valid=episode.valid.repeat(1, 1, 2),
-    )
+    twice = chosen(episode, shots=(0, 0))
     assert expected.any() and torch.equal(predict(found, twice), expected)
     labels = twice.support_labels.clone()
     labels[:, :, 1] = 0
     assert torch.equal(predict(found, replace(twice, support_labels=labels)), expected)
-
-
-def test_the_mask_of_a_way_is_that_of_an_episode_with_it_alone():
-    found = method(merge_threshold=0.0, tau=0.9)
-    episode = next(segmentation_episode(1, 0, 2, 1, 64).split())
-    both = predict(found, episode)
-    claimed = torch.zeros_like(both, dtype=torch.bool)
-    for way in range(2):
-        alone = replace(
-            episode,
-            support=episode.support[:, way : way + 1],
-            support_labels=episode.support_labels[:, way : way + 1],
-            valid=episode.valid[:, way : way + 1],
-        )
-        mask = predict(found, alone) == 1
-        assert (mask | (both != way + 1)).all()
-        claimed |= mask
-    assert claimed.any() and torch.equal(both > 0, claimed)
 
 
 def test_the_mask_follows_from_the_maps_that_are_shown():
@@ -147,15 +77,11 @@ def test_the_mask_follows_from_the_maps_that_are_shown():
     assert mask.any() and torch.equal(predict(found, episode) == 1, mask)
     for cluster in maps["clusters"].unique():
         assert maps["cluster scores"][maps["clusters"] == cluster].unique().numel() == 1
-    assert found.predict_shots(episode).attention is None
     found.keeps_soft_masks = True
     attention = found.predict_shots(episode).attention
     assert torch.equal(attention[0], maps["similarity"].clamp(0, 1)) and attention.std() > 0
-    labels = episode.support_labels.repeat(1, 2, 1, 1, 1)
-    labels[:, 1] = 0  # a second way without foreground
-    doubled = replace(
-        episode, support=episode.support.repeat(1, 2, 1), support_labels=labels, valid=episode.valid.repeat(1, 2, 1)
-    )
+    doubled = chosen(episode, ways=(0, 0))
+    doubled.support_labels[:, 1] = 0  # a second way without foreground
     assert torch.equal(found.predict_shots(doubled).attention, torch.stack([attention[0], 0 * attention[0]]))
     two = found.query_maps(next(segmentation_episode(1, 0, 2, 1, 64).split()).without_truth())
     assert list(two)[1:] == [
@@ -183,7 +109,6 @@ def rotary(monkeypatch, tmp_path):
 
 
 def test_the_basis_follows_the_coordinates_and_is_kept_for_each(rotary):
-    episode = next(segmentation_episode(0, 0, 1, 1, 64).split())
     projectors = {}
     shared = INSID3(rotary, svd_components=4)
     for name, coordinates in {
@@ -191,7 +116,8 @@ def test_the_basis_follows_the_coordinates_and_is_kept_for_each(rotary):
     }.items():  # fmt: skip
         found = INSID3(rotary, svd_components=4, basis_coordinates=coordinates)
         found.backbone.cache = shared.backbone.cache  # a projector is never that of other coordinates
-        projectors[name] = found._projector(episode)
+        found.context = Context(64)
+        projectors[name] = found._projector()
     assert torch.equal(projectors["eval"], projectors["one"])
     assert torch.equal(projectors["cuda"], projectors["its numbers"])
     assert (projectors["eval"] - projectors["cuda"]).abs().max() > 1e-3
@@ -230,21 +156,3 @@ def test_a_network_without_rotary_positions_has_one_basis_alone(rotary):
     assert "released program draws another" in INSID3(rotary, svd_components=4).record_notes(None)[0]
     scaled = INSID3(rotary, svd_components=4, basis_coordinates=1.5)
     assert scaled.record_notes(None) == ["the basis of positions has scaled coordinates (basis_coordinates 1.5)"]
-
-
-def test_the_identity_has_the_coordinates_of_the_basis(rotary):
-    base = ["--config=configs/base.yaml", "--config=configs/methods/insid3.yaml", "--config=configs/data/demo.yaml"]
-    network = ["--model.backbone.name=rotary", f"--model.backbone.weights={rotary.weights}"]
-    usual = [*base, *network, "--model.svd_components=4", "--data.image_size=64", "--run.name=insid3"]
-    identities, backbones = [], []
-    for more in ([], ["--model.basis_coordinates=released_cuda"], ["--model.basis_coordinates=[0.5,2]"]):
-        identity = build_experiment(compose([*usual, *more])).identity
-        identities.append(identity.method.as_json())
-        backbones.append(identity.backbone.as_json())
-    settings = {"name": "insid3", "type": "insid3", "svd_components": 4, "tau": 0.6, "merge_threshold": 0.2}
-    assert identities == [
-        settings | {"basis_coordinates": "eval"},
-        settings | {"basis_coordinates": "released_cuda"},
-        settings | {"basis_coordinates": [0.5, 2.0]},
-    ]
-    assert [backbone["rope_periods"] for backbone in backbones] == ["file"] * 3

@@ -1,8 +1,6 @@
 """Matcher's steps where they can be seen by eye, and the method on synthetic episodes (matcher.md §3 to §10)."""
 
-import random
 from dataclasses import replace
-from math import comb
 
 import pytest
 import torch
@@ -10,9 +8,7 @@ import torch
 from fsbench.core.prediction import Prediction
 from fsbench.data.batch import EpisodeBatch
 from fsbench.methods.matcher import Matcher
-from fsbench.methods.matcher.matching import match_cells, matched_points, reference_foreground
-from fsbench.methods.matcher.prompts import cluster_points, sample_points
-from fsbench.methods.matcher.scores import MaskScores, Merging, choose_masks, mask_cells, score_masks
+from fsbench.methods.matcher.matching import reference_foreground
 from fsbench.networks.backbones.sam import Candidates
 from fsbench.networks.backbones.vit_and_sam import ViTAndSamConfig
 from fsbench.runner.config.request import Request
@@ -42,66 +38,6 @@ def test_a_cell_is_foreground_by_one_pixel_and_no_mask_is_a_square_in_the_middle
     assert reference_foreground(masks, 14).nonzero().flatten().tolist() == [5]
     nothing = reference_foreground(torch.zeros(1, 56, 56, dtype=torch.bool), 14).view(4, 4)
     assert nothing[1:3, 1:3].all() and nothing.sum() == 4
-
-
-def test_matches_back_into_the_background_are_left_out_unless_all_are():
-    similarity = torch.tensor([[0.9, 0.1, 0.0], [0.2, 0.5, 0.1], [0.0, 0.8, 0.2]])
-    assert match_cells(similarity, torch.tensor([True, True, True])) == [0, 1, 2]
-    assert match_cells(similarity, torch.tensor([True, True, False])) == [0]  # cell 1 goes back to reference cell 2
-    assert match_cells(similarity, torch.tensor([False, True, False])) == [1]  # none comes back, so all are kept
-
-
-def test_points_are_the_middles_of_cells_and_the_box_holds_them():
-    found = matched_points([5, 2], 4, 14)
-    assert found.points.tolist() == [[21, 21], [35, 7]] and found.box.tolist() == [21, 7, 35, 21]
-
-
-def test_centres_are_means_and_draws_follow_their_generator():
-    corners = torch.tensor([[0, 0], [100, 0], [0, 100], [100, 100]])
-    points = torch.cat([corners + torch.tensor(shift) for shift in ([0, 0], [2, 0], [0, 2], [2, 2])])
-    found = {tuple(row) for row in cluster_points(points, 4, torch.Generator().manual_seed(0)).tolist()}
-    assert found == {(1, 1), (101, 1), (1, 101), (101, 101)}
-    few = cluster_points(points[:3], 8, torch.Generator().manual_seed(1))
-    assert sorted(few.tolist()) == sorted(points[:3].tolist())
-
-
-def test_few_points_are_combined_in_all_ways_and_of_many_some_are_drawn():
-    points = torch.arange(8).view(4, 2)
-    pairs = sample_points(points, (2, 2), 99, random.Random(0))[0]
-    order = [[0, 1], [0, 2], [1, 2], [0, 3], [1, 3], [2, 3]]
-    assert torch.equal(pairs, points[torch.tensor(order)])
-    many = torch.arange(40).view(20, 2)
-    groups = sample_points(many, (3, 6), 7, random.Random(0))
-    assert [tuple(group.shape) for group in groups] == [(7, size, 2) for size in range(3, 7)]
-    assert torch.equal(torch.cat([g.flatten() for g in groups]),
-                       torch.cat([g.flatten() for g in sample_points(many, (3, 6), 7, random.Random(0))]))  # fmt: skip
-    eight = sample_points(many[:8], (4, 6), 7, random.Random(0))
-    assert [len(group) for group in eight] == [comb(8, size) for size in (4, 5, 6)]
-    assert [group.shape[1] for group in sample_points(many[:2], (3, 6), 7, random.Random(0))] == [2]
-
-
-def test_scores_count_points_and_cells():
-    masks = torch.zeros(3, 4, 4, dtype=torch.bool)
-    masks[0, 0, 0] = masks[1, :2] = True
-    assert mask_cells(masks, 2).tolist() == [[True, False, False, False], [True, True, False, False], [True] * 4]
-    cost = torch.tensor([[0.1, 0.3, 0.5, 0.7]])
-    found = score_masks(masks, torch.tensor([[0, 0], [3, 0], [3, 3]]), cost, 2)
-    torch.testing.assert_close(found.emd, torch.tensor([0.9, 0.8, 0.6]))
-    torch.testing.assert_close(found.purity, torch.tensor([1.0, 1.0, 0.0]) + 1e-6)
-    torch.testing.assert_close(found.coverage, torch.tensor([1 / 3, 2 / 3, 0.0]) + 1e-6)
-
-
-def test_the_best_masks_are_merged_and_filters_leave_at_least_one():
-    ones = torch.ones(4)
-    scores = MaskScores(torch.tensor([0.5, 0.9, 0.85, 0.2]), ones, torch.tensor([0.1, 0.2, 0.9, 0.9]))
-    top = Merging(topk_scores_threshold=0.9, num_merging_mask=3)
-    assert choose_masks(scores, top)[0].tolist() == [1, 2]
-    assert choose_masks(scores, replace(top, coverage_filter=0.5))[0].tolist() == [2]
-    assert choose_masks(scores, replace(top, coverage_filter=5.0))[0].tolist() == [2]
-    near = Merging(score_filter=True, score=0.33, score_norm=0.05, num_merging_mask=9)
-    assert choose_masks(scores, near)[0].tolist() == [1]
-    assert choose_masks(scores, replace(near, score_norm=0.1))[0].tolist() == [1, 2]
-    assert choose_masks(scores, replace(near, score=0.01))[0].tolist() == [1]  # the best stays, however bad
 
 
 def test_the_union_of_chosen_masks_is_the_prediction_and_a_pixel_goes_to_the_better_way():
@@ -134,8 +70,8 @@ def test_chosen_masks_that_overlap_are_one_object():
         values=torch.tensor([0.9, 0.8, 0.3, 0.5]),
     )
     assert steps.objects().tolist() == [0, 1, 1, 1]
-    found._steps, found.keeps_instances = lambda _: [steps], True
-    objects = found(episode).instances
+    found.keeps_instances = True
+    objects = found.decide(iter([iter([steps])]), (6, 6)).instances
     assert torch.equal(objects.masks, torch.stack([masks[2], masks[[0, 1, 3]].any(0)]))
     torch.testing.assert_close(objects.scores, torch.tensor([0.9, 0.8]))
 

@@ -6,9 +6,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fsbench.base.errors import SettingsError
-from fsbench.methods.hsnet.patnet import AnchoredPair, PATNet, scaled_rows
+from fsbench.methods.hsnet.patnet import PATNet
 from fsbench.networks.backbones.base import BackboneConfig
-from fsbench.networks.ops.correlation import hyper_correlation
 from fsbench.networks.ops.kept_correlation import resize_mask
 from fsbench.runner.contract.episodes import segmentation_episode
 
@@ -30,30 +29,6 @@ def answer(method: PATNet, given) -> Tensor:
     return prediction.probability if prediction.logits is None else prediction.logits
 
 
-def by_definition(query: Tensor, support: Tensor, mask: Tensor, anchors: Tensor) -> Tensor:
-    """Correlate as §2 and §3 say: the transformation of all channels by a pseudo-inverse, float64."""
-    inside = resize_mask(mask, (support.shape[-2], support.shape[-1]))[:, None, None]
-    masked = support * inside
-    found = [(support * w).sum((3, 4)) / (w.sum((3, 4)) + 1e-6) for w in (1 - inside, inside)]
-    basis = torch.stack(found, 2)
-    basis = basis / (basis.norm(dim=-1, keepdim=True) + 1e-6)
-    p = torch.linalg.pinv(basis) @ anchors
-    q, s = (torch.einsum("blcd,blchw->bldhw", p, x) for x in (query, masked))
-    return hyper_correlation(q, s, torch.ones_like(mask))
-
-
-def test_two_coefficients_give_what_the_pseudo_inverse_gives():
-    generator = torch.Generator().manual_seed(3)
-    query, support = (torch.rand(2, 3, 8, 5, 4, generator=generator).double() for _ in range(2))
-    masks = torch.zeros(2, 20, 16).double()
-    masks[0, 3:11, 5:9], masks[1] = 1, 0  # the second is empty: a prototype of zeros
-    anchors = scaled_rows(torch.randn(3, 2, 8, generator=generator).double())
-    found = AnchoredPair.between(query, support, masks).correlation(anchors)
-    expected = by_definition(query, support, masks, anchors)
-    assert expected[0].max() > 0.5 and not expected[1].any()
-    torch.testing.assert_close(found.dense(), expected, atol=1e-9, rtol=0)
-
-
 def test_maps_have_anchors_by_number_or_by_scale():
     assert patnet().numbers == [[0] * 4, [1] * 4, [1, 1, 2, 2]]
     assert patnet(anchors="scale").numbers == [[0] * 4, [1] * 4, [2] * 4]
@@ -72,18 +47,18 @@ def test_fine_tuning_is_that_of_a_plain_loop_and_leaves_the_method_as_it_was():
     """Two shots: the loss is the mean of both, each with the mask that its own support predicts."""
     method, given = patnet(tuning_steps=2, tuning_rate=1e-2), episode(shots=2)
     before = {name: value.clone() for name, value in method.state_dict().items()}
-    query = [scale[None] for scale in method.pyramid(given, int(given.query[0]))]
-    tuned = method.tune(given, query, 0)
+    query, ways = method.ask(given)
+    (shots,) = map(list, ways)
+    tuned = method.tune(query, shots)
     assert all(p.grad is None for p in method.parameters())
     plain = [layer.weight.detach().clone().requires_grad_() for layer in method.reference_layers]
     optimizer = torch.optim.Adam(plain, 1e-2)
     for _ in range(2):
         losses = []
-        for shot in range(2):
-            support, mask = method.support_scales(given, 0, shot), given.support_masks[:, 0, shot]
-            logits = method.segment_with(query, support, mask, plain)
+        for shot in shots:
+            logits = method.segment_with(query, shot, plain)
             soft = F.interpolate(logits, (64, 64), mode="bilinear", align_corners=True).softmax(1)[:, 1]
-            losses.append(sum(kl(query[0][:, i], soft, support[0][:, i], mask.float()) for i in range(4)))
+            losses.append(sum(kl(query[0][:, i], soft, shot.scales[0][:, i], shot.mask.float()) for i in range(4)))
         optimizer.zero_grad()
         (sum(losses) / 2).backward()
         optimizer.step()
@@ -108,9 +83,9 @@ def test_an_episode_is_answered_alike_whatever_came_before():
     answer(method, episode(0, shots=2))
     assert torch.equal(answer(method, episode(1, ways=2)), alone)
     assert not torch.equal(answer(patnet(), episode(1, ways=2)), alone)
-    one = episode(1, ways=2)
-    first = [scale[None] for scale in method.pyramid(one, int(one.query[0]))]
-    assert not torch.equal(method.tune(one, first, 0)[0], method.tune(one, first, 1)[0])  # each way by itself
+    query, ways = method.ask(episode(1, ways=2))
+    first, second = (method.tune(query, list(shots))[0] for shots in ways)
+    assert not torch.equal(first, second)  # each way by itself
 
 
 def test_fine_tuning_names_itself():

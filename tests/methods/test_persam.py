@@ -16,6 +16,7 @@ from fsbench.methods.persam import (
 )
 from fsbench.networks.backbones.sam import Prompts, SamConfig
 from fsbench.runner.contract.episodes import segmentation_episode
+from tests.methods.small import chosen
 
 pytest.importorskip("transformers")
 DEMO = SamConfig("sam_demo", "random:1")
@@ -64,12 +65,11 @@ def test_the_decoder_is_as_before_after_a_guided_call():
 
 @pytest.mark.parametrize("kind", [PerSAM, lambda config, **more: PerSAMF(config, steps=5, **more)])
 def test_equal_shots_predict_as_one_and_a_vote_of_equals_is_the_same(kind):
-    one, first = kind(DEMO).eval(), segmentation_episode(0, 0, 1, 1, 64)
-    twice = type(first)(**{**vars(first), "support": first.support.repeat(1, 1, 2)})
-    twice.support_labels, twice.valid = first.support_labels.repeat(1, 1, 2, 1, 1), first.valid.repeat(1, 1, 2)
-    expected = one.predict_shots(first.without_truth())
-    pooled = one.predict_shots(twice.without_truth())
-    voted = kind(DEMO, k_shot="vote").eval().predict_shots(twice.without_truth())
+    one, first = kind(DEMO).eval(), episode()
+    twice = chosen(first, shots=(0, 0))
+    expected = one.predict_shots(first)
+    pooled = one.predict_shots(twice)
+    voted = kind(DEMO, k_shot="vote").eval().predict_shots(twice)
     assert torch.equal(voted.label_map, expected.label_map)
     assert (pooled.label_map != expected.label_map).float().mean() < 0.01
     assert expected.presence_score.shape == (1,) and bool(expected.present[0]) == bool((expected.label_map == 1).any())
@@ -77,7 +77,8 @@ def test_equal_shots_predict_as_one_and_a_vote_of_equals_is_the_same(kind):
 
 def test_several_ways_are_segmented_one_by_one_and_the_surer_one_has_the_pixel():
     found, whole = PerSAM(DEMO).eval(), episode(ways=2, shots=2)
-    steps = [found._steps(whole, way)[0].third for way in range(2)]
+    query, ways = found.ask(whole)
+    steps = [next(found.outputs(query, supports)).third for supports in ways]
     answer = found.predict_shots(whole)
     surer = int(torch.stack([s.score for s in steps]).argmax())
     size = tuple(answer.label_map.shape)

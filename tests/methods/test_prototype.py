@@ -47,9 +47,12 @@ def logits_of(query, supports, masks):
     return token_logits(cosines(normalise(query), prototypes), prototypes.valid, 20.0, 0.0)
 
 
-def test_scaling_tokens_changes_nothing():
+def test_neither_longer_tokens_nor_every_shot_twice_change_anything():
     query, supports, masks = scene()
-    torch.testing.assert_close(logits_of(3 * query, 0.1 * supports, masks), logits_of(query, supports, masks))
+    expected = logits_of(query, supports, masks)
+    torch.testing.assert_close(logits_of(3 * query, 0.1 * supports, masks), expected)
+    twice = logits_of(query, torch.cat([supports, supports], 1), torch.cat([masks, masks], 1))
+    torch.testing.assert_close(twice, expected)
 
 
 @pytest.mark.parametrize("ways", [1, 2])
@@ -69,12 +72,6 @@ def test_the_answer_follows_from_the_maps_that_are_shown(ways):
     assert list(Prototype(BackboneConfig("demo", "random:1"), background="none").query_maps(episode)) == own
 
 
-def test_duplicating_every_shot_changes_nothing():
-    query, supports, masks = scene()
-    twice = logits_of(query, torch.cat([supports, supports], 1), torch.cat([masks, masks], 1))
-    torch.testing.assert_close(twice, logits_of(query, supports, masks))
-
-
 def test_a_two_colour_scene_is_segmented():
     colours = torch.randn(2, CHANNELS, generator=torch.Generator().manual_seed(0))
     labels = torch.zeros(SIDE, SIDE, dtype=torch.int64)
@@ -83,13 +80,6 @@ def test_a_two_colour_scene_is_segmented():
     mask = labels.repeat_interleave(4, 0).repeat_interleave(4, 1)[None, None].float()
     found = logits_of(tokens, tokens[None, None], mask).argmax(0).view(SIDE, SIDE)
     assert (found & labels).sum() / (found | labels).sum() > 0.8
-
-
-def test_an_empty_support_mask_gives_no_label_and_no_pixel():
-    query, supports, masks = scene()
-    masks[1] = 0
-    logits = logits_of(query, supports, masks)
-    assert (logits.argmax(0) != 2).all() and float(presence(logits)[1]) < 1e-6
 
 
 def test_an_empty_shot_is_left_out():
@@ -179,15 +169,13 @@ def test_delta_from_the_supports_segments_them_best(data):
     method = Prototype(vit(), selection="support")
     batch = next(iter(data.test_dataloader()))
     _, prototypes, delta = method._similar(batch)
-    supports = torch.stack(
-        [torch.stack([method._tokens(batch, row) for row in way]) for way in batch.support[0].tolist()]
-    )
+    supports = method.features(batch, batch.support[0, :, 0])
     weights = cell_weights(batch.support_masks[0], 6, 6)
     ious = {}
     for candidate in np.arange(-4, 4.5, 0.5):
         total = []
         for n in range(2):
-            tokens = supports[n, 0, 0]
+            tokens = supports[n, 0]
             found = 20 * (tokens @ prototypes.foreground[n, 0] - tokens @ prototypes.background[0]) - candidate > 0
             truth = weights[n, 0] > 0.5
             total.append(float((found & truth).sum() / (found | truth).sum().clamp(min=1)))
@@ -199,15 +187,14 @@ def test_delta_from_the_supports_segments_them_best(data):
 
 def test_the_tokens_of_one_support_are_held_at_a_time(monkeypatch):
     method = Prototype(BackboneConfig("demo", "random:1", cache_mib=0)).eval()
-    seen, encode = [], method._tokens
+    seen, support = [], method.support
 
-    def watched(episode, row):
-        tokens = encode(episode, row)
-        seen.append(weakref.ref(tokens))
-        assert sum(each() is not None for each in seen) <= 2  # the query's and these
-        return tokens
+    def watched(image, mask):
+        assert not [each for each in seen if each() is not None]
+        seen.append(weakref.ref(image))
+        return support(image, mask)
 
-    monkeypatch.setattr(method, "_tokens", watched)
+    monkeypatch.setattr(method, "support", watched)
     with torch.inference_mode():
         method.predict_shots(segmentation_episode(0, 0, 1, 6, 32).without_truth())
-    assert len(seen) == 7
+    assert len(seen) == 6

@@ -5,12 +5,19 @@ import torch
 
 from fsbench.base.errors import CheckpointError
 from fsbench.methods.bam import BAM
+from fsbench.methods.dcama.dcama import DCAMA
+from fsbench.methods.emat import EMAT
 from fsbench.methods.hdmnet import HDMNet
+from fsbench.methods.hsnet import HSNet, PATNet
 from fsbench.methods.modules.pspnet_weights import to_bam_names, to_hmnet_names
 from fsbench.methods.pfenet import PFENet
 from fsbench.methods.vrp_sam import VRPSAM
 from fsbench.networks.backbones.base import BackboneConfig
 from fsbench.networks.backbones.beside_sam import BesideSamConfig
+from fsbench.networks.backbones.pyramid_networks import build_pyramid_network
+from fsbench.networks.backbones.weight_files import state_digest
+from fsbench.runner.engine.checkpoint import convert, load_checkpoint
+from tests.methods.small import PYRAMID, pyramid
 
 DILATED = BackboneConfig("dilated_vgg16", "random")
 
@@ -91,3 +98,66 @@ def test_weights_that_do_not_replace_a_backbone_are_refused():
     less = {key: value for key, value in method.backbone.state.items() if "layer4" not in key}
     with pytest.raises(CheckpointError, match="ImageNet weights for dilated_vgg16 cannot be used"):
         method.backbone.replace_weights(less, "a file")
+
+
+FORMS = {m.registry_name: m.released_format for m in (EMAT, DCAMA, HSNet, PATNet)}
+
+
+@pytest.mark.parametrize(
+    ("make", "prefixes", "frozen"),
+    [
+        (lambda w: DCAMA(pyramid(w)), ["module.model."], "module.feature_extractor."),
+        (lambda w: HSNet(pyramid(w), width=32), ["module.hpn_learner."], "module.backbone."),
+        (
+            lambda w: PATNet(pyramid(w), width=32, anchors="scale"),
+            ["module.reference_layer", "module.hpn_learner."],
+            "module.backbone.",
+        ),
+    ],
+    ids=["dcama", "hsnet", "patnet"],
+)
+@pytest.mark.usefixtures("pyramids")
+def test_checkpoints_of_the_authors_both_ways(make, prefixes, frozen, tmp_path):
+    """A file in the authors' form evaluates, becomes ours, and comes back with the same tensors in the same order."""
+    torch.manual_seed(1)
+    weights = build_pyramid_network(PYRAMID).state_dict() | {"fc.weight": torch.randn(3, 64), "fc.bias": torch.randn(3)}
+    torch.save(weights, tmp_path / "backbone.pth")
+    method = make(str(tmp_path / "backbone.pth"))
+    learned = {f"module.{k}": v for k, v in method.released_format.complete(method.state_dict()).items()}
+    theirs = {frozen + key: value for key, value in weights.items()} | learned
+    assert all(key.startswith((*prefixes, frozen)) for key in theirs)
+    torch.save(theirs, tmp_path / "theirs.pt")
+
+    other = make("random:5")
+    load_checkpoint(other, tmp_path / "theirs.pt")
+    assert all(torch.equal(v, method.state_dict()[k]) for k, v in other.state_dict().items())
+    assert other.backbone.digest == method.backbone.digest and "theirs.pt" in other.backbone.weights_id
+
+    assert convert(tmp_path / "theirs.pt", tmp_path / "ours.ckpt", None, FORMS) == "authors' to ours"
+    load_checkpoint(method, tmp_path / "ours.ckpt")
+    with pytest.raises(CheckpointError, match="trained on the backbone weights"):
+        load_checkpoint(make("random:5"), tmp_path / "ours.ckpt")
+
+    checkpoint = {"state_dict": method.state_dict()}
+    method.on_save_checkpoint(checkpoint)
+    torch.save(checkpoint, tmp_path / "trained.ckpt")
+    direction = convert(tmp_path / "trained.ckpt", tmp_path / "back.pt", tmp_path / "backbone.pth", FORMS)
+    assert direction == "ours to authors'"
+    back = torch.load(tmp_path / "back.pt", weights_only=True)
+    assert list(back) == list(theirs) and all(torch.equal(back[k], theirs[k]) for k in back)
+
+    convert(tmp_path / "ours.ckpt", tmp_path / "again.pt", tmp_path / "backbone.pth", FORMS)  # the converted one
+    again = torch.load(tmp_path / "again.pt", weights_only=True)
+    assert list(again) == list(theirs) and all(torch.equal(again[k], theirs[k]) for k in again)
+    form = FORMS["emat"]
+    with pytest.raises(CheckpointError, match=r"is of the method '.*', which this version does not know"):
+        convert(tmp_path / "ours.ckpt", tmp_path / "x.pt", tmp_path / "backbone.pth", {"emat": form})
+
+
+def test_swin_weights_under_timms_names_are_not_handed_to_the_authors_program(tmp_path):
+    state = {"layers.0.blocks.0.attn.qkv.weight": torch.zeros(3, 1), "layers.1.downsample.norm.weight": torch.zeros(4)}
+    torch.save(state, tmp_path / "timm.pth")
+    ours = {"state_dict": {}, "fsbench": {"method": "dcama", "backbone_sha256": state_digest(state)}}
+    torch.save(ours, tmp_path / "ours.ckpt")
+    with pytest.raises(CheckpointError, match="has Swin's weights under timm's names"):
+        convert(tmp_path / "ours.ckpt", tmp_path / "theirs.pt", tmp_path / "timm.pth", FORMS)

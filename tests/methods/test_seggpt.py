@@ -1,7 +1,5 @@
 """SegGPT: names and refusals of weights, its ensemble, colours as masks, and the method on synthetic episodes."""
 
-from dataclasses import replace
-
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -12,11 +10,12 @@ from fsbench.data.batch import EpisodeBatch, normalise
 from fsbench.datamodules.datasets.coco import Coco, CocoAll
 from fsbench.datamodules.datasets.isaid import Isaid, Isaid512
 from fsbench.datamodules.datasets.pascal import Pascal, PascalAll
-from fsbench.methods.seggpt import WHITE, SegGPT, nearest_colour, paint_mask, palette
+from fsbench.methods.seggpt import WHITE, SegGPT, paint_mask, palette
 from fsbench.networks.backbones.base import BackboneConfig
 from fsbench.networks.backbones.hub_networks import new_network
 from fsbench.networks.backbones.seggpt import SEGGPTS, FrozenSegGPT
 from fsbench.runner.contract.episodes import segmentation_episode
+from tests.methods.small import chosen
 
 pytest.importorskip("transformers")
 
@@ -47,16 +46,6 @@ def predict(found: SegGPT, episode: EpisodeBatch) -> Prediction:
 
 def an_episode(ways: int, shots: int, index: int = 1) -> EpisodeBatch:
     return next(segmentation_episode(index, 0, ways, shots, SIDE).split())
-
-
-def of_way(episode: EpisodeBatch, way: int) -> EpisodeBatch:
-    one = slice(way, way + 1)
-    return replace(
-        episode,
-        support=episode.support[:, one],
-        support_labels=episode.support_labels[:, one],
-        valid=episode.valid[:, one],
-    )
 
 
 def images(count: int, seed: int = 0) -> torch.Tensor:
@@ -114,20 +103,15 @@ def test_the_type_token_matters():
     assert (one - other).abs().max() > 0.1
 
 
-def test_colours_of_classes_are_those_of_the_rule():
-    assert palette(1).tolist() == [[0, 0, 0], [255, 255, 255]]
-    eight = [[255 - 85 * (n // 9), 255 - 85 * (n % 9 // 3), 255 - 85 * (n % 3)] for n in range(8)]
-    assert palette(8).tolist() == [[0, 0, 0], *eight]
+def test_colours_of_a_cube_are_its_corners():
     assert palette(64)[2].tolist() == [255, 255, 255 - 256 // 4]  # 64^(1/3) is below 4 in double precision
-    halfway = torch.full((3, 1, 1), 127.5)
-    assert nearest_colour(halfway, palette(1)).item() == 0  # the first of equally near ones
 
 
 def test_a_pixel_goes_to_the_brightest_way_above_the_threshold():
     found, episode = method(threshold=110.0), an_episode(2, 2)
     found.keeps_soft_masks = True
     both = predict(found, episode)
-    alone = [predict(found, of_way(episode, way)) for way in range(2)]
+    alone = [predict(found, chosen(episode, ways=(way,))) for way in range(2)]
     grey = torch.stack([answer.probability[0] for answer in alone])
     torch.testing.assert_close(both.probability, grey, atol=1e-5, rtol=0)
     expected = torch.where((grey * 255 > 110).any(0), grey.argmax(0) + 1, 0)
@@ -142,10 +126,10 @@ def test_a_pixel_goes_to_the_brightest_way_above_the_threshold():
 def test_all_ways_at_once_have_colours_of_their_own():
     found, episode = method(ways="palette"), an_episode(2, 1)
     answer = predict(found, episode)
-    swapped = replace(episode, support_labels=episode.support_labels.flip(1), support=episode.support.flip(1))
+    swapped = chosen(episode, ways=(1, 0))
     assert answer.label_map.any() and not torch.equal(answer.label_map, predict(found, swapped).label_map)
     assert torch.equal(answer.present, torch.tensor([bool((answer.label_map == way).any()) for way in (1, 2)]))
-    one = of_way(episode, 0)
+    one = chosen(episode, ways=(0,))
     assert torch.equal(predict(found, one).label_map, predict(method(), one).label_map)  # white is the one colour
 
 

@@ -19,7 +19,7 @@ from fsbench.networks.backbones.beside_sam import BesideSamConfig
 from fsbench.runner.config.registry import config_files
 from fsbench.runner.contract.episodes import segmentation_episode
 from tests.data_modules import episodic
-from tests.methods.small import data
+from tests.methods.small import chosen, data
 
 pytest.importorskip("transformers")
 
@@ -68,24 +68,20 @@ def test_annotations_depend_on_seed_and_episode_alone_and_ways_have_their_own():
     with torch.no_grad():
         first, again = method(episode(2)).logits, method(episode(2)).logits
         other = on_demo(annotation="scribble", seed=1)(episode(2)).logits
-        swapped = episode(2)
-        swapped.support, swapped.support_labels = swapped.support.flip(1), swapped.support_labels.flip(1)
-        turned = method(swapped).logits
+        turned = method(chosen(episode(2), ways=(1, 0))).logits
     assert torch.equal(first, again) and not torch.equal(first, other)
     torch.testing.assert_close(turned, first.flip(0))
 
 
 def test_prompts_of_several_shots_are_joined_in_their_order():
     method, several = on_demo(), episode(1, 3)
+
+    def prompts(shots):
+        query, ways = method.ask(chosen(several, shots=shots))
+        return method.encode_prompts(query, method.join(next(ways))).steps.prompts
+
     with torch.no_grad():
-        whole = method.encode_way(several, 0).steps.prompts
-        single = []
-        for shot in range(3):
-            one = episode(1, 3)
-            part = slice(shot, shot + 1)
-            one.support, one.support_labels = one.support[:, :, part], one.support_labels[:, :, part]
-            single.append(method.encode_way(one, 0).steps.prompts)
-    torch.testing.assert_close(whole, torch.cat(single))
+        torch.testing.assert_close(prompts((0, 1, 2)), torch.cat([prompts((shot,)) for shot in range(3)]))
 
 
 def test_frozen_networks_see_an_image_once_and_their_graph_is_not_held(blocks_folder, monkeypatch):
@@ -101,9 +97,8 @@ def test_frozen_networks_see_an_image_once_and_their_graph_is_not_held(blocks_fo
     module.setup("fit")
     batch = next(iter(module.train_dataloader()))
     losses = method.losses_of_step(batch)
-    features = method.stages(batch, batch.query.tolist())
-    assert not any(x.requires_grad for x in features if x is not None)
-    assert not method.sam_encodings(batch, batch.query.tolist()).requires_grad
+    query = method.query(method.features(batch, batch.query))
+    assert not any(x.requires_grad for x in (*query.stages, query.encoding) if x is not None)
     losses["loss"].backward()
     assert all(p.grad is not None for p in method.parameters())
     network = method.backbone.sam.promptable(torch.device("cpu")).model

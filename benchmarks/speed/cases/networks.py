@@ -18,8 +18,7 @@ from fsbench.networks.backbones.pyramid import FrozenPyramid
 from fsbench.networks.backbones.pyramid_networks import block_features, build_pyramid_network
 from fsbench.networks.backbones.vit import VITS, FrozenViT
 from fsbench.networks.ops.center_pivot_conv import CenterPivotConv4d
-from fsbench.networks.ops.correlation import hyper_correlation
-from fsbench.networks.ops.kept_correlation import EPSILON, resize_mask, unit
+from fsbench.networks.ops.kept_correlation import EPSILON, resize_mask
 from fsbench.networks.ops.plane_norm import GroupNormReLU
 
 
@@ -44,12 +43,10 @@ def _encoder(name: str, precision: NetworkPrecision) -> Callable[[Tensor], objec
 
 @contextmanager
 def plain_formulas() -> Iterator[None]:
-    """Let HSNet calculate by its formulas within the block: all correlations, batches of planes, torch's GroupNorm."""
+    """Let HSNet's learner calculate by its formulas within the block: batches of planes, torch's GroupNorm."""
     with (
         mock.patch.object(CenterPivotConv4d, "forward", CenterPivotConv4d.reference),
         mock.patch.object(GroupNormReLU, "forward", GroupNormReLU.reference),
-        mock.patch("fsbench.methods.hsnet.keep_correlation", hyper_correlation),
-        mock.patch("fsbench.methods.hsnet.unit", lambda x: x),  # of the query, which `hyper_correlation` divides
     ):
         yield
 
@@ -99,7 +96,8 @@ class HSNetEpisode:
 
     def ours(self) -> Tensor:
         """Return the logits as the suite computes them."""
-        return self.method.segment([unit(scale) for scale in self.maps(self.query)], self.maps(self.support), self.mask)
+        query, support = self.maps(self.query), self.maps(self.support)
+        return self.method.segment(self.method.query(query), self.method.support(support, self.mask))
 
     def blocks(self) -> list[Tensor]:
         """Return what `plain_maps` does of the query, from the suite's network."""

@@ -129,6 +129,8 @@ def draw_weights(model: nn.Module) -> None:
 class FrozenHubNetwork(FrozenBackbone):
     """Frozen network of transformers, built once whatever the size of the images.
 
+    It is built when an image first needs it, maybe between two draws of a training, and so draws nothing itself.
+
     Subclasses set `spec` before `__init__`, and say what network weights are of (`describe_state`)
     and, where there are files of its authors, how their names are read (`own_names`).
     """
@@ -163,7 +165,8 @@ class FrozenHubNetwork(FrozenBackbone):
             return self.new_network().state_dict()
 
     def _build(self, height: int, width: int) -> nn.Module:
-        model = self.new_network()
+        with torch.random.fork_rng(devices=[]):
+            model = self.new_network()
         model.load_state_dict({key: value.float() for key, value in self.state.items()})
         return model
 

@@ -105,7 +105,7 @@ def test_images_that_are_kept_are_not_encoded_again(batch, monkeypatch):
     monkeypatch.setattr(EMAT, "log_dict", lambda *given, **options: None)
     monkeypatch.setattr(EMAT, "encodes_together", True)
     passes = Passes(method.backbone, monkeypatch)
-    method._query(batch, 0)  # before the step, alone
+    method.features(batch, batch.query[:1])  # before the step, alone
     assert passes.images == [1]
     train(method, batch)
     assert passes.images[1] == len(batch.image_names) - 1

@@ -1,7 +1,6 @@
 """DCAMA beyond its goldens: sizes, variants, shots, sampled support pixels, explanations."""
 
 import weakref
-from dataclasses import replace
 
 import pytest
 import torch
@@ -13,6 +12,7 @@ from fsbench.methods.dcama.dcama import DCAMA
 from fsbench.methods.dcama.head import DCAMAHead
 from fsbench.methods.dcama.options import HeadOptions
 from fsbench.networks.ops import mask_value_attention
+from tests.methods.small import chosen
 from tests.methods.small import pyramid as small_pyramid
 
 pytestmark = pytest.mark.usefixtures("pyramids")
@@ -45,6 +45,12 @@ def test_both_projections_start_alike():
         first, second = block.linears
         assert torch.equal(first.weight, second.weight) and torch.equal(first.bias, second.bias)
         assert first.weight is not second.weight
+
+
+def test_the_optimiser_is_the_papers():
+    (group,) = (optimizer := DCAMA(small_pyramid()).configure_optimizers()).param_groups
+    assert isinstance(optimizer, torch.optim.SGD)
+    assert (group["lr"], group["momentum"], group["nesterov"], group["weight_decay"]) == (1e-3, 0.9, True, 1e-4)
 
 
 def pyramid(shots=None, seed=0, side=64):
@@ -244,7 +250,7 @@ def test_what_is_explained_of_sampled_support_pixels_is_what_was_predicted_with(
     episode = next(iter(data.test_dataloader())).without_truth()
     seen = []
     method.model.conv3.register_forward_pre_hook(lambda module, args: seen.append(args[0][0]))
-    one = first_way(episode)
+    one = chosen(episode, ways=(0,))
     for _ in range(2):
         method(one)
     assert torch.equal(*seen)
@@ -258,36 +264,19 @@ def test_what_is_explained_of_sampled_support_pixels_is_what_was_predicted_with(
     assert torch.equal(attention, torch.cat(enlarged).mean(0))
 
 
-def first_way(episode):
-    return replace(
-        episode,
-        support=episode.support[:, :1],
-        support_labels=episode.support_labels[:, :1],
-        valid=episode.valid[:, :1],
-    )
-
-
-@pytest.mark.parametrize("support_pixels", ["all", 6])
-def test_a_ways_logits_do_not_depend_on_the_other_ways(support_pixels, data):
-    method = DCAMA(small_pyramid(), support_pixels=support_pixels, heads=2).eval()
+def test_the_pixels_that_are_drawn_for_a_way_do_not_depend_on_the_other_ways(data):
+    method = DCAMA(small_pyramid(), support_pixels=6, heads=2).eval()
     episode = next(next(iter(data.test_dataloader())).split()).without_truth()
-
-    def logits(*ways):
-        names = ("support", "support_labels", "valid")
-        chosen = replace(episode, **{name: getattr(episode, name)[:, list(ways)] for name in names})
-        with torch.no_grad():
-            return method(chosen).logits
-
-    both = logits(0, 1)
-    assert not torch.equal(both[0], both[1])
-    assert torch.equal(both, torch.cat([logits(0), logits(1)])) and torch.equal(both, logits(1, 0).flip(0))
+    with torch.no_grad():
+        both, turned, alone = (method(chosen(episode, ways=ways)).logits for ways in ((0, 1), (1, 0), (0,)))
+    assert torch.equal(both, turned.flip(0)) and torch.equal(both[:1], alone) and not torch.equal(both[0], both[1])
 
 
 def test_the_attention_of_a_prediction_is_the_mean_of_its_coarse_masks(data):
     """The mean of all blocks, each enlarged by weights of its rows and columns between its corner cells."""
     method = DCAMA(small_pyramid(), heads=2).eval()
     episode = next(iter(data.test_dataloader())).without_truth()
-    one = first_way(episode)
+    one = chosen(episode, ways=(0,))
     method.keeps_soft_masks = True
     with torch.no_grad():
         prediction = method.predict_shots(one)

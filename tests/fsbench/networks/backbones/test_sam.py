@@ -52,6 +52,14 @@ def test_random_weights_follow_their_seed_and_make_masks_of_image_and_prompts():
     assert network.full_size(masks.low_res, (90, 120)).shape == (3, 3, 90, 120)
 
 
+def test_the_draws_around_its_first_image_do_not_depend_on_it():
+    torch.manual_seed(0)
+    demo().promptable(torch.device("cpu")).encode(IMAGE)
+    found = torch.rand(3)
+    torch.manual_seed(0)
+    assert torch.equal(found, torch.rand(3))
+
+
 def test_chunks_of_prompts_are_those_of_one_pass():
     whole, small = (demo(prompts=n).promptable(torch.device("cpu")) for n in (64, 2))
     encoding = whole.encode(IMAGE)

@@ -1,0 +1,85 @@
+"""What is kept of images in a test: each is encoded once, is forgotten after its last use, and changes no answer."""
+
+import numpy as np
+import pytest
+import torch
+
+from fsbench.base.tensor_cache import FeatureCache
+from fsbench.core.data_options import Loading
+from fsbench.core.evaluation import evaluate_batch
+from fsbench.core.loading import LoadingConfig, load_episode
+from fsbench.data.episodes.evaluation_order import supports_of
+from fsbench.datamodules.datasets.folder import Folder
+from fsbench.datamodules.loading import distributed
+from fsbench.methods.emat import EMAT
+from fsbench.methods.prototype import Prototype
+from fsbench.networks.backbones.base import BackboneConfig
+from tests.data_modules import episodic
+from tests.fsbench.data.episodes.test_evaluation_order import encoded_twice
+
+DEMO = BackboneConfig("demo")
+
+
+@pytest.fixture
+def data(blocks_folder):
+    """Episodes of two ways and two shots, three in a batch."""
+    return episodic(Folder(str(blocks_folder)), image_size=48, way=2, shot=2, episodes=8, batch_size=3, workers=0)
+
+
+def test_images_are_encoded_once_but_for_supports_that_become_queries(data):
+    method = EMAT(DEMO, support_side=8).eval()
+    encoded = []
+    encode = method.backbone.encode
+    method.backbone.encode = lambda pixels: encoded.append(1) or encode(pixels)
+    with torch.no_grad():
+        for batch in data.test_dataloader():
+            method.answer_batch(batch)
+    episodes = data.test_dataloader().dataset.episodes
+    images = {e.query for e in episodes} | supports_of(episodes)
+    assert len(encoded) == len(images) + encoded_twice(episodes)
+    assert len(encoded) < sum(2 * 3 for _ in episodes)  # K·(N+1) an episode, the plain way
+
+
+@pytest.mark.parametrize("kept", [0, 3], ids=["nothing kept", "three features kept"])
+def test_neither_the_order_nor_what_is_forgotten_changes_a_result(kept, data):
+    """The manifest's order, encoding everything anew, against the order of evaluation, its workers and its batches."""
+    torch.manual_seed(0)
+    method = EMAT(DEMO, support_side=8).eval()
+    files = LoadingConfig(data.image_size)
+    with torch.inference_mode():
+        plain = {}
+        for episode in data.manifest.episodes:
+            method.backbone.cache.clear()
+            (plain[episode.index],) = evaluate_batch(method, data.protocol, load_episode(data.dataset, episode, files))
+        method.backbone.cache = FeatureCache(kept * max(method.backbone.cache.entry_bytes().values()))
+        for size in (1, 3):
+            data.loading = Loading(data.loading.workers, size)
+            results = [r for batch in data.test_dataloader() for r in evaluate_batch(method, data.protocol, batch)]
+            assert method.backbone.cache.bytes == 0  # every image was shown for the last time
+            assert [r.episode for r in results] != sorted(plain) and {r.episode for r in results} == set(plain)
+            for result in results:
+                expected = plain[result.episode]
+                assert np.array_equal(result.counts, expected.counts) and np.array_equal(result.score, expected.score)
+                assert np.array_equal(result.label_map, expected.label_map)
+
+
+@pytest.mark.parametrize("world", [1, 3])
+def test_a_process_forgets_what_its_own_share_shows_no_more(world, data, monkeypatch):
+    for rank in range(world):
+        monkeypatch.setattr(distributed, "ranks", lambda rank=rank: (rank, world))
+        shown = [(set(batch.image_names), batch.next_shown) for batch in data.test_dataloader()]
+        assert len(shown) == 8 * (rank + 1) // world - 8 * rank // world
+        for place, (names, uses) in enumerate(shown):
+            assert uses.keys() == names
+            last = {name for name, later in uses.items() if later is None}
+            assert last == names - set().union(*(later for later, _ in shown[place + 1 :]))
+
+
+def test_a_tests_expectations_end_with_it(data):
+    """Also those of one that stopped in the middle, when the next begins."""
+    method = Prototype(DEMO).eval()
+    for hook in (lambda: method.begin_test(data), method.end_test):
+        method.answer_batch(next(iter(data.test_dataloader())))
+        assert method.backbone.cache._next_use
+        hook()
+        assert not method.backbone.cache._next_use
