@@ -11,6 +11,7 @@ import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, fields, is_dataclass
+from functools import cached_property
 from typing import Any, cast
 
 import torch
@@ -22,7 +23,7 @@ from fsbench.core.query_part import Decision, Exportable, QueryPart, margin_of_c
 from fsbench.core.segmenter import Segmenter
 from fsbench.core.shot_ensemble import label_map
 from fsbench.core.shots import RULES, Shot, Way, one_against_rest
-from fsbench.data.batch import EpisodeBatch
+from fsbench.data.batch import EpisodeBatch, Hints
 from fsbench.networks.ops.first_largest import first_largest
 
 Features = Any
@@ -89,6 +90,8 @@ class Context:
         classes: (B,) int64 numbers of the ways' classes in training; None elsewhere.
         images: (N, K) numbers of an episode's supports; equal ones are the same image.
         shown: (N, K, S, S) uint8, all that supports show of their episode, see `EpisodeBatch.support_ways`.
+        hints: of the B episodes; none where the method asks for none.
+        counted_pixels: (B, S, S) bool, see `EpisodeBatch.counted_pixels`.
     """
 
     side: int
@@ -96,6 +99,16 @@ class Context:
     classes: Tensor | None = None
     images: Tensor | None = None
     shown: Tensor | None = None
+    hints: Sequence[Hints] = ()
+    counted_pixels: Tensor | None = None
+
+    @cached_property
+    def inner(self) -> tuple[int, int]:
+        """Height and width of an episode's query at the top left of its square: S where no padding is told."""
+        if self.counted_pixels is None:
+            return self.side, self.side
+        counted = self.counted_pixels[0]
+        return int(counted.any(1).sum()), int(counted.any(0).sum())
 
     @property
     def episode(self) -> int | None:
@@ -145,6 +158,10 @@ class OneWaySegmenter(Segmenter):
         (support,) = supports
         return support
 
+    def all_ways(self, supports: Iterator[Iterator[State]]) -> Iterator[Iterator[State]]:
+        """Return the supports of each way of an episode; unless overridden, no way is told of the others."""
+        return supports
+
     def segment(self, query: Features, support: State) -> Tensor | Output | Competition:
         """Return logits (B, 2, ·, ·) of one way in the queries, an `Output` with them, or a `Competition` of ways."""
         raise NotImplementedError
@@ -190,11 +207,17 @@ class OneWaySegmenter(Segmenter):
         """Return the query of an episode, and the supports of each way that has any, computed as they are read."""
         shown = None if episode.support_ways is None else episode.support_ways[0]
         number = int(episode.episodes[0])
-        self.context = Context(episode.images.shape[-1], (number,), images=episode.support[0], shown=shown)
+        self.context = Context(
+            episode.images.shape[-1], (number,), None, episode.support[0], shown, episode.hints or (),
+            episode.counted_pixels,
+        )  # fmt: skip
         masks = episode.support_labels if self.reads_void else episode.support_masks
         ways = zip(episode.support[0], masks[0], episode.valid[0].any(1).tolist(), strict=True)
-        return self.query(self.features(episode, episode.query)), (
-            (self.state(episode, *shot) for shot in zip(rows.split(1), masks.split(1), strict=True))
+        return self.query(self.features(episode, episode.query)), self.all_ways(
+            (
+                self.support(self.support_features(episode, row, mask), mask)
+                for row, mask in zip(rows.split(1), masks.split(1), strict=True)
+            )
             for rows, masks, shown in ways
             if shown
         )
@@ -246,18 +269,29 @@ class OneWaySegmenter(Segmenter):
 
     def loss(self, batch: EpisodeBatch) -> dict[str, Tensor]:
         with self._precision(batch):
-            return self._loss(batch)
+            return self.losses(*self.lesson(batch))
 
-    def _loss(self, batch: EpisodeBatch) -> dict[str, Tensor]:
+    def lesson(self, batch: EpisodeBatch) -> tuple[Features, Iterator[tuple[Features, Tensor]], Target]:
+        """Return the queries of a training batch, the supports of each shot with their masks (B, S, S), and the truth.
+
+        Supports are computed as they are read.
+        """
         truth = batch.known_truth()
         target = Target(torch.stack(truth.label_maps), truth.presence[:, 0], truth.classes[:, 0], truth.base_maps)
-        self.context = Context(batch.images.shape[-1], tuple(batch.episodes.tolist()), target.classes)
-        query = self.query(self.features(batch, batch.query))
+        numbers = tuple(batch.episodes.tolist())
+        self.context = Context(batch.images.shape[-1], numbers, target.classes, hints=batch.hints or ())
         shots = 1 if self.trains_one_shot else batch.support.shape[2]
-        supports = (
-            self.state(batch, batch.support[:, 0, shot], batch.support_masks[:, 0, shot]) for shot in range(shots)
-        )
-        (output,) = self.outputs(query, supports)
+        parts = (batch.support[:, 0, :shots].unbind(1), batch.support_masks[:, 0, :shots].unbind(1))
+        supports = ((self.support_features(batch, *shot), shot[1]) for shot in zip(*parts, strict=True))
+        return self.features(batch, batch.query), supports, target
+
+    def losses(self, query: Features, supports: Iterator[tuple[Features, Tensor]], target: Target) -> dict[str, Tensor]:
+        """Return the losses of a lesson: those of what is said of its queries, unless overridden.
+
+        A method that learns from the masks of supports, too, overrides it.
+        """
+        asked = self.query(query)
+        (output,) = self.outputs(asked, (self.support(*shot) for shot in supports))
         return self.train_loss(output, target)
 
     @property
@@ -316,17 +350,17 @@ class OneWaySegmenter(Segmenter):
     blacks_out = False
     """True for methods that look at supports whose background is black, and so encode an image anew for each mask."""
 
-    def state(self, batch: EpisodeBatch, rows: Tensor, masks: Tensor) -> State:
-        """Return what images `rows` (B,) show of their ways, by masks (B, S, S)."""
+    def support_features(self, batch: EpisodeBatch, rows: Tensor, masks: Tensor) -> Features:
+        """Return the features of images `rows` (B,) as supports with masks (B, S, S)."""
         if not self.blacks_out:
-            return self.support(self.features(batch, rows, supports=True), masks)
+            return self.features(batch, rows, supports=True)
         images = [batch.pixels(row) * mask for row, mask in zip(rows.tolist(), masks, strict=True)]
         if self.encodes_together:
             found = [_flat(one) for one in self.backbone.encode_together(torch.stack(images))]
         else:
             named = zip(rows.tolist(), masks, images, strict=True)
             found = [self._object(batch.image_names[row], mask, image) for row, mask, image in named]
-        return self.support(self.as_features(_together(found)), masks)
+        return self.as_features(_together(found))
 
     def _object(self, name: str, mask: Tensor, image: Tensor) -> Any:
         """Return the features of an image that is black but for its mask; kept by both."""

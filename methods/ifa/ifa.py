@@ -3,14 +3,13 @@
 A network is trained so that query and supports segment each other back and forth. Before a test it is adapted to
 labelled images of the test's own pool, in which a changed support is the query. Sections are those of ifa.md.
 
-Shapes: B items, N ways, K shots, C channels, (h, w) a map of features, S image side.
+Shapes: B items, K shots, C channels, (h, w) a map of features, S image side.
 """
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -19,10 +18,10 @@ from torch import Tensor, nn
 from fsbench.base.errors import SettingsError
 from fsbench.core.adaptation import Adaptation
 from fsbench.core.needs import Needs
-from fsbench.core.prediction import Prediction
-from fsbench.core.segmenter import Segmenter
+from fsbench.core.one_way import OneWaySegmenter, Target
 from fsbench.data.batch import EpisodeBatch, normalise
 from fsbench.methods.ifa.matching import (
+    Prototypes,
     ShotOrder,
     by_own_mask,
     in_turn,
@@ -31,8 +30,8 @@ from fsbench.methods.ifa.matching import (
     one_round,
 )
 from fsbench.methods.ifa.network import IFAReleasedFormat, backbone_weights, learned_network, learned_parameters
-from fsbench.methods.modules.maps import resize
-from fsbench.methods.modules.stage_segmenter import as_prediction, check_rates
+from fsbench.methods.modules.maps import resize, resize_twice
+from fsbench.methods.modules.stage_segmenter import check_rates
 from fsbench.networks.backbones.base import BackboneConfig
 
 ROUNDS = 3  # of the loop in the adaptation, §4
@@ -41,8 +40,7 @@ Program = Literal["base", "adaptation"]
 """The two programs of the authors, whose losses differ (§5)."""
 
 
-@dataclass
-class Outputs:
+class Outputs(NamedTuple):
     """Logits of a training step at the images' size (§4).
 
     Attributes:
@@ -63,30 +61,26 @@ class Outputs:
         """Return the outputs of the parts of a batch one after the other, as those of several GPUs are gathered."""
         if len(parts) == 1:
             return parts[0]
-        refined = [part.refined for part in parts if part.refined is not None]
-        queries, supports = (
-            [torch.cat(rounds) for rounds in zip(*lists, strict=True)]
-            for lists in ([part.queries for part in parts], [part.support_rounds for part in parts])
-        )
-        itself, own = (torch.cat(list(x)) for x in zip(*((part.itself, part.supports) for part in parts), strict=True))
-        return cls(torch.cat(refined) if refined else None, queries, itself, own, supports)
+        refined, queries, itself, supports, support_rounds = zip(*parts, strict=True)
+        each, other = ([torch.cat(x) for x in zip(*of, strict=True)] for of in (queries, support_rounds))
+        first = None if refined[0] is None else torch.cat(refined)
+        return cls(first, each, torch.cat(itself), torch.cat(supports), other)
 
-    def losses(self, target: Tensor, support_targets: Tensor, program: Program) -> Tensor:
+    def losses(self, query: Tensor, support: Tensor, program: Program) -> Tensor:
         """Return the loss of a program (§5).
 
         Without a refined output the authors' base training holds the queries' second round against the supports'
         masks, a slip that one shot alone bears.
 
         Args:
-            target: masks of the queries (B, S, S).
-            support_targets: of the supports (K·B, S, S), in their order.
+            query: masks of the queries (B, S, S).
+            support: of the supports (K·B, S, S), in their order.
             program: the program.
         """
 
         def entropy(logits: Tensor, labels: Tensor) -> Tensor:
             return F.cross_entropy(logits, labels.long())
 
-        query, support = target, support_targets
         loss = entropy(self.queries[0], query) + entropy(self.itself, query)
         if self.refined is None:
             if program == "adaptation":
@@ -143,14 +137,32 @@ def rate_factor(done: int, steps: int) -> float:
     return 0.1 ** sum(0 < decay <= done for decay in (steps // 3, 2 * steps // 3))
 
 
-class IFA(Segmenter):
+class LabelledImages(NamedTuple):
+    """Images (1, 3, S, S) uint8 and their masks (1, S, S), of which a network learns."""
+
+    image: Tensor
+    mask: Tensor
+
+
+class Adapted(NamedTuple):
+    """A network that was adapted to the supports of a way, and their prototypes in its features."""
+
+    network: nn.Module
+    start: Prototypes
+
+
+class IFA(OneWaySegmenter):
     """IFA.
+
+    Adapted to the supports of an episode, which is ours, it has a network for each way: query and supports are then
+    images until `join` has made that network.
 
     Args:
         backbone: `dilated_resnet50` or `dilated_resnet101`, whose layers 2 and 3 are learned; or the demo's ViT.
         refine: make the query's prototypes a second time, in training and test, as all scripts of the authors do.
         shot_order: how training of several shots lays prototypes of items over their shots: "program" mixes the items
             of a batch up, as the authors' program does; "matched" does not (§4, defect 1).
+        replicas: GPUs of the authors' scripts, over which a batch is divided in training (§6).
         learning_rate: of SGD in base training.
         momentum, weight_decay: of SGD, also in the adaptation.
         decay_items: items after which both trainings count as complete: the rate falls to a tenth after a third and
@@ -230,35 +242,59 @@ class IFA(Segmenter):
 
     # Test
 
-    def forward(self, episode: EpisodeBatch) -> Prediction:
-        query_row = int(episode.query[0])
-        logits = []
-        for way, rows in enumerate(episode.support[0].tolist()):
-            masks = episode.support_masks[0, way]
-            if self.adaptation.images == "episode":
-                network = self._adapted_to(episode, way)
-                query = network(episode.pixels(query_row)[None])
-                shots = (network(episode.pixels(row)[None]) for row in rows)
-            else:
-                query, shots = self._features(episode, query_row), (self._features(episode, row) for row in rows)
-            start = mean_prototypes([masked_prototypes(x, m[None]) for x, m in zip(shots, masks, strict=True)])
-            found = one_round(start, query, None, self.refine)
-            logits.append(found.query if found.refined is None else found.refined)
-        return as_prediction(torch.cat(logits), episode, None)
+    @property
+    def sees_pixels(self) -> bool:  # type: ignore[override]
+        """True where a network is still to learn from what it is shown."""
+        return self.training or self.adaptation.images == "episode"
 
-    def _features(self, episode: EpisodeBatch, row: int) -> Tensor:
-        """Return the features (1, C, h, w) of image `row`, which are kept until the network changes."""
-        name = episode.image_names[row]
-        kept: Tensor = self.backbone.cache.get("features", name, lambda: self.network(episode.pixels(row)[None]))
-        return kept
+    raw_images = sees_pixels  # an image is changed before it is normalised
+
+    def encode_image(self, pixels: Tensor) -> Tensor:
+        """Return the features (C, h, w) of an image, which are kept until the network changes."""
+        features: Tensor = self.network(pixels[None])[0]
+        return features
 
     def on_validation_start(self) -> None:
         self.backbone.cache.clear()
 
+    def network_of(self, pixels: Tensor) -> None:
+        return None
+
+    def support(self, image: Tensor, mask: Tensor) -> LabelledImages | Prototypes:
+        """Return the means inside and outside of the mask; the image itself, where a network is to learn from it."""
+        return LabelledImages(image, mask) if self.sees_pixels else masked_prototypes(image, mask)
+
+    def join(self, supports: Iterator[Any]) -> Adapted | Prototypes:
+        """Return the mean prototypes of all shots; in features of a network that is adapted to them, where so set."""
+        if not self.sees_pixels:
+            return mean_prototypes(list(supports))
+        shots = list(supports)
+        network = self.adapted_to(shots)
+        return Adapted(network, mean_prototypes([masked_prototypes(network(normalise(x)), mask) for x, mask in shots]))
+
+    def segment(self, query: Tensor, support: Adapted | Prototypes) -> Tensor:
+        """Return logits (1, 2, h, w) by prototypes that the query makes of itself (§4)."""
+        if isinstance(support, Adapted):
+            query, support = support.network(normalise(query)), support.start
+        found = one_round(support, query, None, self.refine)
+        return found.query if found.refined is None else found.refined
+
+    def resize(self, logits: Tensor, size: tuple[int, int]) -> Tensor:
+        return resize_twice(logits, self.context.side, size)
+
     # Base training
 
-    def loss(self, batch: EpisodeBatch) -> dict[str, Tensor]:
-        return {"loss": self.image_loss(self.network, *labelled_images(batch), "base")}
+    def losses(
+        self,
+        query: Tensor,
+        supports: Iterator[tuple[Tensor, Tensor]],
+        target: Target,
+        program: Program = "base",
+    ) -> dict[str, Tensor]:
+        """Return the loss of a program, which learns from the masks of supports, too."""
+        images, masks = (torch.stack(part) for part in zip(*supports, strict=True))
+        labelled = normalise(query), normalise(images), target.labels == 1, masks  # void is background (§2)
+        return {"loss": self.image_loss(self.network, *labelled, program)}
 
     def image_loss(
         self,
@@ -274,17 +310,20 @@ class IFA(Segmenter):
         Args:
             network: gives their features.
             query: (B, 3, S, S).
-            support: (B, K, 3, S, S).
-            query_masks, support_masks: (B, S, S) and (B, K, S, S).
+            support: (K, B, 3, S, S).
+            query_masks, support_masks: (B, S, S) and (K, B, S, S).
             program: whose loss it is.
         """
         rounds = ROUNDS if program == "adaptation" else 1 if self.refine else 2
-        parts = zip(*(x.chunk(self.replicas) for x in (query, support, query_masks, support_masks)), strict=True)
-        outputs = [
-            step_outputs(network(q), shot_features(network, s), m, by_shot(n), self.refine, self.shot_order, rounds)
-            for q, s, m, n in parts
-        ]
-        return Outputs.gathered(outputs).losses(query_masks, by_shot(support_masks), program)
+        queries = zip(query.chunk(self.replicas), query_masks.chunk(self.replicas), strict=True)
+        supports = zip(support.chunk(self.replicas, 1), support_masks.chunk(self.replicas, 1), strict=True)
+        outputs = []
+        for (images, masks), (shots, shot_masks) in zip(queries, supports, strict=True):
+            features = network(images), torch.cat(in_turn(network, [(shot,) for shot in shots]))
+            outputs.append(
+                step_outputs(*features, masks, shot_masks.flatten(0, 1), self.refine, self.shot_order, rounds)
+            )
+        return Outputs.gathered(outputs).losses(query_masks, support_masks.flatten(0, 1), program)
 
     def configure_optimizers(self) -> Any:
         data = self._data_module()
@@ -303,11 +342,11 @@ class IFA(Segmenter):
 
     # Adaptation
 
+    def adaptation_loss(self, batch: EpisodeBatch) -> Tensor:
+        return self.losses(*self.lesson(batch), "adaptation")["loss"]
+
     def configure_adaptation(self, steps: int) -> dict[str, Any]:
         return self._adapting(self.network, steps)
-
-    def adaptation_loss(self, batch: EpisodeBatch) -> Tensor:
-        return self.image_loss(self.network, *labelled_images(batch), "adaptation")
 
     def _adapting(self, network: nn.Module, steps: int) -> dict[str, Any]:
         """Return the optimisation of an adaptation of so many steps."""
@@ -315,29 +354,26 @@ class IFA(Segmenter):
             steps = self.decay_items // self.adaptation.batch_size
         return self.optimisation(network, self.adaptation.learning_rate, steps)
 
-    def _adapted_to(self, episode: EpisodeBatch, way: int) -> nn.Module:
-        """Return a copy of the network that was adapted to the supports of a way of an episode, from the trained one.
+    def adapted_to(self, shots: Sequence[LabelledImages]) -> nn.Module:
+        """Return a copy of the network that was adapted to the supports of a way, from the trained one.
 
         In each step one of them, drawn from the episode's number and that of the step, is changed at the images' size
         and becomes the query; all ways draw alike.
         """
-        rows, masks = episode.support[0, way].tolist(), episode.support_masks[0, way]
         with torch.inference_mode(False), torch.enable_grad():
-            network = deepcopy(self.network)
-            support, support_masks = torch.stack([episode.pixels(row).clone() for row in rows]), masks.clone()
-            steps = self.adaptation.epochs
-            optimisation = self._adapting(network, steps)
+            network, steps = deepcopy(self.network), self.adaptation.epochs
+            images, masks = (torch.stack(part) for part in zip(*shots, strict=True))
+            support, optimisation = normalise(images), self._adapting(network, steps)
             optimizer, schedule = optimisation["optimizer"], optimisation["lr_scheduler"]["scheduler"]
             for step in range(steps):
-                rng = random.Random(repr((self.adaptation.seed, int(episode.episodes[0]), step)))
-                shot = rng.randrange(len(rows))
-                image = episode.images[rows[shot]].permute(1, 2, 0).cpu().numpy()
-                changed, mask = self.adaptation.changes(image, masks[shot].to(torch.uint8).cpu().numpy(), rng)
+                rng = random.Random(repr((self.adaptation.seed, self.context.episode, step)))
+                shot = rng.randrange(len(shots))
+                image = images[shot, 0].permute(1, 2, 0).cpu().numpy()
+                changed, mask = self.adaptation.changes(image, masks[shot, 0].byte().cpu().numpy(), rng)
                 query = normalise(torch.from_numpy(changed).permute(2, 0, 1).contiguous()).to(support)
                 query_mask = torch.from_numpy(mask).to(support.device) == 1
-                batch = query[None], support[None], query_mask[None], support_masks[None]
                 optimizer.zero_grad()
-                self.image_loss(network, *batch, "adaptation").backward()
+                self.image_loss(network, query[None], support, query_mask[None], masks, "adaptation").backward()
                 optimizer.step()
                 schedule.step()
             optimizer.zero_grad()  # gradients are as large as the weights
@@ -347,24 +383,3 @@ class IFA(Segmenter):
 def _forget_features(method: IFA, _: Any) -> None:
     """Forget the features of the weights before; a function of the module, so that a method can be pickled."""
     method.backbone.cache.clear()
-
-
-def labelled_images(batch: EpisodeBatch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return the normalised queries and supports of a training batch and their masks, as `IFA.image_loss` takes them.
-
-    Void is background (§2).
-    """
-    query = torch.stack([batch.pixels(row) for row in batch.query.tolist()])
-    shots = [torch.stack([batch.pixels(row) for row in rows]) for rows in batch.support[:, 0].tolist()]
-    truth = torch.stack(batch.known_truth().label_maps) == 1
-    return query, torch.stack(shots), truth, batch.support_masks[:, 0]
-
-
-def shot_features(network: nn.Module, support: Tensor) -> Tensor:
-    """Return the features (K·B, C, h, w) of supports (B, K, 3, S, S), all items' first shots first."""
-    return torch.cat(in_turn(network, [(shot,) for shot in support.unbind(1)]))
-
-
-def by_shot(x: Tensor) -> Tensor:
-    """Return (B, K, ...) as (K·B, ...): the first shots of all items, then their second ones."""
-    return x.transpose(0, 1).flatten(0, 1)

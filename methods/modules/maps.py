@@ -17,6 +17,11 @@ def resize(x: Tensor, side: int) -> Tensor:
     return F.interpolate(x, (side, side), mode="bilinear", align_corners=True)
 
 
+def resize_twice(x: Tensor, side: int, size: tuple[int, int]) -> Tensor:
+    """Resize logits (b, c, ·, ·) to the side of a method's images, in their own precision, and then to (h, w)."""
+    return F.interpolate(resize(x, side), size, mode="bilinear", align_corners=True).float()
+
+
 def masked_mean(x: Tensor, mask: Tensor) -> Tensor:
     """Average features over a mask: (b, c, h, w), (b, 1, h, w) -> (b, c, 1, 1) (§3)."""
     return (x * mask).sum((2, 3), keepdim=True) / (mask.sum((2, 3), keepdim=True) + AREA)

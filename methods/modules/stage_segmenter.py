@@ -8,17 +8,15 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from fsbench.base.errors import CheckpointError, SettingsError
 from fsbench.core.method import AuthorsShots
 from fsbench.core.one_way import OneWaySegmenter, Output, Target
 from fsbench.core.prediction import Prediction
-from fsbench.core.shot_ensemble import label_map
 from fsbench.data.batch import EpisodeBatch
 from fsbench.methods.modules.frozen_pspnet import DilatedLayers, FrozenPSPNet
-from fsbench.methods.modules.maps import resize
+from fsbench.methods.modules.maps import resize_twice
 from fsbench.methods.modules.masked_comparison import masked_layer4
 from fsbench.methods.modules.pspnet import Features
 from fsbench.methods.modules.stages import FrozenStages, frozen_features
@@ -173,8 +171,7 @@ class StageSegmenter(OneWaySegmenter):
 
     def resize(self, logits: Tensor, size: tuple[int, int]) -> Tensor:
         """Bring logits to the side of the method's images first, in half precision under autocast, as the authors."""
-        final = resize(logits, self.context.side)
-        return F.interpolate(final, size, mode="bilinear", align_corners=True).float()
+        return resize_twice(logits, self.context.side, size)
 
     def stages(self, episode: EpisodeBatch, rows: list[int]) -> Features:
         """Return the features of images `rows`, stacked (rows, c, ·, ·)."""
@@ -192,32 +189,6 @@ def check_rates(**values: float) -> None:
     for name, value in values.items():
         if not 0 <= value < float("inf"):
             raise SettingsError(f"{name} is {value}, expected 0 or more")
-
-
-def as_prediction(outputs: Tensor, episode: EpisodeBatch, attention: Tensor | None) -> Prediction:
-    """Return the answer to one episode.
-
-    Args:
-        outputs: what decides between background and foreground of each way (N, 2, ·, ·).
-        episode: the episode.
-        attention: see `Prediction.attention`.
-    """
-    height, width = episode.query_sizes[0].tolist()
-    final, found = label_ways(outputs, episode.images.shape[-1], (height, width))
-    return Prediction(found, logits=final, attention=attention)
-
-
-def label_ways(outputs: Tensor, side: int, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """Return outputs at a query's size (N, 2, h, w), and its label map (h, w).
-
-    Args:
-        outputs: what decides between background and foreground of each way (N, 2, ·, ·).
-        side: of the method's images, to which they are brought first.
-        size: (h, w).
-    """
-    final = resize(outputs, side)  # in half precision under autocast, as the authors
-    final = F.interpolate(final, size, mode="bilinear", align_corners=True).float()
-    return final, label_map(final.softmax(1)[:, 1], final[:, 1] > final[:, 0])
 
 
 def shots_of(learned: dict[str, Tensor]) -> int:

@@ -3,7 +3,8 @@
 Shapes: N masks, P points, g side of the frozen network's grid, S image side.
 """
 
-from collections.abc import Callable
+import random
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +19,12 @@ UNSURE = POINTS * 3 // 4
 
 DrawPoints = Callable[[int], Tensor]
 """Draws that many points of each mask: (N, points, 2), x and y from 0 to below 1."""
+
+
+def episode_points(streams: Sequence[str]) -> DrawPoints:
+    """Return what draws the points of a mask of each episode from a stream of its own."""
+    own = [torch.Generator().manual_seed(random.Random(stream).getrandbits(63)) for stream in streams]
+    return lambda count: torch.stack([torch.rand(count, 2, generator=stream) for stream in own])
 
 
 def values_at(maps: Tensor, points: Tensor) -> Tensor:

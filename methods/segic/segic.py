@@ -3,11 +3,13 @@
 The supports' mean feature inside the mask is compared with the query; that map, its peak, the mean itself and a text
 with the class's name prompt a decoder like SAM's, which alone is trained.
 
-Shapes: B episodes, N ways, K shots, C channels, g side of DINOv2's grid, S image side, (h, w) the image in the square.
+Shapes: K shots, C channels, D width of the decoder, g side of DINOv2's grid, S image side, (h, w) the image in the
+square.
 """
 
 import random
-from typing import Any, ClassVar, Literal, cast
+from collections.abc import Iterator
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,16 +17,15 @@ from torch import Tensor
 from fsbench.base.errors import SettingsError
 from fsbench.core.method import AuthorsShots
 from fsbench.core.needs import Needs
-from fsbench.core.prediction import Prediction
-from fsbench.core.segmenter import Segmenter
+from fsbench.core.one_way import OneWaySegmenter, Output, Target
+from fsbench.core.shots import Way
 from fsbench.data.batch import EpisodeBatch, Hint
 from fsbench.methods.segic.correspondence import SmallObjects, best_points, mean_similarity, prototypes
 from fsbench.methods.segic.head import HEADS, PointPrompts, SegICHead, at_original, at_square
-from fsbench.methods.segic.loss import DrawPoints
+from fsbench.methods.segic.loss import episode_points
 from fsbench.methods.segic.released import SegICFile
 from fsbench.methods.segic.training import Draws, Side, both_directions, step_losses
 from fsbench.networks.backbones.vit_and_text import ViTAndText, ViTAndTextConfig
-from fsbench.networks.ops.first_largest import first_largest
 from fsbench.records.run import KnownOrNot, Supervision
 from fsbench.results.pictures.steps import Sketch
 
@@ -44,7 +45,21 @@ def sentence(name: str) -> str:
     return f"a photo of a {name}"
 
 
-class SegIC(Segmenter):
+class Query(NamedTuple):
+    """A query's features (C, g, g), and those that the decoder sees (1, D, g, g)."""
+
+    features: Tensor
+    neck: Tensor
+
+
+class Prompts(NamedTuple):
+    """The prototypes (K, C) of a way's supports, and its tokens (1, ·, D)."""
+
+    prototypes: Tensor
+    tokens: Tensor
+
+
+class SegIC(OneWaySegmenter):
     """Segment by the resemblance to the supports' object, which prompts a decoder.
 
     All ways are answered together: each sees the prototypes of all, those of its own marked (§9). Of several shots, the
@@ -69,6 +84,7 @@ class SegIC(Segmenter):
     backbone_type = ViTAndText
     sees_all_shots = True
     trains_one_shot = True
+    decides_by_order = True  # §7, §10: fp32
     authors_shots = AuthorsShots(
         (1,),
         "the authors show one support of a class; here prototypes stand side by side and similarities are averaged",
@@ -155,77 +171,75 @@ class SegIC(Segmenter):
             )
         return notes
 
-    def forward(self, episode: EpisodeBatch) -> Prediction:
-        size = (int(episode.query_sizes[0, 0]), int(episode.query_sizes[0, 1]))
-        ways, inner = len(episode.support[0]), inner_size(episode)
-        with torch.autocast(episode.images.device.type, enabled=False):  # §7: fp32
-            query, found = self._features(episode, int(episode.query[0])), self._prototypes(episode)
-            tokens = self._tokens(episode, found)
-            neck = self.head.neck_of(query)
-            logits, attention = [], []
-            for way in range(ways):  # one at a time, whose memory does not grow with them
-                maps = mean_similarity(found[way], query, episode.images.shape[-1], self.tau)
-                decoded = self._decode(maps, self.peak_point(maps, inner), neck, tokens[way : way + 1])
-                logits.append(at_original(decoded, inner, size)[0, 0])
-                if self.keeps_soft_masks:
-                    attention.append((maps[0, 0, : inner[0], : inner[1]] * self.tau).clamp(0, 1))
-        every = torch.stack(logits)
-        label_map = torch.where((every > 0).any(0), first_largest(every) + 1, 0)
-        return Prediction(
-            label_map,
-            logits=torch.stack([torch.zeros_like(every), every], 1),
-            attention=torch.stack(attention) if attention else None,
-        )
+    # Test
 
-    def peak_point(self, maps: Tensor, inner: tuple[int, int]) -> Tensor:
-        """Return the point (1, 2) of a similarity (1, 1, S, S) over a query of that size in its square."""
-        return best_points(maps if self.peak == "square" else maps[..., : inner[0], : inner[1]])
+    encodes_together = False  # features are those of `encode_image`
 
-    def _decode(self, maps: Tensor, points: Tensor, neck: Tensor, tokens: Tensor) -> Tensor:
-        """Return the logits (1, 1, S, S) of a way with its similarity (1, 1, S, S), point and tokens (1, ·, D)."""
-        given = PointPrompts(points[:, None], points.new_ones(1, 1))
-        side = maps.shape[-1]
-        low_res = self.head.decode(neck, self.head.sparse(given, tokens, side), self.head.dense(maps)).low_res
-        return at_square(low_res, side)
-
-    def _features(self, episode: EpisodeBatch, row: int) -> Tensor:
-        """Return the features (C, g, g) of image `row`, kept by its name."""
-
-        def compute() -> Tensor:
-            with torch.inference_mode(False):  # kept for training as well
-                return self.backbone.patch_map(episode.pixels(row))
-
-        return self.backbone.cache.get("features", episode.image_names[row], compute)
-
-    def _prototypes(self, episode: EpisodeBatch) -> Tensor:
-        """Return the prototypes (N, K, C) of the supports."""
-        rows, masks = episode.support[0], episode.support_masks[0]
-        found = [
-            prototypes(self._features(episode, int(row)), mask[None].float(), self.small_objects)[0]
-            for row, mask in zip(rows.flatten(), masks.flatten(0, 1), strict=True)
-        ]
-        return torch.stack(found).view(*rows.shape, -1)
-
-    def _tokens(self, episode: EpisodeBatch, found: Tensor) -> Tensor:
-        """Return the tokens (N, 1 + N·K, D) of an episode's ways from prototypes (N, K, C)."""
-        ways, shots = found.shape[:2]
-        texts = torch.stack([self._text(text, episode) for text in self.texts(episode, 0)])
-        own = torch.eye(ways, dtype=torch.bool, device=found.device).repeat_interleave(shots, 1)
-        return self.head.cross_tokens(texts, found.flatten(0, 1), own)
-
-    def _text(self, text: str, episode: EpisodeBatch) -> Tensor:
+    def encode_image(self, pixels: Tensor) -> Tensor:
+        """Return the features (C, g, g) of an image, final LayerNorm applied."""
         with torch.inference_mode(False):  # kept for training as well
-            return self.backbone.encode_text(text, episode.images.device)
+            return self.backbone.patch_map(pixels)
 
-    def texts(self, batch: EpisodeBatch, number: int) -> list[str]:
-        """Return the texts of the ways of episode `number` of a batch.
+    def query(self, image: Tensor) -> Query:
+        return Query(image[0], self.head.neck_of(image[0]))
+
+    def support(self, image: Tensor, mask: Tensor) -> Tensor:
+        """Return the prototype (1, C) of a support."""
+        return prototypes(image[0], mask.float(), self.small_objects)
+
+    def all_ways(self, supports: Iterator[Iterator[Tensor]]) -> Iterator[Iterator[Prompts]]:
+        """Return the prototypes (K, C) of each way with its tokens, which tell of the prototypes of all (§9)."""
+        ways = [torch.cat(list(of_way)) for of_way in supports]
+        own = torch.eye(len(ways), dtype=torch.bool, device=ways[0].device).repeat_interleave(len(ways[0]), 1)
+        texts = torch.stack([self.text(text) for text in self.texts(0, len(ways))])
+        tokens = self.head.cross_tokens(texts, torch.cat(ways), own)
+        return (iter([Prompts(way, row)]) for way, row in zip(ways, tokens.split(1), strict=True))
+
+    def segment(self, query: Query, support: Prompts) -> Output:
+        """Return logits (1, 2, S, S), 0 and the decoder's, by the similarity, its peak and the tokens (§6, §7)."""
+        maps = self.similarity(query, support)
+        points = self.peak_point(maps)
+        sparse = self.head.sparse(PointPrompts(points[:, None], points.new_ones(1, 1)), support.tokens, maps.shape[-1])
+        logits = at_square(self.head.decode(query.neck, sparse, self.head.dense(maps)).low_res, maps.shape[-1])
+        attention = (self.inside(maps)[0] * self.tau).clamp(0, 1)
+        return Output(torch.cat([torch.zeros_like(logits), logits], 1), attention=attention)
+
+    def similarity(self, query: Query, support: Prompts) -> Tensor:
+        """Return the similarity (1, 1, S, S) of a query to a way, the mean over its shots."""
+        return mean_similarity(support.prototypes, query.features, self.context.side, self.tau)
+
+    def inside(self, maps: Tensor) -> Tensor:
+        """Return maps (..., S, S) over the square as far as there is an image, (..., h, w)."""
+        height, width = self.context.inner
+        return maps[..., :height, :width]
+
+    def peak_point(self, maps: Tensor) -> Tensor:
+        """Return the point (1, 2), x and y, of a similarity (1, 1, S, S) that prompts the decoder."""
+        return best_points(maps if self.peak == "square" else self.inside(maps))
+
+    def resize(self, logits: Tensor, size: tuple[int, int]) -> Tensor:
+        return at_original(logits, self.context.inner, size)
+
+    def read(self, outputs: Iterator[Output], size: tuple[int, int], attention: list[Tensor] | None = None) -> Way:
+        """Compare ways by their logits: the largest above 0 (§9, ours)."""
+        way = super().read(outputs, size, attention)
+        assert way.logits is not None
+        return way._replace(score=way.logits[1])
+
+    def text(self, text: str) -> Tensor:
+        """Return the vector (·,) of a text, kept or anew."""
+        with torch.inference_mode(False):  # kept for training as well
+            return self.backbone.encode_text(text, self.device)
+
+    def texts(self, episode: int, ways: int) -> list[str]:
+        """Return the texts of the ways of an episode of the context.
 
         Raises:
             SettingsError: the episode tells no names, and they are wanted.
         """
         if not self.names:
-            return [NAMELESS] * batch.support.shape[1]
-        names = batch.hints[number].class_names if batch.hints else None
+            return [NAMELESS] * ways
+        names = self.context.hints[episode].class_names if self.context.hints else None
         if names is None:
             raise SettingsError(
                 "names is true, but the episodes tell no class names; expected a data set or supports with names, or "
@@ -233,30 +247,23 @@ class SegIC(Segmenter):
             )
         return [sentence(name) for name in names]
 
-    def loss(self, batch: EpisodeBatch) -> dict[str, Tensor]:
-        truth = batch.known_truth()
-        epoch = 0 if self._trainer is None else self.trainer.current_epoch
-        queries, supports, drawn = [], [], []
-        with torch.autocast(batch.images.device.type, enabled=False):  # §10: fp32
-            for b, number in enumerate(batch.episodes.tolist()):
-                draws = Draws.of(random.Random(f"{self.seed} {epoch} {number}"), 1)
-                text = self.texts(batch, b)[0]
-                query, support = (self._text(text if named else NAMELESS, batch) for named in draws.named)
-                masks = (truth.label_maps[b] == 1)[None].float(), batch.support_masks[b, 0, :1].float()
-                queries.append(Side(self._features(batch, int(batch.query[b])), masks[0], query))
-                supports.append(Side(self._features(batch, int(batch.support[b, 0, 0])), masks[1], support))
-                drawn.append(draws)
-            step = Draws.joined(drawn)
-            forward, reverse = both_directions(self.head, queries, supports, step, self.tau)
-            return step_losses(forward, reverse, queries, supports, self._points(batch, epoch))
+    # Training
 
-    def _points(self, batch: EpisodeBatch, epoch: int) -> DrawPoints:
-        """Return what draws the points of a step, those of each episode from a stream of its own."""
-        streams = [
-            torch.Generator().manual_seed(random.Random(f"points {self.seed} {epoch} {number}").getrandbits(63))
-            for number in batch.episodes.tolist()
-        ]
-        return lambda count: torch.stack([torch.rand(count, 2, generator=stream) for stream in streams])
+    def losses(self, query: Tensor, supports: Iterator[tuple[Tensor, Tensor]], target: Target) -> dict[str, Tensor]:
+        """Return the losses of both directions: the query by the support, and the support by that answer (§10)."""
+        ((support, masks),) = supports
+        streams = [f"{self.seed} {self.current_epoch} {number}" for number in self.context.episodes]
+        drawn = [Draws.of(random.Random(stream), 1) for stream in streams]
+        names = [self.texts(number, 1)[0] for number in range(len(streams))]
+
+        def sides(role: int, features: Tensor, masks: Tensor) -> list[Side]:
+            texts = [name if draws.named[role] else NAMELESS for name, draws in zip(names, drawn, strict=True)]
+            parts = zip(features, masks[:, None].float(), texts, strict=True)
+            return [Side(one, mask, self.text(text)) for one, mask, text in parts]
+
+        pairs = sides(0, query, target.labels == 1), sides(1, support, masks)
+        forward, reverse = both_directions(self.head, *pairs, Draws.joined(drawn), self.tau)
+        return step_losses(forward, reverse, *pairs, episode_points([f"points {stream}" for stream in streams]))
 
     def configure_optimizers(self) -> Any:
         learned = [parameter for parameter in self.head.parameters() if parameter.requires_grad]
@@ -270,21 +277,12 @@ class SegIC(Segmenter):
     def query_maps(self, episode: EpisodeBatch) -> dict[str, Tensor | Sketch]:
         """Return each way's similarity with its peak, see `fsbench.results.pictures.steps.HasQueryMaps`."""
         maps: dict[str, Tensor | Sketch] = {}
-        inner = inner_size(episode)
-        query, found = self._features(episode, int(episode.query[0])), self._prototypes(episode)
-        for way in range(len(found)):
-            name = f" {way + 1}" if len(found) > 1 else ""
-            values = mean_similarity(found[way], query, episode.images.shape[-1], self.tau)
-            size = torch.tensor([inner[1], inner[0]], device=values.device)
-            point = (self.peak_point(values, inner) / size).cpu().numpy()
-            shown = values[0, 0, : inner[0], : inner[1]].cpu().numpy()
+        query, supports = self.ask(episode)
+        ways = [self.similarity(query, self.join(of_way)) for of_way in supports]
+        height, width = self.context.inner
+        for way, values in enumerate(ways, 1):
+            name = f" {way}" if len(ways) > 1 else ""
+            point = (self.peak_point(values) / torch.tensor([width, height], device=values.device)).cpu().numpy()
+            shown = self.inside(values)[0, 0].cpu().numpy()
             maps[f"similarity and its peak{name}"] = Sketch(point, (point[:, 0] >= 0).astype(int), values=shown)
         return maps
-
-
-def inner_size(episode: EpisodeBatch) -> tuple[int, int]:
-    """Return height and width of the query in its square, at its top left: all of it, where no padding is told."""
-    if episode.counted_pixels is None:
-        return cast(tuple[int, int], tuple(episode.images.shape[-2:]))
-    counted = episode.counted_pixels[0]
-    return int(counted.any(1).sum()), int(counted.any(0).sum())

@@ -1,4 +1,4 @@
-"""IFA's own rules beside the goldens: plain sums, orders of shots, learned layers, adaptation (ifa.md)."""
+"""IFA's own rules beside the goldens: orders of shots, programs, checkpoints, adaptation (ifa.md)."""
 
 import random
 from dataclasses import replace
@@ -14,9 +14,7 @@ from fsbench.base.errors import SettingsError
 from fsbench.core.adaptation import Adaptation
 from fsbench.data.batch import collate, normalise
 from fsbench.methods.ifa import IFA
-from fsbench.methods.ifa.ifa import labelled_images
-from fsbench.methods.ifa.matching import FEWEST, local_background, self_support
-from fsbench.methods.ifa.network import LearnedResNet, own_name, released_name
+from fsbench.methods.ifa.network import LearnedResNet, released_name
 from fsbench.networks.backbones.base import BackboneConfig
 from fsbench.runner.contract.episodes import segmentation_episode
 
@@ -48,30 +46,10 @@ def answer(method: IFA, given) -> Tensor:
         return method(given.without_truth()).logits
 
 
-def test_the_local_background_is_a_mean_weighted_by_likeness():
-    generator = torch.Generator().manual_seed(3)
-    x = torch.randn(5, 7, generator=generator).double()
-    outside = x[:, [1, 4, 6]]
-    expected = torch.zeros_like(x)
-    for i in range(7):
-        likeness = [F.cosine_similarity(x[:, i], outside[:, j], dim=0) for j in range(3)]
-        weights = [2.718281828459045 ** (2 * one) for one in likeness]
-        expected[:, i] = sum(w * outside[:, j] for j, w in enumerate(weights)) / sum(weights)
-    torch.testing.assert_close(local_background(x, outside), expected, atol=1e-12, rtol=0)
-
-
-def test_where_nothing_is_sure_the_likeliest_positions_are_taken():
-    generator = torch.Generator().manual_seed(4)
-    x, logits = torch.randn(1, 3, 5, 5, generator=generator), 0.01 * torch.randn(1, 2, 5, 5, generator=generator)
-    likely = (logits[0, 1] - logits[0, 0]).flatten().argsort(descending=True)
-    own = self_support(x, logits)
-    torch.testing.assert_close(own.foreground[0, :, 0, 0], x[0].flatten(1)[:, likely[:FEWEST]].mean(1))
-    torch.testing.assert_close(own.background[0, :, 0, 0], x[0].flatten(1)[:, likely[-FEWEST:]].mean(1))
-
-
 def losses(method: IFA, batch, program: str = "adaptation") -> float:
+    method.train()
     with torch.no_grad():
-        return float(method.image_loss(method.network, *labelled_images(batch), program))
+        return float(method.losses(*method.lesson(batch), program)["loss"])
 
 
 def test_matched_shots_make_the_loss_a_mean_of_items_and_the_programs_order_does_not():
@@ -104,33 +82,12 @@ def test_base_training_looks_at_one_round_and_the_adaptation_at_three():
     slip.check_shots(5, 1)
 
 
-def test_layers_2_and_3_are_learned_and_batch_norms_stay():
-    torch.manual_seed(0)
-    network = LearnedResNet("resnet50", (1, 1, 2, 1))
-    learned = {name for name, p in network.named_parameters() if p.requires_grad}
-    convolutions = {name for name, p in network.named_parameters() if p.dim() == 4}
-    assert learned == {name for name in convolutions if name.startswith(("layer2.", "layer3."))}
-    before = {name: value.clone() for name, value in network.state_dict().items()}
-    network.train()
-    features = network(torch.randn(2, 3, 32, 32))
-    assert features.shape == (2, 1024, 4, 4) and features.min() < 0
-    features.square().mean().backward()
-    torch.optim.SGD([p for p in network.parameters() if p.requires_grad], 0.1).step()
-    moved = {name for name, value in network.state_dict().items() if not torch.equal(value, before[name])}
-    assert moved == learned
-
-
-def test_weights_have_the_authors_names_and_go_back():
-    names = list(LearnedResNet("resnet50", (1, 1, 1, 1)).state_dict())
-    theirs = [released_name(name) for name in names]
-    assert theirs[0] == "layer0.0.0.weight" and "layer0.1.running_var" in theirs
-    assert [own_name(name) for name in theirs] == names
-
-
 def test_an_authors_checkpoint_is_known_and_another_is_not():
-    state = {released_name(name): value for name, value in LearnedResNet("resnet50", (1, 1, 1, 1)).state_dict().items()}
+    own = LearnedResNet("resnet50", (1, 1, 1, 1)).state_dict()
+    state = {released_name(name): value for name, value in own.items()}
+    assert "layer0.0.0.weight" in state and "layer0.1.running_var" in state
     learned, frozen = IFA.released_format.split(state)
-    assert set(learned) == {f"network.{own_name(name)}" for name in state} and not frozen
+    assert set(learned) == {f"network.{name}" for name in own} and not frozen
     assert IFA.released_format.join(learned, {}).keys() == state.keys()
     assert IFA.released_format.split({"layer0.0.weight": torch.zeros(1)}) is None
 
@@ -142,17 +99,17 @@ def test_adaptation_to_an_episode_is_a_plain_loop_and_leaves_the_method_as_it_wa
     plain = ifa(learning_rate=1e-2)
     parameters = [p for p in plain.network.parameters() if p.requires_grad]
     optimizer = torch.optim.SGD(parameters, 1e-2, momentum=0.9, weight_decay=5e-4)
-    images = torch.stack([given.pixels(row) for row in given.support[0, 0].tolist()])
-    masks = given.support_masks[0, 0]
+    images = torch.stack([given.pixels(row) for row in given.support[0, 0].tolist()])[:, None]
+    masks = given.support_masks[0, 0][:, None]
     for step in range(2):
         rng = random.Random(repr((0, int(given.episodes[0]), step)))
         shot = rng.randrange(2)
         shown = given.images[given.support[0, 0, shot]].permute(1, 2, 0).numpy()
-        image, mask = STRICT.changes(shown, masks[shot].numpy().astype(np.uint8), rng)
+        image, mask = STRICT.changes(shown, masks[shot, 0].numpy().astype(np.uint8), rng)
         query = normalise(torch.from_numpy(image).permute(2, 0, 1).contiguous())
         optimizer.zero_grad()
         truth = torch.from_numpy(mask)[None] == 1
-        plain.image_loss(plain.network, query[None], images[None], truth, masks[None], "adaptation").backward()
+        plain.image_loss(plain.network, query[None], images, truth, masks, "adaptation").backward()
         optimizer.step()
     torch.testing.assert_close(found, answer(plain, given), atol=1e-4, rtol=0)
     assert not torch.equal(found, answer(ifa(), given))

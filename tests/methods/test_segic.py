@@ -4,18 +4,16 @@ from dataclasses import replace
 
 import pytest
 import torch
-import torch.nn.functional as F
 from safetensors.torch import save_file
 
 from fsbench.base.errors import CheckpointError, SettingsError
 from fsbench.core.loading import own_pixels
+from fsbench.core.one_way import Context
 from fsbench.core.prediction import Prediction
 from fsbench.data.batch import EpisodeBatch, Hints, collate
 from fsbench.methods.segic import SegIC
 from fsbench.methods.segic.correspondence import best_points, mean_similarity, prototypes, similarity
-from fsbench.methods.segic.head import PointPrompts, SegICHead, at_original, at_square
-from fsbench.methods.segic.released import official_name
-from fsbench.methods.segic.segic import inner_size
+from fsbench.methods.segic.head import PointPrompts, at_original, at_square
 from fsbench.methods.segic.training import Draws, true_boxes
 from fsbench.networks.backbones.clip_text import ClipTextConfig, FrozenClipText
 from fsbench.networks.backbones.vit_and_text import ViTAndTextConfig
@@ -51,28 +49,14 @@ def foreground(found: SegIC, episode: EpisodeBatch) -> torch.Tensor:
     return logits[:, 1]
 
 
-def test_similarity_is_the_cosine_of_enlarged_features():
+def test_the_similarity_of_shots_is_the_mean_of_theirs():
     torch.manual_seed(0)
     query, prototype = torch.randn(100, 8, 8), torch.randn(3, 100)
     prototype[2] = 0
-    larger = F.interpolate(query[None], (28, 28), mode="bilinear", align_corners=False)[0]
-    plain = torch.stack([F.cosine_similarity(p[:, None, None], larger, dim=0) for p in prototype])
-    plain = F.interpolate(plain[:, None], (112, 112), mode="bilinear", align_corners=False)
-    found = similarity(prototype, query, 112, tau=0.5)
-    torch.testing.assert_close(found, plain / 0.5, atol=1e-5, rtol=1e-5)
+    alone = similarity(prototype, query, 112, tau=0.5)
     pooled = mean_similarity(prototype, query, 112, tau=0.5)
-    torch.testing.assert_close(pooled, plain.mean(0, keepdim=True) / 0.5, atol=1e-5, rtol=1e-5)
-    points = best_points(found).long()
-    assert all(found[i, 0, y, x] == found[i].max() for i, (x, y) in enumerate(points.tolist()))
-    assert points[2].tolist() == [0, 0]  # an object too small for a cell resembles nothing
-
-
-def test_a_prototype_is_the_mean_of_the_cells_whose_centre_is_inside():
-    support, mask = torch.randn(5, 4, 4), torch.zeros(2, 56, 56)
-    mask[0, 14:42, :28] = 1
-    found = prototypes(support, mask)
-    torch.testing.assert_close(found[0], support[:, 1:3, :2].mean((1, 2)))
-    assert not found[1].any()
+    torch.testing.assert_close(pooled, alone.mean(0, keepdim=True), atol=1e-5, rtol=1e-5)
+    assert best_points(alone)[2].tolist() == [0, 0]  # an object too small for a cell resembles nothing
 
 
 def test_an_object_without_a_cell_vanishes_or_is_weighed_by_its_area():
@@ -86,12 +70,14 @@ def test_an_object_without_a_cell_vanishes_or_is_weighed_by_its_area():
 
 
 def test_a_peak_in_the_padding_counts_unless_it_is_looked_for_in_the_image():
-    episode = replace(an_episode(), counted_pixels=own_pixels((40, 120), SIDE, "letterbox"))
-    height = int(episode.counted_pixels[0].any(1).sum())
+    context = Context(SIDE, counted_pixels=own_pixels((40, 120), SIDE, "letterbox"))
+    height, _ = context.inner
     maps = torch.zeros(1, 1, SIDE, SIDE)
     maps[0, 0, height, 3], maps[0, 0, height - 1, 5] = 2, 1
-    assert method().peak_point(maps, inner_size(episode)).tolist() == [[3, height]]
-    assert method(peak="image").peak_point(maps, inner_size(episode)).tolist() == [[5, height - 1]]
+    for peak, point in (("square", [3, height]), ("image", [5, height - 1])):
+        found = method(peak=peak)
+        found.context = context
+        assert found.peak_point(maps).tolist() == [point]
 
 
 def test_ways_are_compared_and_decoded_one_at_a_time():
@@ -120,18 +106,6 @@ def test_an_answer_is_that_of_the_steps_written_out():
         decoded = head.decode(head.neck_of(maps[0]), sparse, head.dense(likeness))
         expected = at_original(at_square(decoded.low_res, SIDE), (96, 128), size)[:, 0]
     torch.testing.assert_close(foreground(found, episode), expected, atol=1e-4, rtol=1e-4)
-
-
-def test_ways_change_places_with_their_supports():
-    found, episode = method(), an_episode(ways=2, shots=2)
-    turned = replace(
-        episode,
-        support=episode.support.flip(1),
-        support_labels=episode.support_labels.flip(1),
-        valid=episode.valid.flip(1),
-        hints=[Hints(class_names=episode.hints[0].class_names[::-1])],
-    )
-    torch.testing.assert_close(foreground(found, episode), foreground(found, turned).flip(0), atol=1e-4, rtol=1e-4)
 
 
 def test_names_are_told_by_default_and_change_the_answer():
@@ -182,14 +156,6 @@ def test_a_released_file_is_split_and_joined():
         assert not backbone and learned.keys() == own.keys()
         assert all(torch.equal(learned[name], value) for name, value in own.items())
     assert form.split({"neck.0.weight": torch.zeros(1)}) is None
-
-
-def test_names_of_the_released_file_are_those_of_the_spec():
-    head = SegICHead(1024, 14)
-    stored = {official_name(name) for name in head.state_dict()}
-    assert len(stored) == len(head.state_dict()) == 148
-    untrained = {official_name(name) for name, value in head.named_parameters() if not value.requires_grad}
-    assert {name.split(".")[1] for name in untrained} == {"pe_layer", "no_mask_embed", "iou_prediction_head"}
 
 
 def test_the_text_encoder_reads_the_hubs_file_of_both_encoders(tmp_path):

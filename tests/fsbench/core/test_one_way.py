@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from fsbench.core.one_way import Competition, OneWaySegmenter, Output
+from fsbench.core.one_way import Competition, Context, OneWaySegmenter, Output
 from fsbench.networks.backbones.base import BackboneConfig
 from fsbench.networks.backbones.vit import FrozenViT
 from fsbench.runner.contract.episodes import segmentation_episode
@@ -157,6 +157,33 @@ def test_the_loss_of_a_batch_is_that_of_its_first_shots():
     torch.testing.assert_close(found, F.cross_entropy(logits, target))
     found.backward()
     assert method.scale.grad is not None and method.trains_one_shot
+
+
+def test_a_lesson_has_the_supports_of_each_shot_with_their_masks():
+    batch, method = segmentation_episode(5, 0, 1, 2, SIDE, training=True), build(Joined).train()
+    query, supports, target = method.lesson(batch)
+    masks = torch.stack([mask for _, mask in supports], 1)
+    assert torch.equal(masks, batch.support_masks[:, 0]) and len(query) == len(batch)
+    assert torch.equal(target.labels, torch.stack(batch.known_truth().label_maps))
+
+
+def test_ways_may_be_told_of_one_another(episode):
+    class Told(Likeness):
+        def all_ways(self, supports):
+            ways = [list(of_way) for of_way in supports]
+            return (iter([state - sum(map(sum, ways)) for state in of_way]) for of_way in ways)
+
+    method = build(Told)
+    with torch.no_grad():
+        alone, told = ([torch.cat(list(way)) for way in kind.ask(episode)[1]] for kind in (build(Likeness), method))
+    every = torch.cat(alone).sum(0)
+    torch.testing.assert_close(told, [way - every for way in alone])
+
+
+def test_the_inner_part_of_a_square_ends_where_padding_begins():
+    counted = torch.zeros(1, SIDE, SIDE, dtype=torch.bool)
+    counted[:, :20, :] = True
+    assert Context(SIDE, counted_pixels=counted).inner == (20, SIDE) and Context(SIDE).inner == (SIDE, SIDE)
 
 
 def test_an_image_is_encoded_once(episode, monkeypatch):

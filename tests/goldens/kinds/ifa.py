@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from fsbench.methods.ifa import IFA
-from fsbench.methods.ifa.ifa import ROUNDS, Program, by_shot, rate_factor, step_outputs
+from fsbench.methods.ifa.ifa import ROUNDS, Program, rate_factor, step_outputs
 from fsbench.methods.ifa.matching import (
     SURE,
     Prototypes,
@@ -143,12 +143,12 @@ def hashed_network(network: LearnedResNet, salt: str) -> LearnedResNet:
 
 
 def keyed_images(case: Case, prefix: str = "") -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return queries (B, 3, S, S), supports (B, K, 3, S, S) and masks (B, S, S) and (B, K, S, S) of a case."""
+    """Return queries (B, 3, S, S), supports (K, B, 3, S, S) and masks (B, S, S) and (K, B, S, S) of a case."""
     c = case.config
     salt, side, shots, items = c["salt"] + prefix, c["side"], range(c["shot"]), range(c["batch"])
     query = torch.stack([keyed_image(f"{salt}q{i}", side, side) for i in items])
-    support = [torch.stack([keyed_image(f"{salt}s{i}.{k}", side, side) for k in shots]) for i in items]
-    masks = [torch.stack([keyed_mask(10 * i + k + 1, side, side) for k in shots]) for i in items]
+    support = [torch.stack([keyed_image(f"{salt}s{i}.{k}", side, side) for i in items]) for k in shots]
+    masks = [torch.stack([keyed_mask(10 * i + k + 1, side, side) for i in items]) for k in shots]
     truth = torch.stack([keyed_mask(10 * i, side, side) for i in items])
     return query, torch.stack(support), truth, torch.stack(masks)
 
@@ -163,15 +163,15 @@ def _whole(case: Case, dtype: torch.dtype) -> Results:
     c = case.config
     network = hashed_network(LearnedResNet(c["backbone"]), c["salt"]).to(dtype)
     query, support, truth, masks = keyed_images(case)
-    q, s = network(query.to(dtype)), network(by_shot(support).to(dtype))
+    q, s = network(query.to(dtype)), network(support.flatten(0, 1).to(dtype))
     if c["training"]:
-        outputs = step_outputs(q, s, truth, by_shot(masks), c["refine"])
+        outputs = step_outputs(q, s, truth, masks.flatten(0, 1), c["refine"])
         supports = zip(outputs.queries, outputs.support_rounds, strict=True)
         named = {"refine": outputs.refined, "self": outputs.itself, "supp": outputs.supports}
         for number, (own, other) in enumerate(supports, 1):
             named |= {f"out_{number}": own, f"supp_{number}": other}
     else:
-        shots = [masked_prototypes(x, m) for x, m in zip(s.split(len(q)), masks.unbind(1), strict=True)]
+        shots = [masked_prototypes(x, m) for x, m in zip(s.split(len(q)), masks, strict=True)]
         found = one_round(mean_prototypes(shots), q, None, c["refine"])
         named = {
             name: None if x is None else resize(x, c["side"])
@@ -191,7 +191,7 @@ def _whole(case: Case, dtype: torch.dtype) -> Results:
 def _margin(case: Case, query: Tensor, support: Tensor, masks: Tensor) -> Tensor:
     """Return the smallest distance of a probability from its threshold in any self-support of a case."""
     c = case.config
-    shots = [masked_prototypes(x, m) for x, m in zip(support.split(len(query)), masks.unbind(1), strict=True)]
+    shots = [masked_prototypes(x, m) for x, m in zip(support.split(len(query)), masks, strict=True)]
     start, judged = mean_prototypes(shots), []
     for number in range(ROUNDS if c["training"] else 1):
         judged.append(similarity(query, start))
