@@ -192,7 +192,8 @@ class OneWaySegmenter(Segmenter):
         height, width = episode.query_sizes[0].tolist()
         query, supports = self.ask(episode)
         if self.competes:
-            return self.compete(self.segment(query, self.join(supports)), (height, width))
+            competition: Any = self.segment(query, self.join(supports))
+            return self.compete(competition, (height, width))
         return self.decide((self.outputs(query, of_way) for of_way in supports), (height, width))
 
     def decide(self, ways: Iterator[Iterator[Output]], size: tuple[int, int]) -> Prediction:
@@ -415,7 +416,10 @@ class OneWayGraph(QueryPart):
         encoded = _flat(method.as_query(method.encode_image(pixels), pixels))
         query = method.query(method.as_features(_together([encoded])))
         if method.competes:
-            found = method.compete(method.segment(query, self._states()), size)
+            competition: Any = method.segment(query, self._states())
+            found = method.compete(competition, size)
+            if found.logits is None:
+                raise NotImplementedError("a method whose ways compete without logits has no margins")
             rest = found.logits.softmax(1)[:, 1]
             margin = margin_of_classes(torch.cat([1 - rest.sum(0, keepdim=True), rest]))
             return Decision(found.label_map, margin, found.present, found.presence_score)
