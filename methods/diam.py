@@ -21,8 +21,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fsbench.base.errors import SettingsError, known_names
+from fsbench.core.one_way import Competition, OneWaySegmenter
 from fsbench.core.prediction import Prediction
-from fsbench.core.segmenter import Segmenter
 from fsbench.core.shot_ensemble import ENSEMBLES
 from fsbench.data.batch import EpisodeBatch
 from fsbench.data.dataset import VOID
@@ -362,29 +362,25 @@ def novel_labels(ways: Tensor, without: int, base: int) -> Tensor:
     return torch.where(found == VOID, VOID, index)
 
 
-def _neighbours(episodes: Sequence[EpisodeBatch]) -> list[list[EpisodeBatch]]:
-    """Divide episodes, in their order, into neighbours with the same supports, labels of these, and size of answers."""
-    groups: list[list[EpisodeBatch]] = []
-    for episode in episodes:
-        if groups and _alike(groups[-1][0], episode):
-            groups[-1].append(episode)
-        else:
-            groups.append([episode])
-    return groups
+class Supports(NamedTuple):
+    """All supports of an episode.
+
+    Attributes:
+        features: (N·K, c, h, w), class-major.
+        labels: (N·K, S, S) int64 indices of classes, 0 for background and base classes, 255 for void.
+        novel, shot: N and K.
+    """
+
+    features: Tensor
+    labels: Tensor
+    novel: int
+    shot: int
 
 
-def _alike(one: EpisodeBatch, other: EpisodeBatch) -> bool:
-    same = all(torch.equal(getattr(one, name), getattr(other, name)) for name in ("valid", "query_sizes"))
-    if not same or not torch.equal(one.support[one.valid], other.support[other.valid]):
-        return False
-    if one.support_ways is None or other.support_ways is None:
-        return torch.equal(one.support_labels, other.support_labels)
-    return torch.equal(one.support_ways, other.support_ways)  # the labels that are fitted to
-
-
-class DIaM(Segmenter):
+class DIaM(OneWaySegmenter):
     """Generalised few-shot segmentation by a classifier that is fitted to each image.
 
+    All ways, and the base classes, are fitted together: the classifier's classes compete for each pixel.
     Under a protocol that asks for base classes, too, they are labelled; else they are background.
 
     Args:
@@ -400,6 +396,8 @@ class DIaM(Segmenter):
 
     backbone: FrozenPSPNet
     backbone_type: ClassVar[Any] = FrozenPSPNet
+    competes = True
+    reads_void = True
     learns = False
     sees_all_shots = True
     segments_base_classes = True
@@ -435,45 +433,60 @@ class DIaM(Segmenter):
     def predicts_presence(self) -> bool:
         return False
 
-    def forward(self, episode: EpisodeBatch) -> Prediction:
-        return self._fit([episode])[0]
+    def encode_image(self, pixels: Tensor) -> Tensor:
+        """Return the features (c, h, w) of an image: the base model's last ones before its classifier."""
+        f4 = self.backbone.encode(pixels).f4
+        assert f4 is not None
+        return F.relu(f4).float()
+
+    def support(self, image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Return features (c, h, w) and labels (S, S) of a support."""
+        return image[0], mask[0]
+
+    def join(self, supports: Iterator[Iterator[tuple[Tensor, Tensor]]]) -> Supports:
+        """Gather the supports of all ways.
+
+        Where the supports' maps of all ways are known, each shows every novel class that it has; base classes are 0.
+        """
+        ways, asked, shown = [list(of_way) for of_way in supports], self.context.base_classes, self.context.shown
+        features = torch.stack([own for of_way in ways for own, _ in of_way])
+        if shown is None:
+            labels = [_one_class(own, self._base + way) for way, of_way in enumerate(ways) for _, own in of_way]
+        else:
+            labels = [novel_labels(own, asked, self._base) for own in shown[asked:].flatten(0, 1)]
+        return Supports(features, torch.stack(labels), len(ways), max(map(len, ways)))
+
+    def segment(self, query: Tensor, support: Supports) -> Competition:
+        """Return the logits (B, C, h, w) of queries, each by a classifier of its own (§6)."""
+        side, counted = self.context.side, self.context.counted
+        if counted is None:
+            counted = torch.ones(len(query), side, side, dtype=torch.bool, device=query.device)
+        task = without_void(make_task(support.features, support.labels, query, counted, self._base, support.shot))
+        logits = torch.stack([*self._fitted_logits(task, *self._base_classifier(), support.novel)])
+        return Competition(logits.unflatten(-1, query.shape[-2:]))
+
+    def compete(self, output: Competition, size: tuple[int, int]) -> Prediction:
+        """Give each pixel to its most probable class; base classes that nobody asks for are background (§6)."""
+        unasked = 0 if self.context.base_classes else self._base - 1
+        probability = enlarge(output.logits, size)[0]
+        found = (first_largest(probability) - unasked).clamp(min=0)
+        return Prediction(found, probability=probability[unasked + 1 :] if self.keeps_soft_masks else None)
 
     def answers(self, episodes: Sequence[EpisodeBatch]) -> list[SegmentationAnswer]:
-        """Answer episodes, neighbours of the same supports in one product where that changes no bit."""
+        """Answer episodes, neighbours with the same supports in one product where that changes no bit."""
         if self.nshot_strategy in ENSEMBLES:
             return super().answers(episodes)
         found: list[SegmentationAnswer] = []
         for members in _neighbours(episodes):
-            if len(members) == 1:
-                found += super().answers(members)
-                continue
-            predictions = self._fit([episode.without_truth() for episode in members])
+            height, width = members[0].query_sizes[0].tolist()
+            query, supports = self.ask(members[0].without_truth())
+            queries = torch.cat([query, *(self.features(one, one.query) for one in members[1:])])
+            counted = [one.counted_pixels for one in members if one.counted_pixels is not None]
+            self.context = replace(self.context, counted=torch.cat(counted) if counted else None)
+            logits = self.segment(queries, self.join(supports)).logits.split(1)
+            predictions = [self.compete(Competition(one), (height, width)) for one in logits]
             found += [self.to_answer(*pair) for pair in zip(members, predictions, strict=True)]
         return found
-
-    def _fit(self, episodes: Sequence[EpisodeBatch]) -> list[Prediction]:
-        """Fit the classifiers of episodes with the same supports, and return their predictions."""
-        first = episodes[0]
-        shown = first.valid[0].any(1)
-        ways, without = len(shown), int((~shown).sum())
-        base_weight, base_bias = self._base_classifier(without)
-        base, novel = base_weight.shape[1], ways - without
-        support, labels = self._supports(first, base, without)
-        query = torch.stack([self._features(episode, int(episode.query[0])) for episode in episodes])
-        whole = torch.ones(1, *first.images.shape[-2:], dtype=torch.bool, device=query.device)
-        counted = [whole if episode.counted_pixels is None else episode.counted_pixels for episode in episodes]
-        shot = int(first.valid[0].sum(1).max())
-        task = without_void(make_task(support, labels, query, torch.cat(counted), base, shot))
-        height, width = first.query_sizes[0].tolist()
-        predictions = []
-        for logits in self._fitted_logits(task, base_weight, base_bias, novel):
-            p = enlarge(logits[None].unflatten(-1, query.shape[-2:]), (height, width))[0]
-            answer = first_largest(p)
-            if without == 0:  # nobody asks for the base classes
-                answer = (answer - (base - 1)).clamp(min=0)
-            foreground = p[base:] if without == 0 else p[1:]
-            predictions.append(Prediction(answer, probability=foreground if self.keeps_soft_masks else None))
-        return predictions
 
     def _fitted_logits(self, task: Task, base_weight: Tensor, base_bias: Tensor, novel: int) -> Iterator[Tensor]:
         """Yield the logits (C, P) of each query image, fitted with as many others as memory and rounding allow."""
@@ -490,41 +503,42 @@ class DIaM(Segmenter):
                 fitted = adapt(some, base_weight, base_bias, novel, self.settings).classifiers
                 yield from fitted.logits(some.query)
 
-    def _base_classifier(self, asked: int) -> tuple[Tensor, Tensor]:
-        """Return weight (c, n) and bias (n,) of background and base classes, of which `asked` are asked for.
+    @property
+    def _base(self) -> int:
+        """Number n of background and base classes: those that the test asks for, or all where it asks for none."""
+        return 1 + (self.context.base_classes or self.backbone.classes)
+
+    def _base_classifier(self) -> tuple[Tensor, Tensor]:
+        """Return weight (c, n) and bias (n,) of background and base classes.
 
         Raises:
-            SettingsError: the base model has another number of base classes.
+            SettingsError: the base model has another number of base classes than the test asks for.
         """
-        weight, bias = (self.backbone.state[f"base_learner.2.{name}"].to(self.device) for name in ("weight", "bias"))
-        if asked:
+        if asked := self.context.base_classes:
             self.backbone.check_base_classes(asked)
-            weight, bias = weight[: asked + 1], bias[: asked + 1]
-        return weight[:, :, 0, 0].T.float(), bias.float()
+        weight, bias = (self.backbone.state[f"base_learner.2.{name}"].to(self.device) for name in ("weight", "bias"))
+        return weight[: self._base, :, 0, 0].T.float(), bias[: self._base].float()
 
-    def _supports(self, episode: EpisodeBatch, base: int, without: int) -> tuple[Tensor, Tensor]:
-        """Return features (N·K, c, h, w) and labels (N·K, S, S) of all supports, class-major.
 
-        Where the supports' maps of all ways are known, each shows every novel class that it has; base classes are 0.
-        """
-        features, labels = [], []
-        for way, number in (episode.valid[0]).nonzero().tolist():
-            features.append(self._features(episode, int(episode.support[0, way, number])))
-            if episode.support_ways is not None:
-                found = novel_labels(episode.support_ways[0, way, number], without, base)
-            else:
-                own = episode.support_labels[0, way, number].long()
-                found = torch.where(own == VOID, VOID, (own == 1) * (base + way - without))
-            labels.append(found)
-        return torch.stack(features), torch.stack(labels)
+def _one_class(labels: Tensor, index: int) -> Tensor:
+    """Return the classifier's indices (int64) of a support's labels (S, S), which show a novel class; void stays."""
+    return torch.where(labels == VOID, VOID, (labels == 1) * index)
 
-    def _features(self, episode: EpisodeBatch, row: int) -> Tensor:
-        """Return the features (c, h, w) of image `row`: the base model's last ones before its classifier."""
 
-        def compute() -> Tensor:
-            f4 = self.encode(episode, row).f4
-            assert f4 is not None
-            return F.relu(f4).float()
+def _neighbours(episodes: Sequence[EpisodeBatch]) -> list[list[EpisodeBatch]]:
+    """Divide episodes, in their order, into neighbours with the same supports, labels of these, and size of answers."""
+    groups: list[list[EpisodeBatch]] = []
+    for episode in episodes:
+        if not groups or not _alike(groups[-1][0], episode):
+            groups.append([])
+        groups[-1].append(episode)
+    return groups
 
-        kept: Tensor = self.backbone.cache.get("features", episode.image_names[row], compute)
-        return kept
+
+def _alike(one: EpisodeBatch, other: EpisodeBatch) -> bool:
+    same = all(torch.equal(getattr(one, name), getattr(other, name)) for name in ("valid", "query_sizes"))
+    if not same or not torch.equal(one.support[one.valid], other.support[other.valid]):
+        return False
+    if one.support_ways is None or other.support_ways is None:
+        return torch.equal(one.support_labels, other.support_labels)
+    return torch.equal(one.support_ways, other.support_ways)  # the labels that are fitted to

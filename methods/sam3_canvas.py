@@ -7,9 +7,9 @@ Shapes: D side of the canvas, K shots, Q detections, P prompts.
 """
 
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -22,9 +22,10 @@ from torchvision.transforms.v2.functional import resize
 from fsbench.base.errors import SettingsError
 from fsbench.core.method import AuthorsShots
 from fsbench.core.needs import Needs
+from fsbench.core.one_way import OneWaySegmenter
 from fsbench.core.prediction import Instances, Prediction
-from fsbench.core.segmenter import Segmenter
-from fsbench.data.batch import EpisodeBatch, Hint
+from fsbench.core.shots import Way
+from fsbench.data.batch import EpisodeBatch, Hint, Hints
 from fsbench.data.connected import Box, largest_part_box
 from fsbench.networks.backbones.sam3 import Detections, FrozenSam3, Sam3NetConfig
 from fsbench.records.run import KnownOrNot, Supervision
@@ -203,8 +204,37 @@ class Pasted:
     labels: Tensor
 
 
-class SAM3Canvas(Segmenter):
+class Example(NamedTuple):
+    """A support.
+
+    Attributes:
+        photo: (H, W, 3) uint8.
+        box: x, y, width and height in pixels of the photo; None without one.
+        text: asks for its way.
+    """
+
+    photo: np.ndarray
+    box: Box | None
+    text: str
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H, W)."""
+        return self.photo.shape[0], self.photo.shape[1]
+
+
+class Found(NamedTuple):
+    """Detections of a way above the threshold, on the canvas that they were found on."""
+
+    pasted: Pasted
+    detections: Detections
+
+
+class SAM3Canvas(OneWaySegmenter):
     """Segment by SAM 3 on a canvas of all supports and the query, a canvas and a pass for each way.
+
+    No network sees an image alone, so that query and supports are photos until they are pasted. Photos, boxes and names
+    come beside the images of an episode, which `features` and `supports` are therefore made of.
 
     Args:
         backbone: SAM 3.
@@ -297,98 +327,91 @@ class SAM3Canvas(Segmenter):
             "COCO and PASCAL"
         ]
 
-    def forward(self, episode: EpisodeBatch) -> Prediction:
-        size = (int(episode.query_sizes[0, 0]), int(episode.query_sizes[0, 1]))
-        ways = episode.support.shape[1]
-        scores, failed = np.zeros((ways, *size), np.float32), False
-        objects: list[tuple[int, Tensor, Tensor]] = []
-        for way in range(ways):
-            try:
-                pasted = self.paste(episode, way)
-                if pasted is None:  # no prompt (§4)
-                    failed = True
-                    continue
-                found = self.detect(episode, way, pasted).kept(self.threshold)
-            except torch.OutOfMemoryError as error:  # §5; any other error is a fault, and no answer
-                log.warning("episode %d failed: %s", int(episode.episodes[0]), str(error).splitlines()[0])
-                failed = True
-                continue
-            scores[way] = cut_query(score_map(found, self.side), pasted.slot, size)
-            if self.keeps_instances:
-                objects.append((way + 1, *slot_detections(found, pasted.slot, self.side)))
-        label_map = np.where(scores.max(0) > 0, scores.argmax(0) + 1, 0).astype(np.uint8)
-        probability = torch.from_numpy(scores) if self.keeps_soft_masks else None
-        return Prediction(
-            torch.from_numpy(label_map), probability=probability, instances=_instances(objects), failed=failed
-        )
+    def features(self, batch: EpisodeBatch, rows: Tensor, supports: bool = False) -> np.ndarray:
+        """Return the query's photo (H, W, 3) uint8."""
+        return _pixels(_photos(batch)[-1])
 
-    def detect(self, episode: EpisodeBatch, way: int, pasted: Pasted) -> Detections:
-        """Return what SAM 3 finds on a way's canvas."""
-        concept = self.backbone.concept(self.words(episode, way), pasted.boxes, pasted.labels)
-        canvas = torch.from_numpy(pasted.canvas).permute(2, 0, 1)
-        return self.backbone.detect(canvas, concept, episode.images.device)
-
-    def words(self, episode: EpisodeBatch, way: int) -> str:
-        """Return the text for a way. Raises SettingsError where the episode tells no names and they are wanted."""
-        if self.text == "none":
-            return VISUAL
-        names = episode.hints[0].class_names if episode.hints else None
-        if names is None:
-            raise SettingsError(
-                "text is class, but the episodes tell no class names; expected a data set or supports with names, or "
-                "text none"
-            )
-        return names[way]
-
-    def paste(self, episode: EpisodeBatch, way: int) -> Pasted | None:
-        """Return a way's canvas with its prompts; None where no support has a box.
+    def supports(self, way: EpisodeBatch) -> Iterator[Example]:
+        """Yield the supports of a way.
 
         Where an episode has no photos, as where one's own images are predicted, its square images stand in for them;
         where it has no boxes, those around the largest part of each support's mask do.
+
+        Raises:
+            SettingsError: class names are wanted, and the episode tells none.
         """
-        hints = episode.hints[0] if episode.hints else None
-        rows = episode.support[0, way].tolist()
-        if hints is not None and hints.query is not None and hints.supports is not None:
-            photos = [*hints.supports[way], hints.query]
-        else:
-            photos = [episode.images[row] for row in [*rows, int(episode.query[0])]]
-        images = [photo.round().byte().permute(1, 2, 0).cpu().numpy() for photo in photos]  # OpenCV's are no integers
-        boxes = _given_boxes(hints.boxes[way]) if hints is not None and hints.boxes is not None else None
-        if boxes is None:
-            boxes = _mask_boxes(episode.support_masks[0, way].cpu().numpy(), images)
-        slots = self.slots(len(rows))
-        canvas = draw_canvas(images, slots, self.side)
-        known = [(number, box) for number, box in enumerate(boxes) if box is not None]
-        if not known:
+        hints, masks = way.hints[0] if way.hints else Hints(), way.support_masks[0, 0].cpu().numpy()
+        text = VISUAL if self.text == "none" else _class_name(hints)
+        for number, (mask, image) in enumerate(zip(masks, _photos(way), strict=False)):
+            photo = _pixels(image)
+            box = _mask_box(mask, photo) if hints.boxes is None else _given_box(hints.boxes[0, number])
+            yield Example(photo, box, text)
+
+    def join(self, supports: Iterator[Example]) -> list[Example]:
+        return list(supports)
+
+    def segment(self, query: np.ndarray, support: list[Example]) -> Found | None:  # type: ignore[override]
+        """Return what SAM 3 finds of a way; None where no support has a box (§4), and where memory ends (§5)."""
+        try:
+            pasted = self.paste(query, support)
+            if pasted is None:
+                return None
+            return Found(pasted, self.detect(pasted, support[0].text).kept(self.threshold))
+        except torch.OutOfMemoryError as error:  # any other error is a fault, and no answer
+            log.warning("episode %s failed: %s", self.context.episode, str(error).splitlines()[0])
             return None
-        sizes = [(image.shape[0], image.shape[1]) for image in images]
+
+    def detect(self, pasted: Pasted, text: str) -> Detections:
+        """Ask SAM 3 for what a canvas shows."""
+        concept = self.backbone.concept(text, pasted.boxes, pasted.labels)
+        return self.backbone.detect(torch.from_numpy(pasted.canvas).permute(2, 0, 1), concept, self.device)
+
+    def paste(self, query: np.ndarray, support: Sequence[Example]) -> Pasted | None:
+        """Return the canvas of a query (H, W, 3) and supports with its prompts; None where no support has a box."""
+        slots = self.slots(len(support))
+        canvas = draw_canvas([*(one.photo for one in support), query], slots, self.side)
+        prompted = [(one, slot) for one, slot in zip(support, slots, strict=False) if one.box is not None]
+        if not prompted:
+            return None
         if self.most_negatives:
-            found, labels = self._mine(images[0], known[0][1], episode.images.device)
-            return Pasted(canvas, slots[-1], mined_on_canvas(found, sizes[0], self.side, self.ratio), labels)
-        prompts = torch.tensor(
-            [canvas_box(box, sizes[i], slots[i], self.side) for i, box in known], dtype=torch.float64
-        ).float()
-        return Pasted(canvas, slots[-1], prompts, torch.ones(len(known), dtype=torch.int64))
+            ((only, _),) = prompted
+            found, labels = self._mine(only)
+            return Pasted(canvas, slots[-1], mined_on_canvas(found, only.size, self.side, self.ratio), labels)
+        boxes = [canvas_box(one.box, one.size, slot, self.side) for one, slot in prompted if one.box is not None]
+        prompts = torch.tensor(boxes, dtype=torch.float64).float()
+        return Pasted(canvas, slots[-1], prompts, torch.ones(len(boxes), dtype=torch.int64))
+
+    def decide(  # type: ignore[override]
+        self, ways: Iterator[Iterator[Found | None]], size: tuple[int, int]
+    ) -> Prediction:
+        """Give each pixel to the way with the largest score over it; a way without an answer has no pixels."""
+        found = [one for outputs in ways for one in outputs]
+        scores = [torch.zeros(size) if one is None else self.query_scores(one, size) for one in found]
+        keeps = self.keeps_soft_masks
+        prediction = self.predict([Way(s, s > 0, probability=s if keeps else None) for s in scores], [])
+        objects = self._instances(found) if self.keeps_instances else None
+        return replace(prediction, instances=objects, failed=any(one is None for one in found))
+
+    def query_scores(self, found: Found, size: tuple[int, int]) -> Tensor:
+        """Return the largest score (h, w) float32 of the detections over each pixel of the query, 0 of none."""
+        return torch.tensor(cut_query(score_map(found.detections, self.side), found.pasted.slot, size))
 
     def query_maps(self, episode: EpisodeBatch) -> dict[str, Tensor | Sketch]:
         """Return each way's canvas with its prompts, and what is found on the query with its scores; see
         `fsbench.results.pictures.steps.HasQueryMaps`."""
-        size = (int(episode.query_sizes[0, 0]), int(episode.query_sizes[0, 1]))
+        height, width = episode.query_sizes[0].tolist()
         maps: dict[str, Tensor | Sketch] = {}
-        ways = episode.support.shape[1]
-        for way in range(ways):
-            name = f" {way + 1}" if ways > 1 else ""
-            pasted = self.paste(episode, way)
-            if pasted is None:
+        query, supports = self.ask(episode)
+        ways = [self.segment(query, self.join(of_way)) for of_way in supports]
+        for way, found in enumerate(ways, 1):
+            if found is None:
                 continue
-            found = self.detect(episode, way, pasted).kept(self.threshold)
-            maps[f"canvas{name}"] = torch.from_numpy(_with_boxes(pasted))
-            masks = slot_detections(found, pasted.slot, self.side)[0].cpu().numpy()
+            name = f" {way}" if len(ways) > 1 else ""
+            maps[f"canvas{name}"] = torch.from_numpy(_with_boxes(found.pasted))
+            masks = slot_detections(found.detections, found.pasted.slot, self.side)[0].cpu().numpy()
             groups, boxes = np.arange(len(masks)) + 1, np.array([share_box(mask) for mask in masks]).reshape(-1, 4)
             maps[f"detections{name}"] = Sketch(boxes=boxes, box_groups=groups, regions=stacked_regions(masks, groups))
-            maps[f"detection scores{name}"] = torch.from_numpy(
-                cut_query(score_map(found, self.side), pasted.slot, size).copy()
-            )
+            maps[f"detection scores{name}"] = self.query_scores(found, (height, width))
         return maps
 
     def slots(self, shots: int) -> list[Slot]:
@@ -397,59 +420,80 @@ class SAM3Canvas(Segmenter):
             return one_shot_slots(self.side, self.ratio, self.orient, self.swap)
         return many_shot_slots(self.side, shots, self.ratio_of_several, self.layout)
 
-    def _mine(self, support: np.ndarray, box: Sequence[float], device: torch.device) -> tuple[Tensor, Tensor]:
-        """Find prompts in the support alone, by its box and without a name."""
-        height, width = support.shape[:2]
-        square = torch.from_numpy(support).permute(2, 0, 1)
+    def _mine(self, support: Example) -> tuple[Tensor, Tensor]:
+        """Find prompts in a support alone, by its box and without a name."""
+        assert support.box is not None
+        (height, width), (x, y, w, h) = support.size, support.box
+        square = torch.from_numpy(support.photo).permute(2, 0, 1)
         square = resize(square, [self.side, self.side], InterpolationMode.BILINEAR, antialias=True)
-        x, y, w, h = box
         given = torch.tensor([[(x + w / 2) / width, (y + h / 2) / height, w / width, h / height]])
-        found = self.backbone.detect(square, self.backbone.concept(VISUAL, given), device)
+        found = self.backbone.detect(square, self.backbone.concept(VISUAL, given), self.device)
         scale = torch.tensor([width, height, width, height], device=found.boxes.device)
-        return mined_prompts((found.boxes * scale).cpu(), found.scores.cpu(), box, self.most_negatives)
+        return mined_prompts((found.boxes * scale).cpu(), found.scores.cpu(), support.box, self.most_negatives)
 
-
-def _instances(objects: Sequence[tuple[int, Tensor, Tensor]]) -> Instances | None:
-    """Return the detections of all ways, each with its number, masks and scores; None without any."""
-    numbers = torch.tensor([way for way, masks, _ in objects for _ in masks], dtype=torch.int64)
-    if not len(numbers):
-        return None
-    return Instances(
-        torch.cat([masks for _, masks, _ in objects]), numbers, torch.cat([scores for *_, scores in objects])
-    )
+    def _instances(self, ways: Sequence[Found | None]) -> Instances | None:
+        """Return the detections of all ways on the query, each with its number, mask and score; None without any."""
+        numbers: list[int] = []
+        masks, scores = [], []
+        for way, found in enumerate(ways, 1):
+            if found is not None:
+                own, sure = slot_detections(found.detections, found.pasted.slot, self.side)
+                numbers += [way] * len(own)
+                masks.append(own)
+                scores.append(sure)
+        return Instances(torch.cat(masks), torch.tensor(numbers), torch.cat(scores)) if numbers else None
 
 
 def _with_boxes(pasted: Pasted) -> np.ndarray:
     """Return a canvas with the outlines of its prompts, yellow of examples and blue of others, on a dark line."""
     drawn, side = pasted.canvas.copy(), len(pasted.canvas)
+    width = max(1, side // 250)
     for box, label in zip(pasted.boxes.tolist(), pasted.labels.tolist(), strict=True):
         centre, extent = np.array(box[:2]) * side, np.array(box[2:]) * side
-        (x0, y0), (x1, y1) = ((centre + sign * extent / 2).clip(0, side - 1).astype(int) for sign in (-1, 1))
-        width = max(1, side // 250)
+        low, high = ((centre + sign * extent / 2).clip(0, side - 1).astype(int) for sign in (-1, 1))
         for grow, colour in ((width, (0, 0, 0)), (0, (255, 210, 0) if label else (60, 120, 255))):
-            for rows, columns in (
-                (slice(y0 - grow, y0 + width + grow), slice(x0 - grow, x1 + width + grow)),
-                (slice(y1 - grow, y1 + width + grow), slice(x0 - grow, x1 + width + grow)),
-                (slice(y0 - grow, y1 + width + grow), slice(x0 - grow, x0 + width + grow)),
-                (slice(y0 - grow, y1 + width + grow), slice(x1 - grow, x1 + width + grow)),
-            ):
-                drawn[_inside(rows), _inside(columns)] = colour
+            inside = _rectangle(low + width + grow, high - grow)
+            kept = drawn[inside].copy()
+            drawn[_rectangle(low - grow, high + width + grow)] = colour
+            drawn[inside] = kept
     return drawn
 
 
-def _inside(part: slice) -> slice:
-    return slice(max(part.start, 0), max(part.stop, 0))
+def _rectangle(low: np.ndarray, high: np.ndarray) -> tuple[slice, slice]:
+    """Return rows and columns from one corner (x, y) to another, as far as they lie in the picture."""
+    (x0, y0), (x1, y1) = low.clip(min=0), high.clip(min=0)
+    return slice(y0, y1), slice(x0, x1)
 
 
-def _given_boxes(boxes: Tensor) -> list[Box | None]:
-    """Return the boxes (K, 4) of supports; None for those that are NaN."""
-    return [None if box.isnan().any() else (*box.tolist(),) for box in boxes]
+def _photos(episode: EpisodeBatch) -> Sequence[Tensor]:
+    """Return the photos (3, H, W) of the first way's supports and of the query, or the square images for them."""
+    hints = episode.hints[0] if episode.hints else Hints()
+    if hints.query is not None and hints.supports is not None:
+        return *hints.supports[0], hints.query
+    return [episode.images[row] for row in (*episode.support[0, 0], episode.query[0])]
 
 
-def _mask_boxes(masks: np.ndarray, images: Sequence[np.ndarray]) -> list[Box | None]:
-    """Return the boxes around the largest parts of masks (K, s, s) in pixels of their images (H, W, 3)."""
-    boxes: list[Box | None] = []
-    for mask, image in zip(masks, images, strict=False):
-        found, down, across = largest_part_box(mask), image.shape[0] / mask.shape[0], image.shape[1] / mask.shape[1]
-        boxes.append(found and (found[0] * across, found[1] * down, found[2] * across, found[3] * down))
-    return boxes
+def _class_name(hints: Hints) -> str:
+    """Return the name of the only way."""
+    if hints.class_names is None:
+        raise SettingsError(
+            "text is class, but the episodes tell no class names; expected a data set or supports with names, or text "
+            "none"
+        )
+    return hints.class_names[0]
+
+
+def _pixels(image: Tensor) -> np.ndarray:
+    """Return an image (3, H, W) as (H, W, 3) uint8; those that OpenCV resized are no integers."""
+    return np.asarray(image.round().byte().permute(1, 2, 0).cpu().numpy())
+
+
+def _given_box(box: Tensor) -> Box | None:
+    """Return a box (4,) of a test; None for one that is NaN."""
+    return None if box.isnan().any() else (*box.tolist(),)
+
+
+def _mask_box(mask: np.ndarray, photo: np.ndarray) -> Box | None:
+    """Return the box around the largest part of a mask (S, S) in pixels of its photo (H, W, 3)."""
+    found, down, across = largest_part_box(mask), photo.shape[0] / mask.shape[0], photo.shape[1] / mask.shape[1]
+    return found and (found[0] * across, found[1] * down, found[2] * across, found[3] * down)

@@ -24,6 +24,7 @@ from fsbench.core.segmenter import Segmenter
 from fsbench.core.shot_ensemble import label_map
 from fsbench.core.shots import RULES, Shot, Way, one_against_rest
 from fsbench.data.batch import EpisodeBatch, Hints
+from fsbench.networks.backbones.base import BackboneConfig
 from fsbench.networks.ops.first_largest import first_largest
 
 Features = Any
@@ -91,7 +92,8 @@ class Context:
         images: (N, K) numbers of an episode's supports; equal ones are the same image.
         shown: (N, K, S, S) uint8, all that supports show of their episode, see `EpisodeBatch.support_ways`.
         hints: of the B episodes; none where the method asks for none.
-        counted_pixels: (B, S, S) bool, see `EpisodeBatch.counted_pixels`.
+        counted: (B, S, S) bool, pixels of the queries that may be looked at, see `EpisodeBatch.counted_pixels`.
+        base_classes: number of an episode's first ways, which have no support: base classes that it asks for.
     """
 
     side: int
@@ -100,15 +102,15 @@ class Context:
     images: Tensor | None = None
     shown: Tensor | None = None
     hints: Sequence[Hints] = ()
-    counted_pixels: Tensor | None = None
+    counted: Tensor | None = None
+    base_classes: int = 0
 
     @cached_property
     def inner(self) -> tuple[int, int]:
         """Height and width of an episode's query at the top left of its square: S where no padding is told."""
-        if self.counted_pixels is None:
+        if self.counted is None:
             return self.side, self.side
-        counted = self.counted_pixels[0]
-        return int(counted.any(1).sum()), int(counted.any(0).sum())
+        return int(self.counted[0].any(1).sum()), int(self.counted[0].any(0).sum())
 
     @property
     def episode(self) -> int | None:
@@ -136,9 +138,18 @@ class OneWaySegmenter(Segmenter):
     """True for methods whose network takes images (3, S, S) uint8, which it prepares by itself."""
     sees_pixels: bool = False
     """True for methods whose network sees query and supports together: features are then the pixels themselves."""
+    kept_as: str = "features"
+    """Kind under which features are kept; a property where they depend on more than the image."""
+    keeps_states: bool = False
+    """True for methods whose `support` takes long: what the last supports show is kept, which one's own images share.
+    """
     decides_by_order: bool = False
     """True for methods whose steps decide by order or sign: they compute in float32, whatever the run's precision."""
     exportable = Exportable()
+
+    def __init__(self, backbone: BackboneConfig):
+        super().__init__(backbone)
+        self._states: dict[tuple[str, str], State] = {}
 
     # What a method says ---------------------------------------------------------------------------------------------
 
@@ -206,21 +217,39 @@ class OneWaySegmenter(Segmenter):
     def ask(self, episode: EpisodeBatch) -> tuple[Features, Iterator[Iterator[State]]]:
         """Return the query of an episode, and the supports of each way that has any, computed as they are read."""
         shown = None if episode.support_ways is None else episode.support_ways[0]
-        number = int(episode.episodes[0])
+        has_support = episode.valid[0].any(1).tolist()
         self.context = Context(
-            episode.images.shape[-1], (number,), None, episode.support[0], shown, episode.hints or (),
-            episode.counted_pixels,
-        )  # fmt: skip
-        masks = episode.support_labels if self.reads_void else episode.support_masks
-        ways = zip(episode.support[0], masks[0], episode.valid[0].any(1).tolist(), strict=True)
-        return self.query(self.features(episode, episode.query)), self.all_ways(
-            (
-                self.support(self.support_features(episode, row, mask), mask)
-                for row, mask in zip(rows.split(1), masks.split(1), strict=True)
-            )
-            for rows, masks, shown in ways
-            if shown
+            episode.images.shape[-1],
+            tuple(episode.episodes.tolist()),
+            images=episode.support[0],
+            shown=shown,
+            hints=episode.hints or (),
+            counted=episode.counted_pixels,
+            base_classes=has_support.count(False),
         )
+        ways = (self.supports(episode.way(number)) for number, has in enumerate(has_support) if has)
+        return self.query(self.features(episode, episode.query)), self.all_ways(ways)
+
+    def supports(self, way: EpisodeBatch) -> Iterator[State]:
+        """Yield what each support shows of the only way of an episode.
+
+        A method that is told more of supports than images and masks (`EpisodeBatch.hints`) overrides it.
+        """
+        masks = way.support_labels if self.reads_void else way.support_masks
+        for rows, mask in zip(way.support[0, 0].split(1), masks[0, 0].split(1), strict=True):
+            yield self._kept_state(way, rows, mask) if self.keeps_states else self._state(way, rows, mask)
+
+    def _state(self, way: EpisodeBatch, rows: Tensor, mask: Tensor) -> State:
+        return self.support(self.support_features(way, rows, mask), mask)
+
+    def _kept_state(self, way: EpisodeBatch, rows: Tensor, mask: Tensor) -> State:
+        """Return the state of a support; as many are kept as the episode has supports."""
+        key, images = (way.image_names[int(rows)], _digest(mask)), self.context.images
+        if key not in self._states:
+            while images is not None and len(self._states) >= images.numel():
+                del self._states[next(iter(self._states))]
+            self._states[key] = self._state(way, rows, mask)
+        return self._states[key]
 
     def outputs(self, query: Features, supports: Iterator[State]) -> Iterator[Output]:
         """Yield what `segment` says of each support of a way, or once of all together."""
@@ -319,7 +348,7 @@ class OneWaySegmenter(Segmenter):
             return self._image(batch, row)
         name, kept = batch.image_names[row], self.backbone.cache.get
         if not self._tells_roles:
-            return kept("features", name, lambda: _flat(self.encode(batch, row)))
+            return kept(self.kept_as, name, lambda: _flat(self.encode(batch, row)))
 
         def as_query() -> Any:
             encoded, image = self.encode(batch, row), self._image(batch, row)
@@ -364,8 +393,7 @@ class OneWaySegmenter(Segmenter):
 
     def _object(self, name: str, mask: Tensor, image: Tensor) -> Any:
         """Return the features of an image that is black but for its mask; kept by both."""
-        shown = hashlib.sha256(mask.cpu().numpy().tobytes()).hexdigest()
-        return self.backbone.cache.get("objects", f"{name} {shown}", lambda: _flat(self.encode_image(image)))
+        return self.backbone.cache.get("objects", f"{name} {_digest(mask)}", lambda: _flat(self.encode_image(image)))
 
     def encode(self, batch: EpisodeBatch, row: int) -> Any:
         return self.encode_image(batch.images[row]) if self.raw_images else super().encode(batch, row)
@@ -421,7 +449,8 @@ class OneWayGraph(QueryPart):
         query = method.query(method.as_features(_together([encoded])))
         if method.competes:
             found = method.compete(method.output(query, self._states()), size)
-            assert found.logits is not None
+            if found.logits is None:
+                raise NotImplementedError("a method whose ways compete without logits has no margins")
             rest = found.logits.softmax(1)[:, 1]
             margin = margin_of_classes(torch.cat([1 - rest.sum(0, keepdim=True), rest]))
             return Decision(found.label_map, margin, found.present, found.presence_score)
@@ -448,6 +477,10 @@ def _built_in(module: torch.nn.Module, name: str, state: State) -> Callable[[], 
         named = {one.name: _built_in(module, f"{name}_{one.name}", getattr(state, one.name)) for one in fields(state)}
         return lambda: cast(Any, type(state))(**{key: part() for key, part in named.items()})
     return lambda: state
+
+
+def _digest(mask: Tensor) -> str:
+    return hashlib.sha256(mask.cpu().numpy().tobytes()).hexdigest()
 
 
 def _listed(state: State) -> State:

@@ -229,6 +229,20 @@ class EpisodeBatch:
                 way_classes=None if self.way_classes is None else self.way_classes[b : b + 1],
             )
 
+    def way(self, number: int) -> "EpisodeBatch":
+        """Return a single episode with one of its ways alone, without its truth."""
+        own, hints, classes = slice(number, number + 1), self.hints, self.way_classes
+        return replace(
+            self.without_truth(),
+            support=self.support[:, own],
+            support_labels=self.support_labels[:, own],
+            valid=self.valid[:, own],
+            support_ways=None if self.support_ways is None else self.support_ways[:, own],
+            ways=None,
+            hints=None if hints is None else [one.part(own, slice(None)) for one in hints],
+            way_classes=None if classes is None else [one[own] for one in classes],
+        )
+
     def to(self, *args: Any, **kwargs: Any) -> "EpisodeBatch":
         """Move every tensor, as `Tensor.to` does."""
         return _map(self, lambda t: t.to(*args, **kwargs))

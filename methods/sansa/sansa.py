@@ -4,9 +4,9 @@ Shapes: B episodes, N ways, K shots, (D, D) an image, (h, w) the size of the pre
 """
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from math import ceil
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 from zlib import crc32
 
 import torch
@@ -15,8 +15,8 @@ from torch import Tensor
 
 from fsbench.base.errors import CheckpointError, SettingsError
 from fsbench.core.needs import Needs
-from fsbench.core.prediction import Prediction
-from fsbench.core.segmenter import Segmenter
+from fsbench.core.one_way import OneWaySegmenter, Output, Target
+from fsbench.core.shots import Way
 from fsbench.data.batch import EpisodeBatch
 from fsbench.data.support_annotation import AnnotationStreams
 from fsbench.methods.sansa.adapters import Adapters, adapter_shapes
@@ -28,7 +28,6 @@ from fsbench.methods.sansa.released import AdapterFile
 from fsbench.networks.backbones.base import BackboneConfig
 from fsbench.networks.backbones.hub_networks import transformers_attention
 from fsbench.networks.backbones.sam2_video import STAGES, EncodedFrames, FrozenSam2, finish_encoding, set_memory_dropout
-from fsbench.networks.ops.first_largest import first_largest
 from fsbench.records.run import KnownOrNot, Supervision
 
 Training = Literal["strict", "generalist"]
@@ -45,8 +44,31 @@ SUPERVISION: dict[Kind, tuple[Supervision, ...]] = {
 """Labels in training, which are masks, and of the supports."""
 
 
-class SANSA(Segmenter):
+class TrainingSupport(NamedTuple):
+    """Encodings of B supports, and their masks (B, D, D)."""
+
+    image: EncodedFrames
+    mask: Tensor
+
+
+class TrainingVideos(NamedTuple):
+    """Training episodes with the same number of supports.
+
+    Attributes:
+        members: b places in the batch.
+        logits: (b, T, D, D) of the frames that count, the query's last.
+        masks: (b, D, D) of each frame but the query's.
+    """
+
+    members: list[int]
+    logits: Tensor
+    masks: list[Tensor]
+
+
+class SANSA(OneWaySegmenter):
     """Segment the query as a frame that follows the supports', which are prompted.
+
+    A way is a video, whose length is drawn for each training episode; all frames count in the loss.
 
     Args:
         backbone: the frozen SAM 2.0; the authors' is `sam2_hiera_large`.
@@ -63,6 +85,7 @@ class SANSA(Segmenter):
     backbone: FrozenSam2
     backbone_type = FrozenSam2
     sees_all_shots = True
+    keeps_states = True
     needs = Needs(annotation_option="--model.prompt")
     released_format = AdapterFile(has_backbone=False)
 
@@ -101,8 +124,6 @@ class SANSA(Segmenter):
         self.prompt, self.training_prompt = prompt, training_prompt
         self.learning_rate, self.dropout = learning_rate, dropout
         self.step_is_a_mean = dropout == 0
-        self._supports: dict[tuple[str, int], Frame] = {}
-        self._is_fitted = False
         self.register_load_state_dict_post_hook(_after_loading)
 
     @property
@@ -155,72 +176,70 @@ class SANSA(Segmenter):
     def _forget(self) -> None:
         """Drop what depends on the adapters."""
         self.backbone.cache.forget_kind("encodings")
-        self._supports = {}
-
-    def on_fit_start(self) -> None:
-        self._is_fitted = True
-
-    def on_fit_end(self) -> None:
-        self._is_fitted = False
+        self._states.clear()
 
     @property
     def network(self) -> Any:
         """SAM 2, where the method is."""
         return self.backbone.network(torch.empty(0, device=self.device))
 
-    def _frozen(self, episode: EpisodeBatch, row: int, keep: bool) -> tuple[Tensor, ...]:
-        """Return the output of the stages without adapters for image `row`, kept by its name."""
+    @property
+    def kept_as(self) -> str:  # type: ignore[override]
+        """Training keeps what the adapters do not change; whole encodings are kept while the adapters stay."""
+        return "features" if self.training else "encodings"
 
-        def compute() -> tuple[Tensor, ...]:
-            with torch.inference_mode(False):  # kept for training as well
-                features: tuple[Tensor, ...] = self.encode(episode, row)
-            return features
+    def encode_image(self, pixels: Tensor) -> tuple[Tensor, ...]:
+        """Return the encoding of an image; in training the output of the stages without adapters."""
+        frozen: tuple[Tensor, ...] = self.backbone.encode(pixels)
+        return frozen if self.training else finish_encoding(self.network, frozen, self.adapters).tensors
 
-        return self.backbone.cache.get("features", episode.image_names[row], compute) if keep else compute()
-
-    def _encoded(self, episode: EpisodeBatch, row: int) -> EncodedFrames:
-        """Return the encoding of image `row`, kept by its name while the adapters stay."""
-
-        def compute() -> tuple[Tensor, ...]:
-            frozen = self._frozen(episode, row, keep=self._is_fitted)
-            return finish_encoding(self.network, frozen, self.adapters).tensors
-
-        fine, finer, deep = self.backbone.cache.get("encodings", episode.image_names[row], compute)
+    def as_features(self, tensors: tuple[Tensor, ...] | Tensor) -> EncodedFrames:
+        maps = [part.flatten(0, 1) for part in tensors]
+        if self.training:
+            return finish_encoding(self.network, maps, self.adapters)
+        fine, finer, deep = maps
         return EncodedFrames((fine, finer), deep)
 
-    def forward(self, episode: EpisodeBatch) -> Prediction:
-        height, width = episode.query_sizes[0].tolist()
-        low_res = [self._video(episode, way).frames[-1].low_res for way in range(episode.support.shape[1])]
-        size = episode.images.shape[-2], episode.images.shape[-1]
-        logits = full_size(torch.cat([values for values in low_res if values is not None]), size)
-        if size != (height, width):
-            logits = F.interpolate(logits[:, None], (height, width), mode="bilinear", align_corners=False)[:, 0]
-        label_map = torch.where((logits > 0).any(0), first_largest(logits) + 1, 0)
-        return Prediction(label_map, logits=torch.stack([torch.zeros_like(logits), logits], 1))
+    def support(self, image: EncodedFrames, mask: Tensor) -> Frame | TrainingSupport:
+        """Return the frame of a support that its mask prompts."""
+        if self.training:
+            return TrainingSupport(image, mask)
+        return prompted_frame(self.network, image, [self.test_prompt(mask[0])], self._size, answers=False)
 
-    def _video(self, episode: EpisodeBatch, way: int) -> PseudoVideo:
-        """Return the pseudo-video of a way: its supports, then the query."""
-        model = self.network
-        set_memory_dropout(model, 0.0)
-        size = episode.images.shape[-2], episode.images.shape[-1]
-        shots = range(episode.support.shape[2])
-        video = PseudoVideo(model, size, [self._support(episode, way, shot) for shot in shots])
-        video.segment(self._encoded(episode, int(episode.query[0])), last=True)
+    def join(self, supports: Iterator[Any]) -> list[Any]:
+        return list(supports)
+
+    def segment(  # type: ignore[override]
+        self, query: EncodedFrames, support: list[Any]
+    ) -> Tensor | list[TrainingVideos]:
+        """Return the logits (1, 2, 4g, 4g) of a video's last frame, 0 for the background; in training all videos."""
+        if self.training:
+            return self.training_videos(query, support)
+        logits = self.video(query, support).frames[-1].low_res
+        assert logits is not None
+        return torch.stack([torch.zeros_like(logits), logits], 1)
+
+    def video(self, query: EncodedFrames, supports: list[Frame]) -> PseudoVideo:
+        """Return the frames of supports, then the query's."""
+        set_memory_dropout(self.network, 0.0)
+        video = PseudoVideo(self.network, self._size, [*supports])
+        video.segment(query, last=True)
         return video
 
-    def _support(self, episode: EpisodeBatch, way: int, shot: int) -> Frame:
-        """Return the frame of a support; those of the last episode are kept, which one's own images share."""
-        row, mask = int(episode.support[0, way, shot]), episode.support_masks[0, way, shot]
-        key = episode.image_names[row], _digest(mask)
-        if key not in self._supports:
-            while len(self._supports) >= episode.support[0].numel():
-                del self._supports[next(iter(self._supports))]
-            size = episode.images.shape[-2], episode.images.shape[-1]
-            prompt = self.test_prompt(mask)
-            self._supports[key] = prompted_frame(
-                self.network, self._encoded(episode, row), [prompt], size, answers=False
-            )
-        return self._supports[key]
+    @property
+    def _size(self) -> tuple[int, int]:
+        return self.context.side, self.context.side
+
+    def resize(self, logits: Tensor, size: tuple[int, int]) -> Tensor:
+        """Bring logits to the images' size, then to that of the label map."""
+        full = F.interpolate(logits.float(), self._size, mode="bilinear", align_corners=False)
+        return full if size == self._size else F.interpolate(full, size, mode="bilinear", align_corners=False)
+
+    def read(self, outputs: Iterator[Output], size: tuple[int, int], attention: list[Tensor] | None = None) -> Way:
+        """Compare ways by their logits: the largest above 0."""
+        way = super().read(outputs, size, attention)
+        assert way.logits is not None
+        return way._replace(score=way.logits[1])
 
     def test_prompt(self, mask: Tensor) -> Prompt:
         """Return the prompt of a support's mask (D, D) bool in evaluation; the mask alone decides what is drawn."""
@@ -234,49 +253,34 @@ class SANSA(Segmenter):
         assert streams.amounts is not None
         return _prompt(mask, streams.amounts.choice(KINDS), streams)
 
-    def loss(self, batch: EpisodeBatch) -> dict[str, Tensor]:
+    def training_videos(self, query: EncodedFrames, supports: list[TrainingSupport]) -> list[TrainingVideos]:
+        """Run the videos of a batch, which show 1 to K supports, drawn for each; those of one length together."""
+        set_memory_dropout(self.network, self.dropout)
         epoch = 0 if self._trainer is None else self.trainer.current_epoch
-        shots = batch.support.shape[2]
-        counts = [random.Random(f"{epoch} {int(e)}").randint(1, shots) for e in batch.episodes]
-        rows = sorted({*batch.query.tolist(), *batch.support[:, 0].flatten().tolist()})
-        model = self.network
-        set_memory_dropout(model, self.dropout)
-        kept = [self._frozen(batch, row, keep=True) for row in rows]
-        encoded = finish_encoding(model, [torch.cat(maps) for maps in zip(*kept, strict=True)], self.adapters)
-        place = {row: i for i, row in enumerate(rows)}
-        losses = []
-        for count in sorted(set(counts)):  # videos of one length together
-            videos = [b for b, own in enumerate(counts) if own == count]
-            losses.append(self._losses_of(batch, videos, count, encoded, place, epoch))
+        counts = [random.Random(f"{epoch} {episode}").randint(1, len(supports)) for episode in self.context.episodes]
+        counted_from = 1 if self.training_prompt == "mask" else 0
+        found = []
+        for count in sorted(set(counts)):
+            members = [place for place, own in enumerate(counts) if own == count]
+            masks = [support.mask[members] for support in supports[:count]]
+            video = PseudoVideo(self.network, self._size)
+            for shot, (support, own) in enumerate(zip(supports, masks, strict=False)):
+                prompts = [self.training_prompts(mask, epoch) for mask in own]
+                video.prompt(support.image[members], prompts, answers=shot >= counted_from)
+            video.segment(query[members], last=True)
+            frames = [frame.low_res for frame in video.frames[counted_from:] if frame.low_res is not None]
+            logits = torch.stack([full_size(low_res, self._size) for low_res in frames], 1)
+            found.append(TrainingVideos(members, logits, masks[counted_from:]))
+        return found
+
+    def train_loss(self, output: list[TrainingVideos], target: Target) -> dict[str, Tensor]:  # type: ignore[override]
+        present = target.labels == 1
+        losses = [
+            losses_by_video(videos.logits, torch.stack([*videos.masks, present[videos.members]], 1))
+            for videos in output
+        ]
         focal, dice = mean_losses(torch.cat(losses, 1))
         return {"loss": focal + dice, "focal": focal, "dice": dice}
-
-    def _losses_of(
-        self,
-        batch: EpisodeBatch,
-        videos: list[int],
-        shots: int,
-        encoded: EncodedFrames,
-        place: dict[int, int],
-        epoch: int,
-    ) -> Tensor:
-        """Return the losses (2, ·) of episodes `videos` of a batch with their first `shots` supports."""
-        size = batch.images.shape[-2], batch.images.shape[-1]
-        video = PseudoVideo(self.network, size)
-        counted_from = 1 if self.training_prompt == "mask" else 0
-        masks = []
-        for shot in range(shots):
-            given = [batch.support_masks[b, 0, shot] for b in videos]
-            prompts = [self.training_prompts(mask, epoch) for mask in given]
-            rows = [place[int(batch.support[b, 0, shot])] for b in videos]
-            video.prompt(encoded[rows], prompts, answers=shot >= counted_from)
-            masks.append(torch.stack(given))
-        truth = batch.known_truth()
-        masks.append(torch.stack([truth.label_maps[b] == 1 for b in videos]))
-        video.segment(encoded[[place[int(batch.query[b])] for b in videos]], last=True)
-        frames = [frame.low_res for frame in video.frames[counted_from:] if frame.low_res is not None]
-        logits = torch.stack([full_size(low_res, size) for low_res in frames], 1)
-        return losses_by_video(logits, torch.stack(masks[counted_from:], 1))
 
     def configure_optimizers(self) -> Any:
         steps = max(int(self.trainer.estimated_stepping_batches), 1)
@@ -286,18 +290,18 @@ class SANSA(Segmenter):
     def query_maps(self, episode: EpisodeBatch) -> dict[str, Tensor]:
         """Return prompts, memory and attention to it, see `fsbench.results.pictures.steps.HasQueryMaps`."""
         maps: dict[str, Tensor] = {}
-        several = episode.support.shape[1] > 1
-        for way in range(episode.support.shape[1]):
-            name = f" {way + 1}" if several else ""
+        query, supports = self.ask(episode)
+        ways = [self.join(of_way) for of_way in supports]
+        for way, frames in enumerate(ways):
+            name = f" {way + 1}" if len(ways) > 1 else ""
             attention = MemoryAttention(self.network)
             with transformers_attention(self.network.config, "fsbench_sansa", attention):
-                video = self._video(episode, way)
-            row, mask = int(episode.support[0, way, 0]), episode.support_masks[0, way, 0]
-            image, first = episode.images[row], video.frames[0]
-            assert first.in_memory is not None
+                self.video(query, frames)
+            image, mask = episode.images[episode.support[0, way, 0]], episode.support_masks[0, way, 0]
+            assert frames[0].in_memory is not None
             maps[f"prompt{name}"] = prompt_picture(image, self.test_prompt(mask))
-            maps[f"in memory{name}"] = memory_picture(image, first.in_memory[0])
-            maps[f"attention to memory{name}"] = attention.share([f.in_memory for f in video.frames[:-1]])
+            maps[f"in memory{name}"] = memory_picture(image, frames[0].in_memory[0])
+            maps[f"attention to memory{name}"] = attention.share([frame.in_memory for frame in frames])
         return maps
 
 

@@ -252,7 +252,8 @@ def test_an_answer_on_the_canvas_lies_over_the_padded_query(real_data, monkeypat
         rows, columns = batch.truth.label_maps[0].shape
         (side, _), query = batch.query_sizes[0].tolist(), batch.images[int(batch.query[0])]
         assert side == max(rows, columns)
-        shown = found.paste(batch, 0).canvas[y : y + height, x : x + width]
+        photo, ways = found.ask(batch)
+        shown = found.paste(photo, found.join(next(ways))).canvas[y : y + height, x : x + width]
         padded = query.round().byte().permute(1, 2, 0).numpy()
         assert np.array_equal(shown, draw_canvas([padded], [(0, 0, width, height)], 112)[:height, :width])
         answer = data.protocol.view.fit(found(batch.without_truth()).label_map, (rows, columns))
