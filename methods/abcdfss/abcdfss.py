@@ -66,7 +66,6 @@ class ABCDFSS(OneWaySegmenter):
         statistics: of the heads' norm in the comparison; the authors' program never leaves the training mode, so that
             they are of the query alone, and of all supports together (§5).
         draw_seed: of the program, for the shears and the heads' first weights (§7).
-    """
 
     Attributes:
         turn: number of the way that is answered, among those of all episodes before it in the program's order.
@@ -170,9 +169,10 @@ class ABCDFSS(OneWaySegmenter):
         classes = [WayClass(0)] * number if episode.way_classes is None else episode.way_classes[0]
 
         def outputs() -> Iterator[Iterator[Output]]:
-            turns = enumerate(zip(ways, classes, strict=True), int(episode.episodes[0]) * number)
-            for self.turn, (supports, self.way_class) in turns:
+            self.turn = int(episode.episodes[0]) * number
+            for supports, self.way_class in zip(ways, classes, strict=True):
                 yield self.outputs(query, supports)
+                self.turn += 1
 
         return self.decide(outputs(), (height, width))
 
@@ -183,7 +183,7 @@ class ABCDFSS(OneWaySegmenter):
         return list(supports)
 
     def segment(self, query: Image, support: Sequence[Labelled]) -> Output:
-        """Compare all levels after heads; as the foreground's logit the mean map (1, h, w) at the first level's size (§6)."""
+        """Return the mean of all levels' maps, at the size (h, w) of the first, as the foreground's logit (§6)."""
         masks = torch.stack([one.mask for one in support])
         levels = zip(self.heads(query, support), query.levels, *(one.image.levels for one in support), strict=True)
         with torch.no_grad():
@@ -192,7 +192,7 @@ class ABCDFSS(OneWaySegmenter):
         return Output(torch.stack([torch.zeros_like(attended), attended], 1), attention=attended.clamp(0, 1))
 
     def resize(self, logits: Tensor, size: tuple[int, int]) -> Tensor:
-        """Return how far the map is above its threshold at the size (H, W), as the foreground's logit (1, 2, H, W)."""
+        """Return how far the map (H, W) is above its threshold, as the foreground's logit."""
         full = resized(logits[0, 1], size)
         above = full - threshold(full)
         return torch.stack([torch.zeros_like(above), above])[None]
@@ -203,7 +203,7 @@ class ABCDFSS(OneWaySegmenter):
         if self.adapt_to == "every_episode" or opening is None:
             return self.fitted(query, supports, self.turn, self.turn)
         first, number = opening.episode, int(opening.episode.episodes[0])
-        key = number, opening.way, tuple(first.image_names), *first.images.shape
+        key = number, tuple(first.image_names), *first.images.shape
         if key not in self._of_class:
             query, (own,) = self.ask(first)
             self._of_class[key] = self.fitted(query, list(own), opening.ways * number + opening.way, opening.order)

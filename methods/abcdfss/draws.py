@@ -1,8 +1,9 @@
 """Views of images, masks and features, and the random numbers of the authors' program (abcdfss.md §3, §7).
 
-A view is a sheared map; the blur and the colour jitter of the program change nothing and are left out. The program draws
-the shears of every class and the first weights of every head from one stream. Here each place in it is reached from the
-numbers that are drawn before, so that an episode's numbers follow from its own number, and from the class's place, alone.
+A view is a sheared map; the blur and the colour jitter of the program change nothing and are left out. The program
+draws the shears of every class and the first weights of every head from one stream. Here each place in it is reached
+from the numbers that are drawn before, so that an episode's numbers follow from its own number, and from the class's
+place, alone.
 
 Shapes: V views, (h, w) any plane.
 """

@@ -13,10 +13,9 @@ from torchvision.transforms.functional import InterpolationMode, affine
 from fsbench.base.errors import SettingsError
 from fsbench.data.batch import EpisodeBatch, Opening, WayClass
 from fsbench.methods.abcdfss import ABCDFSS
-from fsbench.methods.abcdfss.compare import attended_mask, otsu_threshold, threshold
-from fsbench.methods.abcdfss.draws import HeadDraws
+from fsbench.methods.abcdfss.abcdfss import attended_mask, otsu_threshold, threshold
+from fsbench.methods.abcdfss.draws import HeadDraws, Shear, sheared
 from fsbench.methods.abcdfss.head import PRODUCTS, contrast, moment_distance, prototype_loss, small_masks
-from fsbench.methods.abcdfss.views import Shear, sheared
 from fsbench.networks.backbones.base import BackboneConfig
 from fsbench.runner.contract.episodes import segmentation_episode
 
