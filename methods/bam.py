@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fsbench.base.errors import SettingsError
@@ -22,7 +23,6 @@ from fsbench.data.batch import EpisodeBatch
 from fsbench.methods.modules.base_ensemble import base_map, ensemble_losses, join, merge_layer
 from fsbench.methods.modules.decoder import ASPP, classifier, dropped_reduction, reduction, two_convolutions
 from fsbench.methods.modules.frozen_pspnet import FrozenPSPNet
-from fsbench.methods.modules.generalised_answer import First, join_base
 from fsbench.methods.modules.maps import resize, widened
 from fsbench.methods.modules.masked_comparison import Comparison, compare
 from fsbench.methods.modules.poly_rate import tenfold_sgd
@@ -38,12 +38,15 @@ from fsbench.methods.modules.stage_segmenter import (
 from fsbench.methods.modules.stages import aligned, widths
 from fsbench.methods.modules.style import gram, gram_distance, reweight_network, shot_weights
 from fsbench.networks.backbones.base import BackboneConfig
+from fsbench.networks.ops.first_largest import first_largest
 
 MODULES = (
     "down_query", "down_supp", "init_merge", "ASPP_meta", "res1_meta", "res2_meta", "cls_meta", "gram_merge",
     "cls_merge", "kshot_rw",
 )  # fmt: skip
 """Modules of the head, a parameter group each, in the authors' order (§9)."""
+First = Literal["final", "base"]
+"""Output that wins where both name a class: the final one for novel classes, or the base learner's."""
 
 
 @dataclass
@@ -164,6 +167,34 @@ class BAMReleasedFormat(ReleasedFormat):
         state = to_bam_names(to_hmnet_names(backbone))
         state |= {key.removeprefix("head."): value for key, value in learned.items()}
         return {"state_dict": {self.wrapper + key: value for key, value in state.items()}}
+
+
+def join_base(
+    logits: Tensor, base_logits: Tensor, size: tuple[int, int], tau: float = 0.9, first: First = "final"
+) -> tuple[Tensor, Tensor]:
+    """Join the outputs for novel classes and of the base learner at the size of the answer (gfss.md §9).
+
+    The program has one novel class; of several that are found at a pixel the most probable one is taken.
+
+    Args:
+        logits: (N, 2, h, w), the final output for each novel class, entry 1 its foreground.
+        base_logits: (n + 1, h', w'), the base learner's for background and base classes.
+        size: of the answer; the logits are resized to it, not their probabilities.
+        tau: probability above which a pixel is a novel class.
+        first: see `First`.
+
+    Returns:
+        The label map (*size) int64: 0 background, 1 to n base classes, then the novel ones; and the probability
+        (n + N, *size) of each class by itself.
+    """
+    final, base = (
+        F.interpolate(maps, size, mode="bilinear", align_corners=True) for maps in (logits, base_logits[None])
+    )
+    probability, seen = final.softmax(1)[:, 1], first_largest(base[0])
+    largest = first_largest(probability)
+    found = torch.where((probability > tau).any(0), largest + len(base_logits), 0)
+    answer = torch.where(found != 0, found, seen) if first == "final" else torch.where(seen != 0, seen, found)
+    return answer, torch.cat([base[0].softmax(0)[1:], probability])
 
 
 class BAM(StageSegmenter):

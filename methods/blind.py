@@ -6,6 +6,7 @@ has learned nothing from its supports there. Steps are those of §10; all arithm
 Shapes: (H, W) the image as the method sees it.
 """
 
+from collections.abc import Iterator
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -14,9 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fsbench.base.errors import SettingsError
-from fsbench.core.prediction import Prediction
-from fsbench.core.segmenter import Segmenter
-from fsbench.data.batch import EpisodeBatch
+from fsbench.core.one_way import OneWaySegmenter, Output
+from fsbench.core.shots import Way
 from fsbench.data.label_maps import resize_labels
 from fsbench.networks.backbones.base import BackboneConfig
 from fsbench.networks.backbones.nothing import NoBackbone
@@ -96,7 +96,7 @@ def saliency_mask(image: Tensor, sigma: float | None) -> Tensor:
     return values > otsu_threshold(values.cpu().numpy())  # nowhere, if all values are the same
 
 
-class Blind(Segmenter):
+class Blind(OneWaySegmenter):
     """Answer without a look at the supports.
 
     Args:
@@ -108,6 +108,7 @@ class Blind(Segmenter):
 
     backbone_type: ClassVar[Any] = NoBackbone
     learns = False
+    raw_images = sees_pixels = True
     sees_all_shots = True
     sees_supports = False
     depends_on_way_order = True
@@ -132,13 +133,23 @@ class Blind(Segmenter):
     def predicts_presence(self) -> bool:
         return False
 
-    def forward(self, episode: EpisodeBatch) -> Prediction:
-        """Answer way 1 where the rule holds, whatever the number of ways: no way is told from another."""
-        image = episode.images[int(episode.query[0])]
-        mask = self.mask(image.double() / 255)
-        height, width = episode.query_sizes[0].tolist()
-        labels = resize_labels(mask.cpu().numpy().astype(np.uint8), height, width)
-        return Prediction(torch.from_numpy(labels).to(image.device))
+    def query(self, image: Tensor) -> Tensor:
+        """Return the mask (S, S) bool of an image (1, 3, S, S) uint8."""
+        return self.mask(image[0].double() / 255)
+
+    def join(self, supports: Iterator[Any]) -> None:
+        """Look at no support."""
+
+    def segment(self, query: Tensor, support: None) -> Tensor:
+        """Return the mask, in place of logits: a rule has no doubts."""
+        return query
+
+    def read(self, outputs: Iterator[Output], size: tuple[int, int], attention: list[Tensor] | None = None) -> Way:
+        """Return the mask at the size (h, w), by the nearest neighbour; every way has it."""
+        (output,) = outputs
+        labels = resize_labels(output.logits.cpu().numpy().astype(np.uint8), *size)
+        found = torch.from_numpy(labels).to(output.logits.device) > 0
+        return Way(found.float(), found)
 
     def mask(self, image: Tensor) -> Tensor:
         """Return the rule's foreground (H, W) bool of an image (3, H, W) in [0, 1]."""

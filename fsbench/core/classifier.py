@@ -1,11 +1,15 @@
-"""The base class of every method that classifies: name the class of every query image of an episode.
+"""The base classes of methods that classify: name the class of every query image by labelled supports.
 
-Evaluation is written here once. What a method draws follows from the seed and the episode's number alone, and nothing
-is left of an episode when the next one comes.
+A subclass says `classify(query, support, labels)`, of images or of their frozen features. Episodes, places in a data
+set, stored features and seeds are here. What a method draws follows from the seed and the episode's number alone, and
+nothing is left of an episode when the next one comes.
+
+Shapes: N ways, B = N·K supports, M = N·q queries, S image side, D channels.
 """
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -31,10 +35,43 @@ RUN = (1,)
 """Key of the random numbers that are the same in every episode; without one they would be the first episode's."""
 
 
-class Classifier(Method):
-    """Base of the methods of few-shot classification.
+@dataclass(frozen=True)
+class Draws:
+    """Random numbers of an episode.
 
-    Subclasses implement `classify`. They learn in an episode, if at all, so there is no training and no checkpoint.
+    Attributes:
+        seed: of the run.
+        episode: number of the episode.
+    """
+
+    seed: int
+    episode: int
+
+    @contextmanager
+    def seeded(self) -> Iterator[np.random.Generator]:
+        """Seed torch's generators for the episode within the block; yield a numpy generator seeded for it, too."""
+        numbers = np.random.SeedSequence([self.seed, self.episode])
+        with seed_torch(_number(numbers)):
+            yield np.random.default_rng(numbers.spawn(1)[0])
+
+    @contextmanager
+    def seeded_for_run(self) -> Iterator[None]:
+        """Seed torch's generators from the run's seed alone within the block, so that every episode draws the same."""
+        with seed_torch(_number(np.random.SeedSequence(self.seed, spawn_key=RUN))):
+            yield
+
+
+def _number(numbers: np.random.SeedSequence) -> int:
+    return int(numbers.generate_state(1, np.uint64)[0])
+
+
+class Classifier(Method):
+    """Base of methods that classify by the images themselves; subclasses implement `classify`.
+
+    They learn in an episode, if at all, so there is no training and no checkpoint.
+
+    Attributes:
+        draws: of the episode that is answered.
     """
 
     task = "classification"
@@ -42,10 +79,28 @@ class Classifier(Method):
     backbone_type = Encoder
     learns = False
     sees_all_shots = True
+    draws: Draws
 
-    def classify(self, episodes: Sequence[ImageEpisode]) -> list[Tensor]:
-        """Return for each episode the label of each query image, (N·q,) int64, in the order of its `query`."""
+    def classify(self, query: Tensor, support: Tensor, labels: Tensor) -> Tensor:
+        """Return the labels (M,) int64 of the queries, without gradient.
+
+        Args:
+            query: normalised images (M, 3, S, S); for a `FeatureClassifier` features (M, D).
+            support: the same of the supports, (B, 3, S, S) or (B, D).
+            labels: (B,) int64, the supports' labels 0..N-1, each of which is there.
+        """
         raise NotImplementedError
+
+    def answer(self, episode: ImageEpisode) -> Tensor:
+        """Return the label of each query image of an episode, (M,) int64, in the order of its `query`."""
+        self.draws = Draws(episode.seed, episode.index)
+        with torch.inference_mode(False), torch.no_grad():  # autograd, where it is enabled, can read what is made here
+            support, query = self.inputs(episode)
+            return self.classify(query, support, episode.labels(self.device))
+
+    def inputs(self, episode: ImageEpisode) -> tuple[Tensor, Tensor]:
+        """Return what `classify` gets of the supports and of the queries of an episode."""
+        return episode.pixels()
 
     def num_trainable_parameters(self, ways: int) -> int:
         """Return the number of parameters that are learned in an episode, in the network or beside it."""
@@ -59,14 +114,14 @@ class Classifier(Method):
         raise SettingsError(f"{whose}: classifiers learn anew in every episode; expected no checkpoint")
 
     def answer_batch(self, batch: Sequence[ImageEpisode]) -> list[np.ndarray]:
-        return [labels.cpu().numpy() for labels in self.classify(batch)]
+        return [self.answer(episode).cpu().numpy() for episode in batch]
 
     def on_device(self, batch: Sequence[ImageEpisode]) -> list[ImageEpisode]:
         return [episode.to(self.device, non_blocking=True) for episode in batch]
 
 
 class FeatureClassifier(Classifier):
-    """Base of methods on features of the frozen network, of which every image has one.
+    """Base of methods that classify by features of the frozen network, of which every image has one.
 
     An image is encoded by itself, once for all episodes, runs and processes
     (`fsbench.networks.backbones.feature_store`; the backbone's `cache_mib: 0` encodes it for every episode again).
@@ -118,17 +173,18 @@ class FeatureClassifier(Classifier):
         with torch.autocast(self.device.type, enabled=False):
             return self.backbone.encode(normalise(image.to(self.device)))
 
+    def inputs(self, episode: ImageEpisode) -> tuple[Tensor, Tensor]:
+        return self.features(episode.support.flatten()), self.features(episode.query.flatten())
+
     def features(self, places: Tensor) -> Tensor:
-        """Return the features (…, D) float32 of the images at `places` (…,)."""
-        flat = places.flatten().tolist()
+        """Return the features (n, D) float32 of the images at `places` (n,)."""
+        numbers = places.tolist()
         if self.store is None:
-            rows = torch.stack([self._encode(self.data.image(place)) for place in flat])
-        else:
-            for place in flat:
-                if not self.store.has(place):  # another rank's, whose disk is another
-                    self.store.put(place, self._encode(self.data.image(place)).cpu().numpy())
-            rows = torch.from_numpy(self.store.rows(np.asarray(flat))).to(self.device)
-        return rows.view(*places.shape, -1)
+            return torch.stack([self._encode(self.data.image(place)) for place in numbers])
+        for place in numbers:
+            if not self.store.has(place):  # another rank's, whose disk is another
+                self.store.put(place, self._encode(self.data.image(place)).cpu().numpy())
+        return torch.from_numpy(self.store.rows(np.asarray(numbers))).to(self.device)
 
 
 @cache
@@ -139,22 +195,3 @@ def _versions() -> list[str]:
         with suppress(PackageNotFoundError):  # simplejpeg need not be installed
             packages.append(f"{name} {version(name)}")
     return [*packages, f"features {FEATURE_VERSION}"]
-
-
-@contextmanager
-def episode_rng(episode: ImageEpisode) -> Iterator[np.random.Generator]:
-    """Seed torch's generators from the episode within the block; yield a numpy generator seeded from it, too."""
-    numbers = np.random.SeedSequence([episode.seed, episode.index])
-    with seed_torch(_number(numbers)):
-        yield np.random.default_rng(numbers.spawn(1)[0])
-
-
-@contextmanager
-def run_rng(episode: ImageEpisode) -> Iterator[None]:
-    """Seed torch's generators from the run's seed alone within the block, so that every episode draws the same."""
-    with seed_torch(_number(np.random.SeedSequence(episode.seed, spawn_key=RUN))):
-        yield
-
-
-def _number(numbers: np.random.SeedSequence) -> int:
-    return int(numbers.generate_state(1, np.uint64)[0])

@@ -4,27 +4,25 @@ Small heads on a frozen ResNet are fitted while it is tested: features of sheare
 of the query and of the supports. Then every query position attends to the supports' positions. The defaults are the
 released program's; sections are those of abcdfss.md.
 
-Shapes: N ways, K shots, V views, L levels, C channels, (h, w) the plane of a level, (H, W) an image.
+Shapes: K shots, V views, L levels, C channels, (h, w) the plane of a level, (H, W) an image or the answer.
 """
 
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Literal, NamedTuple
 
+import cv2
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from fsbench.base.errors import SettingsError
 from fsbench.core.needs import Needs
+from fsbench.core.one_way import OneWaySegmenter, Output
 from fsbench.core.prediction import Prediction
-from fsbench.core.segmenter import Segmenter
-from fsbench.core.shot_ensemble import label_map
 from fsbench.data.batch import EpisodeBatch, WayClass
-from fsbench.methods.abcdfss.compare import attended_mask, enlarged, resized, threshold
-from fsbench.methods.abcdfss.draws import HeadDraws, class_shears
-from fsbench.methods.abcdfss.head import AdaptedHead, LevelViews, fit, small_masks
-from fsbench.methods.abcdfss.views import Shear, views
+from fsbench.methods.abcdfss.draws import HeadDraws, Shear, class_shears, views
+from fsbench.methods.abcdfss.head import PRODUCTS, AdaptedHead, LevelViews, fit, small_masks
 from fsbench.networks.backbones.base import BackboneConfig
 from fsbench.networks.backbones.pyramid import FrozenPyramid, Pyramid
 
@@ -34,27 +32,25 @@ Statistics = Literal["batch", "running"]
 """Statistics of the norm in the comparison: of the features at hand, or the means over the fitting's passes."""
 KEPT_CLASSES = 64
 """Classes whose heads are kept; those of the ResNet take 4 MB each."""
+LEAST_LEVEL = 12
+"""Least of 256 grey levels that the threshold is chosen by: 5 %."""
 
 
-@dataclass(frozen=True)
-class Turn:
-    """A way of an episode that heads are fitted to.
+class Image(NamedTuple):
+    """A normalised image (3, H, W), and its features (C, h, w) of all levels, shallow to deep."""
 
-    Attributes:
-        episode: one episode.
-        way: number of the way.
-        turns, sets: number of turns, and of sets of heads, that are drawn before.
-        shears: of the views.
-    """
-
-    episode: EpisodeBatch
-    way: int
-    turns: int
-    sets: int
-    shears: Sequence[Shear]
+    pixels: Tensor
+    levels: Sequence[Tensor]
 
 
-class ABCDFSS(Segmenter):
+class Labelled(NamedTuple):
+    """A support and its mask (H, W), 0 or 1."""
+
+    image: Image
+    mask: Tensor
+
+
+class ABCDFSS(OneWaySegmenter):
     """ABCDFSS without its refinement.
 
     Args:
@@ -70,14 +66,21 @@ class ABCDFSS(Segmenter):
         statistics: of the heads' norm in the comparison; the authors' program never leaves the training mode, so that
             they are of the query alone, and of all supports together (§5).
         draw_seed: of the program, for the shears and the heads' first weights (§7).
+
+    Attributes:
+        turn: number of the way that is answered, among those of all episodes before it in the program's order.
+        way_class: what the test tells of its class.
     """
 
     backbone: FrozenPyramid
     backbone_type = FrozenPyramid
     learns = False
     sees_all_shots = True
+    decides_by_order = True  # a threshold
     depends_on_way_order = True  # each way's heads are drawn behind those of the ways before it
     attention_meaning = "share of a place's attention that falls on the supports' foreground, mean over all levels"
+    turn = 0
+    way_class = WayClass(0)
 
     def __init__(
         self,
@@ -142,103 +145,168 @@ class ABCDFSS(Segmenter):
             "without the refinement by a dense CRF, which the published rows include",
         ]
 
-    def forward(self, episode: EpisodeBatch) -> Prediction:
-        """Predict a way at a time, so that neither the memory nor the numbers of a way depend on how many there are."""
+    def encode_image(self, pixels: Tensor) -> tuple[Tensor, ...]:
+        """Return a normalised image (3, H, W), whose views are encoded again, and its pyramid."""
+        return pixels, *self.pyramid(pixels)
+
+    def pyramid(self, pixels: Tensor) -> Pyramid:
+        """Return the frozen features of a normalised image (3, H, W)."""
+        return self.backbone.encode(pixels)
+
+    def as_features(self, tensors: Sequence[Tensor]) -> Image:  # type: ignore[override]
+        pixels, *pyramid = (part[0] for part in tensors)
+        return Image(pixels, [level for scale in pyramid for level in scale])
+
+    def answer_ways(self, episode: EpisodeBatch) -> Prediction:
+        """Answer the ways of an episode, each with heads of its own.
+
+        Overridden because the program draws all heads from one stream of numbers: those of a way follow from its place
+        among all ways of all episodes, and its views from that of its class (§7).
+        """
         height, width = episode.query_sizes[0].tolist()
-        with torch.autocast(episode.images.device.type, enabled=False):  # a threshold decides
-            maps = torch.stack([self.foreground_map(episode, way) for way in range(episode.support.shape[1])])
-            full = torch.stack([resized(x, (height, width)) for x in maps])
-            margins = torch.stack([x - threshold(x) for x in full])
-        logits = torch.stack([torch.zeros_like(margins), margins], 1)
-        attention = maps.clamp(0, 1) if self.keeps_soft_masks else None
-        return Prediction(label_map(margins.sigmoid(), margins > 0), logits=logits, attention=attention)
+        query, ways = self.ask(episode)
+        number = episode.support.shape[1]
+        classes = [WayClass(0)] * number if episode.way_classes is None else episode.way_classes[0]
 
-    def foreground_map(self, episode: EpisodeBatch, way: int) -> Tensor:
-        """Return the supports' mask as the query attends to it, mean over all levels at the size of the first (§6)."""
-        masks = episode.support_masks[0, way].float()
-        query = self.levels(episode, int(episode.query[0]))
-        support = [self.levels(episode, row) for row in episode.support[0, way].tolist()]
+        def outputs() -> Iterator[Iterator[Output]]:
+            self.turn = int(episode.episodes[0]) * number
+            for supports, self.way_class in zip(ways, classes, strict=True):
+                yield self.outputs(query, supports)
+                self.turn += 1
+
+        return self.decide(outputs(), (height, width))
+
+    def support(self, image: Image, mask: Tensor) -> Labelled:
+        return Labelled(image, mask[0].float())
+
+    def join(self, supports: Iterator[Labelled]) -> list[Labelled]:
+        return list(supports)
+
+    def segment(self, query: Image, support: Sequence[Labelled]) -> Output:
+        """Return the mean of all levels' maps, at the size (h, w) of the first, as the foreground's logit (§6)."""
+        masks = torch.stack([one.mask for one in support])
+        levels = zip(self.heads(query, support), query.levels, *(one.image.levels for one in support), strict=True)
         with torch.no_grad():
-            found = [
-                attended_mask(head(q[None])[0], head(torch.stack(s)), masks)
-                for head, q, *s in zip(self.heads(episode, way), query, *support, strict=True)
-            ]
-            return enlarged(found).mean(0)
+            found = [attended_mask(head(q[None])[0], head(torch.stack(s)), masks) for head, q, *s in levels]
+            attended = enlarged(found).mean(0, keepdim=True)
+        return Output(torch.stack([torch.zeros_like(attended), attended], 1), attention=attended.clamp(0, 1))
 
-    def levels(self, episode: EpisodeBatch, row: int) -> list[Tensor]:
-        """Return the features (C, h, w) of image `row`, shallow to deep; cached by image."""
-        name = episode.image_names[row]
-        pyramid = self.backbone.cache.get("pyramid", name, lambda: self.pyramid(episode.pixels(row)))
-        return [level for scale in pyramid for level in scale]
+    def resize(self, logits: Tensor, size: tuple[int, int]) -> Tensor:
+        """Return how far the map (H, W) is above its threshold, as the foreground's logit."""
+        full = resized(logits[0, 1], size)
+        above = full - threshold(full)
+        return torch.stack([torch.zeros_like(above), above])[None]
 
-    def heads(self, episode: EpisodeBatch, way: int) -> list[AdaptedHead]:
-        """Return the fitted heads of a way."""
-        turn = self.turn(episode, way)
-        if turn.episode is episode:
-            return self.fitted(turn)
-        key = int(turn.episode.episodes[0]), turn.way, tuple(turn.episode.image_names), *turn.episode.images.shape
+    def heads(self, query: Image, supports: Sequence[Labelled]) -> list[AdaptedHead]:
+        """Return heads that are fitted to a query and its supports, or to the first episode of their class (§2)."""
+        opening = self.way_class.opening
+        if self.adapt_to == "every_episode" or opening is None:
+            return self.fitted(query, supports, self.turn, self.turn)
+        first, number = opening.episode, int(opening.episode.episodes[0])
+        key = number, tuple(first.image_names), *first.images.shape
         if key not in self._of_class:
-            self._of_class[key] = self.fitted(turn)
+            query, (own,) = self.ask(first)
+            self._of_class[key] = self.fitted(query, list(own), opening.ways * number + opening.way, opening.order)
         self._of_class.move_to_end(key)
         if len(self._of_class) > KEPT_CLASSES:
             self._of_class.popitem(last=False)
         return self._of_class[key]
 
-    def turn(self, episode: EpisodeBatch, way: int) -> Turn:
-        """Return the way that the heads of `way` are fitted to: itself, or that of its class's first episode (§2)."""
-        own = WayClass(0) if episode.way_classes is None else episode.way_classes[0][way]
-        shears = class_shears(own.place + 1, self.views, self.draw_seed)[own.place]
-        if self.adapt_to == "first_episode" and own.opening is not None:
-            opening = own.opening
-            ways = opening.ways * int(opening.episode.episodes[0])
-            return Turn(opening.episode, 0, ways + opening.way, opening.order, shears)
-        turns = int(episode.episodes[0]) * episode.support.shape[1] + way
-        return Turn(episode, way, turns, turns, shears)
+    def fitted(self, query: Image, supports: Sequence[Labelled], turns: int, sets: int) -> list[AdaptedHead]:
+        """Draw the heads of all levels and fit them (§4).
 
-    def fitted(self, turn: Turn) -> list[AdaptedHead]:
-        """Draw the heads of all levels and fit them (§4)."""
+        Args:
+            query, supports: images that the heads are fitted to.
+            turns, sets: numbers of turns, and of sets of heads, that are drawn before (§7).
+        """
         with torch.inference_mode(False), torch.enable_grad():
-            heads = self.first_heads(turn)
-            for head, level in zip(heads, self.level_views(turn), strict=True):
+            heads = self.first_heads(turns, sets, len(supports))
+            for head, level in zip(heads, self.level_views(query, supports), strict=True):
                 head.to(level.masks.device)
                 fit(head, level, self.epochs, self.learning_rate, self.temperature)
                 head.requires_grad_(False)
                 head.train(self.statistics == "batch")
         return heads
 
-    def first_heads(self, turn: Turn) -> list[AdaptedHead]:
-        """Return the heads of all levels before they are fitted (§7)."""
-        return self.draws.heads(turn.turns, turn.sets, turn.episode.support.shape[2])
+    def first_heads(self, turns: int, sets: int, shots: int) -> list[AdaptedHead]:
+        """Return the heads of all levels before they are fitted, see `HeadDraws.heads`."""
+        return self.draws.heads(turns, sets, shots)
 
-    def level_views(self, turn: Turn) -> Iterator[LevelViews]:
+    def shears(self) -> Sequence[Shear]:
+        """Return the shears of the views for the class of the way that is answered (§7)."""
+        place = self.way_class.place
+        return class_shears(place + 1, self.views, self.draw_seed)[place]
+
+    def level_views(self, query: Image, supports: Sequence[Labelled]) -> Iterator[LevelViews]:
         """Yield what the head of each level is fitted on, shallow to deep (§3).
 
         Of several supports the views' features are computed anew for each level, so that no other level's are held.
         """
-        episode, shears = turn.episode, turn.shears
-        rows = episode.support[0, turn.way].tolist()
-        own, seen = (
-            self.levels(episode, int(episode.query[0])),
-            self.view_levels(episode, int(episode.query[0]), shears),
-        )
-        supports = [self.levels(episode, row) for row in rows]
-        kept = self.view_levels(episode, rows[0], shears) if len(rows) == 1 else None
-        masks = views(episode.support_masks[0, turn.way].float(), shears).transpose(0, 1).flatten(0, 1)
-        for i, level in enumerate(own):
-            of_views = [
-                torch.stack([view[i] for view in (kept or self.view_levels(episode, row, shears))]) for row in rows
-            ]
+        shears = self.shears()
+        seen = self.view_levels(query.pixels, shears)
+        kept = [self.view_levels(supports[0].image.pixels, shears)] if len(supports) == 1 else None
+        masks = views(torch.stack([one.mask for one in supports]), shears).transpose(0, 1).flatten(0, 1)
+        for i, level in enumerate(query.levels):
+            of_supports = kept or (self.view_levels(one.image.pixels, shears) for one in supports)
             yield LevelViews(
                 (views(level, shears), torch.stack([view[i] for view in seen])),
-                (torch.cat([views(levels[i], shears) for levels in supports]), torch.cat(of_views)),
+                (
+                    torch.cat([views(one.image.levels[i], shears) for one in supports]),
+                    torch.cat([torch.stack([view[i] for view in of_image]) for of_image in of_supports]),
+                ),
                 small_masks(masks.to(level.dtype), level.shape[-2:]),
             )
 
-    def pyramid(self, pixels: Tensor) -> Pyramid:
-        """Return the frozen features of a normalised image (3, H, W)."""
-        return self.backbone.encode(pixels)
-
-    def view_levels(self, episode: EpisodeBatch, row: int, shears: Sequence[Shear]) -> list[list[Tensor]]:
-        """Return the features of each view of image `row`, as `levels` does."""
-        pyramids = (self.pyramid(view) for view in views(episode.pixels(row), shears))
+    def view_levels(self, pixels: Tensor, shears: Sequence[Shear]) -> list[list[Tensor]]:
+        """Return the features (C, h, w) of all levels for each view of an image."""
+        pyramids = (self.pyramid(view) for view in views(pixels, shears))
         return [[level for scale in pyramid for level in scale] for pyramid in pyramids]
+
+
+def attended_mask(query: Tensor, support: Tensor, masks: Tensor) -> Tensor:
+    """Return the supports' mask as each query position attends to it, (h, w) in [0, 1].
+
+    The supports of all shots are attended to at once, a block of query positions at a time.
+
+    Args:
+        query: (C, h, w).
+        support: (K, C, h, w).
+        masks: (K, H, W).
+    """
+    keys = support.transpose(0, 1).flatten(1)
+    values = small_masks(masks.to(query.dtype), support.shape[-2:]).flatten()
+    rows = max(1, PRODUCTS // keys.shape[1])
+    queries = query.flatten(1).mT
+    blocks = [(block @ keys / len(keys) ** 0.5).softmax(1) @ values for block in queries.split(rows)]
+    return torch.cat(blocks).view(query.shape[-2:])
+
+
+def enlarged(maps: Iterable[Tensor]) -> Tensor:
+    """Stack maps (h, w) of several levels to (L, h, w) at the size of the first."""
+    first, *others = maps
+    size = (first.shape[-2], first.shape[-1])
+    return torch.stack([first, *(resized(x, size) for x in others)])
+
+
+def resized(x: Tensor, size: Sequence[int]) -> Tensor:
+    """Resize a map (h, w), bilinear with corners not aligned."""
+    return F.interpolate(x[None, None], tuple(size), mode="bilinear", align_corners=False)[0, 0]
+
+
+def otsu_threshold(values: Tensor) -> float:
+    """Return Otsu's threshold of a map (H, W), by OpenCV on 256 grey levels without the darkest 5 %.
+
+    A map of one value has that value.
+    """
+    low, high = values.min(), values.max()
+    if not bool(high > low):
+        return float(high)
+    levels = (255 * (values - low) / (high - low)).to(torch.uint8).flatten().cpu()
+    kept = levels[levels >= LEAST_LEVEL]
+    level, _ = cv2.threshold(kept.numpy(), 0, 255, cv2.THRESH_OTSU)
+    return float(level / 255 * (high - low) + low)
+
+
+def threshold(values: Tensor) -> Tensor:
+    """Return the value above which a map (H, W) is foreground: Otsu's or the mean, whichever is larger."""
+    return torch.maximum(values.new_tensor(otsu_threshold(values)), values.mean())

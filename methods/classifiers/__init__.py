@@ -2,4 +2,4 @@
 
 from fsbench.methods.classifiers.fine_tuned import FineTuned as FineTuned
 from fsbench.methods.classifiers.frozen import FrozenClassifier as FrozenClassifier
-from fsbench.methods.classifiers.linear_probe import LinearProbe as LinearProbe
+from fsbench.methods.classifiers.frozen import LinearProbe as LinearProbe

@@ -5,27 +5,29 @@ few steps: all of it (FT), low-rank adapters (LoRA), scales and shifts (SSF) or 
 patches of the supports that matter (`fsbench.methods.classifiers.fort`) and adds a loss that draws the last attention
 to them. After the episode every tuned number is restored.
 
-Shapes: N ways, B = N·K supports, M = N·q queries.
+Shapes: N ways, B = N·K supports (B, 3, S, S) with labels (B,), M = N·q queries (M, 3, S, S).
 """
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from fsbench.base.errors import SettingsError
-from fsbench.core.classifier import Classifier, episode_rng, run_rng
-from fsbench.data.batch import ImageEpisode
+from fsbench.core.classifier import Classifier
 from fsbench.methods.classifiers import adapters
-from fsbench.methods.classifiers.attention_maps import check_encoder
-from fsbench.methods.classifiers.class_token import read_class_token_alone
-from fsbench.methods.classifiers.fort import GRADIENT_WEIGHT, PositionPrompts, check_patches, position_prompts
+from fsbench.methods.classifiers.fort import (
+    GRADIENT_WEIGHT,
+    PositionPrompts,
+    check_encoder,
+    check_patches,
+    position_prompts,
+)
+from fsbench.methods.classifiers.frozen import HeadKind, initial_head
 from fsbench.methods.classifiers.published_settings import tuning_notes
-from fsbench.methods.classifiers.solvers import HeadKind, initial_head
 from fsbench.methods.classifiers.tuning import (
     LinearClassifier,
     Optimiser,
@@ -37,22 +39,16 @@ from fsbench.methods.classifiers.tuning import (
 from fsbench.networks.backbones.base import BackboneConfig
 
 
-@dataclass(frozen=True)
-class EpisodeState:
+class Start(NamedTuple):
     """An episode before its first step.
 
     Attributes:
         net: the network with its initial head.
-        support, labels: supports (B, 3, S, S) and their labels (B,).
-        query: (M, 3, S, S).
         focus: FORT's position prompts of the supports; None if they are not needed.
         order: indices of the supports of every step.
     """
 
     net: LinearClassifier
-    support: Tensor
-    labels: Tensor
-    query: Tensor
     focus: PositionPrompts | None
     order: Iterable[Tensor]
 
@@ -138,51 +134,42 @@ class FineTuned(Classifier):
     def record_notes(self, data: Any) -> list[str]:
         return tuning_notes(self, data)
 
-    def classify(self, episodes: Sequence[ImageEpisode]) -> list[Tensor]:
-        predictions = []
-        for episode in episodes:
-            with (
-                torch.inference_mode(False),
-                self.start_episode(episode, with_prompts=bool(self.schedule.alpha)) as state,
-            ):
-                self.tune(state)
-                with torch.no_grad():  # as many images at once as in a step, which bounds the memory
-                    scores = torch.cat([state.net(images) for images in state.query.split(episode.ways)])
-                predictions.append(scores.argmax(1))
-        return predictions
+    def classify(self, query: Tensor, support: Tensor, labels: Tensor) -> Tensor:
+        with self.start(support, labels, with_prompts=bool(self.schedule.alpha)) as start:
+            self.tune(start, support, labels)
+            # as many images at once as in a step, which bounds the memory
+            scores = torch.cat([start.net(images) for images in query.split(start.net.head.out_features)])
+        return scores.argmax(1)
 
     @contextmanager
-    def start_episode(self, episode: ImageEpisode, with_prompts: bool) -> Iterator[EpisodeState]:
+    def start(self, support: Tensor, labels: Tensor, with_prompts: bool) -> Iterator[Start]:
         """Yield an episode before its first step; restores the network afterwards.
 
         Args:
-            episode: the episode.
+            support, labels: the supports and their labels.
             with_prompts: compute FORT's position prompts.
         """
-        support, query = episode.pixels()
-        labels = episode.labels(support.device)
-        net = self._fresh(support, episode.ways)
+        ways = int(labels.max()) + 1
+        net = self._fresh(support, ways)
         try:
-            with episode_rng(episode) as rng:
-                self._draw_adapter(net, episode)
+            with self.draws.seeded() as rng:
+                self._draw_adapter(net)
                 with on_cpu(net.head):
                     net.head.reset_parameters()
                 focus = self._solve_head(net, support, labels, with_prompts)
-                order = visiting_order(len(support), episode.ways, self.epochs, rng)
-                yield EpisodeState(net, support, labels, query, focus, order)
+                yield Start(net, focus, visiting_order(len(support), ways, self.epochs, rng))
         finally:
             self.restore_weights()
 
-    def tune(self, state: EpisodeState) -> None:
-        with torch.enable_grad():
-            for _ in fine_tune(state.net, self.schedule, state.support, state.labels, state.order, state.focus):
-                pass
+    def tune(self, start: Start, support: Tensor, labels: Tensor) -> None:
+        for _ in fine_tune(start.net, self.schedule, support, labels, start.order, start.focus):
+            pass
 
-    def _draw_adapter(self, net: LinearClassifier, episode: ImageEpisode) -> None:
+    def _draw_adapter(self, net: LinearClassifier) -> None:
         """Set the initial weights of the adapter; random ones are drawn on the CPU whatever the device."""
         if self.tuning == "full":
             return
-        once = run_rng(episode) if self.prompt_draw == "run" else nullcontext()
+        once = self.draws.seeded_for_run() if self.prompt_draw == "run" else nullcontext()
         with on_cpu(net.encoder), once:
             adapters.reset(net.encoder)
 
@@ -195,8 +182,7 @@ class FineTuned(Classifier):
         def score(features: Tensor) -> Tensor:
             nonlocal is_solved
             if kind != "default":
-                ways = net.head.out_features
-                net.set_head(*initial_head(kind, features.detach(), labels, ways, self.schedule.temperature))
+                net.set_head(*initial_head(kind, features.detach(), labels, self.schedule.temperature))
             is_solved = True
             scores: Tensor = net.head(features)
             return scores
@@ -213,7 +199,7 @@ class FineTuned(Classifier):
         """Return the pre-trained network with adapter and head; built again if the number of ways differs."""
         if self._net is None or self._net.head.out_features != ways:
             encoder = self.backbone.new_copy(images[0])
-            read_class_token_alone(encoder)
+            adapters.read_class_token_alone(encoder)
             if self.tuning != "full":  # what is never tuned need not exist twice
                 for name, parameter in encoder.named_parameters():
                     parameter.data = shared(parameter.data, self.backbone.state.get(name))

@@ -1,21 +1,36 @@
-"""Training-free classifiers on frozen features (fort.md §6).
+"""Classifiers on frozen features: solvers, and a linear head that is trained in every episode (fort.md §6-§8).
 
 Nearest neighbour, ridge regression, a support vector machine, and the solvers of ProtoNet, R2D2 and MetaOptNet; none of
-them is meta-trained here.
+them is meta-trained here. Fine-tuning starts from the heads that the last three solve.
 
-Shapes: E episodes, N ways, B = N·K supports, M = N·q queries, D channels.
+Shapes: n ways, B support features (B, D) with labels (B,) in 0..n-1, M query features (M, D), scores (M, n).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, Literal
 
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from sklearn.linear_model import RidgeClassifier
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.svm import SVC
+from torch import Tensor, nn
 
+from fsbench.base.errors import SettingsError
 from fsbench.core.classifier import FeatureClassifier
-from fsbench.data.batch import ImageEpisode
-from fsbench.methods.classifiers.solvers import Solver, classify
+from fsbench.methods.classifiers.published_settings import tuning_notes
+from fsbench.methods.classifiers.tuning import LinearClassifier, Schedule, check_positive, fine_tune, visiting_order
 from fsbench.networks.backbones.base import BackboneConfig
 from fsbench.networks.ops.crammer_singer import crammer_singer
+
+Solver = Literal["nn", "ridge", "svm", "protonet", "r2d2", "metaoptnet"]
+HeadKind = Literal["protonet", "r2d2", "metaoptnet"]
+
+RIDGE_ALPHA = 1.0  # §6
+SVM_C = 1.0  # §6
+R2D2_RIDGE = 50.0  # §6
+PROTONET_SCALE = 4000.0
+"""Divides the weights of a head of prototypes, whose scores would otherwise saturate a softmax (§7)."""
 
 
 class FrozenClassifier(FeatureClassifier):
@@ -30,21 +45,109 @@ class FrozenClassifier(FeatureClassifier):
         super().__init__(backbone)
         self.solver = solver
 
-    def classify(self, episodes: Sequence[ImageEpisode]) -> list[Tensor]:
-        supports = [self.features(episode.support).flatten(0, 1) for episode in episodes]
-        queries = [self.features(episode.query).flatten(0, 1) for episode in episodes]
-        labels = [episode.labels(self.device) for episode in episodes]
-        if self.solver == "metaoptnet":
-            weights = solve_episodes(torch.stack(supports), torch.stack(labels), episodes[0].ways)
-            return [(query @ weight).argmax(1) for query, weight in zip(queries, weights, strict=True)]
-        return [
-            classify(self.solver, support, label, query, episode.ways)
-            for support, label, query, episode in zip(supports, labels, queries, episodes, strict=True)
-        ]
+    def classify(self, query: Tensor, support: Tensor, labels: Tensor) -> Tensor:
+        if self.solver in SCORES:
+            return SCORES[self.solver](query, support, labels).argmax(1)
+        named = scikit_model(self.solver, support, labels).predict(query.cpu().numpy())
+        return torch.from_numpy(named).to(query.device)
 
 
-def solve_episodes(supports: Tensor, labels: Tensor, ways: int) -> Tensor:
-    """Solve MetaOptNet's weights (E, D, N) of several episodes at once: features (E, B, D), labels (E, B)."""
-    wide = supports.double()
-    solved = crammer_singer(wide @ wide.mT, labels, ways)
-    return (wide.mT @ solved).to(supports.dtype)
+class LinearProbe(FeatureClassifier):
+    """Train a linear head from torch's random weights, in steps of as many supports as there are ways (§8).
+
+    Args:
+        backbone: the frozen network.
+        learning_rate: of SGD with momentum and dampening 0.9 and weight decay 1e-3.
+        epochs: passes over the supports.
+    """
+
+    tuning: ClassVar[str] = "head"
+    head_kind: ClassVar[str] = "default"
+    depends_on_way_order = True  # first weights are drawn and supports visited by their places
+
+    def __init__(self, backbone: BackboneConfig, learning_rate: float = 1e-2, epochs: int = 20):  # §8
+        super().__init__(backbone)
+        check_positive("learning_rate", learning_rate)
+        if epochs < 1:
+            raise SettingsError(f"epochs is {epochs}, expected 1 or more")
+        self.schedule = Schedule("sgd", learning_rate)
+        self.epochs = epochs
+
+    def record_notes(self, data: Any) -> list[str]:
+        return tuning_notes(self, data)
+
+    def num_trainable_parameters(self, ways: int) -> int:
+        return (self.backbone.width + 1) * ways
+
+    def classify(self, query: Tensor, support: Tensor, labels: Tensor) -> Tensor:
+        ways = int(labels.max()) + 1
+        with self.draws.seeded() as rng:
+            head = LinearClassifier(nn.Identity(), self.backbone.width, ways).to(query.device)
+            order = visiting_order(len(support), ways, self.epochs, rng)
+            for _ in fine_tune(head, self.schedule, support, labels, order):
+                pass
+        return head(query).argmax(1)
+
+
+def scikit_model(solver: str, support: Tensor, labels: Tensor) -> KNeighborsClassifier | RidgeClassifier | SVC:
+    """Fit scikit-learn's classifier "nn", "ridge" or "svm" with the paper's settings.
+
+    The SVM's `predict` is its one-vs-one vote; the largest one-vs-rest value can belong to another class.
+    """
+    model = {
+        "nn": lambda: KNeighborsClassifier(n_neighbors=1),
+        "ridge": lambda: RidgeClassifier(alpha=RIDGE_ALPHA),
+        "svm": lambda: SVC(C=SVM_C, kernel="rbf", gamma="scale"),
+    }[solver]()
+    return model.fit(support.cpu().numpy(), labels.cpu().numpy())
+
+
+def class_means(support: Tensor, labels: Tensor) -> Tensor:
+    """Return the mean feature of every class, (n, D)."""
+    onehot = F.one_hot(labels).to(support.dtype)
+    return onehot.T @ support / onehot.sum(0)[:, None]
+
+
+def protonet_scores(query: Tensor, support: Tensor, labels: Tensor) -> Tensor:
+    """Return ProtoNet's scores: negative squared distances to the class means, without a temperature."""
+    means = class_means(support, labels)
+    return -(query.square().sum(1, keepdim=True) - 2 * query @ means.T + means.square().sum(1))
+
+
+def r2d2_weights(support: Tensor, labels: Tensor) -> Tensor:
+    """Solve ridge regression to one-hot labels in its B x B form; returns weights (D, n)."""
+    gram = support @ support.T + R2D2_RIDGE * torch.eye(len(support), dtype=support.dtype, device=support.device)
+    return support.T @ torch.linalg.solve(gram, F.one_hot(labels).to(support.dtype))
+
+
+def metaoptnet_weights(support: Tensor, labels: Tensor) -> Tensor:
+    """Solve Crammer and Singer's support vector machine; returns weights (D, n), without gradient."""
+    with torch.no_grad():
+        wide = support.double()
+        solution = crammer_singer((wide @ wide.T)[None], labels[None], int(labels.max()) + 1)[0]
+        return (wide.T @ solution).to(support.dtype)
+
+
+SCORES: Mapping[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
+    "protonet": protonet_scores,
+    "r2d2": lambda query, support, labels: query @ r2d2_weights(support, labels),
+    "metaoptnet": lambda query, support, labels: query @ metaoptnet_weights(support, labels),
+}
+"""Functions from queries, supports and labels to scores, of solvers that scikit-learn lacks."""
+
+
+def initial_head(kind: HeadKind, support: Tensor, labels: Tensor, temperature: float = 1.0) -> tuple[Tensor, Tensor]:
+    """Return the weight (n, D) and bias (n,) that a linear head starts from (§7).
+
+    Args:
+        kind: solver of the head.
+        support, labels: support features (B, D) and their labels (B,).
+        temperature: multiplies the weight of R2D2's and MetaOptNet's head. The loss divides the scores by it, so the
+            predictions stay; only the size of the gradients on the features changes against that on the head.
+    """
+    if kind == "protonet":
+        means = class_means(support, labels)
+        return 2 * means / PROTONET_SCALE, -means.square().sum(1) / PROTONET_SCALE
+    solve = {"r2d2": r2d2_weights, "metaoptnet": metaoptnet_weights}[kind]
+    weight = temperature * solve(support, labels).T
+    return weight, torch.zeros_like(weight[:, 0])

@@ -16,8 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fsbench.base.errors import SettingsError
-from fsbench.methods.classifiers.attention_maps import attention_logits
-from fsbench.methods.classifiers.fort import PositionPrompts, attention_loss
+from fsbench.methods.classifiers.fort import PositionPrompts, attention_logits, attention_loss
 
 Optimiser = Literal["sgd", "adamw"]
 
@@ -105,6 +104,7 @@ def visiting_order(images: int, batch: int, epochs: int, rng: np.random.Generato
         yield from order.split(batch)
 
 
+@torch.enable_grad()
 def fine_tune(
     network: LinearClassifier,
     schedule: Schedule,

@@ -5,10 +5,12 @@ is that with the highest mIoU of base classes on all test images (`data.validati
 predicts the base class that it sees most under the support mask. That is correct where base classes are tested, and a
 lower bound where novel ones are.
 
-Shapes: n base classes, (·, ·) the network's map.
+Shapes: b images, n base classes, (h, w) the network's map, S image side.
 """
 
 import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
@@ -16,10 +18,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fsbench.base.errors import SettingsError
+from fsbench.core.one_way import OneWaySegmenter, Output
 from fsbench.core.prediction import Prediction
-from fsbench.core.segmenter import Segmenter
+from fsbench.core.shots import Way
 from fsbench.data.batch import EpisodeBatch
-from fsbench.methods.hmnet.base_training import label_map, pixel_loss, sgd
+from fsbench.data.dataset import VOID
 from fsbench.methods.modules.frozen_pspnet import FrozenTrunk
 from fsbench.methods.modules.poly_rate import poly_schedule
 from fsbench.methods.modules.pspnet import PSPNet
@@ -32,7 +35,14 @@ TRAINING_IMAGES = {"pascal": 5953, "coco": 82081}
 """Number of training images in BAM's lists, by data set (§2.4.1)."""
 
 
-class BaseLearner(Segmenter):
+@dataclass
+class BaseOutput(Output):
+    """Probabilities of background and base classes (1, n + 1, h, w) as logits, and the number () of the way's class."""
+
+    base_class: Tensor | None = None
+
+
+class BaseLearner(OneWaySegmenter):
     """PSPNet, trained from ImageNet weights.
 
     Args:
@@ -46,6 +56,7 @@ class BaseLearner(Segmenter):
 
     backbone: FrozenTrunk
     backbone_type: ClassVar[Any] = FrozenTrunk
+    sees_pixels = True  # the network is trained
     sees_all_shots = True
     depends_on_way_order = True  # of two ways that show the same base class the later one takes its pixels
 
@@ -100,25 +111,39 @@ class BaseLearner(Segmenter):
                 "CUDA devices, which PyTorch's synchronised BatchNorm needs, or DEVICES=1"
             )
 
-    def forward(self, episode: EpisodeBatch) -> Prediction:
-        height, width = episode.query_sizes[0].tolist()
-        query = self._probabilities(episode, [int(episode.query[0])])[0]
-        query = F.interpolate(query[None], (height, width), mode="bilinear", align_corners=True)[0]
-        seen, label_map = first_largest(query), torch.zeros(height, width, dtype=torch.int64, device=query.device)
-        foreground = []
-        for way, rows in enumerate(episode.support[0]):
-            support = self._probabilities(episode, rows.tolist())
-            side = support.shape[-1]
-            masks = F.interpolate(episode.support_masks[0, way, :, None].float(), (side, side), mode="area")
-            mass = (support * masks).sum((0, 2, 3))
-            chosen = 1 + mass[1:].argmax()
-            label_map[seen == chosen] = way + 1
-            foreground.append(query[chosen])
-        return Prediction(label_map, probability=torch.stack(foreground) if self.keeps_soft_masks else None)
+    def query(self, image: Tensor) -> Tensor:
+        """Return the probabilities of background and base classes (1, n + 1, h, w) in an image (1, 3, S, S)."""
+        return self.model.segment(image).float().softmax(1)
+
+    def support(self, image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the probabilities in a support, and its mask (1, 1, h, w)."""
+        found = self.query(image)
+        return found, F.interpolate(mask[:, None].float(), (found.shape[-1], found.shape[-1]), mode="area")
+
+    def join(self, supports: Iterator[tuple[Tensor, Tensor]]) -> Tensor:
+        """Return the number () of the base class that is seen most under the masks."""
+        found, masks = (torch.cat(parts) for parts in zip(*supports, strict=True))
+        return 1 + (found * masks).sum((0, 2, 3))[1:].argmax()
+
+    def segment(self, query: Tensor, support: Tensor) -> BaseOutput:
+        return BaseOutput(query, base_class=support)
+
+    def read(self, outputs: Iterator[Any], size: tuple[int, int], attention: list[Tensor] | None = None) -> Way:
+        """Return as foreground where the way's class is the most probable one at the size of the answer."""
+        (output,) = outputs
+        full = self.resize(output.logits, size)[0]
+        own = full[output.base_class]
+        return Way(own, first_largest(full) == output.base_class, probability=own if self.keeps_soft_masks else None)
+
+    def predict(self, ways: Sequence[Way], attention: Sequence[Tensor]) -> Prediction:
+        """Return the prediction; of two ways that show the same base class the later one takes its pixels."""
+        numbers = torch.stack([number * way.foreground for number, way in enumerate(ways, 1)])
+        return replace(super().predict(ways, attention), label_map=numbers.amax(0))
 
     def loss(self, batch: EpisodeBatch) -> dict[str, Tensor]:
-        images = torch.stack([batch.pixels(row) for row in batch.query.tolist()])
-        return {"loss": pixel_loss(self.model.segment(images).float(), torch.stack(batch.known_truth().label_maps))}
+        """Return the loss of whole images with the labels of all base classes, which have no supports."""
+        logits = self.model.segment(self.features(batch, batch.query)).float()
+        return {"loss": pixel_loss(logits, torch.stack(batch.known_truth().label_maps))}
 
     def training_step(self, batch: EpisodeBatch, batch_idx: int) -> Tensor:
         if len(batch) * self.trainer.world_size < 2:
@@ -131,7 +156,7 @@ class BaseLearner(Segmenter):
     def answer(self, episode: EpisodeBatch) -> SegmentationAnswer:
         if episode.support.shape[2]:
             return super().answer(episode)
-        logits = self.model.segment(episode.pixels(int(episode.query[0]))[None]).float()  # a whole image (§2.4.5)
+        logits = self.model.segment(self.features(episode, episode.query)).float()  # a whole image (§2.4.5)
         return SegmentationAnswer(label_map(logits, int(episode.query_sizes[0, 1]))[0].cpu().numpy())
 
     def configure_optimizers(self) -> Any:
@@ -139,6 +164,35 @@ class BaseLearner(Segmenter):
         schedule = poly_schedule(optimizer, max(int(self.trainer.estimated_stepping_batches), 1))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
-    def _probabilities(self, episode: EpisodeBatch, rows: list[int]) -> Tensor:
-        """Return the probabilities of background and base classes (rows, n + 1, ·, ·), encoding images one by one."""
-        return torch.cat([self.model.segment(episode.pixels(row)[None]).float().softmax(1) for row in rows])
+
+def resized_logits(logits: Tensor, size: int) -> Tensor:
+    """Resize logits (b, n + 1, h, w) to (b, n + 1, size, size), corners on corners."""
+    return F.interpolate(logits, (size, size), mode="bilinear", align_corners=True)
+
+
+def pixel_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return the cross-entropy of logits (b, n + 1, h, w) with label maps (b, S, S), without void pixels (§2.4.3)."""
+    return F.cross_entropy(resized_logits(logits, labels.shape[-1]), labels.long(), ignore_index=VOID)
+
+
+def label_map(logits: Tensor, size: int) -> Tensor:
+    """Return the classes 0..n (b, size, size) that logits (b, n + 1, h, w) are highest for (§2.4.5)."""
+    return resized_logits(logits, size).argmax(1)
+
+
+def sgd(model: PSPNet, learning_rate: float, index_split: int, momentum: float, weight_decay: float) -> torch.optim.SGD:
+    """Return SGD with three groups: layers 0 to 4, pyramid pooling, classifier (§2.4.4).
+
+    Args:
+        model: the network.
+        learning_rate: rate of the groups up to `index_split`, counted from 0; later ones have ten times as much.
+        index_split: -1 for ten times as much everywhere.
+        momentum, weight_decay: of all groups, biases and BatchNorm included.
+    """
+    trunk: list[nn.Module] = [model.layer0, model.layer1, model.layer2, model.layer3, model.layer4]
+    parts: list[list[nn.Module]] = [trunk, [model.ppm], [model.cls, model.base_learner]]
+    groups = []
+    for place, part in enumerate(parts):
+        rate = learning_rate * (10 if place > index_split else 1)
+        groups.append({"params": [p for module in part for p in module.parameters()], "lr": rate})
+    return torch.optim.SGD(groups, learning_rate, momentum, weight_decay=weight_decay)

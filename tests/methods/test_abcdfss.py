@@ -1,9 +1,8 @@
-"""ABCDFSS's parts beside plain formulas, and what its adaptation sees and follows from (abcdfss.md)."""
+"""ABCDFSS beyond its goldens: views, a contrast in blocks, and what its adaptation follows from (abcdfss.md)."""
 
 import math
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -13,10 +12,8 @@ from torchvision.transforms.functional import InterpolationMode, affine
 from fsbench.base.errors import SettingsError
 from fsbench.data.batch import EpisodeBatch, Opening, WayClass
 from fsbench.methods.abcdfss import ABCDFSS
-from fsbench.methods.abcdfss.compare import attended_mask, otsu_threshold, threshold
-from fsbench.methods.abcdfss.draws import HeadDraws
-from fsbench.methods.abcdfss.head import PRODUCTS, contrast, moment_distance, prototype_loss, small_masks
-from fsbench.methods.abcdfss.views import Shear, sheared
+from fsbench.methods.abcdfss.draws import HeadDraws, Shear, sheared
+from fsbench.methods.abcdfss.head import PRODUCTS, contrast
 from fsbench.networks.backbones.base import BackboneConfig
 from fsbench.runner.contract.episodes import segmentation_episode
 
@@ -65,73 +62,6 @@ def test_the_contrast_is_its_formula_in_blocks_as_well():
     (3 * expected).backward()
     for x, y in zip(ours, plain, strict=True):
         torch.testing.assert_close(x.grad, y.grad, atol=1e-12, rtol=0)
-
-
-def test_the_other_losses_are_their_formulas():
-    generator = torch.Generator().manual_seed(3)
-    a, b = (torch.randn(6, 4, 5, 7, generator=generator).double() for _ in range(2))
-    flat = [x.flatten(2).numpy() for x in (a, b)]
-    means, variances = ([f(x) for x in flat] for f in (lambda x: x.mean(2), lambda x: x.var(2, ddof=1)))
-    expected = np.abs(means[0] - means[1]).mean() + np.abs(variances[0] - variances[1]).mean()
-    assert float(moment_distance(a, b)) == pytest.approx(expected, abs=1e-12)
-
-    masks = torch.rand(6, 5, 7, generator=generator).double()
-    losses = []
-    for view in range(2):  # rows 0, 2, 4 are the first view of three shots
-        w = masks[view::2].numpy()
-
-        def mean(x: Tensor, weights: np.ndarray, view: int = view) -> np.ndarray:
-            return (x[view::2].numpy() * weights[:, None]).sum((0, 2, 3)) / (weights.sum() + 1e-8)
-
-        f, f_other, g_other = mean(a, w), mean(b, w), mean(b, 1 - w)
-        near, far = (math.exp(f @ x / np.linalg.norm(f) / np.linalg.norm(x)) for x in (f_other, g_other))
-        losses.append(-math.log(near / (near + far)))
-    assert float(prototype_loss(a, b, masks, 2)) == pytest.approx(np.mean(losses), abs=1e-12)
-
-
-def test_all_shots_are_attended_to_at_once():
-    generator = torch.Generator().manual_seed(4)
-    query, support = torch.randn(4, 6, 6, generator=generator), torch.randn(3, 4, 6, 6, generator=generator)
-    masks = torch.rand(3, 12, 12, generator=generator)
-    y = small_masks(masks, (6, 6)).flatten()
-    expected = torch.zeros(36)
-    for j, q in enumerate(query.flatten(1).T):
-        scores = torch.stack([q @ support[k, :, r, c] for k in range(3) for r in range(6) for c in range(6)]) / 2
-        expected[j] = (scores.exp() / scores.exp().sum()) @ y
-    torch.testing.assert_close(attended_mask(query, support, masks).flatten(), expected)
-
-
-def otsu_by_definition(levels: np.ndarray) -> int:
-    """Return OpenCV's threshold of grey levels as §6 writes it."""
-    p = np.bincount(levels, minlength=256) / len(levels)
-    mu, q1, mu1, best, chosen = float(p @ np.arange(256)), 0.0, 0.0, 0.0, 0
-    for i in range(256):
-        mu1 *= q1
-        q1 += p[i]
-        q2 = 1 - q1
-        if min(q1, q2) < 1.19e-7 or max(q1, q2) > 1 - 1.19e-7:
-            continue
-        mu1 = (mu1 + i * p[i]) / q1
-        mu2 = (mu - q1 * mu1) / q2
-        sigma = q1 * q2 * (mu1 - mu2) ** 2
-        if sigma > best:
-            best, chosen = sigma, i
-    return chosen
-
-
-def test_the_threshold_is_otsus_of_the_brighter_levels_or_the_mean():
-    generator = torch.Generator().manual_seed(5)
-    of_otsu = 0
-    for power in (0.1, 1, 4):
-        values = torch.rand(40, 30, generator=generator) ** power
-        low, high = values.min(), values.max()
-        levels = (255 * (values - low) / (high - low)).numpy().astype(np.uint8).flatten()
-        expected = otsu_by_definition(levels[levels >= 12]) / 255 * float(high - low) + float(low)
-        assert otsu_threshold(values) == pytest.approx(expected, abs=1e-6)
-        assert float(threshold(values)) == pytest.approx(max(expected, float(values.mean())), abs=1e-6)
-        of_otsu += expected > float(values.mean())
-    assert 0 < of_otsu < 3  # each of both is the larger one once
-    assert float(threshold(torch.full((4, 4), 0.25))) == 0.25
 
 
 def program_stream(turns: int, fitted: set[int], channels: list[int], width: int, shots: int) -> list[Tensor]:

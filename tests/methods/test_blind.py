@@ -1,10 +1,8 @@
 """Support-blind baselines."""
 
-import numpy as np
-import pytest
 import torch
 
-from fsbench.methods.blind import Blind, border, centre_mask, otsu_threshold, saliency, saliency_mask
+from fsbench.methods.blind import Blind, centre_mask, saliency_mask
 from fsbench.networks.backbones.base import BackboneConfig
 from fsbench.runner.contract.episodes import segmentation_episode
 
@@ -25,26 +23,6 @@ def test_what_differs_from_the_border_is_found():
     for colour in ((0.9, 0.1, 0.1), (0.5, 0.5, 0.9), (0.1, 0.1, 0.1)):
         found, disk = saliency_mask(image(colour), 0.6), centre_mask(64, 64, 0.5)
         assert (found & disk).sum() / (found | disk).sum() > 0.85
-
-
-def test_the_saliency_of_a_pixel_written_out():
-    x = image().double().numpy()
-    edge = border(64, 64).numpy()
-    assert edge.sum() == 64 * 64 - 54 * 54  # 8 % of 64, rounded, is 5
-    colours = x[:, edge]
-    covariance = np.cov(colours, bias=True) + 1e-3 * np.eye(3)
-    mean = colours.mean(1)
-    window = [x[:, row, column] - mean for row in (29, 30, 31) for column in (39, 40, 41)]
-    distance = np.mean([np.sqrt(d @ np.linalg.solve(covariance, d)) for d in window])
-    u, v = 2 * 40.5 / 64 - 1, 2 * 30.5 / 64 - 1
-    expected = distance * np.exp(-(u**2 + v**2) / (2 * 0.6**2))
-    assert float(saliency(torch.from_numpy(x), 0.6)[30, 40]) == pytest.approx(expected, rel=1e-12)
-    assert float(saliency(torch.from_numpy(x), None)[30, 40]) == pytest.approx(distance, rel=1e-12)
-
-
-def test_a_threshold_is_the_first_of_equal_ones():
-    values = np.array([[0.0] * 6 + [1.0] * 4])  # every bin between separates them equally well
-    assert otsu_threshold(values) == pytest.approx(0.5 / 256)
 
 
 def test_one_colour_is_background():

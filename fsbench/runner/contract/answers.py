@@ -18,7 +18,7 @@ SHOTS = (1, 5)
 
 
 def check_shapes(subject: Subject) -> str:
-    """Predictions have the shapes, types and ranges of `Prediction`, labels those of `Classifier.classify`."""
+    """Predictions have the shapes, types and ranges of `Prediction`, labels those of `Classifier.answer`."""
     words, method = _examine(subject.method, subject.episode()), subject.method
     if subject.segments and _predict(method, subject.episode(), keep=False).attention is not None:
         raise ViolationError(
@@ -117,19 +117,16 @@ def _examine(method: Method, episode: Episode) -> str:
     """Predict one episode and raise ViolationError unless its answer has the right form; return that in words."""
     if isinstance(episode, ImageEpisode):
         with torch.inference_mode():
-            return _examine_labels(method.classify([episode]), episode)  # type: ignore[operator]
+            return _examine_labels(method.answer(episode), episode)  # type: ignore[operator]
     (single,) = episode.split()
     prediction = _predict(method, episode, keep=True)
     words = _examine_prediction(prediction, single, method.predicts_presence)
     return words + _examine_attention(prediction.attention, single, method.attention_meaning)
 
 
-def _examine_labels(named: list[Tensor], episode: ImageEpisode) -> str:
+def _examine_labels(labels: Tensor, episode: ImageEpisode) -> str:
     queries = episode.query.numel()
-    for labels in named[:1]:
-        _expect(labels, "the labels", (queries,), torch.int64, (0, episode.ways - 1))
-    if len(named) != 1:
-        raise ViolationError(f"{len(named)} answers to one episode", "one", "return a tensor for each episode")
+    _expect(labels, "the labels", (queries,), torch.int64, (0, episode.ways - 1))
     return f"labels ({queries},) int64"
 
 

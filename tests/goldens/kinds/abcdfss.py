@@ -10,9 +10,8 @@ from torch import Tensor
 
 from fsbench.data.batch import EpisodeBatch, HiddenTruth, Opening, WayClass
 from fsbench.methods.abcdfss import ABCDFSS
-from fsbench.methods.abcdfss.abcdfss import Turn
-from fsbench.methods.abcdfss.compare import attended_mask, enlarged, otsu_threshold, resized, threshold
-from fsbench.methods.abcdfss.draws import LARGEST_SHEAR, class_shears
+from fsbench.methods.abcdfss.abcdfss import Image, Labelled, attended_mask, enlarged, otsu_threshold, resized, threshold
+from fsbench.methods.abcdfss.draws import LARGEST_SHEAR, Shear, class_shears, views
 from fsbench.methods.abcdfss.head import (
     AdaptedHead,
     LevelViews,
@@ -22,7 +21,6 @@ from fsbench.methods.abcdfss.head import (
     prototype_loss,
     small_masks,
 )
-from fsbench.methods.abcdfss.views import Shear, views
 from fsbench.networks.backbones.base import BackboneConfig
 from fsbench.networks.backbones.pyramid import Pyramid
 from fsbench.networks.backbones.pyramid_networks import PYRAMIDS, block_features, build_pyramid_network
@@ -156,7 +154,7 @@ class Given(ABCDFSS):
         )
         self.salt, self.wide = c["salt"], dtype
         shears = c["shears"] if isinstance(c["shears"], dict) else {"0": c["shears"]}
-        self.shears = [[Shear(*angles) for angles in own] for own in shears.values()]
+        self.by_class = [[Shear(*angles) for angles in own] for own in shears.values()]
         spec = PYRAMIDS[BACKBONE]
         self.net = build_pyramid_network(spec)
         self.net.load_state_dict(keyed_state(self.net.state_dict(), self.salt))
@@ -166,14 +164,19 @@ class Given(ABCDFSS):
         maps = block_features(self.net, pixels[None].to(self.wide), 3)
         return tuple(torch.stack([m[0] for m in maps[start:stop]]) for start, stop in ((0, 4), (4, 10), (10, 13)))
 
-    def first_heads(self, turn: Turn) -> list[AdaptedHead]:
+    def first_heads(self, turns: int, sets: int, shots: int) -> list[AdaptedHead]:
         channels = self.draws.channels
         return [keyed_head(c, 64, self.salt, f"head{i}/").to(self.wide) for i, c in enumerate(channels)]
 
-    def turn(self, episode: EpisodeBatch, way: int) -> Turn:
-        turn = super().turn(episode, way)
+    def shears(self) -> list[Shear]:
+        return self.by_class[self.way_class.place]
+
+    def only_way(self, episode: EpisodeBatch) -> tuple[Image, list[Labelled]]:
+        """Return query and supports of an episode of one way, which is answered then."""
         assert episode.way_classes is not None
-        return Turn(turn.episode, turn.way, 0, 0, self.shears[episode.way_classes[0][way].place])
+        self.way_class = episode.way_classes[0][0]
+        query, (supports,) = self.ask(episode)
+        return query, list(supports)
 
 
 class KeyedEpisode(EpisodeBatch):
@@ -216,11 +219,12 @@ def episodes(case: Case) -> Iterator[KeyedEpisode]:
         yield episode
 
 
-def adapted_maps(method: ABCDFSS, episode: EpisodeBatch, heads: Sequence[AdaptedHead]) -> list[tuple[Tensor, Tensor]]:
+def adapted_maps(
+    query: Image, supports: Sequence[Labelled], heads: Sequence[AdaptedHead]
+) -> list[tuple[Tensor, Tensor]]:
     """Return the adapted features (1, C, h, w) and (1, K, C, h, w) of each level."""
-    query = method.levels(episode, 0)
-    support = [method.levels(episode, row) for row in episode.support[0, 0].tolist()]
-    return [(head(q[None]), head(torch.stack(s))[None]) for head, q, *s in zip(heads, query, *support, strict=True)]
+    levels = zip(heads, query.levels, *(one.image.levels for one in supports), strict=True)
+    return [(head(q[None]), head(torch.stack(s))[None]) for head, q, *s in levels]
 
 
 def adapt(case: Case) -> Parts:
@@ -233,8 +237,9 @@ def _adapted(case: Case, dtype: torch.dtype) -> Parts:
     side = case.config["side"]
     method = Given(case, dtype)
     for e, episode in enumerate(episodes(case)):
-        heads = method.heads(episode, 0)
-        for i, (q, s) in enumerate(adapted_maps(method, episode, heads)):
+        query, supports = method.only_way(episode)
+        heads = method.heads(query, supports)
+        for i, (q, s) in enumerate(adapted_maps(query, supports, heads)):
             yield {
                 f"mid.query_{i + 3}_{e}": shown(q, f"query{i + 3}", dtype, tol, single),
                 f"mid.support_{i + 3}_{e}": shown(s, f"support{i + 3}", dtype, tol, single),
@@ -244,7 +249,7 @@ def _adapted(case: Case, dtype: torch.dtype) -> Parts:
             yield {f"mid.head{i}_{e}.{name}": shown(p, name, dtype, tol, single) for name, p in named.items()}
         prediction = method(episode)
         margins = prediction.logits[0, 1]
-        values = resized(method.foreground_map(episode, 0), (side, side))
+        values = resized(method.segment(query, supports).logits[0, 1], (side, side))
         limit = threshold(values)
         found, truth = prediction.label_map == 1, keyed_mask(5 * e, side, side)
         largest = float(values.abs().max()) if dtype == torch.float32 else 1.0
@@ -267,14 +272,15 @@ def pseudo(case: Case) -> Parts:
     for dtype in TYPES:
         method = Given(case, dtype)
         (episode,) = episodes(case)
-        heads = method.heads(episode, 0)
-        maps = adapted_maps(method, episode, heads)
-        level_views = method.level_views(method.turn(episode, 0))
+        query, supports = method.only_way(episode)
+        heads = method.heads(query, supports)
+        maps = adapted_maps(query, supports, heads)
+        level_views = method.level_views(query, supports)
         sheared = [
             head(level.support[1]).unflatten(0, (shots, -1)) for head, level in zip(heads, level_views, strict=True)
         ]
         own = episode.support_masks[0, 0]
-        masks = views(own.to(dtype), method.shears[0]).transpose(0, 1)
+        masks = views(own.to(dtype), method.shears()).transpose(0, 1)
         by_shot = [
             enlarged([attended_mask(s[0, k], v[k], masks[k]) for (_, s), v in zip(maps[3:], sheared[3:], strict=True)])
             for k in range(shots)

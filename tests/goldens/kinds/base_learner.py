@@ -14,7 +14,7 @@ from fsbench.datamodules.datasets.coco import Coco
 from fsbench.datamodules.datasets.pascal import Pascal
 from fsbench.datamodules.loading.augment import Augmentation
 from fsbench.datamodules.loading.distributed import TrainingBatches
-from fsbench.methods.hmnet.base_training import label_map, pixel_loss, sgd
+from fsbench.methods.hmnet.base_learner import label_map, pixel_loss, sgd
 from fsbench.methods.modules.poly_rate import poly_schedule
 from fsbench.methods.modules.pspnet import PSPNet
 from fsbench.scores.answers import count

@@ -1,10 +1,12 @@
 """DCAMA around its head: backbone features, whole model, ensembles of shots, analyses (dcama.md §2, §8, §12)."""
 
+from functools import partial
+
 import torch
+import torch.nn.functional as F
 
 from fsbench.core.shot_ensemble import ENSEMBLES, combine
 from fsbench.methods.dcama.dcama import DCAMA
-from fsbench.methods.modules.pyramid_segmenter import resize
 from fsbench.networks.backbones.base import BackboneConfig
 from fsbench.networks.backbones.pyramid_networks import PYRAMIDS, PyramidNet, block_features, build_pyramid_network
 from fsbench.networks.backbones.timm_names import to_timm_names
@@ -24,6 +26,8 @@ from tests.goldens.hashed import hash_state, hash_values
 from tests.goldens.kinds.dcama import stats_absolute, stats_relative
 from tests.goldens.kinds.metrics import regions
 from tests.goldens.networks import load_hashed, predictions
+
+resize = partial(F.interpolate, mode="bilinear", align_corners=True)
 
 
 def features(case: Case) -> Results:

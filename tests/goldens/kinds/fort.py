@@ -9,11 +9,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fsbench.methods.classifiers import adapters
-from fsbench.methods.classifiers.attention_maps import attention_and_gradient, attention_logits
-from fsbench.methods.classifiers.class_token import read_class_token_alone
+from fsbench.methods.classifiers.adapters import read_class_token_alone
 from fsbench.methods.classifiers.fort import (
     GRADIENT_WEIGHT,
     ZEROED,
+    attention_and_gradient,
+    attention_logits,
     attention_loss,
     position_prompts,
     principal_component,

@@ -8,9 +8,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from fsbench.methods.classifiers import solvers
-from fsbench.methods.classifiers.solvers import (
-    classify,
+from fsbench.methods.classifiers import frozen
+from fsbench.methods.classifiers.frozen import (
     initial_head,
     metaoptnet_weights,
     protonet_scores,
@@ -31,9 +30,9 @@ def heads(case: Case) -> Parts:
     constants = {"RIDGE_ALPHA": "rr_alpha", "SVM_C": "svm_C", "R2D2_RIDGE": "r2d2_lambda"}
     with pytest.MonkeyPatch.context() as patch:
         for name, key in constants.items():
-            patch.setattr(solvers, name, c.get(key, getattr(solvers, name)))
+            patch.setattr(frozen, name, c.get(key, getattr(frozen, name)))
         patch.setattr(programme, "RIDGE", c.get("metaopt_ridge", programme.RIDGE))
-        patch.setattr(solvers, "crammer_singer", partial(crammer_singer, cap=c.get("metaopt_C", programme.CAP)))
+        patch.setattr(frozen, "crammer_singer", partial(crammer_singer, cap=c.get("metaopt_C", programme.CAP)))
         yield from _heads(case)
 
 
@@ -44,32 +43,33 @@ def _heads(case: Case) -> Parts:
     support, query = features[:, :shots].flatten(0, 1), features[:, shots:].flatten(0, 1)
     labels = torch.arange(ways).repeat_interleave(shots)
     truth = torch.arange(ways).repeat_interleave(c["n_query"])
-    fixed = support.detach(), labels, query.detach(), ways
+    fixed = support.detach(), labels
 
-    for solver, name in (("nn", "nn"), ("ridge", "rr"), ("svm", "svm")):
-        yield {f"out.{name}.pred": classify(solver, *fixed)}  # type: ignore[arg-type]
-    ridge, svm = scikit_model("ridge", *fixed[:2]), scikit_model("svm", *fixed[:2])
+    asked = query.detach().numpy()
+    nearest, ridge, svm = (scikit_model(solver, *fixed) for solver in ("nn", "ridge", "svm"))
+    for name, model in (("nn", nearest), ("rr", ridge), ("svm", svm)):
+        yield {f"out.{name}.pred": torch.from_numpy(model.predict(asked))}
     yield {
         "out.rr.": {"coef": ridge.coef_, "intercept": ridge.intercept_},
-        "out.rr.scores": ridge.decision_function(fixed[2].numpy()),
-        "out.svm.ovr_decision": svm.decision_function(fixed[2].numpy()),
+        "out.rr.scores": ridge.decision_function(asked),
+        "out.svm.ovr_decision": svm.decision_function(asked),
         "mid.svm.gamma": [svm._gamma],
     }
     for name, scores in (
-        ("proto", protonet_scores(support, labels, query, ways)),
-        ("r2d2", query @ r2d2_weights(support, labels, ways)),
+        ("proto", protonet_scores(query, support, labels)),
+        ("r2d2", query @ r2d2_weights(support, labels)),
     ):
         (gradient,) = torch.autograd.grad(loss := F.cross_entropy(scores, truth), features, retain_graph=True)
         yield {f"out.{name}.scores": scores, f"out.{name}.query_ce": loss[None], f"grad.{name}.features": gradient}
 
-    scores = query @ metaoptnet_weights(support, labels, ways)
+    scores = query @ metaoptnet_weights(support, labels)
     wide = support.detach().double()
-    z = solvers.crammer_singer((wide @ wide.T)[None], labels[None], ways)[0]
+    z = frozen.crammer_singer((wide @ wide.T)[None], labels[None], ways)[0]
     loss = F.cross_entropy(scores, truth)[None]
     yield {"out.metaopt.": {"scores": scores, "scores_exact": scores, "query_ce": loss, "z_exact": z, "z_fp32": z}}
     for temperature in (1, 20):
         for kind in ("protonet", "r2d2", "metaoptnet"):
-            weight, bias = initial_head(kind, *fixed[:2], ways, temperature)  # type: ignore[arg-type]
+            weight, bias = initial_head(kind, *fixed, temperature)  # type: ignore[arg-type]
             yield {f"out.head_T{temperature}.{kind}.": {"weight": weight, "bias": bias}}
 
 

@@ -16,6 +16,7 @@ from fsbench.data.truth import EpisodeTruth
 from fsbench.datamodules.datasets.coco import Coco
 from fsbench.datamodules.datasets.coco.protocols import ORDER_SHA256, line_of
 from fsbench.datamodules.datasets.pascal import Pascal, Pascal10
+from fsbench.methods.bam import join_base
 from fsbench.methods.diam import (
     Adaptation,
     Classifiers,
@@ -33,7 +34,6 @@ from fsbench.methods.diam import (
     true_proportions,
     without_void,
 )
-from fsbench.methods.modules.generalised_answer import join_base
 from fsbench.methods.modules.pspnet import PSPNet
 from fsbench.methods.modules.pspnet_weights import DIAM_NAMES, to_hmnet_names
 from fsbench.networks.ops.first_largest import first_largest

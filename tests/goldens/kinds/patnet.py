@@ -1,11 +1,13 @@
 """PATNet: anchor transformation, learner, whole network, training, fine-tuning, layout, draws (patnet.md)."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from itertools import islice
 from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fsbench.core.shot_ensemble import combine
@@ -23,7 +25,6 @@ from fsbench.methods.hsnet.patnet import (
     prototypes,
     scaled_rows,
 )
-from fsbench.methods.modules.pyramid_segmenter import resize
 from fsbench.networks.backbones.base import BackboneConfig
 from fsbench.networks.backbones.pyramid import Pyramid
 from fsbench.networks.backbones.pyramid_networks import PYRAMIDS, block_features, build_pyramid_network
@@ -34,6 +35,8 @@ from tests.goldens.harness import Case, Clear, Kind, Parts, Result, Results, Sam
 from tests.goldens.hashed import hashed
 from tests.goldens.keyed import keyed_image, keyed_mask, keyed_state, statistics, statistics_result
 from tests.goldens.networks import changes, copies, gradients, optimizer_step
+
+resize = partial(F.interpolate, mode="bilinear", align_corners=True)
 
 NETWORKS = {"resnet50": "resnet50_v1", "vgg16": "vgg16"}
 NAMES = ("l2", "l3", "l4")

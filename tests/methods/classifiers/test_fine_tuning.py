@@ -6,10 +6,9 @@ import torch
 from torch import nn
 
 from fsbench.methods.classifiers import adapters as _adapters
-from fsbench.methods.classifiers.attention_maps import attention_logits
-from fsbench.methods.classifiers.class_token import ClassTokenBlock, read_class_token_alone
+from fsbench.methods.classifiers.adapters import ClassTokenBlock, read_class_token_alone
 from fsbench.methods.classifiers.fine_tuned import shared
-from fsbench.methods.classifiers.fort import attention_loss, position_prompts, weighted_focus
+from fsbench.methods.classifiers.fort import attention_logits, attention_loss, position_prompts, weighted_focus
 from fsbench.methods.classifiers.tuning import LinearClassifier, Schedule, fine_tune, visiting_order
 from fsbench.networks.backbones.timm_networks import SwinTransformer, VisionTransformer
 

@@ -4,9 +4,8 @@ import pytest
 import torch
 
 from fsbench.base.errors import SettingsError
-from fsbench.methods.classifiers.attention_maps import attention_and_gradient
-from fsbench.methods.classifiers.fort import principal_component, roll_out, weighted_focus
-from tests.methods.classifiers.first_episodes import SMALL, first_episodes
+from fsbench.methods.classifiers.fort import attention_and_gradient, principal_component, roll_out, weighted_focus
+from tests.methods.classifiers.first_episodes import SMALL, first_episodes, supports
 from tests.methods.classifiers.tuned_attention import tuned_attention
 
 
@@ -16,11 +15,11 @@ def test_fort_takes_the_weight_of_the_gradient(experiment):
     (episode,) = first_episodes(runs[1.0], 1)
     focus = {}
     for weight, run_ in runs.items():
-        with run_.method.start_episode(episode, with_prompts=True) as started:
-            net, support, labels = started.net, started.support, started.labels
-            maps, gradient = attention_and_gradient(net.encoder, net.head, support, labels)
+        support, labels = supports(run_.method, episode)
+        with run_.method.start(support, labels, with_prompts=True) as start:
+            maps, gradient = attention_and_gradient(start.net.encoder, start.net.head, support, labels)
             importance = roll_out(maps, weight * principal_component(gradient), 1.0)
-            focus[weight] = started.focus[0]
+            focus[weight] = start.focus[0]
         torch.testing.assert_close(focus[weight], weighted_focus(importance, run_.method.patches))
     assert not torch.allclose(focus[0.0], focus[50.0])
     assert len({run_.folder for run_ in runs.values()}) == 3 and runs[1.0].folder == experiment("fort", SMALL).folder

@@ -11,7 +11,7 @@ from torch import nn
 
 from fsbench.methods.classifiers.fine_tuned import FineTuned
 from fsbench.runner.engine.run import run
-from tests.methods.classifiers.first_episodes import SMALL, first_episodes
+from tests.methods.classifiers.first_episodes import SMALL, first_episodes, supports
 from tests.methods.classifiers.tuned_attention import tuned_attention
 
 TUNED = ("fort_lora", pytest.param("ft", marks=pytest.mark.slow(4)), pytest.param("vpt", marks=pytest.mark.slow(3)))
@@ -35,23 +35,24 @@ def test_an_episode_leaves_nothing_behind(experiment, name):
     scores = {}
     for model, seen in ((method, episodes), (fresh, episodes[2:])):
         for episode in seen:
-            with model.start_episode(episode, with_prompts=bool(model.schedule.alpha)) as started:
+            support, labels = supports(model, episode)
+            with model.start(support, labels, with_prompts=bool(model.schedule.alpha)) as start:
                 before = state(model)
-                start = [p.detach().clone() for p in started.net.parameters() if p.requires_grad]
-                model.tune(started)
+                first = [p.detach().clone() for p in start.net.parameters() if p.requires_grad]
+                model.tune(start, support, labels)
                 assert all(
                     not torch.equal(a, b)
-                    for a, b in zip(start, (p for p in started.net.parameters() if p.requires_grad), strict=True)
+                    for a, b in zip(first, (p for p in start.net.parameters() if p.requires_grad), strict=True)
                     if a.abs().sum() > 0 and a.ndim > 1
                 )
                 assert state(model) != before
                 with torch.no_grad():
-                    scores[model] = started.net(started.query)
+                    scores[model] = start.net(episode.pixels()[1])
             pristine = model.backbone.new_copy(episode.pixels()[0][0]).state_dict()
             left = {n.replace(".base_layer", ""): t for n, t in model._net.encoder.state_dict().items()}
             assert all(torch.equal(left[key], value) for key, value in pristine.items())
     assert torch.equal(scores[method], scores[fresh]) and scores[fresh].std() > 0
-    assert torch.equal(method.classify(episodes[2:])[0], scores[method].argmax(1))
+    assert torch.equal(method.answer(episodes[2]), scores[method].argmax(1))
 
 
 @pytest.mark.parametrize(("name", "draw"), [("vpt", "run"), pytest.param("lora", "episode", marks=pytest.mark.slow(3))])
@@ -67,11 +68,11 @@ def test_first_values_of_adapters_are_drawn_once_in_a_run_or_in_every_episode(ex
         model = deepcopy(built.method)
         for index, seed in places:
             torch.manual_seed(index)  # must not matter
-            moved = replace(episode, index=index, seed=seed)
-            with model.start_episode(moved, with_prompts=False) as started:
-                values = [p.flatten().clone() for p in started.net.encoder.parameters() if p.requires_grad]
-                found, order = torch.cat(values).detach(), torch.cat(list(started.order))
-                model.tune(replace(started, order=order.split(5)))
+            support, labels = supports(model, replace(episode, index=index, seed=seed))
+            with model.start(support, labels, with_prompts=False) as start:
+                values = [p.flatten().clone() for p in start.net.encoder.parameters() if p.requires_grad]
+                found, order = torch.cat(values).detach(), torch.cat(list(start.order))
+                model.tune(start._replace(order=order.split(5)), support, labels)
         return found, order
 
     (a, order), (b, same), (after, _) = first_values((0, 0)), first_values((0, 0)), first_values((2, 0), (0, 0))
@@ -115,5 +116,5 @@ def test_prompts_are_no_patches(experiment, monkeypatch):
     )
     monkeypatch.setattr(nn.Module, "to", lambda *args: pytest.fail("the network was moved"))
     where = [p.data_ptr() for p in method._net.parameters()]
-    with method.start_episode(second, with_prompts=False) as started:
-        assert [p.data_ptr() for p in started.net.parameters()] == where
+    with method.start(*supports(method, second), with_prompts=False) as start:
+        assert [p.data_ptr() for p in start.net.parameters()] == where

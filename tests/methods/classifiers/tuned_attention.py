@@ -4,18 +4,20 @@ import torch
 from torch import Tensor
 
 from fsbench.data.batch import ImageEpisode
-from fsbench.methods.classifiers.attention_maps import attention_logits
 from fsbench.methods.classifiers.fine_tuned import FineTuned
+from fsbench.methods.classifiers.fort import attention_logits
+from tests.methods.classifiers.first_episodes import supports
 
 
 def tuned_attention(method: FineTuned, episode: ImageEpisode) -> dict[str, Tensor]:
     """Return shares (B, patches) of the supports: FORT's `focus`, and the attention `before` and `after` tuning."""
-    with torch.inference_mode(False), method.start_episode(episode, with_prompts=True) as state:
-        assert state.focus is not None
-        before = class_token_attention(state.net.encoder, state.support)
-        method.tune(state)
-        after = class_token_attention(state.net.encoder, state.support)
-        parts = {"focus": state.focus[-1].flatten(1), "before": before, "after": after}
+    support, labels = supports(method, episode)
+    with method.start(support, labels, with_prompts=True) as start:
+        assert start.focus is not None
+        before = class_token_attention(start.net.encoder, support)
+        method.tune(start, support, labels)
+        after = class_token_attention(start.net.encoder, support)
+        parts = {"focus": start.focus[-1].flatten(1), "before": before, "after": after}
     return {name: part / part.sum(1, keepdim=True) for name, part in parts.items()}
 
 

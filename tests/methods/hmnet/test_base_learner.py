@@ -66,7 +66,7 @@ def test_the_base_learner_answers_with_what_it_sees_under_the_mask(blocks_folder
     support[2, mask], support[3, ~mask] = 1, 1
     query[2, :, :16], query[1, :, 16:] = 1, 1
     images = iter(2 * [query, support])
-    monkeypatch.setattr(learner, "_probabilities", lambda episode, rows: next(images)[None])
+    monkeypatch.setattr(learner, "query", lambda image: next(images)[None])
     assert learner(found).foreground() is None  # which nobody keeps
     learner.keeps_soft_masks = True
     prediction = learner(found)
