@@ -15,7 +15,7 @@ from fsbench.base.files import sha256_file
 from fsbench.base.plugins import load_object
 from fsbench.base.tensor_cache import CacheDtype, FeatureCache
 from fsbench.data.file_digests import file_state
-from fsbench.networks.backbones.weight_files import Architecture, describe_weights, read_weights, state_digest
+from fsbench.networks.weights.files import Architecture, describe_weights, read_weights, state_digest
 from fsbench.networks.weights.table import how_to_get
 
 NetworkPrecision = Literal["fp32", "bf16", "fp16"]

@@ -15,7 +15,7 @@ from fsbench.networks.backbones.base import BackboneConfig, FrozenBackbone, find
 from fsbench.networks.backbones.dino_names import dino_to_timm_names
 from fsbench.networks.backbones.timm_names import encoder_to_timm_names, without_buffers
 from fsbench.networks.backbones.vit import VITS, ViT, build_vit, check_size, new_vit, random_state
-from fsbench.networks.backbones.weight_files import check_keys
+from fsbench.networks.weights.files import check_keys
 from fsbench.networks.weights.table import WeightFile, weight_files
 
 FEATURE_VERSION = 2

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from fsbench.base.errors import CheckpointError, SettingsError, describe
 from fsbench.networks.backbones.base import BackboneConfig, FrozenBackbone
-from fsbench.networks.backbones.weight_files import check_keys
+from fsbench.networks.weights.files import check_keys
 from fsbench.networks.weights.table import WeightFile
 
 PACKAGE = "transformers"

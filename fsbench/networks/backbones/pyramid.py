@@ -18,7 +18,7 @@ from fsbench.networks.backbones.folded import folded
 from fsbench.networks.backbones.pyramid_networks import PYRAMIDS, PyramidNet, block_features, build_pyramid_network
 from fsbench.networks.backbones.timm_names import to_timm_names
 from fsbench.networks.backbones.vit import VITS, build_vit, random_state, vit_tokens
-from fsbench.networks.backbones.weight_files import check_keys
+from fsbench.networks.weights.files import check_keys
 
 Pyramid = tuple[Tensor, ...]
 """Features of an image at 1/4, 1/8, 1/16, 1/32, each (L, C, h, w). Of the finest scale only the last block is kept, or

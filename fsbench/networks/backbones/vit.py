@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from fsbench.base.errors import CheckpointError, SettingsError
 from fsbench.networks.backbones.base import BackboneConfig, FrozenBackbone, find_spec
 from fsbench.networks.backbones.dino_names import PERIODS, dino_to_timm_names
-from fsbench.networks.backbones.weight_files import check_keys
+from fsbench.networks.weights.files import check_keys
 from fsbench.networks.weights.table import WeightFile, weight_files
 
 

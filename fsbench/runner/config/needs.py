@@ -8,8 +8,7 @@ from typing import Any
 
 from fsbench.base.errors import DataError
 from fsbench.base.paths import weights_folder
-from fsbench.networks.weights.state import short_path
-from fsbench.networks.weights.table import checkpoint_sets, fetch_command, weight_files
+from fsbench.networks.weights.table import checkpoint_sets, fetch_command, short_path, weight_files
 from fsbench.runner.config.backbone_choice import needed_weights
 from fsbench.runner.config.compose import setting
 from fsbench.runner.config.registry import (

@@ -17,7 +17,7 @@ from fsbench.networks.backbones.encoder import Encoder
 from fsbench.networks.backbones.feature_store import FeatureStore
 from fsbench.networks.backbones.timm_networks import VisionTransformer
 from fsbench.networks.backbones.vit import DEMO_VIT, DEMO_WEIGHTS
-from fsbench.networks.backbones.weight_files import read_weights
+from fsbench.networks.weights.files import read_weights
 from fsbench.records.record import read_record
 from fsbench.results.tables.table import build_blocks
 from fsbench.runner.engine.run import run

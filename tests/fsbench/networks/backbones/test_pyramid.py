@@ -9,7 +9,7 @@ from fsbench.networks.backbones.pyramid import FrozenPyramid
 from fsbench.networks.backbones.pyramid_networks import PYRAMIDS, PyramidNet, block_features, build_pyramid_network
 from fsbench.networks.backbones.timm_names import to_timm_names
 from fsbench.networks.backbones.vit import VITS
-from fsbench.networks.backbones.weight_files import state_digest
+from fsbench.networks.weights.files import state_digest
 from fsbench.networks.weights.table import WeightFile
 
 SMALL = PyramidNet(

@@ -1,8 +1,8 @@
-"""Weight files of backbones: how they are read, checked and described; `fsbench.networks.weights` knows what is
-published."""
+"""Weight files as tensors: how they are read, renamed, checked and described."""
 
 import hashlib
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -44,6 +44,13 @@ def check_keys(own: dict[str, Tensor], state: dict[str, Tensor], what: str) -> N
     )
     if report:
         raise CheckpointError(f"{what} cannot be used with this model: {report}")
+
+
+def renamed(name: str, table: Iterable[tuple[str, str]]) -> str:
+    """Return a name after all of a table's regular expressions and their replacements, one after the other."""
+    for pattern, new in table:
+        name = re.sub(pattern, new, name)
+    return name
 
 
 def state_digest(state: dict[str, Tensor]) -> str:
