@@ -18,8 +18,7 @@ from fsbench.core.prediction import Prediction
 from fsbench.core.segmenter import Segmenter
 from fsbench.data.batch import EpisodeBatch
 from fsbench.data.label_maps import resize_labels
-from fsbench.networks.backbones.base import BackboneConfig
-from fsbench.networks.backbones.nothing import NoBackbone
+from fsbench.networks.backbones.base import BackboneConfig, NoBackbone
 
 BORDER, WINDOW, RIDGE = 0.08, 0.02, 1e-3
 """Shares of a side that the border and the half window have, and what is added to the colours' variances (§10)."""

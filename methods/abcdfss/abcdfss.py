@@ -26,7 +26,7 @@ from fsbench.methods.abcdfss.draws import HeadDraws, class_shears
 from fsbench.methods.abcdfss.head import AdaptedHead, LevelViews, fit, small_masks
 from fsbench.methods.abcdfss.views import Shear, views
 from fsbench.networks.backbones.base import BackboneConfig
-from fsbench.networks.backbones.pyramid import FrozenPyramid, Pyramid
+from fsbench.networks.backbones.timm_networks import FrozenPyramid, Pyramid
 
 AdaptTo = Literal["first_episode", "every_episode"]
 """Episodes that heads are fitted to: the first of each class, or each by itself."""

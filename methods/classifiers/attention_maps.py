@@ -10,11 +10,12 @@ from typing import Any
 
 import torch
 from einops import rearrange
+from timm.models.swin_transformer import SwinTransformer
+from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from fsbench.base.errors import SettingsError
 from fsbench.methods.classifiers.adapters import PROMPTS, DeepPrompts
-from fsbench.networks.backbones.timm_networks import SwinTransformer, VisionTransformer
 
 
 def check_encoder(encoder: nn.Module) -> None:

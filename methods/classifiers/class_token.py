@@ -7,9 +7,8 @@ from typing import Any
 
 import torch.nn.functional as F
 from einops import rearrange
+from timm.models.vision_transformer import Attention, Block, VisionTransformer
 from torch import Tensor, nn
-
-from fsbench.networks.backbones.timm_networks import Attention, Block, VisionTransformer
 
 
 class ClassTokenBlock(nn.Module):

@@ -13,11 +13,11 @@ from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
+from timm.models.swin_transformer import SwinTransformer
 from torch import Tensor, nn
 
 from fsbench.base.errors import SettingsError
 from fsbench.methods.classifiers.attention_maps import attention_and_gradient, attention_logits, check_encoder
-from fsbench.networks.backbones.timm_networks import SwinTransformer
 
 PositionPrompts = list[Tensor]
 """Weights of the patches: one tensor (B, N) for a ViT, one (B, W, M) for each stage of a Swin."""

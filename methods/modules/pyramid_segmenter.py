@@ -18,7 +18,7 @@ from fsbench.core.query_part import Decision, margin_of_ways
 from fsbench.core.segmenter import Segmenter
 from fsbench.core.shot_ensemble import label_map
 from fsbench.data.batch import EpisodeBatch
-from fsbench.networks.backbones.pyramid import FrozenPyramid
+from fsbench.networks.backbones.timm_networks import FrozenPyramid
 
 
 class OneWaySegmenter(Segmenter):

@@ -13,8 +13,7 @@ from fsbench.methods.matcher import Matcher
 from fsbench.methods.matcher.matching import match_cells, matched_points, reference_foreground
 from fsbench.methods.matcher.prompts import cluster_points, sample_points
 from fsbench.methods.matcher.scores import MaskScores, Merging, choose_masks, mask_cells, score_masks
-from fsbench.networks.backbones.sam import Candidates
-from fsbench.networks.backbones.vit_and_sam import ViTAndSamConfig
+from fsbench.networks.backbones.sam import BesideSamConfig, Candidates
 from fsbench.runner.config.request import Request
 from fsbench.runner.contract.episodes import segmentation_episode
 
@@ -24,7 +23,7 @@ FEW = {"sample_range": (1, 2), "max_iterations": 3, "use_points": True, "topk_sc
 
 def method(**settings: object) -> Matcher:
     pytest.importorskip("transformers")
-    backbone = ViTAndSamConfig("demo", "random:1", sam="sam_demo", sam_weights="random:2")
+    backbone = BesideSamConfig("demo", "random:1", sam="sam_demo", sam_weights="random:2")
     return Matcher(backbone, **{**FEW, **settings}).eval()
 
 

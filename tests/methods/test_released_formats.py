@@ -10,7 +10,7 @@ from fsbench.methods.modules.pspnet_weights import to_bam_names, to_hmnet_names
 from fsbench.methods.pfenet import PFENet
 from fsbench.methods.vrp_sam import VRPSAM
 from fsbench.networks.backbones.base import BackboneConfig
-from fsbench.networks.backbones.beside_sam import BesideSamConfig
+from fsbench.networks.backbones.sam import BesideSamConfig
 
 DILATED = BackboneConfig("dilated_vgg16", "random")
 

@@ -17,8 +17,7 @@ from fsbench.methods.segic.head import PointPrompts, SegICHead, at_original, at_
 from fsbench.methods.segic.released import official_name
 from fsbench.methods.segic.segic import inner_size
 from fsbench.methods.segic.training import Draws, true_boxes
-from fsbench.networks.backbones.clip_text import ClipTextConfig, FrozenClipText
-from fsbench.networks.backbones.vit_and_text import ViTAndTextConfig
+from fsbench.networks.backbones.text import ClipTextConfig, FrozenClipText, ViTAndTextConfig
 from fsbench.runner.contract.episodes import segmentation_episode
 
 pytest.importorskip("transformers")

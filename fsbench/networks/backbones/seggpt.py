@@ -161,7 +161,6 @@ class FrozenSegGPT(FrozenHubNetwork):
     """
 
     known = SEGGPTS
-    encoders = ("paint",)
     spec: SegGPTNet
 
     def __init__(self, config: BackboneConfig):

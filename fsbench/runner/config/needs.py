@@ -96,7 +96,7 @@ def backbone_weights(values: Mapping[str, Any]) -> list[tuple[str, Any]]:
     weights = setting(values, "model.backbone.weights")
     networks = [(str(setting(values, "model.backbone.name")), weights)]
     sam, own = setting(values, "model.backbone.sam"), setting(values, "model.backbone.sam_weights")
-    if sam is not None:  # random weights are those of both (fsbench.networks.backbones.vit_and_sam)
+    if sam is not None:  # random weights are those of both (fsbench.networks.backbones.sam)
         networks.append((str(sam), weights if own is None and str(weights).startswith("random") else own))
     return networks
 

@@ -24,8 +24,7 @@ from fsbench.methods.abcdfss.head import (
 )
 from fsbench.methods.abcdfss.views import Shear, views
 from fsbench.networks.backbones.base import BackboneConfig
-from fsbench.networks.backbones.pyramid import Pyramid
-from fsbench.networks.backbones.pyramid_networks import PYRAMIDS, block_features, build_pyramid_network
+from fsbench.networks.backbones.timm_networks import PYRAMIDS, Pyramid, block_features, build_pyramid_network
 from fsbench.protocols.draws.hsnet import draw
 from tests.goldens.harness import Case, Clear, Kind, Parts, Result, Results, Same, absolute, relative
 from tests.goldens.hashed import hashed

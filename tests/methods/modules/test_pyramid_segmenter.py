@@ -13,7 +13,7 @@ from fsbench.methods.dcama.dcama import DCAMA
 from fsbench.methods.emat import EMAT
 from fsbench.methods.hsnet import HSNet, PATNet
 from fsbench.methods.hsnet.hsnet import HyperpixelLearner
-from fsbench.networks.backbones.pyramid_networks import build_pyramid_network
+from fsbench.networks.backbones.timm_networks import build_pyramid_network
 from fsbench.networks.weights.files import state_digest
 from fsbench.runner.engine.checkpoint import convert, load_checkpoint
 from tests.methods.small import PYRAMID, pyramid, vit

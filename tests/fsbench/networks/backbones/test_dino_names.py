@@ -9,9 +9,17 @@ import torch.nn.functional as F
 
 from fsbench.base.errors import CheckpointError, SettingsError
 from fsbench.networks.backbones.base import BackboneConfig
-from fsbench.networks.backbones.dino_names import dino_to_timm_names
-from fsbench.networks.backbones.timm_networks import create_network
-from fsbench.networks.backbones.vit import VITS, FrozenViT, ViT, build_vit, new_vit, patch_maps, resize_position_table
+from fsbench.networks.backbones.timm_networks import (
+    VITS,
+    FrozenViT,
+    ViT,
+    build_vit,
+    create_network,
+    dino_to_timm_names,
+    new_vit,
+    patch_maps,
+    resize_position_table,
+)
 from fsbench.networks.weights.table import WeightFile
 
 REGISTERS = {"patch_size": 4, "embed_dim": 8, "depth": 2, "num_heads": 2, "init_values": 1e-5, "reg_tokens": 4}

@@ -9,9 +9,7 @@ import torch
 from fsbench.base.errors import CheckpointError, SettingsError
 from fsbench.data.batch import IMAGENET_MEAN, IMAGENET_STD
 from fsbench.networks.backbones.base import BackboneConfig
-from fsbench.networks.backbones.patch_tokens import PyramidTokens, frozen_tokens
-from fsbench.networks.backbones.pyramid import FrozenPyramid
-from fsbench.networks.backbones.vit import FrozenViT
+from fsbench.networks.backbones.timm_networks import FrozenPyramid, FrozenViT, PyramidTokens, frozen_tokens
 from fsbench.networks.weights.table import weight_files
 
 NAME = "efficientnet_lite0"

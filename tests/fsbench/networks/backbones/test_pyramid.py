@@ -5,10 +5,15 @@ import torch
 
 from fsbench.base.errors import CheckpointError, SettingsError
 from fsbench.networks.backbones.base import BackboneConfig
-from fsbench.networks.backbones.pyramid import FrozenPyramid
-from fsbench.networks.backbones.pyramid_networks import PYRAMIDS, PyramidNet, block_features, build_pyramid_network
-from fsbench.networks.backbones.timm_names import to_timm_names
-from fsbench.networks.backbones.vit import VITS
+from fsbench.networks.backbones.timm_networks import (
+    PYRAMIDS,
+    VITS,
+    FrozenPyramid,
+    PyramidNet,
+    block_features,
+    build_pyramid_network,
+    to_timm_names,
+)
 from fsbench.networks.weights.files import state_digest
 from fsbench.networks.weights.table import WeightFile
 

@@ -12,7 +12,14 @@ from fsbench.base.files import sha256_file
 from fsbench.base.paths import weights_folder
 from fsbench.methods.modules.frozen_pspnet import FrozenTrunk
 from fsbench.networks.backbones.base import BackboneConfig
-from fsbench.networks.backbones.vit import VITS, FrozenViT, ViT, build_vit, random_state, resize_position_table
+from fsbench.networks.backbones.timm_networks import (
+    VITS,
+    FrozenViT,
+    ViT,
+    build_vit,
+    random_state,
+    resize_position_table,
+)
 from fsbench.networks.weights.table import WeightFile
 
 TINY = dict(patch_size=4, embed_dim=8, depth=2, num_heads=2)

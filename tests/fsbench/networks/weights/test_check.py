@@ -11,14 +11,11 @@ import torch
 from fsbench.cli.main import main
 from fsbench.methods.modules.frozen_pspnet import PSPNETS, TRUNKS
 from fsbench.methods.vrp_sam.networks import TRUNKS as VRP_TRUNKS
-from fsbench.networks.backbones.clip_text import CLIP_TEXTS
-from fsbench.networks.backbones.encoder import ENCODERS
-from fsbench.networks.backbones.pyramid_networks import PYRAMIDS
 from fsbench.networks.backbones.sam import SAMS
-from fsbench.networks.backbones.sam2_video import SAM2_VIDEOS
-from fsbench.networks.backbones.sam3 import SAM3S
+from fsbench.networks.backbones.sam2_sam3 import SAM2_VIDEOS, SAM3S
 from fsbench.networks.backbones.seggpt import SEGGPTS
-from fsbench.networks.backbones.vit import VITS
+from fsbench.networks.backbones.text import CLIP_TEXTS
+from fsbench.networks.backbones.timm_networks import ENCODERS, PYRAMIDS, VITS
 from fsbench.networks.weights import table
 from fsbench.runner.config.backbone_choice import needed_weights
 from fsbench.runner.config.needs import methods_by_weights
