@@ -1068,7 +1068,8 @@ def _efficientnet_to_timm_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
     for key, value in state.items():
         head, _, rest = key.removeprefix("_").partition(".")
         if head == "blocks" and key.startswith("_"):
-            number, layer, end = rest.split(".", 2)
+            number, _, layer_and_end = rest.partition(".")
+            layer, _, end = layer_and_end.partition(".")
             layers = LITE_FIRST_LAYERS if number == "0" else LITE_LAYERS  # the first has no expansion
             key = f"blocks.{LITE_BLOCKS.get(number, number)}.{layers.get(layer, layer)}.{end}"
         elif key.startswith("_"):
