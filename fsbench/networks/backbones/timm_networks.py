@@ -11,7 +11,7 @@ Shapes: M images, L blocks, T patches, C channels, (h, w) a map, H x W an image.
 import itertools
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -222,7 +222,7 @@ def build_vit(arguments: dict[str, Any], state: dict[str, Tensor], height: int, 
     return frozen
 
 
-def _with_periods(model: nn.Module, state: dict[str, Tensor]) -> dict[str, Tensor]:
+def _with_periods(model: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return the state dict of a network, with the periods of its rotary positions where `state` has them, too.
 
     timm keeps them out of its state dict.
@@ -258,7 +258,11 @@ def check_size(patch: int, height: int, width: int) -> None:
 class FrozenTimmNetwork(FrozenBackbone):
     """Frozen network that timm builds."""
 
-    def describe_state(self, state: Any) -> str:
+    def expected_state(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        with torch.device("meta"):
+            return self.own_names(_with_periods(self.new_network(), state))
+
+    def describe_state(self, state: Mapping[str, Tensor]) -> str:
         """Describe the patches of the network that weights belong to; empty where there are none."""
         patches, registers = state.get("patch_embed.proj.weight"), state.get("reg_token")
         if patches is None or patches.ndim != 4:
@@ -338,10 +342,6 @@ class FrozenViT(FrozenTimmNetwork):
 
     def own_names(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
         return dino_to_timm_names(state)
-
-    def expected_state(self, state: Any) -> dict[str, Tensor]:
-        with torch.device("meta"):
-            return _with_periods(self.new_network(), state)
 
     def _build(self, height: int, width: int) -> nn.Module:
         return build_vit(self.spec.arguments, self.state, height, width)
@@ -903,9 +903,6 @@ class Encoder(FrozenTimmNetwork):
         if isinstance(self.spec, ViT):
             return dino_to_timm_names(state)
         return encoder_to_timm_names(state, keep_head=bool(self.spec.outputs))
-
-    def expected_state(self, state: Any) -> dict[str, Tensor]:
-        return self.own_names(_with_periods(self.meta_network(), state))
 
     def _build(self, height: int, width: int) -> nn.Module:
         self.check_image_size(height)
