@@ -18,8 +18,7 @@ from fsbench.base.errors import SettingsError
 from fsbench.core.one_way import OneWaySegmenter, Output
 from fsbench.core.shots import Way
 from fsbench.data.label_maps import resize_labels
-from fsbench.networks.backbones.base import BackboneConfig
-from fsbench.networks.backbones.nothing import NoBackbone
+from fsbench.networks.backbones.base import BackboneConfig, NoBackbone
 
 BORDER, WINDOW, RIDGE = 0.08, 0.02, 1e-3
 """Shares of a side that the border and the half window have, and what is added to the colours' variances (§10)."""

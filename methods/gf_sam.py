@@ -21,8 +21,7 @@ from fsbench.base.errors import SettingsError
 from fsbench.core.one_way import OneWaySegmenter
 from fsbench.core.prediction import Instances, Prediction
 from fsbench.data.batch import IMAGENET_MEAN, IMAGENET_STD, EpisodeBatch
-from fsbench.networks.backbones.sam import Encoding, PromptableNetwork, Prompts
-from fsbench.networks.backbones.vit_and_sam import ViTAndSam, ViTAndSamConfig
+from fsbench.networks.backbones.sam import BesideSamConfig, Encoding, PromptableNetwork, Prompts, ViTAndSam
 from fsbench.results.pictures.steps import Sketch, stacked_regions
 
 EMPTY_SIDE = 7
@@ -352,7 +351,7 @@ class GFSAM(OneWaySegmenter):
     finds_instances = True
     attention_meaning = "weights of the query's cells as points for SAM"
 
-    def __init__(self, backbone: ViTAndSamConfig, vit_size: int = 518, max_points: int = 128, antialias: bool = False):
+    def __init__(self, backbone: BesideSamConfig, vit_size: int = 518, max_points: int = 128, antialias: bool = False):
         super().__init__(backbone)
         if max_points < 1:
             raise SettingsError(f"max_points is {max_points}, expected 1 or more; set --model.max_points")

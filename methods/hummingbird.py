@@ -18,8 +18,7 @@ from torch import Tensor
 from fsbench.base.errors import SettingsError
 from fsbench.core.one_way import OneWaySegmenter
 from fsbench.networks.backbones.base import BackboneConfig
-from fsbench.networks.backbones.patch_tokens import PyramidTokens, frozen_tokens
-from fsbench.networks.backbones.vit import FrozenViT
+from fsbench.networks.backbones.timm_networks import FrozenViT, PyramidTokens, frozen_tokens
 
 
 class Memory(NamedTuple):

@@ -22,7 +22,7 @@ from fsbench.core.one_way import OneWaySegmenter
 from fsbench.core.shots import Way
 from fsbench.data.batch import IMAGENET_MEAN, IMAGENET_STD, EpisodeBatch
 from fsbench.networks.backbones.base import BackboneConfig
-from fsbench.networks.backbones.vit import FrozenViT
+from fsbench.networks.backbones.timm_networks import FrozenViT
 from fsbench.networks.ops.average_linkage import average_linkage
 
 BasisCoordinates = Literal["eval", "released_cuda", "released_cpu"] | float | list[float]

@@ -21,8 +21,7 @@ from fsbench.core.one_way import Competition, OneWaySegmenter
 from fsbench.data.batch import EpisodeBatch
 from fsbench.methods.modules.class_logits import INVALID, resize_logits
 from fsbench.networks.backbones.base import BackboneConfig
-from fsbench.networks.backbones.patch_tokens import PyramidTokens, frozen_tokens
-from fsbench.networks.backbones.vit import FrozenViT
+from fsbench.networks.backbones.timm_networks import FrozenViT, PyramidTokens, frozen_tokens
 from fsbench.networks.ops.first_largest import first_largest
 from fsbench.scores.answers import count
 from fsbench.scores.confusion import intersection_union, mean_iou

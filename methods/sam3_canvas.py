@@ -27,7 +27,7 @@ from fsbench.core.prediction import Instances, Prediction
 from fsbench.core.shots import Way
 from fsbench.data.batch import EpisodeBatch, Hint, Hints
 from fsbench.data.connected import Box, largest_part_box
-from fsbench.networks.backbones.sam3 import Detections, FrozenSam3, Sam3NetConfig
+from fsbench.networks.backbones.sam2_sam3 import Detections, FrozenSam3, Sam3NetConfig
 from fsbench.records.run import KnownOrNot, Supervision
 from fsbench.results.pictures.steps import Sketch, share_box, stacked_regions
 

@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 PRELOADED = (
-    "lightning", "polars", "fsbench.networks.backbones.timm_networks", "fsbench.cli.main", "fsbench.runner.grid.bench",
+    "lightning", "polars", "timm", "fsbench.cli.main", "fsbench.runner.grid.bench",
     "fsbench.runner.engine.run", "fsbench.runner.config.build", "fsbench.datamodules.episodic",
     "fsbench.datamodules.classification",
 )  # fmt: skip

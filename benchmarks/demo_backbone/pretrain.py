@@ -3,8 +3,8 @@
     python -m benchmarks.demo_backbone.pretrain [--out FILE] [--seed 0] [--steps 4500]
 
 The weights come with the repository (`fsbench/networks/backbones/weights`); this program is how they were made. Who
-renews them also renews `DEMO_WEIGHTS_SHA256` in `fsbench.networks.backbones.vit`, and every figure that stands on them.
-`pretrain_data` draws the scenes.
+renews them also renews `DEMO_WEIGHTS_SHA256` in `fsbench.networks.backbones.timm_networks`, and every figure that
+stands on them. `pretrain_data` draws the scenes.
 
 Dense supervision: every patch predicts its class by the cosines of its token's heads, in the last block and the ones
 before it, so that correlations of tokens mean something between images as they do for DINO's; and its shape and its
@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmarks.demo_backbone.pretrain_data import CLASSES, Batch, SceneStream, attributes
-from fsbench.networks.backbones.vit import DEMO_IMAGE_SIZE, DEMO_TABLE_SIDE, DEMO_VIT, DEMO_WEIGHTS
+from fsbench.networks.backbones.timm_networks import DEMO_IMAGE_SIZE, DEMO_TABLE_SIDE, DEMO_VIT, DEMO_WEIGHTS
 
 STEPS, BATCH, WARMUP = 4500, 24, 200
 """Training steps, scenes a step, and steps of the learning rate's warm-up."""
@@ -45,7 +45,7 @@ def new_vit() -> Any:
     timm's initial weights (0.02) suit wide models; here they are scaled to the width, and the position table starts
     as sines and cosines, which spares the ViT learning what lies next to what.
     """
-    from fsbench.networks.backbones.timm_networks import VisionTransformer
+    from timm.models.vision_transformer import VisionTransformer
 
     vit: Any = VisionTransformer(**DEMO_VIT, img_size=DEMO_IMAGE_SIZE, num_classes=0)
     for block in vit.blocks:

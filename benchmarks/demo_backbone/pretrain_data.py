@@ -17,7 +17,7 @@ from fsbench.datamodules.datasets.demo.dataset import OBJECTS
 from fsbench.datamodules.datasets.demo.patterns import PATTERNS
 from fsbench.datamodules.datasets.demo.scenes import VOID, draw_scene
 from fsbench.datamodules.datasets.demo.shapes import SHAPES
-from fsbench.networks.backbones.vit import DEMO_IMAGE_SIZE, DEMO_TABLE_SIDE, DEMO_VIT
+from fsbench.networks.backbones.timm_networks import DEMO_IMAGE_SIZE, DEMO_TABLE_SIDE, DEMO_VIT
 
 CLASSES = 100
 """Number of pre-training classes."""

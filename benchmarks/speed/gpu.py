@@ -31,8 +31,7 @@ from benchmarks.speed.table import RESULTS
 from fsbench.base.errors import describe
 from fsbench.base.paths import REPOSITORY
 from fsbench.networks.backbones.base import BackboneConfig, FrozenBackbone
-from fsbench.networks.backbones.pyramid import FrozenPyramid
-from fsbench.networks.backbones.vit import VITS, FrozenViT
+from fsbench.networks.backbones.timm_networks import VITS, FrozenPyramid, FrozenViT
 from fsbench.networks.ops.mask_value_attention import mask_value_attention
 from fsbench.networks.ops.masked_attention import masked_attention
 from fsbench.networks.ops.selective_scan import selective_scan

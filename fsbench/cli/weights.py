@@ -57,8 +57,7 @@ def _list(options: argparse.Namespace, extra: list[str]) -> int:
     """Print the table of weights."""
     # spared until it is needed, as above
     from fsbench.base.paths import weights_folder
-    from fsbench.networks.weights.state import availability, entry_as_json
-    from fsbench.networks.weights.table import CheckpointSet
+    from fsbench.networks.weights.table import CheckpointSet, availability, entry_as_json
 
     entries = _entries()
     if options.json:
@@ -134,8 +133,7 @@ def _fetch(options: argparse.Namespace, extra: list[str]) -> int:
 def _check(options: argparse.Namespace, extra: list[str]) -> int:
     """Print the verdict on each file; 1 if one is damaged, or named and not here."""
     # spared until it is needed, as above
-    from fsbench.networks.weights.state import file_state, short_path
-    from fsbench.networks.weights.table import CheckpointSet, find
+    from fsbench.networks.weights.table import CheckpointSet, file_state, find, short_path
 
     entries = _entries()
     known = {id(entry): name for name, (entry, _) in entries.items()}
@@ -199,7 +197,7 @@ def _load_problem(name: str, path: Path) -> str:
 def _check_checkpoints(name: str, entry: "CheckpointSet", named: bool, load: bool) -> list[dict[str, Any]]:
     """Return the verdicts on the authors' checkpoints that are here; `named`: their absence is said as well."""
     # spared until it is needed, as above
-    from fsbench.networks.weights.state import short_path
+    from fsbench.networks.weights.table import short_path
 
     present = entry.present()
     if not present:

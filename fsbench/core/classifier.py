@@ -25,8 +25,8 @@ from fsbench.core.method import Method
 from fsbench.core.needs import Needs
 from fsbench.core.seeded_block import seed_torch
 from fsbench.data.batch import ImageEpisode, normalise
-from fsbench.networks.backbones.encoder import FEATURE_VERSION, Encoder
 from fsbench.networks.backbones.feature_store import FeatureStore
+from fsbench.networks.backbones.timm_networks import FEATURE_VERSION, Encoder
 
 PACKAGES = ("timm", "pillow", "simplejpeg")
 """Packages, beside torch, that a feature depends on."""

@@ -18,7 +18,7 @@ from fsbench.core.query_part import Exportable, QueryPart
 from fsbench.core.shot_ensemble import ENSEMBLES, ensemble
 from fsbench.data.batch import EpisodeBatch
 from fsbench.networks.backbones.base import BackboneConfig, FrozenBackbone
-from fsbench.networks.backbones.vit import FrozenViT
+from fsbench.networks.backbones.timm_networks import FrozenViT
 from fsbench.scores.answers import SegmentationAnswer
 
 
@@ -27,7 +27,7 @@ class Segmenter(Method):
 
     Subclasses implement `forward` (one episode) and, if they learn, `loss` and `configure_optimizers`.
     `backbone_type` is a vision transformer unless a subclass says otherwise;
-    `fsbench.networks.backbones.pyramid.FrozenPyramid` is another.
+    `fsbench.networks.backbones.timm_networks.FrozenPyramid` is another.
     """
 
     task = "segmentation"

@@ -24,7 +24,7 @@ from fsbench.data.batch import EpisodeBatch, WayClass
 from fsbench.methods.abcdfss.draws import HeadDraws, Shear, class_shears, views
 from fsbench.methods.abcdfss.head import PRODUCTS, AdaptedHead, LevelViews, fit, small_masks
 from fsbench.networks.backbones.base import BackboneConfig
-from fsbench.networks.backbones.pyramid import FrozenPyramid, Pyramid
+from fsbench.networks.backbones.timm_networks import FrozenPyramid, Pyramid
 
 AdaptTo = Literal["first_episode", "every_episode"]
 """Episodes that heads are fitted to: the first of each class, or each by itself."""

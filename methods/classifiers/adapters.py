@@ -14,11 +14,11 @@ from typing import Any, Literal
 import torch
 import torch.nn.functional as F
 from einops import rearrange
+from timm.models.vision_transformer import Attention, Block, VisionTransformer
 from torch import Tensor, nn
 
 from fsbench.base.errors import SettingsError
 from fsbench.methods.modules.lora import insert_lora
-from fsbench.networks.backbones.timm_networks import Attention, Block, VisionTransformer
 
 Tuning = Literal["full", "lora", "ssf", "vpt"]
 

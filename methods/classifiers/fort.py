@@ -17,11 +17,12 @@ from typing import Any, Literal
 import torch
 import torch.nn.functional as F
 from einops import rearrange
+from timm.models.swin_transformer import SwinTransformer
+from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from fsbench.base.errors import SettingsError
 from fsbench.methods.classifiers.adapters import PROMPTS, DeepPrompts
-from fsbench.networks.backbones.timm_networks import SwinTransformer, VisionTransformer
 
 PositionPrompts = list[Tensor]
 """Weights of the patches: one tensor (B, N) for a ViT, one (B, W, M) for each stage of a Swin."""

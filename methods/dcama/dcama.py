@@ -22,7 +22,7 @@ from fsbench.methods.dcama.attention import POSITIONS, position_table
 from fsbench.methods.dcama.head import DCAMAHead, mean_coarse_mask
 from fsbench.methods.dcama.options import HeadOptions
 from fsbench.networks.backbones.base import BackboneConfig
-from fsbench.networks.backbones.pyramid import FrozenPyramid, Pyramid
+from fsbench.networks.backbones.timm_networks import FrozenPyramid, Pyramid
 
 
 def _add_position_tables(learned: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -22,7 +22,7 @@ from fsbench.data.batch import EpisodeBatch
 from fsbench.data.dataset import VOID
 from fsbench.methods.modules.class_logits import INVALID
 from fsbench.networks.backbones.base import BackboneConfig
-from fsbench.networks.backbones.vit import FrozenViT
+from fsbench.networks.backbones.timm_networks import FrozenViT
 
 
 def class_shares(labels: Tensor, height: int, width: int) -> Tensor:

@@ -23,7 +23,7 @@ from fsbench.methods.dense_probes.linear_probe import LinearProbeDense, Training
 from fsbench.methods.modules.class_logits import INVALID
 from fsbench.methods.modules.lora import insert_lora
 from fsbench.networks.backbones.base import BackboneConfig
-from fsbench.networks.backbones.vit import patch_maps
+from fsbench.networks.backbones.timm_networks import patch_maps
 
 EPSILON = 1e-3
 """AdamW's. Training begins where the classifier has no gradient but rounding, of which the usual 1e-8 would make whole

@@ -28,7 +28,7 @@ from fsbench.methods.fssdino.prediction import (
 )
 from fsbench.methods.modules.class_logits import INVALID
 from fsbench.networks.backbones.base import BackboneConfig
-from fsbench.networks.backbones.vit import FrozenViT
+from fsbench.networks.backbones.timm_networks import FrozenViT
 
 
 class Support(NamedTuple):

@@ -19,7 +19,7 @@ from fsbench.base.errors import SettingsError
 from fsbench.core.one_way import OneWaySegmenter
 from fsbench.core.released_format import ReleasedFormat
 from fsbench.networks.backbones.base import BackboneConfig
-from fsbench.networks.backbones.pyramid import FrozenPyramid
+from fsbench.networks.backbones.timm_networks import FrozenPyramid
 from fsbench.networks.ops.center_pivot_conv import CenterPivotConv4d
 from fsbench.networks.ops.kept_correlation import KeptCorrelation, pick, resize_mask, unit
 from fsbench.networks.ops.plane_norm import GroupNormReLU

@@ -15,7 +15,7 @@ from fsbench.core.released_format import ReleasedFormat
 from fsbench.methods.modules.frozen_pspnet import TRUNKS, FrozenTrunk
 from fsbench.methods.modules.pspnet import BLOCKS, Bottleneck, Kind, resnet_layers
 from fsbench.networks.backbones.base import BackboneConfig, FrozenBackbone
-from fsbench.networks.backbones.vit import VITS, FrozenViT, patch_maps
+from fsbench.networks.backbones.timm_networks import VITS, FrozenViT, patch_maps
 
 FIRST_DILATIONS = (1, 2)
 """Dilations of the first blocks of layers 3 and 4, where PFENet's followers have 2 and 4 (§1)."""

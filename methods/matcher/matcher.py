@@ -25,7 +25,7 @@ from fsbench.methods.matcher.prediction import (
     unit_tokens,
 )
 from fsbench.methods.matcher.scores import Merging
-from fsbench.networks.backbones.vit_and_sam import ViTAndSam, ViTAndSamConfig
+from fsbench.networks.backbones.sam import BesideSamConfig, ViTAndSam
 from fsbench.results.pictures.steps import Sketch, stacked_regions
 
 SeedMode = Literal["independent", "per_episode"]
@@ -81,7 +81,7 @@ class Matcher(OneWaySegmenter):
 
     def __init__(
         self,
-        backbone: ViTAndSamConfig,
+        backbone: BesideSamConfig,
         seed: int = 0,
         seed_mode: SeedMode = "independent",
         sample_range: tuple[int, int] = (4, 6),

@@ -18,8 +18,8 @@ from fsbench.base.files import sha256_file
 from fsbench.methods.modules.pspnet import WIDTH, Features, Kind, PSPNet
 from fsbench.methods.modules.pspnet_weights import from_imagenet, to_hmnet_names
 from fsbench.networks.backbones.base import BackboneConfig, FrozenBackbone
-from fsbench.networks.backbones.timm_names import to_timm_names
-from fsbench.networks.backbones.weight_files import check_keys, state_digest
+from fsbench.networks.backbones.timm_networks import to_timm_names
+from fsbench.networks.weights.files import check_keys, state_digest
 from fsbench.networks.weights.table import WeightFile, weight_files
 from fsbench.runner.engine.checkpoint import TRAINED_ON, read_checkpoint
 

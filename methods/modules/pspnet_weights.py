@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from fsbench.methods.modules.pspnet import CUTS, Kind, Trunk
-from fsbench.networks.backbones.weight_files import check_keys
+from fsbench.networks.weights.files import check_keys
 
 FROZEN = ("layer0.", "layer1.", "layer2.", "layer3.", "layer4.", "ppm.", "cls.", "base_learner.")
 """Prefixes of a PSPNet's weights, which few-shot methods on it do not train."""

@@ -17,7 +17,7 @@ from fsbench.core.released_format import ReleasedFormat
 from fsbench.methods.modules.correlation import Learner, query_features, support_features
 from fsbench.methods.modules.released_config import stated_settings
 from fsbench.networks.backbones.base import BackboneConfig
-from fsbench.networks.backbones.vit import FrozenViT
+from fsbench.networks.backbones.timm_networks import FrozenViT
 
 Correlation = Literal["heads", "layers", "last_layer"]
 """A channel for each head of each layer of the ViT, for each layer with all its heads together, or for each head of the

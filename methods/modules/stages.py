@@ -12,9 +12,7 @@ from fsbench.methods.modules.frozen_pspnet import PSPNETS, TRUNKS, DilatedLayers
 from fsbench.methods.modules.maps import resize
 from fsbench.methods.modules.pspnet import Features
 from fsbench.networks.backbones.base import BackboneConfig, FrozenBackbone
-from fsbench.networks.backbones.pyramid import FrozenPyramid, token_maps
-from fsbench.networks.backbones.pyramid_networks import PYRAMIDS
-from fsbench.networks.backbones.vit import VITS, vit_tokens
+from fsbench.networks.backbones.timm_networks import PYRAMIDS, VITS, FrozenPyramid, token_maps, vit_tokens
 
 
 class FrozenStages(FrozenPyramid):

@@ -74,7 +74,7 @@ class Adapter(nn.Module):
 
 
 class Adapters(nn.ModuleDict):
-    """Adapters by the numbers of their blocks; called as `fsbench.networks.backbones.sam2_video.BlockChange`.
+    """Adapters by the numbers of their blocks; called as `fsbench.networks.backbones.sam2_sam3.BlockChange`.
 
     Args:
         shapes: from `adapter_shapes`.

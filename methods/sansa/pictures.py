@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fsbench.methods.sansa.pseudo_video import Prompt
-from fsbench.networks.backbones.sam2_video import remembered_frames
+from fsbench.networks.backbones.sam2_sam3 import remembered_frames
 
 COLOR = (255, 120, 0)
 """Color (red, green, blue) in which a prompt is drawn."""

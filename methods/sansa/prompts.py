@@ -12,7 +12,7 @@ from scipy.ndimage import find_objects, label
 from torch import Tensor
 
 from fsbench.data.support_annotation import AnnotationStreams, draw_annotation
-from fsbench.networks.backbones.sam2_video import PointPrompts
+from fsbench.networks.backbones.sam2_sam3 import PointPrompts
 
 Kind = Literal["mask", "point", "scribble", "box"]
 """Kind of a support's prompt."""

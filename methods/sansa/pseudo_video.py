@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fsbench.methods.sansa.prompts import in_square, prompt_mask
-from fsbench.networks.backbones.sam2_video import (
+from fsbench.networks.backbones.sam2_sam3 import (
     EncodedFrames,
     PointPrompts,
     attend_to_memory,

@@ -27,7 +27,7 @@ from fsbench.methods.sansa.pseudo_video import Frame, Prompt, PseudoVideo, full_
 from fsbench.methods.sansa.released import AdapterFile
 from fsbench.networks.backbones.base import BackboneConfig
 from fsbench.networks.backbones.hub_networks import transformers_attention
-from fsbench.networks.backbones.sam2_video import STAGES, EncodedFrames, FrozenSam2, finish_encoding, set_memory_dropout
+from fsbench.networks.backbones.sam2_sam3 import STAGES, EncodedFrames, FrozenSam2, finish_encoding, set_memory_dropout
 from fsbench.records.run import KnownOrNot, Supervision
 
 Training = Literal["strict", "generalist"]

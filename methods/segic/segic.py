@@ -25,7 +25,7 @@ from fsbench.methods.segic.head import HEADS, PointPrompts, SegICHead, at_origin
 from fsbench.methods.segic.loss import episode_points
 from fsbench.methods.segic.released import SegICFile
 from fsbench.methods.segic.training import Draws, Side, both_directions, step_losses
-from fsbench.networks.backbones.vit_and_text import ViTAndText, ViTAndTextConfig
+from fsbench.networks.backbones.text import ViTAndText, ViTAndTextConfig
 from fsbench.records.run import KnownOrNot, Supervision
 from fsbench.results.pictures.steps import Sketch
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from fsbench.methods.modules.maps import masked_mean, resize
 from fsbench.methods.modules.pspnet import Features
 from fsbench.methods.modules.stages import aligned
-from fsbench.networks.backbones.sine_code import sine_code
+from fsbench.networks.backbones.sam2_sam3 import sine_code
 
 SMALL = 1e-7
 """Added to the product of norms in the pseudo mask (§5)."""

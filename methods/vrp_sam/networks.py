@@ -1,7 +1,5 @@
 """The frozen networks of VRP-SAM: a trunk whose last stages are dilated, and SAM beside it (vrp-sam.md §4, §2)."""
 
-from typing import ClassVar
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -12,8 +10,8 @@ from fsbench.methods.modules.pspnet import Features, Trunk
 from fsbench.methods.modules.pspnet_weights import from_imagenet
 from fsbench.methods.modules.stages import FrozenStages
 from fsbench.networks.backbones.base import BackboneConfig
-from fsbench.networks.backbones.beside_sam import BesideSam, BesideSamConfig
-from fsbench.networks.backbones.pyramid_networks import PYRAMIDS
+from fsbench.networks.backbones.sam import BesideSam, BesideSamConfig
+from fsbench.networks.backbones.timm_networks import PYRAMIDS
 from fsbench.networks.weights.table import weight_files
 
 FIRST_DILATIONS = (1, 2)
@@ -42,8 +40,6 @@ def sam_square(pixels: Tensor, side: int) -> Tensor:
 
 class TrunkAndSam(SquareSam, DilatedLayers):
     """Layers 0 to 4 with ImageNet weights, and SAM; `Features` f1, f2 and f3 are the outputs of layers 2, 3 and 4."""
-
-    encoders: ClassVar[tuple[str, ...]] = ("encode", "last_layer", "encode_square")
 
     def __init__(self, config: BackboneConfig):
         self.spec = TRUNKS[config.name]
@@ -76,8 +72,6 @@ class TrunkAndSam(SquareSam, DilatedLayers):
 
 class StagesAndSam(SquareSam, FrozenStages):
     """A pyramid of the suite as the trunk, ours, and SAM; its last layer cannot be had alone."""
-
-    encoders: ClassVar[tuple[str, ...]] = ("encode", "encode_square")
 
 
 def frozen_networks(config: BesideSamConfig) -> TrunkAndSam | StagesAndSam:

@@ -27,7 +27,7 @@ from fsbench.methods.modules.stages import widths
 from fsbench.methods.vrp_sam.encoder import Encoded, VisualPromptEncoder, annotated_cells
 from fsbench.methods.vrp_sam.loss import cosine_adamw, mask_losses
 from fsbench.methods.vrp_sam.networks import StagesAndSam, TrunkAndSam, frozen_networks
-from fsbench.networks.backbones.beside_sam import BesideSamConfig
+from fsbench.networks.backbones.sam import BesideSamConfig
 from fsbench.records.run import Supervision
 
 

@@ -11,7 +11,7 @@ from benchmarks.speed.cases import commands, networks
 from benchmarks.speed.cases.methods import noise_episode
 from benchmarks.speed.harness import Case, Command, Measurements, call_difference, check, measure, training_step
 from fsbench.methods.hsnet import HSNet
-from fsbench.networks.backbones.pyramid_networks import PYRAMIDS
+from fsbench.networks.backbones.timm_networks import PYRAMIDS
 from fsbench.networks.ops.correlation import hyper_correlation
 from tests.methods.small import PYRAMID, pyramid
 

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fsbench.networks.backbones.vit import build_vit
+from fsbench.networks.backbones.timm_networks import build_vit
 from tests.goldens.harness import Case, Clear
 from tests.goldens.hashed import hash_state
 

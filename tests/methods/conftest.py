@@ -5,8 +5,7 @@ from dataclasses import replace
 import pytest
 
 from fsbench.datamodules.datasets.folder import Folder
-from fsbench.networks.backbones.pyramid_networks import PYRAMIDS
-from fsbench.networks.backbones.vit import VITS
+from fsbench.networks.backbones.timm_networks import PYRAMIDS, VITS
 from fsbench.networks.weights.table import WeightFile
 from fsbench.runner.config.compose import compose
 from fsbench.runner.engine.experiment import build_experiment

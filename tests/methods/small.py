@@ -9,7 +9,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 
 from fsbench.datamodules.datasets.folder import Folder
 from fsbench.networks.backbones.base import BackboneConfig
-from fsbench.networks.backbones.pyramid_networks import PyramidNet
+from fsbench.networks.backbones.timm_networks import PyramidNet
 from fsbench.networks.weights.table import WeightFile
 from tests.data_modules import episodic
 

@@ -6,8 +6,7 @@ import torch
 from fsbench.base.errors import CheckpointError
 from fsbench.methods.bam import BAM
 from fsbench.networks.backbones.base import BackboneConfig
-from fsbench.networks.backbones.pyramid import VIT_SCALE
-from fsbench.networks.backbones.vit import vit_tokens
+from fsbench.networks.backbones.timm_networks import VIT_SCALE, vit_tokens
 from fsbench.runner.engine.checkpoint import TRAINED_ON
 from tests.methods.small import chosen, data, episode
 

@@ -16,14 +16,14 @@ from fsbench.methods.gf_sam import (
     gate_and_merge,
     merged_probability,
 )
-from fsbench.networks.backbones.vit_and_sam import ViTAndSamConfig
+from fsbench.networks.backbones.sam import BesideSamConfig
 from fsbench.runner.contract.episodes import segmentation_episode
 
 pytest.importorskip("transformers")
 
 
 def method(**settings: object) -> GFSAM:
-    config = ViTAndSamConfig("demo", "random:1", sam="sam_demo", **settings)
+    config = BesideSamConfig("demo", "random:1", sam="sam_demo", **settings)
     return GFSAM(config, vit_size=64).eval()
 
 
@@ -78,7 +78,7 @@ def test_the_identity_names_both_networks_and_what_is_random():
     assert backbone.weights_id == "random (seed 1) of demo, random (seed 1) of sam_demo"
     assert backbone.identity_settings == {"sam": "sam_demo"}
     assert backbone.precision == backbone.sam.precision == "bf16"
-    mixed = GFSAM(ViTAndSamConfig("demo", sam="sam_demo", sam_weights="random:7"), vit_size=64).backbone
+    mixed = GFSAM(BesideSamConfig("demo", sam="sam_demo", sam_weights="random:7"), vit_size=64).backbone
     assert mixed.weights_id.startswith("random (seed 7) of sam_demo, official vit.safetensors sha256 ")
     alone = mixed.num_parameters - mixed.sam.num_parameters
     assert alone == sum(tensor.numel() for tensor in mixed.state.values())

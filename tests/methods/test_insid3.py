@@ -16,7 +16,7 @@ from fsbench.methods.insid3 import (
     unit,
 )
 from fsbench.networks.backbones.base import BackboneConfig
-from fsbench.networks.backbones.vit import VITS, ViT, new_vit
+from fsbench.networks.backbones.timm_networks import VITS, ViT, new_vit
 from fsbench.networks.weights.table import WeightFile
 from fsbench.runner.contract.episodes import segmentation_episode
 from tests.methods.small import chosen

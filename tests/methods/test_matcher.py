@@ -9,8 +9,7 @@ from fsbench.core.prediction import Prediction
 from fsbench.data.batch import EpisodeBatch
 from fsbench.methods.matcher import Matcher
 from fsbench.methods.matcher.matching import reference_foreground
-from fsbench.networks.backbones.sam import Candidates
-from fsbench.networks.backbones.vit_and_sam import ViTAndSamConfig
+from fsbench.networks.backbones.sam import BesideSamConfig, Candidates
 from fsbench.runner.config.request import Request
 from fsbench.runner.contract.episodes import segmentation_episode
 
@@ -20,7 +19,7 @@ FEW = {"sample_range": (1, 2), "max_iterations": 3, "use_points": True, "topk_sc
 
 def method(**settings: object) -> Matcher:
     pytest.importorskip("transformers")
-    backbone = ViTAndSamConfig("demo", "random:1", sam="sam_demo", sam_weights="random:2")
+    backbone = BesideSamConfig("demo", "random:1", sam="sam_demo", sam_weights="random:2")
     return Matcher(backbone, **{**FEW, **settings}).eval()
 
 

@@ -31,18 +31,15 @@ from fsbench.methods.sansa import SANSA
 from fsbench.methods.seggpt import SegGPT
 from fsbench.methods.vrp_sam import VRPSAM
 from fsbench.networks.backbones.base import BackboneConfig
-from fsbench.networks.backbones.beside_sam import BesideSamConfig
-from fsbench.networks.backbones.sam import SamConfig
-from fsbench.networks.backbones.sam2_video import FrozenSam2
-from fsbench.networks.backbones.sam3 import FrozenSam3, Sam3NetConfig
+from fsbench.networks.backbones.sam import BesideSamConfig, SamConfig
+from fsbench.networks.backbones.sam2_sam3 import FrozenSam2, FrozenSam3, Sam3NetConfig
 from fsbench.networks.backbones.seggpt import FrozenSegGPT
-from fsbench.networks.backbones.vit_and_sam import ViTAndSamConfig
 from tests.methods.hmnet.small import on_pspnet, on_vit
 
 DEMO = BackboneConfig("demo", "random:1")
 PSPNET = BackboneConfig("pspnet_vgg16", "random")
 SAM = SamConfig("sam_demo", "random:1")
-VIT_AND_SAM = ViTAndSamConfig("demo", "random:1", sam="sam_demo", sam_weights="random:2")
+VIT_AND_SAM = BesideSamConfig("demo", "random:1", sam="sam_demo", sam_weights="random:2")
 BESIDE_SAM = BesideSamConfig("demo", sam="sam_demo", sam_weights="random:1")
 
 
@@ -173,7 +170,7 @@ PROMPTABLE = [
     (lambda: GFSAM(VIT_AND_SAM, vit_size=30), "vit_size is 30, expected a multiple of 8"),
     (lambda: GFSAM(VIT_AND_SAM, vit_size=64, max_points=0), "max_points is 0, expected 1 or more"),
     (
-        lambda: GFSAM(ViTAndSamConfig("demo", sam="sam_vit_b", sam_weights="no/sam_vit_b_01ec64.pth"), vit_size=64),
+        lambda: GFSAM(BesideSamConfig("demo", sam="sam_vit_b", sam_weights="no/sam_vit_b_01ec64.pth"), vit_size=64),
         "weights of the backbone sam_vit_b are not at .*sam_vit_b_01ec64.pth",
     ),
     (

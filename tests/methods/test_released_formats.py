@@ -13,9 +13,9 @@ from fsbench.methods.modules.pspnet_weights import to_bam_names, to_hmnet_names
 from fsbench.methods.pfenet import PFENet
 from fsbench.methods.vrp_sam import VRPSAM
 from fsbench.networks.backbones.base import BackboneConfig
-from fsbench.networks.backbones.beside_sam import BesideSamConfig
-from fsbench.networks.backbones.pyramid_networks import build_pyramid_network
-from fsbench.networks.backbones.weight_files import state_digest
+from fsbench.networks.backbones.sam import BesideSamConfig
+from fsbench.networks.backbones.timm_networks import build_pyramid_network
+from fsbench.networks.weights.files import state_digest
 from fsbench.runner.engine.checkpoint import convert, load_checkpoint
 from tests.methods.small import PYRAMID, pyramid
 

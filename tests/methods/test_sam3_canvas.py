@@ -23,7 +23,7 @@ from fsbench.methods.sam3_canvas import (
     many_shot_slots,
     one_shot_slots,
 )
-from fsbench.networks.backbones.sam3 import SAM3S, Detections, Sam3NetConfig
+from fsbench.networks.backbones.sam2_sam3 import SAM3S, Detections, Sam3NetConfig
 from fsbench.runner.contract.episodes import segmentation_episode
 
 pytest.importorskip("transformers")

@@ -13,7 +13,7 @@ from fsbench.methods.sansa.adapters import Adapter
 from fsbench.methods.sansa.losses import losses_by_video, mean_losses
 from fsbench.methods.sansa.prompts import largest_box, merged_boxes, prompt_mask, prompt_points
 from fsbench.networks.backbones.base import BackboneConfig
-from fsbench.networks.backbones.sam2_video import (
+from fsbench.networks.backbones.sam2_sam3 import (
     SAM2_VIDEOS,
     FrozenSam2,
     finish_encoding,

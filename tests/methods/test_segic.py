@@ -15,8 +15,7 @@ from fsbench.methods.segic import SegIC
 from fsbench.methods.segic.correspondence import best_points, mean_similarity, prototypes, similarity
 from fsbench.methods.segic.head import PointPrompts, at_original, at_square
 from fsbench.methods.segic.training import Draws, true_boxes
-from fsbench.networks.backbones.clip_text import ClipTextConfig, FrozenClipText
-from fsbench.networks.backbones.vit_and_text import ViTAndTextConfig
+from fsbench.networks.backbones.text import ClipTextConfig, FrozenClipText, ViTAndTextConfig
 from fsbench.runner.contract.episodes import segmentation_episode
 
 pytest.importorskip("transformers")

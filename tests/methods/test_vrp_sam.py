@@ -15,7 +15,7 @@ from fsbench.methods.modules.pspnet import Trunk
 from fsbench.methods.vrp_sam import VRPSAM
 from fsbench.methods.vrp_sam.encoder import pseudo_mask, pseudo_mask_plain
 from fsbench.methods.vrp_sam.loss import mask_losses
-from fsbench.networks.backbones.beside_sam import BesideSamConfig
+from fsbench.networks.backbones.sam import BesideSamConfig
 from fsbench.runner.config.registry import config_files
 from fsbench.runner.contract.episodes import segmentation_episode
 from tests.data_modules import episodic

@@ -14,9 +14,13 @@ from torch import Tensor
 from benchmarks.speed.harness import Case, call_difference, forward
 from fsbench.methods.hsnet import HSNet
 from fsbench.networks.backbones.base import BackboneConfig, FrozenBackbone, NetworkPrecision
-from fsbench.networks.backbones.pyramid import FrozenPyramid
-from fsbench.networks.backbones.pyramid_networks import block_features, build_pyramid_network
-from fsbench.networks.backbones.vit import VITS, FrozenViT
+from fsbench.networks.backbones.timm_networks import (
+    VITS,
+    FrozenPyramid,
+    FrozenViT,
+    block_features,
+    build_pyramid_network,
+)
 from fsbench.networks.ops.center_pivot_conv import CenterPivotConv4d
 from fsbench.networks.ops.kept_correlation import EPSILON, resize_mask
 from fsbench.networks.ops.plane_norm import GroupNormReLU

@@ -1,11 +1,11 @@
-"""Base class of frozen backbones: one network, its weights, its features and a cache of them."""
+"""Frozen networks: one network, its weights, its precision, its features and a cache of them; none, or two as one."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -15,8 +15,8 @@ from fsbench.base.files import sha256_file
 from fsbench.base.plugins import load_object
 from fsbench.base.tensor_cache import CacheDtype, FeatureCache
 from fsbench.data.file_digests import file_state
-from fsbench.networks.backbones.weight_files import Architecture, describe_weights, read_weights, state_digest
-from fsbench.networks.weights.table import how_to_get
+from fsbench.networks.weights.files import check_keys, describe_weights, read_weights, state_digest
+from fsbench.networks.weights.table import WeightFile, how_to_get
 
 NetworkPrecision = Literal["fp32", "bf16", "fp16"]
 """Precision in which a frozen network computes; `fp32` is that of the run."""
@@ -31,9 +31,8 @@ class BackboneConfig:
     """Name and weights of the frozen network a method builds on.
 
     Args:
-        name: a key of `fsbench.networks.backbones.vit.VITS`; for methods on pyramids, of
-            `fsbench.networks.backbones.pyramid_networks.PYRAMIDS`; for classifiers, also of
-            `fsbench.networks.backbones.encoder.ENCODERS`.
+        name: a key of `VITS` in `fsbench.networks.backbones.timm_networks`; for methods on pyramids, of its `PYRAMIDS`;
+            for classifiers, also of its `ENCODERS`.
         weights: weight file (.pth or .safetensors); `random` or `random:SEED` for random weights, which exercise the
             path and nothing else; None for the file's usual place, in `weights/`.
         cache_mib: bound in MiB on the features kept in memory for images that come again.
@@ -53,8 +52,17 @@ class BackboneConfig:
     precision: NetworkPrecision = "fp32"
 
 
+class Architecture(Protocol):
+    """Entry of a table of networks, of which only the weight file is used here."""
+
+    @property
+    def weights(self) -> WeightFile: ...
+
+
 TRUSTED_WEIGHTS = ("random ", "official ")
 """Starts of a `weights_id` whose weights fit by construction or by their published hash."""
+TRUST = ("random", "unverified", "unofficial", "official")
+"""First words of the origins of weights; the least trusted one comes first, by which tables tell what figures mean."""
 
 
 def find_spec(name: str, known: Mapping[str, Any], kind: type | tuple[type, ...], refusal: str) -> Any:
@@ -81,11 +89,11 @@ class FrozenBackbone:
     Deliberately no `nn.Module`: its weights are in no checkpoint, no optimizer and no DDP bucket. Images are encoded
     singly, so that a feature cannot depend on the rest of a batch. The network is built for the size of the first
     image. Weights that are sure to fit are read when they are first needed, so that a run's identity costs no more than
-    their file's hash. Subclasses set `spec` before `__init__`, and define the network and its features.
+    their file's hash. Subclasses set `spec` before `__init__`, and define the network (`new_network`, `_build`), its
+    features (`_features`) and how weights of its authors are named (`own_names`).
 
     Attributes:
         known: backbones of the same kind by their names, whose official files are refused for this one.
-        encoders: names of the methods that pass an image through the frozen network.
         name: the backbone's name in the configuration.
         cache: features kept in memory.
         cache_dtype: type in which they are kept.
@@ -99,7 +107,6 @@ class FrozenBackbone:
     """
 
     known: ClassVar[Mapping[str, Architecture]] = {}
-    encoders: ClassVar[tuple[str, ...]] = ("encode",)
     spec: Architecture
     trained_on: dict[str, Any] | None = None
     precision: NetworkPrecision = "fp32"
@@ -220,17 +227,58 @@ class FrozenBackbone:
         """Return the features of each normalised image of (M, 3, H, W)."""
         return [self._features(model, image[None]) for image in images]
 
-    def _random_state(self, seed: int) -> dict[str, Tensor]:
-        """Return seeded random weights, under the names of released files."""
+    def new_network(self) -> nn.Module:
+        """Build the network with first weights, of the sizes in which its weights are stored."""
         raise NotImplementedError
+
+    def new_copy(self, pixels: Tensor) -> nn.Module:
+        """Build a copy of the network for images like `pixels` (3, H, W), in eval mode, that may be changed."""
+        return self._build(pixels.shape[1], pixels.shape[2]).to(pixels.device)
+
+    def draw_weights(self, model: nn.Module) -> None:
+        """Draw weights of a new network from torch's generator, where its own first ones will not do."""
+
+    def own_names(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return the weights that features depend on, under this suite's names; `state` is not changed."""
+        return state
+
+    def describe_state(self, state: Mapping[str, Tensor]) -> str:
+        """Describe in words the network that weights belong to; "" for those of a family that is not known."""
+        return ""
+
+    def expected_state(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return what `convert_state_dict` compares weights with: the network's own, without memory for their values.
+
+        Args:
+            state: the weights, under this suite's names.
+        """
+        with torch.device("meta"):
+            return self.own_names(self.new_network().state_dict())
+
+    def _random_state(self, seed: int) -> dict[str, Tensor]:
+        """Return seeded random weights."""
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed)
+            model = self.new_network()
+            self.draw_weights(model)
+        return model.state_dict()
 
     def convert_state_dict(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return the weights in `state` that features depend on, under this suite's names; `state` is not changed.
 
         Raises:
-            CheckpointError: keys or shapes do not fit the network.
+            CheckpointError: they are of another network, or keys or shapes do not fit.
         """
-        raise NotImplementedError
+        state = self.own_names(state)
+        own = self.expected_state(state)
+        expected, found = self.describe_state(own), self.describe_state(state)
+        if found != expected:
+            raise CheckpointError(
+                f"backbone weights for {self.name} are of {found or 'another network'}; expected {expected}; name the "
+                "backbone of these weights (BACKBONE=, see: fsbench list), or give this one's (WEIGHTS=)"
+            )
+        check_keys(own, state, f"backbone weights for {self.name}")
+        return state
 
     def _load(self, weights: str | None) -> tuple[Callable[[], dict[str, Tensor]], str]:
         """Return a function that reads the weights named by the configuration, and their origin for records."""
@@ -243,7 +291,8 @@ class FrozenBackbone:
         if not path.is_file():
             raise CheckpointError(how_to_get(self.spec.weights, self.name, path))
         state = file_state(path)
-        origin = describe_weights(self.spec.weights, path, self.known)
+        others = {name: network.weights for name, network in self.known.items()}
+        origin = describe_weights(self.spec.weights, path, others)
         return partial(_read_described, path, state, origin), origin
 
 
@@ -269,3 +318,79 @@ def _read_described(path: Path, state: tuple[int, ...], origin: str) -> dict[str
             f"{path} is another file than a moment ago, when the run was begun with {origin}; start the run again"
         )
     return weights
+
+
+class NoBackbone(FrozenBackbone):
+    """No network, for methods that have none: images of every size are taken, and nothing is encoded.
+
+    Args:
+        config: not looked at, so that a data set whose configuration names a backbone does as well.
+    """
+
+    def __init__(self, config: BackboneConfig):
+        self.name = self.weights_id = "none"
+        self.cache = FeatureCache(0, "float32", 0)
+        self.cache_dtype = "float32"
+        self.state = {}
+
+    def check_image_size(self, size: int) -> None:
+        if size < 1:
+            raise SettingsError(f"image_size is {size}, expected 1 or more")
+
+    def encode(self, pixels: Tensor) -> Any:
+        raise SettingsError("the method has no backbone; expected one that encodes images")
+
+
+class WithSecondNetwork(FrozenBackbone):
+    """Two frozen networks as one: with one configuration, one precision, one cache and one identity.
+
+    A subclass has it before the first network's own class, and builds the second one. Random weights are those of both,
+    unless the configuration's `<key>_weights` says otherwise.
+
+    Attributes:
+        second_key: name of the second network in configurations (`<key>`, `<key>_weights`) and identities.
+        second: the second network.
+    """
+
+    second_key: ClassVar[str]
+    second: FrozenBackbone
+
+    def __init__(self, config: BackboneConfig):
+        super().__init__(config)
+        weights = getattr(config, f"{self.second_key}_weights", None)
+        if weights is None and self.weights_id.startswith("random "):
+            weights = config.weights
+        self.second = self.build_second(config, weights)
+        self.second.cache = self.cache
+        self.weights_id = joint_origin({self.name: self.weights_id, self.second.name: self.second.weights_id})
+
+    def build_second(self, config: BackboneConfig, weights: str | None) -> FrozenBackbone:
+        """Build the second network.
+
+        Args:
+            config: of both; its fields for the second one may be absent.
+            weights: of the second one: its file, `random` or `random:SEED`; None for the file's usual place.
+        """
+        raise NotImplementedError
+
+    @property
+    def identity_settings(self) -> dict[str, str]:
+        settings = {f"{self.second_key}_{key}": value for key, value in self.second.identity_settings.items()}
+        return {**super().identity_settings, self.second_key: self.second.name, **settings}
+
+    @property
+    def num_parameters(self) -> int:
+        return super().num_parameters + self.second.num_parameters
+
+    def replace_weights(self, state: dict[str, Tensor], weights_id: str) -> None:
+        super().replace_weights(state, f"{weights_id}, {self.second.weights_id} of {self.second.name}")
+
+
+def joint_origin(origins: Mapping[str, str]) -> str:
+    """Return the origin of the weights of several networks for records, the least trusted one first.
+
+    Args:
+        origins: network -> origin of its weights.
+    """
+    ranked = sorted(origins.items(), key=lambda origin: TRUST.index(origin[1].split()[0]))
+    return ", ".join(f"{weights} of {name}" for name, weights in ranked)

@@ -14,9 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fsbench.base.errors import CheckpointError, SettingsError, describe
+from fsbench.base.errors import SettingsError, describe
 from fsbench.networks.backbones.base import BackboneConfig, FrozenBackbone
-from fsbench.networks.backbones.weight_files import check_keys
 from fsbench.networks.weights.table import WeightFile
 
 PACKAGE = "transformers"
@@ -131,8 +130,8 @@ class FrozenHubNetwork(FrozenBackbone):
 
     It is built when an image first needs it, maybe between two draws of a training, and so draws nothing itself.
 
-    Subclasses set `spec` before `__init__`, and say what network weights are of (`describe_state`)
-    and, where there are files of its authors, how their names are read (`own_names`).
+    Subclasses set `spec` before `__init__`, and say what network weights are of (`describe_state`) and, where there are
+    files of its authors, how their names are read (`own_names`).
     """
 
     spec: HubNet
@@ -151,45 +150,15 @@ class FrozenHubNetwork(FrozenBackbone):
     def check_image_size(self, size: int) -> None:
         """Take every size: images are resized to what the network takes."""
 
-    def own_names(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return weights under the names of transformers, from those or the authors'."""
-        return state
-
     def new_network(self) -> nn.Module:
         """Build the network with first weights, frozen; subclasses may leave out parts that they do not use."""
         return new_network(self.spec, self.name)
 
-    def _meta_state(self) -> dict[str, Tensor]:
-        """Return the state dict of the network without memory for it."""
-        with torch.device("meta"):
-            return self.new_network().state_dict()
+    def draw_weights(self, model: nn.Module) -> None:
+        draw_weights(model)
 
     def _build(self, height: int, width: int) -> nn.Module:
         with torch.random.fork_rng(devices=[]):
             model = self.new_network()
         model.load_state_dict({key: value.float() for key, value in self.state.items()})
         return model
-
-    def _random_state(self, seed: int) -> dict[str, Tensor]:
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(seed)
-            model = self.new_network()
-            draw_weights(model)
-        return model.state_dict()
-
-    def convert_state_dict(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
-        own = self._meta_state()
-        expected, found = self.describe_state(own), self.describe_state(state)
-        renamed = self.own_names(state) if found else state
-        found = found and self.describe_state(renamed)
-        if found != expected:
-            raise CheckpointError(
-                f"weights for {self.name} are of {found or 'another network'}; expected {expected}; name the network "
-                "of these weights, or give this one's"
-            )
-        check_keys(own, renamed, f"weights for {self.name}")
-        return renamed
-
-    def describe_state(self, state: Mapping[str, Tensor]) -> str:
-        """Describe in words the network that weights belong to; "" for those of a family that is not known."""
-        raise NotImplementedError

@@ -1,9 +1,9 @@
 """Promptable networks of the segment-anything family, which transformers builds: SAM and SAM 2.
 
-SAM: Kirillov et al., ICCV 2023; SAM 2: Ravi et al., 2024; SAM 3, which takes no points, is in `sam3.py`. An image is
-encoded once; its encoding and prompts (points, boxes, a mask) are decoded to masks, each with the IoU that the network
-expects it to have. How transformers is called so that the numbers are Meta's: persam.md §1 and 2. Automatic masks, of a
-grid of points and of any other prompts, are filtered as in matcher.md §6.
+SAM: Kirillov et al., ICCV 2023; SAM 2: Ravi et al., 2024; its memory, and SAM 3, which takes no points, are in
+`sam2_sam3.py`. An image is encoded once; its encoding and prompts (points, boxes, a mask) are decoded to masks, each
+with the IoU that the network expects it to have. How transformers is called so that the numbers are Meta's: persam.md
+§1 and 2. Automatic masks, of a grid of points and of any other prompts, are filtered as in matcher.md §6.
 
 Shapes: B prompts, n points of each, m masks of each, M masks that are left, C channels, (h, w) the grid of an encoding,
 (H, W) the image, S the side of the square that the network sees, s that of its masks.
@@ -19,14 +19,15 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
-from torchvision.ops import batched_nms
+from torchvision.ops import batched_nms, masks_to_boxes
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2.functional import resize
 
 from fsbench.base.errors import SettingsError
 from fsbench.data.batch import IMAGENET_MEAN, IMAGENET_STD
-from fsbench.networks.backbones.base import NARROW, BackboneConfig, find_spec
+from fsbench.networks.backbones.base import NARROW, BackboneConfig, WithSecondNetwork, find_spec
 from fsbench.networks.backbones.hub_networks import FrozenHubNetwork, HubNet
+from fsbench.networks.backbones.timm_networks import FrozenViT
 from fsbench.networks.weights.table import WeightFile, weight_files
 
 Encoding = tuple[Tensor, ...]
@@ -216,17 +217,6 @@ def mask_stability(logits: Tensor) -> Tensor:
     return above / below
 
 
-def mask_boxes(masks: Tensor) -> Tensor:
-    """Return the boxes (M, 4) float32 x0, y0, x1, y1 of masks (M, H, W), by first and last pixels; 0 for empty ones."""
-    ends = []
-    for axis in (1, 2):
-        line = masks.any(axis)
-        last = line.shape[1] - 1 - line.flip(1).byte().argmax(1)
-        ends += [line.byte().argmax(1), last]
-    boxes = torch.stack([ends[0], ends[2], ends[1], ends[3]], 1)
-    return (boxes * masks.flatten(1).any(1)[:, None]).float()
-
-
 def good_masks(logits: Tensor, iou: Tensor, thresholds: MaskThresholds) -> Candidates:
     """Return the masks of logits (B, m, H, W), prompt after prompt, that pass the thresholds; in no other order."""
     logits, iou = logits.flatten(0, 1), iou.flatten()
@@ -250,7 +240,7 @@ def without_overlap(batches: Iterable[Candidates], threshold: float) -> Candidat
     found = list(batches)
     masks = torch.cat([batch.masks for batch in found])
     iou, stable = torch.cat([batch.iou for batch in found]), torch.cat([batch.stability for batch in found])
-    kept = batched_nms(mask_boxes(masks), iou.float(), torch.zeros_like(iou, dtype=torch.int64), threshold)
+    kept = batched_nms(masks_to_boxes(masks), iou.float(), torch.zeros_like(iou, dtype=torch.int64), threshold)
     return Candidates(masks[kept], iou[kept], stable[kept])
 
 
@@ -520,121 +510,82 @@ SAMS = {
 }
 """Promptable networks by their names."""
 
-_HEADS = r"mask_decoder\.(?:output_hypernetworks_mlps\.\d+|iou_prediction_head|pred_obj_score_head)"
-_TABLE = (
-    (r"^image_encoder\.patch_embed\.proj\.", "vision_encoder.patch_embed.projection."),
-    (r"^image_encoder\.blocks\.(\d+)\.norm", r"vision_encoder.layers.\1.layer_norm"),
-    (r"^image_encoder\.blocks\.", "vision_encoder.layers."),
-    (r"^image_encoder\.neck\.0\.", "vision_encoder.neck.conv1."),
-    (r"^image_encoder\.neck\.1\.", "vision_encoder.neck.layer_norm1."),
-    (r"^image_encoder\.neck\.2\.", "vision_encoder.neck.conv2."),
-    (r"^image_encoder\.neck\.3\.", "vision_encoder.neck.layer_norm2."),
-    (r"^image_encoder\.", "vision_encoder."),
-    (r"^prompt_encoder\.pe_layer\.positional_encoding_gaussian_matrix$", "shared_image_embedding.positional_embedding"),
-    (r"^prompt_encoder\.point_embeddings\.", "prompt_encoder.point_embed."),
-    (r"^prompt_encoder\.mask_downscaling\.0\.", "prompt_encoder.mask_embed.conv1."),
-    (r"^prompt_encoder\.mask_downscaling\.1\.", "prompt_encoder.mask_embed.layer_norm1."),
-    (r"^prompt_encoder\.mask_downscaling\.3\.", "prompt_encoder.mask_embed.conv2."),
-    (r"^prompt_encoder\.mask_downscaling\.4\.", "prompt_encoder.mask_embed.layer_norm2."),
-    (r"^prompt_encoder\.mask_downscaling\.6\.", "prompt_encoder.mask_embed.conv3."),
-    (r"^(mask_decoder\.transformer\.layers\.\d+)\.norm", r"\1.layer_norm"),
-    (r"^mask_decoder\.transformer\.norm_final_attn\.", "mask_decoder.transformer.layer_norm_final_attn."),
-    (r"^mask_decoder\.output_upscaling\.0\.", "mask_decoder.upscale_conv1."),
-    (r"^mask_decoder\.output_upscaling\.1\.", "mask_decoder.upscale_layer_norm."),
-    (r"^mask_decoder\.output_upscaling\.3\.", "mask_decoder.upscale_conv2."),
-    (rf"^({_HEADS})\.layers\.0\.", r"\1.proj_in."),
-    (rf"^({_HEADS})\.layers\.1\.", r"\1.layers.0."),
-    (rf"^({_HEADS})\.layers\.2\.", r"\1.proj_out."),
-)  # fmt: skip
-"""Names of Meta's SAM and those of transformers, in the order in which they are tried (persam.md §1)."""
-_METAS = (
-    (r"^vision_encoder\.patch_embed\.projection\.", "image_encoder.patch_embed.proj."),
-    (r"^vision_encoder\.neck\.conv1\.", "image_encoder.neck.0."),
-    (r"^vision_encoder\.neck\.layer_norm1\.", "image_encoder.neck.1."),
-    (r"^vision_encoder\.neck\.conv2\.", "image_encoder.neck.2."),
-    (r"^vision_encoder\.neck\.layer_norm2\.", "image_encoder.neck.3."),
-    (r"^vision_encoder\.layers\.(\d+)\.layer_norm", r"image_encoder.blocks.\1.norm"),
-    (r"^vision_encoder\.layers\.", "image_encoder.blocks."),
-    (r"^vision_encoder\.", "image_encoder."),
-    (
-        r"^(?:shared_image_embedding|prompt_encoder\.shared_embedding)\.positional_embedding$",
-        "prompt_encoder.pe_layer.positional_encoding_gaussian_matrix",
-    ),
-    (r"^prompt_encoder\.point_embed\.", "prompt_encoder.point_embeddings."),
-    (r"^prompt_encoder\.mask_embed\.conv1\.", "prompt_encoder.mask_downscaling.0."),
-    (r"^prompt_encoder\.mask_embed\.layer_norm1\.", "prompt_encoder.mask_downscaling.1."),
-    (r"^prompt_encoder\.mask_embed\.conv2\.", "prompt_encoder.mask_downscaling.3."),
-    (r"^prompt_encoder\.mask_embed\.layer_norm2\.", "prompt_encoder.mask_downscaling.4."),
-    (r"^prompt_encoder\.mask_embed\.conv3\.", "prompt_encoder.mask_downscaling.6."),
-    (r"^(mask_decoder\.transformer\.layers\.\d+)\.layer_norm", r"\1.norm"),
-    (r"^mask_decoder\.transformer\.layer_norm_final_attn\.", "mask_decoder.transformer.norm_final_attn."),
-    (r"^mask_decoder\.upscale_conv1\.", "mask_decoder.output_upscaling.0."),
-    (r"^mask_decoder\.upscale_layer_norm\.", "mask_decoder.output_upscaling.1."),
-    (r"^mask_decoder\.upscale_conv2\.", "mask_decoder.output_upscaling.3."),
-    (r"^(mask_decoder\..*)\.proj_in\.", r"\1.layers.0."),
-    (r"^(mask_decoder\..*)\.proj_out\.", r"\1.layers.2."),
-    (r"^(mask_decoder\.(?:output_hyper|iou_pred).*)\.layers\.0\.", r"\1.layers.1."),
-)  # fmt: skip
-"""Names of transformers' SAM and those of Meta's, the way back; the first that fits counts."""
-_TABLE2 = (
-    (r"^sam_prompt_encoder\.", "prompt_encoder."),
-    (r"^sam_mask_decoder\.", "mask_decoder."),
-    (r"^no_mem_embed$", "no_memory_embedding"),
-    (r"^image_encoder\.trunk\.patch_embed\.proj\.", "vision_encoder.backbone.patch_embed.projection."),
-    (r"^image_encoder\.trunk\.(blocks\.\d+)\.norm", r"vision_encoder.backbone.\1.layer_norm"),
-    (r"^image_encoder\.trunk\.(blocks\.\d+\.mlp)\.layers\.0\.", r"vision_encoder.backbone.\1.proj_in."),
-    (r"^image_encoder\.trunk\.(blocks\.\d+\.mlp)\.layers\.1\.", r"vision_encoder.backbone.\1.proj_out."),
-    (r"^image_encoder\.trunk\.", "vision_encoder.backbone."),
-    (r"^image_encoder\.neck\.convs\.(\d+)\.conv\.", r"vision_encoder.neck.convs.\1."),
-    (r"^(mask_decoder\.transformer\..*attn\w*)\.out_proj\.", r"\1.o_proj."),
-    (r"^(mask_decoder\.transformer\.layers\.\d+\.mlp)\.layers\.0\.", r"\1.proj_in."),
-    (r"^(mask_decoder\.transformer\.layers\.\d+\.mlp)\.layers\.1\.", r"\1.proj_out."),
+Names = tuple[tuple[str, str], ...]
+"""Parts of Meta's names and what transformers has instead, each replaced wherever it stands, one after the other."""
+_HEADS = (
+    *(f"output_hypernetworks_mlps.{token}" for token in range(4)),
+    "iou_prediction_head",
+    "pred_obj_score_head",
+    "object_pointer_proj",
 )
-"""What of Meta's SAM 2 is called otherwise than of its SAM (sansa.md §1)."""
+_LAYERS = ((".layers.0.", ".proj_in."), (".layers.1.", ".layers.0."), (".layers.2.", ".proj_out."))
+"""MLPs of three layers."""
+_SAM: Names = (
+    ("image_encoder.", "vision_encoder."),
+    ("vision_encoder.patch_embed.proj.", "vision_encoder.patch_embed.projection."),
+    ("vision_encoder.blocks.", "vision_encoder.layers."),
+    (".norm", ".layer_norm"),
+    ("vision_encoder.neck.0.", "vision_encoder.neck.conv1."),
+    ("vision_encoder.neck.1.", "vision_encoder.neck.layer_norm1."),
+    ("vision_encoder.neck.2.", "vision_encoder.neck.conv2."),
+    ("vision_encoder.neck.3.", "vision_encoder.neck.layer_norm2."),
+    ("prompt_encoder.pe_layer.positional_encoding_gaussian_matrix", "shared_image_embedding.positional_embedding"),
+    ("prompt_encoder.point_embeddings.", "prompt_encoder.point_embed."),
+    ("prompt_encoder.mask_downscaling.0.", "prompt_encoder.mask_embed.conv1."),
+    ("prompt_encoder.mask_downscaling.1.", "prompt_encoder.mask_embed.layer_norm1."),
+    ("prompt_encoder.mask_downscaling.3.", "prompt_encoder.mask_embed.conv2."),
+    ("prompt_encoder.mask_downscaling.4.", "prompt_encoder.mask_embed.layer_norm2."),
+    ("prompt_encoder.mask_downscaling.6.", "prompt_encoder.mask_embed.conv3."),
+    ("mask_decoder.output_upscaling.0.", "mask_decoder.upscale_conv1."),
+    ("mask_decoder.output_upscaling.1.", "mask_decoder.upscale_layer_norm."),
+    ("mask_decoder.output_upscaling.3.", "mask_decoder.upscale_conv2."),
+    *((head + metas, head + own) for head in _HEADS for metas, own in _LAYERS),
+)
+"""Names of SAM (persam.md §1)."""
+_SAM2: Names = (
+    ("sam_prompt_encoder.", "prompt_encoder."),
+    ("sam_mask_decoder.", "mask_decoder."),
+    ("image_encoder.trunk.patch_embed.proj.", "vision_encoder.backbone.patch_embed.projection."),
+    ("image_encoder.trunk.", "vision_encoder.backbone."),
+    *((f"image_encoder.neck.convs.{i}.conv.", f"vision_encoder.neck.convs.{i}.") for i in range(4)),
+    ("memory_encoder.mask_downsampler.encoder.12.", "memory_encoder.mask_downsampler.final_conv."),
+    *((f"mask_downsampler.encoder.{3 * i}.", f"mask_downsampler.layers.{i}.conv.") for i in range(4)),
+    *((f"mask_downsampler.encoder.{3 * i + 1}.", f"mask_downsampler.layers.{i}.layer_norm.") for i in range(4)),
+    ("memory_encoder.pix_feat_proj.", "memory_encoder.feature_projection."),
+    ("memory_encoder.out_proj.", "memory_encoder.projection."),
+    ("memory_encoder.fuser.", "memory_encoder.memory_fuser."),
+    (".out_proj.", ".o_proj."),
+    (".mlp.layers.0.", ".mlp.proj_in."),
+    (".mlp.layers.1.", ".mlp.proj_out."),
+    (".dwconv.", ".depthwise_conv."),
+    (".pwconv", ".pointwise_conv"),
+    (".gamma", ".scale"),
+    ("no_mem_embed", "no_memory_embedding"),
+    ("no_mem_pos_enc", "no_memory_positional_encoding"),
+    ("maskmem_tpos_enc", "memory_temporal_positional_encoding"),
+    ("obj_ptr_proj.", "object_pointer_proj."),
+)
+"""Names of SAM 2 that are replaced before those of SAM (sansa.md §1)."""
 _OF_VIDEOS = re.compile(
     r"^(memory_|maskmem_tpos_enc|no_mem_pos_enc|no_memory_positional|mask_downsample|obj_ptr|object_pointer|no_obj|"
     r"no_object|occlusion|temporal_positional|mask_decoder\.pixel_)"
 )
 """Tensors of SAM 2 that it needs for videos alone."""
 _SHARED = "shared_image_embedding.positional_embedding", "prompt_encoder.shared_embedding.positional_embedding"
+"""Where transformers has the frequencies of positions, twice."""
 _POINTS = re.compile(r"^prompt_encoder\.point_embed(?:dings)?\.(\d)\.weight$")
 
 
-def _renamed(name: str, table: Iterable[tuple[str, str]], every: bool) -> str:
-    for pattern, new in table:
-        name, count = re.subn(pattern, new, name)
-        if count and not every:
-            break
+def _replaced(name: str, table: Iterable[tuple[str, str]]) -> str:
+    for old, new in table:
+        name = name.replace(old, new)
     return name
 
 
 def metas_name(name: str) -> str:
     """Return Meta's name of a tensor of SAM from that of transformers."""
-    return _renamed(name, _METAS, every=False)
-
-
-_VIDEO_TABLE = (
-    (r"^memory_attention\.norm\.", "memory_attention.layer_norm."),
-    (r"^(memory_attention\.layers\.\d+)\.norm", r"\1.layer_norm"),
-    (r"^(memory_attention\.layers\.\d+\.\w+)\.out_proj\.", r"\1.o_proj."),
-    (r"^(memory_encoder\.mask_downsampler)\.encoder\.12\.", r"\1.final_conv."),
-    *((rf"^(memory_encoder\.mask_downsampler)\.encoder\.{3 * i}\.", rf"\1.layers.{i}.conv.") for i in range(4)),
-    *((rf"^(memory_encoder\.mask_downsampler)\.encoder\.{3 * i + 1}\.", rf"\1.layers.{i}.layer_norm.")
-      for i in range(4)),
-    (r"^memory_encoder\.pix_feat_proj\.", "memory_encoder.feature_projection."),
-    (r"^memory_encoder\.out_proj\.", "memory_encoder.projection."),
-    (r"^memory_encoder\.fuser\.", "memory_encoder.memory_fuser."),
-    (r"^(memory_encoder\.memory_fuser\.layers\.\d+)\.dwconv\.", r"\1.depthwise_conv."),
-    (r"^(memory_encoder\.memory_fuser\.layers\.\d+)\.norm\.", r"\1.layer_norm."),
-    (r"^(memory_encoder\.memory_fuser\.layers\.\d+)\.pwconv", r"\1.pointwise_conv"),
-    (r"^(memory_encoder\.memory_fuser\.layers\.\d+)\.gamma$", r"\1.scale"),
-    (r"^maskmem_tpos_enc$", "memory_temporal_positional_encoding"),
-    (r"^no_mem_pos_enc$", "no_memory_positional_encoding"),
-    (r"^obj_ptr_proj\.layers\.0\.", "object_pointer_proj.proj_in."),
-    (r"^obj_ptr_proj\.layers\.1\.", "object_pointer_proj.layers.0."),
-    (r"^obj_ptr_proj\.layers\.2\.", "object_pointer_proj.proj_out."),
-)  # fmt: skip
-"""Further names of Meta's SAM 2, which only videos need, and those of transformers (sansa.md §1)."""
+    back = [(own, metas) for metas, own in reversed(_SAM)]
+    return _replaced(name.replace(_SHARED[1], _SHARED[0]), back)
 
 
 def names_of_transformers(state: Mapping[str, Tensor], videos: bool = False) -> dict[str, Tensor]:
@@ -646,13 +597,13 @@ def names_of_transformers(state: Mapping[str, Tensor], videos: bool = False) -> 
     """
     second = any(name.startswith(("image_encoder.trunk.", "vision_encoder.backbone.")) for name in state)
     metas = any(name.startswith("image_encoder.") for name in state)
-    renamed = {}
-    for name, value in state.items():
-        if name in ("pixel_mean", "pixel_std") or (second and not videos and _OF_VIDEOS.match(name)):
-            continue
-        if metas and second:
-            name = _renamed(_renamed(name, _VIDEO_TABLE, every=True), _TABLE2, every=True)
-        renamed[_renamed(name, _TABLE, every=False) if metas else name] = value
+    table = [*(_SAM2 if second else ()), *_SAM] if metas else []
+    needless = _OF_VIDEOS.match if second and not videos else lambda name: None
+    renamed = {
+        _replaced(name, table): value
+        for name, value in state.items()
+        if name not in ("pixel_mean", "pixel_std") and not needless(name)
+    }
     if second and (points := sorted(name for name in renamed if _POINTS.match(name))):
         renamed["prompt_encoder.point_embed.weight"] = torch.cat([renamed.pop(name) for name in points])
     for own, other in (_SHARED, _SHARED[::-1]):  # the hub's files have either or both
@@ -665,7 +616,6 @@ class FrozenSam(FrozenHubNetwork):
     """Frozen SAM or SAM 2 whose encodings are kept for images that come again."""
 
     known: ClassVar = SAMS
-    encoders = ("encode",)
     spec: SamNet
 
     def __init__(self, config: BackboneConfig):
@@ -687,10 +637,6 @@ class FrozenSam(FrozenHubNetwork):
     def encode(self, pixels: Tensor) -> Encoding:
         """Encode an image (3, H, W) uint8, which the network resizes and normalises itself."""
         return self.promptable(pixels.device).encode(pixels)
-
-    def encoding(self, name: str, image: Tensor) -> Encoding:
-        """Return the encoding of the image (3, H, W) uint8 of that name in the data set, from the cache or anew."""
-        return self.cache.get("encoding", name, lambda: self.encode(image))
 
     def own_names(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
         return names_of_transformers(state)
@@ -718,3 +664,38 @@ def describe_sam(state: Mapping[str, Tensor]) -> str:
         if depth:
             return f"{family} with {depth} blocks of {width} channels"
     return ""
+
+
+@dataclass
+class BesideSamConfig(BackboneConfig):
+    """Names and weights of a network and of the promptable network beside it.
+
+    Args:
+        name, weights, cache_mib, cache_dtype, spill_mib, precision: of the network, as of `BackboneConfig`; what is
+            kept of both networks shares one bound, and both compute in one precision. Random weights are those of
+            both, unless `sam_weights` says otherwise.
+        sam: a key of `SAMS`.
+        sam_weights: its weight file, `random` or `random:SEED`; None for the file's usual place.
+        sam_prompts: prompts that its mask decoder takes at a time, see `SamConfig`.
+    """
+
+    sam: str = SamConfig.name
+    sam_weights: str | None = None
+    sam_prompts: int = SamConfig.prompts
+
+
+class BesideSam(WithSecondNetwork):
+    """Base of frozen networks with a frozen SAM beside them, which is prompted where their features say."""
+
+    second_key = "sam"
+    sam: FrozenSam
+
+    def build_second(self, config: BackboneConfig, weights: str | None) -> FrozenSam:
+        name = getattr(config, "sam", SamConfig.name)
+        prompts = getattr(config, "sam_prompts", SamConfig.prompts)
+        self.sam = FrozenSam(SamConfig(name, weights, precision=config.precision, prompts=prompts))
+        return self.sam
+
+
+class ViTAndSam(BesideSam, FrozenViT):
+    """Frozen ViT with a frozen SAM."""

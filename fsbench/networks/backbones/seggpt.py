@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from fsbench.base.errors import SettingsError
 from fsbench.networks.backbones.base import BackboneConfig, find_spec
 from fsbench.networks.backbones.hub_networks import FrozenHubNetwork, HubNet
+from fsbench.networks.weights.files import renamed
 from fsbench.networks.weights.table import WeightFile, weight_files
 
 Embedding = Literal["instance", "semantic"]
@@ -23,28 +24,26 @@ Embedding = Literal["instance", "semantic"]
 EnsembleVariant = Literal["authors", "transformers"]
 """Mean over the examples at the block where the streams meet: in each stream by itself, or over both."""
 
-_BLOCK = {
-    "norm1": "layernorm_before",
-    "norm2": "layernorm_after",
-    "attn": "attention",
-    "mlp.fc1": "mlp.lin1",
-    "mlp.fc2": "mlp.lin2",
-}
-_NAMES = {
-    "patch_embed.proj": "model.embeddings.patch_embeddings.projection",
-    "pos_embed": "model.embeddings.position_embeddings",
-    "mask_token": "model.embeddings.mask_token",
-    "segment_token_x": "model.embeddings.segment_token_input",
-    "segment_token_y": "model.embeddings.segment_token_prompt",
-    "type_token_cls": "model.embeddings.type_token_semantic",
-    "type_token_ins": "model.embeddings.type_token_instance",
-    "norm": "model.encoder.layernorm",
-    "decoder_embed": "decoder.decoder_embed",
-    "decoder_pred.0": "decoder.decoder_pred.conv",
-    "decoder_pred.1": "decoder.decoder_pred.layernorm",
-    "decoder_pred.3": "decoder.decoder_pred.head",
-}
-"""Starts of the names in the authors' file and in transformers', but for the blocks (§1)."""
+_LAYERS = r"model.encoder.layers.\1"
+_NAMES = (
+    (r"^blocks\.(\d+)\.norm1\.", rf"{_LAYERS}.layernorm_before."),
+    (r"^blocks\.(\d+)\.norm2\.", rf"{_LAYERS}.layernorm_after."),
+    (r"^blocks\.(\d+)\.attn\.", rf"{_LAYERS}.attention."),
+    (r"^blocks\.(\d+)\.mlp\.fc(\d)\.", rf"{_LAYERS}.mlp.lin\2."),
+    (r"^patch_embed\.proj\.", "model.embeddings.patch_embeddings.projection."),
+    (r"^pos_embed$", "model.embeddings.position_embeddings"),
+    (r"^mask_token$", "model.embeddings.mask_token"),
+    (r"^segment_token_x$", "model.embeddings.segment_token_input"),
+    (r"^segment_token_y$", "model.embeddings.segment_token_prompt"),
+    (r"^type_token_cls$", "model.embeddings.type_token_semantic"),
+    (r"^type_token_ins$", "model.embeddings.type_token_instance"),
+    (r"^norm\.", "model.encoder.layernorm."),
+    (r"^decoder_embed\.", "decoder.decoder_embed."),
+    (r"^decoder_pred\.0\.", "decoder.decoder_pred.conv."),
+    (r"^decoder_pred\.1\.", "decoder.decoder_pred.layernorm."),
+    (r"^decoder_pred\.3\.", "decoder.decoder_pred.head."),
+)
+"""Names in the authors' file and in transformers' (§1)."""
 
 
 @dataclass(frozen=True)
@@ -97,20 +96,7 @@ def seggpt_to_transformers_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
     Args:
         state: weights under the names of the authors' file or of transformers'; it is not changed.
     """
-    return {_transformers_name(name): value for name, value in state.items()}
-
-
-def _transformers_name(name: str) -> str:
-    if name.startswith("blocks."):
-        _, number, rest = name.split(".", 2)
-        for old, new in _BLOCK.items():
-            if rest == old or rest.startswith(f"{old}."):
-                return f"model.encoder.layers.{number}.{new}{rest.removeprefix(old)}"
-        return name
-    for old, new in _NAMES.items():
-        if name == old or name.startswith(f"{old}."):
-            return new + name.removeprefix(old)
-    return name
+    return {renamed(name, _NAMES): value for name, value in state.items()}
 
 
 def paint(
@@ -161,7 +147,6 @@ class FrozenSegGPT(FrozenHubNetwork):
     """
 
     known = SEGGPTS
-    encoders = ("paint",)
     spec: SegGPTNet
 
     def __init__(self, config: BackboneConfig):

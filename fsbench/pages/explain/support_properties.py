@@ -173,7 +173,7 @@ def _best_mean(cosines: "Tensor") -> float:
 
 def image_features(backbone: object, pixels: np.ndarray, side: int) -> "Tensor":
     """Return the features (h, w, D) of an image's patches, see
-    `fsbench.networks.backbones.patch_features.patch_features`.
+    `fsbench.networks.backbones.timm_networks.patch_features`.
 
     Args:
         backbone: the frozen network.
@@ -183,7 +183,7 @@ def image_features(backbone: object, pixels: np.ndarray, side: int) -> "Tensor":
     # torch, which the other properties spare
     import torch
 
-    from fsbench.networks.backbones.patch_features import patch_features
+    from fsbench.networks.backbones.timm_networks import patch_features
 
     image = Image.fromarray(pixels).resize((side, side), Image.Resampling.BILINEAR)
     with torch.inference_mode():

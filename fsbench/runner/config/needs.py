@@ -8,8 +8,7 @@ from typing import Any
 
 from fsbench.base.errors import DataError
 from fsbench.base.paths import weights_folder
-from fsbench.networks.weights.state import short_path
-from fsbench.networks.weights.table import checkpoint_sets, fetch_command, weight_files
+from fsbench.networks.weights.table import checkpoint_sets, fetch_command, short_path, weight_files
 from fsbench.runner.config.backbone_choice import needed_weights
 from fsbench.runner.config.compose import setting
 from fsbench.runner.config.registry import (
@@ -97,7 +96,7 @@ def backbone_weights(values: Mapping[str, Any]) -> list[tuple[str, Any]]:
     weights = setting(values, "model.backbone.weights")
     networks = [(str(setting(values, "model.backbone.name")), weights)]
     sam, own = setting(values, "model.backbone.sam"), setting(values, "model.backbone.sam_weights")
-    if sam is not None:  # random weights are those of both (fsbench.networks.backbones.vit_and_sam)
+    if sam is not None:  # random weights are those of both (fsbench.networks.backbones.sam)
         networks.append((str(sam), weights if own is None and str(weights).startswith("random") else own))
     return networks
 

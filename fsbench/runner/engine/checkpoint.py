@@ -20,8 +20,8 @@ from fsbench.base.files.archives import CompressedEntriesError, check_stored
 from fsbench.core.method import Method
 from fsbench.core.released_format import WRITTEN_BY, ReleasedFormat
 from fsbench.core.stated_variant import STATED, VARIANT, check_stated, describe_stated
-from fsbench.networks.backbones.timm_names import to_timm_names
-from fsbench.networks.backbones.weight_files import check_keys, read_weights, state_digest
+from fsbench.networks.backbones.timm_networks import to_timm_names
+from fsbench.networks.weights.files import check_keys, read_weights, state_digest
 from fsbench.records.run import AUTHORS, OTHER_RUN
 
 TRAINED_ON = "fsbench_data"

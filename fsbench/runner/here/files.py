@@ -7,8 +7,7 @@ from pathlib import Path
 from fsbench.base.files.cache import Cache, Entry
 from fsbench.base.files.opening import in_units
 from fsbench.base.paths import weights_folder
-from fsbench.networks.weights.state import availability
-from fsbench.networks.weights.table import weight_files
+from fsbench.networks.weights.table import availability, weight_files
 from fsbench.runner.config.compose import setting
 from fsbench.runner.config.needs import absent_data
 from fsbench.runner.config.registry import config_file, dataset_source, is_shipped, names, read_settings

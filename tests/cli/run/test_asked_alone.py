@@ -11,7 +11,7 @@ import torch
 
 from fsbench.core.prediction import Prediction
 from fsbench.core.segmenter import Segmenter
-from fsbench.networks.backbones.nothing import NoBackbone
+from fsbench.networks.backbones.base import NoBackbone
 
 
 class Remembers(Segmenter):

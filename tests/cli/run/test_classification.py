@@ -8,7 +8,7 @@ import torch
 
 from fsbench.base.errors import SettingsError
 from fsbench.cli.main import main
-from fsbench.networks.backbones.encoder import Encoder
+from fsbench.networks.backbones.timm_networks import Encoder
 from fsbench.runner.config.build import compose_method, parse
 from fsbench.runner.config.compose import compose
 from fsbench.runner.config.registry import aliases, config_files, names, task_of

@@ -10,9 +10,7 @@ from fsbench.methods.emat import EMAT
 from fsbench.methods.modules.frozen_pspnet import FrozenTrunk
 from fsbench.methods.modules.stages import FrozenStages
 from fsbench.networks.backbones.base import BackboneConfig
-from fsbench.networks.backbones.pyramid import FrozenPyramid
-from fsbench.networks.backbones.pyramid_networks import PYRAMIDS
-from fsbench.networks.backbones.vit import FrozenViT
+from fsbench.networks.backbones.timm_networks import PYRAMIDS, FrozenPyramid, FrozenViT
 from tests.data_modules import episodic
 from tests.fsbench.networks.backbones.test_pyramid import SMALL, SWIN
 

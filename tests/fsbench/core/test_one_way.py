@@ -7,7 +7,7 @@ from torch import nn
 
 from fsbench.core.one_way import Competition, Context, OneWaySegmenter, Output
 from fsbench.networks.backbones.base import BackboneConfig
-from fsbench.networks.backbones.vit import FrozenViT
+from fsbench.networks.backbones.timm_networks import FrozenViT
 from fsbench.runner.contract.episodes import segmentation_episode
 
 SIDE = 32

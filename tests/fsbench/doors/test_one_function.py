@@ -24,7 +24,7 @@ CODE = """
 import numpy as np
 import torch
 
-from fsbench.networks.backbones.nothing import NoBackbone
+from fsbench.networks.backbones.base import NoBackbone
 from fsbench.core.prediction import Prediction
 from fsbench.core.segmenter import Segmenter
 

@@ -21,7 +21,7 @@ from fsbench.datamodules.datasets.coco.protocols import CocoBoxes
 from fsbench.datamodules.datasets.folder import Folder
 from fsbench.datamodules.datasets.pascal import Pascal
 from fsbench.methods.sam3_canvas import SAM3Canvas, draw_canvas
-from fsbench.networks.backbones.sam3 import Detections, Sam3NetConfig
+from fsbench.networks.backbones.sam2_sam3 import Detections, Sam3NetConfig
 from fsbench.protocols.draws import boxes
 from fsbench.protocols.draws.boxes import (
     BoxPools,

@@ -7,7 +7,7 @@ import torch
 
 from fsbench.base.errors import CheckpointError
 from fsbench.methods.cst import cst_learner
-from fsbench.networks.backbones.vit import VITS, random_state
+from fsbench.networks.backbones.timm_networks import VITS, random_state
 from fsbench.records.description import ON_TRUST, STATED_VARIANT, notes
 from fsbench.runner.config.request import Request
 from fsbench.runner.engine.experiment import build_experiment

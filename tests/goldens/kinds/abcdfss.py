@@ -22,8 +22,7 @@ from fsbench.methods.abcdfss.head import (
     small_masks,
 )
 from fsbench.networks.backbones.base import BackboneConfig
-from fsbench.networks.backbones.pyramid import Pyramid
-from fsbench.networks.backbones.pyramid_networks import PYRAMIDS, block_features, build_pyramid_network
+from fsbench.networks.backbones.timm_networks import PYRAMIDS, Pyramid, block_features, build_pyramid_network
 from fsbench.protocols.draws.hsnet import draw
 from tests.goldens.harness import Case, Clear, Kind, Parts, Result, Results, Same, absolute, relative
 from tests.goldens.hashed import hashed

@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from fsbench.networks.backbones.vit import build_vit, resize_position_table, vit_tokens
+from fsbench.networks.backbones.timm_networks import build_vit, resize_position_table, vit_tokens
 from tests.goldens.harness import Case, Kind, Parts, Results, absolute, relative
 
 

@@ -8,8 +8,13 @@ import torch.nn.functional as F
 from fsbench.core.shot_ensemble import ENSEMBLES, combine
 from fsbench.methods.dcama.dcama import DCAMA
 from fsbench.networks.backbones.base import BackboneConfig
-from fsbench.networks.backbones.pyramid_networks import PYRAMIDS, PyramidNet, block_features, build_pyramid_network
-from fsbench.networks.backbones.timm_names import to_timm_names
+from fsbench.networks.backbones.timm_networks import (
+    PYRAMIDS,
+    PyramidNet,
+    block_features,
+    build_pyramid_network,
+    to_timm_names,
+)
 from fsbench.networks.weights.table import WeightFile
 from tests.goldens.harness import (
     Case,

@@ -6,6 +6,8 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from timm.models.swin_transformer import SwinTransformer
+from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from fsbench.methods.classifiers import adapters
@@ -23,7 +25,6 @@ from fsbench.methods.classifiers.fort import (
     window_importance,
 )
 from fsbench.methods.classifiers.tuning import LinearClassifier, Schedule, fine_tune, losses
-from fsbench.networks.backbones.timm_networks import SwinTransformer, VisionTransformer
 from tests.goldens.harness import (
     EXACT,
     Case,

@@ -20,7 +20,7 @@ from fsbench.methods.fssdino.prediction import (
     to_grid,
     to_size,
 )
-from fsbench.networks.backbones.vit import patch_maps
+from fsbench.networks.backbones.timm_networks import patch_maps
 from fsbench.networks.ops.cosine_kmeans import cosine_kmeans, cosine_kmeans_reference
 from fsbench.protocols.draws.large_objects import fssdino_episodes
 from tests.goldens.fssdino_layer_scores import fisher_ratio, gram_distance, map_entropy, register_ratio

@@ -16,7 +16,7 @@ from fsbench.methods.gf_sam import (
     similarity_prior,
     to_grid,
 )
-from fsbench.networks.backbones.vit import patch_maps
+from fsbench.networks.backbones.timm_networks import patch_maps
 from tests.goldens.harness import EXACT, Case, Kind, Parts, Results, absolute, few
 from tests.goldens.kinds.persam import STATED, chw, size_of, tiny_sam
 from tests.goldens.networks import small_dinov2

@@ -13,7 +13,7 @@ from fsbench.methods.matcher.prediction import Draws, EncodedImage, Prompting, s
 from fsbench.methods.matcher.prompts import cluster_points, sample_points
 from fsbench.methods.matcher.scores import MaskScores, Merging, choose_masks, score_masks
 from fsbench.networks.backbones.sam import MaskThresholds, Prompts, good_masks, point_grid, without_overlap
-from fsbench.networks.backbones.vit import patch_maps
+from fsbench.networks.backbones.timm_networks import patch_maps
 from tests.goldens.harness import EXACT, Case, Kind, Parts, Result, Results, absolute, few
 from tests.goldens.kinds.persam import STATED, chw, rel, tiny_sam
 from tests.goldens.networks import small_dinov2

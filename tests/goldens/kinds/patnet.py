@@ -26,8 +26,7 @@ from fsbench.methods.hsnet.patnet import (
     scaled_rows,
 )
 from fsbench.networks.backbones.base import BackboneConfig
-from fsbench.networks.backbones.pyramid import Pyramid
-from fsbench.networks.backbones.pyramid_networks import PYRAMIDS, block_features, build_pyramid_network
+from fsbench.networks.backbones.timm_networks import PYRAMIDS, Pyramid, block_features, build_pyramid_network
 from fsbench.networks.ops.kept_correlation import resize_mask
 from fsbench.protocols.draws.hsnet import draw
 from fsbench.protocols.draws.patnet import epoch_seed, item_order

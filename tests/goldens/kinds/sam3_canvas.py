@@ -24,7 +24,7 @@ from fsbench.methods.sam3_canvas import (
     one_shot_slots,
     score_map,
 )
-from fsbench.networks.backbones.sam3 import (
+from fsbench.networks.backbones.sam2_sam3 import (
     SAM3S,
     Concept,
     Detections,

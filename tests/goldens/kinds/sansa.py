@@ -15,7 +15,7 @@ from fsbench.methods.sansa.pseudo_video import Prompt, PseudoVideo, full_size
 from fsbench.methods.sansa.released import AdapterFile
 from fsbench.methods.sansa.sansa import adamw_with_cosine
 from fsbench.networks.backbones.sam import HIERA, hiera_settings
-from fsbench.networks.backbones.sam2_video import (
+from fsbench.networks.backbones.sam2_sam3 import (
     EncodedFrames,
     PointPrompts,
     Sam2VideoNet,

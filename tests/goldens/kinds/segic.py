@@ -19,7 +19,7 @@ from fsbench.methods.segic.released import head_state, official_name
 from fsbench.methods.segic.segic import NAMELESS, sentence
 from fsbench.methods.segic.training import Draws, Side, both_directions, step_losses
 from fsbench.methods.segic.video import INSTANCES, segment_video
-from fsbench.networks.backbones.vit import SIZES, build_vit, new_vit, patch_maps
+from fsbench.networks.backbones.timm_networks import SIZES, build_vit, new_vit, patch_maps
 from fsbench.protocols.draws.segic import draw_lvis, lvis_fold, process_episodes, process_streams
 from fsbench.protocols.reading import load_protocol
 from fsbench.scores.answers import SegmentationAnswer

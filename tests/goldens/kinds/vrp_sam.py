@@ -41,7 +41,7 @@ from fsbench.methods.vrp_sam.networks import FIRST_DILATIONS, sam_square
 from fsbench.methods.vrp_sam.vrp_sam import enlarged, joined, labels
 from fsbench.networks.backbones.hub_networks import new_network
 from fsbench.networks.backbones.sam import PromptableNetwork, SamNet, metas_name, sam_settings
-from fsbench.networks.backbones.sine_code import sine_code
+from fsbench.networks.backbones.sam2_sam3 import sine_code
 from fsbench.networks.weights.table import WeightFile
 from fsbench.protocols.draws.pools import Pool
 from fsbench.protocols.draws.streams import Generators

@@ -7,7 +7,7 @@ from torch import nn
 from fsbench.base.errors import CheckpointError
 from fsbench.core.classifier import Classifier
 from fsbench.networks.backbones.base import BackboneConfig
-from fsbench.networks.backbones.encoder import ENCODERS, Encoder, build_encoder_network
+from fsbench.networks.backbones.timm_networks import ENCODERS, Encoder, build_encoder_network
 
 
 def test_trained_parameters(experiment):

@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 import torch
+from timm.models.swin_transformer import SwinTransformer
+from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
 from fsbench.methods.classifiers import adapters as _adapters
@@ -10,7 +12,6 @@ from fsbench.methods.classifiers.adapters import ClassTokenBlock, read_class_tok
 from fsbench.methods.classifiers.fine_tuned import shared
 from fsbench.methods.classifiers.fort import attention_logits, attention_loss, position_prompts, weighted_focus
 from fsbench.methods.classifiers.tuning import LinearClassifier, Schedule, fine_tune, visiting_order
-from fsbench.networks.backbones.timm_networks import SwinTransformer, VisionTransformer
 
 VIT = dict(img_size=32, patch_size=8, embed_dim=24, depth=2, num_heads=3, num_classes=0)
 SWIN = dict(img_size=56, patch_size=4, embed_dim=12, depths=(2, 2), num_heads=(2, 4), window_size=7, num_classes=0)

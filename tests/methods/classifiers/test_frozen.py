@@ -10,14 +10,13 @@ import pytest
 import torch
 from PIL import Image
 from sklearn.neighbors import NearestCentroid
+from timm.models.vision_transformer import VisionTransformer
 from torchvision.transforms import functional as TF
 
 from fsbench.base.errors import DataError
-from fsbench.networks.backbones.encoder import Encoder
 from fsbench.networks.backbones.feature_store import FeatureStore
-from fsbench.networks.backbones.timm_networks import VisionTransformer
-from fsbench.networks.backbones.vit import DEMO_VIT, DEMO_WEIGHTS
-from fsbench.networks.backbones.weight_files import read_weights
+from fsbench.networks.backbones.timm_networks import DEMO_VIT, DEMO_WEIGHTS, Encoder
+from fsbench.networks.weights.files import read_weights
 from fsbench.records.record import read_record
 from fsbench.results.tables.table import build_blocks
 from fsbench.runner.engine.run import run

@@ -7,7 +7,7 @@ from lightning.pytorch.plugins.precision import MixedPrecision
 
 from fsbench.methods.hmnet.hmnet import HMNet
 from fsbench.networks.backbones.base import BackboneConfig
-from fsbench.networks.backbones.weight_files import state_digest
+from fsbench.networks.weights.files import state_digest
 from tests.methods.hmnet.small import SMALL, on_pspnet, on_vit
 from tests.methods.small import data, fit, without_dropout
 

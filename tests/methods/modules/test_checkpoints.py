@@ -8,7 +8,7 @@ from fsbench.base.errors import CheckpointError
 from fsbench.methods.cst import CST, cst_learner
 from fsbench.methods.emat import EMAT, emat_learner
 from fsbench.networks.backbones.base import BackboneConfig
-from fsbench.networks.backbones.vit import VITS, random_state
+from fsbench.networks.backbones.timm_networks import VITS, random_state
 from fsbench.runner.engine.checkpoint import checkpoint_weights_origin, convert, load_checkpoint, read_checkpoint
 from tests.methods.small import vit
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from fsbench.base.errors import CheckpointError
-from fsbench.networks.backbones.weight_files import read_weights
+from fsbench.networks.weights.files import read_weights
 from fsbench.runner.engine.checkpoint import read_checkpoint
 
 

@@ -19,7 +19,7 @@ from fsbench.data.batch import normalise
 from fsbench.data.image_io import read_pixels
 from fsbench.data.transforms import centre_square
 from fsbench.networks.backbones.base import BackboneConfig
-from fsbench.networks.backbones.encoder import FEATURE_VERSION, Encoder
+from fsbench.networks.backbones.timm_networks import FEATURE_VERSION, Encoder
 
 FILE = Path(__file__).with_name("feature_version.json")
 SIZE = 64
@@ -64,7 +64,7 @@ def test_features_change_only_with_their_version(tmp_path: Path) -> None:
     if changed and measured["version"] == expected["version"]:
         pytest.fail(
             f"the features of the {', '.join(changed)} image changed, so that features stored by older code are wrong: "
-            "raise FEATURE_VERSION in fsbench/networks/backbones/encoder.py and renew the file with "
+            "raise FEATURE_VERSION in fsbench/networks/backbones/timm_networks.py and renew the file with "
             "python -m tests.fsbench.networks.backbones.test_feature_version"
         )
     assert (changed, measured["version"]) == ([], expected["version"]), (

@@ -8,9 +8,7 @@ from fsbench.base.errors import SettingsError
 from fsbench.methods.dense_probes.lora_probe import LoraProbeDense
 from fsbench.methods.modules.frozen_pspnet import FrozenTrunk
 from fsbench.networks.backbones.base import BackboneConfig, FrozenBackbone, in_float32
-from fsbench.networks.backbones.encoder import Encoder
-from fsbench.networks.backbones.pyramid import FrozenPyramid
-from fsbench.networks.backbones.vit import FrozenViT
+from fsbench.networks.backbones.timm_networks import Encoder, FrozenPyramid, FrozenViT
 
 PIXELS = torch.randn(3, 64, 64, generator=torch.Generator().manual_seed(0))
 ODD = torch.randn(3, 33, 33, generator=torch.Generator().manual_seed(0))

@@ -1,13 +1,14 @@
-"""SAM and SAM 2 as frozen networks: their weights, encodings that are kept, prompts in chunks, and refusals."""
+"""SAM and SAM 2 as frozen networks: their weights, prompts in chunks, automatic masks, and refusals."""
 
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
 from fsbench.base.errors import CheckpointError, SettingsError
-from fsbench.networks.backbones.hub_networks import new_network
+from fsbench.networks.backbones.hub_networks import new_network, transformers_class
 from fsbench.networks.backbones.sam import (
     SAMS,
     Candidates,
@@ -17,11 +18,12 @@ from fsbench.networks.backbones.sam import (
     SamConfig,
     describe_sam,
     good_masks,
-    mask_boxes,
     names_of_transformers,
     point_grid,
     without_overlap,
 )
+from fsbench.networks.backbones.sam2_sam3 import SAM2_VIDEOS
+from tests.goldens.kinds.sansa import official_names
 
 pytest.importorskip("transformers")
 
@@ -73,16 +75,6 @@ def test_chunks_of_prompts_are_those_of_one_pass():
     torch.testing.assert_close(torch.cat([c.iou for c in chunks]), expected.iou, rtol=1e-4, atol=1e-4)
 
 
-def test_an_image_is_encoded_once_and_what_is_kept_is_bounded(monkeypatch):
-    sam, encoded = demo(cache_mib=0), []
-    monkeypatch.setattr(FrozenSam, "encode", lambda self, image: encoded.append(1) or (torch.ones(1, 4, 8, 8),))
-    sam.encoding("a", IMAGE), sam.encoding("a", IMAGE)
-    assert len(encoded) == 2 and sam.cache.bytes == 0
-    sam = demo(cache_mib=1)
-    sam.encoding("a", IMAGE), sam.encoding("a", IMAGE)
-    assert len(encoded) == 3 and sam.cache.bytes == 4 * 64 * 4
-
-
 def test_other_types_and_chunks_are_in_the_identity_and_change_the_numbers():
     assert demo().identity_settings == {}
     assert demo(precision="bf16", prompts=8).identity_settings == {"prompts": "8"}
@@ -110,34 +102,15 @@ def test_names_of_transformers_stay_and_describe_the_network(name):
 
 
 def test_metas_names_of_sam_2_are_known():
-    state = {
-        "image_encoder.trunk.patch_embed.proj.weight": "vision_encoder.backbone.patch_embed.projection.weight",
-        "image_encoder.trunk.pos_embed_window": "vision_encoder.backbone.pos_embed_window",
-        "image_encoder.trunk.blocks.3.norm1.bias": "vision_encoder.backbone.blocks.3.layer_norm1.bias",
-        "image_encoder.trunk.blocks.3.mlp.layers.1.weight": "vision_encoder.backbone.blocks.3.mlp.proj_out.weight",
-        "image_encoder.neck.convs.2.conv.weight": "vision_encoder.neck.convs.2.weight",
-        "no_mem_embed": "no_memory_embedding",
-        "sam_prompt_encoder.no_mask_embed.weight": "prompt_encoder.no_mask_embed.weight",
-        "sam_prompt_encoder.mask_downscaling.4.weight": "prompt_encoder.mask_embed.layer_norm2.weight",
-        "sam_mask_decoder.obj_score_token.weight": "mask_decoder.obj_score_token.weight",
-        "sam_mask_decoder.pred_obj_score_head.layers.1.weight": "mask_decoder.pred_obj_score_head.layers.0.weight",
-        "sam_mask_decoder.transformer.layers.1.self_attn.out_proj.weight": (
-            "mask_decoder.transformer.layers.1.self_attn.o_proj.weight"
-        ),
-        "sam_mask_decoder.transformer.layers.0.mlp.layers.0.weight": (
-            "mask_decoder.transformer.layers.0.mlp.proj_in.weight"
-        ),
-        "sam_mask_decoder.transformer.final_attn_token_to_image.out_proj.bias": (
-            "mask_decoder.transformer.final_attn_token_to_image.o_proj.bias"
-        ),
-        "sam_mask_decoder.conv_s0.weight": "mask_decoder.conv_s0.weight",
-    }
-    dropped = ["memory_attention.norm.weight", "maskmem_tpos_enc", "obj_ptr_proj.layers.0.weight"]
-    renamed = names_of_transformers({name: torch.zeros(1) for name in [*state, *dropped]})
-    assert sorted(renamed) == sorted(state.values())
-    assert set(state.values()) <= meta_names("sam2_hiera_tiny").keys()
-    points = {f"sam_prompt_encoder.point_embeddings.{i}.weight": torch.full((1, 2), float(i)) for i in range(4)}
-    joined = names_of_transformers(points | {"image_encoder.trunk.pos_embed": torch.zeros(1)})
+    """With and without what only videos need; the goldens' table leads back from the names of transformers."""
+    with torch.device("meta"):
+        whole = new_network(SAM2_VIDEOS["sam2_hiera_tiny"], "a test").state_dict()
+    names = official_names({name: tuple(value.shape) for name, value in whole.items()})
+    metas = dict.fromkeys(names, torch.zeros(1, 2))
+    assert names_of_transformers(metas, videos=True).keys() == whole.keys()
+    assert names_of_transformers(metas).keys() == meta_names("sam2_hiera_tiny").keys()
+    points = {name: torch.full((1, 2), float(name.split(".")[2])) for name in metas if ".point_embeddings." in name}
+    joined = names_of_transformers(metas | points)
     assert joined["prompt_encoder.point_embed.weight"].tolist() == [[i, i] for i in range(4)]
 
 
@@ -172,8 +145,24 @@ def test_weights_of_another_network_are_refused_in_one_line(tmp_path):
         demo(weights=str(file))
 
 
-def test_without_transformers_one_line_says_how_to_get_it(monkeypatch):
+def test_a_transformers_that_is_missing_or_too_old_is_said_to_be_so(monkeypatch):
+    utils = pytest.importorskip("transformers.utils")
+    for error in (AttributeError("no such class"), ImportError("no such package")):
+
+        class Older(SimpleNamespace):
+            """A transformers without the class, or without a package that the class needs."""
+
+            def __getattr__(self, name: str, error: Exception = error) -> object:
+                raise error
+
+        monkeypatch.setitem(sys.modules, "transformers", Older(utils=utils))
+        with pytest.raises(SettingsError, match=r"no such .*; pip install 'fsbench\[promptable\]'"):
+            transformers_class("SamModel", "sam")
+    for name in [name for name in sys.modules if name.partition(".")[0] == "transformers"]:
+        monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "transformers", None)
+    with pytest.raises(SettingsError, match=r"sam needs transformers, which is not installed; pip install"):
+        transformers_class("SamModel", "sam")
     with pytest.raises(SettingsError, match=r"^sam_demo needs transformers, .* pip install 'fsbench\[promptable\]'$"):
         demo()
 
@@ -187,20 +176,16 @@ def test_masks_pass_by_iou_stability_and_boxes():
     assert found.iou.tolist() == [pytest.approx(0.9)] and found.stability.tolist() == [1]  # 0/0 is no stability
     everything = good_masks(logits, torch.ones(2, 2), MaskThresholds())
     assert len(everything.masks) == 4 and everything.stability[3].isnan()
-    assert mask_boxes(everything.masks).tolist() == [[1, 1, 3, 2], [1, 1, 3, 2], [0, 0, 0, 0], [0, 0, 0, 0]]
     iou = torch.tensor([0.6, 0.9, 0.7, 0.8])
     joined = without_overlap([Candidates(everything.masks, iou, torch.ones(4))], 0.65)
     assert [round(float(value), 2) for value in joined.iou] == [0.9, 0.8, 0.7]  # the first lies in the second's box
     assert len(without_overlap([Candidates(everything.masks, iou, torch.ones(4))], 1.0).iou) == 4
 
 
-def test_a_grid_has_the_middles_of_its_cells():
-    assert point_grid(2, (8, 4))[:, 0].tolist() == [[1, 2], [3, 2], [1, 6], [3, 6]]
-
-
 def test_automatic_masks_are_those_of_each_point_of_the_grid():
     network, size = demo().promptable(torch.device("cpu")), (90, 120)
     encoding = network.encode(IMAGE)
+    assert point_grid(2, (8, 4))[:, 0].tolist() == [[1, 2], [3, 2], [1, 6], [3, 6]]  # the middles of its cells
     points = point_grid(3, size)
     iou = network.decode_all(encoding, size, Prompts(points, torch.ones(9, 1)), multimask=False).iou[:, 0]
     every = list(network.grid_candidates(encoding, size, 3, MaskThresholds(), 4))

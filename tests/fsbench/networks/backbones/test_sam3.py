@@ -8,8 +8,8 @@ from torch import Tensor
 from fsbench.base.errors import CheckpointError
 from fsbench.base.files import sha256_file
 from fsbench.networks.backbones.hub_networks import new_network
-from fsbench.networks.backbones.sam3 import SAM3S, TEXT_LENGTH, FrozenSam3, Sam3NetConfig, names_of_transformers
-from fsbench.networks.backbones.texts import BYTES_END, BYTES_START
+from fsbench.networks.backbones.sam2_sam3 import SAM3S, TEXT_LENGTH, FrozenSam3, Sam3NetConfig, names_of_sam3
+from fsbench.networks.backbones.text import BYTES_END, BYTES_START
 
 pytest.importorskip("transformers")
 
@@ -143,7 +143,7 @@ def test_the_whole_networks_weights_have_places():
     """Every one of the released network's 1468 tensors is found under Meta's names."""
     with torch.device("meta"):
         state = new_network(SAM3S["sam3"], "a test").state_dict()
-    found = names_of_transformers(official_state(state))
+    found = names_of_sam3(official_state(state))
     assert {name: value.shape for name, value in found.items()} == {name: value.shape for name, value in state.items()}
 
 

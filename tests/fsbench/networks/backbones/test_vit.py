@@ -1,10 +1,12 @@
-"""Frozen transformers: weights, position table, clear errors."""
+"""Frozen vision transformers: DINO, DINOv2 and DINOv3; names of weights, position tables, tokens, clear errors."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import timm
 import torch
+import torch.nn.functional as F
 from safetensors.torch import save_file
 
 from fsbench.base.errors import CheckpointError, SettingsError
@@ -12,11 +14,32 @@ from fsbench.base.files import sha256_file
 from fsbench.base.paths import weights_folder
 from fsbench.methods.modules.frozen_pspnet import FrozenTrunk
 from fsbench.networks.backbones.base import BackboneConfig
-from fsbench.networks.backbones.vit import VITS, FrozenViT, ViT, build_vit, random_state, resize_position_table
+from fsbench.networks.backbones.timm_networks import (
+    VITS,
+    FrozenPyramid,
+    FrozenViT,
+    ViT,
+    build_vit,
+    create_network,
+    dino_to_timm_names,
+    new_vit,
+    patch_maps,
+    random_state,
+    resize_position_table,
+)
 from fsbench.networks.weights.table import WeightFile
 
 TINY = dict(patch_size=4, embed_dim=8, depth=2, num_heads=2)
 CST = "dino_vits8_300ep"
+REGISTERS = {"patch_size": 4, "embed_dim": 8, "depth": 2, "num_heads": 2, "init_values": 1e-5, "reg_tokens": 4}
+REGISTERS["no_embed_class"] = True
+GIANT = {
+    "network": "vit_giant_patch14_dinov2", "patch_size": 4, "embed_dim": 12, "depth": 1, "num_heads": 2
+}  # fmt: skip
+DINOV3 = {
+    "network": "vit_small_patch16_dinov3_qkvb", "patch_size": 16, "embed_dim": 16, "depth": 2, "num_heads": 2,
+    "global_pool": "token",
+}  # fmt: skip
 
 
 @pytest.fixture
@@ -25,6 +48,19 @@ def tiny(monkeypatch, tmp_path):
     vit = type(VITS["dinov2_vits14"])(TINY, table_side=5, weights=WeightFile(str(tmp_path / "tiny.pth"), "p"))
     monkeypatch.setitem(VITS, "tiny", vit)
     return vit
+
+
+def noise(arguments: dict[str, Any], size: int, seed: int = 0) -> dict[str, torch.Tensor]:
+    """Random values for every weight under timm's names."""
+    rng = torch.Generator().manual_seed(seed)
+    return {k: 0.3 * torch.randn(v.shape, generator=rng) for k, v in new_vit(arguments, size).state_dict().items()}
+
+
+@pytest.fixture
+def dinov3(monkeypatch, tmp_path):
+    spec = ViT(DINOV3, table_side=4, weights=WeightFile(str(tmp_path / "tiny.pth"), "p"), rotary=True)
+    monkeypatch.setitem(VITS, "tiny", spec)
+    return spec
 
 
 @pytest.mark.slow(2)
@@ -37,16 +73,34 @@ def test_timm_builds_the_same_architectures():
         assert {k: v.shape for k, v in model.state_dict().items()} == {k: v.shape for k, v in state.items()}
 
 
+@pytest.mark.parametrize(
+    ("name", "millions"),
+    [
+        ("dinov2_vits14_reg", 21), ("dinov3_vits16", 21), ("dinov3_vits16_timm", 21), ("dinov3_vitb16", 86),
+        *(pytest.param(name, millions, marks=pytest.mark.slow) for name, millions in {
+            "dinov2_vitb14": 86, "dinov2_vitl14": 300, "dinov2_vitg14": 1100, "dinov2_vitg14_reg": 1100,
+            "dinov3_vitl16": 300,
+        }.items()),
+    ],
+)  # fmt: skip
+def test_sizes_have_the_published_numbers_of_parameters(name, millions):
+    """In millions, as the authors' tables state them."""
+    with torch.device("meta"):
+        state = new_vit(VITS[name].arguments, VITS[name].image_size).state_dict()
+    assert abs(sum(v.numel() for v in state.values()) / 1e6 / millions - 1) < 0.06
+
+
 def test_dinov2_has_the_published_number_of_parameters():
     state = random_state(VITS["dinov2_vits14"], 0)
     assert sum(t.numel() for t in state.values()) + 384 == 22_056_576  # and the mask token, which timm leaves out
 
 
-def test_position_table_is_untouched_at_its_own_size_only():
-    table = torch.randn(1, 26, 3)
-    assert resize_position_table(table, 5, 5) is table
-    assert resize_position_table(table, 5, 7).shape == (1, 36, 3)
-    torch.testing.assert_close(resize_position_table(table, 9, 9)[:, 0], table[:, 0])
+def test_a_position_table_is_untouched_at_its_own_size_only():
+    for first in (1, 0):  # with a class position, and without
+        table = torch.randn(1, first + 25, 3)
+        assert resize_position_table(table, 5, 5) is table
+        assert resize_position_table(table, 5, 7).shape == (1, first + 35, 3)
+        torch.testing.assert_close(resize_position_table(table, 9, 9)[:, :first], table[:, :first])
 
 
 def test_timms_own_resize_is_another_one():
@@ -95,23 +149,24 @@ def test_weights_from_pth_and_safetensors_are_the_same(tiny, tmp_path):
     assert torch.equal(*tokens)
 
 
-def test_missing_weights_say_what_to_fetch_and_where_to_put_it():
-    with pytest.raises(CheckpointError) as error:
-        FrozenViT(BackboneConfig("dinov2_vits14", "/nowhere/x.pth"))
-    for part in (
-        "/nowhere/x.pth",
-        "fsbench weights fetch dinov2_vits14",
-        "dinov2_vits14_pretrain.pth",
-        "github.com/facebookresearch/dinov2",
-        "b938bf1bc15cd2ec",
-    ):
-        assert part in str(error.value)
+ELSEWHERE = "/nowhere/x.pth"
 
 
-def test_missing_weights_that_only_a_person_can_get():
+@pytest.mark.parametrize(
+    ("kind", "name", "parts"),
+    [
+        (FrozenViT, "dinov2_vits14", ["weights fetch dinov2_vits14", "dinov2_vits14_pretrain.pth", "b938bf1bc15cd2ec"]),
+        (FrozenTrunk, "dilated_resnet50", ["no program can fetch them", "weights fetch dilated_resnet50 --from DIR"]),
+        (FrozenViT, "dinov3_vitb16", ["ask for access", "facebookresearch/dinov3", "dinov3_vitb16 --from DIR"]),
+        (FrozenPyramid, "resnet50", ["resnet50_a1h-35c100f8.pth", "sha256 35c100f8…", "WEIGHTS=random"]),
+        (FrozenViT, "demo", ["of the backbone demo are not at /nowhere/x.pth; expected a file, random or random:SEED"]),
+    ],
+)
+def test_missing_weights_say_how_to_get_them(kind, name, parts):
     with pytest.raises(CheckpointError) as error:
-        FrozenTrunk(BackboneConfig("dilated_resnet50", "/nowhere/x.pth"))
-    for part in ("no program can fetch them", "github.com/hszhao/semseg", "weights fetch dilated_resnet50 --from DIR"):
+        kind(BackboneConfig(name, ELSEWHERE))
+    assert ELSEWHERE in str(error.value) and "0 bytes" not in str(error.value)
+    for part in parts:
         assert part in str(error.value)
 
 
@@ -133,11 +188,6 @@ def test_first_features_are_kept(tiny):
     assert frozen.cache.get("query", "a", lambda: frozen.encode(pixels)) is first
     frozen.encode(torch.randn(3, 24, 24))  # features of another image size are of no use
     assert frozen.cache.get("query", "a", lambda: frozen.encode(pixels)) is not first
-
-
-class Evil:
-    def __reduce__(self):
-        return (print, ("pickled code ran",))
 
 
 def test_cst_of_2023_takes_its_own_training_of_dino(monkeypatch, tmp_path):
@@ -170,13 +220,6 @@ def test_cst_of_2023_takes_its_own_training_of_dino(monkeypatch, tmp_path):
         FrozenViT(BackboneConfig(CST, str(tmp_path / "head.pth")))
 
 
-def test_pickled_code_is_never_run(tiny, tmp_path, capsys):
-    torch.save({"x": Evil()}, tmp_path / "w.pth")
-    with pytest.raises(CheckpointError, match="cannot read"):
-        FrozenViT(BackboneConfig("tiny", str(tmp_path / "w.pth")))
-    assert "pickled code ran" not in capsys.readouterr().out
-
-
 @pytest.mark.parametrize(
     ("other", "found"),
     [
@@ -190,8 +233,8 @@ def test_weights_of_other_tokens_are_one_clear_line(tiny, tmp_path, other, found
     with pytest.raises(CheckpointError) as error:
         FrozenViT(BackboneConfig("tiny", str(tmp_path / "w.pth")))
     assert str(error.value) == (
-        f"backbone weights for tiny are of a network with {found}; expected patches of 4 pixels and no registers; name "
-        "the backbone of these weights (BACKBONE=, see: fsbench list), or give this one's (WEIGHTS=)"
+        f"backbone weights for tiny are of a network with {found}; expected a network with patches of 4 pixels and no "
+        "registers; name the backbone of these weights (BACKBONE=, see: fsbench list), or give this one's (WEIGHTS=)"
     )
 
 
@@ -207,3 +250,148 @@ def test_unknown_backbone_and_image_size(tiny):
         match=r"22x24 is not a multiple of the backbone's patch size 4; expected such as 20 or 24 \(--data",
     ):
         FrozenViT(BackboneConfig("tiny", "random")).encode(torch.randn(3, 22, 24))
+
+
+def authors_dinov3(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """timm's names turned into those of Meta's files, with what they hold besides."""
+    renamed = {"mask_token": torch.zeros(1, 16), "rope_embed.periods": torch.ones(4)}
+    for key, value in state.items():
+        if key.endswith("v_bias"):
+            continue
+        if key.endswith("q_bias"):
+            prefix = key.removesuffix("q_bias")
+            bias = torch.cat([value, torch.zeros_like(value), state[f"{prefix}v_bias"]])
+            renamed |= {f"{prefix}qkv.bias": bias, f"{prefix}qkv.bias_mask": torch.ones_like(bias)}
+            continue
+        key = {"reg_token": "storage_tokens"}.get(key, key)
+        renamed[key.replace(".gamma_1", ".ls1.gamma").replace(".gamma_2", ".ls2.gamma")] = value
+    return renamed
+
+
+def transformers_dinov3(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """timm's names turned into those of transformers' files."""
+    renamed = {"embeddings.mask_token": torch.zeros(1, 1, 16)}
+    names = {
+        "cls_token": "embeddings.cls_token", "reg_token": "embeddings.register_tokens",
+        "patch_embed.proj": "embeddings.patch_embeddings", "blocks.": "layer.", "gamma_1": "layer_scale1.lambda1",
+        "gamma_2": "layer_scale2.lambda1", "mlp.fc1": "mlp.up_proj", "mlp.fc2": "mlp.down_proj",
+        "attn.proj": "attention.o_proj", "attn.q_bias": "attention.q_proj.bias",
+        "attn.v_bias": "attention.v_proj.bias",
+    }  # fmt: skip
+    for key, value in state.items():
+        for timms, theirs in names.items():
+            key = key.replace(timms, theirs)
+        if key.endswith("attn.qkv.weight"):
+            prefix = key.removesuffix("attn.qkv.weight")
+            renamed |= {f"{prefix}attention.{p}_proj.weight": w for p, w in zip("qkv", value.chunk(3), strict=True)}
+        else:
+            renamed[key] = value
+    return renamed
+
+
+@pytest.mark.parametrize("form", [authors_dinov3, transformers_dinov3, dict])
+def test_dinov3_is_read_under_three_kinds_of_names(form):
+    state = noise(DINOV3, 64)
+    found = dino_to_timm_names(form(state))
+    assert found.keys() - {"rope.periods"} == state.keys() and ("rope.periods" in found) == (form is authors_dinov3)
+    assert all(torch.equal(found[key], value) for key, value in state.items())
+
+
+def test_the_periods_of_a_file_are_those_of_its_positions(dinov3, tmp_path):
+    """Meta's files bring their own, rounded ones; files without any have timm's."""
+    state, image = noise(DINOV3, 64), torch.randn(3, 64, 64, generator=torch.Generator().manual_seed(1))
+    plain: Any = build_vit(DINOV3, state, 64, 64)
+    maps = {}
+    for name, periods in {
+        "fp32": plain.rope.periods,
+        "rounded": plain.rope.periods * 1.002,
+        "other": torch.ones(3),
+    }.items():
+        file = tmp_path / f"{name}.pth"
+        torch.save(authors_dinov3(state) | {"rope_embed.periods": periods}, file)
+        if name == "other":
+            with pytest.raises(CheckpointError, match=r"other shape: rope.periods \(3,\) instead of \(\d+,\)"):
+                FrozenViT(BackboneConfig("tiny", str(file)))
+            continue
+        backbone = FrozenViT(BackboneConfig("tiny", str(file)))
+        assert torch.equal(backbone.network(image).rope.periods, periods.float())
+        assert backbone.identity_settings == {"rope_periods": "file"}
+        maps[name] = backbone.patch_map(image)
+    assert torch.equal(maps["fp32"], patch_maps(plain, image[None], norm=True)[0])
+    assert 1e-6 < (maps["fp32"] - maps["rounded"]).abs().max() < 0.1
+    assert FrozenViT(BackboneConfig("tiny", "random")).identity_settings == {}
+
+
+def test_scaled_coordinates_are_those_of_one_pass_and_one_is_none(dinov3):
+    image = torch.randn(3, 64, 64, generator=torch.Generator().manual_seed(1))
+    backbone = FrozenViT(BackboneConfig("tiny", "random"))
+    backbone.replace_weights(noise(DINOV3, 64), "noise")
+    plain = backbone.patch_map(image)
+    assert torch.equal(backbone.patch_map(image, coordinate_factors=[1.0, 1.0]), plain)
+    scaled = [backbone.patch_map(image, coordinate_factors=factors) for factors in ([2.0, 1.0], [1.0, 2.0])]
+    assert not torch.equal(scaled[0], plain) and not torch.equal(*scaled)
+    assert torch.equal(backbone.patch_map(image), plain)
+
+
+def test_registers_are_read_and_the_class_token_takes_its_position():
+    """Against the authors' way, written out: registers between class and patches, without a position."""
+    state = noise(REGISTERS, 20)
+    rng = torch.Generator().manual_seed(1)
+    theirs = {k: v for k, v in state.items() if k not in ("reg_token", "pos_embed")} | {
+        "register_tokens": state["reg_token"],
+        "pos_embed": torch.randn(1, 26, 8, generator=rng),
+        "mask_token": torch.zeros(1, 8),
+    }
+    image = torch.randn(3, 24, 28, generator=rng)
+    frozen = build_vit(REGISTERS, theirs, 24, 28)
+    grid = theirs["pos_embed"][:, 1:].view(1, 5, 5, 8).permute(0, 3, 1, 2)
+    positions = F.interpolate(grid, (6, 7), mode="bicubic", antialias=True).flatten(2).transpose(1, 2)
+    model: Any = frozen
+    with torch.no_grad():
+        patches = model.patch_embed(image[None]) + positions
+        first = theirs["cls_token"] + theirs["pos_embed"][:, :1]
+        x = torch.cat([first, theirs["register_tokens"], patches], 1)
+        for block in model.blocks:
+            x = block(x)
+        expected = model.norm(x)
+        found = model.forward_features(image[None])
+    torch.testing.assert_close(found, expected)
+
+
+def test_the_giants_gated_layers_are_its_authors():
+    state = noise(GIANT, 16)
+    theirs = {k.replace(".fc1.", ".w12.").replace(".fc2.", ".w3."): v for k, v in state.items()}
+    assert any(".w12." in key for key in theirs)
+    model: Any = build_vit(GIANT, theirs, 16, 16)
+    x = torch.randn(2, 12, generator=torch.Generator().manual_seed(2))
+    gate, value = F.linear(x, theirs["blocks.0.mlp.w12.weight"], theirs["blocks.0.mlp.w12.bias"]).chunk(2, 1)
+    expected = F.linear(F.silu(gate) * value, theirs["blocks.0.mlp.w3.weight"], theirs["blocks.0.mlp.w3.bias"])
+    torch.testing.assert_close(model.blocks[0].mlp(x), expected)
+
+
+def test_tokens_leave_registers_out_and_one_blocks_map_is_part_of_them(dinov3):
+    frozen = FrozenViT(BackboneConfig("tiny", "random:2"))
+    pixels = torch.randn(3, 64, 48, generator=torch.Generator().manual_seed(3))
+    tokens = frozen.encode(pixels)
+    assert tokens.shape == (2, 1 + 12, 16)
+    for block in (0, 1, -1):
+        expected = tokens[block, 1:].T.reshape(16, 4, 3)
+        torch.testing.assert_close(frozen.patch_map(pixels, block=block), expected)
+    raw = frozen.patch_map(pixels, norm=False).flatten(1).T
+    model: Any = frozen.network(pixels)
+    torch.testing.assert_close(model.norm(raw), tokens[-1, 1:])
+    assert not torch.allclose(raw, tokens[-1, 1:], atol=1e-2)
+
+
+def test_a_network_that_timm_lacks_is_one_line():
+    with pytest.raises(SettingsError, match=r"^timm [\d.]+\w* has no network 'vit_nothing'; expected .*upgrade timm$"):
+        create_network("vit_nothing")
+
+
+def test_weights_of_another_training_do_not_pass_for_dinov3s(dinov3):
+    """timm's variant without biases of queries and values."""
+    state = {k: v for k, v in noise(DINOV3, 64).items() if not k.endswith(("q_bias", "v_bias"))}
+    frozen = FrozenViT(BackboneConfig("tiny", "random"))
+    with pytest.raises(CheckpointError, match=r"missing: blocks\.0\.attn\.q_bias"):
+        frozen.replace_weights(state, "no biases")
+    assert replace(dinov3, table_side=3).image_size == 48

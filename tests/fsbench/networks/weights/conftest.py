@@ -10,7 +10,7 @@ import pytest
 import torch
 import yaml
 
-from fsbench.networks.backbones.vit import VITS, random_state
+from fsbench.networks.backbones.timm_networks import VITS, random_state
 from fsbench.networks.weights import table
 from tests.web import Web, serve
 

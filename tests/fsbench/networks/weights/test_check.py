@@ -11,14 +11,11 @@ import torch
 from fsbench.cli.main import main
 from fsbench.methods.modules.frozen_pspnet import PSPNETS, TRUNKS
 from fsbench.methods.vrp_sam.networks import TRUNKS as VRP_TRUNKS
-from fsbench.networks.backbones.clip_text import CLIP_TEXTS
-from fsbench.networks.backbones.encoder import ENCODERS
-from fsbench.networks.backbones.pyramid_networks import PYRAMIDS
 from fsbench.networks.backbones.sam import SAMS
-from fsbench.networks.backbones.sam2_video import SAM2_VIDEOS
-from fsbench.networks.backbones.sam3 import SAM3S
+from fsbench.networks.backbones.sam2_sam3 import SAM2_VIDEOS, SAM3S
 from fsbench.networks.backbones.seggpt import SEGGPTS
-from fsbench.networks.backbones.vit import VITS
+from fsbench.networks.backbones.text import CLIP_TEXTS
+from fsbench.networks.backbones.timm_networks import ENCODERS, PYRAMIDS, VITS
 from fsbench.networks.weights import table
 from fsbench.runner.config.backbone_choice import needed_weights
 from fsbench.runner.config.needs import methods_by_weights
@@ -69,7 +66,7 @@ def test_files_that_do_not_load_are_named_and_nothing_is_unpickled(small_table, 
     path.write_bytes(saved({"cls_token": torch.zeros(1, 1, 96)}))
     status, verdicts = check(capsys, "plain")
     assert status == 1 and verdicts["plain.pth"]["verdict"] == "does not load"
-    assert "keys missing: blocks.0.attn.proj.bias" in verdicts["plain.pth"]["problem"]
+    assert "are of another network; expected a network with patches of 8" in verdicts["plain.pth"]["problem"]
     assert check(capsys, "plain", "--quick")[1]["plain.pth"]["verdict"] == "unverified"
     path.write_bytes(saved({"x": Evil()}))
     status, verdicts = check(capsys, "plain")  # JSON: anything that was printed beside it would not parse

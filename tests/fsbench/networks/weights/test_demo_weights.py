@@ -8,11 +8,11 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
+from timm.models.vision_transformer import VisionTransformer
 
 from fsbench.base.errors import CheckpointError
 from fsbench.networks.backbones.base import BackboneConfig
-from fsbench.networks.backbones.timm_networks import VisionTransformer
-from fsbench.networks.backbones.vit import DEMO_IMAGE_SIZE, DEMO_VIT, DEMO_WEIGHTS, FrozenViT
+from fsbench.networks.backbones.timm_networks import DEMO_IMAGE_SIZE, DEMO_VIT, DEMO_WEIGHTS, FrozenViT
 
 
 def test_weights_are_small_and_load_strictly() -> None:

@@ -6,10 +6,8 @@ import yaml
 from fsbench.base.errors import SettingsError
 from fsbench.base.paths import CONFIGS
 from fsbench.methods.modules.frozen_pspnet import PSPNETS, TRUNKS
-from fsbench.networks.backbones.encoder import ENCODERS
-from fsbench.networks.backbones.pyramid import PYRAMIDS
 from fsbench.networks.backbones.sam import SAMS
-from fsbench.networks.backbones.vit import VITS
+from fsbench.networks.backbones.timm_networks import ENCODERS, PYRAMIDS, VITS
 from fsbench.runner.config import registry
 from fsbench.runner.config.compose import shipped_settings
 from fsbench.runner.config.registry import TASKS, choose_method, config_files, names, task_of

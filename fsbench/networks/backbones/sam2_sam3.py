@@ -1,0 +1,774 @@
+"""SAM 2 with its memory of videos (sansa.md §1 and 2), and SAM 3, which finds every instance of a concept.
+
+SAM 2: a frame's image is encoded by Hiera, of which the last stages may be adapted; a prompt, or the memory of earlier
+frames, says which object is meant; the mask that the decoder gives becomes memory for the next frames. The modules are
+those of transformers; how they are called, so that the numbers are those of SAM 2.0, is written out here: the decoder
+has no token for an object score, and memory is kept in float32.
+
+SAM 3: a text and boxes of examples ask for a concept in one image (sam3-canvas.md §1). transformers' post-processing is
+not used, since it takes the sigmoid before the resize.
+
+Shapes: b images or frames, (S, S) the network's square, g = S / 16, C channels, n points, k tokens of prompts;
+Q detections of SAM 3, s the side of its masks, P boxes.
+"""
+
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from itertools import pairwise
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fsbench.networks.backbones.base import BackboneConfig, find_spec
+from fsbench.networks.backbones.hub_networks import FrozenHubNetwork, HubNet, new_network
+from fsbench.networks.backbones.sam import HIERA, describe_sam, hiera_settings, names_of_transformers
+from fsbench.networks.backbones.text import BYTES_PADDING, Texts
+from fsbench.networks.weights.files import renamed
+from fsbench.networks.weights.table import WeightFile, weight_files
+
+# --- SAM 2 and its memory
+
+STAGES = 4
+MEMORY_WIDTH = 64
+"""Channels of the memory of a frame, and of a token of an object pointer."""
+MEMORY_FRAMES = 7
+"""Frames that one attends to: the first, and the six before it."""
+POINTERS = 16
+"""Object pointers that a frame attends to, at most."""
+UNUSED = (
+    "no_object_pointer", "temporal_positional_encoding_projection_layer", "obj_ptr_tpos_proj", "no_obj",
+    "occlusion_spatial_embedding_parameter", "mask_decoder.obj_score_token", "mask_decoder.pred_obj_score_head",
+)  # fmt: skip
+"""Starts of the names of tensors that this use of SAM 2 does not need."""
+
+BlockChange = Callable[[int, nn.Module, Tensor], Tensor]
+"""Computes block `i` of Hiera, given as a module, on features (b, h, w, c)."""
+
+
+@dataclass(frozen=True)
+class Sam2VideoNet(HubNet):
+    """SAM 2 with its memory.
+
+    Attributes:
+        side: S.
+    """
+
+    side: int = 1024
+
+
+def sam2_video_settings(
+    vision: Mapping[str, Any],
+    image: int = 1024,
+    width: int = 256,
+    memory_layers: int = 4,
+    memory_mlp: int = 2048,
+    decoder_mlp: int = 2048,
+    decoder_heads: int = 8,
+    iou_hidden: int = 256,
+) -> dict[str, Any]:
+    """Return the settings of transformers' Sam2VideoConfig for a SAM 2.0.
+
+    Args:
+        vision: of the image encoder, from `hiera_settings`.
+        image: S.
+        width: C.
+        memory_layers, memory_mlp: layers of the memory attention and width of their MLPs.
+        decoder_mlp, decoder_heads, iou_hidden: width of the mask decoder's MLPs, its heads, width of the head for the
+            IoU.
+    """
+    side = image // 16
+    sizes = [[4 * side] * 2, [2 * side] * 2, [side] * 2]
+    backbone = {**vision["backbone_config"], "image_size": [image, image]}
+    return {
+        "vision_config": {
+            **vision, "model_type": "sam2_vision_model", "backbone_config": backbone, "fpn_hidden_size": width,
+            "backbone_feature_sizes": sizes,
+        },
+        "prompt_encoder_config": {"hidden_size": width, "image_size": image, "patch_size": 16},
+        "mask_decoder_config": {
+            "hidden_size": width, "mlp_dim": decoder_mlp, "num_attention_heads": decoder_heads,
+            "iou_head_hidden_dim": iou_hidden, "dynamic_multimask_via_stability": False,
+        },
+        "image_size": image,
+        "num_maskmem": MEMORY_FRAMES,
+        "enable_occlusion_spatial_embedding": False,
+        "enable_temporal_pos_encoding_for_object_pointers": False,
+        "memory_attention_hidden_size": width,
+        "memory_attention_num_layers": memory_layers,
+        "memory_attention_feed_forward_hidden_size": memory_mlp,
+        "memory_attention_rope_feat_sizes": [side, side],
+        "memory_encoder_hidden_size": width,
+        "memory_encoder_output_channels": MEMORY_WIDTH,
+        "mask_downsampler_embed_dim": width,
+        "memory_fuser_embed_dim": width,
+        "memory_fuser_intermediate_dim": 4 * width,
+    }  # fmt: skip
+
+
+def _published(size: str) -> Sam2VideoNet:
+    settings = sam2_video_settings(hiera_settings(*HIERA[size]))
+    return Sam2VideoNet("Sam2VideoModel", settings, weight_files()[f"sam2_hiera_{size}"])
+
+
+_DEMO2 = Sam2VideoNet(
+    "Sam2VideoModel",
+    sam2_video_settings(
+        hiera_settings(
+            8,
+            1,
+            {
+                "blocks_per_stage": [1, 1, 2, 1],
+                "global_attention_blocks": [3],
+                "window_size_per_stage": [4, 4, 4, 2],
+                "window_positional_embedding_background_size": [7, 7],
+            },
+        ),
+        image=128,
+        width=64,
+        memory_layers=1,
+        memory_mlp=64,
+        decoder_mlp=64,
+        decoder_heads=2,
+        iou_hidden=32,
+    ),
+    WeightFile("sam2_demo"),
+    side=128,
+)
+"""A SAM 2 for images of 128 pixels, of which there are random weights only."""
+SAM2_VIDEOS = {**{f"sam2_hiera_{size}": _published(size) for size in HIERA}, "sam2_demo": _DEMO2}
+"""SAM 2 with its memory by name; the files are those of `SAMS`."""
+
+
+def new_sam2_video(spec: HubNet, needed_by: str) -> nn.Module:
+    """Build a SAM 2 with first weights, frozen, without what is in `UNUSED`.
+
+    Args:
+        spec: the network.
+        needed_by: what needs it, for messages.
+    """
+    model: Any = new_network(spec, needed_by)
+    del model.mask_decoder.obj_score_token, model.mask_decoder.pred_obj_score_head, model.no_object_pointer
+    network: nn.Module = model
+    return network
+
+
+def names_for_videos(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return weights of SAM 2, under Meta's names or those of transformers, as `new_sam2_video` has them."""
+    whole = names_of_transformers(state, videos=True)
+    return {name: value for name, value in whole.items() if not name.startswith(UNUSED)}
+
+
+class FrozenSam2(FrozenHubNetwork):
+    """Frozen SAM 2 with its memory, of which `encode` computes the stages before the first that a method adapts.
+
+    Attributes:
+        first_stage: the first of Hiera's stages, from 0, that is not computed by `encode`.
+    """
+
+    known: ClassVar = SAM2_VIDEOS
+    spec: Sam2VideoNet
+    first_stage = 2
+
+    def __init__(self, config: BackboneConfig):
+        self.spec = find_spec(config.name, SAM2_VIDEOS, Sam2VideoNet, f"unknown SAM 2 '{config.name}'")
+        super().__init__(config)
+
+    def new_network(self) -> nn.Module:
+        return new_sam2_video(self.spec, self.name)
+
+    def own_names(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        return names_for_videos(state)
+
+    def describe_state(self, state: Mapping[str, Tensor]) -> str:
+        return describe_sam(state)
+
+    def _features_of_batch(self, model: nn.Module, images: Tensor) -> list[tuple[Tensor, ...]]:
+        features = frozen_stages(model, images, self.first_stage)
+        return [tuple(feature[i : i + 1] for feature in features) for i in range(len(images))]
+
+
+def stage_blocks(model: Any) -> list[range]:
+    """Return the numbers of the blocks of each of Hiera's stages."""
+    ends = [-1, *model.vision_encoder.backbone.stage_ends]
+    return [range(start + 1, end + 1) for start, end in pairwise(ends)]
+
+
+def frozen_stages(model: Any, images: Tensor, count: int) -> tuple[Tensor, ...]:
+    """Compute the first stages of the image encoder.
+
+    Args:
+        model: SAM 2.
+        images: (b, 3, D, D), normalised; resized to S bilinearly, antialiased.
+        count: of stages, 0 to 4.
+
+    Returns:
+        The map (b, c, ·, ·) of each stage on its way out of the encoder, and the input (b, h, w, c) of the next stage.
+    """
+    side = model.image_size
+    if images.shape[-2:] != (side, side):
+        images = F.interpolate(images, (side, side), mode="bilinear", align_corners=False, antialias=True)
+    hiera = model.vision_encoder.backbone
+    x = hiera.patch_embed(images)
+    place = F.interpolate(hiera.pos_embed, x.shape[1:3], mode="bicubic")
+    window = hiera.pos_embed_window
+    window = window.tile(1, 1, x.shape[1] // window.shape[2], x.shape[2] // window.shape[3])
+    x = x + (place + window).permute(0, 2, 3, 1)
+    maps = []
+    for stage, blocks in enumerate(stage_blocks(model)[:count]):
+        for i in blocks:
+            x = hiera.blocks[i](x)
+        maps.append(_lateral(model, stage, x))
+    return *maps, x
+
+
+def _lateral(model: Any, stage: int, x: Tensor) -> Tensor:
+    """Return a stage's output (b, h, w, c) as the neck and, for the first two, the mask decoder take it."""
+    lateral: Tensor = model.vision_encoder.neck.convs[STAGES - 1 - stage](x.permute(0, 3, 1, 2))
+    if stage > 1:
+        return lateral
+    reduced: Tensor = (model.mask_decoder.conv_s0, model.mask_decoder.conv_s1)[stage](lateral)
+    return reduced
+
+
+@dataclass(frozen=True)
+class EncodedFrames:
+    """Encodings of b images.
+
+    Attributes:
+        fine: (b, C/8, 4g, 4g) and (b, C/4, 2g, 2g), for the outlines of masks.
+        deep: (b, C, g, g).
+    """
+
+    fine: tuple[Tensor, Tensor]
+    deep: Tensor
+
+    def __getitem__(self, rows: Any) -> "EncodedFrames":
+        """Return the encodings of some of the images."""
+        return EncodedFrames((self.fine[0][rows], self.fine[1][rows]), self.deep[rows])
+
+    @property
+    def tensors(self) -> tuple[Tensor, Tensor, Tensor]:
+        """The three maps."""
+        return *self.fine, self.deep
+
+
+def finish_encoding(model: Any, features: Sequence[Tensor], change: BlockChange | None = None) -> EncodedFrames:
+    """Compute the stages of the image encoder that `frozen_stages` left, and join the last two.
+
+    Args:
+        model: SAM 2.
+        features: from `frozen_stages`.
+        change: computes each of the blocks instead of the block itself.
+    """
+    hiera, x, maps = model.vision_encoder.backbone, features[-1], list(features[:-1])
+    for stage, blocks in list(enumerate(stage_blocks(model)))[len(maps) :]:
+        for i in blocks:
+            x = hiera.blocks[i](x) if change is None else change(i, hiera.blocks[i], x)
+        maps.append(_lateral(model, stage, x))
+    deep = maps[2] + F.interpolate(maps[3], scale_factor=2.0, mode="nearest")
+    return EncodedFrames((maps[0], maps[1]), deep)
+
+
+@lru_cache(maxsize=8)
+@torch.inference_mode(False)  # the code outlives the call: training takes it as well
+def sine_code(channels: int, height: int, width: int) -> Tensor:
+    """Return the sine code of a map's cells, that of DETR and its followers (vrp-sam.md §6.1).
+
+    It has sines and cosines in turn of rows, then of columns. Both count from 1 and are brought to 2π at the last.
+
+    Args:
+        channels: c, a multiple of 4.
+        height, width: h and w, of the map.
+
+    Returns:
+        (1, c, h, w) float32, on the CPU; shared, so not to be changed.
+    """
+    half = channels // 2
+    frequency = 10000 ** (2 * torch.div(torch.arange(half), 2, rounding_mode="floor") / half)
+
+    def axis_code(count: int) -> Tensor:
+        steps = torch.arange(1, count + 1, dtype=torch.float32)
+        angles = steps[:, None] / (count + 1e-6) * (2 * math.pi) / frequency
+        return torch.stack([angles[:, 0::2].sin(), angles[:, 1::2].cos()], 2).flatten(1).T  # (half, count)
+
+    rows = axis_code(height)[:, :, None].expand(half, height, width)
+    columns = axis_code(width)[:, None].expand(half, height, width)
+    return torch.cat([rows, columns])[None]
+
+
+def position_code(model: Any, width: int, device: torch.device) -> Tensor:
+    """Return the sine code (1, width, g, g) of the cells of an encoding (sansa.md §2.1, §2.5)."""
+    side = model.prompt_encoder.image_embedding_size[0]
+    return sine_code(width, side, side).to(device)
+
+
+@dataclass(frozen=True)
+class PointPrompts:
+    """Points of b frames, in pixels of the square.
+
+    Attributes:
+        points: (b, n, 2) float32, x and y.
+        labels: (b, n) int64: 1 on the object, 2 and 3 the corners of a box, -1 no point.
+    """
+
+    points: Tensor
+    labels: Tensor
+
+
+def embed_points(model: Any, prompts: PointPrompts | None, count: int) -> Tensor:
+    """Return the tokens (b, k, C) of prompts for `count` frames; two padding tokens without any (sansa.md §2.3)."""
+    device = model.no_memory_embedding.device
+    if prompts is None:
+        prompts = PointPrompts(torch.zeros(count, 1, 2, device=device), torch.full((count, 1), -1, device=device))
+    points, labels = prompts.points.to(device)[:, None], prompts.labels.to(device)[:, None]
+    tokens: Tensor = model.prompt_encoder(points, labels, None, None)[0]
+    return tokens[:, 0]
+
+
+@dataclass(frozen=True)
+class DecodedFrames:
+    """Answers of the mask decoder for b frames.
+
+    Attributes:
+        low_res: (b, 4g, 4g) logits; None where they were not asked for.
+        pointer: (b, C), stands for the object in memory.
+    """
+
+    low_res: Tensor | None
+    pointer: Tensor
+
+
+def decode_frames(
+    model: Any,
+    frames: EncodedFrames,
+    deep: Tensor,
+    tokens: Tensor,
+    dense: Tensor | None,
+    best: bool,
+    masks: bool = True,
+) -> DecodedFrames:
+    """Decode a mask of each frame, without a token for an object score (sansa.md §2.2 and 2.4).
+
+    Args:
+        model: SAM 2.
+        frames: the encodings, of which the fine maps are used.
+        deep: (b, C, g, g), the deep map with what memory adds to it.
+        tokens: (b, k, C) of the prompts.
+        dense: (b, C, g, g) the prompt over the image; None for none.
+        best: the mask of three that is expected to have the largest IoU, else the mask of the single token.
+        masks: whether masks are asked for, or the object's pointer alone.
+    """
+    decoder, count = model.mask_decoder, len(deep)
+    if dense is None:
+        dense = model.prompt_encoder.no_mask_embed.weight[:, :, None, None]
+    own = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])
+    queries = torch.cat([own.expand(count, -1, -1), tokens], 1)[:, None]
+    place = model.get_image_wide_positional_embeddings().expand(count, -1, -1, -1)
+    answers, keys = decoder.transformer(queries, deep + dense, place, attention_similarity=None)
+    answers = answers[:, 0]
+    mask_tokens = answers[:, 1 : 1 + decoder.num_mask_tokens]
+    if best:
+        chosen = 1 + decoder.iou_prediction_head(answers[:, 0])[:, 1:].argmax(1)
+    else:
+        chosen = torch.zeros(count, dtype=torch.int64, device=deep.device)
+    token = mask_tokens[torch.arange(count, device=deep.device), chosen]
+    pointer = model.object_pointer_proj(token)
+    if not masks:
+        return DecodedFrames(None, pointer)
+    x = keys[:, 0].transpose(1, 2).reshape(deep.shape)
+    x = decoder.activation(decoder.upscale_layer_norm(decoder.upscale_conv1(x) + frames.fine[1]))
+    x = decoder.activation(decoder.upscale_conv2(x) + frames.fine[0])
+    weights = torch.stack([decoder.output_hypernetworks_mlps[int(c)](t) for c, t in zip(chosen, token, strict=True)])
+    return DecodedFrames(torch.einsum("bc,bchw->bhw", weights, x), pointer)
+
+
+def memory_of_frames(model: Any, deep: Tensor, low_res: Tensor) -> Tensor:
+    """Return the memory (b, 64, g, g) of frames with masks of logits (b, 4g, 4g) (sansa.md §2.5)."""
+    side = model.image_size
+    full = F.interpolate(low_res[:, None], (side, side), mode="bilinear", align_corners=False)
+    memory: Tensor = model.memory_encoder(deep, full.sigmoid() * 20 - 10)[0]
+    return memory
+
+
+def remembered_frames(frame: int) -> list[tuple[int, int]]:
+    """Return the frames whose memory frame number `frame` attends to, in order, each with its place in time.
+
+    The first frame comes first, then the six before, the oldest first (sansa.md §4).
+    """
+    last = MEMORY_FRAMES - 1
+    recent = [s for s in range(frame - last, frame) if s >= 1]
+    return [(0, last), *((s, frame - s - 1) for s in recent)]
+
+
+def remembered_pointers(frame: int) -> list[int]:
+    """Return the frames whose object pointers frame number `frame` attends to, in order (sansa.md §4)."""
+    return [0, *range(frame - 1, 0, -1)][: min(frame + 1, POINTERS)]
+
+
+def attend_to_memory(model: Any, deep: Tensor, memories: Sequence[Tensor], pointers: Sequence[Tensor]) -> Tensor:
+    """Condition the next frame of b videos on the memory of all frames before it (sansa.md §2.6, §4).
+
+    Args:
+        model: SAM 2.
+        deep: (b, C, g, g), the frame's deep map.
+        memories: of each earlier frame, (b, 64, g, g).
+        pointers: of each earlier frame, (b, C).
+
+    Returns:
+        (b, C, g, g).
+    """
+    frame, width, device = len(memories), deep.shape[1], deep.device
+    code = position_code(model, MEMORY_WIDTH, device)
+    times = model.memory_temporal_positional_encoding[:, 0, 0]
+    tokens = [_sequence(memories[s]) for s, _ in remembered_frames(frame)]
+    codes = [(_sequence(code) + times[place]).expand(-1, len(deep), -1) for _, place in remembered_frames(frame)]
+    split = torch.stack([pointers[s] for s in remembered_pointers(frame)]).unflatten(2, (-1, MEMORY_WIDTH))
+    split = split.transpose(1, 2).flatten(0, 1)  # of each pointer C / 64 tokens, (tokens, b, 64)
+    conditioned = model.memory_attention(
+        current_vision_features=_sequence(deep),
+        memory=torch.cat([*tokens, split]),
+        current_vision_position_embeddings=_sequence(position_code(model, width, device)),
+        memory_posision_embeddings=torch.cat([*codes, torch.zeros_like(split)]),
+        num_object_pointer_tokens=len(split),
+    )
+    conditioned = conditioned[0]  # (b, g², C)
+    return conditioned.transpose(1, 2).reshape(deep.shape)
+
+
+def _sequence(maps: Tensor) -> Tensor:
+    """Return maps (b, c, g, g) as (g², b, c)."""
+    return maps.flatten(2).permute(2, 0, 1)
+
+
+def set_memory_dropout(model: Any, rate: float) -> None:
+    """Let the memory attention drop this share of its values and attention weights; 0 for none."""
+    attention = model.memory_attention.train(rate > 0)
+    for module in attention.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = rate
+        elif hasattr(module, "dropout_p"):
+            module.dropout_p = rate
+
+
+# --- SAM 3
+
+TEXT_LENGTH = 32
+"""Tokens of a text, with padding."""
+TOKENS = "text_encoder.text_model.embeddings.token_embedding.weight"
+"""Weights with a row for each token that the network knows."""
+
+
+@dataclass
+class Sam3NetConfig(BackboneConfig):
+    """Name and weights of SAM 3.
+
+    Args:
+        name: a key of `SAM3S`.
+        weights: weight file, Meta's `sam3.pt` or the hub's form (model.safetensors); otherwise as of `BackboneConfig`.
+        tokenizer: the hub's `tokenizer.json`, as of `fsbench.networks.backbones.text.Texts`.
+    """
+
+    name: str = "sam3"
+    tokenizer: str | None = None
+
+
+@dataclass(frozen=True)
+class Sam3Net(HubNet):
+    """SAM 3, whose images have `side` pixels on a side."""
+
+    side: int = 1008
+
+
+@dataclass(frozen=True)
+class Concept:
+    """Question to SAM 3: a text, boxes of examples, or both.
+
+    Attributes:
+        input_ids, attention_mask: (1, 32) int64, the text's tokens and where there are any.
+        boxes: (P, 4) float32, centre, width and height in parts of the square.
+        labels: (P,) int64, 1 for examples of the concept and 0 for others.
+    """
+
+    input_ids: Tensor
+    attention_mask: Tensor
+    boxes: Tensor
+    labels: Tensor
+
+
+@dataclass(frozen=True)
+class Detections:
+    """Answers of SAM 3.
+
+    Attributes:
+        scores: (Q,) in [0, 1], of the detection times that of the concept's presence.
+        masks: (Q, s, s) float32 logits of the square.
+        boxes: (Q, 4) float32, x0, y0, x1 and y1 in parts of the square.
+    """
+
+    scores: Tensor
+    masks: Tensor
+    boxes: Tensor
+
+    def kept(self, threshold: float) -> "Detections":
+        """Return those above a score."""
+        keep = self.scores > threshold
+        return Detections(self.scores[keep], self.masks[keep], self.boxes[keep])
+
+    def full_size(self, side: int) -> Tensor:
+        """Return the masks (Q, side, side) bool: logits are resized, then compared with 0 (Meta's order)."""
+        if not len(self.masks):
+            return torch.zeros(0, side, side, dtype=torch.bool, device=self.masks.device)
+        resized = F.interpolate(self.masks[:, None], (side, side), mode="bilinear", align_corners=False)
+        return resized[:, 0].sigmoid() > 0.5
+
+
+def detections(logits: Tensor, presence: Tensor, masks: Tensor, boxes: Tensor) -> Detections:
+    """Return the detections of the network's outputs for one image.
+
+    Args:
+        logits: (Q,) of the detections.
+        presence: (1,) logit of the concept's presence.
+        masks: (Q, s, s) logits.
+        boxes: (Q, 4), x0, y0, x1 and y1.
+    """
+    return Detections(logits.float().sigmoid() * presence.float().sigmoid(), masks.float(), boxes.float())
+
+
+def sam3_settings(
+    image: int,
+    patch: int,
+    window: int,
+    pretrain: int,
+    vit_dim: int,
+    vit_depth: int,
+    vit_heads: int,
+    vit_mlp: int,
+    global_blocks: Iterable[int],
+    dim: int,
+    heads: int,
+    mlp: int,
+    layers: tuple[int, int, int],
+    queries: int,
+    roi: int,
+    text: Mapping[str, int],
+) -> dict[str, Any]:
+    """Return the settings of transformers' Sam3Config for a SAM 3 of any size.
+
+    Args:
+        image, patch, window: side of images and of a patch in pixels, of a window in patches.
+        pretrain: side in pixels of the images that the table of positions belongs to.
+        vit_dim, vit_depth, vit_heads, vit_mlp, global_blocks: of the image encoder.
+        dim, heads, mlp: width, heads and width of the MLP of everything behind it.
+        layers: of the encoder of boxes, and of encoder and decoder of detections.
+        queries: Q.
+        roi: side of a box's features in cells.
+        text: `vocab`, `dim`, `mlp`, `depth`, `heads` and `projection` of the text encoder.
+    """
+    grid = image // patch
+    of_boxes, of_encoder, of_decoder = layers
+    common = {"hidden_size": dim, "num_attention_heads": heads}
+    return {
+        "vision_config": {
+            "backbone_config": {
+                "model_type": "sam3_vit_model", "hidden_size": vit_dim, "intermediate_size": vit_mlp,
+                "num_hidden_layers": vit_depth, "num_attention_heads": vit_heads, "image_size": image,
+                "patch_size": patch, "window_size": window, "global_attn_indexes": list(global_blocks),
+                "pretrain_image_size": pretrain, "layer_norm_eps": VIT_EPS,
+            },
+            "fpn_hidden_size": dim,
+            "backbone_feature_sizes": [[4 * grid] * 2, [2 * grid] * 2, [grid] * 2],
+        },
+        "text_config": {
+            "vocab_size": text["vocab"], "hidden_size": text["dim"], "intermediate_size": text["mlp"],
+            "num_hidden_layers": text["depth"], "num_attention_heads": text["heads"],
+            "projection_dim": text["projection"], "hidden_act": "gelu", "max_position_embeddings": TEXT_LENGTH,
+        },
+        "geometry_encoder_config": {**common, "intermediate_size": mlp, "num_layers": of_boxes, "roi_size": roi},
+        "detr_encoder_config": {**common, "intermediate_size": mlp, "num_layers": of_encoder},
+        "detr_decoder_config": {
+            **common, "intermediate_size": mlp, "num_layers": of_decoder, "num_queries": queries,
+        },
+        "mask_decoder_config": dict(common),
+    }  # fmt: skip
+
+
+VIT_EPS = 1e-5
+"""Of the image encoder's norms, Meta's; transformers has 1e-6, which changes everything where embeddings are small."""
+
+_DEMO3 = sam3_settings(
+    image=112, patch=14, window=4, pretrain=56, vit_dim=32, vit_depth=3, vit_heads=2, vit_mlp=48, global_blocks=[2],
+    dim=32, heads=4, mlp=48, layers=(1, 2, 2), queries=10, roi=7,
+    text={"vocab": 258, "dim": 32, "mlp": 48, "depth": 2, "heads": 4, "projection": 16},
+)  # fmt: skip
+SAM3S = {
+    "sam3": Sam3Net(
+        "Sam3Model",
+        {"vision_config": {"backbone_config": {"model_type": "sam3_vit_model", "layer_norm_eps": VIT_EPS}}},
+        weight_files()["sam3"],
+    ),
+    "sam3_demo": Sam3Net("Sam3Model", _DEMO3, WeightFile("sam3_demo"), side=112),
+}
+"""SAM 3, and one of 200 thousand numbers for squares of 112 pixels, of which there are random weights only."""
+
+
+class FrozenSam3(FrozenHubNetwork):
+    """Frozen SAM 3. Nothing of an image is kept, since every canvas is seen once."""
+
+    known: ClassVar = SAM3S
+    spec: Sam3Net
+
+    def __init__(self, config: BackboneConfig):
+        self.spec = find_spec(config.name, SAM3S, Sam3Net, f"unknown SAM 3 '{config.name}'")
+        self._texts = Texts(config, TEXT_LENGTH, self.spec.weights, "facebook/sam3 on the hub")
+        super().__init__(config)
+
+    @property
+    def identity_settings(self) -> dict[str, str]:
+        """Hash of the file of the tokenizer, which decides what the network reads."""
+        return self._texts.identity_settings
+
+    @cached_property
+    def _names(self) -> set[str]:
+        """Names of the network's tensors."""
+        with torch.device("meta"):
+            return set(self.new_network().state_dict())
+
+    def own_names(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return weights under the names of transformers, without what the network has not; a further layer stays."""
+        if not describe_sam(state).startswith("SAM 3"):
+            return state
+        known = names_of_sam3(state).items()
+        return {name: value for name, value in known if re.sub(r"\.layers\.\d+\.", ".layers.0.", name) in self._names}
+
+    def describe_state(self, state: Mapping[str, Tensor]) -> str:
+        return describe_sam(state)
+
+    def concept(self, text: str, boxes: Tensor, labels: Tensor | None = None) -> Concept:
+        """Return the concept of a text and boxes (P, 4), examples unless `labels` (P,) say otherwise.
+
+        Raises CheckpointError where the text's tokens cannot be read.
+        """
+        tokens = self._texts.tokens(text, len(self.state[TOKENS]))[:TEXT_LENGTH]
+        padding = TEXT_LENGTH - len(tokens)
+        input_ids = torch.tensor([tokens + [BYTES_PADDING] * padding])
+        mask = torch.tensor([[1] * len(tokens) + [0] * padding])
+        return Concept(input_ids, mask, boxes, torch.ones(len(boxes), dtype=torch.int64) if labels is None else labels)
+
+    def detect(self, image: Tensor, concept: Concept, device: torch.device) -> Detections:
+        """Find a concept in a square (3, S, S) uint8."""
+        found = self.outputs(image, concept, device)
+        return detections(found.pred_logits[0], found.presence_logits[0], found.pred_masks[0], found.pred_boxes[0])
+
+    def outputs(self, image: Tensor, concept: Concept, device: torch.device) -> Any:
+        """Return what transformers' Sam3Model gives for a square (3, S, S) uint8."""
+        model: Any = self.network(torch.empty(0, device=device))
+        pixels = (image.to(device).float() / 255 - 0.5) / 0.5
+        with torch.autocast(device.type, enabled=False), self.computing(device):  # whatever the run's precision
+            return model(
+                pixel_values=pixels[None],
+                input_ids=concept.input_ids.to(device),
+                attention_mask=concept.attention_mask.to(device),
+                input_boxes=concept.boxes[None].float().to(device),
+                input_boxes_labels=concept.labels[None].to(device),
+            )
+
+
+_TRUNK, _VISION = r"^backbone\.vision_backbone\.trunk\.", "vision_encoder.backbone."
+_TEXT, _CLIP = r"^backbone\.language_backbone\.encoder\.", "text_encoder.text_model."
+_BLOCK = r"^backbone\.language_backbone\.encoder\.transformer\.resblocks\.(\d+)\."
+_DETR = r"^transformer\.(encoder|decoder)\.layers\.(\d+)\."
+_SAM3 = (
+    (rf"{_TRUNK}pos_embed$", f"{_VISION}embeddings.position_embeddings"),
+    (rf"{_TRUNK}patch_embed\.proj\.", f"{_VISION}embeddings.patch_embeddings.projection."),
+    (rf"{_TRUNK}ln_pre\.", f"{_VISION}layer_norm."),
+    (rf"{_TRUNK}blocks\.(\d+)\.norm", rf"{_VISION}layers.\1.layer_norm"),
+    (rf"{_TRUNK}blocks\.(\d+)\.attn\.proj\.", rf"{_VISION}layers.\1.attention.o_proj."),
+    (rf"{_TRUNK}blocks\.(\d+)\.attn\.", rf"{_VISION}layers.\1.attention."),
+    (rf"{_TRUNK}blocks\.", f"{_VISION}layers."),
+    (
+        r"^backbone\.vision_backbone\.convs\.(\d+)\.dconv_2x2(?:_0)?\.",
+        r"vision_encoder.neck.fpn_layers.\1.scale_layers.0.",
+    ),
+    (r"^backbone\.vision_backbone\.convs\.(\d+)\.dconv_2x2_1\.", r"vision_encoder.neck.fpn_layers.\1.scale_layers.2."),
+    (r"^backbone\.vision_backbone\.convs\.(\d+)\.conv_1x1\.", r"vision_encoder.neck.fpn_layers.\1.proj1."),
+    (r"^backbone\.vision_backbone\.convs\.(\d+)\.conv_3x3\.", r"vision_encoder.neck.fpn_layers.\1.proj2."),
+    (rf"{_TEXT}token_embedding\.", f"{_CLIP}embeddings.token_embedding."),
+    (rf"{_TEXT}positional_embedding$", f"{_CLIP}embeddings.position_embedding.weight"),
+    (rf"{_TEXT}ln_final\.", f"{_CLIP}final_layer_norm."),
+    (rf"{_TEXT}text_projection$", "text_encoder.text_projection.weight"),
+    (r"^backbone\.language_backbone\.resizer\.", "text_projection."),
+    (rf"{_BLOCK}attn\.", rf"{_CLIP}encoder.layers.\1.self_attn."),
+    (rf"{_BLOCK}ln_([12])\.", rf"{_CLIP}encoder.layers.\1.layer_norm\2."),
+    (rf"{_BLOCK}mlp\.c_fc\.", rf"{_CLIP}encoder.layers.\1.mlp.fc1."),
+    (rf"{_BLOCK}mlp\.c_proj\.", rf"{_CLIP}encoder.layers.\1.mlp.fc2."),
+    (r"^geometry_encoder\.encode\.(\d+)\.", r"geometry_encoder.layers.\1."),
+    (r"^geometry_encoder\.img_pre_norm\.", "geometry_encoder.vision_layer_norm."),
+    (r"^geometry_encoder\.encode_norm\.", "geometry_encoder.output_layer_norm."),
+    (r"^geometry_encoder\.norm\.", "geometry_encoder.prompt_layer_norm."),
+    (rf"{_DETR}", r"detr_\1.layers.\2."),
+    (r"^(detr_decoder\.layers\.\d+\.)cross_attn\.", r"\1vision_cross_attn."),
+    (r"^(detr_decoder\.layers\.\d+\.)ca_text\.", r"\1text_cross_attn."),
+    (r"^(detr_decoder\.layers\.\d+\.)norm1\.", r"\1vision_cross_attn_layer_norm."),
+    (r"^(detr_decoder\.layers\.\d+\.)catext_norm\.", r"\1text_cross_attn_layer_norm."),
+    (r"^(detr_decoder\.layers\.\d+\.)norm2\.", r"\1self_attn_layer_norm."),
+    (r"^(detr_decoder\.layers\.\d+\.)norm3\.", r"\1mlp_layer_norm."),
+    (r"^((?:geometry_encoder|detr_encoder)\.layers\.\d+\.)cross_attn_image\.", r"\1cross_attn."),
+    (r"^((?:geometry_encoder|detr_encoder)\.layers\.\d+\.)norm([123])\.", r"\1layer_norm\2."),
+    (r"^((?:geometry_encoder|detr_encoder|detr_decoder)\.layers\.\d+\.)linear([12])\.", r"\1mlp.fc\2."),
+    (r"^transformer\.decoder\.presence_token_out_norm\.", "detr_decoder.presence_layer_norm."),
+    (r"^transformer\.decoder\.norm\.", "detr_decoder.output_layer_norm."),
+    (r"^transformer\.decoder\.presence_token_head\.", "detr_decoder.presence_head."),
+    (r"^transformer\.decoder\.bbox_embed\.", "detr_decoder.box_head."),
+    (r"^transformer\.decoder\.boxRPB_embed_([xy])\.", r"detr_decoder.box_rpb_embed_\1."),
+    (r"^transformer\.decoder\.", "detr_decoder."),
+    (r"^dot_prod_scoring\.prompt_mlp\.out_norm\.", "dot_product_scoring.text_mlp_out_norm."),
+    (r"^dot_prod_scoring\.prompt_mlp\.", "dot_product_scoring.text_mlp."),
+    (r"^dot_prod_scoring\.prompt_proj\.", "dot_product_scoring.text_proj."),
+    (r"^dot_prod_scoring\.hs_proj\.", "dot_product_scoring.query_proj."),
+    (r"^segmentation_head\.mask_predictor\.mask_embed\.", "mask_decoder.mask_embedder."),
+    (r"^segmentation_head\.instance_seg_head\.", "mask_decoder.instance_projection."),
+    (r"^segmentation_head\.semantic_seg_head\.", "mask_decoder.semantic_projection."),
+    (r"^segmentation_head\.cross_attend_prompt\.", "mask_decoder.prompt_cross_attn."),
+    (r"^segmentation_head\.cross_attn_norm\.", "mask_decoder.prompt_cross_attn_norm."),
+    (r"^segmentation_head\.", "mask_decoder."),
+)
+"""Names of Meta's file and those of transformers; several may apply one after the other (sam3-canvas.md §1)."""
+_LAYERED = re.compile(
+    r"^(detr_decoder\.(?:presence_head|box_head|ref_point_head|box_rpb_embed_[xy])|dot_product_scoring\.text_mlp)"
+    r"\.layers\.(\d)\."
+)
+
+
+def names_of_sam3(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return weights of SAM 3 under the names of transformers, from those (of its model of videos, too) or Meta's.
+
+    Names without a counterpart keep theirs.
+    """
+    if not any(name.startswith("detector.backbone.") for name in state):
+        return {name.removeprefix("detector_model."): value for name, value in state.items()}
+    found: dict[str, Tensor] = {}
+    for name, value in state.items():
+        if not name.startswith("detector."):
+            continue
+        name = renamed(name.removeprefix("detector."), _SAM3)
+        name = _LAYERED.sub(lambda layer: f"{layer[1]}.layer{int(layer[2]) + 1}.", name)
+        if name == "text_encoder.text_projection.weight":
+            value = value.T
+        elif name.endswith("position_embeddings") and value.ndim == 3:
+            value = value[:, 1:]  # the first is that of a class token, which the network has not
+        found |= _attention(name, value)
+    return found
+
+
+def _attention(name: str, value: Tensor) -> dict[str, Tensor]:
+    """Cut queries, keys and values out of one tensor, where it has all three."""
+    found = re.match(r"(.*)\.(?:qkv\.|in_proj_)(weight|bias)$", name)
+    if found is None:
+        return {name if name.startswith("text_encoder.") else name.replace(".out_proj.", ".o_proj."): value}
+    places = [f"{found[1]}.{part}_proj.{found[2]}" for part in "qkv"]
+    return dict(zip(places, value.chunk(3), strict=True))

@@ -1,0 +1,210 @@
+"""Texts for frozen networks: their tokens, CLIP's text encoder (segic.md §5), and a ViT with that encoder beside it.
+
+Tokens are those of the hub's `tokenizer.json` beside the weights, or bytes.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from fsbench.base.errors import CheckpointError, SettingsError, describe
+from fsbench.base.files import sha256_file
+from fsbench.networks.backbones.base import BackboneConfig, WithSecondNetwork, find_spec
+from fsbench.networks.backbones.hub_networks import INSTALL, PACKAGE, FrozenHubNetwork, HubNet
+from fsbench.networks.backbones.timm_networks import FrozenViT
+from fsbench.networks.weights.table import WeightFile, weight_files
+
+TOKENIZER = "tokenizer.json"
+"""File of the tokens, beside the weights."""
+BYTES_START, BYTES_END, BYTES_PADDING = 256, 257, 0
+"""Tokens of start and end, and of padding, where texts are read byte by byte."""
+
+
+class Texts:
+    """Turn texts into tokens with those of start and end.
+
+    Args:
+        config: of the network: its name, its weights, and as `tokenizer` the file of its tokens, if it names one; None
+            for the file of that name beside the weights. Networks with random weights, which know no words, read texts
+            byte by byte.
+        length: tokens at most; of a longer text the last token stays.
+        published: the network's published weight file.
+        origin: where the file is from, for messages.
+    """
+
+    def __init__(self, config: BackboneConfig, length: int, published: WeightFile, origin: str):
+        self.name, self.length, self.origin = config.name, length, origin
+        given, weights = getattr(config, "tokenizer", None), config.weights or ""
+        self.file: Path | None = None
+        if given:
+            self.file = Path(given).expanduser()
+        elif weights.split(":")[0] != "random":
+            self.file = (Path(weights) if weights else published.path).with_name(TOKENIZER)
+        self._tokenizer: Any = None
+
+    @property
+    def identity_settings(self) -> dict[str, str]:
+        """Hash of the file, which decides what the network reads."""
+        return {} if self.file is None or not self.file.is_file() else {"tokenizer": sha256_file(self.file)}
+
+    def tokens(self, text: str, known: int) -> list[int]:
+        """Return the tokens of a text, for a network that knows `known` of them.
+
+        Raises:
+            CheckpointError: the file is missing, damaged, or of another network.
+        """
+        if self.file is None:
+            return [BYTES_START, *text.encode()[: self.length - 2], BYTES_END]
+        if self._tokenizer is None:
+            self._tokenizer = self._read(self.file, known)
+        tokens: list[int] = self._tokenizer.encode(text).ids
+        return tokens if len(tokens) <= self.length else [*tokens[: self.length - 1], tokens[-1]]
+
+    def _read(self, file: Path, known: int) -> Any:
+        expected = f"expected the {TOKENIZER} of {self.origin}; put it beside the weights or give its tokenizer"
+        if not file.is_file():
+            raise CheckpointError(f"{self.name} has no file {file} for its texts; {expected}")
+        try:
+            from tokenizers import Tokenizer  # comes with transformers
+
+            tokenizer = Tokenizer.from_file(str(file))
+            tokenizer.no_padding()
+            tokenizer.no_truncation()
+        except ModuleNotFoundError:
+            raise SettingsError(f"{self.name} needs {PACKAGE}, which is not installed; {INSTALL}") from None
+        except Exception as error:  # tokenizers raises its own
+            raise CheckpointError(f"{file} cannot be used ({describe(error)}); {expected}") from error
+        tokens = max(tokenizer.get_vocab().values(), default=-1) + 1
+        if tokens > known:
+            raise CheckpointError(f"{file} has {tokens} tokens, but {self.name} knows {known}; {expected}")
+        return tokenizer
+
+
+CLIP_LENGTH = 77
+"""Tokens of a text of CLIP, with padding."""
+CLIP_TOKENS = "embeddings.token_embedding.weight"
+"""Weights of CLIP with a row for each token that it knows."""
+
+
+@dataclass
+class ClipTextConfig(BackboneConfig):
+    """Name and weights of a text encoder.
+
+    Args:
+        name: a key of `CLIP_TEXTS`.
+        weights: weight file of the hub's form (model.safetensors), which may hold CLIP's image encoder, too; otherwise
+            as of `BackboneConfig`.
+        tokenizer: the hub's `tokenizer.json`, as of `Texts`.
+    """
+
+    name: str = "clip_text_vitl14"
+    tokenizer: str | None = None
+
+
+def clip_text(width: int, depth: int, heads: int, mlp: int, words: int, weights: WeightFile) -> HubNet:
+    """Describe a text encoder of CLIP.
+
+    Args:
+        width, depth, heads, mlp: of its blocks.
+        words: tokens that it knows; the last two are those of start and end, and the last one pads.
+        weights: the published weight file.
+    """
+    settings = dict(
+        vocab_size=words, hidden_size=width, intermediate_size=mlp, num_hidden_layers=depth, num_attention_heads=heads,
+        max_position_embeddings=CLIP_LENGTH, hidden_act="quick_gelu", bos_token_id=words - 2, eos_token_id=words - 1,
+        pad_token_id=words - 1,
+    )  # fmt: skip
+    return HubNet("CLIPTextModel", settings, weights)
+
+
+CLIP_TEXTS = {
+    "clip_text_vitl14": clip_text(768, 12, 12, 3072, 49408, weight_files()["clip_text_vitl14"]),
+    # narrow, and of random weights alone: its tokens are bytes
+    "clip_text_demo": clip_text(32, 2, 2, 64, BYTES_END + 1, WeightFile("clip_text_demo")),
+}
+"""Text encoders by their names."""
+
+
+class FrozenClipText(FrozenHubNetwork):
+    """Frozen text encoder of CLIP. It sees no images."""
+
+    known: ClassVar = CLIP_TEXTS
+    spec: HubNet
+
+    def __init__(self, config: BackboneConfig):
+        self.spec = find_spec(config.name, CLIP_TEXTS, HubNet, f"unknown text encoder '{config.name}'")
+        self._texts = Texts(config, CLIP_LENGTH, self.spec.weights, "openai/clip-vit-large-patch14 on the hub")
+        super().__init__(config)
+
+    @property
+    def width(self) -> int:
+        """Width of a text's vector."""
+        return int(self.spec.settings["hidden_size"])
+
+    @property
+    def identity_settings(self) -> dict[str, str]:
+        return self._texts.identity_settings
+
+    def pooled(self, text: str, device: torch.device) -> Tensor:
+        """Return the vector (width,) float32 of a text: the final LayerNorm's at its end, before CLIP's projection.
+
+        Raises:
+            CheckpointError: the text's tokens cannot be read.
+        """
+        end = int(self.spec.settings["eos_token_id"])
+        tokens = self._texts.tokens(text, len(self.state[CLIP_TOKENS]))
+        ids = torch.tensor([tokens + [end] * (CLIP_LENGTH - len(tokens))], device=device)
+        model: Any = self.network(torch.empty(0, device=device))
+        with torch.autocast(device.type, enabled=False), self.computing(device):  # whatever the run's precision
+            return model(input_ids=ids).pooler_output[0].float()
+
+    def own_names(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return the text encoder's weights under the names of transformers, from a file of CLIP as a whole."""
+        start = "text_model."
+        own = {name.removeprefix(start): value for name, value in state.items() if name.startswith(start)}
+        own.pop("embeddings.position_ids", None)
+        return own or state
+
+    def describe_state(self, state: Mapping[str, Tensor]) -> str:
+        if (words := state.get(CLIP_TOKENS)) is None:
+            return ""
+        depth = len({name.split(".")[2] for name in state if name.startswith("encoder.layers.")})
+        return f"CLIP's text encoder with {depth} blocks of {words.shape[1]} channels"
+
+
+@dataclass
+class ViTAndTextConfig(BackboneConfig):
+    """Names and weights of a vision transformer and of the text encoder beside it.
+
+    Args:
+        name, weights, cache_mib, cache_dtype, spill_mib, precision: of the vision transformer, as of `BackboneConfig`;
+            the text encoder computes in the same precision. Random weights are those of both, unless `text_weights`
+            says otherwise.
+        text: a key of `CLIP_TEXTS`.
+        text_weights: its weight file, `random` or `random:SEED`; None for the file's usual place.
+        tokenizer: as of `ClipTextConfig`.
+    """
+
+    text: str = "clip_text_vitl14"
+    text_weights: str | None = None
+    tokenizer: str | None = None
+
+
+class ViTAndText(WithSecondNetwork, FrozenViT):
+    """Frozen ViT that describes images, with a frozen text encoder that describes classes by their names."""
+
+    second_key = "text"
+    text: FrozenClipText
+
+    def build_second(self, config: BackboneConfig, weights: str | None) -> FrozenClipText:
+        name, tokenizer = getattr(config, "text", ViTAndTextConfig.text), getattr(config, "tokenizer", None)
+        self.text = FrozenClipText(ClipTextConfig(name, weights, precision=config.precision, tokenizer=tokenizer))
+        return self.text
+
+    def encode_text(self, text: str, device: torch.device) -> Tensor:
+        """Return the vector (W,) of a text, kept or anew."""
+        return self.cache.get("text", text, lambda: self.text.pooled(text, device))
