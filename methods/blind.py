@@ -128,10 +128,6 @@ class Blind(Segmenter):
         self.radius = radius
         self.sigma = sigma
 
-    @property
-    def predicts_presence(self) -> bool:
-        return False
-
     def forward(self, episode: EpisodeBatch) -> Prediction:
         """Answer way 1 where the rule holds, whatever the number of ways: no way is told from another."""
         image = episode.images[int(episode.query[0])]

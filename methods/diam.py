@@ -431,10 +431,6 @@ class DIaM(Segmenter):
         self.settings = Adaptation(iterations, learning_rate, terms, kind, tuple(pi_update_at), fine_tune_base)
         self._same_bits: dict[tuple[int, ...], bool] = {}  # by shapes of a product
 
-    @property
-    def predicts_presence(self) -> bool:
-        return False
-
     def forward(self, episode: EpisodeBatch) -> Prediction:
         return self._fit([episode])[0]
 

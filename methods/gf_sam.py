@@ -18,8 +18,8 @@ from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
 from fsbench.base.errors import SettingsError
-from fsbench.core.one_way import OneWaySegmenter
 from fsbench.core.prediction import Instances, Prediction
+from fsbench.core.segmenter import Segmenter
 from fsbench.data.batch import IMAGENET_MEAN, IMAGENET_STD, EpisodeBatch
 from fsbench.networks.backbones.sam import Encoding, PromptableNetwork, Prompts
 from fsbench.networks.backbones.vit_and_sam import ViTAndSam, ViTAndSamConfig
@@ -329,7 +329,7 @@ class Support(NamedTuple):
     mask: Tensor
 
 
-class GFSAM(OneWaySegmenter):
+class GFSAM(Segmenter):
     """Segment by SAM's masks of points at which frozen features of query and supports agree.
 
     Each way is segmented by itself, as the authors segment one class; a pixel in the predictions of several goes to the

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from fsbench.base.errors import SettingsError
 from fsbench.core.method import AuthorsShots
-from fsbench.core.one_way import OneWaySegmenter
+from fsbench.core.segmenter import Segmenter
 from fsbench.core.shots import Way
 from fsbench.data.batch import EpisodeBatch
 from fsbench.networks.backbones.hub_networks import transformers_attention
@@ -385,7 +385,7 @@ class Reference:
     mask: Tensor
 
 
-class PerSAM(OneWaySegmenter):
+class PerSAM(Segmenter):
     """Segment with SAM what resembles the supports' object, without training.
 
     Each way is segmented by itself; a pixel in several masks goes to the one with the largest predicted IoU (§8, ours).

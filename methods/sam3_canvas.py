@@ -276,10 +276,6 @@ class SAM3Canvas(Segmenter):
         """Whether the network's weights are random numbers."""
         return self.backbone.weights_id.startswith("random")
 
-    @property
-    def predicts_presence(self) -> bool:
-        return False
-
     def check_shots(self, test: int, training: int | None) -> None:
         super().check_shots(test, training)
         if self.most_negatives and test > 1:

@@ -113,10 +113,6 @@ class ABCDFSS(Segmenter):
         """The class of each way, or its first episode: a property, as Needs is frozen and the setting decides."""
         return Needs(classes="first episodes" if self.adapt_to == "first_episode" else "places")
 
-    @property
-    def predicts_presence(self) -> bool:
-        return False
-
     def num_trainable_parameters(self, ways: int) -> int:
         """Return the number of values that are fitted to one episode: a set of heads for each way."""
         return ways * self.draws.learned

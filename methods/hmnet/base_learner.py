@@ -66,10 +66,6 @@ class BaseLearner(Segmenter):
         self.model = PSPNet(self.backbone.spec.kind, classes)
         self.model.load_state_dict(self.backbone.state, strict=False)  # checked by the backbone; the rest is new
 
-    @property
-    def predicts_presence(self) -> bool:
-        return False
-
     def num_parameters(self, ways: int) -> int:
         return self.num_trainable_parameters(ways)  # the trunk is the model's own: training only begins at its weights
 
@@ -116,7 +112,7 @@ class BaseLearner(Segmenter):
             foreground.append(query[chosen])
         return Prediction(label_map, probability=torch.stack(foreground) if self.keeps_soft_masks else None)
 
-    def loss(self, batch: EpisodeBatch) -> dict[str, Tensor]:
+    def batch_loss(self, batch: EpisodeBatch) -> dict[str, Tensor]:
         images = torch.stack([batch.pixels(row) for row in batch.query.tolist()])
         return {"loss": pixel_loss(self.model.segment(images).float(), torch.stack(batch.known_truth().label_maps))}
 

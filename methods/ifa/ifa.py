@@ -191,10 +191,6 @@ class IFA(Segmenter):
         self.register_load_state_dict_post_hook(_forget_features)
 
     @property
-    def predicts_presence(self) -> bool:
-        return False
-
-    @property
     def needs(self) -> Needs:  # type: ignore[override]
         return Needs(adaptation=self.adaptation if self.adaptation.images == "target_pool" else None)
 
@@ -257,7 +253,7 @@ class IFA(Segmenter):
 
     # Base training
 
-    def loss(self, batch: EpisodeBatch) -> dict[str, Tensor]:
+    def batch_loss(self, batch: EpisodeBatch) -> dict[str, Tensor]:
         return {"loss": self.image_loss(self.network, *labelled_images(batch), "base")}
 
     def image_loss(

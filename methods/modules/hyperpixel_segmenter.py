@@ -9,11 +9,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from fsbench.core.query_part import Decision, QueryPart, margin_of_ways
 from torch import Tensor
 
 from fsbench.base.errors import SettingsError
 from fsbench.core.prediction import Prediction
-from fsbench.core.query_part import Decision, QueryPart, margin_of_ways
 from fsbench.core.released_format import ReleasedFormat
 from fsbench.core.shot_ensemble import combine, label_map, predict_from
 from fsbench.data.batch import EpisodeBatch

@@ -11,10 +11,10 @@ from collections.abc import Iterable
 
 import torch
 import torch.nn.functional as F
+from fsbench.core.query_part import Decision, margin_of_ways
 from torch import Tensor
 
 from fsbench.core.prediction import Prediction
-from fsbench.core.query_part import Decision, margin_of_ways
 from fsbench.core.segmenter import Segmenter
 from fsbench.core.shot_ensemble import label_map
 from fsbench.data.batch import EpisodeBatch
@@ -27,10 +27,6 @@ class OneWaySegmenter(Segmenter):
     trains_one_shot = True  # dcama.md §9, classical-baselines §4.5
     backbone: FrozenPyramid
     backbone_type = FrozenPyramid
-
-    @property
-    def predicts_presence(self) -> bool:
-        return False
 
     def logits(self, query: list[Tensor], support: list[Tensor], masks: Tensor, episodes: Tensor) -> Tensor:
         """Segment queries by the supports of one class.

@@ -106,10 +106,6 @@ class SANSA(Segmenter):
         self.register_load_state_dict_post_hook(_after_loading)
 
     @property
-    def predicts_presence(self) -> bool:
-        return False
-
-    @property
     def supervision(self) -> tuple[Supervision, ...]:
         return SUPERVISION[self.prompt]
 
@@ -234,7 +230,7 @@ class SANSA(Segmenter):
         assert streams.amounts is not None
         return _prompt(mask, streams.amounts.choice(KINDS), streams)
 
-    def loss(self, batch: EpisodeBatch) -> dict[str, Tensor]:
+    def batch_loss(self, batch: EpisodeBatch) -> dict[str, Tensor]:
         epoch = 0 if self._trainer is None else self.trainer.current_epoch
         shots = batch.support.shape[2]
         counts = [random.Random(f"{epoch} {int(e)}").randint(1, shots) for e in batch.episodes]

@@ -121,10 +121,6 @@ class SegIC(Segmenter):
         return ("masks", "class names") if self.names else ("masks",)
 
     @property
-    def predicts_presence(self) -> bool:
-        return False
-
-    @property
     def saw_test_classes(self) -> KnownOrNot:
         return "yes" if self.is_authors else "no"
 
@@ -233,7 +229,7 @@ class SegIC(Segmenter):
             )
         return [sentence(name) for name in names]
 
-    def loss(self, batch: EpisodeBatch) -> dict[str, Tensor]:
+    def batch_loss(self, batch: EpisodeBatch) -> dict[str, Tensor]:
         truth = batch.known_truth()
         epoch = 0 if self._trainer is None else self.trainer.current_epoch
         queries, supports, drawn = [], [], []

@@ -43,7 +43,7 @@ def test_heads_one_after_the_other_answer_alike_and_learn_alike(blocks_folder, b
         torch.testing.assert_close(together(found).logits, sequential(found).logits, atol=2e-5, rtol=2e-5)
     batch = next(iter(data(blocks_folder, 64).train_dataloader()))
     for method in (together, sequential):
-        method.loss(batch)["loss"].backward()
+        method.batch_loss(batch)["loss"].backward()
     own = dict(sequential.named_parameters())
     for name, parameter in together.named_parameters():
         largest = float(parameter.grad.abs().max())

@@ -62,7 +62,7 @@ def test_half_precision_trains_and_predicts(data):
     torch.manual_seed(0)
     method = HSNet(pyramid(), width=32)
     with torch.autocast("cpu", torch.bfloat16):
-        loss = method.loss(next(iter(data.train_dataloader())))["loss"]
+        loss = method.batch_loss(next(iter(data.train_dataloader())))["loss"]
         with torch.inference_mode():
             found = evaluate_batch(method.eval(), data.protocol, next(iter(data.test_dataloader())))[0]
     loss.backward()

@@ -103,7 +103,7 @@ def test_loss_is_that_of_the_paper(data):
     torch.manual_seed(0)
     method = EMAT(vit(), support_side=8)
     batch = next(iter(data.train_dataloader()))
-    losses = method.loss(batch)
+    losses = method.batch_loss(batch)
     query = torch.stack([method._query(batch, int(r)) for r in batch.query])
     labels, maps = method.learner(query, method._supports(batch, batch.support[:, 0, 0]), batch.support_masks[:, 0, 0])
     logits = torch.nn.functional.interpolate(maps, (48, 48), mode="bilinear", align_corners=True)
@@ -120,9 +120,9 @@ def test_half_precision_trains_and_predicts(make, dtype, data):
     torch.manual_seed(0)
     method = make()
     batch = next(iter(data.train_dataloader()))
-    exact = method.loss(batch)["loss"].detach()
+    exact = method.batch_loss(batch)["loss"].detach()
     with torch.autocast("cpu", dtype=dtype):
-        loss = method.loss(batch)["loss"]
+        loss = method.batch_loss(batch)["loss"]
         episode = next(iter(data.test_dataloader()))
         result = method.eval().answer_batch(episode)[0]
     loss.backward()
