@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from fsbench.base.errors import SettingsError
 from fsbench.core.needs import Needs
-from fsbench.core.one_way import Target
+from fsbench.core.outputs import Target
 from fsbench.core.prediction import Prediction
 from fsbench.core.released_format import ReleasedFormat
 from fsbench.data.batch import EpisodeBatch
@@ -288,10 +288,10 @@ class BAM(StageSegmenter):
         output: Output = self.head(stages, support.features, support.mask, base, self.own_class)
         return HeadOutput(output.final, attention=output.prior, head=output)
 
-    def answer_ways(self, episode: EpisodeBatch) -> Prediction:
+    def answer(self, episode: EpisodeBatch) -> Prediction:
         """Answer an episode; one that asks for base classes as well, which have no supports, by both outputs."""
         if bool(episode.valid[0].any(1).all()):
-            return super().answer_ways(episode)
+            return super().answer(episode)
         self.check_shots(episode.support.shape[2], None)
         query, ways = self.ask(episode)
         outputs: list[Any] = [output for supports in ways for output in self.outputs(query, supports)]
@@ -324,7 +324,7 @@ class BAM(StageSegmenter):
             attention = torch.cat([attention.new_zeros(asked, *attention.shape[1:]), attention])  # nothing to attend to
         return Prediction(found, probability=probability if self.keeps_soft_masks else None, attention=attention)
 
-    def train_loss(self, output: HeadOutput, target: Target) -> dict[str, Tensor]:  # type: ignore[override]
+    def loss(self, output: HeadOutput, target: Target) -> dict[str, Tensor]:  # type: ignore[override]
         found: Output = output.head
         known = self.base_targets(found.base, target)
         return ensemble_losses(found.final, found.meta, found.base, target.labels, known, self.meta_weight)

@@ -15,7 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fsbench.base.errors import SettingsError
-from fsbench.core.one_way import OneWaySegmenter, Output
+from fsbench.core.outputs import Output
+from fsbench.core.segmenter import Segmenter
 from fsbench.core.shots import Way
 from fsbench.data.label_maps import resize_labels
 from fsbench.networks.backbones.base import BackboneConfig, NoBackbone
@@ -95,7 +96,7 @@ def saliency_mask(image: Tensor, sigma: float | None) -> Tensor:
     return values > otsu_threshold(values.cpu().numpy())  # nowhere, if all values are the same
 
 
-class Blind(OneWaySegmenter):
+class Blind(Segmenter):
     """Answer without a look at the supports.
 
     Args:
@@ -127,10 +128,6 @@ class Blind(OneWaySegmenter):
         self.rule = rule
         self.radius = radius
         self.sigma = sigma
-
-    @property
-    def predicts_presence(self) -> bool:
-        return False
 
     def query(self, image: Tensor) -> Tensor:
         """Return the mask (S, S) bool of an image (1, 3, S, S) uint8."""

@@ -21,8 +21,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fsbench.base.errors import SettingsError, known_names
-from fsbench.core.one_way import Competition, OneWaySegmenter
+from fsbench.core.outputs import Competition
 from fsbench.core.prediction import Prediction
+from fsbench.core.segmenter import Segmenter
 from fsbench.core.shot_ensemble import ENSEMBLES
 from fsbench.data.batch import EpisodeBatch
 from fsbench.data.dataset import VOID
@@ -377,7 +378,7 @@ class Supports(NamedTuple):
     shot: int
 
 
-class DIaM(OneWaySegmenter):
+class DIaM(Segmenter):
     """Generalised few-shot segmentation by a classifier that is fitted to each image.
 
     All ways, and the base classes, are fitted together: the classifier's classes compete for each pixel.
@@ -428,10 +429,6 @@ class DIaM(OneWaySegmenter):
         terms = (ce, kl, entropy, distillation)
         self.settings = Adaptation(iterations, learning_rate, terms, kind, tuple(pi_update_at), fine_tune_base)
         self._same_bits: dict[tuple[int, ...], bool] = {}  # by shapes of a product
-
-    @property
-    def predicts_presence(self) -> bool:
-        return False
 
     def encode_image(self, pixels: Tensor) -> Tensor:
         """Return the features (c, h, w) of an image: the base model's last ones before its classifier."""

@@ -18,8 +18,8 @@ from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
 from fsbench.base.errors import SettingsError
-from fsbench.core.one_way import OneWaySegmenter
 from fsbench.core.prediction import Instances, Prediction
+from fsbench.core.segmenter import Segmenter
 from fsbench.data.batch import IMAGENET_MEAN, IMAGENET_STD, EpisodeBatch
 from fsbench.networks.backbones.sam import BesideSamConfig, Encoding, PromptableNetwork, Prompts, ViTAndSam
 from fsbench.results.pictures.steps import Sketch, stacked_regions
@@ -328,7 +328,7 @@ class Support(NamedTuple):
     mask: Tensor
 
 
-class GFSAM(OneWaySegmenter):
+class GFSAM(Segmenter):
     """Segment by SAM's masks of points at which frozen features of query and supports agree.
 
     Each way is segmented by itself, as the authors segment one class; a pixel in the predictions of several goes to the
@@ -385,7 +385,7 @@ class GFSAM(OneWaySegmenter):
     def join(self, supports: Iterator[Support]) -> list[Support]:
         return list(supports)
 
-    def segment(self, query: Query, support: list[Support]) -> Steps:  # type: ignore[override]
+    def segment(self, query: Query, support: list[Support]) -> Steps:
         masks = torch.stack([one.mask for one in support])
         prior = similarity_prior(query.tokens, torch.stack([one.tokens for one in support]), filled_masks(masks))
         cells = select_points(prior.prompt_map, self.max_points)

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fsbench.base.errors import SettingsError
-from fsbench.core.one_way import OneWaySegmenter
+from fsbench.core.segmenter import Segmenter
 from fsbench.networks.backbones.base import BackboneConfig
 from fsbench.networks.backbones.timm_networks import FrozenViT, PyramidTokens, frozen_tokens
 
@@ -28,7 +28,7 @@ class Memory(NamedTuple):
     shares: Tensor
 
 
-class Hummingbird(OneWaySegmenter):
+class Hummingbird(Segmenter):
     """Segment by attention to the nearest tokens of the supports.
 
     Args:
@@ -49,10 +49,6 @@ class Hummingbird(OneWaySegmenter):
                 f"neighbours is {neighbours} and temperature {temperature}, expected at least 1, and more than 0"
             )
         self.neighbours, self.temperature = neighbours, temperature
-
-    @property
-    def predicts_presence(self) -> bool:
-        return False
 
     def encode_image(self, pixels: Tensor) -> Tensor:
         """Return the unit patch tokens (T, C) of the last block, of an image's pixels (3, S, S)."""

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fsbench.base.errors import SettingsError
-from fsbench.core.one_way import OneWaySegmenter
+from fsbench.core.segmenter import Segmenter
 from fsbench.core.shots import Way
 from fsbench.data.batch import IMAGENET_MEAN, IMAGENET_STD, EpisodeBatch
 from fsbench.networks.backbones.base import BackboneConfig
@@ -284,7 +284,7 @@ class Reference(NamedTuple):
     cells: Tensor | None
 
 
-class INSID3(OneWaySegmenter):
+class INSID3(Segmenter):
     """Segment by clusters of frozen features that match the supports' foreground.
 
     Each way is segmented by itself, as the authors' program segments one class; a pixel in the masks of several ways
@@ -328,10 +328,6 @@ class INSID3(OneWaySegmenter):
         self._check_components(int(self.backbone.spec.arguments["embed_dim"]), f"{self.backbone.name} has channels")
         self.basis_coordinates = basis_coordinates
         self._check_coordinates()
-
-    @property
-    def predicts_presence(self) -> bool:
-        return False
 
     def check_image_size(self, size: int) -> None:
         super().check_image_size(size)
@@ -406,7 +402,7 @@ class INSID3(OneWaySegmenter):
         """Return the supports that show the way."""
         return [support for support in supports if support.cells is not None]
 
-    def segment(self, query: Target, support: list[Reference]) -> Steps | None:  # type: ignore[override]
+    def segment(self, query: Target, support: list[Reference]) -> Steps | None:
         """Return the steps of a way; None without foreground in a support."""
         if not support:
             return None

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from fsbench.base.errors import SettingsError
 from fsbench.core.method import AuthorsShots
-from fsbench.core.one_way import OneWaySegmenter
+from fsbench.core.segmenter import Segmenter
 from fsbench.core.shots import Way
 from fsbench.data.batch import EpisodeBatch
 from fsbench.networks.backbones.hub_networks import transformers_attention
@@ -385,7 +385,7 @@ class Reference:
     mask: Tensor
 
 
-class PerSAM(OneWaySegmenter):
+class PerSAM(Segmenter):
     """Segment with SAM what resembles the supports' object, without training.
 
     Each way is segmented by itself; a pixel in several masks goes to the one with the largest predicted IoU (§8, ours).
@@ -442,7 +442,7 @@ class PerSAM(OneWaySegmenter):
         for group in groups:
             yield self.segment(query, group)
 
-    def segment(self, query: Encoding, support: Sequence[Reference]) -> Steps:  # type: ignore[override]
+    def segment(self, query: Encoding, support: Sequence[Reference]) -> Steps:
         target = torch.cat([reference.cells for reference in support], 1).mean(1)
         size = (self.context.side, self.context.side)
         return persam(self.network, _one(query), size, target, self.decoder_variant)
@@ -505,7 +505,7 @@ class PerSAMF(PerSAM):
             raise SettingsError(f"steps is {steps} and lr {lr:g}; expected 1 or more, and a positive number")
         self.steps, self.lr = steps, lr
 
-    def segment(self, query: Encoding, support: Sequence[Reference]) -> Steps:  # type: ignore[override]
+    def segment(self, query: Encoding, support: Sequence[Reference]) -> Steps:
         target, size = max_and_mean(torch.cat([one.cells for one in support], 1)), (self.context.side,) * 2
         logits = [scale_logits(self.network, one.encoding, size, target)[2] for one in support]
         tuned = tune_weights(logits, [one.mask for one in support], self.steps, self.lr)

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fsbench.base.errors import SettingsError
-from fsbench.core.one_way import Target
+from fsbench.core.outputs import Target
 from fsbench.core.released_format import ReleasedFormat
 from fsbench.data.dataset import VOID
 from fsbench.methods.modules.decoder import classifier, dropped_reduction, reduction, two_convolutions
@@ -236,7 +236,7 @@ class PFENet(StageSegmenter):
         output: Output = self.head(query, support.features, support.mask)
         return HeadOutput(output.logits, attention=output.prior, head=output)
 
-    def train_loss(self, output: HeadOutput, target: Target) -> dict[str, Tensor]:  # type: ignore[override]
+    def loss(self, output: HeadOutput, target: Target) -> dict[str, Tensor]:  # type: ignore[override]
         return self.head.losses(output.head, target.labels, self.aux_weight)
 
     def configure_optimizers(self) -> Any:

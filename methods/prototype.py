@@ -17,7 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fsbench.core.needs import Needs
-from fsbench.core.one_way import Competition, OneWaySegmenter
+from fsbench.core.outputs import Competition
+from fsbench.core.segmenter import Segmenter
 from fsbench.data.batch import EpisodeBatch
 from fsbench.methods.modules.class_logits import INVALID, resize_logits
 from fsbench.networks.backbones.base import BackboneConfig
@@ -144,7 +145,7 @@ class Classes(NamedTuple):
     delta: float
 
 
-class Prototype(OneWaySegmenter):
+class Prototype(Segmenter):
     """Segment by the nearest prototype of frozen tokens.
 
     Args:
@@ -191,6 +192,10 @@ class Prototype(OneWaySegmenter):
         self.background_cosine = background_cosine
         self.layers = list(layers)
         self.gate = gate
+
+    @property
+    def predicts_presence(self) -> bool:
+        return True
 
     def encode_image(self, pixels: Tensor) -> Tensor:
         """Return the normalised patch tokens (Z, T, C) of an image's pixels (3, S, S)."""

@@ -22,8 +22,8 @@ from torchvision.transforms.v2.functional import resize
 from fsbench.base.errors import SettingsError
 from fsbench.core.method import AuthorsShots
 from fsbench.core.needs import Needs
-from fsbench.core.one_way import OneWaySegmenter
 from fsbench.core.prediction import Instances, Prediction
+from fsbench.core.segmenter import Segmenter
 from fsbench.core.shots import Way
 from fsbench.data.batch import EpisodeBatch, Hint, Hints
 from fsbench.data.connected import Box, largest_part_box
@@ -230,7 +230,7 @@ class Found(NamedTuple):
     detections: Detections
 
 
-class SAM3Canvas(OneWaySegmenter):
+class SAM3Canvas(Segmenter):
     """Segment by SAM 3 on a canvas of all supports and the query, a canvas and a pass for each way.
 
     No network sees an image alone, so that query and supports are photos until they are pasted. Photos, boxes and names
@@ -306,10 +306,6 @@ class SAM3Canvas(OneWaySegmenter):
         """Whether the network's weights are random numbers."""
         return self.backbone.weights_id.startswith("random")
 
-    @property
-    def predicts_presence(self) -> bool:
-        return False
-
     def check_shots(self, test: int, training: int | None) -> None:
         super().check_shots(test, training)
         if self.most_negatives and test > 1:
@@ -350,7 +346,7 @@ class SAM3Canvas(OneWaySegmenter):
     def join(self, supports: Iterator[Example]) -> list[Example]:
         return list(supports)
 
-    def segment(self, query: np.ndarray, support: list[Example]) -> Found | None:  # type: ignore[override]
+    def segment(self, query: np.ndarray, support: list[Example]) -> Found | None:
         """Return what SAM 3 finds of a way; None where no support has a box (§4), and where memory ends (§5)."""
         try:
             pasted = self.paste(query, support)

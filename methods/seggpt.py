@@ -14,8 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fsbench.base.errors import SettingsError
-from fsbench.core.one_way import OneWaySegmenter, Output
+from fsbench.core.outputs import Output
 from fsbench.core.prediction import Prediction
+from fsbench.core.segmenter import Segmenter
 from fsbench.core.shots import Way
 from fsbench.data.batch import IMAGENET_MEAN, IMAGENET_STD, normalise
 from fsbench.networks.backbones.base import BackboneConfig
@@ -83,7 +84,7 @@ class Example(NamedTuple):
     mask: Tensor
 
 
-class SegGPT(OneWaySegmenter):
+class SegGPT(Segmenter):
     """Segment by what SegGPT paints beside the query.
 
     Args:

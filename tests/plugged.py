@@ -22,11 +22,7 @@ class Constant(Segmenter):
         super().__init__(backbone)
         self.value = value
 
-    @property
-    def predicts_presence(self) -> bool:
-        return False
-
-    def forward(self, episode: EpisodeBatch) -> Prediction:
+    def answer(self, episode: EpisodeBatch) -> Prediction:
         height, width = episode.query_sizes[0].tolist()
         return Prediction(torch.full((height, width), self.value))
 '''

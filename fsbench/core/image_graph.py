@@ -8,10 +8,10 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 from fsbench.base.errors import SettingsError
-from fsbench.core.query_part import QueryPart
+from fsbench.core.query_graph import QueryGraph
 from fsbench.core.segmenter import Segmenter
 from fsbench.core.shot_ensemble import ENSEMBLES
-from fsbench.data.batch import normalise
+from fsbench.data.batch import EpisodeBatch, normalise
 from fsbench.networks.ops.image_resizing import TENSOR_RESIZES
 
 SMALLEST = 2
@@ -23,7 +23,7 @@ TRACED = (67, 61)
 
 
 class ImageGraph(nn.Module):
-    """A method's query part with what comes before and after it: resizing, normalisation, presence.
+    """A method with its supports, and what comes before and after it: resizing, normalisation, presence.
 
     Args:
         part: the method with its supports.
@@ -33,7 +33,7 @@ class ImageGraph(nn.Module):
         only_present: remove the pixels of classes that a method, deciding both, says are not present.
     """
 
-    def __init__(self, part: QueryPart, ways: int, image_size: int, resize: str, only_present: bool = False):
+    def __init__(self, part: QueryGraph, ways: int, image_size: int, resize: str, only_present: bool = False):
         super().__init__()
         self.part, self.ways, self.image_size, self.only_present = part, ways, image_size, only_present
         self.resize_image = TENSOR_RESIZES[resize]
@@ -61,8 +61,6 @@ class ImageGraph(nn.Module):
 def check_exportable(method: Segmenter, shots: int, resize: str) -> None:
     """Raise SettingsError where a method with these settings cannot become a graph."""
     name = method.registry_name
-    if not method.exportable:
-        raise SettingsError(f"{name} cannot be exported: {method.exportable.why_not}")
     rounds = {"precision": method.backbone.precision != "fp32", "cache_dtype": method.backbone.cache_dtype != "float32"}
     for option, narrow in rounds.items():
         if narrow:
@@ -81,11 +79,27 @@ def check_exportable(method: Segmenter, shots: int, resize: str) -> None:
         )
 
 
+def with_supports(method: Segmenter, episode: EpisodeBatch) -> QueryGraph:
+    """Return a method with the supports of an episode built in.
+
+    Raises:
+        UntraceableError: the method has no steps of its own for supports and queries.
+    """
+    try:
+        with torch.no_grad():
+            return QueryGraph(method, episode).eval()
+    except NotImplementedError as error:
+        raise UntraceableError(
+            f"{method.registry_name} answers supports and query in one; a method that defines `support` and `segment` "
+            "can be exported"
+        ) from error
+
+
 def trace(graph: ImageGraph) -> ExportedProgram:
     """Trace a graph for images of every size from `SMALLEST` pixels a side.
 
     Raises:
-        SettingsError: a step of the method cannot be traced.
+        UntraceableError: a step of the method cannot be traced.
     """
     image = torch.zeros(*TRACED, 3, dtype=torch.uint8, device=_device(graph))
     sizes = {"image": {0: Dim("height", min=SMALLEST, max=2**15), 1: Dim("width", min=SMALLEST, max=2**15)}}

@@ -1,78 +1,227 @@
-"""The base class of every method that segments: encode an episode, predict it, and (if it learns) give a loss.
+"""A method that segments is a function of one way: what a labelled image shows, and where a query shows it.
 
-Evaluation hands a method one episode at a time, without the truth, so that no figure can depend on the batch; a method
-that computes several together must give the same bits. What is counted, and against what, is the protocol's: the truth
-of an evaluation is not given to it.
+A subclass says `support(image, mask)` and `segment(query, support)`, and names the rule by which K shots become one. It
+never sees how many ways or shots there are, nor which row of which tensor an image lies in, nor the size at which an
+answer is counted: all of this is here.
+
+Evaluation hands a method one episode at a time, without the truth, so that no figure can depend on the batch. What is
+counted, and against what, is the protocol's.
+
+Shapes: B images, N ways, K shots, S image side, (h, w) the size of a label map.
 """
 
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ClassVar
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor
 
+from fsbench.core.image_features import Features, ImageFeatures, digest
 from fsbench.core.images_together import ImagesTogether
-from fsbench.core.method import Method
+from fsbench.core.outputs import Competition, Context, Output, Target
 from fsbench.core.prediction import Prediction
-from fsbench.core.query_part import Exportable, QueryPart
 from fsbench.core.shot_ensemble import ENSEMBLES, ensemble
+from fsbench.core.shots import RULES, Shot, Way, one_against_rest
 from fsbench.data.batch import EpisodeBatch
-from fsbench.networks.backbones.base import BackboneConfig, FrozenBackbone
-from fsbench.networks.backbones.timm_networks import FrozenViT
+from fsbench.networks.backbones.base import BackboneConfig
+from fsbench.networks.ops.first_largest import first_largest
 from fsbench.scores.answers import SegmentationAnswer
 
+State = Any
+"""Whatever a method knows of labelled images of one way: a tensor, or tuples or dataclasses of tensors."""
 
-class Segmenter(Method):
-    """Base of the methods of few-shot segmentation.
 
-    Subclasses implement `forward` (one episode) and, if they learn, `loss` and `configure_optimizers`.
-    `backbone_type` is a vision transformer unless a subclass says otherwise;
-    `fsbench.networks.backbones.timm_networks.FrozenPyramid` is another.
+class Segmenter(ImageFeatures):
+    """Base of the methods of few-shot segmentation; subclasses define `support` and `segment`, and train by `loss` and
+    `configure_optimizers` if they learn. A method that answers ways or episodes together defines `answer` instead.
+
+    Attributes:
+        context: of what is asked at the moment.
     """
 
     task = "segmentation"
-    backbone_type: ClassVar[type[FrozenBackbone]] = FrozenViT
+    context: Context
+    shots: str = "joined"
+    """How K shots become one answer: a rule of `fsbench.core.shots`."""
+    competes: bool = False
+    """True for methods in which background and ways compete: `join` then gets the supports of all ways, and `segment`
+    returns a `Competition`."""
+    reads_void: bool = False
+    """True for methods that tell void pixels of a support from its background: masks are then labels (B, S, S) uint8, 1
+    the way, 0 all else, 255 void."""
+    keeps_states: bool = False
+    """True for methods whose `support` takes long: what the last supports show is kept, which one's own images share.
+    """
+    decides_by_order: bool = False
+    """True for methods whose steps decide by order or sign: they compute in float32, whatever the run's precision."""
     finds_instances: ClassVar[bool] = False
     """True for methods whose predictions are made of single objects, see `Prediction.instances`."""
     keeps_instances: bool = False
     """Whether predictions hold these objects; one's own images ask for them."""
-    exportable: Exportable = Exportable("its steps over a query are not separated from those over the supports")
-    """Whether `query_part` gives a graph, and why not; a property where that follows from settings."""
-    _together: ImagesTogether | None = None
 
     def __init__(self, backbone: BackboneConfig):
         super().__init__(backbone)
         self._encoded_together: set[str] = set()  # names of images of which the cache may have such features
+        self._states: dict[tuple[str, str], State] = {}
+
+    # What a method says ---------------------------------------------------------------------------------------------
+
+    def query(self, image: Features) -> Features:
+        """Return what all ways and shots share of a query; computed once for each."""
+        return image
+
+    def support(self, image: Features, mask: Tensor) -> State:
+        """Return what labelled images show of their way; mask (B, S, S) bool, void is background."""
+        raise NotImplementedError
+
+    def join(self, supports: Iterator[State]) -> State:
+        """Return what K supports show together, which come one after the other; only with shots = "joined".
+
+        Where ways compete it gets those of each way.
+        """
+        (support,) = supports
+        return support
+
+    def all_ways(self, supports: Iterator[Iterator[State]]) -> Iterator[Iterator[State]]:
+        """Return the supports of each way of an episode; unless overridden, no way is told of the others."""
+        return supports
+
+    def segment(self, query: Features, support: State) -> Any:  # Tensor | Output | Competition
+        """Return logits (B, 2, ·, ·) of one way in the queries, an `Output` with them, or a `Competition` of ways."""
+        raise NotImplementedError
+
+    def resize(self, logits: Tensor, size: tuple[int, int]) -> Tensor:
+        """Bring logits (B, 2, ·, ·) to the size (h, w) at which they decide: bilinear, corners aligned, float32."""
+        wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        return F.interpolate(wide, size, mode="bilinear", align_corners=True)
+
+    def loss(self, output: Output, target: Target) -> dict[str, Tensor]:
+        """Return the losses of an output; the mean cross-entropy of all pixels, void is background, unless overridden.
+
+        The entry "loss" is minimised, all are logged.
+        """
+        height, width = target.labels.shape[1:]
+        return {"loss": F.cross_entropy(self.resize(output.logits, (height, width)), (target.labels == 1).long())}
+
+    @property
+    def predicts_presence(self) -> bool:
+        """False, unless overridden: presence then follows from the mask."""
+        return False
+
+    # The loop over ways and shots -----------------------------------------------------------------------------------
 
     def forward(self, episode: EpisodeBatch) -> Prediction:
         """Predict a batch of exactly one episode, without padding and without its truth."""
-        raise NotImplementedError
+        with self._precision(episode):
+            return self.answer(episode)
 
-    def query_part(self, episode: EpisodeBatch) -> QueryPart:
-        """Return what remains of `forward` once the supports are known, for `fsbench export`; the query is not read.
+    def answer(self, episode: EpisodeBatch) -> Prediction:
+        """Predict one episode, a way after the other: nothing of a way depends on how many there are."""
+        height, width = episode.query_sizes[0].tolist()
+        query, supports = self.ask(episode)
+        if self.competes:
+            return self.compete(self.output(query, self.join(supports)), (height, width))
+        return self.decide((self.outputs(query, of_way) for of_way in supports), (height, width))
 
-        Methods that are `exportable` define it. It decides as `forward` does, for queries of any size.
+    def ask(self, episode: EpisodeBatch) -> tuple[Features, Iterator[Iterator[State]]]:
+        """Return the query of an episode, and the supports of each way that has any, computed as they are read."""
+        shown = None if episode.support_ways is None else episode.support_ways[0]
+        has_support = episode.valid[0].any(1).tolist()
+        self.context = Context(
+            episode.images.shape[-1],
+            tuple(episode.episodes.tolist()),
+            images=episode.support[0],
+            shown=shown,
+            hints=episode.hints or (),
+            counted=episode.counted_pixels,
+            base_classes=has_support.count(False),
+        )
+        ways = (self.supports(episode.way(number)) for number, has in enumerate(has_support) if has)
+        return self.query(self.features(episode, episode.query)), self.all_ways(ways)
+
+    def supports(self, way: EpisodeBatch) -> Iterator[State]:
+        """Yield what each support shows of the only way of an episode.
+
+        A method that is told more of supports than images and masks (`EpisodeBatch.hints`) overrides it.
         """
-        raise NotImplementedError
+        masks = way.support_labels if self.reads_void else way.support_masks
+        for rows, mask in zip(way.support[0, 0].split(1), masks[0, 0].split(1), strict=True):
+            yield self._kept_state(way, rows, mask) if self.keeps_states else self._state(way, rows, mask)
 
-    def loss(self, batch: EpisodeBatch) -> dict[str, Tensor]:
-        """Return the training losses of a batch; the entry "loss" is minimised, all are logged."""
-        raise NotImplementedError
+    def _state(self, way: EpisodeBatch, rows: Tensor, mask: Tensor) -> State:
+        return self.support(self.support_features(way, rows, mask), mask)
 
-    def encode(self, batch: EpisodeBatch, row: int) -> Any:
-        """Return the frozen features of image `row`: of this image alone, or with others in training on a GPU."""
-        if self._together is None or self._together.batch is not batch:
-            return self.encode_image(batch.pixels(row))
-        return self._together.encode(row)
+    def _kept_state(self, way: EpisodeBatch, rows: Tensor, mask: Tensor) -> State:
+        """Return the state of a support; as many are kept as the episode has supports."""
+        key, images = (way.image_names[int(rows)], digest(mask)), self.context.images
+        if key not in self._states:
+            while images is not None and len(self._states) >= images.numel():
+                del self._states[next(iter(self._states))]
+            self._states[key] = self._state(way, rows, mask)
+        return self._states[key]
 
-    def encode_image(self, pixels: Tensor) -> Any:
-        """Return the features of one normalised image (3, S, S): those of the frozen network, unless overridden."""
-        return self.backbone.encode(pixels)
+    def outputs(self, query: Features, supports: Iterator[State]) -> Iterator[Output]:
+        """Yield what `segment` says of each support of a way, or once of all together."""
+        for state in [self.join(supports)] if self.shots == "joined" else supports:
+            yield self.output(query, state)
+            del state  # the next one comes while nothing of this is held
 
-    @property
-    def encodes_together(self) -> bool:
-        """True if images of a training batch go through the backbone together: on a GPU, which one cannot fill."""
-        return self.training and self.device.type == "cuda"
+    def output(self, query: Features, state: State) -> Any:
+        """Return what `segment` says, as an `Output` where that is logits alone."""
+        output = self.segment(query, state)
+        return Output(output) if isinstance(output, Tensor) else output
+
+    def decide(self, ways: Iterator[Iterator[Output]], size: tuple[int, int]) -> Prediction:
+        """Return the prediction of an episode from the outputs of each way, which are computed as they are read."""
+        attention: list[Tensor] = []
+        return self.predict((self.read(outputs, size, attention) for outputs in ways), attention)
+
+    def read(self, outputs: Iterator[Output], size: tuple[int, int], attention: list[Tensor] | None = None) -> Way:
+        """Make one answer of a way's outputs by the rule for shots; their mean attention is added to the list."""
+        maps: list[Tensor] = []
+
+        def full() -> Iterator[Shot]:
+            for output in outputs:
+                if self.keeps_soft_masks and output.attention is not None:
+                    maps.append(output.attention)
+                presence = None if output.presence is None else _at_least_single(output.presence)[0]
+                yield Shot(self.resize(output.logits, size)[0], presence)
+
+        way = RULES[self.shots](full())
+        if attention is not None and maps:
+            attention.append(torch.stack(maps).mean(0) if len(maps) > 1 else maps[0])
+        return way
+
+    def predict(self, ways: Iterable[Way], attention: Sequence[Tensor]) -> Prediction:
+        """Return the prediction of an episode from its ways: a pixel's is the first with the largest score there.
+
+        Of each way no more is held than its soft mask and its presence.
+        """
+        found, best, kept = torch.empty(0), torch.empty(0), []
+        for number, way in enumerate(ways, 1):
+            if number == 1:
+                found, best = way.foreground.long(), way.score
+            else:
+                wins = way.foreground & ((found == 0) | (way.score > best))
+                found, best = torch.where(wins, number, found), torch.where(wins, way.score, best)
+            probability = way.probability if way.logits is None else None
+            kept.append((way.present, way.presence_score, way.logits, probability))
+            del way  # the next one comes while nothing else of this is held
+        maps = torch.cat(list(attention)).float() if attention else None
+        present, score, logits, probability = (_stacked(values) for values in zip(*kept, strict=True))
+        return Prediction(found, present, score, logits, probability, maps)
+
+    def compete(self, output: Competition, size: tuple[int, int]) -> Prediction:
+        """Return the prediction of an episode in which background and ways compete."""
+        full = self.resize(output.logits, size)[0]
+        return Prediction(
+            first_largest(full), output.present, output.presence_score, one_against_rest(full),
+            attention=output.attention if self.keeps_soft_masks else None,
+        )  # fmt: skip
+
+    # Training -------------------------------------------------------------------------------------------------------
 
     def training_step(self, batch: EpisodeBatch, batch_idx: int) -> Tensor:
         losses = self.losses_of_step(batch)
@@ -80,21 +229,54 @@ class Segmenter(Method):
         return losses["loss"] * self.loss_weight(batch_idx)
 
     def losses_of_step(self, batch: EpisodeBatch) -> dict[str, Tensor]:
-        """Return the losses of a training step: those of `loss`, with its images encoded and kept as in training."""
+        """Return the losses of a training step: those of `batch_loss`, its images encoded and kept as in training."""
         together = self._together = ImagesTogether(self.backbone, batch) if self.encodes_together else None
         try:
             with nullcontext() if batch.recurs else self.backbone.cache.closed():
-                return self.loss(batch)
+                return self.batch_loss(batch)
         finally:
             self._together = None
             if together is not None and batch.recurs:
                 self._encoded_together |= together.names
 
-    def answer_batch(self, batch: EpisodeBatch) -> list[SegmentationAnswer]:
-        answers = self.answers([*batch.split()])
-        for name, place in batch.next_shown.items():
-            self.backbone.cache.expect(name, place)
-        return answers
+    def batch_loss(self, batch: EpisodeBatch) -> dict[str, Tensor]:
+        """Return the losses of a batch of 1-way episodes, whose queries go through `segment` together."""
+        with self._precision(batch):
+            return self.losses(*self.lesson(batch))
+
+    def lesson(self, batch: EpisodeBatch) -> tuple[Features, Iterator[tuple[Features, Tensor]], Target]:
+        """Return the queries of a training batch, the supports of each shot with their masks (B, S, S), and the truth.
+
+        Supports are computed as they are read.
+        """
+        truth = batch.known_truth()
+        target = Target(torch.stack(truth.label_maps), truth.presence[:, 0], truth.classes[:, 0], truth.base_maps)
+        numbers = tuple(batch.episodes.tolist())
+        self.context = Context(batch.images.shape[-1], numbers, target.classes, hints=batch.hints or ())
+        shots = 1 if self.trains_one_shot else batch.support.shape[2]
+        parts = (batch.support[:, 0, :shots].unbind(1), batch.support_masks[:, 0, :shots].unbind(1))
+        supports = ((self.support_features(batch, *shot), shot[1]) for shot in zip(*parts, strict=True))
+        return self.features(batch, batch.query), supports, target
+
+    def losses(self, query: Features, supports: Iterator[tuple[Features, Tensor]], target: Target) -> dict[str, Tensor]:
+        """Return the losses of a lesson: those of what is said of its queries, unless overridden.
+
+        A method that learns from the masks of supports, too, overrides it.
+        """
+        asked = self.query(query)
+        (output,) = self.outputs(asked, (self.support(*shot) for shot in supports))
+        return self.loss(output, target)
+
+    @property
+    def trains_one_shot(self) -> bool:  # type: ignore[override]
+        """True where shots are read one by one: training then looks at the first."""
+        return self.shots != "joined"
+
+    def _precision(self, batch: EpisodeBatch) -> AbstractContextManager[Any]:
+        device = batch.images.device.type
+        return torch.autocast(device, enabled=False) if self.decides_by_order else nullcontext()
+
+    # Evaluation -----------------------------------------------------------------------------------------------------
 
     def begin_test(self, data: Any) -> None:
         self.backbone.cache.forget_expectations()
@@ -102,23 +284,24 @@ class Segmenter(Method):
     def end_test(self) -> None:
         self.backbone.cache.forget_expectations()
 
+    def answer_batch(self, batch: EpisodeBatch) -> list[SegmentationAnswer]:
+        answers = self.answers([*batch.split()])
+        for name, place in batch.next_shown.items():
+            self.backbone.cache.expect(name, place)
+        return answers
+
     def answers(self, episodes: Sequence[EpisodeBatch]) -> list[SegmentationAnswer]:
-        """Answer the episodes of a batch one by one.
+        """Return what is counted and kept of the predictions of a batch's episodes, which are made one by one.
 
         A method that computes parts of several together overrides it, and gives the same bits as for each alone.
-        """
-        return [self.answer(episode) for episode in episodes]
-
-    def answer(self, episode: EpisodeBatch) -> SegmentationAnswer:
-        """Predict one episode, and return what is counted and kept of it.
 
         Raises:
             NumericsError: a logit, a probability or a presence score is NaN or infinite.
         """
-        return self.to_answer(episode, self.predict_shots(episode.without_truth()))
+        return [self.to_answer(episode, self.predict_shots(episode.without_truth())) for episode in episodes]
 
     def to_answer(self, episode: EpisodeBatch, prediction: Prediction) -> SegmentationAnswer:
-        """Return what is counted and kept of an episode's prediction; raises as `answer` does."""
+        """Return what is counted and kept of an episode's prediction; raises as `answers` does."""
         place = f"{self.registry_name}: episode {int(episode.episodes[0])}"
         return prediction.answer(place, self.keeps_soft_masks)
 
@@ -135,3 +318,20 @@ class Segmenter(Method):
             prediction: Prediction = self(episode)
             return prediction
         return ensemble(self, episode, self.nshot_strategy)
+
+
+def as_list(state: State) -> State:
+    """Return a state whose parts come one after the other as a list of them."""
+    return list(state) if isinstance(state, Iterator) else state
+
+
+def _stacked(values: Sequence[Tensor | None]) -> Tensor | None:
+    """Stack values, if all are there; one alone is not copied."""
+    there = [value for value in values if value is not None]
+    if len(there) < len(values):
+        return None
+    return there[0][None] if len(there) == 1 else torch.stack(there)
+
+
+def _at_least_single(logits: Tensor) -> Tensor:
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))

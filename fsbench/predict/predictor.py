@@ -288,7 +288,11 @@ class Predictor:
             SettingsError: the method cannot be exported, a package is missing, or a file is there already.
             NumericsError: the file answers otherwise than the method.
         """
-        from fsbench.core.image_graph import ImageGraph, check_exportable  # torch's exporter takes a second
+        from fsbench.core.image_graph import (  # torch's exporter takes a second
+            ImageGraph,
+            check_exportable,
+            with_supports,
+        )
         from fsbench.predict.export.agreement import Original
         from fsbench.predict.export.export import Target, write_checked
 
@@ -302,8 +306,7 @@ class Predictor:
             compared[name] = image if isinstance(image, np.ndarray) else read_upright(Path(image))[0]
         whole = copy.copy(self)
         whole.max_pixels = sys.maxsize  # a file computes masks at no other size than the image's
-        with torch.no_grad():
-            part = self.method.query_part(whole.episode(self.loader.load(self.supports[0].pixels))).eval()
+        part = with_supports(self.method, whole.episode(self.loader.load(self.supports[0].pixels)))
 
         def margin(image: np.ndarray) -> np.ndarray:
             pixels = normalise(self.loader.resize_image(image, self.image_size).to(self.device))

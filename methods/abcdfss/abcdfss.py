@@ -18,8 +18,9 @@ from torch import Tensor
 
 from fsbench.base.errors import SettingsError
 from fsbench.core.needs import Needs
-from fsbench.core.one_way import OneWaySegmenter, Output
+from fsbench.core.outputs import Output
 from fsbench.core.prediction import Prediction
+from fsbench.core.segmenter import Segmenter
 from fsbench.data.batch import EpisodeBatch, WayClass
 from fsbench.methods.abcdfss.draws import HeadDraws, Shear, class_shears, views
 from fsbench.methods.abcdfss.head import PRODUCTS, AdaptedHead, LevelViews, fit, small_masks
@@ -50,7 +51,7 @@ class Labelled(NamedTuple):
     mask: Tensor
 
 
-class ABCDFSS(OneWaySegmenter):
+class ABCDFSS(Segmenter):
     """ABCDFSS without its refinement.
 
     Args:
@@ -116,10 +117,6 @@ class ABCDFSS(OneWaySegmenter):
         """The class of each way, or its first episode: a property, as Needs is frozen and the setting decides."""
         return Needs(classes="first episodes" if self.adapt_to == "first_episode" else "places")
 
-    @property
-    def predicts_presence(self) -> bool:
-        return False
-
     def num_trainable_parameters(self, ways: int) -> int:
         """Return the number of values that are fitted to one episode: a set of heads for each way."""
         return ways * self.draws.learned
@@ -157,7 +154,7 @@ class ABCDFSS(OneWaySegmenter):
         pixels, *pyramid = (part[0] for part in tensors)
         return Image(pixels, [level for scale in pyramid for level in scale])
 
-    def answer_ways(self, episode: EpisodeBatch) -> Prediction:
+    def answer(self, episode: EpisodeBatch) -> Prediction:
         """Answer the ways of an episode, each with heads of its own.
 
         Overridden because the program draws all heads from one stream of numbers: those of a way follow from its place

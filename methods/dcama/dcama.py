@@ -15,8 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fsbench.base.errors import SettingsError
-from fsbench.core.one_way import OneWaySegmenter, Output
+from fsbench.core.outputs import Output
 from fsbench.core.released_format import ReleasedFormat
+from fsbench.core.segmenter import Segmenter
 from fsbench.data.batch import EpisodeBatch
 from fsbench.methods.dcama.attention import POSITIONS, position_table
 from fsbench.methods.dcama.head import DCAMAHead, mean_coarse_mask
@@ -47,7 +48,7 @@ class Support(NamedTuple):
     mask: Tensor
 
 
-class DCAMA(OneWaySegmenter):
+class DCAMA(Segmenter):
     """DCAMA and its ablations.
 
     Args:
@@ -93,10 +94,6 @@ class DCAMA(OneWaySegmenter):
         )  # fmt: skip
         self.step_is_a_mean = not dropout and support_pixels == "all"
         self.model = DCAMAHead(self.backbone.channels, self.backbone.blocks, self.options)
-
-    @property
-    def predicts_presence(self) -> bool:
-        return False
 
     def check_image_size(self, size: int) -> None:
         super().check_image_size(size)

@@ -16,8 +16,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fsbench.base.errors import SettingsError
-from fsbench.core.one_way import Competition, OneWaySegmenter
+from fsbench.core.outputs import Competition
 from fsbench.core.prediction import Prediction
+from fsbench.core.segmenter import Segmenter
 from fsbench.data.batch import EpisodeBatch
 from fsbench.data.dataset import VOID
 from fsbench.methods.modules.class_logits import INVALID
@@ -113,7 +114,7 @@ class LinearClassifier(NamedTuple):
     bias: Tensor
 
 
-class LinearProbeDense(OneWaySegmenter):
+class LinearProbeDense(Segmenter):
     """Segment by a linear classifier of patch tokens that each episode trains on its supports.
 
     Classes without a pixel in the supports are never predicted.
@@ -135,10 +136,6 @@ class LinearProbeDense(OneWaySegmenter):
         if not penalty > 0 or steps < 1:
             raise SettingsError(f"penalty is {penalty} and steps {steps}; expected a penalty above 0 and steps from 1")
         self.penalty, self.steps = penalty, steps
-
-    @property
-    def predicts_presence(self) -> bool:
-        return False
 
     def num_trainable_parameters(self, ways: int) -> int:
         return (int(self.backbone.spec.arguments["embed_dim"]) + 1) * (ways + 1)

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fsbench.base.errors import SettingsError
-from fsbench.core.one_way import Competition
+from fsbench.core.outputs import Competition
 from fsbench.core.seeded_block import seed_torch
 from fsbench.methods.dense_probes.linear_probe import LinearProbeDense, TrainingTokens, fit, moments, standardise
 from fsbench.methods.modules.class_logits import INVALID

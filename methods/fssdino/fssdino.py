@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from fsbench.base.errors import SettingsError
-from fsbench.core.one_way import OneWaySegmenter
 from fsbench.core.prediction import Prediction
+from fsbench.core.segmenter import Segmenter
 from fsbench.data.batch import EpisodeBatch
 from fsbench.data.dataset import VOID
 from fsbench.methods.fssdino.prediction import (
@@ -38,7 +38,7 @@ class Support(NamedTuple):
     labels: Tensor
 
 
-class FSSDINO(OneWaySegmenter):
+class FSSDINO(Segmenter):
     """Segment by k-means prototypes and Gram matrices of frozen features, background and ways alike.
 
     A pixel of a support is in the channel of each way that it shows, as far as the episode tells (`class_masks`), and
@@ -70,10 +70,6 @@ class FSSDINO(OneWaySegmenter):
             )
         self.n_clusters, self.seed, self.layer = n_clusters, seed, layer
 
-    @property
-    def predicts_presence(self) -> bool:
-        return False
-
     def encode_image(self, pixels: Tensor) -> Tensor:
         """Return the raw features (C, h, w) of an image."""
         return self.backbone.patch_map(pixels, norm=False, block=self.layer)
@@ -100,7 +96,7 @@ class FSSDINO(OneWaySegmenter):
             )
         return [None if own is None else SupportClass(own.prototypes, own.gram, None) for own in classes]
 
-    def segment(self, query: Tensor, support: list[SupportClass | None]) -> list[ClassMaps | None]:  # type: ignore[override]
+    def segment(self, query: Tensor, support: list[SupportClass | None]) -> list[ClassMaps | None]:
         """Compare the query with background and ways; None for a class without pixels in the supports."""
         return compare_classes(query[0], support)
 

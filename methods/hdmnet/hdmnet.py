@@ -14,7 +14,7 @@ from torch import Tensor
 
 from fsbench.base.errors import SettingsError
 from fsbench.core.needs import Needs
-from fsbench.core.one_way import Target
+from fsbench.core.outputs import Target
 from fsbench.methods.hdmnet.head import HDMNetHead, Output
 from fsbench.methods.hdmnet.optimization import poly_adamw
 from fsbench.methods.hdmnet.transformer import HEADS
@@ -133,7 +133,7 @@ class HDMNet(StageSegmenter):
         output: Output = self.head(stages, support, base, self.own_class)
         return HeadOutput(output.final, attention=output.similarity[:, -1].clamp(0, 1), head=output)
 
-    def train_loss(self, output: HeadOutput, target: Target) -> dict[str, Tensor]:  # type: ignore[override]
+    def loss(self, output: HeadOutput, target: Target) -> dict[str, Tensor]:  # type: ignore[override]
         known = self.base_targets(output.head.base, target)
         return self.head.losses(output.head, target.labels, known, *self.loss_weights)
 

@@ -9,7 +9,7 @@ Shapes: b images, n base classes, (h, w) the network's map, S image side.
 """
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -18,8 +18,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fsbench.base.errors import SettingsError
-from fsbench.core.one_way import OneWaySegmenter, Output
+from fsbench.core.outputs import Output
 from fsbench.core.prediction import Prediction
+from fsbench.core.segmenter import Segmenter
 from fsbench.core.shots import Way
 from fsbench.data.batch import EpisodeBatch
 from fsbench.data.dataset import VOID
@@ -42,7 +43,7 @@ class BaseOutput(Output):
     base_class: Tensor | None = None
 
 
-class BaseLearner(OneWaySegmenter):
+class BaseLearner(Segmenter):
     """PSPNet, trained from ImageNet weights.
 
     Args:
@@ -76,10 +77,6 @@ class BaseLearner(OneWaySegmenter):
         self.sgd_settings = (learning_rate, index_split, momentum, weight_decay)
         self.model = PSPNet(self.backbone.spec.kind, classes)
         self.model.load_state_dict(self.backbone.state, strict=False)  # checked by the backbone; the rest is new
-
-    @property
-    def predicts_presence(self) -> bool:
-        return False
 
     def num_parameters(self, ways: int) -> int:
         return self.num_trainable_parameters(ways)  # the trunk is the model's own: training only begins at its weights
@@ -135,12 +132,13 @@ class BaseLearner(OneWaySegmenter):
         own = full[output.base_class]
         return Way(own, first_largest(full) == output.base_class, probability=own if self.keeps_soft_masks else None)
 
-    def predict(self, ways: Sequence[Way], attention: Sequence[Tensor]) -> Prediction:
+    def predict(self, ways: Iterable[Way], attention: Sequence[Tensor]) -> Prediction:
         """Return the prediction; of two ways that show the same base class the later one takes its pixels."""
-        numbers = torch.stack([number * way.foreground for number, way in enumerate(ways, 1)])
-        return replace(super().predict(ways, attention), label_map=numbers.amax(0))
+        every = list(ways)
+        numbers = torch.stack([number * way.foreground for number, way in enumerate(every, 1)])
+        return replace(super().predict(every, attention), label_map=numbers.amax(0))
 
-    def loss(self, batch: EpisodeBatch) -> dict[str, Tensor]:
+    def batch_loss(self, batch: EpisodeBatch) -> dict[str, Tensor]:
         """Return the loss of whole images with the labels of all base classes, which have no supports."""
         logits = self.model.segment(self.features(batch, batch.query)).float()
         return {"loss": pixel_loss(logits, torch.stack(batch.known_truth().label_maps))}
@@ -153,11 +151,16 @@ class BaseLearner(OneWaySegmenter):
             )
         return super().training_step(batch, batch_idx)
 
-    def answer(self, episode: EpisodeBatch) -> SegmentationAnswer:
-        if episode.support.shape[2]:
-            return super().answer(episode)
-        logits = self.model.segment(self.features(episode, episode.query)).float()  # a whole image (§2.4.5)
-        return SegmentationAnswer(label_map(logits, int(episode.query_sizes[0, 1]))[0].cpu().numpy())
+    def answers(self, episodes: Sequence[EpisodeBatch]) -> list[SegmentationAnswer]:
+        """Answer whole images, which have no supports, by all base classes (§2.4.5), and episodes as the base does."""
+        return [
+            *super().answers([episode for episode in episodes if episode.support.shape[2]]),
+            *(self.whole_image(episode) for episode in episodes if not episode.support.shape[2]),
+        ]
+
+    def whole_image(self, image: EpisodeBatch) -> SegmentationAnswer:
+        logits = self.model.segment(self.features(image, image.query)).float()
+        return SegmentationAnswer(label_map(logits, int(image.query_sizes[0, 1]))[0].cpu().numpy())
 
     def configure_optimizers(self) -> Any:
         optimizer = sgd(self.model, *self.sgd_settings)

@@ -16,7 +16,7 @@ from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor
 
 from fsbench.base.errors import SettingsError
-from fsbench.core.one_way import Target
+from fsbench.core.outputs import Target
 from fsbench.data.batch import EpisodeBatch
 from fsbench.methods.hmnet.head import HMNetHead, Output
 from fsbench.methods.hmnet.mamba.config import HybridMambaConfig
@@ -126,7 +126,7 @@ class HMNet(StageSegmenter):
         output: Output = self.head(query, support, self.base_logits, self.own_class, with_prior=self.keeps_soft_masks)
         return HeadOutput(output.final, attention=output.prior, head=output)
 
-    def train_loss(self, output: HeadOutput, target: Target) -> dict[str, Tensor]:  # type: ignore[override]
+    def loss(self, output: HeadOutput, target: Target) -> dict[str, Tensor]:  # type: ignore[override]
         return self.head.losses(output.head, target.labels)
 
     def training_step(self, batch: EpisodeBatch, batch_idx: int) -> Tensor:

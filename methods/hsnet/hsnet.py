@@ -16,8 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fsbench.base.errors import SettingsError
-from fsbench.core.one_way import OneWaySegmenter
 from fsbench.core.released_format import ReleasedFormat
+from fsbench.core.segmenter import Segmenter
 from fsbench.networks.backbones.base import BackboneConfig
 from fsbench.networks.backbones.timm_networks import FrozenPyramid
 from fsbench.networks.ops.center_pivot_conv import CenterPivotConv4d
@@ -42,7 +42,7 @@ class MaskedScale(NamedTuple):
     plane: tuple[int, int]
 
 
-class HSNet(OneWaySegmenter):
+class HSNet(Segmenter):
     """HSNet.
 
     Args:
@@ -69,10 +69,6 @@ class HSNet(OneWaySegmenter):
     def add_networks(self) -> None:
         """Add what is trained; its numbers are drawn in this order."""
         self.hpn_learner = HyperpixelLearner(self.backbone.blocks[1:], self.width)
-
-    @property
-    def predicts_presence(self) -> bool:
-        return False
 
     def query(self, image: Sequence[Tensor]) -> Sequence[Tensor]:
         """Return unit features (B, L, C, hq, wq) at 1/8, 1/16, 1/32."""

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from fsbench.base.errors import SettingsError
-from fsbench.core.one_way import Output
+from fsbench.core.outputs import Output
 from fsbench.methods.hsnet.hsnet import HSNet
 from fsbench.networks.backbones.base import BackboneConfig
 from fsbench.networks.ops.kept_correlation import EPSILON, KeptCorrelation, resize_mask

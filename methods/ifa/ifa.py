@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from fsbench.base.errors import SettingsError
 from fsbench.core.adaptation import Adaptation
 from fsbench.core.needs import Needs
-from fsbench.core.one_way import OneWaySegmenter, Target
+from fsbench.core.outputs import Target
+from fsbench.core.segmenter import Segmenter
 from fsbench.data.batch import EpisodeBatch, normalise
 from fsbench.methods.ifa.matching import (
     Prototypes,
@@ -151,7 +152,7 @@ class Adapted(NamedTuple):
     start: Prototypes
 
 
-class IFA(OneWaySegmenter):
+class IFA(Segmenter):
     """IFA.
 
     Adapted to the supports of an episode, which is ours, it has a network for each way: query and supports are then
@@ -201,10 +202,6 @@ class IFA(OneWaySegmenter):
         self.step_is_a_mean = shot_order == "matched" and replicas == 1  # else items of a micro-batch touch one another
         self.network = learned_network(self.backbone, vit_blocks)
         self.register_load_state_dict_post_hook(_forget_features)
-
-    @property
-    def predicts_presence(self) -> bool:
-        return False
 
     @property
     def needs(self) -> Needs:  # type: ignore[override]

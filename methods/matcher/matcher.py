@@ -13,8 +13,8 @@ from torch import Tensor
 
 from fsbench.base.errors import SettingsError
 from fsbench.core.method import AuthorsShots
-from fsbench.core.one_way import OneWaySegmenter
 from fsbench.core.prediction import Instances, Prediction
+from fsbench.core.segmenter import Segmenter
 from fsbench.data.batch import EpisodeBatch, normalise
 from fsbench.methods.matcher.prediction import (
     Draws,
@@ -47,7 +47,7 @@ class Support(NamedTuple):
     mask: Tensor
 
 
-class Matcher(OneWaySegmenter):
+class Matcher(Segmenter):
     """Segment by the union of SAM's masks whose patches the supports' foreground can be moved to at low cost.
 
     Each way is segmented by itself, with the same tokens and the same encoding of the query; a pixel in the predictions
@@ -171,7 +171,7 @@ class Matcher(OneWaySegmenter):
     def join(self, supports: Iterator[Support]) -> list[Support]:
         return list(supports)
 
-    def segment(self, query: Query, support: list[Support]) -> Steps:  # type: ignore[override]
+    def segment(self, query: Query, support: list[Support]) -> Steps:
         merging = self.one_shot if len(support) == 1 else self.several_shots
         tokens, masks = torch.cat([one.tokens for one in support]), torch.stack([one.mask for one in support])
         return segment(

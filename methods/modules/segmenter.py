@@ -12,8 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fsbench.core.one_way import OneWaySegmenter, Output, Target
+from fsbench.core.outputs import Output, Target
 from fsbench.core.released_format import ReleasedFormat
+from fsbench.core.segmenter import Segmenter
 from fsbench.methods.modules.correlation import Learner, query_features, support_features
 from fsbench.methods.modules.released_config import stated_settings
 from fsbench.networks.backbones.base import BackboneConfig
@@ -36,7 +37,7 @@ class SupportTokens(NamedTuple):
     kept: list[Tensor]
 
 
-class FewShotClassifierSegmenter(OneWaySegmenter):
+class FewShotClassifierSegmenter(Segmenter):
     """Base of methods that classify and segment by the correlation of frozen tokens; subclasses set `learner`.
 
     Args:
@@ -98,9 +99,9 @@ class FewShotClassifierSegmenter(OneWaySegmenter):
         presence, logits = self.learner(query, support.features, support.kept)
         return Output(logits, presence)
 
-    def train_loss(self, output: Output, target: Target) -> dict[str, Tensor]:
+    def loss(self, output: Output, target: Target) -> dict[str, Tensor]:
         """Add the cross-entropy of presence to that of the mask (§5)."""
-        losses = super().train_loss(output, target)
+        losses = super().loss(output, target)
         if output.presence is None:
             return losses
         presence = F.cross_entropy(output.presence.to(losses["loss"].dtype), target.present.long())

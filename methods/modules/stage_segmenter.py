@@ -12,8 +12,9 @@ from torch import Tensor
 
 from fsbench.base.errors import CheckpointError, SettingsError
 from fsbench.core.method import AuthorsShots
-from fsbench.core.one_way import OneWaySegmenter, Output, Target
+from fsbench.core.outputs import Output, Target
 from fsbench.core.prediction import Prediction
+from fsbench.core.segmenter import Segmenter
 from fsbench.data.batch import EpisodeBatch
 from fsbench.methods.modules.frozen_pspnet import DilatedLayers, FrozenPSPNet
 from fsbench.methods.modules.maps import resize_twice
@@ -37,7 +38,7 @@ class LabelledStages(NamedTuple):
     mask: Tensor
 
 
-class StageSegmenter(OneWaySegmenter):
+class StageSegmenter(Segmenter):
     """Features by image, answers at the query's size, and what an ensemble with a base learner needs.
 
     Attributes:
@@ -51,10 +52,6 @@ class StageSegmenter(OneWaySegmenter):
     joins_base_learner = False
     learned_shots = 1
     base_classes: Sequence[int] = ()
-
-    @property
-    def predicts_presence(self) -> bool:
-        return False
 
     def __init__(self, backbone: BackboneConfig, vit_blocks: Sequence[int] | None = None):
         """Build the frozen network.
@@ -145,13 +142,13 @@ class StageSegmenter(OneWaySegmenter):
         with torch.no_grad():
             return self.backbone.base_logits(f4, self.training)
 
-    def answer_ways(self, episode: EpisodeBatch) -> Prediction:
+    def answer(self, episode: EpisodeBatch) -> Prediction:
         self.check_shots(episode.support.shape[2], None)
-        return super().answer_ways(episode)
+        return super().answer(episode)
 
-    def loss(self, batch: EpisodeBatch) -> dict[str, Tensor]:
+    def batch_loss(self, batch: EpisodeBatch) -> dict[str, Tensor]:
         self.check_shots(self.learned_shots, batch.support.shape[2])
-        return super().loss(batch)
+        return super().batch_loss(batch)
 
     def as_features(self, tensors: Any) -> Features:
         return as_features(tensors)

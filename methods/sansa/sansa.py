@@ -15,7 +15,8 @@ from torch import Tensor
 
 from fsbench.base.errors import CheckpointError, SettingsError
 from fsbench.core.needs import Needs
-from fsbench.core.one_way import OneWaySegmenter, Output, Target
+from fsbench.core.outputs import Output, Target
+from fsbench.core.segmenter import Segmenter
 from fsbench.core.shots import Way
 from fsbench.data.batch import EpisodeBatch
 from fsbench.data.support_annotation import AnnotationStreams
@@ -65,7 +66,7 @@ class TrainingVideos(NamedTuple):
     masks: list[Tensor]
 
 
-class SANSA(OneWaySegmenter):
+class SANSA(Segmenter):
     """Segment the query as a frame that follows the supports', which are prompted.
 
     A way is a video, whose length is drawn for each training episode; all frames count in the loss.
@@ -125,10 +126,6 @@ class SANSA(OneWaySegmenter):
         self.learning_rate, self.dropout = learning_rate, dropout
         self.step_is_a_mean = dropout == 0
         self.register_load_state_dict_post_hook(_after_loading)
-
-    @property
-    def predicts_presence(self) -> bool:
-        return False
 
     @property
     def supervision(self) -> tuple[Supervision, ...]:
@@ -209,9 +206,7 @@ class SANSA(OneWaySegmenter):
     def join(self, supports: Iterator[Any]) -> list[Any]:
         return list(supports)
 
-    def segment(  # type: ignore[override]
-        self, query: EncodedFrames, support: list[Any]
-    ) -> Tensor | list[TrainingVideos]:
+    def segment(self, query: EncodedFrames, support: list[Any]) -> Tensor | list[TrainingVideos]:
         """Return the logits (1, 2, 4g, 4g) of a video's last frame, 0 for the background; in training all videos."""
         if self.training:
             return self.training_videos(query, support)
@@ -273,7 +268,7 @@ class SANSA(OneWaySegmenter):
             found.append(TrainingVideos(members, logits, masks[counted_from:]))
         return found
 
-    def train_loss(self, output: list[TrainingVideos], target: Target) -> dict[str, Tensor]:  # type: ignore[override]
+    def loss(self, output: list[TrainingVideos], target: Target) -> dict[str, Tensor]:  # type: ignore[override]
         present = target.labels == 1
         losses = [
             losses_by_video(videos.logits, torch.stack([*videos.masks, present[videos.members]], 1))

@@ -17,7 +17,8 @@ from torch import Tensor
 from fsbench.base.errors import SettingsError
 from fsbench.core.method import AuthorsShots
 from fsbench.core.needs import Needs
-from fsbench.core.one_way import OneWaySegmenter, Output, Target
+from fsbench.core.outputs import Output, Target
+from fsbench.core.segmenter import Segmenter
 from fsbench.core.shots import Way
 from fsbench.data.batch import EpisodeBatch, Hint
 from fsbench.methods.segic.correspondence import SmallObjects, best_points, mean_similarity, prototypes
@@ -59,7 +60,7 @@ class Prompts(NamedTuple):
     tokens: Tensor
 
 
-class SegIC(OneWaySegmenter):
+class SegIC(Segmenter):
     """Segment by the resemblance to the supports' object, which prompts a decoder.
 
     All ways are answered together: each sees the prototypes of all, those of its own marked (§9). Of several shots, the
@@ -135,10 +136,6 @@ class SegIC(OneWaySegmenter):
     @property
     def supervision(self) -> tuple[Supervision, ...]:
         return ("masks", "class names") if self.names else ("masks",)
-
-    @property
-    def predicts_presence(self) -> bool:
-        return False
 
     @property
     def saw_test_classes(self) -> KnownOrNot:

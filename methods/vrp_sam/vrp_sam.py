@@ -16,7 +16,7 @@ from torch import Tensor
 from fsbench.base.errors import SettingsError
 from fsbench.core.method import AuthorsShots, Method
 from fsbench.core.needs import Needs
-from fsbench.core.one_way import Output, Target
+from fsbench.core.outputs import Output, Target
 from fsbench.core.released_format import ReleasedFormat
 from fsbench.core.shots import Way
 from fsbench.data.batch import EpisodeBatch
@@ -181,7 +181,7 @@ class VRPSAM(StageSegmenter):
         assert way.logits is not None
         return way._replace(score=way.logits[1].float(), foreground=way.logits[1].float().sigmoid() > 0.5)
 
-    def train_loss(self, output: Output, target: Target) -> dict[str, Tensor]:
+    def loss(self, output: Output, target: Target) -> dict[str, Tensor]:
         return mask_losses(output.logits[:, 1], target.labels == 1)  # void is background
 
     def configure_optimizers(self) -> Any:

@@ -42,7 +42,7 @@ def test_loss_is_that_of_the_paper(blocks_folder):
     logits = F.interpolate(maps, (64, 64), mode="bilinear", align_corners=True)
     mask = F.cross_entropy(logits, (torch.stack(truth.label_maps) == 1).long())
     presence = F.cross_entropy(labels, truth.presence[:, 0].long())
-    torch.testing.assert_close(method.loss(batch)["loss"], mask + 0.1 * presence)
+    torch.testing.assert_close(method.batch_loss(batch)["loss"], mask + 0.1 * presence)
 
 
 @pytest.mark.usefixtures("tiny")
@@ -94,7 +94,7 @@ def test_heads_one_after_the_other_answer_alike_and_learn_alike(blocks_folder, b
         torch.testing.assert_close(together(found).logits, sequential(found).logits, atol=2e-5, rtol=2e-5)
     batch = next(iter(data(blocks_folder, 64).train_dataloader()))
     for method in (together, sequential):
-        method.loss(batch)["loss"].backward()
+        method.batch_loss(batch)["loss"].backward()
     own = dict(sequential.named_parameters())
     for name, parameter in together.named_parameters():
         largest = float(parameter.grad.abs().max())

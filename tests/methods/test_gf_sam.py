@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from fsbench.core.one_way import Context
+from fsbench.core.outputs import Context
 from fsbench.methods.gf_sam import (
     GFSAM,
     Gated,

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from fsbench.base.errors import SettingsError
-from fsbench.core.one_way import Context
+from fsbench.core.outputs import Context
 from fsbench.methods import insid3
 from fsbench.methods.insid3 import (
     INSID3,

@@ -196,7 +196,7 @@ def test_shots_after_the_first_count():
 def test_a_step_keeps_no_graph_of_frozen_stages_and_its_gradient_is_that_of_the_plain_network():
     found, batch = disturbed(method(dropout=0.0, training_prompt="multi")), an_episode(training=True)
     found.train()
-    found.loss(batch)["loss"].backward()
+    found.batch_loss(batch)["loss"].backward()
     kept = found.backbone.cache.get("features", batch.image_names[0], lambda: pytest.fail("nothing was kept"))
     assert not any(feature.requires_grad or feature.is_inference() for feature in kept)
     given = {name: parameter.grad.clone() for name, parameter in found.named_parameters()}
@@ -204,7 +204,7 @@ def test_a_step_keeps_no_graph_of_frozen_stages_and_its_gradient_is_that_of_the_
     found.zero_grad()
     found.backbone.cache.clear()
     found.backbone.first_stage = 0  # all stages with a graph
-    found.loss(batch)["loss"].backward()
+    found.batch_loss(batch)["loss"].backward()
     for name, parameter in found.named_parameters():
         torch.testing.assert_close(parameter.grad, given[name], atol=1e-6, rtol=1e-4)
 
@@ -212,7 +212,7 @@ def test_a_step_keeps_no_graph_of_frozen_stages_and_its_gradient_is_that_of_the_
 def test_dropout_is_drawn_in_training_alone():
     found, batch = disturbed(method(dropout=0.5)), an_episode(training=True)
     found.train()
-    losses = [float(found.loss(batch)["loss"].detach()) for _ in range(2)]
+    losses = [float(found.batch_loss(batch)["loss"].detach()) for _ in range(2)]
     assert losses[0] != losses[1]
     found.eval()
     assert torch.equal(logits(found, an_episode()), logits(disturbed(method()), an_episode()))

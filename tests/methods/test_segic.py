@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 
 from fsbench.base.errors import CheckpointError, SettingsError
 from fsbench.core.loading import own_pixels
-from fsbench.core.one_way import Context
+from fsbench.core.outputs import Context
 from fsbench.core.prediction import Prediction
 from fsbench.data.batch import EpisodeBatch, Hints, collate
 from fsbench.methods.segic import SegIC
@@ -179,9 +179,9 @@ def test_losses_are_means_over_the_episodes_alone():
     """What is drawn hangs on an episode's number, not on its batch or on torch's own generator."""
     found = method().train()
     episodes = [segmentation_episode(i, 0, 1, 1, SIDE, training=True) for i in (3, 4)]
-    together = found.loss(collate(episodes))
+    together = found.batch_loss(collate(episodes))
     torch.manual_seed(5)
-    single = [found.loss(episode) for episode in episodes]
+    single = [found.batch_loss(episode) for episode in episodes]
     for name, value in together.items():
         torch.testing.assert_close(value, (single[0][name] + single[1][name]) / 2, atol=1e-5, rtol=1e-5)
 

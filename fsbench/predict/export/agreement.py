@@ -29,7 +29,7 @@ class Original:
     Attributes:
         name: its name, for messages.
         answer: its own answer to an image (H, W, 3) uint8, at the image's size.
-        margin: the margin (H, W) of every pixel, see `fsbench.core.query_part.Decision`.
+        margin: the margin (H, W) of every pixel, see `fsbench.core.query_graph.Decision`.
     """
 
     name: str

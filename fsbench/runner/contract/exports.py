@@ -1,10 +1,10 @@
-"""Check that a method that calls itself exportable becomes a graph that answers as the method does."""
+"""Check that a method, where its steps can be traced, becomes a graph that answers as the method does."""
 
 from dataclasses import replace
 
 import torch
 
-from fsbench.core.image_graph import ImageGraph, UntraceableError, trace
+from fsbench.core.image_graph import ImageGraph, UntraceableError, trace, with_supports
 from fsbench.core.segmenter import Segmenter
 from fsbench.data.batch import EpisodeBatch, normalise
 from fsbench.networks.ops.image_resizing import TENSOR_RESIZES
@@ -19,18 +19,15 @@ SHARE = 1e-3
 
 
 def check_export(subject: Subject) -> str:
-    """An exportable method's query part, traced once, gives the method's labels for queries of several sizes."""
+    """A method with its supports, traced once, gives the method's labels for queries of several sizes."""
     method = subject.method
     if not isinstance(method, Segmenter):
         raise NotApplicableError("a classifier of whole images is not exported")
-    if not method.exportable:
-        raise NotApplicableError(f"the method is not exportable: {method.exportable.why_not}")
     episode = subject.episode(60)
     assert isinstance(episode, EpisodeBatch)
     episode = episode.without_truth()
-    with torch.no_grad():
-        part = method.query_part(episode).eval()
     try:
+        part = with_supports(method, episode)
         graph = trace(ImageGraph(part, episode.support.shape[1], subject.size, RULE)).module()
     except UntraceableError as error:
         raise NotApplicableError(f"the method is not exported: {error}") from error
@@ -57,11 +54,13 @@ def check_export(subject: Subject) -> str:
                     f"{int(differs.sum())} of {differs.numel()} labels of a graph that are not the method's, up to "
                     f"{far:.2g} from the threshold",
                     f"at most {SHARE:.1%} of them, and those within {NEAR:g}",
-                    "take the steps of forward in query_part, and look at no value of the query in Python",
+                    "decide by `read` or `compete` as in an answer, and look at no value of the query in Python",
                 )
             if expected.present is not None and not torch.equal(present, expected.present):
                 raise ViolationError(
-                    "decisions of presence of a graph that are not the method's", "the same", "return both in Decision"
+                    "decisions of presence of a graph that are not the method's",
+                    "the same",
+                    "decide presence in `read` or `compete`",
                 )
             other, total = other + int(differs.sum()), total + differs.numel()
     return f"a graph traced once gives {total - other} of {total} labels of {len(images)} images of other sizes"

@@ -274,7 +274,7 @@ def check_determinism(subject: Subject) -> str:
         with seed_torch(3):
             method = subject.fresh().train()
             batch = training_batch(subject.seed, subject.training_shots, subject.size)
-            losses.append(method.loss(batch)["loss"].detach())  # type: ignore[operator]
+            losses.append(method.batch_loss(batch)["loss"].detach())  # type: ignore[operator]
     if not torch.equal(losses[0], losses[1]):
         raise ViolationError(
             f"losses {float(losses[0])} and {float(losses[1])} of one step from one seed",

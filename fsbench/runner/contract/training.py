@@ -85,7 +85,7 @@ def _build_for_training(subject: Subject, noise: float = NOISE) -> Method:
 
 
 def _loss(method: Method, subject: Subject) -> Tensor:
-    losses = method.loss(training_batch(subject.seed, subject.training_shots, subject.size))  # type: ignore[operator]
+    losses = method.batch_loss(training_batch(subject.seed, subject.training_shots, subject.size))  # type: ignore[operator]
     if "loss" not in losses or losses["loss"].ndim:
         shapes = {name: tuple(value.shape) for name, value in losses.items()}
         raise ViolationError(f"losses {shapes}", "an entry 'loss' of shape ()", "sum or average the loss")

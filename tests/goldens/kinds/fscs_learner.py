@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fsbench.core.one_way import Output, Target
+from fsbench.core.outputs import Output, Target
 from fsbench.core.shot_ensemble import label_map as labels_of
 from fsbench.core.shots import Shot, Way, add, decide_sums
 from fsbench.methods.cst import cst_learner
@@ -113,7 +113,7 @@ def _run(case: Case, dtype: torch.dtype) -> tuple[dict[str, Tensor], dict[str, T
     present = case.tensors["in.presence"].flatten()
     presence, logits = net(query, support, kept)  # the correlation computed again in the backward pass
     truth = Target(target, present, present, [])
-    loss = Method(net).train_loss(Output(logits, presence), truth)["loss"]
+    loss = Method(net).loss(Output(logits, presence), truth)["loss"]
     loss.backward()
     values["out.loss"] = loss[None]
     return values, evaluated, {name: p.grad for name, p in net.named_parameters() if p.grad is not None}

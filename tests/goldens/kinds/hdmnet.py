@@ -295,7 +295,7 @@ def train_step(case: Case) -> Parts:
         for group, rate, factor in pairs:
             group["lr"] = rate * factor(c["it0"] + step - 1)
         rates.append([group["lr"] for group in optimizer.param_groups])
-        found = method.loss(_batch(case, step))
+        found = method.batch_loss(_batch(case, step))
         losses.append(
             [float(x.detach()) for x in (found["main"] + found["meta"], found["distillation"], found["base"])]
         )

@@ -285,7 +285,7 @@ def _steps(case: Case, dtype: torch.dtype) -> Parts:
             logits = method.logits(rows[0], [x[:, None] for x in rows[1]], masks, batch.episodes)
         full = resize(logits, (c["side"], c["side"]))
         yield _counted(full[:, 1] > full[:, 0], truth, step)
-        loss = method.loss(batch)["loss"]
+        loss = method.batch_loss(batch)["loss"]
         losses.append(loss.detach())
         found = optimizer_step(optimizer, loss, method)
         yield {f"grad.step{step}.{name}": statistics_of(g, name, dtype) for name, g in found.items()}

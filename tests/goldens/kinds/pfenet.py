@@ -131,7 +131,7 @@ def train_step(case: Case) -> Results:
         group["lr"] = 10 * c["base_lr"] * schedule.lr_lambdas[0](c["iteration"] - 1)
     parameters = sorted(name for name, _ in method.head.named_parameters())
     start = copies(method.head)
-    losses = method.loss(Images(*hashed_images(c, c["b"]), t["in.supp_mask"], t["in.query_mask"]))
+    losses = method.batch_loss(Images(*hashed_images(c, c["b"]), t["in.supp_mask"], t["in.query_mask"]))
     found = optimizer_step(optimizer, losses["loss"], method.head)
     moved = changes(method.head, start)
     buffers = sorted(method.trunk.named_buffers())

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from fsbench.core.one_way import Context
+from fsbench.core.outputs import Context
 from fsbench.methods.dcama.attention import MaskAttention, Positions, balanced_sample, position_table, resize_mask
 from fsbench.methods.dcama.dcama import DCAMA
 from fsbench.methods.dcama.head import DCAMAHead

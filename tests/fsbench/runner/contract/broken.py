@@ -7,7 +7,6 @@ from torch import nn
 
 from fsbench.base.errors import SettingsError
 from fsbench.core.prediction import Prediction
-from fsbench.core.query_part import Decision, Exportable, QueryPart, margin_of_ways
 from fsbench.core.segmenter import Segmenter
 from fsbench.data.truth import EpisodeTruth
 from fsbench.networks.backbones.base import BackboneConfig
@@ -16,37 +15,23 @@ from fsbench.networks.backbones.base import BackboneConfig
 class Sound(Segmenter):
     """Foreground where the query's brightness, scaled and shifted, is that of the support's foreground."""
 
+    sees_pixels = True
+
     def __init__(self):
         super().__init__(BackboneConfig("demo", "random"))
         self.scale = nn.Parameter(torch.ones(1))
         self.bias = nn.Parameter(torch.zeros(1))
 
-    @property
-    def predicts_presence(self):
-        return False
+    def support(self, image, mask):
+        return (image.mean(1) * mask).sum((1, 2)), mask.sum((1, 2))
 
-    def maps(self, batch, b):
-        """(N, 2, S, S)."""
-        query = batch.pixels(int(batch.query[b])).mean(0)
-        maps = []
-        for way in range(batch.support.shape[1]):
-            image = torch.stack([batch.pixels(int(row)).mean(0) for row in batch.support[b, way]])
-            mask = batch.support_masks[b, way]
-            inside = (image * mask).sum() / mask.sum().clamp(min=1)
-            near = self.bias + 1 - self.scale * (query - inside).abs()
-            maps.append(torch.stack([-near, near]))
-        return torch.stack(maps)
+    def join(self, supports):
+        light, pixels = (sum(parts) for parts in zip(*supports, strict=True))
+        return light / pixels.clamp(min=1)
 
-    def forward(self, episode):
-        size = tuple(episode.query_sizes[0].tolist())
-        logits = nn.functional.interpolate(self.maps(episode, 0), size, mode="bilinear")
-        value, way = logits[:, 1].max(0)
-        return Prediction(torch.where(value > 0, way + 1, 0), logits=logits)
-
-    def loss(self, batch):
-        logits = torch.stack([self.maps(batch, b)[0] for b in range(len(batch))])
-        target = torch.stack(batch.known_truth().label_maps)
-        return {"loss": nn.functional.cross_entropy(logits, (target == 1).long())}
+    def segment(self, query, support):
+        near = self.bias + 1 - self.scale * (query.mean(1) - support[:, None, None]).abs()
+        return torch.stack([-near, near], 1)
 
 
 class WrongSize(Sound):
@@ -232,8 +217,8 @@ class DeadParameter(Sound):
 
 
 class LearnsNothing(Sound):
-    def loss(self, batch):
-        return {"loss": 1 + 0 * super().loss(batch)["loss"]}
+    def batch_loss(self, batch):
+        return {"loss": 1 + 0 * super().batch_loss(batch)["loss"]}
 
 
 class Leaks(Sound):
@@ -263,41 +248,13 @@ class SingleWay(TwoWays):
 
 
 class NegativeLoss(Sound):
-    def loss(self, batch):
-        return {"loss": super().loss(batch)["loss"] * 0 - 1}
+    def batch_loss(self, batch):
+        return {"loss": super().batch_loss(batch)["loss"] * 0 - 1}
 
 
-class Exported(Sound):
-    """Sound, and exportable."""
-
-    exportable = Exportable()
-
-    def query_part(self, episode):
-        return BrightnessPart(self, episode)
-
-
-class ExportedOtherwise(Exported):
+class ExportedOtherwise(Sound):
     """What is exported of it has another threshold."""
 
-    def query_part(self, episode):
-        return BrightnessPart(self, episode, threshold=0.9)
-
-
-class BrightnessPart(QueryPart):
-    """The steps of `Sound` over a query."""
-
-    def __init__(self, method, episode, threshold=0.0):
-        super().__init__(None)
-        self.method, self.threshold = method, threshold
-        ways = range(episode.support.shape[1])
-        images = [[episode.pixels(int(row)).mean(0) for row in episode.support[0, way]] for way in ways]
-        masks = [episode.support_masks[0, way] for way in ways]
-        sums = [(torch.stack(image) * mask).sum() for image, mask in zip(images, masks, strict=True)]
-        self.keep("inside", [total / mask.sum().clamp(min=1) for total, mask in zip(sums, masks, strict=True)])
-
-    def forward(self, pixels, size):
-        inside = torch.stack(self.kept("inside"))[:, None, None]
-        near = self.method.bias + 1 - self.method.scale * (pixels.mean(0) - inside).abs()
-        value = nn.functional.interpolate(near[:, None], size, mode="bilinear")[:, 0]
-        best, way = value.max(0)
-        return Decision(torch.where(best > self.threshold, way + 1, 0), margin_of_ways(value.sigmoid()))
+    def segment(self, query, support):
+        rest, own = super().segment(query, support).unbind(1)
+        return torch.stack([rest, own - 0.9 * torch.compiler.is_exporting()], 1)

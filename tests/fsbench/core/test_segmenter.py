@@ -5,7 +5,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from fsbench.core.one_way import Competition, Context, OneWaySegmenter, Output
+from fsbench.core.outputs import Competition, Context, Output
+from fsbench.core.segmenter import Segmenter
 from fsbench.networks.backbones.base import BackboneConfig
 from fsbench.networks.backbones.timm_networks import FrozenViT
 from fsbench.runner.contract.episodes import segmentation_episode
@@ -13,7 +14,7 @@ from fsbench.runner.contract.episodes import segmentation_episode
 SIDE = 32
 
 
-class Likeness(OneWaySegmenter):
+class Likeness(Segmenter):
     """Logits by the cosine of tokens with the mean of those under the mask."""
 
     shots = "add"
@@ -67,7 +68,7 @@ def episode():
     return next(segmentation_episode(3, 0, 2, 3, SIDE).split()).without_truth()
 
 
-def build(kind: type[OneWaySegmenter]) -> OneWaySegmenter:
+def build(kind: type[Segmenter]) -> Segmenter:
     return kind(BackboneConfig("demo")).eval()
 
 
@@ -150,7 +151,7 @@ def test_the_attention_is_the_mean_over_shots_and_there_where_it_is_kept(episode
 
 def test_the_loss_of_a_batch_is_that_of_its_first_shots():
     batch, method = segmentation_episode(5, 0, 1, 2, SIDE, training=True), build(Likeness).train()
-    found = method.loss(batch)["loss"]
+    found = method.batch_loss(batch)["loss"]
     truth = batch.known_truth()
     logits = torch.stack([plain_logits(method, one)[0, 0] for one in batch.split()])
     target = (torch.stack(truth.label_maps) == 1).long()

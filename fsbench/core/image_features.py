@@ -1,0 +1,155 @@
+"""The features that a method gets of images, each of which is encoded alone, once, and kept.
+
+In training on a GPU, which one image cannot fill, several are encoded together.
+
+Shapes: B images, S image side.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from fsbench.core.images_together import ImagesTogether
+from fsbench.core.method import Method
+from fsbench.data.batch import EpisodeBatch
+from fsbench.networks.backbones.base import FrozenBackbone
+from fsbench.networks.backbones.vit import FrozenViT
+
+Features = Any
+"""The frozen network's features of B images: a tensor (B, …), or a tuple of such tensors."""
+
+
+class ImageFeatures(Method):
+    """Base of methods of segmentation, as far as images are concerned.
+
+    `backbone_type` is a vision transformer unless a subclass says otherwise;
+    `fsbench.networks.backbones.pyramid.FrozenPyramid` is another.
+    """
+
+    backbone_type: ClassVar[type[FrozenBackbone]] = FrozenViT
+    raw_images: bool = False
+    """True for methods whose network takes images (3, S, S) uint8, which it prepares by itself."""
+    sees_pixels: bool = False
+    """True for methods whose network sees query and supports together: features are then the pixels themselves."""
+    kept_as: str = "features"
+    """Kind under which features are kept; a property where they depend on more than the image."""
+    blacks_out: bool = False
+    """True for methods that look at supports whose background is black, and so encode an image anew for each mask."""
+    trains_features: bool = False
+    """True where training passes change the network's features, as BatchNorm in training mode does."""
+    _together: ImagesTogether | None = None
+
+    # What a method says ---------------------------------------------------------------------------------------------
+
+    def encode_image(self, pixels: Tensor) -> Any:
+        """Return the features of one normalised image (3, S, S): those of the frozen network, unless overridden."""
+        return self.backbone.encode(pixels)
+
+    def as_query(self, encoded: Any, image: Tensor) -> Any:
+        """Return what is kept of an image as a query, of its features and pixels: the features, unless overridden."""
+        return encoded
+
+    def as_support(self, encoded: Any) -> Any:
+        """Return what is kept of an image as a support: the features, unless overridden."""
+        return encoded
+
+    def as_features(self, tensors: tuple[Tensor, ...] | Tensor) -> Features:
+        """Return features in the form that a method reads, from the tensors that are kept."""
+        return tensors
+
+    def training_features(self, pixels: Tensor, supports: bool) -> Features:
+        """Return features of training images (B, 3, S, S); only where `trains_features`."""
+        raise NotImplementedError
+
+    def network_of(self, pixels: Tensor) -> torch.nn.Module | None:
+        """Return the frozen network for images like `pixels` (3, S, S); None where it is a part of the method."""
+        return self.backbone.network(pixels)
+
+    # What the loops over ways ask for -------------------------------------------------------------------------------
+
+    def features(self, batch: EpisodeBatch, rows: Tensor, supports: bool = False) -> Features:
+        """Return the features of images `rows` (B,) of a batch.
+
+        Args:
+            batch: the images.
+            rows: of one role: queries, or supports of one shot.
+            supports: they are supports.
+        """
+        if self.training and self.trains_features:
+            return self.training_features(torch.stack([batch.pixels(row) for row in rows.tolist()]), supports)
+        return self.as_features(together([self._kept(batch, row, supports) for row in rows.tolist()]))
+
+    def support_features(self, batch: EpisodeBatch, rows: Tensor, masks: Tensor) -> Features:
+        """Return the features of images `rows` (B,) as supports with masks (B, S, S)."""
+        if not self.blacks_out:
+            return self.features(batch, rows, supports=True)
+        images = [batch.pixels(row) * mask for row, mask in zip(rows.tolist(), masks, strict=True)]
+        if self.encodes_together:
+            return self.as_features(together([flat(one) for one in self.backbone.encode_together(torch.stack(images))]))
+        found = []
+        for row, mask, image in zip(rows.tolist(), masks, images, strict=True):
+            name = f"{batch.image_names[row]} {digest(mask)}"
+            found.append(self.backbone.cache.get("objects", name, partial(self._flat_features, image)))
+        return self.as_features(together(found))
+
+    def _flat_features(self, image: Tensor) -> Any:
+        return flat(self.encode_image(image))
+
+    def _kept(self, batch: EpisodeBatch, row: int, support: bool) -> Any:
+        if self.sees_pixels:
+            return self._image(batch, row)
+        name, kept = batch.image_names[row], self.backbone.cache.get
+        if not self._tells_roles:
+            return kept(self.kept_as, name, lambda: flat(self.encode(batch, row)))
+
+        def as_query() -> Any:
+            encoded, image = self.encode(batch, row), self._image(batch, row)
+            kept("support", name, lambda: flat(self.as_support(encoded)))  # which costs little now
+            return flat(self.as_query(encoded, image))
+
+        if support:
+            return kept("support", name, lambda: flat(self.as_support(self.encode(batch, row))))
+        return kept("query", name, as_query)
+
+    @property
+    def _tells_roles(self) -> bool:
+        """True where what is kept of an image depends on its role."""
+        own, base = type(self), ImageFeatures
+        return own.as_query is not base.as_query or own.as_support is not base.as_support
+
+    def _image(self, batch: EpisodeBatch, row: int) -> Tensor:
+        return batch.images[row] if self.raw_images else batch.pixels(row)
+
+    def encode(self, batch: EpisodeBatch, row: int) -> Any:
+        """Return the frozen features of image `row`: of this image alone, or with others in training on a GPU."""
+        if self.raw_images or self._together is None or self._together.batch is not batch:
+            return self.encode_image(self._image(batch, row))
+        return self._together.encode(row)
+
+    @property
+    def encodes_together(self) -> bool:
+        """True if images of a training batch go through the backbone together: on a GPU, which one cannot fill."""
+        return self.training and self.device.type == "cuda"
+
+
+def digest(mask: Tensor) -> str:
+    """Return a name of a mask's contents."""
+    return hashlib.sha256(mask.cpu().numpy().tobytes()).hexdigest()
+
+
+def flat(features: Any) -> Any:
+    """Return features as a tensor, or a tuple of those tensors that there are."""
+    return features if isinstance(features, Tensor) else tuple(part for part in features if part is not None)
+
+
+def together(images: Sequence[Any]) -> Features:
+    """Stack the features of images, tensor by tensor; those of one image are not copied."""
+    first = images[0]
+    if isinstance(first, Tensor):
+        return first[None] if len(images) == 1 else torch.stack(list(images))
+    parts = [together(parts) for parts in zip(*images, strict=True)]
+    return type(first)(*parts) if hasattr(first, "_fields") else tuple(parts)
