@@ -19,7 +19,7 @@ from fsbench.networks.ops.correlation import hyper_correlation
 from fsbench.networks.ops.kept_correlation import keep_correlation, unit
 from fsbench.networks.ops.mask_value_attention import mask_value_attention
 from fsbench.networks.ops.masked_attention import masked_attention
-from fsbench.networks.ops.selective_scan import selective_scan
+from fsbench.networks.ops.selective_scan import _mamba_ssm, selective_scan
 from fsbench.networks.ops.selective_scan.interception import intercept
 from fsbench.networks.ops.selective_scan.recapped_scan import long_scan, recapped_scan
 
@@ -48,7 +48,7 @@ class Comparison:
     shapes: list[tuple[int, ...]]
     paths: Mapping[str, Operator]
     device: torch.device
-    adapt: Callable[[list[Tensor]], None] = lambda drawn: None
+    adapt: Callable[[list[Tensor]], object] = lambda drawn: None
     dtypes: tuple[torch.dtype, ...] = (torch.float32, torch.bfloat16)
 
     @cached_property
@@ -111,24 +111,27 @@ def scans(device: torch.device, small: bool, deadline: float) -> Rows:
     inner, side, windows, states = (8, 24, 3, 3) if small else (2048, 256, 16, 16)
     backends = ["torch", "triton"] if device.type == "cuda" or os.environ.get("TRITON_INTERPRET") == "1" else ["torch"]
 
+    calls: list[Callable[..., Any]] = [selective_scan, recapped_scan, long_scan, intercept]
+    selective, recap, whole, read = calls
+
     def decays(drawn: list[Tensor], place: int) -> None:
         drawn[place] = -torch.arange(1.0, states + 1).expand_as(drawn[place])
         drawn[-1] = drawn[-1] * 0.5 - 4
 
     def scan(*x: Tensor, backend: str) -> Any:
         A, D, bias = (_wide(t) for t in x[4:])
-        return selective_scan(*x[:2], A, *x[2:4], D, None, bias, True, backend=backend)  # type: ignore[arg-type, misc]
+        return selective(*x[:2], A, *x[2:4], D, None, bias, True, backend=backend)
 
-    def recapped(*x: Tensor, backend: str) -> tuple[Tensor, ...]:
-        return recapped_scan(*x[:8], *(_wide(t) for t in x[8:]), True, backend=backend)[:2]  # type: ignore[arg-type]
+    def recapped(*x: Tensor, backend: str) -> Any:
+        return recap(*x[:8], *(_wide(t) for t in x[8:]), True, backend=backend)[:2]
 
-    def intercepted(*x: Tensor, backend: str) -> Tensor:
-        return intercept(*x[:2], _wide(x[2]), *x[3:5], *(_wide(t) for t in x[5:]), True, backend=backend)  # type: ignore[arg-type]
+    def intercepted(*x: Tensor, backend: str) -> Any:
+        return read(*x[:2], _wide(x[2]), *x[3:5], *(_wide(t) for t in x[5:]), True, backend=backend)
 
     length = side * windows
     per_token = [(1, inner), (1, inner), (1, 4, states), (1, 4, states)]
     weights = [(inner, states), (inner,), (inner,)]
-    mamba = ["mamba_ssm"] if device.type == "cuda" else []
+    mamba = ["mamba_ssm"] if device.type == "cuda" and _mamba_ssm.is_usable() else []
     yield from Comparison(
         f"selective scan, {inner} channels, {length} tokens, {states} states", partial(scan, backend="reference"),
         [*((*shape, length) for shape in per_token), *weights],
@@ -136,7 +139,7 @@ def scans(device: torch.device, small: bool, deadline: float) -> Rows:
     ).rows()  # fmt: skip
     yield from Comparison(
         f"recapped scan, {inner} channels, {side} tokens before each of {windows} windows of {side}",
-        lambda *x: long_scan(*x, True, backend="torch")[:2],
+        lambda *x: whole(*x, True, backend="torch")[:2],
         [*((*shape, side) for shape in per_token), *((*shape, windows, side) for shape in per_token), *weights],
         {backend: partial(recapped, backend=backend) for backend in backends}, device, partial(decays, place=8),
     ).rows()  # fmt: skip
@@ -182,7 +185,7 @@ def operators(device: torch.device, small: bool, deadline: float) -> Rows:
         f"center-pivot convolution, {inner} -> {outer} channels, {side}x{side} by {side}x{side}",
         partial(convolve, form="reference"), [(1, inner, side, side, side, side), *shapes],
         {"plain": partial(convolve, form="reference"), "ours": partial(convolve, form="forward")}, device,
-        lambda drawn: [t.mul_(0.1) for t in drawn[1:]] and None,
+        lambda drawn: [t.mul_(0.1) for t in drawn[1:]],
     ).rows()  # fmt: skip
 
     blocks, channels, side = (2, 8, 5) if small else (4, 512, 50)
@@ -198,7 +201,7 @@ def operators(device: torch.device, small: bool, deadline: float) -> Rows:
     shape = (1, blocks, channels, side, side)
     yield from Comparison(
         f"kept correlation, {blocks} blocks of {channels} channels, {side}x{side}, a fifth kept", plain, [shape, shape],
-        {"plain": plain, "ours": kept}, device, lambda drawn: [t.clamp_(min=0) for t in drawn] and None,
+        {"plain": plain, "ours": kept}, device, lambda drawn: [t.clamp_(min=0) for t in drawn],
         (torch.float32,),
     ).rows()  # fmt: skip
 

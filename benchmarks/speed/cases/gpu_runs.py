@@ -27,7 +27,7 @@ def runs(device: torch.device, small: bool, deadline: float) -> Rows:
         yield "bench, prototype and emat, demo, --fast", "CPU", bench.on_cpu
         yield "bench, prototype and emat, demo, --fast", "GPU", partial(bench.compare, "prototype", "emat")
         yield "bench, emat, demo, weights of the CPU's run", "GPU", bench.with_weights
-        for backend in ("nccl", "gloo") if device.type == "cuda" else ("gloo",):
+        for backend in ("gloo", "nccl") if device.type == "cuda" else ("gloo",):
             yield "bench, prototype, demo, --fast", f"two processes, {backend}", partial(bench.divided, backend)
 
 
