@@ -47,7 +47,7 @@ COMPILE := $(if $(PYTHONDONTWRITEBYTECODE),,--no-compile)
 install = $(PIP) install --quiet $(COMPILE) $(PIP_ARGS) $(if $(HASHES),--no-index --no-deps --no-build-isolation -e .,\
   $(addprefix -c ,$(CONSTRAINTS)) -e '.[$(1)]')
 
-.PHONY: help venv bench gpu-bench reproduce weights sweep test test-all fuzz statistics regress check docs cuda lock clean-venv
+.PHONY: help venv bench gpu-check reproduce weights sweep test test-all fuzz statistics regress check docs cuda lock clean-venv
 
 help:  ## show this list
 	@sed -nE 's/^([a-z-]+):.*## /\1\t/p' $(MAKEFILE_LIST)
@@ -67,8 +67,8 @@ $(STAMP): pyproject.toml $(CONSTRAINTS) $(HASHES)
 bench: $(STAMP)  ## train, evaluate, print the table, e.g. make bench METHOD=emat DATASET=coco FOLD=0,1,2,3 WAY=2
 	@$(BIN)/python -m fsbench bench $(BENCH_OPTIONS) $(ARGS)
 
-gpu-bench: $(STAMP)  ## every test marked cuda, then ops, methods and frozen networks timed on a GPU, into benchmarks/speed/results
-	@$(BIN)/python -m benchmarks.speed gpu $(ARGS)
+gpu-check: $(STAMP)  ## operators, methods and runs on a GPU beside their references: differences, times and memory, into gpu.json
+	@$(BIN)/python -m benchmarks.speed gpu-check $(ARGS)
 
 weights: $(STAMP)  ## list weight files, or fetch some, e.g. make weights NAMES=dinov2_vits14 ARGS=--accept-licence
 	@$(BIN)/python -m fsbench weights $(if $(NAMES),fetch $(NAMES) $(ARGS),list $(ARGS))

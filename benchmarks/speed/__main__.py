@@ -4,7 +4,7 @@
     python -m benchmarks.speed --write                  # the same, into benchmarks/speed/results
     python -m benchmarks.speed hsnet-episode --kept 1   # one benchmark; --help after its name shows its options
     python -m benchmarks.speed --list
-    python -m benchmarks.speed gpu                      # ops, methods and networks on a GPU
+    python -m benchmarks.speed gpu-check                # operators, methods and runs on a GPU
 
 Seconds are those of the processor in all threads, on a GPU those of the clock.
 """
@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.speed import gpu
+from benchmarks.speed import gpu_check
 from benchmarks.speed.harness import (
     Case,
     check,
@@ -129,8 +129,8 @@ def run(name: str, arguments: list[str], write: bool = False) -> None:
 def main(arguments: list[str]) -> int:
     """Run what the command line asks for; return the exit status."""
     name = arguments[0] if arguments else ""
-    if name == "gpu":
-        return gpu.main(arguments[1:])
+    if name == "gpu-check":
+        return gpu_check.main(arguments[1:])
     if name in BENCHMARKS:
         run(name, arguments[1:])
         return 0

@@ -49,7 +49,7 @@ PARSED = {
     r"(\w+=\S+ )?make (venv|cuda|help|docs|test|check|regress|sweep|weights|lock|fuzz)\b.*": (
         "installs, takes minutes, or CI runs it"
     ),
-    r"make gpu-bench": "needs a GPU",
+    r"make gpu-check": "needs a GPU",
     r"fsbench data (prepare|lists|check) .*": "needs official archives; tests/datamodules make such archives",
     r"fsbench weights fetch .*": "needs a network; tests/fsbench/networks/weights fetch from a local server",
     r"fsbench data manifest verify benchmarks/.*": "needs PASCAL",

@@ -1,0 +1,53 @@
+"""What the check on a GPU finds out about one call, and how."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from statistics import median
+
+import torch
+
+Rows = Iterator[tuple[str, str, Callable[[], "Figures"]]]
+"""What, path and call of each row."""
+Part = Callable[[torch.device, bool, float], Rows]
+"""Device, small sizes, deadline of time.monotonic -> rows."""
+
+
+@dataclass
+class Figures:
+    """What was found.
+
+    Attributes:
+        error: distance from the reference, relative to it.
+        bound: the largest distance that is allowed; None for any.
+        seconds: median of one call.
+        mib: most that the device had allocated during a call.
+        note: further words.
+    """
+
+    error: float | None = None
+    bound: float | None = None
+    seconds: float | None = None
+    mib: float | None = None
+    note: str = ""
+
+    @property
+    def near(self) -> bool:
+        """Whether the error is within its bound; NaN is not."""
+        return self.bound is None or (self.error is not None and self.error <= self.bound)
+
+
+def cost(call: Callable[[], object], device: torch.device) -> tuple[float, float | None]:
+    """Return the median seconds of a call, after one that warms up, and the most memory it had allocated in MiB."""
+    wait = torch.cuda.synchronize if device.type == "cuda" else (lambda: None)
+    call()
+    wait()
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    times: list[float] = []
+    while not times or (sum(times) < 0.5 and len(times) < 20):
+        started = time.perf_counter()
+        call()
+        wait()
+        times.append(time.perf_counter() - started)
+    return median(times), torch.cuda.max_memory_allocated() / 2**20 if device.type == "cuda" else None
