@@ -17,7 +17,7 @@ from fsbench.core.images_together import ImagesTogether
 from fsbench.core.method import Method
 from fsbench.data.batch import EpisodeBatch
 from fsbench.networks.backbones.base import FrozenBackbone
-from fsbench.networks.backbones.vit import FrozenViT
+from fsbench.networks.backbones.timm_networks import FrozenViT
 
 Features = Any
 """The frozen network's features of B images: a tensor (B, …), or a tuple of such tensors."""
@@ -27,7 +27,7 @@ class ImageFeatures(Method):
     """Base of methods of segmentation, as far as images are concerned.
 
     `backbone_type` is a vision transformer unless a subclass says otherwise;
-    `fsbench.networks.backbones.pyramid.FrozenPyramid` is another.
+    `fsbench.networks.backbones.timm_networks.FrozenPyramid` is another.
     """
 
     backbone_type: ClassVar[type[FrozenBackbone]] = FrozenViT

@@ -26,6 +26,7 @@ class Meter:
         self.device = device
         self.started = time.perf_counter()
         if device.type == "cuda":
+            torch.cuda.init()  # before which there are no statistics to reset
             torch.cuda.reset_peak_memory_stats(device)
         else:
             _reset_resident_peak()
