@@ -69,7 +69,7 @@ def test_an_object_without_a_cell_vanishes_or_is_weighed_by_its_area():
 
 
 def test_a_peak_in_the_padding_counts_unless_it_is_looked_for_in_the_image():
-    context = Context(SIDE, counted_pixels=own_pixels((40, 120), SIDE, "letterbox"))
+    context = Context(SIDE, counted=own_pixels((40, 120), SIDE, "letterbox"))
     height, _ = context.inner
     maps = torch.zeros(1, 1, SIDE, SIDE)
     maps[0, 0, height, 3], maps[0, 0, height - 1, 5] = 2, 1

@@ -184,7 +184,7 @@ def test_ways_may_be_told_of_one_another(episode):
 def test_the_inner_part_of_a_square_ends_where_padding_begins():
     counted = torch.zeros(1, SIDE, SIDE, dtype=torch.bool)
     counted[:, :20, :] = True
-    assert Context(SIDE, counted_pixels=counted).inner == (20, SIDE) and Context(SIDE).inner == (SIDE, SIDE)
+    assert Context(SIDE, counted=counted).inner == (20, SIDE) and Context(SIDE).inner == (SIDE, SIDE)
 
 
 def test_an_image_is_encoded_once(episode, monkeypatch):
