@@ -24,7 +24,7 @@ from fsbench.networks.backbones.base import BackboneConfig
 from tests.goldens.harness import Case, Kind, Parts, Result, Results, Same, Tolerance, absolute, proportional
 from tests.goldens.hashed import hashed
 from tests.goldens.kinds.hmnet_mamba import hashed_state
-from tests.goldens.networks import copies
+from tests.goldens.networks import copies, first_entries
 
 DROPOUTS = ("down_query", "down_supp", "cls_meta", "base_learner")
 """Modules with dropout, in the order in which a forward pass comes to them."""
@@ -114,8 +114,8 @@ def steps(case: Case) -> Parts:
         }
         gradients = {name: _known(named[name].grad) for name in learned}
         deltas = {name: named[name].detach() - initial[name] for name in learned}
-        yield _statistics(case, f"grad.step{step}.", gradients, 1e-7)
-        yield _statistics(case, f"out.step{step}.delta_", deltas, 1e-6)
+        yield statistics(case, f"grad.step{step}.", gradients, 1e-7)
+        yield statistics(case, f"out.step{step}.delta_", deltas, 1e-6)
     still = {name: p for name, p in named.items() if name in case.entry["without_gradient"]}
     yield {
         "parameters without a gradient": Same(sorted(still), sorted(case.entry["without_gradient"])),
@@ -143,11 +143,11 @@ def _norms(tensors: Iterable[Tensor]) -> Tensor:
     return torch.stack([tensor.detach().double().norm() for tensor in tensors])
 
 
-def _statistics(case: Case, prefix: str, values: dict[str, Tensor], tolerance: float) -> Results:
+def statistics(case: Case, prefix: str, values: dict[str, Tensor], tolerance: float) -> Results:
     """Return lengths, projections and first entries of tensors by name; the lengths bound the others."""
     flat = [(name, value.flatten()) for name, value in sorted(values.items())]
     norms = torch.stack([value.norm() for _, value in flat])
-    first = torch.stack([F.pad(value[:16], (0, max(0, 16 - len(value)))) for _, value in flat])
+    first = first_entries([value for _, value in flat], 16)
     dots = torch.stack([(value * hashed(f"probe/{name}", (len(value),), "")).sum() for name, value in flat])
     lengths = case.tensors.get(f"{prefix}l2", norms)
     roots = torch.tensor([len(value) ** 0.5 for _, value in flat], dtype=torch.float64)
