@@ -404,19 +404,15 @@ def arguments(function: Callable[..., Any], case: Case, dtype: torch.dtype) -> d
     found: dict[str, Any] = {"case": case, "dtype": dtype}
     parameters = inspect.signature(function).parameters
     for name, parameter in parameters.items():
-        kinds, optional = (
-            (parameter.annotation, *get_args(parameter.annotation)),
-            parameter.default is not inspect.Parameter.empty,
-        )
-        if name in ("case", "dtype"):
+        if name in found:
             continue
+        kinds, key = (parameter.annotation, *get_args(parameter.annotation)), name.rstrip("_")
+        optional = parameter.default is not inspect.Parameter.empty
         if Tensor in kinds or np.ndarray in kinds:
-            tensor = case.tensors.get(f"in.{name}") if optional else case.tensors[f"in.{name}"]
-            value = parameter.default if tensor is None else tensor.numpy() if np.ndarray in kinds else tensor
+            tensor = case.tensors.get(f"in.{key}") if optional else case.tensors[f"in.{key}"]
+            found[name] = parameter.default if tensor is None else tensor.numpy() if np.ndarray in kinds else tensor
         else:
-            key = name.rstrip("_")
-            value = case.config.get(key, parameter.default) if optional else case.config[key]
-        found[name] = value
+            found[name] = case.config.get(key, parameter.default) if optional else case.config[key]
     return {name: found[name] for name in parameters}
 
 

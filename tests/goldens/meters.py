@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -50,6 +51,39 @@ def scores(inter: np.ndarray, union: np.ndarray) -> dict[str, Any]:
     """Return mIoU and FB-IoU in per cent of intersections and unions by class (2, classes)."""
     both = fb_iou(inter[1], union[1], (inter[0].sum(), union[0].sum()))
     return {"miou": mean_iou(inter[1], union[1]), "fb_iou": both}
+
+
+@dataclass(frozen=True)
+class ClassSums:
+    """Intersections and unions of maps of one class against the background.
+
+    Attributes:
+        inter, union: of each episode (2, E), of the background first.
+        inter_by_class, union_by_class: the same summed by class (2, C).
+    """
+
+    inter: np.ndarray
+    union: np.ndarray
+    inter_by_class: np.ndarray
+    union_by_class: np.ndarray
+
+    @property
+    def scores(self) -> dict[str, float]:
+        """mIoU and FB-IoU in per cent."""
+        return scores(self.inter_by_class, self.union_by_class)
+
+    @property
+    def score_rows(self) -> dict[str, list[float]]:
+        """The same as (1,) each."""
+        return {name: [value] for name, value in self.scores.items()}
+
+
+def class_sums(
+    predictions: Tensor, truths: Tensor, columns: list[int], classes: int, void: str = "ignore"
+) -> ClassSums:
+    """Count maps (E, h, w) whose classes are these columns of a table of `classes`."""
+    inter, union = background_foreground(counts_of(predictions, truths), void)
+    return ClassSums(inter, union, *(by_class(values, columns, classes) for values in (inter, union)))
 
 
 def protocol_statistics(protocol: str, rows: list[dict[str, Any]], class_ids: list[int], **header: Any) -> Any:

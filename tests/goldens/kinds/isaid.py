@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from fsbench.data.dataset import VOID
 from fsbench.data.episodes.episode import Episode
@@ -16,18 +17,7 @@ from fsbench.protocols.draws.pools import Pool
 from fsbench.protocols.reading import load_segmentation
 from tests.goldens.harness import Case, Check, Kind, Parts, Results, Same, absolute
 from tests.goldens.kinds.incontext import isaid_pairs, isaid_pool
-from tests.goldens.meters import (
-    background_foreground,
-    by_class,
-    counts_of,
-    line_of,
-    listed_pool,
-    parse_pair,
-    row_of,
-    same_list,
-    same_text,
-    scores,
-)
+from tests.goldens.meters import class_sums, line_of, listed_pool, parse_pair, row_of, same_list, same_text
 
 
 def _rows(episodes: Iterator[Episode], number: int) -> list[list[Any]]:
@@ -91,26 +81,20 @@ def r2net(case: Case) -> Results:
     return {"fold_classes": classes, "episodes": found}
 
 
-def frame(case: Case) -> Results:
-    size, number = case.config["size"], case.config["class_number"]
-    labels, support = (
-        resize_labels(way_labels(case.tensors[name].numpy(), [number]), size, size)
-        for name in ("in.label", "in.support_label")
-    )
-    return {"out.mask": labels == 1, "out.ignore": labels == VOID, "out.support_mask": support == 1}
+def frame(size: int, class_number: int, label: np.ndarray, support_label: np.ndarray) -> Results:
+    maps, support = (resize_labels(way_labels(given, [class_number]), size, size) for given in (label, support_label))
+    return {"out.mask": maps == 1, "out.ignore": maps == VOID, "out.support_mask": support == 1}
 
 
 def metric(protocol: str) -> Check:
     """Make a check of mIoU and FB-IoU of label maps with all classes, by a protocol's rule for void."""
 
-    def results(case: Case) -> Results:
-        t, numbers = case.tensors, case.tensors["in.class_id"].tolist()
-        maps = zip(numbers, t["in.label"].numpy().astype(np.uint8), strict=True)
+    def results(fold: int, pred: Tensor, label: np.ndarray, class_id: Tensor) -> Results:
+        numbers = class_id.tolist()
+        maps = zip(numbers, label.astype(np.uint8), strict=True)
         truths = torch.from_numpy(np.stack([way_labels(labels, [number + 1]) for number, labels in maps]))
-        sums = background_foreground(counts_of(t["in.pred"], truths), load_segmentation(protocol).counting.void)
-        columns = [number - 5 * case.config["fold"] for number in numbers]
-        found = scores(*(by_class(values, columns, 5) for values in sums))
-        return {"out.": {name: [value] for name, value in found.items()}}
+        void = load_segmentation(protocol).counting.void
+        return {"out.": class_sums(pred, truths, [number - 5 * fold for number in numbers], 5, void).score_rows}
 
     return results
 

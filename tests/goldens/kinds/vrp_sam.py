@@ -37,7 +37,7 @@ from tests.goldens import networks as n
 from tests.goldens.harness import EXACT, Case, Clear, Kind, Near, Parts, Result, Results, Same, absolute, relative
 from tests.goldens.hashed import hash_state, hash_values
 from tests.goldens.kinds.persam import rel, tiny_sam
-from tests.goldens.meters import background_foreground, by_class, counts_of, row_of, scores, truth_of
+from tests.goldens.meters import class_sums, row_of, truth_of
 from tests.goldens.prior_guided import CHANNELS
 
 VALUES, LOOSE = rel(1e-5), rel(1e-4)
@@ -270,14 +270,13 @@ def preprocess(side: int, class_: int, image: np.ndarray, label: np.ndarray) -> 
     }
 
 
-def metrics(case: Case, fold: int, data_set: str, logits: Tensor) -> Results:
+def metrics(case: Case, fold: int, data_set: str, logits: Tensor, class_: Tensor) -> Results:
     """Predictions as the method makes them, counted as the protocol `hsnet` counts."""
-    predicted = torch.cat([decided(one) for one in logits])
-    inter, union = background_foreground(counts_of(predicted, truth_of(case, "in.mask")))
     classes = [5 * fold + i for i in range(5)] if data_set == "pascal" else list(range(fold, 80, 4))
-    columns = [classes.index(number) for number in case.tensors["in.class"].tolist()]
-    found = scores(*(by_class(values, columns, len(classes)) for values in (inter, union)))
-    return {"out.counts": np.concatenate([inter, union]).T, "out.": found}
+    columns = [classes.index(number) for number in class_.tolist()]
+    predicted = torch.cat([decided(one) for one in logits])
+    sums = class_sums(predicted, truth_of(case, "in.mask"), columns, len(classes))
+    return {"out.counts": np.concatenate([sums.inter, sums.union]).T, "out.": sums.scores}
 
 
 def class_pool(images_of: dict[int, list[str]]) -> Pool:
