@@ -93,7 +93,7 @@ def basis_factors(device: str, depth: int, constructor_draws: int, seed: int) ->
 
 def black_map(model: Any, side: int, factors: Any) -> Tensor:
     """Return the features (1, C, h, w) of the black image, with the case's factors of coordinates where it has any."""
-    black = black_image(torch.empty(1, 3, side, side))[None]
+    black = black_image(side, torch.device("cpu"))[None]
     with scaled_coordinates(model, factors) if factors else nullcontext():
         return patch_maps(model, black, norm=True)
 
