@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from torch import Tensor
 from fsbench.data.dataset import VOID, Pair, PairList, pairs_sha256
 from fsbench.data.episodes.episode import Episode
 from fsbench.datamodules.lists.official import checksums
+from fsbench.protocols.draws.by_word import one_stream
 from fsbench.protocols.draws.pools import Pool
 from fsbench.protocols.reading import load_protocol
 from fsbench.scores.answers import count
@@ -109,6 +111,13 @@ def listed_pool(pairs: Sequence[Pair], rule: Any) -> Pool:
 def line_of(episode: Episode) -> str:
     """Return an episode as the line of text by which goldens store it."""
     return f"{episode.index}\t{episode.query_class - 1}\t{episode.query}\t{','.join(episode.supports[0])}"
+
+
+def episode_list(case: Case, pool: Pool, word: str, shot: int, **seed: int) -> Results:
+    """Compare episodes drawn by the word of a draw with the lines of a case's text."""
+    lines = case.data.splitlines()
+    drawn = islice(one_stream(word, pool, shot=shot, **seed), len(lines))
+    return {f"{len(lines)} episodes": Same([line_of(episode) for episode in drawn], lines), **same_text(case)}
 
 
 def row_of(episode: Episode) -> list[Any]:

@@ -31,7 +31,7 @@ from fsbench.protocols.reading import load_protocol
 from fsbench.protocols.view import View
 from tests.goldens.harness import EXACT, Case, Check, Kind, Near, Parts, Results, Same, absolute
 from tests.goldens.kinds.fss_protocol import official_pool
-from tests.goldens.meters import class_sums, line_of, listed_pool, parse_pair, same_list, same_text, truth_of
+from tests.goldens.meters import class_sums, episode_list, listed_pool, parse_pair, same_list, truth_of
 
 ISAID_LISTS = Path(__file__).parents[1] / "incontext" / "isaid_val_lists.txt.gz"
 DRAWN = {"coco": "class_first", "pascal": "sequential", "isaid": "sequential"}
@@ -58,13 +58,9 @@ def _listed_pool(case: Case, benchmark: str, fold: int) -> Pool:
 
 def episodes(case: Case, benchmark: str, fold: int, shot: int, seed: int) -> Results:
     """Whole runs of the data sets with lists, as text lines."""
-    lines, pool = case.data.splitlines(), _listed_pool(case, benchmark, fold)
-    drawn = islice(one_stream("of the data set", pool, shot=shot, seed=seed), len(lines))
-    return {
-        "episodes of a run": Same(len(pool.pairs), len(lines)) if benchmark in ("isaid", "fss") else None,
-        f"{len(lines)} episodes": Same([line_of(episode) for episode in drawn], lines),
-        **same_text(case),
-    }
+    pool = _listed_pool(case, benchmark, fold)
+    whole = Same(len(pool.pairs), len(case.data.splitlines())) if benchmark in ("isaid", "fss") else None
+    return {"episodes of a run": whole, **episode_list(case, pool, "of the data set", shot, seed=seed)}
 
 
 def isaid_lists(case: Case) -> Parts:
