@@ -291,7 +291,7 @@ def layout(case: Case, data_set: str) -> Parts:
 
 def groups(case: Case) -> Parts:
     with torch.device("meta"):
-        _, net = whole(case.config, "pascal")
+        _, net = whole(case.config, case.config.get("data_set", "pascal"))
     names = {id(p): theirs for theirs, p in zip(authors_names(net), net.parameters(), strict=True)}
     made = poly_adamw(net, 1e-4, 0.01, steps=1000)
     optimizer, schedule = made["optimizer"], made["lr_scheduler"]["scheduler"]
