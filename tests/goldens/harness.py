@@ -6,15 +6,17 @@ that the kind does not compute is a failure. How to declare a kind: `tests/golde
 
 import gzip
 import importlib
+import inspect
 import json
 import os
 import pkgutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+import numpy as np
 import torch
 import yaml
 from safetensors.torch import load_file
@@ -309,8 +311,13 @@ A result is a tensor, an array or a number, or one of the classes above; in a ca
 """
 Parts = Iterator[Results]
 """Results one after the other: several ways to one of them, or what is too large to be held together."""
-Check = Callable[["Case"], Parts | Results]
+Check = Callable[..., Parts | Results]
 Tolerances = Mapping[str, "Tolerance | Callable[[Case], Tolerance] | Sequence[Tolerance]"]
+
+
+Precisions = Mapping[torch.dtype, str]
+"""Types that a case is computed in -> words behind the names of its tensors."""
+DOUBLE_AND_SINGLE: Precisions = {torch.float64: "", torch.float32: "in float32"}
 
 
 @dataclass(frozen=True)
@@ -318,24 +325,29 @@ class Kind:
     """A declared kind of case.
 
     Attributes:
-        results: function that computes the results of a case, all at once, or in parts.
+        results: function that computes the results of a case, all at once, or in parts. Its parameters are what it
+            takes from the case, see `arguments`.
         tolerances: by prefix of results, or by "<prefix>*<end>"; the longest that fits counts. A function gets the
             case; of several tolerances, each must hold. A result that nothing fits must be exact.
         accepts: tells by its contents whether a case is meant, where subjects use one word for different things.
         inputs: prefixes of inputs beside those of all cases.
+        precisions: types that the case is computed in, one after the other; a function gets the case.
     """
 
     results: Check
     tolerances: Tolerances = field(default_factory=dict)
     accepts: Callable[["Case"], bool] | None = None
     inputs: tuple[str, ...] = ()
+    precisions: "Precisions | Callable[[Case], Precisions]" = field(default_factory=lambda: {torch.float32: ""})
 
     def comparisons(self, case: Case) -> Iterator[Comparison]:
         """Yield a comparison for each result that the case stores."""
-        found = self.results(case)
-        for part in [found] if isinstance(found, Mapping) else found:
-            for name, value in _flat(part):
-                yield from self._compared(case, name, value)
+        precisions = self.precisions(case) if callable(self.precisions) else self.precisions
+        for dtype, note in precisions.items():
+            found = self.results(**arguments(self.results, case, dtype))
+            for part in [found] if isinstance(found, Mapping) else found:
+                for name, value in _flat(part):
+                    yield from self._compared(case, name, _noted(value, note))
 
     def _bounds(self, case: Case, name: str) -> Sequence[Tolerance]:
         fitting = [key for key in self.tolerances if _fits(key, name)]
@@ -375,6 +387,41 @@ class Kind:
         said = f"{name} {result.note}".rstrip()
         for bound in [result.tolerance] if result.tolerance else self._bounds(case, said):
             yield compare(said, result.value, result.view(stored), bound, result.whole)
+
+
+def arguments(function: Callable[..., Any], case: Case, dtype: torch.dtype) -> dict[str, Any]:
+    """Return what a function takes of a case by the names of its parameters.
+
+    `case` is the case itself and `dtype` the type to compute in. A tensor `x` is the case's `in.x`, an array the same
+    of NumPy; anything else is the setting of that name, behind which an underscore does not count (`class_`). What has
+    a default may be absent.
+
+    >>> def scaled_input(x: Tensor, factor: int, more: int = 0): ...
+    >>> case = Case(Path(), {"config": {"factor": 2}}, tensors={"in.x": torch.zeros(1)})
+    >>> arguments(scaled_input, case, torch.float32)
+    {'x': tensor([0.]), 'factor': 2, 'more': 0}
+    """
+    found: dict[str, Any] = {"case": case, "dtype": dtype}
+    parameters = inspect.signature(function).parameters
+    for name, parameter in parameters.items():
+        if name in found:
+            continue
+        kinds, key = (parameter.annotation, *get_args(parameter.annotation)), name.rstrip("_")
+        optional = parameter.default is not inspect.Parameter.empty
+        if Tensor in kinds or np.ndarray in kinds:
+            tensor = case.tensors.get(f"in.{key}") if optional else case.tensors[f"in.{key}"]
+            found[name] = parameter.default if tensor is None else tensor.numpy() if np.ndarray in kinds else tensor
+        else:
+            found[name] = case.config.get(key, parameter.default) if optional else case.config[key]
+    return {name: found[name] for name in parameters}
+
+
+def _noted(value: Any, note: str) -> Any:
+    """Put a note behind the name of a tensor."""
+    if not note or not isinstance(value, Tensor | Result):
+        return value
+    result = value if isinstance(value, Result) else Result(value)
+    return replace(result, note=f"{result.note} {note}".strip())
 
 
 def _known(value: Any, expected: Any) -> tuple[Any, Any]:

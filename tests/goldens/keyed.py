@@ -1,6 +1,6 @@
 """Weights, images, masks and statistics of the goldens that give all by a hash of a key (`hash` in their `about`)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -44,6 +44,18 @@ def keyed_mask(n: int, height: int, width: int) -> Tensor:
     return 9 * (y - middle[0]) ** 2 + 4 * (x - middle[1]) ** 2 < height * width // (2 + n % 3)
 
 
+def keyed_batch(
+    salt: str, side: int, batch: int, shots: int, dtype: torch.dtype = torch.float32
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return queries (b, 3, S, S), supports (b, K, 3, S, S), and the masks (b, S, S) and (b, K, S, S)."""
+    query = torch.stack([keyed_image(f"{salt}q{i}", side, side) for i in range(batch)])
+    support = [[keyed_image(f"{salt}s{i}.{k}", side, side) for k in range(shots)] for i in range(batch)]
+    masks = [[keyed_mask(10 * i + k + 1, side, side) for k in range(shots)] for i in range(batch)]
+    truth = torch.stack([keyed_mask(10 * i, side, side) for i in range(batch)])
+    stacked = torch.stack([torch.stack(own) for own in support])
+    return query.to(dtype), stacked.to(dtype), truth, torch.stack([torch.stack(own) for own in masks])
+
+
 def statistics(values: Tensor, name: str) -> Tensor:
     """Return norm, product with a probe and the first values (16,), float64, of a tensor of this name."""
     flat = values.detach().double().flatten()
@@ -54,10 +66,21 @@ def statistics(values: Tensor, name: str) -> Tensor:
 
 def statistics_result(values: Tensor, name: str, tol: float, note: str = "") -> Result:
     """Return `statistics`, each held to `tol` times the norm, and the product to that times the root of its terms."""
+    rows = statistics_rows([values], [name], tol)
+    assert rows.tolerance is not None
+    bound = rows.tolerance.bound
+    tolerance = Tolerance(rows.tolerance.text, lambda ref: bound(ref[None])[0])  # type: ignore[index]
+    return Result(rows.value[0], note=note, tolerance=tolerance)
+
+
+def statistics_rows(values: Sequence[Tensor], names: Sequence[str], tol: float) -> Result:
+    """Return `statistics` of tensors of these names in a row each, held as `statistics_result` does."""
+    roots = torch.tensor([x.numel() for x in values], dtype=torch.float64).sqrt()
 
     def bound(ref: Tensor) -> Tensor:
-        allowed = (tol * ref[0]).repeat(len(ref))
-        allowed[1] *= values.numel() ** 0.5
+        allowed = tol * ref[:, :1].expand(ref.shape).clone()
+        allowed[:, 1] *= roots
         return allowed
 
-    return Result(statistics(values, name), note=note, tolerance=Tolerance(f"{tol:g}*l2", bound))
+    found = torch.stack([statistics(x, name) for x, name in zip(values, names, strict=True)])
+    return Result(found, tolerance=Tolerance(f"{tol:g}*l2", bound))

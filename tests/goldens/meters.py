@@ -2,6 +2,8 @@
 
 import hashlib
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,7 @@ from torch import Tensor
 from fsbench.data.dataset import VOID, Pair, PairList, pairs_sha256
 from fsbench.data.episodes.episode import Episode
 from fsbench.datamodules.lists.official import checksums
+from fsbench.protocols.draws.by_word import one_stream
 from fsbench.protocols.draws.pools import Pool
 from fsbench.protocols.reading import load_protocol
 from fsbench.scores.answers import count
@@ -52,6 +55,39 @@ def scores(inter: np.ndarray, union: np.ndarray) -> dict[str, Any]:
     return {"miou": mean_iou(inter[1], union[1]), "fb_iou": both}
 
 
+@dataclass(frozen=True)
+class ClassSums:
+    """Intersections and unions of maps of one class against the background.
+
+    Attributes:
+        inter, union: of each episode (2, E), of the background first.
+        inter_by_class, union_by_class: the same summed by class (2, C).
+    """
+
+    inter: np.ndarray
+    union: np.ndarray
+    inter_by_class: np.ndarray
+    union_by_class: np.ndarray
+
+    @property
+    def scores(self) -> dict[str, float]:
+        """mIoU and FB-IoU in per cent."""
+        return scores(self.inter_by_class, self.union_by_class)
+
+    @property
+    def score_rows(self) -> dict[str, list[float]]:
+        """The same as (1,) each."""
+        return {name: [value] for name, value in self.scores.items()}
+
+
+def class_sums(
+    predictions: Tensor, truths: Tensor, columns: list[int], classes: int, void: str = "ignore"
+) -> ClassSums:
+    """Count maps (E, h, w) whose classes are these columns of a table of `classes`."""
+    inter, union = background_foreground(counts_of(predictions, truths), void)
+    return ClassSums(inter, union, *(by_class(values, columns, classes) for values in (inter, union)))
+
+
 def protocol_statistics(protocol: str, rows: list[dict[str, Any]], class_ids: list[int], **header: Any) -> Any:
     """Return the statistics of a protocol for rows of counts, each query named by the number of its episode."""
     frame = pl.DataFrame(rows).with_columns(query=pl.col("episode").cast(pl.String))
@@ -75,6 +111,13 @@ def listed_pool(pairs: Sequence[Pair], rule: Any) -> Pool:
 def line_of(episode: Episode) -> str:
     """Return an episode as the line of text by which goldens store it."""
     return f"{episode.index}\t{episode.query_class - 1}\t{episode.query}\t{','.join(episode.supports[0])}"
+
+
+def episode_list(case: Case, pool: Pool, word: str, shot: int, **seed: int) -> Results:
+    """Compare episodes drawn by the word of a draw with the lines of a case's text."""
+    lines = case.data.splitlines()
+    drawn = islice(one_stream(word, pool, shot=shot, **seed), len(lines))
+    return {f"{len(lines)} episodes": Same([line_of(episode) for episode in drawn], lines), **same_text(case)}
 
 
 def row_of(episode: Episode) -> list[Any]:

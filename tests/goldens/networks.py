@@ -1,9 +1,10 @@
 """Networks in checks: weights by formula, parts that are watched, gradients and steps, predictions."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fsbench.networks.backbones.timm_networks import build_vit
@@ -11,21 +12,40 @@ from tests.goldens.harness import Case, Clear
 from tests.goldens.hashed import hash_state
 
 State = dict[str, Tensor]
+M = TypeVar("M", bound=nn.Module)
 
 
-def load_hashed(module: nn.Module, rename: Callable[[State], State] = lambda state: state) -> None:
+def loaded(module: M, state: State) -> M:
+    """Load weights into a module and return it."""
+    module.load_state_dict(state)
+    return module
+
+
+def load_hashed(module: M, rename: Callable[[State], State] = lambda state: state) -> M:
     """Load weights by the formula over the authors' names, which `rename` gives in order of the module's own."""
     own = {name: value for name, value in module.state_dict().items() if value.is_floating_point()}
     official = rename(own)
     values = hash_state({name: value.shape for name, value in official.items()})
-    module.load_state_dict(module.state_dict() | dict(zip(own, values.values(), strict=True)))
+    return loaded(module, module.state_dict() | dict(zip(own, values.values(), strict=True)))
 
 
-def without_dropout(module: nn.Module) -> None:
+def without_dropout(module: M) -> M:
     """Turn dropout off."""
     for part in module.modules():
         if isinstance(part, nn.Dropout | nn.Dropout2d):
             part.p = 0.0
+    return module
+
+
+def shapes(*parts: nn.Module) -> dict[str, list[int]]:
+    """Return names and shapes of weights and buffers, for checks of a layout."""
+    return {name: list(value.shape) for part in parts for name, value in part.state_dict().items()}
+
+
+def numbers_of_weights(learned: nn.Module, *frozen: nn.Module) -> dict[str, int]:
+    """Return the number of learned weights, and that of all."""
+    first, *others = (sum(p.numel() for p in part.parameters()) for part in (learned, *frozen))
+    return {"learnable": first, "total": first + sum(others)}
 
 
 def record_inputs(found: State, **modules: nn.Module) -> None:
@@ -71,6 +91,31 @@ def optimizer_step(optimizer: torch.optim.Optimizer, loss: Tensor, *modules: nn.
     found = gradients(loss, *modules)
     optimizer.step()
     return found
+
+
+def set_rates(optimizer: torch.optim.Optimizer, schedule: Any, step: int) -> list[float]:
+    """Set the rates of a step by a schedule of factors and return them, group by group."""
+    for group, rate, factor in zip(optimizer.param_groups, schedule.base_lrs, schedule.lr_lambdas, strict=True):
+        group["lr"] = rate * factor(step)
+    return [group["lr"] for group in optimizer.param_groups]
+
+
+def lengths(values: State, names: list[str]) -> Tensor:
+    """Return the lengths of the tensors of these names."""
+    return torch.stack([values[name].norm() for name in names])
+
+
+def buffers_by_kind(module: nn.Module, name: Callable[[str], str] = lambda own: own) -> State:
+    """Return the statistics of all BatchNorms in a row each, in order of the authors' names."""
+    found = sorted((name(own), value.flatten()) for own, value in module.named_buffers())
+    kinds = ("running_mean", "running_var", "num_batches_tracked")
+    return {kind: torch.cat([value for own, value in found if own.endswith(f".{kind}")]) for kind in kinds}
+
+
+def first_entries(values: list[Tensor], count: int) -> Tensor:
+    """Return the first entries of tensors in a row each, zeros behind those of a shorter one."""
+    rows = [value.flatten()[:count] for value in values]
+    return torch.stack([F.pad(row, (0, count - len(row))) for row in rows])
 
 
 def predictions(maps: Tensor, nearness: float, judged: Tensor | None = None) -> Clear:

@@ -4,10 +4,10 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from fsbench.methods.modules.masked_comparison import masked_layer4
-from fsbench.methods.modules.pspnet import Features
+from fsbench.methods.modules.pspnet import Features, Trunk
 from tests.goldens.harness import EXACT, Case, relative
 from tests.goldens.hashed import hash_values
 
@@ -46,8 +46,13 @@ def thinned(x: Tensor) -> Tensor:
     return x[:, :, ::STEP, ::STEP]
 
 
-def hashed_images(config: dict[str, Any], batch: int = 1) -> tuple[Tensor, Tensor]:
+def hashed_images(tag: int, size: int, shot: int, batch: int = 1) -> tuple[Tensor, Tensor]:
     """Return query (b, 3, H, H) and supports (b, K, 3, H, H), normalised, by the formula of the index."""
-    size = config["size"]
-    query = hash_values(config["tag"], (batch, 3, size, size), -2.0, 2.0).double()
-    return query, hash_values(config["tag"] + 1, (batch, config["shot"], 3, size, size), -2.0, 2.0).double()
+    query = hash_values(tag, (batch, 3, size, size), -2.0, 2.0).double()
+    return query, hash_values(tag + 1, (batch, shot, 3, size, size), -2.0, 2.0).double()
+
+
+def read_supports(trunk: Trunk | nn.Module, supports: Tensor, labels: Tensor) -> Features:
+    """Return the features (b·K, c, ·, ·) of supports (b, K, 3, H, H), f3 of what their labels (b, K, H, H) show."""
+    f1, f2 = trunk.middle(supports.flatten(0, 1))
+    return masked_layer4(Features(f1, f2, f2, None), labels, trunk.layer4)

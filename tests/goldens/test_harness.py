@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from tests.goldens.harness import (
     Case,
@@ -115,6 +117,45 @@ def test_settings_are_read_or_constants_of_ours_or_descriptions():
 
     assert verdicts() == {"out.x": True, "config.seed: not used": False}
     assert verdicts(power=0.9)["config.power"] and not verdicts(power=0.8)["config.power"]
+
+
+def test_parameters_say_what_a_kind_takes():
+    def check(case: Case, width: int, class_: int, x: Tensor, mask: np.ndarray | None = None, seed: int = 7):
+        assert (width, class_, seed, mask) == (2, 5, 7, None) and case.entry["file"] == "x"
+        return {"out.x": x}
+
+    def verdicts(config, **tensors):
+        case = Case(Path(), {"file": "x", "kind": "x", "config": config}, tensors={"out.x": ONES} | tensors)
+        case.read = lambda: None
+        return {found.tensor: found.passed for found in run(case, Kind(check))}
+
+    config = {"width": 2, "class": 5, "seed": None}
+    assert verdicts(config, **{"in.x": ONES}) == {"out.x": True}
+    assert verdicts(config | {"depth": 1}, **{"in.x": ONES}) == {"out.x": True, "config.depth: not used": False}
+    with pytest.raises(KeyError, match="class"):
+        verdicts({"width": 2}, **{"in.x": ONES})
+    with pytest.raises(KeyError, match=r"in\.x"):
+        verdicts(config)
+
+
+def test_tensors_of_each_precision_are_told_apart():
+    def check(dtype: torch.dtype):
+        third = torch.ones((), dtype=dtype) / 3
+        return {"out.x": third, "out.y": Result(third, note="again"), "out.n": [1]}
+
+    kind = Kind(
+        check, {"": absolute(1e-12), "*single": absolute(1e-6)}, precisions={torch.float64: "", torch.float32: "single"}
+    )
+    third = torch.ones((), dtype=torch.float64) / 3
+    case = Case(Path(), {}, tensors={"out.x": third, "out.y": third, "out.n": torch.ones(1)})
+    assert [(found.tensor, found.passed) for found in kind.comparisons(case)] == [
+        ("out.x", True),
+        ("out.y again", True),
+        ("out.n", True),
+        ("out.x single", True),
+        ("out.y again single", True),
+        ("out.n", True),
+    ]
 
 
 def test_null_is_absent():

@@ -26,6 +26,7 @@ from fsbench.scores.confusion import background_intersection_union, intersection
 from fsbench.scores.run_statistics import episode_statistics
 from tests.fsbench.runs import some_header
 from tests.goldens.harness import Case, Kind, Near, Result, Results, Same, Tolerance, proportional
+from tests.goldens.meters import background_foreground
 
 MARGIN = 1e-5
 """Difference of two interpolated logits below which a pixel may go to either side."""
@@ -62,21 +63,18 @@ def meter_of_row(row: str) -> Meter:
     return Meter(found, protocol)
 
 
-def label_maps(case: Case) -> list[np.ndarray]:
+def label_maps(case: Case, dataset: str) -> list[np.ndarray]:
     """Return the label maps (H, W) of the queries: numbers of classes, 255 void; ISIC's show the episode's class."""
-    found, start = [], 0
-    for (height, width), number in zip(
-        case.tensors["in.sizes"].tolist(), case.tensors["in.class"].tolist(), strict=True
-    ):
-        labels = case.tensors["in.labels"][start : start + height * width].numpy().reshape(height, width)
-        start += height * width
-        found.append(
-            labels if case.config["dataset"] == "pascal" else np.where(labels >= 128, number, 0).astype(np.uint8)
-        )
-    return found
+    sizes, labels = case.tensors["in.sizes"], case.tensors["in.labels"]
+    parts = labels[: int(sizes.prod(1).sum())].split(sizes.prod(1).tolist())
+    maps = [part.numpy().reshape(size) for part, size in zip(parts, sizes.tolist(), strict=True)]
+    if dataset == "pascal":
+        return maps
+    numbers = case.tensors["in.class"].tolist()
+    return [np.where(own >= 128, number, 0).astype(np.uint8) for own, number in zip(maps, numbers, strict=True)]
 
 
-def answer(words: str, stored: Tensor, size: tuple[int, int]) -> tuple[np.ndarray, int]:
+def answered(words: str, stored: Tensor, size: tuple[int, int]) -> tuple[np.ndarray, int]:
     """Return the label map (h, w) that a network's answer (2, S, S) stands for, and how many of its pixels are unclear.
 
     Args:
@@ -114,29 +112,26 @@ def few_pixels(number: int) -> Tolerance:
     return Tolerance("exact, but unclear pixels", lambda reference: float(number))
 
 
-def meter(case: Case) -> Results:
-    found = meter_of_row(case.config["row"])
-    if "map of indices" in case.config["answer"]:
-        return all_classes(case, found)
-    classes = FOLD if case.config["dataset"] == "pascal" else ISIC
+def meter(case: Case, row: str, dataset: str, answer: str, S: int, class_: Tensor) -> Results:
+    found, queries = meter_of_row(row), label_maps(case, dataset)
+    if "map of indices" in answer:
+        return all_classes(case, found, queries, S)
+    void = found.protocol.counting.void
     results, labels, sizes, unclear = [], [], [], []
-    for place, (query, number) in enumerate(zip(label_maps(case), case.tensors["in.class"].tolist(), strict=True)):
+    for place, (query, number) in enumerate(zip(queries, class_.tolist(), strict=True)):
         way = way_labels(query, [number])
-        truth, size = found.protocol.view.truth(way, case.config["S"])
-        label_map, doubts = answer(case.config["answer"], case.tensors["in.answer"][place], size)
+        truth, size = found.protocol.view.truth(way, S)
+        label_map, doubts = answered(answer, case.tensors["in.answer"][place], size)
         known = EpisodeTruth(place, size, truth, np.array([1 in way]), np.array([number]))
         results.append(found.protocol.count(SegmentationAnswer(label_map), known))
-        labels.append(np.where(truth == VOID, 0, truth) if found.protocol.counting.void == "background" else truth)
+        labels.append(np.where(truth == VOID, 0, truth) if void == "background" else truth)
         sizes.append(size)
         unclear.append(doubts)
-    counts = np.stack([each.counts for each in results])
-    background = background_intersection_union(counts[:, 0], found.protocol.counting.void)
-    foreground = intersection_union(counts[:, 1], found.protocol.counting.void)
+    inter, union = background_foreground(np.stack([each.counts for each in results]), void)
     alone = case.tensors["out.union"].dim() == 1 if "out.union" in case.tensors else False
-    names, tolerance = ("out.intersection", "out.union"), unclear_pixels(unclear)
     columns = {
-        name: Result(torch.from_numpy(fg if alone else np.stack([bg, fg], 1)), tolerance=tolerance)
-        for name, bg, fg in zip(names, background, foreground, strict=True)
+        f"out.{name}": Result(torch.from_numpy(both[1] if alone else both.T), tolerance=unclear_pixels(unclear))
+        for name, both in (("intersection", inter), ("union", union))
     }
     every = few_pixels(sum(unclear))
     return {
@@ -145,7 +140,7 @@ def meter(case: Case) -> Results:
         "out.label": compared_labels(labels, case),
         "out.tp_fp_fn": Result(hits_and_misses(results, case), tolerance=every),
         "out.hist": Result(confusion(results), tolerance=every),
-        **figures(case, found, results, classes),
+        **figures(case, found, results, FOLD if dataset == "pascal" else ISIC, dataset),
     }
 
 
@@ -194,7 +189,9 @@ def confusion(results: list[SegmentationResult]) -> Tensor:
     return table
 
 
-def figures(case: Case, found: Meter, results: list[SegmentationResult], classes: tuple[int, ...]) -> Results:
+def figures(
+    case: Case, found: Meter, results: list[SegmentationResult], classes: tuple[int, ...], dataset: str
+) -> Results:
     """Compare the scores of the count table with those that the program returned or printed."""
     expected = {name: value for name, value in case.entry["expected"].items() if value is not None}
     frame = pl.DataFrame([row for each in results for row in each.rows()]).with_columns(
@@ -203,9 +200,7 @@ def figures(case: Case, found: Meter, results: list[SegmentationResult], classes
     ious = class_ious(found, results)
     named = {"mIoU": 0.01, "mIoU_percent": 1.0}
     both = {"FB-IoU": 0.01, "FB_IoU_percent": 1.0}
-    scores = found.protocol.statistics(
-        frame, some_header(class_ids=list(classes), dataset=case.config["dataset"])
-    ).scores()
+    scores = found.protocol.statistics(frame, some_header(class_ids=list(classes), dataset=dataset)).scores()
     compared: dict[str, Any] = {
         key: Near(scores[score] * scale, expected[key])
         for score, keys in (("mIoU", named), ("FB-IoU", both))
@@ -244,14 +239,14 @@ def class_ious(found: Meter, results: list[SegmentationResult]) -> Mapping[int, 
     return {int(n): float(intersection[numbers == n].sum() / union[numbers == n].sum()) for n in set(numbers.tolist())}
 
 
-def all_classes(case: Case, found: Meter) -> Results:
+def all_classes(case: Case, found: Meter, queries: list[np.ndarray], side: int) -> Results:
     """Compare the meter of base and novel classes at once: answers are maps of indices (S, S), base classes first."""
     novel = list(FOLD)
     ordered = [*(number for number in range(1, 21) if number not in novel), *novel]
     rows, unions, sizes = [], [], []
-    for place, query in enumerate(label_maps(case)):
+    for place, query in enumerate(queries):
         way = way_labels(query, ordered)
-        truth, size = found.protocol.view.truth(way, case.config["S"])
+        truth, size = found.protocol.view.truth(way, side)
         one_hot = F.one_hot(case.tensors["in.answer"][place].long(), 21).movedim(2, 0)[None].float()
         label_map = F.interpolate(one_hot, size, mode="bilinear", align_corners=True)[0].argmax(0).numpy()
         present = np.isin(np.arange(1, 21), way)

@@ -15,145 +15,123 @@ from fsbench.datamodules.loading.augment import Augmentation
 from fsbench.methods.bam import BAM, BAMHead
 from fsbench.methods.modules.base_ensemble import ensemble_losses
 from fsbench.methods.modules.maps import resize
-from fsbench.methods.modules.masked_comparison import masked_layer4
 from fsbench.methods.modules.pspnet import Features, PSPNet, PyramidPooling, base_head
 from fsbench.methods.modules.pspnet_weights import to_bam_names, to_hmnet_names
 from fsbench.methods.modules.style import reweight_network, shot_weights
 from fsbench.protocols.draws.image_lists import pairs_by_pixels
 from fsbench.protocols.reading import load_segmentation
 from fsbench.scores.answers import SegmentationAnswer, count
-from fsbench.scores.confusion import background_intersection_union, fb_iou, intersection_union, mean_iou
+from fsbench.scores.confusion import intersection_union, mean_iou
+from tests.goldens import networks as n
+from tests.goldens import prior_guided as common
 from tests.goldens.harness import EXACT, Case, Kind, Parts, Results, Same, absolute
 from tests.goldens.kinds.base_learner import IMAGES, LABELS, classes_of
-from tests.goldens.networks import gradients, load_hashed, predictions, record_inputs, without_dropout
-from tests.goldens.prior_guided import (
-    CHANNELS,
-    REDUCED,
-    WHOLE,
-    given_features,
-    hashed_images,
-    network_kind,
-    thinned,
-)
+from tests.goldens.meters import background_foreground, by_class, scores
+from tests.goldens.prior_guided import REDUCED, WHOLE, network_kind, thinned
 
 BASE = {"pascal": 15, "coco": 60}
 MIN_PIXELS = 2048
 
 
-def base_learner(case: Case) -> nn.Module:
+def base_learner(case: Case, f4: int, cls_width: int, data_set: str) -> nn.Module:
     """Return the base learner of a case of reduced widths, with its weights."""
-    c = case.config
     net = nn.Module()
-    net.ppm = PyramidPooling(c["f4"])
-    net.cls = nn.Sequential(
-        nn.Conv2d(2 * c["f4"], c["cls_width"], 3, padding=1, bias=False), nn.BatchNorm2d(c["cls_width"])
-    )
-    net.base_learner = base_head(c["cls_width"], BASE[c["data_set"]])
+    net.ppm = PyramidPooling(f4)
+    net.cls = nn.Sequential(nn.Conv2d(2 * f4, cls_width, 3, padding=1, bias=False), nn.BatchNorm2d(cls_width))
+    net.base_learner = base_head(cls_width, BASE[data_set])
     frozen = {key: value for key, value in case.state().items() if key.startswith("learner_base.")}
     counts = {k: v for k, v in net.state_dict().items() if k.endswith("num_batches_tracked")}
-    net.load_state_dict(counts | to_hmnet_names(frozen))
-    return net.double().eval().requires_grad_(False)
+    return n.loaded(net, counts | to_hmnet_names(frozen)).double().eval().requires_grad_(False)
 
 
-def head(case: Case) -> Results:
-    c, t, training = case.config, case.tensors, "in.query_mask" in case.tensors
-    net = BAMHead((c["f2"], c["f3"]), c["C"], True, c["shot"], c["kshot_trans_dim"], c["low_fea"])
-    net.load_state_dict({k: v for k, v in case.state().items() if not k.startswith("learner_base.")})
-    net.double().train(training)
-    without_dropout(net)
+def head(
+    case: Case, f2: int, f3: int, f4: int, C: int, shot: int, kshot_trans_dim: int, low_fea: Any, cls_width: int,
+    data_set: str, image_side: int, supp_mask: Tensor, query_mask: Tensor | None = None,
+) -> Results:  # fmt: skip
+    training = query_mask is not None
+    net = BAMHead((f2, f3), C, True, shot, kshot_trans_dim, low_fea)
+    n.loaded(net, {k: v for k, v in case.state().items() if not k.startswith("learner_base.")})
+    n.without_dropout(net.double().train(training))
     found: dict[str, Tensor] = {}
-    record_inputs(found, merge_input=net.init_merge, cls_merge_input=net.cls_merge)
-    query, support, masked = given_features(case)
-    frozen = base_learner(case)
+    n.record_inputs(found, merge_input=net.init_merge, cls_merge_input=net.cls_merge)
+    query, support, masked = common.given_features(case)
+    frozen = base_learner(case, f4, cls_width, data_set)
     base_logits = frozen.base_learner(frozen.cls(frozen.ppm(query.f3)))
-    output = net(query, support, t["in.supp_mask"], base_logits, t.get("in.cat_idx") if training else None)
-    full = {name: resize(x, c["image_side"]) for name, x in vars(output).items() if name in ("final", "meta", "base")}
-    found |= {"layer4_support_input": masked, "est": _distance(net, query, support, c["shot"])}
+    output = net(query, support, supp_mask, base_logits, case.tensors.get("in.cat_idx") if training else None)
+    full = {name: resize(getattr(output, name), image_side) for name in ("final", "meta", "base")}
+    found |= {"layer4_support_input": masked, "est": distance(net, query, support, shot)}
     results = {
         "mid.": found | {"meta_logits": output.meta, "base_logits": base_logits},
         "out.": {name: thinned(value) for name, value in full.items()},
-        "out.pred": predictions(full["final"], 1e-5),
+        "out.pred": n.predictions(full["final"], 1e-5),
     }
-    if not training:
+    if query_mask is None:
         return results
-    losses = ensemble_losses(output.final, output.meta, output.base, t["in.query_mask"], t["in.query_base"])
-    found_gradients = gradients(losses["loss"], net)
-    return results | {
-        "out.loss_": {name: losses[name][None] for name in ("main", "meta", "base")},
-        "grad.": found_gradients,
-        "grad.state.": found_gradients,
-    }
+    losses = ensemble_losses(output.final, output.meta, output.base, query_mask, case.tensors["in.query_base"])
+    taken = n.gradients(losses["loss"], net)
+    shown = {name: losses[name][None] for name in ("main", "meta", "base")}
+    return results | {"out.loss_": shown, "grad.": taken, "grad.state.": taken}
 
 
-def _distance(net: BAMHead, query: Features, support: Features, shots: int) -> Tensor:
+def distance(net: BAMHead, query: Features, support: Features, shots: int) -> Tensor:
     """Return the weighted style distance of the supports, low-level features at the size of the middle ones."""
     aligned = (x._replace(f1=resize(x.f1, x.f2.shape[-1])) for x in (query, support))
     distances, weights = net.shot_weights(*aligned, shots)
     return (distances * weights).sum(1, keepdim=True)
 
 
-def kshot(case: Case) -> Results:
-    distances, c = case.tensors["in.est_total"], case.config
-    net = reweight_network(c["shot"], c["kshot_trans_dim"])
-    net.load_state_dict(case.group("state.kshot_rw."))
-    weights = shot_weights(distances, net, sorted_order=False)
-    return {"mid.weight_softmax": weights, "out.est_val": (weights * distances).sum(1, keepdim=True)}
+def kshot(case: Case, shot: int, kshot_trans_dim: int, est_total: Tensor) -> Results:
+    net = n.loaded(reweight_network(shot, kshot_trans_dim), case.group("state.kshot_rw."))
+    weights = shot_weights(est_total, net, sorted_order=False)
+    return {"mid.weight_softmax": weights, "out.est_val": (weights * est_total).sum(1, keepdim=True)}
 
 
-def _whole(config: dict[str, Any]) -> tuple[PSPNet, BAMHead]:
+def whole(config: dict[str, Any]) -> tuple[PSPNet, BAMHead]:
     kind = network_kind(config)
-    head = BAMHead(CHANNELS[kind], 256, True, config["shot"], config.get("kshot_trans_dim", 2))
+    head = BAMHead(common.CHANNELS[kind], 256, True, config["shot"], config.get("kshot_trans_dim", 2))
     return PSPNet(kind, BASE[config["data_set"]]), head
 
 
-def true_network(case: Case) -> Results:
-    frozen, net = _whole(case.config)
-    for module in (frozen, net):
-        load_hashed(module, to_bam_names)
-        module.double().eval()
+@torch.no_grad()
+def true_network(case: Case, tag: int, size: int, shot: int, supp_mask: Tensor) -> Results:
+    frozen, net = (n.load_hashed(module, to_bam_names).double().eval() for module in whole(case.config))
     found: dict[str, Tensor] = {}
-    record_inputs(found, merged=net.init_merge)
-    query, supports = hashed_images(case.config)
-    labels = case.tensors["in.supp_mask"]
-    with torch.no_grad():
-        of_query = frozen(query)
-        f1, f2 = frozen.middle(supports.flatten(0, 1))
-        support = masked_layer4(Features(f1, f2, f2, None), labels, frozen.layer4)
-        base_logits = frozen.base_learner(of_query.f4)
-        distance = _distance(net, of_query, support, case.config["shot"])
-        output = net(of_query, support, labels, base_logits)
-    full, merged = resize(output.final, case.config["size"]), found["merged"]
+    n.record_inputs(found, merged=net.init_merge)
+    image, supports = common.hashed_images(tag, size, shot)
+    query, support = frozen(image), common.read_supports(frozen, supports, supp_mask)
+    base_logits = frozen.base_learner(query.f4)
+    style = distance(net, query, support, shot)
+    output = net(query, support, supp_mask, base_logits)
+    full, merged = resize(output.final, size), found["merged"]
     return {
         "mid.": {"query_first8": merged[:, :8], "prototype": merged[:, 256:512, 0, 0], "prior": merged[:, 512:]},
-        "mid.est": distance,
+        "mid.est": style,
         "mid.meta_logits": output.meta,
         "mid.base_logits": base_logits,
         "out.final": thinned(full),
-        "out.pred": predictions(full, 1e-5),
+        "out.pred": n.predictions(full, 1e-5),
     }
 
 
 def layout(case: Case) -> Results:
     with torch.device("meta"):
-        frozen, net = _whole(case.config)
-    learnable = sum(p.numel() for p in net.parameters())
+        frozen, net = whole(case.config)
     names = {id(p): name for name, p in net.named_parameters()}
-    trainer = SimpleNamespace(estimated_stepping_batches=10)
-    bare: Any = SimpleNamespace(head=net, rates=(5e-3, 0.9, 1e-4), trainer=trainer)
+    bare: Any = SimpleNamespace(
+        head=net, rates=(5e-3, 0.9, 1e-4), trainer=SimpleNamespace(estimated_stepping_batches=10)
+    )
     groups = BAM.configure_optimizers(bare)["optimizer"].param_groups
     state = {**to_bam_names(frozen.state_dict()), **net.state_dict()}
     return {
         "shapes": {key: list(v.shape) for key, v in state.items()},
-        "learnable": learnable,
-        "total": learnable + sum(p.numel() for p in frozen.parameters()),
         "groups": [[names[id(p)] for p in group["params"]] for group in groups],
+        **n.numbers_of_weights(net, frozen),
     }
 
 
-def triple_augmentation(case: Case) -> Parts:
-    c, t = case.config, case.tensors
-    augmentation = Augmentation(c["crop"], tuple(c["scale"]))
-    for i, drawn in enumerate(c["cases"]):
+def triple_augmentation(case: Case, crop: int, scale: list[float], cases: list[Any]) -> Parts:
+    t, augmentation = case.tensors, Augmentation(crop, tuple(scale))  # type: ignore[arg-type]
+    for i, drawn in enumerate(cases):
         image, label, base = (t[f"in.{name}_{i}"].numpy() for name in ("image", "label", "base"))
         rng = random.Random(drawn["seed"])
         changed, labels, (bases,) = augmentation.with_more(image, label.astype(np.uint8), [base.astype(np.uint8)], rng)
@@ -162,12 +140,12 @@ def triple_augmentation(case: Case) -> Parts:
         yield {f"out.{name}_{i}": value for name, value in found.items()}
         for name, given in (("label", label), ("base", base)):
             if f"out.val_{name}_{i}" in t:
-                yield {f"out.val_{name}_{i}": resize_labels_padded(given.astype(np.uint8), c["val_size"])}
+                yield {f"out.val_{name}_{i}": resize_labels_padded(given.astype(np.uint8), case.config["val_size"])}
 
 
-def lists(case: Case) -> Parts:
+def lists(case: Case, labels: np.ndarray) -> Parts:
     base, novel = classes_of(case.config)
-    maps = case.tensors["in.labels"].numpy()
+    maps = labels
 
     def pixels(name: str) -> tuple[dict[int, int], int]:
         numbers, counts = np.unique(maps[int(name)], return_counts=True)
@@ -181,46 +159,33 @@ def lists(case: Case) -> Parts:
         yield {f"out.{what}_images": torch.tensor(images), f"out.{what}_pairs": torch.tensor(by_class).view(-1, 2)}
 
 
-def square_metrics(case: Case) -> Parts:
-    t = case.tensors
-    numbers = t["in.class_idx"].tolist()
-    rows: dict[str, list[np.ndarray]] = {"final": [], "meta": []}
-    n = case.config["base_classes"]
-    base_counts = np.zeros((n + 1, 6), dtype=np.int64)
-    protocol = load_segmentation("bam")
-
-    def counted(found: Tensor, label: Tensor) -> np.ndarray:
-        truth = EpisodeTruth(0, (len(found), len(found)), label.numpy(), np.array([True]), np.array([1]))
-        return protocol.count(SegmentationAnswer(found.numpy()), truth).counts
-
+def square_metrics(case: Case, novel_classes: int, base_classes: int, class_idx: Tensor) -> Parts:
+    t, numbers, protocol = case.tensors, class_idx.tolist(), load_segmentation("bam")
+    counts: dict[str, list[np.ndarray]] = {"final": [], "meta": []}
+    base_counts, seen = np.zeros((base_classes + 1, 6), dtype=np.int64), set()
     for i in range(len(numbers)):
-        label, base_label = t[f"in.label_{i}"], t[f"in.label_base_{i}"]
-        _, (side, _) = protocol.view.truth(label.numpy(), label.shape[-1])
-        for name, counts in rows.items():
-            found = resize(t[f"in.{name}_{i}"], side).argmax(1)[0]
-            if name == "final":
-                yield {f"out.pred_{i}": found}
-            counts.append(counted(found, label))
+        label, base_label = t[f"in.label_{i}"].numpy(), t[f"in.label_base_{i}"]
+        _, (side, _) = protocol.view.truth(label, label.shape[-1])
+        for name, found in counts.items():
+            predicted = resize(t[f"in.{name}_{i}"], side).argmax(1)[0]
+            truth = EpisodeTruth(0, (side, side), label, np.array([True]), np.array([1]))
+            found.append(protocol.count(SegmentationAnswer(predicted.numpy()), truth).counts)
+            yield {f"out.pred_{i}": predicted if name == "final" else None}
         base = resize(t[f"in.base_{i}"], side).argmax(1)[0, : len(base_label), : base_label.shape[1]]
-        base_counts += count(base.masked_fill(base_label == 255, 0).numpy(), base_label.numpy(), n)
-    scores: dict[str, list[float]] = {"miou": [], "fb": []}
-    for name, counts in rows.items():
-        stacked = np.stack(counts)
-        background = background_intersection_union(stacked[:, 0], "ignore")
-        inter, union = intersection_union(stacked[:, 1], "ignore")
-        if name == "final":
-            yield {"out.counts": np.stack([background[0], inter, background[1], union], 1)}
-        sums = [np.array([part[np.array(numbers) == k].sum() for k in range(case.config["novel_classes"])])
-                for part in (inter, union)]  # fmt: skip
-        each = np.array([mean_iou(a[None], b[None]) / 100 for a, b in zip(*sums, strict=True)])
-        yield {"out.class_iou" + ("_meta" if name == "meta" else ""): each}
-        scores["miou"].append(mean_iou(*sums) / 100)
-        scores["fb"].append(fb_iou(*sums, (background[0].sum(), background[1].sum())) / 100)
+        base_counts += count(base.masked_fill(base_label == 255, 0).numpy(), base_label.numpy(), base_classes)
+        seen |= set(base_label.flatten().tolist())
+    figures = {}
+    for name, end in (("final", ""), ("meta", "_meta")):
+        sums = background_foreground(np.stack(counts[name]))
+        yield {"out.counts": None if end else np.concatenate(sums).T}
+        by_classes = [by_class(values, numbers, novel_classes) for values in sums]
+        pairs = zip(*(values[1] for values in by_classes), strict=True)
+        yield {f"out.class_iou{end}": [float(mean_iou(a[None], b[None])) / 100 for a, b in pairs]}
+        figures[name] = scores(*by_classes)
     inter, union = intersection_union(base_counts[1:], "ignore")
-    seen = np.concatenate([t[f"in.label_base_{i}"].numpy().ravel() for i in range(len(numbers))])
-    shown = np.isin(np.arange(1, n + 1), seen)
-    miou = (inter[shown] / np.maximum(union[shown], 1)).mean()
-    yield {"out.miou": np.array(scores["miou"]), "out.fb_iou": np.array(scores["fb"]), "out.miou_base": miou[None]}
+    shown = np.isin(np.arange(1, base_classes + 1), list(seen))
+    yield {"out.": {key: [found[key] / 100 for found in figures.values()] for key in ("miou", "fb_iou")}}
+    yield {"out.miou_base": [(inter[shown] / np.maximum(union[shown], 1)).mean()]}
 
 
 KINDS = {

@@ -19,9 +19,9 @@ from fsbench.methods.modules.poly_rate import poly_schedule
 from fsbench.methods.modules.pspnet import PSPNet
 from fsbench.scores.answers import count
 from fsbench.scores.confusion import background_intersection_union, intersection_union, mean_iou
+from tests.goldens import networks as n
 from tests.goldens.harness import EXACT, Case, Kind, Near, Parts, Results, Same, Tolerance, absolute, few, relative
 from tests.goldens.hashed import hash_values
-from tests.goldens.networks import changes, copies, load_hashed, optimizer_step
 
 DATA_SETS = {"pascal": Pascal, "coco": Coco}
 KEPT = 0.9
@@ -47,18 +47,19 @@ def base_labels(case: Case) -> Results:
     return {"out.": found}
 
 
-def base_rates(case: Case) -> Parts:
-    c = case.config
-    division = StepDivision(c["processes"] * c["batch_per_process"], c["processes"])
-    steps = len(TrainingBatches(c["images"], 0, division, fill_to=c["processes"], drop_last=True))
-    for name, found in (("steps_per_epoch", steps), ("max_iter", c["epochs"] * steps)):
+def base_rates(
+    case: Case, processes: int, batch_per_process: int, images: int, epochs: int, base_lr: float, index_split: int,
+    power: float = 0.9,
+) -> Parts:  # fmt: skip
+    division = StepDivision(processes * batch_per_process, processes)
+    steps = len(TrainingBatches(images, 0, division, fill_to=processes, drop_last=True))
+    for name, found in (("steps_per_epoch", steps), ("max_iter", epochs * steps)):
         yield {name: found if name in case.data else None}
     with torch.device("meta"):
-        optimizer = sgd(PSPNet("resnet50", 1), c["base_lr"], c["index_split"], 0.9, 0.0)
-    schedule = poly_schedule(optimizer, c["epochs"] * steps, c.get("power", 0.9))
+        optimizer = sgd(PSPNet("resnet50", 1), base_lr, index_split, 0.9, 0.0)
+    schedule = poly_schedule(optimizer, epochs * steps, power)
     for step, *rates in case.data.get("rows", []):
-        pairs = zip(schedule.base_lrs, schedule.lr_lambdas, strict=True)
-        yield {f"rates of step {step}": Near([rate * factor(step - 1) for rate, factor in pairs], rates)}
+        yield {f"rates of step {step}": Near(n.set_rates(optimizer, schedule, step - 1), rates)}
 
 
 def _numbers(case: Case, prefix: str) -> list[int]:
@@ -75,9 +76,9 @@ def padded_resize(case: Case) -> Parts:
         yield {f"out.label_{i}": labels}
 
 
-def base_augmentation(case: Case) -> Parts:
-    augmentation = Augmentation(case.config["crop"], tuple(case.config["scale"]))
-    for i, drawn in enumerate(case.config["cases"]):
+def base_augmentation(case: Case, crop: int, scale: list[float], cases: list[Any]) -> Parts:
+    augmentation = Augmentation(crop, tuple(scale))  # type: ignore[arg-type]
+    for i, drawn in enumerate(cases):
         image, label = (case.tensors[f"in.{name}_{i}"].numpy() for name in ("image", "label"))
         rng = random.Random(drawn["seed"])
         changed, labels = augmentation(image, label.astype(np.uint8), rng)
@@ -86,37 +87,36 @@ def base_augmentation(case: Case) -> Parts:
         yield {f"out.image_{i}": normalise(torch.from_numpy(changed)), f"out.label_{i}": labels}
 
 
-def pspnet_step(case: Case) -> Parts:
-    c = case.config
-    model = PSPNet("vgg16" if c["backbone"].startswith("vgg16") else "resnet50", c["classes"] - 1)
-    load_hashed(model, lambda state: {_released(name): value for name, value in state.items()})
-    own = {name: _released(name) for name in model.state_dict()}
+def pspnet_step(
+    case: Case, backbone: str, classes: int, processes: int, batch_per_process: int, size: int, tag: int,
+    iterations: list[int], max_iter: int, base_lr: float, index_split: int, momentum: float, weight_decay: float,
+    power: float = 0.9,
+) -> Parts:  # fmt: skip
+    model = PSPNet("vgg16" if backbone.startswith("vgg16") else "resnet50", classes - 1)
+    n.load_hashed(model, lambda state: {_released(name): value for name, value in state.items()})
     model.double().train()
-    start = copies(model)
-    order = sorted(start, key=own.__getitem__)
-    optimizer = sgd(model, c["base_lr"], c["index_split"], c["momentum"], c["weight_decay"])
-    schedule = poly_schedule(optimizer, c["max_iter"], c.get("power", 0.9))
-    images = (c["processes"] * c["batch_per_process"], 3, c["size"], c["size"])
-    for step, iteration in enumerate(c["iterations"]):
-        for group, rate, factor in zip(optimizer.param_groups, schedule.base_lrs, schedule.lr_lambdas, strict=True):
-            group["lr"] = rate * factor(iteration - 1)
-        features = model(hash_values(c["tag"] + step, images, -2.0, 2.0).double()).f4
+    start = n.copies(model)
+    order = sorted(start, key=_released)
+    optimizer = sgd(model, base_lr, index_split, momentum, weight_decay)
+    schedule = poly_schedule(optimizer, max_iter, power)
+    for step, iteration in enumerate(iterations):
+        n.set_rates(optimizer, schedule, iteration - 1)
+        images = hash_values(tag + step, (processes * batch_per_process, 3, size, size), -2.0, 2.0).double()
+        features = model(images).f4
         assert features is not None
         keep = case.tensors[f"in.step{step}.keep"].double()[:, :, None, None]  # stored coins in place of random ones
         logits = model.base_learner[2](torch.relu(features) * keep / KEPT)
         labels = case.tensors[f"in.step{step}.label"]
-        shares = zip(logits.split(c["batch_per_process"]), labels.split(c["batch_per_process"]), strict=True)
+        shares = zip(logits.split(batch_per_process), labels.split(batch_per_process), strict=True)
         loss = torch.stack([pixel_loss(own_logits, own_labels) for own_logits, own_labels in shares]).mean()
         yield {f"mid.step{step}.logits": logits, f"out.step{step}.loss": loss[None]}
-        found_gradients = optimizer_step(optimizer, loss, model)
-        yield {f"mid.step{step}.grad_l2": torch.stack([found_gradients[name].norm() for name in order])}
-    moved = changes(model, start)
-    yield {"out.delta_l2": torch.stack([moved[name].norm() for name in order])}
-    yield {"out.first16.": {own[name]: moved[name].flatten()[:16] for name in order}}
-    buffers = {own[name]: value for name, value in model.named_buffers()}
-    for kind in ("running_mean", "running_var", "num_batches_tracked"):
-        found = [buffers[name].flatten() for name in sorted(buffers) if name.endswith(f".{kind}")]
-        yield {f"out.{kind}": torch.cat(found)}
+        yield {f"mid.step{step}.grad_l2": n.lengths(n.optimizer_step(optimizer, loss, model), order)}
+    moved = n.changes(model, start)
+    yield {
+        "out.delta_l2": n.lengths(moved, order),
+        "out.first16.": {_released(name): moved[name].flatten()[:16] for name in order},
+        "out.": n.buffers_by_kind(model, _released),
+    }
 
 
 def _released(name: str) -> str:
@@ -124,13 +124,12 @@ def _released(name: str) -> str:
     return name.replace("base_learner.2.", "cls.4.")
 
 
-def base_validation(case: Case) -> Results:
-    n = case.config["classes"] - 1
-    counts = np.zeros((n + 1, 6), dtype=np.int64)
+def base_validation(case: Case, classes: int) -> Results:
+    counts = np.zeros((classes, 6), dtype=np.int64)
     for i in _numbers(case, "in.logits_"):
         labels = case.tensors[f"in.label_{i}"]
         for found, truth in zip(label_map(case.tensors[f"in.logits_{i}"], labels.shape[-1]), labels, strict=True):
-            counts += count(found.numpy(), truth.numpy(), n)
+            counts += count(found.numpy(), truth.numpy(), classes - 1)
     intersection, union = intersection_union(counts[1:], "ignore")
     background = background_intersection_union(counts[0], "ignore")
     return {

@@ -1,7 +1,6 @@
 """Across domains: episodes, frames, votes and scores, DeepGlobe's crops, support-blind baselines (cd-fss-protocol)."""
 
 import tempfile
-from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -10,11 +9,11 @@ import numpy as np
 import polars as pl
 import torch
 from PIL import Image
+from torch import Tensor
 
 from fsbench.core.shot_ensemble import combine
 from fsbench.data.batch import normalise
 from fsbench.data.dataset import PairList
-from fsbench.data.episodes.episode import Episode
 from fsbench.data.image_io import read_pixels
 from fsbench.data.transforms import resize_image
 from fsbench.datamodules.datasets.deepglobe import DeepGlobe, crops
@@ -29,14 +28,14 @@ from fsbench.datamodules.indexes.binary_masks import ListedMasks
 from fsbench.methods.blind import Blind, centre_mask, otsu_threshold, saliency, saliency_mask
 from fsbench.networks.backbones.base import BackboneConfig
 from fsbench.protocols.draws.by_word import one_stream
-from fsbench.protocols.draws.pools import ordinary_pool
+from fsbench.protocols.draws.pools import Pool, ordinary_pool
 from fsbench.protocols.reading import load_segmentation
 from fsbench.protocols.view import View
 from fsbench.scores.confusion import COUNTS
 from fsbench.scores.ifa_figure import ifa_figure, ifa_sums
 from tests.goldens.harness import Case, Kind, Parts, Results, Same, absolute, relative
 from tests.goldens.kinds.fss_protocol import fss_pool
-from tests.goldens.meters import background_foreground, by_class, counts_of, same_text, scores
+from tests.goldens.meters import class_sums, counts_of, same_text
 
 PROTOCOLS = {
     "patnet": "cdfss", "dr_adapter": "cdfss", "gfsam": "cdfss", "ifa": "cdfss_ifa", "abcdfss": "cdfss_abcdfss",
@@ -66,30 +65,24 @@ def _draw_folder(folder: Path, files: dict[str, list[str]], empty: set[str]) -> 
                 (folder / place / name).touch()
 
 
-def episodes(case: Case) -> Results:
+def episodes(case: Case, layout: str, dataset: str, shot: int, seed: int) -> Results:
     """Episodes of folders with decoys, through the data set and the protocol."""
-    config, data = case.config, case.data
-    protocol = load_segmentation(PROTOCOLS[config["layout"]])
-    if config["dataset"] == "fss":
-        pool = fss_pool(data["classes_unsorted"], config["split"])
-        drawn = _rows(case, one_stream("of the data set", pool, shot=config["shot"], seed=config["seed"]), ".jpg")
-        return {"episodes": drawn, "length": protocol.draw.episode_count("fss1000", len(pool.pairs))}
+    data, count = case.data, load_segmentation(PROTOCOLS[layout]).draw.episode_count
+
+    def drawn(pool: Pool, suffix: str = "") -> list[list[Any]]:
+        """Return as many episodes as the case stores, as it stores them."""
+        found = islice(one_stream("of the data set", pool, shot=shot, seed=seed), len(data["episodes"]))
+        return [[e.query_class - 1, f"{e.query}{suffix}", [f"{name}{suffix}" for name in e.supports[0]]] for e in found]
+
+    if dataset == "fss":
+        pool = fss_pool(data["classes_unsorted"], case.config["split"])
+        return {"episodes": drawn(pool, ".jpg"), "length": count("fss1000", len(pool.pairs))}
     with tempfile.TemporaryDirectory() as root:
-        folder = Path(root)
-        _draw_folder(folder, data["files"], set(data["empty_masks"]))
-        index = _make(folder, config["dataset"], config["layout"])
+        _draw_folder(Path(root), data["files"], set(data["empty_masks"]))
+        index = _make(Path(root), dataset, layout)
         pairs = [(name, number) for number, names in index.names.items() for name in names]
         pool = ordinary_pool(index, PairList(tuple(pairs), "golden"), index.test_classes(0))
-        drawn = _rows(case, one_stream("of the data set", pool, shot=config["shot"], seed=config["seed"]), "")
-        return {"episodes": drawn, "length": protocol.draw.episode_count(index.name, len(pairs))}
-
-
-def _rows(case: Case, drawn: Iterator[Episode], suffix: str) -> list[list[Any]]:
-    """Return as many episodes as the case stores, as it stores them."""
-    return [
-        [e.query_class - 1, f"{e.query}{suffix}", [f"{name}{suffix}" for name in e.supports[0]]]
-        for e in islice(drawn, len(case.data["episodes"]))
-    ]
+        return {"episodes": drawn(pool), "length": count(index.name, len(pairs))}
 
 
 def names(case: Case) -> Parts:
@@ -105,18 +98,17 @@ def names(case: Case) -> Parts:
         yield {f"{layout} {item['dataset']} {listed}": Same([image, mask], [item["image"], item["mask"]])}
 
 
-def frame(case: Case) -> Results:
+def frame(case: Case, dataset: str, size: int, rows: list[int]) -> Results:
     """One image and its mask, through the data set's label map."""
-    config, size = case.config, case.config["size"]
     with tempfile.TemporaryDirectory() as root:
         folder = Path(root)
-        index, name = _framed(folder, config["dataset"])
+        index, name = _framed(folder, dataset)
         for path, pixels in ((index.image_path(name), "in.image"), (index.label_file(name), "in.mask_image")):
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(case.tensors[pixels].numpy()).save(path, "png")
         truth, _ = View("pil", "input").truth(index.label_map(name), size)
         image = normalise(resize_image(read_pixels(index.image_path(name)), size))
-    return {"out.mask": truth, "out.image_rows": image[:, config["rows"]]}
+    return {"out.mask": truth, "out.image_rows": image[:, rows]}
 
 
 def _framed(folder: Path, dataset: str) -> tuple[ListedMasks, str]:
@@ -132,38 +124,26 @@ def _framed(folder: Path, dataset: str) -> tuple[ListedMasks, str]:
     return _make(folder, dataset, "patnet"), f"{place}/{name}"
 
 
-def vote(case: Case) -> Parts:
+def vote(masks: Tensor) -> Parts:
     """Hard masks as logits of 0 and 1; images of the batch in place of ways."""
-    masks = case.tensors["in.masks"].float()
+    masks = masks.float()
     if len(masks) == 1:
         yield {"out.pred": masks[0]}
     yield {"out.pred": combine(torch.stack([1 - masks, masks], 2), "hsnet_vote")[1]}
 
 
-def metric(case: Case) -> Results:
-    t, config = case.tensors, case.config
-    columns = [number - config["first_class"] for number in t["in.class_id"].tolist()]
-    sums = background_foreground(counts_of(t["in.pred"], t["in.gt"]))
-    inter, union = (by_class(values, columns, config["classes"]) for values in sums)
-    figures = {name: [value] for name, value in scores(inter, union).items()}
-    return {"out.": {"intersection": inter, "union": union} | figures}
+def metric(first_class: int, classes: int, pred: Tensor, gt: Tensor, class_id: Tensor) -> Results:
+    sums = class_sums(pred, gt, [number - first_class for number in class_id.tolist()], classes)
+    return {"out.": {"intersection": sums.inter_by_class, "union": sums.union_by_class} | sums.score_rows}
 
 
-def metric_ifa(case: Case) -> Results:
+def metric_ifa(batch: int, num_classes: int, pred: Tensor, gt: Tensor, class_id: Tensor) -> Results:
     """IFA's figure, from a count table as a record has it."""
-    t, config = case.tensors, case.config
-    counts = counts_of(t["in.pred"], t["in.gt"])[:, 1]
+    counts = counts_of(pred, gt)[:, 1]
     episodes = np.arange(len(counts))
-    frame = pl.DataFrame(
-        {
-            "episode": episodes,
-            "slot": np.ones_like(episodes),
-            "class_id": t["in.class_id"].numpy() + 1,
-            "query": [f"{number % 7}" for number in episodes],
-            **{name: counts[:, column] for column, name in enumerate(COUNTS)},
-        }
-    )
-    sums = ifa_sums(frame, config["batch"], config["num_classes"])
+    frame = {"episode": episodes, "slot": np.ones_like(episodes), "class_id": class_id.numpy() + 1}
+    frame |= {name: counts[:, column] for column, name in enumerate(COUNTS)}
+    sums = ifa_sums(pl.DataFrame(frame | {"query": [f"{number % 7}" for number in episodes]}), batch, num_classes)
     return {"out.miou": ifa_figure(sums.total())}
 
 
@@ -173,10 +153,9 @@ _COLOURS = np.array(
 """Colours of the classes in the order of the goldens: urban, agriculture, rangeland, forest, water, barren, unknown."""
 
 
-def deepglobe_prepare(case: Case) -> Results:
-    block = case.config["block"]
-    labels = _COLOURS[case.tensors["in.blocks"].numpy()].repeat(block, 0).repeat(block, 1)
-    for row, column in case.tensors["in.odd_pixels"].tolist():
+def deepglobe_prepare(block: int, blocks: np.ndarray, odd_pixels: Tensor) -> Results:
+    labels = _COLOURS[blocks].repeat(block, 0).repeat(block, 1)
+    for row, column in odd_pixels.tolist():
         labels[row, column] = (1, 255, 255)
     kept, in_class = np.zeros((6, 6), np.uint8), np.zeros((6, 6, 6), np.uint8)
     centres = np.zeros((6, 6, 6, 17, 17), np.uint8)
@@ -193,14 +172,13 @@ def isic_classes(case: Case) -> Results:
     return {"list": ours, "lines": Same(len(lesion_classes()), case.entry["lines"]), **same_text(case)}
 
 
-def blind_baseline(case: Case) -> Results:
-    config, image = case.config, case.tensors["in.image"]
-    values = saliency(image, config["sigma"])
+def blind_baseline(sigma: float, height: int, width: int, radius: float, image: Tensor) -> Results:
+    values = saliency(image, sigma)
     return {
         "out.saliency": values,
         "out.threshold": [otsu_threshold(values.numpy())],
-        "out.mask": saliency_mask(image, config["sigma"]),
-        "out.centre": centre_mask(config["height"], config["width"], config["radius"]),
+        "out.mask": saliency_mask(image, sigma),
+        "out.centre": centre_mask(height, width, radius),
         "out.full": Blind(BackboneConfig("none"), "full").mask(image),
     }
 

@@ -5,17 +5,17 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from unittest import mock
 
-import pytest
 import torch
 from torch import Tensor
 
 from fsbench.base.paths import REPOSITORY
 from fsbench.methods.dcama.attention import MaskAttention, position_table, resize_mask
 from fsbench.networks.ops import mask_value_attention as attention_module
-from tests.goldens.harness import Case, Kind, Parts, absolute, stated
-from tests.goldens.hashed import hash_state, hash_values
-from tests.goldens.networks import gradients, weighted_loss
+from tests.goldens import networks as n
+from tests.goldens.harness import Case, Kind, Parts, Results, absolute, stated
+from tests.goldens.hashed import hash_values
 
 PATHS = ("reference", "chunked", "fused")
 """Back ends of the attention; each is compared with the golden."""
@@ -27,73 +27,58 @@ torch.save({width: position_table(lengths[0], width) for width in lengths[1:]}, 
 """
 
 
-def positions(case: Case) -> Parts:
+def positions_of_tables(C: list[int], positions: list[int]) -> Results:
     """Compare the tables in a process where MKL takes the path on which the golden was measured.
 
     The last bit of `torch.exp` is MKL's: on Intel's CPUs it takes another path than elsewhere, and at position 2303 one
     bit of a frequency near 1 is 1e-4 of a sine.
     """
-    rows, widths = case.config["positions"], case.config["C"]
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "tables.pt"
-        command = [sys.executable, "-c", TABLES, str(file), str(max(rows) + 1), *map(str, widths)]
+        command = [sys.executable, "-c", TABLES, str(file), str(max(positions) + 1), *map(str, C)]
         subprocess.run(command, check=True, cwd=REPOSITORY, env=os.environ | {"MKL_CBWR": "COMPATIBLE"})
         tables = torch.load(file, weights_only=True)
-    yield {"out.pe.": {f"C{width}": tables[width][rows] for width in widths}}
+    return {"out.pe.": {f"C{width}": tables[width][positions] for width in C}}
 
 
-def _block(case: Case, state: dict[str, Tensor]) -> MaskAttention:
-    block = MaskAttention(case.config["C"], case.config["heads"], 0.5).eval()
-    block.load_state_dict(state)
-    return block
-
-
-def attention(case: Case) -> Parts:
-    t = case.tensors
+def attention(case: Case, C: int, heads: int) -> Parts:
     for path in PATHS:
-        block = _block(case, case.state())
-        query, key, value = (t[f"in.{name}"].clone().requires_grad_() for name in ("query", "key", "value"))
+        block = n.loaded(MaskAttention(C, heads, 0.5).eval(), case.state())
+        query, key, value = (case.tensors[f"in.{name}"].clone().requires_grad_() for name in ("query", "key", "value"))
         q, k = block.project(0, query.mT), block.project(1, key.mT)
         found = attention_module.mask_value_attention(q, k, value, block.heads, 0.0, path)[..., None]
-        loss = weighted_loss(case, loss_weight=found)
-        taken = gradients(loss, block, query=query, key=key, value=value)
+        loss = n.weighted_loss(case, loss_weight=found)
+        taken = n.gradients(loss, block, query=query, key=key, value=value)
         yield {"out.out": found, "out.loss": loss, "grad.": taken}
     weights = attention_module.attention_weights(q, k, block.heads)
     yield {"mid.attn": weights}
 
 
-def attention_dropout(case: Case) -> Parts:
+def attention_dropout(case: Case, C: int, heads: int, keep_attn: Tensor, value: Tensor) -> Parts:
     """The stored coins in place of random ones, in both paths that draw theirs by place."""
-    t, c = case.tensors, case.config
-    block = _block(case, case.state())
-    tokens = []
+    block, tokens = n.loaded(MaskAttention(C, heads, 0.5).eval(), case.state()), []
     for side in ("query", "support"):
-        x = t[f"in.{side}_feat"]
-        placed = x + position_table(x.shape[1], c["C"])
-        tokens.append((placed * t[f"in.keep_pe_{side}"] * 2).mT)
+        x = case.tensors[f"in.{side}_feat"]
+        placed = x + position_table(x.shape[1], C)
+        tokens.append((placed * case.tensors[f"in.keep_pe_{side}"] * 2).mT)
     q, k = block.project(0, tokens[0]), block.project(1, tokens[1])
-    coins = t["in.keep_attn"].flatten(0, 1).float() * 2
+    coins = keep_attn.flatten(0, 1).float() * 2
+    stored = lambda weights, p, seed, group, rows: coins[group, rows].clone()  # noqa: E731
     for path in ("reference", "chunked"):
-        with pytest.MonkeyPatch.context() as patch:
-            stored = lambda weights, p, seed, group, rows: coins[group, rows].clone()  # noqa: E731
-            patch.setattr(attention_module, "_dropout_factors", stored)
-            found = attention_module.mask_value_attention(q, k, t["in.value"], block.heads, 0.5, path)
+        with mock.patch.object(attention_module, "_dropout_factors", stored):
+            found = attention_module.mask_value_attention(q, k, value, block.heads, 0.5, path)
         yield {"out.out": found[..., None]}
 
 
-def attention_true(case: Case) -> Parts:
-    c = case.config
-    width, length, shots = c["C"], c["N"], c["shot"]
-    shapes = {f"linears.{i}.{n}": s for i in (0, 1) for n, s in (("weight", (width, width)), ("bias", (width,)))}
-    block = _block(case, hash_state(shapes))
-    table = position_table(length, width)
-    query = hash_values(101, (1, length, width), -3, 3) + table
-    support = (hash_values(102, (shots, length, width), -3, 3) + table).reshape(1, -1, width)
+def attention_true(C: int, heads: int, N: int, shot: int) -> Parts:
+    block, table = n.load_hashed(MaskAttention(C, heads, 0.5).eval()), position_table(N, C)
+    query = hash_values(101, (1, N, C), -3, 3) + table
+    support = (hash_values(102, (shot, N, C), -3, 3) + table).reshape(1, -1, C)
     q, k = block.project(0, query.mT), block.project(1, support.mT)
+    value = hash_values(103, (1, shot * N), 0, 1)
     for path in PATHS:
-        value = hash_values(103, (1, shots * length), 0, 1)
-        found = attention_module.mask_value_attention(q, k, value, block.heads, 0.0, path)[..., None]
-        yield {"out.out": found}
+        found = attention_module.mask_value_attention(q, k, value, block.heads, 0.0, path)
+        yield {"out.out": found[..., None]}
     weights = attention_module.attention_weights(q[..., :4], k, block.heads)
     yield {"mid.attn_head0_first4": weights[0, 0]}
 
@@ -109,7 +94,7 @@ def mask_resize(case: Case) -> Parts:
 
 STATED = {"": stated("abs", absolute)}
 KINDS = {
-    "positional_encoding": Kind(positions, STATED),
+    "positional_encoding": Kind(positions_of_tables, STATED),
     "attention": Kind(attention, STATED | {"grad.": stated("grad_abs", absolute)}),
     "attention_dropout": Kind(attention_dropout, STATED),
     "attention_true": Kind(attention_true, STATED),

@@ -1,12 +1,13 @@
 """DCAMA around its head: backbone features, whole model, ensembles of shots, analyses (dcama.md §2, §8, §12)."""
 
-from functools import partial
+from typing import Any
 
 import torch
-import torch.nn.functional as F
+from torch import Tensor
 
+from fsbench.core.outputs import Context
 from fsbench.core.shot_ensemble import ENSEMBLES, combine
-from fsbench.methods.dcama.dcama import DCAMA
+from fsbench.methods.dcama.dcama import DCAMA, Support
 from fsbench.networks.backbones.base import BackboneConfig
 from fsbench.networks.backbones.timm_networks import (
     PYRAMIDS,
@@ -16,57 +17,36 @@ from fsbench.networks.backbones.timm_networks import (
     to_timm_names,
 )
 from fsbench.networks.weights.table import WeightFile
-from tests.goldens.harness import (
-    Case,
-    Forms,
-    Kind,
-    Results,
-    Tolerance,
-    absolute,
-    relative,
-    relative_to_whole,
-    stated,
-)
+from tests.goldens import networks as n
+from tests.goldens.harness import Case, Forms, Kind, Results, Tolerance, absolute, relative, relative_to_whole, stated
 from tests.goldens.hashed import hash_state, hash_values
 from tests.goldens.kinds.dcama import stats_absolute, stats_relative
 from tests.goldens.kinds.metrics import regions
-from tests.goldens.networks import load_hashed, predictions
 
 resize = partial(F.interpolate, mode="bilinear", align_corners=True)
 
 
-def features(case: Case) -> Results:
-    c = case.config
-    if c.get("backbone") in PYRAMIDS or c.get("backbone") == "swin":
-        net = PYRAMIDS["swin_base" if c["backbone"] == "swin" else c["backbone"]]
-        state = hash_state(_authors_shapes(net))
+def small_swin(config: dict[str, Any]) -> PyramidNet:
+    """Return a case's Swin of reduced widths."""
+    names = ("img_size", "patch_size", "window_size", "embed_dim", "depths", "num_heads")
+    widths = tuple(config["embed_dim"] * 2**i for i in range(4))
+    arguments, depths = {name: config[name] for name in names}, tuple(config["depths"])
+    return PyramidNet("swin", arguments, depths, widths, 1, weights=WeightFile(""))  # type: ignore[arg-type]
+
+
+@torch.no_grad()
+def features(case: Case, backbone: str = "", image: Tensor | None = None) -> Results:
+    if backbone in PYRAMIDS or backbone == "swin":
+        net = PYRAMIDS["swin_base" if backbone == "swin" else backbone]
+        state = hash_state(authors_shapes(net))
     else:
-        net = PyramidNet(
-            "swin",
-            dict(
-                img_size=c["img_size"],
-                patch_size=c["patch_size"],
-                window_size=c["window_size"],
-                embed_dim=c["embed_dim"],
-                depths=c["depths"],
-                num_heads=c["num_heads"],
-            ),
-            tuple(c["depths"]),
-            tuple(c["embed_dim"] * 2**i for i in range(4)),  # type: ignore[arg-type]
-            1,
-            weights=WeightFile(""),
-        )
-        state = case.state()
+        net, state = small_swin(case.config), case.state()
     model = build_pyramid_network(net)
     model.load_state_dict(to_timm_names(state), strict=False)
-    image = case.tensors.get("in.image")
     if image is None:
-        side = c.get("input", 384)
-        tag, (low, high) = c.get("image_tag", 203), c.get("image_range", (-2, 2))
-        image = hash_values(tag, (1, 3, side, side), low, high)
-    with torch.no_grad():
-        maps = block_features(model.eval(), image)
-    return {"out.feat.": {i: Forms(found) for i, found in enumerate(maps)}}
+        side, tag = case.config.get("input", 384), case.config.get("image_tag", 203)
+        image = hash_values(tag, (1, 3, side, side), *case.config.get("image_range", (-2, 2)))
+    return {"out.feat.": {i: Forms(found) for i, found in enumerate(block_features(model.eval(), image))}}
 
 
 def feature_tolerance(case: Case) -> Tolerance:
@@ -81,8 +61,8 @@ def statistics_tolerance(case: Case) -> Tolerance:
     return stats_absolute(stated["abs"]) if "abs" in stated else stats_relative(stated["rel"])
 
 
-def _authors_shapes(net: PyramidNet) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of the weights under the authors' names."""
+def authors_shapes(net: PyramidNet) -> dict[str, tuple[int, ...]]:
+    """Return names and shapes of the weights under the authors' names."""
     with torch.device("meta"):
         own = to_timm_names(build_pyramid_network(net).state_dict())
     shapes = {}
@@ -94,30 +74,34 @@ def _authors_shapes(net: PyramidNet) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
-def end_to_end(case: Case) -> Results:
-    t, tolerance = case.tensors, case.entry["tolerance"]
+@torch.no_grad()
+def end_to_end(case: Case, query_img: Tensor, support_imgs: Tensor, support_masks: Tensor) -> Results:
+    """Answers as the method gives them in a test, an episode after the other."""
     method = DCAMA(BackboneConfig("resnet50", "random")).eval()
-    method.backbone.replace_weights(hash_state(_authors_shapes(PYRAMIDS["resnet50"])), "hash")
-    load_hashed(method.model)
-    queries = [method.backbone.encode(image) for image in t["in.query_img"]]
-    query = [torch.stack(scale) for scale in zip(*queries, strict=True)]
-    supports = [method.backbone.encode(image) for image in t["in.support_imgs"].flatten(0, 1)]
-    shape = t["in.support_imgs"].shape[:2]
-    support = [torch.stack(scale).unflatten(0, shape) for scale in zip(*supports, strict=True)]
-    with torch.no_grad():
-        logits = method.logits(query, support, t["in.support_masks"], torch.zeros(shape[0]))
-    reference = t.get("out.logits", logits)
-    bound = tolerance["logits_rel"] * float(reference.abs().max())
-    results = {"out.logits": logits, "out.pred": predictions(logits, 2 * bound, reference)}
-    if "out.pred_original_size" in t:
-        original = t["out.pred_original_size"].shape[-2:]
-        wide = (int(original[0]), int(original[1]))
-        results["out.pred_original_size"] = predictions(resize(logits, wide), 2 * bound, resize(reference, wide))
+    method.backbone.replace_weights(hash_state(authors_shapes(PYRAMIDS["resnet50"])), "hash")
+    n.load_hashed(method.model)
+
+    def encoded(image: Tensor) -> tuple[Tensor, ...]:
+        return tuple(scale[None] for scale in method.backbone.encode(image))
+
+    found = []
+    for image, shots, masks in zip(query_img, support_imgs, support_masks, strict=True):
+        method.context = Context(image.shape[-1], (0,), images=torch.arange(len(shots))[None])
+        supports = (Support(encoded(shot), mask[None]) for shot, mask in zip(shots, masks, strict=True))
+        found.append(method.segment(method.query(encoded(image)), supports).logits)
+    logits = torch.cat(found)
+    reference, stored = case.tensors.get("out.logits", logits), case.tensors.get("out.pred_original_size")
+    near = 2 * case.entry["tolerance"]["logits_rel"] * float(reference.abs().max())
+    results = {"out.logits": logits, "out.pred": n.predictions(logits, near, reference)}
+    if stored is not None:
+        size = (int(stored.shape[-2]), int(stored.shape[-1]))
+        wide = n.predictions(method.resize(logits, size), near, method.resize(reference, size))
+        results["out.pred_original_size"] = wide
     return results
 
 
-def ensembles(case: Case) -> Results:
-    logits = case.tensors["in.logits"].transpose(0, 1)  # shots first; the items take the place of ways
+def ensembles(case: Case, logits: Tensor) -> Results:
+    logits = logits.transpose(0, 1)  # shots first; the items take the place of ways
     stored = [strategy for strategy in ENSEMBLES if f"out.{strategy}" in case.tensors]
     votes = (logits[:, :, 1] > logits[:, :, 0]).sum(0)
     return {"mid.votes": votes, "out.": {strategy: combine(logits, strategy)[1] for strategy in stored}}

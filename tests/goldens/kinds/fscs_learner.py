@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -15,11 +16,13 @@ from fsbench.methods.cst import cst_learner
 from fsbench.methods.emat import emat_learner
 from fsbench.methods.modules.correlation import Learner, kept_tokens, query_features, support_features
 from fsbench.methods.modules.segmenter import FewShotClassifierSegmenter, SupportTokens
+from tests.goldens import networks as n
 from tests.goldens.harness import (
     Case,
     Clear,
     Kind,
     Parts,
+    Precisions,
     Result,
     Results,
     Tolerance,
@@ -29,7 +32,6 @@ from tests.goldens.harness import (
     relative_to_whole,
     scaled,
 )
-from tests.goldens.networks import record_outputs
 
 VALUES = scaled(2e-5)
 
@@ -49,19 +51,41 @@ def build(model: str, channels: int, side: int) -> Learner:
     return emat_learner(channels, side, class_token=model == "emat")
 
 
-def learner(case: Case) -> Parts:
-    """Values in fp32; gradients of the reduced cases in float64, where no ReLU unit flips by rounding."""
-    values, evaluated, gradients = _run(case, torch.float32)
-    true_size = "token_rule" in case.config
-    yield values
-    yield {name: Result(value, note="in chunks") for name, value in evaluated.items()}
-    if gradients and not true_size:
-        gradients = _run(case, torch.float64)[2]
-    yield {  # big tensors store their head and norm only
-        "grad.": {name: Result(gradient, whole=gradient) for name, gradient in gradients.items()},
-        "gradhead.": {name: Result(gradient.flatten()[:32], whole=gradient) for name, gradient in gradients.items()},
-        "gradnorm.": {name: gradient.norm()[None] for name, gradient in gradients.items()},
-    }
+def learner(
+    case: Case, dtype: torch.dtype, model: str, in_channels: int, support_side: int, heads: int, mask_size: int, B: int,
+    ways: int, token_rule: str | None = None, loss: str | None = None,
+) -> Parts:  # fmt: skip
+    """Values in single precision; gradients of the reduced cases in double, where no ReLU unit flips by rounding."""
+    net = n.loaded(build(model, in_channels, support_side).to(dtype), case.state())
+    given, episodes = _inputs(case, token_rule, B, ways, mask_size), (B, ways)
+    query = query_features(given.query.to(dtype), heads).repeat_interleave(ways, 0)
+    support = support_features(given.support.to(dtype), heads, support_side, net.class_token).flatten(0, 1)
+    kept = net.kept_by_block(given.masks.flatten(0, 1))
+    if dtype == torch.float32:
+        yield _values(net, query, support, kept, episodes, mask_size, whole=token_rule is not None)
+        with torch.no_grad():
+            outputs = _outputs(*net(query, support, kept), episodes)  # without the whole correlation
+        yield {name: Result(value, note="in chunks") for name, value in outputs.items()}
+    if loss is None or given.target is None:
+        return
+    present = case.tensors["in.presence"].flatten()
+    presence, logits = net(query, support, kept)  # the correlation computed again in the backward pass
+    truth = Target(given.target, present, present, [])
+    found = Method(net).loss(Output(logits, presence), truth)["loss"]
+    if dtype == torch.float32:
+        yield {"out.loss": found[None]}
+    if dtype == torch.float64 or token_rule is not None:
+        gradients = n.gradients(found, net)
+        yield {  # big tensors store their head and norm only
+            "grad.": {name: Result(x, whole=x) for name, x in gradients.items()},
+            "gradhead.": {name: Result(x.flatten()[:32], whole=x) for name, x in gradients.items()},
+            "gradnorm.": {name: x.norm()[None] for name, x in gradients.items()},
+        }
+
+
+def precisions(case: Case) -> Precisions:
+    """Return the types that a case is computed in: at true size single precision alone."""
+    return {torch.float32: ""} if "token_rule" in case.config else {torch.float32: "", torch.float64: ""}
 
 
 def gradient_tolerance(make: Callable[[float, float], Tolerance]) -> Callable[[Case], Tolerance]:
@@ -69,28 +93,18 @@ def gradient_tolerance(make: Callable[[float, float], Tolerance]) -> Callable[[C
     return lambda case: make(2e-2, 0) if "token_rule" in case.config else make(1e-4, 1e-6)
 
 
-def _run(case: Case, dtype: torch.dtype) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]:
-    """Stored values by name, those of an evaluation in chunks, and gradients of the loss by parameter."""
-    c = case.config
-    net = build(c["model"], c["in_channels"], c["support_side"]).to(dtype)
-    net.load_state_dict({k: v.to(dtype) for k, v in case.state().items()})
-    tokens_query, tokens_support, masks, target = _inputs(case)
-    batch, ways = tokens_support.shape[:2]
-    query = query_features(tokens_query.to(dtype), c["heads"]).repeat_interleave(ways, 0)
-    support = support_features(tokens_support.to(dtype), c["heads"], c["support_side"], net.class_token).flatten(0, 1)
-    masks = masks.flatten(0, 1)
-
-    correlation = query @ support.mT
+def _values(
+    net: Learner, query: Tensor, support: Tensor, kept: Any, episodes: tuple[int, int], side: int, whole: bool
+) -> dict[str, Tensor]:
+    """Return the values of a learner's steps by name."""
     caught: dict[str, Tensor] = {}
     first = net.corrtransformer[0]
-    record_outputs(caught, attn=first.attn, layer0=first, layer1=net.corrtransformer[1])
-    kept = net.kept_by_block(masks)
+    n.record_outputs(caught, attn=first.attn, layer0=first, layer1=net.corrtransformer[1])
+    correlation = query @ support.mT
     trunk = net.transform(correlation, kept)
     labels, low = net.decode(trunk)
-    size = (c["mask_size"], c["mask_size"])
-    up = F.interpolate(low, size, mode="bilinear", align_corners=True).unflatten(0, (batch, ways))
-    whole = "token_rule" in c
-    values = {
+    up = F.interpolate(low, (side, side), mode="bilinear", align_corners=True).unflatten(0, episodes)
+    return _outputs(labels, low, episodes) | {
         "mid.corr_slice": correlation[:, ::9, ::250, :30] if whole else correlation[:, :, ::7, :40],
         "mid.corr_mean_std": torch.stack([correlation.mean(), correlation.std()]),
         "mid.layer0_attn_slice": caught["attn"][:, :, ::5, :6],
@@ -105,18 +119,6 @@ def _run(case: Case, dtype: torch.dtype) -> tuple[dict[str, Tensor], dict[str, T
         "sum.layer1": _statistics(caught["layer1"]),
         "sum.masks_low": _statistics(low),
     }
-    with torch.no_grad():
-        evaluated = _outputs(*net(query, support, kept), (batch, ways))  # without the whole correlation
-    values |= _outputs(labels, low, (batch, ways))
-    if c.get("loss") is None or not _has_truth(case):
-        return values, evaluated, {}
-    present = case.tensors["in.presence"].flatten()
-    presence, logits = net(query, support, kept)  # the correlation computed again in the backward pass
-    truth = Target(target, present, present, [])
-    loss = Method(net).loss(Output(logits, presence), truth)["loss"]
-    loss.backward()
-    values["out.loss"] = loss[None]
-    return values, evaluated, {name: p.grad for name, p in net.named_parameters() if p.grad is not None}
 
 
 def _outputs(labels: Tensor | None, low: Tensor, episodes: tuple[int, int]) -> dict[str, Tensor]:
@@ -125,27 +127,28 @@ def _outputs(labels: Tensor | None, low: Tensor, episodes: tuple[int, int]) -> d
     return named if labels is None else named | {"out.labels": labels.unflatten(0, episodes)}
 
 
-def _has_truth(case: Case) -> bool:
-    """Return whether the case has what a loss takes: presence and query masks."""
+class Inputs(NamedTuple):
+    """Query tokens (B, L, 1+P, C), support tokens (B, N, L, 1+P, C), support masks, and query masks where there are."""
+
+    query: Tensor
+    support: Tensor
+    masks: Tensor
+    target: Tensor | None
+
+
+def _inputs(case: Case, rule: str | None, batch: int, ways: int, side: int) -> Inputs:
     t = case.tensors
-    return "in.presence" in t and ("in.q_mask" in t or "in.q_mask_bits" in t)
-
-
-def _inputs(case: Case) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Query tokens (B, L, 1+P, C), support tokens (B, N, L, 1+P, C), support and query masks."""
-    c, t = case.config, case.tensors
-    batch, ways, size = c["B"], c["ways"], c["mask_size"]
-    if "token_rule" not in c:
-        target = t.get("in.q_mask", torch.zeros(batch, size, size))
-        return t["in.tokens_query"], t["in.tokens_support"], t["in.s_masks"], target
-    seed, shape = _parse_rule(c["token_rule"])
+    if rule is None:
+        target = t.get("in.q_mask") if "in.presence" in t else None  # a loss takes both
+        return Inputs(t["in.tokens_query"], t["in.tokens_support"], t["in.s_masks"], target)
+    seed, shape = _parse_rule(rule)
     drawn = np.random.RandomState(seed).standard_normal(shape).astype(np.float32)
     query, support = drawn[:batch], drawn[batch:].reshape(batch, ways, *shape[1:])
     query = np.float32(0.8) * query + np.float32(0.4) * support[:, 0]
-    masks = _unpack(t["in.mask_bits"], size).unflatten(0, (batch, ways))
-    bits = t.get("in.q_mask_bits")  # a case without a loss has no query mask
-    target = torch.zeros(batch, size, size) if bits is None else _unpack(bits, size)
-    return torch.from_numpy(query), torch.from_numpy(support), masks, target
+    masks = _unpack(t["in.mask_bits"], side).unflatten(0, (batch, ways))
+    bits = t.get("in.q_mask_bits") if "in.presence" in t else None
+    target = None if bits is None else _unpack(bits, side)
+    return Inputs(torch.from_numpy(query), torch.from_numpy(support), masks, target)
 
 
 def _parse_rule(rule: str) -> tuple[int, tuple[int, ...]]:
@@ -164,60 +167,47 @@ def _statistics(x: Tensor) -> Tensor:
     return torch.stack([wide.mean(), wide.std(), wide.abs().sum()])
 
 
-def inference(case: Case) -> Parts:
-    c = case.config
-    net = build(c["model"], c["layers"] * c["heads"], c["support_side"])
-    net.load_state_dict(case.state())
+@torch.no_grad()
+def inference(case: Case, model: str, layers: int, heads: int, support_side: int, cases: list[Any]) -> Parts:
+    net = n.loaded(build(model, layers * heads, support_side), case.state())
     method = Method(net)
-    for i, sub in enumerate(c["cases"]):
-        query = query_features(case.tensors[f"in.{i}.tokens_query"], c["heads"])
-        support = support_features(
-            case.tensors[f"in.{i}.tokens_support"], c["heads"], c["support_side"], net.class_token
-        )
+    for i, sub in enumerate(cases):
+        query = query_features(case.tensors[f"in.{i}.tokens_query"], heads)
+        support = support_features(case.tensors[f"in.{i}.tokens_support"], heads, support_side, net.class_token)
         width, height = sub["query_size_WH"]
         of_ways: list[list[Shot]] = []
-        with torch.no_grad():
-            for way, masks in zip(support, case.tensors[f"in.{i}.s_masks"], strict=True):
-                states = (
-                    SupportTokens(one[None], net.kept_by_block(mask[None]))
-                    for one, mask in zip(way, masks, strict=True)
-                )
-                of_ways.append(
-                    [
-                        Shot(method.resize(output.logits, (height, width))[0], _first(output.presence))
-                        for output in method.outputs(query[None], states)
-                    ]
-                )
+        for way, masks in zip(support, case.tensors[f"in.{i}.s_masks"], strict=True):
+            pairs = zip(way, masks, strict=True)
+            states = (SupportTokens(one[None], net.kept_by_block(mask[None])) for one, mask in pairs)
+            outputs = method.outputs(query[None], states)
+            of_ways.append([Shot(method.resize(o.logits, (height, width))[0], _first(o.presence)) for o in outputs])
         ways = [add(way) for way in of_ways]
         masks = torch.stack([sum(shot.logits.softmax(0) for shot in way) for way in of_ways])
         decided = labels = None
         if net.class_token:
             labels = torch.stack([sum(shot.presence.softmax(0) for shot in way) for way in of_ways])
             decided = torch.stack([way.present for way in ways])
-        label_map = _labels(ways)
-        shots = sub["shots"]
-        near = absolute(2e-5 * shots)
+        near = absolute(2e-5 * sub["shots"])
         yield {f"mid.{i}.mask_fg_prob_sum": Result(masks[:, 1], tolerance=near)}
         yield {f"mid.{i}.label_prob_sum": None if labels is None else Result(labels, tolerance=near)}
         top = case.tensors.get(f"mid.{i}.mask_fg_prob_sum", masks[:, 1]).sort(0, descending=True).values
-        sure = (top[0] - shots / 2).abs() >= 1e-4
+        sure = (top[0] - sub["shots"] / 2).abs() >= 1e-4
         if len(top) > 1:
             sure &= (top[0] - top[1]).abs() >= 1e-4
-        yield {f"out.{i}.labels": decided, f"out.{i}.mask": Clear(label_map, sure)}
+        yield {f"out.{i}.labels": decided, f"out.{i}.mask": Clear(_labels(ways), sure)}
 
 
-def mask_tokens(case: Case) -> Results:
-    masks = _unpack(case.tensors["in.mask_bits"], case.config.get("mask_size", 700))
-    return {"out.kept_": {side: kept_tokens(masks, side, class_token=False) for side in case.config["sides"]}}
+def mask_tokens(sides: list[int], mask_bits: Tensor, mask_size: int = 700) -> Results:
+    masks = _unpack(mask_bits, mask_size)
+    return {"out.kept_": {side: kept_tokens(masks, side, class_token=False) for side in sides}}
 
 
-def threshold_rules(case: Case) -> Results:
+def threshold_rules(label_sums: Tensor, mask_sums: Tensor) -> Results:
     """The rules for sums of two probabilities, of which a softmax that gives them is asked."""
-    sums, masks = case.tensors["in.label_sums"], case.tensors["in.mask_sums"]
     nothing = torch.zeros(2, 1, 1)
-    present = [decide_sums(nothing, one).present for one in sums.flatten(0, -2)]
-    found = torch.stack([_labels([decide_sums(way, None) for way in ways]) for ways in masks.flatten(0, -5)])
-    return {"out.labels": torch.stack(present).view(sums.shape[:-1]), "out.mask": found}
+    present = [decide_sums(nothing, one).present for one in label_sums.flatten(0, -2)]
+    found = torch.stack([_labels([decide_sums(way, None) for way in ways]) for ways in mask_sums.flatten(0, -5)])
+    return {"out.labels": torch.stack(present).view(label_sums.shape[:-1]), "out.mask": found}
 
 
 def _labels(ways: list[Way]) -> Tensor:
@@ -235,7 +225,7 @@ LEARNER = {
     "gradnorm.": gradient_tolerance(relative),
 }
 KINDS = {
-    "learner": Kind(learner, LEARNER),
+    "learner": Kind(learner, LEARNER, precisions=precisions),
     "inference": Kind(inference),
     "mask_tokens": Kind(mask_tokens),
     "threshold_rules": Kind(threshold_rules),

@@ -17,7 +17,7 @@ from fsbench.protocols.draws.by_word import one_stream
 from fsbench.protocols.draws.pools import Pool
 from fsbench.protocols.draws.streams import loader_seeds
 from tests.goldens.harness import Case, Kind, Parts, Results, Same, Skipped, absolute
-from tests.goldens.meters import line_of, listed_pool, parse_pair, same_list, same_text
+from tests.goldens.meters import episode_list, line_of, listed_pool, parse_pair, same_list
 
 FSS_OFFSETS = {"trn": 0, "val": 520, "test": 760}
 FSS_SHA256 = {  # of the sorted class names, a line each (fss-protocol §3.3)
@@ -71,12 +71,10 @@ def official_pool(case: Case, dataset: str, split: str, fold: int | None, rule: 
     return listed_pool(pairs.pairs, rule)
 
 
-def official_episodes(case: Case) -> Results:
+def official_episodes(case: Case, dataset: str, split: str, shot: int, fold: int | None = None) -> Results:
     """Episodes of the official lists; the lists come from `--lists`."""
-    config, lines = case.config, case.data.splitlines()
-    rule = "sequential" if config["dataset"] == "pascal" else "class_first"
-    pool = official_pool(case, config["dataset"], config["split"], config.get("fold"), rule)
-    return {f"{len(lines)} episodes": Same(_lines(pool, config["shot"], len(lines)), lines), **same_text(case)}
+    rule = "sequential" if dataset == "pascal" else "class_first"
+    return episode_list(case, official_pool(case, dataset, split, fold, rule), "of the data set", shot)
 
 
 def pascal_lists(case: Case) -> Parts:
@@ -110,11 +108,9 @@ def fss_splits(case: Case) -> Parts:
         yield {f"{split}: {len(splits[split])} classes": Same(found, expected)}
 
 
-def preprocess(case: Case) -> Results:
-    size = case.config["S"]
-    picture, labels = (case.tensors[name].numpy().astype(np.uint8) for name in ("in.image_uint8", "in.label"))
-    image, small = Image.fromarray(picture), resize_labels(labels, size, size)
-    found = {"image": normalise(resize_image(image, size)), "label_nearest": small}
+def preprocess(case: Case, S: int, image_uint8: np.ndarray, label: np.ndarray) -> Results:
+    image, small = Image.fromarray(image_uint8.astype(np.uint8)), resize_labels(label.astype(np.uint8), S, S)
+    found = {"image": normalise(resize_image(image, S)), "label_nearest": small}
     for name in case.group("out."):
         kind, _, number = name.partition(".c")
         if kind in ("pascal_mask", "coco_mask"):
@@ -122,13 +118,12 @@ def preprocess(case: Case) -> Results:
         elif kind == "pascal_ignore":
             found[name] = way_labels(small, [int(number) + 1]) == VOID
         elif kind.startswith("fss_mask"):
-            found[name] = resize_labels((np.asarray(image.convert("L")) >= 128).astype(np.uint8), size, size)
+            found[name] = resize_labels((np.asarray(image.convert("L")) >= 128).astype(np.uint8), S, S)
     return {"out.": found}
 
 
-def nearest_resize(case: Case) -> Results:
-    size = case.config["out"]
-    return {"out.": {name: resize_labels(labels.numpy(), size, size) for name, labels in case.group("in.").items()}}
+def nearest_resize(case: Case, out: int) -> Results:
+    return {"out.": {name: resize_labels(labels.numpy(), out, out) for name, labels in case.group("in.").items()}}
 
 
 def pfenet_pass(case: Case) -> Parts:

@@ -33,51 +33,51 @@ TIE = 2e-5
 RELATIVE = proportional(1e-4)
 
 
-def kmeans(case: Case) -> Parts:
-    c, x = case.config, case.tensors["in.x"]
-    draws = Draws(c["numpy_seed"])
-    initial = draws.rows(len(x), c["clusters"])
+def kmeans(numpy_seed: int, clusters: int, iterations: int, x: Tensor) -> Parts:
+    draws = Draws(numpy_seed)
+    initial = draws.rows(len(x), clusters)
     yield {"out.initial_indices": initial}
     for way in (cosine_kmeans, cosine_kmeans_reference):
         found = way(x, initial, draws.torch)
-        yield {"out.centres": found.centres, "out.labels": found.labels, "passes": Same(found.passes, c["iterations"])}
+        yield {"out.centres": found.centres, "out.labels": found.labels, "passes": Same(found.passes, iterations)}
 
 
-def gram(case: Case) -> Parts:
-    t = case.tensors
-    for number, features in enumerate(class_features(t["in.support_features"], t["in.support_masks"] > 0)):
+def gram(case: Case, support_features: Tensor, support_masks: Tensor, query_features: Tensor) -> Parts:
+    for number, features in enumerate(class_features(support_features, support_masks > 0)):
         if len(features):
             matrix = gram_matrix(features)
-            yield {f"out.gram.{number}": matrix, f"out.map.{number}": gram_map(matrix, t["in.query_features"][0])}
-        yield {f"class {number} has a map": Same(bool(len(features)), f"out.map.{number}" in t)}
+            yield {f"out.gram.{number}": matrix, f"out.map.{number}": gram_map(matrix, query_features[0])}
+        yield {f"class {number} has a map": Same(bool(len(features)), f"out.map.{number}" in case.tensors)}
 
 
-def prediction(case: Case) -> Parts:
-    c, t = case.config, case.tensors
-    original = (c["original_size"][0], c["original_size"][1])
-    supports, masks = t["in.support_features"], t["in.support_masks"] > 0
-    small = to_grid(masks, *supports.shape[2:])
+def prediction(
+    case: Case, image_size: int, original_size: list[int], numpy_seed: int, n_clusters: int, support_features: Tensor,
+    support_masks: Tensor, query_features: Tensor, query_masks: Tensor,
+) -> Parts:  # fmt: skip
+    t, original = case.tensors, (original_size[0], original_size[1])
+    small = to_grid(support_masks > 0, *support_features.shape[2:])
     yield {"mid.support_masks_small": small}
-    yield _channels(masks)
-    draws = Draws(c["numpy_seed"])
-    classes = support_classes(class_features(supports, small), c["n_clusters"], draws)
-    maps = compare_classes(t["in.query_features"][0], classes)
+    yield channels(support_masks > 0)
+    classes = support_classes(class_features(support_features, small), n_clusters, Draws(numpy_seed))
+    maps = compare_classes(query_features[0], classes)
     for number, own in enumerate(maps):
         yield {f"class {number} has maps": Same(own is not None, f"mid.sims.{number}" in t)}
         if own is not None:
             found = {"prototypes": own.prototypes, "sims": own.cosines, "gram_map": own.gram}
             yield {f"mid.{name}.{number}": value for name, value in found.items()}
-    scores = class_scores(maps, (c["image_size"], c["image_size"]))
-    yield {"mid.scores": scores.amax(0), "out.labels": _labels(scores)}
-    labels = _untied(scores, t["out.labels"])
+    scores = class_scores(maps, (image_size, image_size))
+    found_labels = labels_of(scores)
+    labels = torch.where(found_labels.clear, found_labels.labels, t["out.labels"].long())
     yield {
+        "mid.scores": scores.amax(0),
+        "out.labels": found_labels,
         "out.class_masks": labels[None] == torch.arange(len(maps))[:, None, None],
         "out.labels_original": to_size(labels[None], original)[0],
-        "out.gt_original": to_size(t["in.query_masks"][0], original).numpy().argmax(0),
+        "out.gt_original": to_size(query_masks[0], original).numpy().argmax(0),
     }
 
 
-def _channels(masks: Tensor) -> Results:
+def channels(masks: Tensor) -> Results:
     """Return the method's channels of supports, a class for each way, with a case's masks (B, M + 1, S, S)."""
     shown = [number for number in range(1, masks.shape[1]) if masks[:, number].any()]
     if len(masks) % len(shown):  # a way without pixels
@@ -92,58 +92,45 @@ def _channels(masks: Tensor) -> Results:
     return {"in.support_masks": Near(channels, masks[:, [0, *shown]])}
 
 
-def _labels(scores: Tensor) -> Clear:
+def labels_of(scores: Tensor) -> Clear:
     """Return the labels of scores (M + 1, H, W), unclear where two classes are all but equal."""
     best = scores.topk(2, dim=0).values
     return Clear(scores.argmax(0), best[0] - best[1] >= TIE)
 
 
-def _untied(scores: Tensor, stored: Tensor) -> Tensor:
-    """Return the labels of scores, those stored where they are unclear."""
-    found = _labels(scores)
-    return torch.where(found.clear, found.labels, stored.long())
-
-
-def end_to_end(case: Case) -> Results:
-    c, t = case.config, case.tensors
-    model, side = small_dinov3(case), c["image_size"]
-    images = torch.cat([t["in.query_image"][None], t["in.support_images"]])
+def end_to_end(
+    case: Case, image_size: int, numpy_seed: int, n_clusters: int, query_image: Tensor, support_images: Tensor,
+    support_masks: Tensor,
+) -> Results:  # fmt: skip
+    model, images = small_dinov3(case), torch.cat([query_image[None], support_images])
     features = torch.cat([patch_maps(model, normalise(image)[None], norm=False) for image in images])
-    small = to_grid(t["in.support_masks"] > 0, *features.shape[2:])
-    draws = Draws(c["numpy_seed"])
-    maps = compare_classes(features[0], support_classes(class_features(features[1:], small), c["n_clusters"], draws))
-    scores = class_scores(maps, (side, side))
+    small = to_grid(support_masks > 0, *features.shape[2:])
+    classes = support_classes(class_features(features[1:], small), n_clusters, Draws(numpy_seed))
+    scores = class_scores(compare_classes(features[0], classes), (image_size, image_size))
     tokens = features.flatten(2).transpose(1, 2)
-    return {"mid.features": tokens, "mid.scores": scores.amax(0), "out.labels": _labels(scores)}
+    return {"mid.features": tokens, "mid.scores": scores.amax(0), "out.labels": labels_of(scores)}
 
 
-def layer_scores(case: Case) -> Results:
+def layer_scores(
+    case: Case, features: Tensor, masks: Tensor, tokens: Tensor, support_features: Tensor, support_masks: Tensor
+) -> Results:
     """Compare the authors' scores of layers, which stand on the product's features of classes and its Gram matrices.
 
     No product code computes the scores; they hold `class_features` and `gram_matrix` to the authors' numbers with
     several classes and support images at once.
     """
-    t = case.tensors
-    features, masks = t["in.features"], t["in.masks"] > 0
-    fisher = [
-        fisher_ratio(features, masks, metric, with_background)
-        for metric in ("cosine", "euclidean")
-        for with_background in (True, False)
-    ]
-    distance = gram_distance(features, masks, t["in.support_features"], t["in.support_masks"] > 0)
+    ways = [(metric, with_background) for metric in ("cosine", "euclidean") for with_background in (True, False)]
     return {
-        "out.register_ratio": [register_ratio(t["in.tokens"])],
-        "out.fisher": fisher,
-        "out.gram_distance": [distance],
+        "out.register_ratio": [register_ratio(tokens)],
+        "out.fisher": [fisher_ratio(features, masks > 0, *way) for way in ways],  # type: ignore[arg-type]
+        "out.gram_distance": [gram_distance(features, masks > 0, support_features, support_masks > 0)],
         "out.entropy": [map_entropy(list(case.group("in.sims.").values()))],
     }
 
 
-def metrics(case: Case) -> Results:
-    classes = case.config["classes_with_background"]
-    truth, predicted = case.tensors["in.gt"].numpy(), case.tensors["in.pred"].numpy()
-    confusion = confusion_matrix(truth, predicted, classes)
-    counts = counted(truth, predicted, classes)
+def metrics(classes_with_background: int, gt: np.ndarray, pred: np.ndarray) -> Results:
+    confusion = confusion_matrix(gt, pred, classes_with_background)
+    counts = counted(gt, pred, classes_with_background)
     sums = [v[1:].tolist() for v in (confusion.diagonal(), confusion.sum(0), confusion.sum(1))]
     scores = protocol_scores(counts)
     return {

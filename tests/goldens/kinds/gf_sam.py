@@ -1,24 +1,15 @@
 """GF-SAM: every step from given tokens, maps and masks, and the whole method on tiny networks (gf-sam.md §14)."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
-from fsbench.methods.gf_sam import (
-    Prior,
-    channel_normalised,
-    dino_pixels,
-    filled_masks,
-    gate_and_merge,
-    graph_components,
-    point_masks,
-    points_in_pixels,
-    select_points,
-    similarity_prior,
-    to_grid,
-)
+from fsbench.methods import gf_sam as own
+from fsbench.methods.gf_sam import Prior, channel_normalised, filled_masks, gate_and_merge
 from fsbench.networks.backbones.timm_networks import patch_maps
-from tests.goldens.harness import EXACT, Case, Kind, Parts, Results, absolute, few
-from tests.goldens.kinds.persam import STATED, chw, size_of, tiny_sam
+from tests.goldens.harness import EXACT, Case, Kind, Results, absolute, few
+from tests.goldens.kinds.persam import STATED, case_sam, chw, size_of
 from tests.goldens.networks import small_dinov2
 
 MAPS = "pos_max", "pos_mean", "neg_mean", "prompt_map"
@@ -30,81 +21,73 @@ def maps(case: Case, group: str, prior: Prior) -> Results:
     return {group: {name: getattr(prior, name).view_as(stored[name]) for name in MAPS if name in stored}}
 
 
-def points_of(case: Case, group: str, prompts: Tensor) -> Results:
-    """Return the points of a prompt map."""
-    cells = select_points(prompts, case.config.get("max_points", 128))
-    side = case.config["sam_size"] if "sam_size" in case.config else case.config["sam"]["image"]
-    pixels = points_in_pixels(cells, prompts.shape[-1], side)
-    return {f"{group}points_grid": cells, f"{group}points_sam": pixels}
+def points_of(prompts: Tensor, side: int, max_points: int) -> dict[str, Tensor]:
+    """Return the points of a prompt map, in cells and in pixels."""
+    cells = own.select_points(prompts, max_points)
+    return {"points_grid": cells, "points_sam": own.points_in_pixels(cells, prompts.shape[-1], side)}
 
 
-def prior(case: Case) -> Parts:
-    t = case.tensors
-    query = channel_normalised(t["in.query_tokens"])
-    supports = torch.stack([channel_normalised(tokens) for tokens in t["in.support_tokens"]])
-    found = similarity_prior(query, supports, filled_masks(t["in.support_masks"]))
-    yield maps(case, "out.", found)
-    yield points_of(case, "out.", found.prompt_map)
+def prior(
+    case: Case, sam_size: int, query_tokens: Tensor, support_tokens: Tensor, support_masks: Tensor,
+    max_points: int = 128,
+) -> Results:  # fmt: skip
+    supports = torch.stack([channel_normalised(tokens) for tokens in support_tokens])
+    found = own.similarity_prior(channel_normalised(query_tokens), supports, filled_masks(support_masks))
+    points = points_of(found.prompt_map, sam_size, max_points)
+    return {**maps(case, "out.", found), **{f"out.{name}": value for name, value in points.items()}}
 
 
-def points(case: Case) -> Results:
-    return points_of(case, "out.", case.tensors["in.prompt_map"])
+def points(sam_size: int, prompt_map: Tensor, max_points: int = 128) -> Results:
+    return {"out.": points_of(prompt_map, sam_size, max_points)}
 
 
-def gating(case: Case) -> Results:
-    t = case.tensors
-    masks, cells = t["in.masks"] > 0, t["in.points_grid"]
-    mean, negative = (t[f"in.{name}"].view(t["in.pos_mean"].shape[-2:]) for name in ("pos_mean", "neg_mean"))
-    gated = gate_and_merge(masks, cells, Prior(mean, mean, negative, mean), channel_normalised(t["in.query_tokens"]))
-    on_grid = to_grid(masks, mean.shape[-1], "nearest") > 0
+def gating(masks: Tensor, points_grid: Tensor, pos_mean: Tensor, neg_mean: Tensor, query_tokens: Tensor) -> Results:
+    side = pos_mean.shape[-1]
+    mean, negative = (x.view(pos_mean.shape[-2:]) for x in (pos_mean, neg_mean))
+    found = Prior(mean, mean, negative, mean)
+    gated = gate_and_merge(masks > 0, points_grid, found, channel_normalised(query_tokens))
+    on_grid = own.to_grid(masks > 0, side, "nearest") > 0
     return {
         "out.": {"cluster": gated.components, "positive": gated.positive, "state": gated.state, "pred": gated.mask},
-        "out.cluster_strong_count": [int(graph_components(on_grid, cells, "strong").max()) + 1],
+        "out.cluster_strong_count": [int(own.graph_components(on_grid, points_grid, "strong").max()) + 1],
         "out.score": gated.score,
         "out.prob": gated.probability.nan_to_num(nan=-1.0),
     }
 
 
-def end_to_end(case: Case) -> Parts:
-    c, t = case.config, case.tensors
-    model = small_dinov2(case)
+def end_to_end(
+    case: Case, sam: dict[str, Any], dino: dict[str, Any], antialias: bool, query: Tensor, supports: Tensor,
+    support_masks: Tensor, max_points: int = 128,
+) -> Results:  # fmt: skip
+    model, network = small_dinov2(case), case_sam(case)
 
     def tokens(image: Tensor) -> Tensor:
-        pixels = dino_pixels(chw(image), c["dino"]["image"], c["antialias"])
+        pixels = own.dino_pixels(chw(image), dino["image"], antialias)
         return channel_normalised(patch_maps(model, pixels[None], norm=False)[0].flatten(1).T)
 
-    query, supports = tokens(t["in.query"]), torch.stack([tokens(image) for image in t["in.supports"]])
-    found = similarity_prior(query, supports, filled_masks(t["in.support_masks"]))
-    yield {"mid.query_tokens": query, "mid.support_tokens": supports}
-    yield maps(case, "mid.", found)
-    yield points_of(case, "mid.", found.prompt_map)
-    network = tiny_sam(c["sam"], case.group("state.sam."))
-    encoding = network.encode(chw(t["in.query"]))
-    cells = select_points(found.prompt_map, c.get("max_points", 128))
-    pixels = points_in_pixels(cells, found.prompt_map.shape[-1], c["sam"]["image"])
-    masks = point_masks(network, encoding, pixels, size_of(t["in.query"]))
-    gated = gate_and_merge(masks, cells, found, query)
-    yield {
-        "mid.": {"image_embedding": encoding[0][0], "mask_area": masks.sum((1, 2))},
+    of_query, of_supports = tokens(query), torch.stack([tokens(image) for image in supports])
+    found = own.similarity_prior(of_query, of_supports, filled_masks(support_masks))
+    points = points_of(found.prompt_map, sam["image"], max_points)
+    encoding = network.encode(chw(query))
+    masks = own.point_masks(network, encoding, points["points_sam"], size_of(query))
+    gated = gate_and_merge(masks, points["points_grid"], found, of_query)
+    return {
+        **maps(case, "mid.", found),
+        **{f"mid.{name}": value for name, value in points.items()},
+        "mid.query_tokens": of_query,
+        "mid.support_tokens": of_supports,
+        "mid.image_embedding": encoding[0][0],
+        "mid.mask_area": masks.sum((1, 2)),
         "mid.cluster": gated.components,
         "mid.state": gated.state,
         "out.pred": gated.mask,
     }
 
 
+EXACTLY = {"mid.points_": EXACT, "mid.mask_area": absolute(6), "mid.cluster": EXACT, "mid.state": EXACT}
 KINDS = {
     "gfsam_prior": Kind(prior, {"out.": STATED, "out.points_": EXACT}),
     "gfsam_points": Kind(points),
     "gfsam_gating": Kind(gating, {"out.score": STATED, "out.prob": STATED}),
-    "gfsam_end_to_end": Kind(
-        end_to_end,
-        {
-            "mid.": STATED,
-            "mid.points_": EXACT,
-            "mid.mask_area": absolute(6),
-            "mid.cluster": EXACT,
-            "mid.state": EXACT,
-            "out.pred": few(entries=8),
-        },
-    ),
+    "gfsam_end_to_end": Kind(end_to_end, {"mid.": STATED, **EXACTLY, "out.pred": few(entries=8)}),
 }

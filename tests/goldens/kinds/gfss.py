@@ -16,24 +16,9 @@ from fsbench.data.truth import EpisodeTruth
 from fsbench.datamodules.datasets.coco import Coco
 from fsbench.datamodules.datasets.coco.protocols import ORDER_SHA256, line_of
 from fsbench.datamodules.datasets.pascal import Pascal, Pascal10
+from fsbench.methods import diam
 from fsbench.methods.bam import join_base
-from fsbench.methods.diam import (
-    Adaptation,
-    Classifiers,
-    Task,
-    adapt,
-    adapt_plainly,
-    autograd,
-    enlarge,
-    gradients,
-    losses,
-    make_task,
-    novel_labels,
-    proportions,
-    prototypes,
-    true_proportions,
-    without_void,
-)
+from fsbench.methods.diam import Classifiers, Task
 from fsbench.methods.modules.pspnet import PSPNet
 from fsbench.methods.modules.pspnet_weights import DIAM_NAMES, to_hmnet_names
 from fsbench.networks.ops.first_largest import first_largest
@@ -42,20 +27,8 @@ from fsbench.protocols.reading import load_protocol
 from fsbench.scores.answers import SegmentationAnswer, count, count_answer
 from fsbench.scores.confusion import intersection_union
 from fsbench.scores.generalised import mean_of_there
-from tests.goldens.harness import (
-    EXACT,
-    Case,
-    Clear,
-    Kind,
-    Parts,
-    Result,
-    Results,
-    Same,
-    Tolerance,
-    absolute,
-    relative,
-    stated,
-)
+from tests.goldens import harness as g
+from tests.goldens.harness import Case, Clear, Kind, Parts, Result, Results, Same, Tolerance
 from tests.goldens.hashed import hash_state
 from tests.goldens.meters import protocol_statistics
 
@@ -63,129 +36,120 @@ MARGIN = 1e-4
 """Difference of the two largest probabilities below which a pixel may go to either class."""
 
 
-def _index(config: dict[str, Any]) -> tuple[SegmentationIndex, int]:
-    """Return the data set of a split, without files, and its fold; splits 10 and 11 of PASCAL are PASCAL-10i's."""
-    split = config["split"]
-    kind: type[SegmentationIndex] = Coco if config["dataset"] == "coco" else Pascal10 if split >= 10 else Pascal
-    return object.__new__(kind), split % 10
+def classes_of(dataset: str, split: int) -> tuple[str, list[int], list[int]]:
+    """Return the name of a split's data set, its base and its novel classes, without files.
+
+    Splits 10 and 11 of PASCAL are PASCAL-10i's.
+    """
+    kind: type[SegmentationIndex] = Coco if dataset == "coco" else Pascal10 if split >= 10 else Pascal
+    index, fold = object.__new__(kind), split % 10
+    return index.name, index.train_classes(fold), index.test_classes(fold)
 
 
-def _draw() -> FixedSupports:
-    found = load_protocol("gfss").draw
-    assert isinstance(found, FixedSupports)
-    return found
-
-
-def lists(case: Case) -> Results:
-    index, fold = _index(case.config)
-    base, novel = index.train_classes(fold), index.test_classes(fold)
+def lists(dataset: str, split: int, rects: Tensor) -> Results:
+    name, base, novel = classes_of(dataset, split)
     maps = []
-    for rects in case.tensors["in.rects"].tolist():
+    for shapes in rects.tolist():
         labels = np.zeros((240, 320), np.uint8)
-        for value, row, column, height, width in rects:
+        for value, row, column, height, width in shapes:
             if value >= 0:
                 labels[row : row + height, column : column + width] = value
         maps.append({number: int((labels == number).sum()) for number in np.unique(labels)})
-    queries, candidates = _draw().candidates(index.name, dict(enumerate(maps)), [*base, *novel], novel)
-    numbers = range(len(maps))
+    draw = load_protocol("gfss").draw
+    assert isinstance(draw, FixedSupports)
+    queries, candidates = draw.candidates(name, dict(enumerate(maps)), [*base, *novel], novel)
     return {
         "out.base_classes": base,
         "out.novel_classes": novel,
-        "out.is_query": [n in queries for n in numbers],
-        "out.is_support_candidate": [[n in candidates[number] for number in novel] for n in numbers],
+        "out.is_query": [n in queries for n in range(len(maps))],
+        "out.is_support_candidate": [[n in candidates[number] for number in novel] for n in range(len(maps))],
     }
 
 
-def coco_order(case: Case) -> Results:
+def coco_order(case: Case, lines: int) -> Results:
     ids = case.data.split()
     found = list_sha256([line_of(f"val2014/COCO_val2014_{int(number):012d}.jpg") for number in ids])
     return {
-        "lines": Same(len(ids), case.config["lines"]),
+        "lines": Same(len(ids), lines),
         "sha256 of the list": Same(found, case.entry["sha256_of_list"]),
         "known sha256": Same(found, ORDER_SHA256),
     }
 
 
-def adjust_label(case: Case) -> Results:
-    index, fold = _index(case.config)
-    base, novel = index.train_classes(fold), index.test_classes(fold)
-    ways = torch.from_numpy(way_labels(case.tensors["in.label"].numpy(), [*base, *novel]))
-    return {"out.query": ways, "out.support": novel_labels(ways, len(base), len(base) + 1)}
+def adjust_label(dataset: str, split: int, label: np.ndarray) -> Results:
+    _, base, novel = classes_of(dataset, split)
+    ways = torch.from_numpy(way_labels(label, [*base, *novel]))
+    return {"out.query": ways, "out.support": diam.novel_labels(ways, len(base), len(base) + 1)}
 
 
-def transform(case: Case) -> Results:
-    size, (image, labels) = case.config["size"], RESIZES["padded"]
-    found = normalise(image(case.tensors["in.image"].numpy(), size))
-    label = labels(case.tensors["in.label"].numpy(), size, size)
-    return {"out.image_rows": found[:, case.config["rows"]], "out.label": label}
+def transform(size: int, rows: list[int], image: np.ndarray, label: np.ndarray) -> Results:
+    resize_image, resize_labels = RESIZES["padded"]
+    pixels = normalise(resize_image(image, size))
+    return {"out.image_rows": pixels[:, rows], "out.label": resize_labels(label, size, size)}
 
 
-def support_draw(case: Case) -> Results:
-    config, data = case.config, case.data
-    classes = {*data["base"], *data["novel"]}
-    queries = [name for name in data["images"] if classes.intersection(data["present"][name])]
+def support_draw(case: Case, shot: int, runs: int, seed: int, only_one_novel: bool) -> Results:
+    data = case.data
+    classes, shown = {*data["base"], *data["novel"]}, data["present"]
+    queries = [name for name in data["images"] if classes.intersection(shown[name])]
     candidates = {number: data["candidates"][str(number)] for number in data["novel"]}
-    drawn = draw_runs(
-        queries, candidates, data["present"].__getitem__, shot=config["shot"], runs=config["runs"], seed=config["seed"],
-        only_one_novel=config["only_one_novel"],
-    )  # fmt: skip
-    found = [{"supports": [list(own) for own in run.supports], "queries": len(run.queries)} for run in drawn]
-    return {"runs": found}
+    rule: dict[str, Any] = {"shot": shot, "runs": runs, "seed": seed, "only_one_novel": only_one_novel}
+    drawn = draw_runs(queries, candidates, shown.__getitem__, **rule)
+    return {"runs": [{"supports": [list(own) for own in run.supports], "queries": len(run.queries)} for run in drawn]}
 
 
-def _task(case: Case, features_s: Tensor, features_q: Tensor) -> Task:
-    """The task of features (N, K, c, h, w) and (B, 1, c, h, w), labels already in the classifier's indices."""
-    t, config = case.tensors, case.config
-    labels = t["in.gt_s"].flatten(0, 1)
-    valid = t["in.valid_q"] if "in.valid_q" in t else t["in.gt_q"] != 255
-    base = config["base_and_background"]
-    return make_task(features_s.flatten(0, 1), labels, features_q[:, 0], valid.bool(), base, config["shot"])
+def valid_pixels(case: Case) -> Tensor:
+    t = case.tensors
+    return (t["in.valid_q"] if "in.valid_q" in t else t["in.gt_q"] != 255).bool()
 
 
-def _true(case: Case, task: Task, size: tuple[int, int]) -> Tensor:
-    t, config = case.tensors, case.config
-    valid = t["in.valid_q"] if "in.valid_q" in t else t["in.gt_q"] != 255
-    return true_proportions(t["in.gt_q"], valid.bool(), size, config["base_and_background"] + config["novel"])
+def task_of(case: Case, features_s: Tensor, features_q: Tensor) -> Task:
+    """Return the task of features (N, K, c, h, w) and (B, 1, c, h, w), labels already in the classifier's indices."""
+    labels, config = case.tensors["in.gt_s"].flatten(0, 1), case.config
+    settings = config["base_and_background"], config["shot"]
+    return diam.make_task(features_s.flatten(0, 1), labels, features_q[:, 0], valid_pixels(case), *settings)
 
 
-def gfss_losses(case: Case) -> Parts:
+def true_shares(case: Case, size: tuple[int, int]) -> Tensor:
+    classes = case.config["base_and_background"] + case.config["novel"]
+    return diam.true_proportions(case.tensors["in.gt_q"], valid_pixels(case), size, classes)
+
+
+def losses(case: Case, map_: list[int], novel: int, pi: Any, features_s: Tensor, features_q: Tensor) -> Parts:
     """Terms and gradients, by autograd and in closed form."""
-    t, config = case.tensors, case.config
-    size = tuple(config["map"])
-    task = _task(case, t["in.features_s"], t["in.features_q"])
-    novel, base, images = config["novel"], task.base, len(task.query)
-    true = _true(case, task, size)
+    t, size = case.tensors, (map_[0], map_[1])
+    task = task_of(case, features_s, features_q)
+    base, images = task.base, len(task.query)
+    true, means = true_shares(case, size), diam.prototypes(task, novel)
     begun = Classifiers(
-        torch.cat([t["in.base_weight"], prototypes(task, novel)], 1).repeat(images, 1, 1),
+        torch.cat([t["in.base_weight"], means], 1).repeat(images, 1, 1),
         torch.cat([t["in.base_bias"], torch.zeros(novel)]).repeat(images, 1),
     )
-    pi = proportions(config["pi"], begun.logits(task.query), task.query_weights, true)
+    shares = diam.proportions(pi, begun.logits(task.query), task.query_weights, true)
     now = Classifiers(
         torch.cat([t["in.base_weight_now"], t["in.novel_weight_now"]], 2),
         torch.cat([t["in.base_bias_now"], t["in.novel_bias_now"]], 1),
     )
     logits_s, logits_q = now.logits(task.support), now.logits(task.query)
-    classes = base + novel
     yield {
-        "mid.prototypes": prototypes(task, novel),
+        "mid.prototypes": means,
         "mid.true_pi": true,
-        "mid.pi": pi,
-        "mid.logits_s": logits_s.view(images, classes, -1, *size).transpose(1, 2),
+        "mid.pi": shares,
+        "mid.logits_s": logits_s.view(images, base + novel, -1, *size).transpose(1, 2),
         "mid.logits_q": logits_q.unflatten(-1, size)[:, None],
         "mid.marginal": (logits_q.softmax(1) * task.query_weights[:, None]).sum(-1),
     }
     old = Classifiers(begun.weight[..., :base], begun.bias[:, :base]).logits(task.query).softmax(1)
-    found = losses(task, now, pi, old)
+    found = diam.losses(task, now, shares, old)
     names = {"ce": "ce", "kl_pi": "d_kl", "entropy": "entropy", "distillation": "distillation"}
     for place, (own, theirs) in enumerate(names.items()):
         yield {f"out.{theirs}": getattr(found, own)}
         only = tuple(float(place == other) for other in range(4))
-        for how in (autograd, gradients):
-            step = how(task, now, pi, old, only)  # type: ignore[arg-type]
-            yield {f"grad.{theirs}.": _parts(step, base)}
+        for how in (diam.autograd, diam.gradients):
+            yield {f"grad.{theirs}.": parts_of(how(task, now, shares, old, only), base)}  # type: ignore[arg-type]
 
 
-def _parts(found: Classifiers, base: int) -> Results:
+def parts_of(found: Classifiers, base: int) -> Results:
     """Return weights and biases of base and novel classes; of the gradients as well."""
     return {
         "base_weight": found.weight[..., :base],
@@ -195,161 +159,145 @@ def _parts(found: Classifiers, base: int) -> Results:
     }
 
 
-def _settings(config: dict[str, Any]) -> Adaptation:
-    return Adaptation(
-        config["iterations"], config["lr"], tuple(config["weights"]), config["pi"], tuple(config["pi_update_at"]),
-        config["fine_tune_base"],
-    )  # fmt: skip
-
-
-def _predicted(case: Case, logits: Tensor) -> Parts:
-    """Label maps and counts; pixels with two nearly equal probabilities may go to either class."""
-    size = tuple(case.tensors["in.gt_q"].shape[-2:])
-    p = enlarge(logits, size)  # type: ignore[arg-type]
+def predicted(case: Case, logits: Tensor) -> Parts:
+    """Yield label maps and counts; pixels with two nearly equal probabilities may go to either class."""
+    truth = case.tensors["in.gt_q"]
+    p = diam.enlarge(logits, (truth.shape[-2], truth.shape[-1]))
     largest = p.topk(2, dim=1).values
     near = (largest[:, 0] - largest[:, 1]) < MARGIN
     found = torch.stack([first_largest(maps) for maps in p])
     yield {"out.pred": Clear(found, ~near)}
-    yield from _counted(case, found, case.tensors["in.gt_q"], p.shape[1], near.flatten(1).sum(1))
+    yield counted(case, found, truth, p.shape[1], near.flatten(1).sum(1))
 
 
-def _counted(case: Case, found: Tensor, truth: Tensor, classes: int, allowed: Tensor) -> Parts:
+def counted(case: Case, found: Tensor, truth: Tensor, classes: int, allowed: Tensor) -> Results:
     counts = [count(one.numpy(), true.numpy(), classes - 1) for one, true in zip(found, truth, strict=True)]
     sums = np.stack([np.stack(intersection_union(one, "ignore")) for one in counts])  # (B, 2, C), classes from 1
-    background = [_background(one, true) for one, true in zip(found, truth, strict=True)]
-    for place, name in enumerate(("intersection", "union")):
+    seen, shown, known = found == 0, truth == 0, truth != 255
+    background = ((part & known).flatten(1).sum(1) for part in (seen & shown, seen | shown))
+    results = {}
+    for place, (name, own) in enumerate(zip(("intersection", "union"), background, strict=True)):
         value = torch.from_numpy(sums[:, place])
-        value[:, 0] = torch.tensor([pair[place] for pair in background])
+        value[:, 0] = own
         per_image = case.tensors[f"out.{name}"].dim() == 2
         bound = allowed if per_image else allowed.sum()
         tolerance = Tolerance("pixels near a tie", lambda ref, bound=bound: bound[..., None].expand(ref.shape).double())
-        yield {f"out.{name}": Result(value if per_image else value.sum(0), tolerance=tolerance)}
+        results[f"out.{name}"] = Result(value if per_image else value.sum(0), tolerance=tolerance)
+    return results
 
 
-def _background(found: Tensor, truth: Tensor) -> tuple[int, int]:
-    counted = truth != 255
-    both, either = (found == 0) & (truth == 0) & counted, ((found == 0) | (truth == 0)) & counted
-    return int(both.sum()), int(either.sum())
-
-
-def _adapted(case: Case, task: Task, size: tuple[int, int]) -> Parts:
+def adapted(case: Case, task: Task, size: tuple[int, int]) -> Parts:
     """Both ways of the optimisation, without void pixels of the supports, and the images one by one."""
-    t, config = case.tensors, case.config
-    base, novel, settings = task.base, config["novel"], _settings(config)
-    true = _true(case, task, size)
-    ways = ((adapt_plainly, task), (adapt, task), (adapt, without_void(task)))
+    c, true = case.config, true_shares(case, size)
+    settings = diam.Adaptation(
+        c["iterations"], c["lr"], tuple(c["weights"]), c["pi"], tuple(c["pi_update_at"]), c["fine_tune_base"]
+    )
+    start = case.tensors["in.base_weight"], case.tensors["in.base_bias"], c["novel"], settings
+    ways = ((diam.adapt_plainly, task), (diam.adapt, task), (diam.adapt, diam.without_void(task)))
     for how, given in ways:
-        found = how(given, t["in.base_weight"], t["in.base_bias"], novel, settings, true)
+        found = how(given, *start, true)
         logits = found.classifiers.logits(task.query).unflatten(-1, size)
         yield {"mid.": {"pi_start": found.pi_start, "pi_end": found.pi}}
-        yield {"out.": {**_parts(found.classifiers, base), "logits": logits}}
-        yield from _predicted(case, logits)
+        yield {"out.": {**parts_of(found.classifiers, task.base), "logits": logits}}
+        yield from predicted(case, logits)
     for image in range(len(task.query)):
         single = task.rows(image, image + 1)
-        one = adapt(single, t["in.base_weight"], t["in.base_bias"], novel, settings, true[image : image + 1])
+        one = diam.adapt(single, *start, true[image : image + 1])
         own = one.classifiers.logits(single.query)[0].unflatten(-1, size)
-        alone = Result(own, lambda stored, image=image: stored[image], f"of image {image} alone")
-        yield {"out.logits": alone}
+        yield {"out.logits": Result(own, lambda stored, image=image: stored[image], f"of image {image} alone")}
 
 
-def optimise(case: Case) -> Parts:
-    t = case.tensors
-    yield from _adapted(case, _task(case, t["in.features_s"], t["in.features_q"]), tuple(case.config["map"]))
+def optimise(case: Case, map_: list[int], features_s: Tensor, features_q: Tensor) -> Parts:
+    yield from adapted(case, task_of(case, features_s, features_q), (map_[0], map_[1]))
 
 
-def metric(case: Case) -> Parts:
-    t, config = case.tensors, case.config
-    base, classes = config["base_and_background"], config["base_and_background"] + config["novel"]
-    p = F.interpolate(t["in.probas"], t["in.gt"].shape[-2:], mode="bilinear", align_corners=True)
+def metric(case: Case, base_and_background: int, novel: int, probas: Tensor, gt: Tensor) -> Results:
+    base, classes = base_and_background, base_and_background + novel
+    p = F.interpolate(probas, gt.shape[-2:], mode="bilinear", align_corners=True)
     found = torch.stack([first_largest(maps) for maps in p])
-    yield from _counted(case, found, t["in.gt"], classes, torch.zeros(len(found), dtype=torch.int64))
     sums = sum(
         np.stack(intersection_union(count(one.numpy(), true.numpy(), classes - 1), "ignore"), -1)
-        for one, true in zip(found, t["in.gt"], strict=True)
+        for one, true in zip(found, gt, strict=True)
     )
     parts = [float(mean_of_there(sums[None, rows])[0]) for rows in (slice(1, base), slice(base, None))]
-    means = np.array([*parts, sum(parts) / 2])
-    yield {"out.base_novel_mean": means}
+    counts = counted(case, found, gt, classes, torch.zeros(len(found), dtype=torch.int64))
+    return {**counts, "out.base_novel_mean": np.array([*parts, sum(parts) / 2])}
 
 
-def bam(case: Case) -> Results:
+def bam(
+    dataset: str, merge: Any, tau: float, base_logits: Tensor, logits: Tensor, target: Tensor, novel_index: Tensor
+) -> Results:
     """Joined outputs, and the figures by the protocol's own way from counts to scores."""
-    t, config = case.tensors, case.config
-    base, novel = t["in.base_logits"].shape[1] - 1, {"pascal": 5, "coco": 20}[config["dataset"]]
+    base, novel = base_logits.shape[1] - 1, {"pascal": 5, "coco": 20}[dataset]
     merged, rows = [], []
-    for number, target in enumerate(t["in.target"]):
-        size = (target.shape[-2], target.shape[-1])
-        final, seen = t["in.logits"][number, None], t["in.base_logits"][number]
-        found, _ = join_base(final, seen, size, config["tau"], config["merge"])
+    for number, true in enumerate(target):
+        size = (true.shape[-2], true.shape[-1])
+        found, _ = join_base(logits[number, None], base_logits[number], size, tau, merge)
         merged.append(found)
-        classes = np.array([*range(1, base + 1), base + 1 + int(t["in.novel_index"][number])])
-        truth = EpisodeTruth(number, size, target.numpy(), np.ones(base + 1, dtype=bool), classes)
+        classes = np.array([*range(1, base + 1), base + 1 + int(novel_index[number])])
+        truth = EpisodeTruth(number, size, true.numpy(), np.ones(base + 1, dtype=bool), classes)
         rows += count_answer(SegmentationAnswer(found.numpy()), truth).rows()
     ids = [*range(1, base + novel + 1)]
-    statistics = protocol_statistics("bam_gfss", rows, ids, novel_ids=ids[base:], dataset=config["dataset"])
-    scores = statistics.scores()
+    scores = protocol_statistics("bam_gfss", rows, ids, novel_ids=ids[base:], dataset=dataset).scores()
     figures = [scores[name] for name in ("mIoU-novel", "mIoU-base", "mIoU", "FB-IoU")]
     return {"out.merged": torch.stack(merged), "out.figures": figures}
 
 
-def _network(config: dict[str, Any]) -> tuple[PSPNet, dict[str, Tensor]]:
-    """Return a base model with hash weights, and these under DIaM's names."""
+def hashed_network(config: dict[str, Any]) -> tuple[PSPNet, list[str]]:
+    """Return a base model with hash weights, and the names of these in DIaM's files."""
     model = PSPNet(f"resnet{config['layers']}", config["base_and_background"] - 1, config["bottleneck_dim"])  # type: ignore[arg-type]
     own = model.state_dict()
-    theirs = {_diam_name(key): value.shape for key, value in own.items()}
+    theirs = {diam_name(key): value.shape for key, value in own.items()}
     state = hash_state({key: shape for key, shape in theirs.items() if not key.endswith("num_batches_tracked")})
     for key in state:
         if key.startswith("layer") and key.endswith("bn3.weight"):
             state[key] *= 0.35
     counts = {key: value for key, value in own.items() if key.endswith("num_batches_tracked")}
     model.load_state_dict(counts | to_hmnet_names({f"module.{key}": value for key, value in state.items()}))
-    return model.eval(), {key: torch.zeros(shape) for key, shape in theirs.items()}
+    return model.eval(), sorted(theirs)
 
 
-def _diam_name(key: str) -> str:
+def diam_name(key: str) -> str:
     return next((theirs + key.removeprefix(own) for theirs, own in DIAM_NAMES if key.startswith(own)), key)
 
 
 @torch.no_grad()
-def base_model(case: Case) -> Results:
-    config, image = case.config, case.tensors["in.image"]
-    model, keys = _network(config)
+def base_model(case: Case, parameters: int, keys_sha256: str, image: Tensor) -> Results:
+    model, keys = hashed_network(case.config)
     f4 = model(image).f4
     assert f4 is not None
     return {
-        "parameters": Same(sum(p.numel() for p in model.parameters()), config["parameters"]),
-        "keys": Same(hashlib.sha256("\n".join(sorted(keys)).encode()).hexdigest(), config["keys_sha256"]),
+        "parameters": Same(sum(p.numel() for p in model.parameters()), parameters),
+        "keys": Same(hashlib.sha256("\n".join(keys).encode()).hexdigest(), keys_sha256),
         "out.features": f4.relu(),
         "out.logits": F.interpolate(model.segment(image), image.shape[-2:], mode="bilinear", align_corners=True),
     }
 
 
 @torch.no_grad()
-def end_to_end(case: Case) -> Parts:
-    t = case.tensors
-    model, _ = _network(case.config)
+def end_to_end(case: Case, support_images: Tensor, query_images: Tensor) -> Parts:
+    model, _ = hashed_network(case.config)
 
     def features(images: Tensor) -> Tensor:
         found = [model(image[None]).f4 for image in images.flatten(0, -4)]
         return torch.cat([f4.relu() for f4 in found if f4 is not None])
 
-    support, query = features(t["in.support_images"]), features(t["in.query_images"])
+    support, query = features(support_images), features(query_images)
     yield {"mid.feature_mean": support.mean((0, 2, 3))}
-    shape = t["in.support_images"].shape[:2]
-    task = _task(case, support.unflatten(0, shape), query[:, None])
-    yield from _adapted(case, task, (query.shape[-2], query.shape[-1]))
+    task = task_of(case, support.unflatten(0, support_images.shape[:2]), query[:, None])
+    yield from adapted(case, task, (query.shape[-2], query.shape[-1]))
 
 
-STATED = stated("rel", lambda rel: relative(rel, 1e-7))
-PERCENT = stated("percent_abs", absolute)
-ADAPTED = {"": STATED, "out.pred": EXACT}
+STATED = g.stated("rel", lambda rel: g.relative(rel, 1e-7))
+PERCENT = g.stated("percent_abs", g.absolute)
+ADAPTED = {"": STATED, "out.pred": g.EXACT}
 KINDS = {
     "gfss_lists": Kind(lists),
     "coco_val_list": Kind(coco_order),
     "gfss_adjust_label": Kind(adjust_label),
-    "gfss_transform": Kind(transform, {"out.image_rows": stated("image_abs", absolute)}),
+    "gfss_transform": Kind(transform, {"out.image_rows": g.stated("image_abs", g.absolute)}),
     "gfss_support_draw": Kind(support_draw),
-    "gfss_losses": Kind(gfss_losses, {"": STATED}),
+    "gfss_losses": Kind(losses, {"": STATED}),
     "gfss_optimise": Kind(optimise, ADAPTED),
     "gfss_metric": Kind(metric, {"out.base_novel_mean": PERCENT}),
     "gfss_bam": Kind(bam, {"out.figures": PERCENT}),

@@ -13,10 +13,10 @@ from fsbench.methods.hmnet.mamba.maps import sum_directions
 from fsbench.methods.hmnet.mamba.network import HybridMamba
 from fsbench.methods.hmnet.mamba.ss2d import SS2D
 from fsbench.methods.modules.maps import resize
+from tests.goldens import networks as n
 from tests.goldens.forms import statistics
 from tests.goldens.harness import EXACT, Case, Kind, Parts, Results, Same, Tolerance, absolute, relative
 from tests.goldens.hashed import hashed
-from tests.goldens.networks import gradients, weighted_loss
 
 NAMES = ("row", "col", "row_inv", "col_inv")
 
@@ -26,14 +26,11 @@ def scan_settings(config: dict[str, Any]) -> dict[str, int]:
     return {key: config[name] for key, name in (("states", "d_state"), ("ratio", "ratio")) if name in config}
 
 
-def module(case: Case) -> Parts:
+def module(case: Case, d_model: int, q: Tensor, s: Tensor) -> Parts:
     """One SS2D; intermediate values come from its parts."""
-    c = case.config
     hybrid = case.entry["kind"] == "hybrid_mamba"
-    config = HybridMambaConfig(hybrid=hybrid, **scan_settings(c))
-    net = SS2D(c["d_model"], config, hybrid)
-    net.load_state_dict(case.state())
-    q, s = (case.tensors[f"in.{name}"].requires_grad_() for name in "qs")
+    config = HybridMambaConfig(hybrid=hybrid, **scan_settings(case.config))
+    net = n.loaded(SS2D(d_model, config, hybrid), case.state())
     core: dict[str, Tensor] = {}
     original = net.mix if hybrid else net.scan
 
@@ -44,14 +41,14 @@ def module(case: Case) -> Parts:
         return y
 
     with patch.object(net, "mix" if hybrid else "scan", watched):
-        out_q, out_s = net(q, s)
+        out_q, out_s = net(q.requires_grad_(), s.requires_grad_())
     yield {"out.q": out_q, "out.s": out_s, "mid.core_": core}
-    yield _gradients(case, net, weighted_loss(case, weight_q=out_q, weight_s=out_s), q, s)
+    yield gradients(case, net, n.weighted_loss(case, weight_q=out_q, weight_s=out_s), q, s)
     with torch.no_grad():
-        yield {"mid.": _parts(net, core["in_q"], core["in_s"], hybrid)}
+        yield {"mid.": parts(net, core["in_q"], core["in_s"], hybrid)}
 
 
-def _parts(net: SS2D, x_q: Tensor, x_s: Tensor, hybrid: bool) -> dict[str, Tensor]:
+def parts(net: SS2D, x_q: Tensor, x_s: Tensor, hybrid: bool) -> dict[str, Tensor]:
     """Return the values inside of a module, the directions of its scan one by one."""
     found: dict[str, Tensor] = {}
     directions: list[Tensor] = []
@@ -75,19 +72,17 @@ def _parts(net: SS2D, x_q: Tensor, x_s: Tensor, hybrid: bool) -> dict[str, Tenso
     return found | dict(zip(names, directions, strict=True))
 
 
-def network(case: Case) -> Parts:
-    c = case.config
-    net = HybridMamba(c["dim"], HybridMambaConfig(blocks=c["n_blocks"], **scan_settings(c)))
-    net.load_state_dict(case.state())
-    q, s = (case.tensors[f"in.{name}"].requires_grad_() for name in "qs")
-    out = net(q, s)
+def network(case: Case, dim: int, n_blocks: int, q: Tensor, s: Tensor) -> Parts:
+    config = HybridMambaConfig(blocks=n_blocks, **scan_settings(case.config))
+    net = n.loaded(HybridMamba(dim, config), case.state())
+    out = net(q.requires_grad_(), s.requires_grad_())
     yield {"out.q": out}
-    yield _gradients(case, net, weighted_loss(case, weight=out), q, s)
-    for i, (stream_q, stream_s) in enumerate(_streams(net, q, s)):
+    yield gradients(case, net, n.weighted_loss(case, weight=out), q, s)
+    for i, (stream_q, stream_s) in enumerate(streams_of(net, q, s)):
         yield {f"mid.block{i}_": {"q": stream_q, "s": stream_s}}
 
 
-def _streams(net: HybridMamba, q: Tensor, s: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+def streams_of(net: HybridMamba, q: Tensor, s: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
     """Query and support after every block, the last one's support included."""
     q, s = (x.permute(0, 2, 3, 1) for x in (q, s))
     with torch.no_grad():
@@ -96,9 +91,9 @@ def _streams(net: HybridMamba, q: Tensor, s: Tensor) -> Iterator[tuple[Tensor, T
             yield q, s
 
 
-def _gradients(case: Case, net: nn.Module, loss: Tensor | None, q: Tensor, s: Tensor) -> Results:
+def gradients(case: Case, net: nn.Module, loss: Tensor | None, q: Tensor, s: Tensor) -> Results:
     """Return the gradients of a loss; where a case notes that some parameters get none, their names count, too."""
-    found = gradients(loss, net, q=q, s=s)
+    found = n.gradients(loss, net, q=q, s=s)
     inputs = {name: found.pop(name) for name in "qs" if name in found}
     results: dict[str, Any] = {"grad.": inputs, "grad.state.": found}
     stored = case.group("grad.state.")
@@ -116,11 +111,11 @@ def hashed_state(own: dict[str, Tensor], salt: str, prefix: str = "") -> dict[st
             continue
         shape = tuple(tensor.shape)
         h = hashed(prefix + key, shape, salt)
-        state[key] = _rule(key, shape, h, f"{key.rpartition('.')[0]}.running_mean" in own).float()
+        state[key] = weight_rule(key, shape, h, f"{key.rpartition('.')[0]}.running_mean" in own).float()
     return state
 
 
-def _rule(key: str, shape: tuple[int, ...], h: Tensor, batch_norm: bool) -> Tensor:
+def weight_rule(key: str, shape: tuple[int, ...], h: Tensor, batch_norm: bool) -> Tensor:
     module, _, name = key.rpartition(".")
     layer_norm = module.rpartition(".")[2] in ("norm", "ln_1", "ln_2", "out_norm")
     if name == "running_var":
@@ -147,19 +142,18 @@ def _rule(key: str, shape: tuple[int, ...], h: Tensor, batch_norm: bool) -> Tens
 STATISTICS = Tolerance("sum of |.| 1e-5 rel, rest 2e-5", lambda ref: torch.tensor([2e-5] * 4 + [1e-5 * float(ref[4])]))
 
 
-def true_network(case: Case) -> Parts:
-    c, salt = case.config, case.entry["salt"]
-    net = HybridMamba(c["dim"], HybridMambaConfig(blocks=c["n_blocks"], **scan_settings(c)))
+@torch.no_grad()
+def true_network(case: Case, dim: int, n_blocks: int, b: int, S: int) -> Parts:
+    salt, config = case.entry["salt"], HybridMambaConfig(blocks=n_blocks, **scan_settings(case.config))
+    net = HybridMamba(dim, config)
     net.load_state_dict(hashed_state(net.state_dict(), salt, "mamba."))
-    shape = (c["b"], c["dim"], c["S"], c["S"])
-    q, s = (hashed(key, shape, salt).float() for key in ("query", "support"))
+    q, s = (hashed(key, (b, dim, S, S), salt).float() for key in ("query", "support"))
     first = net.blocks[0].self_attention.x_proj_weight.flatten()[:4]
     yield {"in.first8_query": q.flatten()[:8], "in.first4_x_proj_block0": first}
-    with torch.no_grad():
-        for i, streams in enumerate(_streams(net, q, s)):
-            for name, x in zip("qs", streams, strict=True):
-                yield {f"mid.block_{name}{i}_slice": x[:, ::4, ::4, ::16], f"mid.block_{name}{i}_stats": statistics(x)}
-        out = net.norm(streams[0]).permute(0, 3, 1, 2)
+    for i, streams in enumerate(streams_of(net, q, s)):
+        for name, x in zip("qs", streams, strict=True):
+            yield {f"mid.block_{name}{i}_slice": x[:, ::4, ::4, ::16], f"mid.block_{name}{i}_stats": statistics(x)}
+    out = net.norm(streams[0]).permute(0, 3, 1, 2)
     yield {"out.q_slice": out[:, ::16, ::4, ::4], "out.q_stats": statistics(out)}
 
 

@@ -24,12 +24,15 @@ from fsbench.networks.backbones.base import BackboneConfig
 from tests.goldens.harness import Case, Kind, Parts, Result, Results, Same, Tolerance, absolute, proportional
 from tests.goldens.hashed import hashed
 from tests.goldens.kinds.hmnet_mamba import hashed_state
-from tests.goldens.networks import copies
+from tests.goldens.networks import changes, copies, first_entries
 
 DROPOUTS = ("down_query", "down_supp", "cls_meta", "base_learner")
 """Modules with dropout, in the order in which a forward pass comes to them."""
 SHARES = {"down_query": 0.5, "down_supp": 0.5, "cls_meta": 0.1, "base_learner": 0.1}
 """Share of channels that each drops."""
+
+GROUPS = ("sgd_groups", "adamw_groups")
+"""Entries of a case with the parameters of each optimiser's groups."""
 
 NARROW = Tensor.float
 """The cast that `_wide` lifts."""
@@ -84,56 +87,51 @@ class Trained(HMNet):
         self.logged.append(dict(dictionary))
 
 
-def steps(case: Case) -> Parts:
+def steps(
+    case: Case, backbone: str, C: int, S: int, n_blocks: int, shot: int, base_lr: float, momentum: float,
+    weight_decay: float, mamba_lr: float, mamba_weight_decay: float, steps: int, processes: int, image: int,
+) -> Parts:  # fmt: skip
     """Several steps; the processes of a distributed training are micro-batches of one here."""
-    c = case.config
-    rates = {"learning_rate": c["base_lr"], "momentum": c["momentum"], "weight_decay": c["weight_decay"]}
-    mamba_rates = {"mamba_learning_rate": c["mamba_lr"], "mamba_weight_decay": c["mamba_weight_decay"]}
-    size = {"width": c["C"], "feature_side": c["S"], "blocks": c["n_blocks"], "shots": c["shot"]}
-    method = Trained(BackboneConfig(f"pspnet_{c['backbone']}", "random"), **size, **rates, **mamba_rates)
+    rates = {"learning_rate": base_lr, "momentum": momentum, "weight_decay": weight_decay}
+    rates |= {"mamba_learning_rate": mamba_lr, "mamba_weight_decay": mamba_weight_decay}
+    size = {"width": C, "feature_side": S, "blocks": n_blocks, "shots": shot}
+    method = Trained(BackboneConfig(f"pspnet_{backbone}", "random"), **size, **rates)  # type: ignore[arg-type]
     method.prepare(case)
     yield _groups(case, method)
-    named = dict(method.head.named_parameters())
-    initial = copies(method.head)
-    listed = sorted(name for group in _listed(case) for name in group)
-    learned = [name for name in listed if name not in case.entry["without_gradient"]]
+    named, initial, without = dict(method.head.named_parameters()), copies(method.head), case.entry["without_gradient"]
+    listed = sorted(name for which in GROUPS for group in case.entry[which] for name in group)
+    learned = [name for name in listed if name not in without]
     yield {"in.state_l2": _norms(named[name] for name in listed)}
     yield {"in.frozen_l2": _norms(value for _, value in sorted(method.backbone.state.items()))}
-    for step in range(c["steps"]):
-        for process in range(c["processes"]):
-            batch = _batch(case, step, process)
+    for step in range(steps):
+        for process in range(processes):
             with _given_dropout(case, step, process), _wide():
-                method.training_step(batch, step * c["processes"] + process)
+                method.training_step(_batch(case, step, process), step * processes + process)
         yield _inputs(case, step)
-        logged = method.logged[-c["processes"] :]
+        logged = method.logged[-processes:]
         losses = {name: torch.stack([found[f"train/{name}"] for found in logged]) for name in ("main", "dice")}
         groups = [group["lr"] for optimizer in method.made for group in optimizer.param_groups]
         yield {
             f"out.step{step}.": losses | {"rates": [groups[0], *groups[-2:]]},
             f"step {step}: one rate for all groups of SGD": Same(len(set(groups[:-2])), 1),
         }
-        gradients = {name: _known(named[name].grad) for name in learned}
-        deltas = {name: named[name].detach() - initial[name] for name in learned}
+        gradients, moved = {name: named[name].grad for name in learned}, changes(method.head, initial)
         yield _statistics(case, f"grad.step{step}.", gradients, 1e-7)
-        yield _statistics(case, f"out.step{step}.delta_", deltas, 1e-6)
-    still = {name: p for name, p in named.items() if name in case.entry["without_gradient"]}
+        yield _statistics(case, f"out.step{step}.delta_", {name: moved[name] for name in learned}, 1e-6)
+    still = {name: p for name, p in named.items() if name in without}
+    network = method.backbone.network(torch.empty(3, image, image)).state_dict()
+    kept = all(torch.equal(value, method.backbone.state[name].to(value)) for name, value in network.items())
     yield {
-        "parameters without a gradient": Same(sorted(still), sorted(case.entry["without_gradient"])),
+        "parameters without a gradient": Same(sorted(still), sorted(without)),
         "their gradients": Same({p.grad for p in still.values()}, {None}),
         "they stay": Same(all(torch.equal(p, initial[name]) for name, p in still.items()), True),
+        "frozen weights and statistics stay": Same(kept, True),
     }
-    network = method.backbone.network(torch.empty(3, c["image"], c["image"])).state_dict()
-    kept = all(torch.equal(value, method.backbone.state[name].to(value)) for name, value in network.items())
-    yield {"frozen weights and statistics stay": Same(kept, True)}
-
-
-def _listed(case: Case) -> list[list[str]]:
-    return [*case.entry["sgd_groups"], *case.entry["adamw_groups"]]
 
 
 def _groups(case: Case, method: Trained) -> Results:
     names, results = {id(p): name for name, p in method.head.named_parameters()}, {}
-    for optimizer, which in zip(method.made, ("sgd_groups", "adamw_groups"), strict=True):
+    for optimizer, which in zip(method.made, GROUPS, strict=True):
         found = [[names[id(p)] for p in group["params"]] for group in optimizer.param_groups]
         results[which] = Same(found, case.entry[which])
     return results
@@ -143,11 +141,11 @@ def _norms(tensors: Iterable[Tensor]) -> Tensor:
     return torch.stack([tensor.detach().double().norm() for tensor in tensors])
 
 
-def _statistics(case: Case, prefix: str, values: dict[str, Tensor], tolerance: float) -> Results:
+def _statistics(case: Case, prefix: str, values: dict[str, Any], tolerance: float) -> Results:
     """Return lengths, projections and first entries of tensors by name; the lengths bound the others."""
     flat = [(name, value.flatten()) for name, value in sorted(values.items())]
     norms = torch.stack([value.norm() for _, value in flat])
-    first = torch.stack([F.pad(value[:16], (0, max(0, 16 - len(value)))) for _, value in flat])
+    first = first_entries([value for _, value in flat], 16)
     dots = torch.stack([(value * hashed(f"probe/{name}", (len(value),), "")).sum() for name, value in flat])
     lengths = case.tensors.get(f"{prefix}l2", norms)
     roots = torch.tensor([len(value) ** 0.5 for _, value in flat], dtype=torch.float64)
@@ -255,11 +253,6 @@ def _wide() -> Iterator[None]:
     widen: Callable[[Tensor], Tensor] = lambda tensor: tensor.double()  # noqa: E731
     with patch.object(Tensor, "float", widen):
         yield
-
-
-def _known(value: Tensor | None) -> Tensor:
-    assert value is not None
-    return value
 
 
 NORMS = proportional(1e-12)

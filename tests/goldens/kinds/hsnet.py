@@ -1,5 +1,8 @@
 """HSNet's correlation, 4-D convolution, learner and vote, and PFENet's prior (classical-baselines §3, §4)."""
 
+from math import prod
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -11,53 +14,46 @@ from fsbench.networks.ops.correlation import hyper_correlation, prior_mask
 from fsbench.networks.ops.kept_correlation import keep_correlation, unit
 from tests.goldens.harness import Case, Kind, Parts, Results, Same, absolute, proportional, relative
 from tests.goldens.hashed import value
-from tests.goldens.networks import gradients, record_outputs
+from tests.goldens.networks import gradients, loaded, record_outputs
 
 SUMMARY = proportional(1e-5)
 
 
-def center_pivot(case: Case) -> Parts:
+def center_pivot(case: Case, cin: int, cout: int, kernel: int, support_stride: int, x: Tensor) -> Parts:
     """The stored gradients are those of sum(y * linspace(-1, 1)); both forms of the operation are held against them."""
-    c, t = case.config, case.tensors
     for form in ("forward", "reference"):
-        module = CenterPivotConv4d(c["cin"], c["cout"], c["kernel"], c["support_stride"])
-        module.load_state_dict(case.state())
-        x = t["in.x"].clone().requires_grad_()
-        y = getattr(module, form)(x)
+        module = loaded(CenterPivotConv4d(cin, cout, kernel, support_stride), case.state())
+        own = x.clone().requires_grad_()
+        y = getattr(module, form)(own)
         loss = (y * torch.linspace(-1, 1, y.numel()).view(y.shape)).sum()
-        yield {"out.y": y, "grad.": gradients(loss, module, x=x)}
+        yield {"out.y": y, "grad.": gradients(loss, module, x=own)}
 
 
-def learner(case: Case) -> Parts:
-    c = case.config
-    counts = c.get("channels") or {"layer4": 3, "layer3": 6, "layer2": 4}
+def learner(
+    B: int, sides: dict[str, int], input_base: int, channels: Any = None, n_parameters: int | None = None
+) -> Results:
+    counts = channels or {"layer4": 3, "layer3": 6, "layer2": 4}
     net = HyperpixelLearner([counts[name] for name in ("layer2", "layer3", "layer4")])
-    if "n_parameters" in c:
-        found = sum(p.numel() for p in net.parameters())
-        yield {"number of parameters": Same(found, c["n_parameters"])}
+    found = sum(p.numel() for p in net.parameters())
     shapes = {name: p.shape for name, p in sorted(net.named_parameters())}
-    net.load_state_dict({name: _weight(name, shape, j) for j, (name, shape) in enumerate(shapes.items(), 1)})
+    loaded(net, {name: _weight(name, shape, j) for j, (name, shape) in enumerate(shapes.items(), 1)})
     caught: dict[str, Tensor] = {}
     record_outputs(caught, **{name: net.get_submodule(f"encoder_layer{name}") for name in ("4", "3", "2")})
     pyramid = []
     for i, name in enumerate(("layer4", "layer3", "layer2")):
-        side = c["sides"][name]
-        shape = (c["B"], counts[name], side, side, side, side)
-        pyramid.append(value(_count(shape), c["input_base"] + i, 1).view(shape).clamp(min=0))
+        shape = (B, counts[name], *[sides[name]] * 4)
+        pyramid.append(value(prod(shape), input_base + i, 1).view(shape).clamp(min=0))
     logits = net(pyramid)
-    target = value(logits[:, 0].numel(), c["input_base"] + 9, 1).view(logits[:, 0].shape) > 0
+    target = value(logits[:, 0].numel(), input_base + 9, 1).view(logits[:, 0].shape) > 0
     loss = F.cross_entropy(logits, target.long())
-    yield {
+    return {
+        "number of parameters": None if n_parameters is None else Same(found, n_parameters),
         "mid.sqz4": caught["4"],
         "mid.": {f"sqz{name}_absmean_sum": _summary(caught[name]) for name in ("3", "2")},
         "out.logits": logits,
         "out.loss": loss[None],
         "grad_absmean.": {name: g.double().abs().mean()[None] for name, g in gradients(loss, net).items()},
     }
-
-
-def _count(shape: tuple[int, ...]) -> int:
-    return int(torch.tensor(shape).prod())
 
 
 def _weight(name: str, shape: torch.Size, j: int) -> Tensor:
@@ -94,9 +90,8 @@ def correlation_vote(case: Case) -> Parts:
         yield {"out.vote_mask": combine(t["in.vote_logits"], "hsnet_vote")[1]}
 
 
-def prior(case: Case) -> Results:
-    t, size = case.tensors, case.config["out_size"]
-    found = prior_mask(t["in.query_feat4"], t["in.support_feat4"], t["in.support_masks"], (size[0], size[1]))
+def prior(out_size: list[int], query_feat4: Tensor, support_feat4: Tensor, support_masks: Tensor) -> Results:
+    found = prior_mask(query_feat4, support_feat4, support_masks, (out_size[0], out_size[1]))
     return {"out.prior_per_shot": found, "out.prior": found.mean(1, keepdim=True)}
 
 

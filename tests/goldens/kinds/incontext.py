@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
+from torch import Tensor
 
 from fsbench.data.batch import normalise
 from fsbench.data.dataset import VOID
@@ -30,18 +31,7 @@ from fsbench.protocols.reading import load_protocol
 from fsbench.protocols.view import View
 from tests.goldens.harness import EXACT, Case, Check, Kind, Near, Parts, Results, Same, absolute
 from tests.goldens.kinds.fss_protocol import official_pool
-from tests.goldens.meters import (
-    background_foreground,
-    by_class,
-    counts_of,
-    line_of,
-    listed_pool,
-    parse_pair,
-    same_list,
-    same_text,
-    scores,
-    truth_of,
-)
+from tests.goldens.meters import class_sums, episode_list, listed_pool, parse_pair, same_list, truth_of
 
 ISAID_LISTS = Path(__file__).parents[1] / "incontext" / "isaid_val_lists.txt.gz"
 DRAWN = {"coco": "class_first", "pascal": "sequential", "isaid": "sequential"}
@@ -66,20 +56,11 @@ def _listed_pool(case: Case, benchmark: str, fold: int) -> Pool:
     return official_pool(case, benchmark, "test" if benchmark == "fss" else "val", fold, DRAWN.get(benchmark, ""))
 
 
-def episodes(case: Case) -> Results:
+def episodes(case: Case, benchmark: str, fold: int, shot: int, seed: int) -> Results:
     """Whole runs of the data sets with lists, as text lines."""
-    config, lines = case.config, case.data.splitlines()
-    pool = _listed_pool(case, config["benchmark"], config["fold"])
-    found = [
-        line_of(e)
-        for e in islice(one_stream("of the data set", pool, shot=config["shot"], seed=config["seed"]), len(lines))
-    ]
-    whole = config["benchmark"] in ("isaid", "fss")
-    return {
-        "episodes of a run": Same(len(pool.pairs), len(lines)) if whole else None,
-        f"{len(lines)} episodes": Same(found, lines),
-        **same_text(case),
-    }
+    pool = _listed_pool(case, benchmark, fold)
+    whole = Same(len(pool.pairs), len(case.data.splitlines())) if benchmark in ("isaid", "fss") else None
+    return {"episodes of a run": whole, **episode_list(case, pool, "of the data set", shot, seed=seed)}
 
 
 def isaid_lists(case: Case) -> Parts:
@@ -88,16 +69,14 @@ def isaid_lists(case: Case) -> Parts:
         yield same_list("isaid", "val", fold, isaid_pairs(case.data.splitlines(), str(fold)))
 
 
-def log_classes(case: Case) -> Parts:
+def log_classes(case: Case, benchmark: str) -> Parts:
     """Classes that moved in the released logs; -1 where none did."""
     for run, logged in case.data.items():
         fold, shot = (int(number) for number in re.findall(r"fold(\d+)_(\d+)shot", run)[0])
-        pool = _listed_pool(case, case.config["benchmark"], fold)
-        drawn = [
-            (e.query_class - 1 - fold) // 4 for e in islice(one_stream("of the data set", pool, shot=shot), len(logged))
-        ]
-        moved = [place for place, seen in enumerate(logged) if seen >= 0]
-        yield {f"{run}: {len(moved)} episodes": Same([drawn[i] for i in moved], [logged[i] for i in moved])}
+        drawn = islice(one_stream("of the data set", _listed_pool(case, benchmark, fold), shot=shot), len(logged))
+        pairs = [((e.query_class - 1 - fold) // 4, seen) for e, seen in zip(drawn, logged, strict=True) if seen >= 0]
+        found, expected = [own for own, _ in pairs], [seen for _, seen in pairs]
+        yield {f"{run}: {len(pairs)} episodes": Same(found, expected)}
 
 
 def save_photos(folder: Path, images: dict[str, list[int]], suffix: str = "") -> None:
@@ -213,36 +192,31 @@ def _rows(mask: np.ndarray) -> list[str]:
     return ["".join(map(str, row)) for row in mask.astype(int).tolist()]
 
 
-def preprocess(case: Case) -> Parts:
-    size, stride = case.config["image_size"], case.config["stride"]
+def preprocess(case: Case, image_size: int, stride: int) -> Parts:
     for i in case.group("in.image."):
-        image = resize_image(case.tensors[f"in.image.{i}"].numpy(), size)
+        image = resize_image(case.tensors[f"in.image.{i}"].numpy(), image_size)
         labels = case.tensors[f"in.label.{i}"].numpy().astype(np.uint8)
         yield {
             f"out.image.{i}": image[:, ::stride, ::stride].float() / 255,
             f"out.image_mean.{i}": image.double().mean((1, 2)) / 255,
             f"out.normalised.{i}": normalise(image)[:, ::stride, ::stride],
-            f"out.mask.{i}": resize_labels(way_labels(labels, [7]), size, size) == 1,
+            f"out.mask.{i}": resize_labels(way_labels(labels, [7]), image_size, image_size) == 1,
         }
 
 
-def void(case: Case) -> Parts:
-    size, number = case.config["image_size"], case.config["class_id"] + 1
+def void(case: Case, image_size: int, class_id: int) -> Parts:
     for i, labels in case.group("in.label.").items():
-        slots = resize_labels(way_labels(labels.numpy().astype(np.uint8), [number]), size, size)
+        ways = way_labels(labels.numpy().astype(np.uint8), [class_id + 1])
+        slots = resize_labels(ways, image_size, image_size)
         yield {f"out.mask.{i}": slots == 1, f"out.mask_coco.{i}": slots == 1, f"out.ignore.{i}": slots == VOID}
 
 
-def metrics(case: Case) -> Results:
+def metrics(case: Case, class_ids: list[int], ignore: bool, pred: Tensor, gt: Tensor, class_id: Tensor) -> Results:
     """Counts of single episodes, and the scores of all."""
-    t, class_ids = case.tensors, case.config["class_ids"]
-    truth = truth_of(case) if case.config["ignore"] else t["in.gt"]
-    inter, union = background_foreground(counts_of(t["in.pred"], truth))
-    found = {"inter": inter.T, "union": union.T}
-    places = [class_ids.index(number) for number in t["in.class_id"].tolist()]
-    inter, union = by_class(inter, places, len(class_ids)), by_class(union, places, len(class_ids))
-    figures = {name: [value] for name, value in scores(inter, union).items()}
-    return {"out.": found | figures | {"class_iou": inter[1] / np.maximum(union[1], 1)}}
+    columns = [class_ids.index(number) for number in class_id.tolist()]
+    sums = class_sums(pred, truth_of(case) if ignore else gt, columns, len(class_ids))
+    ious = sums.inter_by_class[1] / np.maximum(sums.union_by_class[1], 1)
+    return {"out.": {"inter": sums.inter.T, "union": sums.union.T, "class_iou": ious} | sums.score_rows}
 
 
 IMAGE_SUMS = {"episode*image's sum": absolute(1e-2), "episode*images' sums": absolute(1e-2)}

@@ -3,6 +3,7 @@
 from contextlib import nullcontext
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
@@ -48,25 +49,24 @@ def mask_small(case: Case) -> Results:
     return {"out.mask.": found}
 
 
-def debiasing(case: Case) -> Parts:
-    for components in case.config["components"]:
-        projector = position_projector(case.tensors["in.black_features"][0], components)
-        debiased = torch.stack([debias(unit(x), projector) for x in case.tensors["in.features"]])
-        yield {f"out.projector.{components}": projector, f"out.debiased.{components}": debiased}
+def debiasing(components: list[int], black_features: Tensor, features: Tensor) -> Parts:
+    for number in components:
+        projector = position_projector(black_features[0], number)
+        debiased = torch.stack([debias(unit(x), projector) for x in features])
+        yield {f"out.projector.{number}": projector, f"out.debiased.{number}": debiased}
 
 
-def cluster(case: Case) -> Parts:
-    x = case.tensors["in.x"]
+def cluster(tau: float, x: Tensor) -> Parts:
     distances = 1 - (x @ x.T).clamp(-1, 1)
     for way in (linkage_by_tree, linkage_by_rounds):
-        yield {"out.labels": partition(way(distances, 1 - case.config["tau"]))}
+        yield {"out.labels": partition(way(distances, 1 - tau))}
 
 
-def aggregation(case: Case) -> Results:
-    t = case.tensors
-    labels, candidates, prototype = t["in.labels"], t["in.candidates"] > 0, t["in.prototype"]
-    target, debiased = t["in.target_normalised"][0], t["in.target_debiased"][0]
-    found = aggregate(labels, candidates, target, debiased, prototype, case.config["merge_threshold"])
+def aggregation(
+    merge_threshold: float, labels: Tensor, candidates: Tensor, prototype: Tensor, target_normalised: Tensor,
+    target_debiased: Tensor,
+) -> Results:  # fmt: skip
+    found = aggregate(labels, candidates > 0, target_normalised[0], target_debiased[0], prototype, merge_threshold)
     return {
         "out.": {name: getattr(found, name) for name in ("cross", "intra", "area", "combined")},
         "out.prototypes_": {"debiased": found.debiased, "original": found.original},
@@ -75,62 +75,53 @@ def aggregation(case: Case) -> Results:
     }
 
 
-def upsampling(case: Case) -> Results:
-    sizes, mask = case.config["sizes"], case.tensors["in.mask"] > 0
-    return {f"out.mask.{height}x{width}": upsample(mask, (height, width)) for height, width in sizes}
+def upsampling(sizes: list[list[int]], mask: Tensor) -> Results:
+    return {f"out.mask.{height}x{width}": upsample(mask > 0, (height, width)) for height, width in sizes}
 
 
-def prediction(case: Case) -> Results:
-    c, t = case.config, case.tensors
-    black, target = t["in.black_features"][0], t["in.target_features"][0]
-    masks = [mask > 0 for mask in t["in.reference_masks"]]
-    return _predicted(case, black, t["in.reference_features"], target, masks, (c["image_size"], c["image_size"]))
+def prediction(
+    case: Case, image_size: int, black_features: Tensor, target_features: Tensor, reference_features: Tensor,
+    reference_masks: Tensor,
+) -> Results:  # fmt: skip
+    masks = [mask > 0 for mask in reference_masks]
+    return predicted(case, black_features[0], reference_features, target_features[0], masks, (image_size, image_size))
 
 
-def basis_factors(case: Case) -> Results:
-    c = case.config
-    return {"out.factors": drawn_factors(c["device"], c["depth"], c["constructor_draws"], c["seed"])}
+def basis_factors(device: str, depth: int, constructor_draws: int, seed: int) -> Results:
+    return {"out.factors": drawn_factors(device, depth, constructor_draws, seed)}
 
 
-def black_features(case: Case, model: Any) -> Tensor:
+def black_map(model: Any, side: int, factors: Any) -> Tensor:
     """Return the features (1, C, h, w) of the black image, with the case's factors of coordinates where it has any."""
-    side = case.config["image_size"]
-    black = black_image(torch.empty(1, 3, side, side))[None]
-    factors = case.config.get("basis_factors")
+    black = black_image(side, torch.device("cpu"))[None]
     with scaled_coordinates(model, factors) if factors else nullcontext():
         return patch_maps(model, black, norm=True)
 
 
-def released_basis(case: Case) -> Results:
-    black = black_features(case, small_dinov3(case))
-    projectors = {n: position_projector(black[0], n) for n in case.config["components"]}
-    return {"mid.black_features": black, "out.projector.": projectors}
+def released_basis(case: Case, image_size: int, components: list[int], basis_factors: Any = None) -> Results:
+    black = black_map(small_dinov3(case), image_size, basis_factors)
+    return {"mid.black_features": black, "out.projector.": {n: position_projector(black[0], n) for n in components}}
 
 
-def end_to_end(case: Case) -> Results:
-    c, t = case.config, case.tensors
-    model, side = small_dinov3(case), c["image_size"]
-    pixels = []
-    for image in (*t["in.reference_images"], t["in.target_image"]):
-        small = Image.fromarray(image.numpy()).resize((side, side), Image.Resampling.BILINEAR)
-        pixels.append(normalise(pil_to_tensor(small)))
-    black = black_features(case, model)
-    features = torch.cat([patch_maps(model, image[None], norm=True) for image in pixels])
-    masks = [
-        F.interpolate((mask > 0)[None, None].float(), (side, side), mode="nearest")[0, 0] > 0.5
-        for mask in t["in.reference_masks"]
-    ]
-    predicted = _predicted(case, black[0], features[:-1], features[-1], masks, (side, side))
-    return {"mid.black_features": black, "mid.features": features, **predicted}
+def end_to_end(
+    case: Case, image_size: int, reference_images: np.ndarray, target_image: np.ndarray, reference_masks: Tensor,
+    basis_factors: Any = None,
+) -> Results:  # fmt: skip
+    model, size = small_dinov3(case), (image_size, image_size)
+    small = [Image.fromarray(x).resize(size, Image.Resampling.BILINEAR) for x in (*reference_images, target_image)]
+    black = black_map(model, image_size, basis_factors)
+    features = torch.cat([patch_maps(model, normalise(pil_to_tensor(image))[None], norm=True) for image in small])
+    shown = F.interpolate((reference_masks > 0)[:, None].float(), size, mode="nearest")[:, 0] > 0.5
+    found = predicted(case, black[0], features[:-1], features[-1], list(shown), size)
+    return {"mid.black_features": black, "mid.features": features, **found}
 
 
-def _predicted(
+def predicted(
     case: Case, black: Tensor, references: Tensor, target: Tensor, masks: list[Tensor], size: tuple[int, int]
 ) -> Results:
     """Return a prediction from feature maps with all its steps."""
-    c = case.config
+    c, target = case.config, unit(target)
     projector = position_projector(black, c["svd_components"])
-    target = unit(target)
     debiased = debias(target, projector)
     others = torch.stack([debias(unit(reference), projector) for reference in references])
     cells = torch.stack([mask_to_cells(mask, *target.shape[1:]) for mask in masks])

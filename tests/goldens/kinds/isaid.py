@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from fsbench.data.dataset import VOID
 from fsbench.data.episodes.episode import Episode
@@ -16,18 +17,7 @@ from fsbench.protocols.draws.pools import Pool
 from fsbench.protocols.reading import load_segmentation
 from tests.goldens.harness import Case, Check, Kind, Parts, Results, Same, absolute
 from tests.goldens.kinds.incontext import isaid_pairs, isaid_pool
-from tests.goldens.meters import (
-    background_foreground,
-    by_class,
-    counts_of,
-    line_of,
-    listed_pool,
-    parse_pair,
-    row_of,
-    same_list,
-    same_text,
-    scores,
-)
+from tests.goldens.meters import class_sums, episode_list, listed_pool, parse_pair, row_of, same_list, same_text
 
 
 def _rows(episodes: Iterator[Episode], number: int) -> list[list[Any]]:
@@ -50,15 +40,12 @@ def episodes(case: Case) -> Results:
     }
 
 
-def official_episodes(case: Case) -> Results:
-    config, lines = case.config, case.data.splitlines()
-    pool = isaid_pool(config["fold"])
-    drawn = one_stream("list of pairs", pool, shot=config["shot"], seed=0)
+def official_episodes(case: Case, fold: int, shot: int, episodes: int) -> Results:
+    pool = isaid_pool(fold)
     official = load_segmentation("isaid").draw.episode_count("isaid", len(pool.pairs))
     return {
-        f"{len(lines)} episodes": Same([line_of(e) for e in islice(drawn, len(lines))], lines),
-        "episodes of a run": Same(min(official, config["episodes"]), len(lines)),
-        **same_text(case),
+        "episodes of a run": Same(min(official, episodes), len(case.data.splitlines())),
+        **episode_list(case, pool, "list of pairs", shot, seed=0),
     }
 
 
@@ -69,48 +56,41 @@ def lists(case: Case) -> Parts:
     yield same_text(case)
 
 
-def sdm(case: Case) -> Results:
+def sdm(case: Case, shot: int, episodes: int) -> Results:
     pool = listed_pool([parse_pair(line) for line in case.data["list"]], "sequential")
     seed = load_segmentation("isaid_sdm").draw.seed
     assert seed is not None
-    drawn = one_stream("list of pairs, shuffled when through", pool, shot=case.config["shot"], seed=seed)
-    return {"episodes": _rows(drawn, case.config["episodes"])}
+    drawn = one_stream("list of pairs, shuffled when through", pool, shot=shot, seed=seed)
+    return {"episodes": _rows(drawn, episodes)}
 
 
-def r2net(case: Case) -> Results:
+def r2net(case: Case, variant: Any, split: int, shot: int, seed: int, episodes: int) -> Results:
     """Episodes in one process, whose generator goes on from pass to pass."""
-    config, data = case.config, case.data
-    index = object.__new__(Isaid512)  # its classes alone; there are no files
-    index.division = config["variant"]
-    classes = index.test_classes(config["split"])
+    data, index = case.data, object.__new__(Isaid512)  # its classes alone; there are no files
+    index.division = variant
+    classes = index.test_classes(split)
     images_of = {int(number): names for number, names in data["class_lists"].items()}
     pairs = [(name, classes[0]) for name in data["queries"]]
     pool = Pool(pairs, images_of, classes, "image_first", data["present"].__getitem__)
-    drawn = one_stream("image then class", pool, shot=config["shot"], seed=config["seed"])
-    found = [[e.query_class, e.query, list(reversed(e.supports[0]))] for e in islice(drawn, config["episodes"])]
+    drawn = islice(one_stream("image then class", pool, shot=shot, seed=seed), episodes)
+    found = [[e.query_class, e.query, list(reversed(e.supports[0]))] for e in drawn]
     return {"fold_classes": classes, "episodes": found}
 
 
-def frame(case: Case) -> Results:
-    size, number = case.config["size"], case.config["class_number"]
-    labels, support = (
-        resize_labels(way_labels(case.tensors[name].numpy(), [number]), size, size)
-        for name in ("in.label", "in.support_label")
-    )
-    return {"out.mask": labels == 1, "out.ignore": labels == VOID, "out.support_mask": support == 1}
+def frame(size: int, class_number: int, label: np.ndarray, support_label: np.ndarray) -> Results:
+    maps, support = (resize_labels(way_labels(given, [class_number]), size, size) for given in (label, support_label))
+    return {"out.mask": maps == 1, "out.ignore": maps == VOID, "out.support_mask": support == 1}
 
 
 def metric(protocol: str) -> Check:
     """Make a check of mIoU and FB-IoU of label maps with all classes, by a protocol's rule for void."""
 
-    def results(case: Case) -> Results:
-        t, numbers = case.tensors, case.tensors["in.class_id"].tolist()
-        maps = zip(numbers, t["in.label"].numpy().astype(np.uint8), strict=True)
+    def results(fold: int, pred: Tensor, label: np.ndarray, class_id: Tensor) -> Results:
+        numbers = class_id.tolist()
+        maps = zip(numbers, label.astype(np.uint8), strict=True)
         truths = torch.from_numpy(np.stack([way_labels(labels, [number + 1]) for number, labels in maps]))
-        sums = background_foreground(counts_of(t["in.pred"], truths), load_segmentation(protocol).counting.void)
-        columns = [number - 5 * case.config["fold"] for number in numbers]
-        found = scores(*(by_class(values, columns, 5) for values in sums))
-        return {"out.": {name: [value] for name, value in found.items()}}
+        void = load_segmentation(protocol).counting.void
+        return {"out.": class_sums(pred, truths, [number - 5 * fold for number in numbers], 5, void).score_rows}
 
     return results
 

@@ -7,18 +7,17 @@ import torch.nn.functional as F
 from fsbench.scores.confusion import fb_iou, mean_iou
 from fsbench.scores.regions import region_measures
 from tests.goldens.harness import Case, Kind, Results, Tolerance, absolute
-from tests.goldens.meters import background_foreground, by_class, counts_of, scores, truth_of
+from tests.goldens.meters import background_foreground, by_class, class_sums, counts_of, truth_of
 
 
 def fss(case: Case) -> Results:
     """Rows of the results: background, foreground; columns: episodes, or classes of the split."""
-    t = case.tensors
-    inter, union = background_foreground(counts_of(t["in.pred"], truth_of(case)))
-    columns = t["in.class_ids_of_split"].tolist()
+    t, columns = case.tensors, case.tensors["in.class_ids_of_split"].tolist()
     numbers = [columns.index(number) for number in t["in.class_id"].tolist()]
-    buffers = [by_class(values, numbers, len(columns)) for values in (inter, union)]
-    sums = {"inter": inter, "union": union, "inter_buf": buffers[0], "union_buf": buffers[1]}
-    return {"out.": sums | scores(*buffers)}
+    found = class_sums(t["in.pred"], truth_of(case), numbers, len(columns))
+    sums = {"inter": found.inter, "union": found.union}
+    sums |= {"inter_buf": found.inter_by_class, "union_buf": found.union_by_class}
+    return {"out.": sums | found.scores}
 
 
 def pfenet(case: Case) -> Results:

@@ -5,18 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fsbench.methods.persam import (
-    decode_guided,
-    locate,
-    locate_positive,
-    max_and_mean,
-    persam,
-    persam_f,
-    reference_weights,
-    scale_logits,
-    selected_cells,
-    tune_weights,
-)
+from fsbench.methods import persam as own
 from fsbench.networks.backbones.hub_networks import new_network
 from fsbench.networks.backbones.sam import (
     Preparation,
@@ -28,6 +17,7 @@ from fsbench.networks.backbones.sam import (
 )
 from fsbench.networks.weights.table import WeightFile
 from tests.goldens.harness import EXACT, Case, Kind, Parts, Results, Tolerance, absolute, few, relative, stated
+from tests.goldens.networks import loaded
 
 
 def rel(tol: float) -> Tolerance:
@@ -42,9 +32,12 @@ STATED = stated("rel", rel)
 def tiny_sam(config: dict[str, Any], state: dict[str, Tensor]) -> PromptableNetwork:
     """Build a case's SAM with weights under Meta's names."""
     net = SamNet("SamModel", sam_settings(**config), WeightFile("tiny"), side=config["image"])
-    model = new_network(net, "a golden")
-    model.load_state_dict({name: value.float() for name, value in names_of_transformers(state).items()})
-    return PromptableNetwork(model, net.preparation)
+    weights = {name: value.float() for name, value in names_of_transformers(state).items()}
+    return PromptableNetwork(loaded(new_network(net, "a golden"), weights), net.preparation)
+
+
+def case_sam(case: Case) -> PromptableNetwork:
+    return tiny_sam(case.config["sam"], case.group("state.sam."))
 
 
 def chw(image: Tensor) -> Tensor:
@@ -62,23 +55,20 @@ def given(tensor: Tensor) -> Tensor | None:
     return tensor if tensor.numel() else None
 
 
-def sam_predict(case: Case) -> Results:
-    t, size = case.tensors, size_of(case.tensors["in.image"])
-    network = tiny_sam(case.config["sam"], case.group("state.sam."))
-    pixels = network.preparation.pixels(chw(t["in.image"])).flatten(1).double()
+def sam_predict(
+    case: Case, multimask: bool, image: Tensor, points: Tensor, boxes: Tensor, mask_input: Tensor,
+    labels: Tensor | None = None,
+) -> Results:  # fmt: skip
+    network, size = case_sam(case), size_of(image)
+    pixels = network.preparation.pixels(chw(image)).flatten(1).double()
     statistics = torch.stack([pixels.mean(1), pixels.std(1, correction=0)])
-    encoding = network.encode(chw(t["in.image"]))
-    points = given(t["in.points"])
-    prompts = Prompts(
-        points=points,
-        labels=t["in.labels"] if points is not None else None,
-        boxes=given(t["in.boxes"]),
-        mask=given(t["in.mask_input"]),
-    )
-    masks = network.decode_all(encoding, size, prompts, case.config["multimask"])
+    encoding = network.encode(chw(image))
+    shown = labels if points.numel() else None
+    prompts = Prompts(points=given(points), labels=shown, boxes=given(boxes), mask=given(mask_input))
+    masks = network.decode_all(encoding, size, prompts, multimask)
     logits = network.full_size(masks.low_res, size)
     return {
-        "mid.pixels_mean_std": statistics.view_as(t["mid.pixels_mean_std"]),
+        "mid.pixels_mean_std": statistics.view_as(case.tensors["mid.pixels_mean_std"]),
         "mid.image_embedding": encoding[0][0],
         "out.": {"low_res": masks.low_res, "iou": masks.iou},
         "out.logits_first": logits[:, 0],
@@ -86,63 +76,61 @@ def sam_predict(case: Case) -> Results:
     }
 
 
-def decoder(case: Case) -> Results:
-    c, t = case.config, case.tensors
-    network, side = tiny_sam(c["sam"], case.group("state.sam.")), c["sam"]["image"]
-    prompts, guidance = Prompts(t["in.points"][None], t["in.labels"][None]), (t["in.attention"], t["in.target"])
-    embedding = (t["in.image_embedding"][None],)
-    masks = decode_guided(network, embedding, (side, side), prompts, c["multimask"], *map(given, guidance))
+def decoder(
+    case: Case, multimask: bool, image_embedding: Tensor, points: Tensor, labels: Tensor, attention: Tensor,
+    target: Tensor,
+) -> Results:  # fmt: skip
+    network, side = case_sam(case), case.config["sam"]["image"]
+    prompts, guidance = Prompts(points[None], labels[None]), (given(attention), given(target))
+    masks = own.decode_guided(network, (image_embedding[None],), (side, side), prompts, multimask, *guidance)
     return {"out.low_res": masks.low_res[0], "out.iou": masks.iou[0]}
 
 
-def reference(case: Case) -> Results:
-    c = case.config
-    weights = reference_weights(case.tensors["in.mask"], c["mask_value"], Preparation(c["sam_image"], True), c["grid"])
+def reference(mask_value: int, sam_image: int, grid: int, mask: Tensor) -> Results:
+    weights = own.reference_weights(mask, mask_value, Preparation(sam_image, True), grid)
     return {"out.weights": weights, "out.selected": weights > 0}
 
 
-def prior(case: Case) -> Results:
-    c, t = case.config, case.tensors
-    frame = Preparation(c["sam_image"], True).frame((c["size"][0], c["size"][1]))
-    cells = t["in.reference_embedding"][:, t["in.selected"] > 0]
+def prior(
+    sam_image: int, size: list[int], reference_embedding: Tensor, query_embedding: Tensor, selected: Tensor
+) -> Results:
+    frame = Preparation(sam_image, True).frame((size[0], size[1]))
+    cells = reference_embedding[:, selected > 0]
     target = cells.mean(1)
-    found = locate(target, t["in.query_embedding"], frame)
-    own = locate_positive(max_and_mean(cells), t["in.reference_embedding"], frame)
+    found = own.locate(target, query_embedding, frame)
+    itself = own.locate_positive(own.max_and_mean(cells), reference_embedding, frame)
     return {
         "out.": {"target": target, "similarity": found.similarity, "attention": found.guidance},
         "out.points": found.points,
         "out.labels": found.labels,
-        "out.f_self_similarity": own.similarity,
-        "out.f_self_point": own.points,
+        "out.f_self_similarity": itself.similarity,
+        "out.f_self_point": itself.points,
     }
 
 
-def tuning(case: Case) -> Results:
-    c, t = case.config, case.tensors
-    found = tune_weights([t["in.logits"]], [t["in.mask"] > 0], c["steps"], c["lr"])
+def tuning(steps: int, lr: float, logits: Tensor, mask: Tensor) -> Results:
+    found = own.tune_weights([logits], [mask > 0], steps, lr)
     return {
         "out.": {"first_losses": found.losses[0], "last_losses": found.losses[-1]},
-        "out.weights_": {"after_1": found.weights[1], "half": found.weights[c["steps"] // 2]},
+        "out.weights_": {"after_1": found.weights[1], "half": found.weights[steps // 2]},
         "out.weights": found.weights[-1],
     }
 
 
-def end_to_end(case: Case) -> Parts:
-    c, t = case.config, case.tensors
-    network = tiny_sam(c["sam"], case.group("state.sam."))
-    query, size, mask = network.encode(chw(t["in.query"])), size_of(t["in.query"]), t["in.reference_mask"]
-    source = network.encode(chw(t["in.reference"]))
-    weights = reference_weights(mask, c["mask_value"], network.preparation, source[0].shape[-1])
-    cells = source[0][0][:, selected_cells(weights)]
+def end_to_end(case: Case, mask_value: int, query: Tensor, reference: Tensor, reference_mask: Tensor) -> Parts:
+    c, network = case.config, case_sam(case)
+    encoded, size, source = network.encode(chw(query)), size_of(query), network.encode(chw(reference))
+    weights = own.reference_weights(reference_mask, mask_value, network.preparation, source[0].shape[-1])
+    cells = source[0][0][:, own.selected_cells(weights)]
     if case.entry["kind"] == "persam_end_to_end":
         target = cells.mean(1)
-        steps = persam(network, query, size, target)
+        steps = own.persam(network, encoded, size, target)
         yield {"mid.": {"target": target, "attention": steps.located.guidance, "low_res_1": steps.first}}
     else:
-        target = max_and_mean(cells)
-        logits = scale_logits(network, source, size_of(mask), target)[2]
-        tuned = tune_weights([logits], [mask > 0], c["steps"], c["lr"]).weights[-1]
-        steps, low_res = persam_f(network, query, size, target, tuned)
+        target = own.max_and_mean(cells)
+        logits = own.scale_logits(network, source, size_of(reference_mask), target)[2]
+        tuned = own.tune_weights([logits], [reference_mask > 0], c["steps"], c["lr"]).weights[-1]
+        steps, low_res = own.persam_f(network, encoded, size, target, tuned)
         yield {"mid.": {"weights": tuned, "low_res_1": low_res, "box_2": steps.second.box}}
     yield {
         "mid.": {"iou_2": steps.second.iou, "iou_3": steps.third.iou},

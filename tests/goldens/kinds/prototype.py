@@ -1,6 +1,7 @@
 """The training-free prototype from given tokens (classical-baselines §2)."""
 
 import torch
+from torch import Tensor
 
 from fsbench.methods.modules.class_logits import resize_logits
 from fsbench.methods.prototype import (
@@ -15,24 +16,26 @@ from fsbench.methods.prototype import (
 from tests.goldens.harness import EXACT, Case, Clear, Kind, Results, Tolerance, absolute
 
 
-def prototype(case: Case) -> Results:
-    c, t = case.config, case.tensors
-    grid = (c["grid"][0], c["grid"][1])
-    weights = cell_weights(t["in.support_masks"], *grid)
-    supports, query = normalise(t["in.support_tokens"])[:, :, None], normalise(t["in.query_tokens"])[None]
-    prototypes = build_prototypes(support_sums(supports, weights))
-    logits = token_logits(cosines(query, prototypes), prototypes.valid, c["alpha"], c["delta"])
-    score = presence(logits, c["top_fraction"])
-    full = resize_logits(logits, grid, (c["out_size"][0], c["out_size"][1]))
-    top = t.get("out.logits", full).sort(0, descending=True).values
+def prototype(
+    case: Case, grid: list[int], out_size: list[int], alpha: float, delta: float, theta: float, top_fraction: float,
+    support_masks: Tensor, support_tokens: Tensor, query_tokens: Tensor,
+) -> Results:  # fmt: skip
+    sides = (grid[0], grid[1])
+    weights = cell_weights(support_masks, *sides)
+    supports, query = normalise(support_tokens)[:, :, None], normalise(query_tokens)[None]
+    found = build_prototypes(support_sums(supports, weights))
+    logits = token_logits(cosines(query, found), found.valid, alpha, delta)
+    score = presence(logits, top_fraction)
+    full = resize_logits(logits, sides, (out_size[0], out_size[1]))
+    top = case.tensors.get("out.logits", full).sort(0, descending=True).values
     return {
-        "out.": {"weights": weights, "fg": prototypes.foreground[:, 0], "bg": prototypes.background[0]},
+        "out.": {"weights": weights, "fg": found.foreground[:, 0], "bg": found.background[0]},
         "out.token_prob": logits.softmax(0),
         "out.presence": score,
         "out.token_logits": logits,
         "out.logits": full,
-        "out.labels": score > c["theta"],
-        "out.mask": Clear(full.argmax(0), top[0] - top[1] >= 1e-5 * c["alpha"]),  # "exact up to ties"
+        "out.labels": score > theta,
+        "out.mask": Clear(full.argmax(0), top[0] - top[1] >= 1e-5 * alpha),  # "exact up to ties"
     }
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from fsbench.methods.modules.pspnet import PSPNet, Trunk
 from fsbench.methods.modules.pspnet_weights import to_hmnet_names
 from tests.goldens.forms import statistics
-from tests.goldens.harness import Case, Kind, Parts, Result, Same, Tolerance, relative
+from tests.goldens.harness import Case, Kind, Parts, Results, Same, Tolerance, relative
 from tests.goldens.hashed import hash_values
 from tests.goldens.kinds.dcama import stats_relative
 from tests.goldens.networks import load_hashed, record_outputs
@@ -16,24 +16,15 @@ from tests.goldens.networks import load_hashed, record_outputs
 BASE = {"pascal": 15, "coco": 60}
 
 
-def features(case: Case) -> Parts:
-    for dtype, note in ((torch.float64, ""), (torch.float32, "fp32")):
-        yield {name: Result(value, note=note) for name, value in _features(case, dtype).items()}
-
-
-def _features(case: Case, dtype: torch.dtype) -> dict[str, Tensor]:
-    c = case.config
-    trunk = Trunk("resnet101")
-    load_hashed(trunk)
-    trunk.to(dtype).train(c["train"])
+@torch.no_grad()
+def features(dtype: torch.dtype, tag: int, b: int, size: int, train: bool) -> Results:
+    trunk = load_hashed(Trunk("resnet101")).to(dtype).train(train)
     found: dict[str, Tensor] = {}
     layers = dict(trunk.named_children())
-    blocks = {
-        f"{name}.{i}": block for name, layer in layers.items() if name != "layer0" for i, block in enumerate(layer)
-    }
+    stages = [(name, layer) for name, layer in layers.items() if name != "layer0"]
+    blocks = {f"{name}.{i}": block for name, layer in stages for i, block in enumerate(layer)}
     record_outputs(found, **layers, **blocks)
-    with torch.no_grad():
-        trunk.trunk(hash_values(c["tag"], (c["b"], 3, c["size"], c["size"]), -2.0, 2.0).to(dtype))
+    trunk.trunk(hash_values(tag, (b, 3, size, size), -2.0, 2.0).to(dtype))
     results = {f"mid.{name}.stats": statistics(found[name]) for name in ("layer0", *blocks)}
     results["mid.layer0.first8"] = found["layer0"][:, :8]
     for name in layers:
@@ -49,16 +40,16 @@ def _single(make: Callable[[float], Tolerance]) -> Callable[[Case], Tolerance]:
     return lambda case: make(1e-2 if case.config["train"] else 1e-3)
 
 
-def layout(case: Case) -> Parts:
+def layout(case: Case, model: str) -> Parts:
     """Names in the file's order; what we read of it must be our own layers, in our order."""
+    pspnet = model == "pspnet"
     with torch.device("meta"):
-        pspnet = case.config["model"] == "pspnet"
-        model: Trunk = PSPNet("resnet101", BASE[case.config["data_set"]]) if pspnet else Trunk("resnet101")
+        net: Trunk = PSPNet("resnet101", BASE[case.config["data_set"]]) if pspnet else Trunk("resnet101")
         stored = {name: torch.empty(shape) for name, shape in case.data["shapes"].items()}
-    read, own = to_hmnet_names(stored), model.state_dict()
+    read, own = to_hmnet_names(stored), net.state_dict()
     yield {"names": Same(list(read), list(own)), "shapes": _authors(own, pspnet)}
     yield {"order": Same(list(_authors(own, pspnet)), list(stored))}
-    yield {"total": sum(p.numel() for p in model.parameters())}
+    yield {"total": sum(p.numel() for p in net.parameters())}
 
 
 def _authors(own: dict[str, Tensor], pspnet: bool) -> dict[str, list[int]]:
@@ -74,6 +65,6 @@ def _authors(own: dict[str, Tensor], pspnet: bool) -> dict[str, list[int]]:
 DOUBLE = {"": relative(1e-6), "mid.*.stats": stats_relative(1e-6)}
 SINGLE = {"*fp32": _single(relative), "mid.*.stats fp32": _single(stats_relative)}
 KINDS = {
-    "resnet101_features": Kind(features, DOUBLE | SINGLE),
+    "resnet101_features": Kind(features, DOUBLE | SINGLE, precisions={torch.float64: "", torch.float32: "fp32"}),
     "resnet101_layout": Kind(layout),
 }

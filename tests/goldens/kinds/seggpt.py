@@ -13,88 +13,72 @@ from fsbench.networks.backbones.hub_networks import new_network
 from fsbench.networks.backbones.seggpt import paint, seggpt_net, seggpt_to_transformers_names
 from fsbench.networks.weights.table import WeightFile
 from tests.goldens.harness import Case, Kind, Results, absolute, few, relative
+from tests.goldens.networks import loaded
 
 THRESHOLD = 128
 
 
-def network_input(case: Case, side: int) -> tuple[Tensor, Tensor, Tensor]:
+def network_input(case: Case, shots: int, side: int) -> tuple[Tensor, Tensor, Tensor]:
     """Return query (3, S, S), examples and painted masks (K, 3, S, S) of a case's files, normalised."""
     t = case.tensors
     query = normalise(resize_image_bicubic(t["in.query"].numpy(), side))
-    shots = range(case.config["shots"])
-    examples = torch.stack([normalise(resize_image_bicubic(t[f"in.prompt_{k}"].numpy(), side)) for k in shots])
+    images = [normalise(resize_image_bicubic(t[f"in.prompt_{k}"].numpy(), side)) for k in range(shots)]
     painted = []
-    for k in shots:
+    for k in range(shots):
         if f"in.target_{k}" in t:
             planes = t[f"in.target_{k}"].permute(2, 0, 1).contiguous().numpy()
             painted.append(torch.stack([torch.tensor(resize_labels_pil(plane, side, side)) for plane in planes]))
         else:
             mask = torch.tensor(resize_labels_pil(t[f"in.mask_{k}"].numpy(), side, side))
             painted.append(paint_mask(mask == 1, WHITE))
-    return query, examples, normalise(torch.stack(painted))
+    return query, torch.stack(images), normalise(torch.stack(painted))
 
 
-def preprocess(case: Case) -> Results:
-    query, examples, painted = network_input(case, 448)
-    pairs = {
-        "images": torch.cat([examples, query.expand_as(examples)], 2),
-        "targets": torch.cat([painted, painted], 2),
-    }
+def preprocess(case: Case, shots: int) -> Results:
+    query, examples, painted = network_input(case, shots, 448)
+    images, targets = torch.cat([examples, query.expand_as(examples)], 2), torch.cat([painted, painted], 2)
     found = {}
-    for name, values in pairs.items():
+    for name, values in (("images", images), ("targets", targets)):
         found[f"{name}_strided"] = values[:, :, 7::31, 5::29].permute(0, 2, 3, 1)
         found[f"{name}_mean"] = values.double().mean((2, 3))
         found[f"{name}_abs_mean"] = values.double().abs().mean((2, 3))
     return {"out.": found}
 
 
-def tiny_network(case: Case) -> Any:
+def tiny_network(case: Case, c: dict[str, Any]) -> Any:
     """Build the case's network, frozen."""
-    c = case.config["seggpt"]
-    spec = seggpt_net(
-        c["dim"], c["heads"], c["dim"] * c["mlp_ratio"], c["image"][1], c["patch"], c["pretrain"], c["decoder_dim"],
-        WeightFile("none"),
-    )  # fmt: skip
-    model = new_network(spec, "SegGPT")
-    model.load_state_dict(seggpt_to_transformers_names(case.state()))
-    return model
+    widths = c["dim"], c["heads"], c["dim"] * c["mlp_ratio"], c["image"][1], c["patch"], c["pretrain"], c["decoder_dim"]
+    model = new_network(seggpt_net(*widths, WeightFile("none")), "SegGPT")
+    return loaded(model, seggpt_to_transformers_names(case.state()))
 
 
-def network(case: Case) -> Results:
-    side, embedding = case.config["seggpt"]["image"][1], case.config["embedding"]
-    images, targets = (case.tensors[f"in.{name}"].permute(0, 3, 1, 2) for name in ("images", "targets"))
-    query, examples, painted = images[0, :, side:], images[:, :, :side], targets[:, :, :side]
-    with torch.no_grad():
-        found = paint(tiny_network(case), query, examples, painted, embedding, "authors")
+@torch.no_grad()
+def network(case: Case, seggpt: dict[str, Any], embedding: Any, images: Tensor, targets: Tensor) -> Results:
+    side = seggpt["image"][1]
+    pairs, painted = images.permute(0, 3, 1, 2), targets.permute(0, 3, 1, 2)[:, :, :side]
+    query, examples = pairs[0, :, side:], pairs[:, :, :side]
+    found = paint(tiny_network(case, seggpt), query, examples, painted, embedding, "authors")
     return {"mid.pred": found, "out.output": colours(found[0, :, side:]).permute(1, 2, 0)}
 
 
-def decode(case: Case) -> Results:
-    t, c = case.tensors, case.config
-    height, width = c["size"]
-    found = at_size(colours(t["in.raw"].permute(2, 0, 1)), (height, width))
-    table = palette(c["labels"])
+def decode(size: list[int], labels: int, raw: Tensor, label_map: Tensor) -> Results:
+    found, table = at_size(colours(raw.permute(2, 0, 1)), (size[0], size[1])), palette(labels)
     grey = found.mean(0)
-    shown = torch.stack(
-        [paint_mask(t["in.label_map"] == label, tuple(table[label].tolist())) for label in range(len(table))]
-    )
+    shown = [paint_mask(label_map == label, tuple(colour)) for label, colour in enumerate(table.tolist())]
     return {
         "out.": {"palette": table, "binary": grey > THRESHOLD, "labels": nearest_colour(found, table)},
         "out.colour_sum": found.double().sum((1, 2)),
         "out.grey_full": grey.long(),
-        "out.coloured": shown.sum(0).permute(1, 2, 0),
+        "out.coloured": torch.stack(shown).sum(0).permute(1, 2, 0),
     }
 
 
-def end_to_end(case: Case) -> Results:
-    c = case.config
-    side = c["seggpt"]["image"][1]
-    query, examples, painted = network_input(case, side)
-    with torch.no_grad():
-        pairs = paint(tiny_network(case), query, examples, painted, c["embedding"], "authors")
+@torch.no_grad()
+def end_to_end(case: Case, seggpt: dict[str, Any], shots: int, embedding: Any, query: Tensor) -> Results:
+    side = seggpt["image"][1]
+    pairs = paint(tiny_network(case, seggpt), *network_input(case, shots, side), embedding, "authors")
     answer = colours(pairs[0, :, side:])
-    height, width = case.tensors["in.query"].shape[:2]
-    found = at_size(answer, (height, width))
+    found = at_size(answer, (query.shape[0], query.shape[1]))
     grey = found.mean(0)
     return {
         "mid.output_strided": answer[:, 3::9, 4::9].permute(1, 2, 0),

@@ -1,6 +1,5 @@
 """Intervals and tests: one row an (episode, way) pair, as records have them, through `fsbench.scores.estimate`."""
 
-from collections.abc import Iterator
 from math import isnan
 from typing import Any
 
@@ -16,69 +15,69 @@ from fsbench.scores.scores import Accuracy, FBIoU, MeanIoU, PresenceCalibration
 from fsbench.scores.statistics import ScoreStatistics
 from tests.goldens.harness import Case, Kind, Near, Parts, Results, Same, entrywise, proportional
 
+BY_CLASS = ("intersection", "union", "truth")
+
 
 class Test:
-    """The rows of a case, divided into the runs of its folds."""
+    """The rows of a case, divided into the runs of its folds, and a metric of them."""
 
-    def __init__(self, rows: dict[str, Any], fitted: bool = False):
+    def __init__(self, rows: dict[str, Any], metric: Metric, fitted: bool = False):
         self.columns = {name: np.array(values) for name, values in rows.items()}
         pairs = np.stack([self.columns["fold"], self.columns["run"]], 1)
         self.runs = np.unique(pairs, axis=0)
         self.places = [np.flatnonzero((pairs == run).all(1)) for run in self.runs]
         self.fold_of = self.runs[:, 0].tolist()
-        self.fitted = fitted
+        self.metric, self.fitted = metric, fitted
 
     def rows(self, places: np.ndarray) -> Rows:
-        names = ("query", "support", "class")
-        query, support, cls = (self.columns[name][places] for name in names)
-        return Rows(query, support, cls, fitted=self.fitted)
+        return Rows(*(self.columns[name][places] for name in ("query", "support", "class")), fitted=self.fitted)
 
-    def statistics(self, metric: Metric, values: dict[str, np.ndarray]) -> list[ScoreStatistics]:
-        """Sum values of the rows, by class where they are those of mIoU or FB-IoU."""
-        found = []
-        classes = int(self.columns["class"].max()) + 1
+    def statistics(self, values: dict[str, np.ndarray]) -> list[ScoreStatistics]:
+        """Sum values of the rows of each run, by class where they are those of mIoU or FB-IoU."""
+        classes, found = int(self.columns["class"].max()) + 1, []
         for places in self.places:
             rows = self.rows(places)
-            sums = {
-                name: RowSum(own[places], rows.cls, classes)
-                if name in ("intersection", "union", "truth")
-                else RowSum(own[places])
-                for name, own in values.items()
+            named = {
+                name: (own[places], rows.cls, classes)[: 3 if name in BY_CLASS else 1] for name, own in values.items()
             }
-            found.append(ScoreStatistics(rows, sums, (metric,), is_whole=False))
+            sums = {name: RowSum(*own) for name, own in named.items()}
+            found.append(ScoreStatistics(rows, sums, (self.metric,), is_whole=False))
         return found
 
     def design(self) -> Design:
         return Design([self.rows(places) for places in self.places], self.fold_of)
 
+    def estimate(self, name: str, statistics: list[ScoreStatistics], stored: dict[str, Any]) -> Results:
+        return held(name, estimates(statistics, self.fold_of)[self.metric.name], stored)
 
-def held(name: str, found: Estimate, stored: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    def difference(self, two: list[list[ScoreStatistics]], stored: dict[str, Any]) -> Results:
+        (one,) = differences({"a": two[0], "b": two[1]}, [("a", "b")], self.fold_of)[self.metric.name]
+        return held("difference", one.difference, stored)
+
+    def compare(self, statistics: list[list[ScoreStatistics]], stored: dict[str, Any]) -> Results:
+        """Compare the scores of two methods and their difference."""
+        first, second = statistics
+        return {
+            **self.estimate("first", first, stored["first"]),
+            **self.estimate("second", second, stored["second"]),
+            **self.difference(statistics, stored["difference"]),
+        }
+
+
+def held(name: str, found: Estimate, stored: dict[str, Any]) -> Results:
     """Compare an estimate with the stored one, which has null where there is no number."""
-    yield f"{name} scope", Same(str(found.scope), stored["scope"])
+    results: dict[str, Any] = {f"{name} scope": Same(str(found.scope), stored["scope"])}
     for key in ("value", "error", "df", "low", "high", "p"):
-        own = getattr(found, key)
-        known = stored[key] is not None
-        yield f"{name} {key}", Near(own, stored[key]) if known else Same(None if isnan(own) else own, None)
-    yield (
-        f"{name} variances",
-        Near(found.variances, [stored["variances"][kind] for kind in ("query", "support", "cell")]),
-    )
-
-
-def compare(test: Test, metric: Metric, statistics: list[list[ScoreStatistics]], stored: dict[str, Any]) -> Results:
-    """Compare the scores of two methods and their difference."""
-    results: dict[str, Any] = {}
-    for name, own in zip(("first", "second"), statistics, strict=True):
-        results |= held(name, estimates(own, test.fold_of)[metric.name], stored[name])
-    two = dict(zip("ab", statistics[:2], strict=True))
-    (one,) = differences(two, [("a", "b")], test.fold_of)[metric.name]
-    return results | dict(held("difference", one.difference, stored["difference"]))
+        own, known = getattr(found, key), stored[key] is not None
+        results[f"{name} {key}"] = Near(own, stored[key]) if known else Same(None if isnan(own) else own, None)
+    variances = [stored["variances"][kind] for kind in ("query", "support", "cell")]
+    return results | {f"{name} variances": Near(found.variances, variances)}
 
 
 def estimate(case: Case) -> Parts:
-    data, metric = case.data["in"], {"miou": MeanIoU(), "fb_iou": FBIoU()}[case.data["in"]["score"]]
-    test = Test(data["rows"], data["fitted"])
-    design, mid = test.design(), case.data["mid"]
+    data, mid = case.data["in"], case.data["mid"]
+    test = Test(data["rows"], {"miou": MeanIoU(), "fb_iou": FBIoU()}[data["score"]], data["fitted"])
+    design = test.design()
     yield {
         "clusters": Same({kind: groups.number for kind, groups in design.clusters.items()}, mid["clusters"]),
         "free": Same(design.free, mid["free"]),
@@ -90,37 +89,31 @@ def estimate(case: Case) -> Parts:
         union = predicted + true - hits
         background = np.stack([data["pixels"] - union, data["pixels"] - hits], 1)
         values = {"intersection": hits, "union": union, "truth": true, "background": background}
-        statistics.append(test.statistics(metric, values))
-    yield compare(test, metric, statistics, case.data["out"])
+        statistics.append(test.statistics(values))
+    yield test.compare(statistics, case.data["out"])
 
 
 def share(case: Case) -> Parts:
-    test, metric, out = Test(case.data["in"]["rows"]), Accuracy(), case.data["out"]
+    test, out = Test(case.data["in"]["rows"], Accuracy()), case.data["out"]
     right = [np.array(values) for values in case.data["in"]["right"]]
-    statistics = [test.statistics(metric, {"right": np.stack([own, np.ones_like(own)], 1)}) for own in right]
+    statistics = [test.statistics({"right": np.stack([own, np.ones_like(own)], 1)}) for own in right]
     for number, (own, stored) in enumerate(zip(statistics, out["shares"], strict=True)):
-        yield dict(held(f"share {number}", estimates(own, test.fold_of)[metric.name], stored))
-    two = {"a": statistics[0], "b": statistics[1]}
-    yield dict(
-        held("difference", differences(two, [("a", "b")], test.fold_of)[metric.name][0].difference, out["difference"])
-    )
+        yield test.estimate(f"share {number}", own, stored)
+    yield test.difference(statistics[:2], out["difference"])
 
 
 def calibration(case: Case) -> Results:
-    data, metric = case.data["in"], PresenceCalibration()
-    test, happened = Test(data["rows"]), np.array(data["happened"], float)
-    statistics = []
+    data, statistics = case.data["in"], []
+    test, happened = Test(data["rows"], PresenceCalibration()), np.array(data["happened"], float)
     for probability in data["probability"]:
         of_runs = []
         for places in test.places:
-            one = np.ones(1)
             cases = zip(np.array(probability)[places, None], happened[places, None], strict=True)
-            sums = np.stack([bin_sums(own, event, one) for own, event in cases])
-            rows = test.rows(places)
+            sums, rows = np.stack([bin_sums(own, event, np.ones(1)) for own, event in cases]), test.rows(places)
             errors = {"presence_errors": BinnedErrors.from_sums(sums, rows.query)}
-            of_runs.append(ScoreStatistics(rows, errors, (metric,), is_whole=False))
+            of_runs.append(ScoreStatistics(rows, errors, (test.metric,), is_whole=False))
         statistics.append(of_runs)
-    return compare(test, metric, statistics, case.data["out"])
+    return test.compare(statistics, case.data["out"])
 
 
 def decisions(case: Case) -> Parts:
@@ -130,14 +123,12 @@ def decisions(case: Case) -> Parts:
         found = Estimate(given["value"], error=given["error"], df=given["df"])
         factor = times_larger(found, data["effect"], data["power"])
         score = Estimate(given["value"] + data["score_is_value_plus"], error=given["error"], df=given["df"])
+        beside = {str(figure): beside_published(score, figure) for figure in data["published"]}
+        margins = {str(margin): equivalent(found, margin) for margin in data["margins"]}
         yield {
             f"times larger {number}": Near([factor.value, factor.low, factor.high], stored["times_larger"]),
-            f"beside {number}": Same(
-                {str(figure): beside_published(score, figure) for figure in data["published"]}, stored["beside"]
-            ),
-            f"equivalent {number}": Same(
-                {str(margin): equivalent(found, margin) for margin in data["margins"]}, stored["equivalent"]
-            ),
+            f"beside {number}": Same(beside, stored["beside"]),
+            f"equivalent {number}": Same(margins, stored["equivalent"]),
         }
 
 

@@ -12,33 +12,19 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
+from fsbench.core.outputs import Output
+from fsbench.data import support_annotation as annotations
 from fsbench.data.batch import normalise
 from fsbench.data.dataset import VOID
 from fsbench.data.episodes.episode import Episode
 from fsbench.data.label_maps import resize_labels, way_labels
-from fsbench.data.support_annotation import (
-    LARGE,
-    SMALL,
-    AnnotationStreams,
-    box_corners,
-    draw_annotation,
-    new_strokes,
-    points,
-    scribble,
-)
+from fsbench.data.support_annotation import AnnotationStreams, draw_annotation
 from fsbench.data.transforms import resize_image
 from fsbench.methods.modules.pspnet import BLOCKS, Features, Trunk
-from fsbench.methods.vrp_sam.encoder import (
-    Encoded,
-    PromptGenerator,
-    VisualPromptEncoder,
-    annotated_cells,
-    pseudo_mask,
-    pseudo_mask_plain,
-)
+from fsbench.methods.vrp_sam import encoder as vrp
 from fsbench.methods.vrp_sam.loss import cosine_adamw, mask_losses
 from fsbench.methods.vrp_sam.networks import FIRST_DILATIONS, sam_square
-from fsbench.methods.vrp_sam.vrp_sam import enlarged, joined, labels
+from fsbench.methods.vrp_sam.vrp_sam import VRPSAM, enlarged
 from fsbench.networks.backbones.hub_networks import new_network
 from fsbench.networks.backbones.sam import PromptableNetwork, SamNet, metas_name, sam_settings
 from fsbench.networks.backbones.sam2_sam3 import sine_code
@@ -46,128 +32,96 @@ from fsbench.networks.weights.table import WeightFile
 from fsbench.protocols.draws.pools import Pool
 from fsbench.protocols.draws.streams import Generators
 from fsbench.protocols.draws.vrp import SEED, Division, training_epoch, validation_episodes
-from tests.goldens.harness import (
-    EXACT,
-    Case,
-    Clear,
-    Kind,
-    Near,
-    Parts,
-    Result,
-    Results,
-    Same,
-    Skipped,
-    absolute,
-    change,
-    few,
-    relative,
-)
+from tests.goldens import harness as g
+from tests.goldens import networks as n
+from tests.goldens.harness import EXACT, Case, Clear, Kind, Near, Parts, Result, Results, Same, absolute, relative
 from tests.goldens.hashed import hash_state, hash_values
 from tests.goldens.kinds.persam import rel, tiny_sam
-from tests.goldens.meters import background_foreground, by_class, counts_of, row_of, scores, truth_of
-from tests.goldens.networks import copies, gradients, load_hashed, optimizer_step, weighted_loss
+from tests.goldens.meters import class_sums, row_of, truth_of
+from tests.goldens.prior_guided import CHANNELS
 
-CHANNELS = {"resnet50": (512, 1024), "vgg16": (256, 512)}
-"""Channels of the outputs of layers 2 and 3."""
 VALUES, LOOSE = rel(1e-5), rel(1e-4)
 
 
-def annotation(case: Case) -> Parts:
-    c, t = case.config, case.tensors
-    masks, streams = t["in.mask"], AnnotationStreams.seeded(c["seed"])
-    brush = SMALL if c["preset"] == "rand_curve_small" else LARGE
-    if not c["training"]:
-        drawn = draw_annotation(masks, c["condition"], streams)
-    elif c["condition"] == "point":
-        drawn = torch.stack([points(mask > 0, c["count"], streams.places) for mask in masks])
+def annotation(mask: Tensor, condition: str, preset: str, training: bool, seed: int, count: int | None = None) -> Parts:
+    streams = AnnotationStreams.seeded(seed)
+    brush = annotations.SMALL if preset == "rand_curve_small" else annotations.LARGE
+    if not training:
+        drawn = draw_annotation(mask, condition, streams)  # type: ignore[arg-type]
+    elif condition == "point":
+        drawn = torch.stack([annotations.points(one > 0, count, streams.places) for one in mask])
     else:
-        drawn = torch.stack([scribble(mask > 0, c["count"], brush, streams) for mask in masks])
-    yield {"out.annotation": drawn, "out.boxes": torch.tensor([box_corners(mask > 0) for mask in masks])}
-    streams = AnnotationStreams.seeded(c["seed"])
-    if c["condition"] == "scribble":
-        for i, mask in enumerate(masks):
-            starts, strokes = new_strokes(mask > 0, c["count"] or 9, brush, streams)
-            yield {f"mid.points_{i}": starts, "mid.stroke_0": None if i else strokes[0].vertices.T}
+        drawn = torch.stack([annotations.scribble(one > 0, count, brush, streams) for one in mask])
+    yield {"out.annotation": drawn, "out.boxes": torch.tensor([annotations.box_corners(one > 0) for one in mask])}
+    streams = AnnotationStreams.seeded(seed)
+    for i, one in enumerate(mask if condition == "scribble" else ()):
+        starts, strokes = annotations.new_strokes(one > 0, count or 9, brush, streams)
+        yield {f"mid.points_{i}": starts, "mid.stroke_0": None if i else strokes[0].vertices.T}
 
 
-def hashed_trunk(config: dict) -> Trunk:
-    """Return a case's trunk with weights by the formula over the authors' keys."""
-    kind = config["backbone"]
-    trunk = Trunk(kind, FIRST_DILATIONS, config["blocks"] or BLOCKS.get(kind))
-    load_hashed(trunk)
-    return trunk.eval().requires_grad_(False)
+def hashed_trunk(backbone: Any, blocks: Any) -> Trunk:
+    """Return a trunk with weights by the formula over the authors' keys."""
+    trunk = Trunk(backbone, FIRST_DILATIONS, blocks or BLOCKS.get(backbone))
+    return n.load_hashed(trunk).eval().requires_grad_(False)
 
 
-def backbone(case: Case) -> Results:
-    c = case.config
-    images = hash_values(c["tag"], (2, 3, *c["side"]), -2, 2)
-    layers = {f"layer{number}": x for number, x in zip((2, 3, 4), hashed_trunk(c).trunk(images), strict=True)}
+def backbone(tag: int, side: list[int], backbone: str, blocks: Any) -> Results:
+    maps = hashed_trunk(backbone, blocks).trunk(hash_values(tag, (2, 3, *side), -2, 2))
+    layers = {f"layer{number}": x for number, x in zip((2, 3, 4), maps, strict=True)}
     lengths = {f"{name}_l2": x.flatten(1).norm(dim=1) for name, x in layers.items()}
     return {"out.": {name: x[:, ::8] for name, x in layers.items()} | lengths}
 
 
-def pseudo_masks(case: Case) -> Parts:
-    t = case.tensors
-    for function in (pseudo_mask, pseudo_mask_plain):
-        yield {"out.pseudo_mask": function(t["in.support"], t["in.query"], t["in.mask"].float())}
+def pseudo_masks(support: Tensor, query: Tensor, mask: Tensor) -> Parts:
+    for function in (vrp.pseudo_mask, vrp.pseudo_mask_plain):
+        yield {"out.pseudo_mask": function(support, query, mask.float())}
 
 
-def position(case: Case) -> Results:
-    c = case.config
-    return {"out.position": sine_code(2 * c["n"], c["h"], c["w"])}
+def position(n: int, h: int, w: int) -> Results:
+    return {"out.position": sine_code(2 * n, h, w)}
 
 
-def prompt_generator(case: Case) -> Results:
-    c, t = case.config, case.tensors
-    generator = PromptGenerator(c["C"], c["queries"], c["heads"])
-    if c["hash"]:
-        load_hashed(generator, under("transformer_decoder."))
+def prompt_generator(
+    case: Case, C: int, queries: int, heads: int, hash_: bool, query: Tensor, support: Tensor
+) -> Results:
+    generator = vrp.PromptGenerator(C, queries, heads)
+    if hash_:
+        n.load_hashed(generator, lambda state: {f"transformer_decoder.{name}": x for name, x in state.items()})
     else:
         generator.load_state_dict(case.state())
-    query, support = (t[f"in.{name}"].requires_grad_() for name in ("query", "support"))
-    steps = generator.steps(query, support)
-    found = gradients(weighted_loss(case, weight=steps.prompts), generator, query=query, support=support)
+    steps = generator.steps(query.requires_grad_(), support.requires_grad_())
+    found = n.gradients(n.weighted_loss(case, weight=steps.prompts), generator, query=query, support=support)
     projection = found["transformer_cross_attention_layers.0.multihead_attn.in_proj_weight"]
     return {
         "out.prompts": steps.prompts,
         "mid.cross_": {"support": steps.cross_support, "query": steps.cross_query},
         "mid.self_0": steps.self_support,
         "grad.": {name: found[name] for name in ("query", "support", "supp_q_feat.weight")},
-        "grad.cross_in_proj": projection[::16, ::8] if c["hash"] else projection,
+        "grad.cross_in_proj": projection[::16, ::8] if hash_ else projection,
         "grad.self_0_norm": found["transformer_self_attention_layers_0.0.norm.weight"],
     }
 
 
-def under(prefix: str) -> Callable[[dict[str, Tensor]], dict[str, Tensor]]:
-    """Return a function that puts a prefix before the names of a state."""
-    return lambda state: {prefix + name: value for name, value in state.items()}
-
-
-def small_encoder(case: Case) -> VisualPromptEncoder:
+def small_encoder(case: Case) -> vrp.VisualPromptEncoder:
     """Return a case's encoder of reduced widths with its weights."""
     c = case.config
-    encoder = VisualPromptEncoder((c["f2"], c["f3"]), c["C"], c["queries"])
-    encoder.load_state_dict({k: v for k, v in case.state().items() if not k.startswith("sam.")})
-    return encoder
+    encoder = vrp.VisualPromptEncoder((c["f2"], c["f3"]), c["C"], c["queries"])
+    return n.loaded(encoder, {k: v for k, v in case.state().items() if not k.startswith("sam.")})
 
 
 def given_features(case: Case, cells: Tensor) -> tuple[Features, Features]:
     """Return query and support features, with the case's convolution as layer 4."""
-    t = case.tensors
-
-    def deep(f3: Tensor) -> Tensor:
-        return F.relu(F.conv2d(f3, t["in.layer4_weight"]))
-
-    query = Features(t["in.query_f2"], t["in.query_f3"], deep(t["in.query_f3"]), None)
-    f3 = t["in.support_f3"]
-    return query, Features(t["in.support_f2"], f3, deep(f3 * cells), None)
+    f2, f3, support2, support3, weight = (
+        case.tensors[f"in.{name}"] for name in ("query_f2", "query_f3", "support_f2", "support_f3", "layer4_weight")
+    )
+    deep, other = (F.relu(F.conv2d(x, weight)) for x in (f3, support3 * cells))
+    return Features(f2, f3, deep, None), Features(support2, support3, other, None)
 
 
-def encoder(case: Case) -> Results:
-    c, net = case.config, small_encoder(case).eval()
-    drawn = draw_annotation(case.tensors["in.mask"], c["condition"], AnnotationStreams.seeded(c["seed"]))
-    cells = annotated_cells(drawn, c["side_f3"])
-    found: Encoded = net(*given_features(case, cells), cells)
+def encoder(case: Case, mask: Tensor, condition: Any, seed: int, side_f3: int) -> Results:
+    drawn = draw_annotation(mask, condition, AnnotationStreams.seeded(seed))
+    cells = vrp.annotated_cells(drawn, side_f3)
+    found: vrp.Encoded = small_encoder(case).eval()(*given_features(case, cells), cells)
     return {
         "out.annotation": drawn,
         "mid.support_mask": found.cells,
@@ -177,84 +131,87 @@ def encoder(case: Case) -> Results:
     }
 
 
+def decided(logits: Tensor) -> Tensor:
+    """Return the masks (b, H, W) that the method reads of logits."""
+    method: Any = VRPSAM.__new__(VRPSAM)  # whose rule needs nothing of it
+    of_two = torch.stack([torch.zeros_like(logits), logits], 1)
+    ways = [method.read(iter([Output(one[None])]), tuple(one.shape[1:])) for one in of_two]
+    return torch.stack([way.foreground for way in ways])
+
+
 def predictions(logits: Tensor) -> Clear:
     """Return masks (b, H, W) of logits, clear where these are not near 0."""
-    masks = torch.stack([labels(one[None]) for one in logits])
-    return Clear(masks.view_as(logits), logits.abs() > 1e-4 * logits.abs().max())
+    return Clear(decided(logits), logits.abs() > 1e-4 * logits.abs().max())
 
 
-def sam_decode(case: Case) -> Parts:
-    c, t = case.config, case.tensors
-    sam = tiny_sam(c["sam"], case.group("state.sam."))
-    encodings = torch.stack([sam.encode_pixels(sam_square(x, c["sam"]["image"]))[0][0] for x in t["in.image"]])
+def sam_decode(case: Case, sam: dict[str, Any], side: int, image: Tensor, prompts: Tensor) -> Parts:
+    network = tiny_sam(sam, case.group("state.sam."))
+    encodings = torch.stack([network.encode_pixels(sam_square(x, sam["image"]))[0][0] for x in image])
     yield {"mid.embedding": encodings}
-    for given, note in ((encodings, ""), (t["mid.embedding"], "of the stored embedding")):
-        low = sam.decode_embeddings(given, t["in.prompts"])
-        logits = enlarged(low, (c["side"], c["side"]))
+    for given, note in ((encodings, ""), (case.tensors["mid.embedding"], "of the stored embedding")):
+        low = network.decode_embeddings(given, prompts)
+        logits = enlarged(low, (side, side))
         yield {"mid.low_res": Result(low[:, None], note=note), "out.logits": Result(logits[:, None], note=note)}
         yield {"out.pred": predictions(logits)}
 
 
-def loss(case: Case) -> Results:
-    t = case.tensors
-    logits = t["in.logits"].requires_grad_()
-    found = mask_losses(logits[:, 0], t["in.mask"])
+def loss(logits: Tensor, mask: Tensor) -> Results:
+    found = mask_losses(logits.requires_grad_()[:, 0], mask)
     return {
         "out.": {"loss": found["loss"], "dice": found["dice"], "bce": found["entropy"]},
-        "grad.": gradients(found["loss"], logits=logits),
+        "grad.": n.gradients(found["loss"], logits=logits),
     }
 
 
-def schedule(case: Case) -> Parts:
+def schedule(case: Case, lr: float) -> Parts:
     for given in case.data:
         items = -(-given["images"] // given["world"])
         steps = -(-items // given["batch"])
         own = (steps, steps * given["epochs"])
         yield {"steps of an epoch and in all": Same(own, (given["steps_per_epoch"], given["total"]))}
-        rates = dict(given["lr"])
-        parameter = nn.Parameter(torch.zeros(1))
-        made = cosine_adamw([parameter], case.config["lr"], 1e-6, given["total"])
+        made = cosine_adamw([nn.Parameter(torch.zeros(1))], lr, 1e-6, given["total"])
         optimizer, scheduler = made["optimizer"], made["lr_scheduler"]["scheduler"]
         found = {}
         for step in range(given["total"]):
             found[step] = optimizer.param_groups[0]["lr"]
             optimizer.step()
             scheduler.step()
+        rates = dict(given["lr"])
         yield {f"rates of {given['total']} steps": Near([found[step] for step in rates], list(rates.values()))}
 
 
-def train_steps(case: Case) -> Parts:
-    c, t = case.config, case.tensors
+def train_steps(
+    case: Case, sam: dict[str, Any], lr: float, weight_decay: float, total: int, condition: Any, seed: int, steps: int,
+    side_f3: int, image: int, mask: Tensor, embedding: Tensor, query_mask: Tensor,
+) -> Parts:  # fmt: skip
     net = small_encoder(case).train()
-    before = copies(net)
-    sam = tiny_sam(c["sam"], case.group("state.sam."))
-    made = cosine_adamw(net.parameters(), c["lr"], c["weight_decay"], c["total"])
+    before, network = n.copies(net), tiny_sam(sam, case.group("state.sam."))
+    made = cosine_adamw(net.parameters(), lr, weight_decay, total)
     optimizer, scheduler = made["optimizer"], made["lr_scheduler"]["scheduler"]
     group = optimizer.param_groups[0]
     yield {"betas and eps of AdamW": Same((group["betas"], group["eps"]), ((0.9, 0.999), 1e-8))}
     dropped: list[Tensor] = []
     net.downsample_query[2].register_forward_hook(keep_factors(dropped))
-    cells = annotated_cells(draw_annotation(t["in.mask"], c["condition"], AnnotationStreams.seeded(0)), c["side_f3"])
-    torch.manual_seed(c["seed"])
+    cells = vrp.annotated_cells(draw_annotation(mask, condition, AnnotationStreams.seeded(0)), side_f3)
+    torch.manual_seed(seed)
     losses, rates = [], []
-    for step in range(c["steps"]):
+    for step in range(steps):
         rates.append(group["lr"])
-        found: Encoded = net(*given_features(case, cells), cells)
-        logits = enlarged(sam.decode_embeddings(t["in.embedding"], found.steps.prompts), (c["image"], c["image"]))
-        value = mask_losses(logits, t["in.query_mask"])["loss"]
-        found_gradients = optimizer_step(optimizer, value, net)
+        found: vrp.Encoded = net(*given_features(case, cells), cells)
+        logits = enlarged(network.decode_embeddings(embedding, found.steps.prompts), (image, image))
+        value = mask_losses(logits, query_mask)["loss"]
+        losses.append(value.detach())
+        gradients = n.optimizer_step(optimizer, value, net)
         scheduler.step()
         if not step:
-            yield {"out.logits_0": logits[:, None, ::2, ::2], "out.prompts_0": found.steps.prompts}
-            yield {"grad.": found_gradients}
-        losses.append(value.detach())
+            yield {"out.logits_0": logits[:, None, ::2, ::2], "out.prompts_0": found.steps.prompts, "grad.": gradients}
     yield {
         "out.losses": torch.stack(losses),
         "mid.lr": rates,
         "mid.dropout_query_": dict(enumerate(dropped[::2])),
         "mid.dropout_support_": dict(enumerate(dropped[1::2])),
-        "SAM has no gradients": Same(all(p.grad is None for p in sam.model.parameters()), True),
-        "out.after.": {name: change(value, before[name]) for name, value in net.named_parameters()},
+        "SAM has no gradients": Same(all(p.grad is None for p in network.model.parameters()), True),
+        "out.after.": {name: g.change(value, before[name]) for name, value in net.named_parameters()},
     }
 
 
@@ -273,43 +230,37 @@ def hashed_sam(config: dict[str, Any]) -> PromptableNetwork:
     """Return a case's SAM with weights by the formula over Meta's names."""
     net = SamNet("SamModel", sam_settings(**config), WeightFile("tiny"), side=config["image"])
     own = new_network(net, "a golden").state_dict()
-    shapes = {
-        metas_name(k): v.shape for k, v in own.items() if k != "prompt_encoder.shared_embedding.positional_embedding"
-    }
-    values = hash_state({f"sam.{name}": shape for name, shape in shapes.items()})
+    copy = "prompt_encoder.shared_embedding.positional_embedding"
+    values = hash_state({f"sam.{metas_name(k)}": v.shape for k, v in own.items() if k != copy})
     return tiny_sam(config, {name.removeprefix("sam."): value for name, value in values.items()})
 
 
-def end_to_end(case: Case) -> Results:
-    c, t = case.config, case.tensors
-    trunk, sam = hashed_trunk(c), hashed_sam(c["sam"])
-    net = VisualPromptEncoder(CHANNELS[c["backbone"]], 256, c["queries"])
-    load_hashed(net.eval())
-    shots, side = c["shot"], c["side"]
-    query = hash_values(c["tag"], (1, 3, side, side), -2, 2)
-    supports = hash_values(c["tag"] + 1, (1, shots, 3, side, side), -2, 2)[0]
-    streams = AnnotationStreams.seeded(c["seed"])
-    drawn = torch.cat([draw_annotation(mask[None], c["condition"], streams) for mask in t["in.mask"][0]])
-    with torch.no_grad():
-        features = Features(*trunk.trunk(query), None)
-        f1, f2 = trunk.middle(supports)
-        cells = annotated_cells(drawn, f2.shape[-1])
-        prompts = joined(net(features, Features(f1, f2, trunk.layer4(f2 * cells), None), cells))
-        encoding = sam.encode_pixels(sam_square(query[0], c["sam"]["image"]))[0]
-        logits = enlarged(sam.decode_embeddings(encoding, prompts), (side, side))
-    if c["original_size"]:
-        logits = enlarged(logits, tuple(c["original_size"]))
+@torch.no_grad()
+def end_to_end(
+    backbone: str, blocks: Any, sam: dict[str, Any], queries: int, tag: int, shot: int, side: int, seed: int,
+    condition: Any, original_size: Any, mask: Tensor,
+) -> Results:  # fmt: skip
+    trunk, network = hashed_trunk(backbone, blocks), hashed_sam(sam)
+    net = n.load_hashed(vrp.VisualPromptEncoder(CHANNELS[backbone], 256, queries).eval())
+    query = hash_values(tag, (1, 3, side, side), -2, 2)
+    streams = AnnotationStreams.seeded(seed)
+    drawn = torch.cat([draw_annotation(one[None], condition, streams) for one in mask[0]])
+    f1, f2 = trunk.middle(hash_values(tag + 1, (1, shot, 3, side, side), -2, 2)[0])
+    cells = vrp.annotated_cells(drawn, f2.shape[-1])
+    found = net(Features(*trunk.trunk(query), None), Features(f1, f2, trunk.layer4(f2 * cells), None), cells)
+    prompts = found.steps.prompts.flatten(0, 1)[None]  # of all supports, in their order
+    encoding = network.encode_pixels(sam_square(query[0], sam["image"]))[0]
+    logits = enlarged(network.decode_embeddings(encoding, prompts), (side, side))
+    if original_size:
+        logits = enlarged(logits, tuple(original_size))
     return {"mid.prompts": prompts[:, ::5], "out.logits": logits[:, None], "out.pred": predictions(logits)}
 
 
-def preprocess(case: Case) -> Results:
+def preprocess(side: int, class_: int, image: np.ndarray, label: np.ndarray) -> Results:
     """Images as protocols resize them and the batch normalises them, and what SAM sees of them."""
-    c, t = case.config, case.tensors
-    side, number = c["side"], c["class"] + 1
-    image = resize_image(Image.fromarray(t["in.image"].byte().numpy()), side)
-    pixels = normalise(image)
+    pixels = normalise(resize_image(Image.fromarray(image.astype(np.uint8)), side))
     values = pixels.flatten(1).double()
-    small = way_labels(resize_labels(t["in.label"].byte().numpy(), side, side), [number])
+    small = way_labels(resize_labels(label.astype(np.uint8), side, side), [class_ + 1])
     return {
         "out.image": pixels[:, ::3, ::3],
         "out.image_mean_std": torch.stack([values.mean(1), values.std(1, correction=0)]),
@@ -319,27 +270,28 @@ def preprocess(case: Case) -> Results:
     }
 
 
-def metrics(case: Case) -> Results:
+def metrics(case: Case, fold: int, data_set: str, logits: Tensor, class_: Tensor) -> Results:
     """Predictions as the method makes them, counted as the protocol `hsnet` counts."""
-    t, fold = case.tensors, case.config["fold"]
-    predicted = torch.stack([labels(logits) for logits in t["in.logits"]])
-    inter, union = background_foreground(counts_of(predicted, truth_of(case, "in.mask")))
-    pascal = case.config["data_set"] == "pascal"
-    classes = [5 * fold + i for i in range(5)] if pascal else list(range(fold, 80, 4))
-    columns = [classes.index(number) for number in t["in.class"].tolist()]
-    found = scores(*(by_class(values, columns, len(classes)) for values in (inter, union)))
-    return {"out.counts": np.concatenate([inter, union]).T, "out.": found}
+    classes = [5 * fold + i for i in range(5)] if data_set == "pascal" else list(range(fold, 80, 4))
+    columns = [classes.index(number) for number in class_.tolist()]
+    predicted = torch.cat([decided(one) for one in logits])
+    sums = class_sums(predicted, truth_of(case, "in.mask"), columns, len(classes))
+    return {"out.counts": np.concatenate([sums.inter, sums.union]).T, "out.": sums.scores}
 
 
-def case_pool(case: Case) -> Pool:
+def class_pool(images_of: dict[int, list[str]]) -> Pool:
+    """Return a pool that draws the class first."""
+    pairs = [(name, number) for number, names in images_of.items() for name in names]
+    return Pool(pairs, images_of, sorted(images_of), "class_first")
+
+
+def case_pool(data: dict[str, Any], data_set: str) -> Pool:
     """Return the pool of a case's synthetic lists."""
-    d = case.data
-    images_of = {int(number) + 1: names for number, names in d["classwise"].items()}
-    if case.config["data_set"] == "coco":
-        pairs = [(name, 0) for name in d["images"]]
-        return Pool(pairs, images_of, sorted(images_of), "class_first")
-    shown = {name: [number + 1 for number in numbers] for name, numbers in d["present"].items()}
-    pairs = [(name, number) for name in d["images"] for number in shown[name]]
+    images_of = {int(number) + 1: names for number, names in data["classwise"].items()}
+    if data_set == "coco":
+        return Pool([(name, 0) for name in data["images"]], images_of, sorted(images_of), "class_first")
+    shown = {name: [number + 1 for number in numbers] for name, numbers in data["present"].items()}
+    pairs = [(name, number) for name in data["images"] for number in shown[name]]
     return Pool(pairs, images_of, sorted(images_of), "image_first", shown.__getitem__)
 
 
@@ -348,68 +300,53 @@ def episode_rows(episodes: Iterable[Episode]) -> list[list[Any]]:
     return [[e.index, *row_of(e)] for e in episodes]
 
 
-def episodes(case: Case) -> Parts:
-    c, pool = case.config, case_pool(case)
-    yield {"seed of the authors": Same(c["seed"], SEED)}
-    if c["split"] == "val":
-        whole = [
-            validation_episodes(pool, Generators.seeded(SEED), c["shot"], process, c["world"])
-            for process in range(c["world"])
-        ]
-        found = [episode_rows(islice(drawn, 60)) for drawn in whole]
+def episodes(case: Case, data_set: str, seed: int, split: str, shot: int, world: int) -> Parts:
+    c, pool = case.config, case_pool(case.data, data_set)
+    yield {"seed of the authors": Same(seed, SEED)}
+    if split == "val":
+        streams = [validation_episodes(pool, Generators.seeded(SEED), shot, process, world) for process in range(world)]
+        found = [episode_rows(islice(drawn, 60)) for drawn in streams]
     else:
-        division = Division(c["world"], c["batch"], c["workers"])
-        processes = training_epoch(pool, c["epoch"], c["shot"], division)
-        items = -(-c["len"] // c["world"])
-        yield {"items of a process": Same({len(drawn) for drawn in processes}, {items})}
+        processes = training_epoch(pool, c["epoch"], shot, Division(world, c["batch"], c["workers"]))
+        yield {"items of a process": Same({len(drawn) for drawn in processes}, {-(-c["len"] // world)})}
         found = [episode_rows(drawn[:60]) for drawn in processes]
     for process, (ours, stored) in enumerate(zip(found, case.data["episodes"], strict=True)):
         yield {f"process {process}: {len(stored)} episodes": Same(ours[: len(stored)], stored)}
 
 
-def validation_stream(case: Case) -> Results:
+def validation_stream(seed: int, episodes: int, condition: Any, classwise: Tensor, masks: Tensor) -> Results:
     """Episodes and annotations of one process, which take turns in the same streams."""
-    c, t = case.config, case.tensors
     images_of: dict[int, list[str]] = {}
-    for number, image in t["in.classwise"].tolist():
+    for number, image in classwise.tolist():
         images_of.setdefault(number + 1, []).append(str(image))
-    pairs = [(name, number) for number, names in images_of.items() for name in names]
-    pool = Pool(pairs, images_of, sorted(images_of), "class_first")
-    annotations = AnnotationStreams.seeded(c["seed"])
-    torch.empty((), dtype=torch.int64).random_(generator=annotations.places)  # the loader's own draw
-    drawn = validation_episodes(pool, Generators(random.Random(c["seed"]), annotations.strokes), 1)
+    streams = AnnotationStreams.seeded(seed)
+    torch.empty((), dtype=torch.int64).random_(generator=streams.places)  # the loader's own draw
+    drawn = validation_episodes(class_pool(images_of), Generators(random.Random(seed), streams.strokes), 1)
     rows, maps = [], []
-    for _ in range(c["episodes"] // 2):
+    for _ in range(episodes // 2):
         batch = list(islice(drawn, 2))
         rows += [[e.query_class - 1, int(e.query), int(e.supports[0][0])] for e in batch]
-        masks = t["in.masks"][[int(e.supports[0][0]) for e in batch]]
-        maps.append(draw_annotation(masks, c["condition"], annotations))
+        maps.append(draw_annotation(masks[[int(e.supports[0][0]) for e in batch]], condition, streams))
     return {"out.episodes": rows, "out.annotation": torch.cat(maps)}
 
 
-def official_episodes(case: Case) -> Results:
-    c = case.config
+def official_episodes(case: Case, fold: int, seed: int, shot: int) -> Results:
     order, members = (case.folder / "coco_val_image_order.txt.gz"), (case.folder.parent / "dcama/coco_val_order.txt.gz")
     if not order.is_file() or not members.is_file():
-        raise Skipped(f"it needs {order.name} beside it and ../dcama/{members.name}")
+        raise g.Skipped(f"it needs {order.name} beside it and ../dcama/{members.name}")
     place = {name: i for i, name in enumerate(gzip.decompress(order.read_bytes()).decode().split())}
     listed = [line.split() for line in gzip.decompress(members.read_bytes()).decode().splitlines()]
-    images_of = {
-        int(number) + 1: sorted(names, key=place.__getitem__)
-        for number, *names in listed
-        if int(number) % 4 == c["fold"]
-    }
-    pool = Pool([(n, k) for k, names in images_of.items() for n in names], images_of, sorted(images_of), "class_first")
-    drawn = islice(validation_episodes(pool, Generators.seeded(c["seed"]), c["shot"], processes=1), len(case.data))
+    of_fold = [(int(number), names) for number, *names in listed if int(number) % 4 == fold]
+    pool = class_pool({number + 1: sorted(names, key=place.__getitem__) for number, names in of_fold})
+    drawn = islice(validation_episodes(pool, Generators.seeded(seed), shot, processes=1), len(case.data))
     return {f"{len(case.data)} episodes": Same(episode_rows(drawn), case.data)}
 
 
 NEAR = absolute(1e-5)
-MOVED = few(0.01, rest=relative(2e-2))
 TRAINED = {
     "out.": LOOSE,
     "out.losses": relative(5e-5),
-    "out.after.": MOVED,
+    "out.after.": g.few(0.01, rest=relative(2e-2)),
     "mid.lr": absolute(1e-12),
     "grad.": rel(1e-3),
 }

@@ -5,7 +5,9 @@ import sys
 
 import pytest
 
-FIRST = "import torch; from fsbench.runner.engine.machine.meter import Meter; print(Meter(torch.device('cuda')).peak_mib)"
+FIRST = (
+    "import torch; from fsbench.runner.engine.machine.meter import Meter; print(Meter(torch.device('cuda')).peak_mib)"
+)
 
 
 @pytest.mark.cuda
