@@ -23,8 +23,6 @@ from tests.goldens.hashed import hash_state, hash_values
 from tests.goldens.kinds.dcama import stats_absolute, stats_relative
 from tests.goldens.kinds.metrics import regions
 
-resize = partial(F.interpolate, mode="bilinear", align_corners=True)
-
 
 def small_swin(config: dict[str, Any]) -> PyramidNet:
     """Return a case's Swin of reduced widths."""

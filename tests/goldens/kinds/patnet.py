@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fsbench.core.shots import Shot, vote
@@ -34,8 +33,6 @@ from tests.goldens.harness import (
 )
 from tests.goldens.hashed import hashed
 from tests.goldens.keyed import keyed_batch, keyed_state, statistics_result, statistics_rows
-
-resize = partial(F.interpolate, mode="bilinear", align_corners=True)
 
 NETWORKS = {"resnet50": "resnet50_v1", "vgg16": "vgg16"}
 NAMES = ("l2", "l3", "l4")
