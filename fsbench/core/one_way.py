@@ -8,7 +8,7 @@ Shapes: B images, N ways, K shots, S image side, (h, w) the size of a label map.
 """
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cached_property
@@ -21,7 +21,6 @@ from torch import Tensor
 from fsbench.core.prediction import Prediction
 from fsbench.core.query_part import Decision, Exportable, QueryPart, margin_of_classes
 from fsbench.core.segmenter import Segmenter
-from fsbench.core.shot_ensemble import label_map
 from fsbench.core.shots import RULES, Shot, Way, one_against_rest
 from fsbench.data.batch import EpisodeBatch, Hints
 from fsbench.networks.ops.first_largest import first_largest
@@ -201,7 +200,7 @@ class OneWaySegmenter(Segmenter):
     def decide(self, ways: Iterator[Iterator[Output]], size: tuple[int, int]) -> Prediction:
         """Return the prediction of an episode from the outputs of each way, which are computed as they are read."""
         attention: list[Tensor] = []
-        return self.predict([self.read(outputs, size, attention) for outputs in ways], attention)
+        return self.predict((self.read(outputs, size, attention) for outputs in ways), attention)
 
     def ask(self, episode: EpisodeBatch) -> tuple[Features, Iterator[Iterator[State]]]:
         """Return the query of an episode, and the supports of each way that has any, computed as they are read."""
@@ -244,18 +243,33 @@ class OneWaySegmenter(Segmenter):
                 presence = None if output.presence is None else _at_least_single(output.presence)[0]
                 yield Shot(self.resize(output.logits, size)[0], presence)
 
-        way = RULES[self.shots](full())
+        way = self.rule(full())
         if attention is not None and maps:
             attention.append(torch.stack(maps).mean(0) if len(maps) > 1 else maps[0])
         return way
 
-    def predict(self, ways: Sequence[Way], attention: Sequence[Tensor]) -> Prediction:
-        """Return the prediction of an episode from its ways."""
-        found = label_map(torch.stack([way.score for way in ways]), torch.stack([way.foreground for way in ways]))
-        logits, present, score = (_stacked([getattr(way, name) for way in ways]) for name in Way._fields[-3:])
-        probability = None if logits is not None else _stacked([way.probability for way in ways])
+    def rule(self, shots: Iterator[Shot]) -> Way:
+        """Make one answer of a way's shots: by the rule that `shots` names, unless overridden."""
+        return RULES[self.shots](shots)
+
+    def predict(self, ways: Iterable[Way], attention: Sequence[Tensor]) -> Prediction:
+        """Return the prediction of an episode from its ways: a pixel's is the first with the largest score there.
+
+        Of each way no more is held than its soft mask and its presence.
+        """
+        found, best, kept = torch.empty(0), torch.empty(0), []
+        for number, way in enumerate(ways, 1):
+            if number == 1:
+                found, best = way.foreground.short(), way.score
+            else:
+                wins = way.foreground & ((found == 0) | (way.score > best))
+                found, best = torch.maximum(found, wins.short() * number), torch.where(wins, way.score, best)
+            probability = way.probability if way.logits is None else None
+            kept.append((way.present, way.presence_score, way.logits, probability))
+            del way  # the next one comes while nothing else of this is held
         maps = torch.cat(list(attention)).float() if attention else None
-        return Prediction(found, present, score, logits, probability, maps)
+        present, score, logits, soft = (_stacked(values) for values in zip(*kept, strict=True))
+        return Prediction(found.long(), present, score, logits, soft, maps)
 
     def compete(self, output: Competition, size: tuple[int, int]) -> Prediction:
         """Return the prediction of an episode in which background and ways compete."""
@@ -417,7 +431,7 @@ class OneWayGraph(QueryPart):
     def forward(self, pixels: Tensor, size: tuple[int, int]) -> Decision:
         method = self.method
         method.context = Context(pixels.shape[-1])
-        encoded = _flat(method.as_query(method.encode_image(pixels), pixels))
+        encoded = pixels if method.sees_pixels else _flat(method.as_query(method.encode_image(pixels), pixels))
         query = method.query(method.as_features(_together([encoded])))
         if method.competes:
             found = method.compete(method.segment(query, self._states()), size)
@@ -426,7 +440,7 @@ class OneWayGraph(QueryPart):
             return Decision(found.label_map, margin, found.present, found.presence_score)
         ways = [method.read((method.output(query, state) for state in shots), size) for shots in self._states()]
         prediction = method.predict(ways, [])
-        margin = torch.stack([way.margin for way in ways if way.margin is not None]).amin(0)
+        margin = torch.stack([way.margin() for way in ways if way.margin is not None]).amin(0)
         if len(ways) > 1:
             margin = torch.minimum(margin, margin_of_classes(torch.stack([way.score for way in ways])))
         return Decision(prediction.label_map, margin, prediction.present, prediction.presence_score)
@@ -469,8 +483,11 @@ def _together(images: Sequence[Any]) -> Features:
 
 
 def _stacked(values: Sequence[Tensor | None]) -> Tensor | None:
+    """Stack values, if all are there; one alone is not copied."""
     there = [value for value in values if value is not None]
-    return torch.stack(there) if len(there) == len(values) else None
+    if len(there) < len(values):
+        return None
+    return there[0][None] if len(there) == 1 else torch.stack(there)
 
 
 def _at_least_single(logits: Tensor) -> Tensor:
