@@ -76,7 +76,7 @@ class QueryGraph(nn.Module):
             return Decision(found.label_map, margin, found.present, found.presence_score)
         ways = [method.read((method.output(query, state) for state in shots), size) for shots in self._states()]
         prediction = method.predict(ways, [])
-        margin = torch.stack([way.margin for way in ways if way.margin is not None]).amin(0)
+        margin = torch.stack([way.margin() for way in ways if way.margin is not None]).amin(0)
         if len(ways) > 1:
             margin = torch.minimum(margin, _lead(torch.stack([way.score for way in ways])))
         return Decision(prediction.label_map, margin, prediction.present, prediction.presence_score)

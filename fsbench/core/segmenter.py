@@ -189,10 +189,14 @@ class Segmenter(ImageFeatures):
                 presence = None if output.presence is None else _at_least_single(output.presence)[0]
                 yield Shot(self.resize(output.logits, size)[0], presence)
 
-        way = RULES[self.shots](full())
+        way = self.rule(full())
         if attention is not None and maps:
             attention.append(torch.stack(maps).mean(0) if len(maps) > 1 else maps[0])
         return way
+
+    def rule(self, shots: Iterator[Shot]) -> Way:
+        """Make one answer of a way's shots: by the rule that `shots` names, unless overridden."""
+        return RULES[self.shots](shots)
 
     def predict(self, ways: Iterable[Way], attention: Sequence[Tensor]) -> Prediction:
         """Return the prediction of an episode from its ways: a pixel's is the first with the largest score there.

@@ -5,7 +5,7 @@ A rule reads the answers one after the other, so that of many shots one is held 
 Shapes: (h, w) the size of the query's label map. Of two logits or probabilities the second is the foreground's.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -32,7 +32,8 @@ class Way(NamedTuple):
     Attributes:
         score: (h, w) in [0, 1], by which ways that claim the same pixel are compared.
         foreground: (h, w) bool.
-        margin: (h, w), how far any probability that decided lies from one half; None where none decided.
+        margin: computes how far any probability that decided lies from one half (h, w), which only exported files are
+            asked for; None where none decided.
         probability: (h, w) in [0, 1], the soft mask; None without one.
         logits: (2, h, w); None where the answers of several shots have none together.
         present: () bool, and its score () in [0, 1]; both None of methods that only segment.
@@ -40,7 +41,7 @@ class Way(NamedTuple):
 
     score: Tensor
     foreground: Tensor
-    margin: Tensor | None = None
+    margin: Callable[[], Tensor] | None = None
     probability: Tensor | None = None
     logits: Tensor | None = None
     present: Tensor | None = None
@@ -54,7 +55,7 @@ def only(shots: Iterable[Shot]) -> Way:
     """Decide by one answer: foreground where its logit is larger."""
     (shot,) = shots
     foreground = shot.logits.softmax(0)[1]
-    return Way(foreground, shot.logits[1] > shot.logits[0], _from_half(foreground), foreground, shot.logits)
+    return Way(foreground, shot.logits[1] > shot.logits[0], lambda: _from_half([foreground]), foreground, shot.logits)
 
 
 def vote(shots: Iterable[Shot]) -> Way:
@@ -63,8 +64,10 @@ def vote(shots: Iterable[Shot]) -> Way:
     if len(answers) == 1:
         return only(answers)
     found = combine([shot.logits[None] for shot in answers], "hsnet_vote")
-    margins = [_from_half(shot.logits.softmax(0)[1]) for shot in answers]
-    margin = torch.stack([*margins, _from_half(found.scores[0])]).amin(0)
+
+    def margin() -> Tensor:
+        return _from_half([*(shot.logits.softmax(0)[1] for shot in answers), found.scores[0]])
+
     return Way(found.scores[0], found.foreground[0], margin, found.probability[0])
 
 
@@ -96,14 +99,16 @@ def _second_softmax(shots: Iterable[Shot], average: bool) -> Way:
 def decide_sums(masks: Tensor, presence: Tensor | None) -> Way:
     """Decide by sums over shots of probabilities (2, h, w), and of presence (2,), by a second softmax (emat.md §6)."""
     foreground = masks.softmax(0)[1]
-    decided = Way(foreground, foreground >= 0.5, _from_half(foreground), foreground, masks.clamp(min=1e-30).log())
+    logits = masks.clamp(min=1e-30).log()
+    decided = Way(foreground, foreground >= 0.5, lambda: _from_half([foreground]), foreground, logits)
     if presence is None:
         return decided
     return decided._replace(present=presence.softmax(0)[1] > 0.5, presence_score=presence[1] / presence.sum())
 
 
-def _from_half(probability: Tensor) -> Tensor:
-    return (probability - 0.5).abs()
+def _from_half(probabilities: Sequence[Tensor]) -> Tensor:
+    """Return the smallest distance of probabilities (h, w) from one half."""
+    return torch.stack([(probability - 0.5).abs() for probability in probabilities]).amin(0)
 
 
 RULES: Mapping[str, ShotRule] = {"joined": only, "vote": vote, "add": add, "average": average}

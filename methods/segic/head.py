@@ -186,6 +186,4 @@ def at_original(logits: Tensor, inner: tuple[int, int], size: tuple[int, int]) -
         size: (H, W).
     """
     cut = logits[..., : inner[0], : inner[1]]
-    if tuple(cut.shape[-2:]) == tuple(size):
-        return cut
     return F.interpolate(cut, size, mode="bilinear", align_corners=False)

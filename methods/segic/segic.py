@@ -19,7 +19,7 @@ from fsbench.core.method import AuthorsShots
 from fsbench.core.needs import Needs
 from fsbench.core.outputs import Output, Target
 from fsbench.core.segmenter import Segmenter
-from fsbench.core.shots import Way
+from fsbench.core.shots import Shot, Way
 from fsbench.data.batch import EpisodeBatch, Hint
 from fsbench.methods.segic.correspondence import SmallObjects, best_points, mean_similarity, prototypes
 from fsbench.methods.segic.head import HEADS, PointPrompts, SegICHead, at_original, at_square
@@ -193,13 +193,13 @@ class SegIC(Segmenter):
         return (iter([Prompts(way, row)]) for way, row in zip(ways, tokens.split(1), strict=True))
 
     def segment(self, query: Query, support: Prompts) -> Output:
-        """Return logits (1, 2, S, S), 0 and the decoder's, by the similarity, its peak and the tokens (§6, §7)."""
+        """Return the object's logits (1, 1, S, S) by the similarity, its peak and the tokens (§6, §7)."""
         maps = self.similarity(query, support)
         points = self.peak_point(maps)
         sparse = self.head.sparse(PointPrompts(points[:, None], points.new_ones(1, 1)), support.tokens, maps.shape[-1])
         logits = at_square(self.head.decode(query.neck, sparse, self.head.dense(maps)).low_res, maps.shape[-1])
         attention = (self.inside(maps)[0] * self.tau).clamp(0, 1)
-        return Output(torch.cat([torch.zeros_like(logits), logits], 1), attention=attention)
+        return Output(logits, attention=attention)
 
     def similarity(self, query: Query, support: Prompts) -> Tensor:
         """Return the similarity (1, 1, S, S) of a query to a way, the mean over its shots."""
@@ -215,13 +215,14 @@ class SegIC(Segmenter):
         return best_points(maps if self.peak == "square" else self.inside(maps))
 
     def resize(self, logits: Tensor, size: tuple[int, int]) -> Tensor:
-        return at_original(logits, self.context.inner, size)
+        """Bring an object's logits to the image (1, 2, h, w); those of the background are 0."""
+        full = at_original(logits, self.context.inner, size)
+        return torch.cat([torch.zeros_like(full), full], 1)
 
-    def read(self, outputs: Iterator[Output], size: tuple[int, int], attention: list[Tensor] | None = None) -> Way:
+    def rule(self, shots: Iterator[Shot]) -> Way:
         """Compare ways by their logits: the largest above 0 (§9, ours)."""
-        way = super().read(outputs, size, attention)
-        assert way.logits is not None
-        return way._replace(score=way.logits[1])
+        ((logits, _),) = shots
+        return Way(logits[1], logits[1] > 0, lambda: (logits[1].sigmoid() - 0.5).abs(), logits=logits)
 
     def text(self, text: str) -> Tensor:
         """Return the vector (·,) of a text, kept or anew."""

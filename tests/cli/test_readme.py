@@ -22,7 +22,7 @@ CODE = ("fsbench", "methods", "datamodules", "configs")
 
 FILE = re.compile(r"(?<![\w/.<])(?:fsbench|methods|datamodules|configs|benchmarks|tests|docs)/[\w./*{}<>-]+")
 """A path of the repository in running text or in a drawing."""
-TO_BE_WRITTEN = re.compile(r"\b(?:nearest|mine|everyimage)\b|[{<]")
+TO_BE_WRITTEN = re.compile(r"\b(?:nearest|pooled|rivals|tempered|mine|everyimage)\b|[{<]")
 """Marks of files that a reader is told to write, and of names with a blank to be filled in."""
 
 PAGES = {
