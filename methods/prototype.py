@@ -166,6 +166,7 @@ class Prototype(Segmenter):
     backbone: FrozenViT | PyramidTokens
     backbone_type: ClassVar[Any] = staticmethod(frozen_tokens)
     learns = False
+    predicts_presence = True
     competes = True
 
     def __init__(
@@ -192,10 +193,6 @@ class Prototype(Segmenter):
         self.background_cosine = background_cosine
         self.layers = list(layers)
         self.gate = gate
-
-    @property
-    def predicts_presence(self) -> bool:
-        return True
 
     def encode_image(self, pixels: Tensor) -> Tensor:
         """Return the normalised patch tokens (Z, T, C) of an image's pixels (3, S, S)."""

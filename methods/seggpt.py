@@ -100,6 +100,7 @@ class SegGPT(Segmenter):
     backbone: FrozenSegGPT
     backbone_type = FrozenSegGPT
     learns = False
+    predicts_presence = True
     sees_pixels = True
     sees_all_shots = True
 

@@ -65,6 +65,9 @@ class Method(EvaluatedByLightning):
     """True for methods whose training looks at one support of an episode, whatever K is tested."""
     segments_base_classes: bool = False
     """True for methods that also label classes without a support, which their network was trained on."""
+    predicts_presence: bool = False
+    """True for methods that say by themselves which ways are present, a property where that follows from settings; of
+    those that only segment presence follows from the mask."""
     depends_on_way_order: bool = False
     """True for methods whose answer may change with the order of an episode's ways beyond their numbers, as where
     something is drawn for each way."""
@@ -90,11 +93,6 @@ class Method(EvaluatedByLightning):
 
     def on_device(self, batch: Any) -> Any:
         return batch.to(self.device, non_blocking=True)
-
-    @property
-    def predicts_presence(self) -> bool:
-        """False for methods that only segment: presence then follows from the mask."""
-        return True
 
     @property
     def supervision(self) -> tuple[Supervision, ...]:

@@ -105,11 +105,6 @@ class Segmenter(ImageFeatures):
         height, width = target.labels.shape[1:]
         return {"loss": F.cross_entropy(self.resize(output.logits, (height, width)), (target.labels == 1).long())}
 
-    @property
-    def predicts_presence(self) -> bool:
-        """False, unless overridden: presence then follows from the mask."""
-        return False
-
     # The loop over ways and shots -----------------------------------------------------------------------------------
 
     def forward(self, episode: EpisodeBatch) -> Prediction:
@@ -189,12 +184,12 @@ class Segmenter(ImageFeatures):
                 presence = None if output.presence is None else _at_least_single(output.presence)[0]
                 yield Shot(self.resize(output.logits, size)[0], presence)
 
-        way = self.rule(full())
+        way = self.as_one(full())
         if attention is not None and maps:
             attention.append(torch.stack(maps).mean(0) if len(maps) > 1 else maps[0])
         return way
 
-    def rule(self, shots: Iterator[Shot]) -> Way:
+    def as_one(self, shots: Iterator[Shot]) -> Way:
         """Make one answer of a way's shots: by the rule that `shots` names, unless overridden."""
         return RULES[self.shots](shots)
 

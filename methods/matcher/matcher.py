@@ -70,6 +70,7 @@ class Matcher(Segmenter):
     backbone: ViTAndSam
     backbone_type = ViTAndSam
     learns = False
+    predicts_presence = True
     raw_images = True
     decides_by_order = True
     sees_all_shots = True

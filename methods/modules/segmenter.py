@@ -77,7 +77,7 @@ class FewShotClassifierSegmenter(Segmenter):
         return {"heads": depth * heads, "layers": depth, "last_layer": heads}[self.correlation]
 
     @property
-    def predicts_presence(self) -> bool:
+    def predicts_presence(self) -> bool:  # type: ignore[override]
         return self.class_token
 
     def checkpoint_settings(self) -> dict[str, Any]:

@@ -5,7 +5,7 @@ Shapes: B episodes, N ways, K shots, S image side, (h, w) a query's original siz
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple, cast
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -169,10 +169,6 @@ class StageSegmenter(Segmenter):
     def resize(self, logits: Tensor, size: tuple[int, int]) -> Tensor:
         """Bring logits to the side of the method's images first, in half precision under autocast, as the authors."""
         return resize_twice(logits, self.context.side, size)
-
-    def stages(self, episode: EpisodeBatch, rows: list[int]) -> Features:
-        """Return the features of images `rows`, stacked (rows, c, ·, ·)."""
-        return cast(Features, self.features(episode, torch.tensor(rows)))
 
 
 def check_dropout(share: float) -> None:

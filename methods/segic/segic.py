@@ -219,7 +219,7 @@ class SegIC(Segmenter):
         full = at_original(logits, self.context.inner, size)
         return torch.cat([torch.zeros_like(full), full], 1)
 
-    def rule(self, shots: Iterator[Shot]) -> Way:
+    def as_one(self, shots: Iterator[Shot]) -> Way:
         """Compare ways by their logits: the largest above 0 (§9, ours)."""
         ((logits, _),) = shots
         return Way(logits[1], logits[1] > 0, lambda: (logits[1].sigmoid() - 0.5).abs(), logits=logits)

@@ -17,10 +17,10 @@ def test_the_attention_is_the_prior_of_the_foreground(blocks_folder):
         method.keeps_soft_masks = True
         attention = method(found).attention
         side = method.head.side
-        query = method.stages(found, [int(found.query[0])]).f3[0]
+        query = method.features(found, found.query).f3[0]
         total = torch.zeros(side, side)
         for shot, row in enumerate(found.support[0, 0].tolist()):
-            support = resize(method.stages(found, [row]).f3, side)[0]
+            support = resize(method.features(found, torch.tensor([row])).f3, side)[0]
             mask = resize((found.support_labels[0, 0, shot] == 1).float()[None, None], side)[0, 0]
             mean = (support * mask).sum((1, 2)) / mask.sum()
             cosine = torch.nn.functional.cosine_similarity(query, mean[:, None, None], dim=0)

@@ -53,9 +53,9 @@ def test_the_meta_learner_alone_of_a_checkpoint_with_the_ensemble(blocks_folder,
     assert load_checkpoint(alone, tmp_path / "bam.ckpt")[TRAINED_WITH] == {"bam": True, "shots": 2}
     found = episode(data(blocks_folder, shot=2))
     inputs = (
-        method.stages(found, [int(found.query[0])]),
+        method.features(found, found.query),
         [
-            (method.stages(found, [row]), mask[None])
+            (method.features(found, torch.tensor([row])), mask[None])
             for row, mask in zip(found.support[0, 0].tolist(), found.support_masks[0, 0], strict=True)
         ],
         method.base_logits,
