@@ -79,6 +79,7 @@ class Classifier(Method):
     backbone_type = Encoder
     learns = False
     sees_all_shots = True
+    predicts_presence = True  # a label says which class is there
     draws: Draws
 
     def classify(self, query: Tensor, support: Tensor, labels: Tensor) -> Tensor:

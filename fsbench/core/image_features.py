@@ -93,7 +93,8 @@ class ImageFeatures(Method):
         found = []
         for row, mask, image in zip(rows.tolist(), masks, images, strict=True):
             name = f"{batch.image_names[row]} {digest(mask)}"
-            found.append(self.backbone.cache.get("objects", name, partial(self._flat_features, image)))
+            with torch.inference_mode(False), torch.no_grad():  # as below
+                found.append(self.backbone.cache.get("objects", name, partial(self._flat_features, image)))
         return self.as_features(together(found))
 
     def _flat_features(self, image: Tensor) -> Any:
@@ -103,17 +104,18 @@ class ImageFeatures(Method):
         if self.sees_pixels:
             return self._image(batch, row)
         name, kept = batch.image_names[row], self.backbone.cache.get
-        if not self._tells_roles:
-            return kept(self.kept_as, name, lambda: flat(self.encode(batch, row)))
 
         def as_query() -> Any:
             encoded, image = self.encode(batch, row), self._image(batch, row)
             kept("support", name, lambda: flat(self.as_support(encoded)))  # which costs little now
             return flat(self.as_query(encoded, image))
 
-        if support:
-            return kept("support", name, lambda: flat(self.as_support(self.encode(batch, row))))
-        return kept("query", name, as_query)
+        with torch.inference_mode(False), torch.no_grad():  # what an evaluation keeps may be trained with
+            if not self._tells_roles:
+                return kept(self.kept_as, name, lambda: flat(self.encode(batch, row)))
+            if support:
+                return kept("support", name, lambda: flat(self.as_support(self.encode(batch, row))))
+            return kept("query", name, as_query)
 
     @property
     def _tells_roles(self) -> bool:

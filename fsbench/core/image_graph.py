@@ -90,8 +90,8 @@ def with_supports(method: Segmenter, episode: EpisodeBatch) -> QueryGraph:
             return QueryGraph(method, episode).eval()
     except NotImplementedError as error:
         raise UntraceableError(
-            f"{method.registry_name} answers supports and query in one; a method that defines `support` and `segment` "
-            "can be exported"
+            f"{method.registry_name} cannot be exported: {str(error) or 'it answers supports and query in one'}; "
+            "expected `support` and `segment`, and no loop over shots or ways"
         ) from error
 
 

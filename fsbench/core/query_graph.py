@@ -39,12 +39,18 @@ class QueryGraph(nn.Module):
         method: the method. No step of its `query`, `segment` and `resize` may look at values of the query in Python: a
             graph is traced once, for all queries.
         episode: one episode.
+
+    Raises:
+        NotImplementedError: the method answers in steps of its own, which are not those of a graph.
     """
 
     method: Segmenter
 
     def __init__(self, method: Segmenter, episode: EpisodeBatch):
         super().__init__()
+        own, base = type(method), Segmenter
+        if own.outputs is not base.outputs or own.decide is not base.decide:
+            raise NotImplementedError("it goes over shots or ways by itself")
         supports = method.ask(episode)[1]
         if method.competes:
             states = method.join(supports)

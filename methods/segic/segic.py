@@ -174,8 +174,7 @@ class SegIC(Segmenter):
 
     def encode_image(self, pixels: Tensor) -> Tensor:
         """Return the features (C, g, g) of an image, final LayerNorm applied."""
-        with torch.inference_mode(False):  # kept for training as well
-            return self.backbone.patch_map(pixels)
+        return self.backbone.patch_map(pixels)
 
     def query(self, image: Tensor) -> Query:
         return Query(image[0], self.head.neck_of(image[0]))

@@ -187,6 +187,18 @@ def test_the_inner_part_of_a_square_ends_where_padding_begins():
     assert Context(SIDE, counted=counted).inner == (20, SIDE) and Context(SIDE).inner == (SIDE, SIDE)
 
 
+def test_what_an_evaluation_keeps_may_be_trained_with():
+    class Scaled(Likeness):
+        def query(self, image):
+            return self.scale * image[:, -1, 1:]
+
+    batch, method = segmentation_episode(5, 0, 1, 1, SIDE, training=True), build(Scaled)
+    with torch.inference_mode():
+        method(next(batch.split()).without_truth())
+    method.train().losses_of_step(batch)["loss"].backward()
+    assert method.scale.grad is not None
+
+
 def test_an_image_is_encoded_once(episode, monkeypatch):
     method, seen = build(Likeness), []
     encode = method.backbone.encode

@@ -54,7 +54,7 @@ METHODS = {  # class, backbone, its cache in MiB, the other arguments
     "dcama_resnet101": ("dcama.DCAMA", "resnet101", 3072, DCAMA),
     "hsnet_resnet101": ("hsnet.HSNet", "resnet101_v1", 3072, HSNET),
     "hsnet_vgg16": ("hsnet.HSNet", "vgg16", 3072, HSNET),
-    "patnet_vgg16": ("patnet.PATNet", "vgg16", 3072, PATNET),
+    "patnet_vgg16": ("hsnet.PATNet", "vgg16", 3072, PATNET),
     "hmnet_vgg": ("hmnet.HMNet", "pspnet_vgg16", 1024, HMNET),
     "hdmnet_vgg": ("hdmnet.HDMNet", "pspnet_vgg16", 1024, HDMNET),
     "bam_vgg": ("bam.BAM", "pspnet_vgg16", 1024, BAM),

@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
 FIRST = (
     "import torch; from fsbench.runner.engine.machine.meter import Meter; print(Meter(torch.device('cuda')).peak_mib)"
@@ -11,6 +12,7 @@ FIRST = (
 
 
 @pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_a_process_may_measure_before_it_computes():
     done = subprocess.run([sys.executable, "-c", FIRST], capture_output=True, text=True)
     assert done.stdout == "0.0\n", done.stderr

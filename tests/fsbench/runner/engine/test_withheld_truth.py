@@ -28,6 +28,8 @@ SEEN = []
 
 
 class Mine(Segmenter):
+    predicts_presence = True
+
     def __init__(self, backbone: BackboneConfig, fault: str = ""):
         super().__init__(backbone)
         self.fault = fault

@@ -19,7 +19,8 @@ from fsbench.runner.regression.cases import LOSS, PIXELS, SCORE, diff_outcomes, 
 from fsbench.runner.regression.outcome import COLUMNS, CaseEpisode, Outcome, read_outcome, score_answers, write_outcome
 
 TRAINING_FREE = (
-    "prototype", "insid3", "fssdino", "linear_probe_dense", "lora_probe_dense", "seggpt", "matcher", "gf_sam",
+    "prototype", "insid3", "fssdino", "hummingbird",
+    "linear_probe_dense", "lora_probe_dense", "seggpt", "matcher", "gf_sam",
     "persam", "persam_f", "sam3_canvas", "sam3_canvas_names", "diam", "abcdfss",
     "abcdfss_every", "blind_saliency", "blind_centre", "blind_full",
 )  # fmt: skip
