@@ -46,7 +46,10 @@ class ImageFeatures(Method):
     # What a method says ---------------------------------------------------------------------------------------------
 
     def encode_image(self, pixels: Tensor) -> Any:
-        """Return the features of one normalised image (3, S, S): those of the frozen network, unless overridden."""
+        """Return the features of one normalised image (3, S, S): those of the frozen network, unless overridden.
+
+        In training on a GPU it is not asked unless `encodes_together` is False.
+        """
         return self.backbone.encode(pixels)
 
     def as_query(self, encoded: Any, image: Tensor) -> Any:
@@ -138,9 +141,9 @@ class ImageFeatures(Method):
         return self.training and self.device.type == "cuda"
 
 
-def digest(mask: Tensor) -> str:
-    """Return a name of a mask's contents."""
-    return hashlib.sha256(mask.cpu().numpy().tobytes()).hexdigest()
+def digest(values: Tensor) -> str:
+    """Return a name of a tensor's contents."""
+    return hashlib.sha256(values.cpu().numpy().tobytes()).hexdigest()
 
 
 def flat(features: Any) -> Any:

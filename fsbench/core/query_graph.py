@@ -51,6 +51,8 @@ class QueryGraph(nn.Module):
         own, base = type(method), Segmenter
         if own.outputs is not base.outputs or own.decide is not base.decide:
             raise NotImplementedError("it goes over shots or ways by itself")
+        if method.raw_images:
+            raise NotImplementedError("its network takes images as they are stored, and a file has them normalised")
         supports = method.ask(episode)[1]
         if method.competes:
             states = method.join(supports)
@@ -82,7 +84,10 @@ class QueryGraph(nn.Module):
             return Decision(found.label_map, margin, found.present, found.presence_score)
         ways = [method.read((method.output(query, state) for state in shots), size) for shots in self._states()]
         prediction = method.predict(ways, [])
-        margin = torch.stack([way.margin() for way in ways if way.margin is not None]).amin(0)
+        margins = [way.margin() for way in ways if way.margin is not None]
+        if len(margins) < len(ways):
+            raise NotImplementedError("its `read` gives no margin of a decision")
+        margin = torch.stack(margins).amin(0)
         if len(ways) > 1:
             margin = torch.minimum(margin, _lead(torch.stack([way.score for way in ways])))
         return Decision(prediction.label_map, margin, prediction.present, prediction.presence_score)

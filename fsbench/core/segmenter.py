@@ -35,7 +35,8 @@ State = Any
 
 class Segmenter(ImageFeatures):
     """Base of the methods of few-shot segmentation; subclasses define `support` and `segment`, and train by `loss` and
-    `configure_optimizers` if they learn. A method that answers ways or episodes together defines `answer` instead.
+    `configure_optimizers` if they learn. A method whose ways cannot be parted defines `answer` instead, one that
+    computes parts of several episodes together `answers`.
 
     Attributes:
         context: of what is asked at the moment.
@@ -64,7 +65,7 @@ class Segmenter(ImageFeatures):
     def __init__(self, backbone: BackboneConfig):
         super().__init__(backbone)
         self._encoded_together: set[str] = set()  # names of images of which the cache may have such features
-        self._states: dict[tuple[str, str], State] = {}
+        self._states: dict[tuple[str, ...], State] = {}
 
     # What a method says ---------------------------------------------------------------------------------------------
 
@@ -150,11 +151,13 @@ class Segmenter(ImageFeatures):
 
     def _kept_state(self, way: EpisodeBatch, rows: Tensor, mask: Tensor) -> State:
         """Return the state of a support; as many are kept as the episode has supports."""
-        key, images = (way.image_names[int(rows)], digest(mask)), self.context.images
+        image, images = way.images[int(rows)], self.context.images
+        key = (digest(image), digest(mask), str(image.device))  # by contents: names recur among one's own images
         if key not in self._states:
             while images is not None and len(self._states) >= images.numel():
                 del self._states[next(iter(self._states))]
-            self._states[key] = self._state(way, rows, mask)
+            with torch.inference_mode(False), torch.no_grad():  # what is kept may be exported
+                self._states[key] = self._state(way, rows, mask)
         return self._states[key]
 
     def outputs(self, query: Features, supports: Iterator[State]) -> Iterator[Output]:
@@ -253,7 +256,8 @@ class Segmenter(ImageFeatures):
         numbers = tuple(batch.episodes.tolist())
         self.context = Context(batch.images.shape[-1], numbers, target.classes, hints=batch.hints or ())
         shots = 1 if self.trains_one_shot else batch.support.shape[2]
-        parts = (batch.support[:, 0, :shots].unbind(1), batch.support_masks[:, 0, :shots].unbind(1))
+        masks = batch.support_labels if self.reads_void else batch.support_masks
+        parts = (batch.support[:, 0, :shots].unbind(1), masks[:, 0, :shots].unbind(1))
         supports = ((self.support_features(batch, *shot), shot[1]) for shot in zip(*parts, strict=True))
         return self.features(batch, batch.query), supports, target
 
@@ -262,8 +266,10 @@ class Segmenter(ImageFeatures):
 
         A method that learns from the masks of supports, too, overrides it.
         """
-        asked = self.query(query)
-        (output,) = self.outputs(asked, (self.support(*shot) for shot in supports))
+        asked, states = self.query(query), (self.support(*shot) for shot in supports)
+        if self.competes:
+            return self.loss(self.output(asked, self.join(iter([states]))), target)
+        (output,) = self.outputs(asked, states)
         return self.loss(output, target)
 
     @property

@@ -52,10 +52,14 @@ ShotRule = Callable[[Iterable[Shot]], Way]
 
 
 def only(shots: Iterable[Shot]) -> Way:
-    """Decide by one answer: foreground where its logit is larger."""
+    """Decide by one answer: foreground where its logit is larger, presence likewise."""
     (shot,) = shots
     foreground = shot.logits.softmax(0)[1]
-    return Way(foreground, shot.logits[1] > shot.logits[0], lambda: _from_half([foreground]), foreground, shot.logits)
+    way = Way(foreground, shot.logits[1] > shot.logits[0], lambda: _from_half([foreground]), foreground, shot.logits)
+    if shot.presence is None:
+        return way
+    seen = shot.presence.softmax(0)[1]
+    return way._replace(present=seen > 0.5, presence_score=seen)
 
 
 def vote(shots: Iterable[Shot]) -> Way:

@@ -17,9 +17,7 @@ from torch import Tensor
 
 from fsbench.base.errors import SettingsError
 from fsbench.core.outputs import Competition
-from fsbench.core.prediction import Prediction
 from fsbench.core.segmenter import Segmenter
-from fsbench.data.batch import EpisodeBatch
 from fsbench.data.dataset import VOID
 from fsbench.methods.modules.class_logits import INVALID
 from fsbench.networks.backbones.base import BackboneConfig
@@ -130,6 +128,7 @@ class LinearProbeDense(Segmenter):
     sees_all_shots = True
     competes = True
     reads_void = True
+    decides_by_order = True  # a line search needs exact losses
 
     def __init__(self, backbone: BackboneConfig, penalty: float = 0.1, steps: int = 100):
         super().__init__(backbone)
@@ -139,10 +138,6 @@ class LinearProbeDense(Segmenter):
 
     def num_trainable_parameters(self, ways: int) -> int:
         return (int(self.backbone.spec.arguments["embed_dim"]) + 1) * (ways + 1)
-
-    def forward(self, episode: EpisodeBatch) -> Prediction:
-        with torch.autocast(episode.images.device.type, enabled=False):  # a line search needs exact losses
-            return super().forward(episode)
 
     def encode_image(self, pixels: Tensor) -> Tensor:
         """Return the features (C, h, w) of an image, final LayerNorm applied."""

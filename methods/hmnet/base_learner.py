@@ -153,10 +153,10 @@ class BaseLearner(Segmenter):
 
     def answers(self, episodes: Sequence[EpisodeBatch]) -> list[SegmentationAnswer]:
         """Answer whole images, which have no supports, by all base classes (§2.4.5), and episodes as the base does."""
-        return [
-            *super().answers([episode for episode in episodes if episode.support.shape[2]]),
-            *(self.whole_image(episode) for episode in episodes if not episode.support.shape[2]),
-        ]
+        found: list[SegmentationAnswer] = []
+        for episode in episodes:
+            found += super().answers([episode]) if episode.support.shape[2] else [self.whole_image(episode)]
+        return found
 
     def whole_image(self, image: EpisodeBatch) -> SegmentationAnswer:
         logits = self.model.segment(self.features(image, image.query)).float()

@@ -165,8 +165,7 @@ class SANSA(Segmenter):
         return learned, {}
 
     def train(self, mode: bool = True) -> "SANSA":
-        if mode:
-            self._forget()
+        self._forget()  # in both directions: Lightning gives the training mode back without calling this
         super().train(mode)
         return self
 

@@ -186,6 +186,29 @@ def test_what_is_kept_of_images_and_supports_changes_no_answer(prompt):
     assert torch.equal(logits(found, one), logits(found, episode)[:1])
 
 
+def test_each_validation_reads_the_adapters_as_they_are():
+    found, episode = disturbed(method()), an_episode(shots=2)
+    first = logits(found.eval(), episode)
+    with torch.no_grad():
+        for parameter in found.adapters.parameters():
+            parameter.add_(0.1)
+    second = logits(found.eval(), episode)  # which Lightning calls before a validation
+    found._forget()
+    found.backbone.cache.clear()
+    assert torch.equal(second, logits(found, episode)) and not torch.equal(first, second)
+
+
+def test_supports_of_equal_names_are_told_apart():
+    found, episode = disturbed(method()), an_episode(shots=2)
+    first = logits(found, episode)
+    other = replace(episode, images=episode.images.flip(-1))
+    found.backbone.cache.clear()
+    second = logits(found, other)
+    found._forget()
+    found.backbone.cache.clear()
+    assert torch.equal(second, logits(found, other)) and not torch.equal(first, second)
+
+
 def test_shots_after_the_first_count():
     found, episode = disturbed(method()), an_episode(shots=2)
     single = replace(episode, support=episode.support[:, :, :1], support_labels=episode.support_labels[:, :, :1],

@@ -50,7 +50,9 @@ def check_ways_and_shots(subject: Subject) -> str:
             refused.append(f"{shots}-shot ({reason})")
     if not done:
         raise ViolationError(
-            f"no answer: {'; '.join(refused)}", "an answer for some number of ways and shots", "mend forward"
+            f"no answer: {'; '.join(refused)}",
+            "an answer for some number of ways and shots",
+            "mend `support`, `join` or `segment`",
         )
     return ", ".join(done) + (f"; by its contract not: {'; '.join(refused)}" if refused else "")
 

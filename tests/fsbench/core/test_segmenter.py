@@ -127,6 +127,24 @@ def test_shots_that_are_joined_are_one_support(episode):
     torch.testing.assert_close(found.logits, full)
 
 
+@pytest.mark.parametrize("rule", ["joined", "add"])
+def test_a_method_decides_presence_by_each_rule(rule, episode):
+    class Told(Joined):
+        shots = rule
+
+        def segment(self, query, support):
+            seen = support[:, 0]
+            return Output(super().segment(query, support).logits, presence=torch.stack([0 * seen, seen], 1))
+
+    method = build(Told)
+    with torch.no_grad():
+        found, supports = method(episode), [torch.stack(list(way)) for way in method.ask(episode)[1]]
+    seen = [
+        way[..., 0].mean(0) if rule == "joined" else way[..., 0].sigmoid().sum(0) - len(way) / 2 for way in supports
+    ]
+    assert found.present.tolist() == [bool(one > 0) for one in seen]
+
+
 def test_ways_and_background_compete(episode):
     method = build(Competing)
     with torch.no_grad():
