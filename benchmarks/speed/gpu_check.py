@@ -11,6 +11,7 @@ Exit status: 1 if a row failed or is farther from its reference than it may be, 
 import argparse
 import json
 import os
+import subprocess
 import sys
 import time
 import traceback
@@ -87,8 +88,13 @@ def check(part: int, device: torch.device, small: bool, deadline: float) -> Iter
 def _note(row: Row, find: Callable[[], Figures]) -> None:
     try:
         row.figures = find()
+    except subprocess.TimeoutExpired:
+        row.problem = "ended: the time of this part was up"
     except ModuleNotFoundError as error:
-        row.problem = f"skipped: {error}"
+        if (error.name or "").partition(".")[0] in ("fsbench", "benchmarks"):
+            _failed(row, error)
+        else:
+            row.problem = f"skipped: {error}"
     except Exception as error:  # whatever a kernel, a compiler or a package raises costs this row alone
         _failed(row, error)
 

@@ -1,4 +1,4 @@
-"""Logits of background and ways together, and what follows from them, for methods in which all classes compete."""
+"""Logits of background and ways together, for methods in which all classes compete."""
 
 import torch.nn.functional as F
 from torch import Tensor

@@ -50,3 +50,5 @@ def test_shares_are_enlarged_and_not_their_logarithms():
 def test_settings_that_retrieve_nothing_are_refused():
     with pytest.raises(SettingsError, match="neighbours is 0"):
         Hummingbird(vit(), neighbours=0)
+    with pytest.raises(SettingsError, match=r"temperature 0\.0"):
+        Hummingbird(vit(), temperature=0.0)

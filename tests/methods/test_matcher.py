@@ -8,7 +8,7 @@ import torch
 from fsbench.core.prediction import Prediction
 from fsbench.data.batch import EpisodeBatch
 from fsbench.methods.matcher import Matcher
-from fsbench.methods.matcher.matching import reference_foreground
+from fsbench.methods.matcher.matching import match_cells, reference_foreground
 from fsbench.networks.backbones.sam import BesideSamConfig, Candidates
 from fsbench.runner.config.request import Request
 from fsbench.runner.contract.episodes import segmentation_episode
@@ -139,3 +139,9 @@ def test_each_data_set_has_the_authors_column(dataset):
     )
     assert found == SOURCES[dataset] and model["emd_filter"] == 0
     assert model["topk_scores_threshold"] == (0.0 if model["score_filter"] else 0.7)
+
+
+def test_matches_back_into_the_background_are_left_out_unless_all_are():
+    similarity = torch.tensor([[0.9, 0.1, 0.0], [0.2, 0.5, 0.1], [0.0, 0.8, 0.2]])
+    assert match_cells(similarity, torch.tensor([True, True, False])) == [0]
+    assert match_cells(similarity, torch.tensor([False, True, False])) == [1]  # none comes back, so all are kept

@@ -155,7 +155,9 @@ def new_vit(arguments: dict[str, Any], size: int | tuple[int, int]) -> nn.Module
     if "network" in arguments:
         named: nn.Module = create_network(**arguments, img_size=size, num_classes=0)
         return named
-    from timm.models.vision_transformer import VisionTransformer  # seconds, as above
+    from timm.models.vision_transformer import (
+        VisionTransformer,  # timm takes seconds to import, which other commands are spared
+    )
 
     return VisionTransformer(**arguments, **_undrawn(), img_size=size, num_classes=0)
 

@@ -7,9 +7,11 @@ from torch import nn
 
 from fsbench.core.outputs import Competition, Context, Output
 from fsbench.core.segmenter import Segmenter
+from fsbench.core.shot_ensemble import ENSEMBLES
 from fsbench.networks.backbones.base import BackboneConfig
 from fsbench.networks.backbones.timm_networks import FrozenViT
 from fsbench.runner.contract.episodes import segmentation_episode
+from tests.methods.small import chosen
 
 SIDE = 32
 
@@ -143,6 +145,18 @@ def test_a_method_decides_presence_by_each_rule(rule, episode):
         way[..., 0].mean(0) if rule == "joined" else way[..., 0].sigmoid().sum(0) - len(way) / 2 for way in supports
     ]
     assert found.present.tolist() == [bool(one > 0) for one in seen]
+
+
+@pytest.mark.parametrize("strategy", ENSEMBLES)
+def test_a_run_may_ask_for_an_ensemble_of_single_shots(strategy, episode):
+    method = build(Joined)
+    with torch.no_grad():
+        expected = method(chosen(episode, shots=(0,)))
+        method.nshot_strategy = strategy
+        twin, several = (method.predict_shots(one) for one in (chosen(episode, shots=(0, 0)), episode))
+    assert torch.equal(twin.label_map, expected.label_map)
+    assert twin.logits is None and several.logits is None  # which the method's own rule has
+    torch.testing.assert_close(twin.foreground(), expected.foreground(), atol=1e-5, rtol=0)
 
 
 def test_ways_and_background_compete(episode):

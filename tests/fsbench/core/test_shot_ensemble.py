@@ -152,3 +152,16 @@ def test_a_method_that_asks_for_photos_and_names_gets_those_of_its_shot(strategy
 
     ensemble(predict, episode, strategy)
     assert set(asked) == ({(2, 1)} if strategy == "vote" else {(2, 1), (1, 1)})
+
+
+def test_presence_goes_by_its_mean_score_and_half_of_the_decisions():
+    episode = next(segmentation_episode(0, 0, 2, 2, 32).split()).without_truth()
+    said = iter([([True, False], [0.9, 0.2]), ([False, False], [0.3, 0.4])])
+
+    def predict(single):
+        present, score = map(torch.tensor, next(said))
+        return Prediction(torch.zeros(5, 6), present, score, logits(1)[0])
+
+    found = ensemble(predict, episode, "vote")
+    assert found.present.tolist() == [True, False]
+    torch.testing.assert_close(found.presence_score, torch.tensor([0.6, 0.3]))

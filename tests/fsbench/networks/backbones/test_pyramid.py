@@ -204,6 +204,9 @@ def test_errors_say_what_was_expected(tmp_path):
     torch.save({"conv1.weight": torch.zeros(1), "layer1.0.conv1.weight": torch.zeros(1)}, tmp_path / "w.pth")
     with pytest.raises(CheckpointError, match=r"backbone weights for small cannot be used .* keys missing: bn1.bias"):
         FrozenPyramid(BackboneConfig("small", str(tmp_path / "w.pth")))
+    torch.save({"patch_embed.proj.weight": torch.zeros(8, 3, 4, 4)}, tmp_path / "vit.pth")
+    with pytest.raises(CheckpointError, match=r"small cannot be used .* keys not known: patch_embed"):
+        FrozenPyramid(BackboneConfig("small", str(tmp_path / "vit.pth")))
 
 
 def test_weights_nested_as_swins_authors_store_them(tmp_path):
