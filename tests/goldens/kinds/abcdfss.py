@@ -186,6 +186,11 @@ class KeyedEpisode(EpisodeBatch):
     def pixels(self, row: int) -> Tensor:
         return self.pictures[row]
 
+    def way(self, number: int) -> "KeyedEpisode":
+        part: KeyedEpisode = super().way(number)  # type: ignore[assignment]
+        part.pictures = self.pictures
+        return part
+
 
 def keyed_episode(case: Case, number: int) -> KeyedEpisode:
     """Return the episode `number` of a case, without its class."""
