@@ -1,4 +1,4 @@
-"""What a method says of queries, and what it is told about them, beside features and states.
+"""Types that pass between a method and its base: outputs for queries, their truth in training, facts of the episode.
 
 Shapes: B images, N ways, K shots, S image side.
 """
@@ -62,7 +62,7 @@ class Target:
 
 @dataclass(frozen=True)
 class Context:
-    """What a method may know of the episode, or the training batch, that it is asked about.
+    """Facts of the episode or training batch that a method answers: sizes, numbers, hints, other ways' labels.
 
     Attributes:
         side: S.

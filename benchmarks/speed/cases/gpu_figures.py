@@ -1,4 +1,4 @@
-"""What the check on a GPU finds out about one call, and how."""
+"""Time, memory and error of one call on a GPU, as `make gpu-check` measures them."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -8,14 +8,14 @@ from statistics import median
 import torch
 
 Rows = Iterator[tuple[str, str, Callable[[], "Figures"]]]
-"""What, path and call of each row."""
+"""A table's rows before they are measured: the operation, the implementation, and a function that measures it."""
 Part = Callable[[torch.device, bool, float], Rows]
 """Device, small sizes, deadline of time.monotonic -> rows."""
 
 
 @dataclass
 class Figures:
-    """What was found.
+    """Figures of one call.
 
     Attributes:
         error: distance from the reference, relative to it.

@@ -598,7 +598,7 @@ def sam3_settings(
 
 
 VIT_EPS = 1e-5
-"""Of the image encoder's norms, Meta's; transformers has 1e-6, which changes everything where embeddings are small."""
+"""Epsilon of the image encoder's LayerNorms in Meta's program; that of transformers, 1e-6, changes small features."""
 
 _DEMO3 = sam3_settings(
     image=112, patch=14, window=4, pretrain=56, vit_dim=32, vit_depth=3, vit_heads=2, vit_mlp=48, global_blocks=[2],

@@ -1,4 +1,4 @@
-"""What is kept of images in a test: each is encoded once, is forgotten after its last use, and changes no answer."""
+"""The cache of features in a test: an image is encoded once, forgotten after its last use; no answer depends on it."""
 
 import numpy as np
 import pytest
