@@ -25,6 +25,15 @@ def test_guides_come_before_the_reference_and_that_before_specifications():
     assert "docs/search_rank.py" in (REPOSITORY / "mkdocs.yml").read_text()
 
 
+def test_the_navigation_has_a_page_for_each_row_of_methods():
+    fill = runpy.run_path(str(REPOSITORY / "docs/methods_pages.py"))["on_config"]
+    nav = [{"Use": ["index.md", {"Methods": ["methods/README.md"]}]}]
+    fill({"docs_dir": str(REPOSITORY / "docs"), "nav": nav})
+    pages = [path for entry in nav[0]["Use"][1]["Methods"][1:] for path in entry.values()]
+    files = (REPOSITORY / "docs" / "methods").glob("*.md")
+    assert sorted(pages) == sorted(f"methods/{file.name}" for file in files if file.name != "README.md")
+
+
 def bench_help() -> str:
     parser = ArgumentParser()
     add_bench_options(parser)

@@ -1,7 +1,8 @@
 """Regression cases: methods on a few episodes, whose predictions are compared with accepted ones in files.
 
 `benchmarks/regression/cases.yaml` lists the cases; `<case>.json` beside it is the outcome that was last accepted. A
-package has such a folder of its own, whose `cases.yaml` lists its cases and takes all else from the suite's.
+method of the suite that is not listed has the usual case, once its outcome was accepted. A package has such a folder of
+its own, whose `cases.yaml` lists its cases and takes all else from the suite's.
 Other processors and other versions of torch round differently, which moves single pixels of an outline; so a mask may
 differ in `PIXELS`, and everything that follows from it by as much. Where no pixel differs, all counts must be the same.
 The scores of the accepted counts are computed anew and must be the same in any case.
@@ -22,6 +23,7 @@ from pydantic import BaseModel, ConfigDict
 from fsbench.base.errors import SettingsError, known_names
 from fsbench.base.files import read_yaml
 from fsbench.base.paths import BENCHMARKS
+from fsbench.runner.config import registry
 from fsbench.runner.config.compose import Configuration
 from fsbench.runner.config.request import Request
 from fsbench.runner.regression.outcome import COLUMNS, CaseEpisode, Outcome, score_answers
@@ -245,7 +247,12 @@ def read_cases(names: Sequence[str] = (), folder: Path | None = None) -> list[Ca
         tuple(content[key]) for key in ("settings", "drawn", "test", "training", "random_backbone")
     )
     listed = content["cases"]
-    if folder is not None:
+    if folder is None:
+        there = {*names, *(file.stem for file in FOLDER.glob("*.json"))}
+        unlisted = (name for name in registry.names("methods") if name in there and name not in listed)
+        usual = [name for name in unlisted if registry.task_of("methods", name) == "segmentation"]
+        listed = dict.fromkeys(usual, content["usual"]) | listed
+    else:
         listed = read_yaml(folder / "cases.yaml", PackageCases, "cases of fsbench regress").cases
         if not listed:
             raise SettingsError(f"{folder / 'cases.yaml'} lists no cases, expected one or more, each with its options")

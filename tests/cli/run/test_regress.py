@@ -25,7 +25,7 @@ def accepted(tmp_path_factory, small_demo):
     """A folder with two cases of few episodes and their figures, made by the command itself."""
     folder = tmp_path_factory.mktemp("regression")
     content = yaml.safe_load((regress.FOLDER / "cases.yaml").read_text())
-    content["cases"] = {name: content["cases"][name] for name in CASES}
+    content["cases"] = {name: content["cases"].get(name, content["usual"]) for name in CASES}
     content["test"] = ["--data.episodes=4"]
     content["settings"] += ["--data.image_size=64", "--data.batch_size=2", "--trainer.limit_train_batches=1"]
     (folder / "cases.yaml").write_text(yaml.safe_dump(content))

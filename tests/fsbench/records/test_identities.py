@@ -77,7 +77,7 @@ def test_accepted_answers_keep_them(file):
         episodes.append(Episode(**(values | {"classes": tuple(values["classes"]), "supports": ways})))
         rows += [{"episode": values["index"], **dict(zip(COLUMNS, slot, strict=True))} for slot in answer["slots"]]
     numbers = accepted["identity"]["class_ids"]
-    entries = header(cases[file.stem].get("protocol", "fscs"))
+    entries = header(cases.get(file.stem, {}).get("protocol", "fscs"))
     entries |= {"class_ids": numbers, "class_names": {str(number): "c" for number in numbers}}
     manifest = Manifest(entries, tuple(episodes))
     run = some_run({"image_size": accepted["identity"]["image_size"]})
