@@ -11,7 +11,6 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from fsbench.methods.classifiers import adapters
-from fsbench.methods.classifiers.adapters import read_class_token_alone
 from fsbench.methods.classifiers.fort import (
     GRADIENT_WEIGHT,
     ZEROED,
@@ -80,7 +79,6 @@ def network(settings: dict[str, Any], ways: int, state: dict[str, Tensor]) -> Li
         )
     weights = {k.removeprefix("encoder."): v for k, v in state.items() if k.startswith("encoder.")}
     encoder.load_state_dict({ours(k): v for k, v in weights.items() if "attn_mask" not in k and "_index" not in k})
-    read_class_token_alone(encoder)
     net = LinearClassifier(encoder, encoder.num_features, ways)  # type: ignore[arg-type]
     if "head.weight" in state:
         net.set_head(state["head.weight"], state["head.bias"])
@@ -226,7 +224,7 @@ def _steps(case: Case, method: str, settings: dict[str, Any]) -> Parts:
     net.set_head(t[f"mid.{method}.head0.weight"], t[f"mid.{method}.head0.bias"])
     optimiser = "sgd" if tuning in ("LP", "VPT") else "adamw"
     schedule = Schedule(optimiser, settings["lr"], settings["T"], settings["alpha"], c["tau"])  # type: ignore[arg-type]
-    taken = list(fine_tune(net, schedule, t["in.support"], t["in.labels"], t["in.batch_ids"], focus))
+    taken = fine_tune(net, schedule, t["in.support"], t["in.labels"], t["in.batch_ids"], focus)
     total, entropy = torch.tensor(taken, dtype=torch.float64).T
     losses_of_steps = {"losses": total, "loss_ce": entropy}
     with torch.no_grad():
@@ -262,7 +260,6 @@ def vit_true(case: Case) -> Parts:
     encoder = VisionTransformer(num_classes=0, norm_layer=partial(nn.LayerNorm, eps=1e-6))
     shapes = {name: p.shape for name, p in sorted(encoder.named_parameters())}
     encoder.load_state_dict({n: _weight(n, s, j) for j, (n, s) in enumerate(shapes.items(), 1)})
-    read_class_token_alone(encoder)
     net = LinearClassifier(encoder, settings["dim"], c["n_way"]).eval()
     net.set_head(case.state()["head.weight"], case.state()["head.bias"])
     images = torch.stack([_image(b, c) for b in range(c["n_way"] * c["k_shot"])])
