@@ -194,8 +194,11 @@ def attention_logits(encoder: nn.Module) -> Iterator[list[Callable[[], Tensor]]]
     with ExitStack() as hooks:
         for block in blocks:
             hooks.enter_context(block.attn.qkv.register_forward_hook(lambda qkv, _, out: caught.update({qkv: out})))
-        logits = _window_logits if is_swin else _patch_logits
-        yield [lambda block=block: logits(block, caught[block.attn.qkv]) for block in blocks]
+
+        def read(block: Any) -> Tensor:
+            return (_window_logits if is_swin else _patch_logits)(block, caught[block.attn.qkv])
+
+        yield [partial(read, block) for block in blocks]
 
 
 def _patch_logits(block: Any, qkv: Tensor, first: int = 1) -> Tensor:
