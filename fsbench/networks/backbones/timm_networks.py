@@ -398,17 +398,8 @@ def scaled_coordinates(model: Any, factors: Sequence[float]) -> Iterator[None]:
 
     with ExitStack() as hooks:
         for block, factor in zip(model.blocks, factors, strict=True):
-            hooks.enter_context(_hooked(block.register_forward_pre_hook(hook(factor), with_kwargs=True)))
+            hooks.enter_context(block.register_forward_pre_hook(hook(factor), with_kwargs=True))
         yield
-
-
-@contextmanager
-def _hooked(hook: Any) -> Iterator[None]:
-    """Remove a hook of a module at the end of the block."""
-    try:
-        yield
-    finally:
-        hook.remove()
 
 
 def rotation_table(grid: tuple[int, int], periods: Tensor, factor: float) -> Tensor:
@@ -557,7 +548,7 @@ def block_features(model: Any, images: Tensor, first: int = 0) -> list[Tensor]:
         ]
     with ExitStack() as hooked:
         for hook in hooks:
-            hooked.enter_context(_hooked(hook))
+            hooked.enter_context(hook)
         (vgg or model.forward_features)(images)
     return maps
 
