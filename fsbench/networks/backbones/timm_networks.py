@@ -155,9 +155,7 @@ def new_vit(arguments: dict[str, Any], size: int | tuple[int, int]) -> nn.Module
     if "network" in arguments:
         named: nn.Module = create_network(**arguments, img_size=size, num_classes=0)
         return named
-    from timm.models.vision_transformer import (
-        VisionTransformer,  # timm takes seconds to import, which other commands are spared
-    )
+    from timm.models.vision_transformer import VisionTransformer  # seconds, which other commands are spared
 
     return VisionTransformer(**arguments, **_undrawn(), img_size=size, num_classes=0)
 

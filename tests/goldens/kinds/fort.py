@@ -147,14 +147,16 @@ def compare_prompts(case: Case) -> Parts:
     if "mid.singular_values" in t:
         count = len(t["mid.singular_values"][0])
         yield {"mid.singular_values": F.pad(values, (0, count - values.shape[1]))}
-    component, weight = principal_component(gradient), gradient_weight(case)
-    yield {
-        "mid.v1": up_to_sign(case, "mid.v1", rows[:, 0].float()),
-        "mid.G": up_to_sign(case, "mid.G", component),
-    }
-    component = t.get("mid.G", component)
-    importance = roll_out(maps, component, weight)
-    flipped = roll_out(maps, -component, weight)
+    yield {"mid.v1": up_to_sign(case, "mid.v1", rows[:, 0].float())}
+    yield from compare_importance(case, maps, gradient)
+
+
+def compare_importance(case: Case, maps: list[Tensor], gradient: Tensor) -> Parts:
+    """Yield the projected gradient, the importance that follows from the stored one, and the focus."""
+    component = principal_component(gradient)
+    yield {"mid.G": up_to_sign(case, "mid.G", component)}
+    component = case.tensors.get("mid.G", component)
+    importance, flipped = (roll_out(maps, sign * component, gradient_weight(case)) for sign in (1, -1))
     yield {"out.importance": importance, "out.importance_flipped_sign": flipped}
     yield from compare_focus(case, importance)
 
@@ -278,13 +280,8 @@ def vit_true(case: Case) -> Parts:
     }
     if "mid.grad_sum_absmean" in t:  # the sum is rounding noise around 0
         yield {"mid.grad_sum_absmean": [float(t["mid.grad_sum_absmean"][0]), float(gradient.double().abs().mean())]}
-    component = principal_component(gradient)
-    yield {"mid.G": up_to_sign(case, "mid.G", component)}
-    importance = roll_out(maps, t.get("mid.G", component), gradient_weight(case))
-    yield {"out.importance": importance}
-    yield from compare_focus(case, importance)
-    focus = t.get("out.focus", weighted_focus(importance, c["P"]))
-    yield {"out.loss_att": attention_loss([logits], [focus], c["tau"])}
+    yield from compare_importance(case, maps, gradient)
+    yield {"out.loss_att": attention_loss([logits], [t["out.focus"]], c["tau"])}
 
 
 def _weight(name: str, shape: torch.Size, j: int) -> Tensor:
