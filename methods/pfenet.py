@@ -257,6 +257,10 @@ class PFENet(StageSegmenter):
     def trains_features(self) -> bool:  # type: ignore[override]
         return self.trunk is not None
 
+    @property
+    def trains_on_backbone(self) -> bool:
+        return self.trunk is None
+
     def training_features(self, pixels: Tensor, supports: bool) -> Features:
         """Encode the queries of a batch, or one shot of all its episodes: their statistics are the batch's (§7).
 

@@ -161,11 +161,8 @@ class FeatureClassifier(Classifier):
         """Hash everything that a feature follows from: weights, files, size, rounding, code."""
         device = self.device
         processor = torch.cuda.get_device_name(device) if device.type == "cuda" else torch.get_num_threads()
-        rounding = [torch.__version__, device.type, processor, torch.backends.cuda.matmul.allow_tf32]
-        if torch.backends.cudnn.allow_tf32 != torch.backends.cuda.matmul.allow_tf32:
-            rounding.append("TF32 in one of convolutions and products alone")
-        if self.backbone.precision != "fp32":
-            rounding.append(self.backbone.precision)
+        tf32 = [torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32]
+        rounding = [torch.__version__, device.type, processor, *tf32, self.backbone.precision]
         name, digest = self.backbone.name, self.backbone.digest
         images = [self.data.files_sha256, fingerprint(self.data.names), self.data.image_size]  # and whose each row is
         return fingerprint([name, digest, *images, rounding, _versions()])[:32]

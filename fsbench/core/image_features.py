@@ -48,7 +48,7 @@ class ImageFeatures(Method):
     def encode_image(self, pixels: Tensor) -> Any:
         """Return the features of one normalised image (3, S, S): those of the frozen network, unless overridden.
 
-        In training on a GPU it is not asked unless `encodes_together` is False.
+        Where it is overridden, images are encoded alone also in training on a GPU, see `trains_on_backbone`.
         """
         return self.backbone.encode(pixels)
 
@@ -138,7 +138,15 @@ class ImageFeatures(Method):
     @property
     def encodes_together(self) -> bool:
         """True if images of a training batch go through the backbone together: on a GPU, which one cannot fill."""
-        return self.training and self.device.type == "cuda"
+        return self.training and self.device.type == "cuda" and self.trains_on_backbone
+
+    @property
+    def trains_on_backbone(self) -> bool:
+        """True where features in training are what the backbone encodes: unless `encode_image` is overridden.
+
+        A method whose own `encode_image` returns these says so.
+        """
+        return type(self).encode_image is ImageFeatures.encode_image
 
 
 def digest(values: Tensor) -> str:

@@ -3,7 +3,7 @@
 A pre-trained network gets a linear head that is solved from the supports' features, and is tuned on the supports for a
 few steps: all of it (FT), low-rank adapters (LoRA), scales and shifts (SSF) or prompts (VPT). FORT first finds the
 patches of the supports that matter (`fsbench.methods.classifiers.fort`) and adds a loss that draws the last attention
-to them. After the episode every tuned number is restored.
+to them. Every episode tunes a copy of the network.
 
 Shapes: N ways, B = N·K supports (B, 3, S, S) with labels (B,), M = N·q queries (M, 3, S, S).
 """
@@ -11,9 +11,11 @@ Shapes: N ways, B = N·K supports (B, 3, S, S) with labels (B,), M = N·q querie
 import math
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
+from copy import deepcopy
 from typing import Any, Literal, NamedTuple
 
 import torch
+from timm.models.swin_transformer import SwinTransformer
 from torch import Tensor, nn
 
 from fsbench.base.errors import SettingsError
@@ -105,8 +107,6 @@ class FineTuned(Classifier):
         self.gradient_weight = gradient_weight
         self.prompt_draw = prompt_draw
         self._check_network()
-        self._net: LinearClassifier | None = None
-        self._first: dict[str, Tensor] = {}
 
     def _check_network(self) -> None:
         """Count the tuned parameters; raise SettingsError if the backbone cannot be tuned in this way."""
@@ -135,107 +135,41 @@ class FineTuned(Classifier):
         return tuning_notes(self, data)
 
     def classify(self, query: Tensor, support: Tensor, labels: Tensor) -> Tensor:
-        with self.start(support, labels, with_prompts=bool(self.schedule.alpha)) as start:
-            self.tune(start, support, labels)
-            # as many images at once as in a step, which bounds the memory
-            scores = torch.cat([start.net(images) for images in query.split(start.net.head.out_features)])
-        return scores.argmax(1)
+        net, focus, order = self.start(support, labels)
+        fine_tune(net, self.schedule, support, labels, order, focus)
+        # as many images at once as in a step, which bounds the memory
+        return torch.cat([net(images) for images in query.split(net.head.out_features)]).argmax(1)
 
-    @contextmanager
-    def start(self, support: Tensor, labels: Tensor, with_prompts: bool) -> Iterator[Start]:
-        """Yield an episode before its first step; restores the network afterwards.
-
-        Args:
-            support, labels: the supports and their labels.
-            with_prompts: compute FORT's position prompts.
-        """
+    def start(self, support: Tensor, labels: Tensor) -> Start:
+        """Return an episode before its first step; random numbers are drawn on the CPU whatever the device."""
         ways = int(labels.max()) + 1
-        net = self._fresh(support, ways)
-        try:
-            with self.draws.seeded() as rng:
-                self._draw_adapter(net)
-                with on_cpu(net.head):
-                    net.head.reset_parameters()
-                focus = self._solve_head(net, support, labels, with_prompts)
-                yield Start(net, focus, visiting_order(len(support), ways, self.epochs, rng))
-        finally:
-            self.restore_weights()
+        encoder = deepcopy(self.backbone.network(support[0]))
+        adapters.insert(encoder, self.tuning)
+        with self.draws.seeded() as rng:
+            once = self.draws.seeded_for_run() if self.prompt_draw == "run" else nullcontext()
+            if self.tuning != "full":
+                with on_cpu(encoder), once:
+                    adapters.reset(encoder)
+            net = LinearClassifier(encoder, self.backbone.width, ways).to(support.device).eval()
+        focus = self._solve_head(net, support, labels)
+        return Start(net, focus, visiting_order(len(support), ways, self.epochs, rng))
 
-    def tune(self, start: Start, support: Tensor, labels: Tensor) -> None:
-        for _ in fine_tune(start.net, self.schedule, support, labels, start.order, start.focus):
-            pass
-
-    def _draw_adapter(self, net: LinearClassifier) -> None:
-        """Set the initial weights of the adapter; random ones are drawn on the CPU whatever the device."""
-        if self.tuning == "full":
-            return
-        once = self.draws.seeded_for_run() if self.prompt_draw == "run" else nullcontext()
-        with on_cpu(net.encoder), once:
-            adapters.reset(net.encoder)
-
-    def _solve_head(
-        self, net: LinearClassifier, support: Tensor, labels: Tensor, with_prompts: bool
-    ) -> PositionPrompts | None:
-        """Solve the head from the supports' features (§7); return FORT's position prompts, if they are wanted."""
-        kind, is_solved = self.head_kind, False
+    def _solve_head(self, net: LinearClassifier, support: Tensor, labels: Tensor) -> PositionPrompts | None:
+        """Solve the head from the supports' features (§7); return FORT's position prompts, if it is FORT."""
 
         def score(features: Tensor) -> Tensor:
-            nonlocal is_solved
-            if kind != "default":
-                net.set_head(*initial_head(kind, features.detach(), labels, self.schedule.temperature))
-            is_solved = True
+            if self.head_kind != "default":
+                net.set_head(*initial_head(self.head_kind, features.detach(), labels, self.schedule.temperature))
             scores: Tensor = net.head(features)
             return scores
 
         focus = None
-        if with_prompts:  # a ViT's need the scores, and so compute the features
+        if self.schedule.alpha:
             focus = position_prompts(net.encoder, score, support, labels, self.patches, self.gradient_weight)
-        if not is_solved and kind != "default":
+        if focus is None or isinstance(net.encoder, SwinTransformer):  # a ViT's prompts need the scores
             with torch.no_grad():
                 score(net.encoder(support))
         return focus
-
-    def _fresh(self, images: Tensor, ways: int) -> LinearClassifier:
-        """Return the pre-trained network with adapter and head; built again if the number of ways differs."""
-        if self._net is None or self._net.head.out_features != ways:
-            encoder = self.backbone.new_copy(images[0])
-            adapters.read_class_token_alone(encoder)
-            if self.tuning != "full":  # what is never tuned need not exist twice
-                for name, parameter in encoder.named_parameters():
-                    parameter.data = shared(parameter.data, self.backbone.state.get(name))
-            adapters.insert(encoder, self.tuning)
-            self._net = LinearClassifier(encoder, self.backbone.width, ways).to(images.device).eval()
-            trained = {name for name, p in self._net.named_parameters() if p.requires_grad}
-            stored = {f"encoder.{name}": tensor for name, tensor in self.backbone.state.items()}
-            first = {name: tensor for name, tensor in self._net.state_dict().items() if name in trained}
-            self._first = {}
-            for name, tensor in first.items():
-                kept = shared(tensor, stored.get(name))
-                self._first[name] = tensor.clone() if kept is tensor else kept
-        return self._net
-
-    def restore_weights(self) -> None:
-        """Restore the tuned parameters bit by bit and drop their gradients."""
-        assert self._net is not None
-        with torch.no_grad():
-            for name, parameter in self._net.named_parameters():
-                if name in self._first:
-                    parameter.copy_(self._first[name])
-                parameter.grad = None
-
-
-def shared(tensor: Tensor, stored: Tensor | None) -> Tensor:
-    """Return `stored` where it has the bits of a float32 tensor and is beside it in memory, else the tensor.
-
-    The backbone keeps its weights as they were read: a second copy of them all would be a fifth of an episode's memory.
-    Tensors of inference mode, which autograd cannot read, are not returned.
-    """
-    if stored is None or stored.is_inference():
-        return tensor
-    alike = stored.dtype == tensor.dtype == torch.float32 and stored.device == tensor.device
-    if alike and torch.equal(stored.view(torch.int32), tensor.view(torch.int32)):
-        return stored
-    return tensor
 
 
 @contextmanager

@@ -9,10 +9,11 @@ Attention is read out of timm's networks while they run.
 Shapes: B images, N patches, H heads, D channels; a Swin's stage has W windows of M patches an image.
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -22,7 +23,6 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from fsbench.base.errors import SettingsError
-from fsbench.methods.classifiers.adapters import PROMPTS, DeepPrompts
 
 PositionPrompts = list[Tensor]
 """Weights of the patches: one tensor (B, N) for a ViT, one (B, W, M) for each stage of a Swin."""
@@ -51,7 +51,6 @@ def position_prompts(
         patches: P, number of patches of an image (ViT) or a window (Swin).
         gradient_weight: lambda of §9.1; a Swin has no gradient term.
     """
-    check_encoder(encoder)
     if isinstance(encoder, SwinTransformer):
         with torch.no_grad(), attention_logits(encoder) as logits:
             encoder(images)
@@ -94,7 +93,6 @@ def roll_out(attention: Sequence[Tensor], component: Tensor, gradient_weight: fl
 
 def weighted_focus(importance: Tensor, patches: int) -> Tensor:
     """Return the P largest entries of every row (B, N), scaled to sum P; zero elsewhere (§9.1, step 6)."""
-    _check_count(patches, importance.shape[1], "image")
     kept, places = importance.topk(patches, -1)
     return torch.zeros_like(importance).scatter(-1, places, kept * patches / kept.sum(-1, keepdim=True))
 
@@ -106,21 +104,24 @@ def window_importance(logits: Tensor) -> Tensor:
 
 def window_focus(importance: Tensor, patches: int) -> Tensor:
     """Return 1 at the P most important keys of every window (B, W, M), 0 elsewhere (§9.3)."""
-    _check_count(patches, importance.shape[-1], "window")
     return torch.zeros_like(importance).scatter(-1, importance.topk(patches, -1).indices, 1)
+
+
+def check_encoder(encoder: nn.Module) -> None:
+    """Raise SettingsError unless FORT can read the attention of this network."""
+    if not isinstance(encoder, VisionTransformer | SwinTransformer):
+        raise SettingsError(f"FORT needs a ViT or a Swin with attention maps, and the backbone is {type(encoder)}")
+    if isinstance(encoder, VisionTransformer) and encoder.num_prefix_tokens != 1:
+        raise SettingsError(f"FORT needs a ViT with one class token; this one has {encoder.num_prefix_tokens}")
 
 
 def check_patches(encoder: nn.Module, size: int, patches: int) -> None:
     """Raise SettingsError unless images of side `size`, or the windows of a Swin, have at least `patches` patches."""
     net: Any = encoder
     if isinstance(encoder, SwinTransformer):
-        sizes = [stage.blocks[-1].window_size for stage in net.layers]
-        _check_count(patches, min(height * width for height, width in sizes), "window")
+        area, available = "window", min(math.prod(stage.blocks[-1].window_size) for stage in net.layers)
     else:
-        _check_count(patches, (size // net.patch_embed.patch_size[0]) ** 2, "image")
-
-
-def _check_count(patches: int, available: int, area: Literal["image", "window"]) -> None:
+        area, available = "image", (size // net.patch_embed.patch_size[0]) ** 2
     if not 1 <= patches <= available:
         raise SettingsError(f"patches is {patches}, expected 1 to {available}, which an {area} has")
 
@@ -143,19 +144,6 @@ def attention_loss(logits: Sequence[Tensor], focus: PositionPrompts, temperature
     return torch.stack(losses)
 
 
-def check_encoder(encoder: nn.Module) -> None:
-    """Raise SettingsError unless FORT can read the attention of this network."""
-    if not isinstance(encoder, VisionTransformer | SwinTransformer):
-        raise SettingsError(f"FORT needs a ViT or a Swin with attention maps, and the backbone is {type(encoder)}")
-    if isinstance(encoder, VisionTransformer) and encoder.num_prefix_tokens != 1:
-        raise SettingsError(f"FORT needs a ViT with one class token; this one has {encoder.num_prefix_tokens}")
-
-
-def first_patch(encoder: nn.Module) -> int:
-    """Return the place of the first patch among a ViT's tokens: after the class token and prompts, if any."""
-    return 1 + sum(PROMPTS for module in encoder.modules() if isinstance(module, DeepPrompts))
-
-
 def attention_and_gradient(
     encoder: nn.Module, score: Callable[[Tensor], Tensor], images: Tensor, labels: Tensor
 ) -> tuple[list[Tensor], Tensor]:
@@ -172,41 +160,24 @@ def attention_and_gradient(
         (B, N, D) at the last block's first norm, through that norm alone. Only the class token is read by the score,
         so this is the gradient on the last block's input, and no other block needs one.
     """
-    assert isinstance(encoder, VisionTransformer)
+    net: Any = encoder
     maps: list[Tensor] = []
     inputs: list[Tensor] = []
-    last: Any = encoder.blocks[-1]
-    with torch.no_grad(), _attention_maps(encoder, maps):
-        hook = last.register_forward_pre_hook(lambda block, args: inputs.append(args[0]))
-        try:
-            encoder(images)
-        finally:
-            hook.remove()
+
+    def keep(block: Any, layer: nn.Module, args: Any, qkv: Tensor) -> None:  # a fused kernel never has the weights
+        maps.append(_patch_logits(block, qkv, 0).softmax(-1)[:, :, 1:, 1:].amin(1))
+
+    with torch.no_grad(), ExitStack() as hooks:
+        for block in net.blocks:
+            hooks.enter_context(block.attn.qkv.register_forward_hook(partial(keep, block)))
+        hooks.enter_context(net.blocks[-1].register_forward_pre_hook(lambda block, args: inputs.append(args[0])))
+        encoder(images)
     with torch.enable_grad():
         tokens = inputs[0].detach().requires_grad_()
-        features = encoder.forward_head(encoder.norm(last(tokens)), pre_logits=True)
+        features = net.forward_head(net.norm(net.blocks[-1](tokens)), pre_logits=True)
         total = score(features).gather(1, labels[:, None]).mean()
         (gradient,) = torch.autograd.grad(total, tokens)
-    return maps, gradient[:, first_patch(encoder) :]
-
-
-@contextmanager
-def _attention_maps(encoder: VisionTransformer, maps: list[Tensor]) -> Iterator[None]:
-    """Append to `maps` every block's attention among patches, minimum over heads, while the network runs."""
-    blocks: Any = encoder.blocks
-    first = first_patch(encoder)
-
-    def keep(block: Any, qkv: Tensor) -> None:  # a fused kernel never has the weights
-        maps.append(_patch_logits(0, block, qkv).softmax(-1)[:, :, first:, first:].amin(1))
-
-    hooks = [
-        block.attn.qkv.register_forward_hook(lambda layer, args, out, block=block: keep(block, out)) for block in blocks
-    ]
-    try:
-        yield
-    finally:
-        for hook in hooks:
-            hook.remove()
+    return maps, gradient[:, 1:]
 
 
 @contextmanager
@@ -216,27 +187,21 @@ def attention_logits(encoder: nn.Module) -> Iterator[list[Callable[[], Tensor]]]
     Yields:
         One function for each of these blocks that computes its attention logits, with gradients.
     """
-    check_encoder(encoder)
-    caught: dict[int, Tensor] = {}
-    stages: list[Any] = list(encoder.layers) if isinstance(encoder, SwinTransformer) else [encoder]
-    blocks = [stage.blocks[-1] for stage in stages]
-    logits_of = _window_logits if isinstance(encoder, SwinTransformer) else partial(_patch_logits, first_patch(encoder))
+    net: Any = encoder
+    is_swin = isinstance(encoder, SwinTransformer)
+    blocks = [stage.blocks[-1] for stage in net.layers] if is_swin else [net.blocks[-1]]
+    caught: dict[nn.Module, Tensor] = {}
+    with ExitStack() as hooks:
+        for block in blocks:
+            hooks.enter_context(block.attn.qkv.register_forward_hook(lambda qkv, _, out: caught.update({qkv: out})))
 
-    def entry(index: int, block: Any) -> Callable[[], Tensor]:
-        return lambda: logits_of(block, caught[index])
+        def read(block: Any) -> Tensor:
+            return (_window_logits if is_swin else _patch_logits)(block, caught[block.attn.qkv])
 
-    hooks = [
-        block.attn.qkv.register_forward_hook(lambda layer, args, out, index=index: caught.update({index: out}))
-        for index, block in enumerate(blocks)
-    ]
-    try:
-        yield [entry(index, block) for index, block in enumerate(blocks)]
-    finally:
-        for hook in hooks:
-            hook.remove()
+        yield [partial(read, block) for block in blocks]
 
 
-def _patch_logits(first: int, block: Any, qkv: Tensor) -> Tensor:
+def _patch_logits(block: Any, qkv: Tensor, first: int = 1) -> Tensor:
     """Return a ViT's attention logits of all T tokens to those from place `first` on: (B, H, T, T - first)."""
     q, k, _ = rearrange(qkv, "b t (three h d) -> three b h t d", three=3, h=block.attn.num_heads)
     return q * block.attn.scale @ k[:, :, first:].mT

@@ -84,8 +84,7 @@ class LinearProbe(FeatureClassifier):
         with self.draws.seeded() as rng:
             head = LinearClassifier(nn.Identity(), self.backbone.width, ways).to(query.device)
             order = visiting_order(len(support), ways, self.epochs, rng)
-            for _ in fine_tune(head, self.schedule, support, labels, order):
-                pass
+            fine_tune(head, self.schedule, support, labels, order)
         return head(query).argmax(1)
 
 

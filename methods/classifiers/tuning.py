@@ -5,9 +5,7 @@ Shapes: B support images (B, 3, S, S) with labels (B,) in 0..n-1; scores (·, n)
 
 import math
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -77,25 +75,6 @@ class Schedule:
             return torch.optim.AdamW(trained, self.learning_rate, fused=True)  # one pass over the numbers, not seven
         return torch.optim.SGD(trained, self.learning_rate, momentum=0.9, dampening=0.9, weight_decay=1e-3)  # §8
 
-    @contextmanager
-    def update_in_backward(self, parameters: Iterable[nn.Parameter]) -> Iterator[None]:
-        """Let every backward pass update each parameter as soon as it has the gradient, which is dropped then.
-
-        Every parameter has an optimiser of its own, whose numbers are those of a joint one; the gradients of all, which
-        are as large as the network, never exist at once.
-        """
-        with ExitStack() as hooks:
-            for parameter in parameters:
-                if parameter.requires_grad:
-                    update = partial(_update, self.build([parameter]))
-                    hooks.callback(parameter.register_post_accumulate_grad_hook(update).remove)
-            yield
-
-
-def _update(optimiser: torch.optim.Optimizer, parameter: Tensor) -> None:
-    optimiser.step()
-    parameter.grad = None
-
 
 def visiting_order(images: int, batch: int, epochs: int, rng: np.random.Generator) -> Iterator[Tensor]:
     """Yield the indices of each step's support images: each epoch is a fresh permutation, cut into batches (§8)."""
@@ -112,8 +91,8 @@ def fine_tune(
     labels: Tensor,
     steps: Iterable[Tensor],
     focus: PositionPrompts | None = None,
-) -> Iterator[tuple[float, float]]:
-    """Tune `network` step by step and yield each step's loss and its cross-entropy.
+) -> list[tuple[float, float]]:
+    """Tune `network` and return each step's loss and its cross-entropy.
 
     Args:
         network: changed in place.
@@ -122,16 +101,17 @@ def fine_tune(
         steps: indices of the images of every step.
         focus: position prompts of all of `images`; needed unless `schedule.alpha` is 0.
     """
-    network.zero_grad()
-    with schedule.update_in_backward(network.parameters()):
-        for step in steps:
-            index = step.to(images.device)
-            entropy, attention = losses(
-                network, schedule, images[index], labels[index], focus and [f[index] for f in focus]
-            )
-            loss = entropy + schedule.alpha * attention.sum()
-            loss.backward()
-            yield float(loss.detach()), float(entropy.detach())
+    optimiser, taken = schedule.build(network.parameters()), []
+    for step in steps:
+        index = step.to(images.device)
+        chosen = focus and [weights[index] for weights in focus]
+        entropy, attention = losses(network, schedule, images[index], labels[index], chosen)
+        loss = entropy + schedule.alpha * attention.sum()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        taken.append((float(loss.detach()), float(entropy.detach())))
+    return taken
 
 
 def losses(

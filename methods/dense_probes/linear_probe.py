@@ -50,12 +50,6 @@ def moments(supports: Tensor) -> tuple[Tensor, Tensor]:
     return supports.mean(0), supports.std(0, correction=0).clamp(min=1e-6)
 
 
-def standardise(supports: Tensor, query: Tensor) -> tuple[Tensor, Tensor]:
-    """Shift and scale channels so that the supports' tokens (n, C) have mean 0 and deviation 1; the query's alike."""
-    mean, deviation = moments(supports)
-    return (supports - mean) / deviation, (query - mean) / deviation
-
-
 def balanced_cross_entropy(logits: Tensor, shares: Tensor) -> Tensor:
     """Return the cross entropy of logits (n, G) with shares (n, G), in which every class has the same weight."""
     weights = shares / shares.sum(0) / shares.shape[1]
@@ -92,9 +86,9 @@ def fit(tokens: Tensor, shares: Tensor, penalty: float, steps: int) -> tuple[Ten
 
 
 class TrainingTokens(NamedTuple):
-    """Tokens (hw, C) of a support, and its labels (1, S, S)."""
+    """Features (C, h, w) of a support, and its labels (1, S, S)."""
 
-    tokens: Tensor
+    features: Tensor
     labels: Tensor
 
 
@@ -144,15 +138,15 @@ class LinearProbeDense(Segmenter):
         return self.backbone.patch_map(pixels)
 
     def support(self, image: Tensor, mask: Tensor) -> TrainingTokens:
-        self.grid = (image.shape[-2], image.shape[-1])
-        return TrainingTokens(image[0].flatten(1).T, mask)
+        return TrainingTokens(image[0], mask)
 
     def training_set(self, supports: Iterator[Iterator[TrainingTokens]]) -> tuple[Tensor, Tensor, Tensor]:
         """Return the supports' tokens (n, C), their shares (n, G), and the numbers of the classes with a share."""
         ways = [list(of_way) for of_way in supports]
         labels = torch.stack([torch.cat([support.labels for support in of_way]) for of_way in ways])
-        shares = class_shares(labels, *self.grid)
-        tokens = torch.cat([support.tokens for of_way in ways for support in of_way])
+        features = torch.stack([support.features for of_way in ways for support in of_way])
+        tokens = features.flatten(2).mT.flatten(0, 1)
+        shares = class_shares(labels, *features.shape[2:])
         return tokens, shares, (shares.sum(0) > 0).nonzero()[:, 0]
 
     def join(self, supports: Iterator[Iterator[TrainingTokens]]) -> LinearClassifier:

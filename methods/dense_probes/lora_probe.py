@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from fsbench.base.errors import SettingsError
 from fsbench.core.outputs import Competition
 from fsbench.core.seeded_block import seed_torch
-from fsbench.methods.dense_probes.linear_probe import LinearProbeDense, TrainingTokens, fit, moments, standardise
+from fsbench.methods.dense_probes.linear_probe import LinearProbeDense, TrainingTokens, fit, moments
 from fsbench.methods.modules.class_logits import INVALID
 from fsbench.methods.modules.lora import insert_lora
 from fsbench.networks.backbones.base import BackboneConfig
@@ -151,12 +151,13 @@ class LoraProbeDense(LinearProbeDense):
     def segment(self, query: tuple[Tensor, Tensor], support: TuningSet) -> Competition:  # type: ignore[override]
         """Tune classifier and adapters on the supports of all ways, and classify the query by them."""
         tokens, shares, present = support.tokens, support.shares, support.present
-        logits = tokens.new_full((shares.shape[1], math.prod(self.grid)), INVALID)
+        grid = query[0].shape[-2:]
+        logits = tokens.new_full((shares.shape[1], math.prod(grid)), INVALID)
         if len(present):
             logits[present] = self._classify(query[1][0], support.images, tokens, shares[:, present])
         else:
             logits[0] = 0
-        return Competition(logits.unflatten(1, self.grid)[None])
+        return Competition(logits.unflatten(1, grid)[None])
 
     def _classify(self, query: Tensor, images: Sequence[Tensor], tokens: Tensor, shares: Tensor) -> Tensor:
         """Return the logits (G, hw) of a query's pixels by a network that is tuned to images, tokens and shares."""
@@ -168,7 +169,7 @@ class LoraProbeDense(LinearProbeDense):
             with seed_torch(number):
                 insert_lora(network, self.rank, self.alpha)
             mean, deviation = moments(tokens)
-            weight, bias = fit(standardise(tokens, tokens)[0], shares, self.penalty, self.steps)
+            weight, bias = fit((tokens - mean) / deviation, shares, self.penalty, self.steps)
             probe = TunedProbe(network, mean, deviation, weight, bias).to(tokens.device)
             by_image = shares.view(len(images), -1, shares.shape[1])
             copies = [image.clone() for image in images]

@@ -170,8 +170,6 @@ class SegIC(Segmenter):
 
     # Test
 
-    encodes_together = False  # features are those of `encode_image`
-
     def encode_image(self, pixels: Tensor) -> Tensor:
         """Return the features (C, g, g) of an image, final LayerNorm applied."""
         return self.backbone.patch_map(pixels)

@@ -84,7 +84,7 @@ def test_channels_are_heads_layers_or_those_of_the_last_layer(blocks_folder):
         torch.testing.assert_close(of_layers.norm(dim=-1), torch.ones(of_layers.shape[:-1]))
 
 
-@pytest.mark.parametrize("backend", ["packed", "fused"])
+@pytest.mark.parametrize("backend", ["packed", "reference"])
 def test_heads_one_after_the_other_answer_alike_and_learn_alike(blocks_folder, backend, monkeypatch):
     monkeypatch.setenv("FSBENCH_ATTENTION", backend)
     together, sequential = emat(), emat(attention_heads="sequential")

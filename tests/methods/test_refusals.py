@@ -4,14 +4,11 @@ A table for each family: what is asked for, and words of the refusal.
 """
 
 import pytest
-import torch
-from torch import nn
 
 from fsbench.base.errors import CheckpointError, SettingsError
 from fsbench.methods.bam import BAM
 from fsbench.methods.blind import Blind
 from fsbench.methods.classifiers.fine_tuned import FineTuned
-from fsbench.methods.classifiers.fort import position_prompts, weighted_focus
 from fsbench.methods.dcama.dcama import DCAMA
 from fsbench.methods.dcama.head import DCAMAHead
 from fsbench.methods.dcama.options import HeadOptions
@@ -232,11 +229,8 @@ CLASSIFIERS = [
         lambda: fine_tuned("demo", alpha=0.1, gradient_weight=-1.0),
         r"gradient_weight is -1\.0, expected a finite number of 0 or more",
     ),
-    (lambda: weighted_focus(torch.rand(5, 16), 17), "patches is 17, expected 1 to 16"),
-    (
-        lambda: position_prompts(nn.Flatten(), nn.Identity(), torch.rand(4, 3, 32, 32), torch.zeros(4).long(), 4),
-        "FORT needs a ViT or a Swin",
-    ),
+    (lambda: fine_tuned("dinov3_vits16", alpha=0.1), "FORT needs a ViT or a Swin"),
+    (lambda: fine_tuned("dinov2_vits14_reg", alpha=0.1), "one class token; this one has 5"),
 ]
 
 

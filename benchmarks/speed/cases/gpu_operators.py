@@ -216,7 +216,7 @@ def operators(device: torch.device, small: bool, deadline: float) -> Rows:
         f"masked attention, {queries} queries, {tokens} support tokens, a fifth kept, 2 samples",
         partial(attend, backend="reference"),
         [(2, 32, queries, (side // 2) ** 2 + 1), (2, 72, queries, tokens), (64, 72), (64,)],
-        {backend: partial(attend, backend=backend) for backend in ("reference", "packed", "fused")}, device,
+        {backend: partial(attend, backend=backend) for backend in ("reference", "packed")}, device,
     ).rows()  # fmt: skip
 
     positions, width = (9, 16) if small else (48**2, 256)

@@ -155,9 +155,7 @@ def new_vit(arguments: dict[str, Any], size: int | tuple[int, int]) -> nn.Module
     if "network" in arguments:
         named: nn.Module = create_network(**arguments, img_size=size, num_classes=0)
         return named
-    from timm.models.vision_transformer import (
-        VisionTransformer,  # timm takes seconds to import, which other commands are spared
-    )
+    from timm.models.vision_transformer import VisionTransformer  # seconds, which other commands are spared
 
     return VisionTransformer(**arguments, **_undrawn(), img_size=size, num_classes=0)
 
@@ -398,17 +396,8 @@ def scaled_coordinates(model: Any, factors: Sequence[float]) -> Iterator[None]:
 
     with ExitStack() as hooks:
         for block, factor in zip(model.blocks, factors, strict=True):
-            hooks.enter_context(_hooked(block.register_forward_pre_hook(hook(factor), with_kwargs=True)))
+            hooks.enter_context(block.register_forward_pre_hook(hook(factor), with_kwargs=True))
         yield
-
-
-@contextmanager
-def _hooked(hook: Any) -> Iterator[None]:
-    """Remove a hook of a module at the end of the block."""
-    try:
-        yield
-    finally:
-        hook.remove()
 
 
 def rotation_table(grid: tuple[int, int], periods: Tensor, factor: float) -> Tensor:
@@ -557,7 +546,7 @@ def block_features(model: Any, images: Tensor, first: int = 0) -> list[Tensor]:
         ]
     with ExitStack() as hooked:
         for hook in hooks:
-            hooked.enter_context(_hooked(hook))
+            hooked.enter_context(hook)
         (vgg or model.forward_features)(images)
     return maps
 
@@ -664,52 +653,22 @@ def _stacked(maps: list[Tensor]) -> Tensor:
 
 
 def _folded_resnet(model: Any, first: int) -> nn.Module:
-    """Fold a ResNet; from block `first` on, the last ReLU of each leaves its input, which is a feature, as it is."""
-    for block in _bottlenecks(model)[first:]:
-        block.act3.inplace = False
-    return folded(model)
-
-
-def folded(network: nn.Module) -> nn.Module:
-    """Fold the BatchNorms of a frozen network, let its convolutions compute channels last, and return the network.
+    """Fold the BatchNorms of a frozen ResNet, let its convolutions compute channels last, and return it.
 
     A BatchNorm in eval mode is an affine function of each channel, so that it and the convolution before it are one
-    convolution. Channels last, a 1 x 1 convolution is one matrix product without a copy of its input. Answers differ
-    from those before in their last digits, and weights have other names: the network is neither trained nor saved.
-
-    Args:
-        network: in eval mode; its modules are called in the order in which they are defined, as far as a convolution
-            and the BatchNorm behind it are concerned.
+    convolution. Answers differ from those before in their last digits, and weights have other names: the network is
+    neither trained nor saved. From block `first` on, the last ReLU of each block leaves its input, which is a feature,
+    as it is.
     """
-    for parent in list(network.modules()):
+    for block in _bottlenecks(model)[first:]:
+        block.act3.inplace = False
+    for parent in list(model.modules()):
         for (name, conv), (norm_name, norm) in itertools.pairwise(list(parent.named_children())):
             if type(conv) is nn.Conv2d and type(norm) is nn.BatchNorm2d:
                 setattr(parent, name, fuse_conv_bn_eval(conv, norm))
                 setattr(parent, norm_name, nn.Identity())
-    for parent in list(network.modules()):
-        for name, conv in list(parent.named_children()):
-            if type(conv) is nn.Conv2d and _sees_single_pixels(conv):
-                setattr(parent, name, PixelwiseConv2d(conv))
-    return network.to(memory_format=torch.channels_last)
-
-
-def _sees_single_pixels(conv: nn.Conv2d) -> bool:
-    """Return whether a convolution maps every pixel by itself, and all of them."""
-    return conv.kernel_size == conv.stride == (1, 1) and conv.padding == (0, 0) and conv.groups == 1
-
-
-class PixelwiseConv2d(nn.Module):
-    """1 x 1 convolution of maps (M, C, h, w), on a CPU as a matrix product, which is faster there channels last."""
-
-    def __init__(self, conv: nn.Conv2d):
-        super().__init__()
-        self.conv = conv
-
-    def forward(self, x: Tensor) -> Tensor:
-        if x.device.type != "cpu":
-            y: Tensor = self.conv(x)
-            return y
-        return F.linear(x.permute(0, 2, 3, 1), self.conv.weight.flatten(1), self.conv.bias).permute(0, 3, 1, 2)
+    folded: nn.Module = model.to(memory_format=torch.channels_last)
+    return folded
 
 
 def token_maps(tokens: Tensor, side: int) -> Tensor:

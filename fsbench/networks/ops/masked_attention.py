@@ -18,11 +18,10 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 from torch.autograd.function import once_differentiable
-from torch.utils.checkpoint import checkpoint
 
 from fsbench.base.errors import SettingsError, known_names
 
-Backend = Literal["reference", "packed", "fused", "filled"]
+Backend = Literal["reference", "packed", "filled"]
 
 PACKED_CHUNK = 2**19
 """Size of the largest array in a chunk of the packed path, usually the attention weights: 2 MB in fp32, so that it
@@ -30,17 +29,13 @@ stays in cache."""
 SAFE_EXPONENT = 86.0
 """Logits to the base 2 that are nowhere larger than this are exponentiated as they are: sums of their exponentials
 neither overflow nor vanish in fp32."""
-FUSED_CHUNK = 2**26
-"""Size of the largest array in a chunk of the fused path: 256 MB in fp32."""
-HEAD_ALIGNMENT = 8
-"""Multiple of channels of a head that every fused kernel takes; missing ones are filled with zeros."""
 
 
 def chosen_backend(device: torch.device, backend: str | None = None) -> str:
     """Return the back end that `masked_attention` takes for tensors on `device` if it is given `backend`."""
     if torch.compiler.is_exporting():  # no step may depend on a mask's values
         return "filled"
-    return backend or os.environ.get("FSBENCH_ATTENTION") or ("fused" if device.type == "cuda" else "packed")
+    return backend or os.environ.get("FSBENCH_ATTENTION") or ("reference" if device.type == "cuda" else "packed")
 
 
 def masked_attention(
@@ -64,18 +59,16 @@ def masked_attention(
         keep: (B, Ts) bool; tokens that are False get no key and no value. A sample that keeps none yields zeros.
         heads: number of heads; divides D.
         backend: "reference" (a loop over samples that stores all attention weights), "packed" (each sample's kept
-            tokens alone, in chunks of query positions; weights recomputed in the backward pass) or "fused" (padded to
-            the longest sample, one fused kernel per chunk) or "filled" (dropped tokens' logits are -∞, in which no
-            step depends on a mask's values). Default: `$FSBENCH_ATTENTION`, else "fused" on CUDA and "packed"
-            elsewhere; "filled" in a graph that is exported.
+            tokens alone, in chunks of query positions; weights recomputed in the backward pass) or "filled" (dropped
+            tokens' logits are -∞, in which no step depends on a mask's values). Default: `$FSBENCH_ATTENTION`, else
+            "reference" on CUDA and "packed" elsewhere; "filled" in a graph that is exported.
         overwrite: `q` is not needed afterwards; "packed" writes the answer into it where no gradient is wanted.
 
     Returns:
         (B, D, T, Td), dtype of `q` (the autocast dtype where autocast is on).
 
     Peak memory beyond inputs, output and gradients, on the layers of EMAT and CST: some ten arrays of `PACKED_CHUNK`
-    numbers for "packed" (20 MB in fp32); 8 x `FUSED_CHUNK` for "fused" where torch has no fused kernel for the device,
-    less where it has one; some 8·T·Td·M per sample, for all samples at once, for "reference".
+    numbers for "packed" (20 MB in fp32); some 8·T·Td·M per sample, for all samples at once, for "reference".
     """
     chosen = chosen_backend(q.device, backend)
     if chosen == "packed":
@@ -90,8 +83,6 @@ def masked_attention(
         x = x[0] @ x[1].mT
     if chosen == "reference":
         return _reference(q, x, weight, bias, keep, heads)
-    if chosen == "fused":
-        return _attend_fused(q, x, weight, bias, keep, heads)
     if chosen == "filled":
         return _attend_filled(q, x, weight, bias, keep, heads)
     names = known_names(chosen, get_args(Backend))
@@ -330,38 +321,3 @@ def _exponentials(query: Tensor, k: Tensor, is_safe: bool, room: Tensor) -> Tens
 
 def _at_least_single(tensor: Tensor) -> torch.dtype:
     return torch.promote_types(tensor.dtype, torch.float32)
-
-
-def _attend_fused(q: Tensor, x: Tensor, weight: Tensor, bias: Tensor, keep: Tensor, heads: int) -> Tensor:
-    """Attend with `scaled_dot_product_attention` in chunks of query positions; kept tokens first, samples padded.
-
-    While training each chunk is recomputed in the backward pass, so that keys and values are stored for one at a time.
-    """
-    longest = max(1, int(keep.sum(1).max()))
-    order = torch.sort(keep, dim=1, descending=True, stable=True).indices[:, :longest]
-    padded = ~keep.gather(1, order)
-    bias_rows = torch.zeros(padded.shape, dtype=q.dtype, device=q.device).masked_fill_(padded, -torch.inf)
-    nothing = ~keep.any(1)
-    bias_rows[nothing] = 0  # a softmax over nothing is undefined; the rows are zeroed below
-
-    def attend(query: Tensor, tokens: Tensor) -> Tensor:
-        kept = tokens.gather(3, order[:, None, None].expand(-1, *tokens.shape[1:3], -1))
-        kv = F.conv2d(kept, weight[:, :, None, None], bias)
-        k, v = rearrange(kv, "b (two h e) t m -> two b t h m e", two=2, h=heads)
-        query = rearrange(query, "b (h e) t d -> b t h d e", h=heads).to(k.dtype)
-        additive = bias_rows.to(k.dtype).repeat_interleave(query.shape[1], 0)[:, None, None]  # broadcast over h, d
-        query, k, v = (F.pad(rearrange(t, "b t h n e -> (b t) h n e"), (0, filling)) for t in (query, k, v))
-        out = F.scaled_dot_product_attention(query, k, v, attn_mask=additive, scale=1.0)[..., :width]
-        return rearrange(out, "(b t) h d e -> b (h e) t d", b=len(kept))
-
-    width = q.shape[1] // heads
-    filling = -width % HEAD_ALIGNMENT
-    widest = max(heads * q.shape[3], 2 * heads * (width + filling), x.shape[1])
-    step = max(1, FUSED_CHUNK // (len(q) * longest * widest))
-    training = torch.is_grad_enabled() and any(t.requires_grad for t in (q, x, weight, bias))
-    pieces = []
-    for start in range(0, q.shape[2], step):
-        arguments = q[:, :, start : start + step], x[:, :, start : start + step]
-        pieces.append(checkpoint(attend, *arguments, use_reentrant=False) if training else attend(*arguments))
-    out = torch.cat(pieces, 2)
-    return out.masked_fill(nothing[:, None, None, None], 0) if bool(nothing.any()) else out

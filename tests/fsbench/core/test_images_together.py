@@ -9,6 +9,8 @@ from fsbench.datamodules.datasets.folder import Folder
 from fsbench.methods.emat import EMAT
 from fsbench.methods.modules.frozen_pspnet import FrozenTrunk
 from fsbench.methods.modules.stages import FrozenStages
+from fsbench.methods.pfenet import PFENet
+from fsbench.methods.prototype import Prototype
 from fsbench.networks.backbones.base import BackboneConfig
 from fsbench.networks.backbones.timm_networks import PYRAMIDS, FrozenPyramid, FrozenViT
 from tests.data_modules import episodic
@@ -96,6 +98,21 @@ def test_a_training_step_on_a_gpu_has_few_passes_and_the_same_gradients(batch, m
     for one, other in zip(found, expected, strict=True):
         torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-3)
     assert method._together is None
+
+
+@pytest.mark.parametrize(
+    ("method", "together"),
+    [
+        (lambda: EMAT(BackboneConfig("demo"), support_side=8), True),
+        (lambda: Prototype(BackboneConfig("demo")), False),
+        (lambda: PFENet(BackboneConfig("dilated_resnet50", "random"), backbone_bn="eval"), True),
+    ],
+)
+def test_images_go_together_where_features_in_training_are_the_backbones(method, together, monkeypatch):
+    """A method whose `encode_image` is its own is asked for each image, unless it says that it need not be."""
+    built = method()
+    monkeypatch.setattr(type(built), "device", torch.device("cuda"))
+    assert built.encodes_together == together and not built.eval().encodes_together
 
 
 def test_images_that_are_kept_are_not_encoded_again(batch, monkeypatch):

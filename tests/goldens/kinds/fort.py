@@ -11,7 +11,6 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from fsbench.methods.classifiers import adapters
-from fsbench.methods.classifiers.adapters import read_class_token_alone
 from fsbench.methods.classifiers.fort import (
     GRADIENT_WEIGHT,
     ZEROED,
@@ -80,7 +79,6 @@ def network(settings: dict[str, Any], ways: int, state: dict[str, Tensor]) -> Li
         )
     weights = {k.removeprefix("encoder."): v for k, v in state.items() if k.startswith("encoder.")}
     encoder.load_state_dict({ours(k): v for k, v in weights.items() if "attn_mask" not in k and "_index" not in k})
-    read_class_token_alone(encoder)
     net = LinearClassifier(encoder, encoder.num_features, ways)  # type: ignore[arg-type]
     if "head.weight" in state:
         net.set_head(state["head.weight"], state["head.bias"])
@@ -149,14 +147,16 @@ def compare_prompts(case: Case) -> Parts:
     if "mid.singular_values" in t:
         count = len(t["mid.singular_values"][0])
         yield {"mid.singular_values": F.pad(values, (0, count - values.shape[1]))}
-    component, weight = principal_component(gradient), gradient_weight(case)
-    yield {
-        "mid.v1": up_to_sign(case, "mid.v1", rows[:, 0].float()),
-        "mid.G": up_to_sign(case, "mid.G", component),
-    }
-    component = t.get("mid.G", component)
-    importance = roll_out(maps, component, weight)
-    flipped = roll_out(maps, -component, weight)
+    yield {"mid.v1": up_to_sign(case, "mid.v1", rows[:, 0].float())}
+    yield from compare_importance(case, maps, gradient)
+
+
+def compare_importance(case: Case, maps: list[Tensor], gradient: Tensor) -> Parts:
+    """Yield the projected gradient, the importance that follows from the stored one, and the focus."""
+    component = principal_component(gradient)
+    yield {"mid.G": up_to_sign(case, "mid.G", component)}
+    component = case.tensors.get("mid.G", component)
+    importance, flipped = (roll_out(maps, sign * component, gradient_weight(case)) for sign in (1, -1))
     yield {"out.importance": importance, "out.importance_flipped_sign": flipped}
     yield from compare_focus(case, importance)
 
@@ -226,7 +226,7 @@ def _steps(case: Case, method: str, settings: dict[str, Any]) -> Parts:
     net.set_head(t[f"mid.{method}.head0.weight"], t[f"mid.{method}.head0.bias"])
     optimiser = "sgd" if tuning in ("LP", "VPT") else "adamw"
     schedule = Schedule(optimiser, settings["lr"], settings["T"], settings["alpha"], c["tau"])  # type: ignore[arg-type]
-    taken = list(fine_tune(net, schedule, t["in.support"], t["in.labels"], t["in.batch_ids"], focus))
+    taken = fine_tune(net, schedule, t["in.support"], t["in.labels"], t["in.batch_ids"], focus)
     total, entropy = torch.tensor(taken, dtype=torch.float64).T
     losses_of_steps = {"losses": total, "loss_ce": entropy}
     with torch.no_grad():
@@ -262,7 +262,6 @@ def vit_true(case: Case) -> Parts:
     encoder = VisionTransformer(num_classes=0, norm_layer=partial(nn.LayerNorm, eps=1e-6))
     shapes = {name: p.shape for name, p in sorted(encoder.named_parameters())}
     encoder.load_state_dict({n: _weight(n, s, j) for j, (n, s) in enumerate(shapes.items(), 1)})
-    read_class_token_alone(encoder)
     net = LinearClassifier(encoder, settings["dim"], c["n_way"]).eval()
     net.set_head(case.state()["head.weight"], case.state()["head.bias"])
     images = torch.stack([_image(b, c) for b in range(c["n_way"] * c["k_shot"])])
@@ -281,13 +280,8 @@ def vit_true(case: Case) -> Parts:
     }
     if "mid.grad_sum_absmean" in t:  # the sum is rounding noise around 0
         yield {"mid.grad_sum_absmean": [float(t["mid.grad_sum_absmean"][0]), float(gradient.double().abs().mean())]}
-    component = principal_component(gradient)
-    yield {"mid.G": up_to_sign(case, "mid.G", component)}
-    importance = roll_out(maps, t.get("mid.G", component), gradient_weight(case))
-    yield {"out.importance": importance}
-    yield from compare_focus(case, importance)
-    focus = t.get("out.focus", weighted_focus(importance, c["P"]))
-    yield {"out.loss_att": attention_loss([logits], [focus], c["tau"])}
+    yield from compare_importance(case, maps, gradient)
+    yield {"out.loss_att": attention_loss([logits], [t["out.focus"]], c["tau"])}
 
 
 def _weight(name: str, shape: torch.Size, j: int) -> Tensor:

@@ -8,10 +8,8 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
 from fsbench.methods.classifiers import adapters as _adapters
-from fsbench.methods.classifiers.adapters import ClassTokenBlock, read_class_token_alone
-from fsbench.methods.classifiers.fine_tuned import shared
 from fsbench.methods.classifiers.fort import attention_logits, attention_loss, position_prompts, weighted_focus
-from fsbench.methods.classifiers.tuning import LinearClassifier, Schedule, fine_tune, visiting_order
+from fsbench.methods.classifiers.tuning import visiting_order
 
 VIT = dict(img_size=32, patch_size=8, embed_dim=24, depth=2, num_heads=3, num_classes=0)
 SWIN = dict(img_size=56, patch_size=4, embed_dim=12, depths=(2, 2), num_heads=(2, 4), window_size=7, num_classes=0)
@@ -85,36 +83,6 @@ def test_prompts_of_a_block_replace_those_of_the_block_before():
     assert float(prompts.detach().abs().max()) <= encoder.prompts.bound
 
 
-@pytest.mark.parametrize("tuning", ["full", "lora", "ssf", "vpt"])
-def test_a_network_whose_class_token_alone_is_read_has_the_same_features_and_gradients(tuning):
-    """Parameters keep their names, and attention that is read out is the same."""
-    whole, alone, x = small("vit"), small("vit"), images("vit")
-    read_class_token_alone(alone)
-    assert isinstance(alone.blocks[-1], ClassTokenBlock) and not isinstance(alone.blocks[0], ClassTokenBlock)
-    found = []
-    for encoder in (whole, alone):
-        torch.manual_seed(2)
-        _adapters.insert(encoder, tuning)
-        for parameter in encoder.parameters():
-            parameter.data += 0.05 * torch.randn(parameter.shape)
-        with attention_logits(encoder) as stages:
-            features = encoder(x)
-            logits = stages[0]()
-        (features.square().sum() + logits.square().sum()).backward()
-        found.append({name: p.grad for name, p in encoder.named_parameters() if p.requires_grad})
-        found[-1] |= {"features": features, "logits": logits}
-    torch.testing.assert_close(found[1], found[0], rtol=1e-4, atol=1e-4)
-
-
-def test_networks_that_read_more_or_drop_something_keep_their_last_block():
-    others = ({"global_pool": "avg"}, {"qk_norm": True}, {"drop_path_rate": 0.1}, {"attn_drop_rate": 0.1})
-    for encoder in (VisionTransformer(**VIT, **other) for other in (*others, {"proj_drop_rate": 0.1})):
-        last = encoder.blocks[-1]
-        read_class_token_alone(encoder)
-        assert encoder.blocks[-1] is last
-    read_class_token_alone(small("swin"))
-
-
 @pytest.mark.parametrize("kind", ["vit", "swin"])
 def test_logits_are_those_the_network_attends_with(kind):
     """Their softmax is what the unfused attention multiplies its values by."""
@@ -164,54 +132,3 @@ def test_every_image_is_visited_once_in_an_epoch():
     assert [len(step) for step in steps] == [5] * 6
     for epoch in range(3):
         assert sorted(torch.cat(steps[2 * epoch : 2 * epoch + 2]).tolist()) == list(range(10))
-
-
-def test_the_attention_term_turns_attention_to_the_focus():
-    encoder, x = small("vit"), images("vit")
-    labels = torch.tensor([0, 0, 1, 1])
-    net = LinearClassifier(encoder, 24, 2)
-    focus = position_prompts(encoder, net.head, x, labels, 4)
-    _adapters.insert(encoder, "lora")
-    schedule = Schedule("adamw", 3e-3, alpha=1.0)
-    taken = list(fine_tune(net, schedule, x, labels, visiting_order(4, 4, 15, np.random.default_rng(0)), focus))
-    terms = [loss - entropy for loss, entropy in taken]
-    assert terms[-1] < terms[0] and taken[-1][1] < taken[0][1]
-
-
-def test_no_two_gradients_exist_at_once_and_the_steps_are_those_of_a_plain_loop():
-    """The weights are those of torch's usual loop, bit by bit."""
-    x, labels = images("vit"), torch.tensor([0, 0, 1, 1])
-    nets = [LinearClassifier(small("vit"), 24, 2) for _ in range(2)]
-    nets[1].load_state_dict(nets[0].state_dict())
-    schedule, steps = Schedule("adamw", 1e-2), [torch.tensor([0, 2]), torch.tensor([1, 3]), torch.tensor([2, 3])]
-    held = []
-    nets[0].register_forward_pre_hook(lambda net, _: held.append([p.grad for p in net.parameters()]))
-    for parameter in nets[0].parameters():
-        parameter.grad = torch.ones_like(parameter)  # of before
-    most = []
-    for parameter in nets[0].parameters():
-        parameter.register_post_accumulate_grad_hook(
-            lambda _: most.append(sum(p.grad is not None for p in nets[0].parameters()))
-        )
-    for _ in fine_tune(nets[0], schedule, x, labels, steps):
-        pass
-    nets[0](x)
-    assert max(most) == 1 and len(held) == 4 and all(grad is None for gradients in held for grad in gradients)
-    optimiser = schedule.build(nets[1].parameters())
-    for step in steps:
-        loss = nn.functional.cross_entropy(nets[1](x[step]), labels[step])
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-    for found, plain in zip(nets[0].parameters(), nets[1].parameters(), strict=True):
-        assert torch.equal(found, plain)
-
-
-def test_the_first_weights_are_the_stored_ones_only_where_every_bit_agrees() -> None:
-    stored = torch.tensor([0.0, torch.nan, -2.0])
-    assert shared(stored.clone(), stored) is stored
-    for other in (torch.tensor([-0.0, torch.nan, -2.0]), stored.half(), stored.clone()[None]):
-        assert shared(other, stored) is other and shared(other, None) is other
-    with torch.inference_mode():
-        unreadable = stored.clone()
-    assert shared(stored, unreadable) is stored

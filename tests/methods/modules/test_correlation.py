@@ -66,7 +66,7 @@ def whole_answers(net, query, support, masks):
 
 
 @pytest.mark.parametrize("positions", [1, 10])
-@pytest.mark.parametrize("backend", ["packed", "fused"])
+@pytest.mark.parametrize("backend", ["packed", "reference"])
 def test_chunks_equal_the_whole_correlation(net, monkeypatch, positions, backend):
     monkeypatch.setenv("FSBENCH_ATTENTION", backend)
     set_chunk(monkeypatch, net, positions)

@@ -8,7 +8,6 @@ from torch import Tensor
 from fsbench.base.errors import SettingsError
 
 MAX_STATES = 256  # as in the CUDA kernel of mamba-ssm
-FLOAT64_REFUSED = "the scan back end triton computes in fp32, found float64; choose torch"
 
 
 def expand_groups(B: Tensor, C: Tensor, b: int, length: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:

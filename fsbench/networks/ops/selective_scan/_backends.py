@@ -1,7 +1,4 @@
-"""Choice of the back end of a selective scan.
-
-Every back end of ours is a function `scan` with the arguments of `_reference.scan`.
-"""
+"""Choice of the back end of a selective scan."""
 
 import importlib.util
 import os
@@ -13,7 +10,7 @@ import torch
 from torch import Tensor
 
 from fsbench.base.errors import SettingsError, known_names
-from fsbench.networks.ops.selective_scan import _blocks, _doubling, _mamba_ssm, _reference, _triton
+from fsbench.networks.ops.selective_scan import _blocks, _mamba_ssm, _reference
 
 Backend = Literal["reference", "doubling", "torch", "triton", "mamba_ssm"]
 UNORDERED = "mamba_ssm_selective_scan does not have a deterministic implementation; FSBENCH_SCAN=triton has one"
@@ -45,6 +42,8 @@ def choose_backend(u: Tensor, backend: Backend | None = None, stateless: bool = 
             f"the scan back end triton needs CUDA tensors, found {u.device.type}; choose torch, or set "
             "TRITON_INTERPRET=1 to try it slowly"
         )
+    if chosen in ("triton", "mamba_ssm") and u.dtype == torch.float64:
+        raise SettingsError(f"the scan back end {chosen} computes in fp32, found float64; choose torch")
     return cast(Backend, chosen)
 
 
@@ -75,6 +74,10 @@ def _is_installed(package: str) -> bool:
 
 
 def implementation(backend: str) -> Callable[..., tuple[Tensor, Tensor]]:
-    """Return the function `scan` of a back end of ours."""
-    scans = {"reference": _reference, "doubling": _doubling, "torch": _blocks, "triton": _triton}
-    return scans[backend].scan
+    """Return the function of a back end of ours, which takes the arguments of `_reference.scan`."""
+    if backend == "triton":  # which is optional
+        from fsbench.networks.ops.selective_scan import _triton
+
+        return cast(Callable[..., tuple[Tensor, Tensor]], _triton.Scan.apply)
+    plain = {"reference": _reference.scan, "doubling": _reference.scan_by_doubling}
+    return plain.get(backend) or cast(Callable[..., tuple[Tensor, Tensor]], _blocks.Scan.apply)

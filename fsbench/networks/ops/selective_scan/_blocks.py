@@ -10,8 +10,7 @@ channels last, so that every operation runs along contiguous channels. Arguments
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -24,26 +23,6 @@ FEWEST, MOST = 16, 128
 """Tokens of a block at least, since the states between blocks are kept for the backward pass, and at most."""
 
 
-def scan(
-    u: Tensor,
-    delta: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    D: Tensor | None,
-    bias: Tensor | None,
-    softplus: bool,
-    state: Tensor,
-    window: int,
-    decay: Tensor | None,
-    offset: Tensor | None,
-) -> tuple[Tensor, Tensor]:
-    """Scan tokens; see `_reference.scan`."""
-    arguments = (u, delta, A, B, C, D, bias, softplus, state, window, decay, offset)
-    return cast(tuple[Tensor, Tensor], _Scan.apply(*arguments))
-
-
-@dataclass
 class _Inputs:
     """Arguments of the scan, with u, delta (b, L, D), A (G, N, H), D and bias (G, H).
 
@@ -52,19 +31,8 @@ class _Inputs:
             Their exponents are rounded once more, which is too much where states grow, as they can without a softplus.
     """
 
-    u: Tensor
-    delta: Tensor
-    A: Tensor
-    B: Tensor
-    C: Tensor
-    D: Tensor | None
-    bias: Tensor | None
-    softplus: bool
-    rate: Tensor
-
-    @classmethod
-    def build(
-        cls,
+    def __init__(
+        self,
         u: Tensor,
         delta: Tensor,
         A: Tensor,
@@ -73,12 +41,13 @@ class _Inputs:
         D: Tensor | None,
         bias: Tensor | None,
         softplus: bool,
-    ) -> "_Inputs":
+    ):
         groups = B.shape[1]
-        skip, offset = (None if t is None else t.unflatten(0, (groups, -1)) for t in (D, bias))
-        A = channels_last(A[None], groups)[0]
-        rate = A * math.log2(math.e) if softplus else A
-        return cls(u.mT.contiguous(), delta.mT.contiguous(), A, B, C, skip, offset, softplus, rate)
+        self.u, self.delta, self.B, self.C = u.mT.contiguous(), delta.mT.contiguous(), B, C
+        self.A = channels_last(A[None], groups)[0]
+        self.D, self.bias = (None if t is None else t.unflatten(0, (groups, -1)) for t in (D, bias))
+        self.softplus = softplus
+        self.rate = self.A * math.log2(math.e) if softplus else self.A
 
 
 class _Block:
@@ -137,8 +106,8 @@ class _Workspace:
         self.decay, self.inflow, self.states, self.flow = (x.A.new_empty(shape) for _ in range(4))
 
 
-class _Scan(torch.autograd.Function):
-    """Scan that saves its inputs and the states at the entries of blocks and, with a map, at the ends of windows."""
+class Scan(torch.autograd.Function):
+    """`_reference.scan` that saves inputs and the states at the entries of blocks and, with a map, ends of windows."""
 
     @staticmethod
     def forward(
@@ -156,7 +125,7 @@ class _Scan(torch.autograd.Function):
         decay: Tensor | None,
         offset: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
-        x = _Inputs.build(u, delta, A, B, C, D, bias, softplus)
+        x = _Inputs(u, delta, A, B, C, D, bias, softplus)
         y = torch.empty(x.u.shape, dtype=A.dtype, device=u.device)
         last = torch.empty(state.shape, dtype=A.dtype, device=u.device)
         blocks = _blocks(u, window, _tokens(A))
@@ -187,13 +156,13 @@ class _Scan(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor, grad_last: Tensor) -> tuple[Tensor | None, ...]:
         with torch.autocast(grad.device.type, enabled=False):
-            return _Scan._backward(ctx, grad, grad_last)
+            return Scan._backward(ctx, grad, grad_last)
 
     @staticmethod
     def _backward(ctx: Any, grad: Tensor, grad_last: Tensor) -> tuple[Tensor | None, ...]:
         """Formulas of selective-scan §1.1 and §4.1: `carried` is the gradient of the state after the current token."""
         u, delta, A, B, C, D, bias, decay, entries, exits = ctx.saved_tensors
-        x = _Inputs.build(u, delta, A, B, C, D, bias, ctx.softplus)
+        x = _Inputs(u, delta, A, B, C, D, bias, ctx.softplus)
         gradients, grad = _Gradients(x, decay is not None, grad_last), grad.mT.contiguous()
         for samples in _samples(u, A):
             carried, decayed = (_states(t, samples, x) for t in (grad_last, decay))

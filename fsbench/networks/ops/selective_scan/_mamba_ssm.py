@@ -56,11 +56,9 @@ def scan(
     """Scan tokens; arguments and result are those of `selective_scan`, with as many groups in B as in C.
 
     Raises:
-        SettingsError: the package is missing; the kernel cannot do it (fp64, an initial state); or, later, a gradient
+        SettingsError: the package is missing; the kernel has no initial state; or, later, a gradient
             reaches the last state, which the kernel would ignore.
     """
-    if u.dtype == torch.float64:
-        raise SettingsError("the scan back end mamba_ssm computes in fp32, found float64; choose torch")
     selective_scan_fn = import_kernel()
     if state is not None:
         raise SettingsError("the scan back end mamba_ssm has no initial state; choose triton or torch")

@@ -1,17 +1,17 @@
-"""Selective scan by Triton kernels: on CUDA, and with TRITON_INTERPRET=1 slowly anywhere (selective-scan §6).
+"""Selective scan and interception by Triton kernels: on CUDA, and with TRITON_INTERPRET=1 slowly anywhere (§6 of
+selective-scan).
 
-Triton is optional, so the kernels are imported where they are launched.
+Triton is optional, so this file is imported where it is chosen.
 """
 
+from contextlib import nullcontext
 from typing import Any, cast
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from fsbench.base.errors import SettingsError
-from fsbench.networks.ops.selective_scan._arguments import FLOAT64_REFUSED
-from fsbench.networks.ops.selective_scan._launch import launch
+from fsbench.networks.ops.selective_scan import _triton_kernels as kernels
 
 CHANNELS = 16
 """Channels of a tile."""
@@ -21,26 +21,21 @@ COLUMNS = 64
 """Channels of a program of the kernel `chain`."""
 
 
-def scan(
-    u: Tensor,
-    delta: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    D: Tensor | None,
-    bias: Tensor | None,
-    softplus: bool,
-    state: Tensor,
-    window: int,
-    decay: Tensor | None,
-    offset: Tensor | None,
-) -> tuple[Tensor, Tensor]:
-    """Scan tokens in fp32; see `_reference.scan`."""
-    if u.dtype == torch.float64:
-        raise SettingsError(FLOAT64_REFUSED)
-    D, bias = (None if t is None else t.contiguous() for t in (D, bias))  # the kernels step through these by 1
-    arguments = (u, delta, A.contiguous(), B, C, D, bias, softplus, state, window, decay, offset)
-    return cast(tuple[Tensor, Tensor], _Scan.apply(*arguments))
+def launch(kernel: Any, grid: tuple[int, ...], first: Tensor, *arguments: Any, **constants: Any) -> None:
+    """Run a kernel on the device of its first argument.
+
+    Triton launches on the current device whatever its arguments say, so tensors of `cuda:1` would reach a kernel that
+    runs on `cuda:0`.
+
+    Args:
+        kernel: function decorated by `triton.jit`.
+        grid: numbers of programs.
+        first: the kernel's first argument.
+        arguments: its others.
+        constants: its `constexpr` arguments.
+    """
+    with torch.cuda.device(first.device) if first.is_cuda else nullcontext():
+        kernel[grid](first, *arguments, **constants)
 
 
 class _Launch:
@@ -84,9 +79,6 @@ class _Launch:
             recap: decay, offset, exits, and gradients of decay and offset; see the kernel `chain`.
             reverse: return gradients instead, from the last chunk to the first.
         """
-        # needs Triton, which is optional
-        from fsbench.networks.ops.selective_scan import _triton_kernels as kernels
-
         sums = self.empty(self.b, self.chunks, self.channels)
         ends, entries, last = (
             self.allocate_states(self.chunks),
@@ -106,8 +98,8 @@ class _Launch:
         return entries, last
 
 
-class _Scan(torch.autograd.Function):
-    """Scan that saves its inputs and the states at the entries of chunks and, with a map, at the ends of windows."""
+class Scan(torch.autograd.Function):
+    """`_reference.scan` in fp32; saves inputs and states at the entries of chunks and, with a map, ends of windows."""
 
     @staticmethod
     def forward(
@@ -125,9 +117,8 @@ class _Scan(torch.autograd.Function):
         decay: Tensor | None,
         offset: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
-        # needs Triton, which is optional
-        from fsbench.networks.ops.selective_scan import _triton_kernels as kernels
-
+        A = A.contiguous()
+        D, bias = (None if t is None else t.contiguous() for t in (D, bias))  # the kernels step through these by 1
         x = _Launch(u, A, B, window)
         decay, offset, start = (None if t is None else t.mT.contiguous() for t in (decay, offset, state))
         exits = None if decay is None else x.allocate_states(x.windows)
@@ -146,9 +137,6 @@ class _Scan(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor, grad_last: Tensor) -> tuple[Tensor | None, ...]:
-        # needs Triton, which is optional
-        from fsbench.networks.ops.selective_scan import _triton_kernels as kernels
-
         u, delta, A, B, C, D, bias, entries, decay, offset, exits = ctx.saved_tensors
         x = _Launch(u, A, B, ctx.window)
         map_gradients = [None if t is None else torch.empty_like(t) for t in (decay, offset)]
@@ -177,3 +165,38 @@ class _Scan(torch.autograd.Function):
 def _power_of_two(number: int) -> int:
     """Return the smallest power of two that is not below `number`."""
     return 1 << (number - 1).bit_length()
+
+
+class Interception(torch.autograd.Function):
+    """Interception of fp32 arguments; see `fsbench.networks.ops.selective_scan.interception.Interception`."""
+
+    @staticmethod
+    def forward(ctx: Any, u: Tensor, step: Tensor, A: Tensor, B: Tensor, C: Tensor, state: Tensor) -> Tensor:
+        arguments = [t.contiguous() for t in (u, step, A, B, C, state)]
+        y = torch.empty_like(arguments[0])
+        launch(kernels.read, _grid(u), *arguments, y, *_sizes(u, A), BD=CHANNELS, BT=TOKENS)
+        ctx.save_for_backward(*arguments)
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, ...]:
+        u, step, A, B, C, state = ctx.saved_tensors
+        grid = _grid(u)
+        grad_u, grad_step = torch.empty_like(u), torch.empty_like(u)
+        grad_A, grad_state = (A.new_empty(len(u), grid[0], *A.mT.shape) for _ in range(2))
+        grad_B, grad_C = (B.new_empty(grid[1], *B.shape) for _ in range(2))
+        launch(
+            kernels.read_backward, grid, u, step, A, B, C, state, grad.contiguous(), grad_u, grad_step,
+            grad_A, grad_B, grad_C, grad_state, *_sizes(u, A), BD=CHANNELS, BT=TOKENS,
+        )  # fmt: skip
+        return grad_u, grad_step, grad_A.sum((0, 1)).mT, grad_B.sum(0), grad_C.sum(0), grad_state.sum(1).mT
+
+
+def _grid(u: Tensor) -> tuple[int, int, int]:
+    return -(-u.shape[2] // TOKENS), -(-u.shape[1] // CHANNELS), len(u)
+
+
+def _sizes(u: Tensor, A: Tensor) -> tuple[int, int, int]:
+    """Return the numbers of channels, tokens and states."""
+    return u.shape[1], u.shape[2], A.shape[1]

@@ -6,6 +6,9 @@ exit state from zero, `chain` runs along the chunks, and `scan` and `backward` s
 
 Tokens come in windows of equal length, one for a plain scan; no chunk crosses the end of a window. Memory: u, delta,
 grad (b, D, L) and B, C (b, G, N, L) by their strides; states (b, chunks, N, D).
+
+The interception (selective-scan §5) has one tile of channels x tokens a program, too; all its arguments are contiguous,
+u, step, y, grad (b, D, L) and B, C (b, N, L).
 """
 # mypy: disable-error-code="no-untyped-def"
 
@@ -239,3 +242,65 @@ def backward(
     at = (sample * channels + channel) * length + time
     tl.store(grad_u + at, out, mask=mask)
     tl.store(grad_delta + at, through, mask=mask)
+
+
+@triton.jit
+def _plain_tile(channels, length, BD: tl.constexpr, BT: tl.constexpr):
+    """Return sample, channels (BD, 1), tokens (1, BT) of the program, masks of existing ones, places in (b, D, L)."""
+    sample = tl.program_id(2).to(tl.int64)
+    channel = tl.program_id(1).to(tl.int64) * BD + tl.arange(0, BD)[:, None]
+    time = tl.program_id(0).to(tl.int64) * BT + tl.arange(0, BT)[None, :]
+    at = (sample * channels + channel) * length + time
+    return sample, channel, time, channel < channels, time < length, at
+
+
+@triton.jit
+def read(u, step, A, B, C, state, y, channels, length, states, BD: tl.constexpr, BT: tl.constexpr):
+    """Compute the outputs (b, D, L) without the skip."""
+    sample, channel, time, own, token, at = _plain_tile(channels, length, BD, BT)
+    delta = load_fp32(step + at, own & token)
+    out, same = tl.zeros([BD, BT], tl.float32), tl.zeros([1, BT], tl.float32)
+    for n in range(states):
+        row = (sample * states + n) * length + time
+        c = load_fp32(C + row, token)
+        same += load_fp32(B + row, token) * c
+        a = load_fp32(A + channel * states + n, own)
+        h = load_fp32(state + (sample * channels + channel) * states + n, own)
+        out += tl.exp(a * delta) * (h * c)
+    out += delta * load_fp32(u + at, own & token) * same
+    tl.store(y + at, out, mask=own & token)
+
+
+@triton.jit
+def read_backward(
+    u, step, A, B, C, state, grad, grad_u, grad_step, grad_A, grad_B, grad_C, grad_state,
+    channels, length, states, BD: tl.constexpr, BT: tl.constexpr,
+):  # fmt: skip
+    """Compute the gradients (selective-scan §5).
+
+    Those of u and step are written (b, D, L); of A and the state as one summand per block of tokens, (b, blocks, N, D);
+    of B and C as one summand per block of channels, (blocks, b, N, L).
+    """
+    sample, channel, time, own, token, at = _plain_tile(channels, length, BD, BT)
+    mask = own & token
+    delta, value, g = load_fp32(step + at, mask), load_fp32(u + at, mask), load_fp32(grad + at, mask)
+    received = tl.sum(g * delta * value, 0)[None, :]
+    same, through = tl.zeros([1, BT], tl.float32), tl.zeros([BD, BT], tl.float32)
+    for n in range(states):
+        row = (sample * states + n) * length + time
+        b, c = load_fp32(B + row, token), load_fp32(C + row, token)
+        same += b * c
+        a = load_fp32(A + channel * states + n, own)
+        h = load_fp32(state + (sample * channels + channel) * states + n, own)
+        weighted = tl.exp(a * delta) * g
+        column = ((tl.program_id(1) * tl.num_programs(2) + sample) * states + n) * length + time
+        tl.store(grad_B + column, c * received, mask=token)
+        tl.store(grad_C + column, b * received + tl.sum(weighted * h, 0)[None, :], mask=token)
+        weighted *= c
+        place = ((sample * tl.num_programs(0) + tl.program_id(0)) * states + n) * channels + channel
+        tl.store(grad_state + place, tl.sum(weighted, 1)[:, None], mask=own)
+        weighted *= h
+        through += a * weighted
+        tl.store(grad_A + place, tl.sum(weighted * delta, 1)[:, None], mask=own)
+    tl.store(grad_u + at, g * delta * same, mask=mask)
+    tl.store(grad_step + at, through + g * value * same, mask=mask)

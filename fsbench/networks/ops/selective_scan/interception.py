@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from fsbench.base.errors import SettingsError
-from fsbench.networks.ops.selective_scan._arguments import FLOAT64_REFUSED, check_arguments
+from fsbench.networks.ops.selective_scan._arguments import check_arguments
 from fsbench.networks.ops.selective_scan._backends import Backend, choose_backend
 
 
@@ -73,12 +73,9 @@ def _function(u: Tensor, backend: Backend | None) -> Callable[..., Tensor]:
     if chosen in ("reference", "doubling"):
         return _by_definition
     if chosen == "triton":
-        if u.dtype == torch.float64:
-            raise SettingsError(FLOAT64_REFUSED)
-        # Triton is optional
-        from fsbench.networks.ops.selective_scan._triton_interception import Interception as TritonInterception
+        from fsbench.networks.ops.selective_scan import _triton  # which is optional
 
-        return cast(Callable[..., Tensor], TritonInterception.apply)
+        return cast(Callable[..., Tensor], _triton.Interception.apply)
     return cast(Callable[..., Tensor], Interception.apply)
 
 

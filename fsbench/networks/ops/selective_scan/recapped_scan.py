@@ -73,25 +73,17 @@ def recapped_scan(
 
 def _check_parts(segment: dict[str, Tensor], windows: dict[str, Tensor]) -> None:
     """Raise SettingsError unless segment and windows agree in all but the number of tokens."""
-    for name in segment:
-        s, q = segment[name], windows[name]
-        tokens = segment["u"].shape[-1:], windows["u"].shape[-2:]
-        wanted = 3 if name in ("u", "delta") else 4
-        if s.dim() != wanted or q.dim() != wanted + 1 or s.shape[:-1] != q.shape[:-2] or s.dtype != q.dtype:
+    for name, s in segment.items():
+        q, wanted = windows[name], 3 if name in ("u", "delta") else 4
+        if s.dim() != wanted or s.shape[:-1] != q.shape[:-2] or s.dtype != q.dtype:
             axes = "(b, D, T) and (b, D, W, Tq)" if wanted == 3 else "(b, G, N, T) and (b, G, N, W, Tq)"
             raise SettingsError(
                 f"recapped_scan: {name}_s is {tuple(s.shape)} {s.dtype} and {name}_q {tuple(q.shape)} {q.dtype}, "
                 f"expected {axes} of one dtype"
             )
-        if (s.shape[-1:], q.shape[-2:]) != tokens:
-            raise SettingsError(
-                f"recapped_scan: {name}_s, {name}_q have {s.shape[-1]} and {tuple(q.shape[-2:])} tokens, expected "
-                f"{tokens[0][0]} and {tuple(tokens[1])} as u"
-            )
-    if segment["B"].shape[1] != segment["C"].shape[1]:
-        raise SettingsError(
-            f"recapped_scan: B has {segment['B'].shape[1]} groups, C {segment['C'].shape[1]}; expected the same number"
-        )
+    groups = [segment[name].shape[1] for name in "BC"]
+    if groups[0] != groups[1]:
+        raise SettingsError(f"recapped_scan: B has {groups[0]} groups, C {groups[1]}; expected the same number")
 
 
 def long_scan(

@@ -16,6 +16,7 @@ from fsbench.methods.modules.frozen_pspnet import FrozenTrunk
 from fsbench.networks.backbones.base import BackboneConfig
 from fsbench.networks.backbones.timm_networks import (
     VITS,
+    Encoder,
     FrozenPyramid,
     FrozenViT,
     ViT,
@@ -60,6 +61,7 @@ def noise(arguments: dict[str, Any], size: int, seed: int = 0) -> dict[str, torc
 def dinov3(monkeypatch, tmp_path):
     spec = ViT(DINOV3, table_side=4, weights=WeightFile(str(tmp_path / "tiny.pth"), "p"), rotary=True)
     monkeypatch.setitem(VITS, "tiny", spec)
+    monkeypatch.setitem(Encoder.known, "tiny", spec)
     return spec
 
 
@@ -113,19 +115,6 @@ def test_timms_own_resize_is_another_one():
     theirs = resample_abs_pos_embed(table, (50, 50), num_prefix_tokens=1)
     rms = float((ours - theirs).square().mean().sqrt())
     assert 0.08 < rms < 0.14
-
-
-def test_tokens_of_all_blocks_with_the_final_norm(tiny):
-    frozen = FrozenViT(BackboneConfig("tiny", "random:3"))
-    pixels = torch.randn(3, 24, 24)
-    tokens = frozen.encode(pixels)
-    assert tokens.shape == (2, 1 + 36, 8)
-    model = build_vit(TINY, random_state(tiny, 3), 24, 24)
-    x = model.norm_pre(model._pos_embed(model.patch_embed(pixels[None])))
-    for layer, block in enumerate(model.blocks):
-        x = block(x)
-        torch.testing.assert_close(tokens[layer], model.norm(x)[0])
-    assert not any(p.requires_grad for p in model.parameters()) and not model.training
 
 
 def test_random_weights_follow_the_seed_and_leave_the_generator_alone(tiny):
@@ -315,6 +304,8 @@ def test_the_periods_of_a_file_are_those_of_its_positions(dinov3, tmp_path):
             continue
         backbone = FrozenViT(BackboneConfig("tiny", str(file)))
         assert torch.equal(backbone.network(image).rope.periods, periods.float())
+        encoder = Encoder(BackboneConfig("tiny", str(file)))
+        assert torch.equal(encoder.network(image).rope.periods, periods.float()) and encoder.digest == backbone.digest
         assert backbone.identity_settings == {"rope_periods": "file"}
         maps[name] = backbone.patch_map(image)
     assert torch.equal(maps["fp32"], patch_maps(plain, image[None], norm=True)[0])

@@ -1,22 +1,21 @@
-"""Compile Triton kernels for GPUs that are not there: `python -m tests.fsbench.networks.ops.ahead_of_time MODULE`,
+"""Compile Triton kernels for GPUs that are not there: `python -m tests.fsbench.networks.ops.ahead_of_time`,
 without TRITON_INTERPRET. Prints kernel, architecture and bytes of shared memory."""
 
 import importlib
 import inspect
 import itertools
 import re
-import sys
 
 FLAGS = {"HAS_D": True, "HAS_BIAS": True, "SOFTPLUS": True, "RECAP": True, "BD": 16, "BT": 64, "BN": 16}
 NUMBERS = {"length", "window", "per_window", "width", "channels", "states", "chunks", "groups"}
 
 
-def main(module: str) -> None:
+def main() -> None:
     import triton
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
-    for name, kernel in vars(importlib.import_module(module)).items():
+    for name, kernel in vars(importlib.import_module("fsbench.networks.ops.selective_scan._triton_kernels")).items():
         if not isinstance(kernel, triton.JITFunction) or re.search(r"^ +return ", inspect.getsource(kernel.fn), re.M):
             continue  # a function that returns something is one that kernels call
         arguments = list(inspect.signature(kernel.fn).parameters)
@@ -30,4 +29,4 @@ def main(module: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main()

@@ -8,7 +8,6 @@ from tests.conftest import needs_triton
 from tests.fsbench.networks.ops.gaps import with_gaps
 
 FAST = ["torch", pytest.param("triton", marks=needs_triton)]
-NAMES = ("u", "delta", "A", "B", "C", "D", "z", "delta_bias", "initial_state")
 
 
 def inputs(b=2, d=6, length=37, n=3, groups=2, dtype=torch.float32, scale=1.0, bc="4d"):

@@ -5,8 +5,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from fsbench.networks.ops.selective_scan import _triton, selective_scan
-from fsbench.networks.ops.selective_scan._launch import launch
+from fsbench.networks.ops.selective_scan import selective_scan
 from fsbench.networks.ops.selective_scan.interception import intercept
 from tests.conftest import DEVICE, needs_triton
 from tests.fsbench.networks.ops.scan_inputs import inputs, run
@@ -39,10 +38,11 @@ class Devices:
 
 @pytest.mark.parametrize(("place", "expected"), [("cuda:1", "cuda:1"), ("cuda:0", "cuda:0"), ("cpu", "cuda:0")])
 def test_the_device_of_the_first_argument_is_current_while_a_kernel_is_launched(monkeypatch, place, expected):
+    _triton = pytest.importorskip("fsbench.networks.ops.selective_scan._triton")
     devices = Devices(monkeypatch)
     device = torch.device(place)
     tensor = SimpleNamespace(device=device, is_cuda=device.type == "cuda")
-    launch(devices, (2, 3), tensor, 5, BD=16)
+    _triton.launch(devices, (2, 3), tensor, 5, BD=16)
     assert devices.launches == [(torch.device(expected), (2, 3), (tensor, 5), {"BD": 16})]
     assert devices.current == torch.device("cuda:0")
 
@@ -51,16 +51,15 @@ def test_the_device_of_the_first_argument_is_current_while_a_kernel_is_launched(
 def test_every_kernel_is_launched_so(monkeypatch):
     """All kernels of a forward and a backward pass."""
     # needs Triton, which is optional
-    from fsbench.networks.ops.selective_scan import _triton_interception
+    from fsbench.networks.ops.selective_scan import _triton
 
-    launched = []
+    launched, launch = [], _triton.launch
 
     def noted(kernel, *arguments, **constants):
         launched.append(kernel.__name__)
         launch(kernel, *arguments, **constants)
 
-    for module in (_triton, _triton_interception):
-        monkeypatch.setattr(module, "launch", noted)
+    monkeypatch.setattr(_triton, "launch", noted)
     run(inputs(b=1, d=2, length=3, n=1, groups=1), "triton", DEVICE)
     assert launched == ["ends", "chain", "scan", "ends", "chain", "backward"]
     x = [t.float().to(DEVICE) for t in intercept_inputs(1, 2, 3, 1)]

@@ -8,11 +8,12 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from fsbench.networks.ops.selective_scan import _triton, selective_scan
+from fsbench.networks.ops.selective_scan import selective_scan
 from fsbench.networks.ops.selective_scan.recapped_scan import recapped_scan
 from tests.conftest import DEVICE, needs_triton
 
 OPTIONAL = ("D", "z", "delta_bias", "initial_state")
+TRITON = "fsbench.networks.ops.selective_scan._triton"
 HALF = [torch.bfloat16, torch.float16]
 
 
@@ -138,7 +139,7 @@ def check(function, plain, names, call, device="cpu", roundings=1, **options):
 
 @settings(max_examples=40, deadline=None)
 @given(call=calls([torch.float32, torch.float64, *HALF], [(1, 1), (1, 5), (2, 3), (3, 1), (4, 2), (2, 20)], (3, 5, 40)))
-@pytest.mark.parametrize("backend", ["reference", "torch"])
+@pytest.mark.parametrize("backend", ["reference", "doubling", "torch"])
 def test_torch_paths(backend, call):
     check(selective_scan, loop, ("y", "last"), call, return_last_state=True, backend=backend)
 
@@ -160,13 +161,13 @@ def test_the_gradient_of_one_group_is_rounded_once(backend):
 @given(call=calls([torch.float32, *HALF], [(1, 1), (1, 3), (2, 1), (2, 3)], (2, 3, 40)))
 def test_triton(call):
     """With tiles so small that tokens and channels fill several, also in the interpreter's patience."""
-    with patch.object(_triton, "TOKENS", 16), patch.object(_triton, "CHANNELS", 2):
+    with patch(f"{TRITON}.TOKENS", 16), patch(f"{TRITON}.CHANNELS", 2):
         check(selective_scan, loop, ("y", "last"), call, DEVICE, return_last_state=True, backend="triton")
 
 
 @settings(max_examples=40, deadline=None)
 @given(call=recaps([torch.float32, torch.float64, *HALF], (3, 4, 20, 4, 20)))
-@pytest.mark.parametrize("backend", ["reference", "torch"])
+@pytest.mark.parametrize("backend", ["reference", "doubling", "torch"])
 def test_recapped_torch_paths(backend, call):
     check(recapped_scan, written_out, ("y_s", "y_q", "last"), call, roundings=3, backend=backend)
 
@@ -176,7 +177,7 @@ def test_recapped_torch_paths(backend, call):
 @settings(max_examples=6, deadline=None, phases=[Phase.explicit, Phase.generate])
 @given(call=recaps([torch.float32, *HALF], (2, 3, 20, 3, 20)))
 def test_recapped_triton(call):
-    with patch.object(_triton, "TOKENS", 16), patch.object(_triton, "CHANNELS", 2):
+    with patch(f"{TRITON}.TOKENS", 16), patch(f"{TRITON}.CHANNELS", 2):
         check(recapped_scan, written_out, ("y_s", "y_q", "last"), call, DEVICE, roundings=3, backend="triton")
 
 
