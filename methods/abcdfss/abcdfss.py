@@ -200,10 +200,12 @@ class ABCDFSS(Segmenter):
         if self.adapt_to == "every_episode" or opening is None:
             return self.fitted(query, supports, self.turn, self.turn)
         first, number = opening.episode, int(opening.episode.episodes[0])
-        key = number, tuple(first.image_names), *first.images.shape
+        key = number, opening.way, tuple(first.image_names), *first.images.shape
         if key not in self._of_class:
+            asked = self.context
             query, (own,) = self.ask(first)
             self._of_class[key] = self.fitted(query, list(own), opening.ways * number + opening.way, opening.order)
+            self.context = asked
         self._of_class.move_to_end(key)
         if len(self._of_class) > KEPT_CLASSES:
             self._of_class.popitem(last=False)
