@@ -4,15 +4,15 @@
 Nothing is trained before the test: the features and the classifier of base classes are those of a PSPNet. The start of
 the novel classes is the mean feature of their support pixels; then the classifier is fitted, to each query image by
 itself, to the supports' labels, to a low entropy on the query, to the proportions of its classes and to the base
-model's answers. `adapt` has the gradients in closed form, and several images in one matrix product; `adapt_plainly` is
-the same by autograd, and what it is held against.
+model's answers. `adapt` has the gradients in closed form; `adapt_plainly` is the same by autograd, and what it is held
+against.
 
 Shapes: B query images, N novel classes, K shots, C = n + N classes, n of them background and base, c channels, P pixels
 of a feature map, M = N·K·P pixels of all supports.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -24,20 +24,15 @@ from fsbench.base.errors import SettingsError, known_names
 from fsbench.core.outputs import Competition
 from fsbench.core.prediction import Prediction
 from fsbench.core.segmenter import Segmenter
-from fsbench.core.shot_ensemble import ENSEMBLES
-from fsbench.data.batch import EpisodeBatch
 from fsbench.data.dataset import VOID
 from fsbench.methods.modules.frozen_pspnet import FrozenPSPNet
 from fsbench.networks.backbones.base import BackboneConfig
 from fsbench.networks.ops.first_largest import first_largest
-from fsbench.scores.answers import SegmentationAnswer
 
 EPS = 1e-10
 Proportions = Literal["self", "uniform", "upperbound", "imglvl"]
 OF_TRUTH = ("upperbound", "imglvl")
 """Proportions that are read off the query's true labels."""
-TOGETHER_BYTES = 2**28
-"""Most memory of the supports' logits of images that are fitted together; a step has some six tensors of that size."""
 
 
 @dataclass(frozen=True)
@@ -96,11 +91,6 @@ class Task(NamedTuple):
     query_weights: Tensor
     base: int
     background_factor: float
-
-    def rows(self, begin: int, end: int) -> "Task":
-        """Return the task of some of the query images."""
-        rows = slice(begin, end)
-        return self._replace(query=self.query[rows], query_weights=self.query_weights[rows])
 
 
 def pixel_weights(valid: Tensor) -> Tensor:
@@ -312,24 +302,6 @@ def adapt(
     return Adapted(found, pi_start, pi)
 
 
-def same_bits(task: Task, base_weight: Tensor, base_bias: Tensor, novel: int, settings: Adaptation) -> bool:
-    """Return whether images that are fitted together come out, bit for bit, as each does alone.
-
-    A product of larger matrices may be summed in another order. Which one follows from the shapes, the library and the
-    processor, not from the numbers, so that two steps tell it for all images of these shapes.
-    """
-    few = replace(settings, iterations=2, pi_update_at=(1,))
-    together = adapt(task, base_weight, base_bias, novel, few).classifiers
-    logits = together.logits(task.query)
-    for image in range(len(task.query)):
-        own = task.rows(image, image + 1)
-        alone = adapt(own, base_weight, base_bias, novel, few).classifiers
-        pairs = zip((*alone, alone.logits(own.query)), (*together, logits), strict=True)
-        if not all(torch.equal(one[0], other[image]) for one, other in pairs):
-            return False
-    return True
-
-
 def autograd(
     task: Task, classifiers: Classifiers, pi: Tensor, old: Tensor, factors: tuple[float, float, float, float]
 ) -> Classifiers:
@@ -428,7 +400,6 @@ class DIaM(Segmenter):
         kind: Proportions = "self" if pi == "self" else "uniform"
         terms = (ce, kl, entropy, distillation)
         self.settings = Adaptation(iterations, learning_rate, terms, kind, tuple(pi_update_at), fine_tune_base)
-        self._same_bits: dict[tuple[int, ...], bool] = {}  # by shapes of a product
 
     def encode_image(self, pixels: Tensor) -> Tensor:
         """Return the features (c, h, w) of an image: the base model's last ones before its classifier."""
@@ -459,8 +430,8 @@ class DIaM(Segmenter):
         if counted is None:
             counted = torch.ones(len(query), side, side, dtype=torch.bool, device=query.device)
         task = without_void(make_task(support.features, support.labels, query, counted, self._base, support.shot))
-        logits = torch.stack([*self._fitted_logits(task, *self._base_classifier(), support.novel)])
-        return Competition(logits.unflatten(-1, query.shape[-2:]))
+        found = adapt(task, *self._base_classifier(), support.novel, self.settings).classifiers
+        return Competition(found.logits(task.query).unflatten(-1, query.shape[-2:]))
 
     def compete(self, output: Competition, size: tuple[int, int]) -> Prediction:
         """Give each pixel to its most probable class; base classes that nobody asks for are background (§6)."""
@@ -468,37 +439,6 @@ class DIaM(Segmenter):
         probability = enlarge(output.logits, size)[0]
         found = (first_largest(probability) - unasked).clamp(min=0)
         return Prediction(found, probability=probability[unasked + 1 :] if self.keeps_soft_masks else None)
-
-    def answers(self, episodes: Sequence[EpisodeBatch]) -> list[SegmentationAnswer]:
-        """Answer episodes, neighbours with the same supports in one product where that changes no bit."""
-        if self.nshot_strategy in ENSEMBLES:
-            return super().answers(episodes)
-        found: list[SegmentationAnswer] = []
-        for members in _neighbours(episodes):
-            height, width = members[0].query_sizes[0].tolist()
-            query, supports = self.ask(members[0].without_truth())
-            queries = torch.cat([query, *(self.features(one, one.query) for one in members[1:])])
-            counted = [one.counted_pixels for one in members if one.counted_pixels is not None]
-            self.context = replace(self.context, counted=torch.cat(counted) if counted else None)
-            logits = self.segment(queries, self.join(supports)).logits.split(1)
-            predictions = [self.compete(Competition(one), (height, width)) for one in logits]
-            found += [self.to_answer(*pair) for pair in zip(members, predictions, strict=True)]
-        return found
-
-    def _fitted_logits(self, task: Task, base_weight: Tensor, base_bias: Tensor, novel: int) -> Iterator[Tensor]:
-        """Yield the logits (C, P) of each query image, fitted with as many others as memory and rounding allow."""
-        classes, pixels = len(base_bias) + novel, max(task.support.shape[1], task.query.shape[-1])
-        at_once = max(1, TOGETHER_BYTES // (4 * classes * pixels))
-        for begin in range(0, len(task.query), at_once):
-            part = task.rows(begin, begin + at_once)
-            images = len(part.query)
-            shapes = (images, classes, pixels, task.query.shape[-1])
-            if images > 1 and shapes not in self._same_bits:
-                self._same_bits[shapes] = same_bits(part, base_weight, base_bias, novel, self.settings)
-            alone = images > 1 and not self._same_bits[shapes]
-            for some in [part.rows(n, n + 1) for n in range(images)] if alone else [part]:
-                fitted = adapt(some, base_weight, base_bias, novel, self.settings).classifiers
-                yield from fitted.logits(some.query)
 
     @property
     def _base(self) -> int:
@@ -520,22 +460,3 @@ class DIaM(Segmenter):
 def _one_class(labels: Tensor, index: int) -> Tensor:
     """Return the classifier's indices (int64) of a support's labels (S, S), which show a novel class; void stays."""
     return torch.where(labels == VOID, VOID, (labels == 1) * index)
-
-
-def _neighbours(episodes: Sequence[EpisodeBatch]) -> list[list[EpisodeBatch]]:
-    """Divide episodes, in their order, into neighbours with the same supports, labels of these, and size of answers."""
-    groups: list[list[EpisodeBatch]] = []
-    for episode in episodes:
-        if not groups or not _alike(groups[-1][0], episode):
-            groups.append([])
-        groups[-1].append(episode)
-    return groups
-
-
-def _alike(one: EpisodeBatch, other: EpisodeBatch) -> bool:
-    same = all(torch.equal(getattr(one, name), getattr(other, name)) for name in ("valid", "query_sizes"))
-    if not same or not torch.equal(one.support[one.valid], other.support[other.valid]):
-        return False
-    if one.support_ways is None or other.support_ways is None:
-        return torch.equal(one.support_labels, other.support_labels)
-    return torch.equal(one.support_ways, other.support_ways)  # the labels that are fitted to

@@ -31,8 +31,6 @@ RELEASED_SIZES = (384, 12), (768, 12), (1024, 24)
 """Channels and blocks of the networks that the authors' program builds: ViT-S, B and L (§1)."""
 RESCALE = 2.0
 """Largest factor of the coordinates in DINOv3's training; the smallest is its inverse (§1)."""
-ROWS = 1024
-"""Rows of the similarity between target and reference that are held at a time."""
 FALLBACK_QUANTILE = 0.9
 """Share of the target's cells below the threshold where no similarity is positive, step 3."""
 
@@ -132,12 +130,6 @@ def forward_similarity(target: Tensor, prototype: Tensor) -> Tensor:
     return torch.einsum("chw,c->hw", target, prototype)
 
 
-def nearest_cells(target: Tensor, reference: Tensor) -> Tensor:
-    """Return for each target cell (n,) the number of the most similar reference cell, by blocks of rows (step 3)."""
-    cells, others = target.flatten(1).T, reference.flatten(1)
-    return torch.cat([(block @ others).argmax(1) for block in cells.split(ROWS)])
-
-
 def compare_references(target: Tensor, references: Iterable[Tensor], cells: Tensor) -> tuple[Tensor, Tensor]:
     """Compare a target with its references, one after the other, so that one is held at a time (steps 2 and 3).
 
@@ -153,7 +145,8 @@ def compare_references(target: Tensor, references: Iterable[Tensor], cells: Tens
     means, votes = [], torch.zeros(target[0].numel(), dtype=torch.int64, device=target.device)
     for reference, inside in zip(references, cells, strict=True):
         means.append(reference[:, inside].mean(1))
-        votes += inside.flatten()[nearest_cells(target, reference)]
+        nearest = (target.flatten(1).T @ reference.flatten(1)).argmax(1)
+        votes += inside.flatten()[nearest]
     matched = votes >= (len(means) + 1) // 2  # of two references one is enough
     return unit(torch.stack(means).mean(0)), matched.view(target.shape[1:])
 

@@ -8,7 +8,6 @@ Shapes: N ways, K shots, Z backbone layers, T = side² patch tokens, C channels,
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
@@ -32,8 +31,7 @@ GRID = [(alpha, delta) for alpha in (10, 20, 40, 80) for delta in (-2, -1, 0, 1,
 THETAS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
 
-@dataclass
-class Prototypes:
+class Prototypes(NamedTuple):
     """Prototypes of a support set, unit vectors.
 
     Attributes:
@@ -253,10 +251,11 @@ class Prototype(Segmenter):
             similar, prototypes, _ = self._similar(episode.without_truth())
             seen.append((similar, prototypes.valid, truth.presence[0]))
             side = round(similar.shape[1] ** 0.5)
+            height, width = episode.query_sizes[0].tolist()
             classes, target = truth.classes[0].tolist(), truth.label_maps[0].cpu().numpy()
             for row, (alpha, delta) in enumerate(GRID):
                 logits = token_logits(similar, prototypes.valid, alpha, delta)
-                label_map = first_largest(resize_logits(logits, (side, side), _size(episode)))
+                label_map = first_largest(resize_logits(logits, (side, side), (height, width)))
                 counts = count(label_map.cpu().numpy(), target, len(classes))[1:]
                 for number, slot in zip(classes, np.stack(intersection_union(counts, "background"), 1), strict=True):
                     sums.setdefault(number, np.zeros((len(GRID), 2), dtype=np.int64))[row] += slot
@@ -297,9 +296,3 @@ class Prototype(Segmenter):
             return float(((foreground & truth).sum(-1) / union).mean())
 
         return max(DELTAS, key=quality)
-
-
-def _size(episode: EpisodeBatch) -> tuple[int, int]:
-    """Return the original size (h, w) of an episode's query."""
-    height, width = episode.query_sizes[0].tolist()
-    return height, width

@@ -30,7 +30,7 @@ class Way(NamedTuple):
     """A way in the query, decided by itself.
 
     Attributes:
-        score: (h, w) in [0, 1], by which ways that claim the same pixel are compared.
+        score: (h, w), by which ways that claim the same pixel are compared.
         foreground: (h, w) bool.
         margin: computes how far any probability that decided lies from one half (h, w), which only exported files are
             asked for; None where none decided.
@@ -60,6 +60,13 @@ def only(shots: Iterable[Shot]) -> Way:
         return way
     seen = shot.presence.softmax(0)[1]
     return way._replace(present=seen > 0.5, presence_score=seen)
+
+
+def by_logit(shots: Iterable[Shot]) -> Way:
+    """Decide as `only` does, of logits whose background is 0: ways are compared by the foreground's."""
+    way = only(shots)
+    assert way.logits is not None
+    return way._replace(score=way.logits[1])
 
 
 def vote(shots: Iterable[Shot]) -> Way:

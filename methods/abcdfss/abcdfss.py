@@ -200,10 +200,12 @@ class ABCDFSS(Segmenter):
         if self.adapt_to == "every_episode" or opening is None:
             return self.fitted(query, supports, self.turn, self.turn)
         first, number = opening.episode, int(opening.episode.episodes[0])
-        key = number, tuple(first.image_names), *first.images.shape
+        key = number, opening.way, tuple(first.image_names), *first.images.shape
         if key not in self._of_class:
+            asked = self.context
             query, (own,) = self.ask(first)
             self._of_class[key] = self.fitted(query, list(own), opening.ways * number + opening.way, opening.order)
+            self.context = asked
         self._of_class.move_to_end(key)
         if len(self._of_class) > KEPT_CLASSES:
             self._of_class.popitem(last=False)
@@ -235,29 +237,25 @@ class ABCDFSS(Segmenter):
         return class_shears(place + 1, self.views, self.draw_seed)[place]
 
     def level_views(self, query: Image, supports: Sequence[Labelled]) -> Iterator[LevelViews]:
-        """Yield what the head of each level is fitted on, shallow to deep (§3).
-
-        Of several supports the views' features are computed anew for each level, so that no other level's are held.
-        """
+        """Yield what the head of each level is fitted on, shallow to deep (§3)."""
         shears = self.shears()
-        seen = self.view_levels(query.pixels, shears)
-        kept = [self.view_levels(supports[0].image.pixels, shears)] if len(supports) == 1 else None
+        seen, *of_supports = (self.view_levels(one, shears) for one in (query, *(own.image for own in supports)))
         masks = views(torch.stack([one.mask for one in supports]), shears).transpose(0, 1).flatten(0, 1)
         for i, level in enumerate(query.levels):
-            of_supports = kept or (self.view_levels(one.image.pixels, shears) for one in supports)
             yield LevelViews(
-                (views(level, shears), torch.stack([view[i] for view in seen])),
+                (views(level, shears), seen[i]),
                 (
                     torch.cat([views(one.image.levels[i], shears) for one in supports]),
-                    torch.cat([torch.stack([view[i] for view in of_image]) for of_image in of_supports]),
+                    torch.cat([levels[i] for levels in of_supports]),
                 ),
                 small_masks(masks.to(level.dtype), level.shape[-2:]),
             )
 
-    def view_levels(self, pixels: Tensor, shears: Sequence[Shear]) -> list[list[Tensor]]:
-        """Return the features (C, h, w) of all levels for each view of an image."""
-        pyramids = (self.pyramid(view) for view in views(pixels, shears))
-        return [[level for scale in pyramid for level in scale] for pyramid in pyramids]
+    def view_levels(self, image: Image, shears: Sequence[Shear]) -> list[Tensor]:
+        """Return the features (V, C, h, w) of all levels of the views of an image."""
+        pyramids = (self.pyramid(view) for view in views(image.pixels, shears))
+        levels = ([level for scale in pyramid for level in scale] for pyramid in pyramids)
+        return [torch.stack(level) for level in zip(*levels, strict=True)]
 
 
 def attended_mask(query: Tensor, support: Tensor, masks: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 Shapes: b images, C channels of layer 3, (h, w) its map.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -173,9 +174,7 @@ def own_name(key: str) -> str:
     >>> own_name("layer0.0.6.weight"), own_name("layer0.1.bias"), own_name("layer1.0.conv1.weight")
     ('layer0.6.weight', 'layer0.7.bias', 'layer1.0.conv1.weight')
     """
-    if key.startswith("layer0.0."):
-        return "layer0." + key.removeprefix("layer0.0.")
-    return key.replace("layer0.1.", f"layer0.{STEM_CONVOLUTIONS}.", 1) if key.startswith("layer0.1.") else key
+    return re.sub(r"^layer0\.0\.", "layer0.", re.sub(r"^layer0\.1\.", f"layer0.{STEM_CONVOLUTIONS}.", key))
 
 
 def released_name(key: str) -> str:
@@ -184,11 +183,9 @@ def released_name(key: str) -> str:
     >>> released_name("layer0.6.weight"), released_name("layer0.7.bias")
     ('layer0.0.6.weight', 'layer0.1.bias')
     """
-    layer, _, rest = key.partition(".")
-    if layer != "layer0":
-        return key
-    number, _, name = rest.partition(".")
-    return f"layer0.1.{name}" if int(number) == STEM_CONVOLUTIONS else f"layer0.0.{rest}"
+    if key.startswith(norm := f"layer0.{STEM_CONVOLUTIONS}."):
+        return key.replace(norm, "layer0.1.", 1)
+    return re.sub(r"^layer0\.", "layer0.0.", key)
 
 
 def learned_parameters(network: nn.Module) -> Iterable[nn.Parameter]:

@@ -75,7 +75,7 @@ class MemoryAttention:
             self.weights = weights[0, 0]
         return (weights @ value).transpose(1, 2).contiguous(), weights
 
-    def share(self, in_memory: Sequence[Tensor | None]) -> Tensor:
+    def share(self, in_memory: Sequence[Tensor]) -> Tensor:
         """Return the share (g, g) of each query cell's attention that goes to cells of masks in memory.
 
         Args:
@@ -84,7 +84,5 @@ class MemoryAttention:
         assert self.weights is not None
         side = round(self.weights.shape[0] ** 0.5)
         frames = [in_memory[s] for s, _ in remembered_frames(len(in_memory))]
-        inside = torch.cat(
-            [F.adaptive_avg_pool2d((logits > 0).float(), side).flatten() for logits in frames if logits is not None]
-        )
+        inside = torch.cat([F.adaptive_avg_pool2d((logits > 0).float(), side).flatten() for logits in frames])
         return (self.weights[:, : len(inside)] @ inside).reshape(side, side)

@@ -1,6 +1,6 @@
 """SANSA (NeurIPS 2025): supports and query are a short video for SAM 2, whose encoder gets small adapters (sansa.md).
 
-Shapes: B episodes, N ways, K shots, (D, D) an image, (h, w) the size of the predicted label map.
+Shapes: b videos, T frames, (D, D) an image, (h, w) the size of a label map.
 """
 
 import random
@@ -13,25 +13,25 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fsbench.base.errors import CheckpointError, SettingsError
+from fsbench.base.errors import CheckpointError, NumericsError, SettingsError
 from fsbench.core.needs import Needs
-from fsbench.core.outputs import Output, Target
+from fsbench.core.outputs import Target
 from fsbench.core.segmenter import Segmenter
-from fsbench.core.shots import Way
+from fsbench.core.shots import Shot, Way, by_logit
 from fsbench.data.batch import EpisodeBatch
 from fsbench.data.support_annotation import AnnotationStreams
-from fsbench.methods.sansa.adapters import Adapters, adapter_shapes
-from fsbench.methods.sansa.losses import losses_by_video, mean_losses
+from fsbench.methods.sansa.adapters import AdapterFile, Adapters, adapter_shapes
 from fsbench.methods.sansa.pictures import MemoryAttention, memory_picture, prompt_picture
 from fsbench.methods.sansa.prompts import KINDS, Kind, prompt_points
-from fsbench.methods.sansa.pseudo_video import Frame, Prompt, PseudoVideo, full_size, prompted_frame
-from fsbench.methods.sansa.released import AdapterFile
+from fsbench.methods.sansa.pseudo_video import Frame, Prompt, prompted_frame, target_frame
 from fsbench.networks.backbones.base import BackboneConfig
 from fsbench.networks.backbones.hub_networks import transformers_attention
 from fsbench.networks.backbones.sam2_sam3 import STAGES, EncodedFrames, FrozenSam2, finish_encoding, set_memory_dropout
 from fsbench.records.run import KnownOrNot, Supervision
 
 Training = Literal["strict", "generalist"]
+ALPHA = 0.25
+"""Weight of the foreground in the focal loss; the background has the rest of 1 (§6)."""
 SEEN = ("coco", "coco_all", "lvis", "paco_part")
 """Data sets whose test classes the generalist was trained on (§6)."""
 UNSEEN = ("fss1000", "demo")
@@ -202,7 +202,7 @@ class SANSA(Segmenter):
         """Return the frame of a support that its mask prompts."""
         if self.training:
             return TrainingSupport(image, mask)
-        return prompted_frame(self.network, image, [self.test_prompt(mask[0])], self._size, answers=False)
+        return prompted_frame(self.network, image, [self.test_prompt(mask[0])], self._size)
 
     def join(self, supports: Iterator[Any]) -> list[Any]:
         return list(supports)
@@ -211,16 +211,9 @@ class SANSA(Segmenter):
         """Return the logits (1, 2, 4g, 4g) of a video's last frame, 0 for the background; in training all videos."""
         if self.training:
             return self.training_videos(query, support)
-        logits = self.video(query, support).frames[-1].low_res
-        assert logits is not None
-        return torch.stack([torch.zeros_like(logits), logits], 1)
-
-    def video(self, query: EncodedFrames, supports: list[Frame]) -> PseudoVideo:
-        """Return the frames of supports, then the query's."""
         set_memory_dropout(self.network, 0.0)
-        video = PseudoVideo(self.network, self._size, [*supports])
-        video.segment(query, last=True)
-        return video
+        logits, _ = target_frame(self.network, query, support)
+        return torch.stack([torch.zeros_like(logits), logits], 1)
 
     @property
     def _size(self) -> tuple[int, int]:
@@ -231,11 +224,9 @@ class SANSA(Segmenter):
         full = F.interpolate(logits.float(), self._size, mode="bilinear", align_corners=False)
         return full if size == self._size else F.interpolate(full, size, mode="bilinear", align_corners=False)
 
-    def read(self, outputs: Iterator[Output], size: tuple[int, int], attention: list[Tensor] | None = None) -> Way:
+    def as_one(self, shots: Iterator[Shot]) -> Way:
         """Compare ways by their logits: the largest above 0."""
-        way = super().read(outputs, size, attention)
-        assert way.logits is not None
-        return way._replace(score=way.logits[1])
+        return by_logit(shots)
 
     def test_prompt(self, mask: Tensor) -> Prompt:
         """Return the prompt of a support's mask (D, D) bool in evaluation; the mask alone decides what is drawn."""
@@ -259,22 +250,18 @@ class SANSA(Segmenter):
         for count in sorted(set(counts)):
             members = [place for place, own in enumerate(counts) if own == count]
             masks = [support.mask[members] for support in supports[:count]]
-            video = PseudoVideo(self.network, self._size)
-            for shot, (support, own) in enumerate(zip(supports, masks, strict=False)):
+            frames = []
+            for support, own in zip(supports, masks, strict=False):
                 prompts = [self.training_prompts(mask, epoch) for mask in own]
-                video.prompt(support.image[members], prompts, answers=shot >= counted_from)
-            video.segment(query[members], last=True)
-            frames = [frame.low_res for frame in video.frames[counted_from:] if frame.low_res is not None]
-            logits = torch.stack([full_size(low_res, self._size) for low_res in frames], 1)
+                frames.append(prompted_frame(self.network, support.image[members], prompts, self._size))
+            low_res = [*(frame.low_res for frame in frames), target_frame(self.network, query[members], frames)[0]]
+            logits = torch.stack([full_size(one, self._size) for one in low_res[counted_from:]], 1)
             found.append(TrainingVideos(members, logits, masks[counted_from:]))
         return found
 
     def loss(self, output: list[TrainingVideos], target: Target) -> dict[str, Tensor]:  # type: ignore[override]
         present = target.labels == 1
-        losses = [
-            losses_by_video(videos.logits, torch.stack([*videos.masks, present[videos.members]], 1))
-            for videos in output
-        ]
+        losses = [losses_by_video(own.logits, torch.stack([*own.masks, present[own.members]], 1)) for own in output]
         focal, dice = mean_losses(torch.cat(losses, 1))
         return {"loss": focal + dice, "focal": focal, "dice": dice}
 
@@ -292,9 +279,8 @@ class SANSA(Segmenter):
             name = f" {way + 1}" if len(ways) > 1 else ""
             attention = MemoryAttention(self.network)
             with transformers_attention(self.network.config, "fsbench_sansa", attention):
-                self.video(query, frames)
+                self.segment(query, frames)
             image, mask = episode.images[episode.support[0, way, 0]], episode.support_masks[0, way, 0]
-            assert frames[0].in_memory is not None
             maps[f"prompt{name}"] = prompt_picture(image, self.test_prompt(mask))
             maps[f"in memory{name}"] = memory_picture(image, frames[0].in_memory[0])
             maps[f"attention to memory{name}"] = attention.share([frame.in_memory for frame in frames])
@@ -303,6 +289,47 @@ class SANSA(Segmenter):
 
 def _after_loading(method: SANSA, _: Any) -> None:
     method._forget()
+
+
+def full_size(low_res: Tensor, size: tuple[int, int]) -> Tensor:
+    """Resize logits (b, 4g, 4g) to images (b, H, W)."""
+    return F.interpolate(low_res[:, None].float(), size, mode="bilinear", align_corners=False)[:, 0]
+
+
+def losses_by_video(logits: Tensor, masks: Tensor) -> Tensor:
+    """Return the focal and the dice loss (2, b) of each video; those whose logits hold a NaN are left out.
+
+    The pixels of a video's frames count together.
+
+    Args:
+        logits: (b, T, D, D).
+        masks: (b, T, D, D) of 0 and 1.
+    """
+    x, y = logits.flatten(1).float(), masks.flatten(1).float()
+    usable = ~x.isnan().any(1)
+    x, y = x[usable], y[usable]
+    p = x.sigmoid()
+    entropy = F.binary_cross_entropy_with_logits(x, y, reduction="none")
+    p_true = torch.where(y > 0, p, 1 - p)
+    weight = torch.where(y > 0, ALPHA, 1 - ALPHA)
+    focal = (weight * entropy * (1 - p_true) ** 2).mean(1)
+    dice = 1 - (2 * (p * y).sum(1) + 1) / (p.sum(1) + y.sum(1) + 1)
+    return torch.stack([focal, dice])
+
+
+def mean_losses(losses: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the means of focal and dice losses (2, b).
+
+    Raises:
+        NumericsError: there is none.
+    """
+    if not losses.shape[1]:
+        raise NumericsError(
+            "every episode of the batch has a NaN among its logits; expected numbers; lower the learning rate, or "
+            "train in float32 (--trainer.precision 32-true)"
+        )
+    focal, dice = losses.mean(1)
+    return focal, dice
 
 
 def adamw_with_cosine(parameters: Any, learning_rate: float, steps: int) -> tuple[Any, Any]:

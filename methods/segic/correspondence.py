@@ -1,6 +1,6 @@
 """SegIC's correspondence: prototypes of supports, their similarity to the query, its point (segic.md §4).
 
-Shapes: n masks, C channels, g side of the frozen network's grid, S image side.
+Shapes: n masks, K shots, C channels, g side of the frozen network's grid, S image side.
 """
 
 from typing import Literal
@@ -18,15 +18,12 @@ LEAST_NORM = 1e-8
 
 
 def prototypes(support: Tensor, masks: Tensor, small_objects: SmallObjects = "vanish") -> Tensor:
-    """Return the mean of a support's features inside each mask (§4, step 1).
+    """Return the mean (n, C) of a support's features inside each mask (§4, step 1).
 
     Args:
         support: (C, g, g).
         masks: (n, S, S) of 0 and 1, or between them.
         small_objects: what stands for the mean where a mask has no cell.
-
-    Returns:
-        (n, C).
     """
     masks, grid = masks[:, None].to(support), (support.shape[1], support.shape[2])
     cells = (F.interpolate(masks, grid, mode="bilinear", align_corners=False)[:, 0] > 0.5).to(support)
@@ -38,44 +35,27 @@ def prototypes(support: Tensor, masks: Tensor, small_objects: SmallObjects = "va
 
 
 def similarity(prototype: Tensor, query: Tensor, side: int, tau: float = 1.0) -> Tensor:
-    """Return the cosine of prototypes with every pixel of the query, as maps of the image (§4, step 2).
+    """Return the cosine of prototypes with every pixel of the query, as maps (n, 1, S, S) of the image (§4, step 2).
+
+    Of several shots it is the mean, which is ours, taken before maps have the image's size.
 
     Args:
-        prototype: (n, C).
+        prototype: (n, K, C).
         query: (C, g, g).
         side: S; features are compared at a quarter of it.
         tau: the cosines are divided by it.
-
-    Returns:
-        (n, 1, S, S).
     """
-    return _enlarged(_cosines(prototype, query, side), side) / tau
-
-
-def mean_similarity(prototype: Tensor, query: Tensor, side: int, tau: float = 1.0) -> Tensor:
-    """Return the mean (1, 1, S, S) of the maps of `similarity`, ours, for the prototypes of one way's shots.
-
-    It is taken before the maps are enlarged, so that there is one of the image's size, however many shots there are.
-    """
-    return _enlarged(_cosines(prototype, query, side).mean(0, keepdim=True), side) / tau
-
-
-def _cosines(prototype: Tensor, query: Tensor, side: int) -> Tensor:
-    """Return the cosines (n, S/4, S/4) of prototypes with the query's enlarged features."""
     quarter = side // 4, side // 4
-    direction = prototype / prototype.norm(dim=1, keepdim=True).clamp(min=LEAST_NORM)
-    product, square = query.new_zeros(len(prototype), *quarter), query.new_zeros(quarter)
+    direction = F.normalize(prototype, dim=-1, eps=LEAST_NORM).flatten(0, 1)
+    product, square = query.new_zeros(len(direction), *quarter), query.new_zeros(quarter)
     for start in range(0, len(query), CHANNELS):
         part = slice(start, start + CHANNELS)
         larger = F.interpolate(query[None, part], quarter, mode="bilinear", align_corners=False)[0]
         product += torch.einsum("nc,cyx->nyx", direction[:, part], larger)
         square += larger.square().sum(0)
-    return product / square.sqrt().clamp(min=LEAST_NORM)
-
-
-def _enlarged(maps: Tensor, side: int) -> Tensor:
-    """Return maps (n, h, w) over the image, (n, 1, S, S)."""
-    return F.interpolate(maps[:, None], (side, side), mode="bilinear", align_corners=False)
+    cosines = (product / square.sqrt().clamp(min=LEAST_NORM)).unflatten(0, prototype.shape[:2])
+    maps = cosines.mean(1, keepdim=True)
+    return F.interpolate(maps, (side, side), mode="bilinear", align_corners=False) / tau
 
 
 def best_points(maps: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""SegIC's learned part: neck, prompts and SAM's mask decoder (segic.md §5-§7).
+"""SegIC's learned part – neck, prompts, SAM's mask decoder – and its authors' files (segic.md §1, §5-§7).
 
 transformers builds the neck, the prompt encoder and the decoder: they are those of a SAM without an encoder of images,
 but for the first layer of a mask prompt, whose step is half a patch.
@@ -6,7 +6,6 @@ but for the first layer of a mask prompt, whose step is half a patch.
 Shapes: n answers, P prompts of each, D width, C channels of the frozen network, g side of its grid, S image side.
 """
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -14,8 +13,9 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from fsbench.core.released_format import ReleasedFormat
 from fsbench.networks.backbones.hub_networks import HubNet, new_network
-from fsbench.networks.backbones.sam import sam_settings
+from fsbench.networks.backbones.sam import metas_name, names_of_transformers, sam_settings
 from fsbench.networks.weights.table import WeightFile
 
 CODE = "prompt_encoder.shared_embedding.positional_embedding"
@@ -25,34 +25,6 @@ UNIT = 64
 HEADS = 8
 MLP_RATIO = 8
 """Width of the decoder's MLPs as a multiple of D (§7)."""
-
-
-@dataclass(frozen=True)
-class PointPrompts:
-    """Points and boxes of n answers, in pixels of the square.
-
-    Attributes:
-        points: (n, P, 2), x and y; None without.
-        labels: (n, P), 1 for an answer's own points and 0 for those of others.
-        boxes: (n, 4), x and y of two corners; None without, where one padding point follows the points.
-    """
-
-    points: Tensor | None = None
-    labels: Tensor | None = None
-    boxes: Tensor | None = None
-
-
-@dataclass(frozen=True)
-class Decoded:
-    """Answers of the decoder.
-
-    Attributes:
-        low_res: (n, 1, 4g, 4g) logits.
-        quality: (n, 1), which no loss trains (§10).
-    """
-
-    low_res: Tensor
-    quality: Tensor
 
 
 class SegICHead(nn.Module):
@@ -73,28 +45,18 @@ class SegICHead(nn.Module):
             decoder_heads=HEADS, iou_hidden=width,
         )  # fmt: skip
         sam: Any = new_network(HubNet("SamModel", settings, WeightFile("")), "SegIC").requires_grad_(True)
-        self.neck, self.prompt_encoder, self.mask_decoder = (
-            sam.vision_encoder.neck,
-            sam.prompt_encoder,
-            sam.mask_decoder,
-        )
+        self.neck, self.prompt_encoder = sam.vision_encoder.neck, sam.prompt_encoder
+        self.mask_decoder = sam.mask_decoder
         self.patch, step = patch, patch // 2
         embed = self.prompt_encoder.mask_embed
         embed.conv1 = nn.Conv2d(1, embed.conv1.out_channels, step, step)
-        for untrained in (
-            self.prompt_encoder.shared_embedding,
-            self.prompt_encoder.no_mask_embed,
-            self.mask_decoder.iou_prediction_head,
-        ):  # drawn frequencies, and what no loss reaches (§10): AdamW leaves both as they are
+        # drawn frequencies, and what no loss reaches (§10): AdamW leaves both as they are
+        for untrained in (self.prompt_encoder.shared_embedding, self.prompt_encoder.no_mask_embed):
             untrained.requires_grad_(False)
+        self.mask_decoder.iou_prediction_head.requires_grad_(False)
         self.prompt_proj = nn.Linear(text_width, width)
         self.inst_proj = nn.Linear(channels, width)
         self.inst_type_embed = nn.Embedding(2, width)
-
-    def visual_tokens(self, prototypes: Tensor) -> Tensor:
-        """Return the tokens (n, D) of prototypes (n, C)."""
-        tokens: Tensor = self.inst_proj(prototypes)
-        return tokens
 
     def cross_tokens(self, texts: Tensor, prototypes: Tensor, own: Tensor) -> Tensor:
         """Return the tokens of every answer: its text, then all prototypes, each marked as its own or not (§5).
@@ -107,22 +69,26 @@ class SegICHead(nn.Module):
         Returns:
             (n, 1 + m, D).
         """
-        marked = self.visual_tokens(prototypes)[None] + self.inst_type_embed(own.long())
+        marked = self.inst_proj(prototypes)[None] + self.inst_type_embed(own.long())
         return torch.cat([self.prompt_proj(texts)[:, None], marked], 1)
 
     def single_tokens(self, texts: Tensor, prototypes: Tensor) -> Tensor:
         """Return the tokens (n, 2, D) of every answer's own text and prototype, without a mark (§10)."""
-        return torch.stack([self.prompt_proj(texts), self.visual_tokens(prototypes)], 1)
+        return torch.stack([self.prompt_proj(texts), self.inst_proj(prototypes)], 1)
 
-    def sparse(self, given: PointPrompts, tokens: Tensor, side: int) -> Tensor:
+    def sparse(
+        self, tokens: Tensor, side: int, points: Tensor | None, labels: Tensor | None, boxes: Tensor | None = None
+    ) -> Tensor:
         """Return points, padding or box, and tokens (n, ·, D) as one row of prompts (n, P, D) (§6).
 
         Args:
-            given: points and boxes in pixels of the square.
             tokens: texts and prototypes.
-            side: S.
+            side: S, of the square in whose pixels points and boxes are.
+            points: (n, ·, 2), x and y.
+            labels: (n, ·), 1 for an answer's own points and 0 for those of others.
+            boxes: (n, 4), x and y of two corners; where there are none, a padding point follows the points.
         """
-        if given.points is None and given.boxes is None:
+        if points is None and boxes is None:
             return tokens
         scale = UNIT * self.patch / side
 
@@ -130,46 +96,44 @@ class SegICHead(nn.Module):
             """Move places to a square of the size that the prompt encoder knows, which adds half a pixel itself."""
             return None if places is None else (places if scale == 1 else (places + 0.5) * scale - 0.5)[:, None]
 
-        labels = None if given.labels is None else given.labels[:, None]
-        embedded, _ = self.prompt_encoder(at_unit(given.points), labels, at_unit(given.boxes), None)
+        labels = None if labels is None else labels[:, None]
+        embedded, _ = self.prompt_encoder(at_unit(points), labels, at_unit(boxes), None)
         return torch.cat([embedded[:, 0], tokens], 1)
-
-    def dense(self, masks: Tensor) -> Tensor:
-        """Return the embedding (n, D, g, g) of maps (n, 1, S, S) (§6)."""
-        embedded: Tensor = self.prompt_encoder.mask_embed(masks)
-        return embedded
 
     def position(self, grid: int) -> Tensor:
         """Return the codes (1, D, g, g) of the centres of cells (§7)."""
         code = self.prompt_encoder.shared_embedding
-        centres = (torch.arange(grid, device=code.positional_embedding.device) + 0.5).to(
-            code.positional_embedding
-        ) / grid
-        y, x = torch.meshgrid(centres, centres, indexing="ij")
+        centres = torch.arange(grid, device=code.positional_embedding.device) + 0.5
+        y, x = torch.meshgrid(*2 * [centres.to(code.positional_embedding) / grid], indexing="ij")
         return rearrange(code(torch.stack([x, y], -1)), "y x d -> 1 d y x")
 
     def neck_of(self, query: Tensor) -> Tensor:
         """Return the features (1, D, g, g) that the decoder sees of a query (C, g, g) (§7)."""
         return self.neck(rearrange(query, "c y x -> 1 y x c"))
 
-    def decode(self, features: Tensor, sparse: Tensor, dense: Tensor, multimask: bool = False) -> Decoded:
-        """Decode answers over one image (§7).
+    def decode(self, neck: Tensor, sparse: Tensor, dense: Tensor, multimask: bool = False) -> tuple[Tensor, Tensor]:
+        """Return the logits (n, 1, 4g, 4g) of answers over one image, and their quality (n, 1), which is untrained.
 
         Args:
-            features: (1, D, g, g), the neck's.
+            neck: (1, D, g, g).
             sparse: (n, P, D).
-            dense: (n, D, g, g), or (1, D, g, g) for all.
+            dense: (n, D, g, g), of the maps.
             multimask: return mask tokens 1 to 3 instead of 0.
         """
         count = len(sparse)
         masks, quality = self.mask_decoder(
-            image_embeddings=features.expand(count, -1, -1, -1),
-            image_positional_embeddings=self.position(features.shape[-1]).expand(count, -1, -1, -1),
+            image_embeddings=neck.expand(count, -1, -1, -1),
+            image_positional_embeddings=self.position(neck.shape[-1]).expand(count, -1, -1, -1),
             sparse_prompt_embeddings=sparse[:, None],
-            dense_prompt_embeddings=dense.expand(count, -1, -1, -1),
+            dense_prompt_embeddings=dense,
             multimask_output=multimask,
         )
-        return Decoded(masks[:, 0], quality[:, 0])
+        return masks[:, 0], quality[:, 0]
+
+    def forward(self, neck: Tensor, maps: Tensor, tokens: Tensor, points: Tensor, *more: Tensor | None) -> Tensor:
+        """Return the logits (n, 1, 4g, 4g) that maps (n, 1, S, S), tokens, points, labels and boxes prompt (§6, §7)."""
+        sparse = self.sparse(tokens, maps.shape[-1], points, *more)
+        return self.decode(neck, sparse, self.prompt_encoder.mask_embed(maps))[0]
 
 
 def at_square(low_res: Tensor, side: int) -> Tensor:
@@ -185,5 +149,41 @@ def at_original(logits: Tensor, inner: tuple[int, int], size: tuple[int, int]) -
         inner: (h, w) of the image in the square, at its top left.
         size: (H, W).
     """
-    cut = logits[..., : inner[0], : inner[1]]
-    return F.interpolate(cut, size, mode="bilinear", align_corners=False)
+    return F.interpolate(logits[..., : inner[0], : inner[1]], size, mode="bilinear", align_corners=False)
+
+
+NECK = "image_encoder.neck."
+"""Where a SAM of Meta's has the neck, which SegIC's authors have at the top."""
+NEEDED = frozenset({"neck.0.weight", "prompt_proj.weight", "inst_proj.weight", "inst_type_embed.weight"})
+
+
+def official_name(name: str) -> str:
+    """Return the authors' name of a weight of `SegICHead`."""
+    if name.startswith("neck."):
+        return metas_name(f"vision_encoder.{name}").removeprefix("image_encoder.")
+    return metas_name(name)
+
+
+def head_state(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the weights of `SegICHead` from those of the authors."""
+    metas = {NECK + name.removeprefix("neck.") if name.startswith("neck.") else name: state[name] for name in state}
+    renamed = names_of_transformers(metas)
+    return {
+        name.removeprefix("vision_encoder."): value
+        for name, value in renamed.items()
+        if not name.startswith("shared_image_embedding.")
+    }
+
+
+class SegICFile(ReleasedFormat):
+    """The learned weights alone, with the drawn frequencies of positions; DINOv2 and CLIP come from their own files."""
+
+    def split(self, state: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]] | None:
+        plain = {name.removeprefix("module."): value for name, value in state.items()}
+        if not plain.keys() >= NEEDED:
+            return None
+        return {f"head.{name}": value for name, value in head_state(plain).items()}, {}
+
+    def join(self, learned: dict[str, Tensor], backbone: dict[str, Tensor]) -> dict[str, Any]:
+        """Return the content of the authors' file, which holds no backbone."""
+        return {official_name(name.removeprefix("head.")): value for name, value in learned.items()}

@@ -19,13 +19,11 @@ from fsbench.core.method import AuthorsShots
 from fsbench.core.needs import Needs
 from fsbench.core.outputs import Output, Target
 from fsbench.core.segmenter import Segmenter
-from fsbench.core.shots import Shot, Way
+from fsbench.core.shots import Shot, Way, by_logit
 from fsbench.data.batch import EpisodeBatch, Hint
-from fsbench.methods.segic.correspondence import SmallObjects, best_points, mean_similarity, prototypes
-from fsbench.methods.segic.head import HEADS, PointPrompts, SegICHead, at_original, at_square
-from fsbench.methods.segic.loss import episode_points
-from fsbench.methods.segic.released import SegICFile
-from fsbench.methods.segic.training import Draws, Side, both_directions, step_losses
+from fsbench.methods.segic.correspondence import SmallObjects, best_points, prototypes, similarity
+from fsbench.methods.segic.head import HEADS, SegICFile, SegICHead, at_original, at_square
+from fsbench.methods.segic.training import Side, both_directions, draw_turns, episode_points, step_losses
 from fsbench.networks.backbones.text import ViTAndText, ViTAndTextConfig
 from fsbench.records.run import KnownOrNot, Supervision
 from fsbench.results.pictures.steps import Sketch
@@ -193,14 +191,14 @@ class SegIC(Segmenter):
         """Return the object's logits (1, 1, S, S) by the similarity, its peak and the tokens (§6, §7)."""
         maps = self.similarity(query, support)
         points = self.peak_point(maps)
-        sparse = self.head.sparse(PointPrompts(points[:, None], points.new_ones(1, 1)), support.tokens, maps.shape[-1])
-        logits = at_square(self.head.decode(query.neck, sparse, self.head.dense(maps)).low_res, maps.shape[-1])
+        low_res = self.head(query.neck, maps, support.tokens, points[:, None], points.new_ones(1, 1))
+        logits = at_square(low_res, maps.shape[-1])
         attention = (self.inside(maps)[0] * self.tau).clamp(0, 1)
         return Output(logits, attention=attention)
 
     def similarity(self, query: Query, support: Prompts) -> Tensor:
         """Return the similarity (1, 1, S, S) of a query to a way, the mean over its shots."""
-        return mean_similarity(support.prototypes, query.features, self.context.side, self.tau)
+        return similarity(support.prototypes[None], query.features, self.context.side, self.tau)
 
     def inside(self, maps: Tensor) -> Tensor:
         """Return maps (..., S, S) over the square as far as there is an image, (..., h, w)."""
@@ -218,8 +216,7 @@ class SegIC(Segmenter):
 
     def as_one(self, shots: Iterator[Shot]) -> Way:
         """Compare ways by their logits: the largest above 0 (§9, ours)."""
-        ((logits, _),) = shots
-        return Way(logits[1], logits[1] > 0, lambda: (logits[1].sigmoid() - 0.5).abs(), logits=logits)
+        return by_logit(shots)
 
     def text(self, text: str) -> Tensor:
         """Return the vector (·,) of a text, kept or anew."""
@@ -248,26 +245,24 @@ class SegIC(Segmenter):
         """Return the losses of both directions: the query by the support, and the support by that answer (§10)."""
         ((support, masks),) = supports
         streams = [f"{self.seed} {self.current_epoch} {number}" for number in self.context.episodes]
-        drawn = [Draws.of(random.Random(stream), 1) for stream in streams]
+        drawn = [draw_turns(random.Random(stream), 2) for stream in streams]
         names = [self.texts(number, 1)[0] for number in range(len(streams))]
 
         def sides(role: int, features: Tensor, masks: Tensor) -> list[Side]:
-            texts = [name if draws.named[role] else NAMELESS for name, draws in zip(names, drawn, strict=True)]
+            texts = [name if turns[role].named else NAMELESS for name, turns in zip(names, drawn, strict=True)]
             parts = zip(features, masks[:, None].float(), texts, strict=True)
             return [Side(one, mask, self.text(text)) for one, mask, text in parts]
 
         pairs = sides(0, query, target.labels == 1), sides(1, support, masks)
-        forward, reverse = both_directions(self.head, *pairs, Draws.joined(drawn), self.tau)
+        turns = [turns[role] for role in (0, 1) for turns in drawn]
+        forward, reverse = both_directions(self.head, *pairs, turns, self.tau)
         return step_losses(forward, reverse, *pairs, episode_points([f"points {stream}" for stream in streams]))
 
     def configure_optimizers(self) -> Any:
         learned = [parameter for parameter in self.head.parameters() if parameter.requires_grad]
         rate, decay = self.rates
         optimizer = torch.optim.AdamW(learned, lr=rate, weight_decay=decay)
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": torch.optim.lr_scheduler.MultiStepLR(optimizer, [self.decay_epoch], 0.1),
-        }
+        return [optimizer], [torch.optim.lr_scheduler.MultiStepLR(optimizer, [self.decay_epoch], 0.1)]
 
     def query_maps(self, episode: EpisodeBatch) -> dict[str, Tensor | Sketch]:
         """Return each way's similarity with its peak, see `fsbench.results.pictures.steps.HasQueryMaps`."""

@@ -1,60 +1,54 @@
 """A training step of SegIC: the support answers for the query, then the answer for the support (segic.md §10).
 
-Shapes: b pairs of images, n masks of a pair, C channels, g side of the frozen network's grid, S image side.
+Shapes: b pairs of images, n masks of a pair, N of all, C channels, g side of the frozen network's grid, S image side, P
+points.
 """
 
 import random
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from fsbench.methods.segic.correspondence import best_points, prototypes, similarity
-from fsbench.methods.segic.head import Decoded, PointPrompts, SegICHead, at_square
-from fsbench.methods.segic.loss import DrawPoints, point_losses
+from fsbench.methods.segic.head import SegICHead, at_square
 
 NAMED, BOXED, CROSSED = 0.75, 0.5, 0.5
 """Share of images whose class is named, and draws above which an answer is told its box, and sees the other masks."""
+POINTS = 112 * 112
+"""Points of a mask at which the loss is taken."""
+LOOKED_AT = 3 * POINTS
+"""Drawn points among which the unsure ones are looked for."""
+UNSURE = POINTS * 3 // 4
+"""Points of a mask that are unsure; the others are drawn anew."""
+
+DrawPoints = Callable[[int], Tensor]
+"""Draws that many points of each mask: (N, points, 2), x and y from 0 to below 1."""
 
 
-@dataclass(frozen=True)
-class Draws:
-    """Random choices of a step for b pairs.
+class Turn(NamedTuple):
+    """Random choices for the answer to one image.
 
     Attributes:
-        named: whether the text names the class: of the b queries, then of the b supports.
-        boxed: whether the true box is a prompt: of the b queries' answers, then of the b supports'.
-        crossed: whether an answer sees the prototypes of the other masks, in the same order.
+        named: its text names the class.
+        boxed: its true box is a prompt.
+        crossed: an answer sees the prototypes of the other masks.
     """
 
-    named: Sequence[bool]
-    boxed: Sequence[bool]
-    crossed: Sequence[bool]
-
-    @classmethod
-    def of(cls, rng: random.Random, pairs: int) -> "Draws":
-        """Draw them in the authors' order."""
-        named = [rng.random() < NAMED for _ in range(2 * pairs)]
-        turns = [(rng.random() > BOXED, rng.random() > CROSSED) for _ in range(2 * pairs)]
-        return cls(named, [boxed for boxed, _ in turns], [crossed for _, crossed in turns])
-
-    @classmethod
-    def joined(cls, single: Sequence["Draws"]) -> "Draws":
-        """Join the choices of single pairs."""
-
-        def queries_first(parts: Sequence[Sequence[bool]]) -> list[bool]:
-            return [part[turn] for turn in (0, 1) for part in parts]
-
-        return cls(
-            queries_first([one.named for one in single]),
-            queries_first([one.boxed for one in single]),
-            queries_first([one.crossed for one in single]),
-        )
+    named: bool
+    boxed: bool
+    crossed: bool
 
 
-@dataclass(frozen=True)
-class Side:
+def draw_turns(rng: random.Random, images: int) -> list[Turn]:
+    """Draw the turns of a step's queries, then of its supports, in the authors' order."""
+    named = [rng.random() < NAMED for _ in range(images)]
+    return [Turn(own, rng.random() > BOXED, rng.random() > CROSSED) for own in named]
+
+
+class Side(NamedTuple):
     """One image of a pair.
 
     Attributes:
@@ -72,66 +66,54 @@ def true_boxes(masks: Tensor) -> Tensor:
     """Return the boxes (n, 4) of masks (n, S, S), x and y of the first and the last pixel; 0 of empty ones."""
     ends = []
     for axis in (1, 2):
-        line = (masks != 0).any(axis)
-        last = line.shape[1] - 1 - line.flip(1).int().argmax(1)
-        ends += [line.int().argmax(1), last]
+        line = (masks != 0).any(axis).int()
+        ends += [line.argmax(1), line.shape[1] - 1 - line.flip(1).argmax(1)]
     boxes = torch.stack([ends[0], ends[2], ends[1], ends[3]], 1).float()
     return boxes * (masks != 0).flatten(1).any(1)[:, None]
 
 
-def answer(
-    head: SegICHead, query: Side, support: Side, support_masks: Tensor, boxed: bool, crossed: bool, tau: float = 1.0
-) -> Decoded:
-    """Answer a query with the masks of a support, as in training.
-
-    Args:
-        head: learned part.
-        query: whose masks are told as boxes, if `boxed`.
-        support: its features.
-        support_masks: (n, S, S) of the support.
-        boxed: the true boxes are prompts, too.
-        crossed: an answer sees all prototypes; else its own alone.
-        tau: divisor of similarities.
-    """
+def answer(head: SegICHead, query: Side, support: Tensor, masks: Tensor, turn: Turn, tau: float) -> Tensor:
+    """Return the logits (n, 1, 4g, 4g) of a query by masks (n, S, S) of a support (C, g, g), as in training."""
     with torch.no_grad():
-        found = prototypes(support.features, support_masks)
-        side = support_masks.shape[-1]
-        maps = similarity(found, query.features, side, tau)
+        found = prototypes(support, masks)
+        maps = similarity(found[:, None], query.features, masks.shape[-1], tau)
         points = best_points(maps)
     count = len(found)
     texts = query.text.expand(count, -1)
-    if crossed:
+    if turn.crossed:
         tokens = head.cross_tokens(texts, found, torch.eye(count, dtype=torch.bool, device=found.device))
     else:
         tokens = head.single_tokens(texts, found)
-    given = PointPrompts(
-        points[:, None], points.new_ones(count, 1), true_boxes(query.masks).to(points) if boxed else None
-    )
-    return head.decode(head.neck_of(query.features), head.sparse(given, tokens, side), head.dense(maps))
+    boxes = true_boxes(query.masks).to(points) if turn.boxed else None
+    logits: Tensor = head(
+        head.neck_of(query.features), maps, tokens, points[:, None], points.new_ones(count, 1), boxes
+    )  # fmt: skip
+    return logits
 
 
 def both_directions(
-    head: SegICHead, queries: Sequence[Side], supports: Sequence[Side], draws: Draws, tau: float = 1.0
+    head: SegICHead, queries: Sequence[Side], supports: Sequence[Side], turns: Sequence[Turn], tau: float = 1.0
 ) -> tuple[Tensor, Tensor]:
     """Answer each query by its support, then each support by that answer.
 
     Args:
         head: learned part.
         queries, supports: b pairs.
-        draws: of boxes and of other masks.
+        turns: of the b queries, then of the b supports.
         tau: divisor of similarities.
 
     Returns:
         Logits (N, 1, 4g, 4g) of all queries, and those of all supports, pair after pair.
     """
-    pairs = len(queries)
-    forward, reverse = [], []
-    for i, (query, support) in enumerate(zip(queries, supports, strict=True)):
-        forward.append(answer(head, query, support, support.masks, draws.boxed[i], draws.crossed[i], tau).low_res)
-    for i, (query, support) in enumerate(zip(queries, supports, strict=True)):
-        predicted = at_square(forward[i].detach(), query.masks.shape[-1])[:, 0] > 0
-        turn = draws.boxed[pairs + i], draws.crossed[pairs + i]
-        reverse.append(answer(head, support, query, predicted.to(query.features), *turn, tau).low_res)
+    pairs = list(zip(queries, supports, strict=True))
+    forward = [
+        answer(head, query, support.features, support.masks, turn, tau)
+        for (query, support), turn in zip(pairs, turns[: len(pairs)], strict=True)
+    ]
+    reverse = []
+    for (query, support), logits, turn in zip(pairs, forward, turns[len(pairs) :], strict=True):
+        predicted = at_square(logits.detach(), query.masks.shape[-1])[:, 0] > 0
+        reverse.append(answer(head, support, query.features, predicted, turn, tau))
     return torch.cat(forward), torch.cat(reverse)
 
 
@@ -147,10 +129,34 @@ def step_losses(
     """
     mask, dice = point_losses(forward, torch.cat([side.masks for side in queries]), draw)
     mask_reverse, dice_reverse = point_losses(reverse, torch.cat([side.masks for side in supports]), draw)
-    return {
-        "loss": (mask + dice + mask_reverse + dice_reverse) / 2,
-        "mask": mask,
-        "dice": dice,
-        "mask_reverse": mask_reverse,
-        "dice_reverse": dice_reverse,
-    }
+    loss = (mask + dice + mask_reverse + dice_reverse) / 2
+    return {"loss": loss, "mask": mask, "dice": dice, "mask_reverse": mask_reverse, "dice_reverse": dice_reverse}
+
+
+def point_losses(logits: Tensor, masks: Tensor, draw: DrawPoints) -> tuple[Tensor, Tensor]:
+    """Return the cross-entropy and the dice loss of answers (N, 1, 4g, 4g) to masks (N, S, S), means over the masks.
+
+    They are taken at drawn points whose logits are near 0, then at others.
+    """
+    with torch.no_grad():
+        drawn = draw(LOOKED_AT).to(logits)
+        order = (-values_at(logits, drawn).abs()).topk(UNSURE, dim=1).indices
+        unsure = drawn.gather(1, order[..., None].expand(-1, -1, 2))
+        points = torch.cat([unsure, draw(POINTS - UNSURE).to(logits)], 1)
+    truth = values_at(masks[:, None].to(logits), points)
+    found = values_at(logits, points)
+    entropy = F.binary_cross_entropy_with_logits(found, truth, reduction="none").mean(1)
+    p = found.sigmoid()
+    dice = 1 - (2 * (p * truth).sum(1) + 1) / (p.sum(1) + truth.sum(1) + 1)
+    return entropy.mean(), dice.mean()
+
+
+def values_at(maps: Tensor, points: Tensor) -> Tensor:
+    """Return the values (N, P) of maps (N, 1, h, w) at points (N, P, 2) in parts of the map, bilinear, 0 outside."""
+    return F.grid_sample(maps, 2 * points[:, None] - 1, mode="bilinear", align_corners=False)[:, 0, 0]
+
+
+def episode_points(streams: Sequence[str]) -> DrawPoints:
+    """Return what draws the points of a mask of each episode from a stream of its own."""
+    own = [torch.Generator().manual_seed(random.Random(stream).getrandbits(63)) for stream in streams]
+    return lambda count: torch.stack([torch.rand(count, 2, generator=stream) for stream in own])

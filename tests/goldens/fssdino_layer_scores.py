@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fsbench.methods.fssdino.prediction import class_features, gram_matrix
+from fsbench.methods.fssdino import class_features, gram_matrix
 
 Metric = Literal["cosine", "euclidean"]
 

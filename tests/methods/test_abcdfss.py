@@ -119,6 +119,16 @@ def test_heads_of_a_class_are_those_of_its_first_episode():
     assert torch.equal(answer(method(), opened), answer(method(adapt_to="every_episode"), episode(0)))
 
 
+def test_ways_that_one_episode_opens_have_heads_of_their_own():
+    first, ways = replace(episode(0, ways=2), episodes=torch.tensor([3])), (0, 1)
+    classes = [WayClass(way, Opening(first.way(way), way, 2, way)) for way in ways]
+    given, of = replace(episode(1, ways=2), way_classes=[classes]), method()
+    found = answer(of, given)
+    for way in ways:
+        assert torch.equal(found[way], answer(method(), given.way(way))[0])
+    assert of.context.episode == 0  # of what is answered, not of the episode that heads were fitted to
+
+
 def test_the_statistics_of_the_comparison_are_of_the_features_at_hand_or_of_the_fitting():
     batch, running = (answer(method(statistics=s), episode(1, shots=2)) for s in ("batch", "running"))
     assert not torch.equal(batch, running) and bool(running.isfinite().all())

@@ -5,9 +5,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from fsbench.methods.fssdino import FSSDINO
-from fsbench.methods.fssdino.fssdino import class_masks
-from fsbench.methods.fssdino.prediction import Draws, class_scores, compare_classes, support_classes
+from fsbench.methods.fssdino import FSSDINO, Draws, class_masks, class_scores, compare_classes, support_classes
 from fsbench.networks.backbones.base import BackboneConfig
 from fsbench.runner.contract.episodes import segmentation_episode
 
@@ -65,7 +63,7 @@ def test_classes_without_pixels_draw_nothing_and_are_never_predicted():
     with_gap = compare_classes(query, support_classes([background, first[:0], second], 3, Draws(2)))
     without = compare_classes(query, support_classes([background, second], 3, Draws(2)))
     assert with_gap[1] is None and without[1] is not None and with_gap[2] is not None
-    assert torch.equal(with_gap[2].prototypes, without[1].prototypes)
+    assert torch.equal(with_gap[2].cosines, without[1].cosines)
     assert not (class_scores(with_gap, (12, 12)).argmax(0) == 1).any()
 
 

@@ -116,20 +116,13 @@ def test_adaptation_to_an_episode_is_a_plain_loop_and_leaves_the_method_as_it_wa
     assert all(torch.equal(value, before[name]) for name, value in method.state_dict().items())
 
 
-def test_an_episode_is_adapted_to_alike_whatever_came_before():
-    method = ifa(adaptation=STRICT)
-    alone = answer(method, episode(1, ways=2))
-    answer(method, episode(0))
-    assert torch.equal(answer(method, episode(1, ways=2)), alone)
-    assert method.needs.adaptation is None
-
-
 def test_a_run_says_what_it_is_adapted_to():
     data = SimpleNamespace(adaptation_images=lambda adaptation: SimpleNamespace(images_a_class=adaptation.epochs))
     told, drawn = ifa(adaptation=Adaptation()).record_notes(data)
     assert told.startswith("told 20 labelled images a class of the test's own pool before the test")
     assert "learned in the order of their numbers by one process" in drawn
     assert "adapted to the supports of each episode, in 2 steps" in ifa(adaptation=STRICT).record_notes(data)[0]
+    assert ifa(adaptation=STRICT).needs.adaptation is None
     assert ifa().record_notes(data) == ["not adapted to the test's images, as IFA's published rows are"]
 
 

@@ -8,26 +8,12 @@ import torch
 from fsbench.base.errors import SettingsError
 from fsbench.core.outputs import Context
 from fsbench.methods import insid3
-from fsbench.methods.insid3 import (
-    INSID3,
-    drawn_factors,
-    mask_to_cells,
-    nearest_cells,
-    unit,
-)
+from fsbench.methods.insid3 import INSID3, drawn_factors, mask_to_cells
 from fsbench.networks.backbones.base import BackboneConfig
 from fsbench.networks.backbones.timm_networks import VITS, ViT, new_vit
 from fsbench.networks.weights.table import WeightFile
-from fsbench.runner.config.compose import compose
 from fsbench.runner.contract.episodes import segmentation_episode
-from fsbench.runner.engine.experiment import build_experiment
 from tests.methods.small import chosen
-
-CHANNELS, SIDE = 12, 8
-
-
-def features(seed: int, side: int = SIDE) -> torch.Tensor:
-    return unit(torch.randn(CHANNELS, side, side, generator=torch.Generator().manual_seed(seed)))
 
 
 def method(**settings: object) -> INSID3:
@@ -48,13 +34,6 @@ def test_one_pixel_is_one_cell(place):
 def test_an_empty_mask_has_no_cell():
     with pytest.raises(ValueError, match="without foreground"):
         mask_to_cells(torch.zeros(32, 32, dtype=torch.bool), 8, 8)
-
-
-def test_matches_are_the_same_in_blocks_of_rows(monkeypatch):
-    target, reference = features(3), features(4)
-    whole = (target.flatten(1).T @ reference.flatten(1)).argmax(1)
-    monkeypatch.setattr(insid3, "ROWS", 5)
-    assert torch.equal(nearest_cells(target, reference), whole)
 
 
 def test_a_shot_twice_and_an_empty_shot_change_nothing():
@@ -158,21 +137,3 @@ def test_a_network_without_rotary_positions_has_one_basis_alone(rotary):
     assert "released program draws another" in INSID3(rotary, svd_components=4).record_notes(None)[0]
     scaled = INSID3(rotary, svd_components=4, basis_coordinates=1.5)
     assert scaled.record_notes(None) == ["the basis of positions has scaled coordinates (basis_coordinates 1.5)"]
-
-
-def test_the_identity_has_the_coordinates_of_the_basis(rotary):
-    base = ["--config=configs/base.yaml", "--config=configs/methods/insid3.yaml", "--config=configs/data/demo.yaml"]
-    network = ["--model.backbone.name=rotary", f"--model.backbone.weights={rotary.weights}"]
-    usual = [*base, *network, "--model.svd_components=4", "--data.image_size=64", "--run.name=insid3"]
-    identities, backbones = [], []
-    for more in ([], ["--model.basis_coordinates=released_cuda"], ["--model.basis_coordinates=[0.5,2]"]):
-        identity = build_experiment(compose([*usual, *more])).identity
-        identities.append(identity.method.as_json())
-        backbones.append(identity.backbone.as_json())
-    settings = {"name": "insid3", "type": "insid3", "svd_components": 4, "tau": 0.6, "merge_threshold": 0.2}
-    assert identities == [
-        settings | {"basis_coordinates": "eval"},
-        settings | {"basis_coordinates": "released_cuda"},
-        settings | {"basis_coordinates": [0.5, 2.0]},
-    ]
-    assert [backbone["rope_periods"] for backbone in backbones] == ["file"] * 3

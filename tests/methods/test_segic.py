@@ -12,9 +12,9 @@ from fsbench.core.outputs import Context
 from fsbench.core.prediction import Prediction
 from fsbench.data.batch import EpisodeBatch, Hints, collate
 from fsbench.methods.segic import SegIC
-from fsbench.methods.segic.correspondence import best_points, mean_similarity, prototypes, similarity
-from fsbench.methods.segic.head import PointPrompts, at_original, at_square
-from fsbench.methods.segic.training import Draws, true_boxes
+from fsbench.methods.segic.correspondence import best_points, prototypes, similarity
+from fsbench.methods.segic.head import at_original, at_square
+from fsbench.methods.segic.training import true_boxes
 from fsbench.networks.backbones.text import ClipTextConfig, FrozenClipText, ViTAndTextConfig
 from fsbench.runner.contract.episodes import segmentation_episode
 
@@ -52,8 +52,8 @@ def test_the_similarity_of_shots_is_the_mean_of_theirs():
     torch.manual_seed(0)
     query, prototype = torch.randn(100, 8, 8), torch.randn(3, 100)
     prototype[2] = 0
-    alone = similarity(prototype, query, 112, tau=0.5)
-    pooled = mean_similarity(prototype, query, 112, tau=0.5)
+    alone = similarity(prototype[:, None], query, 112, tau=0.5)
+    pooled = similarity(prototype[None], query, 112, tau=0.5)
     torch.testing.assert_close(pooled, alone.mean(0, keepdim=True), atol=1e-5, rtol=1e-5)
     assert best_points(alone)[2].tolist() == [0, 0]  # an object too small for a cell resembles nothing
 
@@ -99,11 +99,10 @@ def test_an_answer_is_that_of_the_steps_written_out():
     texts = torch.stack([found.backbone.text.pooled(f"a photo of a {n}", torch.device("cpu")) for n in names])
     with torch.no_grad():
         head = found.head
-        likeness = similarity(both, maps[0], SIDE)
+        likeness = similarity(both[:, None], maps[0], SIDE)
         tokens = head.cross_tokens(texts, both, torch.eye(2, dtype=torch.bool))
-        sparse = head.sparse(PointPrompts(best_points(likeness)[:, None], torch.ones(2, 1)), tokens, SIDE)
-        decoded = head.decode(head.neck_of(maps[0]), sparse, head.dense(likeness))
-        expected = at_original(at_square(decoded.low_res, SIDE), (96, 128), size)[:, 0]
+        low_res = head(head.neck_of(maps[0]), likeness, tokens, best_points(likeness)[:, None], torch.ones(2, 1))
+        expected = at_original(at_square(low_res, SIDE), (96, 128), size)[:, 0]
     torch.testing.assert_close(foreground(found, episode), expected, atol=1e-4, rtol=1e-4)
 
 
@@ -184,13 +183,6 @@ def test_losses_are_means_over_the_episodes_alone():
     single = [found.batch_loss(episode) for episode in episodes]
     for name, value in together.items():
         torch.testing.assert_close(value, (single[0][name] + single[1][name]) / 2, atol=1e-5, rtol=1e-5)
-
-
-def test_draws_of_single_pairs_are_those_of_a_batch_in_its_order():
-    one, two = Draws([True, False], [True, True], [False, True]), Draws([False, False], [False, True], [True, True])
-    joined = Draws.joined([one, two])
-    assert joined.named == [True, False, False, False] and joined.boxed == [True, False, True, True]
-    assert joined.crossed == [False, True, True, True]
 
 
 def test_boxes_are_of_the_outermost_pixels():

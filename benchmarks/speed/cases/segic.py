@@ -13,7 +13,7 @@ from fsbench.methods.segic.correspondence import similarity
 
 def plain_similarity(prototype: Tensor, query: Tensor, side: int) -> Tensor:
     """Return what `similarity` does by the formula: all channels enlarged at once, each pixel brought to length 1."""
-    quarter = side // 4, side // 4
+    prototype, quarter = prototype[:, 0], (side // 4, side // 4)
     pixels = F.interpolate(query[None], quarter, mode="bilinear", align_corners=False)[0]
     cosine = torch.einsum("nc,cyx->nyx", F.normalize(prototype, dim=1, eps=1e-8), F.normalize(pixels, dim=0, eps=1e-8))
     return F.interpolate(cosine[:, None], (side, side), mode="bilinear", align_corners=False)
@@ -32,7 +32,7 @@ def cases(device: torch.device, side: int = 896, patch: int = 14, channels: int 
     torch.manual_seed(0)
     query = torch.randn(channels, side // patch, side // patch, device=device)
     for count in (1, 5):
-        prototype = torch.randn(count, channels, device=device)
+        prototype = torch.randn(count, 1, channels, device=device)
         arguments = (prototype, query, side)
         paths = {"plain": partial(plain_similarity, *arguments), "ours": partial(similarity, *arguments)}
         what = f"SegIC's similarity, {channels} channels, {side} pixels, {count} prototype{'s' * (count > 1)}"

@@ -330,29 +330,12 @@ def embed_points(model: Any, prompts: PointPrompts | None, count: int) -> Tensor
     return tokens[:, 0]
 
 
-@dataclass(frozen=True)
-class DecodedFrames:
-    """Answers of the mask decoder for b frames.
-
-    Attributes:
-        low_res: (b, 4g, 4g) logits; None where they were not asked for.
-        pointer: (b, C), stands for the object in memory.
-    """
-
-    low_res: Tensor | None
-    pointer: Tensor
-
-
 def decode_frames(
-    model: Any,
-    frames: EncodedFrames,
-    deep: Tensor,
-    tokens: Tensor,
-    dense: Tensor | None,
-    best: bool,
-    masks: bool = True,
-) -> DecodedFrames:
-    """Decode a mask of each frame, without a token for an object score (sansa.md §2.2 and 2.4).
+    model: Any, frames: EncodedFrames, deep: Tensor, tokens: Tensor, dense: Tensor | None, best: bool
+) -> tuple[Tensor, Tensor]:
+    """Return the logits (b, 4g, 4g) of a mask of each frame, and pointers (b, C) that stand for the objects in memory.
+
+    There is no token for an object score (sansa.md §2.2 and 2.4).
 
     Args:
         model: SAM 2.
@@ -361,7 +344,6 @@ def decode_frames(
         tokens: (b, k, C) of the prompts.
         dense: (b, C, g, g) the prompt over the image; None for none.
         best: the mask of three that is expected to have the largest IoU, else the mask of the single token.
-        masks: whether masks are asked for, or the object's pointer alone.
     """
     decoder, count = model.mask_decoder, len(deep)
     if dense is None:
@@ -378,13 +360,11 @@ def decode_frames(
         chosen = torch.zeros(count, dtype=torch.int64, device=deep.device)
     token = mask_tokens[torch.arange(count, device=deep.device), chosen]
     pointer = model.object_pointer_proj(token)
-    if not masks:
-        return DecodedFrames(None, pointer)
     x = keys[:, 0].transpose(1, 2).reshape(deep.shape)
     x = decoder.activation(decoder.upscale_layer_norm(decoder.upscale_conv1(x) + frames.fine[1]))
     x = decoder.activation(decoder.upscale_conv2(x) + frames.fine[0])
     weights = torch.stack([decoder.output_hypernetworks_mlps[int(c)](t) for c, t in zip(chosen, token, strict=True)])
-    return DecodedFrames(torch.einsum("bc,bchw->bhw", weights, x), pointer)
+    return torch.einsum("bc,bchw->bhw", weights, x), pointer
 
 
 def memory_of_frames(model: Any, deep: Tensor, low_res: Tensor) -> Tensor:

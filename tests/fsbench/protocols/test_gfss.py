@@ -1,12 +1,10 @@
 """Base and novel classes at once: which images, which supports, what a method is given, the scores by definition."""
 
-from copy import deepcopy
 from dataclasses import replace
 
 import numpy as np
 import polars as pl
 import pytest
-import torch
 from PIL import Image
 
 from fsbench.base.errors import DataError, SettingsError
@@ -17,8 +15,6 @@ from fsbench.data.label_maps import padded_shape, resize_labels_padded
 from fsbench.datamodules.datasets.coco import Coco
 from fsbench.datamodules.datasets.coco.protocols import CocoValidation
 from fsbench.datamodules.datasets.pascal import Pascal, Pascal10
-from fsbench.methods import diam
-from fsbench.methods.diam import adapt, same_bits
 from fsbench.protocols.draws.gfss import draw_runs
 from fsbench.protocols.reading import load_protocol
 from fsbench.records.predictions import read_predictions
@@ -163,39 +159,6 @@ def test_scores_are_those_of_the_definition(scenes, tmp_path):
     answers = record.episodes.filter((pl.col("slot") > 0) & (pl.col("pred") > 0))
     assert answers["class_id"].n_unique() > 1
     assert set(record.episodes.filter(pl.col("slot") > 0)["slot"].unique().to_list()) == set(range(1, 21))
-
-
-@pytest.mark.slow(2)
-def test_neighbours_are_fitted_together_where_no_bit_changes(scenes, tmp_path, monkeypatch):
-    """Whether a bit changes depends on the processor, so it is asked of the product; one answer is also given to it."""
-    made = experiment(scenes, tmp_path, "--model.iterations=2", "--data.episodes=20", "--data.eval_batch_size=6")
-    batch = next(iter(made.data.test_dataloader()))
-    episodes = [*batch.split()]
-
-    made.method.eval()
-    with torch.inference_mode():
-        alone = [made.method.answer(episode) for episode in episodes]
-    for measured in (True, False):
-        method, images, equal = deepcopy(made.method), [], {}  # which asks once for each shape
-
-        def recorded(task, *arguments, images=images):
-            images.append(len(task.query))
-            return adapt(task, *arguments)
-
-        def verdict(task, *arguments, images=images, equal=equal, measured=measured):
-            before = [*images]
-            equal[len(task.query)] = measured and same_bits(task, *arguments)
-            images[:] = before  # without those of the trial
-            return equal[len(task.query)]
-
-        monkeypatch.setattr(diam, "adapt", recorded)
-        monkeypatch.setattr(diam, "same_bits", verdict)
-        with torch.inference_mode():
-            together = method.answers(episodes)
-        assert [*equal] == [4, 2]  # a run's queries, and two of the next, which has other supports
-        assert images == ([4] if equal[4] else [1] * 4) + ([2] if equal[2] else [1] * 2)
-        for one, other in zip(alone, together, strict=True):
-            assert np.array_equal(one.label_map, other.label_map)
 
 
 def test_other_methods_and_foreign_base_models_are_refused(scenes, tmp_path):

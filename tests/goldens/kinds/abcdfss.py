@@ -24,21 +24,24 @@ from fsbench.methods.abcdfss.head import (
 from fsbench.networks.backbones.base import BackboneConfig
 from fsbench.networks.backbones.timm_networks import PYRAMIDS, Pyramid, block_features, build_pyramid_network
 from fsbench.protocols.draws.hsnet import draw
-from tests.goldens.harness import Case, Clear, Kind, Parts, Result, Results, Same, absolute, relative
+from tests.goldens.harness import (
+    DOUBLE_AND_SINGLE,
+    Case,
+    Clear,
+    Kind,
+    Parts,
+    Result,
+    Results,
+    Same,
+    absolute,
+    relative,
+)
 from tests.goldens.hashed import hashed
 from tests.goldens.keyed import keyed_image, keyed_mask, keyed_state, statistics_result
 from tests.goldens.networks import gradients
 
-SINGLE = "in float32"
-TYPES = (torch.float64, torch.float32)
+SINGLE = DOUBLE_AND_SINGLE[torch.float32]
 BACKBONE = "resnet50_v2"
-
-
-def noted(results: dict[str, Any], dtype: torch.dtype) -> dict[str, Any]:
-    """Mark the tensors among results that were computed in float32."""
-    if dtype == torch.float64:
-        return results
-    return {name: Result(x, note=SINGLE) if isinstance(x, Tensor) else x for name, x in results.items()}
 
 
 def offset(start: float, factor: float, key: str, shape: Sequence[int], salt: str) -> Tensor:
@@ -62,29 +65,27 @@ def affine(case: Case) -> Results:
     return results
 
 
-def losses(case: Case) -> Parts:
-    c, salt = case.config, case.config["salt"]
-    shape = (c["shot"] * c["views"], c["channels"], c["side"], c["side"])
-    for dtype in TYPES:
-        masks = case.tensors["in.masks"].to(dtype)
-        start = offset(0.1, 1, "a", shape, salt)
-        given = {"a": start.to(dtype), "b": start.to(dtype) + offset(0.05, 0.6, "b", shape, salt).to(dtype)}
-        terms = {
-            "nce": lambda a, b: contrast(a, b, c["temperature"]),
-            "keepvar": moment_distance,
-            "proto": lambda a, b, masks=masks: prototype_loss(a, b, masks, c["views"]),
-        }
-        for term, function in terms.items():
-            leaves = {name: x.clone().requires_grad_() for name, x in given.items()}
-            loss = function(*(F.normalize(x, dim=1, eps=1e-12) for x in leaves.values()))
-            yield noted({f"out.{term}": loss[None]}, dtype)
-            yield {f"grad.{term}.{name}": shown(g, term + name, dtype) for name, g in gradients(loss, **leaves).items()}
+def losses(case: Case, dtype: torch.dtype, shot: int, views: int, channels: int, side: int) -> Results:
+    c, salt, shape = case.config, case.config["salt"], (shot * views, channels, side, side)
+    masks, start = case.tensors["in.masks"].to(dtype), offset(0.1, 1, "a", shape, salt)
+    given = {"a": start.to(dtype), "b": start.to(dtype) + offset(0.05, 0.6, "b", shape, salt).to(dtype)}
+    terms = {
+        "nce": lambda a, b: contrast(a, b, c["temperature"]),
+        "keepvar": moment_distance,
+        "proto": lambda a, b: prototype_loss(a, b, masks, views),
+    }
+    found: dict[str, Any] = {}
+    for term, function in terms.items():
+        leaves = {name: x.clone().requires_grad_() for name, x in given.items()}
+        loss = function(*(F.normalize(x, dim=1, eps=1e-12) for x in leaves.values()))
+        found[f"out.{term}"] = loss[None]
+        found |= {f"grad.{term}.{name}": shown(g, term + name, dtype) for name, g in gradients(loss, **leaves).items()}
+    return found
 
 
-def shown(x: Tensor, name: str, dtype: torch.dtype, tol: float = 1e-7, single: float = 1e-4) -> Result:
+def shown(x: Tensor, name: str, dtype: torch.dtype, single: float = 1e-4) -> Result:
     """Return the statistics of a tensor of this name, held to the tolerance of its type."""
-    narrow = dtype == torch.float32
-    return statistics_result(x, name, single if narrow else tol, SINGLE if narrow else "")
+    return statistics_result(x, name, single if dtype == torch.float32 else 1e-7)
 
 
 def keyed_head(channels: int, width: int, salt: str, prefix: str) -> AdaptedHead:
@@ -94,36 +95,30 @@ def keyed_head(channels: int, width: int, salt: str, prefix: str) -> AdaptedHead
     return head
 
 
-def fitting(case: Case) -> Parts:
+def fitting(case: Case, dtype: torch.dtype, in_channels: int, side: int, shot: int, views: int) -> Results:
     c, salt = case.config, case.config["salt"]
-    plane = (c["in_channels"], c["side"], c["side"])
-    rows = c["shot"] * c["views"]
-    for dtype in TYPES:
-        q = offset(0.3, 1, "q", (c["views"], *plane), salt).to(dtype)
-        s = offset(0.3, 1, "s", (rows, *plane), salt).to(dtype)
-        q_view, s_view = (x + offset(0, 0.5, f"{name}a", x.shape, salt).to(dtype) for name, x in (("q", q), ("s", s)))
-        masks = torch.stack([keyed_mask(i, 40, 40) for i in range(rows)]).to(dtype)
-        level = LevelViews((q, q_view), (s, s_view), small_masks(masks, plane[1:]))
-        head = keyed_head(c["in_channels"], c["out_channels"], salt, "head/").to(dtype)
-        found = fit(head, level, c["epochs"], c["lr"], c["temperature"])
-        state = {f"out.{name}": x.clone() for name, x in head.state_dict().items()}
-        forward = head(hashed("x", (2, *plane), salt).float().to(dtype))
-        yield noted({"out.losses": found, **state, "out.forward": forward}, dtype)
+    plane, rows = (in_channels, side, side), shot * views
+    q = offset(0.3, 1, "q", (views, *plane), salt).to(dtype)
+    s = offset(0.3, 1, "s", (rows, *plane), salt).to(dtype)
+    q_view, s_view = (x + offset(0, 0.5, f"{name}a", x.shape, salt).to(dtype) for name, x in (("q", q), ("s", s)))
+    masks = torch.stack([keyed_mask(i, 40, 40) for i in range(rows)]).to(dtype)
+    level = LevelViews((q, q_view), (s, s_view), small_masks(masks, plane[1:]))
+    head = keyed_head(in_channels, c["out_channels"], salt, "head/").to(dtype)
+    found = fit(head, level, c["epochs"], c["lr"], c["temperature"])
+    state = {name: x.clone() for name, x in head.state_dict().items()}
+    forward = head(hashed("x", (2, *plane), salt).float().to(dtype))
+    return {"out.losses": found, "out.": state, "out.forward": forward}
 
 
-def comparison(case: Case) -> Parts:
+def comparison(case: Case, dtype: torch.dtype, side: int, shot: int) -> Results:
     c, salt = case.config, case.config["salt"]
-    side = c["side"]
-    for dtype in TYPES:
-        masks = torch.stack([keyed_mask(k, side, side) for k in range(c["shot"])])
-        maps = []
-        for i, small in enumerate(c["sides"]):
-            plane = (c["channels"], small, small)
-            q, s = offset(0, 2, f"q{i}", (1, *plane), salt), offset(0, 2, f"s{i}", (1, c["shot"], *plane), salt)
-            maps.append(attended_mask(q[0].to(dtype), s[0].to(dtype), masks))
-        levels = enlarged(maps)
-        whole = resized(levels.mean(0), (side, side))
-        yield noted({"mid.levels": levels[None], "out.logits": whole[None]}, dtype)
+    masks, maps = torch.stack([keyed_mask(k, side, side) for k in range(shot)]), []
+    for i, small in enumerate(c["sides"]):
+        plane = (c["channels"], small, small)
+        q, s = offset(0, 2, f"q{i}", (1, *plane), salt), offset(0, 2, f"s{i}", (1, shot, *plane), salt)
+        maps.append(attended_mask(q[0].to(dtype), s[0].to(dtype), masks))
+    levels = enlarged(maps)
+    return {"mid.levels": levels[None], "out.logits": resized(levels.mean(0), (side, side))[None]}
 
 
 def thresholds(case: Case) -> Parts:
@@ -231,77 +226,56 @@ def adapted_maps(
     return [(head(q[None]), head(torch.stack(s))[None]) for head, q, *s in levels]
 
 
-def adapt(case: Case) -> Parts:
-    for dtype in TYPES:
-        yield from _adapted(case, dtype)
-
-
-def _adapted(case: Case, dtype: torch.dtype) -> Parts:
-    tol, single = 1e-7, 1e-3
-    side = case.config["side"]
+def adapt(case: Case, dtype: torch.dtype, side: int) -> Parts:
+    single = 1e-3
     method = Given(case, dtype)
     for e, episode in enumerate(episodes(case)):
         query, supports = method.only_way(episode)
         heads = method.heads(query, supports)
-        for i, (q, s) in enumerate(adapted_maps(query, supports, heads)):
-            yield {
-                f"mid.query_{i + 3}_{e}": shown(q, f"query{i + 3}", dtype, tol, single),
-                f"mid.support_{i + 3}_{e}": shown(s, f"support{i + 3}", dtype, tol, single),
-            }
+        for i, (q, s) in enumerate(adapted_maps(query, supports, heads), 3):
+            parts = {f"query_{i}_{e}": (q, f"query{i}"), f"support_{i}_{e}": (s, f"support{i}")}
+            yield {f"mid.{key}": shown(x, name, dtype, single) for key, (x, name) in parts.items()}
         for i, head in enumerate(heads):
-            named = {f"{name}": p.detach() for name, p in head.named_parameters()}
-            yield {f"mid.head{i}_{e}.{name}": shown(p, name, dtype, tol, single) for name, p in named.items()}
+            yield {f"mid.head{i}_{e}.{name}": shown(p, name, dtype, single) for name, p in head.named_parameters()}
         prediction = method(episode)
-        margins = prediction.logits[0, 1]
         values = resized(method.segment(query, supports).logits[0, 1], (side, side))
-        limit = threshold(values)
         found, truth = prediction.label_map == 1, keyed_mask(5 * e, side, side)
-        largest = float(values.abs().max()) if dtype == torch.float32 else 1.0
-        nearness = (single * largest) if dtype == torch.float32 else tol
+        nearness = single * float(values.abs().max()) if dtype == torch.float32 else 1e-7
         areas = [[(found == own) & (truth == own), (found == own) | (truth == own)] for own in (False, True)]
-        note = "" if dtype == torch.float64 else SINGLE
         yield {
-            f"out.logits_{e}": Result(values[None, ::2, ::2], note=note),
-            f"out.threshold_{e}": Result(limit[None], note=note),
-            f"out.pred_{e}": Clear(found[None], (margins.abs() >= nearness)[None]),
-            f"out.intersection_{e}": Result(torch.stack([a[0].sum() for a in areas])[:, None], note=note),
-            f"out.union_{e}": Result(torch.stack([a[1].sum() for a in areas])[:, None], note=note),
+            f"out.logits_{e}": values[None, ::2, ::2],
+            f"out.threshold_{e}": threshold(values)[None],
+            f"out.pred_{e}": Clear(found[None], (prediction.logits[0, 1].abs() >= nearness)[None]),
+            f"out.intersection_{e}": torch.stack([a[0].sum() for a in areas])[:, None],
+            f"out.union_{e}": torch.stack([a[1].sum() for a in areas])[:, None],
         }
 
 
-def pseudo(case: Case) -> Parts:
+def pseudo(case: Case, dtype: torch.dtype, side: int, shot: int) -> Results:
     """Pseudo-episode: supports as queries, their views as supports; the list of levels has lost three more (§8)."""
-    c = case.config
-    side, shots = c["side"], c["shot"]
-    for dtype in TYPES:
-        method = Given(case, dtype)
-        (episode,) = episodes(case)
-        query, supports = method.only_way(episode)
-        heads = method.heads(query, supports)
-        maps = adapted_maps(query, supports, heads)
-        level_views = method.level_views(query, supports)
-        sheared = [
-            head(level.support[1]).unflatten(0, (shots, -1)) for head, level in zip(heads, level_views, strict=True)
-        ]
-        own = episode.support_masks[0, 0]
-        masks = views(own.to(dtype), method.shears()).transpose(0, 1)
-        by_shot = [
-            enlarged([attended_mask(s[0, k], v[k], masks[k]) for (_, s), v in zip(maps[3:], sheared[3:], strict=True)])
-            for k in range(shots)
-        ]
-        whole = [resized(levels.mean(0), (side, side)) for levels in by_shot]
-        limits = [threshold(x) for x in whole]
-        found = [x > limit for x, limit in zip(whole, limits, strict=True)]
-        ious = [((p & m).sum() + 1e-8) / ((p | m).sum() + 1e-8) for p, m in zip(found, own, strict=True)]
-        yield noted(
-            {
-                "mid.levels": torch.stack(by_shot),
-                "out.maps": torch.stack(whole)[:, ::2, ::2],
-                "out.thresholds": torch.stack(limits),
-                "out.iou": torch.stack(ious),
-            },
-            dtype,
-        )
+    method = Given(case, dtype)
+    (episode,) = episodes(case)
+    query, supports = method.only_way(episode)
+    heads = method.heads(query, supports)
+    maps = adapted_maps(query, supports, heads)
+    level_views = method.level_views(query, supports)
+    sheared = [head(level.support[1]).unflatten(0, (shot, -1)) for head, level in zip(heads, level_views, strict=True)]
+    own = episode.support_masks[0, 0]
+    masks = views(own.to(dtype), method.shears()).transpose(0, 1)
+    by_shot = [
+        enlarged([attended_mask(s[0, k], v[k], masks[k]) for (_, s), v in zip(maps[3:], sheared[3:], strict=True)])
+        for k in range(shot)
+    ]
+    whole = torch.stack([resized(levels.mean(0), (side, side)) for levels in by_shot])
+    limits = torch.stack([threshold(x) for x in whole])
+    found = whole > limits[:, None, None]
+    ious = ((found & own).sum((1, 2)) + 1e-8) / ((found | own).sum((1, 2)) + 1e-8)
+    return {
+        "mid.levels": torch.stack(by_shot),
+        "out.maps": whole[:, ::2, ::2],
+        "out.thresholds": limits,
+        "out.iou": ious,
+    }
 
 
 def draws(case: Case) -> Results:
@@ -348,12 +322,12 @@ VALUES: dict[str, Any] = {"": relative(1e-8), f"*{SINGLE}": relative(1e-4)}
 WHOLE: dict[str, Any] = {"": relative(1e-7), f"*{SINGLE}": relative(1e-3)}
 KINDS = {
     "abcdfss_affine": Kind(affine, {"": absolute(0), "out.masks_down": absolute(1e-7)}),
-    "abcdfss_losses": Kind(losses, VALUES),
-    "abcdfss_fit": Kind(fitting, VALUES),
-    "abcdfss_compare": Kind(comparison, VALUES),
+    "abcdfss_losses": Kind(losses, VALUES, precisions=DOUBLE_AND_SINGLE),
+    "abcdfss_fit": Kind(fitting, VALUES, precisions=DOUBLE_AND_SINGLE),
+    "abcdfss_compare": Kind(comparison, VALUES, precisions=DOUBLE_AND_SINGLE),
     "abcdfss_threshold": Kind(thresholds, {"": absolute(1e-6)}),
-    "abcdfss_adapt": Kind(adapt, WHOLE),
-    "abcdfss_pseudo": Kind(pseudo, WHOLE),
+    "abcdfss_adapt": Kind(adapt, WHOLE, precisions=DOUBLE_AND_SINGLE),
+    "abcdfss_pseudo": Kind(pseudo, WHOLE, precisions=DOUBLE_AND_SINGLE),
     "abcdfss_draws": Kind(draws, {"": absolute(1e-7)}),
     "abcdfss_layout": Kind(layout),
 }

@@ -8,10 +8,10 @@ from torch import Tensor
 
 from fsbench.data.batch import normalise
 from fsbench.data.large_objects import large_objects
-from fsbench.methods.fssdino.fssdino import class_masks
-from fsbench.methods.fssdino.prediction import (
+from fsbench.methods.fssdino import (
     Draws,
     class_features,
+    class_masks,
     class_scores,
     compare_classes,
     gram_map,
@@ -60,10 +60,10 @@ def prediction(
     yield channels(support_masks > 0)
     classes = support_classes(class_features(support_features, small), n_clusters, Draws(numpy_seed))
     maps = compare_classes(query_features[0], classes)
-    for number, own in enumerate(maps):
+    for number, (shown, own) in enumerate(zip(classes, maps, strict=True)):
         yield {f"class {number} has maps": Same(own is not None, f"mid.sims.{number}" in t)}
-        if own is not None:
-            found = {"prototypes": own.prototypes, "sims": own.cosines, "gram_map": own.gram}
+        if shown is not None and own is not None:
+            found = {"prototypes": shown.prototypes, "sims": own.cosines, "gram_map": own.gram}
             yield {f"mid.{name}.{number}": value for name, value in found.items()}
     scores = class_scores(maps, (image_size, image_size))
     found_labels = labels_of(scores)

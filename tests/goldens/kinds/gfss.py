@@ -201,7 +201,7 @@ def adapted(case: Case, task: Task, size: tuple[int, int]) -> Parts:
         yield {"out.": {**parts_of(found.classifiers, task.base), "logits": logits}}
         yield from predicted(case, logits)
     for image in range(len(task.query)):
-        single = task.rows(image, image + 1)
+        single = task._replace(query=task.query[image, None], query_weights=task.query_weights[image, None])
         one = diam.adapt(single, *start, true[image : image + 1])
         own = one.classifiers.logits(single.query)[0].unflatten(-1, size)
         yield {"out.logits": Result(own, lambda stored, image=image: stored[image], f"of image {image} alone")}

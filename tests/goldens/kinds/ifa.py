@@ -21,22 +21,15 @@ from fsbench.methods.ifa.matching import (
 from fsbench.methods.ifa.network import LearnedResNet, released_name
 from fsbench.methods.modules.maps import resize
 from fsbench.networks.backbones.base import BackboneConfig
-from tests.goldens.harness import Case, Clear, Kind, Parts, Result, Results, Same, Tolerance, relative
+from tests.goldens.harness import DOUBLE_AND_SINGLE, Case, Clear, Kind, Parts, Result, Results, Same, relative
 from tests.goldens.hashed import hashed
-from tests.goldens.keyed import keyed_image, keyed_mask, keyed_state, statistics, statistics_result
+from tests.goldens.keyed import keyed_image, keyed_mask, keyed_state, statistics_result, statistics_rows
 from tests.goldens.networks import changes, copies, gradients, optimizer_step
 
 CHANNELS = 1024
-SINGLE = "in float32"
-TYPES = (torch.float64, torch.float32)
-VALUES = {torch.float64: 1e-8, torch.float32: 1e-4}
 STATISTICS = {torch.float64: 1e-7, torch.float32: 1e-2}
 CHANGES = {torch.float64: 1e-6, torch.float32: 1e-2}
 """Tolerances by the type that is computed in."""
-
-
-def note(dtype: torch.dtype) -> str:
-    return "" if dtype == torch.float64 else SINGLE
 
 
 def made_features(case: Case, name: str, offset: int) -> Tensor:
@@ -51,29 +44,17 @@ def made_features(case: Case, name: str, offset: int) -> Tensor:
     return masks * foreground + (1 - masks) * background + c["noise"] * noise
 
 
-def item_statistics(x: Tensor, name: str, dtype: torch.dtype) -> Result:
-    """Return the statistics of each item, held to the tolerance of the type it was computed in."""
-    size = x[0].numel()
-
-    def bound(ref: Tensor) -> Tensor:
-        allowed = STATISTICS[dtype] * ref[:, :1].expand(ref.shape).clone()
-        allowed[:, 1] *= size**0.5
-        return allowed
-
-    tolerance = Tolerance(f"{STATISTICS[dtype]:g}*l2", bound)
-    return Result(torch.stack([statistics(item, name) for item in x]), note=note(dtype), tolerance=tolerance)
+def item_statistics(x: Tensor, name: str) -> Result:
+    """Return the statistics of each item, held to the tolerance of its type."""
+    return statistics_rows([*x], [name] * len(x), STATISTICS[x.dtype])
 
 
-def tensor_statistics(x: Tensor, name: str, dtype: torch.dtype, tolerances: dict[torch.dtype, float]) -> Result:
-    return statistics_result(x, name, tolerances[dtype], note(dtype))
+def tensor_statistics(x: Tensor, name: str) -> Result:
+    """Return the statistics of a tensor, held to the tolerance of its type."""
+    return statistics_result(x, name, STATISTICS[x.dtype])
 
 
-def self_support_case(case: Case) -> Parts:
-    for dtype in TYPES:
-        yield _self_support(case, dtype)
-
-
-def _self_support(case: Case, dtype: torch.dtype) -> Results:
+def self_support_case(case: Case, dtype: torch.dtype) -> Results:
     c, salt = case.config, case.config["salt"]
     x = made_features(case, "q", 0).to(dtype).requires_grad_()
     logits = c["scale"] * hashed("out", (c["batch"], 2, c["side"], c["side"]), salt).float().double()
@@ -88,20 +69,15 @@ def _self_support(case: Case, dtype: torch.dtype) -> Results:
     probes = [hashed(f"w{i}", part.shape, salt).to(dtype) for i, part in enumerate(own)]
     loss = torch.stack([(part * probe).sum() for part, probe in zip(own, probes, strict=True)]).sum()
     return {
-        "out.fg": Result(own.foreground, note=note(dtype)),
-        "out.bg": Result(own.background, note=note(dtype)),
-        "out.bg_local": item_statistics(own.local, "bg_local", dtype),
-        "out.fg_local": item_statistics(torch.stack(foregrounds), "fg_local", dtype),
-        "grad.features": tensor_statistics(gradients(loss, features=x)["features"], "features", dtype, STATISTICS),
+        "out.fg": own.foreground,
+        "out.bg": own.background,
+        "out.bg_local": item_statistics(own.local, "bg_local"),
+        "out.fg_local": item_statistics(torch.stack(foregrounds), "fg_local"),
+        "grad.features": tensor_statistics(gradients(loss, features=x)["features"], "features"),
     }
 
 
-def loop(case: Case) -> Parts:
-    for dtype in TYPES:
-        yield _loop(case, dtype)
-
-
-def _loop(case: Case, dtype: torch.dtype) -> Results:
+def loop(case: Case, dtype: torch.dtype) -> Results:
     c, salt = case.config, case.config["salt"]
     made = made_features(case, "q", 0)
     shots = [made_features(case, f"s{k}", 1 + k) + 0.5 * made for k in range(c["shot"])]
@@ -116,22 +92,17 @@ def _loop(case: Case, dtype: torch.dtype) -> Results:
     total: list[Tensor] = []
     for number in range(c["iterations"]):
         found = one_round(start, query, support if c["training"] else None, c["refine"] and number == 0)
-        named = {"out_refine": found.refined, "out_1": found.query, "supp_out": found.support}
-        for name, x in named.items():
-            if x is not None:
-                results[f"out.{number}.{name}"] = Result(x, note=note(dtype))
-                total.append((x * hashed(f"w{number}{name}", x.shape, salt).to(dtype)).sum())
-        if found.prototypes is not None:
-            start = found.prototypes
-            for name, x in zip(("FP", "BP"), start, strict=True):
-                results[f"out.{number}.{name}"] = item_statistics(x, name, dtype)
-                total.append((x * hashed(f"w{number}{name}", x.shape, salt).to(dtype)).sum())
+        start = found.prototypes or start
+        maps = {"out_refine": found.refined, "out_1": found.query, "supp_out": found.support}
+        means = {} if found.prototypes is None else found.prototypes._asdict()
+        named = {name: x for name, x in maps.items() if x is not None}
+        statistics = {short: means[name] for short, name in (("FP", "foreground"), ("BP", "background")) if means}
+        for name, x in (named | statistics).items():
+            results[f"out.{number}.{name}"] = x if name in named else item_statistics(x, name)
+            total.append((x * hashed(f"w{number}{name}", x.shape, salt).to(dtype)).sum())
     loss = torch.stack(total).sum()
-    results["out.loss"] = Result(loss[None], note=note(dtype))
-    found_gradients = gradients(loss, query=query, support=support)
-    return results | {
-        f"grad.{name}": tensor_statistics(x, name, dtype, STATISTICS) for name, x in found_gradients.items()
-    }
+    moved = gradients(loss, query=query, support=support)
+    return results | {"out.loss": loss[None], "grad.": {name: tensor_statistics(x, name) for name, x in moved.items()}}
 
 
 def hashed_network(network: LearnedResNet, salt: str) -> LearnedResNet:
@@ -153,13 +124,8 @@ def keyed_images(case: Case, prefix: str = "") -> tuple[Tensor, Tensor, Tensor, 
     return query, torch.stack(support), truth, torch.stack(masks)
 
 
-def whole(case: Case) -> Parts:
-    for dtype in TYPES:
-        yield _whole(case, dtype)
-
-
 @torch.no_grad()
-def _whole(case: Case, dtype: torch.dtype) -> Results:
+def whole(case: Case, dtype: torch.dtype) -> Results:
     c = case.config
     network = hashed_network(LearnedResNet(c["backbone"]), c["salt"]).to(dtype)
     query, support, truth, masks = keyed_images(case)
@@ -179,8 +145,8 @@ def _whole(case: Case, dtype: torch.dtype) -> Results:
         }
     shown = {name: x for name, x in named.items() if x is not None}
     first = shown[c["outputs"][0]]
-    results: dict[str, Any] = {f"out.{name}": Result(x[..., ::4, ::4], note=note(dtype)) for name, x in shown.items()}
-    results["mid.feature_stats"] = tensor_statistics(q, "query", dtype, STATISTICS)
+    results: dict[str, Any] = {f"out.{name}": x[..., ::4, ::4] for name, x in shown.items()}
+    results["mid.feature_stats"] = tensor_statistics(q, "query")
     least = 1e-7 if dtype == torch.float64 else 1e-3
     results["out.pred"] = Clear(first[:, 1] > first[:, 0], (first[:, 1] - first[:, 0]).abs() >= least)
     if dtype == torch.float64:
@@ -217,12 +183,7 @@ class GivenNetwork(IFA):
 PROGRAMS: dict[str, Program] = {"train": "base", "ifa": "adaptation"}
 
 
-def train_step(case: Case) -> Parts:
-    for dtype in TYPES:
-        yield from _steps(case, dtype)
-
-
-def _steps(case: Case, dtype: torch.dtype) -> Parts:
+def train_step(case: Case, dtype: torch.dtype) -> Parts:
     """Steps of the method's own loss and optimiser."""
     c = case.config
     sgd = {"momentum": c["momentum"], "weight_decay": c["weight_decay"]}
@@ -239,19 +200,17 @@ def _steps(case: Case, dtype: torch.dtype) -> Parts:
         losses.append(loss.detach())
         found = optimizer_step(optimizer, loss, network)
         schedule.step()
-        yield {
-            f"grad.step{step}.{key}": tensor_statistics(g, key, dtype, STATISTICS)
-            for key, g in ((released_name(name), g) for name, g in found.items())
-        }
+        named = {released_name(name): g for name, g in found.items()}
+        yield {f"grad.step{step}.{key}": tensor_statistics(g, key) for key, g in named.items()}
     moved = {released_name(name): x for name, x in changes(network, start).items()}
     still = [name for name in moved if name not in case.entry["optimised"]]
     yield {
-        "out.losses": Result(torch.stack(losses), note=note(dtype)),
+        "out.losses": torch.stack(losses),
         "out.rates": torch.tensor(rates, dtype=torch.float64),
         "unchanged": Same([name for name in still if moved[name].abs().max() > 0], []),
         "optimised": Same([name for name in moved if name not in still], case.entry["optimised"]),
         "out.delta.": {
-            name: tensor_statistics(x, name, dtype, CHANGES) for name, x in moved.items() if name not in still
+            name: statistics_result(x, name, CHANGES[dtype]) for name, x in moved.items() if name not in still
         },
     }
 
@@ -282,12 +241,9 @@ def schedule(case: Case) -> Results:
     return {"schedules": Same(found, case.data)}
 
 
-_VALUES: dict[str, Any] = {"": relative(1e-8), f"*{SINGLE}": relative(1e-4)}
-KINDS = {
-    "ifa_ssp": Kind(self_support_case, _VALUES),
-    "ifa_bfp": Kind(loop, _VALUES),
-    "ifa_forward": Kind(whole, _VALUES),
-    "ifa_train_step": Kind(train_step, _VALUES),
+VALUES = {"": relative(1e-8), f"*{DOUBLE_AND_SINGLE[torch.float32]}": relative(1e-4)}
+CHECKS = {"ssp": self_support_case, "bfp": loop, "forward": whole, "train_step": train_step}
+KINDS = {f"ifa_{name}": Kind(check, VALUES, precisions=DOUBLE_AND_SINGLE) for name, check in CHECKS.items()} | {
     "ifa_layout": Kind(layout),
     "ifa_schedule": Kind(schedule),
 }

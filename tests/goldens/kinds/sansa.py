@@ -1,26 +1,25 @@
 """SANSA: adapters, SAM 2 as a frozen network, prompts, pseudo-video, loss and training steps (sansa.md §8)."""
 
 import re
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from fsbench.data.support_annotation import LARGE, SMALL, AnnotationStreams, points, scribble
-from fsbench.methods.sansa.adapters import Adapter, Adapters, adapter_shapes
-from fsbench.methods.sansa.losses import losses_by_video, mean_losses, official_order, official_steps
+from fsbench.methods.sansa.adapters import Adapter, AdapterFile, Adapters, adapter_shapes
 from fsbench.methods.sansa.prompts import Kind as PromptKind
 from fsbench.methods.sansa.prompts import in_square, pixel_points, prompt_mask, prompt_points
-from fsbench.methods.sansa.pseudo_video import Prompt, PseudoVideo, full_size
-from fsbench.methods.sansa.released import AdapterFile
-from fsbench.methods.sansa.sansa import adamw_with_cosine
+from fsbench.methods.sansa.pseudo_video import Frame, prompted_frame, target_frame
+from fsbench.methods.sansa.sansa import adamw_with_cosine, full_size, losses_by_video, mean_losses
 from fsbench.networks.backbones.sam import HIERA, hiera_settings
 from fsbench.networks.backbones.sam2_sam3 import (
-    EncodedFrames,
     PointPrompts,
     Sam2VideoNet,
     finish_encoding,
     frozen_stages,
+    memory_of_frames,
     names_for_videos,
     new_sam2_video,
     position_code,
@@ -212,53 +211,48 @@ def loss(case: Case) -> Results:
     return {"out.": {"focal": focal, "dice": dice}, "grad.": gradients(focal + dice, logits=logits)}
 
 
-def encoded_images(case: Case, model: Any, adapters: Adapters, frames: int) -> EncodedFrames:
-    """Encode the images of a case, B times `frames`."""
-    c = case.config
-    images = hash_values(c["tag"], (c["B"], frames, 3, c["side"], c["side"]), -2, 2).flatten(0, 1)
-    return finish_encoding(model, frozen_stages(model, images, 2), adapters)
-
-
-def video(
-    case: Case, model: Any, adapters: Adapters, kinds: list[PromptKind], frames: int, answers: bool = True
-) -> PseudoVideo:
+def video(case: Case, model: Any, adapters: Adapters, kinds: list[PromptKind], frames: int) -> list[Frame]:
     """Run the videos of a case, whose first frames are prompted; prompts are drawn video by video."""
-    c = case.config
-    size = (c["side"], c["side"])
-    encoded = encoded_images(case, model, adapters, frames)
+    c, masks = case.config, case.tensors["in.mask"]
+    videos, size = c["B"], (c["side"], c["side"])
+    images = hash_values(c["tag"], (videos, frames, 3, *size), -2, 2).flatten(0, 1)
+    encoded = finish_encoding(model, frozen_stages(model, images, 2), adapters)
     streams = AnnotationStreams.seeded(c["seed"])
-    masks = case.tensors["in.mask"]
-    prompts: list[list[Prompt]] = [
+    prompts = [
         [masks[b, k] if kind == "mask" else prompt_points(masks[b, k], kind, streams) for k, kind in enumerate(kinds)]
-        for b in range(c["B"])
+        for b in range(videos)
     ]
-    run = PseudoVideo(model, size)
+    found: list[Frame] = []
     for t in range(frames):
-        rows = [b * frames + t for b in range(c["B"])]
+        frame = encoded[[b * frames + t for b in range(videos)]]
         if t < len(kinds):
-            run.prompt(encoded[rows], [own[t] for own in prompts], answers)
+            found.append(prompted_frame(model, frame, [own[t] for own in prompts], size))
         else:
-            run.segment(encoded[rows])
-    return run
+            logits, pointer = target_frame(model, frame, found)
+            found.append(Frame(logits, pointer, memory_of_frames(model, frame.deep, logits), logits))
+    return found
 
 
-def by_videos(values: list[Tensor | None]) -> Tensor:
+def by_videos(values: Iterable[Tensor]) -> Tensor:
     """Join what frames (b, ...) have, video by video: (b times T, ...)."""
-    return torch.stack([value for value in values if value is not None], 1).flatten(0, 1)
+    return torch.stack(list(values), 1).flatten(0, 1)
 
 
 def end_to_end(case: Case) -> Results:
     c = case.config
     model, adapters = tiny_sam(c)
+    conditioned: list[Tensor] = []
+    model.memory_attention.register_forward_hook(lambda _, __, out: conditioned.append(out[0]))
     with torch.no_grad():
-        run = video(case, model, adapters, c["prompts"], c["K"] + c["targets"])
-    low_res = by_videos([frame.low_res for frame in run.frames])
+        frames = video(case, model, adapters, c["prompts"], c["K"] + c["targets"])
+    low_res, pointer, memory, _ = map(by_videos, zip(*frames, strict=True))
     logits = full_size(low_res, (c["side"], c["side"]))
+    maps = [tokens.transpose(1, 2).unflatten(2, memory.shape[-2:]) for tokens in conditioned]
     return {
         "mid.low_res": low_res[:, ::2, ::2],
-        "mid.pointer": by_videos([frame.pointer for frame in run.frames]),
-        "mid.memory": by_videos([frame.memory for frame in run.frames])[:, ::4],
-        "mid.conditioned": by_videos([frame.conditioned for frame in run.frames])[:, ::4],
+        "mid.pointer": pointer,
+        "mid.memory": memory[:, ::4],
+        "mid.conditioned": by_videos(maps)[:, ::4],
         "out.logits": logits,
         "out.pred": Clear(logits > 0, logits.abs() > 1e-4 * logits.abs().max()),
     }
@@ -273,9 +267,8 @@ def train_steps(case: Case) -> Parts:
     counted_from = 1 if c["prompt"] == "mask" else 0
     losses, norms, rates = [], [], []
     for step in range(c["steps"]):
-        run = video(case, model, adapters, [c["prompt"]] * c["K"], c["K"] + 1)
-        low_res = by_videos([frame.low_res for frame in run.frames])
-        logits = full_size(low_res, (c["side"], c["side"]))
+        frames = video(case, model, adapters, [c["prompt"]] * c["K"], c["K"] + 1)
+        logits = full_size(by_videos(frame.low_res for frame in frames), (c["side"], c["side"]))
         split = logits.unflatten(0, (c["B"], -1))
         focal, dice = mean_losses(losses_by_video(split[:, counted_from:], t["in.mask"][:, counted_from:]))
         optimizer.zero_grad()
@@ -297,12 +290,19 @@ def official(name: str) -> str:
 
 
 def schedule(case: Case) -> Parts:
+    """Steps of an epoch: whole batches that processes share; a process's block of a permutation that the epoch seeds.
+
+    What the authors' workers draw for an image cannot be repeated, so that no training here has their order.
+    """
     for row in case.data:
-        steps, name = official_steps(row["images"], row["batch"], row["world"]), f"{row['images']} images"
-        order = official_order(row["images"], 1, row["world"], row["world"] - 1)
+        images, processes, name = row["images"], row["world"], f"{row['images']} images"
+        share = -(-images // processes)
+        steps = share // (row["batch"] // processes)
+        order = torch.randperm(images, generator=torch.Generator().manual_seed(1)).tolist()
+        last = (order + order[: share * processes - images])[-share:]
         yield {
             f"{name}: steps": Same([steps, steps * row["epochs"]], [row["steps"], row["total"]]),
-            f"{name}: order": Same(order[:8], row["rank1_first"]),
+            f"{name}: order": Same(last[:8], row["rank1_first"]),
         }
 
 

@@ -13,12 +13,9 @@ from fsbench.data.label_maps import letterbox_labels, letterbox_shape, letterbox
 from fsbench.data.transforms import letterbox_image
 from fsbench.data.truth import EpisodeTruth
 from fsbench.methods.segic.correspondence import best_points, prototypes, similarity
-from fsbench.methods.segic.head import CODE, PointPrompts, SegICHead, at_original, at_square
-from fsbench.methods.segic.loss import point_losses
-from fsbench.methods.segic.released import head_state, official_name
+from fsbench.methods.segic.head import CODE, SegICHead, at_original, at_square, head_state, official_name
 from fsbench.methods.segic.segic import NAMELESS, sentence
-from fsbench.methods.segic.training import Draws, Side, both_directions, step_losses
-from fsbench.methods.segic.video import INSTANCES, segment_video
+from fsbench.methods.segic.training import Side, both_directions, draw_turns, point_losses, step_losses
 from fsbench.networks.backbones.timm_networks import SIZES, build_vit, new_vit, patch_maps
 from fsbench.protocols.draws.segic import draw_lvis, lvis_fold, process_episodes, process_streams
 from fsbench.protocols.reading import load_protocol
@@ -31,6 +28,8 @@ from tests.goldens.meters import protocol_statistics
 
 PATCH = 14
 TEXT_WIDTH = 768
+INSTANCES = "please segment the instances"
+"""Text of objects without a class (§5)."""
 
 
 def text_vector(text: str) -> Tensor:
@@ -46,15 +45,17 @@ def hashed_head(channels: int) -> SegICHead:
     return head.eval()
 
 
-def hashed_dinov2(config: dict[str, Any]) -> Any:
-    """Build a case's DINOv2 with weights by formula."""
+@torch.no_grad()
+def dino_maps(config: dict[str, Any], *images: Tensor) -> Tensor:
+    """Return the features (b, C, g, g) of images (3, S, S) by a case's DINOv2 with weights by formula."""
     arguments = {"patch_size": PATCH, "init_values": 1e-5, **SIZES[config["dinov2"]], "depth": config["depth"]}
     prefix = "encoder.dinov2."
     own = new_vit(arguments, PATCH * 37).state_dict()
     # the authors' names are timm's, with a mask token beside them that features do not depend on
     state = hash_state({prefix + name: value.shape for name, value in own.items()})
     side = config["side"]
-    return build_vit(arguments, {name.removeprefix(prefix): value for name, value in state.items()}, side, side)
+    network = build_vit(arguments, {name.removeprefix(prefix): value for name, value in state.items()}, side, side)
+    return patch_maps(network, torch.stack(images), norm=True)
 
 
 def channels(config: dict[str, Any]) -> int:
@@ -76,7 +77,7 @@ def mask_square(label: Tensor, side: int) -> Tensor:
 
 
 def cut(pixels: Tensor, size: list[int]) -> Tensor:
-    """Return padded images (3, S, S) from 0 to 255, normalised, and 0 outside of `size` (§2)."""
+    """Return a padded image (3, S, S) from 0 to 255, normalised, and 0 outside of `size` (§2)."""
     inside = torch.zeros(pixels.shape)
     inside[:, : size[0], : size[1]] = normalise(pixels)[:, : size[0], : size[1]]
     return inside
@@ -115,60 +116,81 @@ def features(case: Case) -> Results:
     c = case.config
     sizes = c["sizes"]
     images = hash_values(c["tag"], (len(sizes), 3, c["side"], c["side"]), 0, 255)
-    pixels = torch.stack([cut(image, size) for image, size in zip(images, sizes, strict=True)])
-    with torch.no_grad():
-        maps = patch_maps(hashed_dinov2(c), pixels, norm=True)
+    maps = dino_maps(c, *map(cut, images, sizes))
     return {"out.features_first32": maps[:, :32], "out.norm": maps.norm(dim=1)}
 
 
+@torch.no_grad()
 def prompt(case: Case) -> Results:
     c = case.config
     n, side, head = c["n"], c["side"], hashed_head(768)
-    given = PointPrompts(
-        hash_values(c["tag"], (n, 2, 2), 0, side) if c["points"] else None,
-        torch.tensor([[1, 0]]).expand(n, -1) if c["points"] else None,
-        hash_values(c["tag"] + 1, (n, 4), 0, side) if c["box"] else None,
-    )
+    points = hash_values(c["tag"], (n, 2, 2), 0, side) if c["points"] else None
+    labels = torch.tensor([[1, 0]]).expand(n, -1) if c["points"] else None
+    boxes = hash_values(c["tag"] + 1, (n, 4), 0, side) if c["box"] else None
     masks = hash_values(c["tag"] + 2, (n, 1, side, side), -1, 1)
-    with torch.no_grad():
-        no_map = head.prompt_encoder.no_mask_embed.weight.view(1, -1, 1, 1)  # which no program of the authors uses
-        dense = head.dense(masks) if c["mask"] else no_map.expand(n, -1, side // PATCH, side // PATCH)
-        sparse = head.sparse(given, hash_values(c["tag"] + 3, (n, c["T"], 256), -1, 1), side)
+    no_map = head.prompt_encoder.no_mask_embed.weight.view(1, -1, 1, 1)  # which no program of the authors uses
+    dense = head.prompt_encoder.mask_embed(masks) if c["mask"] else no_map.expand(n, -1, *2 * [side // PATCH])
+    sparse = head.sparse(hash_values(c["tag"] + 3, (n, c["T"], 256), -1, 1), side, points, labels, boxes)
     return {"out.sparse": sparse, "out.dense_first32": dense[:, :32], "out.dense_norm": dense.norm(dim=1)}
 
 
+@torch.no_grad()
 def decoder(case: Case) -> Results:
     c = case.config
     grid, n, head = c["side"] // PATCH, c["n"], hashed_head(c["channels"])
-    with torch.no_grad():
-        neck = head.neck_of(hash_values(c["tag"], (1, c["channels"], grid, grid), -2, 2)[0])
-        sparse = hash_values(c["tag"] + 1, (n, c["T"], 256), -1, 1)
-        dense = hash_values(c["tag"] + 2, (n, 256, grid, grid), -1, 1)
-        found = [head.decode(neck, sparse, dense, multimask) for multimask in (False, True)]
-        position = head.position(grid)
+    neck = head.neck_of(hash_values(c["tag"], (1, c["channels"], grid, grid), -2, 2)[0])
+    sparse, dense = (
+        hash_values(c["tag"] + 1, (n, c["T"], 256), -1, 1),
+        hash_values(c["tag"] + 2, (n, 256, grid, grid), -1, 1),
+    )
+    masks, quality = zip(*(head.decode(neck, sparse, dense, multimask) for multimask in (False, True)), strict=True)
+    position = head.position(grid)
     return {
         "mid.neck": neck,
         "mid.position": position,
-        "out.masks": torch.cat([one.low_res for one in found], 1),
-        "out.quality": torch.cat([one.quality for one in found], 1),
+        "out.masks": torch.cat(masks, 1),
+        "out.quality": torch.cat(quality, 1),
     }
 
 
+@torch.no_grad()
 def answered(
-    head: SegICHead, query: Tensor, found: Tensor, texts: Tensor, side: int, tau: float = 1.0
+    head: SegICHead,
+    query: Tensor,
+    found: Tensor,
+    texts: Tensor,
+    side: int,
+    tau: float = 1.0,
+    shared: Tensor | None = None,
 ) -> dict[str, Any]:
-    """Return every step of an answer to a query (C, g, g) by prototypes (n, C) and texts (n, ·)."""
-    with torch.no_grad():
-        maps = similarity(found, query, side, tau)
-        points = best_points(maps)[:, None]
-        tokens = head.cross_tokens(texts, found, torch.eye(len(found), dtype=torch.bool))
-        sparse = head.sparse(PointPrompts(points, torch.ones(len(found), 1)), tokens, side)
-        dense = head.dense(maps)
-        decoded = head.decode(head.neck_of(query), sparse, dense)
-    return {
-        "prototype": found, "similarity_every4": every(maps, 4), "points": points,
-        "point_labels": torch.ones(len(found), 1), "tokens": tokens, "sparse": sparse, "dense": dense,
-        "low_res": decoded.low_res, "quality": decoded.quality, "logits": at_square(decoded.low_res, side),
+    """Return every step of an answer to a query (C, g, g).
+
+    Args:
+        head: learned part.
+        query: features.
+        found: prototypes (n, C) that are compared.
+        texts: (n, ·).
+        side: S.
+        tau: divisor of similarities.
+        shared: prototypes (n, m, C) of all answers, which a video tells each as well as the others' points.
+    """
+    used, own = found[:, None] if shared is None else shared, torch.eye(len(found), dtype=torch.bool)
+    maps = similarity(found[:, None], query, side, tau)
+    points, labels = best_points(maps)[:, None], torch.ones(len(found), 1)
+    if shared is not None:
+        points, labels = points[:, 0].expand(len(found), -1, -1), own.float()
+    tokens = head.cross_tokens(texts, used.flatten(0, 1), own.repeat_interleave(used.shape[1], 1))
+    steps: dict[str, Any] = {}
+
+    def decoded(_: Any, args: Any, given: dict[str, Tensor], out: tuple[Tensor, ...]) -> None:
+        steps.update(sparse=given["sparse_prompt_embeddings"][:, 0], dense=given["dense_prompt_embeddings"])
+        steps.update(low_res=out[0][:, 0], quality=out[1][:, 0])
+
+    with head.mask_decoder.register_forward_hook(decoded, with_kwargs=True):
+        logits = at_square(head(head.neck_of(query), maps, tokens, points, labels), side)
+    return steps | {
+        "prototype": found, "similarity_every4": every(maps, 4), "points": points, "point_labels": labels,
+        "tokens": tokens, "logits": logits,
     }  # fmt: skip
 
 
@@ -189,14 +211,12 @@ def correspondence(case: Case) -> Results:
     }
 
 
-def end_to_end(case: Case) -> Results:
+def end_to_end(case: Case, class_name: str, is_inst: bool, no_text_eval: bool, side: int) -> Results:
     c, t = case.config, case.tensors
-    side, size = c["side"], tuple(t["in.query"].shape[1:])
-    pixels = torch.stack([square(t["in.query"], side), square(t["in.support"], side)])
-    with torch.no_grad():
-        maps = patch_maps(hashed_dinov2(c), pixels, norm=True)
+    size = tuple(t["in.query"].shape[1:])
+    maps = dino_maps(c, square(t["in.query"], side), square(t["in.support"], side))
     masks = torch.stack([mask_square(mask, side) for mask in t["in.support_masks"]])
-    text = INSTANCES if c["is_inst"] else NAMELESS if c["no_text_eval"] else sentence(c["class_name"])
+    text = INSTANCES if is_inst else NAMELESS if no_text_eval else sentence(class_name)
     texts = text_vector(text).expand(c["n"], -1)
     steps = answered(hashed_head(channels(c)), maps[0], prototypes(maps[1], masks), texts, side)
     inner = letterbox_shape(size[0], size[1], side)
@@ -215,21 +235,17 @@ def end_to_end(case: Case) -> Results:
     }
 
 
-def references(case: Case) -> Results:
+def references(case: Case, side: int, class_names: list[str]) -> Results:
     c, t = case.config, case.tensors
-    side, network = c["side"], hashed_dinov2(c)
+    images = [t["in.query"], *(t[f"in.reference{i}"] for i in range(c["R"]))]
+    query, *supports = dino_maps(c, *(square(image, side) for image in images))
     found = []
-    for i in range(c["R"]):
-        image, mask = t[f"in.reference{i}"], t[f"in.reference_mask{i}"]
+    for i, support in enumerate(supports):
         values = torch.zeros(1, side, side)  # not made 0 and 1 before it is brought to the grid (§9)
-        inner = torch.from_numpy(letterboxed(mask[None].numpy(), side)) / 255
+        inner = torch.from_numpy(letterboxed(t[f"in.reference_mask{i}"][None].numpy(), side)) / 255
         values[:, : inner.shape[1], : inner.shape[2]] = inner
-        with torch.no_grad():
-            support = patch_maps(network, square(image, side)[None], norm=True)[0]
         found.append(prototypes(support, values)[0])
-    with torch.no_grad():
-        query = patch_maps(network, square(t["in.query"], side)[None], norm=True)[0]
-    texts = torch.stack([text_vector(sentence(name)) for name in c["class_names"]])
+    texts = torch.stack([text_vector(sentence(name)) for name in class_names])
     steps = answered(hashed_head(channels(c)), query, torch.stack(found), texts, side)
     rows, columns = letterbox_shape(*t["in.query"].shape[1:], side)
     return {
@@ -240,27 +256,21 @@ def references(case: Case) -> Results:
     }
 
 
-def video(case: Case) -> Results:
-    c, t = case.config, case.tensors
-    network, head = hashed_dinov2(c), hashed_head(channels(c))
-    with torch.no_grad():
-        frames = [patch_maps(network, cut(frame, c["size"])[None], norm=True)[0] for frame in t["in.frames"]]
-        steps = list(
-            segment_video(
-                head,
-                frames,
-                (t["in.masks"] > 127.5).float(),
-                text_vector(INSTANCES),
-                tuple(c["size"]),
-                tuple(c["original"]),
-            )
-        )
-    found: dict[str, Any] = {}
-    for i, (_, frame) in enumerate(steps):
-        if frame is not None:
-            found |= {f"points{i}": frame.prompts.points, f"point_labels{i}": frame.prompts.labels}
-            found |= {f"tokens{i}": frame.tokens, f"low_res{i}": frame.low_res}
-    return {"mid.": found, "out.labels": torch.stack([labels for labels, _ in steps])}
+def video(case: Case, frames: Tensor, masks: Tensor, side: int, size: list[int], original: list[int]) -> Results:
+    """Segment frames by the first one's masks: prototypes of the first and of the last frame are used (§9)."""
+    c, inside = case.config, (masks > 127.5).float()
+    head, texts = hashed_head(channels(c)), text_vector(INSTANCES).expand(len(masks), -1)
+    first, *others = dino_maps(c, *(cut(frame, size) for frame in frames))
+    used, logits, found = prototypes(first, inside)[:, None], [inside[:, None]], {}
+    for i, features in enumerate(others, 1):
+        steps = answered(head, features, used[:, 0], texts, side, shared=used)
+        found |= {f"{name}{i}": value for name, value in steps.items()}
+        logits.append(steps["logits"])
+        last = prototypes(features, steps["logits"][:, 0] > 0)
+        used = torch.stack([used[:, 0], last], 1)
+    maps = [at_original(one, tuple(size), tuple(original))[:, 0] for one in logits]
+    labels = torch.stack([torch.where((own > 0).any(0), own.argmax(0) + 1, 0) for own in maps])
+    return {"mid.": found, "out.labels": labels}
 
 
 def global_points(count: int) -> Any:
@@ -270,33 +280,27 @@ def global_points(count: int) -> Any:
 
 def training(case: Case) -> Results:
     c, t = case.config, case.tensors
-    head = hashed_head(channels(c)).train()
-    network = hashed_dinov2(c)
+    head, pairs = hashed_head(channels(c)).train(), len(c["sizes"])
     random.seed(c["seed"])
-    torch.manual_seed(c["seed"])
-    pairs = len(c["sizes"])
-    draws = Draws.of(random, pairs)  # type: ignore[arg-type]  # the module draws as the object does
+    turns = draw_turns(random, 2 * pairs)  # type: ignore[arg-type]  # the module draws as the object does
     named = [
-        INSTANCES if c["is_inst"][i % pairs] else sentence(c["class_name"][i % pairs]) if draws.named[i] else NAMELESS
-        for i in range(2 * pairs)
+        INSTANCES if c["is_inst"][i % pairs] else sentence(c["class_name"][i % pairs]) if turn.named else NAMELESS
+        for i, turn in enumerate(turns)
     ]
     sides = []
-    for image, label, sizes, texts in (
-        ("in.image", "in.label", c["sizes"], named[:pairs]),
-        ("in.image_dual", "in.label_dual", c["sizes_dual"], named[pairs:]),
-    ):
-        with torch.no_grad():
-            pixels = torch.stack([cut(one, size) for one, size in zip(t[image], sizes, strict=True)])
-            maps = patch_maps(network, pixels, norm=True)
-        sides.append([Side(maps[i], (t[f"{label}{i}"] > 127.5).float(), text_vector(texts[i])) for i in range(pairs)])
-    forward, reverse = both_directions(head, *sides, draws)
+    for role, texts in (("", named[:pairs]), ("_dual", named[pairs:])):
+        maps = dino_maps(c, *map(cut, t[f"in.image{role}"], c[f"sizes{role}"]))
+        masks = [(t[f"in.label{role}{i}"] > 127.5).float() for i in range(pairs)]
+        sides.append([Side(*parts) for parts in zip(maps, masks, map(text_vector, texts), strict=True)])
+    torch.manual_seed(c["seed"])  # networks draw, too
+    forward, reverse = both_directions(head, *sides, turns)
     losses = step_losses(forward, reverse, *sides, global_points(len(forward)))
     losses["loss"].backward()
     grads = {official_name(name): p.grad for name, p in head.named_parameters() if p.grad is not None}
     missing = [official_name(name) for name, p in head.named_parameters() if p.grad is None and name != CODE]
     return {
         "prompts": Same(named, c["prompts"]),
-        "boxes": Same(list(draws.boxed), c["boxes_used"]),
+        "boxes": Same([turn.boxed for turn in turns], c["boxes_used"]),
         "no gradient": Same(sorted(missing), sorted(c["no_gradient"])),
         "out.low_res": forward,
         "out.loss": losses["loss"],

@@ -1,13 +1,16 @@
 """FSSDINO (2026): each pixel takes the class whose prototypes and Gram map it resembles most (fssdino.md).
 
-Shapes: N ways, K shots, C channels, (h, w) the grid of patches, S image side.
+Shapes: N ways, K shots, B support images, M classes beside the background, which is class 0; C channels, (h, w) the
+grid of patches, S image side, P prototypes of a class.
 """
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
+import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from fsbench.base.errors import SettingsError
@@ -15,20 +18,10 @@ from fsbench.core.prediction import Prediction
 from fsbench.core.segmenter import Segmenter
 from fsbench.data.batch import EpisodeBatch
 from fsbench.data.dataset import VOID
-from fsbench.methods.fssdino.prediction import (
-    ClassMaps,
-    Draws,
-    SupportClass,
-    class_features,
-    class_scores,
-    compare_classes,
-    support_classes,
-    to_grid,
-    to_size,
-)
 from fsbench.methods.modules.class_logits import INVALID
 from fsbench.networks.backbones.base import BackboneConfig
 from fsbench.networks.backbones.timm_networks import FrozenViT
+from fsbench.networks.ops.cosine_kmeans import cosine_kmeans
 
 
 class Support(NamedTuple):
@@ -36,6 +29,27 @@ class Support(NamedTuple):
 
     features: Tensor
     labels: Tensor
+
+
+class SupportClass(NamedTuple):
+    """All that a prediction takes of the supports of one class.
+
+    Attributes:
+        prototypes: (P, C).
+        gram: matrix (C, C).
+        converged: whether k-means ended before its limit of passes.
+    """
+
+    prototypes: Tensor
+    gram: Tensor
+    converged: bool
+
+
+class ClassMaps(NamedTuple):
+    """How alike a query is to one class: cosines (P, h, w) with its prototypes, and its Gram map (h, w)."""
+
+    cosines: Tensor
+    gram: Tensor
 
 
 class FSSDINO(Segmenter):
@@ -87,14 +101,14 @@ class FSSDINO(Segmenter):
         features = class_features((one.features for of_way in ways for one in of_way), masks)
         index = self.context.episode or 0
         classes = support_classes(features, self.n_clusters, Draws((self.seed, index)))
-        unfinished = [number for number, own in enumerate(classes) if own and own.kmeans and not own.kmeans.converged]
+        unfinished = [number for number, own in enumerate(classes) if own and not own.converged]
         if unfinished:
             warnings.warn(
                 f"episode {index}: k-means of the classes {unfinished} (0 is the background) was ended after its limit "
                 "of passes",
                 stacklevel=2,
             )
-        return [None if own is None else SupportClass(own.prototypes, own.gram, None) for own in classes]
+        return classes
 
     def segment(self, query: Tensor, support: list[SupportClass | None]) -> list[ClassMaps | None]:
         """Compare the query with background and ways; None for a class without pixels in the supports."""
@@ -122,6 +136,102 @@ class FSSDINO(Segmenter):
             maps[f"prototypes{name}"] = own.cosines.argmax(0)
             maps |= {f"cosine{name}": own.cosines.amax(0), f"Gram map{name}": own.gram}
         return maps
+
+
+class Draws:
+    """The random draws of k-means: first centres, and new ones for empty clusters.
+
+    Args:
+        seed: of NumPy's legacy generator, and from it of torch's; one number or several.
+    """
+
+    def __init__(self, seed: int | tuple[int, ...]):
+        self.numpy = np.random.RandomState(seed)
+        self.torch = torch.Generator().manual_seed(int(np.random.default_rng(seed).integers(2**31)))
+
+    def rows(self, count: int, chosen: int) -> Tensor:
+        """Draw `chosen` of `count` rows without repeats."""
+        return torch.from_numpy(self.numpy.choice(count, chosen, replace=False).astype(np.int64))
+
+
+def to_grid(maps: Tensor, height: int, width: int) -> Tensor:
+    """Bring label maps or masks (B, M, S, S), uint8 or bool, to the grid, nearest (§2)."""
+    return F.interpolate(maps.byte(), (height, width), mode="nearest").to(maps.dtype)
+
+
+def class_features(features: Iterable[Tensor], masks: Tensor) -> list[Tensor]:
+    """Return the features (n, C) of each class, support by support and row by row (§2).
+
+    Args:
+        features: B of (C, h, w), of which one is held at a time.
+        masks: (B, M + 1, h, w) bool.
+    """
+    rows: list[list[Tensor]] = [[] for _ in masks[0]]
+    for one, shown in zip(features, masks, strict=True):
+        by_place = one.permute(1, 2, 0)
+        for own, mask in zip(rows, shown, strict=True):
+            own.append(by_place[mask])
+    return [torch.cat(rows.pop(0)) for _ in masks[0]]  # a class's parts go when they are joined
+
+
+def support_classes(features: list[Tensor], clusters: int, draws: Draws) -> list[SupportClass | None]:
+    """Return the prototypes and the Gram matrix of the features (n, C) of every class; None for a class without any.
+
+    Prototypes are centres of k-means (§3.1); with fewer features than clusters they are these, and nothing is drawn.
+    """
+    found: list[SupportClass | None] = []
+    for own in features:
+        if not len(own):
+            found.append(None)
+        elif len(own) < clusters:
+            found.append(SupportClass(own, gram_matrix(own), True))
+        else:
+            kmeans = cosine_kmeans(own, draws.rows(len(own), clusters).to(own.device), draws.torch)
+            found.append(SupportClass(kmeans.centres, gram_matrix(own), kmeans.converged))
+    return found
+
+
+def cosine_maps(prototypes: Tensor, query: Tensor) -> Tensor:
+    """Return the cosines (P, h, w) of prototypes (P, C) with a query's features (C, h, w) (§3.2)."""
+    return torch.einsum("pc,chw->phw", F.normalize(prototypes, dim=1), F.normalize(query, dim=0))
+
+
+def gram_matrix(features: Tensor) -> Tensor:
+    """Return the mean outer product (C, C) of a class's unit features (n, C) (§3.3)."""
+    directions = F.normalize(features, dim=1)
+    return directions.T @ directions / len(features)
+
+
+def gram_map(gram: Tensor, query: Tensor) -> Tensor:
+    """Return the quadratic form (h, w) of a query's raw features (C, h, w), scaled to 0..1 over the grid (§3.3)."""
+    values = torch.einsum("chw,chw->hw", torch.einsum("cd,dhw->chw", gram, query), query)
+    low, high = values.min(), values.max()
+    return (values - low) / (high - low + 1e-8)
+
+
+def compare_classes(query: Tensor, classes: list[SupportClass | None]) -> list[ClassMaps | None]:
+    """Compare a query (C, h, w) with every class; None for a class without pixels in the supports (§3.2, §3.3)."""
+    return [own and ClassMaps(cosine_maps(own.prototypes, query), gram_map(own.gram, query)) for own in classes]
+
+
+def class_scores(maps: list[ClassMaps | None], size: tuple[int, int]) -> Tensor:
+    """Return the scores (M + 1, H, W) of the classes: mean times largest of their maps; −∞ without pixels (§3.4)."""
+    known = next((own for own in maps if own is not None), None)
+    empty = torch.full(size, -torch.inf, device=None if known is None else known.gram.device)
+    scores = []
+    for own in maps:
+        if own is None:
+            scores.append(empty)
+            continue
+        every = torch.cat([own.cosines, own.gram[None]])[None]
+        full = F.interpolate(every, size, mode="bilinear", align_corners=False)[0]
+        scores.append(full.mean(0) * full.amax(0))
+    return torch.stack(scores)
+
+
+def to_size(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    """Resize maps (M, H, W) to (M, *size) by taking pixels, as the prediction is brought to the query's own (§3.5)."""
+    return F.interpolate(maps[None].float(), size, mode="nearest-exact")[0]
 
 
 def decide(scores: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
