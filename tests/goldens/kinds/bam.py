@@ -13,11 +13,10 @@ from fsbench.data.label_maps import resize_labels_padded
 from fsbench.data.truth import EpisodeTruth
 from fsbench.datamodules.loading.augment import Augmentation
 from fsbench.methods.bam import BAM, BAMHead
-from fsbench.methods.modules.base_ensemble import ensemble_losses
+from fsbench.methods.modules.base_ensemble import ensemble_losses, reweight_network, shot_weights
 from fsbench.methods.modules.maps import resize
 from fsbench.methods.modules.pspnet import Features, PSPNet, PyramidPooling, base_head
 from fsbench.methods.modules.pspnet_weights import to_bam_names, to_hmnet_names
-from fsbench.methods.modules.style import reweight_network, shot_weights
 from fsbench.protocols.draws.image_lists import pairs_by_pixels
 from fsbench.protocols.reading import load_segmentation
 from fsbench.scores.answers import SegmentationAnswer, count
@@ -58,7 +57,10 @@ def head(
     frozen = base_learner(case, f4, cls_width, data_set)
     base_logits = frozen.base_learner(frozen.cls(frozen.ppm(query.f3)))
     output = net(query, support, supp_mask, base_logits, case.tensors.get("in.cat_idx") if training else None)
-    full = {name: resize(getattr(output, name), image_side) for name in ("final", "meta", "base")}
+    full = {
+        name: resize(x, image_side)
+        for name, x in (("final", output.logits), ("meta", output.meta), ("base", output.base))
+    }
     found |= {"layer4_support_input": masked, "est": distance(net, query, support, shot)}
     results = {
         "mid.": found | {"meta_logits": output.meta, "base_logits": base_logits},
@@ -67,7 +69,7 @@ def head(
     }
     if query_mask is None:
         return results
-    losses = ensemble_losses(output.final, output.meta, output.base, query_mask, case.tensors["in.query_base"])
+    losses = ensemble_losses(output, query_mask, case.tensors["in.query_base"])
     taken = n.gradients(losses["loss"], net)
     shown = {name: losses[name][None] for name in ("main", "meta", "base")}
     return results | {"out.loss_": shown, "grad.": taken, "grad.state.": taken}
@@ -102,7 +104,7 @@ def true_network(case: Case, tag: int, size: int, shot: int, supp_mask: Tensor) 
     base_logits = frozen.base_learner(query.f4)
     style = distance(net, query, support, shot)
     output = net(query, support, supp_mask, base_logits)
-    full, merged = resize(output.final, size), found["merged"]
+    full, merged = resize(output.logits, size), found["merged"]
     return {
         "mid.": {"query_first8": merged[:, :8], "prototype": merged[:, 256:512, 0, 0], "prior": merged[:, 512:]},
         "mid.est": style,

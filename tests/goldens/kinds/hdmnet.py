@@ -15,13 +15,9 @@ from fsbench.data.batch import normalise
 from fsbench.data.label_maps import resize_labels_cv2
 from fsbench.data.transforms import resize_image_cv2
 from fsbench.datamodules.loading.augment import ResizedAugmentation
-from fsbench.methods.hdmnet.attention import DROPOUT, MatchBlock, Matching, SelfAttention, SelfBlock
-from fsbench.methods.hdmnet.distillation import distillation_terms
-from fsbench.methods.hdmnet.hdmnet import HDMNet
-from fsbench.methods.hdmnet.head import HDMNetHead, Output, similarity_map
-from fsbench.methods.hdmnet.optimization import poly_adamw
-from fsbench.methods.hdmnet.transformer import MixTransformer
-from fsbench.methods.hdmnet.weights import to_authors_names
+from fsbench.methods.hdmnet.hdmnet import HDMNet, poly_adamw
+from fsbench.methods.hdmnet.head import HDMNetHead, MatchedOutput, distillation_terms, similarity_map
+from fsbench.methods.hdmnet.transformer import DROPOUT, MatchBlock, Matching, MixTransformer, SelfAttention, SelfBlock
 from fsbench.methods.modules.frozen_pspnet import FrozenPSPNet
 from fsbench.methods.modules.maps import resize
 from fsbench.methods.modules.pspnet import PSPNet
@@ -36,6 +32,7 @@ BASE = {"pascal": 15, "coco": 60}
 """Base classes of a fold."""
 PREFIX = "transformer.mix_transformer."
 """Beginning of the transformer's names in the authors' files."""
+to_authors_names = HDMNet.released_format.to_authors
 PRECISIONS = {torch.float64: "", torch.float32: "fp32"}
 
 
@@ -177,8 +174,8 @@ def true_network(case: Case, dtype: torch.dtype, tag: int, size: int, shot: int,
     images = values(1, 1, shot, 3, size, size) * masks[:, :, None]
     base = frozen.base_learner(query.f4)
     shots = [(frozen(image), mask) for image, mask in zip(images.unbind(1), masks.unbind(1), strict=True)]
-    output: Output = net(query, shots, base)
-    final, meta, known = (resize(x, size) for x in (output.final, output.meta, output.base))
+    output: MatchedOutput = net(query, shots, base)
+    final, meta, known = (resize(x, size) for x in (output.logits, output.meta, base))
     return {
         "mid.weight_": dict(enumerate(output.matching)),
         "mid.similarity": output.similarity,
@@ -229,7 +226,7 @@ def train_step(case: Case, names: list[str], base_lr: float, weight_decay: float
     start, kept = n.copies(method.head), {name: value.clone() for name, value in method.head.named_buffers()}
     yield {"names": Same(sorted(theirs), names)}
     made = poly_adamw(method.head, base_lr, weight_decay, max_iter)
-    outputs: list[Output] = []
+    outputs: list[MatchedOutput] = []
     method.head.register_forward_hook(lambda _, args, out: outputs.append(out))
     losses, rates = [], []
     for step in range(steps):
@@ -242,7 +239,7 @@ def train_step(case: Case, names: list[str], base_lr: float, weight_decay: float
         moved = n.changes(method.head, start)
         yield lengths("mid.grad_", step, {name: taken[theirs[name]] for name in theirs})
         yield lengths("out.delta_", step, {name: moved[theirs[name]] for name in theirs})
-        full = n.predictions(resize(outputs[-1].final.detach(), size), 1e-6)
+        full = n.predictions(resize(outputs[-1].logits.detach(), size), 1e-6)
         yield {f"out.pred_{step}": Clear(full.labels[:, ::2, ::2], full.clear[:, ::2, ::2])}
     stays = all(torch.equal(value, kept[name]) for name, value in method.head.named_buffers())
     yield {

@@ -8,14 +8,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fsbench.methods.hmnet.head import HMNetHead, dice_loss
+from fsbench.methods.hmnet.head import HMNetHead, dice_loss, prior_maps
 from fsbench.methods.hmnet.hmnet import HMNet
-from fsbench.methods.hmnet.mamba.config import HybridMambaConfig
-from fsbench.methods.hmnet.priors import prior_maps
+from fsbench.methods.hmnet.mamba import HybridMambaConfig
+from fsbench.methods.modules.base_ensemble import gram, shot_weights
 from fsbench.methods.modules.maps import masked_mean, resize
 from fsbench.methods.modules.poly_rate import poly_rate
 from fsbench.methods.modules.pspnet import Features, PSPNet, PyramidPooling
-from fsbench.methods.modules.style import gram, shot_weights
 from tests.goldens import networks as n
 from tests.goldens.forms import statistics
 from tests.goldens.harness import EXACT, Case, Kind, Near, Parts, Result, Results, Same, Tolerance, absolute, relative
@@ -55,13 +54,13 @@ def head(
     own_class = case.tensors.get("in.cat_idx") if mode == "train" else None
     output = net(query, by_shot(support, labels), base_logits, own_class)
     found["meta_logits"] = output.meta
-    final, meta = (resize(x, image_side) for x in (output.final, output.meta))
+    final, meta = (resize(x, image_side) for x in (output.logits, output.meta))
     if mode == "train" and query_mask is not None:
         losses = net.losses(output, query_mask)
         yield {"out.loss_": {name: losses[name] for name in ("main", "dice")}}
         yield {"out.loss_zero": losses["loss"] - losses["main"] - losses["dice"]}
         yield {"grad.state.": n.gradients(losses["loss"], net)}
-    yield {"out.final": final, "mid.": found}
+    yield {"out.final": final, "mid.": found | of_ensemble(found)}
     yield {"out.bam_off_pred": n.predictions(meta, CLOSE), "out.pred": n.predictions(final, CLOSE)}
 
 
@@ -89,10 +88,14 @@ def watch(net: HMNetHead, found: dict[str, Tensor]) -> None:
     record("read_supports", lambda r: dict(zip(supports, r[0], strict=True)) | {"est_total": torch.cat(r[1], 1)})
     record("reduce_query", lambda r: {"query_feat": r})
     record("merge", lambda r: {"mamba_in_q": r[0], "mamba_in_s": r[1]})
-    record("base_map", lambda r: {"base_map": r})
-    record("style_distance", lambda r: {"est_val": r})
+    n.record_inputs(found, joined=net.gram_merge, with_base=net.cls_merge)
     if net.mamba is not None:
         net.mamba.register_forward_hook(lambda m, args, out: found.update(mamba_out=out))
+
+
+def of_ensemble(found: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the distance of styles and the base map, of what the layers that join both were given."""
+    return {"est_val": found["joined"][:, 1:, :1, :1], "base_map": found["with_base"][:, 1:]}
 
 
 def wgap_gram(feat: Tensor, mask: Tensor, mask_tiny: Tensor | None = None) -> Results:
@@ -194,7 +197,8 @@ def true_model(
     watch(net, found)
     n.record_outputs(found, base_logits=frozen.base_learner)
     output = net(of_query, by_shot(of_support, labels), frozen.base_learner)
-    final = resize(output.final, image)
+    final = resize(output.logits, image)
+    found |= of_ensemble(found)
     found |= {"merge_q": found["mamba_in_q"], "merge_s": found["mamba_in_s"], "meta_logits": output.meta}
     yield {"mid.priors_x10": 10 * found["priors"]}
     for name in {key.removeprefix("mid.").rpartition("_")[0] for key in case.group("mid.")} - {"priors"}:

@@ -88,14 +88,6 @@ def test_skips_widen_the_first_mixer(skips, skip_support):
         assert torch.equal(decoded, logits) == (not skip_support or scale not in skips)
 
 
-@pytest.mark.parametrize("scales", [(8, 16, 32), (16, 32), (32,)])
-def test_attended_scales(scales):
-    net = head(attn_scales=scales)
-    assert sorted(net.coarse_masks(pyramid(), pyramid(1), masks())) == sorted(scales)
-    assert hasattr(net, "conv3") == (8 in scales) and hasattr(net, "conv2") == (16 in scales)
-    assert net(pyramid(), pyramid(1, seed=1), masks()).shape == (2, 2, 64, 64)
-
-
 @pytest.mark.parametrize("options", [{}, {"attn_scales": (32,), "skip_scales": (4, 8, 16)}, {"skip_support": False}])
 def test_shots_that_are_read_one_by_one_answer_as_all_at_once(options):
     net, query, support, mask = head(**options), pyramid(), pyramid(3, seed=1), masks(3)
@@ -118,17 +110,6 @@ def test_shots_that_are_read_one_by_one_answer_as_all_at_once(options):
     torch.testing.assert_close(parts, coarse, atol=1e-6, rtol=1e-5)
     torch.testing.assert_close(joined, logits, atol=2e-5, rtol=1e-4)
     assert not net.joins_shots() and not head(support_pixels=6).joins_shots()  # a gradient; pixels of all shots
-
-
-def test_shots_are_a_set_and_repeating_them_changes_nothing():
-    net, query, support = head(), pyramid(), pyramid(2, seed=1)
-    mask = masks(2)
-    mask[:, 1] = mask[:, 1].flip(-1)
-    both = net(query, support, mask)
-    turned = net(query, [s.flip(1) for s in support], mask.flip(1))
-    torch.testing.assert_close(both, turned, atol=2e-5, rtol=1e-4)
-    twice = net(query, [torch.cat([s, s], 1) for s in support], torch.cat([mask, mask], 1))
-    torch.testing.assert_close(both, twice, atol=2e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize(
