@@ -13,8 +13,7 @@ from fsbench.methods.blind import Blind
 from fsbench.methods.classifiers.fine_tuned import FineTuned
 from fsbench.methods.classifiers.fort import position_prompts, weighted_focus
 from fsbench.methods.dcama.dcama import DCAMA
-from fsbench.methods.dcama.head import DCAMAHead
-from fsbench.methods.dcama.options import HeadOptions
+from fsbench.methods.dcama.head import DCAMAHead, HeadOptions
 from fsbench.methods.dense_probes import LinearProbeDense, LoraProbeDense
 from fsbench.methods.fssdino import FSSDINO
 from fsbench.methods.gf_sam import GFSAM
