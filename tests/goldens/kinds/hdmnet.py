@@ -1,8 +1,6 @@
 """HDMNet: attention, blocks, transformer, similarity, distillation, whole network, training steps, data (hdmnet.md)."""
 
-import random
 from collections.abc import Callable
-from functools import partial
 from typing import Any, ClassVar
 
 import cv2
@@ -26,10 +24,8 @@ from tests.goldens import networks as n
 from tests.goldens.batches import NormalisedBatch, training_batch
 from tests.goldens.harness import Case, Clear, Kind, Near, Parts, Results, Same, absolute, proportional, relative
 from tests.goldens.hashed import hash_units, hash_values, tag_of
-from tests.goldens.prior_guided import CHANNELS, network_kind, thinned
+from tests.goldens.prior_guided import BASE, CHANNELS, WidePSPNet, augmentations, label_maps, network_kind, thinned
 
-BASE = {"pascal": 15, "coco": 60}
-"""Base classes of a fold."""
 PREFIX = "transformer.mix_transformer."
 """Beginning of the transformer's names in the authors' files."""
 to_authors_names = HDMNet.released_format.to_authors
@@ -190,13 +186,6 @@ def true_network(case: Case, dtype: torch.dtype, tag: int, size: int, shot: int,
     }
 
 
-class WidePSPNet(FrozenPSPNet):
-    """The frozen network in float64."""
-
-    def _build(self, height: int, width: int) -> nn.Module:
-        return super()._build(height, width).double()
-
-
 class Wide(HDMNet):
     """HDMNet on images that are given as they are, in float64, with the weights of a case and without dropout."""
 
@@ -311,17 +300,11 @@ def lr_schedule(case: Case) -> Parts:
 
 
 def triple_augmentation(case: Case, size: int, scale: list[float], val_size: int, cases: list[Any]) -> Parts:
-    augmentation = ResizedAugmentation(size, tuple(scale))  # type: ignore[arg-type]
-    small = partial(resize_labels_cv2, height=val_size, width=val_size)
-    for i, drawn in enumerate(cases):
-        image, label, base = (case.tensors[f"in.{name}_{i}"].numpy() for name in ("image", "label", "base"))
-        label, base, rng = label.astype(np.uint8), base.astype(np.uint8), random.Random(drawn["seed"])
-        changed, labels, (bases,) = augmentation.with_more(image, label, [base], rng)
-        found = {"image": normalise(torch.from_numpy(changed)), "label": labels, "base": bases}
-        found |= {"val_image": normalise(resize_image_cv2(image, val_size))}
-        found |= {"val_label": small(label), "val_base": small(base)}
-        yield {f"{i}: draws": Same(rng.random(), drawn["next_random_after"])}
-        yield {f"out.{name}_{i}": value for name, value in found.items()}
+    yield from augmentations(case, ResizedAugmentation(size, tuple(scale)), cases)  # type: ignore[arg-type]
+    for i in range(len(cases)):
+        yield {f"out.val_image_{i}": normalise(resize_image_cv2(case.tensors[f"in.image_{i}"].numpy(), val_size))}
+        for name, given in label_maps(case, i).items():
+            yield {f"out.val_{name}_{i}": resize_labels_cv2(given.numpy().astype(np.uint8), val_size, val_size)}
 
 
 VALUES = {"": relative(1e-6), "grad.": relative(1e-5), "*fp32": relative(1e-4), "grad.*fp32": relative(1e-3)}
