@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from fsbench.methods.pfenet import PFENet, bin_sides
+from fsbench.methods.modules.pspnet import Features
+from fsbench.methods.pfenet import PFENet, PFENetHead, bin_sides
 from fsbench.networks.backbones.base import BackboneConfig
 from tests.methods.small import data, episode, fit
 
@@ -50,6 +51,24 @@ def test_without_training_both_ways_are_the_same(blocks_folder):
     ways[1].head.load_state_dict(ways[0].head.state_dict())
     with torch.no_grad():
         torch.testing.assert_close(ways[0](found).logits, ways[1](found).logits, atol=1e-5, rtol=1e-5)
+
+
+def test_shots_count_alike_in_any_order():
+    """Prototypes and priors are means over the shots (pfenet-method.md §7)."""
+    torch.manual_seed(0)
+    head = PFENetHead((4, 6), 8, [1.0, 0.5]).eval()
+    maps = [torch.randn(1 + 2, channels, side, side) for channels, side in ((4, 8), (6, 8), (5, 8))]
+    query, support = ([part[rows] for part in maps] for rows in (slice(0, 1), slice(1, 3)))
+    labels = torch.zeros(1, 2, 64, 64, dtype=torch.uint8)
+    labels[:, 0, 8:30, 8:40] = labels[:, 1, 30:60, 20:50] = 1
+    with torch.no_grad():
+        found = head(Features(*query, None), Features(*support, None), labels).logits
+        turned = head(
+            Features(*query, None), Features(*(part.flip(0) for part in support), None), labels.flip(1)
+        ).logits
+        alone = head(Features(*query, None), Features(*(part[:1] for part in support), None), labels[:, :1]).logits
+    torch.testing.assert_close(found, turned)
+    assert (found - alone).abs().max() > 1e-3
 
 
 def test_parameters_are_counted_once():
