@@ -7,7 +7,6 @@ query and supports are in style. Sections are those of bam.md.
 Shapes: B episodes, N ways, K shots, S image side, (h, w) the map of layer3, c channels, n base classes.
 """
 
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
@@ -18,25 +17,29 @@ from fsbench.base.errors import SettingsError
 from fsbench.core.needs import Needs
 from fsbench.core.outputs import Target
 from fsbench.core.prediction import Prediction
-from fsbench.core.released_format import ReleasedFormat
 from fsbench.data.batch import EpisodeBatch
-from fsbench.methods.modules.base_ensemble import base_map, ensemble_losses, join, merge_layer
+from fsbench.methods.modules.base_ensemble import (
+    EnsembleFormat,
+    EnsembleOutput,
+    EnsembleSegmenter,
+    base_map,
+    ensemble_losses,
+    gram,
+    gram_distance,
+    join,
+    merge_layer,
+    reweight_network,
+    shot_weights,
+)  # fmt: skip
 from fsbench.methods.modules.decoder import ASPP, classifier, dropped_reduction, reduction, two_convolutions
 from fsbench.methods.modules.frozen_pspnet import FrozenPSPNet
 from fsbench.methods.modules.maps import resize, widened
 from fsbench.methods.modules.masked_comparison import Comparison, compare
-from fsbench.methods.modules.poly_rate import tenfold_sgd
+from fsbench.methods.modules.poly_rate import module_parameters, tenfold_sgd
 from fsbench.methods.modules.pspnet import Features
-from fsbench.methods.modules.pspnet_weights import to_bam_names, to_hmnet_names
-from fsbench.methods.modules.stage_segmenter import (
-    HeadOutput,
-    LabelledStages,
-    StageSegmenter,
-    check_dropout,
-    check_rates,
-)
+from fsbench.methods.modules.pspnet_weights import BAM_NAMES
+from fsbench.methods.modules.stage_segmenter import LabelledStages, check_dropout, check_rates
 from fsbench.methods.modules.stages import aligned, widths
-from fsbench.methods.modules.style import gram, gram_distance, reweight_network, shot_weights
 from fsbench.networks.backbones.base import BackboneConfig
 from fsbench.networks.ops.first_largest import first_largest
 
@@ -47,23 +50,6 @@ MODULES = (
 """Modules of the head, a parameter group each, in the authors' order (§9)."""
 First = Literal["final", "base"]
 """Output that wins where both name a class: the final one for novel classes, or the base learner's."""
-
-
-@dataclass
-class Output:
-    """Outputs of the head.
-
-    Attributes:
-        final: (b, 2, h, w), decides the prediction: the ensemble, or `meta` without a base learner.
-        meta: (b, 2, h, w), logits of the meta learner.
-        base: (b, n + 1, h, w), logits of the base learner; None without one.
-        prior: (b, h, w), similarity to the supports' foreground.
-    """
-
-    final: Tensor
-    meta: Tensor
-    base: Tensor | None
-    prior: Tensor
 
 
 class BAMHead(nn.Module):
@@ -110,7 +96,7 @@ class BAMHead(nn.Module):
         labels: Tensor,
         base_logits: Tensor | None = None,
         own_class: Tensor | None = None,
-    ) -> Output:
+    ) -> EnsembleOutput:
         """Segment the queries.
 
         Args:
@@ -128,12 +114,11 @@ class BAMHead(nn.Module):
         meta = self.cls_meta(self.res2_meta(x) + x)
         prior = merged[:, -1]
         if not self.ensemble:
-            return Output(meta, meta, None, prior)
+            return EnsembleOutput(meta, attention=prior, meta=meta)
         assert base_logits is not None
         distance = (weights * distances).sum(1, keepdim=True)
-        base = base_map(base_logits, own_class)
-        final = join(self.gram_merge, self.cls_merge, widened(meta).softmax(1), distance, base)
-        return Output(final, meta, base_logits, prior)
+        final = join(self, meta, distance, base_map(base_logits, own_class))
+        return EnsembleOutput(final, attention=prior, meta=meta, base=base_logits)
 
     def shot_weights(self, query: Features, support: Features, shots: int) -> tuple[Tensor, Tensor]:
         """Return each shot's distance of styles and its weight, both (b, K, 1, 1) (§4)."""
@@ -150,23 +135,6 @@ class BAMHead(nn.Module):
         prototype = (weights[..., None] * compared.prototypes).sum(1)
         prior = (weights * compared.priors).sum(1, keepdim=True)
         return torch.cat([compared.query, prototype.expand_as(compared.query), prior], 1)
-
-
-class BAMReleasedFormat(ReleasedFormat):
-    """Layout of the authors' checkpoints: the whole PSPNet, as `learner_base`, beside the trained weights (§7)."""
-
-    def split(self, state: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]] | None:
-        plain = {key.removeprefix(self.wrapper): value for key, value in state.items()}
-        if not {"layer0.0.weight", "init_merge.0.weight", "ASPP_meta.layer6_0.0.weight"} <= plain.keys():
-            return None
-        frozen = {key: value for key, value in plain.items() if key.startswith(("layer", "learner_base."))}
-        learned = {f"head.{key}": value for key, value in plain.items() if key not in frozen}
-        return learned, to_hmnet_names(frozen)
-
-    def join(self, learned: dict[str, Tensor], backbone: dict[str, Tensor]) -> dict[str, Any]:
-        state = to_bam_names(to_hmnet_names(backbone))
-        state |= {key.removeprefix("head."): value for key, value in learned.items()}
-        return {"state_dict": {self.wrapper + key: value for key, value in state.items()}}
 
 
 def join_base(
@@ -197,7 +165,7 @@ def join_base(
     return answer, torch.cat([base[0].softmax(0)[1:], probability])
 
 
-class BAM(StageSegmenter):
+class BAM(EnsembleSegmenter):
     """BAM and its meta learner alone.
 
     Args:
@@ -211,8 +179,6 @@ class BAM(StageSegmenter):
         kshot_trans_dim: hidden channels of the network of these weights; 0 is one layer.
         low_fea: layer whose styles are compared (§4).
         dropout: share of the reduced features' channels that are dropped in training (§2).
-        vit_blocks: blocks of the demo's ViT that stand for layers 2, 3 and 4. Features near its end tell the base
-            classes apart, and the head learns these by heart instead of comparing.
         merge: in tests of base and novel classes at once, the output that wins where both name a class: "final", the
             ensemble for the novel class, or "base", the base learner for base classes.
         merge_tau: there, the ensemble's probability above which a pixel is the novel class.
@@ -225,7 +191,9 @@ class BAM(StageSegmenter):
         "prior: largest similarity of deep features to one of the support's foreground, from 0 to 1 within the image, "
         "weighed over shots"
     )
-    released_format = BAMReleasedFormat("module.")
+    released_format = EnsembleFormat("module.", own="init_merge.0.weight", names=BAM_NAMES)
+    ensemble_parts = ("head.gram_merge.", "head.cls_merge.")  # weights of shots serve the meta learner as well
+    vit_blocks = (0, 1, 2)
 
     def __init__(
         self,
@@ -236,7 +204,6 @@ class BAM(StageSegmenter):
         kshot_trans_dim: int = 2,
         low_fea: Literal["layer2", "layer3"] = "layer2",
         dropout: float = 0.5,  # §2
-        vit_blocks: tuple[int, int, int] = (0, 1, 2),
         merge: First = "final",  # gfss.md §9
         merge_tau: float = 0.9,
         meta_weight: float = 1.0,
@@ -244,24 +211,16 @@ class BAM(StageSegmenter):
         momentum: float = 0.9,  # §9
         weight_decay: float = 1e-4,  # §9
     ):
-        super().__init__(backbone, vit_blocks)
+        super().__init__(backbone, base_learner, shots, width=width, kshot_trans_dim=kshot_trans_dim)
         check_dropout(dropout)
-        self.check_ensemble(base_learner, width, shots, kshot_trans_dim)
         check_rates(learning_rate=learning_rate, momentum=momentum, weight_decay=weight_decay, meta_weight=meta_weight)
         if merge not in ("final", "base") or not 0 <= merge_tau < 1:
             raise SettingsError(
                 f"merge and merge_tau are '{merge}' and {merge_tau}; expected final or base, and 0 to below 1"
             )
-        self.learned_shots, self.joins_base_learner, self.meta_weight = shots, base_learner, meta_weight
-        self.authors_shots = self.learned_authors_shots
+        self.meta_weight, self.rates = meta_weight, (learning_rate, momentum, weight_decay)
         self.segments_base_classes, self.merge, self.merge_tau = base_learner, merge, merge_tau
-        self.rates = (learning_rate, momentum, weight_decay)
-        self.settings: dict[str, Any] = {
-            "width": width,
-            "base_learner": base_learner,
-            "shots": shots,
-            "low_fea": low_fea,
-        }
+        self.settings = {"width": width, "base_learner": base_learner, "shots": shots, "low_fea": low_fea}
         self.settings |= {"kshot_trans_dim": kshot_trans_dim if shots > 1 else None}
         self.head = BAMHead(widths(self.backbone), width, base_learner, shots, kshot_trans_dim, low_fea, dropout)
 
@@ -269,24 +228,9 @@ class BAM(StageSegmenter):
     def needs(self) -> Needs:  # type: ignore[override]
         return Needs(base_maps=self.joins_base_learner)
 
-    def checkpoint_settings(self) -> dict[str, Any]:
-        return self.settings
-
-    def filter_state_dict(self, learned: dict[str, Tensor], whose: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        self.check_learned_shots(learned, whose)
-        if "head.gram_merge.weight" in learned and not self.joins_base_learner:
-            ensemble = ("head.gram_merge.", "head.cls_merge.")
-            return {k: v for k, v in learned.items() if not k.startswith(ensemble)}, {"base_learner": True}
-        return learned, {}
-
-    def query(self, image: Features) -> tuple[Features, Tensor | None]:
-        """Return the features, and the base learner's logits where there is one."""
-        return image, self.base_of(image)
-
-    def segment(self, query: tuple[Features, Tensor | None], support: LabelledStages) -> HeadOutput:
-        stages, base = query
-        output: Output = self.head(stages, support.features, support.mask, base, self.own_class)
-        return HeadOutput(output.final, attention=output.prior, head=output)
+    def segment(self, query: tuple[Features, Tensor | None], support: LabelledStages) -> EnsembleOutput:
+        found: EnsembleOutput = self.head(query[0], support.features, support.mask, query[1], self.own_class)
+        return found
 
     def answer(self, episode: EpisodeBatch) -> Prediction:
         """Answer an episode; one that asks for base classes as well, which have no supports, by both outputs."""
@@ -295,7 +239,7 @@ class BAM(StageSegmenter):
         self.check_shots(episode.support.shape[2], None)
         query, ways = self.ask(episode)
         outputs: list[Any] = [output for supports in ways for output in self.outputs(query, supports)]
-        attention = torch.cat([output.head.prior for output in outputs]).float() if self.keeps_soft_masks else None
+        attention = torch.cat([output.attention for output in outputs]).float() if self.keeps_soft_masks else None
         asked = episode.support.shape[1] - len(outputs)
         return self._generalised(torch.cat([o.logits for o in outputs]), query[1][0], asked, episode, attention)
 
@@ -324,11 +268,9 @@ class BAM(StageSegmenter):
             attention = torch.cat([attention.new_zeros(asked, *attention.shape[1:]), attention])  # nothing to attend to
         return Prediction(found, probability=probability if self.keeps_soft_masks else None, attention=attention)
 
-    def loss(self, output: HeadOutput, target: Target) -> dict[str, Tensor]:  # type: ignore[override]
-        found: Output = output.head
-        known = self.base_targets(found.base, target)
-        return ensemble_losses(found.final, found.meta, found.base, target.labels, known, self.meta_weight)
+    def loss(self, output: EnsembleOutput, target: Target) -> dict[str, Tensor]:  # type: ignore[override]
+        return ensemble_losses(output, target.labels, self.base_targets(output.base, target), self.meta_weight)
 
     def configure_optimizers(self) -> Any:
-        groups = [list(getattr(self.head, name).parameters()) for name in MODULES if hasattr(self.head, name)]
+        groups = module_parameters(self.head, MODULES)
         return tenfold_sgd(groups, *self.rates, steps=max(int(self.trainer.estimated_stepping_batches), 1))

@@ -7,11 +7,21 @@ CST-large; 12 with DINO ViT-S/8 at 400 pixels and averaged shots is the CST of 2
 Shapes: B samples (episodes x ways), C channels, T query tokens, Ts support tokens (class token first), Td pooled ones.
 """
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fsbench.base.errors import SettingsError
-from fsbench.methods.modules.correlation import HEADS, AttentionBlock, AttentionLayer, Learner, norm, pool_tokens
-from fsbench.methods.modules.segmenter import FewShotClassifierSegmenter
+from fsbench.methods.modules.correlation import (
+    HEADS,
+    AttentionBlock,
+    AttentionLayer,
+    Correlated,
+    FewShotClassifierSegmenter,
+    Learner,
+    aggregation,
+    norm,
+)  # fmt: skip
 from fsbench.networks.backbones.base import BackboneConfig
 from fsbench.networks.ops.masked_attention import masked_attention
 
@@ -80,26 +90,25 @@ class MaskedAttention(AttentionLayer):
         super().__init__()
         self.pool = pool
         self.hidden = out // 2
-        self.short_cut = nn.Sequential(
-            nn.Conv2d(channels, out, 1, bias=False), nn.AvgPool2d(pool), norm(out), nn.ReLU()
-        )
+        conv = nn.Conv2d(channels, out, 1, bias=False)
+        self.short_cut = nn.Sequential(conv, nn.AvgPool2d(pool), norm(out), nn.ReLU(inplace=True))
         self.qkv = nn.Conv2d(channels, 3 * self.hidden, 1)
-        self.agg = nn.Sequential(
-            norm(self.hidden), nn.ReLU(), nn.Conv2d(self.hidden, out, 1, bias=False), norm(out), nn.ReLU()
-        )
+        self.agg = aggregation(self.hidden, out)
         self.out_norm = norm(out)
 
-    def reduce(self, x: Tensor, keep: Tensor) -> tuple[Tensor, Tensor]:
-        return self._attend(pool_tokens(x, self.pool, class_token=True), x, keep)  # pooling commutes (§8, 5)
-
-    def reduce_correlation(self, query: Tensor, support: Tensor, keep: Tensor) -> tuple[Tensor, Tensor]:
-        pooled = pool_tokens(support.mT, self.pool, class_token=True)  # also with the product of query and support
-        return self._attend(query @ pooled, (query, support), keep)
-
-    def _attend(self, pooled: Tensor, x: Tensor | tuple[Tensor, Tensor], keep: Tensor) -> tuple[Tensor, Tensor]:
-        """Return `reduce`'s results from pooled tokens (B, C, T, Td), and all tokens or the factors of all."""
-        weight, bias = self.qkv.weight[..., 0, 0], self.qkv.bias
+    def reduce(self, x: Correlated, keep: Tensor) -> tuple[Tensor, Tensor]:
+        # pooling commutes with the maps and with the product of query and support (§8, 5)
+        pooled = pool_tokens(x, self.pool) if isinstance(x, Tensor) else x[0] @ pool_tokens(x[1].mT, self.pool)
+        weight, bias = self.qkv.weight, self.qkv.bias
         assert bias is not None
-        q = nn.functional.conv2d(pooled, self.qkv.weight[: self.hidden], bias[: self.hidden])
-        attended = masked_attention(q, x, weight[self.hidden :], bias[self.hidden :], keep, HEADS)
+        q = F.conv2d(pooled, weight[: self.hidden], bias[: self.hidden])
+        attended = masked_attention(q, x, weight[self.hidden :, :, 0, 0], bias[self.hidden :], keep, HEADS)
         return self.short_cut[0](pooled), attended
+
+
+def pool_tokens(x: Tensor, size: int) -> Tensor:
+    """Average-pool the support tokens of (B, C, T, Ts) as a square map by size x size; the class token stays."""
+    batch, channels, positions, tokens = x.shape
+    side = round((tokens - 1) ** 0.5)
+    pooled = F.avg_pool2d(x[..., 1:].reshape(batch, channels * positions, side, side), size)
+    return torch.cat([x[..., :1], pooled.reshape(batch, channels, positions, -1)], -1)

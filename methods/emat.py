@@ -8,21 +8,27 @@ Shapes: B samples (episodes x ways), C correlation channels, T query tokens, Ts 
 Td downscaled ones, D hidden channels.
 """
 
-from collections.abc import Sequence
 from typing import Any, Literal, cast
 
 import torch
 import torch.nn.functional as F
-from einops import rearrange
+from einops import rearrange, reduce
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
-from torch.nn.grad import conv2d_input, conv2d_weight
 
 from fsbench.base.errors import SettingsError
 from fsbench.data.batch import EpisodeBatch
-from fsbench.methods.modules.correlation import HEADS, AttentionBlock, AttentionLayer, Learner, norm
+from fsbench.methods.modules.correlation import (
+    HEADS,
+    AttentionBlock,
+    AttentionLayer,
+    Correlated,
+    Correlation,
+    FewShotClassifierSegmenter,
+    Learner,
+    aggregation,
+    norm,
+)  # fmt: skip
 from fsbench.methods.modules.halved_correlation import halve_correlation
-from fsbench.methods.modules.segmenter import Correlation, FewShotClassifierSegmenter
 from fsbench.networks.backbones.base import BackboneConfig
 from fsbench.networks.ops.masked_attention import masked_attention
 
@@ -119,107 +125,40 @@ class LearnableDownscaling(nn.Module):
 
     def __init__(self, channels: int, out: int, pool: int, class_token: bool, bias: bool):
         super().__init__()
-        self.pool = pool
+        self.pool, self.class_token = pool, class_token
         if class_token:
             self.q_cls = nn.Conv2d(channels, out, 1, bias=bias)
         self.q_seg = nn.Conv3d(channels, out, (1, 2, 2), stride=(1, 2, 2), bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the tokens (B, out, T, Td) of the smaller support from those (B, C, T, Ts) of the larger."""
-        return downscale(x, [self])[0]
+        return self.mapped(x[..., :1], parities(x, self.pool, self.class_token))
+
+    def mapped(self, class_token: Tensor, image: Tensor) -> Tensor:
+        """Return the tokens (B, out, T, Td) of the first token (B, C, T, 1) and of `parities`."""
+        weight = rearrange(self.q_seg.weight, "o c 1 i j -> o (c i j) 1 1")
+        y = F.conv2d(image, weight, self.q_seg.bias)
+        return torch.cat([self.q_cls(class_token), y], -1) if self.class_token else y
 
     def token_biases(self, image_tokens: int) -> Tensor:
         """Return the biases (out, Td) of the class token, if there is one, and of `image_tokens`; zeros for none."""
-        convolutions: list[tuple[nn.Conv2d | nn.Conv3d, int]] = [(self.q_seg, image_tokens)]
-        if hasattr(self, "q_cls"):
-            convolutions.insert(0, (self.q_cls, 1))
+        columns = [(self.q_cls, 1)] if self.class_token else []
         zeros = self.q_seg.weight.new_zeros(self.q_seg.out_channels)
-        return torch.cat([(zeros if c.bias is None else c.bias)[:, None].expand(-1, n) for c, n in convolutions], 1)
+        biases = [(zeros if c.bias is None else c.bias, n) for c, n in (*columns, (self.q_seg, image_tokens))]
+        return torch.cat([bias[:, None].expand(-1, n) for bias, n in biases], 1)
 
 
-def downscale(x: Tensor, modules: list[LearnableDownscaling]) -> list[Tensor]:
-    """Apply several `LearnableDownscaling` of equal geometry to the same input by one convolution (§8, 3).
+def parities(x: Tensor, pool: int, class_token: bool) -> Tensor:
+    """Return image tokens (B, C, T, Ts) of the four parities of their rows and columns as channels (B, 4C, T, Td).
 
-    The kernel has depth 1 along T, so the rows of all T maps are stacked into one 2-d image of even height.
+    A convolution with kernel and stride 2 is a linear map of these, which the pooling behind it, as every mean, may
+    precede (§8, 5). A stride leaves out odd last rows and columns.
     """
-    class_token = hasattr(modules[0], "q_cls")
-    if modules[0].pool:
-        return _downscale_means(x, modules)
-    image = rearrange(x[..., 1:] if class_token else x, "b c t (y x) -> b c t y x", y=round((x.shape[-1]) ** 0.5))
-    side = image.shape[-1] // 2
-    image = image[..., : 2 * side, : 2 * side]  # a stride of 2 leaves out an odd last row and column
-    y = _halve(image, *_joint([m.q_seg for m in modules]))
-    y = rearrange(y, "b e (t y) x -> b e t (y x)", t=x.shape[2])
-    if class_token:
-        y = torch.cat([F.conv2d(x[..., :1], *_joint([m.q_cls for m in modules])), y], -1)
-    return list(y.split([m.q_seg.out_channels for m in modules], 1))
-
-
-def _downscale_means(x: Tensor, modules: list[LearnableDownscaling]) -> list[Tensor]:
-    """Apply pooled `LearnableDownscaling`: the pooling is linear, so it comes first, parity by parity (§8, 5)."""
-    start, pool = int(hasattr(modules[0], "q_cls")), modules[0].pool
-    side = round((x.shape[-1] - start) ** 0.5)
-    cells = torch.arange(side // 2 // pool * pool * 2)
-    parity, place = cells % 2, cells // 2 // pool
-    means = x.new_zeros(len(x[0, 0, 0]), 4, side // 2 // pool, side // 2 // pool)
-    rows = start + cells[:, None] * side + cells
-    index = parity[:, None] * 2 + parity, place[:, None].expand_as(rows), place.expand_as(rows)
-    means[(rows, *index)] = 1 / pool**2
-    image = rearrange(x @ means.flatten(1), "b c t (ij d) -> b (c ij) t d", ij=4)
-    weight, bias = _joint([m.q_seg for m in modules])
-    y = F.conv2d(image, weight.flatten(1)[..., None, None], bias)
-    if start:
-        y = torch.cat([F.conv2d(x[..., :1], *_joint([m.q_cls for m in modules])), y], -1)
-    return list(y.split([m.q_seg.out_channels for m in modules], 1))
-
-
-def _halve(image: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """Convolve (B, C, T, y, x) as one image of T·y rows with stride 2; (B, out, T·y/2, x/2)."""
-    arguments = [image, weight, bias]
-    if not torch.is_grad_enabled():
-        return F.conv2d(_rows(image), weight, bias, stride=2)
-    if torch.is_autocast_enabled(image.device.type):
-        dtype = torch.get_autocast_dtype(image.device.type)
-        arguments = [None if t is None else t.to(dtype) for t in arguments]
-    with torch.autocast(image.device.type, enabled=False):
-        return cast(Tensor, _Halving.apply(*arguments))
-
-
-def _rows(image: Tensor) -> Tensor:
-    return rearrange(image, "b c t y x -> b c (t y) x")
-
-
-class _Halving(torch.autograd.Function):
-    """Convolve with stride 2; saves the given view in place of the copy that is convolved."""
-
-    @staticmethod
-    def forward(ctx: Any, image: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        ctx.save_for_backward(image, weight)
-        return F.conv2d(_rows(image), weight, bias, stride=2)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        image, weight = ctx.saved_tensors
-        grad_image = grad_weight = grad_bias = None
-        with torch.autocast(grad.device.type, enabled=False):
-            if ctx.needs_input_grad[0]:
-                flat = _rows(image)
-                grad_image = conv2d_input(flat.shape, weight, grad, stride=2)
-                grad_image = rearrange(grad_image, "b c (t y) x -> b c t y x", t=image.shape[2])
-            if ctx.needs_input_grad[1]:
-                grad_weight = conv2d_weight(_rows(image), weight.shape, grad, stride=2)
-            if ctx.needs_input_grad[2]:
-                grad_bias = grad.sum((0, 2, 3))
-        return grad_image, grad_weight, grad_bias
-
-
-def _joint(convolutions: Sequence[nn.Conv2d | nn.Conv3d]) -> tuple[Tensor, Tensor | None]:
-    """Join the weights and biases of 1x1 or depth-1 convolutions to those of one 2-d convolution."""
-    weight = torch.cat([c.weight[:, :, 0] if c.weight.dim() == 5 else c.weight for c in convolutions])
-    if all(c.bias is None for c in convolutions):
-        return weight, None
-    return weight, torch.cat([c.weight.new_zeros(c.out_channels) if c.bias is None else c.bias for c in convolutions])
+    image = x[..., int(class_token) :]
+    side, pool = round(image.shape[-1] ** 0.5), max(pool, 1)
+    even = side // (2 * pool) * 2 * pool
+    image = image.unflatten(3, (side, side))[..., :even, :even]
+    return reduce(image, "b c t (y p i) (x q j) -> b (c i j) t (y x)", "mean", p=pool, q=pool, i=2, j=2)
 
 
 class EfficientMaskedAttention(AttentionLayer):
@@ -234,43 +173,36 @@ class EfficientMaskedAttention(AttentionLayer):
         self.sequential = sequential
         hidden = out // 2
         down = LearnableDownscaling(channels, out, pool, class_token, bias=False)
-        self.short_cut = nn.Sequential(down, norm(out), nn.ReLU())
+        self.short_cut = nn.Sequential(down, norm(out), nn.ReLU(inplace=True))
         self.q = LearnableDownscaling(channels, hidden, pool, class_token, bias=True)
         self.kv = nn.Conv2d(channels, 2 * hidden, 1)
-        self.agg = nn.Sequential(norm(hidden), nn.ReLU(), nn.Conv2d(hidden, out, 1, bias=False), norm(out), nn.ReLU())
+        self.agg = aggregation(hidden, out)
         self.out_norm = norm(out)
 
-    def reduce(self, x: Tensor, keep: Tensor) -> tuple[Tensor, Tensor]:
-        down, bias = self.short_cut[0], self.kv.bias
-        assert isinstance(down, LearnableDownscaling) and bias is not None
-        short, q = downscale(x, [down, self.q])
-        return short, self._attend(q, x, bias, keep)
-
-    def reduce_correlation(self, query: Tensor, support: Tensor, keep: Tensor) -> tuple[Tensor, Tensor]:
-        down, bias = self.short_cut[0], self.kv.bias
-        assert isinstance(down, LearnableDownscaling) and not down.pool and bias is not None
-        modules = [down, self.q]
-        side = round((support.shape[2] - hasattr(down, "q_cls")) ** 0.5)
-        short, q = halve_correlation(
-            query,
-            support,
-            [m.q_seg.weight[:, :, 0] for m in modules],
-            [m.token_biases((side // 2) ** 2) for m in modules],
-            [m.q_cls.weight[..., 0, 0] for m in modules if hasattr(m, "q_cls")],
-        )
-        return short, self._attend(q, (query, support), bias, keep)
-
-    def _attend(self, q: Tensor, x: Tensor | tuple[Tensor, Tensor], bias: Tensor, keep: Tensor) -> Tensor:
-        """Attend with all heads at once or with one after the other; arguments as in `masked_attention`.
-
-        `q` is lost where no gradient is wanted.
-        """
-        weight = self.kv.weight[..., 0, 0]
+    def reduce(self, x: Correlated, keep: Tensor) -> tuple[Tensor, Tensor]:
+        short, q = self._downscale(x)
+        bias, weight = self.kv.bias, self.kv.weight[..., 0, 0]
+        assert bias is not None
         if not self.sequential:
-            return masked_attention(q, x, weight, bias, keep, HEADS, overwrite=True)
+            return short, masked_attention(q, x, weight, bias, keep, HEADS, overwrite=True)
         weights, biases = (p.unflatten(0, (2, HEADS, -1)) for p in (weight, bias))  # keys and values of each head
         heads = zip(q.chunk(HEADS, 1), weights.unbind(1), biases.unbind(1), strict=True)
-        return torch.cat([masked_attention(part, x, w.flatten(0, 1), b.flatten(), keep, 1) for part, w, b in heads], 1)
+        each = [masked_attention(part, x, w.flatten(0, 1), b.flatten(), keep, 1) for part, w, b in heads]
+        return short, torch.cat(each, 1)
+
+    def _downscale(self, x: Correlated) -> list[Tensor]:
+        """Return the short cut and the queries."""
+        maps = [cast(LearnableDownscaling, self.short_cut[0]), self.q]
+        if isinstance(x, Tensor):
+            image = parities(x, self.q.pool, self.q.class_token)
+            return [m.mapped(x[..., :1], image) for m in maps]
+        side = round((x[1].shape[2] - self.q.class_token) ** 0.5)
+        return halve_correlation(
+            *x,
+            [m.q_seg.weight[:, :, 0] for m in maps],
+            [m.token_biases((side // 2) ** 2) for m in maps],
+            [m.q_cls.weight[..., 0, 0] for m in maps if m.class_token],
+        )
 
     def weights(self, x: Tensor, keep: Tensor) -> Tensor:
         """Return the attention (B, Ts) of one position, x (B, C, 1, Ts): mean over heads and downscaled queries."""

@@ -15,22 +15,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fsbench.base.errors import SettingsError
-from fsbench.core.outputs import Target
+from fsbench.core.outputs import Output, Target
 from fsbench.core.released_format import ReleasedFormat
 from fsbench.data.dataset import VOID
 from fsbench.methods.modules.decoder import classifier, dropped_reduction, reduction, two_convolutions
 from fsbench.methods.modules.frozen_pspnet import FrozenTrunk
 from fsbench.methods.modules.maps import resize, widened
 from fsbench.methods.modules.masked_comparison import compare, masked_layer4
-from fsbench.methods.modules.poly_rate import tenfold_sgd
+from fsbench.methods.modules.poly_rate import module_parameters, tenfold_sgd
 from fsbench.methods.modules.pspnet import Features, Trunk
-from fsbench.methods.modules.stage_segmenter import (
-    HeadOutput,
-    LabelledStages,
-    StageSegmenter,
-    check_dropout,
-    check_rates,
-)
+from fsbench.methods.modules.stage_segmenter import LabelledStages, StageSegmenter, check_dropout, check_rates
 from fsbench.methods.modules.stages import aligned, widths
 from fsbench.networks.backbones.base import BackboneConfig
 
@@ -60,19 +54,15 @@ def bin_sides(scales: Sequence[float], side: int) -> list[int]:
     return sides
 
 
-@dataclass
-class Output:
-    """Outputs of the head.
+@dataclass(kw_only=True)
+class BinOutput(Output):
+    """Output of the head: logits (b, 2, h, h), the similarity to the supports' foreground as attention, and the bins'.
 
     Attributes:
-        logits: (b, 2, h, h).
         inner: logits of each bin (b, 2, n, n).
-        prior: (b, h, h), similarity to the supports' foreground.
     """
 
-    logits: Tensor
     inner: list[Tensor]
-    prior: Tensor
 
 
 class PFENetHead(nn.Module):
@@ -99,7 +89,7 @@ class PFENetHead(nn.Module):
         self.res2 = two_convolutions(width)
         self.alpha_conv = nn.ModuleList(reduction(2 * width, width) for _ in range(bins - 1))
 
-    def forward(self, query: Features, support: Features, labels: Tensor) -> Output:
+    def forward(self, query: Features, support: Features, labels: Tensor) -> BinOutput:
         """Segment the queries.
 
         Args:
@@ -121,10 +111,10 @@ class PFENetHead(nn.Module):
             inner.append(self.inner_cls[i](merged))
             found.append(resize(merged, side))
         x = self.res1(torch.cat(found, 1))
-        return Output(self.cls(self.res2(x) + x), inner, prior[:, 0])
+        return BinOutput(self.cls(self.res2(x) + x), attention=prior[:, 0], inner=inner)
 
     @staticmethod
-    def losses(output: Output, target: Tensor, aux_weight: float = 1.0) -> dict[str, Tensor]:
+    def losses(output: BinOutput, target: Tensor, aux_weight: float = 1.0) -> dict[str, Tensor]:
         """Return the losses of an output against a target (b, S, S) with void 255 (§4)."""
 
         def entropy(logits: Tensor) -> Tensor:
@@ -166,8 +156,6 @@ class PFENet(StageSegmenter):
             authors' program does: in training each pass is normalised by its own statistics, and those of the test move
             away from ImageNet's (§5). "eval" leaves the network as it is, as BAM does.
         dropout: share of the reduced features' channels that are dropped in training (§1).
-        vit_blocks: blocks of the demo's ViT that stand for layers 2, 3 and 4. Features near its end tell the base
-            classes apart, and the head learns these by heart instead of comparing.
         aux_weight: factor of the mean of the bins' own losses (§4).
         learning_rate: rate of SGD before the factor 10 of the authors' rule (§5); it falls to 0.
         momentum, weight_decay: of SGD.
@@ -178,6 +166,7 @@ class PFENet(StageSegmenter):
         "mean over shots"
     )
     released_format = PFENetReleasedFormat("module.")
+    vit_blocks = (0, 1, 2)
 
     def __init__(
         self,
@@ -186,13 +175,12 @@ class PFENet(StageSegmenter):
         ppm_scales: list[float] = [60, 30, 15, 8],  # noqa: B006  (read only)
         backbone_bn: Literal["train", "eval"] = "train",
         dropout: float = 0.5,  # §1
-        vit_blocks: tuple[int, int, int] = (0, 1, 2),
         aux_weight: float = 1.0,
         learning_rate: float = 2.5e-3,  # §5
         momentum: float = 0.9,  # §5
         weight_decay: float = 1e-4,  # §5
     ):
-        super().__init__(backbone, vit_blocks)
+        super().__init__(backbone)
         check_dropout(dropout)
         if width < 1:
             raise SettingsError(f"width is {width}, expected 1 or more")
@@ -232,15 +220,15 @@ class PFENet(StageSegmenter):
             singly = layer4 if self.training else lambda x: torch.cat([layer4(one) for one in x.split(1)])
             return LabelledStages(masked_layer4(image, mask[:, None], singly), mask)
 
-    def segment(self, query: Features, support: LabelledStages) -> HeadOutput:
-        output: Output = self.head(query, support.features, support.mask)
-        return HeadOutput(output.logits, attention=output.prior, head=output)
+    def segment(self, query: Features, support: LabelledStages) -> BinOutput:
+        output: BinOutput = self.head(query, support.features, support.mask)
+        return output
 
-    def loss(self, output: HeadOutput, target: Target) -> dict[str, Tensor]:  # type: ignore[override]
-        return self.head.losses(output.head, target.labels, self.aux_weight)
+    def loss(self, output: BinOutput, target: Target) -> dict[str, Tensor]:  # type: ignore[override]
+        return self.head.losses(output, target.labels, self.aux_weight)
 
     def configure_optimizers(self) -> Any:
-        groups = [list(getattr(self.head, name).parameters()) for name in MODULES]
+        groups = module_parameters(self.head, MODULES)
         return tenfold_sgd(groups, *self.rates, steps=max(int(self.trainer.estimated_stepping_batches), 1))
 
     def on_validation_start(self) -> None:

@@ -10,29 +10,30 @@ Shapes: B episodes, N ways, K shots, S image side, (h, w) the map of layer3, c c
 from collections.abc import Iterator
 from typing import Any, Literal
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from fsbench.base.errors import SettingsError
 from fsbench.core.needs import Needs
 from fsbench.core.outputs import Target
-from fsbench.methods.hdmnet.head import HDMNetHead, Output
-from fsbench.methods.hdmnet.optimization import poly_adamw
+from fsbench.methods.hdmnet.head import HDMNetHead, MatchedOutput
 from fsbench.methods.hdmnet.transformer import HEADS
-from fsbench.methods.hdmnet.weights import ENSEMBLE, HDMNetReleasedFormat
+from fsbench.methods.modules.base_ensemble import EnsembleFormat, EnsembleSegmenter
+from fsbench.methods.modules.poly_rate import module_parameters, poly_schedule
 from fsbench.methods.modules.pspnet import Features
-from fsbench.methods.modules.stage_segmenter import (
-    HeadOutput,
-    LabelledStages,
-    StageSegmenter,
-    check_dropout,
-    check_rates,
-    shots_of,
-)
+from fsbench.methods.modules.stage_segmenter import LabelledStages, check_dropout, check_rates
 from fsbench.methods.modules.stages import widths
 from fsbench.networks.backbones.base import BackboneConfig
 
+NAMES = (("transformer.mix_transformer.", "transformer."), ("base_learnear.", "base_learner."))
+"""Beginnings of names in the authors' files, and what they are here (§9)."""
+MODULES = ("transformer", "down_supp", "down_query", "supp_merge", "query_merge", "gram_merge", "cls_merge")
+"""Modules of the head, a parameter group each, in the authors' order; `kshot_rw` is in none and stays as it begins."""
+FACTOR = 10
+"""Times the rate of all groups but the first."""
 
-class HDMNet(StageSegmenter):
+
+class HDMNet(EnsembleSegmenter):
     """HDMNet.
 
     Args:
@@ -48,8 +49,6 @@ class HDMNet(StageSegmenter):
         kshot_trans_dim: hidden channels of the network of these weights; 0 is one layer, which begins as the mean.
         low_fea: layer whose styles are compared (§2).
         dropout: share of the reduced features' channels that are dropped in training (§2).
-        vit_blocks: blocks of the demo's ViT that stand for layers 2, 3 and 4. Features near its end tell the base
-            classes apart, and the head learns these by heart instead of comparing.
         meta_weight, distillation_weight: factors of the meta learner's own loss and of the distillation (§6).
         learning_rate: rate of AdamW for the transformer, which falls to 0; the layers around it have ten times that.
         weight_decay: of AdamW, for all weights.
@@ -59,7 +58,8 @@ class HDMNet(StageSegmenter):
     attention_meaning = (
         "similarity: largest cosine of deep features with one of the support's foreground, from 0 to 1, mean over shots"
     )
-    released_format = HDMNetReleasedFormat("module.")
+    released_format = EnsembleFormat("module.", own="base_learnear.2.weight", names=NAMES)
+    vit_blocks = (0, 1, 2)
 
     def __init__(
         self,
@@ -71,15 +71,13 @@ class HDMNet(StageSegmenter):
         kshot_trans_dim: int = 2,  # §2
         low_fea: Literal["layer2", "layer3"] = "layer2",  # §2
         dropout: float = 0.5,  # §2
-        vit_blocks: tuple[int, int, int] = (0, 1, 2),
         meta_weight: float = 1.0,  # §6
         distillation_weight: float = 1.0,  # §6
         learning_rate: float = 1e-4,  # §7
         weight_decay: float = 0.01,  # §7
     ):
-        super().__init__(backbone, vit_blocks)
+        super().__init__(backbone, base_learner, shots, width=width, kshot_trans_dim=kshot_trans_dim)
         check_dropout(dropout)
-        self.check_ensemble(base_learner, width, shots, kshot_trans_dim)
         if transformer_width < max(HEADS) or transformer_width % max(HEADS):
             raise SettingsError(
                 f"transformer_width is {transformer_width}, expected a multiple of its {max(HEADS)} heads"
@@ -88,10 +86,8 @@ class HDMNet(StageSegmenter):
             learning_rate=learning_rate, weight_decay=weight_decay, meta_weight=meta_weight,
             distillation_weight=distillation_weight,
         )  # fmt: skip
-        self.learned_shots, self.joins_base_learner = shots, base_learner
-        self.authors_shots = self.learned_authors_shots if base_learner else None
         self.rates, self.loss_weights = (learning_rate, weight_decay), (meta_weight, distillation_weight)
-        self.settings: dict[str, Any] = {
+        self.settings = {
             "width": width,
             "transformer_width": transformer_width,
             "base_learner": base_learner,
@@ -107,35 +103,35 @@ class HDMNet(StageSegmenter):
     def needs(self) -> Needs:  # type: ignore[override]
         return Needs(base_maps=self.joins_base_learner)
 
-    def checkpoint_settings(self) -> dict[str, Any]:
-        return self.settings
-
-    def filter_state_dict(self, learned: dict[str, Tensor], whose: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        if "head.gram_merge.weight" in learned and not self.joins_base_learner:
-            kept = {key: value for key, value in learned.items() if not key.startswith(ENSEMBLE)}
-            return kept, {"base_learner": True, "shots": shots_of(learned)}
-        if self.joins_base_learner:  # only there weights of shots are learned
-            self.check_learned_shots(learned, whose)
-        return learned, {}
-
-    def query(self, image: Features) -> tuple[Features, Tensor | None]:
-        """Return the features, and the base learner's logits where there is one."""
-        return image, self.base_of(image)
-
     def support(self, image: Features, mask: Tensor) -> LabelledStages:
         return LabelledStages(image, mask)
 
     def join(self, supports: Iterator[LabelledStages]) -> Iterator[LabelledStages]:  # type: ignore[override]
         return supports
 
-    def segment(self, query: tuple[Features, Tensor | None], support: Iterator[LabelledStages]) -> HeadOutput:
-        stages, base = query
-        output: Output = self.head(stages, support, base, self.own_class)
-        return HeadOutput(output.final, attention=output.similarity[:, -1].clamp(0, 1), head=output)
+    def segment(self, query: tuple[Features, Tensor | None], support: Iterator[LabelledStages]) -> MatchedOutput:
+        found: MatchedOutput = self.head(query[0], support, query[1], self.own_class)
+        return found
 
-    def loss(self, output: HeadOutput, target: Target) -> dict[str, Tensor]:  # type: ignore[override]
-        known = self.base_targets(output.head.base, target)
-        return self.head.losses(output.head, target.labels, known, *self.loss_weights)
+    def loss(self, output: MatchedOutput, target: Target) -> dict[str, Tensor]:  # type: ignore[override]
+        return self.head.losses(output, target.labels, self.base_targets(output.base, target), *self.loss_weights)
 
     def configure_optimizers(self) -> Any:
         return poly_adamw(self.head, *self.rates, steps=max(int(self.trainer.estimated_stepping_batches), 1))
+
+
+def poly_adamw(head: nn.Module, learning_rate: float, weight_decay: float, steps: int) -> dict[str, Any]:
+    """Return AdamW for the modules of `head`, and its schedule, as Lightning takes them.
+
+    Args:
+        head: the head.
+        learning_rate: rate of the transformer at the start.
+        weight_decay: of all groups, norms and biases included.
+        steps: of the whole training.
+    """
+    groups = [
+        {"params": parameters, "lr": learning_rate * (FACTOR if i else 1)}
+        for i, parameters in enumerate(module_parameters(head, MODULES))
+    ]
+    optimizer = torch.optim.AdamW(groups, learning_rate, weight_decay=weight_decay)
+    return {"optimizer": optimizer, "lr_scheduler": {"scheduler": poly_schedule(optimizer, steps), "interval": "step"}}

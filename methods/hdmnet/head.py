@@ -7,7 +7,7 @@ Shapes: b samples, K shots, C channels of reduced features, d of the transformer
 i, H image side, n base classes.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -16,16 +16,27 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fsbench.base.errors import SettingsError
-from fsbench.methods.hdmnet.distillation import distillation_terms
 from fsbench.methods.hdmnet.transformer import SMALLEST, MixTransformer
-from fsbench.methods.modules.base_ensemble import base_map, ensemble_losses, join, merge_layer
+from fsbench.methods.modules.base_ensemble import (
+    EnsembleOutput,
+    base_map,
+    ensemble_losses,
+    gram,
+    gram_distance,
+    join,
+    merge_layer,
+    reweight_network,
+    style_distance,
+)  # fmt: skip
 from fsbench.methods.modules.decoder import dropped_reduction, reduction
 from fsbench.methods.modules.maps import masked_mean, resize, widened
 from fsbench.methods.modules.pspnet import Features
 from fsbench.methods.modules.stages import aligned
-from fsbench.methods.modules.style import gram, gram_distance, reweight_network, shot_weights
 from fsbench.networks.ops.correlation import largest_cosine
 
+OUTSIDE = -1e9
+"""Value of the first teacher of the distillation outside of the object, which a softmax makes 0."""
+EPSILON = 1e-12
 SIMILARITY_SCALE = 10
 """Factor of the similarity maps where they are merged with the query (§4)."""
 
@@ -46,21 +57,15 @@ class Shot(NamedTuple):
     distance: Tensor
 
 
-@dataclass
-class Output:
-    """Outputs of the head.
+@dataclass(kw_only=True)
+class MatchedOutput(EnsembleOutput):
+    """Output of the head, whose `attention` is the last similarity map.
 
     Attributes:
-        final: (b, 2, h, h), decides the prediction: the ensemble, or `meta` without a base learner.
-        meta: (b, 2, h, h), logits of the meta learner.
-        base: (b, n + 1, h, h), logits of the base learner; None without one.
         matching: matching maps (b, h_i, h_i), from coarse to fine.
         similarity: (b, 2, h, h), mean over shots.
     """
 
-    final: Tensor
-    meta: Tensor
-    base: Tensor | None
     matching: list[Tensor]
     similarity: Tensor
 
@@ -142,7 +147,7 @@ class HDMNetHead(nn.Module):
         supports: Iterable[tuple[Features, Tensor]],
         base_logits: Tensor | None = None,
         own_class: Tensor | None = None,
-    ) -> Output:
+    ) -> MatchedOutput:
         """Segment the queries.
 
         Args:
@@ -167,13 +172,14 @@ class HDMNetHead(nn.Module):
         prototype = torch.stack([shot.prototype for shot in shots]).mean(0)
         merged = self.merge_query(query, prototype, similarity)
         meta, matching = self.transformer(merged, [shot.stages for shot in shots], masks, similarity)
-        if not self.ensemble:
-            return Output(meta, meta, None, matching, similarity)
-        assert base_logits is not None
-        distance = self.style_distance(torch.cat([shot.distance for shot in shots], 1))
-        base = base_map(base_logits, own_class)
-        final = join(self.gram_merge, self.cls_merge, widened(meta).softmax(1), distance, base)
-        return Output(final, meta, base_logits, matching, similarity)
+        found = MatchedOutput(
+            meta, attention=similarity[:, -1].clamp(0, 1), meta=meta, matching=matching, similarity=similarity
+        )
+        if self.ensemble:
+            assert base_logits is not None
+            distance = style_distance(self, torch.cat([shot.distance for shot in shots], 1))
+            found.logits, found.base = join(self, meta, distance, base_map(base_logits, own_class)), base_logits
+        return found
 
     def read_shot(self, query: Features, support: Features, mask: Tensor) -> Shot:
         """Read one shot with its mask (b, 1, H, H); `query` is aligned (§2-§4)."""
@@ -195,31 +201,42 @@ class HDMNetHead(nn.Module):
         )
         return merged
 
-    def style_distance(self, distances: Tensor) -> Tensor:
-        """Return one distance of styles (b, 1, 1, 1) for all shots, from that of each (b, K, 1, 1) (§2)."""
-        if not hasattr(self, "kshot_rw"):
-            return distances.mean(1, keepdim=True)
-        with torch.autocast(distances.device.type, enabled=False):
-            return (shot_weights(distances, self.kshot_rw, sorted_order=True) * distances).sum(1, keepdim=True)
-
     @staticmethod
     def losses(
-        output: Output,
+        output: MatchedOutput,
         target: Tensor,
         base_target: Tensor | None = None,
         meta_weight: float = 1.0,
         distillation_weight: float = 1.0,
     ) -> dict[str, Tensor]:
-        """Return the losses of an output: those of the ensemble and the distillation of its matching maps (§6).
-
-        Args:
-            output: what `forward` returned.
-            target: (b, H, H), 0 background, 1 the episode's class, 255 void.
-            base_target: (b, H, H), 0 background, 1..n base classes; None where they are not known.
-            meta_weight: factor of the meta learner's loss.
-            distillation_weight: factor of the distillation.
-        """
-        losses = ensemble_losses(output.final, output.meta, output.base, target, base_target, meta_weight)
+        """Return the losses of the ensemble, see `ensemble_losses`, and the weighted distillation of its maps (§6)."""
+        losses = ensemble_losses(output, target, base_target, meta_weight)
         distillation = distillation_terms([widened(weights) for weights in output.matching], target).mean()
         losses["loss"] = losses["loss"] + distillation_weight * distillation
         return losses | {"distillation": distillation}
+
+
+def distillation_terms(maps: Sequence[Tensor], target: Tensor) -> Tensor:
+    """Return the divergence of each matching map from its teacher, whose mean is the loss.
+
+    The first teacher is the label; each next one is the map before, without gradient. Softmaxes are over all
+    positions. Of an object so small that no position of the coarsest map lies inside, the position that is most inside
+    is the whole teacher, and where two are equally so, rounding decides.
+
+    Args:
+        maps: (b, h_i, h_i), from coarse to fine, float32 or more.
+        target: labels (b, H, H); 1 is foreground, anything else, void included, is not.
+
+    Returns:
+        as many terms as maps, each a mean over samples.
+    """
+    teacher, terms = torch.where(target == 1, 1.0, OUTSIDE).to(maps[0]), []
+    for student in maps:
+        side = student.shape[-2:]
+        if teacher.shape[-2:] != side:
+            teacher = F.interpolate(teacher[:, None], side, mode="bilinear", align_corners=False)[:, 0]
+        wanted, found = teacher.flatten(1).softmax(1), student.flatten(1).softmax(1)
+        divergence = wanted * ((wanted + EPSILON).log() - (found + EPSILON).log())
+        terms.append(divergence.sum(1).mean())
+        teacher = student.detach()
+    return torch.stack(terms)

@@ -2,16 +2,17 @@
 
 Names are those of the authors' checkpoints, below `transformer.mix_transformer`.
 
-Shapes: b samples, K shots, d channels, h the side of the first stage, h_i of stage i, H image side.
+Shapes: b samples, K shots, h the side of a map, h_i that of stage i, m = h·h tokens of an image, row by row, n source
+tokens, d channels, j heads, H image side.
 """
 
 from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor, nn
 
-from fsbench.methods.hdmnet.attention import EPS, MatchBlock, SelfBlock, as_map, as_tokens
 from fsbench.methods.modules.maps import resize
 
 HEADS = (2, 4, 8)
@@ -22,6 +23,185 @@ PROJECTIONS = ((1, 1, 0), (3, 2, 1), (3, 2, 1))
 """Kernel, stride and padding of the convolution that begins each stage (§4)."""
 SMALLEST = 4
 """Side of the smallest map that the first stage's keys can be reduced from."""
+EPS = 1e-6
+"""Epsilon of every LayerNorm (§4)."""
+DROPOUT = 0.1
+"""Share of entries that each of a block's three dropouts drops (§4.1)."""
+TEMPERATURE = 0.1
+"""By which cosines are divided in matching (§4.3)."""
+TOGETHER = 512
+"""Support tokens that are matched at a time, so that memory does not grow with the supports."""
+
+
+def as_map(tokens: Tensor) -> Tensor:
+    """Return tokens (b, m, d) as a square map (b, d, h, h)."""
+    return rearrange(tokens, "b (h w) d -> b d h w", h=round(tokens.shape[1] ** 0.5))
+
+
+def as_tokens(x: Tensor) -> Tensor:
+    """Return a map (b, d, h, h) as tokens (b, m, d)."""
+    return rearrange(x, "b d h w -> b (h w) d")
+
+
+class Projections(nn.Module):
+    """The four linear layers of an attention, all without bias; head j owns neighbouring channels (§4.1)."""
+
+    def __init__(self, width: int, heads: int):
+        super().__init__()
+        self.heads = heads
+        self.linear_q, self.linear_k, self.linear_v, self.linear_o = (
+            nn.Linear(width, width, bias=False) for _ in range(4)
+        )
+
+    def project(self, query: Tensor, source: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return queries (b, j, m, d/j) of tokens `query`, and keys and values (b, j, n, d/j) of tokens `source`."""
+        layers = (self.linear_q, query), (self.linear_k, source), (self.linear_v, source)
+        q, k, v = (rearrange(layer(x), "b n (j d) -> b j n d", j=self.heads) for layer, x in layers)
+        return q, k, v
+
+    def joined(self, y: Tensor) -> Tensor:
+        """Return the output (b, m, d) of values (b, j, m, d/j) that are weighed already."""
+        found: Tensor = self.linear_o(rearrange(y, "b j m d -> b m (j d)"))
+        return found
+
+
+class SelfAttention(Projections):
+    """Attention of an image's tokens to (reduced) tokens of the same image (§4.2)."""
+
+    def scores(self, q: Tensor, k: Tensor) -> Tensor:
+        """Return what the softmax over keys is taken of (b, j, m, n)."""
+        return q @ k.mT / (q.shape[-1] ** 0.5 + 1e-9)
+
+    def forward(self, query: Tensor, source: Tensor) -> Tensor:
+        q, k, v = self.project(query, source)
+        return self.joined(self.scores(q, k).softmax(3) @ v)
+
+
+class Matching(Projections):
+    """Attention in which each support token is shared out among the query's tokens (§4.3)."""
+
+    def forward(self, query: Tensor, source: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Match tokens of a query with those of its supports.
+
+        Tokens outside of the mask touch neither result and are left out before they cost anything.
+
+        Args:
+            query: (b, m, d).
+            source: tokens of all supports (b, n, d).
+            mask: (b, n), 1 where a support token is foreground, 0 elsewhere.
+
+        Returns:
+            the output (b, m, d), a sum over foreground tokens that is not normalised, and the matching map (b, m), the
+            mean score over these tokens and heads; 0 where there are none.
+        """
+        foreground = mask.argsort(dim=1, descending=True, stable=True)[:, : int(mask.sum(1).max())]
+        mask = mask.gather(1, foreground)[:, None, None]  # samples with fewer keep some that count nothing
+        source = source.gather(1, foreground[..., None].expand(-1, -1, source.shape[2]))
+        q, k, v = self.project(query, source)
+        q, k = F.normalize(q, dim=3), F.normalize(k, dim=3)
+        found, total = torch.zeros_like(q), q.new_zeros(q.shape[:3])
+        for keys, values, part in zip(*(x.split(TOGETHER, 2) for x in (k, v)), mask.split(TOGETHER, 3), strict=True):
+            scores = q @ keys.mT / TEMPERATURE
+            found = found + (scores.softmax(2) * part) @ values
+            total = total + (scores * part).sum(3)
+        return self.joined(found), total.mean(1) / (mask.sum((1, 2, 3))[:, None] + 1e-9)
+
+
+class FeedForward(nn.Module):
+    """Two 1x1 convolutions around a depthwise one, on a map (§4.1)."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        hidden = 4 * width
+        self.layers = nn.Sequential(
+            nn.Conv2d(width, hidden, 1),
+            nn.Conv2d(hidden, hidden, 3, padding=1, groups=hidden),
+            nn.GELU(),
+            nn.Dropout(DROPOUT),
+            nn.Conv2d(hidden, width, 1),
+            nn.Dropout(DROPOUT),
+        )
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return as_tokens(self.layers(as_map(tokens)))
+
+
+class ReducedAttention(nn.Module):
+    """Attention whose keys and values come from a map reduced by r; what is beyond a multiple of r is lost (§4.2).
+
+    Args:
+        width: d.
+        heads: j.
+        reduction: r; 1 reduces nothing.
+    """
+
+    def __init__(self, width: int, heads: int, reduction: int):
+        super().__init__()
+        self.attn = SelfAttention(width, heads)
+        self.sr: nn.Module | None = None
+        if reduction > 1:
+            self.sr = nn.Conv2d(width, width, reduction, reduction)
+            self.norm = nn.LayerNorm(width, EPS)
+
+    def source(self, tokens: Tensor) -> Tensor:
+        """Return the tokens (b, n, d) that keys and values come from."""
+        return tokens if self.sr is None else self.norm(as_tokens(self.sr(as_map(tokens))))
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        found: Tensor = self.attn(tokens, self.source(tokens))
+        return found
+
+
+class SupportAttention(nn.Module):
+    """The matching of a block, under the authors' name."""
+
+    def __init__(self, width: int, heads: int):
+        super().__init__()
+        self.attn = Matching(width, heads)
+
+    def forward(self, query: Tensor, source: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        found: tuple[Tensor, Tensor] = self.attn(query, source, mask)
+        return found
+
+
+class Block(nn.Module):
+    """An attention and a feed-forward network, each added to its input (§4.1)."""
+
+    def __init__(self, width: int, attention: nn.Module):
+        super().__init__()
+        self.norm1 = nn.LayerNorm(width, EPS)
+        self.attn = attention
+        self.norm2 = nn.LayerNorm(width, EPS)
+        self.ffn = FeedForward(width)
+        self.drop = nn.Dropout(DROPOUT)
+
+    def added(self, tokens: Tensor, attended: Tensor) -> Tensor:
+        """Add what was attended to, and then the feed-forward network, to tokens (b, m, d)."""
+        tokens = tokens + self.drop(attended)
+        found: Tensor = tokens + self.ffn(self.norm2(tokens))
+        return found
+
+
+class SelfBlock(Block):
+    """A block of one image: tokens (b, m, d) to tokens."""
+
+    def __init__(self, width: int, heads: int, reduction: int):
+        super().__init__(width, ReducedAttention(width, heads, reduction))
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return self.added(tokens, self.attn(self.norm1(tokens)))
+
+
+class MatchBlock(Block):
+    """A block of a query's tokens and those of its supports, whose LayerNorm they share (§4.3)."""
+
+    def __init__(self, width: int, heads: int = 2):
+        super().__init__(width, SupportAttention(width, heads))
+
+    def forward(self, tokens: Tensor, source: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Return tokens (b, m, d) and the matching map (b, m); arguments as in `Matching`."""
+        attended, matched = self.attn(self.norm1(tokens), self.norm1(source), mask)
+        return self.added(tokens, attended), matched
 
 
 class Embedding(nn.Module):

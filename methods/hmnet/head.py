@@ -15,15 +15,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fsbench.methods.hmnet.mamba.config import HybridMambaConfig
-from fsbench.methods.hmnet.mamba.network import HybridMamba
-from fsbench.methods.hmnet.priors import best_priors, prior_maps
-from fsbench.methods.modules.base_ensemble import base_map, join, merge_layer
+from fsbench.methods.hmnet.mamba import HybridMamba, HybridMambaConfig
+from fsbench.methods.modules.base_ensemble import (
+    EnsembleOutput,
+    base_map,
+    gram,
+    gram_distance,
+    join,
+    merge_layer,
+    reweight_network,
+    style_distance,
+)  # fmt: skip
 from fsbench.methods.modules.decoder import ASPP, classifier, dropped_reduction, reduction, two_convolutions
 from fsbench.methods.modules.maps import masked_mean, resize
 from fsbench.methods.modules.pspnet import Features
 from fsbench.methods.modules.stages import aligned
-from fsbench.methods.modules.style import gram, gram_distance, reweight_network, shot_weights
 
 PRIOR_SCALE = 10  # §4
 
@@ -56,18 +62,62 @@ class SupportFeatures(NamedTuple):
 
 
 @dataclass
-class Output:
-    """Outputs of the head.
+class Priors:
+    """Priors of one level of features (§4).
 
     Attributes:
-        final: (b, 2, S, S), decides the prediction: probabilities of the ensemble, or `meta` without one.
-        meta: (b, 2, S, S), logits of the meta learner.
-        prior: (b, S, S), similarity to the supports' foreground, see `best_priors`; None where it is not asked for.
+        fg, bg: normalised similarity to the supports' foreground and background (b, K, S, S).
+        corr: their difference, at least 0 (b, K, S, S).
+        fg_max, corr_max: largest raw similarity and largest difference (b, K).
     """
 
-    final: Tensor
-    meta: Tensor
-    prior: Tensor | None
+    fg: Tensor
+    bg: Tensor
+    corr: Tensor
+    fg_max: Tensor
+    corr_max: Tensor
+
+
+def prior_maps(query: Tensor, support: Tensor, masks: Tensor) -> Priors:
+    """Compare a level's features with the prototypes of the supports, in fp32: half precision would overflow.
+
+    Args:
+        query: (b, c, h', h').
+        support: (b, K, c, S, S).
+        masks: (b, K, 1, S, S).
+    """
+    side = support.shape[-1]
+    query, support, masks = query.float(), support.float(), masks.float()
+    flat, weights = support.flatten(0, 1), masks.flatten(0, 1)
+    similarities = []
+    for mask in (weights, 1 - weights):
+        prototype = masked_mean(flat, mask).view(*support.shape[:2], -1)
+        products = torch.einsum("bkc,bchw->bkhw", prototype, query)
+        norms = prototype.norm(dim=2)[..., None, None] * query.norm(dim=1)[:, None]
+        similarities.append(products / (norms + 1e-7))
+    fg, bg = (resize(_normalize(similarity), side) for similarity in similarities)
+    corr = (fg - bg).clamp(min=0)
+    return Priors(fg, bg, corr, similarities[0].amax((2, 3)), corr.amax((2, 3)))
+
+
+def _normalize(x: Tensor) -> Tensor:
+    """Scale each map to [0, 1]."""
+    low, high = x.amin((2, 3), keepdim=True), x.amax((2, 3), keepdim=True)
+    return (x - low) / (high - low + 1e-7)
+
+
+def best_priors(levels: list[Priors]) -> Tensor:
+    """Take for each shot the level with the largest response (the earlier on ties) and average over shots.
+
+    Returns:
+        (b, 2, S, S): similarity to the foreground, and its difference to that to the background.
+    """
+    fg, corr, fg_max, corr_max = levels[0].fg, levels[0].corr, levels[0].fg_max, levels[0].corr_max
+    for level in levels[1:]:
+        fg = torch.where((fg_max < level.fg_max)[..., None, None], level.fg, fg)
+        corr = torch.where((corr_max < level.corr_max)[..., None, None], level.corr, corr)
+        fg_max, corr_max = torch.maximum(fg_max, level.fg_max), torch.maximum(corr_max, level.corr_max)
+    return torch.stack([fg.mean(1), corr.mean(1)], 1)
 
 
 class HMNetHead(nn.Module):
@@ -118,7 +168,7 @@ class HMNetHead(nn.Module):
         base_logits: Callable[[Tensor], Tensor] | None = None,
         own_class: Tensor | None = None,
         with_prior: bool = False,
-    ) -> Output:
+    ) -> EnsembleOutput:
         """Segment the queries.
 
         Args:
@@ -137,11 +187,11 @@ class HMNetHead(nn.Module):
         meta = self.decode(*self.merge(reduced, support))
         del reduced, support  # what follows may need as much memory
         if not self.ensemble:
-            return Output(meta, meta, prior)
+            return EnsembleOutput(meta, attention=prior, meta=meta)
         assert base_logits is not None and query.f4 is not None
-        base = self.base_map(base_logits(resize(query.f4, self.side)), own_class)
-        distance = self.style_distance(torch.cat(distances, 1))
-        return Output(self.join(meta.float().softmax(1), distance, base), meta, prior)
+        base = base_map(base_logits(resize(query.f4, self.side)), own_class)
+        final = join(self, meta, style_distance(self, torch.cat(distances, 1)), base)
+        return EnsembleOutput(final, attention=prior, meta=meta)
 
     def read_supports(
         self, query: Features, supports: Iterable[tuple[Features, Tensor]]
@@ -205,27 +255,12 @@ class HMNetHead(nn.Module):
         logits: Tensor = self.cls_meta(self.res2_meta(x) + x)
         return logits
 
-    def style_distance(self, distances: Tensor) -> Tensor:
-        """Return one distance of styles (b, 1, 1, 1) for all shots, from that of each (b, K, 1, 1) (§9.2)."""
-        with torch.autocast(distances.device.type, enabled=False):
-            if hasattr(self, "kshot_rw"):
-                return (shot_weights(distances, self.kshot_rw, sorted_order=True) * distances).sum(1, keepdim=True)
-            return distances.mean(1, keepdim=True)
-
-    def base_map(self, logits: Tensor, own_class: Tensor | None) -> Tensor:
-        """Return the probability of any base class but the episode's own (b, 1, S, S) (§9.3)."""
-        return base_map(logits, own_class)
-
-    def join(self, meta: Tensor, distance: Tensor, base: Tensor) -> Tensor:
-        """Join meta probabilities (b, 2, S, S), style distance (b, 1, 1, 1) and base map (b, 1, S, S) (§9.3)."""
-        return join(self.gram_merge, self.cls_merge, meta, distance, base)
-
-    def losses(self, output: Output, target: Tensor) -> dict[str, Tensor]:
+    def losses(self, output: EnsembleOutput, target: Tensor) -> dict[str, Tensor]:
         """Return the losses of an output at S against a target (b, H, W) with void 255 (§10).
 
         The cross-entropy takes the ensemble's probabilities as logits, as the authors do.
         """
-        final, meta = (resize(x, target.shape[-1]).float() for x in (output.final, output.meta))
+        final, meta = (resize(x, target.shape[-1]).float() for x in (output.logits, output.meta))
         entropy = F.cross_entropy(final, target.long(), ignore_index=255)
         dice = dice_loss(meta, target)
         return {"loss": entropy + dice, "main": entropy, "dice": dice}

@@ -8,29 +8,34 @@ Shapes: B episodes, N ways, K shots, S image side, (h, w) a query's original siz
 """
 
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Literal
 
 import torch
 from lightning.pytorch.core.optimizer import LightningOptimizer
-from torch import Tensor
+from lightning.pytorch.strategies import ParallelStrategy, Strategy
+from torch import Tensor, nn
 
 from fsbench.base.errors import SettingsError
 from fsbench.core.outputs import Target
 from fsbench.data.batch import EpisodeBatch
-from fsbench.methods.hmnet.head import HMNetHead, Output
-from fsbench.methods.hmnet.mamba.config import HybridMambaConfig
-from fsbench.methods.hmnet.optimization import MODULES, decay_groups, keep_gradients_local, one_update
-from fsbench.methods.hmnet.weights import ENSEMBLE, HMNetReleasedFormat
-from fsbench.methods.modules.frozen_pspnet import FrozenPSPNet
-from fsbench.methods.modules.poly_rate import poly_rate
+from fsbench.methods.hmnet.head import HMNetHead
+from fsbench.methods.hmnet.mamba import HybridMambaConfig
+from fsbench.methods.modules.base_ensemble import EnsembleFormat, EnsembleOutput, EnsembleSegmenter
+from fsbench.methods.modules.poly_rate import module_parameters, poly_rate
 from fsbench.methods.modules.pspnet import Features
-from fsbench.methods.modules.stage_segmenter import HeadOutput, LabelledStages, StageSegmenter, check_rates, shots_of
+from fsbench.methods.modules.stage_segmenter import LabelledStages, check_rates
 from fsbench.methods.modules.stages import widths
 from fsbench.networks.backbones.base import BackboneConfig
 
+MODULES = (
+    "down_query", "down_supp", "init_merge_query", "init_merge_supp", "ASPP_meta", "res1_meta", "res2_meta", "cls_meta",
+    "gram_merge", "cls_merge", "kshot_rw",
+)  # fmt: skip
+"""Modules of the head that SGD trains, a parameter group each, in the authors' order."""
 
-class HMNet(StageSegmenter):
+
+class HMNet(EnsembleSegmenter):
     """HMNet and its ablations.
 
     Args:
@@ -40,7 +45,7 @@ class HMNet(StageSegmenter):
         feature_side: side of the features in the head, 64 for images of 473 and 80 for 633.
         mamba: False leaves the hybrid Mamba network out (Table 3, first row).
         blocks, hybrid, srm, qim, qim_scalar_skip, ratio, states: see
-            `fsbench.methods.hmnet.mamba.config.HybridMambaConfig`.
+            `fsbench.methods.hmnet.mamba.HybridMambaConfig`.
         bam: join the base learner's prediction (§9). False also loads checkpoints that were trained with it, and uses
             their meta learner alone (§7, the evaluation-only variant).
         shots: 1 averages the shots' style distances, as the paper says, whatever K is tested, so that one training
@@ -57,7 +62,8 @@ class HMNet(StageSegmenter):
     attention_meaning = (
         "prior: similarity of deep features to the supports' foreground, from 0 to 1 within the image, mean over shots"
     )
-    released_format = HMNetReleasedFormat("module.")
+    released_format = EnsembleFormat("module.", own="init_merge_query.0.weight")
+    option = "bam"
 
     def __init__(
         self,
@@ -81,11 +87,9 @@ class HMNet(StageSegmenter):
         mamba_weight_decay: float = 0.01,  # §10
         mamba_schedule: Literal["constant", "poly"] = "constant",
     ):
-        super().__init__(backbone)
-        if bam and not isinstance(self.backbone, FrozenPSPNet):
-            raise SettingsError(f"bam needs a backbone with a base learner, found {backbone.name}; give a pspnet_*")
-        if width < 4 or shots < 1:
-            raise SettingsError(f"width and shots are {width} and {shots}; expected 4 and 1 or more")
+        super().__init__(backbone, bam, shots)
+        if width < 4:
+            raise SettingsError(f"width is {width}, expected 4 or more")
         if shots > 1 and not bam:
             raise SettingsError(
                 f"shots is {shots}, but without a base learner (bam: false) there are no weights of shots; give shots: "
@@ -96,25 +100,14 @@ class HMNet(StageSegmenter):
         check_rates(**rates)
         config = HybridMambaConfig(blocks, hybrid, srm, qim, qim_scalar_skip, ratio, states)
         config.check(feature_side)
-        self.learned_shots, self.joins_base_learner = shots, bam
-        self.authors_shots = self.learned_authors_shots if bam else None
         self.rates = (learning_rate, momentum, weight_decay)
         self.mamba_rates = (mamba_learning_rate, mamba_weight_decay)
         self.mamba_schedule = mamba_schedule
         self.settings = {"width": width, "bam": bam, "shots": shots, "mamba": mamba, **vars(config)}
         self.head = HMNetHead(widths(self.backbone), width, feature_side, config if mamba else None, bam, shots)
 
-    def checkpoint_settings(self) -> dict[str, Any]:
-        return self.settings
-
-    def filter_state_dict(self, learned: dict[str, Tensor], whose: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        if "head.gram_merge.weight" not in learned:
-            return learned, {}
-        if not self.head.ensemble:
-            kept = {key: value for key, value in learned.items() if not key.startswith(ENSEMBLE)}
-            return kept, {"bam": True, "shots": shots_of(learned)}
-        self.check_learned_shots(learned, whose)
-        return learned, {}
+    def query(self, image: Features) -> Features:  # type: ignore[override]
+        return image
 
     def support(self, image: Features, mask: Tensor) -> LabelledStages:
         return LabelledStages(image, mask)
@@ -122,12 +115,14 @@ class HMNet(StageSegmenter):
     def join(self, supports: Iterator[LabelledStages]) -> Iterator[LabelledStages]:  # type: ignore[override]
         return supports
 
-    def segment(self, query: Features, support: Iterator[LabelledStages]) -> HeadOutput:
-        output: Output = self.head(query, support, self.base_logits, self.own_class, with_prior=self.keeps_soft_masks)
-        return HeadOutput(output.final, attention=output.prior, head=output)
+    def segment(self, query: Features, support: Iterator[LabelledStages]) -> EnsembleOutput:
+        found: EnsembleOutput = self.head(
+            query, support, self.base_logits, self.own_class, with_prior=self.keeps_soft_masks
+        )
+        return found
 
-    def loss(self, output: HeadOutput, target: Target) -> dict[str, Tensor]:  # type: ignore[override]
-        return self.head.losses(output.head, target.labels)
+    def loss(self, output: EnsembleOutput, target: Target) -> dict[str, Tensor]:  # type: ignore[override]
+        return self.head.losses(output, target.labels)
 
     def training_step(self, batch: EpisodeBatch, batch_idx: int) -> Tensor:
         batches, accumulation = int(self.trainer.num_training_batches), self._accumulation()
@@ -160,8 +155,8 @@ class HMNet(StageSegmenter):
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         rate, momentum, decay = self.rates
-        groups = [list(getattr(self.head, name).parameters()) for name in MODULES if hasattr(self.head, name)]
-        sgd = torch.optim.SGD([{"params": g} for g in groups], 10 * rate, momentum, weight_decay=decay)
+        groups = [{"params": parameters} for parameters in module_parameters(self.head, MODULES)]
+        sgd = torch.optim.SGD(groups, 10 * rate, momentum, weight_decay=decay)
         if self.head.mamba is None:
             return [sgd]
         mamba_rate, mamba_decay = self.mamba_rates
@@ -171,3 +166,33 @@ class HMNet(StageSegmenter):
     def _set_rate(optimizer: LightningOptimizer | torch.optim.Optimizer, rate: float) -> None:
         for group in optimizer.param_groups:
             group["lr"] = rate
+
+
+def decay_groups(mamba: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Return AdamW's parameter groups: no decay for names that contain "norm", so `ln_1` and `ln_2` are decayed."""
+    groups: list[dict[str, Any]] = [{"params": [], "weight_decay": d} for d in (weight_decay, 0.0)]
+    for name, parameter in mamba.named_parameters():
+        groups["norm" in name]["params"].append(parameter)
+    return groups
+
+
+def keep_gradients_local(strategy: Strategy) -> AbstractContextManager[Any]:
+    """Return a context in which processes do not exchange gradients: the last micro-batch of a step does it for all."""
+    return strategy.block_backward_sync() if isinstance(strategy, ParallelStrategy) else nullcontext()
+
+
+@contextmanager
+def one_update(scaler: torch.amp.GradScaler | None) -> Iterator[None]:
+    """Update the gradient scale of fp16 once, after the steps of all optimisers inside.
+
+    Lightning updates it after each step, and would divide the next optimiser's gradients by another scale than theirs.
+    """
+    if scaler is None:
+        yield
+        return
+    vars(scaler)["update"] = lambda: None
+    try:
+        yield
+    finally:
+        del vars(scaler)["update"]
+    scaler.update()

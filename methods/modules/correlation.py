@@ -1,26 +1,35 @@
-"""Layers of CST and EMAT: correlation tokens, masks of tokens, feed-forward, trunk and heads (emat.md §2, §3).
+"""Base of CST and EMAT: correlate frozen tokens, learn to read the correlation, classify and segment one way.
 
-Module attributes carry the names of the authors' checkpoints.
+The learner's layers are those that both have: masks of tokens, feed-forward, trunk and heads (emat.md §2, §3). Module
+attributes carry the names of the authors' checkpoints.
 
-Shapes: B samples (episodes x ways), L ViT layers, H ViT heads, e channels of a head, C correlation channels = H·L,
-T query tokens = side², Ts support tokens (class token first), Td downscaled or pooled ones, D hidden channels.
+Shapes: B samples, S image side, L ViT layers, H ViT heads, c channels of the ViT, e those of a head, C correlation
+channels, H·L unless chosen otherwise, T query tokens = side², Ts support tokens (class token first), Td downscaled or
+pooled ones, D hidden channels.
 """
 
-from collections.abc import Iterable, Sequence
-from typing import cast
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from fsbench.methods.modules.blockwise import finish_layer
+from fsbench.core.outputs import Output, Target
+from fsbench.core.released_format import ReleasedFormat
+from fsbench.core.segmenter import Segmenter
+from fsbench.methods.modules.released_config import stated_settings
+from fsbench.networks.backbones.base import BackboneConfig
+from fsbench.networks.backbones.timm_networks import FrozenViT
 from fsbench.networks.ops.masked_attention import chosen_backend
 
 GROUPS = 4  # groups of every GroupNorm, §3
 HEADS = 8  # heads of every attention layer of the learner, §3.2
-CHUNK = 2**24
-"""Numbers of the correlation that exist at once on a GPU where no gradient is wanted: 64 MB in fp32."""
+
+Correlation = Literal["heads", "layers", "last_layer"]
+"""A channel for each head of each layer of the ViT, for each layer with all its heads together, or for each head of the
+last layer alone."""
 
 
 def query_features(tokens: Tensor, heads: int) -> Tensor:
@@ -72,40 +81,9 @@ def norm(channels: int) -> nn.GroupNorm:
     return nn.GroupNorm(GROUPS, channels)
 
 
-def pool_tokens(x: Tensor, size: int, class_token: bool) -> Tensor:
-    """Average-pool the support tokens of (B, C, T, Ts) as a square map by size x size; the class token stays."""
-    image = x[..., 1:] if class_token else x
-    side = round(image.shape[-1] ** 0.5)
-    batch, channels, positions, _ = image.shape
-    pooled = F.avg_pool2d(image.reshape(batch, channels * positions, side, side), size)
-    pooled = pooled.reshape(batch, channels, positions, -1)
-    return torch.cat([x[..., :1], pooled], -1) if class_token else pooled
-
-
-def run_layers(layers: Iterable[nn.Module], x: Tensor) -> Tensor:
-    """Apply layers one after the other.
-
-    Where no gradient is wanted, norms and ReLUs write over what they read, so `x` is lost: norms one group at a time,
-    with the values of the whole. Under autocast, whose norms return wider numbers, they do not.
-    """
-    in_place = not torch.is_grad_enabled() and not torch.is_autocast_enabled(x.device.type)
-    in_place = in_place and not torch.compiler.is_exporting()
-    for layer in layers:
-        if in_place and isinstance(layer, nn.ReLU):
-            x.relu_()
-        elif in_place and isinstance(layer, nn.GroupNorm):
-            parts = (t.chunk(layer.num_groups, dim) for t, dim in ((x, 1), (layer.weight, 0), (layer.bias, 0)))
-            for part, weight, bias in zip(*parts, strict=True):
-                part.copy_(F.group_norm(part, 1, weight, bias, layer.eps))
-        else:
-            x = layer(x)
-    return x
-
-
-def add(x: Tensor, y: Tensor) -> Tensor:
-    """Return x + y; where no gradient is wanted it takes the place of `x` if the types allow that."""
-    kept = torch.is_grad_enabled() or torch.compiler.is_exporting() or x.dtype != y.dtype
-    return x + y if kept else x.add_(y)
+Correlated = Tensor | tuple[Tensor, Tensor]
+"""Correlation tokens (B, C, T, Ts), or their factors, (B or 1, C, T, e) and (B, C, Ts, e), whose product is not stored.
+"""
 
 
 class FeedForward(nn.Module):
@@ -117,53 +95,47 @@ class FeedForward(nn.Module):
         self.ff = nn.Sequential(
             nn.Conv2d(channels, hidden, 1, bias=False),
             norm(hidden),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             nn.Conv2d(hidden, channels, 1, bias=False),
         )
         self.out_norm = norm(channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        return run_layers([self.out_norm], add(run_layers(self.ff, x), x))
+        y: Tensor = self.out_norm(x + self.ff(x))
+        return y
 
 
 class AttentionLayer(nn.Module):
-    """A masked attention layer in two parts, of which the first treats every query token by itself.
+    """A masked attention layer; subclasses define `reduce` and build the parts.
 
-    Subclasses set `short_cut`, which ends with norm and ReLU, `agg` and `out_norm`, and implement `reduce` and
-    `reduce_correlation`.
+    Attributes:
+        short_cut: maps to the output's channels and tokens, then norm and ReLU.
+        agg: see `aggregation`.
+        out_norm: norm of the sum of both.
     """
 
     short_cut: nn.Sequential
     agg: nn.Sequential
     out_norm: nn.GroupNorm
 
-    def forward(self, x: Tensor, keep: Tensor) -> Tensor:
-        """Return tokens (B, out, T, Td) of tokens (B, C, T, Ts), attending to those that `keep` (B, Ts) bool leaves."""
-        return self.combine(*self.reduce(x, keep))
+    def reduce(self, x: Correlated, keep: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the short cut before its norm (B, out, T, Td), and what is attended to (B, D, T, Td).
 
-    def reduce(self, x: Tensor, keep: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the residual path before its norm (B, out, T, Td) and the attention's output (B, D, T, Td).
-
-        Every query token is treated by itself, so the tokens may come in chunks.
+        Factors of a correlation get no gradient; the backward pass computes the correlation again.
         """
         raise NotImplementedError
 
-    def reduce_correlation(self, query: Tensor, support: Tensor, keep: Tensor) -> tuple[Tensor, Tensor]:
-        """Return `reduce(query @ support.mT, keep)`, of which no more is computed at once than the cache holds.
+    def forward(self, x: Correlated, keep: Tensor) -> Tensor:
+        """Return tokens (B, out, T, Td), attending to the tokens that `keep` (B, Ts) bool leaves."""
+        short, attended = self.reduce(x, keep)
+        y: Tensor = self.out_norm(self.short_cut[-2:](short) + self.agg(attended))
+        return y
 
-        The backward pass, which has no gradient for the features, computes the correlation again.
 
-        Args:
-            query: (B, C, T, e), or (1, C, T, e) for all samples.
-            support: (B, C, Ts, e).
-            keep: (B, Ts).
-        """
-        raise NotImplementedError
-
-    def combine(self, short: Tensor, attended: Tensor) -> Tensor:
-        """Return the layer's output (B, out, T, Td) from `reduce`'s, which are lost where no gradient is wanted."""
-        short = run_layers(self.short_cut[-2:], short)
-        return run_layers([self.out_norm], add(short, run_layers(self.agg, attended)))
+def aggregation(hidden: int, out: int) -> nn.Sequential:
+    """Build the layers between what is attended to, of `hidden` channels, and a layer's output (§3.2)."""
+    conv = nn.Conv2d(hidden, out, 1, bias=False)
+    return nn.Sequential(norm(hidden), nn.ReLU(inplace=True), conv, norm(out), nn.ReLU(inplace=True))
 
 
 class AttentionBlock(nn.Module):
@@ -175,25 +147,15 @@ class AttentionBlock(nn.Module):
         side: side of the support tokens that `attn` reads.
     """
 
-    side: int
-    attn: AttentionLayer
-
     def __init__(self, attn: AttentionLayer, channels: int, side: int):
         super().__init__()
         self.attn = attn
         self.ff = FeedForward(channels)
         self.side = side
 
-    def forward(self, x: Tensor, keep: Tensor) -> Tensor:
-        return self.ff(self.attn(x, keep))
-
-    def finish(self, short: Tensor, attended: Tensor) -> Tensor:
-        """Return the block's output from those of `attn.reduce`, which are lost where no gradient is wanted."""
-        if torch.is_grad_enabled() or torch.is_autocast_enabled(short.device.type) or short.device.type != "cpu":
-            return self.ff(self.attn.combine(short, attended))
-        attn = self.attn
-        norm = cast(nn.GroupNorm, attn.short_cut[-2])
-        return finish_layer(short.contiguous(), attended, norm, attn.agg, attn.out_norm, self.ff.ff, self.ff.out_norm)
+    def forward(self, x: Correlated, keep: Tensor) -> Tensor:
+        y: Tensor = self.ff(self.attn(x, keep))
+        return y
 
 
 class Learner(nn.Module):
@@ -207,29 +169,18 @@ class Learner(nn.Module):
 
     def __init__(self, blocks: list[AttentionBlock], width: int, class_token: bool = True):
         super().__init__()
-        half = width // 2
-        self.class_token = class_token
+        self.class_token, self.sides = class_token, [block.side for block in blocks]
         self.corrtransformer = nn.ModuleList(blocks)
         self.linear = nn.Sequential(
-            nn.Conv2d(width, width, 1), norm(width), nn.ReLU(), nn.Conv2d(width, width, 1), norm(width), nn.ReLU()
+            *(nn.Conv2d(width, width, 1), norm(width), nn.ReLU(inplace=True)),
+            *(nn.Conv2d(width, width, 1), norm(width), nn.ReLU(inplace=True)),
         )
         if class_token:
-            self.decoder1_cls = nn.Sequential(
-                nn.Conv2d(width, width, 1), nn.ReLU(), nn.Conv2d(width, half, 1), nn.ReLU()
-            )
-            self.decoder2_cls = nn.Sequential(nn.Conv2d(half, half, 1), nn.ReLU(), nn.Conv2d(half, 2, 1))
-        self.decoder1_seg = nn.Sequential(
-            nn.Conv2d(width, width, 3, padding=1), nn.ReLU(), nn.Conv2d(width, half, 3, padding=1), nn.ReLU()
-        )
-        self.decoder2_seg = nn.Sequential(
-            nn.Conv2d(half, half, 3, padding=1), nn.ReLU(), nn.Conv2d(half, 2, 3, padding=1)
-        )
+            self.decoder1_cls, self.decoder2_cls = decoder(width, 1)
+        self.decoder1_seg, self.decoder2_seg = decoder(width, 3)
 
     def forward(self, query: Tensor, support: Tensor, kept: Sequence[Tensor]) -> tuple[Tensor | None, Tensor]:
         """Classify and segment.
-
-        Where no gradient is wanted, samples are taken one by one, so the memory is that of one sample, and no value
-        depends on the other samples.
 
         Args:
             query: `query_features` (B, C, T, e), or (1, C, T, e) for all samples.
@@ -240,79 +191,20 @@ class Learner(nn.Module):
             presence logits (B, 2), None without class token, and mask logits (B, 2, 2·side, 2·side); entry 1 is
             present / foreground.
         """
-        if torch.compiler.is_exporting():
-            return self.decode(self.transform(query @ support.mT, kept))
-        if torch.is_grad_enabled():
-            return self.decode(self.correlate(query, support, kept))
-        samples = zip(query.expand(len(support), -1, -1, -1).split(1), support.split(1), strict=True)
-        answers = [
-            self.decode(self.correlate(q, s, [block[sample, None] for block in kept]))
-            for sample, (q, s) in enumerate(samples)
-        ]
-        labels = [label for label, _ in answers if label is not None]
-        return torch.cat(labels) if labels else None, torch.cat([maps for _, maps in answers])
+        frozen = not (query.requires_grad or support.requires_grad)
+        unstored = frozen and chosen_backend(query.device) == "packed"
+        return self.decode(self.transform((query, support) if unstored else query @ support.mT, kept))
 
     def kept_by_block(self, masks: Tensor) -> list[Tensor]:
         """Return the support tokens (B, Ts) that masks (B, height, width) keep, for each block."""
-        return [kept_tokens(masks, block.side, self.class_token) for block in self.blocks()]
+        return [kept_tokens(masks, side, self.class_token) for side in self.sides]
 
-    def transform(self, x: Tensor, kept: Sequence[Tensor]) -> Tensor:
+    def transform(self, x: Correlated, kept: Sequence[Tensor]) -> Tensor:
         """Reduce correlation tokens (B, C, T, Ts) to the trunk's output (B, width, T, 1 or 2 tokens)."""
-        for block, keep in zip(self.blocks(), kept, strict=True):
+        for block, keep in zip(self.corrtransformer, kept, strict=True):
             x = block(x, keep)
-        return run_layers(self.linear, x)
-
-    def correlate(self, query: Tensor, support: Tensor, kept: Sequence[Tensor]) -> Tensor:
-        """Return `transform` of the correlation.
-
-        It is stored as a whole only where gradients are wanted, and then for gradients of the features, too, or by
-        another back end than packed.
-
-        Args: as those of `forward`; one sample alone where no gradient is wanted.
-        """
-        if chosen_backend(query.device) != "packed" or query.requires_grad or support.requires_grad:
-            if torch.is_grad_enabled():  # the attention keeps parts of its own, from which nothing would be spared
-                return self.transform(query @ support.mT, kept)
-            return self.transform_chunks(query, support, kept)
-        x: Tensor | None = None
-        for block, keep in zip(self.blocks(), kept, strict=True):
-            reduced = (
-                block.attn.reduce(x, keep) if x is not None else block.attn.reduce_correlation(query, support, keep)
-            )
-            x = block.finish(*reduced)
-            del reduced  # the attention's output would stay through the next layer
-        assert x is not None
-        return run_layers(self.linear, x)
-
-    def transform_chunks(self, query: Tensor, support: Tensor, kept: Sequence[Tensor]) -> Tensor:
-        """Return `transform` of one sample's correlation, in chunks of query tokens: for evaluation on a GPU.
-
-        Args:
-            query: (1, C, T, e).
-            support: (1, C, Ts, e).
-            kept: (1, Ts) for each block.
-        """
-        positions, tokens = query.shape[2], support.shape[1] * support.shape[2]
-        step = max(1, CHUNK // tokens)
-        chunks = [slice(start, start + step) for start in range(0, positions, step)]
-        x: Tensor | None = None
-        for block, keep in zip(self.blocks(), kept, strict=True):
-            reduced: list[Tensor] = []
-            for rows in chunks:
-                piece = query[:, :, rows] @ support.mT if x is None else x[:, :, rows]
-                for index, part in enumerate(block.attn.reduce(piece, keep)):
-                    if len(reduced) == index:
-                        reduced.append(part.new_empty(*part.shape[:2], positions, part.shape[3]))
-                    reduced[index][:, :, rows] = part
-            x = block.attn.combine(*reduced)
-            reduced.clear()  # each of these is as large as the layer's output
-            x = block.ff(x)
-        assert x is not None
-        return run_layers(self.linear, x)
-
-    def blocks(self) -> list[AttentionBlock]:
-        """Return the attention blocks in their order."""
-        return [block for block in self.corrtransformer if isinstance(block, AttentionBlock)]
+        y: Tensor = self.linear(x)
+        return y
 
     def decode(self, x: Tensor) -> tuple[Tensor | None, Tensor]:
         """Decode the trunk's output to presence and mask logits; see `forward`."""
@@ -325,3 +217,105 @@ class Learner(nn.Module):
         seg = self.decoder1_seg(rearrange(x[..., -1], "b c (y x) -> b c y x", y=side))
         seg = F.interpolate(seg, scale_factor=2, mode="bilinear", align_corners=True)
         return labels, self.decoder2_seg(seg)
+
+
+def decoder(width: int, kernel: int) -> tuple[nn.Sequential, nn.Sequential]:
+    """Build the layers of a head before and after its change of size (§3.5)."""
+    half = width // 2
+
+    def conv(inner: int, outer: int) -> nn.Conv2d:
+        return nn.Conv2d(inner, outer, kernel, padding=kernel // 2)
+
+    first = nn.Sequential(conv(width, width), nn.ReLU(inplace=True), conv(width, half), nn.ReLU(inplace=True))
+    return first, nn.Sequential(conv(half, half), nn.ReLU(inplace=True), conv(half, 2))
+
+
+class SupportTokens(NamedTuple):
+    """Tokens of a support.
+
+    Attributes:
+        features: unit vectors (B, C, Ts, e).
+        kept: (B, Ts) bool, tokens under the mask, for each block of the learner.
+    """
+
+    features: Tensor
+    kept: list[Tensor]
+
+
+class FewShotClassifierSegmenter(Segmenter):
+    """Base of methods that classify and segment by the correlation of frozen tokens; subclasses set `learner`.
+
+    Args:
+        backbone: the frozen ViT.
+        support_side: side of the support token grid.
+        class_token: False segments only: no presence head, the support's class token is unused.
+        learning_rate: rate of Adam (§5).
+        presence_weight: weight of the presence loss beside the mask loss (§5).
+    """
+
+    shots = "add"  # §6
+    released_format = ReleasedFormat(stated=stated_settings)
+    backbone: FrozenViT
+    learner: Learner
+    step_is_a_mean = True
+    correlation: Correlation = "heads"
+    """Features that a channel of the correlation compares; a subclass may let it be chosen."""
+
+    def __init__(
+        self,
+        backbone: BackboneConfig,
+        support_side: int,
+        class_token: bool = True,
+        learning_rate: float = 1e-3,
+        presence_weight: float = 0.1,
+    ):
+        super().__init__(backbone)
+        self.support_side = support_side
+        self.class_token = class_token
+        self.learning_rate = learning_rate
+        self.presence_weight = presence_weight
+
+    @property
+    def channels(self) -> int:
+        """Number of correlation channels: ViT layers x heads, unless `correlation` says otherwise."""
+        depth, heads = self.backbone.depth, self.backbone.heads
+        return {"heads": depth * heads, "layers": depth, "last_layer": heads}[self.correlation]
+
+    @property
+    def predicts_presence(self) -> bool:  # type: ignore[override]
+        return self.class_token
+
+    def checkpoint_settings(self) -> dict[str, Any]:
+        return {"support_side": self.support_side, "class_token": self.class_token}
+
+    def as_query(self, encoded: Tensor, image: Tensor) -> Tensor:
+        """Return the unit vectors (C, T, e) of tokens (L, 1 + T, c)."""
+        return query_features(*self._compared(encoded))
+
+    def as_support(self, encoded: Tensor) -> Tensor:
+        """Return the unit vectors (C, Ts, e) of tokens (L, 1 + T, c), resized to the support's grid."""
+        return support_features(*self._compared(encoded), self.support_side, self.class_token)
+
+    def support(self, image: Tensor, mask: Tensor) -> SupportTokens:
+        """Tell the tokens (B, C, Ts, e) under masks (B, S, S)."""
+        return SupportTokens(image, self.learner.kept_by_block(mask))
+
+    def segment(self, query: Tensor, support: SupportTokens) -> Output:
+        presence, logits = self.learner(query, support.features, support.kept)
+        return Output(logits, presence)
+
+    def loss(self, output: Output, target: Target) -> dict[str, Tensor]:
+        """Add the cross-entropy of presence to that of the mask (§5)."""
+        losses = super().loss(output, target)
+        if output.presence is None:
+            return losses
+        presence = F.cross_entropy(output.presence.to(losses["loss"].dtype), target.present.long())
+        return {"loss": losses["loss"] + self.presence_weight * presence, "mask": losses["loss"], "presence": presence}
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.Adam(self.learner.parameters(), lr=self.learning_rate)  # no schedule, no decay (§5)
+
+    def _compared(self, tokens: Tensor) -> tuple[Tensor, int]:
+        """Return those of the tokens (L, 1 + T, c) that are compared, and by how many heads each."""
+        chosen = tokens[-1:] if self.correlation == "last_layer" else tokens
+        return chosen, 1 if self.correlation == "layers" else self.backbone.heads

@@ -20,6 +20,11 @@ def poly_schedule(
     )
 
 
+def module_parameters(head: torch.nn.Module, names: Iterable[str]) -> list[list[torch.nn.Parameter]]:
+    """Return the parameters of those modules of a head that there are, by name: authors have a group for each."""
+    return [list(getattr(head, name).parameters()) for name in names if hasattr(head, name)]
+
+
 def tenfold_sgd(
     groups: Iterable[Iterable[torch.nn.Parameter]],
     learning_rate: float,

@@ -2,7 +2,6 @@
 suite's pyramids.
 """
 
-from collections.abc import Sequence
 from typing import cast
 
 from torch import Tensor, nn
@@ -12,7 +11,7 @@ from fsbench.methods.modules.frozen_pspnet import PSPNETS, TRUNKS, DilatedLayers
 from fsbench.methods.modules.maps import resize
 from fsbench.methods.modules.pspnet import Features
 from fsbench.networks.backbones.base import BackboneConfig, FrozenBackbone
-from fsbench.networks.backbones.timm_networks import PYRAMIDS, VITS, FrozenPyramid, token_maps, vit_tokens
+from fsbench.networks.backbones.timm_networks import PYRAMIDS, FrozenPyramid, token_maps, vit_tokens
 
 
 class FrozenStages(FrozenPyramid):
@@ -22,7 +21,7 @@ class FrozenStages(FrozenPyramid):
     three of its blocks.
 
     Attributes:
-        vit_blocks: blocks of a ViT that stand for f1, f2 and f3, counted from 0, or negative from the end.
+        vit_blocks: those of a ViT that stand for f1, f2 and f3, counted from 0, or negative from the end.
     """
 
     fine = False
@@ -40,21 +39,6 @@ class FrozenStages(FrozenPyramid):
             return [Features(blocks[first], blocks[second], blocks[third], None) for blocks in maps]
         pyramids = super()._features_of_batch(model, images)
         return [Features(eighth[-1], sixteenth[-1], last[-1], None) for eighth, sixteenth, last in pyramids]
-
-    def choose_vit_blocks(self, blocks: Sequence[int]) -> None:
-        """Set `vit_blocks`; another network than a ViT does not read them.
-
-        Raises:
-            SettingsError: they are not three, or the ViT has fewer blocks.
-        """
-        depth = VITS[self.name].arguments["depth"] if self.spec.kind == "vit" else len(blocks)
-        if len(blocks) != 3 or not all(-depth <= block < depth for block in blocks):
-            raise SettingsError(
-                f"vit_blocks are {list(blocks)}, expected three numbers from {-depth} to {depth - 1}, which stand for "
-                f"layers 2, 3 and 4; {self.name} has {depth} blocks"
-            )
-        self.vit_blocks = (blocks[0], blocks[1], blocks[2])
-        self.cache.clear()
 
 
 def frozen_features(config: BackboneConfig) -> FrozenBackbone:

@@ -6,9 +6,8 @@ import torch
 from fsbench.base.errors import CheckpointError
 from fsbench.methods.bam import BAM
 from fsbench.networks.backbones.base import BackboneConfig
-from fsbench.networks.backbones.timm_networks import VIT_SCALE, vit_tokens
 from fsbench.runner.engine.checkpoint import TRAINED_ON
-from tests.methods.small import chosen, data, episode
+from tests.methods.small import data, episode
 
 
 def on_vit(**options):
@@ -19,15 +18,6 @@ def on_vit(**options):
 def on_pspnet(**options):
     torch.manual_seed(0)
     return BAM(BackboneConfig("pspnet_vgg16", "random"), **{"width": 8} | options).eval()
-
-
-def test_shots_are_averaged_or_weighed_by_their_own_distance(blocks_folder):
-    """In either way their order changes nothing, since each shot has the weight of its own distance (bam.md §4)."""
-    found = episode(data(blocks_folder, 64, shot=3))
-    turned = chosen(found, shots=(2, 0, 1))
-    for method in (on_vit(), on_vit(shots=3), on_vit(shots=3, kshot_trans_dim=0, low_fea="layer3")):
-        with torch.no_grad():
-            torch.testing.assert_close(method(found).logits, method(turned).logits, atol=1e-5, rtol=1e-5)
 
 
 def test_layer_4_of_a_support_sees_nothing_outside_of_its_mask(blocks_folder):
@@ -64,15 +54,3 @@ def test_a_pspnet_of_unknown_training_may_have_seen_the_tests_classes(tmp_path):
     assert [ours.saw_classes_of(name) for name in ("pascal", "coco")] == ["no", "unknown"]
     ours.backbone.replace_weights(theirs.backbone.state, "another")
     assert ours.saw_classes_of("pascal") == "unknown" and on_vit().saw_classes_of("pascal") == "no"
-
-
-def test_blocks_of_the_vit_are_chosen(blocks_folder):
-    found, early, late = episode(data(blocks_folder, 64)), on_vit(), on_vit(vit_blocks=(-6, 1, 5))
-    with torch.no_grad():
-        some, others = early.features(found, found.query), late.features(found, found.query)
-        pixels = found.pixels(int(found.query[0]))
-        tokens = vit_tokens(early.backbone.network(pixels), pixels[None])[0]
-    maps = VIT_SCALE * tokens[:, 1:].mT.unflatten(2, (8, 8))
-    for stages, blocks in ((some, (0, 1, 2)), (others, (0, 1, 5))):
-        for stage, block in zip(stages[:3], blocks, strict=True):
-            torch.testing.assert_close(stage[0], maps[block])

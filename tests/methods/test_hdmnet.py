@@ -7,13 +7,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from fsbench.base.errors import CheckpointError, SettingsError
+from fsbench.base.errors import SettingsError
 from fsbench.methods.hdmnet import HDMNet
-from fsbench.methods.hdmnet.attention import TEMPERATURE, TOGETHER, Matching
 from fsbench.methods.hdmnet.head import HDMNetHead
+from fsbench.methods.hdmnet.transformer import TEMPERATURE, TOGETHER, Matching
 from fsbench.methods.modules.pspnet import Features
 from fsbench.networks.backbones.base import BackboneConfig
-from tests.methods.small import chosen, data, episode, fit
+from tests.methods.small import data, episode, fit
 
 
 def on_vit(**options):
@@ -80,22 +80,6 @@ def test_objects_of_two_classes_in_one_image_are_kept_apart(blocks_folder):
     assert not torch.allclose(first, other) and torch.equal(first, again)
 
 
-def test_shots_that_count_alike_may_come_in_any_order(blocks_folder):
-    found, method = episode(data(blocks_folder, 64, shot=3)), on_vit()
-    with torch.no_grad():
-        torch.testing.assert_close(
-            method(found).logits, method(chosen(found, shots=(2, 0, 1))).logits, atol=1e-5, rtol=1e-5
-        )
-
-
-def test_the_base_learner_can_be_left_out_of_a_checkpoint_that_has_it():
-    method, alone = on_pspnet(shots=5), on_pspnet(base_learner=False)
-    kept, differing = alone.filter_state_dict(method.state_dict(), "it")
-    assert kept.keys() == alone.state_dict().keys() and differing == {"base_learner": True, "shots": 5}
-    with pytest.raises(CheckpointError, match=r"it was trained with shots: 5; found shots: 1; give --model\.shots 5"):
-        on_pspnet().filter_state_dict(method.state_dict(), "it")
-
-
 @pytest.mark.slow(2)
 def test_a_training_moves_neither_statistics_nor_weights_of_shots(blocks_folder):
     """Both as in the authors' program; scale and shift of BatchNorm do move (§7)."""
@@ -135,5 +119,5 @@ def test_memory_does_not_grow_with_the_shots():
     query = Features(*(torch.rand(1, 4, 8, 8) for _ in range(3)), None)
     with torch.no_grad():
         output = head(query, supports(6))
-    assert output.final.shape == (1, 2, 8, 8) and max(alive) <= 2
+    assert output.logits.shape == (1, 2, 8, 8) and max(alive) <= 2
     assert F.relu(output.similarity).max() <= 1.0001

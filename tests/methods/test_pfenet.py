@@ -1,15 +1,12 @@
 """PFENet around its goldens: bins, statistics of the frozen network, checkpoints, refusals, and that it learns."""
 
-import copy
-
 import pytest
 import torch
-from torch import Tensor, nn
 
-from fsbench.methods.modules.pspnet import Features, Trunk
+from fsbench.methods.modules.pspnet import Features
 from fsbench.methods.pfenet import PFENet, PFENetHead, bin_sides
 from fsbench.networks.backbones.base import BackboneConfig
-from tests.methods.small import data, episode, fit, without_dropout
+from tests.methods.small import data, episode, fit
 
 
 def on_vgg(**options):
@@ -77,66 +74,3 @@ def test_shots_count_alike_in_any_order():
 def test_parameters_are_counted_once():
     method = on_vgg()
     assert method.num_trainable_parameters(1) == sum(p.numel() for p in method.parameters() if p.requires_grad)
-
-
-def head_gradients(
-    head: PFENetHead, features: list[Features], labels: Tensor, held: list[Tensor] | None = None
-) -> tuple[float, Tensor, list[Tensor]]:
-    """Return the loss, all gradients as one vector, and which units of each ReLU are on; `held` says which shall be."""
-    own, on = copy.deepcopy(head), []
-
-    def hook(_: nn.Module, inputs: tuple[Tensor, ...], __: Tensor) -> Tensor:
-        on.append(inputs[0].detach() > 0)
-        return inputs[0] * (on[-1] if held is None else held[len(on) - 1])
-
-    for module in own.modules():
-        if isinstance(module, nn.ReLU):
-            module.inplace = False
-            module.register_forward_hook(hook)
-    loss = own.losses(own(*features, labels[:, None]), labels)["loss"]
-    loss.backward()
-    return loss.item(), torch.cat([p.grad.flatten() for p in own.parameters()]), on
-
-
-def distance(one: Tensor, other: Tensor) -> float:
-    return float((one.double() - other.double()).norm() / other.double().norm())
-
-
-def test_rounding_moves_gradients_by_the_relus_that_change_sides_and_by_nothing_else():
-    """A unit within rounding of 0 is on in one program and off in another, and its gradient comes or goes.
-
-    Here features differ by 1e-4. The loss hardly moves; the gradients do by much more than with all units held.
-    """
-    torch.manual_seed(0)
-    head = without_dropout(PFENetHead((8, 12), 16, [1.0, 0.5])).double()
-    shapes = ((2, 8, 31, 31), (2, 12, 31, 31), (2, 16, 31, 31))
-    exact = [Features(*(torch.randn(*shape).double().relu() for shape in shapes), None) for _ in range(2)]
-    rounded = [
-        Features(*(x * (1 + 1e-4 * torch.randn_like(x)) for x in (one.f1, one.f2)), one.f3, None) for one in exact
-    ]
-    labels = (torch.rand(2, 61, 61) > 0.5).to(torch.uint8)
-    loss, expected, on = head_gradients(head, exact, labels)
-    other, free, changed = head_gradients(head, rounded, labels)
-    _, held, _ = head_gradients(head, rounded, labels, on)
-    assert 1 <= sum(int((a != b).sum()) for a, b in zip(on, changed, strict=True)) <= 20  # of 343,520
-    assert abs(other - loss) < 1e-7 * loss
-    assert distance(held, expected) < 1e-5
-    assert distance(free, expected) > 10 * distance(held, expected)
-
-
-@pytest.mark.slow(2)
-def test_batchnorm_in_training_mode_amplifies_no_rounding():
-    """float32's features are as near to float64's by the statistics of the batch as by those that are kept."""
-    torch.manual_seed(0)
-    trunk, images = Trunk("vgg16"), torch.randn(2, 3, 65, 65)
-    for module in trunk.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.momentum = None  # the statistics of this batch are kept
-    with torch.no_grad():
-        trunk.train().trunk(images)
-        errors = []
-        for training in (True, False):
-            exact = copy.deepcopy(trunk).double().train(training).trunk(images.double())
-            found = copy.deepcopy(trunk).train(training).trunk(images)
-            errors.append([distance(one, other) for one, other in zip(found, exact, strict=True)])
-    assert all(batch < 2 * kept for batch, kept in zip(*errors, strict=True)) and max(map(max, errors)) < 1e-4

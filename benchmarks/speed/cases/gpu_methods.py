@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from benchmarks.speed.cases.gpu_figures import Figures, Rows, cost
 from benchmarks.speed.cases.methods import method_settings, training_batch
-from fsbench.methods.modules.stage_segmenter import StageSegmenter
+from fsbench.methods.modules.base_ensemble import EnsembleSegmenter
 from fsbench.runner.contract.resources import AGREEING, NEAR
 
 METHODS = ("hsnet", "cst", "emat", "dcama", "hmnet")
@@ -76,7 +76,7 @@ class Subject:
         composed.config.model.init_args.backbone.precision = self.precision
         torch.manual_seed(0)
         self.method: Any = composed.build_method().to(self.device)
-        if isinstance(self.method, StageSegmenter):
+        if isinstance(self.method, EnsembleSegmenter):
             self.method.base_classes = range(1, 16)  # those of a fold of PASCAL
         for module in self.method.modules():
             if isinstance(module, nn.Dropout | nn.Dropout2d):

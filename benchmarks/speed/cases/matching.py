@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from benchmarks.speed.harness import Case, call_difference
-from fsbench.methods.hdmnet.attention import TEMPERATURE, Matching
+from fsbench.methods.hdmnet.transformer import TEMPERATURE, Matching
 
 
 def plain_matching(net: Matching, query: Tensor, source: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:

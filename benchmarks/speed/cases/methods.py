@@ -10,7 +10,7 @@ import torch
 from benchmarks.speed.harness import Case, forward
 from fsbench.core.segmenter import Segmenter
 from fsbench.data.batch import EpisodeBatch, Hints, Truth
-from fsbench.methods.modules.stage_segmenter import StageSegmenter
+from fsbench.methods.modules.base_ensemble import EnsembleSegmenter
 from fsbench.runner.config.build import NO_DATASET, compose_method, parse_configuration
 from fsbench.runner.config.compose import compose_values
 from fsbench.runner.config.registry import config_files
@@ -60,7 +60,7 @@ def method_call(device: torch.device, name: str, is_step: bool, demo: bool = Fal
     """Return a call that evaluates an episode, or learns from one; every image is encoded anew."""
     composed = method_settings(name, demo)
     method = composed.build_method().to(device).train(is_step)
-    if isinstance(method, StageSegmenter):
+    if isinstance(method, EnsembleSegmenter):
         method.base_classes = range(1, 16)  # those of a fold of PASCAL; the truth's class is the first
     batch = training_batch(int(composed.config.data.init_args.image_size), device)
     return partial(_learn if is_step else _answer, method, batch)

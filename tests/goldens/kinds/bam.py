@@ -1,47 +1,32 @@
 """BAM: head, gradients, weights of shots, whole network, layout (bam.md §2-§7), and its data and test (§8, §10)."""
 
-import random
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from fsbench.data.batch import normalise
 from fsbench.data.label_maps import resize_labels_padded
 from fsbench.data.truth import EpisodeTruth
 from fsbench.datamodules.loading.augment import Augmentation
 from fsbench.methods.bam import BAM, BAMHead
 from fsbench.methods.modules.base_ensemble import ensemble_losses
 from fsbench.methods.modules.maps import resize
-from fsbench.methods.modules.pspnet import Features, PSPNet, PyramidPooling, base_head
-from fsbench.methods.modules.pspnet_weights import to_bam_names, to_hmnet_names
-from fsbench.methods.modules.style import reweight_network, shot_weights
+from fsbench.methods.modules.pspnet import Features, PSPNet
+from fsbench.methods.modules.pspnet_weights import to_bam_names
 from fsbench.protocols.draws.image_lists import pairs_by_pixels
 from fsbench.protocols.reading import load_segmentation
 from fsbench.scores.answers import SegmentationAnswer, count
 from fsbench.scores.confusion import intersection_union, mean_iou
 from tests.goldens import networks as n
 from tests.goldens import prior_guided as common
-from tests.goldens.harness import EXACT, Case, Kind, Parts, Results, Same, absolute
+from tests.goldens.harness import EXACT, Case, Kind, Parts, Results, absolute
 from tests.goldens.kinds.base_learner import IMAGES, LABELS, classes_of
 from tests.goldens.meters import background_foreground, by_class, scores
 from tests.goldens.prior_guided import REDUCED, WHOLE, network_kind, thinned
 
-BASE = {"pascal": 15, "coco": 60}
 MIN_PIXELS = 2048
-
-
-def base_learner(case: Case, f4: int, cls_width: int, data_set: str) -> nn.Module:
-    """Return the base learner of a case of reduced widths, with its weights."""
-    net = nn.Module()
-    net.ppm = PyramidPooling(f4)
-    net.cls = nn.Sequential(nn.Conv2d(2 * f4, cls_width, 3, padding=1, bias=False), nn.BatchNorm2d(cls_width))
-    net.base_learner = base_head(cls_width, BASE[data_set])
-    frozen = {key: value for key, value in case.state().items() if key.startswith("learner_base.")}
-    counts = {k: v for k, v in net.state_dict().items() if k.endswith("num_batches_tracked")}
-    return n.loaded(net, counts | to_hmnet_names(frozen)).double().eval().requires_grad_(False)
 
 
 def head(
@@ -55,10 +40,14 @@ def head(
     found: dict[str, Tensor] = {}
     n.record_inputs(found, merge_input=net.init_merge, cls_merge_input=net.cls_merge)
     query, support, masked = common.given_features(case)
-    frozen = base_learner(case, f4, cls_width, data_set)
-    base_logits = frozen.base_learner(frozen.cls(frozen.ppm(query.f3)))
+    state = {key: value for key, value in case.state().items() if key.startswith("learner_base.")}
+    frozen = common.BaseLearner(f4, cls_width, common.BASE[data_set], state).double()
+    base_logits = frozen.base_learner(frozen.f4(query.f3))
     output = net(query, support, supp_mask, base_logits, case.tensors.get("in.cat_idx") if training else None)
-    full = {name: resize(getattr(output, name), image_side) for name in ("final", "meta", "base")}
+    full = {
+        name: resize(x, image_side)
+        for name, x in (("final", output.logits), ("meta", output.meta), ("base", output.base))
+    }
     found |= {"layer4_support_input": masked, "est": distance(net, query, support, shot)}
     results = {
         "mid.": found | {"meta_logits": output.meta, "base_logits": base_logits},
@@ -67,7 +56,7 @@ def head(
     }
     if query_mask is None:
         return results
-    losses = ensemble_losses(output.final, output.meta, output.base, query_mask, case.tensors["in.query_base"])
+    losses = ensemble_losses(output, query_mask, case.tensors["in.query_base"])
     taken = n.gradients(losses["loss"], net)
     shown = {name: losses[name][None] for name in ("main", "meta", "base")}
     return results | {"out.loss_": shown, "grad.": taken, "grad.state.": taken}
@@ -81,15 +70,13 @@ def distance(net: BAMHead, query: Features, support: Features, shots: int) -> Te
 
 
 def kshot(case: Case, shot: int, kshot_trans_dim: int, est_total: Tensor) -> Results:
-    net = n.loaded(reweight_network(shot, kshot_trans_dim), case.group("state.kshot_rw."))
-    weights = shot_weights(est_total, net, sorted_order=False)
-    return {"mid.weight_softmax": weights, "out.est_val": (weights * est_total).sum(1, keepdim=True)}
+    return common.reweighted(case, shot, kshot_trans_dim, est_total, sorted_order=False)
 
 
 def whole(config: dict[str, Any]) -> tuple[PSPNet, BAMHead]:
     kind = network_kind(config)
     head = BAMHead(common.CHANNELS[kind], 256, True, config["shot"], config.get("kshot_trans_dim", 2))
-    return PSPNet(kind, BASE[config["data_set"]]), head
+    return PSPNet(kind, common.BASE[config["data_set"]]), head
 
 
 @torch.no_grad()
@@ -102,7 +89,7 @@ def true_network(case: Case, tag: int, size: int, shot: int, supp_mask: Tensor) 
     base_logits = frozen.base_learner(query.f4)
     style = distance(net, query, support, shot)
     output = net(query, support, supp_mask, base_logits)
-    full, merged = resize(output.final, size), found["merged"]
+    full, merged = resize(output.logits, size), found["merged"]
     return {
         "mid.": {"query_first8": merged[:, :8], "prototype": merged[:, 256:512, 0, 0], "prior": merged[:, 512:]},
         "mid.est": style,
@@ -129,18 +116,11 @@ def layout(case: Case) -> Results:
     }
 
 
-def triple_augmentation(case: Case, crop: int, scale: list[float], cases: list[Any]) -> Parts:
-    t, augmentation = case.tensors, Augmentation(crop, tuple(scale))  # type: ignore[arg-type]
-    for i, drawn in enumerate(cases):
-        image, label, base = (t[f"in.{name}_{i}"].numpy() for name in ("image", "label", "base"))
-        rng = random.Random(drawn["seed"])
-        changed, labels, (bases,) = augmentation.with_more(image, label.astype(np.uint8), [base.astype(np.uint8)], rng)
-        yield {f"{i}: draws": Same(rng.random(), drawn["next_random_after"])}
-        found = {"image": normalise(torch.from_numpy(changed)), "label": labels, "base": bases}
-        yield {f"out.{name}_{i}": value for name, value in found.items()}
-        for name, given in (("label", label), ("base", base)):
-            if f"out.val_{name}_{i}" in t:
-                yield {f"out.val_{name}_{i}": resize_labels_padded(given.astype(np.uint8), case.config["val_size"])}
+def triple_augmentation(case: Case, crop: int, scale: list[float], val_size: int, cases: list[Any]) -> Parts:
+    yield from common.augmentations(case, Augmentation(crop, tuple(scale)), cases)  # type: ignore[arg-type]
+    for i in range(len(cases)):
+        for name, given in common.label_maps(case, i).items():
+            yield {f"out.val_{name}_{i}": resize_labels_padded(given.numpy().astype(np.uint8), val_size)}
 
 
 def lists(case: Case, labels: np.ndarray) -> Parts:

@@ -1,6 +1,5 @@
 """Training and validation of the base learner (hmnet.md §2.4): data, rates, SGD steps, base mIoU."""
 
-import random
 from typing import Any
 
 import numpy as np
@@ -20,8 +19,9 @@ from fsbench.methods.modules.pspnet import PSPNet
 from fsbench.scores.answers import count
 from fsbench.scores.confusion import background_intersection_union, intersection_union, mean_iou
 from tests.goldens import networks as n
-from tests.goldens.harness import EXACT, Case, Kind, Near, Parts, Results, Same, Tolerance, absolute, few, relative
+from tests.goldens.harness import EXACT, Case, Kind, Near, Parts, Results, Tolerance, absolute, few, relative
 from tests.goldens.hashed import hash_values
+from tests.goldens.prior_guided import augmentations
 
 DATA_SETS = {"pascal": Pascal, "coco": Coco}
 KEPT = 0.9
@@ -77,14 +77,7 @@ def padded_resize(case: Case) -> Parts:
 
 
 def base_augmentation(case: Case, crop: int, scale: list[float], cases: list[Any]) -> Parts:
-    augmentation = Augmentation(crop, tuple(scale))  # type: ignore[arg-type]
-    for i, drawn in enumerate(cases):
-        image, label = (case.tensors[f"in.{name}_{i}"].numpy() for name in ("image", "label"))
-        rng = random.Random(drawn["seed"])
-        changed, labels = augmentation(image, label.astype(np.uint8), rng)
-        if "next_random_after" in drawn:
-            yield {f"{i}: draws": Same(rng.random(), drawn["next_random_after"])}
-        yield {f"out.image_{i}": normalise(torch.from_numpy(changed)), f"out.label_{i}": labels}
+    return augmentations(case, Augmentation(crop, tuple(scale)), cases)  # type: ignore[arg-type]
 
 
 def pspnet_step(

@@ -14,8 +14,14 @@ from fsbench.core.shot_ensemble import label_map as labels_of
 from fsbench.core.shots import Shot, Way, add, decide_sums
 from fsbench.methods.cst import cst_learner
 from fsbench.methods.emat import emat_learner
-from fsbench.methods.modules.correlation import Learner, kept_tokens, query_features, support_features
-from fsbench.methods.modules.segmenter import FewShotClassifierSegmenter, SupportTokens
+from fsbench.methods.modules.correlation import (
+    FewShotClassifierSegmenter,
+    Learner,
+    SupportTokens,
+    kept_tokens,
+    query_features,
+    support_features,
+)
 from tests.goldens import networks as n
 from tests.goldens.harness import (
     Case,

@@ -1,8 +1,6 @@
 """HDMNet: attention, blocks, transformer, similarity, distillation, whole network, training steps, data (hdmnet.md)."""
 
-import random
 from collections.abc import Callable
-from functools import partial
 from typing import Any, ClassVar
 
 import cv2
@@ -15,13 +13,9 @@ from fsbench.data.batch import normalise
 from fsbench.data.label_maps import resize_labels_cv2
 from fsbench.data.transforms import resize_image_cv2
 from fsbench.datamodules.loading.augment import ResizedAugmentation
-from fsbench.methods.hdmnet.attention import DROPOUT, MatchBlock, Matching, SelfAttention, SelfBlock
-from fsbench.methods.hdmnet.distillation import distillation_terms
-from fsbench.methods.hdmnet.hdmnet import HDMNet
-from fsbench.methods.hdmnet.head import HDMNetHead, Output, similarity_map
-from fsbench.methods.hdmnet.optimization import poly_adamw
-from fsbench.methods.hdmnet.transformer import MixTransformer
-from fsbench.methods.hdmnet.weights import to_authors_names
+from fsbench.methods.hdmnet.hdmnet import HDMNet, poly_adamw
+from fsbench.methods.hdmnet.head import HDMNetHead, MatchedOutput, distillation_terms, similarity_map
+from fsbench.methods.hdmnet.transformer import DROPOUT, MatchBlock, Matching, MixTransformer, SelfAttention, SelfBlock
 from fsbench.methods.modules.frozen_pspnet import FrozenPSPNet
 from fsbench.methods.modules.maps import resize
 from fsbench.methods.modules.pspnet import PSPNet
@@ -30,12 +24,11 @@ from tests.goldens import networks as n
 from tests.goldens.batches import NormalisedBatch, training_batch
 from tests.goldens.harness import Case, Clear, Kind, Near, Parts, Results, Same, absolute, proportional, relative
 from tests.goldens.hashed import hash_units, hash_values, tag_of
-from tests.goldens.prior_guided import CHANNELS, network_kind, thinned
+from tests.goldens.prior_guided import BASE, CHANNELS, WidePSPNet, augmentations, label_maps, network_kind, thinned
 
-BASE = {"pascal": 15, "coco": 60}
-"""Base classes of a fold."""
 PREFIX = "transformer.mix_transformer."
 """Beginning of the transformer's names in the authors' files."""
+to_authors_names = HDMNet.released_format.to_authors
 PRECISIONS = {torch.float64: "", torch.float32: "fp32"}
 
 
@@ -177,8 +170,8 @@ def true_network(case: Case, dtype: torch.dtype, tag: int, size: int, shot: int,
     images = values(1, 1, shot, 3, size, size) * masks[:, :, None]
     base = frozen.base_learner(query.f4)
     shots = [(frozen(image), mask) for image, mask in zip(images.unbind(1), masks.unbind(1), strict=True)]
-    output: Output = net(query, shots, base)
-    final, meta, known = (resize(x, size) for x in (output.final, output.meta, output.base))
+    output: MatchedOutput = net(query, shots, base)
+    final, meta, known = (resize(x, size) for x in (output.logits, output.meta, base))
     return {
         "mid.weight_": dict(enumerate(output.matching)),
         "mid.similarity": output.similarity,
@@ -191,13 +184,6 @@ def true_network(case: Case, dtype: torch.dtype, tag: int, size: int, shot: int,
         "out.": {"final": thinned(final), "meta": thinned(meta), "base_first8": thinned(known[:, :8])},
         "out.pred": n.predictions(final, 1e-4) if dtype == torch.float64 else None,
     }
-
-
-class WidePSPNet(FrozenPSPNet):
-    """The frozen network in float64."""
-
-    def _build(self, height: int, width: int) -> nn.Module:
-        return super()._build(height, width).double()
 
 
 class Wide(HDMNet):
@@ -229,7 +215,7 @@ def train_step(case: Case, names: list[str], base_lr: float, weight_decay: float
     start, kept = n.copies(method.head), {name: value.clone() for name, value in method.head.named_buffers()}
     yield {"names": Same(sorted(theirs), names)}
     made = poly_adamw(method.head, base_lr, weight_decay, max_iter)
-    outputs: list[Output] = []
+    outputs: list[MatchedOutput] = []
     method.head.register_forward_hook(lambda _, args, out: outputs.append(out))
     losses, rates = [], []
     for step in range(steps):
@@ -242,7 +228,7 @@ def train_step(case: Case, names: list[str], base_lr: float, weight_decay: float
         moved = n.changes(method.head, start)
         yield lengths("mid.grad_", step, {name: taken[theirs[name]] for name in theirs})
         yield lengths("out.delta_", step, {name: moved[theirs[name]] for name in theirs})
-        full = n.predictions(resize(outputs[-1].final.detach(), size), 1e-6)
+        full = n.predictions(resize(outputs[-1].logits.detach(), size), 1e-6)
         yield {f"out.pred_{step}": Clear(full.labels[:, ::2, ::2], full.clear[:, ::2, ::2])}
     stays = all(torch.equal(value, kept[name]) for name, value in method.head.named_buffers())
     yield {
@@ -314,17 +300,11 @@ def lr_schedule(case: Case) -> Parts:
 
 
 def triple_augmentation(case: Case, size: int, scale: list[float], val_size: int, cases: list[Any]) -> Parts:
-    augmentation = ResizedAugmentation(size, tuple(scale))  # type: ignore[arg-type]
-    small = partial(resize_labels_cv2, height=val_size, width=val_size)
-    for i, drawn in enumerate(cases):
-        image, label, base = (case.tensors[f"in.{name}_{i}"].numpy() for name in ("image", "label", "base"))
-        label, base, rng = label.astype(np.uint8), base.astype(np.uint8), random.Random(drawn["seed"])
-        changed, labels, (bases,) = augmentation.with_more(image, label, [base], rng)
-        found = {"image": normalise(torch.from_numpy(changed)), "label": labels, "base": bases}
-        found |= {"val_image": normalise(resize_image_cv2(image, val_size))}
-        found |= {"val_label": small(label), "val_base": small(base)}
-        yield {f"{i}: draws": Same(rng.random(), drawn["next_random_after"])}
-        yield {f"out.{name}_{i}": value for name, value in found.items()}
+    yield from augmentations(case, ResizedAugmentation(size, tuple(scale)), cases)  # type: ignore[arg-type]
+    for i in range(len(cases)):
+        yield {f"out.val_image_{i}": normalise(resize_image_cv2(case.tensors[f"in.image_{i}"].numpy(), val_size))}
+        for name, given in label_maps(case, i).items():
+            yield {f"out.val_{name}_{i}": resize_labels_cv2(given.numpy().astype(np.uint8), val_size, val_size)}
 
 
 VALUES = {"": relative(1e-6), "grad.": relative(1e-5), "*fp32": relative(1e-4), "grad.*fp32": relative(1e-3)}

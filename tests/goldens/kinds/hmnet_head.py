@@ -6,25 +6,23 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from fsbench.methods.hmnet.head import HMNetHead, dice_loss
+from fsbench.methods.hmnet.head import HMNetHead, dice_loss, prior_maps
 from fsbench.methods.hmnet.hmnet import HMNet
-from fsbench.methods.hmnet.mamba.config import HybridMambaConfig
-from fsbench.methods.hmnet.priors import prior_maps
+from fsbench.methods.hmnet.mamba import HybridMambaConfig
+from fsbench.methods.modules.base_ensemble import gram
 from fsbench.methods.modules.maps import masked_mean, resize
 from fsbench.methods.modules.poly_rate import poly_rate
-from fsbench.methods.modules.pspnet import Features, PSPNet, PyramidPooling
-from fsbench.methods.modules.style import gram, shot_weights
+from fsbench.methods.modules.pspnet import Features, PSPNet
 from tests.goldens import networks as n
 from tests.goldens.forms import statistics
 from tests.goldens.harness import EXACT, Case, Kind, Near, Parts, Result, Results, Same, Tolerance, absolute, relative
 from tests.goldens.hashed import hashed
 from tests.goldens.kinds.hmnet_mamba import hashed_state, scan_settings
-from tests.goldens.prior_guided import CHANNELS
+from tests.goldens.prior_guided import BASE, CHANNELS, BaseLearner, reweighted
 
 CLOSE = 2e-5  # channels nearer than this may be decided either way
-BASE = {"pascal": 15, "coco": 60}
 
 
 def head(
@@ -33,35 +31,31 @@ def head(
 ) -> Parts:  # fmt: skip
     config = HybridMambaConfig(blocks=n_blocks, **scan_settings(case.config))
     net = HMNetHead((f1, f2), C, S, config, True, shot, kshot_trans_dim)
-    cls = nn.Sequential(nn.Conv2d(2 * f3, f4, 3, padding=1, bias=False), nn.BatchNorm2d(f4))
-    frozen = nn.ModuleDict({"ppm": PyramidPooling(f3), "cls": cls}).eval().requires_grad_(False)
-    state, known = case.state(), ("ppm.", "cls.")
-    net.load_state_dict({k: v for k, v in state.items() if not k.startswith((*known, "base_learner."))})
-    frozen.load_state_dict({k: v for k, v in state.items() if k.startswith(known)}, strict=False)
+    state, known = case.state(), ("ppm.", "cls.", "base_learner.")
+    net.load_state_dict({k: v for k, v in state.items() if not k.startswith(known)})
+    base = {k: v for k, v in state.items() if k.startswith(known)}
+    frozen = BaseLearner(f3, f4, len(base["base_learner.2.bias"]) - 1, base)
     n.without_dropout(net.train(mode == "train"))
 
     def features(which: str) -> Features:
         levels = [case.tensors[f"in.{which}_f{i}"] for i in (1, 2, 3)]
-        return Features(*levels, cls(frozen["ppm"](levels[2])))
-
-    def base_logits(f4: Tensor) -> Tensor:
-        found["base_logits"] = F.conv2d(F.relu(f4), state["base_learner.2.weight"], state["base_learner.2.bias"])
-        return found["base_logits"]
+        return Features(*levels, frozen.f4(levels[2]))
 
     query, support = features("query"), features("support")
     found: dict[str, Tensor] = {"f4_query": query.f4, "f4_support": support.f4}
     watch(net, found)
+    n.record_outputs(found, base_logits=frozen.base_learner)
     labels = support_mask.view(b, shot, *support_mask.shape[-2:])
     own_class = case.tensors.get("in.cat_idx") if mode == "train" else None
-    output = net(query, by_shot(support, labels), base_logits, own_class)
+    output = net(query, by_shot(support, labels), frozen.base_learner, own_class)
     found["meta_logits"] = output.meta
-    final, meta = (resize(x, image_side) for x in (output.final, output.meta))
+    final, meta = (resize(x, image_side) for x in (output.logits, output.meta))
     if mode == "train" and query_mask is not None:
         losses = net.losses(output, query_mask)
         yield {"out.loss_": {name: losses[name] for name in ("main", "dice")}}
         yield {"out.loss_zero": losses["loss"] - losses["main"] - losses["dice"]}
         yield {"grad.state.": n.gradients(losses["loss"], net)}
-    yield {"out.final": final, "mid.": found}
+    yield {"out.final": final, "mid.": found | of_ensemble(found)}
     yield {"out.bam_off_pred": n.predictions(meta, CLOSE), "out.pred": n.predictions(final, CLOSE)}
 
 
@@ -89,10 +83,14 @@ def watch(net: HMNetHead, found: dict[str, Tensor]) -> None:
     record("read_supports", lambda r: dict(zip(supports, r[0], strict=True)) | {"est_total": torch.cat(r[1], 1)})
     record("reduce_query", lambda r: {"query_feat": r})
     record("merge", lambda r: {"mamba_in_q": r[0], "mamba_in_s": r[1]})
-    record("base_map", lambda r: {"base_map": r})
-    record("style_distance", lambda r: {"est_val": r})
+    n.record_inputs(found, joined=net.gram_merge, with_base=net.cls_merge)
     if net.mamba is not None:
         net.mamba.register_forward_hook(lambda m, args, out: found.update(mamba_out=out))
+
+
+def of_ensemble(found: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the distance of styles and the base map, of what the layers that join both were given."""
+    return {"est_val": found["joined"][:, 1:, :1, :1], "base_map": found["with_base"][:, 1:]}
 
 
 def wgap_gram(feat: Tensor, mask: Tensor, mask_tiny: Tensor | None = None) -> Results:
@@ -110,9 +108,7 @@ def priors(query: Tensor, support: Tensor, mask: Tensor) -> Results:
 def kshot_reweight(case: Case, est_total: Tensor) -> Results:
     state = case.group("state.kshot_rw.")
     width = len(state["0.weight"]) if "0.weight" in state else 0
-    net = n.loaded(HMNetHead((4, 4), 4, 4, None, True, est_total.shape[1], width).kshot_rw, state)
-    weights = shot_weights(est_total, net, sorted_order=True)
-    return {"mid.weight_softmax": weights, "out.est_val": (weights * est_total).sum(1, keepdim=True)}
+    return reweighted(case, est_total.shape[1], width, est_total, sorted_order=True)
 
 
 def losses(logits: Tensor, target: Tensor) -> Results:
@@ -194,7 +190,8 @@ def true_model(
     watch(net, found)
     n.record_outputs(found, base_logits=frozen.base_learner)
     output = net(of_query, by_shot(of_support, labels), frozen.base_learner)
-    final = resize(output.final, image)
+    final = resize(output.logits, image)
+    found |= of_ensemble(found)
     found |= {"merge_q": found["mamba_in_q"], "merge_s": found["mamba_in_s"], "meta_logits": output.meta}
     yield {"mid.priors_x10": 10 * found["priors"]}
     for name in {key.removeprefix("mid.").rpartition("_")[0] for key in case.group("mid.")} - {"priors"}:

@@ -7,11 +7,8 @@ from unittest.mock import patch
 import torch
 from torch import Tensor, nn
 
-from fsbench.methods.hmnet.mamba import ss2d as _mamba
-from fsbench.methods.hmnet.mamba.config import HybridMambaConfig
-from fsbench.methods.hmnet.mamba.maps import sum_directions
-from fsbench.methods.hmnet.mamba.network import HybridMamba
-from fsbench.methods.hmnet.mamba.ss2d import SS2D
+from fsbench.methods.hmnet import mamba as _mamba
+from fsbench.methods.hmnet.mamba import SS2D, HybridMamba, HybridMambaConfig, sum_directions
 from fsbench.methods.modules.maps import resize
 from tests.goldens import networks as n
 from tests.goldens.forms import statistics

@@ -14,17 +14,18 @@ from unittest.mock import patch
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from fsbench.data.batch import IMAGENET_MEAN, IMAGENET_STD, EpisodeBatch, Truth
+from fsbench.data.batch import IMAGENET_MEAN, IMAGENET_STD, EpisodeBatch
 from fsbench.methods.hmnet.hmnet import HMNet
-from fsbench.methods.modules.frozen_pspnet import FrozenPSPNet
-from fsbench.methods.modules.pspnet import Features, PSPNet
+from fsbench.methods.modules.pspnet import PSPNet
 from fsbench.networks.backbones.base import BackboneConfig
+from tests.goldens.batches import training_batch
 from tests.goldens.harness import Case, Kind, Parts, Result, Results, Same, Tolerance, absolute, proportional
 from tests.goldens.hashed import hashed
 from tests.goldens.kinds.hmnet_mamba import hashed_state
 from tests.goldens.networks import changes, copies, first_entries
+from tests.goldens.prior_guided import WidePSPNet
 
 DROPOUTS = ("down_query", "down_supp", "cls_meta", "base_learner")
 """Modules with dropout, in the order in which a forward pass comes to them."""
@@ -33,21 +34,6 @@ SHARES = {"down_query": 0.5, "down_supp": 0.5, "cls_meta": 0.1, "base_learner": 
 
 GROUPS = ("sgd_groups", "adamw_groups")
 """Entries of a case with the parameters of each optimiser's groups."""
-
-NARROW = Tensor.float
-"""The cast that `_wide` lifts."""
-
-
-class WidePSPNet(FrozenPSPNet):
-    """The frozen network in float64, images normalised in float64 as well."""
-
-    def _build(self, height: int, width: int) -> nn.Module:
-        return super()._build(height, width).double()
-
-    def encode(self, pixels: Tensor) -> Features:
-        mean, std = (torch.tensor(v, dtype=torch.float64)[:, None, None] for v in (IMAGENET_MEAN, IMAGENET_STD))
-        values = ((pixels.double() * std + mean) * 255).round()  # the image's own numbers
-        return super().encode((values - 255 * mean) / (255 * std))
 
 
 class Trained(HMNet):
@@ -75,10 +61,6 @@ class Trained(HMNet):
 
     def optimizers(self, use_pl_optimizer: bool = True) -> Any:
         return self.made
-
-    def encode(self, batch: EpisodeBatch, row: int) -> Any:
-        with patch.object(Tensor, "float", NARROW):  # images are normalised as ever; the backbone widens them
-            return super().encode(batch, row)
 
     def manual_backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
         loss.backward()
@@ -164,41 +146,37 @@ def _statistics(case: Case, prefix: str, values: dict[str, Any], tolerance: floa
 
 def _inputs(case: Case, step: int) -> Results:
     """Return what the case tells of its own images and labels."""
-    batches = [_batch(case, step, process) for process in range(case.config["processes"])]
-    first = batches[0].images[batches[0].query[0]].flatten()[:8]
-    truths = torch.stack([label for batch in batches for label in batch.known_truth().label_maps])
-    labels = torch.cat([batch.support_labels for batch in batches])
-    sums = [
-        sum(int(batch.images[rows.flatten()].long().sum()) for batch, rows in ((b, rows(b)) for b in batches))
-        for rows in (lambda b: b.query, lambda b: b.support)
-    ]
+    parts = [_made(case, step, process) for process in range(case.config["processes"])]
+    queries, supports, truths, labels = (torch.cat(part) for part in zip(*parts, strict=True))
+    sums = [int(images.long().sum()) for images in (queries, supports)]
     counts = [int((maps == value).sum()) for maps in (truths, labels) for value in (1, 255)]
-    return {f"in.step{step}.": {"query_first8": first, "checks": [*sums, *counts]}}
+    return {f"in.step{step}.": {"query_first8": queries[0].flatten()[:8], "checks": [*sums, *counts]}}
 
 
 def _batch(case: Case, step: int, process: int) -> EpisodeBatch:
+    """Return the batch of a process, whose images are normalised in float64."""
     c = case.config
-    numbers = range(process * c["batch"], (process + 1) * c["batch"])
-    images, truths, labels = [], [], []
-    for i in numbers:
-        images.append(_image(case, f"step{step}/query{i}", 3))
-        truths.append(_label(100 * step + 10 * i, c["image"]))
-        images += [_image(case, f"step{step}/support{i}.{k}", (3 + k) % 4) for k in range(c["shot"])]
-        labels.append(torch.stack([_label(100 * step + 10 * i + 1 + k, c["image"]) for k in range(c["shot"])]))
-    rows = torch.arange(len(images)).view(c["batch"], 1 + c["shot"])
-    own = torch.tensor([[(3 * step + 5 * i + 1) % c["base_classes"]] for i in numbers])
-    stored = case.tensors[f"in.step{step}.cat_idx"][numbers.start : numbers.stop]
-    assert torch.equal(own[:, 0], stored.long()), "another class than the case's"
-    return EpisodeBatch(
-        images=torch.stack(images),
-        image_names=[f"{step} {process} {row}" for row in range(len(images))],
-        query=rows[:, 0],
-        support=rows[:, None, 1:],
-        support_labels=torch.stack(labels)[:, None],
-        valid=torch.ones(c["batch"], 1, c["shot"], dtype=torch.bool),
-        query_sizes=torch.full((c["batch"], 2), c["image"]),
-        episodes=torch.tensor(list(numbers)),
-        truth=Truth(truths, torch.ones(c["batch"], 1, dtype=torch.bool), own),
+    first = process * c["batch"]
+    own = torch.tensor([(3 * step + 5 * i + 1) % c["base_classes"] for i in range(first, first + c["batch"])])
+    stored = case.tensors[f"in.step{step}.cat_idx"][first : first + c["batch"]]
+    assert torch.equal(own, stored.long()), "another class than the case's"
+    mean, std = (255 * torch.tensor(v, dtype=torch.float64)[:, None, None] for v in (IMAGENET_MEAN, IMAGENET_STD))
+    query, supports, truths, labels = _made(case, step, process)
+    images = ((x.double() - mean) / std for x in (query, supports))
+    return training_batch(*images, labels, truths, f"{step} {process}", own)
+
+
+def _made(case: Case, step: int, process: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return queries (b, 3, H, H) and supports (b, K, 3, H, H), and their labels, all uint8, of a process."""
+    c = case.config
+    numbers, shots = range(process * c["batch"], (process + 1) * c["batch"]), range(c["shot"])
+    of_shots = [[_image(case, f"step{step}/support{i}.{k}", (3 + k) % 4) for k in shots] for i in numbers]
+    labels = [[_label(100 * step + 10 * i + 1 + k, c["image"]) for k in shots] for i in numbers]
+    return (
+        torch.stack([_image(case, f"step{step}/query{i}", 3) for i in numbers]),
+        torch.stack([torch.stack(images) for images in of_shots]),
+        torch.stack([_label(100 * step + 10 * i, c["image"]) for i in numbers]),
+        torch.stack([torch.stack(maps) for maps in labels]),
     )
 
 

@@ -12,8 +12,7 @@ from tests.goldens.harness import Case, Kind, Parts, Results, Same, Tolerance, r
 from tests.goldens.hashed import hash_values
 from tests.goldens.kinds.dcama import stats_relative
 from tests.goldens.networks import load_hashed, record_outputs
-
-BASE = {"pascal": 15, "coco": 60}
+from tests.goldens.prior_guided import BASE
 
 
 @torch.no_grad()

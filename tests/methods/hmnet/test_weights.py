@@ -62,7 +62,7 @@ def test_the_meta_learner_alone_of_a_checkpoint_with_the_ensemble(blocks_folder,
     )
     with torch.no_grad():
         both, one = method.head(*inputs), alone.head(*inputs)
-    assert torch.equal(one.final, both.meta) and not torch.equal(one.final, both.final)
+    assert torch.equal(one.logits, both.meta) and not torch.equal(one.logits, both.logits)
     with pytest.raises(CheckpointError, match=r"was trained with shots: 2; found shots: 1; give --model\.shots 2"):
         load_checkpoint(on_pspnet(), tmp_path / "bam.ckpt")
     if not authors:

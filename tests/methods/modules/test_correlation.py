@@ -1,6 +1,8 @@
-"""The learners of CST and EMAT without gradients: one sample at a time, in chunks of query tokens."""
+"""The learners of CST and EMAT beside their goldens: no path stores the correlation, and each gives what the plain one
+does, also in half precision and with gradients.
+"""
 
-import copy
+from functools import partial
 
 import pytest
 import torch
@@ -8,16 +10,16 @@ import torch.nn.functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from fsbench.methods.cst import cst_learner
 from fsbench.methods.emat import emat_learner
-from fsbench.methods.modules import blockwise, halved_correlation
-from fsbench.methods.modules import correlation as module
+from fsbench.methods.modules import halved_correlation
 from fsbench.networks.ops import masked_attention
-from tests.methods.modules.learners import LEARNERS
 
+LEARNERS = {"emat": emat_learner, "emat_seg": partial(emat_learner, class_token=False), "cst": cst_learner}
 CHANNELS, SIDE, POSITIONS, SAMPLES = 24, 12, 49, 4
 
 
-@pytest.fixture(params=["emat", "cst", pytest.param("emat_seg", marks=pytest.mark.slow)])
+@pytest.fixture(params=LEARNERS)
 def net(request):
     """A learner whose norms and biases are not those of the start."""
     torch.manual_seed(0)
@@ -27,132 +29,85 @@ def net(request):
     return net
 
 
-def inputs(net, dtype=torch.float32):
-    """Features of one query, supports and masks: nothing, all, a corner and one pixel."""
+def inputs(net, queries=1, dtype=torch.float32):
+    """Features of queries and supports, and masks: nothing, all, a corner and one pixel."""
     generator = torch.Generator().manual_seed(0)
     tokens = SIDE * SIDE + net.class_token
-    query = torch.randn(1, CHANNELS, POSITIONS, 6, generator=generator, dtype=dtype)
+    query = torch.randn(queries, CHANNELS, POSITIONS, 6, generator=generator, dtype=dtype)
     support = torch.randn(SAMPLES, CHANNELS, tokens, 6, generator=generator, dtype=dtype)
     masks = torch.zeros(SAMPLES, 60, 60)
     masks[1] = 1
     masks[2, :20, :40] = 2
     masks[3, 31, 29] = 1
-    return F.normalize(query, dim=-1), F.normalize(support, dim=-1), masks
+    return F.normalize(query, dim=-1), F.normalize(support, dim=-1), net.kept_by_block(masks)
 
 
-def answers(net, *arguments):
-    """The learner's outputs that are not None."""
-    query, support, masks = arguments
-    return [t for t in net(query, support, net.kept_by_block(masks)) if t is not None]
+def whole_answers(net, query, support, kept):
+    """The learner's outputs from the correlation as a whole."""
+    return [t for t in net.decode(net.transform(query @ support.mT, kept)) if t is not None]
 
 
-def set_chunk(monkeypatch, net, positions):
-    """Let every chunk have about so many query tokens."""
-    size = positions * CHANNELS * (SIDE * SIDE + net.class_token)
-    for where, name in (
-        (module, "CHUNK"),
-        (halved_correlation, "CHUNK"),
-        (masked_attention, "PACKED_CHUNK"),
-        (blockwise, "BLOCK"),
-    ):
-        monkeypatch.setattr(where, name, size)
+def outcome(net, answers, *leaves):
+    """A loss of the answers, and its gradients."""
+    loss = sum((y * torch.linspace(-1, 1, y.numel()).view_as(y)).sum() for y in answers)
+    return [loss.detach(), *torch.autograd.grad(loss, [*net.parameters(), *leaves])]
 
 
-def whole_answers(net, query, support, masks):
-    """The learner's outputs from the correlation as a whole, by its modules alone."""
-    return [
-        t.detach() for t in net.decode(net.transform(query @ support.mT, net.kept_by_block(masks))) if t is not None
-    ]
-
-
-@pytest.mark.parametrize("positions", [1, 10])
-@pytest.mark.parametrize("backend", ["packed", "reference"])
-def test_chunks_equal_the_whole_correlation(net, monkeypatch, positions, backend):
-    monkeypatch.setenv("FSBENCH_ATTENTION", backend)
-    set_chunk(monkeypatch, net, positions)
+@pytest.mark.parametrize("chunk", [1, 4000], ids=["single tokens", "some"])
+@pytest.mark.parametrize(("queries", "frozen"), [(1, True), (SAMPLES, False)])
+def test_answers_and_gradients_are_those_of_the_whole_correlation(net, queries, frozen, chunk, monkeypatch):
+    """Of features that are not frozen, too, whose correlation is stored."""
+    monkeypatch.setattr(halved_correlation, "CHUNK", chunk)
+    monkeypatch.setattr(masked_attention, "PACKED_CHUNK", chunk)
     net.double()
-    arguments = inputs(net, torch.float64)
-    plain = whole_answers(net, *arguments)
+    query, support, kept = inputs(net, queries, torch.float64)
+    leaves = [] if frozen else [query.requires_grad_(), support.requires_grad_()]
+    answers = [t for t in net(query, support, kept) if t is not None]
     with torch.no_grad():
-        found = answers(net, *arguments)
-    torch.testing.assert_close(found, plain, atol=1e-12, rtol=1e-10)
-
-
-def test_a_sample_does_not_depend_on_the_others(net):
-    query, support, masks = inputs(net)
-    with torch.no_grad():
-        together = answers(net, query, support, masks)
-        apart = [answers(net, query, support[i, None], masks[i, None]) for i in range(SAMPLES)]
-    for whole, *single in zip(together, *apart, strict=True):
-        assert torch.equal(whole, torch.cat(single))
+        alone = [t for t in net(query, support, kept) if t is not None]
+    torch.testing.assert_close(alone, answers, atol=1e-12, rtol=1e-10)
+    expected = outcome(net, whole_answers(net, query, support, kept), *leaves)
+    torch.testing.assert_close(outcome(net, answers, *leaves), expected, atol=1e-9, rtol=1e-8)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_chunks_equal_the_whole_correlation_in_half_precision(net, dtype):
+def test_half_precision_is_that_of_the_whole_correlation(net, dtype):
     arguments = inputs(net)
-    with torch.autocast("cpu", dtype=dtype):
+    with torch.autocast("cpu", dtype=dtype), torch.no_grad():
         plain = whole_answers(net, *arguments)
-        with torch.no_grad():
-            found = answers(net, *arguments)
+        found = [t for t in net(*arguments) if t is not None]
     assert [t.dtype for t in found] == [t.dtype for t in plain]
     largest = max(float(t.abs().max()) for t in plain)
     for a, b in zip(found, plain, strict=True):
         assert float((a - b).abs().max()) < (0.05 if dtype == torch.bfloat16 else 0.01) * largest
 
 
-def test_the_whole_correlation_is_never_stored(net, monkeypatch):
-    """Nothing as large is, and nothing grows with the samples."""
-    set_chunk(monkeypatch, net, 1)
-    query, support, masks = inputs(net)
-    whole = 4 * CHANNELS * POSITIONS * support.shape[2]  # bytes
-    inputs_of_it = {t.untyped_storage().data_ptr() for t in (query, support, masks)}
+class Largest(TorchDispatchMode):
+    """Remember the bytes of the largest tensor that an operation made."""
 
-    class Largest(TorchDispatchMode):
-        """Remember the bytes of the largest tensor that an operation made."""
+    size = 0
 
-        size = 0
-
-        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-            result = function(*args, **(kwargs or {}))
-            storages = [t.untyped_storage() for t in tree_leaves(result) if isinstance(t, torch.Tensor)]
-            sizes = [s.nbytes() for s in storages if s.data_ptr() not in inputs_of_it]
-            self.size = max(self.size, *sizes, 0)
-            return result
-
-    found = []
-    for samples in (slice(1, 2), slice(None)):  # the second keeps all its tokens
-        with torch.no_grad(), Largest() as largest:
-            net(query, support[samples], net.kept_by_block(masks[samples]))
-        found.append(largest.size)
-    with Largest() as plain:
-        whole_answers(net, query, support[:1], masks[:1])
-    assert plain.size >= whole
-    assert found[0] == found[1] < whole
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        sizes = [t.untyped_storage().nbytes() for t in tree_leaves(result) if isinstance(t, torch.Tensor)]
+        self.size = max(self.size, *sizes, 0)
+        return result
 
 
-def test_means_far_from_zero_lose_no_digits(monkeypatch):
-    """Norms by blocks, against torch's in float64, where the mean is a thousand times the deviation."""
-    monkeypatch.setattr(blockwise, "BLOCK", 8 * 40)
-    torch.manual_seed(0)
-    block = emat_learner(CHANNELS, SIDE).double().corrtransformer[1]
-    short, attended = torch.randn(1, 32, POSITIONS, 5) + 1000, torch.randn(1, 16, POSITIONS, 5) + 1000
-    expected = block.ff(block.attn.combine(short.double(), attended.double())).detach()
-    block.float()
-    with torch.no_grad():
-        found = block.finish(short, attended)
-    assert float((found - expected).abs().max()) < 1e-3 * float(expected.abs().max())
-
-
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_norms_by_blocks_in_half_precision(dtype):
-    """Against torch's in float64, where the sum of squares is more than fp16 holds."""
-    torch.manual_seed(0)
-    block = emat_learner(CHANNELS, SIDE).to(dtype).corrtransformer[1]
-    short, attended = (8 * torch.randn(1, channels, 512, 4, dtype=dtype) for channels in (32, 16))
-    wide = copy.deepcopy(block).double()
-    with torch.no_grad():
-        expected = wide.ff(wide.attn.combine(short.double(), attended.double()))
-        found = block.finish(short, attended)
-    assert found.dtype == dtype
-    eps = torch.finfo(dtype).eps
-    assert float((found - expected).abs().max()) < 8 * eps * float(expected.abs().max())
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("name", LEARNERS)
+def test_the_whole_correlation_is_never_stored(name, training, monkeypatch):
+    """Nothing as large is, in the backward pass either."""
+    monkeypatch.setattr(halved_correlation, "CHUNK", 1)
+    monkeypatch.setattr(masked_attention, "PACKED_CHUNK", 1)
+    net = LEARNERS[name](16 * CHANNELS, SIDE)  # so many that the layers behind are smaller
+    query, support, kept = inputs(net)
+    query, support, kept = query.repeat(1, 16, 1, 1), support[1:2].repeat(1, 16, 1, 1), [k[1:2] for k in kept]
+    whole = 4 * query.shape[1] * POSITIONS * support.shape[2]  # bytes
+    with torch.set_grad_enabled(training), Largest() as largest:
+        answers = [t for t in net(query, support, kept) if t is not None]
+        if training:
+            outcome(net, answers)
+    with torch.no_grad(), Largest() as plain:
+        whole_answers(net, query, support, kept)
+    assert largest.size < whole <= plain.size

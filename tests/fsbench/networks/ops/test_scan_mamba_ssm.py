@@ -11,8 +11,7 @@ import torch
 
 from fsbench.base.errors import SettingsError
 from fsbench.base.paths import REPOSITORY
-from fsbench.methods.hmnet.mamba.config import HybridMambaConfig
-from fsbench.methods.hmnet.mamba.ss2d import SS2D
+from fsbench.methods.hmnet.mamba import SS2D, HybridMambaConfig
 from fsbench.networks.ops import selective_scan as scans
 from fsbench.networks.ops.selective_scan import selective_scan
 from tests.fsbench.networks.ops.scan_inputs import inputs

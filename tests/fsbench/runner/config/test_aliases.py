@@ -26,16 +26,16 @@ PATNET = {"learning_rate": 1e-3, "width": 128, "anchors": "index", "tuning_steps
 BAM = {
     "base_learner": True, "dropout": 0.5, "kshot_trans_dim": 2, "learning_rate": 5e-3, "low_fea": "layer2",
     "merge": "final", "merge_tau": 0.9,
-    "meta_weight": 1.0, "momentum": 0.9, "shots": 1, "vit_blocks": (0, 1, 2), "weight_decay": 1e-4, "width": 256,
+    "meta_weight": 1.0, "momentum": 0.9, "shots": 1, "weight_decay": 1e-4, "width": 256,
 }  # fmt: skip
 PFENET = {
     "aux_weight": 1.0, "backbone_bn": "train", "learning_rate": 2.5e-3, "momentum": 0.9,
     "ppm_scales": [60, 30, 15, 8], "weight_decay": 1e-4, "width": 256,
-    "dropout": 0.5, "vit_blocks": (0, 1, 2),
+    "dropout": 0.5,
 }  # fmt: skip
 HDMNET = {
     "base_learner": True, "distillation_weight": 1.0, "dropout": 0.5, "kshot_trans_dim": 2, "learning_rate": 1e-4,
-    "low_fea": "layer2", "meta_weight": 1.0, "shots": 1, "transformer_width": 64, "vit_blocks": (0, 1, 2),
+    "low_fea": "layer2", "meta_weight": 1.0, "shots": 1, "transformer_width": 64,
     "weight_decay": 0.01, "width": 256,
 }  # fmt: skip
 VRP_SAM = {

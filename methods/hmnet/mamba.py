@@ -1,24 +1,114 @@
-"""Two-dimensional selective scan of query and support, with the support recapped and intercepted (hmnet.md §6.2-§6.4).
+"""HMNet's hybrid Mamba network: blocks that scan query and support, each by itself or mixed (hmnet.md §6).
 
 Module and parameter names are those of the authors' checkpoints.
 
 Shapes: b samples, C model width, d = 2C inner width, N states, R rank of the step sizes, S feature side, r patches a
-side, s = S / r, k = 4 directions, L tokens. The suffixes q and s name the streams of query and support.
+side, s = S / r, k = 4 directions, c channels, (h, w) or side a map, L tokens. The suffixes q and s name the streams of
+query and support.
 """
 
 import math
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor, nn
 
-from fsbench.methods.hmnet.mamba.config import HybridMambaConfig
-from fsbench.methods.hmnet.mamba.maps import DIRECTIONS, scan_order, sum_directions
+from fsbench.base.errors import SettingsError
 from fsbench.methods.modules.maps import resize
-from fsbench.networks.ops.selective_scan import selective_scan
+from fsbench.networks.ops.selective_scan import MAX_STATES, selective_scan
 from fsbench.networks.ops.selective_scan.interception import intercept
 from fsbench.networks.ops.selective_scan.recapped_scan import recapped_scan
+
+DIRECTIONS = 4
+"""By rows, by columns, and both reversed."""
+
+
+@dataclass(frozen=True)
+class HybridMambaConfig:
+    """Settings of the mixing of query and support.
+
+    Args:
+        blocks: number of blocks.
+        hybrid: every second block mixes query and support; False makes all of them self blocks.
+        srm: support recapped Mamba: "recap" scans the support before each query patch, "basic" once before the first,
+            "off" not at all.
+        qim: query intercepted Mamba: "share" reads the support's state with the parameters of direction 0, "basic"
+            with parameters of its own, "off" leaves it out.
+        qim_scalar_skip: True skips with the first channel's D for all channels, as the authors' code does; False with
+            each channel's own.
+        ratio: query patches a side.
+        states: N, states of a channel.
+    """
+
+    blocks: int = 8  # §6
+    hybrid: bool = True
+    srm: Literal["recap", "basic", "off"] = "recap"
+    qim: Literal["share", "basic", "off"] = "share"
+    qim_scalar_skip: bool = True
+    ratio: int = 4  # §6.4
+    states: int = 16  # §6.5
+
+    def check(self, side: int) -> None:
+        """Raise SettingsError unless features of side x side can be cut into patches and scanned."""
+        if self.blocks < 1 or self.ratio < 1 or self.states < 1:
+            raise SettingsError(
+                f"blocks, ratio and states are {self.blocks}, {self.ratio}, {self.states}; expected 1 or more"
+            )
+        if self.states > MAX_STATES:
+            raise SettingsError(f"states is {self.states}, expected at most {MAX_STATES}, as the scan takes")
+        if side < 1 or side % self.ratio:
+            raise SettingsError(f"feature_side is {side}, expected a multiple of the {self.ratio} patches a side")
+
+
+# The scan of maps -----------------------------------------------------------------------------------------------------
+
+
+def scan_order(x: Tensor, ratio: int = 1) -> Tensor:
+    """Flatten the maps of each direction into tokens in the order of the scan.
+
+    Direction 0 goes by rows: patch by patch, and by rows inside a patch. Direction 1 goes by columns in both. 2 and 3
+    are 0 and 1 reversed as a whole (§6.4).
+
+    Args:
+        x: (b, k, c, h, w), best with channels last in memory, so that a token is moved as one piece.
+        ratio: patches a side; 1 scans the whole map by rows and columns.
+
+    Returns:
+        (b, k, c, L), in memory (b, L, k, c).
+    """
+    rows, columns, rows_back, columns_back = x.permute(1, 0, 3, 4, 2)
+    tokens = [_flatten(rows, ratio), _flatten(columns.transpose(1, 2), ratio)]
+    tokens += [_flatten(m, ratio).flip(1) for m in (rows_back, columns_back.transpose(1, 2))]
+    return torch.stack(tokens, 2).permute(0, 2, 3, 1)
+
+
+def sum_directions(y: Tensor, side: int, ratio: int = 1) -> Tensor:
+    """Sum the maps of all directions.
+
+    Args:
+        y: tokens in the order of the scan (b, k, c, L), best in memory (b, L, k, c).
+        side: of the maps.
+        ratio: see `scan_order`.
+
+    Returns:
+        (b, c, side, side), channels last in memory.
+    """
+    rows, columns, rows_back, columns_back = y.permute(0, 3, 1, 2).unbind(2)
+    by_rows = _unflatten(rows + rows_back.flip(1), side, ratio)
+    by_columns = _unflatten(columns + columns_back.flip(1), side, ratio)
+    return (by_rows + by_columns.transpose(1, 2)).permute(0, 3, 1, 2)
+
+
+def _flatten(x: Tensor, ratio: int) -> Tensor:
+    return rearrange(x, "b (i y) (j x) c -> b (i j y x) c", i=ratio, j=ratio)
+
+
+def _unflatten(x: Tensor, side: int, ratio: int) -> Tensor:
+    patch = side // ratio
+    return rearrange(x, "b (i j y x) c -> b (i y) (j x) c", i=ratio, j=ratio, y=patch, x=patch)
 
 
 class ScanTokens(NamedTuple):
@@ -196,3 +286,99 @@ class SS2D(nn.Module):
     def _project_out(self, y: Tensor, z: Tensor, projection: nn.Linear) -> Tensor:
         """Gate a scan's output (b, d, S, S) and project it to (b, S, S, C)."""
         return projection(self.out_norm(y.permute(0, 2, 3, 1)) * F.silu(z))
+
+
+# The blocks -----------------------------------------------------------------------------------------------------------
+
+
+class Mlp(nn.Module):
+    """Two linear layers with a GELU (§6.1)."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.fc1 = nn.Linear(width, width)
+        self.fc2 = nn.Linear(width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc2(F.gelu(self.fc1(x)))
+
+
+class Block(nn.Module):
+    """Scan and feed-forward of both streams, with shared norms (§6.1)."""
+
+    def __init__(self, width: int, config: HybridMambaConfig, hybrid: bool):
+        super().__init__()
+        self.ln_1 = nn.LayerNorm(width)
+        self.self_attention = SS2D(width, config, hybrid)
+        self.ln_2 = nn.LayerNorm(width)
+        self.mlp_q = Mlp(width)
+        self.mlp_s = Mlp(width)
+
+    def forward(self, q: Tensor, s: Tensor, with_support: bool = True) -> tuple[Tensor, Tensor]:
+        """Mix query and support (b, S, S, C); without `with_support` the support is returned as it came."""
+        residual_q, residual_s = self.self_attention(self.ln_1(q), self.ln_1(s), with_support)
+        q = q + residual_q
+        q = q + self.mlp_q(self.ln_2(q))
+        if residual_s is None:
+            return q, s
+        s = s + residual_s
+        return q, s + self.mlp_s(self.ln_2(s))
+
+    def freeze_support(self) -> None:
+        """Freeze the parameters of the support stream that no loss depends on.
+
+        Called for blocks whose support no later block learns from. Without it, training on several processes would wait
+        for gradients that never come.
+        """
+        scan = self.self_attention
+        unused: list[nn.Module] = [scan.out_proj_s, self.mlp_s]
+        query_reads_support = scan.hybrid and scan.config.srm != "off"
+        for module in unused if query_reads_support else [*unused, scan.in_proj_s, scan.conv2d_s]:
+            module.requires_grad_(False)
+
+
+class Stage(nn.Module):
+    """The blocks, one level down as in the authors' checkpoints (`layers.0.blocks`)."""
+
+    def __init__(self, blocks: list[Block]):
+        super().__init__()
+        self.blocks = nn.ModuleList(blocks)
+
+
+class HybridMamba(nn.Module):
+    """Alternating self and hybrid blocks (§6).
+
+    Args:
+        width: C.
+        config: settings.
+    """
+
+    def __init__(self, width: int, config: HybridMambaConfig):
+        super().__init__()
+        blocks = [Block(width, config, hybrid=config.hybrid and i % 2 == 1) for i in range(config.blocks)]
+        self.layers = nn.ModuleList([Stage(blocks)])
+        self.norm = nn.LayerNorm(width)
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.trunc_normal_(module.weight, std=0.02)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+        self.support_blocks = config.blocks // 2 * 2 - 1 if config.hybrid else 0
+        """Number of blocks before the last hybrid one, whose support is used by a later block."""
+        self.learns_from_support = config.hybrid and config.srm != "off" and config.blocks > 1
+        """True if the support gets a gradient; the interception's state has none."""
+        for block in blocks[max(self.support_blocks, 0) if self.learns_from_support else 0 :]:
+            block.freeze_support()
+
+    @property
+    def blocks(self) -> list[Block]:
+        stage = self.layers[0]
+        assert isinstance(stage, Stage)
+        return [block for block in stage.blocks if isinstance(block, Block)]
+
+    def forward(self, query: Tensor, support: Tensor) -> Tensor:
+        """Mix query and support (b, C, S, S); return the normalised query (b, C, S, S)."""
+        q, s = (x.permute(0, 2, 3, 1) for x in (query, support))
+        for i, block in enumerate(self.blocks):
+            q, s = block(q, s, with_support=i < self.support_blocks)
+        return self.norm(q).permute(0, 3, 1, 2)
