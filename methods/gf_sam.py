@@ -22,7 +22,7 @@ from fsbench.core.prediction import Instances, Prediction
 from fsbench.core.segmenter import Segmenter
 from fsbench.data.batch import IMAGENET_MEAN, IMAGENET_STD, EpisodeBatch
 from fsbench.networks.backbones.sam import BesideSamConfig, Encoding, PromptableNetwork, Prompts, ViTAndSam
-from fsbench.results.pictures.steps import Sketch, stacked_regions
+from fsbench.results.pictures.steps import Sketch, join_ways, stacked_regions
 
 EMPTY_SIDE = 7
 """Half the side in pixels of the square that stands for supports without any foreground (§2)."""
@@ -272,9 +272,7 @@ def merged_probability(masks: Tensor, pos_mean: Tensor) -> Tensor:
     return best
 
 
-def point_masks(
-    network: PromptableNetwork, encoding: tuple[Tensor, ...], points: Tensor, size: tuple[int, int]
-) -> Tensor:
+def point_masks(network: PromptableNetwork, encoding: Encoding, points: Tensor, size: tuple[int, int]) -> Tensor:
     """Return SAM's mask (n, H, W) bool of each point (§6).
 
     Args:
@@ -284,8 +282,8 @@ def point_masks(
         size: (H, W) of the image.
     """
     prompts = Prompts(points[:, None].double(), torch.ones(len(points), 1, dtype=torch.int64))
-    chunks = network.decode(encoding, size, prompts, multimask=False)
-    return torch.cat([network.full_size(chunk.low_res[:, 0], size) > 0 for chunk in chunks])
+    masks = (network.decode(encoding, size, chunk, multimask=False) for chunk in prompts.chunks(network.prompts))
+    return torch.cat([network.full_size(chunk.low_res[:, 0], size) > 0 for chunk in masks])
 
 
 def dino_pixels(image: Tensor, side: int, antialias: bool) -> Tensor:
@@ -402,35 +400,12 @@ class GFSAM(Segmenter):
         steps = [found for outputs in ways for found in outputs]
         sure = torch.stack([_sureness(one) for one in steps])
         attention = torch.stack([one.prior.prompt_map for one in steps]) if self.keeps_soft_masks else None
-        instances = component_instances(steps) if self.keeps_instances else None
+        instances = Instances.of_ways(component_objects(one) for one in steps) if self.keeps_instances else None
         return Prediction(self._label_map(steps, size), sure > 0, sure, attention=attention, instances=instances)
 
     def query_maps(self, episode: EpisodeBatch) -> dict[str, Tensor | Sketch]:
         """Return the steps of the prediction over the query, see `fsbench.results.pictures.steps.HasQueryMaps`."""
-        maps: dict[str, Tensor | Sketch] = {}
-        with torch.autocast(episode.images.device.type, enabled=False), torch.no_grad():
-            ways = self._steps(episode)
-        for way, steps in enumerate(ways):
-            name = f" {way + 1}" if len(ways) > 1 else ""
-            maps[f"foreground map{name}"] = steps.prior.pos_mean
-            maps[f"background map{name}"] = steps.prior.neg_mean
-            places = steps.cells.cpu().numpy() / len(steps.prior.prompt_map)
-            maps[f"points{name}"] = Sketch(places, values=steps.prior.prompt_map.cpu().numpy())
-            if steps.gated is not None and steps.masks is not None:
-                masks, groups = steps.masks.cpu().numpy(), (steps.gated.components + 1).cpu().numpy()
-                graph = covered_points(to_grid(steps.masks, len(steps.prior.prompt_map), "nearest") > 0, steps.cells)
-                edges = (graph & ~torch.eye(len(graph), dtype=torch.bool, device=graph.device)).nonzero().cpu().numpy()
-                maps[f"graph{name}"] = Sketch(places, groups, edges, regions=stacked_regions(masks, groups))
-                kept = steps.gated.chosen.cpu().numpy()
-                maps[f"kept masks{name}"] = Sketch(
-                    places[kept], groups[kept], regions=stacked_regions(masks[kept], groups[kept])
-                )
-        return maps
-
-    def _steps(self, episode: EpisodeBatch) -> list[Steps]:
-        """Return the prediction of each way."""
-        query, supports = self.ask(episode)
-        return [self.segment(query, self.join(of_way)) for of_way in supports]
+        return join_ways([step_maps(steps) for steps in self.way_outputs(episode)])
 
     def _label_map(self, ways: list[Steps], size: tuple[int, int]) -> Tensor:
         """Return the label map (h, w) of an episode (§11)."""
@@ -461,17 +436,33 @@ def _sureness(steps: Steps) -> Tensor:
     return steps.gated.probability.max().clamp(1e-6, 1)
 
 
-def component_instances(ways: list[Steps]) -> Instances | None:
-    """Return the kept masks of each component as an object, with its largest soft map; None without any."""
-    masks, numbers, scores = [], [], []
-    for way, steps in enumerate(ways, 1):
-        if steps.gated is None or steps.masks is None:
-            continue
-        of_chosen = steps.gated.components[steps.gated.chosen]
-        for component in of_chosen.unique():
-            members = steps.masks[steps.gated.chosen[of_chosen == component]]
-            if bool(members.any()):
-                masks.append(members.any(0))
-                numbers.append(way)
-                scores.append(merged_probability(members, steps.prior.pos_mean).nan_to_num().max().clamp(0, 1))
-    return Instances(torch.stack(masks), torch.tensor(numbers), torch.stack(scores)) if masks else None
+def component_objects(steps: Steps) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield the kept masks of each component as an object, with its largest soft map."""
+    if steps.gated is None or steps.masks is None:
+        return
+    of_chosen = steps.gated.components[steps.gated.chosen]
+    for component in of_chosen.unique():
+        members = steps.masks[steps.gated.chosen[of_chosen == component]]
+        if bool(members.any()):
+            score = merged_probability(members, steps.prior.pos_mean).nan_to_num().max().clamp(0, 1)
+            yield members.any(0), score
+
+
+def step_maps(steps: Steps) -> dict[str, Tensor | Sketch]:
+    """Return the steps of the prediction of a way as maps and sketches over the query."""
+    prior, side = steps.prior, len(steps.prior.prompt_map)
+    places = steps.cells.cpu().numpy() / side
+    maps: dict[str, Tensor | Sketch] = {
+        "foreground map": prior.pos_mean,
+        "background map": prior.neg_mean,
+        "points": Sketch(places, values=prior.prompt_map.cpu().numpy()),
+    }
+    if steps.gated is not None and steps.masks is not None:
+        masks, groups = steps.masks.cpu().numpy(), (steps.gated.components + 1).cpu().numpy()
+        graph = covered_points(to_grid(steps.masks, side, "nearest") > 0, steps.cells)
+        edges = (graph & ~torch.eye(len(graph), dtype=torch.bool, device=graph.device)).nonzero().cpu().numpy()
+        kept = steps.gated.chosen.cpu().numpy()
+        regions = stacked_regions(masks[kept], groups[kept])
+        maps["graph"] = Sketch(places, groups, edges, regions=stacked_regions(masks, groups))
+        maps["kept masks"] = Sketch(places[kept], groups[kept], regions=regions)
+    return maps

@@ -11,13 +11,12 @@ from fsbench.methods.gf_sam import (
     Gated,
     Prior,
     Steps,
-    component_instances,
+    component_objects,
     filled_masks,
     gate_and_merge,
     merged_probability,
 )
 from fsbench.networks.backbones.sam import BesideSamConfig
-from fsbench.runner.contract.episodes import segmentation_episode
 
 pytest.importorskip("transformers")
 
@@ -43,14 +42,6 @@ def test_supports_without_foreground_have_a_square_in_the_middle():
     one = torch.zeros(2, 64, 64, dtype=torch.bool)
     one[1, 3, 4] = True
     assert torch.equal(filled_masks(one), one.float())
-
-
-def test_chunks_of_points_change_nothing():
-    whole, small = method(), method(sam_prompts=3)
-    for index in range(2):
-        episode = segmentation_episode(index, 0, 2, 2, 64).without_truth()
-        maps = [found.predict_shots(episode).label_map for found in (whole, small)]
-        assert (maps[0] != maps[1]).float().mean() < 0.01
 
 
 def test_a_pixel_of_two_ways_goes_to_the_surer_one():
@@ -90,8 +81,9 @@ def test_each_component_that_is_kept_is_an_object():
     flat = torch.full((4, 4), 0.5)
     flat[2:] = 0.8
     gated = Gated(*(torch.tensor([0, 0, 1]),) * 4, torch.tensor([0, 1, 2]), masks.any(0), masks[0].float())
-    found = component_instances([Steps(Prior(flat, flat, flat, flat), torch.zeros(3, 2), masks, gated)])
-    assert torch.equal(found.masks, torch.stack([masks[:2].any(0), masks[2]])) and found.ways.tolist() == [1, 1]
-    assert float(found.scores[0]) < float(found.scores[1]) == pytest.approx(0.8)
-    only = replace(gated, chosen=torch.tensor([2]))
-    assert len(component_instances([Steps(Prior(flat, flat, flat, flat), torch.zeros(3, 2), masks, only)]).masks) == 1
+    steps = Steps(Prior(flat, flat, flat, flat), torch.zeros(3, 2), masks, gated)
+    found, scores = zip(*component_objects(steps), strict=True)
+    assert torch.equal(torch.stack(found), torch.stack([masks[:2].any(0), masks[2]]))
+    assert float(scores[0]) < float(scores[1]) == pytest.approx(0.8)
+    only = replace(steps, gated=replace(gated, chosen=torch.tensor([2])))
+    assert len(list(component_objects(only))) == 1

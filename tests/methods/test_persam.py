@@ -52,13 +52,13 @@ def test_the_decoder_is_as_before_after_a_guided_call():
     network = PerSAM(DEMO).network
     image = torch.randint(256, (3, 64, 64), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     encoding, prompts = network.encode(image), Prompts(torch.tensor([[[9.0, 8.0]]]), torch.ones(1, 1))
-    plain = network.decode_all(encoding, (64, 64), prompts, True)
+    plain = network.decode(encoding, (64, 64), prompts, True)
     attention, target = torch.rand(8, 8), encoding[0][0].mean((1, 2))
     given = (network, encoding, (64, 64), prompts, True, attention, target)
     authors, theirs = decode_guided(*given), decode_guided(*given, variant="transformers")
     assert (authors.low_res - theirs.low_res).abs().max() > 0.01
     assert (authors.low_res - plain.low_res).abs().max() > 0.01
-    assert torch.equal(network.decode_all(encoding, (64, 64), prompts, True).low_res, plain.low_res)
+    assert torch.equal(network.decode(encoding, (64, 64), prompts, True).low_res, plain.low_res)
     neither = decode_guided(network, encoding, (64, 64), prompts, True, None, None)
     torch.testing.assert_close(neither.low_res, plain.low_res, rtol=1e-4, atol=1e-4)
 

@@ -23,7 +23,7 @@ from fsbench.methods.hmnet.base_learner import BaseLearner
 from fsbench.methods.hmnet.hmnet import HMNet
 from fsbench.methods.hmnet.mamba.config import HybridMambaConfig
 from fsbench.methods.insid3 import INSID3
-from fsbench.methods.matcher import Matcher
+from fsbench.methods.matcher import Matcher, Prompting
 from fsbench.methods.persam import PerSAM, PerSAMF
 from fsbench.methods.pfenet import PFENet, bin_sides
 from fsbench.methods.sam3_canvas import SAM3Canvas
@@ -163,9 +163,9 @@ PROMPTABLE = [
         r"image size 448 does not fit seggpt_demo.* expected --data.image_size 128",
     ),
     (lambda: seggpt(threshold=255.0), "threshold is 255, expected"),
-    (lambda: FrozenSegGPT(DEMO), "the backbone 'demo' is no SegGPT; there are: seggpt_vitl, seggpt_demo"),
-    (lambda: Matcher(VIT_AND_SAM, sample_range=(3, 2)), "sample_range is 3, 2; expected"),
-    (lambda: Matcher(VIT_AND_SAM, max_iterations=0), "max_iterations is 0, expected 1 or more"),
+    (lambda: FrozenSegGPT(DEMO), "unknown SegGPT 'demo'; there are: seggpt_vitl, seggpt_demo"),
+    (lambda: Matcher(VIT_AND_SAM, Prompting((3, 2))), "sample_range is 3, 2; expected"),
+    (lambda: Matcher(VIT_AND_SAM, Prompting(max_iterations=0)), "prompting.max_iterations is 0, expected 1 or more"),
     (lambda: Matcher(VIT_AND_SAM, seed=-1), "seed is -1, expected 0 or more"),
     (lambda: GFSAM(VIT_AND_SAM, vit_size=30), "vit_size is 30, expected a multiple of 8"),
     (lambda: GFSAM(VIT_AND_SAM, vit_size=64, max_points=0), "max_points is 0, expected 1 or more"),

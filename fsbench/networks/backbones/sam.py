@@ -3,10 +3,10 @@
 SAM: Kirillov et al., ICCV 2023; SAM 2: Ravi et al., 2024; its memory, and SAM 3, which takes no points, are in
 `sam2_sam3.py`. An image is encoded once; its encoding and prompts (points, boxes, a mask) are decoded to masks, each
 with the IoU that the network expects it to have. How transformers is called so that the numbers are Meta's: persam.md
-§1 and 2. Automatic masks, of a grid of points and of any other prompts, are filtered as in matcher.md §6.
+§1 and 2.
 
-Shapes: B prompts, n points of each, m masks of each, M masks that are left, C channels, (h, w) the grid of an encoding,
-(H, W) the image, S the side of the square that the network sees, s that of its masks.
+Shapes: B prompts, n points of each, m masks of each, C channels, (h, w) the grid of an encoding, (H, W) the image, S
+the side of the square that the network sees, s that of its masks.
 """
 
 import re
@@ -19,21 +19,19 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
-from torchvision.ops import batched_nms, masks_to_boxes
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2.functional import resize
 
 from fsbench.base.errors import SettingsError
 from fsbench.data.batch import IMAGENET_MEAN, IMAGENET_STD
-from fsbench.networks.backbones.base import NARROW, BackboneConfig, WithSecondNetwork, find_spec
+from fsbench.networks.backbones.base import NARROW, BackboneConfig, WithSecondNetwork
 from fsbench.networks.backbones.hub_networks import FrozenHubNetwork, HubNet
 from fsbench.networks.backbones.timm_networks import FrozenViT
+from fsbench.networks.weights.files import renamed
 from fsbench.networks.weights.table import WeightFile, weight_files
 
 Encoding = tuple[Tensor, ...]
 """Feature maps (1, C, h, w) of an encoded image as the mask decoder takes them: one of SAM, three of SAM 2."""
-SAM_MEAN, SAM_STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
-"""Mean and standard deviation of the three channels of SAM's images, in steps of 1/255 (persam.md §2)."""
 
 
 @dataclass
@@ -54,60 +52,26 @@ class SamConfig(BackboneConfig):
 
 
 @dataclass(frozen=True)
-class Frame:
-    """How an image stands in the square that a network sees.
-
-    Attributes:
-        size: (H, W) of the image.
-        resized: its size in the square, whose other pixels are 0.
-        side: S.
-        keeps_aspect: as of `Preparation`.
-    """
-
-    size: tuple[int, int]
-    resized: tuple[int, int]
-    side: int
-    keeps_aspect: bool = True
-
-    def to_square(self, coordinates: Tensor) -> Tensor:
-        """Return (x, y) pairs (…, 2k) of the image in the square, float32 (persam.md §2.3)."""
-        (height, width), (new_height, new_width) = self.size, self.resized
-        factors = torch.tensor([new_width / width, new_height / height], dtype=torch.float64)
-        factors = factors.repeat(coordinates.shape[-1] // 2).to(coordinates.device)
-        return (coordinates.double() * factors).float()
-
-    def full_size(self, low_res: Tensor) -> Tensor:
-        """Resize maps (…, s, s) of the square to the image (…, H, W), bilinear (persam.md §2.6)."""
-        maps = low_res.reshape(-1, 1, *low_res.shape[-2:]).float()
-        if self.keeps_aspect:  # SAM 2 goes to the image's size at once
-            maps = F.interpolate(maps, (self.side, self.side), mode="bilinear", align_corners=False)
-            maps = maps[..., : self.resized[0], : self.resized[1]]
-        if maps.shape[-2:] != self.size:
-            maps = F.interpolate(maps, self.size, mode="bilinear", align_corners=False)
-        return maps.reshape(*low_res.shape[:-2], *self.size)
-
-
-@dataclass(frozen=True)
 class Preparation:
-    """How images are brought to a network.
+    """How images are brought to a network's square, and prompts and masks to it and back.
 
     Attributes:
         side: S.
         keeps_aspect: the longest side becomes S, and the rest of the square is 0; else the image is stretched.
-        mean, std: of the channels, in steps of 1/255.
+        mean, std: of the channels, in steps of 1/255 (persam.md §2).
     """
 
     side: int
-    keeps_aspect: bool
-    mean: tuple[float, ...] = SAM_MEAN
-    std: tuple[float, ...] = SAM_STD
+    keeps_aspect: bool = True
+    mean: tuple[float, ...] = (123.675, 116.28, 103.53)
+    std: tuple[float, ...] = (58.395, 57.12, 57.375)
 
-    def frame(self, size: tuple[int, int]) -> Frame:
-        """Return where an image (H, W) stands in the square."""
+    def size_in_square(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Return the size that an image (H, W) has in the square."""
         if not self.keeps_aspect:
-            return Frame(size, (self.side, self.side), self.side, keeps_aspect=False)
+            return self.side, self.side
         scale = self.side / max(size)
-        return Frame(size, (int(size[0] * scale + 0.5), int(size[1] * scale + 0.5)), self.side)
+        return int(size[0] * scale + 0.5), int(size[1] * scale + 0.5)
 
     def pixels(self, image: Tensor) -> Tensor:
         """Return the normalised square (3, S, S) float32 of an image (3, H, W) uint8."""
@@ -119,7 +83,7 @@ class Preparation:
 
     def resize(self, image: Tensor) -> Tensor:
         """Resize channels (·, H, W) uint8, bilinear and antialiased: for SAM as PIL does, to the last bit."""
-        size = self.frame((image.shape[-2], image.shape[-1])).resized
+        size = self.size_in_square((image.shape[-2], image.shape[-1]))
         if tuple(image.shape[-2:]) == size:
             return image
         if not self.keeps_aspect:
@@ -127,6 +91,23 @@ class Preparation:
         planes = [Image.fromarray(plane) for plane in image.cpu().numpy()]
         resized = [np.asarray(plane.resize(size[::-1], Image.Resampling.BILINEAR)) for plane in planes]
         return torch.from_numpy(np.stack(resized)).to(image.device)
+
+    def to_square(self, coordinates: Tensor, size: tuple[int, int]) -> Tensor:
+        """Return (x, y) pairs (…, 2k) of an image (H, W) in the square, float32 (persam.md §2.3)."""
+        height, width = self.size_in_square(size)
+        factors = torch.tensor([width / size[1], height / size[0]], dtype=torch.float64, device=coordinates.device)
+        return (coordinates.double() * factors.repeat(coordinates.shape[-1] // 2)).float()
+
+    def full_size(self, low_res: Tensor, size: tuple[int, int]) -> Tensor:
+        """Resize maps (…, s, s) of the square to an image (…, H, W), bilinear (persam.md §2.6)."""
+        maps = low_res.reshape(-1, 1, *low_res.shape[-2:]).float()
+        if self.keeps_aspect:  # SAM 2 goes to the image's size at once
+            height, width = self.size_in_square(size)
+            maps = F.interpolate(maps, (self.side, self.side), mode="bilinear", align_corners=False)
+            maps = maps[..., :height, :width]
+        if maps.shape[-2:] != size:
+            maps = F.interpolate(maps, size, mode="bilinear", align_corners=False)
+        return maps.reshape(*low_res.shape[:-2], *size)
 
 
 @dataclass(frozen=True)
@@ -172,78 +153,6 @@ class Masks:
     iou: Tensor
 
 
-STABLE_OFFSET = 1.0
-"""Logits below and above 0 at which a stable mask is the same."""
-
-
-@dataclass(frozen=True)
-class MaskThresholds:
-    """Filters of automatic masks.
-
-    Attributes:
-        iou: predicted IoU that a mask must exceed; 0 for any.
-        stability: least stability; 0 for any.
-    """
-
-    iou: float = 0.0
-    stability: float = 0.0
-
-
-@dataclass(frozen=True)
-class Candidates:
-    """Automatic masks; of `without_overlap` in descending order of their predicted IoU.
-
-    Attributes:
-        masks: (M, H, W) bool.
-        iou: (M,) float32, as predicted.
-        stability: (M,) float32, see `mask_stability`.
-    """
-
-    masks: Tensor
-    iou: Tensor
-    stability: Tensor
-
-
-def point_grid(per_side: int, size: tuple[int, int]) -> Tensor:
-    """Return a grid of single points (per_side², 1, 2) float64, x and y, over an image (H, W), x fastest."""
-    places = (2 * torch.arange(per_side, dtype=torch.float64) + 1) / (2 * per_side)
-    y, x = torch.meshgrid(places * size[0], places * size[1], indexing="ij")
-    return torch.stack([x.flatten(), y.flatten()], 1)[:, None]
-
-
-def mask_stability(logits: Tensor) -> Tensor:
-    """Return the share (·) of the pixels above the lower threshold that are above the upper one, too; NaN for none."""
-    above, below = ((logits > offset).sum((-2, -1)) for offset in (STABLE_OFFSET, -STABLE_OFFSET))
-    return above / below
-
-
-def good_masks(logits: Tensor, iou: Tensor, thresholds: MaskThresholds) -> Candidates:
-    """Return the masks of logits (B, m, H, W), prompt after prompt, that pass the thresholds; in no other order."""
-    logits, iou = logits.flatten(0, 1), iou.flatten()
-    if thresholds.iou > 0:
-        good = iou > thresholds.iou
-        logits, iou = logits[good], iou[good]
-    stable = mask_stability(logits)
-    if thresholds.stability > 0:
-        good = stable >= thresholds.stability
-        logits, iou, stable = logits[good], iou[good], stable[good]
-    return Candidates(logits > 0, iou, stable)
-
-
-def without_overlap(batches: Iterable[Candidates], threshold: float) -> Candidates:
-    """Join batches and leave out masks whose box lies over that of a mask with a higher predicted IoU.
-
-    Args:
-        batches: at least one.
-        threshold: IoU of two boxes above which only one stays.
-    """
-    found = list(batches)
-    masks = torch.cat([batch.masks for batch in found])
-    iou, stable = torch.cat([batch.iou for batch in found]), torch.cat([batch.stability for batch in found])
-    kept = batched_nms(masks_to_boxes(masks), iou.float(), torch.zeros_like(iou, dtype=torch.int64), threshold)
-    return Candidates(masks[kept], iou[kept], stable[kept])
-
-
 @dataclass(frozen=True)
 class PromptableNetwork:
     """SAM or SAM 2 with the preparation of its images.
@@ -252,7 +161,7 @@ class PromptableNetwork:
         model: a SamModel or Sam2Model of transformers, frozen.
         preparation: of its images.
         dtype: type that it computes in.
-        prompts: prompts that are decoded at a time.
+        prompts: prompts that are decoded at a time, where there are many.
     """
 
     model: Any
@@ -292,7 +201,7 @@ class PromptableNetwork:
         Returns:
             Logits (B, s, s) float32 of the square.
         """
-        if encodings.shape[0] != prompts.shape[0]:
+        if len(encodings) != len(prompts):
             raise ValueError(f"{len(encodings)} encodings and prompts for {len(prompts)} images")
         positions = self.model.get_image_wide_positional_embeddings()
         dense = self.model.prompt_encoder.no_mask_embed.weight.view(1, -1, 1, 1)
@@ -309,8 +218,8 @@ class PromptableNetwork:
 
     def decode(
         self, encoding: Encoding, size: tuple[int, int], prompts: Prompts, multimask: bool, **further: Any
-    ) -> Iterator[Masks]:
-        """Decode masks of prompts, a chunk at a time.
+    ) -> Masks:
+        """Decode masks of all prompts at once.
 
         Args:
             encoding: of the image, from `encode`.
@@ -319,64 +228,22 @@ class PromptableNetwork:
             multimask: three masks of each prompt instead of one.
             **further: arguments of SamModel beside the prompts.
         """
-        frame = self.preparation.frame(size)
-        for chunk in prompts.chunks(self.prompts):
-            given: dict[str, Any] = {}
-            if chunk.points is not None and chunk.labels is not None:
-                given["input_points"] = frame.to_square(chunk.points)[None].to(self.device)
-                given["input_labels"] = chunk.labels.long()[None].to(self.device)
-            if chunk.boxes is not None:
-                given["input_boxes"] = frame.to_square(chunk.boxes)[None].to(self.device)
-            if chunk.mask is not None:
-                given["input_masks"] = chunk.mask.float().to(self.device)
-            maps: Any = list(encoding) if len(encoding) > 1 else encoding[0]
-            with torch.no_grad(), self._exact():
-                output = self.model(image_embeddings=maps, multimask_output=multimask, **given, **further)
-            yield Masks(output.pred_masks[0].float(), output.iou_scores[0].float())
-
-    def decode_all(
-        self, encoding: Encoding, size: tuple[int, int], prompts: Prompts, multimask: bool, **further: Any
-    ) -> Masks:
-        """Decode masks of all prompts, see `decode`."""
-        chunks = list(self.decode(encoding, size, prompts, multimask, **further))
-        return Masks(torch.cat([c.low_res for c in chunks]), torch.cat([c.iou for c in chunks]))
+        given: dict[str, Any] = {}
+        if prompts.points is not None and prompts.labels is not None:
+            given["input_points"] = self.preparation.to_square(prompts.points, size)[None].to(self.device)
+            given["input_labels"] = prompts.labels.long()[None].to(self.device)
+        if prompts.boxes is not None:
+            given["input_boxes"] = self.preparation.to_square(prompts.boxes, size)[None].to(self.device)
+        if prompts.mask is not None:
+            given["input_masks"] = prompts.mask.float().to(self.device)
+        maps: Any = list(encoding) if len(encoding) > 1 else encoding[0]
+        with torch.no_grad(), self._exact():
+            output = self.model(image_embeddings=maps, multimask_output=multimask, **given, **further)
+        return Masks(output.pred_masks[0].float(), output.iou_scores[0].float())
 
     def full_size(self, low_res: Tensor, size: tuple[int, int]) -> Tensor:
         """Resize logits (…, s, s) of the square to the image, (…, H, W)."""
-        return self.preparation.frame(size).full_size(low_res)
-
-    def candidates(
-        self,
-        encoding: Encoding,
-        size: tuple[int, int],
-        prompts: Prompts,
-        multimask: bool,
-        thresholds: MaskThresholds,
-        batch: int,
-    ) -> Iterator[Candidates]:
-        """Yield the masks of prompts that pass thresholds, `batch` prompts at a time with masks at the image's size.
-
-        Args:
-            encoding, size, prompts, multimask: as of `decode`.
-            thresholds: which masks stay.
-            batch: prompts at a time; those that are decoded at a time are `prompts` of the network at most.
-        """
-        for chunk in prompts.chunks(batch):
-            for masks in self.decode(encoding, size, chunk, multimask):
-                yield good_masks(self.full_size(masks.low_res, size), masks.iou, thresholds)
-
-    def grid_candidates(
-        self, encoding: Encoding, size: tuple[int, int], per_side: int, thresholds: MaskThresholds, batch: int
-    ) -> Iterator[Candidates]:
-        """Yield the masks, one of each point, of a grid of `per_side`² single points, see `candidates`."""
-        points = point_grid(per_side, size)
-        prompts = Prompts(points, torch.ones(points.shape[:2], dtype=torch.int64))
-        return self.candidates(encoding, size, prompts, False, thresholds, batch)
-
-
-def steps_of_255(values: Iterable[float]) -> tuple[float, ...]:
-    """Return values of channels from 0 to 1 in steps of 1/255, rounded to float32 as transformers rounds them."""
-    return tuple(float(np.float32(value) * np.float32(255)) for value in values)
+        return self.preparation.full_size(low_res, size)
 
 
 @dataclass(frozen=True)
@@ -394,8 +261,10 @@ class SamNet(HubNet):
     @property
     def preparation(self) -> Preparation:
         if self.keeps_aspect:
-            return Preparation(self.side, True)
-        return Preparation(self.side, False, steps_of_255(IMAGENET_MEAN), steps_of_255(IMAGENET_STD))
+            return Preparation(self.side)
+        parts = np.array([IMAGENET_MEAN, IMAGENET_STD], np.float32) * np.float32(255)  # rounded as transformers does
+        mean, std = (tuple(map(float, values)) for values in parts)
+        return Preparation(self.side, False, mean, std)
 
 
 _PUBLISHED = weight_files()
@@ -576,16 +445,10 @@ _SHARED = "shared_image_embedding.positional_embedding", "prompt_encoder.shared_
 _POINTS = re.compile(r"^prompt_encoder\.point_embed(?:dings)?\.(\d)\.weight$")
 
 
-def _replaced(name: str, table: Iterable[tuple[str, str]]) -> str:
-    for old, new in table:
-        name = name.replace(old, new)
-    return name
-
-
 def metas_name(name: str) -> str:
     """Return Meta's name of a tensor of SAM from that of transformers."""
-    back = [(own, metas) for metas, own in reversed(_SAM)]
-    return _replaced(name.replace(_SHARED[1], _SHARED[0]), back)
+    back = [(re.escape(own), metas) for metas, own in reversed(_SAM)]
+    return renamed(name.replace(_SHARED[1], _SHARED[0]), back)
 
 
 def names_of_transformers(state: Mapping[str, Tensor], videos: bool = False) -> dict[str, Tensor]:
@@ -597,29 +460,30 @@ def names_of_transformers(state: Mapping[str, Tensor], videos: bool = False) -> 
     """
     second = any(name.startswith(("image_encoder.trunk.", "vision_encoder.backbone.")) for name in state)
     metas = any(name.startswith("image_encoder.") for name in state)
-    table = [*(_SAM2 if second else ()), *_SAM] if metas else []
+    table = [(re.escape(old), new) for old, new in [*(_SAM2 if second else ()), *_SAM]] if metas else []
     needless = _OF_VIDEOS.match if second and not videos else lambda name: None
-    renamed = {
-        _replaced(name, table): value
+    found = {
+        renamed(name, table): value
         for name, value in state.items()
         if name not in ("pixel_mean", "pixel_std") and not needless(name)
     }
-    if second and (points := sorted(name for name in renamed if _POINTS.match(name))):
-        renamed["prompt_encoder.point_embed.weight"] = torch.cat([renamed.pop(name) for name in points])
+    if second and (points := sorted(name for name in found if _POINTS.match(name))):
+        found["prompt_encoder.point_embed.weight"] = torch.cat([found.pop(name) for name in points])
     for own, other in (_SHARED, _SHARED[::-1]):  # the hub's files have either or both
-        if own in renamed:
-            renamed.setdefault(other, renamed[own])
-    return renamed
+        if own in found:
+            found.setdefault(other, found[own])
+    return found
 
 
 class FrozenSam(FrozenHubNetwork):
     """Frozen SAM or SAM 2 whose encodings are kept for images that come again."""
 
     known: ClassVar = SAMS
+    kind = SamNet
+    called = "promptable network"
     spec: SamNet
 
     def __init__(self, config: BackboneConfig):
-        self.spec = find_spec(config.name, SAMS, SamNet, f"unknown promptable network '{config.name}'")
         self.prompts: int = getattr(config, "prompts", SamConfig.prompts)
         if self.prompts < 1:
             raise SettingsError(f"prompts is {self.prompts}, expected 1 or more (those decoded at a time)")
@@ -640,30 +504,6 @@ class FrozenSam(FrozenHubNetwork):
 
     def own_names(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
         return names_of_transformers(state)
-
-    def describe_state(self, state: Mapping[str, Tensor]) -> str:
-        return describe_sam(state)
-
-
-_FAMILIES = {
-    "SAM": r"(?:image_encoder\.blocks|vision_encoder\.layers)",
-    "SAM 2": r"(?:image_encoder\.trunk|vision_encoder\.backbone)\.blocks",
-    "SAM 3": r"(?:detector\.backbone\.vision_backbone\.trunk\.blocks|(?:detector_model\.)?"
-    r"vision_encoder\.backbone\.layers)",
-}
-"""Names of the blocks of families' image encoders, Meta's and those of transformers."""
-
-
-def describe_sam(state: Mapping[str, Tensor]) -> str:
-    """Describe weights by their family and size: "SAM with 12 blocks of 768 channels"; "" for those of another."""
-    for family, blocks in _FAMILIES.items():
-        depth, width = 0, 0
-        for name, value in state.items():
-            if found := re.match(rf"{blocks}\.(\d+)\.(?:layer_)?norm1\.weight$", name):
-                depth, width = max(depth, int(found[1]) + 1), len(value) if found[1] == "0" else width
-        if depth:
-            return f"{family} with {depth} blocks of {width} channels"
-    return ""
 
 
 @dataclass

@@ -24,10 +24,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fsbench.networks.backbones.base import BackboneConfig, find_spec
-from fsbench.networks.backbones.hub_networks import FrozenHubNetwork, HubNet, new_network
-from fsbench.networks.backbones.sam import HIERA, describe_sam, hiera_settings, names_of_transformers
-from fsbench.networks.backbones.text import BYTES_PADDING, Texts
+from fsbench.networks.backbones.base import BackboneConfig
+from fsbench.networks.backbones.hub_networks import FrozenHubNetwork, HubNet, describe_family, new_network
+from fsbench.networks.backbones.sam import HIERA, hiera_settings, names_of_transformers
+from fsbench.networks.backbones.text import BYTES_PADDING, TextConfig, Texts
 from fsbench.networks.weights.files import renamed
 from fsbench.networks.weights.table import WeightFile, weight_files
 
@@ -171,21 +171,16 @@ class FrozenSam2(FrozenHubNetwork):
     """
 
     known: ClassVar = SAM2_VIDEOS
+    kind = Sam2VideoNet
+    called = "SAM 2"
     spec: Sam2VideoNet
     first_stage = 2
-
-    def __init__(self, config: BackboneConfig):
-        self.spec = find_spec(config.name, SAM2_VIDEOS, Sam2VideoNet, f"unknown SAM 2 '{config.name}'")
-        super().__init__(config)
 
     def new_network(self) -> nn.Module:
         return new_sam2_video(self.spec, self.name)
 
     def own_names(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
         return names_for_videos(state)
-
-    def describe_state(self, state: Mapping[str, Tensor]) -> str:
-        return describe_sam(state)
 
     def _features_of_batch(self, model: nn.Module, images: Tensor) -> list[tuple[Tensor, ...]]:
         features = frozen_stages(model, images, self.first_stage)
@@ -464,17 +459,16 @@ TOKENS = "text_encoder.text_model.embeddings.token_embedding.weight"
 
 
 @dataclass
-class Sam3NetConfig(BackboneConfig):
+class Sam3NetConfig(TextConfig):
     """Name and weights of SAM 3.
 
     Args:
         name: a key of `SAM3S`.
         weights: weight file, Meta's `sam3.pt` or the hub's form (model.safetensors); otherwise as of `BackboneConfig`.
-        tokenizer: the hub's `tokenizer.json`, as of `fsbench.networks.backbones.text.Texts`.
+        tokenizer: as of `TextConfig`.
     """
 
     name: str = "sam3"
-    tokenizer: str | None = None
 
 
 @dataclass(frozen=True)
@@ -620,12 +614,13 @@ class FrozenSam3(FrozenHubNetwork):
     """Frozen SAM 3. Nothing of an image is kept, since every canvas is seen once."""
 
     known: ClassVar = SAM3S
+    kind = Sam3Net
+    called = "SAM 3"
     spec: Sam3Net
 
     def __init__(self, config: BackboneConfig):
-        self.spec = find_spec(config.name, SAM3S, Sam3Net, f"unknown SAM 3 '{config.name}'")
-        self._texts = Texts(config, TEXT_LENGTH, self.spec.weights, "facebook/sam3 on the hub")
         super().__init__(config)
+        self._texts = Texts(config, TEXT_LENGTH, self.spec.weights, "facebook/sam3 on the hub")
 
     @property
     def identity_settings(self) -> dict[str, str]:
@@ -640,13 +635,10 @@ class FrozenSam3(FrozenHubNetwork):
 
     def own_names(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return weights under the names of transformers, without what the network has not; a further layer stays."""
-        if not describe_sam(state).startswith("SAM 3"):
+        if not describe_family(state).startswith("SAM 3"):
             return state
         known = names_of_sam3(state).items()
         return {name: value for name, value in known if re.sub(r"\.layers\.\d+\.", ".layers.0.", name) in self._names}
-
-    def describe_state(self, state: Mapping[str, Tensor]) -> str:
-        return describe_sam(state)
 
     def concept(self, text: str, boxes: Tensor, labels: Tensor | None = None) -> Concept:
         """Return the concept of a text and boxes (P, 4), examples unless `labels` (P,) say otherwise.
