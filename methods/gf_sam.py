@@ -8,7 +8,7 @@ Shapes: K shots, C channels, g side of the grid of patches, n points, D side of 
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -20,6 +20,7 @@ from torch import Tensor
 from fsbench.base.errors import SettingsError
 from fsbench.core.prediction import Instances, Prediction
 from fsbench.core.segmenter import Segmenter
+from fsbench.core.shots import Way
 from fsbench.data.batch import IMAGENET_MEAN, IMAGENET_STD, EpisodeBatch
 from fsbench.networks.backbones.sam import BesideSamConfig, Encoding, PromptableNetwork, Prompts, ViTAndSam
 from fsbench.results.pictures.steps import Sketch, join_ways, stacked_regions
@@ -211,6 +212,7 @@ class Gated:
     """Points after both gates (§7 to 9), and their merged masks (§10).
 
     Attributes:
+        masks: (n, D, D) bool, the masks of the points.
         components: (n,) int64.
         positive: (n,) bool.
         score: (n,) float32.
@@ -220,6 +222,7 @@ class Gated:
         probability: (D, D) float32, how sure it is; NaN where an empty mask was all there was.
     """
 
+    masks: Tensor
     components: Tensor
     positive: Tensor
     score: Tensor
@@ -256,7 +259,8 @@ def gate_and_merge(masks: Tensor, cells: Tensor, prior: Prior, query: Tensor) ->
     if not bool(mask.any()):
         chosen = torch.where(state != 2, 0.0, score).argmax()[None]
         mask = masks[chosen[0]]
-    return Gated(components, positive, score, state, chosen, mask, merged_probability(masks[chosen], prior.pos_mean))
+    probability = merged_probability(masks[chosen], prior.pos_mean)
+    return Gated(masks, components, positive, score, state, chosen, mask, probability)
 
 
 def merged_probability(masks: Tensor, pos_mean: Tensor) -> Tensor:
@@ -302,14 +306,21 @@ class Steps:
     Attributes:
         prior: the similarity maps.
         cells: (n, 2), the points on the grid.
-        masks: (n, D, D) bool, the masks of the points; None without points.
         gated: the merged prediction; None without points.
     """
 
     prior: Prior
     cells: Tensor
-    masks: Tensor | None
     gated: Gated | None
+
+    def way(self, side: int) -> Way:
+        """Return the way at the images' size, by its soft map; it is there where its mask is not empty (§11)."""
+        if self.gated is None:
+            nothing = torch.zeros(side, side, device=self.cells.device)
+            return Way(nothing, nothing > 0, present=nothing.any(), presence_score=nothing.amax())
+        present = self.gated.mask.any()
+        sure = torch.where(present, self.gated.probability.max().clamp(1e-6, 1), 0.0)
+        return Way(self.gated.probability.nan_to_num(nan=-1.0), self.gated.mask, present=present, presence_score=sure)
 
 
 class Query(NamedTuple):
@@ -389,35 +400,26 @@ class GFSAM(Segmenter):
         prior = similarity_prior(query.tokens, torch.stack([one.tokens for one in support]), filled_masks(masks))
         cells = select_points(prior.prompt_map, self.max_points)
         if not len(cells):
-            return Steps(prior, cells, None, None)
+            return Steps(prior, cells, None)
         network, side = self.backbone.sam.promptable(self.device), self.context.side
         points = points_in_pixels(cells, round(len(query.tokens) ** 0.5), side)
         found = point_masks(network, query.encoding, points, (side, side))
-        return Steps(prior, cells, found, gate_and_merge(found, cells, prior, query.tokens))
+        return Steps(prior, cells, gate_and_merge(found, cells, prior, query.tokens))
 
     def decide(self, ways: Iterator[Iterator[Steps]], size: tuple[int, int]) -> Prediction:  # type: ignore[override]
         """Give a pixel to the way with the largest soft map there, at the images' size (§11)."""
         steps = [found for outputs in ways for found in outputs]
-        sure = torch.stack([_sureness(one) for one in steps])
-        attention = torch.stack([one.prior.prompt_map for one in steps]) if self.keeps_soft_masks else None
-        instances = Instances.of_ways(component_objects(one) for one in steps) if self.keeps_instances else None
-        return Prediction(self._label_map(steps, size), sure > 0, sure, attention=attention, instances=instances)
+        prediction = self.predict([one.way(self.context.side) for one in steps], [])
+        return replace(
+            prediction,
+            label_map=resized_labels(prediction.label_map, len(steps), size),
+            attention=torch.stack([one.prior.prompt_map for one in steps]) if self.keeps_soft_masks else None,
+            instances=Instances.of_ways(component_objects(one) for one in steps) if self.keeps_instances else None,
+        )
 
     def query_maps(self, episode: EpisodeBatch) -> dict[str, Tensor | Sketch]:
         """Return the steps of the prediction over the query, see `fsbench.results.pictures.steps.HasQueryMaps`."""
         return join_ways([step_maps(steps) for steps in self.way_outputs(episode)])
-
-    def _label_map(self, ways: list[Steps], size: tuple[int, int]) -> Tensor:
-        """Return the label map (h, w) of an episode (§11)."""
-        side = self.context.side
-        best = torch.full((side, side), -torch.inf, device=self.device)
-        label_map = torch.zeros(side, side, dtype=torch.int64, device=self.device)
-        for way, steps in enumerate(ways):
-            if steps.gated is not None:
-                sure = steps.gated.probability.nan_to_num(nan=-1.0)
-                wins = steps.gated.mask & (sure > best)
-                label_map[wins], best[wins] = way + 1, sure[wins]
-        return resized_labels(label_map, len(ways), size)
 
 
 def resized_labels(label_map: Tensor, ways: int, size: tuple[int, int]) -> Tensor:
@@ -429,20 +431,13 @@ def resized_labels(label_map: Tensor, ways: int, size: tuple[int, int]) -> Tenso
     return torch.where(shares.sum(0) > 0.5, shares.argmax(0) + 1, 0)
 
 
-def _sureness(steps: Steps) -> Tensor:
-    """Return how sure it is that the way is there, () in [0, 1]: more than 0 where its mask is not empty (§11)."""
-    if steps.gated is None or not bool(steps.gated.mask.any()):
-        return steps.prior.pos_mean.new_zeros(())
-    return steps.gated.probability.max().clamp(1e-6, 1)
-
-
 def component_objects(steps: Steps) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield the kept masks of each component as an object, with its largest soft map."""
-    if steps.gated is None or steps.masks is None:
+    if steps.gated is None:
         return
     of_chosen = steps.gated.components[steps.gated.chosen]
     for component in of_chosen.unique():
-        members = steps.masks[steps.gated.chosen[of_chosen == component]]
+        members = steps.gated.masks[steps.gated.chosen[of_chosen == component]]
         if bool(members.any()):
             score = merged_probability(members, steps.prior.pos_mean).nan_to_num().max().clamp(0, 1)
             yield members.any(0), score
@@ -457,9 +452,9 @@ def step_maps(steps: Steps) -> dict[str, Tensor | Sketch]:
         "background map": prior.neg_mean,
         "points": Sketch(places, values=prior.prompt_map.cpu().numpy()),
     }
-    if steps.gated is not None and steps.masks is not None:
-        masks, groups = steps.masks.cpu().numpy(), (steps.gated.components + 1).cpu().numpy()
-        graph = covered_points(to_grid(steps.masks, side, "nearest") > 0, steps.cells)
+    if steps.gated is not None:
+        masks, groups = steps.gated.masks.cpu().numpy(), (steps.gated.components + 1).cpu().numpy()
+        graph = covered_points(to_grid(steps.gated.masks, side, "nearest") > 0, steps.cells)
         edges = (graph & ~torch.eye(len(graph), dtype=torch.bool, device=graph.device)).nonzero().cpu().numpy()
         kept = steps.gated.chosen.cpu().numpy()
         regions = stacked_regions(masks[kept], groups[kept])

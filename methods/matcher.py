@@ -9,7 +9,7 @@ supports' foreground.
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 from random import Random
 from typing import Any, Literal, NamedTuple
@@ -26,6 +26,7 @@ from fsbench.base.errors import SettingsError
 from fsbench.core.method import AuthorsShots
 from fsbench.core.prediction import Instances, Prediction
 from fsbench.core.segmenter import Segmenter
+from fsbench.core.shots import Way
 from fsbench.data.batch import EpisodeBatch, normalise
 from fsbench.networks.backbones.sam import BesideSamConfig, Encoding, PromptableNetwork, Prompts, ViTAndSam
 from fsbench.networks.ops.transport import transport_cost
@@ -447,6 +448,14 @@ class Steps:
             best = torch.where(mask, best.clamp(min=value), best)
         return best
 
+    @property
+    def way(self) -> Way:
+        """The way at the images' size, decided by its best masks (§10)."""
+        best = self.best_scores()
+        inside = best > -torch.inf
+        sure = torch.where(inside, best.clamp(1e-6, 1), 0).amax()
+        return Way(best, inside, present=inside.any(), presence_score=sure)
+
 
 def match_and_merge(query: Query, references: Tensor, masks: Tensor, prompting: Prompting, merging: Merging) -> Steps:
     """Segment one class.
@@ -575,15 +584,12 @@ class Matcher(Segmenter):
     def decide(self, ways: Iterator[Iterator[Steps]], size: tuple[int, int]) -> Prediction:  # type: ignore[override]
         """Give a pixel to the way with the best mask there, at the images' size (§10)."""
         steps = [found for outputs in ways for found in outputs]
-        scores = torch.stack([found.best_scores() for found in steps])
-        inside = scores > -torch.inf
-        best, way = scores.max(0)
-        label_map = torch.where(best > -torch.inf, way + 1, 0)
+        prediction = self.predict([found.way for found in steps], [])
+        label_map = prediction.label_map
         if label_map.shape != size:
             label_map = F.interpolate(label_map[None, None].float(), size, mode="nearest")[0, 0].long()
-        sure = torch.where(inside, scores.clamp(1e-6, 1), 0).flatten(1).amax(1)
         objects = Instances.of_ways(_objects(found) for found in steps) if self.keeps_instances else None
-        return Prediction(label_map, inside.flatten(1).any(1), sure, instances=objects)
+        return replace(prediction, label_map=label_map, instances=objects)
 
     def query_maps(self, episode: EpisodeBatch) -> dict[str, Tensor | Sketch]:
         """Return the steps of the prediction over the query, see `fsbench.results.pictures.steps.HasQueryMaps`."""

@@ -728,12 +728,16 @@ _SAM3 = (
     (r"^segmentation_head\.cross_attend_prompt\.", "mask_decoder.prompt_cross_attn."),
     (r"^segmentation_head\.cross_attn_norm\.", "mask_decoder.prompt_cross_attn_norm."),
     (r"^segmentation_head\.", "mask_decoder."),
+    *(
+        (
+            r"^(detr_decoder\.(?:presence_head|box_head|ref_point_head|box_rpb_embed_[xy])|dot_product_scoring\.text_mlp)"
+            rf"\.layers\.{layer}\.",
+            rf"\1.layer{layer + 1}.",
+        )
+        for layer in range(3)
+    ),
 )
 """Names of Meta's file and those of transformers; several may apply one after the other (sam3-canvas.md §1)."""
-_LAYERED = re.compile(
-    r"^(detr_decoder\.(?:presence_head|box_head|ref_point_head|box_rpb_embed_[xy])|dot_product_scoring\.text_mlp)"
-    r"\.layers\.(\d)\."
-)
 
 
 def names_of_sam3(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -748,7 +752,6 @@ def names_of_sam3(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         if not name.startswith("detector."):
             continue
         name = renamed(name.removeprefix("detector."), _SAM3)
-        name = _LAYERED.sub(lambda layer: f"{layer[1]}.layer{int(layer[2]) + 1}.", name)
         if name == "text_encoder.text_projection.weight":
             value = value.T
         elif name.endswith("position_embeddings") and value.ndim == 3:
