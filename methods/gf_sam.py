@@ -9,6 +9,7 @@ Shapes: K shots, C channels, g side of the grid of patches, n points, D side of 
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import reduce
 from typing import NamedTuple
 
 import numpy as np
@@ -267,13 +268,8 @@ def merged_probability(masks: Tensor, pos_mean: Tensor) -> Tensor:
     """Return the largest of the masks' mean similarities at each pixel (D, D): (n, D, D) bool, (g, g) (§10)."""
     size = (masks.shape[-2], masks.shape[-1])
     similarity = F.interpolate(pos_mean[None, None], size, mode="bilinear", align_corners=False)[0, 0]
-    best: Tensor | None = None
-    for mask in masks:
-        inside = mask.float()
-        spread = inside * ((similarity * inside).sum() / inside.sum())
-        best = spread if best is None else torch.maximum(best, spread)
-    assert best is not None
-    return best
+    spread = (inside * ((similarity * inside).sum() / inside.sum()) for inside in (mask.float() for mask in masks))
+    return reduce(torch.maximum, spread)
 
 
 def point_masks(network: PromptableNetwork, encoding: Encoding, points: Tensor, size: tuple[int, int]) -> Tensor:
@@ -337,6 +333,28 @@ class Support(NamedTuple):
     mask: Tensor
 
 
+def segment_class(
+    network: PromptableNetwork, query: Query, supports: list[Support], side: int, max_points: int
+) -> Steps:
+    """Segment one class in a query (§4 to 10).
+
+    Args:
+        network: SAM.
+        query: the query.
+        supports: its supports.
+        side: D.
+        max_points: bound on the points.
+    """
+    masks = filled_masks(torch.stack([one.mask for one in supports]))
+    prior = similarity_prior(query.tokens, torch.stack([one.tokens for one in supports]), masks)
+    cells = select_points(prior.prompt_map, max_points)
+    if not len(cells):
+        return Steps(prior, cells, None)
+    points = points_in_pixels(cells, len(prior.prompt_map), side)
+    found = point_masks(network, query.encoding, points, (side, side))
+    return Steps(prior, cells, gate_and_merge(found, cells, prior, query.tokens))
+
+
 class GFSAM(Segmenter):
     """Segment by SAM's masks of points at which frozen features of query and supports agree.
 
@@ -396,15 +414,8 @@ class GFSAM(Segmenter):
         return list(supports)
 
     def segment(self, query: Query, support: list[Support]) -> Steps:
-        masks = torch.stack([one.mask for one in support])
-        prior = similarity_prior(query.tokens, torch.stack([one.tokens for one in support]), filled_masks(masks))
-        cells = select_points(prior.prompt_map, self.max_points)
-        if not len(cells):
-            return Steps(prior, cells, None)
-        network, side = self.backbone.sam.promptable(self.device), self.context.side
-        points = points_in_pixels(cells, round(len(query.tokens) ** 0.5), side)
-        found = point_masks(network, query.encoding, points, (side, side))
-        return Steps(prior, cells, gate_and_merge(found, cells, prior, query.tokens))
+        network = self.backbone.sam.promptable(self.device)
+        return segment_class(network, query, support, self.context.side, self.max_points)
 
     def decide(self, ways: Iterator[Iterator[Steps]], size: tuple[int, int]) -> Prediction:  # type: ignore[override]
         """Give a pixel to the way with the largest soft map there, at the images' size (§11)."""

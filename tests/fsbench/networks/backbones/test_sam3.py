@@ -152,10 +152,6 @@ def test_weights_that_do_not_fit_are_refused_in_one_line(tmp_path):
     cases = {
         "less": ({k: v for k, v in state.items() if "query_embed" not in k}, "1 keys missing: .*query_embed"),
         "deeper": (state | {k.replace(".blocks.2.", ".blocks.3."): v for k, v in state.items()}, "SAM 3 with 4 blocks"),
-        "other": (
-            {"vision_encoder.layers.0.layer_norm1.weight": torch.zeros(8)},
-            "are of SAM with 1 blocks of 8 channels",
-        ),
     }
     for name, (content, message) in cases.items():
         torch.save(content, tmp_path / f"{name}.pt")
