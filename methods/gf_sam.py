@@ -23,7 +23,7 @@ from fsbench.core.prediction import Instances, Prediction
 from fsbench.core.segmenter import Segmenter
 from fsbench.core.shots import Way
 from fsbench.data.batch import IMAGENET_MEAN, IMAGENET_STD, EpisodeBatch
-from fsbench.networks.backbones.sam import BesideSamConfig, Encoding, PromptableNetwork, Prompts, ViTAndSam
+from fsbench.networks.backbones.sam import BesideSamConfig, PromptableNetwork, Prompts, ViTAndSam
 from fsbench.results.pictures.steps import Sketch, join_ways, stacked_regions
 
 EMPTY_SIDE = 7
@@ -272,7 +272,7 @@ def merged_probability(masks: Tensor, pos_mean: Tensor) -> Tensor:
     return reduce(torch.maximum, spread)
 
 
-def point_masks(network: PromptableNetwork, encoding: Encoding, points: Tensor, size: tuple[int, int]) -> Tensor:
+def point_masks(network: PromptableNetwork, encoding: Tensor, points: Tensor, size: tuple[int, int]) -> Tensor:
     """Return SAM's mask (n, H, W) bool of each point (§6).
 
     Args:
@@ -323,7 +323,7 @@ class Query(NamedTuple):
     """A query's normalised tokens (g², C), and SAM's encoding."""
 
     tokens: Tensor
-    encoding: Encoding
+    encoding: Tensor
 
 
 class Support(NamedTuple):
@@ -401,11 +401,11 @@ class GFSAM(Segmenter):
 
     def as_query(self, encoded: Tensor, image: Tensor) -> tuple[Tensor, ...]:
         """Return the tokens of an image, and SAM's encoding."""
-        return encoded, *self.backbone.sam.encode(image)
+        return encoded, self.backbone.sam.encode(image)
 
     def query(self, image: tuple[Tensor, ...]) -> Query:
-        tokens, *encoding = (part[0] for part in image)
-        return Query(channel_normalised(tokens), tuple(encoding))
+        tokens, encoding = (part[0] for part in image)
+        return Query(channel_normalised(tokens), encoding)
 
     def support(self, image: Tensor, mask: Tensor) -> Support:
         return Support(channel_normalised(image[0]), mask[0])

@@ -28,7 +28,7 @@ from fsbench.core.prediction import Instances, Prediction
 from fsbench.core.segmenter import Segmenter
 from fsbench.core.shots import Way
 from fsbench.data.batch import EpisodeBatch, normalise
-from fsbench.networks.backbones.sam import BesideSamConfig, Encoding, PromptableNetwork, Prompts, ViTAndSam
+from fsbench.networks.backbones.sam import BesideSamConfig, PromptableNetwork, Prompts, ViTAndSam
 from fsbench.networks.ops.transport import transport_cost
 from fsbench.results.pictures.steps import Sketch, join_ways, stacked_regions
 
@@ -287,7 +287,7 @@ class Query:
 
     tokens: Tensor
     network: PromptableNetwork
-    encoding: Encoding
+    encoding: Tensor
     side: int
     draws: Draws
     grid_masks: list[Candidates] = field(default_factory=list)
@@ -556,12 +556,12 @@ class Matcher(Segmenter):
 
     def as_query(self, encoded: Tensor, image: Tensor) -> tuple[Tensor, ...]:
         """Return the unit tokens of an image, and SAM's encoding."""
-        return encoded, *self.backbone.sam.encode(image.byte())
+        return encoded, self.backbone.sam.encode(image.byte())
 
     def query(self, image: tuple[Tensor, ...]) -> Query:
-        tokens, *encoding = (part[0] for part in image)
+        tokens, encoding = (part[0] for part in image)
         network, draws = self.backbone.sam.promptable(self.device), self.draws(self.context.episode or 0)
-        query = Query(tokens, network, tuple(encoding), self.context.side, draws)
+        query = Query(tokens, network, encoding, self.context.side, draws)
         query.add_grid(self.prompting)
         return query
 

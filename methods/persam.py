@@ -24,7 +24,8 @@ from fsbench.core.shots import Way
 from fsbench.data.batch import EpisodeBatch
 from fsbench.networks.backbones.hub_networks import transformers_attention
 from fsbench.networks.backbones.sam import (
-    Encoding,
+    MEAN,
+    STD,
     FrozenSam,
     Masks,
     Preparation,
@@ -44,14 +45,14 @@ def reference_weights(mask: Tensor, value: int, preparation: Preparation, grid: 
     Args:
         mask: (H, W), foreground where it is not 0.
         value: grey level of the foreground.
-        preparation: of SAM's images, whose first channel's numbers are used.
+        preparation: of SAM's images; the first channel's numbers are used.
         grid: g.
 
     Returns:
         (g, g) float32; cells above 0 are selected.
     """
     image = (mask != 0).to(torch.uint8) * value
-    resized = (preparation.resize(image[None])[0].float() - preparation.mean[0]) / preparation.std[0]
+    resized = (preparation.resize(image[None])[0].float() - MEAN[0]) / STD[0]
     square = torch.zeros(preparation.side, preparation.side, device=mask.device)
     square[: resized.shape[0], : resized.shape[1]] = resized
     return F.interpolate(square[None, None], (grid, grid), mode="bilinear", align_corners=False)[0, 0]
@@ -129,7 +130,7 @@ def authors_decoder(network: PromptableNetwork, target: Tensor | None) -> Iterat
 
 def decode_guided(
     network: PromptableNetwork,
-    encoding: Encoding,
+    encoding: Tensor,
     size: tuple[int, int],
     prompts: Prompts,
     multimask: bool,
@@ -180,7 +181,7 @@ class Refined(NamedTuple):
     iou: Tensor | None = None
 
 
-def best_mask(network: PromptableNetwork, encoding: Encoding, size: tuple[int, int], prompts: Prompts) -> Refined:
+def best_mask(network: PromptableNetwork, encoding: Tensor, size: tuple[int, int], prompts: Prompts) -> Refined:
     """Return the mask of a prompt with the largest predicted IoU, the first on ties."""
     masks = network.decode(encoding, size, prompts, multimask=True)
     best = first_largest(masks.iou[0])
@@ -189,7 +190,7 @@ def best_mask(network: PromptableNetwork, encoding: Encoding, size: tuple[int, i
 
 
 def refine(
-    network: PromptableNetwork, encoding: Encoding, size: tuple[int, int], points: Tensor, labels: Tensor, last: Refined
+    network: PromptableNetwork, encoding: Tensor, size: tuple[int, int], points: Tensor, labels: Tensor, last: Refined
 ) -> Refined:
     """Prompt with points, and with box and logits of a mask; an empty mask stays as it is (§6, §7)."""
     box = mask_box(last.mask)
@@ -220,7 +221,7 @@ class Steps(NamedTuple):
 
 def persam(
     network: PromptableNetwork,
-    encoding: Encoding,
+    encoding: Tensor,
     size: tuple[int, int],
     target: Tensor,
     variant: DecoderVariant = "authors",
@@ -234,9 +235,9 @@ def persam(
         target: (C,) mean of the encoding over the references' cells.
         variant: see `decode_guided`.
     """
-    values = similarity(target, encoding[0][0], network.preparation, size)
+    values = similarity(target, encoding[0], network.preparation, size)
     points, labels = extreme_points(values)
-    guidance = attention_map(values, encoding[0].shape[-1])
+    guidance = attention_map(values, encoding.shape[-1])
     prompts = Prompts(points[None], labels[None])
     first = decode_guided(network, encoding, size, prompts, False, guidance, target, variant).low_res
     second = best_mask(network, encoding, size, Prompts(points[None], labels[None], mask=first))
@@ -250,7 +251,7 @@ def max_and_mean(cells: Tensor) -> Tensor:
 
 
 def scale_logits(
-    network: PromptableNetwork, encoding: Encoding, size: tuple[int, int], values: Tensor
+    network: PromptableNetwork, encoding: Tensor, size: tuple[int, int], values: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Return the decoder's three masks of the pixel with the largest of values (H, W): logits (3, s, s), (3, H, W)
     (§7)."""
@@ -307,7 +308,7 @@ def tune_weights(logits: Sequence[Tensor], masks: Sequence[Tensor], steps: int, 
 
 
 def persam_f(
-    network: PromptableNetwork, encoding: Encoding, size: tuple[int, int], target: Tensor, weights: Tensor
+    network: PromptableNetwork, encoding: Tensor, size: tuple[int, int], target: Tensor, weights: Tensor
 ) -> Steps:
     """Segment a query with PerSAM-F's three calls, the first mask mixed of three by tuned weights (2,) (§7).
 
@@ -316,7 +317,7 @@ def persam_f(
         target: (C,), see `max_and_mean`.
         weights: of the mixture.
     """
-    values = similarity(target, encoding[0][0], network.preparation, size)
+    values = similarity(target, encoding[0], network.preparation, size)
     points, labels = (each[:1] for each in extreme_points(values))
     low_res, full = scale_logits(network, encoding, size, values)
     logits = mixed(weights, low_res)[None]
@@ -329,7 +330,7 @@ def persam_f(
 class Reference(NamedTuple):
     """A support: SAM's encoding of its image, which at the cells of the object is (C, n), and its mask (H, W) bool."""
 
-    encoding: Encoding
+    encoding: Tensor
     cells: Tensor
     mask: Tensor
 
@@ -367,11 +368,6 @@ class PerSAM(Segmenter):
         decoder_variant: DecoderVariant = "authors",
     ):
         super().__init__(backbone)
-        if self.backbone.spec.model != "SamModel":
-            raise SettingsError(
-                f"the backbone is {self.backbone.name}; expected a SAM of the first generation, such as sam_vit_b, "
-                "whose decoder the method changes"
-            )
         if not 1 <= mask_value <= 255:
             raise SettingsError(f"mask_value is {mask_value}, expected 1 to 255; set --model.mask_value")
         self.mask_value, self.decoder_variant = mask_value, decoder_variant
@@ -382,23 +378,23 @@ class PerSAM(Segmenter):
         """SAM, where the method is."""
         return self.backbone.promptable(self.device)
 
-    def encode_image(self, image: Tensor) -> Encoding:
+    def encode_image(self, image: Tensor) -> Tensor:
         """Return SAM's encoding of an image (3, S, S) uint8."""
         return self.backbone.encode(image)
 
-    def query(self, image: Encoding) -> Encoding:
-        """Return the encoding of the only image of a batch."""
-        return tuple(part[0] for part in image)
+    def query(self, image: Tensor) -> Tensor:
+        """Return the encoding (1, C, g, g) of the only image of a batch."""
+        return image[0]
 
-    def support(self, image: Encoding, mask: Tensor) -> list[Reference]:
-        encoding = self.query(image)
-        weights = reference_weights(mask[0], self.mask_value, self.network.preparation, encoding[0].shape[-1])
-        return [Reference(encoding, encoding[0][0][:, selected_cells(weights)], mask[0])]
+    def support(self, image: Tensor, mask: Tensor) -> list[Reference]:
+        encoding = image[0]
+        weights = reference_weights(mask[0], self.mask_value, self.network.preparation, encoding.shape[-1])
+        return [Reference(encoding, encoding[0][:, selected_cells(weights)], mask[0])]
 
     def join(self, supports: Iterator[list[Reference]]) -> list[Reference]:
         return [reference for support in supports for reference in support]
 
-    def segment(self, query: Encoding, support: Sequence[Reference]) -> Steps:
+    def segment(self, query: Tensor, support: Sequence[Reference]) -> Steps:
         target = torch.cat([reference.cells for reference in support], 1).mean(1)
         return persam(self.network, query, (self.context.side,) * 2, target, self.decoder_variant)
 
@@ -451,10 +447,10 @@ class PerSAMF(PerSAM):
             raise SettingsError(f"steps is {steps} and lr {lr:g}; expected 1 or more, and a positive number")
         self.steps, self.lr = steps, lr
 
-    def segment(self, query: Encoding, support: Sequence[Reference]) -> Steps:
+    def segment(self, query: Tensor, support: Sequence[Reference]) -> Steps:
         network, size = self.network, (self.context.side,) * 2
         target = max_and_mean(torch.cat([one.cells for one in support], 1))
-        itself = [similarity(target, one.encoding[0][0], network.preparation, size) for one in support]
+        itself = [similarity(target, one.encoding[0], network.preparation, size) for one in support]
         logits = [scale_logits(network, one.encoding, size, own)[1] for one, own in zip(support, itself, strict=True)]
         weights, _ = tune_weights(logits, [one.mask for one in support], self.steps, self.lr)
         return persam_f(network, query, size, target, weights[-1])

@@ -52,7 +52,7 @@ class SquareSam(BesideSam):
 
     def encode_square(self, pixels: Tensor) -> Tensor:
         """Return SAM's encoding (C, h, w) of a normalised image (3, H, W)."""
-        return self.sam.promptable(pixels.device).encode_pixels(sam_square(pixels, self.sam.spec.side))[0][0]
+        return self.sam.promptable(pixels.device).encode_pixels(sam_square(pixels, self.sam.spec.side))[0]
 
 
 def sam_square(pixels: Tensor, side: int) -> Tensor:
@@ -100,18 +100,12 @@ def frozen_networks(config: BesideSamConfig) -> TrunkAndSam | StagesAndSam:
     """Build the frozen trunk `config.name` with SAM beside it.
 
     Raises:
-        SettingsError: it is unknown, or SAM is not of the first generation.
+        SettingsError: it is unknown.
     """
     if config.name not in TRUNKS and config.name not in PYRAMIDS:
         known = known_names(config.name, [*TRUNKS, *PYRAMIDS])
         raise SettingsError(f"the backbone '{config.name}' gives no features for VRP-SAM{known}")
-    networks = TrunkAndSam(config) if config.name in TRUNKS else StagesAndSam(config)
-    if networks.sam.spec.model != "SamModel":
-        raise SettingsError(
-            f"SAM beside the backbone is {networks.sam.name}; expected one of the first generation, such as sam_vit_h; "
-            "set --model.backbone.sam"
-        )
-    return networks
+    return TrunkAndSam(config) if config.name in TRUNKS else StagesAndSam(config)
 
 
 def mask_losses(logits: Tensor, masks: Tensor) -> dict[str, Tensor]:

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from fsbench.networks.backbones.base import BackboneConfig
 from fsbench.networks.backbones.hub_networks import FrozenHubNetwork, HubNet, describe_family, new_network
-from fsbench.networks.backbones.sam import HIERA, hiera_settings, names_of_transformers
+from fsbench.networks.backbones.sam import Names, names_of_transformers
 from fsbench.networks.backbones.text import BYTES_PADDING, TextConfig, Texts
 from fsbench.networks.weights.files import renamed
 from fsbench.networks.weights.table import WeightFile, weight_files
@@ -45,6 +45,50 @@ UNUSED = (
     "occlusion_spatial_embedding_parameter", "mask_decoder.obj_score_token", "mask_decoder.pred_obj_score_head",
 )  # fmt: skip
 """Starts of the names of tensors that this use of SAM 2 does not need."""
+
+
+def hiera_settings(channels: int, heads: int, backbone: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of SAM 2's image encoder, whose width and heads double at each of four stages (sansa.md §1).
+
+    Args:
+        channels, heads: of the first stage.
+        backbone: further settings of Hiera, as in `HIERA`.
+    """
+    widths = [channels * 2**stage for stage in range(4)]
+    return {
+        "backbone_config": {
+            "model_type": "sam2_hiera_det_model", "hidden_size": channels, "embed_dim_per_stage": widths,
+            "num_attention_heads_per_stage": [heads * 2**stage for stage in range(4)], "num_attention_heads": heads,
+            **backbone,
+        },
+        "backbone_channel_list": widths[::-1],
+    }  # fmt: skip
+
+
+HIERA: dict[str, tuple[int, int, dict[str, Any]]] = {
+    "tiny": (96, 1, {"blocks_per_stage": [1, 2, 7, 2], "global_attention_blocks": [5, 7, 9]}),
+    "small": (96, 1, {"blocks_per_stage": [1, 2, 11, 2], "global_attention_blocks": [7, 10, 13]}),
+    "base_plus": (
+        112,
+        2,
+        {
+            "blocks_per_stage": [2, 3, 16, 3],
+            "global_attention_blocks": [12, 16, 20],
+            "window_positional_embedding_background_size": [14, 14],
+        },
+    ),
+    "large": (
+        144,
+        2,
+        {
+            "blocks_per_stage": [2, 6, 36, 4],
+            "global_attention_blocks": [23, 33, 43],
+            "window_positional_embedding_background_size": [7, 7],
+            "window_size_per_stage": [8, 4, 16, 8],
+        },
+    ),
+}
+"""Channels, heads and further settings of Hiera's sizes, as the hub's config.json has them."""
 
 BlockChange = Callable[[int, nn.Module, Tensor], Tensor]
 """Computes block `i` of Hiera, given as a module, on features (b, h, w, c)."""
@@ -141,7 +185,7 @@ _DEMO2 = Sam2VideoNet(
 )
 """A SAM 2 for images of 128 pixels, of which there are random weights only."""
 SAM2_VIDEOS = {**{f"sam2_hiera_{size}": _published(size) for size in HIERA}, "sam2_demo": _DEMO2}
-"""SAM 2 with its memory by name; the files are those of `SAMS`."""
+"""SAM 2 with its memory by name."""
 
 
 def new_sam2_video(spec: HubNet, needed_by: str) -> nn.Module:
@@ -157,9 +201,38 @@ def new_sam2_video(spec: HubNet, needed_by: str) -> nn.Module:
     return network
 
 
+_SAM2: Names = (
+    ("sam_prompt_encoder.", "prompt_encoder."),
+    ("sam_mask_decoder.", "mask_decoder."),
+    ("image_encoder.trunk.patch_embed.proj.", "vision_encoder.backbone.patch_embed.projection."),
+    ("image_encoder.trunk.", "vision_encoder.backbone."),
+    *((f"image_encoder.neck.convs.{i}.conv.", f"vision_encoder.neck.convs.{i}.") for i in range(4)),
+    ("memory_encoder.mask_downsampler.encoder.12.", "memory_encoder.mask_downsampler.final_conv."),
+    *((f"mask_downsampler.encoder.{3 * i}.", f"mask_downsampler.layers.{i}.conv.") for i in range(4)),
+    *((f"mask_downsampler.encoder.{3 * i + 1}.", f"mask_downsampler.layers.{i}.layer_norm.") for i in range(4)),
+    ("memory_encoder.pix_feat_proj.", "memory_encoder.feature_projection."),
+    ("memory_encoder.out_proj.", "memory_encoder.projection."),
+    ("memory_encoder.fuser.", "memory_encoder.memory_fuser."),
+    (".out_proj.", ".o_proj."),
+    (".mlp.layers.0.", ".mlp.proj_in."),
+    (".mlp.layers.1.", ".mlp.proj_out."),
+    (".dwconv.", ".depthwise_conv."),
+    (".pwconv", ".pointwise_conv"),
+    (".gamma", ".scale"),
+    ("no_mem_embed", "no_memory_embedding"),
+    ("no_mem_pos_enc", "no_memory_positional_encoding"),
+    ("maskmem_tpos_enc", "memory_temporal_positional_encoding"),
+    ("obj_ptr_proj.", "object_pointer_proj."),
+)
+"""Names of SAM 2 that are replaced before those of SAM (sansa.md §1)."""
+_POINTS = re.compile(r"^prompt_encoder\.point_embed(?:dings)?\.(\d)\.weight$")
+
+
 def names_for_videos(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return weights of SAM 2, under Meta's names or those of transformers, as `new_sam2_video` has them."""
-    whole = names_of_transformers(state, videos=True)
+    whole = names_of_transformers(state, _SAM2)
+    if parts := sorted(name for name in whole if _POINTS.match(name)):
+        whole["prompt_encoder.point_embed.weight"] = torch.cat([whole.pop(name) for name in parts])
     return {name: value for name, value in whole.items() if not name.startswith(UNUSED)}
 
 

@@ -75,7 +75,7 @@ def end_to_end(
         "mid.points_sam": own.points_in_pixels(found.cells, len(found.prior.prompt_map), side),
         "mid.query_tokens": asked.tokens,
         "mid.support_tokens": torch.stack([one.tokens for one in shown]),
-        "mid.image_embedding": asked.encoding[0][0],
+        "mid.image_embedding": asked.encoding[0],
         "mid.mask_area": gated.masks.sum((1, 2)),
         "mid.cluster": gated.components,
         "mid.state": gated.state,

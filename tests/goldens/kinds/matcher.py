@@ -72,7 +72,7 @@ def generator(case: Case, dense: bool, use_box: bool, size: int, groups: Tensor,
     answers = {part: [row for one in stored[not dense :] for row in one[part]] for part in ("logits", "iou")}
     network = StoredMasks({**answers, "asked": []}, Preparation(size), prompts=10**9)
     prompting, box = settings(own.Prompting, case.config), torch.tensor([2, 3, size - 3, size - 2])
-    query = own.Query(torch.zeros(0), network, (), size, own.Draws(0, 0))
+    query = own.Query(torch.zeros(0), network, torch.zeros(0), size, own.Draws(0, 0))
     query.add_grid(prompting)
     asked = len(network.model["asked"])  # of the grid
     found, every = query.candidates(given, box, prompting), network.model["asked"]

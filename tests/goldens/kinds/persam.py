@@ -33,7 +33,7 @@ def tiny_sam(config: dict[str, Any], state: dict[str, Tensor]) -> PromptableNetw
     """Build a case's SAM with weights under Meta's names."""
     net = SamNet("SamModel", sam_settings(**config), WeightFile("tiny"), side=config["image"])
     weights = {name: value.float() for name, value in names_of_transformers(state).items()}
-    return PromptableNetwork(loaded(new_network(net, "a golden"), weights), net.preparation)
+    return PromptableNetwork(loaded(new_network(net, "a golden"), weights), Preparation(net.side))
 
 
 def case_sam(case: Case) -> PromptableNetwork:
@@ -69,7 +69,7 @@ def sam_predict(
     logits = network.full_size(masks.low_res, size)
     return {
         "mid.pixels_mean_std": statistics.view_as(case.tensors["mid.pixels_mean_std"]),
-        "mid.image_embedding": encoding[0][0],
+        "mid.image_embedding": encoding[0],
         "out.": {"low_res": masks.low_res, "iou": masks.iou},
         "out.logits_first": logits[:, 0],
         "out.area": (logits > 0).sum((-2, -1)),
@@ -82,7 +82,7 @@ def decoder(
 ) -> Results:  # fmt: skip
     network, side = case_sam(case), case.config["sam"]["image"]
     prompts, guidance = Prompts(points[None], labels[None]), (given(attention), given(target))
-    masks = own.decode_guided(network, (image_embedding[None],), (side, side), prompts, multimask, *guidance)
+    masks = own.decode_guided(network, image_embedding[None], (side, side), prompts, multimask, *guidance)
     return {"out.low_res": masks.low_res[0], "out.iou": masks.iou[0]}
 
 
@@ -117,14 +117,14 @@ def tuning(steps: int, lr: float, logits: Tensor, mask: Tensor) -> Results:
 def end_to_end(case: Case, mask_value: int, query: Tensor, reference: Tensor, reference_mask: Tensor) -> Parts:
     c, network = case.config, case_sam(case)
     encoded, size, source = network.encode(chw(query)), size_of(query), network.encode(chw(reference))
-    weights = own.reference_weights(reference_mask, mask_value, network.preparation, source[0].shape[-1])
-    cells = source[0][0][:, own.selected_cells(weights)]
+    weights = own.reference_weights(reference_mask, mask_value, network.preparation, source.shape[-1])
+    cells = source[0][:, own.selected_cells(weights)]
     if case.entry["kind"] == "persam_end_to_end":
         steps = own.persam(network, encoded, size, cells.mean(1))
         yield {"mid.": {"target": cells.mean(1), "attention": steps.guidance, "low_res_1": steps.first}}
     else:
         target = own.max_and_mean(cells)
-        itself = own.similarity(target, source[0][0], network.preparation, size_of(reference_mask))
+        itself = own.similarity(target, source[0], network.preparation, size_of(reference_mask))
         logits = own.scale_logits(network, source, size_of(reference_mask), itself)[1]
         tuned = own.tune_weights([logits], [reference_mask > 0], c["steps"], c["lr"])[0][-1]
         steps = own.persam_f(network, encoded, size, target, tuned)

@@ -14,13 +14,14 @@ from fsbench.methods.sansa.prompts import in_square, pixel_points, prompt_mask, 
 from fsbench.methods.sansa.pseudo_video import Prompt, PseudoVideo, full_size
 from fsbench.methods.sansa.released import AdapterFile
 from fsbench.methods.sansa.sansa import adamw_with_cosine
-from fsbench.networks.backbones.sam import HIERA, hiera_settings
 from fsbench.networks.backbones.sam2_sam3 import (
+    HIERA,
     EncodedFrames,
     PointPrompts,
     Sam2VideoNet,
     finish_encoding,
     frozen_stages,
+    hiera_settings,
     names_for_videos,
     new_sam2_video,
     position_code,

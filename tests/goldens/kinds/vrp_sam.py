@@ -151,7 +151,7 @@ def predictions(logits: Tensor) -> Clear:
 
 def sam_decode(case: Case, sam: dict[str, Any], side: int, image: Tensor, prompts: Tensor) -> Parts:
     network = tiny_sam(sam, case.group("state.sam."))
-    encodings = torch.stack([network.encode_pixels(method.sam_square(x, sam["image"]))[0][0] for x in image])
+    encodings = torch.stack([network.encode_pixels(method.sam_square(x, sam["image"]))[0] for x in image])
     yield {"mid.embedding": encodings}
     for given, note in ((encodings, ""), (case.tensors["mid.embedding"], "of the stored embedding")):
         low = network.decode_embeddings(given, prompts)
@@ -254,7 +254,7 @@ def end_to_end(
     cells = vrp.annotated_cells(drawn, f2.shape[-1])
     found = net(Features(*trunk.trunk(query), None), Features(f1, f2, trunk.layer4(f2 * cells), None), cells)
     prompts = found.prompts.flatten(0, 1)[None]  # of all supports, in their order
-    encoding = network.encode_pixels(method.sam_square(query[0], sam["image"]))[0]
+    encoding = network.encode_pixels(method.sam_square(query[0], sam["image"]))
     logits = resize(network.decode_embeddings(encoding, prompts)[:, None], side)
     if original_size:
         logits = F.interpolate(logits, tuple(original_size), mode="bilinear", align_corners=True)

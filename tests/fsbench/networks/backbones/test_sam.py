@@ -16,8 +16,6 @@ from fsbench.networks.backbones.sam import (
     SamConfig,
     names_of_transformers,
 )
-from fsbench.networks.backbones.sam2_sam3 import SAM2_VIDEOS
-from tests.goldens.kinds.sansa import official_names
 
 pytest.importorskip("transformers")
 
@@ -72,7 +70,7 @@ def test_chunks_of_prompts_are_those_of_one_pass():
 def test_other_types_and_chunks_are_in_the_identity_and_change_the_numbers():
     assert demo().identity_settings == {}
     assert demo(precision="bf16", prompts=8).identity_settings == {"prompts": "8"}
-    exact, rounded = (demo(precision=p).encode(IMAGE)[0] for p in ("fp32", "bf16"))
+    exact, rounded = (demo(precision=p).encode(IMAGE) for p in ("fp32", "bf16"))
     assert exact.dtype == rounded.dtype == torch.float32
     assert 0 < (exact - rounded).abs().max() < 0.2 * exact.abs().max()
     with pytest.raises(SettingsError, match="prompts is 0, expected 1 or more"):
@@ -84,28 +82,15 @@ def test_other_types_and_chunks_are_in_the_identity_and_change_the_numbers():
 def test_the_precision_of_a_run_changes_nothing():
     sam = demo()
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        under_autocast = sam.encode(IMAGE)[0]
-    assert torch.equal(under_autocast, sam.encode(IMAGE)[0])
+        under_autocast = sam.encode(IMAGE)
+    assert torch.equal(under_autocast, sam.encode(IMAGE))
 
 
 @pytest.mark.parametrize("name", SAMS)
 def test_names_of_transformers_stay_and_describe_the_network(name):
     own = meta_names(name)
     assert names_of_transformers(own).keys() == own.keys()
-    assert describe_family(own).startswith("SAM 2 with" if name.startswith("sam2") else "SAM with")
-
-
-def test_metas_names_of_sam_2_are_known():
-    """With and without what only videos need; the goldens' table leads back from the names of transformers."""
-    with torch.device("meta"):
-        whole = new_network(SAM2_VIDEOS["sam2_hiera_tiny"], "a test").state_dict()
-    names = official_names({name: tuple(value.shape) for name, value in whole.items()})
-    metas = dict.fromkeys(names, torch.zeros(1, 2))
-    assert names_of_transformers(metas, videos=True).keys() == whole.keys()
-    assert names_of_transformers(metas).keys() == meta_names("sam2_hiera_tiny").keys()
-    points = {name: torch.full((1, 2), float(name.split(".")[2])) for name in metas if ".point_embeddings." in name}
-    joined = names_of_transformers(metas | points)
-    assert joined["prompt_encoder.point_embed.weight"].tolist() == [[i, i] for i in range(4)]
+    assert describe_family(own).startswith("SAM with")
 
 
 def test_a_file_of_the_hub_and_one_of_meta_are_read(tmp_path):
@@ -129,7 +114,6 @@ def test_weights_of_another_network_are_refused_in_one_line(tmp_path):
         return str(error.value)
 
     assert "are of SAM with 2 blocks of 32 channels; expected SAM with 12 blocks of 768" in refused(state, "sam_vit_b")
-    assert "expected SAM 2 with 12 blocks of 96 channels" in refused(state, "sam2_hiera_tiny")
     assert "are of another network; expected SAM with 2 blocks" in refused({"cls_token": torch.zeros(1)})
     lacking = {name: value for name, value in state.items() if "iou_token" not in name}
     assert "1 keys missing: mask_decoder.iou_token.weight" in refused(lacking)
