@@ -329,10 +329,19 @@ class SAM3Canvas(Segmenter):
             SettingsError: class names are wanted, and the episode tells none.
         """
         hints, masks = way.hints[0] if way.hints else Hints(), way.support_masks[0, 0].cpu().numpy()
-        text = VISUAL if self.text == "none" else _class_name(hints)
+        if self.text == "class" and hints.class_names is None:
+            raise SettingsError(
+                "text is class, but the episodes tell no class names; expected a data set or supports with names, or "
+                "text none"
+            )
+        text = hints.class_names[0] if self.text == "class" and hints.class_names else VISUAL
         for number, (mask, image) in enumerate(zip(masks, _photos(way), strict=False)):
             photo = _pixels(image)
-            box = _mask_box(mask, photo) if hints.boxes is None else _given_box(hints.boxes[0, number])
+            if hints.boxes is None:
+                box = _mask_box(mask, photo)
+            else:
+                given = hints.boxes[0, number]
+                box = None if given.isnan().any() else (*given.tolist(),)
             yield Example(photo, box, text)
 
     def join(self, supports: Iterator[Example]) -> list[Example]:
@@ -442,24 +451,9 @@ def _photos(episode: EpisodeBatch) -> Sequence[Tensor]:
     return [episode.images[row] for row in (*episode.support[0, 0], episode.query[0])]
 
 
-def _class_name(hints: Hints) -> str:
-    """Return the name of the only way."""
-    if hints.class_names is None:
-        raise SettingsError(
-            "text is class, but the episodes tell no class names; expected a data set or supports with names, or text "
-            "none"
-        )
-    return hints.class_names[0]
-
-
 def _pixels(image: Tensor) -> np.ndarray:
     """Return an image (3, H, W) as (H, W, 3) uint8; those that OpenCV resized are no integers."""
     return np.asarray(image.round().byte().permute(1, 2, 0).cpu().numpy())
-
-
-def _given_box(box: Tensor) -> Box | None:
-    """Return a box (4,) of a test; None for one that is NaN."""
-    return None if box.isnan().any() else (*box.tolist(),)
 
 
 def _mask_box(mask: np.ndarray, photo: np.ndarray) -> Box | None:

@@ -43,9 +43,7 @@ def test_a_file_without_a_task_is_refused(configs, text, expected):
 
 
 def test_there_is_a_file_for_every_backbone():
-    sams = {
-        name for name in (*SAMS, *SAM2_VIDEOS) if name.startswith(("sam_vit", "sam2_hiera"))
-    }
+    sams = {name for name in (*SAMS, *SAM2_VIDEOS) if name.startswith(("sam_vit", "sam2_hiera"))}
     beside = {f"vrp_{name}" for name in ("resnet50", "resnet101", "vgg16")}
     known = {*VITS, *PYRAMIDS, *ENCODERS, *PSPNETS, *TRUNKS, *sams, *beside}
     assert set(names("backbones")) == known
