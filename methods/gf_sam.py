@@ -8,7 +8,8 @@ Shapes: K shots, C channels, g side of the grid of patches, n points, D side of 
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import reduce
 from typing import NamedTuple
 
 import numpy as np
@@ -20,9 +21,10 @@ from torch import Tensor
 from fsbench.base.errors import SettingsError
 from fsbench.core.prediction import Instances, Prediction
 from fsbench.core.segmenter import Segmenter
+from fsbench.core.shots import Way
 from fsbench.data.batch import IMAGENET_MEAN, IMAGENET_STD, EpisodeBatch
-from fsbench.networks.backbones.sam import BesideSamConfig, Encoding, PromptableNetwork, Prompts, ViTAndSam
-from fsbench.results.pictures.steps import Sketch, stacked_regions
+from fsbench.networks.backbones.sam import BesideSamConfig, PromptableNetwork, Prompts, ViTAndSam
+from fsbench.results.pictures.steps import Sketch, join_ways, stacked_regions
 
 EMPTY_SIDE = 7
 """Half the side in pixels of the square that stands for supports without any foreground (§2)."""
@@ -211,6 +213,7 @@ class Gated:
     """Points after both gates (§7 to 9), and their merged masks (§10).
 
     Attributes:
+        masks: (n, D, D) bool, the masks of the points.
         components: (n,) int64.
         positive: (n,) bool.
         score: (n,) float32.
@@ -220,6 +223,7 @@ class Gated:
         probability: (D, D) float32, how sure it is; NaN where an empty mask was all there was.
     """
 
+    masks: Tensor
     components: Tensor
     positive: Tensor
     score: Tensor
@@ -256,25 +260,19 @@ def gate_and_merge(masks: Tensor, cells: Tensor, prior: Prior, query: Tensor) ->
     if not bool(mask.any()):
         chosen = torch.where(state != 2, 0.0, score).argmax()[None]
         mask = masks[chosen[0]]
-    return Gated(components, positive, score, state, chosen, mask, merged_probability(masks[chosen], prior.pos_mean))
+    probability = merged_probability(masks[chosen], prior.pos_mean)
+    return Gated(masks, components, positive, score, state, chosen, mask, probability)
 
 
 def merged_probability(masks: Tensor, pos_mean: Tensor) -> Tensor:
     """Return the largest of the masks' mean similarities at each pixel (D, D): (n, D, D) bool, (g, g) (§10)."""
     size = (masks.shape[-2], masks.shape[-1])
     similarity = F.interpolate(pos_mean[None, None], size, mode="bilinear", align_corners=False)[0, 0]
-    best: Tensor | None = None
-    for mask in masks:
-        inside = mask.float()
-        spread = inside * ((similarity * inside).sum() / inside.sum())
-        best = spread if best is None else torch.maximum(best, spread)
-    assert best is not None
-    return best
+    spread = (inside * ((similarity * inside).sum() / inside.sum()) for inside in (mask.float() for mask in masks))
+    return reduce(torch.maximum, spread)
 
 
-def point_masks(
-    network: PromptableNetwork, encoding: tuple[Tensor, ...], points: Tensor, size: tuple[int, int]
-) -> Tensor:
+def point_masks(network: PromptableNetwork, encoding: Tensor, points: Tensor, size: tuple[int, int]) -> Tensor:
     """Return SAM's mask (n, H, W) bool of each point (§6).
 
     Args:
@@ -284,8 +282,8 @@ def point_masks(
         size: (H, W) of the image.
     """
     prompts = Prompts(points[:, None].double(), torch.ones(len(points), 1, dtype=torch.int64))
-    chunks = network.decode(encoding, size, prompts, multimask=False)
-    return torch.cat([network.full_size(chunk.low_res[:, 0], size) > 0 for chunk in chunks])
+    masks = (network.decode(encoding, size, chunk, multimask=False) for chunk in prompts.chunks(network.prompts))
+    return torch.cat([network.full_size(chunk.low_res[:, 0], size) > 0 for chunk in masks])
 
 
 def dino_pixels(image: Tensor, side: int, antialias: bool) -> Tensor:
@@ -304,21 +302,28 @@ class Steps:
     Attributes:
         prior: the similarity maps.
         cells: (n, 2), the points on the grid.
-        masks: (n, D, D) bool, the masks of the points; None without points.
         gated: the merged prediction; None without points.
     """
 
     prior: Prior
     cells: Tensor
-    masks: Tensor | None
     gated: Gated | None
+
+    def way(self, side: int) -> Way:
+        """Return the way at the images' size, by its soft map; it is there where its mask is not empty (§11)."""
+        if self.gated is None:
+            nothing = torch.zeros(side, side, device=self.cells.device)
+            return Way(nothing, nothing > 0, present=nothing.any(), presence_score=nothing.amax())
+        present = self.gated.mask.any()
+        sure = torch.where(present, self.gated.probability.max().clamp(1e-6, 1), 0.0)
+        return Way(self.gated.probability.nan_to_num(nan=-1.0), self.gated.mask, present=present, presence_score=sure)
 
 
 class Query(NamedTuple):
     """A query's normalised tokens (g², C), and SAM's encoding."""
 
     tokens: Tensor
-    encoding: Encoding
+    encoding: Tensor
 
 
 class Support(NamedTuple):
@@ -326,6 +331,28 @@ class Support(NamedTuple):
 
     tokens: Tensor
     mask: Tensor
+
+
+def segment_class(
+    network: PromptableNetwork, query: Query, supports: list[Support], side: int, max_points: int
+) -> Steps:
+    """Segment one class in a query (§4 to 10).
+
+    Args:
+        network: SAM.
+        query: the query.
+        supports: its supports.
+        side: D.
+        max_points: bound on the points.
+    """
+    masks = filled_masks(torch.stack([one.mask for one in supports]))
+    prior = similarity_prior(query.tokens, torch.stack([one.tokens for one in supports]), masks)
+    cells = select_points(prior.prompt_map, max_points)
+    if not len(cells):
+        return Steps(prior, cells, None)
+    points = points_in_pixels(cells, len(prior.prompt_map), side)
+    found = point_masks(network, query.encoding, points, (side, side))
+    return Steps(prior, cells, gate_and_merge(found, cells, prior, query.tokens))
 
 
 class GFSAM(Segmenter):
@@ -374,11 +401,11 @@ class GFSAM(Segmenter):
 
     def as_query(self, encoded: Tensor, image: Tensor) -> tuple[Tensor, ...]:
         """Return the tokens of an image, and SAM's encoding."""
-        return encoded, *self.backbone.sam.encode(image)
+        return encoded, self.backbone.sam.encode(image)
 
     def query(self, image: tuple[Tensor, ...]) -> Query:
-        tokens, *encoding = (part[0] for part in image)
-        return Query(channel_normalised(tokens), tuple(encoding))
+        tokens, encoding = (part[0] for part in image)
+        return Query(channel_normalised(tokens), encoding)
 
     def support(self, image: Tensor, mask: Tensor) -> Support:
         return Support(channel_normalised(image[0]), mask[0])
@@ -387,62 +414,23 @@ class GFSAM(Segmenter):
         return list(supports)
 
     def segment(self, query: Query, support: list[Support]) -> Steps:
-        masks = torch.stack([one.mask for one in support])
-        prior = similarity_prior(query.tokens, torch.stack([one.tokens for one in support]), filled_masks(masks))
-        cells = select_points(prior.prompt_map, self.max_points)
-        if not len(cells):
-            return Steps(prior, cells, None, None)
-        network, side = self.backbone.sam.promptable(self.device), self.context.side
-        points = points_in_pixels(cells, round(len(query.tokens) ** 0.5), side)
-        found = point_masks(network, query.encoding, points, (side, side))
-        return Steps(prior, cells, found, gate_and_merge(found, cells, prior, query.tokens))
+        network = self.backbone.sam.promptable(self.device)
+        return segment_class(network, query, support, self.context.side, self.max_points)
 
     def decide(self, ways: Iterator[Iterator[Steps]], size: tuple[int, int]) -> Prediction:  # type: ignore[override]
         """Give a pixel to the way with the largest soft map there, at the images' size (§11)."""
         steps = [found for outputs in ways for found in outputs]
-        sure = torch.stack([_sureness(one) for one in steps])
-        attention = torch.stack([one.prior.prompt_map for one in steps]) if self.keeps_soft_masks else None
-        instances = component_instances(steps) if self.keeps_instances else None
-        return Prediction(self._label_map(steps, size), sure > 0, sure, attention=attention, instances=instances)
+        prediction = self.predict([one.way(self.context.side) for one in steps], [])
+        return replace(
+            prediction,
+            label_map=resized_labels(prediction.label_map, len(steps), size),
+            attention=torch.stack([one.prior.prompt_map for one in steps]) if self.keeps_soft_masks else None,
+            instances=Instances.of_ways(component_objects(one) for one in steps) if self.keeps_instances else None,
+        )
 
     def query_maps(self, episode: EpisodeBatch) -> dict[str, Tensor | Sketch]:
         """Return the steps of the prediction over the query, see `fsbench.results.pictures.steps.HasQueryMaps`."""
-        maps: dict[str, Tensor | Sketch] = {}
-        with torch.autocast(episode.images.device.type, enabled=False), torch.no_grad():
-            ways = self._steps(episode)
-        for way, steps in enumerate(ways):
-            name = f" {way + 1}" if len(ways) > 1 else ""
-            maps[f"foreground map{name}"] = steps.prior.pos_mean
-            maps[f"background map{name}"] = steps.prior.neg_mean
-            places = steps.cells.cpu().numpy() / len(steps.prior.prompt_map)
-            maps[f"points{name}"] = Sketch(places, values=steps.prior.prompt_map.cpu().numpy())
-            if steps.gated is not None and steps.masks is not None:
-                masks, groups = steps.masks.cpu().numpy(), (steps.gated.components + 1).cpu().numpy()
-                graph = covered_points(to_grid(steps.masks, len(steps.prior.prompt_map), "nearest") > 0, steps.cells)
-                edges = (graph & ~torch.eye(len(graph), dtype=torch.bool, device=graph.device)).nonzero().cpu().numpy()
-                maps[f"graph{name}"] = Sketch(places, groups, edges, regions=stacked_regions(masks, groups))
-                kept = steps.gated.chosen.cpu().numpy()
-                maps[f"kept masks{name}"] = Sketch(
-                    places[kept], groups[kept], regions=stacked_regions(masks[kept], groups[kept])
-                )
-        return maps
-
-    def _steps(self, episode: EpisodeBatch) -> list[Steps]:
-        """Return the prediction of each way."""
-        query, supports = self.ask(episode)
-        return [self.segment(query, self.join(of_way)) for of_way in supports]
-
-    def _label_map(self, ways: list[Steps], size: tuple[int, int]) -> Tensor:
-        """Return the label map (h, w) of an episode (§11)."""
-        side = self.context.side
-        best = torch.full((side, side), -torch.inf, device=self.device)
-        label_map = torch.zeros(side, side, dtype=torch.int64, device=self.device)
-        for way, steps in enumerate(ways):
-            if steps.gated is not None:
-                sure = steps.gated.probability.nan_to_num(nan=-1.0)
-                wins = steps.gated.mask & (sure > best)
-                label_map[wins], best[wins] = way + 1, sure[wins]
-        return resized_labels(label_map, len(ways), size)
+        return join_ways([step_maps(steps) for steps in self.way_outputs(episode)])
 
 
 def resized_labels(label_map: Tensor, ways: int, size: tuple[int, int]) -> Tensor:
@@ -454,24 +442,33 @@ def resized_labels(label_map: Tensor, ways: int, size: tuple[int, int]) -> Tenso
     return torch.where(shares.sum(0) > 0.5, shares.argmax(0) + 1, 0)
 
 
-def _sureness(steps: Steps) -> Tensor:
-    """Return how sure it is that the way is there, () in [0, 1]: more than 0 where its mask is not empty (§11)."""
-    if steps.gated is None or not bool(steps.gated.mask.any()):
-        return steps.prior.pos_mean.new_zeros(())
-    return steps.gated.probability.max().clamp(1e-6, 1)
+def component_objects(steps: Steps) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield the kept masks of each component as an object, with its largest soft map."""
+    if steps.gated is None:
+        return
+    of_chosen = steps.gated.components[steps.gated.chosen]
+    for component in of_chosen.unique():
+        members = steps.gated.masks[steps.gated.chosen[of_chosen == component]]
+        if bool(members.any()):
+            score = merged_probability(members, steps.prior.pos_mean).nan_to_num().max().clamp(0, 1)
+            yield members.any(0), score
 
 
-def component_instances(ways: list[Steps]) -> Instances | None:
-    """Return the kept masks of each component as an object, with its largest soft map; None without any."""
-    masks, numbers, scores = [], [], []
-    for way, steps in enumerate(ways, 1):
-        if steps.gated is None or steps.masks is None:
-            continue
-        of_chosen = steps.gated.components[steps.gated.chosen]
-        for component in of_chosen.unique():
-            members = steps.masks[steps.gated.chosen[of_chosen == component]]
-            if bool(members.any()):
-                masks.append(members.any(0))
-                numbers.append(way)
-                scores.append(merged_probability(members, steps.prior.pos_mean).nan_to_num().max().clamp(0, 1))
-    return Instances(torch.stack(masks), torch.tensor(numbers), torch.stack(scores)) if masks else None
+def step_maps(steps: Steps) -> dict[str, Tensor | Sketch]:
+    """Return the steps of the prediction of a way as maps and sketches over the query."""
+    prior, side = steps.prior, len(steps.prior.prompt_map)
+    places = steps.cells.cpu().numpy() / side
+    maps: dict[str, Tensor | Sketch] = {
+        "foreground map": prior.pos_mean,
+        "background map": prior.neg_mean,
+        "points": Sketch(places, values=prior.prompt_map.cpu().numpy()),
+    }
+    if steps.gated is not None:
+        masks, groups = steps.gated.masks.cpu().numpy(), (steps.gated.components + 1).cpu().numpy()
+        graph = covered_points(to_grid(steps.gated.masks, side, "nearest") > 0, steps.cells)
+        edges = (graph & ~torch.eye(len(graph), dtype=torch.bool, device=graph.device)).nonzero().cpu().numpy()
+        kept = steps.gated.chosen.cpu().numpy()
+        regions = stacked_regions(masks[kept], groups[kept])
+        maps["graph"] = Sketch(places, groups, edges, regions=stacked_regions(masks, groups))
+        maps["kept masks"] = Sketch(places[kept], groups[kept], regions=regions)
+    return maps

@@ -4,14 +4,13 @@ SAM's own encoding of the support's object says where it is in the query; SAM's 
 prompted with what the one before found. PerSAM leads the first call by the similarity; PerSAM-F tunes two numbers on
 the support that mix the decoder's three masks.
 
-Shapes: K shots, C channels, g side of SAM's grid, (H, W) an image, s side of low-resolution masks.
+Shapes: C channels, g side of SAM's grid, n cells of an object, (H, W) an image, s side of low-resolution masks.
 """
 
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from typing import Any, Literal
+from contextlib import contextmanager, nullcontext
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -25,8 +24,8 @@ from fsbench.core.shots import Way
 from fsbench.data.batch import EpisodeBatch
 from fsbench.networks.backbones.hub_networks import transformers_attention
 from fsbench.networks.backbones.sam import (
-    Encoding,
-    Frame,
+    MEAN,
+    STD,
     FrozenSam,
     Masks,
     Preparation,
@@ -34,12 +33,10 @@ from fsbench.networks.backbones.sam import (
     Prompts,
     SamConfig,
 )
-from fsbench.results.pictures.steps import Sketch
+from fsbench.results.pictures.steps import Sketch, join_ways
 
 KShot = Literal["pool", "vote"]
 DecoderVariant = Literal["authors", "transformers"]
-GUIDED = "fsbench_persam"
-"""Name of the attention below among those of transformers."""
 
 
 def reference_weights(mask: Tensor, value: int, preparation: Preparation, grid: int) -> Tensor:
@@ -48,14 +45,14 @@ def reference_weights(mask: Tensor, value: int, preparation: Preparation, grid: 
     Args:
         mask: (H, W), foreground where it is not 0.
         value: grey level of the foreground.
-        preparation: of SAM's images, whose first channel's numbers are used.
+        preparation: of SAM's images; the first channel's numbers are used.
         grid: g.
 
     Returns:
         (g, g) float32; cells above 0 are selected.
     """
     image = (mask != 0).to(torch.uint8) * value
-    resized = (preparation.resize(image[None])[0].float() - preparation.mean[0]) / preparation.std[0]
+    resized = (preparation.resize(image[None])[0].float() - MEAN[0]) / STD[0]
     square = torch.zeros(preparation.side, preparation.side, device=mask.device)
     square[: resized.shape[0], : resized.shape[1]] = resized
     return F.interpolate(square[None, None], (grid, grid), mode="bilinear", align_corners=False)[0, 0]
@@ -80,22 +77,17 @@ def unit(values: Tensor) -> Tensor:
     return values / values.norm(dim=0, keepdim=True)
 
 
-def similarity(target: Tensor, encoding: Tensor, frame: Frame) -> Tensor:
+def similarity(target: Tensor, encoding: Tensor, preparation: Preparation, size: tuple[int, int]) -> Tensor:
     """Return the cosine (H, W) of an image's encoding (C, g, g) with a target (C,) (§5.5)."""
     cosines = torch.einsum("c,chw->hw", unit(target), unit(encoding))
     larger = F.interpolate(cosines[None, None], scale_factor=4, mode="bilinear", align_corners=False)
-    return frame.full_size(larger[0, 0])
-
-
-def pixel_of(place: int, width: int) -> tuple[int, int]:
-    """Return x and y of a place in rows."""
-    return place % width, place // width
+    return preparation.full_size(larger[0, 0], size)
 
 
 def extreme_points(values: Tensor) -> tuple[Tensor, Tensor]:
     """Return the points (2, 2), x and y, of the largest and the smallest value, and their labels (2,) (§5.6)."""
-    places = first_largest(values), first_largest(-values)
-    points = [pixel_of(place, values.shape[1]) for place in places]
+    width = values.shape[1]
+    points = [(place % width, place // width) for place in (first_largest(values), first_largest(-values))]
     return torch.tensor(points, device=values.device), torch.tensor([1, 0], device=values.device)
 
 
@@ -121,28 +113,24 @@ def guided_attention(
 
 @contextmanager
 def authors_decoder(network: PromptableNetwork, target: Tensor | None) -> Iterator[None]:
-    """Let SAM's decoder be guided as the authors' is, within the block (§3).
+    """Let SAM's decoder be guided as the authors' is, within the block: a target (C,) is added to the query of the last
+    attention, too (§3)."""
 
-    Args:
-        network: SAM.
-        target: (C,), added to the query of the last attention, too; None without one.
-    """
+    def add(_: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        return args, kwargs if target is None else kwargs | {"query": kwargs["query"] + target}
+
     decoder = network.model.mask_decoder
-    with ExitStack() as stack:
-        stack.enter_context(transformers_attention(decoder.config, GUIDED, guided_attention))
-        if target is not None:
-
-            def add(_: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-                return args, kwargs | {"query": kwargs["query"] + target}
-
-            last = decoder.transformer.final_attn_token_to_image
-            stack.callback(last.register_forward_pre_hook(add, with_kwargs=True).remove)
-        yield
+    hook = decoder.transformer.final_attn_token_to_image.register_forward_pre_hook(add, with_kwargs=True)
+    try:
+        with transformers_attention(decoder.config, "fsbench_persam", guided_attention):
+            yield
+    finally:
+        hook.remove()
 
 
 def decode_guided(
     network: PromptableNetwork,
-    encoding: Encoding,
+    encoding: Tensor,
     size: tuple[int, int],
     prompts: Prompts,
     multimask: bool,
@@ -153,43 +141,37 @@ def decode_guided(
     """Decode masks with target-guided attention and target-semantic prompting (§3).
 
     Args:
-        network: SAM.
-        encoding: of the image.
-        size: (H, W) of the image.
-        prompts: in pixels of the image.
-        multimask: three masks instead of one.
+        network, encoding, size, prompts, multimask: as of `PromptableNetwork.decode`.
         attention: (g, g) or (g²,); None without.
         target: (C,), not scaled; None without.
         variant: the authors' computation, or the one of transformers, which differs from it.
     """
-    further = {
-        "attention_similarity": None if attention is None else attention.reshape(1, 1, 1, -1),
-        "target_embedding": None if target is None else target.reshape(1, 1, -1),
-    }
-    with ExitStack() as stack:
-        if variant == "authors":
-            stack.enter_context(authors_decoder(network, target))
-        return network.decode_all(encoding, size, prompts, multimask, **further)
+    with authors_decoder(network, target) if variant == "authors" else nullcontext():
+        return network.decode(
+            encoding,
+            size,
+            prompts,
+            multimask,
+            attention_similarity=None if attention is None else attention.reshape(1, 1, 1, -1),
+            target_embedding=None if target is None else target.reshape(1, 1, -1),
+        )
 
 
 def mask_box(mask: Tensor) -> Tensor | None:
     """Return the box (4,) int64 of a mask's pixels, x0, y0, x1, y1 inclusive; None for an empty mask (§6)."""
     rows, columns = mask.any(1).nonzero()[:, 0], mask.any(0).nonzero()[:, 0]
-    if not len(rows):
-        return None
-    return torch.stack([columns[0], rows[0], columns[-1], rows[-1]])
+    return torch.stack([columns[0], rows[0], columns[-1], rows[-1]]) if len(rows) else None
 
 
-@dataclass(frozen=True)
-class Refined:
+class Refined(NamedTuple):
     """A mask of the decoder that was chosen by its predicted IoU.
 
     Attributes:
         mask: (H, W) bool.
         low_res: (1, 1, s, s) its logits.
         score: () its predicted IoU.
-        box: (4,) the box that it was prompted with; None without.
-        iou: (m,) predicted IoUs of the call; None where none was made.
+        box: (4,) the box that it was prompted with; None without one.
+        iou: (3,) predicted IoUs of the call; None where none was made.
     """
 
     mask: Tensor
@@ -199,59 +181,47 @@ class Refined:
     iou: Tensor | None = None
 
 
-def best_mask(network: PromptableNetwork, masks: Masks, size: tuple[int, int], box: Tensor | None) -> Refined:
-    """Return the mask with the largest predicted IoU, the first on ties."""
+def best_mask(network: PromptableNetwork, encoding: Tensor, size: tuple[int, int], prompts: Prompts) -> Refined:
+    """Return the mask of a prompt with the largest predicted IoU, the first on ties."""
+    masks = network.decode(encoding, size, prompts, multimask=True)
     best = first_largest(masks.iou[0])
-    low_res = masks.low_res[:, best : best + 1]
+    low_res, box = masks.low_res[:, best : best + 1], None if prompts.boxes is None else prompts.boxes[0]
     return Refined(network.full_size(low_res[0, 0], size) > 0, low_res, masks.iou[0, best], box, masks.iou[0])
 
 
 def refine(
-    network: PromptableNetwork, encoding: Encoding, size: tuple[int, int], points: Tensor, labels: Tensor, last: Refined
+    network: PromptableNetwork, encoding: Tensor, size: tuple[int, int], points: Tensor, labels: Tensor, last: Refined
 ) -> Refined:
     """Prompt with points, and with box and logits of a mask; an empty mask stays as it is (§6, §7)."""
     box = mask_box(last.mask)
     if box is None:
         return last
-    prompts = Prompts(points[None], labels[None], box[None], last.low_res)
-    return best_mask(network, network.decode_all(encoding, size, prompts, multimask=True), size, box)
+    return best_mask(network, encoding, size, Prompts(points[None], labels[None], box[None], last.low_res))
 
 
-@dataclass(frozen=True)
-class Located:
-    """Where the object is in the query.
+class Steps(NamedTuple):
+    """A prediction with what it came from: where the object is, and the calls of the decoder (§6, §7).
 
     Attributes:
-        points, labels: (n, 2) x and y, (n,).
-        guidance: (g, g) of the first call; None of PerSAM-F, which has none.
+        points, labels: (m, 2) x and y, (m,).
         similarity: (H, W).
+        guidance: (g, g) of the first call; None of PerSAM-F, which has none.
+        first: logits (1, s, s) of the first mask.
+        second, third: the masks of the other calls.
     """
 
     points: Tensor
     labels: Tensor
-    guidance: Tensor | None
     similarity: Tensor
-
-
-@dataclass(frozen=True)
-class Steps:
-    """A prediction with what it came from: the calls of the decoder (§6, §7)."""
-
-    located: Located
+    guidance: Tensor | None
     first: Tensor
     second: Refined
     third: Refined
 
 
-def locate(target: Tensor, encoding: Tensor, frame: Frame) -> Located:
-    """Find the object in the query as PerSAM does (§5.5 to 5.7)."""
-    values = similarity(target, encoding, frame)
-    return Located(*extreme_points(values), attention_map(values, encoding.shape[-1]), values)
-
-
 def persam(
     network: PromptableNetwork,
-    encoding: Encoding,
+    encoding: Tensor,
     size: tuple[int, int],
     target: Tensor,
     variant: DecoderVariant = "authors",
@@ -265,29 +235,29 @@ def persam(
         target: (C,) mean of the encoding over the references' cells.
         variant: see `decode_guided`.
     """
-    found = locate(target, encoding[0][0], network.preparation.frame(size))
-    prompts = Prompts(found.points[None], found.labels[None])
-    first = decode_guided(network, encoding, size, prompts, False, found.guidance, target, variant).low_res
-    again = Prompts(found.points[None], found.labels[None], mask=first)
-    second = best_mask(network, network.decode_all(encoding, size, again, multimask=True), size, None)
-    third = refine(network, encoding, size, found.points, found.labels, second)
-    return Steps(found, first[0], second, third)
+    values = similarity(target, encoding[0], network.preparation, size)
+    points, labels = extreme_points(values)
+    guidance = attention_map(values, encoding.shape[-1])
+    prompts = Prompts(points[None], labels[None])
+    first = decode_guided(network, encoding, size, prompts, False, guidance, target, variant).low_res
+    second = best_mask(network, encoding, size, Prompts(points[None], labels[None], mask=first))
+    third = refine(network, encoding, size, points, labels, second)
+    return Steps(points, labels, values, guidance, first[0], second, third)
 
 
-def locate_positive(target: Tensor, encoding: Tensor, frame: Frame) -> Located:
-    """Find the object by its most similar pixel alone, as PerSAM-F does (§7)."""
-    values = similarity(target, encoding, frame)
-    point = torch.tensor([pixel_of(first_largest(values), values.shape[1])], device=values.device)
-    return Located(point, torch.ones(1, dtype=torch.int64, device=values.device), None, values)
+def max_and_mean(cells: Tensor) -> Tensor:
+    """Return half the largest and half the mean value (C,) of features (C, n): PerSAM-F's target (§7)."""
+    return cells.amax(1) / 2 + cells.mean(1) / 2
 
 
 def scale_logits(
-    network: PromptableNetwork, encoding: Encoding, size: tuple[int, int], target: Tensor
-) -> tuple[Located, Tensor, Tensor]:
-    """Return where the object is, and the decoder's three masks of it: logits (3, s, s) and (3, H, W) (§7)."""
-    found = locate_positive(target, encoding[0][0], network.preparation.frame(size))
-    masks = network.decode_all(encoding, size, Prompts(found.points[None], found.labels[None]), multimask=True)
-    return found, masks.low_res[0], network.full_size(masks.low_res[0], size)
+    network: PromptableNetwork, encoding: Tensor, size: tuple[int, int], values: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return the decoder's three masks of the pixel with the largest of values (H, W): logits (3, s, s), (3, H, W)
+    (§7)."""
+    points, labels = (each[None, :1] for each in extreme_points(values))
+    low_res = network.decode(encoding, size, Prompts(points, labels), multimask=True).low_res[0]
+    return low_res, network.full_size(low_res, size)
 
 
 def mixed(weights: Tensor, logits: Tensor) -> Tensor:
@@ -306,20 +276,7 @@ def tuning_losses(logits: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     return dice, focal.mean()
 
 
-@dataclass(frozen=True)
-class Tuning:
-    """Weights and losses of a tuning.
-
-    Attributes:
-        weights: (steps + 1, 2), before the first and after each step.
-        losses: (steps, 2), dice and focal before each step.
-    """
-
-    weights: Tensor
-    losses: Tensor
-
-
-def tune_weights(logits: Sequence[Tensor], masks: Sequence[Tensor], steps: int, lr: float) -> Tuning:
+def tune_weights(logits: Sequence[Tensor], masks: Sequence[Tensor], steps: int, lr: float) -> tuple[Tensor, Tensor]:
     """Tune the weights of the decoder's three masks on references (§7, §8).
 
     Args:
@@ -327,6 +284,9 @@ def tune_weights(logits: Sequence[Tensor], masks: Sequence[Tensor], steps: int, 
         masks: of each reference (H, W) bool.
         steps: of AdamW, its rate falling to 0 along a cosine.
         lr: the first rate.
+
+    Returns:
+        Weights (steps + 1, 2) before the first and after each step, and losses (steps, 2), dice and focal, before each.
     """
     with torch.inference_mode(False), torch.enable_grad():
         maps = [values.clone().flatten(1) for values in logits]
@@ -344,43 +304,33 @@ def tune_weights(logits: Sequence[Tensor], masks: Sequence[Tensor], steps: int, 
             scheduler.step()
             passed.append(weights.detach().clone())
             losses.append(parts.detach())
-    return Tuning(torch.stack(passed), torch.stack(losses) if losses else weights.new_zeros(0, 2).detach())
+    return torch.stack(passed), torch.stack(losses)
 
 
 def persam_f(
-    network: PromptableNetwork, encoding: Encoding, size: tuple[int, int], target: Tensor, weights: Tensor
-) -> tuple[Steps, Tensor]:
-    """Segment a query with PerSAM-F's three calls (§7).
+    network: PromptableNetwork, encoding: Tensor, size: tuple[int, int], target: Tensor, weights: Tensor
+) -> Steps:
+    """Segment a query with PerSAM-F's three calls, the first mask mixed of three by tuned weights (2,) (§7).
 
     Args:
-        network: SAM.
-        encoding: of the query.
-        size: (H, W) of the query.
-        target: (C,) half the maximum and half the mean of the encoding over the references' cells.
-        weights: (2,) tuned.
-
-    Returns:
-        The steps, whose first mask is mixed, and the logits (3, s, s) that it is mixed of.
+        network, encoding, size: as of `persam`.
+        target: (C,), see `max_and_mean`.
+        weights: of the mixture.
     """
-    found, low_res, full = scale_logits(network, encoding, size, target)
-    logits = mixed(weights, low_res)
-    first = Refined(mixed(weights, full) > 0, logits[None, None], full.new_zeros(()))
-    second = refine(network, encoding, size, found.points, found.labels, first)
-    third = refine(network, encoding, size, found.points, found.labels, second)
-    return Steps(found, logits[None], second, third), low_res
+    values = similarity(target, encoding[0], network.preparation, size)
+    points, labels = (each[:1] for each in extreme_points(values))
+    low_res, full = scale_logits(network, encoding, size, values)
+    logits = mixed(weights, low_res)[None]
+    first = Refined(mixed(weights, full) > 0, logits[None], full.new_zeros(()))
+    second = refine(network, encoding, size, points, labels, first)
+    third = refine(network, encoding, size, points, labels, second)
+    return Steps(points, labels, values, None, logits, second, third)
 
 
-@dataclass(frozen=True)
-class Reference:
-    """A support of one class.
+class Reference(NamedTuple):
+    """A support: SAM's encoding of its image, which at the cells of the object is (C, n), and its mask (H, W) bool."""
 
-    Attributes:
-        encoding: SAM's of the image.
-        cells: (C, n), the encoding at the cells of the object.
-        mask: (H, W) bool.
-    """
-
-    encoding: Encoding
+    encoding: Tensor
     cells: Tensor
     mask: Tensor
 
@@ -418,75 +368,66 @@ class PerSAM(Segmenter):
         decoder_variant: DecoderVariant = "authors",
     ):
         super().__init__(backbone)
-        if self.backbone.spec.model != "SamModel":
-            raise SettingsError(
-                f"the backbone is {self.backbone.name}; expected a SAM of the first generation, such as sam_vit_b, "
-                "whose decoder the method changes"
-            )
         if not 1 <= mask_value <= 255:
             raise SettingsError(f"mask_value is {mask_value}, expected 1 to 255; set --model.mask_value")
-        self.mask_value, self.k_shot, self.decoder_variant = mask_value, k_shot, decoder_variant
-
-    def encode_image(self, image: Tensor) -> Encoding:
-        """Return SAM's encoding of an image (3, S, S) uint8."""
-        return self.backbone.encode(image)
-
-    def support(self, image: Encoding, mask: Tensor) -> Reference:
-        """Return the encoding at the cells of the object."""
-        features = image[0][0, 0]
-        weights = reference_weights(mask[0], self.mask_value, self.network.preparation, features.shape[-1])
-        return Reference(_one(image), features[:, selected_cells(weights)], mask[0])
-
-    def outputs(self, query: Encoding, supports: Iterator[Reference]) -> Iterator[Steps]:  # type: ignore[override]
-        """Yield the steps of all shots together, or of each."""
-        groups = [list(supports)] if self.k_shot == "pool" else [[one] for one in supports]
-        for group in groups:
-            yield self.segment(query, group)
-
-    def segment(self, query: Encoding, support: Sequence[Reference]) -> Steps:
-        target = torch.cat([reference.cells for reference in support], 1).mean(1)
-        size = (self.context.side, self.context.side)
-        return persam(self.network, _one(query), size, target, self.decoder_variant)
-
-    def read(  # type: ignore[override]
-        self, outputs: Iterator[Steps], size: tuple[int, int], attention: list[Tensor] | None = None
-    ) -> Way:
-        """Take the majority of the masks; a pixel of several ways goes to the one that SAM is surest of (§8)."""
-        steps = list(outputs)
-        mask, score = _mask(steps), _score(steps)
-        present = mask.any()
-        if attention is not None and self.keeps_soft_masks:
-            attention.append(torch.stack([s.located.similarity for s in steps]).mean(0)[None].clamp(0, 1))
-        full = mask.float()
-        if full.shape != size:
-            full = F.interpolate(full[None, None], size, mode="bilinear", align_corners=False)[0, 0]
-        sure = torch.where(present, score.clamp(1e-6, 1), 0.0)
-        return Way(score.expand(size), full > 0.5, present=present, presence_score=sure)
-
-    def query_maps(self, episode: EpisodeBatch) -> dict[str, Tensor | Sketch]:
-        """Return the steps of the prediction over the query, see `fsbench.results.pictures.steps.HasQueryMaps`."""
-        maps: dict[str, Tensor | Sketch] = {}
-        with torch.autocast(episode.images.device.type, enabled=False), torch.no_grad():
-            query, supports = self.ask(episode)
-            ways = [next(self.outputs(query, of_way)) for of_way in supports]
-            for way, steps in enumerate(ways, 1):
-                name = f" {way}" if len(ways) > 1 else ""
-                height, width = steps.located.similarity.shape
-                shares = np.array([width, height])
-                points, groups = steps.located.points.cpu().numpy() / shares, steps.located.labels.cpu().numpy()
-                values = steps.located.similarity.cpu().numpy()
-                maps[f"similarity and points{name}"] = Sketch(points, groups, values=values)
-                maps[f"first mask{name}"] = self.network.full_size(steps.first[0], (height, width)) > 0
-                box = steps.third.box
-                boxes = np.zeros((0, 4)) if box is None else (box.cpu().numpy() / np.tile(shares, 2))[None]
-                regions = steps.second.mask.long().cpu().numpy()
-                maps[f"mask and box{name}"] = Sketch(points, groups, boxes=boxes, regions=regions)
-        return maps
+        self.mask_value, self.decoder_variant = mask_value, decoder_variant
+        self.shots = "joined" if k_shot == "pool" else "vote"
 
     @property
     def network(self) -> PromptableNetwork:
         """SAM, where the method is."""
         return self.backbone.promptable(self.device)
+
+    def encode_image(self, image: Tensor) -> Tensor:
+        """Return SAM's encoding of an image (3, S, S) uint8."""
+        return self.backbone.encode(image)
+
+    def query(self, image: Tensor) -> Tensor:
+        """Return the encoding (1, C, g, g) of the only image of a batch."""
+        return image[0]
+
+    def support(self, image: Tensor, mask: Tensor) -> list[Reference]:
+        encoding = image[0]
+        weights = reference_weights(mask[0], self.mask_value, self.network.preparation, encoding.shape[-1])
+        return [Reference(encoding, encoding[0][:, selected_cells(weights)], mask[0])]
+
+    def join(self, supports: Iterator[list[Reference]]) -> list[Reference]:
+        return [reference for support in supports for reference in support]
+
+    def segment(self, query: Tensor, support: Sequence[Reference]) -> Steps:
+        target = torch.cat([reference.cells for reference in support], 1).mean(1)
+        return persam(self.network, query, (self.context.side,) * 2, target, self.decoder_variant)
+
+    def read(  # type: ignore[override]
+        self, outputs: Iterator[Steps], size: tuple[int, int], attention: list[Tensor] | None = None
+    ) -> Way:
+        """Take the pixels of at least half of the masks; one of several ways goes to the one with the best IoU (§8)."""
+        steps = list(outputs)
+        mask = torch.stack([s.third.mask for s in steps]).float().mean(0) >= 0.5
+        present, full = mask.any(), mask.float()
+        if attention is not None and self.keeps_soft_masks:
+            attention.append(torch.stack([s.similarity for s in steps]).mean(0)[None].clamp(0, 1))
+        if full.shape != size:
+            full = F.interpolate(full[None, None], size, mode="bilinear", align_corners=False)[0, 0]
+        score = torch.stack([s.third.score for s in steps]).mean()
+        sure = torch.where(present, score.clamp(1e-6, 1), 0.0)
+        return Way(score.expand(size), full > 0.5, present=present, presence_score=sure)
+
+    def query_maps(self, episode: EpisodeBatch) -> dict[str, Tensor | Sketch]:
+        """Return the steps of the prediction over the query, see `fsbench.results.pictures.steps.HasQueryMaps`."""
+        return join_ways([self._maps(steps) for steps in self.way_outputs(episode)])
+
+    def _maps(self, steps: Steps) -> dict[str, Tensor | Sketch]:
+        height, width = steps.similarity.shape
+        shares, box = np.array([width, height]), steps.third.box
+        points, groups = steps.points.cpu().numpy() / shares, steps.labels.cpu().numpy()
+        boxes = np.zeros((0, 4)) if box is None else (box.cpu().numpy() / np.tile(shares, 2))[None]
+        regions = steps.second.mask.long().cpu().numpy()
+        return {
+            "similarity and points": Sketch(points, groups, values=steps.similarity.cpu().numpy()),
+            "first mask": self.network.full_size(steps.first[0], (height, width)) > 0,
+            "mask and box": Sketch(points, groups, boxes=boxes, regions=regions),
+        }
 
 
 class PerSAMF(PerSAM):
@@ -506,27 +447,10 @@ class PerSAMF(PerSAM):
             raise SettingsError(f"steps is {steps} and lr {lr:g}; expected 1 or more, and a positive number")
         self.steps, self.lr = steps, lr
 
-    def segment(self, query: Encoding, support: Sequence[Reference]) -> Steps:
-        target, size = max_and_mean(torch.cat([one.cells for one in support], 1)), (self.context.side,) * 2
-        logits = [scale_logits(self.network, one.encoding, size, target)[2] for one in support]
-        tuned = tune_weights(logits, [one.mask for one in support], self.steps, self.lr)
-        return persam_f(self.network, _one(query), size, target, tuned.weights[-1])[0]
-
-
-def max_and_mean(cells: Tensor) -> Tensor:
-    """Return half the largest and half the mean value (C,) of features (C, n) (§7)."""
-    return cells.amax(1) / 2 + cells.mean(1) / 2
-
-
-def _one(encoding: Encoding) -> Encoding:
-    """Return the encoding of the only image of a batch."""
-    return tuple(part[0] for part in encoding)
-
-
-def _mask(steps: list[Steps]) -> Tensor:
-    """Return the pixels (H, W) in at least half of the predictions."""
-    return torch.stack([s.third.mask for s in steps]).float().mean(0) >= 0.5
-
-
-def _score(steps: list[Steps]) -> Tensor:
-    return torch.stack([s.third.score for s in steps]).mean()
+    def segment(self, query: Tensor, support: Sequence[Reference]) -> Steps:
+        network, size = self.network, (self.context.side,) * 2
+        target = max_and_mean(torch.cat([one.cells for one in support], 1))
+        itself = [similarity(target, one.encoding[0], network.preparation, size) for one in support]
+        logits = [scale_logits(network, one.encoding, size, own)[1] for one, own in zip(support, itself, strict=True)]
+        weights, _ = tune_weights(logits, [one.mask for one in support], self.steps, self.lr)
+        return persam_f(network, query, size, target, weights[-1])

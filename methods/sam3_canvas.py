@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageDraw
 from torch import Tensor
 from torchvision.ops import nms
 from torchvision.transforms import InterpolationMode
@@ -29,7 +29,7 @@ from fsbench.data.batch import EpisodeBatch, Hint, Hints
 from fsbench.data.connected import Box, largest_part_box
 from fsbench.networks.backbones.sam2_sam3 import Detections, FrozenSam3, Sam3NetConfig
 from fsbench.records.run import KnownOrNot, Supervision
-from fsbench.results.pictures.steps import Sketch, share_box, stacked_regions
+from fsbench.results.pictures.steps import Sketch, join_ways, share_box, stacked_regions
 
 log = logging.getLogger("fsbench")
 
@@ -219,7 +219,6 @@ class Example(NamedTuple):
 
     @property
     def size(self) -> tuple[int, int]:
-        """(H, W)."""
         return self.photo.shape[0], self.photo.shape[1]
 
 
@@ -299,12 +298,7 @@ class SAM3Canvas(Segmenter):
 
     @property
     def saw_test_classes(self) -> KnownOrNot:
-        return "no" if self._is_drawn else "unknown"
-
-    @property
-    def _is_drawn(self) -> bool:
-        """Whether the network's weights are random numbers."""
-        return self.backbone.weights_id.startswith("random")
+        return "no" if self.backbone.weights_id.startswith("random") else "unknown"
 
     def check_shots(self, test: int, training: int | None) -> None:
         super().check_shots(test, training)
@@ -315,13 +309,11 @@ class SAM3Canvas(Segmenter):
 
     def record_notes(self, data: Any) -> list[str]:
         """Say what the network may have seen, and what it is told."""
-        told = "boxes and class names" if self.text == "class" else "boxes alone (no class names)"
-        if self._is_drawn:
-            return [f"told {told}"]
-        return [
-            f"told {told}; SAM 3 may have seen the test's classes: its training data are not disjoint from those of "
-            "COCO and PASCAL"
-        ]
+        told = "told boxes and class names" if self.text == "class" else "told boxes alone (no class names)"
+        if self.saw_test_classes == "unknown":
+            told += "; SAM 3 may have seen the test's classes: its training data are not disjoint from those of COCO "
+            told += "and PASCAL"
+        return [told]
 
     def features(self, batch: EpisodeBatch, rows: Tensor, supports: bool = False) -> np.ndarray:
         """Return the query's photo (H, W, 3) uint8."""
@@ -337,10 +329,19 @@ class SAM3Canvas(Segmenter):
             SettingsError: class names are wanted, and the episode tells none.
         """
         hints, masks = way.hints[0] if way.hints else Hints(), way.support_masks[0, 0].cpu().numpy()
-        text = VISUAL if self.text == "none" else _class_name(hints)
+        if self.text == "class" and hints.class_names is None:
+            raise SettingsError(
+                "text is class, but the episodes tell no class names; expected a data set or supports with names, or "
+                "text none"
+            )
+        text = hints.class_names[0] if self.text == "class" and hints.class_names else VISUAL
         for number, (mask, image) in enumerate(zip(masks, _photos(way), strict=False)):
             photo = _pixels(image)
-            box = _mask_box(mask, photo) if hints.boxes is None else _given_box(hints.boxes[0, number])
+            if hints.boxes is None:
+                box = _mask_box(mask, photo)
+            else:
+                given = hints.boxes[0, number]
+                box = None if given.isnan().any() else (*given.tolist(),)
             yield Example(photo, box, text)
 
     def join(self, supports: Iterator[Example]) -> list[Example]:
@@ -385,7 +386,7 @@ class SAM3Canvas(Segmenter):
         scores = [torch.zeros(size) if one is None else self.query_scores(one, size) for one in found]
         keeps = self.keeps_soft_masks
         prediction = self.predict([Way(s, s > 0, probability=s if keeps else None) for s in scores], [])
-        objects = self._instances(found) if self.keeps_instances else None
+        objects = Instances.of_ways(self._objects(one) for one in found) if self.keeps_instances else None
         return replace(prediction, instances=objects, failed=any(one is None for one in found))
 
     def query_scores(self, found: Found, size: tuple[int, int]) -> Tensor:
@@ -396,19 +397,17 @@ class SAM3Canvas(Segmenter):
         """Return each way's canvas with its prompts, and what is found on the query with its scores; see
         `fsbench.results.pictures.steps.HasQueryMaps`."""
         height, width = episode.query_sizes[0].tolist()
-        maps: dict[str, Tensor | Sketch] = {}
-        query, supports = self.ask(episode)
-        ways = [self.segment(query, self.join(of_way)) for of_way in supports]
-        for way, found in enumerate(ways, 1):
-            if found is None:
-                continue
-            name = f" {way}" if len(ways) > 1 else ""
-            maps[f"canvas{name}"] = torch.from_numpy(_with_boxes(found.pasted))
-            masks = slot_detections(found.detections, found.pasted.slot, self.side)[0].cpu().numpy()
-            groups, boxes = np.arange(len(masks)) + 1, np.array([share_box(mask) for mask in masks]).reshape(-1, 4)
-            maps[f"detections{name}"] = Sketch(boxes=boxes, box_groups=groups, regions=stacked_regions(masks, groups))
-            maps[f"detection scores{name}"] = self.query_scores(found, (height, width))
-        return maps
+        ways = self.way_outputs(episode)
+        return join_ways([{} if found is None else self._maps(found, (height, width)) for found in ways])
+
+    def _maps(self, found: Found, size: tuple[int, int]) -> dict[str, Tensor | Sketch]:
+        masks = slot_detections(found.detections, found.pasted.slot, self.side)[0].cpu().numpy()
+        groups, boxes = np.arange(len(masks)) + 1, np.array([share_box(mask) for mask in masks]).reshape(-1, 4)
+        return {
+            "canvas": torch.from_numpy(_with_boxes(found.pasted)),
+            "detections": Sketch(boxes=boxes, box_groups=groups, regions=stacked_regions(masks, groups)),
+            "detection scores": self.query_scores(found, size),
+        }
 
     def slots(self, shots: int) -> list[Slot]:
         """Return the parts of the supports and of the query."""
@@ -427,38 +426,21 @@ class SAM3Canvas(Segmenter):
         scale = torch.tensor([width, height, width, height], device=found.boxes.device)
         return mined_prompts((found.boxes * scale).cpu(), found.scores.cpu(), support.box, self.most_negatives)
 
-    def _instances(self, ways: Sequence[Found | None]) -> Instances | None:
-        """Return the detections of all ways on the query, each with its number, mask and score; None without any."""
-        numbers: list[int] = []
-        masks, scores = [], []
-        for way, found in enumerate(ways, 1):
-            if found is not None:
-                own, sure = slot_detections(found.detections, found.pasted.slot, self.side)
-                numbers += [way] * len(own)
-                masks.append(own)
-                scores.append(sure)
-        return Instances(torch.cat(masks), torch.tensor(numbers), torch.cat(scores)) if numbers else None
+    def _objects(self, found: Found | None) -> Iterator[tuple[Tensor, Tensor]]:
+        """Return the detections on the query, each with its mask and score."""
+        return zip(*slot_detections(found.detections, found.pasted.slot, self.side), strict=True) if found else iter(())
 
 
 def _with_boxes(pasted: Pasted) -> np.ndarray:
     """Return a canvas with the outlines of its prompts, yellow of examples and blue of others, on a dark line."""
-    drawn, side = pasted.canvas.copy(), len(pasted.canvas)
-    width = max(1, side // 250)
-    for box, label in zip(pasted.boxes.tolist(), pasted.labels.tolist(), strict=True):
-        centre, extent = np.array(box[:2]) * side, np.array(box[2:]) * side
-        low, high = ((centre + sign * extent / 2).clip(0, side - 1).astype(int) for sign in (-1, 1))
-        for grow, colour in ((width, (0, 0, 0)), (0, (255, 210, 0) if label else (60, 120, 255))):
-            inside = _rectangle(low + width + grow, high - grow)
-            kept = drawn[inside].copy()
-            drawn[_rectangle(low - grow, high + width + grow)] = colour
-            drawn[inside] = kept
-    return drawn
-
-
-def _rectangle(low: np.ndarray, high: np.ndarray) -> tuple[slice, slice]:
-    """Return rows and columns from one corner (x, y) to another, as far as they lie in the picture."""
-    (x0, y0), (x1, y1) = low.clip(min=0), high.clip(min=0)
-    return slice(y0, y1), slice(x0, x1)
+    drawn, side = Image.fromarray(pasted.canvas), len(pasted.canvas)
+    pencil, width = ImageDraw.Draw(drawn), max(1, side // 250)
+    for (x, y, across, down), label in zip((pasted.boxes * side).tolist(), pasted.labels.tolist(), strict=True):
+        left, top, right, bottom = x - across / 2, y - down / 2, x + across / 2, y + down / 2
+        outer = (left - width, top - width, right + width, bottom + width)
+        pencil.rectangle(outer, outline=(0, 0, 0), width=3 * width)
+        pencil.rectangle((left, top, right, bottom), outline=(255, 210, 0) if label else (60, 120, 255), width=width)
+    return np.array(drawn)
 
 
 def _photos(episode: EpisodeBatch) -> Sequence[Tensor]:
@@ -469,24 +451,9 @@ def _photos(episode: EpisodeBatch) -> Sequence[Tensor]:
     return [episode.images[row] for row in (*episode.support[0, 0], episode.query[0])]
 
 
-def _class_name(hints: Hints) -> str:
-    """Return the name of the only way."""
-    if hints.class_names is None:
-        raise SettingsError(
-            "text is class, but the episodes tell no class names; expected a data set or supports with names, or text "
-            "none"
-        )
-    return hints.class_names[0]
-
-
 def _pixels(image: Tensor) -> np.ndarray:
     """Return an image (3, H, W) as (H, W, 3) uint8; those that OpenCV resized are no integers."""
     return np.asarray(image.round().byte().permute(1, 2, 0).cpu().numpy())
-
-
-def _given_box(box: Tensor) -> Box | None:
-    """Return a box (4,) of a test; None for one that is NaN."""
-    return None if box.isnan().any() else (*box.tolist(),)
 
 
 def _mask_box(mask: np.ndarray, photo: np.ndarray) -> Box | None:

@@ -1,5 +1,6 @@
 """The prediction of one episode."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,6 +32,15 @@ class Instances:
     masks: Tensor
     ways: Tensor
     scores: Tensor
+
+    @classmethod
+    def of_ways(cls, ways: Iterable[Iterable[tuple[Tensor, Tensor]]]) -> "Instances | None":
+        """Join the objects of each way, each a mask (·, ·) and its score (); None without any."""
+        found = [(mask, way, score) for way, objects in enumerate(ways, 1) for mask, score in objects]
+        if not found:
+            return None
+        masks, numbers, scores = zip(*found, strict=True)
+        return cls(torch.stack(masks), torch.tensor(numbers), torch.stack(scores))
 
 
 @dataclass

@@ -137,6 +137,12 @@ class Segmenter(ImageFeatures):
         ways = (self.supports(episode.way(number)) for number, has in enumerate(has_support) if has)
         return self.query(self.features(episode, episode.query)), self.all_ways(ways)
 
+    def way_outputs(self, episode: EpisodeBatch) -> list[Any]:
+        """Return what `segment` says of each way of an episode: of its first shot, where these are read one by one."""
+        with torch.no_grad(), self._precision(episode):
+            query, supports = self.ask(episode)
+            return [next(self.outputs(query, of_way)) for of_way in supports]
+
     def supports(self, way: EpisodeBatch) -> Iterator[State]:
         """Yield what each support shows of the only way of an episode.
 

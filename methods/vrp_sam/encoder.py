@@ -5,7 +5,7 @@ Module names are those of the authors' checkpoints.
 Shapes: b queries, K shots, C model width, n prompts, c channels, (h, h) the map of layer 3.
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -20,14 +20,6 @@ SMALL = 1e-7
 """Added to the product of norms in the pseudo mask (§5)."""
 WEIGHT = 10
 """Factor of annotation and pseudo mask beside the features (§5)."""
-
-
-def pseudo_mask_plain(support: Tensor, query: Tensor, mask: Tensor) -> Tensor:
-    """Compare all cells of query and support by the formula (§5); see `pseudo_mask`."""
-    cells = support * resize(mask, support.shape[-1])
-    dots = torch.einsum("bci,bcj->bij", cells.flatten(2), query.flatten(2))
-    norms = cells.flatten(2).norm(dim=1)[:, :, None] * query.flatten(2).norm(dim=1)[:, None]
-    return (dots / (norms + SMALL)).amax(1).view(len(query), 1, *query.shape[-2:])
 
 
 @torch.no_grad()
@@ -57,65 +49,42 @@ def pseudo_mask(support: Tensor, query: Tensor, mask: Tensor) -> Tensor:
     return torch.stack(maps)
 
 
-class CrossAttention(nn.Module):
-    """Prompts attend to a map (§6.2)."""
+class PromptAttention(nn.Module):
+    """Prompts attend to a map, or to each other (§6.2).
 
-    def __init__(self, width: int, heads: int):
+    Args:
+        width: C.
+        heads: of the attention.
+        name: of the attention in the authors' checkpoints.
+    """
+
+    def __init__(self, width: int, heads: int, name: str):
         super().__init__()
-        self.multihead_attn = nn.MultiheadAttention(width, heads, batch_first=True)
+        self.name = name
+        self.add_module(name, nn.MultiheadAttention(width, heads, batch_first=True))
         self.norm = nn.LayerNorm(width)
-        _initialise(self.multihead_attn)
+        for parameter in self.attention.parameters():
+            if parameter.ndim > 1:
+                nn.init.xavier_uniform_(parameter)
+            else:
+                nn.init.zeros_(parameter)
+
+    @property
+    def attention(self) -> nn.MultiheadAttention:
+        attention = self.get_submodule(self.name)
+        assert isinstance(attention, nn.MultiheadAttention)
+        return attention
 
     def forward(self, prompts: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-        """Return the prompts (b, n, C) after attention to tokens (b, hw, C)."""
-        attended, _ = self.multihead_attn(prompts, keys, values, need_weights=False)
+        """Return the prompts (b, n, C) after attention to tokens (b, ·, C)."""
+        attended, _ = self.attention(prompts, keys, values, need_weights=False)
         normed: Tensor = self.norm(prompts + attended)
         return normed
 
     def weights(self, prompts: Tensor, keys: Tensor) -> Tensor:
-        """Return the attention (b, n, hw) of the prompts, mean over the heads."""
-        weights: Tensor = self.multihead_attn(prompts, keys, keys)[1]
+        """Return the attention (b, n, ·) of the prompts, mean over the heads."""
+        weights: Tensor = self.attention(prompts, keys, keys)[1]
         return weights
-
-
-class SelfAttention(nn.Module):
-    """Prompts attend to each other (§6.2)."""
-
-    def __init__(self, width: int, heads: int):
-        super().__init__()
-        self.self_attn = nn.MultiheadAttention(width, heads, batch_first=True)
-        self.norm = nn.LayerNorm(width)
-        _initialise(self.self_attn)
-
-    def forward(self, prompts: Tensor) -> Tensor:
-        attended, _ = self.self_attn(prompts, prompts, prompts, need_weights=False)
-        normed: Tensor = self.norm(prompts + attended)
-        return normed
-
-
-def _initialise(attention: nn.MultiheadAttention) -> None:
-    for parameter in attention.parameters():
-        if parameter.ndim > 1:
-            nn.init.xavier_uniform_(parameter)
-        else:
-            nn.init.zeros_(parameter)
-
-
-@dataclass
-class GeneratorSteps:
-    """Prompts (b, n, C) after each attention, and the keys of the query that they attend to.
-
-    Attributes:
-        cross_support, self_support, cross_query: after the first three attentions.
-        prompts: after the last one.
-        query_keys: (b, hw, C), the query's tokens with their positions.
-    """
-
-    cross_support: Tensor
-    self_support: Tensor
-    cross_query: Tensor
-    prompts: Tensor
-    query_keys: Tensor
 
 
 class PromptGenerator(nn.Module):
@@ -129,31 +98,24 @@ class PromptGenerator(nn.Module):
 
     def __init__(self, width: int = 256, prompts: int = 50, heads: int = 4):
         super().__init__()
+
+        def layers(name: str) -> nn.ModuleList:
+            return nn.ModuleList([PromptAttention(width, heads, name)])
+
         self.supp_q_feat = nn.Embedding(prompts, width)
-        self.transformer_cross_attention_layers_0 = nn.ModuleList([CrossAttention(width, heads)])
-        self.transformer_self_attention_layers_0 = nn.ModuleList([SelfAttention(width, heads)])
-        self.transformer_cross_attention_layers = nn.ModuleList([CrossAttention(width, heads)])
-        self.transformer_self_attention_layers = nn.ModuleList([SelfAttention(width, heads)])
+        self.transformer_cross_attention_layers_0 = layers("multihead_attn")
+        self.transformer_self_attention_layers_0 = layers("self_attn")
+        self.transformer_cross_attention_layers = layers("multihead_attn")
+        self.transformer_self_attention_layers = layers("self_attn")
 
     def forward(self, query: Tensor, support: Tensor) -> Tensor:
         """Return prompts (b, n, C) for merged features (b, C, ·, ·)."""
-        return self.steps(query, support).prompts
-
-    def steps(self, query: Tensor, support: Tensor) -> GeneratorSteps:
-        """Return the prompts for merged features (b, C, ·, ·), and what they were before."""
-        support_keys, support_values = _tokens(support)
-        query_keys, query_values = _tokens(query)
-        start = self.supp_q_feat.weight.expand(len(query), -1, -1)
-        first = self.transformer_cross_attention_layers_0[0](start, support_keys, support_values)
-        second = self.transformer_self_attention_layers_0[0](first)
-        third = self.transformer_cross_attention_layers[0](second, query_keys, query_values)
-        return GeneratorSteps(first, second, third, self.transformer_self_attention_layers[0](third), query_keys)
-
-    def query_attention(self, steps: GeneratorSteps) -> Tensor:
-        """Return the attention (b, n, hw) of the prompts to the query."""
-        layer = self.transformer_cross_attention_layers[0]
-        assert isinstance(layer, CrossAttention)
-        return layer.weights(steps.self_support, steps.query_keys)
+        prompts = self.supp_q_feat.weight.expand(len(query), -1, -1)
+        prompts = self.transformer_cross_attention_layers_0[0](prompts, *_tokens(support))
+        prompts = self.transformer_self_attention_layers_0[0](prompts, prompts, prompts)
+        prompts = self.transformer_cross_attention_layers[0](prompts, *_tokens(query))
+        attended: Tensor = self.transformer_self_attention_layers[0](prompts, prompts, prompts)
+        return attended
 
 
 def _tokens(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -162,24 +124,21 @@ def _tokens(x: Tensor) -> tuple[Tensor, Tensor]:
     return (x + positions).flatten(2).transpose(1, 2), x.flatten(2).transpose(1, 2)
 
 
-@dataclass
-class Encoded:
+class Encoded(NamedTuple):
     """Prompts with what they came from; a support is a row (b·K), shots fastest.
 
     Attributes:
-        cells: the annotation on the map (b·K, 1, h, h).
         prototype: (b·K, C, 1, 1).
         pseudo_mask: (b·K, 1, h, h).
         query, support: merged features (b·K, C, h, h).
-        steps: of the prompt generator.
+        prompts: (b·K, n, C).
     """
 
-    cells: Tensor
     prototype: Tensor
     pseudo_mask: Tensor
     query: Tensor
     support: Tensor
-    steps: GeneratorSteps
+    prompts: Tensor
 
 
 def annotated_cells(annotation: Tensor, side: int) -> Tensor:
@@ -225,5 +184,5 @@ class VisualPromptEncoder(nn.Module):
         spread = prototype.expand_as(support_map)
         merged_support = self.merge_1(torch.cat([support_map, spread, WEIGHT * cells], 1))
         merged_query = self.merge_1(torch.cat([query_map, spread, WEIGHT * found], 1))
-        steps = self.transformer_decoder.steps(merged_query, merged_support)
-        return Encoded(cells, prototype, found, merged_query, merged_support, steps)
+        prompts = self.transformer_decoder(merged_query, merged_support)
+        return Encoded(prototype, found, merged_query, merged_support, prompts)

@@ -6,29 +6,125 @@ prompts. The encoder alone is trained.
 Shapes: B episodes, N ways, K shots, S image side, C model width, n prompts.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
-from fsbench.base.errors import SettingsError
+from fsbench.base.errors import SettingsError, known_names
 from fsbench.core.method import AuthorsShots, Method
 from fsbench.core.needs import Needs
 from fsbench.core.outputs import Output, Target
 from fsbench.core.released_format import ReleasedFormat
-from fsbench.core.shots import Way
+from fsbench.core.segmenter import Segmenter
+from fsbench.core.shots import Shot, Way
 from fsbench.data.batch import EpisodeBatch
 from fsbench.data.support_annotation import Annotation, AnnotationStreams, draw_annotation
-from fsbench.methods.modules.pspnet import Features
+from fsbench.methods.modules.frozen_pspnet import DilatedLayers, PSPNetSpec
+from fsbench.methods.modules.maps import resize as resize_map
+from fsbench.methods.modules.pspnet import Features, Trunk
+from fsbench.methods.modules.pspnet_weights import from_imagenet
 from fsbench.methods.modules.stage_segmenter import LabelledStages, StageSegmenter, check_rates, known
-from fsbench.methods.modules.stages import widths
-from fsbench.methods.vrp_sam.encoder import Encoded, VisualPromptEncoder, annotated_cells
-from fsbench.methods.vrp_sam.loss import cosine_adamw, mask_losses
-from fsbench.methods.vrp_sam.networks import StagesAndSam, TrunkAndSam, frozen_networks
-from fsbench.networks.backbones.sam import BesideSamConfig
+from fsbench.methods.modules.stages import FrozenStages, widths
+from fsbench.methods.vrp_sam.encoder import VisualPromptEncoder, annotated_cells
+from fsbench.networks.backbones.base import BackboneConfig
+from fsbench.networks.backbones.sam import BesideSam, BesideSamConfig
+from fsbench.networks.backbones.timm_networks import PYRAMIDS
+from fsbench.networks.weights.table import weight_files
 from fsbench.records.run import Supervision
+from fsbench.results.pictures.steps import join_ways
+
+FIRST_DILATIONS = (1, 2)
+"""Dilations of the first blocks of layers 3 and 4 of the ResNets, where PFENet's followers have 2 and 4 (§4)."""
+_PUBLISHED = weight_files()
+TRUNKS = {
+    "vrp_resnet50": PSPNetSpec("resnet50", (512, 1024, 2048, 0), _PUBLISHED["vrp_resnet50"]),
+    "vrp_resnet101": PSPNetSpec("resnet101", (512, 1024, 2048, 0), _PUBLISHED["vrp_resnet101"]),
+    "vrp_vgg16": PSPNetSpec("vgg16", (256, 512, 512, 0), _PUBLISHED["vrp_vgg16"]),
+}
+"""The authors' backbones by their names here."""
+
+
+class SquareSam(BesideSam):
+    """Base of frozen networks beside a SAM that sees the same normalised image, stretched to its square (§2)."""
+
+    def encode_square(self, pixels: Tensor) -> Tensor:
+        """Return SAM's encoding (C, h, w) of a normalised image (3, H, W)."""
+        return self.sam.promptable(pixels.device).encode_pixels(sam_square(pixels, self.sam.spec.side))[0]
+
+
+def sam_square(pixels: Tensor, side: int) -> Tensor:
+    """Stretch a normalised image (3, H, W) to SAM's side, bilinear with aligned corners, as the authors do (§2)."""
+    return resize_map(pixels[None], side)[0]
+
+
+class TrunkAndSam(SquareSam, DilatedLayers):
+    """Layers 0 to 4 with ImageNet weights, and SAM; `Features` f1, f2 and f3 are the outputs of layers 2, 3 and 4."""
+
+    def __init__(self, config: BackboneConfig):
+        self.spec = TRUNKS[config.name]
+        super().__init__(config)
+
+    def check_image_size(self, size: int) -> None:
+        if size < 16 or size % 8:
+            raise SettingsError(f"image size {size} does not fit {self.name}; expected a multiple of 8 from 16, or 512")
+
+    def _new_trunk(self) -> Trunk:
+        return Trunk(self.spec.kind, FIRST_DILATIONS)
+
+    def _build(self, height: int, width: int) -> nn.Module:
+        model = self._new_trunk()
+        model.load_state_dict(self.state)
+        return model.eval().requires_grad_(False)
+
+    def _features_of_batch(self, model: nn.Module, images: Tensor) -> list[Features]:
+        assert isinstance(model, Trunk)
+        return [Features(*maps, None) for maps in zip(*model.trunk(images), strict=True)]
+
+    def _random_state(self, seed: int) -> dict[str, Tensor]:
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed)
+            return self._new_trunk().state_dict()
+
+    def convert_state_dict(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        return from_imagenet(self.spec.kind, state, f"ImageNet weights for {self.name}")
+
+
+class StagesAndSam(SquareSam, FrozenStages):
+    """A pyramid of the suite as the trunk, ours, and SAM; its last layer cannot be had alone."""
+
+
+def frozen_networks(config: BesideSamConfig) -> TrunkAndSam | StagesAndSam:
+    """Build the frozen trunk `config.name` with SAM beside it.
+
+    Raises:
+        SettingsError: it is unknown.
+    """
+    if config.name not in TRUNKS and config.name not in PYRAMIDS:
+        known = known_names(config.name, [*TRUNKS, *PYRAMIDS])
+        raise SettingsError(f"the backbone '{config.name}' gives no features for VRP-SAM{known}")
+    return TrunkAndSam(config) if config.name in TRUNKS else StagesAndSam(config)
+
+
+def mask_losses(logits: Tensor, masks: Tensor) -> dict[str, Tensor]:
+    """Return cross-entropy, dice loss and their sum, "loss", of logits (b, S, S) against masks (b, S, S) of 0 and 1
+    (§8)."""
+    masks = masks.to(logits)
+    entropy = F.binary_cross_entropy_with_logits(logits, masks)
+    p, truth = logits.sigmoid().flatten(1), masks.flatten(1)
+    dice = (1 - (2 * (p * truth).sum(1) + 1) / (p.sum(1) + truth.sum(1) + 1)).mean()
+    return {"loss": entropy + dice, "entropy": entropy, "dice": dice}
+
+
+def cosine_adamw(
+    parameters: Iterable[nn.Parameter], learning_rate: float, weight_decay: float, steps: int
+) -> dict[str, Any]:
+    """Return AdamW, decay on everything, with a rate that falls to 0 along a cosine, as Lightning takes them (§8)."""
+    optimizer = torch.optim.AdamW(list(parameters), lr=learning_rate, weight_decay=weight_decay)
+    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
 
 class VRPSAMReleasedFormat(ReleasedFormat):
@@ -53,6 +149,19 @@ class Query(NamedTuple):
 
     stages: Features
     encoding: Tensor
+
+
+class Annotated(NamedTuple):
+    """Supports of a way, a row (b·K) each, shots fastest.
+
+    Attributes:
+        features: of the trunk (b·K, c, ·, ·), f3 of the annotated f2.
+        annotation: (b·K, S, S), `cells` the same on the map (b·K, 1, h, h).
+    """
+
+    features: Features
+    annotation: Tensor
+    cells: Tensor
 
 
 class VRPSAM(StageSegmenter):
@@ -140,46 +249,36 @@ class VRPSAM(StageSegmenter):
     def support(self, image: Features, mask: Tensor) -> LabelledStages:
         return LabelledStages(image, mask)
 
-    def join(self, supports: Iterator[LabelledStages]) -> LabelledStages:
-        """Return features (B·K, c, ·, ·), shots fastest, with f3 of the annotated f2, and annotations (B·K, S, S).
-
-        Each way begins its episode's stream anew, so that their order is the same.
-        """
+    def join(self, supports: Iterator[LabelledStages]) -> Annotated:  # type: ignore[override]
+        """Annotate supports; each way begins its episode's stream anew, so that their order is the same."""
         epoch = None if self.context.classes is None else self.current_epoch
         streams = [AnnotationStreams.of_episode(self.seed, number, epoch) for number in self.context.episodes]
         features, masks = super().join(supports)
-        drawn = [draw_annotation(m, self.annotation, s) for s, own in zip(streams, masks, strict=True) for m in own]
-        cells = annotated_cells(torch.stack(drawn), features.f2.shape[-1])
+        drawn = torch.stack(
+            [draw_annotation(m, self.annotation, s) for s, own in zip(streams, masks, strict=True) for m in own]
+        )
+        cells = annotated_cells(drawn, features.f2.shape[-1])
         if isinstance(self.backbone, TrunkAndSam):
             deep = self.backbone.last_layer(features.f2 * cells)
         else:
             assert features.f3 is not None
             deep = features.f3 * F.interpolate(cells, features.f3.shape[-2:], mode="nearest")
-        return LabelledStages(features._replace(f3=deep), torch.stack(drawn))
+        return Annotated(features._replace(f3=deep), drawn, cells)
 
-    def segment(self, query: Query, support: LabelledStages) -> Output:
+    def segment(self, query: Query, support: Annotated) -> Output:
         """Return logits (B, 2, S, S): 0, and SAM's mask for the prompts of all supports in their order (§7, §10)."""
-        found = self.encode_prompts(query, support)
-        prompts = found.steps.prompts.unflatten(0, (len(query.encoding), -1)).flatten(1, 2)
+        found = self.head(query.stages, support.features, support.cells)
+        prompts = found.prompts.unflatten(0, (len(query.encoding), -1)).flatten(1, 2)
         masks = self.backbone.sam.promptable(query.encoding.device).decode_embeddings(query.encoding, prompts)
-        logits = enlarged(masks, (self.context.side,) * 2)
+        logits = resize_map(masks[:, None], self.context.side)
         attention = found.pseudo_mask.mean((0, 1))[None].clamp(0, 1) if self.keeps_soft_masks else None
-        return Output(torch.stack([torch.zeros_like(logits), logits], 1), attention=attention)
+        return Output(torch.cat([torch.zeros_like(logits), logits], 1), attention=attention)
 
-    def encode_prompts(self, query: Query, support: LabelledStages) -> Encoded:
-        """Return the prompts (B·K, n, C) of supports, with the steps to them."""
-        cells = annotated_cells(support.mask, support.features.f2.shape[-1])
-        encoded: Encoded = self.head(query.stages, support.features, cells)
-        return encoded
+    resize = Segmenter.resize
 
-    def resize(self, logits: Tensor, size: tuple[int, int]) -> Tensor:
-        return F.interpolate(logits, size, mode="bilinear", align_corners=True)
-
-    def read(self, outputs: Iterator[Output], size: tuple[int, int], attention: list[Tensor] | None = None) -> Way:
+    def as_one(self, shots: Iterator[Shot]) -> Way:
         """Compare ways by their logits: the largest whose probability is above one half (§10)."""
-        way = super().read(outputs, size, attention)
-        assert way.logits is not None
-        return way._replace(score=way.logits[1].float(), foreground=way.logits[1].float().sigmoid() > 0.5)
+        return decided(super().as_one(shots))
 
     def loss(self, output: Output, target: Target) -> dict[str, Tensor]:
         return mask_losses(output.logits[:, 1], target.labels == 1)  # void is background
@@ -190,24 +289,32 @@ class VRPSAM(StageSegmenter):
 
     def query_maps(self, episode: EpisodeBatch) -> dict[str, Tensor]:
         """Return the steps of the prediction over the query, see `fsbench.results.pictures.steps.HasQueryMaps`."""
-        maps: dict[str, Tensor] = {}
         with torch.no_grad():
             query, supports = self.ask(episode)
-            ways = [self.join(of_way) for of_way in supports]
-            for way, support in enumerate(ways):
-                name = f" {way + 1}" if len(ways) > 1 else ""
-                found = self.encode_prompts(query, support)
-                attention = self.head.transformer_decoder.query_attention(found.steps).mean((0, 1))
-                image = episode.images[episode.support[0, way, 0]]
-                maps[f"annotation of the support{name}"] = marked(image, support.mask[0])
-                maps[f"pseudo mask{name}"] = found.pseudo_mask.mean((0, 1))
-                maps[f"attention of the prompts{name}"] = attention.view(found.query.shape[-2:])
-        return maps
+            images = episode.images[episode.support[0, :, 0]]
+            return join_ways(
+                [self._maps(query, self.join(of), image) for of, image in zip(supports, images, strict=False)]
+            )
+
+    def _maps(self, query: Query, support: Annotated, image: Tensor) -> dict[str, Tensor]:
+        """Return the steps of a way; image (3, S, S) is its first support's."""
+        attended: list[Tensor] = []
+        layer: Any = self.head.transformer_decoder.transformer_cross_attention_layers[0]
+        hook = layer.register_forward_pre_hook(lambda _, given: attended.append(layer.weights(*given[:2])))
+        found = self.head(query.stages, support.features, support.cells)
+        hook.remove()
+        return {
+            "annotation of the support": marked(image, support.annotation[0]),
+            "pseudo mask": found.pseudo_mask.mean((0, 1)),
+            "attention of the prompts": attended[0].mean((0, 1)).view(found.query.shape[-2:]),
+        }
 
 
-def enlarged(logits: Tensor, size: tuple[int, int]) -> Tensor:
-    """Resize logits (b, ·, ·) to (b, H, W), bilinear with aligned corners (§7, §10)."""
-    return F.interpolate(logits[:, None], size, mode="bilinear", align_corners=True)[:, 0]
+def decided(way: Way) -> Way:
+    """Return a way decided by its logit in float32, its score, where the probability is above one half."""
+    assert way.logits is not None
+    score = way.logits[1].float()
+    return way._replace(score=score, foreground=score.sigmoid() > 0.5)
 
 
 def marked(image: Tensor, annotation: Tensor) -> Tensor:

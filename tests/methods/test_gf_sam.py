@@ -11,13 +11,12 @@ from fsbench.methods.gf_sam import (
     Gated,
     Prior,
     Steps,
-    component_instances,
+    component_objects,
     filled_masks,
     gate_and_merge,
     merged_probability,
 )
 from fsbench.networks.backbones.sam import BesideSamConfig
-from fsbench.runner.contract.episodes import segmentation_episode
 
 pytest.importorskip("transformers")
 
@@ -45,30 +44,27 @@ def test_supports_without_foreground_have_a_square_in_the_middle():
     assert torch.equal(filled_masks(one), one.float())
 
 
-def test_chunks_of_points_change_nothing():
-    whole, small = method(), method(sam_prompts=3)
-    for index in range(2):
-        episode = segmentation_episode(index, 0, 2, 2, 64).without_truth()
-        maps = [found.predict_shots(episode).label_map for found in (whole, small)]
-        assert (maps[0] != maps[1]).float().mean() < 0.01
+def steps_of(masks: torch.Tensor, chosen: torch.Tensor, probability: torch.Tensor, maps: torch.Tensor) -> Steps:
+    """Return the steps of masks, the first two of which are a component, that are merged as `chosen`."""
+    each = torch.tensor([0, 0, 1])[: len(masks)]
+    gated = Gated(masks, each, each, each, each, chosen, masks[chosen].any(0), probability)
+    return Steps(Prior(maps, maps, maps, maps), torch.zeros(len(masks), 2), gated)
 
 
 def test_a_pixel_of_two_ways_goes_to_the_surer_one():
     found = method()
     found.context = Context(64)
-    flat = torch.full((4, 4), 0.5)
     masks = torch.zeros(2, 64, 64, dtype=torch.bool)
     masks[0, :, :40] = masks[1, :, 20:] = True
-    ways = []
-    for way, sure in enumerate((0.4, 0.6)):
-        ones = torch.ones(1)
-        gated = Gated(
-            torch.zeros(1), ones, ones, ones, torch.zeros(1, dtype=torch.int64), masks[way], masks[way] * sure
-        )
-        ways.append(Steps(Prior(flat, flat, flat, flat), torch.zeros(1, 2), masks[way : way + 1], gated))
-    assert found._label_map(ways, (64, 64))[0].tolist() == [1] * 20 + [2] * 44
+    flat, only = torch.full((4, 4), 0.5), torch.tensor([0])
+    ways = [steps_of(m[None], only, m * sure, flat) for m, sure in zip(masks, (0.4, 0.6), strict=True)]
+
+    def row(ways: list[Steps]) -> list[int]:
+        return found.decide(iter([iter([way]) for way in ways]), (64, 64)).label_map[0].tolist()
+
+    assert row(ways) == [1] * 20 + [2] * 44
     ways[1] = replace(ways[1], gated=replace(ways[1].gated, probability=torch.full((64, 64), torch.nan)))
-    assert found._label_map(ways, (64, 64))[0].tolist() == [1] * 40 + [2] * 24
+    assert row(ways) == [1] * 40 + [2] * 24
     probability = merged_probability(masks, torch.tensor([[0.2, 0.8], [0.2, 0.8]]))
     assert probability[0, 0] == pytest.approx(probability[0, 19]) and probability[0, 63] > probability[0, 0]
 
@@ -89,9 +85,9 @@ def test_each_component_that_is_kept_is_an_object():
     masks[0, :3, :3] = masks[1, :4, :2] = masks[2, 5:, 5:] = True
     flat = torch.full((4, 4), 0.5)
     flat[2:] = 0.8
-    gated = Gated(*(torch.tensor([0, 0, 1]),) * 4, torch.tensor([0, 1, 2]), masks.any(0), masks[0].float())
-    found = component_instances([Steps(Prior(flat, flat, flat, flat), torch.zeros(3, 2), masks, gated)])
-    assert torch.equal(found.masks, torch.stack([masks[:2].any(0), masks[2]])) and found.ways.tolist() == [1, 1]
-    assert float(found.scores[0]) < float(found.scores[1]) == pytest.approx(0.8)
-    only = replace(gated, chosen=torch.tensor([2]))
-    assert len(component_instances([Steps(Prior(flat, flat, flat, flat), torch.zeros(3, 2), masks, only)]).masks) == 1
+    steps = steps_of(masks, torch.arange(3), masks[0].float(), flat)
+    found, scores = zip(*component_objects(steps), strict=True)
+    assert torch.equal(torch.stack(found), torch.stack([masks[:2].any(0), masks[2]]))
+    assert float(scores[0]) < float(scores[1]) == pytest.approx(0.8)
+    only = replace(steps, gated=replace(steps.gated, chosen=torch.tensor([2])))
+    assert len(list(component_objects(only))) == 1

@@ -7,20 +7,33 @@ import torch
 
 from fsbench.core.prediction import Prediction
 from fsbench.data.batch import EpisodeBatch
-from fsbench.methods.matcher import Matcher
-from fsbench.methods.matcher.matching import match_cells, reference_foreground
-from fsbench.networks.backbones.sam import BesideSamConfig, Candidates
+from fsbench.methods.matcher import (
+    Candidates,
+    Matcher,
+    Merging,
+    Prompting,
+    good_masks,
+    match_cells,
+    point_grid,
+    reference_foreground,
+    without_overlap,
+)
+from fsbench.networks.backbones.sam import BesideSamConfig
 from fsbench.runner.config.request import Request
 from fsbench.runner.contract.episodes import segmentation_episode
 
 SIDE = 64
-FEW = {"sample_range": (1, 2), "max_iterations": 3, "use_points": True, "topk_scores_threshold": 0.9}
+FEW = Prompting((1, 2), max_iterations=3, use_points=True)
 
 
-def method(**settings: object) -> Matcher:
+FEW_MERGED = Merging(topk_scores_threshold=0.9)
+
+
+def method(merging: Merging = FEW_MERGED, **settings: object) -> Matcher:
     pytest.importorskip("transformers")
     backbone = BesideSamConfig("demo", "random:1", sam="sam_demo", sam_weights="random:2")
-    return Matcher(backbone, **{**FEW, **settings}).eval()
+    own = {name: settings.pop(name) for name in ("seed", "seed_mode") if name in settings}
+    return Matcher(backbone, replace(FEW, **settings), merging, **own).eval()
 
 
 def predict(found: Matcher, episode: EpisodeBatch) -> Prediction:
@@ -41,11 +54,10 @@ def test_a_cell_is_foreground_by_one_pixel_and_no_mask_is_a_square_in_the_middle
 
 def test_the_union_of_chosen_masks_is_the_prediction_and_a_pixel_goes_to_the_better_way():
     found, episode = method(), an_episode(2)
-    with torch.no_grad():
-        ways = found._steps(episode.without_truth())
+    ways = found.way_outputs(episode.without_truth())
     answer = predict(found, episode)
     best = torch.stack([steps.best_scores() for steps in ways])
-    assert all(torch.equal(row > -torch.inf, steps.mask) for row, steps in zip(best, ways, strict=True))
+    assert all(torch.equal(row > -torch.inf, steps.masks.any(0)) for row, steps in zip(best, ways, strict=True))
     both = (best > -torch.inf).all(0)
     assert both.any() and len(ways[0].values) and answer.present.all()
     size = tuple(episode.query_sizes[0].tolist())
@@ -55,7 +67,7 @@ def test_the_union_of_chosen_masks_is_the_prediction_and_a_pixel_goes_to_the_bet
     maps = found.query_maps(episode.without_truth())
     steps = ("matched points", "candidate masks", "chosen masks", "mask scores")
     assert list(maps) == [f"{step} {way}" for way in (1, 2) for step in steps]
-    assert (maps["matched points 1"].points * SIDE).tolist() == ways[0].matches.points.tolist()
+    assert (maps["matched points 1"].points * SIDE).tolist() == ways[0].points.tolist()
 
 
 def test_chosen_masks_that_overlap_are_one_object():
@@ -63,7 +75,7 @@ def test_chosen_masks_that_overlap_are_one_object():
     masks[0, 0, :3] = masks[1, 0, 2:5] = masks[2, 4, :2] = masks[3, 0, 4:] = masks[4] = True  # the last is not chosen
     found, episode = method(), an_episode(1).without_truth()
     steps = replace(
-        found._steps(episode)[0],
+        found.way_outputs(episode)[0],
         candidates=Candidates(masks, torch.ones(5), torch.ones(5)),
         chosen=torch.tensor([2, 0, 3, 1]),
         values=torch.tensor([0.9, 0.8, 0.3, 0.5]),
@@ -81,7 +93,7 @@ def test_draws_follow_seed_and_episode():
     other = replace(episode, episodes=episode.episodes + 1)
 
     def groups(found: Matcher, given: EpisodeBatch) -> list[list]:
-        return [group.tolist() for group in found._steps(given.without_truth())[0].groups]
+        return [group.tolist() for group in found.way_outputs(given.without_truth())[0].groups]
 
     drawn = groups(method(), episode)
     assert drawn == groups(method(), episode)
@@ -102,15 +114,15 @@ def test_a_grid_adds_masks_and_a_box_is_a_prompt():
     plain, dense = (
         method(dense=on, points_per_side=3, pred_iou_thresh=0.0, stability_score_thresh=0.0) for on in (False, True)
     )
-    counts = [len(found._steps(episode)[0].candidates.masks) for found in (plain, dense, method(multimask=True))]
+    counts = [len(found.way_outputs(episode)[0].candidates.masks) for found in (plain, dense, method(multimask=True))]
     assert counts[1] == counts[0] + 9 and counts[2] == 3 * counts[0]
-    boxed = method(use_box=True)._steps(episode)[0].candidates
-    assert not torch.equal(boxed.iou, plain._steps(episode)[0].candidates.iou)
+    boxed = method(use_box=True).way_outputs(episode)[0].candidates
+    assert not torch.equal(boxed.iou, plain.way_outputs(episode)[0].candidates.iou)
 
 
 def test_more_shots_merge_as_many_masks_as_they_are_told():
-    found = method(num_merging_mask=1, merging_of_several_shots=3, topk_scores_threshold=0.01)
-    chosen = [len(found._steps(an_episode(1, shots).without_truth())[0].chosen) for shots in (1, 2)]
+    found = method(Merging(num_merging_mask=1, merging_of_several_shots=3, topk_scores_threshold=0.01))
+    chosen = [len(found.way_outputs(an_episode(1, shots).without_truth())[0].chosen) for shots in (1, 2)]
     assert chosen == [1, 3]
 
 
@@ -127,10 +139,11 @@ SOURCES = {
 @pytest.mark.parametrize("dataset", SOURCES)
 def test_each_data_set_has_the_authors_column(dataset):
     model = Request(["matcher"], dataset).configuration("matcher", 0).values["model"]["init_args"]
+    prompting, model = model["prompting"], model["merging"]
     names = ("sample_range", "max_iterations", "use_points", "use_box", "dense", "multimask", "sel_pred_iou_thresh",
              "sel_stability_score_thresh", "box_nms_thresh")  # fmt: skip
     found = (
-        *(model[name] for name in names),
+        *(prompting[name] for name in names),
         (model["alpha"], model["beta"], model["exp"]),
         (model["coverage_filter"], model["purity_filter"]),
         model["score_filter"],
@@ -145,3 +158,19 @@ def test_matches_back_into_the_background_are_left_out_unless_all_are():
     similarity = torch.tensor([[0.9, 0.1, 0.0], [0.2, 0.5, 0.1], [0.0, 0.8, 0.2]])
     assert match_cells(similarity, torch.tensor([True, True, False])) == [0]
     assert match_cells(similarity, torch.tensor([False, True, False])) == [1]  # none comes back, so all are kept
+
+
+def test_masks_pass_by_iou_stability_and_boxes():
+    logits = torch.full((2, 2, 4, 4), -5.0)
+    logits[0, 0, 1:3, 1:4] = 5  # stable
+    logits[0, 1, 1:3, 1:4] = 0.5  # nothing above 1
+    logits[1, 0, 0, 0] = 5
+    found = good_masks(logits, torch.tensor([[0.9, 0.95], [0.5, 0.99]]), 0.5, 0.9)
+    assert found.iou.tolist() == [pytest.approx(0.9)] and found.stability.tolist() == [1]  # 0/0 is no stability
+    everything = good_masks(logits, torch.ones(2, 2), 0, 0)
+    assert len(everything.masks) == 4 and everything.stability[3].isnan()
+    rated = everything._replace(iou=torch.tensor([0.6, 0.9, 0.7, 0.8]))
+    joined = without_overlap([rated], 0.65)
+    assert [round(float(value), 2) for value in joined.iou] == [0.9, 0.8, 0.7]  # the first lies in the second's box
+    assert len(without_overlap([rated], 1.0).iou) == 4
+    assert point_grid(2, 8)[:, 0].tolist() == [[2, 2], [6, 2], [2, 6], [6, 6]]  # the middles of its cells

@@ -45,20 +45,20 @@ def test_an_empty_mask_stays_and_asks_for_no_call():
     mask[2:5, 3] = mask[7, 6] = True
     assert mask_box(mask).tolist() == [3, 2, 6, 7]
     last = Refined(torch.zeros(5, 6, dtype=torch.bool), torch.zeros(1, 1, 4, 4), torch.tensor(0.5))
-    assert refine(None, (), (5, 6), torch.zeros(1, 2), torch.ones(1), last) is last
+    assert refine(None, None, (5, 6), torch.zeros(1, 2), torch.ones(1), last) is last
 
 
 def test_the_decoder_is_as_before_after_a_guided_call():
     network = PerSAM(DEMO).network
     image = torch.randint(256, (3, 64, 64), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     encoding, prompts = network.encode(image), Prompts(torch.tensor([[[9.0, 8.0]]]), torch.ones(1, 1))
-    plain = network.decode_all(encoding, (64, 64), prompts, True)
-    attention, target = torch.rand(8, 8), encoding[0][0].mean((1, 2))
+    plain = network.decode(encoding, (64, 64), prompts, True)
+    attention, target = torch.rand(8, 8), encoding[0].mean((1, 2))
     given = (network, encoding, (64, 64), prompts, True, attention, target)
     authors, theirs = decode_guided(*given), decode_guided(*given, variant="transformers")
     assert (authors.low_res - theirs.low_res).abs().max() > 0.01
     assert (authors.low_res - plain.low_res).abs().max() > 0.01
-    assert torch.equal(network.decode_all(encoding, (64, 64), prompts, True).low_res, plain.low_res)
+    assert torch.equal(network.decode(encoding, (64, 64), prompts, True).low_res, plain.low_res)
     neither = decode_guided(network, encoding, (64, 64), prompts, True, None, None)
     torch.testing.assert_close(neither.low_res, plain.low_res, rtol=1e-4, atol=1e-4)
 

@@ -19,7 +19,7 @@ from fsbench.methods.hmnet.base_learner import BaseLearner
 from fsbench.methods.hmnet.hmnet import HMNet
 from fsbench.methods.hmnet.mamba import HybridMambaConfig
 from fsbench.methods.insid3 import INSID3
-from fsbench.methods.matcher import Matcher
+from fsbench.methods.matcher import Matcher, Prompting
 from fsbench.methods.persam import PerSAM, PerSAMF
 from fsbench.methods.pfenet import PFENet, bin_sides
 from fsbench.methods.sam3_canvas import SAM3Canvas
@@ -157,9 +157,9 @@ PROMPTABLE = [
         r"image size 448 does not fit seggpt_demo.* expected --data.image_size 128",
     ),
     (lambda: seggpt(threshold=255.0), "threshold is 255, expected"),
-    (lambda: FrozenSegGPT(DEMO), "the backbone 'demo' is no SegGPT; there are: seggpt_vitl, seggpt_demo"),
-    (lambda: Matcher(VIT_AND_SAM, sample_range=(3, 2)), "sample_range is 3, 2; expected"),
-    (lambda: Matcher(VIT_AND_SAM, max_iterations=0), "max_iterations is 0, expected 1 or more"),
+    (lambda: FrozenSegGPT(DEMO), "unknown SegGPT 'demo'; there are: seggpt_vitl, seggpt_demo"),
+    (lambda: Matcher(VIT_AND_SAM, Prompting((3, 2))), "sample_range is 3, 2; expected"),
+    (lambda: Matcher(VIT_AND_SAM, Prompting(max_iterations=0)), "prompting.max_iterations is 0, expected 1 or more"),
     (lambda: Matcher(VIT_AND_SAM, seed=-1), "seed is -1, expected 0 or more"),
     (lambda: GFSAM(VIT_AND_SAM, vit_size=30), "vit_size is 30, expected a multiple of 8"),
     (lambda: GFSAM(VIT_AND_SAM, vit_size=64, max_points=0), "max_points is 0, expected 1 or more"),
@@ -167,10 +167,7 @@ PROMPTABLE = [
         lambda: GFSAM(BesideSamConfig("demo", sam="sam_vit_b", sam_weights="no/sam_vit_b_01ec64.pth"), vit_size=64),
         "weights of the backbone sam_vit_b are not at .*sam_vit_b_01ec64.pth",
     ),
-    (
-        lambda: PerSAM(SamConfig("sam2_hiera_tiny", "random:1")),
-        "the backbone is sam2_hiera_tiny; expected a SAM of the first generation",
-    ),
+    (lambda: PerSAM(SamConfig("sam2_hiera_tiny", "random:1")), "unknown promptable network 'sam2_hiera_tiny'"),
     (lambda: PerSAM(SAM, mask_value=0), "mask_value is 0, expected 1 to 255"),
     (lambda: PerSAMF(SAM, steps=0), "steps is 0"),
     (lambda: sam3_canvas(ratio=1.0), "ratio is 1, expected a share"),
@@ -196,10 +193,6 @@ PROMPTABLE = [
     (
         lambda: VRPSAM(BesideSamConfig("resnet9", "random", sam="sam_demo"), width=32),
         "'resnet9' gives no features for VRP-SAM",
-    ),
-    (
-        lambda: VRPSAM(BesideSamConfig("demo", sam="sam2_hiera_tiny", sam_weights="random")),
-        "sam2_hiera_tiny; expected one of the first generation",
     ),
     (
         lambda: VRPSAM(BesideSamConfig("vrp_vgg16", "random", sam="sam_demo"), width=32).check_image_size(100),

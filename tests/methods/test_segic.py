@@ -15,7 +15,7 @@ from fsbench.methods.segic import SegIC
 from fsbench.methods.segic.correspondence import best_points, prototypes, similarity
 from fsbench.methods.segic.head import at_original, at_square
 from fsbench.methods.segic.training import true_boxes
-from fsbench.networks.backbones.text import ClipTextConfig, FrozenClipText, ViTAndTextConfig
+from fsbench.networks.backbones.text import FrozenClipText, TextConfig, ViTAndTextConfig
 from fsbench.runner.contract.episodes import segmentation_episode
 
 pytest.importorskip("transformers")
@@ -158,7 +158,7 @@ def test_a_released_file_is_split_and_joined():
 
 def test_the_text_encoder_reads_the_hubs_file_of_both_encoders(tmp_path):
     def network(weights: str) -> FrozenClipText:
-        return FrozenClipText(ClipTextConfig("clip_text_demo", weights, tokenizer=None))
+        return FrozenClipText(TextConfig("clip_text_demo", weights, tokenizer=None))
 
     drawn = network("random:1")
     whole = {f"text_model.{name}": value.clone() for name, value in drawn.state.items()}

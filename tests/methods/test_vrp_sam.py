@@ -11,10 +11,8 @@ from PIL import Image
 
 from fsbench.datamodules.datasets.pascal import Pascal
 from fsbench.datamodules.indexes.mask_folder import read_names
-from fsbench.methods.modules.pspnet import Trunk
 from fsbench.methods.vrp_sam import VRPSAM
-from fsbench.methods.vrp_sam.encoder import pseudo_mask, pseudo_mask_plain
-from fsbench.methods.vrp_sam.loss import mask_losses
+from fsbench.methods.vrp_sam.encoder import pseudo_mask
 from fsbench.networks.backbones.sam import BesideSamConfig
 from fsbench.runner.config.registry import config_files
 from fsbench.runner.contract.episodes import segmentation_episode
@@ -41,21 +39,16 @@ def episode(ways: int = 1, shots: int = 1, number: int = 0):
 
 
 def test_only_foreground_cells_are_compared():
-    """The fast way is the formula's, also where the mask is fractional, empty or full."""
+    """What is computed is the formula's (§5), also where the mask is fractional, empty or full."""
     torch.manual_seed(0)
     support, query = torch.randn(4, 12, 9, 9), torch.randn(4, 12, 9, 9)
     masks = torch.zeros(4, 1, 9, 9)
     masks[0, :, 2:5, 3:7], masks[1], masks[3, :, 4, 4] = 1, 1, 0.25
-    found, expected = (way(support, query, masks) for way in (pseudo_mask, pseudo_mask_plain))
-    torch.testing.assert_close(found, expected)
+    found, cells = pseudo_mask(support, query, masks), (support * masks).flatten(2)
+    norms = cells.norm(dim=1)[:, :, None] * query.flatten(2).norm(dim=1)[:, None]
+    expected = (torch.einsum("bci,bcj->bij", cells, query.flatten(2)) / (norms + 1e-7)).amax(1)
+    torch.testing.assert_close(found, expected.view(4, 1, 9, 9))
     assert not found[2].any() and found[1].min() < found[0].max()
-
-
-def test_the_first_dilated_blocks_are_dilated_less_than_those_of_pfenets_followers():
-    found = {}
-    for name, trunk in (("vrp", Trunk("resnet50", (1, 2))), ("others", Trunk("resnet50"))):
-        found[name] = [[b.conv2.dilation[0] for b in layer] for layer in (trunk.layer3, trunk.layer4)]
-    assert found["vrp"] == [[1, 2, 2, 2, 2, 2], [2, 4, 4]] and found["others"] == [[2] * 6, [4] * 3]
 
 
 def test_the_number_of_trained_parameters_is_the_papers():
@@ -78,7 +71,8 @@ def test_prompts_of_several_shots_are_joined_in_their_order():
 
     def prompts(shots):
         query, ways = method.ask(chosen(several, shots=shots))
-        return method.encode_prompts(query, method.join(next(ways))).steps.prompts
+        support = method.join(next(ways))
+        return method.head(query.stages, support.features, support.cells).prompts
 
     with torch.no_grad():
         torch.testing.assert_close(prompts((0, 1, 2)), torch.cat([prompts((shot,)) for shot in range(3)]))
@@ -106,15 +100,6 @@ def test_frozen_networks_see_an_image_once_and_their_graph_is_not_held(blocks_fo
     before = seen.count("encode")
     method.losses_of_step(batch)
     assert before == len(batch.image_names) == seen.count("encode")
-
-
-def test_void_is_background_in_the_loss_and_a_perfect_mask_has_none():
-    masks = torch.zeros(2, 8, 8)
-    masks[0, 2:5, 1:4] = 1
-    found = mask_losses((masks * 2 - 1) * 50, masks)
-    assert {name: round(float(value), 4) for name, value in found.items()} == {"loss": 0, "entropy": 0, "dice": 0}
-    wrong = mask_losses(torch.full_like(masks, 50), masks)
-    assert float(wrong["dice"]) == pytest.approx(1 - ((2 * 9 + 1) / (64 + 9 + 1) + 1 / 65) / 2, abs=1e-4)
 
 
 def test_what_it_was_told_follows_the_annotation():

@@ -4,18 +4,19 @@ Nothing is fetched: weights are a file of the user's, under the names of transfo
 network's authors, and every key and shape is checked before anything is computed.
 """
 
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.util import find_spec
-from typing import Any
+from importlib.util import find_spec as find_module
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from fsbench.base.errors import SettingsError, describe
-from fsbench.networks.backbones.base import BackboneConfig, FrozenBackbone
+from fsbench.networks.backbones.base import BackboneConfig, FrozenBackbone, find_spec
 from fsbench.networks.weights.table import WeightFile
 
 PACKAGE = "transformers"
@@ -66,7 +67,7 @@ def transformers_class(name: str, needed_by: str) -> Any:
 
 def is_installed() -> bool:
     """Return whether transformers is there, without importing it."""
-    return sys.modules.get(PACKAGE) is not None or (PACKAGE not in sys.modules and find_spec(PACKAGE) is not None)
+    return sys.modules.get(PACKAGE) is not None or (PACKAGE not in sys.modules and find_module(PACKAGE) is not None)
 
 
 def not_installed(needed_by: str) -> SettingsError:
@@ -125,18 +126,44 @@ def draw_weights(model: nn.Module) -> None:
                 parameter.copy_(torch.randn(parameter.shape) / inputs**0.5)
 
 
+FAMILIES = {
+    "SAM": r"(?:image_encoder\.blocks|vision_encoder\.layers)",
+    "SAM 2": r"(?:image_encoder\.trunk|vision_encoder\.backbone)\.blocks",
+    "SAM 3": r"(?:detector\.backbone\.vision_backbone\.trunk\.blocks|(?:detector_model\.)?"
+    r"vision_encoder\.backbone\.layers)",
+    "SegGPT": r"model\.encoder\.layers",
+    "CLIP's text encoder": r"encoder\.layers",
+}
+"""Names of the blocks of families' encoders, Meta's and those of transformers."""
+
+
+def describe_family(state: Mapping[str, Tensor]) -> str:
+    """Describe weights by their family and size: "SAM with 12 blocks of 768 channels"; "" for those of another."""
+    for family, blocks in FAMILIES.items():
+        norm = re.compile(rf"{blocks}\.(\d+)\.(?:layer_?)?norm(?:1|_before)\.weight$")
+        widths = {int(found[1]): len(value) for name, value in state.items() if (found := norm.match(name))}
+        if widths:
+            return f"{family} with {max(widths) + 1} blocks of {widths[min(widths)]} channels"
+    return ""
+
+
 class FrozenHubNetwork(FrozenBackbone):
     """Frozen network of transformers, built once whatever the size of the images.
 
     It is built when an image first needs it, maybe between two draws of a training, and so draws nothing itself.
 
-    Subclasses set `spec` before `__init__`, and say what network weights are of (`describe_state`) and, where there are
-    files of its authors, how their names are read (`own_names`).
+    Subclasses say, where there are files of its authors, how their names are read (`own_names`).
+
+    Attributes:
+        kind: type of the descriptions of networks of this kind, `called` what they are called in messages.
     """
 
+    kind: ClassVar[type[HubNet]] = HubNet
+    called: ClassVar[str]
     spec: HubNet
 
     def __init__(self, config: BackboneConfig):
+        self.spec = find_spec(config.name, self.known, self.kind, f"unknown {self.called} '{config.name}'")
         if not is_installed():
             raise not_installed(config.name)
         super().__init__(config)
@@ -156,6 +183,9 @@ class FrozenHubNetwork(FrozenBackbone):
 
     def draw_weights(self, model: nn.Module) -> None:
         draw_weights(model)
+
+    def describe_state(self, state: Mapping[str, Tensor]) -> str:
+        return describe_family(state)
 
     def _build(self, height: int, width: int) -> nn.Module:
         with torch.random.fork_rng(devices=[]):

@@ -1,12 +1,11 @@
-"""Promptable networks of the segment-anything family, which transformers builds: SAM and SAM 2.
+"""SAM, the promptable network of the segment-anything family (Kirillov et al., ICCV 2023), which transformers builds.
 
-SAM: Kirillov et al., ICCV 2023; SAM 2: Ravi et al., 2024; its memory, and SAM 3, which takes no points, are in
-`sam2_sam3.py`. An image is encoded once; its encoding and prompts (points, boxes, a mask) are decoded to masks, each
-with the IoU that the network expects it to have. How transformers is called so that the numbers are Meta's: persam.md
-§1 and 2. Automatic masks, of a grid of points and of any other prompts, are filtered as in matcher.md §6.
+SAM 2, of which the memory of videos is used, and SAM 3, which takes no points, are in `sam2_sam3.py`. An image is
+encoded once; its encoding and prompts (points, boxes, a mask) are decoded to masks, each with the IoU that the network
+expects it to have. How transformers is called so that the numbers are Meta's: persam.md §1 and 2.
 
-Shapes: B prompts, n points of each, m masks of each, M masks that are left, C channels, (h, w) the grid of an encoding,
-(H, W) the image, S the side of the square that the network sees, s that of its masks.
+Shapes: B prompts, n points of each, m masks of each, C channels, (h, w) the grid of an encoding, (H, W) the image, S
+the side of the square that the network sees, s that of its masks.
 """
 
 import re
@@ -19,21 +18,16 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
-from torchvision.ops import batched_nms, masks_to_boxes
-from torchvision.transforms import InterpolationMode
-from torchvision.transforms.v2.functional import resize
 
 from fsbench.base.errors import SettingsError
-from fsbench.data.batch import IMAGENET_MEAN, IMAGENET_STD
-from fsbench.networks.backbones.base import NARROW, BackboneConfig, WithSecondNetwork, find_spec
-from fsbench.networks.backbones.hub_networks import FrozenHubNetwork, HubNet
+from fsbench.networks.backbones.base import NARROW, BackboneConfig, WithSecondNetwork
+from fsbench.networks.backbones.hub_networks import FrozenHubNetwork, HubNet, describe_family
 from fsbench.networks.backbones.timm_networks import FrozenViT
+from fsbench.networks.weights.files import renamed
 from fsbench.networks.weights.table import WeightFile, weight_files
 
-Encoding = tuple[Tensor, ...]
-"""Feature maps (1, C, h, w) of an encoded image as the mask decoder takes them: one of SAM, three of SAM 2."""
-SAM_MEAN, SAM_STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
-"""Mean and standard deviation of the three channels of SAM's images, in steps of 1/255 (persam.md §2)."""
+MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
+"""Mean and standard deviation of the channels of SAM's images, in steps of 1/255 (persam.md §2)."""
 
 
 @dataclass
@@ -43,8 +37,7 @@ class SamConfig(BackboneConfig):
     Args:
         name: a key of `SAMS`.
         weights: weight file, of Meta's or of the hub's form (model.safetensors); otherwise as of `BackboneConfig`.
-        cache_mib: bound in MiB on the encodings kept in memory for images that come again: 4 MiB each of SAM, 16 of
-            SAM 2.
+        cache_mib: bound in MiB on the encodings kept in memory for images that come again, 4 MiB each.
         prompts: prompts that the mask decoder takes at a time. Each needs up to 0.1 GiB at SAM's own size, full-size
             masks included.
     """
@@ -54,79 +47,53 @@ class SamConfig(BackboneConfig):
 
 
 @dataclass(frozen=True)
-class Frame:
-    """How an image stands in the square that a network sees.
-
-    Attributes:
-        size: (H, W) of the image.
-        resized: its size in the square, whose other pixels are 0.
-        side: S.
-        keeps_aspect: as of `Preparation`.
-    """
-
-    size: tuple[int, int]
-    resized: tuple[int, int]
-    side: int
-    keeps_aspect: bool = True
-
-    def to_square(self, coordinates: Tensor) -> Tensor:
-        """Return (x, y) pairs (…, 2k) of the image in the square, float32 (persam.md §2.3)."""
-        (height, width), (new_height, new_width) = self.size, self.resized
-        factors = torch.tensor([new_width / width, new_height / height], dtype=torch.float64)
-        factors = factors.repeat(coordinates.shape[-1] // 2).to(coordinates.device)
-        return (coordinates.double() * factors).float()
-
-    def full_size(self, low_res: Tensor) -> Tensor:
-        """Resize maps (…, s, s) of the square to the image (…, H, W), bilinear (persam.md §2.6)."""
-        maps = low_res.reshape(-1, 1, *low_res.shape[-2:]).float()
-        if self.keeps_aspect:  # SAM 2 goes to the image's size at once
-            maps = F.interpolate(maps, (self.side, self.side), mode="bilinear", align_corners=False)
-            maps = maps[..., : self.resized[0], : self.resized[1]]
-        if maps.shape[-2:] != self.size:
-            maps = F.interpolate(maps, self.size, mode="bilinear", align_corners=False)
-        return maps.reshape(*low_res.shape[:-2], *self.size)
-
-
-@dataclass(frozen=True)
 class Preparation:
-    """How images are brought to a network.
+    """How images are brought to SAM's square, and prompts and masks to it and back.
+
+    The longest side becomes S, and the rest of the square is 0.
 
     Attributes:
         side: S.
-        keeps_aspect: the longest side becomes S, and the rest of the square is 0; else the image is stretched.
-        mean, std: of the channels, in steps of 1/255.
     """
 
     side: int
-    keeps_aspect: bool
-    mean: tuple[float, ...] = SAM_MEAN
-    std: tuple[float, ...] = SAM_STD
 
-    def frame(self, size: tuple[int, int]) -> Frame:
-        """Return where an image (H, W) stands in the square."""
-        if not self.keeps_aspect:
-            return Frame(size, (self.side, self.side), self.side, keeps_aspect=False)
+    def size_in_square(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Return the size that an image (H, W) has in the square."""
         scale = self.side / max(size)
-        return Frame(size, (int(size[0] * scale + 0.5), int(size[1] * scale + 0.5)), self.side)
+        return int(size[0] * scale + 0.5), int(size[1] * scale + 0.5)
 
     def pixels(self, image: Tensor) -> Tensor:
         """Return the normalised square (3, S, S) float32 of an image (3, H, W) uint8."""
-        mean, std = (torch.tensor(values, device=image.device)[:, None, None] for values in (self.mean, self.std))
+        mean, std = (torch.tensor(values, device=image.device)[:, None, None] for values in (MEAN, STD))
         resized = (self.resize(image).float() - mean) / std
         square = torch.zeros(3, self.side, self.side, device=image.device)
         square[:, : resized.shape[1], : resized.shape[2]] = resized
         return square
 
     def resize(self, image: Tensor) -> Tensor:
-        """Resize channels (·, H, W) uint8, bilinear and antialiased: for SAM as PIL does, to the last bit."""
-        size = self.frame((image.shape[-2], image.shape[-1])).resized
+        """Resize channels (·, H, W) uint8, bilinear and antialiased, as PIL does, to the last bit."""
+        size = self.size_in_square((image.shape[-2], image.shape[-1]))
         if tuple(image.shape[-2:]) == size:
             return image
-        if not self.keeps_aspect:
-            return resize(image, list(size), InterpolationMode.BILINEAR, antialias=True)
         planes = [Image.fromarray(plane) for plane in image.cpu().numpy()]
         resized = [np.asarray(plane.resize(size[::-1], Image.Resampling.BILINEAR)) for plane in planes]
         return torch.from_numpy(np.stack(resized)).to(image.device)
+
+    def to_square(self, coordinates: Tensor, size: tuple[int, int]) -> Tensor:
+        """Return (x, y) pairs (…, 2k) of an image (H, W) in the square, float32 (persam.md §2.3)."""
+        height, width = self.size_in_square(size)
+        factors = torch.tensor([width / size[1], height / size[0]], dtype=torch.float64, device=coordinates.device)
+        return (coordinates.double() * factors.repeat(coordinates.shape[-1] // 2)).float()
+
+    def full_size(self, low_res: Tensor, size: tuple[int, int]) -> Tensor:
+        """Resize maps (…, s, s) of the square to an image (…, H, W), bilinear (persam.md §2.6)."""
+        height, width = self.size_in_square(size)
+        maps = low_res.reshape(-1, 1, *low_res.shape[-2:]).float()
+        maps = F.interpolate(maps, (self.side, self.side), mode="bilinear", align_corners=False)[..., :height, :width]
+        if maps.shape[-2:] != size:
+            maps = F.interpolate(maps, size, mode="bilinear", align_corners=False)
+        return maps.reshape(*low_res.shape[:-2], *size)
 
 
 @dataclass(frozen=True)
@@ -172,87 +139,15 @@ class Masks:
     iou: Tensor
 
 
-STABLE_OFFSET = 1.0
-"""Logits below and above 0 at which a stable mask is the same."""
-
-
-@dataclass(frozen=True)
-class MaskThresholds:
-    """Filters of automatic masks.
-
-    Attributes:
-        iou: predicted IoU that a mask must exceed; 0 for any.
-        stability: least stability; 0 for any.
-    """
-
-    iou: float = 0.0
-    stability: float = 0.0
-
-
-@dataclass(frozen=True)
-class Candidates:
-    """Automatic masks; of `without_overlap` in descending order of their predicted IoU.
-
-    Attributes:
-        masks: (M, H, W) bool.
-        iou: (M,) float32, as predicted.
-        stability: (M,) float32, see `mask_stability`.
-    """
-
-    masks: Tensor
-    iou: Tensor
-    stability: Tensor
-
-
-def point_grid(per_side: int, size: tuple[int, int]) -> Tensor:
-    """Return a grid of single points (per_side², 1, 2) float64, x and y, over an image (H, W), x fastest."""
-    places = (2 * torch.arange(per_side, dtype=torch.float64) + 1) / (2 * per_side)
-    y, x = torch.meshgrid(places * size[0], places * size[1], indexing="ij")
-    return torch.stack([x.flatten(), y.flatten()], 1)[:, None]
-
-
-def mask_stability(logits: Tensor) -> Tensor:
-    """Return the share (·) of the pixels above the lower threshold that are above the upper one, too; NaN for none."""
-    above, below = ((logits > offset).sum((-2, -1)) for offset in (STABLE_OFFSET, -STABLE_OFFSET))
-    return above / below
-
-
-def good_masks(logits: Tensor, iou: Tensor, thresholds: MaskThresholds) -> Candidates:
-    """Return the masks of logits (B, m, H, W), prompt after prompt, that pass the thresholds; in no other order."""
-    logits, iou = logits.flatten(0, 1), iou.flatten()
-    if thresholds.iou > 0:
-        good = iou > thresholds.iou
-        logits, iou = logits[good], iou[good]
-    stable = mask_stability(logits)
-    if thresholds.stability > 0:
-        good = stable >= thresholds.stability
-        logits, iou, stable = logits[good], iou[good], stable[good]
-    return Candidates(logits > 0, iou, stable)
-
-
-def without_overlap(batches: Iterable[Candidates], threshold: float) -> Candidates:
-    """Join batches and leave out masks whose box lies over that of a mask with a higher predicted IoU.
-
-    Args:
-        batches: at least one.
-        threshold: IoU of two boxes above which only one stays.
-    """
-    found = list(batches)
-    masks = torch.cat([batch.masks for batch in found])
-    iou, stable = torch.cat([batch.iou for batch in found]), torch.cat([batch.stability for batch in found])
-    kept = batched_nms(masks_to_boxes(masks), iou.float(), torch.zeros_like(iou, dtype=torch.int64), threshold)
-    return Candidates(masks[kept], iou[kept], stable[kept])
-
-
 @dataclass(frozen=True)
 class PromptableNetwork:
-    """SAM or SAM 2 with the preparation of its images.
+    """SAM with the preparation of its images.
 
     Attributes:
-        model: a SamModel or Sam2Model of transformers, frozen.
+        model: a SamModel of transformers, frozen.
         preparation: of its images.
         dtype: type that it computes in.
-        prompts: prompts that are decoded at a time.
+        prompts: prompts that are decoded at a time, where there are many.
     """
 
     model: Any
@@ -270,15 +165,15 @@ class PromptableNetwork:
         enabled = self.dtype != torch.float32
         return torch.autocast(self.device.type, dtype=self.dtype if enabled else None, enabled=enabled)
 
-    def encode(self, image: Tensor) -> Encoding:
-        """Encode an image (3, H, W) uint8."""
+    def encode(self, image: Tensor) -> Tensor:
+        """Encode an image (3, H, W) uint8 to (1, C, h, w)."""
         return self.encode_pixels(self.preparation.pixels(image))
 
-    def encode_pixels(self, pixels: Tensor) -> Encoding:
-        """Encode a normalised square (3, S, S) float32."""
+    def encode_pixels(self, pixels: Tensor) -> Tensor:
+        """Encode a normalised square (3, S, S) float32 to (1, C, h, w)."""
         with torch.no_grad(), self._exact():
-            maps = self.model.get_image_embeddings(pixels[None].to(self.device))
-        return tuple(x.float() for x in ([maps] if isinstance(maps, Tensor) else maps))
+            encoding: Tensor = self.model.get_image_embeddings(pixels[None].to(self.device))
+        return encoding.float()
 
     def decode_embeddings(self, encodings: Tensor, prompts: Tensor) -> Tensor:
         """Decode one mask of each image from learned prompts alone, without points, boxes or mask (vrp-sam.md §7).
@@ -292,7 +187,7 @@ class PromptableNetwork:
         Returns:
             Logits (B, s, s) float32 of the square.
         """
-        if encodings.shape[0] != prompts.shape[0]:
+        if len(encodings) != len(prompts):
             raise ValueError(f"{len(encodings)} encodings and prompts for {len(prompts)} images")
         positions = self.model.get_image_wide_positional_embeddings()
         dense = self.model.prompt_encoder.no_mask_embed.weight.view(1, -1, 1, 1)
@@ -308,94 +203,39 @@ class PromptableNetwork:
         return logits
 
     def decode(
-        self, encoding: Encoding, size: tuple[int, int], prompts: Prompts, multimask: bool, **further: Any
-    ) -> Iterator[Masks]:
-        """Decode masks of prompts, a chunk at a time.
+        self, encoding: Tensor, size: tuple[int, int], prompts: Prompts, multimask: bool, **further: Any
+    ) -> Masks:
+        """Decode masks of all prompts at once.
 
         Args:
-            encoding: of the image, from `encode`.
+            encoding: of the image (1, C, h, w), from `encode`.
             size: (H, W) of the image.
             prompts: in pixels of the image.
             multimask: three masks of each prompt instead of one.
             **further: arguments of SamModel beside the prompts.
         """
-        frame = self.preparation.frame(size)
-        for chunk in prompts.chunks(self.prompts):
-            given: dict[str, Any] = {}
-            if chunk.points is not None and chunk.labels is not None:
-                given["input_points"] = frame.to_square(chunk.points)[None].to(self.device)
-                given["input_labels"] = chunk.labels.long()[None].to(self.device)
-            if chunk.boxes is not None:
-                given["input_boxes"] = frame.to_square(chunk.boxes)[None].to(self.device)
-            if chunk.mask is not None:
-                given["input_masks"] = chunk.mask.float().to(self.device)
-            maps: Any = list(encoding) if len(encoding) > 1 else encoding[0]
-            with torch.no_grad(), self._exact():
-                output = self.model(image_embeddings=maps, multimask_output=multimask, **given, **further)
-            yield Masks(output.pred_masks[0].float(), output.iou_scores[0].float())
-
-    def decode_all(
-        self, encoding: Encoding, size: tuple[int, int], prompts: Prompts, multimask: bool, **further: Any
-    ) -> Masks:
-        """Decode masks of all prompts, see `decode`."""
-        chunks = list(self.decode(encoding, size, prompts, multimask, **further))
-        return Masks(torch.cat([c.low_res for c in chunks]), torch.cat([c.iou for c in chunks]))
+        given: dict[str, Any] = {}
+        if prompts.points is not None and prompts.labels is not None:
+            given["input_points"] = self.preparation.to_square(prompts.points, size)[None].to(self.device)
+            given["input_labels"] = prompts.labels.long()[None].to(self.device)
+        if prompts.boxes is not None:
+            given["input_boxes"] = self.preparation.to_square(prompts.boxes, size)[None].to(self.device)
+        if prompts.mask is not None:
+            given["input_masks"] = prompts.mask.float().to(self.device)
+        with torch.no_grad(), self._exact():
+            output = self.model(image_embeddings=encoding, multimask_output=multimask, **given, **further)
+        return Masks(output.pred_masks[0].float(), output.iou_scores[0].float())
 
     def full_size(self, low_res: Tensor, size: tuple[int, int]) -> Tensor:
         """Resize logits (…, s, s) of the square to the image, (…, H, W)."""
-        return self.preparation.frame(size).full_size(low_res)
-
-    def candidates(
-        self,
-        encoding: Encoding,
-        size: tuple[int, int],
-        prompts: Prompts,
-        multimask: bool,
-        thresholds: MaskThresholds,
-        batch: int,
-    ) -> Iterator[Candidates]:
-        """Yield the masks of prompts that pass thresholds, `batch` prompts at a time with masks at the image's size.
-
-        Args:
-            encoding, size, prompts, multimask: as of `decode`.
-            thresholds: which masks stay.
-            batch: prompts at a time; those that are decoded at a time are `prompts` of the network at most.
-        """
-        for chunk in prompts.chunks(batch):
-            for masks in self.decode(encoding, size, chunk, multimask):
-                yield good_masks(self.full_size(masks.low_res, size), masks.iou, thresholds)
-
-    def grid_candidates(
-        self, encoding: Encoding, size: tuple[int, int], per_side: int, thresholds: MaskThresholds, batch: int
-    ) -> Iterator[Candidates]:
-        """Yield the masks, one of each point, of a grid of `per_side`² single points, see `candidates`."""
-        points = point_grid(per_side, size)
-        prompts = Prompts(points, torch.ones(points.shape[:2], dtype=torch.int64))
-        return self.candidates(encoding, size, prompts, False, thresholds, batch)
-
-
-def steps_of_255(values: Iterable[float]) -> tuple[float, ...]:
-    """Return values of channels from 0 to 1 in steps of 1/255, rounded to float32 as transformers rounds them."""
-    return tuple(float(np.float32(value) * np.float32(255)) for value in values)
+        return self.preparation.full_size(low_res, size)
 
 
 @dataclass(frozen=True)
 class SamNet(HubNet):
-    """SAM or SAM 2.
-
-    Attributes:
-        side: side S of the square that it sees.
-        keeps_aspect: as of `Preparation`.
-    """
+    """SAM, whose square has `side` pixels on a side."""
 
     side: int = 1024
-    keeps_aspect: bool = True
-
-    @property
-    def preparation(self) -> Preparation:
-        if self.keeps_aspect:
-            return Preparation(self.side, True)
-        return Preparation(self.side, False, steps_of_255(IMAGENET_MEAN), steps_of_255(IMAGENET_STD))
 
 
 _PUBLISHED = weight_files()
@@ -446,54 +286,6 @@ def _sam(name: str, dim: int, depth: int, heads: int, global_blocks: Iterable[in
     return SamNet("SamModel", sam_settings(dim, depth, heads, global_blocks), _PUBLISHED[name])
 
 
-def hiera_settings(channels: int, heads: int, backbone: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings of SAM 2's image encoder, whose width and heads double at each of four stages (sansa.md §1).
-
-    Args:
-        channels, heads: of the first stage.
-        backbone: further settings of Hiera, as in `HIERA`.
-    """
-    widths = [channels * 2**stage for stage in range(4)]
-    return {
-        "backbone_config": {
-            "model_type": "sam2_hiera_det_model", "hidden_size": channels, "embed_dim_per_stage": widths,
-            "num_attention_heads_per_stage": [heads * 2**stage for stage in range(4)], "num_attention_heads": heads,
-            **backbone,
-        },
-        "backbone_channel_list": widths[::-1],
-    }  # fmt: skip
-
-
-def _sam2(name: str, channels: int, heads: int, backbone: Mapping[str, Any]) -> SamNet:
-    vision = hiera_settings(channels, heads, backbone)
-    return SamNet("Sam2Model", {"vision_config": vision}, _PUBLISHED[name], keeps_aspect=False)
-
-
-HIERA: dict[str, tuple[int, int, dict[str, Any]]] = {
-    "tiny": (96, 1, {"blocks_per_stage": [1, 2, 7, 2], "global_attention_blocks": [5, 7, 9]}),
-    "small": (96, 1, {"blocks_per_stage": [1, 2, 11, 2], "global_attention_blocks": [7, 10, 13]}),
-    "base_plus": (
-        112,
-        2,
-        {
-            "blocks_per_stage": [2, 3, 16, 3],
-            "global_attention_blocks": [12, 16, 20],
-            "window_positional_embedding_background_size": [14, 14],
-        },
-    ),
-    "large": (
-        144,
-        2,
-        {
-            "blocks_per_stage": [2, 6, 36, 4],
-            "global_attention_blocks": [23, 33, 43],
-            "window_positional_embedding_background_size": [7, 7],
-            "window_size_per_stage": [8, 4, 16, 8],
-        },
-    ),
-}
-"""Channels, heads and further settings of Hiera's sizes, as the hub's config.json has them."""
-
 DEMO_SAM = SamNet(
     "SamModel",
     sam_settings(32, 2, 2, [1], image=128, window=3, out=32, decoder_mlp=64, decoder_heads=2, iou_hidden=32),
@@ -505,7 +297,6 @@ SAMS = {
     "sam_vit_h": _sam("sam_vit_h", 1280, 32, 16, (7, 15, 23, 31)),
     "sam_vit_l": _sam("sam_vit_l", 1024, 24, 16, (5, 11, 17, 23)),
     "sam_vit_b": _sam("sam_vit_b", 768, 12, 12, (2, 5, 8, 11)),
-    **{f"sam2_hiera_{size}": _sam2(f"sam2_hiera_{size}", *HIERA[size]) for size in HIERA},
     "sam_demo": DEMO_SAM,
 }
 """Promptable networks by their names."""
@@ -542,84 +333,41 @@ _SAM: Names = (
     *((head + metas, head + own) for head in _HEADS for metas, own in _LAYERS),
 )
 """Names of SAM (persam.md §1)."""
-_SAM2: Names = (
-    ("sam_prompt_encoder.", "prompt_encoder."),
-    ("sam_mask_decoder.", "mask_decoder."),
-    ("image_encoder.trunk.patch_embed.proj.", "vision_encoder.backbone.patch_embed.projection."),
-    ("image_encoder.trunk.", "vision_encoder.backbone."),
-    *((f"image_encoder.neck.convs.{i}.conv.", f"vision_encoder.neck.convs.{i}.") for i in range(4)),
-    ("memory_encoder.mask_downsampler.encoder.12.", "memory_encoder.mask_downsampler.final_conv."),
-    *((f"mask_downsampler.encoder.{3 * i}.", f"mask_downsampler.layers.{i}.conv.") for i in range(4)),
-    *((f"mask_downsampler.encoder.{3 * i + 1}.", f"mask_downsampler.layers.{i}.layer_norm.") for i in range(4)),
-    ("memory_encoder.pix_feat_proj.", "memory_encoder.feature_projection."),
-    ("memory_encoder.out_proj.", "memory_encoder.projection."),
-    ("memory_encoder.fuser.", "memory_encoder.memory_fuser."),
-    (".out_proj.", ".o_proj."),
-    (".mlp.layers.0.", ".mlp.proj_in."),
-    (".mlp.layers.1.", ".mlp.proj_out."),
-    (".dwconv.", ".depthwise_conv."),
-    (".pwconv", ".pointwise_conv"),
-    (".gamma", ".scale"),
-    ("no_mem_embed", "no_memory_embedding"),
-    ("no_mem_pos_enc", "no_memory_positional_encoding"),
-    ("maskmem_tpos_enc", "memory_temporal_positional_encoding"),
-    ("obj_ptr_proj.", "object_pointer_proj."),
-)
-"""Names of SAM 2 that are replaced before those of SAM (sansa.md §1)."""
-_OF_VIDEOS = re.compile(
-    r"^(memory_|maskmem_tpos_enc|no_mem_pos_enc|no_memory_positional|mask_downsample|obj_ptr|object_pointer|no_obj|"
-    r"no_object|occlusion|temporal_positional|mask_decoder\.pixel_)"
-)
-"""Tensors of SAM 2 that it needs for videos alone."""
 _SHARED = "shared_image_embedding.positional_embedding", "prompt_encoder.shared_embedding.positional_embedding"
 """Where transformers has the frequencies of positions, twice."""
-_POINTS = re.compile(r"^prompt_encoder\.point_embed(?:dings)?\.(\d)\.weight$")
-
-
-def _replaced(name: str, table: Iterable[tuple[str, str]]) -> str:
-    for old, new in table:
-        name = name.replace(old, new)
-    return name
 
 
 def metas_name(name: str) -> str:
     """Return Meta's name of a tensor of SAM from that of transformers."""
-    back = [(own, metas) for metas, own in reversed(_SAM)]
-    return _replaced(name.replace(_SHARED[1], _SHARED[0]), back)
+    back = [(re.escape(own), metas) for metas, own in reversed(_SAM)]
+    return renamed(name.replace(_SHARED[1], _SHARED[0]), back)
 
 
-def names_of_transformers(state: Mapping[str, Tensor], videos: bool = False) -> dict[str, Tensor]:
-    """Return weights of SAM or SAM 2 under the names of transformers.
+def names_of_transformers(state: Mapping[str, Tensor], first: Names = ()) -> dict[str, Tensor]:
+    """Return weights of SAM under the names of transformers.
 
     Args:
         state: under those names, or Meta's.
-        videos: keep what only videos need.
+        first: names that are replaced before those of SAM.
     """
-    second = any(name.startswith(("image_encoder.trunk.", "vision_encoder.backbone.")) for name in state)
     metas = any(name.startswith("image_encoder.") for name in state)
-    table = [*(_SAM2 if second else ()), *_SAM] if metas else []
-    needless = _OF_VIDEOS.match if second and not videos else lambda name: None
-    renamed = {
-        _replaced(name, table): value
-        for name, value in state.items()
-        if name not in ("pixel_mean", "pixel_std") and not needless(name)
-    }
-    if second and (points := sorted(name for name in renamed if _POINTS.match(name))):
-        renamed["prompt_encoder.point_embed.weight"] = torch.cat([renamed.pop(name) for name in points])
+    table = [(re.escape(old), new) for old, new in (*first, *_SAM)] if metas else []
+    found = {renamed(name, table): value for name, value in state.items() if name not in ("pixel_mean", "pixel_std")}
     for own, other in (_SHARED, _SHARED[::-1]):  # the hub's files have either or both
-        if own in renamed:
-            renamed.setdefault(other, renamed[own])
-    return renamed
+        if own in found:
+            found.setdefault(other, found[own])
+    return found
 
 
 class FrozenSam(FrozenHubNetwork):
-    """Frozen SAM or SAM 2 whose encodings are kept for images that come again."""
+    """Frozen SAM whose encodings are kept for images that come again."""
 
     known: ClassVar = SAMS
+    kind = SamNet
+    called = "promptable network"
     spec: SamNet
 
     def __init__(self, config: BackboneConfig):
-        self.spec = find_spec(config.name, SAMS, SamNet, f"unknown promptable network '{config.name}'")
         self.prompts: int = getattr(config, "prompts", SamConfig.prompts)
         if self.prompts < 1:
             raise SettingsError(f"prompts is {self.prompts}, expected 1 or more (those decoded at a time)")
@@ -632,38 +380,15 @@ class FrozenSam(FrozenHubNetwork):
     def promptable(self, device: torch.device) -> PromptableNetwork:
         """Return the network on a device."""
         model = self.network(torch.empty(0, device=device))
-        return PromptableNetwork(model, self.spec.preparation, NARROW.get(self.precision, torch.float32), self.prompts)
+        dtype = NARROW.get(self.precision, torch.float32)
+        return PromptableNetwork(model, Preparation(self.spec.side), dtype, self.prompts)
 
-    def encode(self, pixels: Tensor) -> Encoding:
-        """Encode an image (3, H, W) uint8, which the network resizes and normalises itself."""
+    def encode(self, pixels: Tensor) -> Tensor:
+        """Encode an image (3, H, W) uint8, which the network resizes and normalises itself, to (1, C, h, w)."""
         return self.promptable(pixels.device).encode(pixels)
 
     def own_names(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
-        return names_of_transformers(state)
-
-    def describe_state(self, state: Mapping[str, Tensor]) -> str:
-        return describe_sam(state)
-
-
-_FAMILIES = {
-    "SAM": r"(?:image_encoder\.blocks|vision_encoder\.layers)",
-    "SAM 2": r"(?:image_encoder\.trunk|vision_encoder\.backbone)\.blocks",
-    "SAM 3": r"(?:detector\.backbone\.vision_backbone\.trunk\.blocks|(?:detector_model\.)?"
-    r"vision_encoder\.backbone\.layers)",
-}
-"""Names of the blocks of families' image encoders, Meta's and those of transformers."""
-
-
-def describe_sam(state: Mapping[str, Tensor]) -> str:
-    """Describe weights by their family and size: "SAM with 12 blocks of 768 channels"; "" for those of another."""
-    for family, blocks in _FAMILIES.items():
-        depth, width = 0, 0
-        for name, value in state.items():
-            if found := re.match(rf"{blocks}\.(\d+)\.(?:layer_)?norm1\.weight$", name):
-                depth, width = max(depth, int(found[1]) + 1), len(value) if found[1] == "0" else width
-        if depth:
-            return f"{family} with {depth} blocks of {width} channels"
-    return ""
+        return state if describe_family(state).startswith("SAM 2") else names_of_transformers(state)
 
 
 @dataclass

@@ -24,10 +24,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fsbench.networks.backbones.base import BackboneConfig, find_spec
-from fsbench.networks.backbones.hub_networks import FrozenHubNetwork, HubNet, new_network
-from fsbench.networks.backbones.sam import HIERA, describe_sam, hiera_settings, names_of_transformers
-from fsbench.networks.backbones.text import BYTES_PADDING, Texts
+from fsbench.networks.backbones.base import BackboneConfig
+from fsbench.networks.backbones.hub_networks import FrozenHubNetwork, HubNet, describe_family, new_network
+from fsbench.networks.backbones.sam import Names, names_of_transformers
+from fsbench.networks.backbones.text import BYTES_PADDING, TextConfig, Texts
 from fsbench.networks.weights.files import renamed
 from fsbench.networks.weights.table import WeightFile, weight_files
 
@@ -45,6 +45,50 @@ UNUSED = (
     "occlusion_spatial_embedding_parameter", "mask_decoder.obj_score_token", "mask_decoder.pred_obj_score_head",
 )  # fmt: skip
 """Starts of the names of tensors that this use of SAM 2 does not need."""
+
+
+def hiera_settings(channels: int, heads: int, backbone: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of SAM 2's image encoder, whose width and heads double at each of four stages (sansa.md §1).
+
+    Args:
+        channels, heads: of the first stage.
+        backbone: further settings of Hiera, as in `HIERA`.
+    """
+    widths = [channels * 2**stage for stage in range(4)]
+    return {
+        "backbone_config": {
+            "model_type": "sam2_hiera_det_model", "hidden_size": channels, "embed_dim_per_stage": widths,
+            "num_attention_heads_per_stage": [heads * 2**stage for stage in range(4)], "num_attention_heads": heads,
+            **backbone,
+        },
+        "backbone_channel_list": widths[::-1],
+    }  # fmt: skip
+
+
+HIERA: dict[str, tuple[int, int, dict[str, Any]]] = {
+    "tiny": (96, 1, {"blocks_per_stage": [1, 2, 7, 2], "global_attention_blocks": [5, 7, 9]}),
+    "small": (96, 1, {"blocks_per_stage": [1, 2, 11, 2], "global_attention_blocks": [7, 10, 13]}),
+    "base_plus": (
+        112,
+        2,
+        {
+            "blocks_per_stage": [2, 3, 16, 3],
+            "global_attention_blocks": [12, 16, 20],
+            "window_positional_embedding_background_size": [14, 14],
+        },
+    ),
+    "large": (
+        144,
+        2,
+        {
+            "blocks_per_stage": [2, 6, 36, 4],
+            "global_attention_blocks": [23, 33, 43],
+            "window_positional_embedding_background_size": [7, 7],
+            "window_size_per_stage": [8, 4, 16, 8],
+        },
+    ),
+}
+"""Channels, heads and further settings of Hiera's sizes, as the hub's config.json has them."""
 
 BlockChange = Callable[[int, nn.Module, Tensor], Tensor]
 """Computes block `i` of Hiera, given as a module, on features (b, h, w, c)."""
@@ -141,7 +185,7 @@ _DEMO2 = Sam2VideoNet(
 )
 """A SAM 2 for images of 128 pixels, of which there are random weights only."""
 SAM2_VIDEOS = {**{f"sam2_hiera_{size}": _published(size) for size in HIERA}, "sam2_demo": _DEMO2}
-"""SAM 2 with its memory by name; the files are those of `SAMS`."""
+"""SAM 2 with its memory by name."""
 
 
 def new_sam2_video(spec: HubNet, needed_by: str) -> nn.Module:
@@ -157,9 +201,38 @@ def new_sam2_video(spec: HubNet, needed_by: str) -> nn.Module:
     return network
 
 
+_SAM2: Names = (
+    ("sam_prompt_encoder.", "prompt_encoder."),
+    ("sam_mask_decoder.", "mask_decoder."),
+    ("image_encoder.trunk.patch_embed.proj.", "vision_encoder.backbone.patch_embed.projection."),
+    ("image_encoder.trunk.", "vision_encoder.backbone."),
+    *((f"image_encoder.neck.convs.{i}.conv.", f"vision_encoder.neck.convs.{i}.") for i in range(4)),
+    ("memory_encoder.mask_downsampler.encoder.12.", "memory_encoder.mask_downsampler.final_conv."),
+    *((f"mask_downsampler.encoder.{3 * i}.", f"mask_downsampler.layers.{i}.conv.") for i in range(4)),
+    *((f"mask_downsampler.encoder.{3 * i + 1}.", f"mask_downsampler.layers.{i}.layer_norm.") for i in range(4)),
+    ("memory_encoder.pix_feat_proj.", "memory_encoder.feature_projection."),
+    ("memory_encoder.out_proj.", "memory_encoder.projection."),
+    ("memory_encoder.fuser.", "memory_encoder.memory_fuser."),
+    (".out_proj.", ".o_proj."),
+    (".mlp.layers.0.", ".mlp.proj_in."),
+    (".mlp.layers.1.", ".mlp.proj_out."),
+    (".dwconv.", ".depthwise_conv."),
+    (".pwconv", ".pointwise_conv"),
+    (".gamma", ".scale"),
+    ("no_mem_embed", "no_memory_embedding"),
+    ("no_mem_pos_enc", "no_memory_positional_encoding"),
+    ("maskmem_tpos_enc", "memory_temporal_positional_encoding"),
+    ("obj_ptr_proj.", "object_pointer_proj."),
+)
+"""Names of SAM 2 that are replaced before those of SAM (sansa.md §1)."""
+_POINTS = re.compile(r"^prompt_encoder\.point_embed(?:dings)?\.(\d)\.weight$")
+
+
 def names_for_videos(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return weights of SAM 2, under Meta's names or those of transformers, as `new_sam2_video` has them."""
-    whole = names_of_transformers(state, videos=True)
+    whole = names_of_transformers(state, _SAM2)
+    if parts := sorted(name for name in whole if _POINTS.match(name)):
+        whole["prompt_encoder.point_embed.weight"] = torch.cat([whole.pop(name) for name in parts])
     return {name: value for name, value in whole.items() if not name.startswith(UNUSED)}
 
 
@@ -171,21 +244,16 @@ class FrozenSam2(FrozenHubNetwork):
     """
 
     known: ClassVar = SAM2_VIDEOS
+    kind = Sam2VideoNet
+    called = "SAM 2"
     spec: Sam2VideoNet
     first_stage = 2
-
-    def __init__(self, config: BackboneConfig):
-        self.spec = find_spec(config.name, SAM2_VIDEOS, Sam2VideoNet, f"unknown SAM 2 '{config.name}'")
-        super().__init__(config)
 
     def new_network(self) -> nn.Module:
         return new_sam2_video(self.spec, self.name)
 
     def own_names(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
         return names_for_videos(state)
-
-    def describe_state(self, state: Mapping[str, Tensor]) -> str:
-        return describe_sam(state)
 
     def _features_of_batch(self, model: nn.Module, images: Tensor) -> list[tuple[Tensor, ...]]:
         features = frozen_stages(model, images, self.first_stage)
@@ -444,17 +512,16 @@ TOKENS = "text_encoder.text_model.embeddings.token_embedding.weight"
 
 
 @dataclass
-class Sam3NetConfig(BackboneConfig):
+class Sam3NetConfig(TextConfig):
     """Name and weights of SAM 3.
 
     Args:
         name: a key of `SAM3S`.
         weights: weight file, Meta's `sam3.pt` or the hub's form (model.safetensors); otherwise as of `BackboneConfig`.
-        tokenizer: the hub's `tokenizer.json`, as of `fsbench.networks.backbones.text.Texts`.
+        tokenizer: as of `TextConfig`.
     """
 
     name: str = "sam3"
-    tokenizer: str | None = None
 
 
 @dataclass(frozen=True)
@@ -600,12 +667,13 @@ class FrozenSam3(FrozenHubNetwork):
     """Frozen SAM 3. Nothing of an image is kept, since every canvas is seen once."""
 
     known: ClassVar = SAM3S
+    kind = Sam3Net
+    called = "SAM 3"
     spec: Sam3Net
 
     def __init__(self, config: BackboneConfig):
-        self.spec = find_spec(config.name, SAM3S, Sam3Net, f"unknown SAM 3 '{config.name}'")
-        self._texts = Texts(config, TEXT_LENGTH, self.spec.weights, "facebook/sam3 on the hub")
         super().__init__(config)
+        self._texts = Texts(config, TEXT_LENGTH, self.spec.weights, "facebook/sam3 on the hub")
 
     @property
     def identity_settings(self) -> dict[str, str]:
@@ -620,13 +688,10 @@ class FrozenSam3(FrozenHubNetwork):
 
     def own_names(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return weights under the names of transformers, without what the network has not; a further layer stays."""
-        if not describe_sam(state).startswith("SAM 3"):
+        if not describe_family(state).startswith("SAM 3"):
             return state
         known = names_of_sam3(state).items()
         return {name: value for name, value in known if re.sub(r"\.layers\.\d+\.", ".layers.0.", name) in self._names}
-
-    def describe_state(self, state: Mapping[str, Tensor]) -> str:
-        return describe_sam(state)
 
     def concept(self, text: str, boxes: Tensor, labels: Tensor | None = None) -> Concept:
         """Return the concept of a text and boxes (P, 4), examples unless `labels` (P,) say otherwise.
@@ -716,12 +781,16 @@ _SAM3 = (
     (r"^segmentation_head\.cross_attend_prompt\.", "mask_decoder.prompt_cross_attn."),
     (r"^segmentation_head\.cross_attn_norm\.", "mask_decoder.prompt_cross_attn_norm."),
     (r"^segmentation_head\.", "mask_decoder."),
+    *(
+        (
+            r"^(detr_decoder\.(?:presence_head|box_head|ref_point_head|box_rpb_embed_[xy])|dot_product_scoring\.text_mlp)"
+            rf"\.layers\.{layer}\.",
+            rf"\1.layer{layer + 1}.",
+        )
+        for layer in range(3)
+    ),
 )
 """Names of Meta's file and those of transformers; several may apply one after the other (sam3-canvas.md §1)."""
-_LAYERED = re.compile(
-    r"^(detr_decoder\.(?:presence_head|box_head|ref_point_head|box_rpb_embed_[xy])|dot_product_scoring\.text_mlp)"
-    r"\.layers\.(\d)\."
-)
 
 
 def names_of_sam3(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -736,7 +805,6 @@ def names_of_sam3(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         if not name.startswith("detector."):
             continue
         name = renamed(name.removeprefix("detector."), _SAM3)
-        name = _LAYERED.sub(lambda layer: f"{layer[1]}.layer{int(layer[2]) + 1}.", name)
         if name == "text_encoder.text_projection.weight":
             value = value.T
         elif name.endswith("position_embeddings") and value.ndim == 3:

@@ -6,15 +6,12 @@ the mean over both of them.
 Shapes: K examples, S image side.
 """
 
-import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from torch import Tensor, nn
 
 from fsbench.base.errors import SettingsError
-from fsbench.networks.backbones.base import BackboneConfig, find_spec
 from fsbench.networks.backbones.hub_networks import FrozenHubNetwork, HubNet
 from fsbench.networks.weights.files import renamed
 from fsbench.networks.weights.table import WeightFile, weight_files
@@ -140,18 +137,12 @@ def _mean_in_each_stream(layer: nn.Module, args: tuple[Any, ...]) -> tuple[Any, 
 
 
 class FrozenSegGPT(FrozenHubNetwork):
-    """Frozen SegGPT. It has no features of one image: it sees query, examples and their masks together.
-
-    Raises:
-        SettingsError: transformers is not installed, or the network is not known.
-    """
+    """Frozen SegGPT. It has no features of one image: it sees query, examples and their masks together."""
 
     known = SEGGPTS
+    kind = SegGPTNet
+    called = "SegGPT"
     spec: SegGPTNet
-
-    def __init__(self, config: BackboneConfig):
-        self.spec = find_spec(config.name, SEGGPTS, SegGPTNet, f"the backbone '{config.name}' is no SegGPT")
-        super().__init__(config)
 
     def check_image_size(self, size: int) -> None:
         if size != self.spec.side:
@@ -172,10 +163,3 @@ class FrozenSegGPT(FrozenHubNetwork):
 
     def own_names(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
         return seggpt_to_transformers_names(state)
-
-    def describe_state(self, state: Mapping[str, Tensor]) -> str:
-        norms = [value for name, value in state.items() if _FIRST_NORM.match(name)]
-        return f"SegGPT with {len(norms)} blocks of {len(norms[0])} channels" if norms else ""
-
-
-_FIRST_NORM = re.compile(r"^(?:blocks|model\.encoder\.layers)\.\d+\.(?:norm1|layernorm_before)\.weight$")

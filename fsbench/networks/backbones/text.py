@@ -3,7 +3,6 @@
 Tokens are those of the hub's `tokenizer.json` beside the weights, or bytes.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -13,7 +12,7 @@ from torch import Tensor
 
 from fsbench.base.errors import CheckpointError, SettingsError, describe
 from fsbench.base.files import sha256_file
-from fsbench.networks.backbones.base import BackboneConfig, WithSecondNetwork, find_spec
+from fsbench.networks.backbones.base import BackboneConfig, WithSecondNetwork
 from fsbench.networks.backbones.hub_networks import INSTALL, PACKAGE, FrozenHubNetwork, HubNet
 from fsbench.networks.backbones.timm_networks import FrozenViT
 from fsbench.networks.weights.table import WeightFile, weight_files
@@ -24,13 +23,24 @@ BYTES_START, BYTES_END, BYTES_PADDING = 256, 257, 0
 """Tokens of start and end, and of padding, where texts are read byte by byte."""
 
 
+@dataclass
+class TextConfig(BackboneConfig):
+    """Name and weights of a network that reads texts.
+
+    Args:
+        name, weights: as of `BackboneConfig`; the weight file may be of the hub's form (model.safetensors).
+        tokenizer: the hub's `tokenizer.json`; None for the file of that name beside the weights.
+    """
+
+    tokenizer: str | None = None
+
+
 class Texts:
     """Turn texts into tokens with those of start and end.
 
     Args:
-        config: of the network: its name, its weights, and as `tokenizer` the file of its tokens, if it names one; None
-            for the file of that name beside the weights. Networks with random weights, which know no words, read texts
-            byte by byte.
+        config: of the network. Networks with random weights, which know no words, read texts byte by byte unless it
+            names a tokenizer.
         length: tokens at most; of a longer text the last token stays.
         published: the network's published weight file.
         origin: where the file is from, for messages.
@@ -90,21 +100,6 @@ CLIP_TOKENS = "embeddings.token_embedding.weight"
 """Weights of CLIP with a row for each token that it knows."""
 
 
-@dataclass
-class ClipTextConfig(BackboneConfig):
-    """Name and weights of a text encoder.
-
-    Args:
-        name: a key of `CLIP_TEXTS`.
-        weights: weight file of the hub's form (model.safetensors), which may hold CLIP's image encoder, too; otherwise
-            as of `BackboneConfig`.
-        tokenizer: the hub's `tokenizer.json`, as of `Texts`.
-    """
-
-    name: str = "clip_text_vitl14"
-    tokenizer: str | None = None
-
-
 def clip_text(width: int, depth: int, heads: int, mlp: int, words: int, weights: WeightFile) -> HubNet:
     """Describe a text encoder of CLIP.
 
@@ -133,12 +128,11 @@ class FrozenClipText(FrozenHubNetwork):
     """Frozen text encoder of CLIP. It sees no images."""
 
     known: ClassVar = CLIP_TEXTS
-    spec: HubNet
+    called = "text encoder"
 
     def __init__(self, config: BackboneConfig):
-        self.spec = find_spec(config.name, CLIP_TEXTS, HubNet, f"unknown text encoder '{config.name}'")
-        self._texts = Texts(config, CLIP_LENGTH, self.spec.weights, "openai/clip-vit-large-patch14 on the hub")
         super().__init__(config)
+        self._texts = Texts(config, CLIP_LENGTH, self.spec.weights, "openai/clip-vit-large-patch14 on the hub")
 
     @property
     def width(self) -> int:
@@ -169,12 +163,6 @@ class FrozenClipText(FrozenHubNetwork):
         own.pop("embeddings.position_ids", None)
         return own or state
 
-    def describe_state(self, state: Mapping[str, Tensor]) -> str:
-        if (words := state.get(CLIP_TOKENS)) is None:
-            return ""
-        depth = len({name.split(".")[2] for name in state if name.startswith("encoder.layers.")})
-        return f"CLIP's text encoder with {depth} blocks of {words.shape[1]} channels"
-
 
 @dataclass
 class ViTAndTextConfig(BackboneConfig):
@@ -186,7 +174,7 @@ class ViTAndTextConfig(BackboneConfig):
             says otherwise.
         text: a key of `CLIP_TEXTS`.
         text_weights: its weight file, `random` or `random:SEED`; None for the file's usual place.
-        tokenizer: as of `ClipTextConfig`.
+        tokenizer: of the text encoder, as of `TextConfig`.
     """
 
     text: str = "clip_text_vitl14"
@@ -202,7 +190,7 @@ class ViTAndText(WithSecondNetwork, FrozenViT):
 
     def build_second(self, config: BackboneConfig, weights: str | None) -> FrozenClipText:
         name, tokenizer = getattr(config, "text", ViTAndTextConfig.text), getattr(config, "tokenizer", None)
-        self.text = FrozenClipText(ClipTextConfig(name, weights, precision=config.precision, tokenizer=tokenizer))
+        self.text = FrozenClipText(TextConfig(name, weights, precision=config.precision, tokenizer=tokenizer))
         return self.text
 
     def encode_text(self, text: str, device: torch.device) -> Tensor:

@@ -1,8 +1,8 @@
 """The steps of a method's prediction over the query: maps, and sketches of points, boxes, a graph and regions."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
 
 import cv2
 import numpy as np
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from fsbench.data.batch import EpisodeBatch
 
+Step = TypeVar("Step")
 EDGES = 100
 """Edges that are drawn at most, the shortest: more of them hide the image."""
 OFF_OBJECT: Color = (60, 120, 255)
@@ -131,6 +132,19 @@ def explain_captions(panels: Iterable[Panel], keys: Mapping[str, str] = STEP_KEY
     """Explain in words the captions that `keys` names, each by the longest name in it."""
     names = {max((part for part in keys if part in caption), key=len, default="") for caption, _ in panels}
     return [words for part, words in keys.items() if part in names]
+
+
+def join_ways(ways: Sequence[Mapping[str, Step]]) -> dict[str, Step]:
+    """Join the steps of ways one after the other; where there are several, a step's name ends with its way's number.
+
+    >>> join_ways([{"points": 3}]), join_ways([{"points": 3}, {"points": 5}])
+    ({'points': 3}, {'points 1': 3, 'points 2': 5})
+    """
+    return {
+        f"{name} {way}" if len(ways) > 1 else name: step
+        for way, steps in enumerate(ways, 1)
+        for name, step in steps.items()
+    }
 
 
 @runtime_checkable

@@ -70,7 +70,7 @@ METHODS = {
     "persam": [],
     "persam_f": ["--model.steps=5"],
     "seggpt": ["--data.way=2", "--data.shot=2", "--run.keep_predictions=soft"],
-    "matcher": ["--data.way=2", "--model.use_points=false", "--model.num_centers=9"],  # draws of both streams
+    "matcher": ["--data.way=2", *(f"--model.prompting.{o}" for o in ("use_points=false", "num_centers=9"))],  # draws
     "sam3_canvas": ["--data.shot=2"],
     "sam3_canvas_names": ["--data.way=2", "--run.keep_predictions=soft"],
     "sansa": ["--data.shot=2"],

@@ -9,7 +9,7 @@ from fsbench.methods import gf_sam as own
 from fsbench.methods.gf_sam import Prior, channel_normalised, filled_masks, gate_and_merge
 from fsbench.networks.backbones.timm_networks import patch_maps
 from tests.goldens.harness import EXACT, Case, Kind, Results, absolute, few
-from tests.goldens.kinds.persam import STATED, case_sam, chw, size_of
+from tests.goldens.kinds.persam import STATED, case_sam, chw
 from tests.goldens.networks import small_dinov2
 
 MAPS = "pos_max", "pos_mean", "neg_mean", "prompt_map"
@@ -59,25 +59,24 @@ def end_to_end(
     case: Case, sam: dict[str, Any], dino: dict[str, Any], antialias: bool, query: Tensor, supports: Tensor,
     support_masks: Tensor, max_points: int = 128,
 ) -> Results:  # fmt: skip
-    model, network = small_dinov2(case), case_sam(case)
+    model, network, side = small_dinov2(case), case_sam(case), sam["image"]
 
     def tokens(image: Tensor) -> Tensor:
         pixels = own.dino_pixels(chw(image), dino["image"], antialias)
         return channel_normalised(patch_maps(model, pixels[None], norm=False)[0].flatten(1).T)
 
-    of_query, of_supports = tokens(query), torch.stack([tokens(image) for image in supports])
-    found = own.similarity_prior(of_query, of_supports, filled_masks(support_masks))
-    points = points_of(found.prompt_map, sam["image"], max_points)
-    encoding = network.encode(chw(query))
-    masks = own.point_masks(network, encoding, points["points_sam"], size_of(query))
-    gated = gate_and_merge(masks, points["points_grid"], found, of_query)
+    asked = own.Query(tokens(query), network.encode(chw(query)))
+    shown = [own.Support(tokens(image), mask) for image, mask in zip(supports, support_masks, strict=True)]
+    found = own.segment_class(network, asked, shown, side, max_points)
+    gated = found.gated
     return {
-        **maps(case, "mid.", found),
-        **{f"mid.{name}": value for name, value in points.items()},
-        "mid.query_tokens": of_query,
-        "mid.support_tokens": of_supports,
-        "mid.image_embedding": encoding[0][0],
-        "mid.mask_area": masks.sum((1, 2)),
+        **maps(case, "mid.", found.prior),
+        "mid.points_grid": found.cells,
+        "mid.points_sam": own.points_in_pixels(found.cells, len(found.prior.prompt_map), side),
+        "mid.query_tokens": asked.tokens,
+        "mid.support_tokens": torch.stack([one.tokens for one in shown]),
+        "mid.image_embedding": asked.encoding[0],
+        "mid.mask_area": gated.masks.sum((1, 2)),
         "mid.cluster": gated.components,
         "mid.state": gated.state,
         "out.pred": gated.mask,

@@ -33,7 +33,7 @@ def tiny_sam(config: dict[str, Any], state: dict[str, Tensor]) -> PromptableNetw
     """Build a case's SAM with weights under Meta's names."""
     net = SamNet("SamModel", sam_settings(**config), WeightFile("tiny"), side=config["image"])
     weights = {name: value.float() for name, value in names_of_transformers(state).items()}
-    return PromptableNetwork(loaded(new_network(net, "a golden"), weights), net.preparation)
+    return PromptableNetwork(loaded(new_network(net, "a golden"), weights), Preparation(net.side))
 
 
 def case_sam(case: Case) -> PromptableNetwork:
@@ -65,11 +65,11 @@ def sam_predict(
     encoding = network.encode(chw(image))
     shown = labels if points.numel() else None
     prompts = Prompts(points=given(points), labels=shown, boxes=given(boxes), mask=given(mask_input))
-    masks = network.decode_all(encoding, size, prompts, multimask)
+    masks = network.decode(encoding, size, prompts, multimask)
     logits = network.full_size(masks.low_res, size)
     return {
         "mid.pixels_mean_std": statistics.view_as(case.tensors["mid.pixels_mean_std"]),
-        "mid.image_embedding": encoding[0][0],
+        "mid.image_embedding": encoding[0],
         "out.": {"low_res": masks.low_res, "iou": masks.iou},
         "out.logits_first": logits[:, 0],
         "out.area": (logits > 0).sum((-2, -1)),
@@ -82,59 +82,56 @@ def decoder(
 ) -> Results:  # fmt: skip
     network, side = case_sam(case), case.config["sam"]["image"]
     prompts, guidance = Prompts(points[None], labels[None]), (given(attention), given(target))
-    masks = own.decode_guided(network, (image_embedding[None],), (side, side), prompts, multimask, *guidance)
+    masks = own.decode_guided(network, image_embedding[None], (side, side), prompts, multimask, *guidance)
     return {"out.low_res": masks.low_res[0], "out.iou": masks.iou[0]}
 
 
 def reference(mask_value: int, sam_image: int, grid: int, mask: Tensor) -> Results:
-    weights = own.reference_weights(mask, mask_value, Preparation(sam_image, True), grid)
+    weights = own.reference_weights(mask, mask_value, Preparation(sam_image), grid)
     return {"out.weights": weights, "out.selected": weights > 0}
 
 
 def prior(
     sam_image: int, size: list[int], reference_embedding: Tensor, query_embedding: Tensor, selected: Tensor
 ) -> Results:
-    frame = Preparation(sam_image, True).frame((size[0], size[1]))
+    square = Preparation(sam_image), (size[0], size[1])
     cells = reference_embedding[:, selected > 0]
-    target = cells.mean(1)
-    found = own.locate(target, query_embedding, frame)
-    itself = own.locate_positive(own.max_and_mean(cells), reference_embedding, frame)
+    found = own.similarity(cells.mean(1), query_embedding, *square)
+    itself = own.similarity(own.max_and_mean(cells), reference_embedding, *square)
+    points, labels = own.extreme_points(found)
     return {
-        "out.": {"target": target, "similarity": found.similarity, "attention": found.guidance},
-        "out.points": found.points,
-        "out.labels": found.labels,
-        "out.f_self_similarity": itself.similarity,
-        "out.f_self_point": itself.points,
+        "out.": {"target": cells.mean(1), "similarity": found, "points": points, "labels": labels},
+        "out.attention": own.attention_map(found, query_embedding.shape[-1]),
+        "out.f_self_": {"similarity": itself, "point": own.extreme_points(itself)[0][:1]},
     }
 
 
 def tuning(steps: int, lr: float, logits: Tensor, mask: Tensor) -> Results:
-    found = own.tune_weights([logits], [mask > 0], steps, lr)
+    weights, losses = own.tune_weights([logits], [mask > 0], steps, lr)
     return {
-        "out.": {"first_losses": found.losses[0], "last_losses": found.losses[-1]},
-        "out.weights_": {"after_1": found.weights[1], "half": found.weights[steps // 2]},
-        "out.weights": found.weights[-1],
+        "out.": {"first_losses": losses[0], "last_losses": losses[-1], "weights": weights[-1]},
+        "out.weights_": {"after_1": weights[1], "half": weights[steps // 2]},
     }
 
 
 def end_to_end(case: Case, mask_value: int, query: Tensor, reference: Tensor, reference_mask: Tensor) -> Parts:
     c, network = case.config, case_sam(case)
     encoded, size, source = network.encode(chw(query)), size_of(query), network.encode(chw(reference))
-    weights = own.reference_weights(reference_mask, mask_value, network.preparation, source[0].shape[-1])
-    cells = source[0][0][:, own.selected_cells(weights)]
+    weights = own.reference_weights(reference_mask, mask_value, network.preparation, source.shape[-1])
+    cells = source[0][:, own.selected_cells(weights)]
     if case.entry["kind"] == "persam_end_to_end":
-        target = cells.mean(1)
-        steps = own.persam(network, encoded, size, target)
-        yield {"mid.": {"target": target, "attention": steps.located.guidance, "low_res_1": steps.first}}
+        steps = own.persam(network, encoded, size, cells.mean(1))
+        yield {"mid.": {"target": cells.mean(1), "attention": steps.guidance, "low_res_1": steps.first}}
     else:
         target = own.max_and_mean(cells)
-        logits = own.scale_logits(network, source, size_of(reference_mask), target)[2]
-        tuned = own.tune_weights([logits], [reference_mask > 0], c["steps"], c["lr"]).weights[-1]
-        steps, low_res = own.persam_f(network, encoded, size, target, tuned)
+        itself = own.similarity(target, source[0], network.preparation, size_of(reference_mask))
+        logits = own.scale_logits(network, source, size_of(reference_mask), itself)[1]
+        tuned = own.tune_weights([logits], [reference_mask > 0], c["steps"], c["lr"])[0][-1]
+        steps = own.persam_f(network, encoded, size, target, tuned)
+        low_res = own.scale_logits(network, encoded, size, steps.similarity)[0]
         yield {"mid.": {"weights": tuned, "low_res_1": low_res, "box_2": steps.second.box}}
     yield {
-        "mid.": {"iou_2": steps.second.iou, "iou_3": steps.third.iou},
-        "mid.points": steps.located.points,
+        "mid.": {"iou_2": steps.second.iou, "iou_3": steps.third.iou, "points": steps.points},
         "mid.box_3": steps.third.box,
         "out.pred": steps.third.mask,
     }

@@ -13,12 +13,13 @@ from fsbench.methods.sansa.prompts import Kind as PromptKind
 from fsbench.methods.sansa.prompts import in_square, pixel_points, prompt_mask, prompt_points
 from fsbench.methods.sansa.pseudo_video import Frame, prompted_frame, target_frame
 from fsbench.methods.sansa.sansa import adamw_with_cosine, full_size, losses_by_video, mean_losses
-from fsbench.networks.backbones.sam import HIERA, hiera_settings
 from fsbench.networks.backbones.sam2_sam3 import (
+    HIERA,
     PointPrompts,
     Sam2VideoNet,
     finish_encoding,
     frozen_stages,
+    hiera_settings,
     memory_of_frames,
     names_for_videos,
     new_sam2_video,

@@ -37,12 +37,13 @@ def network_input(case: Case, shots: int, side: int) -> tuple[Tensor, Tensor, Te
 def preprocess(case: Case, shots: int) -> Results:
     query, examples, painted = network_input(case, shots, 448)
     images, targets = torch.cat([examples, query.expand_as(examples)], 2), torch.cat([painted, painted], 2)
-    found = {}
-    for name, values in (("images", images), ("targets", targets)):
-        found[f"{name}_strided"] = values[:, :, 7::31, 5::29].permute(0, 2, 3, 1)
-        found[f"{name}_mean"] = values.double().mean((2, 3))
-        found[f"{name}_abs_mean"] = values.double().abs().mean((2, 3))
-    return {"out.": found}
+    found = {
+        "strided": lambda x: x[:, :, 7::31, 5::29].permute(0, 2, 3, 1),
+        "mean": lambda x: x.double().mean((2, 3)),
+        "abs_mean": lambda x: x.double().abs().mean((2, 3)),
+    }
+    views = {"out.images_": images, "out.targets_": targets}
+    return {name: {form: view(x) for form, view in found.items()} for name, x in views.items()}
 
 
 def tiny_network(case: Case, c: dict[str, Any]) -> Any:

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
-from fsbench.core.outputs import Output
+from fsbench.core.shots import Shot, only
 from fsbench.data import support_annotation as annotations
 from fsbench.data.batch import normalise
 from fsbench.data.dataset import VOID
@@ -20,11 +20,10 @@ from fsbench.data.episodes.episode import Episode
 from fsbench.data.label_maps import resize_labels, way_labels
 from fsbench.data.support_annotation import AnnotationStreams, draw_annotation
 from fsbench.data.transforms import resize_image
+from fsbench.methods.modules.maps import resize
 from fsbench.methods.modules.pspnet import BLOCKS, Features, Trunk
 from fsbench.methods.vrp_sam import encoder as vrp
-from fsbench.methods.vrp_sam.loss import cosine_adamw, mask_losses
-from fsbench.methods.vrp_sam.networks import FIRST_DILATIONS, sam_square
-from fsbench.methods.vrp_sam.vrp_sam import VRPSAM, enlarged
+from fsbench.methods.vrp_sam import vrp_sam as method
 from fsbench.networks.backbones.hub_networks import new_network
 from fsbench.networks.backbones.sam import PromptableNetwork, SamNet, metas_name, sam_settings
 from fsbench.networks.backbones.sam2_sam3 import sine_code
@@ -61,7 +60,7 @@ def annotation(mask: Tensor, condition: str, preset: str, training: bool, seed: 
 
 def hashed_trunk(backbone: Any, blocks: Any) -> Trunk:
     """Return a trunk with weights by the formula over the authors' keys."""
-    trunk = Trunk(backbone, FIRST_DILATIONS, blocks or BLOCKS.get(backbone))
+    trunk = Trunk(backbone, method.FIRST_DILATIONS, blocks or BLOCKS.get(backbone))
     return n.load_hashed(trunk).eval().requires_grad_(False)
 
 
@@ -72,13 +71,19 @@ def backbone(tag: int, side: list[int], backbone: str, blocks: Any) -> Results:
     return {"out.": {name: x[:, ::8] for name, x in layers.items()} | lengths}
 
 
-def pseudo_masks(support: Tensor, query: Tensor, mask: Tensor) -> Parts:
-    for function in (vrp.pseudo_mask, vrp.pseudo_mask_plain):
-        yield {"out.pseudo_mask": function(support, query, mask.float())}
+def pseudo_masks(support: Tensor, query: Tensor, mask: Tensor) -> Results:
+    return {"out.pseudo_mask": vrp.pseudo_mask(support, query, mask.float())}
 
 
 def position(n: int, h: int, w: int) -> Results:
     return {"out.position": sine_code(2 * n, h, w)}
+
+
+ATTENTIONS = {
+    "cross_attention_layers_0": "cross_support",
+    "self_attention_layers_0": "self_0",
+    "cross_attention_layers": "cross_query",
+}
 
 
 def prompt_generator(
@@ -89,13 +94,15 @@ def prompt_generator(
         n.load_hashed(generator, lambda state: {f"transformer_decoder.{name}": x for name, x in state.items()})
     else:
         generator.load_state_dict(case.state())
-    steps = generator.steps(query.requires_grad_(), support.requires_grad_())
-    found = n.gradients(n.weighted_loss(case, weight=steps.prompts), generator, query=query, support=support)
+    steps: dict[str, Tensor] = {}
+    layers = {name: getattr(generator, f"transformer_{name}") for name in ATTENTIONS}
+    n.record_outputs(steps, **{name: layer[0] for name, layer in layers.items()})
+    prompts = generator(query.requires_grad_(), support.requires_grad_())
+    found = n.gradients(n.weighted_loss(case, weight=prompts), generator, query=query, support=support)
     projection = found["transformer_cross_attention_layers.0.multihead_attn.in_proj_weight"]
     return {
-        "out.prompts": steps.prompts,
-        "mid.cross_": {"support": steps.cross_support, "query": steps.cross_query},
-        "mid.self_0": steps.self_support,
+        "out.prompts": prompts,
+        "mid.": {name: steps[layer] for layer, name in ATTENTIONS.items()},
         "grad.": {name: found[name] for name in ("query", "support", "supp_q_feat.weight")},
         "grad.cross_in_proj": projection[::16, ::8] if hash_ else projection,
         "grad.self_0_norm": found["transformer_self_attention_layers_0.0.norm.weight"],
@@ -124,19 +131,17 @@ def encoder(case: Case, mask: Tensor, condition: Any, seed: int, side_f3: int) -
     found: vrp.Encoded = small_encoder(case).eval()(*given_features(case, cells), cells)
     return {
         "out.annotation": drawn,
-        "mid.support_mask": found.cells,
+        "mid.support_mask": cells,
         "mid.": {"pseudo_mask": found.pseudo_mask, "prototype": found.prototype},
         "mid.merged_": {"query": found.query, "support": found.support},
-        "out.prompts": found.steps.prompts,
+        "out.prompts": found.prompts,
     }
 
 
 def decided(logits: Tensor) -> Tensor:
     """Return the masks (b, H, W) that the method reads of logits."""
-    method: Any = VRPSAM.__new__(VRPSAM)  # whose rule needs nothing of it
-    of_two = torch.stack([torch.zeros_like(logits), logits], 1)
-    ways = [method.read(iter([Output(one[None])]), tuple(one.shape[1:])) for one in of_two]
-    return torch.stack([way.foreground for way in ways])
+    shots = [Shot(one, None) for one in torch.stack([torch.zeros_like(logits), logits], 1)]
+    return torch.stack([method.decided(only([shot])).foreground for shot in shots])
 
 
 def predictions(logits: Tensor) -> Clear:
@@ -146,17 +151,17 @@ def predictions(logits: Tensor) -> Clear:
 
 def sam_decode(case: Case, sam: dict[str, Any], side: int, image: Tensor, prompts: Tensor) -> Parts:
     network = tiny_sam(sam, case.group("state.sam."))
-    encodings = torch.stack([network.encode_pixels(sam_square(x, sam["image"]))[0][0] for x in image])
+    encodings = torch.stack([network.encode_pixels(method.sam_square(x, sam["image"]))[0] for x in image])
     yield {"mid.embedding": encodings}
     for given, note in ((encodings, ""), (case.tensors["mid.embedding"], "of the stored embedding")):
         low = network.decode_embeddings(given, prompts)
-        logits = enlarged(low, (side, side))
-        yield {"mid.low_res": Result(low[:, None], note=note), "out.logits": Result(logits[:, None], note=note)}
-        yield {"out.pred": predictions(logits)}
+        logits = resize(low[:, None], side)
+        yield {"mid.low_res": Result(low[:, None], note=note), "out.logits": Result(logits, note=note)}
+        yield {"out.pred": predictions(logits[:, 0])}
 
 
 def loss(logits: Tensor, mask: Tensor) -> Results:
-    found = mask_losses(logits.requires_grad_()[:, 0], mask)
+    found = method.mask_losses(logits.requires_grad_()[:, 0], mask)
     return {
         "out.": {"loss": found["loss"], "dice": found["dice"], "bce": found["entropy"]},
         "grad.": n.gradients(found["loss"], logits=logits),
@@ -169,7 +174,7 @@ def schedule(case: Case, lr: float) -> Parts:
         steps = -(-items // given["batch"])
         own = (steps, steps * given["epochs"])
         yield {"steps of an epoch and in all": Same(own, (given["steps_per_epoch"], given["total"]))}
-        made = cosine_adamw([nn.Parameter(torch.zeros(1))], lr, 1e-6, given["total"])
+        made = method.cosine_adamw([nn.Parameter(torch.zeros(1))], lr, 1e-6, given["total"])
         optimizer, scheduler = made["optimizer"], made["lr_scheduler"]["scheduler"]
         found = {}
         for step in range(given["total"]):
@@ -186,7 +191,7 @@ def train_steps(
 ) -> Parts:  # fmt: skip
     net = small_encoder(case).train()
     before, network = n.copies(net), tiny_sam(sam, case.group("state.sam."))
-    made = cosine_adamw(net.parameters(), lr, weight_decay, total)
+    made = method.cosine_adamw(net.parameters(), lr, weight_decay, total)
     optimizer, scheduler = made["optimizer"], made["lr_scheduler"]["scheduler"]
     group = optimizer.param_groups[0]
     yield {"betas and eps of AdamW": Same((group["betas"], group["eps"]), ((0.9, 0.999), 1e-8))}
@@ -198,13 +203,13 @@ def train_steps(
     for step in range(steps):
         rates.append(group["lr"])
         found: vrp.Encoded = net(*given_features(case, cells), cells)
-        logits = enlarged(network.decode_embeddings(embedding, found.steps.prompts), (image, image))
-        value = mask_losses(logits, query_mask)["loss"]
+        logits = resize(network.decode_embeddings(embedding, found.prompts)[:, None], image)
+        value = method.mask_losses(logits[:, 0], query_mask)["loss"]
         losses.append(value.detach())
         gradients = n.optimizer_step(optimizer, value, net)
         scheduler.step()
         if not step:
-            yield {"out.logits_0": logits[:, None, ::2, ::2], "out.prompts_0": found.steps.prompts, "grad.": gradients}
+            yield {"out.logits_0": logits[:, :, ::2, ::2], "out.prompts_0": found.prompts, "grad.": gradients}
     yield {
         "out.losses": torch.stack(losses),
         "mid.lr": rates,
@@ -248,12 +253,12 @@ def end_to_end(
     f1, f2 = trunk.middle(hash_values(tag + 1, (1, shot, 3, side, side), -2, 2)[0])
     cells = vrp.annotated_cells(drawn, f2.shape[-1])
     found = net(Features(*trunk.trunk(query), None), Features(f1, f2, trunk.layer4(f2 * cells), None), cells)
-    prompts = found.steps.prompts.flatten(0, 1)[None]  # of all supports, in their order
-    encoding = network.encode_pixels(sam_square(query[0], sam["image"]))[0]
-    logits = enlarged(network.decode_embeddings(encoding, prompts), (side, side))
+    prompts = found.prompts.flatten(0, 1)[None]  # of all supports, in their order
+    encoding = network.encode_pixels(method.sam_square(query[0], sam["image"]))
+    logits = resize(network.decode_embeddings(encoding, prompts)[:, None], side)
     if original_size:
-        logits = enlarged(logits, tuple(original_size))
-    return {"mid.prompts": prompts[:, ::5], "out.logits": logits[:, None], "out.pred": predictions(logits)}
+        logits = F.interpolate(logits, tuple(original_size), mode="bilinear", align_corners=True)
+    return {"mid.prompts": prompts[:, ::5], "out.logits": logits, "out.pred": predictions(logits[:, 0])}
 
 
 def preprocess(side: int, class_: int, image: np.ndarray, label: np.ndarray) -> Results:
@@ -264,7 +269,7 @@ def preprocess(side: int, class_: int, image: np.ndarray, label: np.ndarray) -> 
     return {
         "out.image": pixels[:, ::3, ::3],
         "out.image_mean_std": torch.stack([values.mean(1), values.std(1, correction=0)]),
-        "out.sam_input": sam_square(pixels, 2 * side)[:, ::5, ::5],
+        "out.sam_input": method.sam_square(pixels, 2 * side)[:, ::5, ::5],
         "out.mask": small == 1,
         "out.ignore": small == VOID,
     }

@@ -7,6 +7,7 @@ from fsbench.base.errors import SettingsError
 from fsbench.base.paths import CONFIGS
 from fsbench.methods.modules.frozen_pspnet import PSPNETS, TRUNKS
 from fsbench.networks.backbones.sam import SAMS
+from fsbench.networks.backbones.sam2_sam3 import SAM2_VIDEOS
 from fsbench.networks.backbones.timm_networks import ENCODERS, PYRAMIDS, VITS
 from fsbench.runner.config import registry
 from fsbench.runner.config.compose import shipped_settings
@@ -42,7 +43,7 @@ def test_a_file_without_a_task_is_refused(configs, text, expected):
 
 
 def test_there_is_a_file_for_every_backbone():
-    sams = {name for name in SAMS if name.startswith(("sam_vit", "sam2_hiera"))}  # the others stand beside a ViT
+    sams = {name for name in (*SAMS, *SAM2_VIDEOS) if name.startswith(("sam_vit", "sam2_hiera"))}
     beside = {f"vrp_{name}" for name in ("resnet50", "resnet101", "vgg16")}
     known = {*VITS, *PYRAMIDS, *ENCODERS, *PSPNETS, *TRUNKS, *sams, *beside}
     assert set(names("backbones")) == known
