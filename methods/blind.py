@@ -109,7 +109,6 @@ class Blind(Segmenter):
     backbone_type: ClassVar[Any] = NoBackbone
     learns = False
     raw_images = sees_pixels = True
-    sees_all_shots = True
     sees_supports = False
     depends_on_way_order = True
 

@@ -372,7 +372,6 @@ class DIaM(Segmenter):
     competes = True
     reads_void = True
     learns = False
-    sees_all_shots = True
     segments_base_classes = True
 
     def __init__(

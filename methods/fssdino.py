@@ -70,7 +70,6 @@ class FSSDINO(Segmenter):
     competes = True
     reads_void = True
     decides_by_order = True
-    sees_all_shots = True
     depends_on_way_order = True  # the first centres are drawn class after class
     attention_meaning = "similarity: largest cosine with a prototype of the way; 0 where it is negative"
 

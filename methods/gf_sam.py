@@ -375,7 +375,6 @@ class GFSAM(Segmenter):
     predicts_presence = True
     raw_images = True
     decides_by_order = True
-    sees_all_shots = True
     finds_instances = True
     attention_meaning = "weights of the query's cells as points for SAM"
 

@@ -40,7 +40,6 @@ class Hummingbird(Segmenter):
     backbone: FrozenViT | PyramidTokens
     backbone_type: ClassVar[Any] = staticmethod(frozen_tokens)
     learns = False
-    sees_all_shots = True
 
     def __init__(self, backbone: BackboneConfig, neighbours: int = 30, temperature: float = 0.02):
         super().__init__(backbone)

@@ -298,7 +298,6 @@ class INSID3(Segmenter):
     backbone: FrozenViT
     decides_by_order = True
     learns = False
-    sees_all_shots = True
     attention_meaning = (
         "similarity: cosine with the mean of the supports' foreground, without positions; 0 where it is not positive"
     )

@@ -513,7 +513,6 @@ class Matcher(Segmenter):
     predicts_presence = True
     raw_images = True
     decides_by_order = True
-    sees_all_shots = True
     authors_shots = AuthorsShots(  # §9
         (1, 5), "the authors give the number of merged masks for no other; here it is that of 5"
     )

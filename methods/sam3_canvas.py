@@ -250,7 +250,6 @@ class SAM3Canvas(Segmenter):
     backbone: FrozenSam3
     backbone_type = FrozenSam3
     learns = False
-    sees_all_shots = True
     authors_shots = AuthorsShots((1, 5), "the authors lay out no other canvas; here it has a strip of K supports")  # §2
     finds_instances = True
 

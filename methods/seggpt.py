@@ -102,7 +102,6 @@ class SegGPT(Segmenter):
     learns = False
     predicts_presence = True
     sees_pixels = True
-    sees_all_shots = True
 
     def __init__(
         self,

@@ -78,7 +78,6 @@ class Classifier(Method):
     backbone: Encoder
     backbone_type = Encoder
     learns = False
-    sees_all_shots = True
     predicts_presence = True  # a label says which class is there
     draws: Draws
 

@@ -54,8 +54,8 @@ class Method(EvaluatedByLightning):
     step_is_a_mean: bool = False
     """True if the loss of a batch is the mean of its episodes' own losses, without random draws and without statistics
     of the batch: then a step's division over processes and micro-batches changes no more than rounding."""
-    sees_all_shots: bool = False
-    """True for methods that take K shots in one pass."""
+    sees_all_shots: bool = True
+    """True for methods that take K shots in one pass; of methods that segment their rule for shots tells."""
     sees_supports: ClassVar[bool] = True
     """False for baselines that answer from the query alone: a method that does not beat one learned nothing from its
     supports, which tables say."""

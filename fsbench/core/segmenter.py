@@ -279,9 +279,13 @@ class Segmenter(ImageFeatures):
         return self.loss(output, target)
 
     @property
+    def sees_all_shots(self) -> bool:  # type: ignore[override]
+        return self.shots == "joined"
+
+    @property
     def trains_one_shot(self) -> bool:  # type: ignore[override]
         """True where shots are read one by one: training then looks at the first."""
-        return self.shots != "joined"
+        return not self.sees_all_shots
 
     def _precision(self, batch: EpisodeBatch) -> AbstractContextManager[Any]:
         device = batch.images.device.type

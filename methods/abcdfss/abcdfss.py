@@ -76,7 +76,6 @@ class ABCDFSS(Segmenter):
     backbone: FrozenPyramid
     backbone_type = FrozenPyramid
     learns = False
-    sees_all_shots = True
     decides_by_order = True  # a threshold
     depends_on_way_order = True  # each way's heads are drawn behind those of the ways before it
     attention_meaning = "share of a place's attention that falls on the supports' foreground, mean over all levels"

@@ -52,7 +52,6 @@ class DCAMA(Segmenter):
     """
 
     trains_one_shot = True  # §9
-    sees_all_shots = True
     backbone: FrozenPyramid
     backbone_type = FrozenPyramid
     attention_meaning = (

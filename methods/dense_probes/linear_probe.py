@@ -119,7 +119,6 @@ class LinearProbeDense(Segmenter):
 
     backbone: FrozenViT
     learns = False
-    sees_all_shots = True
     competes = True
     reads_void = True
     decides_by_order = True  # a line search needs exact losses

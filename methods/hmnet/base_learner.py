@@ -58,7 +58,6 @@ class BaseLearner(Segmenter):
     backbone: FrozenTrunk
     backbone_type: ClassVar[Any] = FrozenTrunk
     sees_pixels = True  # the network is trained
-    sees_all_shots = True
     depends_on_way_order = True  # of two ways that show the same base class the later one takes its pixels
 
     def __init__(

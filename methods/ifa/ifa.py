@@ -174,7 +174,6 @@ class IFA(Segmenter):
 
     backbone_type: ClassVar[Any] = staticmethod(backbone_weights)
     released_format = IFAReleasedFormat(has_backbone=False)
-    sees_all_shots = True
 
     def __init__(
         self,

@@ -34,7 +34,6 @@ class StageSegmenter(Segmenter):
             classes apart, and a head may learn these by heart instead of comparing.
     """
 
-    sees_all_shots = True
     backbone_type: ClassVar[Any] = staticmethod(frozen_features)
     vit_blocks: ClassVar[tuple[int, int, int]] = (-4, -2, -1)
 

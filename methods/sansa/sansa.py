@@ -85,7 +85,6 @@ class SANSA(Segmenter):
 
     backbone: FrozenSam2
     backbone_type = FrozenSam2
-    sees_all_shots = True
     keeps_states = True
     needs = Needs(annotation_option="--model.prompt")
     released_format = AdapterFile(has_backbone=False)

@@ -81,7 +81,6 @@ class SegIC(Segmenter):
 
     backbone: ViTAndText
     backbone_type = ViTAndText
-    sees_all_shots = True
     trains_one_shot = True
     decides_by_order = True  # §7, §10: fp32
     authors_shots = AuthorsShots(

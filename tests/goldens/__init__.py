@@ -13,10 +13,10 @@ per case. A module of `tests/goldens/kinds` declares the kinds of a subject in i
 
 The parameters say what a kind takes from a case: a tensor `x` is its `in.x`, `width` a setting of its `config`; what
 has a default may be absent, or null. Each setting has to be read, or `settings.yaml` says that it describes or is a
-constant of ours. Results stand under the names of the file. The engine (`harness.py`) compares those that the case
+constant of ours. Results stand under the names of the file. The interpreter (`harness.py`) compares those that the case
 stores, each with the tolerance of the longest name, prefix or `<prefix>*<end>` that fits, exactly where none does; what
 is stored and not returned fails. A kind compares nothing by itself: how a result is held against the stored one is
-declared, too.
+declared, too (`declared.py`).
 
 - `Forms`: in each form that is stored of a large tensor (first entries, length, means; `forms.py`).
 - `Result`: with a view of the stored tensor, as a part of a larger one, or with a tolerance that follows from values;
@@ -31,7 +31,8 @@ measures a part by the whole. A function that holds several ways against one res
 is computed in several types states its `precisions`; its function takes the `dtype`, and tensors of each type get the
 words of that type behind their names.
 
-`networks.py` has weights by formula, watched parts, gradients, steps of training and layouts, `batches.py` training
-batches of images that a formula gives, `keyed.py` all that follows from a hash of a key, `meters.py` what protocols
-share: counts and scores of one class, rows of episodes, the way from counts to the scores of a protocol.
+`cases.py` reads a case. `networks.py` has weights by formula, watched parts, gradients, steps of training and layouts,
+`batches.py` training batches of images that a formula gives, `keyed.py` all that follows from a hash of a key,
+`meters.py` what protocols share: counts and scores of one class, rows of episodes, the way from counts to the scores of
+a protocol.
 """

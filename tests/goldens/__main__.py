@@ -11,9 +11,9 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+from tests.goldens.cases import find_cases, official_lists
 from tests.goldens.checks import Outcome, check_all
 from tests.goldens.gaps import read_gaps, unlisted_gaps
-from tests.goldens.harness import find_cases, official_lists
 
 HERE = Path(__file__).parent
 

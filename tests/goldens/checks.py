@@ -10,7 +10,8 @@ from typing import Literal
 
 import torch
 
-from tests.goldens.harness import Case, Skipped, UnknownKind, run
+from tests.goldens.cases import Case, Skipped
+from tests.goldens.harness import UnknownKind, run
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from tests.goldens.harness import Result, Tolerance
+from tests.goldens.declared import Result, Tolerance
 from tests.goldens.hashed import hashed
 
 FIRST = 14

@@ -19,7 +19,8 @@ from fsbench.protocols.reading import load_protocol
 from fsbench.scores.answers import count
 from fsbench.scores.confusion import background_intersection_union, fb_iou, intersection_union, mean_iou
 from tests.fsbench.runs import some_header
-from tests.goldens.harness import Case, Results, Same
+from tests.goldens.cases import Case
+from tests.goldens.declared import Results, Same
 
 
 def truth_of(case: Case, name: str = "in.gt") -> Tensor:
@@ -76,7 +77,7 @@ class ClassSums:
 
     @property
     def score_rows(self) -> dict[str, list[float]]:
-        """The same as (1,) each."""
+        """mIoU and FB-IoU in per cent, each in a list of its own: goldens store them as tensors of one entry."""
         return {name: [value] for name, value in self.scores.items()}
 
 

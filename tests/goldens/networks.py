@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fsbench.networks.backbones.timm_networks import build_vit
-from tests.goldens.harness import Case, Clear
+from tests.goldens.cases import Case
+from tests.goldens.declared import Clear
 from tests.goldens.hashed import hash_state
 
 State = dict[str, Tensor]

@@ -15,7 +15,8 @@ from fsbench.methods.modules.frozen_pspnet import FrozenPSPNet
 from fsbench.methods.modules.masked_comparison import masked_layer4
 from fsbench.methods.modules.pspnet import Features, PyramidPooling, Trunk, base_head
 from fsbench.methods.modules.pspnet_weights import to_hmnet_names
-from tests.goldens.harness import EXACT, Case, Parts, Results, Same, relative
+from tests.goldens.cases import Case
+from tests.goldens.declared import EXACT, Parts, Results, Same, relative
 from tests.goldens.hashed import hash_values
 from tests.goldens.networks import loaded
 

@@ -16,8 +16,9 @@ from fsbench.base.paths import REPOSITORY
 from fsbench.protocols.programs import read_programs
 from tests.goldens import kinds
 from tests.goldens.__main__ import main
+from tests.goldens.cases import Case, Skipped, find_cases, official_lists
 from tests.goldens.gaps import read_gaps
-from tests.goldens.harness import Case, Skipped, find_cases, official_lists, run
+from tests.goldens.harness import run
 
 HERE = Path(__file__).parent
 CASES = list(find_cases(HERE, None, None, official_lists(None)))

@@ -24,18 +24,8 @@ from fsbench.methods.abcdfss.head import (
 from fsbench.networks.backbones.base import BackboneConfig
 from fsbench.networks.backbones.timm_networks import PYRAMIDS, Pyramid, block_features, build_pyramid_network
 from fsbench.protocols.draws.hsnet import draw
-from tests.goldens.harness import (
-    DOUBLE_AND_SINGLE,
-    Case,
-    Clear,
-    Kind,
-    Parts,
-    Result,
-    Results,
-    Same,
-    absolute,
-    relative,
-)
+from tests.goldens.cases import Case
+from tests.goldens.declared import DOUBLE_AND_SINGLE, Clear, Kind, Parts, Result, Results, Same, absolute, relative
 from tests.goldens.hashed import hashed
 from tests.goldens.keyed import keyed_image, keyed_mask, keyed_state, statistics_result
 from tests.goldens.networks import gradients

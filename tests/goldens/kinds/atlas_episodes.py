@@ -24,7 +24,8 @@ from fsbench.protocols.draws.listed import Listed
 from fsbench.protocols.draws.streams import loader_seeds
 from fsbench.protocols.protocol import Protocol
 from fsbench.protocols.reading import load_protocol
-from tests.goldens.harness import Case, Kind, Results, Same, Skipped
+from tests.goldens.cases import Case, Skipped
+from tests.goldens.declared import Kind, Results, Same
 
 LABEL_MAPS = "voc-segmentationclassaug.tar.gz"
 _LEAST_OF_CAPL = 16 * 32 * 32

@@ -25,7 +25,8 @@ from fsbench.scores.answers import SegmentationAnswer, SegmentationResult
 from fsbench.scores.confusion import background_intersection_union, intersection_union
 from fsbench.scores.run_statistics import episode_statistics
 from tests.fsbench.runs import some_header
-from tests.goldens.harness import Case, Kind, Near, Result, Results, Same, Tolerance, proportional
+from tests.goldens.cases import Case
+from tests.goldens.declared import Kind, Near, Result, Results, Same, Tolerance, proportional
 from tests.goldens.meters import background_foreground
 
 MARGIN = 1e-5

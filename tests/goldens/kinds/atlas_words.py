@@ -10,7 +10,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from fsbench.protocols.programs import Program
-from tests.goldens.harness import Case, Kind, Parts, Same
+from tests.goldens.cases import Case
+from tests.goldens.declared import Kind, Parts, Same
 from tests.goldens.kinds.atlas_meter import program_of_row
 
 RULES: Mapping[str, Mapping[str, str]] = {

@@ -4,7 +4,8 @@ import re
 from typing import Any
 
 from fsbench.networks.backbones.timm_networks import build_vit, resize_position_table, vit_tokens
-from tests.goldens.harness import Case, Kind, Parts, Results, absolute, relative
+from tests.goldens.cases import Case
+from tests.goldens.declared import Kind, Parts, Results, absolute, relative
 
 
 def position_embedding(case: Case) -> Results:

@@ -21,7 +21,8 @@ from fsbench.scores.answers import SegmentationAnswer, count
 from fsbench.scores.confusion import intersection_union, mean_iou
 from tests.goldens import networks as n
 from tests.goldens import prior_guided as common
-from tests.goldens.harness import EXACT, Case, Kind, Parts, Results, absolute
+from tests.goldens.cases import Case
+from tests.goldens.declared import EXACT, Kind, Parts, Results, absolute
 from tests.goldens.kinds.base_learner import IMAGES, LABELS, classes_of
 from tests.goldens.meters import background_foreground, by_class, scores
 from tests.goldens.prior_guided import REDUCED, WHOLE, network_kind, thinned

@@ -19,7 +19,8 @@ from fsbench.methods.modules.pspnet import PSPNet
 from fsbench.scores.answers import count
 from fsbench.scores.confusion import background_intersection_union, intersection_union, mean_iou
 from tests.goldens import networks as n
-from tests.goldens.harness import EXACT, Case, Kind, Near, Parts, Results, Tolerance, absolute, few, relative
+from tests.goldens.cases import Case
+from tests.goldens.declared import EXACT, Kind, Near, Parts, Results, Tolerance, absolute, few, relative
 from tests.goldens.hashed import hash_values
 from tests.goldens.prior_guided import augmentations
 

@@ -33,7 +33,8 @@ from fsbench.protocols.reading import load_segmentation
 from fsbench.protocols.view import View
 from fsbench.scores.confusion import COUNTS
 from fsbench.scores.ifa_figure import ifa_figure, ifa_sums
-from tests.goldens.harness import Case, Kind, Parts, Results, Same, absolute, relative
+from tests.goldens.cases import Case
+from tests.goldens.declared import Kind, Parts, Results, Same, absolute, relative
 from tests.goldens.kinds.fss_protocol import fss_pool
 from tests.goldens.meters import class_sums, counts_of, same_text
 

@@ -17,9 +17,8 @@ from fsbench.core.outputs import Context
 from fsbench.methods.dcama.dcama import DCAMA, Support
 from fsbench.methods.dcama.head import DCAMAHead, HeadOptions
 from tests.goldens import networks as n
-from tests.goldens.forms import statistics
-from tests.goldens.harness import (
-    Case,
+from tests.goldens.cases import Case
+from tests.goldens.declared import (  # fmt: skip
     Forms,
     Kind,
     Parts,
@@ -31,7 +30,8 @@ from tests.goldens.harness import (
     relative,
     relative_to_whole,
     stated,
-)  # fmt: skip
+)
+from tests.goldens.forms import statistics
 from tests.goldens.hashed import hash_values
 from tests.goldens.kinds.dcama_attention import PATHS
 

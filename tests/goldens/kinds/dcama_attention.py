@@ -14,7 +14,8 @@ from fsbench.base.paths import REPOSITORY
 from fsbench.methods.dcama.attention import MaskAttention, position_table, resize_mask
 from fsbench.networks.ops import mask_value_attention as attention_module
 from tests.goldens import networks as n
-from tests.goldens.harness import Case, Kind, Parts, Results, absolute, stated
+from tests.goldens.cases import Case
+from tests.goldens.declared import Kind, Parts, Results, absolute, stated
 from tests.goldens.hashed import hash_values
 
 PATHS = ("reference", "chunked", "fused")

@@ -18,7 +18,8 @@ from fsbench.networks.backbones.timm_networks import (
 )
 from fsbench.networks.weights.table import WeightFile
 from tests.goldens import networks as n
-from tests.goldens.harness import Case, Forms, Kind, Results, Tolerance, absolute, relative, relative_to_whole, stated
+from tests.goldens.cases import Case
+from tests.goldens.declared import Forms, Kind, Results, Tolerance, absolute, relative, relative_to_whole, stated
 from tests.goldens.hashed import hash_state, hash_values
 from tests.goldens.kinds.dcama import stats_absolute, stats_relative
 from tests.goldens.kinds.metrics import regions

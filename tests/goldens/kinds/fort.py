@@ -24,9 +24,9 @@ from fsbench.methods.classifiers.fort import (
     window_importance,
 )
 from fsbench.methods.classifiers.tuning import LinearClassifier, Schedule, fine_tune, losses
-from tests.goldens.harness import (
+from tests.goldens.cases import Case
+from tests.goldens.declared import (
     EXACT,
-    Case,
     Kind,
     Parts,
     Result,

@@ -20,7 +20,8 @@ from fsbench.networks.ops import crammer_singer as programme
 from fsbench.networks.ops.crammer_singer import crammer_singer
 from fsbench.protocols.draws.classes import classification_episodes
 from fsbench.scores.scores import RIGHT, Accuracy
-from tests.goldens.harness import EXACT, Case, Kind, Near, Parts, Results, Same, absolute, relative
+from tests.goldens.cases import Case
+from tests.goldens.declared import EXACT, Kind, Near, Parts, Results, Same, absolute, relative
 from tests.goldens.kinds.fort import either
 
 

@@ -7,7 +7,8 @@ from torch import Tensor, nn
 
 from fsbench.methods import cst, emat
 from fsbench.methods.modules.correlation import FeedForward, kept_tokens
-from tests.goldens.harness import EXACT, Case, Check, Kind, Results, relative, scaled
+from tests.goldens.cases import Case
+from tests.goldens.declared import EXACT, Check, Kind, Results, relative, scaled
 from tests.goldens.networks import gradients, record_inputs, record_outputs, weighted_loss
 
 TOLERANCES = {"": scaled(2e-5), "mid.kept": EXACT, "grad.": relative(1e-4, floor=1e-6)}

@@ -23,8 +23,8 @@ from fsbench.methods.modules.correlation import (
     support_features,
 )
 from tests.goldens import networks as n
-from tests.goldens.harness import (
-    Case,
+from tests.goldens.cases import Case
+from tests.goldens.declared import (
     Clear,
     Kind,
     Parts,

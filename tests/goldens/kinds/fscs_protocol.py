@@ -17,7 +17,8 @@ from fsbench.protocols.draws.hsnet import draw_episode
 from fsbench.protocols.draws.pools import Pool
 from fsbench.scores.answers import SegmentationResult, count
 from fsbench.scores.confusion import background_intersection_union, intersection_union
-from tests.goldens.harness import Case, Kind, Near, Parts, Same, Skipped, absolute
+from tests.goldens.cases import Case, Skipped
+from tests.goldens.declared import Kind, Near, Parts, Same, absolute
 
 QUERY_RULES = {"pascal": "sequential", "coco": "class_first"}
 

@@ -16,7 +16,8 @@ from fsbench.datamodules.lists.official import read_official
 from fsbench.protocols.draws.by_word import one_stream
 from fsbench.protocols.draws.pools import Pool
 from fsbench.protocols.draws.streams import loader_seeds
-from tests.goldens.harness import Case, Kind, Parts, Results, Same, Skipped, absolute
+from tests.goldens.cases import Case, Skipped
+from tests.goldens.declared import Kind, Parts, Results, Same, absolute
 from tests.goldens.meters import episode_list, line_of, listed_pool, parse_pair, same_list
 
 FSS_OFFSETS = {"trn": 0, "val": 520, "test": 760}

@@ -23,9 +23,10 @@ from fsbench.methods.fssdino import (
 from fsbench.networks.backbones.timm_networks import patch_maps
 from fsbench.networks.ops.cosine_kmeans import cosine_kmeans, cosine_kmeans_reference
 from fsbench.protocols.draws.large_objects import fssdino_episodes
+from tests.goldens.cases import Case
+from tests.goldens.declared import EXACT, Clear, Kind, Near, Parts, Results, Same, absolute, proportional, relative
 from tests.goldens.fssdino_layer_scores import fisher_ratio, gram_distance, map_entropy, register_ratio
 from tests.goldens.fssdino_metric import class_iou, confusion_matrix, counted, episode_mean_iou, protocol_scores
-from tests.goldens.harness import EXACT, Case, Clear, Kind, Near, Parts, Results, Same, absolute, proportional, relative
 from tests.goldens.networks import small_dinov3
 
 TIE = 2e-5

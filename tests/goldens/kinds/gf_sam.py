@@ -8,7 +8,8 @@ from torch import Tensor
 from fsbench.methods import gf_sam as own
 from fsbench.methods.gf_sam import Prior, channel_normalised, filled_masks, gate_and_merge
 from fsbench.networks.backbones.timm_networks import patch_maps
-from tests.goldens.harness import EXACT, Case, Kind, Results, absolute, few
+from tests.goldens.cases import Case
+from tests.goldens.declared import EXACT, Kind, Results, absolute, few
 from tests.goldens.kinds.persam import STATED, case_sam, chw
 from tests.goldens.networks import small_dinov2
 

@@ -27,8 +27,20 @@ from fsbench.protocols.reading import load_protocol
 from fsbench.scores.answers import SegmentationAnswer, count, count_answer
 from fsbench.scores.confusion import intersection_union
 from fsbench.scores.generalised import mean_of_there
-from tests.goldens import harness as g
-from tests.goldens.harness import Case, Clear, Kind, Parts, Result, Results, Same, Tolerance
+from tests.goldens.cases import Case
+from tests.goldens.declared import (
+    EXACT,
+    Clear,
+    Kind,
+    Parts,
+    Result,
+    Results,
+    Same,
+    Tolerance,
+    absolute,
+    relative,
+    stated,
+)
 from tests.goldens.hashed import hash_state
 from tests.goldens.meters import protocol_statistics
 
@@ -288,14 +300,14 @@ def end_to_end(case: Case, support_images: Tensor, query_images: Tensor) -> Part
     yield from adapted(case, task, (query.shape[-2], query.shape[-1]))
 
 
-STATED = g.stated("rel", lambda rel: g.relative(rel, 1e-7))
-PERCENT = g.stated("percent_abs", g.absolute)
-ADAPTED = {"": STATED, "out.pred": g.EXACT}
+STATED = stated("rel", lambda rel: relative(rel, 1e-7))
+PERCENT = stated("percent_abs", absolute)
+ADAPTED = {"": STATED, "out.pred": EXACT}
 KINDS = {
     "gfss_lists": Kind(lists),
     "coco_val_list": Kind(coco_order),
     "gfss_adjust_label": Kind(adjust_label),
-    "gfss_transform": Kind(transform, {"out.image_rows": g.stated("image_abs", g.absolute)}),
+    "gfss_transform": Kind(transform, {"out.image_rows": stated("image_abs", absolute)}),
     "gfss_support_draw": Kind(support_draw),
     "gfss_losses": Kind(losses, {"": STATED}),
     "gfss_optimise": Kind(optimise, ADAPTED),

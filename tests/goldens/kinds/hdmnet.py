@@ -22,7 +22,8 @@ from fsbench.methods.modules.pspnet import PSPNet
 from fsbench.networks.backbones.base import BackboneConfig
 from tests.goldens import networks as n
 from tests.goldens.batches import NormalisedBatch, training_batch
-from tests.goldens.harness import Case, Clear, Kind, Near, Parts, Results, Same, absolute, proportional, relative
+from tests.goldens.cases import Case
+from tests.goldens.declared import Clear, Kind, Near, Parts, Results, Same, absolute, proportional, relative
 from tests.goldens.hashed import hash_units, hash_values, tag_of
 from tests.goldens.prior_guided import BASE, CHANNELS, WidePSPNet, augmentations, label_maps, network_kind, thinned
 

@@ -16,8 +16,9 @@ from fsbench.methods.modules.maps import masked_mean, resize
 from fsbench.methods.modules.poly_rate import poly_rate
 from fsbench.methods.modules.pspnet import Features, PSPNet
 from tests.goldens import networks as n
+from tests.goldens.cases import Case
+from tests.goldens.declared import EXACT, Kind, Near, Parts, Result, Results, Same, Tolerance, absolute, relative
 from tests.goldens.forms import statistics
-from tests.goldens.harness import EXACT, Case, Kind, Near, Parts, Result, Results, Same, Tolerance, absolute, relative
 from tests.goldens.hashed import hashed
 from tests.goldens.kinds.hmnet_mamba import hashed_state, scan_settings
 from tests.goldens.prior_guided import BASE, CHANNELS, BaseLearner, reweighted

@@ -11,8 +11,9 @@ from fsbench.methods.hmnet import mamba as _mamba
 from fsbench.methods.hmnet.mamba import SS2D, HybridMamba, HybridMambaConfig, sum_directions
 from fsbench.methods.modules.maps import resize
 from tests.goldens import networks as n
+from tests.goldens.cases import Case
+from tests.goldens.declared import EXACT, Kind, Parts, Results, Same, Tolerance, absolute, relative
 from tests.goldens.forms import statistics
-from tests.goldens.harness import EXACT, Case, Kind, Parts, Results, Same, Tolerance, absolute, relative
 from tests.goldens.hashed import hashed
 
 NAMES = ("row", "col", "row_inv", "col_inv")

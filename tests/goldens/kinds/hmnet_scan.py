@@ -8,7 +8,8 @@ from torch import Tensor
 from fsbench.networks.ops.selective_scan import selective_scan
 from fsbench.networks.ops.selective_scan.interception import intercept
 from fsbench.networks.ops.selective_scan.recapped_scan import recapped_scan
-from tests.goldens.harness import Case, Kind, Results, Tolerance, absolute, relative
+from tests.goldens.cases import Case
+from tests.goldens.declared import Kind, Results, Tolerance, absolute, relative
 from tests.goldens.networks import gradients, weighted_loss
 
 OUTPUTS = Tolerance("1e-6*max|ref|+1e-5", lambda ref: 1e-6 * float(ref.abs().max()) + 1e-5)

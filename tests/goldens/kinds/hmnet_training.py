@@ -21,7 +21,8 @@ from fsbench.methods.hmnet.hmnet import HMNet
 from fsbench.methods.modules.pspnet import PSPNet
 from fsbench.networks.backbones.base import BackboneConfig
 from tests.goldens.batches import training_batch
-from tests.goldens.harness import Case, Kind, Parts, Result, Results, Same, Tolerance, absolute, proportional
+from tests.goldens.cases import Case
+from tests.goldens.declared import Kind, Parts, Result, Results, Same, Tolerance, absolute, proportional
 from tests.goldens.hashed import hashed
 from tests.goldens.kinds.hmnet_mamba import hashed_state
 from tests.goldens.networks import changes, copies, first_entries

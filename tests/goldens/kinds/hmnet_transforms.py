@@ -10,7 +10,8 @@ from fsbench.data.connected import bounding_boxes
 from fsbench.data.label_maps import resize_labels_cv2
 from fsbench.data.transforms import resize_image_cv2
 from fsbench.datamodules.loading.augment import Augmentation, Crop, Rotate, Scale, blur, flip
-from tests.goldens.harness import Case, Kind, Parts, Same, absolute, few
+from tests.goldens.cases import Case
+from tests.goldens.declared import Kind, Parts, Same, absolute, few
 
 
 def transforms(case: Case) -> Parts:

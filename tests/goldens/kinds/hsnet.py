@@ -12,7 +12,8 @@ from fsbench.methods.hsnet.hsnet import HyperpixelLearner
 from fsbench.networks.ops.center_pivot_conv import CenterPivotConv4d
 from fsbench.networks.ops.correlation import hyper_correlation, prior_mask
 from fsbench.networks.ops.kept_correlation import keep_correlation, unit
-from tests.goldens.harness import Case, Kind, Parts, Results, Same, absolute, proportional, relative
+from tests.goldens.cases import Case
+from tests.goldens.declared import Kind, Parts, Results, Same, absolute, proportional, relative
 from tests.goldens.hashed import value
 from tests.goldens.networks import gradients, loaded, record_outputs
 

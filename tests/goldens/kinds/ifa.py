@@ -21,7 +21,8 @@ from fsbench.methods.ifa.matching import (
 from fsbench.methods.ifa.network import LearnedResNet, released_name
 from fsbench.methods.modules.maps import resize
 from fsbench.networks.backbones.base import BackboneConfig
-from tests.goldens.harness import DOUBLE_AND_SINGLE, Case, Clear, Kind, Parts, Result, Results, Same, relative
+from tests.goldens.cases import Case
+from tests.goldens.declared import DOUBLE_AND_SINGLE, Clear, Kind, Parts, Result, Results, Same, relative
 from tests.goldens.hashed import hashed
 from tests.goldens.keyed import keyed_image, keyed_mask, keyed_state, statistics_result, statistics_rows
 from tests.goldens.networks import changes, copies, gradients, optimizer_step

@@ -29,7 +29,8 @@ from fsbench.protocols.draws.incontext import OwnEpisodes
 from fsbench.protocols.draws.pools import Pool
 from fsbench.protocols.reading import load_protocol
 from fsbench.protocols.view import View
-from tests.goldens.harness import EXACT, Case, Check, Kind, Near, Parts, Results, Same, absolute
+from tests.goldens.cases import Case
+from tests.goldens.declared import EXACT, Check, Kind, Near, Parts, Results, Same, absolute
 from tests.goldens.kinds.fss_protocol import official_pool
 from tests.goldens.meters import class_sums, episode_list, listed_pool, parse_pair, same_list, truth_of
 

@@ -26,7 +26,8 @@ from fsbench.methods.insid3 import (
 )
 from fsbench.networks.backbones.timm_networks import patch_maps, scaled_coordinates
 from fsbench.networks.ops.average_linkage import linkage_by_rounds, linkage_by_tree
-from tests.goldens.harness import EXACT, Case, Kind, Parts, Result, Results, absolute, relative
+from tests.goldens.cases import Case
+from tests.goldens.declared import EXACT, Kind, Parts, Result, Results, absolute, relative
 from tests.goldens.networks import small_dinov3
 
 

@@ -15,7 +15,8 @@ from fsbench.datamodules.datasets.isaid import Isaid, Isaid512
 from fsbench.protocols.draws.by_word import one_stream
 from fsbench.protocols.draws.pools import Pool
 from fsbench.protocols.reading import load_segmentation
-from tests.goldens.harness import Case, Check, Kind, Parts, Results, Same, absolute
+from tests.goldens.cases import Case
+from tests.goldens.declared import Check, Kind, Parts, Results, Same, absolute
 from tests.goldens.kinds.incontext import isaid_pairs, isaid_pool
 from tests.goldens.meters import class_sums, episode_list, listed_pool, parse_pair, row_of, same_list, same_text
 

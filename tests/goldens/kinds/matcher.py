@@ -11,7 +11,8 @@ from fsbench.data.batch import normalise
 from fsbench.methods import matcher as own
 from fsbench.networks.backbones.sam import Masks, Preparation, PromptableNetwork, Prompts
 from fsbench.networks.backbones.timm_networks import patch_maps
-from tests.goldens.harness import EXACT, Case, Kind, Result, Results, absolute, few
+from tests.goldens.cases import Case
+from tests.goldens.declared import EXACT, Kind, Result, Results, absolute, few
 from tests.goldens.kinds.persam import STATED, case_sam, chw, rel
 from tests.goldens.networks import small_dinov2
 

@@ -6,7 +6,8 @@ import torch.nn.functional as F
 
 from fsbench.scores.confusion import fb_iou, mean_iou
 from fsbench.scores.regions import region_measures
-from tests.goldens.harness import Case, Kind, Results, Tolerance, absolute
+from tests.goldens.cases import Case
+from tests.goldens.declared import Kind, Results, Tolerance, absolute
 from tests.goldens.meters import background_foreground, by_class, class_sums, counts_of, truth_of
 
 

@@ -19,18 +19,8 @@ from fsbench.protocols.draws.hsnet import draw
 from fsbench.protocols.draws.patnet import epoch_seed, item_order
 from tests.goldens import networks as n
 from tests.goldens.batches import training_batch
-from tests.goldens.harness import (
-    DOUBLE_AND_SINGLE,
-    Case,
-    Clear,
-    Kind,
-    Parts,
-    Precisions,
-    Results,
-    Same,
-    absolute,
-    relative,
-)
+from tests.goldens.cases import Case
+from tests.goldens.declared import DOUBLE_AND_SINGLE, Clear, Kind, Parts, Precisions, Results, Same, absolute, relative
 from tests.goldens.hashed import hashed
 from tests.goldens.keyed import keyed_batch, keyed_state, statistics_result, statistics_rows
 

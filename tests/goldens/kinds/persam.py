@@ -16,7 +16,8 @@ from fsbench.networks.backbones.sam import (
     sam_settings,
 )
 from fsbench.networks.weights.table import WeightFile
-from tests.goldens.harness import EXACT, Case, Kind, Parts, Results, Tolerance, absolute, few, relative, stated
+from tests.goldens.cases import Case
+from tests.goldens.declared import EXACT, Kind, Parts, Results, Tolerance, absolute, few, relative, stated
 from tests.goldens.networks import loaded
 
 

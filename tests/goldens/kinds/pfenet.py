@@ -15,7 +15,8 @@ from fsbench.protocols.words import OTHERS
 from tests.goldens import networks as n
 from tests.goldens import prior_guided as common
 from tests.goldens.batches import training_batch
-from tests.goldens.harness import Case, Kind, Results, Same
+from tests.goldens.cases import Case
+from tests.goldens.declared import Kind, Results, Same
 from tests.goldens.prior_guided import REDUCED, WHOLE, network_kind, thinned
 
 

@@ -13,7 +13,8 @@ from fsbench.methods.prototype import (
     support_sums,
     token_logits,
 )
-from tests.goldens.harness import EXACT, Case, Clear, Kind, Results, Tolerance, absolute
+from tests.goldens.cases import Case
+from tests.goldens.declared import EXACT, Clear, Kind, Results, Tolerance, absolute
 
 
 def prototype(

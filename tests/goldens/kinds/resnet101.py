@@ -7,8 +7,9 @@ from torch import Tensor
 
 from fsbench.methods.modules.pspnet import PSPNet, Trunk
 from fsbench.methods.modules.pspnet_weights import to_hmnet_names
+from tests.goldens.cases import Case
+from tests.goldens.declared import Kind, Parts, Results, Same, Tolerance, relative
 from tests.goldens.forms import statistics
-from tests.goldens.harness import Case, Kind, Parts, Results, Same, Tolerance, relative
 from tests.goldens.hashed import hash_values
 from tests.goldens.kinds.dcama import stats_relative
 from tests.goldens.networks import load_hashed, record_outputs

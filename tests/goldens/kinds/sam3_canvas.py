@@ -37,7 +37,8 @@ from fsbench.networks.backbones.sam2_sam3 import (
 from fsbench.networks.weights.table import WeightFile
 from fsbench.protocols.draws.boxes import BoxTest, drawn_episodes, largest_object_box, loaded_episodes, pixel_pools
 from fsbench.scores.answers import SegmentationAnswer, count_answer
-from tests.goldens.harness import Case, Kind, Parts, Results, Same, absolute, few, relative
+from tests.goldens.cases import Case
+from tests.goldens.declared import Kind, Parts, Results, Same, absolute, few, relative
 from tests.goldens.meters import protocol_statistics
 
 COCO_IDS = [number for number in range(1, 91) if number not in (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)]

@@ -28,19 +28,8 @@ from fsbench.networks.backbones.sam2_sam3 import (
     set_memory_dropout,
 )
 from fsbench.networks.weights.table import WeightFile
-from tests.goldens.harness import (
-    Case,
-    Clear,
-    Kind,
-    Parts,
-    Results,
-    Same,
-    absolute,
-    change,
-    few,
-    proportional,
-    relative,
-)
+from tests.goldens.cases import Case
+from tests.goldens.declared import Clear, Kind, Parts, Results, Same, absolute, change, few, proportional, relative
 from tests.goldens.hashed import hash_state, hash_values
 from tests.goldens.networks import copies, gradients, load_hashed, weighted_loss
 

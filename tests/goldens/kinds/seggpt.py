@@ -12,7 +12,8 @@ from fsbench.methods.seggpt import WHITE, at_size, colours, nearest_colour, pain
 from fsbench.networks.backbones.hub_networks import new_network
 from fsbench.networks.backbones.seggpt import paint, seggpt_net, seggpt_to_transformers_names
 from fsbench.networks.weights.table import WeightFile
-from tests.goldens.harness import Case, Kind, Results, absolute, few, relative
+from tests.goldens.cases import Case
+from tests.goldens.declared import Kind, Results, absolute, few, relative
 from tests.goldens.networks import loaded
 
 THRESHOLD = 128

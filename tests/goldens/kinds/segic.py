@@ -21,7 +21,8 @@ from fsbench.protocols.draws.segic import draw_lvis, lvis_fold, process_episodes
 from fsbench.protocols.reading import load_protocol
 from fsbench.scores.answers import SegmentationAnswer
 from fsbench.scores.confusion import intersection_union
-from tests.goldens.harness import EXACT, Case, Kind, Results, Same, absolute, few, proportional, relative
+from tests.goldens.cases import Case
+from tests.goldens.declared import EXACT, Kind, Results, Same, absolute, few, proportional, relative
 from tests.goldens.hashed import hash_state, hash_values, tag_of
 from tests.goldens.kinds.fss_protocol import official_pool
 from tests.goldens.meters import protocol_statistics

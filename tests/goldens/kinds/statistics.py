@@ -13,7 +13,8 @@ from fsbench.scores.metric import Metric
 from fsbench.scores.rows import Rows, RowSum
 from fsbench.scores.scores import Accuracy, FBIoU, MeanIoU, PresenceCalibration
 from fsbench.scores.statistics import ScoreStatistics
-from tests.goldens.harness import Case, Kind, Near, Parts, Results, Same, entrywise, proportional
+from tests.goldens.cases import Case
+from tests.goldens.declared import Kind, Near, Parts, Results, Same, entrywise, proportional
 
 BY_CLASS = ("intersection", "union", "truth")
 

@@ -4,7 +4,8 @@ from collections.abc import Callable
 from typing import Any
 
 from fsbench.core.validation_schedule import BestScore, ValidationSchedule
-from tests.goldens.harness import Case, Kind, Parts, Same
+from tests.goldens.cases import Case
+from tests.goldens.declared import Kind, Parts, Same
 
 
 def validation_schedule(case: Case) -> Parts:

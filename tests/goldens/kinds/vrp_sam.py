@@ -31,9 +31,22 @@ from fsbench.networks.weights.table import WeightFile
 from fsbench.protocols.draws.pools import Pool
 from fsbench.protocols.draws.streams import Generators
 from fsbench.protocols.draws.vrp import SEED, Division, training_epoch, validation_episodes
-from tests.goldens import harness as g
 from tests.goldens import networks as n
-from tests.goldens.harness import EXACT, Case, Clear, Kind, Near, Parts, Result, Results, Same, absolute, relative
+from tests.goldens.cases import Case, Skipped
+from tests.goldens.declared import (
+    EXACT,
+    Clear,
+    Kind,
+    Near,
+    Parts,
+    Result,
+    Results,
+    Same,
+    absolute,
+    change,
+    few,
+    relative,
+)
 from tests.goldens.hashed import hash_state, hash_values
 from tests.goldens.kinds.persam import rel, tiny_sam
 from tests.goldens.meters import class_sums, row_of, truth_of
@@ -216,7 +229,7 @@ def train_steps(
         "mid.dropout_query_": dict(enumerate(dropped[::2])),
         "mid.dropout_support_": dict(enumerate(dropped[1::2])),
         "SAM has no gradients": Same(all(p.grad is None for p in network.model.parameters()), True),
-        "out.after.": {name: g.change(value, before[name]) for name, value in net.named_parameters()},
+        "out.after.": {name: change(value, before[name]) for name, value in net.named_parameters()},
     }
 
 
@@ -338,7 +351,7 @@ def validation_stream(seed: int, episodes: int, condition: Any, classwise: Tenso
 def official_episodes(case: Case, fold: int, seed: int, shot: int) -> Results:
     order, members = (case.folder / "coco_val_image_order.txt.gz"), (case.folder.parent / "dcama/coco_val_order.txt.gz")
     if not order.is_file() or not members.is_file():
-        raise g.Skipped(f"it needs {order.name} beside it and ../dcama/{members.name}")
+        raise Skipped(f"it needs {order.name} beside it and ../dcama/{members.name}")
     place = {name: i for i, name in enumerate(gzip.decompress(order.read_bytes()).decode().split())}
     listed = [line.split() for line in gzip.decompress(members.read_bytes()).decode().splitlines()]
     of_fold = [(int(number), names) for number, *names in listed if int(number) % 4 == fold]
@@ -351,7 +364,7 @@ NEAR = absolute(1e-5)
 TRAINED = {
     "out.": LOOSE,
     "out.losses": relative(5e-5),
-    "out.after.": g.few(0.01, rest=relative(2e-2)),
+    "out.after.": few(0.01, rest=relative(2e-2)),
     "mid.lr": absolute(1e-12),
     "grad.": rel(1e-3),
 }
