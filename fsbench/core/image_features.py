@@ -144,7 +144,7 @@ class ImageFeatures(Method):
     def trains_on_backbone(self) -> bool:
         """True where features in training are what the backbone encodes: unless `encode_image` is overridden.
 
-        A method whose own `encode_image` returns these says so.
+        A method whose own `encode_image` returns just these in training sets it to True.
         """
         return type(self).encode_image is ImageFeatures.encode_image
 

@@ -203,7 +203,7 @@ class EnsembleSegmenter(StageSegmenter):
 
     Attributes:
         joins_base_learner: whether the answer is an ensemble with the base learner of the backbone.
-        option: its option.
+        option: name of the setting that asks for a base learner.
         ensemble_parts: beginnings of the names of weights that exist only with it.
         learned_shots: K whose weights are learned; 1 for none, which serves every number of shots.
         base_classes: class numbers of the fold in training, ascending, in the order of the base learner's outputs.

@@ -77,9 +77,9 @@ def kept_tokens(masks: Tensor, side: int, class_token: bool) -> Tensor:
 
 
 class Norm(nn.GroupNorm):
-    """The learner's normalisation; where no gradient is wanted, it takes the place of its input, group by group.
+    """The learner's normalisation; where no gradient is wanted, it writes its result over its input, group by group.
 
-    A layer of EMAT is 60 MiB, and the answer's peak of memory lies there.
+    An input of EMAT's has 60 MiB, and there are several at once where its answer takes the most memory.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -97,8 +97,9 @@ def norm(channels: int) -> nn.GroupNorm:
 
 
 def added(x: Tensor, y: Tensor) -> Tensor:
-    """Return x + y, in the place of y where no gradient is wanted."""
-    return x + y if torch.is_grad_enabled() else y.add_(x)
+    """Return x + y; where no gradient is wanted and both are of one type, y is lost, whose place the sum takes."""
+    in_place = not torch.is_grad_enabled() and x.dtype == y.dtype and not torch.compiler.is_exporting()
+    return y.add_(x) if in_place else x + y
 
 
 Correlated = Tensor | tuple[Tensor, Tensor]
@@ -141,6 +142,7 @@ class AttentionLayer(nn.Module):
     def reduce(self, x: Correlated, keep: Tensor) -> tuple[Tensor, Tensor]:
         """Return the short cut before its norm (B, out, T, Td), and what is attended to (B, D, T, Td).
 
+        Both are tensors of their own, over which the caller writes.
         Factors of a correlation get no gradient; the backward pass computes the correlation again.
         """
         raise NotImplementedError
@@ -213,7 +215,7 @@ class Learner(nn.Module):
             present / foreground.
         """
         frozen = not (query.requires_grad or support.requires_grad)
-        unstored = frozen and chosen_backend(query.device) == "packed"
+        unstored = frozen and chosen_backend() == "packed"
         return self.decode(self.transform((query, support) if unstored else query @ support.mT, kept))
 
     def kept_by_block(self, masks: Tensor) -> list[Tensor]:

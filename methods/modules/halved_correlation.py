@@ -20,7 +20,9 @@ from torch.autograd.function import once_differentiable
 from fsbench.networks.ops.masked_attention import autocast_arguments
 
 CHUNK = 2**21
-"""Numbers of the correlation that exist at once: 8 MB in fp32, which stay in the processor's cache."""
+"""Numbers of the correlation that exist at once on the CPU: 8 MB in fp32, which stay in its cache."""
+CUDA_CHUNK = 2**25
+"""The same on a GPU: 128 MB in fp32, which fill it."""
 
 
 def halve_correlation(
@@ -117,8 +119,8 @@ def _correlations(query: Tensor, parities: Tensor, first: Tensor) -> Iterator[tu
 
 
 def _chunks(query: Tensor, parities: Tensor) -> list[tuple[int, slice]]:
-    """Return samples and query tokens whose correlation has `CHUNK` numbers."""
-    step = max(1, CHUNK // parities[0, ..., 0, :].numel())
+    """Return samples and query tokens whose correlation has no more numbers than may exist at once."""
+    step = max(1, (CUDA_CHUNK if query.is_cuda else CHUNK) // parities[0, ..., 0, :].numel())
     return [(b, slice(start, start + step)) for b in range(len(parities)) for start in range(0, query.shape[2], step)]
 
 

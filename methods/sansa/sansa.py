@@ -183,7 +183,7 @@ class SANSA(Segmenter):
         """Training keeps what the adapters do not change; whole encodings are kept while the adapters stay."""
         return "features" if self.training else "encodings"
 
-    trains_on_backbone = True  # as `encode_image` says
+    trains_on_backbone = True  # in training `encode_image` returns what the frozen stages do
 
     def encode_image(self, pixels: Tensor) -> tuple[Tensor, ...]:
         """Return the encoding of an image; in training the output of the stages without adapters."""

@@ -300,9 +300,8 @@ class VRPSAM(StageSegmenter):
         """Return the steps of a way; image (3, S, S) is its first support's."""
         attended: list[Tensor] = []
         layer: Any = self.head.transformer_decoder.transformer_cross_attention_layers[0]
-        hook = layer.register_forward_pre_hook(lambda _, given: attended.append(layer.weights(*given[:2])))
-        found = self.head(query.stages, support.features, support.cells)
-        hook.remove()
+        with layer.register_forward_pre_hook(lambda _, given: attended.append(layer.weights(*given[:2]))):
+            found = self.head(query.stages, support.features, support.cells)
         return {
             "annotation of the support": marked(image, support.annotation[0]),
             "pseudo mask": found.pseudo_mask.mean((0, 1)),

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from fsbench.methods.cst import cst_learner
+from fsbench.methods.cst import CST, cst_learner
 from fsbench.methods.emat import EMAT, emat_learner
 from fsbench.methods.modules.correlation import kept_tokens
 from fsbench.networks.backbones.base import BackboneConfig
@@ -91,3 +91,20 @@ def test_checkpoints_tell_channels():
     assert emat().checkpoint_settings() == {"support_side": 8, "class_token": True}
     assert emat(correlation="layers").checkpoint_settings()["correlation"] == "layers"
     assert "attention_heads" not in emat(attention_heads="sequential").checkpoint_settings()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("make", [emat, lambda: CST(DEMO, support_side=6)], ids=["emat", "cst"])
+def test_half_precision_trains(make, dtype, blocks_folder):
+    method, batch = make().train(), next(iter(data(blocks_folder, 64).train_dataloader()))
+    exact = method.batch_loss(batch)["loss"].detach()
+    with torch.autocast("cpu", dtype=dtype):
+        loss = method.batch_loss(batch)["loss"]
+    loss.backward()
+    torch.testing.assert_close(loss.detach(), exact, atol=0.02, rtol=0.02)
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in method.parameters())
+
+
+def test_presence_weighs_a_tenth():
+    """As the authors' loss has it (emat.md §5); goldens of the learner state this factor by themselves."""
+    assert emat().presence_weight == CST(DEMO, support_side=6).presence_weight == 0.1

@@ -17,6 +17,7 @@ from fsbench.methods.gf_sam import (
     merged_probability,
 )
 from fsbench.networks.backbones.sam import BesideSamConfig
+from fsbench.runner.contract.episodes import segmentation_episode
 
 pytest.importorskip("transformers")
 
@@ -91,3 +92,11 @@ def test_each_component_that_is_kept_is_an_object():
     assert float(scores[0]) < float(scores[1]) == pytest.approx(0.8)
     only = replace(steps, gated=replace(steps.gated, chosen=torch.tensor([2])))
     assert len(list(component_objects(only))) == 1
+
+
+def test_chunks_of_points_change_nothing():
+    whole, small = method(), method(sam_prompts=3)
+    for index in range(2):
+        episode = segmentation_episode(index, 0, 2, 2, 64).without_truth()
+        maps = [found.predict_shots(episode).label_map for found in (whole, small)]
+        assert (maps[0] != maps[1]).float().mean() < 0.01

@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from fsbench.base.errors import SettingsError
+from fsbench.base.errors import CheckpointError, SettingsError
 from fsbench.methods.hdmnet import HDMNet
 from fsbench.methods.hdmnet.head import HDMNetHead
 from fsbench.methods.hdmnet.transformer import TEMPERATURE, TOGETHER, Matching
@@ -121,3 +121,11 @@ def test_memory_does_not_grow_with_the_shots():
         output = head(query, supports(6))
     assert output.logits.shape == (1, 2, 8, 8) and max(alive) <= 2
     assert F.relu(output.similarity).max() <= 1.0001
+
+
+def test_the_base_learner_can_be_left_out_of_a_checkpoint_that_has_it():
+    method, alone = on_pspnet(shots=5), on_pspnet(base_learner=False)
+    kept, differing = alone.filter_state_dict(method.state_dict(), "it")
+    assert kept.keys() == alone.state_dict().keys() and differing == {"base_learner": True, "shots": 5}
+    with pytest.raises(CheckpointError, match=r"it was trained with shots: 5; found shots: 1; give --model\.shots 5"):
+        on_pspnet().filter_state_dict(method.state_dict(), "it")

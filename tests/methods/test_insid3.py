@@ -12,7 +12,9 @@ from fsbench.methods.insid3 import INSID3, drawn_factors, mask_to_cells
 from fsbench.networks.backbones.base import BackboneConfig
 from fsbench.networks.backbones.timm_networks import VITS, ViT, new_vit
 from fsbench.networks.weights.table import WeightFile
+from fsbench.runner.config.compose import compose
 from fsbench.runner.contract.episodes import segmentation_episode
+from fsbench.runner.engine.experiment import build_experiment
 from tests.methods.small import chosen
 
 
@@ -137,3 +139,21 @@ def test_a_network_without_rotary_positions_has_one_basis_alone(rotary):
     assert "released program draws another" in INSID3(rotary, svd_components=4).record_notes(None)[0]
     scaled = INSID3(rotary, svd_components=4, basis_coordinates=1.5)
     assert scaled.record_notes(None) == ["the basis of positions has scaled coordinates (basis_coordinates 1.5)"]
+
+
+def test_the_identity_has_the_coordinates_of_the_basis(rotary):
+    base = ["--config=configs/base.yaml", "--config=configs/methods/insid3.yaml", "--config=configs/data/demo.yaml"]
+    network = ["--model.backbone.name=rotary", f"--model.backbone.weights={rotary.weights}"]
+    usual = [*base, *network, "--model.svd_components=4", "--data.image_size=64", "--run.name=insid3"]
+    identities, backbones = [], []
+    for more in ([], ["--model.basis_coordinates=released_cuda"], ["--model.basis_coordinates=[0.5,2]"]):
+        identity = build_experiment(compose([*usual, *more])).identity
+        identities.append(identity.method.as_json())
+        backbones.append(identity.backbone.as_json())
+    settings = {"name": "insid3", "type": "insid3", "svd_components": 4, "tau": 0.6, "merge_threshold": 0.2}
+    assert identities == [
+        settings | {"basis_coordinates": "eval"},
+        settings | {"basis_coordinates": "released_cuda"},
+        settings | {"basis_coordinates": [0.5, 2.0]},
+    ]
+    assert [backbone["rope_periods"] for backbone in backbones] == ["file"] * 3

@@ -205,7 +205,7 @@ class PromptableNetwork:
     def decode(
         self, encoding: Tensor, size: tuple[int, int], prompts: Prompts, multimask: bool, **further: Any
     ) -> Masks:
-        """Decode masks of all prompts at once.
+        """Decode masks of all prompts at once; callers with many give them in parts, see `prompts`.
 
         Args:
             encoding: of the image (1, C, h, w), from `encode`.

@@ -24,18 +24,20 @@ from fsbench.base.errors import SettingsError, known_names
 Backend = Literal["reference", "packed", "filled"]
 
 PACKED_CHUNK = 2**19
-"""Size of the largest array in a chunk of the packed path, usually the attention weights: 2 MB in fp32, so that it
-stays in cache."""
+"""Size of the largest array in a chunk of the packed path on the CPU, usually the attention weights: 2 MB in fp32, so
+that it stays in cache."""
+CUDA_CHUNK = 2**25
+"""The same on a GPU: 128 MB in fp32, which fill it."""
 SAFE_EXPONENT = 86.0
 """Logits to the base 2 that are nowhere larger than this are exponentiated as they are: sums of their exponentials
 neither overflow nor vanish in fp32."""
 
 
-def chosen_backend(device: torch.device, backend: str | None = None) -> str:
-    """Return the back end that `masked_attention` takes for tensors on `device` if it is given `backend`."""
+def chosen_backend(backend: str | None = None) -> str:
+    """Return the back end that `masked_attention` takes if it is given `backend`."""
     if torch.compiler.is_exporting():  # no step may depend on a mask's values
         return "filled"
-    return backend or os.environ.get("FSBENCH_ATTENTION") or ("reference" if device.type == "cuda" else "packed")
+    return backend or os.environ.get("FSBENCH_ATTENTION") or "packed"
 
 
 def masked_attention(
@@ -61,16 +63,16 @@ def masked_attention(
         backend: "reference" (a loop over samples that stores all attention weights), "packed" (each sample's kept
             tokens alone, in chunks of query positions; weights recomputed in the backward pass) or "filled" (dropped
             tokens' logits are -∞, in which no step depends on a mask's values). Default: `$FSBENCH_ATTENTION`, else
-            "reference" on CUDA and "packed" elsewhere; "filled" in a graph that is exported.
+            "packed"; "filled" in a graph that is exported.
         overwrite: `q` is not needed afterwards; "packed" writes the answer into it where no gradient is wanted.
 
     Returns:
         (B, D, T, Td), dtype of `q` (the autocast dtype where autocast is on).
 
-    Peak memory beyond inputs, output and gradients, on the layers of EMAT and CST: some ten arrays of `PACKED_CHUNK`
-    numbers for "packed" (20 MB in fp32); some 8·T·Td·M per sample, for all samples at once, for "reference".
+    Peak memory beyond inputs, output and gradients, on the layers of EMAT and CST: some ten arrays of a chunk's size
+    for "packed" (20 MB in fp32, on a GPU 1.3 GB); some 8·T·Td·M per sample, for all samples at once, for "reference".
     """
-    chosen = chosen_backend(q.device, backend)
+    chosen = chosen_backend(backend)
     if chosen == "packed":
         left, *right = x if isinstance(x, tuple) else (x,)
         q, weight, bias, left, *right = autocast_arguments(q, weight, bias, left, *right)
@@ -247,14 +249,18 @@ def _chunks(q: Tensor, left: Tensor, right: Tensor | None, keep: Tensor) -> Iter
         if not len(kept):
             continue
         source = _KeptTokens(left, right, sample, kept, len(kept) == len(row))
-        step = max(1, PACKED_CHUNK // (widest * len(kept)))
+        step = max(1, _chunk(q) // (widest * len(kept)))
         for start in range(0, q.shape[2], step):
             yield source, slice(start, start + step)
 
 
+def _chunk(x: Tensor) -> int:
+    return CUDA_CHUNK if x.is_cuda else PACKED_CHUNK
+
+
 def _parts(query: Tensor, k: Tensor, heads: int) -> Iterator[slice]:
     """Yield parts of a chunk (t x heads, ·, ·), so small that the attention weights fit."""
-    step = heads * max(1, PACKED_CHUNK // (heads * query.shape[2] * k.shape[2]))
+    step = heads * max(1, _chunk(query) // (heads * query.shape[2] * k.shape[2]))
     for start in range(0, len(query), step):
         yield slice(start, start + step)
 

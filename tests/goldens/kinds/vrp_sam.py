@@ -270,7 +270,7 @@ def end_to_end(
     encoding = network.encode_pixels(method.sam_square(query[0], sam["image"]))
     logits = resize(network.decode_embeddings(encoding, prompts)[:, None], side)
     if original_size:
-        logits = F.interpolate(logits, tuple(original_size), mode="bilinear", align_corners=True)
+        logits = method.VRPSAM.resize(None, logits, tuple(original_size))
     return {"mid.prompts": prompts[:, ::5], "out.logits": logits, "out.pred": predictions(logits[:, 0])}
 
 

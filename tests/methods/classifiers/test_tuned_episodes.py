@@ -1,5 +1,6 @@
 """Methods that tune a network in every episode: what an episode leaves behind, what it draws, and where FORT looks."""
 
+import logging
 from copy import deepcopy
 from dataclasses import replace
 
@@ -16,6 +17,7 @@ from fsbench.methods.classifiers.fort import (
 )
 from fsbench.methods.classifiers.tuning import fine_tune
 from fsbench.networks.weights.files import state_digest
+from fsbench.runner.engine.run import run
 from tests.methods.classifiers.first_episodes import SMALL, first_episodes, supports
 
 TUNED = ("fort_lora", pytest.param("ft", marks=pytest.mark.slow(4)), pytest.param("vpt", marks=pytest.mark.slow(3)))
@@ -101,3 +103,28 @@ def test_fort_turns_attention_to_its_patches(experiment):
 def test_fort_needs_as_many_patches_as_it_chooses(experiment, patches):
     with pytest.raises(SettingsError, match=f"patches is {patches}, expected 1 to 64, which an image has"):
         experiment("fort", SMALL, f"--model.patches={patches}")
+
+
+@pytest.mark.slow(6)
+def test_a_run_that_was_stopped_goes_on_with_the_same_record(experiment, tmp_path):
+    settings = ["--model.epochs=1", "--model.learning_rate=1e-3", "--data.episodes=4", SMALL]
+    whole = run(experiment("fort_lora", *settings))
+    again = experiment("fort_lora", *settings)
+    again.options.runs = str(tmp_path / "other")
+    answer, answered = again.method.answer_batch, []
+
+    def answer_once(batch):
+        if answered:
+            raise RuntimeError("power cut")
+        answered.append(batch)
+        return answer(batch)
+
+    again.method.answer_batch = answer_once
+    with pytest.raises(RuntimeError, match="power cut"):
+        run(again)
+    rest = experiment("fort_lora", *settings)
+    rest.options.runs = str(tmp_path / "other")
+    done = run(rest)
+    assert "evaluation: 3 of 4 episodes are left" in (done.path / "run.log").read_text()
+    assert done.run.counts_sha256 == whole.run.counts_sha256
+    logging.getLogger("fsbench").handlers = []

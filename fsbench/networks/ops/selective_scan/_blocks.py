@@ -107,7 +107,11 @@ class _Workspace:
 
 
 class Scan(torch.autograd.Function):
-    """`_reference.scan` that saves inputs and the states at the entries of blocks and, with a map, ends of windows."""
+    """The scan in blocks, with the arguments of `_reference.scan`.
+
+    For the backward pass it saves its inputs and the states at the entries of blocks, and, where windows are mapped, at
+    their ends.
+    """
 
     @staticmethod
     def forward(

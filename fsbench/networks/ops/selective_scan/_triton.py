@@ -99,7 +99,11 @@ class _Launch:
 
 
 class Scan(torch.autograd.Function):
-    """`_reference.scan` in fp32; saves inputs and states at the entries of chunks and, with a map, ends of windows."""
+    """The scan in fp32, with the arguments of `_reference.scan`.
+
+    For the backward pass it saves its inputs and the states at the entries of chunks, and, where windows are mapped, at
+    their ends.
+    """
 
     @staticmethod
     def forward(

@@ -81,6 +81,11 @@ def _check_parts(segment: dict[str, Tensor], windows: dict[str, Tensor]) -> None
                 f"recapped_scan: {name}_s is {tuple(s.shape)} {s.dtype} and {name}_q {tuple(q.shape)} {q.dtype}, "
                 f"expected {axes} of one dtype"
             )
+        layout = windows["u"].shape[-2:]
+        if q.shape[-2:] != layout:
+            raise SettingsError(
+                f"recapped_scan: {name}_q has (W, Tq) of {tuple(q.shape[-2:])}, expected {tuple(layout)} as u_q"
+            )
     groups = [segment[name].shape[1] for name in "BC"]
     if groups[0] != groups[1]:
         raise SettingsError(f"recapped_scan: B has {groups[0]} groups, C {groups[1]}; expected the same number")

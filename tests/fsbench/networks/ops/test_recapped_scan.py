@@ -40,8 +40,10 @@ def test_windows_that_do_not_fit_are_named():
     axes = r"expected \(b, D, T\) and \(b, D, W, Tq\)"
     with pytest.raises(SettingsError, match=rf"u_q \(2, 6, 15\) torch.float32, {axes}"):
         recapped_scan(*x[:4], x[4].flatten(2), *x[5:])
-    with pytest.raises(SettingsError, match=r"delta is \(2, 6, 10\), expected \(2, 6, 15\)"):
+    with pytest.raises(SettingsError, match=r"delta_q has \(W, Tq\) of \(2, 5\), expected \(3, 5\) as u_q"):
         recapped_scan(*x[:5], x[5][:, :, :2], *x[6:])
+    with pytest.raises(SettingsError, match=r"B_q has \(W, Tq\) of \(5, 3\), expected \(3, 5\) as u_q"):
+        recapped_scan(*x[:6], x[6].mT, *x[7:])  # as many tokens in all
     with pytest.raises(SettingsError, match=r"u_s is \(4, 6, .*\) torch.float32 and u_q \(2, 6, "):
         recapped_scan(torch.cat([x[0], x[0]]), *x[1:])  # supports of more samples than there are
     with pytest.raises(SettingsError, match=r"B_s is .*torch.float32 and B_q .*torch.float64"):
