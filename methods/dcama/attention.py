@@ -98,8 +98,12 @@ class MaskAttention(nn.Module):
 
     def forward(self, query: Tensor, support: Tensor, value: Tensor) -> Tensor:
         """Average the values (B, Ts) by the attention of tokens (B, C, T) to tokens (B, C, Ts); returns (B, T)."""
+        return self.attend(self.project(0, query), support, value)
+
+    def attend(self, q: Tensor, support: Tensor, value: Tensor) -> Tensor:
+        """Return `forward` of a query that is projected, (B, C, T)."""
         dropout = self.dropout if self.training else 0.0
-        return mask_value_attention(self.project(0, query), self.project(1, support), value, self.heads, dropout)
+        return mask_value_attention(q, self.project(1, support), value, self.heads, dropout)
 
 
 def balanced_sample(values: Tensor, count: int, generator: torch.Generator | None) -> Tensor:

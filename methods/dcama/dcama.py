@@ -20,7 +20,8 @@ from fsbench.core.released_format import ReleasedFormat
 from fsbench.core.segmenter import Segmenter
 from fsbench.data.batch import EpisodeBatch
 from fsbench.methods.dcama.attention import POSITIONS, position_table
-from fsbench.methods.dcama.head import DCAMAHead, HeadOptions, mean_coarse_mask
+from fsbench.methods.dcama.head import DCAMAHead, mean_coarse_mask
+from fsbench.methods.dcama.options import HeadOptions
 from fsbench.networks.backbones.base import BackboneConfig
 from fsbench.networks.backbones.timm_networks import FrozenPyramid, Pyramid
 
@@ -31,6 +32,13 @@ def _add_position_tables(learned: dict[str, Tensor]) -> dict[str, Tensor]:
     widths = {key.split(".")[2]: len(value) for key, value in attention.items()}
     tables = {f"model.pe.{name}.pe": position_table(POSITIONS, width)[None] for name, width in widths.items()}
     return attention | tables | {key: value for key, value in learned.items() if key not in attention}
+
+
+class Query(NamedTuple):
+    """A query's pyramid, and its tokens by scale as `DCAMAHead.project_query` returns them."""
+
+    pyramid: Pyramid
+    projected: dict[int, Tensor] | None
 
 
 class Support(NamedTuple):
@@ -48,7 +56,7 @@ class DCAMA(Segmenter):
         learning_rate: constant rate of SGD with Nesterov's momentum.
         momentum, weight_decay: of SGD; the decay is a tenth of the learning rate in the paper.
         support_background, skip_scales, skip_support, attn_scales, support_pixels, heads, dropout, pe, width: see
-            `fsbench.methods.dcama.head.HeadOptions`.
+            `fsbench.methods.dcama.options.HeadOptions`.
     """
 
     trains_one_shot = True  # §9
@@ -104,17 +112,27 @@ class DCAMA(Segmenter):
             "width": o.width,
         }
 
+    def query(self, image: Pyramid) -> Query:
+        """Return the pyramid with its projected tokens, which in training each pass projects anew."""
+        return Query(image, None if self.training else self.model.project_query(image))
+
     def support(self, image: Pyramid, mask: Tensor) -> Support:
         return Support(image, mask)
 
-    def join(self, supports: Iterator[Support]) -> Support:
-        """Return pyramids (B, K, L, C, h, w) and masks (B, K, S, S)."""
-        pyramids, masks = zip(*supports, strict=True)
-        return Support(tuple(torch.stack(scale, 1) for scale in zip(*pyramids, strict=True)), torch.stack(masks, 1))
+    def join(self, supports: Iterator[Support]) -> Iterator[Support]:
+        return supports
 
-    def segment(self, query: Pyramid, support: Support) -> Output:
-        """Return logits of one pass over all shots (§8)."""
-        logits, coarse = self.model(query, support.pyramid, support.mask, self._generator())
+    def segment(self, query: Query, support: Iterator[Support]) -> Output:
+        """Return logits of one pass over all shots (§8), which are read one at a time where the head can."""
+        several = self.context.images is not None and self.context.images.shape[1] > 1
+        if several and query.projected is not None and self.model.joins_shots():
+            logits, coarse = self.model.segment_shots(query.pyramid, support, query.projected)
+        else:
+            shots = list(support)
+            by_scale = zip(*(shot.pyramid for shot in shots), strict=True)
+            pyramids = [scale[0][:, None] if len(shots) == 1 else torch.stack(scale, 1) for scale in by_scale]
+            masks = torch.stack([shot.mask for shot in shots], 1)
+            logits, coarse = self.model.segment(query.pyramid, pyramids, masks, self._generator(), query.projected)
         return Output(logits, attention=mean_coarse_mask(coarse) if self.keeps_soft_masks else None)
 
     def _generator(self) -> torch.Generator | None:

@@ -7,9 +7,7 @@ A pyramid is four tensors, (B, L, C, h, w) of a query and (B, K, L, C, h, w) of 
 """
 
 import itertools
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Iterable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -18,53 +16,10 @@ from torch import Tensor, nn
 
 from fsbench.base.errors import SettingsError
 from fsbench.methods.dcama.attention import MaskAttention, Positions, balanced_sample, resize_mask
-from fsbench.networks.ops.mask_value_attention import attention_weights
+from fsbench.methods.dcama.options import GROUPS, HeadOptions
+from fsbench.networks.ops.mask_value_attention import PartialAverage, attention_weights, chosen_backend, partial_average
 
 SCALES = (4, 8, 16, 32)  # image side / map side of a pyramid's scales
-GROUPS = 4  # groups of every GroupNorm, §6
-
-
-@dataclass(frozen=True)
-class HeadOptions:
-    """Options of the head; the defaults are the released program's.
-
-    Attributes:
-        support_background: "zero" multiplies the attended support features by the mask; the skips stay as they are.
-        skip_scales: scales whose last block joins the decoder, some of 4, 8, 16.
-        skip_support: the support's last block joins the decoder as well as the query's.
-        attn_scales: scales that are attended: 32, 16 and 32, or all.
-        support_pixels: "all", or a number of foreground and as many background pixels, drawn at random.
-        heads: heads of every attention.
-        dropout: probability of dropping tokens and attention weights while training.
-        pe: "sin1d" adds positions to the tokens, "none" does not.
-        width: channels of the decoder; not varied in the paper.
-    """
-
-    support_background: Literal["keep", "zero"] = "keep"
-    skip_scales: tuple[int, ...] = (4, 8)  # Tab. S3
-    skip_support: bool = True  # Tab. S5 a
-    attn_scales: tuple[int, ...] = (8, 16, 32)  # Tab. S4
-    support_pixels: int | Literal["all"] = "all"  # Tab. S5 b
-    heads: int = 8  # §5
-    dropout: float = 0.5  # §5
-    pe: Literal["sin1d", "none"] = "sin1d"  # §4
-    width: int = 128  # §6
-
-    def check(self) -> None:
-        """Raise SettingsError if no head can be built with these options."""
-        allowed = ((32,), (16, 32), (8, 16, 32))
-        if tuple(sorted(self.attn_scales)) not in allowed:
-            raise SettingsError(f"attn_scales is {list(self.attn_scales)}, expected [32], [16, 32] or [8, 16, 32]")
-        if set(self.skip_scales) - {4, 8, 16} or len(set(self.skip_scales)) < len(self.skip_scales):
-            raise SettingsError(f"skip_scales is {list(self.skip_scales)}, expected some of 4, 8, 16, each once")
-        if self.support_pixels != "all" and self.support_pixels < 1:
-            raise SettingsError(f"support_pixels is {self.support_pixels}, expected all, or a number from 1 on")
-        if self.heads < 1:
-            raise SettingsError(f"heads is {self.heads}, expected 1 or more")
-        if not 0 <= self.dropout < 1:
-            raise SettingsError(f"dropout is {self.dropout}, expected a number from 0 to below 1")
-        if self.width < 8 * GROUPS or self.width % (8 * GROUPS):
-            raise SettingsError(f"width is {self.width}, expected a multiple of {8 * GROUPS}")
 
 
 def conv_block(channels: Sequence[int], kernels: Sequence[int]) -> nn.Sequential:
@@ -138,7 +93,7 @@ class DCAMAHead(nn.Module):
         support: Sequence[Tensor],
         masks: Tensor,
         generator: torch.Generator | None = None,
-    ) -> tuple[Tensor, dict[int, Tensor]]:
+    ) -> Tensor:
         """Segment the query.
 
         Args:
@@ -148,15 +103,84 @@ class DCAMAHead(nn.Module):
             generator: draws the support pixels where not all are used; None is torch's global generator.
 
         Returns:
-            logits (B, 2, S, S), entry 1 foreground, and the `coarse_masks` that they are decoded from.
+            logits (B, 2, S, S); entry 1 is foreground.
         """
+        return self.segment(query, support, masks, generator)[0]
+
+    def segment(
+        self,
+        query: Sequence[Tensor],
+        support: Sequence[Tensor],
+        masks: Tensor,
+        generator: torch.Generator | None = None,
+        projected: dict[int, Tensor] | None = None,
+    ) -> tuple[Tensor, dict[int, Tensor]]:
+        """Return the logits of `forward`, and the `coarse_masks` that they are decoded from."""
         if masks.shape[-1] != masks.shape[-2] or masks.shape[-1] != 4 * query[0].shape[-1]:
             raise SettingsError(
                 f"DCAMA got an image of {masks.shape[-2]}x{masks.shape[-1]} pixels whose finest features are "
                 f"{query[0].shape[-2]}x{query[0].shape[-1]}; expected a square of four times their side"
             )
-        coarse = self.coarse_masks(query, support, masks, generator)
+        coarse = self.coarse_masks(query, support, masks, generator, projected)
         return self.decode(coarse, query, support), coarse
+
+    def joins_shots(self) -> bool:
+        """Return whether `segment_shots` is this head's answer: no gradient, all pixels, and attention in chunks."""
+        device = next(self.parameters()).device
+        whole = self.options.support_pixels == "all" and chosen_backend(device) == "chunked"
+        return whole and not torch.is_grad_enabled()
+
+    def segment_shots(
+        self,
+        query: Sequence[Tensor],
+        supports: Iterable[tuple[Sequence[Tensor], Tensor]],
+        projected: dict[int, Tensor],
+    ) -> tuple[Tensor, dict[int, Tensor]]:
+        """Compute `segment` with one shot in memory at a time.
+
+        Args:
+            query: as in `forward`.
+            supports: pyramid (B, L, C, h, w) and mask (B, S, S) of each shot; read one after the other, and none is
+                kept.
+            projected: `project_query` of the query.
+        """
+        averages: dict[tuple[int, int], PartialAverage] = {}
+        last: list[Tensor] = []
+        for pyramid, mask in supports:
+            part, blocks = self._read_shot(projected, [scale[:, None] for scale in pyramid], mask[:, None])
+            del pyramid, mask  # the next one comes while nothing of this is held
+            averages = {key: averages[key].join(found) if averages else found for key, found in part.items()}
+            last = list(map(torch.maximum, last, blocks)) if last else blocks
+        coarse = {}
+        for scale in self.names:
+            shape = query[SCALES.index(scale)].shape
+            found = [averages[scale, block].value.mean(1) for block in range(shape[1])]
+            coarse[scale] = torch.stack(found, 1).to(projected[scale].dtype).view(*shape[:2], *shape[-2:])
+        return self.decode(coarse, query, last), coarse
+
+    def _read_shot(
+        self, projected: dict[int, Tensor], support: Sequence[Tensor], masks: Tensor
+    ) -> tuple[dict[tuple[int, int], PartialAverage], list[Tensor]]:
+        """Return a shot's part of the attention by (scale, block), and the last blocks (B, 1, 1, C, h, w) of it."""
+        averages = {}
+        for scale, name in self.names.items():
+            attention, maps = self.DCAMA_blocks[name], support[SCALES.index(scale)]
+            assert isinstance(attention, MaskAttention)
+            for block in range(maps.shape[2]):
+                tokens, values = self._support_tokens(scale, maps[:, :, block, None], masks)
+                key = attention.project(1, tokens)
+                averages[scale, block] = partial_average(projected[scale][:, block], key, values, attention.heads)
+        return averages, [maps[:, :, -1:].clone() for maps in support]
+
+    def project_query(self, query: Sequence[Tensor]) -> dict[int, Tensor]:
+        """Return the projected tokens (B, L, C, T) of a query's pyramid by scale, which serve all ways."""
+        return {scale: self._project_query(scale, query[SCALES.index(scale)]) for scale in self.names}
+
+    def _project_query(self, scale: int, query: Tensor) -> Tensor:
+        """Return the projected tokens (B, L, C, T) of the query's maps (B, L, C, h, w) of one scale."""
+        block = self.DCAMA_blocks[self.names[scale]]
+        assert isinstance(block, MaskAttention)
+        return block.project(0, self._query_tokens(scale, query)).unflatten(0, query.shape[:2])
 
     def coarse_masks(
         self,
@@ -164,25 +188,28 @@ class DCAMAHead(nn.Module):
         support: Sequence[Tensor],
         masks: Tensor,
         generator: torch.Generator | None = None,
+        projected: dict[int, Tensor] | None = None,
     ) -> dict[int, Tensor]:
-        """Return the coarse masks (B, L, h, w) of every attended scale, in [0, 1] in eval mode; see `forward`."""
+        """Return the coarse masks (B, L, h, w) of every attended scale, in [0, 1] in eval mode.
+
+        Args:
+            query, support, masks, generator: as in `forward`.
+            projected: `project_query` of the query, where it serves several calls; not in training.
+        """
         coarse = {}
         for scale in self.names:
             q, s = query[SCALES.index(scale)], support[SCALES.index(scale)]
-            step = q.shape[1] if self.training else 1  # so that in a test the memory is that of one block
-            parts = zip(q.split(step, 1), s.split(step, 2), strict=True)
-            coarse[scale] = torch.cat([self._coarse_masks(scale, *part, masks, generator) for part in parts], 1)
+            if self.training:
+                coarse[scale] = self._aggregate(scale, q, s, masks, generator)
+                continue
+            # one block at a time: the memory does not grow with the number of blocks
+            ready = self._project_query(scale, q) if projected is None else projected[scale]
+            parts = [
+                self._aggregate(scale, q[:, i, None], s[:, :, i, None], masks, generator, ready[:, i])
+                for i in range(q.shape[1])
+            ]
+            coarse[scale] = torch.cat(parts, 1)
         return coarse
-
-    def _coarse_masks(
-        self, scale: int, query: Tensor, support: Tensor, masks: Tensor, generator: torch.Generator | None
-    ) -> Tensor:
-        q, s, value = self.tokens(scale, query, support, masks)
-        if self.options.support_pixels != "all":
-            drawn = torch.stack([balanced_sample(v, self.options.support_pixels, generator) for v in value])
-            value, s = value.gather(1, drawn), s.gather(2, repeat(drawn, "n t -> n c t", c=s.shape[1]))
-        found: Tensor = self.DCAMA_blocks[self.names[scale]](q, s, value)
-        return found.view(*query.shape[:2], *query.shape[-2:])
 
     def tokens(self, scale: int, query: Tensor, support: Tensor, masks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return the tokens of one scale with their positions, its blocks as samples.
@@ -190,14 +217,42 @@ class DCAMAHead(nn.Module):
         Returns:
             query tokens (B·L, C, T), support tokens (B·L, C, K·T), shot by shot, and their values (B·L, K·T).
         """
-        place = self.pe[self.names[scale]]
+        q = self._query_tokens(scale, query)
+        return q, *self._support_tokens(scale, support, masks)
+
+    def _query_tokens(self, scale: int, query: Tensor) -> Tensor:
+        """Return the tokens (B·L, C, T) of the query's maps (B, L, C, h, w) of one scale."""
+        q: Tensor = self.pe[self.names[scale]](rearrange(query, "b l c h w -> (b l) c (h w)"))
+        return q
+
+    def _support_tokens(self, scale: int, support: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the support tokens of `tokens`, and their values."""
         values = resize_mask(masks, support.shape[-2], support.shape[-1])
         if self.options.support_background == "zero":
             support = support * values[:, :, None, None]
-        q = place(rearrange(query, "b l c h w -> (b l) c (h w)"))
-        s = place(rearrange(support, "b k l c h w -> (b l) k c (h w)"))
-        value = repeat(values, "b k h w -> (b l) (k h w)", l=support.shape[2])
-        return q, rearrange(s, "n k c t -> n c (k t)"), value
+        s = self.pe[self.names[scale]](rearrange(support, "b k l c h w -> (b l) k c (h w)"))
+        s = rearrange(s, "n k c t -> n c (k t)")
+        return s, repeat(values, "b k h w -> (b l) (k h w)", l=support.shape[2])
+
+    def _aggregate(
+        self,
+        scale: int,
+        query: Tensor,
+        support: Tensor,
+        masks: Tensor,
+        generator: torch.Generator | None,
+        projected: Tensor | None = None,
+    ) -> Tensor:
+        """Return the coarse masks (B, L, h, w) of one scale; `projected` (B·L, C, T) is the query's, if it is ready."""
+        block = self.DCAMA_blocks[self.names[scale]]
+        assert isinstance(block, MaskAttention)
+        q = self._query_tokens(scale, query) if projected is None else projected
+        s, value = self._support_tokens(scale, support, masks)
+        if self.options.support_pixels != "all":
+            drawn = torch.stack([balanced_sample(v, self.options.support_pixels, generator) for v in value])
+            value, s = value.gather(1, drawn), s.gather(2, repeat(drawn, "n t -> n c t", c=s.shape[1]))
+        coarse = block(q, s, value) if projected is None else block.attend(q, s, value)
+        return coarse.view(query.shape[0], query.shape[1], *query.shape[-2:])
 
     def attention_row(
         self, scale: int, query: Sequence[Tensor], support: Sequence[Tensor], masks: Tensor, row: int, column: int

@@ -10,7 +10,8 @@ from fsbench.methods.bam import BAM
 from fsbench.methods.blind import Blind
 from fsbench.methods.classifiers.fine_tuned import FineTuned
 from fsbench.methods.dcama.dcama import DCAMA
-from fsbench.methods.dcama.head import DCAMAHead, HeadOptions
+from fsbench.methods.dcama.head import DCAMAHead
+from fsbench.methods.dcama.options import HeadOptions
 from fsbench.methods.dense_probes import LinearProbeDense, LoraProbeDense
 from fsbench.methods.fssdino import FSSDINO
 from fsbench.methods.gf_sam import GFSAM

@@ -9,7 +9,7 @@ Shapes: B samples (episodes x layers), C = heads x d channels, T query positions
 import os
 from collections.abc import Iterator
 from functools import cache
-from typing import Any, Literal, cast
+from typing import Any, Literal, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -67,6 +67,37 @@ def mask_value_attention(
         if chosen == "chunked":
             return cast(Tensor, _Chunked.apply(q, k, value, heads, dropout, seed))
         return _reference(q, k, value, heads, dropout, seed)
+
+
+class PartialAverage(NamedTuple):
+    """Averages over a part of the keys, and what joins them with those over other parts.
+
+    Attributes:
+        value: averages (B, heads, T).
+        mass: logarithms of the sums of the exponentials of all logits (B, heads, T).
+    """
+
+    value: Tensor
+    mass: Tensor
+
+    def join(self, other: "PartialAverage") -> "PartialAverage":
+        """Return the averages over the keys of both parts."""
+        share = (other.mass - self.mass).sigmoid()
+        return PartialAverage(torch.lerp(self.value, other.value, share), torch.logaddexp(self.mass, other.mass))
+
+
+@torch.no_grad()
+def partial_average(q: Tensor, k: Tensor, value: Tensor, heads: int) -> PartialAverage:
+    """Average `value` over keys that are a part of all, in chunks and without a gradient.
+
+    The mean over heads of the joined parts is `mask_value_attention` of all keys. Arguments are as there.
+    """
+    q, k, value = _of_one_dtype(q, k, value)
+    with torch.autocast(q.device.type, enabled=False):
+        query, mass = _by_head(q, heads) * (q.shape[1] // heads) ** -0.5, _values(value, heads)
+        masses = torch.empty(query.shape[:2], dtype=mass.dtype, device=q.device)
+        averages = _averages(query, _by_head(k, heads), mass, masses=masses)
+    return PartialAverage(*(t.view(len(q), heads, -1) for t in (averages, masses)))
 
 
 def _of_one_dtype(q: Tensor, k: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -132,11 +163,19 @@ def _byte_factors(dtype: torch.dtype, device: torch.device) -> Tensor:
     return ((byte >> torch.arange(8, device=device)) & 1).to(dtype) * 2
 
 
-def _averages(query: Tensor, key: Tensor, mass: Tensor, dropout: float, seed: int) -> Tensor:
-    """Return the averages (B·heads, T) of values `mass` (B·heads, Ts), by scaled queries and keys of `_by_head`."""
+def _averages(
+    query: Tensor, key: Tensor, mass: Tensor, dropout: float = 0.0, seed: int = 0, masses: Tensor | None = None
+) -> Tensor:
+    """Return the averages (B·heads, T) of values `mass` (B·heads, Ts), by scaled queries and keys of `_by_head`.
+
+    Into `masses` (B·heads, T) go the logarithms of the sums of the logits' exponentials.
+    """
     averages = torch.empty(query.shape[:2], dtype=mass.dtype, device=query.device)
     for group, rows in _chunks(_shape(query, key)):
-        weights = torch.bmm(query[group, rows], key[group].mT).softmax(-1, dtype=mass.dtype)
+        logits = torch.bmm(query[group, rows], key[group].mT)
+        weights = logits.softmax(-1, dtype=mass.dtype)
+        if masses is not None:  # a weight is exp(logit - mass), and the largest one is never 0
+            masses[group, rows] = logits.amax(-1) - weights.amax(-1).log()
         if dropout:
             weights *= _dropout_factors(weights, dropout, seed, group, rows)
         averages[group, rows] = torch.bmm(weights, mass[group, :, None])[..., 0]

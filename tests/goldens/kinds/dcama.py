@@ -14,8 +14,9 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from fsbench.core.outputs import Context
-from fsbench.methods.dcama.dcama import DCAMA, Support
-from fsbench.methods.dcama.head import DCAMAHead, HeadOptions
+from fsbench.methods.dcama.dcama import DCAMA, Query, Support
+from fsbench.methods.dcama.head import DCAMAHead
+from fsbench.methods.dcama.options import HeadOptions
 from tests.goldens import networks as n
 from tests.goldens.cases import Case
 from tests.goldens.declared import (  # fmt: skip
@@ -97,9 +98,9 @@ def head(case: Case) -> Parts:
     n.record_inputs(caught, mixer1_in=net.mixer1)
     n.record_outputs(caught, mixer1=net.mixer1[-1])
     inputs = stored_inputs(case)
-    logits, coarse = net(*inputs)
+    logits = net(*inputs)
     yield {"out.logits": logits, "out.pred": n.predictions(logits, 2 * near, t.get("out.logits"))}
-    yield {"mid.coarse.": by_layer(coarse)}
+    yield {"mid.coarse.": by_layer(net.coarse_masks(*inputs))}
     yield {"mid.": {name: Forms(value) for name, value in caught.items()}}
     if "in.query_mask" in t:
         loss = F.cross_entropy(logits, t["in.query_mask"].long())
@@ -147,7 +148,8 @@ def head_true(
     ]
     y, x = torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")
     discs = [(y - 0.45 * side) ** 2 + (x - (0.4 + 0.05 * k) * side) ** 2 < (0.28 * side) ** 2 for k in range(shot)]
-    logits, coarse = net(query, support, torch.stack(discs)[None].float())
+    coarse = net.coarse_masks(query, support, torch.stack(discs)[None].float())
+    logits = net.decode(coarse, query, support)
     step = side // t["out.logits.strided"].shape[-1] if "out.logits.strided" in t else 1
     unclear = int(((logits[:, 1] - logits[:, 0]).abs() < 2 * near).sum())
     return {
@@ -172,7 +174,8 @@ def train_steps(case: Case) -> Parts:
     for step in range(case.config["steps"]):
         query, support, masks = stored_inputs(case, f"in.step{step}.")
         method.context = Context(masks.shape[-1])
-        output = method.segment(query, Support(support, masks))
+        supports = zip(zip(*(scale.unbind(1) for scale in support), strict=True), masks.unbind(1), strict=True)
+        output = method.segment(Query(query, None), (Support(*one) for one in supports))  # type: ignore[arg-type]
         loss = F.cross_entropy(output.logits, t[f"in.step{step}.query_mask"].long())
         yield {f"out.step{step}.loss": loss}
         n.optimizer_step(optimiser, loss, method.model)
@@ -186,8 +189,7 @@ def train_steps(case: Case) -> Parts:
 def ablation(case: Case) -> Results:
     """A variant that the configuration names; where it names none, that of Table 3."""
     net, inputs = new_head(case, **({} if switches(case) else {"support_background": "zero"})), stored_inputs(case)
-    logits, coarse = net(*inputs)
-    return {"out.logits": logits, "mid.coarse.": by_layer(coarse)}
+    return {"out.logits": net(*inputs), "mid.coarse.": by_layer(net.coarse_masks(*inputs))}
 
 
 def has_layers(case: Case) -> bool:

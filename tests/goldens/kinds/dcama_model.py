@@ -87,7 +87,7 @@ def end_to_end(case: Case, query_img: Tensor, support_imgs: Tensor, support_mask
     for image, shots, masks in zip(query_img, support_imgs, support_masks, strict=True):
         method.context = Context(image.shape[-1], (0,), images=torch.arange(len(shots))[None])
         supports = (Support(encoded(shot), mask[None]) for shot, mask in zip(shots, masks, strict=True))
-        found.append(method.segment(encoded(image), method.join(supports)).logits)
+        found.append(method.segment(method.query(encoded(image)), supports).logits)
     logits = torch.cat(found)
     reference, stored = case.tensors.get("out.logits", logits), case.tensors.get("out.pred_original_size")
     near = 2 * case.entry["tolerance"]["logits_rel"] * float(reference.abs().max())

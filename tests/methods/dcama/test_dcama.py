@@ -1,5 +1,7 @@
 """DCAMA beyond its goldens: sizes, variants, shots, sampled support pixels, explanations."""
 
+import weakref
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -7,7 +9,8 @@ import torch.nn.functional as F
 from fsbench.core.outputs import Context
 from fsbench.methods.dcama.attention import MaskAttention, Positions, balanced_sample, position_table, resize_mask
 from fsbench.methods.dcama.dcama import DCAMA
-from fsbench.methods.dcama.head import DCAMAHead, HeadOptions
+from fsbench.methods.dcama.head import DCAMAHead
+from fsbench.methods.dcama.options import HeadOptions
 from fsbench.networks.ops import mask_value_attention
 from tests.methods.small import chosen
 from tests.methods.small import pyramid as small_pyramid
@@ -76,13 +79,53 @@ def test_skips_widen_the_first_mixer(skips, skip_support):
     sides = 2 if skip_support else 1
     assert net.mixer1[0].in_channels == 128 + sides * sum(width[s] for s in skips if s in width)
     query, support = pyramid(), pyramid(1, seed=1)
-    logits, coarse = net(query, support, masks())
+    logits = net(query, support, masks())
     assert logits.shape == (2, 2, 64, 64)
     for scale, index in ((4, 0), (8, 1), (16, 2)):
         changed = [s.clone() for s in support]
         changed[index][:, :, -1] += 1.0  # the last block of the scale
-        decoded = net.decode(coarse, query, changed)
+        decoded = net.decode(net.coarse_masks(query, support, masks()), query, changed)
         assert torch.equal(decoded, logits) == (not skip_support or scale not in skips)
+
+
+@pytest.mark.parametrize("options", [{}, {"attn_scales": (32,), "skip_scales": (4, 8, 16)}, {"skip_support": False}])
+def test_shots_that_are_read_one_by_one_answer_as_all_at_once(options):
+    net, query, support, mask = head(**options), pyramid(), pyramid(3, seed=1), masks(3)
+    mask[:, 1] = mask[:, 1].flip(-1)
+    held: list[weakref.ref] = []
+
+    def shots():
+        for k in range(3):
+            assert not [ref for ref in held if ref() is not None], "a shot is held when the next one comes"
+            shot = [level[:, k].clone() for level in support]
+            held.extend(map(weakref.ref, shot))
+            yield shot, mask[:, k]
+            del shot
+
+    with torch.no_grad():
+        assert net.joins_shots()
+        logits, coarse = net.segment(query, support, mask)
+        joined, parts = net.segment_shots(query, shots(), net.project_query(query))
+    assert len(held) == 12
+    torch.testing.assert_close(parts, coarse, atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(joined, logits, atol=2e-5, rtol=1e-4)
+    assert not net.joins_shots() and not head(support_pixels=6).joins_shots()  # a gradient; pixels of all shots
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"attn_scales": (16, 32)}, {"skip_scales": (8,)}, {"skip_scales": ()}], ids=str
+)
+def test_the_fast_paths_equal_the_plain_one_with_gradients_and_dropout(options, monkeypatch):
+    results = []
+    for path in ("reference", "chunked"):
+        monkeypatch.setenv("FSBENCH_MASK_ATTENTION", path)
+        net = head(**options).train()
+        torch.manual_seed(3)
+        logits = net(pyramid(), pyramid(1, seed=1), masks())
+        logits.square().mean().backward()
+        results.append([logits, *(p.grad for p in net.parameters())])
+    for plain, fast in zip(*results, strict=True):
+        torch.testing.assert_close(fast, plain, atol=2e-5, rtol=1e-3)
 
 
 def test_a_training_step_drops_where_the_authors_do_and_nowhere_else(monkeypatch):
@@ -95,7 +138,7 @@ def test_a_training_step_drops_where_the_authors_do_and_nowhere_else(monkeypatch
 
     def step(net, calls):
         net = net.double().train()
-        logits, _ = net(*([x.double() for x in maps] for maps in (pyramid(), pyramid(2, seed=1))), masks(2).double())
+        logits = net(*([x.double() for x in maps] for maps in (pyramid(), pyramid(2, seed=1))), masks(2).double())
         loss = F.cross_entropy(logits, masks()[:, 0].long())
         loss.backward()
         return loss, {name: p.grad for name, p in net.named_parameters()}, calls
@@ -142,6 +185,14 @@ def test_a_training_step_drops_where_the_authors_do_and_nowhere_else(monkeypatch
         torch.testing.assert_close(ours[1][name], gradient, atol=1e-10, rtol=1e-8)
 
 
+def test_zeroed_background_is_the_mask_on_the_support_alone():
+    query, support = pyramid(), pyramid(1, seed=1)
+    everything = torch.ones(2, 1, 64, 64)
+    kept, zeroed = head(), head(support_background="zero")
+    assert torch.equal(kept(query, support, everything), zeroed(query, support, everything))
+    assert not torch.allclose(kept(query, support, masks()), zeroed(query, support, masks()))
+
+
 def test_support_pixels_are_balanced_and_the_same_in_every_evaluation():
     values = torch.cat([torch.ones(5), torch.zeros(40)])
     drawn = balanced_sample(values, 8, torch.Generator().manual_seed(0))
@@ -151,11 +202,11 @@ def test_support_pixels_are_balanced_and_the_same_in_every_evaluation():
     method = DCAMA(small_pyramid(), support_pixels=6).eval()
     arguments = [torch.randn(1, 1, 16, 16, 16), torch.randn(1, 2, 32, 8, 8), torch.randn(1, 1, 32, 4, 4)]
     arguments.append(torch.randn(1, 1, 64, 2, 2))
-    support = method.join(iter([method.support(arguments, masks()[:1, 0])]))
+    support = method.support(arguments, masks()[:1, 0])
 
     def logits(number):
         method.context = Context(masks().shape[-1], (number,))
-        return method.segment(arguments, support).logits
+        return method.segment(method.query(arguments), iter([support])).logits
 
     first, again, other = logits(4), logits(4), logits(5)
     assert torch.equal(first, again) and not torch.equal(first, other)
@@ -175,19 +226,23 @@ def test_a_pixels_attention_is_what_its_coarse_mask_is_averaged_with():
         assert torch.allclose((weights * values).sum((1, 2, 3)), coarse[scale][0, :, row, column], atol=1e-6)
 
 
-def test_what_is_explained_is_the_mean_of_all_blocks(data):
-    """Also where pixels of the supports are drawn: all of them are explained."""
+def test_what_is_explained_of_sampled_support_pixels_is_what_was_predicted_with(data):
     method = DCAMA(small_pyramid(), support_pixels=6, heads=2).eval()
     episode = next(iter(data.test_dataloader())).without_truth()
+    seen = []
+    method.model.conv3.register_forward_pre_hook(lambda module, args: seen.append(args[0][0]))
+    one = chosen(episode, ways=(0,))
+    for _ in range(2):
+        method(one)
+    assert torch.equal(*seen)
     attention = method.support_attention(episode, 10 / 64, 20 / 64)["attention"]
+    assert attention.shape == (2, 64, 64)
     query = method.features(episode, episode.query)
     support = [scale[None] for scale in method.features(episode, episode.support[0, 0], supports=True)]
-    rows = {
-        s: method.model.attention_row(s, query, support, episode.support_masks[0, :1], 10 // s, 20 // s)
-        for s in method.model.names
-    }
+    masks = episode.support_masks[0, :1]
+    rows = {s: method.model.attention_row(s, query, support, masks, 10 // s, 20 // s) for s in method.model.names}
     enlarged = [F.interpolate(row, (64, 64), mode="bilinear", align_corners=True) for row in rows.values()]
-    assert attention.shape == (2, 64, 64) and torch.equal(attention, torch.cat(enlarged).mean(0))
+    assert torch.equal(attention, torch.cat(enlarged).mean(0))
 
 
 def test_the_pixels_that_are_drawn_for_a_way_do_not_depend_on_the_other_ways(data):

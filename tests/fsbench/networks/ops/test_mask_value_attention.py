@@ -43,6 +43,19 @@ def test_values_equal_a_plain_loop(backend, chunks):
     torch.testing.assert_close(mask_value_attention(*arguments, HEADS, 0.0, backend), plain(*arguments))
 
 
+@pytest.mark.parametrize("scale", [1, 200])  # of logits whose exponentials overflow where they are not shifted
+def test_parts_of_the_keys_join_to_all(chunks, scale):
+    q, k, value = (t.detach() for t in inputs())
+    q = scale * q
+    parts = [
+        module.partial_average(q, k[..., own], value[:, own], HEADS) for own in (slice(4), slice(4, 5), slice(5, TS))
+    ]
+    joined = parts[0].join(parts[1]).join(parts[2])
+    whole = module.partial_average(q, k, value, HEADS)
+    torch.testing.assert_close(joined, whole)
+    torch.testing.assert_close(joined.value.mean(1), plain(q, k, value))
+
+
 @pytest.mark.parametrize("backend", FAST)
 def test_gradients_equal_numerical_ones(backend, chunks):
     assert torch.autograd.gradcheck(lambda *a: mask_value_attention(*a, HEADS, 0.0, backend), inputs(), fast_mode=True)

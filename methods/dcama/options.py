@@ -1,0 +1,52 @@
+"""Variants of DCAMA's head that the paper compares (dcama.md §11)."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from fsbench.base.errors import SettingsError
+
+GROUPS = 4
+"""Groups of every GroupNorm (§6)."""
+
+
+@dataclass(frozen=True)
+class HeadOptions:
+    """Options of the head; the defaults are the released program's.
+
+    Attributes:
+        support_background: "zero" multiplies the attended support features by the mask; the skips stay as they are.
+        skip_scales: scales whose last block joins the decoder, some of 4, 8, 16.
+        skip_support: the support's last block joins the decoder as well as the query's.
+        attn_scales: scales that are attended: 32, 16 and 32, or all.
+        support_pixels: "all", or a number of foreground and as many background pixels, drawn at random.
+        heads: heads of every attention.
+        dropout: probability of dropping tokens and attention weights while training.
+        pe: "sin1d" adds positions to the tokens, "none" does not.
+        width: channels of the decoder; not varied in the paper.
+    """
+
+    support_background: Literal["keep", "zero"] = "keep"
+    skip_scales: tuple[int, ...] = (4, 8)  # Tab. S3
+    skip_support: bool = True  # Tab. S5 a
+    attn_scales: tuple[int, ...] = (8, 16, 32)  # Tab. S4
+    support_pixels: int | Literal["all"] = "all"  # Tab. S5 b
+    heads: int = 8  # §5
+    dropout: float = 0.5  # §5
+    pe: Literal["sin1d", "none"] = "sin1d"  # §4
+    width: int = 128  # §6
+
+    def check(self) -> None:
+        """Raise SettingsError if no head can be built with these options."""
+        allowed = ((32,), (16, 32), (8, 16, 32))
+        if tuple(sorted(self.attn_scales)) not in allowed:
+            raise SettingsError(f"attn_scales is {list(self.attn_scales)}, expected [32], [16, 32] or [8, 16, 32]")
+        if set(self.skip_scales) - {4, 8, 16} or len(set(self.skip_scales)) < len(self.skip_scales):
+            raise SettingsError(f"skip_scales is {list(self.skip_scales)}, expected some of 4, 8, 16, each once")
+        if self.support_pixels != "all" and self.support_pixels < 1:
+            raise SettingsError(f"support_pixels is {self.support_pixels}, expected all, or a number from 1 on")
+        if self.heads < 1:
+            raise SettingsError(f"heads is {self.heads}, expected 1 or more")
+        if not 0 <= self.dropout < 1:
+            raise SettingsError(f"dropout is {self.dropout}, expected a number from 0 to below 1")
+        if self.width < 8 * GROUPS or self.width % (8 * GROUPS):
+            raise SettingsError(f"width is {self.width}, expected a multiple of {8 * GROUPS}")
