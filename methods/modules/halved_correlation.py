@@ -22,7 +22,7 @@ from fsbench.networks.ops.masked_attention import autocast_arguments
 CHUNK = 2**21
 """Numbers of the correlation that exist at once on the CPU: 8 MB in fp32, which stay in its cache."""
 CUDA_CHUNK = 2**25
-"""The same on a GPU: 128 MB in fp32, which fill it."""
+"""Numbers of the correlation that exist at once on a GPU: 128 MB in fp32, enough to keep it busy."""
 
 
 def halve_correlation(

@@ -24,8 +24,6 @@ from fsbench.runner.contract.episodes import segmentation_episode
 
 SIDE = 64
 FEW = Prompting((1, 2), max_iterations=3, use_points=True)
-
-
 FEW_MERGED = Merging(topk_scores_threshold=0.9)
 
 
@@ -174,3 +172,10 @@ def test_masks_pass_by_iou_stability_and_boxes():
     assert [round(float(value), 2) for value in joined.iou] == [0.9, 0.8, 0.7]  # the first lies in the second's box
     assert len(without_overlap([rated], 1.0).iou) == 4
     assert point_grid(2, 8)[:, 0].tolist() == [[2, 2], [6, 2], [2, 6], [6, 6]]  # the middles of its cells
+
+
+def test_prompts_decoded_in_parts_give_the_same_masks():
+    whole, parts = method(), method()
+    parts.network.prompts = 2
+    maps = [predict(found, an_episode(1, 2)).label_map for found in (whole, parts)]
+    assert maps[0].any() and (maps[0] != maps[1]).float().mean() < 0.01

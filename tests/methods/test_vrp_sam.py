@@ -39,7 +39,7 @@ def episode(ways: int = 1, shots: int = 1, number: int = 0):
 
 
 def test_only_foreground_cells_are_compared():
-    """What is computed is the formula's (§5), also where the mask is fractional, empty or full."""
+    """The pseudo mask equals the formula of vrp-sam.md §5, also where the mask is fractional, empty or full."""
     torch.manual_seed(0)
     support, query = torch.randn(4, 12, 9, 9), torch.randn(4, 12, 9, 9)
     masks = torch.zeros(4, 1, 9, 9)

@@ -27,7 +27,7 @@ PACKED_CHUNK = 2**19
 """Size of the largest array in a chunk of the packed path on the CPU, usually the attention weights: 2 MB in fp32, so
 that it stays in cache."""
 CUDA_CHUNK = 2**25
-"""The same on a GPU: 128 MB in fp32, which fill it."""
+"""Size of the largest array in a chunk of the packed path on a GPU: 128 MB in fp32, enough to keep it busy."""
 SAFE_EXPONENT = 86.0
 """Logits to the base 2 that are nowhere larger than this are exponentiated as they are: sums of their exponentials
 neither overflow nor vanish in fp32."""

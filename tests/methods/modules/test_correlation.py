@@ -56,7 +56,7 @@ def outcome(net, answers, *leaves):
 @pytest.mark.parametrize("chunk", [1, 4000], ids=["single tokens", "some"])
 @pytest.mark.parametrize(("queries", "frozen"), [(1, True), (SAMPLES, False)])
 def test_answers_and_gradients_are_those_of_the_whole_correlation(net, queries, frozen, chunk, monkeypatch):
-    """Of features that are not frozen, too, whose correlation is stored."""
+    """Frozen features never have their correlation stored; features that want a gradient have, and agree as well."""
     monkeypatch.setattr(halved_correlation, "CHUNK", chunk)
     monkeypatch.setattr(masked_attention, "PACKED_CHUNK", chunk)
     net.double()

@@ -1,4 +1,4 @@
-"""What back ends of the selective scan promise beside the numbers of a plain loop (`test_scan_properties`)."""
+"""The selective scan beside its numbers (`test_scan_properties`): large steps, states handed over, memory, CUDA."""
 
 import pytest
 import torch
