@@ -3,9 +3,8 @@
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
-
 from fsbench.runner.config.request import Request
+from PIL import Image
 
 CLASSES = 6
 DATA = "demo-cls"
@@ -33,10 +32,10 @@ def arguments(method: str, root: Path, runs: Path, *more: str) -> list[str]:
     given = {
         "data.dataset": INDEX,
         "data.dataset.root": root,
-        "data.way": 5,
-        "data.queries": 4,
-        "data.episodes": 6,
-        "data.workers": 0,
+        "data.test.way": 5,
+        "data.test.queries": 4,
+        "data.test.episodes": 6,
+        "data.loading.workers": 0,
         "trainer.accelerator": "cpu",
         "trainer.enable_progress_bar": "false",
     }

@@ -19,7 +19,7 @@ from fsbench.datamodules.datasets.demo.scenes import draw_scene
 from fsbench.predict.export.files import load_program
 from fsbench.predict.support import Support
 from fsbench.results.tables.formats import align
-from fsbench.runner.config.build import compose_method
+from fsbench.runner.config.parse import compose_method
 
 METHODS = ("prototype", "linear_probe_dense", "emat", "cst", "dcama", "hsnet", "pfenet", "bam", "hmnet", "fssdino")
 CLASS = 16

@@ -98,8 +98,13 @@ def print_progress(text: str) -> None:
         print_line(text, sys.stderr)
 
 
+printed_notes: set[str] = set()
+"""Remarks that this command has printed."""
+
+
 def print_note(text: str) -> None:
-    """Print a remark to the standard error, unless the command is to be quiet."""
-    if is_quiet():
+    """Print a remark to the standard error, once a command, unless the command is to be quiet."""
+    if is_quiet() or text in printed_notes:
         return
+    printed_notes.add(text)
     print_line(f"fsbench: note: {one_line(text)}", sys.stderr)

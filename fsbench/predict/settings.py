@@ -6,13 +6,13 @@ import torch
 
 from fsbench.base.errors import SettingsError
 from fsbench.runner.config.backbone_choice import AUTO, backbone_at_hand
-from fsbench.runner.config.build import SuiteCLI, compose_method
+from fsbench.runner.config.parse import ParsedRun, compose_method
 from fsbench.runner.config.stored import parse_stored
 
 
 def compose_settings(
     method: str, dataset: str | None, checkpoint: Path | None, backbone: str | None, weights: str | None
-) -> SuiteCLI:
+) -> ParsedRun:
     """Compose the settings of the run that a checkpoint lies in, else those of configs/methods. Nothing is built.
 
     Args:

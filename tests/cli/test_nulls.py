@@ -4,13 +4,13 @@ import json
 
 import pytest
 import yaml
+from fsbench.runner.config.build import parse
+from fsbench.runner.config.compose import compose, nested
 
 from fsbench.base.errors import SettingsError
 from fsbench.base.paths import CONFIGS
 from fsbench.cli.main import main
 from fsbench.datamodules.datasets.folder import Folder
-from fsbench.runner.config.build import parse
-from fsbench.runner.config.compose import compose, nested
 from fsbench.runner.config.limits import check_nulls
 
 FILES = [f"--config={CONFIGS / part}.yaml" for part in ("base", "methods/emat", "data/demo")]
@@ -55,7 +55,7 @@ def test_a_run_takes_the_usual_weights_for_null(warm, run_arguments, tmp_path):
         ("model.backbone.cache_mib", "int"),
         ("model.backbone.name", "str"),
         ("model.learning_rate", "float"),
-        ("data.way", "int"),
+        ("data.test.way", "int"),
         ("data.dataset.root", "str"),
     ],
 )

@@ -2,11 +2,11 @@
 
 import pytest
 import yaml
+from fsbench.runner.config.compose import compose
 
 from fsbench.base.paths import CONFIGS, REPOSITORY
 from fsbench.cli.main import main
 from fsbench.results.tables.published.scores import FOLDER as PUBLISHED
-from fsbench.runner.config.compose import compose
 from fsbench.runner.engine.experiment import build_experiment
 from fsbench.runner.grid.bench import Request
 
@@ -22,7 +22,9 @@ HMNET_SWEEP = yaml.safe_load((CONFIGS / "sweeps" / "hmnet_ablations.yaml").read_
 def experiment(small_demo, *extra, method="dcama"):
     arguments = Request([method], "demo", [0], shot=2, extra=extra).arguments(method, 0)
     folder = ["--data.dataset=fsbench.datamodules.datasets.folder.Folder", f"--data.dataset.root={small_demo}"]
-    return build_experiment(compose([*arguments, *folder, "--data.episodes=4", "--data.validation_episodes=4"]))
+    return build_experiment(
+        compose([*arguments, *folder, "--data.test.episodes=4", "--data.training.validation_episodes=4"])
+    )
 
 
 def test_hmnets_are_the_rows_of_the_papers_table():
@@ -57,7 +59,7 @@ def test_hmnets_keep_the_settings_of_their_data_set(dataset, capsys):
 
 @pytest.mark.slow(2)
 def test_hmnets_can_run_on_the_demo(small_demo):
-    options = ("--model.backbone.name=demo", "--data.protocol=pfenet")
+    options = ("--model.backbone.name=demo", "--data.test.protocol=pfenet")
     folders = {experiment(small_demo, f"--config={path}", *options, method="hmnet").folder for path in HMNET}
     assert len(folders) == len(HMNET)
 

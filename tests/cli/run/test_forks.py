@@ -38,7 +38,7 @@ def test_an_interrupt_amid_the_imports_is_one_line(spawn, bench_arguments, tmp_p
 @pytest.mark.slow(30)
 def test_one_import_serves_all_runs_and_an_interrupt_ends_them(spawn, bench_arguments, tmp_path):
     """Two runs are forks of one server, the command has no torch, and an interrupt in the second leaves the first."""
-    arguments = bench_arguments("prototype", tmp_path / "runs", "--fold", "0,1", "--data.eval_batch_size=1")
+    arguments = bench_arguments("prototype", tmp_path / "runs", "--fold", "0,1", "--data.loading.eval_batch_size=1")
     process = spawn(*arguments, *pause_after(8))
     wait_for(lambda: finished_lines(tmp_path / "runs") >= 8)
     (server,) = children(process.pid, SERVER)
@@ -53,7 +53,9 @@ def test_one_import_serves_all_runs_and_an_interrupt_ends_them(spawn, bench_argu
 
 @pytest.mark.slow(20)
 def test_the_only_run_is_made_by_the_process_that_located_it(spawn, bench_arguments, tmp_path):
-    process = spawn(*bench_arguments("prototype", tmp_path / "runs", "--data.eval_batch_size=1"), *pause_after(8))
+    process = spawn(
+        *bench_arguments("prototype", tmp_path / "runs", "--data.loading.eval_batch_size=1"), *pause_after(8)
+    )
     wait_for(lambda: children(process.pid, SERVER))
     (server,) = children(process.pid, SERVER)
     wait_for(lambda: children(server, SERVER))

@@ -1,6 +1,8 @@
 """One checkpoint of HMNet tested again as the paper does: other seeds, more episodes, without the base learner."""
 
 import torch
+from fsbench.runner.config.build import parse
+from fsbench.runner.config.request import Request
 
 from fsbench.cli.main import main
 from fsbench.core.released_format import WRITTEN_BY
@@ -8,11 +10,9 @@ from fsbench.data.episodes.task import EpisodeTask
 from fsbench.datamodules.datasets.folder import Folder
 from fsbench.protocols.reading import load_protocol
 from fsbench.records.record import find_records
-from fsbench.runner.config.build import parse
-from fsbench.runner.config.request import Request
 from fsbench.runner.engine.experiment import build_experiment
 
-SMALL = ["--model.width=8", "--model.feature_side=8", "--model.states=2", "--data.workers=0"]
+SMALL = ["--model.width=8", "--model.feature_side=8", "--model.states=2", "--data.loading.workers=0"]
 
 
 def test_one_checkpoint_under_several_test_seeds(small_demo, tmp_path):
@@ -23,7 +23,7 @@ def test_one_checkpoint_under_several_test_seeds(small_demo, tmp_path):
     torch.save({"state_dict": method.state_dict(), WRITTEN_BY: method.describe()}, checkpoint)
     common = dict(runs=str(tmp_path), protocol="pfenet", checkpoint=str(checkpoint))
     for seed in (0, 321):
-        request = Request(["hmnet"], "demo", [0], test_seed=seed, **common, extra=[*extra, "--data.episodes=3"])
+        request = Request(["hmnet"], "demo", [0], test_seed=seed, **common, extra=[*extra, "--data.test.episodes=3"])
         assert main(["bench", *request.arguments("hmnet", 0)]) == 0
     records = find_records(tmp_path)
     assert len({record.manifest.sha256 for record in records}) == len(records) == 2

@@ -9,6 +9,7 @@ import lightning as L
 import numpy as np
 import pytest
 import torch
+from fsbench.runner.config.request import Request
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from fsbench.base.errors import SettingsError
@@ -19,7 +20,6 @@ from fsbench.datamodules.episodic import EpisodicDataModule
 from fsbench.methods.emat import EMAT
 from fsbench.methods.prototype import Prototype
 from fsbench.networks.backbones.base import BackboneConfig
-from fsbench.runner.config.request import Request
 from fsbench.runner.engine.experiment import build_experiment
 from fsbench.runner.engine.machine.watchdog import safe_imports
 from fsbench.runner.engine.run import run
@@ -49,8 +49,8 @@ def prototype():
 def bench(method, folder, runs, *more, **options):
     """The record of a run of the suite on `blocks`."""
     extra = [
-        f"--data.dataset={FOLDER}", f"--data.dataset.root={folder}", "--data.image_size=32", "--data.episodes=8",
-        "--data.validation_episodes=4", "--data.workers=0", "--trainer.accelerator=cpu", "--data.batch_size=4",
+        f"--data.dataset={FOLDER}", f"--data.dataset.root={folder}", "--data.image_size=32", "--data.test.episodes=8",
+        "--data.training.validation_episodes=4", "--data.loading.workers=0", "--trainer.accelerator=cpu", "--data.training.batch_size=4",
         "--trainer.enable_progress_bar=false", *more,
     ]  # fmt: skip
     request = Request(

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from fsbench.runner.config.compose import compose
+from fsbench.runner.config.request import Request
 
 from fsbench.base.errors import FsbenchError
 from fsbench.core.evaluation import answering
@@ -18,9 +20,7 @@ from fsbench.protocols.reading import load_protocol, protocol_names
 from fsbench.protocols.test import Test
 from fsbench.records.predictions import read_predictions
 from fsbench.records.record import Record
-from fsbench.runner.config.compose import compose
 from fsbench.runner.config.registry import names_by_task
-from fsbench.runner.config.request import Request
 from fsbench.runner.config.tests import load_test
 from fsbench.runner.engine.experiment import Experiment, build_experiment
 from fsbench.runner.engine.run import run
@@ -28,8 +28,13 @@ from tests.cli.run.test_exactness import METHODS, protocol_of
 from tests.methods.contract_settings import OPTIONS
 from tests.photos import arguments
 
-FEW = ["--data.episodes=4", "--data.validation_episodes=1", "--data.workers=0", "--trainer.enable_progress_bar=false"]
-DROPPING = ["--data.drop_small_classes=true"]
+FEW = [
+    "--data.test.episodes=4",
+    "--data.training.validation_episodes=1",
+    "--data.loading.workers=0",
+    "--trainer.enable_progress_bar=false",
+]
+DROPPING = ["--data.test.drop_small_classes=true"]
 FOLDER = "--data.dataset=fsbench.datamodules.datasets.folder.Folder"
 
 
@@ -112,10 +117,10 @@ def check_on_scenes(method: str, scenes: Path, folder: Path, *options: str) -> R
 @pytest.mark.parametrize(
     ("method", "options", "presence"),
     [
-        ("prototype", ["--data.protocol=hsnet", "--data.image_size=64"], "predicted"),
-        ("prototype", ["--data.protocol=presence", "--data.image_size=64", *DROPPING], "predicted"),
-        ("blind_full", ["--data.protocol=bam", "--data.draws=2", "--data.image_size=64"], "any_pixel"),
-        ("emat", ["--data.way=2", "--data.setting=partially_augmented"], "predicted"),
+        ("prototype", ["--data.test.protocol=hsnet", "--data.image_size=64"], "predicted"),
+        ("prototype", ["--data.test.protocol=presence", "--data.image_size=64", *DROPPING], "predicted"),
+        ("blind_full", ["--data.test.protocol=bam", "--data.test.draws=2", "--data.image_size=64"], "any_pixel"),
+        ("emat", ["--data.test.way=2", "--data.test.setting=partially_augmented"], "predicted"),
     ],
     ids=["at the input's size", "calibrating", "padded, two draws", "two ways"],
 )  # fmt: skip
@@ -142,7 +147,7 @@ def test_kinds_of_methods(method, scenes, photos, tmp_path):
     if method in names_by_task("methods")[0]["classification"]:
         return check_on_photos(method, photos, tmp_path)
     options = [*METHODS.get(method, ()), *OPTIONS.get(method, ())]
-    check_on_scenes(method, scenes, tmp_path, *options, f"--data.protocol={protocol_of(method)}")
+    check_on_scenes(method, scenes, tmp_path, *options, f"--data.test.protocol={protocol_of(method)}")
 
 
 def kinds_of_protocols() -> list[str]:
@@ -186,8 +191,8 @@ def test_kinds_of_protocols_with_two_draws(protocol, scenes, tmp_path):
     if not takes(protocol, scenes):
         assert protocol in ON_REAL_SAMPLES
         pytest.skip("is for other data sets")
-    options = ["--data.image_size=64", *DROPPING, "--data.draws=2"]
-    check_on_scenes("prototype", scenes, tmp_path, f"--data.protocol={protocol}", *options)
+    options = ["--data.image_size=64", *DROPPING, "--data.test.draws=2"]
+    check_on_scenes("prototype", scenes, tmp_path, f"--data.test.protocol={protocol}", *options)
 
 
 @pytest.mark.slow
@@ -198,7 +203,7 @@ def test_protocols_on_real_samples(protocol, tmp_path, real_data):
     small = {"backbone": "demo"} if method == "prototype" else {}
     more = [*DROPPING, *OPTIONS.get(method, ()), *METHODS.get(method, ()), *options]
     built = experiment(
-        method, tmp_path, f"--data.protocol={protocol}", *more, dataset=dataset, data_root=str(root),
+        method, tmp_path, f"--data.test.protocol={protocol}", *more, dataset=dataset, data_root=str(root),
         weights="random:0", **small,
     )  # fmt: skip
     check_scored(built, tmp_path, dataset, root=root)

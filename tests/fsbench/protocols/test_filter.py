@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fsbench.runner.config.request import Request
 
 from fsbench.base.errors import SettingsError
 from fsbench.data.dataset import SegmentationIndex
@@ -11,7 +12,6 @@ from fsbench.datamodules.datasets.coco.dataset import Coco
 from fsbench.datamodules.datasets.pascal import Pascal
 from fsbench.protocols.draws.whole_images import whole_image_pool
 from fsbench.protocols.reading import load_protocol
-from fsbench.runner.config.request import Request
 
 LISTED = ("fscs", "hsnet", "incontext", "pfenet", "bam", "pfenet2020")
 
@@ -75,6 +75,10 @@ def test_an_option_sets_it():
     def given(word):
         return [text for text in Request(["emat"], "demo", filter=word).arguments("emat", 0) if "filter_novel" in text]
 
-    assert (given("1"), given("0"), given(None)) == (["--data.filter_novel=true"], ["--data.filter_novel=false"], [])
+    assert (given("1"), given("0"), given(None)) == (
+        ["--data.training.filter_novel=true"],
+        ["--data.training.filter_novel=false"],
+        [],
+    )
     with pytest.raises(SettingsError, match=r"FILTER \(--filter\) is 'perhaps', expected 1 or 0"):
         given("perhaps")

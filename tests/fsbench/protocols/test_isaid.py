@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from fsbench.runner.config.request import Request
 
 from fsbench.base.errors import SettingsError
 from fsbench.data.episodes.task import EpisodeTask
@@ -10,7 +11,6 @@ from fsbench.data.truth import EpisodeTruth
 from fsbench.datamodules.datasets.isaid import Isaid
 from fsbench.protocols.reading import load_protocol
 from fsbench.protocols.view import View
-from fsbench.runner.config.request import Request
 from fsbench.runner.engine.experiment import build_experiment
 from fsbench.scores.answers import SegmentationAnswer
 from tests.datamodules.datasets.test_isaid import save_large_patches, save_patches
@@ -19,7 +19,12 @@ from tests.datamodules.datasets.test_isaid import save_large_patches, save_patch
 def test_r2nets_test_is_on_patches_of_512(tmp_path):
     shown = {f"P{n:02d}{copy}_0_512_0_512": {n: 40 + 5 * copy} for n in range(1, 16) for copy in range(2)}
     save_large_patches(tmp_path / "iSAID", "val", shown)
-    small = ["--data.image_size=64", "--data.workers=0", f"--data.dataset.root={tmp_path}", "--data.episodes=10"]
+    small = [
+        "--data.image_size=64",
+        "--data.loading.workers=0",
+        f"--data.dataset.root={tmp_path}",
+        "--data.test.episodes=10",
+    ]
     request = Request(["prototype"], "isaid512", [0], str(tmp_path / "runs"), backbone="demo", extra=small)
     data = build_experiment(request.configuration("prototype", 0)).data
     header = data.manifest.header

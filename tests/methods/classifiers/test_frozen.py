@@ -47,7 +47,7 @@ def plain_features(photos):
 @pytest.mark.slow(2)
 def test_records_hold_what_plain_code_finds(experiment, plain_features):
     """ProtoNet is scikit-learn's nearest centroid; rows, hash and table follow from its answers."""
-    record = run(experiment("protonet", "--data.shot=2"))
+    record = run(experiment("protonet", "--data.test.shot=2"))
     accuracies = []
     frames = {index: frame for (index,), frame in record.episodes.group_by("episode")}
     for episode in record.manifest.episodes:
@@ -100,7 +100,7 @@ def test_every_image_is_encoded_once_and_a_damaged_feature_again(experiment, cac
     content.flush()
     assert table(run(experiment("nn", SMALL, "--run.force=true"))).equals(first) and sum(encoded.values()) == 1
     encoded.clear()
-    without = run(experiment("nn", SMALL, "--model.backbone.cache_mib=0", "--data.episodes=6", "--run.force=true"))
+    without = run(experiment("nn", SMALL, "--model.backbone.cache_mib=0", "--data.test.episodes=6", "--run.force=true"))
     assert table(without).equals(first) and sum(encoded.values()) == 6 * 25
 
 
@@ -125,7 +125,7 @@ def test_an_image_that_cannot_be_read_is_named(experiment, tmp_path):
     (root / "class_2" / "03.jpg").write_bytes(b"no photo")
     for name in ("nn", "fort"):
         with pytest.raises(DataError, match=r"class_2/03\.jpg cannot be decoded .* BMP"):
-            run(experiment(name, "--data.episodes=30", root=root))
+            run(experiment(name, "--data.test.episodes=30", root=root))
 
 
 def test_exchanged_photos_and_another_code_make_other_features(experiment, tmp_path, monkeypatch):

@@ -107,7 +107,7 @@ def test_fort_needs_as_many_patches_as_it_chooses(experiment, patches):
 
 @pytest.mark.slow(6)
 def test_a_run_that_was_stopped_goes_on_with_the_same_record(experiment, tmp_path):
-    settings = ["--model.epochs=1", "--model.learning_rate=1e-3", "--data.episodes=4", SMALL]
+    settings = ["--model.epochs=1", "--model.learning_rate=1e-3", "--data.test.episodes=4", SMALL]
     whole = run(experiment("fort_lora", *settings))
     again = experiment("fort_lora", *settings)
     again.options.runs = str(tmp_path / "other")

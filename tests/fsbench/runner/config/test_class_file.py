@@ -7,14 +7,14 @@ from multiprocessing.reduction import ForkingPickler
 
 import pytest
 import yaml
+from fsbench.runner.config.build import compose_method, parse
+from fsbench.runner.config.compose import compose
+from fsbench.runner.config.request import Request
 
 from fsbench.base.errors import SettingsError
 from fsbench.runner.config import class_file
-from fsbench.runner.config.build import compose_method, parse
 from fsbench.runner.config.class_file import load_class_file, name_class_file, name_class_files
-from fsbench.runner.config.compose import compose
 from fsbench.runner.config.registry import choose_method, config_files, read_settings
-from fsbench.runner.config.request import Request
 from fsbench.runner.config.stored import parse_stored
 from fsbench.runner.engine.experiment import build_experiment
 from tests.plugged import METHOD
@@ -203,4 +203,4 @@ def small_data(tmp_path) -> list[str]:
     """Arguments of a small demo."""
     dataset = {"class_path": "fsbench.datamodules.datasets.demo.Demo"}
     arguments = {"root": str(tmp_path / "demo"), "train": 40, "val": 40}
-    return ["--data.episodes=3", f"--data.dataset={yaml.safe_dump(dataset | {'init_args': arguments})}"]
+    return ["--data.test.episodes=3", f"--data.dataset={yaml.safe_dump(dataset | {'init_args': arguments})}"]

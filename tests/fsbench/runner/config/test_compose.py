@@ -5,14 +5,14 @@ import re
 import warnings
 
 import pytest
+from fsbench.runner.config.build import parse, quiet
+from fsbench.runner.config.compose import compose, shipped_settings, split_arguments
+from fsbench.runner.config.request import Request
 from torch.utils.data import DataLoader
 
 from fsbench.base.errors import SettingsError
 from fsbench.base.paths import CONFIGS
-from fsbench.runner.config.build import parse, quiet
-from fsbench.runner.config.compose import compose, shipped_settings, split_arguments
 from fsbench.runner.config.registry import aliases, names, task_of
-from fsbench.runner.config.request import Request
 
 EMAT = Request(["emat"], "pascal").arguments("emat", 0)
 FOLDER = "--data.dataset=fsbench.datamodules.datasets.folder.Folder"
@@ -52,7 +52,7 @@ def test_a_run_has_what_its_files_say():
         ("--trainer.max_epoch=3", "trainer has no option 'max_epoch'; did you mean 'max_epochs'?"),
         ("--run.forc=true", "run has no option 'forc'; did you mean 'force'?"),
         ("--trainr.max_epochs=3", "unrecognized arguments: --trainr.max_epochs; did you mean '--trainer'?"),
-        ("--data.fold", "--data.fold has no value; expected --data.fold=VALUE"),
+        ("--data.test.fold", "--data.test.fold has no value; expected --data.test.fold=VALUE"),
         ("--trainer.callbacks.init_args.x=1", "trainer.callbacks: "),
         (
             "--model=fsbench.methods.nope.Nope",
@@ -68,7 +68,7 @@ def test_an_unknown_key_is_refused_with_the_nearest_name(argument, expected):
 @pytest.mark.parametrize(
     "argument",
     [
-        FOLDER, "--model=fsbench.methods.nope.Nope", "--trainer.callbacks+=X", "--optimizer.lr=1", "--data.fold=1",
+        FOLDER, "--model=fsbench.methods.nope.Nope", "--trainer.callbacks+=X", "--optimizer.lr=1", "--data.test.fold=1",
         "--model.backbone.name=x", "--print_config", "--model.help", "--data.fodl=1", "--trainer.logger.x=1",
     ],
 )  # fmt: skip
@@ -117,7 +117,7 @@ def test_another_class_keeps_the_arguments_that_it_takes():
 
 
 def test_texts_are_what_the_class_takes_them_for():
-    arguments = ["--run.name=1", "--model.learning_rate=1e-4", "--data.way=2", "--trainer.limit_train_batches=1"]
+    arguments = ["--run.name=1", "--model.learning_rate=1e-4", "--data.test.way=2", "--trainer.limit_train_batches=1"]
     composed = parse([*EMAT, *arguments], build=False)
     config = composed.config
     assert (config.run.name, config.model.init_args.learning_rate, composed.data_arguments["way"]) == ("1", 1e-4, 2)
@@ -149,8 +149,8 @@ def test_words_and_values():
 
 
 def test_words_behind_two_dashes_count_as_well():
-    assert list(split_arguments(["--a", "--", "--data.episodes=100", "--b"])) == [
-        ("a", None), ("data.episodes", "100"), ("b", None),
+    assert list(split_arguments(["--a", "--", "--data.test.episodes=100", "--b"])) == [
+        ("a", None), ("data.test.episodes", "100"), ("b", None),
     ]  # fmt: skip
 
 

@@ -4,14 +4,14 @@ from dataclasses import dataclass, fields
 
 import pytest
 import yaml
+from fsbench.runner.config.build import describe_keys, parse
+from fsbench.runner.config.data_options import flat_arguments, group_of_option, grouped_arguments, option_groups
 
 from fsbench.base.errors import SettingsError
 from fsbench.core.data_options import EpisodicTest, Loading, Training
 from fsbench.datamodules.classification import ClassificationDataModule
 from fsbench.datamodules.datasets.folder import Folder
 from fsbench.datamodules.episodic import EpisodicDataModule
-from fsbench.runner.config.build import describe_keys, parse
-from fsbench.runner.config.data_options import flat_arguments, group_of_option, grouped_arguments, option_groups
 from fsbench.runner.config.registry import config_files
 
 FILES = [f"--config={file}" for file in config_files("prototype", "demo")]
@@ -57,7 +57,7 @@ def message(*arguments):
 
 
 def test_a_new_option_is_its_field_alone(rainy):
-    composed = parse([*rainy, "--data.rain=0.5", "--data.way=2", "--data.batch_size=3"])
+    composed = parse([*rainy, "--data.rain=0.5", "--data.test.way=2", "--data.training.batch_size=3"])
     data = composed.datamodule
     assert data.options == RainyTest(way=2, rain=0.5, protocol="fscs") and data.training.batch_size == 3
     assert data.test_options == {"rain": 0.5}
@@ -96,18 +96,18 @@ def test_nested_keys_mean_the_flat_ones_and_later_ones_win(tmp_path):
     given = [*FILES, f"--config={tmp_path / 'both.yaml'}"]
     found = parse([*given, "--data.test.way=2", "--data.test.protocol=hsnet"], build=False).data_arguments
     assert (found["way"], found["shot"], found["protocol"]) == (2, 3, "hsnet")
-    assert parse([*given, "--data.test.way=2", "--data.way=1"], build=False).data_arguments["way"] == 1
+    assert parse([*given, "--data.test.way=2", "--data.test.way=1"], build=False).data_arguments["way"] == 1
 
 
 def test_a_file_that_gives_a_key_both_ways_with_two_values_is_refused(tmp_path):
     (tmp_path / "both.yaml").write_text("data: {init_args: {test: {way: 3}, way: 4}}")
-    expected = "data.way is 4 and data.test.way is 3, which mean the same option; leave data.test.way out"
+    expected = "data.test.way is 4 and data.test.way is 3, which mean the same option; leave data.test.way out"
     assert message(*FILES, f"--config={tmp_path / 'both.yaml'}") == expected
 
 
-@pytest.mark.parametrize("key", ["data.way", "data.test.way", "data.init_args.test.way"])
+@pytest.mark.parametrize("key", ["data.test.way", "data.test.way", "data.init_args.test.way"])
 def test_messages_name_the_flat_key(key):
-    assert message(*FILES, f"--{key}=x") == "data.way: expected a whole number; found x"
+    assert message(*FILES, f"--{key}=x") == "data.test.way: expected a whole number; found x"
     with pytest.raises(SettingsError, match=r"^data\.way is null, expected int; leave it out for its default$"):
         parse([*FILES, f"--{key}=null"])
     with pytest.raises(SettingsError, match=r"^data\.test is null, expected EpisodicTest; leave it out"):
@@ -119,7 +119,7 @@ def test_another_data_module_keeps_the_options_that_it_has(tmp_path):
     """What every run starts from has a protocol, which classification has not."""
     files = [f"--config={file}" for file in config_files("nn", "demo-cls")]
     (tmp_path / "before.yaml").write_text("data: {init_args: {draws: 3, batch_size: 5, eval_batch_size: 2}}")
-    found = parse([files[0], f"--config={tmp_path / 'before.yaml'}", *files[1:], "--data.way=2"], build=False)
+    found = parse([files[0], f"--config={tmp_path / 'before.yaml'}", *files[1:], "--data.test.way=2"], build=False)
     assert found.config.data.class_path.endswith("ClassificationDataModule")
     arguments = found.data_arguments
     assert (arguments["way"], arguments["draws"], arguments["eval_batch_size"]) == (2, 3, 2)

@@ -1,11 +1,11 @@
 """Features that are kept in a narrow type make another run; where they are kept makes none."""
 
 import pytest
+from fsbench.runner.config.request import Request
 
 from fsbench.base.errors import SettingsError
 from fsbench.datamodules.datasets.demo.dataset import drawn_dataset
 from fsbench.records.grouping import variants
-from fsbench.runner.config.request import Request
 from fsbench.runner.engine.experiment import build_experiment
 from fsbench.runner.engine.run import run
 
@@ -17,7 +17,7 @@ def experiment(tmp_path_factory):
     drawn_dataset(seed=3, train=80, val=80).make(folder / "data")
 
     def make(*options):
-        extra = ["--data.episodes=5", "--data.workers=0", "--trainer.accelerator=cpu", "--data.way=2",
+        extra = ["--data.test.episodes=5", "--data.loading.workers=0", "--trainer.accelerator=cpu", "--data.test.way=2",
                  "--trainer.enable_progress_bar=false", "--data.dataset=fsbench.datamodules.datasets.folder.Folder",
                  f"--data.dataset.root={folder / 'data'}", *options]  # fmt: skip
         request = Request(["prototype"], "demo", [0], str(folder / "runs"), extra=extra)

@@ -13,6 +13,7 @@ import polars as pl
 import pytest
 import torch
 import yaml
+from fsbench.runner.config.request import Request
 from PIL import Image, ImageOps
 from torch.nn.functional import adaptive_avg_pool2d
 
@@ -26,7 +27,6 @@ from fsbench.records.predictions import FILE, label_map_of, read_predictions
 from fsbench.results.tables.rescoring.measures import measure
 from fsbench.results.tables.rescoring.recount import ORIGINAL, recount
 from fsbench.results.tables.table import build_blocks
-from fsbench.runner.config.request import Request
 from fsbench.runner.engine.experiment import build_experiment
 from fsbench.runner.engine.restore import reopen_at
 from fsbench.runner.engine.run import run
@@ -46,9 +46,9 @@ def runs_of(demo_like, tmp_path_factory):
     def make(method, keep):
         if (method, keep) not in made:
             folder = tmp_path_factory.mktemp(keep)
-            extra = ["--data.episodes=5", "--data.workers=0", "--trainer.accelerator=cpu", "--data.way=2",
+            extra = ["--data.test.episodes=5", "--data.loading.workers=0", "--trainer.accelerator=cpu", "--data.test.way=2",
                      "--trainer.enable_progress_bar=false", "--data.dataset=fsbench.datamodules.datasets.folder.Folder",
-                     f"--data.dataset.root={demo_like}", "--data.protocol=fscs"]  # fmt: skip
+                     f"--data.dataset.root={demo_like}", "--data.test.protocol=fscs"]  # fmt: skip
             request = Request([method], "demo", [0], str(folder), keep_predictions=keep, extra=extra)
             made[method, keep] = run(build_experiment(request.configuration(method, 0)))
         return made[method, keep]
@@ -73,7 +73,7 @@ def demo_like(tmp_path_factory):
 def test_a_run_knows_the_contents_of_its_files(demo_like, tmp_path):
     """Files of equal names and sizes with other contents make another run, and nothing is taken of the former one."""
     root = shutil.copytree(demo_like, tmp_path / "small")
-    extra = ["--data.episodes=3", "--data.workers=0", "--trainer.accelerator=cpu", f"--data.dataset.root={root}",
+    extra = ["--data.test.episodes=3", "--data.loading.workers=0", "--trainer.accelerator=cpu", f"--data.dataset.root={root}",
              "--data.dataset=fsbench.datamodules.datasets.folder.Folder",
              "--trainer.enable_progress_bar=false"]  # fmt: skip
     request = Request(["prototype"], "demo", [0], str(tmp_path / "runs"), keep_predictions="masks", extra=extra)

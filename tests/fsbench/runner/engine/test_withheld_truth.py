@@ -4,11 +4,11 @@ from multiprocessing import active_children
 
 import pytest
 import torch
+from fsbench.runner.config.request import Request
 
 from fsbench.base.errors import NumericsError, SettingsError, TruthError
 from fsbench.data.batch import Truth
 from fsbench.data.truth import EpisodeTruth
-from fsbench.runner.config.request import Request
 from fsbench.runner.engine.experiment import build_experiment
 from fsbench.runner.engine.run import run
 from fsbench.runner.engine.withheld_validation import withhold_validation
@@ -98,8 +98,8 @@ def experiment(blocks_folder, tmp_path, fault="", workers=0):
     (tmp_path / "mine.py").write_text(METHOD)
     extra = [
         "--data.dataset=fsbench.datamodules.datasets.folder.Folder", f"--data.dataset.root={blocks_folder}",
-        "--data.image_size=32", f"--data.workers={workers}", "--trainer.accelerator=cpu", "--trainer.max_epochs=1",
-        "--trainer.limit_train_batches=1", "--data.validation_episodes=2", "--data.episodes=3",
+        "--data.image_size=32", f"--data.loading.workers={workers}", "--trainer.accelerator=cpu", "--trainer.max_epochs=1",
+        "--trainer.limit_train_batches=1", "--data.training.validation_episodes=2", "--data.test.episodes=3",
         "--trainer.enable_progress_bar=false", f"--model.fault={fault}",
     ]  # fmt: skip
     name = f"{tmp_path / 'mine.py'}:Mine"

@@ -1,11 +1,11 @@
 """The protocol that a method takes where none is asked for, and the line that says so."""
 
 import pytest
+from fsbench.runner.config.build import parse
+from fsbench.runner.config.request import Request
 
 from fsbench.base.errors import SettingsError
-from fsbench.runner.config.build import parse
 from fsbench.runner.config.registry import names, task_of
-from fsbench.runner.config.request import Request
 from fsbench.runner.grid import bench as benches
 from fsbench.runner.grid.bench import bench, describe_protocols
 from fsbench.runner.grid.spec import GridCell
@@ -67,7 +67,7 @@ def test_the_line_names_what_was_taken_and_nothing_where_it_was_asked_for():
     assert line("dcama", protocol="fscs") == line("dcama", "hmnet", manifest="episodes.jsonl.gz") == ""
     several = [Request(["dcama"], "pascal", protocol=protocol) for protocol in ("hsnet", "fscs")]
     assert describe_protocols(*several) == "protocols: hsnet, fscs; each has a table, and one has them side by side"
-    for given in (("--data.protocol=fscs",), ("--data.protocol", "fscs"), ("--data.init_args.protocol=fscs",)):
+    for given in (("--data.test.protocol=fscs",), ("--data.test.protocol", "fscs"), ("--data.test.protocol=fscs",)):
         assert line("dcama", extra=given) == ""
 
 

@@ -21,7 +21,7 @@ from fsbench.runner.grid.spec import read_grid
 def test_damaged_notes_count_as_none(make, write, demo_folder):
     """Each is written anew, with the folder that the cell has."""
     runs = demo_folder.parent / "runs"
-    cells = read_grid([write(extra=["--data.dataset=fsbench.datamodules.datasets.folder.Folder", "--data.episodes=3"])],
+    cells = read_grid([write(extra=["--data.dataset=fsbench.datamodules.datasets.folder.Folder", "--data.test.episodes=3"])],
                       {"demo": str(demo_folder)})  # fmt: skip
     (planned,) = plan(cells, runs)
     (note,) = (runs / ".grid/cells").iterdir()
@@ -34,7 +34,7 @@ def test_damaged_notes_count_as_none(make, write, demo_folder):
 def test_a_cell_whose_images_were_replaced_is_another_one(write, demo_folder):
     """Also where the new file has the size and the time of the old one."""
     runs = demo_folder.parent / "runs"
-    cells = read_grid([write(extra=["--data.dataset=fsbench.datamodules.datasets.folder.Folder", "--data.episodes=3"])],
+    cells = read_grid([write(extra=["--data.dataset=fsbench.datamodules.datasets.folder.Folder", "--data.test.episodes=3"])],
                       {"demo": str(demo_folder)})  # fmt: skip
     (before,) = plan(cells, runs)
     assert plan(cells, runs) == [before]
@@ -50,7 +50,7 @@ def test_a_cell_whose_images_were_replaced_is_another_one(write, demo_folder):
 @pytest.mark.parametrize("file", ["folds.yaml", "ImageSets/Segmentation/val.txt"])
 def test_another_description_or_list_is_another_cell(write, demo_folder, tmp_path, file):
     """Although its images and label maps are those of before."""
-    grid = write(extra=["--data.dataset=fsbench.datamodules.datasets.folder.Folder", "--data.episodes=5"])
+    grid = write(extra=["--data.dataset=fsbench.datamodules.datasets.folder.Folder", "--data.test.episodes=5"])
     cells, runs = read_grid([grid], {"demo": str(demo_folder)}), tmp_path / "runs"
     (before,), (again,) = plan(cells, runs), plan(cells, runs)
     assert before.folder == again.folder
@@ -114,7 +114,7 @@ def test_cells_that_cannot_be_built_are_refused_by_themselves(write, demo_folder
 def test_a_rerun_that_waits_to_take_its_place_is_not_done(make, write, demo_folder):
     """As for the run itself, which then finishes the replacement."""
     runs = demo_folder.parent / "runs"
-    cells = read_grid([write(extra=["--data.dataset=fsbench.datamodules.datasets.folder.Folder", "--data.episodes=3"])],
+    cells = read_grid([write(extra=["--data.dataset=fsbench.datamodules.datasets.folder.Folder", "--data.test.episodes=3"])],
                       {"demo": str(demo_folder)})  # fmt: skip
     folder = run_folder(cells[0], runs)
     make("prototype", 0).path.rename(folder)

@@ -33,9 +33,9 @@ def test_arguments_are_those_of_bench(write):
     assert cell.label == "prototype demo fold 0 1-way 5-shot 0-5 fscs annotation box test seed 365 seed 3"
     arguments = cell.arguments(Path("runs"))
     assert {
-        "--run.name=prototype", "--run.runs=runs", "--data.fold=0", "--data.shot=5", "--data.setting=0-5", "--a=1",
-        "--run.checkpoint=c/prototype-3-0.ckpt", "--seed_everything=3", "--data.test_seed=365",
-        "--trainer.devices=2", "--data.protocol=fscs",
+        "--run.name=prototype", "--run.runs=runs", "--data.test.fold=0", "--data.test.shot=5", "--data.test.setting=0-5", "--a=1",
+        "--run.checkpoint=c/prototype-3-0.ckpt", "--seed_everything=3", "--data.test.test_seed=365",
+        "--trainer.devices=2", "--data.test.protocol=fscs",
     } <= set(arguments)  # fmt: skip
 
 
