@@ -3,8 +3,10 @@
 from pathlib import Path
 
 import numpy as np
-from fsbench.runner.config.request import Request
 from PIL import Image
+
+from fsbench.runner.config.run_config import RunConfig
+from tests.config_words import config_words
 
 CLASSES = 6
 DATA = "demo-cls"
@@ -40,4 +42,4 @@ def arguments(method: str, root: Path, runs: Path, *more: str) -> list[str]:
         "trainer.enable_progress_bar": "false",
     }
     extra = [f"--{name}={value}" for name, value in given.items()]
-    return Request([method], DATA, [0], str(runs), extra=[*extra, *more]).arguments(method, 0)
+    return config_words(RunConfig(method, DATA, 0, str(runs), extra=[*extra, *more]))

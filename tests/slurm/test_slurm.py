@@ -15,6 +15,7 @@ from tests.cli.conftest import environment_of_test
 from tests.cli.pausing import pause_training
 from tests.cli.run.test_flows import the_record
 from tests.cli.run.test_killed import same
+from tests.config_words import config_words
 from tests.slurm.cluster import processes_of, started_slurm
 
 pytestmark = pytest.mark.slow(50)
@@ -59,7 +60,7 @@ def test_a_grid_as_an_array_of_jobs(slurm, fsbench, warm, small_demo, tmp_path):
     assert "training ended without a validation" in done.stderr and "3 cells: 2 done, 1 begun" in done.stdout
     assert done.stderr.count("sacct") == 1 and "Bypassing" not in done.stderr
     for cell in read_grid([tmp_path / "good.yaml"]):
-        alone = warm("bench", *cell.arguments(here))
+        alone = warm("bench", *config_words(cell))
         assert alone.returncode == 0, alone.stderr
     records, whole = find_records(folder), find_records(here)
     assert len(records) == len(whole) == 2

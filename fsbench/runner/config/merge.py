@@ -150,7 +150,10 @@ def stated_values(arguments: Iterable[str]) -> dict[str, Any]:
     for argument in arguments:
         key, sign, text = argument.removeprefix("--").partition("=")
         if sign and not key.endswith("+"):
-            values = merge_settings(values, nested(full_key(key), _value(text)))
+            parts, value = full_key(key), _value(text)
+            if isinstance(value, str) and parts[-1] in ("model", "data", *DATASETS):
+                parts = [*parts, "class_path"]
+            values = merge_settings(values, nested(parts, value))
     return values
 
 

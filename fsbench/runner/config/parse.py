@@ -26,7 +26,16 @@ from fsbench.records.run import TF32
 from fsbench.runner.config.class_file import load_class_file
 from fsbench.runner.config.class_settings import FILES
 from fsbench.runner.config.limits import check_nulls, check_plain_values, check_trainer
-from fsbench.runner.config.merge import full_key, merge_files, merge_settings, nested, parted_arguments, setting
+from fsbench.runner.config.merge import (
+    full_key,
+    merge_files,
+    merge_settings,
+    nested,
+    parted_arguments,
+    setting,
+    stated_values,
+    value_at,
+)
 from fsbench.runner.config.registry import TaskName, choose_method, config_files, task_of
 
 T = TypeVar("T")
@@ -134,8 +143,6 @@ class ParsedRun(LightningCLI):
         for part in ("model", "data"):
             check_nulls(resolve_name(values[part]["class_path"]), values[part].get("init_args") or {}, part)
         check_nulls(RunOptions, values["run"], "run")
-        for option in ("source", "validation_source"):
-            _check_source(values, option)
         if self.build:
             check_trainer(values["trainer"])
             with self._refusal_kept():
@@ -214,6 +221,8 @@ def parse_values(values: Mapping[str, Any], arguments: Sequence[str] = (), build
     for option in FILES.values():
         if reference := setting(values, f"run.{option}"):
             load_class_file(str(reference))
+    for option in ("source", "validation_source"):
+        _check_source(merge_settings(values, stated_values(arguments)), option)
     with plain_errors():
         return ParsedRun(values, arguments, build)
 
@@ -292,7 +301,8 @@ def _import_class(path: str) -> type | None:
 
 def _check_source(values: Mapping[str, Any], option: str) -> None:
     """Raise SettingsError unless `data.source`, or another `option`, is a data set: the parser calls what is named."""
-    class_path = setting(values, f"data.{option}.class_path")
+    source = value_at(values, ("data", "init_args", option))
+    class_path = source.get("class_path") if isinstance(source, Mapping) else source
     if class_path is None:
         return
     found = _import_class(str(class_path))
@@ -308,7 +318,7 @@ def plain_errors() -> Iterator[None]:
     """Turn the parser's errors into SettingsErrors of one line, or the FsbenchError that a constructor raised."""
     try:
         yield
-    except (ArgumentError, ValueError, TypeError, AttributeError, FsbenchError) as error:
+    except (ArgumentError, ValueError, TypeError, FsbenchError) as error:
         own = _find_own(error)
         if own is not None:
             raise own from error
@@ -341,6 +351,9 @@ def _explain(text: str) -> str:
         return _unknown_option(next(filter(None, unknown.groups())), where, classes)
     if absent := re.search(f"{_NO_CLASS}|No module named '?([\\w.]+)", innermost):
         return _absent_class(where, classes[-1] if absent[3] or absent[4] else absent[1] or absent[2])
+    if not keys and (built := re.search(r"Given value: Namespace\(class_path='([\w.]+)'", text)):
+        reasons = [line for line in re.findall(r"^ *- (.+)$", text, re.MULTILINE) if "NoneType" not in line]
+        return f"{built[1]}: {' '.join(reasons)}"  # what its constructor said
     kinds = re.findall(r"Expected an? (.+?)(?:\. Got value.*)?$", innermost, re.MULTILINE)
     found = re.search(r"(?:Given|Got) value: (.*)", innermost)
     if kinds and found:

@@ -210,7 +210,7 @@ class RunConfig:
         """
         more, _ = parted_arguments(self.extra, option_names())
         values = merge_files([*self.files, *more])
-        for key, value in self._options().items():
+        for key, value in self.settings.items():
             values = merge_settings(values, nested(full_key(key), value))
         return values
 
@@ -220,13 +220,13 @@ class RunConfig:
 
         Raises what `file_values` does.
         """
-        return merge_settings(self.file_values, stated_values(self._arguments))
+        return merge_settings(self.file_values, stated_values(self.arguments))
 
     def parse(self, build: bool = True) -> "ParsedRun":
         """Let the classes of the run judge its settings; see `fsbench.runner.config.parse.parse`. Imports torch."""
         from fsbench.runner.config.parse import parse_values
 
-        return parse_values(self.file_values, self._arguments, build)
+        return parse_values(self.file_values, self.arguments, build)
 
     @property
     def name(self) -> str:
@@ -239,7 +239,7 @@ class RunConfig:
 
         None where one was asked for, by option, manifest or argument, and for classification.
         """
-        asked = any(full_key(one.removeprefix("--").partition("=")[0]) == PROTOCOL for one in self._arguments)
+        asked = any(full_key(one.removeprefix("--").partition("=")[0]) == PROTOCOL for one in self.arguments)
         return None if self.protocol or self.manifest or asked else setting(self.file_values, "data.test.protocol")
 
     @property
@@ -256,11 +256,13 @@ class RunConfig:
         return backbone_at_hand(self.backbone, self.method, self.dataset)
 
     @property
-    def _arguments(self) -> list[str]:
+    def arguments(self) -> list[str]:
+        """Arguments in LightningCLI's form on top of files and options, each `--key=value`."""
         return parted_arguments(self.extra, option_names())[1]
 
-    def _options(self) -> dict[str, Any]:
-        """Return the values that the options set, by the configuration's dotted keys."""
+    @cached_property
+    def settings(self) -> dict[str, Any]:
+        """The values that the options set, by the configuration's dotted keys. Raises what `file_values` does."""
         _ = self.files  # names that are unknown come first
         is_segmentation = task_of("data", self.dataset) == "segmentation"
         if not is_segmentation:

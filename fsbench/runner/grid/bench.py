@@ -34,8 +34,8 @@ def bench(runs: Sequence[RunConfig]) -> tuple[list[Record], list[str]]:
         FsbenchError: the settings of a run do not fit.
         KeyboardInterrupt: the process was interrupted.
     """
-    folder = make_folder(Path(runs[0].runs))
     planned = plan_runs(runs)
+    folder = make_folder(Path(runs[0].runs))
     if len(planned) > 1 and "WANDB_SWEEP_ID" in os.environ and (os.environ.get("WANDB") or "off") != "off":
         raise SettingsError(
             f"an agent of a sweep calls for {len(planned)} runs at once, and W&B would keep the score of the last; "

@@ -9,7 +9,7 @@ from fsbench.base.errors import RecordError, user_message
 from fsbench.data.episodes.manifest import Header
 from fsbench.protocols.reading import load_protocol
 from fsbench.records.record import Record
-from fsbench.runner.config.merge import setting
+from fsbench.runner.config.merge import setting, stated_values
 from fsbench.runner.config.run_config import RunConfig
 
 log = logging.getLogger("fsbench")
@@ -113,7 +113,10 @@ def _official_episodes(run: RunConfig, header: Header) -> int:
 
     `header` is the manifest's of a similar run.
     """
-    if stated := setting(run.values, "data.test.episodes"):
+    stated = setting(stated_values(run.arguments), "data.test.episodes") or run.episodes
+    if stated is None and run.fast:
+        stated = setting(run.file_values, "data.test.episodes")
+    if stated:
         return int(stated)
     official = int(header.official_episodes)
     protocol = run.protocol or header.protocol

@@ -9,8 +9,6 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
-from fsbench.runner.config.compose import compose
-from fsbench.runner.config.request import Request
 from PIL import Image
 
 from fsbench.base.errors import SettingsError
@@ -20,8 +18,11 @@ from fsbench.pages.explain.episode_panels import KEYS
 from fsbench.pages.explain.episodes import compare_episodes
 from fsbench.records.record import Record
 from fsbench.results.pictures.sheet import CAPTION
+from fsbench.runner.config.parse import parse
+from fsbench.runner.config.run_config import RunConfig
 from fsbench.runner.engine.experiment import Experiment, build_experiment
-from fsbench.runner.engine.run import run
+from fsbench.runner.engine.run import run_experiment
+from tests.config_words import config_words
 
 OWN = {
     "emat": {"looks from", "attention", "without the mask"},
@@ -44,15 +45,15 @@ def made(small_demo, tmp_path_factory):
             extra = ["--data.test.episodes=6", "--data.loading.workers=0", "--data.test.empty_masks=false", "--trainer.accelerator=cpu",
                      "--trainer.enable_progress_bar=false", "--data.dataset=fsbench.datamodules.datasets.folder.Folder",
                      f"--data.dataset.root={small_demo}", *options]  # fmt: skip
-            given = Request([method], "demo", [0], str(folder), extra=extra).arguments(method, 0)
-            experiment = build_experiment(compose(given))
+            given = config_words(RunConfig(method, "demo", 0, str(folder), extra=extra))
+            experiment = build_experiment(parse(given))
             if experiment.method.learns:
                 weights = folder / f"{method}.ckpt"
                 torch.save(
                     {"state_dict": experiment.method.state_dict(), WRITTEN_BY: experiment.method.describe()}, weights
                 )
-                experiment = build_experiment(compose([*given, f"--run.checkpoint={weights}"]))
-            runs[method, options] = run(experiment)
+                experiment = build_experiment(parse([*given, f"--run.checkpoint={weights}"]))
+            runs[method, options] = run_experiment(experiment)
         return runs[method, options]
 
     return make

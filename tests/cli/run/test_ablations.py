@@ -2,13 +2,12 @@
 
 import pytest
 import yaml
-from fsbench.runner.config.compose import compose
 
 from fsbench.base.paths import CONFIGS, REPOSITORY
 from fsbench.cli.main import main
 from fsbench.results.tables.published.scores import FOLDER as PUBLISHED
 from fsbench.runner.engine.experiment import build_experiment
-from fsbench.runner.grid.bench import Request
+from fsbench.runner.grid.bench import RunConfig
 
 ABLATIONS = sorted((CONFIGS / "ablations" / "dcama").glob("*.yaml"))
 SWEEP = yaml.safe_load((CONFIGS / "sweeps" / "dcama_ablations.yaml").read_text())
@@ -20,11 +19,9 @@ HMNET_SWEEP = yaml.safe_load((CONFIGS / "sweeps" / "hmnet_ablations.yaml").read_
 
 
 def experiment(small_demo, *extra, method="dcama"):
-    arguments = Request([method], "demo", [0], shot=2, extra=extra).arguments(method, 0)
-    folder = ["--data.dataset=fsbench.datamodules.datasets.folder.Folder", f"--data.dataset.root={small_demo}"]
-    return build_experiment(
-        compose([*arguments, *folder, "--data.test.episodes=4", "--data.training.validation_episodes=4"])
-    )
+    folder = ("--data.dataset=fsbench.datamodules.datasets.folder.Folder", f"--data.dataset.root={small_demo}")
+    few = ("--data.test.episodes=4", "--data.training.validation_episodes=4")
+    return build_experiment(RunConfig(method, "demo", shot=2, extra=(*extra, *folder, *few)).parse())
 
 
 def test_hmnets_are_the_rows_of_the_papers_table():

@@ -105,12 +105,15 @@ def test_ifas_result_is_the_mean_over_its_seeds(warm, tmp_path):
 
 def test_the_grid_names_five_targets_and_one_source():
     cells = read_grid([CONFIGS / "grids" / "cdfss.yaml"])
-    assert {cell.request.dataset for cell in cells} == {"deepglobe", "isic", "lung", "fss1000", "suim"}
-    assert {cell.protocol for cell in cells} == {"cdfss"} and {cell.request.shot for cell in cells} == {1, 5}
+    assert {cell.dataset for cell in cells} == {"deepglobe", "isic", "lung", "fss1000", "suim"}
+    assert {cell.own_protocol or cell.protocol for cell in cells} == {"cdfss"} and {cell.shot for cell in cells} == {
+        1,
+        5,
+    }
     for cell in cells:
-        values = cell.configuration(CONFIGS).values["data"]["init_args"]
+        values = cell.values["data"]["init_args"]
         assert values["source"]["class_path"] == "fsbench.datamodules.datasets.pascal.PascalAll"
-        assert values["source"]["init_args"] == {"root": "data/pascal"} and values["validation"] == "source"
+        assert values["source"]["init_args"] == {"root": "data/pascal"} and values["training"]["validation"] == "source"
 
 
 def test_the_grid_is_shown_without_a_run(tmp_path, monkeypatch, capsys):

@@ -5,12 +5,11 @@ import re
 
 import pytest
 import torch
-from fsbench.runner.config.build import compose_method, parse
-from fsbench.runner.config.compose import compose
 
 from fsbench.base.errors import SettingsError
 from fsbench.cli.main import main
 from fsbench.networks.backbones.timm_networks import Encoder
+from fsbench.runner.config.parse import compose_method, parse
 from fsbench.runner.config.registry import aliases, config_files, names, task_of
 from tests.photos import DATA, INDEX, arguments
 
@@ -73,12 +72,14 @@ def test_bench_prints_the_table(bench, photos, tmp_path, capsys):
 @pytest.mark.slow(3)
 def test_compare_explain_and_formats(photos, tmp_path, capsys):
     from fsbench.runner.engine.experiment import build_experiment
-    from fsbench.runner.engine.run import run
+    from fsbench.runner.engine.run import run_experiment
 
     runs = tmp_path / "runs"
     fort = ["--model.patches=6", "--model.epochs=1", "--data.image_size=64"]
     folders = {
-        method: run(build_experiment(compose(arguments(method, photos, runs, "--data.test.episodes=4", *more)))).path
+        method: run_experiment(
+            build_experiment(parse(arguments(method, photos, runs, "--data.test.episodes=4", *more)))
+        ).path
         for method, more in {"nn": [], "lp": [], "fort_ssf": fort}.items()
     }
     capsys.readouterr()

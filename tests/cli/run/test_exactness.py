@@ -18,16 +18,17 @@ from pathlib import Path
 import polars as pl
 import pytest
 import torch
-from fsbench.runner.config.compose import compose
-from fsbench.runner.config.request import Request
 
 from fsbench.base.paths import REPOSITORY
 from fsbench.core.released_format import WRITTEN_BY
 from fsbench.records.record import Record, find_records
+from fsbench.runner.config.parse import parse
+from fsbench.runner.config.run_config import RunConfig
 from fsbench.runner.engine.experiment import build_experiment
 from fsbench.scores.count_table import QUERIES, SUPPORTS
 from tests.cli.commands import environments_of_ranks
 from tests.cli.conftest import environment_of_test
+from tests.config_words import config_words
 from tests.photos import arguments
 from tests.ports import free_port
 from tests.warm import Warm
@@ -111,8 +112,8 @@ def cells(small_demo, tmp_path_factory):
         extra = ["--data.test.episodes=7", "--data.training.validation_episodes=1",
                  "--data.dataset=fsbench.datamodules.datasets.folder.Folder",
                  f"--data.dataset.root={small_demo}", f"--data.test.protocol={protocol}", *options]  # fmt: skip
-        given = Request([method], "demo", [0], extra=extra).arguments(method, 0)
-        experiment = build_experiment(compose(given))
+        given = config_words(RunConfig(method, "demo", 0, extra=extra))
+        experiment = build_experiment(parse(given))
         if not experiment.method.learns:
             return given
         weights = folder / f"{method}.ckpt"

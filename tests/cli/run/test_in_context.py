@@ -7,15 +7,16 @@ from pathlib import Path
 import polars as pl
 import pytest
 import torch
-from fsbench.runner.config.compose import compose
-from fsbench.runner.config.request import Request
 
 from fsbench.cli.main import main
 from fsbench.core.released_format import WRITTEN_BY
 from fsbench.data.episodes.manifest import read_manifest
 from fsbench.records.record import Record, find_records
+from fsbench.runner.config.parse import parse
+from fsbench.runner.config.run_config import RunConfig
 from fsbench.runner.engine.experiment import build_experiment
 from tests.cli.conftest import environment_of_test
+from tests.config_words import config_words
 from tests.datamodules.datasets.test_object_annotations import lvis, pascal_part
 from tests.goldens.kinds.incontext import pascal_part_folder
 from tests.goldens.test_goldens import HERE
@@ -173,9 +174,9 @@ def test_methods_stand_beside_each_other_under_each_protocol(warm_process, small
     for method, tasks in ANY_PROTOCOL.items():
         for task in tasks:
             more = ["--model.tuning_steps=2"] if method == "lora_probe_dense" else []
-            given = Request([method], "demo", [0], str(tmp_path / "runs"), extra=[*few, *more], **task)
-            plan.append(given.arguments(method, 0))
-        experiment = build_experiment(compose(plan[-1]))
+            given = RunConfig(method, "demo", 0, str(tmp_path / "runs"), extra=[*few, *more], **task)
+            plan.append(config_words(given))
+        experiment = build_experiment(parse(plan[-1]))
         if experiment.method.learns:
             weights = tmp_path / f"{method}.ckpt"
             written = {"state_dict": experiment.method.state_dict(), WRITTEN_BY: experiment.method.describe()}

@@ -9,7 +9,6 @@ import threading
 import numpy as np
 import pytest
 import torch
-from fsbench.runner.config.build import compose_method
 
 from fsbench.base.errors import DataError, SettingsError
 from fsbench.core.needs import Needs
@@ -28,6 +27,7 @@ from fsbench.datamodules.loading.augment import (
 )
 from fsbench.datamodules.loading.scratch import Scratch
 from fsbench.datamodules.loading.whole_images import labelled_image
+from fsbench.runner.config.parse import compose_method
 from tests.data_modules import episodic
 
 

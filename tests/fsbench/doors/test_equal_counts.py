@@ -7,8 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from fsbench.runner.config.compose import compose
-from fsbench.runner.config.request import Request
 
 from fsbench.base.errors import FsbenchError
 from fsbench.core.evaluation import answering
@@ -20,11 +18,14 @@ from fsbench.protocols.reading import load_protocol, protocol_names
 from fsbench.protocols.test import Test
 from fsbench.records.predictions import read_predictions
 from fsbench.records.record import Record
+from fsbench.runner.config.parse import parse
 from fsbench.runner.config.registry import names_by_task
+from fsbench.runner.config.run_config import RunConfig
 from fsbench.runner.config.tests import load_test
 from fsbench.runner.engine.experiment import Experiment, build_experiment
-from fsbench.runner.engine.run import run
+from fsbench.runner.engine.run import run_experiment
 from tests.cli.run.test_exactness import METHODS, protocol_of
+from tests.config_words import config_words
 from tests.methods.contract_settings import OPTIONS
 from tests.photos import arguments
 
@@ -48,14 +49,14 @@ def scenes(tmp_path_factory) -> Path:
 
 def experiment(method: str, folder: Path, *options: str, dataset: str = "demo", **request: Any) -> Experiment:
     """Return an experiment with random weights, whose runs, and weights where it learns, stand in `folder`."""
-    given = Request([method], dataset, [0], str(folder / "runs"), extra=[*FEW, *options], **request)
-    words = given.arguments(method, 0)
-    built = build_experiment(compose(words))
+    given = RunConfig(method, dataset, 0, str(folder / "runs"), extra=[*FEW, *options], **request)
+    words = config_words(given)
+    built = build_experiment(parse(words))
     if not built.method.learns:
         return built
     weights = folder / "weights.ckpt"
     torch.save({"state_dict": built.method.state_dict(), WRITTEN_BY: built.method.describe()}, weights)
-    return build_experiment(compose([*words, f"--run.checkpoint={weights}"]))
+    return build_experiment(parse([*words, f"--run.checkpoint={weights}"]))
 
 
 def as_asked(mask: np.ndarray, size: tuple[int, int], test: Test) -> np.ndarray:
@@ -90,7 +91,7 @@ def named_ways(built: Experiment) -> Iterator[tuple[int, np.ndarray]]:
 
 def check_scored(built: Experiment, folder: Path, dataset: str, **place: Any) -> Record:
     """Run an experiment; its answers, exported and scored, have the counts of the run in every column."""
-    record = run(built)
+    record = run_experiment(built)
     test = load_test(dataset, manifest=record.path / "manifest.jsonl", image_size=built.data.image_size, **place)
     assert test.manifest.sha256 == record.manifest_sha256
     with Answers(folder / "answers.fsa", record.manifest_sha256) as answers:
@@ -130,7 +131,7 @@ def test_masks_of_a_run_have_its_counts(method, options, presence, scenes, tmp_p
 
 def check_on_photos(method: str, photos: Path, folder: Path) -> None:
     words = arguments(method, photos, folder / "runs", *OPTIONS.get(method, ()))
-    check_scored(build_experiment(compose(words)), folder, "imagefolder", root=photos)
+    check_scored(build_experiment(parse(words)), folder, "imagefolder", root=photos)
 
 
 def test_ways_of_a_classifier_have_its_counts(photos, tmp_path):

@@ -32,7 +32,7 @@ def demo() -> fsbench.Predictor:
 @pytest.fixture(scope="session")
 def emat(tmp_path_factory) -> str:
     """An untrained checkpoint of EMAT as it is on the demo."""
-    from fsbench.runner.config.build import compose_method
+    from fsbench.runner.config.parse import compose_method
 
     torch.manual_seed(0)
     method = compose_method("emat", "demo").build_method()

@@ -5,7 +5,6 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 import pytest
-from fsbench.runner.config.request import Request
 from PIL import Image
 
 from fsbench.base.errors import DataError, SettingsError
@@ -19,8 +18,9 @@ from fsbench.datamodules.datasets.pascal import Pascal, Pascal10
 from fsbench.protocols.draws.gfss import draw_runs
 from fsbench.protocols.reading import load_protocol
 from fsbench.records.predictions import read_predictions
+from fsbench.runner.config.run_config import RunConfig
 from fsbench.runner.engine.experiment import build_experiment
-from fsbench.runner.engine.run import run
+from fsbench.runner.engine.run import run_experiment
 from tests.data_modules import episodic
 from tests.datamodules.builders import blocks, save_coco, save_names, save_pairs
 from tests.datamodules.datasets.test_coco import box
@@ -133,14 +133,14 @@ def experiment(scenes, folder, *more, method="diam"):
         "--trainer.accelerator=cpu",
         *more,
     ]
-    request = Request([method], "pascal", [0], str(folder), weights="random", keep_predictions="masks", extra=small)
-    return build_experiment(request.configuration(method, 0))
+    request = RunConfig(method, "pascal", 0, str(folder), weights="random", keep_predictions="masks", extra=small)
+    return build_experiment(request.parse())
 
 
 def test_scores_are_those_of_the_definition(scenes, tmp_path):
     """Batches of five go over the ends of runs of two; what they answer is that of each alone (below)."""
     small = ("--model.iterations=2", "--data.test.episodes=10")
-    record = run(experiment(scenes, tmp_path / "one", *small, "--data.loading.eval_batch_size=5"))
+    record = run_experiment(experiment(scenes, tmp_path / "one", *small, "--data.loading.eval_batch_size=5"))
     found, header = record.run.scores, record.header
     stored, index = read_predictions(record), Pascal(str(scenes))
     sums = np.zeros((5, 20, 2))

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from fsbench.runner.config.request import Request
 
 from fsbench.base.errors import SettingsError
 from fsbench.data.episodes.task import EpisodeTask
@@ -11,6 +10,7 @@ from fsbench.data.truth import EpisodeTruth
 from fsbench.datamodules.datasets.isaid import Isaid
 from fsbench.protocols.reading import load_protocol
 from fsbench.protocols.view import View
+from fsbench.runner.config.run_config import RunConfig
 from fsbench.runner.engine.experiment import build_experiment
 from fsbench.scores.answers import SegmentationAnswer
 from tests.datamodules.datasets.test_isaid import save_large_patches, save_patches
@@ -25,8 +25,8 @@ def test_r2nets_test_is_on_patches_of_512(tmp_path):
         f"--data.dataset.root={tmp_path}",
         "--data.test.episodes=10",
     ]
-    request = Request(["prototype"], "isaid512", [0], str(tmp_path / "runs"), backbone="demo", extra=small)
-    data = build_experiment(request.configuration("prototype", 0)).data
+    request = RunConfig("prototype", "isaid512", 0, str(tmp_path / "runs"), backbone="demo", extra=small)
+    data = build_experiment(request.parse()).data
     header = data.manifest.header
     assert header.protocol == "isaid_r2net"
     assert header.seed == 538 and [e.query for e in data.manifest.episodes] == sorted(shown)[:10]

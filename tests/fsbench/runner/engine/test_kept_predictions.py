@@ -13,7 +13,6 @@ import polars as pl
 import pytest
 import torch
 import yaml
-from fsbench.runner.config.request import Request
 from PIL import Image, ImageOps
 from torch.nn.functional import adaptive_avg_pool2d
 
@@ -27,9 +26,10 @@ from fsbench.records.predictions import FILE, label_map_of, read_predictions
 from fsbench.results.tables.rescoring.measures import measure
 from fsbench.results.tables.rescoring.recount import ORIGINAL, recount
 from fsbench.results.tables.table import build_blocks
+from fsbench.runner.config.run_config import RunConfig
 from fsbench.runner.engine.experiment import build_experiment
 from fsbench.runner.engine.restore import reopen_at
-from fsbench.runner.engine.run import run
+from fsbench.runner.engine.run import run_experiment
 from fsbench.runner.engine.stored_data import Truths, open_dataset
 from fsbench.scores.confusion import COUNTS
 from fsbench.scores.run_statistics import episode_statistics
@@ -49,8 +49,8 @@ def runs_of(demo_like, tmp_path_factory):
             extra = ["--data.test.episodes=5", "--data.loading.workers=0", "--trainer.accelerator=cpu", "--data.test.way=2",
                      "--trainer.enable_progress_bar=false", "--data.dataset=fsbench.datamodules.datasets.folder.Folder",
                      f"--data.dataset.root={demo_like}", "--data.test.protocol=fscs"]  # fmt: skip
-            request = Request([method], "demo", [0], str(folder), keep_predictions=keep, extra=extra)
-            made[method, keep] = run(build_experiment(request.configuration(method, 0)))
+            request = RunConfig(method, "demo", 0, str(folder), keep_predictions=keep, extra=extra)
+            made[method, keep] = run_experiment(build_experiment(request.parse()))
         return made[method, keep]
 
     return make
@@ -76,19 +76,19 @@ def test_a_run_knows_the_contents_of_its_files(demo_like, tmp_path):
     extra = ["--data.test.episodes=3", "--data.loading.workers=0", "--trainer.accelerator=cpu", f"--data.dataset.root={root}",
              "--data.dataset=fsbench.datamodules.datasets.folder.Folder",
              "--trainer.enable_progress_bar=false"]  # fmt: skip
-    request = Request(["prototype"], "demo", [0], str(tmp_path / "runs"), keep_predictions="masks", extra=extra)
+    request = RunConfig("prototype", "demo", 0, str(tmp_path / "runs"), keep_predictions="masks", extra=extra)
 
     def experiment():
-        return build_experiment(request.configuration("prototype", 0))
+        return build_experiment(request.parse())
 
     data = experiment().data
     query, upside_down = data.dataset.image_path(data.manifest.episodes[0].query), root / "upside_down.jpg"
     ImageOps.flip(Image.open(query)).save(upside_down)
     query.write_bytes(query.read_bytes().ljust(20_000, b"\0"))
-    before = run(experiment())
+    before = run_experiment(experiment())
     assert experiment().folder == before.path
     exchange(query, upside_down)
-    after = run(experiment())
+    after = run_experiment(experiment())
     assert after.run.id != before.run.id and after.run.counts_sha256 != before.run.counts_sha256
     for opened in (open_dataset, lambda record: reopen_at(record, [0])):
         opened(after)

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from fsbench.runner.config.build import parse
 
 from fsbench.core.classifier import FeatureClassifier
 from fsbench.core.evaluation import evaluate_batch
+from fsbench.runner.config.parse import parse
 from fsbench.runner.config.registry import config_files
 from tests.drawn_files import draw_classification, draw_segmentation
 

@@ -6,16 +6,17 @@ from types import SimpleNamespace
 import lightning as L
 import pytest
 import torch
-from fsbench.runner.config.build import parse
-from fsbench.runner.config.request import Request
 from lightning.pytorch.callbacks import Callback
 
 from fsbench.base.errors import SettingsError
 from fsbench.core.step_division import StepDivision
+from fsbench.runner.config.parse import parse
+from fsbench.runner.config.run_config import RunConfig
 from fsbench.runner.engine.experiment import build_experiment
 from fsbench.runner.engine.micro_batches import out_of_memory, step_division_facts
 from fsbench.runner.engine.trainer import build_trainer
 from fsbench.runner.engine.withheld_validation import withhold_validation
+from tests.config_words import config_words
 
 
 class Weights(Callback):
@@ -36,9 +37,7 @@ def experiment(blocks_folder, folder, *more, method="emat", **request):
         "--data.training.validation_episodes=2", "--data.test.episodes=1", "--trainer.enable_progress_bar=false",
         "--data.training.batch_size=12", *more,
     ]  # fmt: skip
-    return build_experiment(
-        Request([method], "demo", [0], str(folder), extra=extra, **request).configuration(method, 0)
-    )
+    return build_experiment(RunConfig(method, "demo", runs=str(folder), extra=extra, **request).parse())
 
 
 def weights_after_steps(blocks_folder, folder, *more, **request):
@@ -142,7 +141,7 @@ def test_an_evaluation_needs_no_division(blocks_folder, tmp_path):
 
 def test_a_trial_fits_any_number_of_devices(blocks_folder, tmp_path):
     for devices, batch in ((None, 2), (1, 2), (2, 2), (3, 3), (8, 8)):
-        arguments = Request(["emat"], "pascal", fast=True, devices=devices).arguments("emat", 0)
+        arguments = config_words(RunConfig("emat", "pascal", fast=True, devices=devices))
         assert parse(arguments, build=False).data_arguments["batch_size"] == batch
 
 
