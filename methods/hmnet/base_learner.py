@@ -1,11 +1,9 @@
 """PSPNet on the base classes of a fold: the base learner of BAM and HMNet, trained as BAM does (hmnet.md §2.3, §2.4).
 
-It learns from whole images with the labels of all base classes (`data.training.training_items: images`), and the best checkpoint
-is that with the highest mIoU of base classes on all test images (`data.training.validation: images`). As a few-shot method it
-predicts the base class that it sees most under the support mask. That is correct where base classes are tested, and a
-lower bound where novel ones are.
-
-Shapes: b images, n base classes, (h, w) the network's map, S image side.
+It learns from whole images with the labels of all base classes (`data.training.training_items: images`), and the best
+checkpoint is that with the highest mIoU of base classes on all test images (`data.training.validation: images`). As a
+few-shot method it predicts the base class that it sees most under the support mask. That is correct where base classes
+are tested, and a lower bound where novel ones are.
 """
 
 import logging

@@ -29,7 +29,8 @@ def training(small_demo: Path) -> Callable[..., list[str]]:
 
     def arguments(runs: Path, devices: int, *more: str) -> list[str]:
         few = [
-            "--data.test.episodes=8", "--data.training.batch_size=4", "--data.training.validation_episodes=2", "--data.loading.workers=0",
+            "--data.test.episodes=8", "--data.training.batch_size=4", "--data.training.validation_episodes=2",
+            "--data.loading.workers=0",
             "--trainer.max_epochs=3", "--trainer.limit_train_batches=2", "--trainer.accelerator=cpu",
         ]  # fmt: skip
         return run_command("hsnet", runs, small_demo, *few, *more, devices=devices)

@@ -13,7 +13,7 @@ from fsbench.records.record import Record
 from fsbench.records.run_directory import is_held
 from fsbench.runner.config.run_config import DEFAULT_PROTOCOL, RunConfig
 from fsbench.runner.engine.machine.watchdog import describe_exit
-from fsbench.runner.grid.executors import LocalProcesses
+from fsbench.runner.grid.executors import Job, LocalProcesses
 from fsbench.runner.grid.plan import PlannedRun, Planner, finished_record, run_folder
 from fsbench.runner.grid.run import POLL_SECONDS, Failure, run_missing
 
@@ -48,19 +48,23 @@ def bench(runs: Sequence[RunConfig]) -> tuple[list[Record], list[str]]:
     failed: dict[int, Failure] = {}
     for place, item in enumerate(planned):
         item = planned[place] = _waited_for(item, display)
-        for failure in run_missing([item], folder, LocalProcesses(1), display, in_foreground=True):
+        failures = run_missing([item], folder, LocalProcesses(1), display, in_foreground=True)
+        if failures and item.folder is not None and is_held(item.folder):  # another process was a moment faster
+            item = planned[place] = _waited_for(item, display)
+            failures = run_missing([item], folder, LocalProcesses(1), display, in_foreground=True)
+        for failure in failures:
             failed[place] = failure
-    records, failures = [], []
+    records, messages = [], []
     for place, item in enumerate(planned):
         record = None if item.folder is None else finished_record(item.folder)
         if place in failed:
             failure = failed[place]
             status, log = describe_exit(failure.status), f"{item.folder}/run.log"
             hint = f"; {GOES_ON}" if failure.status < 0 else ""
-            failures.append(f"{display.label(item)} failed ({status}){hint}; its log is {log}")
+            messages.append(f"{display.label(item)} failed ({status}){hint}; its log is {log}")
         elif record is not None:
             records.append(record)
-    return records, failures
+    return records, messages
 
 
 def plan_runs(runs: Sequence[RunConfig]) -> list[PlannedRun]:
@@ -116,7 +120,7 @@ class _NumberedLines:
     def skip(self, item: PlannedRun) -> None:
         print_progress(f"{self.label(item)}: found {item.folder}")
 
-    def begin(self, item: PlannedRun) -> None:
+    def begin(self, item: PlannedRun, job: Job) -> None:
         print_progress(f"{self.label(item)}: runs in {item.folder}")
 
     def update(self) -> None:

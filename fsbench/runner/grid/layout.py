@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable, Sequence
 
+from fsbench.base.progress import duration
 from fsbench.protocols.reading import metric_named
 from fsbench.results.tables.layout import Grid, Sheet
 from fsbench.runner.config.needs import distinct
@@ -149,14 +150,6 @@ def time_left(planned: Sequence[PlannedRun]) -> str:
     unknown = sum(item.cost is None for item in left)
     known = duration(sum(item.cost.seconds for item in left if item.cost is not None))
     return f"{known}{f' and {unknown} runs of unknown cost' if unknown else ''}"
-
-
-def duration(seconds: float) -> str:
-    """Write a time in words: "3 h 05 min", "12 min", "40 s"."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes // 60} h {minutes % 60:02d} min" if minutes >= 60 else f"{minutes} min"
 
 
 def as_json(planned: Sequence[PlannedRun], results: Sequence[Summary], remarks: Sequence[str]) -> str:

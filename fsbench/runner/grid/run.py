@@ -15,7 +15,7 @@ from tqdm import tqdm
 from fsbench.base.errors import FsbenchError
 from fsbench.base.files import make_folder
 from fsbench.base.progress import SECONDS, hides_bar
-from fsbench.base.terminal import print_progress
+from fsbench.base.terminal import one_line, print_progress
 from fsbench.records.run_directory import is_held
 from fsbench.runner.engine.machine.watchdog import sigterm_exits
 from fsbench.runner.grid.executors import Executor, Job, Running
@@ -41,7 +41,7 @@ class RunDisplay(Protocol):
     def skip(self, item: PlannedRun) -> None:
         """Tell of a run that is done, cannot be made, or is made by another process."""
 
-    def begin(self, item: PlannedRun) -> None:
+    def begin(self, item: PlannedRun, job: Job) -> None:
         """Tell of a run that starts."""
 
     def update(self) -> None:
@@ -76,15 +76,15 @@ def run_missing(
     waiting = deque(planned)
     running: list[tuple[PlannedRun, Job, Running]] = []
     failures: list[Failure] = []
-    done = 0
+    done = sum(item.state == "done" for item in planned)
     with sigterm_exits():
         try:
             while waiting or running:
                 batch = _next_batch(waiting, executor.at_once - len(running), display)
                 if batch:
                     jobs = [_job(item, runs, in_foreground) for item in batch]
-                    for item in batch:
-                        display.begin(item)
+                    for item, job in zip(batch, jobs, strict=True):
+                        display.begin(item, job)
                     running += zip(batch, jobs, executor.start(jobs), strict=True)
                 for item, job, started in list(running):
                     status = started.poll()
@@ -103,7 +103,8 @@ def run_missing(
             for _, _, started in running:
                 started.stop()
             display.close()
-            print_progress(f"\n{_interrupted(done, running, waiting)}")
+            if len(planned) > 1:
+                print_progress(_interrupted(done, running, waiting))
             running = []
             raise
         finally:
@@ -115,7 +116,7 @@ def run_missing(
 
 def _interrupted(done: int, running: Sequence[tuple[PlannedRun, Job, Running]], waiting: Sequence[PlannedRun]) -> str:
     """Return how far the runs of a plan are that Ctrl-C stopped, in words."""
-    where = "; ".join(f"{run_label(item.config)}: {progress_text(item.folder)}" for item, _, _ in running)
+    where = "; ".join(f"{run_label(item.config)}: {progress_text(item.folder, job.log)}" for item, job, _ in running)
     left = sum(item.is_ready for item in waiting)
     return f"{done} done, {len(running)} interrupted{f' ({where})' if where else ''}, {left} left"
 
@@ -177,14 +178,14 @@ class GridDisplay:
         self.hidden = hides_bar() if screen is None else not screen
         total = sum(item.is_ready for item in planned)
         self.bar = tqdm(total=total, desc="runs", file=sys.stderr, disable=self.hidden)
-        self.lines: list[tuple[PlannedRun, tqdm[None]]] = []
+        self.lines: list[tuple[PlannedRun, Job, tqdm[None]]] = []
         self._told = time.monotonic()
 
     def skip(self, item: PlannedRun) -> None:
         if item.folder is not None and item.record is None and is_held(item.folder):
             tqdm.write(f"{run_label(item.config)}: running elsewhere", file=sys.stderr)
 
-    def begin(self, item: PlannedRun) -> None:
+    def begin(self, item: PlannedRun, job: Job) -> None:
         line = tqdm(
             desc=run_label(item.config),
             position=len(self.lines) + 1,
@@ -194,41 +195,44 @@ class GridDisplay:
             bar_format="  {desc}: {postfix} [{elapsed}]",
             postfix="starts",
         )
-        self.lines.append((item, line))
+        self.lines.append((item, job, line))
 
     def update(self) -> None:
         is_due = time.monotonic() - self._told >= SECONDS
-        for item, line in self.lines:
+        for item, job, line in self.lines:
             if not line.disable:
-                line.set_postfix_str(progress_text(item.folder))
+                line.set_postfix_str(progress_text(item.folder, job.log))
             elif is_due:
-                print_progress(f"{run_label(item.config)}: {progress_text(item.folder)}")
+                print_progress(f"{run_label(item.config)}: {progress_text(item.folder, job.log)}")
         if is_due:
             self._told = time.monotonic()
 
     def end(self, item: PlannedRun, failed: bool) -> None:
         for entry in [entry for entry in self.lines if entry[0] is item]:
-            entry[1].close()
+            entry[2].close()
             self.lines.remove(entry)
         self.bar.update()
         tqdm.write(f"{run_label(item.config)}: {'failed' if failed else 'done'}", file=sys.stderr)
 
     def close(self) -> None:
-        for _, line in self.lines:
+        for _, _, line in self.lines:
             line.close()
         self.bar.close()
 
 
-def progress_text(folder: Path | None) -> str:
-    """Return the present step of the run in `folder` in words."""
+def progress_text(folder: Path | None, log: Path | None = None) -> str:
+    """Return the present step of the run in `folder` in words; of a training what its log said last."""
     if folder is None or not folder.is_dir():
         return "starts"
     parts = list(folder.glob("evaluation/part-*.jsonl"))
     if parts:
         done = sum(max(part.read_bytes().count(b"\n") - 1, 0) for part in parts)
         return f"evaluates, {done} episodes done"
+    said = [line for line in (last_lines(log) if log else ()) if line.startswith(("training", "validation"))]
+    if said:
+        return one_line(said[-1], 120)
     for curves in folder.glob("curves/**/metrics.csv"):
         with curves.open(newline="") as file:
             epochs = [row.get("epoch") for row in csv.DictReader(file)]
         return f"trains, epoch {epochs[-1]}" if epochs else "trains"
-    return "trains, epoch 0" if (folder / "curves").is_dir() else "begins"
+    return "begins"

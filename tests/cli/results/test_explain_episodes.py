@@ -42,7 +42,8 @@ def made(small_demo, tmp_path_factory):
 
     def make(method: str, *options: str) -> Record:
         if (method, options) not in runs:
-            extra = ["--data.test.episodes=6", "--data.loading.workers=0", "--data.test.empty_masks=false", "--trainer.accelerator=cpu",
+            extra = ["--data.test.episodes=6", "--data.loading.workers=0", "--data.test.empty_masks=false",
+                     "--trainer.accelerator=cpu",
                      "--trainer.enable_progress_bar=false", "--data.dataset=fsbench.datamodules.datasets.folder.Folder",
                      f"--data.dataset.root={small_demo}", *options]  # fmt: skip
             given = config_words(RunConfig(method, "demo", 0, str(folder), extra=extra))

@@ -71,7 +71,8 @@ METHODS = {
     "persam": [],
     "persam_f": ["--model.steps=5"],
     "seggpt": ["--data.test.way=2", "--data.test.shot=2", "--run.keep_predictions=soft"],
-    "matcher": ["--data.test.way=2", *(f"--model.prompting.{o}" for o in ("use_points=false", "num_centers=9"))],  # draws
+    "matcher": ["--data.test.way=2", *(f"--model.prompting.{o}" for o in ("use_points=false", "num_centers=9"))],
+     # draws
     "sam3_canvas": ["--data.test.shot=2"],
     "sam3_canvas_names": ["--data.test.way=2", "--run.keep_predictions=soft"],
     "sansa": ["--data.test.shot=2"],

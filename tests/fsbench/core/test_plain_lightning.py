@@ -50,7 +50,8 @@ def bench(method, folder, runs, *more, **options):
     """The record of a run of the suite on `blocks`."""
     extra = [
         f"--data.dataset={FOLDER}", f"--data.dataset.root={folder}", "--data.image_size=32", "--data.test.episodes=8",
-        "--data.training.validation_episodes=4", "--data.loading.workers=0", "--trainer.accelerator=cpu", "--data.training.batch_size=4",
+        "--data.training.validation_episodes=4", "--data.loading.workers=0", "--trainer.accelerator=cpu",
+        "--data.training.batch_size=4",
         "--trainer.enable_progress_bar=false", *more,
     ]  # fmt: skip
     request = RunConfig(

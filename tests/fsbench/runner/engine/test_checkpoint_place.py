@@ -31,7 +31,8 @@ def test_what_was_the_best_is_known_in_another_folder(tmp_path):
 def test_a_training_has_the_same_checkpoints_in_any_folder(blocks_folder, tmp_path):
     def request(place: str) -> RunConfig:
         extra = ["--data.dataset=fsbench.datamodules.datasets.folder.Folder", f"--data.dataset.root={blocks_folder}",
-                 "--data.test.episodes=2", "--data.training.validation_episodes=3", "--data.loading.workers=0", "--data.image_size=64",
+                 "--data.test.episodes=2", "--data.training.validation_episodes=3", "--data.loading.workers=0",
+                 "--data.image_size=64",
                  "--trainer.limit_train_batches=1", "--trainer.max_epochs=2", "--trainer.accelerator=cpu",
                  "--trainer.enable_progress_bar=false"]  # fmt: skip
         return RunConfig("hsnet", "demo", 0, str(tmp_path / place), extra=extra)

@@ -46,7 +46,8 @@ def runs_of(demo_like, tmp_path_factory):
     def make(method, keep):
         if (method, keep) not in made:
             folder = tmp_path_factory.mktemp(keep)
-            extra = ["--data.test.episodes=5", "--data.loading.workers=0", "--trainer.accelerator=cpu", "--data.test.way=2",
+            extra = ["--data.test.episodes=5", "--data.loading.workers=0", "--trainer.accelerator=cpu",
+                     "--data.test.way=2",
                      "--trainer.enable_progress_bar=false", "--data.dataset=fsbench.datamodules.datasets.folder.Folder",
                      f"--data.dataset.root={demo_like}", "--data.test.protocol=fscs"]  # fmt: skip
             request = RunConfig(method, "demo", 0, str(folder), keep_predictions=keep, extra=extra)
@@ -73,7 +74,8 @@ def demo_like(tmp_path_factory):
 def test_a_run_knows_the_contents_of_its_files(demo_like, tmp_path):
     """Files of equal names and sizes with other contents make another run, and nothing is taken of the former one."""
     root = shutil.copytree(demo_like, tmp_path / "small")
-    extra = ["--data.test.episodes=3", "--data.loading.workers=0", "--trainer.accelerator=cpu", f"--data.dataset.root={root}",
+    extra = ["--data.test.episodes=3", "--data.loading.workers=0", "--trainer.accelerator=cpu",
+             f"--data.dataset.root={root}",
              "--data.dataset=fsbench.datamodules.datasets.folder.Folder",
              "--trainer.enable_progress_bar=false"]  # fmt: skip
     request = RunConfig("prototype", "demo", 0, str(tmp_path / "runs"), keep_predictions="masks", extra=extra)

@@ -22,7 +22,8 @@ def experiment(blocks_folder, tmp_path):
         torch.save({"state_dict": learned} | more, tmp_path / "x.ckpt")
         request = RunConfig(
             ["cst"], "folder", [0], str(tmp_path / "runs"), data_root=str(blocks_folder), backbone="demo",
-            weights="random", checkpoint=str(tmp_path / "x.ckpt"), extra=["--data.test.episodes=5", "--data.image_size=128"],
+            weights="random", checkpoint=str(tmp_path / "x.ckpt"), extra=["--data.test.episodes=5",
+                                                                          "--data.image_size=128"],
         )  # fmt: skip
         return build_experiment(request.parse())
 

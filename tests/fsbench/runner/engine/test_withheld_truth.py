@@ -98,7 +98,8 @@ def experiment(blocks_folder, tmp_path, fault="", workers=0):
     (tmp_path / "mine.py").write_text(METHOD)
     extra = [
         "--data.dataset=fsbench.datamodules.datasets.folder.Folder", f"--data.dataset.root={blocks_folder}",
-        "--data.image_size=32", f"--data.loading.workers={workers}", "--trainer.accelerator=cpu", "--trainer.max_epochs=1",
+        "--data.image_size=32", f"--data.loading.workers={workers}", "--trainer.accelerator=cpu",
+        "--trainer.max_epochs=1",
         "--trainer.limit_train_batches=1", "--data.training.validation_episodes=2", "--data.test.episodes=3",
         "--trainer.enable_progress_bar=false", f"--model.fault={fault}",
     ]  # fmt: skip

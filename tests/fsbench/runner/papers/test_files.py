@@ -48,7 +48,8 @@ def test_a_paper_trains_as_it_states(all_rows):
     assert differing == set()
 
 
-KEYS = ("data.training.batch_size", "data.image_size", "data.test.protocol", "trainer.max_epochs", "model.backbone.name",
+KEYS = ("data.training.batch_size", "data.image_size", "data.test.protocol", "trainer.max_epochs",
+        "model.backbone.name",
         "data.dataset.root", "model.class_path")  # fmt: skip
 
 
