@@ -4,6 +4,8 @@ It learns from whole images with the labels of all base classes (`data.training.
 checkpoint is that with the highest mIoU of base classes on all test images (`data.training.validation: images`). As a
 few-shot method it predicts the base class that it sees most under the support mask. That is correct where base classes
 are tested, and a lower bound where novel ones are.
+
+Shapes: b images, n base classes, (h, w) the network's map, S image side.
 """
 
 import logging
