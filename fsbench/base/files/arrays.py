@@ -1,8 +1,8 @@
 """Files of arrays and tables: .npz, MATLAB's .mat and parquet.
 
-The footer of a parquet file says what it decompresses to, and is read before anything is decompressed. It is a struct in
-Thrift's compact protocol (https://github.com/apache/parquet-format, `FileMetaData`), of which polars tells no more than
-columns and rows.
+The footer of a parquet file says what it decompresses to, and is read before anything is decompressed. It is a struct
+in the compact protocol of Thrift (https://github.com/apache/parquet-format, `FileMetaData`), of which polars tells no
+more than columns and rows.
 """
 
 import io

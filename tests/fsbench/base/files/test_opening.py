@@ -240,7 +240,7 @@ def test_a_footer_counts_every_value_of_a_list():
     assert 4 * 4 * 8 <= decompressed_size(FOOTED) < 1000  # four columns; the lists have four values, one for the empty
     file = io.BytesIO()
     pl.DataFrame({"a": [[0] * 5000]}).write_parquet(file)
-    assert decompressed_size(file.getvalue()) == 5000 * 8
+    assert 5000 * 8 <= decompressed_size(file.getvalue()) < 5000 * 9
 
 
 @pytest.mark.parametrize("text", ['{"a": 1, "a": 2}', '[{"b": {"a": 1, "c": 2, "a": 1}}]'])
