@@ -18,16 +18,11 @@ from pathlib import Path
 from fsbench.base.files.written import is_half
 from fsbench.base.paths import cache_folder, cache_size
 
-UNFINISHED = "unfinished"
-"""Kind of files that a process is writing, or was when it was killed."""
-
-WRITING_SECONDS = 86400.0
-"""Age at which an unfinished file is one that nobody is writing any more."""
-
 BLOCK = 4096
 """Bytes that a file takes at least."""
 
 DAY = 86400.0
+"""Seconds, after which nobody is writing an unfinished file any more."""
 
 _KIND = re.compile(r"[a-z]+(-[a-z0-9]+)*")
 _FILE = re.compile(r"fsbench-([0-9a-f]{32})\.[a-z0-9]+")
@@ -38,7 +33,7 @@ class Entry:
     """A part of the cache that is kept or goes as a whole.
 
     Attributes:
-        kind: name of its folder, or `UNFINISHED`.
+        kind: name of its folder.
         files: its files.
         size: bytes on the disk, in whole blocks.
         used: time of its last use in seconds since 1970.
@@ -48,11 +43,6 @@ class Entry:
     files: tuple[Path, ...]
     size: int
     used: float
-
-    @property
-    def is_idle(self) -> bool:
-        """Whether nobody is writing it."""
-        return self.kind != UNFINISHED or self.used < time.time() - WRITING_SECONDS
 
     def remove(self) -> None:
         """Remove its files, as far as this user may."""
@@ -98,37 +88,33 @@ class Cache:
 
     def _files(self) -> Iterator[tuple[str, str, Path]]:
         """Yield the suite's files, each behind its kind and the key of its entry."""
-        yield from self._unfinished(self.folder)
-        for folder in _inside(self.folder):
-            if folder.is_dir() and not folder.is_symlink() and _KIND.fullmatch(folder.name):
-                yield from self._unfinished(folder)
-                for file in _inside(folder):
-                    if (match := _FILE.fullmatch(file.name)) and file.is_file() and not file.is_symlink():
-                        yield folder.name, match[1], file
+        for folder in self._folders():
+            for file in _inside(folder):
+                if (match := _FILE.fullmatch(file.name)) and file.is_file() and not file.is_symlink():
+                    yield folder.name, match[1], file
 
-    def _unfinished(self, folder: Path) -> Iterator[tuple[str, str, Path]]:
-        """Yield the files in a folder that have not got their names yet."""
-        yield from ((UNFINISHED, str(file), file) for file in _inside(folder) if is_half(file.name) and file.is_file())
+    def _folders(self) -> list[Path]:
+        folders = [folder for folder in _inside(self.folder) if folder.is_dir() and not folder.is_symlink()]
+        return [folder for folder in folders if _KIND.fullmatch(folder.name)]
 
     def trim(self) -> None:
-        """Remove what was used longest ago until the cache is within its size; files that are being written stay."""
+        """Remove what killed processes left, and what was used longest ago until the cache is within its size."""
+        for file in (file for folder in self._folders() for file in _inside(folder) if is_half(file.name)):
+            with suppress(OSError):
+                if file.stat().st_mtime < time.time() - DAY:
+                    file.unlink()
         entries = self.entries()
         total = sum(entry.size for entry in entries)
         for entry in entries:
             if total <= self.limit:
                 break
-            if entry.is_idle:
-                entry.remove()
-                total -= entry.size
+            entry.remove()
+            total -= entry.size
 
     def clean(self, kinds: Sequence[str] = (), days: float = 0.0) -> list[Entry]:
         """Remove entries of some kinds, or of all, that were not used for so many days; return them."""
         latest = time.time() - days * DAY
-        chosen = [
-            entry
-            for entry in self.entries()
-            if entry.is_idle and (not kinds or entry.kind in kinds) and entry.used <= latest
-        ]
+        chosen = [entry for entry in self.entries() if (not kinds or entry.kind in kinds) and entry.used <= latest]
         for entry in chosen:
             entry.remove()
         return chosen

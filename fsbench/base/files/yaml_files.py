@@ -10,31 +10,23 @@ from fsbench.base.errors import SettingsError, near_path
 from fsbench.base.files.opening import is_text, read_text
 from fsbench.base.files.validation import first_problem
 
-DEPTH = 50
-"""Levels that lists and mappings may be nested to."""
 NODES = 100_000
 """Values that a file may have, with aliases written out."""
 
 
 @cache
 def _loader() -> Any:
-    """Return PyYAML's safe loader, which also refuses repeated keys, deep nesting and aliases that
-    stand for too much."""
+    """Return PyYAML's safe loader, which also refuses repeated keys and aliases that stand for too much."""
     import yaml  # spared until it is needed
 
     class Loader(yaml.SafeLoader):
         def __init__(self, stream: str):
             super().__init__(stream)
-            self.depth = 0
             self.sizes: dict[int, int] = {}
 
         def compose_node(self, parent: Any, index: Any) -> Any:
-            self.depth += 1
-            if self.depth > DEPTH:
-                raise yaml.YAMLError(f"it is nested deeper than {DEPTH} levels")
             is_alias = self.check_event(yaml.AliasEvent)
             node = super().compose_node(parent, index)
-            self.depth -= 1
             if is_alias:
                 if id(node) not in self.sizes:
                     raise yaml.YAMLError("it has an alias inside of what it stands for")

@@ -132,7 +132,7 @@ LAUGHS = "a: &a [x, x, x, x, x]\n" + "".join(
     ("text", "reason"),
     [
         (LAUGHS, "more than 100000 values"), ("a: &a [*a]", "inside of what it stands for"),
-        ("[" * 3000, "deeper than 50"), ("a: 1\na: 2", "'a' again"),
+        ("[" * 3000, "nested too deep"), ("a: 1\na: 2", "'a' again"),
         ("{a: {b: 1, b: 2}}", "'b' again"), ("a: [", "expected"), ("a: !!python/object:os.system x", "constructor"),
         ("a: 2024-13-45", "month"), ("a: !!int ''", "cannot be read"), ("a: " + "1" * 5000, "cannot be read"),
         ("? [a]\n: b", "unhashable"), ("a: \x1b", "special characters"),
