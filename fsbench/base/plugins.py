@@ -13,12 +13,10 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from fsbench.base.errors import SettingsError, describe
-
-Part = TypeVar("Part")
 
 CONFIGS_GROUP = "fsbench.configs"
 GROUPS = {"methods": "fsbench.methods", "data": "fsbench.datasets", "backbones": "fsbench.backbones"}
@@ -166,22 +164,6 @@ def _folder(plug_in: PlugIn) -> Path:
     return folder
 
 
-@cache
-def load_object(kind: str, name: str, types: type | tuple[type, ...]) -> Any:
-    """Import the object that a package names `name` for `kind`.
-
-    It is None where no package names one, or its type is none of `types`.
-
-    Raises:
-        SettingsError: the package cannot be imported.
-    """
-    plug_in = named_objects(kind).get(name)
-    if plug_in is None:
-        return None
-    found = load_entry_point(plug_in)
-    return found if isinstance(found, types) else None
-
-
 def load_entry_point(plug_in: PlugIn) -> Any:
     """Import the object of an entry point; what its package prints meanwhile goes to stderr.
 
@@ -197,23 +179,29 @@ def load_entry_point(plug_in: PlugIn) -> Any:
         ) from error
 
 
-def plug_in_part(name: str, kind: type[Part]) -> Part | None:
-    """Return the part of a test (a draw, a metric, a rule) that a package names so; None where none does.
+def plug_in_part(name: str, kind: type | tuple[type, ...], group: str = PROTOCOLS_GROUP) -> Any:
+    """Return the object that a package names so; None where none does.
 
     Only what an entry point names is imported, as a record of anybody's may name a protocol.
+
+    Args:
+        name: of a part of a test (a draw, a metric, a rule), or what else `group` has.
+        kind: its type, or several.
+        group: group of the entry points.
 
     Raises:
         SettingsError: two packages have the name, it is of another kind, or the package cannot be imported.
     """
-    named = [one for one in plug_ins(PROTOCOLS_GROUP) if one.name == name]
+    named = [one for one in plug_ins(group) if one.name == name]
     if len(named) > 1:
-        raise clash("part of a test", name, str(named[0]), str(named[1]))
+        raise clash("part", name, str(named[0]), str(named[1]))
     found = load_entry_point(named[0]) if named else None
     if found is None or isinstance(found, kind):
         return found
+    kinds = " or ".join(one.__name__ for one in (kind if isinstance(kind, tuple) else (kind,)))
     raise SettingsError(
         f"'{name}' is {named[0]}, which is of the type {type(found).__name__}; expected "
-        f"{'a class' if kind is type else f'an object of the type {kind.__name__}'}"
+        f"{'a class' if kind is type else f'an object of the type {kinds}'}"
     )
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from fsbench.base.errors import CheckpointError, SettingsError, known_names
 from fsbench.base.files import sha256_file
-from fsbench.base.plugins import load_object
+from fsbench.base.plugins import GROUPS, plug_in_part
 from fsbench.base.tensor_cache import CacheDtype, FeatureCache
 from fsbench.data.file_digests import file_state
 from fsbench.networks.weights.files import check_keys, describe_weights, read_weights, state_digest
@@ -72,9 +72,9 @@ def find_spec(name: str, known: Mapping[str, Any], kind: type | tuple[type, ...]
         refusal: beginning of the message about a name that is neither.
 
     Raises:
-        SettingsError: there is no such network, or its package cannot be imported.
+        SettingsError: there is no such network, it is of another kind, or its package cannot be imported.
     """
-    spec = known.get(name) or load_object("backbones", name, kind)
+    spec = known.get(name) or plug_in_part(name, kind, GROUPS["backbones"])
     if spec is None:
         raise SettingsError(f"{refusal}{known_names(name, known)}")
     return spec
