@@ -5,6 +5,7 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from fsbench.base.files.opening import MIB, in_units, open_file
 
@@ -24,6 +25,22 @@ def open_zip(path: Path, kind: str = "archive") -> Iterator[zipfile.ZipFile]:
     with open_file(path, kind) as file, zipfile.ZipFile(file) as archive:
         check_expansion(path, sum(info.file_size for info in archive.infolist()))
         yield archive
+
+
+class CompressedEntriesError(ValueError):
+    """A zip archive whose entries should be stored as they are has compressed ones."""
+
+
+def check_stored(file: BinaryIO) -> None:
+    """Raise CompressedEntriesError where `file`, open at its start, is a zip archive with compressed entries.
+
+    torch reads these too, of any size, and writes none. The file is at its start afterwards.
+    """
+    if file.read(4) == b"PK\3\4":  # by which torch knows one
+        with zipfile.ZipFile(file) as archive:
+            if any(info.compress_type != zipfile.ZIP_STORED for info in archive.infolist()):
+                raise CompressedEntriesError("it has compressed entries")
+    file.seek(0)
 
 
 @contextmanager

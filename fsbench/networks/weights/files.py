@@ -11,6 +11,7 @@ from torch import Tensor
 from fsbench.base.download import Digest
 from fsbench.base.errors import CheckpointError
 from fsbench.base.files import open_file, sha256_file
+from fsbench.base.files.archives import CompressedEntriesError, check_stored
 from fsbench.networks.weights.table import WeightFile
 
 
@@ -65,7 +66,12 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             open_file(path, "weights").close()  # it opens by name
             return load_file(path)
         with open_file(path, "weights") as file:
+            check_stored(file)
             loaded = torch.load(file, map_location="cpu", weights_only=True)
+    except CompressedEntriesError as error:
+        raise CheckpointError(
+            f"cannot read {path} ({error}); expected a file as torch.save writes it; fetch it again or save it anew"
+        ) from error
     except Exception as error:
         raise CheckpointError(
             f"cannot read {path}: {type(error).__name__}; expected a .pth or .safetensors file with tensors only; "

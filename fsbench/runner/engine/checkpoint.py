@@ -16,6 +16,7 @@ from torch import Tensor
 
 from fsbench.base.errors import CheckpointError
 from fsbench.base.files import is_file, open_file, replacing, sha256_file
+from fsbench.base.files.archives import CompressedEntriesError, check_stored
 from fsbench.core.method import Method
 from fsbench.core.released_format import WRITTEN_BY, ReleasedFormat
 from fsbench.core.stated_variant import STATED, VARIANT, check_stated, describe_stated
@@ -59,7 +60,13 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise CheckpointError(f"no checkpoint at {path}; expected a .ckpt file with a state_dict")
     try:
         with open_file(path, "weights") as file:
+            check_stored(file)
             checkpoint = torch.load(file, map_location="cpu", weights_only=True)
+    except CompressedEntriesError as error:
+        raise CheckpointError(
+            f"cannot read the checkpoint {path} ({error}); expected a file as torch.save writes it; "
+            "fetch it again or save it anew"
+        ) from error
     except Exception as error:
         raise CheckpointError(
             f"cannot read the checkpoint {path} ({type(error).__name__}); expected a Lightning checkpoint that holds "
