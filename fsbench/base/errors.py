@@ -135,7 +135,11 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
 
 def known_names(word: str, known: Iterable[str], where: str = "") -> str:
-    """Return the end of a message about an unknown name: the nearest one, all, and `where` they are shown."""
+    """Return the end of a message about an unknown name: the nearest one, all, and `where` they are shown.
+
+    >>> known_names("emt", ["emat", "cst"])
+    "; did you mean 'emat'? There are: emat, cst"
+    """
     names = list(known)
     hint = did_you_mean(word, names)
     return f"{hint} There are: {', '.join(names)}{where}" if hint else f"; there are: {', '.join(names)}{where}"

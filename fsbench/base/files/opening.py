@@ -133,7 +133,11 @@ def is_folder(path: str | Path) -> bool:
 
 
 def in_units(size: int) -> str:
-    """Return a number of bytes in words: "512 MiB"."""
+    """Return a number of bytes in words.
+
+    >>> in_units(5 << 20)
+    '5 MiB'
+    """
     for unit, name in ((1 << 40, "TiB"), (1 << 30, "GiB"), (MIB, "MiB"), (1 << 10, "KiB")):
         if size >= unit:
             return f"{size / unit:.3g} {name}"
@@ -172,6 +176,9 @@ def parse_json(content: str | bytes, **more: Any) -> Any:
 
     Raises ValueError where it is none, nested too deep, has halves of characters, or a key twice in one object, of
     which others may take the other value. A hook in `more` sees to its own objects.
+
+    >>> parse_json('{"a": [1, 2]}')
+    {'a': [1, 2]}
     """
     if isinstance(content, bytes):
         content = content.decode("utf-8-sig")
