@@ -28,6 +28,14 @@ REFUSED = {
 
 PL_GLOBAL_SEED and PL_SEED_WORKERS are none of them: every run sets them from its own seed."""
 
+HARMLESS = {
+    "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE": ("0",),
+    "ONEDNN_DEFAULT_FPMATH_MODE": ("STRICT", "strict"),
+    "DNNL_DEFAULT_FPMATH_MODE": ("STRICT", "strict"),
+    "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": ("0", "n", "no", "false"),
+}
+"""Values that say what holds without the variable. An empty one does so, too."""
+
 RECORDED = (
     "ATEN_CPU_CAPABILITY", "MKL_CBWR", "MKL_ENABLE_INSTRUCTIONS", "ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA",
     "OPENBLAS_CORETYPE", "NPY_DISABLE_CPU_FEATURES", "OPENCV_CPU_DISABLE",  # instructions of another processor
@@ -53,7 +61,7 @@ def check_environment() -> None:
     for name in RANKS:
         if not (rank := os.environ.get(name, "0")).isdecimal():
             raise SettingsError(f"{name} is '{rank}' in the environment, expected a number; try: unset {name}")
-    given = sorted(name for name, value in os.environ.items() if value)
+    given = sorted(name for name, value in os.environ.items() if value not in ("", *HARMLESS.get(name, ())))
     found = {name: reason for name in given for pattern, reason in REFUSED.items() if fnmatchcase(name, pattern)}
     if found:
         reasons = "; ".join(f"{name} is set in the environment: {reason}" for name, reason in found.items())

@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from fsbench.base.environment import (
+    HARMLESS,
     LONGEST_TEMPORARY_FOLDER,
     RECORDED,
     REFUSED,
@@ -17,10 +18,16 @@ from fsbench.base.errors import SettingsError
 @pytest.mark.parametrize("pattern", REFUSED)
 def test_a_variable_that_changes_runs_is_refused_by_name(monkeypatch, pattern):
     name = pattern.replace("*", "DEVICES")
-    monkeypatch.setenv(name, "")
     check_environment()
     monkeypatch.setenv(name, "1")
     with pytest.raises(SettingsError, match=f"^{name} is set in the environment: .*; to do without: unset {name}$"):
+        check_environment()
+
+
+@pytest.mark.parametrize("name", HARMLESS)
+def test_a_value_that_says_what_holds_anyway_is_taken(monkeypatch, name):
+    for value in ("", *HARMLESS[name]):
+        monkeypatch.setenv(name, value)
         check_environment()
 
 
