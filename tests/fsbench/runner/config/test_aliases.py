@@ -149,7 +149,7 @@ def test_an_alias_has_the_arguments_that_it_always_had(alias):
             assert config.model.class_path == f"fsbench.methods.{kind}"
             assert config.model.init_args.as_dict() == {
                 "backbone": {"name": backbone, "weights": None, "cache_mib": cache, "cache_dtype": "float32",
-                             "spill_mib": 0, "precision": "fp32", **BESIDE.get(choice.method, {})},
+                             "precision": "fp32", **BESIDE.get(choice.method, {})},
                 **arguments, **changes,
             }  # fmt: skip
             assert (

@@ -129,8 +129,6 @@ def test_a_class_and_a_file_of_one_package_may_share_a_name(site):
         ({"fsbench.methods": {"ft_swin": "fsb_mine.mine:Constant"}}, ["an alias of", "the package fsb-mine 1.2"]),
         ({"fsbench.configs": {"mine": "fsb_mine.clash"}}, ["prototype.yaml of fsbench", "clash/methods"]),
         ({"fsbench.configs": {"mine": "fsb_mine.nowhere"}}, ["fsb_mine.nowhere as its folder"]),
-        ({"fsbench.methods": {"a/b": "fsb_mine.mine:Constant"}}, ["'a/b'", "expected a name of letters"]),
-        ({"fsbench.methods": {"mine": "fsb_mine.mine"}}, ["'fsb_mine.mine'", "package.module:Name"]),
     ],
 )  # fmt: skip
 def test_a_name_that_is_taken_or_none_is_refused(site, groups, expected):
