@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from fsbench.base.terminal import print_line, print_note
-from fsbench.cli.predict import add_network_options, check_method, make_predictor, take_photo_network
+from fsbench.cli.predict import add_network_options, check_method, make_predictor
 
 EXAMPLES = """\
 examples:
@@ -41,19 +41,18 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--only-present", action="store_true", help="no pixels of classes that the method says are not present"
     )
     parser.add_argument("--force", action="store_true", help="replace files that are there")
-    parser.set_defaults(function=_export)
+    parser.set_defaults(function=_export, megapixels=16.0)
 
 
 def _export(options: argparse.Namespace, extra: list[str]) -> int:
     check_method(options)
     # torch: seconds, which help and refused options do without
-    from fsbench.predict.query_images import find_images
-    from fsbench.predict.support_folder import read_support_folder
+    from fsbench.predict.images import find_images
+    from fsbench.predict.supports import read_supports
 
-    network_note = take_photo_network(options)
-    supports, notes = read_support_folder(options.supports, options.classes)
-    images = [image.path for image in find_images(options.images, option="--images")[0]] if options.images else []
-    for note in filter(None, [network_note, *notes]):  # which tell why there may be no support
+    supports, notes = read_supports([str(options.supports)], options.classes)
+    images = [image.path for image in find_images(options.images)] if options.images else []
+    for note in notes:  # which tell why there may be no support
         print_note(note)
     predictor = make_predictor(options).add(supports)
     if predictor.support_set.note:
