@@ -29,7 +29,7 @@ from fsbench.data.label_maps import resize_labels, way_labels
 from fsbench.data.transforms import resize_image, resize_image_cv2
 from fsbench.datamodules.datasets.demo import Demo
 from fsbench.pages.explain.paper_figure import draw_paper_figure
-from fsbench.predict.export.files import load_program
+from fsbench.predict.export import load_program
 from fsbench.predict.predictor import Predictor
 from fsbench.protocols.reading import load_segmentation
 from fsbench.records.record import find_distinct_records, read_record

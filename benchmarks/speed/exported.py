@@ -16,8 +16,8 @@ import torch
 import fsbench
 from fsbench.base.terminal import print_line
 from fsbench.datamodules.datasets.demo.scenes import draw_scene
-from fsbench.predict.export.files import load_program
-from fsbench.predict.support import Support
+from fsbench.predict.export import load_program
+from fsbench.predict.supports import Support
 from fsbench.results.tables.formats import align
 from fsbench.runner.config.build import compose_method
 

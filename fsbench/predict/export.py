@@ -24,7 +24,7 @@ from torch.export.passes import move_to_device_pass
 from fsbench.base.errors import NumericsError, SettingsError
 from fsbench.base.files import make_folder, replacing
 from fsbench.base.version import __version__
-from fsbench.core.image_graph import OUTPUTS, ImageGraph, check_exportable, trace, with_supports
+from fsbench.core.export import OUTPUTS, ImageGraph, check_exportable, trace, with_supports
 from fsbench.core.prediction import array
 from fsbench.data.batch import normalise
 from fsbench.data.orientation import read_upright
@@ -176,7 +176,7 @@ def compare(
     Args:
         name: The method's, for messages.
         own: The method's answer to an image, at the image's size.
-        margin: The margin (H, W) of every pixel, see `fsbench.core.query_graph.Decision`.
+        margin: The margin (H, W) of every pixel, see `fsbench.core.export.Decision`.
         file: Runs the file.
         images: Names and pixels (H, W, 3) uint8.
 

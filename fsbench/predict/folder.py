@@ -19,7 +19,7 @@ from fsbench.base.progress import hides_bar
 from fsbench.data.file_digests import file_state
 from fsbench.predict.images import LoadedImage, QueryImage, prefetch_map
 from fsbench.predict.predictor import Predictor
-from fsbench.predict.result import Entry, Result, output_files
+from fsbench.predict.result import ClassPresence, Entry, Instance, Result, output_files
 from fsbench.records.checked_jsonl import CheckedJsonl, checked_line, read_line
 
 JOURNAL = "journal.jsonl"
@@ -223,11 +223,12 @@ def write_coco(path: Path, entries: Sequence[Entry], classes: Sequence[str], des
     whether it is `present`, if such scores were seen to tell images with the class from others.
     Category ids are the numbers in the label PNGs.
     """
-    images, annotations = [], []
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
     for image_id, entry in enumerate(entries, 1):
         images.append({"id": image_id, "file_name": entry.photo, "height": entry.height, "width": entry.width})
         for presence in entry.classes:
-            objects = [one for one in entry.instances if one.number == presence.number]
+            objects: list[Instance | ClassPresence] = [one for one in entry.instances if one.number == presence.number]
             for shown in objects or [presence]:
                 if shown.runs is None:
                     continue

@@ -402,7 +402,7 @@ def read_mask(
     between = labels[(labels > 0) & (labels < 255)]
     levels = len(np.unique(between))
     smoothed = levels > 32 or (levels >= 3 and len(between) < np.count_nonzero(labels == 255))
-    return labels, mode == "L" and smoothed
+    return labels, mode == "L" and bool(smoothed)
 
 
 def read_annotations(path: Path) -> dict[str, Any]:

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fsbench.predict.export.files import SCRIPT
+from fsbench.predict.support_folder import read_support_folder
 from PIL import Image
 
 import fsbench
 from fsbench.data.image_io import read_pixels
-from fsbench.predict.export.files import SCRIPT
-from fsbench.predict.support_folder import read_support_folder
 from tests.three_packages import ThreePackages
 
 pytest.importorskip("onnx")

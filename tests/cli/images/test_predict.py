@@ -16,13 +16,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from fsbench.predict.outputs import write_coco, write_scores
+from fsbench.predict.read_supports import read_supports
 from PIL import Image
 from pycocotools.coco import COCO
 
 from fsbench.cli.main import main
 from fsbench.core.released_format import WRITTEN_BY
-from fsbench.predict.outputs import write_coco, write_scores
-from fsbench.predict.read_supports import read_supports
 from fsbench.predict.result import ClassPresence
 from fsbench.runner.config.compose import compose
 from fsbench.runner.config.registry import config_files

@@ -5,14 +5,14 @@ import json
 import numpy as np
 import pytest
 import torch
+from fsbench.predict.instances import image_instances
+from fsbench.predict.journal import PredictionJournal
+from fsbench.predict.outputs import write_coco
 from PIL import Image
 from pycocotools.coco import COCO
 
 from fsbench.core.prediction import Instances
 from fsbench.data.label_maps import resize_labels
-from fsbench.predict.instances import image_instances
-from fsbench.predict.journal import PredictionJournal
-from fsbench.predict.outputs import write_coco
 from fsbench.predict.result import ClassPresence, Result
 
 

@@ -1,9 +1,9 @@
 """Lines of a journal that another program wrote: what names no image of the folder counts as damaged."""
 
 import pytest
+from fsbench.predict.journal import PredictionJournal
 
 from fsbench.base.errors import SettingsError
-from fsbench.predict.journal import PredictionJournal
 from fsbench.records.checked_jsonl import checked_line
 
 ENTRY = {"photo": "a.jpg", "height": 2, "width": 3, "classes": [], "stamp": [1]}

@@ -5,6 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from fsbench.predict.read_supports import read_supports
+from fsbench.predict.support import Support, stack_supports
 from PIL import Image
 
 import fsbench
@@ -14,9 +16,7 @@ from fsbench.core.loading import LoadingConfig, load_episode
 from fsbench.data.episodes.episode import Episode
 from fsbench.data.label_maps import resize_labels
 from fsbench.datamodules.datasets.folder import Folder
-from fsbench.predict.read_supports import read_supports
 from fsbench.predict.result import palette
-from fsbench.predict.support import Support, stack_supports
 from fsbench.protocols.draws.pair_lists import pair_list
 from fsbench.protocols.reading import load_segmentation
 from fsbench.results.pictures.masks import paint_slots

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fsbench.predict.query_images import find_images
 from PIL import Image, ImageOps
 
 from fsbench.base.errors import DataError, SettingsError
 from fsbench.base.files.images import IMAGE_PIXELS
 from fsbench.data.orientation import apply_orientation, read_header, read_upright
-from fsbench.predict.query_images import find_images
 
 PIXELS = np.random.RandomState(0).randint(0, 256, (5, 9, 3)).astype(np.uint8)
 

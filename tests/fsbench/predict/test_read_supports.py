@@ -9,11 +9,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from fsbench.predict.read_supports import read_supports
 from PIL import Image
 
 from fsbench.base.errors import DataError, FsbenchError, SettingsError
 from fsbench.data.palettes import voc_colors
-from fsbench.predict.read_supports import read_supports
 from tests.recompressed import recompress, save_palette
 
 HEIGHT, WIDTH = 20, 30

@@ -6,10 +6,10 @@ import json
 
 import numpy as np
 import pytest
+from fsbench.predict.support_folder import read_support_folder
 from PIL import Image
 
 from fsbench.base.errors import DataError, SettingsError
-from fsbench.predict.support_folder import read_support_folder
 
 SIDES = (20, 30)
 

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
+from fsbench.predict.export.agreement import Original, compare
 
 from fsbench.base.errors import NumericsError
-from fsbench.predict.export.agreement import Original, compare
 from fsbench.predict.result import ClassPresence, Result
 
 SIDES = (50, 60)

@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from fsbench.predict.export.files import load_program
+from fsbench.predict.support import Support
 
 import fsbench
 from fsbench.datamodules.datasets.demo.scenes import draw_scene
-from fsbench.predict.export.files import load_program
-from fsbench.predict.support import Support
 from fsbench.runner.contract.suite import build_subject
 
 pytest.importorskip("onnxruntime")
