@@ -4,11 +4,11 @@ import itertools
 
 import numpy as np
 import pytest
-from fsbench.predict.support import Support
 
 import fsbench
 from fsbench.base.errors import SettingsError
 from fsbench.predict.presence import MOST, PresenceWorth, presence_worth
+from fsbench.predict.supports import Support
 
 PIXELS = np.zeros((4, 4, 3), np.uint8)
 

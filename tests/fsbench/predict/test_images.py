@@ -5,12 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fsbench.predict.query_images import find_images
 from PIL import Image, ImageOps
 
 from fsbench.base.errors import DataError, SettingsError
 from fsbench.base.files.images import IMAGE_PIXELS
 from fsbench.data.orientation import apply_orientation, read_header, read_upright
+from fsbench.predict.images import find_images
 
 PIXELS = np.random.RandomState(0).randint(0, 256, (5, 9, 3)).astype(np.uint8)
 
@@ -64,10 +64,10 @@ def test_folders_are_searched_through(tmp_path):
     for name in ("b.JPG", "sub/a.png", "sub/deep/c.webp", ".hidden.jpg", ".git/d.jpg", "out/overlays/b.jpg"):
         save(tmp_path / name, format="png")
     (tmp_path / "sub" / "notes.txt").write_text("")
-    images, others = find_images([tmp_path], out=tmp_path / "out")
+    images = find_images([tmp_path], out=tmp_path / "out")
     assert [image.name for image in images] == ["b.JPG", "sub/a.png", "sub/deep/c.webp"]
-    assert images[1].path == tmp_path / "sub" / "a.png" and others == ["sub/notes.txt"]
-    single, _ = find_images([tmp_path / "b.JPG", tmp_path / "sub" / "a.png"])
+    assert images[1].path == tmp_path / "sub" / "a.png"
+    single = find_images([tmp_path / "b.JPG", tmp_path / "sub" / "a.png"])
     assert [image.name for image in single] == ["a.png", "b.JPG"]
 
 
@@ -82,7 +82,7 @@ def test_folders_that_cannot_be_read_are_said(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "scandir", scandir)
     refused: list[str] = []
-    images, _ = find_images([tmp_path], refused=refused)
+    images = find_images([tmp_path], refused=refused)
     assert [image.name for image in images] == ["a.png"]
     assert len(refused) == 1 and "locked cannot be read (Permission denied)" in refused[0]
     with pytest.raises(DataError, match="locked cannot be read"):
