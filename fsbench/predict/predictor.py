@@ -22,7 +22,7 @@ from fsbench.data.orientation import read_upright
 from fsbench.predict.images import LoadedImage, QueryImage, find_images, load_image, prefetch_map, read_image_file
 from fsbench.predict.presence import PresenceWorth, presence_worth
 from fsbench.predict.result import ClassPresence, Result, image_instances, palette
-from fsbench.predict.supports import Support, SupportSet, read_mask, read_supports, stack_supports
+from fsbench.predict.supports import Support, SupportSet, read_supports, stack_supports
 from fsbench.protocols.reading import load_segmentation
 from fsbench.protocols.view import input_rule
 from fsbench.results.pictures.sheet import Panel
@@ -121,8 +121,8 @@ class Predictor:
 
         Args:
             name: Name of the class.
-            pairs: Images, files or (H, W, 3) uint8, each with its mask: a PNG, black and white or with one number, or
-                an array (H, W) that is not 0 where the object is.
+            pairs: Image files with their masks, PNGs in black and white or with one number; or images, files or
+                arrays (H, W, 3) uint8, with arrays (H, W) that are not 0 where the object is.
 
         Raises:
             DataError: a file is unusable, or image and mask differ in size.
@@ -130,8 +130,7 @@ class Predictor:
         added: list[Support] = []
         for image, mask in pairs:
             if isinstance(image, np.ndarray) or isinstance(mask, np.ndarray):
-                number = len(self.supports) + len(added) + 1
-                added.append(_array_support(name, image, mask, f"support {number}"))
+                added.append(_array_support(name, image, mask, f"support {len(self.supports) + len(added) + 1}"))
             else:
                 supports, notes = read_supports([(name, Path(image), Path(mask))])
                 added += supports
@@ -330,14 +329,15 @@ class Predictor:
 
 
 def _array_support(class_name: str, image: Any, mask: Any, image_name: str) -> Support:
-    """Return an image, a file or (H, W, 3) uint8, with its mask, (H, W) or a file; arrays are upright."""
+    """Return the support of an image, a file or (H, W, 3) uint8, and a mask (H, W) that is not 0 at the object."""
     pixels = image if isinstance(image, np.ndarray) else read_upright(Path(image))[0]
-    labels = (mask if isinstance(mask, np.ndarray) else read_mask(Path(mask), is_one_class=True)[0]) != 0
+    labels = (np.asarray(mask) != 0).astype(np.uint8)
     if labels.shape != pixels.shape[:2]:
-        sizes = [f"{w}x{h}" for h, w in (pixels.shape[:2], labels.shape)]
-        raise DataError(f"a support photo is {sizes[0]} pixels and its mask {sizes[1]}; expected equal sizes")
-    name = image_name if isinstance(image, np.ndarray) else str(image)
-    return Support(name, pixels, labels.astype(np.uint8), {1: class_name})
+        raise DataError(
+            f"a support photo has the shape {pixels.shape} and its mask {labels.shape}; expected a mask of the photo's "
+            "height and width"
+        )
+    return Support(image_name if isinstance(image, np.ndarray) else str(image), pixels, labels, {1: class_name})
 
 
 def _digest(tensor: torch.Tensor) -> str:

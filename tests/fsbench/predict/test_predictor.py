@@ -174,7 +174,7 @@ def test_what_does_not_fit_is_said_in_one_line(demo, emat, tmp_path, monkeypatch
         fsbench.Predictor("emat", dataset="demo", checkpoint=tmp_path / "absent.ckpt")
     with pytest.raises(CheckpointError, match="cannot be used with this model"):
         fsbench.Predictor("emat_seg", dataset="demo", checkpoint=emat)
-    with pytest.raises(DataError, match="is 9x8 pixels and its mask 9x9"):
+    with pytest.raises(DataError, match=r"has the shape \(8, 9, 3\) and its mask \(9, 9\)"):
         demo.support("x", [(np.zeros((8, 9, 3), np.uint8), np.ones((9, 9)))])
 
 
