@@ -269,7 +269,8 @@ def take_home(index: Demo) -> None:
     predictor = Predictor("prototype", dataset="demo", device="cpu")
     predictor.support("thing", [(photo(index, name), pairs[name]) for name in names[:3]])
     with TemporaryDirectory() as folder:
-        run = load_program(predictor.export(Path(folder, "thing.onnx")).path, "onnx")
+        predictor.export(Path(folder, "thing.onnx"))
+        run = load_program(Path(folder, "thing.onnx"), "onnx")
     for row, shown in zip(panels(2, 3, "take-home.png", 1.75), (names[:3], names[3:]), strict=True):
         for axes, name in zip(row, shown, strict=True):
             image, marked = photo(index, name), name in names[:3]

@@ -57,12 +57,14 @@ def _export(options: argparse.Namespace, extra: list[str]) -> int:
     predictor = make_predictor(options).add(supports)
     if predictor.support_set.note:
         print_note(predictor.support_set.note)
-    written = predictor.export(options.out, format=options.format, images=images, force=options.force)
+    agreement = predictor.export(options.out, format=options.format, images=images, force=options.force)
+    megabytes = options.out.stat().st_size / 1e6
     print_line(
-        f"{written.path}: {written.size / 1e6:.1f} MB; {predictor.name} on {predictor.method.backbone.weights_id}, "
+        f"{options.out}: {megabytes:.1f} MB; {predictor.name} on {predictor.method.backbone.weights_id}, "
         f"{predictor.image_size} pixels; classes: {', '.join(predictor.classes)}"
     )
-    print_line(f"compared with {predictor.name} itself: {written.agreement}")
-    if written.script is not None:
-        print_line(f"python {written.script} PHOTO MASK.png segments a photo, with numpy, Pillow and onnxruntime alone")
+    print_line(f"compared with {predictor.name} itself: {agreement}")
+    if options.format == "onnx":
+        script = options.out.with_suffix(".py")
+        print_line(f"python {script} PHOTO MASK.png segments a photo, with numpy, Pillow and onnxruntime alone")
     return 0

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from fsbench.base.errors import SettingsError
 from fsbench.base.terminal import print_error, print_line, print_note
+from fsbench.runner.config.backbone_choice import AUTO
 from fsbench.runner.config.limits import real, whole
 from fsbench.runner.config.registry import check_known, choose_method
 
@@ -31,7 +32,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument(
         "--support", action="append", required=True, metavar="[NAME=]PHOTO:MASK",
-        help="a labelled photo; or a JSON file of LabelMe or COCO, by itself; may be repeated, also for more classes",
+        help="a labelled photo; or a JSON file of LabelMe or COCO, or a folder of these; may be repeated, also for more "
+        "classes",
     )  # fmt: skip
     parser.add_argument("--query", nargs="+", type=Path, required=True, help="folder of photos, or photos")
     parser.add_argument("--out", type=Path, default=Path("predictions"), help="folder of the results")
@@ -93,8 +95,6 @@ def add_weights_options(parser: argparse.ArgumentParser) -> None:
 
 def check_method(options: argparse.Namespace) -> None:
     """Raise SettingsError for an unknown method, backbone or data set, before torch is imported."""
-    from fsbench.runner.config.backbone_choice import AUTO  # 0.2 seconds for pydantic, which help is spared
-
     choose_method(options.method, None if options.backbone == AUTO else options.backbone)
     if options.dataset is not None:
         check_known("data", "data set", options.dataset)
@@ -106,7 +106,6 @@ def make_predictor(options: argparse.Namespace) -> "Predictor":
     The prototype takes the network of `fsbench[photos]` where nothing else was chosen and its own weights are absent.
     """
     from fsbench.predict.predictor import Predictor  # imports torch
-    from fsbench.runner.config.backbone_choice import AUTO
 
     chosen = (options.ckpt, options.weights, options.backbone, options.dataset)
     return Predictor(

@@ -4,15 +4,27 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
+from fsbench.base.download import RetryPolicy
 from fsbench.base.errors import CheckpointError, FsbenchError, SettingsError, user_message
+from fsbench.base.paths import weights_folder
 from fsbench.base.terminal import print_block, print_line
 from fsbench.cli.options import add_download_options
+from fsbench.networks.weights.fetch import Fetcher
+from fsbench.networks.weights.table import (
+    CheckpointSet,
+    WeightFile,
+    availability,
+    checkpoint_sets,
+    file_state,
+    find,
+    short_path,
+    weight_files,
+)
+from fsbench.runner.config.backbone_choice import needed_weights
 from fsbench.runner.config.limits import check_output_file, existing_folder
-
-if TYPE_CHECKING:
-    from fsbench.networks.weights.table import CheckpointSet, WeightFile
+from fsbench.runner.config.needs import methods_by_weights
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -40,12 +52,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     convert.set_defaults(function=_convert)
 
 
-def _entries() -> "dict[str, tuple[WeightFile | CheckpointSet, list[str]]]":
+def _entries() -> dict[str, tuple[WeightFile | CheckpointSet, list[str]]]:
     """Return all entries of the table with the methods that use them."""
-    # 0.2 seconds for pydantic, which other commands are spared
-    from fsbench.networks.weights.table import checkpoint_sets, weight_files
-    from fsbench.runner.config.needs import methods_by_weights
-
     used = methods_by_weights()
     files = {name: (file, used[name]) for name, file in weight_files().items()}
     return {**files, **{name: (entry, entry.methods) for name, entry in checkpoint_sets().items()}}
@@ -53,10 +61,6 @@ def _entries() -> "dict[str, tuple[WeightFile | CheckpointSet, list[str]]]":
 
 def _list(options: argparse.Namespace, extra: list[str]) -> int:
     """Print the table of weights."""
-    # spared until it is needed, as above
-    from fsbench.base.paths import weights_folder
-    from fsbench.networks.weights.table import CheckpointSet, availability
-
     rows = [("name", "size", "licence", "state", "used by")]
     for name, (entry, used) in _entries().items():
         stated = ("not stated", "not stated")
@@ -86,12 +90,6 @@ def _shorten(names: list[str], width: int) -> str:
 
 def _fetch(options: argparse.Namespace, extra: list[str]) -> int:
     """Bring the named weights; goes on with the next where one cannot be had. 0 if all are there afterwards."""
-    # spared until it is needed, as above
-    from fsbench.base.download import RetryPolicy
-    from fsbench.networks.weights.fetch import Fetcher
-    from fsbench.networks.weights.table import find
-    from fsbench.runner.config.backbone_choice import needed_weights
-
     source = existing_folder(options.source, "--from")
     methods = options.method.split(",") if options.method else []
     needed = {method: needed_weights(method) for method in methods}
@@ -103,7 +101,7 @@ def _fetch(options: argparse.Namespace, extra: list[str]) -> int:
     for name in names:
         find(name)  # a wrong name is said before anything is fetched
 
-    def accept(file: "WeightFile") -> bool:
+    def accept(file: WeightFile) -> bool:
         print_line(
             f"{file.name} comes under the licence {file.licence or '(not stated)'}: {file.licence_page or file.page}"
         )
@@ -136,9 +134,6 @@ class Verdict(NamedTuple):
 
 def _check(options: argparse.Namespace, extra: list[str]) -> int:
     """Print the verdict on each file that is here or was named; 1 if one is damaged, or named and not here."""
-    # spared until it is needed, as above
-    from fsbench.networks.weights.table import find
-
     entries = _entries()
     known = {id(entry): name for name, (entry, _) in entries.items()}
     chosen = [known[id(find(name))] for name in options.names] or list(entries)
@@ -155,11 +150,8 @@ def _check(options: argparse.Namespace, extra: list[str]) -> int:
     return int(any(one.verdict in failing for one in verdicts))
 
 
-def _verdicts(name: str, entry: "WeightFile | CheckpointSet", load: bool) -> list[Verdict]:
+def _verdicts(name: str, entry: WeightFile | CheckpointSet, load: bool) -> list[Verdict]:
     """Return the verdict on a weight file, or one on each of the authors' checkpoints that are here."""
-    # spared until it is needed, as above
-    from fsbench.networks.weights.table import CheckpointSet, file_state, short_path
-
     if isinstance(entry, CheckpointSet):
         problems = {path: _checkpoint_problem(path) if load else "" for path in entry.present()}
         return [

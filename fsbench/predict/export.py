@@ -83,26 +83,9 @@ class Agreement:
         )
 
 
-@dataclass(frozen=True)
-class Exported:
-    """An exported method.
-
-    Attributes:
-        path: The file.
-        script: The script beside it that runs it; None beside torch's format.
-        size: Bytes of the file.
-        agreement: How far its answers are the method's own.
-    """
-
-    path: Path
-    script: Path | None
-    size: int
-    agreement: Agreement
-
-
 def export(
     predictor: "Predictor", out: Path, format: Format, images: Iterable[str | Path | np.ndarray], force: bool
-) -> Exported:
+) -> Agreement:
     """Write a predictor to a file; see `Predictor.export`."""
     script = out.with_suffix(".py") if format == "onnx" else None
     _check_target(out, script, format, force)
@@ -140,10 +123,9 @@ def export(
         file = written.enter_context(replacing(out))
         write_program(program, format, file, about)
         agreement = compare(predictor.name, whole.predict, margin, load_program(file, format), compared)
-        size = file.stat().st_size
         if script is not None:
             shutil.copyfile(SCRIPT, written.enter_context(replacing(script)))
-    return Exported(out, script, size, agreement)
+    return agreement
 
 
 def _check_target(out: Path, script: Path | None, format: Format, force: bool) -> None:

@@ -150,6 +150,7 @@ class PredictionJournal:
     """
 
     def __init__(self, out: Path, identity: Mapping[str, Any], force: bool = False):
+        identity = json.loads(json.dumps(identity))  # tuples are lists in the journal
         self.out = out
         self.lines = CheckedJsonl(out / JOURNAL)
         self.entries: dict[str, Entry] = {}
@@ -162,7 +163,7 @@ class PredictionJournal:
                 for name in list(self.entries):
                     self.remove(name)
                 self.lines.path.unlink()
-            elif written != json.loads(json.dumps(identity)):
+            elif written != identity:
                 raise SettingsError(
                     f"{out} has predictions that were made otherwise ({_difference(written, identity)}); choose "
                     "another --out, or --force to remove them"

@@ -1,7 +1,6 @@
 """`fsbench.Predictor`: a method with its support, which segments any number of images."""
 
 import hashlib
-import json
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -34,7 +33,7 @@ from fsbench.runner.engine.checkpoint import load_checkpoint
 from fsbench.scores.answers import presence_from_mask
 
 if TYPE_CHECKING:
-    from fsbench.predict.export import Exported, Format
+    from fsbench.predict.export import Agreement, Format
 
 QUERY = "query"
 """Name of the query among the episode's images; the features of the supports stay cached."""
@@ -251,7 +250,7 @@ class Predictor:
         format: "Format" = "onnx",
         images: Iterable[str | Path | np.ndarray] = (),
         force: bool = False,
-    ) -> "Exported":
+    ) -> "Agreement":
         """Freeze the method and its supports into one file that segments images of any size without the suite.
 
         The file takes an image (H, W, 3) uint8 as `image` and gives `labels` (H, W) uint8, and of each class `present`
@@ -265,6 +264,9 @@ class Predictor:
             format: "onnx" (`.onnx`) or "torch" (`.pt2`, torch's `ExportedProgram`).
             images: Further images to compare, files or (H, W, 3) uint8.
             force: Replace files that are there.
+
+        Returns:
+            How far the answers of the file and of the method agree.
 
         Raises:
             SettingsError: the method cannot be exported, a package is missing, or a file is there already.
@@ -311,12 +313,11 @@ class Predictor:
             "method": {
                 "name": self.name,
                 "kind": self.method.registry_name,
-                "arguments": json.loads(json.dumps(arguments)),  # tuples are lists in the journal, too
+                "arguments": arguments,
                 "backbone": self.method.backbone.name,
                 **self.method.backbone.identity_settings,
                 "resize": self.resize,
                 "nshot_strategy": self.method.nshot_strategy,
-                **({"instances": True} if self.method.finds_instances else {}),
             },
             "checkpoint": self.checkpoint and sha256_file(self.checkpoint),
             "weights": self.method.backbone.weights_id,
