@@ -32,8 +32,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument(
         "--support", action="append", required=True, metavar="[NAME=]PHOTO:MASK",
-        help="a labelled photo; or a JSON file of LabelMe or COCO, or a folder of these; may be repeated, also for more "
-        "classes",
+        help="a labelled photo; or a JSON file of LabelMe or COCO, or a folder of these; may be repeated, also for "
+        "more classes",
     )  # fmt: skip
     parser.add_argument("--query", nargs="+", type=Path, required=True, help="folder of photos, or photos")
     parser.add_argument("--out", type=Path, default=Path("predictions"), help="folder of the results")
