@@ -3,18 +3,16 @@
 Shapes: N classes, (H, W) an image.
 """
 
-import copy
 import importlib.util
 import json
 import logging
 import shutil
-import sys
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -23,17 +21,8 @@ from torch.export.passes import move_to_device_pass
 
 from fsbench.base.errors import NumericsError, SettingsError
 from fsbench.base.files import make_folder, replacing
-from fsbench.base.version import __version__
-from fsbench.core.export import OUTPUTS, ImageGraph, check_exportable, trace, with_supports
-from fsbench.core.prediction import array
-from fsbench.data.batch import normalise
-from fsbench.data.orientation import read_upright
-from fsbench.data.transforms import RESIZES
-from fsbench.predict.images import load_image
-from fsbench.predict.result import Result, palette
-
-if TYPE_CHECKING:
-    from fsbench.predict.predictor import Predictor
+from fsbench.core.export import OUTPUTS, ImageGraph, trace
+from fsbench.predict.result import Result
 
 Format = Literal["onnx", "torch"]
 SUFFIXES: Mapping[Format, str] = {"onnx": ".onnx", "torch": ".pt2"}
@@ -83,60 +72,15 @@ class Agreement:
         )
 
 
-def export(
-    predictor: "Predictor", out: Path, format: Format, images: Iterable[str | Path | np.ndarray], force: bool
-) -> Agreement:
-    """Write a predictor to a file; see `Predictor.export`."""
-    script = out.with_suffix(".py") if format == "onnx" else None
-    _check_target(out, script, format, force)
-    support = predictor.support_set
-    check_exportable(predictor.method, support.rows.shape[2], predictor.resize)
-    compared = {one.image_name: one.pixels for one in predictor.supports}
-    for number, image in enumerate(images, 1):
-        if isinstance(image, np.ndarray):
-            compared[f"image {number}"] = image
-        else:
-            compared[str(image)] = read_upright(Path(image))[0]
-    whole = copy.copy(predictor)
-    whole.max_pixels = sys.maxsize  # a file computes masks at no other size than the image's
-    first = load_image(predictor.supports[0].pixels, predictor.image_size, predictor.resize)
-    part = with_supports(predictor.method, whole.episode(first))
-    program = trace(
-        ImageGraph(part, len(support.classes), predictor.image_size, predictor.resize, predictor.only_present)
-    )
-
-    def margin(image: np.ndarray) -> np.ndarray:
-        pixels = normalise(RESIZES[predictor.resize][0](image, predictor.image_size).to(predictor.device))
-        with torch.inference_mode():
-            return array(part(pixels, (image.shape[0], image.shape[1])).margin.float())
-
-    about = {
-        "classes": json.dumps(support.classes),
-        "palette": palette()[: len(support.classes) + 1].tobytes().hex(),
-        "method": predictor.name,
-        "score": predictor.score_meaning,
-        "fsbench": __version__,
-        "identity": json.dumps(predictor.identity),
-    }
-    make_folder(out.absolute().parent)
-    with ExitStack() as written:
-        file = written.enter_context(replacing(out))
-        write_program(program, format, file, about)
-        agreement = compare(predictor.name, whole.predict, margin, load_program(file, format), compared)
-        if script is not None:
-            shutil.copyfile(SCRIPT, written.enter_context(replacing(script)))
-    return agreement
-
-
-def _check_target(out: Path, script: Path | None, format: Format, force: bool) -> None:
+def check_target(out: Path, format: Format, force: bool) -> None:
     """Raise SettingsError where the name does not fit the format, something would be replaced, or a package is
     missing."""
     if out.suffix.lower() != SUFFIXES[format]:
         raise SettingsError(
             f"--out is {out}, expected a name that ends with {SUFFIXES[format]}, as of --format {format}"
         )
-    for path in (out, script):
-        if path is not None and path.exists() and not force:
+    for path in (out, out.with_suffix(".py")) if format == "onnx" else (out,):
+        if path.exists() and not force:
             raise SettingsError(f"{path} exists already; choose another --out, or --force to replace it")
     missing = [name for name in NEEDED[format] if importlib.util.find_spec(name) is None]
     if missing:
@@ -144,6 +88,39 @@ def _check_target(out: Path, script: Path | None, format: Format, force: bool) -
             f"{', '.join(missing)} not installed, which --format {format} needs; install them with pip install "
             "'fsbench[export]', or take --format torch"
         )
+
+
+def write_checked(
+    graph: ImageGraph,
+    out: Path,
+    format: Format,
+    about: Mapping[str, str],
+    own: Callable[[np.ndarray], Result],
+    margin: Callable[[np.ndarray], np.ndarray],
+    images: Mapping[str, np.ndarray],
+) -> Agreement:
+    """Write a graph to a file, beside an ONNX file a script that runs it, and compare its answers with the method's.
+
+    Args:
+        graph: The method with its supports.
+        out: The file.
+        format: Its form.
+        about: Texts by which the file says what it is, "method" among them.
+        own, margin, images: As of `compare`.
+
+    Raises:
+        SettingsError: a step cannot be traced, or the weights do not fit into the file.
+        NumericsError: the file answers otherwise than the method; nothing is written.
+    """
+    program = trace(graph)
+    make_folder(out.absolute().parent)
+    with ExitStack() as written:
+        file = written.enter_context(replacing(out))
+        write_program(program, format, file, about)
+        agreement = compare(about["method"], own, margin, load_program(file, format), images)
+        if format == "onnx":
+            shutil.copyfile(SCRIPT, written.enter_context(replacing(out.with_suffix(".py"))))
+    return agreement
 
 
 def compare(

@@ -1,7 +1,10 @@
 """`fsbench.Predictor`: a method with its support, which segments any number of images."""
 
+import copy
 import hashlib
+import json
 import math
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -14,8 +17,10 @@ import torch
 from fsbench.base.errors import DataError, SettingsError
 from fsbench.base.files import fingerprint, sha256_file
 from fsbench.base.terminal import print_note
+from fsbench.base.version import __version__
 from fsbench.core.loading import own_pixels
-from fsbench.data.batch import EpisodeBatch, Hints
+from fsbench.core.prediction import array
+from fsbench.data.batch import EpisodeBatch, Hints, normalise
 from fsbench.data.label_maps import resize_labels
 from fsbench.data.orientation import read_upright
 from fsbench.predict.images import LoadedImage, QueryImage, find_images, load_image, prefetch_map, read_image_file
@@ -212,7 +217,7 @@ class Predictor:
 
     def predict(self, image: LoadedImage | np.ndarray, steps: bool = False) -> Result:
         """Segment one image, (H, W, 3) uint8 or loaded; with `steps`, draw how the prediction came about."""
-        image = load_image(image, self.image_size, self.resize) if isinstance(image, np.ndarray) else image
+        image = self._load(image) if isinstance(image, np.ndarray) else image
         panels: list[Panel] = []
         try:
             with torch.inference_mode():
@@ -272,9 +277,42 @@ class Predictor:
             SettingsError: the method cannot be exported, a package is missing, or a file is there already.
             NumericsError: the file answers otherwise than the method.
         """
-        from fsbench.predict.export import export  # torch's exporter takes a second
+        # torch's exporter takes a second
+        from fsbench.core.export import ImageGraph, check_exportable, with_supports
+        from fsbench.predict.export import check_target, write_checked
 
-        return export(self, Path(out), format, images, force)
+        out = Path(out)
+        check_target(out, format, force)
+        support = self.support_set
+        check_exportable(self.method, support.rows.shape[2], self.resize)
+        compared = {one.image_name: one.pixels for one in self.supports}
+        for number, image in enumerate(images, 1):
+            if isinstance(image, np.ndarray):
+                compared[f"image {number}"] = image
+            else:
+                compared[str(image)] = read_upright(Path(image))[0]
+        whole = copy.copy(self)
+        whole.max_pixels = sys.maxsize  # a file computes masks at no other size than the image's
+        part = with_supports(self.method, whole.episode(self._load(self.supports[0].pixels)))
+
+        def margin(image: np.ndarray) -> np.ndarray:
+            pixels = normalise(self._load(image).pixels.to(self.device))
+            with torch.inference_mode():
+                return array(part(pixels, (image.shape[0], image.shape[1])).margin.float())
+
+        about = {
+            "classes": json.dumps(support.classes),
+            "palette": palette()[: len(support.classes) + 1].tobytes().hex(),
+            "method": self.name,
+            "score": self.score_meaning,
+            "fsbench": __version__,
+            "identity": json.dumps(self.identity),
+        }
+        graph = ImageGraph(part, len(support.classes), self.image_size, self.resize, self.only_present)
+        return write_checked(graph, out, format, about, whole.predict, margin, compared)
+
+    def _load(self, pixels: np.ndarray) -> LoadedImage:
+        return load_image(pixels, self.image_size, self.resize)
 
     @property
     def shows_steps(self) -> bool:
