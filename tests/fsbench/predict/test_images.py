@@ -8,7 +8,6 @@ import pytest
 from PIL import Image, ImageOps
 
 from fsbench.base.errors import DataError, SettingsError
-from fsbench.base.files.images import IMAGE_PIXELS
 from fsbench.data.orientation import apply_orientation, read_header, read_upright
 from fsbench.predict.images import find_images
 
@@ -37,27 +36,6 @@ def test_orientation_is_pils(tmp_path, orientation, suffix):
 
 def test_a_strange_orientation_is_none():
     np.testing.assert_array_equal(apply_orientation(PIXELS, 77), PIXELS)
-
-
-@pytest.mark.parametrize("mode", ["L", "P", "RGBA", "CMYK", "1"])
-def test_other_kinds_of_pixels_become_rgb(tmp_path, mode):
-    suffix = "tif" if mode == "CMYK" else "png"
-    picture = Image.fromarray(PIXELS).convert(mode)
-    picture.save(tmp_path / f"a.{suffix}")
-    np.testing.assert_array_equal(read_upright(tmp_path / f"a.{suffix}")[0], np.asarray(picture.convert("RGB")))
-
-
-def test_broken_photos_are_named(tmp_path, monkeypatch):
-    whole = save(tmp_path / "a.jpg", np.repeat(np.repeat(PIXELS, 40, 0), 40, 1)).read_bytes()
-    (tmp_path / "cut.jpg").write_bytes(whole[: len(whole) // 2])
-    (tmp_path / "text.png").write_text("no picture")
-    for name in ("cut.jpg", "text.png", "absent.jpg"):
-        with pytest.raises(DataError, match=name):
-            read_upright(tmp_path / name)
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)  # PIL refuses twice as many
-    with pytest.raises(DataError, match="expected at most 179 megapixels; make it smaller"):
-        read_upright(tmp_path / "a.jpg")
-    assert IMAGE_PIXELS == 2 * (1024 * 1024 * 1024 // 4 // 3)
 
 
 def test_folders_are_searched_through(tmp_path):
