@@ -8,8 +8,8 @@ import json
 import logging
 import shutil
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -179,29 +179,18 @@ def write_program(program: ExportedProgram, format: Format, path: Path, about: M
             f"the weights have {weights / 1e9:.1f} GB, and an ONNX file holds 2 GB; take --format torch, or a smaller "
             "backbone"
         )
-    with _quiet():
-        written = torch.onnx.export(
-            program, input_names=["image"], output_names=list(OUTPUTS), dynamo=True, verbose=False
-        )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        logging.disable(logging.WARNING)  # what the exporter says about itself; its errors are exceptions
+        try:
+            written = torch.onnx.export(
+                program, input_names=["image"], output_names=list(OUTPUTS), dynamo=True, verbose=False
+            )
+        finally:
+            logging.disable(logging.NOTSET)
     assert written is not None
     written.model.metadata_props.update(about)
     written.save(path, external_data=False)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep back what the exporter says about itself; its errors are exceptions."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
 
 
 def load_program(path: Path, format: Format, threads: int = 0) -> Run:

@@ -160,16 +160,12 @@ def test_pictures_show_what_was_found(demo, tmp_path):
 def test_what_does_not_fit_is_said_in_one_line(demo, emat, tmp_path, monkeypatch):
     with pytest.raises(SettingsError, match="there is no support"):
         demo.predict(scene(9, 9)[0])
-    with pytest.raises(SettingsError, match="emat has to be trained; give its checkpoint"):
-        fsbench.Predictor("emat", dataset="demo")
     with pytest.raises(SettingsError, match="unknown method 'elephant'"):
         fsbench.Predictor("elephant")
     with pytest.raises(SettingsError, match="device is 'tpu9x'"):
         fsbench.Predictor(dataset="demo", device="tpu9x")
     with pytest.raises(SettingsError, match="not a multiple of the backbone's patch size"):
         fsbench.Predictor(dataset="demo", image_size=121)
-    with pytest.raises(SettingsError, match="megapixels is 0"):
-        fsbench.Predictor(dataset="demo", megapixels=0)
     with pytest.raises(CheckpointError, match="no checkpoint at"):
         fsbench.Predictor("emat", dataset="demo", checkpoint=tmp_path / "absent.ckpt")
     with pytest.raises(CheckpointError, match="cannot be used with this model"):
