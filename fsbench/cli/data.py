@@ -1,33 +1,20 @@
-"""Subcommand `fsbench data`: prepare a data set, check one, write its list; write, show, verify, compare manifests."""
+"""Subcommand `fsbench data`: prepare a data set, check one, write its list, or freeze episodes of it."""
 
 import argparse
-from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any, Literal
 
 from fsbench.base.download import RetryPolicy
 from fsbench.base.errors import SettingsError
-from fsbench.base.files import make_folder
-from fsbench.base.progress import track
 from fsbench.base.terminal import print_block, print_line
-from fsbench.cli.options import add_data_options, add_download_options, add_episode_options, given_lists
-from fsbench.data.dataset import SegmentationIndex
-from fsbench.data.episodes.fit import hash_images, mismatches
-from fsbench.data.episodes.manifest import description, differences, read_manifest, summary
-from fsbench.data.episodes.task import EpisodeTask
+from fsbench.cli.manifest import add_manifest_options
+from fsbench.cli.options import add_download_options
 from fsbench.datamodules.check.report import Checked, Report
 from fsbench.datamodules.lists.image_list import write_list
 from fsbench.datamodules.prepare.job import Job, Prepared, read_note
-from fsbench.protocols.reading import load_segmentation, read_checked_manifest
-from fsbench.runner.config.datasets import choose_dataset, open_dataset
-from fsbench.runner.config.limits import check_output_file, check_replaced, existing_folder, whole
+from fsbench.runner.config.limits import check_output_file, existing_folder
 from fsbench.runner.config.registry import check_known, dataset_class, names, task_of
-from fsbench.runner.config.request import DEFAULT_PROTOCOL
-
-reading_images = partial(track, description="Reading images", unit="image")
-"""Shows the progress of reading the images of these names."""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -66,43 +53,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     listing.set_defaults(function=_lists)
 
-    _add_manifest_options(actions.add_parser("manifest", help="write, show, verify or compare episode lists"))
-
-
-def _add_manifest_options(parser: argparse.ArgumentParser) -> None:
-    """Add the actions of `fsbench data manifest`."""
-    actions = parser.add_subparsers(dest="list_action", required=True)
-
-    build = actions.add_parser("build", help="draw the episodes of a test and write them to a file")
-    _add_dataset(build, required=True)
-    add_episode_options(build, "--seed", way=1)
-    build.add_argument(
-        "--classes", choices=("novel", "base"), default="novel",
-        help="of the episodes: those of the fold, or the ones that are trained on, in test images",
-    )  # fmt: skip
-    build.add_argument("--names-only", action="store_true", help="without hashes of the photos and label maps")
-    build.add_argument("--out", type=Path, required=True, help="file, .jsonl or .jsonl.gz")
-    build.set_defaults(function=_build_manifest)
-
-    show = actions.add_parser("show", help="describe a manifest and list its episodes")
-    show.add_argument("file", type=Path)
-    show.add_argument("--episodes", type=whole(0), default=0, help="list so many of them")
-    show.set_defaults(function=_show_manifest)
-
-    verify = actions.add_parser("verify", help="check that a manifest is intact and fits the local data")
-    verify.add_argument("file", type=Path)
-    _add_dataset(verify, required=False)
-    verify.set_defaults(function=_verify_manifest)
-
-    diff = actions.add_parser("diff", help="compare two manifests; exit status 1 if they differ")
-    diff.add_argument("first", type=Path)
-    diff.add_argument("second", type=Path)
-    diff.set_defaults(function=_compare_manifests)
-
-
-def _add_dataset(parser: argparse.ArgumentParser, required: bool) -> None:
-    parser.add_argument("--dataset", required=required, help="see: fsbench list")
-    add_data_options(parser)
+    add_manifest_options(actions.add_parser("manifest", help="write, show, verify or compare episode lists"))
 
 
 def _prepare(options: argparse.Namespace, extra: list[str]) -> int:
@@ -182,76 +133,3 @@ def _offers(name: str, step: Literal["prepare", "check"]) -> bool:
         return _has_step(resolve_name(dataset_class(name)), step)
     except Exception:  # whatever the import of a stranger's module raises
         return False
-
-
-def _index(dataset: str, options: argparse.Namespace) -> SegmentationIndex:
-    check_known("data", "data set", dataset)
-    if task_of("data", dataset) != "segmentation":
-        raise SettingsError(f"{dataset} is a data set for classification without label maps; expected one with masks")
-    index: SegmentationIndex = open_dataset(dataset, options.data_root, given_lists(options))
-    return index
-
-
-def _build_manifest(options: argparse.Namespace, extra: list[str]) -> int:
-    if not options.out.name.endswith((".jsonl", ".jsonl.gz")):
-        raise SettingsError(f"--out is {options.out}, expected a name that ends in .jsonl or .jsonl.gz")
-    check_replaced(options.out, "--out", "manifest", read_manifest)
-    protocol = load_segmentation(options.protocol or DEFAULT_PROTOCOL)
-    index = protocol.draw.data(_index(options.dataset, options))
-    task = EpisodeTask(
-        options.fold,
-        options.way,
-        options.shot,
-        options.setting,
-        not options.no_empty,
-        options.classes,
-        episodes=options.episodes,
-        skip_small_classes=options.drop_small,
-        seed=options.seed,
-        draws=options.draws,
-    )
-    manifest = protocol.manifest(index, task)
-    if not options.names_only:
-        manifest = replace(manifest, images=hash_images(manifest, index, reading_images))
-    make_folder(options.out.absolute().parent)
-    manifest.write(options.out)
-    print_line(f"{options.out}: {summary(manifest)}")
-    return 0
-
-
-def _show_manifest(options: argparse.Namespace, extra: list[str]) -> int:
-    for line in description(read_checked_manifest(options.file), options.episodes):
-        print_line(line)
-    return 0
-
-
-def _verify_manifest(options: argparse.Namespace, extra: list[str]) -> int:
-    manifest = read_checked_manifest(options.file)
-    header = manifest.header
-    print_line(f"intact: {summary(manifest)}")
-    protocol = load_segmentation(header.protocol)
-    index = protocol.draw.data(
-        _index(choose_dataset(options.dataset, header.dataset, f"the manifest {options.file}"), options)
-    )
-    problems = mismatches(manifest, index, reading_images)
-    for problem in problems:
-        print_line(f"does not fit the data: {problem}")
-    if problems:
-        return 1
-    hashed = "photos and label maps are those it was made with"
-    named = "every image is there and shows its class"
-    print_line(f"fits the data: {hashed if manifest.images else named}")
-    drawn = protocol.manifest(index, EpisodeTask.from_header(header, protocol.draw.official_seed(header.dataset)))
-    same = drawn.episodes == manifest.episodes
-    print_line(f"the local lists draw {'the same' if same else 'other'} episodes")
-    claimed = [] if not same else [key for key in drawn.entries if manifest.entries.get(key) != drawn.entries[key]]
-    for key in claimed:
-        print_line(f"the header's {key} is {manifest.entries.get(key)}, by the local data {drawn.entries[key]}")
-    return int(any("lists" not in key for key in claimed))  # equal lists may have another origin
-
-
-def _compare_manifests(options: argparse.Namespace, extra: list[str]) -> int:
-    lines = differences(read_manifest(options.first), read_manifest(options.second))
-    for line in lines or ["equal"]:
-        print_line(line)
-    return int(bool(lines))
