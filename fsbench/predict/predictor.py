@@ -126,7 +126,7 @@ class Predictor:
         Args:
             name: Name of the class.
             pairs: Image files with their masks, PNGs in black and white or with one number; or images, files or
-                arrays (H, W, 3) uint8, with arrays (H, W) that are not 0 where the object is.
+                arrays (H, W, 3) uint8, with upright arrays (H, W) that are not 0 where the object is.
 
         Raises:
             DataError: a file is unusable, or image and mask differ in size.

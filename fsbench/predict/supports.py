@@ -393,16 +393,22 @@ def read_mask(
         mode, pixels = image.mode, np.asarray(image.convert("RGBA") if image.mode == "LA" else image)
     if mode in ("LA", "RGB", "RGBA"):
         colours = pixels if mode == "RGB" else pixels[..., :3] * (pixels[..., 3:] > 0)
-        pixels = colours[..., 0]
-        if (colours != colours[..., :1]).any() or set(np.unique(pixels).tolist()) - {0} != {255}:
+        shades = colours[..., 0]
+        if (colours != colours[..., :1]).any() or not _is_black_and_white(shades):
             return from_colours(colours, path), False
-    if mode not in ("1", "P", "F") and set(np.unique(pixels).tolist()) - {0} in ({255}, {65535}):
+        return (shades > 0).astype(np.uint8), False
+    if mode in ("L", "I", "I;16", "I;16B") and _is_black_and_white(pixels):
         return (pixels > 0).astype(np.uint8), False
     labels = read_label_map(path, seen, classes, is_one_class=is_one_class)
     between = labels[(labels > 0) & (labels < 255)]
     levels = len(np.unique(between))
     smoothed = levels > 32 or (levels >= 3 and len(between) < np.count_nonzero(labels == 255))
     return labels, mode == "L" and bool(smoothed)
+
+
+def _is_black_and_white(shades: np.ndarray) -> bool:
+    """Return whether there is white, of 8 or of 16 bits, and nothing else but black."""
+    return set(np.unique(shades).tolist()) - {0} in ({255}, {65535})
 
 
 def read_annotations(path: Path) -> dict[str, Any]:

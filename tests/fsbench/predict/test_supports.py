@@ -434,6 +434,7 @@ REFUSALS = [
     ("cat=a.png:odd.png", "", r"colour \(1, 2, 3\)"),
     ("cat=a.png:two.png", "", "--classes 1=cat,3=… and leave out 'cat='"),
     ("cat=a.png:m.jpg", "", "is a JPEG, which smears"),
+    ("cat=a.png:m.tif", "", "has CMYK pixels; expected a PNG of class numbers"),
     ("cat=a.png:no.png", "", "mask no.png cannot be decoded"),
     ("cat=no.png:m.png", "", "photo no.png cannot be read"),
     ("cat=a.png", "", r"names no mask; expected \[name=\]photo:mask.png"),
@@ -464,6 +465,7 @@ def unusable(folder: Path) -> Path:
     Image.fromarray(LABELS).save("two.png")
     white("L").save("m.png")
     white("L").save("m.jpg")
+    white("RGB").convert("CMYK").save("m.tif")
     smooth().save("smooth.png")
     circle = shape("cat", "circle", (5, 5), (9, 9))
     texts = {
