@@ -18,7 +18,7 @@ from fsbench.data.episodes.episode import Episode
 from fsbench.data.episodes.evaluation_order import evaluation_order
 from fsbench.datamodules.loading.way_classes import WayClasses
 from fsbench.doors.parts import Parts
-from fsbench.predict.settings import choose_device
+from fsbench.predict.predictor import choose_device
 from fsbench.protocols.test import Test
 
 OPTIONS = ("image_size", "workers", "device")

@@ -126,7 +126,7 @@ def test_nothing_is_printed_past_the_escape():
                     found.append(f"{path.relative_to(REPOSITORY)}:{node.lineno}")
     assert {place.partition(":")[0] for place in found} == {
         "fsbench/base/terminal.py",
-        "fsbench/predict/export/run_exported.py",
+        "fsbench/predict/run_exported.py",
     }, found
 
 

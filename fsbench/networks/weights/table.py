@@ -4,11 +4,11 @@ It has backbones by their names, and sets of authors' checkpoints.
 """
 
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from fsbench.base.download import Digest
 from fsbench.base.errors import SettingsError, did_you_mean, known_names
@@ -286,12 +286,6 @@ def availability(entry: WeightFile | CheckpointSet) -> str:
     if entry.package:
         return "by pip"
     return "missing" if entry.address else "by hand"
-
-
-def entry_as_json(name: str, entry: WeightFile | CheckpointSet, used_by: list[str]) -> dict[str, Any]:
-    """Return the entry as plain values; what is not stated is null."""
-    values = {key: value or None for key, value in asdict(entry).items()}
-    return {"name": name, "state": availability(entry), "path": str(entry.path), "used_by": used_by, **values}
 
 
 def short_path(path: Path) -> str:
