@@ -95,7 +95,9 @@ class Predictor:
         if image_size is not None and image_size < 1:
             raise SettingsError(f"image_size is {image_size}, expected a number of pixels above 0")
         self.image_size = image_size or data["image_size"]
-        self.resize = input_rule(load_segmentation(data["protocol"]).view.resize, data.get("input_resize", "protocol"))
+        self.resize = input_rule(
+            load_segmentation(data["test"]["protocol"]).view.resize, data.get("input_resize", "protocol")
+        )
         self.device = choose_device(device)
         self.only_present = only_present
         if not 0 < megapixels < math.inf:
