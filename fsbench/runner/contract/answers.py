@@ -10,8 +10,7 @@ from fsbench.base.errors import SettingsError
 from fsbench.core.method import AuthorsShots, Method
 from fsbench.core.prediction import Prediction
 from fsbench.data.batch import EpisodeBatch, ImageEpisode
-from fsbench.runner.contract.outcome import NotApplicableError, ViolationError
-from fsbench.runner.contract.subject import Episode, Subject, answer
+from fsbench.runner.contract.subject import Episode, NotApplicableError, Subject, ViolationError, answer
 
 WAYS = (1, 2, 5)
 SHOTS = (1, 5)

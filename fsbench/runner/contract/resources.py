@@ -11,8 +11,15 @@ from fsbench.core.evaluation import evaluate_batch
 from fsbench.core.method import Method
 from fsbench.data.batch import EpisodeBatch
 from fsbench.protocols.reading import load_protocol
-from fsbench.runner.contract.outcome import NotApplicableError, ViolationError
-from fsbench.runner.contract.subject import PROTOCOLS, Episode, Subject, copied, join
+from fsbench.runner.contract.subject import (
+    PROTOCOLS,
+    Episode,
+    NotApplicableError,
+    Subject,
+    ViolationError,
+    copied,
+    join,
+)
 from fsbench.runner.engine.machine.meter import release_memory, resident_mib
 
 NEAR = 0.1
