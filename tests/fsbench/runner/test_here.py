@@ -50,12 +50,13 @@ def test_data_sets_with_and_without_lists(tmp_path, capsys):
     (root / "JPEGImages").mkdir(parents=True)
     assert main(["list", "here", "prototype", "pascal", "demo", "--data-root", f"pascal={root}", "--json"]) == 1
     assert [one["thing"] for one in json.loads(capsys.readouterr().out)["asked"]] == ["weights dinov2_vits14"]
-    found = {finding.thing: finding for finding in here.data({"pascal": str(root)})}["data pascal"]
-    assert "derived ones are taken" in found.found and f"fsbench data prepare pascal --root {root}" in found.advice
+
+    def pascal():
+        return next(finding for finding in here.data({"pascal": str(root)}) if finding.thing == "data pascal")
+
+    assert "derived ones are taken" in pascal().found and f"prepare pascal --root {root}" in pascal().advice
     (root / "lists").mkdir()
-    assert {finding.thing: finding for finding in here.data({"pascal": str(root)})}[
-        "data pascal"
-    ].found == f"{root}, with lists"
+    assert pascal().found == f"{root}, with lists"
 
 
 def test_a_method_s_packages(monkeypatch, capsys):
@@ -102,7 +103,10 @@ def test_this_machine_in_short_and_in_full(capsys, monkeypatch, tmp_path):
 
 
 def test_the_verdict_needs_no_torch():
-    code = "import sys; from fsbench.cli.main import main; main(['list', 'here', 'emat', 'demo']); print('torch' in sys.modules)"
+    code = (
+        "import sys; from fsbench.cli.main import main; "
+        "main(['list', 'here', 'emat', 'demo']); print('torch' in sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True)
     assert done.stdout.split()[-1] == "False"
 
