@@ -9,7 +9,7 @@ from importlib import import_module
 from fsbench.base.environment import check_environment, ignored_variables
 from fsbench.base.errors import SettingsError, exit_status
 from fsbench.base.paths import cache_size
-from fsbench.base.terminal import print_error, print_note
+from fsbench.base.terminal import one_command, print_error, print_note
 from fsbench.cli.parser import CommandLine, check_words, set_verbosity
 
 GROUPS = {
@@ -148,7 +148,8 @@ def _main(argv: Sequence[str] | None) -> int:
         "fetch",
     )
     work = partial(options.function, options, extra)
-    return exit_status(work, options.debug, resumes=resumes)
+    with one_command():
+        return exit_status(work, options.debug, resumes=resumes)
 
 
 def _command_of(words: Sequence[str]) -> str:
