@@ -11,6 +11,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TextIO
 
 LONGEST = 1500
@@ -128,7 +129,7 @@ def one_command() -> Iterator[None]:
 def _is_printed(note: str) -> bool:
     """Return whether a process of the command has printed a note; it is noted as printed."""
     try:
-        with open(os.environ.get(NOTES, ""), "r+", encoding="utf-8") as file:
+        with Path(os.environ.get(NOTES, "")).open("r+", encoding="utf-8") as file:
             if f"{note}\n" in file.readlines():
                 return True
             file.write(f"{note}\n")
