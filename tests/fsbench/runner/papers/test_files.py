@@ -1,17 +1,18 @@
 """The files of papers: every figure has its row, what papers state is what is trained, mistakes are one line."""
 
+from dataclasses import replace
+
 import pytest
 import yaml
 
 from fsbench.base.errors import SettingsError
-from fsbench.runner.config.build import parse
+from fsbench.runner.config.build import parse, parse_configuration
 from fsbench.runner.config.compose import setting
 from fsbench.runner.config.data_options import flat_values
 from fsbench.runner.config.registry import names
-from fsbench.runner.config.request import file_settings
-from fsbench.runner.papers.figures import row_scores
+from fsbench.runner.config.request import Request, file_settings
 from fsbench.runner.papers.files import paper_rows, papers, read_paper
-from fsbench.runner.papers.published import published_scores
+from fsbench.runner.papers.results import published_scores, row_scores
 from fsbench.runner.reproduce.layout import remarks
 
 
@@ -67,6 +68,16 @@ def test_settings_read_from_files_are_those_of_the_parser(all_rows):
             found = setting(settings, key)
             if found is not None and not (key == "data.protocol" and row.entry.protocol):  # an option of its own
                 assert found == setting(config, key), (row.method, row.task, key)
+
+
+@pytest.mark.slow(60)
+def test_every_row_of_every_paper_is_composed_and_parsed(all_rows):
+    """And its base learner's. Rows that differ in the number of shots alone are parsed once."""
+    requests = {replace(row.request, shot=1) for row in all_rows}
+    learners = {(row.entry.weights_of, row.dataset, row.request.folds) for row in all_rows if row.entry.weights_of}
+    requests |= {Request((base.method,), dataset, folds, backbone=base.backbone) for base, dataset, folds in learners}
+    for request in requests:
+        parse_configuration(request.configuration(request.methods[0], request.folds[0]), build=False)
 
 
 PAPER = {
