@@ -9,11 +9,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib import metadata
+from importlib.util import find_spec
 from itertools import product
 from pathlib import Path
 from typing import Literal
 
 from fsbench.base.environment import check_environment, check_temporary_folder
+from fsbench.base.errors import EXTRAS as PACKAGES
 from fsbench.base.errors import CheckpointError, DataError, SettingsError, describe, did_you_mean
 from fsbench.base.files.cache import Cache
 from fsbench.base.files.opening import in_units
@@ -172,15 +174,16 @@ def _is_installed(package: str) -> bool:
 
 
 def unmet_requirements(extra: str) -> list[str]:
-    """Return in words which of the requirements of fsbench and of one of its extras do not hold."""
+    """Return in words which of the requirements of fsbench and of one of its extras do not hold.
+
+    Where fsbench is no installed package, or nothing reads requirements, only the presence of packages is looked at.
+    """
     try:
+        from packaging.requirements import Requirement  # comes with the extra `run`
+
         lines = metadata.requires("fsbench") or []
-    except metadata.PackageNotFoundError:
-        return ["fsbench itself is not installed, so that nothing tells what it needs"]
-    try:
-        from packaging.requirements import Requirement
-    except ModuleNotFoundError:  # comes with the extra `run`
-        return [f"the packages of fsbench[{extra}] are not installed"]
+    except (ModuleNotFoundError, metadata.PackageNotFoundError):
+        return [f"{name} is not installed" for name in PACKAGES.get(extra, ()) if find_spec(name) is None]
     problems = []
     for requirement in map(Requirement, lines):
         if requirement.marker is not None and not any(

@@ -44,13 +44,8 @@ def told(*supervision, saw="no"):
     [
         ({"training": TRAINED}, {}, "novel_pixels", "no", "unlabelled"),
         ({"training": TRAINED}, {}, "checkpoint_choice", "nothing trained", "base classes"),
-        ({"training": {"max_epochs": 3}}, {}, "checkpoint_choice", "nothing trained", "that of trained weights"),
-        ({"training": {"checkpoint_sha256": "0"}}, {}, "checkpoint_choice", "nothing trained",
-         "that of trained weights"),
         ({}, {}, "checkpoint_choice", "last", "nothing trained"),
-        ({}, {}, "novel_pixels", "labelled", "no"),
         ({}, told("boxes"), "supervision", ["masks"], "boxes"),
-        ({"support_annotation": "scribble"}, {}, "supervision", ["masks"], "scribbles"),
         ({}, told("masks", saw="yes"), "saw_test_classes", "no", "yes"),
         ({"backbone": {"weights": "random (seed 0)"}}, {}, "backbone_data", "ImageNet-1k", "none: random weights"),
     ],

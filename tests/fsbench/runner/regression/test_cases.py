@@ -78,11 +78,9 @@ def test_an_outline_may_differ_in_a_few_pixels(pixels, moved):
     ("changes", "said"),
     [
         ({"tp": 143}, "slot 1 tp 143, was 144"),  # no pixel differs
-        ({"valid": 599}, "slot 1 valid 599, was 600"),
         ({"decided": False}, "slot 1 decided False, was True"),
         ({"rom": 0.1}, "slot 1 rom 0.1, was 0"),
         ({"score": 0.5 + 1.01 * SCORE}, "slot 1 score 0.500101, was 0.5"),
-        ({"score": float("nan")}, "slot 1 score nan, was 0.5"),
         ({"score": 0.5 + 0.99 * SCORE}, None),
     ],
 )
@@ -157,12 +155,9 @@ def test_a_damaged_file_is_said_in_one_line_before_anything_runs(damage, tmp_pat
     ("text", "message"),
     [
         (None, "expected cases of fsbench regress in YAML"),
-        ("- mine", "holds list, expected a mapping with cases"),
         ("cases: {mine: {}}\ntest: []", "test"),
         ("cases: {}", "lists no cases, expected one or more"),
-        ("cases: [mine]", "cases"),
         ("cases: {mine: {shots: 1}}", "the case mine has an unknown option 'shots'; did you mean 'shot'?"),
-        ("cases: {mine: {folds: [1]}}", "the case mine has an unknown option 'folds'"),
         ("cases: {../mine: {}}", "has a case '../mine', expected a name of letters, digits, - and _"),
     ],
 )
