@@ -37,58 +37,39 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def _list(options: argparse.Namespace, extra: list[str]) -> int:
     """Print one part, or the names of all; what other packages have broken comes last."""
-    parts = {
-        "methods": _print_methods,
-        "data": _print_data,
-        "backbones": _print_backbones,
-        "protocols": _print_protocols,
-        "metrics": _print_metrics,
-    }
-    chosen = [parts[options.action]] if options.action else parts.values()
-    problems = [problem for print_part in chosen for problem in print_part()]
+    parts = [options.action] if options.action else ["methods", "data", "backbones", "protocols", "metrics"]
+    problems: list[str] = []
+    for part in parts:
+        for title, lines in _names_of(part, problems):
+            print_line(f"{title}:")
+            for name, line in lines.items():
+                print_line(f"  {name:16} {line}")
     for problem in problems:
         print_error(problem)
     return 2 if problems else 0
 
 
-def _print_methods() -> list[str]:
-    methods, problems = names_by_task("methods")
-    for task, known in methods.items():
-        _print_names(f"{task}, methods", known)
-        chosen = {alias: choice for alias, choice in aliases().items() if choice.method in known}
-        words = {alias: f"{choice.method} with the backbone {choice.backbone}" for alias, choice in chosen.items()}
-        _print_names(f"{task}, aliases", words)
-    return problems
-
-
-def _print_data() -> list[str]:
-    data, problems = names_by_task("data")
-    for task, known in data.items():
-        _print_names(f"{task}, data sets", known)
-    return problems
-
-
-def _print_backbones() -> list[str]:
-    _print_names("backbones (--backbone …)", names("backbones"))
-    return []
-
-
-def _print_protocols() -> list[str]:
-    row = {f"{ATLAS}<row>": f"the test of a published program (see: fsbench list protocols {ATLAS})"}
-    _print_names("protocols (of segmentation; classification has one, fort)", {**names("protocols"), **row})
-    return []
-
-
-def _print_metrics() -> list[str]:
-    meanings = {name: metric.meaning for name, metric in known_metrics().items()}
-    _print_names("metrics (fsbench table --metrics …)", meanings)
-    return []
-
-
-def _print_names(title: str, lines: Mapping[str, str]) -> None:
-    print_line(f"{title}:")
-    for name, line in lines.items():
-        print_line(f"  {name:16} {line}")
+def _names_of(part: str, problems: list[str]) -> Iterator[tuple[str, Mapping[str, str]]]:
+    """Yield the names of a part with a line about each, under their titles; what is broken joins `problems`."""
+    if part in ("methods", "data"):
+        by_task, broken = names_by_task(part)
+        problems += broken
+        for task, known in by_task.items():
+            yield f"{task}, {'methods' if part == 'methods' else 'data sets'}", known
+            if part == "methods":
+                chosen = {alias: choice for alias, choice in aliases().items() if choice.method in known}
+                words = {
+                    name: f"{choice.method} with the backbone {choice.backbone}" for name, choice in chosen.items()
+                }
+                yield f"{task}, aliases", words
+    elif part == "backbones":
+        yield "backbones (--backbone …)", names("backbones")
+    elif part == "protocols":
+        row = {f"{ATLAS}<row>": f"the test of a published program (see: fsbench list protocols {ATLAS})"}
+        yield "protocols (of segmentation; classification has one, fort)", {**names("protocols"), **row}
+    else:
+        meanings = {name: metric.meaning for name, metric in known_metrics().items()}
+        yield "metrics (fsbench table --metrics …)", meanings
 
 
 def _add_protocols(parser: argparse.ArgumentParser) -> None:
