@@ -95,7 +95,9 @@ def lacking(asked: Sequence[str], roots: Mapping[str, str]) -> list[Finding]:
             raise SettingsError(f"no method, data set or backbone is called '{name}'{near} (see: fsbench list)")
         kinds[kind].append(name)
     found: list[Finding] = []
-    for method, dataset, backbone in product(kinds["methods"], kinds["data"] or [None], kinds["backbones"] or [None]):
+    datasets: Sequence[str | None] = kinds["data"] or [None]
+    backbones: Sequence[str | None] = kinds["backbones"] or [None]
+    for method, dataset, backbone in product(kinds["methods"], datasets, backbones):
         found += _lacking_for_run(method, dataset, backbone, roots)
     if not kinds["methods"]:
         found += [_as_finding(missing) for name in kinds["data"] for missing in _missing_data(name, roots)]

@@ -231,7 +231,13 @@ def test_links_twins_and_bombs_are_refused(bundle, tmp_path):
     assert "2 entries, 1 of them with a name of their own" in refused(twice)
     assert "more than a bundle's files have" in refused(lambda a: a.writestr("x/run.json", b" " * (17 << 20)))
     (tmp_path / "text.fsb").write_text("no zip")
-    for name in ("text.fsb", "absent.fsb", "."):
+    content = bytearray(bundle.read_bytes())
+    place = content.index(b"run.json") + 20
+    content[place : place + 40] = bytes(40)
+    (tmp_path / "flipped.fsb").write_bytes(content)
+    with zipfile.ZipFile(tmp_path / "lzma.fsb", "w", zipfile.ZIP_LZMA) as archive:
+        archive.writestr("x/run.json", "{}")
+    for name in ("text.fsb", "absent.fsb", ".", "flipped.fsb", "lzma.fsb"):
         with pytest.raises(RecordError, match="is no bundle"), unpack(tmp_path / name):
             pytest.fail("it was unpacked")
 
@@ -252,18 +258,6 @@ def test_cards_that_do_not_fit(changes, words, tmp_path):
     with pytest.raises(SettingsError) as refused:
         check_card(CARD | changes, "card.yaml")
     assert "card.yaml is no card" in str(refused.value) and words in str(refused.value)
-
-
-def test_a_card_may_state_the_paper(runs, tmp_path):
-    """Where it does not, a bundle is the same as before there was such an entry."""
-    for entry in (None, "@misc{a,\n  title = {b {C}}\n}"):
-        card = check_card(CARD | ({"bibtex": f"{entry}\n"} if entry else {}), "card")
-        assert card.bibtex == entry and len(card.as_rows()) == 8
-        write_bundle(runs[:1], {"first": card}, "CC-BY-4.0", "fsbench 1", tmp_path / "results.fsb")
-        with unpack(tmp_path / "results.fsb") as (_, listing):
-            assert listing.card_of("first") == card
-        with zipfile.ZipFile(tmp_path / "results.fsb") as archive:
-            assert ("bibtex" in json.loads(archive.read(LISTING))["cards"]["first"]) == bool(entry)
 
 
 def test_the_command_line(runs, capsys, tmp_path):
@@ -310,18 +304,6 @@ def test_a_file_that_is_no_bundle_is_not_replaced(runs, capsys, tmp_path):
     for _ in range(2):  # a bundle is replaced
         assert main(["bundle", str(record.path), "--card", card, "-o", str(out)]) == 0
     assert read_listing(out).card_of("first").trials == 3
-
-
-def test_damaged_bytes_and_other_compressions_are_named(bundle, tmp_path):
-    content = bytearray(bundle.read_bytes())
-    place = content.index(b"run.json") + 20
-    content[place : place + 40] = bytes(40)
-    (tmp_path / "flipped.fsb").write_bytes(content)
-    with zipfile.ZipFile(tmp_path / "lzma.fsb", "w", zipfile.ZIP_LZMA) as archive:
-        archive.writestr("x/run.json", "{}")
-    for name in ("flipped.fsb", "lzma.fsb"):
-        with pytest.raises(RecordError, match=f"{name} is no bundle"), unpack(tmp_path / name):
-            pytest.fail("it was unpacked")
 
 
 def test_a_card_of_a_method_without_runs_is_found_out(bundle):
