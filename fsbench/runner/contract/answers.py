@@ -78,7 +78,7 @@ def check_empty_supports(subject: Subject) -> str:
             labels = episode.support_labels.clone()
             labels[:, way] = value
             _examine(subject.method, replace(episode, support_labels=labels))
-    return "valid answers where one way or every way has supports of background or void alone"
+    return "valid answers where supports of one way or all are background or void alone"
 
 
 def check_empty_query(subject: Subject) -> str:

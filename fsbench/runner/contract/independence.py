@@ -55,7 +55,7 @@ def check_inputs(subject: Subject) -> str:
             with torch.inference_mode():
                 subject.method.predict_shots(given.without_truth())  # type: ignore[operator]
             _compare_inputs(episode, given)
-    return f"images, masks and sizes of {EPISODES} episodes are the same bits after they were answered"
+    return f"equal bits of images and masks of {EPISODES} episodes after they were answered"
 
 
 def _compare_inputs(before: Episode, after: Episode) -> None:
@@ -81,7 +81,6 @@ def check_truth(subject: Subject) -> str:
     finds it, and do without where it does not.
     """
     advice = "predict from the supports and the query's image alone"
-    words = "label maps, presence" if subject.segments else "the order of the queries"
     for index in range(EPISODES):
         episode = subject.episode(index)
         given = _answer_without_truth(subject.method, episode)
@@ -99,7 +98,7 @@ def check_truth(subject: Subject) -> str:
             ("other answers where the truth is not withheld", with_revealed_truth(another)),
         ):
             require_same(given, answer(subject.method, other), found, advice)
-    return f"not asked for, and equal bits in {EPISODES} episodes where {words} and classes were exchanged"
+    return f"not asked for, and equal bits of {EPISODES} episodes with another truth"
 
 
 def _answer_without_truth(method: Method, episode: Episode) -> Answer:
@@ -173,7 +172,7 @@ def check_other_episodes(subject: Subject) -> str:
     for index, (first, second) in enumerate(zip(alone, after, strict=True)):
         advice = "keep no images, masks or features from one episode to the next"
         require_same(first, second, f"episode {index} answered otherwise where others had shown its query", advice)
-    return f"equal bits of {EPISODES} episodes, of which others had shown the queries as supports with their masks"
+    return f"equal bits of {EPISODES} episodes whose queries others had shown with their masks"
 
 
 def _telling_episodes(subject: Subject, episode: Episode) -> Sequence[Episode]:
