@@ -85,7 +85,7 @@ def observe(case: Case, data: Path) -> CaseRun:
         runs, observer = Path(folder), _Observer()
         first: Path | None = None
         training = None
-        experiment = build_experiment(case.configuration(data, runs, case.training))
+        experiment = build_experiment(case.configuration(data, runs, "training"))
         if experiment.trains:
             first, training = runs / "first.ckpt", experiment.identity.training
             torch.save(
@@ -93,7 +93,7 @@ def observe(case: Case, data: Path) -> CaseRun:
                 first,
             )
             _run(experiment, observer)
-        experiment = build_experiment(case.configuration(data, runs, case.test, first))
+        experiment = build_experiment(case.configuration(data, runs, "test", first))
         record = _run(experiment, observer)
         identity = {k: v for k, v in experiment.identity.as_json().items() if k not in COMPARED_OTHERWISE}
         identity |= {"void": experiment.data.protocol.counting.void, "class_ids": record.manifest.class_ids}
