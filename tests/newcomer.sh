@@ -33,7 +33,7 @@ case $where in */environment/lib/*) ;; *) echo "fsbench is $where, expected the 
 said "a typo, and then the machine"
 if fsbench bench --method prototyp 2> typo; then exit 1; fi
 grep -q "did you mean 'prototype'" typo
-{ fsbench list here || [ $? = 1 ]; } | tail -1   # 1: something of this machine is not as it should be
+{ fsbench list here || [ $? = 1 ]; } | sed -n 1p   # 1: something of this machine is not as it should be
 
 said "a first study, as a trial"
 fsbench bench --method prototype --dataset demo --fast

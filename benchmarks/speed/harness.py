@@ -27,7 +27,7 @@ from torch import Tensor
 from fsbench.base.files import write_text
 from fsbench.runner.engine.machine.meter import Meter, release_memory, resident_mib
 from fsbench.runner.engine.provenance import PACKAGES, commit, processor
-from fsbench.runner.here.devices import driver
+from fsbench.runner.here import driver
 
 OPTIONAL = ("triton", "mamba-ssm", "causal-conv1d")
 """Packages whose versions are noted where they are installed."""

@@ -8,6 +8,10 @@ import os
 import re
 import shutil
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TextIO
 
 LONGEST = 1500
@@ -18,6 +22,9 @@ WIDTH = 100
 
 VERBOSITY = "FSBENCH_VERBOSITY"
 """Variable of the environment that tells a command and its children how much to say: quiet or verbose."""
+
+NOTES = "FSBENCH_NOTES"
+"""Variable of the environment: the file with the notes that the processes of a command have printed."""
 
 _SHOWN = "\u200c\u200d"
 """Joiners, which some scripts are written with; invisible, but harmless."""
@@ -101,13 +108,34 @@ def print_progress(text: str) -> None:
         print_line(text, sys.stderr)
 
 
-printed_notes: set[str] = set()
-"""Remarks that this command has printed."""
-
-
 def print_note(text: str) -> None:
-    """Print a remark to the standard error, once a command, unless the command is to be quiet."""
-    if is_quiet() or text in printed_notes:
+    """Print a remark to the standard error, once a command (see `one_command`), unless that is to be quiet."""
+    note = one_line(text)
+    if not (is_quiet() or _is_printed(note)):
+        print_line(f"fsbench: note: {note}", sys.stderr)
+
+
+@contextmanager
+def one_command() -> Iterator[None]:
+    """Let all processes that are started within the block print each note once: they share a file of those printed."""
+    if NOTES in os.environ:  # the command of a command, such as one run of a grid
+        yield
         return
-    printed_notes.add(text)
-    print_line(f"fsbench: note: {one_line(text)}", sys.stderr)
+    with tempfile.NamedTemporaryFile(prefix="fsbench-notes-") as file:
+        os.environ[NOTES] = file.name
+        try:
+            yield
+        finally:
+            os.environ.pop(NOTES, None)
+
+
+def _is_printed(note: str) -> bool:
+    """Return whether a process of the command has printed a note; it is noted as printed."""
+    try:
+        with Path(os.environ.get(NOTES, "")).open("r+", encoding="utf-8") as file:
+            if f"{note}\n" in file.readlines():
+                return True
+            file.write(f"{note}\n")
+    except OSError:  # there is no command, or its process runs on another machine
+        pass
+    return False

@@ -2,9 +2,10 @@
 
 import argparse
 import json
+import textwrap
 import traceback
 
-from fsbench.base.terminal import one_line, print_block, print_line
+from fsbench.base.terminal import one_line, print_block, print_line, text_width
 from fsbench.runner.config.limits import whole
 
 
@@ -38,7 +39,9 @@ def _check(options: argparse.Namespace, extra: list[str]) -> int:
         outcome = run_check(name, subject)
         outcomes.append(outcome)
         if not options.json:
-            print_line(f"{outcome.check:16} {outcome.status:14}  {one_line(outcome.text)}".rstrip())
+            line, (width, wraps) = f"{outcome.check:16} {outcome.status:14}  {one_line(outcome.text)}", text_width()
+            for part in textwrap.wrap(line, width, subsequent_indent=" " * 33) if wraps else [line]:
+                print_line(part)
     failed = [outcome for outcome in outcomes if outcome.status == "failed"]
     if options.json:
         rows = [{"check": o.check, "status": o.status, "text": o.text} for o in outcomes]

@@ -1,21 +1,24 @@
-"""`fsbench list`: names of methods, data sets, backbones, protocols and metrics, and what this machine has."""
+"""`fsbench list`: names of methods, data sets, backbones, protocols and metrics, and whether a run can be made here."""
 
 import argparse
 import json
 import shutil
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from fsbench.base.errors import SettingsError, known_names, missing_package
+from fsbench.base.errors import SettingsError, known_names
 from fsbench.base.files.cache import suite_cache
 from fsbench.base.files.opening import in_units
-from fsbench.base.terminal import print_block, print_error, print_line
+from fsbench.base.terminal import print_block, print_error, print_line, text_width
 from fsbench.protocols.reading import ATLAS, known_metrics, load_protocol, protocol_names
 from fsbench.runner.config.limits import real
 from fsbench.runner.config.registry import aliases, check_known, names, names_by_task
-from fsbench.runner.here.finding import Finding
+
+if TYPE_CHECKING:
+    from fsbench.runner.here import Finding
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -29,63 +32,44 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     ):
         parts.add_parser(part, help=text).set_defaults(function=_list)
     _add_protocols(parts.add_parser("protocols", help="protocols side by side, and what their choices entail"))
-    _add_here(parts.add_parser("here", help="what this machine has: programs, devices, room, data, weights, cache"))
+    _add_here(parts.add_parser("here", help="whether a run can be made here, and what it lacks"))
 
 
 def _list(options: argparse.Namespace, extra: list[str]) -> int:
     """Print one part, or the names of all; what other packages have broken comes last."""
-    parts = {
-        "methods": _print_methods,
-        "data": _print_data,
-        "backbones": _print_backbones,
-        "protocols": _print_protocols,
-        "metrics": _print_metrics,
-    }
-    chosen = [parts[options.action]] if options.action else parts.values()
-    problems = [problem for print_part in chosen for problem in print_part()]
+    parts = [options.action] if options.action else ["methods", "data", "backbones", "protocols", "metrics"]
+    problems: list[str] = []
+    for part in parts:
+        for title, lines in _names_of(part, problems):
+            print_line(f"{title}:")
+            for name, line in lines.items():
+                print_line(f"  {name:16} {line}")
     for problem in problems:
         print_error(problem)
     return 2 if problems else 0
 
 
-def _print_methods() -> list[str]:
-    methods, problems = names_by_task("methods")
-    for task, known in methods.items():
-        _print_names(f"{task}, methods", known)
-        chosen = {alias: choice for alias, choice in aliases().items() if choice.method in known}
-        words = {alias: f"{choice.method} with the backbone {choice.backbone}" for alias, choice in chosen.items()}
-        _print_names(f"{task}, aliases", words)
-    return problems
-
-
-def _print_data() -> list[str]:
-    data, problems = names_by_task("data")
-    for task, known in data.items():
-        _print_names(f"{task}, data sets", known)
-    return problems
-
-
-def _print_backbones() -> list[str]:
-    _print_names("backbones (--backbone …)", names("backbones"))
-    return []
-
-
-def _print_protocols() -> list[str]:
-    row = {f"{ATLAS}<row>": f"the test of a published program (see: fsbench list protocols {ATLAS})"}
-    _print_names("protocols (of segmentation; classification has one, fort)", {**names("protocols"), **row})
-    return []
-
-
-def _print_metrics() -> list[str]:
-    meanings = {name: metric.meaning for name, metric in known_metrics().items()}
-    _print_names("metrics (fsbench table --metrics …)", meanings)
-    return []
-
-
-def _print_names(title: str, lines: Mapping[str, str]) -> None:
-    print_line(f"{title}:")
-    for name, line in lines.items():
-        print_line(f"  {name:16} {line}")
+def _names_of(part: str, problems: list[str]) -> Iterator[tuple[str, Mapping[str, str]]]:
+    """Yield the names of a part with a line about each, under their titles; what is broken joins `problems`."""
+    if part in ("methods", "data"):
+        by_task, broken = names_by_task(part)
+        problems += broken
+        for task, known in by_task.items():
+            yield f"{task}, {'methods' if part == 'methods' else 'data sets'}", known
+            if part == "methods":
+                chosen = {alias: choice for alias, choice in aliases().items() if choice.method in known}
+                words = {
+                    name: f"{choice.method} with the backbone {choice.backbone}" for name, choice in chosen.items()
+                }
+                yield f"{task}, aliases", words
+    elif part == "backbones":
+        yield "backbones (--backbone …)", names("backbones")
+    elif part == "protocols":
+        row = {f"{ATLAS}<row>": f"the test of a published program (see: fsbench list protocols {ATLAS})"}
+        yield "protocols (of segmentation; classification has one, fort)", {**names("protocols"), **row}
+    else:
+        meanings = {name: metric.meaning for name, metric in known_metrics().items()}
+        yield "metrics (fsbench table --metrics …)", meanings
 
 
 def _add_protocols(parser: argparse.ArgumentParser) -> None:
@@ -171,7 +155,11 @@ def _evidence(name: str, width: int) -> Iterator[str]:
 
 
 def _add_here(parser: argparse.ArgumentParser) -> None:
-    parser.epilog = "Exit status: 1 if something is wrong. What is absent only some runs need."
+    parser.epilog = "Exit status: 1 if something that was asked for cannot be run, or if something is wrong."
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help="methods, data sets and backbones of a run; without: this machine"
+    )
+    parser.add_argument("--all", action="store_true", help="everything that was looked at, also devices and the cache")
     parser.add_argument("--json", action="store_true", help="print what was found as JSON")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder where runs shall be written")
     parser.add_argument(
@@ -197,52 +185,68 @@ def _here(options: argparse.Namespace, extra: list[str]) -> int:
         return _clean(options.clean, options.older_than or 0.0)
     if options.older_than is not None:
         raise SettingsError("--older-than was given without --clean; expected both, or neither")
+    from fsbench.runner import here  # names alone are spared it
+
     roots = dict(_root(text) for text in options.data_root)
-    findings = _findings(options.runs, roots)
-    failed = sum(finding.verdict == "failed" for finding in findings)
+    machine = list(here.machine(options.runs))
+    lacks = [*here.lacking(options.names, roots), *(finding for finding in machine if finding.verdict == "failed")]
+    parts = {"asked": lacks} if options.names else {"machine": machine}
+    if options.all:
+        parts |= {
+            "machine": machine,
+            "devices": list(here.devices()),
+            "software": list(here.software()),
+            "data": list(here.data(roots)),
+            "weights": list(here.weights()),
+            "cache": list(here.cache_entries(suite_cache())),
+        }
+        lacks += [finding for finding in parts["devices"] if finding.verdict == "failed"]
     if options.json:
-        print_block(json.dumps([asdict(finding) for finding in findings], indent=1))
-        return 1 if failed else 0
-    part = ""
+        listed = {part: [asdict(finding) for finding in findings] for part, findings in parts.items()}
+        print_block(json.dumps({"ready": not lacks, **listed}, indent=1))
+        return 1 if lacks else 0
+    asked = " ".join(options.names)
+    things = f"{len(lacks)} thing{'s' * (len(lacks) != 1)}"
+    print_line(f"not ready: {asked or 'this machine'} lacks {things}" if lacks else f"ready: {asked or 'the demo'}")
+    _print_findings(lacks)
+    if options.all:
+        for part, findings in parts.items():
+            if part != "asked":
+                print_line(f"{part}:")
+                _print_findings(findings, verdicts=True, advice=part not in ("data", "weights"))
+    elif not asked:
+        _print_block("data", here.data(roots), "fsbench list here NAME says how to get one")
+        _print_block("weights", here.weights(), "fsbench weights list")
+        gpu = "found (--all asks torch about it)" if here.has_gpu() else "none is seen"
+        print_line(f"  GPU: {gpu}")
+        print_line("For a run: fsbench list here METHOD DATASET. Everything: fsbench list here --all")
+    elif not here.has_gpu() and here.lasts_long(options.names):
+        print_line("  beside it: no GPU is seen, and a training on the CPU takes days")
+    return 1 if lacks else 0
+
+
+def _print_block(part: str, findings: Iterable["Finding"], advice: str) -> None:
+    """Print which things of a part are here, and how many are not."""
+    listed = list(findings)
+    present = [finding.thing.removeprefix(f"{part} ") for finding in listed if finding.verdict == "ok"]
+    others = len(listed) - len(present)
+    _print_wrapped(f"  {part}: {', '.join(present) or 'none'}" + f"; {others} absent ({advice})" * bool(others))
+
+
+def _print_findings(findings: Iterable["Finding"], verdicts: bool = False, advice: bool = True) -> None:
+    """Print findings, each with what helps on a line of its own."""
     for finding in findings:
-        if finding.part != part:
-            part = finding.part
-            print_line(f"{part}:")
-        print_line(f"  {finding.verdict:12}{finding.name}: {finding.found}")
-        if finding.advice:
-            print_line(f"  {'':12}  → {finding.advice}")
-    print_line(f"{failed} of {len(findings)} entries failed" if failed else f"{len(findings)} entries, none failed")
-    return 1 if failed else 0
+        verdict = f"{finding.verdict:7} " * verdicts
+        _print_wrapped(f"  {verdict}{finding.thing}: {finding.found}")
+        if advice and finding.advice:
+            print_line(f"    {finding.advice}")
 
 
-def _findings(runs: Path, roots: Mapping[str, str]) -> list[Finding]:
-    # names alone are spared these
-    from fsbench.runner.here.files import list_cache, list_data, list_weights
-    from fsbench.runner.here.machine import list_environment, list_room, list_software
-
-    return [
-        *list_software(),
-        *list_environment(),
-        *_devices(),
-        *list_room(runs),
-        *list_data(roots),
-        *list_weights(),
-        *list_cache(suite_cache()),
-    ]
-
-
-def _devices() -> Iterator[Finding]:
-    """Yield the devices; in the light installation, that torch is absent."""
-    try:
-        # heavy: torch, which other commands spare
-        from fsbench.runner.here.devices import list_devices
-    except ModuleNotFoundError as error:
-        if not missing_package(error):
-            raise
-        words = f"{error.name} is not installed; only for: methods, trainings, masks of images"
-        yield Finding("devices", "runs", "absent", words, "pip install 'fsbench[run]'")
-        return
-    yield from list_devices()
+def _print_wrapped(line: str) -> None:
+    """Print a line, on a screen wrapped to its width."""
+    width, wraps = text_width()
+    wrapped = textwrap.wrap(line, width, subsequent_indent=6 * " ", break_on_hyphens=False, break_long_words=False)
+    print_block("\n".join(wrapped if wraps else [line]))
 
 
 def _root(text: str) -> tuple[str, str]:

@@ -9,7 +9,7 @@ from importlib import import_module
 from fsbench.base.environment import check_environment
 from fsbench.base.errors import SettingsError, exit_status
 from fsbench.base.paths import cache_size
-from fsbench.base.terminal import print_error
+from fsbench.base.terminal import one_command, print_error
 from fsbench.cli.parser import CommandLine, check_words, set_verbosity
 
 GROUPS = {
@@ -140,7 +140,8 @@ def _main(argv: Sequence[str] | None) -> int:
     resumes = options.command in ("bench", "predict") or getattr(options, "run", False) is True
     resumes = resumes or getattr(options, "action", "") in ("prepare", "fetch")
     work = partial(options.function, options, extra)
-    return exit_status(work, options.debug, resumes=resumes)
+    with one_command():
+        return exit_status(work, options.debug, resumes=resumes)
 
 
 def _command_of(words: Sequence[str]) -> str:

@@ -4,8 +4,10 @@ import argparse
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
+from fsbench.base.files.figures import check_figure
 from fsbench.results.tables.breakdowns import BREAKDOWNS
-from fsbench.runner.config.limits import real, whole
+from fsbench.results.tables.drawing import PLOTS, check_plot
+from fsbench.runner.config.limits import check_output_file, check_replaced, real, whole
 from fsbench.runner.config.run_config import run_options
 
 TABLE_FORMATS = ("text", "markdown", "csv", "latex", "json")
@@ -63,6 +65,20 @@ def add_table_options(parser: argparse.ArgumentParser, *, more_breakdowns: Seque
     parser.add_argument("--published", action="store_true", help="reported figures beside the measured ones")
     parser.add_argument("--no-trivial", action="store_true", help="leave out the answers that need no model")
     add_rank_all(parser)
+
+
+def add_file_options(parser: argparse._ActionsContainer) -> None:
+    """Add the options for a figure, and for a folder of files."""
+    parser.add_argument("--plot", type=Path, metavar="FILE", help=f"figure: {', '.join(PLOTS)}")
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help="write them as .txt, .csv and .json there, too")
+
+
+def check_plot_file(path: Path | None) -> None:
+    """Raise SettingsError if a figure cannot be written to `path`, or would replace what fsbench did not draw."""
+    if path is not None:
+        check_plot(path)
+        check_output_file(path, "--plot")
+        check_replaced(path, "--plot", "figure of fsbench", check_figure)
 
 
 def add_class_files(parser: argparse.ArgumentParser) -> None:

@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fsbench.base.errors import FsbenchError, SettingsError, user_message
+from fsbench.base.errors import FsbenchError, SettingsError, describe, user_message
 from fsbench.base.files import make_folder
-from fsbench.base.terminal import print_line
+from fsbench.base.terminal import one_line, print_line
 
 if TYPE_CHECKING:
     from fsbench.runner.regression.cases import Case, Findings
@@ -35,7 +35,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def _regress(options: argparse.Namespace, extra: list[str]) -> int:
     # torch: seconds, which help and refused options do without
-    from fsbench.runner.regression.cases import expected_file, read_cases
+    from fsbench.runner.regression.cases import LOSS, expected_file, read_cases
     from fsbench.runner.regression.outcome import read_outcome, write_outcome
 
     names = [] if options.method is None else [word.strip() for word in options.method.split(",") if word.strip()]
@@ -48,20 +48,25 @@ def _regress(options: argparse.Namespace, extra: list[str]) -> int:
 
     changed: list[str] = []
     failed = 0
+    print_line(f"{len(cases)} cases; allowed: the pixels of a mask that a line names, and {LOSS:.0e} of a loss")
     with tempfile.TemporaryDirectory() as folder:
         data = draw_dataset(Path(folder) / "dataset")
-        for case, before in zip(cases, expected, strict=True):
-            started = time.perf_counter()
+        for number, (case, before) in enumerate(zip(cases, expected, strict=True), 1):
+            started, place = time.perf_counter(), f"{number:2} of {len(cases)}  {case.name:20}"
             try:
                 now = observe(case, data)
             except Exception as error:  # of one method; the others run all the same
                 if options.debug:
                     raise
-                reason = user_message(error) if isinstance(error, FsbenchError) else f"{type(error).__name__}: {error}"
-                print_line(f"{case.name:20} failed: {' '.join(reason.split())}")
+                reason = user_message(error) if isinstance(error, FsbenchError) else describe(error)
+                print_line(f"{place} failed: {one_line(reason)}")
                 failed += 1
                 continue
-            if not _report(case, before, now, options.out, time.perf_counter() - started):
+            words = _compare(case, before, now, options.out)
+            print_line(f"{place} {words[0]}; {time.perf_counter() - started:.0f} s")
+            for line in words[1:]:
+                print_line(f"    {line}")
+            if not words[0].startswith("ok"):
                 changed.append(case.name)
                 if options.accept:
                     write_outcome(expected_file(case), now.outcome)
@@ -69,31 +74,33 @@ def _regress(options: argparse.Namespace, extra: list[str]) -> int:
     return 2 if failed else int(bool(changed) and not options.accept)
 
 
-def _report(case: "Case", before: "Outcome | None", now: "CaseRun", out: Path, seconds: float) -> bool:
-    """Print how a case compares with its accepted outcome, draw the episodes that moved; return True if none did."""
+def _compare(case: "Case", before: "Outcome | None", now: "CaseRun", out: Path) -> list[str]:
+    """Compare a case with its accepted outcome, and draw the episodes that moved.
+
+    Returns:
+        The verdict, which begins with ok, moved or new, and a line for each thing that differs.
+    """
     # torch: seconds, which help and refused options do without
     from fsbench.runner.regression.cases import diff_outcomes
 
+    episodes = len(now.outcome.answers)
     if before is None:
-        print_line(f"{case.name:20} new    {len(now.outcome.answers)} episodes; {seconds:.1f} s")
-        return False
+        return [f"new   {episodes} episodes"]
     findings = diff_outcomes(before, now.outcome, case.pixels)
-    print_line(
-        f"{case.name:20} {'moved' if findings.any else 'ok':5} {len(findings.moved):2} of {len(now.outcome.answers)} "
-        f"episodes, at most {findings.pixels} pixels, losses by {findings.loss:.1e}; {seconds:.1f} s",
-    )
-    for line in _lines(findings):
-        print_line(f"    {line}")
+    lines = [
+        f"{'moved' if findings.any else 'ok':5} {len(findings.moved)} of {episodes} moved, "
+        f"{findings.pixels} of {case.pixels} pixels" + f", loss {findings.loss:.0e}" * bool(before.losses),
+        *_lines(findings),
+    ]
     if findings.any:
         accepted_with, made_with = before.made_with, now.outcome.made_with
-        for key, value in made_with.items():
-            if accepted_with.get(key) != value:
-                print_line(f"    {key} {value} (accepted with {accepted_with.get(key)})")
+        differing = [key for key, value in made_with.items() if accepted_with.get(key) != value]
+        lines += [f"{key} {made_with[key]} (accepted with {accepted_with.get(key)})" for key in differing]
     if findings.moved:
         image_file = make_folder(out) / f"{case.name}.png"
         now.draw(image_file, before, findings.moved[:MAX_EPISODES])
-        print_line(f"    pictures: {image_file}")
-    return not findings.any
+        lines.append(f"pictures: {image_file}")
+    return lines
 
 
 def _lines(findings: "Findings") -> Iterable[str]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from fsbench.base.errors import SettingsError, known_names
 from fsbench.base.progress import track
-from fsbench.base.terminal import print_block, print_error, print_line
+from fsbench.base.terminal import print_block, print_line
 from fsbench.cli.grid import add_executor_options, choose_executor, data_roots, print_failures
 from fsbench.cli.options import add_format, add_runs_folder
 from fsbench.runner.config.limits import whole
@@ -26,7 +26,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--fast", action="store_true", help="trials of a few minutes, whose figures are no results")
     parser.add_argument("--recheck", action="store_true", help="look every run's identity up again")
     add_format(parser, ("text", "markdown", "latex", "json"))
-    parser.add_argument("--smoke", action="store_true", help="compose every row of every paper, run some on the demo")
     parser.set_defaults(function=_reproduce)
 
 
@@ -37,8 +36,6 @@ def _reproduce(options: argparse.Namespace, extra: list[str]) -> int:
     from fsbench.runner.papers.files import paper_rows, papers
     from fsbench.runner.reproduce.layout import list_papers
 
-    if options.smoke:
-        return _smoke(options)
     if options.paper is not None:
         return _plan(options)
     if options.table is not None or options.run:
@@ -54,14 +51,10 @@ def _plan(options: argparse.Namespace) -> int:
     """Show a paper or one of its tables, after it was run where that was asked for."""
     # heavy: other commands spare it
     from fsbench.results.tables.formats import SHEETS
-    from fsbench.runner.papers.figures import row_scores
     from fsbench.runner.papers.files import paper_rows, read_paper
-    from fsbench.runner.papers.published import published_scores
-    from fsbench.runner.papers.results import row_results
-    from fsbench.runner.reproduce.cells import RunOptions, paper_runs, with_preparations
+    from fsbench.runner.papers.results import published_scores, row_results, row_scores
     from fsbench.runner.reproduce.layout import PaperPlan, as_values, remarks, to_sheet
-    from fsbench.runner.reproduce.plan import plan_runs
-    from fsbench.runner.reproduce.run import run_paper
+    from fsbench.runner.reproduce.runs import RunOptions, paper_runs, plan_runs, run_paper, with_preparations
 
     name, folder = _paper_file(options.paper)
     paper = read_paper(name, folder)
@@ -71,7 +64,7 @@ def _plan(options: argparse.Namespace) -> int:
     datasets = sorted({row.dataset for row in paper_rows(name, paper)})
     for other in roots.keys() - set(datasets):
         raise SettingsError(f"--data-root names '{other}', which {name} has no row on{known_names(other, datasets)}")
-    common = RunOptions(roots, options.released, options.devices, options.seed, options.fast)
+    common = RunOptions(roots, options.released, options.devices, options.seed, options.fast, str(options.runs))
     all_runs = paper_runs(paper_rows(name, paper), common)
     ordered = with_preparations([run for row in chosen for run in all_runs[row]], all_runs, common)
 
@@ -111,22 +104,3 @@ def _paper_file(text: str) -> tuple[str, Path | None]:
     """Return a paper's name, and its folder where a file is named."""
     path = Path(text)
     return (path.stem, path.parent) if path.suffix in (".yaml", ".yml") else (text, None)
-
-
-def _smoke(options: argparse.Namespace) -> int:
-    """Compose every row of every paper and run some on the demo; 1 where one fails."""
-    # heavy: other commands spare it
-    from fsbench.runner.papers.files import papers
-    from fsbench.runner.reproduce.smoke import check_rows, run_samples
-
-    if options.paper is not None or options.table is not None or options.run:
-        raise SettingsError("--smoke is of all papers; leave the paper, --table and --run out")
-    found = papers()
-
-    def progress(line: str) -> None:
-        print_line(line)
-
-    failures = [*check_rows(found, progress), *run_samples(found, progress)]
-    for failure in failures:
-        print_error(failure)
-    return 1 if failures else 0

@@ -2,25 +2,31 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from fsbench.base.errors import FsbenchError, SettingsError, user_message
-from fsbench.base.terminal import print_line
-from fsbench.cli.analysis import show
+from fsbench.base.errors import FsbenchError, SettingsError, say_left_out, user_message
+from fsbench.base.files import write_text
+from fsbench.base.files.folders import check_free, replacing_folder
+from fsbench.base.terminal import print_block, print_line, text_width
+from fsbench.cli.options import check_plot_file
 from fsbench.protocols.reading import metric_names
-from fsbench.records.record import Record
+from fsbench.records.record import Record, finished_records
 from fsbench.results.tables.analyses import ANNOTATIONS, CURVES, SUPPORTS
+from fsbench.results.tables.analysis import Analysis, T
 from fsbench.results.tables.annotations.losses import annotation_tables
 from fsbench.results.tables.supports.sensitivity import Measure, Properties, sensitivity_tables
 from fsbench.results.tables.sweep.axes import AXES
 from fsbench.results.tables.sweep.curves import CurveTable, curve_tables
 from fsbench.results.tables.sweep.objects import object_tables
 
+KIND = "comparison"
+"""Word for a folder of `--out`, which is known by its JSON."""
+
 
 def by_number(options: argparse.Namespace) -> int:
     """Show score, time and memory by the numbers that `options.by` names; returns the exit status."""
     axes = [name for name, axis in AXES.items() if axis.word in options.by]
-    return show(options, CURVES, lambda records: curve_tables(records, axes), options.caption)
+    return _show(options, CURVES, lambda records: curve_tables(records, axes))
 
 
 def by_objects(options: argparse.Namespace) -> int:
@@ -32,13 +38,13 @@ def by_objects(options: argparse.Namespace) -> int:
 
         return object_tables(records, query_objects)
 
-    return show(options, CURVES, tables, options.caption)
+    return _show(options, CURVES, tables)
 
 
 def by_annotation(options: argparse.Namespace) -> int:
     """Show what weaker annotations of the supports cost against masks; returns the exit status."""
     metrics = None if options.metrics is None else metric_names(options.metrics)
-    return show(options, ANNOTATIONS, lambda records: annotation_tables(records, metrics), options.caption)
+    return _show(options, ANNOTATIONS, lambda records: annotation_tables(records, metrics))
 
 
 def by_draw(options: argparse.Namespace) -> int:
@@ -46,7 +52,39 @@ def by_draw(options: argparse.Namespace) -> int:
     if options.no_properties and options.similarity:
         raise SettingsError("--similarity is a property, and --no-properties leaves all out; expected one of them")
     measure = None if options.no_properties else _measure(options.similarity)
-    return show(options, SUPPORTS, lambda records: sensitivity_tables(records, measure), options.caption)
+    return _show(options, SUPPORTS, lambda records: sensitivity_tables(records, measure))
+
+
+def _show(
+    options: argparse.Namespace,
+    analysis: Analysis[T],
+    tables: Callable[[Sequence[Record]], Sequence[T]],
+) -> int:
+    """Read runs and show what follows from them, as the options ask.
+
+    Args:
+        options: of the command: `runs`, which are its folders, `format`, and those of `add_file_options`.
+        analysis: how tables are shown.
+        tables: makes them of the runs.
+
+    Returns:
+        The exit status.
+    """
+    mark = f"{analysis.name}.json"
+    check_plot_file(options.plot)
+    if options.out is not None:
+        check_free(options.out, mark, KIND)
+    records, refused = finished_records(options.runs)
+    found = tables(records)
+    if options.plot is not None:
+        analysis.save_figure(options.plot, found, options.caption)
+    width, wrap = text_width()
+    if options.out is not None:
+        with replacing_folder(options.out, mark, KIND) as new:
+            for ending, form in (("txt", "text"), ("csv", "csv"), ("json", "json")):
+                write_text(new / f"{analysis.name}.{ending}", analysis.write(found, form, width, wrap=True))
+    print_block(analysis.write(found, options.format, width, wrap))
+    return say_left_out(refused)
 
 
 def _measure(similarity: bool) -> Measure:

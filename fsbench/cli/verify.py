@@ -1,7 +1,6 @@
 """`fsbench verify`: check a bundle."""
 
 import argparse
-from functools import cache
 from pathlib import Path
 
 from fsbench.base.errors import SettingsError
@@ -41,8 +40,8 @@ def _verify(options: argparse.Namespace, extra: list[str]) -> int:
     if options.predict:
         places = {"data.dataset.root": options.data_root, "model.backbone.weights": options.weights}
         settings = {key: place for key, place in places.items() if place is not None}
-        announce = cache(lambda seed: print_line(f"the episodes of --predict are drawn by --sample-seed {seed}"))
-        repetition = Repetition(options.predict, _sample_seed(options), settings, options.ckpt, announce)
+        repetition = Repetition(options.predict, _sample_seed(options), settings, options.ckpt)
+        print_line(f"the episodes of --predict are drawn by --sample-seed {repetition.seed}")
     elif options.sample_seed is not None or options.public_value is not None:
         raise SettingsError("a sample is drawn with --predict N alone; add it, or leave the sample's seed out")
     data = None if options.data_root is None else DataAtHand(options.data_root, options.dataset)
@@ -64,7 +63,7 @@ def _verify(options: argparse.Namespace, extra: list[str]) -> int:
 
 def _sample_seed(options: argparse.Namespace) -> str:
     """Return the seed of the sample: the one that is given, or that follows from a public value, else a fresh one."""
+    read_listing(options.bundle)  # raises an error about what is no bundle
     if options.public_value is not None:
-        read_listing(options.bundle)  # raises an error about what is no bundle
         return public_seed(sha256_file(options.bundle), options.public_value)
     return str(options.sample_seed) if options.sample_seed is not None else fresh_seed()

@@ -131,7 +131,7 @@ class Runs:
         self._check(names, parts)
         reported: Sequence[PublishedScore] = ()
         if published:
-            from fsbench.runner.papers.published import published_scores  # with the configuration of every run
+            from fsbench.runner.papers.results import published_scores  # with the configuration of every run
 
             reported = published_scores()
         every = "all" in parts
@@ -225,7 +225,7 @@ class Runs:
         """
         from fsbench.pages.report.explorer.write import ExplorerOptions
         from fsbench.pages.report.site import ReportOptions, write_report
-        from fsbench.runner.papers.published import published_scores  # with the configuration of every run
+        from fsbench.runner.papers.results import published_scores  # with the configuration of every run
 
         out, names, only = Path(out), _metrics(metrics), _words(methods)
         words = ["fsbench", "report", *map(str, self.folders), "--out", str(out)]

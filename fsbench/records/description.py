@@ -34,9 +34,12 @@ def notes(records: Sequence[Record]) -> list[str]:
         names = [dropped[number] for number in sorted(dropped)]
         lines.append(f"classes left out for want of images (DROP_SMALL): {', '.join(printed(names))}")
     lines += [_undefined(record) for record in records if record.undefined_classes]
-    for record in records:
-        lines += _run_notes(record.run, protocol.counting.on_repetition)
-    return list(dict.fromkeys(lines))
+    remarks: dict[str, dict[str, None]] = {}  # with the methods that they are about, each once
+    for run in (record.run for record in records):
+        lines += _run_notes(run, protocol.counting.on_repetition)
+        for remark in printed([*run.remarks, *filter(None, [run.beyond_authors_rule])]):
+            remarks.setdefault(remark, {})[run.identity.method.name] = None
+    return list(dict.fromkeys([*lines, *(f"{', '.join(methods)}: {remark}" for remark, methods in remarks.items())]))
 
 
 def header_warnings(header: Header) -> list[str]:
@@ -113,7 +116,6 @@ def _run_notes(run: Run, on_repetition: str) -> list[str]:
             f"{name}: the authors' checkpoint does not state its variant (support side, image size), which is taken on "
             "trust; a config.yaml beside it would"
         )
-    lines += [f"{name}: {remark}" for remark in printed([*run.remarks, *filter(None, [run.beyond_authors_rule])])]
     if run.failed_episodes:
         lines.append(f"{name}: {_failures(run.failed_episodes)}")
     if run.presence == "any_pixel":

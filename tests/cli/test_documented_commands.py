@@ -31,8 +31,8 @@ RUN = [
     r"make bench( ARGS=--dry-run)?",
     r"fsbench (--version|list|list protocols( .*)?)",
     r"fsbench weights (list|check)",
-    r"fsbench list here .*",
-    r"fsbench reproduce(?! --smoke| my/)(?!.* slurm).*",
+    r"fsbench list here --clean.*",
+    r"fsbench reproduce(?! my/)(?!.* slurm).*",
     r"make reproduce .*",
     r"fsbench bench .*(--(print_config|help).*|--dry-run)",
     r"fsbench (table|compare) runs(?!.*--by (shots|ways|side|kept|draw|annotation))([/ ].*)?",
@@ -53,7 +53,7 @@ PARSED = {
     r"fsbench weights fetch .*": "needs a network; tests/fsbench/networks/weights fetch from a local server",
     r"fsbench data manifest verify benchmarks/.*": "needs PASCAL",
     r"fsbench weights convert .*": "needs a checkpoint of the authors; tests/fsbench/runner/engine converts such",
-    r"fsbench list here": "its exit status is 1 where the machine lacks room; tests/fsbench/runner/here runs it",
+    r"fsbench list here.*": "its exit status is 1 where something lacks; tests/fsbench/runner/test_here.py runs it",
     r"fsbench explain .*": "tests/cli/results/test_explain.py runs it",
     r"fsbench table .*--by (shots|ways|side|kept|draw|annotation).*": (
         "needs runs that differ in it; tests/cli/run/test_draws.py, test_curves.py and test_annotations.py run it"
@@ -67,7 +67,7 @@ PARSED = {
     r"fsbench predict .*": "needs photos and weights; tests/cli/images/test_predict.py runs it",
     r"fsbench export .*": "needs photos and masks; tests/cli/images/test_export.py runs it",
     r"fsbench demo\b.*": "serves a page until it is ended; tests/cli/images/test_demo_page.py runs it",
-    r"fsbench reproduce (--smoke|my/.*|.* slurm .*)": "takes a minute, needs a file, or SLURM; .ci/run runs the first",
+    r"fsbench reproduce (my/.*|.* slurm .*)": "needs a file, or SLURM",
     r"fsbench grid .*": "looks 100 cells up, trains them, or needs SLURM; tests/cli/run/test_grid_runs.py runs such",
     r"(srun|torchrun) .*": "needs several machines; tests/cli start several processes",
     r"(\w+=\S+ )?wandb .*": "needs an account",

@@ -47,8 +47,7 @@ from fsbench.results.tables.sweep.axes import WORDS
 from fsbench.results.tables.sweep.curves import CurveTable, found_tables
 from fsbench.results.tables.sweep.plot import COSTS as CURVE_COSTS
 from fsbench.runner.papers.files import read_paper
-from fsbench.runner.papers.layout import RESULT_NOTES, NumberedNotes, results_grid
-from fsbench.runner.papers.results import RowResult
+from fsbench.runner.papers.results import RESULT_NOTES, NumberedNotes, RowResult, results_grid
 
 
 class Pages:

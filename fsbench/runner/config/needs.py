@@ -85,18 +85,23 @@ def absent_data(name: str, root: str | None) -> AbsentData | None:
     return None if is_there else AbsentData(name, folder)
 
 
-def missing_data(run: RunConfig) -> list[Missing]:
-    """Return the run's data set where its folder is absent or empty."""
-    absent = absent_data(run.dataset, setting(run.values, "data.dataset.root"))
+def missing_dataset(name: str, root: str | None) -> list[Missing]:
+    """Return the data set where its folder `root` is absent or empty."""
+    absent = absent_data(name, root)
     if absent is None:
         return []
     return [Missing("data", absent.name, str(absent.folder), absent.command, absent.error)]
 
 
+def missing_data(run: RunConfig) -> list[Missing]:
+    """Return the run's data set where its folder is absent or empty."""
+    return missing_dataset(run.dataset, setting(run.values, "data.dataset.root"))
+
+
 def missing_weights(run: RunConfig) -> list[Missing]:
     """Return the weights of the run's own backbone, and of the network beside it, where their files are absent."""
     named = backbone_weights(merge_files(run.files))
-    return [missing for name, _ in named for missing in _missing_weights(name)]
+    return [missing for name, _ in named for missing in missing_network(name)]
 
 
 def backbone_weights(values: Mapping[str, Any]) -> list[tuple[str, Any]]:
@@ -113,7 +118,8 @@ def backbone_weights(values: Mapping[str, Any]) -> list[tuple[str, Any]]:
     return networks
 
 
-def _missing_weights(name: str) -> list[Missing]:
+def missing_network(name: str) -> list[Missing]:
+    """Return the weights of a network of the table where their file is absent from its usual place."""
     file = weight_files().get(name)
     if file is None or file.path.is_file():
         return []
@@ -127,7 +133,7 @@ def missing_files(run: RunConfig) -> Iterator[Missing]:
     yield from missing_data(run)
     for name, weights in backbone_weights(values):
         if weights is None:
-            yield from _missing_weights(name)
+            yield from missing_network(name)
         elif not str(weights).startswith("random") and not Path(str(weights)).is_file():
             yield _missing("weights", name, str(weights), "correct the path of --weights")
     checkpoint = setting(values, "run.checkpoint")

@@ -157,17 +157,6 @@ class SyntheticIndex(SegmentationIndex):
         )
 
 
-class SyntheticData:
-    """The part of a data module that a method may use in a test of synthetic episodes.
-
-    Args:
-        batches: the episodes, with their truth.
-    """
-
-    def __init__(self, batches: Sequence[EpisodeBatch]):
-        self.dataset = SyntheticIndex(batches)
-
-
 def training_batch(seed: int, shots: int, size: int) -> EpisodeBatch:
     """Draw a batch of two 1-way episodes with their truth at (S, S), as a training step gets it."""
     return collate([segmentation_episode(i, seed, 1, shots, size, training=True) for i in range(2)])

@@ -8,8 +8,7 @@ from fsbench.core.export import ImageGraph, UntraceableError, trace, with_suppor
 from fsbench.core.segmenter import Segmenter
 from fsbench.data.batch import EpisodeBatch, normalise
 from fsbench.networks.ops.image_resizing import TENSOR_RESIZES
-from fsbench.runner.contract.outcome import NotApplicableError, ViolationError
-from fsbench.runner.contract.subject import Subject
+from fsbench.runner.contract.subject import NotApplicableError, Subject, ViolationError
 
 RULE = "pil"
 NEAR = 1e-3

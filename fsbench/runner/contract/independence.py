@@ -1,10 +1,15 @@
-"""Checks of what an answer must not change (its inputs) or depend on: truth, other episodes, ways' numbers, moment."""
+"""Checks of what an answer must not change (its inputs) or depend on: truth, other episodes, ways' numbers, process."""
 
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+import multiprocessing
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import fields, replace
+from pathlib import Path
+from traceback import extract_tb
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -12,9 +17,6 @@ from fsbench.base.errors import TruthError, describe
 from fsbench.core.method import Method
 from fsbench.core.seeded_block import seed_torch
 from fsbench.data.batch import EpisodeBatch, Hints, ImageEpisode
-from fsbench.protocols.evaluation import Answerer
-from fsbench.protocols.reading import load_protocol
-from fsbench.records.asked_alone import Tally, ask_alone, differing_episodes
 from fsbench.runner.contract.episodes import (
     CLASSES,
     telling_episodes,
@@ -23,25 +25,18 @@ from fsbench.runner.contract.episodes import (
     with_another_truth,
     with_revealed_truth,
 )
-from fsbench.runner.contract.outcome import (
-    DifferenceError,
-    NotApplicableError,
-    ReadsTruthError,
-    ViolationError,
-    frame_words,
-)
 from fsbench.runner.contract.subject import (
-    PROTOCOLS,
     Answer,
     Episode,
+    NotApplicableError,
     Subject,
+    ViolationError,
     answer,
     answers,
     copied,
     join,
     require_same,
     run_test,
-    test_of,
 )
 
 EPISODES = 4
@@ -55,28 +50,18 @@ def check_inputs(subject: Subject) -> str:
         episode = subject.episode(index)
         given = copied(episode)
         run_test(subject.method, [join(subject.method, [given])])
-        _compare_inputs(episode, given)
-        if isinstance(given, EpisodeBatch):
+        if isinstance(given, EpisodeBatch):  # whose masks the test has copied
             with torch.inference_mode():
                 subject.method.predict_shots(given.without_truth())  # type: ignore[operator]
-            _compare_inputs(episode, given)
-    return f"images, masks and sizes of {EPISODES} episodes are the same bits after they were answered"
-
-
-def _compare_inputs(before: Episode, after: Episode) -> None:
-    """Raise ViolationError where a tensor of an episode was changed."""
-    for field in fields(before):
-        one, other = getattr(before, field.name), getattr(after, field.name)
-        if isinstance(one, Tensor) and not torch.equal(one, other):
-            raise ViolationError(
-                f"{field.name} of an episode changed by the method ({_number_of_changes(one, other)})",
-                "equal bits",
-                "copy what is to be changed (.clone()), and use no operation whose name ends with _ on it",
-            )
-
-
-def _number_of_changes(one: Tensor, other: Tensor) -> str:
-    return "another shape" if one.shape != other.shape else f"{int((one != other).sum())} of {one.numel()} entries"
+        for field in fields(episode):
+            before, after = getattr(episode, field.name), getattr(given, field.name)
+            if isinstance(before, Tensor) and not torch.equal(before, after):
+                raise ViolationError(
+                    f"{field.name} of an episode changed by the method",
+                    "equal bits",
+                    "copy what is to be changed (.clone()), and use no operation whose name ends with _ on it",
+                )
+    return f"equal bits of images and masks of {EPISODES} episodes after they were answered"
 
 
 def check_truth(subject: Subject) -> str:
@@ -86,10 +71,13 @@ def check_truth(subject: Subject) -> str:
     finds it, and do without where it does not.
     """
     advice = "predict from the supports and the query's image alone"
-    words = "label maps, presence" if subject.segments else "the order of the queries"
     for index in range(EPISODES):
         episode = subject.episode(index)
-        given = _answer_without_truth(subject, episode)
+        given = _answer_without_truth(subject.method, episode)
+        try:
+            require_same(given, answer(subject.method, episode), "two answers", "")
+        except ViolationError as error:
+            raise NotApplicableError("two answers to one episode differ; other checks say why") from error
         if not isinstance(episode, EpisodeBatch):
             changed = _answer_mixed_queries(subject.method, episode)
             require_same(given, changed, "other answers with another truth", advice)
@@ -100,22 +88,22 @@ def check_truth(subject: Subject) -> str:
             ("other answers where the truth is not withheld", with_revealed_truth(another)),
         ):
             require_same(given, answer(subject.method, other), found, advice)
-    return f"not asked for, and equal bits in {EPISODES} episodes where {words} and classes were exchanged"
+    return f"not asked for, and equal bits of {EPISODES} episodes with another truth"
 
 
-def _answer_without_truth(subject: Subject, episode: Episode) -> Answer:
-    """Return the answer to an episode; ReadsTruthError where the method asks for the truth or fails only without it."""
+def _answer_without_truth(method: Method, episode: Episode) -> Answer:
+    """Return the answer to an episode; ViolationError where the method asks for the truth or fails only without it."""
     advice = "predict from the episode alone"
     try:
-        return answer(subject.method, episode)
+        return answer(method, episode)
     except TruthError as error:
-        raise ReadsTruthError(f"a method that asks for the truth ({frame_words(error, -2)})", "none", advice) from error
+        raise ViolationError(f"a method that asks for the truth ({raised_at(error, -2)})", "none", advice) from error
     except Exception as error:
-        if not (isinstance(episode, EpisodeBatch) and _answers(subject.method, with_revealed_truth(episode))):
-            raise
-        raise ReadsTruthError(
+        if not (isinstance(episode, EpisodeBatch) and _answers(method, with_revealed_truth(episode))):
+            raise NotApplicableError(f"no answer at all ({describe(error)}); other checks say why") from error
+        raise ViolationError(
             f"a method that reads the truth: it answers with it, and fails without ({describe(error)}, "
-            f"{frame_words(error)})",
+            f"{raised_at(error)})",
             "an answer without it",
             advice,
         ) from error
@@ -127,6 +115,13 @@ def _answers(method: Method, episode: Episode) -> bool:
     except Exception:
         return False
     return True
+
+
+def raised_at(error: BaseException, last: int = -1) -> str:
+    """Return the file and the line where an exception was raised, or where its caller of that distance stands."""
+    frames = extract_tb(error.__traceback__)
+    place = frames[max(last, -len(frames))]
+    return f"{Path(place.filename).name}, line {place.lineno}"
 
 
 def _answer_mixed_queries(method: Method, episode: ImageEpisode) -> Answer:
@@ -158,28 +153,16 @@ def check_batch(subject: Subject) -> str:
 
 def check_other_episodes(subject: Subject) -> str:
     """A query that other episodes have shown as a support, with its mask, has the answer of a method that saw none."""
-    numbers = [50 + index for index in range(EPISODES)]
     shots = {"queries": subject.shots} if not subject.segments else {}
-    asked = {number: subject.episode(number, **shots) for number in numbers}
-    told = [each for episode in asked.values() for each in _telling_episodes(subject, episode)]
-    counted = Tally()
-    counted.add(run_test(subject.fresh(), [join(subject.method, [copied(one)]) for one in (*told, *asked.values())]))
-
-    def parts(chosen: Sequence[int]) -> list[Any]:
-        return [join(subject.method, [copied(asked[number])]) for number in chosen]
-
-    def fresh() -> AbstractContextManager[Answerer]:
-        return test_of(subject.fresh(), parts(numbers))
-
-    protocol = load_protocol(PROTOCOLS[subject.method.task])
-    alone = ask_alone(numbers[::-1], parts, fresh, protocol, subject.method.registry_name)
-    if differing := differing_episodes(alone, counted, numbers):
-        raise DifferenceError(
-            f"{len(differing)} of {EPISODES} episodes answered otherwise where others had shown their queries",
-            "equal bits",
-            "keep no images, masks or features from one episode to the next",
-        )
-    return f"equal bits of {EPISODES} episodes, of which others had shown the queries as supports with their masks"
+    asked = [subject.episode(50 + index, **shots) for index in range(EPISODES)]
+    told = [each for episode in asked for each in _telling_episodes(subject, episode)]
+    after = answers(subject.fresh(), [*told, *asked], together=False)[len(told) :]
+    fresh = subject.fresh()
+    alone = [answer(fresh, episode) for episode in asked[::-1]][::-1]
+    for index, (first, second) in enumerate(zip(alone, after, strict=True)):
+        advice = "keep no images, masks or features from one episode to the next"
+        require_same(first, second, f"episode {index} answered otherwise where others had shown its query", advice)
+    return f"equal bits of {EPISODES} episodes whose queries others had shown with their masks"
 
 
 def _telling_episodes(subject: Subject, episode: Episode) -> Sequence[Episode]:
@@ -204,7 +187,7 @@ def check_way_order(subject: Subject) -> str:
     if subject.method.depends_on_way_order:
         raise NotApplicableError(f"the method says depends_on_way_order; {words}")
     if worst > WAY_ORDER:
-        raise DifferenceError(
+        raise ViolationError(
             f"{worst:.2%} of an answer that change with the order of the ways",
             f"at most {WAY_ORDER:.0%}",
             "treat all ways alike, or say depends_on_way_order = True",
@@ -282,3 +265,31 @@ def check_determinism(subject: Subject) -> str:
             "draw from torch's generator, which a run seeds for each step",
         )
     return f"equal bits of {EPISODES} episodes and of a training loss in two runs"
+
+
+def check_another_process(subject: Subject) -> str:
+    """Another process, started by spawn, builds the method from the same settings and gives the same answers."""
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, context, max_tasks_per_child=1) as pool:
+        settings = (subject.build, subject.size, subject.seed, torch.get_num_threads())
+        try:
+            there = pool.submit(_answers_there, *settings).result()
+        except BrokenProcessPool as error:
+            raise ViolationError(
+                "another process that ended before it answered", "answers", "look for a crash or a lack of memory"
+            ) from error
+    for one, arrays in zip(_answers_of(subject), there, strict=True):
+        other = {name: torch.from_numpy(array) for name, array in arrays.items()}
+        advice = "keep all that an answer depends on in the object, not in globals of a module"
+        require_same(one, other, "other answers in another process", advice)
+    return f"equal bits of {len(there)} episodes in a spawned process"
+
+
+def _answers_there(build: Callable[[], Method], size: int, seed: int, threads: int) -> list[dict[str, np.ndarray]]:
+    """Return the answers of the other process in arrays: the memory of its tensors ends with it."""
+    torch.set_num_threads(threads)
+    return [{name: value.numpy() for name, value in one.items()} for one in _answers_of(Subject(build, size, seed))]
+
+
+def _answers_of(subject: Subject) -> list[Answer]:
+    return [answer(subject.method, subject.episode(40 + index)) for index in range(2)]

@@ -11,8 +11,15 @@ from fsbench.core.evaluation import evaluate_batch
 from fsbench.core.method import Method
 from fsbench.data.batch import EpisodeBatch
 from fsbench.protocols.reading import load_protocol
-from fsbench.runner.contract.outcome import NotApplicableError, ViolationError
-from fsbench.runner.contract.subject import PROTOCOLS, Episode, Subject, copied, join
+from fsbench.runner.contract.subject import (
+    PROTOCOLS,
+    Episode,
+    NotApplicableError,
+    Subject,
+    ViolationError,
+    copied,
+    join,
+)
 from fsbench.runner.engine.machine.meter import release_memory, resident_mib
 
 NEAR = 0.1
@@ -89,9 +96,7 @@ def check_memory(subject: Subject) -> str:
     cache = method.backbone.cache
     cache.clear()
     bound, cache.max_bytes = cache.max_bytes, 0
-    traces = tracemalloc.is_tracing()
-    if not traces:
-        tracemalloc.start(1)
+    tracemalloc.start(1)
     try:
         for index in range(WARM_UP):
             _answer(method, subject.episode(1000 + index, ways))
@@ -103,8 +108,7 @@ def check_memory(subject: Subject) -> str:
         python = tracemalloc.get_traced_memory()[0] - python
     finally:
         cache.max_bytes = bound
-        if not traces:
-            tracemalloc.stop()
+        tracemalloc.stop()
     tensors, resident = (now - earlier for now, earlier in zip(after, before, strict=True))
     words = (
         f"{tensors:+.0f} live tensors, {python / 1024:+.0f} KiB of Python, {resident:+.1f} MiB resident from episode "

@@ -1,9 +1,9 @@
 """The method under check: how it is built, which episodes it is given, and what it answers."""
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import cached_property
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,12 +16,10 @@ from fsbench.core.evaluation import answering
 from fsbench.core.method import Method
 from fsbench.core.seeded_block import seed_torch
 from fsbench.data.batch import EpisodeBatch, ImageEpisode, collate
-from fsbench.protocols.evaluation import Answerer, evaluate_batches
+from fsbench.protocols.evaluation import evaluate_batches
 from fsbench.protocols.reading import load_protocol
 from fsbench.runner.config.parse import quiet
-from fsbench.runner.config.run_config import RunConfig
-from fsbench.runner.contract.episodes import SyntheticData, SyntheticImages, image_episode, segmentation_episode
-from fsbench.runner.contract.outcome import DifferenceError
+from fsbench.runner.contract.episodes import SyntheticImages, SyntheticIndex, image_episode, segmentation_episode
 
 SHOTS = (1, 5, 2, 3, 4)
 """Numbers of shots, the first of which that the method takes is that of most episodes."""
@@ -38,32 +36,44 @@ Answer = dict[str, Tensor]
 """A method's answer to one episode: label map, decisions and scores; of a classifier the queries' labels."""
 
 
+class NotApplicableError(Exception):
+    """A check has nothing to look at in this method; the message says why."""
+
+
+class ViolationError(Exception):
+    """A method breaks its contract.
+
+    Args:
+        found: what was found.
+        expected: what the contract says.
+        advice: what to do.
+    """
+
+    def __init__(self, found: str, expected: str, advice: str):
+        super().__init__(f"found {found}; expected {expected}; {advice}")
+
+
 class Subject:
     """A method under check.
 
     Args:
-        build: builds the method anew with first weights from torch's generator.
+        build: builds the method anew with first weights from torch's generator; pickled for another process.
         size: side S of the images.
         seed: of first weights, noise and episodes.
-        configuration: of the run, from which another process can import the method's class.
         memory_episodes: number of episodes of the check of memory.
+
+    Attributes:
+        broken: the first basic check that failed, without which later ones tell nothing; "" while there is none.
 
     Raises:
         SettingsError: the method takes no images of this size, or no number of `SHOTS`.
     """
 
-    def __init__(
-        self,
-        build: Callable[[], Method],
-        size: int,
-        seed: int = 0,
-        configuration: RunConfig | None = None,
-        memory_episodes: int = 200,
-    ):
+    def __init__(self, build: Callable[[], Method], size: int, seed: int = 0, memory_episodes: int = 200):
         quiet()
         self.build, self.size, self.seed = build, size, seed
-        self.configuration = configuration
         self.memory_episodes = memory_episodes
+        self.broken = ""
         self.images = SyntheticImages(size, seed)
         self.method.check_image_size(size)
         taken = [shots for shots in SHOTS if self.takes_shots(shots) is None]
@@ -142,20 +152,17 @@ class Subject:
 def run_test(method: Method, batches: Sequence[Any]) -> list[Any]:
     """Return the results of batches by a test as in a run, without the truth."""
     results: list[Any] = []
-    with test_of(method, batches) as answerer:
+    data: Any = SimpleNamespace(dataset=SyntheticIndex(batches)) if method.task == "segmentation" else None
+    with answering(method, data) as answerer:
         evaluate_batches(batches, load_protocol(PROTOCOLS[method.task]), answerer, results.extend, method.registry_name)
     return results
 
 
-def test_of(method: Method, batches: Sequence[Any]) -> AbstractContextManager[Answerer]:
-    """Make a method ready for a test of batches; see `answering`."""
-    data: Any = SyntheticData(batches) if method.task == "segmentation" else None
-    return answering(method, data)
-
-
-def answers(method: Method, episodes: Sequence[Episode]) -> list[Answer]:
-    """Return a method's answers to a batch, as in a run, of copies of the episodes."""
-    return [_answer(result) for result in run_test(method, [join(method, [copied(one) for one in episodes])])]
+def answers(method: Method, episodes: Sequence[Episode], together: bool = True) -> list[Answer]:
+    """Return a method's answers to copies of episodes in one test, as one batch or one by one."""
+    copies = [copied(episode) for episode in episodes]
+    batches = [join(method, copies)] if together else [join(method, [one]) for one in copies]
+    return [_answer(result) for result in run_test(method, batches)]
 
 
 def answer(method: Method, episode: Episode) -> Answer:
@@ -176,22 +183,17 @@ def copied(episode: Episode) -> Episode:
     return replace(episode, support=episode.support.clone(), query=episode.query.clone(), images=images)
 
 
-def _difference(first: Answer, second: Answer) -> str | None:
-    """Return how many entries of two answers differ, in words; None where all bits are equal."""
+def require_same(first: Answer, second: Answer, found: str, advice: str, expected: str = "equal bits") -> None:
+    """Raise ViolationError, which says what was `found`, unless all bits of two answers are equal."""
     for name, value in first.items():
         other = second[name]
         if value.shape != other.shape:
-            return f"{name} of shape {tuple(value.shape)} and {tuple(other.shape)}"
-        if not torch.equal(value, other):
-            return f"{int((value != other).sum())} of {value.numel()} entries of {name} differ"
-    return None
-
-
-def require_same(first: Answer, second: Answer, found: str, advice: str, expected: str = "equal bits") -> None:
-    """Raise DifferenceError, which says what was `found`, unless all bits of two answers are equal."""
-    differs = _difference(first, second)
-    if differs is not None:
-        raise DifferenceError(f"{found} ({differs})", expected, advice)
+            differs = f"{name} of shape {tuple(value.shape)} and {tuple(other.shape)}"
+        elif not torch.equal(value, other):
+            differs = f"{int((value != other).sum())} of {value.numel()} entries of {name} differ"
+        else:
+            continue
+        raise ViolationError(f"{found} ({differs})", expected, advice)
 
 
 def _answer(result: Any) -> Answer:

@@ -1,47 +1,40 @@
 """The checks by their names, and a registered method made ready for them."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 from fsbench.base.errors import FsbenchError, SettingsError, describe, known_names, user_message
+from fsbench.core.method import Method
 from fsbench.runner.config.merge import setting
-from fsbench.runner.config.parse import ParsedRun
 from fsbench.runner.config.registry import TaskName, choose_method, task_of
 from fsbench.runner.config.run_config import RunConfig
 from fsbench.runner.contract.answers import check_empty_query, check_empty_supports, check_shapes, check_ways_and_shots
 from fsbench.runner.contract.exports import check_export
 from fsbench.runner.contract.independence import (
+    check_another_process,
     check_batch,
     check_determinism,
     check_inputs,
     check_other_episodes,
     check_truth,
     check_way_order,
-)
-from fsbench.runner.contract.outcome import (
-    DifferenceError,
-    NotApplicableError,
-    Outcome,
-    ReadsTruthError,
-    ViolationError,
-    frame_words,
+    raised_at,
 )
 from fsbench.runner.contract.resources import check_half_precision, check_memory
-from fsbench.runner.contract.shipping import check_another_process, check_checkpoint
-from fsbench.runner.contract.subject import Subject
-from fsbench.runner.contract.training import check_gradients, check_overfit
+from fsbench.runner.contract.subject import NotApplicableError, Subject, ViolationError
+from fsbench.runner.contract.training import check_checkpoint, check_gradients, check_overfit
 
-Check = Callable[[Subject], str]
-
-CHECKS: Mapping[str, Check] = {
+CHECKS: Mapping[str, Callable[[Subject], str]] = {
+    "truth": check_truth,
     "shapes": check_shapes,
-    "ways-and-shots": check_ways_and_shots,
-    "empty-supports": check_empty_supports,
-    "empty-query": check_empty_query,
     "inputs": check_inputs,
     "determinism": check_determinism,
     "batch": check_batch,
+    "ways-and-shots": check_ways_and_shots,
+    "empty-supports": check_empty_supports,
+    "empty-query": check_empty_query,
     "other-episodes": check_other_episodes,
-    "truth": check_truth,
     "way-order": check_way_order,
     "half-precision": check_half_precision,
     "another-process": check_another_process,
@@ -51,10 +44,10 @@ CHECKS: Mapping[str, Check] = {
     "overfit": check_overfit,
     "memory": check_memory,
 }
-"""Checks by their names, in the order in which they run."""
+"""Checks by their names, in the order in which they run. Each returns what it measured, in words."""
 
-CAUSES_OF_DIFFERENCES = ("inputs", "determinism", "batch", "truth")
-"""Checks whose faults make answers differ wherever two are compared."""
+BASIC = ("truth", "shapes", "inputs", "determinism", "batch")
+"""Checks whose faults show in the later ones, too, which are not run then."""
 
 SIZES = (64, 65, 128, 129, 224, 384)
 """Sides of images, the first of which that the method and its backbone take is used."""
@@ -63,6 +56,33 @@ SMALL_DATA: Mapping[TaskName, str] = {"segmentation": "demo", "classification": 
 """Data sets whose settings make a method small; no data of them are read."""
 OWN_DATA: Mapping[TaskName, str] = {"segmentation": "folder", "classification": "imagefolder"}
 """Data sets whose settings leave a method its own."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The outcome of one check.
+
+    Attributes:
+        check: the check's name.
+        status: "ok", "failed" or "does not apply".
+        text: what was measured; what was found, what was expected and what to do; or why it does not apply.
+        error: the exception that nobody foresaw, where one ended the check.
+    """
+
+    check: str
+    status: Literal["ok", "failed", "does not apply"]
+    text: str
+    error: Exception | None = None
+
+
+@dataclass(frozen=True)
+class Build:
+    """A registered method by a run of it, from which any process builds it."""
+
+    run: RunConfig
+
+    def __call__(self) -> Method:
+        return self.run.parse(build=False).build_method()
 
 
 def build_subject(
@@ -87,28 +107,25 @@ def build_subject(
         FsbenchError: the name is unknown, or the method takes none of these settings.
     """
     task = task_of("methods", choose_method(name, backbone).method)
-    configuration, composed = _compose(name, task, backbone, seed, extra)
+
+    def build_with(backbone: str | None) -> Build:
+        weights = f"random:{seed}"
+        return Build(RunConfig(name, SMALL_DATA[task], backbone=backbone, weights=weights, extra=tuple(extra)))
+
+    build = build_with(backbone)
     try:
-        method = composed.build_method()
+        method = build()
     except FsbenchError:
         own = setting(RunConfig(name, OWN_DATA[task]).values, "model.backbone.name")
         if backbone is not None or not isinstance(own, str):
             raise
-        configuration, composed = _compose(name, task, own, seed, extra)
-        method = composed.build_method()
+        build = build_with(own)
+        method = build()
     if size is None:
         size = next((side for side in SIZES if _takes(method.check_image_size, side)), None)
     if size is None:
         raise SettingsError(f"{name} takes no images of {', '.join(map(str, SIZES))} pixels; give --size")
-    return Subject(composed.build_method, size, seed, configuration, memory_episodes)
-
-
-def _compose(
-    name: str, task: TaskName, backbone: str | None, seed: int, extra: Sequence[str]
-) -> tuple[RunConfig, ParsedRun]:
-    """Return the configuration of a run, and what the parser makes of it."""
-    run = RunConfig(name, SMALL_DATA[task], backbone=backbone, weights=f"random:{seed}", extra=tuple(extra))
-    return run, run.parse(build=False)
+    return Subject(build, size, seed, memory_episodes)
 
 
 def _takes(check: Callable[[int], None], size: int) -> bool:
@@ -130,51 +147,21 @@ def select_checks(names: Sequence[str]) -> list[str]:
 def run_check(name: str, subject: Subject) -> Outcome:
     """Run one check; an exception of the method is an outcome, too.
 
-    Where a more basic check fails and explains the failure, this one does not apply: each fault has one check.
+    After a basic check has failed, later ones do not apply: its fault would show in them as well.
     """
+    if subject.broken and subject.broken != name:
+        words = f"the check {subject.broken} fails, and so this one tells nothing; mend that"
+        return Outcome(name, "does not apply", words)
     try:
         return Outcome(name, "ok", CHECKS[name](subject))
     except NotApplicableError as reason:
         return Outcome(name, "does not apply", str(reason))
     except Exception as error:
-        if name != "truth" and _reads_truth(subject):
-            cause: str | None = "truth"
-        else:
-            cause = next((root for root in _possible_causes(name, error) if _error(root, subject)), None)
-        if cause is not None:
-            return Outcome(name, "does not apply", f"the check {cause} fails, and so this one tells nothing; mend that")
-        return Outcome(name, "failed", _failure(error), None if isinstance(error, ViolationError) else error)
-
-
-def _possible_causes(name: str, error: Exception) -> list[str]:
-    """Return the more basic checks whose fault may show in `name` as this failure."""
-    if isinstance(error, ReadsTruthError):
-        return []
-    causes = ["shapes", *(CAUSES_OF_DIFFERENCES if isinstance(error, DifferenceError) else ())]
-    earlier = list(CHECKS)[: list(CHECKS).index(name)]
-    return [cause for cause in causes if cause in earlier]
-
-
-def _reads_truth(subject: Subject) -> bool:
-    """Return whether the method asks for the truth or fails without it, which may fail every other check, too."""
-    return isinstance(_error("truth", subject), ReadsTruthError)
-
-
-def _error(name: str, subject: Subject) -> Exception | None:
-    """Run a check; return the exception that ended it, None where it passed or does not apply."""
-    try:
-        CHECKS[name](subject)
-    except NotApplicableError:
-        return None
-    except Exception as error:
-        return error
-    return None
-
-
-def _failure(error: Exception) -> str:
-    """Return what ended a check, in words."""
-    if isinstance(error, ViolationError):
-        return str(error)
-    if isinstance(error, FsbenchError):
-        return f"found an error: {user_message(error)}"
-    return f"found {describe(error)} ({frame_words(error)}); expected no error; --debug shows the traceback"
+        if name in BASIC:
+            subject.broken = name
+        if isinstance(error, ViolationError):
+            return Outcome(name, "failed", str(error))
+        if isinstance(error, FsbenchError):
+            return Outcome(name, "failed", f"found an error: {user_message(error)}", error)
+        found = f"found {describe(error)} ({raised_at(error)}); expected no error; --debug shows the traceback"
+        return Outcome(name, "failed", found, error)

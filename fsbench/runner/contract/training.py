@@ -1,15 +1,16 @@
-"""Checks of training: gradients reach what is learned and nothing else, and one batch can be learned by heart."""
+"""Checks of training: gradients reach what is learned, a batch can be learned by heart, a checkpoint has what was."""
 
+import io
 import math
 
 import torch
 from torch import Tensor
 
 from fsbench.core.method import Method
+from fsbench.core.released_format import WRITTEN_BY
 from fsbench.core.seeded_block import seed_torch
 from fsbench.runner.contract.episodes import training_batch
-from fsbench.runner.contract.outcome import NotApplicableError, ViolationError
-from fsbench.runner.contract.subject import NOISE, Subject
+from fsbench.runner.contract.subject import NOISE, NotApplicableError, Subject, ViolationError, answer, require_same
 
 FACTOR = 0.5
 """Share of its first loss that a batch's loss falls to."""
@@ -96,3 +97,35 @@ def _loss(method: Method, subject: Subject) -> Tensor:
 def _shorten(names: list[str]) -> str:
     """Return the first names and the number of the others."""
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def check_checkpoint(subject: Subject) -> str:
+    """The weights, written and loaded into a new object, give the same answers, and both describe themselves alike."""
+    saved, other = subject.method, subject.fresh(offset=1)
+    content = {"state_dict": saved.state_dict()}
+    saved.on_save_checkpoint(content)
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    buffer.seek(0)
+    read = torch.load(buffer, weights_only=True)
+    inside = [name for name in read["state_dict"] if name.startswith("backbone.")]
+    if inside:
+        raise ViolationError(
+            f"{len(inside)} weights of the frozen backbone in the checkpoint, such as {inside[0]}",
+            "what was learned alone",
+            "do not register the frozen network as a module",
+        )
+    if other.describe() != read.get(WRITTEN_BY) or saved.describe() != other.describe():
+        raise ViolationError(
+            f"the description {read.get(WRITTEN_BY)} in the checkpoint, {other.describe()} of a new object",
+            "the same",
+            "let checkpoint_settings return the settings, and call super().on_save_checkpoint",
+        )
+    if not saved.learns:
+        return "equal describe(); nothing is learned before the episodes, so nothing is loaded"
+    other.load_state_dict(read["state_dict"])
+    for index in range(2):
+        episode = subject.episode(50 + index)
+        advice = "register every learned tensor as a parameter or a buffer"
+        require_same(answer(saved, episode), answer(other, episode), "other answers after loading", advice)
+    return f"{len(read['state_dict'])} tensors written and loaded; equal bits of 2 episodes; equal describe()"

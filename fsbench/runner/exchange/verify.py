@@ -1,7 +1,7 @@
 """Verify a bundle: its files, its scores from the counts, its episodes from the official ones, its predictions."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -39,14 +39,12 @@ class Repetition:
         seed: of the draw, see `fsbench.runner.exchange.sample`; fresh unless given, so that nobody foresees it.
         settings: values by their dotted keys that say where data and weights are here.
         checkpoint: of the runs that trained.
-        announce: called with the seed for each run of which a sample is drawn, before it is predicted.
     """
 
     episodes: int
     seed: str = field(default_factory=fresh_seed)
     settings: Mapping[str, Any] = field(default_factory=dict)
     checkpoint: Path | None = None
-    announce: Callable[[str], None] | None = None
 
 
 def verify(
@@ -256,13 +254,17 @@ def _predictions(name: str, record: Record, repetition: Repetition | None) -> Fi
         return Finding(name, "not checked", "predictions of classification are repeated by a run alone: fsbench bench")
     numbers = [episode.index for episode in record.manifest.episodes]
     chosen = sample_episodes(numbers, repetition.episodes, repetition.seed, name)
-    if repetition.announce is not None:
-        repetition.announce(repetition.seed)
     # torch, which no other check needs
-    from fsbench.runner.exchange.repeat import repeat_predictions
+    import torch
+
+    from fsbench.core.evaluation import evaluate_batch
+    from fsbench.runner.engine.restore import check_counts, reopen_at
 
     try:
-        repeat_predictions(record, chosen, repetition.settings, repetition.checkpoint)
+        with torch.inference_mode():
+            experiment, batches = reopen_at(record, chosen, repetition.settings, repetition.checkpoint)
+            method, protocol = experiment.method, experiment.data.protocol
+            check_counts(record, (result for batch in batches for result in evaluate_batch(method, protocol, batch)))
     except Exception as error:
         return Finding(name, "failed", f"predictions: {error if isinstance(error, FsbenchError) else describe(error)}")
     return Finding(name, "ok", f"predicted again, {agreement(len(numbers), len(chosen))}")

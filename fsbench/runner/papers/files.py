@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import product
 from pathlib import Path
 from typing import Literal
 
@@ -219,8 +220,5 @@ def _rows(name: str, paper: Paper, tables: "Mapping[str, Table] | list[str]") ->
     for number in tables:
         table = paper.tables[number]
         for entry in table.rows:
-            for dataset in entry.datasets:
-                for way in entry.ways:
-                    for shot in entry.shots:
-                        for setting in entry.settings:
-                            yield PaperRow(name, number, table.source, entry, dataset, way, shot, setting)
+            for task in product(entry.datasets, entry.ways, entry.shots, entry.settings):
+                yield PaperRow(name, number, table.source, entry, *task)

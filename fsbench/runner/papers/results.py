@@ -1,19 +1,31 @@
 """Measured beside reported, row by row of a paper's tables."""
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from fsbench.records.grouping import comparable, fold_of, variants
 from fsbench.records.record import Record
 from fsbench.results.tables.blocks import Block
+from fsbench.results.tables.layout import Grid, figure
 from fsbench.results.tables.published.match import PublishedComparison, match_published
-from fsbench.results.tables.published.scores import PublishedScore
+from fsbench.results.tables.published.scores import FOLDER, PublishedScore, read_published
 from fsbench.results.tables.table import build_blocks
-from fsbench.runner.papers.figures import row_scores
+from fsbench.runner.config.merge import shipped_settings
 from fsbench.runner.papers.files import Paper, PaperRow, paper_rows
 from fsbench.scores.scores import DEFAULT
 
 NOT_COMPARABLE = "not comparable"
+
+
+RESULT_NOTES = (
+    "above, below: measured is, by more than t · √2 · its error and half a unit of the last digit that is reported, "
+    "as if other images had made the reported figure; else it is not told apart; these supports only: the interval "
+    "holds for the supports of the test, and nothing follows for others; no interval: the images bear none",
+    "the training error of either figure is not known, nor what repeated seeds did: another training gives another "
+    "figure",
+)
 
 
 @dataclass(frozen=True)
@@ -80,3 +92,58 @@ def _in_block(
             items = match_published(line.method, line.fold, line.scores, records, figures)
             found += [RowResult(row, item) for item in items]
     return found
+
+
+def published_scores(folder: Path = FOLDER) -> list[PublishedScore]:
+    """Read the reported scores of our methods, each with what the configuration shipped for it states.
+
+    Raises DataError for whatever the mapping in `folder` does not know.
+    """
+    return read_published(shipped_settings, folder)
+
+
+def row_scores(row: PaperRow, published: Iterable[PublishedScore]) -> list[PublishedScore]:
+    """Return the figures among `published` that `row` names, of every fold and metric."""
+    name = row.entry.reported
+    source = re.compile(re.escape(name.source or row.source) + r"(?!\w)")
+    task = (row.dataset, row.way, row.shot, row.setting)
+    return [
+        score
+        for score in published
+        if (score.method, score.backbone) == (name.method, name.backbone)
+        and (score.dataset, score.way, score.shot, score.setting) == task
+        and name.stated in (None, score.stated)
+        and source.match(score.source)
+    ]
+
+
+class NumberedNotes:
+    """Notes under a table, each once, which cells refer to by their numbers."""
+
+    def __init__(self) -> None:
+        self.notes: dict[str, int] = {}
+
+    def refer(self, texts: Iterable[str]) -> str:
+        """Return the references to `texts`, as "[1] [2]"."""
+        return " ".join(f"[{self.notes.setdefault(text, len(self.notes) + 1)}]" for text in texts)
+
+    def lines(self) -> list[str]:
+        """Return the notes with their numbers."""
+        return [f"[{number}] {text}" for text, number in self.notes.items()]
+
+
+def results_grid(results: Sequence[RowResult], notes: NumberedNotes) -> Grid:
+    """Lay out a line for each score of ours and reported figure.
+
+    Why two cannot be compared, or what is not known of them, goes to `notes`.
+    """
+    grid: Grid = [["method", "task", "fold", "metric", "measured", "reported", "verdict"]]
+    for result in results:
+        item = result.comparison
+        reported = f"{item.reported.value:.{item.reported.digits}f}"
+        verdict = f"{result.verdict} {notes.refer([result.why] if result.why else item.caveats)}".rstrip()
+        grid.append(
+            [result.row.method, result.row.task, item.fold, item.metric, figure(item.measured, item.metric), reported,
+             verdict]
+        )  # fmt: skip
+    return grid

@@ -15,7 +15,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict
@@ -53,11 +53,8 @@ class Case:
         method: name of the method, as `fsbench bench --method` takes it.
         options: options of `Request`; `backbone` names a backbone whose weights are random, `dataset` a data set that
             is tested on instead of the drawn one.
-        settings: arguments of `fsbench bench --config` for all cases.
-        drawn: further arguments without a `dataset`.
-        test: further arguments of the test.
-        training: further arguments of the training.
-        random_backbone: further arguments with a `backbone`.
+        arguments: further arguments in LightningCLI's form, by what they are of: all cases ("settings"), those without
+            a `dataset` ("drawn") or with a `backbone` ("random_backbone"), the "test" or the "training".
         pixels: number of pixels of one episode's mask that may differ.
     """
 
@@ -65,32 +62,30 @@ class Case:
     folder: Path
     method: str
     options: Mapping[str, Any]
-    settings: tuple[str, ...]
-    drawn: tuple[str, ...]
-    test: tuple[str, ...]
-    training: tuple[str, ...]
-    random_backbone: tuple[str, ...]
+    arguments: Mapping[str, Sequence[str]]
     pixels: int = PIXELS
 
     @property
     def seed(self) -> int:
         return int(self.options.get("seed", 0))
 
-    def configuration(self, data: Path, runs: Path, more: Sequence[str], checkpoint: Path | None = None) -> RunConfig:
+    def configuration(
+        self, data: Path, runs: Path, part: Literal["test", "training"], checkpoint: Path | None = None
+    ) -> RunConfig:
         """Compose the configuration of a run.
 
         Args:
             data: folder of the drawn data set.
             runs: folder of runs.
-            more: arguments of the test or of the training.
+            part: what is run.
             checkpoint: checkpoint to test.
         """
         options = dict(self.options) | {"checkpoint": None if checkpoint is None else str(checkpoint)}
-        drawn = () if "dataset" in options else self.drawn
-        own = self.random_backbone if "backbone" in options else ()
-        extra = [*drawn, *self.settings, *more, *own, *options.pop("extra", ())]
-        if drawn:
+        parts = ["settings", part, *(["random_backbone"] if "backbone" in options else [])]
+        if "dataset" not in options:
+            parts = ["drawn", *parts]
             options |= {"dataset": "demo", "data_root": str(data)}
+        extra = [*(word for each in parts for word in self.arguments[each]), *options.pop("extra", ())]
         return RunConfig(self.method, runs=str(runs), extra=tuple(extra), **options)
 
 
@@ -239,9 +234,6 @@ def read_cases(names: Sequence[str] = (), folder: Path | None = None) -> list[Ca
         SettingsError: the file cannot be read, a name is unknown, or a case has an option that there is not.
     """
     content = yaml.safe_load((FOLDER / "cases.yaml").read_text())
-    settings, drawn, test, training, network = (
-        tuple(content[key]) for key in ("settings", "drawn", "test", "training", "random_backbone")
-    )
     listed = content["cases"]
     if folder is None:
         there = {*names, *(file.stem for file in FOLDER.glob("*.json"))}
@@ -258,7 +250,7 @@ def read_cases(names: Sequence[str] = (), folder: Path | None = None) -> list[Ca
         options = dict(given)
         allowed = int(options.pop("pixels", PIXELS))
         method = options.pop("method", name)
-        cases.append(Case(name, folder or FOLDER, method, options, settings, drawn, test, training, network, allowed))
+        cases.append(Case(name, folder or FOLDER, method, options, content, allowed))
     known = [case.name for case in cases]
     unknown = [name for name in names if name not in {*known, *(case.method for case in cases)}]
     if unknown:

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import TypeAdapter, ValidationError
 
-from fsbench.base.errors import RecordError, SettingsError
+from fsbench.base.errors import RecordError
 from fsbench.base.files import write_text
+from fsbench.base.files.validation import first_problem
 from fsbench.scores.confusion import COUNTS, REGIONS, void_rule
 
 COLUMNS = ("slot", "class_id", *COUNTS, "present", "decided", "score", *REGIONS)
@@ -118,54 +120,38 @@ def read_outcome(path: Path) -> Outcome | None:
         RecordError: the file is damaged.
     """
     try:
-        content = json.loads(path.read_text())
-        answers = [CaseEpisode(**answer) for answer in content.pop("answers")]
-        outcome = Outcome(**content, answers=answers)
+        outcome = TypeAdapter(Outcome).validate_json(path.read_bytes(), strict=True)
         _check(outcome)
         return outcome
     except FileNotFoundError:
         return None
     except Exception as error:  # whatever a damaged file makes the decoders say
+        reason = first_problem(error) if isinstance(error, ValidationError) else " ".join(str(error).split())
         raise RecordError(
-            f"{path} holds no regression figures ({type(error).__name__}: {' '.join(str(error).split())}); restore it "
-            "with git checkout, or make it anew: remove it, then fsbench regress --accept"
+            f"{path} holds no regression figures ({type(error).__name__}: {reason}); restore it with git checkout, or "
+            "make it anew: remove it, then fsbench regress --accept"
         ) from error
 
 
 def _check(outcome: Outcome) -> None:
-    """Raise ValueError if a value is not of the kind that is compared."""
-    for name in ("identity", "made_with", "scores"):
-        if not isinstance(getattr(outcome, name), dict):
-            raise ValueError(f"{name} is {getattr(outcome, name)!r}, expected a mapping")
-    class_ids: Any = outcome.identity.get("class_ids")
-    try:
-        void_rule(str(outcome.identity.get("void")))
-    except SettingsError as error:
-        raise ValueError(str(error)) from error
-    _check_types(int, class_ids, "class_ids")
-    _check_types(float, outcome.losses, "losses")
-    _check_types(float, list(outcome.scores.values()), "scores")
+    """Raise ValueError or SettingsError if a value is not of the kind that is compared."""
+    void_rule(str(outcome.identity.get("void")))
+    class_ids = TypeAdapter(list[int]).validate_python(outcome.identity.get("class_ids"), strict=True)
     if not outcome.answers:
         raise ValueError("there are no answers")
     for answer in outcome.answers:
-        episode = answer.episode
-        if not (isinstance(episode, dict) and isinstance(episode.get("query"), str)):
-            raise ValueError(f"an episode is {episode!r}, expected one of the manifest")
-        _check_types(int, [episode.get("index"), *answer.size], "an episode's index and size")
+        index = answer.episode.get("index")
+        if type(index) is not int or not isinstance(answer.episode.get("query"), str):
+            raise ValueError(f"an episode is {answer.episode!r}, expected one of the manifest")
         if len(answer.slots) != len(answer.masks) + 1:
-            raise ValueError(f"episode {answer.index} has {len(answer.slots)} rows and {len(answer.masks)} masks")
+            raise ValueError(f"episode {index} has {len(answer.slots)} rows and {len(answer.masks)} masks")
         for slot, row in enumerate(answer.slots):
             for name, value in zip(COLUMNS, row, strict=True):
-                _check_types(KINDS.get(name, int), [value], f"{name} in episode {answer.index}")
+                if type(value) is not KINDS.get(name, int):
+                    raise ValueError(f"{name} in episode {index}: found {value!r}")
             if row[0] != slot or row[1] not in (class_ids if slot else [0]):
-                raise ValueError(f"episode {answer.index} has a row of slot {row[0]}, class {row[1]}")
+                raise ValueError(f"episode {index} has a row of slot {row[0]}, class {row[1]}")
         answer.label_map()
-
-
-def _check_types(kind: type, values: Any, what: str) -> None:
-    wrong = [v for v in values if type(v) is not kind] if isinstance(values, list) else [values]
-    if wrong:
-        raise ValueError(f"{what}: found {wrong[0]!r}, expected {kind.__name__}")
 
 
 def write_outcome(path: Path, outcome: Outcome) -> None:

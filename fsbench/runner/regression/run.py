@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from pkgutil import resolve_name
-from typing import Any
+from typing import Any, Literal
 
 import lightning as L
 import numpy as np
@@ -85,7 +85,11 @@ def observe(case: Case, data: Path) -> CaseRun:
         runs, observer = Path(folder), _Observer()
         first: Path | None = None
         training = None
-        experiment = build_experiment(case.configuration(data, runs, case.training).parse())
+
+        def build(part: Literal["test", "training"]) -> Experiment:
+            return build_experiment(case.configuration(data, runs, part, first).parse())
+
+        experiment = build("training")
         if experiment.trains:
             first, training = runs / "first.ckpt", experiment.identity.training
             torch.save(
@@ -93,7 +97,7 @@ def observe(case: Case, data: Path) -> CaseRun:
                 first,
             )
             _run(experiment, observer)
-        experiment = build_experiment(case.configuration(data, runs, case.test, first).parse())
+        experiment = build("test")
         record = _run(experiment, observer)
         identity = {k: v for k, v in experiment.identity.as_json().items() if k not in COMPARED_OTHERWISE}
         identity |= {"void": experiment.data.protocol.counting.void, "class_ids": record.manifest.class_ids}

@@ -10,9 +10,8 @@ from fsbench.runner.config.merge import setting
 from fsbench.runner.grid.layout import duration, missing_lines, unfinished
 from fsbench.runner.grid.plan import PlannedRun
 from fsbench.runner.papers.files import Paper, PaperRow
-from fsbench.runner.papers.layout import RESULT_NOTES, NumberedNotes, results_grid
-from fsbench.runner.papers.results import RowResult
-from fsbench.runner.reproduce.cells import PaperRun, RowRuns
+from fsbench.runner.papers.results import RESULT_NOTES, NumberedNotes, RowResult, results_grid
+from fsbench.runner.reproduce.runs import PaperRun, RowRuns
 
 STATES = {
     "done": "done", "begun": "begun", "missing": "can be run", "waits": "wait for a training",

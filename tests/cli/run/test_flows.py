@@ -14,7 +14,7 @@ import pytest
 from fsbench.cli.main import main
 from fsbench.records.record import find_records
 from fsbench.results.tables.published.obstacles import why_not_comparable
-from fsbench.runner.papers.published import published_scores
+from fsbench.runner.papers.results import published_scores
 from tests.cli.commands import environments_of_ranks, run_command
 from tests.cli.conftest import FEW, environment_of_test
 from tests.cli.pausing import pause_after, pause_training

@@ -1,8 +1,6 @@
 """`fsbench regress`: nothing moved where nothing was changed, and a change of one line anywhere is seen."""
 
-import os
 import shutil
-import subprocess
 import sys
 from pkgutil import resolve_name
 
@@ -10,7 +8,6 @@ import numpy as np
 import pytest
 import yaml
 
-from fsbench.base.paths import REPOSITORY
 from fsbench.cli.main import main
 from fsbench.runner.regression import cases as regress
 from fsbench.runner.regression.cases import diff_outcomes
@@ -152,31 +149,8 @@ def test_figures_are_accepted_on_request_only(run, tmp_path, monkeypatch):
 def test_a_method_that_fails_does_not_hide_the_others(run, monkeypatch):
     monkeypatch.setattr("fsbench.methods.emat.EMAT.losses_of_step", lambda *_: 1 / 0)
     status, printed = run()
-    assert status == 2 and "emat                 failed: ZeroDivisionError" in printed
-    assert printed.index("failed") < printed.index("prototype            ok ")
+    assert status == 2 and "2  emat                 failed: ZeroDivisionError" in printed
+    first, *others, _ = printed.splitlines()
+    assert first == "2 cases; allowed: the pixels of a mask that a line names, and 3e-04 of a loss"
+    assert [line[:9] for line in others] == [" 1 of 2  ", " 2 of 2  "] and "0 of 4 moved, 0 of 8 pixels; " in printed
     assert "2 cases, 0 changed, 1 failed" in printed
-
-
-@pytest.mark.slow
-def test_a_changed_copy_of_the_suite_against_the_figures_that_come_along(tmp_path):
-    """The real command in a copy in which one line was changed."""
-    for name in ("fsbench", "methods", "datamodules", "configs", "benchmarks"):
-        ignored = shutil.ignore_patterns("__pycache__", "manifests")
-        shutil.copytree(REPOSITORY / name, tmp_path / name, ignore=ignored, symlinks=True)
-    metrics = tmp_path / "fsbench" / "scores" / "answers.py"
-    before = metrics.read_text()
-    metrics.write_text(
-        before.replace("prediction.astype(small)).ravel()", "np.roll(prediction, 1, 0).astype(small)).ravel()", 1)
-    )
-    assert metrics.read_text() != before
-    done = subprocess.run(
-        [sys.executable, "-m", "fsbench", "regress", "--method", "prototype_small"],
-        cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        timeout=400,
-    )
-    assert done.returncode == 1 and "slot 0 tp" in done.stdout, done.stdout + done.stderr
-    assert "pixels differ" not in done.stdout  # what is predicted is what was accepted
-    assert (tmp_path / "regress" / "prototype_small.png").is_file()

@@ -113,7 +113,6 @@ def test_mistakes_are_one_line(capsys, tmp_path):
         (["emt"], "unknown paper 'emt'; did you mean 'emat'? There are: abcdfss, bam, cst, dcama"),
         (["emat", "--table", "7"], "emat has no table '7'; there are: 1"),
         (["--table", "1"], "--table and --run are of one paper; name it"),
-        (["emat", "--smoke"], "--smoke is of all papers"),
         (["emat", "--data-root", "pascal"], "--data-root is 'pascal', expected DATASET=DIR"),
         (
             ["emat", "--data-root", "voc=x"],

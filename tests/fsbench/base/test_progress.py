@@ -1,12 +1,15 @@
 """Progress off a terminal: a line every ten seconds at most, none where quiet is asked for."""
 
 import logging
+import subprocess
+import sys
 
 import pytest
 
 from fsbench.base import progress
+from fsbench.base.paths import REPOSITORY
 from fsbench.base.progress import ProgressLines, track
-from fsbench.base.terminal import VERBOSITY, print_note
+from fsbench.base.terminal import VERBOSITY, one_command, print_note
 from fsbench.records.run_directory import RunDirectory
 
 
@@ -43,6 +46,15 @@ def test_quiet(clock, capsys, monkeypatch):
     lines.say("a")
     print_note("b")
     assert progress.hides_bar() is True and not progress.shows_bar() and capsys.readouterr().err == ""
+
+
+def test_a_note_comes_once_a_command_whichever_of_its_processes_prints_it(capfd):
+    code = "from fsbench.base.terminal import print_note; print_note('a'); print_note('b')"
+    with one_command():
+        print_note("a")
+        subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, check=True)
+    print_note("a")  # of the next command
+    assert capfd.readouterr().err.splitlines() == [f"fsbench: note: {note}" for note in "aba"]
 
 
 def test_the_log_has_no_advertisements(tmp_path, capsys, monkeypatch):

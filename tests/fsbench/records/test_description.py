@@ -40,6 +40,11 @@ def test_what_is_short_is_printed_whole(record):
     assert [line for line in lines if line.startswith("m: ")] == [f"m: {remark}" for remark in remarks]
 
 
+def test_the_same_remark_on_several_runs_comes_once_with_the_methods(record, shared_make):
+    runs = [changed(one, remarks=["derived lists"]) for one in (record, shared_make("n", 0), record)]
+    assert [line for line in notes(runs) if "derived lists" in line] == ["m, n: derived lists"]
+
+
 def test_a_method_that_is_told_more_than_others_is_named(record):
     told = changed(record, {"support_annotation": "all_ways"})
     line = "m is told what a support shows of the episode's other ways; others are told its own alone"

@@ -35,7 +35,7 @@ def why_not_comparable(record: Record, published: PublishedScore) -> list[str]:
 
     Args:
         record: a finished run.
-        published: a score as `fsbench.runner.papers.published.published_scores` reads it; its metric and value do not
+        published: a score as `fsbench.runner.papers.results.published_scores` reads it; its metric and value do not
         matter.
 
     Returns:

@@ -15,7 +15,6 @@ from pathlib import Path
 
 from fsbench.base.environment import check_temporary_folder
 from fsbench.base.errors import exit_status
-from fsbench.base.terminal import printed_notes
 from fsbench.runner.config.run_config import RunConfig
 from fsbench.runner.engine.machine.watchdog import changed_environment, child_environment, safe_imports
 
@@ -43,7 +42,7 @@ def start_run(run: RunConfig, log: Path | None = None) -> BaseProcess:
         log: file that all its output is appended to. Then it has a session of its own: Ctrl-C in a terminal reaches
             this process alone. None for this process's standard error, since progress is no output.
     """
-    start = context.Process(target=_run, args=(run, log, dict(os.environ), Path.cwd(), printed_notes))
+    start = context.Process(target=_run, args=(run, log, dict(os.environ), Path.cwd()))
     context.set_forkserver_preload(MODULES)
     _start(start)
     return start
@@ -70,14 +69,13 @@ def _start(process: BaseProcess) -> None:
         signal.signal(signal.SIGINT, previous)
 
 
-def _run(config: RunConfig, log: Path | None, environment: dict[str, str], folder: Path, notes: set[str]) -> None:
+def _run(config: RunConfig, log: Path | None, environment: dict[str, str], folder: Path) -> None:
     """Make a run and end this process, a fork, with its exit status."""
     from fsbench.runner.engine.run import run  # which the server has imported
 
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(folder)
-    printed_notes.update(notes)
     multiprocessing.set_start_method("fork", force=True)  # of loaders' workers; it is the server's here
     if log is None:
         os.dup2(sys.stderr.fileno(), sys.stdout.fileno())

@@ -175,12 +175,10 @@ def test_nonsense_is_refused_before_anything_starts(monkeypatch, capsys, given):
 
 
 def shown(capsys) -> list[str]:
-    """The lines of `fsbench list here` about the cache."""
-    main(["list", "here"])  # the machine of a test may lack something else
+    """The lines of `fsbench list here --all` about the cache."""
+    main(["list", "here", "--all"])  # the machine of a test may lack something else
     lines = capsys.readouterr().out.splitlines()
-    begin = lines.index("cache:") + 1
-    end = next(place for place in range(begin, len(lines)) if not lines[place].startswith("  "))
-    return [" ".join(line.split()) for line in lines[begin:end]]
+    return [" ".join(line.split()) for line in lines[lines.index("cache:") + 1 :]]
 
 
 def test_show(filled, capsys, cache, tmp_path, monkeypatch):

@@ -35,7 +35,7 @@ def refusal(*arguments: str) -> str:
     ("argument", "expected"),
     [
         ("--data.test.fodl=1", "EpisodicDataModule has no option 'test.fodl'; did you mean --data.test.fold?"),
-        ("--data.way=2", "EpisodicDataModule has no option 'way'; did you mean --data.test.way?"),
+        ("--data.test.way=2", "EpisodicDataModule has no option 'way'; did you mean --data.test.way?"),
         ("--data.init_args.dataset.init_args.rot=1", "Pascal has no option 'rot'; did you mean --data.dataset.root?"),
         ("--data.dataset.rot=1", "Pascal has no option 'rot'; did you mean --data.dataset.root?"),
         ("--model.support_sid=4", "EMAT has no option 'support_sid'; did you mean --model.support_side?"),

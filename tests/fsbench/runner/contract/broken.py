@@ -1,6 +1,9 @@
-"""Methods that each break one rule of the contract, and one that keeps all."""
+"""Methods that each break one rule of the contract, some that read the truth by different paths, and sound ones."""
 
 import gc
+import os
+from dataclasses import fields
+from multiprocessing import parent_process
 
 import torch
 from torch import nn
@@ -8,6 +11,7 @@ from torch import nn
 from fsbench.base.errors import SettingsError
 from fsbench.core.prediction import Prediction
 from fsbench.core.segmenter import Segmenter
+from fsbench.data.batch import Truth
 from fsbench.data.truth import EpisodeTruth
 from fsbench.networks.backbones.base import BackboneConfig
 
@@ -84,20 +88,6 @@ class NeedsObject(Sound):
         found = super().forward(episode)
         shown = episode.images[int(episode.query[0])].float().std() > 28.8
         return Prediction(found.label_map, logits=found.logits / shown)
-
-
-class ReadsTruth(Sound):
-    """Looks at the batch on its way to the device, before it predicts."""
-
-    seen = None
-
-    def on_device(self, batch):
-        self.seen = batch.truth.label_maps
-        return super().on_device(batch)
-
-    def forward(self, episode):
-        found = super().forward(episode)
-        return found if self.seen is None else Prediction(self.seen[0].long(), logits=found.logits)
 
 
 class DigsForTruth(Sound):
@@ -192,10 +182,21 @@ class Overflows(Sound):
         return Prediction(found.label_map, logits=found.logits / (0 if half else 1))
 
 
-class Unpicklable(Sound):
+class KnowsItsProcess(Sound):
+    """Answers by the process in which it runs."""
+
+    def forward(self, episode):
+        found = super().forward(episode)
+        found.label_map[0, 0] = int(parent_process() is not None)
+        found.label_map[0, 1] = 1 - found.label_map[0, 0]
+        return found
+
+
+class EndsElsewhere(Sound):
     def __init__(self):
         super().__init__()
-        self.function = lambda x: x
+        if parent_process() is not None:
+            os._exit(1)
 
 
 class Unsaved(Sound):
@@ -258,3 +259,131 @@ class ExportedOtherwise(Sound):
     def segment(self, query, support):
         rest, own = super().segment(query, support).unbind(1)
         return torch.stack([rest, own - 0.9 * torch.compiler.is_exporting()], 1)
+
+
+def shown(truth, found):
+    """Return a prediction that is the truth, at least where there is one."""
+    label_map = truth.label_maps[0].long().clamp(max=found.logits.shape[0])
+    return Prediction(label_map, logits=found.logits)
+
+
+class Asks(Sound):
+    def forward(self, episode):
+        return shown(episode.truth, super().forward(episode))
+
+
+class AsksByVars(Sound):
+    def forward(self, episode):
+        return shown(vars(episode)["truth"], super().forward(episode))
+
+
+class AsksOnTheWay(Sound):
+    def on_device(self, batch):
+        self.seen = batch.truth.label_maps
+        return super().on_device(batch)
+
+
+class AsksInBatch(Sound):
+    def answer_batch(self, batch):
+        self.seen = batch.truths()
+        return super().answer_batch(batch)
+
+
+class KnowsDataSet(Sound):
+    def begin_test(self, data):
+        super().begin_test(data)
+        self.dataset = data.dataset
+
+
+class AsksDataSet(KnowsDataSet):
+    """Reads the query's label map from the data set that it is told of."""
+
+    def forward(self, episode):
+        found = super().forward(episode)
+        name = episode.image_names[int(episode.query[0])]
+        labels = self.dataset.label_map(name)
+        return Prediction(torch.from_numpy(labels).clamp(max=1).long(), logits=found.logits)
+
+
+class Requires(Sound):
+    def forward(self, episode):
+        assert isinstance(episode.truth, Truth)
+        return shown(episode.truth, super().forward(episode))
+
+
+class AnswersNothing(Sound):
+    """Gives no answer where there is no truth."""
+
+    def forward(self, episode):
+        try:
+            return shown(episode.truth, super().forward(episode))
+        except Exception:
+            return None
+
+
+class Takes(Sound):
+    """Takes the truth where there is one, and says nothing where there is none."""
+
+    def forward(self, episode):
+        found = super().forward(episode)
+        try:
+            return shown(episode.truth, found)
+        except Exception:
+            return found
+
+
+class TakesClass(Sound):
+    """Reads no pixel of the truth, only a class's number."""
+
+    def forward(self, episode):
+        found = super().forward(episode)
+        if isinstance(episode.truth, Truth):
+            found.label_map[:] = int(episode.truth.classes[0, 0]) % 2
+        return found
+
+
+class TakesOnTheWay(Sound):
+    seen = None
+
+    def on_device(self, batch):
+        self.seen = batch.truth if isinstance(batch.truth, Truth) else None
+        return super().on_device(batch)
+
+    def forward(self, episode):
+        found = super().forward(episode)
+        return found if self.seen is None else shown(self.seen, found)
+
+
+class TakesInBatch(TakesOnTheWay):
+    def on_device(self, batch):
+        return Sound.on_device(self, batch)
+
+    def answer_batch(self, batch):
+        self.seen = batch.truth if isinstance(batch.truth, Truth) else None
+        return super().answer_batch(batch)
+
+
+class TakesFromDataSet(KnowsDataSet):
+    def forward(self, episode):
+        found = super().forward(episode)
+        try:
+            labels = self.dataset.label_map(episode.image_names[int(episode.query[0])])
+        except Exception:
+            return found
+        return Prediction(torch.from_numpy(labels).clamp(max=1).long(), logits=found.logits)
+
+
+class ReadsNamesOfClasses(Sound):
+    """Sound: which classes there are is no truth."""
+
+    def begin_test(self, data):
+        super().begin_test(data)
+        assert len(data.dataset.class_names) == 20
+
+
+class HandlesHints(Sound):
+    """Sound: it looks at every field, and reads none of the truth."""
+
+    def forward(self, episode):
+        assert "truth" in vars(episode) and episode.truth is not None and len(fields(episode)) > 10
+        return super().forward(episode)

@@ -60,10 +60,9 @@ def said(bundle: Path, data: DataAtHand | None) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(
-    ("protocol", "task"),
-    [("fscs", {"way": 2}), ("fscs", {"way": 2, "draws": 2}), ("hsnet", {}), ("pfenet", {}), ("bam", {}), ("cdfss", {})],
+    ("protocol", "task", "decides"),
+    [("fscs", {"way": 2}, True), ("fscs", {"way": 2, "draws": 2}, False), ("hsnet", {}, True), ("cdfss", {}, False)],
 )
-@pytest.mark.parametrize("decides", [True, False])
 def test_counts_that_follow_from_the_data(blocks_folder, tmp_path, bundled, protocol, task, decides):
     record = handed_in(blocks_folder, tmp_path / "runs", protocol, decides, **task)
     assert record.run.presence == ("predicted" if decides else "any_pixel")

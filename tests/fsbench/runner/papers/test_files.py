@@ -1,14 +1,16 @@
 """The files of papers: every figure has its row, what papers state is what is trained, mistakes are one line."""
 
+from dataclasses import replace
+
 import pytest
 import yaml
 
 from fsbench.base.errors import SettingsError
 from fsbench.runner.config.merge import setting
 from fsbench.runner.config.registry import names
-from fsbench.runner.papers.figures import row_scores
+from fsbench.runner.config.run_config import RunConfig
 from fsbench.runner.papers.files import paper_rows, papers, read_paper
-from fsbench.runner.papers.published import published_scores
+from fsbench.runner.papers.results import published_scores, row_scores
 from fsbench.runner.reproduce.layout import remarks
 
 
@@ -65,6 +67,16 @@ def test_settings_read_from_files_are_those_of_the_parser(all_rows):
             found = setting(settings, key)
             if found is not None and not (key == "data.test.protocol" and row.entry.protocol):  # an option of its own
                 assert found == setting(config, key), (row.method, row.task, key)
+
+
+@pytest.mark.slow(60)
+def test_every_row_of_every_paper_is_composed_and_parsed(all_rows):
+    """And its base learner's. Rows that differ in the number of shots alone are parsed once."""
+    requests = {replace(row.request, shot=1) for row in all_rows}
+    learners = {(row.entry.weights_of, row.dataset, row.request.fold) for row in all_rows if row.entry.weights_of}
+    requests |= {RunConfig(base.method, dataset, fold, backbone=base.backbone) for base, dataset, fold in learners}
+    for request in requests:
+        request.parse(build=False)
 
 
 PAPER = {

@@ -5,11 +5,8 @@ from dataclasses import replace
 import pytest
 
 from fsbench.cli.main import main
-from fsbench.runner.papers.figures import row_scores
 from fsbench.runner.papers.files import paper_rows, read_paper
-from fsbench.runner.papers.layout import NumberedNotes, results_grid
-from fsbench.runner.papers.published import published_scores
-from fsbench.runner.papers.results import row_results
+from fsbench.runner.papers.results import NumberedNotes, published_scores, results_grid, row_results, row_scores
 from tests.fsbench.official_runs import EMAT
 
 

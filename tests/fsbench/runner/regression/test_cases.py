@@ -78,11 +78,9 @@ def test_an_outline_may_differ_in_a_few_pixels(pixels, moved):
     ("changes", "said"),
     [
         ({"tp": 143}, "slot 1 tp 143, was 144"),  # no pixel differs
-        ({"valid": 599}, "slot 1 valid 599, was 600"),
         ({"decided": False}, "slot 1 decided False, was True"),
         ({"rom": 0.1}, "slot 1 rom 0.1, was 0"),
         ({"score": 0.5 + 1.01 * SCORE}, "slot 1 score 0.500101, was 0.5"),
-        ({"score": float("nan")}, "slot 1 score nan, was 0.5"),
         ({"score": 0.5 + 0.99 * SCORE}, None),
     ],
 )
@@ -127,20 +125,13 @@ def test_scores_of_the_same_counts_are_the_same():
 DAMAGES = {
     "mask": lambda content: content["answers"][0].update(masks=["\x01\x02"]),
     "row": lambda content: content["answers"][0]["slots"][0].pop(),
-    "words for losses": lambda content: content.update(losses=["x"]),
     "no losses": lambda content: content.update(losses=None),
-    "a list for the identity": lambda content: content.update(identity=[]),
-    "no scores": lambda content: content.pop("scores"),
     "words for scores": lambda content: content["scores"].update(mIoU="x"),
-    "no versions": lambda content: content.update(made_with=None),
     "no class numbers": lambda content: content["identity"].pop("class_ids"),
     "another void": lambda content: content["identity"].update(void="x"),
     "no episode": lambda content: content["answers"][0].update(episode=None),
-    "an episode without a number": lambda content: content["answers"][0]["episode"].pop("index"),
     "a word in a row": lambda content: content["answers"][0]["slots"][1].__setitem__(2, "x"),
-    "nothing in a row": lambda content: content["answers"][0]["slots"][1].__setitem__(10, None),
     "another class": lambda content: content["answers"][0]["slots"][1].__setitem__(1, 99),
-    "no size": lambda content: content["answers"][0].update(size=None),
     "no answers": lambda content: content.update(answers=[]),
 }
 
@@ -164,12 +155,9 @@ def test_a_damaged_file_is_said_in_one_line_before_anything_runs(damage, tmp_pat
     ("text", "message"),
     [
         (None, "expected cases of fsbench regress in YAML"),
-        ("- mine", "holds list, expected a mapping with cases"),
         ("cases: {mine: {}}\ntest: []", "test"),
         ("cases: {}", "lists no cases, expected one or more"),
-        ("cases: [mine]", "cases"),
         ("cases: {mine: {shots: 1}}", "the case mine has an unknown option 'shots'; did you mean 'shot'?"),
-        ("cases: {mine: {folds: [1]}}", "the case mine has an unknown option 'folds'"),
         ("cases: {../mine: {}}", "has a case '../mine', expected a name of letters, digits, - and _"),
     ],
 )

@@ -6,7 +6,7 @@ import pytest
 
 from fsbench.base.paths import weights_folder
 from fsbench.runner.papers.files import paper_rows, read_paper
-from fsbench.runner.reproduce.cells import RunOptions, paper_runs, with_preparations
+from fsbench.runner.reproduce.runs import RunOptions, paper_runs, with_preparations
 
 OPTIONS = RunOptions({})
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from fsbench.runner.papers.published import published_scores
+from fsbench.runner.papers.results import published_scores
 from tests.fsbench.official_runs import official as official
 
 

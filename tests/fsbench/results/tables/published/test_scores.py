@@ -10,7 +10,7 @@ from fsbench.base.errors import DataError
 from fsbench.base.paths import CONFIGS
 from fsbench.results.tables.published.scores import FOLDER
 from fsbench.runner.config.registry import aliases, names
-from fsbench.runner.papers.published import published_scores
+from fsbench.runner.papers.results import published_scores
 
 
 def test_every_row_of_every_file_is_understood(figures):

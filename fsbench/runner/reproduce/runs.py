@@ -1,10 +1,17 @@
-"""The runs that a paper's rows need: each once, each training shared by all tests of its checkpoint."""
+"""The runs that a paper's rows need: each once, each training shared by all tests of its checkpoint; run by a grid."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 from fsbench.base.paths import weights_folder
+from fsbench.records.record import Record
+from fsbench.runner.config.needs import missing_data, missing_weights
 from fsbench.runner.config.run_config import RunConfig
+from fsbench.runner.grid.executors import Executor
+from fsbench.runner.grid.plan import PlannedRun, Planner
+from fsbench.runner.grid.run import Failure, run_missing
 from fsbench.runner.papers.files import PaperRow, RowEntry
 
 
@@ -64,6 +71,7 @@ class RunOptions:
         devices: processes of a run; None: one.
         seed: of the trainings; None: the configuration's.
         fast: trials of a few minutes.
+        runs: folder of all runs.
     """
 
     roots: Mapping[str, str]
@@ -71,6 +79,7 @@ class RunOptions:
     devices: int | None = None
     seed: int | None = None
     fast: bool = False
+    runs: str = "runs"
 
     def why_not(self, entry: RowEntry) -> str:
         """Return why rows have no runs; "" where they have."""
@@ -136,8 +145,84 @@ def _with_options(request: RunConfig, fold: int, options: RunOptions) -> RunConf
     return replace(
         request,
         fold=fold,
+        runs=options.runs,
         data_root=options.roots.get(request.dataset),
         devices=options.devices,
         seed=options.seed,
         fast=options.fast,
     )
+
+
+PLACEHOLDER = "(checkpoint of a training that is not done)"
+
+
+def plan_runs(
+    ordered: Sequence[PaperRun], runs: Path, recheck: bool = False, progress: Callable[..., Any] = iter
+) -> dict[PaperRun, PlannedRun]:
+    """Look every run up.
+
+    Args:
+        ordered: the runs, those that make a checkpoint before those that start from it.
+        runs, recheck: see `fsbench.runner.grid.plan.Planner`.
+        progress: wraps the loop over the runs.
+    """
+    planner = Planner(runs, recheck)
+    checkpoints: dict[SharedTraining, str | None] = {}
+    planned: dict[PaperRun, PlannedRun] = {}
+    for run in progress(ordered):
+        if all(training in checkpoints for training in run.needs):
+            item = planner.plan(_cell(run, checkpoints))
+        else:
+            item = _plan_waiting(run, planner)
+        planned[run] = item
+        if run.trains and run.training and item.record is not None:
+            checkpoints[run.training] = _trained_checkpoint(item.record)
+    return planned
+
+
+def _plan_waiting(run: PaperRun, planner: Planner) -> PlannedRun:
+    """Return the plan of a run that starts from a checkpoint of a training that is not done."""
+    cell = run.with_files(None if run.trains or run.training is None else PLACEHOLDER)
+    weights = [] if run.base_learner else missing_weights(run.request)
+    lacks = (*missing_data(run.request), *weights)
+    return PlannedRun(cell, None, lacks=lacks, waits=True, cost=planner.estimates.estimate(cell))
+
+
+def _cell(run: PaperRun, checkpoints: dict[SharedTraining, str | None]) -> RunConfig:
+    """Return the run with the checkpoints of the trainings it needs."""
+    weights = checkpoints[run.base_learner] if run.base_learner else None
+    if run.released:
+        absent = missing_weights(run.request)  # the authors' checkpoint brings the backbone along
+        return run.with_files(run.released, weights or ("random" if absent else None))
+    tested = checkpoints[run.training] if run.training and not run.trains else None
+    return run.with_files(tested, weights)
+
+
+def _trained_checkpoint(record: Record) -> str | None:
+    """Return the best checkpoint of a finished training; None of a method that learned nothing."""
+    name = record.run.made.checkpoint
+    return None if name is None else str(record.path / "checkpoints" / name)
+
+
+def run_paper(
+    ordered: Sequence[PaperRun], runs: Path, executor: Executor
+) -> tuple[dict[PaperRun, PlannedRun], list[Failure]]:
+    """Run everything that is missing and lacks nothing, until nothing more can be run.
+
+    Args:
+        ordered: the runs, see `fsbench.runner.reproduce.runs.with_preparations`.
+        runs: folder of all runs.
+        executor: see `fsbench.runner.grid.run.run_missing`.
+
+    Returns:
+        The runs as they are afterwards, and the failures. A run that failed is not tried twice.
+    """
+    failures: list[Failure] = []
+    tried: set[PaperRun] = set()
+    while True:
+        planned = plan_runs(ordered, runs)
+        ready = [run for run, item in planned.items() if item.is_ready and run not in tried]
+        if not ready:
+            return planned, failures
+        tried |= set(ready)
+        failures += run_missing([planned[run] for run in ready], runs, executor)

@@ -1,1 +1,0 @@
-"""Programs, devices, room, data, weights and cache of this machine, as `fsbench list here` shows them."""
