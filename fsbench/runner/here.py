@@ -229,7 +229,7 @@ def data(roots: Mapping[str, str]) -> Iterator[Finding]:
     """
     for name in filter(lambda name: is_shipped("data", name), names("data")):
         root = roots.get(name) or setting(read_settings(config_file("data", name)), "data.dataset.root")
-        source, missing = dataset_source(name), list(_missing_data(name, roots))
+        source, missing = dataset_source(name), missing_dataset(name, root)
         if missing:
             yield _as_finding(missing[0])
         elif source.kind == "drawn":
