@@ -216,7 +216,7 @@ def _check_checkpoints(name: str, entry: "CheckpointSet", named: bool, load: boo
 def _checkpoint_problem(path: Path) -> str:
     """Return why the checkpoint `path` cannot be read, empty if it can; only tensors and plain values are unpickled."""
     # torch: seconds
-    from fsbench.runner.engine.checkpoint import read_checkpoint
+    from fsbench.networks.weights.files import read_checkpoint
 
     try:
         read_checkpoint(path)

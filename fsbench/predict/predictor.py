@@ -17,6 +17,7 @@ from fsbench.base.errors import DataError, SettingsError
 from fsbench.base.files import fingerprint, sha256_file
 from fsbench.base.terminal import print_note
 from fsbench.base.version import __version__
+from fsbench.core.evaluation import choose_device
 from fsbench.core.loading import own_pixels
 from fsbench.core.prediction import array
 from fsbench.data.batch import EpisodeBatch, Hints, normalise
@@ -29,7 +30,7 @@ from fsbench.predict.presence import PresenceWorth, presence_worth
 from fsbench.predict.query_images import QueryImage, find_images
 from fsbench.predict.read_supports import pair_labels, read_supports
 from fsbench.predict.result import ClassPresence, Result, palette
-from fsbench.predict.settings import choose_device, compose_settings
+from fsbench.predict.settings import compose_settings
 from fsbench.predict.support import Support, SupportSet, stack_supports
 from fsbench.protocols.reading import load_segmentation
 from fsbench.protocols.view import input_rule

@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-import torch
-
 from fsbench.base.errors import SettingsError
 from fsbench.runner.config.backbone_choice import AUTO, backbone_at_hand
 from fsbench.runner.config.build import SuiteCLI, compose_method
@@ -41,18 +39,3 @@ def compose_settings(
             f"run: {name}"
         )
     return run
-
-
-def choose_device(name: str) -> torch.device:
-    """Return the device of that name; "auto" is the GPU if there is one. Raises SettingsError for unavailable ones."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise SettingsError(f"device is '{name}', expected auto, cpu, cuda or cuda:<number>") from None
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise SettingsError(
-            f"device is '{name}', but torch sees {torch.cuda.device_count()} GPUs; expected cpu or auto"
-        )
-    return device

@@ -158,6 +158,11 @@ def truth_sha256(frame: "pl.DataFrame", with_pixels: bool = True) -> str:
     )
 
 
+def failed_episodes(frame: "pl.DataFrame") -> int:
+    """Return the number of episodes that the method could not answer."""
+    return frame.filter(frame[FAILED])["episode"].n_unique() if FAILED in frame.columns else 0
+
+
 def hashes(frame: "pl.DataFrame") -> dict[str, Any]:
     """Return the entries of `Run` that hold the hashes of a whole count table."""
     return {

@@ -15,6 +15,7 @@ from fsbench.data.batch import EpisodeBatch, Hints, ImageEpisode
 from fsbench.protocols.evaluation import Answerer
 from fsbench.protocols.reading import load_protocol
 from fsbench.records.asked_alone import Tally, ask_alone, differing_episodes
+from fsbench.records.evaluation import Answering
 from fsbench.runner.contract.episodes import (
     CLASSES,
     telling_episodes,
@@ -165,14 +166,14 @@ def check_other_episodes(subject: Subject) -> str:
     counted = Tally()
     counted.add(run_test(subject.fresh(), [join(subject.method, [copied(one)]) for one in (*told, *asked.values())]))
 
-    def parts(chosen: Sequence[int]) -> list[Any]:
+    def batches(chosen: Sequence[int]) -> list[Any]:
         return [join(subject.method, [copied(asked[number])]) for number in chosen]
 
     def fresh() -> AbstractContextManager[Answerer]:
-        return test_of(subject.fresh(), parts(numbers))
+        return test_of(subject.fresh(), batches(numbers))
 
     protocol = load_protocol(PROTOCOLS[subject.method.task])
-    alone = ask_alone(numbers[::-1], parts, fresh, protocol, subject.method.registry_name)
+    alone = ask_alone(Answering(subject.method.registry_name, protocol, fresh, fresh, batches), numbers[::-1])
     if differing := differing_episodes(alone, counted, numbers):
         raise DifferenceError(
             f"{len(differing)} of {EPISODES} episodes answered otherwise where others had shown their queries",

@@ -15,7 +15,8 @@ from fsbench.data.episodes.episode import Episode
 from fsbench.data.episodes.manifest import Manifest, read_manifest
 from fsbench.records.counts import counts_sha256, hashes, to_frame
 from fsbench.records.journal import Journal
-from fsbench.records.record import find_records, read_record, write_record
+from fsbench.records.record import find_records, read_record
+from fsbench.records.writing import write_files
 from fsbench.scores.answers import SegmentationResult, count
 from fsbench.scores.regions import slot_regions
 from tests.fsbench.runs import HEADER, some_run, written
@@ -137,10 +138,10 @@ def test_a_run_is_complete_when_others_were_told_of_it(tmp_path):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        write_record(tmp_path, run, frame, [tell, interrupt])
+        write_files(tmp_path, run, frame, [tell, interrupt])
     assert find_records(tmp_path) == []
     with pytest.raises(ValueError, match="the network"):
-        write_record(tmp_path, run, frame, [tell, told.append])
+        write_files(tmp_path, run, frame, [tell, told.append])
     assert len(told) == 1
     (record,) = find_records(tmp_path)
     assert record.run == run

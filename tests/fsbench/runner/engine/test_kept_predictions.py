@@ -30,7 +30,7 @@ from fsbench.runner.config.request import Request
 from fsbench.runner.engine.experiment import build_experiment
 from fsbench.runner.engine.restore import reopen_at
 from fsbench.runner.engine.run import run
-from fsbench.runner.engine.stored_data import Truths, open_dataset
+from fsbench.runner.engine.stored_data import open_dataset, open_truth
 from fsbench.scores.confusion import COUNTS
 from fsbench.scores.run_statistics import episode_statistics
 from fsbench.scores.scores import COMMON
@@ -130,7 +130,7 @@ def no_method(runs_of_prototype, monkeypatch):
 
 def test_counts_of_stored_predictions_are_the_records(runs_of_prototype, no_method):
     record = runs_of_prototype("soft")
-    found = recount(record, Truths(record), ORIGINAL)
+    found = recount(record, open_truth(record), ORIGINAL)
     assert found.select(COUNTS).equals(record.episodes.select(COUNTS))
     assert found.drop(COUNTS).equals(record.episodes.drop(*COUNTS, "rom", "rum"))
 
@@ -142,7 +142,7 @@ def nearest(place, length):
 
 def test_counts_at_another_resolution_are_those_of_nearest_pixels(runs_of_prototype, no_method):
     record, side = runs_of_prototype("soft"), 24
-    truths, stored = Truths(record), read_predictions(record)
+    truths, stored = open_truth(record), read_predictions(record)
     rows = []
     for episode in record.manifest.episodes:
         maps = [stored.label_map(episode.index), truths(episode.index)]
@@ -172,7 +172,7 @@ def test_scores_by_other_rules(runs_of_prototype, no_method, capsys):
         "own metric: fscs v1", "only void: ignore", "only resolution: 24 x 24",
         "only objects of 0 to 60 % of the query",
     ]  # fmt: skip
-    small = recount(record, Truths(record), 24)
+    small = recount(record, open_truth(record), 24)
     expected = episode_statistics(small, record.header.class_ids, "background").scores()
     assert lines["only resolution: 24 x 24"]["scores"]["mIoU"]["value"] == pytest.approx(expected["mIoU"])
     expected = episode_statistics(record.episodes, record.header.class_ids, "ignore").scores()
@@ -237,7 +237,7 @@ def plain_error(cases):
 
 def test_boundary_iou_and_calibration_equal_plain_ones(runs_of_prototype, no_method):
     record = runs_of_prototype("soft")
-    truths, stored = Truths(record), read_predictions(record)
+    truths, stored = open_truth(record), read_predictions(record)
     boundary = {number: [0, 0] for number in record.header.class_ids}
     cells, pairs = [], []
     for episode in record.manifest.episodes:
@@ -257,7 +257,7 @@ def test_boundary_iou_and_calibration_equal_plain_ones(runs_of_prototype, no_met
     ways = record.episodes.filter(pl.col("slot") > 0)
     pairs = [(p, float(there), 1) for p, there in ways.select("score", "present").rows()]
     names = [metric.name for metric in COMMON if metric.is_measured]
-    (block,) = build_blocks([record], metrics=names, measure=partial(measure, metrics=names, open_truth=Truths))
+    (block,) = build_blocks([record], metrics=names, measure=partial(measure, metrics=names, open_truth=open_truth))
     scores = block.rows[0].scores
     shown = [i / u for i, u in boundary.values() if u]
     assert scores["boundary-IoU"].value == pytest.approx(100 * sum(shown) / len(boundary))
@@ -271,7 +271,7 @@ def test_boundary_iou_and_calibration_equal_plain_ones(runs_of_prototype, no_met
 def test_what_a_run_lacks_is_said(runs_of_prototype):
     names = [metric.name for metric in COMMON if metric.is_measured]
     (block,) = build_blocks(
-        [runs_of_prototype("none")], metrics=names, measure=partial(measure, metrics=names, open_truth=Truths)
+        [runs_of_prototype("none")], metrics=names, measure=partial(measure, metrics=names, open_truth=open_truth)
     )
     assert set(block.rows[0].scores) == {"presence-ECE", "presence-CE2"}
     assert sum("the run kept no predictions" in note for note in block.notes) == 3

@@ -10,12 +10,12 @@ from PIL import Image
 
 from fsbench.cli.main import main
 from fsbench.datamodules.datasets.demo.dataset import drawn_dataset
-from fsbench.doors.evaluate import evaluate
-from fsbench.doors.kits import load_kit_test
 from fsbench.protocols.kit.answers import Answers
 from fsbench.protocols.kit.kit import read_kit, write_kit
 from fsbench.records.record import Record, find_records
 from fsbench.runner.config.tests import load_test
+from fsbench.runner.evaluation.evaluate import evaluate
+from fsbench.runner.evaluation.kit_test import load_kit_test
 
 SIDE = 128
 """Side of all images, so that every door shows the same pixels."""

@@ -1,7 +1,7 @@
 """The result of a test: a finished run, with its scores, breakdowns and pictures at hand."""
 
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fsbench.base.errors import RecordError, SettingsError, missing_package
-from fsbench.doors.measures import measure_for
-from fsbench.protocols.reading import metric_names
+from fsbench.protocols.reading import metric_named, metric_names
 from fsbench.protocols.test import Test
 from fsbench.records.predictions import read_predictions
 from fsbench.records.record import Record
 from fsbench.results.tables.blocks import Block
+from fsbench.results.tables.compare import Measure
 from fsbench.results.tables.frame import PARTS, blocks_frame
 from fsbench.results.tables.layout import figure
+from fsbench.results.tables.rescoring.recount import Truth
 from fsbench.results.tables.table import build_blocks
 from fsbench.scores.count_table import QUERIES, SUPPORTS
 from fsbench.scores.estimate import Estimate
@@ -187,3 +188,22 @@ class Result:
             f"<tbody><tr><th>{escape(self.name)}</th>{values}</tr></tbody></table>"
             f"<div>{escape(str(self.path))}</div>"
         )
+
+
+def measure_for(metrics: Sequence[str]) -> Measure | None:
+    """Return what measures a run for those of `metrics` that its counts do not give; None where all follow from them.
+
+    It can be sent to another process.
+    """
+    if not any(metric_named(name).is_measured for name in metrics):
+        return None
+    from fsbench.results.tables.rescoring.measures import measure  # with OpenCV and torch, which other scores spare
+
+    return partial(measure, metrics=metrics, open_truth=_open_truth)
+
+
+def _open_truth(record: Record) -> Truth:
+    # torch and Lightning: only who asks for scores beyond the counts waits for them
+    from fsbench.runner.engine.stored_data import open_truth
+
+    return open_truth(record)

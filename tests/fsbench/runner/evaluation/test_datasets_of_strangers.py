@@ -8,9 +8,9 @@ import pytest
 from fsbench.base.errors import SettingsError
 from fsbench.cli.main import main
 from fsbench.data.episodes.manifest import Manifest
-from fsbench.doors.kits import load_kit_test
 from fsbench.protocols.kit.kit import read_kit, write_kit
 from fsbench.runner.config.tests import load_test
+from fsbench.runner.evaluation.kit_test import load_kit_test
 
 CODE = """
 from pathlib import Path

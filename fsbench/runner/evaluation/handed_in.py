@@ -1,6 +1,6 @@
 """The record of a test that somebody else answered: its answers were counted here, by the loop of every run."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,11 +12,11 @@ from fsbench.base.files import fingerprint, locked, make_folder, read_text, writ
 from fsbench.protocols.test import Test
 from fsbench.records.asked_alone import Counted
 from fsbench.records.card import FILE as CARD
-from fsbench.records.card import Card, contradictions, read_card
-from fsbench.records.counts import counts_sha256, hashes, official_rows, to_frame
-from fsbench.records.machine import counted_on
-from fsbench.records.predictions import Prediction, write_predictions
-from fsbench.records.record import Record, read_record, write_record
+from fsbench.records.card import read_card
+from fsbench.records.counts import counts_sha256, to_frame
+from fsbench.records.machine import provenance
+from fsbench.records.predictions import Prediction
+from fsbench.records.record import Record, read_record
 from fsbench.records.run import (
     BackboneSettings,
     Cost,
@@ -24,11 +24,11 @@ from fsbench.records.run import (
     Identity,
     MethodSettings,
     Provenance,
-    Run,
+    RunFacts,
     Weights,
     run_name,
 )
-from fsbench.scores.confusion import FAILED
+from fsbench.records.writing import write_record
 
 if TYPE_CHECKING:
     import polars as pl
@@ -39,26 +39,18 @@ PREDICTED = "predicted"
 """Rule of presence where whoever answers decides on it."""
 
 
-@dataclass(frozen=True)
-class GivenCard:
-    """A card that was given with answers: its entries, and its text, which is kept beside their record."""
-
-    card: Card
-    text: str
-
-
-def read_given_card(file: str | Path | None, name: str) -> GivenCard | None:
-    """Read a card that was given with answers, before they are counted; None where there is none.
+def read_given_card(file: str | Path | None, name: str) -> str | None:
+    """Return the text of a card that was given with answers, before they are counted; None where there is none.
 
     Raises SettingsError where it is none, or of another method than `name`.
     """
     if file is None:
         return None
     path = Path(file).expanduser()
-    method, card = read_card(path)
+    method, _ = read_card(path)
     if method not in (None, name):
         raise SettingsError(f"{path} is the card of {method}, expected that of {name}; give that, or correct its name")
-    return GivenCard(card, read_text(path, "settings"))
+    return read_text(path, "settings")
 
 
 @dataclass(frozen=True)
@@ -71,7 +63,7 @@ class Answered:
         counted: the counts and predictions of all episodes.
         seconds: that the answers took; None where they were made elsewhere.
         parameters: (learned, all) of the method, where they are known.
-        card: of the method, if one was given.
+        card: text of the method's card, which is kept beside the record, if one was given.
         asked_alone: number of episodes that were asked alone as well; None where nobody could ask.
     """
 
@@ -80,7 +72,7 @@ class Answered:
     counted: Counted
     seconds: float | None = None
     parameters: tuple[int, int] | None = None
-    card: GivenCard | None = None
+    card: str | None = None
     asked_alone: int | None = None
 
 
@@ -94,69 +86,54 @@ def record_answers(answered: Answered, runs: str | Path) -> Record:
         runs: folder of all runs.
 
     Raises:
-        SettingsError: the folder cannot be written, or the card contradicts the record.
+        SettingsError: the folder cannot be written.
     """
     test = answered.test
     frame = to_frame(answered.counted.rows(), test.manifest)
     kept = list(answered.counted.predictions())
-    run = _content(answered, frame, kept)
-    folder = Path(runs) / run.id
-    stated = {} if answered.card is None else answered.card.card.stated
-    if problems := contradictions(stated, Record(folder, run)):
-        raise SettingsError(problems[0])
+    facts = _facts(answered, frame, answers_sha256(frame, kept))
+    folder = Path(runs) / facts.id
     make_folder(folder.parent)
     with locked(folder.with_name(f".{folder.name}.lock"), refusal=f"another process is writing {folder}; wait for it"):
-        present = read_record(folder)
-        if present is None or (present.run.asked_alone or 0) < (answered.asked_alone or 0):
+        record = read_record(folder)
+        if record is None or (record.run.asked_alone or 0) < (answered.asked_alone or 0):
             make_folder(folder)
-            test.manifest.write(folder / "manifest.jsonl")
-            predictions = write_predictions(folder, kept, frame, "masks" if kept else "none")
-            run = run if predictions is None else run.model_copy(update={"predictions": predictions})
-            present = write_record(folder, Run.model_validate(run.as_json()), frame)
+            record = write_record(folder, test, frame, facts, kept, "masks" if kept else "none")
         if answered.card is not None:
-            write_text(folder / CARD, answered.card.text)
-    return present
+            write_text(folder / CARD, answered.card)
+    return record
 
 
-def _content(answered: Answered, frame: "pl.DataFrame", kept: Sequence[tuple[int, int, bool, Prediction]]) -> Run:
-    """Return the content of `run.json` but for the entry about the file of predictions."""
-    test, header = answered.test, answered.test.manifest.header
-    digest = answers_sha256(frame, kept)
+def _facts(answered: Answered, frame: "pl.DataFrame", digest: str) -> RunFacts:
+    """Return what is known of a run besides its counts, which are in `frame`; `digest` is the hash of its answers."""
+    test = answered.test
     identity = Identity(
         method=MethodSettings(name=answered.name, type="handed in"),
         backbone=BackboneSettings(name=UNKNOWN, weights=UNKNOWN),
         dataset={"name": test.index.name},
-        fold=header.fold,
+        fold=test.manifest.header.fold,
         image_size=test.image_size,
         manifest_sha256=test.manifest.sha256,
         files_sha256=test.files_sha256,
         training=None,
         answers_sha256=digest,
     )
-    scores = test.protocol.statistics(official_rows(frame), header).scores()
-    episodes = len(test.manifest.episodes)
     learned, every = answered.parameters or (None, None)
-    failed = frame.filter(frame[FAILED])["episode"].n_unique() if FAILED in frame.columns else 0
-    return Run(
+    return RunFacts(
         id=run_name("-".join([answered.name, *test.words, identity.digits])),
         identity=identity,
         weights=Weights(origin=None, training=None),
         handed_in=HandedIn(answers_sha256=digest),
         asked_alone=answered.asked_alone,
         presence=_presence_rule(test, frame),
-        scores=scores,
-        augmented_episodes=sum(episode.augmented for episode in test.manifest.episodes),
-        failed_episodes=failed,
-        dropped_classes=[test.index.class_names[number - 1] for number in header.dropped_classes],
         cost=Cost(
             trainable_parameters=learned,
             total_parameters=every,
             evaluation_seconds=answered.seconds,
-            episodes_per_second=episodes / answered.seconds if answered.seconds else None,
+            episodes_per_second=len(test) / answered.seconds if answered.seconds else None,
             peak_mib=None,
         ),
-        provenance=Provenance.model_validate(counted_on()),
-        **hashes(frame),
+        provenance=Provenance.model_validate(provenance()),
     )
 
 

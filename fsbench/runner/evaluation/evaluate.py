@@ -2,9 +2,10 @@
 
 import copy
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +15,16 @@ from fsbench.base.environment import check_environment
 from fsbench.base.errors import ContractError, SettingsError
 from fsbench.base.files import fingerprint, locked, make_folder
 from fsbench.base.progress import track
-from fsbench.doors.parts import Parts, check_test
-from fsbench.doors.records import Answered, GivenCard, read_given_card, record_answers
-from fsbench.doors.results import Result
-from fsbench.protocols.evaluation import Answerer, evaluate_batches
-from fsbench.protocols.test import Test, VisibleEpisode, VisibleImages
-from fsbench.records.asked_alone import Tally, ask_alone, check_asked_alone, differing_episodes, episodes_to_ask
+from fsbench.protocols.evaluation import Answerer
+from fsbench.protocols.test import Test, VisibleEpisode, VisibleImages, check_test
+from fsbench.records.asked_alone import ask_alone, check_asked_alone, differing_episodes, episodes_to_ask
+from fsbench.records.evaluation import Answering, evaluate_episodes
 from fsbench.records.journal import Journal
 from fsbench.records.predictions import Keep
-from fsbench.records.record import Record
 from fsbench.runner.config.limits import check_name
+from fsbench.runner.evaluation.handed_in import Answered, read_given_card, record_answers
+from fsbench.runner.evaluation.result import Result
 from fsbench.scores.answers import SegmentationAnswer
-
-Model = Callable[[Any], Any]
 
 
 def evaluate(
@@ -91,7 +89,7 @@ def evaluate(
     if type(check_memory) is not int or check_memory < 0:
         raise SettingsError(f"check_memory is {check_memory!r}, expected a number of episodes, 0 for none")
     if isinstance(model, str):
-        from fsbench.doors.named import evaluate_named  # with torch
+        from fsbench.runner.evaluation.named import evaluate_named  # with torch
 
         if not (name is None and card is None and resume):
             raise SettingsError(
@@ -104,94 +102,95 @@ def evaluate(
     check_name(chosen, "name")
     given_card = read_given_card(card, chosen)
     if hasattr(model, "answer_batch"):
-        from fsbench.doors.methods import answer_by_method  # with torch
+        from fsbench.runner.evaluation.method import answer_by_method  # with torch
 
-        parts = answer_by_method(model, test, **options)
+        answered_by, parameters, known = answer_by_method(model, test, chosen, **options)
+    elif options:
+        raise SettingsError(
+            f"evaluate was given {', '.join(options)}, which is for methods of the suite; a function has no options"
+        )
     else:
-        if options:
-            raise SettingsError(
-                f"evaluate was given {', '.join(options)}, which is for methods of the suite; a function has no options"
-            )
-        parts = _by_function(model, test)
-    asked = episodes_to_ask(parts.in_order(test.manifest.episodes), check_memory) if check_memory else []
-    return Result(_evaluate_parts(parts, chosen, Path(runs), given_card, resume, progress, asked), test)
-
-
-def _evaluate_parts(
-    parts: Parts, name: str, runs: Path, card: GivenCard | None, resume: bool, progress: bool, asked: Sequence[int]
-) -> Record:
-    """Let whoever answers the parts of a test do so, going on where that was interrupted; write the record.
-
-    Args:
-        parts: the test, and who answers.
-        card: of the method, if one was given.
-        name, runs, resume, progress: see `evaluate`, which raises the same.
-        asked: episodes that are asked alone as well, in this order.
-    """
-    test, journal = parts.test, _evaluation_journal(parts, name, make_folder(runs))
+        answered_by, parameters, known = _answer_by_function(model, test, chosen), None, []
+    journal = _evaluation_journal(answered_by, known, make_folder(Path(runs)))
     work = journal.folder
-    taken = f"another process evaluates {name} on this test; wait for it, or give another name"
-    least = _least_kept(test)
-    keep: Callable[[int], Keep] | None = None if least == "none" else lambda _: least
+    taken = f"another process evaluates {chosen} on this test; wait for it, or give another name"
     with locked(work.with_name(f"{work.name}.lock"), refusal=taken):
-        done = journal.done(least) if resume else frozenset()
         if not resume and work.exists():
             journal.remove()
-        alone = ask_alone(asked, parts.batches, parts.fresh, parts.test, name) if asked else Tally()
-        began = time.perf_counter()
-        try:
-            with parts.answering() as answer, closing(journal.open()) as writer:
-                add = writer.add if keep is None else lambda results: writer.add_with_predictions(results, keep)
-                if done:
-                    _check_alike(parts, answer, journal, sorted(done), name)
-                left = [episode.index for episode in test.manifest.episodes if episode.index not in done]
-                batches = parts.batches(left)
-                shown = track(batches, name, "episode") if progress else batches
-                evaluate_batches(shown, parts.test, answer, add, name)
-            check_asked_alone(alone, journal, asked, name)
-        except ContractError:
-            journal.remove()  # answers that no test may have
-            raise
-        except BaseException:
-            if not journal.done(least):  # nothing to go on from
-                journal.remove()
-            raise
-        seconds = None if done else time.perf_counter() - began
-        record = record_answers(Answered(test, name, journal, seconds, parts.parameters, card, len(asked)), runs)
+        asked = episodes_to_ask(answered_by.in_order(test.manifest.episodes), check_memory)
+        seconds = _evaluate_rest(answered_by, journal, asked, progress)
+        answered = Answered(answered_by.test, chosen, journal, seconds, parameters, given_card, len(asked))
+        record = record_answers(answered, runs)
         journal.remove()
-    return record
+    return Result(record, test)
 
 
-def _evaluation_journal(parts: Parts, name: str, runs: Path) -> Journal:
-    """Return the journal of an evaluation that was interrupted, or that is to begin; nothing is written."""
-    test = parts.test
-    digits = fingerprint([name, test.manifest.sha256, test.files_state, test.image_size, *parts.identity])
+def _evaluation_journal(answered_by: Answering[Test], known: list[Any], runs: Path) -> Journal:
+    """Return the journal of an evaluation that was interrupted, or that is to begin; nothing is written.
+
+    `known` is what answers follow from besides the test: with another one nothing goes on.
+    """
+    test, name = answered_by.test, answered_by.name
+    digits = fingerprint([name, test.manifest.sha256, test.files_state, test.image_size, *known])
     return Journal(runs / f".{name}-{digits[:10]}.answers", digits)
 
 
-def _least_kept(test: Test) -> Keep:
-    """Return how much is kept of an answer at least."""
-    return "masks" if test.protocol.has_masks else "none"
+def _evaluate_rest(
+    answered_by: Answering[Test], journal: Journal, asked: Sequence[int], progress: bool
+) -> float | None:
+    """Evaluate the episodes that an interrupted evaluation has left, all where there was none.
+
+    Args:
+        answered_by: the test, and who answers it.
+        journal: of the results; nothing of it stays where they are none, or none that a test may have.
+        asked: episodes that are asked alone as well, in this order.
+        progress: show how far it is.
+
+    Returns:
+        The seconds; None where it went on.
+
+    Raises:
+        SettingsError, NumericsError, ContractError: see `evaluate`.
+    """
+    test, name = answered_by.test, answered_by.name
+    least: Keep = "masks" if test.protocol.has_masks else "none"
+    done = journal.done(least)
+    left = [episode.index for episode in test.manifest.episodes if episode.index not in done]
+    alone = ask_alone(answered_by, asked)
+    began = time.perf_counter()
+    try:
+        _check_alike(answered_by, journal, sorted(done))
+        show = partial(track, description=name, unit="episode") if progress else iter
+        evaluate_episodes(answered_by, left, journal, (lambda _: least) if test.protocol.has_masks else None, show)
+        check_asked_alone(alone, journal, asked, name)
+    except ContractError:
+        journal.remove()  # answers that no test may have
+        raise
+    except BaseException:
+        if not journal.done(least):  # nothing to go on from
+            journal.remove()
+        raise
+    return None if done else time.perf_counter() - began
 
 
 ASKED_AGAIN = 5
 """Finished episodes that are asked for again where an evaluation goes on: the first, the last, and some between."""
 
 
-def _check_alike(parts: Parts, answer: Answerer, journal: Journal, done: Sequence[int], name: str) -> None:
+def _check_alike(answered_by: Answering[Test], journal: Journal, done: Sequence[int]) -> None:
     """Raise SettingsError unless the model answers some of the finished episodes as it did."""
     places = np.linspace(0, len(done) - 1, min(ASKED_AGAIN, len(done))).round().astype(int).tolist()
-    chosen, again = [done[place] for place in places], Tally()
-    evaluate_batches(parts.batches(chosen), parts.test, answer, again.add, name)
+    chosen = [done[place] for place in places]
+    again = ask_alone(answered_by, chosen, fresh=False)
     for number in differing_episodes(journal, again, chosen):
         raise SettingsError(
-            f"{name} answers episode {number} otherwise than when it was interrupted; expected the model that began; "
-            "begin anew with resume=False, or give another name"
+            f"{answered_by.name} answers episode {number} otherwise than when it was interrupted; expected the model "
+            "that began; begin anew with resume=False, or give another name"
         )
 
 
-def _by_function(model: Model, test: Test) -> Parts:
-    """Return the parts of a test that a function answers one by one."""
+def _answer_by_function(model: Any, test: Test, name: str) -> Answering[Test]:
+    """Return a test that a function answers, one episode after the other."""
     if not callable(model):
         raise SettingsError(
             f"evaluate was given a {type(model).__name__}; expected a function of an episode, a method, or its name"
@@ -200,17 +199,16 @@ def _by_function(model: Model, test: Test) -> Parts:
         first = read_output(model(test[0]), test[0])
         test = replace(test, image_size=first.label_map.shape[0])
 
-    @contextmanager
-    def answering(asked: Model = model) -> Iterator[Answerer]:
-        yield lambda seen: [read_output(asked(episode), episode) for episode in seen]
+    def answerer(asked: Callable[[Any], Any]) -> AbstractContextManager[Answerer]:
+        return nullcontext(lambda seen: [read_output(asked(episode), episode) for episode in seen])
 
-    def fresh() -> AbstractContextManager[Answerer]:
+    def begin_fresh() -> AbstractContextManager[Answerer]:
         try:
-            return answering(copy.deepcopy(model))  # of a function, the function itself
+            return answerer(copy.deepcopy(model))  # of a function, the function itself
         except Exception:  # locks, generators, open files: not every object can be copied
-            return answering()
+            return answerer(model)
 
-    return Parts(test, answering, fresh, lambda numbers: [[number] for number in numbers])
+    return Answering(name, test, lambda: answerer(model), begin_fresh, lambda numbers: [[n] for n in numbers])
 
 
 def read_output(output: Any, episode: VisibleEpisode | VisibleImages) -> Any:

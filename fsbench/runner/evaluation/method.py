@@ -10,28 +10,33 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from fsbench.base.errors import SettingsError, known_names
-from fsbench.core.evaluation import answering, fresh_copy
+from fsbench.core.evaluation import answering, choose_device, fresh_copy
 from fsbench.core.loading import LoadingConfig, load_item
 from fsbench.core.segmenter import Segmenter
 from fsbench.data.batch import EpisodeBatch
 from fsbench.data.episodes.episode import Episode
 from fsbench.data.episodes.evaluation_order import evaluation_order
 from fsbench.datamodules.loading.way_classes import WayClasses
-from fsbench.doors.parts import Parts
-from fsbench.predict.settings import choose_device
 from fsbench.protocols.test import Test
+from fsbench.records.evaluation import Answering
 
 OPTIONS = ("image_size", "workers", "device")
 
 
-def answer_by_method(method: Any, test: Test, **options: Any) -> Parts:
-    """Return the parts of a test that a method's object answers.
+def answer_by_method(
+    method: Any, test: Test, name: str, **options: Any
+) -> tuple[Answering[Test], tuple[int, int], list[Any]]:
+    """Return a test that a method's object answers.
 
     Args:
         method: a `Segmenter`, with the weights that it is to answer with.
         test: the test.
+        name: of the method in tables.
         **options: `image_size`, side of the images that the method sees, needed unless the test states it; `workers`,
             processes that load; `device`, "cpu" or "cuda", that of the method unless given.
+
+    Returns:
+        The test and who answers it, the numbers of learned and of all parameters, and what else answers follow from.
 
     Raises:
         SettingsError: the method cannot answer this test, or an option is unknown.
@@ -54,16 +59,17 @@ def answer_by_method(method: Any, test: Test, **options: Any) -> Parts:
         method.to(choose_device(options["device"]))
     method.backbone.cache.clear()  # of other images by the same names, or at another size
     counted = replace(test, image_size=side) if test.protocol.view.counts_at_input_size else test
-    ways, workers = test.manifest.header.way, options.get("workers", 0)
-    return Parts(
+    answered_by = Answering(
+        name,
         counted,
         partial(answering, method),
         lambda: answering(fresh_copy(method)),
-        partial(_batches, method, counted, side, workers),
-        (method.num_trainable_parameters(ways), method.num_parameters(ways)),
+        partial(_batches, method, counted, side, options.get("workers", 0)),
         evaluation_order,
-        (side, method.describe(), _weights_sha256(method)),
     )
+    ways = test.manifest.header.way
+    parameters = method.num_trainable_parameters(ways), method.num_parameters(ways)
+    return answered_by, parameters, [side, method.describe(), _weights_sha256(method)]
 
 
 def _weights_sha256(method: Segmenter) -> str:

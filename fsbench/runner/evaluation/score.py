@@ -7,14 +7,13 @@ from typing import Any
 
 from fsbench.base.progress import track
 from fsbench.data.episodes.manifest import Manifest
-from fsbench.doors.parts import check_test
-from fsbench.doors.records import Answered, read_given_card, record_answers
-from fsbench.doors.results import Result
 from fsbench.protocols.evaluation import evaluate_batches
 from fsbench.protocols.kit.reader import HandedIn, read_answers
-from fsbench.protocols.test import Test, VisibleEpisode, VisibleImages
+from fsbench.protocols.test import Test, VisibleEpisode, VisibleImages, check_test
 from fsbench.records.asked_alone import Tally
 from fsbench.runner.config.limits import check_name
+from fsbench.runner.evaluation.handed_in import Answered, read_given_card, record_answers
+from fsbench.runner.evaluation.result import Result
 from fsbench.scores.answers import SegmentationAnswer
 
 

@@ -13,7 +13,7 @@ from fsbench.base.errors import SettingsError
 from fsbench.data.batch import normalise
 from fsbench.datamodules.datasets.folder import Folder
 from fsbench.datamodules.loading.episodes import TrainingEpisodes
-from fsbench.doors.training import TrainingData
+from fsbench.runner.training_data import TrainingData
 from tests.data_modules import episodic
 
 

@@ -10,7 +10,7 @@ import pytest
 import fsbench
 from fsbench.base.errors import RecordError, SettingsError
 from fsbench.cli.main import main
-from fsbench.doors.results import Result
+from fsbench.runner.evaluation.result import Result
 from fsbench.scores.count_table import SUPPORTS
 
 

@@ -8,17 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from fsbench.base.errors import SettingsError, known_names
-from fsbench.doors.measures import measure_for
-from fsbench.doors.results import Result
-from fsbench.doors.tables import Differences, Table
 from fsbench.networks.weights.table import backbone_data
 from fsbench.protocols.reading import metric_named, metric_names
 from fsbench.records.record import Record, finished_records, leave_out_damaged
 from fsbench.results.tables.breakdowns import BREAKDOWNS
 from fsbench.results.tables.comparable import Methods, find_methods
 from fsbench.results.tables.compare import Asked, compare_methods
+from fsbench.results.tables.notebook import Differences, Table
 from fsbench.results.tables.published.scores import PublishedScore
 from fsbench.results.tables.table import build_blocks
+from fsbench.runner.evaluation.result import Result, measure_for
 
 Words = str | Sequence[str]
 """Names, or one text with commas between them."""

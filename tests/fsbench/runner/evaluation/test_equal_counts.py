@@ -12,7 +12,6 @@ from fsbench.base.errors import FsbenchError
 from fsbench.core.evaluation import answering
 from fsbench.core.released_format import WRITTEN_BY
 from fsbench.datamodules.datasets.demo.dataset import drawn_dataset
-from fsbench.doors.score import score
 from fsbench.protocols.kit.answers import Answers
 from fsbench.protocols.reading import load_protocol, protocol_names
 from fsbench.protocols.test import Test
@@ -24,6 +23,7 @@ from fsbench.runner.config.request import Request
 from fsbench.runner.config.tests import load_test
 from fsbench.runner.engine.experiment import Experiment, build_experiment
 from fsbench.runner.engine.run import run
+from fsbench.runner.evaluation.score import score
 from tests.cli.run.test_exactness import METHODS, protocol_of
 from tests.methods.contract_settings import OPTIONS
 from tests.photos import arguments

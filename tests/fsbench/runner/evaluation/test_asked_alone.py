@@ -5,7 +5,7 @@ import pytest
 import fsbench
 from fsbench.base.errors import ContractError, SettingsError
 from fsbench.records.asked_alone import Tally, differing_episodes, episodes_to_ask
-from tests.fsbench.doors.test_evaluate import middle
+from tests.fsbench.runner.evaluation.test_evaluate import middle
 
 SHOWN = {}
 """Memory of the module, which no copy of a function has a copy of."""
