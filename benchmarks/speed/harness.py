@@ -21,11 +21,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from fsbench.runner.engine.provenance import PACKAGES, commit, processor
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from fsbench.base.files import write_text
+from fsbench.records.machine import PACKAGES, commit, processor
 from fsbench.runner.engine.machine.meter import Meter, release_memory, resident_mib
 from fsbench.runner.here.devices import driver
 

@@ -16,6 +16,8 @@ from fsbench.base.version import __version__
 
 COUNTING = ("numpy", "pillow")
 """Packages that decide how answers are counted."""
+PACKAGES = ("torch", "lightning", "timm", *COUNTING)
+"""Packages that decide what a method answers, and how that is counted."""
 
 
 def provenance(packages: Iterable[str] = COUNTING, device: str | None = None) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from fsbench.records.asked_alone import Tally, ask_alone, check_asked_alone, epi
 from fsbench.records.counts import to_frame
 from fsbench.records.evaluation import Answering, evaluate_episodes
 from fsbench.records.journal import Journal
-from fsbench.records.machine import processor, provenance
+from fsbench.records.machine import PACKAGES, provenance
 from fsbench.records.predictions import Keep
 from fsbench.records.record import Record
 from fsbench.records.run import Cost, Provenance, RunFacts, Told, TrainingOutcome, Weights
@@ -40,9 +40,6 @@ from fsbench.runner.engine.train import Preparation
 from fsbench.runner.engine.training_facts import weights_origin
 
 log = logging.getLogger("fsbench")
-
-PACKAGES = ("torch", "lightning", "timm", "numpy", "pillow")
-"""Packages that decide what a method answers, and how that is counted."""
 
 
 class RecordListener(Protocol):
@@ -228,7 +225,7 @@ def _facts(
     data, method = experiment.data, experiment.method
     device = trainer.strategy.root_device
     made_in = {
-        **provenance(PACKAGES, torch.cuda.get_device_name(device) if device.type == "cuda" else processor()),
+        **provenance(PACKAGES, torch.cuda.get_device_name(device) if device.type == "cuda" else None),
         "processes": trainer.world_size,
         "threads": torch.get_num_threads(),
         **feature_rounding(method),

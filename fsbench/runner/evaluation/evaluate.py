@@ -159,7 +159,8 @@ def _evaluate_rest(
     alone = ask_alone(answered_by, asked)
     began = time.perf_counter()
     try:
-        _check_alike(answered_by, journal, sorted(done))
+        if done:
+            _check_alike(answered_by, journal, sorted(done))
         show = partial(track, description=name, unit="episode") if progress else iter
         evaluate_episodes(answered_by, left, journal, (lambda _: least) if test.protocol.has_masks else None, show)
         check_asked_alone(alone, journal, asked, name)

@@ -14,7 +14,6 @@ from types import SimpleNamespace
 import numpy as np
 import polars as pl
 import pytest
-from fsbench.runner.engine.provenance import processor
 
 from fsbench.base.files.folders import replacing_folder
 from fsbench.cli.main import main
@@ -24,6 +23,7 @@ from fsbench.pages.report.costs import RunCost, pareto_front
 from fsbench.pages.report.episodes import FoldEpisodes, episode_scores, object_sizes, worth_a_look
 from fsbench.pages.report.plots import adapt_to_theme, cost_plot
 from fsbench.pages.report.site import MARK
+from fsbench.records.machine import processor
 from fsbench.records.record import find_records, read_record
 from fsbench.records.writing import write_files
 from fsbench.results.tables.formats import latex, render
