@@ -21,8 +21,9 @@ from fsbench.records.asked_alone import ask_alone, check_asked_alone, differing_
 from fsbench.records.evaluation import Answering, evaluate_episodes
 from fsbench.records.journal import Journal
 from fsbench.records.predictions import Keep
+from fsbench.records.run import Cost
 from fsbench.runner.config.limits import check_name
-from fsbench.runner.evaluation.handed_in import Answered, read_given_card, record_answers
+from fsbench.runner.evaluation.handed_in import read_given_card, record_answers
 from fsbench.runner.evaluation.result import Result
 from fsbench.scores.answers import SegmentationAnswer
 
@@ -110,7 +111,7 @@ def evaluate(
             f"evaluate was given {', '.join(options)}, which is for methods of the suite; a function has no options"
         )
     else:
-        answered_by, parameters, known = _answer_by_function(model, test, chosen), None, []
+        answered_by, parameters, known = _answer_by_function(model, test, chosen), (None, None), []
     journal = _evaluation_journal(answered_by, known, make_folder(Path(runs)))
     work = journal.folder
     taken = f"another process evaluates {chosen} on this test; wait for it, or give another name"
@@ -119,8 +120,14 @@ def evaluate(
             journal.remove()
         asked = episodes_to_ask(answered_by.in_order(test.manifest.episodes), check_memory)
         seconds = _evaluate_rest(answered_by, journal, asked, progress)
-        answered = Answered(answered_by.test, chosen, journal, seconds, parameters, given_card, len(asked))
-        record = record_answers(answered, runs)
+        cost = Cost(
+            trainable_parameters=parameters[0],
+            total_parameters=parameters[1],
+            evaluation_seconds=seconds,
+            episodes_per_second=len(test) / seconds if seconds else None,
+            peak_mib=None,
+        )
+        record = record_answers(answered_by.test, chosen, journal, runs, given_card, cost, len(asked))
         journal.remove()
     return Result(record, test)
 

@@ -1,7 +1,6 @@
 """The record of a test that somebody else answered: its answers were counted here, by the loop of every run."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -53,62 +52,42 @@ def read_given_card(file: str | Path | None, name: str) -> str | None:
     return read_text(path, "settings")
 
 
-@dataclass(frozen=True)
-class Answered:
-    """A test that somebody answered.
-
-    Attributes:
-        test: with the side of its answers, where the protocol counts at that size.
-        name: of whoever answered, in tables.
-        counted: the counts and predictions of all episodes.
-        seconds: that the answers took; None where they were made elsewhere.
-        parameters: (learned, all) of the method, where they are known.
-        card: text of the method's card, which is kept beside the record, if one was given.
-        asked_alone: number of episodes that were asked alone as well; None where nobody could ask.
-    """
-
-    test: Test
-    name: str
-    counted: Counted
-    seconds: float | None = None
-    parameters: tuple[int, int] | None = None
-    card: str | None = None
-    asked_alone: int | None = None
+UNKNOWN_COST = Cost(
+    trainable_parameters=None, total_parameters=None, evaluation_seconds=None, episodes_per_second=None, peak_mib=None
+)
+"""Cost of answers that were made elsewhere."""
 
 
-def record_answers(answered: Answered, runs: str | Path) -> Record:
+def record_answers(
+    test: Test,
+    name: str,
+    counted: Counted,
+    runs: str | Path,
+    card: str | None = None,
+    cost: Cost = UNKNOWN_COST,
+    asked_alone: int | None = None,
+) -> Record:
     """Write the record of a test that somebody answered; where these very answers have one, return it.
 
     Its identity is the test and the hash of the answers: exchanged answers are another run.
 
     Args:
-        answered: the test and its answers.
+        test: with the side of its answers, where the protocol counts at that size.
+        name: of whoever answered, in tables.
+        counted: the counts and predictions of all episodes.
         runs: folder of all runs.
+        card: text of the method's card, which is kept beside the record, if one was given.
+        cost: of the answers.
+        asked_alone: number of episodes that were asked alone as well; None where nobody could ask.
 
     Raises:
         SettingsError: the folder cannot be written.
     """
-    test = answered.test
-    frame = to_frame(answered.counted.rows(), test.manifest)
-    kept = list(answered.counted.predictions())
-    facts = _facts(answered, frame, answers_sha256(frame, kept))
-    folder = Path(runs) / facts.id
-    make_folder(folder.parent)
-    with locked(folder.with_name(f".{folder.name}.lock"), refusal=f"another process is writing {folder}; wait for it"):
-        record = read_record(folder)
-        if record is None or (record.run.asked_alone or 0) < (answered.asked_alone or 0):
-            make_folder(folder)
-            record = write_record(folder, test, frame, facts, kept, "masks" if kept else "none")
-        if answered.card is not None:
-            write_text(folder / CARD, answered.card)
-    return record
-
-
-def _facts(answered: Answered, frame: "pl.DataFrame", digest: str) -> RunFacts:
-    """Return what is known of a run besides its counts, which are in `frame`; `digest` is the hash of its answers."""
-    test = answered.test
+    frame = to_frame(counted.rows(), test.manifest)
+    kept = list(counted.predictions())
+    digest = answers_sha256(frame, kept)
     identity = Identity(
-        method=MethodSettings(name=answered.name, type="handed in"),
+        method=MethodSettings(name=name, type="handed in"),
         backbone=BackboneSettings(name=UNKNOWN, weights=UNKNOWN),
         dataset={"name": test.index.name},
         fold=test.manifest.header.fold,
@@ -118,23 +97,26 @@ def _facts(answered: Answered, frame: "pl.DataFrame", digest: str) -> RunFacts:
         training=None,
         answers_sha256=digest,
     )
-    learned, every = answered.parameters or (None, None)
-    return RunFacts(
-        id=run_name("-".join([answered.name, *test.words, identity.digits])),
+    facts = RunFacts(
+        id=run_name("-".join([name, *test.words, identity.digits])),
         identity=identity,
         weights=Weights(origin=None, training=None),
         handed_in=HandedIn(answers_sha256=digest),
-        asked_alone=answered.asked_alone,
+        asked_alone=asked_alone,
         presence=_presence_rule(test, frame),
-        cost=Cost(
-            trainable_parameters=learned,
-            total_parameters=every,
-            evaluation_seconds=answered.seconds,
-            episodes_per_second=len(test) / answered.seconds if answered.seconds else None,
-            peak_mib=None,
-        ),
+        cost=cost,
         provenance=Provenance.model_validate(provenance()),
     )
+    folder = Path(runs) / facts.id
+    make_folder(folder.parent)
+    with locked(folder.with_name(f".{folder.name}.lock"), refusal=f"another process is writing {folder}; wait for it"):
+        record = read_record(folder)
+        if record is None or (record.run.asked_alone or 0) < (asked_alone or 0):
+            make_folder(folder)
+            record = write_record(folder, test, frame, facts, kept, "masks" if kept else "none")
+        if card is not None:
+            write_text(folder / CARD, card)
+    return record
 
 
 def _presence_rule(test: Test, frame: "pl.DataFrame") -> str:

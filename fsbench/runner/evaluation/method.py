@@ -25,7 +25,7 @@ OPTIONS = ("image_size", "workers", "device")
 
 def answer_by_method(
     method: Any, test: Test, name: str, **options: Any
-) -> tuple[Answering[Test], tuple[int, int], list[Any]]:
+) -> tuple[Answering[Test], tuple[int | None, int | None], list[Any]]:
     """Return a test that a method's object answers.
 
     Args:

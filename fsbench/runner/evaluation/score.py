@@ -12,7 +12,7 @@ from fsbench.protocols.kit.reader import HandedIn, read_answers
 from fsbench.protocols.test import Test, VisibleEpisode, VisibleImages, check_test
 from fsbench.records.asked_alone import Tally
 from fsbench.runner.config.limits import check_name
-from fsbench.runner.evaluation.handed_in import Answered, read_given_card, record_answers
+from fsbench.runner.evaluation.handed_in import read_given_card, record_answers
 from fsbench.runner.evaluation.result import Result
 from fsbench.scores.answers import SegmentationAnswer
 
@@ -74,8 +74,7 @@ def score(
         return [_as_counted(stored[episode.number]) for episode in seen]
 
     evaluate_batches(track(numbers, name, "answer") if progress else numbers, test, answer, tally.add, name)
-    counted = Answered(test, name, tally, card=given_card)
-    return Result(record_answers(counted, runs), test)
+    return Result(record_answers(test, name, tally, runs, given_card), test)
 
 
 def _as_counted(answer: HandedIn) -> Any:
