@@ -39,7 +39,7 @@ def evaluate_episodes(
     answering: Answering[Any],
     numbers: Sequence[int],
     journal: Journal,
-    keep: Callable[[int], Keep] | None,
+    keep: Callable[[int], Keep],
     show: Callable[[Sized[Any]], Iterable[Any]],
 ) -> None:
     """Evaluate some episodes of a test; the results of each batch are in the journal before the next is answered.
@@ -48,9 +48,9 @@ def evaluate_episodes(
         answering: the test, and who answers it.
         numbers: of the episodes.
         journal: where this process's results go.
-        keep: how much is kept of an episode's prediction, by its number; None where the test has no masks.
+        keep: how much is kept of an episode's prediction, by its number.
         show: iterates over batches, and may show how far they are.
     """
     with answering.begin() as answer, closing(journal.open()) as writer:
-        add = writer.add if keep is None else partial(writer.add_with_predictions, keep=keep)
+        add = partial(writer.add, keep=keep)
         evaluate_batches(show(answering.batches(numbers)), answering.test, answer, add, answering.name)

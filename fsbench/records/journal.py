@@ -105,20 +105,26 @@ class JournalWriter:
         self.file = CheckedJsonl(path, identity)
         self.file.create(checked_line({"identity": identity}))
 
-    def add(self, results: "Iterable[SegmentationResult | ClassificationResult]") -> None:
-        """Write the rows of each result, an episode a line."""
-        self.file.append(*(result.rows() for result in results))
+    def add(
+        self,
+        results: "Iterable[SegmentationResult | ClassificationResult]",
+        keep: Callable[[int], Keep] = lambda episode: "none",
+    ) -> None:
+        """Write the rows of each result, an episode a line.
 
-    def add_with_predictions(self, results: "Iterable[SegmentationResult]", keep: Callable[[int], Keep]) -> None:
-        """Write the same with as much of each prediction in its line as `keep` says of the episode's number."""
-        self.file.append(*(_rows_with_prediction(result, keep(result.episode)) for result in results))
+        Args:
+            results: of a batch.
+            keep: how much of an episode's prediction stands in its line, by its number.
+        """
+        self.file.append(*(_rows(result, keep(result.episode)) for result in results))
 
     def close(self) -> None:
         self.file.close()
 
 
-def _rows_with_prediction(result: "SegmentationResult", keep: Keep) -> list[dict[str, Any]]:
-    rows = result.rows()
+def _rows(result: Any, keep: Keep) -> list[dict[str, Any]]:
+    """Return the rows of a result, those of its ways with as much of the prediction as `keep` says."""
+    rows: list[dict[str, Any]] = result.rows()
     if keep == "none":
         return rows
     first, *ways = rows

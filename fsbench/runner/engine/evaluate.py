@@ -173,10 +173,10 @@ def _ask_alone(trainer: L.Trainer, answered_by: Answering[Test], asked: Sequence
     return Tally.joined(of_ranks)
 
 
-def _kept_by_episode(data: DataModule, keep: Keep, shown: Collection[int]) -> Callable[[int], Keep] | None:
-    """Return how much is kept of an episode's prediction: a mask at least of those `shown`; None without masks."""
-    least: Keep = "masks" if keep == "none" else keep
-    return (lambda episode: least if episode in shown else keep) if data.protocol.has_masks else None
+def _kept_by_episode(data: DataModule, keep: Keep, shown: Collection[int]) -> Callable[[int], Keep]:
+    """Return how much is kept of an episode's prediction: of those `shown` a mask at least, where there are masks."""
+    least: Keep = "masks" if keep == "none" and data.protocol.has_masks else keep
+    return lambda episode: least if episode in shown else keep
 
 
 def _evaluate_left(
@@ -185,7 +185,7 @@ def _evaluate_left(
     answered_by: Answering[Test],
     journal: Journal,
     left: Sequence[int],
-    keep: Callable[[int], Keep] | None,
+    keep: Callable[[int], Keep],
 ) -> EvaluationCost:
     """Evaluate the episodes that are left, each process its share of them; arguments are as of `evaluate_episodes`."""
     data = experiment.data

@@ -169,7 +169,7 @@ def _evaluate_rest(
         if done:
             _check_alike(answered_by, journal, sorted(done))
         show = partial(track, description=name, unit="episode") if progress else iter
-        evaluate_episodes(answered_by, left, journal, (lambda _: least) if test.protocol.has_masks else None, show)
+        evaluate_episodes(answered_by, left, journal, lambda _: least, show)
         check_asked_alone(alone, journal, asked, name)
     except ContractError:
         journal.remove()  # answers that no test may have
