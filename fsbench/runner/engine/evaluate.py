@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import lightning as L
 import torch
@@ -28,7 +28,7 @@ from fsbench.records.predictions import Keep
 from fsbench.records.record import Record
 from fsbench.records.run import Cost, Provenance, RunFacts, Told, TrainingOutcome, Weights
 from fsbench.records.run_directory import RunDirectory
-from fsbench.records.writing import write_record
+from fsbench.records.writing import Listener, write_record
 from fsbench.runner.engine.callbacks import THREADS
 from fsbench.runner.engine.experiment import Experiment
 from fsbench.runner.engine.identity import feature_rounding
@@ -42,10 +42,8 @@ from fsbench.runner.engine.training_facts import weights_origin
 log = logging.getLogger("fsbench")
 
 
-class RecordListener(Protocol):
-    """A function that is told of a record that lacks nothing but `run.json`, and of the journal it was made from."""
-
-    def __call__(self, record: Record, journal: Journal) -> None: ...
+RecordListener = Callable[[Record, Journal], None]
+"""Called when the record is complete except for `run.json`, with the journal that it was made from."""
 
 
 @dataclass(frozen=True)
@@ -95,29 +93,31 @@ def evaluate(
     cost = _evaluate_left(
         experiment, trainer, answered_by, journal, left, _kept_by_episode(data, keep, {*shown, *asked})
     )
-    try:
-        if not trainer.is_global_zero:
-            return None
+
+    def tell(listener: RecordListener) -> Listener:
+        return lambda record: listener(record, journal)
+
+    def record_results() -> Record:
         try:
             check_asked_alone(alone, journal, asked, options.name)
         except ContractError:
             journal.remove()  # answers that no test may have
             raise
-        record = write_record(
-            directory.path,
-            answered_by.test,
-            to_frame(journal.rows(), data.manifest),
-            _facts(experiment, trainer, preparation, cost, len(asked)),
-            journal.predictions(),
-            keep,
-            experiment.method.attention_meaning,
-            [partial(listener, journal=journal) for listener in listeners],
-        )
+        facts = _facts(experiment, trainer, preparation, cost, len(asked))
+        frame, meaning = to_frame(journal.rows(), data.manifest), experiment.method.attention_meaning
+        kept, told = journal.predictions(), map(tell, listeners)
+        record = write_record(directory.path, answered_by.test, frame, facts, kept, keep, meaning, told)
         journal.remove()
         directory.publish()
         return record
-    finally:
-        trainer.strategy.barrier("recorded")
+
+    try:
+        record = record_results() if trainer.is_global_zero else None
+    except Exception:
+        trainer.strategy.barrier("recorded")  # where the other ranks wait
+        raise
+    trainer.strategy.barrier("recorded")
+    return record
 
 
 def _answering(experiment: Experiment, trainer: L.Trainer) -> Answering[Test]:

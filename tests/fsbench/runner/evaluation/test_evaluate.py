@@ -107,16 +107,10 @@ def test_a_refused_model_leaves_no_work_behind(test, tmp_path):
 
 def test_a_methods_object_keeps_nothing_from_one_test_to_the_next(test, tmp_path, blocks_folder):
     """Images of other data by the same names, or at another size, have features of their own."""
-    method = Prototype(BackboneConfig("demo", "random:0"))
+    method = prototype()
     first = [quietly(method, test, tmp_path, image_size=size).scores["mIoU"] for size in (32, 64)]
-    anew = quietly(Prototype(BackboneConfig("demo", "random:0")), test, tmp_path, image_size=64).scores["mIoU"]
+    anew = quietly(prototype(), test, tmp_path, image_size=64).scores["mIoU"]
     assert first[1] == anew != first[0]
-
-
-def test_a_method_that_calibrates_is_evaluated_by_its_name(test, tmp_path):
-    method = Prototype(BackboneConfig("demo", "random:0"), selection="base")
-    with pytest.raises(SettingsError, match="calibrates itself on base classes, which a test does not give"):
-        quietly(method, test, tmp_path, image_size=32)
 
 
 def test_labels_of_classification_are_ways(tmp_path):
@@ -166,23 +160,42 @@ def test_what_cannot_be_counted_is_refused_in_a_line(test, tmp_path, model, mess
     assert not list((tmp_path / "runs").glob("*/run.json"))
 
 
+ASKED = []
+"""Numbers of the episodes that `asked` was asked."""
+
+
+def asked(episode):
+    ASKED.append(episode.number)
+    return middle(episode)
+
+
+def prototype(**settings):
+    return Prototype(BackboneConfig("demo", "random:0"), **settings)
+
+
 @pytest.mark.parametrize(
-    ("options", "message"),
+    ("model", "options", "message"),
     [
-        ({"name": "../up"}, "name"),
-        ({"image_size": 32}, "image_size, which is for methods of the suite"),
-        ({"card": "nowhere.yaml"}, "cannot read nowhere.yaml"),
-        ({"card": CARD}, "is the card of other, expected that of middle"),
+        (asked, {"name": "../up"}, "name"),
+        (asked, {"image_size": 32}, "image_size, which is for methods of the suite"),
+        (asked, {"card": "nowhere.yaml"}, "cannot read nowhere.yaml"),
+        (asked, {"card": CARD}, "is the card of other, expected that of asked"),
+        (lambda episode: asked(episode), {}, r"give one: evaluate\(…, name='mine'\)"),
+        ("prototype", {"name": "mine"}, "name, card and resume are for what is no method of the suite"),
+        ("prototype", {"card": CARD}, "name, card and resume are for what is no method of the suite"),
+        ("prototype", {"resume": False}, "name, card and resume are for what is no method of the suite"),
+        ("prototype", {"bakbone": "demo"}, r"no option bakbone for a method by its name; did you mean 'backbone'\? T"),
+        (prototype(), {"image_siz": 32}, r"no option image_siz for a method; did you mean 'image_size'\? There are"),
+        (prototype(selection="base"), {"image_size": 32}, "calibrates itself on base classes, which a test does not"),
     ],
 )
-def test_other_arguments_are_refused(test, tmp_path, options, message):
+def test_arguments_that_do_not_fit_are_refused_before_anything_is_answered(test, tmp_path, model, options, message):
     (tmp_path / CARD).write_text("method: other\ntrials: 1\n")
     if options.get("card") == CARD:
         options = {"card": tmp_path / CARD}
-    asked = Stops(6, None)
     with pytest.raises(SettingsError, match=message):
-        quietly(asked, test, tmp_path, **{"name": "middle", **options})
-    assert not asked.asked and not (tmp_path / "runs").exists()  # before anything is answered
+        quietly(model, test, tmp_path, **options)
+    assert not ASKED and not (tmp_path / "runs").exists()
 
 
 @pytest.mark.parametrize("other", ["demo", None, middle])
@@ -197,29 +210,11 @@ def test_what_is_no_test_is_refused(tmp_path, other):
             ask()
 
 
-def test_an_unknown_option_names_the_nearest(test, tmp_path):
-    with pytest.raises(SettingsError, match=r"no option bakbone for a method by its name; did you mean 'backbone'\? T"):
-        quietly("prototype", test, tmp_path, bakbone="demo")
-    with pytest.raises(SettingsError, match=r"no option image_siz for a method; did you mean 'image_size'\? There are"):
-        quietly(Prototype(BackboneConfig("demo", "random:0")), test, tmp_path, image_siz=32)
-
-
-@pytest.mark.parametrize("options", [{"name": "mine"}, {"card": "card.yaml"}, {"resume": False}])
-def test_a_methods_name_has_a_run_of_its_own(test, tmp_path, options):
-    with pytest.raises(SettingsError, match="name, card and resume are for what is no method of the suite"):
-        quietly("prototype", test, tmp_path, **options)
-
-
-def test_a_lambda_needs_a_name(test, tmp_path):
-    with pytest.raises(SettingsError, match=r"give one: evaluate\(…, name='mine'\)"):
-        quietly(lambda episode: middle(episode), test, tmp_path)
-
-
 def test_a_methods_object_has_the_counts_of_a_run_by_its_name(test, tmp_path):
     size = 64
     named = quietly("prototype", test, tmp_path, backbone="demo", weights="random:0", image_size=size)
     assert named.record.run.identity.image_size == size
-    own = quietly(Prototype(BackboneConfig("demo", "random:0")), test, tmp_path, image_size=size)
+    own = quietly(prototype(), test, tmp_path, image_size=size)
     assert own.record.run.counts_sha256 == named.record.run.counts_sha256
     assert own.scores == named.scores and named.record.run.handed_in is None
     assert own.record.run.cost.total_parameters == named.record.run.cost.total_parameters
