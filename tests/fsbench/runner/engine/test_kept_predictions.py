@@ -13,6 +13,7 @@ import polars as pl
 import pytest
 import torch
 import yaml
+from lightning.pytorch.strategies import SingleDeviceStrategy
 from PIL import Image, ImageOps
 from torch.nn.functional import adaptive_avg_pool2d
 
@@ -23,6 +24,7 @@ from fsbench.datamodules.datasets.demo.dataset import drawn_dataset
 from fsbench.methods.insid3 import INSID3
 from fsbench.pages.report.explorer.masks import predict_again, run_masks
 from fsbench.records.predictions import FILE, label_map_of, read_predictions
+from fsbench.records.run_directory import is_finished
 from fsbench.results.tables.rescoring.measures import measure
 from fsbench.results.tables.rescoring.recount import ORIGINAL, recount
 from fsbench.results.tables.table import build_blocks
@@ -115,6 +117,25 @@ def test_what_is_kept_changes_no_figure_and_no_name(runs_of_prototype):
     assert (soft.path / FILE).stat().st_size < 5 * 16 * 1024
     assert json.loads((soft.path / "run.json").read_text())["predictions"] == soft.run.predictions.as_json()
     assert np.isfinite(soft.run.scores["mIoU"])
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_every_rank_waits_until_the_record_has_its_place(demo_like, tmp_path, monkeypatch, force):
+    """Another node's command looks for it as soon as its own rank has ended."""
+    extra = ["--data.episodes=1", "--data.workers=0", "--trainer.accelerator=cpu", f"--data.dataset.root={demo_like}",
+             "--data.dataset=fsbench.datamodules.datasets.folder.Folder",
+             "--trainer.enable_progress_bar=false"]  # fmt: skip
+    request = Request(["prototype"], "demo", [0], str(tmp_path / "runs"), force=force, extra=extra)
+    places = []
+
+    def barrier(strategy, name=None):
+        if name == "recorded":
+            places.append([(path.name, is_finished(path)) for path in (tmp_path / "runs").iterdir() if path.is_dir()])
+
+    monkeypatch.setattr(SingleDeviceStrategy, "barrier", barrier)
+    for _ in range(1 + force):
+        record = run(build_experiment(request.configuration("prototype", 0)))
+    assert places == [[(record.path.name, True)]] * (1 + force)
 
 
 @pytest.fixture
