@@ -25,7 +25,7 @@ from fsbench.records.record import Record
 from fsbench.results.tables.formats import markdown
 from fsbench.results.tables.layout import Sheet, ends
 from fsbench.runner.engine.experiment import build_experiment
-from fsbench.runner.grid.bench import Request, bench
+from fsbench.runner.grid.bench import RunConfig, bench
 from fsbench.scores.estimate import Estimate, estimates
 
 VARIANTS = {
@@ -50,14 +50,15 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("extra", nargs="*", help="arguments of every run")
     options = parser.parse_args(argv)
     found: dict[str, list[Record]] = {}
-    requests: dict[str, Request] = {}
+    requests: dict[str, RunConfig] = {}
     for name, file in VARIANTS.items():
         own = [] if file is None else [f"--config={CONFIGS / 'ablations' / 'emat' / file}.yaml"]
-        folds = tuple(int(fold) for fold in options.fold.split(","))
-        requests[name] = Request(
-            ["emat"], options.dataset, folds, options.runs, data_root=options.data_root, extra=[*own, *options.extra]
+        common = RunConfig(
+            "emat", options.dataset, runs=options.runs, data_root=options.data_root, extra=(*own, *options.extra)
         )
-        records, failures = bench(requests[name])
+        folds = [replace(common, fold=int(fold)) for fold in options.fold.split(",")]
+        requests[name] = folds[0]
+        records, failures = bench(folds)
         if failures:
             print(f"{name}: {failures[0]}", file=sys.stderr)
             return 1
@@ -83,7 +84,7 @@ class Costs(NamedTuple):
     episode_mib: float
 
 
-def measure_costs(requests: Mapping[str, Request], repeats: int) -> dict[str, Costs]:
+def measure_costs(requests: Mapping[str, RunConfig], repeats: int) -> dict[str, Costs]:
     """Measure a training step and a test episode of each variant on the first fold, in turns.
 
     Seconds are those of the processor in all threads, which other programs hardly change; on a GPU those of the clock.
@@ -99,10 +100,10 @@ def measure_costs(requests: Mapping[str, Request], repeats: int) -> dict[str, Co
     }
 
 
-def step_and_episode(request: Request) -> tuple[Callable[[], None], Callable[[], None]]:
+def step_and_episode(request: RunConfig) -> tuple[Callable[[], None], Callable[[], None]]:
     """Return a training step with first weights and the answer to a test episode, features of the backbone kept."""
-    alone = replace(request, extra=[*request.extra, "--data.workers=0", "--data.eval_batch_size=1"])
-    experiment = build_experiment(alone.configuration("emat", request.folds[0]))
+    alone = replace(request, extra=(*request.extra, "--data.loading.workers=0", "--data.loading.eval_batch_size=1"))
+    experiment = build_experiment(alone.parse())
     method: Any = experiment.method.to(DEVICE)
     batch = next(iter(experiment.data.train_dataloader())).to(DEVICE)
     (episode,) = next(iter(experiment.data.test_dataloader())).to(DEVICE).split()

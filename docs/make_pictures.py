@@ -29,7 +29,7 @@ from fsbench.data.label_maps import resize_labels, way_labels
 from fsbench.data.transforms import resize_image, resize_image_cv2
 from fsbench.datamodules.datasets.demo import Demo
 from fsbench.pages.explain.paper_figure import draw_paper_figure
-from fsbench.predict.export.files import load_program
+from fsbench.predict.export import load_program
 from fsbench.predict.predictor import Predictor
 from fsbench.protocols.reading import load_segmentation
 from fsbench.records.record import find_distinct_records, read_record
@@ -269,7 +269,8 @@ def take_home(index: Demo) -> None:
     predictor = Predictor("prototype", dataset="demo", device="cpu")
     predictor.support("thing", [(photo(index, name), pairs[name]) for name in names[:3]])
     with TemporaryDirectory() as folder:
-        run = load_program(predictor.export(Path(folder, "thing.onnx")).path, "onnx")
+        predictor.export(Path(folder, "thing.onnx"))
+        run = load_program(Path(folder, "thing.onnx"), "onnx")
     for row, shown in zip(panels(2, 3, "take-home.png", 1.75), (names[:3], names[3:]), strict=True):
         for axes, name in zip(row, shown, strict=True):
             image, marked = photo(index, name), name in names[:3]

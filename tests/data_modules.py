@@ -1,11 +1,12 @@
 """Data modules with options by their flat keys, as configurations have them."""
 
+import inspect
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 from fsbench.data.dataset import ClassificationIndex, SegmentationIndex
 from fsbench.datamodules.classification import ClassificationDataModule
 from fsbench.datamodules.episodic import EpisodicDataModule
-from fsbench.runner.config.data_options import grouped_arguments, option_groups
 
 
 def episodic(index: SegmentationIndex, protocol: str = "fscs", **options: Any) -> EpisodicDataModule:
@@ -19,6 +20,10 @@ def classification(index: ClassificationIndex, **options: Any) -> Classification
 
 
 def _arguments(kind: type, **options: Any) -> dict[str, Any]:
-    groups = option_groups(kind)
-    grouped = grouped_arguments(kind, options)
-    return {name: groups[name](**value) if name in groups else value for name, value in grouped.items()}
+    given = dict(options)
+    groups: dict[str, Any] = {}
+    for name, parameter in inspect.signature(kind).parameters.items():
+        if is_dataclass(parameter.default):
+            own = {one.name: given.pop(one.name) for one in fields(parameter.default) if one.name in given}
+            groups[name] = type(parameter.default)(**own)
+    return given | groups

@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from fsbench.runner.config.request import Request
+from fsbench.runner.config.run_config import RunConfig
+from tests.config_words import config_words
 
 CLASSES = 6
 DATA = "demo-cls"
@@ -33,12 +34,12 @@ def arguments(method: str, root: Path, runs: Path, *more: str) -> list[str]:
     given = {
         "data.dataset": INDEX,
         "data.dataset.root": root,
-        "data.way": 5,
-        "data.queries": 4,
-        "data.episodes": 6,
-        "data.workers": 0,
+        "data.test.way": 5,
+        "data.test.queries": 4,
+        "data.test.episodes": 6,
+        "data.loading.workers": 0,
         "trainer.accelerator": "cpu",
         "trainer.enable_progress_bar": "false",
     }
     extra = [f"--{name}={value}" for name, value in given.items()]
-    return Request([method], DATA, [0], str(runs), extra=[*extra, *more]).arguments(method, 0)
+    return config_words(RunConfig(method, DATA, 0, str(runs), extra=[*extra, *more]))

@@ -20,8 +20,8 @@ OWN = {"read_text", "read_bytes", "read_parquet"}
 
 EXCEPTIONS = {
     # files of this repository
-    "fsbench/predict/export/run_exported.py": ["Image.open", "json.loads"],  # copied to where there is no suite
-    "fsbench/predict/export/files.py": ["path.open"],  # written a line before, under a temporary name
+    "fsbench/predict/run_exported.py": ["Image.open", "json.loads"],  # copied to where there is no suite
+    "fsbench/predict/export.py": ["path.open"],  # written a line before, under a temporary name
     "fsbench/runner/config/compose.py": ["yaml.safe_load"],  # a value of the command line
     "fsbench/runner/config/build.py": ["yaml.safe_load"],  # what the parser has written
     "fsbench/protocols/kit/kit.py": ["(_TEMPLATES / f'{self.test.protocol.task}.py.txt').read_text"],

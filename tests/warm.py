@@ -132,10 +132,10 @@ def run(request: dict) -> None:
     """Become the process of one command; never returns."""
     from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
-    from fsbench.runner.engine import forks
+    from fsbench.runner.engine.machine import children as starting
 
-    forks.context = multiprocessing.get_context("fork")  # of this process, which is ready
-    forks.start_server = lambda: None
+    starting.context = multiprocessing.get_context("fork")  # of this process, which is ready
+    starting.start_server = lambda: None
     signal.signal(signal.SIGINT, signal.default_int_handler)
     status = 70
     try:

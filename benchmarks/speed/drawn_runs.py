@@ -19,7 +19,10 @@ from fsbench.records.counts import hashes, to_frame
 from fsbench.records.predictions import encode, write_predictions
 from fsbench.records.run import TRAINED_HERE, UNTRAINED, Run
 from fsbench.records.writing import write_files
-from fsbench.runner.grid.spec import GridCell, read_grid
+from fsbench.runner.config.run_config import RunConfig
+from fsbench.runner.grid.plan import run_fingerprint
+from fsbench.runner.grid.spec import read_grid
+from fsbench.runner.grid.words import run_label
 from fsbench.scores.answers import SegmentationResult
 
 GRID: dict[str, Any] = {
@@ -55,29 +58,29 @@ def make_runs(runs: Path, grid: dict[str, Any], episodes: int) -> None:
     file = runs.with_suffix(".yaml")
     runs.mkdir(parents=True)
     file.write_text(yaml.safe_dump(grid))
-    cells = read_grid([file])
+    cells = read_grid([file], runs=str(runs))
     file.write_text(yaml.safe_dump(grid | {"seeds": grid["seeds"] + MORE_SEEDS}))
     for cell in cells:
         _note(runs, cell, write_run(runs, cell, episodes))
-    for cell in read_grid([file]):
-        if cell.request.seed in MORE_SEEDS:
-            _note(runs, cell, "missing-" + cell.fingerprint(runs))
+    for cell in read_grid([file], runs=str(runs)):
+        if cell.seed in MORE_SEEDS:
+            _note(runs, cell, "missing-" + run_fingerprint(cell))
 
 
-def _note(runs: Path, cell: GridCell, folder: str) -> None:
+def _note(runs: Path, cell: RunConfig, folder: str) -> None:
     """Write the note that the run of `cell` is in `folder`."""
-    note = runs / ".grid" / "cells" / f"{cell.fingerprint(runs)}.json"
+    note = runs / ".grid" / "cells" / f"{run_fingerprint(cell)}.json"
     note.parent.mkdir(parents=True, exist_ok=True)
-    note.write_text(json.dumps({"folder": folder, "cell": cell.label}))
+    note.write_text(json.dumps({"folder": folder, "cell": run_label(cell)}))
 
 
-def write_run(runs: Path, cell: GridCell, episodes: int) -> str:
+def write_run(runs: Path, cell: RunConfig, episodes: int) -> str:
     """Write a finished run of `cell`; returns the name of its folder."""
-    request = cell.request
+    request = cell
     manifest = draw_manifest(request.dataset, cell.fold, request.shot or 1, request.setting or "original", episodes)
-    identity = _identity(cell.method, manifest, 700) | {"seed": request.seed, "training": {"max_epochs": 80}}
+    identity = _identity(cell.name, manifest, 700) | {"seed": request.seed, "training": {"max_epochs": 80}}
     task = f"{request.dataset}-fold{cell.fold}-{request.shot}shot-{request.setting}"
-    name = f"{cell.method}-{task}-{fingerprint(identity)[:10]}"
+    name = f"{cell.name}-{task}-{fingerprint(identity)[:10]}"
     frame = to_frame([row for result in _results(cell, manifest) for row in result.rows()], manifest)
     _write(runs / name, identity, manifest, frame, None)
     return name
@@ -129,18 +132,18 @@ def draw_manifest(dataset: str, fold: int, shot: int, setting: str, count: int) 
     return Manifest(header, tuple(episodes))
 
 
-def _results(cell: GridCell, manifest: Manifest) -> Iterator[SegmentationResult]:
+def _results(cell: RunConfig, manifest: Manifest) -> Iterator[SegmentationResult]:
     """Draw the result of every episode; better methods have better ones."""
-    images = np.random.RandomState([cell.fold, cell.request.shot or 1, 1])  # the queries, the same for all
-    predictions = np.random.RandomState([cell.fold, cell.request.seed or 0, *cell.method.encode()])
+    images = np.random.RandomState([cell.fold, cell.shot or 1, 1])  # the queries, the same for all
+    predictions = np.random.RandomState([cell.fold, cell.seed or 0, *cell.name.encode()])
     truths: dict[tuple[str, int], tuple[bool, int]] = {}
     for episode in manifest.episodes:
         present = images.uniform() < 0.6
         truth = int(images.uniform(0.005, 0.3) * PIXELS) * present
         present, truth = truths.setdefault((episode.query, episode.classes[0]), (present, truth))
-        tp = int(truth * predictions.beta(8 * QUALITY[cell.method], 3))
+        tp = int(truth * predictions.beta(8 * QUALITY[cell.name], 3))
         pred = tp + int(predictions.exponential(0.02) * PIXELS)
-        decided = present if predictions.uniform() < QUALITY[cell.method] + 0.2 else not present
+        decided = present if predictions.uniform() < QUALITY[cell.name] + 0.2 else not present
         yield drawn_result(episode, (tp, pred, truth), present, decided)
 
 

@@ -16,10 +16,10 @@ import torch
 import fsbench
 from fsbench.base.terminal import print_line
 from fsbench.datamodules.datasets.demo.scenes import draw_scene
-from fsbench.predict.export.files import load_program
-from fsbench.predict.support import Support
+from fsbench.predict.export import load_program
+from fsbench.predict.supports import Support
 from fsbench.results.tables.formats import align
-from fsbench.runner.config.build import compose_method
+from fsbench.runner.config.parse import compose_method
 
 METHODS = ("prototype", "linear_probe_dense", "emat", "cst", "dcama", "hsnet", "pfenet", "bam", "hmnet", "fssdino")
 CLASS = 16
@@ -51,11 +51,12 @@ def measure(name: str, folder: Path) -> list[str]:
     marked = [(pixels, (labels == CLASS).astype(np.uint8)) for pixels, labels in scenes[1:]]
     predictor.add([Support(str(n), *shown, {1: "thing"}) for n, shown in enumerate(marked)])
     query = scenes[0][0]
-    written = predictor.export(folder / f"{name}.onnx", images=[query])
-    run = load_program(written.path, "onnx", threads=1)
+    path = folder / f"{name}.onnx"
+    agreement = predictor.export(path, images=[query])
+    run = load_program(path, "onnx", threads=1)
     own, file = seconds(lambda: predictor.predict(query)), seconds(lambda: run(query))
-    same = 100 * (1 - written.agreement.other / written.agreement.pixels)
-    return [name, f"{written.size / 1e6:.1f}", f"{1e3 * own:.0f}", f"{1e3 * file:.0f}", f"{same:.4g}"]
+    same = 100 * (1 - agreement.other / agreement.pixels)
+    return [name, f"{path.stat().st_size / 1e6:.1f}", f"{1e3 * own:.0f}", f"{1e3 * file:.0f}", f"{same:.4g}"]
 
 
 def main() -> None:

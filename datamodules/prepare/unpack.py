@@ -17,7 +17,7 @@ from typing import IO
 from fsbench.base.download import require_space
 from fsbench.base.errors import DataError
 from fsbench.base.files import is_file, open_file, read_text, write_text
-from fsbench.base.files.archives import check_expansion, open_tar, open_zip, read_padding
+from fsbench.base.files.archives import check_expansion, open_tar, open_zip
 from fsbench.data.file_digests import file_state
 from fsbench.datamodules.prepare.making import source_note
 
@@ -202,7 +202,8 @@ def _tar_members(tar: tarfile.TarFile, archive: Path, folder: Path) -> Iterator[
             refusal = str(error).removeprefix(f"{member.name!r} is ")
         content = partial(tar.extractfile, member)
         yield _Member(member.name, member.size, leads_out, refusal, content)
-    read_padding(tar)
+    while tar.fileobj and tar.fileobj.read(1 << 20):  # to the very end, where a compressed one has its checksum
+        pass
     # a plain tar that ends between two files looks complete to tarfile, but for the empty block at the end
     if _is_uncompressed_tar(archive) and archive.stat().st_size < tar.offset + tarfile.BLOCKSIZE:
         raise EOFError("its end is missing")

@@ -1,8 +1,8 @@
 """Download one file over HTTP: resume where it broke off, retry, and use it only when its checksum is right."""
 
+import errno
 import hashlib
 import http.client
-import re
 import shutil
 import time
 import urllib.error
@@ -20,6 +20,8 @@ CHUNK = 1 << 20
 """Bytes read at a time."""
 _BUSY = {408, 425, 429}
 """HTTP status codes, besides 5xx, after which another attempt may succeed."""
+_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS}
+"""Error numbers of writing; others are a connection's."""
 
 
 class Expectation(Protocol):
@@ -40,8 +42,7 @@ class Digest:
     def compute(self, path: Path) -> str:
         """Return the checksum of the same kind of the file `path`; shows progress for large files."""
         digest = hashlib.new(self.kind)
-        size = path.stat().st_size
-        with open_file(path, "archive") as file, _bar(size, 0, f"Checking {path.name}") as bar:
+        with open_file(path, "archive") as file, _bar(path.stat().st_size, 0, f"Checking {path.name}") as bar:
             while chunk := file.read(CHUNK):
                 digest.update(chunk)
                 bar.update(len(chunk))
@@ -69,18 +70,6 @@ class RetryPolicy:
     backoff: float = 1.0
 
 
-class _BrokenOff(Exception):
-    """A failed attempt after which another one may succeed."""
-
-
-def _has_host(url: str) -> bool:
-    """Return True if `url` can be parsed and names a host."""
-    try:
-        return bool(urllib.parse.urlsplit(url).netloc)
-    except ValueError:
-        return False
-
-
 def download(
     url: str, path: Path, expected: Expectation | None = None, retry: RetryPolicy | None = None, instead: str = ""
 ) -> None:
@@ -106,18 +95,16 @@ def download(
     fruitless, resumed = 0, _size(part) > 0
     while True:
         before = _size(part)
-        try:
-            _fetch(url, part, retry.timeout, instead)
-        except _BrokenOff as error:
+        if reason := _fetch(url, part, retry.timeout, instead):
             fruitless = 0 if _size(part) > before else fruitless + 1
             resumed = True
             if fruitless > retry.retries:
                 kept = f" ({_size(part)} bytes are kept in {part.name})" if part.exists() else ""
                 times = f"{fruitless} time{'s' * (fruitless > 1)}"
                 raise DataError(
-                    f"cannot download {url}: {error}, {times}{kept}; expected the file; run the same command again "
+                    f"cannot download {url}: {reason}, {times}{kept}; expected the file; run the same command again "
                     f"later{_or(instead)}"
-                ) from error
+                )
             time.sleep(retry.backoff * 2 ** max(0, fruitless - 1))
             continue
         problem = expected.problem(part) if expected else ""
@@ -144,86 +131,69 @@ def require_space(folder: Path, needed: int, instead: str = "") -> None:
         )
 
 
-def _or(instead: str) -> str:
-    """Return the end of a message that names other ways, empty for none."""
-    return f", or {instead}" if instead else ""
-
-
-def _fetch(url: str, part: Path, timeout: float, instead: str) -> None:
+def _fetch(url: str, part: Path, timeout: float, instead: str) -> str:
     """Append the missing bytes to `part`, or write it anew where the server does not send ranges.
 
-    Raises _BrokenOff where another attempt may succeed, DataError otherwise.
+    Returns:
+        Why this broke off, so that another attempt may succeed; empty where nothing is missing.
+
+    Raises:
+        DataError: the server refuses, or the file cannot be written.
     """
     offset = _size(part)
     request = urllib.request.Request(url, headers={"User-Agent": "fsbench", "Accept-Encoding": "identity"})
     if offset:
         request.add_header("Range", f"bytes={offset}-")
     try:
-        response = urllib.request.urlopen(request, timeout=timeout)
+        with urllib.request.urlopen(request, timeout=timeout) as response:
+            return _receive(response, part, offset if response.status == 206 else 0, instead)
     except urllib.error.HTTPError as error:
-        with error:
-            _handle_http_error(url, error, part, offset, instead)
-        return
+        error.close()
+        if error.code == 416 and offset:
+            if error.headers.get("Content-Range", "") == f"bytes */{offset}":
+                return ""
+            part.unlink()
+            return "the server has less than was fetched before"
+        if error.code in _BUSY or error.code >= 500:
+            return f"HTTP {error.code} {error.reason}"
+        raise DataError(
+            f"{url} was refused: HTTP {error.code} {error.reason}; expected the file; try again later{_or(instead)}"
+        ) from error
     except (OSError, http.client.HTTPException) as error:
-        raise _BrokenOff(_reason(error, timeout)) from error
-    with response:
-        if response.status != 206 or not _starts_at(response.headers.get("Content-Range", ""), offset):
-            if response.status == 206:
-                part.unlink()
-                raise _BrokenOff("the server sent another part than asked for")
-            offset = 0
-        length = response.headers.get("Content-Length")
-        total = offset + int(length) if length and length.isdigit() else None
-        require_space(part.parent, (total or 0) - offset, instead)
-        try:
-            with part.open("ab" if offset else "wb") as file, _bar(total, offset, part.stem) as bar:
-                while chunk := _read(response, timeout):
-                    file.write(chunk)
-                    bar.update(len(chunk))
-        except OSError as error:
+        if isinstance(error, OSError) and error.errno in _DISK:
             raise DataError(
                 f"cannot write {part} ({error.strerror}); make space and run the same command again"
             ) from error
-    if total is not None and _size(part) < total:
-        raise _BrokenOff(f"the connection ended after {_size(part)} of {total} bytes")
+        cause = getattr(error, "reason", error)  # urllib's own error has that of the connection inside
+        if isinstance(cause, TimeoutError):
+            return f"no answer in {timeout:g} s"
+        return getattr(cause, "strerror", None) or str(cause) or type(cause).__name__
 
 
-def _handle_http_error(url: str, error: urllib.error.HTTPError, part: Path, offset: int, instead: str) -> None:
-    """Return if the error says that `part` is complete already; raise _BrokenOff or DataError otherwise."""
-    if error.code == 416 and offset:
-        if error.headers.get("Content-Range", "") == f"bytes */{offset}":
-            return
-        part.unlink()
-        raise _BrokenOff("the server has less than was fetched before")
-    if error.code in _BUSY or error.code >= 500:
-        raise _BrokenOff(f"HTTP {error.code} {error.reason}")
-    raise DataError(
-        f"{url} was refused: HTTP {error.code} {error.reason}; expected the file; try again later{_or(instead)}"
-    )
+def _receive(response: Any, part: Path, offset: int, instead: str) -> str:
+    """Write an answer to `part` from the byte `offset` on; return why it is not whole, empty where it is."""
+    length = response.headers.get("Content-Length", "")
+    total = offset + int(length) if length.isdigit() else None
+    require_space(part.parent, (total or 0) - offset, instead)
+    with part.open("ab" if offset else "wb") as file, _bar(total, offset, part.stem) as bar:
+        while chunk := response.read(CHUNK):
+            file.write(chunk)
+            bar.update(len(chunk))
+    ended_early = total is not None and _size(part) < total
+    return f"the connection ended after {_size(part)} of {total} bytes" if ended_early else ""
 
 
-def _read(response: http.client.HTTPResponse, timeout: float) -> bytes:
-    """Read the next bytes of an answer; _BrokenOff where the connection fails."""
+def _has_host(url: str) -> bool:
+    """Return True if `url` can be parsed and names a host."""
     try:
-        return response.read(CHUNK)
-    except (OSError, http.client.HTTPException) as error:
-        raise _BrokenOff(_reason(error, timeout)) from error
+        return bool(urllib.parse.urlsplit(url).netloc)
+    except ValueError:
+        return False
 
 
-def _reason(error: BaseException, timeout: float) -> str:
-    """Return in words why a connection failed."""
-    reason = getattr(error, "reason", None)
-    if isinstance(reason, BaseException):
-        error = reason
-    if isinstance(error, TimeoutError):
-        return f"no answer in {timeout:g} s"
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__
-
-
-def _starts_at(content_range: str, offset: int) -> bool:
-    """Return True if the header Content-Range says that the answer begins at byte `offset`."""
-    match = re.match(r"bytes (\d+)-", content_range)
-    return match is not None and int(match[1]) == offset
+def _or(instead: str) -> str:
+    """Return the end of a message that names other ways, empty for none."""
+    return f", or {instead}" if instead else ""
 
 
 def _bar(total: int | None, initial: int, description: str) -> Any:

@@ -68,14 +68,6 @@ def check_environment() -> None:
         raise SettingsError(f"{reasons}; to do without: unset {' '.join(found)}")
 
 
-def ignored_variables() -> list[str]:
-    """Return a remark about each variable that is set and that nothing follows from, where somebody may expect it."""
-    has_mode = os.environ.get("WANDB_MODE", "disabled") != "disabled"
-    if os.environ.get("WANDB") or not has_mode or os.environ.get(PARENT) == str(os.getppid()):
-        return []
-    return ["WANDB_MODE alone follows no run on Weights & Biases; set WANDB=online or WANDB=offline as well"]
-
-
 def check_temporary_folder() -> None:
     """Raise SettingsError where the folder for temporary files is too long a path for the sockets of processes."""
     folder = tempfile.gettempdir()

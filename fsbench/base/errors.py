@@ -135,7 +135,11 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
 
 def known_names(word: str, known: Iterable[str], where: str = "") -> str:
-    """Return the end of a message about an unknown name: the nearest one, all, and `where` they are shown."""
+    """Return the end of a message about an unknown name: the nearest one, all, and `where` they are shown.
+
+    >>> known_names("emt", ["emat", "cst"])
+    "; did you mean 'emat'? There are: emat, cst"
+    """
     names = list(known)
     hint = did_you_mean(word, names)
     return f"{hint} There are: {', '.join(names)}{where}" if hint else f"; there are: {', '.join(names)}{where}"
@@ -199,8 +203,6 @@ def exit_status(work: Callable[[], int], debug: bool, below_bar: bool = False, r
         if isinstance(error, FsbenchError):
             for single in error.errors if isinstance(error, SeveralErrors) else (error,):
                 print_block(f"fsbench: error: {user_message(single)}", sys.stderr)
-        elif isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
-            print_error(f"a path is too long, expected a shorter one: {one_line(str(error.filename), 120)}")
         else:
             where = "; ".join(getattr(error, "__notes__", ())) or "FSBENCH_TRACEBACK=1 shows where"
             print_error(missing_package(error) or f"{describe(error)} ({where})")

@@ -13,12 +13,10 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from fsbench.base.errors import SettingsError, describe
-
-Part = TypeVar("Part")
 
 CONFIGS_GROUP = "fsbench.configs"
 GROUPS = {"methods": "fsbench.methods", "data": "fsbench.datasets", "backbones": "fsbench.backbones"}
@@ -27,16 +25,7 @@ PROTOCOLS_GROUP = "fsbench.protocols"
 """Group of entry points that name draws, metrics and rules, which protocols of `CONFIGS_GROUP` then name."""
 KINDS = ("methods", "data", "backbones", "protocols")
 """Folders that are read in a package's folder of configuration files."""
-_OBJECT = re.compile(r"[A-Za-z_]\w*(\.\w+)*:[A-Za-z_]\w*", re.ASCII)
-_FOLDER = re.compile(r"[A-Za-z_]\w*([.:/]\w+)*", re.ASCII)
-_PAIRS: dict[str, tuple[str, ...]] = {
-    "methods": ("methods", "data"),
-    "data": ("data",),
-    "backbones": ("backbones", "methods"),
-    "protocols": (),
-}
-"""Kinds of the names in the stem of a pair's file, such as `emat.coco`, by its folder."""
-_NAME = re.compile(r"[A-Za-z0-9_-]{1,100}", re.ASCII)
+_WHAT = {"methods": "method", "data": "data set", "backbones": "backbone", "protocols": "protocol"}
 
 
 @dataclass(frozen=True)
@@ -67,6 +56,9 @@ class PlugIn:
         """The package in words."""
         return f"the package {self.package} {self.version}"
 
+    def __str__(self) -> str:
+        return f"{self.value} of {self.origin}"
+
 
 @dataclass(frozen=True)
 class NamedFile:
@@ -83,23 +75,13 @@ class NamedFile:
 
 @cache
 def plug_ins(group: str) -> tuple[PlugIn, ...]:
-    """Return the entry points of a group, sorted.
-
-    Raises:
-        SettingsError: one of them has a name or a value that cannot be one.
-    """
-    found = []
-    for entry in metadata.entry_points(group=group):
-        package = (entry.dist.name, entry.dist.version) if entry.dist else ("", "")
-        one = PlugIn(group, entry.name, entry.value.replace(" ", ""), *package)
-        pattern, kind = (_FOLDER, "package.folder") if group == CONFIGS_GROUP else (_OBJECT, "package.module:Name")
-        if not (_NAME.fullmatch(one.name) and pattern.fullmatch(one.value)):
-            raise SettingsError(
-                f"{one.origin} has the entry point {entry.name!r} = {entry.value!r} in {group}; expected a name of "
-                f"letters, digits, - and _, and {kind}; correct the package, or uninstall it"
-            )
-        found.append(one)
-    return tuple(sorted(set(found), key=lambda one: (one.name, one.package)))
+    """Return the entry points of a group, sorted."""
+    found = {
+        PlugIn(group, entry.name, entry.value.replace(" ", ""), entry.dist.name, entry.dist.version)
+        for entry in metadata.entry_points(group=group)
+        if entry.dist
+    }
+    return tuple(sorted(found, key=lambda one: (one.name, one.package)))
 
 
 def named_objects(kind: str) -> dict[str, PlugIn]:
@@ -112,7 +94,7 @@ def named_objects(kind: str) -> dict[str, PlugIn]:
     for one in plug_ins(GROUPS[kind]):
         other = found.setdefault(one.name, one)
         if other is not one:
-            raise clash(kind, one.name, f"{other.value} of {other.origin}", f"{one.value} of {one.origin}")
+            raise clash(kind, one.name, str(other), str(one))
     return found
 
 
@@ -130,7 +112,7 @@ def named_files(kind: str, own: Path) -> dict[str, NamedFile]:
             other = found.setdefault(path.stem, file)
             if other.path != path:
                 raise clash(kind, path.stem, other.origin, file.origin)
-            if "." in path.stem and not _names_own(file, plug_in, kind):
+            if "." in path.stem and not _own_names(plug_in.package) & set(path.stem.split(".")):
                 raise SettingsError(
                     f"{file.origin} would change {path.stem.replace('.', ' with ')} of fsbench or of another package; "
                     "expected a pair with a method, data set or backbone of its own; rename the file, or uninstall the "
@@ -149,21 +131,19 @@ def package_files(place: Path) -> list[Path]:
     return [file for file in files if file.is_file()]
 
 
-def _names_own(file: NamedFile, plug_in: PlugIn, kind: str) -> bool:
-    """Return whether one of the names of a pair's file is the package's own."""
-    for part, name in zip(_PAIRS[kind], file.path.stem.split("."), strict=False):
-        folders = [_folder(one) for one in plug_ins(CONFIGS_GROUP) if one.package == plug_in.package]
-        objects = [one.name for one in plug_ins(GROUPS[part]) if one.package == plug_in.package]
-        if name in objects or any((folder / part / f"{name}.yaml").is_file() for folder in folders):
-            return True
-    return False
+def _own_names(package: str) -> set[str]:
+    """Return the names of methods, data sets and backbones that a package brings."""
+    objects = [one for group in GROUPS.values() for one in plug_ins(group)]
+    folders = [_folder(one) for one in plug_ins(CONFIGS_GROUP) if one.package == package]
+    files = [path for folder in folders for kind in GROUPS for path in (folder / kind).glob("*.yaml")]
+    return {one.name for one in objects if one.package == package} | {path.stem for path in files}
 
 
 def clash(kind: str, name: str, first: str, second: str) -> SettingsError:
     """Return the error about a name that two origins give."""
-    what = {"methods": "method", "data": "data set", "backbones": "backbone", "protocols": "protocol"}[kind]
     return SettingsError(
-        f"two have the name {name} of a {what}: {first}, and {second}; expected one; rename one, or uninstall a package"
+        f"two have the name {name} of a {_WHAT.get(kind, kind)}: {first}, and {second}; expected one; rename one, or "
+        "uninstall a package"
     )
 
 
@@ -184,22 +164,6 @@ def _folder(plug_in: PlugIn) -> Path:
     return folder
 
 
-@cache
-def load_object(kind: str, name: str, types: type | tuple[type, ...]) -> Any:
-    """Import the object that a package names `name` for `kind`.
-
-    It is None where no package names one, or its type is none of `types`.
-
-    Raises:
-        SettingsError: the package cannot be imported.
-    """
-    plug_in = named_objects(kind).get(name)
-    if plug_in is None:
-        return None
-    found = load_entry_point(plug_in)
-    return found if isinstance(found, types) else None
-
-
 def load_entry_point(plug_in: PlugIn) -> Any:
     """Import the object of an entry point; what its package prints meanwhile goes to stderr.
 
@@ -215,26 +179,29 @@ def load_entry_point(plug_in: PlugIn) -> Any:
         ) from error
 
 
-def plug_in_part(name: str, kind: type[Part]) -> Part | None:
-    """Return the part of a test (a draw, a metric, a rule) that a package names so; None where none does.
+def plug_in_part(name: str, kind: type | tuple[type, ...], group: str = PROTOCOLS_GROUP) -> Any:
+    """Return the object that a package names so; None where none does.
 
     Only what an entry point names is imported, as a record of anybody's may name a protocol.
+
+    Args:
+        name: of a part of a test (a draw, a metric, a rule), or what else `group` has.
+        kind: its type, or several.
+        group: group of the entry points.
 
     Raises:
         SettingsError: two packages have the name, it is of another kind, or the package cannot be imported.
     """
-    named = [one for one in plug_ins(PROTOCOLS_GROUP) if one.name == name]
+    named = [one for one in plug_ins(group) if one.name == name]
     if len(named) > 1:
-        raise SettingsError(
-            f"two have the name {name} of a part of a test: {named[0].value} of {named[0].origin}, and "
-            f"{named[1].value} of {named[1].origin}; expected one; rename one, or uninstall a package"
-        )
+        raise clash("part", name, str(named[0]), str(named[1]))
     found = load_entry_point(named[0]) if named else None
     if found is None or isinstance(found, kind):
         return found
+    kinds = " or ".join(one.__name__ for one in (kind if isinstance(kind, tuple) else (kind,)))
     raise SettingsError(
-        f"'{name}' is {named[0].value} of {named[0].origin}, which is of the type {type(found).__name__}; expected "
-        f"{'a class' if kind is type else f'an object of the type {kind.__name__}'}"
+        f"'{name}' is {named[0]}, which is of the type {type(found).__name__}; expected "
+        f"{'a class' if kind is type else f'an object of the type {kinds}'}"
     )
 
 

@@ -13,6 +13,18 @@ SECONDS = 10.0
 Item = TypeVar("Item", covariant=True)
 
 
+def duration(seconds: float) -> str:
+    """Write a time in words.
+
+    >>> duration(40), duration(720), duration(11100)
+    ('40 s', '12 min', '3 h 05 min')
+    """
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes // 60} h {minutes % 60:02d} min" if minutes >= 60 else f"{minutes} min"
+
+
 class ProgressLines:
     """Lines about work that goes on, the first after `SECONDS`; none where the command is to be quiet."""
 

@@ -28,24 +28,19 @@ class FeatureCache:
     last. While nothing is expected, it is the one that was used longest ago.
 
     Args:
-        max_bytes: bound on what is kept where it was computed.
+        max_bytes: bound on what is kept.
         dtype: type that float32 tensors are kept in. A narrower one rounds every tensor that passes through, also one
             that is not kept, so that a value does not depend on how often it was asked for.
-        spill_bytes: bound on the host memory for what had to make room.
     """
 
-    def __init__(self, max_bytes: int, dtype: CacheDtype = "float32", spill_bytes: int = 0):
+    def __init__(self, max_bytes: int, dtype: CacheDtype = "float32"):
         self.max_bytes = max_bytes
         self.dtype: torch.dtype = getattr(torch, dtype)
-        self.spill_bytes = spill_bytes
         self.hits = 0
         self.misses = 0
         self.bytes = 0
-        self.spilled_bytes = 0
         self._kinds: dict[str, OrderedDict[Hashable, Features]] = {}
-        self._next_use: dict[Hashable, int] = {}
-        self._left_over: set[Hashable] = set()
-        self._spilled: OrderedDict[tuple[str, Hashable], tuple[Features, torch.device]] = OrderedDict()
+        self._next_use: dict[Hashable, float] = {}
 
     def get(self, kind: str, key: Hashable, compute: Callable[[], F]) -> F:
         """The tensor `key` of `kind`, computed when it is not there (and kept when it fits).
@@ -53,22 +48,16 @@ class FeatureCache:
         Raises:
             NumericsError: a computed value is too large for the type it is kept in.
         """
-        self._left_over.discard(key)
-        entries = self._kinds.setdefault(kind, OrderedDict())
+        if self._next_use.get(key) == math.inf:
+            del self._next_use[key]
+        entries = self._kinds.get(kind, OrderedDict())
         if key in entries:
             self.hits += 1
             entries.move_to_end(key)
             return cast(F, self._widen(entries[key]))
-        if (kind, key) in self._spilled:
-            self.hits += 1
-            host, device = self._spilled[kind, key]
-            self._spilled.move_to_end((kind, key))
-            value = _each(host, lambda tensor: tensor.to(device))
-        else:
-            self.misses += 1
-            value = self._narrow(_each(compute(), _alone))
+        self.misses += 1
+        value = self._narrow(_each(compute(), _alone))
         if _nbytes(value) <= self.max_bytes:
-            self._drop_spilled(kind, key)
             self._kinds.setdefault(kind, OrderedDict())[key] = value  # looked up again: computing may clear the cache
             self.bytes += _nbytes(value)
             while self.bytes > self.max_bytes:
@@ -77,7 +66,7 @@ class FeatureCache:
 
     def knows(self, key: Hashable) -> bool:
         """Return whether something is kept of `key`, of whatever kind."""
-        return any(key in entries or (kind, key) in self._spilled for kind, entries in self._kinds.items())
+        return any(key in entries for entries in self._kinds.values())
 
     @contextmanager
     def closed(self) -> Iterator[None]:
@@ -100,43 +89,31 @@ class FeatureCache:
         else:
             self._next_use[key] = place
 
+    def forget(self, key: Hashable) -> None:
+        """Drop what is kept of `key`, of every kind."""
+        self._next_use.pop(key, None)
+        for entries in self._kinds.values():
+            if key in entries:
+                self.bytes -= _nbytes(entries.pop(key))
+
     def forget_expectations(self) -> None:
         """Make room by last use again, until more is expected; then what is kept now and not used since goes first."""
-        self._next_use.clear()
-        self._left_over = {key for entries in self._kinds.values() for key in entries}
+        self._next_use = {key: math.inf for entries in self._kinds.values() for key in entries}
 
     def _evict(self, keep: Features) -> None:
-        """Drop or spill one tensor, but never the one that just came."""
-        leaving = [(kind, self._used_last(entries, keep)) for kind, entries in self._kinds.items()]
-        candidates = [(_nbytes(self._kinds[kind][key]), kind, key) for kind, key in leaving if key is not None]
-        size, kind, key = max(candidates, key=lambda candidate: candidate[0])
-        value = self._kinds[kind].pop(key)
-        self.bytes -= size
-        if size <= self.spill_bytes:
-            device = value.device if isinstance(value, Tensor) else value[0].device
-            self._spilled[kind, key] = _each(value, Tensor.cpu), device
-            self.spilled_bytes += size
-            while self.spilled_bytes > self.spill_bytes:
-                self._drop_spilled(*next(iter(self._spilled)))
+        """Drop one tensor, but never the one that just came.
 
-    def _used_last(self, entries: OrderedDict[Hashable, Features], keep: Features) -> Hashable:
-        """Return the key of the entry, other than `keep`, that should give way first; None if there is no other.
-
-        Nothing is expected of what is in use for the first time: it stays. Nor of what is left over: it goes.
+        Nothing is expected of what is in use for the first time: it goes last. Of equal ones goes the oldest.
         """
-        others = (key for key, value in entries.items() if value is not keep)
-        if not self._next_use:
-            return next(others, None)
-
-        def place(key: Hashable) -> float:
-            return math.inf if key in self._left_over else self._next_use.get(key, -1)
-
-        return max(others, key=place, default=None)  # of equal ones the oldest
-
-    def _drop_spilled(self, kind: str, key: Hashable) -> None:
-        """Drop what is in host memory under this kind and key, if anything."""
-        value, _ = self._spilled.pop((kind, key), (None, None))
-        self.spilled_bytes -= 0 if value is None else _nbytes(value)
+        leaving = []
+        for entries in self._kinds.values():
+            others = [key for key, value in entries.items() if value is not keep]
+            if others:
+                key = max(others, key=lambda key: self._next_use.get(key, -1))
+                leaving.append((entries, key, _nbytes(entries[key])))
+        entries, key, size = max(leaving, key=lambda one: one[2])
+        del entries[key]
+        self.bytes -= size
 
     def _narrow(self, value: Features) -> Features:
         """Return the tensors in the type they are kept in."""
@@ -160,20 +137,9 @@ class FeatureCache:
             return value
         return _each(value, lambda tensor: tensor.float() if tensor.dtype == self.dtype else tensor)
 
-    def forget(self, key: Hashable) -> None:
-        """Drop what is kept of `key`, of every kind."""
-        self._next_use.pop(key, None)
-        self._left_over.discard(key)
-        for kind, entries in self._kinds.items():
-            value = entries.pop(key, None)
-            self.bytes -= 0 if value is None else _nbytes(value)
-            self._drop_spilled(kind, key)
-
     def forget_kind(self, kind: str) -> None:
         """Drop what is kept of this kind, of every key."""
         self.bytes -= sum(map(_nbytes, self._kinds.pop(kind, OrderedDict()).values()))
-        for spilled in [key for own, key in self._spilled if own == kind]:
-            self._drop_spilled(kind, spilled)
 
     def entry_bytes(self) -> dict[str, int]:
         """Return the size of the biggest entry of every kind that has any."""
@@ -182,10 +148,8 @@ class FeatureCache:
     def clear(self) -> None:
         """Drop everything."""
         self._kinds.clear()
-        self._spilled.clear()
         self._next_use.clear()
-        self._left_over.clear()
-        self.bytes = self.spilled_bytes = 0
+        self.bytes = 0
 
 
 def _alone(tensor: Tensor) -> Tensor:

@@ -30,6 +30,9 @@ def escape(text: str, keep: str = "") -> str:
 
     These are control characters, line ends, spaces other than the plain one, marks that turn the direction of writing,
     halves of surrogate pairs (bytes of file names that are no UTF-8), and what Unicode has not assigned.
+
+    >>> escape("red\\x1b[31m")
+    'red\\\\u001b[31m'
     """
     return _NOT_ASCII.sub(lambda found: found[0] if found[0] in keep else _printable(found[0]), text)
 
@@ -45,7 +48,7 @@ def shorten(text: str, longest: int = LONGEST) -> str:
     """Return `text`, its middle left out where it has more than `longest` characters.
 
     >>> shorten("the file 0123456789abcdef is none of a run", 24)
-    'the file 01234 …  a run'
+    'the file 01234 … f a run'
     """
     if len(text) <= longest:
         return text
@@ -98,8 +101,13 @@ def print_progress(text: str) -> None:
         print_line(text, sys.stderr)
 
 
+printed_notes: set[str] = set()
+"""Remarks that this command has printed."""
+
+
 def print_note(text: str) -> None:
-    """Print a remark to the standard error, unless the command is to be quiet."""
-    if is_quiet():
+    """Print a remark to the standard error, once a command, unless the command is to be quiet."""
+    if is_quiet() or text in printed_notes:
         return
+    printed_notes.add(text)
     print_line(f"fsbench: note: {one_line(text)}", sys.stderr)

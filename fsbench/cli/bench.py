@@ -5,30 +5,22 @@ import json
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
-from fsbench.base.errors import (
-    CheckpointError,
-    DataError,
-    FsbenchError,
-    SettingsError,
-    exit_status,
-    missing_package,
-    raise_all,
-)
+from fsbench.base.errors import FsbenchError, SettingsError, exit_status, missing_package, raise_all
 from fsbench.base.terminal import print_block, print_error, print_note
 from fsbench.cli.options import add_table_options
 from fsbench.cli.parser import given_options
 from fsbench.cli.table import print_table
 from fsbench.records.record import Record
 from fsbench.results.tables.formats import SHEETS
-from fsbench.runner.config.compose import compose, setting, split_arguments
+from fsbench.runner.config.checks import absent_files, wrong_names
+from fsbench.runner.config.limits import whole
+from fsbench.runner.config.merge import asks, merge_files, merge_settings, parted_arguments, split_arguments
 from fsbench.runner.config.registry import config_files
-from fsbench.runner.config.request import Request, add_bench_options, read_request
-from fsbench.runner.config.request_check import request_errors
-from fsbench.runner.grid.bench import bench
+from fsbench.runner.config.run_config import Option, RunConfig, option_names, run_configs, run_options
 from fsbench.runner.grid.layout import request_sheet
 from fsbench.runner.grid.plan import Planner
-from fsbench.runner.grid.spec import request_cells
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -42,8 +34,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "exactly the one experiment that the files describe, such as the config.yaml of a finished run."
     )
     parser.epilog = (
-        "Further arguments go to the configuration, e.g. --data.episodes 100 (test episodes of a fold, instead of the "
-        "protocol's number: a trial) --model.learning_rate 1e-4 --trainer.max_epochs 10; "
+        "Further arguments go to the configuration, e.g. --model.learning_rate 1e-4 --trainer.max_epochs 10; "
         "--print_config shows all of it."
     )
     parser.add_argument(
@@ -52,7 +43,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="show this; with --method or --config, also the keys that may be set of its classes",
     )
-    add_bench_options(parser)
+    for option in run_options():
+        how: dict[str, Any] = {"dest": option.field, "default": argparse.SUPPRESS, "help": option.help}
+        how |= {"action": "store_true"} if option.kind is bool else {"metavar": option.make_variable}
+        parser.add_argument(f"--{option.name}", **how)
     add_table_options(parser)
     parser.add_argument(
         "--dry-run",
@@ -65,23 +59,78 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def _bench(parser: argparse.ArgumentParser, options: argparse.Namespace, extra: list[str]) -> int:
     if options.help:
         _show_help(parser, options, extra)
-    if "methods" not in options and _has_files(extra):
+    if "method" not in options and _has_files(extra):
         return _run_experiment(parser, options, extra)
-    requests, errors = _requests(options, extra)
+    runs = read_runs(options, extra)
+    if asks(extra):
+        runs[0].parse()  # shows the configuration, and ends the command
+    raise_all(wrong_names(runs))
     if options.dry_run:
-        raise_all([error for error in errors if not isinstance(error, DataError | CheckpointError)])
-        return _dry_run(requests, options.format)
-    if errors and all(isinstance(error, DataError | CheckpointError) for error in errors):
-        errors = _distinct([*_wrong_settings(requests), *errors])  # lest who fetches a file learns of a typo only then
-    raise_all(errors)
-    records, failures = bench(*requests)
-    for note in _unasked(records, requests[0].check_memory or 0):
+        return _dry_run(runs, options.format)
+    if absent := absent_files(runs):
+        raise_all(_distinct([*_wrong_settings(runs), *absent]))  # lest who fetches a file learns of a typo only then
+
+    # torch and Lightning, which arguments that are wrong do not wait for
+    from fsbench.runner.engine.machine.children import start_server
+
+    start_server()  # it imports what the runs need while this process does
+    from fsbench.runner.grid.bench import bench
+
+    records, failures = bench(runs)
+    for note in _unasked(records, runs[0].check_memory or 0):
         print_note(note)
     if records:
         failures += print_table([record.path for record in records], options)
     for failure in failures:
         print_error(failure)
     return 1 if failures else 0
+
+
+def read_runs(options: argparse.Namespace, extra: Sequence[str]) -> list[RunConfig]:
+    """Return the runs of a command line: each combination of what it lists with commas.
+
+    Args:
+        options: parsed by the options of `fsbench bench`.
+        extra: its arguments in LightningCLI's form.
+
+    Raises:
+        SettingsError: a value is no number, or nothing was named.
+    """
+    given: dict[str, Any] = {}
+    axes: dict[str, Sequence[Any]] = {"protocol": (None,), "method": ("emat",), "fold": (0,)}
+    errors: list[FsbenchError] = []
+    for option in run_options():
+        if option.field not in options:
+            continue
+        try:
+            value = _value(getattr(options, option.field), option)
+        except SettingsError as error:
+            errors.append(error)
+            continue
+        if option.axis is None:
+            given[option.field] = value
+        else:
+            axes[option.field] = value
+    raise_all(errors)
+    if not all(axes.values()):
+        empty = next(field for field, values in axes.items() if not values)
+        raise SettingsError(f"no {empty} was named; see: fsbench list")
+    return run_configs(axes, **given, extra=tuple(extra))
+
+
+def _value(text: Any, option: Option) -> Any:
+    """Return the value of an option, or its values; SettingsError where one should be a number and is none."""
+    if option.kind is bool:
+        return text
+    words = [word.strip() for word in text.split(",") if word.strip()] if option.several else [text]
+    if option.kind is int:
+        try:
+            values: list[Any] = [whole(0 if option.least is None else option.least)(word) for word in words]
+        except argparse.ArgumentTypeError as error:
+            raise SettingsError(f"--{option.name} {error}") from None
+    else:
+        values = words
+    return tuple(values) if option.several else values[0]
 
 
 def _unasked(records: Sequence[Record], wanted: int) -> list[str]:
@@ -108,16 +157,18 @@ def _run_experiment(parser: argparse.ArgumentParser, options: argparse.Namespace
         names = ", ".join(given.values())
         raise SettingsError(
             f"{names} and --config were both given, without --method; expected keys of the configuration beside "
-            "--config FILE, such as --data.shot 5, or --method METHOD, whose settings the files then change"
+            "--config FILE, such as --data.test.shot 5, or --method METHOD, whose settings the files then change"
         )
-    configuration = compose(extra)
-    raise_all(configuration.problems)
+    files, others = parted_arguments(extra, option_names())
+    values = merge_files(files)
 
     def work() -> int:
         # torch and Lightning, which arguments that are wrong do not wait for
-        from fsbench.runner.engine.run import run_configuration
+        from fsbench.runner.config.parse import parse_values
+        from fsbench.runner.engine.run import run_parsed
 
-        return run_configuration(configuration)
+        run_parsed(parse_values(values, others))
+        return 0
 
     return exit_status(work, options.debug, below_bar=True, resumes=True)
 
@@ -125,72 +176,50 @@ def _run_experiment(parser: argparse.ArgumentParser, options: argparse.Namespace
 def _show_help(parser: argparse.ArgumentParser, options: argparse.Namespace, extra: list[str]) -> None:
     """Show the options, and the keys of the classes of the method and the files that were named; end the process."""
     parser.print_help()
-    if "methods" in options or _has_files(extra):
-        print_block(f"\n{_describe_keys(getattr(options, 'methods', ''), extra)}")
+    if "method" in options or _has_files(extra):
+        print_block(f"\n{_describe_keys(getattr(options, 'method', ''), extra)}")
     parser.exit()
 
 
 def _describe_keys(methods: str, extra: list[str]) -> str:
     """Return the keys of the classes of the first of some methods, and of files, in words."""
     first = methods.split(",")[0].strip()
-    chosen = [f"--config={file}" for file in config_files(first)] if first else []
+    files, _ = parted_arguments(extra, option_names())
+    values = merge_settings(merge_files(config_files(first)) if first else {}, merge_files(files))
     try:
         # torch and the classes themselves
-        from fsbench.runner.config.build import describe_keys
+        from fsbench.runner.config.parse import describe_keys
     except ModuleNotFoundError as error:
         if not (missing := missing_package(error)):
             raise
         return f"the keys that may be set are those of the classes: {missing}"
-    return describe_keys(chosen + extra)
-
-
-def _requests(options: argparse.Namespace, extra: list[str]) -> tuple[list[Request], list[FsbenchError]]:
-    """Return a request for each protocol that is named, and an error about each thing that is wrong in any of them."""
-    words = [word.strip() for word in options.protocol.split(",")] if "protocol" in options else []
-    named: list[dict[str, str]] = [{"protocol": word} for word in dict.fromkeys(filter(None, words))]
-    requests: list[Request] = []
-    errors: list[FsbenchError] = []
-    again = setting(compose(extra).values, "data.protocol") if len(named) > 1 else None
-    if again is not None:
-        protocols = ", ".join(entry["protocol"] for entry in named)
-        raise SettingsError(
-            f"PROTOCOL names {protocols}, and data.protocol names {again} for all; expected one of the two; leave "
-            "data.protocol out of the arguments and of files of --config"
-        )
-    for protocol in named or [{}]:
-        request, wrong = read_request(argparse.Namespace(**vars(options) | protocol), extra)
-        requests.append(request)
-        errors += wrong + request_errors(request)
-    return requests, _distinct(errors)
+    return describe_keys(values)
 
 
 def _distinct(errors: Sequence[FsbenchError]) -> list[FsbenchError]:
     return list({str(error): error for error in errors}.values())
 
 
-def _wrong_settings(requests: Sequence[Request]) -> list[FsbenchError]:
-    """Return what the parser does not accept of the settings of requests whose names are known; imports torch."""
-    from fsbench.runner.config.build import parse_configuration
-
+def _wrong_settings(runs: Sequence[RunConfig]) -> list[FsbenchError]:
+    """Return what the parser does not accept of the settings of runs whose names are known; imports torch."""
     errors: list[FsbenchError] = []
-    for request in requests:
-        for method in request.methods:
-            try:
-                parse_configuration(request.configuration(method, request.folds[0]), build=False)
-            except FsbenchError as error:
-                errors.append(error)
+    for run in runs:
+        try:
+            run.parse(build=False)
+        except FsbenchError as error:
+            errors.append(error)
     return errors
 
 
-def _dry_run(requests: Sequence[Request], form: str) -> int:
-    """Show the plan of requests; 1 where a run lacks something or is refused."""
+def _dry_run(runs: Sequence[RunConfig], form: str) -> int:
+    """Show the plan of runs; 1 where one lacks something or is refused."""
     if form not in (*SHEETS, "json"):
         raise SettingsError(f"--format is {form}, which --dry-run does not have; expected {', '.join(SHEETS)} or json")
-    runs = requests[0].runs
-    planner = Planner(Path(runs), recheck=True, takes_notes=False, draws=False)
-    planned = [planner.plan(cell) for request in requests for cell in request_cells(request)]
+    folder = runs[0].runs
+    planner = Planner(Path(folder), recheck=True, takes_notes=False, draws=False)
+    planned = [planner.plan(run) for run in runs]
     if form == "json":
         print_block(json.dumps([item.as_dict() for item in planned], indent=2))
     else:
-        print_block(SHEETS[form]([request_sheet(planned, runs)]))
+        print_block(SHEETS[form]([request_sheet(planned, folder)]))
     return 1 if any(item.obstacle for item in planned) else 0

@@ -14,7 +14,6 @@ from fsbench.cli.predict import (
     add_weights_options,
     check_method,
     make_predictor,
-    take_photo_network,
 )
 from fsbench.runner.config.limits import whole
 from fsbench.runner.engine.machine.watchdog import sigterm_exits
@@ -35,7 +34,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_method_options(parser)
     add_weights_options(parser)
     parser.add_argument("--port", type=whole(1, 65535), default=7860, help="where the page is served (default: 7860)")
-    parser.set_defaults(function=_demo, dataset=None, image_size=None, device="auto")
+    parser.set_defaults(
+        function=_demo, dataset=None, image_size=None, device="auto", only_present=False, megapixels=16.0
+    )
 
 
 def _demo(options: argparse.Namespace, extra: list[str]) -> int:
@@ -50,8 +51,6 @@ def _demo(options: argparse.Namespace, extra: list[str]) -> int:
 
         from fsbench.predict.page import make_page  # torch: seconds, which help and refused options do without
 
-        if note := take_photo_network(options):
-            print_note(note)
         page = make_page(_predictor(options), Path(folder))
         # a page elsewhere whose name is made to lead to this machine sends that name
         own_names = Middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost"])

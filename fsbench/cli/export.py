@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from fsbench.base.terminal import print_line, print_note
-from fsbench.cli.predict import add_network_options, check_method, make_predictor, take_photo_network
+from fsbench.cli.predict import add_network_options, check_method, make_predictor
 
 EXAMPLES = """\
 examples:
@@ -41,29 +41,30 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--only-present", action="store_true", help="no pixels of classes that the method says are not present"
     )
     parser.add_argument("--force", action="store_true", help="replace files that are there")
-    parser.set_defaults(function=_export)
+    parser.set_defaults(function=_export, megapixels=16.0)
 
 
 def _export(options: argparse.Namespace, extra: list[str]) -> int:
     check_method(options)
     # torch: seconds, which help and refused options do without
-    from fsbench.predict.query_images import find_images
-    from fsbench.predict.support_folder import read_support_folder
+    from fsbench.predict.images import find_images
+    from fsbench.predict.supports import read_supports
 
-    network_note = take_photo_network(options)
-    supports, notes = read_support_folder(options.supports, options.classes)
-    images = [image.path for image in find_images(options.images, option="--images")[0]] if options.images else []
-    for note in filter(None, [network_note, *notes]):  # which tell why there may be no support
+    supports, notes = read_supports([str(options.supports)], options.classes)
+    images = [image.path for image in find_images(options.images)] if options.images else []
+    for note in notes:  # which tell why there may be no support
         print_note(note)
     predictor = make_predictor(options).add(supports)
     if predictor.support_set.note:
         print_note(predictor.support_set.note)
-    written = predictor.export(options.out, format=options.format, images=images, force=options.force)
+    agreement = predictor.export(options.out, format=options.format, images=images, force=options.force)
+    megabytes = options.out.stat().st_size / 1e6
     print_line(
-        f"{written.path}: {written.size / 1e6:.1f} MB; {predictor.name} on {predictor.method.backbone.weights_id}, "
+        f"{options.out}: {megabytes:.1f} MB; {predictor.name} on {predictor.method.backbone.weights_id}, "
         f"{predictor.image_size} pixels; classes: {', '.join(predictor.classes)}"
     )
-    print_line(f"compared with {predictor.name} itself: {written.agreement}")
-    if written.script is not None:
-        print_line(f"python {written.script} PHOTO MASK.png segments a photo, with numpy, Pillow and onnxruntime alone")
+    print_line(f"compared with {predictor.name} itself: {agreement}")
+    if options.format == "onnx":
+        script = options.out.with_suffix(".py")
+        print_line(f"python {script} PHOTO MASK.png segments a photo, with numpy, Pillow and onnxruntime alone")
     return 0

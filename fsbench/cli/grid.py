@@ -15,12 +15,14 @@ from fsbench.protocols.reading import metric_names
 from fsbench.results.tables.formats import SHEETS
 from fsbench.runner.config.limits import whole
 from fsbench.runner.config.registry import names
+from fsbench.runner.engine.machine.watchdog import describe_exit
 from fsbench.runner.grid.executors import TIMEOUT_MIN, Executor, LocalProcesses, Submitit
 from fsbench.runner.grid.layout import as_json, to_sheet
 from fsbench.runner.grid.plan import PlannedRun, plan
 from fsbench.runner.grid.run import Failure, last_lines, run_missing
 from fsbench.runner.grid.spec import read_grid
 from fsbench.runner.grid.summary import remarks, summaries
+from fsbench.runner.grid.words import run_label
 
 EXECUTORS = ("local", "slurm", "submitit-local")
 
@@ -65,23 +67,23 @@ def _grid(options: argparse.Namespace, extra: list[str]) -> int:
     metrics = metric_names(options.metrics)
     executor = choose_executor(options)
     roots = data_roots(options)
-    cells = read_grid(options.files, roots, options.fast)
+    runs = read_grid(options.files, roots, fast=options.fast, runs=str(options.runs))
 
     def progress(items: Any) -> Any:
-        return track(list(items), "Looking up", "cell")
+        return track(list(items), "Looking up", "run")
 
-    planned = plan(cells, options.runs, options.recheck, progress)
+    planned = plan(runs, options.runs, options.recheck, progress)
     failed = False
     if executor is not None:
         failed = _run(options, planned, executor)
-        planned = plan(cells, options.runs)
+        planned = plan(runs, options.runs)
     shown = planned, summaries(planned, metrics), remarks(planned)
     print_block(as_json(*shown) if options.format == "json" else SHEETS[options.format]([to_sheet(*shown)]))
     return 1 if failed else 0
 
 
 def _run(options: argparse.Namespace, planned: Sequence[PlannedRun], executor: Executor) -> bool:
-    """Run the missing cells and print failures. Returns whether any failed or was refused."""
+    """Make the missing runs and print failures. Returns whether any failed or was refused."""
     failures = run_missing(planned, options.runs, executor)
     return print_failures(failures, planned)
 
@@ -89,13 +91,13 @@ def _run(options: argparse.Namespace, planned: Sequence[PlannedRun], executor: E
 def print_failures(failures: Sequence[Failure], planned: Sequence[PlannedRun]) -> bool:
     """Print the ends of failed runs' logs and why others cannot be made. Returns whether there were any."""
     for failure in failures:
-        label, log = failure.item.cell.label, failure.log
-        print_line(f"fsbench: {label} failed (status {failure.status}); the end of {log}:", sys.stderr)
+        label, log = run_label(failure.item.config), failure.log
+        print_line(f"fsbench: {label} failed ({describe_exit(failure.status)}); the end of {log}:", sys.stderr)
         for line in last_lines(log) if log else ():
             print_line(f"    {one_line(line)}", sys.stderr)
     hindered = [item for item in planned if item.obstacle]
     for item in hindered:
-        print_line(f"fsbench: {item.cell.label} cannot be run: {item.obstacle}", sys.stderr)
+        print_line(f"fsbench: {run_label(item.config)} cannot be run: {item.obstacle}", sys.stderr)
     return bool(failures or hindered)
 
 

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from functools import partial
 from importlib import import_module
 
-from fsbench.base.environment import check_environment, ignored_variables
+from fsbench.base.environment import check_environment
 from fsbench.base.errors import SettingsError, exit_status
 from fsbench.base.paths import cache_size
-from fsbench.base.terminal import print_error, print_note
+from fsbench.base.terminal import print_error
 from fsbench.cli.parser import CommandLine, check_words, set_verbosity
 
 GROUPS = {
@@ -79,10 +79,6 @@ COMPUTE_NOTHING = (None, *GROUPS["look at results"], "bundle")
 """Subcommands whose figures no variable of the environment changes: they read what runs have left."""
 
 
-TRACKED = ("bench", "grid", "reproduce")
-"""Subcommands whose runs Weights & Biases may follow."""
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command.
 
@@ -137,16 +133,12 @@ def _main(argv: Sequence[str] | None) -> int:
         if extra and options.command != "bench":
             parser.refuse(extra, options)
         set_verbosity(options)
-        for note in ignored_variables() if options.command in TRACKED else ():
-            print_note(note)
     except SettingsError as error:
         print_error(str(error))
         return 2
     options.debug = options.debug or os.environ.get("FSBENCH_TRACEBACK", "0") not in ("", "0")
-    resumes = options.command in ("bench", "predict") or getattr(options, "action", "") in (
-        "prepare",
-        "fetch",
-    )
+    resumes = options.command in ("bench", "predict") or getattr(options, "run", False) is True
+    resumes = resumes or getattr(options, "action", "") in ("prepare", "fetch")
     work = partial(options.function, options, extra)
     return exit_status(work, options.debug, resumes=resumes)
 

@@ -18,7 +18,7 @@ from fsbench.protocols.reading import load_segmentation, read_checked_manifest
 from fsbench.runner.config.datasets import choose_dataset, open_dataset
 from fsbench.runner.config.limits import check_replaced, whole
 from fsbench.runner.config.registry import check_known, task_of
-from fsbench.runner.config.request import DEFAULT_PROTOCOL
+from fsbench.runner.config.run_config import DEFAULT_PROTOCOL
 
 
 def add_manifest_options(parser: argparse.ArgumentParser) -> None:

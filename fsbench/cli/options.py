@@ -6,7 +6,7 @@ from pathlib import Path
 
 from fsbench.results.tables.breakdowns import BREAKDOWNS
 from fsbench.runner.config.limits import real, whole
-from fsbench.runner.config.request import bench_options
+from fsbench.runner.config.run_config import run_options
 
 TABLE_FORMATS = ("text", "markdown", "csv", "latex", "json")
 
@@ -114,5 +114,5 @@ def add_download_options(parser: argparse.ArgumentParser, mirror: str) -> None:
 
 
 def bench_help(field: str) -> str:
-    """Return what `fsbench bench --help` says of the option that sets `field` of a request."""
-    return next(option.help for option in bench_options() if option.field == field)
+    """Return what `fsbench bench --help` says of the option that sets `field` of a run."""
+    return next(option.help for option in run_options() if option.field == field)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from fsbench.base.errors import SettingsError
 from fsbench.base.terminal import print_error, print_line, print_note
+from fsbench.runner.config.backbone_choice import AUTO
 from fsbench.runner.config.limits import real, whole
 from fsbench.runner.config.registry import check_known, choose_method
 
@@ -31,7 +32,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument(
         "--support", action="append", required=True, metavar="[NAME=]PHOTO:MASK",
-        help="a labelled photo; or a JSON file of LabelMe or COCO, by itself; may be repeated, also for more classes",
+        help="a labelled photo; or a JSON file of LabelMe or COCO, or a folder of these; may be repeated, also for "
+        "more classes",
     )  # fmt: skip
     parser.add_argument("--query", nargs="+", type=Path, required=True, help="folder of photos, or photos")
     parser.add_argument("--out", type=Path, default=Path("predictions"), help="folder of the results")
@@ -93,46 +95,29 @@ def add_weights_options(parser: argparse.ArgumentParser) -> None:
 
 def check_method(options: argparse.Namespace) -> None:
     """Raise SettingsError for an unknown method, backbone or data set, before torch is imported."""
-    from fsbench.runner.config.backbone_choice import AUTO  # 0.2 seconds for pydantic, which help is spared
-
     choose_method(options.method, None if options.backbone == AUTO else options.backbone)
     if options.dataset is not None:
         check_known("data", "data set", options.dataset)
 
 
-def take_photo_network(options: argparse.Namespace) -> str:
-    """Choose the network of `fsbench[photos]` where the method's own weights are absent and `--backbone` is auto.
-
-    For the prototype that holds without the option, too, where nothing else was chosen.
-
-    Returns:
-        A line for the user that says so and names a better one; empty where nothing was changed.
-    """
-    # 0.2 seconds for pydantic, which help is spared
-    from fsbench.runner.config.backbone_choice import AUTO, backbone_at_hand, note_of_choice
-
-    chosen = (options.ckpt, options.weights, options.backbone, options.dataset)
-    if options.backbone != AUTO and (options.method != "prototype" or any(chosen)):
-        return ""
-    own = options.ckpt or options.weights
-    options.backbone = None if own else backbone_at_hand(AUTO, options.method, options.dataset)
-    return note_of_choice(options.backbone, options.method, options.dataset)
-
-
 def make_predictor(options: argparse.Namespace) -> "Predictor":
-    """Build the predictor that the options of `add_method_options` describe."""
+    """Build the predictor that the options of `add_method_options` describe.
+
+    The prototype takes the network of `fsbench[photos]` where nothing else was chosen and its own weights are absent.
+    """
     from fsbench.predict.predictor import Predictor  # imports torch
 
+    chosen = (options.ckpt, options.weights, options.backbone, options.dataset)
     return Predictor(
         options.method,
         checkpoint=options.ckpt,
         weights=options.weights,
-        backbone=options.backbone,
+        backbone=AUTO if options.method == "prototype" and not any(chosen) else options.backbone,
         dataset=options.dataset,
         image_size=options.image_size,
         device=options.device,
-        only_present=getattr(options, "only_present", False),
-        megapixels=getattr(options, "megapixels", 16.0),
+        only_present=options.only_present,
+        megapixels=options.megapixels,
     )
 
 
@@ -140,20 +125,17 @@ def _predict(options: argparse.Namespace, extra: list[str]) -> int:
     check_method(options)
     # torch: seconds, which help and refused options do without
     from fsbench.predict.folder import predict_folder
-    from fsbench.predict.query_images import find_images
-    from fsbench.predict.read_supports import read_supports
+    from fsbench.predict.images import find_images
+    from fsbench.predict.supports import read_supports
 
-    network_note = take_photo_network(options)
     refused: list[str] = []
-    images, other_files = find_images(options.query, options.out, refused)
+    images = find_images(options.query, options.out, refused)
     supports, notes = read_supports(options.support, options.classes, options.support_root)
-    for note in filter(None, [network_note, *notes]):  # which tell why there may be no support
+    for note in notes:  # which tell why there may be no support
         print_note(note)
     predictor = make_predictor(options).add(supports)
     if options.steps and not predictor.shows_steps:
         raise SettingsError(f"--steps, but {predictor.name} shows no steps of its predictions; leave it out")
-    if other_files:
-        print_note(f"{len(other_files)} files that are no photos are passed over, e.g. {other_files[0]}")
     if predictor.support_set.note:
         print_note(predictor.support_set.note)
     predictor.measure_presence()
@@ -162,9 +144,14 @@ def _predict(options: argparse.Namespace, extra: list[str]) -> int:
         f"{predictor.name} on {predictor.method.backbone.weights_id}, {predictor.image_size} pixels, "
         f"{predictor.device}; support: {shots}; scores: {predictor.score_meaning}"
     )
-    report = _silent if options.quiet else print_line
     summary = predict_folder(
-        predictor, images, options.out, force=options.force, threads=options.threads, steps=options.steps, report=report
+        predictor,
+        images,
+        options.out,
+        force=options.force,
+        threads=options.threads,
+        steps=options.steps,
+        report=(lambda line: None) if options.quiet else print_line,
     )
     total = summary.predicted + summary.resumed
     resumed = f" ({summary.resumed} of them before)" if summary.resumed else ""
@@ -181,7 +168,3 @@ def _predict(options: argparse.Namespace, extra: list[str]) -> int:
     for message in refused:
         print_error(f"left out: {message}")
     return 1 if refused else 0
-
-
-def _silent(line: str) -> None:
-    """Print nothing, for --quiet."""

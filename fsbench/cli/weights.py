@@ -1,25 +1,36 @@
 """Subcommand `fsbench weights`: list, fetch and check published weight files; convert checkpoints."""
 
 import argparse
-import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import NamedTuple
 
+from fsbench.base.download import RetryPolicy
 from fsbench.base.errors import CheckpointError, FsbenchError, SettingsError, user_message
+from fsbench.base.paths import weights_folder
 from fsbench.base.terminal import print_block, print_line
 from fsbench.cli.options import add_download_options
+from fsbench.networks.weights.fetch import Fetcher
+from fsbench.networks.weights.table import (
+    CheckpointSet,
+    WeightFile,
+    availability,
+    checkpoint_sets,
+    file_state,
+    find,
+    short_path,
+    weight_files,
+)
+from fsbench.runner.config.backbone_choice import needed_weights
 from fsbench.runner.config.limits import check_output_file, existing_folder
-
-if TYPE_CHECKING:
-    from fsbench.networks.weights.table import CheckpointSet, WeightFile
+from fsbench.runner.config.needs import methods_by_weights
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", required=True)
 
     listing = actions.add_parser("list", help="every weight file that methods name: size, licence, whether it is here")
-    listing.add_argument("--json", action="store_true", help="print all that is known, as JSON")
     listing.set_defaults(function=_list)
 
     fetch = actions.add_parser("fetch", help="bring weight files into the folder of weights")
@@ -32,7 +43,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     check = actions.add_parser("check", help="whether the files that are here are the published ones and load")
     check.add_argument("names", nargs="*", metavar="NAME", help="default: all; a missing one counts only if named")
     check.add_argument("--quick", action="store_true", help="do not load them: size and checksum only")
-    check.add_argument("--json", action="store_true", help="print the verdicts as JSON")
     check.set_defaults(function=_check)
 
     convert = actions.add_parser("convert", help="a checkpoint from the authors' form to ours, or from ours to theirs")
@@ -42,12 +52,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     convert.set_defaults(function=_convert)
 
 
-def _entries() -> "dict[str, tuple[WeightFile | CheckpointSet, list[str]]]":
+def _entries() -> dict[str, tuple[WeightFile | CheckpointSet, list[str]]]:
     """Return all entries of the table with the methods that use them."""
-    # 0.2 seconds for pydantic, which other commands are spared
-    from fsbench.networks.weights.table import checkpoint_sets, weight_files
-    from fsbench.runner.config.needs import methods_by_weights
-
     used = methods_by_weights()
     files = {name: (file, used[name]) for name, file in weight_files().items()}
     return {**files, **{name: (entry, entry.methods) for name, entry in checkpoint_sets().items()}}
@@ -55,16 +61,8 @@ def _entries() -> "dict[str, tuple[WeightFile | CheckpointSet, list[str]]]":
 
 def _list(options: argparse.Namespace, extra: list[str]) -> int:
     """Print the table of weights."""
-    # spared until it is needed, as above
-    from fsbench.base.paths import weights_folder
-    from fsbench.networks.weights.table import CheckpointSet, availability, entry_as_json
-
-    entries = _entries()
-    if options.json:
-        print_block(json.dumps([entry_as_json(name, entry, used) for name, (entry, used) in entries.items()], indent=1))
-        return 0
     rows = [("name", "size", "licence", "state", "used by")]
-    for name, (entry, used) in entries.items():
+    for name, (entry, used) in _entries().items():
         stated = ("not stated", "not stated")
         if not isinstance(entry, CheckpointSet):
             stated = (entry.size_in_words, entry.licence or "not stated")
@@ -92,12 +90,6 @@ def _shorten(names: list[str], width: int) -> str:
 
 def _fetch(options: argparse.Namespace, extra: list[str]) -> int:
     """Bring the named weights; goes on with the next where one cannot be had. 0 if all are there afterwards."""
-    # spared until it is needed, as above
-    from fsbench.base.download import RetryPolicy
-    from fsbench.networks.weights.fetch import Fetcher
-    from fsbench.networks.weights.table import find
-    from fsbench.runner.config.backbone_choice import needed_weights
-
     source = existing_folder(options.source, "--from")
     methods = options.method.split(",") if options.method else []
     needed = {method: needed_weights(method) for method in methods}
@@ -109,7 +101,7 @@ def _fetch(options: argparse.Namespace, extra: list[str]) -> int:
     for name in names:
         find(name)  # a wrong name is said before anything is fetched
 
-    def accept(file: "WeightFile") -> bool:
+    def accept(file: WeightFile) -> bool:
         print_line(
             f"{file.name} comes under the licence {file.licence or '(not stated)'}: {file.licence_page or file.page}"
         )
@@ -130,48 +122,47 @@ def _fetch(options: argparse.Namespace, extra: list[str]) -> int:
     return 2 if failures else 0
 
 
-def _check(options: argparse.Namespace, extra: list[str]) -> int:
-    """Print the verdict on each file; 1 if one is damaged, or named and not here."""
-    # spared until it is needed, as above
-    from fsbench.networks.weights.table import CheckpointSet, file_state, find, short_path
+class Verdict(NamedTuple):
+    """What is known of a file: its entry's name, its path, a word, what is wrong with it, and files left beside it."""
 
+    name: str
+    file: str
+    verdict: str
+    problem: str = ""
+    leftovers: Sequence[str] = ()
+
+
+def _check(options: argparse.Namespace, extra: list[str]) -> int:
+    """Print the verdict on each file that is here or was named; 1 if one is damaged, or named and not here."""
     entries = _entries()
     known = {id(entry): name for name, (entry, _) in entries.items()}
     chosen = [known[id(find(name))] for name in options.names] or list(entries)
-    verdicts: list[dict[str, Any]] = []
-    for name in chosen:
-        entry = entries[name][0]
-        if isinstance(entry, CheckpointSet):
-            verdicts += _check_checkpoints(name, entry, named=bool(options.names), load=not options.quick)
-            continue
-        state = file_state(entry)
-        verdict, problem = str(state.verdict), state.problem
-        if state.usable and not options.quick:
-            problem = _load_problem(name, entry.path)
-            verdict = "does not load" if problem else verdict
-        left = state.leftovers if state.verdict != "incomplete" else []
-        path = short_path(entry.path)
-        verdicts.append({"name": name, "file": path, "verdict": verdict, "problem": problem, "leftovers": left})
-    failed = [v for v in verdicts if v["verdict"] in ("damaged", "does not load")]
-    absent = [v for v in verdicts if v["verdict"] in ("missing", "incomplete")]
-    if options.json:
-        print_block(json.dumps(verdicts, indent=1))
-    else:
-        _print_verdicts(verdicts, all_named=bool(options.names))
-    return 1 if failed or (options.names and absent) else 0
-
-
-def _print_verdicts(verdicts: list[dict[str, Any]], all_named: bool) -> None:
-    """Print a line for each file that is here, in part, or was asked for, and one that counts the rest."""
-    absent = [v["name"] for v in verdicts if v["verdict"] == "missing" and not v["leftovers"]]
-    for verdict in verdicts:
-        if all_named or verdict["name"] not in absent:
-            print_line(f"{verdict['name']}: {verdict['verdict']}  {verdict['file']}")
-            for line in [verdict["problem"], *(f"beside it: {name}" for name in verdict["leftovers"])]:
-                if line:
-                    print_line(f"  {line}")
-    if absent and not all_named:
+    verdicts = [one for name in chosen for one in _verdicts(name, entries[name][0], load=not options.quick)]
+    absent = [one for one in verdicts if one.verdict == "missing" and not one.leftovers]
+    for one in verdicts:
+        if options.names or one not in absent:
+            print_line(f"{one.name}: {one.verdict}  {one.file}")
+            for line in filter(None, [one.problem, *(f"beside it: {name}" for name in one.leftovers)]):
+                print_line(f"  {line}")
+    if absent and not options.names:
         print_line(f"not here: {len(absent)} of {len(verdicts)} (fsbench weights list)")
+    failing = {"damaged", "does not load"} | ({"missing", "incomplete"} if options.names else set())
+    return int(any(one.verdict in failing for one in verdicts))
+
+
+def _verdicts(name: str, entry: WeightFile | CheckpointSet, load: bool) -> list[Verdict]:
+    """Return the verdict on a weight file, or one on each of the authors' checkpoints that are here."""
+    if isinstance(entry, CheckpointSet):
+        problems = {path: _checkpoint_problem(path) if load else "" for path in entry.present()}
+        return [
+            Verdict(name, short_path(path), "does not load" if problem else "unverified", problem)
+            for path, problem in problems.items()
+        ] or [Verdict(name, short_path(entry.path), "missing", entry.by_hand)]
+    state = file_state(entry)
+    verdict, problem = str(state.verdict), state.problem
+    if state.usable and load and (problem := _load_problem(name, entry.path)):
+        verdict = "does not load"
+    return [Verdict(name, short_path(entry.path), verdict, problem, state.leftovers if verdict != "incomplete" else [])]
 
 
 def _load_problem(name: str, path: Path) -> str:
@@ -192,25 +183,6 @@ def _load_problem(name: str, path: Path) -> str:
         except CheckpointError as error:
             return user_message(error)
     return ""
-
-
-def _check_checkpoints(name: str, entry: "CheckpointSet", named: bool, load: bool) -> list[dict[str, Any]]:
-    """Return the verdicts on the authors' checkpoints that are here; `named`: their absence is said as well."""
-    # spared until it is needed, as above
-    from fsbench.networks.weights.table import short_path
-
-    present = entry.present()
-    if not present:
-        absent = {"name": name, "file": short_path(entry.path), "verdict": "missing", "problem": entry.by_hand}
-        return [{**absent, "leftovers": []}] if named else []
-    verdicts = []
-    for path in present:
-        problem = _checkpoint_problem(path) if load else ""
-        verdict = "does not load" if problem else "unverified"
-        verdicts.append(
-            {"name": name, "file": short_path(path), "verdict": verdict, "problem": problem, "leftovers": []}
-        )
-    return verdicts
 
 
 def _checkpoint_problem(path: Path) -> str:

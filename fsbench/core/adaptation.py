@@ -14,7 +14,7 @@ AdaptationPool = Literal["target_pool", "episode", "none"]
 """Labelled images that a method adapts to: images drawn from the whole pool of the test before it, which is more than
 the shots; the supports of each episode, which begins from the trained weights; none."""
 AdaptationChoice = Literal["validation", "last"]
-"""How the epoch of an adaptation is chosen: by the validation that `data.validation` names, or it is the last one."""
+"""How the epoch of an adaptation is chosen: by the validation of `data.training.validation`, or it is the last one."""
 
 
 @dataclass(frozen=True)

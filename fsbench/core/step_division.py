@@ -32,13 +32,13 @@ class StepDivision:
             raise SettingsError(
                 f"batch_size is {self.batch_size} episodes per optimiser step, which {self.processes} processes cannot "
                 f"share equally; expected {_divisors(self.batch_size)} as number of processes (DEVICES, times nodes), "
-                f"or --data.batch_size {batches}, which is another training"
+                f"or --data.training.batch_size {batches}, which is another training"
             )
         if self.share % self.micro_batch:
             raise SettingsError(
                 f"micro_batch is {self.micro_batch} episodes at once, which does not divide the {self.share} of a "
                 f"process (batch_size {self.batch_size}, processes: {self.processes}); expected MICRO_BATCH "
-                f"(--data.micro_batch) {_divisors(self.share)}"
+                f"(--data.training.micro_batch) {_divisors(self.share)}"
             )
 
     @property

@@ -139,7 +139,7 @@ class EpisodeBatch:
         next_shown: in an evaluation, for names of images the place in its order of the next episode that shows each;
             None where no later one does, so that nothing of the image need be kept.
         support_ways: (B, N, K, S, S) uint8, all that supports show of their episode: 0 background, 1..N ways, 255 void;
-            None unless the data module gives it (`--data.support_annotation all_ways`, with several ways, or one to
+            None unless the data module gives it (`data.test.support_annotation: all_ways`, with several ways, or one to
             which the setting adds others).
         ways: (B,) int64 number of ways of each episode, where some have no support; None where all have one, so that
             whatever is not `valid` is padding.

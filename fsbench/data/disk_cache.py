@@ -8,7 +8,6 @@ of arrays are uncompressed .npz (a COCO split has millions of numbers), of value
 import json
 import warnings
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,37 +20,36 @@ from fsbench.base.files.cache import mark_used, suite_cache
 
 def load_arrays(kind: str, key: str) -> dict[str, np.ndarray] | None:
     """Return the arrays saved under `kind` and `key`; None where there are none or the file is damaged."""
-    try:
-        arrays = read_npz(_file(kind, key))
-    except (OSError, ValueError):
-        return None
-    mark_used(_file(kind, key))
-    return arrays
+    return _load(_file(kind, key, "npz"), read_npz)
 
 
 def save_arrays(kind: str, key: str, arrays: dict[str, np.ndarray]) -> None:
-    """Keep `arrays` under `kind` and `key`. Warns once where that is impossible."""
+    """Keep `arrays` under `kind` and `key`. Warns where that is impossible."""
 
     def write(temporary: Path) -> None:
         with temporary.open("wb") as file:
             np.savez(file, **arrays)  # type: ignore[arg-type]  # its only keyword of another type is no name of an array
 
-    _save(_file(kind, key), write)
+    _save(_file(kind, key, "npz"), write)
 
 
 def load_json(kind: str, key: str) -> Any | None:
     """Return the value saved under `kind` and `key`; None where there is none or the file is damaged."""
-    try:
-        value = read_json(_file(kind, key, "json"), "cache")
-    except (OSError, ValueError):
-        return None
-    mark_used(_file(kind, key, "json"))
-    return value
+    return _load(_file(kind, key, "json"), lambda path: read_json(path, "cache"))
 
 
 def save_json(kind: str, key: str, value: Any) -> None:
-    """Keep the plain `value` under `kind` and `key`. Warns once where that is impossible."""
+    """Keep the plain `value` under `kind` and `key`. Warns where that is impossible."""
     _save(_file(kind, key, "json"), lambda temporary: temporary.write_text(json.dumps(value)))
+
+
+def _load(path: Path, read: Callable[[Path], Any]) -> Any | None:
+    try:
+        value = read(path)
+    except (OSError, ValueError):
+        return None
+    mark_used(path)
+    return value
 
 
 def _save(path: Path, write: Callable[[Path], Any]) -> None:
@@ -60,20 +58,14 @@ def _save(path: Path, write: Callable[[Path], Any]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path, durable=False) as temporary:
             write(temporary)
-            size = temporary.stat().st_size
-        cache.note_added(size)
+        cache.trim()
     except OSError as error:
-        _warn(cache.folder, error.strerror or str(error))
+        warnings.warn(  # which Python shows once
+            f"cannot keep counts and annotations in {cache.folder} ({error.strerror or error}); they are made again in "
+            "every run; set FSBENCH_CACHE to a folder that can be written to",
+            stacklevel=2,
+        )
 
 
-def _file(kind: str, key: str, suffix: str = "npz") -> Path:
+def _file(kind: str, key: str, suffix: str) -> Path:
     return suite_cache().path(kind, key).with_suffix(f".{suffix}")
-
-
-@cache
-def _warn(folder: Path, reason: str) -> None:
-    warnings.warn(
-        f"cannot keep counts and annotations in {folder} ({reason}); they are made again in every run; set "
-        "FSBENCH_CACHE to a folder that can be written to",
-        stacklevel=2,
-    )

@@ -1,27 +1,30 @@
-"""Predict a whole folder of images: decode ahead, write behind, and resume where an earlier command stopped."""
+"""Predict a whole folder of images: decode ahead, write behind, and go on where an earlier command stopped."""
 
+import csv
 import errno
+import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
+from pydantic import ValidationError
 from tqdm import tqdm
 
-from fsbench.base.errors import DataError
-from fsbench.base.files import locked, make_folder, remove_halves
+from fsbench.base.errors import DataError, SettingsError
+from fsbench.base.files import locked, make_folder, remove_halves, replacing
 from fsbench.base.progress import hides_bar
 from fsbench.data.file_digests import file_state
-from fsbench.predict.journal import FILE, PredictionJournal
-from fsbench.predict.load_images import LoadedImage
-from fsbench.predict.outputs import write_coco, write_scores
+from fsbench.predict.images import LoadedImage, QueryImage, prefetch_map
 from fsbench.predict.predictor import Predictor
-from fsbench.predict.prefetch import prefetch_map
-from fsbench.predict.query_images import QueryImage
-from fsbench.predict.result import Result, output_files, steps_file
+from fsbench.predict.result import ClassPresence, Entry, Instance, Result, output_files
+from fsbench.records.checked_jsonl import CheckedJsonl, checked_line, read_line
 
+JOURNAL = "journal.jsonl"
+HASHED = ("support", "checkpoint")
+"""Keys of an identity whose values are hashes, which tell a reader nothing."""
 DISK_ERRORS = (errno.ENOSPC, errno.EROFS, errno.EDQUOT)
 """Errors that end the work instead of concerning one image."""
 
@@ -74,93 +77,204 @@ def predict_folder(
     make_folder(out)
     taken = f"another process writes to {out}; wait for it or choose another --out"
     with locked(out / ".lock", "choose another --out", taken):
-        resumes = (out / FILE).is_file()
+        if (out / JOURNAL).is_file():  # else no file in it is ours
+            remove_halves(out, deep=False)
+            for path in output_files(out, ""):
+                remove_halves(path.parent)
         journal = PredictionJournal(out, predictor.identity, force)
         try:
-            if resumes:  # else no file in it is ours
-                _remove_halves(out)
-            return _FolderRun(predictor, out, journal, threads, steps, report).predict(images)
+            return _predict_missing(predictor, images, journal, threads, steps, report)
         finally:
-            journal.close()
+            journal.lines.close()
 
 
-def _remove_halves(out: Path) -> None:
-    """Remove half-written files, in our own folders alone."""
-    remove_halves(out, deep=False)
-    for path in (*output_files(out, ""), steps_file(out, "")):
-        remove_halves(path.parent)
+def _predict_missing(
+    predictor: Predictor,
+    images: Sequence[QueryImage],
+    journal: "PredictionJournal",
+    threads: int,
+    steps: bool,
+    report: Callable[[str], None],
+) -> FolderSummary:
+    todo = [image for image in images if not journal.has(image, steps)]
+    summary = FolderSummary(resumed=len(images) - len(todo))
+    states = {image.name: list(file_state(image.path)) for image in todo}
 
+    def results() -> Iterator[Result | DataError]:
+        for loaded in predictor.load_images(todo, threads):
+            yield predictor.predict(loaded, steps) if isinstance(loaded, LoadedImage) else loaded
 
-@dataclass
-class _FolderRun:
-    predictor: Predictor
-    out: Path
-    journal: PredictionJournal
-    threads: int
-    steps: bool
-    report: Callable[[str], None]
-
-    def predict(self, images: Sequence[QueryImage]) -> FolderSummary:
-        todo = [image for image in images if not self._is_done(image)]
-        summary = FolderSummary(resumed=len(images) - len(todo))
-        states = {image.name: list(file_state(image.path)) for image in todo}
-        refused: set[str] = set()
-        saved = prefetch_map(self._save, self._results(todo), self.threads)
-        with tqdm(total=len(images), initial=summary.resumed, desc="predict", unit="photo", disable=hides_bar()) as bar:
-            for image, (result, entry) in zip(todo, saved, strict=True):
-                if isinstance(result, Result):
-                    self.journal.add(entry | {"stamp": states[image.name]})
-                    summary.predicted += 1
-                    line = str(result)
-                else:
-                    summary.broken.append(str(result))
-                    refused.add(image.name)
-                    self._remove_outputs(image.name)  # of an earlier version of the image
-                    line = f"left out: {result}"
-                with bar.external_write_mode():
-                    self.report(line)
-                bar.update()
-        self._write_tables([image.name for image in images if image.name not in refused], summary)
-        return summary
-
-    def _results(self, images: Sequence[QueryImage]) -> Iterator[Result | DataError]:
-        for loaded in self.predictor.load_images(images, self.threads):
-            yield self.predictor.predict(loaded, self.steps) if isinstance(loaded, LoadedImage) else loaded
-
-    def _save(self, result: Result | DataError) -> tuple[Result | DataError, dict[str, Any]]:
-        """Write a result's files; returns it with its journal entry, or the error instead of it."""
-        if isinstance(result, DataError):
-            return result, {}
+    def save(result: Result | DataError) -> tuple[str, Entry | DataError]:
+        """Write a result's files; returns the line about it, and its journal entry or what was wrong."""
         try:
-            return result, result.save(self.out)
+            return str(result), result if isinstance(result, DataError) else result.save(journal.out)
         except OSError as error:
-            if error.errno in DISK_ERRORS:
+            if error.errno in DISK_ERRORS or isinstance(result, DataError):
                 raise
             message = f"results of photo {result.image_name} cannot be written ({error.strerror}); rename it"
-            return DataError(message), {}
+            return message, DataError(message)
 
-    def _write_tables(self, names: list[str], summary: FolderSummary) -> None:
-        """Write annotations.json and scores.csv, and count the images of each class."""
+    saved = prefetch_map(save, results(), threads)
+    with tqdm(total=len(images), initial=summary.resumed, desc="predict", unit="photo", disable=hides_bar()) as bar:
+        for image, (line, entry) in zip(todo, saved, strict=True):
+            if isinstance(entry, Entry):
+                journal.add(entry.model_copy(update={"stamp": states[image.name]}))
+                summary.predicted += 1
+            else:
+                summary.broken.append(line)
+                journal.remove(image.name)  # what was written of an earlier version of the image
+                line = f"left out: {line}"
+            with bar.external_write_mode():
+                report(line)
+            bar.update()
+    entries = [journal.entries[image.name] for image in images if image.name in journal.entries]
+    for entry in entries:
+        summary.present.update(each.name for each in entry.classes if each.present)
+        summary.marked.update(each.name for each in entry.classes if each.pixels)
+    description = f"predictions of {predictor.name}; score: {predictor.score_meaning}"
+    write_coco(journal.out / "annotations.json", entries, predictor.classes, description)
+    write_scores(journal.out / "scores.csv", entries)
+    return summary
 
-        def read_entries() -> Iterable[dict[str, Any]]:
-            return self.journal.entries(names)
 
-        for entry in read_entries():
-            summary.present.update(presence["name"] for presence in entry["classes"] if presence["present"])
-            summary.marked.update(presence["name"] for presence in entry["classes"] if presence["pixels"])
-        description = f"predictions of {self.predictor.name}; score: {self.predictor.score_meaning}"
-        write_coco(self.out / "annotations.json", read_entries, self.predictor.classes, description)
-        write_scores(self.out / "scores.csv", read_entries)
+class PredictionJournal:
+    """Finished images in `out/journal.jsonl`, whose first line is the identity of the predictions.
 
-    def _remove_outputs(self, image_name: str) -> None:
-        for path in (*output_files(self.out, image_name), steps_file(self.out, image_name)):
+    Args:
+        out: Folder of the predictions.
+        identity: Everything they depend on, as plain values.
+        force: Remove what is there instead of refusing predictions of another identity.
+
+    Raises:
+        SettingsError: the folder has predictions of another identity.
+    """
+
+    def __init__(self, out: Path, identity: Mapping[str, Any], force: bool = False):
+        identity = json.loads(json.dumps(identity))  # tuples are lists in the journal
+        self.out = out
+        self.lines = CheckedJsonl(out / JOURNAL)
+        self.entries: dict[str, Entry] = {}
+        """By the image's name."""
+        if self.lines.path.is_file():
+            self.entries = {entry.photo: entry for _, value in self.lines.entries() if (entry := _entry(value))}
+            written = read_line(self.lines.header())
+            written = written.get("identity") if isinstance(written, dict) else None
+            if force:
+                for name in list(self.entries):
+                    self.remove(name)
+                self.lines.path.unlink()
+            elif written != identity:
+                raise SettingsError(
+                    f"{out} has predictions that were made otherwise ({_difference(written, identity)}); choose "
+                    "another --out, or --force to remove them"
+                )
+        if not self.lines.path.is_file():
+            self.lines.create(checked_line({"identity": identity}))
+
+    def add(self, entry: Entry) -> None:
+        """Append an image's entry; it has reached the file when this returns."""
+        self.lines.append(entry.model_dump())
+        self.entries[entry.photo] = entry
+
+    def has(self, image: QueryImage, steps: bool) -> bool:
+        """Return whether there are complete results of the very file that the image is now."""
+        entry = self.entries.get(image.name)
+        if entry is None or entry.stamp != list(file_state(image.path)):
+            return False
+        labels, overlay, sheet = output_files(self.out, image.name)
+        return all(path.is_file() for path in ((labels, overlay, sheet) if steps else (labels, overlay)))
+
+    def remove(self, image_name: str) -> None:
+        """Remove an image's files; its entry no longer counts."""
+        self.entries.pop(image_name, None)
+        for path in output_files(self.out, image_name):
             with suppress(OSError):  # a name that is too long has none
                 path.unlink()
 
-    def _is_done(self, image: QueryImage) -> bool:
-        """True if there are complete results of the very file that the image is now."""
-        entry = self.journal.get(image.name)
-        if entry is None or entry.get("stamp") != list(file_state(image.path)):
-            return False
-        sheets = [steps_file(self.out, image.name)] if self.steps else []
-        return all(path.is_file() for path in (*output_files(self.out, image.name), *sheets))
+
+def _entry(value: Any) -> Entry | None:
+    """Return the entry that a line states; None unless it is one of an image below the searched folder, so that its
+    files are below `out`."""
+    try:
+        entry = Entry.model_validate(value)
+    except ValidationError:
+        return None
+    name = PurePath(entry.photo)
+    return None if not name.parts or name.is_absolute() or ".." in name.parts or "\0" in entry.photo else entry
+
+
+def _difference(written: Any, identity: Mapping[str, Any]) -> str:
+    """Describe in what an identity differs from the written one, in the words of an error message."""
+    if not isinstance(written, dict):
+        return "the journal says not how"
+    for key, value in identity.items():
+        if written.get(key) != value:
+            before = written.get(key)
+            if key == "method":
+                before, value = before.get("name") if isinstance(before, dict) else None, value["name"]
+            return f"another {key}" if key in HASHED or before == value else f"{key} was {before}, is {value}"
+    return "by another version"
+
+
+def write_coco(path: Path, entries: Sequence[Entry], classes: Sequence[str], description: str) -> None:
+    """Write COCO's instances format: one annotation for every object, or, where the method finds no single objects, for
+    every class that has pixels in an image.
+
+    Masks are run-length encoded. Beside COCO's keys an annotation has the `score` of the object; or the class's, and
+    whether it is `present`, if such scores were seen to tell images with the class from others.
+    Category ids are the numbers in the label PNGs.
+    """
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    for image_id, entry in enumerate(entries, 1):
+        images.append({"id": image_id, "file_name": entry.photo, "height": entry.height, "width": entry.width})
+        for presence in entry.classes:
+            objects: list[Instance | ClassPresence] = [one for one in entry.instances if one.number == presence.number]
+            for shown in objects or [presence]:
+                if shown.runs is None:
+                    continue
+                said: dict[str, Any] = {"present": presence.present} if presence.tells else {}
+                if objects or presence.tells:
+                    said["score"] = shown.score
+                annotations.append(
+                    {
+                        "id": len(annotations) + 1,
+                        "image_id": image_id,
+                        "category_id": presence.number,
+                        "segmentation": {"size": [entry.height, entry.width], "counts": shown.runs.counts},
+                        "area": shown.pixels,
+                        "bbox": shown.runs.bbox,
+                        "iscrowd": 0,
+                        **said,
+                    }
+                )
+    content = {
+        "info": {"description": description},
+        "licenses": [],
+        "categories": [{"id": number, "name": name, "supercategory": ""} for number, name in enumerate(classes, 1)],
+        "images": images,
+        "annotations": annotations,
+    }
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
+
+
+def write_scores(path: Path, entries: Sequence[Entry]) -> None:
+    """Write a CSV line for every image and class: presence, score, pixels, and their share of the image.
+
+    Presence and score are empty where such scores were not seen to tell images with the class from others.
+    Names that a spreadsheet would take for a formula get an apostrophe in front.
+    """
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["photo", "class", "present", "score", "pixels", "share"])
+        for entry in entries:
+            for presence in entry.classes:
+                said = ["present" if presence.present else "not present", f"{presence.score:.6f}"]
+                share = presence.pixels / (entry.height * entry.width)
+                names = [_no_formula(entry.photo), _no_formula(presence.name)]
+                writer.writerow([*names, *(said if presence.tells else ["", ""]), presence.pixels, f"{share:.6f}"])
+
+
+def _no_formula(name: str) -> str:
+    return f"'{name}" if name.startswith(("=", "+", "-", "@", "\t", "\r")) else name

@@ -7,6 +7,7 @@ import math
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,25 +24,22 @@ from fsbench.core.prediction import array
 from fsbench.data.batch import EpisodeBatch, Hints, normalise
 from fsbench.data.label_maps import resize_labels
 from fsbench.data.orientation import read_upright
-from fsbench.predict.instances import image_instances
-from fsbench.predict.load_images import ImageLoader, LoadedImage
-from fsbench.predict.prefetch import prefetch_map
+from fsbench.predict.images import LoadedImage, QueryImage, find_images, load_image, prefetch_map, read_image_file
 from fsbench.predict.presence import PresenceWorth, presence_worth
-from fsbench.predict.query_images import QueryImage, find_images
-from fsbench.predict.read_supports import pair_labels, read_supports
-from fsbench.predict.result import ClassPresence, Result, palette
-from fsbench.predict.settings import compose_settings
-from fsbench.predict.support import Support, SupportSet, stack_supports
+from fsbench.predict.result import ClassPresence, Result, image_instances, palette
+from fsbench.predict.supports import Support, SupportSet, read_supports, stack_supports
 from fsbench.protocols.reading import load_segmentation
 from fsbench.protocols.view import input_rule
 from fsbench.results.pictures.sheet import Panel
 from fsbench.results.pictures.steps import HasQueryMaps, step_panels
+from fsbench.runner.config.backbone_choice import AUTO, backbone_at_hand, note_of_choice
+from fsbench.runner.config.parse import ParsedRun, compose_method
+from fsbench.runner.config.stored import parse_stored
 from fsbench.runner.engine.checkpoint import load_checkpoint
 from fsbench.scores.answers import presence_from_mask
 
 if TYPE_CHECKING:
-    from fsbench.predict.export.export import Exported
-    from fsbench.predict.export.files import Format
+    from fsbench.predict.export import Agreement, Format
 
 QUERY = "query"
 """Name of the query among the episode's images; the features of the supports stay cached."""
@@ -91,17 +89,16 @@ class Predictor:
         megapixels: float = 16.0,
     ):
         self.checkpoint = Path(checkpoint) if checkpoint else None
-        composed = compose_settings(
-            method, dataset, self.checkpoint, backbone, None if weights is None else str(weights)
-        )
+        composed = compose_run(method, dataset, self.checkpoint, backbone, None if weights is None else str(weights))
         self.settings: dict[str, Any] = composed.config.as_dict()
         self.name: str = self.settings["run"]["name"]
         data = composed.data_arguments
         if image_size is not None and image_size < 1:
             raise SettingsError(f"image_size is {image_size}, expected a number of pixels above 0")
         self.image_size = image_size or data["image_size"]
-        self.resize = input_rule(load_segmentation(data["protocol"]).view.resize, data.get("input_resize", "protocol"))
-        self.loader = ImageLoader(self.image_size, self.resize)
+        self.resize = input_rule(
+            load_segmentation(data["test"]["protocol"]).view.resize, data.get("input_resize", "protocol")
+        )
         self.device = choose_device(device)
         self.only_present = only_present
         if not 0 < megapixels < math.inf:
@@ -110,14 +107,6 @@ class Predictor:
         self.method = composed.build_method()
         self.method.nshot_strategy = self.settings["run"]["nshot_strategy"]
         self.method.keeps_instances = True
-        self._load_weights()
-        self.method.check_image_size(self.image_size)
-        self.method.to(self.device).eval()
-        self.supports: list[Support] = []
-        self.worth: dict[str, PresenceWorth] = {}
-        self._support_set: SupportSet | None = None
-
-    def _load_weights(self) -> None:
         if self.checkpoint is not None:
             load_checkpoint(self.method, self.checkpoint)
         elif self.method.learns:
@@ -128,33 +117,32 @@ class Predictor:
             raise SettingsError(
                 f"{self.name} {self.method.needs.before_test}, of which there are none here; take settings that do not"
             )
+        self.method.check_image_size(self.image_size)
+        self.method.to(self.device).eval()
+        self.supports: list[Support] = []
+        self.worth: dict[str, PresenceWorth] = {}
+        self._support_set: SupportSet | None = None
 
     def support(self, name: str, pairs: Iterable[tuple[Any, Any]]) -> "Predictor":
         """Add labeled images of one class.
 
         Args:
             name: Name of the class.
-            pairs: Images, files or (H, W, 3) uint8, each with its mask: a PNG, black and white or with one number, or
-                an array (H, W) that is not 0 where the object is.
+            pairs: Image files with their masks, PNGs in black and white or with one number; or images, files or
+                arrays (H, W, 3) uint8, with upright arrays (H, W) that are not 0 where the object is.
 
         Raises:
             DataError: a file is unusable, or image and mask differ in size.
         """
         added: list[Support] = []
-        notes: list[str] = []
         for image, mask in pairs:
-            if isinstance(image, np.ndarray):
-                added.append(_array_support(f"support {len(self.supports) + len(added) + 1}", name, image, mask))
-            elif isinstance(mask, np.ndarray):
-                support, note = pair_labels(Path(image), (mask != 0).astype(np.uint8), {1: name})
-                added.append(support)
-                notes.append(note)
+            if isinstance(image, np.ndarray) or isinstance(mask, np.ndarray):
+                added.append(_array_support(name, image, mask, f"support {len(self.supports) + len(added) + 1}"))
             else:
-                supports, told = read_supports([(name, Path(image), Path(mask))])
+                supports, notes = read_supports([(name, Path(image), Path(mask))])
                 added += supports
-                notes += told
-        for note in filter(None, notes):
-            print_note(note)
+                for note in notes:
+                    print_note(note)
         return self.add(added)
 
     def add(self, supports: Sequence[Support]) -> "Predictor":
@@ -204,9 +192,6 @@ class Predictor:
         """Names of the classes; number n of a label map is `classes[n - 1]`."""
         return self.support_set.classes
 
-    def _tells(self, name: str) -> bool:
-        return name in self.worth and self.worth[name].tells
-
     @property
     def score_meaning(self) -> str:
         """Meaning of a class's score, in words."""
@@ -220,7 +205,7 @@ class Predictor:
         An image that cannot be read raises DataError; with `refused`, its message is appended there instead.
         """
         paths = [query] if isinstance(query, str | Path) else query
-        images, _ = find_images([Path(path) for path in paths], refused=refused)
+        images = find_images([Path(path) for path in paths], refused=refused)
         for loaded in self.load_images(images, threads):
             if isinstance(loaded, LoadedImage):
                 yield self.predict(loaded)
@@ -231,11 +216,11 @@ class Predictor:
 
     def load_images(self, images: Iterable[QueryImage], threads: int) -> Iterator[LoadedImage | DataError]:
         """Decode images in threads ahead of their prediction; an unreadable one yields its error."""
-        return prefetch_map(self.loader.load_file, images, threads)
+        return prefetch_map(partial(read_image_file, side=self.image_size, resize=self.resize), images, threads)
 
     def predict(self, image: LoadedImage | np.ndarray, steps: bool = False) -> Result:
         """Segment one image, (H, W, 3) uint8 or loaded; with `steps`, draw how the prediction came about."""
-        image = self.loader.load(image) if isinstance(image, np.ndarray) else image
+        image = self._load(image) if isinstance(image, np.ndarray) else image
         panels: list[Panel] = []
         try:
             with torch.inference_mode():
@@ -245,19 +230,22 @@ class Predictor:
                     panels = step_panels(self.method, episode, image.preview, palette()[1:])
         finally:  # whatever happens, the next photo has features of its own
             self.method.backbone.cache.forget(QUERY)
-        label_map = own = prediction.label_map.to("cpu", torch.uint8).numpy()
-        if prediction.present is None or prediction.presence_score is None:
+        answer = prediction.answer(f"{self.name} on {image.name}", soft=False)
+        label_map = own = answer.label_map.astype(np.uint8)
+        if answer.present is None or answer.score is None:
             present, score = presence_from_mask(label_map, len(self.classes))
         else:
-            present, score = array(prediction.present), array(prediction.presence_score)
+            present, score = answer.present, answer.score
         if label_map.shape != image.size:
             label_map = resize_labels(label_map, *image.size)
         if self.only_present:
-            label_map = _remove_absent(label_map, present.tolist())
+            kept = np.array([True, *present.tolist()] + [False] * (255 - len(present)))
+            label_map = np.where(kept[label_map], label_map, 0).astype(np.uint8)
+        told = [name for name, worth in self.worth.items() if worth.tells]
         decisions = zip(self.classes, present.tolist(), score.tolist(), strict=True)
         classes = tuple(
             # bincount would take 8 bytes a pixel
-            ClassPresence(number, name, present, score, int(np.count_nonzero(label_map == number)), self._tells(name))
+            ClassPresence(number, name, present, score, int(np.count_nonzero(label_map == number)), name in told)
             for number, (name, present, score) in enumerate(decisions, 1)
         )
         objects = () if prediction.instances is None else image_instances(prediction.instances, own, label_map)
@@ -270,7 +258,7 @@ class Predictor:
         format: "Format" = "onnx",
         images: Iterable[str | Path | np.ndarray] = (),
         force: bool = False,
-    ) -> "Exported":
+    ) -> "Agreement":
         """Freeze the method and its supports into one file that segments images of any size without the suite.
 
         The file takes an image (H, W, 3) uint8 as `image` and gives `labels` (H, W) uint8, and of each class `present`
@@ -285,45 +273,49 @@ class Predictor:
             images: Further images to compare, files or (H, W, 3) uint8.
             force: Replace files that are there.
 
+        Returns:
+            How far the answers of the file and of the method agree.
+
         Raises:
             SettingsError: the method cannot be exported, a package is missing, or a file is there already.
             NumericsError: the file answers otherwise than the method.
         """
-        from fsbench.core.image_graph import (  # torch's exporter takes a second
-            ImageGraph,
-            check_exportable,
-            with_supports,
-        )
-        from fsbench.predict.export.agreement import Original
-        from fsbench.predict.export.export import Target, write_checked
+        # torch's exporter takes a second
+        from fsbench.core.export import ImageGraph, check_exportable, with_supports
+        from fsbench.predict.export import check_target, write_checked
 
-        target = Target(Path(out), format, force)
-        target.check()
+        out = Path(out)
+        check_target(out, format, force)
         support = self.support_set
         check_exportable(self.method, support.rows.shape[2], self.resize)
         compared = {one.image_name: one.pixels for one in self.supports}
         for number, image in enumerate(images, 1):
-            name = f"image {number}" if isinstance(image, np.ndarray) else str(image)
-            compared[name] = image if isinstance(image, np.ndarray) else read_upright(Path(image))[0]
+            if isinstance(image, np.ndarray):
+                compared[f"image {number}"] = image
+            else:
+                compared[str(image)] = read_upright(Path(image))[0]
         whole = copy.copy(self)
         whole.max_pixels = sys.maxsize  # a file computes masks at no other size than the image's
-        part = with_supports(self.method, whole.episode(self.loader.load(self.supports[0].pixels)))
+        part = with_supports(self.method, whole.episode(self._load(self.supports[0].pixels)))
 
         def margin(image: np.ndarray) -> np.ndarray:
-            pixels = normalise(self.loader.resize_image(image, self.image_size).to(self.device))
+            pixels = normalise(self._load(image).pixels.to(self.device))
             with torch.inference_mode():
                 return array(part(pixels, (image.shape[0], image.shape[1])).margin.float())
 
         about = {
-            "classes": list(support.classes),
+            "classes": json.dumps(support.classes),
             "palette": palette()[: len(support.classes) + 1].tobytes().hex(),
             "method": self.name,
             "score": self.score_meaning,
             "fsbench": __version__,
-            "identity": self.identity,
+            "identity": json.dumps(self.identity),
         }
         graph = ImageGraph(part, len(support.classes), self.image_size, self.resize, self.only_present)
-        return write_checked(graph, target, about, Original(self.name, whole.predict, margin), [*compared.items()])
+        return write_checked(graph, out, format, about, whole.predict, margin, compared)
+
+    def _load(self, pixels: np.ndarray) -> LoadedImage:
+        return load_image(pixels, self.image_size, self.resize)
 
     @property
     def shows_steps(self) -> bool:
@@ -362,12 +354,11 @@ class Predictor:
             "method": {
                 "name": self.name,
                 "kind": self.method.registry_name,
-                "arguments": json.loads(json.dumps(arguments)),  # tuples are lists in the journal, too
+                "arguments": arguments,
                 "backbone": self.method.backbone.name,
                 **self.method.backbone.identity_settings,
                 "resize": self.resize,
                 "nshot_strategy": self.method.nshot_strategy,
-                **({"instances": True} if self.method.finds_instances else {}),
             },
             "checkpoint": self.checkpoint and sha256_file(self.checkpoint),
             "weights": self.method.backbone.weights_id,
@@ -379,19 +370,55 @@ class Predictor:
         }
 
 
-def _array_support(image_name: str, class_name: str, pixels: np.ndarray, mask: Any) -> Support:
+def _array_support(class_name: str, image: Any, mask: Any, image_name: str) -> Support:
+    """Return the support of an image, a file or (H, W, 3) uint8, and a mask (H, W) that is not 0 at the object."""
+    pixels = image if isinstance(image, np.ndarray) else read_upright(Path(image))[0]
     labels = (np.asarray(mask) != 0).astype(np.uint8)
     if labels.shape != pixels.shape[:2]:
-        sizes = [f"{w}x{h}" for h, w in (pixels.shape[:2], labels.shape)]
-        raise DataError(f"a support photo is {sizes[0]} pixels and its mask {sizes[1]}; expected equal sizes")
-    return Support(image_name, pixels, labels, {1: class_name})
-
-
-def _remove_absent(label_map: np.ndarray, present: Sequence[bool]) -> np.ndarray:
-    """Set the pixels of classes that are not present to background."""
-    keep = np.array([True, *present] + [False] * (255 - len(present)))
-    return np.where(keep[label_map], label_map, 0).astype(np.uint8)
+        raise DataError(
+            f"a support photo has the shape {pixels.shape} and its mask {labels.shape}; expected a mask of the photo's "
+            "height and width"
+        )
+    return Support(image_name if isinstance(image, np.ndarray) else str(image), pixels, labels, {1: class_name})
 
 
 def _digest(tensor: torch.Tensor) -> str:
     return hashlib.sha256(tensor.cpu().numpy().tobytes()).hexdigest()
+
+
+def compose_run(
+    method: str, dataset: str | None, checkpoint: Path | None, backbone: str | None, weights: str | None
+) -> ParsedRun:
+    """Compose the settings of the run that a checkpoint lies in, else those of configs/methods. Nothing is built.
+
+    A note says where "auto" became another backbone than the method's.
+
+    Args:
+        method: a method or an alias.
+        dataset: a data set whose settings of the method hold, instead of the run's.
+        checkpoint: the method's checkpoint.
+        backbone: a backbone instead of the method's; "auto" for one that is here.
+        weights: the backbone's weights.
+
+    Raises:
+        SettingsError: the checkpoint's run is of another method.
+    """
+    if backbone == AUTO:
+        backbone = None if checkpoint or weights else backbone_at_hand(AUTO, method, dataset)
+        if note := note_of_choice(backbone, method, dataset):
+            print_note(note)
+    composed = compose_method(method, dataset, backbone, weights)
+    if checkpoint is None or dataset is not None:
+        return composed
+    config = checkpoint.resolve().parent.parent / "config.yaml"
+    if not config.is_file():
+        return composed
+    own = {"model.backbone.name": backbone, "model.backbone.weights": weights}
+    run = parse_stored(config, {key: value for key, value in own.items() if value is not None}, build=False)
+    if run.config.model.class_path != composed.config.model.class_path:
+        name = run.config.run.name
+        raise SettingsError(
+            f"the checkpoint {checkpoint} is of a run of {name}, but the method is {method}; give the method of the "
+            f"run: {name}"
+        )
+    return run

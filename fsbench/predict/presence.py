@@ -1,4 +1,4 @@
-"""What a method's presence scores are worth: measured on the supports themselves, each photo left out once."""
+"""The worth of a method's presence scores: measured on the supports themselves, each photo left out once."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,15 +8,12 @@ from math import comb, inf
 import numpy as np
 
 from fsbench.base.errors import FsbenchError
-from fsbench.predict.support import Support
+from fsbench.predict.supports import Support
 
 LEVEL = 0.05
 """Scores tell photos with a class from photos without it where chance would order them so well this rarely."""
 MOST = 10
 """Photos with a class, and photos without it, that are asked at most: the first ones."""
-
-Scores = Callable[[Sequence[Support], Support], Mapping[str, float]]
-"""Gives the presence score of each class in a photo, from other photos as supports."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +38,12 @@ class PresenceWorth:
         ranks = rankdata(self.shown + self.absent)
         groups = (ranks[: len(self.shown)], ranks[len(self.shown) :])
         found = permutation_test(
-            groups, _rank_sum, vectorized=True, n_resamples=inf, batch=10_000, alternative="greater"
+            groups,
+            lambda shown, absent, axis: np.asarray(shown.sum(axis)),
+            vectorized=True,
+            n_resamples=inf,
+            batch=10_000,
+            alternative="greater",
         )
         return float(found.pvalue)
 
@@ -54,16 +56,11 @@ class PresenceWorth:
         """Say what was measured of the class, called "it"."""
         if not self.shown or not self.absent:
             return "its score was not measured, which takes about three support photos with it and three without it"
-        counts = f"{_photos(len(self.shown))} with it had {_span(self.shown)}, {len(self.absent)} without it "
-        return f"left out one by one, {counts}{_span(self.absent)} (p = {self.p:.2g})"
-
-
-def _rank_sum(shown: np.ndarray, absent: np.ndarray, axis: int) -> np.ndarray:
-    return np.asarray(shown.sum(axis))
-
-
-def _photos(number: int) -> str:
-    return f"{number} support photo{'s' * (number != 1)}"
+        photos = f"{len(self.shown)} support photo{'s' * (len(self.shown) != 1)}"
+        return (
+            f"left out one by one, {photos} with it had {_span(self.shown)}, {len(self.absent)} without it "
+            f"{_span(self.absent)} (p = {self.p:.2g})"
+        )
 
 
 def _span(scores: Sequence[float]) -> str:
@@ -71,33 +68,33 @@ def _span(scores: Sequence[float]) -> str:
     return low if low == high else f"{low} to {high}"
 
 
-def presence_worth(supports: Sequence[Support], scores: Scores) -> dict[str, PresenceWorth]:
+def presence_worth(
+    supports: Sequence[Support], scores: Callable[[Sequence[Support], Support], Mapping[str, float]]
+) -> dict[str, PresenceWorth]:
     """Measure what presence scores are worth: each photo of the supports is asked with the others as supports.
 
     A class is asked only where its photos could tell at all: with three photos that show it and three that do not, say.
 
     Args:
         supports: Those of all classes.
-        scores: Asks the method.
+        scores: Asks the method: gives the presence score of each class in a photo, from other photos as supports.
 
     Returns:
         A measurement for each class; one without scores where nothing could be measured.
     """
-    names = list(dict.fromkeys(name for support in supports for name in support.classes.values()))
-    photos = list(dict.fromkeys(support.image_name for support in supports))
-    classes = {
-        photo: {name for support in supports if support.image_name == photo for name in support.classes.values()}
-        for photo in photos
-    }
+    classes: dict[str, set[str]] = {}
+    for support in supports:
+        classes.setdefault(support.image_name, set()).update(support.classes.values())
+    names = dict.fromkeys(name for support in supports for name in support.classes.values())
     asked: dict[str, tuple[list[str], list[str]]] = {}
     for name in names:
-        shown = [photo for photo in photos if name in classes[photo]]
-        absent = [photo for photo in photos if name not in classes[photo]]
-        shown, absent = shown[:MOST] if len(shown) > 1 else [], absent[:MOST]
-        if shown and 1 / comb(len(shown) + len(absent), len(shown)) <= LEVEL:  # else even a perfect order says nothing
+        shown = [photo for photo, shows in classes.items() if name in shows][:MOST]
+        absent = [photo for photo, shows in classes.items() if name not in shows][:MOST]
+        # of one photo nothing is left to find it by; of few even a perfect order says nothing
+        if len(shown) > 1 and 1 / comb(len(shown) + len(absent), len(shown)) <= LEVEL:
             asked[name] = (shown, absent)
     found: dict[str, Mapping[str, float]] = {}
-    for photo in photos:
+    for photo in classes:
         if any(photo in group for groups in asked.values() for group in groups):
             left_out = next(support for support in supports if support.image_name == photo)
             try:

@@ -1,28 +1,31 @@
-"""The prediction for one image, and its files: a label PNG and an overlay.
+"""The prediction for one image, and its files: a label PNG, an overlay, pictures of steps.
 
 Shapes: (H, W) the image, upright; (h, w) its preview.
 """
 
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
+import cv2
 import numpy as np
 from PIL import Image, ImageDraw
+from pycocotools import mask as coco
+from pydantic import BaseModel, Field
 
 from fsbench.base.files import replacing
+from fsbench.core.prediction import Instances
 from fsbench.data.label_maps import resize_labels
 from fsbench.data.palettes import voc_colors
-from fsbench.predict.instances import Instance, encode_mask
+from fsbench.data.rle import decode_rle
 from fsbench.results.pictures.fonts import font
 from fsbench.results.pictures.masks import paint_slots
 from fsbench.results.pictures.palette import DARK_LINE, WAY_COLORS
 from fsbench.results.pictures.sheet import Panel, write_sheet
 from fsbench.results.pictures.steps import explain_captions
 
-PREVIEW = 1600
-"""Longest side of an overlay in pixels."""
 STEP_TILE = (320, 320)
 """Width and height in pixels of the pictures of steps."""
 STEPS_A_ROW = 3
@@ -43,6 +46,46 @@ def palette() -> np.ndarray:
 
 
 @dataclass(frozen=True)
+class Runs:
+    """A mask that is not empty in COCO's form.
+
+    Attributes:
+        bbox: x, y, width and height.
+        counts: compressed run lengths.
+    """
+
+    bbox: list[float]
+    counts: str
+
+    @classmethod
+    def encode(cls, mask: np.ndarray) -> "Runs":
+        """Encode a mask (H, W) bool."""
+        runs = coco.encode(np.asfortranarray(mask, dtype=np.uint8))
+        return cls(coco.toBbox(runs).tolist(), runs["counts"].decode("ascii"))
+
+
+@dataclass(frozen=True)
+class Instance:
+    """A single object of a class, at the image's size.
+
+    Attributes:
+        number: The class's number in the label map.
+        score: How sure the method is of the object, from 0 to 1.
+        pixels: Number of its pixels; some may be another object's of the class, too.
+        runs: Its mask.
+    """
+
+    number: int
+    score: float
+    pixels: int
+    runs: Runs
+
+    def mask(self, size: tuple[int, int]) -> np.ndarray:
+        """Return its mask (H, W) bool in an image of `size`."""
+        return decode_rle({"size": list(size), "counts": self.runs.counts}, *size)
+
+
+@dataclass(frozen=True)
 class ClassPresence:
     """The prediction about one class.
 
@@ -51,9 +94,10 @@ class ClassPresence:
         name: Its name.
         present: Whether the method decides that the image shows it.
         score: The method's score of that, from 0 to 1.
-        pixels: Number of pixels labeled as the class.
+        pixels: Number of pixels labelled as the class.
         tells: Whether such scores were seen to tell images with the class from images without it
             (`Predictor.measure_presence`); if not, nothing is said of its presence.
+        runs: The mask, in an `Entry`; None where no pixel is labelled.
     """
 
     number: int
@@ -62,6 +106,7 @@ class ClassPresence:
     score: float
     pixels: int
     tells: bool = False
+    runs: Runs | None = None
 
     def __str__(self) -> str:
         pixels = "1 pixel" if self.pixels == 1 else f"{self.pixels or 'no'} pixels"
@@ -73,6 +118,26 @@ class ClassPresence:
         return f"{self.name} not present ({self.score:.2f}{marked})"
 
 
+class Entry(BaseModel):
+    """A finished image in plain values: a line of the journal, and what `annotations.json` and `scores.csv` say of it.
+
+    Attributes:
+        photo: Its name.
+        height: In pixels.
+        width: In pixels.
+        classes: Those of the supports.
+        instances: Single objects of the classes.
+        stamp: State of the image's file when it was predicted.
+    """
+
+    photo: str
+    height: Annotated[int, Field(ge=1)]
+    width: Annotated[int, Field(ge=1)]
+    classes: list[ClassPresence]
+    instances: list[Instance] = []
+    stamp: list[int] = []
+
+
 @dataclass(frozen=True)
 class Result:
     """The prediction for one image.
@@ -81,7 +146,7 @@ class Result:
         image_name: The image's name.
         label_map: (H, W) uint8, 0 background, 1..N the classes.
         classes: The N classes.
-        preview: (h, w, 3) uint8, the image, at most `PREVIEW` pixels wide and high.
+        preview: (h, w, 3) uint8, the image, perhaps made smaller.
         instances: Single objects of the classes; none of methods that do not find any.
         steps: Pictures of how the prediction came about, where they were asked for.
     """
@@ -120,66 +185,78 @@ class Result:
         height, width = self.preview.shape[:2]
         figure = Image.new("RGB", (width, height + LEGEND_LINE * len(self.classes)), "white")
         painted = paint_slots(self.preview, self.label_map, palette()[1:])
-        objects = self._object_masks() if len(self.instances) > 1 else []
-        for instance, mask in objects:
-            painted = paint_slots(painted, mask, palette()[instance.number : instance.number + 1], fill=0.0)
+        for instance in self.instances if len(self.instances) > 1 else ():
+            mask = instance.mask((self.label_map.shape[0], self.label_map.shape[1])).astype(np.uint8)
+            color = palette()[instance.number : instance.number + 1]
+            painted = paint_slots(painted, resize_labels(mask, height, width), color, fill=0.0)
         figure.paste(Image.fromarray(painted))
         draw = ImageDraw.Draw(figure)
         for line, presence in enumerate(self.classes):
             top = height + LEGEND_LINE * line
-            color = tuple(palette()[presence.number].tolist())
-            draw.rectangle((4, top + 4, 15, top + 15), fill=color, outline=DARK_LINE)
+            fill = tuple(palette()[presence.number].tolist())
+            draw.rectangle((4, top + 4, 15, top + 15), fill=fill, outline=DARK_LINE)
             draw.text((21, top + 2), f"{presence.name}{self._objects(presence)}", fill=DARK_LINE, font=font(13))
         return figure
 
-    def _object_masks(self) -> list[tuple[Instance, np.ndarray]]:
-        """Return the objects with their masks (h, w) uint8 on the preview."""
-        size = (self.label_map.shape[0], self.label_map.shape[1])
-        masks = [instance.mask(size).astype(np.uint8) for instance in self.instances]
-        return [
-            (instance, resize_labels(mask, *self.preview.shape[:2]))
-            for instance, mask in zip(self.instances, masks, strict=True)
-        ]
-
-    def save(self, out: str | Path) -> dict[str, Any]:
+    def save(self, out: str | Path) -> Entry:
         """Write `labels/<image>.png`, `overlays/<image>.jpg` and, with steps, `steps/<image>.png` below `out`.
 
         The image's own suffix stays in these names, so that a.jpg and a.png do not collide.
-
-        Returns:
-            The prediction as plain values, for the journal.
         """
-        labels, overlay = output_files(Path(out), self.image_name)
-        for path in (labels, overlay):
+        labels, overlay, sheet = output_files(Path(out), self.image_name)
+        for path in (labels, overlay, sheet) if self.steps else (labels, overlay):
             path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(labels) as temporary:
             self.labels().save(temporary, "PNG", compress_level=1)
+        drawn = self.overlay()
         with replacing(overlay) as temporary:
-            self.overlay().save(temporary, "JPEG", quality=88)
+            drawn.save(temporary, "JPEG", quality=88)
         if self.steps:
-            sheet = steps_file(Path(out), self.image_name)
-            sheet.parent.mkdir(parents=True, exist_ok=True)
-            panels = [("prediction", np.asarray(self.overlay())), *self.steps]
+            panels = [("prediction", np.asarray(drawn)), *self.steps]
             rows = [panels[start : start + STEPS_A_ROW] for start in range(0, len(panels), STEPS_A_ROW)]
             write_sheet(sheet, rows, STEP_TILE, explain_captions(panels))
         height, width = self.label_map.shape
-        classes = [self._class_entry(presence) for presence in self.classes]
-        entry = {"photo": self.image_name, "height": height, "width": width, "classes": classes}
-        return entry | ({"instances": [asdict(instance) for instance in self.instances]} if self.instances else {})
-
-    def _class_entry(self, presence: ClassPresence) -> dict[str, Any]:
-        """Return a class's plain values, with its box and run lengths in COCO's form where it has pixels."""
-        entry = asdict(presence)
-        if presence.pixels:
-            entry |= encode_mask(self.label_map == presence.number)
-        return entry
+        classes = [
+            replace(each, runs=Runs.encode(self.label_map == each.number)) if each.pixels else each
+            for each in self.classes
+        ]
+        return Entry(photo=self.image_name, height=height, width=width, classes=classes, instances=list(self.instances))
 
 
-def output_files(out: Path, image_name: str) -> tuple[Path, Path]:
-    """Return the paths of an image's label PNG and overlay."""
-    return out / "labels" / f"{image_name}.png", out / "overlays" / f"{image_name}.jpg"
+def output_files(out: Path, image_name: str) -> tuple[Path, Path, Path]:
+    """Return the paths of an image's label PNG, its overlay, and its picture of steps."""
+    return (
+        out / "labels" / f"{image_name}.png",
+        out / "overlays" / f"{image_name}.jpg",
+        out / "steps" / f"{image_name}.png",
+    )
 
 
-def steps_file(out: Path, image_name: str) -> Path:
-    """Return the path of an image's picture of steps."""
-    return out / "steps" / f"{image_name}.png"
+def image_instances(instances: Instances, own: np.ndarray, label_map: np.ndarray) -> tuple[Instance, ...]:
+    """Bring a prediction's objects to the image's size, by class and descending score; those without pixels are left
+    out.
+
+    An object keeps the pixels that its class has in the label map, so that a class's objects have its pixels together.
+
+    Args:
+        instances: Of the prediction.
+        own: (h, w) uint8, the prediction's label map at its own size.
+        label_map: (H, W) uint8, the same at the image's size, perhaps without some classes.
+    """
+    found = []
+    for mask, way, score in zip(instances.masks, instances.ways.tolist(), instances.scores.tolist(), strict=True):
+        inside = _resized(mask.cpu().numpy(), own.shape) & (own == way)
+        inside = (resize_labels(inside.astype(np.uint8), *label_map.shape) > 0) & (label_map == way)
+        if pixels := int(np.count_nonzero(inside)):
+            found.append(Instance(way, float(score), pixels, Runs.encode(inside)))
+    return tuple(sorted(found, key=lambda one: (one.number, -one.score)))
+
+
+def _resized(mask: np.ndarray, size: Sequence[int]) -> np.ndarray:
+    """Resize a mask to (h, w) so that no pixel is lost, whichever way label maps were resized: bilinear or nearest."""
+    height, width = size
+    if mask.shape == (height, width):
+        return mask
+    shares = cv2.resize(mask.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
+    nearest = resize_labels(mask.astype(np.uint8), height, width)
+    return np.asarray((shares > 0) | (nearest > 0))

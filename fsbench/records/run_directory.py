@@ -114,6 +114,18 @@ def _lock_file(folder: Path) -> Path:
     return folder.with_name(f".{folder.name}.lock")
 
 
+def is_held(folder: Path) -> bool:
+    """Return whether a process works on the run in `folder` now, on this machine or on one that shares the disk."""
+    file = _lock_file(folder)
+    if not file.exists():
+        return False
+    try:
+        with locked(file):
+            return False
+    except BlockingIOError:
+        return True
+
+
 class _LogFile(logging.FileHandler):
     """A log file that a full disk leaves incomplete; the run says by itself why it ends."""
 

@@ -123,7 +123,7 @@ VOID_RULES: dict[str, VoidRule] = {
 
 def void_rule(name: str) -> VoidRule:
     """Return the rule of a name, of `VOID_RULES` or of an installed package; SettingsError where there is none."""
-    found = VOID_RULES.get(name) or plug_in_part(name, VoidRule)  # type: ignore[type-abstract]
+    found = VOID_RULES.get(name) or plug_in_part(name, VoidRule)
     if found is None:
         raise SettingsError(f"void is '{name}', of which there is no rule{known_names(name, tuple(VOID_RULES))}")
     return found

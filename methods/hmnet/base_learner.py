@@ -1,9 +1,9 @@
 """PSPNet on the base classes of a fold: the base learner of BAM and HMNet, trained as BAM does (hmnet.md §2.3, §2.4).
 
-It learns from whole images with the labels of all base classes (`data.training_items: images`), and the best checkpoint
-is that with the highest mIoU of base classes on all test images (`data.validation: images`). As a few-shot method it
-predicts the base class that it sees most under the support mask. That is correct where base classes are tested, and a
-lower bound where novel ones are.
+It learns from whole images with the labels of all base classes (`data.training.training_items: images`), and the best
+checkpoint is that with the highest mIoU of base classes on all test images (`data.training.validation: images`). As a
+few-shot method it predicts the base class that it sees most under the support mask. That is correct where base classes
+are tested, and a lower bound where novel ones are.
 
 Shapes: b images, n base classes, (h, w) the network's map, S image side.
 """
@@ -146,7 +146,7 @@ class BaseLearner(Segmenter):
         if len(batch) * self.trainer.world_size < 2:
             raise SettingsError(
                 "BatchNorm has no statistics of a single image, and one was left for a training step; give "
-                "--data.batch_size or MICRO_BATCH 2 or more, and --data.drop_last true"
+                "--data.training.batch_size or MICRO_BATCH 2 or more, and --data.training.drop_last true"
             )
         return super().training_step(batch, batch_idx)
 

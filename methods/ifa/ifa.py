@@ -209,8 +209,8 @@ class IFA(Segmenter):
     def check_shots(self, test: int, training: int | None) -> None:
         if not self.refine and training not in (None, 1):
             raise SettingsError(
-                f"data.training_shot is {training} and refine false, with which the authors' base training holds "
-                "queries against the masks of supports; expected data.training_shot: 1, or refine: true"
+                f"data.training.training_shot is {training} and refine false, with which the authors' base training "
+                "holds queries against the masks of supports; expected training_shot 1, or refine: true"
             )
 
     def num_trainable_parameters(self, ways: int) -> int:

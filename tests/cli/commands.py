@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from fsbench.runner.config.request import Request
+from fsbench.runner.config.run_config import RunConfig
+from tests.config_words import config_words
 from tests.ports import free_port
 
 
@@ -21,7 +22,7 @@ def run_command(
     extra = ["--data.dataset=fsbench.datamodules.datasets.folder.Folder", f"--data.dataset.root={small_demo}"]
     if devices is not None:
         extra += [f"--trainer.devices={devices}", f"--trainer.strategy={'ddp' if devices > 1 else 'auto'}"]
-    return ["bench", *Request([method], "demo", [0], str(runs), extra=[*extra, *options]).arguments(method, 0)]
+    return ["bench", *config_words(RunConfig(method, "demo", 0, str(runs), extra=[*extra, *options]))]
 
 
 def environments_of_ranks(ranks: int) -> list[dict[str, str]]:

@@ -15,7 +15,7 @@ from fsbench.datamodules.datasets.demo.dataset import drawn_dataset
 from tests.cli.commands import run_command
 from tests.warm import Warm
 
-FEW = ["--data.episodes=9", "--data.validation_episodes=5", "--data.workers=0"]
+FEW = ["--data.test.episodes=9", "--data.training.validation_episodes=5", "--data.loading.workers=0"]
 """A run that is over in seconds."""
 
 

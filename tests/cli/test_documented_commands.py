@@ -21,10 +21,9 @@ from fsbench.base.paths import CONFIGS, REPOSITORY
 from fsbench.cli import main as cli
 from fsbench.core.step_division import StepDivision
 from fsbench.runner.config import registry as catalogue
-from fsbench.runner.config.build import SuiteCLI, parse, parse_configuration
-from fsbench.runner.config.compose import setting
-from fsbench.runner.config.request import Request, file_settings
-from fsbench.runner.config.request_check import _Run
+from fsbench.runner.config.merge import setting
+from fsbench.runner.config.parse import ParsedRun
+from fsbench.runner.config.run_config import RunConfig
 from tests.cli.test_readme import EXAMPLES
 from tests.documents import DOCUMENTS, Command, commands, other_blocks
 
@@ -142,13 +141,11 @@ class Typed:
                     status = cli.main(words)
                 elif words[0] == "bench":
                     with pytest.MonkeyPatch.context() as patch:
-                        patch.setattr(
-                            "fsbench.runner.config.request_check._Run.errors", _Run._of_task
-                        )  # files are absent
-                        patch.setattr("fsbench.cli.bench.bench", compose)
-                        patch.setattr("fsbench.runner.engine.run.build_experiment", parse_configuration)
-                        patch.setattr("fsbench.runner.engine.run.run", lambda composed: None)
-                        patch.setattr(SuiteCLI, "instantiate_classes", lambda composed: None)
+                        patch.setattr("fsbench.cli.bench.absent_files", lambda runs: [])
+                        patch.setattr("fsbench.runner.grid.bench.bench", parsed)
+                        patch.setattr("fsbench.runner.engine.machine.children.start_server", lambda: None)
+                        patch.setattr("fsbench.runner.engine.run.run_parsed", lambda composed: None)
+                        patch.setattr(ParsedRun, "instantiate_classes", lambda composed: None)
                         status = cli.main(words)
                 else:
                     _, unknown = cli.parser_for(words).parse_known_args(words)
@@ -240,7 +237,6 @@ def folder(small_demo, tmp_path):
 def typed(folder, small_demo, monkeypatch, bench_arguments):
     monkeypatch.chdir(folder)
     monkeypatch.setattr(catalogue, "CONFIGS", folder / "configs")
-    monkeypatch.setattr("fsbench.runner.grid.spec.CONFIGS", folder / "configs")
     monkeypatch.setattr(methods, "__path__", [*methods.__path__, str(folder / "methods")])
     forget_names()
     small = bench_arguments("", "")
@@ -255,11 +251,10 @@ def forget_names():
         known.cache_clear()
 
 
-def compose(*requests):
+def parsed(runs):
     """Read and check the configuration of each method and run nothing; replaces `fsbench.runner.grid.bench.bench`."""
-    for request in requests:
-        for method in request.methods:
-            parse(request.arguments(method, request.folds[0]))
+    for run in {run.method: run for run in runs}.values():
+        run.parse()
     return [], []
 
 
@@ -313,8 +308,8 @@ def test_documented_numbers_of_devices_divide_the_papers_batch():
     found = list(trainings_on_devices())
     assert {"cst_large", "dcama", "hmnet"} <= {method for _, method, _, _ in found}
     for text, method, dataset, processes in found:
-        settings = file_settings(Request([method], dataset))
-        batch, micro_batch = (setting(settings, f"data.{name}") for name in ("batch_size", "micro_batch"))
+        values = RunConfig(method, dataset).values
+        batch, micro_batch = (setting(values, f"data.training.{name}") for name in ("batch_size", "micro_batch"))
         assert StepDivision(batch, processes, micro_batch).share * processes == batch, text  # else it raises
 
 

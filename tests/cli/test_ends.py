@@ -126,7 +126,7 @@ def test_nothing_is_printed_past_the_escape():
                     found.append(f"{path.relative_to(REPOSITORY)}:{node.lineno}")
     assert {place.partition(":")[0] for place in found} == {
         "fsbench/base/terminal.py",
-        "fsbench/predict/export/run_exported.py",
+        "fsbench/predict/run_exported.py",
     }, found
 
 
@@ -155,7 +155,7 @@ def test_a_reader_that_leaves_is_no_error(tmp_path):
         ("bench --trainer.num_nodes=0", "trainer.num_nodes is 0, expected 1 or more"),
         ("bench --trainer.strategy wishful", "trainer.strategy is 'wishful'; there are: auto, ddp"),
         (f"bench --shot {'1' * 30}", "--shot is 111111111111111111111111111111, expected a whole number"),
-        (f"bench --data.episodes={'1' * 30}", "data.episodes is 1111"),
+        (f"bench --data.test.episodes={'1' * 30}", "data.test.episodes is 1111"),
         ("data prepare pascal --root x --timeout nan", "--timeout is nan, expected a number from 0.001 to 86400"),
         ("predict --support a --query b --megapixels 1e308", "--megapixels is 1e308, expected a number from 0.001"),
         ("compare runs --plot nowhere/x.png", "--plot is nowhere/x.png, but there is no folder nowhere"),
@@ -184,7 +184,7 @@ def test_options_are_checked_before_anything_starts(capsys, tmp_path, monkeypatc
 @pytest.mark.slow
 @pytest.mark.parametrize("rank", [0, 1])
 def test_two_ranks_of_which_one_loses_a_worker(fsbench, run_arguments, rank):
-    more = ["--data.workers=1", "--data.episodes=60", "--trainer.devices=2", "--trainer.strategy=ddp"]
+    more = ["--data.loading.workers=1", "--data.test.episodes=60", "--trainer.devices=2", "--trainer.strategy=ddp"]
     more += ["--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false"]
     more += ["--trainer.callbacks+=tests.cli.pausing.LoseWorkers", f"--trainer.callbacks.rank={rank}"]
     done = fsbench(*run_arguments("prototype", "runs", *more))
@@ -199,7 +199,9 @@ def test_two_ranks_of_which_one_loses_a_worker(fsbench, run_arguments, rank):
 @pytest.mark.parametrize("method", ["prototype", "emat"])
 def test_a_disk_that_is_full(spawn, run_arguments, tmp_path, method):
     """A limit of the size of files stands for it: the checkpoint of emat, prototype's table of counts."""
-    words = run_arguments(method, "runs", "--data.episodes=900" if method == "prototype" else "--data.episodes=5")
+    words = run_arguments(
+        method, "runs", "--data.test.episodes=900" if method == "prototype" else "--data.test.episodes=5"
+    )
     process = spawn(*words, PYTHONDONTWRITEBYTECODE="1")  # Python would keep compiled modules that are cut off
     limit = {"prototype": 60_000, "emat": 200_000}[method]
     resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (limit, limit))

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from fsbench.base.paths import CONFIGS, REPOSITORY
-from fsbench.runner.engine.machine.watchdog import ProcessWatchdog, child_environment, safe_imports
+from fsbench.runner.engine.machine.watchdog import Watchdog, child_environment, safe_imports
 from fsbench.runner.grid.executors import Job, LocalProcesses, Running, Submitit
 
 
@@ -47,7 +47,7 @@ def test_own_folders_in_pythonpath_stay(monkeypatch):
 def test_ranks_have_it_and_the_process_is_left_as_it_was(monkeypatch):
     monkeypatch.delenv("PYTHONSAFEPATH", raising=False)
     before = dict(os.environ)
-    with ProcessWatchdog(lambda: ()):
+    with Watchdog(lambda: ()):
         assert os.environ["PYTHONSAFEPATH"] == "1"
     assert dict(os.environ) == before
 

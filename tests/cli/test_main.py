@@ -76,7 +76,7 @@ def test_bare_fsbench_shows_the_groups(capsys):
     [
         (["tabel"], "did you mean 'table'?"),
         (["table", "x", "--publishd"], "unrecognized arguments: --publishd; did you mean '--published'?"),
-        (["weights", "list", "--jsn"], "did you mean '--json'?; see: fsbench weights list --help"),
+        (["weights", "check", "--quik"], "did you mean '--quick'?; see: fsbench weights check --help"),
         (["weights", "lst"], "did you mean 'list'?"),
         (["table", "x", "--format", "txt"], "did you mean 'text'?"),
         (["--colour"], "unrecognized arguments: --colour"),

@@ -9,9 +9,9 @@ from fsbench.base.errors import SettingsError
 from fsbench.base.paths import CONFIGS
 from fsbench.cli.main import main
 from fsbench.datamodules.datasets.folder import Folder
-from fsbench.runner.config.build import parse
-from fsbench.runner.config.compose import compose, nested
 from fsbench.runner.config.limits import check_nulls
+from fsbench.runner.config.merge import nested
+from fsbench.runner.config.parse import parse
 
 FILES = [f"--config={CONFIGS / part}.yaml" for part in ("base", "methods/emat", "data/demo")]
 RANDOM = "--model.backbone.weights=random"
@@ -55,7 +55,7 @@ def test_a_run_takes_the_usual_weights_for_null(warm, run_arguments, tmp_path):
         ("model.backbone.cache_mib", "int"),
         ("model.backbone.name", "str"),
         ("model.learning_rate", "float"),
-        ("data.way", "int"),
+        ("data.test.way", "int"),
         ("data.dataset.root", "str"),
     ],
 )
@@ -96,12 +96,6 @@ def test_what_the_check_cannot_read_it_leaves_to_the_parser():
     inner = {"class_path": "fsbench.datamodules.datasets.folder.Folder", "init_args": {"root": None}}
     with pytest.raises(SettingsError, match=r"^model\.kept\.root is null"):
         check_nulls(Tabled, {"kept": inner}, "model")
-
-
-def test_null_in_one_key_leaves_the_others():
-    arguments = ['--model.table={"a":1,"b":{"c":2,"d":3}}', "--model.table.b.c=null", "--model.table.e=[null, x]"]
-    table = compose(arguments).values["model"]["init_args"]["table"]
-    assert table == {"a": 1, "b": {"c": None, "d": 3}, "e": [None, "x"]}
 
 
 def test_nulls_of_the_trainer_are_the_parsers(capsys):

@@ -50,7 +50,7 @@ def refused(capsys, tmp_path, monkeypatch):
             "fsbench.datamodules.episodic.EpisodicDataModule has no option 'fodl'; did you mean 'fold'?",
         ),
         (["--model.learning=1"], "fsbench.methods.emat.EMAT has no option 'learning'; did you mean 'learning_rate'?"),
-        (["--data.workers=many"], "data.workers: expected a whole number; found many"),
+        (["--data.loading.workers=many"], "data.loading.workers: expected a whole number; found many"),
         (["--run.tf32=foo"], "run.tf32: expected true or false or 'convolutions' or 'matmul'; found foo"),
         (["--model.learning_rate=x"], "model.learning_rate: expected a number; found x"),
         (["--trainer.max_epoch=3"], "trainer has no option 'max_epoch'; did you mean 'max_epochs'?"),
@@ -73,10 +73,11 @@ def test_settings(refused, small_demo, arguments, expected):
 def test_more_shots_in_training_than_the_authors_train_with(refused, small_demo, method):
     """Before, further supports were drawn, and the loss looked at the first."""
     folder = ["--data.dataset=fsbench.datamodules.datasets.folder.Folder", f"--data.dataset.root={small_demo}"]
-    message = refused("bench", "--method", method, "--data.training_shot=2", *folder)
+    message = refused("bench", "--method", method, "--data.training.training_shot=2", *folder)
     name = "HSNet" if method == "hsnet" else method.upper()
-    assert f"data.training_shot is 2, but {name} trains 1-shot, as its authors do; expected data.training_shot: 1" in (
-        message
+    assert (
+        f"data.training.training_shot is 2, but {name} trains 1-shot, as its authors do; expected data.training_shot: 1"
+        in (message)
     )
 
 
@@ -91,8 +92,8 @@ def test_a_support_side_whose_pooling_leaves_tokens_out(refused, small_demo):
     [
         ([], "weights of 5 shots are learned (shots: 5), but the test shows 1 at a time; give SHOT=5"),
         (
-            ["--shot=5", "--data.training_shot=1"],
-            "but data.training_shot is 1; give data.training_shot: 5, or",
+            ["--shot=5", "--data.training.training_shot=1"],
+            "but data.training.training_shot is 1; give data.training_shot: 5, or",
         ),
         (["--shot=5", "--run.nshot_strategy=vote"], "the test shows 1 at a time; give SHOT=5 and no ensemble"),
     ],
@@ -156,7 +157,7 @@ def test_a_checkpoint_that_was_trained_on_the_test_classes(refused, tmp_path, sm
     [
         (["--method", ","], "no method or no fold was named"),
         (["--devices", "0"], "devices is 0, expected their number"),
-        (["--data.episodes=-1"], "episodes is -1, expected 1 or more"),
+        (["--data.test.episodes=-1"], "episodes is -1, expected 1 or more"),
         (["--weights", "random:x"], "weights are 'random:x', expected a file, random or random:SEED"),
         (
             ["--model=fsbench.methods.nope.Nope"],
@@ -210,7 +211,7 @@ def test_a_corrupt_image_during_the_run(capsys, run_arguments, small_demo, tmp_p
     copy = Path(shutil.copytree(small_demo, tmp_path / "copy"))
     for path in copy.glob("JPEGImages/*.jpg"):
         path.write_bytes(path.read_bytes()[:300])
-    more = [f"--data.dataset.root={copy}", "--data.episodes=3"]
+    more = [f"--data.dataset.root={copy}", "--data.test.episodes=3"]
     assert main(run_arguments("prototype", tmp_path / "runs", *more)) == 2
     error = capsys.readouterr().err
     assert "Traceback" not in error and "cannot be decoded" in error and ".jpg" in error
@@ -221,7 +222,7 @@ def test_a_mask_of_another_size_during_the_run(capfd, run_arguments, small_demo,
     copy = Path(shutil.copytree(small_demo, tmp_path / "copy"))
     for path in copy.glob("JPEGImages/*.jpg"):
         Image.open(path).resize((50, 50)).save(path)
-    more = [f"--data.dataset.root={copy}", "--data.episodes=3", "--data.workers=1"]
+    more = [f"--data.dataset.root={copy}", "--data.test.episodes=3", "--data.loading.workers=1"]
     assert main(run_arguments("prototype", tmp_path / "runs", *more)) == 2
     error = capfd.readouterr().err  # that of the loader's process, too
     assert "Traceback" not in error and "50" in error

@@ -1,4 +1,4 @@
-"""Weak annotations in place of the test supports' masks (`--data.support_annotation`)."""
+"""Weak annotations in place of the test supports' masks (`--data.test.support_annotation`)."""
 
 from types import SimpleNamespace
 

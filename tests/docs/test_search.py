@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from fsbench.base.paths import CONFIGS, REPOSITORY
-from fsbench.runner.config.request import add_bench_options
+from fsbench.runner.config.run_config import add_bench_options
 
 HOOK = runpy.run_path(str(REPOSITORY / "docs/search_rank.py"))["on_page_markdown"]
 

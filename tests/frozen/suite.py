@@ -108,9 +108,10 @@ class Counted(NamedTuple):
     allowed: int
 
 
-FEW_TESTS = ("--data.episodes=3",)
+FEW_TESTS = ("--data.test.episodes=3",)
 FEW_STEPS = (
-    "--trainer.max_epochs=1", "--trainer.limit_train_batches=2", "--data.validation_episodes=1", "--data.episodes=1",
+    "--trainer.max_epochs=1", "--trainer.limit_train_batches=2", "--data.training.validation_episodes=1",
+    "--data.test.episodes=1",
 )  # fmt: skip
 FEW_CLASSIFIED = 2
 QUERIES_THAT_MAY_DIFFER = 1

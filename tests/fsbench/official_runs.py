@@ -10,7 +10,7 @@ from fsbench.base.paths import REPOSITORY
 from fsbench.data.episodes.manifest import read_manifest
 from fsbench.records.counts import to_frame
 from fsbench.records.record import Record
-from fsbench.runner.config.compose import shipped_settings
+from fsbench.runner.config.merge import shipped_settings
 from tests.fsbench.runs import written
 
 FROZEN = REPOSITORY / "benchmarks/manifests/pascal"

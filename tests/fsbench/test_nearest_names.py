@@ -10,9 +10,9 @@ from fsbench.cli.main import GROUPS, main, parser_for
 from fsbench.cli.parser import Parser, subcommands
 from fsbench.data.episodes.settings import SETTINGS
 from fsbench.networks.backbones.base import NetworkPrecision
-from fsbench.runner.config.compose import compose, setting
+from fsbench.runner.config.merge import merge_files, setting
 from fsbench.runner.config.registry import names
-from fsbench.runner.config.request import bench_options
+from fsbench.runner.config.run_config import run_options
 from fsbench.runner.grid.spec import read_grid
 
 COMMANDS = [name for group in GROUPS.values() for name in group]
@@ -75,7 +75,7 @@ def test_words_of_bench(option, capsys, tmp_path, monkeypatch):
 
 
 def test_no_option_of_bench_is_forgotten():
-    assert {option.name for option in bench_options() if option.kind is str} == BENCH.keys() | OPEN
+    assert {option.name for option in run_options() if option.kind is str} == BENCH.keys() | OPEN
 
 
 def test_names_in_files_and_folders(capsys, tmp_path, monkeypatch, make):
@@ -124,7 +124,7 @@ def test_grids_and_configurations_go_without_a_clone(capsys, tmp_path, monkeypat
     (tmp_path / "demo").mkdir()  # a folder of this name hides no grid's file
     cells = [read_grid([grid], {}) for grid in ("configs/grids/demo.yaml", "demo")]
     assert cells[0] == cells[1] and len(cells[0]) == 16
-    ablation = compose(["--config", "configs/ablations/dcama/background_zero.yaml"])
-    assert not ablation.problems and setting(ablation.values, "model.support_background") == "zero"
+    ablation = merge_files(["configs/ablations/dcama/background_zero.yaml"])
+    assert setting(ablation, "model.support_background") == "zero"
     assert "There are:" not in refusal(["grid", "configs/../grids/demo.yaml"], capsys)
     assert "fsbench grid demo --run" in refusal(["grid", "run", "demo"], capsys)

@@ -37,11 +37,10 @@ from fsbench.datamodules.indexes.class_folders import rows
 from fsbench.datamodules.indexes.mask_folder import read_names
 from fsbench.datamodules.lists.image_list import read_list
 from fsbench.datamodules.prepare.unpack import unpack
-from fsbench.predict.journal import PredictionJournal
+from fsbench.predict.folder import PredictionJournal, write_coco, write_scores
+from fsbench.predict.images import QueryImage
 from fsbench.predict.labelme import paint_labelme
-from fsbench.predict.mask_files import read_mask
-from fsbench.predict.outputs import write_coco, write_scores
-from fsbench.predict.read_supports import _read_json
+from fsbench.predict.supports import read_annotations, read_mask
 from fsbench.protocols.kit.answers import Answers, AnswersError, line_of
 from fsbench.protocols.kit.kit import check_kit, read_kit
 from fsbench.protocols.kit.reader import check_answers
@@ -216,8 +215,7 @@ def _predicted() -> list[Any]:
         "score": 0.5,
         "tells": True,
         "pixels": 2,
-        "bbox": [0, 0, 2, 1],
-        "counts": "021",
+        "runs": {"bbox": [0, 0, 2, 1], "counts": "021"},
     }
     entry = {"photo": "a.png", "height": 2, "width": 3, "classes": [found], "stamp": [1, 2, 3, 4]}
     return [{"identity": PREDICTED}, entry, entry | {"photo": "b.png"}]
@@ -228,13 +226,12 @@ def _read_predicted(path: Path) -> None:
         out = Path(folder)
         shutil.copyfile(path, out / path.name)
         journal = PredictionJournal(out, PREDICTED)
-        names = ["a.png", "b.png", "c.png"]
-        for name in names:
-            (journal.get(name) or {}).get("stamp")
-        write_coco(out / "annotations.json", lambda: journal.entries(names), ["cat"], "x")
-        write_scores(out / "scores.csv", lambda: journal.entries(names))
-        journal.close()
-        PredictionJournal(out, PREDICTED, force=True).close()
+        for name in ("a.png", "c.png"):
+            journal.has(QueryImage(name, out / name), steps=False)
+        write_coco(out / "annotations.json", list(journal.entries.values()), ["cat"], "x")
+        write_scores(out / "scores.csv", list(journal.entries.values()))
+        journal.lines.close()
+        PredictionJournal(out, PREDICTED, force=True).lines.close()
 
 
 def _parquet() -> bytes:
@@ -362,7 +359,7 @@ FORMATS = {
     "folds": Format("folds.yaml", FOLDER, read_description, _yaml),
     "manifest": Format("m.jsonl", _manifest(), read_manifest, _lines),
     "manifest.gz": Format("m.jsonl.gz", gzip.compress(_lines(_manifest())), read_manifest),
-    "labelme": Format("a.json", _labelme(), lambda path: paint_labelme(_read_json(path), path), _json),
+    "labelme": Format("a.json", _labelme(), lambda path: paint_labelme(read_annotations(path), path), _json),
     "coco": Format("instances.json", _coco(), _read_coco, _json),
     "image list": Format("list.json", LIST, _read_images_list, _json),
     "names": Format("train.txt", b"a\nb.jpg\nc/d.png\n", read_names),

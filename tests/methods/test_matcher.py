@@ -19,7 +19,7 @@ from fsbench.methods.matcher import (
     without_overlap,
 )
 from fsbench.networks.backbones.sam import BesideSamConfig
-from fsbench.runner.config.request import Request
+from fsbench.runner.config.run_config import RunConfig
 from fsbench.runner.contract.episodes import segmentation_episode
 
 SIDE = 64
@@ -136,7 +136,7 @@ SOURCES = {
 
 @pytest.mark.parametrize("dataset", SOURCES)
 def test_each_data_set_has_the_authors_column(dataset):
-    model = Request(["matcher"], dataset).configuration("matcher", 0).values["model"]["init_args"]
+    model = RunConfig("matcher", dataset).values["model"]["init_args"]
     prompting, model = model["prompting"], model["merging"]
     names = ("sample_range", "max_iterations", "use_points", "use_box", "dense", "multimask", "sel_pred_iou_thresh",
              "sel_stability_score_thresh", "box_nms_thresh")  # fmt: skip

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 
 from fsbench.base.errors import CheckpointError
-from fsbench.runner.config.build import parse
+from fsbench.runner.config.parse import parse
 from fsbench.runner.config.registry import config_files
 
 pytest.importorskip("transformers")

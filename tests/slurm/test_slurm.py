@@ -15,6 +15,7 @@ from tests.cli.conftest import environment_of_test
 from tests.cli.pausing import pause_training
 from tests.cli.run.test_flows import the_record
 from tests.cli.run.test_killed import same
+from tests.config_words import config_words
 from tests.slurm.cluster import processes_of, started_slurm
 
 pytestmark = pytest.mark.slow(50)
@@ -28,7 +29,8 @@ def training(small_demo: Path) -> Callable[..., list[str]]:
 
     def arguments(runs: Path, devices: int, *more: str) -> list[str]:
         few = [
-            "--data.episodes=8", "--data.batch_size=4", "--data.validation_episodes=2", "--data.workers=0",
+            "--data.test.episodes=8", "--data.training.batch_size=4", "--data.training.validation_episodes=2",
+            "--data.loading.workers=0",
             "--trainer.max_epochs=3", "--trainer.limit_train_batches=2", "--trainer.accelerator=cpu",
         ]  # fmt: skip
         return run_command("hsnet", runs, small_demo, *few, *more, devices=devices)
@@ -43,7 +45,11 @@ def equal(record: Record, whole: Record) -> None:
 
 def test_a_grid_as_an_array_of_jobs(slurm, fsbench, warm, small_demo, tmp_path):
     """With the records of the same grid on this machine; a job that fails is reported; no accounts are said once."""
-    extra = ["--data.episodes=6", "--data.workers=0", "--data.dataset=fsbench.datamodules.datasets.folder.Folder"]
+    extra = [
+        "--data.test.episodes=6",
+        "--data.loading.workers=0",
+        "--data.dataset=fsbench.datamodules.datasets.folder.Folder",
+    ]
     given = {"methods": ["prototype"], "datasets": ["demo"], "folds": [0, 1], "data_roots": {"demo": str(small_demo)}}
     (tmp_path / "good.yaml").write_text(yaml.safe_dump(given | {"extra": extra}))
     bad = given | {"methods": ["emat"], "folds": [0], "extra": [*extra, "--trainer.limit_train_batches=0"]}
@@ -55,7 +61,7 @@ def test_a_grid_as_an_array_of_jobs(slurm, fsbench, warm, small_demo, tmp_path):
     assert "training ended without a validation" in done.stderr and "3 cells: 2 done, 1 begun" in done.stdout
     assert done.stderr.count("sacct") == 1 and "Bypassing" not in done.stderr
     for cell in read_grid([tmp_path / "good.yaml"]):
-        alone = warm("bench", *cell.arguments(here))
+        alone = warm("bench", *config_words(cell))
         assert alone.returncode == 0, alone.stderr
     records, whole = find_records(folder), find_records(here)
     assert len(records) == len(whole) == 2

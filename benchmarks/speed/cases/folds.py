@@ -28,7 +28,7 @@ from fsbench.data.episodes.episode import Episode
 from fsbench.data.episodes.evaluation_order import evaluation_order, next_uses
 from fsbench.protocols.protocol import Protocol
 from fsbench.protocols.reading import load_segmentation
-from fsbench.runner.config.build import compose_method
+from fsbench.runner.config.parse import compose_method
 from fsbench.scores.answers import SegmentationResult
 
 T = TypeVar("T")

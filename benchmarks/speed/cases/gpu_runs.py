@@ -47,7 +47,7 @@ class Bench:
 
     def __init__(self, folder: Path, accelerator: str, small: bool, deadline: float):
         self.folder, self.accelerator, self.deadline = folder, accelerator, deadline
-        self.few = ["--data.episodes=4", "--trainer.limit_train_batches=2"] if small else []
+        self.few = ["--data.test.episodes=4", "--trainer.limit_train_batches=2"] if small else []
 
     def on_cpu(self) -> Figures:
         """Run both methods on the CPU."""

@@ -11,10 +11,10 @@ from benchmarks.speed.harness import Case, forward
 from fsbench.core.segmenter import Segmenter
 from fsbench.data.batch import EpisodeBatch, Hints, Truth
 from fsbench.methods.modules.base_ensemble import EnsembleSegmenter
-from fsbench.runner.config.build import NO_DATASET, compose_method, parse_configuration
-from fsbench.runner.config.compose import compose_values
+from fsbench.runner.config.merge import merge_files
+from fsbench.runner.config.parse import NO_DATASET, compose_method, parse_values
 from fsbench.runner.config.registry import config_files
-from fsbench.runner.config.request import Request
+from fsbench.runner.config.run_config import RunConfig
 from fsbench.runner.contract.episodes import segmentation_episode
 from fsbench.runner.engine.experiment import build_experiment
 
@@ -51,8 +51,8 @@ def method_settings(name: str, demo: bool = False) -> Any:
     if name == "hmnet" and not demo:
         # its PSPNet's weights belong to a fold; the trunk takes the same time but for the base learner
         files = config_files(name, NO_DATASET)
-        network = {"model.backbone.name": "dilated_resnet50", "model.backbone.weights": "random"}
-        return parse_configuration(compose_values(files, {"model.bam": False} | network), build=False)
+        network = ["--model.backbone.name=dilated_resnet50", "--model.backbone.weights=random", "--model.bam=false"]
+        return parse_values(merge_files(files), network, build=False)
     return compose_method(name, "demo" if demo else None, weights="random")
 
 
@@ -131,7 +131,7 @@ def answer_cases(
 
 def small_method(name: str, side: int) -> Segmenter:
     """Return a method as it is on the demo, without memory for features."""
-    settings = [f"--data.image_size={side}", "--data.workers=0", "--model.backbone.cache_mib=0"]
-    method = build_experiment(Request([name], "demo", extra=settings).configuration(name, 0)).method
+    settings = (f"--data.image_size={side}", "--data.loading.workers=0", "--model.backbone.cache_mib=0")
+    method = build_experiment(RunConfig(name, "demo", extra=settings).parse()).method
     assert isinstance(method, Segmenter)
     return method

@@ -11,9 +11,8 @@ from PIL import Image, ImageFilter
 
 from benchmarks.speed.harness import Case
 from fsbench.predict.folder import predict_folder
-from fsbench.predict.load_images import LoadedImage
+from fsbench.predict.images import LoadedImage, QueryImage, find_images
 from fsbench.predict.predictor import QUERY, Predictor
-from fsbench.predict.query_images import QueryImage, find_images
 
 
 def draw_images(folder: Path, count: int, side: int) -> None:
@@ -28,7 +27,7 @@ def draw_images(folder: Path, count: int, side: int) -> None:
 def prepare(predictor: Predictor, folder: Path, images: int, side: int) -> tuple[list[QueryImage], list[LoadedImage]]:
     """Draw images, give the first as support of one class; return their files, and them decoded and resized."""
     draw_images(folder, images, side)
-    files, _ = find_images([folder])
+    files = find_images([folder])
     mask = np.zeros((side * 3 // 4, side), dtype=np.uint8)
     mask[mask.shape[0] // 4 : mask.shape[0] // 2, side // 4 : side // 2] = 1
     predictor.support("class 1", [(files[0].path, mask)])

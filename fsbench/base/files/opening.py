@@ -5,6 +5,7 @@ says it in words, or a ValueError for contents; callers add which file it was an
 """
 
 import errno
+import gzip
 import io
 import json
 import os
@@ -45,8 +46,7 @@ _listeners: list[set[str]] = []
 """Sets of `opened_files`."""
 
 _KINDS = {
-    stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device",
-    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a named pipe", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device", stat.S_IFDIR: "a folder",
 }  # fmt: skip
 
 
@@ -72,20 +72,17 @@ def open_file(path: str | Path, kind: str) -> io.BufferedReader:
             files of its kind may be.
     """
     try:
-        file = open(path, "rb", opener=_without_waiting)  # noqa: SIM115 - Path.open has no opener
-    except (FileNotFoundError, PermissionError):
+        file = open(path, "rb", opener=_open_plain_file)  # noqa: SIM115 - Path.open has no opener
+    except (FileNotFoundError, PermissionError, NotReadable):
         raise
     except ValueError as error:  # a zero byte, or what no file system's encoding can write
         raise NotReadable("its name is not valid", ascii(str(path))) from error
     except OSError as error:
-        raise NotReadable(_reason(error, path), path) from error
-    status = os.fstat(file.fileno())
-    if not stat.S_ISREG(status.st_mode):
+        raise NotReadable(error.strerror or str(error), path) from error
+    size = os.fstat(file.fileno()).st_size
+    if size > LIMITS[kind]:
         file.close()
-        raise NotReadable(f"it is {_KINDS.get(stat.S_IFMT(status.st_mode), 'a special file')}, not a file", path)
-    if status.st_size > LIMITS[kind]:
-        file.close()
-        raise NotReadable(f"it has {in_units(status.st_size)}; expected at most {in_units(LIMITS[kind])}", path)
+        raise NotReadable(f"it has {in_units(size)}; expected at most {in_units(LIMITS[kind])}", path)
     if _listeners and kind != "cache":
         note_opened([path])
     return file
@@ -110,21 +107,14 @@ def note_opened(paths: Iterable[str | Path]) -> None:
             found.update(names)
 
 
-def _without_waiting(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NONBLOCK)  # else opening a named pipe waits for a writer
-
-
-def _reason(error: OSError, path: str | Path) -> str:
-    """Return in words why a path cannot be opened."""
-    if error.errno == errno.EISDIR:
-        return "it is a folder, not a file"
-    if error.errno == errno.ENXIO:
-        return "it is a socket or a device, not a file"
-    if error.errno == errno.ELOOP:
-        return "it is a link that leads in a circle"
-    if error.errno == errno.ENAMETOOLONG:
-        return f"its name has {len(str(path))} characters, which is too long"
-    return error.strerror or str(error)
+def _open_plain_file(path: str, flags: int) -> int:
+    """Open a file as `open` asks for it; NotReadable where it is anything but a plain one."""
+    number = os.open(path, flags | os.O_NONBLOCK)  # else opening a named pipe waits for a writer
+    mode = os.fstat(number).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(number)
+        raise NotReadable(f"it is {_KINDS.get(stat.S_IFMT(mode), 'a special file')}, not a file", path)
+    return number
 
 
 def is_file(path: str | Path) -> bool:
@@ -143,7 +133,11 @@ def is_folder(path: str | Path) -> bool:
 
 
 def in_units(size: int) -> str:
-    """Return a number of bytes in words: "512 MiB"."""
+    """Return a number of bytes in words.
+
+    >>> in_units(5 << 20)
+    '5 MiB'
+    """
     for unit, name in ((1 << 40, "TiB"), (1 << 30, "GiB"), (MIB, "MiB"), (1 << 10, "KiB")):
         if size >= unit:
             return f"{size / unit:.3g} {name}"
@@ -182,6 +176,9 @@ def parse_json(content: str | bytes, **more: Any) -> Any:
 
     Raises ValueError where it is none, nested too deep, has halves of characters, or a key twice in one object, of
     which others may take the other value. A hook in `more` sees to its own objects.
+
+    >>> parse_json('{"a": [1, 2]}')
+    {'a': [1, 2]}
     """
     if isinstance(content, bytes):
         content = content.decode("utf-8-sig")
@@ -216,22 +213,16 @@ def is_text(text: str) -> bool:
 
 
 def gunzip(content: bytes, kind: str) -> bytes:
-    """Return the decompressed content of a gzip file of one or more members.
+    """Return the decompressed content of a gzip file.
 
     Raises:
         ValueError: it is damaged, or larger than `LIMITS` allows.
     """
-    limit = LIMITS[kind]
-    out = io.BytesIO()
-    while content:
-        stream = zlib.decompressobj(wbits=31)
-        try:
-            out.write(stream.decompress(content, limit + 1 - out.tell()))
-        except zlib.error as error:
-            raise ValueError(f"it is no gzip file ({error})") from None
-        if out.tell() > limit:
-            raise ValueError(f"it decompresses to more than {in_units(limit)}")
-        if not stream.eof:
-            raise ValueError("it is cut off")
-        content = stream.unused_data.lstrip(b"\0")
-    return out.getvalue()
+    try:
+        with gzip.GzipFile(fileobj=io.BytesIO(content)) as file:
+            found = file.read(LIMITS[kind] + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise ValueError(f"it is no sound gzip file ({error})") from None
+    if len(found) > LIMITS[kind]:
+        raise ValueError(f"it decompresses to more than {in_units(LIMITS[kind])}")
+    return found

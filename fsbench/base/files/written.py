@@ -2,25 +2,20 @@
 
 import errno
 import fcntl
-import functools
 import hashlib
 import json
 import os
 import re
 import tempfile
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from fsbench.base.errors import SettingsError
 from fsbench.base.files.opening import open_file
 
-_TEMPORARY = re.compile(r"\.([0-9a-f]{16})\.\d+\.new")
-
-WRITING_SECONDS = 86400.0
-"""Age at which an unfinished file is one that nobody is writing any more."""
+_TEMPORARY = re.compile(r"\.[0-9a-f]{16}\.\d+\.new")
 
 
 def sha256_file(path: Path) -> str:
@@ -45,48 +40,31 @@ def replacing(path: Path, durable: bool = True) -> Iterator[Path]:
         raise SettingsError(f"cannot write to {path}, which is no plain file; expected a file, or a new name")
     short = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]  # a long name with more to it would be too long
     temporary = path.with_name(f".{short}.{os.getpid()}.new")
-    for half in _left_over(path.absolute().parent).pop(short, []) if durable else ():
-        half.unlink(missing_ok=True)
     try:
         yield temporary
         if durable:
-            with temporary.open("rb") as file:
-                os.fsync(file.fileno())
+            _sync(temporary)
         temporary.replace(path)
         if durable:
-            sync_folder(path.parent)
+            _sync(path.parent)  # a rename is of its folder, not of the file
     finally:
         temporary.unlink(missing_ok=True)
 
 
-@functools.cache
-def _left_over(folder: Path) -> dict[str, list[Path]]:
-    """Return the files in `folder` that killed processes left unfinished, by the hash of the names they were to get.
-
-    A process looks once, at its first file there. Names alone do not show that fsbench wrote a file; that the hash is
-    of the name which is written now does, so nothing else is removed.
-    """
-    found: dict[str, list[Path]] = {}
-    with suppress(OSError):
-        for path in folder.iterdir():
-            if (name := _TEMPORARY.fullmatch(path.name)) and path.lstat().st_mtime < time.time() - WRITING_SECONDS:
-                found.setdefault(name[1], []).append(path)
-    return found
-
-
-def sync_folder(folder: Path) -> None:
-    """Wait until the names in `folder` are on the disk: a rename is of its folder, not of the file."""
-    number = os.open(folder, os.O_RDONLY)
+def _sync(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk."""
+    number = os.open(path, os.O_RDONLY)
     try:
         os.fsync(number)
     except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # file systems that have no such thing
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # file systems that have no such thing for folders
             raise
     finally:
         os.close(number)
 
 
 def write_text(path: Path, text: str, durable: bool = True) -> None:
+    """Write a text file; the arguments are those of `replacing`."""
     with replacing(path, durable) as temporary:
         temporary.write_text(text)
 
@@ -159,7 +137,7 @@ def make_folder(path: Path, way_out: str = _OTHER_FOLDER) -> Path:
         with tempfile.TemporaryFile(dir=path):  # has no name that a killed process could leave behind
             pass
     except OSError as error:
-        raise _not_writable(path, str(error.strerror), way_out) from error
+        raise _not_writable(path, error.errno or errno.EIO, way_out) from error
     return path
 
 
@@ -167,17 +145,22 @@ def check_can_be_made(path: Path) -> None:
     """Raise SettingsError where the folder `path` could not be made or written to; nothing is made."""
     above = next((folder for folder in (path, *path.absolute().parents) if os.path.lexists(folder)), Path("/"))
     if not above.is_dir():
-        raise _not_writable(path, os.strerror(errno.EEXIST if above == path else errno.ENOTDIR))
+        raise _not_writable(path, errno.EEXIST if above == path else errno.ENOTDIR)
     if not os.access(above, os.W_OK | os.X_OK):
-        raise _not_writable(path, os.strerror(errno.EACCES))
+        raise _not_writable(path, errno.EACCES)
 
 
-def _not_writable(path: Path, reason: str, way_out: str = _OTHER_FOLDER) -> SettingsError:
+def _not_writable(path: Path, number: int, way_out: str = _OTHER_FOLDER) -> SettingsError:
     return SettingsError(
-        f"cannot write to {path} ({reason}); expected a folder that can be created and written to; {way_out}"
+        f"cannot write to {path} ({os.strerror(number)}); expected a folder that can be created and written to; "
+        f"{way_out}"
     )
 
 
 def fingerprint(values: Any) -> str:
-    """sha256 of plain values in canonical JSON; names what a run is."""
+    """Return the sha256 of plain values in canonical JSON.
+
+    >>> fingerprint({"b": 1, "a": [2]}) == fingerprint({"a": [2], "b": 1})
+    True
+    """
     return hashlib.sha256(json.dumps(values, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

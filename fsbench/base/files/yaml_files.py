@@ -10,31 +10,23 @@ from fsbench.base.errors import SettingsError, near_path
 from fsbench.base.files.opening import is_text, read_text
 from fsbench.base.files.validation import first_problem
 
-DEPTH = 50
-"""Levels that lists and mappings may be nested to."""
 NODES = 100_000
 """Values that a file may have, with aliases written out."""
 
 
 @cache
 def _loader() -> Any:
-    """Return PyYAML's safe loader, which also refuses repeated keys, deep nesting and aliases that
-    stand for too much."""
+    """Return PyYAML's safe loader, which also refuses repeated keys and aliases that stand for too much."""
     import yaml  # spared until it is needed
 
     class Loader(yaml.SafeLoader):
         def __init__(self, stream: str):
             super().__init__(stream)
-            self.depth = 0
             self.sizes: dict[int, int] = {}
 
         def compose_node(self, parent: Any, index: Any) -> Any:
-            self.depth += 1
-            if self.depth > DEPTH:
-                raise yaml.YAMLError(f"it is nested deeper than {DEPTH} levels")
             is_alias = self.check_event(yaml.AliasEvent)
             node = super().compose_node(parent, index)
-            self.depth -= 1
             if is_alias:
                 if id(node) not in self.sizes:
                     raise yaml.YAMLError("it has an alias inside of what it stands for")
@@ -119,24 +111,12 @@ def validate_yaml(file: Path, content: Any, schema: Any, part: str = "") -> Any:
     keys = list(getattr(schema, "model_fields", None) or [f.name for f in dataclasses.fields(schema)])
     if not isinstance(content, dict):
         raise SettingsError(f"{file} holds {type(content).__name__}, expected a mapping with {', '.join(keys)}")
-    strange = _first_strange(content)
-    if strange is not None:
-        raise SettingsError(f"{file} holds {strange}, expected text; put it in quotes")
+
+    def refuse(value: Any) -> None:
+        raise SettingsError(f"{file} holds the {type(value).__name__} {value}, expected text; put it in quotes")
+
     try:  # as JSON, where strictness takes a mapping for a dataclass
-        return TypeAdapter(schema).validate_json(json.dumps(content), strict=True)
+        return TypeAdapter(schema).validate_json(json.dumps(content, default=refuse), strict=True)
     except ValidationError as error:
         where = f"{file}: {part}" if part else str(file)
         raise SettingsError(f"{where}: {first_problem(error, content, keys)}") from error
-
-
-def _first_strange(value: Any) -> str | None:
-    """Return in words the first key that is no text or value that JSON does not have, such as a date; None if none."""
-    if isinstance(value, dict):
-        key = next((key for key in value if not isinstance(key, str)), "")
-        if key != "":
-            return f"the key {key!r}"
-    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    found = next(filter(None, map(_first_strange, parts)), None)
-    if found or value is None or isinstance(value, dict | list | str | int | float):
-        return found
-    return f"the {type(value).__name__} {value!s}"

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from fsbench.base.errors import CheckpointError, SettingsError, known_names
 from fsbench.base.files import sha256_file
-from fsbench.base.plugins import load_object
+from fsbench.base.plugins import GROUPS, plug_in_part
 from fsbench.base.tensor_cache import CacheDtype, FeatureCache
 from fsbench.data.file_digests import file_state
 from fsbench.networks.weights.files import check_keys, describe_weights, read_weights, state_digest
@@ -38,8 +38,6 @@ class BackboneConfig:
         cache_mib: bound in MiB on the features kept in memory for images that come again.
         cache_dtype: type in which they are kept; `bfloat16` and `float16` round every feature, kept or not, and make
             another run.
-        spill_mib: bound in MiB on host memory for features that had to make room, which on a GPU is memory beside its
-            own.
         precision: `bf16` and `fp16` let the network compute its products in that type, under torch's autocast, which
             makes another run. Features are handed on in float32.
     """
@@ -48,7 +46,6 @@ class BackboneConfig:
     weights: str | None = None
     cache_mib: int = 3072
     cache_dtype: CacheDtype = "float32"
-    spill_mib: int = 0
     precision: NetworkPrecision = "fp32"
 
 
@@ -75,9 +72,9 @@ def find_spec(name: str, known: Mapping[str, Any], kind: type | tuple[type, ...]
         refusal: beginning of the message about a name that is neither.
 
     Raises:
-        SettingsError: there is no such network, or its package cannot be imported.
+        SettingsError: there is no such network, it is of another kind, or its package cannot be imported.
     """
-    spec = known.get(name) or load_object("backbones", name, kind)
+    spec = known.get(name) or plug_in_part(name, kind, GROUPS["backbones"])
     if spec is None:
         raise SettingsError(f"{refusal}{known_names(name, known)}")
     return spec
@@ -113,7 +110,7 @@ class FrozenBackbone:
 
     def __init__(self, config: BackboneConfig):
         self.name = config.name
-        self.cache = FeatureCache(config.cache_mib * 2**20, config.cache_dtype, config.spill_mib * 2**20)
+        self.cache = FeatureCache(config.cache_mib * 2**20, config.cache_dtype)
         self.cache_dtype = config.cache_dtype
         self.precision = config.precision
         self._read_weights, self.weights_id = self._load(config.weights)
@@ -329,7 +326,7 @@ class NoBackbone(FrozenBackbone):
 
     def __init__(self, config: BackboneConfig):
         self.name = self.weights_id = "none"
-        self.cache = FeatureCache(0, "float32", 0)
+        self.cache = FeatureCache(0)
         self.cache_dtype = "float32"
         self.state = {}
 

@@ -66,7 +66,7 @@ def _open_arrays(path: Path | None, images: int, width: int) -> tuple[np.ndarray
             values, checksums = (_file(files[end], *what) for end, what in shapes.items())
             mark_used(*files.values())
             if is_new:
-                cache.note_added(size)
+                cache.trim()
             return values, checksums
         except OSError:
             pass

@@ -396,7 +396,7 @@ class BesideSamConfig(BackboneConfig):
     """Names and weights of a network and of the promptable network beside it.
 
     Args:
-        name, weights, cache_mib, cache_dtype, spill_mib, precision: of the network, as of `BackboneConfig`; what is
+        name, weights, cache_mib, cache_dtype, precision: of the network, as of `BackboneConfig`; what is
             kept of both networks shares one bound, and both compute in one precision. Random weights are those of
             both, unless `sam_weights` says otherwise.
         sam: a key of `SAMS`.

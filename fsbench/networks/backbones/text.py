@@ -169,7 +169,7 @@ class ViTAndTextConfig(BackboneConfig):
     """Names and weights of a vision transformer and of the text encoder beside it.
 
     Args:
-        name, weights, cache_mib, cache_dtype, spill_mib, precision: of the vision transformer, as of `BackboneConfig`;
+        name, weights, cache_mib, cache_dtype, precision: of the vision transformer, as of `BackboneConfig`;
             the text encoder computes in the same precision. Random weights are those of both, unless `text_weights`
             says otherwise.
         text: a key of `CLIP_TEXTS`.

@@ -1,12 +1,9 @@
 """Bring published weight files into the folder of weights: verified, resumed, one process a file, licences accepted."""
 
-import itertools
 import json
 import os
 import shutil
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -50,7 +47,10 @@ class Fetcher:
         entry = find(name)
         if isinstance(entry, CheckpointSet):
             raise DataError(_manual_message(name, entry.page, entry.by_hand, f"put them below {entry.path}"))
-        with _lock_file(entry):
+        other_folder = "name another folder with FSBENCH_WEIGHTS"
+        taken = f"another `fsbench weights fetch` is fetching {entry.name}; wait for it, or stop it"
+        make_folder(entry.path.parent, other_folder)
+        with locked(entry.path.with_name(f".{entry.name}.lock"), other_folder, taken):
             if entry.path.is_file():
                 problem = entry.problem(entry.path)
                 if not problem:
@@ -80,7 +80,7 @@ class Fetcher:
             url = f"{self.url_base.rstrip('/')}/{file.name}"
         elif file.hub:
             self.say(f"{name}: fetching {file.hub} from the Hugging Face hub")
-            return _take_from_hub(file, self.retry)
+            return _take_from_hub(file)
         else:
             url = file.url
         self.say(f"{name}: fetching {url} ({file.size_in_words})")
@@ -114,16 +114,6 @@ def _manual_message(name: str, page: str, by_hand: str, place: str) -> str:
     return f"no program can fetch {name}: {by_hand}\n  page: {page}\n  {place}"
 
 
-@contextmanager
-def _lock_file(file: WeightFile) -> Iterator[None]:
-    """Create the folder of weights and lock the file against other processes that fetch it."""
-    path, other_folder = file.path, "name another folder with FSBENCH_WEIGHTS"
-    make_folder(path.parent, other_folder)
-    taken = f"another `fsbench weights fetch` is fetching {path.name}; wait for it, or stop it"
-    with locked(path.with_name(f".{path.name}.lock"), other_folder, taken):
-        yield
-
-
 def _copy_source(source: Path, file: WeightFile, link: bool = False) -> None:
     """Put a copy of `source` at the file's place, or a hard link where `link` says so and one can be made.
 
@@ -145,12 +135,11 @@ def _copy_source(source: Path, file: WeightFile, link: bool = False) -> None:
         raise DataError(f"cannot write {file.path} ({error.strerror}); make space and run it again") from error
 
 
-def _take_from_hub(file: WeightFile, retry: RetryPolicy) -> None:
+def _take_from_hub(file: WeightFile) -> None:
     """Let the hub's own code fetch the file to its cache, which resumes, and share it with the folder of weights.
 
-    `HF_HUB_OFFLINE`, `HF_HOME`, `HF_ENDPOINT` and a token mean what they mean to the hub's code, which tries again
-    where a download breaks off, but not where its first question gets no answer: that is asked again here. The hub
-    names a large file by its sha256, which is compared.
+    `HF_HUB_OFFLINE`, `HF_HOME`, `HF_ENDPOINT` and a token mean what they mean to the hub's code. The hub names a large
+    file by its sha256, which is compared.
 
     Raises:
         DataError: it cannot be had, or has another checksum than the hub says.
@@ -158,20 +147,14 @@ def _take_from_hub(file: WeightFile, retry: RetryPolicy) -> None:
     from huggingface_hub import hf_hub_download  # half a second, and needed for one file only
 
     repository, _, name = file.hub.rpartition("/")
-    for attempt in itertools.count():
-        try:
-            blob = Path(hf_hub_download(repository, name)).resolve()
-            break
-        except Exception as error:  # of several libraries: no network, no such file, gated, offline, no space
-            settled = isinstance(error, OSError | ValueError)  # by the hub's code; others are a connection's
-            if not settled and attempt < retry.retries:
-                time.sleep(retry.backoff * 2**attempt)
-                continue
-            reason = " ".join(str(error).split("\n")[0].split()) or type(error).__name__
-            raise DataError(
-                f"the hub gave no {file.hub}: {reason}; expected the file; run the same command again later, unset "
-                f"HF_HUB_OFFLINE if it is set, or {INSTEAD}"
-            ) from error
+    try:
+        blob = Path(hf_hub_download(repository, name)).resolve()
+    except Exception as error:  # of several libraries: no network, no such file, gated, offline, no space
+        reason = " ".join(str(error).split("\n")[0].split()) or type(error).__name__
+        raise DataError(
+            f"the hub gave no {file.hub}: {reason}; expected the file; run the same command again later, unset "
+            f"HF_HUB_OFFLINE if it is set, or {INSTEAD}"
+        ) from error
     if len(blob.name) == 64 and (problem := Digest("sha256", blob.name).problem(blob)):
         raise DataError(f"{blob} is damaged: {problem}; remove it and run the same command again")
     _copy_source(blob, file, link=True)

@@ -4,15 +4,15 @@ It has backbones by their names, and sets of authors' checkpoints.
 """
 
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from fsbench.base.download import Digest
 from fsbench.base.errors import SettingsError, did_you_mean, known_names
-from fsbench.base.files import load_yaml, open_file, read_yaml
+from fsbench.base.files import open_file, read_yaml
 from fsbench.base.paths import CONFIGS, weights_folder
 
 TABLE = CONFIGS / "weights.yaml"
@@ -62,7 +62,7 @@ class WeightFile:
     @property
     def path(self) -> Path:
         """Usual place of the file: in the installed `package` if there is one, else in the folder of weights."""
-        return _place(self.file, self.package)
+        return (_installed_file(self.package, self.name) if self.package else None) or weights_folder() / self.file
 
     @property
     def name(self) -> str:
@@ -152,16 +152,9 @@ def _table(file: Path) -> _Table:
 
 
 def usual_path(name: str) -> Path | None:
-    """Return the usual place of the weights of a backbone; None where the table has none.
-
-    The table is read without being validated, which takes longer than all other checks of a request.
-    """
-    table = load_yaml(TABLE)
-    backbones = table.get("backbones") if isinstance(table, dict) else None
-    entry = backbones.get(name) if isinstance(backbones, dict) else None
-    if not isinstance(entry, dict) or "file" not in entry:
-        return None
-    return _place(str(entry["file"]), str(entry.get("package", "")))
+    """Return the usual place of the weights of a backbone; None where the table has none."""
+    entry = weight_files().get(name)
+    return entry.path if entry else None
 
 
 def weight_files() -> dict[str, WeightFile]:
@@ -295,20 +288,9 @@ def availability(entry: WeightFile | CheckpointSet) -> str:
     return "missing" if entry.address else "by hand"
 
 
-def entry_as_json(name: str, entry: WeightFile | CheckpointSet, used_by: list[str]) -> dict[str, Any]:
-    """Return the entry as plain values; what is not stated is null."""
-    values = {key: value or None for key, value in asdict(entry).items()}
-    return {"name": name, "state": availability(entry), "path": str(entry.path), "used_by": used_by, **values}
-
-
 def short_path(path: Path) -> str:
     """Return the path as seen from the working folder where it is below it."""
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
-
-
-def _place(file: str, package: str) -> Path:
-    """Return the usual place of a file of weights: in the installed `package` if there is one, else in their folder."""
-    return (_installed_file(package, Path(file).name) if package else None) or weights_folder() / file
 
 
 def _installed_file(package: str, name: str) -> Path | None:

@@ -177,7 +177,7 @@ class BoxedSupports(Draw):
 
     def seed_words(self) -> str:
         seeds = words_by_dataset(self.seed)
-        return f"{seeds}, to which the fold's number is added; --data.test_seed repeats a test with other episodes"
+        return f"{seeds}, to which the fold's number is added; --data.test.test_seed repeats a test with other episodes"
 
 
 def _usable(index: SegmentationIndex, pools: BoxPools, fold: int, shot: int) -> list[int]:

@@ -17,6 +17,7 @@ from fsbench.data.episodes.episode import ClassificationEpisode
 from fsbench.data.episodes.manifest import CLASSIFICATION, Header, Manifest
 from fsbench.protocols.draws.draw import Count, Draw, OfficialEpisodes
 from fsbench.protocols.draws.further import SupportRedraw, draw_distinct
+from fsbench.protocols.draws.pools import lower_shots
 from fsbench.protocols.words import OTHERS, Choice
 
 OFFICIAL_CLASS_SIZE = 50
@@ -192,7 +193,8 @@ def classification_episodes(
         first = repr(names[small[0]]) if names else small[0]
         raise DataError(
             f"{len(small)} of {len(entries)} classes have fewer than {shot + queries} images (class {first} has "
-            f"{class_sizes[small[0]]}), expected {shot} for support and {queries} queries; lower SHOT or the queries"
+            f"{class_sizes[small[0]]}), expected {shot} for support and {queries} queries; "
+            f"{lower_shots(shot)}or take fewer queries"
         )
     return _draw(class_sizes, entries, way, shot, queries, seed)
 

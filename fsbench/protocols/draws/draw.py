@@ -289,7 +289,7 @@ class Draw(ABC):
         """Say what the seed is and who changes it."""
         if self.seed is None:
             return "the episode's index"
-        remark = self.seed_remark or "--data.test_seed repeats a test with other episodes"
+        remark = self.seed_remark or "--data.test.test_seed repeats a test with other episodes"
         return f"{words_by_dataset(self.seed)}; {remark}"
 
     def draw_zero(self, header: Header) -> str:

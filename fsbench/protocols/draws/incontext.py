@@ -19,7 +19,7 @@ from fsbench.data.episodes.episode import Episode
 from fsbench.data.episodes.task import EpisodeTask
 from fsbench.protocols.draws.draw import OfficialEpisodes
 from fsbench.protocols.draws.hsnet import draw
-from fsbench.protocols.draws.pools import TooFewImages
+from fsbench.protocols.draws.pools import TooFewImages, lower_shots
 from fsbench.protocols.provider import Provider
 
 PATIENCE = 1000
@@ -83,15 +83,16 @@ def own_episodes(
         )
     if not run.class_ids:
         raise DataError(
-            f"{index.name} fold {task.fold} has no class with more than {task.shot} images; lower SHOT, or use the "
-            "complete annotation files"
+            f"{index.name} fold {task.fold} has no class with more than {task.shot} images; "
+            f"{lower_shots(task.shot)}or use the complete annotation files"
         )
     requested = official if task.episodes is None else task.episodes
     number = min(requested, requested if run.length is None else run.length)
     try:
         episodes = tuple(islice(run.episodes, number))
     except TooFewImages as error:
-        raise DataError(f"{index.name} fold {task.fold}, {index.name_of(error.number)}: {error}; lower SHOT") from error
+        place = f"{index.name} fold {task.fold}, {index.name_of(error.number)}"
+        raise DataError(f"{place}: {error}; {lower_shots(task.shot)}or add images") from error
     return OfficialEpisodes(
         episodes, sorted(run.class_ids), requested, official, run.origin, run.sha256, run.sha256, first=first_entries
     )

@@ -46,7 +46,7 @@ class PairDraw(Draw):
         task = replace(task, allow_background_queries=self.may_be_empty(task))
         pairs, pool, length = self.test_pool(index, task)
         needed = 2 if self.supports_repeat else task.shot + 1
-        option = "SHOT" if task.nested_in is None else "--data.nested_in"  # that `shot` is of
+        option = "SHOT" if task.nested_in is None else "--data.test.nested_in"  # that `shot` is of
         skipped: list[int] = []
         if task.skip_small_classes:
             skipped = [number for number in pool.class_ids if len(pairs.images_of.get(number, ())) < needed]
@@ -162,7 +162,7 @@ class PairDraw(Draw):
         small = [number for number in pool.class_ids if len(pairs.images_of.get(number, ())) <= shot]
         needed = 2 if allow_background_queries else 1
         if small and (not skip_small_classes or len(pool.class_ids) - len(small) < needed):
-            option = "SHOT" if shot == 1 else "--data.training_shot"
+            option = "SHOT" if shot == 1 else "--data.training.training_shot"
             raise DataError(too_few_images(index, pairs, pool, fold, shot + 1, option, skip_small_classes))
         pool = pool.without(small)
         if len(pool.class_ids) < needed:
@@ -180,7 +180,7 @@ def _check_pool(index: SegmentationIndex, pool: Pool, task: EpisodeTask, least: 
     if len(pool.class_ids) < least:
         raise SettingsError(
             f"fold {task.fold} has one class; queries without any support class need a second one; use another "
-            "fold, or exclude them with --data.empty_masks false"
+            "fold, or exclude them with --data.test.empty_masks false"
         )
     if not pool.pairs:
         raise DataError(f"{index.name} fold {task.fold} has no usable query for the setting {task.setting}")

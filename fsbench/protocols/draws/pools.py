@@ -62,6 +62,15 @@ LEAVE_OUT = "leave these classes out with DROP_SMALL=1 (--drop-small), which the
 """Way out for tests of which some classes cannot be tested."""
 
 
+def lower_shots(shot: int, option: str = "SHOT") -> str:
+    """Return the advice to take fewer shots, with a comma behind it; "" at one shot, which cannot be lowered.
+
+    >>> lower_shots(5), lower_shots(1)
+    ('lower SHOT, ', '')
+    """
+    return f"lower {option}, " if shot > 1 else ""
+
+
 def too_few_images(
     index: SegmentationIndex,
     pairs: PairList,
@@ -82,9 +91,9 @@ def too_few_images(
         return (
             f"{index.name} fold {fold}: {left} of {len(counts)} classes are left, since DROP_SMALL=1 (--drop-small) "
             f"leaves out those with too few images for a query and its supports ({small}; {needed} each are needed); "
-            f"add images, or lower {option}"
+            f"add images{'' if needed <= 2 else f', or lower {option}'}"
         )
     return (
         f"{index.name} fold {fold}: too few images of some classes for a query and its supports "
-        f"({small}; {needed} each are needed); add images, lower {option}, or {LEAVE_OUT}"
+        f"({small}; {needed} each are needed); add images, {lower_shots(needed - 1, option)}or {LEAVE_OUT}"
     )

@@ -22,7 +22,7 @@ from fsbench.data.episodes.task import EpisodeTask
 from fsbench.protocols.draws.draw import Draw
 from fsbench.protocols.draws.further import SupportRedraw
 from fsbench.protocols.draws.pair_draw import PairDraw
-from fsbench.protocols.draws.pools import LEAVE_OUT, Pool
+from fsbench.protocols.draws.pools import LEAVE_OUT, Pool, lower_shots
 from fsbench.protocols.provider import Provider
 from fsbench.protocols.words import Choice
 
@@ -155,7 +155,7 @@ class PresencePool:
         if len(supports) < shot:
             raise DataError(
                 f"{self.index.name}: {self.index.name_of(number)} has {len(supports)} supports for the query {query}, "
-                f"expected {shot} of other images; lower SHOT"
+                f"expected {shot} of other images; {lower_shots(shot)}or add images"
             )
         return tuple(supports)
 
@@ -246,7 +246,7 @@ class Presence(PairDraw):
             reasons = "; ".join(f"{index.name_of(number)}: {reason}" for number, reason in unusable.items())
             raise DataError(
                 f"{index.name} fold {task.fold}: no episodes about some classes ({reasons}); use the complete images, "
-                f"lower SHOT, or {LEAVE_OUT}"
+                f"{lower_shots(task.shot)}or {LEAVE_OUT}"
             )
         kept = PairList(tuple(pair for pair in pairs.pairs if pair[1] not in unusable), pairs.origin)
         return kept, pool, None

@@ -2,32 +2,41 @@
 
 import shlex
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fsbench.base.errors import DataError
+from fsbench.base.errors import CheckpointError, DataError, FsbenchError, SettingsError
 from fsbench.base.paths import weights_folder
-from fsbench.networks.weights.table import checkpoint_sets, fetch_command, short_path, weight_files
+from fsbench.networks.weights.table import checkpoint_sets, fetch_command, how_to_get, short_path, weight_files
 from fsbench.runner.config.backbone_choice import needed_weights
-from fsbench.runner.config.compose import setting
+from fsbench.runner.config.merge import merge_files, setting
 from fsbench.runner.config.registry import (
     aliases,
     dataset_source,
     is_shipped,
     names,
 )
-from fsbench.runner.config.request import Request, file_settings
+from fsbench.runner.config.run_config import RunConfig
 
 
 @dataclass(frozen=True, order=True)
 class Missing:
-    """Something absent: "data", "weights" or "checkpoint", its name, where it should be, and how to get it."""
+    """A file or folder that a run needs and that is absent.
+
+    Attributes:
+        kind: "data", "weights", "checkpoint" or "lists".
+        name: of it.
+        place: where it should be.
+        command: that brings it.
+        error: that says all of it.
+    """
 
     kind: str
     name: str
     place: str
     command: str
+    error: FsbenchError = field(compare=False)
 
     def __str__(self) -> str:
         return f"{self.kind} {self.name} not in {self.place}: {self.command}"
@@ -76,15 +85,18 @@ def absent_data(name: str, root: str | None) -> AbsentData | None:
     return None if is_there else AbsentData(name, folder)
 
 
-def missing_data(request: Request) -> list[Missing]:
-    """Return the request's data set where its folder is absent or empty."""
-    absent = absent_data(request.dataset, request.data_root or setting(file_settings(request), "data.dataset.root"))
-    return [] if absent is None else [Missing("data", absent.name, str(absent.folder), absent.command)]
+def missing_data(run: RunConfig) -> list[Missing]:
+    """Return the run's data set where its folder is absent or empty."""
+    absent = absent_data(run.dataset, setting(run.values, "data.dataset.root"))
+    if absent is None:
+        return []
+    return [Missing("data", absent.name, str(absent.folder), absent.command, absent.error)]
 
 
-def missing_weights(request: Request) -> list[Missing]:
-    """Return the weights of the request's backbone, and of the network beside it, where their files are absent."""
-    return [missing for name, _ in backbone_weights(file_settings(request)) for missing in _missing_weights(name)]
+def missing_weights(run: RunConfig) -> list[Missing]:
+    """Return the weights of the run's own backbone, and of the network beside it, where their files are absent."""
+    named = backbone_weights(merge_files(run.files))
+    return [missing for name, _ in named for missing in _missing_weights(name)]
 
 
 def backbone_weights(values: Mapping[str, Any]) -> list[tuple[str, Any]]:
@@ -105,39 +117,39 @@ def _missing_weights(name: str) -> list[Missing]:
     file = weight_files().get(name)
     if file is None or file.path.is_file():
         return []
-    return [Missing("weights", name, short_path(file.path), fetch_command(name))]
+    error = CheckpointError(how_to_get(file, name, file.path))
+    return [Missing("weights", name, short_path(file.path), fetch_command(name), error)]
 
 
-def missing_files(request: Request, values: Mapping[str, Any]) -> Iterator[Missing]:
-    """Yield the data set, weights, checkpoint and lists that one run needs and that are absent.
-
-    Args:
-        request: the run's request.
-        values: its merged settings (`fsbench.runner.config.compose.compose`).
-    """
-    absent = absent_data(request.dataset, setting(values, "data.dataset.root"))
-    if absent is not None:
-        yield Missing("data", absent.name, str(absent.folder), absent.command)
+def missing_files(run: RunConfig) -> Iterator[Missing]:
+    """Yield the data set, weights, checkpoint and lists that a run needs and that are absent."""
+    values = run.values
+    yield from missing_data(run)
     for name, weights in backbone_weights(values):
         if weights is None:
             yield from _missing_weights(name)
         elif not str(weights).startswith("random") and not Path(str(weights)).is_file():
-            yield Missing("weights", name, str(weights), "correct the path of --weights")
+            yield _missing("weights", name, str(weights), "correct the path of --weights")
     checkpoint = setting(values, "run.checkpoint")
     if checkpoint and not Path(str(checkpoint)).is_file():
-        yield _missing_checkpoint(request.methods[0], Path(str(checkpoint)))
-    for folder in request.lists:
+        yield _missing_checkpoint(run.method, Path(str(checkpoint)))
+    for folder in run.lists:
         if not Path(folder).expanduser().is_dir():
-            yield Missing("lists", request.dataset, folder, "correct the path of --lists, or leave it out")
+            yield _missing("lists", run.dataset, folder, "correct the path of --lists, or leave it out")
+
+
+def _missing(kind: str, name: str, place: str, command: str) -> Missing:
+    error = CheckpointError if kind in ("checkpoint", "weights") else SettingsError
+    return Missing(kind, name, place, command, error(f"no {kind} {name} at {place}; {command}"))
 
 
 def _missing_checkpoint(method: str, path: Path) -> Missing:
     """Return the checkpoint of `method` that is not in the file `path`, which may be one of the authors'."""
     if not path.is_relative_to(weights_folder()):
-        return Missing("checkpoint", path.name, str(path), "correct the path of --ckpt")
+        return _missing("checkpoint", path.name, str(path), "correct the path of --ckpt")
     sets = [name for name, entry in checkpoint_sets().items() if method in entry.methods]
     command = fetch_command(sets[0]) if sets else "get it from the authors' page"
-    return Missing("checkpoint", path.parent.name, short_path(path), command)
+    return _missing("checkpoint", path.parent.name, short_path(path), command)
 
 
 def distinct(missing: Iterable[Missing]) -> list[Missing]:

@@ -11,10 +11,10 @@ from typing import Any
 
 from fsbench.base.errors import SettingsError
 from fsbench.base.files.yaml_files import load_yaml
-from fsbench.runner.config.build import SuiteCLI, parse_configuration
 from fsbench.runner.config.class_file import SHA256, named_file, not_named
 from fsbench.runner.config.class_settings import CLASSES, FILES
-from fsbench.runner.config.compose import Configuration, value_at
+from fsbench.runner.config.merge import full_key, merge_settings, nested, value_at
+from fsbench.runner.config.parse import ParsedRun, parse_values
 from fsbench.runner.config.registry import plug_in_classes
 
 TRUSTED = re.compile(r"fsbench\.(methods|datamodules)(\.\w+)+", re.ASCII)
@@ -33,24 +33,26 @@ NONE: Mapping[str, Any] = MappingProxyType({})
 """No settings on top of a run's own."""
 
 
-def parse_stored(config: Path, settings: Mapping[str, Any] = NONE, build: bool = True) -> SuiteCLI:
-    """Let the parser judge the configuration of a finished run; `build`: whether to build model and data module, too.
-
-    Raises what `stored_configuration` and `fsbench.runner.config.build.parse_configuration` do.
-    """
-    return parse_configuration(stored_configuration(config, settings), build)
-
-
-def stored_configuration(config: Path, settings: Mapping[str, Any] = NONE) -> Configuration:
-    """Compose the configuration of a finished run.
+def parse_stored(config: Path, settings: Mapping[str, Any] = NONE, build: bool = True) -> ParsedRun:
+    """Read the configuration of a finished run, and build what it names.
 
     Args:
         config: its config.yaml.
         settings: values by their dotted keys on top, such as `data.dataset.root` where the data are here.
+        build: whether to build model and data module, too.
 
     Raises:
         SettingsError: the file is none of a run, or names a class that may not be loaded.
+        FsbenchError: as `fsbench.runner.config.parse.parse` does.
     """
+    values = _read_stored(config)
+    for key, value in settings.items():
+        values = merge_settings(values, nested(full_key(key), value))
+    return parse_values(values, build=build)
+
+
+def _read_stored(config: Path) -> dict[str, Any]:
+    """Return the settings of a finished run that opening it takes; raises SettingsError as `parse_stored`."""
     try:
         values = load_yaml(config)
     except (OSError, ValueError) as error:
@@ -62,10 +64,7 @@ def stored_configuration(config: Path, settings: Mapping[str, Any] = NONE) -> Co
     values = {key: values[key] for key in NEEDED if key in values}
     values["trainer"] = {key: value for key, value in values["trainer"].items() if key not in NOT_NEEDED}
     _check_classes(values, config, plug_in_classes() | _classes_of_files(values, config))
-    configuration = Configuration()
-    configuration.add(values)
-    configuration.add_settings(settings)
-    return configuration
+    return values
 
 
 def _classes_of_files(values: dict[str, Any], config: Path) -> set[str]:

@@ -119,7 +119,7 @@ def _from_manifest(
 def _classification_task(
     dataset: str, way: int | None, shot: int, episodes: int | None, seed: int | None, draws: int
 ) -> ClassificationTask:
-    settings = read_settings(config_file("data", dataset))["data"]["init_args"]
+    settings = read_settings(config_file("data", dataset))["data"]["init_args"].get("test", {})
     return ClassificationTask(
         way=USUAL_WAY["classification"] if way is None else way,
         shot=shot,

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import torch
 
-from fsbench.core.image_graph import ImageGraph, UntraceableError, trace, with_supports
+from fsbench.core.export import ImageGraph, UntraceableError, trace, with_supports
 from fsbench.core.segmenter import Segmenter
 from fsbench.data.batch import EpisodeBatch, normalise
 from fsbench.networks.ops.image_resizing import TENSOR_RESIZES

@@ -10,8 +10,8 @@ from functools import cache
 import torch
 
 from fsbench.core.released_format import WRITTEN_BY
-from fsbench.runner.config.build import parse_configuration, quiet
-from fsbench.runner.config.compose import Configuration
+from fsbench.runner.config.parse import quiet
+from fsbench.runner.config.run_config import RunConfig
 from fsbench.runner.contract.outcome import ViolationError
 from fsbench.runner.contract.subject import Answer, Episode, Subject, answer, require_same
 
@@ -43,7 +43,7 @@ def _process() -> ProcessPoolExecutor:
     return ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), initializer=quiet)
 
 
-def _remote_answers(shipped: bytes, configuration: Configuration, episodes: list[Episode]) -> list[Answer]:
+def _remote_answers(shipped: bytes, configuration: RunConfig | None, episodes: list[Episode]) -> list[Answer]:
     """Return the other process's answers. Raises ViolationError if it ends without any, or gives none in `SECONDS`."""
     pool = _process()
     try:
@@ -62,13 +62,15 @@ def _remote_answers(shipped: bytes, configuration: Configuration, episodes: list
         ) from error
 
 
-def _answers(shipped: bytes, configuration: Configuration, episodes: list[Episode], threads: int) -> list[Answer]:
+def _answers(shipped: bytes, configuration: RunConfig | None, episodes: list[Episode], threads: int) -> list[Answer]:
     """Answer episodes in the other process."""
     torch.set_num_threads(threads)
     try:
         method = pickle.loads(shipped)
     except ImportError:  # the class is in a file that the configuration names
-        parse_configuration(configuration, build=False)
+        if configuration is None:
+            raise
+        configuration.parse(build=False)
         method = pickle.loads(shipped)
     return [answer(method, episode) for episode in episodes]
 

@@ -18,8 +18,8 @@ from fsbench.core.seeded_block import seed_torch
 from fsbench.data.batch import EpisodeBatch, ImageEpisode, collate
 from fsbench.protocols.evaluation import Answerer, evaluate_batches
 from fsbench.protocols.reading import load_protocol
-from fsbench.runner.config.build import quiet
-from fsbench.runner.config.compose import Configuration
+from fsbench.runner.config.parse import quiet
+from fsbench.runner.config.run_config import RunConfig
 from fsbench.runner.contract.episodes import SyntheticData, SyntheticImages, image_episode, segmentation_episode
 from fsbench.runner.contract.outcome import DifferenceError
 
@@ -57,7 +57,7 @@ class Subject:
         build: Callable[[], Method],
         size: int,
         seed: int = 0,
-        configuration: Configuration = Configuration(),  # noqa: B008  (nothing is added to it)
+        configuration: RunConfig | None = None,
         memory_episodes: int = 200,
     ):
         quiet()

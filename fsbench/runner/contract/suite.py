@@ -3,10 +3,10 @@
 from collections.abc import Callable, Mapping, Sequence
 
 from fsbench.base.errors import FsbenchError, SettingsError, describe, known_names, user_message
-from fsbench.runner.config.build import SuiteCLI, parse_configuration
-from fsbench.runner.config.compose import Configuration, setting
+from fsbench.runner.config.merge import setting
+from fsbench.runner.config.parse import ParsedRun
 from fsbench.runner.config.registry import TaskName, choose_method, task_of
-from fsbench.runner.config.request import Request, file_settings
+from fsbench.runner.config.run_config import RunConfig
 from fsbench.runner.contract.answers import check_empty_query, check_empty_supports, check_shapes, check_ways_and_shots
 from fsbench.runner.contract.exports import check_export
 from fsbench.runner.contract.independence import (
@@ -91,7 +91,7 @@ def build_subject(
     try:
         method = composed.build_method()
     except FsbenchError:
-        own = setting(file_settings(Request([name], OWN_DATA[task])), "model.backbone.name")
+        own = setting(RunConfig(name, OWN_DATA[task]).values, "model.backbone.name")
         if backbone is not None or not isinstance(own, str):
             raise
         configuration, composed = _compose(name, task, own, seed, extra)
@@ -105,11 +105,10 @@ def build_subject(
 
 def _compose(
     name: str, task: TaskName, backbone: str | None, seed: int, extra: Sequence[str]
-) -> tuple[Configuration, SuiteCLI]:
+) -> tuple[RunConfig, ParsedRun]:
     """Return the configuration of a run, and what the parser makes of it."""
-    request = Request([name], SMALL_DATA[task], backbone=backbone, weights=f"random:{seed}", extra=extra)
-    configuration = request.configuration(name, 0)
-    return configuration, parse_configuration(configuration, build=False)
+    run = RunConfig(name, SMALL_DATA[task], backbone=backbone, weights=f"random:{seed}", extra=tuple(extra))
+    return run, run.parse(build=False)
 
 
 def _takes(check: Callable[[int], None], size: int) -> bool:

@@ -172,7 +172,7 @@ def _learn_epoch(experiment: Experiment, settings: Adaptation, epoch: int, optim
 
 
 def _validate(experiment: Experiment, batches: Iterable[Any]) -> float:
-    """Return the mIoU of the validation that `data.validation` names, of all its batches."""
+    """Return the mIoU of the validation that `data.training.validation` names, of all its batches."""
     method, data = experiment.method, experiment.data
     scores = EpisodicScores(data.validation_manifest.class_ids, data.validated.protocol.counting.void, over_ranks=False)
 

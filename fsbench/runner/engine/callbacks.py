@@ -1,5 +1,6 @@
 """Lightning callbacks of a run: seed each training step, sum validation results, keep checkpoints, tell progress."""
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,8 @@ import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 
 from fsbench.base.errors import NumericsError
-from fsbench.base.progress import ProgressLines
+from fsbench.base.progress import ProgressLines, duration
+from fsbench.base.terminal import print_progress
 from fsbench.core.datamodule import DataModule
 from fsbench.core.episodic_scores import EpisodicScores
 from fsbench.runner.engine.withheld_validation import Count
@@ -137,6 +139,26 @@ class ForgottenFeatures(Callback):
 
     def _forget(self, method: Any) -> None:
         method.backbone.cache.clear()
+
+
+class TimeEstimate(Callback):
+    """Say after the second step of a training how long the rest takes at that pace; validations come on top."""
+
+    def __init__(self) -> None:
+        self.began: float | None = None
+        self.is_said = False
+
+    def on_train_batch_end(self, trainer: L.Trainer, *args: Any, **kwargs: Any) -> None:
+        if self.began is None:
+            self.began = time.perf_counter()  # the first step builds the frozen network
+        elif not self.is_said and trainer.is_global_zero:
+            self.is_said = True
+            seconds = time.perf_counter() - self.began
+            epochs = (trainer.max_epochs or 0) - trainer.current_epoch
+            steps = epochs * int(trainer.num_training_batches) - trainer.fit_loop.batch_idx - 1
+            if steps > 0:
+                left = f"{duration(steps * seconds)} for {steps} steps of {seconds:.2f} s"
+                print_progress(f"training: about {left}, validations not counted")
 
 
 class ProgressInLines(Callback):

@@ -17,9 +17,8 @@ from fsbench.data.episodes.manifest import CLASSIFICATION
 from fsbench.records.record import Record, read_record
 from fsbench.records.run import OTHER_RUN, Identity, KnownOrNot
 from fsbench.records.run_directory import is_finished
-from fsbench.runner.config.build import RunOptions, parse_configuration
-from fsbench.runner.config.compose import Configuration
 from fsbench.runner.config.limits import check_name, check_trainer
+from fsbench.runner.config.parse import ParsedRun, RunOptions
 from fsbench.runner.engine.checkpoint import (
     ADAPTED_TO,
     TRAINED_ON,
@@ -253,13 +252,11 @@ class Experiment:
         return not self.options.force and is_finished(self.folder) and self.record() is not None
 
 
-def build_experiment(configuration: Configuration) -> Experiment:
-    """Build the method and the data that a configuration names, and the experiment of both.
+def build_experiment(parsed: ParsedRun) -> Experiment:
+    """Return the experiment of the method and the data that settings name.
 
-    Raises:
-        FsbenchError: the parser does not accept a setting, or the parts do not fit together.
+    Raises FsbenchError where the parts do not fit together.
     """
-    parsed = parse_configuration(configuration)
     return Experiment(
         parsed.model,
         parsed.datamodule,

@@ -16,8 +16,8 @@ from fsbench.core.method import Method
 from fsbench.core.shot_ensemble import ENSEMBLES
 from fsbench.core.step_division import StepDivision
 from fsbench.records.run import Identity, run_name
-from fsbench.runner.config.build import RunOptions
 from fsbench.runner.config.limits import check_name
+from fsbench.runner.config.parse import RunOptions
 from fsbench.runner.engine.checkpoint import TRAINED_WITH
 from fsbench.runner.engine.validation_plan import validation_options
 

@@ -14,6 +14,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from fsbench.base.errors import SettingsError, known_names
 from fsbench.base.files import fingerprint
+from fsbench.base.terminal import print_progress
 from fsbench.records.record import Record
 from fsbench.results.tables.blocks import Row, Subset
 from fsbench.results.tables.table import build_blocks
@@ -27,10 +28,14 @@ OFFLINE = ("offline", "dryrun")
 
 
 def wandb_mode() -> str:
-    """Return the variable WANDB, "off" if it is not set; SettingsError for another word, or W&B's own against it."""
-    mode = os.environ.get("WANDB") or "off"
+    """Return what the variable WANDB says, or else W&B's own WANDB_MODE, or "off".
+
+    Raises SettingsError for another word, or where the two are against each other.
+    """
+    own = os.environ.get("WANDB_MODE", "disabled")
+    mode = os.environ.get("WANDB") or {"disabled": "off", "dryrun": "offline"}.get(own, own)
     if mode not in MODES:
-        raise SettingsError(f"WANDB is '{mode}'{known_names(mode, MODES)}")
+        raise SettingsError(f"WANDB (or WANDB_MODE) is '{mode}'{known_names(mode, MODES)}")
     if mode != "off" and os.environ.get("WANDB_MODE") == "disabled":
         raise SettingsError(f"WANDB is {mode}, but W&B's WANDB_MODE is disabled; expected one of them: unset the other")
     return mode
@@ -140,7 +145,10 @@ def _log_wandb(logger: WandbLogger, record: Record, row: Row, image_file: Path) 
     if image_file.is_file():
         panels["predictions"] = wandb.Image(str(image_file), caption=record.path.name)
     run.log(panels)
+    folder = Path(run.dir).parent
     run.finish()
+    if run.offline:
+        print_progress(f"W&B: this run is offline in {folder}; send it with: wandb sync {folder}")
 
 
 def _table(wandb: Any, kind: str, parts: dict[str, Subset], row: Row) -> Any:

@@ -22,9 +22,9 @@ def check_accumulation(trainer: dict[str, Any], accumulation: int) -> None:
     """
     if trainer["accumulate_grad_batches"] != 1:
         raise SettingsError(
-            f"trainer.accumulate_grad_batches is {trainer['accumulate_grad_batches']}, but data.batch_size says how "
-            "many episodes a step has; give MICRO_BATCH (--data.micro_batch), the episodes that a process takes at "
-            "once: the suite accumulates the rest"
+            f"trainer.accumulate_grad_batches is {trainer['accumulate_grad_batches']}, but "
+            "data.training.batch_size says how many episodes a step has; give MICRO_BATCH "
+            "(--data.training.micro_batch), the episodes that a process takes at once: the suite accumulates the rest"
         )
     parts = [name for name in STEPS if _whole(trainer[name]) is None and trainer[name] not in (None, 1.0)]
     if accumulation > 1 and (parts or trainer["overfit_batches"]):
@@ -83,7 +83,7 @@ def out_of_memory(division: StepDivision, error: torch.OutOfMemoryError) -> str:
     """Return a message about a training that did not fit into a device's memory."""
     smaller = [n for n in range(1, division.micro_batch) if division.share % n == 0]
     advice = (
-        f"give MICRO_BATCH={smaller[-1]} (--data.micro_batch) or less; the batch stays {division.batch_size}"
+        f"give MICRO_BATCH={smaller[-1]} (--data.training.micro_batch) or less; the batch stays {division.batch_size}"
         if smaller
         else "one episode does not fit; expected a device with more memory, or smaller images"
     )

@@ -13,7 +13,7 @@ from fsbench.base.files import read_json, sha256_file
 from fsbench.data.batch import EpisodeBatch
 from fsbench.records.counts import REALS
 from fsbench.records.record import Record, read_record
-from fsbench.runner.config.stored import NONE, stored_configuration
+from fsbench.runner.config.stored import NONE, parse_stored
 from fsbench.runner.engine.adapt import FINISHED, read_adaptation
 from fsbench.runner.engine.checkpoint import load_checkpoint
 from fsbench.runner.engine.experiment import Experiment, build_experiment
@@ -39,7 +39,7 @@ def load_run(folder: Path, settings: Mapping[str, Any] = NONE, checkpoint: Path 
     if not (folder / "run.json").is_file() or not config.is_file():
         expected = f"expected a folder that `make bench` wrote{near_path(folder)}"
         raise RecordError(f"{folder} is no finished run with a config.yaml; {expected}")
-    experiment, record = build_experiment(stored_configuration(config, settings)), read_record(folder)
+    experiment, record = build_experiment(parse_stored(config, settings)), read_record(folder)
     if experiment.method.needs.adaptation is not None:
         _load_adapted(experiment, record, checkpoint)
     elif experiment.trains and checkpoint is not None:

@@ -12,13 +12,14 @@ from fsbench.base.errors import SettingsError
 from fsbench.records.journal import Journal
 from fsbench.records.record import Record
 from fsbench.records.run_directory import RunDirectory
-from fsbench.runner.config.compose import Configuration
+from fsbench.runner.config.parse import ParsedRun
+from fsbench.runner.config.run_config import RunConfig
 from fsbench.runner.engine.evaluate import evaluate
 from fsbench.runner.engine.experiment import Experiment, build_experiment
 from fsbench.runner.engine.loggers import log_record
 from fsbench.runner.engine.machine.check import check_machine
 from fsbench.runner.engine.machine.process_group import leaving_process_group
-from fsbench.runner.engine.machine.watchdog import ProcessWatchdog, is_broken_collective
+from fsbench.runner.engine.machine.watchdog import Watchdog
 from fsbench.runner.engine.prediction_sheet import PredictionSheet
 from fsbench.runner.engine.train import prepare_method
 from fsbench.runner.engine.trainer import build_trainer
@@ -27,18 +28,26 @@ from fsbench.runner.engine.withheld_validation import withhold_validation
 log = logging.getLogger("fsbench")
 
 
-def run_configuration(configuration: Configuration) -> int:
-    """Build the experiment that a configuration describes and complete it; the exit status of a run that is done.
+def run(config: RunConfig) -> Record | None:
+    """Complete a run: train what is not trained, evaluate what is not evaluated, write one record.
+
+    Returns:
+        The record; None on ranks other than 0.
 
     Raises:
         FsbenchError: the parts do not fit together, or the run cannot be done or finished.
+        KeyboardInterrupt: it was interrupted; the same call goes on.
     """
+    return run_parsed(config.parse())
+
+
+def run_parsed(parsed: ParsedRun) -> Record | None:
+    """Complete the run of settings that were read already; see `run`."""
     with leaving_process_group():
-        run(build_experiment(configuration))
-    return 0
+        return run_experiment(build_experiment(parsed))
 
 
-def run(experiment: Experiment) -> Record | None:
+def run_experiment(experiment: Experiment) -> Record | None:
     """Complete an experiment. Every rank calls this.
 
     Returns:
@@ -80,13 +89,13 @@ def _train_and_evaluate(experiment: Experiment, directory: RunDirectory) -> Reco
     if experiment.beyond_authors_rule:
         log.info("%s: %s", experiment.options.name, experiment.beyond_authors_rule)
     listeners = (sheet.draw, log_scores)  # the sheet first: loggers send it
-    with ProcessWatchdog(lambda: getattr(trainer.strategy.launcher, "procs", ())) as watchdog:
+    with Watchdog(lambda: getattr(trainer.strategy.launcher, "procs", ())) as watchdog:
         try:
             preparation = prepare_method(experiment, trainer, training_data, directory, best)
             return evaluate(experiment, trainer, directory, preparation, listeners, sheet.shown)
         except RuntimeError as error:
-            if trainer.world_size > 1 and is_broken_collective(error):
-                raise watchdog.lost_peer() from error
+            if trainer.world_size > 1 and (lost := watchdog.lost_peer()):
+                raise lost from error
             raise
 
 

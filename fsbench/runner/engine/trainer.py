@@ -19,6 +19,7 @@ from fsbench.runner.engine.callbacks import (
     PerStepSeed,
     PlacelessCheckpoint,
     ProgressInLines,
+    TimeEstimate,
 )
 from fsbench.runner.engine.checkpoint import AtomicCheckpointIO
 from fsbench.runner.engine.experiment import Experiment
@@ -74,7 +75,7 @@ def build_trainer(experiment: Experiment, folder: Path, count: Count) -> tuple[L
                 PerStepSeed(experiment.data.seed),
                 *([TrainingFacts(experiment)] if experiment.trains else []),
                 *([ForgottenFeatures()] if experiment.data.trains_elsewhere else []),
-                *([TQDMProgressBar(leave=True) if bar else ProgressInLines()] if is_shown else []),
+                *([TimeEstimate(), TQDMProgressBar(leave=True) if bar else ProgressInLines()] if is_shown else []),
                 *_as_list(arguments["callbacks"]),
             ],
             "enable_progress_bar": bar,

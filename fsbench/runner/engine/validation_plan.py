@@ -8,7 +8,7 @@ from lightning.pytorch.callbacks import Callback
 
 from fsbench.base.errors import SettingsError
 from fsbench.core.validation_schedule import BestScore, ValidationSchedule
-from fsbench.runner.config.build import RunOptions
+from fsbench.runner.config.parse import RunOptions
 
 log = logging.getLogger("fsbench")
 

@@ -7,17 +7,17 @@ from typing import Any
 from fsbench.base.errors import SettingsError, known_names
 from fsbench.protocols.test import Test
 from fsbench.records.record import Record
-from fsbench.runner.config.request import Request, bench_options
+from fsbench.runner.config.run_config import RunConfig, run_options
 from fsbench.runner.engine.experiment import build_experiment
-from fsbench.runner.engine.run import run
+from fsbench.runner.engine.run import run_experiment
 
 OF_THE_TEST = {
-    "methods", "dataset", "folds", "runs", "way", "shot", "protocol", "manifest", "setting", "draws", "test_seed",
+    "method", "dataset", "fold", "runs", "way", "shot", "protocol", "manifest", "setting", "draws", "test_seed",
     "data_root", "lists", "drop_small", "devices", "debug",
 }  # fmt: skip
 """Options of a run that the test states, and those that only a command has."""
 
-OF_THE_DATA = ("image_size", "workers")
+OF_THE_DATA = ("workers",)
 """Options of the data that may be given."""
 
 
@@ -42,29 +42,27 @@ def evaluate_named(method: str, test: Test, runs: str | Path, progress: bool, op
     opened = dict(test.opened)
     if not opened:
         raise SettingsError(f"{method} is run by the settings of a test; expected one that load_test opened")
-    known = [option.field for option in bench_options() if option.field not in OF_THE_TEST]
+    known = [option.field for option in run_options() if option.field not in OF_THE_TEST]
     for name in options:
         if name not in (*known, *OF_THE_DATA):
             raise SettingsError(
                 f"evaluate has no option {name} for a method by its name{known_names(name, (*OF_THE_DATA, *known))}"
             )
     fold = test.manifest.header.fold
-    settings = {name: opened.pop(name, None) for name in ("episodes", "empty_masks", "image_size")}
     given = dict(options)
-    settings["image_size"] = given.pop("image_size", settings["image_size"])
-    settings["workers"] = given.pop("workers", 0)  # processes of loaders hang where a notebook's threads were forked
-    configuration = Request(methods=[method], folds=[fold], runs=str(runs), **opened, **given).configuration(
-        method, fold
-    )
-    configuration.add({"data": {"init_args": {name: value for name, value in settings.items() if value is not None}}})
-    configuration.add({"trainer": {} if progress else {"enable_progress_bar": False}})
-    experiment = build_experiment(configuration)
+    workers = given.pop("workers", 0)  # processes of loaders hang where a notebook's threads were forked
+    extra = [f"--data.loading.workers={workers}"]
+    if (empty := opened.pop("empty_masks", None)) is not None:
+        extra.append(f"--data.test.empty_masks={str(empty).lower()}")
+    extra += [] if progress else ["--trainer.enable_progress_bar=false"]
+    config = RunConfig(**opened | given | {"method": method, "fold": fold, "runs": str(runs), "extra": tuple(extra)})
+    experiment = build_experiment(config.parse())
     if experiment.data.manifest.sha256 != test.manifest.sha256:
         raise SettingsError(
             f"the settings of {method} make other episodes than the test's "
             f"({experiment.data.manifest.sha256[:12]}… and {test.manifest.sha256[:12]}…); open the test with the same "
             "settings, or give its manifest: load_test(manifest=…)"
         )
-    record = run(experiment)
+    record = run_experiment(experiment)
     assert record is not None  # one process
     return record

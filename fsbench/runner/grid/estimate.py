@@ -1,4 +1,4 @@
-"""Estimate the cost of a grid's cells from finished runs."""
+"""Estimate the cost of runs from finished runs."""
 
 import logging
 from collections.abc import Iterable
@@ -9,9 +9,8 @@ from fsbench.base.errors import RecordError, user_message
 from fsbench.data.episodes.manifest import Header
 from fsbench.protocols.reading import load_protocol
 from fsbench.records.record import Record
-from fsbench.runner.config.compose import setting, split_arguments
-from fsbench.runner.config.request import file_settings
-from fsbench.runner.grid.spec import GridCell
+from fsbench.runner.config.merge import setting, stated_values
+from fsbench.runner.config.run_config import RunConfig
 
 log = logging.getLogger("fsbench")
 
@@ -42,36 +41,36 @@ class Estimates:
         self.records[method] = [record for record in self.records.get(method, ()) if _is_sound(record)]
         return self.records[method]
 
-    def estimate(self, cell: GridCell) -> CostEstimate | None:
-        """Estimate a cell's cost by the median of the most similar runs of its method.
+    def estimate(self, run: RunConfig) -> CostEstimate | None:
+        """Estimate a run's cost by the median of the most similar runs of its method.
 
         The most similar ones have the same data set, way, shot and setting, else the same data set, else any. Seconds
-        of evaluation are for as many episodes as the cell has.
+        of evaluation are for as many episodes as the run has.
 
         A run with a checkpoint says nothing of a training, and a training of a trial nothing of a whole one.
         """
-        trains = cell.request.checkpoint is None
+        trains = run.checkpoint is None
         like = [
             record
-            for record in self._runs(cell.method)
-            if record.run.cost.episodes_per_second and (not trains or _trained_like(record, cell))
+            for record in self._runs(run.name)
+            if record.run.cost.episodes_per_second and (not trains or _trained_like(record, run))
         ]
         task = {
-            "way": cell.request.way or 1,
-            "shot": cell.request.shot or 1,
-            "setting": cell.request.setting or "original",
+            "way": run.way or 1,
+            "shot": run.shot or 1,
+            "setting": run.setting or "original",
         }
-        here = [record for record in like if record.header.dataset == cell.request.dataset]
+        here = [record for record in like if record.header.dataset == run.dataset]
         same = [record for record in here if all(getattr(record.header, key) == value for key, value in task.items())]
         for chosen, what in (
             (same, "this task"),
-            (here, f"other tasks on {cell.request.dataset}"),
+            (here, f"other tasks on {run.dataset}"),
             (like, "other data"),
         ):
             if chosen:
                 training = [_training_seconds(record) or 0.0 for record in chosen]
                 speeds = [(record, record.run.cost.episodes_per_second) for record in chosen]
-                evaluation = [_predicted_episodes(cell, record.header) / speed for record, speed in speeds if speed]
+                evaluation = [_predicted_episodes(run, record.header) / speed for record, speed in speeds if speed]
                 peak = max(record.run.cost.peak_mib or 0.0 for record in chosen)
                 runs = f"{len(chosen)} run{'s' * (len(chosen) > 1)} of {what}"
                 return CostEstimate(median(training) if trains else 0.0, median(evaluation), peak, runs)
@@ -91,36 +90,35 @@ def _training_seconds(record: Record) -> float | None:
     return record.run.made.training_seconds
 
 
-def _trained_like(record: Record, cell: GridCell) -> bool:
-    """Return whether the run's training time holds for the cell; that of a method without training always does."""
+def _trained_like(record: Record, run: RunConfig) -> bool:
+    """Return whether the run's training time holds for the run; that of a method without training always does."""
     training = record.run.identity.training or {}
     if "checkpoint_sha256" in training:
         return False
     is_trial = isinstance(training.get("limit_train_batches"), int)  # a number of batches; a share is a float
-    return _training_seconds(record) is None or is_trial == cell.request.fast
+    return _training_seconds(record) is None or is_trial == run.fast
 
 
-def _predicted_episodes(cell: GridCell, header: Header) -> int:
-    """Return how many episodes the cell predicts: its test with every draw, and those that only calibrate."""
-    official, request = _official_episodes(cell, header), cell.request
-    protocol = request.protocol or header.protocol
-    without = (header.dataset, header.protocol) == (request.dataset, protocol) and not header.calibration_ids
+def _predicted_episodes(run: RunConfig, header: Header) -> int:
+    """Return how many episodes the run predicts: its test with every draw, and those that only calibrate."""
+    official = _official_episodes(run, header)
+    protocol = run.protocol or header.protocol
+    without = (header.dataset, header.protocol) == (run.dataset, protocol) and not header.calibration_ids
     calibrating = 0 if without else load_protocol(protocol).draw.calibration_count(official)
-    return official * (request.draws or 1) + calibrating
+    return official * (run.draws or 1) + calibrating
 
 
-def _official_episodes(cell: GridCell, header: Header) -> int:
-    """Return the cell's number of official test episodes as far as it is known without its data.
+def _official_episodes(run: RunConfig, header: Header) -> int:
+    """Return the run's number of official test episodes as far as it is known without its data.
 
     `header` is the manifest's of a similar run.
     """
-    names = [f"data.{place}episodes" for place in ("", "init_args.", "test.", "init_args.test.")]
-    given = [value for key, value in split_arguments(cell.request.extra) if key in names and value is not None]
-    if given and given[-1].isdecimal():
-        return int(given[-1])
-    if cell.request.fast:
-        return int(setting(file_settings(cell.request), "data.episodes"))
+    stated = setting(stated_values(run.arguments), "data.test.episodes") or run.episodes
+    if stated is None and run.fast:
+        stated = setting(run.file_values, "data.test.episodes")
+    if stated:
+        return int(stated)
     official = int(header.official_episodes)
-    protocol = cell.request.protocol or header.protocol
-    alike = (header.dataset, header.protocol) == (cell.request.dataset, protocol)
-    return official if alike else load_protocol(protocol).draw.episode_count(cell.request.dataset, official)
+    protocol = run.protocol or header.protocol
+    alike = (header.dataset, header.protocol) == (run.dataset, protocol)
+    return official if alike else load_protocol(protocol).draw.episode_count(run.dataset, official)

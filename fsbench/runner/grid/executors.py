@@ -1,8 +1,8 @@
-"""Executors run the cells of a grid, in processes of this machine or as jobs of submitit (SLURM, or a stand-in).
+"""Executors make runs, in processes of this machine or as jobs of submitit (SLURM, or a stand-in).
 
-A cell is a process of its own either way, so that its memory is its own and its failure, too. It ends when the
-process that started it does (of a job, the job's: SLURM's jobs go on without the grid). With several devices on SLURM
-every task of the job is one rank, as Lightning's own SLURM support wants it.
+A run is a process of its own either way, so that its memory is its own and its failure, too. It ends when the process
+that started it does (of a job, the job's: SLURM's jobs go on without the grid). With several devices on SLURM every
+task of the job is one rank, as Lightning's own SLURM support wants it.
 """
 
 import os
@@ -17,28 +17,37 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from fsbench.base.errors import SettingsError
-from fsbench.runner.config.compose import Configuration, compose, setting
-from fsbench.runner.engine.forks import STDERR, end_locator, start_run
+from fsbench.base.files import fingerprint, make_folder, write_text
+from fsbench.runner.config.merge import setting
+from fsbench.runner.config.run_config import RunConfig
+from fsbench.runner.engine.machine.children import start_command, start_run
 from fsbench.runner.engine.machine.watchdog import changed_environment, child_environment, safe_imports
 
 
 @dataclass(frozen=True)
 class Job:
-    """A call of `fsbench bench --config`.
+    """A run to be made.
 
     Attributes:
-        arguments: of `fsbench bench`, with `--config`.
-        log: where its output goes; None for this process's standard error, where Ctrl-C reaches the job as well.
-        tasks: its number of ranks.
-        debug: whether its errors are shown with their tracebacks.
-        configuration: what the arguments are composed to, where that is known.
+        run: the run.
+        log: where its output goes; None for this process's standard error, where Ctrl-C reaches the run as well.
     """
 
-    arguments: tuple[str, ...]
+    run: RunConfig
     log: Path | None
-    tasks: int = 1
-    debug: bool = False
-    configuration: Configuration | None = None
+
+    @property
+    def ranks(self) -> int:
+        """Number of the run's processes."""
+        devices = setting(self.run.values, "trainer.devices")
+        return devices if isinstance(devices, int) else 1
+
+    def write_config(self) -> Path:
+        """Write all settings of the run to a file of `fsbench bench --config`, named by its contents."""
+        text = self.run.parse(build=False).config_text
+        file = make_folder(Path(self.run.runs) / ".grid" / "configs") / f"{fingerprint(text)[:20]}.yaml"
+        write_text(file, text)
+        return file
 
 
 class Running(Protocol):
@@ -59,15 +68,8 @@ class Executor(Protocol):
     def start(self, jobs: Sequence[Job]) -> list[Running]: ...
 
 
-def run_cell(arguments: Sequence[str], log: Path) -> int:
-    """Call `fsbench bench --config` in a process of its own and return the exit status."""
-    with log.open("a") as out:
-        command = [sys.executable, "-m", "fsbench", "bench", *arguments]
-        return subprocess.run(command, stdout=out, stderr=out, env=child_environment(), check=False).returncode
-
-
 class LocalProcesses:
-    """Runs jobs as processes of this machine."""
+    """Makes runs in processes of this machine."""
 
     def __init__(self, at_once: int):
         self.at_once = at_once
@@ -76,24 +78,10 @@ class LocalProcesses:
         return [self._start(job) for job in jobs]
 
     def _start(self, job: Job) -> "_Process":
-        configuration = compose(job.arguments) if job.configuration is None else job.configuration
-        if setting(configuration.values, "trainer.devices") in (None, 1):
-            process: BaseProcess | subprocess.Popen[bytes] = start_run(configuration, job.log, job.debug)
-        else:  # Lightning starts the other processes by the command line of this one
-            end_locator()
-            process = _start_command([*["--debug"] * job.debug, "bench", *job.arguments], job.log)
+        process: BaseProcess | subprocess.Popen[bytes]
+        # of several, Lightning starts the others by the command line of this one
+        process = start_run(job.run, job.log) if job.ranks == 1 else start_command(job.write_config(), job.log)
         return _Process(process, is_apart=job.log is not None)
-
-
-def _start_command(arguments: Sequence[str], log: Path | None) -> "subprocess.Popen[bytes]":
-    """Start `fsbench` with `arguments` in a process from nothing; see `fsbench.runner.engine.forks.start_run`."""
-    command = [sys.executable, "-m", "fsbench", *arguments]
-    if log is None:
-        return subprocess.Popen(command, stdout=STDERR, env=child_environment())
-    with log.open("a") as out:
-        return subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=child_environment(), start_new_session=True
-        )  # fmt: skip
 
 
 class _Process:
@@ -144,7 +132,7 @@ TIMEOUT_MIN = 24 * 60
 
 
 class Submitit:
-    """Runs jobs through submitit.
+    """Makes runs through submitit.
 
     Args:
         cluster: "slurm", or "local" for processes that submitit starts.
@@ -176,8 +164,7 @@ class Submitit:
 
         Without SLURM, Lightning starts the ranks itself.
         """
-        end_locator()
-        tasks = [job.tasks if self.cluster == "slurm" else 1 for job in jobs]
+        tasks = [job.ranks if self.cluster == "slurm" else 1 for job in jobs]
         started: dict[int, Running] = {}
         for number in sorted(set(tasks)):
             places = [place for place, count in enumerate(tasks) if count == number]
@@ -187,9 +174,11 @@ class Submitit:
     def _array(self, jobs: Sequence[Job], tasks: int) -> list[Running]:
         """Start the jobs of one array. Jobs that the cluster refuses have failed, with its message in their logs."""
         self.executor.update_parameters(tasks_per_node=tasks)
+        configs = [job.write_config() for job in jobs]
         try:
             with changed_environment(safe_imports()), self.executor.batch():  # which the job's processes inherit
-                started = [self.executor.submit(run_cell, job.arguments, job.log) for job in jobs]
+                pairs = zip(jobs, configs, strict=True)
+                started = [self.executor.submit(call_bench, config, job.log) for job, config in pairs]
         except (RuntimeError, OSError) as error:  # submitit's are RuntimeErrors
             for job in jobs:
                 assert job.log is not None
@@ -197,6 +186,13 @@ class Submitit:
                     out.write(f"{self.cluster} refused the job: {' '.join(str(error).split())}\n")
             return [_RefusedJob() for _ in jobs]
         return [_SubmititJob(job) for job in started]
+
+
+def call_bench(config: Path, log: Path) -> int:
+    """Call `fsbench bench --config` in a process of its own, whose output goes to `log`; return the exit status."""
+    with log.open("a") as out:
+        command = [sys.executable, "-m", "fsbench", "bench", f"--config={config}"]
+        return subprocess.run(command, stdout=out, stderr=out, env=child_environment(), check=False).returncode
 
 
 class _RefusedJob:

@@ -3,47 +3,52 @@
 import json
 from collections.abc import Iterable, Sequence
 
+from fsbench.base.progress import duration
 from fsbench.protocols.reading import metric_named
 from fsbench.results.tables.layout import Grid, Sheet
 from fsbench.runner.config.needs import distinct
+from fsbench.runner.config.run_config import RunConfig
 from fsbench.runner.grid.plan import PlannedRun, State
-from fsbench.runner.grid.spec import GridCell
 from fsbench.runner.grid.summary import Summary
+from fsbench.runner.grid.words import option_words, run_values, run_variant
 
-NOTES = (
-    "cost: the median of earlier runs of the method, on their machine; ? where none tells (a trial tells no training)",
-    "scores: mean over all folds of the data set, then mean ± standard deviation over all seeds of the grid",
+COST = (
+    "cost: the median of earlier runs of the method, on their machine; ? where none tells (a trial tells no training)"
 )
+SCORES = "scores: mean over folds, then mean ± standard deviation over seeds"
 
 
 def to_sheet(planned: Sequence[PlannedRun], results: Sequence[Summary], remarks: Sequence[str] = ()) -> Sheet:
-    """Return the sheet of a grid: a line for each cell that is not done, one for each variant, and `remarks`."""
-    states = [item.state for item in planned]
-    named: tuple[State, ...] = ("done", "begun", "missing", "lacks files", "refused")
-    shown = [state for state in named if state != "lacks files" or state in states]
-    counted = ", ".join(f"{states.count(state)} {state}" for state in shown)
-    options = ["options"] * (len({item.cell.options for item in planned}) > 1)
-    parts = [("to do", _cells(planned, [*TASK, *options])), ("scores", _scores(results, [*TASK, *options]))]
+    """Return the sheet of a grid: a line for each run that is not done, one for each variant, and `remarks`."""
+    options = ["options"] * (len({option_words(item.config) for item in planned}) > 1)
+    todo = _to_do(planned, [*TASK, *options])
+    parts = [("to do", todo), ("scores", _scores(results, [*TASK, *options]))]
+    notes = [COST] * (len(todo) > 1) + [SCORES, *absent_scores(results)]
     return Sheet(
-        f"{len(planned)} cells: {counted}; left to do: {time_left(planned)}",
+        f"{len(planned)} runs: {count_states(planned)}; left to do: {time_left(planned)}",
         [(caption, grid) for caption, grid in parts if len(grid) > 1],
-        [*missing_lines(planned), *NOTES, *absent_scores(results), *remarks],
+        [*missing_lines(planned), *notes, *remarks],
     )
 
 
-def request_sheet(planned: Sequence[PlannedRun], runs: str) -> Sheet:
-    """Return the sheet of a request's plan: a line for each run, what is missing, and where results will be."""
+def count_states(planned: Sequence[PlannedRun]) -> str:
+    """Return how many runs are done, begun, missing and so on, in words."""
     states = [item.state for item in planned]
-    counted = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
-    several = len({item.cell.request.protocol for item in planned}) > 1
-    protocol = ["protocol"] if several else []
-    grid: Grid = [["method", "dataset", *protocol, "fold", "state", "time", "memory", "known from"]]
-    folders = []
+    named: tuple[State, ...] = ("done", "begun", "missing")
+    return ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys((*named, *states)))
+
+
+def request_sheet(planned: Sequence[PlannedRun], runs: str) -> Sheet:
+    """Return the sheet of a dry run: a line for each run, what is missing, and where results will be."""
+    grid: Grid = [["", "method", "dataset", "protocol", "fold", "state", "time", "memory", "known from"]]
+    folders, refused = [], []
     for number, item in enumerate(planned, 1):
-        cell = item.cell
+        run = item.config
         known = ["–", "–", "–"] if item.state == "done" else _cost(item)
-        own = [str(cell.request.protocol)] if several else []
-        grid.append([cell.method, cell.request.dataset, *own, str(cell.fold), item.state, *known])
+        protocol = run.protocol or run.own_protocol or "–"
+        grid.append([f"[{number}]", run.name, run.dataset, protocol, str(run.fold), item.state, *known])
+        if item.refused:
+            refused.append(f"[{number}] refused: {item.refused}")
         if item.folder is not None:
             folders.append(f"[{number}] {'is' if item.state == 'done' else 'writes to'} {item.folder}")
     if any(item.lacks for item in planned):
@@ -53,21 +58,27 @@ def request_sheet(planned: Sequence[PlannedRun], runs: str) -> Sheet:
             f"what is tested on images that are still to be drawn writes to {runs}/, to folders whose names follow "
             "from them"
         )
-    refused = list(dict.fromkeys(f"refused: {item.refused}" for item in planned if item.refused))
-    runs_counted = f"{len(planned)} run{'s' * (len(planned) != 1)}: {counted}"
+    protocols = list(dict.fromkeys(row[3] for row in grid[1:]))
+    mixed = [
+        f"warning: these runs are of {len(protocols)} protocols, {', '.join(protocols)}; their figures are not "
+        "compared, and each has a table; PROTOCOL=<name> (--protocol) sets one for all"
+    ]
+    runs_counted = f"{len(planned)} run{'s' * (len(planned) != 1)}: {count_states(planned)}"
     title = f"{runs_counted}; left to do: {time_left(planned)}; nothing was run"
-    return Sheet(title, [("", grid)], [*missing_lines(planned), *refused, *folders, NOTES[0]])
+    return Sheet(
+        title, [("", grid)], [*mixed * (len(protocols) > 1), *missing_lines(planned), *refused, *folders, COST]
+    )
 
 
-def _cells(planned: Sequence[PlannedRun], task: Sequence[str]) -> Grid:
+def _to_do(planned: Sequence[PlannedRun], task: Sequence[str]) -> Grid:
     grid: Grid = [["method", "dataset", "fold", *task, "seed", "state", "time", "memory", "known from"]]
     for item in planned:
         if item.state == "done":
             continue
-        cell = item.cell
+        run = item.config
         known = ["?", "?", item.refused] if item.refused else _cost(item)
-        seed = "–" if cell.request.seed is None else str(cell.request.seed)
-        grid.append([cell.method, cell.request.dataset, str(cell.fold), *_task(cell, task), seed, item.state, *known])
+        seed = "–" if run.seed is None else str(run.seed)
+        grid.append([run.name, run.dataset, str(run.fold), *_task(run, task), seed, item.state, *known])
     return grid
 
 
@@ -86,45 +97,38 @@ def missing_lines(planned: Iterable[PlannedRun]) -> list[str]:
 TASK = ("way", "shot", "setting", "protocol")
 
 
-def _task(cell: GridCell, names: Sequence[str]) -> list[str]:
-    values = vars(cell.request) | {"options": cell.options, "protocol": cell.protocol}
+def _task(run: RunConfig, names: Sequence[str]) -> list[str]:
+    values = vars(run) | {"options": option_words(run), "protocol": run.protocol or run.own_protocol}
     return ["–" if values[name] is None else str(values[name]) for name in names]
 
 
 def _scores(results: Sequence[Summary], task: Sequence[str]) -> Grid:
     metrics = list(dict.fromkeys(item.metric for item in results))
-    grid: Grid = [["method", "dataset", *task, "folds", "seeds done", *metrics]]
+    grid: Grid = [["method", "dataset", *task, "folds", "seeds", *metrics]]
     by_variant: dict[tuple[str, ...], list[Summary]] = {}
     for item in results:
-        by_variant.setdefault(item.variant.variant, []).append(item)
+        by_variant.setdefault(run_variant(item.variant), []).append(item)
     for items in by_variant.values():
         first = items[0]
-        cell = first.variant
-        folds, done = f"{first.folds} of {first.of or '?'}", f"{first.done} of {first.wanted}"
-        grid.append([cell.method, cell.request.dataset, *_task(cell, task), folds, done, *map(_score, items)])
+        run = first.variant
+        folds, seeds = f"{first.folds} of {first.of or '?'}", f"{first.done} of {first.wanted}"
+        grid.append([run.name, run.dataset, *_task(run, task), folds, seeds, *map(_score, items)])
     return grid
 
 
-def absent_scores(results: Iterable[Summary]) -> list[str]:
-    """Return a line for each reason why scores are absent, with what helps."""
-    reasons: dict[str, dict[str, None]] = {}
-    for item in results:
-        if item.value is None:
-            cell = item.variant
-            reasons.setdefault(_absence(item), {})[f"{cell.method} on {cell.request.dataset}"] = None
-    return [f"–: {', '.join(names)}: {reason}" for reason, names in reasons.items()]
-
-
-def _absence(item: Summary) -> str:
-    """Return why a summary has no value."""
-    if item.of is not None and item.folds < item.of:
-        return (
-            f"a score is the mean over all {item.of} folds of the data set, and the grid names {item.folds}; name all "
-            "in its file, or read the folds one by one: fsbench table <runs> --by fold"
+def absent_scores(results: Sequence[Summary]) -> list[str]:
+    """Return a line on scores that are of some folds or seeds alone, and one for each reason why a score is absent."""
+    lines = []
+    if any(item.value is not None and not item.is_whole for item in results):
+        lines.append(
+            "where folds or seeds say fewer than there are, the score is of these alone: no figure of the whole test"
         )
-    if item.done < item.wanted:
-        return f"{item.done} of {item.wanted} seeds are done; --run runs what is left"
-    return f"its runs have no {item.metric}"
+    for metric in dict.fromkeys(item.metric for item in results):
+        absent = [item for item in results if item.metric == metric and item.value is None and item.of is not None]
+        if absent:
+            names = dict.fromkeys(f"{item.variant.name} on {item.variant.dataset}" for item in absent)
+            lines.append(f"–: {', '.join(names)}: the runs have no {metric}")
+    return lines
 
 
 def _score(item: Summary) -> str:
@@ -141,23 +145,15 @@ def unfinished(planned: Iterable[PlannedRun]) -> list[PlannedRun]:
 
 
 def time_left(planned: Sequence[PlannedRun]) -> str:
-    """Return the estimated time of what is not done, and the number of cells that nothing is known of."""
+    """Return the estimated time of what is not done, and the number of runs that nothing is known of."""
     left = unfinished(planned)
     unknown = sum(item.cost is None for item in left)
     known = duration(sum(item.cost.seconds for item in left if item.cost is not None))
-    return f"{known}{f' and {unknown} cells of unknown cost' if unknown else ''}"
-
-
-def duration(seconds: float) -> str:
-    """Write a time in words: "3 h 05 min", "12 min", "40 s"."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes // 60} h {minutes % 60:02d} min" if minutes >= 60 else f"{minutes} min"
+    return f"{known}{f' and {unknown} runs of unknown cost' if unknown else ''}"
 
 
 def as_json(planned: Sequence[PlannedRun], results: Sequence[Summary], remarks: Sequence[str]) -> str:
-    """Return as JSON all cells, the scores of every variant with those of each seed, and `remarks`."""
-    cells = [item.as_dict() for item in planned]
-    scores = [vars(item) | {"variant": item.variant.as_dict()} for item in results]
-    return json.dumps({"cells": cells, "scores": scores, "notes": list(remarks)}, indent=2) + "\n"
+    """Return as JSON all runs, the scores of every variant with those of each seed, and `remarks`."""
+    runs = [item.as_dict() for item in planned]
+    scores = [vars(item) | {"variant": run_values(item.variant)} for item in results]
+    return json.dumps({"runs": runs, "scores": scores, "notes": list(remarks)}, indent=2) + "\n"

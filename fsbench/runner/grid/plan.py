@@ -1,13 +1,14 @@
-"""The plan of a request, a grid or a paper: which runs are done, begun or missing, and what the others lack.
+"""The plan of a list of runs: which are done, begun or missing, and what the others lack.
 
 Where a run's record is follows from its identity, for which the data set is read and the model built. That is done once
-for each cell of a grid and noted in `<runs>/.grid/cells`, under a hash of everything that was asked for. A note holds
-as long as the files that it was made with are as they were: images, label maps, lists, whatever else was read for it;
-they are listed in `<runs>/.grid/files`.
+for each run of a grid and noted in `<runs>/.grid/cells`, under a hash of everything that was asked for. A note holds as
+long as the files that it was made with are as they were: images, label maps, lists, whatever else was read for it; they
+are listed in `<runs>/.grid/files`.
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -16,17 +17,19 @@ from typing import Any, Literal
 
 from fsbench.base.errors import FsbenchError, user_message
 from fsbench.base.files import fingerprint, read_json, write_text
+from fsbench.base.files.opening import opened_files
+from fsbench.base.version import __version__
 from fsbench.data.dataset import Drawn
 from fsbench.data.file_digests import states_sha256
 from fsbench.records.record import Record, find_records, read_record
-from fsbench.records.run_directory import is_finished
-from fsbench.runner.config.compose import Configuration, setting, value_at
+from fsbench.records.run_directory import is_finished, is_held
+from fsbench.runner.config.merge import setting
 from fsbench.runner.config.needs import Missing, missing_files
-from fsbench.runner.engine import forks
+from fsbench.runner.config.run_config import RunConfig
 from fsbench.runner.grid.estimate import CostEstimate, Estimates
-from fsbench.runner.grid.spec import GridCell
+from fsbench.runner.grid.words import run_label, run_values
 
-State = Literal["done", "repeated", "begun", "missing", "waits", "lacks files", "refused"]
+State = Literal["done", "repeated", "begun", "missing", "running elsewhere", "waits", "lacks files", "refused"]
 
 
 @dataclass(frozen=True)
@@ -34,33 +37,34 @@ class PlannedRun:
     """A run that was asked for, and what is known of it.
 
     Attributes:
-        cell: what was asked for.
+        config: what was asked for.
         folder: where its record is or will be; None where that does not follow yet.
         record: its record, if it is done.
         error: why it cannot be made.
         lacks: files that it needs and that are absent.
         waits: whether it starts from the checkpoint of a training that is not done.
         cost: its estimated cost; None when unknown, or when it is done.
-        configuration: its configuration, if that was needed to say so.
     """
 
-    cell: GridCell
+    config: RunConfig
     folder: Path | None
     record: Record | None = None
     error: FsbenchError | None = None
     lacks: tuple[Missing, ...] = ()
     waits: bool = False
     cost: CostEstimate | None = None
-    configuration: Configuration | None = None
 
-    @property
+    @cached_property
     def state(self) -> State:
+        """The state of the run when it was first asked for."""
         if self.error is not None:
             return "refused"
         if self.record is not None:
-            return "repeated" if self.cell.request.force else "done"
+            return "repeated" if self.config.force else "done"
         if self.lacks or self.waits:
             return "lacks files" if self.lacks else "waits"
+        if self.folder is not None and is_held(self.folder):
+            return "running elsewhere"
         begun = self.folder is not None and (self.folder / "identity.json").is_file()
         return "begun" if begun else "missing"
 
@@ -81,7 +85,7 @@ class PlannedRun:
 
     def as_dict(self) -> dict[str, Any]:
         """Return what was asked for and what is known as plain values."""
-        return self.cell.as_dict() | {
+        return run_values(self.config) | {
             "state": self.state,
             "folder": None if self.folder is None else str(self.folder),
             "refused": self.refused,
@@ -112,47 +116,45 @@ class Planner:
         """Estimates from the records in the folder."""
         return Estimates(find_records(self.runs, []) if self.runs.is_dir() else [])
 
-    def plan(self, cell: GridCell) -> PlannedRun:
+    def plan(self, run: RunConfig) -> PlannedRun:
         """Look up a run and estimate its cost; one that cannot be built, or whose record is damaged, is refused."""
-        item = self.look_up(cell)
-        return item if item.state in ("done", "refused") else replace(item, cost=self.estimates.estimate(cell))
+        item = self.look_up(run)
+        return item if item.state in ("done", "refused") else replace(item, cost=self.estimates.estimate(run))
 
-    def look_up(self, cell: GridCell, on_this_machine: bool = False) -> PlannedRun:
+    def look_up(self, run: RunConfig, on_this_machine: bool = False) -> PlannedRun:
         """Look up a run without its cost. What it lacks is looked up where it has no record.
 
         Args:
-            cell: the run.
+            run: the run.
             on_this_machine: see `run_folder`.
         """
-        configuration = None
         try:
-            folder = None if self.recheck else _noted_folder(cell, self.runs)
+            folder = None if self.recheck else _noted_folder(run)
             record = None if folder is None else finished_record(folder)
             if record is None:
-                configuration = cell.configuration(self.runs)
-                lacks = tuple(missing_files(cell.request, configuration.values))
-                if lacks or (not self.draws and _is_undrawn(configuration.values)):
-                    return PlannedRun(cell, folder, lacks=lacks, configuration=configuration)
-            if configuration is not None and folder is None:
-                folder = run_folder(cell, self.runs, self.takes_notes, on_this_machine, configuration)
-                record = finished_record(folder)
+                lacks = tuple(missing_files(run))
+                if lacks or (not self.draws and _is_undrawn(run)):
+                    return PlannedRun(run, folder, lacks=lacks)
+                if folder is None:
+                    folder = run_folder(run, self.takes_notes, on_this_machine)
+                    record = finished_record(folder)
         except FsbenchError as error:
-            return PlannedRun(cell, None, error=error)
-        return PlannedRun(cell, folder, record, configuration=configuration)
+            return PlannedRun(run, None, error=error)
+        return PlannedRun(run, folder, record)
 
 
 def plan(
-    cells: Sequence[GridCell], runs: Path, recheck: bool = False, progress: Callable[..., Any] = iter
+    runs: Sequence[RunConfig], folder: Path, recheck: bool = False, progress: Callable[..., Any] = iter
 ) -> list[PlannedRun]:
-    """Look every cell of a grid up.
+    """Look runs up.
 
     Args:
-        cells: the cells.
-        runs, recheck: see `Planner`.
-        progress: wraps the loop over the cells.
+        runs: the runs.
+        folder, recheck: see `Planner`.
+        progress: wraps the loop over the runs.
     """
-    planner = Planner(runs, recheck)
-    return [planner.plan(cell) for cell in progress(cells)]
+    planner = Planner(folder, recheck)
+    return [planner.plan(run) for run in progress(runs)]
 
 
 def finished_record(folder: Path) -> Record | None:
@@ -160,31 +162,46 @@ def finished_record(folder: Path) -> Record | None:
     return read_record(folder) if is_finished(folder) else None
 
 
-def run_folder(
-    cell: GridCell,
-    runs: Path,
-    takes_notes: bool = True,
-    on_this_machine: bool = False,
-    configuration: Configuration | None = None,
-) -> Path:
-    """Return the folder of the cell's record as its identity says now, and note it; see `Planner`.
+def run_folder(run: RunConfig, takes_notes: bool = True, on_this_machine: bool = False) -> Path:
+    """Return the folder of the run's record as its identity says now, and note it; see `Planner`.
+
+    Its data are read, and its method is built without its frozen network, for which torch is imported.
 
     Args:
-        cell: the run.
-        runs, takes_notes: see `Planner`.
+        run: the run.
+        takes_notes: see `Planner`.
         on_this_machine: whether to check as well that this machine has the devices that the run asks for.
-        configuration: the run's; composed where it is not given.
 
     Raises:
         FsbenchError: the run cannot be built, or not be made here.
     """
-    folder, files = forks.locate_run(configuration or cell.configuration(runs), on_this_machine, takes_notes)
+    # with torch, which a grid whose runs are all noted spares
+    from fsbench.runner.engine.experiment import build_experiment
+    from fsbench.runner.engine.machine.check import check_machine
+
+    with opened_files() as opened:
+        experiment = build_experiment(run.parse())
+        if on_this_machine:
+            check_machine(experiment.trainer_settings)
+        folder = experiment.folder
     if takes_notes:
+        files = sorted(opened.union(map(os.path.abspath, experiment.files)))
         listed = fingerprint(files)
-        entry = {"folder": folder.name, "cell": cell.label, "files": listed, "states_sha256": states_sha256(files)}
-        _write_json(_note(cell, runs), entry)
-        _write_json(_file_list(runs, listed), files)
+        entry = {"folder": folder.name, "cell": run_label(run), "files": listed, "states_sha256": states_sha256(files)}
+        _write_json(_note(run), entry)
+        _write_json(_file_list(run, listed), files)
     return folder
+
+
+def run_fingerprint(run: RunConfig) -> str:
+    """Return a hash of all settings as they are stated and of the states of files that options name.
+
+    It does not depend on the folder of the runs.
+    """
+    values = {**run.values, "run": {**run.values.get("run", {}), "runs": None}}
+    named = ("run.checkpoint", "data.test.manifest", "model.backbone.weights")
+    states = states_sha256([Path(str(file)) for key in named if (file := setting(run.values, key))])
+    return fingerprint([__version__, values, run.extra, states])[:20]
 
 
 def _write_json(path: Path, value: Any) -> None:
@@ -192,31 +209,31 @@ def _write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value) + "\n")
 
 
-def _is_undrawn(settings: Mapping[str, Any]) -> bool:
+def _is_undrawn(run: RunConfig) -> bool:
     """Return whether the data set of a run writes its files when it is built."""
     try:
-        kind = resolve_name(str(setting(settings, "data.dataset.class_path")))
+        kind = resolve_name(str(setting(run.values, "data.dataset.class_path")))
     except (ImportError, AttributeError, ValueError):  # building the run says what is wrong with it
         return False
-    arguments = value_at(settings, ["data", "init_args", "dataset", "init_args"]) or {}
+    arguments = (setting(run.values, "data.dataset") or {}).get("init_args") or {}
     return isinstance(kind, type) and issubclass(kind, Drawn) and not kind.is_drawn(**arguments)
 
 
-def _note(cell: GridCell, runs: Path) -> Path:
-    return runs / ".grid" / "cells" / f"{cell.fingerprint(runs)}.json"
+def _note(run: RunConfig) -> Path:
+    return Path(run.runs) / ".grid" / "cells" / f"{run_fingerprint(run)}.json"
 
 
-def _file_list(runs: Path, listed: str) -> Path:
-    return runs / ".grid" / "files" / f"{listed[:20]}.json"
+def _file_list(run: RunConfig, listed: str) -> Path:
+    return Path(run.runs) / ".grid" / "files" / f"{listed[:20]}.json"
 
 
-def _noted_folder(cell: GridCell, runs: Path) -> Path | None:
-    """Return the folder that is noted for a cell; None where there is no note, a damaged one or one of other files."""
+def _noted_folder(run: RunConfig) -> Path | None:
+    """Return the folder that is noted for a run; None where there is no note, a damaged one or one of other files."""
     try:
-        note = read_json(_note(cell, runs), "record")
-        if note["states_sha256"] != states_sha256(read_json(_file_list(runs, note["files"]), "cache")):
+        note = read_json(_note(run), "record")
+        if note["states_sha256"] != states_sha256(read_json(_file_list(run, note["files"]), "cache")):
             return None
         name = note["folder"]
     except (OSError, ValueError, TypeError, KeyError):
         return None
-    return runs / name if isinstance(name, str) and name else None
+    return Path(run.runs) / name if isinstance(name, str) and name else None

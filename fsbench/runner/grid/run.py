@@ -14,10 +14,13 @@ from tqdm import tqdm
 
 from fsbench.base.errors import FsbenchError
 from fsbench.base.files import make_folder
-from fsbench.base.progress import hides_bar
+from fsbench.base.progress import SECONDS, hides_bar
+from fsbench.base.terminal import one_line, print_progress
+from fsbench.records.run_directory import is_held
 from fsbench.runner.engine.machine.watchdog import sigterm_exits
 from fsbench.runner.grid.executors import Executor, Job, Running
-from fsbench.runner.grid.plan import PlannedRun, finished_record, run_folder
+from fsbench.runner.grid.plan import PlannedRun, finished_record, run_fingerprint, run_folder
+from fsbench.runner.grid.words import run_label
 
 POLL_SECONDS = 0.3
 LAST_LINES = 8
@@ -36,9 +39,9 @@ class RunDisplay(Protocol):
     """Tells the user of the runs of a plan, in its order."""
 
     def skip(self, item: PlannedRun) -> None:
-        """Tell of a run that is done or cannot be made."""
+        """Tell of a run that is done, cannot be made, or is made by another process."""
 
-    def begin(self, item: PlannedRun) -> None:
+    def begin(self, item: PlannedRun, job: Job) -> None:
         """Tell of a run that starts."""
 
     def update(self) -> None:
@@ -73,27 +76,37 @@ def run_missing(
     waiting = deque(planned)
     running: list[tuple[PlannedRun, Job, Running]] = []
     failures: list[Failure] = []
+    done = sum(item.state == "done" for item in planned)
     with sigterm_exits():
         try:
             while waiting or running:
                 batch = _next_batch(waiting, executor.at_once - len(running), display)
                 if batch:
                     jobs = [_job(item, runs, in_foreground) for item in batch]
-                    for item in batch:
-                        display.begin(item)
+                    for item, job in zip(batch, jobs, strict=True):
+                        display.begin(item, job)
                     running += zip(batch, jobs, executor.start(jobs), strict=True)
                 for item, job, started in list(running):
                     status = started.poll()
                     if status is None:
                         continue
                     running.remove((item, job, started))
-                    failed = status != 0 or not _has_record(item, runs)
+                    failed = status != 0 or not _has_record(item)
                     if failed:
                         failures.append(Failure(item, status, job.log))
+                    done += not failed
                     display.end(item, failed)
                 display.update()
                 if running:
                     time.sleep(POLL_SECONDS)
+        except KeyboardInterrupt:
+            for _, _, started in running:
+                started.stop()
+            display.close()
+            if len(planned) > 1:
+                print_progress(_interrupted(done, running, waiting))
+            running = []
+            raise
         finally:
             for _, _, started in running:
                 started.stop()
@@ -101,19 +114,26 @@ def run_missing(
     return failures
 
 
+def _interrupted(done: int, running: Sequence[tuple[PlannedRun, Job, Running]], waiting: Sequence[PlannedRun]) -> str:
+    """Return how far the runs of a plan are that Ctrl-C stopped, in words."""
+    where = "; ".join(f"{run_label(item.config)}: {progress_text(item.folder, job.log)}" for item, job, _ in running)
+    left = sum(item.is_ready for item in waiting)
+    return f"{done} done, {len(running)} interrupted{f' ({where})' if where else ''}, {left} left"
+
+
 def _next_batch(waiting: deque[PlannedRun], free: int, display: RunDisplay) -> list[PlannedRun]:
     """Take the next runs that can be made from the plan, as many as there are free places."""
     batch: list[PlannedRun] = []
     while waiting and (len(batch) < free or not waiting[0].is_ready):
         item = waiting.popleft()
-        if item.is_ready:
+        if item.is_ready and not (item.folder is not None and is_held(item.folder)):
             batch.append(item)
         else:
             display.skip(item)
     return batch
 
 
-def _has_record(item: PlannedRun, runs: Path) -> bool:
+def _has_record(item: PlannedRun) -> bool:
     """Return whether the run's record exists.
 
     If not, its folder is looked up again: the noted one is outdated when the data or the code changed since.
@@ -121,21 +141,19 @@ def _has_record(item: PlannedRun, runs: Path) -> bool:
     try:
         if item.folder is not None and finished_record(item.folder) is not None:
             return True
-        return finished_record(run_folder(item.cell, runs)) is not None
+        return finished_record(run_folder(item.config)) is not None
     except FsbenchError:
         return False
 
 
 def _job(item: PlannedRun, runs: Path, in_foreground: bool) -> Job:
     """Return the run's job. Its log's name ends with a hash, since labels leave out some of the options."""
-    cell = item.cell
     log = None
     if not in_foreground:
-        words = re.sub(r"[^\w.-]+", "-", cell.label)
-        log = make_folder(runs / ".grid" / "logs") / f"{words}-{cell.fingerprint(runs)[:8]}.log"
+        words = re.sub(r"[^\w.-]+", "-", run_label(item.config))
+        log = make_folder(runs / ".grid" / "logs") / f"{words}-{run_fingerprint(item.config)[:8]}.log"
         log.unlink(missing_ok=True)
-    configuration = item.configuration or cell.configuration(runs)
-    return Job(tuple(cell.arguments(runs)), log, cell.request.devices or 1, cell.request.debug, configuration)
+    return Job(item.config, log)
 
 
 def last_lines(log: Path) -> list[str]:
@@ -147,7 +165,9 @@ def last_lines(log: Path) -> list[str]:
 
 
 class GridDisplay:
-    """A bar of the runs that ended and a line for each running one, on a terminal; elsewhere a line at each end.
+    """A bar of the runs that ended and a line for each running one, on a terminal.
+
+    Elsewhere a line at each end, and every ten seconds one on each run that goes on.
 
     Args:
         planned: the plan.
@@ -157,15 +177,17 @@ class GridDisplay:
     def __init__(self, planned: Sequence[PlannedRun], screen: bool | None = None):
         self.hidden = hides_bar() if screen is None else not screen
         total = sum(item.is_ready for item in planned)
-        self.bar = tqdm(total=total, desc="cells", file=sys.stderr, disable=self.hidden)
-        self.lines: list[tuple[PlannedRun, tqdm[None]]] = []
+        self.bar = tqdm(total=total, desc="runs", file=sys.stderr, disable=self.hidden)
+        self.lines: list[tuple[PlannedRun, Job, tqdm[None]]] = []
+        self._told = time.monotonic()
 
     def skip(self, item: PlannedRun) -> None:
-        pass
+        if item.folder is not None and item.record is None and is_held(item.folder):
+            tqdm.write(f"{run_label(item.config)}: running elsewhere", file=sys.stderr)
 
-    def begin(self, item: PlannedRun) -> None:
+    def begin(self, item: PlannedRun, job: Job) -> None:
         line = tqdm(
-            desc=item.cell.label,
+            desc=run_label(item.config),
             position=len(self.lines) + 1,
             leave=False,
             file=sys.stderr,
@@ -173,34 +195,42 @@ class GridDisplay:
             bar_format="  {desc}: {postfix} [{elapsed}]",
             postfix="starts",
         )
-        self.lines.append((item, line))
+        self.lines.append((item, job, line))
 
     def update(self) -> None:
-        for item, line in self.lines:
+        is_due = time.monotonic() - self._told >= SECONDS
+        for item, job, line in self.lines:
             if not line.disable:
-                line.set_postfix_str(progress_text(item.folder))
+                line.set_postfix_str(progress_text(item.folder, job.log))
+            elif is_due:
+                print_progress(f"{run_label(item.config)}: {progress_text(item.folder, job.log)}")
+        if is_due:
+            self._told = time.monotonic()
 
     def end(self, item: PlannedRun, failed: bool) -> None:
         for entry in [entry for entry in self.lines if entry[0] is item]:
-            entry[1].close()
+            entry[2].close()
             self.lines.remove(entry)
         self.bar.update()
-        tqdm.write(f"{item.cell.label}: {'failed' if failed else 'done'}", file=sys.stderr)
+        tqdm.write(f"{run_label(item.config)}: {'failed' if failed else 'done'}", file=sys.stderr)
 
     def close(self) -> None:
-        for _, line in self.lines:
+        for _, _, line in self.lines:
             line.close()
         self.bar.close()
 
 
-def progress_text(folder: Path | None) -> str:
-    """Return the present step of the run in `folder` in words."""
+def progress_text(folder: Path | None, log: Path | None = None) -> str:
+    """Return the present step of the run in `folder` in words; of a training what its log said last."""
     if folder is None or not folder.is_dir():
         return "starts"
     parts = list(folder.glob("evaluation/part-*.jsonl"))
     if parts:
         done = sum(max(part.read_bytes().count(b"\n") - 1, 0) for part in parts)
         return f"evaluates, {done} episodes done"
+    said = [line for line in (last_lines(log) if log else ()) if line.startswith(("training", "validation"))]
+    if said:
+        return one_line(said[-1], 120)
     for curves in folder.glob("curves/**/metrics.csv"):
         with curves.open(newline="") as file:
             epochs = [row.get("epoch") for row in csv.DictReader(file)]

@@ -8,20 +8,28 @@ from statistics import mean, stdev
 from fsbench.base.errors import RecordError, user_message
 from fsbench.records.description import notes
 from fsbench.records.record import Record
+from fsbench.runner.config.run_config import RunConfig
 from fsbench.runner.grid.plan import PlannedRun
-from fsbench.runner.grid.spec import GridCell
+from fsbench.runner.grid.words import option_words, run_variant, task_words
 
 
 @dataclass(frozen=True)
 class Summary:
     """A variant's score: mean over folds for each seed, then mean and standard deviation over the seeds.
 
-    `done` counts the seeds whose cells are all done. They have a score in `seeds` if `folds`, those of the grid, are
-    all folds that the data set has (`of`; None while no run tells). `value` and `deviation` are None unless all seeds
-    have one (and there are two), so that no seed is ever chosen.
+    Attributes:
+        variant: a run of the variant.
+        folds: number of folds that the score is a mean over: those that are done for every seed that has any.
+        of: number of folds that the data set has; None while no run tells.
+        wanted: number of seeds that were asked for.
+        done: number of seeds that the score is a mean over.
+        metric: name of the score.
+        seeds: mean over these folds by seed.
+        value: mean over the seeds; None where no run is done.
+        deviation: standard deviation over the seeds; None for fewer than two.
     """
 
-    variant: GridCell
+    variant: RunConfig
     folds: int
     of: int | None
     wanted: int
@@ -31,36 +39,40 @@ class Summary:
     value: float | None
     deviation: float | None
 
+    @property
+    def is_whole(self) -> bool:
+        """True if all folds of the data set and all seeds that were asked for are in the score."""
+        return self.folds == self.of and self.done == self.wanted
+
 
 def by_variant(planned: Sequence[PlannedRun]) -> list[list[PlannedRun]]:
-    """Group the cells that differ in fold and seed alone."""
+    """Group the runs that differ in fold and seed alone."""
     variants: dict[tuple[str, ...], list[PlannedRun]] = {}
     for item in planned:
-        variants.setdefault(item.cell.variant, []).append(item)
+        variants.setdefault(run_variant(item.config), []).append(item)
     return list(variants.values())
 
 
 def summaries(planned: Sequence[PlannedRun], metrics: Sequence[str]) -> list[Summary]:
-    """Return the scores of every variant of the grid, over the folds and seeds that the grid names."""
+    """Return the scores of every variant, over the folds and seeds that are done."""
     results = []
     for items in by_variant(planned):
-        folds = {item.cell.fold for item in items}
-        seeds = list(dict.fromkeys(item.cell.request.seed for item in items))
-        records = {(item.cell.request.seed, item.cell.fold): record for item, record in _sound(items)}
+        wanted = {item.config.seed for item in items}
+        records = {(item.config.seed, item.config.fold): record for item, record in _sound(items)}
         of = max((record.header.folds for record in records.values()), default=None)
-        done = sum({fold for by, fold in records if by == seed} == folds for seed in seeds)
         for metric in metrics:
-            found = {key: r.run.scores.get(metric, nan) for key, r in records.items()}
+            found = {key: record.run.scores.get(metric, nan) for key, record in records.items()}
             scores = {key: score for key, score in found.items() if not isnan(score)}
-            by_seed = {
-                seed: mean(scores[seed, fold] for fold in folds)
-                for seed in seeds
-                if len(folds) == of and all((seed, fold) in scores for fold in folds)
-            }
-            complete = len(by_seed) == len(seeds)
-            value = mean(by_seed.values()) if complete else None
-            deviation = stdev(by_seed.values()) if complete and len(seeds) > 1 else None
-            results.append(Summary(items[0].cell, len(folds), of, len(seeds), done, metric, by_seed, value, deviation))
+            folds_by_seed: dict[int | None, set[int]] = {}
+            for seed, fold in scores:
+                folds_by_seed.setdefault(seed, set()).add(fold)
+            folds = set.intersection(*folds_by_seed.values()) if folds_by_seed else set()
+            seeds = {seed: mean(scores[seed, fold] for fold in folds) for seed in folds_by_seed if folds}
+            value = mean(seeds.values()) if seeds else None
+            deviation = stdev(seeds.values()) if len(seeds) > 1 else None
+            results.append(
+                Summary(items[0].config, len(folds), of, len(wanted), len(seeds), metric, seeds, value, deviation)
+            )
     return results
 
 
@@ -72,8 +84,8 @@ def remarks(planned: Sequence[PlannedRun]) -> list[str]:
         records = [record for _, record in _sound(items)]
         damaged = [_damage(item.record) for item in items if item.record is not None]
         with_runs += bool(records)
-        cell = items[0].cell
-        words = (cell.method, cell.request.dataset, cell.task, cell.options.strip("–"))
+        run = items[0].config
+        words = (run.name, run.dataset, task_words(run), option_words(run).strip("–"))
         for note in [*(notes(records) if records else ()), *(f"left out: {why}" for why in damaged if why)]:
             by_note.setdefault(note, []).append(" ".join(word for word in words if word))
     return [
@@ -83,7 +95,7 @@ def remarks(planned: Sequence[PlannedRun]) -> list[str]:
 
 
 def _sound(items: Sequence[PlannedRun]) -> list[tuple[PlannedRun, Record]]:
-    """Return the finished cells with a readable manifest, and their records."""
+    """Return the finished runs with a readable manifest, and their records."""
     return [(item, item.record) for item in items if item.record is not None and not _damage(item.record)]
 
 

@@ -8,7 +8,7 @@ from fsbench.base.files.cache import Cache, Entry
 from fsbench.base.files.opening import in_units
 from fsbench.base.paths import weights_folder
 from fsbench.networks.weights.table import availability, weight_files
-from fsbench.runner.config.compose import setting
+from fsbench.runner.config.merge import setting
 from fsbench.runner.config.needs import absent_data
 from fsbench.runner.config.registry import config_file, dataset_source, is_shipped, names, read_settings
 from fsbench.runner.here.finding import Finding

@@ -135,7 +135,7 @@ def list_room(runs: Path) -> Iterator[Finding]:
     if shared.is_dir():
         free = shutil.disk_usage(shared).free
         small = free < LEAST_SHARED_MEMORY
-        advice = "give the container more of it (docker: --shm-size=8g), or take --data.workers=0" if small else ""
+        advice = "give the container more of it (docker: --shm-size=8g), or --data.loading.workers=0" if small else ""
         words = f"{free / GIGABYTE:.1f} GB for the workers of loaders"
         yield Finding("room", "shared memory", "failed" if small else "ok", words, advice)
 

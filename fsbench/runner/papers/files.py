@@ -12,7 +12,7 @@ from fsbench.base.errors import SettingsError, known_names
 from fsbench.base.files import read_yaml
 from fsbench.base.paths import CONFIGS
 from fsbench.runner.config.registry import check_known, choose_method, config_files, names
-from fsbench.runner.config.request import Request
+from fsbench.runner.config.run_config import RunConfig
 
 
 class _Strict(BaseModel):
@@ -160,15 +160,15 @@ class PaperRow:
         return value.get(self.dataset) if isinstance(value, Mapping) else value
 
     @cached_property
-    def request(self) -> Request:
-        """The runs of the row, one for each fold, without checkpoint and weights."""
+    def request(self) -> RunConfig:
+        """The run of the row's first fold, without checkpoint and weights."""
         entry = self.entry
         classifies = entry.checkpoint == "none" and entry.protocol is None
         ablation = [f"--config={CONFIGS / 'ablations' / entry.ablation}.yaml"] if entry.ablation else []
-        return Request(
-            methods=(entry.method,),
+        return RunConfig(
+            method=entry.method,
             dataset=self.dataset,
-            folds=tuple(entry.folds),
+            fold=entry.folds[0],
             backbone=entry.backbone,
             way=self.way,
             shot=self.shot,

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from fsbench.results.tables.published.scores import FOLDER, PublishedScore, read_published
-from fsbench.runner.config.compose import shipped_settings
+from fsbench.runner.config.merge import shipped_settings
 
 
 def published_scores(folder: Path = FOLDER) -> list[PublishedScore]:

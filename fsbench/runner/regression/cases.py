@@ -24,8 +24,7 @@ from fsbench.base.errors import SettingsError, known_names
 from fsbench.base.files import read_yaml
 from fsbench.base.paths import BENCHMARKS
 from fsbench.runner.config import registry
-from fsbench.runner.config.compose import Configuration
-from fsbench.runner.config.request import Request
+from fsbench.runner.config.run_config import RunConfig
 from fsbench.runner.regression.outcome import COLUMNS, CaseEpisode, Outcome, score_answers
 from fsbench.scores.confusion import COUNTS, REGIONS
 
@@ -77,9 +76,7 @@ class Case:
     def seed(self) -> int:
         return int(self.options.get("seed", 0))
 
-    def configuration(
-        self, data: Path, runs: Path, more: Sequence[str], checkpoint: Path | None = None
-    ) -> Configuration:
+    def configuration(self, data: Path, runs: Path, more: Sequence[str], checkpoint: Path | None = None) -> RunConfig:
         """Compose the configuration of a run.
 
         Args:
@@ -94,8 +91,7 @@ class Case:
         extra = [*drawn, *self.settings, *more, *own, *options.pop("extra", ())]
         if drawn:
             options |= {"dataset": "demo", "data_root": str(data)}
-        request = Request([self.method], folds=[0], runs=str(runs), extra=extra, **options)
-        return request.configuration(self.method, 0)
+        return RunConfig(self.method, runs=str(runs), extra=tuple(extra), **options)
 
 
 @dataclass(frozen=True)
@@ -277,8 +273,8 @@ def _check_case(name: str, options: Mapping[str, Any], folder: Path | None) -> N
     file = (folder or FOLDER) / "cases.yaml"
     if not re.fullmatch(r"[A-Za-z0-9_-]{1,100}", name, re.ASCII):
         raise SettingsError(f"{file} has a case {name!r}, expected a name of letters, digits, - and _")
-    known = {"method", "pixels"} | {option.name for option in fields(Request)}
-    known -= {"methods", "folds", "runs", "checkpoint", "force", "debug"}  # the command's own to say
+    known = {"method", "pixels"} | {option.name for option in fields(RunConfig)}
+    known -= {"fold", "runs", "checkpoint", "force", "debug"}  # the command's own to say
     known -= set() if "dataset" in options else {"data_root"}  # that of the drawn data set is the command's
     for option in options:
         if option not in known:

@@ -27,7 +27,7 @@ from fsbench.records.predictions import read_predictions
 from fsbench.records.record import Record
 from fsbench.results.pictures import contact_sheet as pictures
 from fsbench.runner.engine.experiment import Experiment, build_experiment
-from fsbench.runner.engine.run import run
+from fsbench.runner.engine.run import run_experiment
 from fsbench.runner.regression import cases
 from fsbench.runner.regression.cases import Case, EpisodeDiff
 from fsbench.runner.regression.outcome import COLUMNS, CaseEpisode, Outcome, score_answers
@@ -85,7 +85,7 @@ def observe(case: Case, data: Path) -> CaseRun:
         runs, observer = Path(folder), _Observer()
         first: Path | None = None
         training = None
-        experiment = build_experiment(case.configuration(data, runs, case.training))
+        experiment = build_experiment(case.configuration(data, runs, case.training).parse())
         if experiment.trains:
             first, training = runs / "first.ckpt", experiment.identity.training
             torch.save(
@@ -93,7 +93,7 @@ def observe(case: Case, data: Path) -> CaseRun:
                 first,
             )
             _run(experiment, observer)
-        experiment = build_experiment(case.configuration(data, runs, case.test, first))
+        experiment = build_experiment(case.configuration(data, runs, case.test, first).parse())
         record = _run(experiment, observer)
         identity = {k: v for k, v in experiment.identity.as_json().items() if k not in COMPARED_OTHERWISE}
         identity |= {"void": experiment.data.protocol.counting.void, "class_ids": record.manifest.class_ids}
@@ -150,7 +150,7 @@ def _one_thread() -> Iterator[None]:
 
 def _run(experiment: Experiment, observer: "_Observer") -> Record:
     experiment.trainer_arguments["callbacks"] = [observer]
-    record = run(experiment)
+    record = run_experiment(experiment)
     assert record is not None  # one process
     return record
 

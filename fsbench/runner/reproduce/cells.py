@@ -4,8 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from fsbench.base.paths import weights_folder
-from fsbench.runner.config.request import Request
-from fsbench.runner.grid.spec import GridCell
+from fsbench.runner.config.run_config import RunConfig
 from fsbench.runner.papers.files import PaperRow, RowEntry
 
 
@@ -33,7 +32,7 @@ class PaperRun:
         released: file of the authors' checkpoint that it tests instead; "" for none.
     """
 
-    request: Request
+    request: RunConfig
     training: SharedTraining | None
     trains: bool
     released: str = ""
@@ -50,9 +49,9 @@ class PaperRun:
         own = [self.training] if self.training and not self.trains and not self.released else []
         return base + own
 
-    def cell(self, checkpoint: str | None = None, weights: str | None = None) -> GridCell:
-        """Return the grid's cell of the run with these files."""
-        return GridCell(replace(self.request, checkpoint=checkpoint, weights=weights))
+    def with_files(self, checkpoint: str | None = None, weights: str | None = None) -> RunConfig:
+        """Return the run with these files."""
+        return replace(self.request, checkpoint=checkpoint, weights=weights)
 
 
 @dataclass(frozen=True)
@@ -91,7 +90,7 @@ def paper_runs(rows: Sequence[PaperRow], options: RunOptions) -> RowRuns:
     The first row that needs a training makes it, and the others test its checkpoint. Give all rows of the paper, also
     where one table is wanted: a table has the same runs whether it is asked for alone or not.
     """
-    makers: dict[SharedTraining, Request] = {}
+    makers: dict[SharedTraining, RunConfig] = {}
     return {
         row: [] if options.why_not(row.entry) else [_run(row, fold, options, makers) for fold in row.entry.folds]
         for row in rows
@@ -113,7 +112,7 @@ def with_preparations(wanted: Iterable[PaperRun], all_runs: RowRuns, options: Ru
     return list(ordered)
 
 
-def _run(row: PaperRow, fold: int, options: RunOptions, makers: dict[SharedTraining, Request]) -> PaperRun:
+def _run(row: PaperRow, fold: int, options: RunOptions, makers: dict[SharedTraining, RunConfig]) -> PaperRun:
     request = _with_options(row.request, fold, options)
     entry, base = row.entry, row.entry.weights_of
     if entry.checkpoint == "none":
@@ -129,14 +128,14 @@ def _run(row: PaperRow, fold: int, options: RunOptions, makers: dict[SharedTrain
 
 def _base_run(training: SharedTraining, options: RunOptions) -> PaperRun:
     """Return the run that makes a base learner, whose test stands in no table."""
-    request = Request(methods=(training.method,), dataset=training.dataset, backbone=training.backbone)
+    request = RunConfig(method=training.method, dataset=training.dataset, backbone=training.backbone)
     return PaperRun(_with_options(request, training.fold, options), training, trains=True)
 
 
-def _with_options(request: Request, fold: int, options: RunOptions) -> Request:
+def _with_options(request: RunConfig, fold: int, options: RunOptions) -> RunConfig:
     return replace(
         request,
-        folds=(fold,),
+        fold=fold,
         data_root=options.roots.get(request.dataset),
         devices=options.devices,
         seed=options.seed,

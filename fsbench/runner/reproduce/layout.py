@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from fsbench.results.tables.formats import plain_score
 from fsbench.results.tables.layout import Grid, Sheet
 from fsbench.results.tables.published.scores import PublishedScore
-from fsbench.runner.config.compose import setting
-from fsbench.runner.config.request import file_settings
+from fsbench.runner.config.merge import setting
 from fsbench.runner.grid.layout import duration, missing_lines, unfinished
 from fsbench.runner.grid.plan import PlannedRun
 from fsbench.runner.papers.files import Paper, PaperRow
@@ -94,12 +93,12 @@ def list_papers(papers: dict[str, Paper], rows: dict[str, int]) -> Grid:
 
 def remarks(row: PaperRow, figures: Sequence[PublishedScore]) -> list[str]:
     """Return why the figures of a row cannot be expected to come out, as far as that is known before anything runs."""
-    settings = file_settings(row.request)
+    settings = row.request.values
     found = list(row.cannot_equal)
     if all(figure.doubt for figure in figures):
         found += dict.fromkeys(figure.doubt for figure in figures)
     compared = {
-        "batch": (row.stated_setting("batch"), "data.batch_size"),
+        "batch": (row.stated_setting("batch"), "data.training.batch_size"),
         "epochs": (row.stated_setting("epochs"), "trainer.max_epochs"),
     }
     for what, (stated, key) in compared.items():
@@ -125,9 +124,12 @@ def _rows(plan: PaperPlan, notes: NumberedNotes) -> Grid:
     grid: Grid = [["method", "task", "batch", "epochs", "done", "time left", "remarks"]]
     for row in plan.runs:
         items = _items(plan, [row])
-        settings = file_settings(row.request)
+        settings = row.request.values
         trained = row.entry.checkpoint == "trained"
-        shown = [str(setting(settings, key)) if trained else "–" for key in ("data.batch_size", "trainer.max_epochs")]
+        shown = [
+            str(setting(settings, key)) if trained else "–"
+            for key in ("data.training.batch_size", "trainer.max_epochs")
+        ]
         done = f"{sum(item.state == 'done' for item in items)} of {len(row.entry.folds)}"
         why = [plan.not_run[row]] if row in plan.not_run else []
         why += dict.fromkeys(item.refused for item in items if item.refused)

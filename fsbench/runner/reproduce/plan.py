@@ -6,8 +6,8 @@ from typing import Any
 
 from fsbench.records.record import Record
 from fsbench.runner.config.needs import missing_data, missing_weights
+from fsbench.runner.config.run_config import RunConfig
 from fsbench.runner.grid.plan import PlannedRun, Planner
-from fsbench.runner.grid.spec import GridCell
 from fsbench.runner.reproduce.cells import PaperRun, SharedTraining
 
 PLACEHOLDER = "(checkpoint of a training that is not done)"
@@ -39,20 +39,20 @@ def plan_runs(
 
 def _plan_waiting(run: PaperRun, planner: Planner) -> PlannedRun:
     """Return the plan of a run that starts from a checkpoint of a training that is not done."""
-    cell = run.cell(None if run.trains or run.training is None else PLACEHOLDER)
+    cell = run.with_files(None if run.trains or run.training is None else PLACEHOLDER)
     weights = [] if run.base_learner else missing_weights(run.request)
     lacks = (*missing_data(run.request), *weights)
     return PlannedRun(cell, None, lacks=lacks, waits=True, cost=planner.estimates.estimate(cell))
 
 
-def _cell(run: PaperRun, checkpoints: dict[SharedTraining, str | None]) -> GridCell:
+def _cell(run: PaperRun, checkpoints: dict[SharedTraining, str | None]) -> RunConfig:
     """Return the run's cell with the checkpoints of the trainings it needs."""
     weights = checkpoints[run.base_learner] if run.base_learner else None
     if run.released:
         absent = missing_weights(run.request)  # the authors' checkpoint brings the backbone along
-        return run.cell(run.released, weights or ("random" if absent else None))
+        return run.with_files(run.released, weights or ("random" if absent else None))
     tested = checkpoints[run.training] if run.training and not run.trains else None
-    return run.cell(tested, weights)
+    return run.with_files(tested, weights)
 
 
 def _trained_checkpoint(record: Record) -> str | None:

@@ -7,21 +7,22 @@ from dataclasses import replace
 from pathlib import Path
 
 from fsbench.base.errors import FsbenchError, user_message
-from fsbench.runner.config.build import parse_configuration
-from fsbench.runner.config.compose import Configuration, setting
+from fsbench.runner.config.merge import setting
 from fsbench.runner.config.registry import choose_method, task_of
-from fsbench.runner.config.request import Request, file_settings
-from fsbench.runner.engine.experiment import build_experiment
+from fsbench.runner.config.run_config import RunConfig
 from fsbench.runner.engine.run import run
 from fsbench.runner.papers.files import Paper, PaperRow, paper_rows
 
 DEMO = {"segmentation": "demo", "classification": "demo-cls"}
 FEW = {
     "segmentation": (
-        "--data.episodes=2", "--data.validation_episodes=2", "--data.workers=0", "--data.batch_size=2",
+        "--data.test.episodes=2", "--data.training.validation_episodes=2", "--data.training.batch_size=2",
+        "--data.loading.workers=0",
         "--trainer.max_epochs=1", "--trainer.limit_train_batches=2", "--data.dataset.train=60", "--data.dataset.val=60",
     ),  # two steps: a 1 is read as 1.0, the share of an epoch that is all of it
-    "classification": ("--data.episodes=2", "--data.workers=0", "--data.way=2", "--data.queries=2"),
+    "classification": (
+        "--data.test.episodes=2", "--data.test.way=2", "--data.test.queries=2", "--data.loading.workers=0",
+    ),
 }  # fmt: skip
 """Task -> arguments of a run of seconds on its demo."""
 
@@ -32,7 +33,7 @@ def check_rows(papers: Mapping[str, Paper], progress: Callable[[str], None]) -> 
     Rows that differ in the number of shots alone are composed once.
     """
     failures = []
-    composed: set[Request] = set()
+    composed: set[RunConfig] = set()
     for name, paper in papers.items():
         rows = paper_rows(name, paper)
         for row in rows:
@@ -41,7 +42,7 @@ def check_rows(papers: Mapping[str, Paper], progress: Callable[[str], None]) -> 
                     continue
                 composed.add(replace(request, shot=1))
                 try:
-                    parse_configuration(request.configuration(request.methods[0], request.folds[0]), build=False)
+                    request.parse(build=False)
                 except FsbenchError as error:
                     failures.append(f"{name}, table {row.table}, {row.method} {row.task}: {user_message(error)}")
         progress(f"{name}: {len(rows)} rows composed")
@@ -58,7 +59,7 @@ def run_samples(papers: Mapping[str, Paper], progress: Callable[[str], None]) ->
     with tempfile.TemporaryDirectory(prefix="fsbench-smoke-") as folder:
         for name, row in samples(papers):
             try:
-                record = run(build_experiment(_sample_configuration(row, Path(folder))))
+                record = run(_sample_run(row, Path(folder)))
             except FsbenchError as error:
                 failures.append(f"{name}, {row.entry.method} on the demo: {user_message(error)}")
                 continue
@@ -72,22 +73,22 @@ def samples(papers: Mapping[str, Paper]) -> Iterator[tuple[str, PaperRow]]:
     seen: set[str] = set()
     for name, paper in papers.items():
         for row in paper_rows(name, paper):
-            kind = setting(file_settings(row.request), "model.class_path")
+            kind = setting(row.request.values, "model.class_path")
             if not row.entry.cannot_run and kind not in seen:
                 seen.add(kind)
                 yield name, row
 
 
-def _requests(row: PaperRow) -> list[Request]:
+def _requests(row: PaperRow) -> list[RunConfig]:
     base = row.entry.weights_of
-    learner = [Request((base.method,), row.dataset, row.request.folds, backbone=base.backbone)] if base else []
+    learner = [RunConfig(base.method, row.dataset, row.request.fold, backbone=base.backbone)] if base else []
     return [row.request, *learner]
 
 
-def _sample_configuration(row: PaperRow, folder: Path) -> Configuration:
+def _sample_run(row: PaperRow, folder: Path) -> RunConfig:
     method = choose_method(row.entry.method).method
     task = task_of("methods", method)
     demo = DEMO[task]
     quiet = "--trainer.enable_progress_bar=false"
-    request = Request((method,), demo, (0,), str(folder / "runs"), extra=(*FEW[task], quiet))
-    return replace(request, data_root=str(folder / demo)).configuration(method, 0)
+    root = str(folder / demo)
+    return RunConfig(method, demo, runs=str(folder / "runs"), data_root=root, extra=(*FEW[task], quiet))

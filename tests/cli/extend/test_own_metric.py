@@ -12,7 +12,7 @@ from tests.drawn_domains import prepare_drawn
 from tests.plugged import install
 
 MEANING = "mean over the classes of twice the overlap / the areas of prediction and truth"
-SMALL = ["--data.image_size=64", "--data.episodes=6", "--data.workers=0"]
+SMALL = ["--data.image_size=64", "--data.test.episodes=6", "--data.loading.workers=0"]
 
 
 def installed(tmp_path: Path) -> Path:

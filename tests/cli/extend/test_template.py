@@ -94,7 +94,7 @@ def test_its_own_test_and_the_contract_pass_and_its_data_set_is_tested_on(shell,
     shell(
         "python -c 'from test_mine import draw_images; from pathlib import Path; draw_images(Path(\"images\"))'", copy
     )
-    few = "--data.image_size=96 --data.episodes=9 --data.workers=0 --no-trivial"
+    few = "--data.image_size=96 --data.test.episodes=9 --data.loading.workers=0 --no-trivial"
     done = shell(f"fsbench bench --method mine --backbone demo --dataset my_images --data-root images {few}", copy)
     assert "my_images" in done.stdout
     (record,) = find_records(copy / "runs")

@@ -12,8 +12,8 @@ from PIL import Image
 
 import fsbench
 from fsbench.data.image_io import read_pixels
-from fsbench.predict.export.files import SCRIPT
-from fsbench.predict.support_folder import read_support_folder
+from fsbench.predict.export import SCRIPT
+from fsbench.predict.supports import read_supports
 from tests.three_packages import ThreePackages
 
 pytest.importorskip("onnx")
@@ -66,7 +66,7 @@ def test_the_file_answers_as_the_method(exported, marked, command):
     path, said = exported
     found = re.search(r"compared with prototype itself: ([\d.]+) % of the \d+ pixels of 6 photos have the same", said)
     assert found and float(found[1]) >= 99.9 and "classes: first, second" in said
-    predictor = fsbench.Predictor("prototype", dataset="demo").add(read_support_folder(marked[0], CLASSES)[0])
+    predictor = fsbench.Predictor("prototype", dataset="demo").add(read_supports([str(marked[0])], CLASSES)[0])
     session = onnxruntime.InferenceSession(path)
     about = session.get_modelmeta().custom_metadata_map
     assert json.loads(about["classes"]) == ["first", "second"]
@@ -110,7 +110,7 @@ def test_three_packages_alone_segment_a_photo(exported, marked, tmp_path):
 
     none = run("-c").stderr
     assert none.startswith("Segment a photo: python thing.py PHOTO MASK.png"), none
-    predictor = fsbench.Predictor("prototype", dataset="demo").add(read_support_folder(marked[0], CLASSES)[0])
+    predictor = fsbench.Predictor("prototype", dataset="demo").add(read_supports([str(marked[0])], CLASSES)[0])
     for photo in marked[1]:
         done = run(photo, "mask.png")
         assert done.returncode == 0, done.stderr
@@ -149,7 +149,6 @@ def test_three_packages_alone_segment_a_photo(exported, marked, tmp_path):
 @pytest.mark.slow(30)
 def test_torchs_own_format_answers_as_the_method(marked, tmp_path):
     predictor = fsbench.Predictor("linear_probe_dense", dataset="demo")
-    predictor.add(read_support_folder(marked[0], CLASSES)[0])
-    written = predictor.export(tmp_path / "thing.pt2", format="torch", images=marked[1])
-    assert written.script is None and written.agreement.images == 6 and written.size == written.path.stat().st_size
+    predictor.add(read_supports([str(marked[0])], CLASSES)[0])
+    assert predictor.export(tmp_path / "thing.pt2", format="torch", images=marked[1]).images == 6
     assert [path.name for path in tmp_path.iterdir()] == ["thing.pt2"]

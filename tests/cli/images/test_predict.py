@@ -21,10 +21,8 @@ from pycocotools.coco import COCO
 
 from fsbench.cli.main import main
 from fsbench.core.released_format import WRITTEN_BY
-from fsbench.predict.outputs import write_coco, write_scores
-from fsbench.predict.read_supports import read_supports
-from fsbench.predict.result import ClassPresence
-from fsbench.runner.config.compose import compose
+from fsbench.predict.supports import read_supports
+from fsbench.runner.config.parse import parse
 from fsbench.runner.config.registry import config_files
 from fsbench.runner.engine.experiment import build_experiment
 
@@ -247,25 +245,6 @@ def test_results_of_other_settings_are_kept_unless_forced(photos, support, tmp_p
     assert {n for n in files(out) if "/" in n} == {"labels/z.jpg.png", "overlays/z.jpg.jpg"}
 
 
-def test_scores_that_tell_photos_apart_are_written(tmp_path):
-    cat = vars(ClassPresence(1, "cat", False, 0.25, 1, True))
-    entry = {"photo": "a.jpg", "height": 2, "width": 2, "classes": [cat]}
-    write_scores(tmp_path / "scores.csv", lambda: [entry])
-    (row,) = csv.DictReader((tmp_path / "scores.csv").open())
-    assert (row["present"], row["score"]) == ("not present", "0.250000")
-    cat |= {"counts": "0", "bbox": [0, 0, 1, 1]}
-    write_coco(tmp_path / "coco.json", lambda: [entry], ["cat"], "x")
-    (annotation,) = json.loads((tmp_path / "coco.json").read_text())["annotations"]
-    assert annotation["present"] is False and annotation["score"] == 0.25
-
-
-def test_names_are_no_formulas_in_the_table(tmp_path):
-    entry = {"photo": "=1+1.jpg", "height": 2, "width": 2, "classes": [vars(ClassPresence(1, "@cat", True, 0.5, 1))]}
-    write_scores(tmp_path / "s.csv", lambda: [entry])
-    (row,) = csv.DictReader((tmp_path / "s.csv").open())
-    assert row["photo"] == "'=1+1.jpg" and row["class"] == "'@cat"
-
-
 def test_a_torn_journal_loses_only_its_last_line(photos, support, tmp_path):
     out = tmp_path / "out"
     predict(*support, "--query", photos, "--out", out)
@@ -324,7 +303,7 @@ def test_the_checkpoint_of_a_run_brings_its_settings(small_demo, photos, support
     configs = [f"--config={file}" for file in config_files("emat", "demo")]
     own = ["--run.name=emat", "--model.support_side=4", "--data.image_size=96"]
     dataset = ["--data.dataset=fsbench.datamodules.datasets.folder.Folder", f"--data.dataset.root={small_demo}"]
-    experiment = build_experiment(compose([*configs, *own, *dataset]))
+    experiment = build_experiment(parse([*configs, *own, *dataset]))
     checkpoint = tmp_path / "runs" / "mine" / "checkpoints" / "best.ckpt"
     checkpoint.parent.mkdir(parents=True)
     (checkpoint.parent.parent / "config.yaml").write_text(experiment.config_text)
@@ -341,7 +320,7 @@ def test_the_checkpoint_of_a_run_brings_its_settings(small_demo, photos, support
 def test_bad_input_is_one_line(photos, support, tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     for arguments, expected in (
-        ([*support, "--query", tmp_path / "absent"], "--query .* does not exist"),
+        ([*support, "--query", tmp_path / "absent"], "absent does not exist; expected a folder of photos"),
         ([*support, "--query", tmp_path / "empty"], "there is no photo in"),
         (["--support", "x.jpg:y.png", "--query", photos], "there is no file x.jpg and no file y.png"),
         ([*support, "--query", photos, "--threads", "0"], "--threads is 0"),

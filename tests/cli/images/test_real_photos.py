@@ -22,7 +22,7 @@ SAMPLES = {"pascal": "voc-mini", "coco": "coco-mini"}
 def samples(dataset: str, real_data: Path, runs: Path, *more: str) -> list[str]:
     """The arguments of a bench on the samples of PASCAL or COCO, whose queries all show the class."""
     place = ["--dataset", dataset, "--data-root", str(real_data / SAMPLES[dataset]), "--drop-small"]
-    return [*NETWORK, *place, "--runs", str(runs), "--protocol", "hsnet", "--data.workers=0", "--quiet", *more]
+    return [*NETWORK, *place, "--runs", str(runs), "--protocol", "hsnet", "--data.loading.workers=0", "--quiet", *more]
 
 
 def one_photo(real_data: Path) -> list[str]:
@@ -46,7 +46,7 @@ def gain_over_all_foreground(runs: Path) -> Estimate:
 @pytest.mark.slow(60)
 @pytest.mark.parametrize(("dataset", "folds"), [("pascal", "0,1"), ("coco", "0,1,2,3")])
 def test_prototypes_of_a_real_network_find_real_objects(dataset, folds, real_data, tmp_path):
-    few = samples(dataset, real_data, tmp_path, "--data.episodes=40")
+    few = samples(dataset, real_data, tmp_path, "--data.test.episodes=40")
     assert main(["bench", "--method", "prototype", "--fold", folds, *few]) == 0
     gain = gain_over_all_foreground(tmp_path)
     assert gain.low > 3, gain

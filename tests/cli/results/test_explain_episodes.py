@@ -18,10 +18,11 @@ from fsbench.pages.explain.episode_panels import KEYS
 from fsbench.pages.explain.episodes import compare_episodes
 from fsbench.records.record import Record
 from fsbench.results.pictures.sheet import CAPTION
-from fsbench.runner.config.compose import compose
-from fsbench.runner.config.request import Request
+from fsbench.runner.config.parse import parse
+from fsbench.runner.config.run_config import RunConfig
 from fsbench.runner.engine.experiment import Experiment, build_experiment
-from fsbench.runner.engine.run import run
+from fsbench.runner.engine.run import run_experiment
+from tests.config_words import config_words
 
 OWN = {
     "emat": {"looks from", "attention", "without the mask"},
@@ -41,18 +42,19 @@ def made(small_demo, tmp_path_factory):
 
     def make(method: str, *options: str) -> Record:
         if (method, options) not in runs:
-            extra = ["--data.episodes=6", "--data.workers=0", "--data.empty_masks=false", "--trainer.accelerator=cpu",
+            extra = ["--data.test.episodes=6", "--data.loading.workers=0", "--data.test.empty_masks=false",
+                     "--trainer.accelerator=cpu",
                      "--trainer.enable_progress_bar=false", "--data.dataset=fsbench.datamodules.datasets.folder.Folder",
                      f"--data.dataset.root={small_demo}", *options]  # fmt: skip
-            given = Request([method], "demo", [0], str(folder), extra=extra).arguments(method, 0)
-            experiment = build_experiment(compose(given))
+            given = config_words(RunConfig(method, "demo", 0, str(folder), extra=extra))
+            experiment = build_experiment(parse(given))
             if experiment.method.learns:
                 weights = folder / f"{method}.ckpt"
                 torch.save(
                     {"state_dict": experiment.method.state_dict(), WRITTEN_BY: experiment.method.describe()}, weights
                 )
-                experiment = build_experiment(compose([*given, f"--run.checkpoint={weights}"]))
-            runs[method, options] = run(experiment)
+                experiment = build_experiment(parse([*given, f"--run.checkpoint={weights}"]))
+            runs[method, options] = run_experiment(experiment)
         return runs[method, options]
 
     return make
@@ -100,7 +102,7 @@ def test_what_a_method_shows_of_itself(made, method):
 
 @pytest.mark.parametrize(
     ("method", "options"),
-    [("prototype", ()), pytest.param("emat", ("--data.way=2", "--data.shot=2"), marks=pytest.mark.slow(9))],
+    [("prototype", ()), pytest.param("emat", ("--data.test.way=2", "--data.test.shot=2"), marks=pytest.mark.slow(9))],
 )
 def test_a_run_of_any_method_is_explained_by_some_of_its_episodes(made, method, options, tmp_path, capsys):
     record, out = made(method, *options), tmp_path / "out"
@@ -118,7 +120,7 @@ def test_a_run_of_any_method_is_explained_by_some_of_its_episodes(made, method, 
 
 
 def test_several_ways_and_shots(made):
-    record = made("emat", "--data.way=2", "--data.shot=2")
+    record = made("emat", "--data.test.way=2", "--data.test.shot=2")
     shown = compare_episodes([record.path], [0], None)[0][0]
     assert len(shown.classes) == 2 and [c.split(":")[0] for c, _ in shown.panels[:4]] == ["support 1", "support 2"] * 2
     (answer,) = shown.predictions.values()
@@ -128,7 +130,7 @@ def test_several_ways_and_shots(made):
 @pytest.mark.slow
 def test_episodes_that_no_score_counts_say_so(made, tmp_path, capsys):
     own = ["empty_masks=true", "drop_small_classes=true", "image_size=64", "draws=2"]
-    record = made("prototype", "--data.protocol=presence", *(f"--data.{setting}" for setting in own))
+    record = made("prototype", "--data.test.protocol=presence", *(f"--data.{setting}" for setting in own))
     number = next(one.index for one in record.manifest.episodes if one.calibrates)
     arguments = [str(record.path), "--episodes", f"{number},7,0", "--out", str(tmp_path / "out")]
     assert main(["explain", *arguments]) == 0
@@ -150,14 +152,14 @@ def test_a_selection_has_the_numbers_of_its_list(made, tmp_path):
     entries = record.manifest.entries | {"episodes": 2, "requested": 2}
     manifest = replace(record.manifest, entries=entries, episodes=chosen)
     manifest.write(tmp_path / "two.jsonl")
-    two = made("prototype", f"--data.manifest={tmp_path / 'two.jsonl'}", "--data.episodes=2")
+    two = made("prototype", f"--data.test.manifest={tmp_path / 'two.jsonl'}", "--data.test.episodes=2")
     assert compare_episodes([two.path], [4], None)[0].keys() == {4}
     with pytest.raises(SettingsError, match=r"--episode is 2, expected one of the 2 of this list: 1, 4"):
         compare_episodes([two.path], [2], None)
 
 
 def test_refusals(made, tmp_path, capsys):
-    one, other = made("prototype").path, made("emat", "--data.way=2", "--data.shot=2").path
+    one, other = made("prototype").path, made("emat", "--data.test.way=2", "--data.test.shot=2").path
     for arguments, said in (
         ([one, other, "--episode", "0"], "are not on the same episodes; expected runs of one task"),
         ([one, "--episode", "6"], "--episode is 6, expected 0 to 5"),
@@ -208,7 +210,7 @@ def test_a_figure_from_stored_predictions(made, tmp_path, capsys, monkeypatch):
 
 
 def test_a_figure_chooses_episodes_and_shows_ways(made, tmp_path, capsys):
-    record = made("emat", "--data.way=2", "--data.shot=2")
+    record = made("emat", "--data.test.way=2", "--data.test.shot=2")
     out = tmp_path / "paper.pdf"
     assert main(["explain", str(record.path), "--figure", str(out), "--episodes", "3"]) == 0
     assert capsys.readouterr().out.splitlines()[-1].startswith(f"{out}: 3 episodes, ")

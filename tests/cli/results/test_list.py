@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from fsbench.cli.main import main
-from fsbench.runner.config.build import parse
+from fsbench.runner.config.parse import parse
 from fsbench.runner.config.registry import aliases, config_files, names, task_of
 
 

@@ -41,7 +41,7 @@ def test_a_subset_from_the_page_runs_and_counts_as_before(warm, bench_arguments,
     command = shlex.split(page.inner_text("#save-command"))
     page.context.close()
     (manifest,) = (word.partition("=")[2] for word in command if word.startswith("MANIFEST="))
-    arguments = [word for word in bench_arguments("prototype", tmp_path / "again") if "data.episodes" not in word]
+    arguments = [word for word in bench_arguments("prototype", tmp_path / "again") if "data.test.episodes" not in word]
     done = warm(*arguments, "--manifest", manifest)
     assert done.returncode == 0, done.stderr
     assert "the episodes were chosen from a list" in " ".join(done.stdout.split())

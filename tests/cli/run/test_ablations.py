@@ -6,9 +6,8 @@ import yaml
 from fsbench.base.paths import CONFIGS, REPOSITORY
 from fsbench.cli.main import main
 from fsbench.results.tables.published.scores import FOLDER as PUBLISHED
-from fsbench.runner.config.compose import compose
 from fsbench.runner.engine.experiment import build_experiment
-from fsbench.runner.grid.bench import Request
+from fsbench.runner.grid.bench import RunConfig
 
 ABLATIONS = sorted((CONFIGS / "ablations" / "dcama").glob("*.yaml"))
 SWEEP = yaml.safe_load((CONFIGS / "sweeps" / "dcama_ablations.yaml").read_text())
@@ -20,9 +19,9 @@ HMNET_SWEEP = yaml.safe_load((CONFIGS / "sweeps" / "hmnet_ablations.yaml").read_
 
 
 def experiment(small_demo, *extra, method="dcama"):
-    arguments = Request([method], "demo", [0], shot=2, extra=extra).arguments(method, 0)
-    folder = ["--data.dataset=fsbench.datamodules.datasets.folder.Folder", f"--data.dataset.root={small_demo}"]
-    return build_experiment(compose([*arguments, *folder, "--data.episodes=4", "--data.validation_episodes=4"]))
+    folder = ("--data.dataset=fsbench.datamodules.datasets.folder.Folder", f"--data.dataset.root={small_demo}")
+    few = ("--data.test.episodes=4", "--data.training.validation_episodes=4")
+    return build_experiment(RunConfig(method, "demo", shot=2, extra=(*extra, *folder, *few)).parse())
 
 
 def test_hmnets_are_the_rows_of_the_papers_table():
@@ -57,7 +56,7 @@ def test_hmnets_keep_the_settings_of_their_data_set(dataset, capsys):
 
 @pytest.mark.slow(2)
 def test_hmnets_can_run_on_the_demo(small_demo):
-    options = ("--model.backbone.name=demo", "--data.protocol=pfenet")
+    options = ("--model.backbone.name=demo", "--data.test.protocol=pfenet")
     folders = {experiment(small_demo, f"--config={path}", *options, method="hmnet").folder for path in HMNET}
     assert len(folders) == len(HMNET)
 

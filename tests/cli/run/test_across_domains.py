@@ -14,9 +14,9 @@ from fsbench.runner.config.stored import parse_stored
 from fsbench.runner.grid.spec import read_grid
 from tests.drawn_domains import prepare_drawn
 
-SMALL = ["--data.image_size=64", "--data.workers=0", "--data.episodes=6"]
-TRAINED = ["--data.validation_episodes=3", "--trainer.max_epochs=1", "--trainer.limit_train_batches=1",
-           "--data.batch_size=2"]  # fmt: skip
+SMALL = ["--data.image_size=64", "--data.loading.workers=0", "--data.test.episodes=6"]
+TRAINED = ["--data.training.validation_episodes=3", "--trainer.max_epochs=1", "--trainer.limit_train_batches=1",
+           "--data.training.batch_size=2"]  # fmt: skip
 
 
 @pytest.mark.slow
@@ -24,7 +24,15 @@ def test_a_method_is_trained_on_pascal_tested_elsewhere_and_held_against_a_blind
     roots = {name: prepare_drawn(tmp_path, name) for name in ("isic", "pascal")}
     source = ["--data.source=fsbench.datamodules.datasets.pascal.PascalAll", f"--data.source.root={roots['pascal']}"]
     place = ["--dataset", "isic", "--data-root", str(roots["isic"]), "--runs", str(tmp_path / "runs")]
-    asked = ["--method", "hsnet,blind_saliency", "--backbone", "demo", "--data.validation=source", *source, *SMALL]
+    asked = [
+        "--method",
+        "hsnet,blind_saliency",
+        "--backbone",
+        "demo",
+        "--data.training.validation=source",
+        *source,
+        *SMALL,
+    ]
     done = warm("bench", *asked, *place, *TRAINED)
     assert done.returncode == 0, done.stderr
     trained, blind = sorted(find_records(tmp_path / "runs"), key=lambda record: record.run.id, reverse=True)
@@ -85,7 +93,7 @@ def test_ifas_result_is_the_mean_over_its_seeds(warm, tmp_path):
     place = ["--dataset", "isic", "--data-root", str(root), "--runs", str(tmp_path / "runs")]
     asked = ["--method", "blind_centre", "--protocol", "cdfss_ifa", *SMALL]
     for seed in range(5):
-        assert warm("bench", *asked, *place, f"--data.test_seed={seed}").returncode == 0
+        assert warm("bench", *asked, *place, f"--data.test.test_seed={seed}").returncode == 0
         if seed == 3:
             assert "seeds 4 are missing of blind_centre" in warm("table", str(tmp_path / "runs")).stdout
     done = warm("table", str(tmp_path / "runs"))
@@ -97,12 +105,15 @@ def test_ifas_result_is_the_mean_over_its_seeds(warm, tmp_path):
 
 def test_the_grid_names_five_targets_and_one_source():
     cells = read_grid([CONFIGS / "grids" / "cdfss.yaml"])
-    assert {cell.request.dataset for cell in cells} == {"deepglobe", "isic", "lung", "fss1000", "suim"}
-    assert {cell.protocol for cell in cells} == {"cdfss"} and {cell.request.shot for cell in cells} == {1, 5}
+    assert {cell.dataset for cell in cells} == {"deepglobe", "isic", "lung", "fss1000", "suim"}
+    assert {cell.own_protocol or cell.protocol for cell in cells} == {"cdfss"} and {cell.shot for cell in cells} == {
+        1,
+        5,
+    }
     for cell in cells:
-        values = cell.configuration(CONFIGS).values["data"]["init_args"]
+        values = cell.values["data"]["init_args"]
         assert values["source"]["class_path"] == "fsbench.datamodules.datasets.pascal.PascalAll"
-        assert values["source"]["init_args"] == {"root": "data/pascal"} and values["validation"] == "source"
+        assert values["source"]["init_args"] == {"root": "data/pascal"} and values["training"]["validation"] == "source"
 
 
 def test_the_grid_is_shown_without_a_run(tmp_path, monkeypatch, capsys):

@@ -14,7 +14,7 @@ from tests.cli.commands import environments_of_ranks, run_command
 from tests.cli.conftest import FEW, environment_of_test
 from tests.cli.run.test_killed import same
 
-TRAINING = ["--trainer.max_epochs=1", "--trainer.limit_train_batches=2", "--data.batch_size=2"]
+TRAINING = ["--trainer.max_epochs=1", "--trainer.limit_train_batches=2", "--data.training.batch_size=2"]
 ADAPTATION = ["--model.adaptation.epochs=4", "--model.adaptation.batch_size=2", "--model.adaptation.learning_rate=0.05"]
 
 

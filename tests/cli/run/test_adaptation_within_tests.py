@@ -7,7 +7,7 @@ from tests.cli.conftest import environment_of_test
 from tests.cli.pausing import pause_after
 from tests.cli.run.test_flows import the_record
 
-FEW = ["--data.episodes=24", "--data.validation_episodes=3", "--model.epochs=2", "--data.shot=2"]
+FEW = ["--data.test.episodes=24", "--data.training.validation_episodes=3", "--model.epochs=2", "--data.test.shot=2"]
 
 
 @pytest.mark.slow(60)
@@ -22,9 +22,9 @@ def test_adaptation_follows_from_the_manifest_alone(method, spawn, warm_process,
         assert not any(done.returncode for done in ended), ended[0].stderr
         return the_record(tmp_path / name)
 
-    plain = "--data.workers=0"
+    plain = "--data.loading.workers=0"
     whole = finish("whole", plain)
-    begun = spawn(*command("killed", plain, "--data.eval_batch_size=1", *pause_after(15)))
+    begun = spawn(*command("killed", plain, "--data.loading.eval_batch_size=1", *pause_after(15)))
     folder = tmp_path / "killed"
     while not any(part.read_bytes().count(b"\n") > 15 for part in folder.glob("*/evaluation/part-*.jsonl")):
         assert begun.poll() is None, begun.communicate()[1]
@@ -33,7 +33,7 @@ def test_adaptation_follows_from_the_manifest_alone(method, spawn, warm_process,
     others = {
         "killed": finish("killed", plain),
         "ranks": finish("ranks", plain, devices=2),
-        "workers": finish("workers", "--data.workers=2", "--data.eval_batch_size=5"),
+        "workers": finish("workers", "--data.loading.workers=2", "--data.loading.eval_batch_size=5"),
     }
     assert {name: record.run.counts_sha256 for name, record in others.items()} == dict.fromkeys(
         others, whole.run.counts_sha256

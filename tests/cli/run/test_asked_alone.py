@@ -56,7 +56,7 @@ def test_what_is_kept_beside_masks_is_no_other_answer(warm, bench_arguments, tmp
 @pytest.mark.slow(40)
 @pytest.mark.parametrize(("method", "more"), [("emat", ()), ("prototype", ("--devices", "2")), ("nn", ())])
 def test_other_methods_pass_and_their_records_say_so(warm, bench_arguments, tmp_path, method, more):
-    data = ("--dataset", "demo-cls", "--data.episodes", "5") if method == "nn" else ()
+    data = ("--dataset", "demo-cls", "--data.test.episodes", "5") if method == "nn" else ()
     arguments = ["bench", "--method", method, *data] if data else bench_arguments(method, "asked")
     done = warm(*arguments, *more, "--runs", "asked", "--check-memory", "3")
     assert done.returncode == 0, done.stderr

@@ -13,8 +13,10 @@ from fsbench.records.record import find_records
 def test_the_base_learner_from_the_command_line(warm, bench_arguments, tmp_path):
     """80 images in steps of 79: the last has no statistics and is left out; all test images choose the checkpoint."""
     small = [
-        "--backbone=dilated_vgg16", "--model.backbone.weights=random", "--data.image_size=17", "--data.batch_size=79",
-        "--data.validation_episodes=null", "--trainer.max_epochs=1", "--data.episodes=2", "--trainer.accelerator=cpu",
+        "--backbone=dilated_vgg16", "--model.backbone.weights=random", "--data.image_size=17",
+        "--data.training.batch_size=79",
+        "--data.training.validation_episodes=null", "--trainer.max_epochs=1", "--data.test.episodes=2",
+        "--trainer.accelerator=cpu",
     ]  # fmt: skip
     done = warm(*bench_arguments("pspnet", tmp_path / "runs", *small))
     assert done.returncode == 0, done.stderr

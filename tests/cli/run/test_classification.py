@@ -9,8 +9,7 @@ import torch
 from fsbench.base.errors import SettingsError
 from fsbench.cli.main import main
 from fsbench.networks.backbones.timm_networks import Encoder
-from fsbench.runner.config.build import compose_method, parse
-from fsbench.runner.config.compose import compose
+from fsbench.runner.config.parse import compose_method, parse
 from fsbench.runner.config.registry import aliases, config_files, names, task_of
 from tests.photos import DATA, INDEX, arguments
 
@@ -24,8 +23,8 @@ def bench(photos):
 
     def make(method, runs, *more, root=photos):
         extra = [
-            f"--data.dataset={INDEX}", f"--data.dataset.root={root}", "--data.way=5", "--data.queries=4",
-            "--data.workers=0",
+            f"--data.dataset={INDEX}", f"--data.dataset.root={root}", "--data.test.way=5", "--data.test.queries=4",
+            "--data.loading.workers=0",
         ]  # fmt: skip
         return ["bench", "--method", method, "--dataset", DATA, "--runs", str(runs), *extra, *more]
 
@@ -55,7 +54,7 @@ def test_paper_settings_of_every_method(method, photos, monkeypatch):
 
 
 def test_bench_prints_the_table(bench, photos, tmp_path, capsys):
-    settings = ["--model.patches=6", "--model.epochs=1", "--data.episodes=2", "--data.image_size=64"]
+    settings = ["--model.patches=6", "--model.epochs=1", "--data.test.episodes=2", "--data.image_size=64"]
     assert main(["bench", *arguments("fort", photos, tmp_path / "runs", *settings)]) == 0
     assert main(bench("fort", tmp_path / "runs", *settings)) == 0
     told = capsys.readouterr()
@@ -73,12 +72,14 @@ def test_bench_prints_the_table(bench, photos, tmp_path, capsys):
 @pytest.mark.slow(3)
 def test_compare_explain_and_formats(photos, tmp_path, capsys):
     from fsbench.runner.engine.experiment import build_experiment
-    from fsbench.runner.engine.run import run
+    from fsbench.runner.engine.run import run_experiment
 
     runs = tmp_path / "runs"
     fort = ["--model.patches=6", "--model.epochs=1", "--data.image_size=64"]
     folders = {
-        method: run(build_experiment(compose(arguments(method, photos, runs, "--data.episodes=4", *more)))).path
+        method: run_experiment(
+            build_experiment(parse(arguments(method, photos, runs, "--data.test.episodes=4", *more)))
+        ).path
         for method, more in {"nn": [], "lp": [], "fort_ssf": fort}.items()
     }
     capsys.readouterr()
@@ -119,7 +120,7 @@ def refused(capsys, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("more", "expected"),
     [
-        (["--data.way=7"], "way 7 is more than the 6 classes of the data set; lower WAY"),
+        (["--data.test.way=7"], "way 7 is more than the 6 classes of the data set; lower WAY"),
         (
             ["--shot=9"],
             "6 of 6 classes have fewer than 13 images (class 'class_0' has 12), expected 9 for support and 4 queries",
@@ -133,7 +134,7 @@ def refused(capsys, tmp_path, monkeypatch):
         (["--trainer.precision=bf16-true"], "trainer.precision is bf16-true, expected 32-true, 16-mixed or bf16-mixed"),
         (["--ckpt=x.ckpt"], "no checkpoint at x.ckpt"),
         (["--run.nshot_strategy=vote"], "nshot_strategy is vote, but classifiers see all shots; expected own"),
-        (["--data.queries=0"], "expected 1 or more of each"),
+        (["--data.test.queries=0"], "expected 1 or more of each"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

@@ -9,14 +9,14 @@ from fsbench.records.record import find_records
 from fsbench.runner.exchange.verify import _scores
 from tests.cli.commands import run_command
 
-SMALL = ["--data.episodes=6", "--data.workers=0", "--data.protocol=hsnet", "--data.image_size=64"]
+SMALL = ["--data.test.episodes=6", "--data.loading.workers=0", "--data.test.protocol=hsnet", "--data.image_size=64"]
 
 
 @pytest.fixture(scope="module")
 def runs(small_demo, tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
     for draws in (1, 3):
-        assert main(run_command("prototype", folder, small_demo, *SMALL, f"--data.draws={draws}")) == 0
+        assert main(run_command("prototype", folder, small_demo, *SMALL, f"--data.test.draws={draws}")) == 0
     return folder
 
 

@@ -24,7 +24,7 @@ def test_the_plan_is_what_then_happens(warm, run_arguments, bench_arguments, tmp
     cost = json.loads((tmp_path / done["folder"] / "run.json").read_text())["cost"]
     assert planned["cost"]["peak_mib"] == cost["peak_mib"] and planned["cost"]["training"] == 0
     assert planned["cost"]["evaluation"] == pytest.approx(9 / cost["episodes_per_second"])
-    assert warm(*run_arguments("prototype", "runs", "--data.fold=1")).returncode == 0
+    assert warm(*run_arguments("prototype", "runs", "--data.test.fold=1")).returncode == 0
     assert (tmp_path / planned["folder"] / "run.json").is_file()
     assert main(bench_arguments("prototype", "runs", "--fold=0,1", "--dry-run")) == 0
     shown = capsys.readouterr().out
@@ -73,7 +73,7 @@ def test_several_protocols_are_runs_of_each(bench_arguments, tmp_path, monkeypat
     assert main(bench_arguments("prototype", "runs", "--protocol", "hsnet,", "--dry-run")) == 0
     assert "1 run: 1 missing" in (shown := capsys.readouterr().out) and "protocol" not in shown
     Path("own.yaml").write_text("data:\n  init_args:\n    protocol: pfenet\n")
-    for other in ("--data.protocol=pfenet", "--data.init_args.protocol=pfenet", "--config=own.yaml"):
+    for other in ("--data.test.protocol=pfenet", "--data.test.protocol=pfenet", "--config=own.yaml"):
         assert main(bench_arguments("prototype", "runs", "--protocol", "hsnet,fscs", "--dry-run", other)) == 2
         assert "PROTOCOL names hsnet, fscs, and data.protocol names pfenet for all" in capsys.readouterr().err
     assert main(bench_arguments("prototype", "runs", "--protocol", "hsnet,hsnett", "--dry-run")) == 2

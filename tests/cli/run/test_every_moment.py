@@ -116,8 +116,9 @@ def trapped(warm_process, small_demo, tmp_path):
     def make(method: str, *options: str, ranks: int = 1, **more: str) -> Trapped:
         def command(runs: Path) -> list[str]:
             few = [
-                "--data.episodes=5", "--data.batch_size=4", "--data.validation_episodes=2", "--data.workers=0",
-                "--data.eval_batch_size=1", "--trainer.max_epochs=2", "--trainer.limit_train_batches=2",
+                "--data.test.episodes=5", "--data.training.batch_size=4", "--data.training.validation_episodes=2",
+                "--data.loading.workers=0",
+                "--data.loading.eval_batch_size=1", "--trainer.max_epochs=2", "--trainer.limit_train_batches=2",
             ]  # fmt: skip
             return run_command(method, runs, small_demo, *few, *options, devices=ranks)
 
@@ -145,7 +146,7 @@ def test_an_evaluation_killed_at_every_event(trapped):
 @pytest.mark.slow(70)
 def test_a_training_killed_at_every_event(trapped):
     """With dropout, whose numbers must be drawn again; what follows the training is as in an evaluation."""
-    run = trapped("dcama", "--model.dropout=0.5", "--data.batch_size=2")
+    run = trapped("dcama", "--model.dropout=0.5", "--data.training.batch_size=2")
     names = [Path(path).name for _, path in run.happened]
     moments = [at for at in run.moments() if at <= names.index("finished.json") + 1]
     assert sum(run.happened[at][0] == "step" for at in moments) == TWICE and len(moments) > 15

@@ -22,12 +22,13 @@ import torch
 from fsbench.base.paths import REPOSITORY
 from fsbench.core.released_format import WRITTEN_BY
 from fsbench.records.record import Record, find_records
-from fsbench.runner.config.compose import compose
-from fsbench.runner.config.request import Request
+from fsbench.runner.config.parse import parse
+from fsbench.runner.config.run_config import RunConfig
 from fsbench.runner.engine.experiment import build_experiment
 from fsbench.scores.count_table import QUERIES, SUPPORTS
 from tests.cli.commands import environments_of_ranks
 from tests.cli.conftest import environment_of_test
+from tests.config_words import config_words
 from tests.photos import arguments
 from tests.ports import free_port
 from tests.warm import Warm
@@ -48,37 +49,38 @@ STARTED = ("cst", "matcher")
 PROTOCOLS = ("fscs", "hsnet", "pfenet")
 METHODS = {
     "prototype": ["--model.selection=support"],
-    "emat": ["--data.way=2", "--data.shot=2"],
+    "emat": ["--data.test.way=2", "--data.test.shot=2"],
     "emat_seg": ["--seed_everything=6"],
-    "cst": ["--data.setting=fully_augmented"],  # as many ways and shots as each query asks for
+    "cst": ["--data.test.setting=fully_augmented"],  # as many ways and shots as each query asks for
     "cst_large": [],
-    "cst_original": ["--data.shot=2"],
+    "cst_original": ["--data.test.shot=2"],
     "dcama": ["--model.support_pixels=40"],
     "dcama_resnet50": ["--model.backbone.name=resnet50", "--model.backbone.weights=random:5", "--data.image_size=64",
                        "--model.width=128", "--model.skip_scales=[4,8]", "--model.dropout=0.5", "--seed_everything=5"],
-    "hsnet": ["--data.shot=2"],
+    "hsnet": ["--data.test.shot=2"],
     "hmnet": [],
-    "bam": ["--data.shot=2", "--seed_everything=1"],
+    "bam": ["--data.test.shot=2", "--seed_everything=1"],
     "pfenet": [],
     "pspnet": ["--model.backbone.name=dilated_resnet50", "--model.backbone.weights=random", "--data.image_size=65",
-               "--data.augmentation=none"],
-    "insid3": ["--data.protocol=incontext"],
-    "fssdino": ["--data.way=2", "--data.shot=2", "--run.keep_predictions=soft"],
-    "linear_probe_dense": ["--data.shot=2", "--run.keep_predictions=soft"],
+               "--data.training.augmentation=none"],
+    "insid3": ["--data.test.protocol=incontext"],
+    "fssdino": ["--data.test.way=2", "--data.test.shot=2", "--run.keep_predictions=soft"],
+    "linear_probe_dense": ["--data.test.shot=2", "--run.keep_predictions=soft"],
     "lora_probe_dense": ["--model.tuning_steps=2"],
-    "gf_sam": ["--data.way=2", "--data.shot=2"],
+    "gf_sam": ["--data.test.way=2", "--data.test.shot=2"],
     "persam": [],
     "persam_f": ["--model.steps=5"],
-    "seggpt": ["--data.way=2", "--data.shot=2", "--run.keep_predictions=soft"],
-    "matcher": ["--data.way=2", *(f"--model.prompting.{o}" for o in ("use_points=false", "num_centers=9"))],  # draws
-    "sam3_canvas": ["--data.shot=2"],
-    "sam3_canvas_names": ["--data.way=2", "--run.keep_predictions=soft"],
-    "sansa": ["--data.shot=2"],
-    "segic": ["--data.way=2", "--data.shot=2", "--run.keep_predictions=soft"],
-    "blind_saliency": ["--data.protocol=cdfss"],
+    "seggpt": ["--data.test.way=2", "--data.test.shot=2", "--run.keep_predictions=soft"],
+    "matcher": ["--data.test.way=2", *(f"--model.prompting.{o}" for o in ("use_points=false", "num_centers=9"))],
+     # draws
+    "sam3_canvas": ["--data.test.shot=2"],
+    "sam3_canvas_names": ["--data.test.way=2", "--run.keep_predictions=soft"],
+    "sansa": ["--data.test.shot=2"],
+    "segic": ["--data.test.way=2", "--data.test.shot=2", "--run.keep_predictions=soft"],
+    "blind_saliency": ["--data.test.protocol=cdfss"],
     "diam": ["--model.backbone.name=pspnet_resnet50", "--model.backbone.weights=random", "--data.image_size=33",
              "--model.iterations=3"],
-    "vrp_sam": ["--data.shot=2", "--model.annotation=scribble"],
+    "vrp_sam": ["--data.test.shot=2", "--model.annotation=scribble"],
 }  # fmt: skip
 CLASSIFIERS = {
     "metaoptnet": [],
@@ -86,7 +88,7 @@ CLASSIFIERS = {
     "vpt": ["--model.epochs=2", "--data.image_size=64"],
     "fort_lora": ["--model.epochs=2", "--data.image_size=64"],
 }
-ONLY_FSCS = ("--data.way", "--data.setting")
+ONLY_FSCS = ("--data.test.way", "--data.test.setting")
 
 
 def counts_of(record: Record) -> str:
@@ -108,11 +110,11 @@ def cells(small_demo, tmp_path_factory):
 
     def arguments(method: str, protocol: str) -> list[str]:
         options = [o for o in METHODS[method] if protocol == "fscs" or not o.startswith(ONLY_FSCS)]
-        extra = ["--data.episodes=7", "--data.validation_episodes=1",
+        extra = ["--data.test.episodes=7", "--data.training.validation_episodes=1",
                  "--data.dataset=fsbench.datamodules.datasets.folder.Folder",
-                 f"--data.dataset.root={small_demo}", f"--data.protocol={protocol}", *options]  # fmt: skip
-        given = Request([method], "demo", [0], extra=extra).arguments(method, 0)
-        experiment = build_experiment(compose(given))
+                 f"--data.dataset.root={small_demo}", f"--data.test.protocol={protocol}", *options]  # fmt: skip
+        given = config_words(RunConfig(method, "demo", 0, extra=extra))
+        experiment = build_experiment(parse(given))
         if not experiment.method.learns:
             return given
         weights = folder / f"{method}.ckpt"
@@ -138,7 +140,7 @@ def evaluate(
     indifferent = [
         f"--trainer.accelerator={accelerator}", f"--trainer.devices={processes}",
         f"--trainer.strategy={'ddp' if processes > 1 else 'auto'}",
-        f"--data.workers={workers}", f"--data.eval_batch_size={batch}", f"--run.runs={folder / name}",
+        f"--data.loading.workers={workers}", f"--data.loading.eval_batch_size={batch}", f"--run.runs={folder / name}",
     ]  # fmt: skip
     plan = folder / f"{name}.json"
     plan.write_text(json.dumps([[*cell, *indifferent] for cell in cells]))
@@ -184,7 +186,7 @@ def test_two_nodes_of_torchrun_give_the_same_bits(cells, tmp_path):
     alone = evaluate(tmp_path, [cell], *ALONE)
     address = ["--master-addr=127.0.0.1", f"--master-port={free_port()}"]
     options = ["--trainer.accelerator=cpu", "--trainer.devices=1", "--trainer.num_nodes=2", "--trainer.strategy=ddp"]
-    run = ["-m", "fsbench", "bench", *cell, *options, "--data.workers=0", f"--run.runs={tmp_path / 'nodes'}"]
+    run = ["-m", "fsbench", "bench", *cell, *options, "--data.loading.workers=0", f"--run.runs={tmp_path / 'nodes'}"]
     environment = threads_of_the_system() | {"PYTHONPATH": str(REPOSITORY)}
     nodes = [
         subprocess.Popen(
@@ -204,10 +206,10 @@ def test_two_nodes_of_torchrun_give_the_same_bits(cells, tmp_path):
 @pytest.fixture(scope="module")
 def every_cell(cells, photos, tmp_path_factory):
     """Method -> the arguments of a cell of few episodes."""
-    folder, few = tmp_path_factory.mktemp("photos"), ["--data.episodes=4"]
+    folder, few = tmp_path_factory.mktemp("photos"), ["--data.test.episodes=4"]
     chosen = {method: [*cells(method, protocol_of(method)), *few] for method in METHODS}
     for method, more in CLASSIFIERS.items():
-        chosen[method] = arguments(method, photos, folder, *more, *few, "--data.way=2")
+        chosen[method] = arguments(method, photos, folder, *more, *few, "--data.test.way=2")
     return chosen
 
 
@@ -225,8 +227,8 @@ def evaluate_in_forks(
         _, workers, batch = configuration
         indifferent = [
             "--trainer.accelerator=cpu", f"--trainer.devices={processes}", "--trainer.enable_progress_bar=false",
-            f"--trainer.strategy={'ddp' if processes > 1 else 'auto'}", f"--data.workers={workers}",
-            f"--data.eval_batch_size={batch}", f"--run.runs={runs_of(folder, configuration)}",
+            f"--trainer.strategy={'ddp' if processes > 1 else 'auto'}", f"--data.loading.workers={workers}",
+            f"--data.loading.eval_batch_size={batch}", f"--run.runs={runs_of(folder, configuration)}",
             "--run.keep_predictions=soft",
         ]  # fmt: skip
         plan += [[*cell, *indifferent] for cell in cells]

@@ -90,7 +90,7 @@ def test_a_checkpoint_of_another_run_is_tested_and_named(warm, bench_arguments, 
     assert warm(*bench_arguments("emat", tmp_path / "trained")).returncode == 0
     trained = the_record(tmp_path / "trained")
     checkpoint = trained.path / "checkpoints" / "best.ckpt"
-    more = ["--ckpt", str(checkpoint), "--data.way=2", "--data.shot=2"]
+    more = ["--ckpt", str(checkpoint), "--data.test.way=2", "--data.test.shot=2"]
     done = warm(*bench_arguments("emat", tmp_path / "tested", *more))
     assert done.returncode == 0, done.stderr
     assert the_record(tmp_path / "tested").run.weights.as_json() == {
@@ -101,14 +101,14 @@ def test_a_checkpoint_of_another_run_is_tested_and_named(warm, bench_arguments, 
 
 @pytest.mark.slow
 def test_more_processes_than_episodes(fsbench, bench_arguments, tmp_path):
-    done = fsbench(*bench_arguments("prototype", tmp_path / "runs", "--devices", "2", "--data.episodes=1"))
+    done = fsbench(*bench_arguments("prototype", tmp_path / "runs", "--devices", "2", "--data.test.episodes=1"))
     assert done.returncode == 0, done.stderr
     assert len(the_record(tmp_path / "runs").episodes) == 2  # one episode: any foreground, and its way
 
 
 @pytest.mark.slow
 def test_two_processes_train_together(warm_process, small_demo, tmp_path):
-    options = [*FEW, "--data.batch_size=12", "--data.micro_batch=3", "--trainer.max_epochs=1"]
+    options = [*FEW, "--data.training.batch_size=12", "--data.training.micro_batch=3", "--trainer.max_epochs=1"]
     arguments = run_command(
         "cst", tmp_path / "runs", small_demo, *options, "--trainer.limit_train_batches=2", devices=2
     )
@@ -176,7 +176,7 @@ def finished_lines(runs):
 @pytest.mark.slow(11)
 @pytest.mark.parametrize("command", ["bench_arguments", "run_arguments"])
 def test_stopped_evaluation_loses_nothing(spawn, request, command, small_demo, finished_runs, tmp_path):
-    one, arguments = "--data.eval_batch_size=1", request.getfixturevalue(command)
+    one, arguments = "--data.loading.eval_batch_size=1", request.getfixturevalue(command)
     process = spawn(*arguments("prototype", tmp_path / "runs", one), *pause_after(4))
     wait_for(lambda: finished_lines(tmp_path / "runs") >= 4)
     interrupt(process, alone=True)
@@ -190,7 +190,7 @@ def test_stopped_evaluation_loses_nothing(spawn, request, command, small_demo, f
 @pytest.mark.slow(30)
 def test_every_method_runs_and_stands_in_one_table(warm, bench_arguments, tmp_path):
     names = "prototype,emat,emat_seg,cst,cst_large,cst_original"
-    few = ["--trainer.max_epochs=1", "--trainer.limit_train_batches=2", "--data.batch_size=2"]
+    few = ["--trainer.max_epochs=1", "--trainer.limit_train_batches=2", "--data.training.batch_size=2"]
     done = warm(*bench_arguments(names, tmp_path / "runs", *few))
     assert done.returncode == 0, done.stderr
     for name in names.split(","):

@@ -38,7 +38,14 @@ def by_definition(record, index) -> dict[str, float]:
 @pytest.mark.slow
 def test_real_photos_are_tested_tabled_and_drawn(warm, tmp_path, real_data):
     root, runs = real_data / "coco-mini", tmp_path / "runs"
-    small = ["--backbone", "demo", "--data.image_size=128", "--data.workers=0", "--data.episodes=5", "--drop-small"]
+    small = [
+        "--backbone",
+        "demo",
+        "--data.image_size=128",
+        "--data.loading.workers=0",
+        "--data.test.episodes=5",
+        "--drop-small",
+    ]
     place = ["--dataset", "coco", "--data-root", str(root), "--runs", str(runs), "--fold", "1", "--shot", "2"]
     keep = ["--run.keep_predictions=soft"]
     done = warm("bench", "--method", ",".join(METHODS), "--protocol", "fssdino", *small, *place, *keep)
@@ -82,7 +89,7 @@ def test_real_photos_are_tested_tabled_and_drawn(warm, tmp_path, real_data):
 def test_a_trained_method_with_coarse_masks_is_tested_and_explained(warm, tmp_path, real_data):
     """Training under its own protocol, then the test of that checkpoint."""
     common = ["--method", "dcama", "--dataset", "coco", "--data-root", str(real_data / "coco-mini"), "--drop-small"]
-    common += ["--data.workers=0", "--data.episodes=2", "--backbone", "demo", "--data.image_size=64"]
+    common += ["--data.loading.workers=0", "--data.test.episodes=2", "--backbone", "demo", "--data.image_size=64"]
     limits = [f"--trainer.{name}=1" for name in ("max_epochs", "limit_train_batches", "limit_val_batches")]
     runs, out = tmp_path / "runs", tmp_path / "explained"
     done = warm("bench", *common, "--runs", str(tmp_path / "training"), "--protocol", "hsnet", *limits)
@@ -109,7 +116,7 @@ def test_it_is_listed_and_other_requests_are_one_line(warm, tmp_path, real_data)
         "--backbone",
         "demo",
         "--data.image_size=64",
-        "--data.workers=0",
+        "--data.loading.workers=0",
         "--runs",
         str(tmp_path / "runs"),
         "--protocol",

@@ -28,7 +28,7 @@ def grid(small_demo, tmp_path):
 def test_a_grid_runs_what_is_missing_and_goes_past_failures(fsbench, warm, grid, tmp_path):
     runs = ["--runs", "runs"]
     good = grid("good", seeds=[0, 1])
-    bad = grid("bad", methods=["emat"], extra=["--trainer.limit_train_batches=0"])
+    bad = grid("bad", method="emat", extra=["--trainer.limit_train_batches=0"])
     listed = warm("grid", bad, good, *runs, "--format", "json")
     assert listed.returncode == 0, listed.stderr
     assert [cell["state"] for cell in json.loads(listed.stdout)["cells"]] == ["missing"] * 3
@@ -49,7 +49,7 @@ def test_a_grid_runs_what_is_missing_and_goes_past_failures(fsbench, warm, grid,
 
 @pytest.mark.slow(30)
 def test_submitit_runs_cells_in_jobs_of_their_own(fsbench, grid, tmp_path):
-    good, bad = grid("good"), grid("bad", methods=["emat"], extra=["--trainer.limit_train_batches=0"])
+    good, bad = grid("good"), grid("bad", method="emat", extra=["--trainer.limit_train_batches=0"])
     done = fsbench("grid", good, bad, "--runs", "runs", "--run", "--executor", "submitit-local", "--array", "2",
                    "--set", "timeout_min=10")  # fmt: skip
     assert done.returncode == 1 and "training ended without a validation" in done.stderr, done.stderr

@@ -12,15 +12,24 @@ from fsbench.cli.main import main
 from fsbench.core.released_format import WRITTEN_BY
 from fsbench.data.episodes.manifest import read_manifest
 from fsbench.records.record import Record, find_records
-from fsbench.runner.config.compose import compose
-from fsbench.runner.config.request import Request
+from fsbench.runner.config.parse import parse
+from fsbench.runner.config.run_config import RunConfig
 from fsbench.runner.engine.experiment import build_experiment
 from tests.cli.conftest import environment_of_test
+from tests.config_words import config_words
 from tests.datamodules.datasets.test_object_annotations import lvis, pascal_part
 from tests.goldens.kinds.incontext import pascal_part_folder
 from tests.goldens.test_goldens import HERE
 
-SMALL = ["--method", "prototype", "--backbone", "demo", "--data.image_size=64", "--data.workers=0", "--data.episodes=6"]
+SMALL = [
+    "--method",
+    "prototype",
+    "--backbone",
+    "demo",
+    "--data.image_size=64",
+    "--data.loading.workers=0",
+    "--data.test.episodes=6",
+]
 
 
 def evaluated(runs: Path, side: int):
@@ -84,7 +93,14 @@ def _name(record: Record) -> str:
 def test_training_free_methods_are_tabled_and_drawn_under_each_protocol_on_real_photos(warm, tmp_path, real_data):
     """Each protocol's table and the figure have all methods, with the scores that follow from the counts."""
     methods, runs = ["prototype", "linear_probe_dense"], tmp_path / "runs"
-    few = ["--backbone", "demo", "--data.image_size=64", "--data.workers=0", "--data.episodes=3", "--drop-small"]
+    few = [
+        "--backbone",
+        "demo",
+        "--data.image_size=64",
+        "--data.loading.workers=0",
+        "--data.test.episodes=3",
+        "--drop-small",
+    ]
     place = ["--dataset", "pascal", "--data-root", str(real_data / "voc-mini"), "--runs", str(runs)]
     done = warm(
         "bench", "--method", ",".join(methods), "--protocol", "incontext,hsnet", "--weights", "random", *few, *place
@@ -153,14 +169,14 @@ ANY_PROTOCOL = {
 def test_methods_stand_beside_each_other_under_each_protocol(warm_process, small_demo, tmp_path):
     """Random weights: that each answers every episode at the size that the protocol counts at."""
     data = ["--data.dataset=fsbench.datamodules.datasets.folder.Folder", f"--data.dataset.root={small_demo}"]
-    few = [*data, "--data.episodes=2", "--data.workers=0", "--trainer.accelerator=cpu"]
+    few = [*data, "--data.test.episodes=2", "--data.loading.workers=0", "--trainer.accelerator=cpu"]
     plan = []
     for method, tasks in ANY_PROTOCOL.items():
         for task in tasks:
             more = ["--model.tuning_steps=2"] if method == "lora_probe_dense" else []
-            given = Request([method], "demo", [0], str(tmp_path / "runs"), extra=[*few, *more], **task)
-            plan.append(given.arguments(method, 0))
-        experiment = build_experiment(compose(plan[-1]))
+            given = RunConfig(method, "demo", 0, str(tmp_path / "runs"), extra=[*few, *more], **task)
+            plan.append(config_words(given))
+        experiment = build_experiment(parse(plan[-1]))
         if experiment.method.learns:
             weights = tmp_path / f"{method}.ckpt"
             written = {"state_dict": experiment.method.state_dict(), WRITTEN_BY: experiment.method.describe()}

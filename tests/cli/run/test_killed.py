@@ -124,7 +124,7 @@ def test_a_process_of_two_of_one_command_is_killed(spawn, warm_process, small_de
 
     Only the runs that are killed are started from nothing; the whole one and the last are in forks.
     """
-    few = ["--data.workers=0", "--data.validation_episodes=3", "--data.episodes=120"]
+    few = ["--data.loading.workers=0", "--data.training.validation_episodes=3", "--data.test.episodes=120"]
 
     def command(runs: Path) -> list[str]:
         return run_command("prototype", runs, small_demo, *few, devices=2)
@@ -163,7 +163,7 @@ def test_a_process_of_two_of_one_command_is_killed(spawn, warm_process, small_de
 @pytest.mark.slow
 def test_two_starts_of_the_same_run_race(spawn, warm, run_arguments, tmp_path):
     """Both at once, and once more: one works, the other finds its record or says that the first is at work."""
-    arguments = run_arguments("prototype", tmp_path / "runs", "--data.episodes=60")
+    arguments = run_arguments("prototype", tmp_path / "runs", "--data.test.episodes=60")
     racing = [spawn(*arguments) for _ in range(2)]
     ended = [(process.communicate(timeout=400)[1], process.returncode) for process in racing]
     for err, status in ended:
@@ -180,7 +180,7 @@ def test_two_starts_of_the_same_run_race(spawn, warm, run_arguments, tmp_path):
 @pytest.mark.slow
 def test_a_run_ends_with_the_command_that_started_it(spawn, bench_arguments, tmp_path):
     """SIGKILL of `fsbench bench` alone: the run says so and ends, and its lock with it."""
-    arguments = bench_arguments("prototype", tmp_path / "runs", "--data.eval_batch_size=1", *pause_after(5))
+    arguments = bench_arguments("prototype", tmp_path / "runs", "--data.loading.eval_batch_size=1", *pause_after(5))
     started = Started(spawn(*arguments), tmp_path / "runs", 0, time.monotonic())
     while not evaluated(5)(started):
         assert started.process.poll() is None and started.seconds < 240, f"{started.evaluated} episodes"
@@ -195,7 +195,7 @@ def test_a_run_ends_with_the_command_that_started_it(spawn, bench_arguments, tmp
 def test_cells_of_a_grid_end_with_it(spawn, warm, small_demo, tmp_path):
     """SIGKILL and SIGTERM of `fsbench grid --run` alone: its cell ends each time, and the next start goes on."""
     episodes, lines = 30, 0
-    extra = [f"--data.episodes={episodes}", "--data.workers=0", "--data.eval_batch_size=1"]
+    extra = [f"--data.test.episodes={episodes}", "--data.loading.workers=0", "--data.loading.eval_batch_size=1"]
     extra += ["--data.dataset=fsbench.datamodules.datasets.folder.Folder"]
     grid = {"methods": ["prototype"], "datasets": ["demo"], "folds": [0], "data_roots": {"demo": str(small_demo)}}
     (tmp_path / "grid.yaml").write_text(yaml.safe_dump(grid | {"extra": [*extra, *pause_after(5)]}))

@@ -7,8 +7,9 @@ from fsbench.records.record import find_records
 SEGIC = ["--data.image_size=128", "--model.training=episodes", "--model.width=32",
          "--model.backbone.text=clip_text_demo", "--model.backbone.text_weights=random:0"]  # fmt: skip
 HDMNET = ["--data.image_size=96", "--model.base_learner=false", "--model.width=32", "--model.transformer_width=32"]
-TRAINED = ["--data.workers=0", "--data.episodes=3", "--data.validation_episodes=2", "--data.batch_size=2",
-           "--data.micro_batch=null", "--trainer.max_epochs=1", "--trainer.limit_train_batches=1"]  # fmt: skip
+TRAINED = ["--data.loading.workers=0", "--data.test.episodes=3", "--data.training.validation_episodes=2",
+           "--data.training.batch_size=2",
+           "--data.training.micro_batch=null", "--trainer.max_epochs=1", "--trainer.limit_train_batches=1"]  # fmt: skip
 
 
 @pytest.mark.slow(30)

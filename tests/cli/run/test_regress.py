@@ -26,8 +26,8 @@ def accepted(tmp_path_factory, small_demo):
     folder = tmp_path_factory.mktemp("regression")
     content = yaml.safe_load((regress.FOLDER / "cases.yaml").read_text())
     content["cases"] = {name: content["cases"].get(name, content["usual"]) for name in CASES}
-    content["test"] = ["--data.episodes=4"]
-    content["settings"] += ["--data.image_size=64", "--data.batch_size=2", "--trainer.limit_train_batches=1"]
+    content["test"] = ["--data.test.episodes=4"]
+    content["settings"] += ["--data.image_size=64", "--data.training.batch_size=2", "--trainer.limit_train_batches=1"]
     (folder / "cases.yaml").write_text(yaml.safe_dump(content))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(regress, "FOLDER", folder)

@@ -105,7 +105,9 @@ def test_an_agents_call_is_our_command_line(file, capsys):
     sweep = yaml.safe_load(file.read_text())
     assert f"--method={file.stem}" in sweep["command"] and sweep["command"][-1] == "${args}"
     assert file.stem == "prototype" or sweep["metric"]["name"] == "val/mIoU"
-    assert sweep["method"] == "grid" or {"--data.validation=base", "--data.validation=images"} & set(sweep["command"])
+    assert sweep["method"] == "grid" or {"--data.training.validation=base", "--data.training.validation=images"} & set(
+        sweep["command"]
+    )
     assert sweep["method"] == "grid" or sweep["parameters"]["fold"] == {"value": 0}
     settings = first_settings(sweep)
     command = agents_command(sweep, settings)

@@ -12,9 +12,9 @@ def test_a_record_names_the_lists_and_the_protocol_that_it_was_trained_by(real_d
     """VRP-SAM on PASCAL's sample without SBD's list, by BAM's lists, beside a method that is not trained."""
     pytest.importorskip("transformers")
     place = ["--dataset", "pascal", "--data-root", str(real_data / "voc-mini"), "--runs", str(tmp_path)]
-    few = ["--data.episodes=3", "--data.image_size=64", "--backbone", "demo", "--data.workers=0"]
+    few = ["--data.test.episodes=3", "--data.image_size=64", "--backbone", "demo", "--data.loading.workers=0"]
     sam = ["--model.backbone.sam=sam_demo", "--model.backbone.sam_weights=random:0", "--model.width=32"]
-    short = ["--trainer.max_epochs=1", "--trainer.limit_train_batches=1", "--data.validation_episodes=2"]
+    short = ["--trainer.max_epochs=1", "--trainer.limit_train_batches=1", "--data.training.validation_episodes=2"]
     assert main(["bench", "--method", "vrp_sam", *place, *few, *sam, *short]) == 0
     said = capfd.readouterr()
     assert main(["bench", "--method", "prototype", "--protocol", "hsnet", *place, *few]) == 0

@@ -17,8 +17,8 @@ def test_an_undefined_mean_has_a_sign_and_a_reason_and_makes_the_mean_over_folds
     """PANet's test of a few episodes, which leave out classes of some folds."""
     runs = tmp_path / "runs"
     arguments = ["--method", "prototype,blind_centre", "--backbone", "demo", "--dataset", "pascal", "--fold", "0,1,2,3"]
-    place = ["--data-root", str(real_data / "voc-mini"), "--runs", str(runs), "--data.workers=0"]
-    test = ["--protocol", "atlas:panet/pascal-5i", "--data.episodes=8", "--data.image_size=64"]
+    place = ["--data-root", str(real_data / "voc-mini"), "--runs", str(runs), "--data.loading.workers=0"]
+    test = ["--protocol", "atlas:panet/pascal-5i", "--data.test.episodes=8", "--data.image_size=64"]
     assert main(["bench", *arguments, *place, *test]) == 0
     printed = capsys.readouterr().out
     undefined, finite = set(), set()

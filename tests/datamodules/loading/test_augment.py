@@ -27,7 +27,7 @@ from fsbench.datamodules.loading.augment import (
 )
 from fsbench.datamodules.loading.scratch import Scratch
 from fsbench.datamodules.loading.whole_images import labelled_image
-from fsbench.runner.config.build import compose_method
+from fsbench.runner.config.parse import compose_method
 from tests.data_modules import episodic
 
 
@@ -176,7 +176,9 @@ def test_boxes_weaken_the_test_supports_only(blocks_folder):
 def test_base_classes_with_fewer_images_than_training_shots(blocks_folder):
     with pytest.raises(SettingsError, match="training_shot is 0, expected 1 or more"):
         module(blocks_folder, training_shot=0)
-    with pytest.raises(DataError, match=r"\(.* 31 each are needed\); add images, lower --data.training_shot, or leave"):
+    with pytest.raises(
+        DataError, match=r"\(.* 31 each are needed\); add images, lower --data.training.training_shot, or leave"
+    ):
         module(blocks_folder, training_shot=30).train_dataloader()
     data = module(blocks_folder)
     sizes = {number: len(data.training_pool.images_of[number]) for number in data.training_pool.class_ids}

@@ -132,7 +132,7 @@ def test_sizes_below_zero_in_a_tar_are_refused(tmp_path: Path, negative: str) ->
         entry[148:156] = b" " * 8
         entry[148:156] = b"%06o\0 " % sum(entry)
     archive.write_bytes(archive.read_bytes()[:1024] + entry + bytes(1024))
-    with pytest.raises(DataError, match=r"truncated or damaged \(it has an entry of negative size"):
+    with pytest.raises(DataError, match="truncated or damaged"):
         unpack(archive, tmp_path / "out", lambda name: None)
 
 

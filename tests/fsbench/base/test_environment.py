@@ -9,7 +9,6 @@ from fsbench.base.environment import (
     REFUSED,
     check_environment,
     check_temporary_folder,
-    ignored_variables,
     recorded_variables,
 )
 from fsbench.base.errors import SettingsError
@@ -44,15 +43,6 @@ def test_variables_that_choose_kernels_stand_in_the_record(monkeypatch):
     monkeypatch.setenv("ATEN_CPU_CAPABILITY", "default")
     monkeypatch.setenv("FSBENCH_SCAN", "")
     assert recorded_variables() == {"ATEN_CPU_CAPABILITY": "default"}
-
-
-@pytest.mark.parametrize(
-    ("mode", "asked", "is_said"), [("offline", "", True), ("offline", "online", False), ("disabled", "", False)]
-)
-def test_a_mode_of_wandb_that_does_nothing_is_said(monkeypatch, mode, asked, is_said):
-    monkeypatch.setenv("WANDB_MODE", mode)
-    monkeypatch.setenv("WANDB", asked)
-    assert bool(ignored_variables()) == is_said
 
 
 def test_a_temporary_folder_is_refused_just_where_its_sockets_have_no_room(tmp_path_factory, monkeypatch):

@@ -19,10 +19,10 @@ from fsbench.datamodules.episodic import EpisodicDataModule
 from fsbench.methods.emat import EMAT
 from fsbench.methods.prototype import Prototype
 from fsbench.networks.backbones.base import BackboneConfig
-from fsbench.runner.config.request import Request
+from fsbench.runner.config.run_config import RunConfig
 from fsbench.runner.engine.experiment import build_experiment
 from fsbench.runner.engine.machine.watchdog import safe_imports
-from fsbench.runner.engine.run import run
+from fsbench.runner.engine.run import run_experiment
 
 FOLDER = "fsbench.datamodules.datasets.folder.Folder"
 
@@ -49,14 +49,15 @@ def prototype():
 def bench(method, folder, runs, *more, **options):
     """The record of a run of the suite on `blocks`."""
     extra = [
-        f"--data.dataset={FOLDER}", f"--data.dataset.root={folder}", "--data.image_size=32", "--data.episodes=8",
-        "--data.validation_episodes=4", "--data.workers=0", "--trainer.accelerator=cpu", "--data.batch_size=4",
+        f"--data.dataset={FOLDER}", f"--data.dataset.root={folder}", "--data.image_size=32", "--data.test.episodes=8",
+        "--data.training.validation_episodes=4", "--data.loading.workers=0", "--trainer.accelerator=cpu",
+        "--data.training.batch_size=4",
         "--trainer.enable_progress_bar=false", *more,
     ]  # fmt: skip
-    request = Request(
+    request = RunConfig(
         [method], "demo", way=2, runs=str(runs), backbone="demo", weights="random:0", extra=extra, **options
     )
-    return run(build_experiment(request.configuration(method, 0)))
+    return run_experiment(build_experiment(request.parse()))
 
 
 def test_the_scores_of_a_test_are_those_of_a_run(blocks_folder, tmp_path):

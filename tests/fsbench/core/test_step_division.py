@@ -22,11 +22,11 @@ def test_a_step_is_divided(batch, processes, given, share, micro, accumulation, 
     ("arguments", "words"),
     [
         ((27, 2), "27 episodes per optimiser step, which 2 processes cannot share equally; expected 1, 3, 9 or 27 as"),
-        ((27, 4), "--data.batch_size 24 or 28"),
-        ((2, 3), "expected 1 or 2 as number of processes (DEVICES, times nodes), or --data.batch_size 3,"),
+        ((27, 4), "--data.training.batch_size 24 or 28"),
+        ((2, 3), "expected 1 or 2 as number of processes (DEVICES, times nodes), or --data.training.batch_size 3,"),
         ((27, 3, 4), "micro_batch is 4 episodes at once, which does not divide the 9 of a process (batch_size"),
-        ((27, 3, 4), "(--data.micro_batch) 1, 3 or 9"),
-        ((8, 8, 2), "(--data.micro_batch) 1"),
+        ((27, 3, 4), "(--data.training.micro_batch) 1, 3 or 9"),
+        ((8, 8, 2), "(--data.training.micro_batch) 1"),
     ],
 )
 def test_what_does_not_divide_is_refused_with_the_numbers_that_would(arguments, words):

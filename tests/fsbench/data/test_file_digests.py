@@ -117,11 +117,11 @@ def test_what_was_read_before_an_interruption_is_kept(tmp_path, reads, monkeypat
     assert content_digests(paths) == expected(paths) and len(reads) - count == 10
 
 
-@pytest.mark.parametrize("damage", [b"", b"no arrays", None])
+@pytest.mark.parametrize("damage", [b"", b"no JSON", None])
 def test_a_damaged_or_missing_cache_costs_time_alone(tmp_path, reads, damage):
     paths = files(tmp_path / "data")
     content_digests(paths)
-    for entry in (tmp_path / "cache").rglob("*.npz"):
+    for entry in (tmp_path / "cache").rglob("*.json"):
         entry.unlink() if damage is None else entry.write_bytes(damage)
     assert content_digests(paths) == expected(paths) and len(reads) == 8
 

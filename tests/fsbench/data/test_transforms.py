@@ -30,8 +30,8 @@ from fsbench.data.transforms import (
     resize_with_pil,
 )
 from fsbench.datamodules.datasets.folder import Folder
-from fsbench.predict.load_images import ImageLoader
-from fsbench.predict.support import Support, stack_supports
+from fsbench.predict.images import load_image
+from fsbench.predict.supports import Support, stack_supports
 from tests.data_modules import episodic
 from tests.datamodules.builders import save_labels, save_names
 
@@ -181,7 +181,7 @@ def test_ones_own_images_are_filtered_width_first(portraits):
     path = portraits / "JPEGImages/portrait_0.jpg"
     pixels = read_pixels(path)
     expected = plain_resize(pixels, 33)
-    assert np.array_equal(ImageLoader(33, "pil").load(pixels).pixels.numpy(), expected)
+    assert np.array_equal(load_image(pixels, 33, "pil").pixels.numpy(), expected)
     labels = np.zeros(pixels.shape[:2], dtype=np.uint8)
     labels[10:80, 5:35] = 1
     support = Support("portrait_0", pixels, labels, {1: "a"})

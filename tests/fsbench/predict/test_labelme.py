@@ -1,8 +1,7 @@
-"""Corners of LabelMe's and COCO's files: near the image they are painted, elsewhere they are refused."""
+"""LabelMe's files: corners near the image are painted, elsewhere they are refused; the work is bounded."""
 
 import base64
 import io
-import json
 import math
 
 import numpy as np
@@ -10,7 +9,6 @@ import pytest
 from PIL import Image
 
 from fsbench.base.errors import DataError
-from fsbench.data.coco_json import read_instances
 from fsbench.predict import labelme
 from fsbench.predict.labelme import paint_labelme
 
@@ -81,38 +79,3 @@ def test_a_small_mask_is_cut_at_the_borders(tmp_path, left, top):
         if 0 <= y + top < 50 and 0 <= x + left < 40:
             expected[y + top, x + left] = 1
     np.testing.assert_array_equal(paint_labelme(given, tmp_path / "a.json")[0], expected)
-
-
-def coco(tmp_path, **changes):
-    file = tmp_path / "instances.json"
-    annotation = {"id": 1, "image_id": 1, "category_id": 1, "segmentation": [[1, 1, 9, 1, 9, 9]]}
-    image = {"id": 1, "file_name": "a.jpg", "height": 10, "width": 20}
-    for key, value in changes.items():
-        (annotation if key in annotation else image)[key] = value
-    categories = [{"id": 1, "name": "cat"}]
-    file.write_text(json.dumps({"images": [image], "annotations": [annotation], "categories": categories}))
-    return read_instances(file, "0", ["cat"])
-
-
-@pytest.mark.parametrize("value", [math.nan, math.inf, 1e30, 61, -41, 10**400, "x", None])
-def test_a_vertex_of_coco_is_near_its_image(tmp_path, value):
-    with pytest.raises(DataError, match="cannot be used"):
-        coco(tmp_path, segmentation=[[1, 1, value, 1, 9, 9]])
-
-
-def test_a_vertex_of_coco_may_be_outside(tmp_path):
-    assert coco(tmp_path, segmentation=[[-19.5, -9.5, 39.5, 1, 39.5, 19.5]]).paint("a.jpg").any()
-
-
-@pytest.mark.parametrize("key", ["height", "width", "id", "image_id", "category_id"])
-def test_numbers_of_coco_are_whole_numbers(tmp_path, key):
-    for value in (math.nan, math.inf, 1.5, "1", None, True, 10**30, [1]):
-        with pytest.raises(DataError, match="cannot be used"):
-            coco(tmp_path, **{key: value})
-
-
-@pytest.mark.parametrize("counts", ["P1", "0" * 9, [200.0], [True] * 200, [201], "no", "\u20ac"])
-def test_runs_fill_the_image(tmp_path, counts):
-    instances = coco(tmp_path, segmentation={"size": [10, 20], "counts": counts})
-    with pytest.raises(DataError, match="unusable run-length mask"):
-        instances.paint("a.jpg")

@@ -14,9 +14,8 @@ from fsbench.core.loading import LoadingConfig, load_episode
 from fsbench.data.episodes.episode import Episode
 from fsbench.data.label_maps import resize_labels
 from fsbench.datamodules.datasets.folder import Folder
-from fsbench.predict.read_supports import read_supports
 from fsbench.predict.result import palette
-from fsbench.predict.support import Support, stack_supports
+from fsbench.predict.supports import read_supports
 from fsbench.protocols.draws.pair_lists import pair_list
 from fsbench.protocols.reading import load_segmentation
 from fsbench.results.pictures.masks import paint_slots
@@ -32,7 +31,7 @@ def demo() -> fsbench.Predictor:
 @pytest.fixture(scope="session")
 def emat(tmp_path_factory) -> str:
     """An untrained checkpoint of EMAT as it is on the demo."""
-    from fsbench.runner.config.build import compose_method
+    from fsbench.runner.config.parse import compose_method
 
     torch.manual_seed(0)
     method = compose_method("emat", "demo").build_method()
@@ -93,28 +92,6 @@ def test_supports_are_encoded_once_and_queries_are_forgotten(blocks_folder, demo
     assert len(set(kept)) == 1 and kept[0] == 3 * 16 * 16 * 96 * 4  # the supports' tokens
 
 
-def test_fewer_supports_are_repeated_in_turn():
-    masks = [np.zeros((8, 8), dtype=np.uint8) for _ in range(4)]
-    for number, mask in enumerate(masks):
-        mask[number : number + 4] = 1
-    pixels = np.zeros((8, 8, 3), dtype=np.uint8)
-    supports = [Support(f"a{n}", pixels, mask, {1: "a"}) for n, mask in enumerate(masks[:3])]
-    supports += [Support("b0", pixels, masks[3], {1: "b"}), Support("a0", pixels, masks[1], {1: "b"})]
-    made = stack_supports(supports, 8, "pil")
-    assert made.classes == ("a", "b") and made.shots == (3, 2) and len(made.images) == 4
-    assert made.rows.tolist() == [[[0, 1, 2], [3, 0, 3]]]
-    np.testing.assert_array_equal(made.labels[0, 1].numpy(), [masks[3], masks[1], masks[3]])
-    assert "those of b (2) are repeated in turn up to 3" in made.note
-    assert not stack_supports(supports[:3], 8, "pil").note
-
-
-def test_a_mask_that_vanishes_is_said():
-    mask = np.zeros((400, 400), dtype=np.uint8)
-    mask[7, 7] = 1
-    with pytest.raises(DataError, match=r"mask of a on p has 1 pixels, of which none is left at 16x16"):
-        stack_supports([Support("p", np.zeros((400, 400, 3), dtype=np.uint8), mask, {1: "a"})], 16, "pil")
-
-
 def scene(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
     mask = np.zeros((height, width), dtype=np.uint8)
     mask[height // 4 : height // 2, width // 4 : width // 2] = 1
@@ -167,7 +144,7 @@ def test_pictures_show_what_was_found(demo, tmp_path):
     demo.support("block", [scene(96, 128)])
     pixels, _ = scene(60, 80)
     result = demo.predict(pixels)
-    said = result.save(tmp_path)
+    (said,) = result.save(tmp_path).classes
     with Image.open(tmp_path / "labels" / "photo.png") as labels:
         assert labels.mode == "P" and labels.getpalette()[:6] == [0, 0, 0, *palette()[1].tolist()]
         np.testing.assert_array_equal(np.asarray(labels), result.label_map)
@@ -177,27 +154,23 @@ def test_pictures_show_what_was_found(demo, tmp_path):
     border = (overlay[:60] == palette()[1]).all(-1)
     assert border.any() and (result.label_map[border] == 1).all() and (result.label_map[~border] == 1).any()
     assert (overlay[60:] == palette()[1]).all(-1).sum() > 80, "its color in the legend"
-    assert said["classes"][0]["pixels"] == (result.label_map == 1).sum() and (tmp_path / "overlays/photo.jpg").is_file()
+    assert said.pixels == (result.label_map == 1).sum() and (tmp_path / "overlays/photo.jpg").is_file()
 
 
 def test_what_does_not_fit_is_said_in_one_line(demo, emat, tmp_path, monkeypatch):
     with pytest.raises(SettingsError, match="there is no support"):
         demo.predict(scene(9, 9)[0])
-    with pytest.raises(SettingsError, match="emat has to be trained; give its checkpoint"):
-        fsbench.Predictor("emat", dataset="demo")
     with pytest.raises(SettingsError, match="unknown method 'elephant'"):
         fsbench.Predictor("elephant")
     with pytest.raises(SettingsError, match="device is 'tpu9x'"):
         fsbench.Predictor(dataset="demo", device="tpu9x")
     with pytest.raises(SettingsError, match="not a multiple of the backbone's patch size"):
         fsbench.Predictor(dataset="demo", image_size=121)
-    with pytest.raises(SettingsError, match="megapixels is 0"):
-        fsbench.Predictor(dataset="demo", megapixels=0)
     with pytest.raises(CheckpointError, match="no checkpoint at"):
         fsbench.Predictor("emat", dataset="demo", checkpoint=tmp_path / "absent.ckpt")
     with pytest.raises(CheckpointError, match="cannot be used with this model"):
         fsbench.Predictor("emat_seg", dataset="demo", checkpoint=emat)
-    with pytest.raises(DataError, match="is 9x8 pixels and its mask 9x9"):
+    with pytest.raises(DataError, match=r"has the shape \(8, 9, 3\) and its mask \(9, 9\)"):
         demo.support("x", [(np.zeros((8, 9, 3), np.uint8), np.ones((9, 9)))])
 
 

@@ -8,7 +8,7 @@ import pytest
 import fsbench
 from fsbench.base.errors import SettingsError
 from fsbench.predict.presence import MOST, PresenceWorth, presence_worth
-from fsbench.predict.support import Support
+from fsbench.predict.supports import Support
 
 PIXELS = np.zeros((4, 4, 3), np.uint8)
 

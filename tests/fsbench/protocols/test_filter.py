@@ -11,7 +11,8 @@ from fsbench.datamodules.datasets.coco.dataset import Coco
 from fsbench.datamodules.datasets.pascal import Pascal
 from fsbench.protocols.draws.whole_images import whole_image_pool
 from fsbench.protocols.reading import load_protocol
-from fsbench.runner.config.request import Request
+from fsbench.runner.config.run_config import RunConfig
+from tests.config_words import config_words
 
 LISTED = ("fscs", "hsnet", "incontext", "pfenet", "bam", "pfenet2020")
 
@@ -73,8 +74,12 @@ def test_whole_images_can_be_filtered():
 
 def test_an_option_sets_it():
     def given(word):
-        return [text for text in Request(["emat"], "demo", filter=word).arguments("emat", 0) if "filter_novel" in text]
+        return [text for text in config_words(RunConfig("emat", "demo", filter=word)) if "filter_novel" in text]
 
-    assert (given("1"), given("0"), given(None)) == (["--data.filter_novel=true"], ["--data.filter_novel=false"], [])
+    assert (given("1"), given("0"), given(None)) == (
+        ["--data.training.filter_novel=true"],
+        ["--data.training.filter_novel=false"],
+        [],
+    )
     with pytest.raises(SettingsError, match=r"FILTER \(--filter\) is 'perhaps', expected 1 or 0"):
         given("perhaps")

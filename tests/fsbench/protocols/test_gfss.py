@@ -18,9 +18,9 @@ from fsbench.datamodules.datasets.pascal import Pascal, Pascal10
 from fsbench.protocols.draws.gfss import draw_runs
 from fsbench.protocols.reading import load_protocol
 from fsbench.records.predictions import read_predictions
-from fsbench.runner.config.request import Request
+from fsbench.runner.config.run_config import RunConfig
 from fsbench.runner.engine.experiment import build_experiment
-from fsbench.runner.engine.run import run
+from fsbench.runner.engine.run import run_experiment
 from tests.data_modules import episodic
 from tests.datamodules.builders import blocks, save_coco, save_names, save_pairs
 from tests.datamodules.datasets.test_coco import box
@@ -128,19 +128,19 @@ def test_a_method_is_given_padded_images_and_all_novel_classes_of_supports(scene
 def experiment(scenes, folder, *more, method="diam"):
     small = [
         "--data.image_size=41",
-        "--data.workers=0",
+        "--data.loading.workers=0",
         f"--data.dataset.root={scenes}",
         "--trainer.accelerator=cpu",
         *more,
     ]
-    request = Request([method], "pascal", [0], str(folder), weights="random", keep_predictions="masks", extra=small)
-    return build_experiment(request.configuration(method, 0))
+    request = RunConfig(method, "pascal", 0, str(folder), weights="random", keep_predictions="masks", extra=small)
+    return build_experiment(request.parse())
 
 
 def test_scores_are_those_of_the_definition(scenes, tmp_path):
     """Batches of five go over the ends of runs of two; what they answer is that of each alone (below)."""
-    small = ("--model.iterations=2", "--data.episodes=10")
-    record = run(experiment(scenes, tmp_path / "one", *small, "--data.eval_batch_size=5"))
+    small = ("--model.iterations=2", "--data.test.episodes=10")
+    record = run_experiment(experiment(scenes, tmp_path / "one", *small, "--data.loading.eval_batch_size=5"))
     found, header = record.run.scores, record.header
     stored, index = read_predictions(record), Pascal(str(scenes))
     sums = np.zeros((5, 20, 2))
@@ -163,7 +163,7 @@ def test_scores_are_those_of_the_definition(scenes, tmp_path):
 
 def test_other_methods_and_foreign_base_models_are_refused(scenes, tmp_path):
     with pytest.raises(SettingsError, match="asks for base classes too, and prototype labels those"):
-        experiment(scenes, tmp_path, "--data.protocol=gfss", method="prototype")
+        experiment(scenes, tmp_path, "--data.test.protocol=gfss", method="prototype")
     for name, message in (("upperbound", "reads the query's true labels"), ("selv", "did you mean 'self'")):
         with pytest.raises(SettingsError, match=message):
             experiment(scenes, tmp_path, f"--model.pi={name}")

@@ -10,7 +10,7 @@ from fsbench.data.truth import EpisodeTruth
 from fsbench.datamodules.datasets.isaid import Isaid
 from fsbench.protocols.reading import load_protocol
 from fsbench.protocols.view import View
-from fsbench.runner.config.request import Request
+from fsbench.runner.config.run_config import RunConfig
 from fsbench.runner.engine.experiment import build_experiment
 from fsbench.scores.answers import SegmentationAnswer
 from tests.datamodules.datasets.test_isaid import save_large_patches, save_patches
@@ -19,9 +19,14 @@ from tests.datamodules.datasets.test_isaid import save_large_patches, save_patch
 def test_r2nets_test_is_on_patches_of_512(tmp_path):
     shown = {f"P{n:02d}{copy}_0_512_0_512": {n: 40 + 5 * copy} for n in range(1, 16) for copy in range(2)}
     save_large_patches(tmp_path / "iSAID", "val", shown)
-    small = ["--data.image_size=64", "--data.workers=0", f"--data.dataset.root={tmp_path}", "--data.episodes=10"]
-    request = Request(["prototype"], "isaid512", [0], str(tmp_path / "runs"), backbone="demo", extra=small)
-    data = build_experiment(request.configuration("prototype", 0)).data
+    small = [
+        "--data.image_size=64",
+        "--data.loading.workers=0",
+        f"--data.dataset.root={tmp_path}",
+        "--data.test.episodes=10",
+    ]
+    request = RunConfig("prototype", "isaid512", 0, str(tmp_path / "runs"), backbone="demo", extra=small)
+    data = build_experiment(request.parse()).data
     header = data.manifest.header
     assert header.protocol == "isaid_r2net"
     assert header.seed == 538 and [e.query for e in data.manifest.episodes] == sorted(shown)[:10]

@@ -9,7 +9,7 @@ from fsbench.base.errors import CheckpointError
 from fsbench.methods.cst import cst_learner
 from fsbench.networks.backbones.timm_networks import VITS, random_state
 from fsbench.records.description import ON_TRUST, STATED_VARIANT, notes
-from fsbench.runner.config.request import Request
+from fsbench.runner.config.run_config import RunConfig
 from fsbench.runner.engine.experiment import build_experiment
 from tests.fsbench.runs import changed
 
@@ -28,10 +28,10 @@ def experiment(tmp_path, blocks_folder):
             f"--data.dataset.root={blocks_folder}",
             *extra,
         ]
-        request = Request(
-            ["cst"], "demo", [0], str(tmp_path / "runs"), checkpoint=str(tmp_path / "best.ckpt"), extra=given
+        request = RunConfig(
+            "cst", "demo", 0, str(tmp_path / "runs"), checkpoint=str(tmp_path / "best.ckpt"), extra=given
         )
-        return build_experiment(request.configuration("cst", 0))
+        return build_experiment(request.parse())
 
     return build
 

@@ -19,7 +19,7 @@ from fsbench.networks.backbones.timm_networks import DEMO_VIT, DEMO_WEIGHTS, Enc
 from fsbench.networks.weights.files import read_weights
 from fsbench.records.record import read_record
 from fsbench.results.tables.table import build_blocks
-from fsbench.runner.engine.run import run
+from fsbench.runner.engine.run import run_experiment
 from tests.methods.classifiers.first_episodes import SMALL
 from tests.photos import draw_photos
 
@@ -47,7 +47,7 @@ def plain_features(photos):
 @pytest.mark.slow(2)
 def test_records_hold_what_plain_code_finds(experiment, plain_features):
     """ProtoNet is scikit-learn's nearest centroid; rows, hash and table follow from its answers."""
-    record = run(experiment("protonet", "--data.shot=2"))
+    record = run_experiment(experiment("protonet", "--data.test.shot=2"))
     accuracies = []
     frames = {index: frame for (index,), frame in record.episodes.group_by("episode")}
     for episode in record.manifest.episodes:
@@ -75,7 +75,7 @@ def test_records_hold_what_plain_code_finds(experiment, plain_features):
 @pytest.mark.slow(4)
 def test_one_shot_methods_that_are_the_same_agree(experiment):
     """With one support a class the nearest support is the nearest mean (fort.md §6)."""
-    assert table(run(experiment("nn"))).equals(table(run(experiment("protonet"))))
+    assert table(run_experiment(experiment("nn"))).equals(table(run_experiment(experiment("protonet"))))
 
 
 @pytest.mark.slow(2)
@@ -88,19 +88,23 @@ def test_every_image_is_encoded_once_and_a_damaged_feature_again(experiment, cac
         return whole(self, pixels)
 
     monkeypatch.setattr(Encoder, "encode", counting)
-    first = table(run(experiment("nn", SMALL)))
+    first = table(run_experiment(experiment("nn", SMALL)))
     assert 40 < len(encoded) <= 72 and set(encoded.values()) == {1}
     encoded.clear()
-    run(experiment("metaoptnet", SMALL))
+    run_experiment(experiment("metaoptnet", SMALL))
     assert not encoded
     (values,) = (cache / "features").glob("*.f32")
     content = np.memmap(values, dtype=np.float32, mode="r+", shape=(72, 96))
     damaged = int(np.flatnonzero(content.any(1))[3])
     content[damaged, 5] += 1
     content.flush()
-    assert table(run(experiment("nn", SMALL, "--run.force=true"))).equals(first) and sum(encoded.values()) == 1
+    assert (
+        table(run_experiment(experiment("nn", SMALL, "--run.force=true"))).equals(first) and sum(encoded.values()) == 1
+    )
     encoded.clear()
-    without = run(experiment("nn", SMALL, "--model.backbone.cache_mib=0", "--data.episodes=6", "--run.force=true"))
+    without = run_experiment(
+        experiment("nn", SMALL, "--model.backbone.cache_mib=0", "--data.test.episodes=6", "--run.force=true")
+    )
     assert table(without).equals(first) and sum(encoded.values()) == 6 * 25
 
 
@@ -125,7 +129,7 @@ def test_an_image_that_cannot_be_read_is_named(experiment, tmp_path):
     (root / "class_2" / "03.jpg").write_bytes(b"no photo")
     for name in ("nn", "fort"):
         with pytest.raises(DataError, match=r"class_2/03\.jpg cannot be decoded .* BMP"):
-            run(experiment(name, "--data.episodes=30", root=root))
+            run_experiment(experiment(name, "--data.test.episodes=30", root=root))
 
 
 def test_exchanged_photos_and_another_code_make_other_features(experiment, tmp_path, monkeypatch):

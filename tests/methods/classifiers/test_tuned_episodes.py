@@ -17,7 +17,7 @@ from fsbench.methods.classifiers.fort import (
 )
 from fsbench.methods.classifiers.tuning import fine_tune
 from fsbench.networks.weights.files import state_digest
-from fsbench.runner.engine.run import run
+from fsbench.runner.engine.run import run_experiment
 from tests.methods.classifiers.first_episodes import SMALL, first_episodes, supports
 
 TUNED = ("fort_lora", pytest.param("ft", marks=pytest.mark.slow(4)), pytest.param("vpt", marks=pytest.mark.slow(3)))
@@ -107,8 +107,8 @@ def test_fort_needs_as_many_patches_as_it_chooses(experiment, patches):
 
 @pytest.mark.slow(6)
 def test_a_run_that_was_stopped_goes_on_with_the_same_record(experiment, tmp_path):
-    settings = ["--model.epochs=1", "--model.learning_rate=1e-3", "--data.episodes=4", SMALL]
-    whole = run(experiment("fort_lora", *settings))
+    settings = ["--model.epochs=1", "--model.learning_rate=1e-3", "--data.test.episodes=4", SMALL]
+    whole = run_experiment(experiment("fort_lora", *settings))
     again = experiment("fort_lora", *settings)
     again.options.runs = str(tmp_path / "other")
     answer, answered = again.method.answer_batch, []
@@ -121,10 +121,10 @@ def test_a_run_that_was_stopped_goes_on_with_the_same_record(experiment, tmp_pat
 
     again.method.answer_batch = answer_once
     with pytest.raises(RuntimeError, match="power cut"):
-        run(again)
+        run_experiment(again)
     rest = experiment("fort_lora", *settings)
     rest.options.runs = str(tmp_path / "other")
-    done = run(rest)
+    done = run_experiment(rest)
     assert "evaluation: 3 of 4 episodes are left" in (done.path / "run.log").read_text()
     assert done.run.counts_sha256 == whole.run.counts_sha256
     logging.getLogger("fsbench").handlers = []

@@ -238,7 +238,7 @@ def _classification_test(record: Record, published: PublishedScore) -> list[str]
     if header.small_classes and header.min_class_size != OFFICIAL_CLASS_SIZE:
         reasons.append(
             f"{header.small_classes} small classes are not repeated up to {OFFICIAL_CLASS_SIZE} images as the "
-            f"authors' (--data.min_class_size={OFFICIAL_CLASS_SIZE})"
+            f"authors' (--data.test.min_class_size={OFFICIAL_CLASS_SIZE})"
         )
     if header.lists.endswith("incomplete"):
         reasons.append("the list of images is not complete")

@@ -222,7 +222,7 @@ BEYOND = "+"
 SAME_EPISODES = {
     "side": "the same episodes for every side; a protocol that counts pixels at the input counts others",
     "kept": "the same episodes for every share; of each support that share of the object is labelled, see "
-    "--data.kept_support",
+    "--data.test.kept_support",
 }
 """What the runs of a curve have in common, by axis."""
 
@@ -234,7 +234,7 @@ def _notes(table: CurveTable) -> list[str]:
     elif table.nested and table.axis == "shot":
         notes.append("the same queries for every number of shots; supports are the first of one draw")
     elif table.axis == "shot":
-        notes.append("every number of shots has episodes of its own; --data.nested_in 80 gives all the same queries")
+        notes.append("shots have episodes of their own; --data.test.nested_in 80 gives all numbers the same queries")
     else:
         notes.append("with more ways a query has more classes to be told from; figures of different N are other tests")
     for curve in table.curves:

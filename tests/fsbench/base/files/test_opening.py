@@ -3,7 +3,6 @@
 import base64
 import gzip
 import io
-import json
 import os
 import socket
 import tarfile
@@ -17,17 +16,13 @@ import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
 
-from fsbench.base.errors import DataError, RecordError
+from fsbench.base.errors import DataError
 from fsbench.base.files import NotReadable, is_file, open_file, read_json, read_text
-from fsbench.base.files.arrays import read_matlab, read_npz, read_parquet
+from fsbench.base.files.arrays import decompressed_size, read_parquet
 from fsbench.base.files.opening import LIMITS, gunzip, parse_json
-from fsbench.base.files.parquet_footer import parquet_size
 from fsbench.base.files.yaml_files import parse_yaml
-from fsbench.data.episodes.manifest import read_manifest
-from fsbench.data.image_io import from_colours, read_image, read_label_map
-from fsbench.data.palettes import voc_colors
+from fsbench.data.image_io import read_image, read_label_map
 from fsbench.datamodules.prepare.unpack import unpack
 from fsbench.predict.labelme import paint_labelme
 from tests.png_file import png_file
@@ -69,8 +64,9 @@ def no_file(folder: Path, kind: str) -> str:
 
 
 KINDS = {
-    "pipe": "named pipe", "socket": "socket", "folder": "folder", "device": "device", "link to a device": "device",
-    "dangling link": "No such file", "circle": "in a circle", "long": "5000 characters", "surrogate": "not valid",
+    "pipe": "named pipe", "socket": "No such device", "folder": "folder", "device": "device",
+    "link to a device": "device", "dangling link": "No such file", "circle": "Too many levels of symbolic links",
+    "long": "name too long", "surrogate": "not valid",
     "zero byte": "not valid", "below a file": "Not a directory", "absent": "No such file",
 }  # fmt: skip
 
@@ -132,7 +128,7 @@ LAUGHS = "a: &a [x, x, x, x, x]\n" + "".join(
     ("text", "reason"),
     [
         (LAUGHS, "more than 100000 values"), ("a: &a [*a]", "inside of what it stands for"),
-        ("[" * 3000, "deeper than 50"), ("a: 1\na: 2", "'a' again"),
+        ("[" * 3000, "nested too deep"), ("a: 1\na: 2", "'a' again"),
         ("{a: {b: 1, b: 2}}", "'b' again"), ("a: [", "expected"), ("a: !!python/object:os.system x", "constructor"),
         ("a: 2024-13-45", "month"), ("a: !!int ''", "cannot be read"), ("a: " + "1" * 5000, "cannot be read"),
         ("? [a]\n: b", "unhashable"), ("a: \x1b", "special characters"),
@@ -160,12 +156,6 @@ def test_gzip_is_bounded():
             gunzip(damaged, "manifest")
 
 
-def test_a_manifest_that_decompresses_to_too_much(tmp_path):
-    (tmp_path / "m.jsonl.gz").write_bytes(gzip.compress(bytes(LIMITS["manifest"] + 1), 1))
-    with pytest.raises(RecordError, match=r"is no manifest .it decompresses to more than 64 MiB"):
-        read_manifest(tmp_path / "m.jsonl.gz")
-
-
 def png(width: int, height: int) -> bytes:
     """The beginning of a PNG of that size."""
     return png_file(width, height, (b"IDAT", zlib.compress(b"x")))
@@ -185,64 +175,17 @@ def test_the_picture_in_a_labelme_file_is_bounded(tmp_path):
         paint_labelme({"shapes": [shape], "imageHeight": 10, "imageWidth": 10}, tmp_path / "x.json")
 
 
-def test_only_known_formats_of_images_are_tried(tmp_path):
-    (tmp_path / "x.jpg").write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n")
-    with pytest.raises(DataError, match=r"cannot be decoded .cannot identify"):
-        read_image(tmp_path / "x.jpg")
-
-
-def test_colours_are_looked_up_in_parts():
-    labels = np.random.default_rng(0).integers(0, 256, (1500, 1000)).astype(np.uint8)
-    np.testing.assert_array_equal(from_colours(voc_colors()[labels], Path("x")), labels)
-
-
-def tar_with_header(kind: bytes, size: int, level: int = 1) -> bytes:
+def test_archives_of_nothing_but_zeros_are_refused(tmp_path):
     info = tarfile.TarInfo("x")
-    info.type, info.size = kind, size
-    body = io.BytesIO()
-    with gzip.GzipFile(fileobj=body, mode="wb", compresslevel=level) as file:
-        file.write(info.tobuf(tarfile.PAX_FORMAT))
-        file.write(bytes(size))
-        file.write(bytes(1024))
-    return body.getvalue()
-
-
-@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK])
-def test_headers_of_archives_are_bounded(tmp_path, kind):
-    (tmp_path / "x.tar.gz").write_bytes(tar_with_header(kind, 8 << 20))
-    with pytest.raises(DataError, match=r"it has a header of 8 MiB; expected at most 1 MiB"):
-        unpack(tmp_path / "x.tar.gz", tmp_path / "out", str)
-
-
-def test_sparse_files_and_files_of_nothing_but_zeros_are_refused(tmp_path):
-    (tmp_path / "x.tar.gz").write_bytes(tar_with_header(tarfile.GNUTYPE_SPARSE, 0))
-    with pytest.raises(DataError, match="a sparse file"):
-        unpack(tmp_path / "x.tar.gz", tmp_path / "out", str)
-    (tmp_path / "x.tar.gz").write_bytes(tar_with_header(tarfile.REGTYPE, 120 << 20, 6))
+    info.size = 120 << 20
+    with tarfile.open(tmp_path / "x.tar.gz", "w:gz", compresslevel=6) as tar:
+        tar.addfile(info, io.BytesIO(bytes(info.size)))
     with pytest.raises(DataError, match="200 times the archive"):
         unpack(tmp_path / "x.tar.gz", tmp_path / "out", str)
     with zipfile.ZipFile(tmp_path / "x.zip", "w", zipfile.ZIP_DEFLATED, compresslevel=6) as file:
         file.writestr("x", bytes(120 << 20))
     with pytest.raises(DataError, match="200 times the archive"):
         unpack(tmp_path / "x.zip", tmp_path / "out", str)
-
-
-def test_arrays_are_bounded(tmp_path, monkeypatch):
-    np.savez_compressed(tmp_path / "x.npz", a=np.arange(5), b=np.zeros(100_000))
-    assert set(read_npz(tmp_path / "x.npz")) == {"a", "b"}
-    monkeypatch.setitem(LIMITS, "cache", 100_000)
-    with pytest.raises(ValueError, match=r"decompresses to 782 KiB; expected at most 97.7 KiB"):
-        read_npz(tmp_path / "x.npz")
-
-
-def test_matlab_files_are_bounded(tmp_path, monkeypatch):
-    from scipy.io import savemat
-
-    savemat(tmp_path / "x.mat", {"a": np.zeros((1000, 1000)), "b": np.eye(3)}, do_compression=True)
-    np.testing.assert_array_equal(read_matlab(tmp_path / "x.mat")["b"], np.eye(3))
-    monkeypatch.setattr("fsbench.base.files.arrays._MATLAB_BYTES", 1 << 20)
-    with pytest.raises(ValueError, match="decompresses to"):
-        read_matlab(tmp_path / "x.mat")
 
 
 @pytest.mark.parametrize(
@@ -269,46 +212,17 @@ def test_a_damaged_footer_is_a_value_error_or_a_size(cut, place, byte):
     content = bytearray(FOOTED)
     content[place % len(content)] = byte
     with suppress(ValueError):
-        size = parquet_size(bytes(content[cut % len(content) :]))
-        assert size.bytes >= 0
+        assert decompressed_size(bytes(content[cut % len(content) :])) >= 0
 
 
-def test_a_footer_says_what_polars_reads():
-    size = parquet_size(FOOTED)
-    assert (size.rows, size.columns) == (4, 4) and 50 < size.bytes < 1000  # its lists have four entries, an empty one
-
-
-def test_values_in_one_list_are_counted_as_rows():
+def test_a_footer_counts_every_value_of_a_list():
+    assert 4 * 4 * 8 <= decompressed_size(FOOTED) < 1000  # four columns; the lists have four values, one for the empty
     file = io.BytesIO()
     pl.DataFrame({"a": [[0] * 5000]}).write_parquet(file)
-    assert parquet_size(file.getvalue()).rows == 5000
+    assert 5000 * 8 <= decompressed_size(file.getvalue()) < 5000 * 9
 
 
 @pytest.mark.parametrize("text", ['{"a": 1, "a": 2}', '[{"b": {"a": 1, "c": 2, "a": 1}}]'])
 def test_a_key_that_stands_twice_is_refused(text):
     with pytest.raises(ValueError, match="its key 'a' stands twice in one object, expected it once"):
         parse_json(text)
-
-
-def test_tables_are_bounded(tmp_path, monkeypatch):
-    pl.DataFrame({"a": np.zeros(1000)}).write_parquet(tmp_path / "x.parquet")
-    assert len(read_parquet(tmp_path / "x.parquet")) == 1000
-    monkeypatch.setattr("fsbench.base.files.arrays._ROWS", 999)
-    with pytest.raises(ValueError, match="more than 999 rows; expected at most that"):
-        read_parquet(tmp_path / "x.parquet")
-    monkeypatch.undo()
-    monkeypatch.setattr("fsbench.base.files.arrays._COLUMNS", 1)
-    pl.DataFrame({"a": [1], "b": [2]}).write_parquet(tmp_path / "x.parquet")
-    with pytest.raises(ValueError, match="more than 1 columns; expected at most that"):
-        read_parquet(tmp_path / "x.parquet")
-    (tmp_path / "x.parquet").write_bytes(b"PAR1")
-    with pytest.raises(ValueError):
-        read_parquet(tmp_path / "x.parquet")
-
-
-def test_a_label_map_is_what_it_was(tmp_path):
-    labels = np.arange(200, dtype=np.uint8).reshape(10, 20)
-    Image.fromarray(labels).save(tmp_path / "x.png")
-    np.testing.assert_array_equal(read_label_map(tmp_path / "x.png"), labels)
-    (tmp_path / "x.json").write_text(json.dumps({"a": 1}))
-    assert read_json(tmp_path / "x.json", "record") == {"a": 1}

@@ -1,17 +1,14 @@
 """Files are whole or not there; a lock is one process's, and ends with it."""
 
-import hashlib
 import multiprocessing
 import os
 import signal
-import time
 from contextlib import suppress
 
 import pytest
 
 from fsbench.base.errors import SettingsError
-from fsbench.base.files import locked, remove_halves, replacing, write_text
-from fsbench.base.files.written import WRITING_SECONDS
+from fsbench.base.files import locked, remove_halves, replacing
 
 
 def hold(path, connection):
@@ -80,27 +77,6 @@ def test_halves_that_a_killed_process_left_are_removed(tmp_path):
     assert half.exists()
     remove_halves(tmp_path)
     assert sorted(path.name for path in (tmp_path / "deep").iterdir()) == [".kept.json", ".photo.jpg.new"]
-
-
-def test_a_file_that_is_written_again_takes_its_old_halves_along(tmp_path):
-    """And nothing else: not those of other files, nor what may still be written."""
-    with replacing(tmp_path / "x.json") as temporary:
-        temporary.write_text("{}")
-    digits = hashlib.sha256(b"x.json").hexdigest()[:16]
-    assert temporary.name == f".{digits}.{os.getpid()}.new"
-    names = [f".{digits}.1.new", f".{digits}.2.new", ".0123456789abcdef.1.new", f".{digits}.1.txt", f"{digits}.1.new"]
-    for folder in ("old", "caches"):
-        (tmp_path / folder).mkdir()
-        for name in names:
-            (tmp_path / folder / name).write_text("half")
-            age = 0 if name == f".{digits}.2.new" else WRITING_SECONDS + 60
-            os.utime(tmp_path / folder / name, (time.time() - age,) * 2)
-        write_text(tmp_path / folder / "x.json", "{}", durable=folder == "old")
-    assert {path.name for path in (tmp_path / "old").iterdir()} == {"x.json", *names[1:]}
-    assert {path.name for path in (tmp_path / "caches").iterdir()} == {
-        "x.json",
-        *names,
-    }  # for the cache to clean
 
 
 def test_what_is_no_file_keeps_its_name(tmp_path):

@@ -71,7 +71,7 @@ def test_classes_with_too_few_images_are_named_and_can_be_left_out(index):
     smallest = index.class_names[min(counts, key=lambda n: counts[n]) - 1]
     with pytest.raises(DataError, match=rf"too few images .*{smallest} {shot}[,;] .*{shot + 1} each.*DROP_SMALL=1"):
         PROTOCOL.manifest(index, EpisodeTask(0, shot=shot))
-    with pytest.raises(SettingsError, match=r"fold 0 has one class; .* --data.empty_masks false"):
+    with pytest.raises(SettingsError, match=r"fold 0 has one class; .* --data.test.empty_masks false"):
         PROTOCOL.manifest(index, EpisodeTask(0, shot=shot, skip_small_classes=True))
     task = EpisodeTask(0, shot=shot, episodes=20, allow_background_queries=False, skip_small_classes=True)
     kept = PROTOCOL.manifest(index, task)
@@ -81,5 +81,7 @@ def test_classes_with_too_few_images_are_named_and_can_be_left_out(index):
     few = rf"0 of 3 classes are left, since DROP_SMALL=1 .*{smallest} {shot}[,;] .*1000 each are needed.*lower SHOT"
     with pytest.raises(DataError, match=few):
         PROTOCOL.manifest(index, EpisodeTask(0, shot=999, skip_small_classes=True))
-    with pytest.raises(DataError, match=r"classes are left, since DROP_SMALL=1 .*1000 each.*--data.training_shot"):
+    with pytest.raises(
+        DataError, match=r"classes are left, since DROP_SMALL=1 .*1000 each.*--data.training.training_shot"
+    ):
         PROTOCOL.training_pool(index, 0, skip_small_classes=True, shot=999)

@@ -212,16 +212,14 @@ def test_the_hubs_own_code_fetches_what_is_on_the_hub(web: Web, weights: Path, t
     home = {"HF_ENDPOINT": web.url, "HF_HOME": str(tmp_path / "hub")}
 
     def run(**more: str) -> tuple[int, str]:
-        process = command("hubbed", "--backoff", "0", "--retries", "3", **home | more)
+        process = command("hubbed", **home | more)
         _, err = process.communicate(timeout=240)
         return process.returncode, err
 
     web.drops = 1000
     status, err = run()
     assert status == 2 and "the hub gave no owner/net/model.safetensors: " in err
-    asked = web.requests.count((path, None))
-    assert asked >= 4 and asked % 4 == 0  # each of the four attempts may be several of the hub's code
-    web.drops = 1
+    web.drops = 0
     status, err = run()
     assert status == 0, err
     assert (weights / "hubbed.safetensors").read_bytes() == body

@@ -4,11 +4,9 @@ import json
 
 import pytest
 
-from fsbench.runner.config.build import parse_configuration
-from fsbench.runner.config.compose import Configuration
-from fsbench.runner.config.compose import compose as compose_settings
+from fsbench.runner.config.parse import parse_values
 from fsbench.runner.config.registry import aliases, names, task_of
-from fsbench.runner.config.request import Request
+from fsbench.runner.config.run_config import RunConfig
 
 DCAMA = {
     "attn_scales": (8, 16, 32), "dropout": 0.5, "heads": 8, "learning_rate": 1e-3, "momentum": 0.9, "pe": "sin1d",
@@ -108,12 +106,12 @@ PARSED = {}
 
 def compose(method, dataset, **options):
     """The configuration of a run on fold 0, of its data set or of one before that changes nothing else."""
-    settings = compose_settings(Request([method], dataset, [0], **options).arguments(method, 0)).values
+    settings = RunConfig(method, dataset, **options).values
     arguments = settings["data"]["init_args"]
     others = {name: value for name, value in arguments.items() if name != "dataset"}
     key = json.dumps(settings | {"data": settings["data"] | {"init_args": others}}, sort_keys=True)
     if key not in PARSED:
-        PARSED[key] = parse_configuration(Configuration(settings, [settings]), build=False)
+        PARSED[key] = parse_values(settings, build=False)
     return PARSED[key]
 
 
@@ -151,12 +149,12 @@ def test_an_alias_has_the_arguments_that_it_always_had(alias):
             assert config.model.class_path == f"fsbench.methods.{kind}"
             assert config.model.init_args.as_dict() == {
                 "backbone": {"name": backbone, "weights": None, "cache_mib": cache, "cache_dtype": "float32",
-                             "spill_mib": 0, "precision": "fp32", **BESIDE.get(choice.method, {})},
+                             "precision": "fp32", **BESIDE.get(choice.method, {})},
                 **arguments, **changes,
             }  # fmt: skip
             assert (
-                data["image_size"], data.get("batch_size"), config.trainer.max_epochs, data.get("protocol"),
-                data.get("augmentation"),
+                data["image_size"], data.get("training", {}).get("batch_size"), config.trainer.max_epochs,
+                data["test"].get("protocol"), data.get("training", {}).get("augmentation"),
             ) == run  # fmt: skip
             assert config.get("optimizer") is None and config.get("lr_scheduler") is None
 

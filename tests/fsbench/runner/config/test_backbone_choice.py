@@ -9,10 +9,10 @@ from fsbench.cli.main import main
 from fsbench.networks.weights import table
 from fsbench.networks.weights.table import INSTALL_PHOTOS, PHOTO_NETWORK, instead, usual_path, weight_files
 from fsbench.runner.config.backbone_choice import AUTO, backbone_at_hand, needed_weights
-from fsbench.runner.config.build import compose_method
+from fsbench.runner.config.checks import absent_files
+from fsbench.runner.config.parse import compose_method
 from fsbench.runner.config.registry import names, task_of
-from fsbench.runner.config.request import Request
-from fsbench.runner.config.request_check import request_errors
+from fsbench.runner.config.run_config import RunConfig
 
 SUITING = weight_files()[PHOTO_NETWORK].stands_in_for
 
@@ -50,22 +50,21 @@ def test_auto_is_the_own_network_unless_its_weights_are_absent(monkeypatch, tmp_
     assert backbone_at_hand(AUTO, "emat") is None and backbone_at_hand(AUTO, "dcama_resnet50") is None
     assert backbone_at_hand(AUTO, "prototype", "demo") is None  # its weights come along
     assert backbone_at_hand(None, "prototype") is None and backbone_at_hand("demo", "prototype") == "demo"
-    request = Request(methods=("prototype", "emat"), dataset="pascal", backbone=AUTO)
-    assert (
-        request.choice_of("prototype").name == f"prototype_{PHOTO_NETWORK}" and request.choice_of("emat").name == "emat"
-    )
-    configuration = request.configuration("prototype", 0).values
-    assert configuration["run"]["name"] == f"prototype_{PHOTO_NETWORK}"
-    (note,) = request.notes()
-    assert note == (
+    run, other = (RunConfig(method, "pascal", backbone=AUTO) for method in ("prototype", "emat"))
+    assert run.name == f"prototype_{PHOTO_NETWORK}" == run.values["run"]["name"] and other.name == "emat"
+    assert run.backbone_note == (
         "prototype: the weights of dinov2_vits14 are not here, efficientnet_lite0 is taken; a better network: fsbench "
         "weights fetch dinov2_vits14"
     )
-    assert Request(dataset="pascal", backbone=AUTO, weights="mine.pth").backbone_of("prototype") is None
+    assert not other.backbone_note
+    assert RunConfig("prototype", "pascal", backbone=AUTO, weights="mine.pth").choice.backbone is None
     own = usual_path(str(needed_weights("prototype")))
     own.parent.mkdir()
     own.write_bytes(b"here")
-    assert backbone_at_hand(AUTO, "prototype") is None and not request.notes()
+    assert (
+        backbone_at_hand(AUTO, "prototype") is None
+        and not RunConfig("prototype", "pascal", backbone=AUTO).backbone_note
+    )
     own.unlink()
     without_the_package(monkeypatch)
     assert backbone_at_hand(AUTO, "prototype") is None
@@ -79,7 +78,7 @@ def test_every_door_says_the_same_of_absent_weights(monkeypatch, capsys, tmp_pat
     said = instead("dinov2_vits14")
     assert "--backbone auto" in said and "prototype, hsnet, dcama" in said
     assert (INSTALL_PHOTOS in said) == (not installed) and not instead(PHOTO_NETWORK)
-    errors = request_errors(Request(methods=("prototype",), dataset="folder", data_root=str(tmp_path)))
+    errors = absent_files([RunConfig("prototype", "folder", data_root=str(tmp_path))])
     messages = [str(error) for error in errors if isinstance(error, CheckpointError)]
     assert len(messages) == 1 and f"\n  {said}\n" in messages[0]
     with pytest.raises(CheckpointError) as raised:

@@ -10,11 +10,10 @@ import yaml
 
 from fsbench.base.errors import SettingsError
 from fsbench.runner.config import class_file
-from fsbench.runner.config.build import compose_method, parse
 from fsbench.runner.config.class_file import load_class_file, name_class_file, name_class_files
-from fsbench.runner.config.compose import compose
+from fsbench.runner.config.parse import compose_method, parse
 from fsbench.runner.config.registry import choose_method, config_files, read_settings
-from fsbench.runner.config.request import Request
+from fsbench.runner.config.run_config import RunConfig
 from fsbench.runner.config.stored import parse_stored
 from fsbench.runner.engine.experiment import build_experiment
 from tests.plugged import METHOD
@@ -44,7 +43,7 @@ def test_a_class_of_a_file_is_a_method_and_its_file_is_in_the_identity(mine, sma
     assert choose_method("mine.py:Constant").name == "constant"
     assert choose_method("mine.py:Constant", "dino_vits8").name == "constant_dino_vits8"
     arguments = [f"--config={file}" for file in files] + small_data
-    experiment = build_experiment(compose(arguments))
+    experiment = build_experiment(parse(arguments))
     assert times(mine) == 1 and type(experiment.method).__name__ == "Constant"
     sha256 = hashlib.sha256(mine.read_bytes()).hexdigest()
     settings = {"name": "unnamed", "type": "constant", "value": 1, "file_sha256": sha256}
@@ -162,8 +161,8 @@ def test_a_yaml_file_is_a_method_with_the_files_beside_it(mine):
     (mine.parent / "own.demo.yaml").write_text("model:\n  init_args:\n    alpha: 3.0\n")
     assert choose_method("./own.yaml").name == "own"
     assert [file.name for file in config_files("./own.yaml", "demo")][1:] == ["own.yaml", "demo.yaml", "own.demo.yaml"]
-    request = Request(["./own.yaml"], "demo", checkpoint="{method}-{dataset}.ckpt")
-    assert "--run.checkpoint=own-demo.ckpt" in request.arguments("./own.yaml", 0)
+    request = RunConfig("./own.yaml", "demo", checkpoint="{method}-{dataset}.ckpt")
+    assert request.values["run"]["checkpoint"] == "own-demo.ckpt"
 
 
 @pytest.mark.parametrize("form", ["./mine.py:Constant", "mine.py:Constant", "{folder}/mine.py:Constant"])
@@ -175,7 +174,7 @@ def test_a_yaml_file_names_the_class_of_a_python_file_beside_it(mine, small_data
     name = str(mine.parent / "own.yaml")
     assert choose_method(name).name == "own"
     arguments = [f"--config={file}" for file in config_files(name, "demo")] + small_data
-    experiment = build_experiment(compose(arguments))
+    experiment = build_experiment(parse(arguments))
     assert times(mine) == 1 and experiment.method.value == 0
     settings = experiment.identity.method.as_json()
     assert settings["file_sha256"] == hashlib.sha256(mine.read_bytes()).hexdigest() and settings["value"] == 0
@@ -184,7 +183,7 @@ def test_a_yaml_file_names_the_class_of_a_python_file_beside_it(mine, small_data
 def test_a_yaml_file_whose_class_is_not_found_is_told_which_form_is(mine):
     file = mine.parent / "own.yaml"
     file.write_text("task: segmentation\nmodel: {class_path: mine.Constant}\n")
-    expected = r"'mine.Constant', which cannot be imported .*No module named 'mine'.*beside it: ./mine.py:Constant"
+    expected = r"'mine.Constant', which is no class that can be imported; expected .*--method ./mine.py:Constant"
     with pytest.raises(SettingsError, match=expected):
         parse([f"--config={one}" for one in config_files("./own.yaml", "demo")])
     file.write_text("task: segmentation\nmodel: {class_path: ./mine.py:Constnt}\n")
@@ -203,4 +202,4 @@ def small_data(tmp_path) -> list[str]:
     """Arguments of a small demo."""
     dataset = {"class_path": "fsbench.datamodules.datasets.demo.Demo"}
     arguments = {"root": str(tmp_path / "demo"), "train": 40, "val": 40}
-    return ["--data.episodes=3", f"--data.dataset={yaml.safe_dump(dataset | {'init_args': arguments})}"]
+    return ["--data.test.episodes=3", f"--data.dataset={yaml.safe_dump(dataset | {'init_args': arguments})}"]

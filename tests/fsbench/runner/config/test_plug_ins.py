@@ -15,8 +15,8 @@ from fsbench.base.paths import CONFIGS, REPOSITORY
 from fsbench.base.plugins import owner, package_commit
 from fsbench.cli.main import main
 from fsbench.protocols.reading import load_protocol
-from fsbench.runner.config import class_settings, compose, registry
-from fsbench.runner.config.build import compose_method, parse
+from fsbench.runner.config import class_settings, merge, registry
+from fsbench.runner.config.parse import compose_method, parse
 from fsbench.runner.config.registry import (
     choose_method,
     config_file,
@@ -27,8 +27,9 @@ from fsbench.runner.config.registry import (
     read_settings,
     task_of,
 )
-from fsbench.runner.config.request import Request
+from fsbench.runner.config.run_config import RunConfig
 from fsbench.runner.config.stored import parse_stored
+from tests.config_words import config_words
 from tests.plugged import METHOD, install
 
 TRAP = "raise RuntimeError('imported')\n"
@@ -51,7 +52,7 @@ def site(tmp_path, monkeypatch):
     monkeypatch.setenv("FSBENCH_CACHE", str(tmp_path / "cache"))
     caches = [
         value
-        for module in (plugins, registry, compose, class_settings)
+        for module in (plugins, registry, merge, class_settings)
         for value in vars(module).values()
         if hasattr(value, "cache_clear")
     ]
@@ -128,8 +129,6 @@ def test_a_class_and_a_file_of_one_package_may_share_a_name(site):
         ({"fsbench.methods": {"ft_swin": "fsb_mine.mine:Constant"}}, ["an alias of", "the package fsb-mine 1.2"]),
         ({"fsbench.configs": {"mine": "fsb_mine.clash"}}, ["prototype.yaml of fsbench", "clash/methods"]),
         ({"fsbench.configs": {"mine": "fsb_mine.nowhere"}}, ["fsb_mine.nowhere as its folder"]),
-        ({"fsbench.methods": {"a/b": "fsb_mine.mine:Constant"}}, ["'a/b'", "expected a name of letters"]),
-        ({"fsbench.methods": {"mine": "fsb_mine.mine"}}, ["'fsb_mine.mine'", "package.module:Name"]),
     ],
 )  # fmt: skip
 def test_a_name_that_is_taken_or_none_is_refused(site, groups, expected):
@@ -194,7 +193,7 @@ def test_a_constructor_that_raises_is_named(site):
     code = METHOD.replace("super().__init__(backbone)", "raise ValueError('no')")
     install(site, "fsb-mine", {"fsbench.methods": {"mine": "fsb_mine:Constant"}}, {"fsb_mine/__init__.py": code})
     with pytest.raises(SettingsError, match=r"^fsb_mine[.]Constant: no$"):
-        parse(Request(["mine"], "demo").arguments("mine", 0))
+        parse(config_words(RunConfig("mine", "demo")))
 
 
 def test_a_broken_package_hides_no_others_and_prints_into_no_result(site, capfd):

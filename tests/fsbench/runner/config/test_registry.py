@@ -10,7 +10,7 @@ from fsbench.networks.backbones.sam import SAMS
 from fsbench.networks.backbones.sam2_sam3 import SAM2_VIDEOS
 from fsbench.networks.backbones.timm_networks import ENCODERS, PYRAMIDS, VITS
 from fsbench.runner.config import registry
-from fsbench.runner.config.compose import shipped_settings
+from fsbench.runner.config.merge import shipped_settings
 from fsbench.runner.config.registry import TASKS, choose_method, config_files, names, task_of
 
 

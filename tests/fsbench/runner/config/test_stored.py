@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from fsbench.base.errors import SettingsError
-from fsbench.runner.config.build import compose_method
+from fsbench.runner.config.parse import compose_method
 from fsbench.runner.config.stored import parse_stored
 
 

@@ -4,12 +4,13 @@ import pytest
 import torch
 
 from fsbench.base.errors import RecordError
-from fsbench.runner.config.compose import compose
-from fsbench.runner.config.request import Request
+from fsbench.runner.config.parse import parse
+from fsbench.runner.config.run_config import RunConfig
 from fsbench.runner.engine.callbacks import PlacelessCheckpoint
 from fsbench.runner.engine.experiment import build_experiment
 from fsbench.runner.engine.restore import load_run
-from fsbench.runner.engine.run import run
+from fsbench.runner.engine.run import run_experiment
+from tests.config_words import config_words
 
 
 def test_what_was_the_best_is_known_in_another_folder(tmp_path):
@@ -28,15 +29,16 @@ def test_what_was_the_best_is_known_in_another_folder(tmp_path):
 
 @pytest.mark.slow
 def test_a_training_has_the_same_checkpoints_in_any_folder(blocks_folder, tmp_path):
-    def request(place: str) -> Request:
+    def request(place: str) -> RunConfig:
         extra = ["--data.dataset=fsbench.datamodules.datasets.folder.Folder", f"--data.dataset.root={blocks_folder}",
-                 "--data.episodes=2", "--data.validation_episodes=3", "--data.workers=0", "--data.image_size=64",
+                 "--data.test.episodes=2", "--data.training.validation_episodes=3", "--data.loading.workers=0",
+                 "--data.image_size=64",
                  "--trainer.limit_train_batches=1", "--trainer.max_epochs=2", "--trainer.accelerator=cpu",
                  "--trainer.enable_progress_bar=false"]  # fmt: skip
-        return Request(["hsnet"], "demo", [0], str(tmp_path / place), extra=extra)
+        return RunConfig("hsnet", "demo", 0, str(tmp_path / place), extra=extra)
 
     places = ("a", "a-folder-of-a-long-name/inside")
-    first, other = (run(build_experiment(compose(request(place).arguments("hsnet", 0)))) for place in places)
+    first, other = (run_experiment(build_experiment(parse(config_words(request(place))))) for place in places)
     assert first.run.checkpoint_sha256 == other.run.checkpoint_sha256
     for record in (first, other):
         for file in (record.path / "checkpoints").glob("*.ckpt"):

@@ -5,9 +5,9 @@ import pytest
 from fsbench.base.errors import SettingsError
 from fsbench.datamodules.datasets.demo.dataset import drawn_dataset
 from fsbench.records.grouping import variants
-from fsbench.runner.config.request import Request
+from fsbench.runner.config.run_config import RunConfig
 from fsbench.runner.engine.experiment import build_experiment
-from fsbench.runner.engine.run import run
+from fsbench.runner.engine.run import run_experiment
 
 
 @pytest.fixture(scope="module")
@@ -17,11 +17,11 @@ def experiment(tmp_path_factory):
     drawn_dataset(seed=3, train=80, val=80).make(folder / "data")
 
     def make(*options):
-        extra = ["--data.episodes=5", "--data.workers=0", "--trainer.accelerator=cpu", "--data.way=2",
+        extra = ["--data.test.episodes=5", "--data.loading.workers=0", "--trainer.accelerator=cpu", "--data.test.way=2",
                  "--trainer.enable_progress_bar=false", "--data.dataset=fsbench.datamodules.datasets.folder.Folder",
                  f"--data.dataset.root={folder / 'data'}", *options]  # fmt: skip
-        request = Request(["prototype"], "demo", [0], str(folder / "runs"), extra=extra)
-        return build_experiment(request.configuration("prototype", 0))
+        request = RunConfig("prototype", "demo", 0, str(folder / "runs"), extra=extra)
+        return build_experiment(request.parse())
 
     return make
 
@@ -31,10 +31,9 @@ BFLOAT16 = "--model.backbone.cache_dtype=bfloat16"
 
 @pytest.mark.slow(3)
 def test_a_narrow_type_is_another_run_and_what_fits_is_none(experiment):
-    usual, narrow = run(experiment()), run(experiment(BFLOAT16, "--model.backbone.cache_mib=0"))
+    usual, narrow = run_experiment(experiment()), run_experiment(experiment(BFLOAT16, "--model.backbone.cache_mib=0"))
     assert experiment(BFLOAT16).folder == narrow.path
-    spilled = experiment("--model.backbone.spill_mib=64")
-    assert spilled.folder == usual.path and "cache_dtype" not in usual.run.identity.backbone.as_json()
+    assert "cache_dtype" not in usual.run.identity.backbone.as_json()
     assert usual.run.provenance.cache_dtype is None
     assert narrow.path != usual.path
     assert narrow.run.identity.backbone.cache_dtype == narrow.run.provenance.cache_dtype == "bfloat16"
@@ -49,7 +48,7 @@ def test_a_narrow_type_beside_a_narrow_precision_is_refused(experiment):
 
 @pytest.mark.slow(2)
 def test_the_precision_of_the_network_is_another_run_and_named_everywhere(experiment):
-    usual, narrow = run(experiment()), run(experiment("--model.backbone.precision=bf16"))
+    usual, narrow = run_experiment(experiment()), run_experiment(experiment("--model.backbone.precision=bf16"))
     assert narrow.path != usual.path and "backbone_precision" not in usual.run.identity.backbone.as_json()
     assert narrow.run.identity.backbone.backbone_precision == narrow.run.provenance.backbone_precision == "bf16"
     assert usual.run.identity.backbone.backbone_precision == "fp32"

@@ -28,10 +28,10 @@ from fsbench.records.run_directory import is_finished
 from fsbench.results.tables.rescoring.measures import measure
 from fsbench.results.tables.rescoring.recount import ORIGINAL, recount
 from fsbench.results.tables.table import build_blocks
-from fsbench.runner.config.request import Request
+from fsbench.runner.config.run_config import RunConfig
 from fsbench.runner.engine.experiment import build_experiment
 from fsbench.runner.engine.restore import reopen_at
-from fsbench.runner.engine.run import run
+from fsbench.runner.engine.run import run_experiment
 from fsbench.runner.engine.stored_data import open_dataset, open_truth
 from fsbench.scores.confusion import COUNTS
 from fsbench.scores.run_statistics import episode_statistics
@@ -48,11 +48,12 @@ def runs_of(demo_like, tmp_path_factory):
     def make(method, keep):
         if (method, keep) not in made:
             folder = tmp_path_factory.mktemp(keep)
-            extra = ["--data.episodes=5", "--data.workers=0", "--trainer.accelerator=cpu", "--data.way=2",
+            extra = ["--data.test.episodes=5", "--data.loading.workers=0", "--trainer.accelerator=cpu",
+                     "--data.test.way=2",
                      "--trainer.enable_progress_bar=false", "--data.dataset=fsbench.datamodules.datasets.folder.Folder",
-                     f"--data.dataset.root={demo_like}", "--data.protocol=fscs"]  # fmt: skip
-            request = Request([method], "demo", [0], str(folder), keep_predictions=keep, extra=extra)
-            made[method, keep] = run(build_experiment(request.configuration(method, 0)))
+                     f"--data.dataset.root={demo_like}", "--data.test.protocol=fscs"]  # fmt: skip
+            request = RunConfig(method, "demo", 0, str(folder), keep_predictions=keep, extra=extra)
+            made[method, keep] = run_experiment(build_experiment(request.parse()))
         return made[method, keep]
 
     return make
@@ -75,22 +76,23 @@ def demo_like(tmp_path_factory):
 def test_a_run_knows_the_contents_of_its_files(demo_like, tmp_path):
     """Files of equal names and sizes with other contents make another run, and nothing is taken of the former one."""
     root = shutil.copytree(demo_like, tmp_path / "small")
-    extra = ["--data.episodes=3", "--data.workers=0", "--trainer.accelerator=cpu", f"--data.dataset.root={root}",
+    extra = ["--data.test.episodes=3", "--data.loading.workers=0", "--trainer.accelerator=cpu",
+             f"--data.dataset.root={root}",
              "--data.dataset=fsbench.datamodules.datasets.folder.Folder",
              "--trainer.enable_progress_bar=false"]  # fmt: skip
-    request = Request(["prototype"], "demo", [0], str(tmp_path / "runs"), keep_predictions="masks", extra=extra)
+    request = RunConfig("prototype", "demo", 0, str(tmp_path / "runs"), keep_predictions="masks", extra=extra)
 
     def experiment():
-        return build_experiment(request.configuration("prototype", 0))
+        return build_experiment(request.parse())
 
     data = experiment().data
     query, upside_down = data.dataset.image_path(data.manifest.episodes[0].query), root / "upside_down.jpg"
     ImageOps.flip(Image.open(query)).save(upside_down)
     query.write_bytes(query.read_bytes().ljust(20_000, b"\0"))
-    before = run(experiment())
+    before = run_experiment(experiment())
     assert experiment().folder == before.path
     exchange(query, upside_down)
-    after = run(experiment())
+    after = run_experiment(experiment())
     assert after.run.id != before.run.id and after.run.counts_sha256 != before.run.counts_sha256
     for opened in (open_dataset, lambda record: reopen_at(record, [0])):
         opened(after)
@@ -122,10 +124,13 @@ def test_what_is_kept_changes_no_figure_and_no_name(runs_of_prototype):
 @pytest.mark.parametrize("force", [False, True])
 def test_every_rank_waits_until_the_record_has_its_place(demo_like, tmp_path, monkeypatch, force):
     """Another node's command looks for it as soon as its own rank has ended."""
-    extra = ["--data.episodes=1", "--data.workers=0", "--trainer.accelerator=cpu", f"--data.dataset.root={demo_like}",
+    extra = ["--data.test.episodes=1", "--data.loading.workers=0", "--trainer.accelerator=cpu",
+             f"--data.dataset.root={demo_like}",
              "--data.dataset=fsbench.datamodules.datasets.folder.Folder",
              "--trainer.enable_progress_bar=false"]  # fmt: skip
-    request = Request(["prototype"], "demo", [0], str(tmp_path / "runs"), force=force, extra=extra)
+    config = RunConfig(
+        method="prototype", dataset="demo", fold=0, runs=str(tmp_path / "runs"), force=force, extra=tuple(extra)
+    )
     places = []
 
     def barrier(strategy, name=None):
@@ -134,7 +139,7 @@ def test_every_rank_waits_until_the_record_has_its_place(demo_like, tmp_path, mo
 
     monkeypatch.setattr(SingleDeviceStrategy, "barrier", barrier)
     for _ in range(1 + force):
-        record = run(build_experiment(request.configuration("prototype", 0)))
+        record = run_experiment(build_experiment(config.parse()))
     assert places == [[(record.path.name, True)]] * (1 + force)
 
 

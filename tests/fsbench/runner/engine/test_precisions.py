@@ -6,7 +6,7 @@ import torch
 
 from fsbench.core.classifier import FeatureClassifier
 from fsbench.core.evaluation import evaluate_batch
-from fsbench.runner.config.build import parse
+from fsbench.runner.config.parse import parse
 from fsbench.runner.config.registry import config_files
 from tests.drawn_files import draw_classification, draw_segmentation
 
@@ -25,8 +25,15 @@ def folders(tmp_path_factory):
 def both_answers(name, dataset, folders, *settings):
     """Return a method's results of one batch in float32 and under autocast, nothing kept between them."""
     arguments = [f"--config={file}" for file in config_files(name, dataset, backbone="demo")]
-    arguments += ["--model.backbone.weights=random", "--data.image_size=64", "--data.workers=0", "--data.cache_mib=0"]
-    composed = parse([*arguments, f"--data.dataset.init_args.root={folders / dataset}", "--data.episodes=4", *settings])
+    arguments += [
+        "--model.backbone.weights=random",
+        "--data.image_size=64",
+        "--data.loading.workers=0",
+        "--data.loading.cache_mib=0",
+    ]
+    composed = parse(
+        [*arguments, f"--data.dataset.init_args.root={folders / dataset}", "--data.test.episodes=4", *settings]
+    )
     method, data = composed.model.eval(), composed.datamodule
     if isinstance(method, FeatureClassifier):
         method.data = data
@@ -42,19 +49,19 @@ def both_answers(name, dataset, folders, *settings):
 @pytest.mark.parametrize("name", ["insid3", "fssdino", "linear_probe_dense", "lora_probe_dense"])
 def test_methods_that_compute_in_float32_answer_the_same_bits(name, folders):
     more = {"insid3": ["--model.svd_components=20"], "lora_probe_dense": ["--model.tuning_steps=2"]}.get(name, [])
-    exact, mixed = both_answers(name, "folder", folders, "--data.empty_masks=false", *more)
+    exact, mixed = both_answers(name, "folder", folders, "--data.test.empty_masks=false", *more)
     assert np.array_equal(exact.label_map, mixed.label_map) and np.array_equal(exact.score, mixed.score)
 
 
 def test_a_prototype_answers_nearly_the_same(folders):
-    exact, mixed = both_answers("prototype", "folder", folders, "--data.empty_masks=false")
+    exact, mixed = both_answers("prototype", "folder", folders, "--data.test.empty_masks=false")
     assert (exact.label_map == mixed.label_map).mean() > 0.95
     np.testing.assert_allclose(mixed.score, exact.score, atol=0.05, rtol=0)
 
 
 @pytest.mark.parametrize("name", ["nn", "ridge", "svm", "protonet", "r2d2", "metaoptnet"])
 def test_classifiers_of_features_name_nearly_all_alike(name, folders):
-    exact, mixed = both_answers(name, "imagefolder", folders, "--data.way=3", "--data.queries=2")
+    exact, mixed = both_answers(name, "imagefolder", folders, "--data.test.way=3", "--data.test.queries=2")
     assert exact.named.shape == mixed.named.shape == (3, 2) and (exact.named == mixed.named).mean() >= 5 / 6
 
 
@@ -62,5 +69,5 @@ def test_classifiers_of_features_name_nearly_all_alike(name, folders):
 def test_classifiers_that_learn_in_an_episode_name_its_ways(name, folders):
     """Steps from noise round apart, so that nothing more can be said of drawn images."""
     epochs = [] if name == "lp" else ["--model.epochs=1"]
-    _, mixed = both_answers(name, "imagefolder", folders, "--data.way=3", "--data.queries=2", *epochs)
+    _, mixed = both_answers(name, "imagefolder", folders, "--data.test.way=3", "--data.test.queries=2", *epochs)
     assert mixed.named.shape == (3, 2) and set(mixed.named.flatten()) <= {0, 1, 2}

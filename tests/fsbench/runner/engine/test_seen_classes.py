@@ -7,7 +7,7 @@ from fsbench.data.class_names import SYNONYMS, same_class, shared_classes
 from fsbench.datamodules.datasets.coco.dataset import CLASS_NAMES as COCO
 from fsbench.datamodules.datasets.pascal import CLASS_NAMES as PASCAL
 from fsbench.methods.cst import cst_learner
-from fsbench.runner.config.request import Request
+from fsbench.runner.config.run_config import RunConfig
 from fsbench.runner.engine.evaluate import _remarks, _told
 from fsbench.runner.engine.experiment import build_experiment
 
@@ -20,11 +20,12 @@ def experiment(blocks_folder, tmp_path):
     def make(trained_on):
         more = {} if trained_on is None else {"fsbench_data": {"fold": 0, "protocol": "fscs"} | trained_on}
         torch.save({"state_dict": learned} | more, tmp_path / "x.ckpt")
-        request = Request(
+        request = RunConfig(
             ["cst"], "folder", [0], str(tmp_path / "runs"), data_root=str(blocks_folder), backbone="demo",
-            weights="random", checkpoint=str(tmp_path / "x.ckpt"), extra=["--data.episodes=5", "--data.image_size=128"],
+            weights="random", checkpoint=str(tmp_path / "x.ckpt"), extra=["--data.test.episodes=5",
+                                                                          "--data.image_size=128"],
         )  # fmt: skip
-        return build_experiment(request.configuration("cst", 0))
+        return build_experiment(request.parse())
 
     return make
 

@@ -10,12 +10,13 @@ from lightning.pytorch.callbacks import Callback
 
 from fsbench.base.errors import SettingsError
 from fsbench.core.step_division import StepDivision
-from fsbench.runner.config.build import parse
-from fsbench.runner.config.request import Request
+from fsbench.runner.config.parse import parse
+from fsbench.runner.config.run_config import RunConfig
 from fsbench.runner.engine.experiment import build_experiment
 from fsbench.runner.engine.micro_batches import out_of_memory, step_division_facts
 from fsbench.runner.engine.trainer import build_trainer
 from fsbench.runner.engine.withheld_validation import withhold_validation
+from tests.config_words import config_words
 
 
 class Weights(Callback):
@@ -32,13 +33,11 @@ class Weights(Callback):
 def experiment(blocks_folder, folder, *more, method="emat", **request):
     extra = [
         "--data.dataset=fsbench.datamodules.datasets.folder.Folder", f"--data.dataset.root={blocks_folder}",
-        "--data.image_size=32", "--data.workers=0", "--trainer.accelerator=cpu", "--trainer.max_epochs=3",
-        "--data.validation_episodes=2", "--data.episodes=1", "--trainer.enable_progress_bar=false",
-        "--data.batch_size=12", *more,
+        "--data.image_size=32", "--data.loading.workers=0", "--trainer.accelerator=cpu", "--trainer.max_epochs=3",
+        "--data.training.validation_episodes=2", "--data.test.episodes=1", "--trainer.enable_progress_bar=false",
+        "--data.training.batch_size=12", *more,
     ]  # fmt: skip
-    return build_experiment(
-        Request([method], "demo", [0], str(folder), extra=extra, **request).configuration(method, 0)
-    )
+    return build_experiment(RunConfig(method, "demo", runs=str(folder), extra=extra, **request).parse())
 
 
 def weights_after_steps(blocks_folder, folder, *more, **request):
@@ -117,7 +116,7 @@ def test_the_identity_has_the_effective_batch_and_a_division_only_where_it_matte
     [
         ((), {"devices": 5}, "batch_size is 12 episodes per optimiser step, which 5 processes cannot share equally; "),
         ((), {"micro_batch": 5}, "micro_batch is 5 episodes at once, which does not divide the 12 of a process"),
-        (("--data.micro_batch=0",), {}, "micro_batch is 0, expected 1 or more"),
+        (("--data.training.micro_batch=0",), {}, "micro_batch is 0, expected 1 or more"),
         (("--trainer.accumulate_grad_batches=2",), {}, "give MICRO_BATCH"),
         (("--trainer.limit_train_batches=0.5",), {"micro_batch": 3}, "may end within a step of 4 micro-batches"),
         (("--trainer.overfit_batches=2",), {"micro_batch": 3}, "trainer.overfit_batches is 2"),
@@ -142,7 +141,7 @@ def test_an_evaluation_needs_no_division(blocks_folder, tmp_path):
 
 def test_a_trial_fits_any_number_of_devices(blocks_folder, tmp_path):
     for devices, batch in ((None, 2), (1, 2), (2, 2), (3, 3), (8, 8)):
-        arguments = Request(["emat"], "pascal", fast=True, devices=devices).arguments("emat", 0)
+        arguments = config_words(RunConfig("emat", "pascal", fast=True, devices=devices))
         assert parse(arguments, build=False).data_arguments["batch_size"] == batch
 
 
@@ -151,7 +150,7 @@ def test_a_training_that_does_not_fit_names_the_smaller_micro_batch():
     words = out_of_memory(StepDivision(27, 3), error)
     assert words == (
         "CUDA out of memory. Tried to allocate 2.00 GiB. A process takes 9 episodes at once: give MICRO_BATCH=3 "
-        "(--data.micro_batch) or less; the batch stays 27"
+        "(--data.training.micro_batch) or less; the batch stays 27"
     )
     assert "one episode does not fit" in out_of_memory(StepDivision(3, 3), error)
 

@@ -8,9 +8,9 @@ import torch
 from fsbench.base.errors import NumericsError, SettingsError, TruthError
 from fsbench.data.batch import Truth
 from fsbench.data.truth import EpisodeTruth
-from fsbench.runner.config.request import Request
+from fsbench.runner.config.run_config import RunConfig
 from fsbench.runner.engine.experiment import build_experiment
-from fsbench.runner.engine.run import run
+from fsbench.runner.engine.run import run_experiment
 from fsbench.runner.engine.withheld_validation import withhold_validation
 from fsbench.scores.answers import SegmentationResult
 
@@ -98,13 +98,14 @@ def experiment(blocks_folder, tmp_path, fault="", workers=0):
     (tmp_path / "mine.py").write_text(METHOD)
     extra = [
         "--data.dataset=fsbench.datamodules.datasets.folder.Folder", f"--data.dataset.root={blocks_folder}",
-        "--data.image_size=32", f"--data.workers={workers}", "--trainer.accelerator=cpu", "--trainer.max_epochs=1",
-        "--trainer.limit_train_batches=1", "--data.validation_episodes=2", "--data.episodes=3",
+        "--data.image_size=32", f"--data.loading.workers={workers}", "--trainer.accelerator=cpu",
+        "--trainer.max_epochs=1",
+        "--trainer.limit_train_batches=1", "--data.training.validation_episodes=2", "--data.test.episodes=3",
         "--trainer.enable_progress_bar=false", f"--model.fault={fault}",
     ]  # fmt: skip
     name = f"{tmp_path / 'mine.py'}:Mine"
-    request = Request([name], "demo", [0], str(tmp_path / "runs"), backbone="demo", weights="random:0", extra=extra)
-    return build_experiment(request.configuration(name, 0))
+    request = RunConfig(name, "demo", 0, str(tmp_path / "runs"), backbone="demo", weights="random:0", extra=extra)
+    return build_experiment(request.parse())
 
 
 def parts(value, depth=5):
@@ -125,7 +126,7 @@ def parts(value, depth=5):
 def test_no_hook_of_a_method_is_given_the_truth(blocks_folder, tmp_path):
     mine = experiment(blocks_folder, tmp_path)
     seen = vars(__import__("sys").modules[type(mine.method).__module__])["SEEN"]
-    record = run(mine)
+    record = run_experiment(mine)
     hooks = {hook for hook, _ in seen}
     assert hooks == {
         "on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer",
@@ -142,7 +143,7 @@ def test_no_hook_of_a_method_is_given_the_truth(blocks_folder, tmp_path):
 
 def test_a_hook_that_asks_for_the_truth_ends_the_run_in_one_line(blocks_folder, tmp_path):
     with pytest.raises(TruthError, match="a method asked for the truth of an episode that it predicts"):
-        run(experiment(blocks_folder, tmp_path, "hook"))
+        run_experiment(experiment(blocks_folder, tmp_path, "hook"))
 
 
 @pytest.mark.parametrize(
@@ -158,7 +159,7 @@ def test_a_hook_that_asks_for_the_truth_ends_the_run_in_one_line(blocks_folder, 
 )
 def test_an_answer_that_cannot_be_counted_is_refused_with_its_place(blocks_folder, tmp_path, fault, error, message):
     with pytest.raises(error) as refused:
-        run(experiment(blocks_folder, tmp_path, fault))
+        run_experiment(experiment(blocks_folder, tmp_path, fault))
     words = str(refused.value)
     assert words.startswith(message) and "\n" not in words, words
     assert not list((tmp_path / "runs").glob("*/run.json"))

@@ -17,19 +17,25 @@ from fsbench.protocols.reading import load_protocol, protocol_names
 from fsbench.protocols.test import Test
 from fsbench.records.predictions import read_predictions
 from fsbench.records.record import Record
-from fsbench.runner.config.compose import compose
+from fsbench.runner.config.parse import parse
 from fsbench.runner.config.registry import names_by_task
-from fsbench.runner.config.request import Request
+from fsbench.runner.config.run_config import RunConfig
 from fsbench.runner.config.tests import load_test
 from fsbench.runner.engine.experiment import Experiment, build_experiment
-from fsbench.runner.engine.run import run
+from fsbench.runner.engine.run import run_experiment
 from fsbench.runner.evaluation.score import score
 from tests.cli.run.test_exactness import METHODS, protocol_of
+from tests.config_words import config_words
 from tests.methods.contract_settings import OPTIONS
 from tests.photos import arguments
 
-FEW = ["--data.episodes=4", "--data.validation_episodes=1", "--data.workers=0", "--trainer.enable_progress_bar=false"]
-DROPPING = ["--data.drop_small_classes=true"]
+FEW = [
+    "--data.test.episodes=4",
+    "--data.training.validation_episodes=1",
+    "--data.loading.workers=0",
+    "--trainer.enable_progress_bar=false",
+]
+DROPPING = ["--data.test.drop_small_classes=true"]
 FOLDER = "--data.dataset=fsbench.datamodules.datasets.folder.Folder"
 
 
@@ -43,14 +49,14 @@ def scenes(tmp_path_factory) -> Path:
 
 def experiment(method: str, folder: Path, *options: str, dataset: str = "demo", **request: Any) -> Experiment:
     """Return an experiment with random weights, whose runs, and weights where it learns, stand in `folder`."""
-    given = Request([method], dataset, [0], str(folder / "runs"), extra=[*FEW, *options], **request)
-    words = given.arguments(method, 0)
-    built = build_experiment(compose(words))
+    given = RunConfig(method, dataset, 0, str(folder / "runs"), extra=[*FEW, *options], **request)
+    words = config_words(given)
+    built = build_experiment(parse(words))
     if not built.method.learns:
         return built
     weights = folder / "weights.ckpt"
     torch.save({"state_dict": built.method.state_dict(), WRITTEN_BY: built.method.describe()}, weights)
-    return build_experiment(compose([*words, f"--run.checkpoint={weights}"]))
+    return build_experiment(parse([*words, f"--run.checkpoint={weights}"]))
 
 
 def as_asked(mask: np.ndarray, size: tuple[int, int], test: Test) -> np.ndarray:
@@ -85,7 +91,7 @@ def named_ways(built: Experiment) -> Iterator[tuple[int, np.ndarray]]:
 
 def check_scored(built: Experiment, folder: Path, dataset: str, **place: Any) -> Record:
     """Run an experiment; its answers, exported and scored, have the counts of the run in every column."""
-    record = run(built)
+    record = run_experiment(built)
     test = load_test(dataset, manifest=record.path / "manifest.jsonl", image_size=built.data.image_size, **place)
     assert test.manifest.sha256 == record.manifest_sha256
     with Answers(folder / "answers.fsa", record.manifest_sha256) as answers:
@@ -112,10 +118,10 @@ def check_on_scenes(method: str, scenes: Path, folder: Path, *options: str) -> R
 @pytest.mark.parametrize(
     ("method", "options", "presence"),
     [
-        ("prototype", ["--data.protocol=hsnet", "--data.image_size=64"], "predicted"),
-        ("prototype", ["--data.protocol=presence", "--data.image_size=64", *DROPPING], "predicted"),
-        ("blind_full", ["--data.protocol=bam", "--data.draws=2", "--data.image_size=64"], "any_pixel"),
-        ("emat", ["--data.way=2", "--data.setting=partially_augmented"], "predicted"),
+        ("prototype", ["--data.test.protocol=hsnet", "--data.image_size=64"], "predicted"),
+        ("prototype", ["--data.test.protocol=presence", "--data.image_size=64", *DROPPING], "predicted"),
+        ("blind_full", ["--data.test.protocol=bam", "--data.test.draws=2", "--data.image_size=64"], "any_pixel"),
+        ("emat", ["--data.test.way=2", "--data.test.setting=partially_augmented"], "predicted"),
     ],
     ids=["at the input's size", "calibrating", "padded, two draws", "two ways"],
 )  # fmt: skip
@@ -125,7 +131,7 @@ def test_masks_of_a_run_have_its_counts(method, options, presence, scenes, tmp_p
 
 def check_on_photos(method: str, photos: Path, folder: Path) -> None:
     words = arguments(method, photos, folder / "runs", *OPTIONS.get(method, ()))
-    check_scored(build_experiment(compose(words)), folder, "imagefolder", root=photos)
+    check_scored(build_experiment(parse(words)), folder, "imagefolder", root=photos)
 
 
 def test_ways_of_a_classifier_have_its_counts(photos, tmp_path):
@@ -142,7 +148,7 @@ def test_kinds_of_methods(method, scenes, photos, tmp_path):
     if method in names_by_task("methods")[0]["classification"]:
         return check_on_photos(method, photos, tmp_path)
     options = [*METHODS.get(method, ()), *OPTIONS.get(method, ())]
-    check_on_scenes(method, scenes, tmp_path, *options, f"--data.protocol={protocol_of(method)}")
+    check_on_scenes(method, scenes, tmp_path, *options, f"--data.test.protocol={protocol_of(method)}")
 
 
 def kinds_of_protocols() -> list[str]:
@@ -186,8 +192,8 @@ def test_kinds_of_protocols_with_two_draws(protocol, scenes, tmp_path):
     if not takes(protocol, scenes):
         assert protocol in ON_REAL_SAMPLES
         pytest.skip("is for other data sets")
-    options = ["--data.image_size=64", *DROPPING, "--data.draws=2"]
-    check_on_scenes("prototype", scenes, tmp_path, f"--data.protocol={protocol}", *options)
+    options = ["--data.image_size=64", *DROPPING, "--data.test.draws=2"]
+    check_on_scenes("prototype", scenes, tmp_path, f"--data.test.protocol={protocol}", *options)
 
 
 @pytest.mark.slow
@@ -198,7 +204,7 @@ def test_protocols_on_real_samples(protocol, tmp_path, real_data):
     small = {"backbone": "demo"} if method == "prototype" else {}
     more = [*DROPPING, *OPTIONS.get(method, ()), *METHODS.get(method, ()), *options]
     built = experiment(
-        method, tmp_path, f"--data.protocol={protocol}", *more, dataset=dataset, data_root=str(root),
+        method, tmp_path, f"--data.test.protocol={protocol}", *more, dataset=dataset, data_root=str(root),
         weights="random:0", **small,
     )  # fmt: skip
     check_scored(built, tmp_path, dataset, root=root)

@@ -72,7 +72,7 @@ def by_bench(file: Path, squares: Path, runs: Path) -> Record:
     words = [
         "bench", "--method", f"{file}:Near", "--dataset", "demo", "--runs", str(runs), "--way", "2",
         "--data.dataset=fsbench.datamodules.datasets.folder.Folder", f"--data.dataset.root={squares}",
-        f"--data.image_size={SIDE}", "--data.episodes=12", "--data.workers=0", "--trainer.accelerator=cpu",
+        f"--data.image_size={SIDE}", "--data.test.episodes=12", "--data.loading.workers=0", "--trainer.accelerator=cpu",
     ]  # fmt: skip
     assert main(words) == 0
     (record,) = find_records(runs)

@@ -3,16 +3,15 @@
 from pathlib import Path
 
 from fsbench.records.record import Record
-from fsbench.runner.config.request import Request
+from fsbench.runner.config.run_config import RunConfig
 from fsbench.runner.grid.plan import PlannedRun
-from fsbench.runner.grid.spec import GridCell
 from tests.fsbench.runs import some_header, some_run
 
 
 def cell_of(method, dataset, fold, way, shot, setting, seed, **more):
-    """A cell of a grid."""
+    """A run of a grid."""
     task = {"way": way, "shot": shot, "setting": setting, "seed": seed}
-    return GridCell(Request(methods=(method,), dataset=dataset, folds=(fold,), **task, **more))
+    return RunConfig(method=method, dataset=dataset, fold=fold, **task, **more)
 
 
 def finished(score, folds=2):

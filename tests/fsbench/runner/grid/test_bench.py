@@ -3,12 +3,11 @@
 import pytest
 
 from fsbench.base.errors import SettingsError
-from fsbench.runner.config.build import parse
 from fsbench.runner.config.registry import names, task_of
-from fsbench.runner.config.request import Request
+from fsbench.runner.config.run_config import RunConfig
 from fsbench.runner.grid import bench as benches
-from fsbench.runner.grid.bench import bench, describe_protocols
-from fsbench.runner.grid.spec import GridCell
+from fsbench.runner.grid.bench import bench, protocol_words
+from fsbench.runner.grid.words import task_words
 
 OWN = {
     **dict.fromkeys(
@@ -30,17 +29,16 @@ SEGMENTING = sorted(name for name in names("methods") if task_of("methods", name
 
 
 def configured(method: str, dataset: str, **options: object) -> str:
-    arguments = Request([method], dataset, **options).arguments(method, 0)
-    return str(parse(arguments, build=False).data_arguments["protocol"])
+    return str(RunConfig(method, dataset, **options).parse(build=False).data_arguments["test"]["protocol"])
 
 
 @pytest.mark.parametrize("method", SEGMENTING)
 def test_a_method_takes_the_protocol_of_its_authors_and_another_when_asked(method):
     own = OWN.get(method, "fscs")
-    assert Request([method], "pascal").own_protocol(method) == own == configured(method, "pascal")
+    assert RunConfig(method, "pascal").own_protocol == own == configured(method, "pascal")
     asked = "hsnet" if own == "fscs" else "fscs"
     assert configured(method, "coco", protocol=asked) == asked
-    assert Request([method], "pascal", protocol=asked).own_protocol(method) is None
+    assert RunConfig(method, "pascal", protocol=asked).own_protocol is None
 
 
 @pytest.mark.parametrize(
@@ -50,32 +48,32 @@ def test_a_method_takes_the_protocol_of_its_authors_and_another_when_asked(metho
      "persam_f", "sam3_canvas", "vrp_sam", "sansa"],
 )  # fmt: skip
 def test_on_the_demo_one_table_holds_all(method):
-    assert Request([method], "demo").own_protocol(method) == configured(method, "demo") == "fscs"
+    assert RunConfig(method, "demo").own_protocol == configured(method, "demo") == "fscs"
 
 
 def line(*methods: str, dataset: str = "pascal", **options: object) -> str:
-    return describe_protocols(Request(methods, dataset, **options))
+    return protocol_words([RunConfig(method, dataset, **options) for method in methods])
 
 
 def test_the_line_names_what_was_taken_and_nothing_where_it_was_asked_for():
     assert line("dcama") == "protocol, by default: hsnet for dcama (PROTOCOL=<name> sets one for all)"
     assert line("dcama", "emat", "hsnet", "prototype") == (
-        "protocol, by default: hsnet for dcama, hsnet; fscs for emat, prototype (a table compares within one protocol; "
-        "PROTOCOL=<name> sets one for all)"
+        "protocol, by default: hsnet for dcama, hsnet; fscs for emat, prototype (figures of different "
+        "protocols are not compared, each has a table; PROTOCOL=<name> sets one for all)"
     )
     assert line("emat", "cst") == line("dcama", "emat", dataset="demo") == line("nn", dataset="cub") == ""
     assert line("dcama", protocol="fscs") == line("dcama", "hmnet", manifest="episodes.jsonl.gz") == ""
-    several = [Request(["dcama"], "pascal", protocol=protocol) for protocol in ("hsnet", "fscs")]
-    assert describe_protocols(*several) == "protocols: hsnet, fscs; each has a table, and one has them side by side"
-    for given in (("--data.protocol=fscs",), ("--data.protocol", "fscs"), ("--data.init_args.protocol=fscs",)):
+    several = [RunConfig("dcama", "pascal", protocol=protocol) for protocol in ("hsnet", "fscs")]
+    assert protocol_words(several) == "protocols: hsnet, fscs; each has a table, and one has them side by side"
+    for given in (("--data.test.protocol=fscs",), ("--data.test.protocol", "fscs"), ("--data.test.protocol=fscs",)):
         assert line("dcama", extra=given) == ""
 
 
 def test_bench_prints_it_before_the_first_run(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(benches, "plan_requests", lambda requests: [])
-    bench(Request(["dcama"], "pascal", runs=str(tmp_path)))
+    monkeypatch.setattr(benches, "plan_runs", lambda runs: [])
+    bench([RunConfig("dcama", "pascal", runs=str(tmp_path))])
     assert capsys.readouterr().err == line("dcama") + "\n"
-    bench(Request(["dcama"], "demo", runs=str(tmp_path)))
+    bench([RunConfig("dcama", "demo", runs=str(tmp_path))])
     assert capsys.readouterr().err == ""
 
 
@@ -103,11 +101,11 @@ def test_runs_of_several_protocols_are_counted_together(blocks_folder, tmp_path,
     monkeypatch.setattr(benches, "LocalProcesses", lambda at_once: Fails(started))
     data = ["--data.dataset=fsbench.datamodules.datasets.folder.Folder", f"--data.dataset.root={blocks_folder}"]
 
-    def request(name: str, *folds: int) -> Request:
-        return Request(["prototype"], "demo", folds, str(tmp_path / "runs"), protocol=name, extra=data)
+    def one(name: str, fold: int) -> RunConfig:
+        return RunConfig("prototype", "demo", fold, str(tmp_path / "runs"), protocol=name, extra=tuple(data))
 
-    asked = [request("incontext", 0, 1), request("hsnet", 0, 1)]
-    records, failures = bench(*asked)
+    asked = [one(name, fold) for name in ("incontext", "hsnet") for fold in (0, 1)]
+    records, failures = bench(asked)
     labels = [f"prototype on demo, fold {fold}, {name}" for name in ("incontext", "hsnet") for fold in (0, 1)]
     assert [job.log for job in started] == [None] * 4 and not records
     announced = [line.partition(": runs in ")[0] for line in capsys.readouterr().err.splitlines() if "runs in" in line]
@@ -115,13 +113,13 @@ def test_runs_of_several_protocols_are_counted_together(blocks_folder, tmp_path,
     assert [line.partition(" failed")[0] for line in failures] == announced
     started.clear()
     with pytest.raises(SettingsError):
-        bench(asked[0], request("hsnet", 9))
+        bench([*asked, one("hsnet", 9)])
     assert not started
 
 
 def test_a_grid_shows_it():
     def task(method: str, **options: object) -> str:
-        return GridCell(Request([method], "pascal", shot=5, **options)).task
+        return task_words(RunConfig(method, "pascal", shot=5, **options))
 
     assert task("dcama") == "1-way 5-shot hsnet" and task("emat") == "1-way 5-shot"
     assert task("dcama", protocol="fscs") == "1-way 5-shot fscs"

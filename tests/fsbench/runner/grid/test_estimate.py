@@ -46,7 +46,7 @@ def test_trials_tell_how_fast_a_cell_is_tested_but_not_how_long_it_is_trained(ma
 
     assert of("emat") is None and of("emat", fast=True) == (40, 20 / 4)
     assert of("emat", checkpoint="c") == of("prototype") == (0, 1000 / 4)
-    assert of("prototype", extra=("--data.episodes=9",)) == (0, 9 / 4)
+    assert of("prototype", extra=("--data.test.episodes=9",)) == (0, 9 / 4)
     coco = estimates.estimate(cell_of("prototype", "coco", 0, 1, 1, None, 0, protocol="pfenet"))
     assert coco is not None and coco.evaluation == 4000 / 4  # as configs/protocols/pfenet.yaml has it
 
@@ -57,7 +57,7 @@ def test_further_draws_and_episodes_that_calibrate_are_predicted_too(make):
     for more, episodes in (
         ({"draws": 3}, 3 * 1000),
         ({"protocol": "presence"}, 1000 + 400),
-        ({"protocol": "presence", "draws": 2, "extra": ("--data.episodes=50",)}, 2 * 50 + 50),
+        ({"protocol": "presence", "draws": 2, "extra": ("--data.test.episodes=50",)}, 2 * 50 + 50),
     ):
         found = estimates.estimate(cell_of("prototype", "blocks", 0, 1, 1, None, 0, **more))
         assert found.evaluation == episodes / 2

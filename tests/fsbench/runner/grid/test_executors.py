@@ -5,13 +5,20 @@ import os
 import pytest
 
 from fsbench.base.errors import SettingsError
+from fsbench.runner.config.run_config import RunConfig
 from fsbench.runner.grid.executors import Job, LocalProcesses, Submitit
 from fsbench.runner.grid.run import last_lines
 
 
+def one(folder, **options):
+    return RunConfig("prototype", "demo", runs=str(folder / "runs"), **options)
+
+
 @pytest.mark.slow(5)
 def test_a_process_that_is_stopped_ends(tmp_path):
-    job = Job(("--config=/dev/stdin",), tmp_path / "log")
+    job = Job(
+        RunConfig("prototype", "demo", runs=str(tmp_path / "runs"), data_root=str(tmp_path / "demo")), tmp_path / "log"
+    )
     (process,) = LocalProcesses(1).start([job])
     process.stop()
     assert process.poll() not in (None, 0)
@@ -39,7 +46,7 @@ def slurm(tmp_path, monkeypatch):
 
 def test_jobs_of_an_array_have_one_number_of_tasks(slurm, tmp_path):
     executor = Submitit("slurm", tmp_path / "submitit", 2, {})
-    jobs = [Job(("--a",), tmp_path / f"log{place}", tasks) for place, tasks in enumerate((4, 1, 8, 4))]
+    jobs = [Job(one(tmp_path, devices=tasks), tmp_path / f"log{place}") for place, tasks in enumerate((4, 1, 8, 4))]
     before = dict(os.environ)
     started = executor.start(jobs)
     assert dict(os.environ) == before  # the jobs' variables are theirs alone
@@ -55,7 +62,7 @@ def test_jobs_of_an_array_have_one_number_of_tasks(slurm, tmp_path):
 
 def test_limits_that_are_given_hold(slurm, tmp_path):
     for number, given in enumerate(({"timeout_min": 30}, {"slurm_time": 30}, {"slurm_timeout_min": 30})):
-        Submitit("slurm", tmp_path / "submitit", 1, given).start([Job((), tmp_path / f"log{number}")])
+        Submitit("slurm", tmp_path / "submitit", 1, given).start([Job(one(tmp_path), tmp_path / f"log{number}")])
         assert sum("#SBATCH --time=30\n" in script for script in slurm()) == number + 1
     with pytest.raises(SettingsError, match="timeout_min"):
         Submitit("slurm", tmp_path / "submitit", 1, {"timeout_min": "long"})
@@ -67,14 +74,14 @@ def test_without_accounts_the_queue_says_how_jobs_ended(slurm, tmp_path, capsys)
     for name, text in (("sacct", "#!/bin/sh\necho disabled >&2; exit 1\n"), ("squeue", squeue)):
         (tmp_path / "bin" / name).write_text(text)
         (tmp_path / "bin" / name).chmod(0o755)
-    jobs = [Job(("--a",), tmp_path / f"log{place}") for place in range(4)]
+    jobs = [Job(one(tmp_path, fold=place), tmp_path / f"log{place}") for place in range(4)]
     started = Submitit("slurm", tmp_path / "submitit", 4, {}).start(jobs)
     assert [job.job.done() for job in started] == [True, False, True, False]
     assert capsys.readouterr().err.count("disabled") == 1
 
 
 def test_without_slurm_a_job_is_one_task(tmp_path):
-    (job,) = Submitit("local", tmp_path / "submitit", 1, {}).start([Job(("--a",), tmp_path / "log", 4)])
+    (job,) = Submitit("local", tmp_path / "submitit", 1, {}).start([Job(one(tmp_path, devices=4), tmp_path / "log")])
     try:
         assert job.job.num_tasks == 1
     finally:

@@ -13,16 +13,17 @@ from fsbench.data.file_digests import states_sha256
 from fsbench.datamodules.datasets.demo.dataset import drawn_dataset
 from fsbench.records.run_directory import staging_folder
 from fsbench.runner.grid.layout import to_sheet
-from fsbench.runner.grid.plan import plan, run_folder
+from fsbench.runner.grid.plan import plan, run_fingerprint, run_folder
 from fsbench.runner.grid.spec import read_grid
+
+SMALL = ["--data.dataset=fsbench.datamodules.datasets.folder.Folder", "--data.test.episodes=3"]
 
 
 @pytest.mark.slow(2)
 def test_damaged_notes_count_as_none(make, write, demo_folder):
     """Each is written anew, with the folder that the cell has."""
     runs = demo_folder.parent / "runs"
-    cells = read_grid([write(extra=["--data.dataset=fsbench.datamodules.datasets.folder.Folder", "--data.episodes=3"])],
-                      {"demo": str(demo_folder)})  # fmt: skip
+    cells = read_grid([write(extra=SMALL)], {"demo": str(demo_folder)}, runs=str(runs))
     (planned,) = plan(cells, runs)
     (note,) = (runs / ".grid/cells").iterdir()
     sound = note.read_text()
@@ -34,8 +35,7 @@ def test_damaged_notes_count_as_none(make, write, demo_folder):
 def test_a_cell_whose_images_were_replaced_is_another_one(write, demo_folder):
     """Also where the new file has the size and the time of the old one."""
     runs = demo_folder.parent / "runs"
-    cells = read_grid([write(extra=["--data.dataset=fsbench.datamodules.datasets.folder.Folder", "--data.episodes=3"])],
-                      {"demo": str(demo_folder)})  # fmt: skip
+    cells = read_grid([write(extra=SMALL)], {"demo": str(demo_folder)}, runs=str(runs))
     (before,) = plan(cells, runs)
     assert plan(cells, runs) == [before]
     for mask in (demo_folder / "SegmentationClassAug").iterdir():
@@ -50,8 +50,8 @@ def test_a_cell_whose_images_were_replaced_is_another_one(write, demo_folder):
 @pytest.mark.parametrize("file", ["folds.yaml", "ImageSets/Segmentation/val.txt"])
 def test_another_description_or_list_is_another_cell(write, demo_folder, tmp_path, file):
     """Although its images and label maps are those of before."""
-    grid = write(extra=["--data.dataset=fsbench.datamodules.datasets.folder.Folder", "--data.episodes=5"])
-    cells, runs = read_grid([grid], {"demo": str(demo_folder)}), tmp_path / "runs"
+    runs = tmp_path / "runs"
+    cells = read_grid([write(extra=SMALL)], {"demo": str(demo_folder)}, runs=str(runs))
     (before,), (again,) = plan(cells, runs), plan(cells, runs)
     assert before.folder == again.folder
     path = demo_folder / file
@@ -75,8 +75,10 @@ def test_what_is_noted_needs_no_model(make, write, tmp_path, capsys):
     photo.touch()
     (runs / ".grid/files").mkdir(parents=True)
     (runs / ".grid/files" / f"{'0' * 20}.json").write_text(json.dumps([str(photo)]))
-    for cell, name in zip(read_grid([file]), (next(runs.glob("prototype-*")).name, "other"), strict=True):
-        note = runs / ".grid/cells" / f"{cell.fingerprint(runs)}.json"
+    for cell, name in zip(
+        read_grid([file], runs=str(runs)), (next(runs.glob("prototype-*")).name, "other"), strict=True
+    ):
+        note = runs / ".grid/cells" / f"{run_fingerprint(cell)}.json"
         note.parent.mkdir(parents=True, exist_ok=True)
         note.write_text(json.dumps({"folder": name, "files": "0" * 20, "states_sha256": states_sha256([photo])}))
     code = "import sys; from fsbench.cli.main import main; main(sys.argv[1:]); sys.exit('torch' in sys.modules)"
@@ -84,29 +86,29 @@ def test_what_is_noted_needs_no_model(make, write, tmp_path, capsys):
     done = subprocess.run(arguments, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     stated = json.loads(done.stdout)
-    assert [cell["state"] for cell in stated["cells"]] == ["done", "missing"]
+    assert [cell["state"] for cell in stated["runs"]] == ["done", "missing"]
     old = {"method", "dataset", "fold", "way", "shot", "setting", "seed", "protocol", "devices", "fast", "checkpoint"}
-    assert old | {"data_root", "extra"} <= stated["cells"][0].keys() & stated["scores"][0]["variant"].keys()
-    assert stated["cells"][0]["method"] == "prototype" and stated["cells"][0]["fold"] == 0
-    assert stated["cells"][1]["cost"]["source"] == "1 run of other data"
+    assert old | {"data_root", "extra"} <= stated["runs"][0].keys() & stated["scores"][0]["variant"].keys()
+    assert stated["runs"][0]["method"] == "prototype" and stated["runs"][0]["fold"] == 0
+    assert stated["runs"][1]["cost"]["source"] == "1 run of other data"
     assert main(["grid", str(file), "--runs", str(runs)]) == 0
-    assert "2 cells: 1 done, 0 begun, 1 missing, 0 refused; left to do: 81 s" in capsys.readouterr().out
+    assert "2 runs: 1 done, 0 begun, 1 missing; left to do: 81 s" in capsys.readouterr().out
     (next(runs.glob("prototype-*")) / "run.json").write_text("{")
-    assert [(cell.state, "is no JSON" in cell.refused) for cell in plan(read_grid([file]), runs)] == [
+    assert [(cell.state, "is no JSON" in cell.refused) for cell in plan(read_grid([file], runs=str(runs)), runs)] == [
         ("refused", True), ("missing", False),
     ]  # fmt: skip
 
 
 def test_cells_that_cannot_be_built_are_refused_by_themselves(write, demo_folder, tmp_path):
     """And those whose files are absent say which."""
-    files = [write(folds=[9], extra=["--data.dataset=fsbench.datamodules.datasets.folder.Folder"]),
+    files = [write(folds=[9], extra=SMALL),
              write(datasets=["folder"], data_roots={"folder": str(tmp_path / "no")}, weights="random")]  # fmt: skip
-    unknown, absent = plan(read_grid(files, {"demo": str(demo_folder)}), tmp_path)
+    unknown, absent = plan(read_grid(files, {"demo": str(demo_folder)}, runs=str(tmp_path)), tmp_path)
     assert unknown.state == "refused" and "unknown fold 9" in unknown.refused and unknown.folder is None
     assert absent.state == "lacks files" and absent.folder is None
     assert absent.obstacle == f"data folder not in {tmp_path / 'no'}: give its folder with --data-root folder=DIR"
     sheet = to_sheet([unknown, absent], [])
-    assert sheet.title.startswith("2 cells: 0 done, 0 begun, 0 missing, 1 lacks files, 1 refused; left to do: ")
+    assert sheet.title.startswith("2 runs: 0 done, 0 begun, 0 missing, 1 refused, 1 lacks files; left to do: ")
     assert [line[-1] for line in sheet.parts[0][1][1:]] == [unknown.refused, "no run like it"]
     assert sheet.notes[0] == f"missing: {absent.obstacle}"
 
@@ -114,9 +116,8 @@ def test_cells_that_cannot_be_built_are_refused_by_themselves(write, demo_folder
 def test_a_rerun_that_waits_to_take_its_place_is_not_done(make, write, demo_folder):
     """As for the run itself, which then finishes the replacement."""
     runs = demo_folder.parent / "runs"
-    cells = read_grid([write(extra=["--data.dataset=fsbench.datamodules.datasets.folder.Folder", "--data.episodes=3"])],
-                      {"demo": str(demo_folder)})  # fmt: skip
-    folder = run_folder(cells[0], runs)
+    cells = read_grid([write(extra=SMALL)], {"demo": str(demo_folder)}, runs=str(runs))
+    folder = run_folder(cells[0])
     make("prototype", 0).path.rename(folder)
     assert plan(cells, runs)[0].state == "done"
     shutil.copytree(folder, staging_folder(folder))

@@ -1,11 +1,15 @@
 """Schedules of grids: failures, interrupts and progress of the cells that run."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 
+from fsbench.records.run_directory import is_held
 from fsbench.runner.grid.plan import PlannedRun
 from fsbench.runner.grid.run import GridDisplay, last_lines, progress_text, run_missing
+from fsbench.runner.grid.words import run_label
 from tests.fsbench.runner.grid.cells import cell_of
 from tests.fsbench.runs import some_run
 
@@ -46,7 +50,7 @@ def test_failures_stop_no_other_cell(tmp_path, monkeypatch):
     cells = [PlannedRun(cell_of("prototype", "demo", fold, 1, 1, None, 0), tmp_path / str(fold)) for fold in range(5)]
     executor = Pretended(2, [0, 3, 0, 0, 2])
     failures = run_missing(cells, tmp_path, executor, GridDisplay(cells, screen=False))
-    assert {(failure.item.cell.label, failure.status) for failure in failures} == {
+    assert {(run_label(failure.item.config), failure.status) for failure in failures} == {
         ("prototype demo fold 1 1-way 1-shot seed 0", 3), ("prototype demo fold 4 1-way 1-shot seed 0", 2),
     }  # fmt: skip
     assert executor.most == 2 and not executor.statuses
@@ -56,7 +60,7 @@ def test_failures_stop_no_other_cell(tmp_path, monkeypatch):
 def test_cells_that_differ_in_anything_have_logs_of_their_own(tmp_path, monkeypatch):
     monkeypatch.setattr("fsbench.runner.grid.run.POLL_SECONDS", 0)
     alike = ("prototype", "demo", 0, 1, 1, None, 0)
-    more = ({}, {"protocol": "hsnet"}, {"checkpoint": "c"}, {"fast": True}, {"extra": ("--a=1",)}, {"devices": 2})
+    more = ({}, {"protocol": "hsnet"}, {"checkpoint": "c"}, {"fast": True}, {"extra": ("--model.a=1",)}, {"devices": 2})
     cells = [PlannedRun(cell_of(*alike, **one), None) for one in more]
     monkeypatch.setattr("fsbench.runner.grid.run.run_folder", lambda *_, **__: tmp_path / "none")
     failures = run_missing(cells, tmp_path, Pretended(6, range(6)), GridDisplay(cells, screen=False))
@@ -68,9 +72,9 @@ def test_a_folder_that_is_no_longer_the_cells_is_looked_up_again(tmp_path, monke
     monkeypatch.setattr("fsbench.runner.grid.run.POLL_SECONDS", 0)
     asked = []
 
-    def now(cell, runs):
-        asked.append(cell)
-        return runs / f"now-{cell.fold}"
+    def now(run):
+        asked.append(run)
+        return tmp_path / f"now-{run.fold}"
 
     monkeypatch.setattr("fsbench.runner.grid.run.run_folder", now)
     (tmp_path / "now-0").mkdir()
@@ -80,7 +84,7 @@ def test_a_folder_that_is_no_longer_the_cells_is_looked_up_again(tmp_path, monke
     (tmp_path / "now-2/run.json").write_text("{")
     cells = [PlannedRun(cell_of("prototype", "demo", fold, 1, 1, None, 0), tmp_path / "before") for fold in range(3)]
     failures = run_missing(cells, tmp_path, Pretended(1, [0, 0, 0]), GridDisplay(cells, screen=False))
-    assert asked == [item.cell for item in cells]
+    assert asked == [item.config for item in cells]
     assert [failure.item for failure in failures] == cells[1:]
 
 
@@ -91,7 +95,7 @@ def test_a_status_of_0_without_a_record_is_a_failure(tmp_path, monkeypatch, bloc
     assert len(run_missing(cells, tmp_path, Pretended(1, [0]), GridDisplay(cells, screen=False))) == 1
 
 
-def test_an_interrupt_stops_what_runs(tmp_path, monkeypatch):
+def test_an_interrupt_stops_what_runs(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("fsbench.runner.grid.run.POLL_SECONDS", 0)
     cells = [PlannedRun(cell_of("prototype", "demo", fold, 1, 1, None, 0), tmp_path / str(fold)) for fold in range(3)]
     executor = Pretended(2, ["interrupt", 0, 0])
@@ -101,6 +105,28 @@ def test_an_interrupt_stops_what_runs(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         run_missing(cells, tmp_path, executor, GridDisplay(cells, screen=False))
     assert len(started) == 2 and all(job.stopped for job in started)
+    assert "0 done, 2 interrupted (prototype demo fold 0 1-way 1-shot seed 0: starts; " in capsys.readouterr().err
+
+
+def test_a_run_that_another_process_makes_is_left_to_it(tmp_path, monkeypatch, capsys):
+    """It is no failure, and the log that the other process may write to stays."""
+    monkeypatch.setattr("fsbench.runner.grid.run.POLL_SECONDS", 0)
+    monkeypatch.setattr("fsbench.runner.grid.run.finished_record", lambda folder: folder.name)
+    items = [PlannedRun(cell_of("prototype", "demo", fold, 1, 1, None, 0), tmp_path / str(fold)) for fold in range(2)]
+    (tmp_path / "1").mkdir()
+    code = (
+        "import sys; from pathlib import Path; from fsbench.records.run_directory import RunDirectory\n"
+        "with RunDirectory(Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "1")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout.readline() == "held\n"
+        executor = Pretended(1, [0])
+        assert run_missing(items, tmp_path, executor, GridDisplay(items, screen=False)) == []
+        assert items[1].state == "running elsewhere" and not executor.statuses
+        assert "fold 1 1-way 1-shot seed 0: running elsewhere" in capsys.readouterr().err
+        other.communicate("")
+    assert not is_held(tmp_path / "1")
 
 
 def test_what_a_run_is_at(tmp_path):

@@ -10,61 +10,55 @@ from fsbench.runner.grid.summary import remarks, summaries
 from tests.fsbench.runner.grid.cells import cell_of, cells_with, finished
 
 
-def test_scores_are_those_of_all_seeds_or_none():
+def test_scores_are_means_over_the_folds_and_seeds_that_are_done():
     scores = {(0, 0): 50.0, (1, 0): 60.0, (0, 1): 52.0, (1, 1): 64.0, (0, 2): 70.0, (1, 2): 80.0}
     (found,) = summaries(cells_with(scores), ["mIoU"])
-    assert found.seeds == {0: 55, 1: 58, 2: 75}
+    assert found.seeds == {0: 55, 1: 58, 2: 75} and found.is_whole
     assert found.value == mean([55, 58, 75]) and found.deviation == stdev([55, 58, 75])
     ((_, shown),) = to_sheet(cells_with(scores), [found]).parts
     assert shown[1][-3:] == ["2 of 2", "3 of 3", "62.67 ± 10.79"]
-    (partly,) = summaries(cells_with(scores | {(1, 1): None}), ["mIoU"])
-    assert partly.seeds == {0: 55, 2: 75} and partly.wanted == 3
-    assert partly.value is None and partly.deviation is None
     (one,) = summaries(cells_with({(0, 0): 50.0, (1, 0): 60.0}), ["mIoU"])
     assert one.value == 55 and one.deviation is None
 
 
+def test_scores_of_some_folds_and_seeds_say_so():
+    """The folds are those that every seed has: no seed is better for the folds that it lacks."""
+    scores = {(0, 0): 50.0, (1, 0): 60.0, (0, 1): 52.0, (1, 1): None, (0, 2): None, (1, 2): None}
+    (found,) = summaries(cells_with(scores), ["mIoU"])
+    assert found.seeds == {0: 50, 1: 52} and (found.folds, found.of, found.done, found.wanted) == (1, 2, 2, 3)
+    assert found.value == 51 and not found.is_whole
+    sheet = to_sheet(cells_with(scores), [found])
+    (_, shown) = sheet.parts[-1]
+    assert shown[1][-3:] == ["1 of 2", "2 of 3", f"51.00 ± {stdev([50, 52]):.2f}"]
+    assert any("no figure of the whole test" in note for note in sheet.notes)
+
+
 def test_runs_of_other_weights_never_fill_up_a_score(write):
-    """Two grids of checkpoints and one of trainings have one fold done each: no score is complete, and each is told
-    from the others."""
-    files = [write(folds=[0, 1], seeds=[0], **more) for more in ({}, {"checkpoint": "x/{fold}"}, {"checkpoint": "y"})]
-    done = {(None, 0), ("x/{fold}", 1), ("y", 0)}
+    """Two grids of checkpoints and one of trainings have one fold done each, and each is told from the others."""
+    files = [
+        write(folds=[0, 1], seeds=[0], **more) for more in ({}, {"checkpoint": "x/{fold}"}, {"checkpoint": "y/{fold}"})
+    ]
+    done = {(None, 0), ("x/{fold}", 1), ("y/{fold}", 0)}
     planned = [
-        PlannedRun(cell, Path("x"), finished(50.0) if (cell.request.checkpoint, cell.fold) in done else None)
+        PlannedRun(cell, Path("x"), finished(50.0) if (cell.checkpoint, cell.fold) in done else None)
         for cell in read_grid(files)
     ]
     found = summaries(planned, ["mIoU"])
-    assert [(one.variant.request.checkpoint, one.done, one.wanted, one.value) for one in found] == [
-        (None, 0, 1, None), ("x/{fold}", 0, 1, None), ("y", 0, 1, None),
+    assert [(one.variant.checkpoint, one.done, one.wanted, one.value) for one in found] == [
+        (None, 1, 1, 50.0), ("x/{fold}", 1, 1, 50.0), ("y/{fold}", 1, 1, 50.0),
     ]  # fmt: skip
     (_, cells), (_, scores) = to_sheet(planned, found).parts
-    assert [row[cells[0].index("options")] for row in cells[1:]] == ["–", "checkpoint x/{fold}", "checkpoint y"]
+    assert [row[cells[0].index("options")] for row in cells[1:]] == ["–", "checkpoint x/{fold}", "checkpoint y/{fold}"]
     assert len({tuple(row) for row in scores}) == 4
 
 
-def test_a_mean_stands_only_where_every_fold_of_the_data_set_is_there():
-    planned = cells_with({(fold, seed): 50.0 for fold in (0, 1) for seed in (0, 1)}, folds=4)
-    (found,) = summaries(planned, ["mIoU"])
-    assert (found.folds, found.of, found.done, found.wanted) == (2, 4, 2, 2)
-    assert found.value is None and found.deviation is None and found.seeds == {}
-    sheet = to_sheet(planned, [found])
-    ((_, scores),) = sheet.parts
-    assert [scores[1][scores[0].index(name)] for name in ("folds", "seeds done", "mIoU")] == ["2 of 4", "2 of 2", "–"]
-    (why,) = absent_scores([found])
-    assert why in sheet.notes and "all 4 folds of the data set, and the grid names 2" in why and "--by fold" in why
-
-
-def test_each_dash_of_a_grid_has_its_reason_once():
+def test_a_score_that_no_run_has_says_so():
     def reasons(scores, metrics):
         return absent_scores(summaries(cells_with(scores), metrics))
 
     whole = {(0, 0): 50.0, (1, 0): 60.0}
     assert reasons(whole, ["mIoU"]) == []
-    (lacks,) = reasons(whole, ["mIoU", "ROM"])
-    assert lacks.endswith("its runs have no ROM")
-    for partly, done in (({**whole, (1, 0): None}, "0 of 1"), ({**whole, (0, 1): 52.0, (1, 1): None}, "1 of 2")):
-        (left,) = reasons(partly, ["mIoU", "ROM"])
-        assert f"{done} seeds are done; --run runs what is left" in left
+    assert reasons(whole, ["mIoU", "ROM"]) == ["–: prototype on demo: the runs have no ROM"]
 
 
 def test_what_makes_scores_no_results_is_said(make):
@@ -82,7 +76,6 @@ def test_what_makes_scores_no_results_is_said(make):
     assert few == "emat folder 1-way 1-shot: 6 instead of the protocol's 1000 episodes: a trial, not a result"
     assert random.startswith("emat folder 1-way 1-shot: emat: backbone b has random (seed 0) weights")
     assert left.startswith("cst folder 1-way 1-shot: left out: there is no manifest")
-    assert [found.done for found in summaries(items, ["mIoU"])] == [1, 1, 0]
 
 
 def test_a_cell_without_a_seed_is_no_seed_more():

@@ -4,11 +4,8 @@ import pytest
 import yaml
 
 from fsbench.base.errors import SettingsError
-from fsbench.runner.config.build import parse
-from fsbench.runner.config.compose import setting
-from fsbench.runner.config.data_options import flat_values
+from fsbench.runner.config.merge import setting
 from fsbench.runner.config.registry import names
-from fsbench.runner.config.request import file_settings
 from fsbench.runner.papers.figures import row_scores
 from fsbench.runner.papers.files import paper_rows, papers, read_paper
 from fsbench.runner.papers.published import published_scores
@@ -51,7 +48,8 @@ def test_a_paper_trains_as_it_states(all_rows):
     assert differing == set()
 
 
-KEYS = ("data.batch_size", "data.image_size", "data.protocol", "trainer.max_epochs", "model.backbone.name",
+KEYS = ("data.training.batch_size", "data.image_size", "data.test.protocol", "trainer.max_epochs",
+        "model.backbone.name",
         "data.dataset.root", "model.class_path")  # fmt: skip
 
 
@@ -61,11 +59,11 @@ def test_settings_read_from_files_are_those_of_the_parser(all_rows):
     assert {plain for _, plain in chosen} == {True, False}
     for row in chosen.values():
         request = row.request
-        config = flat_values(parse(request.arguments(request.methods[0], 0), build=False).config.as_dict())
-        settings = file_settings(request)
+        config = request.parse(build=False).config.as_dict()
+        settings = request.values
         for key in KEYS:
             found = setting(settings, key)
-            if found is not None and not (key == "data.protocol" and row.entry.protocol):  # an option of its own
+            if found is not None and not (key == "data.test.protocol" and row.entry.protocol):  # an option of its own
                 assert found == setting(config, key), (row.method, row.task, key)
 
 

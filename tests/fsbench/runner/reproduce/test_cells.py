@@ -63,7 +63,7 @@ def test_a_table_alone_brings_the_trainings_it_needs_and_they_come_first():
     for run in ordered:
         assert set(run.needs) <= done
         done |= {run.training} if run.trains else set()
-    alone = with_preparations([run for run in wanted if "--data.test_seed=0" in run.request.extra], runs, OPTIONS)
+    alone = with_preparations([run for run in wanted if "--data.test.test_seed=0" in run.request.extra], runs, OPTIONS)
     assert sum(run.trains for run in alone) == 8  # base learners and HMNet itself, which table 2 makes
 
 

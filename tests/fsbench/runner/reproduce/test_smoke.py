@@ -8,7 +8,7 @@ from fsbench.runner.reproduce.smoke import check_rows, samples
 
 def test_a_row_that_cannot_be_composed_is_named(tmp_path):
     row = {"method": "emat", "reported": {"method": "EMAT", "backbone": "none"}, "datasets": ["pascal"]}
-    rows = [row, row | {"options": ["--model.suport_side=3"]}, row | {"options": ["--data.batch_size=many"]}]
+    rows = [row, row | {"options": ["--model.suport_side=3"]}, row | {"options": ["--data.training.batch_size=many"]}]
     paper = {"title": "Small", "tables": {"1": {"caption": "c", "source": "none", "rows": rows}}}
     (tmp_path / "small.yaml").write_text(yaml.safe_dump(paper))
     said = []

@@ -102,7 +102,7 @@ def test_classification_beside_its_paper(classified, figures):
 
     assert (
         why(solver, smallest=40) == "30 small classes are not repeated up to 50 images as the authors' "
-        "(--data.min_class_size=50)"
+        "(--data.test.min_class_size=50)"
     )
     assert why(solver, smallest=40, min_class_size=50) == ""
     assert why(solver, episodes=3) == "episodes 3 instead of 2000"

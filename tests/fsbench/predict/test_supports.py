@@ -1,4 +1,4 @@
-"""Supports as people give them: masks of all kinds, LabelMe, COCO; and what is wrong with them in one line."""
+"""Supports as people give them: masks of all kinds, LabelMe, COCO, folders; what is wrong in one line; as a batch."""
 
 import base64
 import io
@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fsbench.base.errors import DataError, FsbenchError, SettingsError
+from fsbench.base.errors import DataError, SettingsError
 from fsbench.data.palettes import voc_colors
-from fsbench.predict.read_supports import read_supports
+from fsbench.predict.supports import Support, read_supports, stack_supports
 from tests.recompressed import recompress, save_palette
 
 HEIGHT, WIDTH = 20, 30
@@ -73,13 +73,6 @@ def test_smoothed_masks_are_cut_at_half_white(folder):
     labels[8, 8] = 2
     Image.fromarray(labels).save("m.png")
     assert only("a.png:m.png", "1=a,3=b")[0].classes == {1: "a", 3: "b"}
-
-
-def test_names_and_paths_need_no_text(folder):
-    Image.fromarray(PHOTO).save("x=1:y.png")
-    white("L").save("c:m.png")
-    ((support,), _) = read_supports([("a=b", Path("x=1:y.png"), Path("c:m.png"))])
-    assert support.classes == {1: "a=b"} and support.image_name == "x=1:y.png"
 
 
 def test_points_and_lines_are_passed_over_with_a_note(folder):
@@ -229,6 +222,8 @@ def test_paths_may_hold_the_signs_between_them(folder):
     white("L").save("x=1:y.mask.png")
     assert only("x=1:y.png:x=1:y.mask.png")[0].image_name == "x=1:y.png"
     assert only("my cat=x=1:y.png:x=1:y.mask.png")[0].classes == {1: "my cat"}
+    ((support,), _) = read_supports([("a=b", Path("x=1:y.png"), Path("x=1:y.mask.png"))])
+    assert support.classes == {1: "a=b"} and support.image_name == "x=1:y.png"
 
 
 def labelme(**shapes) -> dict:
@@ -397,32 +392,17 @@ def test_annotations_without_an_outline_are_left_out_and_counted(folder, changes
     assert read_supports(["c.json"]) == ([], [note])
 
 
-def test_an_empty_part_of_an_outline_is_left_out_of_its_object(folder):
+@pytest.mark.parametrize(
+    ("parts", "reason"), [([[]], "an empty outline"), ([[20, 1, 28, 1], [15, 15]], "fewer than three corners")]
+)
+def test_a_part_that_marks_no_pixel_is_left_out_of_its_object(folder, parts, reason):
     content = coco()
     plain = only_labels(folder, content)
-    content["annotations"][0]["segmentation"].insert(0, [])
+    content["annotations"][0]["segmentation"] += parts
     (folder / "c.json").write_text(json.dumps(content))
     support, (note,) = only("c.json")
     np.testing.assert_array_equal(support.labels, plain)
-    assert note.endswith("(a part of one: an empty outline)")
-
-
-def test_a_part_that_marks_no_pixel_is_left_out_of_its_object(folder):
-    content = coco()
-    plain = only_labels(folder, content)
-    content["annotations"][0]["segmentation"] += [[20, 1, 28, 1], [15, 15]]
-    (folder / "c.json").write_text(json.dumps(content))
-    support, (note,) = only("c.json")
-    np.testing.assert_array_equal(support.labels, plain)
-    assert note.endswith("left out: 1 of cat (a part of one: fewer than three corners)")
-
-
-def test_an_image_of_boxes_alone_is_passed_over_with_a_note(folder):
-    content = coco()
-    content["annotations"].append({"id": 3, "image_id": 8, "category_id": 90, "segmentation": [], "bbox": [1, 1, 2, 2]})
-    (folder / "c.json").write_text(json.dumps(content))
-    _, (note,) = only("c.json")  # the other image is not even there
-    assert note.endswith("1 of dog (a box alone)")
+    assert note.endswith(f"left out: 1 of cat (a part of one: {reason})")
 
 
 @pytest.mark.parametrize("tool", ["coco", "labelme"])
@@ -441,14 +421,6 @@ def test_reserved_labels_paint_background_and_void(folder, tool, label, value, w
     assert name == "cat" and note.startswith("c.json: ") and note.endswith(f"{label} is {word}")
 
 
-def test_a_file_of_reserved_labels_alone_has_no_object(folder):
-    (folder / "l.json").write_text(json.dumps(drawn("labelme", ("_background_", BOX))))
-    with pytest.raises(DataError, match=r"l\.json has no shape with an area; .*_background_ is background"):
-        read_supports(["l.json"])
-    (folder / "c.json").write_text(json.dumps(drawn("coco", ("_background_", BOX))))
-    assert read_supports(["c.json"])[0] == []
-
-
 @pytest.mark.parametrize("size", [(WIDTH, HEIGHT + 1), (HEIGHT, WIDTH)])
 def test_another_size_is_said_with_both(folder, size):
     Image.new("L", size, 255).save("m.png")
@@ -456,54 +428,87 @@ def test_another_size_is_said_with_both(folder, size):
         only("cat=a.png:m.png")
 
 
-def refusals(folder: Path) -> dict[str, tuple[str, str, str]]:
+REFUSALS = [
+    ("cat=a.png:empty.png", "", "marks nothing; expected white"),
+    ("cat=a.png:void.png", "", r"marks nothing but void \(255\)"),
+    ("cat=a.png:odd.png", "", r"colour \(1, 2, 3\)"),
+    ("cat=a.png:two.png", "", "--classes 1=cat,3=… and leave out 'cat='"),
+    ("cat=a.png:m.jpg", "", "is a JPEG, which smears"),
+    ("cat=a.png:m.tif", "", "has CMYK pixels; expected a PNG of class numbers"),
+    ("cat=a.png:no.png", "", "mask no.png cannot be decoded"),
+    ("cat=no.png:m.png", "", "photo no.png cannot be read"),
+    ("cat=a.png", "", r"names no mask; expected \[name=\]photo:mask.png"),
+    ("cat=b.png:m2.png", "", "there is no file b.png and no file m2.png"),
+    ("a.png:two.png", "9=cat", "the numbers 1, 3, none of which --classes names"),
+    ("cat=a.png:m.png", "bird", "no support shows the class 'bird' of --classes"),
+    ("a.png:two.png", "1=cat,x", "expected numbers from 1 to 254 and names"),
+    ("a.png:two.png", "1=cat,3=cat", "expected numbers from 1 to 254 and names, each once"),
+    ("no.json", "", "neither shapes nor annotations"),
+    ("cut.json", "", "is no JSON file"),
+    ("line.json", "", r"has no shape with an area; .*1 of cat \(a line\)"),
+    ("hole.json", "", r"has no shape with an area; .*_background_ is background"),
+    ("a.png:smooth.png", "", "grey levels, as smoothed edges have; name its one class"),
+    ("none.json", "", "has no shape"),
+    ("gone.json", "", "is about the photo gone.jpg, which is not in"),
+    ("cat=none.json:none.json", "", "leave out 'cat='"),
+    ("nothing", "", "the folder nothing has no support; expected JSON files of LabelMe or COCO in it, or photos/"),
+    ("pairs", "", "p0.png has 2 photos of its name .* expected one"),
+]
+
+
+@pytest.fixture
+def unusable(folder: Path) -> Path:
+    """Files and folders that are no supports."""
     Image.new("L", (WIDTH, HEIGHT)).save("empty.png")
-    void = Image.fromarray(np.full((HEIGHT, WIDTH), 255, dtype=np.uint8))
-    void.putpalette(voc_colors().tobytes())
-    void.save("void.png")
+    save_palette(Path("void.png"), np.full((HEIGHT, WIDTH), 255, dtype=np.uint8), voc_colors())
     Image.new("RGB", (WIDTH, HEIGHT), (1, 2, 3)).save("odd.png")
     Image.fromarray(LABELS).save("two.png")
     white("L").save("m.png")
     white("L").save("m.jpg")
+    white("RGB").convert("CMYK").save("m.tif")
     smooth().save("smooth.png")
-    (folder / "no.png").write_text("no picture")
-    (folder / "no.json").write_text("{}")
-    (folder / "cut.json").write_text("{")
-    (folder / "line.json").write_text(json.dumps(labelme(shapes=[shape("cat", "line", (1, 1), (9, 9))])))
-    (folder / "none.json").write_text(json.dumps(labelme()))
-    (folder / "gone.json").write_text(
-        json.dumps(labelme(shapes=[shape("cat", "circle", (5, 5), (9, 9))], photo="gone.jpg"))
-    )
-    return {
-        "empty": ("cat=a.png:empty.png", "", "marks nothing; expected white"),
-        "only void": ("cat=a.png:void.png", "", r"marks nothing but void \(255\)"),
-        "colours": ("cat=a.png:odd.png", "", r"colour \(1, 2, 3\)"),
-        "two numbers, one name": ("cat=a.png:two.png", "", "--classes 1=cat,3=… and leave out 'cat='"),
-        "JPEG": ("cat=a.png:m.jpg", "", "is a JPEG, which smears"),
-        "no picture": ("cat=a.png:no.png", "", "mask no.png cannot be decoded"),
-        "broken photo": ("cat=no.png:m.png", "", "photo no.png cannot be read"),
-        "no mask": ("cat=a.png", "", r"names no mask; expected \[name=\]photo:mask.png"),
-        "absent": ("cat=b.png:m2.png", "", "there is no file b.png and no file m2.png"),
-        "no such number": ("a.png:two.png", "9=cat", "the numbers 1, 3, none of which --classes names"),
-        "no such name": ("cat=a.png:m.png", "bird", "no support shows the class 'bird' of --classes"),
-        "bad classes": ("a.png:two.png", "1=cat,x", "expected numbers from 1 to 254 and names"),
-        "other JSON": ("no.json", "", "neither shapes nor annotations"),
-        "cut JSON": ("cut.json", "", "is no JSON file"),
-        "a line": ("line.json", "", "has no shape with an area"),
-        "smoothed, no name": ("a.png:smooth.png", "", "grey levels, as smoothed edges have; name its one class"),
-        "no shape": ("none.json", "", "has no shape"),
-        "no photo": ("gone.json", "", "is about the photo gone.jpg, which is not in"),
-        "named JSON": ("cat=none.json:none.json", "", "leave out 'cat='"),
+    circle = shape("cat", "circle", (5, 5), (9, 9))
+    texts = {
+        "no.png": "no picture",
+        "no.json": "{}",
+        "cut.json": "{",
+        "line.json": json.dumps(labelme(shapes=[shape("cat", "line", (1, 1), (9, 9))])),
+        "hole.json": json.dumps(drawn("labelme", ("_background_", BOX))),
+        "none.json": json.dumps(labelme()),
+        "gone.json": json.dumps(labelme(shapes=[circle], photo="gone.jpg")),
     }
+    for name, text in texts.items():
+        (folder / name).write_text(text)
+    for name in ("nothing", "pairs/photos", "pairs/masks"):
+        (folder / name).mkdir(parents=True)
+    for name in ("photos/p0.png", "photos/p0.jpg", "masks/p0.png"):
+        white("L").save(Path("pairs", name))
+    return folder
 
 
-def test_what_cannot_be_used_is_said_in_one_line(folder):
-    for what, (text, classes, expected) in refusals(folder).items():
-        with pytest.raises((DataError, SettingsError)) as caught:
-            read_supports([text], classes)
-            pytest.fail(f"{what} was accepted")
-        assert isinstance(caught.value, FsbenchError) and "\n" not in str(caught.value), what
-        assert re.search(expected, str(caught.value)), (what, str(caught.value))
+@pytest.mark.parametrize(("text", "classes", "expected"), REFUSALS)
+def test_what_cannot_be_used_is_said_in_one_line(unusable, text, classes, expected):
+    with pytest.raises((DataError, SettingsError), match=expected) as refused:
+        read_supports([text], classes)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("place", ["photos", "."])
+def test_a_folder_has_photos_and_masks_or_a_file_of_a_tool(folder, place):
+    for name in ("marked/masks", "coco/photos"):
+        (folder / name).mkdir(parents=True)
+    (folder / "marked/photos").mkdir()
+    for name in ("p0.png", "p1.jpg", "unmarked.png"):
+        Image.fromarray(PHOTO).save(Path("marked/photos", name))
+    for name in ("p0.png", "p1.jpg.png"):
+        white("L").save(Path("marked/masks", name))
+    supports, notes = read_supports(["marked"], "1=cup")
+    assert [Path(one.image_name).name for one in supports] == ["p0.png", "p1.jpg"] and not notes
+    assert all(one.classes == {1: "cup"} for one in supports)
+    np.testing.assert_array_equal(supports[0].labels, MASK)
+    (folder / "coco/c.json").write_text(json.dumps(coco()))
+    (folder / "a.png").rename(folder / "coco" / place / "a.png")
+    assert only("coco")[0].classes == {1: "cat", 2: "dog"}
 
 
 def changed(path: str, value: object) -> dict:
@@ -548,6 +553,11 @@ MALFORMED_COCO = [
     ("annotations.0.segmentation", "abc", "a polygon that is not a list of x, y in pixels"),
     ("annotations.0.segmentation", [[1, 2, 3]], "a polygon that is not a list of x, y in pixels"),
     ("annotations.0.segmentation", [[[1, 2], [3, 4]]], "a polygon that is not a list of x, y in pixels"),
+    ("annotations.0.image_id", 1.5, "image_id is '1.5', not a whole number"),
+    ("annotations.0.category_id", True, "category_id is 'True', not a whole number"),
+    ("images.0.height", 10**30, "cannot be used"),
+    ("images.0.height", "20", "height of the image 'a.png' is '20', not a whole number"),
+    ("annotations.0.segmentation", [[1, 1, 10**400, 1, 9, 9]], "cannot be used"),
     ("annotations.0.segmentation", [[1, 2, float("nan"), 4]], "a polygon that is not a list of x, y in pixels"),
     ("annotations.0.segmentation", [[1, 2, 900, 4, 5, 6]], "is not near its image of 30x20 pixels"),
     (SEGMENTATION, {}, "unusable run-length mask"),
@@ -585,3 +595,25 @@ def test_an_image_of_another_size_than_coco_states_is_refused(folder):
     (folder / "m.json").write_text(json.dumps(content))
     with pytest.raises(DataError, match=r"a.png is 30x20 pixels and its label map m.json 31x20"):
         read_supports(["m.json"])
+
+
+def test_fewer_supports_are_repeated_in_turn():
+    masks = [np.zeros((8, 8), dtype=np.uint8) for _ in range(4)]
+    for number, mask in enumerate(masks):
+        mask[number : number + 4] = 1
+    pixels = np.zeros((8, 8, 3), dtype=np.uint8)
+    supports = [Support(f"a{n}", pixels, mask, {1: "a"}) for n, mask in enumerate(masks[:3])]
+    supports += [Support("b0", pixels, masks[3], {1: "b"}), Support("a0", pixels, masks[1], {1: "b"})]
+    made = stack_supports(supports, 8, "pil")
+    assert made.classes == ("a", "b") and made.shots == (3, 2) and len(made.images) == 4
+    assert made.rows.tolist() == [[[0, 1, 2], [3, 0, 3]]]
+    np.testing.assert_array_equal(made.labels[0, 1].numpy(), [masks[3], masks[1], masks[3]])
+    assert "those of b (2) are repeated in turn up to 3" in made.note
+    assert not stack_supports(supports[:3], 8, "pil").note
+
+
+def test_a_mask_that_vanishes_is_said():
+    mask = np.zeros((400, 400), dtype=np.uint8)
+    mask[7, 7] = 1
+    with pytest.raises(DataError, match=r"mask of a on p has 1 pixels, of which none is left at 16x16"):
+        stack_supports([Support("p", np.zeros((400, 400, 3), dtype=np.uint8), mask, {1: "a"})], 16, "pil")

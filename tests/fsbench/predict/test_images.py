@@ -8,9 +8,8 @@ import pytest
 from PIL import Image, ImageOps
 
 from fsbench.base.errors import DataError, SettingsError
-from fsbench.base.files.images import IMAGE_PIXELS
 from fsbench.data.orientation import apply_orientation, read_header, read_upright
-from fsbench.predict.query_images import find_images
+from fsbench.predict.images import find_images
 
 PIXELS = np.random.RandomState(0).randint(0, 256, (5, 9, 3)).astype(np.uint8)
 
@@ -39,35 +38,14 @@ def test_a_strange_orientation_is_none():
     np.testing.assert_array_equal(apply_orientation(PIXELS, 77), PIXELS)
 
 
-@pytest.mark.parametrize("mode", ["L", "P", "RGBA", "CMYK", "1"])
-def test_other_kinds_of_pixels_become_rgb(tmp_path, mode):
-    suffix = "tif" if mode == "CMYK" else "png"
-    picture = Image.fromarray(PIXELS).convert(mode)
-    picture.save(tmp_path / f"a.{suffix}")
-    np.testing.assert_array_equal(read_upright(tmp_path / f"a.{suffix}")[0], np.asarray(picture.convert("RGB")))
-
-
-def test_broken_photos_are_named(tmp_path, monkeypatch):
-    whole = save(tmp_path / "a.jpg", np.repeat(np.repeat(PIXELS, 40, 0), 40, 1)).read_bytes()
-    (tmp_path / "cut.jpg").write_bytes(whole[: len(whole) // 2])
-    (tmp_path / "text.png").write_text("no picture")
-    for name in ("cut.jpg", "text.png", "absent.jpg"):
-        with pytest.raises(DataError, match=name):
-            read_upright(tmp_path / name)
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)  # PIL refuses twice as many
-    with pytest.raises(DataError, match="expected at most 179 megapixels; make it smaller"):
-        read_upright(tmp_path / "a.jpg")
-    assert IMAGE_PIXELS == 2 * (1024 * 1024 * 1024 // 4 // 3)
-
-
 def test_folders_are_searched_through(tmp_path):
     for name in ("b.JPG", "sub/a.png", "sub/deep/c.webp", ".hidden.jpg", ".git/d.jpg", "out/overlays/b.jpg"):
         save(tmp_path / name, format="png")
     (tmp_path / "sub" / "notes.txt").write_text("")
-    images, others = find_images([tmp_path], out=tmp_path / "out")
+    images = find_images([tmp_path], out=tmp_path / "out")
     assert [image.name for image in images] == ["b.JPG", "sub/a.png", "sub/deep/c.webp"]
-    assert images[1].path == tmp_path / "sub" / "a.png" and others == ["sub/notes.txt"]
-    single, _ = find_images([tmp_path / "b.JPG", tmp_path / "sub" / "a.png"])
+    assert images[1].path == tmp_path / "sub" / "a.png"
+    single = find_images([tmp_path / "b.JPG", tmp_path / "sub" / "a.png"])
     assert [image.name for image in single] == ["a.png", "b.JPG"]
 
 
@@ -82,7 +60,7 @@ def test_folders_that_cannot_be_read_are_said(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "scandir", scandir)
     refused: list[str] = []
-    images, _ = find_images([tmp_path], refused=refused)
+    images = find_images([tmp_path], refused=refused)
     assert [image.name for image in images] == ["a.png"]
     assert len(refused) == 1 and "locked cannot be read (Permission denied)" in refused[0]
     with pytest.raises(DataError, match="locked cannot be read"):

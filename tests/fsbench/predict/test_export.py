@@ -1,4 +1,4 @@
-"""Each exportable method answers over the demo from a file as it does itself."""
+"""Each exportable method answers over the demo from a file as it does itself; a file that does not is refused."""
 
 from pathlib import Path
 
@@ -7,9 +7,11 @@ import pytest
 import torch
 
 import fsbench
+from fsbench.base.errors import NumericsError
 from fsbench.datamodules.datasets.demo.scenes import draw_scene
-from fsbench.predict.export.files import load_program
-from fsbench.predict.support import Support
+from fsbench.predict.export import Agreement, compare, load_program
+from fsbench.predict.result import ClassPresence, Result
+from fsbench.predict.supports import Support
 from fsbench.runner.contract.suite import build_subject
 
 pytest.importorskip("onnxruntime")
@@ -47,9 +49,8 @@ def predictor_of(method: str, folder: Path) -> fsbench.Predictor:
 def test_labels_over_the_demo(method, tmp_path):
     predictor = predictor_of(method, tmp_path)
     images = [scene(number)[0] for number in range(3, 9)]
-    written = predictor.export(tmp_path / "thing.onnx", images=images[:2])
-    assert written.agreement.images == 5
-    run = load_program(written.path, "onnx")
+    assert predictor.export(tmp_path / "thing.onnx", images=images[:2]).images == 5
+    run = load_program(tmp_path / "thing.onnx", "onnx")
     numbers = set()
     for image in [*images[2:], images[0][:40], np.repeat(images[1], 3, 0)]:
         expected = predictor.predict(image)
@@ -60,3 +61,52 @@ def test_labels_over_the_demo(method, tmp_path):
         numbers |= set(np.unique(labels).tolist())
     assert len(numbers) > 1, "labels that are all the same say nothing of a file"
     assert method not in SEEDS or numbers == {0, 1, 2}
+
+
+SIDES = (50, 60)
+
+
+def agreement(own: np.ndarray, found: np.ndarray, margin: float, present: bool = True, score: float = 0.5) -> Agreement:
+    """Compare two label maps on two images; the method says present, with a score of 0.5."""
+    answer = Result("photo", own, (ClassPresence(1, "thing", True, 0.5, int(own.sum())),), np.zeros((2, 2, 3)))
+    return compare(
+        "mine",
+        lambda image: answer,
+        lambda image: np.full(SIDES, margin),
+        lambda image: (found, np.array([present]), np.array([score], np.float32)),
+        {"a": own, "b": own},
+    )
+
+
+@pytest.fixture
+def labels() -> np.ndarray:
+    labels = np.zeros(SIDES, np.uint8)
+    labels[10:20] = 1
+    return labels
+
+
+def flipped(labels: np.ndarray, pixels: int) -> np.ndarray:
+    other = labels.copy()
+    other.flat[:pixels] ^= 1
+    return other
+
+
+def test_borderline_pixels_are_counted(labels):
+    found = agreement(labels, flipped(labels, 3), 5e-4, score=0.5004)
+    assert (found.images, found.pixels, found.other, found.farthest) == (2, 6000, 6, 5e-4)
+    assert found.score == pytest.approx(4e-4, rel=1e-3)
+    assert str(found).startswith("99.9 % of the 6000 pixels of 2 photos have the same label (the other 6 are within")
+
+
+@pytest.mark.parametrize(
+    ("pixels", "margin", "said"),
+    [
+        (4, 5e-4, {}),  # more than one in a thousand
+        (1, 2e-3, {}),  # not at the border
+        (0, 0.0, {"score": 0.502}),
+        (0, 0.0, {"present": False}),
+    ],
+)
+def test_other_answers_are_refused(labels, pixels, margin, said):
+    with pytest.raises(NumericsError, match=r"otherwise than mine on a: .* nothing was written"):
+        agreement(labels, flipped(labels, pixels), margin, **said)

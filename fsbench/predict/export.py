@@ -1,0 +1,218 @@
+"""Freeze a method and its supports into one file, which takes its name only where it answers as its method does.
+
+Shapes: N classes, (H, W) an image.
+"""
+
+import importlib.util
+import json
+import logging
+import shutil
+import warnings
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from torch.export import ExportedProgram
+from torch.export.passes import move_to_device_pass
+
+from fsbench.base.errors import NumericsError, SettingsError
+from fsbench.base.files import make_folder, replacing
+from fsbench.core.export import OUTPUTS, ImageGraph, trace
+from fsbench.predict.result import Result
+
+Format = Literal["onnx", "torch"]
+SUFFIXES: Mapping[Format, str] = {"onnx": ".onnx", "torch": ".pt2"}
+"""How the files' names end."""
+NEEDED: Mapping[Format, tuple[str, ...]] = {"onnx": ("onnx", "onnxscript", "onnxruntime"), "torch": ()}
+"""Packages that a format needs here, by their imports."""
+SCRIPT = Path(__file__).with_name("run_exported.py")
+"""The script that is put beside an ONNX file; it finds it by its own name."""
+LARGEST_ONNX = 2**31 - 2**20
+"""Bytes of weights that one ONNX file can hold, which is a protocol buffer."""
+SAME_PIXELS = 0.999
+"""Least share of an image's pixels that must have the same label."""
+NEAR = 1e-3
+"""Largest margin of a pixel whose label differs, and largest difference of scores of presence."""
+
+Answer = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""Labels (H, W) uint8, decisions (N,) bool and scores (N,) float32 of presence."""
+Run = Callable[[np.ndarray], Answer]
+"""Function from an image (H, W, 3) uint8 to an exported file's answer."""
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How far the answers of a file and of its method agree.
+
+    Attributes:
+        images: Number of images.
+        pixels: Number of their pixels.
+        other: Number of pixels with another label.
+        farthest: Largest margin of such a pixel; 0 where there is none.
+        score: Largest difference of a score of presence.
+    """
+
+    images: int
+    pixels: int
+    other: int
+    farthest: float
+    score: float
+
+    def __str__(self) -> str:
+        same = 100 * (1 - self.other / self.pixels)
+        photos = "1 photo" if self.images == 1 else f"{self.images} photos"
+        borderline = f" (the other {self.other} are within {self.farthest:.0e} of the threshold)" if self.other else ""
+        return (
+            f"{same:.5g} % of the {self.pixels} pixels of {photos} have the same label{borderline}; scores of presence "
+            f"differ by {self.score:.0e} at most"
+        )
+
+
+def check_target(out: Path, format: Format, force: bool) -> None:
+    """Raise SettingsError where the name does not fit the format, something would be replaced, or a package is
+    missing."""
+    if out.suffix.lower() != SUFFIXES[format]:
+        raise SettingsError(
+            f"--out is {out}, expected a name that ends with {SUFFIXES[format]}, as of --format {format}"
+        )
+    for path in (out, out.with_suffix(".py")) if format == "onnx" else (out,):
+        if path.exists() and not force:
+            raise SettingsError(f"{path} exists already; choose another --out, or --force to replace it")
+    missing = [name for name in NEEDED[format] if importlib.util.find_spec(name) is None]
+    if missing:
+        raise SettingsError(
+            f"{', '.join(missing)} not installed, which --format {format} needs; install them with pip install "
+            "'fsbench[export]', or take --format torch"
+        )
+
+
+def write_checked(
+    graph: ImageGraph,
+    out: Path,
+    format: Format,
+    about: Mapping[str, str],
+    own: Callable[[np.ndarray], Result],
+    margin: Callable[[np.ndarray], np.ndarray],
+    images: Mapping[str, np.ndarray],
+) -> Agreement:
+    """Write a graph to a file, beside an ONNX file a script that runs it, and compare its answers with the method's.
+
+    Args:
+        graph: The method with its supports.
+        out: The file.
+        format: Its form.
+        about: Texts by which the file says what it is, "method" among them.
+        own, margin, images: As of `compare`.
+
+    Raises:
+        SettingsError: a step cannot be traced, or the weights do not fit into the file.
+        NumericsError: the file answers otherwise than the method; nothing is written.
+    """
+    program = trace(graph)
+    make_folder(out.absolute().parent)
+    with ExitStack() as written:
+        file = written.enter_context(replacing(out))
+        write_program(program, format, file, about)
+        agreement = compare(about["method"], own, margin, load_program(file, format), images)
+        if format == "onnx":
+            shutil.copyfile(SCRIPT, written.enter_context(replacing(out.with_suffix(".py"))))
+    return agreement
+
+
+def compare(
+    name: str,
+    own: Callable[[np.ndarray], Result],
+    margin: Callable[[np.ndarray], np.ndarray],
+    file: Run,
+    images: Mapping[str, np.ndarray],
+) -> Agreement:
+    """Compare a file's answers with those of its method.
+
+    Args:
+        name: The method's, for messages.
+        own: The method's answer to an image, at the image's size.
+        margin: The margin (H, W) of every pixel, see `fsbench.core.export.Decision`.
+        file: Runs the file.
+        images: Names and pixels (H, W, 3) uint8.
+
+    Raises:
+        NumericsError: an answer differs by more than rounding does.
+    """
+    pixels = other = 0
+    farthest = largest = 0.0
+    for image_name, image in images.items():
+        result = own(image)
+        labels, present, score = file(image)
+        differs = labels != result.label_map
+        distance = float(margin(image)[differs].max()) if differs.any() else 0.0
+        gap = max(abs(one.score - float(found)) for one, found in zip(result.classes, score, strict=True))
+        decided = [one.present for one in result.classes] == present.tolist()
+        if differs.mean() > 1 - SAME_PIXELS or distance > NEAR or gap > NEAR or not decided:
+            raise NumericsError(
+                f"the exported file answers otherwise than {name} on {image_name}: {100 * differs.mean():.3g} % of "
+                f"the labels, up to {distance:.2g} from the threshold, scores of presence by up to {gap:.2g}"
+                f"{'' if decided else ', its decisions, too'}; expected at most {100 * (1 - SAME_PIXELS):.1g} %, "
+                f"{NEAR:g} and {NEAR:g}; nothing was written"
+            )
+        pixels, other = pixels + differs.size, other + int(differs.sum())
+        farthest, largest = max(farthest, distance), max(largest, gap)
+    return Agreement(len(images), pixels, other, farthest, largest)
+
+
+def write_program(program: ExportedProgram, format: Format, path: Path, about: Mapping[str, str]) -> None:
+    """Write a graph to a file, with texts that say what it is.
+
+    Raises:
+        SettingsError: its weights do not fit into one ONNX file.
+    """
+    if format == "torch":
+        with path.open("wb") as file:  # by its name torch would ask for .pt2, which a half-written file has not
+            torch.export.save(move_to_device_pass(program, "cpu"), file, extra_files={"about.json": json.dumps(about)})
+        return
+    weights = sum(tensor.numel() * tensor.element_size() for tensor in program.state_dict.values())
+    if weights > LARGEST_ONNX:
+        raise SettingsError(
+            f"the weights have {weights / 1e9:.1f} GB, and an ONNX file holds 2 GB; take --format torch, or a smaller "
+            "backbone"
+        )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        logging.disable(logging.WARNING)  # what the exporter says about itself; its errors are exceptions
+        try:
+            written = torch.onnx.export(
+                program, input_names=["image"], output_names=list(OUTPUTS), dynamo=True, verbose=False
+            )
+        finally:
+            logging.disable(logging.NOTSET)
+    assert written is not None
+    written.model.metadata_props.update(about)
+    written.save(path, external_data=False)
+
+
+def load_program(path: Path, format: Format, threads: int = 0) -> Run:
+    """Return a function that runs an exported file on the CPU; of `threads`, which ONNX alone has, 0 is all cores."""
+    if format == "torch":
+        with path.open("rb") as file:
+            module = torch.export.load(file).module()
+
+        def run_torch(image: np.ndarray) -> Answer:
+            with torch.inference_mode():
+                labels, present, score = module(torch.from_numpy(np.ascontiguousarray(image)))
+            return labels.numpy(), present.numpy(), score.numpy()
+
+        return run_torch
+    import onnxruntime  # optional: only where a file is checked
+
+    settings = onnxruntime.SessionOptions()
+    settings.intra_op_num_threads = threads
+    session = onnxruntime.InferenceSession(path, settings, providers=["CPUExecutionProvider"])
+
+    def run_onnx(image: np.ndarray) -> Answer:
+        labels, present, score = session.run(list(OUTPUTS), {"image": np.ascontiguousarray(image)})
+        return labels, present, score
+
+    return run_onnx

@@ -1,0 +1,145 @@
+"""The images to segment: found in folders, and decoded ahead of their prediction."""
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+import cv2
+import numpy as np
+import torch
+
+from fsbench.base.errors import DataError, SettingsError
+from fsbench.base.files import is_file, is_folder
+from fsbench.data.orientation import read_upright
+from fsbench.data.transforms import RESIZES
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".heic", ".heif")
+PREVIEW = 1600
+"""Longest side of an overlay in pixels."""
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class QueryImage(NamedTuple):
+    """An image to segment. `name` is its path below the searched folder, with forward slashes."""
+
+    name: str
+    path: Path
+
+
+@dataclass(frozen=True)
+class LoadedImage:
+    """An image ready for a method.
+
+    Attributes:
+        name: Its name.
+        pixels: (3, S, S), resized.
+        size: Its own height and width.
+        preview: (h, w, 3) uint8, at most `PREVIEW` pixels wide and high.
+    """
+
+    name: str
+    pixels: torch.Tensor
+    size: tuple[int, int]
+    preview: np.ndarray
+
+
+def find_images(queries: Sequence[Path], out: Path | None = None, refused: list[str] | None = None) -> list[QueryImage]:
+    """Find the images in folders (searched recursively) and among single files, sorted by name.
+
+    Hidden files and folders are skipped.
+
+    Args:
+        queries: Folders, or image files.
+        out: The results' folder, which is skipped.
+        refused: Collects messages about folders that cannot be read; without it they raise DataError.
+
+    Raises:
+        SettingsError: a path does not exist, `out` contains a query's folder, or two images have the same name.
+        DataError: there is no image, or a folder cannot be read.
+    """
+    paths: dict[str, Path] = {}
+    for query in queries:
+        if not (is_file(query) or is_folder(query)):
+            raise SettingsError(f"{query} does not exist; expected a folder of photos, or a photo")
+        folder = query.parent if is_file(query) else query
+        if out is not None and folder.resolve().is_relative_to(out.resolve()):
+            raise SettingsError(
+                f"--out {out} is or holds the folder {folder} of --query, where results would become photos; choose "
+                "another folder for them, e.g. a new one below it"
+            )
+        for name, path in [(query.name, query)] if is_file(query) else _images_below(query, out, refused):
+            if name in paths:
+                raise SettingsError(f"{paths[name]} and {path} would have the same name; give the folder above both")
+            paths[name] = path
+    if not paths:
+        raise DataError(
+            f"there is no photo in {', '.join(map(str, queries))}; expected files that end with {', '.join(SUFFIXES)}"
+        )
+    return [QueryImage(name, paths[name]) for name in sorted(paths)]
+
+
+def _images_below(folder: Path, skip: Path | None, refused: list[str] | None) -> Iterator[tuple[str, Path]]:
+    """Yield (name relative to `folder`, path) of every visible image outside `skip`."""
+
+    def on_error(error: OSError) -> None:
+        unreadable = DataError(f"folder {error.filename} cannot be read ({error.strerror}); check its permissions")
+        if refused is None:
+            raise unreadable from error
+        refused.append(str(unreadable))
+
+    skipped = None if skip is None else skip.resolve()
+    for parent, folders, files in os.walk(folder, onerror=on_error):
+        visible = [name for name in folders if not name.startswith(".")]
+        folders[:] = [name for name in visible if Path(parent, name).resolve() != skipped]
+        for file in files:
+            if not file.startswith(".") and file.lower().endswith(SUFFIXES):
+                path = Path(parent, file)
+                yield path.relative_to(folder).as_posix(), path
+
+
+def load_image(pixels: np.ndarray, side: int, resize: str, name: str = "photo") -> LoadedImage:
+    """Resize decoded pixels (H, W, 3) uint8 to `side` by the rule `resize` of `RESIZES`."""
+    height, width = pixels.shape[:2]
+    preview, longest = pixels, max(height, width)
+    if longest > PREVIEW:
+        size = (max(1, width * PREVIEW // longest), max(1, height * PREVIEW // longest))
+        preview = np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA))
+    return LoadedImage(name, RESIZES[resize][0](pixels, side), (height, width), preview)
+
+
+def read_image_file(image: QueryImage, side: int, resize: str) -> LoadedImage | DataError:
+    """Decode and resize an image file; an unreadable one returns its error."""
+    try:
+        image.name.encode()
+        return load_image(read_upright(image.path)[0], side, resize, image.name)
+    except DataError as error:
+        return error
+    except UnicodeEncodeError:
+        return DataError(f"photo {image.name!a} has a name that is not UTF-8; rename it")
+    except OSError as error:  # no permission, or removed in the meantime
+        return DataError(f"photo {image.path} cannot be read ({error.strerror}); check the file")
+
+
+def prefetch_map(work: Callable[[T], R], items: Iterable[T], threads: int) -> Iterator[R]:
+    """Yield `work(item)` for every item in order, computed in `threads` threads.
+
+    At most one more result than there are threads waits for the consumer, which bounds the memory that images take. An
+    exception of `work` is raised in place of its result. When the consumer stops early, nothing more is started.
+    """
+    pool = ThreadPoolExecutor(threads)
+    waiting: deque[Future[R]] = deque()
+    try:
+        for item in items:
+            waiting.append(pool.submit(work, item))
+            if len(waiting) > threads:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)

@@ -1,0 +1,455 @@
+"""Labelled images, the examples of what is looked for: read as users have them, and stacked as an episode's support.
+
+Shapes: (H, W) an image, M distinct images, N classes, K shots, S image side.
+"""
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+from urllib.parse import unquote
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fsbench.base.errors import DataError, SettingsError, did_you_mean
+from fsbench.base.files import is_file, is_folder, read_json, sha256_file
+from fsbench.base.files.names import composed, existing_form, other_case
+from fsbench.data.annotation_rules import LeftOut, visible_classes
+from fsbench.data.class_names import check_names
+from fsbench.data.coco_json import read_instances
+from fsbench.data.dataset import VOID
+from fsbench.data.image_io import from_colours, open_labels, read_label_map
+from fsbench.data.label_maps import way_labels
+from fsbench.data.orientation import fit_labels, fits_both_ways, read_upright
+from fsbench.data.palettes import SeenColours
+from fsbench.data.transforms import RESIZES
+from fsbench.predict.images import SUFFIXES
+from fsbench.predict.labelme import paint_labelme
+
+FORMS = "[name=]photo:mask.png, photo:labelme.json, labelme.json, coco.json or a folder of these"
+PHOTOS, MASKS = "photos", "masks"
+"""Folders of a folder of supports, in which a photo and its mask have one name."""
+HALF = 128
+"""The grey value from which on a pixel of a smoothed mask is foreground."""
+MAX_CLASSES = 254
+
+SupportSpec = tuple[str, Path | None, Path]
+"""Class name or ""; image, None where the file names it; mask or JSON file."""
+
+
+@dataclass(frozen=True)
+class Support:
+    """A labelled image.
+
+    Attributes:
+        image_name: Supports of one name share their pixels.
+        pixels: (H, W, 3) uint8, upright.
+        labels: (H, W) uint8: 0 unmarked, 255 void, anything else a class number.
+        classes: Names of the numbers that count as classes.
+    """
+
+    image_name: str
+    pixels: np.ndarray
+    labels: np.ndarray
+    classes: dict[int, str]
+
+
+@dataclass(frozen=True)
+class SupportSet:
+    """Supports as tensors, in the form of an `EpisodeBatch` without its query.
+
+    Attributes:
+        classes: N names, in order of appearance.
+        images: (M, 3, S, S), each image once.
+        rows: (1, N, K) int64, rows of `images`.
+        labels: (1, N, K, S, S) uint8.
+        shots: N numbers of supports as given, before repetition.
+    """
+
+    classes: tuple[str, ...]
+    images: Tensor
+    rows: Tensor
+    labels: Tensor
+    shots: tuple[int, ...]
+
+    @property
+    def note(self) -> str:
+        """A sentence about the classes whose supports were repeated, or ""."""
+        most = max(self.shots)
+        fewer = ", ".join(f"{name} ({n})" for name, n in zip(self.classes, self.shots, strict=True) if n < most)
+        if not fewer:
+            return ""
+        return f"methods take equally many supports of every class: those of {fewer} are repeated in turn up to {most}"
+
+
+def stack_supports(supports: Sequence[Support], size: int, resize: str) -> SupportSet:
+    """Resize supports and group them by class.
+
+    Classes with fewer supports than others repeat theirs in turn, as the protocol's augmented settings do
+    (fscs-protocol §4).
+
+    Raises:
+        SettingsError: there are no supports, or more than `MAX_CLASSES` classes.
+        DataError: no pixel of a class is left in a resized mask; the message names the image.
+    """
+    if not supports:
+        raise SettingsError("there is no support; expected at least one photo with its mask")
+    resize_image, resize_mask = RESIZES[resize]
+    rows: dict[str, int] = {}
+    images: list[Tensor] = []
+    shots: dict[str, list[tuple[int, np.ndarray]]] = {}
+    for support in supports:
+        if support.image_name not in rows:
+            rows[support.image_name] = len(images)
+            images.append(resize_image(support.pixels, size))
+        for number, name in support.classes.items():
+            mask = resize_mask(way_labels(support.labels, [number]), size, size)
+            if not (mask == 1).any():
+                raise DataError(
+                    f"the mask of {name} on {support.image_name} has {np.count_nonzero(support.labels == number)} "
+                    f"pixels, of which none is left at {size}x{size}; expected an object that can be seen at that "
+                    "size; mark more"
+                )
+            shots.setdefault(name, []).append((rows[support.image_name], mask))
+    if len(shots) > MAX_CLASSES:
+        raise SettingsError(f"there are {len(shots)} classes, expected at most {MAX_CLASSES}; choose some of them")
+    most = max(map(len, shots.values()))
+    repeated = [[given[shot % len(given)] for shot in range(most)] for given in shots.values()]
+    return SupportSet(
+        classes=tuple(shots),
+        images=torch.stack(images),
+        rows=torch.tensor([[[row for row, _ in way] for way in repeated]]),
+        labels=torch.from_numpy(np.array([[[mask for _, mask in way] for way in repeated]])),
+        shots=tuple(map(len, shots.values())),
+    )
+
+
+def read_supports(
+    given: Sequence[str | SupportSpec], classes: str = "", root: Path | None = None
+) -> tuple[list[Support], list[str]]:
+    """Read labelled images.
+
+    Args:
+        given: Texts, each one of `FORMS`, or their parsed form. A folder has JSON files of LabelMe or COCO, or
+            `photos/` and `masks/`, in which a photo and its mask have one name.
+        classes: "1=cat,2=dog" names the numbers of label maps; "cat,dog" chooses among classes that have names.
+        root: Folder of the images of JSON files, instead of the file's own.
+
+    Returns:
+        The supports, and notes for the user.
+
+    Raises:
+        SettingsError: a text names no files, or no support shows a class of `classes`.
+        DataError: a file is unusable.
+    """
+    reader = _Reader(classes, root)
+    for one in given:
+        for spec in [one] if isinstance(one, tuple) else parse_support(one):
+            reader.read(*spec)
+    reader.check_classes()
+    return reader.supports, reader.notes
+
+
+def parse_support(text: str) -> list[SupportSpec]:
+    """Split a text into class name, image and mask or JSON file; several for a folder.
+
+    Paths may contain "=" and ":" themselves; the reading whose files exist is taken.
+
+    Raises:
+        SettingsError: in no reading do all files exist.
+        DataError: a mask of a folder has not one photo of its name.
+    """
+    if is_folder(text):
+        return _specs_of_folder(Path(text))
+    prefix, equals, rest = text.partition("=")
+    readings = [("", text)] + ([(prefix.strip(), rest)] if equals and prefix.strip() else [])
+    for name, paths in readings:
+        if not name and paths.lower().endswith(".json") and is_file(paths):
+            return [(name, None, Path(paths))]
+        for at in (place for place, letter in enumerate(paths) if letter == ":"):
+            image, file = Path(paths[:at]).expanduser(), Path(paths[at + 1 :]).expanduser()
+            if is_file(image) and is_file(file):
+                return [(name, image, file)]
+    paths = readings[-1][1]
+    image_text, colon, mask_text = paths.rpartition(":")
+    absent = [path for path in ((image_text, mask_text) if colon else (paths,)) if not is_file(path)]
+    if colon or paths.lower().endswith(".json"):
+        raise SettingsError(f"support {text}: there is no file {' and no file '.join(absent)}; correct the path")
+    raise SettingsError(f"support {text} names no mask; expected {FORMS}")
+
+
+def _specs_of_folder(folder: Path) -> list[SupportSpec]:
+    files = sorted(file for file in folder.glob("*.json") if is_file(file))
+    if files:
+        return [("", None, file) for file in files]
+    found: list[SupportSpec] = []
+    for mask in sorted((folder / MASKS).glob("*.png")):
+        near = (folder / PHOTOS).glob("*")
+        photos = [photo for photo in near if mask.stem in (photo.stem, photo.name) and photo.suffix.lower() in SUFFIXES]
+        if len(photos) != 1:
+            number = "no photo" if not photos else f"{len(photos)} photos"
+            raise DataError(f"the mask {mask} has {number} of its name in {folder / PHOTOS}; expected one")
+        found.append(("", photos[0], mask))
+    if not found:
+        raise SettingsError(
+            f"the folder {folder} has no support; expected JSON files of LabelMe or COCO in it, or {PHOTOS}/ and "
+            f"{MASKS}/, where a photo and its mask have one name"
+        )
+    return found
+
+
+def parse_classes(text: str) -> tuple[dict[int, str], list[str]]:
+    """Parse the value of --classes.
+
+    Returns:
+        Names for the numbers of label maps ("1=cat,2=dog"), and the named classes to take ("cat,dog"). One is empty.
+
+    Raises:
+        SettingsError: a mixture, or bad numbers.
+    """
+    words = [word.strip() for word in composed(text).split(",") if word.strip()]
+    if not any("=" in word for word in words):
+        return {}, words
+    try:
+        pairs = [(int(number), name.strip()) for number, name in (word.split("=") for word in words)]
+    except ValueError:
+        pairs = []
+    named = {number: name for number, name in pairs if 0 < number < VOID and name}
+    if len(set(named.values())) < len(words):
+        raise SettingsError(
+            f"--classes is '{text}', expected numbers from 1 to 254 and names, each once, e.g. 1=cat,2=dog"
+        )
+    return named, []
+
+
+class _Reader:
+    """Supports and notes of several files.
+
+    Args:
+        classes: as of `read_supports`.
+        root: as of `read_supports`.
+    """
+
+    def __init__(self, classes: str, root: Path | None):
+        self.by_number, self.names = parse_classes(classes)
+        self.root = root
+        self.colours: SeenColours = {}
+        self.supports: list[Support] = []
+        self.notes: list[str] = []
+
+    def read(self, name: str, image: Path | None, file: Path) -> None:
+        """Add the supports of one file in its parsed form."""
+        name = composed(name)
+        if file.suffix.lower() != ".json":
+            assert image is not None
+            self._read_mask(name, image, file)
+            return
+        if name:
+            raise SettingsError(
+                f"support {name}={file} names a class, but the labels in the file do; leave out '{name}='"
+            )
+        content = read_annotations(file)
+        if "shapes" in content:
+            self._read_labelme(image, file, content)
+        else:
+            self._read_coco(file, content)
+
+    def choose(self, classes: dict[int, str]) -> dict[int, str]:
+        """Return the classes of a file that are to be taken, by number."""
+        return {number: name for number, name in classes.items() if not self.names or name in self.names}
+
+    def add(self, image: Path, labels: np.ndarray, classes: dict[int, str], file: Path) -> None:
+        """Add an image with its label map (H, W), which may be drawn on the upright or on the stored image.
+
+        The form whose size fits is taken; where both fit, the upright one, and a note says so. Raises DataError where
+        the label map has neither size.
+        """
+        pixels, _ = read_upright(image)
+        self.supports.append(Support(str(image), pixels, fit_labels(labels, image, file), classes))
+        if fits_both_ways(image):
+            self.notes.append(f"{image} is turned by its EXIF entry; its mask is taken as drawn on the turned picture")
+
+    def check_classes(self) -> None:
+        """Raise DataError for names that look alike, and SettingsError for a chosen class that no support shows."""
+        shown = {name for support in self.supports for name in support.classes.values()}
+        check_names(shown, "the supports")
+        for name in [*self.names, *self.by_number.values()]:
+            if name not in shown:
+                hint = did_you_mean(name, shown)
+                there = f"{hint} There are" if hint else "; there are"
+                raise SettingsError(f"no support shows the class '{name}' of --classes{there}: {_first(shown)}")
+
+    def _read_mask(self, name: str, image: Path, file: Path) -> None:
+        # a named mask has a number of its own
+        labels, smoothed = read_mask(file, None if name else self.colours, self.by_number, is_one_class=bool(name))
+        if smoothed and not self.by_number:
+            if not name:
+                raise DataError(
+                    f"mask {file} has {len(np.unique(labels))} grey levels, as smoothed edges have; name its one class "
+                    "(name=photo:mask), or its numbers with --classes"
+                )
+            labels = (labels >= HALF).astype(np.uint8)
+            self.notes.append(f"the edges of mask {file} are smoothed; what is at least half white ({HALF}) is taken")
+        if chosen := self.choose(self._classes_of_mask(name, file, labels)):
+            self.add(image, labels, chosen, file)
+
+    def _classes_of_mask(self, name: str, file: Path, labels: np.ndarray) -> dict[int, str]:
+        """Name the class numbers of a mask. Raises DataError where it marks nothing, or nothing that has a name."""
+        numbers = [number for number in np.unique(labels).tolist() if number not in (0, VOID)]
+        if not numbers:
+            void = " but void (255)" if (labels == VOID).any() else ""
+            raise DataError(
+                f"mask {file} marks nothing{void}; expected white, or class numbers from 1, where the object is"
+            )
+        if name and len(numbers) > 1:
+            raise DataError(
+                f"mask {file} has the numbers {_first(numbers)}, but one class was named ({name}); name them with "
+                f"--classes {numbers[0]}={name},{numbers[1]}=… and leave out '{name}='"
+            )
+        if name:
+            return {numbers[0]: name}
+        if not self.by_number:
+            return {number: f"class {number}" for number in numbers}
+        classes = {number: self.by_number[number] for number in numbers if number in self.by_number}
+        if not classes:
+            raise DataError(f"mask {file} has the numbers {_first(numbers)}, none of which --classes names; name one")
+        return classes
+
+    def _read_labelme(self, image: Path | None, file: Path, content: dict[str, Any]) -> None:
+        labels, names, note = paint_labelme(content, file)
+        if not names:
+            raise DataError(
+                f"{file} has no shape with an area; expected at least one polygon, rectangle, circle or mask"
+                + (f"; {note}" if note else "")
+            )
+        if note:
+            self.notes.append(note)
+        if chosen := self.choose(names):
+            photo = image or find_named_image(str(content.get("imagePath") or ""), file, self.root)
+            self.add(photo, labels, chosen, file)
+
+    def _read_coco(self, file: Path, content: dict[str, Any]) -> None:
+        """Add every image of a COCO file that shows a chosen class."""
+        try:
+            ordered = sorted(content["categories"], key=lambda category: category["id"])
+            if any(category["name"] is None for category in ordered):
+                raise TypeError("a category without a name")
+            names = [str(category["name"]) for category in ordered]
+        except (KeyError, TypeError) as error:
+            raise DataError(f"{file} has no categories with id and name; expected COCO's instances") from error
+        if len(names) > MAX_CLASSES:
+            raise DataError(f"{file} has {len(names)} categories, expected at most {MAX_CLASSES}; leave some out")
+        left_out = LeftOut()
+        instances = read_instances(file, sha256_file(file), names, left_out)
+        names = [composed(name) for name in names]
+        check_names([names[number - 1] for number in np.unique(instances.classes)], f"the categories of {file}")
+        photos: dict[Path, str] = {}
+        for row, stated in enumerate(instances.file_names):
+            numbers = np.unique(instances.classes[instances.starts[row] : instances.starts[row + 1]]).tolist()
+            if not numbers:
+                continue
+            drawn = {number: names[number - 1] for number in numbers}
+            labels, shown, reserved = visible_classes(instances.paint(stated), drawn, left_out)
+            chosen = self.choose(shown)
+            if not chosen:
+                continue  # its photo need not be here
+            photo = find_named_image(stated, file, self.root)
+            if photos.setdefault(photo, stated) != stated:
+                raise DataError(
+                    f"{file} has the images {photos[photo]} and {stated}, for which there is {photo} alone; expected a "
+                    "photo for each; put them at the stated paths or give --support-root"
+                )
+            if reserved:
+                self.notes.append(f"{file}: {stated}: {reserved}")
+            self.add(photo, labels, chosen, file)
+        if left_out.words:
+            self.notes.append(left_out.note(file))
+
+
+def read_mask(
+    path: Path, seen: SeenColours | None = None, classes: Collection[int] = (), *, is_one_class: bool = False
+) -> tuple[np.ndarray, bool]:
+    """Read a mask file as people save it.
+
+    Black and white, also in a colour mode, is class 1; transparent pixels are unmarked. Anything else is read by
+    `read_label_map`: palette indices and grey values are class numbers, colours follow the VOC colour map.
+
+    Args:
+        path: The file.
+        seen: As of `read_label_map`, of files whose numbers mean the same classes.
+        classes, is_one_class: As of `read_label_map`.
+
+    Returns:
+        A label map (H, W) uint8: 0 is unmarked, 255 void, anything else a class number; and whether it looks like black
+        and white with smoothed edges rather than class numbers: grey, with at least three levels between on fewer
+        pixels than white has, or with more levels than an image has classes.
+
+    Raises:
+        DataError: As of `read_label_map`.
+    """
+    with open_labels(path, "mask") as image:
+        mode, pixels = image.mode, np.asarray(image.convert("RGBA") if image.mode == "LA" else image)
+    if mode in ("LA", "RGB", "RGBA"):
+        colours = pixels if mode == "RGB" else pixels[..., :3] * (pixels[..., 3:] > 0)
+        shades = colours[..., 0]
+        if (colours != colours[..., :1]).any() or not _is_black_and_white(shades):
+            return from_colours(colours, path), False
+        return (shades > 0).astype(np.uint8), False
+    if mode in ("L", "I", "I;16", "I;16B") and _is_black_and_white(pixels):
+        return (pixels > 0).astype(np.uint8), False
+    labels = read_label_map(path, seen, classes, is_one_class=is_one_class)
+    between = labels[(labels > 0) & (labels < 255)]
+    levels = len(np.unique(between))
+    smoothed = levels > 32 or (levels >= 3 and len(between) < np.count_nonzero(labels == 255))
+    return labels, mode == "L" and bool(smoothed)
+
+
+def _is_black_and_white(shades: np.ndarray) -> bool:
+    """Return whether there is white, of 8 or of 16 bits, and nothing else but black."""
+    return set(np.unique(shades).tolist()) - {0} in ({255}, {65535})
+
+
+def read_annotations(path: Path) -> dict[str, Any]:
+    """Return the content of a JSON file of LabelMe or COCO. Raises DataError for any other."""
+    try:
+        content = read_json(path, "annotations")
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} is no JSON file ({error}); expected LabelMe's or COCO's") from error
+    if not isinstance(content, dict) or not ("shapes" in content or "annotations" in content):
+        raise DataError(f"{path} has neither shapes nor annotations; expected LabelMe's or COCO's JSON")
+    return content
+
+
+def find_named_image(stated: str, file: Path, root: Path | None) -> Path:
+    """Find an image that an annotation file names: at its stated path or, by its name alone, in a folder.
+
+    Windows's separator is one, "%20" may stand for a space, and accents may be written in another form of Unicode.
+
+    Args:
+        stated: Path as the annotation file has it.
+        file: The annotation file.
+        root: Folder of the images, instead of the file's and `photos/` in it.
+
+    Raises:
+        DataError: it is not there.
+    """
+    folders = [root] if root else [file.parent, file.parent / PHOTOS]
+    plain = PurePosixPath(stated.replace("\\", "/"))
+    spaced = PurePosixPath(unquote(str(plain)))
+    for folder in folders:
+        for path in (PurePosixPath(stated), plain, spaced, plain.name, spaced.name):
+            found = existing_form(folder / path)
+            if found is not None and is_file(found):
+                return found
+    raise DataError(
+        f"{file} is about the photo {plain}, which is not in {folders[0]}{other_case(folders[0] / plain)}; put it "
+        "there or give --support-root"
+    )
+
+
+def _first(items: Iterable[Any]) -> str:
+    """Return the first eight of the sorted items as words."""
+    words = [str(item) for item in sorted(items)]
+    return ", ".join(words[:8]) + (" …" if len(words) > 8 else "") or "none"

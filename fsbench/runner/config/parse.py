@@ -1,0 +1,403 @@
+"""Make a run's method and data from its settings: jsonargparse is the only judge of their keys and values.
+
+This is the only module that knows jsonargparse and LightningCLI.
+"""
+
+import inspect
+import logging
+import re
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, is_dataclass
+from pkgutil import resolve_name
+from types import NoneType
+from typing import Any, TypeVar, get_args
+
+from jsonargparse import ArgumentError
+from lightning import LightningDataModule, LightningModule, Trainer
+from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
+
+from fsbench.base.errors import FsbenchError, SettingsError, did_you_mean
+from fsbench.core.shot_ensemble import NShotStrategy
+from fsbench.data.dataset import SegmentationIndex
+from fsbench.records.predictions import Keep
+from fsbench.records.run import TF32
+from fsbench.runner.config.class_file import load_class_file
+from fsbench.runner.config.class_settings import FILES
+from fsbench.runner.config.limits import check_nulls, check_plain_values, check_trainer
+from fsbench.runner.config.merge import (
+    full_key,
+    merge_files,
+    merge_settings,
+    nested,
+    parted_arguments,
+    setting,
+    stated_values,
+    value_at,
+)
+from fsbench.runner.config.registry import TaskName, choose_method, config_files, task_of
+
+T = TypeVar("T")
+
+# Python keeps the first of equal types, so that the order of `int | float` depends on who was imported before, and with
+# it whether `--trainer.limit_train_batches=1` is one batch or, as 1.0, all of them.
+_TYPES = inspect.unwrap(Trainer.__init__).__annotations__
+_TYPES |= {name: int | float | None for name, kind in _TYPES.items() if set(get_args(kind)) == {int, float, NoneType}}
+
+NO_DATASET = "folder"
+"""Stands where the configuration of a method alone needs a data set: it sets nothing, and is not built."""
+
+
+@dataclass
+class RunOptions:
+    """Settings of a run besides model, data and trainer.
+
+    Args:
+        name: of the method in tables, the stem of its file in configs/methods.
+        runs: folder of all runs.
+        checkpoint: evaluate this checkpoint (ours or the authors') instead of training.
+        force: run again although the record exists.
+        tf32: what may be computed in TF32 on CUDA: all, `convolutions` or `matmul` alone, or nothing, since it changes
+            results in the third digit. torch allows it for convolutions unless it is told otherwise.
+        first_validation: epoch, counted from 0, whose end has the first validation.
+        middle_validation: first epoch that is validated in its middle, too (after step round(L / 2) + 1 of L); none
+            unless given.
+        validation_every: from the first on, every epoch (1), every second one (2) and so on ends with a validation.
+        patience: end the training where this many epochs have begun since the validation mIoU was last exceeded; never
+            unless given.
+        method_file: file of the method's class and its sha256, as METHOD=FILE.py:Class sets it; its code is run.
+        dataset_file: the same of the data set's class.
+        nshot_strategy: how K shots become one prediction: as the method does it, or an ensemble of one-shot ones.
+        training_threads: threads of torch on the CPU in training; one for each core unless given. Layers of few
+            channels take longer in several, which wait for one another; sums differ in their last digits.
+        keep_predictions: what is kept of the predictions of segmentation: nothing, masks, or soft masks and attention,
+            too, where the method has any. Files alone follow from it, no figures.
+        check_memory: ask this many episodes alone as well, of a fresh copy of the method, before the test: a method
+            that answers them otherwise in the test remembers other episodes, and its run fails.
+    """
+
+    name: str = "unnamed"
+    runs: str = "runs"
+    checkpoint: str | None = None
+    force: bool = False
+    tf32: TF32 = False
+    first_validation: int = 0
+    middle_validation: int | None = None
+    validation_every: int = 1
+    patience: int | None = None
+    method_file: str | None = None
+    dataset_file: str | None = None
+    nshot_strategy: NShotStrategy = "own"
+    training_threads: int | None = None
+    keep_predictions: Keep = "masks"
+    check_memory: int = 0
+
+
+class ParsedRun(LightningCLI):
+    """LightningCLI for one run, with `task` and the group `run` beside model, data and trainer.
+
+    Args:
+        values: nested settings, which the parser judges as they are.
+        arguments: settings of the command line on top, of the form `--key=value`; those that ask for help or the
+            configuration end the command.
+        build: whether to seed the random numbers and build model and data module.
+    """
+
+    def __init__(self, values: Mapping[str, Any], arguments: Sequence[str] = (), build: bool = True):
+        self.arguments = list(arguments)
+        self.build = build
+        self._refusals: list[FsbenchError] = []
+        super().__init__(
+            LightningModule,
+            LightningDataModule,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            run=False,
+            args=dict(values),
+            save_config_callback=None,
+            seed_everything_default=0,
+            parser_kwargs={"exit_on_error": False, "allow_abbrev": False},
+        )
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
+        assert isinstance(args, dict)
+        self.config = parser.parse_object(args)
+        if self.arguments:
+            self.config = parser.parse_args(self.arguments, namespace=self.config)
+
+    @property
+    def config_text(self) -> str:
+        """All settings as YAML, the `config.yaml` of a run."""
+        return str(self.parser.dump(self.config, skip_none=False))
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.add_instantiator(self._construct, object)
+        parser.add_argument("--task", type=TaskName | None, default=None, help="task of the method and the data set")
+        parser.add_class_arguments(RunOptions, "run")
+        parser.link_arguments("seed_everything", "data.init_args.seed")
+
+    def instantiate_classes(self) -> None:
+        values = self.config.as_dict()
+        check_plain_values(values)
+        for part in ("model", "data"):
+            check_nulls(resolve_name(values[part]["class_path"]), values[part].get("init_args") or {}, part)
+        check_nulls(RunOptions, values["run"], "run")
+        if self.build:
+            check_trainer(values["trainer"])
+            with self._refusal_kept():
+                super().instantiate_classes()
+
+    def _construct(self, class_type: type[T], *args: Any, **kwargs: Any) -> T:
+        """Call a constructor for jsonargparse, and keep the FsbenchError that it raises."""
+        try:
+            return class_type(*args, **kwargs)
+        except FsbenchError as error:
+            self._refusals.append(error)
+            raise
+
+    @contextmanager
+    def _refusal_kept(self) -> Iterator[None]:
+        """Raise what a constructor refused: of a setting with several types the parser tells the first type's error."""
+        try:
+            yield
+        except (ArgumentError, ValueError, TypeError) as error:
+            if self._refusals:
+                raise self._refusals[-1] from error
+            raise
+
+    def instantiate_trainer(self, **kwargs: Any) -> Any:
+        """Build no trainer: the runner does when it is known that something is to be done."""
+        return None
+
+    def build_method(self) -> Any:
+        """Build the method alone. Raises CheckpointError for missing weights."""
+        return self._without("data")["model"]
+
+    def build_data(self) -> Any:
+        """Build the data module alone."""
+        return self._without("model")["data"]
+
+    def _without(self, group: str) -> Any:
+        config = self.config.clone()
+        config.pop(group)
+        with plain_errors(), self._refusal_kept():
+            return self.parser.instantiate_classes(config)
+
+    @property
+    def data_arguments(self) -> dict[str, Any]:
+        """Arguments of the data module as plain values."""
+        return dict(self.config.as_dict()["data"]["init_args"])
+
+    def _set_seed(self) -> None:
+        if self.build:
+            super()._set_seed()
+
+
+def parse(arguments: Sequence[str], build: bool = True) -> ParsedRun:
+    """Read a run's settings from arguments in LightningCLI's form, and build what they name.
+
+    Args:
+        arguments: `--config` files, later ones over earlier ones, and single settings over all files.
+        build: whether to build model and data module, too.
+
+    Raises:
+        FsbenchError: a constructor raised it.
+        SettingsError: a file cannot be read, or the parser does not accept a setting.
+    """
+    files, others = parted_arguments(arguments)
+    return parse_values(merge_files(files), others, build)
+
+
+def parse_values(values: Mapping[str, Any], arguments: Sequence[str] = (), build: bool = True) -> ParsedRun:
+    """Let the parser judge merged settings and arguments over them, and build what they name; raises what `parse` does.
+
+    Args:
+        values: nested values, as YAML files have them.
+        arguments: single settings, each `--key=value`.
+        build: whether to build model and data module, too.
+    """
+    quiet()
+    for option in FILES.values():
+        if reference := setting(values, f"run.{option}"):
+            load_class_file(str(reference))
+    for option in ("source", "validation_source"):
+        _check_source(merge_settings(values, stated_values(arguments)), option)
+    with plain_errors():
+        return ParsedRun(values, arguments, build)
+
+
+def compose_method(
+    method: str, dataset: str | None = None, backbone: str | None = None, weights: str | None = None
+) -> ParsedRun:
+    """Read a method of segmentation without building it or any data; `build_method` of the result builds it.
+
+    Args:
+        method: a method or an alias.
+        dataset: a data set whose settings of the method hold; None for the method's own settings.
+        backbone: a backbone instead of the method's and the data set's.
+        weights: the backbone's weights, as in `BackboneConfig`.
+
+    Raises:
+        SettingsError: a name is unknown, or the method classifies images.
+    """
+    choice = choose_method(method, backbone)
+    if task_of("methods", choice.method) != "segmentation":
+        raise SettingsError(f"{method} classifies images; expected a method that segments (see: fsbench list)")
+    values = merge_files(config_files(method, dataset or NO_DATASET, backbone=backbone))
+    values = merge_settings(values, {"run": {"name": choice.name}})
+    if weights is not None:
+        values = merge_settings(values, nested(full_key("model.backbone.weights"), weights))
+    return parse_values(values, build=False)
+
+
+def describe_keys(values: Mapping[str, Any]) -> str:
+    """Return the keys of a run's groups in words; of model and data those of the classes that merged settings name."""
+    model, data = setting(values, "model.class_path"), setting(values, "data.class_path")
+    groups: dict[str, Any] = {"run": RunOptions, "data": data, "model": model, "trainer": Trainer}
+    lines = [
+        "  --config FILE        settings in YAML, as in configs/; may be repeated, later ones win",
+        "  --print_config       show all settings, and run nothing",
+        "  --seed_everything N  seed of first weights and of training episodes",
+    ]
+    for group, kind in groups.items():
+        kind = _import_class(kind) if isinstance(kind, str) else kind
+        known = ", ".join(option_names(kind)) if kind else "those of the class; name its file with --config"
+        lines.append(f"  --{group}.KEY: {known}")
+    return "\n".join(lines)
+
+
+def option_names(kind: Any) -> list[str]:
+    """Return the arguments of a class by their keys, such as `image_size`; of dataclasses among them `test.way`."""
+    names: list[str] = []
+    for name, parameter in inspect.signature(kind).parameters.items():
+        groups = [part for part in (parameter.annotation, *get_args(parameter.annotation)) if is_dataclass(part)]
+        names += [f"{name}.{one.name}" for group in groups for one in fields(group)] or [name]
+    return names
+
+
+def quiet() -> None:
+    """Keep Lightning's notices (seeds, devices, tips) off the screen; a run's go to its log."""
+    warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)`")  # Lightning's own call of torch
+    warnings.filterwarnings("ignore", message=r".*configure_optimizers` will be overridden")  # as was asked for
+    warnings.filterwarnings("ignore", message="The `srun` command is available")  # not every run on a cluster is a job
+    warnings.filterwarnings("ignore", message="You have overridden `transfer_batch_to_device`")  # the method's
+    warnings.filterwarnings("ignore", message="LightningCLI's args parameter")  # settings are merged before
+    loaders = ("This DataLoader will create", r"The '\w+' does not have many workers", "'pin_memory' argument is set")
+    for message in loaders:  # the number of workers is a setting, and changes no result
+        warnings.filterwarnings("ignore", message=message)
+    for name in ("lightning", "lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def _import_class(path: str) -> type | None:
+    """Return a class by its full name; None where it cannot be imported."""
+    try:
+        found = resolve_name(path)
+    except Exception:  # whatever its module raises
+        return None
+    return found if inspect.isclass(found) else None
+
+
+def _check_source(values: Mapping[str, Any], option: str) -> None:
+    """Raise SettingsError unless `data.source`, or another `option`, is a data set: the parser calls what is named."""
+    source = value_at(values, ("data", "init_args", option))
+    class_path = source.get("class_path") if isinstance(source, Mapping) else source
+    if class_path is None:
+        return
+    found = _import_class(str(class_path))
+    if found is None or not issubclass(found, SegmentationIndex):
+        raise SettingsError(
+            f"data.{option} is {class_path!r}, expected the class of a data set of segmentation, such as "
+            f"fsbench.datamodules.datasets.pascal.PascalAll, and its folder with --data.{option}.root"
+        )
+
+
+@contextmanager
+def plain_errors() -> Iterator[None]:
+    """Turn the parser's errors into SettingsErrors of one line, or the FsbenchError that a constructor raised."""
+    try:
+        yield
+    except (ArgumentError, ValueError, TypeError, FsbenchError) as error:
+        own = _find_own(error)
+        if own is not None:
+            raise own from error
+        raise SettingsError(_explain(str(error))) from error
+
+
+def _find_own(error: BaseException | None) -> FsbenchError | None:
+    """Return the FsbenchError behind `error`, if any: the parser wraps what constructors raise."""
+    while error is not None:
+        if isinstance(error, FsbenchError):
+            return error
+        error = error.__cause__ or error.__context__
+    return None
+
+
+_UNKNOWN = r"(?:unrecognized arguments: -*([\w.]+)|Option '([\w.]+)' is not accepted|Key '([\w.]+)' is not expected)"
+_UNKNOWN_IN_GROUP = r"Group '([\w.]+)' does not accept option '([\w.]+)'"
+_NO_CLASS = r"Expected a dot import path string: (.+)|Unexpected import path format: (.+)|has no attribute '(\w+)'"
+
+
+def _explain(text: str) -> str:
+    """Return the parser's message in one line: which key it is about, what was found, and what was expected."""
+    keys = re.findall(r'Parser key "([\w.]+)":', text)
+    where = ".".join(dict.fromkeys(keys)).replace(".init_args", "") or "the configuration"
+    classes = re.findall(r"class_path '([\w.]+)'", text)
+    innermost = text.rpartition(f"class_path '{classes[-1]}'")[2] if classes else text
+    if unknown := re.search(_UNKNOWN_IN_GROUP, innermost):
+        return _unknown_option(f"{unknown[1]}.{unknown[2]}", where, classes)
+    if unknown := re.search(_UNKNOWN, innermost):
+        return _unknown_option(next(filter(None, unknown.groups())), where, classes)
+    if absent := re.search(f"{_NO_CLASS}|No module named '?([\\w.]+)", innermost):
+        return _absent_class(where, classes[-1] if absent[3] or absent[4] else absent[1] or absent[2])
+    if not keys and (built := re.search(r"Given value: Namespace\(class_path='([\w.]+)'", text)):
+        reasons = [line for line in re.findall(r"^ *- (.+)$", text, re.MULTILINE) if "NoneType" not in line]
+        return f"{built[1]}: {' '.join(reasons)}"  # what its constructor said
+    kinds = re.findall(r"Expected an? (.+?)(?:\. Got value.*)?$", innermost, re.MULTILINE)
+    found = re.search(r"(?:Given|Got) value: (.*)", innermost)
+    if kinds and found:
+        known = re.findall(r"'([^']*)'", " ".join(kind for kind in kinds if kind.startswith("typing.Literal")))
+        expected = " or ".join(dict.fromkeys(map(_name_kind, kinds)))
+        return f"{where}: expected {expected}; found {found[1]}{did_you_mean(found[1], known)}"
+    reasons = [line.strip(" -") for line in innermost.splitlines() if line.strip() and "value" not in line]
+    return f"{where}: {' '.join(reasons[-1].split())}" if keys and reasons else " ".join(text.split())
+
+
+def _absent_class(where: str, name: str) -> str:
+    """Return the message about a class that cannot be imported, with the forms that can be."""
+    option = {"model": "--method", "data.dataset": "--dataset"}.get(where)
+    expected = "the full name of a class"
+    if option:
+        expected += (
+            f", or {option} ./mine.py:{re.split('[.:/]', name)[-1]} of a class in a Python file, which a YAML file "
+            "beside it names as class_path, too"
+        )
+    return f"{where} is '{name}', which is no class that can be imported; expected {expected}"
+
+
+def _unknown_option(name: str, where: str, classes: Sequence[str]) -> str:
+    """Return the message about an option that a class, a group or the run does not have."""
+    group, _, option = f"{where}.{name}".removeprefix("the configuration.").partition(".")
+    kind = _import_class(classes[-1]) if classes else {"trainer": Trainer, "run": RunOptions}.get(group)
+    owner = classes[-1].rpartition(".")[2] if classes else f"the group {group}" if kind else "a run"
+    known = option_names(kind) if kind else []
+    word = name.rpartition(".")[2] if classes else option
+    alike = {one.rpartition(".")[2]: one for one in reversed(known)}
+    near = [alike[word]] if word in alike else re.findall(r"'([\w.]+)'", did_you_mean(word, [*alike, *known]))
+    prefix = f"--{where}." if classes else f"--{group}."
+    hint = f"; did you mean {prefix}{alike.get(near[0], near[0])}?" if near else ""
+    return f"{owner} has no option '{name if classes else option or name}'{hint or _there_are(known)}"
+
+
+def _there_are(known: Sequence[str]) -> str:
+    return f"; there are: {', '.join(known)}" if known else "; see: fsbench bench --help"
+
+
+def _name_kind(kind: str) -> str:
+    """Return in words what the parser expected."""
+    words = {"bool": "true or false", "float": "a number", "int": "a whole number", "str": "text", "NoneType": "null"}
+    if builtin := re.fullmatch(r"<class '([\w.]+)'>", kind):
+        return words.get(builtin[1], f"a {builtin[1].rpartition('.')[2]}")
+    literal = re.fullmatch(r"typing\.Literal\[(.*)\]", kind)
+    return literal[1].replace(", ", " or ") if literal else kind

@@ -1,0 +1,409 @@
+"""A run as a value: a method on one fold of a data set, with its options, each declared and documented once.
+
+The command line's help, make's variables, the axes of grids, papers' rows and the manual's reference follow from
+`RunConfig`. Here are names and values alone, so that they are checked before torch is imported; `RunConfig.parse` lets
+the classes judge them.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from functools import cached_property
+from itertools import product
+from pathlib import Path
+from types import NoneType
+from typing import TYPE_CHECKING, Any, get_args, get_type_hints
+
+from fsbench.base.errors import SettingsError
+from fsbench.protocols.reading import read_checked_manifest
+from fsbench.runner.config.backbone_choice import AUTO, backbone_at_hand, note_of_choice
+from fsbench.runner.config.merge import (
+    full_key,
+    merge_files,
+    merge_settings,
+    nested,
+    parted_arguments,
+    setting,
+    stated_values,
+)
+from fsbench.runner.config.registry import (
+    MethodChoice,
+    choose_method,
+    config_files,
+    label,
+    task_of,
+)
+
+if TYPE_CHECKING:
+    from fsbench.runner.config.parse import ParsedRun
+
+DEFAULT_PROTOCOL = "fscs"
+"""Protocol of methods whose configuration names no other (configs/base.yaml)."""
+
+
+def _option(
+    default: Any,
+    help: str = "",
+    *,
+    flag: str | None = None,
+    key: str | None = None,
+    axis: str | None = None,
+    grid: bool = True,
+    least: int | None = None,
+    segmentation_only: bool = False,
+) -> Any:
+    """Declare one option of a run.
+
+    Args:
+        default: what holds when it is not given.
+        help: its line in `fsbench bench --help`.
+        flag: its name on the command line without the dashes; None for the field's name, "" for none at all.
+        key: the configuration's key that it sets, as it is.
+        axis: its key in a grid's file, where it may be a list; on the command line it then takes several with commas.
+        grid: whether a grid's file may set it.
+        least: smallest number that it takes.
+        segmentation_only: whether classification has no such option.
+    """
+    names = {"help": help, "flag": flag, "key": key, "axis": axis, "grid": grid, "least": least}
+    return field(default=default, metadata=names | {"segmentation_only": segmentation_only})
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """A run; None, False and () leave the configuration's value.
+
+    `{fold}`, `{method}`, `{dataset}` and `{seed}` may stand in `checkpoint`, `weights` and `manifest`. `checkpoint` may
+    also be a folder with `fold-<f>/best.ckpt` (the authors' layout). The manifest says what is tested where the other
+    settings do not. `extra` are further arguments in LightningCLI's form, such as `--trainer.max_epochs=3`.
+
+    Examples:
+        >>> config = RunConfig("prototype", "demo", fold=1, way=2)
+        >>> setting(config.values, "data.test.way"), setting(config.values, "run.name")
+        (2, 'prototype')
+    """
+
+    method: str = _option(
+        "emat", "name, or several with commas (see: fsbench list), FILE.py:Class or FILE.yaml", axis="methods"
+    )
+    dataset: str = _option("demo", "name (see: fsbench list), FILE.py:Class or FILE.yaml", axis="datasets")
+    fold: int = _option(0, "number, or several with commas", axis="folds", least=0)
+    runs: str = _option("runs", "folder of all runs", key="run.runs", grid=False)
+    backbone: str | None = _option(
+        None,
+        "backbone instead of the method's and the data set's own (see: fsbench list); auto: efficientnet_lite0 of "
+        "fsbench[photos] where their weights are missing",
+    )
+    way: int | None = _option(None, "classes of an episode", key="data.test.way", axis="ways", least=1)
+    shot: int | None = _option(None, "labelled images of a class", key="data.test.shot", axis="shots", least=1)
+    protocol: str | None = _option(
+        None,
+        "name for all methods, instead of their own, or several with commas; see: fsbench list protocols",
+        key="data.test.protocol",
+        axis="protocol",
+        segmentation_only=True,
+    )
+    manifest: str | None = _option(
+        None,
+        "file of test episodes, which fixes way, shot, setting and protocol; {fold} stands for the fold",
+        segmentation_only=True,
+    )
+    setting: str | None = _option(
+        None,
+        "original, partially_augmented, fully_augmented, 0-5, 5-10, 10-15, 0-15",
+        key="data.test.setting",
+        axis="settings",
+        segmentation_only=True,
+    )
+    episodes: int | None = _option(
+        None,
+        "test episodes of a fold, instead of the protocol's number: a trial",
+        key="data.test.episodes",
+        least=1,
+    )
+    image_size: int | None = _option(
+        None, "side in pixels that images are resized to", key="data.image_size", axis="image_sizes", least=1
+    )
+    draws: int | None = _option(
+        None, "draws of the supports for every query; scores count draw 0, the official one", key="data.test.draws"
+    )
+    support_annotation: str | None = _option(
+        None,
+        "mask (default), box, point, scribble, instance-box or bbox: what the test's supports are labelled with",
+        key="data.test.support_annotation",
+        axis="support_annotation",
+        segmentation_only=True,
+    )
+    filter: str | None = _option(
+        None,
+        "1 leaves out training images that show a novel class, as BAM does; 0 keeps them, as PFENet does; otherwise as "
+        "the method or the protocol does",
+        segmentation_only=True,
+    )
+    devices: int | None = _option(None, "processes on this machine, one per device", key="trainer.devices", least=1)
+    micro_batch: int | None = _option(
+        None,
+        "training episodes that a process takes at once, fewer than its share of a step where memory is short",
+        key="data.training.micro_batch",
+        least=1,
+        segmentation_only=True,
+    )
+    backbone_precision: str | None = _option(
+        None,
+        "fp32 (default), bf16 or fp16: precision in which the frozen network computes",
+        key="model.backbone.precision",
+    )
+    keep_predictions: str | None = _option(
+        None,
+        "none, masks (default) or soft (probabilities and attention, too): what a run keeps of its predictions",
+        key="run.keep_predictions",
+        segmentation_only=True,
+    )
+    check_memory: int | None = _option(
+        None,
+        "ask this many episodes alone as well, of a fresh copy of the method; answers that differ are an error",
+        key="run.check_memory",
+        grid=False,
+    )
+    checkpoint: str | None = _option(
+        None, "evaluate this checkpoint (ours or the authors'); {fold} stands for the fold", flag="ckpt"
+    )
+    seed: int | None = _option(
+        None, "seed of first weights and of training episodes", key="seed_everything", axis="seeds", least=0
+    )
+    test_seed: int | None = _option(
+        None,
+        "seed of the test's episodes instead of the protocol's",
+        key="data.test.test_seed",
+        axis="test_seeds",
+        least=0,
+    )
+    data_root: str | None = _option(None, "folder of the data set", key="data.dataset.root", grid=False)
+    weights: str | None = _option(None, "file of the backbone's weights, or random")
+    lists: tuple[str, ...] = _option((), "folders with official list files, with commas", key="data.dataset.lists")
+    fast: bool = _option(False, "a trial of a few minutes, with 20 test episodes")
+    force: bool = _option(False, "repeat what is done", key="run.force", grid=False)
+    drop_small: bool = _option(
+        False, "leave out classes with too few images", key="data.test.drop_small_classes", segmentation_only=True
+    )
+    debug: bool = _option(False, "show the traceback of an error", grid=False)
+    extra: tuple[str, ...] = _option((), flag="")
+
+    def __post_init__(self) -> None:
+        for name in ("lists", "extra"):  # a run is hashable, whatever it was given
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+
+    @cached_property
+    def choice(self) -> MethodChoice:
+        """The method with its backbone. Raises SettingsError for names that are unknown or do not fit."""
+        return choose_method(self.method, self._backbone)
+
+    @cached_property
+    def files(self) -> list[Path]:
+        """The configuration files, later ones over earlier ones. Raises SettingsError for unknown names."""
+        return config_files(self.method, self.dataset, self.fast, self._backbone)
+
+    @cached_property
+    def file_values(self) -> dict[str, Any]:
+        """The settings of the files and, over them, of the options, as nested plain values.
+
+        Raises:
+            SettingsError: for what the data set does not have, unknown names, and files that cannot be read.
+        """
+        more, _ = parted_arguments(self.extra, option_names())
+        values = merge_files([*self.files, *more])
+        for key, value in self.settings.items():
+            values = merge_settings(values, nested(full_key(key), value))
+        return values
+
+    @cached_property
+    def values(self) -> dict[str, Any]:
+        """All settings as they are stated, those of `extra` included; classes may read some of these otherwise.
+
+        Raises what `file_values` does.
+        """
+        return merge_settings(self.file_values, stated_values(self.arguments))
+
+    def parse(self, build: bool = True) -> "ParsedRun":
+        """Let the classes of the run judge its settings; see `fsbench.runner.config.parse.parse`. Imports torch."""
+        from fsbench.runner.config.parse import parse_values
+
+        return parse_values(self.file_values, self.arguments, build)
+
+    @property
+    def name(self) -> str:
+        """Name of the method in tables, its backbone included where that is not its own."""
+        return self.method if self.choice.backbone is None else self.choice.name
+
+    @property
+    def own_protocol(self) -> str | None:
+        """The protocol that the method takes by itself.
+
+        None where one was asked for, by option, manifest or argument, and for classification.
+        """
+        asked = any(full_key(one.removeprefix("--").partition("=")[0]) == PROTOCOL for one in self.arguments)
+        return None if self.protocol or self.manifest or asked else setting(self.file_values, "data.test.protocol")
+
+    @property
+    def backbone_note(self) -> str:
+        """A sentence where `backbone` is auto and another one is taken because the weights of its own are absent."""
+        note = note_of_choice(self._backbone, self.method, self.dataset) if self.backbone == AUTO else ""
+        return f"{self.method}: {note}" if note else ""
+
+    @cached_property
+    def _backbone(self) -> str | None:
+        """The backbone that the method takes instead of its own; None for its own, and with weights of one's own."""
+        if self.backbone == AUTO and self.weights:
+            return None
+        return backbone_at_hand(self.backbone, self.method, self.dataset)
+
+    @property
+    def arguments(self) -> list[str]:
+        """Arguments in LightningCLI's form on top of files and options, each `--key=value`."""
+        return parted_arguments(self.extra, option_names())[1]
+
+    @cached_property
+    def settings(self) -> dict[str, Any]:
+        """The values that the options set, by the configuration's dotted keys. Raises what `file_values` does."""
+        _ = self.files  # names that are unknown come first
+        is_segmentation = task_of("data", self.dataset) == "segmentation"
+        if not is_segmentation:
+            self._check_classification()
+        keys = {f.metadata["key"]: getattr(self, f.name) for f in fields(self) if f.metadata["key"]}
+        several = self.devices is not None and self.devices > 1
+        values = {
+            **{key: value for key, value in keys.items() if _is_given(value)},
+            "run.name": self.choice.name,
+            "run.checkpoint": self._checkpoint(),
+            "trainer.strategy": "ddp" if several else None,
+            # of a trial on several devices an episode for each; its figures are no results anyway
+            "data.training.batch_size": self.devices if self.fast and is_segmentation and several else None,
+            "model.backbone.weights": self._fill_in(self.weights),
+            "data.test.fold": self.fold,
+            "data.training.filter_novel": self._filter(),
+        }
+        stated = self._of_manifest() | values
+        return {
+            key: list(value) if isinstance(value, tuple) else value
+            for key, value in stated.items()
+            if value is not None
+        }
+
+    def _filter(self) -> bool | None:
+        """Return the choice of `filter`; SettingsError for another word."""
+        choices = {"1": True, "0": False, "true": True, "false": False, "yes": True, "no": False}
+        if self.filter is not None and str(self.filter).lower() not in choices:
+            raise SettingsError(f"FILTER (--filter) is '{self.filter}', expected 1 or 0")
+        return None if self.filter is None else choices[str(self.filter).lower()]
+
+    def _check_classification(self) -> None:
+        """Raise SettingsError for an option that only segmentation has."""
+        for f in fields(self):
+            if f.metadata["segmentation_only"] and _is_given(getattr(self, f.name)):
+                raise SettingsError(
+                    f"classification has no {f.name.upper()} (--{f.name.replace('_', '-')}), and {self.dataset} is a "
+                    "data set for it; leave it out"
+                )
+
+    def _of_manifest(self) -> dict[str, Any]:
+        """Return the manifest and the task that its header states."""
+        path = self._fill_in(self.manifest)
+        if path is None:
+            return {}
+        header = read_checked_manifest(Path(path).expanduser()).header
+        stated = {f"data.test.{name}": getattr(header, name) for name in ("protocol", "way", "shot", "setting")}
+        return stated | {"data.test.manifest": path}
+
+    def _checkpoint(self) -> str | None:
+        path = self._fill_in(self.checkpoint)
+        return str(Path(path) / f"fold-{self.fold}" / "best.ckpt") if path and Path(path).is_dir() else path
+
+    def _fill_in(self, path: str | None) -> str | None:
+        """Replace the placeholders of a path."""
+        names = {"method": label("methods", self.method), "dataset": label("data", self.dataset)}
+        for name, value in {**names, "fold": self.fold, "seed": self.seed}.items():
+            path = path and path.replace(f"{{{name}}}", str(value))
+        return path
+
+
+PROTOCOL = full_key("data.test.protocol")
+"""Key of the protocol in a configuration."""
+
+
+def run_configs(axes: Mapping[str, Sequence[Any]], **common: Any) -> list[RunConfig]:
+    """Return a run for each combination of values, each once, the first axis slowest.
+
+    Args:
+        axes: values by the names of fields, such as `{"method": ["cst", "emat"], "fold": [0, 1]}`.
+        **common: fields that all runs share.
+
+    Raises:
+        SettingsError: one checkpoint would stand for several folds.
+
+    Examples:
+        >>> [(run.method, run.fold) for run in run_configs({"method": ["cst", "emat"], "fold": [0, 1]})]
+        [('cst', 0), ('cst', 1), ('emat', 0), ('emat', 1)]
+    """
+    runs = [RunConfig(**common, **dict(zip(axes, values, strict=True))) for values in product(*axes.values())]
+    folds = {run.fold for run in runs}
+    for run in runs:
+        if run.checkpoint and len(folds) > 1 and "{fold}" not in run.checkpoint and not Path(run.checkpoint).is_dir():
+            raise SettingsError(
+                f"one checkpoint for {len(folds)} folds: each fold needs its own, or base classes would be tested; "
+                "give a folder with fold-<f>/best.ckpt or a path with {fold}"
+            )
+    return list(dict.fromkeys(runs))
+
+
+def _is_given(value: Any) -> bool:
+    """Return whether an option differs from the one that leaves the configuration's value."""
+    return value is not None and value is not False and value != ()
+
+
+@dataclass(frozen=True)
+class Option:
+    """An option of `fsbench bench`.
+
+    Attributes:
+        field: the field of `RunConfig` that it sets.
+        name: its name on the command line, without the dashes.
+        kind: str, int or bool; a bool is a switch.
+        several: whether it takes several values, with commas: of one run where it is no axis.
+        axis: its key in a grid's file, where it may be a list; None for other options.
+        help: its line in `--help`.
+        least: smallest number that it takes.
+        grid: whether a grid's file may set it.
+    """
+
+    field: str
+    name: str
+    kind: type
+    several: bool
+    axis: str | None
+    help: str
+    least: int | None
+    grid: bool
+
+    @property
+    def make_variable(self) -> str:
+        """Name of the variable of `make bench`."""
+        return self.name.upper().replace("-", "_")
+
+
+def run_options() -> list[Option]:
+    """Return the options of a run, in the order of the help of `fsbench bench`."""
+    hints = get_type_hints(RunConfig)
+    options = []
+    for f in fields(RunConfig):
+        if f.metadata["flag"] == "":
+            continue
+        kinds = [kind for kind in get_args(hints[f.name]) or (hints[f.name],) if kind not in (NoneType, ...)]
+        several, known = f.default == () or f.metadata["axis"] is not None, f.metadata
+        name = known["flag"] or f.name.replace("_", "-")
+        options.append(
+            Option(f.name, name, kinds[0], several, known["axis"], known["help"], known["least"], known["grid"])
+        )
+    return options
+
+
+def option_names() -> Iterable[str]:
+    """Return the names of all options on the command line, without the dashes."""
+    return [option.name for option in run_options()]

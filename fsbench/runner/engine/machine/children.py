@@ -1,0 +1,100 @@
+"""A run in a process of its own, which keeps its memory and its failure its own.
+
+On one device it is forked from the standard library's fork server, which has imported what runs need, once for all runs
+of a command; the server only imports, so that no thread that computes and no GPU is lost by a fork. On several devices
+it is a `fsbench bench --config`, which Lightning starts again for each rank.
+"""
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+from fsbench.base.environment import check_temporary_folder
+from fsbench.base.errors import exit_status
+from fsbench.base.terminal import printed_notes
+from fsbench.runner.config.run_config import RunConfig
+from fsbench.runner.engine.machine.watchdog import changed_environment, child_environment, safe_imports
+
+MODULES = ["fsbench.runner.engine.run", "fsbench.datamodules.episodic"]
+"""Modules that the server imports; they import the rest."""
+
+context = multiprocessing.get_context("forkserver")
+
+
+def start_server() -> None:
+    """Let the fork server begin to import, unless it has begun. It ends with the last of this process and its forks.
+
+    Raises SettingsError where the folder of temporary files has no room for the name of its socket.
+    """
+    check_temporary_folder()
+    context.set_forkserver_preload(MODULES)
+    _start(context.Process(target=os.getpid))
+
+
+def start_run(run: RunConfig, log: Path | None = None) -> BaseProcess:
+    """Start a run on one device in a process that ends when this one does, however that happens.
+
+    Args:
+        run: the run.
+        log: file that all its output is appended to. Then it has a session of its own: Ctrl-C in a terminal reaches
+            this process alone. None for this process's standard error, since progress is no output.
+    """
+    start = context.Process(target=_run, args=(run, log, dict(os.environ), Path.cwd(), printed_notes))
+    context.set_forkserver_preload(MODULES)
+    _start(start)
+    return start
+
+
+def start_command(config: Path, log: Path | None = None) -> "subprocess.Popen[bytes]":
+    """Start `fsbench bench --config` with a file of settings; `log` is that of `start_run`."""
+    command = [sys.executable, "-m", "fsbench", "bench", f"--config={config}"]
+    if log is None:
+        return subprocess.Popen(command, stdout=sys.__stderr__, env=child_environment())
+    with log.open("a") as out:
+        return subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=child_environment(), start_new_session=True
+        )
+
+
+def _start(process: BaseProcess) -> None:
+    """Start a fork; the server, where it is started too, gets no Ctrl-C, which would reach it amid an import."""
+    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with changed_environment(safe_imports()):
+            process.start()
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
+def _run(config: RunConfig, log: Path | None, environment: dict[str, str], folder: Path, notes: set[str]) -> None:
+    """Make a run and end this process, a fork, with its exit status."""
+    from fsbench.runner.engine.run import run  # which the server has imported
+
+    os.environ.clear()
+    os.environ.update(environment)
+    os.chdir(folder)
+    printed_notes.update(notes)
+    multiprocessing.set_start_method("fork", force=True)  # of loaders' workers; it is the server's here
+    if log is None:
+        os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    else:
+        os.setsid()
+        with log.open("a") as out:
+            os.dup2(out.fileno(), sys.stdout.fileno())
+            os.dup2(out.fileno(), sys.stderr.fileno())
+
+    def make() -> int:
+        try:
+            run(config)
+        except KeyboardInterrupt:
+            if log is not None:
+                raise
+            return 130  # the command says it
+        return 0
+
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    sys.exit(exit_status(make, config.debug, below_bar=True, resumes=True))

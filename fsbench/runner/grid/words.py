@@ -1,0 +1,51 @@
+"""A run in words: its label, its task, its other options, and what it has in common with those of other folds."""
+
+from dataclasses import fields
+from typing import Any
+
+from fsbench.runner.config.run_config import DEFAULT_PROTOCOL, RunConfig
+
+
+def run_label(run: RunConfig) -> str:
+    """Return method, data set, fold, task, what supports are labelled with, and seeds, in words."""
+    seed = "" if run.seed is None else f"seed {run.seed}"
+    words = (run.name, run.dataset, f"fold {run.fold}", task_words(run), *_of_test(run), seed)
+    return " ".join(word for word in words if word)
+
+
+def task_words(run: RunConfig) -> str:
+    """Return way, shot, setting and protocol in words, as far as they were asked for or the method has its own."""
+    words = [] if run.way is None and run.shot is None else [f"{run.way or 1}-way {run.shot or 1}-shot"]
+    protocol = run.protocol or (run.own_protocol if run.own_protocol != DEFAULT_PROTOCOL else None)
+    return " ".join([*words, *(word for word in (run.setting, protocol) if word)])
+
+
+def option_words(run: RunConfig) -> str:
+    """Return the other options in words; "–" where there are none."""
+    words = [f"checkpoint {run.checkpoint}"] if run.checkpoint else []
+    words += _of_test(run)
+    words += [f"{run.image_size} px"] if run.image_size else []
+    words += ["trial"] * run.fast + [f"{run.devices} devices"] * (run.devices is not None)
+    return ", ".join([*words, *run.extra]) or "–"
+
+
+def _of_test(run: RunConfig) -> list[str]:
+    """Return words for the annotation of the supports and the test's seed, where they were asked for."""
+    words = [] if run.support_annotation is None else [f"annotation {run.support_annotation}"]
+    return words + ([] if run.test_seed is None else [f"test seed {run.test_seed}"])
+
+
+def run_variant(run: RunConfig) -> tuple[str, ...]:
+    """Return what a run has in common with those of other folds and seeds.
+
+    A run without a seed has the configuration's, which may be one of theirs: it stands alone, lest a run be counted
+    twice.
+    """
+    values = {f.name: getattr(run, f.name) for f in fields(run)} | {"fold": None, "seed": run.seed is None}
+    return tuple(map(str, values.values()))
+
+
+def run_values(run: RunConfig) -> dict[str, Any]:
+    """Return the run's method, fold and options as plain values."""
+    values = {f.name: getattr(run, f.name) for f in fields(run) if f.name not in ("runs", "force", "debug")}
+    return values | {"method": run.name}
