@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from fsbench.base.errors import FsbenchError, SettingsError, exit_status, missing_package, raise_all
+from fsbench.base.errors import CheckpointError, FsbenchError, SettingsError, exit_status, missing_package, raise_all
 from fsbench.base.terminal import print_block, print_error, print_note
 from fsbench.cli.options import add_table_options
 from fsbench.cli.parser import given_options
@@ -16,7 +16,15 @@ from fsbench.records.record import Record
 from fsbench.results.tables.formats import SHEETS
 from fsbench.runner.config.checks import absent_files, wrong_names
 from fsbench.runner.config.limits import whole
-from fsbench.runner.config.merge import asks, merge_files, merge_settings, parted_arguments, split_arguments
+from fsbench.runner.config.merge import (
+    asks,
+    merge_files,
+    merge_settings,
+    parted_arguments,
+    setting,
+    split_arguments,
+    stated_values,
+)
 from fsbench.runner.config.registry import config_files
 from fsbench.runner.config.run_config import Option, RunConfig, option_names, run_configs, run_options
 from fsbench.runner.grid.layout import request_sheet
@@ -68,7 +76,7 @@ def _bench(parser: argparse.ArgumentParser, options: argparse.Namespace, extra: 
     if options.dry_run:
         return _dry_run(runs, options.format)
     if absent := absent_files(runs):
-        raise_all(_distinct([*_wrong_settings(runs), *absent]))  # lest who fetches a file learns of a typo only then
+        raise_all(_wrong_settings(runs) or absent)  # lest who fetches a file learns of a typo only then
 
     # torch and Lightning, which arguments that are wrong do not wait for
     from fsbench.runner.engine.machine.children import start_server
@@ -115,7 +123,19 @@ def read_runs(options: argparse.Namespace, extra: Sequence[str]) -> list[RunConf
     if not all(axes.values()):
         empty = next(field for field, values in axes.items() if not values)
         raise SettingsError(f"no {empty} was named; see: fsbench list")
+    for option in run_options():
+        if option.key and len(axes.get(option.field, ())) > 1 and (stated := _stated(extra, option.key)) is not None:
+            raise SettingsError(
+                f"{option.make_variable} names {', '.join(map(str, axes[option.field]))}, and {option.key} is {stated} "
+                f"for all; expected one of the two; leave {option.key} out of the arguments and of files of --config"
+            )
     return run_configs(axes, **given, extra=tuple(extra))
+
+
+def _stated(extra: Sequence[str], key: str) -> Any:
+    """Return what further arguments, or files that they name, say of a key of the configuration."""
+    files, others = parted_arguments(extra, option_names())
+    return setting(merge_settings(merge_files(files), stated_values(others)), key)
 
 
 def _value(text: Any, option: Option) -> Any:
@@ -196,19 +216,17 @@ def _describe_keys(methods: str, extra: list[str]) -> str:
     return describe_keys(values)
 
 
-def _distinct(errors: Sequence[FsbenchError]) -> list[FsbenchError]:
-    return list({str(error): error for error in errors}.values())
-
-
 def _wrong_settings(runs: Sequence[RunConfig]) -> list[FsbenchError]:
-    """Return what the parser does not accept of the settings of runs whose names are known; imports torch."""
-    errors: list[FsbenchError] = []
+    """Return what classes do not accept of the settings of runs, besides absent files; imports torch."""
+    errors: dict[str, FsbenchError] = {}
     for run in runs:
         try:
-            run.parse(build=False)
+            run.parse(build=False).build_method()
+        except CheckpointError:
+            continue
         except FsbenchError as error:
-            errors.append(error)
-    return errors
+            errors[str(error)] = error
+    return list(errors.values())
 
 
 def _dry_run(runs: Sequence[RunConfig], form: str) -> int:

@@ -140,17 +140,19 @@ def _nearest(word: str, options: Iterable[str]) -> str:
     return f"; did you mean '--{keys[near[0]]}'?" if near else ""
 
 
-def stated_values(arguments: Iterable[str]) -> dict[str, Any]:
+def stated_values(arguments: Iterable[str], as_texts: bool = False) -> dict[str, Any]:
     """Return what arguments say as nested values, as far as it is seen without the classes that take them.
 
     Args:
         arguments: each of the form `--key=value`; `--key+=value` and questions are passed over.
+        as_texts: leave numbers and words as they were typed: a class knows whether `1` is a number or a name.
     """
     values: dict[str, Any] = {}
     for argument in arguments:
         key, sign, text = argument.removeprefix("--").partition("=")
         if sign and not key.endswith("+"):
             parts, value = full_key(key), _value(text)
+            value = text if as_texts and not isinstance(value, dict | list | None) else value
             if isinstance(value, str) and parts[-1] in ("model", "data", *DATASETS):
                 parts = [*parts, "class_path"]
             values = merge_settings(values, nested(parts, value))

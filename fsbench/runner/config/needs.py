@@ -139,8 +139,9 @@ def missing_files(run: RunConfig) -> Iterator[Missing]:
 
 
 def _missing(kind: str, name: str, place: str, command: str) -> Missing:
-    error = CheckpointError if kind in ("checkpoint", "weights") else SettingsError
-    return Missing(kind, name, place, command, error(f"no {kind} {name} at {place}; {command}"))
+    message = f"no {kind} at {place}; {command}"
+    error = CheckpointError(message) if kind in ("checkpoint", "weights") else SettingsError(message)
+    return Missing(kind, name, place, command, error)
 
 
 def _missing_checkpoint(method: str, path: Path) -> Missing:

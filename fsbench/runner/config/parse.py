@@ -122,9 +122,17 @@ class ParsedRun(LightningCLI):
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         assert isinstance(args, dict)
-        self.config = parser.parse_object(args)
+        self.config = parser.parse_object(self._completed(args))
         if self.arguments:
             self.config = parser.parse_args(self.arguments, namespace=self.config)
+
+    def _completed(self, values: dict[str, Any]) -> dict[str, Any]:
+        """Return values with the method and the data set of the arguments where there are none yet: both are needed."""
+        stated = stated_values(self.arguments, as_texts=True)
+        for place in (("model",), ("data", "init_args", "dataset")):
+            if value_at(values, place) is None and (given := value_at(stated, place)) is not None:
+                values = merge_settings(values, nested(place, given))
+        return values
 
     @property
     def config_text(self) -> str:

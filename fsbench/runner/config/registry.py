@@ -353,15 +353,6 @@ def config_files(
     return files
 
 
-@cache
-def configured_protocol(files: tuple[Path, ...]) -> str | None:
-    """Return the protocol that configuration files name, the last one's; None for a method of classification."""
-    if any(read_settings(file).get("task") == "classification" for file in files):
-        return None
-    named = [read_settings(file).get("data", {}).get("init_args", {}).get("protocol") for file in files]
-    return next((name for name in reversed(named) if name is not None), None)
-
-
 def _pair(kind: str, first: str, second: str) -> list[Path]:
     """Return the file of what two names need together, if there is one; beside FILE.yaml its own FILE.<second>.yaml."""
     if _is_path(first):

@@ -7,7 +7,7 @@ the classes judge them.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from functools import cached_property
+from functools import cache, cached_property
 from itertools import product
 from pathlib import Path
 from types import NoneType
@@ -40,31 +40,9 @@ DEFAULT_PROTOCOL = "fscs"
 """Protocol of methods whose configuration names no other (configs/base.yaml)."""
 
 
-def _option(
-    default: Any,
-    help: str = "",
-    *,
-    flag: str | None = None,
-    key: str | None = None,
-    axis: str | None = None,
-    grid: bool = True,
-    least: int | None = None,
-    segmentation_only: bool = False,
-) -> Any:
-    """Declare one option of a run.
-
-    Args:
-        default: what holds when it is not given.
-        help: its line in `fsbench bench --help`.
-        flag: its name on the command line without the dashes; None for the field's name, "" for none at all.
-        key: the configuration's key that it sets, as it is.
-        axis: its key in a grid's file, where it may be a list; on the command line it then takes several with commas.
-        grid: whether a grid's file may set it.
-        least: smallest number that it takes.
-        segmentation_only: whether classification has no such option.
-    """
-    names = {"help": help, "flag": flag, "key": key, "axis": axis, "grid": grid, "least": least}
-    return field(default=default, metadata=names | {"segmentation_only": segmentation_only})
+def _option(default: Any, help: str = "", **declared: Any) -> Any:
+    """Declare one option of a run: its default, its line of help, and what else an `Option` says of it."""
+    return field(default=default, metadata={"help": help, **declared})
 
 
 @dataclass(frozen=True)
@@ -267,7 +245,7 @@ class RunConfig:
         is_segmentation = task_of("data", self.dataset) == "segmentation"
         if not is_segmentation:
             self._check_classification()
-        keys = {f.metadata["key"]: getattr(self, f.name) for f in fields(self) if f.metadata["key"]}
+        keys = {option.key: getattr(self, option.field) for option in run_options() if option.key}
         several = self.devices is not None and self.devices > 1
         values = {
             **{key: value for key, value in keys.items() if _is_given(value)},
@@ -296,11 +274,11 @@ class RunConfig:
 
     def _check_classification(self) -> None:
         """Raise SettingsError for an option that only segmentation has."""
-        for f in fields(self):
-            if f.metadata["segmentation_only"] and _is_given(getattr(self, f.name)):
+        for option in run_options():
+            if option.segmentation_only and _is_given(getattr(self, option.field)):
                 raise SettingsError(
-                    f"classification has no {f.name.upper()} (--{f.name.replace('_', '-')}), and {self.dataset} is a "
-                    "data set for it; leave it out"
+                    f"classification has no {option.make_variable} (--{option.name}), and {self.dataset} is a data set "
+                    "for it; leave it out"
                 )
 
     def _of_manifest(self) -> dict[str, Any]:
@@ -364,23 +342,32 @@ class Option:
 
     Attributes:
         field: the field of `RunConfig` that it sets.
-        name: its name on the command line, without the dashes.
         kind: str, int or bool; a bool is a switch.
-        several: whether it takes several values, with commas: of one run where it is no axis.
-        axis: its key in a grid's file, where it may be a list; None for other options.
+        several: whether it takes several values, with commas; of one run where it is no axis.
         help: its line in `--help`.
-        least: smallest number that it takes.
+        flag: its name on the command line without the dashes where that is not the field's; "" for none at all.
+        key: the configuration's key that it sets, as it is; None where it sets more or other ones.
+        axis: its key in a grid's file, where it may be a list; None where all runs share it.
         grid: whether a grid's file may set it.
+        least: smallest number that it takes.
+        segmentation_only: whether classification has no such option.
     """
 
     field: str
-    name: str
     kind: type
     several: bool
-    axis: str | None
     help: str
-    least: int | None
-    grid: bool
+    flag: str | None = None
+    key: str | None = None
+    axis: str | None = None
+    grid: bool = True
+    least: int | None = None
+    segmentation_only: bool = False
+
+    @property
+    def name(self) -> str:
+        """Its name on the command line, without the dashes."""
+        return self.flag or self.field.replace("_", "-")
 
     @property
     def make_variable(self) -> str:
@@ -388,20 +375,15 @@ class Option:
         return self.name.upper().replace("-", "_")
 
 
-def run_options() -> list[Option]:
+@cache
+def run_options() -> tuple[Option, ...]:
     """Return the options of a run, in the order of the help of `fsbench bench`."""
     hints = get_type_hints(RunConfig)
     options = []
     for f in fields(RunConfig):
-        if f.metadata["flag"] == "":
-            continue
-        kinds = [kind for kind in get_args(hints[f.name]) or (hints[f.name],) if kind not in (NoneType, ...)]
-        several, known = f.default == () or f.metadata["axis"] is not None, f.metadata
-        name = known["flag"] or f.name.replace("_", "-")
-        options.append(
-            Option(f.name, name, kinds[0], several, known["axis"], known["help"], known["least"], known["grid"])
-        )
-    return options
+        kind = next(kind for kind in get_args(hints[f.name]) or (hints[f.name],) if kind is not NoneType)
+        options.append(Option(f.name, kind, f.default == () or "axis" in f.metadata, **f.metadata))
+    return tuple(option for option in options if option.flag != "")
 
 
 def option_names() -> Iterable[str]:

@@ -63,7 +63,9 @@ def request_sheet(planned: Sequence[PlannedRun], runs: str) -> Sheet:
         f"warning: these runs are of {len(protocols)} protocols, {', '.join(protocols)}; their figures are not "
         "compared, and each has a table; PROTOCOL=<name> (--protocol) sets one for all"
     ]
-    runs_counted = f"{len(planned)} run{'s' * (len(planned) != 1)}: {count_states(planned)}"
+    states = [item.state for item in planned]
+    counted = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
+    runs_counted = f"{len(planned)} run{'s' * (len(planned) != 1)}: {counted}"
     title = f"{runs_counted}; left to do: {time_left(planned)}; nothing was run"
     return Sheet(
         title, [("", grid)], [*mixed * (len(protocols) > 1), *missing_lines(planned), *refused, *folders, COST]

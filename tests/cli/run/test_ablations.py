@@ -50,7 +50,12 @@ def test_hmnets_keep_the_settings_of_their_data_set(dataset, capsys):
         assert stopped.value.code == 0
         config = yaml.safe_load(capsys.readouterr().out)
         model, data = config["model"]["init_args"], config["data"]["init_args"]
-        found = (data["image_size"], model["feature_side"], config["trainer"]["max_epochs"], data["augmentation"])
+        found = (
+            data["image_size"],
+            model["feature_side"],
+            config["trainer"]["max_epochs"],
+            data["training"]["augmentation"],
+        )
         assert found == expected, run
 
 
@@ -106,7 +111,10 @@ def test_the_sweep_runs_every_ablation_that_needs_training_with_our_command_line
         main([*command[3:], f"--config={path}", "--fold=2", "--dataset=demo", "--print_config"])
     assert stopped.value.code == 0
     config = yaml.safe_load(capsys.readouterr().out)
-    assert config["model"]["init_args"]["support_background"] == "zero" and config["data"]["init_args"]["fold"] == 2
+    assert (
+        config["model"]["init_args"]["support_background"] == "zero"
+        and config["data"]["init_args"]["test"]["fold"] == 2
+    )
 
 
 def test_wandb_accepts_the_sweep():

@@ -125,7 +125,7 @@ def refused(capsys, tmp_path, monkeypatch):
             ["--shot=9"],
             "6 of 6 classes have fewer than 13 images (class 'class_0' has 12), expected 9 for support and 4 queries",
         ),
-        (["--fold=1"], "unknown fold 1 for imagefolder; classification has no folds, only 0"),
+        (["--fold=1"], "unknown fold 1 for demo-cls; classification has no folds, only 0"),
         (["--data.image_size=100"], "image size 100x100 is not a multiple of the backbone's patch size 8"),
         (["--model.backbone.name=vgg16"], "unknown backbone 'vgg16' of a classifier"),
         (["--protocol=hsnet"], "classification has no PROTOCOL (--protocol), and demo-cls is a data set for it"),

@@ -29,7 +29,7 @@ def test_other_options_of_bench_need_a_method(command, words):
 
 def test_a_file_changes_the_settings_of_a_method_that_is_named(command, capsys, tmp_path):
     file = tmp_path / "mine.yaml"
-    file.write_text("data: {init_args: {shot: 3}}\n")
+    file.write_text("data: {init_args: {test: {shot: 3}}}\n")
     with pytest.raises(SystemExit, match="0"):
         command("bench", "--method", "prototype", "--dataset", "demo", "--config", file, "--print_config")
     shown = capsys.readouterr().out

@@ -67,15 +67,16 @@ def test_several_protocols_are_runs_of_each(bench_arguments, tmp_path, monkeypat
     ]
     assert main(bench_arguments("prototype", "runs", "--protocol", "hsnet,fscs", "--dry-run")) == 0
     lines = capsys.readouterr().out.splitlines()
-    columns = next(line.split() for line in lines if line.startswith("method"))
-    at = columns.index("protocol")
-    assert [line.split()[at] for line in lines if line.startswith("prototype")] == ["hsnet", "fscs"]
+    assert [line.split()[:4] for line in lines if line.startswith("[") and "prototype" in line.split()] == [
+        ["[1]", "prototype", "demo", "hsnet"], ["[2]", "prototype", "demo", "fscs"],
+    ]  # fmt: skip
+    assert any("these runs are of 2 protocols, hsnet, fscs" in line for line in lines)
     assert main(bench_arguments("prototype", "runs", "--protocol", "hsnet,", "--dry-run")) == 0
-    assert "1 run: 1 missing" in (shown := capsys.readouterr().out) and "protocol" not in shown
-    Path("own.yaml").write_text("data:\n  init_args:\n    protocol: pfenet\n")
+    assert "1 run: 1 missing" in (shown := capsys.readouterr().out) and "warning" not in shown
+    Path("own.yaml").write_text("data:\n  init_args:\n    test:\n      protocol: pfenet\n")
     for other in ("--data.test.protocol=pfenet", "--data.test.protocol=pfenet", "--config=own.yaml"):
         assert main(bench_arguments("prototype", "runs", "--protocol", "hsnet,fscs", "--dry-run", other)) == 2
-        assert "PROTOCOL names hsnet, fscs, and data.protocol names pfenet for all" in capsys.readouterr().err
+        assert "PROTOCOL names hsnet, fscs, and data.test.protocol is pfenet for all" in capsys.readouterr().err
     assert main(bench_arguments("prototype", "runs", "--protocol", "hsnet,hsnett", "--dry-run")) == 2
     error = capsys.readouterr().err
     assert "hsnett" in error and len(error.splitlines()) == 1

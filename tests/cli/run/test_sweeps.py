@@ -16,11 +16,16 @@ from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_com
 from fsbench.base.paths import CONFIGS, REPOSITORY
 from fsbench.cli.main import main
 from fsbench.records.record import find_records
+from fsbench.runner.config.merge import setting
 from fsbench.runner.config.registry import names
+from fsbench.runner.config.run_config import run_options
 from tests.cli.conftest import FEW, environment_of_test
 
 SCHEMA = json.loads((Path(__file__).parent / "sweep_schema.json").read_text())
 """wandb's own: config/schema.json of its package sweeps 0.3.0 (MIT licence), which wants an older numpy than ours."""
+
+SHORT = {option.field: key for option in run_options() if (key := option.key)} | {"fold": "data.test.fold"}
+"""Keys of a configuration by the options of a run that set them."""
 
 SWEEPS = sorted((CONFIGS / "sweeps").glob("*.yaml"))
 
@@ -117,8 +122,7 @@ def test_an_agents_call_is_our_command_line(file, capsys):
     assert stopped.value.code == 0
     config = yaml.safe_load(capsys.readouterr().out)
     for key, value in settings.items():
-        group, _, name = key.rpartition(".")
-        assert config[group or "data"]["init_args"][name] == value, key
+        assert setting(config, SHORT.get(key, key)) == value, key
 
 
 def test_an_agents_command_makes_a_run(small_demo, tmp_path):
@@ -133,8 +137,7 @@ def test_an_agents_command_makes_a_run(small_demo, tmp_path):
     assert done.returncode == 0, done.stderr
     (record,) = find_records(tmp_path / "runs")
     configuration = yaml.safe_load((record.path / "config.yaml").read_text())
-    options = configuration["model"]["init_args"] | configuration["data"]["init_args"]
-    assert {name.removeprefix("model."): value for name, value in settings.items()}.items() <= options.items()
+    assert {key: setting(configuration, SHORT.get(key, key)) for key in settings} == settings
 
 
 def test_make_sweep_registers_the_file_and_starts_an_agent():

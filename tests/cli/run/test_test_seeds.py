@@ -54,7 +54,7 @@ def test_a_record_says_that_the_base_learner_was_left_out(small_demo, tmp_path):
     found = []
     for bam in ("true", "false"):
         own = RunConfig(
-            ["hmnet"], **request, checkpoint=str(tmp_path / "best.ckpt"), extra=[*extra, f"--model.bam={bam}"]
+            "hmnet", **request, checkpoint=str(tmp_path / "best.ckpt"), extra=[*extra, f"--model.bam={bam}"]
         )
         found.append(build_experiment(own.parse()).identity.training)
     assert set(found[0]) == {"checkpoint_sha256"} and found[1] == found[0] | {"trained_with": {"bam": True, "shots": 1}}

@@ -109,7 +109,11 @@ def test_an_offline_run_asks_for_no_key_and_says_nothing_of_its_own(bench_argume
         process, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, cwd=tmp_path, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert "wandb" not in (done.stdout + done.stderr).replace(str(tmp_path), "").lower(), done.stderr
+    (told,) = (line for line in done.stderr.splitlines() if "W&B" in line)
+    said = (done.stdout + done.stderr).replace(str(tmp_path), "").replace(told, "")
+    assert "wandb" not in said.lower(), done.stderr
+    folder = Path(told.rpartition(" ")[2])
+    assert "send it with: wandb sync " in told and list(folder.glob("*.wandb"))
     (record,) = find_records(tmp_path / "runs")
     assert "wandb" not in (record.path / "run.log").read_text().replace(str(tmp_path), "").lower()
     (file,) = record.path.glob("wandb/offline-run-*/*.wandb")
@@ -121,11 +125,14 @@ def test_an_offline_run_asks_for_no_key_and_says_nothing_of_its_own(bench_argume
 
 def test_wandb_is_off_unless_asked_for(monkeypatch):
     monkeypatch.delenv("WANDB", raising=False)
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    assert wandb_mode() == "offline"  # W&B's own variable is honoured
+    monkeypatch.delenv("WANDB_MODE")
     assert wandb_mode() == "off"
     monkeypatch.setenv("WANDB", "")
     assert wandb_mode() == "off"
     monkeypatch.setenv("WANDB", "yes")
-    with pytest.raises(SettingsError, match="WANDB is 'yes'; there are: online, offline, off"):
+    with pytest.raises(SettingsError, match=r"WANDB \(or WANDB_MODE\) is 'yes'; there are: online, offline, off"):
         wandb_mode()
     monkeypatch.setenv("WANDB", "online")
     monkeypatch.setenv("WANDB_MODE", "disabled")

@@ -91,7 +91,7 @@ def test_draws_make_another_run_and_one_draw_none(index):
         ("fscs", EpisodeTask(0, draws=0), "draws is 0, expected 1 or more"),
         ("fscs", EpisodeTask(0, draws=1 << 30, episodes=4), "expected fewer than"),
         ("fscs", EpisodeTask(0, shot=2, nested_in=1), "nested_in is 1, expected the 2 shots of the test or more"),
-        ("fscs", EpisodeTask(0, nested_in=1000), r"1001 each are needed.*lower --data\.nested_in, or leave"),
+        ("fscs", EpisodeTask(0, nested_in=1000), r"1001 each are needed.*lower --data\.test\.nested_in, or leave"),
     ],
 )
 def test_draws_that_would_be_another_test_are_refused(index, protocol, task, words):

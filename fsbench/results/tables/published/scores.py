@@ -284,15 +284,18 @@ class _Line:
 def _paper_settings(stated: Mapping[str, Any], defaults: Mapping[str, Any], more: Mapping[str, Any]) -> PaperSettings:
     """Collect the settings of a paper: `more` over those that our configuration states over `defaults`."""
     trainer, data = stated.get("trainer", {}), stated.get("data", {}).get("init_args", {})
+    training = data.get("training", {})
     compared = {*UNSTATED_TRAINING, "micro_batch"}
-    of_training = {key: value for key, value in {**trainer, **data, **stated.get("run", {})}.items() if key in compared}
+    of_training = {
+        key: value for key, value in {**trainer, **training, **stated.get("run", {})}.items() if key in compared
+    }
     values: dict[str, Any] = {
         "image_size": data.get("image_size"),
         "precision": str(trainer["precision"]),
         "epochs": trainer.get("max_epochs"),
-        "batch": data.get("batch_size"),
+        "batch": training.get("batch_size"),
     }
-    values |= {"validation": data["validation"]} if "validation" in data else {}
+    values |= {"validation": training["validation"]} if "validation" in training else {}
     values = {**defaults, **values, **more}
     method = {key: value for key, value in stated["model"]["init_args"].items() if key != "backbone"}
     return PaperSettings(

@@ -215,8 +215,8 @@ def test_before_torch_is_imported(tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("--method prototype --ckpt a.ckpt", "no checkpoint a.ckpt at a.ckpt"),
-        ("--method prototype --dataset pascal --weights x.pth --data-root .", "no weights dinov2_vits14 at x.pth"),
+        ("--method prototype --ckpt a.ckpt", "no checkpoint at a.ckpt"),
+        ("--method prototype --dataset pascal --weights x.pth --data-root .", "no weights at x.pth"),
         ("--method prototype --dataset pascal --data-root nowhere", "the folder nowhere does not exist"),
         ("--method prototype --dataset pascal --data-root nowhere --data.test.wey 2", "did you mean --data.test.way?"),
     ],

@@ -142,7 +142,7 @@ def test_an_evaluation_needs_no_division(blocks_folder, tmp_path):
 def test_a_trial_fits_any_number_of_devices(blocks_folder, tmp_path):
     for devices, batch in ((None, 2), (1, 2), (2, 2), (3, 3), (8, 8)):
         arguments = config_words(RunConfig("emat", "pascal", fast=True, devices=devices))
-        assert parse(arguments, build=False).data_arguments["batch_size"] == batch
+        assert parse(arguments, build=False).data_arguments["training"]["batch_size"] == batch
 
 
 def test_a_training_that_does_not_fit_names_the_smaller_micro_batch():
