@@ -14,12 +14,12 @@ from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any
 
-import fsbench.doors.methods  # noqa: F401  (else the call imports it)
+import fsbench.runner.evaluation.method  # noqa: F401  (else the call imports it)
 from fsbench.core.prediction import Prediction
-from fsbench.doors.evaluate import evaluate
 from fsbench.methods.prototype import Prototype
 from fsbench.networks.backbones.base import BackboneConfig
 from fsbench.runner.config.tests import load_test
+from fsbench.runner.evaluation.evaluate import evaluate
 
 SUITE = Path(__file__).parent.parent / "fsbench"
 COMPREHENSIONS = ("<listcomp>", "<dictcomp>", "<setcomp>")

@@ -17,6 +17,7 @@ from fsbench.core.adaptation import Adaptation
 from fsbench.core.data_options import EpisodicTest, Loading, Training
 from fsbench.core.datamodule import DataModule
 from fsbench.core.loading import LoadingConfig
+from fsbench.core.released_format import TRAINED_ON
 from fsbench.data.annotations import WEAK, SupportAnnotation
 from fsbench.data.batch import EpisodeBatch, collate
 from fsbench.data.class_names import shared_classes
@@ -45,7 +46,6 @@ from fsbench.protocols.reading import load_segmentation
 from fsbench.protocols.test import Test
 from fsbench.protocols.view import InputResize, View, input_rule
 from fsbench.protocols.whole_images import WHOLE_IMAGES
-from fsbench.runner.engine.checkpoint import TRAINED_ON
 
 _note = rank_zero_only(print_note)
 

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 from fsbench.base.version import __version__
 
 if TYPE_CHECKING:
-    from fsbench.doors.answers import Answers
-    from fsbench.doors.evaluate import evaluate
-    from fsbench.doors.runs import load_runs
-    from fsbench.doors.score import score
-    from fsbench.doors.training import load_training
+    from fsbench.pages.runs import load_runs
     from fsbench.predict.predictor import Predictor
+    from fsbench.protocols.kit.writer import Answers
     from fsbench.runner.config.tests import load_test
+    from fsbench.runner.evaluation.evaluate import evaluate
+    from fsbench.runner.evaluation.score import score
+    from fsbench.runner.training_data import load_training
 
 __all__ = [
     "Answers",
@@ -30,13 +30,13 @@ __all__ = [
 ]
 
 _MODULES = {
-    "Answers": "fsbench.doors.answers",
+    "Answers": "fsbench.protocols.kit.writer",
     "Predictor": "fsbench.predict.predictor",
-    "evaluate": "fsbench.doors.evaluate",
-    "load_runs": "fsbench.doors.runs",
+    "evaluate": "fsbench.runner.evaluation.evaluate",
+    "load_runs": "fsbench.pages.runs",
     "load_test": "fsbench.runner.config.tests",
-    "load_training": "fsbench.doors.training",
-    "score": "fsbench.doors.score",
+    "load_training": "fsbench.runner.training_data",
+    "score": "fsbench.runner.evaluation.score",
 }
 """Module of each public name."""
 

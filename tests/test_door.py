@@ -48,7 +48,6 @@ EXCEPTIONS = {
     "fsbench/records/machine.py": ["Path('/proc/cpuinfo').read_text"],
     # the content is a file of the door already, or the door has opened the file before
     "fsbench/networks/weights/files.py": ["load_file", "torch.load"],
-    "fsbench/runner/engine/checkpoint.py": ["torch.load"],
     "fsbench/runner/exchange/bundle.py": ["archive.open", "zipfile.ZipFile"],  # the second writes
     "datamodules/prepare/unpack.py": ["member.open"],
     "fsbench/runner/contract/training.py": ["torch.load"],  # bytes that this process wrote to memory
@@ -56,8 +55,7 @@ EXCEPTIONS = {
     "fsbench/records/checked_jsonl.py": ["json.loads"],
     # written by this process or its children at the same time; read while they are
     "fsbench/networks/backbones/feature_store.py": ["np.memmap"],
-    "fsbench/runner/engine/evaluate.py": ["journal.open"],
-    "fsbench/doors/evaluate.py": ["journal.open"],
+    "fsbench/records/evaluation.py": ["journal.open"],
     # in programs that have nothing of the suite; its own reader opens such files by the door
     "fsbench/protocols/kit/answers.py": ["json.loads", "open"],
     "fsbench/runner/grid/run.py": ["log.read_bytes", "part.read_bytes", "curves.open"],

@@ -132,7 +132,7 @@ def run(request: dict) -> None:
     """Become the process of one command; never returns."""
     from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
-    from fsbench.runner.engine.machine import children as starting
+    from fsbench.runner.grid import children as starting
 
     starting.context = multiprocessing.get_context("fork")  # of this process, which is ready
     starting.start_server = lambda: None

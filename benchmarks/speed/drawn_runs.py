@@ -17,8 +17,8 @@ from fsbench.data.episodes.episode import Episode
 from fsbench.data.episodes.manifest import Manifest
 from fsbench.records.counts import hashes, to_frame
 from fsbench.records.predictions import encode, write_predictions
-from fsbench.records.record import write_record
 from fsbench.records.run import TRAINED_HERE, UNTRAINED, Run
+from fsbench.records.writing import write_files
 from fsbench.runner.config.run_config import RunConfig
 from fsbench.runner.grid.plan import run_fingerprint
 from fsbench.runner.grid.spec import read_grid
@@ -108,7 +108,7 @@ def _write(folder: Path, identity: dict[str, Any], manifest: Manifest, frame: An
     run["weights"] = {"origin": UNTRAINED if settings is None else TRAINED_HERE, "training": training}
     if kept is not None:
         run["predictions"] = write_predictions(folder, kept, frame, "masks")
-    write_record(folder, Run.model_validate(run | hashes(frame)), frame)
+    write_files(folder, Run.model_validate(run | hashes(frame)), frame)
 
 
 def draw_manifest(dataset: str, fold: int, shot: int, setting: str, count: int) -> Manifest:

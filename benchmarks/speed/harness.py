@@ -25,8 +25,8 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from fsbench.base.files import write_text
+from fsbench.records.machine import PACKAGES, commit, processor
 from fsbench.runner.engine.machine.meter import Meter, release_memory, resident_mib
-from fsbench.runner.engine.provenance import PACKAGES, commit, processor
 from fsbench.runner.here import driver
 
 OPTIONAL = ("triton", "mamba-ssm", "causal-conv1d")

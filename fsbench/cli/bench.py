@@ -79,7 +79,7 @@ def _bench(parser: argparse.ArgumentParser, options: argparse.Namespace, extra: 
         raise_all(_wrong_settings(runs) or absent)  # lest who fetches a file learns of a typo only then
 
     # torch and Lightning, which arguments that are wrong do not wait for
-    from fsbench.runner.engine.machine.children import start_server
+    from fsbench.runner.grid.children import start_server
 
     start_server()  # it imports what the runs need while this process does
     from fsbench.runner.grid.bench import bench

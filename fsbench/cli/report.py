@@ -9,7 +9,7 @@ from fsbench.base.errors import SettingsError, say_left_out
 from fsbench.base.terminal import print_error, print_line
 from fsbench.cli.options import add_metrics, add_rank_all
 from fsbench.cli.parser import given_options
-from fsbench.doors.runs import Runs
+from fsbench.pages.runs import Runs
 from fsbench.runner.config.limits import whole
 
 SHARED_OPTIONS = ("out", "rank_all")

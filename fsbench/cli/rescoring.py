@@ -4,14 +4,22 @@ import argparse
 from functools import partial
 from typing import Any
 
-from fsbench.base.errors import SettingsError, say_left_out
+from fsbench.base.errors import RecordError, SettingsError, missing_package, say_left_out
 from fsbench.base.terminal import print_block
 from fsbench.protocols.reading import load_segmentation
 from fsbench.protocols.view import View
 from fsbench.records.record import Record, finished_records, leave_out_damaged
 from fsbench.results.tables.formats import SHEETS, as_json
-from fsbench.results.tables.rescoring.recount import LARGEST_SIDE, ORIGINAL, recount, stored_predictions
+from fsbench.results.tables.rescoring.recount import (
+    LARGEST_SIDE,
+    ORIGINAL,
+    Truth,
+    read_truth,
+    recount,
+    stored_predictions,
+)
 from fsbench.results.tables.rescoring.rescore import Choices, rescore, to_sheet
+from fsbench.runner.config.tests import load_test
 
 FORMATS = (*SHEETS, "json")
 
@@ -49,10 +57,30 @@ def show_rescored(options: argparse.Namespace) -> int:
 
 def _recounted(root: str | None, record: Record, resolution: int, view: View | None = None) -> Any:
     """Count a run's stored predictions again at another resolution."""
-    from fsbench.doors.truths import open_truth  # with the data sets: only who asks for another resolution needs them
-
     stored_predictions(record)  # whose absence is said first
-    return recount(record, open_truth(record, root), resolution, view)
+    return recount(record, _open_truth(record, root), resolution, view)
+
+
+def _open_truth(record: Record, root: str | None) -> Truth:
+    """Open the truth of a run's episodes: without torch where the manifest alone names its data.
+
+    Raises FsbenchError where the data are not there, or not those of the run.
+    """
+    if (record.path / "config.yaml").is_file():
+        try:
+            from fsbench.runner.engine import stored_data  # the configuration of a run names its data set as an object
+        except ModuleNotFoundError as error:
+            if missing_package(error) is None:
+                raise
+        else:
+            return stored_data.open_truth(record, {} if root is None else {"data.dataset.root": root})
+    test = load_test(root=root, manifest=record.path / "manifest.jsonl")
+    if test.files_sha256 != record.run.identity.files_sha256:
+        raise RecordError(
+            f"the data at hand are not those that {record.path.name} was tested on: images or label maps are others; "
+            "put the files of the run back, or name their folder (--data-root)"
+        )
+    return read_truth(record, test.index)
 
 
 def _resolution(text: str | None) -> int | None:

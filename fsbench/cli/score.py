@@ -6,11 +6,11 @@ from pathlib import Path
 from fsbench.base.errors import SettingsError, say_left_out
 from fsbench.cli.options import add_data_options, add_runs_folder, add_table_options, given_lists
 from fsbench.cli.table import print_table
-from fsbench.doors.kits import load_kit_test
-from fsbench.doors.score import score
 from fsbench.protocols.kit.kit import check_kit, count_episodes, read_kit
 from fsbench.protocols.test import Test
 from fsbench.runner.config.tests import load_test
+from fsbench.runner.evaluation.kit_test import load_kit_test
+from fsbench.runner.evaluation.score import score
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

@@ -9,7 +9,7 @@ from fsbench.base.errors import SettingsError, say_left_out
 from fsbench.base.terminal import print_block, print_line, text_width
 from fsbench.cli.options import add_file_options, add_runs, add_table_options
 from fsbench.cli.rescoring import add_rule_options, show_rescored
-from fsbench.doors.runs import load_runs
+from fsbench.pages.runs import load_runs
 from fsbench.records.record import Record
 from fsbench.results.tables.blocks import Block
 from fsbench.results.tables.breakdowns import BREAKDOWNS

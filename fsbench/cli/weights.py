@@ -188,7 +188,7 @@ def _load_problem(name: str, path: Path) -> str:
 def _checkpoint_problem(path: Path) -> str:
     """Return why the checkpoint `path` cannot be read, empty if it can; only tensors and plain values are unpickled."""
     # torch: seconds
-    from fsbench.runner.engine.checkpoint import read_checkpoint
+    from fsbench.networks.weights.files import read_checkpoint
 
     try:
         read_checkpoint(path)

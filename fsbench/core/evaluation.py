@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from fsbench.base.errors import SettingsError
 from fsbench.core.datamodule import DataModule
 from fsbench.core.method import Method
 from fsbench.protocols.evaluation import Answerer, Counting, evaluate_batches
@@ -66,3 +67,18 @@ def evaluate_batch(method: Method, test: Counting, batch: Any) -> list[Any]:
     results: list[Any] = []
     evaluate_batches([batch], test, method.answer_batch, results.extend, method.registry_name)
     return results
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the device of that name; "auto" is the GPU if there is one. Raises SettingsError for unavailable ones."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise SettingsError(f"device is '{name}', expected auto, cpu, cuda or cuda:<number>") from None
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise SettingsError(
+            f"device is '{name}', but torch sees {torch.cuda.device_count()} GPUs; expected cpu or auto"
+        )
+    return device

@@ -17,7 +17,7 @@ from fsbench.base.errors import SettingsError
 from fsbench.core.episodic_scores import EpisodicScores
 from fsbench.core.needs import Needs
 from fsbench.data.episodes.manifest import Manifest
-from fsbench.protocols.evaluation import Counting, count_answers
+from fsbench.protocols.evaluation import Counting, evaluate_batches
 from fsbench.records.counts import official_rows, to_frame
 
 if TYPE_CHECKING:
@@ -157,8 +157,9 @@ class EvaluatedByLightning(L.LightningModule):
         return data
 
     def _counted(self, test: Counting, batch: Any) -> list[Any]:
-        seen, truths = test.part(batch)
-        return count_answers(test, self.answer_batch(seen), truths, self.registry_name)
+        results: list[Any] = []
+        evaluate_batches([batch], test, self.answer_batch, results.extend, self.registry_name)
+        return results
 
 
 def _tested(manifest: Manifest, numbers: set[int]) -> Manifest:

@@ -10,6 +10,9 @@ from torch import Tensor
 WRITTEN_BY = "fsbench"
 """Key under which our checkpoints say which method, settings and backbone weights they belong to."""
 
+TRAINED_ON = "fsbench_data"
+"""Key under which our checkpoints name the data set, the fold, the protocol and the classes they were trained on."""
+
 
 @dataclass(frozen=True)
 class ReleasedFormat:

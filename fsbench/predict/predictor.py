@@ -18,6 +18,7 @@ from fsbench.base.errors import DataError, SettingsError
 from fsbench.base.files import fingerprint, sha256_file
 from fsbench.base.terminal import print_note
 from fsbench.base.version import __version__
+from fsbench.core.evaluation import choose_device
 from fsbench.core.loading import own_pixels
 from fsbench.core.prediction import array
 from fsbench.data.batch import EpisodeBatch, Hints, normalise
@@ -421,18 +422,3 @@ def compose_run(
             f"run: {name}"
         )
     return run
-
-
-def choose_device(name: str) -> torch.device:
-    """Return the device of that name; "auto" is the GPU if there is one. Raises SettingsError for unavailable ones."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise SettingsError(f"device is '{name}', expected auto, cpu, cuda or cuda:<number>") from None
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise SettingsError(
-            f"device is '{name}', but torch sees {torch.cuda.device_count()} GPUs; expected cpu or auto"
-        )
-    return device

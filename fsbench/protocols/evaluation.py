@@ -37,8 +37,7 @@ def evaluate_batches(
     """
     for batch in batches:
         seen, truths = test.part(batch)
-        answers = answerer(seen)
-        add(count_answers(test, answers, truths, name))
+        add(count_answers(test, answerer(seen), truths, name))
 
 
 def count_answers(test: Counting, answers: Any, truths: Sequence[Any], name: str) -> list[Any]:

@@ -364,3 +364,11 @@ class Test:
     def _photo(self, name: str) -> Photo:
         index = self.index
         return Photo(lambda: image_pixels(index, name))
+
+
+def check_test(test: Any) -> None:
+    """Raise SettingsError unless `test` is a test."""
+    if not isinstance(test, Test):
+        raise SettingsError(
+            f"the test is a {type(test).__name__}; expected what fsbench.load_test returns, such as load_test('demo')"
+        )

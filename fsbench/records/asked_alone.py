@@ -5,14 +5,14 @@ the mask of that query without seeing anything in it. So a fresh method is asked
 own and in the opposite order, before it has been shown the rest. In the test it has to answer them alike.
 """
 
-from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Collection, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from fsbench.base.errors import ContractError
 from fsbench.data.episodes.episode import ClassificationEpisode, Episode
-from fsbench.protocols.evaluation import Answerer, Counting, evaluate_batches
+from fsbench.protocols.evaluation import evaluate_batches
+from fsbench.records.evaluation import Answering
 from fsbench.records.predictions import Prediction, encode
 
 NAMED = 10
@@ -100,26 +100,18 @@ def _spread(numbers: Sequence[int], count: int) -> list[int]:
     return [numbers[place * len(numbers) // count] for place in range(count)]
 
 
-def ask_alone(
-    numbers: Iterable[int],
-    batches: Callable[[Sequence[int]], Iterable[Any]],
-    answering: Callable[[], AbstractContextManager[Answerer]],
-    counting: Counting,
-    name: str,
-) -> Tally:
+def ask_alone(answering: Answering[Any], numbers: Iterable[int], fresh: bool = True) -> Tally:
     """Ask episodes, each alone and as a test of its own, and count the answers.
 
     Args:
+        answering: the test, and who answers it.
         numbers: of the episodes, in the order in which they are asked.
-        batches: gives the parts of some episodes, by their numbers.
-        answering: makes a fresh method ready for a test, and yields the function that answers a part.
-        counting: parts a batch from its truth, and counts.
-        name: of whoever answers, for messages.
+        fresh: ask a copy that remembers nothing, where one can be made.
     """
     tally = Tally()
     for number in numbers:
-        with answering() as answer:
-            evaluate_batches(batches([number]), counting, answer, tally.add, name)
+        with (answering.begin_fresh if fresh else answering.begin)() as answer:
+            evaluate_batches(answering.batches([number]), answering.test, answer, tally.add, answering.name)
     return tally
 
 

@@ -467,13 +467,7 @@ def _classes(number: str, dataset: str, fold: int, protocol: str | None) -> str:
 
 def _read(file: Path) -> dict[str, str]:
     """Read the entries that a card beside runs states; none where there is no such file."""
-    if not file.is_file():
-        return {}
-    try:
-        values = load_yaml(file)
-    except (OSError, ValueError) as error:
-        raise SettingsError(f"cannot read {file} ({error}); expected entries of a card, such as trials: 1") from None
-    return _entries(values, file)
+    return read_card(file)[1].stated if file.is_file() else {}
 
 
 def _read_bundled(file: Path) -> dict[str, dict[str, str]]:
@@ -481,31 +475,9 @@ def _read_bundled(file: Path) -> dict[str, dict[str, str]]:
     if not file.is_file():
         return {}
     try:
-        values = read_json(file, "record")
-        return {method: _entries(card, file) for method, card in values["cards"].items()}
+        cards = read_json(file, "record")["cards"].items()
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise SettingsError(
             f"cannot read {file} ({error}); expected the listing of a bundle; unpack it again"
         ) from None
-
-
-def _entries(values: Any, file: Path) -> dict[str, str]:
-    """Turn the plain values of a card into words; entries that are not shown are left out."""
-    if not isinstance(values, dict):
-        raise SettingsError(f"{file} holds no entries; expected those of a card (fsbench bundle --new-card FILE)")
-    return {
-        name: _word(name, values[name], file)
-        for name in Card.model_fields
-        if values.get(name) is not None and name != "bibtex"
-    }
-
-
-def _word(name: str, value: Any, file: Path) -> str:
-    parts = list(value) if isinstance(value, (list, tuple)) else [value]
-    words = [{True: "yes", False: "no"}[part] if isinstance(part, bool) else str(part) for part in parts]
-    allowed = ALLOWED.get(name, ())
-    wrong = [word for word in words if (allowed and word not in allowed) or not 0 < len(word) <= 300]
-    if wrong or not words:
-        expected = f"one of {', '.join(allowed)}" if allowed else "a few words"
-        raise SettingsError(f"{file}: {name} is {str(value)[:100]!r}; expected {expected}")
-    return _in_words(words)
+    return {method: check_card(card, str(file)).stated for method, card in cards}

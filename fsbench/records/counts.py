@@ -158,6 +158,11 @@ def truth_sha256(frame: "pl.DataFrame", with_pixels: bool = True) -> str:
     )
 
 
+def failed_episodes(frame: "pl.DataFrame") -> int:
+    """Return the number of episodes that the method could not answer."""
+    return frame.filter(frame[FAILED])["episode"].n_unique() if FAILED in frame.columns else 0
+
+
 def hashes(frame: "pl.DataFrame") -> dict[str, Any]:
     """Return the entries of `Run` that hold the hashes of a whole count table."""
     return {
@@ -201,7 +206,7 @@ def check_counts(frame: "pl.DataFrame", manifest: Manifest, file: Path) -> str:
     _check_columns(frame, file)
     table = _whole_numbers(frame)
     _check_ranges(frame, table[:, : len(NUMBERS)], manifest.header, file)
-    _check_episodes(frame, table, manifest, file)
+    _check_episodes(frame, manifest, file)
     return _sha256(table)
 
 
@@ -244,16 +249,14 @@ def _check_ranges(frame: "pl.DataFrame", numbers: np.ndarray, header: Header, fi
         raise RecordError(f"{file} counts the way {last}; expected at most the {at_most} of its manifest")
 
 
-def _check_episodes(frame: "pl.DataFrame", table: np.ndarray, manifest: Manifest, file: Path) -> None:
-    """Raise RecordError unless each episode of the manifest has its rows in `frame` once, whose numbers are `table`."""
+def _check_episodes(frame: "pl.DataFrame", manifest: Manifest, file: Path) -> None:
+    """Raise RecordError unless each episode of the manifest has its rows in `frame` once."""
     protocol, episodes = protocol_of(manifest.header), manifest.episodes
     if manifest.header.draws > 1:
         _check_marks(frame, manifest, DRAW, "draws of supports", file)
     if manifest.header.calibration_ids:
         _check_marks(frame, manifest, CALIBRATES, "episodes that calibrate", file)
-    if protocol.has_masks and _is_in_order(frame, table, manifest):
-        return
-    counted = list(zip(*(frame[name].to_list() for name in ("episode", "slot", "class_id", "query")), strict=True))
+    counted = frame.select("episode", "slot", "class_id", "query").rows()
     missing = {episode.index for episode in episodes} - set(frame["episode"].to_list())
     if missing:
         raise RecordError(
@@ -273,15 +276,6 @@ def _check_episodes(frame: "pl.DataFrame", table: np.ndarray, manifest: Manifest
         raise RecordError(
             f"{file} counts other episodes or ways than its manifest names ({len(differing)} rows differ); {EXPECTED}"
         )
-
-
-def _is_in_order(frame: "pl.DataFrame", table: np.ndarray, manifest: Manifest) -> bool:
-    """Return whether a table has the rows that the manifest names, once each and in ascending order, as runs write."""
-    *numbers, queries = manifest.slot_columns
-    if table[:, : len(numbers)].T.tolist() != numbers or frame["query"].to_list() != queries:
-        return False
-    later, further = np.diff(table[:, 0]), np.diff(table[:, 1])
-    return bool(((later > 0) | ((later == 0) & (further > 0))).all())
 
 
 def _check_marks(frame: "pl.DataFrame", manifest: Manifest, column: str, words: str, file: Path) -> None:

@@ -18,6 +18,7 @@ from fsbench.base.errors import RecordError
 from fsbench.data.episodes.manifest import Header, Manifest
 from fsbench.protocols.protocol import Protocol
 from fsbench.protocols.reading import protocol_of
+from fsbench.records.counts import failed_episodes
 from fsbench.records.run import Run
 from fsbench.scores.answers import SCORE_ROUNDING
 from fsbench.scores.confusion import COUNTS, FAILED, REGIONS
@@ -224,7 +225,7 @@ def _image_faults(rows: _Rows, header: Header) -> Iterator[Fault]:
 def _check_run(frame: "pl.DataFrame", manifest: Manifest, run: Run, file: Path) -> None:
     """Raise RecordError unless the numbers that `run.json` states of the evaluation are possible."""
     episodes, cost, made = len(manifest.episodes), run.cost, run.made
-    failed = frame.filter(frame[FAILED])["episode"].n_unique() if FAILED in frame.columns else 0
+    failed = failed_episodes(frame)
     augmented = sum(episode.augmented for episode in manifest.episodes)
     seconds, rate = cost.evaluation_seconds, cost.episodes_per_second
     learned, parameters = cost.trainable_parameters, cost.total_parameters

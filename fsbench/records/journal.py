@@ -1,13 +1,11 @@
 """The journal of an unfinished evaluation: results line by line, so that nothing finished is lost."""
 
-import json
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from fsbench.records.checked_jsonl import CheckedJsonl, checked_line, read_line
 from fsbench.records.predictions import Keep, Prediction, encode, holds
@@ -23,8 +21,8 @@ PREDICTION = "prediction"
 class Journal:
     """Rows of the episodes that are evaluated already, in a folder where every process appends to a file of its own.
 
-    A damaged line is left out: its episode is evaluated again. Where the header is damaged, the other lines still
-    count, because their checksums include the identity.
+    A damaged line is left out: its episode is evaluated again. The checksum of a line includes the identity, so that
+    it counts also where the first line of its file, which names that, is damaged.
 
     Args:
         folder: of the files.
@@ -47,90 +45,46 @@ class Journal:
                 yield row["episode"], row["slot"], row["decided"], row[PREDICTION]
 
     def done(self, keep: Keep = "none") -> frozenset[int]:
-        """Return the indices of the episodes that are evaluated and whose predictions are kept as far as `keep` asks
-        for it."""
-        if keep == "none":
-            return frozenset(row["episode"] for row in self._rows())
+        """Return the numbers of the evaluated episodes whose predictions are kept as far as `keep` asks for."""
         return frozenset(row["episode"] for row in self._rows() if holds(row.get(PREDICTION), keep))
 
     def _rows(self) -> Iterator[dict[str, Any]]:
-        for part in self._parts():
-            yield from (row for rows in part.episodes.values() if rows is not None for row in rows)
+        for _, rows in self._episodes():
+            yield from rows or ()
 
     def damaged(self) -> list[str]:
-        """List the file and number of every line that is left out; line 1 is a header."""
-        return [
-            f"{part.path.name} line {number}"
-            for part in self._parts()
-            if part.header != "foreign"
-            for number in [1] * (part.header == "damaged") + [n for n, rows in part.episodes.items() if rows is None]
-        ]
+        """List the file and number of every line that is left out."""
+        return [line for line, rows in self._episodes() if rows is None]
 
     def open(self) -> "JournalWriter":
         """Start this process's file, and remove files of another identity."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        for part in self._parts():
-            if part.header == "foreign":
-                part.path.unlink(missing_ok=True)
+        for path in self._files():
+            if self._is_foreign(path):
+                path.unlink(missing_ok=True)
         name = f"part-{os.getpid()}-{os.urandom(3).hex()}.jsonl"
         return JournalWriter(self.folder / name, self.identity)
 
-    def remove(self) -> list[Path]:
-        """Remove the folder of a finished evaluation. Files whose header is damaged are kept beside it under the name
-        `damaged-…`; returns these."""
-        kept = []
-        for part in self._parts():
-            if part.header == "damaged":
-                kept.append(part.path.replace(self.folder.with_name(f"damaged-{part.path.name}")))
-        shutil.rmtree(self.folder)
-        return kept
+    def remove(self) -> None:
+        """Remove the folder of a finished evaluation, if it is there."""
+        with suppress(FileNotFoundError):
+            shutil.rmtree(self.folder)
 
-    def _parts(self) -> "list[_Part]":
-        parts = []
-        for path in sorted(self.folder.glob("part-*.jsonl")):
+    def _files(self) -> list[Path]:
+        return sorted(self.folder.glob("part-*.jsonl"))
+
+    def _is_foreign(self, path: Path) -> bool:
+        """Return whether a file names another identity; one that names none is not another run's."""
+        first = read_line(CheckedJsonl(path).header())
+        return isinstance(first, dict) and first.get("identity") not in (None, self.identity)
+
+    def _episodes(self) -> Iterator[tuple[str, list[dict[str, Any]] | None]]:
+        """Yield the name and the rows of each line, an episode; None of a damaged one."""
+        for path in self._files():
             with suppress(FileNotFoundError):  # removed by another process of this run
-                parts.append(_Part.read(path, self.identity))
-        return parts
-
-
-@dataclass(frozen=True)
-class _Part:
-    """A file of the journal.
-
-    Attributes:
-        path: the file.
-        header: "ours"; "foreign" where it names another identity; "damaged" where it cannot be believed.
-        episodes: line number -> rows; None of a damaged line. None at all of a foreign file.
-    """
-
-    path: Path
-    header: Literal["ours", "foreign", "damaged"]
-    episodes: dict[int, list[dict[str, Any]] | None]
-
-    @classmethod
-    def read(cls, path: Path, identity: str) -> "_Part":
-        first = CheckedJsonl(path).header()
-        written = read_line(first)
-        plain = _plain_header(identity)
-        if isinstance(written, dict) and "identity" in written:
-            header, key = ("ours", identity) if written["identity"] == identity else ("foreign", "")
-        elif first == plain:
-            header, key = "ours", ""
-        else:
-            header, key = "damaged", "" if _is_nearly(first, plain) else identity
-        entries = [] if header == "foreign" else CheckedJsonl(path, key).entries()
-        rows = {number: _checked_rows(value) for number, (_, value) in enumerate(entries, 2)}
-        return cls(path, header, rows)  # type: ignore[arg-type]
-
-
-def _plain_header(identity: str) -> bytes:
-    """Return the header of files before headers had a checksum; their lines' checksums do not include the identity."""
-    return json.dumps({"identity": identity}).encode()
-
-
-def _is_nearly(first: bytes, plain: bytes) -> bool:
-    """True if a line is `plain` but for a few bytes: no other hash is as near as that."""
-    return len(first) == len(plain) > 60 and sum(a != b for a, b in zip(first, plain, strict=True)) <= 8
+                if not self._is_foreign(path):
+                    for number, (_, value) in enumerate(CheckedJsonl(path, self.identity).entries(), 2):
+                        yield f"{path.name} line {number}", _checked_rows(value)
 
 
 def _checked_rows(value: Any) -> list[dict[str, Any]] | None:
@@ -151,20 +105,26 @@ class JournalWriter:
         self.file = CheckedJsonl(path, identity)
         self.file.create(checked_line({"identity": identity}))
 
-    def add(self, results: "Iterable[SegmentationResult | ClassificationResult]") -> None:
-        """Write the rows of each result, an episode a line."""
-        self.file.append(*(result.rows() for result in results))
+    def add(
+        self,
+        results: "Iterable[SegmentationResult | ClassificationResult]",
+        keep: Callable[[int], Keep] = lambda episode: "none",
+    ) -> None:
+        """Write the rows of each result, an episode a line.
 
-    def add_with_predictions(self, results: "Iterable[SegmentationResult]", keep: Callable[[int], Keep]) -> None:
-        """Write the same with as much of each prediction in its line as `keep` says of the episode's number."""
-        self.file.append(*(_rows_with_prediction(result, keep(result.episode)) for result in results))
+        Args:
+            results: of a batch.
+            keep: how much of an episode's prediction stands in its line, by its number.
+        """
+        self.file.append(*(_rows(result, keep(result.episode)) for result in results))
 
     def close(self) -> None:
         self.file.close()
 
 
-def _rows_with_prediction(result: "SegmentationResult", keep: Keep) -> list[dict[str, Any]]:
-    rows = result.rows()
+def _rows(result: Any, keep: Keep) -> list[dict[str, Any]]:
+    """Return the rows of a result, those of its ways with as much of the prediction as `keep` says."""
+    rows: list[dict[str, Any]] = result.rows()
     if keep == "none":
         return rows
     first, *ways = rows

@@ -1,8 +1,9 @@
-"""The machine and the code that count: what a record says of them without torch."""
+"""The machine and the code of an evaluation, as a record has them; no torch is needed."""
 
 import platform
 import re
 import subprocess
+from collections.abc import Iterable
 from contextlib import suppress
 from datetime import UTC, datetime
 from importlib import metadata
@@ -15,16 +16,23 @@ from fsbench.base.version import __version__
 
 COUNTING = ("numpy", "pillow")
 """Packages that decide how answers are counted."""
+PACKAGES = ("torch", "lightning", "timm", *COUNTING)
+"""Packages that decide what a method answers, and how that is counted."""
 
 
-def counted_on() -> dict[str, Any]:
-    """Return the time, the commit, the versions and the processor of a counting that ends now."""
+def provenance(packages: Iterable[str] = COUNTING, device: str | None = None) -> dict[str, Any]:
+    """Return the time, the commit, the versions and the device of an evaluation that ends now.
+
+    Args:
+        packages: whose versions are recorded.
+        device: where answers were computed; the processor unless given.
+    """
     return {
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": commit(),
-        "versions": {**{name: metadata.version(name) for name in COUNTING}, "fsbench": __version__},
+        "versions": {**{name: metadata.version(name) for name in packages}, "fsbench": __version__},
         "python": platform.python_version(),
-        "device": processor(),
+        "device": device or processor(),
         "processes": 1,
         **({"variables": variables} if (variables := recorded_variables()) else {}),
     }

@@ -1,6 +1,5 @@
-"""Records of finished runs: `run.json` and `episodes.parquet`, written once."""
+"""Records of finished runs, as they are found and read: `run.json` and `episodes.parquet`."""
 
-import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from fsbench.base.errors import RecordError, SettingsError, near_path
-from fsbench.base.files import is_file, read_json, replacing, write_text
+from fsbench.base.files import is_file, read_json
 from fsbench.base.files.arrays import read_parquet
 from fsbench.data.episodes.manifest import Header, Manifest, read_header
 from fsbench.protocols.protocol import Protocol
@@ -286,31 +285,3 @@ def _difference(first: Run, second: Run) -> str:
     if first.counts_sha256 != second.counts_sha256:
         return "counts"
     return "settings" if first.identity != second.identity else ""
-
-
-def write_record(
-    path: Path, run: Run, frame: "pl.DataFrame", listeners: Iterable[Callable[[Record], None]] = ()
-) -> Record:
-    """Write both files of a finished run, `run.json` last: a folder with it is complete.
-
-    Args:
-        path: folder of the run.
-        run: contents of `run.json`.
-        frame: the count table.
-        listeners: called with the record before `run.json` is written, so that a run that is killed while they are told
-            is not complete either. An error of one keeps neither the others from being told nor the file from being
-            written; the first is raised afterwards.
-    """
-    with replacing(path / "episodes.parquet") as temporary:
-        frame.write_parquet(temporary)
-    record = Record(path, run)
-    errors: list[Exception] = []
-    for listener in listeners:
-        try:
-            listener(record)
-        except Exception as error:  # whatever a listener raises: the results are there
-            errors.append(error)
-    write_text(path / "run.json", json.dumps(run.as_json(), indent=2) + "\n")
-    if errors:
-        raise errors[0]
-    return record

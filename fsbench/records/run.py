@@ -260,8 +260,8 @@ class Provenance(Entries):
     variables: dict[Name, Text] = {}
 
 
-class Run(Entries):
-    """A finished run, without its counts.
+class RunFacts(Entries):
+    """A finished run without what follows from its counts: who answered, and how.
 
     Attributes:
         id: name of its folder.
@@ -276,18 +276,10 @@ class Run(Entries):
         beyond_authors_rule: in words, that the authors' rule does not cover the test's number of shots, and why; empty
             where it does.
         sees_supports: False of a baseline that answers from the query alone.
-        scores: by their names; NaN of one that the protocol does not define on these episodes.
-        augmented_episodes: number of episodes with augmented supports.
-        failed_episodes: number of episodes that the method could not answer.
-        dropped_classes: names of classes that were left out for want of images.
         remarks: what a reader of the scores must know.
         cost: parameters, seconds and memory.
-        predictions: None where none are kept.
         made: what training or calibration left.
         provenance: time, code and machine.
-        counts_sha256: hash of the counts, see `fsbench.records.counts.counts_sha256`.
-        columns_sha256: column of real numbers that scores follow from -> its hash.
-        truth_sha256: hash of the truth in the counts.
     """
 
     id: Name
@@ -301,15 +293,31 @@ class Run(Entries):
     presence: Name
     beyond_authors_rule: Remark = ""
     sees_supports: bool = True
+    remarks: list[Remark] = []
+    cost: Cost
+    made: TrainingOutcome = TrainingOutcome()
+    provenance: Provenance = Provenance()
+
+
+class Run(RunFacts):
+    """A finished run, without its counts.
+
+    Attributes:
+        scores: by their names; NaN of one that the protocol does not define on these episodes.
+        augmented_episodes: number of episodes with augmented supports.
+        failed_episodes: number of episodes that the method could not answer.
+        dropped_classes: names of classes that were left out for want of images.
+        predictions: None where none are kept.
+        counts_sha256: hash of the counts, see `fsbench.records.counts.counts_sha256`.
+        columns_sha256: column of real numbers that scores follow from -> its hash.
+        truth_sha256: hash of the truth in the counts.
+    """
+
     scores: dict[str, Score] = {}
     augmented_episodes: Count = 0
     failed_episodes: Count = 0
     dropped_classes: list[Name] = []
-    remarks: list[Remark] = []
-    cost: Cost
     predictions: KeptPredictions | None = None
-    made: TrainingOutcome = TrainingOutcome()
-    provenance: Provenance = Provenance()
     counts_sha256: Name
     columns_sha256: dict[Name, Name]
     truth_sha256: Name

@@ -15,13 +15,13 @@ from torch import Tensor, nn
 
 from fsbench.base.errors import CheckpointError, SettingsError
 from fsbench.base.files import sha256_file
+from fsbench.core.released_format import TRAINED_ON
 from fsbench.methods.modules.pspnet import WIDTH, Features, Kind, PSPNet
 from fsbench.methods.modules.pspnet_weights import from_imagenet, to_hmnet_names
 from fsbench.networks.backbones.base import BackboneConfig, FrozenBackbone
 from fsbench.networks.backbones.timm_networks import to_timm_names
-from fsbench.networks.weights.files import check_keys, state_digest
+from fsbench.networks.weights.files import check_keys, read_checkpoint, state_digest
 from fsbench.networks.weights.table import WeightFile, weight_files
-from fsbench.runner.engine.checkpoint import TRAINED_ON, read_checkpoint
 
 ANY_CLASSES = 60  # base classes of random weights: enough for every data set of the field
 

@@ -143,7 +143,7 @@ class Typed:
                     with pytest.MonkeyPatch.context() as patch:
                         patch.setattr("fsbench.cli.bench.absent_files", lambda runs: [])
                         patch.setattr("fsbench.runner.grid.bench.bench", parsed)
-                        patch.setattr("fsbench.runner.engine.machine.children.start_server", lambda: None)
+                        patch.setattr("fsbench.runner.grid.children.start_server", lambda: None)
                         patch.setattr("fsbench.runner.engine.run.run_parsed", lambda composed: None)
                         patch.setattr(ParsedRun, "instantiate_classes", lambda composed: None)
                         status = cli.main(words)

@@ -19,9 +19,6 @@ from fsbench.data.episodes.task import EpisodeTask
 from fsbench.data.label_maps import way_labels
 from fsbench.datamodules.datasets.demo import Demo
 from fsbench.datamodules.datasets.folder import Folder
-from fsbench.doors.evaluate import evaluate
-from fsbench.doors.kits import load_kit_test
-from fsbench.doors.score import score
 from fsbench.protocols.kit.answers import Answers
 from fsbench.protocols.kit.kit import read_kit, write_kit
 from fsbench.protocols.kit.reader import check_answers
@@ -29,6 +26,9 @@ from fsbench.protocols.reading import load_protocol, protocol_names
 from fsbench.protocols.test import Test
 from fsbench.records.record import Record, read_record
 from fsbench.runner.config.tests import load_test
+from fsbench.runner.evaluation.evaluate import evaluate
+from fsbench.runner.evaluation.kit_test import load_kit_test
+from fsbench.runner.evaluation.score import score
 from tests.fsbench.test_light_installation import Installation, requirements
 
 

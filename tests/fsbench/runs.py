@@ -10,8 +10,9 @@ import polars as pl
 
 from fsbench.data.episodes.manifest import Header
 from fsbench.records.counts import hashes
-from fsbench.records.record import Record, write_record
+from fsbench.records.record import Record
 from fsbench.records.run import TRAINED_HERE, UNTRAINED, Run
+from fsbench.records.writing import write_files
 
 IDENTITY = {
     "method": {"name": "m"},
@@ -95,7 +96,7 @@ def written(folder: Path, frame: pl.DataFrame, identity: dict[str, Any] | None =
     The record that is returned has these counts without reading them, so that counts of no prediction may be given.
     """
     run = some_run(identity, **{"id": folder.name} | entries | hashes(frame))
-    record = write_record(folder, run, frame)
+    record = write_files(folder, run, frame)
     record.__dict__["every_episode"] = frame
     return record
 

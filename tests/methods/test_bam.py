@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from fsbench.base.errors import CheckpointError
+from fsbench.core.released_format import TRAINED_ON
 from fsbench.methods.bam import BAM
 from fsbench.networks.backbones.base import BackboneConfig
-from fsbench.runner.engine.checkpoint import TRAINED_ON
 from tests.methods.small import data, episode
 
 

@@ -4,13 +4,14 @@ import hashlib
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from fsbench.base.download import Digest
 from fsbench.base.errors import CheckpointError
-from fsbench.base.files import open_file, sha256_file
+from fsbench.base.files import is_file, open_file, sha256_file
 from fsbench.base.files.archives import CompressedEntriesError, check_stored
 from fsbench.networks.weights.table import WeightFile
 
@@ -51,6 +52,37 @@ def state_digest(state: dict[str, Tensor]) -> str:
     for key in sorted(state.keys() - {"mask_token"}):
         digest.update(key.encode() + state[key].detach().cpu().float().contiguous().numpy().tobytes())
     return digest.hexdigest()
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a Lightning checkpoint of tensors and plain values, or a bare state_dict.
+
+    Raises:
+        CheckpointError: `path` is no such file.
+    """
+    if not is_file(path):
+        raise CheckpointError(f"no checkpoint at {path}; expected a .ckpt file with a state_dict")
+    try:
+        with open_file(path, "weights") as file:
+            check_stored(file)
+            checkpoint = torch.load(file, map_location="cpu", weights_only=True)
+    except CompressedEntriesError as error:
+        raise CheckpointError(
+            f"cannot read the checkpoint {path} ({error}); expected a file as torch.save writes it; "
+            "fetch it again or save it anew"
+        ) from error
+    except Exception as error:
+        raise CheckpointError(
+            f"cannot read the checkpoint {path} ({type(error).__name__}); expected a Lightning checkpoint that holds "
+            "tensors and plain values only; fetch or train it again"
+        ) from error
+    if isinstance(checkpoint, dict) and checkpoint and all(isinstance(v, Tensor) for v in checkpoint.values()):
+        return {"state_dict": checkpoint}
+    if isinstance(checkpoint, dict) and "state_dict" not in checkpoint and isinstance(checkpoint.get("model"), dict):
+        return {"state_dict": checkpoint["model"]}  # of SANSA's authors
+    if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("state_dict"), dict):
+        raise CheckpointError(f"{path} has no state_dict; expected a Lightning checkpoint")
+    return checkpoint
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:

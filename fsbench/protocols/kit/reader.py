@@ -5,10 +5,7 @@ A folder has a label map `<number>.png` for each episode, 0 background and 1 to 
 """
 
 import csv
-import hashlib
 import io
-import json
-from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +18,16 @@ from fsbench.base.files import is_file, open_file, read_text
 from fsbench.base.files.opening import is_folder
 from fsbench.data.image_io import read_label_map
 from fsbench.data.palettes import SeenColours
-from fsbench.protocols.kit.answers import AnswersError, Asked, check_asked, check_mask, decode, read_answer, read_header
+from fsbench.protocols.kit.answers import (
+    AnswersError,
+    Asked,
+    check_asked,
+    check_mask,
+    decode,
+    encode,
+    read_answer,
+    read_header,
+)
 from fsbench.protocols.kit.asked import asked_answers
 from fsbench.protocols.test import Test
 
@@ -47,143 +53,115 @@ class HandedIn:
     score: np.ndarray | None = None
     labels: np.ndarray | None = None
 
-    @property
-    def digest(self) -> bytes:
-        """Hash of the answer: of its values alone, however they are stored."""
-        told = [None if part is None else part.tolist() for part in (self.presence, self.score, self.labels)]
-        shape = None if self.label_map is None else self.label_map.shape
-        known = hashlib.sha256(json.dumps([self.number, shape, *told]).encode())
-        if self.label_map is not None:
-            known.update(self.label_map.tobytes())
-        return known.digest()
+
+Stored = dict[str, Any]
+"""An answer as a line of a file has it, see `fsbench.protocols.kit.answers.read_answer`."""
 
 
-class _Source(ABC):
-    """A file or folder with answers to some episodes."""
-
-    numbers: Sequence[int]
-
-    @abstractmethod
-    def answer(self, number: int, asked: Asked) -> HandedIn:
-        """Read the answer to an episode. Raises AnswersError where it is none, or not what is asked for."""
-
-
-class _File(_Source):
-    """A file that `fsbench.protocols.kit.answers` wrote.
+def _read_file(path: Path, test: str, asked: Asked) -> dict[int, Stored]:
+    """Read the answers of a file that `fsbench.protocols.kit.answers` wrote, by the number of the episode.
 
     Raises:
         AnswersError: it is damaged, cut off, or answers another test than `test`.
         OSError: it cannot be read.
     """
-
-    def __init__(self, path: Path, test: str, asked: Asked):
-        self.path = path
-        self.lines: dict[int, tuple[int, int]] = {}
-        with open_file(path, "journal") as file:
-            end = 0
-            for place, line in enumerate(file):
-                if not line.endswith(b"\n"):
+    found: dict[int, Stored] = {}
+    place = -1
+    with open_file(path, "journal") as file:
+        for place, line in enumerate(file):
+            if not line.endswith(b"\n"):
+                raise AnswersError(
+                    f"{path} is cut off in line {place + 1}; expected whole lines; open it with Answers(…), which "
+                    "removes what is left of the line, and answer its episode again"
+                )
+            if place == 0:
+                named = read_header(line, str(path))
+                if named not in (None, test):
                     raise AnswersError(
-                        f"{path} is cut off in line {place + 1}; expected whole lines; open it with Answers(…), which "
-                        "removes what is left of the line, and answer its episode again"
+                        f"{path} answers the test {named[:16]}, expected {test[:16]}; give the kit or the manifest "
+                        "that it was made for"
                     )
-                if place == 0:
-                    named = read_header(line, str(path))
-                    if named not in (None, test):
-                        raise AnswersError(
-                            f"{path} answers the test {named[:16]}, expected {test[:16]}; give the kit or the manifest "
-                            "that it was made for"
-                        )
-                else:
-                    number = read_answer(line, place, str(path))["number"]
-                    if number in self.lines:
-                        raise _twice(number, path, path)
-                    if number not in asked:
-                        raise _foreign(number, path, len(asked))
-                    self.lines[number] = (place, end)
-                end += len(line)
-            if not end:
-                raise AnswersError(f"{path} is empty; expected a file that answers.py wrote")
-        self.numbers = list(self.lines)
-
-    def answer(self, number: int, asked: Asked) -> HandedIn:
-        place, start = self.lines[number]
-        with open_file(self.path, "journal") as file:
-            file.seek(start)
-            stored = read_answer(file.readline(), place, str(self.path))
-        return _handed_in(stored, asked)
+                continue
+            stored = read_answer(line, place, str(path))
+            number = stored["number"]
+            if number in found:
+                raise _twice(number, path, path)
+            if number not in asked:
+                raise _foreign(number, path, len(asked))
+            found[number] = stored
+    if place < 0:
+        raise AnswersError(f"{path} is empty; expected a file that answers.py wrote")
+    return found
 
 
-def _handed_in(stored: Mapping[str, Any], asked: Asked) -> HandedIn:
-    """Return an answer as `read_answer` gives it, checked against what is asked for, which must have its episode.
+def _read_folder(folder: Path, asked: Asked) -> dict[int, Stored]:
+    """Read the answers of a folder of PNGs, by the number of the episode, as a file would have them.
+
+    Raises:
+        AnswersError: a name is no number of an episode, two files have one number, a picture is no label map that is
+            asked for, or presence is none.
+        OSError: it cannot be read.
+    """
+    files: dict[int, Path] = {}
+    for file in sorted(folder.iterdir()):
+        if file.suffix.lower() != ".png" or file.name.startswith("."):
+            continue
+        if not (file.stem.isascii() and file.stem.isdigit() and len(file.stem) < 16):
+            raise AnswersError(f"{folder} holds {file.name!a}; expected label maps <number of an episode>.png")
+        number = int(file.stem)
+        if number in files:
+            raise _twice(number, files[number], file)
+        if number not in asked:
+            raise _foreign(number, folder, len(asked))
+        files[number] = file
+    if not files:
+        raise AnswersError(f"{folder} holds no label map <number of an episode>.png; expected one for each episode")
+    told = _read_presence(folder / PRESENCE, files)
+    colours: SeenColours = {}
+    return {
+        number: _read_picture(file, number, asked, colours) | told.get(number, {"presence": None, "score": None})
+        for number, file in files.items()
+    }
+
+
+def _read_picture(file: Path, number: int, asked: Asked, colours: SeenColours) -> Stored:
+    """Return the mask of a PNG as a line of a file has it; `colours` are those of the pictures before."""
+    ways = asked[number]["ways"]
+    try:
+        # of several ways a number is another class in another episode, whose colour a program may have taken
+        labels = read_label_map(file, colours if ways == 1 else None, range(1, ways + 1))
+    except DataError as error:
+        raise AnswersError(str(error)) from None
+    stored = {"number": number, "size": list(labels.shape)}
+    check_asked(stored | {"presence": None, "score": None}, asked, 0)
+    if labels.max() > ways:
+        raise AnswersError(f"{file} has the value {labels.max()}; expected 0 background, 1 to {ways} the ways")
+    return stored | {"runs": encode(check_mask(labels, number))}
+
+
+def _handed_in(stored: Stored, asked: Asked) -> HandedIn:
+    """Return an answer, checked against what is asked for, which must have its episode.
 
     Raises:
         AnswersError: another answer is asked for, or the mask is damaged.
     """
     number = stored["number"]
     if "labels" in stored:
-        check_asked(dict(stored), asked, None)
+        check_asked(stored, asked, None)
         return HandedIn(number, None, labels=np.array(stored["labels"], np.int64))
-    check_asked(dict(stored), asked, 0)  # the size, before anything is decoded
+    check_asked(stored, asked, 0)  # the size, before anything is decoded
     try:
         mask = decode(stored["runs"], *stored["size"])
     except AnswersError as error:
         raise AnswersError(f"the answer to episode {number} is damaged ({error}); expected one of answers.py") from None
-    check_asked(dict(stored), asked, int(mask.max()))
-    return HandedIn(number, mask, *_presence(stored))
-
-
-def _presence(stored: Mapping[str, Any]) -> tuple[np.ndarray | None, np.ndarray | None]:
+    check_asked(stored, asked, int(mask.max()))
     presence, score = stored["presence"], stored["score"]
-    return (
+    return HandedIn(
+        number,
+        mask,
         None if presence is None else np.array(presence, bool),
         None if score is None else np.array(score, np.float32),
     )
-
-
-class _Folder(_Source):
-    """A folder of PNGs.
-
-    Raises:
-        AnswersError: a name is no number of an episode, two files have one number, or presence is none.
-        OSError: it cannot be read.
-    """
-
-    def __init__(self, folder: Path, asked: Asked):
-        self.files: dict[int, Path] = {}
-        self.colours: SeenColours = {}
-        for file in sorted(folder.iterdir()):
-            if file.suffix.lower() != ".png" or file.name.startswith("."):
-                continue
-            if not (file.stem.isascii() and file.stem.isdigit() and len(file.stem) < 16):
-                raise AnswersError(f"{folder} holds {file.name!a}; expected label maps <number of an episode>.png")
-            number = int(file.stem)
-            if number in self.files:
-                raise _twice(number, self.files[number], file)
-            if number not in asked:
-                raise _foreign(number, folder, len(asked))
-            self.files[number] = file
-        if not self.files:
-            raise AnswersError(f"{folder} holds no label map <number of an episode>.png; expected one for each episode")
-        self.numbers = list(self.files)
-        self.told = _read_presence(folder / PRESENCE, self.files)
-
-    def answer(self, number: int, asked: Asked) -> HandedIn:
-        file = self.files[number]
-        try:
-            ways = asked[number]["ways"]
-            # of several ways a number is another class in another episode, whose colour a program may have taken
-            labels = read_label_map(file, self.colours if ways == 1 else None, range(1, ways + 1))
-        except DataError as error:
-            raise AnswersError(str(error)) from None
-        told = self.told.get(number, {"presence": None, "score": None})
-        stored = {"number": number, "size": list(labels.shape), **told}
-        check_asked(stored, asked, 0)
-        if labels.max() > asked[number]["ways"]:
-            raise AnswersError(
-                f"{file} has the value {labels.max()}; expected 0 background, 1 to {asked[number]['ways']} the ways"
-            )
-        return HandedIn(number, check_mask(labels, number), *_presence(stored))
 
 
 def _read_presence(path: Path, files: Mapping[int, Path]) -> dict[int, dict[str, Any]]:
@@ -242,10 +220,10 @@ def _foreign(number: int, path: Path, count: int) -> AnswersError:
 
 
 class StoredAnswers:
-    """Answers to the episodes of a test, all of which were read and checked; they are read again one at a time.
+    """Answers to the episodes of a test, all of which were read and checked; masks are decoded one at a time.
 
     Args:
-        sources: with answers to different episodes.
+        sources: answers to different episodes, by their numbers.
         asked: by the test.
 
     Attributes:
@@ -257,22 +235,19 @@ class StoredAnswers:
         AnswersError: an answer is not what the test asks for, or two answer one episode.
     """
 
-    def __init__(self, sources: Sequence[_Source], asked: Asked):
+    def __init__(self, sources: Sequence[dict[int, Stored]], asked: Asked):
         self._asked = asked
-        self._source: dict[int, _Source] = {}
+        self._stored: dict[int, Stored] = {}
         for source in sources:
-            for number in source.numbers:
-                if number in self._source:
+            for number, stored in source.items():
+                if number in self._stored:
                     raise AnswersError(f"episode {number} has answers in two places; expected one to each episode")
-                self._source[number] = source
-        self.numbers = [number for number in asked if number in self._source]
-        self.missing = [number for number in asked if number not in self._source]
-        self._digests: dict[int, bytes] = {}
+                self._stored[number] = stored
+        self.numbers = [number for number in asked if number in self._stored]
+        self.missing = [number for number in asked if number not in self._stored]
         self.image_size: int | None = None
-        for number in self.numbers:
-            answer = self._source[number].answer(number, asked)
+        for answer in self:
             self._check_side(answer)
-            self._digests[number] = answer.digest
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -281,20 +256,8 @@ class StoredAnswers:
         return map(self.__getitem__, self.numbers)
 
     def __getitem__(self, number: int) -> HandedIn:
-        """Return the answer to episode `number`.
-
-        Raises:
-            KeyError: there is none.
-            RecordError: it was changed since it was checked.
-        """
-        try:
-            answer = self._source[number].answer(number, self._asked)
-            changed = answer.digest != self._digests[number]
-        except (AnswersError, OSError):
-            changed = True
-        if changed:
-            raise RecordError(f"the answer to episode {number} was changed while it was scored; score it again")
-        return answer
+        """Return the answer to episode `number`. Raises KeyError where there is none."""
+        return _handed_in(self._stored[number], self._asked)
 
     def _check_side(self, answer: HandedIn) -> None:
         if answer.label_map is None or self._asked[answer.number]["size"] is not None:
@@ -331,7 +294,7 @@ def check_answers(paths: Sequence[Path], test: str, asked: Asked, partial: bool 
         RecordError: as `read_answers` does.
     """
     try:
-        answers = StoredAnswers([_source(path, test, asked) for path in paths], asked)
+        answers = StoredAnswers([_read(path, test, asked) for path in paths], asked)
     except AnswersError as error:
         raise RecordError(str(error)) from None
     if answers.missing and not partial:
@@ -345,9 +308,9 @@ def check_answers(paths: Sequence[Path], test: str, asked: Asked, partial: bool 
     return answers
 
 
-def _source(path: Path, test: str, asked: Asked) -> _Source:
+def _read(path: Path, test: str, asked: Asked) -> dict[int, Stored]:
     try:
-        return _Folder(path, asked) if is_folder(path) else _File(path, test, asked)
+        return _read_folder(path, asked) if is_folder(path) else _read_file(path, test, asked)
     except OSError as error:
         raise AnswersError(
             f"{path} cannot be read ({error.strerror or error}); expected a file of answers.py, or a folder of PNGs"

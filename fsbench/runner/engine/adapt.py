@@ -22,10 +22,11 @@ from fsbench.core.adaptation import Adaptation
 from fsbench.core.episodic_scores import EpisodicScores
 from fsbench.core.evaluation import answering
 from fsbench.core.released_format import WRITTEN_BY
+from fsbench.networks.weights.files import read_checkpoint
 from fsbench.protocols.evaluation import evaluate_batches
 from fsbench.records.run_directory import RunDirectory
 from fsbench.runner.engine.callbacks import THREADS
-from fsbench.runner.engine.checkpoint import ADAPTED_TO, load_checkpoint, read_checkpoint, save_checkpoint
+from fsbench.runner.engine.checkpoint import ADAPTED_TO, load_checkpoint, save_checkpoint
 from fsbench.runner.engine.experiment import Experiment
 from fsbench.runner.engine.machine.determinism import unordered_kernels
 from fsbench.runner.engine.machine.meter import Meter

@@ -1,4 +1,4 @@
-"""Read, check, load and convert checkpoints.
+"""Check, load and convert checkpoints.
 
 Ours hold the trained weights; the authors' also hold the frozen backbone, under the same names.
 
@@ -15,17 +15,13 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import Tensor
 
 from fsbench.base.errors import CheckpointError
-from fsbench.base.files import is_file, open_file, replacing, sha256_file
-from fsbench.base.files.archives import CompressedEntriesError, check_stored
+from fsbench.base.files import replacing, sha256_file
 from fsbench.core.method import Method
-from fsbench.core.released_format import WRITTEN_BY, ReleasedFormat
+from fsbench.core.released_format import TRAINED_ON, WRITTEN_BY, ReleasedFormat
 from fsbench.core.stated_variant import STATED, VARIANT, check_stated, describe_stated
 from fsbench.networks.backbones.timm_networks import to_timm_names
-from fsbench.networks.weights.files import check_keys, read_weights, state_digest
+from fsbench.networks.weights.files import check_keys, read_checkpoint, read_weights, state_digest
 from fsbench.records.run import AUTHORS, OTHER_RUN
-
-TRAINED_ON = "fsbench_data"
-"""Key under which our checkpoints name the data set, the fold, the protocol and the classes they were trained on."""
 
 TRAINING = "fsbench_training"
 """Key under which our checkpoints hold the facts of their training, see `fsbench.runner.engine.training_facts`."""
@@ -48,37 +44,6 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         save_checkpoint(checkpoint, Path(path))
-
-
-def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a Lightning checkpoint of tensors and plain values, or a bare state_dict.
-
-    Raises:
-        CheckpointError: `path` is no such file.
-    """
-    if not is_file(path):
-        raise CheckpointError(f"no checkpoint at {path}; expected a .ckpt file with a state_dict")
-    try:
-        with open_file(path, "weights") as file:
-            check_stored(file)
-            checkpoint = torch.load(file, map_location="cpu", weights_only=True)
-    except CompressedEntriesError as error:
-        raise CheckpointError(
-            f"cannot read the checkpoint {path} ({error}); expected a file as torch.save writes it; "
-            "fetch it again or save it anew"
-        ) from error
-    except Exception as error:
-        raise CheckpointError(
-            f"cannot read the checkpoint {path} ({type(error).__name__}); expected a Lightning checkpoint that holds "
-            "tensors and plain values only; fetch or train it again"
-        ) from error
-    if isinstance(checkpoint, dict) and checkpoint and all(isinstance(v, Tensor) for v in checkpoint.values()):
-        return {"state_dict": checkpoint}
-    if isinstance(checkpoint, dict) and "state_dict" not in checkpoint and isinstance(checkpoint.get("model"), dict):
-        return {"state_dict": checkpoint["model"]}  # of SANSA's authors
-    if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("state_dict"), dict):
-        raise CheckpointError(f"{path} has no state_dict; expected a Lightning checkpoint")
-    return checkpoint
 
 
 def load_checkpoint(method: Method, path: Path, image_size: int | None = None) -> dict[str, Any]:

@@ -73,7 +73,6 @@ def run_experiment(experiment: Experiment) -> Record | None:
             raise
         if record is None:
             return None
-        directory.publish()
         return Record(experiment.folder, record.run)
 
 
@@ -93,7 +92,7 @@ def _train_and_evaluate(experiment: Experiment, directory: RunDirectory) -> Reco
     with Watchdog(lambda: getattr(trainer.strategy.launcher, "procs", ())) as watchdog:
         try:
             preparation = prepare_method(experiment, trainer, training_data, directory, best)
-            return evaluate(experiment, trainer, directory.path, preparation, listeners, sheet.shown)
+            return evaluate(experiment, trainer, directory, preparation, listeners, sheet.shown)
         except RuntimeError as error:
             if trainer.world_size > 1 and (lost := watchdog.lost_peer()):
                 raise lost from error

@@ -10,9 +10,9 @@ from fsbench.core.datamodule import DataModule
 from fsbench.core.loading import LoadingConfig, support_labels
 from fsbench.data.dataset import SegmentationIndex
 from fsbench.data.episodes.episode import Episode
-from fsbench.data.label_maps import image_part, resize_labels, way_labels
-from fsbench.protocols.reading import segmentation_of
+from fsbench.data.label_maps import image_part, resize_labels
 from fsbench.records.record import Record
+from fsbench.results.tables.rescoring.recount import Truth, read_truth
 from fsbench.runner.config.stored import NONE, parse_stored
 
 
@@ -58,28 +58,13 @@ def check_same_data(data: DataModule, record: Record) -> None:
         )
 
 
-class Truths:
-    """The truth of a run's test episodes, read from its data set when it is asked for.
+def open_truth(record: Record, settings: Mapping[str, Any] = NONE) -> Truth:
+    """Return a function that reads the truth of a run's episode from its data set.
 
     Args:
-        record: the finished run.
-        settings: as in `open_dataset`, which raises what this does.
+        record, settings: as in `open_dataset`, which raises what this does.
     """
-
-    def __init__(self, record: Record, settings: Mapping[str, Any] = NONE):
-        self.index = open_dataset(record, settings)
-        self._view = segmentation_of(record.header).view
-        self._image_size = record.run.identity.image_size
-        self._episodes = {episode.index: episode for episode in record.manifest.episodes}
-
-    def __call__(self, episode: int) -> np.ndarray:
-        """Return the truth (h, w) uint8 of an episode at the query's original size: ways 1..N, 255 void.
-
-        It is as it was counted (`View.original_truth`).
-        """
-        found = self._episodes[episode]
-        labels = way_labels(self.index.label_map(found.query), self.index.label_values(found.query, found.classes))
-        return self._view.original_truth(labels, self._image_size)
+    return read_truth(record, open_dataset(record, settings))
 
 
 class SupportLabels:

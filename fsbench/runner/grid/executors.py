@@ -20,8 +20,8 @@ from fsbench.base.errors import SettingsError
 from fsbench.base.files import fingerprint, make_folder, write_text
 from fsbench.runner.config.merge import setting
 from fsbench.runner.config.run_config import RunConfig
-from fsbench.runner.engine.machine.children import start_command, start_run
 from fsbench.runner.engine.machine.watchdog import changed_environment, child_environment, safe_imports
+from fsbench.runner.grid.children import start_command, start_run
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ import csv
 import pytest
 import torch
 
+from fsbench.core.released_format import TRAINED_ON
 from fsbench.records.record import find_records
-from fsbench.runner.engine.checkpoint import TRAINED_ON
 
 
 @pytest.mark.slow

@@ -13,7 +13,7 @@ from fsbench.datamodules.datasets.coco import Coco
 from fsbench.protocols.reading import load_segmentation
 from fsbench.records.predictions import read_predictions
 from fsbench.records.record import find_records
-from fsbench.runner.engine.stored_data import Truths
+from fsbench.runner.engine.stored_data import open_truth
 from tests.goldens.fssdino_metric import confusion_matrix
 
 METHODS = ("fssdino", "prototype")
@@ -27,7 +27,7 @@ def by_definition(record, index) -> dict[str, float]:
     for episode in record.manifest.episodes:
         channel = 1 + classes.index(episode.query_class)
         truth = stretch_truth((index.label_map(episode.query) > 0).astype(np.uint8), 512)
-        assert np.array_equal(Truths(record)(episode.index), truth)
+        assert np.array_equal(open_truth(record)(episode.index), truth)
         predicted = stored.label_map(episode.index)
         total += confusion_matrix(truth * np.int64(channel), predicted * np.int64(channel), len(total))
     hits, unions = total.diagonal(), total.sum(0) + total.sum(1) - total.diagonal()

@@ -8,6 +8,7 @@ import torch
 
 from fsbench.base.errors import SettingsError
 from fsbench.core.adaptation import Adaptation
+from fsbench.core.released_format import TRAINED_ON
 from fsbench.datamodules.datasets.fss1000 import Fss1000
 from fsbench.datamodules.datasets.isic import Isic
 from fsbench.datamodules.datasets.pascal import Pascal, PascalAll
@@ -15,7 +16,6 @@ from fsbench.datamodules.episodic import EpisodicDataModule
 from fsbench.datamodules.prepare.job import Job
 from fsbench.protocols.draws.pair_lists import pair_list
 from fsbench.protocols.draws.patnet import recurring_epoch
-from fsbench.runner.engine.checkpoint import TRAINED_ON
 from fsbench.runner.engine.identity import adaptation_identity
 from tests.data_modules import episodic
 from tests.drawn_domains import draw_fss1000, draw_isic, draw_pascal

@@ -55,7 +55,7 @@ def bench(method, folder, runs, *more, **options):
         "--trainer.enable_progress_bar=false", *more,
     ]  # fmt: skip
     request = RunConfig(
-        [method], "demo", way=2, runs=str(runs), backbone="demo", weights="random:0", extra=extra, **options
+        method, "demo", way=2, runs=str(runs), backbone="demo", weights="random:0", extra=extra, **options
     )
     return run_experiment(build_experiment(request.parse()))
 

@@ -29,7 +29,7 @@ def experiment(tmp_path, blocks_folder):
             *extra,
         ]
         request = RunConfig(
-            ["cst"], "demo", [0], str(tmp_path / "runs"), checkpoint=str(tmp_path / "best.ckpt"), extra=given
+            "cst", "demo", 0, str(tmp_path / "runs"), checkpoint=str(tmp_path / "best.ckpt"), extra=given
         )
         return build_experiment(request.parse())
 

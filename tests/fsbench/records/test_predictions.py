@@ -43,7 +43,7 @@ def finished(folder, keep="soft", episodes=4, attends=False):
     journal = Journal(folder / "evaluation", ID)
     writer = journal.open()
     results = [soft_result(i, attends=attends) for i in reversed(range(episodes))]
-    writer.add_with_predictions(results, lambda _: keep)
+    writer.add(results, lambda _: keep)
     writer.close()
     frame = to_frame(journal.rows(), manifest(episodes, 2))
     stated = write_predictions(folder, journal.predictions(), frame, keep, "of a test" if attends else "")
@@ -95,12 +95,12 @@ def test_an_episode_is_done_when_as_much_is_kept_as_is_asked_for(tmp_path):
     journal = Journal(tmp_path, ID)
     writer = journal.open()
     kept = dict(enumerate(("none", "masks", "soft")))
-    writer.add_with_predictions([soft_result(i) for i in kept], kept.__getitem__)
+    writer.add([soft_result(i) for i in kept], kept.__getitem__)
     assert (journal.done(), journal.done("masks"), journal.done("soft")) == ({0, 1, 2}, {1, 2}, {2})
     frame = to_frame(journal.rows(), manifest(3, 2))
     with pytest.raises(RecordError, match="prediction of episode 0 is missing; run the same command again"):
         write_predictions(tmp_path, journal.predictions(), frame, "soft")
-    writer.add_with_predictions([soft_result(0), soft_result(1)], lambda _: "soft")
+    writer.add([soft_result(0), soft_result(1)], lambda _: "soft")
     assert journal.done("soft") == {0, 1, 2}
     write_predictions(tmp_path, journal.predictions(), to_frame(journal.rows(), manifest(3, 2)), "soft")
     mixed = (tmp_path / FILE).read_bytes()
@@ -110,7 +110,7 @@ def test_an_episode_is_done_when_as_much_is_kept_as_is_asked_for(tmp_path):
 
 def test_a_cut_off_line_loses_counts_and_prediction_together(tmp_path):
     writer = Journal(tmp_path, ID).open()
-    writer.add_with_predictions([soft_result(i) for i in range(3)], lambda _: "soft")
+    writer.add([soft_result(i) for i in range(3)], lambda _: "soft")
     writer.close()
     (file,) = tmp_path.glob("part-*")
     content = file.read_bytes()

@@ -10,12 +10,12 @@ import polars as pl
 import pytest
 
 from fsbench.base.errors import RecordError
-from fsbench.base.files import replacing, write_text
 from fsbench.data.episodes.episode import Episode
 from fsbench.data.episodes.manifest import Manifest, read_manifest
 from fsbench.records.counts import counts_sha256, hashes, to_frame
 from fsbench.records.journal import Journal
-from fsbench.records.record import find_records, read_record, write_record
+from fsbench.records.record import find_records, read_record
+from fsbench.records.writing import write_files
 from fsbench.scores.answers import SegmentationResult, count
 from fsbench.scores.regions import slot_regions
 from tests.fsbench.runs import HEADER, some_run, written
@@ -56,31 +56,12 @@ def rows(indices, ways=1):
     return [row for i in indices for row in result(i, ways).rows()]
 
 
-def test_rows_hold_the_counts_of_every_slot():
-    first, second, third = result(3, ways=2).rows()
-    assert [first["slot"], second["slot"], third["slot"]] == [0, 1, 2]
-    assert [first["class_id"], second["class_id"], third["class_id"]] == [0, 1, 2]
-    assert third["tp"] == int(result(3, ways=2).counts[2, 0])
-
-
 def test_region_measures_are_kept_as_they_are():
     """Also through the journal's text, and in slot 0, which is any foreground."""
     expected = result(3, ways=2)
     stored = to_frame(json.loads(json.dumps(rows([0, 1, 2, 3], 2))), manifest(4, 2)).filter(pl.col("episode") == 3)
     assert stored["rom"].dtype == pl.Float32
     assert stored["rom"].to_list() == expected.rom.tolist() and stored["rum"].to_list() == expected.rum.tolist()
-
-
-def test_records_without_region_measures_stay_valid(tmp_path):
-    """Their counts have the hash that they had, and can be read."""
-    full = to_frame(rows(range(3)), manifest(3))
-    assert counts_sha256(full.drop("rom", "rum")) == counts_sha256(full)
-    folder = tmp_path / "run"
-    folder.mkdir()
-    stored(folder, full.drop("rom", "rum"))
-    assert find_records(tmp_path)[0].episodes["tp"].to_list() == full["tp"].to_list()
-    bare = to_frame([row for i in range(3) for row in result(i, regions=False).rows()], manifest(3))
-    assert bare["rom"].null_count() == len(bare) and counts_sha256(bare) == counts_sha256(full)
 
 
 def test_order_and_repetition_of_results_do_not_matter():
@@ -137,10 +118,10 @@ def test_a_run_is_complete_when_others_were_told_of_it(tmp_path):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        write_record(tmp_path, run, frame, [tell, interrupt])
+        write_files(tmp_path, run, frame, [tell, interrupt])
     assert find_records(tmp_path) == []
     with pytest.raises(ValueError, match="the network"):
-        write_record(tmp_path, run, frame, [tell, told.append])
+        write_files(tmp_path, run, frame, [tell, told.append])
     assert len(told) == 1
     (record,) = find_records(tmp_path)
     assert record.run == run
@@ -156,13 +137,6 @@ def test_runs_that_are_being_repeated_are_no_records(tmp_path):
     for name in ("run", "run.again", ".run.replaced"):
         finished(tmp_path / name)
     assert [record.path.name for record in find_records(tmp_path)] == ["run"]
-
-
-def test_what_a_run_json_lacks_is_named(tmp_path):
-    (tmp_path / "run.json").write_text('{"id": "x"}')
-    lacking = "identity, weights, presence, cost, counts_sha256, columns_sha256, truth_sha256"
-    with pytest.raises(RecordError, match=f"lacks {lacking}; expected a whole record"):
-        find_records(tmp_path)
 
 
 def test_the_journal_keeps_what_was_finished_before_a_crash(tmp_path):
@@ -201,15 +175,6 @@ def test_a_journal_of_another_run_is_not_used(tmp_path):
     assert Journal(tmp_path, "b").done() == set()
     Journal(tmp_path, "b").open()
     assert Journal(tmp_path, "a").done() == set()
-
-
-def test_files_are_replaced_whole(tmp_path):
-    path = tmp_path / "x"
-    write_text(path, "old")
-    with pytest.raises(RuntimeError), replacing(path) as temporary:
-        temporary.write_text("new")
-        raise RuntimeError
-    assert path.read_text() == "old" and [p.name for p in tmp_path.iterdir()] == ["x"]
 
 
 def test_a_journals_file_is_never_there_without_its_header(tmp_path, monkeypatch):

@@ -60,20 +60,3 @@ def test_the_batch_of_several_processes_is_that_of_all():
     assert batch(batch_size=6, processes=2) == 12
     assert batch(batch_size=6, processes=2, accumulate_grad_batches=None) == 12
     assert batch(batch_size=6, processes=2, accumulate_grad_batches=4) == 48
-
-
-@pytest.mark.parametrize(
-    ("entries", "message"),
-    [
-        ({"cost": None}, "cost is None, expected a mapping"),
-        ({"cost": {"trainable_parameters": -1}}, "cost.trainable_parameters is -1"),
-        ({"provenance": {"finished": 3}}, "provenance.finished is 3, expected text"),
-        ({"id": ""}, "id is ''"),
-        ({"scores": {"mIoU": [1.0]}}, r"scores.mIoU is \[1.0\]"),
-        ({"later": json.loads("[" * 60 + "]" * 60)}, "more than 50 levels"),
-    ],
-)
-def test_a_run_that_is_none_is_refused_by_its_entry(entries, message):
-    with pytest.raises(RecordError, match=f"run.json is no record of fsbench: .*{message}") as refusal:
-        check_run(ENTRIES | entries, FILE)
-    assert "\n" not in str(refusal.value) and "again" in str(refusal.value)

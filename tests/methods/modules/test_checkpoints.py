@@ -9,7 +9,8 @@ from fsbench.methods.cst import CST, cst_learner
 from fsbench.methods.emat import EMAT, emat_learner
 from fsbench.networks.backbones.base import BackboneConfig
 from fsbench.networks.backbones.timm_networks import VITS, random_state
-from fsbench.runner.engine.checkpoint import checkpoint_weights_origin, convert, load_checkpoint, read_checkpoint
+from fsbench.networks.weights.files import read_checkpoint
+from fsbench.runner.engine.checkpoint import checkpoint_weights_origin, convert, load_checkpoint
 from tests.methods.small import vit
 
 pytestmark = pytest.mark.usefixtures("tiny")

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fsbench.base.errors import RecordError
+from fsbench.data.dataset import SegmentationIndex
+from fsbench.data.label_maps import way_labels
 from fsbench.protocols.reading import segmentation_of
 from fsbench.protocols.view import View
 from fsbench.records.predictions import StoredPredictions, read_predictions
@@ -24,6 +26,24 @@ ORIGINAL = 0
 
 LARGEST_SIDE = 4096
 """Largest side of a square; a record's is anybody's."""
+
+
+def read_truth(record: Record, index: SegmentationIndex) -> Truth:
+    """Return a function that reads the truth of a run's episode as it was counted (`View.original_truth`).
+
+    Args:
+        record: the run, of segmentation.
+        index: the data set that it was tested on.
+    """
+    view, side = segmentation_of(record.header).view, record.run.identity.image_size
+    episodes = {episode.index: episode for episode in record.manifest.episodes}
+
+    def truth(number: int) -> np.ndarray:
+        episode = episodes[number]
+        labels = way_labels(index.label_map(episode.query), index.label_values(episode.query, episode.classes))
+        return view.original_truth(labels, side)
+
+    return truth
 
 
 def input_resolution(record: Record) -> int:

@@ -6,8 +6,7 @@ import pytest
 import torch
 
 from fsbench.base.errors import CheckpointError
-from fsbench.networks.weights.files import read_weights
-from fsbench.runner.engine.checkpoint import read_checkpoint
+from fsbench.networks.weights.files import read_checkpoint, read_weights
 
 
 @pytest.mark.parametrize("read", [read_weights, read_checkpoint])

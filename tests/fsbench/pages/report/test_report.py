@@ -23,12 +23,13 @@ from fsbench.pages.report.costs import RunCost, pareto_front
 from fsbench.pages.report.episodes import FoldEpisodes, episode_scores, object_sizes, worth_a_look
 from fsbench.pages.report.plots import adapt_to_theme, cost_plot
 from fsbench.pages.report.site import MARK
-from fsbench.records.record import find_records, read_record, write_record
+from fsbench.records.machine import processor
+from fsbench.records.record import find_records, read_record
+from fsbench.records.writing import write_files
 from fsbench.results.tables.formats import latex, render
 from fsbench.results.tables.layout import Sheet, shorten
 from fsbench.results.tables.layout import ends as ends_of
 from fsbench.results.tables.table import build_blocks
-from fsbench.runner.engine.provenance import processor
 from fsbench.scores.classification import accuracy_statistics
 from fsbench.scores.estimate import Estimate, estimates
 from tests.fsbench.conftest import classification_maker, record_maker
@@ -318,7 +319,7 @@ def _spoil(folder):
     method = record.run.identity.method.as_json()
     method["name"] = HOSTILE[0] + method["name"]
     run = changed(record, {"manifest_sha256": manifest.sha256, "method": method}).run
-    write_record(folder, run, frame)
+    write_files(folder, run, frame)
 
 
 def test_the_first_page_has_every_fold_and_says_what_is_a_trial(report):

@@ -4,7 +4,7 @@ import json
 import re
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import astuple, replace
 from pathlib import Path
 
 import numpy as np
@@ -56,8 +56,9 @@ def drawn_mask(number: int, size: list[int] | tuple[int, int], ways: int) -> np.
     return np.random.RandomState(number).randint(0, ways + 1, size).astype(np.uint8)
 
 
-def digests(answers: StoredAnswers) -> list[bytes]:
-    return [answer.digest for answer in answers]
+def values(answers: StoredAnswers) -> list[list]:
+    """Return number, mask, presence and score of each answer as plain values."""
+    return [[None if part is None else np.array(part).tolist() for part in astuple(answer)] for answer in answers]
 
 
 def answer_all(path: Path, kit: Path | str, episodes: list[dict], **more) -> Path:
@@ -250,7 +251,7 @@ def to_pictures(folder: Path, episodes: list[dict], mode: str = "L") -> Path:
 def test_pictures_are_the_same_answers(two_ways, kit, tmp_path, mode):
     written = read_answers([answer_all(tmp_path / "a.fsa", kit, episodes_of(kit))], two_ways)
     read = read_answers([to_pictures(tmp_path / "pictures", episodes_of(kit), mode)], two_ways)
-    assert digests(read) == digests(written)
+    assert values(read) == values(written)
 
 
 @pytest.mark.parametrize("palette", [voc_colors(), np.array([(0, 0, 0), (255, 9, 9), (9, 255, 9)])], ids=["voc", "own"])
@@ -298,14 +299,14 @@ def test_answers_of_several_files(two_ways, kit, tmp_path):
     episodes = episodes_of(kit)
     one = read_answers([answer_all(tmp_path / "a.fsa", kit, episodes)], two_ways)
     parts = [answer_all(tmp_path / f"{part}.fsa", kit, episodes[part::2][::-1]) for part in (0, 1)]
-    assert digests(read_answers(parts, two_ways)) == digests(one)
+    assert values(read_answers(parts, two_ways)) == values(one)
     with pytest.raises(RecordError, match="answers in two places"):
         read_answers([*parts, parts[0]], two_ways)
     with Answers(tmp_path / "exchanged.fsa", kit) as answers:
         for episode, other in zip(episodes[:2], (1, 0), strict=True):
             answers.add(episode["number"], drawn_mask(other, episode["size"], 2))
     rest = answer_all(tmp_path / "rest.fsa", kit, episodes[2:])
-    assert digests(read_answers([tmp_path / "exchanged.fsa", rest], two_ways)) != digests(one)
+    assert values(read_answers([tmp_path / "exchanged.fsa", rest], two_ways)) != values(one)
 
 
 def test_missing_answers(two_ways, kit, tmp_path):
@@ -409,14 +410,6 @@ def test_pictures_that_are_refused(two_ways, kit, tmp_path):
     (tmp_path / "none").mkdir()
     with pytest.raises(RecordError, match="holds no label map"):
         read_answers([tmp_path / "none"], two_ways)
-
-
-def test_answers_that_change_meanwhile(two_ways, kit, tmp_path):
-    read = read_answers([to_pictures(tmp_path / "pictures", episodes_of(kit))], two_ways)
-    size = episodes_of(kit)[0]["size"]
-    Image.new("L", (size[1], size[0])).save(tmp_path / "pictures" / "0000.png")
-    with pytest.raises(RecordError, match="episode 0 was changed while"):
-        read[0]
 
 
 def test_the_example_runs(two_ways, kit, blocks_folder, tmp_path):

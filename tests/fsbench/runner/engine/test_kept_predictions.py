@@ -13,6 +13,7 @@ import polars as pl
 import pytest
 import torch
 import yaml
+from lightning.pytorch.strategies import SingleDeviceStrategy
 from PIL import Image, ImageOps
 from torch.nn.functional import adaptive_avg_pool2d
 
@@ -23,6 +24,7 @@ from fsbench.datamodules.datasets.demo.dataset import drawn_dataset
 from fsbench.methods.insid3 import INSID3
 from fsbench.pages.report.explorer.masks import predict_again, run_masks
 from fsbench.records.predictions import FILE, label_map_of, read_predictions
+from fsbench.records.run_directory import is_finished
 from fsbench.results.tables.rescoring.measures import measure
 from fsbench.results.tables.rescoring.recount import ORIGINAL, recount
 from fsbench.results.tables.table import build_blocks
@@ -30,7 +32,7 @@ from fsbench.runner.config.run_config import RunConfig
 from fsbench.runner.engine.experiment import build_experiment
 from fsbench.runner.engine.restore import reopen_at
 from fsbench.runner.engine.run import run_experiment
-from fsbench.runner.engine.stored_data import Truths, open_dataset
+from fsbench.runner.engine.stored_data import open_dataset, open_truth
 from fsbench.scores.confusion import COUNTS
 from fsbench.scores.run_statistics import episode_statistics
 from fsbench.scores.scores import COMMON
@@ -119,6 +121,28 @@ def test_what_is_kept_changes_no_figure_and_no_name(runs_of_prototype):
     assert np.isfinite(soft.run.scores["mIoU"])
 
 
+@pytest.mark.parametrize("force", [False, True])
+def test_every_rank_waits_until_the_record_has_its_place(demo_like, tmp_path, monkeypatch, force):
+    """Another node's command looks for it as soon as its own rank has ended."""
+    extra = ["--data.test.episodes=1", "--data.loading.workers=0", "--trainer.accelerator=cpu",
+             f"--data.dataset.root={demo_like}",
+             "--data.dataset=fsbench.datamodules.datasets.folder.Folder",
+             "--trainer.enable_progress_bar=false"]  # fmt: skip
+    config = RunConfig(
+        method="prototype", dataset="demo", fold=0, runs=str(tmp_path / "runs"), force=force, extra=tuple(extra)
+    )
+    places = []
+
+    def barrier(strategy, name=None):
+        if name == "recorded":
+            places.append([(path.name, is_finished(path)) for path in (tmp_path / "runs").iterdir() if path.is_dir()])
+
+    monkeypatch.setattr(SingleDeviceStrategy, "barrier", barrier)
+    for _ in range(1 + force):
+        record = run_experiment(build_experiment(config.parse()))
+    assert places == [[(record.path.name, True)]] * (1 + force)
+
+
 @pytest.fixture
 def no_method(runs_of_prototype, monkeypatch):
     """Building a method fails, once the runs are there."""
@@ -132,7 +156,7 @@ def no_method(runs_of_prototype, monkeypatch):
 
 def test_counts_of_stored_predictions_are_the_records(runs_of_prototype, no_method):
     record = runs_of_prototype("soft")
-    found = recount(record, Truths(record), ORIGINAL)
+    found = recount(record, open_truth(record), ORIGINAL)
     assert found.select(COUNTS).equals(record.episodes.select(COUNTS))
     assert found.drop(COUNTS).equals(record.episodes.drop(*COUNTS, "rom", "rum"))
 
@@ -144,7 +168,7 @@ def nearest(place, length):
 
 def test_counts_at_another_resolution_are_those_of_nearest_pixels(runs_of_prototype, no_method):
     record, side = runs_of_prototype("soft"), 24
-    truths, stored = Truths(record), read_predictions(record)
+    truths, stored = open_truth(record), read_predictions(record)
     rows = []
     for episode in record.manifest.episodes:
         maps = [stored.label_map(episode.index), truths(episode.index)]
@@ -174,7 +198,7 @@ def test_scores_by_other_rules(runs_of_prototype, no_method, capsys):
         "own metric: fscs v1", "only void: ignore", "only resolution: 24 x 24",
         "only objects of 0 to 60 % of the query",
     ]  # fmt: skip
-    small = recount(record, Truths(record), 24)
+    small = recount(record, open_truth(record), 24)
     expected = episode_statistics(small, record.header.class_ids, "background").scores()
     assert lines["only resolution: 24 x 24"]["scores"]["mIoU"]["value"] == pytest.approx(expected["mIoU"])
     expected = episode_statistics(record.episodes, record.header.class_ids, "ignore").scores()
@@ -239,7 +263,7 @@ def plain_error(cases):
 
 def test_boundary_iou_and_calibration_equal_plain_ones(runs_of_prototype, no_method):
     record = runs_of_prototype("soft")
-    truths, stored = Truths(record), read_predictions(record)
+    truths, stored = open_truth(record), read_predictions(record)
     boundary = {number: [0, 0] for number in record.header.class_ids}
     cells, pairs = [], []
     for episode in record.manifest.episodes:
@@ -259,7 +283,7 @@ def test_boundary_iou_and_calibration_equal_plain_ones(runs_of_prototype, no_met
     ways = record.episodes.filter(pl.col("slot") > 0)
     pairs = [(p, float(there), 1) for p, there in ways.select("score", "present").rows()]
     names = [metric.name for metric in COMMON if metric.is_measured]
-    (block,) = build_blocks([record], metrics=names, measure=partial(measure, metrics=names, open_truth=Truths))
+    (block,) = build_blocks([record], metrics=names, measure=partial(measure, metrics=names, open_truth=open_truth))
     scores = block.rows[0].scores
     shown = [i / u for i, u in boundary.values() if u]
     assert scores["boundary-IoU"].value == pytest.approx(100 * sum(shown) / len(boundary))
@@ -273,7 +297,7 @@ def test_boundary_iou_and_calibration_equal_plain_ones(runs_of_prototype, no_met
 def test_what_a_run_lacks_is_said(runs_of_prototype):
     names = [metric.name for metric in COMMON if metric.is_measured]
     (block,) = build_blocks(
-        [runs_of_prototype("none")], metrics=names, measure=partial(measure, metrics=names, open_truth=Truths)
+        [runs_of_prototype("none")], metrics=names, measure=partial(measure, metrics=names, open_truth=open_truth)
     )
     assert set(block.rows[0].scores) == {"presence-ECE", "presence-CE2"}
     assert sum("the run kept no predictions" in note for note in block.notes) == 3

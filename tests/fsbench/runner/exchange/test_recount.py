@@ -9,11 +9,11 @@ import pytest
 from PIL import Image
 
 from fsbench.cli.main import main
-from fsbench.doors.evaluate import evaluate
 from fsbench.records.counts import hashes
 from fsbench.records.predictions import read_predictions
 from fsbench.records.record import Record, read_record
 from fsbench.runner.config.tests import load_test
+from fsbench.runner.evaluation.evaluate import evaluate
 from fsbench.runner.exchange.bundle import write_bundle
 from fsbench.runner.exchange.recount import DataAtHand, count_again
 from fsbench.runner.exchange.verify import verify

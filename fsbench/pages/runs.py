@@ -1,0 +1,319 @@
+"""`fsbench.load_runs`: finished runs, their tables, comparisons and reports. The command line calls these, too."""
+
+import shlex
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from fsbench.base.errors import SettingsError, known_names
+from fsbench.networks.weights.table import backbone_data
+from fsbench.protocols.reading import metric_named, metric_names
+from fsbench.records.record import Record, finished_records, leave_out_damaged
+from fsbench.results.tables.breakdowns import BREAKDOWNS
+from fsbench.results.tables.comparable import Methods, find_methods
+from fsbench.results.tables.compare import Asked, compare_methods
+from fsbench.results.tables.notebook import Differences, Table
+from fsbench.results.tables.published.scores import PublishedScore
+from fsbench.results.tables.table import build_blocks
+from fsbench.runner.evaluation.result import Result, measure_for
+
+Words = str | Sequence[str]
+"""Names, or one text with commas between them."""
+COMPARED_BY = ("fold", "size", "class")
+"""Breakdowns of a comparison."""
+
+
+def load_runs(folder: str | Path, *folders: str | Path) -> "Runs":
+    """Open the finished runs in folders.
+
+    Args:
+        folder: folder of runs, or of one run.
+        *folders: further ones; a run that is in several is taken once.
+
+    Returns:
+        The runs; damaged ones are left out, and `left_out` says why.
+
+    Raises:
+        RecordError: a folder is not there, or every run is damaged.
+        SettingsError: there is no finished run.
+
+    Examples:
+        >>> import fsbench
+        >>> test = fsbench.load_test("demo", protocol="pfenet", episodes=5)
+        >>> for name, least in (("light", 128), ("dark", 64)):
+        ...     model = lambda episode: episode.query.mean(-1) > least
+        ...     _ = fsbench.evaluate(model, test, name=name, runs="compared", progress=False)
+        >>> runs = fsbench.load_runs("compared")
+        >>> runs
+        2 runs of dark, light in compared
+        >>> runs["dark"].name
+        'dark'
+        >>> runs.table(trivial=False).frame["method"].to_list()
+        ['dark', 'light']
+        >>> runs.compare("dark", "light", metrics="mIoU").frame.select("first", "second", "metric").rows()
+        [('dark', 'light', 'mIoU')]
+    """
+    runs = Runs([Path(one).expanduser() for one in (folder, *folders)])
+    _ = runs.records
+    return runs
+
+
+class Runs:
+    """Finished runs: `len(runs)`, `for result in runs`, and `runs["name"]` by a method's name or a run's folder name.
+
+    Args:
+        folders: of runs, or of one run each.
+
+    Attributes:
+        folders: of the runs.
+        left_out: messages about damaged runs, which are left out.
+    """
+
+    def __init__(self, folders: Sequence[Path]):
+        self.folders = list(folders)
+        self.left_out: list[str] = []
+
+    @cached_property
+    def records(self) -> list[Record]:
+        """The records of the runs, in the order of their folders."""
+        records, refused = finished_records(self.folders)
+        self._leave_out(refused)
+        return records
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __iter__(self) -> Iterator[Result]:
+        return map(Result, self.records)
+
+    def __getitem__(self, name: str) -> Result:
+        """Return the run of a method, or of a folder's name.
+
+        Raises SettingsError where there is none, or there are several runs of that method.
+        """
+        found = [record for record in self.records if name in (record.run.id, record.path.name)]
+        found = found or [record for record in self.records if record.run.identity.method.name == name]
+        if not found:
+            raise SettingsError(f"there is no run of {name}{known_names(name, self._methods)}")
+        if len(found) > 1:
+            ids = ", ".join(record.run.id for record in found)
+            raise SettingsError(f"there are {len(found)} runs of {name}; expected the name of one: {ids}")
+        return Result(found[0])
+
+    def table(
+        self,
+        metrics: Words | None = None,
+        by: Words = (),
+        *,
+        published: bool = False,
+        trivial: bool = True,
+        rank_all: bool = False,
+        complete: bool = False,
+    ) -> Table:
+        """Build the tables of the runs, as `fsbench table` does; each test has one.
+
+        Args:
+            metrics: scores to show (see `fsbench list`), the first ranks; those of the protocol unless given.
+            by: breakdowns in full: "fold", "size", "class", "cost", "card"; or "all".
+            published: reported figures beside the measured ones.
+            trivial: rows of the answers that need no model.
+            rank_all: rank rows together that were told different things, with their marks.
+            complete: have object sizes and cards in the blocks whatever `by` is, as CSV and JSON need.
+
+        Raises:
+            SettingsError: a score or a breakdown is unknown.
+            RecordError: no run is sound.
+        """
+        names, parts = _metrics(metrics), _breakdowns(by, (*BREAKDOWNS, "all"))
+        self._check(names, parts)
+        reported: Sequence[PublishedScore] = ()
+        if published:
+            from fsbench.runner.papers.results import published_scores  # with the configuration of every run
+
+            reported = published_scores()
+        every = "all" in parts
+        asked: dict[str, Any] = {
+            "by_class": every or "class" in parts,
+            "by_size": every or complete or "size" in parts,
+            "trivial": trivial,
+            "metrics": names,
+            "published": reported,
+            "measure": measure_for(names or ()),
+            "rank_all": rank_all,
+        }
+        if every or complete or "card" in parts:
+            asked["backbone_data"] = backbone_data()
+        refused: list[str] = []
+        blocks = leave_out_damaged(self.records, refused, lambda sound: build_blocks(sound, **asked))
+        self._leave_out(refused)
+        return Table(blocks, parts)
+
+    def compare(
+        self,
+        *methods: str,
+        metrics: Words | None = None,
+        by: Words = (),
+        folds: Sequence[int] = (),
+        baseline: str | None = None,
+        rank_all: bool = False,
+        effect: float = 1.0,
+        margin: float | None = None,
+    ) -> Differences:
+        """Compare methods on the same episodes, as `fsbench compare` does: paired differences, intervals and tests.
+
+        Args:
+            *methods: names of methods, of runs, or labels of tables; all unless given.
+            metrics: scores; those of the protocol unless given.
+            by: breakdowns: "fold", "size", "class".
+            folds: numbers of folds; all unless given.
+            baseline: method that every other one is compared with.
+            rank_all: rank methods together that were told different things.
+            effect: difference in points that a larger test is to find.
+            margin: say which methods are equivalent within so many points; None says of none.
+
+        Raises:
+            RecordError: the runs are not on the same episodes.
+            SettingsError: there are not two methods, a name is unknown, or `effect` or `margin` is not above 0.
+        """
+        asked, parts = Asked(effect, margin), _breakdowns(by, COMPARED_BY)
+        names, measured = _metrics(metrics), measure_for(_metrics(metrics) or ())
+        refused: list[str] = []
+        passed_over: list[str] = []
+        found = find_methods(self.folders, folds, refused, passed_over)
+        self._leave_out(refused)
+        chosen = _chosen(found, methods)
+        return Differences(
+            compare_methods(chosen, names, parts, baseline, measured, rank_all, asked, passed_over=passed_over)
+        )
+
+    def report(
+        self,
+        out: str | Path,
+        *,
+        metrics: Words | None = None,
+        methods: Words = (),
+        gallery: int = 12,
+        photos: bool = True,
+        photo_side: int = 320,
+        photo_budget: int = 64,
+        most: int | None = None,
+        rank_all: bool = False,
+        say: Callable[[str], None] | None = None,
+    ) -> Path:
+        """Write the pages of the runs, as `fsbench report` does.
+
+        Args:
+            out: folder of the pages; a report there is replaced.
+            metrics: scores, the first ranks; those of the protocol unless given.
+            methods: names of the only methods that are shown.
+            gallery: episodes predicted again for each two methods, of runs that kept no predictions.
+            photos: have images in the pages, which are then not to be published.
+            photo_side: longer side of an image in pixels.
+            photo_budget: MiB of images for a table at most.
+            most: methods in the matrix, the best; about 20 unless given.
+            rank_all: rank rows together that were told different things.
+            say: gets lines of progress.
+
+        Returns:
+            The first page.
+
+        Raises:
+            SettingsError: there is no run, none of a method that is named, or `out` holds something else.
+        """
+        from fsbench.pages.report.explorer.write import ExplorerOptions
+        from fsbench.pages.report.site import ReportOptions, write_report
+        from fsbench.runner.papers.results import published_scores  # with the configuration of every run
+
+        out, names, only = Path(out), _metrics(metrics), _words(methods)
+        words = ["fsbench", "report", *map(str, self.folders), "--out", str(out)]
+        words += ["--metrics", ",".join(names)] if names is not None else []
+        words += ["--gallery", str(gallery)] if gallery != 12 else []
+        words += [] if photos else ["--no-photos"]
+        words += ["--photo-side", str(photo_side)] if photo_side != 320 else []
+        words += ["--photo-budget", str(photo_budget)] if photo_budget != 64 else []
+        words += ["--compare", str(most)] if most is not None else []
+        words += ["--method", ",".join(only)] if only else []
+        words += ["--rank-all"] if rank_all else []
+        options = ReportOptions(
+            self.folders,
+            out,
+            names,
+            ExplorerOptions(gallery, photos, photo_side, photo_budget * 2**20),
+            most,
+            shlex.join(words),
+            only,
+            measure_for(names or ()),
+            rank_all,
+        )
+        self._leave_out(write_report(options, published_scores(), say or (lambda line: None)))
+        return out / "index.html"
+
+    @property
+    def _methods(self) -> list[str]:
+        return list(dict.fromkeys(record.run.identity.method.name for record in self.records))
+
+    def _check(self, metrics: Sequence[str] | None, by: Sequence[str]) -> None:
+        """Raise SettingsError for what the only protocol of the runs lacks; of several, one's table leaves it out."""
+        protocols = {record.protocol.task: record.protocol for record in self.records}
+        if len(protocols) == 1:
+            (protocol,) = protocols.values()
+            protocol.check_breakdowns(by)
+            if metrics is not None:
+                protocol.check_metrics(metrics, ",".join(metrics))
+
+    def _leave_out(self, messages: Sequence[str]) -> None:
+        self.left_out = list(dict.fromkeys([*self.left_out, *messages]))
+
+    def __repr__(self) -> str:
+        left = f"; {len(self.left_out)} left out, see .left_out" if self.left_out else ""
+        return f"{len(self)} runs of {', '.join(self._methods)} in {', '.join(map(str, self.folders))}{left}"
+
+    def _repr_html_(self) -> str:
+        """Return the tables of the runs, for notebooks."""
+        return f"{self.table()._repr_html_()}<div>{escape(repr(self))}</div>"
+
+
+def _words(names: Words) -> list[str]:
+    """Return names, which may be one text with commas."""
+    words = names.split(",") if isinstance(names, str) else names
+    return [word.strip() for word in words if word.strip()]
+
+
+def _breakdowns(by: Words, known: Sequence[str]) -> list[str]:
+    """Return the names of breakdowns. Raises SettingsError for one that is not `known`."""
+    parts = _words(by)
+    for name in parts:
+        if name not in known:
+            raise SettingsError(f"unknown breakdown '{name}'{known_names(name, known)}")
+    return parts
+
+
+def _metrics(names: Words | None) -> list[str] | None:
+    """Return names of scores, each followed by what stands beside it; None where none were given.
+
+    Raises SettingsError for unknown ones.
+    """
+    if names is None:
+        return None
+    listed = metric_names(",".join(_words(names)))
+    return list(dict.fromkeys(name for each in listed for name in (each, metric_named(each).beside) if name))
+
+
+def _chosen(methods: Methods, names: Sequence[str]) -> Methods:
+    """Return the methods of these names: labels, names of methods or of runs; all where there are no names."""
+    chosen: Methods = {}
+    for name in names:
+        found = {
+            label: runs
+            for label, runs in methods.items()
+            if name == label
+            or any(name in (run.run.identity.method.name, run.run.id, run.path.name) for run in runs.values())
+        }
+        if not found:
+            raise SettingsError(f"there is no run of {name}{known_names(name, methods)}")
+        chosen |= found
+    if names and len(chosen) < 2:
+        raise SettingsError(f"compare was given {', '.join(names)}: one method; expected two or more")
+    return chosen if names else methods

@@ -1,0 +1,83 @@
+"""The writer of records: whoever answered, and wherever, it is called for each finished run."""
+
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fsbench.base.files import replacing, write_text
+from fsbench.protocols.test import Test
+from fsbench.records.counts import failed_episodes, hashes, official_rows
+from fsbench.records.predictions import Keep, Prediction, write_predictions
+from fsbench.records.record import Record
+from fsbench.records.run import Run, RunFacts
+
+if TYPE_CHECKING:
+    import polars as pl
+
+Listener = Callable[[Record], None]
+"""A function that is told of a record that is complete except for `run.json`."""
+
+
+def write_record(
+    folder: Path,
+    test: Test,
+    frame: "pl.DataFrame",
+    facts: RunFacts,
+    kept: Iterable[tuple[int, int, bool, Prediction]] = (),
+    keep: Keep = "none",
+    attention_meaning: str = "",
+    listeners: Iterable[Listener] = (),
+) -> Record:
+    """Write the record of a test that was answered: its episodes, counts, predictions and `run.json`, which comes last.
+
+    Args:
+        folder: of the run, which exists.
+        test: what was answered.
+        frame: the counts of all its episodes, see `fsbench.records.counts.to_frame`.
+        facts: what is known of whoever answered.
+        kept, keep, attention_meaning: the predictions, see `fsbench.records.predictions.write_predictions`.
+        listeners: see `write_files`.
+
+    Raises:
+        RecordError: a prediction is missing.
+    """
+    header, episodes = test.manifest.header, test.manifest.episodes
+    test.manifest.write(folder / "manifest.jsonl")
+    predictions = write_predictions(folder, kept, frame, keep, attention_meaning)
+    run = Run(
+        **{name: getattr(facts, name) for name in facts.model_fields_set},
+        scores=test.protocol.statistics(official_rows(frame), header).scores(),
+        augmented_episodes=sum(episode.augmented for episode in episodes),
+        failed_episodes=failed_episodes(frame),
+        dropped_classes=[test.index.class_names[number - 1] for number in header.dropped_classes],
+        **hashes(frame),
+    )
+    run = run if predictions is None else run.model_copy(update={"predictions": predictions})
+    return write_files(folder, run, frame, listeners)
+
+
+def write_files(folder: Path, run: Run, frame: "pl.DataFrame", listeners: Iterable[Listener] = ()) -> Record:
+    """Write `episodes.parquet` and `run.json`, the latter last: a folder with it is complete.
+
+    Args:
+        folder: of the run.
+        run: contents of `run.json`.
+        frame: the count table.
+        listeners: called with the record before `run.json` is written, so that a run that is killed while they are told
+            is not complete either. An error of one keeps neither the others from being told nor the file from being
+            written; the first is raised afterwards.
+    """
+    with replacing(folder / "episodes.parquet") as temporary:
+        frame.write_parquet(temporary)
+    record = Record(folder, run)
+    errors: list[Exception] = []
+    for listener in listeners:
+        try:
+            listener(record)
+        except Exception as error:  # whatever a listener raises: the results are there
+            errors.append(error)
+    write_text(folder / "run.json", json.dumps(run.as_json(), indent=2) + "\n")
+    if errors:
+        raise errors[0]
+    return record

@@ -1,0 +1,298 @@
+"""`fsbench.evaluate`: a function, a method's object or a method's name answers a test; its answers are counted."""
+
+import copy
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fsbench.base.environment import check_environment
+from fsbench.base.errors import ContractError, SettingsError
+from fsbench.base.files import fingerprint, locked, make_folder
+from fsbench.base.progress import track
+from fsbench.protocols.evaluation import Answerer
+from fsbench.protocols.test import Test, VisibleEpisode, VisibleImages, check_test
+from fsbench.records.asked_alone import ask_alone, check_asked_alone, differing_episodes, episodes_to_ask
+from fsbench.records.evaluation import Answering, evaluate_episodes
+from fsbench.records.journal import Journal
+from fsbench.records.predictions import Keep
+from fsbench.records.run import Cost
+from fsbench.runner.config.limits import check_name
+from fsbench.runner.evaluation.handed_in import read_given_card, record_answers
+from fsbench.runner.evaluation.result import Result
+from fsbench.scores.answers import SegmentationAnswer
+
+
+def evaluate(
+    model: Any,
+    test: Test,
+    *,
+    name: str | None = None,
+    runs: str | Path = "runs",
+    card: str | Path | None = None,
+    resume: bool = True,
+    check_memory: int = 0,
+    progress: bool = True,
+    **options: Any,
+) -> Result:
+    """Let a model answer a test, and count its answers as every run of the suite counts them.
+
+    What is done is kept: after Ctrl-C, or a crash of the model, the same call goes on where it was.
+
+    Args:
+        model: one of three.
+            A function of an episode, see `fsbench.protocols.test.VisibleEpisode`, that returns its mask (h, w) of
+            integers, 0 background and 1 to N the ways, or (mask, presence), or (mask, presence, score), with N bools
+            and N numbers from 0 to 1; in classification the way from 1 of each query.
+            A method of the suite as an object, such as a `Segmenter` of one's own.
+            The name of a method (see `fsbench list`), which is built, trained if need be and run as by `fsbench bench`.
+        test: what `fsbench.load_test` returned.
+        name: in tables; the function's or the method's own unless given.
+        runs: folder of all runs.
+        card: file that states what no record of such answers proves, see `fsbench bundle --new-card`.
+        resume: go on where an earlier call of this name was interrupted. One finished answer is asked for again: a
+            model that answers otherwise now is refused.
+        check_memory: ask this many episodes alone as well, before the test, of a fresh copy of the model where it can
+            be copied: a model that answers them otherwise in the test remembers other episodes, and is refused.
+        progress: show how far it is.
+        **options: of a method as an object, `image_size`, `workers` and `device`; of a method by its name, settings of
+            a run such as `backbone="demo"` or `checkpoint="best.ckpt"`.
+
+    Returns:
+        The result, whose record stands in the folder of runs.
+
+    Raises:
+        SettingsError: an answer has another size or other labels than were asked for, or an argument does not fit; a
+            card that cannot be read, and a variable of the environment that changes figures, are refused before
+            anything is answered.
+        NumericsError: a presence score is no finite number.
+        ContractError: an answer follows from other episodes than its own; nothing is recorded.
+
+    Examples:
+        >>> import fsbench
+        >>> test = fsbench.load_test("demo", protocol="pfenet", episodes=5)
+        >>> def everywhere(episode):
+        ...     return np.ones(episode.size, bool)
+        >>> result = fsbench.evaluate(everywhere, test, runs="evaluated", progress=False)
+        >>> result.name, round(result.scores["mIoU"], 2)
+        ('everywhere', 13.05)
+        >>> interval = result.interval("mIoU")
+        >>> interval.has_interval, result.by("size").height  # five episodes have too few images
+        (False, 5)
+    """
+    check_test(test)
+    check_environment()
+    if type(check_memory) is not int or check_memory < 0:
+        raise SettingsError(f"check_memory is {check_memory!r}, expected a number of episodes, 0 for none")
+    if isinstance(model, str):
+        from fsbench.runner.evaluation.named import evaluate_named  # with torch
+
+        if not (name is None and card is None and resume):
+            raise SettingsError(
+                f"name, card and resume are for what is no method of the suite, and {model} is the name of one; leave "
+                "them out: its settings name its run, which goes on by itself"
+            )
+        options |= {"check_memory": check_memory} if check_memory else {}
+        return Result(evaluate_named(model, test, runs, progress, options), test)
+    chosen = name or _own_name(model)
+    check_name(chosen, "name")
+    given_card = read_given_card(card, chosen)
+    if hasattr(model, "answer_batch"):
+        from fsbench.runner.evaluation.method import answer_by_method  # with torch
+
+        answered_by, parameters, known = answer_by_method(model, test, chosen, **options)
+    elif options:
+        raise SettingsError(
+            f"evaluate was given {', '.join(options)}, which is for methods of the suite; a function has no options"
+        )
+    else:
+        answered_by, parameters, known = _answer_by_function(model, test, chosen), (None, None), []
+    journal = _evaluation_journal(answered_by, known, make_folder(Path(runs)))
+    work = journal.folder
+    taken = f"another process evaluates {chosen} on this test; wait for it, or give another name"
+    with locked(work.with_name(f"{work.name}.lock"), refusal=taken):
+        if not resume and work.exists():
+            journal.remove()
+        asked = episodes_to_ask(answered_by.in_order(test.manifest.episodes), check_memory)
+        seconds = _evaluate_rest(answered_by, journal, asked, progress)
+        cost = Cost(
+            trainable_parameters=parameters[0],
+            total_parameters=parameters[1],
+            evaluation_seconds=seconds,
+            episodes_per_second=len(test) / seconds if seconds else None,
+            peak_mib=None,
+        )
+        record = record_answers(answered_by.test, chosen, journal, runs, given_card, cost, len(asked))
+        journal.remove()
+    return Result(record, test)
+
+
+def _evaluation_journal(answered_by: Answering[Test], known: list[Any], runs: Path) -> Journal:
+    """Return the journal of an evaluation that was interrupted, or that is to begin; nothing is written.
+
+    `known` is what answers follow from besides the test: with another one nothing goes on.
+    """
+    test, name = answered_by.test, answered_by.name
+    digits = fingerprint([name, test.manifest.sha256, test.files_state, test.image_size, *known])
+    return Journal(runs / f".{name}-{digits[:10]}.answers", digits)
+
+
+def _evaluate_rest(
+    answered_by: Answering[Test], journal: Journal, asked: Sequence[int], progress: bool
+) -> float | None:
+    """Evaluate the episodes that an interrupted evaluation has left, all where there was none.
+
+    Args:
+        answered_by: the test, and who answers it.
+        journal: of the results; nothing of it stays where they are none, or none that a test may have.
+        asked: episodes that are asked alone as well, in this order.
+        progress: show how far it is.
+
+    Returns:
+        The seconds; None where it went on.
+
+    Raises:
+        SettingsError, NumericsError, ContractError: see `evaluate`.
+    """
+    test, name = answered_by.test, answered_by.name
+    least: Keep = "masks" if test.protocol.has_masks else "none"
+    done = journal.done(least)
+    left = [episode.index for episode in test.manifest.episodes if episode.index not in done]
+    alone = ask_alone(answered_by, asked)
+    began = time.perf_counter()
+    try:
+        if done:
+            _check_alike(answered_by, journal, sorted(done))
+        show = partial(track, description=name, unit="episode") if progress else iter
+        evaluate_episodes(answered_by, left, journal, lambda _: least, show)
+        check_asked_alone(alone, journal, asked, name)
+    except ContractError:
+        journal.remove()  # answers that no test may have
+        raise
+    except BaseException:
+        if not journal.done(least):  # nothing to go on from
+            journal.remove()
+        raise
+    return None if done else time.perf_counter() - began
+
+
+ASKED_AGAIN = 5
+"""Finished episodes that are asked for again where an evaluation goes on: the first, the last, and some between."""
+
+
+def _check_alike(answered_by: Answering[Test], journal: Journal, done: Sequence[int]) -> None:
+    """Raise SettingsError unless the model answers some of the finished episodes as it did."""
+    places = np.linspace(0, len(done) - 1, min(ASKED_AGAIN, len(done))).round().astype(int).tolist()
+    chosen = [done[place] for place in places]
+    again = ask_alone(answered_by, chosen, fresh=False)
+    for number in differing_episodes(journal, again, chosen):
+        raise SettingsError(
+            f"{answered_by.name} answers episode {number} otherwise than when it was interrupted; expected the model "
+            "that began; begin anew with resume=False, or give another name"
+        )
+
+
+def _answer_by_function(model: Any, test: Test, name: str) -> Answering[Test]:
+    """Return a test that a function answers, one episode after the other."""
+    if not callable(model):
+        raise SettingsError(
+            f"evaluate was given a {type(model).__name__}; expected a function of an episode, a method, or its name"
+        )
+    if test.image_size is None and test.protocol.view.counts_at_input_size:
+        first = read_output(model(test[0]), test[0])
+        test = replace(test, image_size=first.label_map.shape[0])
+
+    def answerer(asked: Callable[[Any], Any]) -> AbstractContextManager[Answerer]:
+        return nullcontext(lambda seen: [read_output(asked(episode), episode) for episode in seen])
+
+    def begin_fresh() -> AbstractContextManager[Answerer]:
+        try:
+            return answerer(copy.deepcopy(model))  # of a function, the function itself
+        except Exception:  # locks, generators, open files: not every object can be copied
+            return answerer(model)
+
+    return Answering(name, test, lambda: answerer(model), begin_fresh, lambda numbers: [[n] for n in numbers])
+
+
+def read_output(output: Any, episode: VisibleEpisode | VisibleImages) -> Any:
+    """Return what a function answered as it is counted.
+
+    Args:
+        output: a mask (h, w), or (mask, presence), or (mask, presence, score); arrays, lists or tensors. In
+            classification the way from 1 of each query image.
+        episode: that was answered.
+
+    Raises:
+        SettingsError: it is none of these.
+    """
+    if isinstance(episode, VisibleImages):
+        labels = _array(output, episode.number)
+        if labels.shape != (len(episode.queries),) or labels.dtype.kind not in "iu":
+            raise SettingsError(
+                f"episode {episode.number}: the answer is {labels.dtype} of shape {labels.shape}, expected "
+                f"{len(episode.queries)} integers from 1 to {len(episode.classes)}, the way of each query image"
+            )
+        if labels.min() < 1 or labels.max() > len(episode.classes):
+            raise SettingsError(
+                f"episode {episode.number}: the answer has labels from {labels.min()} to {labels.max()}, expected 1 to "
+                f"{len(episode.classes)}, the way of each query image"
+            )
+        return labels.astype(np.int64) - 1
+    mask, *told = output if isinstance(output, tuple) else (output,)
+    label_map = _array(mask, episode.number)
+    label_map = label_map.astype(np.uint8) if label_map.dtype == bool else label_map
+    if label_map.ndim != 2 or label_map.dtype.kind not in "iuf" or len(told) > 2:
+        raise SettingsError(
+            f"episode {episode.number}: the answer is {label_map.dtype} of shape {label_map.shape}"
+            f"{f' with {len(told)} more' if told else ''}, expected a mask (h, w) of integers, or (mask, presence), or "
+            "(mask, presence, score)"
+        )
+    if label_map.dtype.kind == "f" and not np.isfinite(label_map).all():
+        raise SettingsError(f"episode {episode.number}: the mask has NaN or infinity, expected whole labels")
+    presence = None if not told or told[0] is None else _of_ways(told[0], "presence", episode)
+    score = None if len(told) < 2 or told[1] is None else _of_ways(told[1], "score", episode)
+    if presence is None:
+        return SegmentationAnswer(label_map)
+    if presence.dtype != bool:
+        raise SettingsError(
+            f"episode {episode.number}: presence is {presence.dtype}, expected a bool for each way; scores come third"
+        )
+    score = presence.astype(np.float32) if score is None else score.astype(np.float32)
+    if not ((score >= 0) & (score <= 1)).all():
+        raise SettingsError(f"episode {episode.number}: a presence score is {score.tolist()}, expected 0 to 1")
+    return SegmentationAnswer(label_map, presence, score)
+
+
+def _of_ways(values: Any, what: str, episode: VisibleEpisode) -> np.ndarray:
+    found = np.atleast_1d(_array(values, episode.number))
+    if found.shape != (episode.way,):
+        raise SettingsError(
+            f"episode {episode.number}: {what} has the shape {found.shape}, expected ({episode.way},), one for each way"
+        )
+    return found
+
+
+def _array(values: Any, number: int) -> np.ndarray:
+    """Return numbers as an array, those of a tensor of any device included."""
+    if hasattr(values, "detach"):
+        values = values.detach().cpu()
+    try:
+        return np.asarray(values)
+    except (TypeError, ValueError) as error:  # ragged lists; bfloat16, which numpy does not have
+        raise SettingsError(
+            f"episode {number}: the answer is no array ({error}); expected a mask (h, w) of integers, or a tuple "
+            "(mask, presence) or (mask, presence, score)"
+        ) from None
+
+
+def _own_name(model: Any) -> str:
+    """Return the name of a method or a function; SettingsError where it has none that a run may have."""
+    name = getattr(model, "registry_name", None) or getattr(model, "__name__", None) or type(model).__name__
+    if not str(name).isidentifier():
+        raise SettingsError(f"the model has no name of its own (found {name!r}); give one: evaluate(…, name='mine')")
+    return str(name).lower()

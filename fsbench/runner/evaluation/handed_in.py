@@ -1,0 +1,141 @@
+"""The record of a test that somebody else answered: its answers were counted here, by the loop of every run."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fsbench.base.errors import SettingsError
+from fsbench.base.files import fingerprint, locked, make_folder, read_text, write_text
+from fsbench.protocols.test import Test
+from fsbench.records.asked_alone import Counted
+from fsbench.records.card import FILE as CARD
+from fsbench.records.card import read_card
+from fsbench.records.counts import counts_sha256, to_frame
+from fsbench.records.machine import provenance
+from fsbench.records.predictions import Prediction
+from fsbench.records.record import Record, read_record
+from fsbench.records.run import (
+    BackboneSettings,
+    Cost,
+    HandedIn,
+    Identity,
+    MethodSettings,
+    Provenance,
+    RunFacts,
+    Weights,
+    run_name,
+)
+from fsbench.records.writing import write_record
+
+if TYPE_CHECKING:
+    import polars as pl
+
+UNKNOWN = "unknown"
+"""Stands for a backbone and for weights that nobody stated."""
+PREDICTED = "predicted"
+"""Rule of presence where whoever answers decides on it."""
+
+
+def read_given_card(file: str | Path | None, name: str) -> str | None:
+    """Return the text of a card that was given with answers, before they are counted; None where there is none.
+
+    Raises SettingsError where it is none, or of another method than `name`.
+    """
+    if file is None:
+        return None
+    path = Path(file).expanduser()
+    method, _ = read_card(path)
+    if method not in (None, name):
+        raise SettingsError(f"{path} is the card of {method}, expected that of {name}; give that, or correct its name")
+    return read_text(path, "settings")
+
+
+UNKNOWN_COST = Cost(
+    trainable_parameters=None, total_parameters=None, evaluation_seconds=None, episodes_per_second=None, peak_mib=None
+)
+"""Cost of answers that were made elsewhere."""
+
+
+def record_answers(
+    test: Test,
+    name: str,
+    counted: Counted,
+    runs: str | Path,
+    card: str | None = None,
+    cost: Cost = UNKNOWN_COST,
+    asked_alone: int | None = None,
+) -> Record:
+    """Write the record of a test that somebody answered; where these very answers have one, return it.
+
+    Its identity is the test and the hash of the answers: exchanged answers are another run.
+
+    Args:
+        test: with the side of its answers, where the protocol counts at that size.
+        name: of whoever answered, in tables.
+        counted: the counts and predictions of all episodes.
+        runs: folder of all runs.
+        card: text of the method's card, which is kept beside the record, if one was given.
+        cost: of the answers.
+        asked_alone: number of episodes that were asked alone as well; None where nobody could ask.
+
+    Raises:
+        SettingsError: the folder cannot be written.
+    """
+    frame = to_frame(counted.rows(), test.manifest)
+    kept = list(counted.predictions())
+    digest = answers_sha256(frame, kept)
+    identity = Identity(
+        method=MethodSettings(name=name, type="handed in"),
+        backbone=BackboneSettings(name=UNKNOWN, weights=UNKNOWN),
+        dataset={"name": test.index.name},
+        fold=test.manifest.header.fold,
+        image_size=test.image_size,
+        manifest_sha256=test.manifest.sha256,
+        files_sha256=test.files_sha256,
+        training=None,
+        answers_sha256=digest,
+    )
+    facts = RunFacts(
+        id=run_name("-".join([name, *test.words, identity.digits])),
+        identity=identity,
+        weights=Weights(origin=None, training=None),
+        handed_in=HandedIn(answers_sha256=digest),
+        asked_alone=asked_alone,
+        presence=_presence_rule(test, frame),
+        cost=cost,
+        provenance=Provenance.model_validate(provenance()),
+    )
+    folder = Path(runs) / facts.id
+    make_folder(folder.parent)
+    with locked(folder.with_name(f".{folder.name}.lock"), refusal=f"another process is writing {folder}; wait for it"):
+        record = read_record(folder)
+        if record is None or (record.run.asked_alone or 0) < (asked_alone or 0):
+            make_folder(folder)
+            record = write_record(folder, test, frame, facts, kept, "masks" if kept else "none")
+        if card is not None:
+            write_text(folder / CARD, card)
+    return record
+
+
+def _presence_rule(test: Test, frame: "pl.DataFrame") -> str:
+    """Return the rule by which a way counts as present: the protocol's where all decisions follow from the masks."""
+    if not test.protocol.has_masks:
+        return PREDICTED
+    ways = frame.filter(frame["slot"] > 0)
+    pixels = (ways["pred"] + ways["pred_void"]).to_numpy()
+    share = (pixels.astype(np.float32) / (ways["valid"] + ways["void"]).to_numpy().astype(np.float32)).astype(float)
+    follows = np.array_equal(ways["decided"].to_numpy(), pixels > 0) and np.array_equal(ways["score"].to_numpy(), share)
+    return test.protocol.counting.presence if follows else PREDICTED
+
+
+def answers_sha256(frame: "pl.DataFrame", kept: Iterable[tuple[int, int, bool, Prediction]]) -> str:
+    """Hash the answers to a test as they were counted: masks, decisions on presence and their scores.
+
+    Args:
+        frame: the count table.
+        kept: (episode, way, decision, prediction) in any order; none of classification, whose counts are its answers.
+    """
+    masks = sorted((episode, way, *prediction["size"], prediction["rle"]) for episode, way, _, prediction in kept)
+    return fingerprint([counts_sha256(frame), frame["score"].to_list(), masks])

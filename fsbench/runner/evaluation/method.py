@@ -1,0 +1,128 @@
+"""A method of the suite as an object that answers a test: with the suite's loader, on one device."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from fsbench.base.errors import SettingsError, known_names
+from fsbench.core.evaluation import answering, choose_device, fresh_copy
+from fsbench.core.loading import LoadingConfig, load_item
+from fsbench.core.segmenter import Segmenter
+from fsbench.data.batch import EpisodeBatch
+from fsbench.data.episodes.episode import Episode
+from fsbench.data.episodes.evaluation_order import evaluation_order
+from fsbench.datamodules.loading.way_classes import WayClasses
+from fsbench.protocols.test import Test
+from fsbench.records.evaluation import Answering
+
+OPTIONS = ("image_size", "workers", "device")
+
+
+def answer_by_method(
+    method: Any, test: Test, name: str, **options: Any
+) -> tuple[Answering[Test], tuple[int | None, int | None], list[Any]]:
+    """Return a test that a method's object answers.
+
+    Args:
+        method: a `Segmenter`, with the weights that it is to answer with.
+        test: the test.
+        name: of the method in tables.
+        **options: `image_size`, side of the images that the method sees, needed unless the test states it; `workers`,
+            processes that load; `device`, "cpu" or "cuda", that of the method unless given.
+
+    Returns:
+        The test and who answers it, the numbers of learned and of all parameters, and what else answers follow from.
+
+    Raises:
+        SettingsError: the method cannot answer this test, or an option is unknown.
+    """
+    unknown = [name for name in options if name not in OPTIONS]
+    if unknown:
+        raise SettingsError(f"evaluate has no option {unknown[0]} for a method{known_names(unknown[0], OPTIONS)}")
+    if not isinstance(method, Segmenter):
+        raise SettingsError(
+            f"{type(method).__name__} is no Segmenter; expected one, a function of an episode, or the name of a method"
+        )
+    side = options.get("image_size", test.image_size)
+    if side is None:
+        raise SettingsError(
+            f"evaluate was given no image_size, the side of the images that {method.registry_name} sees; give it, e.g. "
+            f"evaluate(method, test, image_size=400)"
+        )
+    _check(method, test, side)
+    if "device" in options:
+        method.to(choose_device(options["device"]))
+    method.backbone.cache.clear()  # of other images by the same names, or at another size
+    counted = replace(test, image_size=side) if test.protocol.view.counts_at_input_size else test
+    answered_by = Answering(
+        name,
+        counted,
+        partial(answering, method),
+        lambda: answering(fresh_copy(method)),
+        partial(_batches, method, counted, side, options.get("workers", 0)),
+        evaluation_order,
+    )
+    ways = test.manifest.header.way
+    parameters = method.num_trainable_parameters(ways), method.num_parameters(ways)
+    return answered_by, parameters, [side, method.describe(), _weights_sha256(method)]
+
+
+def _weights_sha256(method: Segmenter) -> str:
+    """Return a hash of the learned weights."""
+    content = hashlib.sha256()
+    for name, value in sorted(method.state_dict().items()):
+        content.update(name.encode())
+        content.update(value.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes() if value.numel() else b"")
+    return content.hexdigest()
+
+
+def _check(method: Segmenter, test: Test, side: int) -> None:
+    """Raise SettingsError unless the method can answer the test."""
+    if not test.protocol.has_masks:
+        raise SettingsError(f"{method.registry_name} segments, and the test is one of {test.protocol.task}")
+    if test.protocol.draw.asks_base_classes and not method.segments_base_classes:
+        raise SettingsError(
+            f"the protocol {test.protocol.name} asks for base classes too, and {method.registry_name} labels those "
+            "that it has supports of"
+        )
+    if method.needs.calibration or method.needs.adaptation is not None:
+        raise SettingsError(
+            f"{method.registry_name} {method.needs.before_test}, which a test does not give; evaluate it by its name, "
+            "or take another setting"
+        )
+    method.check_image_size(side)
+    method.check_shots(test.manifest.header.shot, None)
+
+
+class _Items(Dataset[EpisodeBatch]):
+    """Some episodes of a test, loaded as the protocol says."""
+
+    def __init__(self, method: Segmenter, test: Test, side: int, episodes: Sequence[Episode]):
+        self.draw, self.index, self.episodes = test.protocol.draw, test.index, episodes
+        self.config = LoadingConfig(side, test.protocol.view, hints=method.needs.hints)
+        self.files = self.config.files(test.index)
+        known = method.needs.classes
+        self.classes = None if known == "unknown" else WayClasses(test.manifest, known)
+
+    def __len__(self) -> int:
+        return len(self.episodes)
+
+    def __getitem__(self, place: int) -> EpisodeBatch:
+        batch = self._load(self.episodes[place])
+        if self.classes is None:
+            return batch
+        return replace(batch, way_classes=[self.classes.told(self.episodes[place], self._load)])
+
+    def _load(self, episode: Episode) -> EpisodeBatch:
+        return load_item(self.draw, self.index, episode, self.config, self.files)
+
+
+def _batches(method: Segmenter, test: Test, side: int, workers: int, numbers: Sequence[int]) -> DataLoader[Any]:
+    """Return the loader of some episodes, in an order that encodes few images twice."""
+    chosen = [test.manifest.episodes[test.places[number]] for number in numbers]
+    return DataLoader(_Items(method, test, side, evaluation_order(chosen)), batch_size=None, num_workers=workers)

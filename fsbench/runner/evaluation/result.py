@@ -1,0 +1,209 @@
+"""The result of a test: a finished run, with its scores, breakdowns and pictures at hand."""
+
+from collections.abc import Sequence
+from functools import cached_property, partial
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fsbench.base.errors import RecordError, SettingsError, missing_package
+from fsbench.protocols.reading import metric_named, metric_names
+from fsbench.protocols.test import Test
+from fsbench.records.predictions import read_predictions
+from fsbench.records.record import Record
+from fsbench.results.tables.blocks import Block
+from fsbench.results.tables.compare import Measure
+from fsbench.results.tables.frame import PARTS, blocks_frame
+from fsbench.results.tables.layout import figure
+from fsbench.results.tables.rescoring.recount import Truth
+from fsbench.results.tables.table import build_blocks
+from fsbench.scores.count_table import QUERIES, SUPPORTS
+from fsbench.scores.estimate import Estimate
+
+if TYPE_CHECKING:
+    import polars as pl
+    from PIL import Image
+
+    from fsbench.data.dataset import SegmentationIndex
+
+
+class Result:
+    """The result of a test. `fsbench table` shows the same numbers.
+
+    Args:
+        record: the finished run.
+        test: what was tested, which pictures are drawn of; None where it is not at hand.
+
+    Attributes:
+        record: the finished run.
+        test: what was tested, or None.
+    """
+
+    def __init__(self, record: Record, test: Test | None = None):
+        self.record, self.test = record, test
+
+    @property
+    def name(self) -> str:
+        """Name of whoever answered."""
+        return self.record.run.identity.method.name
+
+    @property
+    def path(self) -> Path:
+        """Folder of the run."""
+        return self.record.path
+
+    @cached_property
+    def scores(self) -> dict[str, float]:
+        """Every score of the run by its name, computed from the counts. Raises RecordError where they are damaged."""
+        statistics = self.record.protocol.statistics(self.record.episodes, self.record.header)
+        return statistics.scores()
+
+    @property
+    def frame(self) -> "pl.DataFrame":
+        """The counts that scores follow from, a row for each (episode, slot); slot 0 is any foreground.
+
+        Raises RecordError where they are damaged.
+        """
+        return self.record.episodes.drop(SUPPORTS, QUERIES, strict=False)  # lists, which CSV has no place for
+
+    def interval(self, metric: str) -> Estimate:
+        """Return a score and the ends of its 95 % interval, as tables show them: NaN where the images are too few.
+
+        Args:
+            metric: name of the score, see `fsbench list`.
+
+        Raises:
+            SettingsError: the run has no such score.
+        """
+        (row,) = self._block(metrics=metric_names(metric)).rows
+        if metric not in row.scores:
+            raise SettingsError(f"{self.path.name} has no score '{metric}'; there are: {', '.join(self.scores)}")
+        return row.scores[metric]
+
+    def by(self, part: str) -> "pl.DataFrame":
+        """Break the run down.
+
+        Args:
+            part: "class", or "size" of the objects (share of the query's pixels in percent).
+
+        Returns:
+            A row for each part: its name, the numbers of its episodes and (episode, way) pairs, and for each score the
+            value and the ends of its 95 % interval, as mIoU, mIoU low and mIoU high.
+
+        Raises:
+            SettingsError: the test has no such breakdown.
+        """
+        if part not in PARTS:
+            raise SettingsError(f"by() was given '{part}', expected {' or '.join(PARTS)}")
+        self.record.protocol.check_breakdowns([part])
+        return blocks_frame([self._block(by_class=part == "class")], part).drop("test", "method", "fold", "run")
+
+    def show(self, worst: int = 5, test: Test | None = None) -> "Image.Image":
+        """Draw the episodes with the lowest IoU: supports, the query's truth, what was predicted, and its errors.
+
+        Args:
+            worst: number of episodes.
+            test: what was tested, which images are drawn of; `self.test` unless given.
+
+        Returns:
+            The picture, which a notebook shows; `.save("worst.png")` writes it.
+
+        Raises:
+            SettingsError: the test has no masks, the number is below 1, or a package is missing.
+            RecordError: the run kept no predictions, or the data are not at hand or not those of the run.
+        """
+        if worst < 1:
+            raise SettingsError(f"worst is {worst}, expected 1 or more")
+        if not self.record.protocol.has_masks:
+            raise SettingsError(f"{self.path.name} is a run of classification, which has no masks to show")
+        try:
+            return self._draw(worst, self.test if test is None else test)
+        except ModuleNotFoundError as error:
+            raise SettingsError(missing_package(error) or str(error)) from error
+
+    def _draw(self, worst: int, test: Test | None) -> "Image.Image":
+        # with OpenCV, which numbers spare
+        from fsbench.protocols.reading import segmentation_of
+        from fsbench.results.pictures.contact_sheet import DrawnPrediction, draw_contact_sheet
+        from fsbench.scores.confusion import COUNTS, way_ious
+        from fsbench.scores.count_table import episode_scores
+
+        index = self._index(test)
+        stored = read_predictions(self.record)
+        if stored is None:
+            raise RecordError(f"{self.path} has no stored predictions; run it again with KEEP_PREDICTIONS=masks")
+        protocol, frame = segmentation_of(self.record.header), self.frame
+        iou, _ = episode_scores(frame, protocol.counting.void)
+        episodes = sorted(self.record.manifest.official_episodes, key=lambda episode: episode.index)
+        chosen = [episodes[place] for place in np.argsort(iou, kind="stable")[:worst]]  # those without an IoU are last
+        predictions = {}
+        for episode in chosen:
+            ways = frame.filter((frame["episode"] == episode.index) & (frame["slot"] > 0)).sort("slot")
+            predictions[episode.index] = DrawnPrediction(
+                protocol.view.over_image(stored.label_map(episode.index)),
+                stored.decided(episode.index),
+                way_ious(ways.select(COUNTS).to_numpy(), protocol.counting.void),
+            )
+        return draw_contact_sheet(index, predictions, chosen)
+
+    def _index(self, test: Test | None) -> "SegmentationIndex":
+        """Return the data of the run, from `test`, or as the run's own configuration names them."""
+        if test is None:
+            if not (self.path / "config.yaml").is_file():
+                raise RecordError(
+                    f"the data of {self.path.name} are not at hand; expected its test: .show(test=fsbench.load_test(…))"
+                )
+            from fsbench.runner.engine.stored_data import open_dataset  # with torch
+
+            return open_dataset(self.record)
+        if test.manifest.sha256 != self.record.manifest_sha256:
+            raise RecordError(f"{self.path.name} is a run of other episodes than the test's; expected its own test")
+        index: SegmentationIndex = test.index
+        return index
+
+    def _block(self, by_class: bool = False, metrics: Sequence[str] | None = None) -> Block:
+        """Return the table of this run alone."""
+        (block,) = build_blocks([self.record], by_class=by_class, metrics=metrics, measure=measure_for(metrics or ()))
+        block.rows = [row for row in block.rows if row.run]  # without the answers that a protocol derives from it
+        return block
+
+    @cached_property
+    def _intervals(self) -> dict[str, Estimate]:
+        """The scores that tables show unless they are asked for others."""
+        (row,) = self._block().rows
+        return row.scores
+
+    def __repr__(self) -> str:
+        shown = ", ".join(f"{name} {one.value:.2f}" for name, one in self._intervals.items())
+        return f"{self.name}: {shown}\n{self.path}"
+
+    def _repr_html_(self) -> str:
+        """Return the scores with their intervals as a table, for notebooks."""
+        names = "".join(f"<th>{escape(name)}</th>" for name in self._intervals)
+        values = "".join(f"<td>{figure(one, name)}</td>" for name, one in self._intervals.items())
+        return (
+            f"<table><thead><tr><th></th>{names}</tr></thead>"
+            f"<tbody><tr><th>{escape(self.name)}</th>{values}</tr></tbody></table>"
+            f"<div>{escape(str(self.path))}</div>"
+        )
+
+
+def measure_for(metrics: Sequence[str]) -> Measure | None:
+    """Return what measures a run for those of `metrics` that its counts do not give; None where all follow from them.
+
+    It can be sent to another process.
+    """
+    if not any(metric_named(name).is_measured for name in metrics):
+        return None
+    from fsbench.results.tables.rescoring.measures import measure  # with OpenCV and torch, which other scores spare
+
+    return partial(measure, metrics=metrics, open_truth=_open_truth)
+
+
+def _open_truth(record: Record) -> Truth:
+    # torch and Lightning: only who asks for scores beyond the counts waits for them
+    from fsbench.runner.engine.stored_data import open_truth
+
+    return open_truth(record)

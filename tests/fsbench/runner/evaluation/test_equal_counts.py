@@ -1,0 +1,210 @@
+"""The doors count alike: masks of a run, exported and scored, have its counts to the last bit; so does a function."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from fsbench.base.errors import FsbenchError
+from fsbench.core.evaluation import answering
+from fsbench.core.released_format import WRITTEN_BY
+from fsbench.datamodules.datasets.demo.dataset import drawn_dataset
+from fsbench.protocols.kit.answers import Answers
+from fsbench.protocols.reading import load_protocol, protocol_names
+from fsbench.protocols.test import Test
+from fsbench.records.predictions import read_predictions
+from fsbench.records.record import Record
+from fsbench.runner.config.parse import parse
+from fsbench.runner.config.registry import names_by_task
+from fsbench.runner.config.run_config import RunConfig
+from fsbench.runner.config.tests import load_test
+from fsbench.runner.engine.experiment import Experiment, build_experiment
+from fsbench.runner.engine.run import run_experiment
+from fsbench.runner.evaluation.score import score
+from tests.cli.run.test_exactness import METHODS, protocol_of
+from tests.config_words import config_words
+from tests.methods.contract_settings import OPTIONS
+from tests.photos import arguments
+
+FEW = [
+    "--data.test.episodes=4",
+    "--data.training.validation_episodes=1",
+    "--data.loading.workers=0",
+    "--trainer.enable_progress_bar=false",
+]
+DROPPING = ["--data.test.drop_small_classes=true"]
+FOLDER = "--data.dataset=fsbench.datamodules.datasets.folder.Folder"
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory) -> Path:
+    """The generated data set with few images."""
+    root = tmp_path_factory.mktemp("data") / "small"
+    drawn_dataset(seed=3, train=80, val=80).make(root)
+    return root
+
+
+def experiment(method: str, folder: Path, *options: str, dataset: str = "demo", **request: Any) -> Experiment:
+    """Return an experiment with random weights, whose runs, and weights where it learns, stand in `folder`."""
+    given = RunConfig(method, dataset, 0, str(folder / "runs"), extra=[*FEW, *options], **request)
+    words = config_words(given)
+    built = build_experiment(parse(words))
+    if not built.method.learns:
+        return built
+    weights = folder / "weights.ckpt"
+    torch.save({"state_dict": built.method.state_dict(), WRITTEN_BY: built.method.describe()}, weights)
+    return build_experiment(parse([*words, f"--run.checkpoint={weights}"]))
+
+
+def as_asked(mask: np.ndarray, size: tuple[int, int], test: Test) -> np.ndarray:
+    """Return the answer of `size` that the protocol brings to the counted `mask`."""
+    if mask.shape == size:
+        return mask
+    taken = test.protocol.view.fit(np.arange(np.prod(size)).reshape(size), mask.shape)
+    answer = np.zeros(size, np.uint8)
+    answer.flat[taken.ravel()] = mask.ravel()
+    return answer
+
+
+def export_masks(record: Record, test: Test, answers: Answers) -> None:
+    """Write the stored predictions of a run of segmentation to a file of answers."""
+    stored = read_predictions(record)
+    for episode in test:
+        decided, sure = stored.presence(episode.number) if record.run.presence == "predicted" else (None, None)
+        mask = as_asked(stored.label_map(episode.number), episode.size, test)
+        answers.add(episode.number, mask, decided, sure)
+
+
+def named_ways(built: Experiment) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield the number of each episode and the way from 1 of each query, of which a run keeps the counts alone."""
+    protocol = built.data.protocol
+    built.data.done = frozenset()
+    with answering(built.method, built.data) as answerer:
+        for batch in built.data.test_dataloader():
+            seen, truths = protocol.part(batch)
+            for truth, answer in zip(truths, answerer(seen), strict=True):
+                yield truth.episode, np.asarray(answer) + 1
+
+
+def check_scored(built: Experiment, folder: Path, dataset: str, **place: Any) -> Record:
+    """Run an experiment; its answers, exported and scored, have the counts of the run in every column."""
+    record = run_experiment(built)
+    test = load_test(dataset, manifest=record.path / "manifest.jsonl", image_size=built.data.image_size, **place)
+    assert test.manifest.sha256 == record.manifest_sha256
+    with Answers(folder / "answers.fsa", record.manifest_sha256) as answers:
+        if test.protocol.has_masks:
+            export_masks(record, test, answers)
+        else:
+            for number, labels in named_ways(built):
+                answers.add(number, labels=labels)
+    scored = score(folder / "answers.fsa", test, name="again", runs=folder / "scored", progress=False).record
+    columns = [name for name in record.every_episode.columns if name != "failed"]
+    assert scored.every_episode.columns == columns
+    for name in columns:
+        assert scored.every_episode[name].equals(record.every_episode[name], check_dtypes=True), name
+    assert scored.run.scores == record.run.scores and scored.run.presence == record.run.presence
+    assert scored.every_draw.equals(record.every_draw.select(scored.every_draw.columns))
+    return scored
+
+
+def check_on_scenes(method: str, scenes: Path, folder: Path, *options: str) -> Record:
+    built = experiment(method, folder, FOLDER, f"--data.dataset.root={scenes}", *options)
+    return check_scored(built, folder, "folder", root=scenes)
+
+
+@pytest.mark.parametrize(
+    ("method", "options", "presence"),
+    [
+        ("prototype", ["--data.test.protocol=hsnet", "--data.image_size=64"], "predicted"),
+        ("prototype", ["--data.test.protocol=presence", "--data.image_size=64", *DROPPING], "predicted"),
+        ("blind_full", ["--data.test.protocol=bam", "--data.test.draws=2", "--data.image_size=64"], "any_pixel"),
+        ("emat", ["--data.test.way=2", "--data.test.setting=partially_augmented"], "predicted"),
+    ],
+    ids=["at the input's size", "calibrating", "padded, two draws", "two ways"],
+)  # fmt: skip
+def test_masks_of_a_run_have_its_counts(method, options, presence, scenes, tmp_path):
+    assert check_on_scenes(method, scenes, tmp_path, *options).run.presence == presence
+
+
+def check_on_photos(method: str, photos: Path, folder: Path) -> None:
+    words = arguments(method, photos, folder / "runs", *OPTIONS.get(method, ()))
+    check_scored(build_experiment(parse(words)), folder, "imagefolder", root=photos)
+
+
+def test_ways_of_a_classifier_have_its_counts(photos, tmp_path):
+    check_on_photos("nn", photos, tmp_path)
+
+
+KINDS = ("bam", "diam", "fort_lora", "persam", "segic")
+"""A method of each other way to answer: with base classes, all ways together, by a class, on SAM, in one stride."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", KINDS)
+def test_kinds_of_methods(method, scenes, photos, tmp_path):
+    if method in names_by_task("methods")[0]["classification"]:
+        return check_on_photos(method, photos, tmp_path)
+    options = [*METHODS.get(method, ()), *OPTIONS.get(method, ())]
+    check_on_scenes(method, scenes, tmp_path, *options, f"--data.test.protocol={protocol_of(method)}")
+
+
+def kinds_of_protocols() -> list[str]:
+    """Return protocols of segmentation of which no two share the form of draw, the view, the counting and the scores.
+
+    Every door sees and counts through these parts alone, so that another protocol with the same parts shows nothing.
+    """
+    kinds: dict[object, str] = {}
+    for name in protocol_names():
+        protocol = load_protocol(name)
+        if protocol.task == "segmentation":
+            scores = tuple(metric.name for metric in protocol.metrics)
+            kinds.setdefault((type(protocol.draw), protocol.view, protocol.counting, scores), name)
+    return list(kinds.values())
+
+
+ON_REAL_SAMPLES = {
+    **dict.fromkeys(("gfss", "capl"), ("pascal", "diam", [])),
+    "bam_gfss": ("pascal", "bam", ["--data.image_size=65"]),
+    **dict.fromkeys(("fssdino", "fss_sam3", "incontext"), ("coco", "prototype", [])),
+    **dict.fromkeys(("fscs", "hdmnet", "bam", "presence"), ("pascal", "prototype", [])),
+}
+"""Data set, method and settings of protocols on real samples, whose label maps have void pixels."""
+SAMPLES = {"pascal": "voc-mini", "coco": "coco-mini"}
+
+
+def takes(protocol: str, scenes: Path) -> bool:
+    """Return whether the data set has the protocol's test, and a method without any training can answer it."""
+    if load_protocol(protocol).draw.asks_base_classes:
+        return False
+    try:
+        load_test("folder", root=scenes, protocol=protocol, episodes=4, drop_small=True)
+    except FsbenchError:
+        return False
+    return True
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("protocol", kinds_of_protocols())
+def test_kinds_of_protocols_with_two_draws(protocol, scenes, tmp_path):
+    if not takes(protocol, scenes):
+        assert protocol in ON_REAL_SAMPLES
+        pytest.skip("is for other data sets")
+    options = ["--data.image_size=64", *DROPPING, "--data.test.draws=2"]
+    check_on_scenes("prototype", scenes, tmp_path, f"--data.test.protocol={protocol}", *options)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("protocol", ON_REAL_SAMPLES)
+def test_protocols_on_real_samples(protocol, tmp_path, real_data):
+    dataset, method, options = ON_REAL_SAMPLES[protocol]
+    root = real_data / SAMPLES[dataset]
+    small = {"backbone": "demo"} if method == "prototype" else {}
+    more = [*DROPPING, *OPTIONS.get(method, ()), *METHODS.get(method, ()), *options]
+    built = experiment(
+        method, tmp_path, f"--data.test.protocol={protocol}", *more, dataset=dataset, data_root=str(root),
+        weights="random:0", **small,
+    )  # fmt: skip
+    check_scored(built, tmp_path, dataset, root=root)
