@@ -22,10 +22,8 @@ EXCEPTIONS = {
     # files of this repository
     "fsbench/predict/run_exported.py": ["Image.open", "json.loads"],  # copied to where there is no suite
     "fsbench/predict/export.py": ["path.open"],  # written a line before, under a temporary name
-    "fsbench/runner/config/compose.py": ["yaml.safe_load"],  # a value of the command line
-    "fsbench/runner/config/build.py": ["yaml.safe_load"],  # what the parser has written
+    "fsbench/runner/config/merge.py": ["yaml.safe_load"],  # a value of the command line
     "fsbench/protocols/kit/kit.py": ["(_TEMPLATES / f'{self.test.protocol.task}.py.txt').read_text"],
-    "fsbench/runner/grid/spec.py": ["path.read_text"],
     "fsbench/runner/regression/cases.py": ["yaml.safe_load", "(FOLDER / 'cases.yaml').read_text"],
     "fsbench/runner/regression/outcome.py": ["path.read_bytes"],
     "fsbench/runner/regression/run.py": ["yaml.safe_load", "(cases.FOLDER / 'cases.yaml').read_text"],

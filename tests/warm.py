@@ -19,7 +19,7 @@ from pathlib import Path
 
 PRELOADED = (
     "lightning", "polars", "timm", "fsbench.cli.main", "fsbench.runner.grid.bench",
-    "fsbench.runner.engine.run", "fsbench.runner.config.build", "fsbench.datamodules.episodic",
+    "fsbench.runner.engine.run", "fsbench.runner.config.parse", "fsbench.datamodules.episodic",
     "fsbench.datamodules.classification",
 )  # fmt: skip
 

@@ -1,7 +1,7 @@
 """Options of data modules, by concern: the test, the training and the loading.
 
 A field is the whole declaration of an option. Its name is the key of the command line and of configurations
-(`--data.test.way 2`, see `fsbench.runner.config.data_options`), its default holds unless it is given, and a value other
+(`--data.test.way 2`), its default holds unless it is given, and a value other
 than the default is part of a run's identity unless the class lists the field in `ELSEWHERE`. A new option is its
 field, the place that obeys it, and its test.
 """

@@ -180,6 +180,13 @@ def test_a_yaml_file_names_the_class_of_a_python_file_beside_it(mine, small_data
     assert settings["file_sha256"] == hashlib.sha256(mine.read_bytes()).hexdigest() and settings["value"] == 0
 
 
+def test_a_file_of_config_names_a_class_beside_it(mine):
+    (mine.parent / "changed.yaml").write_text("model: {class_path: ./mine.py:Constant, init_args: {value: 3, backbone: {name: demo}}}\n")
+    run = RunConfig("prototype", "demo", extra=(f"--config={mine.parent / 'changed.yaml'}",))
+    method = run.parse(build=False).build_method()
+    assert type(method).__name__ == "Constant" and method.value == 3
+
+
 def test_a_yaml_file_whose_class_is_not_found_is_told_which_form_is(mine):
     file = mine.parent / "own.yaml"
     file.write_text("task: segmentation\nmodel: {class_path: mine.Constant}\n")
