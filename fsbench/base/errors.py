@@ -203,6 +203,8 @@ def exit_status(work: Callable[[], int], debug: bool, below_bar: bool = False, r
         if isinstance(error, FsbenchError):
             for single in error.errors if isinstance(error, SeveralErrors) else (error,):
                 print_block(f"fsbench: error: {user_message(single)}", sys.stderr)
+        elif isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+            print_error(f"a path is too long, expected a shorter one: {one_line(str(error.filename), 120)}")
         else:
             where = "; ".join(getattr(error, "__notes__", ())) or "FSBENCH_TRACEBACK=1 shows where"
             print_error(missing_package(error) or f"{describe(error)} ({where})")

@@ -51,10 +51,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="show this; with --method or --config, also the keys that may be set of its classes",
     )
-    for option in run_options():
-        how: dict[str, Any] = {"dest": option.field, "default": argparse.SUPPRESS, "help": option.help}
-        how |= {"action": "store_true"} if option.kind is bool else {"metavar": option.make_variable}
-        parser.add_argument(f"--{option.name}", **how)
+    add_run_options(parser)
     add_table_options(parser)
     parser.add_argument(
         "--dry-run",
@@ -62,6 +59,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="run nothing: show which runs exist, what the others lack, their time and memory; 1 if something lacks",
     )
     parser.set_defaults(function=partial(_bench, parser))
+
+
+def add_run_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of a run; those that are not given are left out of the namespace."""
+    for option in run_options():
+        how: dict[str, Any] = {"dest": option.field, "default": argparse.SUPPRESS, "help": option.help}
+        how |= {"action": "store_true"} if option.kind is bool else {"metavar": option.make_variable}
+        parser.add_argument(f"--{option.name}", **how)
 
 
 def _bench(parser: argparse.ArgumentParser, options: argparse.Namespace, extra: list[str]) -> int:
@@ -76,7 +81,8 @@ def _bench(parser: argparse.ArgumentParser, options: argparse.Namespace, extra: 
     if options.dry_run:
         return _dry_run(runs, options.format)
     if absent := absent_files(runs):
-        raise_all(_wrong_settings(runs) or absent)  # lest who fetches a file learns of a typo only then
+        wrong = [*_refusals(runs, build=False), *absent]  # lest who fetches a file learns of a typo only then
+        raise_all(wrong if len(wrong) > len(absent) else _refusals(runs, build=True) or absent)
 
     # torch and Lightning, which arguments that are wrong do not wait for
     from fsbench.runner.grid.children import start_server
@@ -216,12 +222,19 @@ def _describe_keys(methods: str, extra: list[str]) -> str:
     return describe_keys(values)
 
 
-def _wrong_settings(runs: Sequence[RunConfig]) -> list[FsbenchError]:
-    """Return what classes do not accept of the settings of runs, besides absent files; imports torch."""
+def _refusals(runs: Sequence[RunConfig], build: bool) -> list[FsbenchError]:
+    """Return what the classes of runs do not accept of their settings, besides absent files; imports torch.
+
+    Args:
+        runs: the runs.
+        build: whether to build the methods, which refuse more.
+    """
     errors: dict[str, FsbenchError] = {}
     for run in runs:
         try:
-            run.parse(build=False).build_method()
+            parsed = run.parse(build=False)
+            if build:
+                parsed.build_method()
         except CheckpointError:
             continue
         except FsbenchError as error:

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from fsbench.base.paths import CONFIGS, REPOSITORY
-from fsbench.runner.config.run_config import add_bench_options
+from fsbench.cli.bench import add_run_options
 
 HOOK = runpy.run_path(str(REPOSITORY / "docs/search_rank.py"))["on_page_markdown"]
 
@@ -36,11 +36,11 @@ def test_the_navigation_has_a_page_for_each_row_of_methods():
 
 def bench_help() -> str:
     parser = ArgumentParser()
-    add_bench_options(parser)
+    add_run_options(parser)
     return " ".join(parser.format_help().split())
 
 
 @pytest.mark.parametrize("file", ["fast.yaml", "fast_classification.yaml"])
 def test_the_help_of_a_trial_has_its_number_of_episodes(file):
-    episodes = yaml.safe_load((CONFIGS / file).read_text())["data"]["init_args"]["episodes"]
+    episodes = yaml.safe_load((CONFIGS / file).read_text())["data"]["init_args"]["test"]["episodes"]
     assert f"with {episodes} test episodes" in bench_help()

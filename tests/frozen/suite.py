@@ -144,7 +144,9 @@ def answer_masks(method: str, data: Path) -> Counted:
     from fsbench.runner.regression.run import observe
 
     (case,) = (case for case in read_cases([method]) if case.name == method)
-    outcome = observe(replace(case, test=FEW_TESTS, training=FEW_STEPS), data).outcome
+    outcome = observe(
+        replace(case, arguments={**case.arguments, "test": FEW_TESTS, "training": FEW_STEPS}), data
+    ).outcome
     whole = [place for place, name in enumerate(COLUMNS) if KINDS.get(name, int) is not float]
     rows = [[answer.index, *(int(row[place]) for place in whole)] for answer in outcome.answers for row in answer.slots]
     return Counted(["episode", *(COLUMNS[place] for place in whole)], rows, outcome.losses, case.pixels)

@@ -29,7 +29,8 @@ def run_of(header, method, backbone, weights="official x", identity=(), training
     checkpoint that tells none); without an `origin` the weights are those that follow from the identity."""
     shipped = shipped_settings(method["name"], header.dataset)
     data = shipped["data"]["init_args"]
-    trained = {key: data[key] for key in ("batch_size", "fill_to", "drop_last") if key in data}
+    stated = data.get("training", {})
+    trained = {key: stated[key] for key in ("batch_size", "fill_to", "drop_last") if key in stated}
     trained |= {key: value for key, value in shipped.get("run", {}).items() if value is not None}
     trained |= {"max_epochs": shipped["trainer"]["max_epochs"], "validation": "novel", "base_lists": "official"}
     trained |= dict(training)

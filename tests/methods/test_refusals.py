@@ -78,7 +78,7 @@ TRAINED = [
     (lambda: bam(meta_weight=-1), "meta_weight is -1, expected 0 or more"),
     (
         lambda: BAM(PSPNET, width=8, shots=3).check_shots(3, 1),
-        r"data\.training_shot is 1; give data\.training_shot: 3",
+        r"data\.training\.training_shot is 1; give data\.training\.training_shot: 3",
     ),
     (
         lambda: PFENet(DEMO, ppm_scales=[1.0]),

@@ -64,8 +64,24 @@ def merge_files(files: Iterable[str | Path]) -> dict[str, Any]:
             if key not in GROUPS:
                 hint = did_you_mean(key, GROUPS) or f"; there are: {', '.join(GROUPS)}"
                 raise SettingsError(f"{file} has the unknown key '{key}'{hint}")
+        _check_class_keys(settings, str(file))
         values = merge_settings(values, settings)
     return values
+
+
+_CLASS_KEYS = ("class_path", "init_args", "dict_kwargs")
+"""Keys of a class in a configuration."""
+
+
+def _check_class_keys(values: Mapping[str, Any], place: str) -> None:
+    """Raise SettingsError for a key that stands beside those of a class."""
+    is_class = any(key in values for key in ("class_path", "init_args"))
+    for key, value in values.items():
+        if is_class and key not in _CLASS_KEYS:
+            near = did_you_mean(str(key), _CLASS_KEYS)
+            raise SettingsError(f"{place}: the key '{key}' stands beside those of a class{near}")
+        if isinstance(value, Mapping):
+            _check_class_keys(value, f"{place}, {key}")
 
 
 @cache
@@ -143,6 +159,32 @@ def _nearest(word: str, options: Iterable[str]) -> str:
     keys |= {"epochs": "trainer.max_epochs", "lr": "model.learning_rate"} | {name: name for name in (*GROUPS, *options)}
     near = get_close_matches(word.lstrip("-").replace("_", "-"), keys, 1)
     return f"; did you mean '--{keys[near[0]]}'?" if near else ""
+
+
+def with_nulls(values: Mapping[str, Any], arguments: Iterable[str]) -> tuple[dict[str, Any], list[str]]:
+    """Put the nulls of arguments into values, since the parser reads `null` of a text as a word.
+
+    Args:
+        values: nested values.
+        arguments: single settings, each `--key=value`.
+
+    Returns:
+        The values with the nulls, and the other arguments; those of the same key that stand before a null are left out.
+
+    >>> with_nulls({}, ["--run.name=a", "--run.name=null", "--run.force=true"])
+    ({'run': {'name': None}}, ['--run.force=true'])
+    """
+    merged = dict(values)
+    others: list[str] = []
+    for argument in arguments:
+        key, sign, text = argument.removeprefix("--").partition("=")
+        parts = full_key(key)
+        if sign and text and parts[0] in ("model", "data", "run") and _value(text) is None and not key.endswith("+"):
+            others = [one for one in others if full_key(one.removeprefix("--").partition("=")[0]) != parts]
+            merged = merge_settings(merged, nested(parts, None))
+        else:
+            others.append(argument)
+    return merged, others
 
 
 def stated_values(arguments: Iterable[str], as_texts: bool = False) -> dict[str, Any]:

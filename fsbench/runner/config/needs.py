@@ -128,17 +128,22 @@ def missing_network(name: str) -> list[Missing]:
 
 
 def missing_files(run: RunConfig) -> Iterator[Missing]:
-    """Yield the data set, weights, checkpoint and lists that a run needs and that are absent."""
+    """Yield the weights, the checkpoint, the data set and the lists that a run needs and that are absent."""
     values = run.values
-    yield from missing_data(run)
     for name, weights in backbone_weights(values):
         if weights is None:
             yield from missing_network(name)
         elif not str(weights).startswith("random") and not Path(str(weights)).is_file():
-            yield _missing("weights", name, str(weights), "correct the path of --weights")
+            file, advice = weight_files().get(name), "correct the path of --weights"
+            if file is None:
+                yield _missing("weights", name, str(weights), advice)
+            else:
+                error = CheckpointError(how_to_get(file, name, Path(str(weights))))
+                yield Missing("weights", name, str(weights), advice, error)
     checkpoint = setting(values, "run.checkpoint")
     if checkpoint and not Path(str(checkpoint)).is_file():
         yield _missing_checkpoint(run.method, Path(str(checkpoint)))
+    yield from missing_data(run)
     for folder in run.lists:
         if not Path(folder).expanduser().is_dir():
             yield _missing("lists", run.dataset, folder, "correct the path of --lists, or leave it out")

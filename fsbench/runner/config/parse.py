@@ -35,6 +35,7 @@ from fsbench.runner.config.merge import (
     setting,
     stated_values,
     value_at,
+    with_nulls,
 )
 from fsbench.runner.config.registry import TaskName, choose_method, config_files, task_of
 
@@ -45,6 +46,8 @@ T = TypeVar("T")
 _TYPES = inspect.unwrap(Trainer.__init__).__annotations__
 _TYPES |= {name: int | float | None for name, kind in _TYPES.items() if set(get_args(kind)) == {int, float, NoneType}}
 
+DATA_MODULE = "fsbench.datamodules.episodic.EpisodicDataModule"
+"""The data module of configurations that name none."""
 NO_DATASET = "folder"
 """Stands where the configuration of a method alone needs a data set: it sets nothing, and is not built."""
 
@@ -226,6 +229,7 @@ def parse_values(values: Mapping[str, Any], arguments: Sequence[str] = (), build
         build: whether to build model and data module, too.
     """
     quiet()
+    values, arguments = with_nulls(values, arguments)
     for option in FILES.values():
         if reference := setting(values, f"run.{option}"):
             load_class_file(str(reference))
@@ -261,7 +265,7 @@ def compose_method(
 
 def describe_keys(values: Mapping[str, Any]) -> str:
     """Return the keys of a run's groups in words; of model and data those of the classes that merged settings name."""
-    model, data = setting(values, "model.class_path"), setting(values, "data.class_path")
+    model, data = setting(values, "model.class_path"), setting(values, "data.class_path") or DATA_MODULE
     groups: dict[str, Any] = {"run": RunOptions, "data": data, "model": model, "trainer": Trainer}
     lines = [
         "  --config FILE        settings in YAML, as in configs/; may be repeated, later ones win",

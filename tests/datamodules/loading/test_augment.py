@@ -89,7 +89,7 @@ def test_the_augmentation_is_the_chain_on_real_photos(real_data):
 )
 def test_a_method_scales_as_its_authors_do_on_each_data_set(method, dataset, factors):
     """hmnet.md §10.1, which BAM and PFENet share, and §2.4.2; hdmnet.md §8."""
-    name = compose_method(method, dataset).data_arguments["augmentation"]
+    name = compose_method(method, dataset).data_arguments["training"]["augmentation"]
     assert named_augmentation(name, 64).factors == factors
 
 

@@ -81,7 +81,7 @@ def test_a_protocol(tmp_path, key, values):
 @pytest.mark.parametrize(
     ("key", "values"),
     {
-        "methods": [None, [None], [1], [], "emat", ["nope"]],
+        "methods": [None, [None], [1], [], ["nope"]],
         "datasets": [None, [None], [1], [], ["nope"]],
         "folds": [None, *([value] for value in NO_COUNT)],
         "shots": [None, [0], *([value] for value in NO_COUNT)],

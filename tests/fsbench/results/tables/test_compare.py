@@ -264,7 +264,7 @@ def test_some_folds_and_a_baseline(three, make, tmp_path):
     one = tmp_path / "one"
     one.mkdir()
     shutil.move(make("late", 1, 3).path, one / "1")
-    found = compare([*three, one], ["mIoU"], baseline="late", fold=1)
+    found = compare([*three, one], ["mIoU"], baseline="late", folds=[1])
     assert [(x.difference.method, x.difference.other, x.fold) for x in found.tables["all"]["mIoU"]] == [
         (name, "late", "1") for name in ("good", "fair", "bad")
     ]

@@ -181,7 +181,8 @@ def test_a_yaml_file_names_the_class_of_a_python_file_beside_it(mine, small_data
 
 
 def test_a_file_of_config_names_a_class_beside_it(mine):
-    (mine.parent / "changed.yaml").write_text("model: {class_path: ./mine.py:Constant, init_args: {value: 3, backbone: {name: demo}}}\n")
+    settings = "class_path: ./mine.py:Constant, init_args: {value: 3, backbone: {name: demo}}"
+    (mine.parent / "changed.yaml").write_text(f"model: {{{settings}}}\n")
     run = RunConfig("prototype", "demo", extra=(f"--config={mine.parent / 'changed.yaml'}",))
     method = run.parse(build=False).build_method()
     assert type(method).__name__ == "Constant" and method.value == 3

@@ -35,7 +35,7 @@ def refusal(*arguments: str) -> str:
     ("argument", "expected"),
     [
         ("--data.test.fodl=1", "EpisodicDataModule has no option 'test.fodl'; did you mean --data.test.fold?"),
-        ("--data.test.way=2", "EpisodicDataModule has no option 'way'; did you mean --data.test.way?"),
+        ("--data.way=2", "EpisodicDataModule has no option 'way'; did you mean --data.test.way?"),
         ("--data.init_args.dataset.init_args.rot=1", "Pascal has no option 'rot'; did you mean --data.dataset.root?"),
         ("--data.dataset.rot=1", "Pascal has no option 'rot'; did you mean --data.dataset.root?"),
         ("--model.support_sid=4", "EMAT has no option 'support_sid'; did you mean --model.support_side?"),
@@ -43,7 +43,7 @@ def refusal(*arguments: str) -> str:
         ("--trainer.max_epoch=3", "the group trainer has no option 'max_epoch'; did you mean --trainer.max_epochs?"),
         ("--run.forc=true", "the group run has no option 'forc'; did you mean --run.force?"),
         ("--data.test.way=two", "data.test.way: expected a whole number; found two"),
-        ("--data.test.way=null", "data.test.way: expected a whole number; found None"),
+        ("--data.test.way=null", "data.test.way is null, expected int; leave it out for its default"),
         ("--run.keep_predictions=mask", "run.keep_predictions: expected 'none' or 'masks' or 'soft'; found mask"),
         ("--data.training.validation=nvel", "found nvel; did you mean 'novel'?"),
         ("--model.learning_rate=fast", "model.learning_rate: expected a number; found fast"),

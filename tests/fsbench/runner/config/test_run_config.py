@@ -216,7 +216,7 @@ def test_before_torch_is_imported(tmp_path):
     ("words", "message"),
     [
         ("--method prototype --ckpt a.ckpt", "no checkpoint at a.ckpt"),
-        ("--method prototype --dataset pascal --weights x.pth --data-root .", "no weights at x.pth"),
+        ("--method prototype --dataset pascal --weights x.pth --data-root .", "are not at x.pth"),
         ("--method prototype --dataset pascal --data-root nowhere", "the folder nowhere does not exist"),
         ("--method prototype --dataset pascal --data-root nowhere --data.test.wey 2", "did you mean --data.test.way?"),
     ],

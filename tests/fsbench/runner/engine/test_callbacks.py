@@ -27,7 +27,7 @@ def test_a_line_of_progress_names_the_last_validation_in_percent(capsys, monkeyp
 
 def test_features_of_one_data_set_are_not_taken_for_those_of_another():
     """An image of the test may have the name of one of the training on another data set."""
-    cache = FeatureCache(2**20, "float32", 0)
+    cache = FeatureCache(2**20, "float32")
     method = SimpleNamespace(backbone=SimpleNamespace(cache=cache))
     trainer = L.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, callbacks=[ForgottenFeatures()])
     (callback,) = [one for one in trainer.callbacks if isinstance(one, ForgottenFeatures)]

@@ -101,7 +101,7 @@ def test_what_is_noted_needs_no_model(make, write, tmp_path, capsys):
 
 def test_cells_that_cannot_be_built_are_refused_by_themselves(write, demo_folder, tmp_path):
     """And those whose files are absent say which."""
-    files = [write(fold=9, extra=SMALL),
+    files = [write(folds=[9], extra=SMALL),
              write(datasets=["folder"], data_roots={"folder": str(tmp_path / "no")}, weights="random")]  # fmt: skip
     unknown, absent = plan(read_grid(files, {"demo": str(demo_folder)}, runs=str(tmp_path)), tmp_path)
     assert unknown.state == "refused" and "unknown fold 9" in unknown.refused and unknown.folder is None

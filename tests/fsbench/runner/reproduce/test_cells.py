@@ -23,7 +23,7 @@ def test_one_training_serves_all_settings_of_a_fold():
     assert len(training) == 16 and {run.request.setting for run in training} == {"original"}
     for run in runs:
         (maker,) = (other for other in training if other.training == run.training)
-        same = ("methods", "dataset", "folds", "way", "shot")
+        same = ("method", "dataset", "fold", "way", "shot")
         assert all(getattr(run.request, name) == getattr(maker.request, name) for name in same)
 
 
@@ -33,7 +33,7 @@ def test_rows_that_are_the_same_run_are_one_run():
     plain = [row for row in runs if (row.method, row.task) == ("dcama", "pascal 1-way 1-shot hsnet")]
     tables = {row.table for row in plain if runs[row]}
     assert tables == {"1", "3", "S1", "S3", "S4", "S5", "A"}
-    assert len({run for row in plain for run in runs[row] if run.request.folds == (0,)}) == 1
+    assert len({run for row in plain for run in runs[row] if run.request.fold == 0}) == 1
 
 
 def test_options_that_change_training_make_another():
@@ -58,7 +58,7 @@ def test_a_table_alone_brings_the_trainings_it_needs_and_they_come_first():
     wanted = [run for row in runs if row.table == "6" for run in runs[row]]
     ordered = with_preparations(wanted, runs, OPTIONS)
     extra = [run for run in ordered if run not in wanted]
-    assert {run.request.methods for run in extra} == {("pspnet",)} and len(extra) == 4  # each fold's base learner
+    assert {run.request.method for run in extra} == {"pspnet"} and len(extra) == 4  # each fold's base learner
     done = set()
     for run in ordered:
         assert set(run.needs) <= done
@@ -76,9 +76,7 @@ def test_what_learns_nothing_has_no_training():
 def test_released_checkpoints_are_tested_instead():
     options = RunOptions({}, released=True)
     runs = all_runs("emat", options)
-    one = next(
-        run for row, of_row in runs.items() for run in of_row if row.dataset == "coco" and run.request.folds == (2,)
-    )
+    one = next(run for row, of_row in runs.items() for run in of_row if row.dataset == "coco" and run.request.fold == 2)
     assert one.released == str(weights_folder() / "emat-coco/fold-2/best.ckpt") and one.needs == [] and not one.trains
     unknown = all_runs("cst", options)
     assert set(map(len, unknown.values())) == {0}
