@@ -198,7 +198,7 @@ def test_an_altered_list(refused, tmp_path, real_data):
     path.chmod(0o644)
     path.write_text(path.read_text().replace("2007_000033__01", "2007_000034__01"))
     message = refused(
-        "bench", "--method", "prototype", "--dataset", "pascal", "--weights", "random", "--lists", ".",
+        "bench", "--method", "prototype", "--dataset", "pascal", "--weights", "random", "--lists", "lists",
         "--data-root", str(real_data / "voc-mini"), lines=0,
     )  # fmt: skip
     assert "fold0.txt" in message and "sha256" in message
