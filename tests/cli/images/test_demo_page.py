@@ -69,7 +69,7 @@ def test_a_process_serves_its_page_and_leaves_nothing(spawn, tmp_path, ending):
     assert line.startswith(f"http://127.0.0.1:{port} "), line or process.communicate()
     assert listens_at(port) == {"0100007F"}  # 127.0.0.1 and nothing else
     assert b"fsbench demo" in get(f"http://127.0.0.1:{port}/")
-    foreign = urllib.request.RunConfig(f"http://127.0.0.1:{port}/", headers={"Host": "elsewhere.example"})
+    foreign = urllib.request.Request(f"http://127.0.0.1:{port}/", headers={"Host": "elsewhere.example"})
     with pytest.raises(urllib.error.HTTPError, match="400"):  # a page elsewhere, whose name leads here
         urllib.request.build_opener(urllib.request.ProxyHandler({})).open(foreign, timeout=60)
     with pytest.raises(urllib.error.HTTPError, match="403"):  # whatever the environment allows
