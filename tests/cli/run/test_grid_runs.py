@@ -1,6 +1,7 @@
 """`fsbench grid --run` with real processes, of this machine and through submitit."""
 
 import json
+import re
 
 import pytest
 import yaml
@@ -28,28 +29,29 @@ def grid(small_demo, tmp_path):
 def test_a_grid_runs_what_is_missing_and_goes_past_failures(fsbench, warm, grid, tmp_path):
     runs = ["--runs", "runs"]
     good = grid("good", seeds=[0, 1])
-    bad = grid("bad", method="emat", extra=["--trainer.limit_train_batches=0"])
+    bad = grid("bad", methods=["emat"], extra=["--trainer.limit_train_batches=0"])
     listed = warm("grid", bad, good, *runs, "--format", "json")
     assert listed.returncode == 0, listed.stderr
-    assert [cell["state"] for cell in json.loads(listed.stdout)["cells"]] == ["missing"] * 3
+    assert [cell["state"] for cell in json.loads(listed.stdout)["runs"]] == ["missing"] * 3
     done = fsbench("grid", bad, good, *runs, "--run", "--array", "2")
     assert done.returncode == 1
     assert "emat demo fold 0 failed (status 2); the end of runs/.grid/logs/emat-demo-fold-0-" in done.stderr
     assert "training ended without a validation" in done.stderr and done.stderr.count(": done") == 2
-    assert "3 cells: 2 done, 1 begun, 0 missing" in done.stdout and "9 instead of the protocol's" in done.stdout
+    assert "3 runs: 2 done, 1 begun, 0 missing" in done.stdout and "9 instead of the protocol's" in done.stdout
     (scores,) = (line.split() for line in done.stdout.splitlines() if "2 of 2" in line)
-    assert " ".join(scores).endswith("1 of 4 2 of 2 – – –"), scores
+    assert re.search(r"1 of 4 2 of 2( \d+\.\d\d ± \d+\.\d\d){3}$", " ".join(scores)), scores
+    assert "no figure of the whole test" in done.stdout
     records = find_records(tmp_path / "runs")
     assert sorted(record.run.identity.seed for record in records) == [0, 1]
     before = [(r.path / "run.json").stat().st_mtime_ns for r in records]
     again = warm("grid", good, *runs, "--run")
-    assert again.returncode == 0 and again.stderr.count(": done") == 0 and "2 cells: 2 done" in again.stdout
+    assert again.returncode == 0 and again.stderr.count(": done") == 0 and "2 runs: 2 done" in again.stdout
     assert [(r.path / "run.json").stat().st_mtime_ns for r in records] == before
 
 
 @pytest.mark.slow(30)
 def test_submitit_runs_cells_in_jobs_of_their_own(fsbench, grid, tmp_path):
-    good, bad = grid("good"), grid("bad", method="emat", extra=["--trainer.limit_train_batches=0"])
+    good, bad = grid("good"), grid("bad", methods=["emat"], extra=["--trainer.limit_train_batches=0"])
     done = fsbench("grid", good, bad, "--runs", "runs", "--run", "--executor", "submitit-local", "--array", "2",
                    "--set", "timeout_min=10")  # fmt: skip
     assert done.returncode == 1 and "training ended without a validation" in done.stderr, done.stderr
