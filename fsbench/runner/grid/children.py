@@ -10,6 +10,9 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing import forkserver
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
@@ -31,7 +34,8 @@ def start_server() -> None:
     """
     check_temporary_folder()
     context.set_forkserver_preload(MODULES)
-    _start(context.Process(target=os.getpid))
+    with _apart():
+        forkserver.ensure_running()
 
 
 def start_run(run: RunConfig, log: Path | None = None) -> BaseProcess:
@@ -42,10 +46,11 @@ def start_run(run: RunConfig, log: Path | None = None) -> BaseProcess:
         log: file that all its output is appended to. Then it has a session of its own: Ctrl-C in a terminal reaches
             this process alone. None for this process's standard error, since progress is no output.
     """
-    start = context.Process(target=_run, args=(run, log, dict(os.environ), Path.cwd()))
+    process = context.Process(target=_run, args=(run, log, dict(os.environ), Path.cwd()))
     context.set_forkserver_preload(MODULES)
-    _start(start)
-    return start
+    with _apart():
+        process.start()
+    return process
 
 
 def start_command(config: Path, log: Path | None = None) -> "subprocess.Popen[bytes]":
@@ -59,12 +64,13 @@ def start_command(config: Path, log: Path | None = None) -> "subprocess.Popen[by
         )
 
 
-def _start(process: BaseProcess) -> None:
-    """Start a fork; the server, where it is started too, gets no Ctrl-C, which would reach it amid an import."""
+@contextmanager
+def _apart() -> Iterator[None]:
+    """Start what the block starts with safe imports and without Ctrl-C, which would reach the server amid an import."""
     previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         with changed_environment(safe_imports()):
-            process.start()
+            yield
     finally:
         signal.signal(signal.SIGINT, previous)
 
