@@ -169,7 +169,7 @@ def cases(
         data = composed.data_arguments
         side, index = size or data["image_size"], OfficialFold(lists, dataset, 0, Path(drawn))
         evaluation = build_evaluation(
-            composed.build_method().to(device).eval(), data["protocol"], index, side, shots, episodes
+            composed.build_method().to(device).eval(), data["test"]["protocol"], index, side, shots, episodes
         )
         encoded = f"{2 * shots * len(evaluation.fold)} -> {evaluation.encodings()} images encoded"
         what = f"{dataset} fold 0, 1-way {shots}-shot, {method}, {side} pixels, an episode; of the whole fold {encoded}"

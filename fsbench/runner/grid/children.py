@@ -79,6 +79,7 @@ def _run(config: RunConfig, log: Path | None, environment: dict[str, str], folde
     """Make a run and end this process, a fork, with its exit status."""
     from fsbench.runner.engine.run import run  # which the server has imported
 
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(folder)
@@ -100,5 +101,4 @@ def _run(config: RunConfig, log: Path | None, environment: dict[str, str], folde
             return 130  # the command says it
         return 0
 
-    signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.exit(exit_status(make, config.debug, below_bar=True, resumes=True))

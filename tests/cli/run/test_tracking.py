@@ -110,7 +110,7 @@ def test_an_offline_run_asks_for_no_key_and_says_nothing_of_its_own(bench_argume
     )
     assert done.returncode == 0, done.stderr
     (told,) = (line for line in done.stderr.splitlines() if "W&B" in line)
-    said = (done.stdout + done.stderr).replace(str(tmp_path), "").replace(told, "")
+    said = (done.stdout + done.stderr).replace(told, "").replace(str(tmp_path), "")
     assert "wandb" not in said.lower(), done.stderr
     folder = Path(told.rpartition(" ")[2])
     assert "send it with: wandb sync " in told and list(folder.glob("*.wandb"))
