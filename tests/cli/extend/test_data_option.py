@@ -34,7 +34,7 @@ class Rainy(EpisodicDataModule):
 '''
 
 
-def test_a_field_is_a_flat_key_and_part_of_a_run_s_identity(fsbench, small_demo, tmp_path):
+def test_a_field_is_a_key_and_part_of_a_run_s_identity(fsbench, small_demo, tmp_path):
     (tmp_path / "site").mkdir()
     (tmp_path / "site" / "rainy.py").write_text(CODE)
     path = {"PYTHONPATH": f"{REPOSITORY}:{tmp_path / 'site'}"}
@@ -42,7 +42,7 @@ def test_a_field_is_a_flat_key_and_part_of_a_run_s_identity(fsbench, small_demo,
     def run(*words: str):
         return fsbench(*run_command("prototype", "runs", small_demo, *FEW, *words), **path)
 
-    for words in ([], ["--data=rainy.Rainy"], ["--data=rainy.Rainy", "--data.rain=0.5"]):
+    for words in ([], ["--data=rainy.Rainy"], ["--data=rainy.Rainy", "--data.test.rain=0.5"]):
         done = run(*words)
         assert done.returncode == 0, done.stderr
     records = [json.loads(file.read_text()) for file in tmp_path.glob("runs/*/run.json")]
@@ -51,7 +51,7 @@ def test_a_field_is_a_flat_key_and_part_of_a_run_s_identity(fsbench, small_demo,
     settings = next(tmp_path.glob("runs/*/run.json")).parent
     assert "rain" in "".join(file.read_text() for file in settings.parent.rglob("*.yaml"))
 
-    refused = run("--data=rainy.Rainy", "--data.rian=0.5")
-    assert refused.returncode == 2 and "did you mean 'rain'" in refused.stderr, refused.stderr
-    refused = run("--data=rainy.Rainy", "--data.rain=much")
-    assert refused.returncode == 2 and "data.rain: expected a number; found much" in refused.stderr, refused.stderr
+    refused = run("--data=rainy.Rainy", "--data.test.rian=0.5")
+    assert refused.returncode == 2 and "did you mean --data.test.rain?" in refused.stderr, refused.stderr
+    refused = run("--data=rainy.Rainy", "--data.test.rain=much")
+    assert refused.returncode == 2 and "data.test.rain: expected a number; found much" in refused.stderr, refused.stderr

@@ -129,7 +129,7 @@ def test_several_ways_and_shots(made):
 
 @pytest.mark.slow
 def test_episodes_that_no_score_counts_say_so(made, tmp_path, capsys):
-    own = ["empty_masks=true", "drop_small_classes=true", "image_size=64", "draws=2"]
+    own = ["test.empty_masks=true", "test.drop_small_classes=true", "image_size=64", "test.draws=2"]
     record = made("prototype", "--data.test.protocol=presence", *(f"--data.{setting}" for setting in own))
     number = next(one.index for one in record.manifest.episodes if one.calibrates)
     arguments = [str(record.path), "--episodes", f"{number},7,0", "--out", str(tmp_path / "out")]
