@@ -21,8 +21,11 @@ from fsbench.base.errors import exit_status
 from fsbench.runner.config.run_config import RunConfig
 from fsbench.runner.engine.machine.watchdog import changed_environment, child_environment, safe_imports
 
-MODULES = ["fsbench.runner.engine.run", "fsbench.datamodules.episodic"]
+MODULES = ["fsbench.runner.grid.children", "fsbench.runner.engine.run", "fsbench.datamodules.episodic"]
 """Modules that the server imports; they import the rest."""
+
+_PATH = tuple(sys.path)
+"""Folders of modules of the server, which imports this; those of the command may begin with its working folder."""
 
 context = multiprocessing.get_context("forkserver")
 
@@ -83,6 +86,7 @@ def _run(config: RunConfig, log: Path | None, environment: dict[str, str], folde
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(folder)
+    sys.path[:] = _PATH
     multiprocessing.set_start_method("fork", force=True)  # of loaders' workers; it is the server's here
     if log is None:
         os.dup2(sys.stderr.fileno(), sys.stdout.fileno())

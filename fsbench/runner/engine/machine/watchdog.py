@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from types import FrameType
 
 from fsbench.base.environment import PARENT
@@ -115,31 +116,43 @@ class Watchdog:
         end = time.monotonic() + GRACE_SECONDS / 2
         while not (death := self._death()) and time.monotonic() < end:
             time.sleep(POLL_SECONDS / 5)
-        return RunError(f"{death}; {GOES_ON}") if death else None
+        if death is None:
+            return None
+        error = RunError(f"{death.words}; {GOES_ON}")
+        error.is_told = death.is_told
+        return error
 
-    def _death(self) -> str:
-        """Return which process is gone, in words; "" where all are there."""
+    def _death(self) -> "_Death | None":
+        """Return which process is gone; None where all are there."""
         for rank, process in enumerate(self.ranks(), 1):
             if status := process.poll():
-                return f"process {rank} of this run ended ({describe_exit(status)})"
+                return _Death(f"process {rank} of this run ended ({describe_exit(status)})", is_told=status > 0)
         starter = multiprocessing.parent_process()  # of a run that a command started by the fork server
         is_left = starter is not None and not starter.is_alive()
         if is_left or (starter is None and self.starter not in (None, str(os.getppid()))):
-            return "the process that started this one ended"
-        return ""
+            return _Death("the process that started this one ended", is_told=False)
+        return None
 
     def _watch(self) -> None:
         while not self._finished.wait(POLL_SECONDS):
             death = self._death()
-            grace = GRACE_SECONDS if "status" in death else 0.0
-            if death and not self._finished.wait(grace):
-                message = f"{death}; {GOES_ON}"
+            if death and not self._finished.wait(GRACE_SECONDS if death.is_told else 0):
+                message = f"{death.words}; {GOES_ON}"
                 log.error(message)
-                print_line(file=sys.stderr)  # below the bar of progress
-                print_error(message)
+                if not death.is_told:
+                    print_line(file=sys.stderr)  # below the bar of progress
+                    print_error(message)
                 self._end_ranks()
                 os._exit(1)  # past the main thread, which may be waiting in a collective that nothing ends
 
     def _end_ranks(self) -> None:
         for process in self.ranks():
             process.kill()
+
+
+@dataclass(frozen=True)
+class _Death:
+    """A process that is gone, in words, and whether it has said itself why it ended."""
+
+    words: str
+    is_told: bool
