@@ -134,8 +134,8 @@ def test_training_on_pascal_goes_through_the_images_of_bams_list(real_data, tmp_
     (lists / "sbd_train.txt").write_text("".join(f"{name}\n" for name in sbd))
     options = {}
     for file in config_files("vrp_sam", "pascal"):
-        options |= yaml.safe_load(file.read_text()).get("data", {}).get("init_args", {})
-    del options["dataset"]
+        given = yaml.safe_load(file.read_text()).get("data", {}).get("init_args", {})
+        options |= given.get("test", {}) | given.get("training", {})
     module = episodic(Pascal(str(tmp_path)), **options | {"fold": 3, "image_size": 32, "workers": 0})
 
     test, novel, base = set(read_names(lists / "val.txt")), range(16, 21), range(1, 16)
