@@ -123,7 +123,7 @@ def _fetch(options: argparse.Namespace, extra: list[str]) -> int:
 
 
 class Verdict(NamedTuple):
-    """What is known of a file: its entry's name, its path, a word, what is wrong with it, and files left beside it."""
+    """State of a weight file: its entry's name, its path, a word, what is wrong with it, and files left beside it."""
 
     name: str
     file: str

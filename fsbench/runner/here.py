@@ -1,4 +1,4 @@
-"""What this machine has, and what it lacks for a run, as `fsbench list here` shows it. Only `devices` imports torch."""
+"""Find out what this machine has and what a run lacks here, for `fsbench list here`. Only `devices` imports torch."""
 
 import os
 import platform

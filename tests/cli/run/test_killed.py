@@ -177,6 +177,31 @@ def test_two_starts_of_the_same_run_race(spawn, warm, run_arguments, tmp_path):
     assert len(record.episodes) == 120 and [path.name for path in (tmp_path / "runs").iterdir()] == [record.path.name]
 
 
+@pytest.mark.slow(20)
+def test_a_command_waits_for_a_run_of_another_and_goes_on_where_that_is_killed(spawn, bench_arguments, tmp_path):
+    arguments = bench_arguments("prototype", tmp_path / "runs", "--data.loading.eval_batch_size=1")
+    first = Started(spawn(*arguments, *pause_after(5)), tmp_path / "runs", 0, time.monotonic())
+    while not evaluated(5)(first):
+        assert first.process.poll() is None and first.seconds < 240, f"{first.evaluated} episodes"
+        time.sleep(0.01)
+    second = spawn(*arguments)
+    assert any("another process makes it in " in line for line in iter(second.stderr.readline, ""))
+    kill_started(first)
+    out, err = second.communicate(timeout=240)
+    assert second.returncode == 0 and "prototype" in out and "Traceback" not in err, err
+    assert "evaluation: 4 of 9 episodes are left" in (the_record(tmp_path / "runs").path / "run.log").read_text()
+
+
+@pytest.mark.slow(20)
+def test_two_commands_at_once_make_a_run_once(spawn, bench_arguments, tmp_path):
+    racing = [spawn(*bench_arguments("prototype", tmp_path / "runs")) for _ in range(2)]
+    ended = [(process.communicate(timeout=400), process.returncode) for process in racing]
+    assert [status for _, status in ended] == [0, 0], ended
+    (first, _), (second, _) = (printed for printed, _ in ended)
+    assert first == second and "prototype" in first
+    assert (the_record(tmp_path / "runs").path / "run.log").read_text().count("9 of 9 episodes are left") == 1
+
+
 @pytest.mark.slow
 def test_a_run_ends_with_the_command_that_started_it(spawn, bench_arguments, tmp_path):
     """SIGKILL of `fsbench bench` alone: the run says so and ends, and its lock with it."""

@@ -1,4 +1,4 @@
-"""What stands in the folder of predictions: single objects, COCO's file, the table, and a journal that is believed."""
+"""Contents of the folder of predictions: single objects, COCO's file, the table, and a journal that is believed."""
 
 import csv
 

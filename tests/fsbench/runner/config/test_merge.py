@@ -26,7 +26,7 @@ def test_a_run_has_what_its_files_say():
 
 
 def test_another_class_begins_without_arguments():
-    """What every run starts from has a protocol, which classification has not."""
+    """The protocol of configs/base.yaml is none of classification's."""
     arguments = merge_files(config_files("nn", "demo-cls"))["data"]
     assert (
         arguments["class_path"].endswith("ClassificationDataModule")

@@ -1,4 +1,4 @@
-"""What the parser accepts is typed by its classes; what it refuses is told in one line, with the nearest name."""
+"""The parser types settings by the classes that take them, and refuses others in one line, with the nearest name."""
 
 import math
 import re
@@ -117,7 +117,7 @@ def test_texts_are_what_the_class_takes_them_for():
 
 
 def test_arguments_of_objects_are_those_of_the_last_one():
-    """Of several callbacks; a name alone becomes a class with arguments."""
+    """An argument of a callback belongs to the last of several; a name alone becomes a class with arguments."""
     words = [
         "--trainer.callbacks+=EarlyStopping", "--trainer.callbacks.monitor=x", "--trainer.callbacks+=Timer",
         "--trainer.callbacks.interval=epoch", "--optimizer=Adam", "--optimizer.lr=1e-3",

@@ -83,7 +83,7 @@ def test_a_checkpoint_for_each_fold(tmp_path):
 
 
 def make(*words, check=True, **environment):
-    """What make would run, without running it, and nothing of the make that runs the tests."""
+    """Return the commands that make would run, without running them or reading the make that runs the tests."""
     command = ["make", "-n", "-o", ".venv/.fsbench-installed", "VENV=.venv", *words]
     environment = {"PATH": os.environ["PATH"], **environment}
     return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=check, env=environment)
