@@ -11,6 +11,7 @@ from fsbench.data.episodes.manifest import read_manifest
 from fsbench.data.episodes.task import EpisodeTask
 from fsbench.datamodules.datasets.folder import Folder
 from fsbench.datamodules.datasets.imagefolder import ImageFolder
+from fsbench.protocols.draws.pools import lower_shots
 from fsbench.protocols.reading import load_protocol, load_segmentation
 from tests.data_modules import classification, episodic
 from tests.drawn_files import draw_classification
@@ -129,3 +130,7 @@ def test_every_draw_is_nested_in_shots(index, protocol):
         official = test.manifest(index, replace(task, shot=manifest.header.shot, draws=1))
         assert manifest.header.official_sha256 == official.sha256
         assert manifest.official_episodes == official.episodes
+
+
+def test_one_shot_is_never_told_to_be_lowered():
+    assert lower_shots(5) == "lower SHOT, " and lower_shots(1) == ""

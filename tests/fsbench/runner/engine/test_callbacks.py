@@ -6,7 +6,7 @@ import lightning as L
 import torch
 
 from fsbench.base.tensor_cache import FeatureCache
-from fsbench.runner.engine.callbacks import ForgottenFeatures, ProgressInLines
+from fsbench.runner.engine.callbacks import ForgottenFeatures, ProgressInLines, TimeEstimate
 
 
 def test_a_line_of_progress_names_the_last_validation_in_percent(capsys, monkeypatch):
@@ -36,3 +36,16 @@ def test_features_of_one_data_set_are_not_taken_for_those_of_another():
         assert cache.get("tokens", "0001", lambda: torch.full((2,), -1.0))[0] == number - 1
         begin(trainer, method)
         assert cache.get("tokens", "0001", lambda number=number: torch.full((2,), float(number)))[0] == number
+
+
+def test_a_training_says_after_its_second_step_how_long_it_takes(monkeypatch, capsys):
+    """Seven epochs of ten steps, of which two are made: 68 of half a second are left."""
+    moments = iter([100.0, 100.5])
+    monkeypatch.setattr("time.perf_counter", lambda: next(moments))
+    told = TimeEstimate()
+    trainer = SimpleNamespace(is_global_zero=True, max_epochs=7, current_epoch=0, num_training_batches=10)
+    for batch in range(4):
+        trainer.fit_loop = SimpleNamespace(batch_idx=batch)
+        told.on_train_batch_end(trainer)
+    said = capsys.readouterr().err
+    assert said == "training: about 34 s for 68 steps of 0.50 s, validations not counted\n"
