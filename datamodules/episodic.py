@@ -402,7 +402,12 @@ class EpisodicDataModule(DataModule):
 
     def adaptation_images(self, adaptation: Adaptation) -> AdaptationItems:
         draw = self.protocol.draw
-        assert isinstance(draw, PairDraw)
+        if not isinstance(draw, PairDraw):
+            raise SettingsError(
+                f"the method adapts itself to labelled images of the test's own pool, and the protocol "
+                f"{self.protocol.name} has no such pool; choose PROTOCOL=cdfss_ifa or another with lists of images, or "
+                "another method"
+            )
         pool = draw.test_pool(self.dataset, replace(self.test, way=1))[1]
         if self.test.skip_small_classes:
             pool = pool.without([number for number in pool.class_ids if number not in self.manifest.class_ids])

@@ -60,8 +60,8 @@ def evaluate(
         check_memory: ask this many episodes alone as well, before the test, of a fresh copy of the model where it can
             be copied: a model that answers them otherwise in the test remembers other episodes, and is refused.
         progress: show how far it is.
-        **options: of a method as an object, `image_size`, `workers` and `device`; of a method by its name, settings of
-            a run such as `backbone="demo"` or `checkpoint="best.ckpt"`.
+        **options: of a method as an object, `image_size`, `workers`, `device` and `input_resize`; of a method by its
+            name, settings of a run such as `backbone="demo"` or `checkpoint="best.ckpt"`.
 
     Returns:
         The result, whose record stands in the folder of runs.

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch.utils.data import DataLoader, Dataset
@@ -18,9 +18,10 @@ from fsbench.data.episodes.episode import Episode
 from fsbench.data.episodes.evaluation_order import evaluation_order
 from fsbench.datamodules.loading.way_classes import WayClasses
 from fsbench.protocols.test import Test
+from fsbench.protocols.view import InputResize
 from fsbench.records.evaluation import Answering
 
-OPTIONS = ("image_size", "workers", "device")
+OPTIONS = ("image_size", "workers", "device", "input_resize")
 
 
 def answer_by_method(
@@ -33,7 +34,8 @@ def answer_by_method(
         test: the test.
         name: of the method in tables.
         **options: `image_size`, side of the images that the method sees, needed unless the test states it; `workers`,
-            processes that load; `device`, "cpu" or "cuda", that of the method unless given.
+            processes that load; `device`, "cpu" or "cuda", that of the method unless given; `input_resize`, as
+            `--data.input_resize` of a run, how images become that side: by the protocol's rule unless given.
 
     Returns:
         The test and who answers it, the numbers of learned and of all parameters, and what else answers follow from.
@@ -55,6 +57,9 @@ def answer_by_method(
             f"evaluate(method, test, image_size=400)"
         )
     _check(method, test, side)
+    resized = options.get("input_resize", "protocol")
+    if resized not in get_args(InputResize):
+        raise SettingsError(f"input_resize is {resized!r}; expected one of {', '.join(get_args(InputResize))}")
     if "device" in options:
         method.to(choose_device(options["device"]))
     method.backbone.cache.clear()  # of other images by the same names, or at another size
@@ -64,12 +69,13 @@ def answer_by_method(
         counted,
         partial(answering, method),
         lambda: answering(fresh_copy(method)),
-        partial(_batches, method, counted, side, options.get("workers", 0)),
+        partial(_batches, method, counted, side, resized, options.get("workers", 0)),
         evaluation_order,
     )
     ways = test.manifest.header.way
     parameters = method.num_trainable_parameters(ways), method.num_parameters(ways)
-    return answered_by, parameters, [side, method.describe(), _weights_sha256(method)]
+    follows_from = [side, method.describe(), _weights_sha256(method)]
+    return answered_by, parameters, follows_from if resized == "protocol" else [*follows_from, resized]
 
 
 def _weights_sha256(method: Segmenter) -> str:
@@ -77,7 +83,7 @@ def _weights_sha256(method: Segmenter) -> str:
     content = hashlib.sha256()
     for name, value in sorted(method.state_dict().items()):
         content.update(name.encode())
-        content.update(value.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes() if value.numel() else b"")
+        content.update(value.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
     return content.hexdigest()
 
 
@@ -102,9 +108,9 @@ def _check(method: Segmenter, test: Test, side: int) -> None:
 class _Items(Dataset[EpisodeBatch]):
     """Some episodes of a test, loaded as the protocol says."""
 
-    def __init__(self, method: Segmenter, test: Test, side: int, episodes: Sequence[Episode]):
+    def __init__(self, method: Segmenter, test: Test, side: int, resized: InputResize, episodes: Sequence[Episode]):
         self.draw, self.index, self.episodes = test.protocol.draw, test.index, episodes
-        self.config = LoadingConfig(side, test.protocol.view, hints=method.needs.hints)
+        self.config = LoadingConfig(side, test.protocol.view, input_resize=resized, hints=method.needs.hints)
         self.files = self.config.files(test.index)
         known = method.needs.classes
         self.classes = None if known == "unknown" else WayClasses(test.manifest, known)
@@ -122,7 +128,10 @@ class _Items(Dataset[EpisodeBatch]):
         return load_item(self.draw, self.index, episode, self.config, self.files)
 
 
-def _batches(method: Segmenter, test: Test, side: int, workers: int, numbers: Sequence[int]) -> DataLoader[Any]:
+def _batches(
+    method: Segmenter, test: Test, side: int, resized: InputResize, workers: int, numbers: Sequence[int]
+) -> DataLoader[Any]:
     """Return the loader of some episodes, in an order that encodes few images twice."""
     chosen = [test.manifest.episodes[test.places[number]] for number in numbers]
-    return DataLoader(_Items(method, test, side, evaluation_order(chosen)), batch_size=None, num_workers=workers)
+    items = _Items(method, test, side, resized, evaluation_order(chosen))
+    return DataLoader(items, batch_size=None, num_workers=workers)

@@ -81,6 +81,7 @@ METHODS = {
     "diam": ["--model.backbone.name=pspnet_resnet50", "--model.backbone.weights=random", "--data.image_size=33",
              "--model.iterations=3"],
     "vrp_sam": ["--data.test.shot=2", "--model.annotation=scribble"],
+    "hdmnet": [],
 }  # fmt: skip
 CLASSIFIERS = {
     "metaoptnet": [],

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from fsbench.base.errors import DataError
+from fsbench.base.errors import DataError, SettingsError
 from fsbench.core.adaptation import Adaptation
 from fsbench.core.data_options import EpisodicTest
 from fsbench.core.loading import labelled_image
@@ -24,8 +24,8 @@ def scenes(tmp_path_factory):
     return Folder(str(root))
 
 
-def items(index, shot=1, seed=0, **settings):
-    data = EpisodicDataModule(index, EpisodicTest(protocol="hsnet", shot=shot), image_size=32, seed=seed)
+def items(index, shot=1, seed=0, protocol="hsnet", **settings):
+    data = EpisodicDataModule(index, EpisodicTest(protocol=protocol, shot=shot), image_size=32, seed=seed)
     return data.adaptation_images(Adaptation(**settings))
 
 
@@ -87,3 +87,8 @@ def test_a_class_of_one_image_is_refused(scenes):
     )  # fmt: skip
     with pytest.raises(DataError, match="has one image in the test's pool, and an adaptation draws others beside it"):
         lonely.epoch(0)
+
+
+def test_a_protocol_without_lists_of_images_has_no_pool(scenes):
+    with pytest.raises(SettingsError, match="the protocol fss_sam3 has no such pool; choose PROTOCOL=cdfss_ifa"):
+        items(scenes, protocol="fss_sam3", epochs=1)

@@ -1,5 +1,6 @@
-"""The doors count alike: masks of a run, exported and scored, have its counts to the last bit; so does a function."""
+"""The doors count alike: a method as an object, and masks of a run, exported and scored, have its counts to the bit."""
 
+import copy
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from fsbench.runner.config.run_config import RunConfig
 from fsbench.runner.config.tests import load_test
 from fsbench.runner.engine.experiment import Experiment, build_experiment
 from fsbench.runner.engine.run import run_experiment
+from fsbench.runner.evaluation.evaluate import evaluate
 from fsbench.runner.evaluation.score import score
 from tests.cli.run.test_exactness import METHODS, protocol_of
 from tests.config_words import config_words
@@ -89,11 +91,27 @@ def named_ways(built: Experiment) -> Iterator[tuple[int, np.ndarray]]:
                 yield truth.episode, np.asarray(answer) + 1
 
 
+def same_counts(other: Record, record: Record) -> None:
+    columns = [name for name in record.every_episode.columns if name != "failed"]
+    assert [name for name in other.every_episode.columns if name != "failed"] == columns
+    for name in columns:
+        assert other.every_episode[name].equals(record.every_episode[name], check_dtypes=True), name
+    assert other.run.scores == record.run.scores and other.run.presence == record.run.presence
+
+
 def check_scored(built: Experiment, folder: Path, dataset: str, **place: Any) -> Record:
-    """Run an experiment; its answers, exported and scored, have the counts of the run in every column."""
+    """Run an experiment; its answers, exported and scored, have the counts of the run in every column.
+
+    So has its method as an object, where one can answer a test.
+    """
+    method = copy.deepcopy(built.method)
     record = run_experiment(built)
     test = load_test(dataset, manifest=record.path / "manifest.jsonl", image_size=built.data.image_size, **place)
     assert test.manifest.sha256 == record.manifest_sha256
+    if test.protocol.has_masks and not method.needs.before_test:
+        seen = {"image_size": built.data.image_size, "input_resize": built.data.input_resize}
+        asked = evaluate(method, test, name="object", runs=folder / "objects", progress=False, **seen).record
+        same_counts(asked, record)
     with Answers(folder / "answers.fsa", record.manifest_sha256) as answers:
         if test.protocol.has_masks:
             export_masks(record, test, answers)
@@ -101,11 +119,7 @@ def check_scored(built: Experiment, folder: Path, dataset: str, **place: Any) ->
             for number, labels in named_ways(built):
                 answers.add(number, labels=labels)
     scored = score(folder / "answers.fsa", test, name="again", runs=folder / "scored", progress=False).record
-    columns = [name for name in record.every_episode.columns if name != "failed"]
-    assert scored.every_episode.columns == columns
-    for name in columns:
-        assert scored.every_episode[name].equals(record.every_episode[name], check_dtypes=True), name
-    assert scored.run.scores == record.run.scores and scored.run.presence == record.run.presence
+    same_counts(scored, record)
     assert scored.every_draw.equals(record.every_draw.select(scored.every_draw.columns))
     return scored
 
@@ -138,8 +152,9 @@ def test_ways_of_a_classifier_have_its_counts(photos, tmp_path):
     check_on_photos("nn", photos, tmp_path)
 
 
-KINDS = ("bam", "diam", "fort_lora", "persam", "segic")
-"""A method of each other way to answer: with base classes, all ways together, by a class, on SAM, in one stride."""
+KINDS = ("bam", "diam", "fort_lora", "hdmnet", "persam", "seggpt", "segic")
+"""A method of each other way to answer: with base classes, all ways together, by a class, with numbers of a batch that
+have no axis, on SAM, in colours, in one stride; the last two resize images by a rule of their own."""
 
 
 @pytest.mark.slow
