@@ -12,6 +12,7 @@ from pathlib import Path
 from subprocess import CompletedProcess
 
 import pytest
+import yaml
 
 from fsbench.records.record import find_records
 from tests.cli.commands import environments_of_ranks, run_command
@@ -201,3 +202,39 @@ def test_killed_in_the_end_of_a_logged_run(trapped):
     runs, _, (ended,) = run.hindered(at, "kill")
     assert ended.returncode == -9 and not find_records(runs)
     run.goes_on(runs, "killed in W&B's finish")
+
+
+@pytest.mark.slow(60)
+def test_a_grid_killed_at_events_of_its_own(warm_process, small_demo, tmp_path):
+    """The command that plans and starts runs is killed while it writes notes, configurations and logs."""
+    few = ["--data.test.episodes=5", "--data.training.validation_episodes=2", "--data.loading.workers=0"]
+    few += ["--trainer.max_epochs=1", "--trainer.limit_train_batches=1"]
+    few += ["--data.dataset=fsbench.datamodules.datasets.folder.Folder"]
+    grid = {"methods": ["prototype", "hsnet"], "datasets": ["demo"], "folds": [0], "extra": few}
+    (tmp_path / "grid.yaml").write_text(yaml.safe_dump(grid | {"data_roots": {"demo": str(small_demo)}}))
+
+    def start(runs: Path, trap: dict | None = None) -> CompletedProcess[str]:
+        command = ["grid", "grid.yaml", "--runs", str(runs), "--run"]
+        (ended,) = warm_process.call_ranks(command, tmp_path, [environment_of_test(tmp_path)], trap)
+        return ended
+
+    whole, notes = tmp_path / "whole", tmp_path / "whole.notes"
+    assert start(whole, {"folder": str(whole), "notes": str(notes)}).returncode == 0
+    expected = {record.path.name: record for record in find_records(whole)}
+    assert len(expected) == 2
+    kinds = [f"{name} {numbers_out(path)}" for name, path in events(notes)]
+    moments = [at for at, kind in enumerate(kinds) if kind not in kinds[:at]]
+    assert len(moments) > 5
+    for at in moments:
+        runs = tmp_path / f"killed-{at}"
+        trap = {"folder": str(runs), "notes": f"{runs}.notes", "at": at, "how": "kill"}
+        assert start(runs, trap).returncode == -9, kinds[at]
+        again = start(runs)
+        assert again.returncode == 0, (kinds[at], again.stderr)
+        found = {record.path.name: record for record in find_records(runs)}
+        assert found.keys() == expected.keys(), kinds[at]
+        for name, record in found.items():
+            same(record, expected[name])
+            for table in ("episodes.parquet", "predictions.parquet"):
+                assert (record.path / table).read_bytes() == (expected[name].path / table).read_bytes(), kinds[at]
+            assert not list(record.path.rglob("*.new"))
