@@ -91,6 +91,8 @@ class _Trap:
         self.event(name, str(file), needs_space=name in ("open", "os.mkdir"))
 
     def event(self, name: str, path: str, needs_space: bool = True) -> None:
+        if os.getpid() != self.process:
+            return  # in a run that is a fork of the watched command
         number, self.count = self.count, self.count + 1
         self.note(event=name, path=path)
         if self.at < 0 or number < self.at:
