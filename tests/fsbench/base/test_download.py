@@ -25,8 +25,8 @@ def web() -> Iterator[Web]:
         yield server
 
 
-def fetch(web: Web, path: Path, digest: Digest | None = DIGEST, retry: RetryPolicy = QUICK) -> bytes:
-    download(f"{web.url}/a.tar", path, digest, retry, "take it by hand")
+def fetch(web: Web, path: Path, retry: RetryPolicy = QUICK) -> bytes:
+    download(f"{web.url}/a.tar", path, DIGEST.problem, retry, "take it by hand")
     assert not path.with_name(f"{path.name}.part").exists()
     return path.read_bytes()
 
@@ -101,7 +101,7 @@ def test_nobody_listens(tmp_path: Path) -> None:
         silent.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/a.tar"
         with pytest.raises(DataError, match=r"cannot download .*: Connection refused, 3 times"):
-            download(url, tmp_path / "a.tar", DIGEST, QUICK)
+            download(url, tmp_path / "a.tar", DIGEST.problem, QUICK, "")
 
 
 def test_slow_header_is_given_up_and_tried_again(web: Web, tmp_path: Path) -> None:
@@ -141,4 +141,4 @@ def test_full_disk_is_said_before_the_download(web: Web, tmp_path: Path, monkeyp
 
 def test_other_addresses_are_refused(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="begins with http:// or https://"):
-        download("file:///etc/passwd", tmp_path / "a.tar")
+        download("file:///etc/passwd", tmp_path / "a.tar", DIGEST.problem, QUICK, "")
