@@ -7,6 +7,7 @@ Shapes: B images, S image side.
 
 import hashlib
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
@@ -96,10 +97,11 @@ class ImageFeatures(Method):
         for row, mask, image in zip(rows.tolist(), masks, images, strict=True):
             name = f"{batch.image_names[row]} {digest(mask)}"
             with torch.inference_mode(False), torch.no_grad():  # as below
-                found.append(
-                    self.backbone.cache.get("objects", name, lambda image=image: flat(self.encode_image(image)))
-                )
+                found.append(self.backbone.cache.get("objects", name, partial(self._flat_features, image)))
         return self.as_features(together(found))
+
+    def _flat_features(self, image: Tensor) -> Any:
+        return flat(self.encode_image(image))
 
     def _kept(self, batch: EpisodeBatch, row: int, support: bool) -> Any:
         if self.sees_pixels:

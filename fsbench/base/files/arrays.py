@@ -42,24 +42,26 @@ def read_matlab(path: Path, **more: Any) -> dict[str, Any]:
 
 
 def read_parquet(path: Path, kind: str = "counts") -> "pl.DataFrame":
-    """Return the table of a parquet file, whose rows and columns are looked at before it is decompressed.
+    """Return the table of a parquet file without its columns of lists, which no record has.
+
+    Its rows and columns are looked at before anything is decompressed.
 
     Raises:
         OSError: as `open_file`.
-        ValueError: it is no sound parquet file, has a column of lists, or more cells than fit into files of its kind.
+        ValueError: it is no sound parquet file, or has more cells than fit into files of its kind.
     """
     import polars as pl  # spared until it is needed
 
+    most = LIMITS[kind]
     try:
         with standard_error_discarded():  # a damaged file: pages of addresses
             table = pl.scan_parquet(io.BytesIO(read_bytes(path, kind)))
-            kinds, rows = table.collect_schema(), int(table.select(pl.len()).collect().item())
-            nested = [name for name, one in kinds.items() if one.is_nested()]
-            if not nested and rows * len(kinds) * _CELL <= LIMITS[kind]:
-                return table.collect()
+            columns = [name for name, of_column in table.collect_schema().items() if not of_column.is_nested()]
+            rows = int(table.select(pl.len()).collect().item())
+            if rows * len(columns) * _CELL <= most:
+                return table.select(columns).collect()
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         raise ValueError(type(error).__name__) from error
-    if nested:
-        raise ValueError(f"its column {nested[0][:100]!a} holds lists; expected numbers and texts")
-    most = in_units(LIMITS[kind])
-    raise ValueError(f"it has {rows} rows and {len(kinds)} columns; expected at most {most} in cells of {_CELL} bytes")
+    raise ValueError(
+        f"it has {rows} rows and {len(columns)} columns; expected at most {in_units(most)} in cells of {_CELL} bytes"
+    )
