@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fsbench.base.files.opening import LIMITS, in_units, open_file, read_bytes
-from fsbench.base.files.silence import standard_error_discarded
+from fsbench.base.files.opening import LIMITS, in_units, open_file, read_bytes, standard_error_discarded
 
 if TYPE_CHECKING:
     import polars as pl
