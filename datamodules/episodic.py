@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from fsbench.base.errors import SettingsError
 from fsbench.base.terminal import print_note
-from fsbench.core.adaptation import Adaptation
+from fsbench.core.adaptation import Adaptation, AdaptationImages
 from fsbench.core.data_options import EpisodicTest, Loading, Training
 from fsbench.core.datamodule import DataModule
 from fsbench.core.loading import LoadingConfig
@@ -28,7 +28,6 @@ from fsbench.data.episodes.manifest import Manifest
 from fsbench.data.episodes.task import EpisodeTask, usable_way
 from fsbench.data.file_digests import contents_sha256
 from fsbench.data.list_substitutes import list_substitutes
-from fsbench.datamodules.loading.adaptation import AdaptationItems
 from fsbench.datamodules.loading.augment import named_augmentation
 from fsbench.datamodules.loading.calibration import calibration_episodes
 from fsbench.datamodules.loading.distributed import ContiguousDistributedSampler, TrainingBatches, ranks
@@ -400,7 +399,7 @@ class EpisodicDataModule(DataModule):
         task = replace(self.test, allow_background_queries=self._background)
         return calibration_episodes(self.source, self.training_pool, task, self._loading(self.protocol.view), count)
 
-    def adaptation_images(self, adaptation: Adaptation) -> AdaptationItems:
+    def adaptation_images(self, adaptation: Adaptation) -> AdaptationImages:
         draw = self.protocol.draw
         if not isinstance(draw, PairDraw):
             raise SettingsError(
@@ -412,7 +411,7 @@ class EpisodicDataModule(DataModule):
         if self.test.skip_small_classes:
             pool = pool.without([number for number in pool.class_ids if number not in self.manifest.class_ids])
         config = self._loading(self._training_view)
-        return AdaptationItems(self.dataset, pool, self.test.shot, self.seed, adaptation, config)
+        return AdaptationImages(self.dataset, pool, self.test.shot, self.seed, adaptation, config)
 
     def whole_validation(self) -> DataLoader[EpisodeBatch]:
         test, config = self.validated, self._loading(self.validated.protocol.view)

@@ -19,7 +19,6 @@ import torch
 from matplotlib import pyplot
 from PIL import Image
 
-from fsbench.core.evaluation import evaluate_batch
 from fsbench.core.loading import LoadingConfig, load_episode
 from fsbench.data.annotations import SupportAnnotation
 from fsbench.data.dataset import VOID
@@ -285,7 +284,7 @@ def front_page(index: Demo, run: Path) -> None:
     chosen = {episode.index: episode for episode in choose(record.manifest.episodes)}
     experiment, batches = reopen_at(record, chosen)
     with torch.inference_mode():
-        evaluated = (evaluate_batch(experiment.method, experiment.data.protocol, batch) for batch in batches)
+        evaluated = (experiment.method.evaluate_batch(experiment.data.protocol, batch) for batch in batches)
         results = {result.episode: result for one in evaluated for result in one}
     check_counts(record, results.values())
     drawn_episodes = list(chosen.values())

@@ -77,10 +77,11 @@ class Job:
                 return path
         url = self.url(archive.url, archive.name)
         print_line(f"fetching {url}")
-        download(url, kept, None if self.allow_unverified else archive.digest, self.retry, ELSEWHERE)
         if self.allow_unverified or archive.digest is None:
+            download(url, kept, lambda path: "", self.retry, ELSEWHERE)  # any bytes are taken
             self._verify(kept, archive)
         else:
+            download(url, kept, archive.digest.problem, self.retry, ELSEWHERE)
             self.note(kept, f"{archive.digest.kind} {archive.digest.value}", verified=True)
         return kept
 

@@ -71,7 +71,7 @@ def _fetch(job: Job, wanted: list[ListFile]) -> list[str]:
             continue
         url = job.url(f"{REPOSITORIES}/{row.source}", f"lists/{row.file}")
         try:
-            download(url, job.root / "lists" / row.file, Digest("sha256", row.sha256), job.retry, ELSEWHERE)
+            download(url, job.root / "lists" / row.file, Digest("sha256", row.sha256).problem, job.retry, ELSEWHERE)
         except DataError as error:
             if row.group not in OPTIONAL:
                 raise DataError(

@@ -8,9 +8,10 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from fsbench.base.errors import DataError, SettingsError
 from fsbench.base.files import open_file
@@ -22,14 +23,6 @@ _BUSY = {408, 425, 429}
 """HTTP status codes, besides 5xx, after which another attempt may succeed."""
 _DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS}
 """Error numbers of writing; others are a connection's."""
-
-
-class Expectation(Protocol):
-    """A judgement of a downloaded file."""
-
-    def problem(self, path: Path) -> str:
-        """Return in words how the file `path` differs from the one that was published; empty where it does not."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -70,15 +63,14 @@ class RetryPolicy:
     backoff: float = 1.0
 
 
-def download(
-    url: str, path: Path, expected: Expectation | None = None, retry: RetryPolicy | None = None, instead: str = ""
-) -> None:
+def download(url: str, path: Path, problem: Callable[[Path], str], retry: RetryPolicy, instead: str) -> None:
     """Download `url` to `path` by way of `<path>.part`, which a later call resumes.
 
     Args:
         url: an http or https address.
         path: target file; its folder is created.
-        expected: tells whether the bytes are those that were published, such as a `Digest`; None takes any.
+        problem: says in words how a file differs from the published one, as `Digest.problem` does; "" where it does
+            not.
         retry: waiting times and attempts.
         instead: other ways to get the file, which end the messages: "put it there by hand (--from DIR)".
 
@@ -87,8 +79,11 @@ def download(
         DataError: refused, not found, no answer in time, no space, or other bytes than expected; those are kept as
             `<path>.bad` and never used.
     """
-    retry = retry or RetryPolicy()
-    if not url.startswith(("http://", "https://")) or not _has_host(url):
+    try:
+        has_host = bool(urllib.parse.urlsplit(url).netloc)
+    except ValueError:
+        has_host = False
+    if not has_host or not url.startswith(("http://", "https://")):
         raise SettingsError(f"cannot download from {url}; expected an address that begins with http:// or https://")
     part = path.with_name(f"{path.name}.part")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -103,12 +98,11 @@ def download(
                 times = f"{fruitless} time{'s' * (fruitless > 1)}"
                 raise DataError(
                     f"cannot download {url}: {reason}, {times}{kept}; expected the file; run the same command again "
-                    f"later{_or(instead)}"
+                    f"later, or {instead}"
                 )
             time.sleep(retry.backoff * 2 ** max(0, fruitless - 1))
             continue
-        problem = expected.problem(part) if expected else ""
-        if not problem:
+        if not (difference := problem(part)):
             part.replace(path)
             return
         if resumed:  # the part kept before may be of another file: download it once more as a whole
@@ -118,16 +112,16 @@ def download(
         bad = path.with_name(f"{path.name}.bad")
         part.replace(bad)
         raise DataError(
-            f"{url} gave other bytes: {problem}; they are kept as {bad} and not used; try again later{_or(instead)}"
+            f"{url} gave other bytes: {difference}; they are kept as {bad} and not used; try again later, or {instead}"
         )
 
 
-def require_space(folder: Path, needed: int, instead: str = "") -> None:
+def require_space(folder: Path, needed: int, instead: str) -> None:
     """Raise DataError, which ends with `instead`, unless the disk of `folder` has `needed` bytes free."""
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise DataError(
-            f"{folder} has {free / 1e9:.1f} GB of space left; expected {needed / 1e9:.1f} GB; make space{_or(instead)}"
+            f"{folder} has {free / 1e9:.1f} GB of space left; expected {needed / 1e9:.1f} GB; make space, or {instead}"
         )
 
 
@@ -157,7 +151,7 @@ def _fetch(url: str, part: Path, timeout: float, instead: str) -> str:
         if error.code in _BUSY or error.code >= 500:
             return f"HTTP {error.code} {error.reason}"
         raise DataError(
-            f"{url} was refused: HTTP {error.code} {error.reason}; expected the file; try again later{_or(instead)}"
+            f"{url} was refused: HTTP {error.code} {error.reason}; expected the file; try again later, or {instead}"
         ) from error
     except (OSError, http.client.HTTPException) as error:
         if isinstance(error, OSError) and error.errno in _DISK:
@@ -181,19 +175,6 @@ def _receive(response: Any, part: Path, offset: int, instead: str) -> str:
             bar.update(len(chunk))
     ended_early = total is not None and _size(part) < total
     return f"the connection ended after {_size(part)} of {total} bytes" if ended_early else ""
-
-
-def _has_host(url: str) -> bool:
-    """Return True if `url` can be parsed and names a host."""
-    try:
-        return bool(urllib.parse.urlsplit(url).netloc)
-    except ValueError:
-        return False
-
-
-def _or(instead: str) -> str:
-    """Return the end of a message that names other ways, empty for none."""
-    return f", or {instead}" if instead else ""
 
 
 def _bar(total: int | None, initial: int, description: str) -> Any:

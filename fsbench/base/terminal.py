@@ -41,14 +41,14 @@ def escape(text: str, keep: str = "") -> str:
     >>> escape("red\\x1b[31m")
     'red\\\\u001b[31m'
     """
-    return _NOT_ASCII.sub(lambda found: found[0] if found[0] in keep else _printable(found[0]), text)
 
+    def printable(found: re.Match[str]) -> str:
+        character, number = found[0], ord(found[0])
+        if character.isprintable() or character in _SHOWN or character in keep:
+            return character
+        return f"\\u{number:04x}" if number <= 0xFFFF else f"\\U{number:08x}"
 
-def _printable(character: str) -> str:
-    if character.isprintable() or character in _SHOWN:
-        return character
-    number = ord(character)
-    return f"\\u{number:04x}" if number <= 0xFFFF else f"\\U{number:08x}"
+    return _NOT_ASCII.sub(printable, text)
 
 
 def shorten(text: str, longest: int = LONGEST) -> str:

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fsbench.base.errors import SettingsError, known_names
-from fsbench.base.files.cache import suite_cache
+from fsbench.base.files.cache import cache_entries, clean_cache
 from fsbench.base.files.opening import in_units
+from fsbench.base.paths import cache_folder
 from fsbench.base.terminal import print_block, print_error, print_line, text_width
 from fsbench.protocols.reading import ATLAS, known_metrics, load_protocol, protocol_names
 from fsbench.runner.config.limits import real
@@ -198,7 +199,7 @@ def _here(options: argparse.Namespace, extra: list[str]) -> int:
             "software": list(here.software()),
             "data": list(here.data(roots)),
             "weights": list(here.weights()),
-            "cache": list(here.cache_entries(suite_cache())),
+            "cache": list(here.cache_findings()),
         }
         lacks += [finding for finding in parts["devices"] if finding.verdict == "failed"]
     if options.json:
@@ -260,13 +261,13 @@ def _root(text: str) -> tuple[str, str]:
 
 def _clean(kinds: list[str], days: float) -> int:
     """Remove the cache's entries of some kinds, or of all, that were not used for so many days."""
-    cache = suite_cache()
-    known = sorted({entry.kind for entry in cache.entries()})
+    folder = cache_folder()
+    known = sorted({entry.kind for entry in cache_entries()})
     for kind in kinds:
         if known and kind not in known:
-            raise SettingsError(f"{cache.folder} has nothing of the kind '{kind}'{known_names(kind, known)}")
-    removed = cache.clean(kinds, days)
+            raise SettingsError(f"{folder} has nothing of the kind '{kind}'{known_names(kind, known)}")
+    removed = clean_cache(kinds, days)
     files = sum(len(entry.files) for entry in removed)
     size = in_units(sum(entry.size for entry in removed))
-    print_line(f"{cache.folder}: removed {files} file{'s' * (files != 1)}, {size}")
+    print_line(f"{folder}: removed {files} file{'s' * (files != 1)}, {size}")
     return 0

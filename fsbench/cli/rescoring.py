@@ -70,7 +70,7 @@ def _open_truth(record: Record, root: str | None) -> Truth:
         try:
             from fsbench.runner.engine import stored_data  # the configuration of a run names its data set as an object
         except ModuleNotFoundError as error:
-            if missing_package(error) is None:
+            if not missing_package(error):
                 raise
         else:
             return stored_data.open_truth(record, {} if root is None else {"data.dataset.root": root})

@@ -20,7 +20,7 @@ from torch import Tensor, distributed
 
 from fsbench.base.errors import SettingsError
 from fsbench.base.files import fingerprint
-from fsbench.base.files.cache import suite_cache
+from fsbench.base.files.cache import entry_path
 from fsbench.core.method import Method
 from fsbench.core.needs import Needs
 from fsbench.core.seeded_block import seed_torch
@@ -146,9 +146,8 @@ class FeatureClassifier(Classifier):
         self.data = data
         if not self.backbone.cache.max_bytes:
             return
-        self.store = FeatureStore(
-            suite_cache().path("features", self._feature_id()), len(self.data.names), self.backbone.width
-        )
+        path = entry_path("features", self._feature_id())
+        self.store = FeatureStore(path, len(self.data.names), self.backbone.width)
         shown = {
             int(p) for e in self.data.unfinished_episodes() for part in self.data.places(e) for p in part.flatten()
         }

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import lightning as L
 from torch.utils.data import DataLoader
@@ -15,25 +15,11 @@ from fsbench.core.needs import Needs
 from fsbench.core.step_division import StepDivision
 from fsbench.data.annotations import SupportAnnotation
 from fsbench.data.episodes.manifest import Manifest
+from fsbench.data.episodes.task import EpisodeTask
+from fsbench.protocols.draws.classes import ClassificationTask
 from fsbench.protocols.draws.pools import Pool
-from fsbench.protocols.protocol import Protocol as TestProtocol
-from fsbench.protocols.test import Test as EvaluatedTest
-
-
-class Test(Protocol):
-    """Settings that every test has. `fsbench.data.episodes.task.EpisodeTask` holds them for segmentation."""
-
-    @property
-    def fold(self) -> int:
-        """Fold whose classes are tested."""
-
-    @property
-    def way(self) -> int:
-        """N, classes of a test episode."""
-
-    @property
-    def shot(self) -> int:
-        """K, supports of each class in a test episode."""
+from fsbench.protocols.protocol import Protocol
+from fsbench.protocols.test import Test
 
 
 class DataModule(L.LightningDataModule, ABC):
@@ -52,14 +38,16 @@ class DataModule(L.LightningDataModule, ABC):
 
     task: str
     """ "segmentation" or "classification"."""
-    protocol: TestProtocol
+    protocol: Protocol
     """Protocol of the test, which says how episodes are drawn, resized and scored."""
     training = Training()
     """Items of training and validation."""
     counts_validation_elsewhere = False
     """Whether the batches of a validation lack their truth, and somebody else counts what a method answers."""
 
-    def __init__(self, dataset: Any, test: Test, image_size: int, loading: Loading, seed: int):
+    def __init__(
+        self, dataset: Any, test: EpisodeTask | ClassificationTask, image_size: int, loading: Loading, seed: int
+    ):
         super().__init__()
         check_at_least(0, {"seed": seed})
         self.allow_zero_length_dataloader_with_multiple_devices = True  # fewer episodes left than processes
@@ -175,12 +163,12 @@ class DataModule(L.LightningDataModule, ABC):
         raise self._untrained()
 
     @property
-    def tested(self) -> EvaluatedTest:
+    def tested(self) -> Test:
         """The test as a value: its data, episodes and protocol."""
-        return EvaluatedTest(self.manifest, self.dataset, self.protocol, self.image_size)
+        return Test(self.manifest, self.dataset, self.protocol, self.image_size)
 
     @property
-    def validated(self) -> EvaluatedTest:
+    def validated(self) -> Test:
         """The test that chooses the checkpoint; by default the test itself."""
         return self.tested
 

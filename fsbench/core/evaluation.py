@@ -10,7 +10,7 @@ import torch
 from fsbench.base.errors import SettingsError
 from fsbench.core.datamodule import DataModule
 from fsbench.core.method import Method
-from fsbench.protocols.evaluation import Answerer, Counting, evaluate_batches
+from fsbench.protocols.evaluation import Answerer
 
 
 @contextmanager
@@ -48,25 +48,6 @@ def fresh_copy(method: Method) -> Method:
     method.backbone.cache.clear()
     shared = (method.backbone, vars(method).get("_trainer"))
     return copy.deepcopy(method, {id(part): part for part in shared})
-
-
-def evaluate_batch(method: Method, test: Counting, batch: Any) -> list[Any]:
-    """Answer a batch that carries its truth and count the answers; for use in `torch.inference_mode`.
-
-    Args:
-        method: the method, in eval mode.
-        test: a test or its protocol, by which the answers are counted.
-        batch: items of its loader, on the method's device.
-
-    Returns:
-        The results of the episodes.
-
-    Raises:
-        SettingsError, NumericsError: an answer cannot be counted.
-    """
-    results: list[Any] = []
-    evaluate_batches([batch], test, method.answer_batch, results.extend, method.registry_name)
-    return results
 
 
 def choose_device(name: str) -> torch.device:

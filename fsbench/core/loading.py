@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -96,18 +97,13 @@ def load_episode(
             for way in episode.supports
         ]
         shown = torch.from_numpy(np.where(np.array([given]) == VOID, np.uint8(VOID), np.array([all_ways])))
-    truth = config.view.episode_truth(index, episode, side, labels[episode.query])
     support = torch.tensor([[[rows[name] for name in way] for way in episode.supports]])
-    return EpisodeBatch(
-        images=torch.stack(images),
-        image_names=names,
-        query=torch.zeros(1, dtype=torch.int64),
-        support=support,
-        support_labels=torch.from_numpy(np.array([given])),
-        valid=torch.ones(support.shape, dtype=torch.bool),
-        query_sizes=torch.tensor([truth.size]),
-        episodes=torch.tensor([episode.index]),
-        truth=as_tensors(truth),
+    return _batch_of_one(
+        images,
+        names,
+        support,
+        torch.from_numpy(np.array([given])),
+        config.view.episode_truth(index, episode, side, labels[episode.query]),
         support_ways=shown,
         hints=[_load_hints(index, episode, config, labels, box_of)] if config.hints else None,
         counted_pixels=own_pixels(labels[episode.query].shape, side, config.resize),
@@ -172,45 +168,41 @@ def _load_base_and_novel(
         rows, columns = padded_shape(height, width, side)
         counted = torch.zeros_like(counted)
         counted[:rows, :columns] = True
-    return EpisodeBatch(
-        images=torch.stack(images),
-        image_names=names,
-        query=torch.zeros(1, dtype=torch.int64),
-        support=support,
-        support_labels=own,
-        valid=valid,
-        query_sizes=torch.tensor([truth.size]),
-        episodes=torch.tensor([episode.index]),
-        truth=as_tensors(truth),
-        support_ways=shown,
-        ways=torch.tensor([ways]),
-        counted_pixels=counted[None],
-    )
+    more = {"support_ways": shown, "ways": torch.tensor([ways]), "counted_pixels": counted[None]}
+    return _batch_of_one(images, names, support, own, truth, valid=valid, **more)
 
 
 def whole_image(name: str, image: Tensor, truth: EpisodeTruth) -> EpisodeBatch:
     """Return an image (3, S, S) with its truth as an episode without supports, about the truth's classes."""
     ways = len(truth.classes)
     no_support = torch.zeros(1, ways, 0, dtype=torch.int64)
+    no_labels = torch.zeros(*no_support.shape, *truth.label_map.shape, dtype=torch.uint8)
+    return _batch_of_one([image], [name], no_support, no_labels, truth, ways=torch.tensor([ways]))
+
+
+def _batch_of_one(
+    images: list[Tensor],
+    names: list[str],
+    support: Tensor,
+    support_labels: Tensor,
+    truth: EpisodeTruth,
+    valid: Tensor | None = None,
+    **more: Any,
+) -> EpisodeBatch:
+    """Return an episode as a batch; its query is the first image, and `more` are further fields of the batch."""
+    label_map = np.require(truth.label_map, requirements="W")  # torch takes no array that cannot be written
+    presence, classes = torch.from_numpy(truth.presence)[None], torch.from_numpy(truth.classes)[None]
     return EpisodeBatch(
-        images=image[None],
-        image_names=[name],
+        images=torch.stack(images),
+        image_names=names,
         query=torch.zeros(1, dtype=torch.int64),
-        support=no_support,
-        support_labels=torch.zeros(*no_support.shape, *truth.label_map.shape, dtype=torch.uint8),
-        valid=no_support == 0,
+        support=support,
+        support_labels=support_labels,
+        valid=torch.ones(support.shape, dtype=torch.bool) if valid is None else valid,
         query_sizes=torch.tensor([truth.size]),
         episodes=torch.tensor([truth.episode]),
-        truth=as_tensors(truth),
-        ways=torch.tensor([ways]),
-    )
-
-
-def as_tensors(truth: EpisodeTruth) -> Truth:
-    """Return the truth of one episode as that of a batch of one."""
-    label_map = np.require(truth.label_map, requirements="W")  # torch takes no array that cannot be written
-    return Truth(
-        [torch.from_numpy(label_map)], torch.from_numpy(truth.presence)[None], torch.from_numpy(truth.classes)[None]
+        truth=Truth([torch.from_numpy(label_map)], presence, classes),
+        **more,
     )
 
 

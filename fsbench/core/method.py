@@ -1,17 +1,31 @@
-"""The base class of every method, of segmentation and of classification."""
+"""The base class of every method, of segmentation and of classification.
+
+It has the steps and hooks of a plain Trainer of Lightning, too: `fit`, `validate`, `test` and `predict` log the suite's
+scores. A run of the suite keeps the truth of its evaluations from the method; a Trainer by hand gives it whole batches,
+which are parted here.
+"""
 
 from collections.abc import Iterable
-from typing import Any, ClassVar, Literal, NamedTuple
+from dataclasses import is_dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
-from torch import Tensor
+import lightning as L
+import torch
+from lightning.pytorch.utilities import rank_zero_warn
+from torch import Tensor, distributed
 
 from fsbench.base.errors import SettingsError
+from fsbench.core.episodic_scores import EpisodicScores
 from fsbench.core.needs import Needs
-from fsbench.core.plain_lightning import EvaluatedByLightning
 from fsbench.core.released_format import WRITTEN_BY, ReleasedFormat
 from fsbench.core.shot_ensemble import NShotStrategy
 from fsbench.networks.backbones.base import BackboneConfig, FrozenBackbone
+from fsbench.protocols.evaluation import Counting, evaluate_batches
+from fsbench.records.counts import official_rows, to_frame
 from fsbench.records.run import KnownOrNot, Supervision
+
+if TYPE_CHECKING:
+    from fsbench.core.datamodule import DataModule
 
 
 class AuthorsShots(NamedTuple):
@@ -26,7 +40,7 @@ class AuthorsShots(NamedTuple):
     why: str
 
 
-class Method(EvaluatedByLightning):
+class Method(L.LightningModule):
     """A LightningModule on a frozen backbone that answers the episodes of a test.
 
     Subclass `fsbench.core.segmenter.Segmenter` or `fsbench.core.classifier.Classifier`. Modules and parameters that a
@@ -91,8 +105,31 @@ class Method(EvaluatedByLightning):
         """Return an answer to each episode of a batch that lacks its truth and is on the method's device."""
         raise NotImplementedError
 
+    def evaluate_batch(self, test: Counting, batch: Any) -> list[Any]:
+        """Answer a batch that carries its truth and count the answers; the result of each of its episodes.
+
+        It is for use in eval mode and in `torch.inference_mode`.
+
+        Args:
+            test: a test or its protocol, by which the answers are counted.
+            batch: items of its loader, on the method's device.
+
+        Raises:
+            SettingsError, NumericsError: an answer cannot be counted.
+        """
+        results: list[Any] = []
+        evaluate_batches([batch], test, self.answer_batch, results.extend, self.registry_name)
+        return results
+
     def on_device(self, batch: Any) -> Any:
+        """Return a batch on the device of the method."""
         return batch.to(self.device, non_blocking=True)
+
+    def begin_test(self, data: Any) -> None:
+        """Make ready for the episodes of a test; `data` is its data module, or None where single batches are tested."""
+
+    def end_test(self) -> None:
+        """Leave nothing behind of the test's episodes."""
 
     @property
     def supervision(self) -> tuple[Supervision, ...]:
@@ -133,6 +170,7 @@ class Method(EvaluatedByLightning):
         return self.num_trainable_parameters(ways) + self.backbone.num_parameters
 
     def check_data(self, data: Any) -> None:
+        """Raise SettingsError for data that the method cannot take."""
         if self.task != data.task:
             raise SettingsError(
                 f"{self.registry_name} is a method of {self.task}, and the data module one of {data.task}; expected "
@@ -232,3 +270,116 @@ class Method(EvaluatedByLightning):
         data = self._data_module()
         if data is not None:  # Lightning calls this hook of the method alone
             data.on_save_checkpoint(checkpoint)
+
+    # Hooks of a Trainer ---------------------------------------------------------------------------------------------
+
+    def setup(self, stage: str) -> None:
+        """Tell the data module of a Trainer by hand what the method needs; a run of the suite has told it."""
+        data = self._data_module()
+        if data is not None and not data.counts_validation_elsewhere:
+            self.check_data(data)
+            data.needs = self.needs
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        return self.on_device(batch)
+
+    # Validation
+
+    def on_validation_epoch_start(self) -> None:
+        data = self._data
+        if not data.counts_validation_elsewhere:
+            scores = EpisodicScores(data.validation_manifest.class_ids, data.validated.protocol.counting.void)
+            self._validation = [scores.to(self.device)]  # in a list: it is no module of the method's
+
+    def validation_step(self, batch: Any, batch_idx: int) -> dict[str, list[Any]]:
+        """Answer a batch; count the answers where it carries its truth."""
+        data = self._data
+        if data.counts_validation_elsewhere:
+            return {"answers": self.answer_batch(batch)}
+        for result in self.evaluate_batch(data.validated, batch):
+            self._validation[0].update(result)
+        return {}
+
+    def on_validation_epoch_end(self) -> None:
+        if not self._data.counts_validation_elsewhere:
+            self.log_scores("val", self._validation[0].compute())  # sums over all ranks first
+
+    # Test
+
+    def on_test_start(self) -> None:
+        self._rows: list[dict[str, Any]] = []
+        self._prepare()
+
+    def test_step(self, batch: Any, batch_idx: int) -> None:
+        """Answer a batch and count the answers against its truth."""
+        for result in self.evaluate_batch(self._data.tested, batch):
+            self._rows += result.rows()
+
+    def on_test_epoch_end(self) -> None:
+        data, rows = self._data, self._rows
+        if distributed.is_available() and distributed.is_initialized():
+            gathered: list[Any] = [None] * distributed.get_world_size()
+            distributed.all_gather_object(gathered, rows)
+            rows = [row for of_rank in gathered for row in of_rank]
+        tested, every = {row["episode"] for row in rows}, data.manifest.episodes
+        manifest = replace(data.manifest, episodes=tuple(episode for episode in every if episode.index in tested))
+        if len(manifest.episodes) < len(every):
+            rank_zero_warn(
+                f"{len(manifest.episodes)} of {len(every)} episodes were tested, as this Trainer limits its batches; "
+                "the scores are of them alone"
+            )
+        frame = official_rows(to_frame(rows, manifest))
+        scores = data.protocol.statistics(frame, data.manifest.header).scores()
+        self.log_scores("test", scores)
+
+    def on_test_end(self) -> None:
+        self._rows = []
+        self.end_test()
+
+    # Prediction
+
+    def on_predict_start(self) -> None:
+        self._prepare()
+
+    def predict_step(self, batch: Any, batch_idx: int) -> list[dict[str, Any]]:
+        """Return the answers to a batch, each with the number of its `episode`; its truth is not looked at.
+
+        Of segmentation they have the entries of `SegmentationAnswer`, of classification `labels`.
+        """
+        test = self._data.tested
+        seen, _ = test.part(batch)
+        answers = self.answer_batch(seen)  # as plain values: Lightning moves no frozen objects
+        plain = (dict(vars(answer)) if is_dataclass(answer) else {"labels": answer} for answer in answers)
+        return [{"episode": number, **answer} for number, answer in zip(test.numbers(seen), plain, strict=True)]
+
+    def on_predict_end(self) -> None:
+        self.end_test()
+
+    def _prepare(self) -> None:
+        """Calibrate a method that asks for it, and make it ready for the test, as a run does."""
+        data = self._data
+        if self.needs.adaptation is not None:
+            raise SettingsError(
+                f"{self.registry_name} {self.needs.before_test}, which a Trainer by hand does not do; test it by its "
+                "name (fsbench bench), or take settings that do not"
+            )
+        if self.needs.calibration:
+            self.calibrate(episode.to(self.device) for episode in data.calibration_episodes())
+        self.begin_test(data)
+
+    def log_scores(self, stage: str, scores: dict[str, float]) -> None:
+        """Log scores that are those of all ranks, as `test/mIoU`, with the digits that the device knows."""
+        kind = torch.float32 if self.device.type == "mps" else torch.float64
+        for name, value in scores.items():
+            whole = torch.tensor(value, dtype=kind, device=self.device)
+            self.log(f"{stage}/{name}", whole, prog_bar=name == "mIoU", sync_dist=False)
+
+    @property
+    def _data(self) -> "DataModule":
+        data: DataModule | None = self._data_module()
+        if data is None:
+            raise SettingsError(
+                "the Trainer evaluates a method of fsbench without knowing its test; expected a data module: "
+                "trainer.test(method, datamodule=EpisodicDataModule(...))"
+            )
+        return data

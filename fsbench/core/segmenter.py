@@ -95,8 +95,7 @@ class Segmenter(ImageFeatures):
 
     def resize(self, logits: Tensor, size: tuple[int, int]) -> Tensor:
         """Bring logits (B, 2, ·, ·) to the size (h, w) at which they decide: bilinear, corners aligned, float32."""
-        wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
-        return F.interpolate(wide, size, mode="bilinear", align_corners=True)
+        return F.interpolate(_at_least_single(logits), size, mode="bilinear", align_corners=True)
 
     def loss(self, output: Output, target: Target) -> dict[str, Tensor]:
         """Return the losses of an output; the mean cross-entropy of all pixels, void is background, unless overridden.
@@ -313,12 +312,12 @@ class Segmenter(ImageFeatures):
         Raises:
             NumericsError: a logit, a probability or a presence score is NaN or infinite.
         """
-        return [self.to_answer(episode, self.predict_shots(episode.without_truth())) for episode in episodes]
-
-    def to_answer(self, episode: EpisodeBatch, prediction: Prediction) -> SegmentationAnswer:
-        """Return what is counted and kept of an episode's prediction; raises as `answers` does."""
-        place = f"{self.registry_name}: episode {int(episode.episodes[0])}"
-        return prediction.answer(place, self.keeps_soft_masks)
+        found = []
+        for episode in episodes:
+            prediction = self.predict_shots(episode.without_truth())
+            place = f"{self.registry_name}: episode {int(episode.episodes[0])}"
+            found.append(prediction.answer(place, self.keeps_soft_masks))
+        return found
 
     def predict_shots(self, episode: EpisodeBatch) -> Prediction:
         """Predict one episode by the run's `nshot_strategy`: in the method's own way, or as an ensemble of shots.

@@ -15,7 +15,8 @@ import numpy as np
 
 from fsbench.base.files import read_json, replacing
 from fsbench.base.files.arrays import read_npz
-from fsbench.base.files.cache import mark_used, suite_cache
+from fsbench.base.files.cache import entry_path, mark_used, trim_cache
+from fsbench.base.paths import cache_folder
 
 
 def load_arrays(kind: str, key: str) -> dict[str, np.ndarray] | None:
@@ -53,19 +54,18 @@ def _load(path: Path, read: Callable[[Path], Any]) -> Any | None:
 
 
 def _save(path: Path, write: Callable[[Path], Any]) -> None:
-    cache = suite_cache()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path, durable=False) as temporary:
             write(temporary)
-        cache.trim()
+        trim_cache()
     except OSError as error:
         warnings.warn(  # which Python shows once
-            f"cannot keep counts and annotations in {cache.folder} ({error.strerror or error}); they are made again in "
-            "every run; set FSBENCH_CACHE to a folder that can be written to",
+            f"cannot keep counts and annotations in {cache_folder()} ({error.strerror or error}); they are made again "
+            "in every run; set FSBENCH_CACHE to a folder that can be written to",
             stacklevel=2,
         )
 
 
 def _file(kind: str, key: str, suffix: str) -> Path:
-    return suite_cache().path(kind, key).with_suffix(f".{suffix}")
+    return entry_path(kind, key).with_suffix(f".{suffix}")

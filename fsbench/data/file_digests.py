@@ -14,8 +14,8 @@ from pathlib import Path
 
 from fsbench.base.errors import FsbenchError
 from fsbench.base.files import fingerprint, locked, sha256_file
-from fsbench.base.files.cache import suite_cache
 from fsbench.base.files.opening import MIB, note_opened
+from fsbench.base.paths import cache_folder
 from fsbench.data.dataset import SegmentationIndex
 from fsbench.data.disk_cache import load_json, save_json
 
@@ -97,7 +97,7 @@ def _reading_alone(folders: set[str]) -> Iterator[None]:
 
     Where there are no locks, as on some network disks, every process reads them.
     """
-    cache = suite_cache().folder
+    cache = cache_folder()
     with ExitStack() as stack:
         with suppress(OSError, FsbenchError):
             cache.mkdir(parents=True, exist_ok=True)

@@ -5,7 +5,7 @@ import errno
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Any
@@ -76,46 +76,36 @@ def predict_folder(
     """
     make_folder(out)
     taken = f"another process writes to {out}; wait for it or choose another --out"
-    with locked(out / ".lock", "choose another --out", taken):
+    with ExitStack() as stack:
+        stack.enter_context(locked(out / ".lock", "choose another --out", taken))
         if (out / JOURNAL).is_file():  # else no file in it is ours
             remove_halves(out, deep=False)
             for path in output_files(out, ""):
                 remove_halves(path.parent)
         journal = PredictionJournal(out, predictor.identity, force)
-        try:
-            return _predict_missing(predictor, images, journal, threads, steps, report)
-        finally:
-            journal.lines.close()
+        stack.callback(journal.lines.close)
+        todo = [image for image in images if not journal.has(image, steps)]
+        summary = FolderSummary(resumed=len(images) - len(todo))
+        states = {image.name: list(file_state(image.path)) for image in todo}
 
+        def results() -> Iterator[Result | DataError]:
+            for loaded in predictor.load_images(todo, threads):
+                yield predictor.predict(loaded, steps) if isinstance(loaded, LoadedImage) else loaded
 
-def _predict_missing(
-    predictor: Predictor,
-    images: Sequence[QueryImage],
-    journal: "PredictionJournal",
-    threads: int,
-    steps: bool,
-    report: Callable[[str], None],
-) -> FolderSummary:
-    todo = [image for image in images if not journal.has(image, steps)]
-    summary = FolderSummary(resumed=len(images) - len(todo))
-    states = {image.name: list(file_state(image.path)) for image in todo}
+        def save(result: Result | DataError) -> tuple[str, Entry | DataError]:
+            """Write a result's files; returns the line about it, and its journal entry or what was wrong."""
+            try:
+                return str(result), result if isinstance(result, DataError) else result.save(out)
+            except OSError as error:
+                if error.errno in DISK_ERRORS or isinstance(result, DataError):
+                    raise
+                message = f"results of photo {result.image_name} cannot be written ({error.strerror}); rename it"
+                return message, DataError(message)
 
-    def results() -> Iterator[Result | DataError]:
-        for loaded in predictor.load_images(todo, threads):
-            yield predictor.predict(loaded, steps) if isinstance(loaded, LoadedImage) else loaded
-
-    def save(result: Result | DataError) -> tuple[str, Entry | DataError]:
-        """Write a result's files; returns the line about it, and its journal entry or what was wrong."""
-        try:
-            return str(result), result if isinstance(result, DataError) else result.save(journal.out)
-        except OSError as error:
-            if error.errno in DISK_ERRORS or isinstance(result, DataError):
-                raise
-            message = f"results of photo {result.image_name} cannot be written ({error.strerror}); rename it"
-            return message, DataError(message)
-
-    saved = prefetch_map(save, results(), threads)
-    with tqdm(total=len(images), initial=summary.resumed, desc="predict", unit="photo", disable=hides_bar()) as bar:
+        saved = prefetch_map(save, results(), threads)
+        bar = stack.enter_context(
+            tqdm(total=len(images), initial=summary.resumed, desc="predict", unit="photo", disable=hides_bar())
+        )
         for image, (line, entry) in zip(todo, saved, strict=True):
             if isinstance(entry, Entry):
                 journal.add(entry.model_copy(update={"stamp": states[image.name]}))
@@ -127,14 +117,15 @@ def _predict_missing(
             with bar.external_write_mode():
                 report(line)
             bar.update()
-    entries = [journal.entries[image.name] for image in images if image.name in journal.entries]
-    for entry in entries:
-        summary.present.update(each.name for each in entry.classes if each.present)
-        summary.marked.update(each.name for each in entry.classes if each.pixels)
-    description = f"predictions of {predictor.name}; score: {predictor.score_meaning}"
-    write_coco(journal.out / "annotations.json", entries, predictor.classes, description)
-    write_scores(journal.out / "scores.csv", entries)
-    return summary
+        bar.close()
+        entries = [journal.entries[image.name] for image in images if image.name in journal.entries]
+        for entry in entries:
+            summary.present.update(each.name for each in entry.classes if each.present)
+            summary.marked.update(each.name for each in entry.classes if each.pixels)
+        description = f"predictions of {predictor.name}; score: {predictor.score_meaning}"
+        write_coco(out / "annotations.json", entries, predictor.classes, description)
+        write_scores(out / "scores.csv", entries)
+        return summary
 
 
 class PredictionJournal:

@@ -8,14 +8,12 @@ from typing import Any
 import numpy as np
 
 from fsbench.base.errors import DataError
-from fsbench.base.files.images import MASK_PIXELS, open_image
+from fsbench.base.files.images import open_image
 from fsbench.base.files.names import composed
 from fsbench.data.annotation_rules import LeftOut, check_near, check_stated_size, outline_problem, visible_classes
 from fsbench.data.image_io import UNDECODABLE, one_line
 
 EXPECTED = "expected the JSON file that LabelMe writes: shapes, imagePath, imageHeight, imageWidth"
-MOST_PAINTED = 50 * MASK_PIXELS
-"""Most pixels of the boxes of all shapes of a file, which bounds the work of painting them."""
 KINDS_WITHOUT_AREA = ("point", "points", "line", "linestrip")
 
 
@@ -43,7 +41,6 @@ def paint_labelme(content: dict[str, Any], path: Path) -> tuple[np.ndarray, dict
         labels = np.zeros(check_stated_size(str(content.get("imagePath")), *size), dtype=np.uint8)
         numbers: dict[str, int] = {}
         left_out = LeftOut()
-        painted = 0
         for shape in content["shapes"]:
             kind = shape.get("shape_type") or "polygon"
             if kind in KINDS_WITHOUT_AREA:
@@ -55,14 +52,10 @@ def paint_labelme(content: dict[str, Any], path: Path) -> tuple[np.ndarray, dict
             points = _points(shape["points"], labels.shape)
             if kind == "mask":
                 mask = _mask(shape["mask"])
-                painted += mask.size
                 problem = "" if mask.any() else "an empty mask"
             else:
                 polygon = _polygon(kind, points)
                 problem = outline_problem(polygon, labels.shape)
-                painted += 0 if problem else _box_pixels(polygon, labels.shape)
-            if painted > MOST_PAINTED:
-                raise ValueError(f"its shapes have more than {MOST_PAINTED // 10**6} megapixels together")
             if problem:
                 left_out.add(name, problem)
                 continue
@@ -70,7 +63,10 @@ def paint_labelme(content: dict[str, Any], path: Path) -> tuple[np.ndarray, dict
             if number > 254:
                 raise ValueError("more than 254 labels")
             if kind == "mask":
-                _paste_mask(labels, points, mask, number)
+                left, top = points.min(0).astype(int)
+                mask = mask[max(-top, 0) :, max(-left, 0) :]  # without what lies above and left of the image
+                window = labels[max(top, 0) :, max(left, 0) :][: mask.shape[0], : mask.shape[1]]
+                window[mask[: window.shape[0], : window.shape[1]]] = number
             else:
                 cv2.fillPoly(labels, [polygon.astype(np.int32)], number)
     except UNDECODABLE as error:
@@ -90,13 +86,6 @@ def _points(corners: Any, size: tuple[int, ...]) -> np.ndarray:
     points = np.asarray(corners, dtype=np.float64).reshape(-1, 2)
     check_near(points, np.array(size))
     return points
-
-
-def _box_pixels(points: np.ndarray, size: tuple[int, ...]) -> int:
-    """Return the number of pixels, one at least, of the box around corners (n, 2), where it lies on an image of `size`
-    (H, W)."""
-    corners = np.clip(points, 0, np.array([size[1], size[0]]))
-    return int(np.prod(np.ceil(np.ptp(corners, axis=0)) + 1))
 
 
 def _polygon(kind: str, points: np.ndarray) -> np.ndarray:
@@ -120,12 +109,3 @@ def _mask(encoded: str) -> np.ndarray:
     if mask.ndim != 2:
         raise ValueError("the picture of a mask is not black and white")
     return mask
-
-
-def _paste_mask(labels: np.ndarray, points: np.ndarray, mask: np.ndarray, number: int) -> None:
-    """Paint a mask (h, w) at the box of its shape."""
-    left, top = points.min(0).astype(int)
-    mask = mask[max(-top, 0) :, max(-left, 0) :]  # without what lies above and left of the image
-    top, left = max(top, 0), max(left, 0)
-    window = labels[top : top + mask.shape[0], left : left + mask.shape[1]]
-    window[mask[: window.shape[0], : window.shape[1]]] = number

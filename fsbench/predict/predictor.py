@@ -1,7 +1,6 @@
 """`fsbench.Predictor`: a method with its support, which segments any number of images."""
 
 import copy
-import hashlib
 import json
 import math
 import sys
@@ -19,6 +18,7 @@ from fsbench.base.files import fingerprint, sha256_file
 from fsbench.base.terminal import print_note
 from fsbench.base.version import __version__
 from fsbench.core.evaluation import choose_device
+from fsbench.core.image_features import digest
 from fsbench.core.loading import own_pixels
 from fsbench.core.prediction import array
 from fsbench.data.batch import EpisodeBatch, Hints, normalise
@@ -136,13 +136,24 @@ class Predictor:
         """
         added: list[Support] = []
         for image, mask in pairs:
-            if isinstance(image, np.ndarray) or isinstance(mask, np.ndarray):
-                added.append(_array_support(name, image, mask, f"support {len(self.supports) + len(added) + 1}"))
-            else:
+            if not isinstance(image, np.ndarray) and not isinstance(mask, np.ndarray):
                 supports, notes = read_supports([(name, Path(image), Path(mask))])
                 added += supports
                 for note in notes:
                     print_note(note)
+                continue
+            is_file = not isinstance(image, np.ndarray)
+            image_name = str(image) if is_file else f"support {len(self.supports) + len(added) + 1}"
+            pixels, labels = (
+                read_upright(Path(image))[0] if is_file else image,
+                (np.asarray(mask) != 0).astype(np.uint8),
+            )
+            if labels.shape != pixels.shape[:2]:
+                raise DataError(
+                    f"a support photo has the shape {pixels.shape} and its mask {labels.shape}; expected a mask of the "
+                    "photo's height and width"
+                )
+            added.append(Support(image_name, pixels, labels, {1: name}))
         return self.add(added)
 
     def add(self, supports: Sequence[Support]) -> "Predictor":
@@ -326,6 +337,8 @@ class Predictor:
         """Build the episode whose query is `image`."""
         support = self.support_set
         inside = own_pixels(image.size, self.image_size, self.resize)
+        scale = (self.max_pixels / (image.size[0] * image.size[1])) ** 0.5
+        size = image.size if scale >= 1 else tuple(max(1, int(side * scale)) for side in image.size)
         return EpisodeBatch(
             images=torch.cat([image.pixels[None].to(self.device), support.images]),
             image_names=[QUERY, *(f"support {row}" for row in range(len(support.images)))],
@@ -333,17 +346,12 @@ class Predictor:
             support=support.rows + 1,
             support_labels=support.labels,
             valid=torch.ones_like(support.rows, dtype=torch.bool),
-            query_sizes=torch.tensor([self._mask_size(*image.size)], device=self.device),
+            query_sizes=torch.tensor([size], device=self.device),
             episodes=torch.zeros(1, dtype=torch.int64, device=self.device),
             truth=None,
             hints=[Hints(class_names=support.classes)],
             counted_pixels=None if inside is None else inside.to(self.device),
         )
-
-    def _mask_size(self, height: int, width: int) -> tuple[int, int]:
-        """Return the height and width at which a mask is computed."""
-        scale = (self.max_pixels / (height * width)) ** 0.5
-        return (height, width) if scale >= 1 else (max(1, int(height * scale)), max(1, int(width * scale)))
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -366,24 +374,8 @@ class Predictor:
             "only_present": self.only_present,
             "megapixels": self.max_pixels / 1e6,
             "classes": list(support.classes),
-            "support": fingerprint([support.rows.tolist(), _digest(support.images), _digest(support.labels)]),
+            "support": fingerprint([support.rows.tolist(), digest(support.images), digest(support.labels)]),
         }
-
-
-def _array_support(class_name: str, image: Any, mask: Any, image_name: str) -> Support:
-    """Return the support of an image, a file or (H, W, 3) uint8, and a mask (H, W) that is not 0 at the object."""
-    pixels = image if isinstance(image, np.ndarray) else read_upright(Path(image))[0]
-    labels = (np.asarray(mask) != 0).astype(np.uint8)
-    if labels.shape != pixels.shape[:2]:
-        raise DataError(
-            f"a support photo has the shape {pixels.shape} and its mask {labels.shape}; expected a mask of the photo's "
-            "height and width"
-        )
-    return Support(image_name if isinstance(image, np.ndarray) else str(image), pixels, labels, {1: class_name})
-
-
-def _digest(tensor: torch.Tensor) -> str:
-    return hashlib.sha256(tensor.cpu().numpy().tobytes()).hexdigest()
 
 
 def compose_run(

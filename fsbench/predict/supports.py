@@ -3,7 +3,7 @@
 Shapes: (H, W) an image, M distinct images, N classes, K shots, S image side.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -37,6 +37,8 @@ MAX_CLASSES = 254
 
 SupportSpec = tuple[str, Path | None, Path]
 """Class name or ""; image, None where the file names it; mask or JSON file."""
+_Drawn = tuple[Path | str, np.ndarray, dict[int, str]]
+"""Image, or its name in an annotation file; label map (H, W) uint8; names of the numbers that are classes."""
 
 
 @dataclass(frozen=True)
@@ -144,12 +146,50 @@ def read_supports(
         SettingsError: a text names no files, or no support shows a class of `classes`.
         DataError: a file is unusable.
     """
-    reader = _Reader(classes, root)
-    for one in given:
-        for spec in [one] if isinstance(one, tuple) else parse_support(one):
-            reader.read(*spec)
-    reader.check_classes()
-    return reader.supports, reader.notes
+    by_number, chosen = parse_classes(classes)
+    supports: list[Support] = []
+    notes: list[str] = []
+    colours: SeenColours = {}
+    for name, image, file in (
+        spec for one in given for spec in ([one] if isinstance(one, tuple) else parse_support(one))
+    ):
+        found: Iterable[_Drawn]
+        if image is not None and file.suffix.lower() != ".json":
+            found = [(image, *_mask_classes(composed(name), file, by_number, colours, notes))]
+        elif name:
+            raise SettingsError(
+                f"support {name}={file} names a class, but the labels in the file do; leave out '{name}='"
+            )
+        else:
+            content = read_annotations(file)
+            found = (
+                [_labelme_classes(image, file, content, notes)]
+                if "shapes" in content
+                else _coco_classes(file, content, notes)
+            )
+        photos: dict[Path, str | Path] = {}
+        for stated, labels, shown in found:
+            taken = {number: label for number, label in shown.items() if not chosen or label in chosen}
+            if not taken:
+                continue  # its photo need not be here
+            photo = stated if isinstance(stated, Path) else find_named_image(stated, file, root)
+            if photos.setdefault(photo, stated) != stated:
+                raise DataError(
+                    f"{file} has the images {photos[photo]} and {stated}, for which there is {photo} alone; expected a "
+                    "photo for each; put them at the stated paths or give --support-root"
+                )
+            pixels, _ = read_upright(photo)
+            supports.append(Support(str(photo), pixels, fit_labels(labels, photo, file), taken))
+            if fits_both_ways(photo):
+                notes.append(f"{photo} is turned by its EXIF entry; its mask is taken as drawn on the turned picture")
+    shown_classes = {name for support in supports for name in support.classes.values()}
+    check_names(shown_classes, "the supports")
+    for name in (*chosen, *by_number.values()):
+        if name not in shown_classes:
+            hint = did_you_mean(name, shown_classes)
+            there = f"{hint} There are" if hint else "; there are"
+            raise SettingsError(f"no support shows the class '{name}' of --classes{there}: {_first(shown_classes)}")
+    return supports, notes
 
 
 def parse_support(text: str) -> list[SupportSpec]:
@@ -224,148 +264,80 @@ def parse_classes(text: str) -> tuple[dict[int, str], list[str]]:
     return named, []
 
 
-class _Reader:
-    """Supports and notes of several files.
+def _mask_classes(
+    name: str, file: Path, by_number: dict[int, str], colours: SeenColours, notes: list[str]
+) -> tuple[np.ndarray, dict[int, str]]:
+    """Read a mask, and name its numbers; `name` is that of its one class, or "".
 
-    Args:
-        classes: as of `read_supports`.
-        root: as of `read_supports`.
+    Raises DataError where it marks nothing, or nothing that has a name.
     """
-
-    def __init__(self, classes: str, root: Path | None):
-        self.by_number, self.names = parse_classes(classes)
-        self.root = root
-        self.colours: SeenColours = {}
-        self.supports: list[Support] = []
-        self.notes: list[str] = []
-
-    def read(self, name: str, image: Path | None, file: Path) -> None:
-        """Add the supports of one file in its parsed form."""
-        name = composed(name)
-        if file.suffix.lower() != ".json":
-            assert image is not None
-            self._read_mask(name, image, file)
-            return
-        if name:
-            raise SettingsError(
-                f"support {name}={file} names a class, but the labels in the file do; leave out '{name}='"
-            )
-        content = read_annotations(file)
-        if "shapes" in content:
-            self._read_labelme(image, file, content)
-        else:
-            self._read_coco(file, content)
-
-    def choose(self, classes: dict[int, str]) -> dict[int, str]:
-        """Return the classes of a file that are to be taken, by number."""
-        return {number: name for number, name in classes.items() if not self.names or name in self.names}
-
-    def add(self, image: Path, labels: np.ndarray, classes: dict[int, str], file: Path) -> None:
-        """Add an image with its label map (H, W), which may be drawn on the upright or on the stored image.
-
-        The form whose size fits is taken; where both fit, the upright one, and a note says so. Raises DataError where
-        the label map has neither size.
-        """
-        pixels, _ = read_upright(image)
-        self.supports.append(Support(str(image), pixels, fit_labels(labels, image, file), classes))
-        if fits_both_ways(image):
-            self.notes.append(f"{image} is turned by its EXIF entry; its mask is taken as drawn on the turned picture")
-
-    def check_classes(self) -> None:
-        """Raise DataError for names that look alike, and SettingsError for a chosen class that no support shows."""
-        shown = {name for support in self.supports for name in support.classes.values()}
-        check_names(shown, "the supports")
-        for name in [*self.names, *self.by_number.values()]:
-            if name not in shown:
-                hint = did_you_mean(name, shown)
-                there = f"{hint} There are" if hint else "; there are"
-                raise SettingsError(f"no support shows the class '{name}' of --classes{there}: {_first(shown)}")
-
-    def _read_mask(self, name: str, image: Path, file: Path) -> None:
-        # a named mask has a number of its own
-        labels, smoothed = read_mask(file, None if name else self.colours, self.by_number, is_one_class=bool(name))
-        if smoothed and not self.by_number:
-            if not name:
-                raise DataError(
-                    f"mask {file} has {len(np.unique(labels))} grey levels, as smoothed edges have; name its one class "
-                    "(name=photo:mask), or its numbers with --classes"
-                )
-            labels = (labels >= HALF).astype(np.uint8)
-            self.notes.append(f"the edges of mask {file} are smoothed; what is at least half white ({HALF}) is taken")
-        if chosen := self.choose(self._classes_of_mask(name, file, labels)):
-            self.add(image, labels, chosen, file)
-
-    def _classes_of_mask(self, name: str, file: Path, labels: np.ndarray) -> dict[int, str]:
-        """Name the class numbers of a mask. Raises DataError where it marks nothing, or nothing that has a name."""
-        numbers = [number for number in np.unique(labels).tolist() if number not in (0, VOID)]
-        if not numbers:
-            void = " but void (255)" if (labels == VOID).any() else ""
+    # a named mask has a number of its own
+    labels, smoothed = read_mask(file, None if name else colours, by_number, is_one_class=bool(name))
+    if smoothed and not by_number:
+        if not name:
             raise DataError(
-                f"mask {file} marks nothing{void}; expected white, or class numbers from 1, where the object is"
+                f"mask {file} has {len(np.unique(labels))} grey levels, as smoothed edges have; name its one class "
+                "(name=photo:mask), or its numbers with --classes"
             )
-        if name and len(numbers) > 1:
-            raise DataError(
-                f"mask {file} has the numbers {_first(numbers)}, but one class was named ({name}); name them with "
-                f"--classes {numbers[0]}={name},{numbers[1]}=… and leave out '{name}='"
-            )
-        if name:
-            return {numbers[0]: name}
-        if not self.by_number:
-            return {number: f"class {number}" for number in numbers}
-        classes = {number: self.by_number[number] for number in numbers if number in self.by_number}
-        if not classes:
-            raise DataError(f"mask {file} has the numbers {_first(numbers)}, none of which --classes names; name one")
-        return classes
+        labels = (labels >= HALF).astype(np.uint8)
+        notes.append(f"the edges of mask {file} are smoothed; what is at least half white ({HALF}) is taken")
+    numbers = [number for number in np.unique(labels).tolist() if number not in (0, VOID)]
+    if not numbers:
+        void = " but void (255)" if (labels == VOID).any() else ""
+        raise DataError(
+            f"mask {file} marks nothing{void}; expected white, or class numbers from 1, where the object is"
+        )
+    if name and len(numbers) > 1:
+        raise DataError(
+            f"mask {file} has the numbers {_first(numbers)}, but one class was named ({name}); name them with "
+            f"--classes {numbers[0]}={name},{numbers[1]}=… and leave out '{name}='"
+        )
+    if name:
+        return labels, {numbers[0]: name}
+    if not by_number:
+        return labels, {number: f"class {number}" for number in numbers}
+    classes = {number: by_number[number] for number in numbers if number in by_number}
+    if not classes:
+        raise DataError(f"mask {file} has the numbers {_first(numbers)}, none of which --classes names; name one")
+    return labels, classes
 
-    def _read_labelme(self, image: Path | None, file: Path, content: dict[str, Any]) -> None:
-        labels, names, note = paint_labelme(content, file)
-        if not names:
-            raise DataError(
-                f"{file} has no shape with an area; expected at least one polygon, rectangle, circle or mask"
-                + (f"; {note}" if note else "")
-            )
-        if note:
-            self.notes.append(note)
-        if chosen := self.choose(names):
-            photo = image or find_named_image(str(content.get("imagePath") or ""), file, self.root)
-            self.add(photo, labels, chosen, file)
 
-    def _read_coco(self, file: Path, content: dict[str, Any]) -> None:
-        """Add every image of a COCO file that shows a chosen class."""
-        try:
-            ordered = sorted(content["categories"], key=lambda category: category["id"])
-            if any(category["name"] is None for category in ordered):
-                raise TypeError("a category without a name")
-            names = [str(category["name"]) for category in ordered]
-        except (KeyError, TypeError) as error:
-            raise DataError(f"{file} has no categories with id and name; expected COCO's instances") from error
-        if len(names) > MAX_CLASSES:
-            raise DataError(f"{file} has {len(names)} categories, expected at most {MAX_CLASSES}; leave some out")
-        left_out = LeftOut()
-        instances = read_instances(file, sha256_file(file), names, left_out)
-        names = [composed(name) for name in names]
-        check_names([names[number - 1] for number in np.unique(instances.classes)], f"the categories of {file}")
-        photos: dict[Path, str] = {}
-        for row, stated in enumerate(instances.file_names):
-            numbers = np.unique(instances.classes[instances.starts[row] : instances.starts[row + 1]]).tolist()
-            if not numbers:
-                continue
+def _labelme_classes(image: Path | None, file: Path, content: dict[str, Any], notes: list[str]) -> _Drawn:
+    """Return the image of a LabelMe file, as a path or as the file states it, its label map, and its classes."""
+    labels, names, note = paint_labelme(content, file)
+    if not names:
+        raise DataError(
+            f"{file} has no shape with an area; expected at least one polygon, rectangle, circle or mask"
+            + (f"; {note}" if note else "")
+        )
+    notes += [note] if note else []
+    return image or str(content.get("imagePath") or ""), labels, names
+
+
+def _coco_classes(file: Path, content: dict[str, Any], notes: list[str]) -> Iterator[_Drawn]:
+    """Yield the images of a COCO file that show something, as it states them, their label maps, and their classes."""
+    try:
+        ordered = sorted(content["categories"], key=lambda category: category["id"])
+        if any(category["name"] is None for category in ordered):
+            raise TypeError("a category without a name")
+        names = [str(category["name"]) for category in ordered]
+    except (KeyError, TypeError) as error:
+        raise DataError(f"{file} has no categories with id and name; expected COCO's instances") from error
+    if len(names) > MAX_CLASSES:
+        raise DataError(f"{file} has {len(names)} categories, expected at most {MAX_CLASSES}; leave some out")
+    left_out = LeftOut()
+    instances = read_instances(file, sha256_file(file), names, left_out)
+    names = [composed(name) for name in names]
+    check_names([names[number - 1] for number in np.unique(instances.classes)], f"the categories of {file}")
+    for row, stated in enumerate(instances.file_names):
+        numbers = np.unique(instances.classes[instances.starts[row] : instances.starts[row + 1]]).tolist()
+        if numbers:
             drawn = {number: names[number - 1] for number in numbers}
             labels, shown, reserved = visible_classes(instances.paint(stated), drawn, left_out)
-            chosen = self.choose(shown)
-            if not chosen:
-                continue  # its photo need not be here
-            photo = find_named_image(stated, file, self.root)
-            if photos.setdefault(photo, stated) != stated:
-                raise DataError(
-                    f"{file} has the images {photos[photo]} and {stated}, for which there is {photo} alone; expected a "
-                    "photo for each; put them at the stated paths or give --support-root"
-                )
-            if reserved:
-                self.notes.append(f"{file}: {stated}: {reserved}")
-            self.add(photo, labels, chosen, file)
-        if left_out.words:
-            self.notes.append(left_out.note(file))
+            notes += [f"{file}: {stated}: {reserved}"] if reserved else []
+            yield stated, labels, shown
+    if left_out.words:
+        notes.append(left_out.note(file))
 
 
 def read_mask(

@@ -17,9 +17,9 @@ from typing import Literal
 from fsbench.base.environment import check_environment, check_temporary_folder
 from fsbench.base.errors import EXTRAS as PACKAGES
 from fsbench.base.errors import SettingsError, describe, did_you_mean, raise_all
-from fsbench.base.files.cache import Cache
+from fsbench.base.files.cache import cache_entries
 from fsbench.base.files.opening import in_units
-from fsbench.base.paths import cache_folder, weights_folder
+from fsbench.base.paths import cache_folder, cache_size, weights_folder
 from fsbench.base.version import __version__
 from fsbench.networks.weights.table import availability, fetch_command, short_path, weight_files
 from fsbench.records.machine import commit, processor
@@ -261,12 +261,12 @@ def has_gpu() -> bool:
     return platform.system() != "Linux" or bool(driver())
 
 
-def cache_entries(cache: Cache) -> Iterator[Finding]:
+def cache_findings() -> Iterator[Finding]:
     """Yield what the cache takes of its room, and the files, size and last use of each kind of entry."""
-    entries = cache.entries()
+    entries = cache_entries()
     size = in_units(sum(entry.size for entry in entries))
-    words = f"{size} of {in_units(cache.limit)} (FSBENCH_CACHE, FSBENCH_CACHE_SIZE)"
-    yield Finding(str(cache.folder), "ok", words)
+    words = f"{size} of {in_units(cache_size())} (FSBENCH_CACHE, FSBENCH_CACHE_SIZE)"
+    yield Finding(str(cache_folder()), "ok", words)
     for kind in sorted({entry.kind for entry in entries}):
         some = [entry for entry in entries if entry.kind == kind]
         files = sum(len(entry.files) for entry in some)

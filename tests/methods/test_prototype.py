@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from fsbench.core.evaluation import evaluate_batch
 from fsbench.data.batch import EpisodeBatch
 from fsbench.datamodules.datasets.folder import Folder
 from fsbench.methods.prototype import (
@@ -118,7 +117,7 @@ def data(blocks_folder):
 
 def results(method, data):
     with torch.inference_mode():
-        return [evaluate_batch(method, data.protocol, batch)[0] for batch in data.test_dataloader()]
+        return [method.evaluate_batch(data.protocol, batch)[0] for batch in data.test_dataloader()]
 
 
 def test_gating_removes_masks_of_absent_ways(data):
@@ -157,7 +156,7 @@ def test_calibration_on_base_classes_improves_on_them(data):
 
         scores = EpisodicScores([4, 5, 6], "background")
         for episode in episodes:
-            scores.update(*evaluate_batch(method, data.protocol, episode))
+            scores.update(*method.evaluate_batch(data.protocol, episode))
         return scores.compute()
 
     assert score(chosen)["mIoU"] >= score(fixed)["mIoU"]

@@ -20,7 +20,6 @@ from benchmarks.speed.cases.loading import BLOCK
 from benchmarks.speed.harness import Case, sample_folder
 from benchmarks.speed.official_fold import OfficialFold
 from fsbench.base.tensor_cache import FeatureCache
-from fsbench.core.evaluation import evaluate_batch
 from fsbench.core.loading import LoadingConfig, load_episode
 from fsbench.core.segmenter import Segmenter
 from fsbench.data.batch import EpisodeBatch
@@ -98,7 +97,7 @@ class Evaluation:
     @torch.inference_mode()
     def evaluate(self, batch: EpisodeBatch) -> SegmentationResult:
         """Evaluate one episode."""
-        result: SegmentationResult = evaluate_batch(self.method, self.protocol, batch.to(self.method.device))[0]
+        result: SegmentationResult = self.method.evaluate_batch(self.protocol, batch.to(self.method.device))[0]
         return result
 
     def authors(self, turn: int) -> None:

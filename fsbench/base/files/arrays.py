@@ -1,12 +1,6 @@
-"""Files of arrays and tables: .npz, MATLAB's .mat and parquet.
-
-The footer of a parquet file says what it decompresses to, and is read before anything is decompressed. It is a struct
-in the compact protocol of Thrift (https://github.com/apache/parquet-format, `FileMetaData`), of which polars tells no
-more than columns and rows.
-"""
+"""Files of arrays and tables: .npz, MATLAB's .mat and parquet."""
 
 import io
-import struct
 import zipfile
 import zlib
 from pathlib import Path
@@ -14,16 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fsbench.base.files.opening import LIMITS, in_units, open_file, read_bytes
-from fsbench.base.files.silence import standard_error_discarded
+from fsbench.base.files.opening import LIMITS, in_units, open_file, read_bytes, standard_error_discarded
 
 if TYPE_CHECKING:
     import polars as pl
 
 _CELL = 8
-"""Bytes of a cell in memory at least, whatever the file says that its pages decompress to."""
-_TRUE, _FALSE, _BYTE, _DOUBLE, _BINARY, _LIST, _SET, _MAP, _STRUCT = 1, 2, 3, 7, 8, 9, 10, 11, 12
-"""Numbers of types in Thrift's compact protocol; those between are whole numbers."""
+"""Bytes of a number in memory at most, and of a text at least."""
 
 
 def read_npz(path: Path) -> dict[str, np.ndarray]:
@@ -50,97 +41,26 @@ def read_matlab(path: Path, **more: Any) -> dict[str, Any]:
 
 
 def read_parquet(path: Path, kind: str = "counts") -> "pl.DataFrame":
-    """Return the table of a parquet file.
+    """Return the table of a parquet file without its columns of lists, which no record has.
+
+    Its rows and columns are looked at before anything is decompressed.
 
     Raises:
         OSError: as `open_file`.
-        ValueError: it is no sound parquet file, or becomes larger than files of its kind may be.
+        ValueError: it is no sound parquet file, or has more cells than fit into files of its kind.
     """
     import polars as pl  # spared until it is needed
 
-    content = read_bytes(path, kind)
-    size = decompressed_size(content)
-    if size > LIMITS[kind]:
-        raise ValueError(f"it decompresses to {in_units(size)}; expected at most {in_units(LIMITS[kind])}")
+    most = LIMITS[kind]
     try:
         with standard_error_discarded():  # a damaged file: pages of addresses
-            return pl.read_parquet(io.BytesIO(content))
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
+            table = pl.scan_parquet(io.BytesIO(read_bytes(path, kind)))
+            columns = [name for name, of_column in table.collect_schema().items() if not of_column.is_nested()]
+            rows = int(table.select(pl.len()).collect().item())
+            if rows * len(columns) * _CELL <= most:
+                return table.select(columns).collect()
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         raise ValueError(type(error).__name__) from error
-
-
-def decompressed_size(content: bytes) -> int:
-    """Return the bytes that a parquet file takes in memory at least, by its footer.
-
-    It is the larger of the size of its decompressed pages and `_CELL` bytes for each value, where a column of lists has
-    as many rows as its lists have values.
-
-    Raises:
-        ValueError: it has no sound footer.
-    """
-    end = len(content) - 8
-    if end < 4 or content[-4:] != b"PAR1":
-        raise ValueError("it is no parquet file")
-    (length,) = struct.unpack("<I", content[end : end + 4])
-    try:
-        footer = _ThriftReader(content[max(end - length, 0) : end]).struct()
-        (_, *schema), groups = footer[2], footer[4]  # its first element is the table
-        values = sum(max((chunk[3][5] for chunk in group[1]), default=0) for group in groups)
-        rows = max(footer[3], sum(group[3] for group in groups), values)
-        columns = sum(not element.get(5) for element in schema)  # leaves, which have no children
-        pages = sum(max(chunk[3][6], 0) for group in groups for chunk in group[1])
-        return max(pages, rows * columns * _CELL)
-    except (IndexError, KeyError, TypeError, ValueError, AttributeError, RecursionError, struct.error) as error:
-        raise ValueError("it has no sound footer") from error
-
-
-class _ThriftReader:
-    """Reads values of the compact protocol one after the other; a struct becomes number of a field -> value."""
-
-    def __init__(self, content: bytes):
-        self.content = content
-        self.place = 0
-
-    def byte(self) -> int:
-        self.place += 1
-        return self.content[self.place - 1]
-
-    def varint(self) -> int:
-        value = shift = 0
-        while True:
-            byte = self.byte()
-            value |= (byte & 0x7F) << shift
-            if byte < 0x80:
-                return value
-            shift += 7
-
-    def number(self) -> int:
-        """Return a whole number with its sign ("zigzag")."""
-        value = self.varint()
-        return (value >> 1) ^ -(value & 1)
-
-    def struct(self) -> dict[int, Any]:
-        fields: dict[int, Any] = {}
-        number = 0
-        while head := self.byte():
-            number = number + (head >> 4) if head >> 4 else self.number()
-            kind = head & 0x0F
-            fields[number] = kind == _TRUE if kind in (_TRUE, _FALSE) else self.value(kind)
-        return fields
-
-    def value(self, kind: int) -> Any:
-        if kind == _STRUCT:
-            return self.struct()
-        if kind in (_LIST, _SET):
-            head = self.byte()
-            count = self.varint() if head >> 4 == 0x0F else head >> 4
-            return [self.value(head & 0x0F) for _ in range(count)]
-        if kind == _MAP:
-            count = self.varint()
-            kinds = self.byte() if count else 0
-            return [(self.value(kinds >> 4), self.value(kinds & 0x0F)) for _ in range(count)]
-        if kind in (_BINARY, _DOUBLE):
-            length = self.varint() if kind == _BINARY else 8
-            self.place += length
-            return self.content[self.place - length : self.place]
-        return self.byte() if kind in (_TRUE, _FALSE, _BYTE) else self.number()
+    raise ValueError(
+        f"it has {rows} rows and {len(columns)} columns; expected at most {in_units(most)} in cells of {_CELL} bytes"
+    )

@@ -51,82 +51,57 @@ class Entry:
                 file.unlink()
 
 
-@dataclass(frozen=True)
-class Cache:
-    """A folder of entries, and the room that they may take.
+def entry_path(kind: str, key: str) -> Path:
+    """Return where an entry is, without the suffix of its files.
 
-    Attributes:
-        folder: made when the first entry is.
-        limit: bytes.
+    Args:
+        kind: lower-case letters and digits, with hyphens; the name of a folder.
+        key: at least 32 hexadecimal digits: a hash of everything that the content follows from, of which the first 32
+            count.
     """
-
-    folder: Path
-    limit: int
-
-    def path(self, kind: str, key: str) -> Path:
-        """Return where an entry is, without the suffix of its files.
-
-        Args:
-            kind: lower-case letters and digits, with hyphens; the name of a folder.
-            key: at least 32 hexadecimal digits: a hash of everything that the content follows from, of which the first
-                32 count.
-        """
-        return self.folder / kind / f"fsbench-{key[:32]}"
-
-    def entries(self) -> list[Entry]:
-        """Return what is in the folder; what was used longest ago comes first."""
-        found: dict[tuple[str, str], list[Path]] = defaultdict(list)
-        for kind, key, file in self._files():
-            found[kind, key].append(file)
-        entries = []
-        for (kind, _), files in found.items():
-            with suppress(OSError):  # another process removed it
-                states = [file.stat() for file in files]
-                size = sum(-(-state.st_size // BLOCK) * BLOCK for state in states)
-                entries.append(Entry(kind, tuple(files), size, max(state.st_mtime for state in states)))
-        return sorted(entries, key=lambda entry: (entry.used, entry.files))
-
-    def _files(self) -> Iterator[tuple[str, str, Path]]:
-        """Yield the suite's files, each behind its kind and the key of its entry."""
-        for folder in self._folders():
-            for file in _inside(folder):
-                if (match := _FILE.fullmatch(file.name)) and file.is_file() and not file.is_symlink():
-                    yield folder.name, match[1], file
-
-    def _folders(self) -> list[Path]:
-        folders = [folder for folder in _inside(self.folder) if folder.is_dir() and not folder.is_symlink()]
-        return [folder for folder in folders if _KIND.fullmatch(folder.name)]
-
-    def trim(self) -> None:
-        """Remove what killed processes left, and what was used longest ago until the cache is within its size."""
-        for file in (file for folder in self._folders() for file in _inside(folder) if is_half(file.name)):
-            with suppress(OSError):
-                if file.stat().st_mtime < time.time() - DAY:
-                    file.unlink()
-        entries = self.entries()
-        total = sum(entry.size for entry in entries)
-        for entry in entries:
-            if total <= self.limit:
-                break
-            entry.remove()
-            total -= entry.size
-
-    def clean(self, kinds: Sequence[str] = (), days: float = 0.0) -> list[Entry]:
-        """Remove entries of some kinds, or of all, that were not used for so many days; return them."""
-        latest = time.time() - days * DAY
-        chosen = [entry for entry in self.entries() if (not kinds or entry.kind in kinds) and entry.used <= latest]
-        for entry in chosen:
-            entry.remove()
-        return chosen
+    return cache_folder() / kind / f"fsbench-{key[:32]}"
 
 
-def suite_cache() -> Cache:
-    """Return the cache of this process's environment: `$FSBENCH_CACHE`, of `$FSBENCH_CACHE_SIZE`.
+def cache_entries() -> list[Entry]:
+    """Return what is in the cache; what was used longest ago comes first."""
+    found: dict[tuple[str, str], list[Path]] = defaultdict(list)
+    for file in _files():
+        if (match := _FILE.fullmatch(file.name)) and file.is_file() and not file.is_symlink():
+            found[file.parent.name, match[1]].append(file)
+    entries = []
+    for (kind, _), files in found.items():
+        with suppress(OSError):  # another process removed it
+            states = [file.stat() for file in files]
+            size = sum(-(-state.st_size // BLOCK) * BLOCK for state in states)
+            entries.append(Entry(kind, tuple(files), size, max(state.st_mtime for state in states)))
+    return sorted(entries, key=lambda entry: (entry.used, entry.files))
 
-    Raises:
-        SettingsError: the second is no size.
+
+def trim_cache() -> None:
+    """Remove what killed processes left, and what was used longest ago until the cache is within its size.
+
+    Raises SettingsError where `$FSBENCH_CACHE_SIZE` is no size.
     """
-    return Cache(cache_folder(), cache_size())
+    for file in (file for file in _files() if is_half(file.name)):
+        with suppress(OSError):
+            if file.stat().st_mtime < time.time() - DAY:
+                file.unlink()
+    entries, limit = cache_entries(), cache_size()
+    total = sum(entry.size for entry in entries)
+    for entry in entries:
+        if total <= limit:
+            break
+        entry.remove()
+        total -= entry.size
+
+
+def clean_cache(kinds: Sequence[str] = (), days: float = 0.0) -> list[Entry]:
+    """Remove entries of some kinds, or of all, that were not used for so many days; return them."""
+    latest = time.time() - days * DAY
+    chosen = [entry for entry in cache_entries() if (not kinds or entry.kind in kinds) and entry.used <= latest]
+    for entry in chosen:
+        entry.remove()
+    return chosen
 
 
 def mark_used(*files: Path) -> None:
@@ -136,8 +111,10 @@ def mark_used(*files: Path) -> None:
             os.utime(file)
 
 
-def _inside(folder: Path) -> list[Path]:
-    """Return what is in a folder; nothing where it cannot be looked into."""
+def _files() -> Iterator[Path]:
+    """Yield all that is in the folders of the cache's kinds; nothing of those that cannot be looked into."""
     with suppress(OSError):
-        return list(folder.iterdir())
-    return []
+        for folder in list(cache_folder().iterdir()):
+            if _KIND.fullmatch(folder.name) and folder.is_dir() and not folder.is_symlink():
+                with suppress(OSError):
+                    yield from list(folder.iterdir())

@@ -10,8 +10,7 @@ from typing import IO, Any
 
 from PIL import Image, UnidentifiedImageError
 
-from fsbench.base.files.opening import open_file
-from fsbench.base.files.silence import standard_error_discarded
+from fsbench.base.files.opening import open_file, standard_error_discarded
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 """Formats as PIL names them; others, of which some run programs (EPS) or fetch files, are not tried."""

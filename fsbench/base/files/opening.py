@@ -11,9 +11,10 @@ import json
 import os
 import re
 import stat
+import threading
 import zlib
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,9 @@ _ESCAPED_HALF = re.compile(r"\\u[dD][89a-fA-F]")
 
 _listeners: list[set[str]] = []
 """Sets of `opened_files`."""
+
+_ONE_AT_A_TIME = threading.RLock()
+"""Lock of `standard_error_discarded`, within which PIL's `load` calls `load`."""
 
 _KINDS = {
     stat.S_IFIFO: "a named pipe", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device", stat.S_IFDIR: "a folder",
@@ -226,3 +230,19 @@ def gunzip(content: bytes, kind: str) -> bytes:
     if len(found) > LIMITS[kind]:
         raise ValueError(f"it decompresses to more than {in_units(LIMITS[kind])}")
     return found
+
+
+@contextmanager
+def standard_error_discarded() -> Iterator[None]:
+    """Discard what is written to the standard error in the block, also by libraries in other languages.
+
+    What counts of it is raised as well. The whole process is silent meanwhile, so the block should be short.
+    """
+    with _ONE_AT_A_TIME, ExitStack() as stack:
+        before = os.dup(2)
+        stack.callback(os.close, before)
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, 2)
+        os.close(nowhere)
+        stack.callback(os.dup2, before, 2)
+        yield

@@ -63,9 +63,9 @@ def _sync(path: Path) -> None:
         os.close(number)
 
 
-def write_text(path: Path, text: str, durable: bool = True) -> None:
-    """Write a text file; the arguments are those of `replacing`."""
-    with replacing(path, durable) as temporary:
+def write_text(path: Path, text: str) -> None:
+    """Write a text file by `replacing` and raise what that does."""
+    with replacing(path) as temporary:
         temporary.write_text(text)
 
 

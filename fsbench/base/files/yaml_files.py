@@ -35,7 +35,11 @@ def _loader() -> Any:
                 raise yaml.YAMLError(f"line {node.start_mark.line + 1} has half of a character, {node.value!a}")
             parts = [] if isinstance(node, yaml.ScalarNode) else node.value
             if isinstance(node, yaml.MappingNode):
-                _check_keys([key for key, _ in parts if isinstance(key, yaml.ScalarNode)])
+                seen: set[str] = set()
+                for key in (key for key, _ in parts if isinstance(key, yaml.ScalarNode)):
+                    if key.value in seen:  # of which one would be lost
+                        raise yaml.YAMLError(f"line {key.start_mark.line + 1} has the key {key.value!r} again")
+                    seen.add(key.value)
                 parts = [part for pair in parts for part in pair]
             self.sizes[id(node)] = size = 1 + sum(self.sizes[id(part)] for part in parts)
             if size > NODES:
@@ -43,17 +47,6 @@ def _loader() -> Any:
             return node
 
     return Loader
-
-
-def _check_keys(keys: list[Any]) -> None:
-    """Raise YAMLError where a mapping has a key twice, of which one would be lost."""
-    import yaml  # spared until it is needed
-
-    seen: set[str] = set()
-    for key in keys:
-        if key.value in seen:
-            raise yaml.YAMLError(f"line {key.start_mark.line + 1} has the key {key.value!r} again")
-        seen.add(key.value)
 
 
 def parse_yaml(text: str) -> Any:

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from fsbench.base.files.cache import mark_used, suite_cache
+from fsbench.base.files.cache import mark_used, trim_cache
+from fsbench.base.paths import cache_size
 
 
 class FeatureStore:
@@ -57,8 +58,7 @@ def _open_arrays(path: Path | None, images: int, width: int) -> tuple[np.ndarray
         "crc": ((images,), np.uint32),
     }
     size = sum(int(np.prod(shape)) * np.dtype(kind).itemsize for shape, kind in shapes.values())
-    cache = suite_cache()
-    if path is not None and size <= cache.limit:
+    if path is not None and size <= cache_size():
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             files = {end: path.with_name(f"{path.name}.{end}") for end in shapes}
@@ -66,7 +66,7 @@ def _open_arrays(path: Path | None, images: int, width: int) -> tuple[np.ndarray
             values, checksums = (_file(files[end], *what) for end, what in shapes.items())
             mark_used(*files.values())
             if is_new:
-                cache.trim()
+                trim_cache()
             return values, checksums
         except OSError:
             pass

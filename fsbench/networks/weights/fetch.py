@@ -84,7 +84,7 @@ class Fetcher:
         else:
             url = file.url
         self.say(f"{name}: fetching {url} ({file.size_in_words})")
-        download(url, file.path, file, self.retry, INSTEAD)
+        download(url, file.path, file.problem, self.retry, INSTEAD)
 
     def _require_licence(self, name: str, file: WeightFile) -> None:
         """Return after the user accepted the file's licence, now or before; SettingsError where he does not."""

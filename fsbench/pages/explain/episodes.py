@@ -10,7 +10,6 @@ import torch
 
 from fsbench.base.errors import RecordError, user_message
 from fsbench.base.files import make_folder, write_text
-from fsbench.core.evaluation import evaluate_batch
 from fsbench.data.batch import EpisodeBatch
 from fsbench.pages.explain.episode_panels import panel_key, prediction_panels
 from fsbench.pages.explain.runs import read_comparable_records, standing
@@ -159,7 +158,7 @@ def _predict(
     experiment: Experiment, record: Record, episode: EpisodeBatch, void: str, pixel: tuple[float, float] | None
 ) -> tuple[EpisodePrediction, str]:
     """Predict an episode again; the note says where its counts are not the record's."""
-    (result,) = evaluate_batch(experiment.method, experiment.data.protocol, episode)
+    (result,) = experiment.method.evaluate_batch(experiment.data.protocol, episode)
     note = ""
     try:
         check_counts(record, [result])

@@ -13,7 +13,7 @@ from typing import Any
 
 from fsbench.base.errors import SettingsError, did_you_mean
 from fsbench.base.files import fingerprint, make_folder, write_text
-from fsbench.base.files.cache import mark_used, suite_cache
+from fsbench.base.files.cache import entry_path, mark_used
 from fsbench.base.plugins import PlugIn, load_entry_point
 from fsbench.runner.config.class_file import ClassFile, classes_of_file, is_class_file, name_class_file
 
@@ -150,7 +150,7 @@ def _write(settings: dict[str, Any]) -> Path:
 
     It is in the cache, or where nothing can be written there in a folder that goes with this process.
     """
-    file = suite_cache().path("classes", fingerprint(settings)).with_suffix(".yaml")
+    file = entry_path("classes", fingerprint(settings)).with_suffix(".yaml")
     if file.is_file():
         mark_used(file)
     else:

@@ -7,7 +7,6 @@ import warnings
 import torch
 from torch import Tensor
 
-from fsbench.core.evaluation import evaluate_batch
 from fsbench.core.method import Method
 from fsbench.data.batch import EpisodeBatch
 from fsbench.protocols.reading import load_protocol
@@ -126,7 +125,7 @@ def check_memory(subject: Subject) -> str:
 def _answer(method: Method, episode: Episode) -> None:
     """Answer an episode by the test step alone, as no trainer is to hold memory."""
     with torch.inference_mode():
-        evaluate_batch(method, load_protocol(PROTOCOLS[method.task]), join(method, [episode]))
+        method.evaluate_batch(load_protocol(PROTOCOLS[method.task]), join(method, [episode]))
 
 
 def _in_use() -> tuple[float, float]:

@@ -257,14 +257,13 @@ def _predictions(name: str, record: Record, repetition: Repetition | None) -> Fi
     # torch, which no other check needs
     import torch
 
-    from fsbench.core.evaluation import evaluate_batch
     from fsbench.runner.engine.restore import check_counts, reopen_at
 
     try:
         with torch.inference_mode():
             experiment, batches = reopen_at(record, chosen, repetition.settings, repetition.checkpoint)
             method, protocol = experiment.method, experiment.data.protocol
-            check_counts(record, (result for batch in batches for result in evaluate_batch(method, protocol, batch)))
+            check_counts(record, (result for batch in batches for result in method.evaluate_batch(protocol, batch)))
     except Exception as error:
         return Finding(name, "failed", f"predictions: {error if isinstance(error, FsbenchError) else describe(error)}")
     return Finding(name, "ok", f"predicted again, {agreement(len(numbers), len(chosen))}")

@@ -25,75 +25,66 @@ def web() -> Iterator[Web]:
         yield server
 
 
-def fetch(web: Web, path: Path, digest: Digest | None = DIGEST, retry: RetryPolicy = QUICK) -> bytes:
-    download(f"{web.url}/a.tar", path, digest, retry, "take it by hand")
+def fetch(web: Web, path: Path, retry: RetryPolicy = QUICK) -> bytes:
+    download(f"{web.url}/a.tar", path, DIGEST.problem, retry, "take it by hand")
     assert not path.with_name(f"{path.name}.part").exists()
     return path.read_bytes()
 
 
-def test_complete_file(web: Web, tmp_path: Path) -> None:
-    assert fetch(web, tmp_path / "new/a.tar") == BODY
-    assert web.requests == [("/a.tar", None)]
+@pytest.mark.parametrize(
+    ("part", "server", "asked"),
+    [
+        (None, {}, [None]),
+        (None, {"break_after": [100_000, 50_000, 1]}, [None, "bytes=100000-", "bytes=150000-", "bytes=150001-"]),
+        (None, {"break_after": [100_000], "ranges": False}, [None, "bytes=100000-"]),  # it sends all again
+        (None, {"answers": [503, 429]}, [None, None, None]),
+        (BODY[:1234], {}, ["bytes=1234-"]),  # of an earlier command
+        (BODY, {}, ["bytes=300000-"]),
+        (b"x" * 1000, {}, ["bytes=1000-", None]),  # of another file
+        (BODY + b"more", {}, ["bytes=300004-", None]),
+        (b"x" * len(BODY), {}, ["bytes=300000-", None]),
+    ],
+)
+def test_a_file_is_whole_whatever_is_there_and_however_the_server_sends_it(
+    web: Web, tmp_path: Path, part: bytes | None, server: dict, asked: list[str | None]
+) -> None:
+    vars(web).update(server)
+    path = tmp_path / "new" / "a.tar"
+    if part is not None:
+        path.parent.mkdir()
+        path.with_name("a.tar.part").write_bytes(part)
+    assert fetch(web, path) == BODY
+    assert web.requests == [("/a.tar", range_) for range_ in asked]
 
 
-def test_goes_on_where_it_broke_off(web: Web, tmp_path: Path) -> None:
-    web.break_after = [100_000, 50_000, 1]
-    assert fetch(web, tmp_path / "a.tar") == BODY
-    assert [asked for _, asked in web.requests] == [None, "bytes=100000-", "bytes=150000-", "bytes=150001-"]
-
-
-def test_goes_on_in_a_later_call(web: Web, tmp_path: Path) -> None:
-    (tmp_path / "a.tar.part").write_bytes(BODY[:1234])
-    assert fetch(web, tmp_path / "a.tar") == BODY
-    assert web.requests == [("/a.tar", "bytes=1234-")]
-
-
-def test_starts_again_where_the_server_sends_no_parts(web: Web, tmp_path: Path) -> None:
-    web.ranges = False
-    web.break_after = [100_000]
-    assert fetch(web, tmp_path / "a.tar") == BODY
-    assert [asked for _, asked in web.requests] == [None, "bytes=100000-"]
-
-
-def test_complete_part_needs_no_bytes(web: Web, tmp_path: Path) -> None:
-    (tmp_path / "a.tar.part").write_bytes(BODY)
-    assert fetch(web, tmp_path / "a.tar") == BODY
-
-
-@pytest.mark.parametrize("part", [b"x" * 1000, BODY + b"more", b"x" * len(BODY)], ids=["start", "more", "all"])
-def test_part_of_another_file_is_fetched_anew(web: Web, tmp_path: Path, part: bytes) -> None:
-    (tmp_path / "a.tar.part").write_bytes(part)
-    assert fetch(web, tmp_path / "a.tar") == BODY
-    assert web.requests[-1] == ("/a.tar", None)
-
-
-def test_wrong_bytes_are_put_aside_and_not_used(web: Web, tmp_path: Path) -> None:
-    web.files["/a.tar"] = b"<html>please log in</html>"
-    with pytest.raises(
-        DataError, match=rf"gave other bytes: md5 \w+; expected {DIGEST.value}; they are kept as .*a\.tar\.bad"
-    ):
+@pytest.mark.parametrize(
+    ("server", "words", "requests"),
+    [
+        *(
+            ({"answers": [status]}, rf"a\.tar was refused: HTTP {status} .*; try again later, or take it by hand", 1)
+            for status in (401, 403, 404, 410)
+        ),
+        ({"answers": [500] * 9}, r"cannot download .*: HTTP 500 .*, 3 times", 3),
+        ({"break_after": [1000, *[0] * 9]}, r"ended after 1000 of 300000 bytes, 3 times \(1000 bytes are kept", 4),
+        (
+            {"files": {"/a.tar": b"<html>please log in</html>"}},
+            rf"gave other bytes: md5 \w+; expected {DIGEST.value}; they are kept as .*a\.tar\.bad",
+            1,
+        ),
+    ],
+)
+def test_what_cannot_be_had_is_said_and_not_used(
+    web: Web, tmp_path: Path, server: dict, words: str, requests: int
+) -> None:
+    before = dict(vars(web))
+    vars(web).update(server)
+    with pytest.raises(DataError, match=words):
         fetch(web, tmp_path / "a.tar")
-    assert not (tmp_path / "a.tar").exists()
-    assert (tmp_path / "a.tar.bad").read_bytes() == b"<html>please log in</html>"
-    web.files["/a.tar"] = BODY
+    assert len(web.requests) == requests and not (tmp_path / "a.tar").exists()
+    wrong = server.get("files", {}).get("/a.tar")
+    assert [path.read_bytes() for path in tmp_path.glob("*.bad")] == ([wrong] if wrong else [])
+    vars(web).update({name: before[name] for name in server} | {"answers": [], "break_after": []})
     assert fetch(web, tmp_path / "a.tar") == BODY
-
-
-@pytest.mark.parametrize("status", [401, 403, 404, 410])
-def test_refusal_is_final(web: Web, tmp_path: Path, status: int) -> None:
-    web.answers = [status]
-    with pytest.raises(DataError, match=rf"a\.tar was refused: HTTP {status} .*; try again later, or take it by hand"):
-        fetch(web, tmp_path / "a.tar")
-    assert len(web.requests) == 1
-    assert list(tmp_path.glob("a.tar*")) == []
-
-
-def test_busy_server_is_asked_again(web: Web, tmp_path: Path) -> None:
-    web.answers = [503, 429]
-    assert fetch(web, tmp_path / "a.tar") == BODY
-    web.answers = [500] * 9
-    with pytest.raises(DataError, match=r"cannot download .*: HTTP 500 .*, 3 times"):
-        fetch(web, tmp_path / "b.tar")
 
 
 def test_nobody_listens(tmp_path: Path) -> None:
@@ -101,7 +92,7 @@ def test_nobody_listens(tmp_path: Path) -> None:
         silent.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/a.tar"
         with pytest.raises(DataError, match=r"cannot download .*: Connection refused, 3 times"):
-            download(url, tmp_path / "a.tar", DIGEST, QUICK)
+            download(url, tmp_path / "a.tar", DIGEST.problem, QUICK, "")
 
 
 def test_slow_header_is_given_up_and_tried_again(web: Web, tmp_path: Path) -> None:
@@ -112,17 +103,6 @@ def test_slow_header_is_given_up_and_tried_again(web: Web, tmp_path: Path) -> No
     web.delays = [60] * 9
     with pytest.raises(DataError, match=r"no answer in 0\.2 s, 2 times"):
         fetch(web, tmp_path / "b.tar", retry=RetryPolicy(timeout=0.2, retries=1, backoff=0))
-
-
-def test_connection_that_always_breaks_is_given_up(web: Web, tmp_path: Path) -> None:
-    web.break_after = [1000, *[0] * 9]
-    with pytest.raises(
-        DataError, match=r"the connection ended after 1000 of 300000 bytes, 3 times \(1000 bytes are kept"
-    ):
-        fetch(web, tmp_path / "a.tar")
-    web.break_after = []
-    assert fetch(web, tmp_path / "a.tar") == BODY
-    assert web.requests[-1] == ("/a.tar", "bytes=1000-")
 
 
 def test_waits_grow(web: Web, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,4 +121,4 @@ def test_full_disk_is_said_before_the_download(web: Web, tmp_path: Path, monkeyp
 
 def test_other_addresses_are_refused(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="begins with http:// or https://"):
-        download("file:///etc/passwd", tmp_path / "a.tar")
+        download("file:///etc/passwd", tmp_path / "a.tar", DIGEST.problem, QUICK, "")

@@ -24,16 +24,6 @@ def test_least_recently_used_goes_first():
     assert (cache.hits, cache.misses) == (2, 4)
 
 
-def test_big_features_make_room_for_small_ones():
-    cache = FeatureCache(max_bytes=240)
-    small = [cache.get("support", i, lambda: torch.zeros(10)) for i in range(2)]
-    cache.get("query", "a", lambda: torch.zeros(40))
-    assert cache.get("query", "a", lambda: torch.ones(40)).sum() == 0
-    cache.get("support", 2, lambda: torch.zeros(10))  # 280 bytes would be too many
-    assert all(cache.get("support", i, lambda: torch.ones(10)) is small[i] for i in range(2))
-    assert cache.get("query", "a", lambda: torch.ones(40)).sum() == 40
-
-
 def test_a_big_newcomer_pushes_small_ones_out_when_nothing_else_is_there():
     cache = FeatureCache(max_bytes=200)
     for i in range(5):
@@ -93,16 +83,13 @@ def test_what_is_expected_last_makes_room():
     assert [cache.knows(key) for key in "abcd"] == [True, False, True, True]
     cache.get("support", "e", lambda: torch.zeros(10))  # d is in use for the first time: it stays
     assert [cache.knows(key) for key in "acde"] == [True, False, True, True]
+    cache.expect("d", None)  # never again: it is dropped at once
+    assert not cache.knows("d") and cache.bytes == 80
+    cache.get("support", "d", lambda: torch.zeros(10))
     cache.expect("d", 5)
     cache.expect("e", 5)
     cache.get("support", "f", lambda: torch.zeros(10))  # of equal ones the older one goes
-    assert [cache.knows(key) for key in "adef"] == [True, False, True, True]
-
-
-def test_what_is_never_expected_again_is_dropped():
-    cache = expecting(120, "abc", {"a": 3, "b": None})
-    assert [cache.knows(key) for key in "abc"] == [True, False, True] and cache.bytes == 80
-    cache.expect("unknown", None)
+    assert [cache.knows(key) for key in "adef"] == [True, True, False, True]
 
 
 def test_big_features_make_room_before_those_that_are_expected_later():
@@ -111,15 +98,6 @@ def test_big_features_make_room_before_those_that_are_expected_later():
     cache.expect("c", 1)
     cache.get("support", "d", lambda: torch.zeros(10))
     assert [cache.knows(key) for key in "abcd"] == [True, True, False, True]
-
-
-def test_forgotten_expectations_leave_the_order_of_last_use():
-    cache = expecting(120, "abc", {"a": 3, "b": 9, "c": 4})
-    cache.forget_expectations()
-    cache.get("support", "a", lambda: torch.zeros(10))
-    for number, gone in enumerate("bca"):
-        cache.get("support", f"new {number}", lambda: torch.zeros(10))
-        assert not cache.knows(gone) and cache.bytes == 120
 
 
 def test_what_is_left_over_makes_room_before_what_is_expected():

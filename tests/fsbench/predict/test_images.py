@@ -47,6 +47,9 @@ def test_folders_are_searched_through(tmp_path):
     assert images[1].path == tmp_path / "sub" / "a.png"
     single = find_images([tmp_path / "b.JPG", tmp_path / "sub" / "a.png"])
     assert [image.name for image in single] == ["a.png", "b.JPG"]
+    save(tmp_path / "out" / "a.png")
+    with pytest.raises(SettingsError, match="the same name"):
+        find_images([tmp_path / "out", tmp_path / "sub"])
 
 
 def test_folders_that_cannot_be_read_are_said(tmp_path, monkeypatch):
@@ -65,14 +68,3 @@ def test_folders_that_cannot_be_read_are_said(tmp_path, monkeypatch):
     assert len(refused) == 1 and "locked cannot be read (Permission denied)" in refused[0]
     with pytest.raises(DataError, match="locked cannot be read"):
         find_images([tmp_path])
-
-
-def test_what_cannot_be_searched_is_said(tmp_path):
-    with pytest.raises(SettingsError, match="does not exist"):
-        find_images([tmp_path / "absent"])
-    with pytest.raises(DataError, match="no photo in"):
-        find_images([tmp_path])
-    for name in ("x/a.png", "y/a.png"):
-        save(tmp_path / name)
-    with pytest.raises(SettingsError, match="the same name"):
-        find_images([tmp_path / "x", tmp_path / "y"])

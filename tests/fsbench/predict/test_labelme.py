@@ -1,4 +1,4 @@
-"""LabelMe's files: corners near the image are painted, elsewhere they are refused; the work is bounded."""
+"""LabelMe's files: corners near the image are painted, elsewhere they are refused."""
 
 import base64
 import io
@@ -9,7 +9,6 @@ import pytest
 from PIL import Image
 
 from fsbench.base.errors import DataError
-from fsbench.predict import labelme
 from fsbench.predict.labelme import paint_labelme
 
 SQUARE = [[10, 10], [20, 10], [20, 20], [10, 20]]
@@ -33,19 +32,6 @@ def test_a_corner_that_is_no_place_near_the_image_is_refused(tmp_path, value, ki
 def test_a_corner_has_two_numbers(tmp_path, points):
     with pytest.raises(DataError, match=r"points are not all of two numbers.*; expected the JSON file"):
         paint_labelme(content(points), tmp_path / "a.json")
-
-
-def test_the_work_of_a_file_is_bounded(tmp_path, monkeypatch):
-    monkeypatch.setattr(labelme, "MOST_PAINTED", 10_000)
-    whole = content([[0, 0], [39, 0], [39, 49], [0, 49]])
-    paint_labelme(whole | {"shapes": whole["shapes"] * 5}, tmp_path / "a.json")
-    with pytest.raises(DataError, match="its shapes have more than"):
-        paint_labelme(whole | {"shapes": whole["shapes"] * 6}, tmp_path / "a.json")
-    file = io.BytesIO()
-    Image.new("1", (200, 20)).save(file, "png")
-    mask = content([[0, 0]], "mask", mask=base64.b64encode(file.getvalue()).decode())
-    with pytest.raises(DataError, match="its shapes have more than"):
-        paint_labelme(mask | {"shapes": mask["shapes"] * 3}, tmp_path / "a.json")
 
 
 def test_a_shape_may_reach_out_of_the_image(tmp_path):

@@ -9,7 +9,6 @@ from PIL import Image
 
 import fsbench
 from fsbench.base.errors import CheckpointError, DataError, SettingsError
-from fsbench.core.evaluation import evaluate_batch
 from fsbench.core.loading import LoadingConfig, load_episode
 from fsbench.data.episodes.episode import Episode
 from fsbench.data.label_maps import resize_labels
@@ -59,7 +58,7 @@ def test_a_prediction_is_the_evaluations(blocks_folder, emat, name):
     resize = "bicubic" if name == "seggpt" else "protocol"
     batch = load_episode(index, episode, LoadingConfig(predictor.image_size, input_resize=resize))
     with torch.inference_mode():
-        (evaluated,) = evaluate_batch(predictor.method, load_segmentation("fscs"), batch)
+        (evaluated,) = predictor.method.evaluate_batch(load_segmentation("fscs"), batch)
     for number, shots in zip(episode.classes, episode.supports, strict=True):
         texts = [f"{index.image_path(shot)}:{index.label_file(shot)}" for shot in shots]
         predictor.add(read_supports(texts, f"{number}=class {number}")[0])

@@ -7,7 +7,6 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from fsbench.base.errors import SettingsError
-from fsbench.core.evaluation import evaluate_batch
 from fsbench.core.loading import whole_image
 from fsbench.core.step_division import StepDivision
 from fsbench.data.batch import collate
@@ -122,7 +121,7 @@ def test_a_class_that_no_image_shows_counts_as_nothing(monkeypatch):
     truths = [image_truth(i, labels, [4, 5, 6]) for i in range(2)]
     monkeypatch.setattr(learner.model, "segment", lambda pixels: torch.tensor([0.0, 1, 0, 0]).view(1, 4, 1, 1))
     batch = collate([whole_image(name, torch.zeros(3, 9, 9), one) for name, one in zip("ab", truths, strict=True)])
-    results = evaluate_batch(learner, WHOLE_IMAGES, batch)
+    results = learner.evaluate_batch(WHOLE_IMAGES, batch)
     assert [r.episode for r in results] == [0, 1] and results[0].present.tolist() == [True, False, False]
     tp, pred, gt = results[1].counts[1:, :3].T.tolist()
     assert (tp, pred, gt) == ([36, 0, 0], [72, 0, 0], [36, 0, 0])  # the void row is not scored

@@ -109,7 +109,6 @@ def predict_again(record: Record, chosen: Sequence[int]) -> "tuple[list[Segmenta
     """
     import torch  # slow to import; a report of kept predictions needs none
 
-    from fsbench.core.evaluation import evaluate_batch
     from fsbench.runner.engine.restore import check_counts, reopen_at
 
     experiment, episodes = reopen_at(record, chosen)
@@ -117,7 +116,7 @@ def predict_again(record: Record, chosen: Sequence[int]) -> "tuple[list[Segmenta
     protocol = experiment.data.protocol
     with torch.inference_mode():
         results: list[SegmentationResult] = [
-            result for episode in episodes for result in evaluate_batch(experiment.method, protocol, episode)
+            result for episode in episodes for result in experiment.method.evaluate_batch(protocol, episode)
         ]
     check_counts(record, results)
     return results, experiment.method.attention_meaning

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from fsbench.base.errors import SettingsError
-from fsbench.base.files.cache import BLOCK, DAY, Cache, suite_cache
+from fsbench.base.files.cache import BLOCK, DAY, cache_entries, clean_cache, entry_path, trim_cache
 from fsbench.base.paths import REPOSITORY, cache_size
 from fsbench.cli.main import main
 from fsbench.data.disk_cache import load_arrays, load_json, save_arrays, save_json
@@ -42,39 +42,33 @@ def filled(cache) -> list[Path]:
     return [put(cache, name, 2, 1000 - 10 * age) for age, name in enumerate(names)]
 
 
-def test_an_entry_of_any_kind_is_counted(filled):
-    entries = suite_cache().entries()
-    assert [entry.kind for entry in entries] == [
-        "pixels",
-        "images",
-        "features",
-        "instances-2",
-        "contents",
-        "of-a-package",
-        "classes",
-    ]
+def kinds() -> list[str]:
+    return [entry.kind for entry in cache_entries()]
+
+
+def test_what_was_used_longest_ago_goes_first(filled, monkeypatch):
+    entries = cache_entries()
+    assert kinds() == ["pixels", "images", "features", "instances-2", "contents", "of-a-package", "classes"]
     assert [file for entry in entries for file in sorted(entry.files, reverse=True)] == filled
     assert [entry.size for entry in entries] == [(4 if entry.kind == "features" else 2) * BLOCK for entry in entries]
-
-
-def test_what_was_used_longest_ago_goes_first(filled, cache):
-    for blocks, gone in ((16, 0), (15, 1), (10, 4), (0, 8)):  # features go as a whole
-        Cache(cache, blocks * BLOCK).trim()
+    for kibibytes, gone in ((64, 0), (60, 1), (40, 4), (1, 8)):  # features go as a whole
+        monkeypatch.setenv("FSBENCH_CACHE_SIZE", f"{kibibytes}kiB")
+        trim_cache()
         assert [file.exists() for file in filled] == [False] * gone + [True] * (8 - gone)
 
 
 def test_use_counts(cache):
     save_arrays("pixels", key(1), {"a": np.zeros(3)})
     save_json("images", key(2), [1])
-    for entry in suite_cache().entries():
+    for entry in cache_entries():
         os.utime(entry.files[0], (0, 0))
     assert load_json("images", key(2)) == [1]
-    assert [entry.kind for entry in suite_cache().entries()] == ["pixels", "images"]
+    assert kinds() == ["pixels", "images"]
     assert load_arrays("pixels", key(1)) is not None
-    assert [entry.kind for entry in suite_cache().entries()] == ["images", "pixels"]
+    assert kinds() == ["images", "pixels"]
 
 
-def test_files_of_others_stay(cache, tmp_path):
+def test_files_of_others_stay(cache, tmp_path, monkeypatch):
     """Whatever folder FSBENCH_CACHE names by mistake, only files with names of the suite are removed."""
     names = ["thesis.npz", f"thesis-{key(1)}.npz", f"pixels-{key(1)}.tar", "features/mine.f32", "images/ab/mine.json",
              f"images/other/{key(1)[2:]}.json", f"below/pixels-{key(1)}.npz", ".hidden.new", f"photos/{key(1)}.jpg",
@@ -84,17 +78,19 @@ def test_files_of_others_stay(cache, tmp_path):
     (cache / f"pixels/fsbench-{key(2)}.npz").symlink_to(put(tmp_path, "elsewhere", 1, 0))
     (cache / f"pixels/fsbench-{key(3)}.npz").mkdir()
     (cache / "images-2").symlink_to(put(tmp_path, f"else/fsbench-{key(4)}.json", 1, 0).parent)
-    Cache(cache, 0).trim()
-    assert suite_cache().clean() == [] and (cache / "images-2").is_dir()
+    monkeypatch.setenv("FSBENCH_CACHE_SIZE", "0")
+    trim_cache()
+    assert clean_cache() == [] and (cache / "images-2").is_dir()
     assert all(file.exists() for file in [*files, tmp_path / "elsewhere", tmp_path / f"else/fsbench-{key(4)}.json"])
 
 
-def test_what_a_killed_process_was_writing_goes_and_what_is_being_written_stays(cache):
+def test_what_a_killed_process_was_writing_goes_and_what_is_being_written_stays(cache, monkeypatch):
     name = ".0123456789abcdef.{}.new"
     left = put(cache / "images", name.format(17), 1, 2 * DAY)
     writing = put(cache / "images", name.format(18), 1, 5)
-    Cache(cache, 0).trim()
-    assert writing.exists() and not left.exists() and not suite_cache().entries()
+    monkeypatch.setenv("FSBENCH_CACHE_SIZE", "0")
+    trim_cache()
+    assert writing.exists() and not left.exists() and not cache_entries()
 
 
 def test_the_cache_is_kept_within_its_size(cache, monkeypatch):
@@ -102,31 +98,31 @@ def test_the_cache_is_kept_within_its_size(cache, monkeypatch):
     values = {"a": np.zeros(20_000)}  # 160 kB
     for number in range(20):
         save_arrays("pixels", key(number), values)
-        assert sum(entry.size for entry in suite_cache().entries()) <= 1 << 20
-    kept_now = {file.name for entry in suite_cache().entries() for file in entry.files}
+        assert sum(entry.size for entry in cache_entries()) <= 1 << 20
+    kept_now = {file.name for entry in cache_entries() for file in entry.files}
     assert kept_now == {f"fsbench-{key(number)}.npz" for number in range(14, 20)}
     monkeypatch.setenv("FSBENCH_CACHE_SIZE", "0")
     save_arrays("pixels", key(20), values)
-    assert not suite_cache().entries() and load_arrays("pixels", key(20)) is None
+    assert not cache_entries() and load_arrays("pixels", key(20)) is None
 
 
 def test_features_larger_than_the_cache_are_kept_in_memory(cache, monkeypatch):
     monkeypatch.setenv("FSBENCH_CACHE_SIZE", "1kB")
-    path = suite_cache().path("features", key(1))
+    path = entry_path("features", key(1))
     store = FeatureStore(path, images=100, width=32)
     store.put(3, np.ones(32, np.float32))
     assert store.has(3) and not path.parent.exists()
     monkeypatch.setenv("FSBENCH_CACHE_SIZE", "1MB")
     put(cache, f"pixels/fsbench-{key(2)}.npz", 300, 10)
     FeatureStore(path, images=100, width=32).put(3, np.ones(32, np.float32))
-    assert [entry.kind for entry in suite_cache().entries()] == ["features"]
+    assert kinds() == ["features"]
 
 
 def test_features_that_go_while_they_are_used_stay_right(cache):
-    path = suite_cache().path("features", key(1))
+    path = entry_path("features", key(1))
     store = FeatureStore(path, images=4, width=8)
     store.put(1, np.full(8, 5, np.float32))
-    suite_cache().clean(["features"])
+    clean_cache(["features"])
     other = FeatureStore(path, images=4, width=8)
     assert store.has(1) and (store.rows(np.array([1])) == 5).all() and not other.has(1)
 
@@ -150,7 +146,7 @@ def test_several_processes_at_once(cache, monkeypatch):
     for process in running:
         _, err = process.communicate(timeout=400)
         assert process.returncode == 0 and not err, err
-    entries = suite_cache().entries()
+    entries = cache_entries()
     assert 0 < sum(entry.size for entry in entries) <= 2e6 + 4 * 250_000
     assert {entry.kind for entry in entries} == {"pixels"}
 
@@ -202,28 +198,19 @@ def test_an_empty_cache(capsys, cache, tmp_path, monkeypatch):
 def test_clean(filled, capsys, cache):
     assert main(["list", "here", "--clean", "features", "images"]) == 0
     assert capsys.readouterr().out == f"{cache}: removed 3 files, 24 KiB\n"
-    assert [entry.kind for entry in suite_cache().entries()] == [
-        "pixels",
-        "instances-2",
-        "contents",
-        "of-a-package",
-        "classes",
-    ]
+    assert kinds() == ["pixels", "instances-2", "contents", "of-a-package", "classes"]
     for age, file in enumerate(filled):
         if file.exists():
             os.utime(file, (time.time() - age * DAY,) * 2)
     assert main(["list", "here", "--clean", "--older-than", "4.5"]) == 0
-    assert [entry.kind for entry in suite_cache().entries()] == ["instances-2", "pixels"]
-    assert main(["list", "here", "--clean"]) == 0 and not suite_cache().entries()
+    assert kinds() == ["instances-2", "pixels"]
+    assert main(["list", "here", "--clean"]) == 0 and not cache_entries()
 
 
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (
-            ["--clean", "everything"],
-            "has nothing of the kind 'everything'; there are: classes, contents,",
-        ),
+        (["--clean", "everything"], "has nothing of the kind 'everything'; there are: classes, contents,"),
         (["--clean", "--older-than", "nan"], "--older-than is nan, expected a number from 0 to 36500"),
         (["--clean", "--older-than=-1"], "--older-than is -1, expected a number from 0 to 36500"),
         (["--older-than", "3"], "--older-than was given without --clean"),

@@ -5,7 +5,6 @@ import pytest
 import torch
 
 from fsbench.core.classifier import FeatureClassifier
-from fsbench.core.evaluation import evaluate_batch
 from fsbench.runner.config.parse import parse
 from fsbench.runner.config.registry import config_files
 from tests.drawn_files import draw_classification, draw_segmentation
@@ -42,7 +41,7 @@ def both_answers(name, dataset, folders, *settings):
     for enabled in (False, True):
         method.backbone.cache.clear()
         with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=enabled):
-            found += evaluate_batch(method, data.protocol, batch)[:1]
+            found += method.evaluate_batch(data.protocol, batch)[:1]
     return found
 
 
