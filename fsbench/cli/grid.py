@@ -93,7 +93,7 @@ def print_failures(failures: Sequence[Failure], planned: Sequence[PlannedRun]) -
     for failure in failures:
         label, log = run_label(failure.item.config), failure.log
         print_line(f"fsbench: {label} failed ({describe_exit(failure.status)}); the end of {log}:", sys.stderr)
-        for line in last_lines(log) if log else ():
+        for line in last_lines(log):
             print_line(f"    {one_line(line)}", sys.stderr)
     hindered = [item for item in planned if item.obstacle]
     for item in hindered:
