@@ -4,7 +4,6 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from fsbench.base.errors import SettingsError
 from fsbench.base.files import make_folder
@@ -69,10 +68,7 @@ def _grid(options: argparse.Namespace, extra: list[str]) -> int:
     roots = data_roots(options)
     runs = read_grid(options.files, roots, fast=options.fast, runs=str(options.runs))
 
-    def progress(items: Any) -> Any:
-        return track(list(items), "Looking up", "run")
-
-    planned = plan(runs, options.runs, options.recheck, progress)
+    planned = plan(track(runs, "Looking up", "run"), options.runs, options.recheck)
     failed = False
     if executor is not None:
         failed = _run(options, planned, executor)

@@ -8,7 +8,7 @@ are listed in `<runs>/.grid/files`.
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -143,18 +143,10 @@ class Planner:
         return PlannedRun(run, folder, record)
 
 
-def plan(
-    runs: Sequence[RunConfig], folder: Path, recheck: bool = False, progress: Callable[..., Any] = iter
-) -> list[PlannedRun]:
-    """Look runs up.
-
-    Args:
-        runs: the runs.
-        folder, recheck: see `Planner`.
-        progress: wraps the loop over the runs.
-    """
+def plan(runs: Iterable[RunConfig], folder: Path, recheck: bool = False) -> list[PlannedRun]:
+    """Look runs up in a folder of runs; see `Planner`."""
     planner = Planner(folder, recheck)
-    return [planner.plan(run) for run in progress(runs)]
+    return [planner.plan(run) for run in runs]
 
 
 def finished_record(folder: Path) -> Record | None:

@@ -131,9 +131,8 @@ def test_a_run_that_another_process_makes_is_left_to_it(tmp_path, monkeypatch, c
 
 def test_what_a_run_is_at(tmp_path):
     log = tmp_path / "nowhere.log"
-    assert (
-        progress_text(None, log) == progress_text(tmp_path / "nowhere", log) == "starts" and progress_text(tmp_path, log) == "begins"
-    )
+    assert progress_text(None, log) == progress_text(tmp_path / "nowhere", log) == "starts"
+    assert progress_text(tmp_path, log) == "begins"
     (tmp_path / "curves/version_0").mkdir(parents=True)
     (tmp_path / "curves/version_0/metrics.csv").write_text("loss,epoch,step\n0.5,0,10\n0.4,1,20\n")
     assert progress_text(tmp_path, log) == "trains, epoch 1"

@@ -10,8 +10,8 @@ from fsbench.runner.config.merge import setting
 from fsbench.runner.config.registry import names
 from fsbench.runner.config.run_config import RunConfig
 from fsbench.runner.papers.files import paper_rows, papers, read_paper
+from fsbench.runner.papers.layout import remarks
 from fsbench.runner.papers.results import published_scores, row_scores
-from fsbench.runner.reproduce.layout import remarks
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,8 @@ from fsbench.runner.config.merge import setting
 from fsbench.runner.grid.layout import duration, missing_lines, unfinished
 from fsbench.runner.grid.plan import PlannedRun
 from fsbench.runner.papers.files import Paper, PaperRow
-from fsbench.runner.papers.results import RESULT_NOTES, NumberedNotes, RowResult, results_grid
-from fsbench.runner.reproduce.runs import PaperRun, RowRuns
+from fsbench.runner.papers.results import RESULT_NOTES, RowResult, numbered, refer, results_grid
+from fsbench.runner.papers.runs import PaperRun, RowRuns
 
 STATES = {
     "done": "done", "begun": "begun", "missing": "can be run", "waits": "wait for a training",
@@ -47,16 +47,21 @@ class PaperPlan:
 
 def to_sheet(plan: PaperPlan, table: str | None = None) -> Sheet:
     """Return the sheet of a plan: a line for each table, or with `table` one for each of its rows, and its results."""
-    notes = NumberedNotes()
+    notes: list[str] = []
     if table is None:
         parts = [("", _tables(plan))]
     else:
         parts = [(plan.paper.tables[table].caption, _rows(plan, notes))]
         parts.append(("measured beside reported", results_grid(plan.results, notes)))
-    lines = [*_missing_lines(plan), *(notes.lines() if table else _remark_lines(plan))]
+    items = plan.planned.values()
+    waiting = sum(item.state == "waits" for item in items)
+    lines = missing_lines(items)
+    if waiting:
+        lines.append(f"{waiting} runs test a checkpoint of a training that is not done yet")
+    lines += numbered(notes) if table else _remark_lines(plan)
     lines += RESULT_NOTES if table and plan.results else ()
     where = f"table {table}, " if table else ""
-    title = f"{plan.paper.title}: {where}{_count_states(list(plan.planned.values()))}"
+    title = f"{plan.paper.title}: {where}{_count_states(list(items))}"
     return Sheet(title, [(caption, grid) for caption, grid in parts if len(grid) > 1], lines)
 
 
@@ -119,7 +124,7 @@ def _tables(plan: PaperPlan) -> Grid:
     return grid
 
 
-def _rows(plan: PaperPlan, notes: NumberedNotes) -> Grid:
+def _rows(plan: PaperPlan, notes: list[str]) -> Grid:
     grid: Grid = [["method", "task", "batch", "epochs", "done", "time left", "remarks"]]
     for row in plan.runs:
         items = _items(plan, [row])
@@ -136,7 +141,7 @@ def _rows(plan: PaperPlan, notes: NumberedNotes) -> Grid:
         name, explained = row.method, []
         if len(name) > LONGEST_NAME:  # a table stays as wide as a terminal
             name, explained = name.partition(" (")[0], [row.variant]
-        remarked = notes.refer([*explained, *why, *plan.remarks[row]])
+        remarked = refer(notes, [*explained, *why, *plan.remarks[row]])
         grid.append([name, row.task, *shown, done, left, remarked])
     return grid
 
@@ -144,13 +149,6 @@ def _rows(plan: PaperPlan, notes: NumberedNotes) -> Grid:
 def _items(plan: PaperPlan, rows: Iterable[PaperRow]) -> list[PlannedRun]:
     """Return the runs of the rows, each once."""
     return [plan.planned[run] for run in dict.fromkeys(run for row in rows for run in plan.runs[row])]
-
-
-def _missing_lines(plan: PaperPlan) -> list[str]:
-    items = plan.planned.values()
-    lines = missing_lines(items)
-    waiting = sum(item.state == "waits" for item in items)
-    return lines + [f"{waiting} runs test a checkpoint of a training that is not done yet"] * bool(waiting)
 
 
 def _remark_lines(plan: PaperPlan) -> list[str]:
