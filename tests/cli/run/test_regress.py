@@ -131,7 +131,7 @@ def test_a_defect_in_a_score_is_seen_on_the_accepted_counts(defect, accepted, mo
         if target.startswith("fsbench.scores.confusion.") and getattr(module, real.__name__, None) is real:
             monkeypatch.setattr(module, real.__name__, changed)  # who imported the function
     outcome = read_outcome(accepted / "prototype.json")
-    assert any(line.startswith(f"{score} of the accepted counts") for line in diff_outcomes(outcome, outcome).scores)
+    assert any(line.startswith(f"{score} of the accepted counts") for line in diff_outcomes(outcome, outcome).lines)
 
 
 def test_figures_are_accepted_on_request_only(run, tmp_path, monkeypatch):
