@@ -137,11 +137,9 @@ def _scores(name: str, record: Record) -> Finding:
 
 
 def _protocol(name: str, record: Record) -> Finding:
-    header = record.header
-    known = record.protocol.version
-    if header.version != known:
-        return Finding(name, "failed", f"protocol {header.protocol} version {header.version}; here it is {known}")
-    return Finding(name, "ok", f"protocol {header.protocol} version {known}")
+    stated, known = record.header.version, record.protocol.version
+    words = f"protocol {record.header.protocol} version {stated}"
+    return Finding(name, "ok", words) if stated == known else Finding(name, "failed", f"{words}; here it is {known}")
 
 
 def _episodes(name: str, record: Record) -> Finding:
@@ -189,9 +187,8 @@ def _card(name: str, record: Record, listing: Listing) -> Iterator[Finding]:
         return
     stated = listing.card_of(record.run.identity.method.name).stated
     lines = contradictions(stated, record)
-    for line in lines:
-        yield Finding(name, "failed", line)
     if lines:
+        yield from [Finding(name, "failed", line) for line in lines]
         return
     card = resolve_card(stated, record)
     by_kind: dict[str, list[str]] = {"follow from the record": [], "stated": [], "unknown": []}
