@@ -84,41 +84,29 @@ def lacking(asked: Sequence[str], roots: Mapping[str, str]) -> list[Finding]:
     >>> lacking(["prototype", "demo"], {})
     []
     """
-    kinds: dict[str, list[str]] = {"methods": [], "data": [], "backbones": []}
     known = {"methods": {*names("methods"), *aliases()}, "data": {*names("data")}, "backbones": {*names("backbones")}}
+    kinds: dict[str, list[str]] = {kind: [] for kind in known}
     for name in asked:
-        kind = next((kind for kind, all_names in known.items() if name in all_names), None)
-        if kind is None and (name.endswith((".yaml", ".yml")) or ".py:" in name):
-            kind = "methods"
+        own = "methods" if name.endswith((".yaml", ".yml")) or ".py:" in name else None
+        kind = next((kind for kind, all_names in known.items() if name in all_names), own)
         if kind is None:
             near = did_you_mean(name, sorted(set().union(*known.values())))
             raise SettingsError(f"no method, data set or backbone is called '{name}'{near} (see: fsbench list)")
         kinds[kind].append(name)
     found: list[Finding] = []
-    datasets: Sequence[str | None] = kinds["data"] or [None]
-    backbones: Sequence[str | None] = kinds["backbones"] or [None]
-    for method, dataset, backbone in product(kinds["methods"], datasets, backbones):
-        found += _lacking_for_run(method, dataset, backbone, roots)
+    for method, dataset, backbone in product(kinds["methods"], kinds["data"] or [None], kinds["backbones"] or [None]):
+        run = RunConfig(method, dataset or "folder", backbone=backbone, data_root=roots.get(dataset or ""))
+        raise_all(wrong_names([run]))
+        found += [_as_finding(missing) for missing in missing_files(run) if dataset or missing.kind != "data"]
+        extra = re.search(r"pip install 'fsbench\[(\w+)\]'", names("methods").get(run.choice.method, ""))
+        if extra is not None and (problems := unmet_requirements(extra[1])):
+            found.append(Finding(f"packages of {method}", "absent", "; ".join(problems), extra[0]))
     if not kinds["methods"]:
         for name in kinds["data"]:
             root = roots.get(name) or setting(read_settings(config_file("data", name)), "data.dataset.root")
             found += map(_as_finding, missing_dataset(name, root))
         found += [_as_finding(missing) for name in kinds["backbones"] for missing in missing_network(name)]
     return list(dict.fromkeys(found))
-
-
-def _lacking_for_run(
-    method: str, dataset: str | None, backbone: str | None, roots: Mapping[str, str]
-) -> Iterator[Finding]:
-    """Yield what a run of a method lacks, on a data set or, without one, on any."""
-    run = RunConfig(method, dataset or "folder", backbone=backbone, data_root=roots.get(dataset or ""))
-    raise_all(wrong_names([run]))
-    for missing in missing_files(run):
-        if dataset is not None or missing.kind != "data":
-            yield _as_finding(missing)
-    extra = re.search(r"pip install 'fsbench\[(\w+)\]'", names("methods").get(run.choice.method, ""))
-    if extra is not None and (problems := unmet_requirements(extra[1])):
-        yield Finding(f"packages of {method}", "absent", "; ".join(problems), extra[0])
 
 
 def _as_finding(missing: Missing) -> Finding:
