@@ -19,6 +19,7 @@ from fsbench.base.errors import EXTRAS as PACKAGES
 from fsbench.base.errors import SettingsError, describe, did_you_mean, raise_all
 from fsbench.base.files.cache import Cache
 from fsbench.base.files.opening import in_units
+from fsbench.base.files.written import check_can_be_made
 from fsbench.base.paths import cache_folder, weights_folder
 from fsbench.base.version import __version__
 from fsbench.networks.weights.table import availability, fetch_command, short_path, weight_files
@@ -94,7 +95,9 @@ def lacking(asked: Sequence[str], roots: Mapping[str, str]) -> list[Finding]:
             raise SettingsError(f"no method, data set or backbone is called '{name}'{near} (see: fsbench list)")
         kinds[kind].append(name)
     found: list[Finding] = []
-    for method, dataset, backbone in product(kinds["methods"], kinds["data"] or [None], kinds["backbones"] or [None]):
+    datasets: Sequence[str | None] = kinds["data"] or [None]
+    backbones: Sequence[str | None] = kinds["backbones"] or [None]
+    for method, dataset, backbone in product(kinds["methods"], datasets, backbones):
         run = RunConfig(method, dataset or "folder", backbone=backbone, data_root=roots.get(dataset or ""))
         raise_all(wrong_names([run]))
         found += [_as_finding(missing) for missing in missing_files(run) if dataset or missing.kind != "data"]
@@ -179,19 +182,16 @@ def unmet_requirements(extra: str) -> list[str]:
 
 
 def _room(name: str, folder: Path) -> Finding:
-    """Find whether a folder, or the nearest one above that is there, can be written to and has room."""
-    there = folder.absolute()
-    while not there.exists() and there != there.parent:
-        there = there.parent
-    if not there.is_dir():
-        return Finding(f"folder {name}", "failed", f"{there} is no folder", "move it, or name another place")
-    if not os.access(there, os.W_OK | os.X_OK):
-        return Finding(f"folder {name}", "failed", f"{there} cannot be written to", "name another place")
-    free = shutil.disk_usage(there).free
-    words = f"{folder}: {free / GIGABYTE:.0f} GB free"
-    if free < LEAST_ROOM:
-        return Finding(f"folder {name}", "failed", words, "make room, or name another place")
-    return Finding(f"folder {name}", "ok", words)
+    """Find whether a folder can be made and written to, and has room."""
+    try:
+        check_can_be_made(folder)
+    except SettingsError as error:
+        return Finding(f"folder {name}", "failed", str(error))
+    above = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    free = shutil.disk_usage(above).free
+    small = free < LEAST_ROOM
+    advice = "make room, or name another place" * small
+    return Finding(f"folder {name}", "failed" if small else "ok", f"{folder}: {free / GIGABYTE:.0f} GB free", advice)
 
 
 def software() -> Iterator[Finding]:

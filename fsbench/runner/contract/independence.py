@@ -7,7 +7,6 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import fields, replace
 from pathlib import Path
 from traceback import extract_tb
-from typing import Any
 
 import numpy as np
 import torch
@@ -34,6 +33,7 @@ from fsbench.runner.contract.subject import (
     answers,
     copied,
     join,
+    require_all_same,
     require_same,
     run_test,
 )
@@ -113,9 +113,8 @@ def check_batch(subject: Subject) -> str:
     }
     for words, predict in ways.items():
         method.backbone.cache.clear()
-        for index, (first, second) in enumerate(zip(alone, predict(), strict=True)):
-            advice = "keep nothing from one episode to the next and compute each by itself"
-            require_same(first, second, f"episode {index} answered otherwise {words} than alone", advice)
+        advice = "keep nothing from one episode to the next and compute each by itself"
+        require_all_same(alone, predict(), f"{{episode}} answered otherwise {words} than alone", advice)
     return f"equal bits of {EPISODES} episodes alone, in a batch and in the opposite order"
 
 
@@ -127,9 +126,8 @@ def check_other_episodes(subject: Subject) -> str:
     after = answers(subject.fresh(), [*told, *asked], together=False)[len(told) :]
     fresh = subject.fresh()
     alone = [answer(fresh, episode) for episode in asked[::-1]][::-1]
-    for index, (first, second) in enumerate(zip(alone, after, strict=True)):
-        advice = "keep no images, masks or features from one episode to the next"
-        require_same(first, second, f"episode {index} answered otherwise where others had shown its query", advice)
+    advice = "keep no images, masks or features from one episode to the next"
+    require_all_same(alone, after, "{episode} answered otherwise where others had shown its query", advice)
     return f"equal bits of {EPISODES} episodes whose queries others had shown with their masks"
 
 
@@ -205,19 +203,18 @@ def check_determinism(subject: Subject) -> str:
     """Two objects of the same seed give equal bits, whatever was drawn from the global generators before."""
     first, second = subject.fresh(), subject.fresh()
     episodes = [subject.episode(30 + index) for index in range(EPISODES)]
-    found: list[list[Any]] = []
+    found = []
     for seed, method in ((1, first), (2, second)):
         method.backbone.cache.clear()
         with seed_torch(seed):
             found.append([answer(method, episode) for episode in episodes])
-    for one, other in zip(*found, strict=True):
-        require_same(
-            one,
-            other,
-            "two runs that differ",
-            "draw from a generator that is seeded by the episode, and start from seeded weights",
-            "equal bits from weights and episode alone",
-        )
+    require_all_same(
+        found[0],
+        found[1],
+        "two runs that differ",
+        "draw from a generator that is seeded by the episode, and start from seeded weights",
+        "equal bits from weights and episode alone",
+    )
     if not (first.learns and subject.segments):
         return f"equal bits of {EPISODES} episodes in two runs"
     losses = []
@@ -246,10 +243,9 @@ def check_another_process(subject: Subject) -> str:
             raise ViolationError(
                 "another process that ended before it answered", "answers", "look for a crash or a lack of memory"
             ) from error
-    for one, arrays in zip(_answers_of(subject), there, strict=True):
-        other = {name: torch.from_numpy(array) for name, array in arrays.items()}
-        advice = "keep all that an answer depends on in the object, not in globals of a module"
-        require_same(one, other, "other answers in another process", advice)
+    others = [{name: torch.from_numpy(array) for name, array in arrays.items()} for arrays in there]
+    advice = "keep all that an answer depends on in the object, not in globals of a module"
+    require_all_same(_answers_of(subject), others, "other answers in another process", advice)
     return f"equal bits of {len(there)} episodes in a spawned process"
 
 

@@ -1,7 +1,6 @@
 """The sample of a run's episodes that are predicted again, and what it shows of those that are not."""
 
 import hashlib
-import secrets
 from collections.abc import Sequence
 from math import comb
 
@@ -9,11 +8,6 @@ import numpy as np
 
 CERTAINTY = 95
 """Percent of all samples for which a bound holds."""
-
-
-def fresh_seed() -> str:
-    """Return a seed that nobody knew before, of 128 bits from the system's source of randomness."""
-    return secrets.token_hex(16)
 
 
 def public_seed(bundle_sha256: str, public_value: str) -> str:

@@ -16,7 +16,7 @@ from fsbench.records.record import Record, read_record, truth_outlier_records
 from fsbench.records.run import UNTRAINED
 from fsbench.runner.exchange.bundle import Listing, unpack
 from fsbench.runner.exchange.recount import DataAtHand, differing_episodes
-from fsbench.runner.exchange.sample import agreement, fresh_seed, sample_episodes
+from fsbench.runner.exchange.sample import agreement, sample_episodes
 
 Status = Literal["ok", "failed", "not checked"]
 
@@ -36,13 +36,13 @@ class Repetition:
 
     Attributes:
         episodes: number of episodes of each run, drawn at random.
-        seed: of the draw, see `fsbench.runner.exchange.sample`; fresh unless given, so that nobody foresees it.
+        seed: of the draw, see `fsbench.runner.exchange.sample`; a fresh one is foreseen by nobody.
         settings: values by their dotted keys that say where data and weights are here.
         checkpoint: of the runs that trained.
     """
 
     episodes: int
-    seed: str = field(default_factory=fresh_seed)
+    seed: str
     settings: Mapping[str, Any] = field(default_factory=dict)
     checkpoint: Path | None = None
 

@@ -75,6 +75,7 @@ def _make(item: PlannedRun, label: str) -> Record | int:
                 status = process.wait()
             finally:
                 process.stop()
+        assert status is not None  # the process has ended
         if status == 0:
             return finished_record(folder) or status
         if not is_held(folder):
