@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 import yaml
 
-from fsbench.base.errors import RecordError, SettingsError
+from fsbench.base.errors import RecordError
 from fsbench.cli.main import main
 from fsbench.records.card import CHOICES, Card, check_card
 from fsbench.records.counts import hashes
@@ -248,24 +248,6 @@ def test_links_twins_and_bombs_are_refused(bundle, tmp_path):
     for name in ("text.fsb", "absent.fsb", ".", "flipped.fsb", "lzma.fsb"):
         with pytest.raises(RecordError, match="is no bundle"), unpack(tmp_path / name):
             pytest.fail("it was unpacked")
-
-
-@pytest.mark.parametrize(
-    ("changes", "words"),
-    [
-        ({"trials": 0}, "trials is 0"),
-        ({"supervision": ["guesses"]}, "supervision[0] is 'guesses'"),
-        ({"backbone_data": "..."}, "backbone_data: expected words in place of '...'"),
-        ({"more": 1}, "the key 'more' is unknown"),
-        ({"novel_pixels": "maybe", "trials": 0}, "(and 1 more)"),
-        ({"bibtex": "@misc{a, title = {b}}}"}, "its braces do not match"),
-        ({"bibtex": "@misc{a, title = {b}} @misc{c,}"}, "more than one entry"),
-    ],
-)
-def test_cards_that_do_not_fit(changes, words, tmp_path):
-    with pytest.raises(SettingsError) as refused:
-        check_card(CARD | changes, "card.yaml")
-    assert "card.yaml is no card" in str(refused.value) and words in str(refused.value)
 
 
 def test_the_command_line(runs, capsys, tmp_path):

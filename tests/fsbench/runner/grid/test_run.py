@@ -14,6 +14,11 @@ from tests.fsbench.runner.grid.cells import cell_of
 from tests.fsbench.runs import some_run
 
 
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch):
+    monkeypatch.setattr("fsbench.runner.grid.run.POLL_SECONDS", 0)
+
+
 class Pretended:
     """An executor whose jobs end with given statuses; counts how many ran at once."""
 
@@ -45,7 +50,6 @@ class PretendedJob:
 
 
 def test_failures_stop_no_other_cell(tmp_path, monkeypatch):
-    monkeypatch.setattr("fsbench.runner.grid.run.POLL_SECONDS", 0)
     monkeypatch.setattr("fsbench.runner.grid.run.finished_record", lambda folder: folder.name)
     cells = [PlannedRun(cell_of("prototype", "demo", fold, 1, 1, None, 0), tmp_path / str(fold)) for fold in range(5)]
     executor = Pretended(2, [0, 3, 0, 0, 2])
@@ -58,7 +62,6 @@ def test_failures_stop_no_other_cell(tmp_path, monkeypatch):
 
 
 def test_cells_that_differ_in_anything_have_logs_of_their_own(tmp_path, monkeypatch):
-    monkeypatch.setattr("fsbench.runner.grid.run.POLL_SECONDS", 0)
     alike = ("prototype", "demo", 0, 1, 1, None, 0)
     more = ({}, {"protocol": "hsnet"}, {"checkpoint": "c"}, {"fast": True}, {"extra": ("--model.a=1",)}, {"devices": 2})
     cells = [PlannedRun(cell_of(*alike, **one), None) for one in more]
@@ -69,7 +72,6 @@ def test_cells_that_differ_in_anything_have_logs_of_their_own(tmp_path, monkeypa
 
 def test_a_folder_that_is_no_longer_the_cells_is_looked_up_again(tmp_path, monkeypatch):
     """The run went well and its record is where its identity says now; the note is of the time before."""
-    monkeypatch.setattr("fsbench.runner.grid.run.POLL_SECONDS", 0)
     asked = []
 
     def now(run):
@@ -88,15 +90,13 @@ def test_a_folder_that_is_no_longer_the_cells_is_looked_up_again(tmp_path, monke
     assert [failure.item for failure in failures] == cells[1:]
 
 
-def test_a_status_of_0_without_a_record_is_a_failure(tmp_path, monkeypatch, blocks_folder):
-    monkeypatch.setattr("fsbench.runner.grid.run.POLL_SECONDS", 0)
+def test_a_status_of_0_without_a_record_is_a_failure(tmp_path, blocks_folder):
     small = ("--data.dataset=fsbench.datamodules.datasets.folder.Folder", f"--data.dataset.root={blocks_folder}")
     cells = [PlannedRun(cell_of("prototype", "demo", 0, 1, 1, None, 0, extra=small), tmp_path / "none")]
     assert len(run_missing(cells, tmp_path, Pretended(1, [0]))) == 1
 
 
-def test_an_interrupt_stops_what_runs(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("fsbench.runner.grid.run.POLL_SECONDS", 0)
+def test_an_interrupt_stops_what_runs(tmp_path, capsys):
     cells = [PlannedRun(cell_of("prototype", "demo", fold, 1, 1, None, 0), tmp_path / str(fold)) for fold in range(3)]
     executor = Pretended(2, ["interrupt", 0, 0])
     started = []
@@ -110,7 +110,6 @@ def test_an_interrupt_stops_what_runs(tmp_path, monkeypatch, capsys):
 
 def test_a_run_that_another_process_makes_is_left_to_it(tmp_path, monkeypatch, capsys):
     """It is no failure, and the log that the other process may write to stays."""
-    monkeypatch.setattr("fsbench.runner.grid.run.POLL_SECONDS", 0)
     monkeypatch.setattr("fsbench.runner.grid.run.finished_record", lambda folder: folder.name)
     items = [PlannedRun(cell_of("prototype", "demo", fold, 1, 1, None, 0), tmp_path / str(fold)) for fold in range(2)]
     (tmp_path / "1").mkdir()
