@@ -202,7 +202,7 @@ def unpack(bundle: Path) -> Iterator[tuple[Path, Listing]]:
             for run, files in listing.runs.items():
                 (Path(folder) / run).mkdir()
                 for file, sha256 in files.items():
-                    content = archive.read(f"{run}/{file}")
+                    content = _read_entry(archive, f"{run}/{file}")
                     if hashlib.sha256(content).hexdigest() != sha256:
                         raise ValueError(f"{run}/{file} has another sha256 than {LISTING} says: it was changed")
                     (Path(folder) / run / file).write_bytes(content)
@@ -217,10 +217,7 @@ def read_listing(bundle: Path) -> Listing:
 
 @contextmanager
 def _open(bundle: Path) -> Iterator[tuple[zipfile.ZipFile, Listing]]:
-    """Open a bundle that holds what its listing says; raises RecordError for what is wrong with it, in the block, too.
-
-    What is read of an entry is never more than its stated size.
-    """
+    """Open a bundle of what its listing says; raises RecordError for whatever is wrong with it, in the block, too."""
     try:
         with open_zip(bundle, "bundle") as archive:
             listing = _read_listing(archive)
@@ -241,6 +238,12 @@ def _open(bundle: Path) -> Iterator[tuple[zipfile.ZipFile, Listing]]:
         raise RecordError(f"{bundle} is no bundle ({reason}); {expected}") from error
 
 
+def _read_entry(archive: zipfile.ZipFile, name: str) -> bytes:
+    """Read an entry, of which no more than its stated size is decompressed."""
+    with archive.open(name) as file:
+        return file.read(archive.getinfo(name).file_size)
+
+
 def _read_listing(archive: zipfile.ZipFile) -> Listing:
     """Read the listing of a bundle; raises ValueError where it has none, or another than a bundle has."""
     if LISTING not in archive.namelist():
@@ -248,7 +251,7 @@ def _read_listing(archive: zipfile.ZipFile) -> Listing:
     if (size := archive.getinfo(LISTING).file_size) > LIMITS["record"]:
         raise ValueError(f"{LISTING} has {in_units(size)}, more than any has")
     try:
-        values: Any = parse_json(archive.read(LISTING))
+        values: Any = parse_json(_read_entry(archive, LISTING))
     except ValueError as error:
         raise ValueError(f"{LISTING}: {error}") from error
     try:
