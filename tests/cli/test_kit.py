@@ -376,8 +376,8 @@ def test_all_protocols_count_files_as_functions(protocol, blocks_folder, tmp_pat
         for episode in test:
             answers.add(episode, *noise(episode))
     there = score(tmp_path / "a.fsa", replace(test, image_size=None), name="x", runs=tmp_path / "there").record
-    assert there.run.counts_sha256 == here.run.counts_sha256 and there.run.scores == here.run.scores
-    assert there.run.identity.image_size == side
+    assert there.run.id == here.run.id and there.run.scores == here.run.scores
+    assert there.run.counts_sha256 == here.run.counts_sha256 and there.run.identity.image_size == side
     predictions = [(record.path / "predictions.parquet").read_bytes() for record in (here, there)]
     assert predictions[0] == predictions[1]
 
