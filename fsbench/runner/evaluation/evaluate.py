@@ -164,11 +164,8 @@ def _evaluate_rest(
         show = partial(track, description=name, unit="episode") if progress else iter
         evaluate_episodes(answered_by, left, journal, lambda _: least, show)
         check_asked_alone(alone, journal, asked, name)
-    except ContractError:
-        journal.remove()  # answers that no test may have
-        raise
-    except BaseException:
-        if not journal.done(least):  # nothing to go on from
+    except BaseException as error:
+        if isinstance(error, ContractError) or not journal.done(least):  # answers that no test may have, or none at all
             journal.remove()
         raise
     return None if done else time.perf_counter() - began
