@@ -4,7 +4,6 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from fsbench.base.errors import SettingsError
 from fsbench.base.files import make_folder
@@ -69,10 +68,7 @@ def _grid(options: argparse.Namespace, extra: list[str]) -> int:
     roots = data_roots(options)
     runs = read_grid(options.files, roots, fast=options.fast, runs=str(options.runs))
 
-    def progress(items: Any) -> Any:
-        return track(list(items), "Looking up", "run")
-
-    planned = plan(runs, options.runs, options.recheck, progress)
+    planned = plan(track(runs, "Looking up", "run"), options.runs, options.recheck)
     failed = False
     if executor is not None:
         failed = _run(options, planned, executor)
@@ -93,7 +89,7 @@ def print_failures(failures: Sequence[Failure], planned: Sequence[PlannedRun]) -
     for failure in failures:
         label, log = run_label(failure.item.config), failure.log
         print_line(f"fsbench: {label} failed ({describe_exit(failure.status)}); the end of {log}:", sys.stderr)
-        for line in last_lines(log) if log else ():
+        for line in last_lines(log):
             print_line(f"    {one_line(line)}", sys.stderr)
     hindered = [item for item in planned if item.obstacle]
     for item in hindered:

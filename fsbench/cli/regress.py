@@ -35,14 +35,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def _regress(options: argparse.Namespace, extra: list[str]) -> int:
     # torch: seconds, which help and refused options do without
-    from fsbench.runner.regression.cases import LOSS, expected_file, read_cases
+    from fsbench.runner.regression.cases import LOSS, read_cases
     from fsbench.runner.regression.outcome import read_outcome, write_outcome
 
     names = [] if options.method is None else [word.strip() for word in options.method.split(",") if word.strip()]
     if options.method is not None and not names:
         raise SettingsError(f"--method is '{options.method}', expected methods with commas between")
     cases = read_cases(names, options.cases)
-    expected = [read_outcome(expected_file(case)) for case in cases]  # a damaged file is reported before anything runs
+    expected = [read_outcome(case.file) for case in cases]  # a damaged file is reported before anything runs
 
     from fsbench.runner.regression.run import draw_dataset, observe
 
@@ -69,7 +69,7 @@ def _regress(options: argparse.Namespace, extra: list[str]) -> int:
             if not words[0].startswith("ok"):
                 changed.append(case.name)
                 if options.accept:
-                    write_outcome(expected_file(case), now.outcome)
+                    write_outcome(case.file, now.outcome)
     print_line(_conclusion(len(cases), changed, failed, options))
     return 2 if failed else int(bool(changed) and not options.accept)
 
@@ -104,10 +104,7 @@ def _compare(case: "Case", before: "Outcome | None", now: "CaseRun", out: Path) 
 
 
 def _lines(findings: "Findings") -> Iterable[str]:
-    if findings.settings:
-        yield f"something else was run, so nothing is compared: {'; '.join(findings.settings)}"
-    yield from findings.losses
-    yield from findings.scores
+    yield from findings.lines
     for moved in findings.moved[:MAX_EPISODES]:
         yield f"episode {moved.index}: {'; '.join(moved.reasons)}"
     if len(findings.moved) > MAX_EPISODES:

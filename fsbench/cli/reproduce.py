@@ -5,7 +5,6 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Any
 
 from fsbench.base.errors import SettingsError, known_names
 from fsbench.base.progress import track
@@ -34,7 +33,7 @@ def _reproduce(options: argparse.Namespace, extra: list[str]) -> int:
     # heavy: other commands spare it
     from fsbench.results.tables.formats import align
     from fsbench.runner.papers.files import paper_rows, papers
-    from fsbench.runner.reproduce.layout import list_papers
+    from fsbench.runner.papers.layout import list_papers
 
     if options.paper is not None:
         return _plan(options)
@@ -52,9 +51,9 @@ def _plan(options: argparse.Namespace) -> int:
     # heavy: other commands spare it
     from fsbench.results.tables.formats import SHEETS
     from fsbench.runner.papers.files import paper_rows, read_paper
+    from fsbench.runner.papers.layout import PaperPlan, as_values, remarks, to_sheet
     from fsbench.runner.papers.results import published_scores, row_results, row_scores
-    from fsbench.runner.reproduce.layout import PaperPlan, as_values, remarks, to_sheet
-    from fsbench.runner.reproduce.runs import RunOptions, paper_runs, plan_runs, run_paper, with_preparations
+    from fsbench.runner.papers.runs import paper_runs, plan_runs, run_paper, why_no_runs, with_preparations
 
     name, folder = _paper_file(options.paper)
     paper = read_paper(name, folder)
@@ -64,14 +63,10 @@ def _plan(options: argparse.Namespace) -> int:
     datasets = sorted({row.dataset for row in paper_rows(name, paper)})
     for other in roots.keys() - set(datasets):
         raise SettingsError(f"--data-root names '{other}', which {name} has no row on{known_names(other, datasets)}")
-    common = RunOptions(roots, options.released, options.devices, options.seed, options.fast, str(options.runs))
-    all_runs = paper_runs(paper_rows(name, paper), common)
-    ordered = with_preparations([run for row in chosen for run in all_runs[row]], all_runs, common)
-
-    def progress(items: Any) -> Any:
-        return track(list(items), "Looking up", "run")
-
-    planned = plan_runs(ordered, options.runs, options.recheck, progress)
+    common = {"devices": options.devices, "seed": options.seed, "fast": options.fast, "runs": str(options.runs)}
+    all_runs = paper_runs(paper_rows(name, paper), roots, options.released, **common)
+    ordered = with_preparations(run for row in chosen for run in all_runs[row])
+    planned = plan_runs(track(ordered, "Looking up", "run"), options.runs, options.recheck)
     failed = False
     if executor is not None:
         before = sum(item.state == "done" for item in planned.values())
@@ -89,7 +84,7 @@ def _plan(options: argparse.Namespace) -> int:
         paper,
         {row: all_runs[row] for row in chosen},
         planned,
-        not_run={row: why for row in chosen if (why := common.why_not(row.entry))},
+        not_run={row: why for row in chosen if (why := why_no_runs(row.entry, options.released))},
         remarks={row: remarks(row, row_scores(row, published)) for row in chosen},
         results=results,
     )

@@ -1,6 +1,7 @@
 """`fsbench verify`: check a bundle."""
 
 import argparse
+import secrets
 from pathlib import Path
 
 from fsbench.base.errors import SettingsError
@@ -12,7 +13,7 @@ from fsbench.runner.config.class_file import name_class_files
 from fsbench.runner.config.limits import whole
 from fsbench.runner.exchange.bundle import read_listing
 from fsbench.runner.exchange.recount import DataAtHand
-from fsbench.runner.exchange.sample import fresh_seed, public_seed
+from fsbench.runner.exchange.sample import public_seed
 from fsbench.runner.exchange.verify import Repetition, verify
 
 
@@ -66,4 +67,4 @@ def _sample_seed(options: argparse.Namespace) -> str:
     read_listing(options.bundle)  # raises an error about what is no bundle
     if options.public_value is not None:
         return public_seed(sha256_file(options.bundle), options.public_value)
-    return str(options.sample_seed) if options.sample_seed is not None else fresh_seed()
+    return str(options.sample_seed) if options.sample_seed is not None else secrets.token_hex(16)

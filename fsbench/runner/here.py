@@ -19,6 +19,7 @@ from fsbench.base.errors import EXTRAS as PACKAGES
 from fsbench.base.errors import SettingsError, describe, did_you_mean, raise_all
 from fsbench.base.files.cache import cache_entries
 from fsbench.base.files.opening import in_units
+from fsbench.base.files.written import check_can_be_made
 from fsbench.base.paths import cache_folder, cache_size, weights_folder
 from fsbench.base.version import __version__
 from fsbench.networks.weights.table import availability, fetch_command, short_path, weight_files
@@ -84,12 +85,11 @@ def lacking(asked: Sequence[str], roots: Mapping[str, str]) -> list[Finding]:
     >>> lacking(["prototype", "demo"], {})
     []
     """
-    kinds: dict[str, list[str]] = {"methods": [], "data": [], "backbones": []}
     known = {"methods": {*names("methods"), *aliases()}, "data": {*names("data")}, "backbones": {*names("backbones")}}
+    kinds: dict[str, list[str]] = {kind: [] for kind in known}
     for name in asked:
-        kind = next((kind for kind, all_names in known.items() if name in all_names), None)
-        if kind is None and (name.endswith((".yaml", ".yml")) or ".py:" in name):
-            kind = "methods"
+        own = "methods" if name.endswith((".yaml", ".yml")) or ".py:" in name else None
+        kind = next((kind for kind, all_names in known.items() if name in all_names), own)
         if kind is None:
             near = did_you_mean(name, sorted(set().union(*known.values())))
             raise SettingsError(f"no method, data set or backbone is called '{name}'{near} (see: fsbench list)")
@@ -98,27 +98,18 @@ def lacking(asked: Sequence[str], roots: Mapping[str, str]) -> list[Finding]:
     datasets: Sequence[str | None] = kinds["data"] or [None]
     backbones: Sequence[str | None] = kinds["backbones"] or [None]
     for method, dataset, backbone in product(kinds["methods"], datasets, backbones):
-        found += _lacking_for_run(method, dataset, backbone, roots)
+        run = RunConfig(method, dataset or "folder", backbone=backbone, data_root=roots.get(dataset or ""))
+        raise_all(wrong_names([run]))
+        found += [_as_finding(missing) for missing in missing_files(run) if dataset or missing.kind != "data"]
+        extra = re.search(r"pip install 'fsbench\[(\w+)\]'", names("methods").get(run.choice.method, ""))
+        if extra is not None and (problems := unmet_requirements(extra[1])):
+            found.append(Finding(f"packages of {method}", "absent", "; ".join(problems), extra[0]))
     if not kinds["methods"]:
         for name in kinds["data"]:
             root = roots.get(name) or setting(read_settings(config_file("data", name)), "data.dataset.root")
             found += map(_as_finding, missing_dataset(name, root))
         found += [_as_finding(missing) for name in kinds["backbones"] for missing in missing_network(name)]
     return list(dict.fromkeys(found))
-
-
-def _lacking_for_run(
-    method: str, dataset: str | None, backbone: str | None, roots: Mapping[str, str]
-) -> Iterator[Finding]:
-    """Yield what a run of a method lacks, on a data set or, without one, on any."""
-    run = RunConfig(method, dataset or "folder", backbone=backbone, data_root=roots.get(dataset or ""))
-    raise_all(wrong_names([run]))
-    for missing in missing_files(run):
-        if dataset is not None or missing.kind != "data":
-            yield _as_finding(missing)
-    extra = re.search(r"pip install 'fsbench\[(\w+)\]'", names("methods").get(run.choice.method, ""))
-    if extra is not None and (problems := unmet_requirements(extra[1])):
-        yield Finding(f"packages of {method}", "absent", "; ".join(problems), extra[0])
 
 
 def _as_finding(missing: Missing) -> Finding:
@@ -191,19 +182,16 @@ def unmet_requirements(extra: str) -> list[str]:
 
 
 def _room(name: str, folder: Path) -> Finding:
-    """Find whether a folder, or the nearest one above that is there, can be written to and has room."""
-    there = folder.absolute()
-    while not there.exists() and there != there.parent:
-        there = there.parent
-    if not there.is_dir():
-        return Finding(f"folder {name}", "failed", f"{there} is no folder", "move it, or name another place")
-    if not os.access(there, os.W_OK | os.X_OK):
-        return Finding(f"folder {name}", "failed", f"{there} cannot be written to", "name another place")
-    free = shutil.disk_usage(there).free
-    words = f"{folder}: {free / GIGABYTE:.0f} GB free"
-    if free < LEAST_ROOM:
-        return Finding(f"folder {name}", "failed", words, "make room, or name another place")
-    return Finding(f"folder {name}", "ok", words)
+    """Find whether a folder can be made and written to, and has room."""
+    try:
+        check_can_be_made(folder)
+    except SettingsError as error:
+        return Finding(f"folder {name}", "failed", str(error))
+    above = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    free = shutil.disk_usage(above).free
+    small = free < LEAST_ROOM
+    advice = "make room, or name another place" * small
+    return Finding(f"folder {name}", "failed" if small else "ok", f"{folder}: {free / GIGABYTE:.0f} GB free", advice)
 
 
 def software() -> Iterator[Finding]:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from numbers import Integral
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -144,26 +144,19 @@ def load_training(
 def _check(size: int, shot: int, seed: int, cache_mib: int, augmentation: str, normalisation: Normalisation) -> None:
     """Raise SettingsError for a value that no data set could have."""
     for name, value, lowest in (("size", size, 1), ("shot", shot, 1), ("seed", seed, 0), ("cache_mib", cache_mib, 0)):
-        if isinstance(value, bool) or not isinstance(value, Integral):
+        if isinstance(value, bool) or not isinstance(value, Integral) or value < lowest:
             raise SettingsError(f"{name} is {value!r}, expected a whole number from {lowest}")
-        if value < lowest:
-            raise SettingsError(f"{name} is {value}, expected {lowest} or more")
     known = ("none", *SCALE_FACTORS)
     if augmentation not in known:
         raise SettingsError(f"unknown augmentation '{augmentation}'{known_names(str(augmentation), known)}")
-    if isinstance(normalisation, str):
-        if normalisation not in ("imagenet", "none"):
-            raise SettingsError(f"normalise is '{normalisation}', expected imagenet, none or (mean, std)")
-    elif not _is_mean_and_std(normalisation):
+    if normalisation in ("imagenet", "none"):
+        return
+    try:
+        numbers = np.array(normalisation, float)
+    except (TypeError, ValueError):
+        numbers = np.array(())
+    if numbers.shape != (2, 3) or not (np.isfinite(numbers).all() and numbers[1].all()):
         raise SettingsError(
             f"normalise is {str(normalisation)[:60]}, expected imagenet, none or (mean, std) of three colours each, no "
             "std being 0"
         )
-
-
-def _is_mean_and_std(values: Any) -> bool:
-    try:
-        numbers = np.array(values, float)
-    except (TypeError, ValueError):
-        return False
-    return numbers.shape == (2, 3) and bool(np.isfinite(numbers).all() and numbers[1].all())

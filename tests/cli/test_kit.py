@@ -97,19 +97,6 @@ def test_the_usual_folder_makes_the_kit_that_naming_it_makes(command, monkeypatc
     assert kits[0] == kits[1]
 
 
-def test_pictures_count_the_same(command, folder, kit, blocks_test, tmp_path):
-    (tmp_path / "pictures").mkdir()
-    for episode in blocks_test:
-        Image.fromarray(truth(blocks_test, episode.number)).save(tmp_path / "pictures" / f"{episode.number}.png")
-    hashes = []
-    for place, answers in enumerate([answer(tmp_path / "a.fsa", blocks_test, kit), tmp_path / "pictures"]):
-        runs = tmp_path / f"runs{place}"
-        where = ["--kit", kit, "--data-root", folder[2], "--name", "x", "--runs", runs]
-        assert command("score", answers, *where)[0] == 0
-        hashes.append((only_run(runs).run.counts_sha256, only_run(runs).run.id))
-    assert hashes[0] == hashes[1]
-
-
 def test_a_manifest_in_place_of_a_kit(command, folder, tmp_path):
     """A manifest comes in as a kit, and its answers are counted by it."""
     file, where = tmp_path / "m.jsonl", ["--data-root", folder[2]]
@@ -312,25 +299,11 @@ def test_some_answers_are_a_trial(command, folder, kit, blocks_test, tmp_path):
     assert len(only_run(tmp_path / "runs").manifest.episodes) == 5
 
 
-@pytest.mark.parametrize("damage", ["cut", "twice", "foreign", "other test", "large", "void"])
-def test_refused_answers_write_nothing(command, folder, kit, blocks_test, tmp_path, damage):
+def test_refused_answers_write_nothing(command, folder, kit, blocks_test, tmp_path):
     answers = answer(tmp_path / "a.fsa", blocks_test, kit)
-    content, given = answers.read_bytes(), [answers]
-    if damage == "cut":
-        answers.write_bytes(content[:-3])
-    elif damage == "twice":
-        given = [answers, shutil.copyfile(answers, tmp_path / "b.fsa")]
-    elif damage == "other test":
-        answers.unlink()
-        Answers(answers, "cd" * 32).close()
-    else:
-        mask = {"foreign": (99, np.ones((3, 3), int)), "large": (0, np.ones((3, 3), int))}
-        size = truth(blocks_test, 0).shape
-        with Answers(tmp_path / "b.fsa") as others:
-            others.add(*mask.get(damage, (0, np.full(size, 3))))
-        given = [tmp_path / "b.fsa"]
+    answers.write_bytes(answers.read_bytes()[:-3])
     where = ["--kit", kit, "--data-root", folder[2], "--name", "x", "--runs", tmp_path / "runs"]
-    status, out, err = command("score", *given, *where)
+    status, out, err = command("score", answers, *where)
     assert status == 2 and err.count("\n") == 1 and not out
     assert not (tmp_path / "runs").exists()
 
@@ -403,8 +376,8 @@ def test_all_protocols_count_files_as_functions(protocol, blocks_folder, tmp_pat
         for episode in test:
             answers.add(episode, *noise(episode))
     there = score(tmp_path / "a.fsa", replace(test, image_size=None), name="x", runs=tmp_path / "there").record
-    assert there.run.counts_sha256 == here.run.counts_sha256 and there.run.scores == here.run.scores
-    assert there.run.identity.image_size == side
+    assert there.run.id == here.run.id and there.run.scores == here.run.scores
+    assert there.run.counts_sha256 == here.run.counts_sha256 and there.run.identity.image_size == side
     predictions = [(record.path / "predictions.parquet").read_bytes() for record in (here, there)]
     assert predictions[0] == predictions[1]
 

@@ -140,16 +140,20 @@ def draw_small_demo(folder: Path) -> Path:
 def answer_masks(method: str, data: Path) -> Counted:
     """Train a method two steps, then test it with disturbed first weights on a few episodes, as `fsbench regress`."""
     from fsbench.runner.regression.cases import read_cases
-    from fsbench.runner.regression.outcome import COLUMNS, KINDS
+    from fsbench.runner.regression.outcome import Row
     from fsbench.runner.regression.run import observe
 
     (case,) = (case for case in read_cases([method]) if case.name == method)
     outcome = observe(
         replace(case, arguments={**case.arguments, "test": FEW_TESTS, "training": FEW_STEPS}), data
     ).outcome
-    whole = [place for place, name in enumerate(COLUMNS) if KINDS.get(name, int) is not float]
-    rows = [[answer.index, *(int(row[place]) for place in whole)] for answer in outcome.answers for row in answer.slots]
-    return Counted(["episode", *(COLUMNS[place] for place in whole)], rows, outcome.losses, case.pixels)
+    whole = [name for name, kind in Row.__annotations__.items() if kind is not float]
+    rows = [
+        [answer.index, *(int(getattr(row, name)) for name in whole)]
+        for answer in outcome.answers
+        for row in answer.slots
+    ]
+    return Counted(["episode", *whole], rows, outcome.losses, case.pixels)
 
 
 def answer_classes(method: str, root: Path, runs: Path) -> Counted:

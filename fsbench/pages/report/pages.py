@@ -47,7 +47,7 @@ from fsbench.results.tables.sweep.axes import WORDS
 from fsbench.results.tables.sweep.curves import CurveTable, found_tables
 from fsbench.results.tables.sweep.plot import COSTS as CURVE_COSTS
 from fsbench.runner.papers.files import read_paper
-from fsbench.runner.papers.results import RESULT_NOTES, NumberedNotes, RowResult, results_grid
+from fsbench.runner.papers.results import RESULT_NOTES, RowResult, numbered, results_grid
 
 
 class Pages:
@@ -115,7 +115,8 @@ class Pages:
             tables.setdefault((result.row.paper, result.row.table), []).append(result)
         shown = []
         for (name, number), results in tables.items():
-            notes, paper = NumberedNotes(), read_paper(name)
+            notes: list[str] = []
+            paper = read_paper(name)
             grid = results_grid(results, notes)
             caption = f"{paper.title}, table {number}: {paper.tables[number].caption}"
             shown.append(
@@ -124,7 +125,7 @@ class Pages:
                     "number": number,
                     "caption": caption,
                     "grid": grid,
-                    "notes": notes.lines(),
+                    "notes": numbered(notes),
                 }
             )
         if shown:

@@ -107,66 +107,53 @@ def _predict(method: Method, episode: Episode, keep: bool) -> Prediction:
 def _examine(method: Method, episode: Episode) -> str:
     """Predict one episode and raise ViolationError unless its answer has the right form; return that in words."""
     if isinstance(episode, ImageEpisode):
+        queries = episode.query.numel()
         with torch.inference_mode():
-            return _examine_labels(method.answer(episode), episode)  # type: ignore[operator]
-    (single,) = episode.split()
+            labels = method.answer(episode)  # type: ignore[operator]
+        _expect("the labels", labels, (queries,), (0, episode.ways - 1), torch.int64)
+        return f"labels ({queries},) int64"
     prediction = _predict(method, episode, keep=True)
-    words = _examine_prediction(prediction, single, method.predicts_presence)
-    return words + _examine_attention(prediction.attention, single, method.attention_meaning)
-
-
-def _examine_labels(labels: Tensor, episode: ImageEpisode) -> str:
-    queries = episode.query.numel()
-    _expect(labels, "the labels", (queries,), torch.int64, (0, episode.ways - 1))
-    return f"labels ({queries},) int64"
-
-
-def _examine_prediction(prediction: Prediction, episode: EpisodeBatch, predicts_presence: bool) -> str:
-    ways, size = episode.support.shape[1], tuple(episode.query_sizes[0].tolist())
+    parts = ("label_map", "present", "presence_score", "logits", "probability", "attention")
+    given = {name: value for name in parts if (value := getattr(prediction, name)) is not None}
     label_map = prediction.label_map
     if label_map.is_floating_point() or label_map.dtype == torch.bool:
         raise ViolationError(f"label_map of {label_map.dtype}", "integers", "return argmax or .long()")
-    _expect(label_map, "label_map", size, label_map.dtype, (0, ways))
-    given = [value is not None for value in (prediction.present, prediction.presence_score)]
-    if given != [predicts_presence] * 2:
+    presence = {"present", "presence_score"}
+    if given.keys() & presence != (presence if method.predicts_presence else set()):
         raise ViolationError(
-            f"presence {'given' if all(given) else 'left out'} where predicts_presence is {predicts_presence}",
+            f"presence {'given' if presence <= given.keys() else 'left out'} where predicts_presence is "
+            f"{method.predicts_presence}",
             "both where predicts_presence is True, else neither",
             "give both, or say predicts_presence = False",
         )
-    words = f"label map {size} {str(label_map.dtype).removeprefix('torch.')}"
-    if prediction.present is not None and prediction.presence_score is not None:
-        _expect(prediction.present, "present", (ways,), torch.bool, (0, 1))
-        _expect(prediction.presence_score, "presence_score", (ways,), prediction.presence_score.dtype, (0, 1))
-        words += ", presence"
-    if prediction.logits is not None:
-        _expect(prediction.logits, "logits", (ways, 2, *size), prediction.logits.dtype, None)
-        words += ", logits"
-    if prediction.probability is not None:
-        _expect(prediction.probability, "probability", (ways, *size), prediction.probability.dtype, (0, 1))
-        words += ", probability"
-    return words
-
-
-def _examine_attention(attention: Tensor | None, episode: EpisodeBatch, meaning: str) -> str:
-    if attention is None:
-        return ""
-    if not meaning:
+    if "attention" in given and not method.attention_meaning:
         raise ViolationError(
             "attention where attention_meaning is empty", "words for its readers", "say what it means on the class"
         )
-    shape = (episode.support.shape[1], *attention.shape[-2:])
-    _expect(attention, "attention", shape, attention.dtype, (0, 1))
-    return ", attention"
+    ways, size = episode.support.shape[1], tuple(episode.query_sizes[0].tolist())
+    forms: dict[str, tuple[tuple[int, ...], tuple[int, int] | None]] = {
+        "label_map": (size, (0, ways)),
+        "present": ((ways,), (0, 1)),
+        "presence_score": ((ways,), (0, 1)),
+        "logits": ((ways, 2, *size), None),
+        "probability": ((ways, *size), (0, 1)),
+        "attention": ((ways, *(given["attention"].shape[-2:] if "attention" in given else ())), (0, 1)),
+    }
+    for name, value in given.items():
+        _expect(name, value, *forms[name], torch.bool if name == "present" else None)
+    del given["label_map"]
+    return ", ".join([f"label map {size} {str(label_map.dtype).removeprefix('torch.')}", *given])
 
 
 def _expect(
-    value: Tensor, name: str, shape: tuple[int, ...], dtype: torch.dtype, bounds: tuple[int, int] | None
+    name: str, value: Tensor, shape: tuple[int, ...], bounds: tuple[int, int] | None, dtype: torch.dtype | None
 ) -> None:
-    """Raise ViolationError unless a tensor has this shape and type, and finite values within the bounds."""
-    if tuple(value.shape) != shape or value.dtype != dtype:
+    """Raise ViolationError unless a tensor has this shape and type, if any, and finite values within the bounds."""
+    if tuple(value.shape) != shape or value.dtype != (dtype or value.dtype):
         raise ViolationError(
-            f"{name} {tuple(value.shape)} {value.dtype}", f"{shape} {dtype}", "return it in the contract's form"
+            f"{name} {tuple(value.shape)} {value.dtype}",
+            f"{shape} {dtype or value.dtype}",
+            "return it in the contract's form",
         )
     if value.is_floating_point() and not bool(value.isfinite().all()):
         raise ViolationError(f"{name} with NaN or infinity", "finite numbers", "look for divisions by an empty mask")

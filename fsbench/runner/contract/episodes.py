@@ -4,7 +4,7 @@ Shapes: N ways, K shots, q queries of a class, S image side, (h, w) a query's la
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -108,23 +108,11 @@ def segmentation_episode(
     )
 
 
-class RevealedBatch(EpisodeBatch):
-    """Episodes that keep their truth wherever else it is withheld: a method that looks for it finds it."""
-
-    def without_truth(self) -> EpisodeBatch:
-        return self
-
-
-def with_revealed_truth(episode: EpisodeBatch) -> RevealedBatch:
-    """Return the same episode with a truth that is not withheld from the method."""
-    return RevealedBatch(**{field.name: getattr(episode, field.name) for field in fields(episode)})
-
-
 class SyntheticIndex(SegmentationIndex):
     """The data set that synthetic episodes are of, as a method is told of it.
 
     Args:
-        batches: the episodes of a test, with their truth.
+        batches: the episodes of a test.
     """
 
     name = "synthetic"
@@ -132,25 +120,20 @@ class SyntheticIndex(SegmentationIndex):
     folds = 1
 
     def __init__(self, batches: Sequence[EpisodeBatch]):
-        self._episodes = [episode for batch in batches for episode in batch.split()]
+        self._names = sorted({name for batch in batches for name in batch.image_names})
 
     def test_classes(self, fold: int) -> list[int]:
         self.check_fold(fold)
         return list(range(1, CLASSES + 1))
 
     def candidates(self, part: Part) -> Sequence[str]:
-        return sorted({name for episode in self._episodes for name in episode.image_names})
+        return self._names
 
     def image_path(self, name: str) -> Path:
         raise DataError(f"{name} is drawn and has no file; expected a method that takes its images from the episode")
 
     def label_map(self, name: str) -> np.ndarray:
-        """Return the label map of a query with a revealed truth; raise TruthError for any other image."""
-        for episode in self._episodes:
-            if isinstance(episode, RevealedBatch) and name == episode.image_names[int(episode.query[0])]:
-                truth = episode.known_truth()
-                numbers = torch.cat([torch.zeros(1, dtype=torch.int64), truth.classes[0]])
-                return numbers[truth.label_maps[0].long()].to(torch.uint8).numpy()
+        """Raise TruthError: while a method predicts, nobody else asks for labels."""
         raise TruthError(
             "a method asked its data set for the labels of an image while it predicts; expected a prediction from the "
             "supports and the query's image alone"

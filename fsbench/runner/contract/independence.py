@@ -7,7 +7,6 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import fields, replace
 from pathlib import Path
 from traceback import extract_tb
-from typing import Any
 
 import numpy as np
 import torch
@@ -23,7 +22,6 @@ from fsbench.runner.contract.episodes import (
     telling_images,
     training_batch,
     with_another_truth,
-    with_revealed_truth,
 )
 from fsbench.runner.contract.subject import (
     Answer,
@@ -35,6 +33,7 @@ from fsbench.runner.contract.subject import (
     answers,
     copied,
     join,
+    require_all_same,
     require_same,
     run_test,
 )
@@ -65,56 +64,25 @@ def check_inputs(subject: Subject) -> str:
 
 
 def check_truth(subject: Subject) -> str:
-    """The truth is never asked for, in no hook of a test, and with another one the answer has the same bits.
-
-    In segmentation it has the same bits where that truth is not withheld, too: a method may take it silently where it
-    finds it, and do without where it does not.
-    """
+    """The truth is asked for in no hook of a test, and with another one the answer has the same bits."""
     advice = "predict from the supports and the query's image alone"
     for index in range(EPISODES):
         episode = subject.episode(index)
-        given = _answer_without_truth(subject.method, episode)
         try:
+            given = answer(subject.method, episode)
             require_same(given, answer(subject.method, episode), "two answers", "")
-        except ViolationError as error:
-            raise NotApplicableError("two answers to one episode differ; other checks say why") from error
-        if not isinstance(episode, EpisodeBatch):
+        except TruthError as error:
+            found = f"a method that asks for the truth ({raised_at(error, -2)})"
+            raise ViolationError(found, "none", advice) from error
+        except Exception as error:
+            what = "two answers to one episode differ" if isinstance(error, ViolationError) else describe(error)
+            raise NotApplicableError(f"no answer to compare ({what}); other checks say why") from error
+        if isinstance(episode, EpisodeBatch):
+            changed = answer(subject.method, with_another_truth(episode, subject.seed))
+        else:
             changed = _answer_mixed_queries(subject.method, episode)
-            require_same(given, changed, "other answers with another truth", advice)
-            continue
-        another = with_another_truth(episode, subject.seed)
-        for found, other in (
-            ("other answers with another truth", another),
-            ("other answers where the truth is not withheld", with_revealed_truth(another)),
-        ):
-            require_same(given, answer(subject.method, other), found, advice)
+        require_same(given, changed, "other answers with another truth", advice)
     return f"not asked for, and equal bits of {EPISODES} episodes with another truth"
-
-
-def _answer_without_truth(method: Method, episode: Episode) -> Answer:
-    """Return the answer to an episode; ViolationError where the method asks for the truth or fails only without it."""
-    advice = "predict from the episode alone"
-    try:
-        return answer(method, episode)
-    except TruthError as error:
-        raise ViolationError(f"a method that asks for the truth ({raised_at(error, -2)})", "none", advice) from error
-    except Exception as error:
-        if not (isinstance(episode, EpisodeBatch) and _answers(method, with_revealed_truth(episode))):
-            raise NotApplicableError(f"no answer at all ({describe(error)}); other checks say why") from error
-        raise ViolationError(
-            f"a method that reads the truth: it answers with it, and fails without ({describe(error)}, "
-            f"{raised_at(error)})",
-            "an answer without it",
-            advice,
-        ) from error
-
-
-def _answers(method: Method, episode: Episode) -> bool:
-    try:
-        answer(method, episode)
-    except Exception:
-        return False
-    return True
 
 
 def raised_at(error: BaseException, last: int = -1) -> str:
@@ -145,9 +113,8 @@ def check_batch(subject: Subject) -> str:
     }
     for words, predict in ways.items():
         method.backbone.cache.clear()
-        for index, (first, second) in enumerate(zip(alone, predict(), strict=True)):
-            advice = "keep nothing from one episode to the next and compute each by itself"
-            require_same(first, second, f"episode {index} answered otherwise {words} than alone", advice)
+        advice = "keep nothing from one episode to the next and compute each by itself"
+        require_all_same(alone, predict(), f"{{episode}} answered otherwise {words} than alone", advice)
     return f"equal bits of {EPISODES} episodes alone, in a batch and in the opposite order"
 
 
@@ -159,9 +126,8 @@ def check_other_episodes(subject: Subject) -> str:
     after = answers(subject.fresh(), [*told, *asked], together=False)[len(told) :]
     fresh = subject.fresh()
     alone = [answer(fresh, episode) for episode in asked[::-1]][::-1]
-    for index, (first, second) in enumerate(zip(alone, after, strict=True)):
-        advice = "keep no images, masks or features from one episode to the next"
-        require_same(first, second, f"episode {index} answered otherwise where others had shown its query", advice)
+    advice = "keep no images, masks or features from one episode to the next"
+    require_all_same(alone, after, "{episode} answered otherwise where others had shown its query", advice)
     return f"equal bits of {EPISODES} episodes whose queries others had shown with their masks"
 
 
@@ -237,19 +203,18 @@ def check_determinism(subject: Subject) -> str:
     """Two objects of the same seed give equal bits, whatever was drawn from the global generators before."""
     first, second = subject.fresh(), subject.fresh()
     episodes = [subject.episode(30 + index) for index in range(EPISODES)]
-    found: list[list[Any]] = []
+    found = []
     for seed, method in ((1, first), (2, second)):
         method.backbone.cache.clear()
         with seed_torch(seed):
             found.append([answer(method, episode) for episode in episodes])
-    for one, other in zip(*found, strict=True):
-        require_same(
-            one,
-            other,
-            "two runs that differ",
-            "draw from a generator that is seeded by the episode, and start from seeded weights",
-            "equal bits from weights and episode alone",
-        )
+    require_all_same(
+        found[0],
+        found[1],
+        "two runs that differ",
+        "draw from a generator that is seeded by the episode, and start from seeded weights",
+        "equal bits from weights and episode alone",
+    )
     if not (first.learns and subject.segments):
         return f"equal bits of {EPISODES} episodes in two runs"
     losses = []
@@ -278,10 +243,9 @@ def check_another_process(subject: Subject) -> str:
             raise ViolationError(
                 "another process that ended before it answered", "answers", "look for a crash or a lack of memory"
             ) from error
-    for one, arrays in zip(_answers_of(subject), there, strict=True):
-        other = {name: torch.from_numpy(array) for name, array in arrays.items()}
-        advice = "keep all that an answer depends on in the object, not in globals of a module"
-        require_same(one, other, "other answers in another process", advice)
+    others = [{name: torch.from_numpy(array) for name, array in arrays.items()} for arrays in there]
+    advice = "keep all that an answer depends on in the object, not in globals of a module"
+    require_all_same(_answers_of(subject), others, "other answers in another process", advice)
     return f"equal bits of {len(there)} episodes in a spawned process"
 
 

@@ -196,6 +196,14 @@ def require_same(first: Answer, second: Answer, found: str, advice: str, expecte
         raise ViolationError(f"{found} ({differs})", expected, advice)
 
 
+def require_all_same(
+    one: Sequence[Answer], other: Sequence[Answer], found: str, advice: str, expected: str = "equal bits"
+) -> None:
+    """Compare answers to the same episodes in pairs, as `require_same`; `found` may have a place `{episode}`."""
+    for index, (first, second) in enumerate(zip(one, other, strict=True)):
+        require_same(first, second, found.format(episode=f"episode {index}"), advice, expected)
+
+
 def _answer(result: Any) -> Answer:
     if hasattr(result, "label_map"):
         return {name: torch.as_tensor(getattr(result, name)) for name in ("label_map", "decided", "score")}

@@ -1,7 +1,9 @@
 """The checks by their names, and a registered method made ready for them."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal
 
 from fsbench.base.errors import FsbenchError, SettingsError, describe, known_names, user_message
@@ -75,14 +77,9 @@ class Outcome:
     error: Exception | None = None
 
 
-@dataclass(frozen=True)
-class Build:
-    """A registered method by a run of it, from which any process builds it."""
-
-    run: RunConfig
-
-    def __call__(self) -> Method:
-        return self.run.parse(build=False).build_method()
+def _build(run: RunConfig) -> Method:
+    """Build the method of a run."""
+    return run.parse(build=False).build_method()
 
 
 def build_subject(
@@ -108,32 +105,23 @@ def build_subject(
     """
     task = task_of("methods", choose_method(name, backbone).method)
 
-    def build_with(backbone: str | None) -> Build:
-        weights = f"random:{seed}"
-        return Build(RunConfig(name, SMALL_DATA[task], backbone=backbone, weights=weights, extra=tuple(extra)))
-
-    build = build_with(backbone)
+    run = RunConfig(name, SMALL_DATA[task], backbone=backbone, weights=f"random:{seed}", extra=tuple(extra))
     try:
-        method = build()
+        method = _build(run)
     except FsbenchError:
         own = setting(RunConfig(name, OWN_DATA[task]).values, "model.backbone.name")
         if backbone is not None or not isinstance(own, str):
             raise
-        build = build_with(own)
-        method = build()
-    if size is None:
-        size = next((side for side in SIZES if _takes(method.check_image_size, side)), None)
+        run = replace(run, backbone=own)
+        method = _build(run)
+    for side in SIZES if size is None else ():
+        with suppress(FsbenchError):
+            method.check_image_size(side)
+            size = side
+            break
     if size is None:
         raise SettingsError(f"{name} takes no images of {', '.join(map(str, SIZES))} pixels; give --size")
-    return Subject(build, size, seed, memory_episodes)
-
-
-def _takes(check: Callable[[int], None], size: int) -> bool:
-    try:
-        check(size)
-    except FsbenchError:
-        return False
-    return True
+    return Subject(partial(_build, run), size, seed, memory_episodes)
 
 
 def select_checks(names: Sequence[str]) -> list[str]:

@@ -112,8 +112,11 @@ def evaluate(
         )
     else:
         answered_by, parameters, known = _answer_by_function(model, test, chosen), (None, None), []
-    journal = _evaluation_journal(answered_by, known, make_folder(Path(runs)))
-    work = journal.folder
+    counted, folder = answered_by.test, make_folder(Path(runs))
+    # `known` is what answers follow from besides the test: with another one nothing goes on
+    digits = fingerprint([chosen, counted.manifest.sha256, counted.files_state, counted.image_size, *known])
+    work = folder / f".{chosen}-{digits[:10]}.answers"
+    journal = Journal(work, digits)
     taken = f"another process evaluates {chosen} on this test; wait for it, or give another name"
     with locked(work.with_name(f"{work.name}.lock"), refusal=taken):
         if not resume and work.exists():
@@ -127,19 +130,9 @@ def evaluate(
             episodes_per_second=len(test) / seconds if seconds else None,
             peak_mib=None,
         )
-        record = record_answers(answered_by.test, chosen, journal, runs, given_card, cost, len(asked))
+        record = record_answers(counted, chosen, journal, runs, given_card, cost, len(asked))
         journal.remove()
     return Result(record, test)
-
-
-def _evaluation_journal(answered_by: Answering[Test], known: list[Any], runs: Path) -> Journal:
-    """Return the journal of an evaluation that was interrupted, or that is to begin; nothing is written.
-
-    `known` is what answers follow from besides the test: with another one nothing goes on.
-    """
-    test, name = answered_by.test, answered_by.name
-    digits = fingerprint([name, test.manifest.sha256, test.files_state, test.image_size, *known])
-    return Journal(runs / f".{name}-{digits[:10]}.answers", digits)
 
 
 def _evaluate_rest(
@@ -171,11 +164,8 @@ def _evaluate_rest(
         show = partial(track, description=name, unit="episode") if progress else iter
         evaluate_episodes(answered_by, left, journal, lambda _: least, show)
         check_asked_alone(alone, journal, asked, name)
-    except ContractError:
-        journal.remove()  # answers that no test may have
-        raise
-    except BaseException:
-        if not journal.done(least):  # nothing to go on from
+    except BaseException as error:
+        if isinstance(error, ContractError) or not journal.done(least):  # answers that no test may have, or none at all
             journal.remove()
         raise
     return None if done else time.perf_counter() - began

@@ -7,15 +7,14 @@ from functools import partial
 from typing import Any, get_args
 
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from fsbench.base.errors import SettingsError, known_names
 from fsbench.core.evaluation import answering, choose_device, fresh_copy
-from fsbench.core.loading import LoadingConfig, load_item
+from fsbench.core.loading import LoadingConfig
 from fsbench.core.segmenter import Segmenter
-from fsbench.data.batch import EpisodeBatch
-from fsbench.data.episodes.episode import Episode
 from fsbench.data.episodes.evaluation_order import evaluation_order
+from fsbench.datamodules.loading.episodes import ManifestEpisodes
 from fsbench.datamodules.loading.way_classes import WayClasses
 from fsbench.protocols.test import Test
 from fsbench.protocols.view import InputResize
@@ -105,33 +104,13 @@ def _check(method: Segmenter, test: Test, side: int) -> None:
     method.check_shots(test.manifest.header.shot, None)
 
 
-class _Items(Dataset[EpisodeBatch]):
-    """Some episodes of a test, loaded as the protocol says."""
-
-    def __init__(self, method: Segmenter, test: Test, side: int, resized: InputResize, episodes: Sequence[Episode]):
-        self.draw, self.index, self.episodes = test.protocol.draw, test.index, episodes
-        self.config = LoadingConfig(side, test.protocol.view, input_resize=resized, hints=method.needs.hints)
-        self.files = self.config.files(test.index)
-        known = method.needs.classes
-        self.classes = None if known == "unknown" else WayClasses(test.manifest, known)
-
-    def __len__(self) -> int:
-        return len(self.episodes)
-
-    def __getitem__(self, place: int) -> EpisodeBatch:
-        batch = self._load(self.episodes[place])
-        if self.classes is None:
-            return batch
-        return replace(batch, way_classes=[self.classes.told(self.episodes[place], self._load)])
-
-    def _load(self, episode: Episode) -> EpisodeBatch:
-        return load_item(self.draw, self.index, episode, self.config, self.files)
-
-
 def _batches(
     method: Segmenter, test: Test, side: int, resized: InputResize, workers: int, numbers: Sequence[int]
 ) -> DataLoader[Any]:
     """Return the loader of some episodes, in an order that encodes few images twice."""
-    chosen = [test.manifest.episodes[test.places[number]] for number in numbers]
-    items = _Items(method, test, side, resized, evaluation_order(chosen))
-    return DataLoader(items, batch_size=None, num_workers=workers)
+    chosen = evaluation_order([test.manifest.episodes[test.places[number]] for number in numbers])
+    config = LoadingConfig(side, test.protocol.view, input_resize=resized, hints=method.needs.hints)
+    known = method.needs.classes
+    classes = None if known == "unknown" else WayClasses(test.manifest, known)
+    data = ManifestEpisodes(test.protocol.draw, test.index, chosen, config, classes=classes)
+    return DataLoader(data, batch_size=None, num_workers=workers)

@@ -195,102 +195,74 @@ def unpack(bundle: Path) -> Iterator[tuple[Path, Listing]]:
         The folder, with one for each run, and the listing. The files have the hashes of the listing.
 
     Raises:
-        RecordError: the file is no bundle, or holds names, types or sizes that none has; nothing was unpacked then.
+        RecordError: the file is no bundle, or holds names or sizes that none has; nothing was unpacked then.
     """
     with TemporaryDirectory(prefix="fsbench-bundle-") as folder:
-        with _open(bundle) as archive:
-            listing = _unpack(archive, Path(folder))
+        with _open(bundle) as (archive, listing):
+            for run, files in listing.runs.items():
+                (Path(folder) / run).mkdir()
+                for file, sha256 in files.items():
+                    content = _read_entry(archive, f"{run}/{file}")
+                    if hashlib.sha256(content).hexdigest() != sha256:
+                        raise ValueError(f"{run}/{file} has another sha256 than {LISTING} says: it was changed")
+                    (Path(folder) / run / file).write_bytes(content)
         yield Path(folder), listing
 
 
 def read_listing(bundle: Path) -> Listing:
     """Return what a bundle says that it holds; nothing is unpacked. Raises RecordError where the file is no bundle."""
-    with _open(bundle) as archive:
-        return _find_listing(archive)
+    with _open(bundle) as (_, listing):
+        return listing
 
 
 @contextmanager
-def _open(bundle: Path) -> Iterator[zipfile.ZipFile]:
-    """Open a bundle; raises RecordError for whatever is wrong with it, in the block, too."""
+def _open(bundle: Path) -> Iterator[tuple[zipfile.ZipFile, Listing]]:
+    """Open a bundle of what its listing says; raises RecordError for whatever is wrong with it, in the block, too."""
     try:
         with open_zip(bundle, "bundle") as archive:
-            yield archive
+            listing = _read_listing(archive)
+            kinds = {f"{run}/{file}": RUN_FILES[file] for run, files in listing.runs.items() for file in files}
+            names = sorted({LISTING, *kinds})
+            if (found := sorted(archive.namelist())) != names:
+                wrong = next(iter(sorted({*found} ^ {*names})), "one of them twice")
+                raise ValueError(f"{LISTING} lists other files than it has: {wrong[:200]!a}")
+            sizes = {name: archive.getinfo(name).file_size for name in kinds}
+            large = [name for name, size in sizes.items() if size > LIMITS[kinds[name]]]
+            if large or sum(sizes.values()) > MOST_BYTES:
+                what = f"{large[0]!a} has" if large else "its files have"
+                raise ValueError(f"{what} more than a bundle's files have")
+            yield archive, listing
     except (OSError, ValueError, RuntimeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         expected = f"expected a file that fsbench bundle wrote{near_path(bundle)}"
         reason = getattr(error, "strerror", None) or error
         raise RecordError(f"{bundle} is no bundle ({reason}); {expected}") from error
 
 
-def _unpack(archive: zipfile.ZipFile, folder: Path) -> Listing:
-    """Write the runs to `folder`. Raises ValueError for whatever does not belong into a bundle."""
-    entries = archive.infolist()
-    names = [entry.filename for entry in entries]
-    if len(set(names)) != len(names) or len(names) > len(RUN_FILES) * MOST_RUNS + 1:
-        raise ValueError(f"it has {len(names)} entries, {len(set(names))} of them with a name of their own")
-    total = 0
-    for entry in entries:
-        total += entry.file_size
-        kind = _kind(entry)
-        if entry.file_size > LIMITS[kind] or total > MOST_BYTES:
-            raise ValueError(f"{entry.filename!a} has {in_units(entry.file_size)}, more than a bundle's files have")
-    listing = _find_listing(archive)
-    stated = {f"{run}/{file}" for run, files in listing.runs.items() for file in files}
-    if stated != set(names) - {LISTING}:
-        raise ValueError(f"{LISTING} lists other files than it has: {min(stated ^ (set(names) - {LISTING}))!a}")
-    for run, files in listing.runs.items():
-        if not set(NEEDED) <= set(files):
-            raise ValueError(f"the run {run} lacks {min(set(NEEDED) - set(files))}")
-        (folder / run).mkdir()
-        for file, sha256 in files.items():
-            content = _content(archive, f"{run}/{file}")
-            if hashlib.sha256(content).hexdigest() != sha256:
-                raise ValueError(f"{run}/{file} has another sha256 than {LISTING} says: it was changed")
-            (folder / run / file).write_bytes(content)
-    return listing
-
-
-def _find_listing(archive: zipfile.ZipFile) -> Listing:
-    if LISTING not in archive.namelist():
-        raise ValueError(f"it has no {LISTING}")
-    if archive.getinfo(LISTING).file_size > LIMITS["record"]:
-        raise ValueError(f"{LISTING} has {in_units(archive.getinfo(LISTING).file_size)}, more than any has")
-    return _parse_listing(_content(archive, LISTING))
-
-
-def _kind(entry: zipfile.ZipInfo) -> str:
-    """Return the kind of an entry; raises ValueError for one that no bundle has."""
-    mode = entry.external_attr >> 16
-    parts = PurePosixPath(entry.filename).parts
-    plain = stat.S_IFMT(mode) in (0, stat.S_IFREG) and not entry.flag_bits & 1
-    plain = plain and entry.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-    if plain and entry.filename == LISTING:
-        return "record"
-    if plain and len(parts) == 2 and entry.filename == "/".join(parts):
-        run, file = parts
-        if _ID.fullmatch(run) and file in RUN_FILES:
-            return RUN_FILES[file]
-    raise ValueError(f"it holds {entry.filename[:200]!a}, which no bundle has")
-
-
-def _content(archive: zipfile.ZipFile, name: str) -> bytes:
+def _read_entry(archive: zipfile.ZipFile, name: str) -> bytes:
     """Read an entry, of which no more than its stated size is decompressed."""
     with archive.open(name) as file:
-        content = file.read(archive.getinfo(name).file_size + 1)
-    if len(content) != archive.getinfo(name).file_size:
-        raise ValueError(f"{name!a} has another size than it states")
-    return content
+        return file.read(archive.getinfo(name).file_size)
 
 
-def _parse_listing(content: bytes) -> Listing:
+def _read_listing(archive: zipfile.ZipFile) -> Listing:
+    """Read the listing of a bundle; raises ValueError where it has none, or another than a bundle has."""
+    if LISTING not in archive.namelist():
+        raise ValueError(f"it has no {LISTING}")
+    if (size := archive.getinfo(LISTING).file_size) > LIMITS["record"]:
+        raise ValueError(f"{LISTING} has {in_units(size)}, more than any has")
     try:
-        values: Any = parse_json(content)
+        values: Any = parse_json(_read_entry(archive, LISTING))
     except ValueError as error:
         raise ValueError(f"{LISTING}: {error}") from error
     try:
         listing = Listing.model_validate_json(json.dumps(values))
     except ValidationError as error:
         raise ValueError(f"{LISTING}: {first_problem(error, values)}") from None
-    wrong = [name for name in listing.runs if not _ID.fullmatch(name)]
-    if wrong:
-        raise ValueError(f"{LISTING} has a run named {wrong[0][:200]!a}")
+    for run, files in listing.runs.items():
+        if not _ID.fullmatch(run):
+            raise ValueError(f"{LISTING} has a run named {run[:200]!a}")
+        if unknown := [file for file in files if file not in RUN_FILES]:
+            raise ValueError(f"{LISTING} names {unknown[0][:200]!a}, which no bundle has")
+        if missing := [file for file in NEEDED if file not in files]:
+            raise ValueError(f"the run {run} lacks {missing[0]}")
     return listing

@@ -24,44 +24,35 @@ def read_cards(given: Sequence[str], methods: Sequence[str]) -> dict[str, Card]:
     """
     cards: dict[str, Card] = {}
     for text in given:
-        path = Path(text)
+        path, (name, sign, rest) = Path(text), text.partition("=")
         if path.is_dir():
-            found = [_read(file, None, methods, file.stem) for file in sorted(path.glob("*.y*ml"))]
-            found = [(file, method, card) for file, method, card in found if method in methods]
-            if not found:
-                raise SettingsError(f"--card {text} has no card of {', '.join(methods)}; expected METHOD.yaml for each")
-        elif "=" in text and not path.exists():
-            name, _, file_name = text.partition("=")
-            found = [_read(Path(file_name), name, methods)]
+            files = [(file, "", file.stem) for file in sorted(path.glob("*.y*ml"))]
+        elif sign and not path.exists():
+            files = [(Path(rest), name, "")]
         else:
-            found = [_read(path, None, methods)]
-        for file, method, card in found:
+            files = [(path, "", methods[0] if len(methods) == 1 else "")]
+        of_folder = 0
+        for file, told, otherwise in files:
+            stated, card = read_card(file)
+            if told and stated not in (None, told):
+                raise SettingsError(
+                    f"{file} states the method {stated}, and was given as the card of {told}; correct one"
+                )
+            method = told or stated or otherwise
+            if not method:
+                raise SettingsError(
+                    f"{file} tells no method, and the runs have {len(methods)} ({', '.join(methods)}); expected --card "
+                    "METHOD=FILE for each, or an entry `method` in each file"
+                )
+            if path.is_dir() and method not in methods:
+                continue
             if method in cards:
                 raise SettingsError(f"{file} is a second card of {method}; expected one of each method; leave one out")
             cards[method] = card
+            of_folder += 1
+        if not of_folder:
+            raise SettingsError(f"--card {text} has no card of {', '.join(methods)}; expected METHOD.yaml for each")
     return cards
-
-
-def _read(file: Path, name: str | None, methods: Sequence[str], stem: str | None = None) -> tuple[Path, str, Card]:
-    """Return a file, the name of the method whose card it is, and the card.
-
-    Args:
-        file: of the card.
-        name: of the method, where it was given with the file.
-        methods: names of the runs' methods.
-        stem: name of the method where neither the file nor `methods` tells it.
-    """
-    stated, card = read_card(file)
-    if name is not None and stated not in (None, name):
-        raise SettingsError(f"{file} states the method {stated}, and was given as the card of {name}; correct one")
-    alone = methods[0] if len(methods) == 1 and stem is None else None
-    method = name or stated or alone or stem
-    if method is None:
-        raise SettingsError(
-            f"{file} tells no method, and the runs have {len(methods)} ({', '.join(methods)}); expected --card "
-            "METHOD=FILE for each, or an entry `method` in each file"
-        )
-    return file, method, card
 
 
 def new_cards(records: Sequence[Record]) -> dict[str, str]:

@@ -7,7 +7,6 @@ from fsbench.base.errors import RecordError
 from fsbench.protocols.test import Test
 from fsbench.records.counts import to_frame
 from fsbench.records.predictions import StoredPredictions
-from fsbench.records.record import Record
 from fsbench.results.tables.rescoring.recount import input_resolution
 from fsbench.runner.config.tests import load_test
 from fsbench.scores.answers import SegmentationAnswer
@@ -71,7 +70,8 @@ def count_again(stored: StoredPredictions, test: Test) -> "pl.DataFrame":
         DataError: a label map of the data cannot be read.
         RecordError: a prediction is none, or has another size than the data give.
     """
-    failed, rows = _failed_episodes(stored.record), []
+    frame, rows = stored.record.every_episode, []
+    failed = set(frame["episode"].filter(frame[FAILED]).to_list()) if FAILED in frame.columns else set()
     for episode in test.manifest.episodes:
         number = episode.index
         decided, score = stored.presence(number) if stored.record.run.presence == "predicted" else (None, None)
@@ -85,8 +85,3 @@ def count_again(stored: StoredPredictions, test: Test) -> "pl.DataFrame":
         truth = replace(truth, size=label_map.shape)  # no more to be brought to the size of the truth
         rows += test.count(answer, truth).rows()
     return to_frame(rows, test.manifest)
-
-
-def _failed_episodes(record: Record) -> set[int]:
-    frame = record.every_episode
-    return set(frame["episode"].filter(frame[FAILED]).to_list()) if FAILED in frame.columns else set()

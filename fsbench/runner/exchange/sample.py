@@ -1,7 +1,7 @@
 """The sample of a run's episodes that are predicted again, and what it shows of those that are not."""
 
 import hashlib
-import secrets
+from bisect import bisect_left
 from collections.abc import Sequence
 from math import comb
 
@@ -9,11 +9,6 @@ import numpy as np
 
 CERTAINTY = 95
 """Percent of all samples for which a bound holds."""
-
-
-def fresh_seed() -> str:
-    """Return a seed that nobody knew before, of 128 bits from the system's source of randomness."""
-    return secrets.token_hex(16)
 
 
 def public_seed(bundle_sha256: str, public_value: str) -> str:
@@ -57,14 +52,11 @@ def most_differing(episodes: int, sample: int) -> int:
     >>> most_differing(1000, 20), most_differing(1000, 1000), most_differing(10, 1)
     (137, 0, 9)
     """
-    low, high = 0, episodes - sample
-    while low < high:
-        middle = (low + high + 1) // 2
-        if 100 * comb(episodes - middle, sample) >= (100 - CERTAINTY) * comb(episodes, sample):
-            low = middle
-        else:
-            high = middle - 1
-    return low
+
+    def is_too_rare(differing: int) -> bool:
+        return 100 * comb(episodes - differing, sample) < (100 - CERTAINTY) * comb(episodes, sample)
+
+    return bisect_left(range(1, episodes - sample + 1), True, key=is_too_rare)
 
 
 def agreement(episodes: int, sample: int) -> str:

@@ -16,7 +16,7 @@ from fsbench.records.record import Record, read_record, truth_outlier_records
 from fsbench.records.run import UNTRAINED
 from fsbench.runner.exchange.bundle import Listing, unpack
 from fsbench.runner.exchange.recount import DataAtHand, differing_episodes
-from fsbench.runner.exchange.sample import agreement, fresh_seed, sample_episodes
+from fsbench.runner.exchange.sample import agreement, sample_episodes
 
 Status = Literal["ok", "failed", "not checked"]
 
@@ -36,13 +36,13 @@ class Repetition:
 
     Attributes:
         episodes: number of episodes of each run, drawn at random.
-        seed: of the draw, see `fsbench.runner.exchange.sample`; fresh unless given, so that nobody foresees it.
+        seed: of the draw, see `fsbench.runner.exchange.sample`; a fresh one is foreseen by nobody.
         settings: values by their dotted keys that say where data and weights are here.
         checkpoint: of the runs that trained.
     """
 
     episodes: int
-    seed: str = field(default_factory=fresh_seed)
+    seed: str
     settings: Mapping[str, Any] = field(default_factory=dict)
     checkpoint: Path | None = None
 
@@ -137,11 +137,9 @@ def _scores(name: str, record: Record) -> Finding:
 
 
 def _protocol(name: str, record: Record) -> Finding:
-    header = record.header
-    known = record.protocol.version
-    if header.version != known:
-        return Finding(name, "failed", f"protocol {header.protocol} version {header.version}; here it is {known}")
-    return Finding(name, "ok", f"protocol {header.protocol} version {known}")
+    stated, known = record.header.version, record.protocol.version
+    words = f"protocol {record.header.protocol} version {stated}"
+    return Finding(name, "ok", words) if stated == known else Finding(name, "failed", f"{words}; here it is {known}")
 
 
 def _episodes(name: str, record: Record) -> Finding:
@@ -189,9 +187,8 @@ def _card(name: str, record: Record, listing: Listing) -> Iterator[Finding]:
         return
     stated = listing.card_of(record.run.identity.method.name).stated
     lines = contradictions(stated, record)
-    for line in lines:
-        yield Finding(name, "failed", line)
     if lines:
+        yield from [Finding(name, "failed", line) for line in lines]
         return
     card = resolve_card(stated, record)
     by_kind: dict[str, list[str]] = {"follow from the record": [], "stated": [], "unknown": []}

@@ -1,9 +1,8 @@
-"""Make the runs of one table: a grid with one worker, whose runs print where the command does."""
+"""Make the runs of one table, one after the other; they print where the command does."""
 
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from fsbench.base.errors import GOES_ON, SettingsError
@@ -12,10 +11,11 @@ from fsbench.base.terminal import print_progress
 from fsbench.records.record import Record
 from fsbench.records.run_directory import is_held
 from fsbench.runner.config.run_config import DEFAULT_PROTOCOL, RunConfig
-from fsbench.runner.engine.machine.watchdog import describe_exit
-from fsbench.runner.grid.executors import Job, LocalProcesses
+from fsbench.runner.engine.machine.watchdog import describe_exit, sigterm_exits
+from fsbench.runner.grid.executors import Job, start_process
 from fsbench.runner.grid.plan import PlannedRun, Planner, finished_record, run_folder
-from fsbench.runner.grid.run import POLL_SECONDS, Failure, run_missing
+
+POLL_SECONDS = 0.3
 
 
 def bench(runs: Sequence[RunConfig]) -> tuple[list[Record], list[str]]:
@@ -35,7 +35,7 @@ def bench(runs: Sequence[RunConfig]) -> tuple[list[Record], list[str]]:
         KeyboardInterrupt: the process was interrupted.
     """
     planned = plan_runs(runs)
-    folder = make_folder(Path(runs[0].runs))
+    make_folder(Path(runs[0].runs))
     if len(planned) > 1 and "WANDB_SWEEP_ID" in os.environ and (os.environ.get("WANDB") or "off") != "off":
         raise SettingsError(
             f"an agent of a sweep calls for {len(planned)} runs at once, and W&B would keep the score of the last; "
@@ -44,27 +44,58 @@ def bench(runs: Sequence[RunConfig]) -> tuple[list[Record], list[str]]:
     for note in dict.fromkeys([protocol_words(runs), *(run.backbone_note for run in runs)]):
         if note:
             print_progress(note)
-    display = _NumberedLines(planned)
-    failed: dict[int, Failure] = {}
-    for place, item in enumerate(planned):
-        item = planned[place] = _waited_for(item, display)
-        failures = run_missing([item], folder, LocalProcesses(1), display, in_foreground=True)
-        if failures and item.folder is not None and is_held(item.folder):  # another process was a moment faster
-            item = planned[place] = _waited_for(item, display)
-            failures = run_missing([item], folder, LocalProcesses(1), display, in_foreground=True)
-        for failure in failures:
-            failed[place] = failure
     records, messages = [], []
-    for place, item in enumerate(planned):
-        record = None if item.folder is None else finished_record(item.folder)
-        if place in failed:
-            failure = failed[place]
-            status, log = describe_exit(failure.status), f"{item.folder}/run.log"
-            hint = f"; {GOES_ON}" if failure.status < 0 else ""
-            messages.append(f"{display.label(item)} failed ({status}){hint}; its log is {log}")
-        elif record is not None:
-            records.append(record)
+    for item, label in zip(planned, _labels([item.config for item in planned]), strict=True):
+        found = _make(item, label)
+        if isinstance(found, Record):
+            records.append(found)
+        else:
+            hint = f"; {GOES_ON}" if found < 0 else ""
+            messages.append(f"{label} failed ({describe_exit(found)}){hint}; its log is {item.folder}/run.log")
     return records, messages
+
+
+def _make(item: PlannedRun, label: str) -> Record | int:
+    """Make a run, unless it is done or another process makes it; return its record, or the status of its process."""
+    folder, record = item.folder, item.record
+    assert folder is not None  # since nothing that the run needs is missing
+    while True:
+        if record is None and is_held(folder):
+            print_progress(f"{label}: another process makes it in {folder}; waiting for it")
+            while is_held(folder):
+                time.sleep(POLL_SECONDS)
+            record = finished_record(folder)
+        if record is not None and not item.config.force:
+            print_progress(f"{label}: found {folder}")
+            return record
+        print_progress(f"{label}: runs in {folder}")
+        with sigterm_exits():
+            process = start_process(Job(item.config, log=None))
+            try:
+                status = process.wait()
+            finally:
+                process.stop()
+        assert status is not None  # the process has ended
+        if status == 0:
+            return finished_record(folder) or status
+        if not is_held(folder):
+            return status
+        record = None  # another process was a moment faster
+
+
+def _labels(runs: Sequence[RunConfig]) -> list[str]:
+    """Return a numbered line for each run: method, data set, fold, and what not all of the runs have in common."""
+    several = {"way": "way", "shot": "shot", "seed": "seed", "test_seed": "test seed"}
+    names = {field: name for field, name in several.items() if len({getattr(run, field) for run in runs}) > 1}
+    labels = []
+    for number, run in enumerate(runs, 1):
+        words = [f"{run.method} on {run.dataset}", f"fold {run.fold}"]
+        if len({run.protocol for run in runs}) > 1:
+            words.append(str(run.protocol))
+        values = {name: getattr(run, field) for field, name in names.items()}
+        words += [f"{name} {value}" for name, value in values.items() if value is not None]
+        labels.append(f"[{number}/{len(runs)}] {', '.join(words)}")
+    return labels
 
 
 def plan_runs(runs: Sequence[RunConfig]) -> list[PlannedRun]:
@@ -82,55 +113,6 @@ def plan_runs(runs: Sequence[RunConfig]) -> list[PlannedRun]:
             raise item.error or SettingsError(item.obstacle)
         planned.append(item)
     return planned
-
-
-def _waited_for(item: PlannedRun, display: "_NumberedLines") -> PlannedRun:
-    """Wait while another process makes a run; return the run with the record that it left, if it left one."""
-    if item.folder is None or item.record is not None or not is_held(item.folder):
-        return item
-    print_progress(f"{display.label(item)}: another process makes it in {item.folder}; waiting for it")
-    while is_held(item.folder):
-        time.sleep(POLL_SECONDS)
-    return display.replaced(item, replace(item, record=finished_record(item.folder)))
-
-
-class _NumberedLines:
-    """A numbered line for each run of a plan, before it starts."""
-
-    def __init__(self, planned: Sequence[PlannedRun]):
-        self.planned = list(planned)
-        self.names_protocol = len({item.config.protocol for item in planned}) > 1
-
-    def label(self, item: PlannedRun) -> str:
-        number = next(number for number, other in enumerate(self.planned, 1) if other is item)
-        run = item.config
-        protocol = f", {run.protocol}" * self.names_protocol
-        several = [("way", run.way), ("shot", run.shot), ("seed", run.seed), ("test seed", run.test_seed)]
-        axes = "".join(f", {name} {value}" for name, value in several if value is not None and self._differ(name))
-        return f"[{number}/{len(self.planned)}] {run.method} on {run.dataset}, fold {run.fold}{protocol}{axes}"
-
-    def _differ(self, name: str) -> bool:
-        return len({getattr(item.config, name.replace(" ", "_")) for item in self.planned}) > 1
-
-    def replaced(self, item: PlannedRun, by: PlannedRun) -> PlannedRun:
-        """Put what is known now of a run in place of what was; return it."""
-        self.planned = [by if other is item else other for other in self.planned]
-        return by
-
-    def skip(self, item: PlannedRun) -> None:
-        print_progress(f"{self.label(item)}: found {item.folder}")
-
-    def begin(self, item: PlannedRun, job: Job) -> None:
-        print_progress(f"{self.label(item)}: runs in {item.folder}")
-
-    def update(self) -> None:
-        pass
-
-    def end(self, item: PlannedRun, failed: bool) -> None:
-        pass
-
-    def close(self) -> None:
-        pass
 
 
 def protocol_words(runs: Sequence[RunConfig]) -> str:

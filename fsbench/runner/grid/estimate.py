@@ -68,7 +68,7 @@ class Estimates:
             (like, "other data"),
         ):
             if chosen:
-                training = [_training_seconds(record) or 0.0 for record in chosen]
+                training = [record.run.made.training_seconds or 0.0 for record in chosen]
                 speeds = [(record, record.run.cost.episodes_per_second) for record in chosen]
                 evaluation = [_predicted_episodes(run, record.header) / speed for record, speed in speeds if speed]
                 peak = max(record.run.cost.peak_mib or 0.0 for record in chosen)
@@ -85,40 +85,29 @@ def _is_sound(record: Record) -> bool:
         return False
 
 
-def _training_seconds(record: Record) -> float | None:
-    """Return the seconds of a run's training, or None where nothing was trained."""
-    return record.run.made.training_seconds
-
-
 def _trained_like(record: Record, run: RunConfig) -> bool:
     """Return whether the run's training time holds for the run; that of a method without training always does."""
     training = record.run.identity.training or {}
     if "checkpoint_sha256" in training:
         return False
     is_trial = isinstance(training.get("limit_train_batches"), int)  # a number of batches; a share is a float
-    return _training_seconds(record) is None or is_trial == run.fast
+    return record.run.made.training_seconds is None or is_trial == run.fast
 
 
 def _predicted_episodes(run: RunConfig, header: Header) -> int:
-    """Return how many episodes the run predicts: its test with every draw, and those that only calibrate."""
-    official = _official_episodes(run, header)
-    protocol = run.protocol or header.protocol
-    without = (header.dataset, header.protocol) == (run.dataset, protocol) and not header.calibration_ids
-    calibrating = 0 if without else load_protocol(protocol).draw.calibration_count(official)
-    return official * (run.draws or 1) + calibrating
+    """Return how many episodes the run predicts: its test with every draw, and those that only calibrate.
 
-
-def _official_episodes(run: RunConfig, header: Header) -> int:
-    """Return the run's number of official test episodes as far as it is known without its data.
-
-    `header` is the manifest's of a similar run.
+    The number of official ones is known as far as it is without the run's data; `header` is the manifest's of a similar
+    run.
     """
+    protocol = run.protocol or header.protocol
+    alike = (header.dataset, header.protocol) == (run.dataset, protocol)
     stated = setting(stated_values(run.arguments), "data.test.episodes") or run.episodes
     if stated is None and run.fast:
         stated = setting(run.file_values, "data.test.episodes")
-    if stated:
-        return int(stated)
-    official = int(header.official_episodes)
-    protocol = run.protocol or header.protocol
-    alike = (header.dataset, header.protocol) == (run.dataset, protocol)
-    return official if alike else load_protocol(protocol).draw.episode_count(run.dataset, official)
+    official = int(stated or header.official_episodes)
+    if not stated and not alike:
+        official = load_protocol(protocol).draw.episode_count(run.dataset, official)
+    calibrates = not alike or header.calibration_ids
+    calibrating = load_protocol(protocol).draw.calibration_count(official) if calibrates else 0
+    return official * (run.draws or 1) + calibrating

@@ -75,17 +75,19 @@ class LocalProcesses:
         self.at_once = at_once
 
     def start(self, jobs: Sequence[Job]) -> list[Running]:
-        return [self._start(job) for job in jobs]
-
-    def _start(self, job: Job) -> "_Process":
-        process: BaseProcess | subprocess.Popen[bytes]
-        # of several, Lightning starts the others by the command line of this one
-        process = start_run(job.run, job.log) if job.ranks == 1 else start_command(job.write_config(), job.log)
-        return _Process(process, is_apart=job.log is not None)
+        return [start_process(job) for job in jobs]
 
 
-class _Process:
-    """A started run.
+def start_process(job: Job) -> "Process":
+    """Start a run in a process of this machine."""
+    if job.ranks == 1:
+        return Process(start_run(job.run, job.log), is_apart=job.log is not None)
+    # of several processes, Lightning starts the others by the command line of this one
+    return Process(start_command(job.write_config(), job.log), is_apart=job.log is not None)
+
+
+class Process:
+    """A run in a process of this machine.
 
     Args:
         process: its process.
@@ -97,36 +99,38 @@ class _Process:
         self.is_apart = is_apart
 
     def poll(self) -> int | None:
+        """Return the exit status, or None while it runs."""
         return self.process.poll() if isinstance(self.process, subprocess.Popen) else self.process.exitcode
 
-    def stop(self) -> None:
-        if not self.is_apart and self._ends_within(3):
-            return
-        for seconds in (3, 27) if self.is_apart else (None,):  # twice: a run that has just started hears none
-            self._send(signal.SIGINT)
-            if self._ends_within(seconds):
-                return
-        self._send(signal.SIGKILL)
-        self._ends_within(None)
-
-    def _send(self, number: int) -> None:
-        """Send a signal to the run, and to the processes of its session if it has one by now."""
-        process = self.process.pid
-        assert process is not None
-        if self.poll() is None:
-            with suppress(ProcessLookupError):
-                if self.is_apart and os.getsid(process) == process:
-                    os.killpg(process, number)
-                else:
-                    os.kill(process, number)
-
-    def _ends_within(self, seconds: float | None) -> bool:
+    def wait(self, seconds: float | None = None) -> int | None:
+        """Wait for its end, or no longer than some seconds; return the exit status, or None while it runs."""
         if isinstance(self.process, subprocess.Popen):
             with suppress(subprocess.TimeoutExpired):
                 self.process.wait(seconds)
         else:
             self.process.join(seconds)
-        return self.poll() is not None
+        return self.poll()
+
+    def stop(self) -> None:
+        """End the process, unless it has ended: finished episodes and epochs are kept."""
+        if self.poll() is not None or (not self.is_apart and self.wait(3) is not None):
+            return
+        for seconds in (3, 27) if self.is_apart else (None,):  # twice: a run that has just started hears none
+            self._send(signal.SIGINT)
+            if self.wait(seconds) is not None:
+                return
+        self._send(signal.SIGKILL)
+        self.wait()
+
+    def _send(self, number: int) -> None:
+        """Send a signal to the run, and to the processes of its session if it has one by now."""
+        process = self.process.pid
+        assert process is not None
+        with suppress(ProcessLookupError):
+            if self.is_apart and os.getsid(process) == process:
+                os.killpg(process, number)
+            else:
+                os.kill(process, number)
 
 
 TIMEOUT_MIN = 24 * 60

@@ -8,13 +8,15 @@ from fsbench.protocols.reading import metric_named
 from fsbench.results.tables.layout import Grid, Sheet
 from fsbench.runner.config.needs import distinct
 from fsbench.runner.config.run_config import RunConfig
-from fsbench.runner.grid.plan import PlannedRun, State
+from fsbench.runner.grid.plan import PlannedRun
 from fsbench.runner.grid.summary import Summary
 from fsbench.runner.grid.words import option_words, run_values, run_variant
 
 COST = (
     "cost: the median of earlier runs of the method, on their machine; ? where none tells (a trial tells no training)"
 )
+STATES = {"lacks files": "without files", "waits": "waiting for a training"}
+"""States of runs in other words, for any number of them."""
 SCORES = "scores: mean over folds, then mean ± standard deviation over seeds"
 
 
@@ -25,17 +27,18 @@ def to_sheet(planned: Sequence[PlannedRun], results: Sequence[Summary], remarks:
     parts = [("to do", todo), ("scores", _scores(results, [*TASK, *options]))]
     notes = [COST] * (len(todo) > 1) + [SCORES, *absent_scores(results)]
     return Sheet(
-        f"{len(planned)} runs: {count_states(planned)}; left to do: {time_left(planned)}",
+        count_states(planned),
         [(caption, grid) for caption, grid in parts if len(grid) > 1],
         [*missing_lines(planned), *notes, *remarks],
     )
 
 
 def count_states(planned: Sequence[PlannedRun]) -> str:
-    """Return how many runs are done, begun, missing and so on, in words."""
+    """Return how many runs are done, begun, missing and so on, and the time of those that are left, in words."""
     states = [item.state for item in planned]
-    named: tuple[State, ...] = ("done", "begun", "missing")
-    return ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys((*named, *states)))
+    counted = ", ".join(f"{states.count(state)} {STATES.get(state, state)}" for state in dict.fromkeys(states))
+    runs = f"{len(planned)} run{'s' * (len(planned) != 1)}"
+    return f"{runs}: {counted or 'none'}; left to do: {time_left(planned)}"
 
 
 def request_sheet(planned: Sequence[PlannedRun], runs: str) -> Sheet:
@@ -63,13 +66,8 @@ def request_sheet(planned: Sequence[PlannedRun], runs: str) -> Sheet:
         f"warning: these runs are of {len(protocols)} protocols, {', '.join(protocols)}; their figures are not "
         "compared, and each has a table; PROTOCOL=<name> (--protocol) sets one for all"
     ]
-    states = [item.state for item in planned]
-    counted = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
-    runs_counted = f"{len(planned)} run{'s' * (len(planned) != 1)}: {counted}"
-    title = f"{runs_counted}; left to do: {time_left(planned)}; nothing was run"
-    return Sheet(
-        title, [("", grid)], [*mixed * (len(protocols) > 1), *missing_lines(planned), *refused, *folders, COST]
-    )
+    notes = [*mixed * (len(protocols) > 1), *missing_lines(planned), *refused, *folders, COST]
+    return Sheet(f"{count_states(planned)}; nothing was run", [("", grid)], notes)
 
 
 def _to_do(planned: Sequence[PlannedRun], task: Sequence[str]) -> Grid:
@@ -141,17 +139,13 @@ def _score(item: Summary) -> str:
     return f"{item.value:.{n}f}{deviation}"
 
 
-def unfinished(planned: Iterable[PlannedRun]) -> list[PlannedRun]:
-    """Return the runs that are still to be made, now or when what they lack is there."""
-    return [item for item in planned if item.state not in ("done", "refused")]
-
-
-def time_left(planned: Sequence[PlannedRun]) -> str:
-    """Return the estimated time of what is not done, and the number of runs that nothing is known of."""
-    left = unfinished(planned)
-    unknown = sum(item.cost is None for item in left)
-    known = duration(sum(item.cost.seconds for item in left if item.cost is not None))
-    return f"{known}{f' and {unknown} runs of unknown cost' if unknown else ''}"
+def time_left(planned: Iterable[PlannedRun]) -> str:
+    """Return the estimated time of what is not done; "?" where nothing is known of any run."""
+    left = [item for item in planned if item.state not in ("done", "refused")]
+    known = [item.cost.seconds for item in left if item.cost is not None]
+    if not left or not known:
+        return "?" if left else "–"
+    return duration(sum(known)) + " and more" * (len(known) < len(left))
 
 
 def as_json(planned: Sequence[PlannedRun], results: Sequence[Summary], remarks: Sequence[str]) -> str:

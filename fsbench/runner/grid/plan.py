@@ -8,14 +8,14 @@ are listed in `<runs>/.grid/files`.
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any, Literal
 
-from fsbench.base.errors import FsbenchError, user_message
+from fsbench.base.errors import FsbenchError, RecordError, user_message
 from fsbench.base.files import fingerprint, read_json, write_text
 from fsbench.base.files.opening import opened_files
 from fsbench.base.version import __version__
@@ -119,6 +119,11 @@ class Planner:
     def plan(self, run: RunConfig) -> PlannedRun:
         """Look up a run and estimate its cost; one that cannot be built, or whose record is damaged, is refused."""
         item = self.look_up(run)
+        if item.state == "done" and item.record is not None:
+            try:
+                item.record.header  # noqa: B018 - scores and notes are of it
+            except RecordError as error:
+                return PlannedRun(run, item.folder, error=error)
         return item if item.state in ("done", "refused") else replace(item, cost=self.estimates.estimate(run))
 
     def look_up(self, run: RunConfig, on_this_machine: bool = False) -> PlannedRun:
@@ -143,18 +148,10 @@ class Planner:
         return PlannedRun(run, folder, record)
 
 
-def plan(
-    runs: Sequence[RunConfig], folder: Path, recheck: bool = False, progress: Callable[..., Any] = iter
-) -> list[PlannedRun]:
-    """Look runs up.
-
-    Args:
-        runs: the runs.
-        folder, recheck: see `Planner`.
-        progress: wraps the loop over the runs.
-    """
+def plan(runs: Iterable[RunConfig], folder: Path, recheck: bool = False) -> list[PlannedRun]:
+    """Look runs up in a folder of runs; see `Planner`."""
     planner = Planner(folder, recheck)
-    return [planner.plan(run) for run in progress(runs)]
+    return [planner.plan(run) for run in runs]
 
 
 def finished_record(folder: Path) -> Record | None:

@@ -8,7 +8,6 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from tqdm import tqdm
 
@@ -17,6 +16,7 @@ from fsbench.base.files import make_folder
 from fsbench.base.progress import SECONDS, hides_bar
 from fsbench.base.terminal import one_line, print_progress
 from fsbench.records.run_directory import is_held
+from fsbench.runner.config.run_config import RunConfig
 from fsbench.runner.engine.machine.watchdog import sigterm_exits
 from fsbench.runner.grid.executors import Executor, Job, Running
 from fsbench.runner.grid.plan import PlannedRun, finished_record, run_fingerprint, run_folder
@@ -28,39 +28,14 @@ LAST_LINES = 8
 
 @dataclass(frozen=True)
 class Failure:
-    """A run that ended without a record, its exit status, and the file that it printed to, if there is one."""
+    """A run that ended without a record, its exit status, and the file that it printed to."""
 
     item: PlannedRun
     status: int
-    log: Path | None
+    log: Path
 
 
-class RunDisplay(Protocol):
-    """Tells the user of the runs of a plan, in its order."""
-
-    def skip(self, item: PlannedRun) -> None:
-        """Tell of a run that is done, cannot be made, or is made by another process."""
-
-    def begin(self, item: PlannedRun, job: Job) -> None:
-        """Tell of a run that starts."""
-
-    def update(self) -> None:
-        """Tell how far the running ones are."""
-
-    def end(self, item: PlannedRun, failed: bool) -> None:
-        """Tell of a run that ended."""
-
-    def close(self) -> None:
-        """Leave the screen."""
-
-
-def run_missing(
-    planned: Sequence[PlannedRun],
-    runs: Path,
-    executor: Executor,
-    display: RunDisplay | None = None,
-    in_foreground: bool = False,
-) -> list[Failure]:
+def run_missing(planned: Sequence[PlannedRun], runs: Path, executor: Executor) -> list[Failure]:
     """Make every run that can be made, in the order of the plan; a failed one stops no other.
 
     On KeyboardInterrupt and SIGTERM the running ones are stopped, and keep what they finished.
@@ -69,67 +44,58 @@ def run_missing(
         planned: the plan.
         runs: folder of all runs, which gets what they print.
         executor: starts the runs.
-        display: tells of them; None for that of a grid.
-        in_foreground: let them print to the standard error instead, on this machine.
     """
-    display = GridDisplay(planned) if display is None else display
+    display = _Display(sum(item.is_ready for item in planned))
     waiting = deque(planned)
-    running: list[tuple[PlannedRun, Job, Running]] = []
+    running: list[tuple[PlannedRun, Path, Running]] = []
     failures: list[Failure] = []
     done = sum(item.state == "done" for item in planned)
     with sigterm_exits():
         try:
             while waiting or running:
-                batch = _next_batch(waiting, executor.at_once - len(running), display)
+                batch = _next_batch(waiting, executor.at_once - len(running))
                 if batch:
-                    jobs = [_job(item, runs, in_foreground) for item in batch]
-                    for item, job in zip(batch, jobs, strict=True):
-                        display.begin(item, job)
-                    running += zip(batch, jobs, executor.start(jobs), strict=True)
-                for item, job, started in list(running):
+                    logs = [_new_log(item.config, runs) for item in batch]
+                    for item, log in zip(batch, logs, strict=True):
+                        display.begin(item, log)
+                    jobs = [Job(item.config, log) for item, log in zip(batch, logs, strict=True)]
+                    running += zip(batch, logs, executor.start(jobs), strict=True)
+                for item, log, started in list(running):
                     status = started.poll()
                     if status is None:
                         continue
-                    running.remove((item, job, started))
+                    running.remove((item, log, started))
                     failed = status != 0 or not _has_record(item)
                     if failed:
-                        failures.append(Failure(item, status, job.log))
+                        failures.append(Failure(item, status, log))
                     done += not failed
                     display.end(item, failed)
                 display.update()
                 if running:
                     time.sleep(POLL_SECONDS)
-        except KeyboardInterrupt:
+        except BaseException as error:
             for _, _, started in running:
                 started.stop()
             display.close()
-            if len(planned) > 1:
-                print_progress(_interrupted(done, running, waiting))
-            running = []
+            if isinstance(error, KeyboardInterrupt) and len(planned) > 1:
+                at = [f"{run_label(item.config)}: {progress_text(item.folder, log)}" for item, log, _ in running]
+                where = f" ({'; '.join(at)})" if at else ""
+                left = sum(item.is_ready for item in waiting)
+                print_progress(f"{done} done, {len(running)} interrupted{where}, {left} left")
             raise
-        finally:
-            for _, _, started in running:
-                started.stop()
-            display.close()
+    display.close()
     return failures
 
 
-def _interrupted(done: int, running: Sequence[tuple[PlannedRun, Job, Running]], waiting: Sequence[PlannedRun]) -> str:
-    """Return how far the runs of a plan are that Ctrl-C stopped, in words."""
-    where = "; ".join(f"{run_label(item.config)}: {progress_text(item.folder, job.log)}" for item, job, _ in running)
-    left = sum(item.is_ready for item in waiting)
-    return f"{done} done, {len(running)} interrupted{f' ({where})' if where else ''}, {left} left"
-
-
-def _next_batch(waiting: deque[PlannedRun], free: int, display: RunDisplay) -> list[PlannedRun]:
+def _next_batch(waiting: deque[PlannedRun], free: int) -> list[PlannedRun]:
     """Take the next runs that can be made from the plan, as many as there are free places."""
     batch: list[PlannedRun] = []
     while waiting and (len(batch) < free or not waiting[0].is_ready):
         item = waiting.popleft()
-        if item.is_ready and not (item.folder is not None and is_held(item.folder)):
+        if item.folder is not None and item.state != "done" and is_held(item.folder):
+            tqdm.write(f"{run_label(item.config)}: running elsewhere", file=sys.stderr)
+        elif item.is_ready:
             batch.append(item)
-        else:
-            display.skip(item)
     return batch
 
 
@@ -146,14 +112,12 @@ def _has_record(item: PlannedRun) -> bool:
         return False
 
 
-def _job(item: PlannedRun, runs: Path, in_foreground: bool) -> Job:
-    """Return the run's job. Its log's name ends with a hash, since labels leave out some of the options."""
-    log = None
-    if not in_foreground:
-        words = re.sub(r"[^\w.-]+", "-", run_label(item.config))
-        log = make_folder(runs / ".grid" / "logs") / f"{words}-{run_fingerprint(item.config)[:8]}.log"
-        log.unlink(missing_ok=True)
-    return Job(item.config, log)
+def _new_log(run: RunConfig, runs: Path) -> Path:
+    """Return the file that a run is to print to. Its name ends with a hash, since labels leave out some options."""
+    words = re.sub(r"[^\w.-]+", "-", run_label(run))
+    log = make_folder(runs / ".grid" / "logs") / f"{words}-{run_fingerprint(run)[:8]}.log"
+    log.unlink(missing_ok=True)
+    return log
 
 
 def last_lines(log: Path) -> list[str]:
@@ -164,28 +128,22 @@ def last_lines(log: Path) -> list[str]:
     return [line for line in lines if line][-LAST_LINES:]
 
 
-class GridDisplay:
+class _Display:
     """A bar of the runs that ended and a line for each running one, on a terminal.
 
     Elsewhere a line at each end, and every ten seconds one on each run that goes on.
 
     Args:
-        planned: the plan.
-        screen: whether the standard error shows bars; None: where that is a terminal.
+        total: number of runs that are to be made.
     """
 
-    def __init__(self, planned: Sequence[PlannedRun], screen: bool | None = None):
-        self.hidden = hides_bar() if screen is None else not screen
-        total = sum(item.is_ready for item in planned)
+    def __init__(self, total: int):
+        self.hidden = hides_bar()
         self.bar = tqdm(total=total, desc="runs", file=sys.stderr, disable=self.hidden)
-        self.lines: list[tuple[PlannedRun, Job, tqdm[None]]] = []
+        self.lines: list[tuple[PlannedRun, Path, tqdm[None]]] = []
         self._told = time.monotonic()
 
-    def skip(self, item: PlannedRun) -> None:
-        if item.folder is not None and item.record is None and is_held(item.folder):
-            tqdm.write(f"{run_label(item.config)}: running elsewhere", file=sys.stderr)
-
-    def begin(self, item: PlannedRun, job: Job) -> None:
+    def begin(self, item: PlannedRun, log: Path) -> None:
         line = tqdm(
             desc=run_label(item.config),
             position=len(self.lines) + 1,
@@ -195,15 +153,15 @@ class GridDisplay:
             bar_format="  {desc}: {postfix} [{elapsed}]",
             postfix="starts",
         )
-        self.lines.append((item, job, line))
+        self.lines.append((item, log, line))
 
     def update(self) -> None:
         is_due = time.monotonic() - self._told >= SECONDS
-        for item, job, line in self.lines:
+        for item, log, line in self.lines:
             if not line.disable:
-                line.set_postfix_str(progress_text(item.folder, job.log))
+                line.set_postfix_str(progress_text(item.folder, log))
             elif is_due:
-                print_progress(f"{run_label(item.config)}: {progress_text(item.folder, job.log)}")
+                print_progress(f"{run_label(item.config)}: {progress_text(item.folder, log)}")
         if is_due:
             self._told = time.monotonic()
 
@@ -220,7 +178,7 @@ class GridDisplay:
         self.bar.close()
 
 
-def progress_text(folder: Path | None, log: Path | None = None) -> str:
+def progress_text(folder: Path | None, log: Path) -> str:
     """Return the present step of the run in `folder` in words; of a training what its log said last."""
     if folder is None or not folder.is_dir():
         return "starts"
@@ -228,7 +186,7 @@ def progress_text(folder: Path | None, log: Path | None = None) -> str:
     if parts:
         done = sum(max(part.read_bytes().count(b"\n") - 1, 0) for part in parts)
         return f"evaluates, {done} episodes done"
-    said = [line for line in (last_lines(log) if log else ()) if line.startswith(("training", "validation"))]
+    said = [line for line in last_lines(log) if line.startswith(("training", "validation"))]
     if said:
         return one_line(said[-1], 120)
     for curves in folder.glob("curves/**/metrics.csv"):

@@ -5,9 +5,7 @@ from dataclasses import dataclass
 from math import isnan, nan
 from statistics import mean, stdev
 
-from fsbench.base.errors import RecordError, user_message
 from fsbench.records.description import notes
-from fsbench.records.record import Record
 from fsbench.runner.config.run_config import RunConfig
 from fsbench.runner.grid.plan import PlannedRun
 from fsbench.runner.grid.words import option_words, run_variant, task_words
@@ -58,7 +56,7 @@ def summaries(planned: Sequence[PlannedRun], metrics: Sequence[str]) -> list[Sum
     results = []
     for items in by_variant(planned):
         wanted = {item.config.seed for item in items}
-        records = {(item.config.seed, item.config.fold): record for item, record in _sound(items)}
+        records = {(item.config.seed, item.config.fold): item.record for item in items if item.record is not None}
         of = max((record.header.folds for record in records.values()), default=None)
         for metric in metrics:
             found = {key: record.run.scores.get(metric, nan) for key, record in records.items()}
@@ -81,28 +79,10 @@ def remarks(planned: Sequence[PlannedRun]) -> list[str]:
     by_note: dict[str, list[str]] = {}
     with_runs = 0
     for items in by_variant(planned):
-        records = [record for _, record in _sound(items)]
-        damaged = [_damage(item.record) for item in items if item.record is not None]
+        records = [item.record for item in items if item.record is not None]
         with_runs += bool(records)
         run = items[0].config
         words = (run.name, run.dataset, task_words(run), option_words(run).strip("–"))
-        for note in [*(notes(records) if records else ()), *(f"left out: {why}" for why in damaged if why)]:
+        for note in notes(records) if records else ():
             by_note.setdefault(note, []).append(" ".join(word for word in words if word))
-    return [
-        note if len(names) == with_runs and not note.startswith("left out") else f"{', '.join(names)}: {note}"
-        for note, names in by_note.items()
-    ]
-
-
-def _sound(items: Sequence[PlannedRun]) -> list[tuple[PlannedRun, Record]]:
-    """Return the finished runs with a readable manifest, and their records."""
-    return [(item, item.record) for item in items if item.record is not None and not _damage(item.record)]
-
-
-def _damage(record: Record) -> str:
-    """Return why the record's manifest cannot be read; empty if it can."""
-    try:
-        record.header  # noqa: B018
-    except RecordError as error:
-        return user_message(error)
-    return ""
+    return [note if len(names) == with_runs else f"{', '.join(names)}: {note}" for note, names in by_note.items()]

@@ -1,6 +1,6 @@
 """Papers as files: `configs/papers/<name>.yaml` lists the tables of a paper and the runs that their rows stand for."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import product
@@ -42,13 +42,6 @@ class Remark(_Strict):
     datasets: list[str] = []
     shots: list[int] = []
     settings: list[str] = []
-
-    def concerns(self, dataset: str, shot: int, setting: str) -> bool:
-        """Return whether the reason is about this task."""
-        return all(
-            not wanted or value in wanted
-            for wanted, value in ((self.datasets, dataset), (self.shots, shot), (self.settings, setting))
-        )
 
 
 class BaseLearner(_Strict):
@@ -152,20 +145,31 @@ class PaperRow:
     @property
     def cannot_equal(self) -> list[str]:
         """Reasons why the figures cannot be expected to come out."""
-        remarks = self.entry.cannot_equal
-        return [item.why for item in remarks if item.concerns(self.dataset, self.shot, self.setting)]
+        return [
+            remark.why
+            for remark in self.entry.cannot_equal
+            if self.dataset in (remark.datasets or [self.dataset])
+            and self.shot in (remark.shots or [self.shot])
+            and self.setting in (remark.settings or [self.setting])
+        ]
 
     def stated_setting(self, what: Literal["batch", "epochs"]) -> int | None:
         """Return the batch or the epochs that the paper states; None where it states none."""
         value: int | Mapping[str, int] | None = getattr(self.entry, what)
         return value.get(self.dataset) if isinstance(value, Mapping) else value
 
+    @property
+    def training_arguments(self) -> tuple[str, ...]:
+        """Arguments in LightningCLI's form that change the training as well as the test."""
+        entry = self.entry
+        ablation = [f"--config={CONFIGS / 'ablations' / entry.ablation}.yaml"] if entry.ablation else []
+        return (*ablation, *entry.options)
+
     @cached_property
     def request(self) -> RunConfig:
         """The run of the row's first fold, without checkpoint and weights."""
         entry = self.entry
         classifies = entry.checkpoint == "none" and entry.protocol is None
-        ablation = [f"--config={CONFIGS / 'ablations' / entry.ablation}.yaml"] if entry.ablation else []
         return RunConfig(
             method=entry.method,
             dataset=self.dataset,
@@ -175,7 +179,7 @@ class PaperRow:
             shot=self.shot,
             protocol=entry.protocol,
             setting=None if classifies else self.setting,
-            extra=(*ablation, *entry.options, *entry.test_options),
+            extra=(*self.training_arguments, *entry.test_options),
         )
 
 
@@ -213,12 +217,9 @@ def paper_rows(name: str, paper: Paper, table: str | None = None) -> list[PaperR
     """
     if table is not None and table not in paper.tables:
         raise SettingsError(f"{name} has no table '{table}'{known_names(table, paper.tables)}")
-    return list(_rows(name, paper, paper.tables if table is None else [table]))
-
-
-def _rows(name: str, paper: Paper, tables: "Mapping[str, Table] | list[str]") -> Iterator[PaperRow]:
-    for number in tables:
-        table = paper.tables[number]
-        for entry in table.rows:
-            for task in product(entry.datasets, entry.ways, entry.shots, entry.settings):
-                yield PaperRow(name, number, table.source, entry, *task)
+    return [
+        PaperRow(name, number, paper.tables[number].source, entry, *task)
+        for number in (paper.tables if table is None else [table])
+        for entry in paper.tables[number].rows
+        for task in product(entry.datasets, entry.ways, entry.shots, entry.settings)
+    ]

@@ -117,22 +117,22 @@ def row_scores(row: PaperRow, published: Iterable[PublishedScore]) -> list[Publi
     ]
 
 
-class NumberedNotes:
-    """Notes under a table, each once, which cells refer to by their numbers."""
-
-    def __init__(self) -> None:
-        self.notes: dict[str, int] = {}
-
-    def refer(self, texts: Iterable[str]) -> str:
-        """Return the references to `texts`, as "[1] [2]"."""
-        return " ".join(f"[{self.notes.setdefault(text, len(self.notes) + 1)}]" for text in texts)
-
-    def lines(self) -> list[str]:
-        """Return the notes with their numbers."""
-        return [f"[{number}] {text}" for text, number in self.notes.items()]
+def refer(notes: list[str], texts: Iterable[str]) -> str:
+    """Add texts to numbered notes, each once; return the references to them, as "[1] [2]"."""
+    numbers = []
+    for text in texts:
+        if text not in notes:
+            notes.append(text)
+        numbers.append(f"[{notes.index(text) + 1}]")
+    return " ".join(numbers)
 
 
-def results_grid(results: Sequence[RowResult], notes: NumberedNotes) -> Grid:
+def numbered(notes: Sequence[str]) -> list[str]:
+    """Return notes with the numbers by which `refer` refers to them."""
+    return [f"[{number}] {text}" for number, text in enumerate(notes, 1)]
+
+
+def results_grid(results: Sequence[RowResult], notes: list[str]) -> Grid:
     """Lay out a line for each score of ours and reported figure.
 
     Why two cannot be compared, or what is not known of them, goes to `notes`.
@@ -141,7 +141,7 @@ def results_grid(results: Sequence[RowResult], notes: NumberedNotes) -> Grid:
     for result in results:
         item = result.comparison
         reported = f"{item.reported.value:.{item.reported.digits}f}"
-        verdict = f"{result.verdict} {notes.refer([result.why] if result.why else item.caveats)}".rstrip()
+        verdict = f"{result.verdict} {refer(notes, [result.why] if result.why else item.caveats)}".rstrip()
         grid.append(
             [result.row.method, result.row.task, item.fold, item.metric, figure(item.measured, item.metric), reported,
              verdict]

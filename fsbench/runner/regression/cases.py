@@ -25,7 +25,7 @@ from fsbench.base.files import read_yaml
 from fsbench.base.paths import BENCHMARKS
 from fsbench.runner.config import registry
 from fsbench.runner.config.run_config import RunConfig
-from fsbench.runner.regression.outcome import COLUMNS, CaseEpisode, Outcome, score_answers
+from fsbench.runner.regression.outcome import CaseEpisode, Outcome, score_answers
 from fsbench.scores.confusion import COUNTS, REGIONS
 
 FOLDER = BENCHMARKS / "regression"
@@ -69,6 +69,11 @@ class Case:
     def seed(self) -> int:
         return int(self.options.get("seed", 0))
 
+    @property
+    def file(self) -> Path:
+        """File of the accepted outcome."""
+        return self.folder / f"{self.name}.json"
+
     def configuration(
         self, data: Path, runs: Path, part: Literal["test", "training"], checkpoint: Path | None = None
     ) -> RunConfig:
@@ -111,45 +116,40 @@ class Findings:
     """Differences between two outcomes of a case that exceed what is allowed.
 
     Attributes:
-        settings: differing settings; where there are any, nothing else is compared.
+        lines: differing settings, losses and scores, a sentence each; where settings differ, nothing else is compared.
         moved: differing episodes.
-        losses: differing losses, a sentence each.
-        scores: differing scores, a sentence each.
         pixels: largest number of differing pixels in an episode, allowed or not.
         loss: largest relative difference of a loss, allowed or not.
     """
 
-    settings: list[str]
-    moved: list[EpisodeDiff]
-    losses: list[str]
-    scores: list[str] = field(default_factory=list)
+    lines: list[str]
+    moved: list[EpisodeDiff] = field(default_factory=list)
     pixels: int = 0
     loss: float = 0.0
 
     @property
     def any(self) -> bool:
         """True if anything differs by more than it may."""
-        return bool(self.settings or self.moved or self.losses or self.scores)
+        return bool(self.lines or self.moved)
 
 
 def diff_outcomes(before: Outcome, now: Outcome, pixels: int = PIXELS) -> Findings:
     """Compare a case's outcome with the accepted one; `pixels` of an episode's mask may differ."""
-    settings = _settings(before.identity, now.identity)
-    if settings:
-        return Findings(settings, [], [])
+    if settings := _settings(before.identity, now.identity):
+        return Findings([f"something else was run, so nothing is compared: {'; '.join(settings)}"])
     episodes = [_episode(a, b, pixels) for a, b in zip(before.answers, now.answers, strict=False)]
     losses = [abs(b - a) / max(abs(a), 1e-9) for a, b in zip(before.losses, now.losses, strict=False)]
-    loss_messages = [
+    lines = [
         f"loss of step {step}: {now.losses[step - 1]:.6g}, was {before.losses[step - 1]:.6g}"
         for step, share in enumerate(losses, 1)
         if not share <= LOSS
     ]
     for what, a, b in (("answers", before.answers, now.answers), ("losses", before.losses, now.losses)):
         if len(a) != len(b):
-            loss_messages.append(f"{len(b)} {what}, there were {len(a)}")
+            lines.append(f"{len(b)} {what}, there were {len(a)}")
     moved = [item for item in episodes if item.reasons]
     most = max((item.pixels for item in episodes), default=0)
-    return Findings([], moved, loss_messages, _scores(before, now), most, max(losses, default=0.0))
+    return Findings(lines + _scores(before, now), moved, most, max(losses, default=0.0))
 
 
 def _scores(before: Outcome, now: Outcome) -> list[str]:
@@ -182,17 +182,16 @@ def _episode(before: CaseEpisode, now: CaseEpisode, allowed: int) -> EpisodeDiff
         differing = [key for key in now.episode if now.episode[key] != before.episode.get(key)]
         was = ", ".join(f"{key} is {now.episode[key]}, was {before.episode.get(key)}" for key in differing)
         return EpisodeDiff(now.index, 0, [f"another episode: {was}"], same=False)
-    a, b = ([dict(zip(COLUMNS, row, strict=True)) for row in answer.slots] for answer in (before, now))
-    if before.size != now.size or len(a) != len(b):
-        return EpisodeDiff(
-            now.index, 0, [f"size {now.size}, was {before.size}; {len(b)} slots, were {len(a)}"], same=False
-        )
+    if before.size != now.size or len(before.slots) != len(now.slots):
+        what = f"size {now.size}, was {before.size}; {len(now.slots)} slots, were {len(before.slots)}"
+        return EpisodeDiff(now.index, 0, [what], same=False)
     pixels = int((before.label_map() != now.label_map()).sum())
     reasons = [f"{pixels} pixels differ"] if pixels > allowed else []
-    for old, new in zip(a, b, strict=True):
-        for name in COLUMNS:
-            if not _is_close(name, old[name], new[name], pixels, pixels / (now.size[0] * now.size[1])):
-                reasons.append(f"slot {new['slot']} {name} {_as_text(new[name])}, was {_as_text(old[name])}")
+    for a, b in zip(before.slots, now.slots, strict=True):
+        for name, old, new in zip(a._fields, a, b, strict=True):
+            if not _is_close(name, old, new, pixels, pixels / (now.size[0] * now.size[1])):
+                digits = ".6g" if isinstance(new, float) else ""
+                reasons.append(f"slot {b.slot} {name} {new:{digits}}, was {old:{digits}}")
     return EpisodeDiff(now.index, pixels, reasons)
 
 
@@ -205,10 +204,6 @@ def _is_close(name: str, old: Any, new: Any, pixels: int, share: float) -> bool:
     if name in REGIONS:  # one pixel may part a region
         return pixels > 0 or abs(new - old) <= 1e-6
     return bool(abs(new - old) <= SCORE + share)
-
-
-def _as_text(value: Any) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 class PackageCases(BaseModel):
@@ -234,19 +229,19 @@ def read_cases(names: Sequence[str] = (), folder: Path | None = None) -> list[Ca
         SettingsError: the file cannot be read, a name is unknown, or a case has an option that there is not.
     """
     content = yaml.safe_load((FOLDER / "cases.yaml").read_text())
-    listed = content["cases"]
+    listed, file = content["cases"], (folder or FOLDER) / "cases.yaml"
     if folder is None:
         there = {*names, *(file.stem for file in FOLDER.glob("*.json"))}
         unlisted = (name for name in registry.names("methods") if name in there and name not in listed)
         usual = [name for name in unlisted if registry.task_of("methods", name) == "segmentation"]
         listed = dict.fromkeys(usual, content["usual"]) | listed
     else:
-        listed = read_yaml(folder / "cases.yaml", PackageCases, "cases of fsbench regress").cases
+        listed = read_yaml(file, PackageCases, "cases of fsbench regress").cases
         if not listed:
-            raise SettingsError(f"{folder / 'cases.yaml'} lists no cases, expected one or more, each with its options")
+            raise SettingsError(f"{file} lists no cases, expected one or more, each with its options")
     cases = []
     for name, given in listed.items():
-        _check_case(name, given, folder)
+        _check_case(name, given, file)
         options = dict(given)
         allowed = int(options.pop("pixels", PIXELS))
         method = options.pop("method", name)
@@ -254,15 +249,12 @@ def read_cases(names: Sequence[str] = (), folder: Path | None = None) -> list[Ca
     known = [case.name for case in cases]
     unknown = [name for name in names if name not in {*known, *(case.method for case in cases)}]
     if unknown:
-        raise SettingsError(
-            f"no case or method '{unknown[0]}' in {(folder or FOLDER) / 'cases.yaml'}{known_names(unknown[0], known)}"
-        )
+        raise SettingsError(f"no case or method '{unknown[0]}' in {file}{known_names(unknown[0], known)}")
     return [case for case in cases if not names or case.name in names or case.method in names]
 
 
-def _check_case(name: str, options: Mapping[str, Any], folder: Path | None) -> None:
+def _check_case(name: str, options: Mapping[str, Any], file: Path) -> None:
     """Raise SettingsError for a name that is no file's, and for an option that there is not."""
-    file = (folder or FOLDER) / "cases.yaml"
     if not re.fullmatch(r"[A-Za-z0-9_-]{1,100}", name, re.ASCII):
         raise SettingsError(f"{file} has a case {name!r}, expected a name of letters, digits, - and _")
     known = {"method", "pixels"} | {option.name for option in fields(RunConfig)}
@@ -273,8 +265,3 @@ def _check_case(name: str, options: Mapping[str, Any], folder: Path | None) -> N
             raise SettingsError(
                 f"{file}: the case {name} has an unknown option '{option}'{known_names(option, sorted(known))}"
             )
-
-
-def expected_file(case: Case) -> Path:
-    """Return the file of a case's accepted outcome."""
-    return case.folder / f"{case.name}.json"

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
@@ -12,12 +12,25 @@ from pydantic import TypeAdapter, ValidationError
 from fsbench.base.errors import RecordError
 from fsbench.base.files import write_text
 from fsbench.base.files.validation import first_problem
-from fsbench.scores.confusion import COUNTS, REGIONS, void_rule
+from fsbench.scores.confusion import COUNTS
 
-COLUMNS = ("slot", "class_id", *COUNTS, "present", "decided", "score", *REGIONS)
-"""Columns of a row of `CaseEpisode.slots`."""
-KINDS = {"present": bool, "decided": bool, **dict.fromkeys(("score", *REGIONS), float)}
-"""Types of the columns' values; int for columns that are not named."""
+
+class Row(NamedTuple):
+    """Columns of a run's record that are compared, of one slot of an episode."""
+
+    slot: int
+    class_id: int
+    tp: int
+    pred: int
+    gt: int
+    pred_void: int
+    void: int
+    valid: int
+    present: bool
+    decided: bool
+    score: float
+    rom: float
+    rum: float
 
 
 @dataclass(frozen=True)
@@ -26,13 +39,13 @@ class CaseEpisode:
 
     Attributes:
         episode: the episode as the manifest has it.
-        slots: rows of the record, in the order of `COLUMNS`.
+        slots: rows of the record, of any foreground and of each way.
         size: height and width of the label map.
         masks: one for each way, as COCO's compressed run lengths.
     """
 
     episode: dict[str, Any]
-    slots: list[list[Any]]
+    slots: list[Row]
     size: list[int]
     masks: list[str]
 
@@ -89,7 +102,7 @@ def score_answers(identity: dict[str, Any], answers: list[CaseEpisode], names: I
     from fsbench.scores.run_statistics import episode_statistics
     from fsbench.scores.scores import COMMON
 
-    frame = pl.DataFrame([row for answer in answers for row in answer.slots], schema=list(COLUMNS), orient="row")
+    frame = pl.DataFrame([row for answer in answers for row in answer.slots], schema=Row._fields, orient="row")
     owner = [answer.episode for answer in answers for _ in answer.slots]
     frame = frame.with_columns(
         episode=pl.Series([episode["index"] for episode in owner]),
@@ -121,7 +134,9 @@ def read_outcome(path: Path) -> Outcome | None:
     """
     try:
         outcome = TypeAdapter(Outcome).validate_json(path.read_bytes(), strict=True)
-        _check(outcome)
+        score_answers(outcome.identity, outcome.answers)
+        for answer in outcome.answers:
+            answer.label_map()
         return outcome
     except FileNotFoundError:
         return None
@@ -131,27 +146,6 @@ def read_outcome(path: Path) -> Outcome | None:
             f"{path} holds no regression figures ({type(error).__name__}: {reason}); restore it with git checkout, or "
             "make it anew: remove it, then fsbench regress --accept"
         ) from error
-
-
-def _check(outcome: Outcome) -> None:
-    """Raise ValueError or SettingsError if a value is not of the kind that is compared."""
-    void_rule(str(outcome.identity.get("void")))
-    class_ids = TypeAdapter(list[int]).validate_python(outcome.identity.get("class_ids"), strict=True)
-    if not outcome.answers:
-        raise ValueError("there are no answers")
-    for answer in outcome.answers:
-        index = answer.episode.get("index")
-        if type(index) is not int or not isinstance(answer.episode.get("query"), str):
-            raise ValueError(f"an episode is {answer.episode!r}, expected one of the manifest")
-        if len(answer.slots) != len(answer.masks) + 1:
-            raise ValueError(f"episode {index} has {len(answer.slots)} rows and {len(answer.masks)} masks")
-        for slot, row in enumerate(answer.slots):
-            for name, value in zip(COLUMNS, row, strict=True):
-                if type(value) is not KINDS.get(name, int):
-                    raise ValueError(f"{name} in episode {index}: found {value!r}")
-            if row[0] != slot or row[1] not in (class_ids if slot else [0]):
-                raise ValueError(f"episode {index} has a row of slot {row[0]}, class {row[1]}")
-        answer.label_map()
 
 
 def write_outcome(path: Path, outcome: Outcome) -> None:

@@ -30,7 +30,7 @@ from fsbench.runner.engine.experiment import Experiment, build_experiment
 from fsbench.runner.engine.run import run_experiment
 from fsbench.runner.regression import cases
 from fsbench.runner.regression.cases import Case, EpisodeDiff
-from fsbench.runner.regression.outcome import COLUMNS, CaseEpisode, Outcome, score_answers
+from fsbench.runner.regression.outcome import CaseEpisode, Outcome, Row, score_answers
 
 NOISE = 0.1
 """Standard deviation of the noise on first weights; their own is mostly 0.02 to 0.1."""
@@ -66,10 +66,9 @@ class CaseRun:
         same = {item.index for item in moved if item.same}
         maps = {answer.index: answer.label_map() for answer in before.answers if answer.index in same}
         chosen = [episode for episode in self.episodes if episode.index in {item.index for item in moved}]
-        decided = COLUMNS.index("decided")
         now = {
-            a.index: pictures.DrawnPrediction(a.label_map(), [row[decided] for row in a.slots[1:]])
-            for a in self.outcome.answers
+            answer.index: pictures.DrawnPrediction(answer.label_map(), [row.decided for row in answer.slots[1:]])
+            for answer in self.outcome.answers
         }
         pictures.contact_sheet(path, self.index, now, chosen, maps)
 
@@ -101,15 +100,12 @@ def observe(case: Case, data: Path) -> CaseRun:
         record = _run(experiment, observer)
         identity = {k: v for k, v in experiment.identity.as_json().items() if k not in COMPARED_OTHERWISE}
         identity |= {"void": experiment.data.protocol.counting.void, "class_ids": record.manifest.class_ids}
-        identity |= {"training": _without_files(training or experiment.identity.training)}
+        training = training or experiment.identity.training
+        identity |= {"training": training and {k: v for k, v in training.items() if k not in OF_FILES}}
         answers = _answers(record)
     scores = score_answers(identity, answers) | record.run.scores
     outcome = Outcome(identity, environment(), observer.losses, scores, answers)
     return CaseRun(outcome, experiment.data.dataset, record.manifest.episodes)
-
-
-def _without_files(training: dict[str, Any] | None) -> dict[str, Any] | None:
-    return training and {key: value for key, value in training.items() if key not in OF_FILES}
 
 
 def disturb_weights(method: Method, seed: int) -> dict[str, Tensor]:
@@ -129,7 +125,7 @@ def _answers(record: Record) -> list[CaseEpisode]:
     answers = []
     for episode in record.manifest.episodes:
         label_map = predictions.label_map(episode.index)
-        slots = [list(row) for row in frames[episode.index].sort("slot").select(COLUMNS).rows()]
+        slots = [Row(*row) for row in frames[episode.index].sort("slot").select(Row._fields).rows()]
         plain = json.loads(json.dumps(episode_entries(episode)))
         answers.append(CaseEpisode(plain, slots, list(label_map.shape), encode_ways(label_map, len(episode.classes))))
     return answers

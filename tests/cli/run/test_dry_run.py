@@ -28,7 +28,7 @@ def test_the_plan_is_what_then_happens(warm, run_arguments, bench_arguments, tmp
     assert (tmp_path / planned["folder"] / "run.json").is_file()
     assert main(bench_arguments("prototype", "runs", "--fold=0,1", "--dry-run")) == 0
     shown = capsys.readouterr().out
-    assert shown.startswith("2 runs: 2 done; left to do: 0 s; nothing was run")
+    assert shown.startswith("2 runs: 2 done; left to do: –; nothing was run")
     assert f"[2] is {planned['folder']}" in shown
     assert main(bench_arguments("prototype", "runs", "--force", "--dry-run")) == 0
     assert "1 run: 1 repeated; left to do: " in capsys.readouterr().out
@@ -96,7 +96,7 @@ def test_what_is_missing(tmp_path, monkeypatch, capsys):
     words = ["bench", "--dry-run", "--method", "prototype,emat", "--dataset", "pascal", "--lists", "mine"]
     assert main([*words, "--ckpt", "a.ckpt"]) == 1
     shown = capsys.readouterr().out
-    assert "2 runs: 2 lacks files" in shown
+    assert "2 runs: 2 without files" in shown
     for expected in (
         "missing: data pascal not in data/pascal: fsbench data prepare pascal --root data/pascal",
         "missing: weights dinov2_vits14 not in none/dinov2_vits14_pretrain.pth: fsbench weights fetch dinov2_vits14",

@@ -13,8 +13,8 @@ from fsbench.runner.papers.files import paper_rows, papers, read_paper
 from tests.cli.conftest import FEW
 
 SUMMARIES = {
-    "emat": ("EMAT (2025): 48 runs: 48 lack files; left to do: ?", "1", "12", "48"),
-    "cst": ("CST (CVPR 2023): 16 runs: 16 lack files; left to do: ?", "main", "4", "16"),
+    "emat": ("EMAT (2025): 48 runs: 48 without files; left to do: ?", "1", "12", "48"),
+    "cst": ("CST (CVPR 2023): 16 runs: 16 without files; left to do: ?", "main", "4", "16"),
 }
 
 
@@ -174,4 +174,4 @@ def test_a_failed_training_is_tried_once_and_its_tests_wait(small_paper, tmp_pat
     assert main([*small_paper, "--runs", str(tmp_path / "runs"), "--run"]) == 1
     out, err = capsys.readouterr()
     assert len(executor.jobs) == 1 and "failed (status 3)" in err
-    assert "2 runs: 1 can be run, 1 wait for a training" in out
+    assert "2 runs: 1 missing, 1 waiting for a training" in out

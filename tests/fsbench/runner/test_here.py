@@ -98,7 +98,7 @@ def test_this_machine_in_short_and_in_full(capsys, monkeypatch, tmp_path):
     (tmp_path / "runs").write_text("in the way")
     assert main(["list", "here"]) == 1
     assert capsys.readouterr().out.startswith(
-        f"not ready: this machine lacks 1 thing\n  folder runs: {tmp_path}/runs is"
+        "not ready: this machine lacks 1 thing\n  folder runs: cannot write to runs (File exists); expected a folder"
     )
 
 

@@ -84,7 +84,7 @@ def test_a_plain_loader_stacks_them_in_any_epoch(small):
     ("name", "settings", "said"),
     [
         ("folder", {"augmentation": "pascl"}, "unknown augmentation 'pascl'; did you mean 'pascal'?"),
-        ("folder", {"normalise": "no"}, "normalise is 'no', expected imagenet, none or"),
+        ("folder", {"normalise": "no"}, "normalise is no, expected imagenet, none or"),
         ("folder", {"normalise": ((0, 0, 0), (1, 1, 0))}, "no std being 0"),
         ("folder", {"normalise": 3}, "normalise is 3, expected imagenet, none or (mean, std)"),
         ("folder", {"normalise": (1, 2)}, "normalise is (1, 2), expected"),
@@ -94,7 +94,7 @@ def test_a_plain_loader_stacks_them_in_any_epoch(small):
         ("folder", {"size": "64"}, "size is '64', expected a whole number from 1"),
         ("folder", {"shot": 1.5}, "shot is 1.5, expected a whole number from 1"),
         ("folder", {"seed": None}, "seed is None, expected a whole number from 0"),
-        ("folder", {"shot": 0}, "shot is 0, expected 1 or more"),
+        ("folder", {"shot": 0}, "shot is 0, expected a whole number from 1"),
         ("folder", {"protocol": "hsnt"}, "unknown protocol 'hsnt'; did you mean 'hsnet'? There are: "),
         ("folder", {"fold": 9}, "fold"),
         ("demo-cls", {}, "is a data set of classification; expected one of segmentation"),

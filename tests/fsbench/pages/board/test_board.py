@@ -296,7 +296,7 @@ def test_bundles_that_are_none_are_said_with_a_reason(make, hand_in, tmp_path, c
     assert reasons.keys() == {"better.fsb", "changed.fsb", "outside.fsb", "text<b>.fsb", "folder.fsb", "link.fsb"}
     assert "by the counts, and 101.0 in run.json" in reasons["better.fsb"]
     assert "has another sha256 than bundle.json says" in reasons["changed.fsb"]
-    assert "which no bundle has" in reasons["outside.fsb"] and "is no bundle" in reasons["text<b>.fsb"]
+    assert "lists other files" in reasons["outside.fsb"] and "is no bundle" in reasons["text<b>.fsb"]
     assert "folder" in reasons["folder.fsb"] and "it is a link" in reasons["link.fsb"]
     page = (tmp_path / "site/bundles.html").read_text()
     assert all(

@@ -11,7 +11,6 @@ from torch import nn
 from fsbench.base.errors import SettingsError
 from fsbench.core.prediction import Prediction
 from fsbench.core.segmenter import Segmenter
-from fsbench.data.batch import Truth
 from fsbench.data.truth import EpisodeTruth
 from fsbench.networks.backbones.base import BackboneConfig
 
@@ -262,7 +261,7 @@ class ExportedOtherwise(Sound):
 
 
 def shown(truth, found):
-    """Return a prediction that is the truth, at least where there is one."""
+    """Return a prediction that is the truth."""
     label_map = truth.label_maps[0].long().clamp(max=found.logits.shape[0])
     return Prediction(label_map, logits=found.logits)
 
@@ -302,74 +301,6 @@ class AsksDataSet(KnowsDataSet):
         found = super().forward(episode)
         name = episode.image_names[int(episode.query[0])]
         labels = self.dataset.label_map(name)
-        return Prediction(torch.from_numpy(labels).clamp(max=1).long(), logits=found.logits)
-
-
-class Requires(Sound):
-    def forward(self, episode):
-        assert isinstance(episode.truth, Truth)
-        return shown(episode.truth, super().forward(episode))
-
-
-class AnswersNothing(Sound):
-    """Gives no answer where there is no truth."""
-
-    def forward(self, episode):
-        try:
-            return shown(episode.truth, super().forward(episode))
-        except Exception:
-            return None
-
-
-class Takes(Sound):
-    """Takes the truth where there is one, and says nothing where there is none."""
-
-    def forward(self, episode):
-        found = super().forward(episode)
-        try:
-            return shown(episode.truth, found)
-        except Exception:
-            return found
-
-
-class TakesClass(Sound):
-    """Reads no pixel of the truth, only a class's number."""
-
-    def forward(self, episode):
-        found = super().forward(episode)
-        if isinstance(episode.truth, Truth):
-            found.label_map[:] = int(episode.truth.classes[0, 0]) % 2
-        return found
-
-
-class TakesOnTheWay(Sound):
-    seen = None
-
-    def on_device(self, batch):
-        self.seen = batch.truth if isinstance(batch.truth, Truth) else None
-        return super().on_device(batch)
-
-    def forward(self, episode):
-        found = super().forward(episode)
-        return found if self.seen is None else shown(self.seen, found)
-
-
-class TakesInBatch(TakesOnTheWay):
-    def on_device(self, batch):
-        return Sound.on_device(self, batch)
-
-    def answer_batch(self, batch):
-        self.seen = batch.truth if isinstance(batch.truth, Truth) else None
-        return super().answer_batch(batch)
-
-
-class TakesFromDataSet(KnowsDataSet):
-    def forward(self, episode):
-        found = super().forward(episode)
-        try:
-            labels = self.dataset.label_map(episode.image_names[int(episode.query[0])])
-        except Exception:
-            return found
         return Prediction(torch.from_numpy(labels).clamp(max=1).long(), logits=found.logits)
 
 

@@ -1,21 +1,19 @@
-"""One function of somebody else's through three doors: `evaluate`, a kit's file, and `bench` as a class in a file."""
+"""One function of somebody else's through two doors: `evaluate`, and `bench` as a class in a file.
 
-import json
+`test_a_foreign_program` of `tests/cli/test_kit.py` has the third, a kit's file.
+"""
+
 import runpy
 from pathlib import Path
 
-import numpy as np
 import pytest
 from PIL import Image
 
 from fsbench.cli.main import main
 from fsbench.datamodules.datasets.demo.dataset import drawn_dataset
-from fsbench.protocols.kit.answers import Answers
-from fsbench.protocols.kit.kit import read_kit, write_kit
 from fsbench.records.record import Record, find_records
 from fsbench.runner.config.tests import load_test
 from fsbench.runner.evaluation.evaluate import evaluate
-from fsbench.runner.evaluation.kit_test import load_kit_test
 
 SIDE = 128
 """Side of all images, so that every door shows the same pixels."""
@@ -80,7 +78,7 @@ def by_bench(file: Path, squares: Path, runs: Path) -> Record:
 
 
 @pytest.mark.slow(10)
-def test_a_function_counts_alike_through_every_door(file, squares, tmp_path, capsys):
+def test_a_function_counts_as_its_class_does(file, squares, tmp_path, capsys):
     near = runpy.run_path(str(file))["near"]
     benched = by_bench(file, squares, tmp_path / "benched")
     assert 5 < benched.run.scores["mIoU"] < 100 and benched.run.presence == "any_pixel"
@@ -91,21 +89,6 @@ def test_a_function_counts_alike_through_every_door(file, squares, tmp_path, cap
     test = load_test("folder", root=squares, way=2, episodes=12)
     evaluated = evaluate(function, test, name="mine", runs=tmp_path / "runs", progress=False).record
 
-    kit, root = write_kit(test, tmp_path / "kit", dataset="folder")
-    with Answers(tmp_path / "mine.fsa", tmp_path / "kit") as answers:
-        for line in (tmp_path / "kit" / "episodes.jsonl").read_text().splitlines():
-            episode = json.loads(line)
-            query = np.asarray(Image.open(root / episode["query"]["image"]))
-            shots = [shot for (shot,) in episode["supports"]]
-            pairs = [(Image.open(root / shot["image"]), Image.open(tmp_path / "kit" / shot["mask"])) for shot in shots]
-            answers.add(episode["number"], near(query, [tuple(map(np.asarray, pair)) for pair in pairs]))
-    words = ["score", tmp_path / "mine.fsa", "--kit", tmp_path / "kit", "--data-root", squares, "--name", "mine"]
-    assert main([*map(str, words), "--runs", str(tmp_path / "scored")]) == 0
-    (scored,) = find_records(tmp_path / "scored")
-
-    assert scored.run.id == evaluated.run.id  # the very answers
-    assert load_kit_test(read_kit(tmp_path / "kit"), root=squares).manifest.sha256 == kit.test
-    for record in (evaluated, scored):
-        assert record.every_episode.equals(benched.every_episode)
-        assert record.run.scores == benched.run.scores and record.run.presence == benched.run.presence
-        assert record.manifest_sha256 == benched.manifest_sha256
+    assert evaluated.every_episode.equals(benched.every_episode)
+    assert evaluated.run.scores == benched.run.scores and evaluated.run.presence == benched.run.presence
+    assert evaluated.manifest_sha256 == benched.manifest_sha256

@@ -78,27 +78,19 @@ def test_bench_prints_it_before_the_first_run(tmp_path, capsys, monkeypatch):
 
 
 class Fails:
-    """An executor of one job at a time, which ends with status 1."""
+    """A process that ends with status 1."""
 
-    at_once = 1
-
-    def __init__(self, started):
-        self.started = started
-
-    def start(self, jobs):
-        assert len(jobs) == 1
-        self.started += jobs
-        return [self]
-
-    def poll(self):
+    def wait(self):
         return 1
+
+    def stop(self):
+        pass
 
 
 def test_runs_of_several_protocols_are_counted_together(blocks_folder, tmp_path, capsys, monkeypatch):
     """Each is checked before the first one starts, and named with its protocol."""
     started = []
-    monkeypatch.setattr("fsbench.runner.grid.run.POLL_SECONDS", 0)
-    monkeypatch.setattr(benches, "LocalProcesses", lambda at_once: Fails(started))
+    monkeypatch.setattr(benches, "start_process", lambda job: started.append(job) or Fails())
     data = ["--data.dataset=fsbench.datamodules.datasets.folder.Folder", f"--data.dataset.root={blocks_folder}"]
 
     def one(name: str, fold: int) -> RunConfig:

@@ -92,7 +92,7 @@ def test_what_is_noted_needs_no_model(make, write, tmp_path, capsys):
     assert stated["runs"][0]["method"] == "prototype" and stated["runs"][0]["fold"] == 0
     assert stated["runs"][1]["cost"]["source"] == "1 run of other data"
     assert main(["grid", str(file), "--runs", str(runs)]) == 0
-    assert "2 runs: 1 done, 0 begun, 1 missing; left to do: 81 s" in capsys.readouterr().out
+    assert "2 runs: 1 done, 1 missing; left to do: 81 s" in capsys.readouterr().out
     (next(runs.glob("prototype-*")) / "run.json").write_text("{")
     assert [(cell.state, "is no JSON" in cell.refused) for cell in plan(read_grid([file], runs=str(runs)), runs)] == [
         ("refused", True), ("missing", False),
@@ -108,12 +108,12 @@ def test_cells_that_cannot_be_built_are_refused_by_themselves(write, demo_folder
     assert absent.state == "lacks files" and absent.folder is None
     assert absent.obstacle == f"data folder not in {tmp_path / 'no'}: give its folder with --data-root folder=DIR"
     sheet = to_sheet([unknown, absent], [])
-    assert sheet.title.startswith("2 runs: 0 done, 0 begun, 0 missing, 1 refused, 1 lacks files; left to do: ")
+    assert sheet.title.startswith("2 runs: 1 refused, 1 without files; left to do: ?")
     assert [line[-1] for line in sheet.parts[0][1][1:]] == [unknown.refused, "no run like it"]
     assert sheet.notes[0] == f"missing: {absent.obstacle}"
 
 
-def test_a_rerun_that_waits_to_take_its_place_is_not_done(make, write, demo_folder):
+def test_a_rerun_that_waits_to_take_its_place_is_not_done_nor_a_damaged_one(make, write, demo_folder):
     """As for the run itself, which then finishes the replacement."""
     runs = demo_folder.parent / "runs"
     cells = read_grid([write(extra=SMALL)], {"demo": str(demo_folder)}, runs=str(runs))
@@ -122,3 +122,7 @@ def test_a_rerun_that_waits_to_take_its_place_is_not_done(make, write, demo_fold
     assert plan(cells, runs)[0].state == "done"
     shutil.copytree(folder, staging_folder(folder))
     assert plan(cells, runs)[0].state == "missing"
+    shutil.rmtree(staging_folder(folder))
+    (folder / "manifest.jsonl").unlink()
+    (item,) = plan(cells, runs)
+    assert item.refused.startswith("there is no manifest") and item.record is None

@@ -8,10 +8,15 @@ import pytest
 
 from fsbench.records.run_directory import is_held
 from fsbench.runner.grid.plan import PlannedRun
-from fsbench.runner.grid.run import GridDisplay, last_lines, progress_text, run_missing
+from fsbench.runner.grid.run import last_lines, progress_text, run_missing
 from fsbench.runner.grid.words import run_label
 from tests.fsbench.runner.grid.cells import cell_of
 from tests.fsbench.runs import some_run
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch):
+    monkeypatch.setattr("fsbench.runner.grid.run.POLL_SECONDS", 0)
 
 
 class Pretended:
@@ -45,11 +50,10 @@ class PretendedJob:
 
 
 def test_failures_stop_no_other_cell(tmp_path, monkeypatch):
-    monkeypatch.setattr("fsbench.runner.grid.run.POLL_SECONDS", 0)
     monkeypatch.setattr("fsbench.runner.grid.run.finished_record", lambda folder: folder.name)
     cells = [PlannedRun(cell_of("prototype", "demo", fold, 1, 1, None, 0), tmp_path / str(fold)) for fold in range(5)]
     executor = Pretended(2, [0, 3, 0, 0, 2])
-    failures = run_missing(cells, tmp_path, executor, GridDisplay(cells, screen=False))
+    failures = run_missing(cells, tmp_path, executor)
     assert {(run_label(failure.item.config), failure.status) for failure in failures} == {
         ("prototype demo fold 1 1-way 1-shot seed 0", 3), ("prototype demo fold 4 1-way 1-shot seed 0", 2),
     }  # fmt: skip
@@ -58,18 +62,16 @@ def test_failures_stop_no_other_cell(tmp_path, monkeypatch):
 
 
 def test_cells_that_differ_in_anything_have_logs_of_their_own(tmp_path, monkeypatch):
-    monkeypatch.setattr("fsbench.runner.grid.run.POLL_SECONDS", 0)
     alike = ("prototype", "demo", 0, 1, 1, None, 0)
     more = ({}, {"protocol": "hsnet"}, {"checkpoint": "c"}, {"fast": True}, {"extra": ("--model.a=1",)}, {"devices": 2})
     cells = [PlannedRun(cell_of(*alike, **one), None) for one in more]
     monkeypatch.setattr("fsbench.runner.grid.run.run_folder", lambda *_, **__: tmp_path / "none")
-    failures = run_missing(cells, tmp_path, Pretended(6, range(6)), GridDisplay(cells, screen=False))
+    failures = run_missing(cells, tmp_path, Pretended(6, range(6)))
     assert [last_lines(failure.log)[-1] for failure in failures] == [f"ended with {status}" for status in range(6)]
 
 
 def test_a_folder_that_is_no_longer_the_cells_is_looked_up_again(tmp_path, monkeypatch):
     """The run went well and its record is where its identity says now; the note is of the time before."""
-    monkeypatch.setattr("fsbench.runner.grid.run.POLL_SECONDS", 0)
     asked = []
 
     def now(run):
@@ -83,34 +85,31 @@ def test_a_folder_that_is_no_longer_the_cells_is_looked_up_again(tmp_path, monke
     (tmp_path / "now-2").mkdir()
     (tmp_path / "now-2/run.json").write_text("{")
     cells = [PlannedRun(cell_of("prototype", "demo", fold, 1, 1, None, 0), tmp_path / "before") for fold in range(3)]
-    failures = run_missing(cells, tmp_path, Pretended(1, [0, 0, 0]), GridDisplay(cells, screen=False))
+    failures = run_missing(cells, tmp_path, Pretended(1, [0, 0, 0]))
     assert asked == [item.config for item in cells]
     assert [failure.item for failure in failures] == cells[1:]
 
 
-def test_a_status_of_0_without_a_record_is_a_failure(tmp_path, monkeypatch, blocks_folder):
-    monkeypatch.setattr("fsbench.runner.grid.run.POLL_SECONDS", 0)
+def test_a_status_of_0_without_a_record_is_a_failure(tmp_path, blocks_folder):
     small = ("--data.dataset=fsbench.datamodules.datasets.folder.Folder", f"--data.dataset.root={blocks_folder}")
     cells = [PlannedRun(cell_of("prototype", "demo", 0, 1, 1, None, 0, extra=small), tmp_path / "none")]
-    assert len(run_missing(cells, tmp_path, Pretended(1, [0]), GridDisplay(cells, screen=False))) == 1
+    assert len(run_missing(cells, tmp_path, Pretended(1, [0]))) == 1
 
 
-def test_an_interrupt_stops_what_runs(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("fsbench.runner.grid.run.POLL_SECONDS", 0)
+def test_an_interrupt_stops_what_runs(tmp_path, capsys):
     cells = [PlannedRun(cell_of("prototype", "demo", fold, 1, 1, None, 0), tmp_path / str(fold)) for fold in range(3)]
     executor = Pretended(2, ["interrupt", 0, 0])
     started = []
     real = executor.start
     executor.start = lambda jobs: started.extend(real(jobs)) or started[-len(jobs) :]
     with pytest.raises(KeyboardInterrupt):
-        run_missing(cells, tmp_path, executor, GridDisplay(cells, screen=False))
+        run_missing(cells, tmp_path, executor)
     assert len(started) == 2 and all(job.stopped for job in started)
     assert "0 done, 2 interrupted (prototype demo fold 0 1-way 1-shot seed 0: starts; " in capsys.readouterr().err
 
 
 def test_a_run_that_another_process_makes_is_left_to_it(tmp_path, monkeypatch, capsys):
     """It is no failure, and the log that the other process may write to stays."""
-    monkeypatch.setattr("fsbench.runner.grid.run.POLL_SECONDS", 0)
     monkeypatch.setattr("fsbench.runner.grid.run.finished_record", lambda folder: folder.name)
     items = [PlannedRun(cell_of("prototype", "demo", fold, 1, 1, None, 0), tmp_path / str(fold)) for fold in range(2)]
     (tmp_path / "1").mkdir()
@@ -122,7 +121,7 @@ def test_a_run_that_another_process_makes_is_left_to_it(tmp_path, monkeypatch, c
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout.readline() == "held\n"
         executor = Pretended(1, [0])
-        assert run_missing(items, tmp_path, executor, GridDisplay(items, screen=False)) == []
+        assert run_missing(items, tmp_path, executor) == []
         assert items[1].state == "running elsewhere" and not executor.statuses
         assert "fold 1 1-way 1-shot seed 0: running elsewhere" in capsys.readouterr().err
         other.communicate("")
@@ -130,14 +129,14 @@ def test_a_run_that_another_process_makes_is_left_to_it(tmp_path, monkeypatch, c
 
 
 def test_what_a_run_is_at(tmp_path):
-    assert (
-        progress_text(None) == progress_text(tmp_path / "nowhere") == "starts" and progress_text(tmp_path) == "begins"
-    )
+    log = tmp_path / "nowhere.log"
+    assert progress_text(None, log) == progress_text(tmp_path / "nowhere", log) == "starts"
+    assert progress_text(tmp_path, log) == "begins"
     (tmp_path / "curves/version_0").mkdir(parents=True)
     (tmp_path / "curves/version_0/metrics.csv").write_text("loss,epoch,step\n0.5,0,10\n0.4,1,20\n")
-    assert progress_text(tmp_path) == "trains, epoch 1"
+    assert progress_text(tmp_path, log) == "trains, epoch 1"
     (tmp_path / "evaluation").mkdir()
     for name, lines in (("part-1-a", 4), ("part-2-b", 3)):
         (tmp_path / f"evaluation/{name}.jsonl").write_text("{}\n" * lines)
-    assert progress_text(tmp_path) == "evaluates, 5 episodes done"
-    assert last_lines(tmp_path / "nowhere") == []
+    assert progress_text(tmp_path, log) == "evaluates, 5 episodes done"
+    assert last_lines(log) == []

@@ -62,20 +62,16 @@ def test_a_score_that_no_run_has_says_so():
 
 
 def test_what_makes_scores_no_results_is_said(make):
-    """A trial with random weights beside a run with all episodes, and one whose manifest is gone."""
+    """A trial with random weights beside a run with all episodes."""
 
     def planned(method, record):
         return PlannedRun(cell_of(method, "folder", 0, 1, 1, None, 0), record.path, record)
 
     trial = make("emat", 0, weights="random (seed 0)", episodes=6)
-    lost = make("cst", 0)
-    (lost.path / "manifest.jsonl").unlink()
-    items = [planned("emat", trial), planned("prototype", make("prototype", 0, episodes=1000)), planned("cst", lost)]
-    few, lists, random, left = remarks(items)
+    few, lists, random = remarks([planned("emat", trial), planned("prototype", make("prototype", 0, episodes=1000))])
     assert lists.startswith("image lists: ")
     assert few == "emat folder 1-way 1-shot: 6 instead of the protocol's 1000 episodes: a trial, not a result"
     assert random.startswith("emat folder 1-way 1-shot: emat: backbone b has random (seed 0) weights")
-    assert left.startswith("cst folder 1-way 1-shot: left out: there is no manifest")
 
 
 def test_a_cell_without_a_seed_is_no_seed_more():

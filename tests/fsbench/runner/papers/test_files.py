@@ -7,11 +7,10 @@ import yaml
 
 from fsbench.base.errors import SettingsError
 from fsbench.runner.config.merge import setting
-from fsbench.runner.config.registry import names
 from fsbench.runner.config.run_config import RunConfig
 from fsbench.runner.papers.files import paper_rows, papers, read_paper
+from fsbench.runner.papers.layout import remarks
 from fsbench.runner.papers.results import published_scores, row_scores
-from fsbench.runner.reproduce.layout import remarks
 
 
 @pytest.fixture(scope="module")
@@ -128,11 +127,3 @@ def test_mistakes_are_one_line(tmp_path, change, message):
     with pytest.raises(SettingsError) as refused:
         written(tmp_path, **change)
     assert message in str(refused.value) and "\n" not in str(refused.value)
-
-
-def test_unknown_papers_and_tables_name_those_that_there_are(tmp_path):
-    known = ", ".join(names("papers"))
-    with pytest.raises(SettingsError, match=rf"unknown paper 'emt'; did you mean 'emat'\? There are: {known}"):
-        read_paper("emt")
-    with pytest.raises(SettingsError, match="small has no table '2'; there are: 1"):
-        paper_rows("small", written(tmp_path), "2")

@@ -16,8 +16,8 @@ from fsbench.data.episodes.manifest import episode_entries
 from fsbench.data.rle import encode_ways
 from fsbench.runner.config.registry import names, task_of
 from fsbench.runner.regression import cases as regress
-from fsbench.runner.regression.cases import LOSS, PIXELS, SCORE, diff_outcomes, expected_file, read_cases
-from fsbench.runner.regression.outcome import COLUMNS, CaseEpisode, Outcome, read_outcome, score_answers, write_outcome
+from fsbench.runner.regression.cases import LOSS, PIXELS, SCORE, diff_outcomes, read_cases
+from fsbench.runner.regression.outcome import CaseEpisode, Outcome, Row, read_outcome, score_answers, write_outcome
 
 NOT_TRAINED_HERE = ("sansa_generalist",)
 """Methods of which there are checkpoints of the authors alone; another has their network."""
@@ -32,10 +32,8 @@ def outcome(label_map=MAP, losses=(0.5, 0.25), identity=None, episode=None, **ch
     rows = []
     for slot in range(3):
         inside = int((label_map == slot).sum() if slot else (label_map > 0).sum())
-        row = dict(
-            zip(COLUMNS, (slot, 5 * slot, inside, inside, inside, 0, 0, 600, True, True, 0.5, 0.0, 0.0), strict=True)
-        )
-        rows.append(list((row | (changes if slot == 1 else {})).values()))
+        row = Row(slot, 5 * slot, inside, inside, inside, 0, 0, 600, True, True, 0.5, 0.0, 0.0)
+        rows.append(row._replace(**changes) if slot == 1 else row)
     answer = CaseEpisode({"index": 0, "query": "a"} | (episode or {}), rows, [20, 30], encode_ways(label_map, 2))
     what = {"method": {"name": "m"}, "void": "background", "class_ids": [5, 10]} | (identity or {})
     return Outcome(what, {"torch": "2"}, list(losses), score_answers(what, [answer]), [answer])
@@ -64,8 +62,9 @@ def test_a_mask_is_kept_as_it_is(tmp_path):
 def test_an_outline_may_differ_in_a_few_pixels(pixels, moved):
     share = {"score": 0.5 + pixels / MAP.size}  # what is said of presence where a method only segments
     after = outcome(moved_by(pixels), **truth_of(moved_by(pixels)), **share)
-    for row in after.answers[0].slots:  # any foreground: the truth is as it was
-        row[COLUMNS.index("gt")] = outcome().answers[0].slots[row[0]][COLUMNS.index("gt")]
+    slots = after.answers[0].slots
+    for row, before in zip(list(slots), outcome().answers[0].slots, strict=True):  # the truth is as it was
+        slots[row.slot] = row._replace(gt=before.gt)
     after.scores.update(score_answers(after.identity, after.answers))
     findings = diff_outcomes(outcome(), after)
     assert findings.pixels == pixels and findings.any == moved
@@ -93,9 +92,9 @@ def test_where_no_pixel_differs_every_count_is_the_same(changes, said):
 @pytest.mark.parametrize(("share", "moved"), [(0.99 * LOSS, False), (1.01 * LOSS, True), (float("nan"), True)])
 def test_losses_may_differ_by_a_share(share, moved):
     findings = diff_outcomes(outcome(), outcome(losses=(0.5, 0.25 * (1 + share))))
-    assert bool(findings.losses) == moved == findings.any
-    assert not moved or findings.losses[0].startswith("loss of step 2: ")
-    assert diff_outcomes(outcome(), outcome(losses=(0.5,))).losses == ["1 losses, there were 2"]
+    assert bool(findings.lines) == moved == findings.any
+    assert not moved or findings.lines[0].startswith("loss of step 2: ")
+    assert diff_outcomes(outcome(), outcome(losses=(0.5,))).lines == ["1 losses, there were 2"]
 
 
 @pytest.mark.filterwarnings("ignore:The ``compute`` method of metric")  # of torchmetrics, about no answer at all
@@ -103,9 +102,12 @@ def test_other_episodes_and_settings_are_not_compared():
     (item,) = diff_outcomes(outcome(), outcome(moved_by(90), episode={"query": "b"})).moved
     assert not item.same and item.reasons == ["another episode: query is b, was a"]
     findings = diff_outcomes(outcome(), outcome(moved_by(90), identity={"fold": 1, "method": {"name": "n"}}))
-    assert findings.settings == ["fold is 1, was None", "method.name is n, was m"] and not findings.moved
-    fewer = dataclasses.replace(outcome(), answers=[])
-    assert diff_outcomes(outcome(), fewer).losses == ["0 answers, there were 1"]
+    assert findings.lines == [
+        "something else was run, so nothing is compared: fold is 1, was None; method.name is n, was m"
+    ]
+    assert not findings.moved
+    fewer = dataclasses.replace(outcome(), answers=[], scores={})
+    assert "0 answers, there were 1" in diff_outcomes(outcome(), fewer).lines
 
 
 def test_scores_of_the_same_counts_are_the_same():
@@ -114,12 +116,12 @@ def test_scores_of_the_same_counts_are_the_same():
     assert accepted.scores["validation mIoU"] == accepted.scores["mIoU"]
     for change, said in ((1e-7, True), (1e-10, False)):
         other = dataclasses.replace(accepted, scores=accepted.scores | {"mIoU": accepted.scores["mIoU"] * (1 + change)})
-        assert [line.startswith("mIoU of the accepted counts: ") for line in diff_outcomes(other, accepted).scores] == (
+        assert [line.startswith("mIoU of the accepted counts: ") for line in diff_outcomes(other, accepted).lines] == (
             [True] if said else []
         )
         assert diff_outcomes(other, accepted).any == said
     lacking = dataclasses.replace(accepted, scores={k: v for k, v in accepted.scores.items() if k != "accuracy"})
-    assert diff_outcomes(accepted, lacking).scores == ["accuracy of the run's own counts: 100, was nan"]
+    assert diff_outcomes(accepted, lacking).lines == ["accuracy of the run's own counts: 100, was nan"]
 
 
 DAMAGES = {
@@ -131,15 +133,13 @@ DAMAGES = {
     "another void": lambda content: content["identity"].update(void="x"),
     "no episode": lambda content: content["answers"][0].update(episode=None),
     "a word in a row": lambda content: content["answers"][0]["slots"][1].__setitem__(2, "x"),
-    "another class": lambda content: content["answers"][0]["slots"][1].__setitem__(1, 99),
-    "no answers": lambda content: content.update(answers=[]),
 }
 
 
 @pytest.mark.parametrize("damage", ["{", "[]", '{"answers": [1]}', *DAMAGES])
 def test_a_damaged_file_is_said_in_one_line_before_anything_runs(damage, tmp_path, capsys):
     case = read_cases(["prototype_small"])[0]
-    content = json.loads(expected_file(case).read_text())
+    content = json.loads(case.file.read_text())
     if damage in DAMAGES:
         DAMAGES[damage](content)
     (tmp_path / "cases.yaml").write_text("cases: {prototype_small: {method: prototype}}")
@@ -189,9 +189,9 @@ def test_every_method_has_a_case_and_every_case_its_figures():
     masks = [name for name in names("methods") if task_of("methods", name) == "segmentation"]
     assert not [name for name in masks if model(name) not in covered and name not in NOT_TRAINED_HERE]
     files = {file.name for file in regress.FOLDER.glob("*.json")}
-    assert files == {expected_file(case).name for case in read_cases()}
+    assert files == {case.file.name for case in read_cases()}
     for case in read_cases():
-        found = read_outcome(expected_file(case))
+        found = read_outcome(case.file)
         assert len(found.answers) == 12
         assert {tuple(answer.episode) for answer in found.answers} == {tuple(episode_entries(EPISODE))}
         assert len(found.losses) == (3 if locate(configured(case.method)["class_path"]).learns else 0)

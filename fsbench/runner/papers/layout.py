@@ -7,17 +7,11 @@ from fsbench.results.tables.formats import plain_score
 from fsbench.results.tables.layout import Grid, Sheet
 from fsbench.results.tables.published.scores import PublishedScore
 from fsbench.runner.config.merge import setting
-from fsbench.runner.grid.layout import duration, missing_lines, unfinished
+from fsbench.runner.grid.layout import count_states, missing_lines, time_left
 from fsbench.runner.grid.plan import PlannedRun
 from fsbench.runner.papers.files import Paper, PaperRow
-from fsbench.runner.papers.results import RESULT_NOTES, NumberedNotes, RowResult, results_grid
-from fsbench.runner.reproduce.runs import PaperRun, RowRuns
-
-STATES = {
-    "done": "done", "begun": "begun", "missing": "can be run", "waits": "wait for a training",
-    "lacks files": "lack files", "refused": "refused",
-}  # fmt: skip
-"""State of a run -> what is said of their number."""
+from fsbench.runner.papers.results import RESULT_NOTES, RowResult, numbered, refer, results_grid
+from fsbench.runner.papers.runs import PaperRun, RowRuns
 
 LONGEST_NAME = 24
 """Characters of a method with its variant; the variants of longer ones are notes."""
@@ -47,16 +41,21 @@ class PaperPlan:
 
 def to_sheet(plan: PaperPlan, table: str | None = None) -> Sheet:
     """Return the sheet of a plan: a line for each table, or with `table` one for each of its rows, and its results."""
-    notes = NumberedNotes()
+    notes: list[str] = []
     if table is None:
         parts = [("", _tables(plan))]
     else:
         parts = [(plan.paper.tables[table].caption, _rows(plan, notes))]
         parts.append(("measured beside reported", results_grid(plan.results, notes)))
-    lines = [*_missing_lines(plan), *(notes.lines() if table else _remark_lines(plan))]
+    items = plan.planned.values()
+    waiting = sum(item.state == "waits" for item in items)
+    lines = missing_lines(items)
+    if waiting:
+        lines.append(f"{waiting} runs test a checkpoint of a training that is not done yet")
+    lines += numbered(notes) if table else _remark_lines(plan)
     lines += RESULT_NOTES if table and plan.results else ()
     where = f"table {table}, " if table else ""
-    title = f"{plan.paper.title}: {where}{_count_states(list(plan.planned.values()))}"
+    title = f"{plan.paper.title}: {where}{count_states(list(items))}"
     return Sheet(title, [(caption, grid) for caption, grid in parts if len(grid) > 1], lines)
 
 
@@ -115,11 +114,11 @@ def _tables(plan: PaperPlan) -> Grid:
         states = [item.state for item in items]
         counts = [states.count("done"), sum(item.is_ready for item in items)]
         counts.append(sum(bool(item.lacks) for item in items))
-        grid.append([number, table.caption, str(len(rows)), str(len(items)), *map(str, counts), _time_left(items)])
+        grid.append([number, table.caption, str(len(rows)), str(len(items)), *map(str, counts), time_left(items)])
     return grid
 
 
-def _rows(plan: PaperPlan, notes: NumberedNotes) -> Grid:
+def _rows(plan: PaperPlan, notes: list[str]) -> Grid:
     grid: Grid = [["method", "task", "batch", "epochs", "done", "time left", "remarks"]]
     for row in plan.runs:
         items = _items(plan, [row])
@@ -132,25 +131,17 @@ def _rows(plan: PaperPlan, notes: NumberedNotes) -> Grid:
         done = f"{sum(item.state == 'done' for item in items)} of {len(row.entry.folds)}"
         why = [plan.not_run[row]] if row in plan.not_run else []
         why += dict.fromkeys(item.refused for item in items if item.refused)
-        left = "–" if row in plan.not_run else _time_left(items)
         name, explained = row.method, []
         if len(name) > LONGEST_NAME:  # a table stays as wide as a terminal
             name, explained = name.partition(" (")[0], [row.variant]
-        remarked = notes.refer([*explained, *why, *plan.remarks[row]])
-        grid.append([name, row.task, *shown, done, left, remarked])
+        remarked = refer(notes, [*explained, *why, *plan.remarks[row]])
+        grid.append([name, row.task, *shown, done, time_left(items), remarked])
     return grid
 
 
 def _items(plan: PaperPlan, rows: Iterable[PaperRow]) -> list[PlannedRun]:
     """Return the runs of the rows, each once."""
     return [plan.planned[run] for run in dict.fromkeys(run for row in rows for run in plan.runs[row])]
-
-
-def _missing_lines(plan: PaperPlan) -> list[str]:
-    items = plan.planned.values()
-    lines = missing_lines(items)
-    waiting = sum(item.state == "waits" for item in items)
-    return lines + [f"{waiting} runs test a checkpoint of a training that is not done yet"] * bool(waiting)
 
 
 def _remark_lines(plan: PaperPlan) -> list[str]:
@@ -161,27 +152,10 @@ def _remark_lines(plan: PaperPlan) -> list[str]:
             about.setdefault(f"cannot be run: {plan.not_run[row]}", []).append(row)
         for why in plan.remarks[row]:
             about.setdefault(f"cannot be equal: {why}", []).append(row)
+    lines = []
+    for why, rows in about.items():
+        tables = list(dict.fromkeys(row.table for row in rows))
+        where = f"{len(rows)} row{'s' * (len(rows) > 1)} of table{'s' * (len(tables) > 1)} {', '.join(tables)}"
+        lines.append(f"{why} ({where})")
     refused = dict.fromkeys(f"refused: {item.refused}" for item in plan.planned.values() if item.refused)
-    return [f"{why} ({_where(rows)})" for why, rows in about.items()] + list(refused)
-
-
-def _where(rows: Sequence[PaperRow]) -> str:
-    tables = list(dict.fromkeys(row.table for row in rows))
-    return f"{len(rows)} row{'s' * (len(rows) > 1)} of table{'s' * (len(tables) > 1)} {', '.join(tables)}"
-
-
-def _count_states(items: Sequence[PlannedRun]) -> str:
-    states = [item.state for item in items]
-    counted = ", ".join(f"{states.count(state)} {words}" for state, words in STATES.items() if state in states)
-    return f"{len(items)} runs: {counted or 'none'}; left to do: {_time_left(items)}"
-
-
-def _time_left(items: Sequence[PlannedRun]) -> str:
-    """Return the estimated time of what is not done; "?" where nothing is known of any run."""
-    left = unfinished(items)
-    known = [item.cost.seconds for item in left if item.cost is not None]
-    if not left:
-        return "–"
-    if not known:
-        return "?"
-    return duration(sum(known)) + (" and more" if len(known) < len(left) else "")
+    return [*lines, *refused]

@@ -1,0 +1,155 @@
+"""The runs that a paper's rows need: each once, each training shared by all tests of its checkpoint; run by a grid."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from fsbench.base.paths import weights_folder
+from fsbench.runner.config.needs import missing_data, missing_weights
+from fsbench.runner.config.run_config import RunConfig
+from fsbench.runner.grid.executors import Executor
+from fsbench.runner.grid.plan import PlannedRun, Planner
+from fsbench.runner.grid.run import Failure, run_missing
+from fsbench.runner.papers.files import PaperRow, RowEntry
+
+
+@dataclass(frozen=True)
+class PaperRun:
+    """A run of a paper.
+
+    Attributes:
+        config: the run, without checkpoint and weights.
+        base: the run whose best checkpoint is the backbone's weights.
+        tested: the run whose best checkpoint it tests; None where it trains, or learns nothing.
+        released: file of the authors' checkpoint that it tests instead; "" for none.
+    """
+
+    config: RunConfig
+    base: "PaperRun | None" = None
+    tested: "PaperRun | None" = None
+    released: str = ""
+
+    @property
+    def needs(self) -> list["PaperRun"]:
+        """Runs that must be done before."""
+        return [run for run in (self.base, self.tested) if run is not None]
+
+
+RowRuns = dict[PaperRow, list[PaperRun]]
+"""A row of a paper -> its runs, one for each fold; none where it cannot be run."""
+
+
+def why_no_runs(entry: RowEntry, released: bool) -> str:
+    """Return why rows have no runs, with the authors' checkpoints or with trainings; "" where they have."""
+    if not entry.cannot_run and released and entry.checkpoint == "trained" and not entry.released:
+        return "where the authors' checkpoints lie is not laid down; test them with make bench CKPT=<file>"
+    return entry.cannot_run
+
+
+def paper_runs(rows: Sequence[PaperRow], roots: Mapping[str, str], released: bool = False, **common: Any) -> RowRuns:
+    """Return the runs of all rows of a paper.
+
+    The first row that needs a training makes it, and the others test its checkpoint. Give all rows of the paper, also
+    where one table is wanted: a table has the same runs whether it is asked for alone or not.
+
+    Args:
+        rows: of the paper.
+        roots: folder of a data set by its name, instead of the configuration's.
+        released: test the authors' checkpoints instead of training.
+        **common: fields of all runs, such as `seed=5`.
+    """
+    trainings: dict[tuple[RunConfig, PaperRun | None], PaperRun] = {}
+
+    def run_of(row: PaperRow, fold: int) -> PaperRun:
+        entry, learner = row.entry, row.entry.weights_of
+        here = common | {"fold": fold, "data_root": roots.get(row.dataset)}
+        config = replace(row.request, **here)
+        if entry.checkpoint == "none":
+            return PaperRun(config)
+        base = None
+        if learner is not None:
+            config_of_base = RunConfig(learner.method, row.dataset, backbone=learner.backbone, **here)
+            base = trainings.setdefault((config_of_base, None), PaperRun(config_of_base))
+        if released:
+            place = (entry.released or "").replace("{dataset}", row.dataset).replace("{fold}", str(fold))
+            return PaperRun(config, base, released=str(weights_folder() / place))
+        training = replace(config, way=None, shot=None, setting=None, extra=row.training_arguments)
+        maker = trainings.setdefault((training, base), PaperRun(config, base))
+        return maker if maker.config == config else PaperRun(config, base, maker)
+
+    return {
+        row: [] if why_no_runs(row.entry, released) else [run_of(row, fold) for fold in row.entry.folds] for row in rows
+    }
+
+
+def with_preparations(wanted: Iterable[PaperRun]) -> list[PaperRun]:
+    """Return the runs `wanted`, each once, and before them those whose checkpoints they start from."""
+    ordered: dict[PaperRun, None] = {}
+    for run in wanted:
+        for needed in run.needs:
+            ordered |= dict.fromkeys(with_preparations([needed]))
+        ordered.setdefault(run)
+    return list(ordered)
+
+
+PLACEHOLDER = "(checkpoint of a training that is not done)"
+
+
+def plan_runs(ordered: Iterable[PaperRun], runs: Path, recheck: bool = False) -> dict[PaperRun, PlannedRun]:
+    """Look every run up.
+
+    Args:
+        ordered: the runs, those that make a checkpoint before those that start from it.
+        runs, recheck: see `fsbench.runner.grid.plan.Planner`.
+    """
+    planner = Planner(runs, recheck)
+    planned: dict[PaperRun, PlannedRun] = {}
+    for run in ordered:
+        if all(planned[needed].record is not None for needed in run.needs):
+            planned[run] = planner.plan(_with_files(run, planned))
+        else:
+            config = replace(run.config, checkpoint=None if run.tested is None else PLACEHOLDER)
+            lacks = (*missing_data(run.config), *(missing_weights(run.config) if run.base is None else ()))
+            cost = planner.estimates.estimate(config)
+            planned[run] = PlannedRun(config, None, lacks=lacks, waits=True, cost=cost)
+    return planned
+
+
+def _with_files(run: PaperRun, planned: Mapping[PaperRun, PlannedRun]) -> RunConfig:
+    """Return a run with the checkpoints of the runs that it needs, all of which are done."""
+    checkpoints: list[str | None] = []
+    for needed in (run.base, run.tested):
+        record = None if needed is None else planned[needed].record
+        name = None if record is None else record.run.made.checkpoint  # None of a method that learned nothing
+        checkpoints.append(None if record is None or name is None else str(record.path / "checkpoints" / name))
+    weights, tested = checkpoints
+    if run.released:
+        tested = run.released
+        if weights is None and missing_weights(run.config):
+            weights = "random"  # the authors' checkpoint brings the backbone along
+    return replace(run.config, checkpoint=tested, weights=weights)
+
+
+def run_paper(
+    ordered: Sequence[PaperRun], runs: Path, executor: Executor
+) -> tuple[dict[PaperRun, PlannedRun], list[Failure]]:
+    """Run everything that is missing and lacks nothing, until nothing more can be run.
+
+    Args:
+        ordered: the runs, see `with_preparations`.
+        runs: folder of all runs.
+        executor: see `fsbench.runner.grid.run.run_missing`.
+
+    Returns:
+        The runs as they are afterwards, and the failures. A run that failed is not tried twice.
+    """
+    failures: list[Failure] = []
+    tried: set[PaperRun] = set()
+    while True:
+        planned = plan_runs(ordered, runs)
+        ready = [run for run, item in planned.items() if item.is_ready and run not in tried]
+        if not ready:
+            return planned, failures
+        tried |= set(ready)
+        failures += run_missing([planned[run] for run in ready], runs, executor)
