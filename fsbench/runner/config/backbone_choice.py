@@ -2,7 +2,8 @@
 
 from fsbench.base.files import is_file
 from fsbench.networks.weights.table import PHOTO_NETWORK, fetch_command, usual_path, weight_files
-from fsbench.runner.config.registry import config_files, read_settings
+from fsbench.runner.config.merge import merge_files, setting
+from fsbench.runner.config.registry import config_files
 
 AUTO = "auto"
 """Backbone that stands for the method's own, or for `PHOTO_NETWORK` where that one's weights are absent."""
@@ -18,10 +19,7 @@ def needed_weights(method: str, dataset: str | None = None) -> str | None:
     Raises:
         SettingsError: a name is unknown, or method and data set are for different tasks.
     """
-    found = None
-    for file in config_files(method, dataset):
-        model = read_settings(file).get("model") or {}
-        found = ((model.get("init_args") or {}).get("backbone") or {}).get("name") or found
+    found: str | None = setting(merge_files(config_files(method, dataset)), "model.backbone.name")
     return found if found in weight_files() else None
 
 

@@ -7,7 +7,7 @@ from pkgutil import resolve_name
 from typing import Any
 
 from fsbench.base.errors import SettingsError, did_you_mean
-from fsbench.runner.config.registry import check_known, config_file, names, read_settings
+from fsbench.runner.config.registry import check_known, names, read_config
 
 
 def choose_dataset(given: str | None, stated: str, source: str) -> str:
@@ -72,5 +72,5 @@ def usual_root(name: str) -> Path | None:
 
 def _settings(name: str) -> dict[str, Any]:
     check_known("data", "data set", name)
-    settings: dict[str, Any] = read_settings(config_file("data", name))["data"]["init_args"]["dataset"]
+    settings: dict[str, Any] = read_config("data", name)["data"]["init_args"]["dataset"]
     return settings

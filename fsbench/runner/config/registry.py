@@ -18,7 +18,7 @@ from fsbench.base.plugins import GROUPS, NamedFile, PlugIn, clash, named_files, 
 from fsbench.data.source import Source
 from fsbench.protocols.reading import ATLAS, load_protocol
 from fsbench.runner.config.class_file import is_class_file
-from fsbench.runner.config.class_settings import CLASSES, settings_of_file, settings_of_object, settings_with_class
+from fsbench.runner.config.class_settings import settings_of_file, settings_of_object, with_class_file
 
 TaskName = Literal["segmentation", "classification"]
 TASKS: tuple[TaskName, ...] = get_args(TaskName)
@@ -63,23 +63,25 @@ def names(kind: str) -> dict[str, str]:
     return dict(sorted(known.items()))
 
 
-def config_file(kind: str, name: str) -> Path:
-    """Return the configuration file of a known name of `kind`.
-
-    For a class that has none, of a package or as FILE.py:Class, one is written to the cache, and for FILE.yaml that
-    names FILE.py:Class beside it; any other FILE.yaml is itself.
+def read_config(kind: str, name: str) -> dict[str, Any]:
+    """Return the settings of a known name of `kind`: of its file, or those that choose its class; not to be changed.
 
     Raises:
-        SettingsError: a file that is named cannot be used.
+        SettingsError: a file or a class that is named cannot be used.
     """
+    config = _config(kind, name)
+    return read_settings(config) if isinstance(config, Path) else config
+
+
+def _config(kind: str, name: str) -> Path | dict[str, Any]:
+    """Return the configuration file of a name of `kind`; of a class without one, its settings."""
     if is_class_file(name):
         return settings_of_file(kind, name, known=[*names(kind), *(aliases() if kind == "methods" else ())])
     if _is_path(name):
         if not is_file(name):
             near = near_path(Path(name)) or "; correct the path"
             raise SettingsError(f"there is no file {name}; expected a configuration in YAML{near}")
-        own = Path(name).absolute()
-        return settings_with_class(kind, own, read_settings(own)) if kind in CLASSES else own
+        return Path(name).absolute()
     if name in _objects(kind):
         return settings_of_object(kind, _objects(kind)[name])
     file = _files(kind).get(name)
@@ -106,7 +108,8 @@ def grid_file(name: str | Path) -> Path:
         return path  # who reads it says what is wrong with it
     if path.name not in names("grids"):
         raise SettingsError(f"there is no file and no grid '{path.name}'{known_names(path.name, names('grids'))}")
-    return config_file("grids", path.name)
+    file = _files("grids")[path.name]
+    return file.path
 
 
 def _is_path(name: str) -> bool:
@@ -132,7 +135,7 @@ def plug_in_classes() -> set[str]:
     for kind in ("methods", "data"):
         for file in _files(kind).values():
             if file.plug_in is not None:
-                named |= set(_class_paths(read_settings(file.path)))
+                named |= set(_class_paths(_read(file.path)))
     return named
 
 
@@ -141,7 +144,7 @@ def plug_in_of_class(class_path: str) -> PlugIn | None:
     if class_path.startswith("fsbench."):
         return None
     files = [file for kind in ("methods", "data") for file in _files(kind).values() if file.plug_in is not None]
-    naming = (file.plug_in for file in files if class_path in _class_paths(read_settings(file.path)))
+    naming = (file.plug_in for file in files if class_path in _class_paths(_read(file.path)))
     return owner(class_path) or next(naming, None)
 
 
@@ -163,7 +166,7 @@ def label(kind: str, name: str) -> str:
 @cache
 def dataset_class(name: str) -> str:
     """Return the full name of the class of the data set `name`."""
-    data = read_settings(config_file("data", name)).get("data", {})
+    data = read_config("data", name).get("data", {})
     return str(data.get("init_args", {}).get("dataset", {}).get("class_path", ""))
 
 
@@ -189,11 +192,12 @@ def task_of(kind: str, name: str) -> TaskName:
 
     Raises SettingsError for a file that has none.
     """
-    file = config_file(kind, name)
-    task = read_settings(file).get("task")
+    task: TaskName = read_config(kind, name).get("task")
     if task not in TASKS:
         given = "no key 'task'" if task is None else f"the task '{task}'"
-        raise SettingsError(f"{file} has {given}; expected a line 'task: {TASKS[0]}' or 'task: {TASKS[1]}'")
+        raise SettingsError(
+            f"{_config(kind, name)} has {given}; expected a line 'task: {TASKS[0]}' or 'task: {TASKS[1]}'"
+        )
     return task
 
 
@@ -231,7 +235,7 @@ class MethodChoice:
 @cache
 def aliases() -> dict[str, MethodChoice]:
     """Return the pairs of method and backbone that configs/aliases.yaml names."""
-    return {name: MethodChoice(**pair) for name, pair in read_settings(CONFIGS / "aliases.yaml").items()}
+    return {name: MethodChoice(**pair) for name, pair in _read(CONFIGS / "aliases.yaml").items()}
 
 
 def choose_method(name: str, backbone: str | None = None) -> MethodChoice:
@@ -242,7 +246,7 @@ def choose_method(name: str, backbone: str | None = None) -> MethodChoice:
     choice = aliases().get(name)
     if choice is None:
         if is_class_file(name) or _is_path(name):
-            config_file("methods", name)
+            read_config("methods", name)
         elif name not in names("methods"):
             known = [*names("methods"), *aliases()]
             raise SettingsError(_unknown("method", name, known))
@@ -259,14 +263,14 @@ def choose_method(name: str, backbone: str | None = None) -> MethodChoice:
 
 def _own_backbone(method: str) -> str | None:
     """Return the backbone that configs/methods/`method` asks for itself."""
-    model = read_settings(config_file("methods", method)).get("model") or {}
+    model = read_config("methods", method).get("model") or {}
     return model.get("init_args", {}).get("backbone", {}).get("name")
 
 
 def check_known(kind: str, what: str, name: str) -> None:
     """Raise SettingsError unless there is a `name` of `kind`; `what` names the kind in the message."""
     if kind == "data" and (is_class_file(name) or _is_path(name)):
-        config_file(kind, name)
+        read_config(kind, name)
     elif kind == "protocols" and name.startswith(ATLAS):
         load_protocol(name)
     elif name not in names(kind):
@@ -286,8 +290,8 @@ def method_classes() -> dict[str, Any]:
     Raises:
         SettingsError: two classes have one registry name, so that records and checkpoints could not tell them apart.
     """
-    written = [config_file("methods", name) for name in _objects("methods")]
-    configs = map(read_settings, [*(file.path for file in _files("methods").values()), *written])
+    configs = [read_settings(file.path) for file in _files("methods").values()]
+    configs += [read_config("methods", name) for name in _objects("methods")]
     paths = dict.fromkeys(
         config["model"]["class_path"] for config in configs if "class_path" in config.get("model", {})
     )
@@ -303,9 +307,13 @@ def method_classes() -> dict[str, Any]:
     return classes
 
 
-@cache
 def read_settings(file: Path) -> dict[str, Any]:
-    """Read a configuration file as plain values, which are not to be changed."""
+    """Read a configuration file as plain values, which are not to be changed; FILE.py:Class beside it is imported."""
+    return with_class_file(_read(file), file.parent)
+
+
+@cache
+def _read(file: Path) -> dict[str, Any]:
     try:
         content = load_yaml(file) or {}
     except (OSError, ValueError) as error:
@@ -320,8 +328,8 @@ def read_settings(file: Path) -> dict[str, Any]:
 
 def config_files(
     method: str, dataset: str | None = None, fast: bool = False, backbone: str | None = None
-) -> list[Path]:
-    """Return the configuration files of a run, later ones over earlier ones.
+) -> list[Path | dict[str, Any]]:
+    """Return the configuration files of a run, later ones over earlier ones; of a class without one its settings.
 
     These are base.yaml, the method's, in a trial its smaller networks, the data set's, what method and data set need
     together, the backbone's, what method and backbone need together, and those of a trial: of any, on the data set, of
@@ -339,13 +347,13 @@ def config_files(
     choice = choose_method(method, backbone)
     method, backbone = choice.method, choice.backbone
     task = task_of("methods", method)
-    files = [CONFIGS / "base.yaml", config_file("methods", method)]
+    files = [CONFIGS / "base.yaml", _config("methods", method)]
     files += _pair("methods", method, "fast") if fast else []
     if dataset is not None:
         _check_dataset(dataset, method, task)
-        files += [config_file("data", dataset), *_pair("methods", method, label("data", dataset))]
+        files += [_config("data", dataset), *_pair("methods", method, label("data", dataset))]
     if backbone is not None:
-        files += [config_file("backbones", backbone), *_pair("backbones", backbone, method)]
+        files += [_config("backbones", backbone), *_pair("backbones", backbone, method)]
     if fast:
         files.append(CONFIGS / ("fast.yaml" if task == "segmentation" else "fast_classification.yaml"))
         if dataset is not None:

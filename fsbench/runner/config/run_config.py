@@ -175,8 +175,8 @@ class RunConfig:
         return choose_method(self.method, self._backbone)
 
     @cached_property
-    def files(self) -> list[Path]:
-        """The configuration files, later ones over earlier ones. Raises SettingsError for unknown names."""
+    def files(self) -> list[Path | dict[str, Any]]:
+        """The configuration files, later ones over earlier ones, see `config_files`, which raises what this does."""
         return config_files(self.method, self.dataset, self.fast, self._backbone)
 
     @cached_property

@@ -14,7 +14,7 @@ from fsbench.protocols.protocol import Protocol
 from fsbench.protocols.reading import load_protocol, protocol_of, read_checked_manifest
 from fsbench.protocols.test import Test
 from fsbench.runner.config.datasets import choose_dataset, open_dataset
-from fsbench.runner.config.registry import config_file, read_settings, task_of
+from fsbench.runner.config.registry import read_config, task_of
 
 USUAL_WAY = {"segmentation": 1, "classification": 20}
 """Number of ways of a test that asks for none, by task."""
@@ -119,7 +119,7 @@ def _from_manifest(
 def _classification_task(
     dataset: str, way: int | None, shot: int, episodes: int | None, seed: int | None, draws: int
 ) -> ClassificationTask:
-    settings = read_settings(config_file("data", dataset))["data"]["init_args"].get("test", {})
+    settings = read_config("data", dataset)["data"]["init_args"].get("test", {})
     return ClassificationTask(
         way=USUAL_WAY["classification"] if way is None else way,
         shot=shot,
