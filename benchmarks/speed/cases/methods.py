@@ -16,7 +16,7 @@ from fsbench.runner.config.parse import NO_DATASET, compose_method, parse_values
 from fsbench.runner.config.registry import config_files
 from fsbench.runner.config.run_config import RunConfig
 from fsbench.runner.contract.episodes import segmentation_episode
-from fsbench.runner.engine.experiment import build_experiment
+from fsbench.runner.engine.experiment import Experiment
 
 
 def episode_cases(
@@ -132,6 +132,6 @@ def answer_cases(
 def small_method(name: str, side: int) -> Segmenter:
     """Return a method as it is on the demo, without memory for features."""
     settings = (f"--data.image_size={side}", "--data.loading.workers=0", "--model.backbone.cache_mib=0")
-    method = build_experiment(RunConfig(name, "demo", extra=settings).parse()).method
+    method = Experiment(RunConfig(name, "demo", extra=settings).parse()).method
     assert isinstance(method, Segmenter)
     return method

@@ -71,15 +71,13 @@ def test_bench_prints_the_table(bench, photos, tmp_path, capsys):
 
 @pytest.mark.slow(3)
 def test_compare_explain_and_formats(photos, tmp_path, capsys):
-    from fsbench.runner.engine.experiment import build_experiment
+    from fsbench.runner.engine.experiment import Experiment
     from fsbench.runner.engine.run import run_experiment
 
     runs = tmp_path / "runs"
     fort = ["--model.patches=6", "--model.epochs=1", "--data.image_size=64"]
     folders = {
-        method: run_experiment(
-            build_experiment(parse(arguments(method, photos, runs, "--data.test.episodes=4", *more)))
-        ).path
+        method: run_experiment(Experiment(parse(arguments(method, photos, runs, "--data.test.episodes=4", *more)))).path
         for method, more in {"nn": [], "lp": [], "fort_ssf": fort}.items()
     }
     capsys.readouterr()

@@ -6,7 +6,7 @@ from fsbench.base.errors import SettingsError
 from fsbench.datamodules.datasets.demo.dataset import drawn_dataset
 from fsbench.records.grouping import variants
 from fsbench.runner.config.run_config import RunConfig
-from fsbench.runner.engine.experiment import build_experiment
+from fsbench.runner.engine.experiment import Experiment
 from fsbench.runner.engine.run import run_experiment
 
 
@@ -21,7 +21,7 @@ def experiment(tmp_path_factory):
                  "--trainer.enable_progress_bar=false", "--data.dataset=fsbench.datamodules.datasets.folder.Folder",
                  f"--data.dataset.root={folder / 'data'}", *options]  # fmt: skip
         request = RunConfig("prototype", "demo", 0, str(folder / "runs"), extra=extra)
-        return build_experiment(request.parse())
+        return Experiment(request.parse())
 
     return make
 

@@ -29,7 +29,7 @@ from fsbench.results.tables.rescoring.measures import measure
 from fsbench.results.tables.rescoring.recount import ORIGINAL, recount
 from fsbench.results.tables.table import build_blocks
 from fsbench.runner.config.run_config import RunConfig
-from fsbench.runner.engine.experiment import build_experiment
+from fsbench.runner.engine.experiment import Experiment
 from fsbench.runner.engine.restore import reopen_at
 from fsbench.runner.engine.run import run_experiment
 from fsbench.runner.engine.stored_data import open_dataset, open_truth
@@ -53,7 +53,7 @@ def runs_of(demo_like, tmp_path_factory):
                      "--trainer.enable_progress_bar=false", "--data.dataset=fsbench.datamodules.datasets.folder.Folder",
                      f"--data.dataset.root={demo_like}", "--data.test.protocol=fscs"]  # fmt: skip
             request = RunConfig(method, "demo", 0, str(folder), keep_predictions=keep, extra=extra)
-            made[method, keep] = run_experiment(build_experiment(request.parse()))
+            made[method, keep] = run_experiment(Experiment(request.parse()))
         return made[method, keep]
 
     return make
@@ -83,7 +83,7 @@ def test_a_run_knows_the_contents_of_its_files(demo_like, tmp_path):
     request = RunConfig("prototype", "demo", 0, str(tmp_path / "runs"), keep_predictions="masks", extra=extra)
 
     def experiment():
-        return build_experiment(request.parse())
+        return Experiment(request.parse())
 
     data = experiment().data
     query, upside_down = data.dataset.image_path(data.manifest.episodes[0].query), root / "upside_down.jpg"
@@ -139,7 +139,7 @@ def test_every_rank_waits_until_the_record_has_its_place(demo_like, tmp_path, mo
 
     monkeypatch.setattr(SingleDeviceStrategy, "barrier", barrier)
     for _ in range(1 + force):
-        record = run_experiment(build_experiment(config.parse()))
+        record = run_experiment(Experiment(config.parse()))
     assert places == [[(record.path.name, True)]] * (1 + force)
 
 

@@ -1,7 +1,6 @@
 """The same weights after every optimiser step, however its episodes are divided; and settings that contradict it."""
 
 import shutil
-from types import SimpleNamespace
 
 import lightning as L
 import pytest
@@ -12,7 +11,7 @@ from fsbench.base.errors import SettingsError
 from fsbench.core.step_division import StepDivision
 from fsbench.runner.config.parse import parse
 from fsbench.runner.config.run_config import RunConfig
-from fsbench.runner.engine.experiment import build_experiment
+from fsbench.runner.engine.experiment import Experiment
 from fsbench.runner.engine.micro_batches import out_of_memory, step_division_facts
 from fsbench.runner.engine.trainer import build_trainer
 from fsbench.runner.engine.withheld_validation import withhold_validation
@@ -37,7 +36,7 @@ def experiment(blocks_folder, folder, *more, method="emat", **request):
         "--data.training.validation_episodes=2", "--data.test.episodes=1", "--trainer.enable_progress_bar=false",
         "--data.training.batch_size=12", *more,
     ]  # fmt: skip
-    return build_experiment(RunConfig(method, "demo", runs=str(folder), extra=extra, **request).parse())
+    return Experiment(RunConfig(method, "demo", runs=str(folder), extra=extra, **request).parse())
 
 
 def weights_after_steps(blocks_folder, folder, *more, **request):
@@ -165,9 +164,8 @@ class Normalised(torch.nn.Module):
 
 @pytest.mark.parametrize(("synchronised", "items"), [(True, 6), (False, 3)])
 def test_the_record_says_what_batch_statistics_are_of(synchronised, items):
-    run = SimpleNamespace(
-        method=Normalised(), division=StepDivision(12, 2, 3), trainer_settings={"sync_batchnorm": synchronised}
-    )
-    assert step_division_facts(run) == {"batch_size": 12, "processes": 2, "micro_batch": 3, "normalised_over": items}
-    run.method.requires_grad_(False)
-    assert "normalised_over" not in step_division_facts(run)
+    method, division = Normalised(), StepDivision(12, 2, 3)
+    facts = step_division_facts(division, method, synchronised)
+    assert facts == {"batch_size": 12, "processes": 2, "micro_batch": 3, "normalised_over": items}
+    method.requires_grad_(False)
+    assert "normalised_over" not in step_division_facts(division, method, synchronised)

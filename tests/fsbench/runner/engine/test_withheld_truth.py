@@ -9,7 +9,7 @@ from fsbench.base.errors import NumericsError, SettingsError, TruthError
 from fsbench.data.batch import Truth
 from fsbench.data.truth import EpisodeTruth
 from fsbench.runner.config.run_config import RunConfig
-from fsbench.runner.engine.experiment import build_experiment
+from fsbench.runner.engine.experiment import Experiment
 from fsbench.runner.engine.run import run_experiment
 from fsbench.runner.engine.withheld_validation import withhold_validation
 from fsbench.scores.answers import SegmentationResult
@@ -105,7 +105,7 @@ def experiment(blocks_folder, tmp_path, fault="", workers=0):
     ]  # fmt: skip
     name = f"{tmp_path / 'mine.py'}:Mine"
     request = RunConfig(name, "demo", 0, str(tmp_path / "runs"), backbone="demo", weights="random:0", extra=extra)
-    return build_experiment(request.parse())
+    return Experiment(request.parse())
 
 
 def parts(value, depth=5):
