@@ -7,8 +7,8 @@ import pytest
 from fsbench.datamodules.datasets.folder import Folder
 from fsbench.networks.backbones.timm_networks import PYRAMIDS, VITS
 from fsbench.networks.weights.table import WeightFile
-from fsbench.runner.config.parse import parse
 from fsbench.runner.engine.experiment import Experiment
+from tests.config_words import parse
 from tests.data_modules import episodic
 from tests.methods.small import PYRAMID, TINY
 from tests.photos import arguments

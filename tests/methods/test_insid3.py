@@ -12,9 +12,9 @@ from fsbench.methods.insid3 import INSID3, drawn_factors, mask_to_cells
 from fsbench.networks.backbones.base import BackboneConfig
 from fsbench.networks.backbones.timm_networks import VITS, ViT, new_vit
 from fsbench.networks.weights.table import WeightFile
-from fsbench.runner.config.parse import parse
 from fsbench.runner.contract.episodes import segmentation_episode
 from fsbench.runner.engine.experiment import Experiment
+from tests.config_words import parse
 from tests.methods.small import chosen
 
 

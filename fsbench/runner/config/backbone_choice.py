@@ -1,7 +1,7 @@
 """The backbone of a run where the user leaves it to what is here: `auto`."""
 
 from fsbench.base.files import is_file
-from fsbench.networks.weights.table import PHOTO_NETWORK, fetch_command, usual_path, weight_files
+from fsbench.networks.weights.table import PHOTO_NETWORK, usual_path, weight_files
 from fsbench.runner.config.merge import merge_files, setting
 from fsbench.runner.config.registry import config_files
 
@@ -38,11 +38,3 @@ def backbone_at_hand(backbone: str | None, method: str, dataset: str | None = No
     if own is None or is_file(str(usual_path(own))) or other is None or not other.is_file():
         return None
     return PHOTO_NETWORK if method in weight_files()[PHOTO_NETWORK].stands_in_for else None
-
-
-def note_of_choice(chosen: str | None, method: str, dataset: str | None = None) -> str:
-    """Return the sentence that says which backbone `AUTO` became, and how to get the own one; "" for the own one."""
-    own = needed_weights(method, dataset) if chosen else None
-    if own is None:
-        return ""
-    return f"the weights of {own} are not here, {chosen} is taken; a better network: {fetch_command(own)}"

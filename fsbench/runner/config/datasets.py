@@ -29,14 +29,13 @@ def choose_dataset(given: str | None, stated: str, source: str) -> str:
     return given or stated
 
 
-def open_dataset(name: str, root: str | Path | None = None, lists: Sequence[str] = (), **settings: Any) -> Any:
+def open_dataset(name: str, root: str | Path | None = None, lists: Sequence[str] = ()) -> Any:
     """Build a data set of configs/data.
 
     Args:
         name: of configs/data or of an installed package.
         root: its folder instead of the configuration's.
         lists: its folders with official list files instead of the configuration's.
-        **settings: further arguments of its class.
 
     Raises:
         SettingsError: the data set is unknown, or has no such setting.
@@ -44,7 +43,7 @@ def open_dataset(name: str, root: str | Path | None = None, lists: Sequence[str]
     """
     content = _settings(name)
     kind = resolve_name(content["class_path"])
-    arguments = {**content.get("init_args", {}), **settings}
+    arguments = dict(content.get("init_args", {}))
     arguments |= {"root": str(root)} if root is not None else {}
     arguments |= {"lists": [str(folder) for folder in lists]} if lists else {}
     known = inspect.signature(kind).parameters

@@ -133,9 +133,16 @@ def check_trainer(settings: Mapping[str, Any]) -> None:
             f"trainer.precision is {precision}, expected {', '.join(PRECISIONS[:-1])} or {PRECISIONS[-1]}: weights "
             "and images stay in float32"
         )
-    devices, nodes = settings.get("devices"), settings.get("num_nodes", 1)
-    if type(devices) is int and type(nodes) is int and devices * nodes > MOST_PROCESSES:
-        raise SettingsError(f"{devices * nodes} processes are asked for, expected at most {MOST_PROCESSES}")
+    processes = device_count(settings.get("devices")) * int(settings.get("num_nodes", 1))
+    if processes > MOST_PROCESSES:
+        raise SettingsError(f"{processes} processes are asked for, expected at most {MOST_PROCESSES}")
+
+
+def device_count(devices: Any) -> int:
+    """Return the number of devices that the trainer's setting says, as a number or a list of indices; else 0."""
+    if isinstance(devices, list):
+        return len(devices)
+    return int(devices) if str(devices).isdecimal() else 0
 
 
 _PLAIN = (dict, list, tuple, str, int, float, bool, object, NoneType)

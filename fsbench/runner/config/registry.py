@@ -25,24 +25,18 @@ TASKS: tuple[TaskName, ...] = get_args(TaskName)
 
 
 @cache
-def _files(kind: str) -> dict[str, NamedFile]:
-    """Return the files of the folder `kind` by their stems, those of pairs such as `emat.coco` included."""
-    return named_files(kind, CONFIGS)
+def _named(kind: str) -> dict[str, NamedFile | PlugIn]:
+    """Return the files of the folder `kind` by their stems, and the objects that packages name and that have no file.
 
+    Files of pairs such as `emat.coco` are among them. A package's own file goes before its object.
 
-@cache
-def _objects(kind: str) -> dict[str, PlugIn]:
-    """Return the objects that packages name and that have no file; a package's own file goes before its object.
-
-    Raises SettingsError where the name is somebody else's, too.
+    Raises SettingsError where a name is given twice.
     """
-    found = {}
+    found: dict[str, NamedFile | PlugIn] = {**named_files(kind, CONFIGS)}
     for name, plug_in in named_objects(kind).items() if kind in GROUPS else ():
-        file = _files(kind).get(name)
-        if file is None:
-            found[name] = plug_in
-        elif file.plug_in is None or file.plug_in.package != plug_in.package:
-            raise clash(kind, name, file.origin, f"{plug_in.value} of {plug_in.origin}")
+        other = found.setdefault(name, plug_in)
+        if isinstance(other, NamedFile) and (other.plug_in is None or other.plug_in.package != plug_in.package):
+            raise clash(kind, name, other.origin, str(plug_in))
     return found
 
 
@@ -53,12 +47,15 @@ def names(kind: str) -> dict[str, str]:
     Raises:
         SettingsError: a name is given twice.
     """
-    files = {name: file.path for name, file in _files(kind).items() if "." not in name}
-    known = {name: read_text(path, "settings").split("\n")[0].removeprefix("# ") for name, path in files.items()}
-    known |= {name: f"{plug_in.value} of {plug_in.origin}" for name, plug_in in _objects(kind).items()}
+    known = {}
+    for name, one in _named(kind).items():
+        if isinstance(one, PlugIn):
+            known[name] = str(one)
+        elif "." not in name:
+            known[name] = read_text(one.path, "settings").split("\n")[0].removeprefix("# ")
     if kind == "methods":
         for name in known.keys() & aliases():
-            plug_in = _objects(kind).get(name) or _files(kind)[name].plug_in
+            plug_in = plug_in_of(kind, name)
             raise clash(kind, name, f"an alias of {CONFIGS / 'aliases.yaml'}", plug_in.origin if plug_in else "a file")
     return dict(sorted(known.items()))
 
@@ -82,10 +79,10 @@ def _config(kind: str, name: str) -> Path | dict[str, Any]:
             near = near_path(Path(name)) or "; correct the path"
             raise SettingsError(f"there is no file {name}; expected a configuration in YAML{near}")
         return Path(name).absolute()
-    if name in _objects(kind):
-        return settings_of_object(kind, _objects(kind)[name])
-    file = _files(kind).get(name)
-    return file.path if file else CONFIGS / kind / f"{name}.yaml"
+    one = _named(kind).get(name)
+    if isinstance(one, PlugIn):
+        return settings_of_object(kind, one)
+    return one.path if one else CONFIGS / kind / f"{name}.yaml"
 
 
 def shipped_file(path: str | Path) -> Path:
@@ -108,8 +105,9 @@ def grid_file(name: str | Path) -> Path:
         return path  # who reads it says what is wrong with it
     if path.name not in names("grids"):
         raise SettingsError(f"there is no file and no grid '{path.name}'{known_names(path.name, names('grids'))}")
-    file = _files("grids")[path.name]
-    return file.path
+    grid = _named("grids")[path.name]
+    assert isinstance(grid, NamedFile)  # packages name no single grid
+    return grid.path
 
 
 def _is_path(name: str) -> bool:
@@ -119,32 +117,33 @@ def _is_path(name: str) -> bool:
 
 def is_shipped(kind: str, name: str) -> bool:
     """Return whether a name of `kind` is fsbench's own, not a package's or a file of the user's."""
-    file = _files(kind).get(name)
-    return file is not None and file.plug_in is None
+    one = _named(kind).get(name)
+    return isinstance(one, NamedFile) and one.plug_in is None
 
 
 def plug_in_of(kind: str, name: str) -> PlugIn | None:
     """Return the entry point that a name of `kind` comes from; None for fsbench's own and for files of the user's."""
-    file = _files(kind).get(name)
-    return file.plug_in if file else _objects(kind).get(name)
+    one = _named(kind).get(name)
+    return one.plug_in if isinstance(one, NamedFile) else one
 
 
 def plug_in_classes() -> set[str]:
     """Return the full names of the classes that packages name, by entry points or in their configuration files."""
-    named = {plug_in.class_path for kind in ("methods", "data") for plug_in in _objects(kind).values()}
-    for kind in ("methods", "data"):
-        for file in _files(kind).values():
-            if file.plug_in is not None:
-                named |= set(_class_paths(_read(file.path)))
-    return named
+    classes: set[str] = set()
+    for one in (*_named("methods").values(), *_named("data").values()):
+        if isinstance(one, PlugIn):
+            classes.add(one.class_path)
+        elif one.plug_in is not None:
+            classes.update(_class_paths(_read(one.path)))
+    return classes
 
 
 def plug_in_of_class(class_path: str) -> PlugIn | None:
     """Return an entry point of the package that has the class, or whose files name it; None for fsbench's classes."""
     if class_path.startswith("fsbench."):
         return None
-    files = [file for kind in ("methods", "data") for file in _files(kind).values() if file.plug_in is not None]
-    naming = (file.plug_in for file in files if class_path in _class_paths(_read(file.path)))
+    files = [one for kind in ("methods", "data") for one in _named(kind).values() if isinstance(one, NamedFile)]
+    naming = (file.plug_in for file in files if file.plug_in and class_path in _class_paths(_read(file.path)))
     return owner(class_path) or next(naming, None)
 
 
@@ -192,7 +191,7 @@ def task_of(kind: str, name: str) -> TaskName:
 
     Raises SettingsError for a file that has none.
     """
-    task: TaskName = read_config(kind, name).get("task")
+    task = read_config(kind, name).get("task")
     if task not in TASKS:
         given = "no key 'task'" if task is None else f"the task '{task}'"
         raise SettingsError(
@@ -290,8 +289,9 @@ def method_classes() -> dict[str, Any]:
     Raises:
         SettingsError: two classes have one registry name, so that records and checkpoints could not tell them apart.
     """
-    configs = [read_settings(file.path) for file in _files("methods").values()]
-    configs += [read_config("methods", name) for name in _objects("methods")]
+    named = _named("methods").values()
+    configs = [read_settings(one.path) for one in named if isinstance(one, NamedFile)]
+    configs += [settings_of_object("methods", one) for one in named if isinstance(one, PlugIn)]
     paths = dict.fromkeys(
         config["model"]["class_path"] for config in configs if "class_path" in config.get("model", {})
     )
@@ -350,7 +350,13 @@ def config_files(
     files = [CONFIGS / "base.yaml", _config("methods", method)]
     files += _pair("methods", method, "fast") if fast else []
     if dataset is not None:
-        _check_dataset(dataset, method, task)
+        check_known("data", "data set", dataset)
+        if (other := task_of("data", dataset)) != task:
+            suitable = ", ".join(names_by_task("data")[0][task])
+            raise SettingsError(
+                f"{method} is a method of {task}, and {dataset} a data set for {other}; data sets for {method}: "
+                f"{suitable} (see: fsbench list)"
+            )
         files += [_config("data", dataset), *_pair("methods", method, label("data", dataset))]
     if backbone is not None:
         files += [_config("backbones", backbone), *_pair("backbones", backbone, method)]
@@ -366,17 +372,5 @@ def _pair(kind: str, first: str, second: str) -> list[Path]:
     if _is_path(first):
         own = Path(first).absolute().with_suffix(f".{second}.yaml")
         return [own] if own.is_file() else []
-    file = _files(kind).get(f"{first}.{second}")
-    return [file.path] if file else []
-
-
-def _check_dataset(dataset: str, method: str, task: TaskName) -> None:
-    """Raise SettingsError unless the data set is known and for the method's task."""
-    check_known("data", "data set", dataset)
-    other = task_of("data", dataset)
-    if other != task:
-        suitable = ", ".join(names_by_task("data")[0][task])
-        raise SettingsError(
-            f"{method} is a method of {task}, and {dataset} a data set for {other}; data sets for {method}: "
-            f"{suitable} (see: fsbench list)"
-        )
+    file = _named(kind).get(f"{first}.{second}")
+    return [file.path] if isinstance(file, NamedFile) else []

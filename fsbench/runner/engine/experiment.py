@@ -16,7 +16,7 @@ from fsbench.data.episodes.manifest import CLASSIFICATION
 from fsbench.records.record import Record, read_record
 from fsbench.records.run import OTHER_RUN, Identity, KnownOrNot
 from fsbench.records.run_directory import is_finished
-from fsbench.runner.config.limits import check_name, check_trainer
+from fsbench.runner.config.limits import check_name, device_count
 from fsbench.runner.config.parse import ParsedRun, RunOptions
 from fsbench.runner.engine.checkpoint import (
     ADAPTED_TO,
@@ -74,7 +74,12 @@ class Experiment:
         check_at_least(0, {"run.check_memory": self.options.check_memory})
         self._check_task()
         self.data.needs = self.method.needs
-        self.processes = self._count_processes()
+        devices = device_count(self.trainer_settings["devices"])
+        if devices < 1:
+            raise SettingsError(
+                f"devices is {self.trainer_settings['devices']}, expected their number (1 or more) or a list of indices"
+            )
+        self.processes = devices * int(self.trainer_settings["num_nodes"])
         self.method.nshot_strategy = self.options.nshot_strategy
         self.method.keeps_soft_masks = self.options.keep_predictions == "soft"
         self._check_shots()
@@ -174,15 +179,6 @@ class Experiment:
         saw = self.method.saw_classes_of(self.data.dataset.name)
         tells = self._checkpoint_data or self.checkpoint_weights.get("origin") != OTHER_RUN
         return saw if tells or saw == "yes" else "unknown"
-
-    def _count_processes(self) -> int:
-        devices = self.trainer_settings["devices"]
-        count = len(devices) if isinstance(devices, list) else int(devices) if str(devices).isdecimal() else 0
-        if count < 1:
-            raise SettingsError(f"devices is {devices}, expected their number (1 or more) or a list of indices")
-        nodes = int(self.trainer_settings["num_nodes"])
-        check_trainer({**self.trainer_settings, "devices": count, "num_nodes": nodes})
-        return count * nodes
 
     @property
     def files(self) -> list[Path]:

@@ -22,9 +22,9 @@ from pycocotools.coco import COCO
 from fsbench.cli.main import main
 from fsbench.core.released_format import WRITTEN_BY
 from fsbench.predict.supports import read_supports
-from fsbench.runner.config.parse import parse
 from fsbench.runner.config.registry import config_files
 from fsbench.runner.engine.experiment import Experiment
+from tests.config_words import parse
 
 PROTOTYPE = ("--dataset", "demo")
 

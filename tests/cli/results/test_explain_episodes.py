@@ -18,11 +18,10 @@ from fsbench.pages.explain.episode_panels import KEYS
 from fsbench.pages.explain.episodes import compare_episodes
 from fsbench.records.record import Record
 from fsbench.results.pictures.sheet import CAPTION
-from fsbench.runner.config.parse import parse
 from fsbench.runner.config.run_config import RunConfig
 from fsbench.runner.engine.experiment import Experiment
 from fsbench.runner.engine.run import run_experiment
-from tests.config_words import config_words
+from tests.config_words import config_words, parse
 
 OWN = {
     "emat": {"looks from", "attention", "without the mask"},

@@ -9,8 +9,9 @@ import torch
 from fsbench.base.errors import SettingsError
 from fsbench.cli.main import main
 from fsbench.networks.backbones.timm_networks import Encoder
-from fsbench.runner.config.parse import compose_method, parse
+from fsbench.predict.predictor import compose_run
 from fsbench.runner.config.registry import aliases, config_files, names, task_of
+from tests.config_words import parse
 from tests.photos import DATA, INDEX, arguments
 
 METHODS = [name for name in names("methods") if task_of("methods", name) == "classification"]
@@ -147,7 +148,7 @@ def test_methods_and_data_sets_that_do_not_belong_together(refused):
     message = refused("bench", "--method=fort_swin", f"--dataset={DATA}", "--weights=random")
     assert "image size is 128, but ibot_swin_tiny takes 224 only" in message  # not with the demo's own backbone
     with pytest.raises(SettingsError, match="nn classifies images; expected a method that segments"):
-        compose_method("nn")
+        compose_run("nn", None, None, None, None)
     assert "for classification without label maps" in refused(
         "data", "manifest", "build", f"--dataset={DATA}", "--out=x.jsonl", "--fold=0"
     )

@@ -12,11 +12,10 @@ from fsbench.cli.main import main
 from fsbench.core.released_format import WRITTEN_BY
 from fsbench.data.episodes.manifest import read_manifest
 from fsbench.records.record import Record, find_records
-from fsbench.runner.config.parse import parse
 from fsbench.runner.config.run_config import RunConfig
 from fsbench.runner.engine.experiment import Experiment
 from tests.cli.conftest import environment_of_test
-from tests.config_words import config_words
+from tests.config_words import config_words, parse
 from tests.datamodules.datasets.test_object_annotations import lvis, pascal_part
 from tests.goldens.kinds.incontext import pascal_part_folder
 from tests.goldens.test_goldens import HERE

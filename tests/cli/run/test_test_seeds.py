@@ -8,10 +8,9 @@ from fsbench.data.episodes.task import EpisodeTask
 from fsbench.datamodules.datasets.folder import Folder
 from fsbench.protocols.reading import load_protocol
 from fsbench.records.record import find_records
-from fsbench.runner.config.parse import parse
 from fsbench.runner.config.run_config import RunConfig
 from fsbench.runner.engine.experiment import Experiment
-from tests.config_words import config_words
+from tests.config_words import config_words, parse
 
 SMALL = ["--model.width=8", "--model.feature_side=8", "--model.states=2", "--data.loading.workers=0"]
 

@@ -9,6 +9,7 @@ from lightning.pytorch.strategies import StrategyRegistry
 
 from fsbench.base.environment import check_temporary_folder
 from fsbench.base.errors import SettingsError, known_names
+from fsbench.runner.config.limits import device_count
 from fsbench.runner.engine.machine.launch import check_launch
 
 LEAST_LIMIT = 64
@@ -36,7 +37,7 @@ def check_machine(trainer: dict[str, Any]) -> None:
             is_here = False
         if not is_here:
             raise SettingsError(f"trainer.accelerator is {accelerator}, which this machine does not have; take auto")
-    count = len(devices) if isinstance(devices, list) else int(devices) if str(devices).isdecimal() else 1
+    count = device_count(devices) or 1
     check_launch(count, int(trainer["num_nodes"]))
     gpus = torch.cuda.device_count() or int(torch.backends.mps.is_available())
     if accelerator == "gpu" and not gpus:

@@ -19,46 +19,46 @@ from fsbench.base.errors import SettingsError
 
 @dataclass(frozen=True)
 class Launcher:
-    """A program that starts the processes of a run.
+    """A program that starts the processes of a run, by what it sets in the environment of each.
 
     Attributes:
-        name: of it.
         variables: all that it sets for a process.
-        processes: that with the number of processes.
         more: others that people set beside it.
-        on_several: whether it starts processes on several machines.
+        processes: the variable with the number of processes.
         most: number of processes that it starts at most.
+        most_nodes: number of machines that it starts them on at most.
     """
 
-    name: str
     variables: tuple[str, ...]
-    processes: str = "WORLD_SIZE"
     more: tuple[str, ...] = ()
-    on_several: bool = True
+    processes: str = "WORLD_SIZE"
     most: float = inf
+    most_nodes: float = inf
 
     def has_started(self, given: set[str], devices: int, nodes: int) -> bool:
         """Return whether it has started this process as one of that many, and set all that is `given`."""
-        own, ranks = set(self.variables), [int(os.environ[name]) for name in given & set(RANKS)]
-        is_whole = own <= given <= own | set(self.more) and (nodes == 1 or self.on_several)
-        fits = devices * nodes <= self.most and all(rank < devices * nodes for rank in ranks)
-        return is_whole and fits and os.environ[self.processes] == str(devices * nodes)
+        own, count = set(self.variables), devices * nodes
+        return (
+            own <= given <= own | set(self.more)
+            and os.environ[self.processes] == str(count)
+            and all(int(os.environ[name]) < count for name in given & set(RANKS))
+            and count <= self.most
+            and nodes <= self.most_nodes
+        )
 
 
 _SERVER = ("MASTER_ADDR", "MASTER_PORT")
-LAUNCHERS = (
-    Launcher(
-        "torchrun",
-        ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_RANK", "TORCHELASTIC_RUN_ID", *_SERVER),
-        more=("NODE_RANK",),
-    ),
-    Launcher("a job of one container", ("RANK", "WORLD_SIZE", *_SERVER), more=("LOCAL_RANK", "NODE_RANK"), most=1),
-    Launcher("--devices", ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", *_SERVER), on_several=False),
-    Launcher(
-        "jsrun", ("JSM_NAMESPACE_RANK", "JSM_NAMESPACE_LOCAL_RANK", "JSM_NAMESPACE_SIZE"), "JSM_NAMESPACE_SIZE", _SERVER
-    ),
+TORCHRUN = Launcher(
+    ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_RANK", "TORCHELASTIC_RUN_ID", *_SERVER),
+    more=("NODE_RANK",),
 )
-"""Launchers beside SLURM's; Lightning itself starts the further processes of `--devices`."""
+CONTAINER = Launcher(("RANK", "WORLD_SIZE", *_SERVER), more=("LOCAL_RANK", "NODE_RANK"), most=1)
+LIGHTNING = Launcher(("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", *_SERVER), most_nodes=1)
+JSRUN = Launcher(
+    ("JSM_NAMESPACE_RANK", "JSM_NAMESPACE_LOCAL_RANK", "JSM_NAMESPACE_SIZE"), _SERVER, processes="JSM_NAMESPACE_SIZE"
+)
+LAUNCHERS = (TORCHRUN, CONTAINER, LIGHTNING, JSRUN)
+"""Launchers beside SLURM's; a container's job has one process, and Lightning starts the further ones of `--devices`."""
 
 IN_JOB = {
     "RANK": "SLURM_PROCID",

@@ -11,7 +11,7 @@ import yaml
 from fsbench.base.errors import SettingsError
 from fsbench.runner.config import class_file, registry
 from fsbench.runner.config.class_file import load_class_file, name_class_file, name_class_files
-from fsbench.runner.config.parse import compose_method, parse_values
+from fsbench.runner.config.parse import parse_values
 from fsbench.runner.config.registry import choose_method, config_files
 from fsbench.runner.config.run_config import RunConfig
 from fsbench.runner.config.stored import parse_stored
@@ -100,9 +100,9 @@ def test_a_file_that_changed_before_its_run_began_is_refused(mine):
 @pytest.fixture
 def stored(mine, tmp_path):
     """The config.yaml of a run of the class, opened by another process."""
-    composed = compose_method("mine.py:Constant", "demo")
+    composed = RunConfig("mine.py:Constant", "demo").parse(build=False)
     file = tmp_path / "config.yaml"
-    file.write_text(composed.parser.dump(composed.config))
+    file.write_text(composed.config_text)
     class_file._named.clear()
     for name in [name for name in sys.modules if name.startswith(f"{class_file.PACKAGE}.")]:
         del sys.modules[name]

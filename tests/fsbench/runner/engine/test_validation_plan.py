@@ -15,7 +15,6 @@ from fsbench.runner.engine.origins import training_facts
 from fsbench.runner.engine.trainer import build_trainer
 from fsbench.runner.engine.validation_plan import CHOSEN_BY, ValidationPlan, validation_schedule
 from fsbench.runner.engine.withheld_validation import withhold_validation
-from tests.config_words import config_words
 from tests.fsbench.runner.engine.test_training_steps import experiment
 from tests.goldens.kinds.training_schedule import hmnet_schedule
 
@@ -86,16 +85,14 @@ def test_a_training_whose_patience_ends_with_its_last_epoch_is_complete(caplog):
 
 
 def test_hmnets_files_have_the_authors_rule():
-    from fsbench.runner.config.parse import parse  # with the configuration's parser
-
     for method, dataset, epochs, patience in (
         ("hmnet", "pascal", 300, 100), ("hmnet", "coco", 75, 75), ("hmnet_5shot", "coco", 75, 75)
     ):  # fmt: skip
-        config = parse(config_words(RunConfig(method, dataset)), build=False).config
+        config = RunConfig(method, dataset).parse(build=False).config
         assert validation_schedule(config.run) == hmnet_schedule(epochs) and config.run.patience == patience
         assert config.trainer.max_epochs == epochs
         assert config.trainer.precision == ("16-mixed" if dataset == "coco" else "32-true")
-    fast = parse(config_words(RunConfig("hmnet", "pascal", fast=True)), build=False).config
+    fast = RunConfig("hmnet", "pascal", fast=True).parse(build=False).config
     assert validation_schedule(fast.run) == ValidationSchedule() and fast.run.patience is None
 
 

@@ -17,7 +17,6 @@ from fsbench.protocols.reading import load_protocol, protocol_names
 from fsbench.protocols.test import Test
 from fsbench.records.predictions import read_predictions
 from fsbench.records.record import Record
-from fsbench.runner.config.parse import parse
 from fsbench.runner.config.registry import names_by_task
 from fsbench.runner.config.run_config import RunConfig
 from fsbench.runner.config.tests import load_test
@@ -25,7 +24,7 @@ from fsbench.runner.engine.experiment import Experiment
 from fsbench.runner.engine.run import run_experiment
 from fsbench.runner.evaluation.score import score
 from tests.cli.run.test_exactness import METHODS, protocol_of
-from tests.config_words import config_words
+from tests.config_words import config_words, parse
 from tests.methods.contract_settings import OPTIONS
 from tests.photos import arguments
 
