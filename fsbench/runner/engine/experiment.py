@@ -14,7 +14,7 @@ from fsbench.core.step_division import StepDivision
 from fsbench.data.annotations import WEAK
 from fsbench.data.episodes.manifest import CLASSIFICATION
 from fsbench.records.record import Record, read_record
-from fsbench.records.run import OTHER_RUN, Identity, KnownOrNot
+from fsbench.records.run import OTHER_RUN, Identity, KnownOrNot, run_name
 from fsbench.records.run_directory import is_finished
 from fsbench.runner.config.limits import check_name, device_count
 from fsbench.runner.config.parse import ParsedRun, RunOptions
@@ -25,7 +25,7 @@ from fsbench.runner.engine.checkpoint import (
     checkpoint_weights_origin,
     load_checkpoint,
 )
-from fsbench.runner.engine.identity import folder_name, run_identity
+from fsbench.runner.engine.identity import run_identity
 from fsbench.runner.engine.micro_batches import check_accumulation
 from fsbench.runner.engine.validation_plan import check_validation
 
@@ -207,8 +207,11 @@ class Experiment:
 
     @cached_property
     def folder(self) -> Path:
-        """Folder where the record is or will be."""
-        return Path(self.options.runs) / folder_name(self)
+        """Folder where the record is or will be: words for people, then the first digits of the identity's hash."""
+        words = self.data.test_words
+        for word in words:
+            check_name(word, "the name of the data set, the protocol or the setting")
+        return Path(self.options.runs) / run_name("-".join([self.options.name, *words, self.identity.digits]))
 
     def record(self) -> Record | None:
         """Return the record, or None while the run is not finished."""

@@ -12,9 +12,8 @@ from fsbench.core.adaptation import Adaptation
 from fsbench.core.datamodule import DataModule
 from fsbench.core.method import Method
 from fsbench.core.shot_ensemble import ENSEMBLES
-from fsbench.records.run import Identity, run_name
+from fsbench.records.run import Identity
 from fsbench.runner.config.class_file import SHA256
-from fsbench.runner.config.limits import check_name
 from fsbench.runner.engine.checkpoint import TRAINED_WITH
 from fsbench.runner.engine.validation_plan import validation_options
 
@@ -63,14 +62,6 @@ def feature_rounding(method: Method) -> dict[str, str]:
     backbone = method.backbone
     types = {"cache_dtype": backbone.cache_dtype, "backbone_precision": backbone.precision}
     return {name: kind for name, kind in types.items() if kind not in ("float32", "fp32")}
-
-
-def folder_name(experiment: "Experiment") -> str:
-    """Return the name of the run's folder: words for people, then the first digits of the identity's hash."""
-    words = experiment.data.test_words
-    for word in words:
-        check_name(word, "the name of the data set, the protocol or the setting")
-    return run_name("-".join([experiment.options.name, *words, experiment.identity.digits]))
 
 
 def _method_settings(experiment: "Experiment") -> dict[str, Any]:
