@@ -24,7 +24,7 @@ from fsbench.base.paths import CONFIGS
 from fsbench.records.record import Record
 from fsbench.results.tables.formats import markdown
 from fsbench.results.tables.layout import Sheet, ends
-from fsbench.runner.engine.experiment import build_experiment
+from fsbench.runner.engine.experiment import Experiment
 from fsbench.runner.grid.bench import RunConfig, bench
 from fsbench.scores.estimate import Estimate, estimates
 
@@ -103,7 +103,7 @@ def measure_costs(requests: Mapping[str, RunConfig], repeats: int) -> dict[str, 
 def step_and_episode(request: RunConfig) -> tuple[Callable[[], None], Callable[[], None]]:
     """Return a training step with first weights and the answer to a test episode, features of the backbone kept."""
     alone = replace(request, extra=(*request.extra, "--data.loading.workers=0", "--data.loading.eval_batch_size=1"))
-    experiment = build_experiment(alone.parse())
+    experiment = Experiment(alone.parse())
     method: Any = experiment.method.to(DEVICE)
     batch = next(iter(experiment.data.train_dataloader())).to(DEVICE)
     (episode,) = next(iter(experiment.data.test_dataloader())).to(DEVICE).split()

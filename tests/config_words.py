@@ -1,8 +1,21 @@
-"""A run as the words of a command line."""
+"""A run as the words of a command line, and back."""
 
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
+from fsbench.runner.config.merge import merge_files, parted_arguments
 from fsbench.runner.config.run_config import RunConfig
+
+if TYPE_CHECKING:
+    from fsbench.runner.config.parse import ParsedRun
+
+
+def parse(arguments: Sequence[str], build: bool = True) -> "ParsedRun":
+    """Read a run's settings from `--config` files and single settings over them, as `fsbench bench` does."""
+    from fsbench.runner.config.parse import parse_values  # with torch
+
+    files, others = parted_arguments(arguments)
+    return parse_values(merge_files(files), others, build)
 
 
 def config_words(run: RunConfig) -> list[str]:

@@ -19,7 +19,7 @@ from fsbench.datamodules.datasets.demo.scenes import draw_scene
 from fsbench.predict.export import load_program
 from fsbench.predict.supports import Support
 from fsbench.results.tables.formats import align
-from fsbench.runner.config.parse import compose_method
+from fsbench.runner.config.run_config import RunConfig
 
 METHODS = ("prototype", "linear_probe_dense", "emat", "cst", "dcama", "hsnet", "pfenet", "bam", "hmnet", "fssdino")
 CLASS = 16
@@ -42,7 +42,7 @@ def measure(name: str, folder: Path) -> list[str]:
     """Return a method's row: name, megabytes of the file, milliseconds of the method and of the file, the figure."""
     checkpoint = None
     torch.manual_seed(0)
-    method = compose_method(name, "demo").build_method()
+    method = RunConfig(name, "demo").parse(build=False).build_method()
     if method.learns:
         checkpoint = folder / f"{name}.ckpt"
         torch.save({"state_dict": method.state_dict()}, checkpoint)

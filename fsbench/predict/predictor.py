@@ -32,8 +32,10 @@ from fsbench.protocols.reading import load_segmentation
 from fsbench.protocols.view import input_rule
 from fsbench.results.pictures.sheet import Panel
 from fsbench.results.pictures.steps import HasQueryMaps, step_panels
-from fsbench.runner.config.backbone_choice import AUTO, backbone_at_hand, note_of_choice
-from fsbench.runner.config.parse import ParsedRun, compose_method
+from fsbench.runner.config.backbone_choice import AUTO
+from fsbench.runner.config.parse import ParsedRun
+from fsbench.runner.config.registry import task_of
+from fsbench.runner.config.run_config import NO_DATASET, RunConfig
 from fsbench.runner.config.stored import parse_stored
 from fsbench.runner.engine.checkpoint import load_checkpoint
 from fsbench.scores.answers import presence_from_mask
@@ -393,13 +395,15 @@ def compose_run(
         weights: the backbone's weights.
 
     Raises:
-        SettingsError: the checkpoint's run is of another method.
+        SettingsError: a name is unknown, the method classifies images, or the checkpoint's run is of another method.
     """
-    if backbone == AUTO:
-        backbone = None if checkpoint or weights else backbone_at_hand(AUTO, method, dataset)
-        if note := note_of_choice(backbone, method, dataset):
-            print_note(note)
-    composed = compose_method(method, dataset, backbone, weights)
+    backbone = None if checkpoint and backbone == AUTO else backbone
+    own_run = RunConfig(method, dataset or NO_DATASET, backbone=backbone, weights=weights)
+    if task_of("methods", own_run.choice.method) != "segmentation":
+        raise SettingsError(f"{method} classifies images; expected a method that segments (see: fsbench list)")
+    if own_run.backbone_note:
+        print_note(own_run.backbone_note)
+    composed = own_run.parse(build=False)
     if checkpoint is None or dataset is not None:
         return composed
     config = checkpoint.resolve().parent.parent / "config.yaml"

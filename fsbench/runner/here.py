@@ -27,7 +27,7 @@ from fsbench.records.machine import commit, processor
 from fsbench.runner.config.checks import wrong_names
 from fsbench.runner.config.merge import setting
 from fsbench.runner.config.needs import Missing, missing_dataset, missing_files, missing_network
-from fsbench.runner.config.registry import aliases, config_file, dataset_source, is_shipped, names, read_settings
+from fsbench.runner.config.registry import aliases, dataset_source, is_shipped, names, read_config
 from fsbench.runner.config.run_config import RunConfig
 
 GIGABYTE = 10**9
@@ -106,7 +106,7 @@ def lacking(asked: Sequence[str], roots: Mapping[str, str]) -> list[Finding]:
             found.append(Finding(f"packages of {method}", "absent", "; ".join(problems), extra[0]))
     if not kinds["methods"]:
         for name in kinds["data"]:
-            root = roots.get(name) or setting(read_settings(config_file("data", name)), "data.dataset.root")
+            root = roots.get(name) or setting(read_config("data", name), "data.dataset.root")
             found += map(_as_finding, missing_dataset(name, root))
         found += [_as_finding(missing) for name in kinds["backbones"] for missing in missing_network(name)]
     return list(dict.fromkeys(found))
@@ -216,7 +216,7 @@ def data(roots: Mapping[str, str]) -> Iterator[Finding]:
         roots: folders by the data sets' names, in place of the configured ones.
     """
     for name in filter(lambda name: is_shipped("data", name), names("data")):
-        root = roots.get(name) or setting(read_settings(config_file("data", name)), "data.dataset.root")
+        root = roots.get(name) or setting(read_config("data", name), "data.dataset.root")
         source, missing = dataset_source(name), missing_dataset(name, root)
         if missing:
             yield _as_finding(missing[0])

@@ -9,16 +9,16 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from fsbench.runner.config.parse import parse
-from fsbench.runner.engine.experiment import build_experiment
+from fsbench.runner.engine.experiment import Experiment
 from fsbench.runner.engine.machine.process_group import leaving_process_group
 from fsbench.runner.engine.run import run_experiment
+from tests.config_words import parse
 
 
 def main(files: Sequence[str]) -> int:
     with leaving_process_group():
         for arguments in json.loads(Path(files[0]).read_text()):
-            run_experiment(build_experiment(parse(arguments)))
+            run_experiment(Experiment(parse(arguments)))
     return 0
 
 

@@ -11,7 +11,7 @@ from fsbench.cli.main import main
 from fsbench.datamodules.datasets.folder import Folder
 from fsbench.runner.config.limits import check_nulls
 from fsbench.runner.config.merge import nested
-from fsbench.runner.config.parse import parse
+from tests.config_words import parse
 
 FILES = [f"--config={CONFIGS / part}.yaml" for part in ("base", "methods/emat", "data/demo")]
 RANDOM = "--model.backbone.weights=random"

@@ -135,10 +135,15 @@ def test_annotations_that_cannot_be_are_refused(blocks_folder):
 def test_methods_are_not_told_of_their_supports_in_two_ways(needs, message):
     parts = SimpleNamespace(
         data=SimpleNamespace(support_annotation="scribble"),
-        method=SimpleNamespace(needs=needs),
+        method=SimpleNamespace(
+            needs=needs,
+            check_data=lambda data: None,
+            backbone=SimpleNamespace(precision="fp32", cache_dtype="float32"),
+        ),
+        trainer_settings={"precision": "32-true"},
         options=SimpleNamespace(name="m"),
     )
     with pytest.raises(SettingsError, match=f"support_annotation is scribble, and m {message}"):
-        Experiment._check_annotation(parts)
+        Experiment._check_task(parts)
     parts.data.support_annotation = "all_ways"
-    Experiment._check_annotation(parts)
+    Experiment._check_task(parts)

@@ -7,8 +7,8 @@ import pytest
 from fsbench.datamodules.datasets.folder import Folder
 from fsbench.networks.backbones.timm_networks import PYRAMIDS, VITS
 from fsbench.networks.weights.table import WeightFile
-from fsbench.runner.config.parse import parse
-from fsbench.runner.engine.experiment import build_experiment
+from fsbench.runner.engine.experiment import Experiment
+from tests.config_words import parse
 from tests.data_modules import episodic
 from tests.methods.small import PYRAMID, TINY
 from tests.photos import arguments
@@ -39,4 +39,4 @@ def episodes(blocks_folder):
 @pytest.fixture
 def experiment(photos, tmp_path):
     """experiment(method, *settings) -> an experiment on drawn images in a folder of runs of its own."""
-    return lambda method, *more, root=photos: build_experiment(parse(arguments(method, root, tmp_path / "runs", *more)))
+    return lambda method, *more, root=photos: Experiment(parse(arguments(method, root, tmp_path / "runs", *more)))

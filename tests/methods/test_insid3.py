@@ -12,9 +12,9 @@ from fsbench.methods.insid3 import INSID3, drawn_factors, mask_to_cells
 from fsbench.networks.backbones.base import BackboneConfig
 from fsbench.networks.backbones.timm_networks import VITS, ViT, new_vit
 from fsbench.networks.weights.table import WeightFile
-from fsbench.runner.config.parse import parse
 from fsbench.runner.contract.episodes import segmentation_episode
-from fsbench.runner.engine.experiment import build_experiment
+from fsbench.runner.engine.experiment import Experiment
+from tests.config_words import parse
 from tests.methods.small import chosen
 
 
@@ -147,7 +147,7 @@ def test_the_identity_has_the_coordinates_of_the_basis(rotary):
     usual = [*base, *network, "--model.svd_components=4", "--data.image_size=64", "--run.name=insid3"]
     identities, backbones = [], []
     for more in ([], ["--model.basis_coordinates=released_cuda"], ["--model.basis_coordinates=[0.5,2]"]):
-        identity = build_experiment(parse([*usual, *more])).identity
+        identity = Experiment(parse([*usual, *more])).identity
         identities.append(identity.method.as_json())
         backbones.append(identity.backbone.as_json())
     settings = {"name": "insid3", "type": "insid3", "svd_components": 4, "tau": 0.6, "merge_threshold": 0.2}

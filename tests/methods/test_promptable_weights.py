@@ -8,8 +8,8 @@ import torch
 from safetensors.torch import save_file
 
 from fsbench.base.errors import CheckpointError
-from fsbench.runner.config.parse import parse
 from fsbench.runner.config.registry import config_files
+from tests.config_words import parse
 
 pytest.importorskip("transformers")
 

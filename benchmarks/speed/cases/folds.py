@@ -27,7 +27,7 @@ from fsbench.data.episodes.episode import Episode
 from fsbench.data.episodes.evaluation_order import evaluation_order, next_uses
 from fsbench.protocols.protocol import Protocol
 from fsbench.protocols.reading import load_segmentation
-from fsbench.runner.config.parse import compose_method
+from fsbench.runner.config.run_config import RunConfig
 from fsbench.scores.answers import SegmentationResult
 
 T = TypeVar("T")
@@ -164,7 +164,7 @@ def cases(
     """
     lists = sample_folder(lists, "--lists, a folder of official lists (<dataset>/val/fold<f>)", "official-lists/hsnet")
     with TemporaryDirectory() as drawn:
-        composed = compose_method(method, dataset, weights="random")
+        composed = RunConfig(method, dataset, weights="random").parse(build=False)
         data = composed.data_arguments
         side, index = size or data["image_size"], OfficialFold(lists, dataset, 0, Path(drawn))
         evaluation = build_evaluation(

@@ -11,12 +11,9 @@ from benchmarks.speed.harness import Case, forward
 from fsbench.core.segmenter import Segmenter
 from fsbench.data.batch import EpisodeBatch, Hints, Truth
 from fsbench.methods.modules.base_ensemble import EnsembleSegmenter
-from fsbench.runner.config.merge import merge_files
-from fsbench.runner.config.parse import NO_DATASET, compose_method, parse_values
-from fsbench.runner.config.registry import config_files
-from fsbench.runner.config.run_config import RunConfig
+from fsbench.runner.config.run_config import NO_DATASET, RunConfig
 from fsbench.runner.contract.episodes import segmentation_episode
-from fsbench.runner.engine.experiment import build_experiment
+from fsbench.runner.engine.experiment import Experiment
 
 
 def episode_cases(
@@ -50,10 +47,9 @@ def method_settings(name: str, demo: bool = False) -> Any:
     """Return the settings of a method with random weights, on the network of its own settings or on the demo's."""
     if name == "hmnet" and not demo:
         # its PSPNet's weights belong to a fold; the trunk takes the same time but for the base learner
-        files = config_files(name, NO_DATASET)
-        network = ["--model.backbone.name=dilated_resnet50", "--model.backbone.weights=random", "--model.bam=false"]
-        return parse_values(merge_files(files), network, build=False)
-    return compose_method(name, "demo" if demo else None, weights="random")
+        network = ("--model.backbone.name=dilated_resnet50", "--model.backbone.weights=random", "--model.bam=false")
+        return RunConfig(name, NO_DATASET, extra=network).parse(build=False)
+    return RunConfig(name, "demo" if demo else NO_DATASET, weights="random").parse(build=False)
 
 
 def method_call(device: torch.device, name: str, is_step: bool, demo: bool = False) -> Callable[[], None]:
@@ -132,6 +128,6 @@ def answer_cases(
 def small_method(name: str, side: int) -> Segmenter:
     """Return a method as it is on the demo, without memory for features."""
     settings = (f"--data.image_size={side}", "--data.loading.workers=0", "--model.backbone.cache_mib=0")
-    method = build_experiment(RunConfig(name, "demo", extra=settings).parse()).method
+    method = Experiment(RunConfig(name, "demo", extra=settings).parse()).method
     assert isinstance(method, Segmenter)
     return method

@@ -1,8 +1,9 @@
 """The backbone of a run where the user leaves it to what is here: `auto`."""
 
 from fsbench.base.files import is_file
-from fsbench.networks.weights.table import PHOTO_NETWORK, fetch_command, usual_path, weight_files
-from fsbench.runner.config.registry import config_files, read_settings
+from fsbench.networks.weights.table import PHOTO_NETWORK, usual_path, weight_files
+from fsbench.runner.config.merge import merge_files, setting
+from fsbench.runner.config.registry import config_files
 
 AUTO = "auto"
 """Backbone that stands for the method's own, or for `PHOTO_NETWORK` where that one's weights are absent."""
@@ -18,10 +19,7 @@ def needed_weights(method: str, dataset: str | None = None) -> str | None:
     Raises:
         SettingsError: a name is unknown, or method and data set are for different tasks.
     """
-    found = None
-    for file in config_files(method, dataset):
-        model = read_settings(file).get("model") or {}
-        found = ((model.get("init_args") or {}).get("backbone") or {}).get("name") or found
+    found: str | None = setting(merge_files(config_files(method, dataset)), "model.backbone.name")
     return found if found in weight_files() else None
 
 
@@ -40,11 +38,3 @@ def backbone_at_hand(backbone: str | None, method: str, dataset: str | None = No
     if own is None or is_file(str(usual_path(own))) or other is None or not other.is_file():
         return None
     return PHOTO_NETWORK if method in weight_files()[PHOTO_NETWORK].stands_in_for else None
-
-
-def note_of_choice(chosen: str | None, method: str, dataset: str | None = None) -> str:
-    """Return the sentence that says which backbone `AUTO` became, and how to get the own one; "" for the own one."""
-    own = needed_weights(method, dataset) if chosen else None
-    if own is None:
-        return ""
-    return f"the weights of {own} are not here, {chosen} is taken; a better network: {fetch_command(own)}"

@@ -101,29 +101,6 @@ def classes_of_file(file: ClassFile) -> dict[str, type]:
     return {name: kind for name, kind in found.items() if isinstance(kind, type) and kind.__module__ == file.module}
 
 
-def find_reference(reference: str) -> ClassFile:
-    """Return the file that a configuration states, unchanged.
-
-    Raises:
-        SettingsError: it is not there, or has changed.
-    """
-    text, _, sha256 = reference.partition(SHA256)
-    path = Path(text)
-    try:
-        found = hashlib.sha256(read_bytes(path, "settings")).hexdigest()
-    except OSError as error:
-        raise SettingsError(
-            f"the class's file {path} cannot be read ({error.strerror}); expected it where it was; move it back, or "
-            "name it where it is now"
-        ) from error
-    if found != sha256:
-        raise SettingsError(
-            f"the class's file {path} has changed: its sha256 begins with {found[:12]}, expected {sha256[:12]}; bring "
-            "that state back, or run the method again as it is now"
-        )
-    return ClassFile(path, sha256)
-
-
 def named_file(reference: str) -> ClassFile | None:
     """Return the file with the content that `reference` states, which this process's command names; None if none."""
     sha256 = reference.rpartition(SHA256)[2]
@@ -143,7 +120,12 @@ def load_class_file(reference: str) -> None:
     Raises:
         SettingsError: it is not there, has changed, or cannot be imported.
     """
-    file = named_file(reference) or find_reference(reference)
+    file = named_file(reference)
+    if file is not None and file.module in sys.modules:
+        return
+    path, _, sha256 = reference.rpartition(SHA256)
+    file = file or ClassFile(Path(path), sha256)
+    content = _unchanged_content(file)
     _named[file.module] = file
     if file.module in sys.modules:
         return
@@ -153,14 +135,8 @@ def load_class_file(reference: str) -> None:
     module.__file__, module.__package__ = str(file.path), PACKAGE
     sys.modules[file.module] = module
     try:
-        content = read_bytes(file.path, "settings")
-        if hashlib.sha256(content).hexdigest() != file.sha256:
-            find_reference(reference)
         with redirect_stdout(sys.stderr):  # stdout is the command's own, such as a table in JSON
             exec(compile(content, str(file.path), "exec"), module.__dict__)
-    except SettingsError:
-        del sys.modules[file.module]
-        raise
     except (Exception, SystemExit) as error:
         del sys.modules[file.module]
         raise SettingsError(f"cannot import {file.path} ({describe(error)}); correct the file") from error
@@ -168,6 +144,28 @@ def load_class_file(reference: str) -> None:
     for kind in vars(module).values():
         if isinstance(kind, type) and kind.__module__ == file.module and _is_plain(kind):
             copyreg.pickle(kind, partial(_pickled, reference))
+
+
+def _unchanged_content(file: ClassFile) -> bytes:
+    """Return the content of a file that a configuration states.
+
+    Raises:
+        SettingsError: it is not there, or has changed.
+    """
+    try:
+        content = read_bytes(file.path, "settings")
+    except OSError as error:
+        raise SettingsError(
+            f"the class's file {file.path} cannot be read ({error.strerror}); expected it where it was; move it back, "
+            "or name it where it is now"
+        ) from error
+    found = hashlib.sha256(content).hexdigest()
+    if found != file.sha256:
+        raise SettingsError(
+            f"the class's file {file.path} has changed: its sha256 begins with {found[:12]}, expected "
+            f"{file.sha256[:12]}; bring that state back, or run the method again as it is now"
+        )
+    return content
 
 
 def _is_plain(kind: type) -> bool:

@@ -1,19 +1,14 @@
-"""Configuration of a class that has no YAML file: what a name, or FILE.py:Class, stands for on the command line.
+"""Settings of a class that has no YAML file: what a name, or FILE.py:Class, stands for on the command line.
 
-It is written to the cache folder, since a run starts from files. The class is imported, which tells its task.
+The class is imported, which tells its task.
 """
 
 import inspect
-import json
 from collections.abc import Iterable, Mapping
-from functools import cache
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from fsbench.base.errors import SettingsError, did_you_mean
-from fsbench.base.files import fingerprint, make_folder, write_text
-from fsbench.base.files.cache import entry_path, mark_used
 from fsbench.base.plugins import PlugIn, load_entry_point
 from fsbench.runner.config.class_file import ClassFile, classes_of_file, is_class_file, name_class_file
 
@@ -33,50 +28,46 @@ _EXPECTED = {
 }
 
 
-def settings_of_object(kind: str, plug_in: PlugIn) -> Path:
-    """Write the configuration of an object that a package names.
+def settings_of_object(kind: str, plug_in: PlugIn) -> dict[str, Any]:
+    """Return the settings that choose an object that a package names.
 
     Args:
         kind: "methods", "data" or "backbones".
         plug_in: its entry point.
 
-    Returns:
-        The file.
-
     Raises:
         SettingsError: the object cannot be imported, is no class, or does not tell which task it is for.
     """
     if kind == "backbones":
-        return _write({"model": {"init_args": {"backbone": {"name": plug_in.name}}}})
+        return {"model": {"init_args": {"backbone": {"name": plug_in.name}}}}
     chosen = load_entry_point(plug_in)
     if not isinstance(chosen, type):
         raise SettingsError(
             f"{plug_in.class_path} of {plug_in.origin} is of type {type(chosen).__name__}, expected a class on "
             f"{_EXPECTED[kind]}; correct the package, or uninstall it"
         )
-    return _write(_settings(kind, plug_in.name, chosen, plug_in.class_path))
+    return _settings(kind, plug_in.name, chosen, plug_in.class_path)
 
 
-def settings_with_class(kind: str, file: Path, settings: Mapping[str, Any]) -> Path:
-    """Return the configuration file itself, or where its class is FILE.py:Class beside it, one with that class.
+def with_class_file(settings: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Return the settings of a YAML file; a class that is FILE.py:Class beside it is named by its module.
 
     Args:
-        kind: "methods" or "data".
-        file: a YAML file that the command names.
-        settings: its content.
+        settings: content of a file that the command names; not changed.
+        folder: that file's.
 
     Raises:
         SettingsError: FILE.py cannot be imported, or has no such class.
     """
-    place = CLASSES[kind]
-    text: Any = settings
-    for key in place:
-        text = text.get(key) if isinstance(text, Mapping) else None
-    if not isinstance(text, str) or not is_class_file(text):
-        return file
-    class_file, chosen = _find_class(text, file.parent)
-    run = {**(settings.get("run") or {}), FILES[kind]: class_file.reference}
-    return _write({**_replaced(settings, place, f"{chosen.__module__}.{chosen.__qualname__}"), "run": run})
+    for kind, place in CLASSES.items():
+        text: Any = settings
+        for key in place:
+            text = text.get(key) if isinstance(text, Mapping) else None
+        if isinstance(text, str) and is_class_file(text):
+            file, chosen = _find_class(text, folder)
+            settings = _replaced(settings, place, f"{chosen.__module__}.{chosen.__qualname__}")
+            settings["run"] = {**(settings.get("run") or {}), FILES[kind]: file.reference}
+    return settings
 
 
 def _replaced(settings: Mapping[str, Any], place: tuple[str, ...], value: str) -> dict[str, Any]:
@@ -94,16 +85,13 @@ def _find_class(text: str, folder: Path | None = None) -> tuple[ClassFile, type]
     return file, classes[name]
 
 
-def settings_of_file(kind: str, text: str, known: Iterable[str]) -> Path:
-    """Write the configuration of FILE.py:Class, which the command names.
+def settings_of_file(kind: str, text: str, known: Iterable[str]) -> dict[str, Any]:
+    """Return the settings that choose FILE.py:Class, which the command names.
 
     Args:
         kind: "methods" or "data".
         text: the file and its class.
         known: names that are taken.
-
-    Returns:
-        The file.
 
     Raises:
         SettingsError: the file cannot be imported or has no such class, that does not tell which task it is for, or its
@@ -117,7 +105,7 @@ def settings_of_file(kind: str, text: str, known: Iterable[str]) -> Path:
             f"the class {name} of {file.path} would stand in tables as {label}, which is a name of fsbench or of an "
             "installed package; expected another name; rename the class"
         )
-    return _write({**_settings(kind, label, chosen, text), "run": {FILES[kind]: file.reference}})
+    return {**_settings(kind, label, chosen, text), "run": {FILES[kind]: file.reference}}
 
 
 def _settings(kind: str, name: str, chosen: type, shown: str) -> dict[str, Any]:
@@ -143,28 +131,3 @@ def _takes(chosen: type, name: str) -> bool:
     """Return whether a class's constructor has an argument, or hands arguments on that it does not name."""
     parameters = inspect.signature(chosen).parameters.values()
     return any(one.name == name or one.kind is one.VAR_KEYWORD for one in parameters)
-
-
-def _write(settings: dict[str, Any]) -> Path:
-    """Write settings to a file whose name follows from them; JSON is YAML.
-
-    It is in the cache, or where nothing can be written there in a folder that goes with this process.
-    """
-    file = entry_path("classes", fingerprint(settings)).with_suffix(".yaml")
-    if file.is_file():
-        mark_used(file)
-    else:
-        try:
-            make_folder(file.parent)
-        except SettingsError:
-            file = Path(_folder_of_process().name) / file.name
-        write_text(
-            file, f"# written by fsbench for a class without a file of its own\n{json.dumps(settings, indent=2)}\n"
-        )
-    return file
-
-
-@cache
-def _folder_of_process() -> TemporaryDirectory[str]:
-    """Make a folder that is removed when this process ends."""
-    return TemporaryDirectory(prefix="fsbench-classes-")

@@ -7,7 +7,7 @@ from pkgutil import resolve_name
 from typing import Any
 
 from fsbench.base.errors import SettingsError, did_you_mean
-from fsbench.runner.config.registry import check_known, config_file, names, read_settings
+from fsbench.runner.config.registry import check_known, names, read_config
 
 
 def choose_dataset(given: str | None, stated: str, source: str) -> str:
@@ -29,14 +29,13 @@ def choose_dataset(given: str | None, stated: str, source: str) -> str:
     return given or stated
 
 
-def open_dataset(name: str, root: str | Path | None = None, lists: Sequence[str] = (), **settings: Any) -> Any:
+def open_dataset(name: str, root: str | Path | None = None, lists: Sequence[str] = ()) -> Any:
     """Build a data set of configs/data.
 
     Args:
         name: of configs/data or of an installed package.
         root: its folder instead of the configuration's.
         lists: its folders with official list files instead of the configuration's.
-        **settings: further arguments of its class.
 
     Raises:
         SettingsError: the data set is unknown, or has no such setting.
@@ -44,7 +43,7 @@ def open_dataset(name: str, root: str | Path | None = None, lists: Sequence[str]
     """
     content = _settings(name)
     kind = resolve_name(content["class_path"])
-    arguments = {**content.get("init_args", {}), **settings}
+    arguments = dict(content.get("init_args", {}))
     arguments |= {"root": str(root)} if root is not None else {}
     arguments |= {"lists": [str(folder) for folder in lists]} if lists else {}
     known = inspect.signature(kind).parameters
@@ -72,5 +71,5 @@ def usual_root(name: str) -> Path | None:
 
 def _settings(name: str) -> dict[str, Any]:
     check_known("data", "data set", name)
-    settings: dict[str, Any] = read_settings(config_file("data", name))["data"]["init_args"]["dataset"]
+    settings: dict[str, Any] = read_config("data", name)["data"]["init_args"]["dataset"]
     return settings

@@ -9,12 +9,14 @@ from dataclasses import is_dataclass
 from pathlib import Path
 from pkgutil import resolve_name
 from types import NoneType
-from typing import Any, get_args, get_type_hints
+from typing import Any, TypeVar, get_args, get_type_hints
 
 from fsbench.base.errors import RecordError, SettingsError
 
 MOST = 2**32 - 1
 """Largest seed that numpy takes, and more than any count here can use."""
+
+Number = TypeVar("Number", int, float)
 
 LONGEST_NAME = 100
 """Length of a run's name in bytes; with its data, its task and its hash it is a folder's name."""
@@ -25,38 +27,29 @@ MOST_PROCESSES = 4096
 
 def whole(least: int = -MOST, most: int = MOST) -> Callable[[str], int]:
     """Return a type for argparse: a whole number from `least` to `most`."""
-
-    def parse(text: str) -> int:
-        try:
-            number = int(text) if len(text) <= 20 else None
-        except ValueError:
-            number = None
-        if number is None or not least <= number <= most:
-            raise argparse.ArgumentTypeError(f"is {text}, expected {_range('a whole number', least, most)}")
-        return number
-
-    return parse
+    return _number(int, "a whole number", least, most)
 
 
 def real(least: float, most: float) -> Callable[[str], float]:
     """Return a type for argparse: a finite number from `least` to `most`."""
+    return _number(float, "a number", least, most)
 
-    def parse(text: str) -> float:
+
+def _number(kind: Callable[[str], Number], words: str, least: float, most: float) -> Callable[[str], Number]:
+    expected = f"{words} from {least} to {most}"
+    if most >= MOST:
+        expected = words if least <= -MOST else f"{words}, {least} or more"
+
+    def parse(text: str) -> Number:
         try:
-            number = float(text)
-        except ValueError:
-            number = math.nan
-        if not least <= number <= most:
-            raise argparse.ArgumentTypeError(f"is {text}, expected {_range('a number', least, most)}")
+            number = kind(text)
+        except ValueError:  # also of more digits than Python reads
+            number = None
+        if number is None or not least <= number <= most:
+            raise argparse.ArgumentTypeError(f"is {text}, expected {expected}")
         return number
 
     return parse
-
-
-def _range(kind: str, least: float, most: float) -> str:
-    if most >= MOST:
-        return kind if least <= -MOST else f"{kind}, {least} or more"
-    return f"{kind} from {least} to {most}"
 
 
 def check_output_file(path: Path, option: str) -> None:
@@ -140,9 +133,16 @@ def check_trainer(settings: Mapping[str, Any]) -> None:
             f"trainer.precision is {precision}, expected {', '.join(PRECISIONS[:-1])} or {PRECISIONS[-1]}: weights "
             "and images stay in float32"
         )
-    devices, nodes = settings.get("devices"), settings.get("num_nodes", 1)
-    if type(devices) is int and type(nodes) is int and devices * nodes > MOST_PROCESSES:
-        raise SettingsError(f"{devices * nodes} processes are asked for, expected at most {MOST_PROCESSES}")
+    processes = device_count(settings.get("devices")) * int(settings.get("num_nodes", 1))
+    if processes > MOST_PROCESSES:
+        raise SettingsError(f"{processes} processes are asked for, expected at most {MOST_PROCESSES}")
+
+
+def device_count(devices: Any) -> int:
+    """Return the number of devices that the trainer's setting says, as a number or a list of indices; else 0."""
+    if isinstance(devices, list):
+        return len(devices)
+    return int(devices) if str(devices).isdecimal() else 0
 
 
 _PLAIN = (dict, list, tuple, str, int, float, bool, object, NoneType)

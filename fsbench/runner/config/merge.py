@@ -16,7 +16,6 @@ import yaml
 
 from fsbench.base.errors import SettingsError, did_you_mean
 from fsbench.core.data_options import EpisodicTest, Loading, Training
-from fsbench.runner.config.class_settings import CLASSES, settings_with_class
 from fsbench.runner.config.registry import config_files, read_settings, shipped_file
 
 GROUPS = ("seed_everything", "task", "trainer", "model", "data", "run", "optimizer", "lr_scheduler")
@@ -44,8 +43,8 @@ def merge_settings(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[
     return merged
 
 
-def merge_files(files: Iterable[str | Path]) -> dict[str, Any]:
-    """Merge configuration files.
+def merge_files(files: Iterable[str | Path | Mapping[str, Any]]) -> dict[str, Any]:
+    """Merge configuration files, and settings among them.
 
     Returns:
         Nested values, as the YAML files have them, without defaults of classes.
@@ -55,11 +54,7 @@ def merge_files(files: Iterable[str | Path]) -> dict[str, Any]:
     """
     values: dict[str, Any] = {}
     for file in files:
-        path = shipped_file(file)
-        settings = read_settings(path)
-        for kind in CLASSES:  # a class of a Python file beside it
-            path = settings_with_class(kind, path, settings)
-            settings = read_settings(path)
+        settings = file if isinstance(file, Mapping) else read_settings(shipped_file(file))
         for key in map(str, settings):
             if key not in GROUPS:
                 hint = did_you_mean(key, GROUPS) or f"; there are: {', '.join(GROUPS)}"

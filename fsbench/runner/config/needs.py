@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fsbench.base.errors import CheckpointError, DataError, FsbenchError, SettingsError
+from fsbench.base.errors import CheckpointError, FsbenchError, SettingsError
 from fsbench.base.paths import weights_folder
 from fsbench.networks.weights.table import checkpoint_sets, fetch_command, how_to_get, short_path, weight_files
 from fsbench.runner.config.backbone_choice import needed_weights
@@ -42,55 +42,28 @@ class Missing:
         return f"{self.kind} {self.name} not in {self.place}: {self.command}"
 
 
-@dataclass(frozen=True)
-class AbsentData:
-    """A data set whose folder is absent or empty: its name and that folder."""
-
-    name: str
-    folder: Path
-
-    @property
-    def is_own(self) -> bool:
-        """True for a data set of the user's own, which nothing can fetch."""
-        return dataset_source(self.name).kind == "own"
-
-    @property
-    def command(self) -> str:
-        """The command that brings the data set, or the option that says where it is."""
-        own = f"give its folder with --data-root {self.name}=DIR"
-        return own if self.is_own else f"fsbench data prepare {self.name} --root {shlex.quote(str(self.folder))}"
-
-    @property
-    def error(self) -> DataError:
-        """The error about it, with what to fetch from where."""
-        expected = f"expected the data set {self.name}; get it with: {self.command}"
-        if self.is_own:
-            expected = f"expected the folder of your data set; {self.command}"
-        problem = f"the folder {self.folder} does not exist or is empty; {expected}"
-        return dataset_source(self.name).missing(problem)
-
-
-def absent_data(name: str, root: str | None) -> AbsentData | None:
-    """Return the data set where its folder `root` is absent or empty.
+def missing_dataset(name: str, root: str | None) -> list[Missing]:
+    """Return the data set where its folder `root` is absent or empty: how it is fetched, or how its folder is named.
 
     Data sets that are drawn are never absent; those of packages and of the user's own files tell it themselves.
     """
-    if root is None or not is_shipped("data", name) or dataset_source(name).kind == "drawn":
-        return None
-    folder = Path(root).expanduser()
+    if root is None or not is_shipped("data", name):
+        return []
+    source, folder = dataset_source(name), Path(root).expanduser()
     try:
-        is_there = folder.is_dir() and any(folder.iterdir())
+        is_there = source.kind == "drawn" or (folder.is_dir() and any(folder.iterdir()))
     except OSError:  # it is there, and its reader says what is wrong with it
         is_there = True
-    return None if is_there else AbsentData(name, folder)
-
-
-def missing_dataset(name: str, root: str | None) -> list[Missing]:
-    """Return the data set where its folder `root` is absent or empty."""
-    absent = absent_data(name, root)
-    if absent is None:
+    if is_there:
         return []
-    return [Missing("data", absent.name, str(absent.folder), absent.command, absent.error)]
+    if source.kind == "own":  # which nothing can fetch
+        command = f"give its folder with --data-root {name}=DIR"
+        expected = f"expected the folder of your data set; {command}"
+    else:
+        command = f"fsbench data prepare {name} --root {shlex.quote(str(folder))}"
+        expected = f"expected the data set {name}; get it with: {command}"
+    error = source.missing(f"the folder {folder} does not exist or is empty; {expected}")
+    return [Missing("data", name, str(folder), command, error)]
 
 
 def missing_data(run: RunConfig) -> list[Missing]:
@@ -135,33 +108,24 @@ def missing_files(run: RunConfig) -> Iterator[Missing]:
             yield from missing_network(name)
         elif not str(weights).startswith("random") and not Path(str(weights)).is_file():
             file, advice = weight_files().get(name), "correct the path of --weights"
-            if file is None:
-                yield _missing("weights", name, str(weights), advice)
-            else:
-                error = CheckpointError(how_to_get(file, name, Path(str(weights))))
-                yield Missing("weights", name, str(weights), advice, error)
+            message = (
+                f"no weights at {weights}; {advice}" if file is None else how_to_get(file, name, Path(str(weights)))
+            )
+            yield Missing("weights", name, str(weights), advice, CheckpointError(message))
     checkpoint = setting(values, "run.checkpoint")
-    if checkpoint and not Path(str(checkpoint)).is_file():
-        yield _missing_checkpoint(run.method, Path(str(checkpoint)))
+    path = Path(str(checkpoint))
+    if checkpoint and not path.is_file():
+        name, place, command = path.name, str(path), "correct the path of --ckpt"
+        if path.is_relative_to(weights_folder()):  # one of the authors'
+            sets = [one for one, entry in checkpoint_sets().items() if run.method in entry.methods]
+            name, place = path.parent.name, short_path(path)
+            command = fetch_command(sets[0]) if sets else "get it from the authors' page"
+        yield Missing("checkpoint", name, place, command, CheckpointError(f"no checkpoint at {place}; {command}"))
     yield from missing_data(run)
     for folder in run.lists:
         if not Path(folder).expanduser().is_dir():
-            yield _missing("lists", run.dataset, folder, "correct the path of --lists, or leave it out")
-
-
-def _missing(kind: str, name: str, place: str, command: str) -> Missing:
-    message = f"no {kind} at {place}; {command}"
-    error = CheckpointError(message) if kind in ("checkpoint", "weights") else SettingsError(message)
-    return Missing(kind, name, place, command, error)
-
-
-def _missing_checkpoint(method: str, path: Path) -> Missing:
-    """Return the checkpoint of `method` that is not in the file `path`, which may be one of the authors'."""
-    if not path.is_relative_to(weights_folder()):
-        return _missing("checkpoint", path.name, str(path), "correct the path of --ckpt")
-    sets = [name for name, entry in checkpoint_sets().items() if method in entry.methods]
-    command = fetch_command(sets[0]) if sets else "get it from the authors' page"
-    return _missing("checkpoint", path.parent.name, short_path(path), command)
+            command = "correct the path of --lists, or leave it out"
+            yield Missing("lists", run.dataset, folder, command, SettingsError(f"no lists at {folder}; {command}"))
 
 
 def distinct(missing: Iterable[Missing]) -> list[Missing]:

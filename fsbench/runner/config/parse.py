@@ -27,17 +27,14 @@ from fsbench.runner.config.class_file import load_class_file
 from fsbench.runner.config.class_settings import FILES
 from fsbench.runner.config.limits import check_nulls, check_plain_values, check_trainer
 from fsbench.runner.config.merge import (
-    full_key,
-    merge_files,
     merge_settings,
     nested,
-    parted_arguments,
     setting,
     stated_values,
     value_at,
     with_nulls,
 )
-from fsbench.runner.config.registry import TaskName, choose_method, config_files, task_of
+from fsbench.runner.config.registry import TaskName
 
 T = TypeVar("T")
 
@@ -48,8 +45,6 @@ _TYPES |= {name: int | float | None for name, kind in _TYPES.items() if set(get_
 
 DATA_MODULE = "fsbench.datamodules.episodic.EpisodicDataModule"
 """The data module of configurations that name none."""
-NO_DATASET = "folder"
-"""Stands where the configuration of a method alone needs a data set: it sets nothing, and is not built."""
 
 
 @dataclass
@@ -111,17 +106,18 @@ class ParsedRun(LightningCLI):
         self.arguments = list(arguments)
         self.build = build
         self._refusals: list[FsbenchError] = []
-        super().__init__(
-            LightningModule,
-            LightningDataModule,
-            subclass_mode_model=True,
-            subclass_mode_data=True,
-            run=False,
-            args=dict(values),
-            save_config_callback=None,
-            seed_everything_default=0,
-            parser_kwargs={"exit_on_error": False, "allow_abbrev": False},
-        )
+        with self._plain_errors():
+            super().__init__(
+                LightningModule,
+                LightningDataModule,
+                subclass_mode_model=True,
+                subclass_mode_data=True,
+                run=False,
+                args=dict(values),
+                save_config_callback=None,
+                seed_everything_default=0,
+                parser_kwargs={"exit_on_error": False, "allow_abbrev": False},
+            )
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         assert isinstance(args, dict)
@@ -156,8 +152,7 @@ class ParsedRun(LightningCLI):
         check_nulls(RunOptions, values["run"], "run")
         if self.build:
             check_trainer(values["trainer"])
-            with self._refusal_kept():
-                super().instantiate_classes()
+            super().instantiate_classes()
 
     def _construct(self, class_type: type[T], *args: Any, **kwargs: Any) -> T:
         """Call a constructor for jsonargparse, and keep the FsbenchError that it raises."""
@@ -168,14 +163,17 @@ class ParsedRun(LightningCLI):
             raise
 
     @contextmanager
-    def _refusal_kept(self) -> Iterator[None]:
-        """Raise what a constructor refused: of a setting with several types the parser tells the first type's error."""
+    def _plain_errors(self) -> Iterator[None]:
+        """Turn the parser's errors into SettingsErrors of one line, or the FsbenchError that a constructor raised.
+
+        The parser wraps what constructors raise, and of a setting with several types it tells the first type's error.
+        """
         try:
             yield
-        except (ArgumentError, ValueError, TypeError) as error:
-            if self._refusals:
-                raise self._refusals[-1] from error
+        except FsbenchError:
             raise
+        except (ArgumentError, ValueError, TypeError) as error:
+            raise self._refusals[-1] if self._refusals else SettingsError(_explain(str(error))) from error
 
     def instantiate_trainer(self, **kwargs: Any) -> Any:
         """Build no trainer: the runner does when it is known that something is to be done."""
@@ -192,7 +190,7 @@ class ParsedRun(LightningCLI):
     def _without(self, group: str) -> Any:
         config = self.config.clone()
         config.pop(group)
-        with plain_errors(), self._refusal_kept():
+        with self._plain_errors():
             return self.parser.instantiate_classes(config)
 
     @property
@@ -205,28 +203,17 @@ class ParsedRun(LightningCLI):
             super()._set_seed()
 
 
-def parse(arguments: Sequence[str], build: bool = True) -> ParsedRun:
-    """Read a run's settings from arguments in LightningCLI's form, and build what they name.
-
-    Args:
-        arguments: `--config` files, later ones over earlier ones, and single settings over all files.
-        build: whether to build model and data module, too.
-
-    Raises:
-        FsbenchError: a constructor raised it.
-        SettingsError: a file cannot be read, or the parser does not accept a setting.
-    """
-    files, others = parted_arguments(arguments)
-    return parse_values(merge_files(files), others, build)
-
-
 def parse_values(values: Mapping[str, Any], arguments: Sequence[str] = (), build: bool = True) -> ParsedRun:
-    """Let the parser judge merged settings and arguments over them, and build what they name; raises what `parse` does.
+    """Let the parser judge merged settings and arguments over them, and build what they name.
 
     Args:
         values: nested values, as YAML files have them.
         arguments: single settings, each `--key=value`.
         build: whether to build model and data module, too.
+
+    Raises:
+        FsbenchError: a constructor raised it.
+        SettingsError: the parser does not accept a setting.
     """
     quiet()
     values, arguments = with_nulls(values, arguments)
@@ -235,32 +222,7 @@ def parse_values(values: Mapping[str, Any], arguments: Sequence[str] = (), build
             load_class_file(str(reference))
     for option in ("source", "validation_source"):
         _check_source(merge_settings(values, stated_values(arguments)), option)
-    with plain_errors():
-        return ParsedRun(values, arguments, build)
-
-
-def compose_method(
-    method: str, dataset: str | None = None, backbone: str | None = None, weights: str | None = None
-) -> ParsedRun:
-    """Read a method of segmentation without building it or any data; `build_method` of the result builds it.
-
-    Args:
-        method: a method or an alias.
-        dataset: a data set whose settings of the method hold; None for the method's own settings.
-        backbone: a backbone instead of the method's and the data set's.
-        weights: the backbone's weights, as in `BackboneConfig`.
-
-    Raises:
-        SettingsError: a name is unknown, or the method classifies images.
-    """
-    choice = choose_method(method, backbone)
-    if task_of("methods", choice.method) != "segmentation":
-        raise SettingsError(f"{method} classifies images; expected a method that segments (see: fsbench list)")
-    values = merge_files(config_files(method, dataset or NO_DATASET, backbone=backbone))
-    values = merge_settings(values, {"run": {"name": choice.name}})
-    if weights is not None:
-        values = merge_settings(values, nested(full_key("model.backbone.weights"), weights))
-    return parse_values(values, build=False)
+    return ParsedRun(values, arguments, build)
 
 
 def describe_keys(values: Mapping[str, Any]) -> str:
@@ -325,27 +287,6 @@ def _check_source(values: Mapping[str, Any], option: str) -> None:
         )
 
 
-@contextmanager
-def plain_errors() -> Iterator[None]:
-    """Turn the parser's errors into SettingsErrors of one line, or the FsbenchError that a constructor raised."""
-    try:
-        yield
-    except (ArgumentError, ValueError, TypeError, FsbenchError) as error:
-        own = _find_own(error)
-        if own is not None:
-            raise own from error
-        raise SettingsError(_explain(str(error))) from error
-
-
-def _find_own(error: BaseException | None) -> FsbenchError | None:
-    """Return the FsbenchError behind `error`, if any: the parser wraps what constructors raise."""
-    while error is not None:
-        if isinstance(error, FsbenchError):
-            return error
-        error = error.__cause__ or error.__context__
-    return None
-
-
 _UNKNOWN = r"(?:unrecognized arguments: -*([\w.]+)|Option '([\w.]+)' is not accepted|Key '([\w.]+)' is not expected)"
 _UNKNOWN_IN_GROUP = r"Group '([\w.]+)' does not accept option '([\w.]+)'"
 _NO_CLASS = r"Expected a dot import path string: (.+)|Unexpected import path format: (.+)|has no attribute '(\w+)'"
@@ -399,11 +340,8 @@ def _unknown_option(name: str, where: str, classes: Sequence[str]) -> str:
     near = [alike[word]] if word in alike else re.findall(r"'([\w.]+)'", did_you_mean(word, [*alike, *known]))
     prefix = f"--{where}." if classes else f"--{group}."
     hint = f"; did you mean {prefix}{alike.get(near[0], near[0])}?" if near else ""
-    return f"{owner} has no option '{name if classes else option or name}'{hint or _there_are(known)}"
-
-
-def _there_are(known: Sequence[str]) -> str:
-    return f"; there are: {', '.join(known)}" if known else "; see: fsbench bench --help"
+    hint = hint or (f"; there are: {', '.join(known)}" if known else "; see: fsbench bench --help")
+    return f"{owner} has no option '{name if classes else option or name}'{hint}"
 
 
 def _name_kind(kind: str) -> str:

@@ -18,31 +18,25 @@ from fsbench.base.plugins import GROUPS, NamedFile, PlugIn, clash, named_files, 
 from fsbench.data.source import Source
 from fsbench.protocols.reading import ATLAS, load_protocol
 from fsbench.runner.config.class_file import is_class_file
-from fsbench.runner.config.class_settings import CLASSES, settings_of_file, settings_of_object, settings_with_class
+from fsbench.runner.config.class_settings import settings_of_file, settings_of_object, with_class_file
 
 TaskName = Literal["segmentation", "classification"]
 TASKS: tuple[TaskName, ...] = get_args(TaskName)
 
 
 @cache
-def _files(kind: str) -> dict[str, NamedFile]:
-    """Return the files of the folder `kind` by their stems, those of pairs such as `emat.coco` included."""
-    return named_files(kind, CONFIGS)
+def _named(kind: str) -> dict[str, NamedFile | PlugIn]:
+    """Return the files of the folder `kind` by their stems, and the objects that packages name and that have no file.
 
+    Files of pairs such as `emat.coco` are among them. A package's own file goes before its object.
 
-@cache
-def _objects(kind: str) -> dict[str, PlugIn]:
-    """Return the objects that packages name and that have no file; a package's own file goes before its object.
-
-    Raises SettingsError where the name is somebody else's, too.
+    Raises SettingsError where a name is given twice.
     """
-    found = {}
+    found: dict[str, NamedFile | PlugIn] = {**named_files(kind, CONFIGS)}
     for name, plug_in in named_objects(kind).items() if kind in GROUPS else ():
-        file = _files(kind).get(name)
-        if file is None:
-            found[name] = plug_in
-        elif file.plug_in is None or file.plug_in.package != plug_in.package:
-            raise clash(kind, name, file.origin, f"{plug_in.value} of {plug_in.origin}")
+        other = found.setdefault(name, plug_in)
+        if isinstance(other, NamedFile) and (other.plug_in is None or other.plug_in.package != plug_in.package):
+            raise clash(kind, name, other.origin, str(plug_in))
     return found
 
 
@@ -53,37 +47,42 @@ def names(kind: str) -> dict[str, str]:
     Raises:
         SettingsError: a name is given twice.
     """
-    files = {name: file.path for name, file in _files(kind).items() if "." not in name}
-    known = {name: read_text(path, "settings").split("\n")[0].removeprefix("# ") for name, path in files.items()}
-    known |= {name: f"{plug_in.value} of {plug_in.origin}" for name, plug_in in _objects(kind).items()}
+    known = {}
+    for name, one in _named(kind).items():
+        if isinstance(one, PlugIn):
+            known[name] = str(one)
+        elif "." not in name:
+            known[name] = read_text(one.path, "settings").split("\n")[0].removeprefix("# ")
     if kind == "methods":
         for name in known.keys() & aliases():
-            plug_in = _objects(kind).get(name) or _files(kind)[name].plug_in
+            plug_in = plug_in_of(kind, name)
             raise clash(kind, name, f"an alias of {CONFIGS / 'aliases.yaml'}", plug_in.origin if plug_in else "a file")
     return dict(sorted(known.items()))
 
 
-def config_file(kind: str, name: str) -> Path:
-    """Return the configuration file of a known name of `kind`.
-
-    For a class that has none, of a package or as FILE.py:Class, one is written to the cache, and for FILE.yaml that
-    names FILE.py:Class beside it; any other FILE.yaml is itself.
+def read_config(kind: str, name: str) -> dict[str, Any]:
+    """Return the settings of a known name of `kind`: of its file, or those that choose its class; not to be changed.
 
     Raises:
-        SettingsError: a file that is named cannot be used.
+        SettingsError: a file or a class that is named cannot be used.
     """
+    config = _config(kind, name)
+    return read_settings(config) if isinstance(config, Path) else config
+
+
+def _config(kind: str, name: str) -> Path | dict[str, Any]:
+    """Return the configuration file of a name of `kind`; of a class without one, its settings."""
     if is_class_file(name):
         return settings_of_file(kind, name, known=[*names(kind), *(aliases() if kind == "methods" else ())])
     if _is_path(name):
         if not is_file(name):
             near = near_path(Path(name)) or "; correct the path"
             raise SettingsError(f"there is no file {name}; expected a configuration in YAML{near}")
-        own = Path(name).absolute()
-        return settings_with_class(kind, own, read_settings(own)) if kind in CLASSES else own
-    if name in _objects(kind):
-        return settings_of_object(kind, _objects(kind)[name])
-    file = _files(kind).get(name)
-    return file.path if file else CONFIGS / kind / f"{name}.yaml"
+        return Path(name).absolute()
+    one = _named(kind).get(name)
+    if isinstance(one, PlugIn):
+        return settings_of_object(kind, one)
+    return one.path if one else CONFIGS / kind / f"{name}.yaml"
 
 
 def shipped_file(path: str | Path) -> Path:
@@ -106,7 +105,9 @@ def grid_file(name: str | Path) -> Path:
         return path  # who reads it says what is wrong with it
     if path.name not in names("grids"):
         raise SettingsError(f"there is no file and no grid '{path.name}'{known_names(path.name, names('grids'))}")
-    return config_file("grids", path.name)
+    grid = _named("grids")[path.name]
+    assert isinstance(grid, NamedFile)  # packages name no single grid
+    return grid.path
 
 
 def _is_path(name: str) -> bool:
@@ -116,32 +117,33 @@ def _is_path(name: str) -> bool:
 
 def is_shipped(kind: str, name: str) -> bool:
     """Return whether a name of `kind` is fsbench's own, not a package's or a file of the user's."""
-    file = _files(kind).get(name)
-    return file is not None and file.plug_in is None
+    one = _named(kind).get(name)
+    return isinstance(one, NamedFile) and one.plug_in is None
 
 
 def plug_in_of(kind: str, name: str) -> PlugIn | None:
     """Return the entry point that a name of `kind` comes from; None for fsbench's own and for files of the user's."""
-    file = _files(kind).get(name)
-    return file.plug_in if file else _objects(kind).get(name)
+    one = _named(kind).get(name)
+    return one.plug_in if isinstance(one, NamedFile) else one
 
 
 def plug_in_classes() -> set[str]:
     """Return the full names of the classes that packages name, by entry points or in their configuration files."""
-    named = {plug_in.class_path for kind in ("methods", "data") for plug_in in _objects(kind).values()}
-    for kind in ("methods", "data"):
-        for file in _files(kind).values():
-            if file.plug_in is not None:
-                named |= set(_class_paths(read_settings(file.path)))
-    return named
+    classes: set[str] = set()
+    for one in (*_named("methods").values(), *_named("data").values()):
+        if isinstance(one, PlugIn):
+            classes.add(one.class_path)
+        elif one.plug_in is not None:
+            classes.update(_class_paths(_read(one.path)))
+    return classes
 
 
 def plug_in_of_class(class_path: str) -> PlugIn | None:
     """Return an entry point of the package that has the class, or whose files name it; None for fsbench's classes."""
     if class_path.startswith("fsbench."):
         return None
-    files = [file for kind in ("methods", "data") for file in _files(kind).values() if file.plug_in is not None]
-    naming = (file.plug_in for file in files if class_path in _class_paths(read_settings(file.path)))
+    files = [one for kind in ("methods", "data") for one in _named(kind).values() if isinstance(one, NamedFile)]
+    naming = (file.plug_in for file in files if file.plug_in and class_path in _class_paths(_read(file.path)))
     return owner(class_path) or next(naming, None)
 
 
@@ -163,7 +165,7 @@ def label(kind: str, name: str) -> str:
 @cache
 def dataset_class(name: str) -> str:
     """Return the full name of the class of the data set `name`."""
-    data = read_settings(config_file("data", name)).get("data", {})
+    data = read_config("data", name).get("data", {})
     return str(data.get("init_args", {}).get("dataset", {}).get("class_path", ""))
 
 
@@ -189,11 +191,12 @@ def task_of(kind: str, name: str) -> TaskName:
 
     Raises SettingsError for a file that has none.
     """
-    file = config_file(kind, name)
-    task = read_settings(file).get("task")
+    task = read_config(kind, name).get("task")
     if task not in TASKS:
         given = "no key 'task'" if task is None else f"the task '{task}'"
-        raise SettingsError(f"{file} has {given}; expected a line 'task: {TASKS[0]}' or 'task: {TASKS[1]}'")
+        raise SettingsError(
+            f"{_config(kind, name)} has {given}; expected a line 'task: {TASKS[0]}' or 'task: {TASKS[1]}'"
+        )
     return task
 
 
@@ -231,7 +234,7 @@ class MethodChoice:
 @cache
 def aliases() -> dict[str, MethodChoice]:
     """Return the pairs of method and backbone that configs/aliases.yaml names."""
-    return {name: MethodChoice(**pair) for name, pair in read_settings(CONFIGS / "aliases.yaml").items()}
+    return {name: MethodChoice(**pair) for name, pair in _read(CONFIGS / "aliases.yaml").items()}
 
 
 def choose_method(name: str, backbone: str | None = None) -> MethodChoice:
@@ -242,7 +245,7 @@ def choose_method(name: str, backbone: str | None = None) -> MethodChoice:
     choice = aliases().get(name)
     if choice is None:
         if is_class_file(name) or _is_path(name):
-            config_file("methods", name)
+            read_config("methods", name)
         elif name not in names("methods"):
             known = [*names("methods"), *aliases()]
             raise SettingsError(_unknown("method", name, known))
@@ -259,14 +262,14 @@ def choose_method(name: str, backbone: str | None = None) -> MethodChoice:
 
 def _own_backbone(method: str) -> str | None:
     """Return the backbone that configs/methods/`method` asks for itself."""
-    model = read_settings(config_file("methods", method)).get("model") or {}
+    model = read_config("methods", method).get("model") or {}
     return model.get("init_args", {}).get("backbone", {}).get("name")
 
 
 def check_known(kind: str, what: str, name: str) -> None:
     """Raise SettingsError unless there is a `name` of `kind`; `what` names the kind in the message."""
     if kind == "data" and (is_class_file(name) or _is_path(name)):
-        config_file(kind, name)
+        read_config(kind, name)
     elif kind == "protocols" and name.startswith(ATLAS):
         load_protocol(name)
     elif name not in names(kind):
@@ -286,8 +289,9 @@ def method_classes() -> dict[str, Any]:
     Raises:
         SettingsError: two classes have one registry name, so that records and checkpoints could not tell them apart.
     """
-    written = [config_file("methods", name) for name in _objects("methods")]
-    configs = map(read_settings, [*(file.path for file in _files("methods").values()), *written])
+    named = _named("methods").values()
+    configs = [read_settings(one.path) for one in named if isinstance(one, NamedFile)]
+    configs += [settings_of_object("methods", one) for one in named if isinstance(one, PlugIn)]
     paths = dict.fromkeys(
         config["model"]["class_path"] for config in configs if "class_path" in config.get("model", {})
     )
@@ -303,9 +307,13 @@ def method_classes() -> dict[str, Any]:
     return classes
 
 
-@cache
 def read_settings(file: Path) -> dict[str, Any]:
-    """Read a configuration file as plain values, which are not to be changed."""
+    """Read a configuration file as plain values, which are not to be changed; FILE.py:Class beside it is imported."""
+    return with_class_file(_read(file), file.parent)
+
+
+@cache
+def _read(file: Path) -> dict[str, Any]:
     try:
         content = load_yaml(file) or {}
     except (OSError, ValueError) as error:
@@ -320,8 +328,8 @@ def read_settings(file: Path) -> dict[str, Any]:
 
 def config_files(
     method: str, dataset: str | None = None, fast: bool = False, backbone: str | None = None
-) -> list[Path]:
-    """Return the configuration files of a run, later ones over earlier ones.
+) -> list[Path | dict[str, Any]]:
+    """Return the configuration files of a run, later ones over earlier ones; of a class without one its settings.
 
     These are base.yaml, the method's, in a trial its smaller networks, the data set's, what method and data set need
     together, the backbone's, what method and backbone need together, and those of a trial: of any, on the data set, of
@@ -339,13 +347,19 @@ def config_files(
     choice = choose_method(method, backbone)
     method, backbone = choice.method, choice.backbone
     task = task_of("methods", method)
-    files = [CONFIGS / "base.yaml", config_file("methods", method)]
+    files = [CONFIGS / "base.yaml", _config("methods", method)]
     files += _pair("methods", method, "fast") if fast else []
     if dataset is not None:
-        _check_dataset(dataset, method, task)
-        files += [config_file("data", dataset), *_pair("methods", method, label("data", dataset))]
+        check_known("data", "data set", dataset)
+        if (other := task_of("data", dataset)) != task:
+            suitable = ", ".join(names_by_task("data")[0][task])
+            raise SettingsError(
+                f"{method} is a method of {task}, and {dataset} a data set for {other}; data sets for {method}: "
+                f"{suitable} (see: fsbench list)"
+            )
+        files += [_config("data", dataset), *_pair("methods", method, label("data", dataset))]
     if backbone is not None:
-        files += [config_file("backbones", backbone), *_pair("backbones", backbone, method)]
+        files += [_config("backbones", backbone), *_pair("backbones", backbone, method)]
     if fast:
         files.append(CONFIGS / ("fast.yaml" if task == "segmentation" else "fast_classification.yaml"))
         if dataset is not None:
@@ -358,17 +372,5 @@ def _pair(kind: str, first: str, second: str) -> list[Path]:
     if _is_path(first):
         own = Path(first).absolute().with_suffix(f".{second}.yaml")
         return [own] if own.is_file() else []
-    file = _files(kind).get(f"{first}.{second}")
-    return [file.path] if file else []
-
-
-def _check_dataset(dataset: str, method: str, task: TaskName) -> None:
-    """Raise SettingsError unless the data set is known and for the method's task."""
-    check_known("data", "data set", dataset)
-    other = task_of("data", dataset)
-    if other != task:
-        suitable = ", ".join(names_by_task("data")[0][task])
-        raise SettingsError(
-            f"{method} is a method of {task}, and {dataset} a data set for {other}; data sets for {method}: "
-            f"{suitable} (see: fsbench list)"
-        )
+    file = _named(kind).get(f"{first}.{second}")
+    return [file.path] if isinstance(file, NamedFile) else []

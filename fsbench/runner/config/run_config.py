@@ -14,8 +14,9 @@ from types import NoneType
 from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
 from fsbench.base.errors import SettingsError
+from fsbench.networks.weights.table import fetch_command
 from fsbench.protocols.reading import read_checked_manifest
-from fsbench.runner.config.backbone_choice import AUTO, backbone_at_hand, note_of_choice
+from fsbench.runner.config.backbone_choice import AUTO, backbone_at_hand, needed_weights
 from fsbench.runner.config.merge import (
     full_key,
     merge_files,
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 
 DEFAULT_PROTOCOL = "fscs"
 """Protocol of methods whose configuration names no other (configs/base.yaml)."""
+NO_DATASET = "folder"
+"""Stands where the configuration of a method alone needs a data set: it sets nothing."""
 
 
 def _option(default: Any, help: str = "", **declared: Any) -> Any:
@@ -175,8 +178,8 @@ class RunConfig:
         return choose_method(self.method, self._backbone)
 
     @cached_property
-    def files(self) -> list[Path]:
-        """The configuration files, later ones over earlier ones. Raises SettingsError for unknown names."""
+    def files(self) -> list[Path | dict[str, Any]]:
+        """The configuration files, later ones over earlier ones, see `config_files`, which raises what this does."""
         return config_files(self.method, self.dataset, self.fast, self._backbone)
 
     @cached_property
@@ -201,7 +204,7 @@ class RunConfig:
         return merge_settings(self.file_values, stated_values(self.arguments))
 
     def parse(self, build: bool = True) -> "ParsedRun":
-        """Let the classes of the run judge its settings; see `fsbench.runner.config.parse.parse`. Imports torch."""
+        """Let the classes of the run judge its settings; see `parse_values`. Imports torch."""
         from fsbench.runner.config.parse import parse_values
 
         return parse_values(self.file_values, self.arguments, build)
@@ -223,8 +226,11 @@ class RunConfig:
     @property
     def backbone_note(self) -> str:
         """A sentence where `backbone` is auto and another one is taken because the weights of its own are absent."""
-        note = note_of_choice(self._backbone, self.method, self.dataset) if self.backbone == AUTO else ""
-        return f"{self.method}: {note}" if note else ""
+        own = needed_weights(self.method, self.dataset) if self.backbone == AUTO and self._backbone else None
+        if own is None:
+            return ""
+        taken = f"the weights of {own} are not here, {self._backbone} is taken"
+        return f"{self.method}: {taken}; a better network: {fetch_command(own)}"
 
     @cached_property
     def _backbone(self) -> str | None:
@@ -243,14 +249,27 @@ class RunConfig:
         """The values that the options set, by the configuration's dotted keys. Raises what `file_values` does."""
         _ = self.files  # names that are unknown come first
         is_segmentation = task_of("data", self.dataset) == "segmentation"
-        if not is_segmentation:
-            self._check_classification()
-        keys = {option.key: getattr(self, option.field) for option in run_options() if option.key}
+        options = ((option, getattr(self, option.field)) for option in run_options())
+        given = {one: value for one, value in options if value is not None and value is not False and value != ()}
+        for option in given:
+            if option.segmentation_only and not is_segmentation:
+                raise SettingsError(
+                    f"classification has no {option.make_variable} (--{option.name}), and {self.dataset} is a data set "
+                    "for it; leave it out"
+                )
+        stated: dict[str, Any] = {}
+        if path := self._fill_in(self.manifest):
+            header = read_checked_manifest(Path(path).expanduser()).header
+            stated = {f"data.test.{name}": getattr(header, name) for name in ("protocol", "way", "shot", "setting")}
+            stated["data.test.manifest"] = path
+        checkpoint = self._fill_in(self.checkpoint)
+        if checkpoint and Path(checkpoint).is_dir():
+            checkpoint = str(Path(checkpoint) / f"fold-{self.fold}" / "best.ckpt")
         several = self.devices is not None and self.devices > 1
-        values = {
-            **{key: value for key, value in keys.items() if _is_given(value)},
+        stated |= {
+            **{option.key: value for option, value in given.items() if option.key},
             "run.name": self.choice.name,
-            "run.checkpoint": self._checkpoint(),
+            "run.checkpoint": checkpoint,
             "trainer.strategy": "ddp" if several else None,
             # of a trial on several devices an episode for each; its figures are no results anyway
             "data.training.batch_size": self.devices if self.fast and is_segmentation and several else None,
@@ -258,7 +277,6 @@ class RunConfig:
             "data.test.fold": self.fold,
             "data.training.filter_novel": self._filter(),
         }
-        stated = self._of_manifest() | values
         return {
             key: list(value) if isinstance(value, tuple) else value
             for key, value in stated.items()
@@ -271,28 +289,6 @@ class RunConfig:
         if self.filter is not None and str(self.filter).lower() not in choices:
             raise SettingsError(f"FILTER (--filter) is '{self.filter}', expected 1 or 0")
         return None if self.filter is None else choices[str(self.filter).lower()]
-
-    def _check_classification(self) -> None:
-        """Raise SettingsError for an option that only segmentation has."""
-        for option in run_options():
-            if option.segmentation_only and _is_given(getattr(self, option.field)):
-                raise SettingsError(
-                    f"classification has no {option.make_variable} (--{option.name}), and {self.dataset} is a data set "
-                    "for it; leave it out"
-                )
-
-    def _of_manifest(self) -> dict[str, Any]:
-        """Return the manifest and the task that its header states."""
-        path = self._fill_in(self.manifest)
-        if path is None:
-            return {}
-        header = read_checked_manifest(Path(path).expanduser()).header
-        stated = {f"data.test.{name}": getattr(header, name) for name in ("protocol", "way", "shot", "setting")}
-        return stated | {"data.test.manifest": path}
-
-    def _checkpoint(self) -> str | None:
-        path = self._fill_in(self.checkpoint)
-        return str(Path(path) / f"fold-{self.fold}" / "best.ckpt") if path and Path(path).is_dir() else path
 
     def _fill_in(self, path: str | None) -> str | None:
         """Replace the placeholders of a path."""
@@ -329,11 +325,6 @@ def run_configs(axes: Mapping[str, Sequence[Any]], **common: Any) -> list[RunCon
                 "give a folder with fold-<f>/best.ckpt or a path with {fold}"
             )
     return list(dict.fromkeys(runs))
-
-
-def _is_given(value: Any) -> bool:
-    """Return whether an option differs from the one that leaves the configuration's value."""
-    return value is not None and value is not False and value != ()
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,7 @@ def parse_stored(config: Path, settings: Mapping[str, Any] = NONE, build: bool =
 
     Raises:
         SettingsError: the file is none of a run, or names a class that may not be loaded.
-        FsbenchError: as `fsbench.runner.config.parse.parse` does.
+        FsbenchError: as `fsbench.runner.config.parse.parse_values` does.
     """
     values = _read_stored(config)
     for key, value in settings.items():

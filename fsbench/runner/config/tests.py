@@ -10,11 +10,10 @@ from fsbench.data.episodes.fit import check_fits
 from fsbench.data.episodes.manifest import CLASSIFICATION
 from fsbench.data.episodes.task import EpisodeTask, usable_way
 from fsbench.protocols.draws.classes import ClassificationTask
-from fsbench.protocols.protocol import Protocol
 from fsbench.protocols.reading import load_protocol, protocol_of, read_checked_manifest
 from fsbench.protocols.test import Test
 from fsbench.runner.config.datasets import choose_dataset, open_dataset
-from fsbench.runner.config.registry import config_file, read_settings, task_of
+from fsbench.runner.config.registry import read_config, task_of
 
 USUAL_WAY = {"segmentation": 1, "classification": 20}
 """Number of ways of a test that asks for none, by task."""
@@ -72,74 +71,54 @@ def load_test(
         (5, (144, 115, 3), 255)
     """
     folders = [str(folder) for folder in lists]
+    where: dict[str, Any] = {"data_root": None if root is None else str(root), "lists": tuple(folders)}
     if manifest is not None:
-        return _from_manifest(Path(manifest).expanduser(), dataset, root, folders, image_size)
+        file = Path(manifest).expanduser()
+        read = read_checked_manifest(file)
+        rules = protocol_of(read.header)
+        name = choose_dataset(dataset, read.header.dataset, f"the manifest {file}")
+        index = rules.draw.data(open_dataset(name, root, folders))
+        if isinstance(index, SegmentationIndex):
+            check_fits(read, index, str(file))
+        opened = where | {"dataset": name, "manifest": str(file), "image_size": image_size}
+        return _with_episodes(Test(read, index, rules, image_size, opened))
     if dataset is None:
         raise SettingsError("load_test was given neither a data set nor a manifest; expected one, such as 'pascal'")
     index = open_dataset(dataset, root, folders)
     task_name = task_of("data", dataset)
     rules = load_protocol(protocol or ("fort" if task_name == CLASSIFICATION else "fscs"))
-    _check_same_task(rules, dataset, task_name)
+    if rules.task != task_name:
+        raise SettingsError(
+            f"{dataset} is a data set of {task_name}, and the protocol {rules.name} one of {rules.task}; expected both "
+            "of one kind (see: fsbench list protocols)"
+        )
     index = rules.draw.data(index)
     if isinstance(index, ClassificationIndex):
-        task: Any = _classification_task(dataset, way, shot, episodes, seed, draws)
+        settings = read_config("data", dataset)["data"]["init_args"].get("test", {})
+        task: Any = ClassificationTask(
+            way=USUAL_WAY["classification"] if way is None else way,
+            shot=shot,
+            queries=settings.get("queries", 15),
+            episodes=2000 if episodes is None else episodes,
+            seed=seed or 0,
+            min_class_size=settings.get("min_class_size"),
+            draws=draws,
+        )
     else:
         ways = usable_way(index, fold, USUAL_WAY[task_name] if way is None else way)
         task = EpisodeTask(
             fold, ways, shot, setting, empty, episodes=episodes, skip_small_classes=drop_small, seed=seed, draws=draws
         )
-    opened = _where(dataset, root, folders) | {
-        "way": task.way, "shot": shot, "draws": draws, "test_seed": seed, "episodes": episodes,
+    opened = where | {
+        "dataset": dataset, "way": task.way, "shot": shot, "draws": draws, "test_seed": seed, "episodes": episodes,
         "image_size": image_size,
     }  # fmt: skip
     if isinstance(index, SegmentationIndex):
         opened |= {"protocol": rules.name, "setting": setting, "drop_small": drop_small, "empty_masks": empty}
-    return _checked(Test(rules.manifest(index, task), index, rules, image_size, opened))
+    return _with_episodes(Test(rules.manifest(index, task), index, rules, image_size, opened))
 
 
-def _where(dataset: str, root: str | Path | None, lists: Sequence[str]) -> dict[str, Any]:
-    """Return the options of a run that say where the data are."""
-    return {"dataset": dataset, "data_root": None if root is None else str(root), "lists": tuple(lists)}
-
-
-def _from_manifest(
-    file: Path, dataset: str | None, root: str | Path | None, lists: Sequence[str], image_size: int | None
-) -> Test:
-    manifest = read_checked_manifest(file)
-    header = manifest.header
-    rules = protocol_of(header)
-    name = choose_dataset(dataset, header.dataset, f"the manifest {file}")
-    index = rules.draw.data(open_dataset(name, root, lists))
-    if isinstance(index, SegmentationIndex):
-        check_fits(manifest, index, str(file))
-    opened = _where(name, root, lists) | {"manifest": str(file), "image_size": image_size}
-    return _checked(Test(manifest, index, rules, image_size, opened))
-
-
-def _classification_task(
-    dataset: str, way: int | None, shot: int, episodes: int | None, seed: int | None, draws: int
-) -> ClassificationTask:
-    settings = read_settings(config_file("data", dataset))["data"]["init_args"].get("test", {})
-    return ClassificationTask(
-        way=USUAL_WAY["classification"] if way is None else way,
-        shot=shot,
-        queries=settings.get("queries", 15),
-        episodes=2000 if episodes is None else episodes,
-        seed=seed or 0,
-        min_class_size=settings.get("min_class_size"),
-        draws=draws,
-    )
-
-
-def _check_same_task(rules: Protocol, dataset: str, task: str) -> None:
-    if rules.task != task:
-        raise SettingsError(
-            f"{dataset} is a data set of {task}, and the protocol {rules.name} one of {rules.task}; expected both of "
-            "one kind (see: fsbench list protocols)"
-        )
-
-
-def _checked(test: Test) -> Test:
+def _with_episodes(test: Test) -> Test:
     """Return the test. Raises SettingsError where it has no episode."""
     if not len(test):
         raise SettingsError("the test has no episode; expected episodes of 1 or more")

@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from torch import distributed
 
-from fsbench.base.errors import NumericsError, RecordError, RunError
-from fsbench.base.files import make_folder, read_json, sha256_file
+from fsbench.base.errors import NumericsError, RunError
+from fsbench.base.files import make_folder, sha256_file
 from fsbench.core.adaptation import Adaptation
 from fsbench.core.episodic_scores import EpisodicScores
 from fsbench.core.evaluation import answering
@@ -26,16 +26,14 @@ from fsbench.networks.weights.files import read_checkpoint
 from fsbench.protocols.evaluation import evaluate_batches
 from fsbench.records.run_directory import RunDirectory
 from fsbench.runner.engine.callbacks import THREADS
-from fsbench.runner.engine.checkpoint import ADAPTED_TO, load_checkpoint, save_checkpoint
+from fsbench.runner.engine.checkpoint import ADAPTED, ADAPTED_TO, load_checkpoint, read_outcome, save_checkpoint
 from fsbench.runner.engine.experiment import Experiment
 from fsbench.runner.engine.machine.determinism import unordered_kernels
 from fsbench.runner.engine.machine.meter import Meter
-from fsbench.runner.engine.processes import in_each_process
+from fsbench.runner.engine.machine.process_group import in_each_process
 
 log = logging.getLogger("fsbench")
 
-FINISHED = "checkpoints/adapted.json"
-"""File of a run's folder with the outcome of its adaptation."""
 LONGEST = timedelta(days=365)
 """Time that processes wait for the one that adapts; by themselves they would give up after half an hour."""
 
@@ -56,22 +54,22 @@ def adapt(experiment: Experiment, trainer: L.Trainer, directory: RunDirectory) -
         NumericsError: a loss is NaN or infinite.
         RunError: the adaptation failed in another process.
     """
-    finished = directory.path / FINISHED
+    finished = directory.path / ADAPTED
     in_each_process(trainer, partial(_adapt_once, experiment, trainer, directory))
-    facts = read_adaptation(finished)
+    facts = read_outcome(finished)
     load_checkpoint(experiment.method, finished.with_name(facts["checkpoint"]))
     return facts
 
 
 def _adapt_once(experiment: Experiment, trainer: L.Trainer, directory: RunDirectory) -> None:
     """Adapt in process 0 unless that is done, while the others wait. If it fails, it says why and all end."""
-    finished = directory.path / FINISHED
+    finished = directory.path / ADAPTED
     failure: Exception | None = None
     group = distributed.new_group(timeout=LONGEST, backend="gloo") if trainer.world_size > 1 else None
     if trainer.is_global_zero and not finished.is_file():
         try:
             make_folder(finished.parent)
-            directory.write_json(FINISHED, _adapt(experiment, trainer.strategy.root_device, finished.parent))
+            directory.write_json(ADAPTED, _adapt(experiment, trainer.strategy.root_device, finished.parent))
             (finished.parent / "adapting.ckpt").unlink(missing_ok=True)
         except Exception as error:
             failure = error
@@ -84,25 +82,6 @@ def _adapt_once(experiment: Experiment, trainer: L.Trainer, directory: RunDirect
         ended = RunError("the adaptation failed in process 0 of this run, which says why")
         ended.is_told = True
         raise ended
-
-
-def read_adaptation(finished: Path) -> dict[str, Any]:
-    """Read the outcome of a finished adaptation, whose checkpoint is beside it.
-
-    Raises:
-        RecordError: it is missing or damaged, or the checkpoint is another one.
-    """
-    way_out = "remove the file: the adaptation is then done again"
-    try:
-        facts = dict(read_json(finished, "record"))
-        checkpoint, sha256 = finished.with_name(facts["checkpoint"]), facts["checkpoint_sha256"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RecordError(
-            f"{finished} cannot be read ({type(error).__name__}); expected what a finished adaptation writes; {way_out}"
-        ) from error
-    if not checkpoint.is_file() or sha256_file(checkpoint) != sha256:
-        raise RecordError(f"{checkpoint} was changed after the adaptation that {finished} tells of; {way_out}")
-    return facts
 
 
 def _adapt(experiment: Experiment, device: torch.device, folder: Path) -> dict[str, Any]:
@@ -124,6 +103,11 @@ def _adapt(experiment: Experiment, device: torch.device, folder: Path) -> dict[s
         schedule.load_state_dict(state["schedule"])
         epoch, best, kept = state["epoch"], state["best"], state["kept"]
     log.info("adaptation: %d labelled images a class, from epoch %d", images.images_a_class, epoch + 1)
+    adapted_to = {
+        "dataset": experiment.data.dataset.name,
+        "fold": experiment.data.test.fold,
+        "labelled_images": images.images_a_class,
+    }
     validation = experiment.data.whole_validation() if settings.choice == "validation" else None
     with unordered_kernels() as kernels:
         for number in range(epoch, settings.epochs):
@@ -132,7 +116,8 @@ def _adapt(experiment: Experiment, device: torch.device, folder: Path) -> dict[s
             log.info("adaptation: epoch %d of %d, %s %.2f", number + 1, settings.epochs, settings.choice, score)
             if score >= best:  # the last of equal ones, as the authors' program
                 best, kept = score, number + 1
-                save_checkpoint(_as_checkpoint(experiment, images.images_a_class), best_file)
+                adapted = {"state_dict": method.state_dict(), WRITTEN_BY: method.describe(), ADAPTED_TO: adapted_to}
+                save_checkpoint(adapted, best_file)
             state = {"state_dict": method.state_dict(), "optimizer": optimizer.state_dict()}
             state |= {"schedule": schedule.state_dict(), "epoch": number + 1, "best": best, "kept": kept}
             save_checkpoint(state, state_file)
@@ -184,10 +169,3 @@ def _validate(experiment: Experiment, batches: Iterable[Any]) -> float:
         evaluate_batches(batches, data.validated, answerer, add, method.registry_name)
     method.backbone.cache.clear()
     return scores.compute()["mIoU"]
-
-
-def _as_checkpoint(experiment: Experiment, images: int) -> dict[str, Any]:
-    """Return the content of a checkpoint of the adapted method, which says what it was adapted to."""
-    data, method = experiment.data, experiment.method
-    adapted = {"dataset": data.dataset.name, "fold": data.test.fold, "labelled_images": images}
-    return {"state_dict": method.state_dict(), WRITTEN_BY: method.describe(), ADAPTED_TO: adapted}

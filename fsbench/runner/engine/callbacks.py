@@ -15,6 +15,9 @@ from fsbench.base.progress import ProgressLines, duration
 from fsbench.base.terminal import print_progress
 from fsbench.core.datamodule import DataModule
 from fsbench.core.episodic_scores import EpisodicScores
+from fsbench.runner.engine.checkpoint import TRAINING
+from fsbench.runner.engine.experiment import Experiment
+from fsbench.runner.engine.origins import training_facts
 from fsbench.runner.engine.withheld_validation import Count
 
 THREADS = torch.get_num_threads()
@@ -81,17 +84,28 @@ class FiniteLoss(Callback):
         self.last = outputs["loss"] if isinstance(outputs, dict) else outputs
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._check(trainer)
+        self.on_train_epoch_end(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._check(trainer)
-
-    def _check(self, trainer: L.Trainer) -> None:
         if isinstance(self.last, torch.Tensor) and not bool(self.last.isfinite().all()):
             raise NumericsError(
                 f"{self.name}: the training loss is {float(self.last)} in epoch {trainer.current_epoch + 1}, expected "
                 "a finite number; lower the learning rate, or train with --trainer.precision 32-true"
             )
+
+
+class TrainingFacts(Callback):
+    """Write the facts of the training into every checkpoint.
+
+    Args:
+        experiment: the run that trains.
+    """
+
+    def __init__(self, experiment: Experiment):
+        self.experiment = experiment
+
+    def on_save_checkpoint(self, trainer: L.Trainer, module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        checkpoint[TRAINING] = training_facts(self.experiment)
 
 
 class EpisodicValidation(Callback):
@@ -131,14 +145,11 @@ class ForgottenFeatures(Callback):
     Features are kept by the images' names, which are unique in one data set alone.
     """
 
-    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._forget(pl_module)
+    def on_validation_start(self, trainer: L.Trainer, pl_module: Any) -> None:
+        pl_module.backbone.cache.clear()
 
-    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._forget(pl_module)
-
-    def _forget(self, method: Any) -> None:
-        method.backbone.cache.clear()
+    def on_validation_end(self, trainer: L.Trainer, pl_module: Any) -> None:
+        pl_module.backbone.cache.clear()
 
 
 class TimeEstimate(Callback):

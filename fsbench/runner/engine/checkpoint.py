@@ -14,8 +14,8 @@ import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import Tensor
 
-from fsbench.base.errors import CheckpointError
-from fsbench.base.files import replacing, sha256_file
+from fsbench.base.errors import CheckpointError, RecordError
+from fsbench.base.files import read_json, replacing, sha256_file
 from fsbench.core.method import Method
 from fsbench.core.released_format import TRAINED_ON, WRITTEN_BY, ReleasedFormat
 from fsbench.core.stated_variant import STATED, VARIANT, check_stated, describe_stated
@@ -24,7 +24,7 @@ from fsbench.networks.weights.files import check_keys, read_checkpoint, read_wei
 from fsbench.records.run import AUTHORS, OTHER_RUN
 
 TRAINING = "fsbench_training"
-"""Key under which our checkpoints hold the facts of their training, see `fsbench.runner.engine.training_facts`."""
+"""Key under which our checkpoints hold the facts of their training, see `fsbench.runner.engine.origins`."""
 
 ADAPTED_TO = "fsbench_adaptation"
 """Key under which a checkpoint of an adaptation names the data set, the fold and the number of labelled images a class
@@ -32,6 +32,10 @@ of the test that it learned from."""
 
 TRAINED_WITH = "trained_with"
 """Key of `load_checkpoint`'s result: settings of the training that the method now goes without."""
+
+
+TRAINED, ADAPTED = "checkpoints/finished.json", "checkpoints/adapted.json"
+"""Files of a run's folder with the outcome of its training and of its adaptation, each beside its checkpoint."""
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -44,6 +48,27 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         save_checkpoint(checkpoint, Path(path))
+
+
+def read_outcome(finished: Path) -> dict[str, Any]:
+    """Read the outcome of a finished training or adaptation, which names a checkpoint beside it, and its hash.
+
+    Raises:
+        RecordError: the file is absent or damaged, or the checkpoint is another one.
+    """
+    if not finished.is_file():
+        raise RecordError(f"there is no {finished}; expected the checkpoint that the run trained; run it again")
+    way_out = f"remove {finished}: the training or the adaptation then goes on from its last epoch"
+    try:
+        outcome = dict(read_json(finished, "record"))
+        checkpoint, sha256 = finished.with_name(outcome["checkpoint"]), outcome["checkpoint_sha256"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RecordError(
+            f"{finished} cannot be read ({type(error).__name__}); expected what a finished training writes; {way_out}"
+        ) from error
+    if not checkpoint.is_file() or sha256_file(checkpoint) != sha256:
+        raise RecordError(f"{checkpoint} is not the checkpoint that {finished} tells of; put that back, or {way_out}")
+    return outcome
 
 
 def load_checkpoint(method: Method, path: Path, image_size: int | None = None) -> dict[str, Any]:
@@ -127,9 +152,14 @@ def convert(source: Path, target: Path, backbone_weights: Path | None, forms: Ma
     state, written_by = checkpoint["state_dict"], checkpoint.get(WRITTEN_BY, {})
     matching = [(name, parts) for name, form in forms.items() if (parts := form.split(state)) and parts[0]]
     if written_by:
-        form = _released_form(source, written_by, forms)
-        frozen = _trained_on(source, written_by, backbone_weights) if form.has_backbone else {}
-        converted, direction = form.join(state, frozen), "ours to authors'"
+        name = str(written_by.get("method") or written_by.get("form_of"))  # a converted file's, whose form is the same
+        if name not in forms:
+            raise CheckpointError(
+                f"{source} is of the method '{name}', which this version does not know; expected one of "
+                f"{', '.join(forms)}"
+            )
+        frozen = _trained_on(source, written_by, backbone_weights) if forms[name].has_backbone else {}
+        converted, direction = forms[name].join(state, frozen), "ours to authors'"
     elif matching:
         form_of, (learned, backbone) = matching[0]
         origin: dict[str, Any] = {"form_of": form_of}
@@ -158,16 +188,6 @@ def save_checkpoint(checkpoint: dict[str, Any], path: Path) -> None:
     """
     with replacing(path) as temporary, temporary.open("wb") as file:
         torch.save(checkpoint, file)
-
-
-def _released_form(source: Path, written_by: dict[str, Any], forms: Mapping[str, ReleasedFormat]) -> ReleasedFormat:
-    """Return how the authors store the method that `source` names; a converted file names one of the same form."""
-    name = str(written_by.get("method") or written_by.get("form_of"))
-    if name not in forms:
-        raise CheckpointError(
-            f"{source} is of the method '{name}', which this version does not know; expected one of {', '.join(forms)}"
-        )
-    return forms[name]
 
 
 def _trained_on(source: Path, written_by: dict[str, Any], weights: Path | None) -> dict[str, Tensor]:

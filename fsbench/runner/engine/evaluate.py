@@ -2,8 +2,7 @@
 
 import logging
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -13,7 +12,6 @@ import torch
 from fsbench.base.errors import ContractError
 from fsbench.base.files import fingerprint
 from fsbench.base.progress import track
-from fsbench.core.datamodule import DataModule
 from fsbench.core.evaluation import answering, fresh_copy
 from fsbench.core.method import Method
 from fsbench.data.episodes.evaluation_order import evaluation_order
@@ -28,32 +26,21 @@ from fsbench.records.predictions import Keep
 from fsbench.records.record import Record
 from fsbench.records.run import Cost, Provenance, RunFacts, Told, TrainingOutcome, Weights
 from fsbench.records.run_directory import RunDirectory
-from fsbench.records.writing import Listener, write_record
+from fsbench.records.writing import write_record
 from fsbench.runner.engine.callbacks import THREADS
 from fsbench.runner.engine.experiment import Experiment
 from fsbench.runner.engine.identity import feature_rounding
 from fsbench.runner.engine.machine.determinism import unordered_kernels
 from fsbench.runner.engine.machine.meter import Meter
-from fsbench.runner.engine.plug_in_origins import plug_in_origins
-from fsbench.runner.engine.processes import in_each_process
+from fsbench.runner.engine.machine.process_group import in_each_process
+from fsbench.runner.engine.origins import plug_in_origins, weights_origin
 from fsbench.runner.engine.train import Preparation
-from fsbench.runner.engine.training_facts import weights_origin
 
 log = logging.getLogger("fsbench")
 
 
-RecordListener = Callable[[Record, Journal], None]
-"""Called when the record is complete except for `run.json`, with the journal that it was made from."""
-
-
-@dataclass(frozen=True)
-class EvaluationCost:
-    """The cost of this start's evaluation: seconds, peak memory, episodes, kernels without a fixed order."""
-
-    seconds: float
-    peak_mib: float
-    episodes: int
-    unordered_kernels: set[str]
+RecordListener = Callable[[Journal, Record], None]
+"""Called with a record that is complete except for `run.json`, after the journal that it was made from."""
 
 
 def evaluate(
@@ -86,16 +73,18 @@ def evaluate(
     keep: Keep = options.keep_predictions if data.protocol.has_masks else "none"  # counts of images are the answers
     answered_by = _answering(experiment, trainer)
     asked = episodes_to_ask(answered_by.in_order(data.manifest.episodes), options.check_memory)
-    journal = _open_journal(experiment, directory, preparation)
+    followed = [experiment.identity.as_json(), preparation.checkpoint_sha256, preparation.facts.get("calibration")]
+    journal = Journal(directory.path / "evaluation", fingerprint(followed))
+    for line in journal.damaged():
+        log.warning("%s of the journal is cut off or damaged; its episode is evaluated again", line)
     done = journal.done(keep)
     alone = in_each_process(trainer, partial(_ask_alone, trainer, answered_by, asked)) if asked else Tally()
     left = [episode.index for episode in data.manifest.episodes if episode.index not in done]
-    cost = _evaluate_left(
-        experiment, trainer, answered_by, journal, left, _kept_by_episode(data, keep, {*shown, *asked})
+    least: Keep = "masks" if keep == "none" and data.protocol.has_masks else keep  # of what is shown or compared
+    needed = {*shown, *asked}
+    cost, kernels = _evaluate_left(
+        experiment, trainer, answered_by, journal, left, lambda episode: least if episode in needed else keep
     )
-
-    def tell(listener: RecordListener) -> Listener:
-        return lambda record: listener(record, journal)
 
     def record_results() -> Record:
         try:
@@ -103,9 +92,10 @@ def evaluate(
         except ContractError:
             journal.remove()  # answers that no test may have
             raise
-        facts = _facts(experiment, trainer, preparation, cost, len(asked))
+        facts = _facts(experiment, trainer, preparation, cost, kernels, len(asked))
         frame, meaning = to_frame(journal.rows(), data.manifest), experiment.method.attention_meaning
-        kept, told = journal.predictions(), map(tell, listeners)
+        told = [partial(listener, journal) for listener in listeners]
+        kept = journal.predictions()
         record = write_record(directory.path, answered_by.test, frame, facts, kept, keep, meaning, told)
         journal.remove()
         directory.publish()
@@ -122,7 +112,7 @@ def evaluate(
 
 def _answering(experiment: Experiment, trainer: L.Trainer) -> Answering[Test]:
     """Return the run's test with its method, which answers this process's share of the episodes."""
-    data, method = experiment.data, experiment.method
+    data, method, precision = experiment.data, experiment.method, trainer.precision_plugin
     every = {episode.index for episode in data.manifest.episodes}
 
     def batches(numbers: Sequence[int]) -> Any:
@@ -130,9 +120,11 @@ def _answering(experiment: Experiment, trainer: L.Trainer) -> Answering[Test]:
         return data.test_dataloader()
 
     @contextmanager
-    def ready(answering_method: Callable[[], Method]) -> Iterator[Answerer]:
-        context = _get_ready(experiment, trainer)
-        with answering(answering_method(), data, context) as answer:
+    def ready(get_method: Callable[[], Method]) -> Iterator[Answerer]:
+        torch.set_num_threads(THREADS)  # some kernels sum in another order with another number
+        precision.convert_module(method)
+        method.to(trainer.strategy.root_device)
+        with answering(get_method(), data, precision.test_step_context) as answer:
             yield answer
 
     return Answering(
@@ -145,24 +137,6 @@ def _answering(experiment: Experiment, trainer: L.Trainer) -> Answering[Test]:
     )
 
 
-def _get_ready(experiment: Experiment, trainer: L.Trainer) -> Callable[[], AbstractContextManager[Any]]:
-    """Put the method where it answers a test; return what makes the context of each batch's answers."""
-    torch.set_num_threads(THREADS)  # some kernels sum in another order with another number
-    precision = trainer.precision_plugin
-    precision.convert_module(experiment.method)
-    experiment.method.to(trainer.strategy.root_device)
-    return precision.test_step_context
-
-
-def _open_journal(experiment: Experiment, directory: RunDirectory, preparation: Preparation) -> Journal:
-    """Return the journal of everything that the results follow from."""
-    followed = [experiment.identity.as_json(), preparation.checkpoint_sha256, preparation.facts.get("calibration")]
-    journal = Journal(directory.path / "evaluation", fingerprint(followed))
-    for line in journal.damaged():
-        log.warning("%s of the journal is cut off or damaged; its episode is evaluated again", line)
-    return journal
-
-
 def _ask_alone(trainer: L.Trainer, answered_by: Answering[Test], asked: Sequence[int]) -> Tally:
     """Ask episodes alone, each of a fresh copy of the method; every rank takes part, and gets all answers."""
     alone = ask_alone(answered_by, asked)
@@ -173,12 +147,6 @@ def _ask_alone(trainer: L.Trainer, answered_by: Answering[Test], asked: Sequence
     return Tally.joined(of_ranks)
 
 
-def _kept_by_episode(data: DataModule, keep: Keep, shown: Collection[int]) -> Callable[[int], Keep]:
-    """Return how much is kept of an episode's prediction: of those `shown` a mask at least, where there are masks."""
-    least: Keep = "masks" if keep == "none" and data.protocol.has_masks else keep
-    return lambda episode: least if episode in shown else keep
-
-
 def _evaluate_left(
     experiment: Experiment,
     trainer: L.Trainer,
@@ -186,22 +154,26 @@ def _evaluate_left(
     journal: Journal,
     left: Sequence[int],
     keep: Callable[[int], Keep],
-) -> EvaluationCost:
-    """Evaluate the episodes that are left, each process its share of them; arguments are as of `evaluate_episodes`."""
-    data = experiment.data
+) -> tuple[Cost, set[str]]:
+    """Evaluate the episodes that are left, each process its share of them; arguments are as of `evaluate_episodes`.
+
+    Returns:
+        The cost of this start's evaluation, and the kernels without a fixed order that it took.
+    """
+    data, method = experiment.data, experiment.method
     meter = Meter(trainer.strategy.root_device)
     log.info("evaluation: %d of %d episodes are left", len(left), len(data.manifest.episodes))
 
     def show(batches: Any) -> Iterable[Any]:
-        shows = trainer.is_global_zero and experiment.shows_progress
-        return track(batches, "evaluation", "batch") if shows else batches
+        is_shown = trainer.is_global_zero and experiment.trainer_settings["enable_progress_bar"] is not False
+        return track(batches, "evaluation", "batch") if is_shown else batches
 
     def evaluate_share() -> None:
         # those of rank 0: an orphan of a killed run may still write to the journal
         numbers = trainer.strategy.broadcast(left)
         data.done = frozenset(episode.index for episode in data.manifest.episodes).difference(numbers)
         if data.trains_elsewhere:  # features are kept by names of images, which are unique in one data set alone
-            experiment.method.backbone.cache.clear()
+            method.backbone.cache.clear()
         evaluate_episodes(answered_by, numbers, journal, keep, show)
 
     kernels: set[str] = set()
@@ -209,17 +181,30 @@ def _evaluate_left(
         with unordered_kernels() as kernels:
             in_each_process(trainer, evaluate_share)
         trainer.strategy.barrier("evaluated")
-    return EvaluationCost(meter.seconds, meter.peak_mib_of_all_ranks(), len(left), kernels)
+    seconds, peak_mib = meter.seconds, meter.peak_mib_of_all_ranks()
+    cost = Cost(
+        trainable_parameters=method.num_trainable_parameters(data.test.way),
+        total_parameters=method.num_parameters(data.test.way),
+        evaluation_seconds=seconds,
+        episodes_per_second=len(left) / seconds if left else None,
+        peak_mib=peak_mib,
+    )
+    return cost, kernels
 
 
 def _facts(
-    experiment: Experiment, trainer: L.Trainer, preparation: Preparation, cost: EvaluationCost, asked: int
+    experiment: Experiment,
+    trainer: L.Trainer,
+    preparation: Preparation,
+    cost: Cost,
+    kernels: set[str],
+    asked: int,
 ) -> RunFacts:
     """Return what is known of a run besides its counts.
 
     Args:
         experiment, trainer, preparation: see `evaluate`.
-        cost: of the evaluation.
+        cost, kernels: of the evaluation, see `_evaluate_left`.
         asked: number of episodes that were asked alone as well.
     """
     data, method = experiment.data, experiment.method
@@ -229,7 +214,7 @@ def _facts(
         "processes": trainer.world_size,
         "threads": torch.get_num_threads(),
         **feature_rounding(method),
-        "unordered_kernels": sorted(cost.unordered_kernels),
+        "unordered_kernels": sorted(kernels),
         "plug_ins": plug_in_origins(experiment),
     }
     trained = (experiment.identity.training or {}).get("checkpoint_sha256")
@@ -245,13 +230,7 @@ def _facts(
         told=_told(experiment),
         presence="predicted" if method.predicts_presence else data.protocol.counting.presence,
         remarks=_remarks(experiment),
-        cost=Cost(
-            trainable_parameters=method.num_trainable_parameters(data.test.way),
-            total_parameters=method.num_parameters(data.test.way),
-            evaluation_seconds=cost.seconds,
-            episodes_per_second=cost.episodes / cost.seconds if cost.episodes else None,
-            peak_mib=cost.peak_mib,
-        ),
+        cost=cost,
         **more,
         made=TrainingOutcome.model_validate(preparation.facts),
         provenance=Provenance.model_validate(made_in),

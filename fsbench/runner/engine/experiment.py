@@ -1,6 +1,5 @@
 """An experiment: one method on one fold of a data set, and the folder where its record is or will be."""
 
-from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,9 +14,9 @@ from fsbench.core.step_division import StepDivision
 from fsbench.data.annotations import WEAK
 from fsbench.data.episodes.manifest import CLASSIFICATION
 from fsbench.records.record import Record, read_record
-from fsbench.records.run import OTHER_RUN, Identity, KnownOrNot
+from fsbench.records.run import OTHER_RUN, Identity, KnownOrNot, run_name
 from fsbench.records.run_directory import is_finished
-from fsbench.runner.config.limits import check_name, check_trainer
+from fsbench.runner.config.limits import check_name, device_count
 from fsbench.runner.config.parse import ParsedRun, RunOptions
 from fsbench.runner.engine.checkpoint import (
     ADAPTED_TO,
@@ -26,7 +25,7 @@ from fsbench.runner.engine.checkpoint import (
     checkpoint_weights_origin,
     load_checkpoint,
 )
-from fsbench.runner.engine.identity import folder_name, run_identity
+from fsbench.runner.engine.identity import run_identity
 from fsbench.runner.engine.micro_batches import check_accumulation
 from fsbench.runner.engine.validation_plan import check_validation
 
@@ -42,16 +41,15 @@ class Experiment:
     image is encoded.
 
     Args:
-        method: the method, which gets the weights of `options.checkpoint` if that is given.
-        data: the data module.
-        options: settings of the run besides method, data and trainer.
-        settings: nested plain values of the whole configuration, from which the run's identity follows: its
-            `seed_everything`, `trainer`, `model`, `data`, and `optimizer` and `lr_scheduler` if they are given.
-        trainer_arguments: arguments of Lightning's Trainer, with instances of loggers and callbacks.
-        config_text: the configuration as YAML, for the record.
+        parsed: the settings of the run, with the method and the data that they name.
 
     Attributes:
-        method, data, options, settings, trainer_arguments, config_text: see above.
+        method: the method, with the weights of `options.checkpoint` if that is given.
+        data: the data module.
+        options: settings of the run besides method, data and trainer.
+        settings: nested plain values of the whole configuration, from which the run's identity follows.
+        trainer_arguments: arguments of Lightning's Trainer, with instances of loggers and callbacks.
+        config_text: the configuration as YAML, for the record.
         checkpoint: file that is evaluated instead of training.
         training_settings: settings of the checkpoint's training that the method now goes without.
         checkpoint_variant: whether an authors' checkpoint states its variant, see `fsbench.core.stated_variant`.
@@ -64,32 +62,35 @@ class Experiment:
         CheckpointError: the checkpoint is damaged or belongs to something else.
     """
 
-    def __init__(
-        self,
-        method: Method,
-        data: DataModule,
-        options: RunOptions,
-        settings: Mapping[str, Any],
-        trainer_arguments: Mapping[str, Any],
-        config_text: str,
-    ):
-        self.method = method
-        self.data = data
-        self.options = options
-        self.settings = settings
-        self.trainer_arguments = dict(trainer_arguments)
-        self.config_text = config_text
+    def __init__(self, parsed: ParsedRun):
+        self.method: Method = parsed.model
+        self.data: DataModule = parsed.datamodule
+        self.options: RunOptions = parsed.config_init["run"]
+        self.settings: dict[str, Any] = parsed.config.as_dict()
+        self.trainer_arguments = dict(parsed.config_init["trainer"])
+        self.config_text = parsed.config_text
         self.checkpoint = Path(self.options.checkpoint) if self.options.checkpoint else None
         check_name(self.options.name, "run.name")
         check_at_least(0, {"run.check_memory": self.options.check_memory})
         self._check_task()
         self.data.needs = self.method.needs
-        self.processes = self._count_processes()
+        devices = device_count(self.trainer_settings["devices"])
+        if devices < 1:
+            raise SettingsError(
+                f"devices is {self.trainer_settings['devices']}, expected their number (1 or more) or a list of indices"
+            )
+        self.processes = devices * int(self.trainer_settings["num_nodes"])
         self.method.nshot_strategy = self.options.nshot_strategy
         self.method.keeps_soft_masks = self.options.keep_predictions == "soft"
         self._check_shots()
-        self._check_backbone()
-        self.division = self._divide_steps() if self.trains else None
+        backbone = self.method.backbone
+        if backbone.trained_on:
+            self.data.check_unseen(backbone.trained_on, f"the backbone {backbone.weights_id}")
+        self.division: StepDivision | None = None
+        if self.trains:
+            self.division = self.data.step_division(self.processes)
+            check_accumulation(self.trainer_settings, self.division.accumulation)
+            check_validation(self.options, self.trainer_settings)
         self.training_settings: dict[str, Any] = {}
         self.checkpoint_variant: str | None = None
         self.checkpoint_weights: dict[str, Any] = {}
@@ -98,9 +99,19 @@ class Experiment:
             self._load_checkpoint(self.checkpoint)
 
     def _check_task(self) -> None:
-        """Raise SettingsError unless method, data and kept features are made for the same task."""
+        """Raise SettingsError unless method, data, kept features and the supports' annotation go together."""
         self.method.check_data(self.data)
-        self._check_annotation()
+        annotation, needs = self.data.support_annotation, self.method.needs
+        if annotation in WEAK and needs.annotation_option:
+            raise SettingsError(
+                f"support_annotation is {annotation}, and {self.options.name} draws by itself what it is told of the "
+                f"supports; leave it out and give the method's own option, such as {needs.annotation_option} box"
+            )
+        if annotation in WEAK and "boxes" in needs.hints:
+            raise SettingsError(
+                f"support_annotation is {annotation}, and {self.options.name} is told a box of each support whatever "
+                "they are labelled with; leave it out"
+            )
         precision = str(self.trainer_settings["precision"])
         backbone = self.method.backbone
         if backbone.precision != "fp32" and precision not in FLOAT32:
@@ -113,22 +124,6 @@ class Experiment:
             raise SettingsError(
                 f"cache_dtype is {dtype}, which is for segmentation with precision 32-true, but this is "
                 f"{self.data.task} with {precision}; leave model.backbone.cache_dtype at float32"
-            )
-
-    def _check_annotation(self) -> None:
-        """Raise SettingsError for a weak annotation of the supports with a method that is told another way."""
-        annotation = self.data.support_annotation
-        if annotation not in WEAK:
-            return
-        if option := self.method.needs.annotation_option:
-            raise SettingsError(
-                f"support_annotation is {annotation}, and {self.options.name} draws by itself what it is told of the "
-                f"supports; leave it out and give the method's own option, such as {option} box"
-            )
-        if "boxes" in self.method.needs.hints:
-            raise SettingsError(
-                f"support_annotation is {annotation}, and {self.options.name} is told a box of each support whatever "
-                "they are labelled with; leave it out"
             )
 
     def _check_shots(self) -> None:
@@ -150,12 +145,6 @@ class Experiment:
     def beyond_authors_rule(self) -> str:
         """Words that the authors' rule does not cover the test's number of shots; "" where it does."""
         return self.method.beyond_authors_rule(self._shots_at_a_time)
-
-    def _check_backbone(self) -> None:
-        """Raise SettingsError if the backbone was trained on classes of the test."""
-        backbone = self.method.backbone
-        if backbone.trained_on:
-            self.data.check_unseen(backbone.trained_on, f"the backbone {backbone.weights_id}")
 
     def _load_checkpoint(self, path: Path) -> None:
         """Load a checkpoint into the method; SettingsError if it was trained on classes of the test."""
@@ -191,22 +180,6 @@ class Experiment:
         tells = self._checkpoint_data or self.checkpoint_weights.get("origin") != OTHER_RUN
         return saw if tells or saw == "yes" else "unknown"
 
-    def _count_processes(self) -> int:
-        devices = self.trainer_settings["devices"]
-        count = len(devices) if isinstance(devices, list) else int(devices) if str(devices).isdecimal() else 0
-        if count < 1:
-            raise SettingsError(f"devices is {devices}, expected their number (1 or more) or a list of indices")
-        nodes = int(self.trainer_settings["num_nodes"])
-        check_trainer({**self.trainer_settings, "devices": count, "num_nodes": nodes})
-        return count * nodes
-
-    def _divide_steps(self) -> StepDivision:
-        """Return how a training step is divided; SettingsError if it cannot be."""
-        division = self.data.step_division(self.processes)
-        check_accumulation(self.trainer_settings, division.accumulation)
-        check_validation(self.options, self.trainer_settings)
-        return division
-
     @property
     def files(self) -> list[Path]:
         """Images and label files that the run reads."""
@@ -216,11 +189,6 @@ class Experiment:
         validates = trains or (adaptation is not None and adaptation.choice == "validation")
         adapted = [] if adaptation is None else data.adaptation_images(adaptation).files
         return [*data.test_files, *base, *(data.validation_files if validates else []), *adapted]
-
-    @property
-    def shows_progress(self) -> bool:
-        """Whether the run says how far it is."""
-        return self.trainer_settings["enable_progress_bar"] is not False
 
     @property
     def trains(self) -> bool:
@@ -239,8 +207,11 @@ class Experiment:
 
     @cached_property
     def folder(self) -> Path:
-        """Folder where the record is or will be."""
-        return Path(self.options.runs) / folder_name(self)
+        """Folder where the record is or will be: words for people, then the first digits of the identity's hash."""
+        words = self.data.test_words
+        for word in words:
+            check_name(word, "the name of the data set, the protocol or the setting")
+        return Path(self.options.runs) / run_name("-".join([self.options.name, *words, self.identity.digits]))
 
     def record(self) -> Record | None:
         """Return the record, or None while the run is not finished."""
@@ -250,18 +221,3 @@ class Experiment:
     def is_done(self) -> bool:
         """True if a complete record exists and no forced rerun is requested or interrupted."""
         return not self.options.force and is_finished(self.folder) and self.record() is not None
-
-
-def build_experiment(parsed: ParsedRun) -> Experiment:
-    """Return the experiment of the method and the data that settings name.
-
-    Raises FsbenchError where the parts do not fit together.
-    """
-    return Experiment(
-        parsed.model,
-        parsed.datamodule,
-        options=parsed.config_init["run"],
-        settings=parsed.config.as_dict(),
-        trainer_arguments=parsed.config_init["trainer"],
-        config_text=parsed.config_text,
-    )

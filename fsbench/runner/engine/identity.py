@@ -5,21 +5,20 @@ list of base classes and of the contents of images and label files.
 """
 
 import json
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from fsbench.base.files import fingerprint, sha256_file
 from fsbench.core.adaptation import Adaptation
 from fsbench.core.datamodule import DataModule
 from fsbench.core.method import Method
 from fsbench.core.shot_ensemble import ENSEMBLES
-from fsbench.core.step_division import StepDivision
-from fsbench.records.run import Identity, run_name
-from fsbench.runner.config.limits import check_name
-from fsbench.runner.config.parse import RunOptions
+from fsbench.records.run import Identity
+from fsbench.runner.config.class_file import SHA256
 from fsbench.runner.engine.checkpoint import TRAINED_WITH
 from fsbench.runner.engine.validation_plan import validation_options
+
+if TYPE_CHECKING:
+    from fsbench.runner.engine.experiment import Experiment
 
 INDIFFERENT_TRAINER = {
     "accelerator", "strategy", "devices", "num_nodes", "logger", "default_root_dir", "profiler",
@@ -32,29 +31,17 @@ INDIFFERENT_DATASET = {"root", "lists", "allow_unverified_lists"}
 """Settings of a data set that say where files are; the manifest's hash covers what is in the lists."""
 
 
-class Identified(Protocol):
-    """The parts of an `fsbench.runner.engine.experiment.Experiment` that its identity follows from."""
-
-    settings: Mapping[str, Any]
-    options: RunOptions
-    method: Method
-    data: DataModule
-    checkpoint: Path | None
-    training_settings: dict[str, Any]
-    division: StepDivision | None
-
-    @property
-    def trainer_settings(self) -> dict[str, Any]: ...
-
-    @property
-    def identity(self) -> Identity: ...
-
-
-def run_identity(experiment: Identified) -> Identity:
+def run_identity(experiment: "Experiment") -> Identity:
     """Return everything that can change the result of `experiment`."""
     method, data, options = experiment.method, experiment.data, experiment.options
     identity = {
-        **_method_identity(method, experiment.settings["model"]["init_args"], options),
+        "method": {"name": options.name, "type": method.registry_name, **_method_settings(experiment)},
+        "backbone": {
+            "name": method.backbone.name,
+            "weights": method.backbone.weights_id,
+            **method.backbone.identity_settings,
+            **feature_rounding(method),
+        },
         "dataset": {"name": data.dataset.name, **_dataset_settings(experiment)},
         "fold": data.test.fold,
         "image_size": data.image_size,
@@ -70,64 +57,34 @@ def run_identity(experiment: Identified) -> Identity:
     return Identity.model_validate(json.loads(json.dumps(identity)))
 
 
-def _method_identity(method: Method, arguments: Mapping[str, Any], options: RunOptions) -> dict[str, Any]:
-    """Return the entries of an identity about a method and its backbone.
-
-    Args:
-        method: the method.
-        arguments: of its class, as the configuration has them.
-        options: of the run.
-    """
-    return {
-        "method": {"name": options.name, "type": method.registry_name, **_method_settings(method, arguments, options)},
-        "backbone": {
-            "name": method.backbone.name,
-            "weights": method.backbone.weights_id,
-            **method.backbone.identity_settings,
-            **feature_rounding(method),
-        },
-    }
-
-
 def feature_rounding(method: Method) -> dict[str, str]:
     """Return the types that features are computed in and rounded to, each where it is not float32."""
     backbone = method.backbone
-    types: dict[str, str] = {}
-    if backbone.cache_dtype != "float32":
-        types["cache_dtype"] = backbone.cache_dtype
-    if backbone.precision != "fp32":
-        types["backbone_precision"] = backbone.precision
-    return types
+    types = {"cache_dtype": backbone.cache_dtype, "backbone_precision": backbone.precision}
+    return {name: kind for name, kind in types.items() if kind not in ("float32", "fp32")}
 
 
-def folder_name(experiment: Identified) -> str:
-    """Return the name of the run's folder: words for people, then the first digits of the identity's hash."""
-    words = experiment.data.test_words
-    for word in words:
-        check_name(word, "the name of the data set, the protocol or the setting")
-    return run_name("-".join([experiment.options.name, *words, experiment.identity.digits]))
-
-
-def _method_settings(method: Method, arguments: Mapping[str, Any], options: RunOptions) -> dict[str, Any]:
+def _method_settings(experiment: "Experiment") -> dict[str, Any]:
     """Return the method's arguments, and what else of its own can change a result."""
-    settings = {key: value for key, value in arguments.items() if key != "backbone"}
-    if reference := options.method_file:  # the file is the method: after a change it is another one
-        settings["file_sha256"] = reference.rpartition("=")[2]
+    options = experiment.options
+    settings = {key: value for key, value in experiment.settings["model"]["init_args"].items() if key != "backbone"}
+    if options.method_file:  # the file is the method: after a change it is another one
+        settings["file_sha256"] = options.method_file.rpartition(SHA256)[2]
     if options.nshot_strategy in ENSEMBLES:
         settings["nshot_strategy"] = options.nshot_strategy
     return settings
 
 
-def _dataset_settings(experiment: Identified) -> dict[str, Any]:
+def _dataset_settings(experiment: "Experiment") -> dict[str, Any]:
     """Return the data set's arguments that can change a result."""
     arguments = experiment.settings["data"]["init_args"]["dataset"]["init_args"]
     settings = {key: value for key, value in arguments.items() if key not in INDIFFERENT_DATASET}
     if reference := experiment.options.dataset_file:
-        settings["file_sha256"] = reference.rpartition("=")[2]
+        settings["file_sha256"] = reference.rpartition(SHA256)[2]
     return settings
 
 
-def _training(experiment: Identified) -> dict[str, Any] | None:
+def _training(experiment: "Experiment") -> dict[str, Any] | None:
     """Return what the learned weights or calibrated settings follow from; None for methods without any."""
     method, data = experiment.method, experiment.data
     if experiment.checkpoint is not None:
@@ -142,10 +99,14 @@ def _training(experiment: Identified) -> dict[str, Any] | None:
     trainer = {k: v for k, v in experiment.trainer_settings.items() if k not in indifferent and v is not None}
     settings = experiment.settings
     optimisation = {key: settings[key] for key in ("optimizer", "lr_scheduler") if settings.get(key)}
+    assert experiment.division is not None
+    division = experiment.division.as_dict()
+    batch_size = division.pop("batch_size")
     return {
         **trainer,
         **optimisation,  # given instead of the method's own
-        **_step(experiment),
+        "batch_size": batch_size,
+        **({} if method.step_is_a_mean else {"division": division}),  # where it changes more than rounding
         **validation_options(experiment.options),
         **feature_rounding(method),
         "validation": data.training.validation,
@@ -177,11 +138,3 @@ def _base_classes(data: DataModule) -> dict[str, Any]:
         "base_classes_sha256": fingerprint(list(data.training_pool.pairs)),
         "base_files_sha256": data.base_files_sha256,
     }
-
-
-def _step(experiment: Identified) -> dict[str, Any]:
-    """Return the episodes of an optimiser step, and their division where it changes more than rounding."""
-    assert experiment.division is not None
-    step = experiment.division.as_dict()
-    batch = {"batch_size": step.pop("batch_size")}
-    return batch if experiment.method.step_is_a_mean else batch | {"division": step}

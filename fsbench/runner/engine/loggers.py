@@ -7,20 +7,20 @@ image.
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from fsbench.base.errors import SettingsError, known_names
 from fsbench.base.files import fingerprint
+from fsbench.base.files.images import open_image
 from fsbench.base.terminal import print_progress
 from fsbench.records.record import Record
 from fsbench.results.tables.blocks import Row, Subset
 from fsbench.results.tables.table import build_blocks
-
-if TYPE_CHECKING:
-    from fsbench.runner.engine.experiment import Experiment
+from fsbench.runner.engine.experiment import Experiment
 
 MODES = ("online", "offline", "off")
 OFFLINE = ("offline", "dryrun")
@@ -41,7 +41,7 @@ def wandb_mode() -> str:
     return mode
 
 
-def wandb_logger(experiment: "Experiment", work: Path) -> WandbLogger | None:
+def wandb_logger(experiment: Experiment, work: Path) -> WandbLogger | None:
     """Start the W&B run of `experiment`; return None when WANDB is off.
 
     Its id follows from the run's folder, so that a run that goes on is the same run there; under a sweep's agent the
@@ -98,30 +98,30 @@ def _start(**arguments: Any) -> Any:
 def log_record(loggers: Iterable[Logger], record: Record, step: int) -> None:
     """Log the scores of a finished run, of its classes and of its object sizes; the loggers are not used afterwards.
 
+    They are test/<metric>, test/class/<class>/<metric> and test/size/<bin>/<metric>.
+
     Args:
         loggers: where they go.
         record: the finished run.
         step: training step of the scores.
     """
     row, *_ = build_blocks([record], by_class=True)[0].rows  # further answers of the protocol stand after it
-    image_file = record.path / "predictions.png"
-    for logger in loggers:
-        logger.log_metrics(row_metrics(row), step)
-        if isinstance(logger, WandbLogger):
-            _log_wandb(logger, record, row, image_file)
-        elif isinstance(logger, TensorBoardLogger) and image_file.is_file():
-            _log_image(logger, image_file, step)
-        elif isinstance(logger, CSVLogger):
-            logger.save()
-
-
-def row_metrics(row: Row) -> dict[str, float]:
-    """Return a table row's values as test/<metric>, test/class/<class>/<metric> and test/size/<bin>/<metric>."""
     metrics = {f"test/{name}": score.value for name, score in row.scores.items()}
     for kind, parts in (("class", row.by_class), ("size", row.by_size)):
         for part, subset in parts.items():
             metrics |= {f"test/{kind}/{part}/{name}": score.value for name, score in subset.scores.items()}
-    return metrics
+    image_file = record.path / "predictions.png"
+    for logger in loggers:
+        logger.log_metrics(metrics, step)
+        if isinstance(logger, WandbLogger):
+            _log_wandb(logger, record, row, image_file)
+        elif isinstance(logger, TensorBoardLogger) and image_file.is_file():
+            with open_image(image_file) as image:
+                pixels = np.asarray(image.convert("RGB"))
+            logger.experiment.add_image("predictions", pixels, step, dataformats="HWC")
+            logger.experiment.flush()
+        elif isinstance(logger, CSVLogger):
+            logger.save()
 
 
 def _log_wandb(logger: WandbLogger, record: Record, row: Row, image_file: Path) -> None:
@@ -159,14 +159,3 @@ def _table(wandb: Any, kind: str, parts: dict[str, Subset], row: Row) -> Any:
         for label, part in parts.items()
     ]
     return wandb.Table(columns=[kind, "pairs", *metrics], data=lines)
-
-
-def _log_image(logger: TensorBoardLogger, image_file: Path, step: int) -> None:
-    # spared until it is needed
-    import numpy as np
-
-    from fsbench.base.files.images import open_image
-
-    with open_image(image_file) as image:
-        logger.experiment.add_image("predictions", np.asarray(image.convert("RGB")), step, dataformats="HWC")
-    logger.experiment.flush()

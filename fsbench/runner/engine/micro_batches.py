@@ -1,6 +1,6 @@
 """Lightning counts micro-batches where the suite's settings count optimiser steps: one in terms of the other."""
 
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -55,27 +55,18 @@ def _whole(value: Any) -> int | None:
     return int(value) if isinstance(value, float) and value > 1 and value.is_integer() else None
 
 
-class Trained(Protocol):
-    """The parts of an `fsbench.runner.engine.experiment.Experiment` that say how a step was made."""
-
-    method: Method
-    division: StepDivision | None
-
-    @property
-    def trainer_settings(self) -> dict[str, Any]: ...
-
-
-def step_division_facts(experiment: Trained) -> dict[str, Any]:
+def step_division_facts(division: StepDivision, method: Method, synchronised: bool) -> dict[str, Any]:
     """Return the division of a training step for the record.
 
-    Where batch normalisation is trained, `normalised_over` is the number of items that its statistics are of.
+    Args:
+        division: the division.
+        method: what is trained.
+        synchronised: whether batch normalisation is synchronised over processes. Where it is trained, `normalised_over`
+            is the number of items that its statistics are of.
     """
-    division = experiment.division
-    assert division is not None
     step: dict[str, Any] = division.as_dict()
-    if any(isinstance(m, _BatchNorm) and m.weight.requires_grad for m in experiment.method.modules()):
-        shared = division.processes if experiment.trainer_settings["sync_batchnorm"] else 1
-        step["normalised_over"] = division.micro_batch * shared
+    if any(isinstance(m, _BatchNorm) and m.weight.requires_grad for m in method.modules()):
+        step["normalised_over"] = division.micro_batch * (division.processes if synchronised else 1)
     return step
 
 

@@ -31,7 +31,7 @@ class PredictionSheet:
         self.episodes: list[Episode] = choose(data.manifest.official_episodes) if has_masks else []
         self.shown = frozenset(episode.index for episode in self.episodes)
 
-    def draw(self, record: Record, journal: Journal) -> None:
+    def draw(self, journal: Journal, record: Record) -> None:
         """Draw the sheet into the folder of `record` from the predictions in the journal."""
         ways: dict[int, dict[int, tuple[Any, bool]]] = {}
         for episode, slot, decided, prediction in journal.predictions():

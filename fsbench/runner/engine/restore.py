@@ -9,14 +9,13 @@ from typing import Any
 import torch
 
 from fsbench.base.errors import RecordError, near_path
-from fsbench.base.files import read_json, sha256_file
+from fsbench.base.files import sha256_file
 from fsbench.data.batch import EpisodeBatch
 from fsbench.records.counts import REALS
 from fsbench.records.record import Record, read_record
 from fsbench.runner.config.stored import NONE, parse_stored
-from fsbench.runner.engine.adapt import FINISHED, read_adaptation
-from fsbench.runner.engine.checkpoint import load_checkpoint
-from fsbench.runner.engine.experiment import Experiment, build_experiment
+from fsbench.runner.engine.checkpoint import ADAPTED, TRAINED, load_checkpoint, read_outcome
+from fsbench.runner.engine.experiment import Experiment
 from fsbench.runner.engine.stored_data import check_same_data
 from fsbench.scores.answers import SCORE_ROUNDING, SegmentationResult
 from fsbench.scores.confusion import COUNTS
@@ -39,38 +38,23 @@ def load_run(folder: Path, settings: Mapping[str, Any] = NONE, checkpoint: Path 
     if not (folder / "run.json").is_file() or not config.is_file():
         expected = f"expected a folder that `make bench` wrote{near_path(folder)}"
         raise RecordError(f"{folder} is no finished run with a config.yaml; {expected}")
-    experiment, record = build_experiment(parse_stored(config, settings)), read_record(folder)
-    if experiment.method.needs.adaptation is not None:
-        _load_adapted(experiment, record, checkpoint)
-    elif experiment.trains and checkpoint is not None:
-        load_checkpoint(experiment.method, checkpoint)
-    elif experiment.trains:
-        finished = folder / "checkpoints" / "finished.json"
-        if not finished.is_file():
-            raise RecordError(f"there is no {finished}; expected the checkpoint that the run trained; run it again")
-        try:
-            checkpoint = finished.with_name(read_json(finished, "record")["checkpoint"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise RecordError(f"{finished} cannot be read ({error}); expected the name of a checkpoint") from error
+    experiment, record = Experiment(parse_stored(config, settings)), read_record(folder)
+    adapts = experiment.method.needs.adaptation is not None
+    if adapts or experiment.trains:
         evaluated = record.run.checkpoint_sha256 if record else None
-        if evaluated and checkpoint.is_file() and sha256_file(checkpoint) != evaluated:
+        if checkpoint is None:
+            finished = folder / (ADAPTED if adapts else TRAINED)
+            outcome = read_outcome(finished)
+            checkpoint, found = finished.with_name(outcome["checkpoint"]), outcome["checkpoint_sha256"]
+        else:
+            found = sha256_file(checkpoint) if adapts else evaluated
+        if evaluated and found != evaluated:
             raise RecordError(
                 f"{checkpoint} is not the checkpoint that the run evaluated; put that back, or run it again"
             )
         load_checkpoint(experiment.method, checkpoint)
     experiment.method.eval()
     return experiment
-
-
-def _load_adapted(experiment: Experiment, record: Record | None, checkpoint: Path | None) -> None:
-    """Load the adapted weights that a run evaluated, from `checkpoint` or the run's folder."""
-    if checkpoint is None:
-        finished = experiment.folder / FINISHED if record is None else record.path / FINISHED
-        checkpoint = finished.with_name(read_adaptation(finished)["checkpoint"])
-    evaluated = record.run.checkpoint_sha256 if record else None
-    if evaluated and sha256_file(checkpoint) != evaluated:
-        raise RecordError(f"{checkpoint} is not the adapted checkpoint that the run evaluated; put that back")
-    load_checkpoint(experiment.method, checkpoint)
 
 
 def reopen_at(

@@ -15,7 +15,7 @@ from fsbench.records.run_directory import RunDirectory
 from fsbench.runner.config.parse import ParsedRun
 from fsbench.runner.config.run_config import RunConfig
 from fsbench.runner.engine.evaluate import evaluate
-from fsbench.runner.engine.experiment import Experiment, build_experiment
+from fsbench.runner.engine.experiment import Experiment
 from fsbench.runner.engine.loggers import log_record
 from fsbench.runner.engine.machine.check import check_machine
 from fsbench.runner.engine.machine.process_group import leaving_process_group
@@ -44,7 +44,7 @@ def run(config: RunConfig) -> Record | None:
 def run_parsed(parsed: ParsedRun) -> Record | None:
     """Complete the run of settings that were read already; see `run`."""
     with leaving_process_group():
-        return run_experiment(build_experiment(parsed))
+        return run_experiment(Experiment(parsed))
 
 
 def run_experiment(experiment: Experiment) -> Record | None:
@@ -60,7 +60,8 @@ def run_experiment(experiment: Experiment) -> Record | None:
     if experiment.is_done:
         return experiment.record()
     check_machine(experiment.trainer_settings)
-    with RunDirectory(experiment.folder, _rank(), experiment.options.force) as directory:
+    rank = int(getattr(rank_zero_only, "rank", 0))  # which is known before there is a trainer
+    with RunDirectory(experiment.folder, rank, experiment.options.force) as directory:
         if directory.is_complete:  # another process finished it just now
             return experiment.record()
         try:
@@ -71,9 +72,7 @@ def run_experiment(experiment: Experiment) -> Record | None:
             if isinstance(ended.__context__, KeyboardInterrupt):  # which Lightning's Trainer turns into exit(1)
                 raise KeyboardInterrupt from None
             raise
-        if record is None:
-            return None
-        return Record(experiment.folder, record.run)
+        return None if record is None else Record(experiment.folder, record.run)
 
 
 def _train_and_evaluate(experiment: Experiment, directory: RunDirectory) -> Record | None:
@@ -83,7 +82,7 @@ def _train_and_evaluate(experiment: Experiment, directory: RunDirectory) -> Reco
     trainer, best = build_trainer(experiment, directory.path, count_validation)
     sheet = PredictionSheet(experiment.data)
 
-    def log_scores(record: Record, journal: Journal) -> None:
+    def log_scores(journal: Journal, record: Record) -> None:
         log_record(trainer.loggers, record, trainer.global_step)
 
     if experiment.beyond_authors_rule:
@@ -97,8 +96,3 @@ def _train_and_evaluate(experiment: Experiment, directory: RunDirectory) -> Reco
             if trainer.world_size > 1 and (lost := watchdog.lost_peer()):
                 raise lost from error
             raise
-
-
-def _rank() -> int:
-    """Return this process's rank, also before there is a trainer."""
-    return int(getattr(rank_zero_only, "rank", 0))

@@ -9,11 +9,11 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from fsbench.base.errors import RecordError, RunError, SettingsError
-from fsbench.base.files import read_json, sha256_file
+from fsbench.base.errors import RunError, SettingsError
+from fsbench.base.files import sha256_file
 from fsbench.records.run_directory import RunDirectory
 from fsbench.runner.engine.adapt import adapt
-from fsbench.runner.engine.checkpoint import load_checkpoint
+from fsbench.runner.engine.checkpoint import TRAINED, load_checkpoint, read_outcome
 from fsbench.runner.engine.experiment import Experiment
 from fsbench.runner.engine.machine.determinism import unordered_kernels
 from fsbench.runner.engine.machine.meter import Meter
@@ -58,7 +58,10 @@ def prepare_method(
         facts = _train(experiment, trainer, data, directory, best)
         return Preparation(facts.pop("checkpoint_sha256"), facts)
     if experiment.method.needs.calibration:
-        return Preparation(facts={"calibration": _calibrate(experiment, trainer.strategy.root_device)})
+        log.info("calibrating on base classes")
+        device, episodes = trainer.strategy.root_device, experiment.data.calibration_episodes()
+        with torch.inference_mode():
+            return Preparation(facts={"calibration": experiment.method.calibrate(one.to(device) for one in episodes)})
     return Preparation()
 
 
@@ -70,16 +73,12 @@ def _train(
     Returns:
         The checkpoint's name, hash and validation mIoU, and what training cost.
     """
-    folder = directory.path / "checkpoints"
-    finished = folder / "finished.json"
+    finished = directory.path / TRAINED
     if not finished.is_file():
-        directory.write_json("checkpoints/finished.json", _fit(experiment, trainer, data, folder / "last.ckpt", best))
+        directory.write_json(TRAINED, _fit(experiment, trainer, data, finished.with_name("last.ckpt"), best))
         trainer.strategy.barrier("trained")
-    facts = _read_training(finished)
-    checkpoint = folder / facts["checkpoint"]
-    if not checkpoint.is_file() or sha256_file(checkpoint) != facts["checkpoint_sha256"]:
-        raise RecordError(f"{checkpoint} was changed after training; remove {directory.path} and run again")
-    load_checkpoint(experiment.method, checkpoint)
+    facts = read_outcome(finished)
+    load_checkpoint(experiment.method, finished.with_name(facts["checkpoint"]))
     return facts
 
 
@@ -88,14 +87,15 @@ def _fit(
 ) -> dict[str, Any]:
     """Train from the checkpoint `last`, or from the first epoch where there is none."""
     log.info("training %s", f"goes on from {last}" if last.is_file() else "starts")
+    division = experiment.division
+    assert division is not None
     meter = Meter(trainer.strategy.root_device)
     with unordered_kernels() as kernels:
         resumed = last if last.is_file() else None
         try:
             trainer.fit(experiment.method, datamodule=data, ckpt_path=resumed, weights_only=True)
         except torch.OutOfMemoryError as error:
-            assert experiment.division is not None
-            raise RunError(out_of_memory(experiment.division, error)) from error
+            raise RunError(out_of_memory(division, error)) from error
     checkpoint = Path(best.best_model_path)
     if not checkpoint.is_file():
         raise SettingsError(
@@ -109,28 +109,8 @@ def _fit(
         "validation_mIoU": float(best.best_model_score or 0),
         "epochs": trainer.current_epoch,
         **({"ended_early": end} if (end := plan.end(trainer)) else {}),
-        "step": step_division_facts(experiment),
+        "step": step_division_facts(division, experiment.method, experiment.trainer_settings["sync_batchnorm"]),
         "training_seconds": meter.seconds,
         "training_peak_mib": meter.peak_mib_of_all_ranks(),
         "unordered_kernels": sorted(kernels),
     }
-
-
-def _calibrate(experiment: Experiment, device: torch.device) -> dict[str, float]:
-    log.info("calibrating on base classes")
-    episodes = experiment.data.calibration_episodes()
-    with torch.inference_mode():
-        return experiment.method.calibrate(episode.to(device) for episode in episodes)
-
-
-def _read_training(finished: Path) -> dict[str, Any]:
-    """Read what a finished training left. Raises RecordError where the file is damaged."""
-    try:
-        info = read_json(finished, "record")
-        info["checkpoint_sha256"], info["checkpoint"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RecordError(
-            f"{finished} cannot be read ({type(error).__name__}); expected what a finished training writes; remove the "
-            "file: the training then goes on from its last epoch"
-        ) from error
-    return dict(info)

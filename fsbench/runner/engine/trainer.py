@@ -20,15 +20,14 @@ from fsbench.runner.engine.callbacks import (
     PlacelessCheckpoint,
     ProgressInLines,
     TimeEstimate,
+    TrainingFacts,
 )
 from fsbench.runner.engine.checkpoint import AtomicCheckpointIO
 from fsbench.runner.engine.experiment import Experiment
 from fsbench.runner.engine.loggers import wandb_logger
-from fsbench.runner.engine.machine.determinism import set_determinism
-from fsbench.runner.engine.machine.slurm import plugins_in_job
+from fsbench.runner.engine.machine.launch import plugins_in_job
 from fsbench.runner.engine.micro_batches import in_micro_batches
-from fsbench.runner.engine.training_facts import CHOSEN_BY, TrainingFacts
-from fsbench.runner.engine.validation_plan import EVERY_EPOCH, ValidationPlan, validation_schedule
+from fsbench.runner.engine.validation_plan import CHOSEN_BY, EVERY_EPOCH, ValidationPlan, validation_schedule
 from fsbench.runner.engine.withheld_validation import Count
 
 
@@ -47,37 +46,38 @@ def build_trainer(experiment: Experiment, folder: Path, count: Count) -> tuple[L
         MisconfigurationException: Lightning refuses an argument.
         SettingsError: Weights & Biases cannot be reached, or there are no threads.
     """
-    torch.backends.cuda.matmul.allow_tf32 = experiment.options.tf32 in (True, "matmul")
-    torch.backends.cudnn.allow_tf32 = experiment.options.tf32 in (True, "convolutions")
-    torch.set_num_threads(_training_threads(experiment))
-    arguments = experiment.trainer_arguments
-    if experiment.division is not None:
+    options, division, arguments = experiment.options, experiment.division, experiment.trainer_arguments
+    torch.backends.cuda.matmul.allow_tf32 = options.tf32 in (True, "matmul")
+    torch.backends.cudnn.allow_tf32 = options.tf32 in (True, "convolutions")
+    threads = options.training_threads
+    if threads is not None and threads < 1:
+        raise SettingsError(f"run.training_threads is {threads}, expected a number of threads above 0")
+    torch.set_num_threads(threads or THREADS)  # of the training; the evaluation sets its own number
+    if division is not None:
         automatic = experiment.method.automatic_optimization
-        arguments = arguments | in_micro_batches(arguments, experiment.division.accumulation, automatic)
-    plan = _validation_plan(experiment)
+        arguments = arguments | in_micro_batches(arguments, division.accumulation, automatic)
+    plan = ValidationPlan(
+        validation_schedule(options), options.patience, 1 if division is None else division.accumulation
+    )
     best, *last = _checkpoints(folder / "checkpoints", plan)
-    curves = [CSVLogger(folder, "curves")] if experiment.trains else []
-    wandb = wandb_logger(experiment, folder)
     is_shown = arguments["enable_progress_bar"] is not False
     bar = is_shown and shows_bar()
+    callbacks = [best, *last, EpisodicValidation(experiment.data, count), PerStepSeed(experiment.data.seed)]
+    loggers = [wandb_logger(experiment, folder), *_as_list(arguments["logger"])]
+    if experiment.trains:
+        callbacks += [FiniteLoss(experiment.method.registry_name), plan, TrainingFacts(experiment)]
+        loggers = [CSVLogger(folder, "curves"), *loggers]
+    if experiment.data.trains_elsewhere:
+        callbacks.append(ForgottenFeatures())
+    if is_shown:
+        callbacks += [TimeEstimate(), TQDMProgressBar(leave=True) if bar else ProgressInLines()]
     trainer = L.Trainer(
-        **set_determinism(arguments)
+        **arguments
         | {
             "default_root_dir": str(folder),
             "plugins": plugins_in_job(arguments["plugins"]),
-            "logger": [*curves, *_as_list(wandb), *_as_list(arguments["logger"])],
-            "callbacks": [
-                best,
-                *last,
-                *([FiniteLoss(experiment.method.registry_name)] if experiment.trains else []),
-                EpisodicValidation(experiment.data, count),
-                *([plan] if experiment.trains else []),
-                PerStepSeed(experiment.data.seed),
-                *([TrainingFacts(experiment)] if experiment.trains else []),
-                *([ForgottenFeatures()] if experiment.data.trains_elsewhere else []),
-                *([TimeEstimate(), TQDMProgressBar(leave=True) if bar else ProgressInLines()] if is_shown else []),
-                *_as_list(arguments["callbacks"]),
-            ],
+            "logger": [one for one in loggers if one is not None],
+            "callbacks": [*callbacks, *_as_list(arguments["callbacks"])],
             "enable_progress_bar": bar,
             "use_distributed_sampler": False,  # ours neither pads nor repeats
             "num_sanity_val_steps": 0,
@@ -87,21 +87,6 @@ def build_trainer(experiment: Experiment, folder: Path, count: Count) -> tuple[L
     if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
         trainer.strategy.checkpoint_io = AtomicCheckpointIO()
     return trainer, best
-
-
-def _training_threads(experiment: Experiment) -> int:
-    """Return the threads of the training; the evaluation sets its own number."""
-    threads = experiment.options.training_threads
-    if threads is not None and threads < 1:
-        raise SettingsError(f"run.training_threads is {threads}, expected a number of threads above 0")
-    return threads or THREADS
-
-
-def _validation_plan(experiment: Experiment) -> ValidationPlan:
-    """Return when the training of `experiment` validates and ends early."""
-    options, division = experiment.options, experiment.division
-    accumulation = 1 if division is None else division.accumulation
-    return ValidationPlan(validation_schedule(options), options.patience, CHOSEN_BY, accumulation)
 
 
 def _checkpoints(folder: Path, plan: ValidationPlan) -> list[ModelCheckpoint]:

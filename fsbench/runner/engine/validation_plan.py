@@ -13,6 +13,10 @@ from fsbench.runner.config.parse import RunOptions
 log = logging.getLogger("fsbench")
 
 EVERY_EPOCH = ValidationSchedule()
+CHOSEN_BY = "val/mIoU"
+"""Score by which the best checkpoint is chosen and a training ends early, the highest."""
+LEAST = {"first_validation": 0, "middle_validation": 0, "validation_every": 1, "patience": 1}
+"""Options of validation and early end, and their smallest values."""
 
 
 def validation_schedule(options: RunOptions) -> ValidationSchedule:
@@ -22,13 +26,8 @@ def validation_schedule(options: RunOptions) -> ValidationSchedule:
 
 def validation_options(options: RunOptions) -> dict[str, int]:
     """Return those options of validation and early end that differ from their defaults, for the run's identity."""
-    usual: dict[str, int | None] = {
-        "first_validation": 0,
-        "middle_validation": None,
-        "validation_every": 1,
-        "patience": None,
-    }
-    return {name: getattr(options, name) for name, value in usual.items() if getattr(options, name) != value}
+    given = {name: getattr(options, name) for name in LEAST}
+    return {name: value for name, value in given.items() if value != getattr(RunOptions, name)}
 
 
 def check_validation(options: RunOptions, trainer: dict[str, Any]) -> None:
@@ -38,7 +37,7 @@ def check_validation(options: RunOptions, trainer: dict[str, Any]) -> None:
         options: of the run.
         trainer: arguments of Lightning's Trainer as plain values.
     """
-    for name, lowest in (("first_validation", 0), ("middle_validation", 0), ("validation_every", 1), ("patience", 1)):
+    for name, lowest in LEAST.items():
         value = getattr(options, name)
         if value is not None and value < lowest:
             raise SettingsError(f"run.{name} is {value}, expected {lowest} or more")
@@ -66,19 +65,18 @@ class ValidationPlan(Callback):
     Args:
         schedule: when to validate.
         patience: epochs without an improvement after which the training ends; None for no such end.
-        monitor: name of the score.
         accumulation: number of micro-batches of a process in one optimiser step.
     """
 
-    def __init__(self, schedule: ValidationSchedule, patience: int | None, monitor: str, accumulation: int):
-        self.schedule, self.monitor, self.accumulation = schedule, monitor, accumulation
+    def __init__(self, schedule: ValidationSchedule, patience: int | None, accumulation: int):
+        self.schedule, self.accumulation = schedule, accumulation
         self.score = BestScore(patience)
 
     def end(self, trainer: L.Trainer) -> str | None:
         """Return why the training of `trainer` ended before its last epoch; None if it did not."""
         if not self.score.is_over or trainer.current_epoch == trainer.max_epochs:
             return None
-        return f"{self.monitor} did not exceed {self.score.best:.6g} in {self.score.waited} epochs (run.patience)"
+        return f"{CHOSEN_BY} did not exceed {self.score.best:.6g} in {self.score.waited} epochs (run.patience)"
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         trainer.should_stop |= self.score.is_over  # a training that goes on from its last checkpoint
@@ -99,8 +97,8 @@ class ValidationPlan(Callback):
         trainer.val_check_batch = batch_idx + 1 if batch_idx + 1 in due else batches + 1
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if not trainer.sanity_checking and self.monitor in trainer.callback_metrics:
-            self.score.update(float(trainer.callback_metrics[self.monitor]))
+        if not trainer.sanity_checking and CHOSEN_BY in trainer.callback_metrics:
+            self.score.update(float(trainer.callback_metrics[CHOSEN_BY]))
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if self.score.is_over and trainer.current_epoch + 1 != trainer.max_epochs:

@@ -13,8 +13,7 @@ from typing import Any
 import lightning as L
 
 from fsbench.base.errors import SettingsError
-from fsbench.core.datamodule import DataModule, Training
-from fsbench.core.step_division import StepDivision
+from fsbench.core.datamodule import DataModule
 from fsbench.protocols.draws.pools import Pool
 from fsbench.protocols.evaluation import count_answers
 
@@ -55,6 +54,14 @@ class TrainingData(L.LightningDataModule):
         super().__init__()
         self.allow_zero_length_dataloader_with_multiple_devices = True  # fewer episodes than processes
         self._data, self._validation, self._end = data, validation, end
+        # What methods ask while they are trained
+        self.dataset, self.training = data.dataset, data.training
+        self.step_division, self.loss_weight = data.step_division, data.loss_weight
+
+    @property
+    def training_pool(self) -> Pool:
+        """Images of the base classes, from which training episodes are drawn."""
+        return self._data.training_pool
 
     def train_dataloader(self) -> Any:
         return self._data.train_dataloader()
@@ -68,31 +75,6 @@ class TrainingData(L.LightningDataModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self._data.on_save_checkpoint(checkpoint)
-
-    # What methods ask while they are trained
-
-    @property
-    def dataset(self) -> Any:
-        """The data set of the test."""
-        return self._data.dataset
-
-    @property
-    def training(self) -> Training:
-        """Items of training and validation."""
-        return self._data.training
-
-    @property
-    def training_pool(self) -> Pool:
-        """Images of the base classes, from which training episodes are drawn."""
-        return self._data.training_pool
-
-    def step_division(self, processes: int) -> StepDivision:
-        """Return how a training step is divided over this many processes."""
-        return self._data.step_division(processes)
-
-    def loss_weight(self, batch_idx: int) -> float:
-        """Return the factor of the loss of micro-batch `batch_idx` of an epoch."""
-        return self._data.loss_weight(batch_idx)
 
 
 def withhold_validation(name: str, data: DataModule) -> tuple[TrainingData, Count]:

@@ -8,7 +8,7 @@ from fsbench.base.errors import SettingsError, known_names
 from fsbench.protocols.test import Test
 from fsbench.records.record import Record
 from fsbench.runner.config.run_config import RunConfig, run_options
-from fsbench.runner.engine.experiment import build_experiment
+from fsbench.runner.engine.experiment import Experiment
 from fsbench.runner.engine.run import run_experiment
 
 OF_THE_TEST = {
@@ -56,7 +56,7 @@ def evaluate_named(method: str, test: Test, runs: str | Path, progress: bool, op
         extra.append(f"--data.test.empty_masks={str(empty).lower()}")
     extra += [] if progress else ["--trainer.enable_progress_bar=false"]
     config = RunConfig(**opened | given | {"method": method, "fold": fold, "runs": str(runs), "extra": tuple(extra)})
-    experiment = build_experiment(config.parse())
+    experiment = Experiment(config.parse())
     if experiment.data.manifest.sha256 != test.manifest.sha256:
         raise SettingsError(
             f"the settings of {method} make other episodes than the test's "

@@ -173,11 +173,11 @@ def run_folder(run: RunConfig, takes_notes: bool = True, on_this_machine: bool =
         FsbenchError: the run cannot be built, or not be made here.
     """
     # with torch, which a grid whose runs are all noted spares
-    from fsbench.runner.engine.experiment import build_experiment
+    from fsbench.runner.engine.experiment import Experiment
     from fsbench.runner.engine.machine.check import check_machine
 
     with opened_files() as opened:
-        experiment = build_experiment(run.parse())
+        experiment = Experiment(run.parse())
         if on_this_machine:
             check_machine(experiment.trainer_settings)
         folder = experiment.folder

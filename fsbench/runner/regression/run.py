@@ -26,7 +26,7 @@ from fsbench.data.rle import encode_ways
 from fsbench.records.predictions import read_predictions
 from fsbench.records.record import Record
 from fsbench.results.pictures import contact_sheet as pictures
-from fsbench.runner.engine.experiment import Experiment, build_experiment
+from fsbench.runner.engine.experiment import Experiment
 from fsbench.runner.engine.run import run_experiment
 from fsbench.runner.regression import cases
 from fsbench.runner.regression.cases import Case, EpisodeDiff
@@ -86,7 +86,7 @@ def observe(case: Case, data: Path) -> CaseRun:
         training = None
 
         def build(part: Literal["test", "training"]) -> Experiment:
-            return build_experiment(case.configuration(data, runs, part, first).parse())
+            return Experiment(case.configuration(data, runs, part, first).parse())
 
         experiment = build("training")
         if experiment.trains:

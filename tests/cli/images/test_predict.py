@@ -22,9 +22,9 @@ from pycocotools.coco import COCO
 from fsbench.cli.main import main
 from fsbench.core.released_format import WRITTEN_BY
 from fsbench.predict.supports import read_supports
-from fsbench.runner.config.parse import parse
 from fsbench.runner.config.registry import config_files
-from fsbench.runner.engine.experiment import build_experiment
+from fsbench.runner.engine.experiment import Experiment
+from tests.config_words import parse
 
 PROTOTYPE = ("--dataset", "demo")
 
@@ -303,7 +303,7 @@ def test_the_checkpoint_of_a_run_brings_its_settings(small_demo, photos, support
     configs = [f"--config={file}" for file in config_files("emat", "demo")]
     own = ["--run.name=emat", "--model.support_side=4", "--data.image_size=96"]
     dataset = ["--data.dataset=fsbench.datamodules.datasets.folder.Folder", f"--data.dataset.root={small_demo}"]
-    experiment = build_experiment(parse([*configs, *own, *dataset]))
+    experiment = Experiment(parse([*configs, *own, *dataset]))
     checkpoint = tmp_path / "runs" / "mine" / "checkpoints" / "best.ckpt"
     checkpoint.parent.mkdir(parents=True)
     (checkpoint.parent.parent / "config.yaml").write_text(experiment.config_text)

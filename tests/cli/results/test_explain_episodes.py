@@ -18,11 +18,10 @@ from fsbench.pages.explain.episode_panels import KEYS
 from fsbench.pages.explain.episodes import compare_episodes
 from fsbench.records.record import Record
 from fsbench.results.pictures.sheet import CAPTION
-from fsbench.runner.config.parse import parse
 from fsbench.runner.config.run_config import RunConfig
-from fsbench.runner.engine.experiment import Experiment, build_experiment
+from fsbench.runner.engine.experiment import Experiment
 from fsbench.runner.engine.run import run_experiment
-from tests.config_words import config_words
+from tests.config_words import config_words, parse
 
 OWN = {
     "emat": {"looks from", "attention", "without the mask"},
@@ -47,13 +46,13 @@ def made(small_demo, tmp_path_factory):
                      "--trainer.enable_progress_bar=false", "--data.dataset=fsbench.datamodules.datasets.folder.Folder",
                      f"--data.dataset.root={small_demo}", *options]  # fmt: skip
             given = config_words(RunConfig(method, "demo", 0, str(folder), extra=extra))
-            experiment = build_experiment(parse(given))
+            experiment = Experiment(parse(given))
             if experiment.method.learns:
                 weights = folder / f"{method}.ckpt"
                 torch.save(
                     {"state_dict": experiment.method.state_dict(), WRITTEN_BY: experiment.method.describe()}, weights
                 )
-                experiment = build_experiment(parse([*given, f"--run.checkpoint={weights}"]))
+                experiment = Experiment(parse([*given, f"--run.checkpoint={weights}"]))
             runs[method, options] = run_experiment(experiment)
         return runs[method, options]
 

@@ -4,8 +4,8 @@ import pytest
 import yaml
 
 from fsbench.cli.main import main
-from fsbench.runner.config.parse import parse
 from fsbench.runner.config.registry import aliases, config_files, names, task_of
+from tests.config_words import parse
 
 
 def test_list_names_what_there_is(capsys):

@@ -6,7 +6,7 @@ import yaml
 from fsbench.base.paths import CONFIGS, REPOSITORY
 from fsbench.cli.main import main
 from fsbench.results.tables.published.scores import FOLDER as PUBLISHED
-from fsbench.runner.engine.experiment import build_experiment
+from fsbench.runner.engine.experiment import Experiment
 from fsbench.runner.grid.bench import RunConfig
 
 ABLATIONS = sorted((CONFIGS / "ablations" / "dcama").glob("*.yaml"))
@@ -21,7 +21,7 @@ HMNET_SWEEP = yaml.safe_load((CONFIGS / "sweeps" / "hmnet_ablations.yaml").read_
 def experiment(small_demo, *extra, method="dcama"):
     folder = ("--data.dataset=fsbench.datamodules.datasets.folder.Folder", f"--data.dataset.root={small_demo}")
     few = ("--data.test.episodes=4", "--data.training.validation_episodes=4")
-    return build_experiment(RunConfig(method, "demo", shot=2, extra=(*extra, *folder, *few)).parse())
+    return Experiment(RunConfig(method, "demo", shot=2, extra=(*extra, *folder, *few)).parse())
 
 
 def test_hmnets_are_the_rows_of_the_papers_table():

@@ -9,7 +9,7 @@ import pytest
 from fsbench.cli.main import main
 from fsbench.records.card import Cards
 from fsbench.records.record import Record, find_records
-from fsbench.runner.engine.adapt import FINISHED
+from fsbench.runner.engine.checkpoint import ADAPTED
 from tests.cli.commands import environments_of_ranks, run_command
 from tests.cli.conftest import FEW, environment_of_test
 from tests.cli.run.test_killed import same
@@ -24,7 +24,7 @@ def only_record(runs: Path) -> Record:
 
 
 def adaptation(record: Record) -> dict:
-    return json.loads((record.path / FINISHED).read_text())
+    return json.loads((record.path / ADAPTED).read_text())
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +92,7 @@ def test_a_failure_of_the_process_that_adapts_ends_all(base, small_demo, warm_pr
     one, two = warm_process.call_ranks(arguments, tmp_path, environments)
     assert one.returncode == 2 and "the loss of the adaptation is nan in epoch 1, expected a finite" in one.stderr
     assert two.returncode == 2 and not two.stderr
-    assert not list((tmp_path / "runs").glob(f"*/{FINISHED}"))
+    assert not list((tmp_path / "runs").glob(f"*/{ADAPTED}"))
 
 
 @pytest.mark.slow(60)
@@ -106,7 +106,7 @@ def test_a_killed_adaptation_goes_on_from_its_last_epoch(whole, base, small_demo
     started.kill()
     started.communicate()
     (folder,) = runs.glob("ifa-*")
-    assert not (folder / FINISHED).exists() and not (folder / "run.json").exists()
+    assert not (folder / ADAPTED).exists() and not (folder / "run.json").exists()
     _, errors = (again := spawn(*arguments)).communicate(timeout=600)
     assert again.returncode == 0, errors
     log = (folder / "run.log").read_text()

@@ -9,8 +9,9 @@ import torch
 from fsbench.base.errors import SettingsError
 from fsbench.cli.main import main
 from fsbench.networks.backbones.timm_networks import Encoder
-from fsbench.runner.config.parse import compose_method, parse
+from fsbench.predict.predictor import compose_run
 from fsbench.runner.config.registry import aliases, config_files, names, task_of
+from tests.config_words import parse
 from tests.photos import DATA, INDEX, arguments
 
 METHODS = [name for name in names("methods") if task_of("methods", name) == "classification"]
@@ -71,15 +72,13 @@ def test_bench_prints_the_table(bench, photos, tmp_path, capsys):
 
 @pytest.mark.slow(3)
 def test_compare_explain_and_formats(photos, tmp_path, capsys):
-    from fsbench.runner.engine.experiment import build_experiment
+    from fsbench.runner.engine.experiment import Experiment
     from fsbench.runner.engine.run import run_experiment
 
     runs = tmp_path / "runs"
     fort = ["--model.patches=6", "--model.epochs=1", "--data.image_size=64"]
     folders = {
-        method: run_experiment(
-            build_experiment(parse(arguments(method, photos, runs, "--data.test.episodes=4", *more)))
-        ).path
+        method: run_experiment(Experiment(parse(arguments(method, photos, runs, "--data.test.episodes=4", *more)))).path
         for method, more in {"nn": [], "lp": [], "fort_ssf": fort}.items()
     }
     capsys.readouterr()
@@ -149,7 +148,7 @@ def test_methods_and_data_sets_that_do_not_belong_together(refused):
     message = refused("bench", "--method=fort_swin", f"--dataset={DATA}", "--weights=random")
     assert "image size is 128, but ibot_swin_tiny takes 224 only" in message  # not with the demo's own backbone
     with pytest.raises(SettingsError, match="nn classifies images; expected a method that segments"):
-        compose_method("nn")
+        compose_run("nn", None, None, None, None)
     assert "for classification without label maps" in refused(
         "data", "manifest", "build", f"--dataset={DATA}", "--out=x.jsonl", "--fold=0"
     )

@@ -22,13 +22,12 @@ import torch
 from fsbench.base.paths import REPOSITORY
 from fsbench.core.released_format import WRITTEN_BY
 from fsbench.records.record import Record, find_records
-from fsbench.runner.config.parse import parse
 from fsbench.runner.config.run_config import RunConfig
-from fsbench.runner.engine.experiment import build_experiment
+from fsbench.runner.engine.experiment import Experiment
 from fsbench.scores.count_table import QUERIES, SUPPORTS
 from tests.cli.commands import environments_of_ranks
 from tests.cli.conftest import environment_of_test
-from tests.config_words import config_words
+from tests.config_words import config_words, parse
 from tests.photos import arguments
 from tests.ports import free_port
 from tests.warm import Warm
@@ -115,7 +114,7 @@ def cells(small_demo, tmp_path_factory):
                  "--data.dataset=fsbench.datamodules.datasets.folder.Folder",
                  f"--data.dataset.root={small_demo}", f"--data.test.protocol={protocol}", *options]  # fmt: skip
         given = config_words(RunConfig(method, "demo", 0, extra=extra))
-        experiment = build_experiment(parse(given))
+        experiment = Experiment(parse(given))
         if not experiment.method.learns:
             return given
         weights = folder / f"{method}.ckpt"

@@ -12,11 +12,10 @@ from fsbench.cli.main import main
 from fsbench.core.released_format import WRITTEN_BY
 from fsbench.data.episodes.manifest import read_manifest
 from fsbench.records.record import Record, find_records
-from fsbench.runner.config.parse import parse
 from fsbench.runner.config.run_config import RunConfig
-from fsbench.runner.engine.experiment import build_experiment
+from fsbench.runner.engine.experiment import Experiment
 from tests.cli.conftest import environment_of_test
-from tests.config_words import config_words
+from tests.config_words import config_words, parse
 from tests.datamodules.datasets.test_object_annotations import lvis, pascal_part
 from tests.goldens.kinds.incontext import pascal_part_folder
 from tests.goldens.test_goldens import HERE
@@ -176,7 +175,7 @@ def test_methods_stand_beside_each_other_under_each_protocol(warm_process, small
             more = ["--model.tuning_steps=2"] if method == "lora_probe_dense" else []
             given = RunConfig(method, "demo", 0, str(tmp_path / "runs"), extra=[*few, *more], **task)
             plan.append(config_words(given))
-        experiment = build_experiment(parse(plan[-1]))
+        experiment = Experiment(parse(plan[-1]))
         if experiment.method.learns:
             weights = tmp_path / f"{method}.ckpt"
             written = {"state_dict": experiment.method.state_dict(), WRITTEN_BY: experiment.method.describe()}

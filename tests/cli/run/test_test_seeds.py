@@ -8,10 +8,9 @@ from fsbench.data.episodes.task import EpisodeTask
 from fsbench.datamodules.datasets.folder import Folder
 from fsbench.protocols.reading import load_protocol
 from fsbench.records.record import find_records
-from fsbench.runner.config.parse import parse
 from fsbench.runner.config.run_config import RunConfig
-from fsbench.runner.engine.experiment import build_experiment
-from tests.config_words import config_words
+from fsbench.runner.engine.experiment import Experiment
+from tests.config_words import config_words, parse
 
 SMALL = ["--model.width=8", "--model.feature_side=8", "--model.states=2", "--data.loading.workers=0"]
 
@@ -56,5 +55,5 @@ def test_a_record_says_that_the_base_learner_was_left_out(small_demo, tmp_path):
         own = RunConfig(
             "hmnet", **request, checkpoint=str(tmp_path / "best.ckpt"), extra=[*extra, f"--model.bam={bam}"]
         )
-        found.append(build_experiment(own.parse()).identity.training)
+        found.append(Experiment(own.parse()).identity.training)
     assert set(found[0]) == {"checkpoint_sha256"} and found[1] == found[0] | {"trained_with": {"bam": True, "shots": 1}}

@@ -27,7 +27,7 @@ from fsbench.datamodules.loading.augment import (
 )
 from fsbench.datamodules.loading.scratch import Scratch
 from fsbench.datamodules.loading.whole_images import labelled_image
-from fsbench.runner.config.parse import compose_method
+from fsbench.runner.config.run_config import RunConfig
 from tests.data_modules import episodic
 
 
@@ -89,7 +89,7 @@ def test_the_augmentation_is_the_chain_on_real_photos(real_data):
 )
 def test_a_method_scales_as_its_authors_do_on_each_data_set(method, dataset, factors):
     """hmnet.md §10.1, which BAM and PFENet share, and §2.4.2; hdmnet.md §8."""
-    name = compose_method(method, dataset).data_arguments["training"]["augmentation"]
+    name = RunConfig(method, dataset).parse(build=False).data_arguments["training"]["augmentation"]
     assert named_augmentation(name, 64).factors == factors
 
 

@@ -20,7 +20,7 @@ from fsbench.methods.emat import EMAT
 from fsbench.methods.prototype import Prototype
 from fsbench.networks.backbones.base import BackboneConfig
 from fsbench.runner.config.run_config import RunConfig
-from fsbench.runner.engine.experiment import build_experiment
+from fsbench.runner.engine.experiment import Experiment
 from fsbench.runner.engine.machine.watchdog import safe_imports
 from fsbench.runner.engine.run import run_experiment
 
@@ -57,7 +57,7 @@ def bench(method, folder, runs, *more, **options):
     request = RunConfig(
         method, "demo", way=2, runs=str(runs), backbone="demo", weights="random:0", extra=extra, **options
     )
-    return run_experiment(build_experiment(request.parse()))
+    return run_experiment(Experiment(request.parse()))
 
 
 def test_the_scores_of_a_test_are_those_of_a_run(blocks_folder, tmp_path):

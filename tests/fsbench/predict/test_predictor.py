@@ -30,10 +30,10 @@ def demo() -> fsbench.Predictor:
 @pytest.fixture(scope="session")
 def emat(tmp_path_factory) -> str:
     """An untrained checkpoint of EMAT as it is on the demo."""
-    from fsbench.runner.config.parse import compose_method
+    from fsbench.runner.config.run_config import RunConfig
 
     torch.manual_seed(0)
-    method = compose_method("emat", "demo").build_method()
+    method = RunConfig("emat", "demo").parse(build=False).build_method()
     path = tmp_path_factory.mktemp("emat") / "emat.ckpt"
     torch.save({"state_dict": method.state_dict()}, path)
     return str(path)

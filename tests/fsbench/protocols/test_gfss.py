@@ -19,7 +19,7 @@ from fsbench.protocols.draws.gfss import draw_runs
 from fsbench.protocols.reading import load_protocol
 from fsbench.records.predictions import read_predictions
 from fsbench.runner.config.run_config import RunConfig
-from fsbench.runner.engine.experiment import build_experiment
+from fsbench.runner.engine.experiment import Experiment
 from fsbench.runner.engine.run import run_experiment
 from tests.data_modules import episodic
 from tests.datamodules.builders import blocks, save_coco, save_names, save_pairs
@@ -134,7 +134,7 @@ def experiment(scenes, folder, *more, method="diam"):
         *more,
     ]
     request = RunConfig(method, "pascal", 0, str(folder), weights="random", keep_predictions="masks", extra=small)
-    return build_experiment(request.parse())
+    return Experiment(request.parse())
 
 
 def test_scores_are_those_of_the_definition(scenes, tmp_path):

@@ -11,7 +11,7 @@ from fsbench.datamodules.datasets.isaid import Isaid
 from fsbench.protocols.reading import load_protocol
 from fsbench.protocols.view import View
 from fsbench.runner.config.run_config import RunConfig
-from fsbench.runner.engine.experiment import build_experiment
+from fsbench.runner.engine.experiment import Experiment
 from fsbench.scores.answers import SegmentationAnswer
 from tests.datamodules.datasets.test_isaid import save_large_patches, save_patches
 
@@ -26,7 +26,7 @@ def test_r2nets_test_is_on_patches_of_512(tmp_path):
         "--data.test.episodes=10",
     ]
     request = RunConfig("prototype", "isaid512", 0, str(tmp_path / "runs"), backbone="demo", extra=small)
-    data = build_experiment(request.parse()).data
+    data = Experiment(request.parse()).data
     header = data.manifest.header
     assert header.protocol == "isaid_r2net"
     assert header.seed == 538 and [e.query for e in data.manifest.episodes] == sorted(shown)[:10]

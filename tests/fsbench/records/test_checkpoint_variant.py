@@ -10,7 +10,7 @@ from fsbench.methods.cst import cst_learner
 from fsbench.networks.backbones.timm_networks import VITS, random_state
 from fsbench.records.description import ON_TRUST, STATED_VARIANT, notes
 from fsbench.runner.config.run_config import RunConfig
-from fsbench.runner.engine.experiment import build_experiment
+from fsbench.runner.engine.experiment import Experiment
 from tests.fsbench.runs import changed
 
 
@@ -31,7 +31,7 @@ def experiment(tmp_path, blocks_folder):
         request = RunConfig(
             "cst", "demo", 0, str(tmp_path / "runs"), checkpoint=str(tmp_path / "best.ckpt"), extra=given
         )
-        return build_experiment(request.parse())
+        return Experiment(request.parse())
 
     return build
 

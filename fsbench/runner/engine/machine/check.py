@@ -9,6 +9,7 @@ from lightning.pytorch.strategies import StrategyRegistry
 
 from fsbench.base.environment import check_temporary_folder
 from fsbench.base.errors import SettingsError, known_names
+from fsbench.runner.config.limits import device_count
 from fsbench.runner.engine.machine.launch import check_launch
 
 LEAST_LIMIT = 64
@@ -30,11 +31,15 @@ def check_machine(trainer: dict[str, Any]) -> None:
         if accelerator not in known:
             names = known_names(accelerator, ["auto", "gpu", *sorted(known)])
             raise SettingsError(f"trainer.accelerator is '{accelerator}'{names}")
-        if not _is_available(accelerator):
+        try:
+            is_here = bool(AcceleratorRegistry.get(accelerator).is_available())
+        except ImportError:  # as the TPU's, whose package is not installed
+            is_here = False
+        if not is_here:
             raise SettingsError(f"trainer.accelerator is {accelerator}, which this machine does not have; take auto")
-    count = len(devices) if isinstance(devices, list) else int(devices) if str(devices).isdecimal() else 1
+    count = device_count(devices) or 1
     check_launch(count, int(trainer["num_nodes"]))
-    gpus = _gpus()
+    gpus = torch.cuda.device_count() or int(torch.backends.mps.is_available())
     if accelerator == "gpu" and not gpus:
         raise SettingsError("trainer.accelerator is gpu, but torch sees none on this machine; take auto or cpu")
     on_gpus = bool(gpus) and accelerator in ("auto", "gpu", "cuda", "mps")
@@ -55,15 +60,3 @@ def check_machine(trainer: dict[str, Any]) -> None:
             if on_gpus
             else f"devices is {count}, expected at most {most} processes on this machine without GPUs"
         )
-
-
-def _is_available(accelerator: str) -> bool:
-    try:
-        return bool(AcceleratorRegistry.get(accelerator).is_available())
-    except ImportError:  # as the TPU's, whose package is not installed
-        return False
-
-
-def _gpus() -> int:
-    """Return the number of GPUs that torch sees."""
-    return torch.cuda.device_count() or int(torch.backends.mps.is_available())

@@ -2,60 +2,63 @@
 
 Lightning, torch and W&B take a rank from several variables, each by rules of its own, before there is a Trainer. A
 process that believes itself to be rank 2 of nothing writes no settings and no checkpoint. So each rank in the
-environment is that of a whole launch of as many processes as the run has, or the run is refused.
+environment is that of a whole launch of as many processes as the run has, or the run is refused. So is a job of SLURM
+whose tasks are not the run's processes, before any of them waits for one that never comes.
 """
 
 import os
 from dataclasses import dataclass
 from math import inf
+from typing import Any
+
+from lightning.pytorch.plugins.environments import ClusterEnvironment, SLURMEnvironment, TorchElasticEnvironment
 
 from fsbench.base.environment import RANKS
 from fsbench.base.errors import SettingsError
-from fsbench.runner.engine.machine.slurm import check_tasks, in_job
 
 
 @dataclass(frozen=True)
 class Launcher:
-    """A program that starts the processes of a run.
+    """A program that starts the processes of a run, by what it sets in the environment of each.
 
     Attributes:
-        name: of it.
         variables: all that it sets for a process.
-        processes: that with the number of processes.
         more: others that people set beside it.
-        on_several: whether it starts processes on several machines.
+        processes: the variable with the number of processes.
         most: number of processes that it starts at most.
+        most_nodes: number of machines that it starts them on at most.
     """
 
-    name: str
     variables: tuple[str, ...]
-    processes: str = "WORLD_SIZE"
     more: tuple[str, ...] = ()
-    on_several: bool = True
+    processes: str = "WORLD_SIZE"
     most: float = inf
+    most_nodes: float = inf
 
     def has_started(self, given: set[str], devices: int, nodes: int) -> bool:
         """Return whether it has started this process as one of that many, and set all that is `given`."""
-        own, ranks = set(self.variables), [int(os.environ[name]) for name in given & set(RANKS)]
-        is_whole = own <= given <= own | set(self.more) and (nodes == 1 or self.on_several)
-        fits = devices * nodes <= self.most and all(rank < devices * nodes for rank in ranks)
-        return is_whole and fits and os.environ[self.processes] == str(devices * nodes)
+        own, count = set(self.variables), devices * nodes
+        return (
+            own <= given <= own | set(self.more)
+            and os.environ[self.processes] == str(count)
+            and all(int(os.environ[name]) < count for name in given & set(RANKS))
+            and count <= self.most
+            and nodes <= self.most_nodes
+        )
 
 
 _SERVER = ("MASTER_ADDR", "MASTER_PORT")
-LAUNCHERS = (
-    Launcher(
-        "torchrun",
-        ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_RANK", "TORCHELASTIC_RUN_ID", *_SERVER),
-        more=("NODE_RANK",),
-    ),
-    Launcher("a job of one container", ("RANK", "WORLD_SIZE", *_SERVER), more=("LOCAL_RANK", "NODE_RANK"), most=1),
-    Launcher("--devices", ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", *_SERVER), on_several=False),
-    Launcher(
-        "jsrun", ("JSM_NAMESPACE_RANK", "JSM_NAMESPACE_LOCAL_RANK", "JSM_NAMESPACE_SIZE"), "JSM_NAMESPACE_SIZE", _SERVER
-    ),
+TORCHRUN = Launcher(
+    ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_RANK", "TORCHELASTIC_RUN_ID", *_SERVER),
+    more=("NODE_RANK",),
 )
-"""Launchers beside SLURM's; Lightning itself starts the further processes of `--devices`."""
+CONTAINER = Launcher(("RANK", "WORLD_SIZE", *_SERVER), more=("LOCAL_RANK", "NODE_RANK"), most=1)
+LIGHTNING = Launcher(("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", *_SERVER), most_nodes=1)
+JSRUN = Launcher(
+    ("JSM_NAMESPACE_RANK", "JSM_NAMESPACE_LOCAL_RANK", "JSM_NAMESPACE_SIZE"), _SERVER, processes="JSM_NAMESPACE_SIZE"
+)
+LAUNCHERS = (TORCHRUN, CONTAINER, LIGHTNING, JSRUN)
+"""Launchers beside SLURM's; a container's job has one process, and Lightning starts the further ones of `--devices`."""
 
 IN_JOB = {
     "RANK": "SLURM_PROCID",
@@ -78,22 +81,66 @@ def check_launch(devices: int, nodes: int) -> None:
     if devices * nodes == 1 and given <= set(_SERVER):
         given = set()  # a server that nobody asks: what `ddp_notebook` leaves in a session
     if in_job():
-        check_tasks(devices, nodes)
+        _check_tasks(devices, nodes)
         own = IN_JOB if "RANK" in given else IN_JOB | {"LOCAL_RANK": "SLURM_PROCID"}  # which is taken for the rank then
         wrong = {name for name in given & set(own) if os.environ[name] != os.environ.get(own[name], "0")}
     elif any(launcher.has_started(given, devices, nodes) for launcher in LAUNCHERS):
         return
     else:
         wrong = given | ({"SLURM_PROCID"} if os.environ.get("SLURM_PROCID", "0") != "0" else set())
-    if wrong:
-        _refuse(sorted(wrong), devices * nodes)
-
-
-def _refuse(names: list[str], processes: int) -> None:
-    found = ", ".join(f"{name}={os.environ[name]}" for name in names)
-    number = "one process" if processes == 1 else f"{processes} processes"
+    if not wrong:
+        return
+    found = ", ".join(f"{name}={os.environ[name]}" for name in sorted(wrong))
+    number = "one process" if devices * nodes == 1 else f"{devices * nodes} processes"
     raise SettingsError(
         f"the environment has {found}, of a launch that is not whole, or not this run's, which has {number}; "
-        f"expected none of {'them' if len(names) > 1 else 'it'}: env -u {' -u '.join(names)} fsbench …; or torchrun or "
-        "srun that start as many processes as the run has (docs/guides/cluster.md)"
+        f"expected none of {'them' if len(wrong) > 1 else 'it'}: env -u {' -u '.join(sorted(wrong))} fsbench …; or "
+        "torchrun or srun that start as many processes as the run has (docs/guides/cluster.md)"
     )
+
+
+def in_job() -> bool:
+    """Return whether Lightning takes SLURM's tasks for the processes of a run: not where somebody types at a shell of
+    SLURM's, nor under torchrun."""
+    interactive = SLURMEnvironment.job_name() in ("bash", "interactive")
+    return "SLURM_NTASKS" in os.environ and not interactive and not TorchElasticEnvironment.detect()
+
+
+def plugins_in_job(given: Any) -> list[Any]:
+    """Return the plugins of a Trainer, `given` and one more: in a job Lightning shall not requeue it.
+
+    At SIGUSR1 it would write a checkpoint amid an epoch, from which the run would go on in another way than it does
+    from an epoch's end.
+    """
+    plugins = [] if given is None else list(given) if isinstance(given, (list, tuple)) else [given]
+    if in_job() and not any(isinstance(plugin, ClusterEnvironment) for plugin in plugins):
+        plugins.append(SLURMEnvironment(auto_requeue=False))
+    return plugins
+
+
+def _check_tasks(devices: int, nodes: int) -> None:
+    """Raise SettingsError where the tasks of this job of SLURM are not one for each process of the run.
+
+    One task says it; the error of the others is told already.
+    """
+    given = os.environ
+    tasks, have_nodes = int(given["SLURM_NTASKS"]), int(given.get("SLURM_NNODES", "1"))
+    per_node = given.get("SLURM_NTASKS_PER_NODE")
+    if tasks == devices * nodes == 1:
+        return
+    right = f"srun {f'--nodes={nodes} ' if nodes > 1 else ''}--ntasks-per-node={devices} fsbench bench …"
+    found = f"SLURM has {tasks} task{'s' * (tasks > 1)} on {have_nodes} node{'s' * (have_nodes > 1)} for this run"
+    if (tasks, have_nodes) != (devices * nodes, nodes):
+        settings = f"trainer.devices {devices}" + f", trainer.num_nodes {nodes}" * (nodes > 1)
+        other = f"--trainer.devices {tasks // have_nodes}" + f" --trainer.num_nodes {have_nodes}" * (have_nodes > 1)
+        message = f"{found}, whose settings ask for {devices * nodes} ({settings}); expected {right}"
+        message += f", or {other} --trainer.strategy ddp" * (tasks % have_nodes == 0)
+    elif per_node is None or not per_node.isdecimal() or int(per_node) != devices:
+        message = f"{found}, but their number for each node is {per_node or 'not given'}; expected {right}"
+    elif "SLURM_STEP_ID" not in given:
+        message = f"{found}, but srun did not start it, and the others would be waited for; expected {right}"
+    else:
+        return
+    error = SettingsError(message)
+    error.is_told = given.get("SLURM_PROCID", "0") != "0"
+    raise error

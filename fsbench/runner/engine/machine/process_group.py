@@ -1,13 +1,33 @@
-"""The group of a run's processes, and its end."""
+"""The processes of a run: work in each of them, and the end of their group."""
 
-import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
+import lightning as L
 from torch import distributed
+
+from fsbench.runner.engine.machine.watchdog import kept_environment
+
+Outcome = TypeVar("Outcome")
 
 VARIABLES = ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "LOCAL_RANK", "RANK", "WORLD_SIZE")
 """Variables that Lightning sets for the processes of a run."""
+
+
+def in_each_process(trainer: L.Trainer, work: Callable[[], Outcome]) -> Outcome:
+    """Call `work` in every process of a trainer, which are started and connected unless they are already.
+
+    Returns:
+        What it returns in this process.
+    """
+
+    def connected() -> Outcome:
+        trainer.strategy.setup_environment()
+        return work()
+
+    launcher = trainer.strategy.launcher
+    return connected() if launcher is None else launcher.launch(connected, trainer=trainer)
 
 
 @contextmanager
@@ -19,16 +39,12 @@ def leaving_process_group() -> Iterator[None]:
     process's end. Lightning sets variables of a launch in the process that launches, too, where the next run would find
     them.
     """
-    ended_well, before = False, {name: os.environ.get(name) for name in VARIABLES}
+    has_ended_well = False
     try:
-        yield
-        ended_well = True
+        with kept_environment(VARIABLES):
+            yield
+        has_ended_well = True
     finally:
         is_member = distributed.is_available() and distributed.is_initialized()
-        if is_member and (ended_well or distributed.get_backend() == "gloo"):
+        if is_member and (has_ended_well or distributed.get_backend() == "gloo"):
             distributed.destroy_process_group()
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value

@@ -9,9 +9,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from types import FrameType
 
 from fsbench.base.environment import PARENT
@@ -54,10 +53,9 @@ def safe_imports() -> dict[str, str]:
 
 
 @contextmanager
-def changed_environment(variables: Mapping[str, str]) -> Iterator[None]:
-    """Set environment variables of this process within the block, and give them back the values that they had."""
-    before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
+def kept_environment(names: Iterable[str]) -> Iterator[None]:
+    """Give environment variables of this process back the values that they had before the block."""
+    before = {name: os.environ.get(name) for name in names}
     try:
         yield
     finally:
@@ -66,6 +64,14 @@ def changed_environment(variables: Mapping[str, str]) -> Iterator[None]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+
+
+@contextmanager
+def changed_environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """Set environment variables of this process within the block, and give them back the values that they had."""
+    with kept_environment(variables):
+        os.environ.update(variables)
+        yield
 
 
 @contextmanager
@@ -114,45 +120,34 @@ class Watchdog:
         A collective fails a moment before the end of the other process is seen.
         """
         end = time.monotonic() + GRACE_SECONDS / 2
-        while not (death := self._death()) and time.monotonic() < end:
+        while not (loss := self._loss()) and time.monotonic() < end:
             time.sleep(POLL_SECONDS / 5)
-        if death is None:
-            return None
-        error = RunError(f"{death.words}; {GOES_ON}")
-        error.is_told = death.is_told
-        return error
+        return loss
 
-    def _death(self) -> "_Death | None":
-        """Return which process is gone; None where all are there."""
+    def _loss(self) -> RunError | None:
+        """Return the error about a process that is gone, told where that has said itself why; None if all are there."""
         for rank, process in enumerate(self.ranks(), 1):
             if status := process.poll():
-                return _Death(f"process {rank} of this run ended ({describe_exit(status)})", is_told=status > 0)
+                loss = RunError(f"process {rank} of this run ended ({describe_exit(status)}); {GOES_ON}")
+                loss.is_told = status > 0
+                return loss
         starter = multiprocessing.parent_process()  # of a run that a command started by the fork server
         is_left = starter is not None and not starter.is_alive()
         if is_left or (starter is None and self.starter not in (None, str(os.getppid()))):
-            return _Death("the process that started this one ended", is_told=False)
+            return RunError(f"the process that started this one ended; {GOES_ON}")
         return None
 
     def _watch(self) -> None:
         while not self._finished.wait(POLL_SECONDS):
-            death = self._death()
-            if death and not self._finished.wait(GRACE_SECONDS if death.is_told else 0):
-                message = f"{death.words}; {GOES_ON}"
-                log.error(message)
-                if not death.is_told:
+            loss = self._loss()
+            if loss and not self._finished.wait(GRACE_SECONDS if loss.is_told else 0):
+                log.error(str(loss))
+                if not loss.is_told:
                     print_line(file=sys.stderr)  # below the bar of progress
-                    print_error(message)
+                    print_error(str(loss))
                 self._end_ranks()
                 os._exit(1)  # past the main thread, which may be waiting in a collective that nothing ends
 
     def _end_ranks(self) -> None:
         for process in self.ranks():
             process.kill()
-
-
-@dataclass(frozen=True)
-class _Death:
-    """A process that is gone, in words, and whether it has said itself why it ended."""
-
-    words: str
-    is_told: bool

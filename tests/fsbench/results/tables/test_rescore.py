@@ -201,6 +201,8 @@ def test_what_cannot_be_rescored_is_refused(whole, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        ("--resolution 0", "--resolution is '0', expected original or a side from 1 to 4096 pixels"),
+        ("--objects 5-0", "--objects is '5-0', expected two percentages, the lower one first"),
         ("--protocol pfenet --by size", "--protocol and --by size were both given; expected one of them"),
         ("--void ignore --published", "--published was given with --void; expected it with a table of scores"),
         ("--data-root here", "--data-root was given with a table of scores; expected it with --protocol or --void"),
@@ -213,8 +215,8 @@ def test_what_cannot_be_rescored_is_refused(whole, tmp_path, capsys):
         ("--plot figure.png", "--plot was given with a table of scores; expected it with --by shots or"),
     ],
 )
-def test_options_of_other_tables_are_refused(words, message, tmp_path, capsys):
-    """Options that a table does not take are refused before a run is read."""
+def test_options_that_a_table_does_not_take_are_refused(words, message, tmp_path, capsys):
+    """Before a run is read."""
     assert main(["table", str(tmp_path / "nowhere"), *words.split()]) == 2
     assert message in capsys.readouterr().err
 

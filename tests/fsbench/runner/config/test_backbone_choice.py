@@ -10,9 +10,8 @@ from fsbench.networks.weights import table
 from fsbench.networks.weights.table import INSTALL_PHOTOS, PHOTO_NETWORK, instead, usual_path, weight_files
 from fsbench.runner.config.backbone_choice import AUTO, backbone_at_hand, needed_weights
 from fsbench.runner.config.checks import absent_files
-from fsbench.runner.config.parse import compose_method
 from fsbench.runner.config.registry import names, task_of
-from fsbench.runner.config.run_config import RunConfig
+from fsbench.runner.config.run_config import NO_DATASET, RunConfig
 
 SUITING = weight_files()[PHOTO_NETWORK].stands_in_for
 
@@ -37,7 +36,9 @@ def test_the_network_stands_in_for_the_methods_that_can_be_built_on_it():
     for method in names("methods"):
         if task_of("methods", method) == "segmentation" and needed_weights(method):
             try:
-                compose_method(method, None, PHOTO_NETWORK, "random").build_method()
+                RunConfig(method, NO_DATASET, backbone=PHOTO_NETWORK, weights="random").parse(
+                    build=False
+                ).build_method()
                 built.append(method)
             except SettingsError:
                 pass
@@ -82,7 +83,7 @@ def test_every_door_says_the_same_of_absent_weights(monkeypatch, capsys, tmp_pat
     messages = [str(error) for error in errors if isinstance(error, CheckpointError)]
     assert len(messages) == 1 and f"\n  {said}\n" in messages[0]
     with pytest.raises(CheckpointError) as raised:
-        compose_method("prototype").build_method()
+        RunConfig("prototype", NO_DATASET).parse(build=False).build_method()
     assert str(raised.value) == messages[0]
     assert main(["bench", "--method", "prototype", "--dataset", "folder", "--data-root", str(tmp_path)]) == 2
     assert said in capsys.readouterr().err

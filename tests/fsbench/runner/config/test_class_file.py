@@ -9,13 +9,13 @@ import pytest
 import yaml
 
 from fsbench.base.errors import SettingsError
-from fsbench.runner.config import class_file
+from fsbench.runner.config import class_file, registry
 from fsbench.runner.config.class_file import load_class_file, name_class_file, name_class_files
-from fsbench.runner.config.parse import compose_method, parse
-from fsbench.runner.config.registry import choose_method, config_files, read_settings
+from fsbench.runner.config.parse import parse_values
+from fsbench.runner.config.registry import choose_method, config_files
 from fsbench.runner.config.run_config import RunConfig
 from fsbench.runner.config.stored import parse_stored
-from fsbench.runner.engine.experiment import build_experiment
+from fsbench.runner.engine.experiment import Experiment
 from tests.plugged import METHOD
 
 
@@ -39,14 +39,12 @@ def times(file) -> int:
 
 
 def test_a_class_of_a_file_is_a_method_and_its_file_is_in_the_identity(mine, small_data):
-    files = config_files("./mine.py:Constant", "demo")
     assert choose_method("mine.py:Constant").name == "constant"
     assert choose_method("mine.py:Constant", "dino_vits8").name == "constant_dino_vits8"
-    arguments = [f"--config={file}" for file in files] + small_data
-    experiment = build_experiment(parse(arguments))
+    experiment = Experiment(RunConfig("./mine.py:Constant", "demo", extra=small_data).parse())
     assert times(mine) == 1 and type(experiment.method).__name__ == "Constant"
     sha256 = hashlib.sha256(mine.read_bytes()).hexdigest()
-    settings = {"name": "unnamed", "type": "constant", "value": 1, "file_sha256": sha256}
+    settings = {"name": "constant", "type": "constant", "value": 1, "file_sha256": sha256}
     assert experiment.identity.method.as_json() == settings
     assert "mine" not in str(experiment.identity)  # where it lies changes nothing
 
@@ -89,22 +87,22 @@ def test_a_file_that_cannot_be_imported_is_refused_in_one_line(mine):
 
 
 def test_a_file_that_changed_before_its_run_began_is_refused(mine):
-    (*_, file) = config_files("mine.py:Constant")
+    values = RunConfig("mine.py:Constant", "demo").file_values
     class_file._named.clear()  # the run is another process
     mine.write_text(METHOD + "\n")
     with pytest.raises(SettingsError, match=r"mine.py has changed: its sha256 begins with"):
-        parse([f"--config={file}"], build=False)
+        parse_values(values, build=False)
     mine.unlink()
     with pytest.raises(SettingsError, match=r"mine.py cannot be read \(No such file"):
-        parse([f"--config={file}"], build=False)
+        parse_values(values, build=False)
 
 
 @pytest.fixture
 def stored(mine, tmp_path):
     """The config.yaml of a run of the class, opened by another process."""
-    composed = compose_method("mine.py:Constant", "demo")
+    composed = RunConfig("mine.py:Constant", "demo").parse(build=False)
     file = tmp_path / "config.yaml"
-    file.write_text(composed.parser.dump(composed.config))
+    file.write_text(composed.config_text)
     class_file._named.clear()
     for name in [name for name in sys.modules if name.startswith(f"{class_file.PACKAGE}.")]:
         del sys.modules[name]
@@ -173,8 +171,7 @@ def test_a_yaml_file_names_the_class_of_a_python_file_beside_it(mine, small_data
     monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
     name = str(mine.parent / "own.yaml")
     assert choose_method(name).name == "own"
-    arguments = [f"--config={file}" for file in config_files(name, "demo")] + small_data
-    experiment = build_experiment(parse(arguments))
+    experiment = Experiment(RunConfig(name, "demo", extra=small_data).parse())
     assert times(mine) == 1 and experiment.method.value == 0
     settings = experiment.identity.method.as_json()
     assert settings["file_sha256"] == hashlib.sha256(mine.read_bytes()).hexdigest() and settings["value"] == 0
@@ -193,9 +190,9 @@ def test_a_yaml_file_whose_class_is_not_found_is_told_which_form_is(mine):
     file.write_text("task: segmentation\nmodel: {class_path: mine.Constant}\n")
     expected = r"'mine.Constant', which is no class that can be imported; expected .*--method ./mine.py:Constant"
     with pytest.raises(SettingsError, match=expected):
-        parse([f"--config={one}" for one in config_files("./own.yaml", "demo")])
+        RunConfig("./own.yaml", "demo").parse()
     file.write_text("task: segmentation\nmodel: {class_path: ./mine.py:Constnt}\n")
-    read_settings.cache_clear()
+    registry._read.cache_clear()
     with pytest.raises(SettingsError, match=r"mine.py has no class Constnt; it has Constant; did you mean 'Constant'"):
         choose_method("./own.yaml")
 

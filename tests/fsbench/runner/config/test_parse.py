@@ -15,9 +15,10 @@ from fsbench.core.data_options import EpisodicTest, Loading, Training
 from fsbench.datamodules.datasets.folder import Folder
 from fsbench.datamodules.episodic import EpisodicDataModule
 from fsbench.runner.config import parse as parsing
-from fsbench.runner.config.parse import compose_method, describe_keys, option_names, parse, quiet
+from fsbench.runner.config.parse import describe_keys, option_names, quiet
 from fsbench.runner.config.run_config import RunConfig
 from fsbench.runner.config.stored import parse_stored
+from tests.config_words import parse
 
 EMAT = [f"--config={file}" for file in RunConfig("emat", "pascal").files]
 FOLDER = "--data.dataset=fsbench.datamodules.datasets.folder.Folder"
@@ -130,7 +131,7 @@ def test_arguments_of_objects_are_those_of_the_last_one():
 @pytest.mark.parametrize("word", ["[a]", "1e3", "a: b", "true"])
 def test_a_value_is_never_read_as_text(word, tmp_path):
     """A file may have any name; one that YAML reads as something else stays the name of a file."""
-    composed = compose_method("prototype", "demo", weights=word)
+    composed = RunConfig("prototype", "demo", weights=word).parse(build=False)
     assert composed.config.model.init_args.backbone.weights == word
     (tmp_path / "config.yaml").write_text(composed.config_text)
     places = {"data.dataset.root": word, "model.backbone.weights": word}

@@ -7,14 +7,14 @@ import pytest
 import yaml
 
 from fsbench.base.errors import SettingsError
-from fsbench.runner.config.parse import compose_method
+from fsbench.runner.config.run_config import RunConfig
 from fsbench.runner.config.stored import parse_stored
 
 
 @pytest.fixture
 def stored(tmp_path) -> dict:
     """The configuration of a run, as plain values."""
-    composed = compose_method("prototype", "demo")
+    composed = RunConfig("prototype", "demo").parse(build=False)
     return yaml.safe_load(composed.parser.dump(composed.config, skip_none=False))
 
 

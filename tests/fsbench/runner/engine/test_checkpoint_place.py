@@ -4,13 +4,11 @@ import pytest
 import torch
 
 from fsbench.base.errors import RecordError
-from fsbench.runner.config.parse import parse
-from fsbench.runner.config.run_config import RunConfig
 from fsbench.runner.engine.callbacks import PlacelessCheckpoint
-from fsbench.runner.engine.experiment import build_experiment
+from fsbench.runner.engine.experiment import Experiment
 from fsbench.runner.engine.restore import load_run
 from fsbench.runner.engine.run import run_experiment
-from tests.config_words import config_words
+from tests.fsbench.runner.engine.runs import folder_run
 
 
 def test_what_was_the_best_is_known_in_another_folder(tmp_path):
@@ -29,16 +27,12 @@ def test_what_was_the_best_is_known_in_another_folder(tmp_path):
 
 @pytest.mark.slow
 def test_a_training_has_the_same_checkpoints_in_any_folder(blocks_folder, tmp_path):
-    def request(place: str) -> RunConfig:
-        extra = ["--data.dataset=fsbench.datamodules.datasets.folder.Folder", f"--data.dataset.root={blocks_folder}",
-                 "--data.test.episodes=2", "--data.training.validation_episodes=3", "--data.loading.workers=0",
-                 "--data.image_size=64",
-                 "--trainer.limit_train_batches=1", "--trainer.max_epochs=2", "--trainer.accelerator=cpu",
-                 "--trainer.enable_progress_bar=false"]  # fmt: skip
-        return RunConfig("hsnet", "demo", 0, str(tmp_path / place), extra=extra)
-
-    places = ("a", "a-folder-of-a-long-name/inside")
-    first, other = (run_experiment(build_experiment(parse(config_words(request(place))))) for place in places)
+    short = [
+        "--data.test.episodes=2", "--data.training.validation_episodes=3", "--data.image_size=64",
+        "--trainer.limit_train_batches=1", "--trainer.max_epochs=2",
+    ]  # fmt: skip
+    runs = [folder_run("hsnet", blocks_folder, tmp_path / place, *short) for place in ("a", "of-a-long-name/inside")]
+    first, other = (run_experiment(Experiment(run.parse())) for run in runs)
     assert first.run.checkpoint_sha256 == other.run.checkpoint_sha256
     for record in (first, other):
         for file in (record.path / "checkpoints").glob("*.ckpt"):
@@ -46,5 +40,5 @@ def test_a_training_has_the_same_checkpoints_in_any_folder(blocks_folder, tmp_pa
     checkpoints = other.path / "checkpoints"
     load_run(other.path)
     (checkpoints / "best.ckpt").write_bytes((checkpoints / "last.ckpt").read_bytes())
-    with pytest.raises(RecordError, match=r"best\.ckpt is not the checkpoint that the run evaluated; put that back"):
+    with pytest.raises(RecordError, match=r"best\.ckpt is not the checkpoint that .*json tells of; put that back"):
         load_run(other.path)

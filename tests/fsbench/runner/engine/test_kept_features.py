@@ -5,9 +5,9 @@ import pytest
 from fsbench.base.errors import SettingsError
 from fsbench.datamodules.datasets.demo.dataset import drawn_dataset
 from fsbench.records.grouping import variants
-from fsbench.runner.config.run_config import RunConfig
-from fsbench.runner.engine.experiment import build_experiment
+from fsbench.runner.engine.experiment import Experiment
 from fsbench.runner.engine.run import run_experiment
+from tests.fsbench.runner.engine.runs import folder_run
 
 
 @pytest.fixture(scope="module")
@@ -17,11 +17,8 @@ def experiment(tmp_path_factory):
     drawn_dataset(seed=3, train=80, val=80).make(folder / "data")
 
     def make(*options):
-        extra = ["--data.test.episodes=5", "--data.loading.workers=0", "--trainer.accelerator=cpu", "--data.test.way=2",
-                 "--trainer.enable_progress_bar=false", "--data.dataset=fsbench.datamodules.datasets.folder.Folder",
-                 f"--data.dataset.root={folder / 'data'}", *options]  # fmt: skip
-        request = RunConfig("prototype", "demo", 0, str(folder / "runs"), extra=extra)
-        return build_experiment(request.parse())
+        run = folder_run("prototype", folder / "data", folder / "runs", *options, episodes=5, way=2)
+        return Experiment(run.parse())
 
     return make
 

@@ -28,8 +28,7 @@ from fsbench.records.run_directory import is_finished
 from fsbench.results.tables.rescoring.measures import measure
 from fsbench.results.tables.rescoring.recount import ORIGINAL, recount
 from fsbench.results.tables.table import build_blocks
-from fsbench.runner.config.run_config import RunConfig
-from fsbench.runner.engine.experiment import build_experiment
+from fsbench.runner.engine.experiment import Experiment
 from fsbench.runner.engine.restore import reopen_at
 from fsbench.runner.engine.run import run_experiment
 from fsbench.runner.engine.stored_data import open_dataset, open_truth
@@ -37,6 +36,7 @@ from fsbench.scores.confusion import COUNTS
 from fsbench.scores.run_statistics import episode_statistics
 from fsbench.scores.scores import COMMON
 from tests.datamodules.test_episodic import exchange
+from tests.fsbench.runner.engine.runs import folder_run
 from tests.fsbench.runner.exchange.test_bundle import CARD
 
 
@@ -48,12 +48,8 @@ def runs_of(demo_like, tmp_path_factory):
     def make(method, keep):
         if (method, keep) not in made:
             folder = tmp_path_factory.mktemp(keep)
-            extra = ["--data.test.episodes=5", "--data.loading.workers=0", "--trainer.accelerator=cpu",
-                     "--data.test.way=2",
-                     "--trainer.enable_progress_bar=false", "--data.dataset=fsbench.datamodules.datasets.folder.Folder",
-                     f"--data.dataset.root={demo_like}", "--data.test.protocol=fscs"]  # fmt: skip
-            request = RunConfig(method, "demo", 0, str(folder), keep_predictions=keep, extra=extra)
-            made[method, keep] = run_experiment(build_experiment(request.parse()))
+            run = folder_run(method, demo_like, folder, keep_predictions=keep, episodes=5, way=2, protocol="fscs")
+            made[method, keep] = run_experiment(Experiment(run.parse()))
         return made[method, keep]
 
     return make
@@ -76,14 +72,10 @@ def demo_like(tmp_path_factory):
 def test_a_run_knows_the_contents_of_its_files(demo_like, tmp_path):
     """Files of equal names and sizes with other contents make another run, and nothing is taken of the former one."""
     root = shutil.copytree(demo_like, tmp_path / "small")
-    extra = ["--data.test.episodes=3", "--data.loading.workers=0", "--trainer.accelerator=cpu",
-             f"--data.dataset.root={root}",
-             "--data.dataset=fsbench.datamodules.datasets.folder.Folder",
-             "--trainer.enable_progress_bar=false"]  # fmt: skip
-    request = RunConfig("prototype", "demo", 0, str(tmp_path / "runs"), keep_predictions="masks", extra=extra)
+    run = folder_run("prototype", root, tmp_path / "runs", keep_predictions="masks", episodes=3)
 
     def experiment():
-        return build_experiment(request.parse())
+        return Experiment(run.parse())
 
     data = experiment().data
     query, upside_down = data.dataset.image_path(data.manifest.episodes[0].query), root / "upside_down.jpg"
@@ -124,13 +116,7 @@ def test_what_is_kept_changes_no_figure_and_no_name(runs_of_prototype):
 @pytest.mark.parametrize("force", [False, True])
 def test_every_rank_waits_until_the_record_has_its_place(demo_like, tmp_path, monkeypatch, force):
     """Another node's command looks for it as soon as its own rank has ended."""
-    extra = ["--data.test.episodes=1", "--data.loading.workers=0", "--trainer.accelerator=cpu",
-             f"--data.dataset.root={demo_like}",
-             "--data.dataset=fsbench.datamodules.datasets.folder.Folder",
-             "--trainer.enable_progress_bar=false"]  # fmt: skip
-    config = RunConfig(
-        method="prototype", dataset="demo", fold=0, runs=str(tmp_path / "runs"), force=force, extra=tuple(extra)
-    )
+    config = folder_run("prototype", demo_like, tmp_path / "runs", force=force, episodes=1)
     places = []
 
     def barrier(strategy, name=None):
@@ -139,7 +125,7 @@ def test_every_rank_waits_until_the_record_has_its_place(demo_like, tmp_path, mo
 
     monkeypatch.setattr(SingleDeviceStrategy, "barrier", barrier)
     for _ in range(1 + force):
-        record = run_experiment(build_experiment(config.parse()))
+        record = run_experiment(Experiment(config.parse()))
     assert places == [[(record.path.name, True)]] * (1 + force)
 
 
@@ -210,18 +196,6 @@ def test_scores_by_other_rules(runs_of_prototype, no_method, capsys):
     by_class = pairs.group_by("class_id").agg(pl.col("tp", "union").sum())
     miou = 100 * (by_class["tp"] / by_class["union"]).mean()
     assert lines["only objects of 0 to 60 % of the query"]["scores"]["mIoU"]["value"] == pytest.approx(miou)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        (["--resolution", "0"], "--resolution is '0', expected original or a side from 1 to 4096 pixels"),
-        (["--objects", "5-0"], "--objects is '5-0', expected two percentages, the lower one first"),
-    ],
-)
-def test_rules_that_are_none_are_refused(arguments, said, tmp_path, capsys):
-    assert main(["table", str(tmp_path), *arguments]) == 2
-    assert said in capsys.readouterr().err
 
 
 def test_a_bad_file_of_predictions_stops_nobody(runs_of_prototype, tmp_path, capsys):

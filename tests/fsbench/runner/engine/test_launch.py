@@ -1,10 +1,13 @@
+"""Processes that a launcher or a job of SLURM has started are those of the run, or the run is refused."""
+
 import os
 
 import pytest
 from lightning.fabric.utilities.rank_zero import _get_rank
+from lightning.pytorch.plugins.environments import LightningEnvironment
 
 from fsbench.base.errors import SettingsError
-from fsbench.runner.engine.machine.launch import LAUNCHERS, check_launch
+from fsbench.runner.engine.machine.launch import LAUNCHERS, check_launch, plugins_in_job
 
 SERVER = {"MASTER_ADDR": "localhost", "MASTER_PORT": "29500"}
 TORCHRUN = SERVER | {
@@ -44,6 +47,9 @@ def environment(monkeypatch):
         (TASK, 2, 1, 1),
         (TASK | {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1"} | SERVER, 2, 1, 1),
         ({"SLURM_PROCID": "0", "SLURM_NTASKS": "4", "SLURM_JOB_NAME": "interactive"}, 1, 1, 0),
+        ({"SLURM_NTASKS": "2", "SLURM_JOB_NAME": "bash"}, 1, 1, None),
+        ({"SLURM_NTASKS": "1"}, 1, 1, None),
+        (TASK | {"SLURM_PROCID": "5", "SLURM_NTASKS": "8", "SLURM_NNODES": "2", "SLURM_NTASKS_PER_NODE": "4"}, 4, 2, 5),
     ],
 )
 def test_whole_launches_pass_and_their_rank_is_what_lightning_takes(environment, variables, devices, nodes, rank):
@@ -73,3 +79,36 @@ def test_what_a_launch_has_left_is_refused_by_name(environment, variables, devic
     environment(variables)
     with pytest.raises(SettingsError, match=rf"^the environment has {names}.*; expected none of .*: env -u "):
         check_launch(devices, nodes)
+
+
+@pytest.mark.parametrize(
+    ("given", "devices", "nodes", "words"),
+    [
+        ({"NTASKS_PER_NODE": None}, 2, 1,
+         "their number for each node is not given; expected srun --ntasks-per-node=2 fsbench bench …"),
+        ({"STEP_ID": None}, 2, 1, "srun did not start it"),
+        ({"NTASKS": "1"}, 2, 1, "has 1 task on 1 node for this run, whose settings ask for 2 .trainer.devices 2"),
+        ({"NTASKS": "4", "NNODES": "2"}, 4, 1,
+         r"--ntasks-per-node=4 .*, or --trainer.devices 2 --trainer.num_nodes 2 --trainer.strategy"),
+        ({"NTASKS": "3", "NNODES": "2"}, 2, 2, "srun --nodes=2 --ntasks-per-node=2 fsbench bench …$"),
+        ({"NTASKS": "4", "NNODES": "2", "NTASKS_PER_NODE": "4"}, 2, 2,
+         "their number for each node is 4; expected srun --nodes=2 --ntasks-per-node=2"),
+    ],
+)  # fmt: skip
+def test_other_tasks_are_refused_by_the_first_of_them(environment, given, devices, nodes, words):
+    task = TASK | {f"SLURM_{name}": value for name, value in given.items()}
+    for number in ("0", "1"):
+        environment({name: value for name, value in task.items() if value is not None} | {"SLURM_PROCID": number})
+        with pytest.raises(SettingsError, match=words) as refused:
+            check_launch(devices, nodes)
+        assert refused.value.is_told == (number == "1")
+
+
+def test_lightning_does_not_requeue_jobs(environment):
+    environment({})
+    assert plugins_in_job(None) == []
+    environment(TASK)
+    (plugin,) = plugins_in_job(None)
+    assert not plugin.auto_requeue and plugin.world_size() == 2
+    own = LightningEnvironment()
+    assert plugins_in_job(own) == [own]

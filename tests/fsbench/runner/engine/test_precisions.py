@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from fsbench.core.classifier import FeatureClassifier
-from fsbench.runner.config.parse import parse
 from fsbench.runner.config.registry import config_files
+from tests.config_words import parse
 from tests.drawn_files import draw_classification, draw_segmentation
 
 

@@ -9,7 +9,7 @@ from fsbench.datamodules.datasets.pascal import CLASS_NAMES as PASCAL
 from fsbench.methods.cst import cst_learner
 from fsbench.runner.config.run_config import RunConfig
 from fsbench.runner.engine.evaluate import _remarks, _told
-from fsbench.runner.engine.experiment import build_experiment
+from fsbench.runner.engine.experiment import Experiment
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def experiment(blocks_folder, tmp_path):
             weights="random", checkpoint=str(tmp_path / "x.ckpt"), extra=["--data.test.episodes=5",
                                                                           "--data.image_size=128"],
         )  # fmt: skip
-        return build_experiment(request.parse())
+        return Experiment(request.parse())
 
     return make
 

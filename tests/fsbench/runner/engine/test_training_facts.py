@@ -13,7 +13,7 @@ from fsbench.protocols.reading import load_protocol
 from fsbench.protocols.whole_images import WHOLE_IMAGES
 from fsbench.records.run import Identity
 from fsbench.runner.engine.identity import _training
-from fsbench.runner.engine.training_facts import training_facts, weights_origin
+from fsbench.runner.engine.origins import training_facts, weights_origin
 
 
 @pytest.fixture

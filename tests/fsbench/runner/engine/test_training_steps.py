@@ -1,7 +1,6 @@
 """The same weights after every optimiser step, however its episodes are divided; and settings that contradict it."""
 
 import shutil
-from types import SimpleNamespace
 
 import lightning as L
 import pytest
@@ -10,13 +9,12 @@ from lightning.pytorch.callbacks import Callback
 
 from fsbench.base.errors import SettingsError
 from fsbench.core.step_division import StepDivision
-from fsbench.runner.config.parse import parse
 from fsbench.runner.config.run_config import RunConfig
-from fsbench.runner.engine.experiment import build_experiment
+from fsbench.runner.engine.experiment import Experiment
 from fsbench.runner.engine.micro_batches import out_of_memory, step_division_facts
 from fsbench.runner.engine.trainer import build_trainer
 from fsbench.runner.engine.withheld_validation import withhold_validation
-from tests.config_words import config_words
+from tests.fsbench.runner.engine.runs import folder_run
 
 
 class Weights(Callback):
@@ -32,12 +30,10 @@ class Weights(Callback):
 
 def experiment(blocks_folder, folder, *more, method="emat", **request):
     extra = [
-        "--data.dataset=fsbench.datamodules.datasets.folder.Folder", f"--data.dataset.root={blocks_folder}",
-        "--data.image_size=32", "--data.loading.workers=0", "--trainer.accelerator=cpu", "--trainer.max_epochs=3",
-        "--data.training.validation_episodes=2", "--data.test.episodes=1", "--trainer.enable_progress_bar=false",
-        "--data.training.batch_size=12", *more,
+        "--data.image_size=32", "--trainer.max_epochs=3", "--data.training.validation_episodes=2",
+        "--data.test.episodes=1", "--data.training.batch_size=12", *more,
     ]  # fmt: skip
-    return build_experiment(RunConfig(method, "demo", runs=str(folder), extra=extra, **request).parse())
+    return Experiment(folder_run(method, blocks_folder, folder, *extra, **request).parse())
 
 
 def weights_after_steps(blocks_folder, folder, *more, **request):
@@ -141,8 +137,8 @@ def test_an_evaluation_needs_no_division(blocks_folder, tmp_path):
 
 def test_a_trial_fits_any_number_of_devices(blocks_folder, tmp_path):
     for devices, batch in ((None, 2), (1, 2), (2, 2), (3, 3), (8, 8)):
-        arguments = config_words(RunConfig("emat", "pascal", fast=True, devices=devices))
-        assert parse(arguments, build=False).data_arguments["training"]["batch_size"] == batch
+        parsed = RunConfig("emat", "pascal", fast=True, devices=devices).parse(build=False)
+        assert parsed.data_arguments["training"]["batch_size"] == batch
 
 
 def test_a_training_that_does_not_fit_names_the_smaller_micro_batch():
@@ -165,9 +161,8 @@ class Normalised(torch.nn.Module):
 
 @pytest.mark.parametrize(("synchronised", "items"), [(True, 6), (False, 3)])
 def test_the_record_says_what_batch_statistics_are_of(synchronised, items):
-    run = SimpleNamespace(
-        method=Normalised(), division=StepDivision(12, 2, 3), trainer_settings={"sync_batchnorm": synchronised}
-    )
-    assert step_division_facts(run) == {"batch_size": 12, "processes": 2, "micro_batch": 3, "normalised_over": items}
-    run.method.requires_grad_(False)
-    assert "normalised_over" not in step_division_facts(run)
+    method, division = Normalised(), StepDivision(12, 2, 3)
+    facts = step_division_facts(division, method, synchronised)
+    assert facts == {"batch_size": 12, "processes": 2, "micro_batch": 3, "normalised_over": items}
+    method.requires_grad_(False)
+    assert "normalised_over" not in step_division_facts(division, method, synchronised)

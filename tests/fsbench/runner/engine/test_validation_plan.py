@@ -11,11 +11,10 @@ from fsbench.runner.config.parse import RunOptions
 from fsbench.runner.config.run_config import RunConfig
 from fsbench.runner.engine.experiment import Experiment
 from fsbench.runner.engine.machine.check import check_machine
+from fsbench.runner.engine.origins import training_facts
 from fsbench.runner.engine.trainer import build_trainer
-from fsbench.runner.engine.training_facts import training_facts
-from fsbench.runner.engine.validation_plan import ValidationPlan, validation_schedule
+from fsbench.runner.engine.validation_plan import CHOSEN_BY, ValidationPlan, validation_schedule
 from fsbench.runner.engine.withheld_validation import withhold_validation
-from tests.config_words import config_words
 from tests.fsbench.runner.engine.test_training_steps import experiment
 from tests.goldens.kinds.training_schedule import hmnet_schedule
 
@@ -60,25 +59,25 @@ def fit(module, plan, epochs, batches, accumulation=1):
 def test_a_training_validates_by_its_schedule_in_steps():
     """Five steps of two micro-batches: the middle is after step round(5 / 2) + 1 = 3, so micro-batch 6."""
     module = Module([0.1] * 9)
-    fit(module, ValidationPlan(ValidationSchedule(1, 2), None, "val/mIoU", 2), 4, 10, accumulation=2)
+    fit(module, ValidationPlan(ValidationSchedule(1, 2), None, 2), 4, 10, accumulation=2)
     assert module.validated == [(1, 10), (2, 6), (2, 10), (3, 6), (3, 10)]
 
 
 def test_a_training_that_does_not_improve_ends_and_says_so(caplog):
     """Epochs without a validation count; an equal score is no improvement."""
     module = Module([0.2, 0.5, 0.5, 0.4, 0.3, 0.3])
-    plan = ValidationPlan(ValidationSchedule(1), 3, "val/mIoU", 1)
+    plan = ValidationPlan(ValidationSchedule(1), 3, 1)
     with caplog.at_level("INFO", "fsbench"):
         trainer = fit(module, plan, 20, 2)
     assert [epoch for epoch, _ in module.validated] == [1, 2, 3, 4, 5] and module.begun == 6
     assert plan.end(trainer) == "val/mIoU did not exceed 0.5 in 3 epochs (run.patience)"
     assert f"training ends after 6 epochs: {plan.end(trainer)}" in caplog.text
-    calm = ValidationPlan(ValidationSchedule(), None, "val/mIoU", 1)
+    calm = ValidationPlan(ValidationSchedule(), None, 1)
     assert calm.end(fit(Module([0.5, 0.5, 0.5]), calm, 3, 2)) is None
 
 
 def test_a_training_whose_patience_ends_with_its_last_epoch_is_complete(caplog):
-    module, plan = Module([0.5, 0.4, 0.4, 0.4]), ValidationPlan(ValidationSchedule(), 3, "val/mIoU", 1)
+    module, plan = Module([0.5, 0.4, 0.4, 0.4]), ValidationPlan(ValidationSchedule(), 3, 1)
     with caplog.at_level("INFO", "fsbench"):
         trainer = fit(module, plan, 4, 2)
     assert plan.score.is_over and trainer.current_epoch == module.begun == 4
@@ -86,16 +85,14 @@ def test_a_training_whose_patience_ends_with_its_last_epoch_is_complete(caplog):
 
 
 def test_hmnets_files_have_the_authors_rule():
-    from fsbench.runner.config.parse import parse  # with the configuration's parser
-
     for method, dataset, epochs, patience in (
         ("hmnet", "pascal", 300, 100), ("hmnet", "coco", 75, 75), ("hmnet_5shot", "coco", 75, 75)
     ):  # fmt: skip
-        config = parse(config_words(RunConfig(method, dataset)), build=False).config
+        config = RunConfig(method, dataset).parse(build=False).config
         assert validation_schedule(config.run) == hmnet_schedule(epochs) and config.run.patience == patience
         assert config.trainer.max_epochs == epochs
         assert config.trainer.precision == ("16-mixed" if dataset == "coco" else "32-true")
-    fast = parse(config_words(RunConfig("hmnet", "pascal", fast=True)), build=False).config
+    fast = RunConfig("hmnet", "pascal", fast=True).parse(build=False).config
     assert validation_schedule(fast.run) == ValidationSchedule() and fast.run.patience is None
 
 
@@ -201,4 +198,4 @@ def test_experiments_are_built_with_the_plan(blocks_folder, tmp_path):
     run: Experiment = experiment(blocks_folder, tmp_path, "--run.first_validation=1", "--run.patience=2")
     trainer, best = build_trainer(run, tmp_path, withhold_validation("method", run.data)[1])
     plan = next(c for c in trainer.callbacks if isinstance(c, ValidationPlan))
-    assert plan.schedule == ValidationSchedule(1) and plan.score.patience == 2 and best.monitor == plan.monitor
+    assert plan.schedule == ValidationSchedule(1) and plan.score.patience == 2 and best.monitor == CHOSEN_BY

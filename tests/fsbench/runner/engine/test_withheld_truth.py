@@ -8,11 +8,11 @@ import torch
 from fsbench.base.errors import NumericsError, SettingsError, TruthError
 from fsbench.data.batch import Truth
 from fsbench.data.truth import EpisodeTruth
-from fsbench.runner.config.run_config import RunConfig
-from fsbench.runner.engine.experiment import build_experiment
+from fsbench.runner.engine.experiment import Experiment
 from fsbench.runner.engine.run import run_experiment
 from fsbench.runner.engine.withheld_validation import withhold_validation
 from fsbench.scores.answers import SegmentationResult
+from tests.fsbench.runner.engine.runs import folder_run
 
 METHOD = '''"""A method that learns a bias, and whose hooks look around."""
 
@@ -97,15 +97,12 @@ class Mine(Segmenter):
 def experiment(blocks_folder, tmp_path, fault="", workers=0):
     (tmp_path / "mine.py").write_text(METHOD)
     extra = [
-        "--data.dataset=fsbench.datamodules.datasets.folder.Folder", f"--data.dataset.root={blocks_folder}",
-        "--data.image_size=32", f"--data.loading.workers={workers}", "--trainer.accelerator=cpu",
-        "--trainer.max_epochs=1",
+        "--data.image_size=32", f"--data.loading.workers={workers}", "--trainer.max_epochs=1",
         "--trainer.limit_train_batches=1", "--data.training.validation_episodes=2", "--data.test.episodes=3",
-        "--trainer.enable_progress_bar=false", f"--model.fault={fault}",
+        f"--model.fault={fault}",
     ]  # fmt: skip
-    name = f"{tmp_path / 'mine.py'}:Mine"
-    request = RunConfig(name, "demo", 0, str(tmp_path / "runs"), backbone="demo", weights="random:0", extra=extra)
-    return build_experiment(request.parse())
+    name, runs = f"{tmp_path / 'mine.py'}:Mine", tmp_path / "runs"
+    return Experiment(folder_run(name, blocks_folder, runs, *extra, backbone="demo", weights="random:0").parse())
 
 
 def parts(value, depth=5):

@@ -18,16 +18,15 @@ from fsbench.protocols.reading import load_protocol, protocol_names
 from fsbench.protocols.test import Test
 from fsbench.records.predictions import read_predictions
 from fsbench.records.record import Record
-from fsbench.runner.config.parse import parse
 from fsbench.runner.config.registry import names_by_task
 from fsbench.runner.config.run_config import RunConfig
 from fsbench.runner.config.tests import load_test
-from fsbench.runner.engine.experiment import Experiment, build_experiment
+from fsbench.runner.engine.experiment import Experiment
 from fsbench.runner.engine.run import run_experiment
 from fsbench.runner.evaluation.evaluate import evaluate
 from fsbench.runner.evaluation.score import score
 from tests.cli.run.test_exactness import METHODS, protocol_of
-from tests.config_words import config_words
+from tests.config_words import config_words, parse
 from tests.methods.contract_settings import OPTIONS
 from tests.photos import arguments
 
@@ -53,12 +52,12 @@ def experiment(method: str, folder: Path, *options: str, dataset: str = "demo", 
     """Return an experiment with random weights, whose runs, and weights where it learns, stand in `folder`."""
     given = RunConfig(method, dataset, 0, str(folder / "runs"), extra=[*FEW, *options], **request)
     words = config_words(given)
-    built = build_experiment(parse(words))
+    built = Experiment(parse(words))
     if not built.method.learns:
         return built
     weights = folder / "weights.ckpt"
     torch.save({"state_dict": built.method.state_dict(), WRITTEN_BY: built.method.describe()}, weights)
-    return build_experiment(parse([*words, f"--run.checkpoint={weights}"]))
+    return Experiment(parse([*words, f"--run.checkpoint={weights}"]))
 
 
 def as_asked(mask: np.ndarray, size: tuple[int, int], test: Test) -> np.ndarray:
@@ -145,7 +144,7 @@ def test_masks_of_a_run_have_its_counts(method, options, presence, scenes, tmp_p
 
 def check_on_photos(method: str, photos: Path, folder: Path) -> None:
     words = arguments(method, photos, folder / "runs", *OPTIONS.get(method, ()))
-    check_scored(build_experiment(parse(words)), folder, "imagefolder", root=photos)
+    check_scored(Experiment(parse(words)), folder, "imagefolder", root=photos)
 
 
 def test_ways_of_a_classifier_have_its_counts(photos, tmp_path):

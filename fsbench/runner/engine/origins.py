@@ -1,0 +1,71 @@
+"""Where the weights and the parts of a run come from, for its record and its checkpoints."""
+
+from pathlib import Path
+from typing import Any
+
+from fsbench.base.plugins import package_commit
+from fsbench.records.run import TRAINED_HERE, UNTRAINED
+from fsbench.runner.config.class_file import SHA256
+from fsbench.runner.config.registry import plug_in_of, plug_in_of_class
+from fsbench.runner.engine.experiment import Experiment
+from fsbench.runner.engine.validation_plan import CHOSEN_BY
+
+
+def weights_origin(experiment: Experiment) -> dict[str, Any]:
+    """Return where the weights of a run come from, and the facts of their training where they are known."""
+    if experiment.trains:
+        return {"origin": TRAINED_HERE, "training": training_facts(experiment)}
+    return experiment.checkpoint_weights or {"origin": UNTRAINED, "training": None}
+
+
+def training_facts(experiment: Experiment) -> dict[str, Any]:
+    """Return the entries of `fsbench.records.run.Training` for the training of `experiment`, as JSON values.
+
+    Its record and its checkpoints have them, and later runs tell them again.
+    """
+    data, identity = experiment.data, experiment.identity
+    return {
+        "image_size": data.image_size,
+        "precision": str(identity.precision),
+        "tf32": identity.tf32,
+        "settings": identity.training,
+        "method": identity.method.as_json(),
+        "chosen_by": CHOSEN_BY,
+        "episodes": len(data.validation_manifest.episodes),
+        "official_episodes": data.validation_manifest.entries.get("official_episodes"),  # whole images have none
+    }
+
+
+def plug_in_origins(experiment: Experiment) -> list[dict[str, str | None]]:
+    """Return an entry for the method, the data set, the backbone and the protocol that came from outside fsbench.
+
+    Each has `part` and `name`, and `package`, `version` and `commit` (None where it is not known) or `file` and
+    `sha256`.
+    """
+    options, data = experiment.options, experiment.data
+    method_class = experiment.settings["model"]["class_path"]
+    dataset_class = experiment.settings["data"]["init_args"]["dataset"]["class_path"]
+    backbone = experiment.method.backbone.name
+    protocol = data.protocol.name if data.task == "segmentation" else ""
+    parts = [
+        ("method", method_class, options.method_file, plug_in_of_class(method_class)),
+        ("data set", dataset_class, options.dataset_file, plug_in_of_class(dataset_class)),
+        ("backbone", backbone, None, plug_in_of("backbones", backbone)),
+        ("protocol", protocol, None, plug_in_of("protocols", protocol)),
+    ]
+    if options.method_file is None and parts[0][3] is None:  # a package's settings of a class of another one
+        parts[0] = ("method", options.name, None, plug_in_of("methods", options.name))
+    origins: list[dict[str, str | None]] = []
+    for part, name, reference, plug_in in parts:
+        if reference is not None:
+            path, _, sha256 = reference.rpartition(SHA256)
+            file = {"file": Path(path).name, "sha256": sha256}
+            origins.append({"part": part, "name": name.rpartition(".")[2], **file})
+        elif plug_in is not None:
+            package = {
+                "package": plug_in.package,
+                "version": plug_in.version,
+                "commit": package_commit(plug_in.package),
+            }
+            origins.append({"part": part, "name": name, **package})
+    return origins
