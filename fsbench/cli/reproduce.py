@@ -2,10 +2,9 @@
 
 import argparse
 import json
-import os
 import sys
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from fsbench.base.errors import SettingsError, known_names
 from fsbench.base.progress import track
@@ -30,7 +29,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _reproduce(options: argparse.Namespace, extra: list[str]) -> int:
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy is not loaded yet; its products are small
     # heavy: other commands spare it
     from fsbench.results.tables.formats import align
     from fsbench.runner.papers.files import paper_rows, papers
@@ -56,7 +54,8 @@ def _plan(options: argparse.Namespace) -> int:
     from fsbench.runner.reproduce.layout import PaperPlan, as_values, remarks, to_sheet
     from fsbench.runner.reproduce.runs import RunOptions, paper_runs, plan_runs, run_paper, with_preparations
 
-    name, folder = _paper_file(options.paper)
+    file = Path(options.paper)
+    name, folder = (file.stem, file.parent) if file.suffix in (".yaml", ".yml") else (options.paper, None)
     paper = read_paper(name, folder)
     chosen = paper_rows(name, paper, options.table)
     executor = choose_executor(options)
@@ -68,9 +67,7 @@ def _plan(options: argparse.Namespace) -> int:
     all_runs = paper_runs(paper_rows(name, paper), common)
     ordered = with_preparations([run for row in chosen for run in all_runs[row]], all_runs, common)
 
-    def progress(items: Any) -> Any:
-        return track(list(items), "Looking up", "run")
-
+    progress = partial(track, description="Looking up", unit="run")
     planned = plan_runs(ordered, options.runs, options.recheck, progress)
     failed = False
     if executor is not None:
@@ -98,9 +95,3 @@ def _plan(options: argparse.Namespace) -> int:
     else:
         print_block(SHEETS[options.format]([to_sheet(plan, options.table)]))
     return 1 if failed else 0
-
-
-def _paper_file(text: str) -> tuple[str, Path | None]:
-    """Return a paper's name, and its folder where a file is named."""
-    path = Path(text)
-    return (path.stem, path.parent) if path.suffix in (".yaml", ".yml") else (text, None)
