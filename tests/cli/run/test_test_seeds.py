@@ -11,6 +11,7 @@ from fsbench.records.record import find_records
 from fsbench.runner.config.parse import parse
 from fsbench.runner.config.run_config import RunConfig
 from fsbench.runner.engine.experiment import build_experiment
+from tests.cli.commands import images_of
 from tests.config_words import config_words
 
 SMALL = ["--model.width=8", "--model.feature_side=8", "--model.states=2", "--data.loading.workers=0"]
@@ -18,7 +19,7 @@ SMALL = ["--model.width=8", "--model.feature_side=8", "--model.states=2", "--dat
 
 def test_one_checkpoint_under_several_test_seeds(small_demo, tmp_path):
     """Nothing is trained; the episodes differ, the checkpoint and the rest of what a run is do not."""
-    extra = ["--data.dataset=fsbench.datamodules.datasets.folder.Folder", f"--data.dataset.root={small_demo}", *SMALL]
+    extra = [*images_of(small_demo), *SMALL]
     method = parse(config_words(RunConfig("hmnet", "demo", 0, protocol="pfenet", extra=extra))).model
     checkpoint = tmp_path / "best.ckpt"
     torch.save({"state_dict": method.state_dict(), WRITTEN_BY: method.describe()}, checkpoint)
