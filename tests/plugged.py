@@ -1,6 +1,9 @@
 """Small distributions with entry points for fsbench, as pip would install them."""
 
-from collections.abc import Mapping
+import importlib
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 METHOD = '''"""A method of another package: everything is background, or everything the first way."""
@@ -63,3 +66,29 @@ def install(
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text)
     return folder
+
+
+@contextmanager
+def installed(site: Path) -> Iterator[None]:
+    """Put a folder of distributions on `sys.path`; what was read of packages is forgotten before and after."""
+
+    def forget() -> None:
+        for name, module in list(sys.modules.items()):
+            if name.startswith("fsbench."):
+                for value in list(vars(module).values()):
+                    if hasattr(value, "cache_clear"):
+                        value.cache_clear()
+
+    before = set(sys.modules)
+    sys.path.insert(0, str(site))
+    importlib.invalidate_caches()
+    forget()
+    try:
+        yield
+    finally:
+        sys.path.remove(str(site))
+        forget()
+        packages = {path.name for path in site.iterdir()}
+        for name in set(sys.modules) - before:
+            if name.partition(".")[0] in packages:
+                del sys.modules[name]

@@ -70,9 +70,13 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _bench(parser: argparse.ArgumentParser, options: argparse.Namespace, extra: list[str]) -> int:
+    has_files = any(key == "config" for key, _ in split_arguments(extra))
     if options.help:
-        _show_help(parser, options, extra)
-    if "method" not in options and _has_files(extra):
+        parser.print_help()
+        if "method" in options or has_files:
+            print_block(f"\n{_describe_keys(getattr(options, 'method', ''), extra)}")
+        parser.exit()
+    if "method" not in options and has_files:
         return _run_experiment(parser, options, extra)
     runs = read_runs(options, extra)
     if asks(extra):
@@ -130,18 +134,16 @@ def read_runs(options: argparse.Namespace, extra: Sequence[str]) -> list[RunConf
         empty = next(field for field, values in axes.items() if not values)
         raise SettingsError(f"no {empty} was named; see: fsbench list")
     for option in run_options():
-        if option.key and len(axes.get(option.field, ())) > 1 and (stated := _stated(extra, option.key)) is not None:
-            raise SettingsError(
-                f"{option.make_variable} names {', '.join(map(str, axes[option.field]))}, and {option.key} is {stated} "
-                f"for all; expected one of the two; leave {option.key} out of the arguments and of files of --config"
-            )
+        if option.key and len(axes.get(option.field, ())) > 1:
+            files, others = parted_arguments(extra, option_names())
+            stated = setting(merge_settings(merge_files(files), stated_values(others)), option.key)
+            if stated is not None:
+                raise SettingsError(
+                    f"{option.make_variable} names {', '.join(map(str, axes[option.field]))}, and {option.key} is "
+                    f"{stated} for all; expected one of the two; leave {option.key} out of the arguments and of files "
+                    "of --config"
+                )
     return run_configs(axes, **given, extra=tuple(extra))
-
-
-def _stated(extra: Sequence[str], key: str) -> Any:
-    """Return what further arguments, or files that they name, say of a key of the configuration."""
-    files, others = parted_arguments(extra, option_names())
-    return setting(merge_settings(merge_files(files), stated_values(others)), key)
 
 
 def _value(text: Any, option: Option) -> Any:
@@ -169,11 +171,6 @@ def _unasked(records: Sequence[Record], wanted: int) -> list[str]:
     ]
 
 
-def _has_files(extra: Sequence[str]) -> bool:
-    """Return whether further arguments name files of --config."""
-    return any(key == "config" for key, _ in split_arguments(extra))
-
-
 def _run_experiment(parser: argparse.ArgumentParser, options: argparse.Namespace, extra: list[str]) -> int:
     """Train and evaluate the experiment of configuration files; no table is printed.
 
@@ -197,14 +194,6 @@ def _run_experiment(parser: argparse.ArgumentParser, options: argparse.Namespace
         return 0
 
     return exit_status(work, options.debug, below_bar=True, resumes=True)
-
-
-def _show_help(parser: argparse.ArgumentParser, options: argparse.Namespace, extra: list[str]) -> None:
-    """Show the options, and the keys of the classes of the method and the files that were named; end the process."""
-    parser.print_help()
-    if "method" in options or _has_files(extra):
-        print_block(f"\n{_describe_keys(getattr(options, 'method', ''), extra)}")
-    parser.exit()
 
 
 def _describe_keys(methods: str, extra: list[str]) -> str:

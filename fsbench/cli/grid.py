@@ -71,17 +71,11 @@ def _grid(options: argparse.Namespace, extra: list[str]) -> int:
     planned = plan(track(runs, "Looking up", "run"), options.runs, options.recheck)
     failed = False
     if executor is not None:
-        failed = _run(options, planned, executor)
+        failed = print_failures(run_missing(planned, options.runs, executor), planned)
         planned = plan(runs, options.runs)
     shown = planned, summaries(planned, metrics), remarks(planned)
     print_block(as_json(*shown) if options.format == "json" else SHEETS[options.format]([to_sheet(*shown)]))
     return 1 if failed else 0
-
-
-def _run(options: argparse.Namespace, planned: Sequence[PlannedRun], executor: Executor) -> bool:
-    """Make the missing runs and print failures. Returns whether any failed or was refused."""
-    failures = run_missing(planned, options.runs, executor)
-    return print_failures(failures, planned)
 
 
 def print_failures(failures: Sequence[Failure], planned: Sequence[PlannedRun]) -> bool:
@@ -104,8 +98,6 @@ def data_roots(options: argparse.Namespace) -> dict[str, str]:
 
 def choose_executor(options: argparse.Namespace) -> Executor | None:
     """Return where the runs are to be made; None without --run. Raises SettingsError for options that do not fit."""
-    if options.array < 1:
-        raise SettingsError(f"--array is {options.array}, expected 1 or more")
     if not options.run:
         return None
     make_folder(options.runs)

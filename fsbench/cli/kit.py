@@ -1,6 +1,7 @@
 """`fsbench kit`: the episodes of a test in a folder that any program can read and answer."""
 
 import argparse
+from functools import partial
 from pathlib import Path
 
 from fsbench.base.errors import SettingsError
@@ -8,7 +9,6 @@ from fsbench.base.progress import track
 from fsbench.base.terminal import print_line
 from fsbench.cli.options import add_data_options, add_episode_options, given_lists
 from fsbench.protocols.kit.kit import paths_tell_classes, write_kit
-from fsbench.protocols.test import Test
 from fsbench.runner.config.datasets import usual_root
 from fsbench.runner.config.tests import load_test
 
@@ -49,8 +49,9 @@ def _write(options: argparse.Namespace, extra: list[str]) -> int:
     given = options.data_root or usual_root(options.dataset or test.manifest.header.dataset)
     root = None if given is None else Path(given).expanduser()
     kit, images = write_kit(
-        test, options.out, root, dataset=options.dataset, copy_images=options.copy_images, progress=_progress
-    )
+        test, options.out, root, dataset=options.dataset, copy_images=options.copy_images,
+        progress=partial(track, description="Writing episodes", unit="episode"),
+    )  # fmt: skip
     print_line(f"{options.out}: {test!r}")
     print_line(f"kit {kit.sha256[:16]} · paths of images start from {images} · the rules are in RULES.md")
     if kit.copied_images and not options.copy_images:
@@ -58,7 +59,3 @@ def _write(options: argparse.Namespace, extra: list[str]) -> int:
     elif not kit.copied_images and paths_tell_classes(test, root):
         print_line("paths of queries name their classes, which no answer may use; --copy-images hides them in numbers")
     return 0
-
-
-def _progress(test: Test) -> object:
-    return track(test, "Writing episodes", "episode")

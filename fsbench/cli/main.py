@@ -48,32 +48,8 @@ GROUPS = {
 }
 """Lines of `fsbench --help`. The module of a subcommand has its name, and a function `add_options`."""
 
-OLD_NAMES = {
-    "run": "it is now: fsbench bench --config FILE",
-    "rescore": "it is now: fsbench table --protocol NAME",
-    "curves": "it is now: fsbench table --by shots",
-    "supports": "it is now: fsbench table --by draw",
-    "annotations": "it is now: fsbench table --by annotation",
-    "verdict": "it is now: fsbench compare --accepted FOLDER",
-    "board": "it is now: fsbench report --board",
-    "manifest": "it is now: fsbench data manifest",
-    "checkpoint": "it is now: fsbench weights convert",
-    "protocols": "it is now: fsbench list protocols",
-    "doctor": "it is now: fsbench list here",
-    "cache": "it is now: fsbench list here, and list here --clean",
-    "sweep": "sweeps are run by: wandb agent, or make sweep",
-    "new": "copy the folder docs/template of fsbench's repository instead (docs/guides/add-a-method.md)",
-    "start": "fsbench bench --dry-run shows what a run lacks, and fsbench list what there is",
-    "why": "fsbench table --published shows reported figures beside your own",
-    "plan": "fsbench compare --effect POINTS shows how many images would tell two methods apart",
-    "cost": "fsbench table --by cost shows the time and the memory of runs",
-    "completion": "fsbench COMMAND --help shows the options of a command",
-}
-"""Commands of earlier versions, and the words that say what there is in their place."""
-
 SMALL_PRODUCTS = ("table", "compare", "report", "reproduce")
 """Subcommands whose products of matrices are small, so that more threads wait longer than they compute."""
-
 
 COMPUTE_NOTHING = (None, *GROUPS["look at results"], "bundle")
 """Subcommands whose figures no variable of the environment changes: they read what runs have left."""
@@ -114,10 +90,6 @@ def _silence_closed_outputs() -> None:
 
 def _main(argv: Sequence[str] | None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
-    name = _command_of(words)
-    if name in OLD_NAMES:
-        print_error(f"there is no command '{name}'; {OLD_NAMES[name]}")
-        return 2
     parser = parser_for(words)
     try:
         check_words(words)

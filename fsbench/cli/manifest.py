@@ -1,8 +1,8 @@
 """`fsbench data manifest build | show | verify | diff`: episode lists as files."""
 
 import argparse
-from collections.abc import Iterable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from fsbench.base.errors import SettingsError
@@ -19,6 +19,8 @@ from fsbench.runner.config.datasets import choose_dataset, open_dataset
 from fsbench.runner.config.limits import check_replaced, whole
 from fsbench.runner.config.registry import check_known, task_of
 from fsbench.runner.config.run_config import DEFAULT_PROTOCOL
+
+_PROGRESS = partial(track, description="Reading images", unit="image")
 
 
 def add_manifest_options(parser: argparse.ArgumentParser) -> None:
@@ -65,10 +67,6 @@ def _index(dataset: str, options: argparse.Namespace) -> SegmentationIndex:
     return index
 
 
-def _progress(names: list[str]) -> Iterable[str]:
-    return track(names, "Reading images", "image")
-
-
 def _build(options: argparse.Namespace, extra: list[str]) -> int:
     if not options.out.name.endswith((".jsonl", ".jsonl.gz")):
         raise SettingsError(f"--out is {options.out}, expected a name that ends in .jsonl or .jsonl.gz")
@@ -89,7 +87,7 @@ def _build(options: argparse.Namespace, extra: list[str]) -> int:
     )
     manifest = protocol.manifest(index, task)
     if not options.names_only:
-        manifest = replace(manifest, images=hash_images(manifest, index, _progress))
+        manifest = replace(manifest, images=hash_images(manifest, index, _PROGRESS))
     make_folder(options.out.absolute().parent)
     manifest.write(options.out)
     print_line(f"{options.out}: {summary(manifest)}")
@@ -110,7 +108,7 @@ def _verify(options: argparse.Namespace, extra: list[str]) -> int:
     index = protocol.draw.data(
         _index(choose_dataset(options.dataset, header.dataset, f"the manifest {options.file}"), options)
     )
-    problems = mismatches(manifest, index, _progress)
+    problems = mismatches(manifest, index, _PROGRESS)
     for problem in problems:
         print_line(f"does not fit the data: {problem}")
     if problems:

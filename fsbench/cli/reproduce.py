@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import os
 import sys
 from pathlib import Path
 
@@ -29,7 +28,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _reproduce(options: argparse.Namespace, extra: list[str]) -> int:
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy is not loaded yet; its products are small
     # heavy: other commands spare it
     from fsbench.results.tables.formats import align
     from fsbench.runner.papers.files import paper_rows, papers
@@ -55,7 +53,8 @@ def _plan(options: argparse.Namespace) -> int:
     from fsbench.runner.papers.results import published_scores, row_results, row_scores
     from fsbench.runner.papers.runs import paper_runs, plan_runs, run_paper, why_no_runs, with_preparations
 
-    name, folder = _paper_file(options.paper)
+    file = Path(options.paper)
+    name, folder = (file.stem, file.parent) if file.suffix in (".yaml", ".yml") else (options.paper, None)
     paper = read_paper(name, folder)
     chosen = paper_rows(name, paper, options.table)
     executor = choose_executor(options)
@@ -93,9 +92,3 @@ def _plan(options: argparse.Namespace) -> int:
     else:
         print_block(SHEETS[options.format]([to_sheet(plan, options.table)]))
     return 1 if failed else 0
-
-
-def _paper_file(text: str) -> tuple[str, Path | None]:
-    """Return a paper's name, and its folder where a file is named."""
-    path = Path(text)
-    return (path.stem, path.parent) if path.suffix in (".yaml", ".yml") else (text, None)

@@ -6,6 +6,14 @@ from fsbench.runner.config.run_config import RunConfig
 from tests.config_words import config_words
 from tests.ports import free_port
 
+FEW = ["--data.test.episodes=9", "--data.training.validation_episodes=5", "--data.loading.workers=0"]
+"""A run that is over in seconds."""
+
+
+def images_of(folder: Path | str) -> list[str]:
+    """Return the settings that test on the images of a folder, whatever the data set is called."""
+    return ["--data.dataset=fsbench.datamodules.datasets.folder.Folder", f"--data.dataset.root={folder}"]
+
 
 def run_command(
     method: str, runs: Path | str, small_demo: Path, *options: str, devices: int | None = None
@@ -19,7 +27,7 @@ def run_command(
         options: further settings, which win over those given here.
         devices: number of processes; the configuration's own if None.
     """
-    extra = ["--data.dataset=fsbench.datamodules.datasets.folder.Folder", f"--data.dataset.root={small_demo}"]
+    extra = images_of(small_demo)
     if devices is not None:
         extra += [f"--trainer.devices={devices}", f"--trainer.strategy={'ddp' if devices > 1 else 'auto'}"]
     return ["bench", *config_words(RunConfig(method, "demo", 0, str(runs), extra=[*extra, *options]))]

@@ -12,11 +12,8 @@ import pytest
 from fsbench.base.paths import REPOSITORY
 from fsbench.cli.main import main
 from fsbench.datamodules.datasets.demo.dataset import drawn_dataset
-from tests.cli.commands import run_command
+from tests.cli.commands import FEW, environments_of_ranks, images_of, run_command
 from tests.warm import Warm
-
-FEW = ["--data.test.episodes=9", "--data.training.validation_episodes=5", "--data.loading.workers=0"]
-"""A run that is over in seconds."""
 
 
 @pytest.fixture(scope="session")
@@ -101,6 +98,28 @@ def warm(warm_process: Warm, tmp_path: Path) -> Callable[..., subprocess.Complet
     return call
 
 
+@pytest.fixture
+def ranks(warm_process: Warm, tmp_path: Path) -> Callable[..., list[subprocess.CompletedProcess[str]]]:
+    """ranks(arguments, number, **more) -> the processes of one finished command, forks as those of `warm`."""
+
+    def call(arguments: list[str], number: int = 1, **more: str) -> list[subprocess.CompletedProcess[str]]:
+        environments = [environment_of_test(tmp_path) | more | rank for rank in environments_of_ranks(number)]
+        return warm_process.call_ranks(arguments, tmp_path, environments)
+
+    return call
+
+
+@pytest.fixture
+def finish(ranks: Callable[..., list[subprocess.CompletedProcess[str]]]) -> Callable[..., None]:
+    """finish(arguments, number): let a command of so many processes end well."""
+
+    def call(arguments: list[str], number: int = 1) -> None:
+        ended = ranks(arguments, number)
+        assert [done.returncode for done in ended] == [0] * number, ended[0].stderr
+
+    return call
+
+
 @pytest.fixture(scope="session")
 def finished_runs(small_demo: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with one finished run of the prototype on the small data set, to look at or to copy."""
@@ -127,8 +146,7 @@ def bench_arguments(small_demo: Path) -> Callable[..., list[str]]:
     def arguments(method: str, runs: Path | str, *more: str) -> list[str]:
         return [
             "bench", "--method", method, "--dataset", "demo", "--runs", str(runs), *FEW, "--trainer.max_epochs=2",
-            "--trainer.limit_train_batches=3", "--data.dataset=fsbench.datamodules.datasets.folder.Folder",
-            f"--data.dataset.root={small_demo}", *more,
+            "--trainer.limit_train_batches=3", *images_of(small_demo), *more,
         ]  # fmt: skip
 
     return arguments

@@ -40,51 +40,11 @@ RUN = [
     r"fsbench data manifest (build|show|verify) (?!benchmarks).*",
     r"export .*",
 ]
-"""On a small demo, on which `make bench` (with few episodes) was run first."""
-
-PARSED = {
-    r"\w+=\S+ make bench.*|make bench .+": "trains for minutes or needs data; tests/cli/run/test_flows.py runs such",
-    r"fsbench bench .*": "as make bench",
-    r"(\w+=\S+ )?make (venv|cuda|help|docs|test|check|regress|sweep|weights|lock|fuzz)\b.*": (
-        "installs, takes minutes, or CI runs it"
-    ),
-    r"make gpu-check": "needs a GPU",
-    r"fsbench data (prepare|lists|check) .*": "needs official archives; tests/datamodules make such archives",
-    r"fsbench weights fetch .*": "needs a network; tests/fsbench/networks/weights fetch from a local server",
-    r"fsbench data manifest verify benchmarks/.*": "needs PASCAL",
-    r"fsbench weights convert .*": "needs a checkpoint of the authors; tests/fsbench/runner/engine converts such",
-    r"fsbench list here.*": "its exit status is 1 where something lacks; tests/fsbench/runner/test_here.py runs it",
-    r"fsbench explain .*": "tests/cli/results/test_explain.py runs it",
-    r"fsbench table .*--by (shots|ways|side|kept|draw|annotation).*": (
-        "needs runs that differ in it; tests/cli/run/test_draws.py, test_curves.py and test_annotations.py run it"
-    ),
-    r"fsbench report .*": "tests/cli/results/test_report.py and tests/fsbench/pages/board run it",
-    r"fsbench (kit|score) .*": "need data; tests/cli/test_kit.py runs them",
-    r"fsbench compare .* --accepted .*": "needs an accepted run; runner/exchange/test_accepted.py runs it",
-    r"fsbench (bundle|verify) .*": "tests/cli/share/test_exchange.py runs them",
-    r"fsbench atlas .*": "tests/fsbench/results/atlas runs it",
-    r"fsbench check-method .*": "tests/cli/extend/test_check_method.py runs it",
-    r"fsbench predict .*": "needs photos and weights; tests/cli/images/test_predict.py runs it",
-    r"fsbench export .*": "needs photos and masks; tests/cli/images/test_export.py runs it",
-    r"fsbench demo\b.*": "serves a page until it is ended; tests/cli/images/test_demo_page.py runs it",
-    r"fsbench reproduce (my/.*|.* slurm .*)": "needs a file, or SLURM",
-    r"fsbench grid .*": "looks 100 cells up, trains them, or needs SLURM; tests/cli/run/test_grid_runs.py runs such",
-    r"(srun|torchrun) .*": "needs several machines; tests/cli start several processes",
-    r"(\w+=\S+ )?wandb .*": "needs an account",
-    r"pip install .*": "needs a network",
-    r"pip wheel .*": "tests/test_wheel.py builds one",
-    r"python -m .*": "needs the authors' lists, or takes long",
-    r"python \.ci/lowest\.py .*": "tests/test_lock.py calls it",
-}
-"""Not run unless one of `RUN`, only parsed, and why."""
-
+"""Run on a small demo, on which `make bench` (with few episodes) was run first. Others are parsed: they train for
+minutes or need data, weights, a network, a GPU or an account; tests of their own run them on what they need."""
 
 CONTEXTS = ["METHOD=emat", "METHOD=dcama", "METHOD=hmnet", "METHOD=nn DATASET=cub", "METHOD=nn DATASET=imagefolder"]
 """Calls that a sentence which shows a single option may be about."""
-
-
-def is_one_of(text: str, patterns: Sequence[str]) -> bool:
-    return any(re.fullmatch(pattern, text) for pattern in patterns)
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.stem)
@@ -93,12 +53,10 @@ def test_blocks_are_commands_or_say_what_they_are(document):
     assert all(re.match(r"demo(-cls)? · ", line) for line in other_blocks(document))
 
 
-def test_every_command_is_run_or_there_is_a_reason():
+def test_commands_that_are_run_are_there():
     typed = {command for document in DOCUMENTS for command in commands(document) if not command.mention}
     assert len(typed) > 120
-    for command in typed:
-        assert is_one_of(command.text, RUN) or is_one_of(command.text, list(PARSED)), command.text
-    for pattern in [*RUN, *PARSED]:
+    for pattern in RUN:
         assert any(re.fullmatch(pattern, command.text) for command in typed), f"nothing is {pattern}"
 
 
@@ -157,14 +115,11 @@ class Typed:
             Path(out).write_text(printed.getvalue())
 
     def pip(self, words: list[str], run: bool) -> None:
-        from pip._internal.commands import create_command
-        from pip._vendor.packaging.requirements import Requirement
-
-        options, projects = create_command(words[0]).parse_args(words[1:])
+        """`pip install` and `pip wheel` of the suite, with extras that it has."""
         extras = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-        named = [re.sub(r"^\.", "fsbench", place) for place in (*options.editables, *projects)]
-        for requirement in map(Requirement, named):
-            assert requirement.name == "fsbench" and requirement.extras <= set(extras)
+        named = [re.fullmatch(r"(?:fsbench|\.)(?:\[([\w,]+)\])?", word) for word in words[1:]]
+        assert words[0] in ("install", "wheel") and any(named)
+        assert {extra for found in named if found and found[1] for extra in found[1].split(",")} <= set(extras)
 
     def python(self, words: list[str], run: bool) -> None:
         """`python -m module …`, until its arguments are parsed."""
@@ -262,13 +217,13 @@ def why_refused(typed: Typed, command: Command) -> str | None:
     words = command.words
     if command.mention and words[0] in ("fsbench", "python", "srun", "torchrun"):
         words = (*words, "--help")
-    attempts = [words]
+    attempts, run = [words], any(re.fullmatch(pattern, command.text) for pattern in RUN) and not command.mention
     if words[:2] == ("make", "bench") and len(words) > 2 and not any(word.startswith("METHOD=") for word in words):
         attempts += [("make", "bench", *context.split(), *words[2:]) for context in CONTEXTS]
     reasons = []
     for attempt in attempts:
         try:
-            typed.type(attempt, run=is_one_of(command.text, RUN) and not command.mention)
+            typed.type(attempt, run)
             return None
         except (Exception, SystemExit) as error:
             if isinstance(error, SystemExit) and not error.code:

@@ -1,17 +1,38 @@
-"""No process of a command imports from the folder that it works in."""
+"""The suite in a working folder whose packages have the names of ours: no process of a command imports them."""
 
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
-from fsbench.base.paths import REPOSITORY
+from fsbench.base.paths import IS_CLONE, REPOSITORY
 from fsbench.runner.config.run_config import RunConfig
 from fsbench.runner.engine.machine.watchdog import Watchdog, child_environment, safe_imports
-from fsbench.runner.grid.executors import Job, LocalProcesses, Running, Submitit
+from fsbench.runner.grid.executors import Job, LocalProcesses, Submitit
+from tests.cli.conftest import environment_of_test
+from tests.cli.processes import wait_for
+from tests.plugged import METHOD
+
+FOREIGN = ("methods", "datamodules", "data", "configs", "utils", "benchmarks", "tests")
+TRAP = "from pathlib import Path\nPath('trapped').touch()\n"
+
+
+def python(folder: Path, code: str, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    """Run code in a folder, which goes before what is installed."""
+    environment = environment_of_test(folder) if environment is None else environment
+    command = [sys.executable, "-c", code]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture
+def foreign(tmp_path: Path) -> Path:
+    """A folder of packages that raise when they are imported."""
+    for name in FOREIGN:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text(f"raise RuntimeError('{name} is somebody else\\'s')\n")
+    return tmp_path
 
 
 @pytest.fixture
@@ -19,7 +40,7 @@ def trap(tmp_path, monkeypatch) -> Path:
     """A working folder with a `fsbench` and a `submitit` of somebody else's; the file that they would write."""
     for name in ("fsbench", "submitit", "lightning"):
         (tmp_path / name).mkdir()
-        (tmp_path / name / "__init__.py").write_text("from pathlib import Path\nPath('trapped').touch()\n")
+        (tmp_path / name / "__init__.py").write_text(TRAP)
         (tmp_path / name / "__main__.py").write_text("")
     monkeypatch.chdir(tmp_path)
     for name in ("PYTHONPATH", "PYTHONSAFEPATH"):
@@ -27,16 +48,17 @@ def trap(tmp_path, monkeypatch) -> Path:
     return tmp_path / "trapped"
 
 
-def test_the_trap_works(trap):
+def test_the_folders_are_what_python_imports(foreign, trap):
+    """Without which the other tests would test nothing."""
+    names = ("methods", "benchmarks")
+    done = python(foreign, f"for name in {names}:\n try: __import__(name)\n except RuntimeError as error: print(error)")
+    assert done.stdout.splitlines() == [f"{name} is somebody else's" for name in names]
     subprocess.run([sys.executable, "-m", "fsbench"], check=True)
     assert trap.exists()
 
 
-def test_a_child_imports_the_suite_alone(trap):
-    asked = "import fsbench; print(fsbench.__file__)"
-    found = subprocess.run(
-        [sys.executable, "-c", asked], env=child_environment(), capture_output=True, text=True, check=True
-    )
+def test_a_child_imports_the_suite_alone(trap, tmp_path):
+    found = python(tmp_path, "import fsbench; print(fsbench.__file__)", child_environment())
     assert found.stdout.strip() == str(REPOSITORY / "fsbench" / "__init__.py") and not trap.exists()
 
 
@@ -53,30 +75,53 @@ def test_ranks_have_it_and_the_process_is_left_as_it_was(monkeypatch):
     assert dict(os.environ) == before
 
 
-def wait_for_end(process: Running) -> None:
-    end = time.monotonic() + 240
-    while process.poll() is None:
-        assert time.monotonic() < end, "it does not end"
-        time.sleep(0.02)
-
-
-def a_run(folder, *extra: str) -> RunConfig:
-    return RunConfig("prototype", "demo", runs=str(folder / "runs"), extra=extra)
-
-
 @pytest.mark.slow
-def test_runs_of_a_grid(trap, tmp_path, monkeypatch):
+@pytest.mark.parametrize("where", ["a grid", "submitit"])
+def test_runs_in_other_processes(trap, tmp_path, monkeypatch, where):
     """They import the class that they are given, and so the trap if any."""
-    monkeypatch.syspath_prepend(tmp_path)
-    run = a_run(tmp_path, "--model=submitit.Method")
-    (process,) = LocalProcesses(1).start([Job(run, tmp_path / "log")])
-    wait_for_end(process)
-    assert "fsbench: error: " in (tmp_path / "log").read_text() and not trap.exists()
+    if where == "a grid":
+        monkeypatch.syspath_prepend(tmp_path)
+        wrong, said, executor = "--model=submitit.Method", "fsbench: error: ", LocalProcesses(1)
+    else:
+        wrong, said, executor = "--data.test.fold=9", "unknown fold 9", Submitit("local", tmp_path / "jobs", 1, {})
+    run = RunConfig("prototype", "demo", runs=str(tmp_path / "runs"), extra=(wrong,))
+    (process,) = executor.start([Job(run, tmp_path / "log")])
+    wait_for(lambda: process.poll() is not None)
+    assert said in (tmp_path / "log").read_text() and not trap.exists()
 
 
 @pytest.mark.slow
-def test_jobs_of_submitit(trap, tmp_path):
-    run = a_run(tmp_path, "--data.test.fold=9")
-    (job,) = Submitit("local", tmp_path / "jobs", 1, {}).start([Job(run, tmp_path / "log")])
-    wait_for_end(job)
-    assert "unknown fold 9" in (tmp_path / "log").read_text() and not trap.exists()
+def test_a_trial_runs_and_a_predictor_is_built(foreign, fsbench):
+    done = fsbench("bench", "--method", "prototype", "--dataset", "demo", "--fast", "--runs", "runs")
+    assert done.returncode == 0, done.stderr
+    assert "prototype" in done.stdout and list((foreign / "runs").glob("*/run.json"))
+    done = python(
+        foreign,
+        "import fsbench, sys\n"
+        "predictor = fsbench.Predictor('prototype', dataset='demo')\n"
+        "print(type(predictor.method).__module__, sorted({'methods', 'datamodules'} & set(sys.modules)))",
+    )
+    assert done.stdout.strip() == "fsbench.methods.prototype []", done.stderr  # each class is there once
+
+
+@pytest.mark.skipif(not IS_CLONE, reason="a wheel has no such folders")
+@pytest.mark.parametrize("name", ["methods", "datamodules"])
+def test_the_names_of_our_folders_say_what_to_import(name):
+    done = python(REPOSITORY, f"import {name}")
+    assert f"was imported as {name}; import fsbench.{name} instead" in done.stderr
+
+
+@pytest.mark.slow(7)
+def test_a_class_of_a_foreign_package_with_the_name_of_our_folder_is_theirs(tmp_path):
+    (tmp_path / "methods").mkdir()
+    (tmp_path / "methods" / "__init__.py").touch()
+    (tmp_path / "methods" / "theirs.py").write_text(METHOD)
+    done = python(
+        tmp_path,
+        "from fsbench.runner.config.parse import parse\n"
+        "from fsbench.runner.config.registry import config_files\n"
+        "files = [f'--config={file}' for file in config_files('prototype', 'demo')]\n"
+        "given = ['--model=methods.theirs.Constant', '--model.backbone.name=demo', '--model.value=0']\n"
+        "print(type(parse([*files, *given], build=False).build_method()))",
+    )
+    assert done.stdout.strip() == "<class 'methods.theirs.Constant'>", done.stderr

@@ -73,16 +73,29 @@ def only_run(runs: Path) -> Record:
     return record
 
 
-def test_a_test_leaves_and_comes_back(command, folder, kit, blocks_test, tmp_path):
-    data = ["--kit", kit, "--data-root", folder[2], "--runs", tmp_path / "runs"]
-    status, out, err = command("score", answer(tmp_path / "a.fsa", blocks_test, kit), *data, "--name", "perfect")
-    assert status == 0 and "perfect" in out, err
-    record = only_run(tmp_path / "runs")
-    assert record.run.scores["mIoU"] == 100 and record.run.identity.manifest_sha256 == read_kit(kit).test
-    assert command("score", answer(tmp_path / "b.fsa", blocks_test, kit, 2), *data, "--name", "half")[0] == 0
-    status, out, _ = command("table", tmp_path / "runs")
+@pytest.fixture
+def where(folder, kit, tmp_path) -> list:
+    """The options of `fsbench score` that say what is answered, and where the record is written."""
+    return ["--kit", kit, "--data-root", folder[2], "--runs", tmp_path / "runs"]
+
+
+def test_a_test_leaves_and_comes_back(command, kit, where, blocks_test, tmp_path):
+    """In a file of answers and as pictures, which count the same."""
+    (tmp_path / "pictures").mkdir()
+    for episode in blocks_test:
+        Image.fromarray(truth(blocks_test, episode.number)).save(tmp_path / "pictures" / f"{episode.number}.png")
+    found = []
+    for answers in (answer(tmp_path / "a.fsa", blocks_test, kit), tmp_path / "pictures"):
+        status, out, err = command("score", answers, *where, "--name", "perfect", "--runs", tmp_path / answers.stem)
+        assert status == 0 and "perfect" in out, err
+        found.append(only_run(tmp_path / answers.stem).run)
+    assert found[0].scores["mIoU"] == 100 and found[0].identity.manifest_sha256 == read_kit(kit).test
+    assert (found[0].counts_sha256, found[0].id) == (found[1].counts_sha256, found[1].id)
+    assert command("score", answer(tmp_path / "b.fsa", blocks_test, kit, 2), *where, "--name", "half")[0] == 0
+    both = [tmp_path / "a", tmp_path / "runs"]
+    status, out, _ = command("table", *both)
     assert status == 0 and out.count("handed in") >= 2
-    assert command("compare", tmp_path / "runs")[0] == 0
+    assert command("compare", *both)[0] == 0
 
 
 @pytest.mark.slow(5)
@@ -143,7 +156,7 @@ def by_colour(episode) -> np.ndarray:
     return found
 
 
-def test_a_foreign_program(command, folder, kit, blocks_test, tmp_path):
+def test_a_foreign_program(command, folder, kit, where, blocks_test, tmp_path):
     """Python by itself, with numpy and PIL alone, answers a kit; the same function in Python gives the same counts."""
     packages, answers = tmp_path / "packages", tmp_path / "a.fsa"
     packages.mkdir()
@@ -153,7 +166,6 @@ def test_a_foreign_program(command, folder, kit, blocks_test, tmp_path):
             (packages / part.name).symlink_to(part)
     code = FOREIGN.format(packages=str(packages), kit=str(kit), out=str(answers), data=folder[2])
     subprocess.run([sys.executable, "-I", "-S", "-c", code], cwd=tmp_path, check=True)
-    where = ["--kit", kit, "--data-root", folder[2], "--runs", tmp_path / "runs"]
     assert command("score", answers, *where, "--name", "foreign")[0] == 0
     counted = only_run(tmp_path / "runs").run
     here = evaluate(by_colour, blocks_test, name="here", runs=tmp_path / "others", progress=False).record.run
@@ -290,37 +302,40 @@ def test_the_loops_of_the_guide(command, folder, tmp_path, monkeypatch, places, 
     assert 0 < only_run(tmp_path / "runs").run.scores["mIoU"] < 100
 
 
-def test_some_answers_are_a_trial(command, folder, kit, blocks_test, tmp_path):
+def test_some_answers_are_a_trial(command, kit, where, blocks_test, tmp_path):
     answers = answer(tmp_path / "a.fsa", blocks_test, kit, numbers=slice(0, 5))
-    where = ["--kit", kit, "--data-root", folder[2], "--name", "x", "--runs", tmp_path / "runs"]
-    status, _, err = command("score", answers, *where)
+    status, _, err = command("score", answers, *where, "--name", "x")
     assert status == 2 and "7 of 12 episodes have no answer" in err and not (tmp_path / "runs").exists()
-    assert command("score", answers, *where, "--partial")[0] == 0
+    assert command("score", answers, *where, "--name", "x", "--partial")[0] == 0
     assert len(only_run(tmp_path / "runs").manifest.episodes) == 5
 
 
-def test_refused_answers_write_nothing(command, folder, kit, blocks_test, tmp_path):
-    answers = answer(tmp_path / "a.fsa", blocks_test, kit)
-    answers.write_bytes(answers.read_bytes()[:-3])
-    where = ["--kit", kit, "--data-root", folder[2], "--name", "x", "--runs", tmp_path / "runs"]
-    status, out, err = command("score", answers, *where)
-    assert status == 2 and err.count("\n") == 1 and not out
-    assert not (tmp_path / "runs").exists()
-
-
-def test_other_data_are_another_test(command, folder, kit, blocks_test, tmp_path):
-    """A kit is of the data that it was made of."""
-    answers = answer(tmp_path / "a.fsa", blocks_test, kit)
-    content = json.loads((kit / "kit.json").read_text())
-    asked = ["score", answers, "--kit", kit, "--name", "x", "--runs", tmp_path / "runs", "--data-root", folder[2]]
-    for change, expected in [
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (None, "cut off"),
+        ({}, "masks/000000.png is absent or was changed"),
         ({"fold": 0}, "these data give the test"),
         ({"fold": 7}, "unknown fold 7"),
         ({"dataset": "evil.py:Data"}, "not known here"),
-    ]:
+        ({"episodes": 10**9}, "states 1000000000 episodes with 1 draws, and has 12"),
+        ({"draws": 10**8}, "episodes with 100000000 draws, and has 12"),
+        ({"protocol_version": 99}, "is of version 99 of the protocol fscs, and here it is 1"),
+    ],
+)
+def test_answers_and_kits_that_are_refused(command, kit, where, blocks_test, tmp_path, change, words):
+    """A file of answers that is cut off, a kit that lacks a mask, and kits that state another test than they have."""
+    answers = answer(tmp_path / "a.fsa", blocks_test, kit)
+    if change is None:
+        answers.write_bytes(answers.read_bytes()[:-3])
+    elif change:
+        content = json.loads((kit / "kit.json").read_text())
         (kit / "kit.json").write_text(json.dumps(content | change))
-        status, _, err = command(*asked)
-        assert status == 2 and expected in err and err.count("\n") == 1, err
+    else:
+        (kit / "masks" / "000000.png").unlink()
+    status, out, err = command("score", answers, *where, "--name", "x")
+    assert status == 2 and words in err and err.count("\n") == 1 and not out, err
+    assert not (tmp_path / "runs").exists()
 
 
 def test_refused_kits(command, folder, kit, tmp_path):
@@ -382,29 +397,6 @@ def test_all_protocols_count_files_as_functions(protocol, blocks_folder, tmp_pat
     assert predictions[0] == predictions[1]
 
 
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        ({"episodes": 10**9}, "states 1000000000 episodes with 1 draws, and has 12"),
-        ({"draws": 10**8}, "episodes with 100000000 draws, and has 12"),
-        ({"protocol_version": 99}, "is of version 99 of the protocol fscs, and here it is 1"),
-    ],
-)
-def test_a_kit_that_asks_for_more_than_it_has(command, folder, kit, tmp_path, change, words):
-    """It is refused before its episodes are drawn."""
-    content = json.loads((kit / "kit.json").read_text())
-    (kit / "kit.json").write_text(json.dumps(content | change))
-    (tmp_path / "a.fsa").write_bytes(b"")
-    status, _, err = command("score", tmp_path / "a.fsa", "--kit", kit, "--data-root", folder[2], "--name", "x")
-    assert status == 2 and words in err and err.count("\n") == 1
-
-
-def test_a_damaged_kit_is_not_scored(command, folder, kit, tmp_path):
-    (kit / "masks" / "000000.png").unlink()
-    status, _, err = command("score", tmp_path / "a.fsa", "--kit", kit, "--data-root", folder[2], "--name", "x")
-    assert status == 2 and "masks/000000.png is absent or was changed" in err and err.count("\n") == 1
-
-
 def test_a_kit_of_classification_has_copies(command, tmp_path):
     """A path is a class there; the kit has copies under numbers, and the command says so."""
     for place, name in enumerate(("zebra", "lion", "owl")):
@@ -415,16 +407,12 @@ def test_a_kit_of_classification_has_copies(command, tmp_path):
     words = ["--data-root", tmp_path / "data", "--way", 3, "--episodes", 2, "--out", tmp_path / "kit"]
     status, out, err = command("kit", "imagefolder", *words)
     assert (status, err) == (0, "") and "the images are copied under numbers" in out
-    assert set(re.findall(r'"image":"(.*?)"', (tmp_path / "kit" / "episodes.jsonl").read_text())) == {
-        f"images/{path.name}" for path in (tmp_path / "kit" / "images").iterdir()
-    }
     told = "".join((tmp_path / "kit" / name).read_text() for name in ("episodes.jsonl", "kit.json", "RULES.md"))
     assert not re.search("zebra|lion|owl", told)
 
 
 @pytest.mark.parametrize(
-    ("class_name", "told"),
-    [("image", True), ("JPEG images", True), ("Jpeg_Images", True), ("imag", False), ("7", False)],
+    ("class_name", "told"), [("image", True), ("Jpeg_Images", True), ("imag", False), ("7", False)]
 )
 def test_paths_that_name_classes_are_told(command, blocks_folder, tmp_path, class_name, told):
     """The command and the rules say so where a folder or a file has the name of a class; copies have none.

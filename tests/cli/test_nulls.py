@@ -17,23 +17,21 @@ FILES = [f"--config={CONFIGS / part}.yaml" for part in ("base", "methods/emat", 
 RANDOM = "--model.backbone.weights=random"
 
 
-@pytest.mark.parametrize("null", ["null", "~", "Null"])
-@pytest.mark.parametrize("key", ["model.backbone.weights", "model.init_args.backbone.weights"])
 @pytest.mark.parametrize(
-    "start", [["bench", *FILES], ["bench", "--method", "emat", "--dataset", "demo"]], ids=["config", "method"]
+    ("start", "words"),
+    [
+        (["--method", "emat", "--dataset", "demo"], ["--model.backbone.weights=null"]),
+        (["--method", "emat", "--dataset", "demo"], ["--weights", "null"]),
+        (FILES, ["--model.backbone.weights", "~"]),
+        (FILES, ["--model.init_args.backbone.weights=Null"]),
+    ],
 )
-def test_null_takes_back_what_was_set_before(capsys, start, key, null):
+def test_null_takes_back_what_was_set_before(capsys, start, words):
+    before = [] if "--weights" in words else [RANDOM]
     with pytest.raises(SystemExit, match="0"):
-        main([*start, RANDOM, "--model.backbone.cache_mib=7", f"--{key}={null}", "--print_config"])
+        main(["bench", *start, *before, "--model.backbone.cache_mib=7", *words, "--print_config"])
     backbone = yaml.safe_load(capsys.readouterr().out)["model"]["init_args"]["backbone"]
     assert backbone["weights"] is None and (backbone["name"], backbone["cache_mib"]) == ("demo", 7)
-
-
-@pytest.mark.parametrize("words", [["--weights", "null"], ["--model.backbone.weights", "null"]])
-def test_null_as_a_word_of_its_own(capsys, words):
-    with pytest.raises(SystemExit, match="0"):
-        main(["bench", "--method", "emat", "--dataset", "demo", *words, "--print_config"])
-    assert yaml.safe_load(capsys.readouterr().out)["model"]["init_args"]["backbone"]["weights"] is None
 
 
 def test_what_is_set_after_null_holds():
@@ -50,26 +48,17 @@ def test_a_run_takes_the_usual_weights_for_null(warm, run_arguments, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("key", "kind"),
-    [
-        ("model.backbone.cache_mib", "int"),
-        ("model.backbone.name", "str"),
-        ("model.learning_rate", "float"),
-        ("data.test.way", "int"),
-        ("data.dataset.root", "str"),
-    ],
+    ("key", "kind"), [("model.backbone.name", "str"), ("model.learning_rate", "float"), ("data.dataset.root", "str")]
 )
-def test_null_is_refused_where_something_must_be(capsys, tmp_path, key, kind):
+def test_null_is_refused_where_something_must_be(tmp_path, key, kind):
     """In a file, too, where the parser takes it for anything."""
     *parents, name = key.replace("dataset.", "dataset.init_args.").split(".")
     file = tmp_path / "settings.yaml"
     file.write_text(json.dumps(nested([parents[0], "init_args", *parents[1:], name], None)))
-    expected = f"{key} is null, expected {kind}; leave it out for its default"
-    with pytest.raises(SettingsError) as error:
-        parse([*FILES, f"--config={file}"], build=False)
-    assert str(error.value) == expected
-    assert main(["bench", *FILES, f"--{key}=null"]) == 2
-    assert capsys.readouterr().err == f"fsbench: error: {expected}\n"
+    for given in (f"--{key}=null", f"--config={file}"):
+        with pytest.raises(SettingsError) as error:
+            parse([*FILES, given], build=False)
+        assert str(error.value) == f"{key} is null, expected {kind}; leave it out for its default"
 
 
 def test_null_is_refused_for_what_has_no_default():

@@ -1,6 +1,10 @@
-"""Bad input gets one clear line, exit status 2, no traceback, and leaves nothing half-written."""
+"""Bad input gets one clear line, exit status 2, no traceback, and leaves nothing half-written.
+
+What the parser of configurations and the options of `bench` refuse is in tests/fsbench/runner/config.
+"""
 
 import json
+import shlex
 import shutil
 from pathlib import Path
 
@@ -10,161 +14,147 @@ from PIL import Image
 
 from fsbench.base.errors import FsbenchError
 from fsbench.cli.main import main
+from fsbench.core.released_format import TRAINED_ON
 from fsbench.datamodules.datasets.demo.classes import object_class
-from fsbench.runner.config.registry import aliases, names
+from fsbench.runner.config.registry import names
+from tests.cli.commands import images_of
 
 
 @pytest.fixture
 def refused(capsys, tmp_path, monkeypatch):
-    """refused(*arguments) -> the error message; asserts status 2, one line, and an untouched folder of runs."""
+    """refused(words, lines) -> the message; asserts status 2, one line (any number for 0), and no files."""
     monkeypatch.chdir(tmp_path)
 
-    def call(*arguments: str, lines: int = 1) -> str:
-        status = main(list(arguments))
+    def call(words: str, lines: int = 1) -> str:
+        before = sorted(tmp_path.rglob("*"))
+        try:
+            status = main(shlex.split(words))
+        except SystemExit as ended:
+            status = ended.code
         err = capsys.readouterr().err
-        message = err[err.index("fsbench: error: ") :].rstrip("\n")
         assert status == 2 and "Traceback" not in err
-        assert lines == 0 or len(message.splitlines()) == lines, message
-        assert not list(tmp_path.glob("runs/*/*"))
-        return message.removeprefix("fsbench: error: ")
+        assert lines in (0, len(err.splitlines())), err
+        left = [path for path in sorted(tmp_path.rglob("*")) if path not in before and "cache" not in path.parts]
+        assert left in ([], [tmp_path / "runs"])
+        return err
 
     return call
 
 
-@pytest.mark.parametrize(
-    ("arguments", "expected"),
-    [
-        (
-            ["--method", "emta"],
-            f"unknown method 'emta'; did you mean 'emat'? There are: {', '.join([*names('methods'), *aliases()])}",
-        ),
-        (["--dataset", "ade"], f"unknown data set 'ade'; there are: {', '.join(names('data'))}"),
-        (["--fold", "4"], "unknown fold 4 for demo; it has folds 0 to 3"),
-        (["--fold", "x"], "--fold is x, expected a whole number"),
-        (["--way", "0"], "--way is 0, expected a whole number, 1 or more"),
-        (["--shot", "-2"], "--shot is -2, expected a whole number, 1 or more"),
-        (["--shot", "500"], "too few images of some classes for a query and its supports ("),
-        (["--setting", "partial"], "unknown setting 'partial'; there are: original, partially_augmented"),
-        (
-            ["--data.fodl=1"],
-            "EpisodicDataModule has no option 'fodl'; did you mean --data.test.fold?",
-        ),
-        (["--model.learning=1"], "EMAT has no option 'learning'; did you mean --model.learning_rate?"),
-        (["--data.loading.workers=many"], "data.loading.workers: expected a whole number; found many"),
-        (["--run.tf32=foo"], "run.tf32: expected true or false or 'convolutions' or 'matmul'; found foo"),
-        (["--model.learning_rate=x"], "model.learning_rate: expected a number; found x"),
-        (["--trainer.max_epoch=3"], "the group trainer has no option 'max_epoch'; did you mean --trainer.max_epochs?"),
-        (["--data.image_size=100"], "image size 100x100 is not a multiple of the backbone's patch size 8"),
-        (["--model.support_side=6"], "support_side is 6, expected a multiple of 4"),
-        (["--ckpt", "nowhere.ckpt"], "no checkpoint at nowhere.ckpt"),
-        (["--fold", "0,1", "--ckpt", "one.ckpt"], "one checkpoint for 2 folds: each fold needs its own"),
-        (["--lists", "."], "Demo has no option 'lists'; there are: root, seed"),
-    ],
-    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
-)
-def test_settings(refused, small_demo, arguments, expected):
-    folder = ["--data.dataset=fsbench.datamodules.datasets.folder.Folder", f"--data.dataset.root={small_demo}"]
-    if "--dataset" not in arguments:
-        arguments = [*folder, *arguments]
-    assert expected in refused("bench", "--method", "emat", *arguments)
+OF_RUNS = [
+    ("--dataset ade", f"unknown data set 'ade'; there are: {', '.join(names('data'))}"),
+    ("--lists .", "Demo has no option 'lists'; there are: root, seed"),
+    ("--shot 500", "too few images of some classes for a query and its supports ("),
+    (f"--shot {'1' * 30}", "--shot is 111111111111111111111111111111, expected a whole number"),
+    (f"--data.test.episodes={'1' * 30}", "data.test.episodes is 1111"),
+    ("--data.test.episodes=-1", "episodes is -1, expected 1 or more"),
+    ("--data.image_size=100", "image size 100x100 is not a multiple of the backbone's patch size 8"),
+    ("--weights random:x", "weights are 'random:x', expected a file, random or random:SEED"),
+    ("--run.tf32=foo", "run.tf32: expected true or false or 'convolutions' or 'matmul'; found foo"),
+    ("--run.name ../../evil", "run.name is '../../evil', expected a name"),
+    (f"--run.name {'x' * 300}", "expected a name of 1 to 100 bytes"),
+    ("--run.name .hidden", "expected a name that does not begin with a dot"),
+    ("--run.nshot_strategy one_pass", "nshot_strategy is one_pass, but emat takes one shot at a time"),
+    ("--devices 0", "--devices is 0, expected a whole number, 1 or more"),
+    ("--devices 100000", "100000 processes are asked for, expected at most 4096"),
+    ("--method prototype --devices 500 --trainer.accelerator cpu", "devices is 500, expected at most 64"),
+    ("--trainer.accelerator abacus", "trainer.accelerator is 'abacus'; there are: auto, gpu"),
+    ("--trainer.accelerator tpu", "trainer.accelerator is tpu, which this machine does not have; take auto"),
+    ("--trainer.accumulate_grad_batches=-1", "accumulate_grad_batches is -1, expected 1 or more"),
+    ("--trainer.max_epochs=-2", "trainer.max_epochs is -2, expected -1 or more"),
+    ("--trainer.max_epochs=0", "max_epochs is 0, so nothing would be trained"),
+    ("--trainer.num_nodes=0", "trainer.num_nodes is 0, expected 1 or more"),
+    ("--trainer.strategy wishful", "trainer.strategy is 'wishful'; there are: auto, ddp"),
+    ("--model.support_side=6", "support_side is 6, expected a multiple of 4"),
+    ("--method cst --model.support_side=20", "would leave tokens out; expected 12 (CST*, CST of 2023), 18"),
+    ("--data.training.training_shot=2", "is 2, but EMAT trains 1-shot, as its authors do; expected 1"),
+    ("--method cst --data.training.training_shot=2", "but CST trains 1-shot"),
+    ("--method dcama --data.training.training_shot=2", "but DCAMA trains 1-shot"),
+    ("--method hsnet --data.training.training_shot=2", "but HSNet trains 1-shot"),
+]
+"""Arguments of `fsbench bench` on a folder of images, by EMAT unless another method is named."""
+
+FIVE_SHOTS = "bench --method=hmnet_5shot --dataset=folder --weights=random --model.backbone.name=pspnet_vgg16 \
+--model.width=8 --model.blocks=1"
+OTHERS = [
+    (FIVE_SHOTS, "weights of 5 shots are learned (shots: 5), but the test shows 1 at a time; give SHOT=5"),
+    (f"{FIVE_SHOTS} --shot=5 --data.training.training_shot=1", "give data.training.training_shot: 5, or"),
+    (f"{FIVE_SHOTS} --shot=5 --run.nshot_strategy=vote", "shows 1 at a time; give SHOT=5 and no ensemble"),
+    ("table nowhere", "nowhere is no folder"),
+    ("table .", "no finished run in ."),
+    ("table runs --colour", "unrecognized arguments: --colour"),
+    ("data prepare pascal --root x --timeout nan", "--timeout is nan, expected a number from 0.001 to 86400"),
+    ("predict --support a --query b --megapixels 1e308", "--megapixels is 1e308, expected a number from 0.001"),
+    ("compare runs --plot nowhere/x.png", "--plot is nowhere/x.png, but there is no folder nowhere"),
+    ("data lists cub --root x --out nowhere/x.json", "--out is nowhere/x.json, but there is no folder nowhere"),
+    ("weights convert a.ckpt .", "the target is ., which is a folder"),
+    ("report runs --gallery -1", "--gallery is -1, expected a whole number from 0 to 10000"),
+    ("bench --config .", "cannot read the configuration"),
+    ("explain .", "is no finished run"),
+    ("explain . --pixel 1,2", "--pixel is '1,2', expected two numbers from 0 to below 1"),
+    ("check-method prototyp", "did you mean 'prototype'?"),
+    ("check-method prototype --only shape", "did you mean 'shapes'?"),
+    ("check-method prototype --size 63", "63"),
+    ("check-method prototype --backbone none", "unknown backbone 'none'"),
+    ("reproduce emt", "unknown paper 'emt'; did you mean 'emat'? There are: abcdfss, bam, cst, dcama"),
+    ("reproduce emat --table 7", "emat has no table '7'; there are: 1"),
+    ("reproduce --table 1", "--table and --run are of one paper; name it"),
+    ("reproduce emat --data-root pascal", "--data-root is 'pascal', expected DATASET=DIR"),
+    ("reproduce emat --data-root voc=x", "--data-root names 'voc', which emat has no row on; there are: coco, pascal"),
+    ("grid demo --dry-run --run", "give one of them"),
+    ("grid demo --run --set timeout_min", "--set is 'timeout_min', expected KEY=VALUE"),
+    ("bench --dry-run --method prototype --format csv", "--format is csv, which --dry-run does not have"),
+    ("predict --support a --query b --threads 0", "--threads is 0"),
+    ("predict --support a --query b --image-size 0", "--image-size is 0"),
+    ("demo --port 0", "--port is 0, expected a whole number from 1"),
+    ("demo --port 65536", "--port is 65536, expected a whole number from 1 to 65535"),
+    ("demo --method emta", "emta"),
+    ("list --quiet --verbose", "--quiet and --verbose were both given"),
+]
 
 
-@pytest.mark.parametrize("method", ["emat", "cst", "dcama", "hsnet"])
-def test_more_shots_in_training_than_the_authors_train_with(refused, small_demo, method):
-    """Before, further supports were drawn, and the loss looked at the first."""
-    folder = ["--data.dataset=fsbench.datamodules.datasets.folder.Folder", f"--data.dataset.root={small_demo}"]
-    message = refused("bench", "--method", method, "--data.training.training_shot=2", *folder)
-    name = "HSNet" if method == "hsnet" else method.upper()
-    assert f"data.training.training_shot is 2, but {name} trains 1-shot, as its authors do; expected 1" in (message)
+@pytest.mark.parametrize(("arguments", "expected"), OF_RUNS)
+def test_runs(refused, small_demo, arguments, expected):
+    method = "" if "--method" in arguments else "--method emat"
+    place = "" if "--dataset" in arguments else shlex.join(images_of(small_demo))
+    assert expected in refused(f"bench {method} {place} {arguments}")
 
 
-def test_a_support_side_whose_pooling_leaves_tokens_out(refused, small_demo):
-    folder = ["--data.dataset=fsbench.datamodules.datasets.folder.Folder", f"--data.dataset.root={small_demo}"]
-    message = refused("bench", "--method", "cst", "--model.support_side=20", *folder)
-    assert "support_side is 20, whose pooling would leave tokens out; expected 12 (CST*, CST of 2023), 18" in message
+@pytest.mark.parametrize(("words", "expected"), OTHERS)
+def test_commands(refused, small_demo, words, expected):
+    place = f" --data.dataset.root={small_demo}" if words.startswith(FIVE_SHOTS) else ""
+    assert expected in refused(words + place)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "expected"),
-    [
-        ([], "weights of 5 shots are learned (shots: 5), but the test shows 1 at a time; give SHOT=5"),
-        (
-            ["--shot=5", "--data.training.training_shot=1"],
-            "but data.training.training_shot is 1; give data.training.training_shot: 5, or",
-        ),
-        (["--shot=5", "--run.nshot_strategy=vote"], "the test shows 1 at a time; give SHOT=5 and no ensemble"),
-    ],
-    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
-)
-def test_learned_weights_of_shots_before_the_training(refused, small_demo, arguments, expected):
-    """Not after it, at the test."""
-    folder = ["--dataset=folder", f"--data.dataset.root={small_demo}", "--weights=random"]
-    vgg = ["--model.backbone.name=pspnet_vgg16", "--model.width=8", "--model.blocks=1"]
-    assert expected in refused("bench", "--method=hmnet_5shot", *folder, *vgg, *arguments)
-
-
-def test_missing_data_and_weights_say_what_to_fetch(refused, tmp_path):
-    weights = ["--weights", "random"]
-    pascal = refused("bench", "--method", "cst", "--dataset", "pascal", *weights, lines=0)
+def test_missing_data_and_weights_say_what_to_fetch(refused):
+    pascal = refused("bench --method cst --dataset pascal --weights random", lines=0)
     assert "data/pascal does not exist" in pascal.splitlines()[0]
     assert "VOCtrainval_11-May-2012.tar" in pascal and "host.robots.ox.ac.uk" in pascal and "md5" in pascal
-    coco = refused("bench", "--method", "cst", "--dataset", "coco", *weights, lines=0)
+    coco = refused("bench --method cst --dataset coco --weights random", lines=0)
     assert "data/coco does not exist" in coco.splitlines()[0] and "cocodataset.org" in coco
-    dino = refused("bench", "--method", "emat", "--dataset", "pascal", "--weights", "w/x.pth", lines=0)
-    typo = refused(
-        "bench", "--method", "emat", "--dataset", "pascal", "--weights", "w/x.pth", "--data.image_sice=64", lines=0
-    )
-    assert "image_sice" in typo.splitlines()[0] and "are not at w/x.pth" in typo
+    dino = refused("bench --method emat --dataset pascal --weights w/x.pth", lines=0)
     assert "are not at w/x.pth" in dino.splitlines()[0] and "dinov2_vits14_pretrain.pth" in dino and "sha256" in dino
+    typo = refused("bench --method emat --dataset pascal --weights w/x.pth --data.image_sice=64", lines=0)
+    assert "image_sice" in typo.splitlines()[0] and "are not at w/x.pth" in typo
 
 
-def test_an_unwritable_folder(refused, small_demo, tmp_path):
+def test_an_unwritable_folder(refused, tmp_path):
     (tmp_path / "file").write_text("")
-    message = refused("bench", "--method", "prototype", "--runs", "file/runs")
+    message = refused("bench --method prototype --runs file/runs")
     assert "cannot write to file/runs" in message and "RUNS=" in message
 
 
-def test_a_checkpoint_of_another_method(refused, tmp_path, small_demo):
-    from fsbench.methods.cst import cst_learner
-
-    state = {f"learner.{k}": v for k, v in cst_learner(24, 12).state_dict().items()}
-    torch.save({"state_dict": state}, tmp_path / "cst.ckpt")
-    message = refused(
-        "bench", "--method", "emat", "--ckpt", "cst.ckpt", "--data.dataset=fsbench.datamodules.datasets.folder.Folder",
-        f"--data.dataset.root={small_demo}",
-    )  # fmt: skip
-    assert "cst.ckpt cannot be used with this model" in message and "missing: learner." in message
-
-
-def test_a_checkpoint_that_was_trained_on_the_test_classes(refused, tmp_path, small_demo):
+def test_checkpoints_of_another_method_and_of_the_test_s_classes(refused, tmp_path, small_demo):
     from fsbench.methods.cst import cst_learner
 
     state = {f"learner.{k}": v for k, v in cst_learner(24, 12).state_dict().items()}
     names = [object_class(number).name for number in range(1, 16)]
-    torch.save(
-        {"state_dict": state, "fsbench_data": {"dataset": "demo", "fold": 0, "classes": names}}, tmp_path / "0.ckpt"
-    )
-    data = ["--data.dataset=fsbench.datamodules.datasets.folder.Folder", f"--data.dataset.root={small_demo}"]
-    message = refused("bench", "--method", "cst", "--fold", "1", "--ckpt", "0.ckpt", *data)
+    torch.save({"state_dict": state, TRAINED_ON: {"dataset": "demo", "fold": 0, "classes": names}}, tmp_path / "c.ckpt")
+    place = shlex.join(images_of(small_demo))
+    message = refused(f"bench --method emat --ckpt c.ckpt {place}")
+    assert "c.ckpt cannot be used with this model" in message and "missing: learner." in message
+    message = refused(f"bench --method cst --fold 1 --ckpt c.ckpt {place}")
     assert "was trained on fold 0 of demo" in message and "novel classes of fold 1" in message
-
-
-@pytest.mark.parametrize(
-    ("arguments", "expected"),
-    [
-        (["--method", ","], "no method was named"),
-        (["--devices", "0"], "--devices is 0, expected a whole number, 1 or more"),
-        (["--data.test.episodes=-1"], "episodes is -1, expected 1 or more"),
-        (["--weights", "random:x"], "weights are 'random:x', expected a file, random or random:SEED"),
-        (
-            ["--model=fsbench.methods.nope.Nope"],
-            "model is 'fsbench.methods.nope.Nope', which is no class that can be imported",
-        ),
-    ],
-)
-def test_values_out_of_range(refused, small_demo, arguments, expected):
-    data = ["--data.dataset=fsbench.datamodules.datasets.folder.Folder", f"--data.dataset.root={small_demo}"]
-    assert expected in refused("bench", "--method", "emat", *data, *arguments)
 
 
 def test_settings_that_the_trainer_refuses(capsys, run_arguments, tmp_path):
@@ -176,20 +166,12 @@ def test_settings_that_the_trainer_refuses(capsys, run_arguments, tmp_path):
     assert expected in log.read_text()
 
 
-def test_a_training_without_epochs_is_refused_before_it_starts(capsys, run_arguments, tmp_path):
-    assert main(run_arguments("emat", tmp_path / "runs", "--trainer.max_epochs=0")) == 2
-    (line,) = capsys.readouterr().err.strip().splitlines()
-    assert "max_epochs is 0, so nothing would be trained" in line
-
-
 def test_annotations_that_are_not_coco(refused, tmp_path):
+    (tmp_path / "data/coco/annotations").mkdir(parents=True)
     for split in ("train", "val"):
-        (tmp_path / f"data/coco/{split}2014").mkdir(parents=True)
-    (tmp_path / "data/coco/annotations").mkdir()
-    for split in ("train", "val"):
+        (tmp_path / f"data/coco/{split}2014").mkdir()
         (tmp_path / f"data/coco/annotations/instances_{split}2014.json").write_text(json.dumps({"images": 3}))
-    message = refused("bench", "--method", "prototype", "--dataset", "coco", "--weights", "random")
-    assert "instances_val2014.json" in message
+    assert "instances_val2014.json" in refused("bench --method prototype --dataset coco --weights random")
 
 
 def test_an_altered_list(refused, tmp_path, real_data):
@@ -197,47 +179,28 @@ def test_an_altered_list(refused, tmp_path, real_data):
     path = tmp_path / "lists/pascal/val/fold0.txt"
     path.chmod(0o644)
     path.write_text(path.read_text().replace("2007_000033__01", "2007_000034__01"))
-    message = refused(
-        "bench", "--method", "prototype", "--dataset", "pascal", "--weights", "random", "--lists", "lists",
-        "--data-root", str(real_data / "voc-mini"), lines=0,
-    )  # fmt: skip
+    place = f"--dataset pascal --data-root {real_data / 'voc-mini'} --lists lists"
+    message = refused(f"bench --method prototype --weights random {place}", lines=0)
     assert "fold0.txt" in message and "sha256" in message
 
 
-def test_a_corrupt_image_during_the_run(capsys, run_arguments, small_demo, tmp_path):
+@pytest.mark.parametrize(("damage", "expected"), [("cut", "cannot be decoded"), ("resized", "50")])
+def test_images_that_are_damaged_or_not_of_their_mask(capfd, run_arguments, small_demo, tmp_path, damage, expected):
+    """During the run, in a process of the loader."""
     copy = Path(shutil.copytree(small_demo, tmp_path / "copy"))
     for path in copy.glob("JPEGImages/*.jpg"):
-        path.write_bytes(path.read_bytes()[:300])
-    more = [f"--data.dataset.root={copy}", "--data.test.episodes=3"]
-    assert main(run_arguments("prototype", tmp_path / "runs", *more)) == 2
-    error = capsys.readouterr().err
-    assert "Traceback" not in error and "cannot be decoded" in error and ".jpg" in error
-    assert not list(tmp_path.glob("runs/*/run.json"))
-
-
-def test_a_mask_of_another_size_during_the_run(capfd, run_arguments, small_demo, tmp_path):
-    copy = Path(shutil.copytree(small_demo, tmp_path / "copy"))
-    for path in copy.glob("JPEGImages/*.jpg"):
-        Image.open(path).resize((50, 50)).save(path)
+        if damage == "cut":
+            path.write_bytes(path.read_bytes()[:300])
+        else:
+            Image.open(path).resize((50, 50)).save(path)
     more = [f"--data.dataset.root={copy}", "--data.test.episodes=3", "--data.loading.workers=1"]
     assert main(run_arguments("prototype", tmp_path / "runs", *more)) == 2
     error = capfd.readouterr().err  # that of the loader's process, too
-    assert "Traceback" not in error and "50" in error
+    assert "Traceback" not in error and expected in error
+    assert not list(tmp_path.glob("runs/*/run.json"))
 
 
 @pytest.mark.parametrize("words", [["--debug", "bench"], ["bench", "--debug"]])
 def test_debug_shows_the_traceback(words):
     with pytest.raises(FsbenchError, match="unknown method 'emta'"):
         main([*words, "--method", "emta"])
-
-
-def test_table_without_runs(refused, tmp_path):
-    assert "nowhere is no folder" in refused("table", "nowhere")
-    (tmp_path / "empty").mkdir()
-    assert "no finished run in empty" in refused("table", "empty")
-
-
-def test_unknown_options_of_other_commands(capsys):
-    with pytest.raises(SystemExit) as stopped:
-        main(["table", "runs", "--colour"])
-    assert stopped.value.code == 2 and "unrecognized arguments: --colour" in capsys.readouterr().err

@@ -81,13 +81,14 @@ def test_no_option_of_bench_is_forgotten():
 def test_names_in_files_and_folders(capsys, tmp_path, monkeypatch, make):
     """Absent runs, bundles, configurations and grids are told with a near name; a grid has a name, as a method has."""
     monkeypatch.chdir(tmp_path)
-    run = make("first", 0).path
+    run, other = (make(method, 0).path for method in ("first", "second"))
     (tmp_path / "settings.yaml").write_text("run: {}\n")
     (tmp_path / "results.fsb").write_text("")
     wrong = run.with_name(misspelt(run.name))
     expected = [
         (["table", str(wrong)], run), (["report", str(wrong)], run), (["table", str(wrong), "--void", "ignore"], run),
         (["compare", str(wrong)], run), (["explain", str(wrong)], run),
+        (["compare", str(run), str(other), "--baseline", "firsst"], "first"),
         (["table", str(run), "--protocol", "hsnett"], "hsnet"), (["table", str(run), "--metrics", "mIuO"], "mIoU"),
         (["verify", "resultss.fsb"], "results.fsb"), (["grid", "shotts"], "shots"),
         (["grid", "setings.yaml"], "settings.yaml"),
@@ -100,11 +101,6 @@ def test_names_in_files_and_folders(capsys, tmp_path, monkeypatch, make):
     ]  # fmt: skip
     for words, name in expected:
         assert f"did you mean '{name}'?" in refusal(words, capsys), words
-
-
-def test_the_baseline_of_a_comparison(capsys, make):
-    runs = [str(make(method, 0).path) for method in ("first", "second")]
-    assert "did you mean 'first'?" in refusal(["compare", *runs, "--baseline", "firsst"], capsys)
 
 
 def test_keys_of_a_class_in_a_configuration(capsys, tmp_path, monkeypatch):

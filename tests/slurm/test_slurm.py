@@ -10,11 +10,10 @@ import yaml
 
 from fsbench.records.record import Record, find_records
 from fsbench.runner.grid.spec import read_grid
-from tests.cli.commands import environments_of_ranks, run_command
+from tests.cli.commands import images_of, run_command
 from tests.cli.conftest import environment_of_test
 from tests.cli.pausing import pause_training
-from tests.cli.run.test_flows import the_record
-from tests.cli.run.test_killed import same
+from tests.cli.processes import same, the_record
 from tests.config_words import config_words
 from tests.slurm.cluster import processes_of, started_slurm
 
@@ -45,11 +44,7 @@ def equal(record: Record, whole: Record) -> None:
 
 def test_a_grid_as_an_array_of_jobs(slurm, fsbench, warm, small_demo, tmp_path):
     """With the records of the same grid on this machine; a job that fails is reported; no accounts are said once."""
-    extra = [
-        "--data.test.episodes=6",
-        "--data.loading.workers=0",
-        "--data.dataset=fsbench.datamodules.datasets.folder.Folder",
-    ]
+    extra = ["--data.test.episodes=6", "--data.loading.workers=0", images_of(small_demo)[0]]
     given = {"methods": ["prototype"], "datasets": ["demo"], "folds": [0, 1], "data_roots": {"demo": str(small_demo)}}
     (tmp_path / "good.yaml").write_text(yaml.safe_dump(given | {"extra": extra}))
     bad = given | {"methods": ["emat"], "folds": [0], "extra": [*extra, "--trainer.limit_train_batches=0"]}
@@ -69,15 +64,12 @@ def test_a_grid_as_an_array_of_jobs(slurm, fsbench, warm, small_demo, tmp_path):
         equal(one, other)
 
 
-def test_a_training_in_two_tasks_is_requeued_and_cancelled_and_goes_on(slurm, warm_process, training, tmp_path):
+def test_a_training_in_two_tasks_is_requeued_and_cancelled_and_goes_on(slurm, finish, training, tmp_path):
     """The record of two processes that nobody disturbed, and the hash of one process."""
     whole, runs, goes_on = tmp_path / "whole", tmp_path / "runs", tmp_path / "goes on"
     environment, pauses = environment_of_test(tmp_path), pause_training(goes_on)
     goes_on.touch()
-    ended = warm_process.call_ranks(
-        training(whole, 2, *pauses), tmp_path, [environment | rank for rank in environments_of_ranks(2)]
-    )
-    assert [done.returncode for done in ended] == [0, 0], ended[0].stderr
+    finish(training(whole, 2, *pauses), 2)
     goes_on.unlink()
     command, given = [*FSBENCH, *training(runs, 2, *pauses)], environment | slurm.environment
     log = tmp_path / "job.log"
@@ -100,8 +92,8 @@ def test_a_training_in_two_tasks_is_requeued_and_cancelled_and_goes_on(slurm, wa
     record = the_record(runs)
     equal(record, the_record(whole))
     assert record.run.provenance.processes == 2
-    alone = warm_process.call(training(tmp_path / "alone", 1, *pauses), tmp_path, environment)
-    assert alone.returncode == 0 and the_record(tmp_path / "alone").path.name == record.path.name
+    finish(training(tmp_path / "alone", 1, *pauses))
+    assert the_record(tmp_path / "alone").path.name == record.path.name
 
 
 def test_tasks_that_are_no_processes_of_the_run_are_refused_in_one_line(slurm, training, tmp_path):

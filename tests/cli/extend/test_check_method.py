@@ -61,18 +61,3 @@ def test_a_method_of_a_file_is_built_in_another_process(tmp_path, capsys):
     (tmp_path / "mine.py").write_text(empty)
     assert main(["check-method", f"{tmp_path / 'mine.py'}:Cheat", "--only", "another-process"]) == 0
     assert "equal bits of 2 episodes in a spawned process" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (["prototyp"], "did you mean 'prototype'?"),
-        (["prototype", "--only", "shape"], "did you mean 'shapes'?"),
-        (["prototype", "--size", "63"], "63"),
-        (["prototype", "--backbone", "none"], "unknown backbone 'none'"),
-    ],
-)
-def test_bad_input_is_one_line(capsys, words, message):
-    assert main(["check-method", *words]) == 2
-    error = capsys.readouterr().err
-    assert message in error and len(error.splitlines()) == 1

@@ -1,14 +1,8 @@
 """A data option of one's own is a field of a dataclass in one file: the command line and records know it."""
 
-import json
-
-import pytest
-
-from fsbench.base.paths import REPOSITORY
+from fsbench.runner.engine.experiment import Experiment
 from tests.cli.commands import run_command
-from tests.cli.conftest import FEW
-
-pytestmark = pytest.mark.slow
+from tests.config_words import parse
 
 CODE = '''"""The episodic test in the rain."""
 
@@ -34,24 +28,23 @@ class Rainy(EpisodicDataModule):
 '''
 
 
-def test_a_field_is_a_key_and_part_of_a_run_s_identity(fsbench, small_demo, tmp_path):
-    (tmp_path / "site").mkdir()
-    (tmp_path / "site" / "rainy.py").write_text(CODE)
-    path = {"PYTHONPATH": f"{REPOSITORY}:{tmp_path / 'site'}"}
+def test_a_field_is_a_key_and_part_of_a_run_s_identity(command, monkeypatch, small_demo, tmp_path):
+    (tmp_path / "rainy.py").write_text(CODE)
+    monkeypatch.syspath_prepend(str(tmp_path))
 
-    def run(*words: str):
-        return fsbench(*run_command("prototype", "runs", small_demo, *FEW, *words), **path)
+    def words(*more: str) -> list[str]:
+        return run_command("prototype", tmp_path / "runs", small_demo, *more)
 
-    for words in ([], ["--data=rainy.Rainy"], ["--data=rainy.Rainy", "--data.test.rain=0.5"]):
-        done = run(*words)
-        assert done.returncode == 0, done.stderr
-    records = [json.loads(file.read_text()) for file in tmp_path.glob("runs/*/run.json")]
-    plain, rainy = sorted((record["identity"] for record in records), key=lambda identity: "rain" in identity)
-    assert rainy == plain | {"rain": 0.5}  # a default leaves the identity as it is: the second run found the first
-    settings = next(tmp_path.glob("runs/*/run.json")).parent
-    assert "rain" in "".join(file.read_text() for file in settings.parent.rglob("*.yaml"))
-
-    refused = run("--data=rainy.Rainy", "--data.test.rian=0.5")
-    assert refused.returncode == 2 and "did you mean --data.test.rain?" in refused.stderr, refused.stderr
-    refused = run("--data=rainy.Rainy", "--data.test.rain=much")
-    assert refused.returncode == 2 and "data.test.rain: expected a number; found much" in refused.stderr, refused.stderr
+    plain, default, rainy = (
+        Experiment(parse(words(*more)[1:]))
+        for more in ([], ["--data=rainy.Rainy"], ["--data=rainy.Rainy", "--data.test.rain=0.5"])
+    )
+    assert default.identity == plain.identity  # a default leaves the identity as it is
+    assert rainy.identity.as_json() == plain.identity.as_json() | {"rain": 0.5}
+    assert "rain: 0.5" in rainy.config_text
+    for wrong, said in (
+        ("--data.test.rian=0.5", "did you mean --data.test.rain?"),
+        ("--data.test.rain=much", "data.test.rain: expected a number; found much"),
+    ):
+        status, _, err = command(*words("--data=rainy.Rainy", wrong))
+        assert status == 2 and said in err, err

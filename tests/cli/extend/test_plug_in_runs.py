@@ -5,7 +5,7 @@ import json
 import pytest
 
 from fsbench.base.paths import CONFIGS, REPOSITORY
-from tests.cli.conftest import FEW
+from tests.cli.commands import FEW, images_of
 from tests.plugged import METHOD, install
 
 pytestmark = pytest.mark.slow
@@ -44,8 +44,7 @@ def test_a_class_of_a_package_runs_and_its_package_is_in_the_record(fsbench, sma
     known = json.dumps({"url": "https://host/mine", "vcs_info": {"vcs": "git", "commit_id": "0123abc"}})
     install(tmp_path / "site", "fsb-mine", groups, {"fsb_mine/mine.py": METHOD}, direct_url=known)
     words = ["--method", "constant", f"--config={CONFIGS / 'data' / 'demo.yaml'}", *FEW]
-    data = ["--data.dataset=fsbench.datamodules.datasets.folder.Folder", f"--data.dataset.root={small_demo}"]
-    done = fsbench("bench", *words, *data, PYTHONPATH=f"{REPOSITORY}:{tmp_path / 'site'}")
+    done = fsbench("bench", *words, *images_of(small_demo), PYTHONPATH=f"{REPOSITORY}:{tmp_path / 'site'}")
     assert done.returncode == 0, done.stderr
     record = only_record(tmp_path / "runs")
     assert record["identity"]["method"] == {"name": "constant", "type": "constant", "value": 1}

@@ -163,21 +163,6 @@ def test_without_gradio_one_line_says_how_to_get_it(monkeypatch, capsys):
     assert capsys.readouterr().err == f"fsbench: error: {advice}\n"
 
 
-@pytest.mark.parametrize(
-    ("arguments", "expected"),
-    [
-        (["--port", "0"], "--port is 0, expected a whole number from 1"),
-        (["--port", "65536"], "--port is 65536, expected a whole number from 1 to 65535"),
-        (["--method", "emta"], "emta"),
-        (["--method", "emat", "--backbone", "demo"], "give its checkpoint"),
-    ],
-)
-def test_what_it_cannot_do_is_said(arguments, expected, capsys):
-    pytest.importorskip("gradio")
-    assert main(["demo", *arguments]) == 2
-    assert expected in capsys.readouterr().err
-
-
 def test_a_port_that_is_taken_is_said_to_be(capsys):
     pytest.importorskip("gradio")
     with socket.create_server(("127.0.0.1", 0)) as held:

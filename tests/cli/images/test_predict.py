@@ -24,6 +24,7 @@ from fsbench.core.released_format import WRITTEN_BY
 from fsbench.predict.supports import read_supports
 from fsbench.runner.config.registry import config_files
 from fsbench.runner.engine.experiment import Experiment
+from tests.cli.commands import images_of
 from tests.config_words import parse
 
 PROTOTYPE = ("--dataset", "demo")
@@ -87,6 +88,14 @@ def test_a_folder_becomes_masks_and_goes_on_where_it_was(photos, support, tmp_pa
     unchanged = {name for name, time in files(out).items() if before[name] == time}
     assert unchanged == expected | {"journal.jsonl"}
 
+    whole = (out / "annotations.json").read_text()
+    with (out / "journal.jsonl").open("rb+") as file:  # as a power cut leaves it
+        file.truncate((out / "journal.jsonl").stat().st_size - 9)
+    (out / "labels" / ".0123456789abcdef.1.new").write_text("half")
+    status, said = predict(*support, "--query", photos, "--out", out)
+    assert "5 of 6 photos predicted (4 of them before)" in said and (out / "annotations.json").read_text() == whole
+    assert not list(out.glob("labels/*.new"))
+
     (photos / "m.jpg").unlink()
     Image.open(photos / "z.jpg").rotate(90, expand=True).save(photos / "a.png")  # exchanged
     (out / "labels" / "z.jpg.png").unlink()
@@ -146,17 +155,8 @@ def test_its_annotations_are_supports_bit_for_bit(photos, support, tmp_path, cap
             }
             shown += 1
     assert shown == len(supports) > 2 and not notes
-    again = (
-        "--support",
-        out / "annotations.json",
-        "--support-root",
-        photos,
-        "--query",
-        photos,
-        "--out",
-        tmp_path / "x",
-    )
-    assert predict(*again)[0] == 0, capsys.readouterr().err
+    again = ("--support", out / "annotations.json", "--support-root", photos, "--query", photos)
+    assert predict(*again, "--out", tmp_path / "x")[0] == 0, capsys.readouterr().err
 
 
 def test_objects_are_annotations_and_steps_are_drawn(photos, support, tmp_path, capsys):
@@ -245,20 +245,6 @@ def test_results_of_other_settings_are_kept_unless_forced(photos, support, tmp_p
     assert {n for n in files(out) if "/" in n} == {"labels/z.jpg.png", "overlays/z.jpg.jpg"}
 
 
-def test_a_torn_journal_loses_only_its_last_line(photos, support, tmp_path):
-    out = tmp_path / "out"
-    predict(*support, "--query", photos, "--out", out)
-    whole = (out / "annotations.json").read_text()
-    with (out / "journal.jsonl").open("rb+") as file:
-        file.truncate((out / "journal.jsonl").stat().st_size - 9)
-    (out / "labels" / ".0123456789abcdef.1.new").write_text("half")
-    _, said = predict(*support, "--query", photos, "--out", out)
-    assert "5 of 6 photos predicted (4 of them before)" in said
-    assert (out / "annotations.json").read_text() == whole and not (out / "labels" / ".0123456789abcdef.1.new").exists()
-    _, said = predict(*support, "--query", photos, "--out", out)
-    assert "(5 of them before)" in said
-
-
 @pytest.mark.slow(12)
 def test_ctrl_c_leaves_what_is_finished(small_demo, support, tmp_path, spawn):
     """It cannot come to its end before: it writes a line for each photo to a pipe that has no room for all of them."""
@@ -302,8 +288,7 @@ def test_the_checkpoint_of_a_run_brings_its_settings(small_demo, photos, support
     (photos / "m.jpg").unlink()
     configs = [f"--config={file}" for file in config_files("emat", "demo")]
     own = ["--run.name=emat", "--model.support_side=4", "--data.image_size=96"]
-    dataset = ["--data.dataset=fsbench.datamodules.datasets.folder.Folder", f"--data.dataset.root={small_demo}"]
-    experiment = Experiment(parse([*configs, *own, *dataset]))
+    experiment = Experiment(parse([*configs, *own, *images_of(small_demo)]))
     checkpoint = tmp_path / "runs" / "mine" / "checkpoints" / "best.ckpt"
     checkpoint.parent.mkdir(parents=True)
     (checkpoint.parent.parent / "config.yaml").write_text(experiment.config_text)
@@ -323,9 +308,6 @@ def test_bad_input_is_one_line(photos, support, tmp_path, capsys):
         ([*support, "--query", tmp_path / "absent"], "absent does not exist; expected a folder of photos"),
         ([*support, "--query", tmp_path / "empty"], "there is no photo in"),
         (["--support", "x.jpg:y.png", "--query", photos], "there is no file x.jpg and no file y.png"),
-        ([*support, "--query", photos, "--threads", "0"], "--threads is 0"),
-        ([*support, "--query", photos, "--image-size", "0"], "--image-size is 0"),
-        ([*support, "--query", photos, "--megapixels", "inf"], "megapixels is inf"),
         ([*support, "--query", photos, "--method", "emat"], "emat has to be trained; give its checkpoint"),
         ([*support, "--query", photos, "--weights", tmp_path / "w.pth"], "the weights"),
     ):

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fsbench.cli.main import main
 from fsbench.records.record import find_records
 
 
@@ -27,10 +26,3 @@ def test_explain_a_run(warm, bench_arguments, tmp_path):
     (record.path / "checkpoints" / "finished.json").unlink()
     lost = warm("explain", str(record.path))
     assert lost.returncode == 2 and "expected the checkpoint that the run trained" in lost.stderr
-
-
-def test_explain_refuses_what_is_no_run(tmp_path, capsys):
-    assert main(["explain", str(tmp_path)]) == 2
-    assert "is no finished run" in capsys.readouterr().err
-    assert main(["explain", str(tmp_path), "--pixel", "1,2"]) == 2
-    assert "--pixel is '1,2', expected two numbers from 0 to below 1" in capsys.readouterr().err

@@ -21,6 +21,7 @@ from fsbench.results.pictures.sheet import CAPTION
 from fsbench.runner.config.run_config import RunConfig
 from fsbench.runner.engine.experiment import Experiment
 from fsbench.runner.engine.run import run_experiment
+from tests.cli.commands import images_of
 from tests.config_words import config_words, parse
 
 OWN = {
@@ -43,8 +44,7 @@ def made(small_demo, tmp_path_factory):
         if (method, options) not in runs:
             extra = ["--data.test.episodes=6", "--data.loading.workers=0", "--data.test.empty_masks=false",
                      "--trainer.accelerator=cpu",
-                     "--trainer.enable_progress_bar=false", "--data.dataset=fsbench.datamodules.datasets.folder.Folder",
-                     f"--data.dataset.root={small_demo}", *options]  # fmt: skip
+                     "--trainer.enable_progress_bar=false", *images_of(small_demo), *options]  # fmt: skip
             given = config_words(RunConfig(method, "demo", 0, str(folder), extra=extra))
             experiment = Experiment(parse(given))
             if experiment.method.learns:

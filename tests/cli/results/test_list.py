@@ -8,27 +8,15 @@ from fsbench.runner.config.registry import aliases, config_files, names, task_of
 from tests.config_words import parse
 
 
-def test_list_names_what_there_is(capsys):
-    assert main(["list"]) == 0
-    printed = capsys.readouterr().out
-    for word in (
-        "emat ",
-        "emat_seg",
-        "cst ",
-        "cst_large",
-        "cst_original",
-        "prototype",
-        "pascal",
-        "coco",
-        "folder",
-        "demo",
-        "fscs",
-        "dcama_resnet50",
-        "swin_base ",
-    ):
-        assert f"  {word}" in printed
+def test_list_names_what_there_is_and_keeps_the_kinds_apart(command):
+    status, printed, _ = command("list")
+    assert status == 0
+    words = "emat prototype cst_original dcama_resnet50 fort nn pascal coco folder demo fscs swin_base ROM class-error"
+    for word in words.split():
+        assert f"  {word} " in printed, word
     assert "CST*" in printed
-    assert "  ROM " in printed and "  class-error " in printed
+    masks, images = printed.split("classification, methods:")
+    assert "  fort " not in masks and "  emat " not in images
 
 
 def test_print_config_shows_everything(capsys):

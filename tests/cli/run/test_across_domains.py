@@ -24,15 +24,8 @@ def test_a_method_is_trained_on_pascal_tested_elsewhere_and_held_against_a_blind
     roots = {name: prepare_drawn(tmp_path, name) for name in ("isic", "pascal")}
     source = ["--data.source=fsbench.datamodules.datasets.pascal.PascalAll", f"--data.source.root={roots['pascal']}"]
     place = ["--dataset", "isic", "--data-root", str(roots["isic"]), "--runs", str(tmp_path / "runs")]
-    asked = [
-        "--method",
-        "hsnet,blind_saliency",
-        "--backbone",
-        "demo",
-        "--data.training.validation=source",
-        *source,
-        *SMALL,
-    ]
+    asked = ["--method", "hsnet,blind_saliency", "--backbone", "demo", "--data.training.validation=source"]
+    asked += [*source, *SMALL]
     done = warm("bench", *asked, *place, *TRAINED)
     assert done.returncode == 0, done.stderr
     trained, blind = sorted(find_records(tmp_path / "runs"), key=lambda record: record.run.id, reverse=True)
@@ -74,14 +67,13 @@ def test_patnet_is_trained_and_chosen_as_its_authors_do_and_fine_tuned_by_its_ch
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("dataset", ["deepglobe", "isic", "lung", "suim"])
+@pytest.mark.parametrize("dataset", ["isic", "lung"])
 def test_abcdfss_runs_from_nothing_under_each_protocol(dataset, warm, tmp_path):
     """Its heads are fitted to the first episode of a class, which another protocol draws otherwise."""
     place = ["--dataset", dataset, "--data-root", str(prepare_drawn(tmp_path, dataset)), "--backbone", "demo"]
     asked = ["--method", "abcdfss", "--model.epochs=2", "--no-trivial", "--runs", str(tmp_path / "runs"), *SMALL]
-    for protocol in ("cdfss", "cdfss_ifa", "cdfss_abcdfss"):
-        done = warm("bench", *asked, *place, "--protocol", protocol)
-        assert done.returncode == 0, done.stderr
+    done = warm("bench", *asked, *place, "--protocol", "cdfss,cdfss_ifa,cdfss_abcdfss")
+    assert done.returncode == 0, done.stderr
     records = find_records(tmp_path / "runs")
     assert len(records) == 3
     assert all("the first episode of each class" in record.run.remarks[0] for record in records)
@@ -106,10 +98,8 @@ def test_ifas_result_is_the_mean_over_its_seeds(warm, tmp_path):
 def test_the_grid_names_five_targets_and_one_source():
     cells = read_grid([CONFIGS / "grids" / "cdfss.yaml"])
     assert {cell.dataset for cell in cells} == {"deepglobe", "isic", "lung", "fss1000", "suim"}
-    assert {cell.own_protocol or cell.protocol for cell in cells} == {"cdfss"} and {cell.shot for cell in cells} == {
-        1,
-        5,
-    }
+    assert {cell.own_protocol or cell.protocol for cell in cells} == {"cdfss"}
+    assert {cell.shot for cell in cells} == {1, 5}
     for cell in cells:
         values = cell.values["data"]["init_args"]
         assert values["source"]["class_path"] == "fsbench.datamodules.datasets.pascal.PascalAll"
@@ -122,8 +112,6 @@ def test_the_grid_is_shown_without_a_run(tmp_path, monkeypatch, capsys):
     assert main(grid) == 0
     shown = capsys.readouterr().out
     assert all(name in shown for name in ("deepglobe", "suim", "blind_saliency")) and not (tmp_path / "runs").exists()
-    assert main([*grid, "--run"]) == 2
-    assert "give one of them" in capsys.readouterr().err
 
 
 def test_a_stored_source_of_a_foreign_class_is_not_loaded(tmp_path, capsys):

@@ -2,44 +2,32 @@
 
 import pytest
 
-from tests.cli.commands import environments_of_ranks, run_command
-from tests.cli.conftest import environment_of_test
+from tests.cli.commands import run_command
 from tests.cli.pausing import pause_after
-from tests.cli.run.test_flows import the_record
+from tests.cli.processes import in_journal, the_record, wait_for
 
 FEW = ["--data.test.episodes=24", "--data.training.validation_episodes=3", "--model.epochs=2", "--data.test.shot=2"]
+PLAIN, DIVIDED = ["--data.loading.workers=0"], ["--data.loading.workers=2", "--data.loading.eval_batch_size=5"]
 
 
 @pytest.mark.slow(60)
 @pytest.mark.parametrize("method", ["abcdfss", "abcdfss_every"])
-def test_adaptation_follows_from_the_manifest_alone(method, spawn, warm_process, small_demo, tmp_path):
+def test_adaptation_follows_from_the_manifest_alone(method, spawn, finish, small_demo, tmp_path):
     def command(name: str, *options: str, devices: int = 1) -> list[str]:
         return run_command(method, tmp_path / name, small_demo, *FEW, *options, devices=devices)
 
-    def finish(name: str, *options: str, devices: int = 1):
-        environments = [environment_of_test(tmp_path) | rank for rank in environments_of_ranks(devices)]
-        ended = warm_process.call_ranks(command(name, *options, devices=devices), tmp_path, environments)
-        assert not any(done.returncode for done in ended), ended[0].stderr
-        return the_record(tmp_path / name)
-
-    plain = "--data.loading.workers=0"
-    whole = finish("whole", plain)
-    begun = spawn(*command("killed", plain, "--data.loading.eval_batch_size=1", *pause_after(15)))
-    folder = tmp_path / "killed"
-    while not any(part.read_bytes().count(b"\n") > 15 for part in folder.glob("*/evaluation/part-*.jsonl")):
-        assert begun.poll() is None, begun.communicate()[1]
+    finish(command("whole", *PLAIN))
+    begun = spawn(*command("killed", *PLAIN, "--data.loading.eval_batch_size=1", *pause_after(15)))
+    wait_for(lambda: in_journal(tmp_path / "killed") >= 15, begun)
     begun.kill()
     begun.wait()
-    others = {
-        "killed": finish("killed", plain),
-        "ranks": finish("ranks", plain, devices=2),
-        "workers": finish("workers", "--data.loading.workers=2", "--data.loading.eval_batch_size=5"),
-    }
-    assert {name: record.run.counts_sha256 for name, record in others.items()} == dict.fromkeys(
-        others, whole.run.counts_sha256
-    )
-    assert all(record.episodes.equals(whole.episodes) for record in others.values())
-    words = (
+    finish(command("killed", *PLAIN))
+    finish(command("divided", *DIVIDED, devices=2), 2)
+    whole = the_record(tmp_path / "whole")
+    for name in ("killed", "divided"):
+        record = the_record(tmp_path / name)
+        assert record.run.counts_sha256 == whole.run.counts_sha256 and record.episodes.equals(whole.episodes), name
+    by_itself = (
         "the first episode of each class in the manifest's order" if method == "abcdfss" else "each episode by itself"
     )
-    assert any(words in remark for remark in whole.run.remarks)
+    assert any(by_itself in remark for remark in whole.run.remarks)

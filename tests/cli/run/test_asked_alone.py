@@ -44,17 +44,15 @@ def test_a_method_that_remembers_fails(warm, bench_arguments, tmp_path):
     assert late.returncode == 0 and "0 of its episodes were asked alone, not 4; --force repeats it" in late.stderr
 
 
-@pytest.mark.slow(15)
-@pytest.mark.parametrize("keep", ["none", "soft"])
-def test_what_is_kept_beside_masks_is_no_other_answer(warm, bench_arguments, tmp_path, keep):
-    done = warm(*bench_arguments("prototype", "runs"), "--keep-predictions", keep, "--check-memory", "4")
-    assert done.returncode == 0, done.stderr
-    (record,) = find_records(tmp_path / "runs")
-    assert record.run.asked_alone == 4
-
-
 @pytest.mark.slow(40)
-@pytest.mark.parametrize(("method", "more"), [("emat", ()), ("prototype", ("--devices", "2")), ("nn", ())])
+@pytest.mark.parametrize(
+    ("method", "more"),
+    [
+        ("emat", ("--keep-predictions", "none")),
+        ("prototype", ("--devices", "2", "--keep-predictions", "soft")),
+        ("nn", ()),
+    ],
+)
 def test_other_methods_pass_and_their_records_say_so(warm, bench_arguments, tmp_path, method, more):
     data = ("--dataset", "demo-cls", "--data.test.episodes", "5") if method == "nn" else ()
     arguments = ["bench", "--method", method, *data] if data else bench_arguments(method, "asked")

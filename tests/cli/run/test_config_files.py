@@ -19,7 +19,7 @@ def test_the_configuration_of_a_finished_run_makes_that_run(finished_runs, comma
     assert new["counts_sha256"] == old["counts_sha256"] and new["identity"] == old["identity"]
 
 
-@pytest.mark.parametrize("words", [["--dataset", "demo"], ["--fold", "1", "--by", "size"], ["--force"], ["--dry-run"]])
+@pytest.mark.parametrize("words", [["--fold", "1", "--by", "size"], ["--force"]])
 def test_other_options_of_bench_need_a_method(command, words):
     status, _, err = command("bench", "--config", CONFIGS / "base.yaml", *words)
     names = ", ".join(word for word in words if word.startswith("--"))

@@ -106,10 +106,3 @@ def test_what_is_missing(tmp_path, monkeypatch, capsys):
     ):
         assert shown.count(expected) == 1, expected
     assert files(tmp_path) == [] == list(Path("runs").glob("*"))
-
-
-def test_a_request_that_is_wrong_is_refused(capsys):
-    assert main(["bench", "--dry-run", "--method", "prototpe", "--dataset", "pascal"]) == 2
-    assert "did you mean 'prototype'?" in capsys.readouterr().err
-    assert main(["bench", "--dry-run", "--method", "prototype", "--format", "csv"]) == 2
-    assert "--format is csv, which --dry-run does not have" in capsys.readouterr().err

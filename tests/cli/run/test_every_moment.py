@@ -17,8 +17,7 @@ import yaml
 from fsbench.records.record import find_records
 from tests.cli.commands import environments_of_ranks, run_command
 from tests.cli.conftest import environment_of_test
-from tests.cli.run.test_flows import the_record
-from tests.cli.run.test_killed import same
+from tests.cli.processes import same, the_record
 from tests.cli.traps import copy_before, cut_power, events
 
 KILLED_IN_TRUTH = 5

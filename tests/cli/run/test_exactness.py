@@ -21,11 +21,10 @@ import torch
 
 from fsbench.base.paths import REPOSITORY
 from fsbench.core.released_format import WRITTEN_BY
-from fsbench.records.record import Record, find_records
+from fsbench.records.record import find_records
 from fsbench.runner.config.run_config import RunConfig
 from fsbench.runner.engine.experiment import Experiment
-from fsbench.scores.count_table import QUERIES, SUPPORTS
-from tests.cli.commands import environments_of_ranks
+from tests.cli.commands import environments_of_ranks, images_of
 from tests.cli.conftest import environment_of_test
 from tests.config_words import config_words, parse
 from tests.photos import arguments
@@ -91,16 +90,10 @@ CLASSIFIERS = {
 ONLY_FSCS = ("--data.test.way", "--data.test.setting")
 
 
-def counts_of(record: Record) -> str:
-    """Hash of all that was counted."""
-    return hashlib.sha256(record.episodes.drop(SUPPORTS, QUERIES, strict=False).write_csv().encode()).hexdigest()
-
-
 def protocol_of(method: str) -> str:
     """Each method under one, each protocol with several methods, among them all options that only one protocol has."""
-    return (
-        "fscs" if any(o.startswith(ONLY_FSCS) for o in METHODS[method]) else PROTOCOLS[list(METHODS).index(method) % 3]
-    )
+    needs_fscs = any(option.startswith(ONLY_FSCS) for option in METHODS[method])
+    return "fscs" if needs_fscs else PROTOCOLS[list(METHODS).index(method) % 3]
 
 
 @pytest.fixture(scope="module")
@@ -110,9 +103,8 @@ def cells(small_demo, tmp_path_factory):
 
     def arguments(method: str, protocol: str) -> list[str]:
         options = [o for o in METHODS[method] if protocol == "fscs" or not o.startswith(ONLY_FSCS)]
-        extra = ["--data.test.episodes=7", "--data.training.validation_episodes=1",
-                 "--data.dataset=fsbench.datamodules.datasets.folder.Folder",
-                 f"--data.dataset.root={small_demo}", f"--data.test.protocol={protocol}", *options]  # fmt: skip
+        extra = ["--data.test.episodes=7", "--data.training.validation_episodes=1", *images_of(small_demo)]
+        extra += [f"--data.test.protocol={protocol}", *options]
         given = config_words(RunConfig(method, "demo", 0, extra=extra))
         experiment = Experiment(parse(given))
         if not experiment.method.learns:
@@ -132,40 +124,56 @@ def threads_of_the_system() -> dict[str, str]:
     return {key: value for key, value in os.environ.items() if key not in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
 
 
-def evaluate(
-    folder: Path, cells: list[list[str]], processes: int, workers: int, batch: int, accelerator: str = "cpu"
-) -> dict[str, tuple[str, int]]:
-    """Run -> hash of its whole table (counts, decisions, scores and region measures), and the number of threads."""
-    name = f"{processes}-{workers}-{batch}"
+def in_configuration(
+    folder: Path, cells: list[list[str]], configuration: tuple[int, int, int], accelerator: str = "cpu"
+) -> list[list[str]]:
+    """Return cells with what must not matter: processes, workers and batch."""
+    processes, workers, batch = configuration
     indifferent = [
-        f"--trainer.accelerator={accelerator}", f"--trainer.devices={processes}",
-        f"--trainer.strategy={'ddp' if processes > 1 else 'auto'}",
-        f"--data.loading.workers={workers}", f"--data.loading.eval_batch_size={batch}", f"--run.runs={folder / name}",
+        f"--trainer.accelerator={accelerator}", f"--trainer.devices={processes}", "--run.keep_predictions=soft",
+        "--trainer.enable_progress_bar=false", f"--trainer.strategy={'ddp' if processes > 1 else 'auto'}",
+        f"--data.loading.workers={workers}", f"--data.loading.eval_batch_size={batch}",
+        f"--run.runs={runs_of(folder, configuration)}",
     ]  # fmt: skip
-    plan = folder / f"{name}.json"
-    plan.write_text(json.dumps([[*cell, *indifferent] for cell in cells]))
+    return [[*cell, *indifferent] for cell in cells]
+
+
+def hashes_of(runs: Path, cells: int, processes: int) -> dict[str, str]:
+    """Return the hashes of the bytes of each run's counts and, of segmentation, its predictions."""
+    records = find_records(runs)
+    assert len(records) == cells and {r.run.provenance.processes for r in records} == {processes}
+    hashes = {}
+    for record in records:
+        tables = [record.path / "episodes.parquet", *record.path.glob("predictions.parquet")]
+        hashes[record.path.name] = hashlib.sha256(b"".join(table.read_bytes() for table in tables)).hexdigest()
+    return hashes
+
+
+def runs_of(folder: Path, configuration: tuple[int, int, int]) -> Path:
+    return folder / "-".join(map(str, configuration))
+
+
+def evaluate(
+    folder: Path, cells: list[list[str]], configuration: tuple[int, int, int], accelerator: str = "cpu"
+) -> dict[str, str]:
+    """Evaluate cells in processes that Lightning starts; returns run -> hash of its tables."""
+    plan = folder / f"{configuration[0]}.json"
+    plan.write_text(json.dumps(in_configuration(folder, cells, configuration, accelerator)))
     command = [sys.executable, "-m", "tests.cli.many_cells", str(plan)]
-    done = subprocess.run(
-        command, cwd=REPOSITORY, env=threads_of_the_system(), capture_output=True, text=True, timeout=1200
-    )
+    environment = threads_of_the_system()
+    done = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=1200)
     assert done.returncode == 0, done.stderr
-    records = find_records(folder / name)
-    assert len(records) == len(cells) and {r.run.provenance.processes for r in records} == {processes}
-    return {
-        r.path.name: (
-            counts_of(r),
-            r.run.provenance.threads,
-        )
-        for r in records
-    }
+    return hashes_of(runs_of(folder, configuration), len(cells), configuration[0])
 
 
 @pytest.mark.slow(60)
 def test_two_processes_of_a_command_give_the_same_bits(cells, photos, tmp_path):
     chosen = [cells(method, protocol_of(method)) for method in STARTED]
     chosen.append(arguments("vpt", photos, tmp_path, *CLASSIFIERS["vpt"]))
-    alone = evaluate(tmp_path, chosen, *ALONE)
-    assert evaluate(tmp_path, chosen, *DIVIDED) == alone
+    alone = evaluate(tmp_path, chosen, ALONE)
+    assert evaluate(tmp_path, chosen, DIVIDED) == alone
+    threads = {record.run.provenance.threads for name in ("1-0-1", "2-2-3") for record in find_records(tmp_path / name)}
+    assert len(threads) == 1
     for record in find_records(tmp_path / "1-0-1"):
         assert record.episodes.filter(pl.col("slot") > 0)["pred"].n_unique() > 1, record.path.name  # no constant answer
 
@@ -175,7 +183,7 @@ def test_two_processes_of_a_command_give_the_same_bits(cells, photos, tmp_path):
 def test_every_method_gives_the_same_bits_on_two_gpus(cells, tmp_path):
     """Through NCCL. Kernels that add in no fixed order are named, and none is used in an evaluation."""
     chosen = [cells(method, protocol_of(method)) for method in METHODS]
-    assert evaluate(tmp_path, chosen, *DIVIDED, "cuda") == evaluate(tmp_path, chosen, *ALONE, "cuda")
+    assert evaluate(tmp_path, chosen, DIVIDED, "cuda") == evaluate(tmp_path, chosen, ALONE, "cuda")
     for record in find_records(tmp_path / "2-2-3"):
         assert record.run.provenance.unordered_kernels == [], record.path.name
 
@@ -183,10 +191,11 @@ def test_every_method_gives_the_same_bits_on_two_gpus(cells, tmp_path):
 @pytest.mark.slow
 def test_two_nodes_of_torchrun_give_the_same_bits(cells, tmp_path):
     cell = cells("prototype", "fscs")
-    alone = evaluate(tmp_path, [cell], *ALONE)
+    alone = evaluate(tmp_path, [cell], ALONE)
     address = ["--master-addr=127.0.0.1", f"--master-port={free_port()}"]
     options = ["--trainer.accelerator=cpu", "--trainer.devices=1", "--trainer.num_nodes=2", "--trainer.strategy=ddp"]
     run = ["-m", "fsbench", "bench", *cell, *options, "--data.loading.workers=0", f"--run.runs={tmp_path / 'nodes'}"]
+    run.append("--run.keep_predictions=soft")
     environment = threads_of_the_system() | {"PYTHONPATH": str(REPOSITORY)}
     nodes = [
         subprocess.Popen(
@@ -198,9 +207,7 @@ def test_two_nodes_of_torchrun_give_the_same_bits(cells, tmp_path):
     for node in nodes:
         _, err = node.communicate(timeout=400)
         assert node.returncode == 0, err
-    (record,) = find_records(tmp_path / "nodes")
-    assert record.run.provenance.processes == 2
-    assert {record.path.name: counts_of(record)} == {name: counted for name, (counted, _) in alone.items()}
+    assert hashes_of(tmp_path / "nodes", 1, 2) == alone
 
 
 @pytest.fixture(scope="module")
@@ -222,36 +229,13 @@ def evaluate_in_forks(
         Configuration (processes, workers, batch) -> run -> hash of its table's file.
     """
     folder.mkdir()
-    plan, (processes,) = [], {processes for processes, _, _ in configurations}
-    for configuration in configurations:
-        _, workers, batch = configuration
-        indifferent = [
-            "--trainer.accelerator=cpu", f"--trainer.devices={processes}", "--trainer.enable_progress_bar=false",
-            f"--trainer.strategy={'ddp' if processes > 1 else 'auto'}", f"--data.loading.workers={workers}",
-            f"--data.loading.eval_batch_size={batch}", f"--run.runs={runs_of(folder, configuration)}",
-            "--run.keep_predictions=soft",
-        ]  # fmt: skip
-        plan += [[*cell, *indifferent] for cell in cells]
+    ((processes, *_), *_) = configurations
+    plan = [cell for configuration in configurations for cell in in_configuration(folder, cells, configuration)]
     (folder / "plan.json").write_text(json.dumps(plan))
     environments = [environment_of_test(folder) | rank for rank in environments_of_ranks(processes)]
     ended = warm_process.call_ranks([str(folder / "plan.json")], folder, environments, program="tests.cli.many_cells")
     assert [done.returncode for done in ended] == [0] * processes, ended[0].stderr
-    hashes = {}
-    for configuration in configurations:
-        records = find_records(runs_of(folder, configuration))
-        assert len(records) == len(cells) and {r.run.provenance.processes for r in records} == {processes}
-        hashes[configuration] = {r.path.name: hash_of_tables(r.path) for r in records}
-    return hashes
-
-
-def hash_of_tables(folder: Path) -> str:
-    """Hash the bytes of a run's counts and, of segmentation, its predictions."""
-    tables = [folder / "episodes.parquet", *folder.glob("predictions.parquet")]
-    return hashlib.sha256(b"".join(table.read_bytes() for table in tables)).hexdigest()
-
-
-def runs_of(folder: Path, configuration: tuple[int, int, int]) -> Path:
-    return folder / "-".join(map(str, configuration))
+    return {each: hashes_of(runs_of(folder, each), len(cells), processes) for each in configurations}
 
 
 @pytest.mark.slow(90)

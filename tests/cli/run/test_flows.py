@@ -1,37 +1,50 @@
 """What a user does: run, run again, stop and go on, use several processes, read the table."""
 
 import json
-import os
 import re
 import shutil
-import signal
-import time
-from pathlib import Path
 
 import polars as pl
 import pytest
 
 from fsbench.cli.main import main
-from fsbench.records.record import find_records
+from fsbench.records.record import Record, find_records
 from fsbench.results.tables.published.obstacles import why_not_comparable
 from fsbench.runner.papers.results import published_scores
-from tests.cli.commands import environments_of_ranks, run_command
-from tests.cli.conftest import FEW, environment_of_test
+from tests.cli.commands import FEW, run_command
 from tests.cli.pausing import pause_after, pause_training
+from tests.cli.processes import in_journal, interrupt, the_record, wait_for
 
 
-def the_record(runs: Path):
-    (record,) = find_records(runs)
-    return record
+def facts(record: Record) -> dict:
+    """Return the facts that must not depend on who started a run: all but times, memory and the folder of runs.
+
+    A checkpoint names that folder, so its hash is another.
+    """
+    differs = ("cost", "provenance", "made", "checkpoint_sha256")
+    run = {key: value for key, value in record.run.as_json().items() if key not in differs}
+    return json.loads(json.dumps(run).replace(str(record.path.parent), "RUNS"))
 
 
-@pytest.mark.slow(20)
-def test_a_training_in_a_process_of_its_own_prints_the_table(fsbench, bench_arguments, tmp_path, capsys):
+@pytest.mark.slow(30)
+def test_a_training_in_a_process_of_its_own_prints_the_table_and_leaves_the_record_of_one_alone(
+    fsbench, warm, run_arguments, bench_arguments, tmp_path, capsys
+):
+    """Runs of `fsbench bench` leave the records of runs that `fsbench bench --config` is called for."""
     first = fsbench(*bench_arguments("emat", tmp_path / "runs"))
     assert first.returncode == 0, first.stderr
     assert main(bench_arguments("emat", tmp_path / "runs")) == 0
     again = capsys.readouterr()
     assert ": found " in again.err and again.out == first.stdout
+    alone = warm(*run_arguments("emat", tmp_path / "alone"))
+    assert alone.returncode == 0, alone.stderr
+    ours, theirs = (the_record(tmp_path / name) for name in ("runs", "alone"))
+    assert facts(ours) == facts(theirs) and ours.episodes.equals(theirs.episodes)
+    assert ours.path.name == theirs.path.name
+    files = {path.name for path in theirs.path.iterdir()}
+    assert {path.name for path in ours.path.iterdir()} == files
+    for name in files & {"predictions.parquet", "predictions.png", "manifest.jsonl"}:
+        assert (ours.path / name).read_bytes() == (theirs.path / name).read_bytes(), name
 
 
 def test_train_evaluate_and_find_again(run_arguments, bench_arguments, tmp_path, capsys):
@@ -107,47 +120,28 @@ def test_more_processes_than_episodes(fsbench, bench_arguments, tmp_path):
 
 
 @pytest.mark.slow
-def test_two_processes_train_together(warm_process, small_demo, tmp_path):
+def test_two_processes_train_together(finish, small_demo, tmp_path):
     options = [*FEW, "--data.training.batch_size=12", "--data.training.micro_batch=3", "--trainer.max_epochs=1"]
-    arguments = run_command(
-        "cst", tmp_path / "runs", small_demo, *options, "--trainer.limit_train_batches=2", devices=2
-    )
-    environments = [environment_of_test(tmp_path) | rank for rank in environments_of_ranks(2)]
-    ended = warm_process.call_ranks(arguments, tmp_path, environments)
-    assert [done.returncode for done in ended] == [0, 0], ended[0].stderr
+    options.append("--trainer.limit_train_batches=2")
+    finish(run_command("cst", tmp_path / "runs", small_demo, *options, devices=2), 2)
     run = the_record(tmp_path / "runs").run
     assert run.made.step == {"batch_size": 12, "processes": 2, "micro_batch": 3}
     assert run.identity.training["batch_size"] == 12 and run.made.validation_mIoU >= 0
 
 
 @pytest.mark.slow
-def test_loggers_callbacks_and_optimisers_of_the_user_are_used(warm, bench_arguments, tmp_path):
+def test_loggers_callbacks_optimisers_and_the_precision_of_the_user_are_used(warm, bench_arguments, tmp_path):
     more = [
         "--trainer.logger=CSVLogger", f"--trainer.logger.save_dir={tmp_path / 'mine'}",
         "--trainer.callbacks+=LearningRateMonitor", "--optimizer=SGD", "--optimizer.lr=0.125",
-        "--lr_scheduler=ExponentialLR", "--lr_scheduler.gamma=0.5",
+        "--lr_scheduler=ExponentialLR", "--lr_scheduler.gamma=0.5", "--trainer.precision=bf16-mixed",
     ]  # fmt: skip
     done = warm(*bench_arguments("emat", tmp_path / "runs", *more))
     assert done.returncode == 0, done.stderr
     (mine,) = (tmp_path / "mine").glob("**/metrics.csv")
     assert pl.read_csv(mine)["lr-SGD"].drop_nulls().to_list() == [0.125, 0.0625]
-    assert the_record(tmp_path / "runs").run.identity.training["optimizer"]["init_args"]["lr"] == 0.125
-
-
-def wait_for(condition, seconds=240):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, f"waited in vain for {seconds} s"
-        time.sleep(0.05)
-
-
-def interrupt(process, alone=False):
-    """Ctrl-C in a terminal reaches the whole group; a supervisor's signal the process `alone`."""
-    (os.kill if alone else os.killpg)(process.pid, signal.SIGINT)
-    out, err = process.communicate(timeout=240)
-    assert process.returncode == 130, err
-    assert "the same command goes on from here" in err and "Traceback" not in err
-    return out
+    identity = the_record(tmp_path / "runs").run.identity
+    assert identity.training["optimizer"]["init_args"]["lr"] == 0.125 and identity.precision == "bf16-mixed"
 
 
 @pytest.mark.slow(30)
@@ -156,7 +150,7 @@ def test_stopped_training_goes_on_from_its_last_epoch(spawn, warm, bench_argumen
     more = ["--trainer.max_epochs=3", "--trainer.limit_train_batches=8", *pause_training(goes_on)]
     arguments, whole = (bench_arguments("emat", tmp_path / name, *more) for name in ("runs", "whole"))
     process = spawn(*arguments)
-    wait_for(lambda: list((tmp_path / "runs").glob("*/checkpoints/last.ckpt")))
+    wait_for(lambda: list((tmp_path / "runs").glob("*/checkpoints/last.ckpt")), process)
     interrupt(process)
     assert not find_records(tmp_path / "runs")
     goes_on.touch()
@@ -169,38 +163,26 @@ def test_stopped_training_goes_on_from_its_last_epoch(spawn, warm, bench_argumen
     assert the_record(tmp_path / "whole").run.counts_sha256 == record.run.counts_sha256
 
 
-def finished_lines(runs):
-    return sum(len(part.read_text().splitlines()) - 1 for part in runs.glob("*/evaluation/part-*.jsonl"))
-
-
 @pytest.mark.slow(11)
 @pytest.mark.parametrize("command", ["bench_arguments", "run_arguments"])
 def test_stopped_evaluation_loses_nothing(spawn, request, command, small_demo, finished_runs, tmp_path):
     one, arguments = "--data.loading.eval_batch_size=1", request.getfixturevalue(command)
     process = spawn(*arguments("prototype", tmp_path / "runs", one), *pause_after(4))
-    wait_for(lambda: finished_lines(tmp_path / "runs") >= 4)
+    wait_for(lambda: in_journal(tmp_path / "runs") >= 4, process)
     interrupt(process, alone=True)
-    assert finished_lines(tmp_path / "runs") == 4 and not find_records(tmp_path / "runs")
+    assert in_journal(tmp_path / "runs") == 4 and not find_records(tmp_path / "runs")
     assert main(run_command("prototype", tmp_path / "runs", small_demo, *FEW, one)) == 0
     record = the_record(tmp_path / "runs")
     assert "evaluation: 5 of 9 episodes are left" in (record.path / "run.log").read_text()
     assert the_record(finished_runs).run.counts_sha256 == record.run.counts_sha256
 
 
-@pytest.mark.slow(30)
-def test_every_method_runs_and_stands_in_one_table(warm, bench_arguments, tmp_path):
-    names = "prototype,emat,emat_seg,cst,cst_large,cst_original"
+@pytest.mark.slow(20)
+def test_methods_of_two_kinds_stand_in_one_table(warm, bench_arguments, tmp_path):
     few = ["--trainer.max_epochs=1", "--trainer.limit_train_batches=2", "--data.training.batch_size=2"]
-    done = warm(*bench_arguments(names, tmp_path / "runs", *few))
+    done = warm(*bench_arguments("prototype,emat_seg", tmp_path / "runs", *few))
     assert done.returncode == 0, done.stderr
-    for name in names.split(","):
+    for name in ("prototype", "emat_seg"):
         assert re.search(rf"^{name}\S? ", done.stdout, re.MULTILINE)  # with the mark of its card
     assert "emat_seg only segments; a way counts as present where any pixel is predicted as it" in done.stdout
     assert "no empty queries" in done.stdout  # a block of its own: other episodes
-
-
-@pytest.mark.slow
-def test_half_precision_runs(warm, bench_arguments, tmp_path):
-    done = warm(*bench_arguments("emat", tmp_path / "runs", "--trainer.precision=bf16-mixed"))
-    assert done.returncode == 0, done.stderr
-    assert the_record(tmp_path / "runs").run.identity.precision == "bf16-mixed"

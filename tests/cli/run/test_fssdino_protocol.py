@@ -38,14 +38,8 @@ def by_definition(record, index) -> dict[str, float]:
 @pytest.mark.slow
 def test_real_photos_are_tested_tabled_and_drawn(warm, tmp_path, real_data):
     root, runs = real_data / "coco-mini", tmp_path / "runs"
-    small = [
-        "--backbone",
-        "demo",
-        "--data.image_size=128",
-        "--data.loading.workers=0",
-        "--data.test.episodes=5",
-        "--drop-small",
-    ]
+    small = ["--backbone", "demo", "--data.image_size=128", "--data.loading.workers=0", "--data.test.episodes=5"]
+    small.append("--drop-small")
     place = ["--dataset", "coco", "--data-root", str(root), "--runs", str(runs), "--fold", "1", "--shot", "2"]
     keep = ["--run.keep_predictions=soft"]
     done = warm("bench", "--method", ",".join(METHODS), "--protocol", "fssdino", *small, *place, *keep)
@@ -106,26 +100,16 @@ def test_a_trained_method_with_coarse_masks_is_tested_and_explained(warm, tmp_pa
 
 
 @pytest.mark.slow
-def test_it_is_listed_and_other_requests_are_one_line(warm, tmp_path, real_data):
-    listed = warm("list").stdout
-    assert re.search(r"(?m)^ +fssdino +Few-shot segmentation on COCO as FSSDINO's authors evaluate it", listed)
-    table = warm("list", "protocols", "--format", "markdown").stdout
+def test_it_is_listed_and_other_requests_are_one_line(command, tmp_path, real_data):
+    assert re.search(r"(?m)^ +fssdino +Few-shot segmentation on COCO as FSSDINO's authors", command("list")[1])
+    table = command("list", "protocols", "--format", "markdown")[1]
     assert "| a padded square of 512, stretched to the query's size: padding " in table
-    coco = ["--dataset", "coco", "--data-root", str(real_data / "coco-mini")]
-    common = [
-        "--backbone",
-        "demo",
-        "--data.image_size=64",
-        "--data.loading.workers=0",
-        "--runs",
-        str(tmp_path / "runs"),
-        "--protocol",
-        "fssdino",
-    ]
+    coco = ["--dataset", "coco", "--data-root", real_data / "coco-mini"]
+    common = ["--backbone", "demo", "--data.image_size=64", "--runs", tmp_path / "runs", "--protocol", "fssdino"]
     for more, words in (
         ([*coco, "--drop-small", "--way", "2"], "protocol fssdino is 1-way, found way 2"),
         (coco, "too few images with large objects of some classes"),
-        (["--dataset", "demo"], "has no test of large objects"),
+        (["--dataset", "demo", "--data-root", tmp_path / "demo"], "has no test of large objects"),
     ):
-        done = warm("bench", "--method", "prototype", *common, *more)
-        assert done.returncode != 0 and words in done.stderr and "Traceback" not in done.stderr, done.stderr
+        status, _, err = command("bench", "--method", "prototype", *common, *more)
+        assert status != 0 and words in err and "Traceback" not in err, err

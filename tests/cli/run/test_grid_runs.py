@@ -8,7 +8,7 @@ import yaml
 
 from fsbench.cli.main import main
 from fsbench.records.record import find_records
-from tests.cli.conftest import FEW
+from tests.cli.commands import FEW, images_of
 
 
 @pytest.fixture
@@ -16,7 +16,7 @@ def grid(small_demo, tmp_path):
     """grid(name, **values) -> a grid's file on the small data set."""
 
     def write(name, **values):
-        extra = [*FEW, "--data.dataset=fsbench.datamodules.datasets.folder.Folder", *values.pop("extra", [])]
+        extra = [*FEW, images_of(small_demo)[0], *values.pop("extra", [])]
         file = tmp_path / f"{name}.yaml"
         given = {"methods": ["prototype"], "datasets": ["demo"], "folds": [0], "data_roots": {"demo": str(small_demo)}}
         file.write_text(yaml.safe_dump(given | values | {"extra": extra}))
@@ -67,5 +67,3 @@ def test_slurm_that_is_not_there_is_said(capsys, monkeypatch, grid, tmp_path):
     assert main(["grid", grid("good"), *runs, "--run", "--executor", "slurm"]) == 2
     error = capsys.readouterr().err
     assert "Traceback" not in error and error.splitlines()[-1].startswith("fsbench: error: slurm: ")
-    assert main(["grid", grid("good"), *runs, "--run", "--set", "timeout_min"]) == 2
-    assert "--set is 'timeout_min', expected KEY=VALUE" in capsys.readouterr().err

@@ -14,26 +14,21 @@ from fsbench.data.episodes.manifest import read_manifest
 from fsbench.records.record import Record, find_records
 from fsbench.runner.config.run_config import RunConfig
 from fsbench.runner.engine.experiment import Experiment
+from tests.cli.commands import images_of
 from tests.cli.conftest import environment_of_test
+from tests.cli.processes import the_record
 from tests.config_words import config_words, parse
 from tests.datamodules.datasets.test_object_annotations import lvis, pascal_part
 from tests.goldens.kinds.incontext import pascal_part_folder
 from tests.goldens.test_goldens import HERE
 
-SMALL = [
-    "--method",
-    "prototype",
-    "--backbone",
-    "demo",
-    "--data.image_size=64",
-    "--data.loading.workers=0",
-    "--data.test.episodes=6",
-]
+TINY = ["--backbone", "demo", "--data.image_size=64", "--data.loading.workers=0"]
+SMALL = ["--method", "prototype", *TINY, "--data.test.episodes=6"]
 
 
-def evaluated(runs: Path, side: int):
+def evaluated(runs: Path, side: int) -> Record:
     """The record of the one run, whose every episode has side x side pixels."""
-    (record,) = find_records(runs)
+    record = the_record(runs)
     pixels = record.episodes["void"] + record.episodes["valid"]
     assert set(pixels.to_list()) == {side * side} and record.header.episodes == 6
     return record
@@ -69,16 +64,9 @@ def test_a_list_of_parts_is_frozen_and_verified(tmp_path, capsys):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("dataset", "folder", "more"),
-    [
-        ("coco", "coco-mini", ["--drop-small"]),
-        ("fss1000", "fss1000-mini", ["--data.dataset.test_only=true"]),
-    ],
-)
-def test_real_samples_are_tested_under_incontext(warm, tmp_path, real_data, dataset, folder, more):
-    place = ["--dataset", dataset, "--data-root", str(real_data / folder), "--runs", str(tmp_path / "runs")]
-    done = warm("bench", *SMALL, *place, "--protocol", "incontext518", *more)
+def test_real_samples_are_tested_under_incontext(warm, tmp_path, real_data):
+    place = ["--dataset", "fss1000", "--data-root", str(real_data / "fss1000-mini"), "--runs", str(tmp_path / "runs")]
+    done = warm("bench", *SMALL, *place, "--protocol", "incontext518", "--data.dataset.test_only=true")
     assert done.returncode == 0, done.stderr
     record = evaluated(tmp_path / "runs", 518)
     assert all(episode.query_class in record.header.class_ids for episode in record.manifest.episodes)
@@ -92,18 +80,9 @@ def _name(record: Record) -> str:
 def test_training_free_methods_are_tabled_and_drawn_under_each_protocol_on_real_photos(warm, tmp_path, real_data):
     """Each protocol's table and the figure have all methods, with the scores that follow from the counts."""
     methods, runs = ["prototype", "linear_probe_dense"], tmp_path / "runs"
-    few = [
-        "--backbone",
-        "demo",
-        "--data.image_size=64",
-        "--data.loading.workers=0",
-        "--data.test.episodes=3",
-        "--drop-small",
-    ]
+    few = [*TINY, "--data.test.episodes=3", "--drop-small", "--weights", "random", "--protocol", "incontext,hsnet"]
     place = ["--dataset", "pascal", "--data-root", str(real_data / "voc-mini"), "--runs", str(runs)]
-    done = warm(
-        "bench", "--method", ",".join(methods), "--protocol", "incontext,hsnet", "--weights", "random", *few, *place
-    )
+    done = warm("bench", "--method", ",".join(methods), *few, *place)
     assert done.returncode == 0, done.stderr
     *blocks, together = re.split(r"(?m)^(?=pascal ·)", done.stdout)[1:]
     assert ["incontext" in blocks[0], "hsnet" in blocks[1]] == [True, True]
@@ -146,19 +125,12 @@ def test_files_of_another_version_are_one_line_of_the_check(tmp_path, capsys):
 
 INCONTEXT, FSCS = {"protocol": "incontext", "way": 1, "shot": 5}, {"protocol": "fscs", "way": 2, "shot": 5}
 ANY_PROTOCOL = {
-    "emat": [INCONTEXT | {"shot": 1}],
-    "hsnet": [INCONTEXT | {"shot": 1}],
-    "hmnet": [INCONTEXT | {"shot": 1}],
-    "dcama": [INCONTEXT | {"shot": 1}],
-    "cst": [INCONTEXT | {"shot": 1}],
-    "insid3": [INCONTEXT, FSCS],
-    "fssdino": [INCONTEXT, FSCS],
+    **{name: [INCONTEXT | {"shot": 1}] for name in ("emat", "hsnet", "hmnet", "dcama", "cst")},
+    **{
+        name: [INCONTEXT, FSCS]
+        for name in ("insid3", "fssdino", "gf_sam", "persam", "seggpt", "matcher", "sam3_canvas")
+    },
     "lora_probe_dense": [FSCS],
-    "gf_sam": [INCONTEXT, FSCS],
-    "persam": [INCONTEXT, FSCS],
-    "seggpt": [INCONTEXT, FSCS],
-    "matcher": [INCONTEXT, FSCS],
-    "sam3_canvas": [INCONTEXT, FSCS],
     "sansa": [INCONTEXT],
 }
 """Method -> tasks other than its authors': trained ones in context, training-free ones with several ways and shots."""
@@ -167,8 +139,7 @@ ANY_PROTOCOL = {
 @pytest.mark.slow
 def test_methods_stand_beside_each_other_under_each_protocol(warm_process, small_demo, tmp_path):
     """Random weights: that each answers every episode at the size that the protocol counts at."""
-    data = ["--data.dataset=fsbench.datamodules.datasets.folder.Folder", f"--data.dataset.root={small_demo}"]
-    few = [*data, "--data.test.episodes=2", "--data.loading.workers=0", "--trainer.accelerator=cpu"]
+    few = [*images_of(small_demo), "--data.test.episodes=2", "--data.loading.workers=0", "--trainer.accelerator=cpu"]
     plan = []
     for method, tasks in ANY_PROTOCOL.items():
         for task in tasks:
@@ -182,10 +153,8 @@ def test_methods_stand_beside_each_other_under_each_protocol(warm_process, small
             torch.save(written, weights)
             plan[-1].append(f"--run.checkpoint={weights}")
     (tmp_path / "plan.json").write_text(json.dumps(plan))
-    environment = environment_of_test(tmp_path)
-    (done,) = warm_process.call_ranks(
-        [str(tmp_path / "plan.json")], tmp_path, [environment], program="tests.cli.many_cells"
-    )
+    plan_file, environments = str(tmp_path / "plan.json"), [environment_of_test(tmp_path)]
+    (done,) = warm_process.call_ranks([plan_file], tmp_path, environments, program="tests.cli.many_cells")
     assert done.returncode == 0, done.stderr
     found = {}
     for record in find_records(tmp_path / "runs"):

@@ -19,7 +19,8 @@ from fsbench.records.record import find_records
 from fsbench.runner.config.merge import setting
 from fsbench.runner.config.registry import names
 from fsbench.runner.config.run_config import run_options
-from tests.cli.conftest import FEW, environment_of_test
+from tests.cli.commands import FEW, images_of
+from tests.cli.conftest import environment_of_test
 
 SCHEMA = json.loads((Path(__file__).parent / "sweep_schema.json").read_text())
 """wandb's own: config/schema.json of its package sweeps 0.3.0 (MIT licence), which wants an older numpy than ours."""
@@ -82,22 +83,12 @@ def test_a_sweep_over_folds_ranks_nothing(file):
     assert ("metric" in sweep) == (len(folds.get("values", [0])) == 1) == (folds.get("value") == 0)
 
 
-def test_several_runs_of_an_agents_call_are_refused(monkeypatch, capsys, tmp_path):
+def test_several_runs_of_an_agents_call_are_refused(monkeypatch, capsys, bench_arguments, tmp_path):
     monkeypatch.setenv("WANDB_SWEEP_ID", "abc")
     monkeypatch.setenv("WANDB", "offline")
-    words = [
-        "bench",
-        "--method=prototype",
-        "--dataset=demo",
-        "--fold=0,1",
-        f"--data-root={tmp_path}",
-        f"--runs={tmp_path}",
-    ]
-    assert main(words) == 2
-    assert (
-        "an agent of a sweep calls for 2 runs at once, and W&B would keep the score of the last"
-        in capsys.readouterr().err
-    )
+    assert main(bench_arguments("prototype", tmp_path, "--fold=0,1")) == 2
+    said = "an agent of a sweep calls for 2 runs at once, and W&B would keep the score of the last"
+    assert said in capsys.readouterr().err
 
 
 def test_every_family_of_methods_has_a_sweep():
@@ -125,12 +116,12 @@ def test_an_agents_call_is_our_command_line(file, capsys):
         assert setting(config, SHORT.get(key, key)) == value, key
 
 
+@pytest.mark.slow(20)
 def test_an_agents_command_makes_a_run(small_demo, tmp_path):
     """The command of the prototype's sweep, in a process as an agent starts it, on a few episodes of the demo."""
     sweep = yaml.safe_load((CONFIGS / "sweeps" / "prototype.yaml").read_text())
     settings = first_settings(sweep)
-    here = ["--dataset=demo", *FEW, "--data.dataset=fsbench.datamodules.datasets.folder.Folder"]
-    command = [*agents_command(sweep, settings), *here, f"--data.dataset.root={small_demo}"]
+    command = [*agents_command(sweep, settings), "--dataset=demo", *FEW, *images_of(small_demo)]
     environment = environment_of_test(tmp_path)
     environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)

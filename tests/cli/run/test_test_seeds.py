@@ -10,6 +10,7 @@ from fsbench.protocols.reading import load_protocol
 from fsbench.records.record import find_records
 from fsbench.runner.config.run_config import RunConfig
 from fsbench.runner.engine.experiment import Experiment
+from tests.cli.commands import images_of
 from tests.config_words import config_words, parse
 
 SMALL = ["--model.width=8", "--model.feature_side=8", "--model.states=2", "--data.loading.workers=0"]
@@ -17,7 +18,7 @@ SMALL = ["--model.width=8", "--model.feature_side=8", "--model.states=2", "--dat
 
 def test_one_checkpoint_under_several_test_seeds(small_demo, tmp_path):
     """Nothing is trained; the episodes differ, the checkpoint and the rest of what a run is do not."""
-    extra = ["--data.dataset=fsbench.datamodules.datasets.folder.Folder", f"--data.dataset.root={small_demo}", *SMALL]
+    extra = [*images_of(small_demo), *SMALL]
     method = parse(config_words(RunConfig("hmnet", "demo", 0, protocol="pfenet", extra=extra))).model
     checkpoint = tmp_path / "best.ckpt"
     torch.save({"state_dict": method.state_dict(), WRITTEN_BY: method.describe()}, checkpoint)

@@ -13,6 +13,7 @@ from fsbench.base.errors import SettingsError
 from fsbench.records.record import find_records
 from fsbench.runner.engine.loggers import wandb_mode
 from tests.cli.conftest import environment_of_test
+from tests.cli.processes import the_record
 
 
 def offline_records(file: Path):
@@ -52,7 +53,7 @@ def test_an_offline_run_holds_what_it_should(fsbench, bench_arguments, tmp_path)
     more = ["--trainer.logger=TensorBoardLogger", f"--trainer.logger.save_dir={tmp_path / 'board'}"]
     done = fsbench(*bench_arguments("emat", tmp_path / "runs", *more), WANDB="offline")
     assert done.returncode == 0, done.stderr
-    (record,) = find_records(tmp_path / "runs")
+    record = the_record(tmp_path / "runs")
     (file,) = record.path.glob("wandb/offline-run-*/*.wandb")
     records = list(offline_records(file))
     (run,) = [r.run for r in records if r.HasField("run") and r.run.run_group]
@@ -93,7 +94,6 @@ def test_an_offline_run_holds_what_it_should(fsbench, bench_arguments, tmp_path)
 @pytest.mark.parametrize(
     ("method", "variables"),
     [
-        ("prototype", {"WANDB": "offline"}),
         ("prototype", {"WANDB": "online", "WANDB_MODE": "offline"}),
         ("hsnet", {"WANDB": "offline"}),  # which trains: Lightning's logger has words of its own
     ],
@@ -114,7 +114,7 @@ def test_an_offline_run_asks_for_no_key_and_says_nothing_of_its_own(bench_argume
     assert "wandb" not in said.lower(), done.stderr
     folder = Path(told.rpartition(" ")[2])
     assert "send it with: wandb sync " in told and list(folder.glob("*.wandb"))
-    (record,) = find_records(tmp_path / "runs")
+    record = the_record(tmp_path / "runs")
     assert "wandb" not in (record.path / "run.log").read_text().replace(str(tmp_path), "").lower()
     (file,) = record.path.glob("wandb/offline-run-*/*.wandb")
     history = [tree(r.history.item) for r in offline_records(file) if r.HasField("history")]
@@ -123,20 +123,25 @@ def test_an_offline_run_asks_for_no_key_and_says_nothing_of_its_own(bench_argume
     assert not (tmp_path / "home" / ".netrc").exists()
 
 
-def test_wandb_is_off_unless_asked_for(monkeypatch):
-    monkeypatch.delenv("WANDB", raising=False)
-    monkeypatch.setenv("WANDB_MODE", "offline")
-    assert wandb_mode() == "offline"  # W&B's own variable is honoured
-    monkeypatch.delenv("WANDB_MODE")
-    assert wandb_mode() == "off"
-    monkeypatch.setenv("WANDB", "")
-    assert wandb_mode() == "off"
-    monkeypatch.setenv("WANDB", "yes")
-    with pytest.raises(SettingsError, match=r"WANDB \(or WANDB_MODE\) is 'yes'; there are: online, offline, off"):
-        wandb_mode()
-    monkeypatch.setenv("WANDB", "online")
-    monkeypatch.setenv("WANDB_MODE", "disabled")
-    with pytest.raises(SettingsError, match="WANDB is online, but W&B's WANDB_MODE is disabled"):
+@pytest.mark.parametrize(
+    ("wandb", "mode", "expected"),
+    [
+        (None, "offline", "offline"),  # W&B's own variable is honoured
+        (None, None, "off"),
+        ("", None, "off"),
+        ("yes", None, r"WANDB \(or WANDB_MODE\) is 'yes'; there are: online, offline, off"),
+        ("online", "disabled", "WANDB is online, but W&B's WANDB_MODE is disabled"),
+    ],
+)
+def test_wandb_is_off_unless_asked_for(monkeypatch, wandb, mode, expected):
+    for name, value in (("WANDB", wandb), ("WANDB_MODE", mode)):
+        monkeypatch.delenv(name, raising=False)
+        if value is not None:
+            monkeypatch.setenv(name, value)
+    if expected.startswith("off"):
+        assert wandb_mode() == expected
+        return
+    with pytest.raises(SettingsError, match=expected):
         wandb_mode()
 
 
