@@ -202,7 +202,7 @@ def typed(folder, small_demo, monkeypatch, bench_arguments):
 
 def forget_names():
     """Let the registry look at its folders again."""
-    for known in (catalogue._files, catalogue._objects, catalogue.names):
+    for known in (catalogue._named, catalogue.names):
         known.cache_clear()
 
 
