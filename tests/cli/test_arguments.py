@@ -23,6 +23,14 @@ def valued_options(command: str) -> list[list[str]]:
     return found
 
 
+def test_bench_takes_what_chooses_the_test_of_a_kit():
+    kit, bench = (
+        {option for action in subcommands(parser_for([name]))[name]._actions for option in action.option_strings}
+        for name in ("kit", "bench")
+    )
+    assert kit - bench == {"--out", "--copy-images"}
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_dashes_and_halves_of_characters_are_refused_by_every_option(command, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

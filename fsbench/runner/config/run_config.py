@@ -165,6 +165,7 @@ class RunConfig:
     drop_small: bool = _option(
         False, "leave out classes with too few images", key="data.test.drop_small_classes", segmentation_only=True
     )
+    no_empty: bool = _option(False, "every query shows a class of its episode", segmentation_only=True)
     debug: bool = _option(False, "show the traceback of an error", grid=False)
     extra: tuple[str, ...] = _option((), flag="")
 
@@ -275,6 +276,7 @@ class RunConfig:
             "data.training.batch_size": self.devices if self.fast and is_segmentation and several else None,
             "model.backbone.weights": self._fill_in(self.weights),
             "data.test.fold": self.fold,
+            "data.test.empty_masks": False if self.no_empty else None,
             "data.training.filter_novel": self._filter(),
         }
         return {

@@ -143,12 +143,12 @@ def test_the_configuration_of_a_run_is_that_run(tmp_path):
     """A process that is started from nothing, such as a job of SLURM, makes the run of the value."""
     run = RunConfig(
         "emat", "pascal", way=2, lists=("a", "b"), data_root="2024", filter="0", seed=3, drop_small=True,
-        backbone_precision="bf16", weights="random", extra=("--model.learning_rate=1e-4",),
+        no_empty=True, backbone_precision="bf16", weights="random", extra=("--model.learning_rate=1e-4",),
     )  # fmt: skip
     text = run.parse(build=False).config_text
     (tmp_path / "config.yaml").write_text(text)
     assert parse([f"--config={tmp_path / 'config.yaml'}"], build=False).config_text == text
-    assert "root: '2024'" in text and "filter_novel: false" in text
+    assert "root: '2024'" in text and "filter_novel: false" in text and "empty_masks: false" in text
 
 
 @dataclass(frozen=True)
