@@ -81,10 +81,10 @@ class AdaptationImages:
 
     Attributes:
         index: the data set.
-        pool: of the test.
-        shot: K.
-        seed: of all draws.
-        adaptation: its settings.
+        pool: the images of the test's classes that items are drawn from.
+        shot: number K of supports of an item.
+        seed: seed of all items.
+        adaptation: settings of the adaptation.
         config: how files are loaded.
     """
 

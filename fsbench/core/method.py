@@ -129,7 +129,7 @@ class Method(L.LightningModule):
         """Make ready for the episodes of a test; `data` is its data module, or None where single batches are tested."""
 
     def end_test(self) -> None:
-        """Leave nothing behind of the test's episodes."""
+        """Drop whatever was kept for the episodes of a test, such as features of its images."""
 
     @property
     def supervision(self) -> tuple[Supervision, ...]:

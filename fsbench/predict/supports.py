@@ -165,7 +165,7 @@ def read_supports(
             found = (
                 [_labelme_classes(image, file, content, notes)]
                 if "shapes" in content
-                else _coco_classes(file, content, notes)
+                else _coco_classes(file, content, chosen, notes)
             )
         photos: dict[Path, str | Path] = {}
         for stated, labels, shown in found:
@@ -314,8 +314,11 @@ def _labelme_classes(image: Path | None, file: Path, content: dict[str, Any], no
     return image or str(content.get("imagePath") or ""), labels, names
 
 
-def _coco_classes(file: Path, content: dict[str, Any], notes: list[str]) -> Iterator[_Drawn]:
-    """Yield the images of a COCO file that show something, as it states them, their label maps, and their classes."""
+def _coco_classes(file: Path, content: dict[str, Any], chosen: Collection[str], notes: list[str]) -> Iterator[_Drawn]:
+    """Yield the images of a COCO file that show something, as it states them, their label maps, and their classes.
+
+    Notes are added on images that show one of the `chosen` classes; on all where none is chosen.
+    """
     try:
         ordered = sorted(content["categories"], key=lambda category: category["id"])
         if any(category["name"] is None for category in ordered):
@@ -334,7 +337,8 @@ def _coco_classes(file: Path, content: dict[str, Any], notes: list[str]) -> Iter
         if numbers:
             drawn = {number: names[number - 1] for number in numbers}
             labels, shown, reserved = visible_classes(instances.paint(stated), drawn, left_out)
-            notes += [f"{file}: {stated}: {reserved}"] if reserved else []
+            if reserved and (not chosen or not set(chosen).isdisjoint(shown.values())):
+                notes.append(f"{file}: {stated}: {reserved}")
             yield stated, labels, shown
     if left_out.words:
         notes.append(left_out.note(file))

@@ -60,7 +60,7 @@ class TrainingData(Dataset[dict[str, Tensor]]):
         }
 
     def _images(self, episode: EpisodeBatch) -> Tensor:
-        if self.normalisation == "none":
+        if isinstance(self.normalisation, str) and self.normalisation == "none":
             return episode.images
         if self.normalisation == "imagenet":
             return normalise_by_imagenet(episode.images)
@@ -149,7 +149,7 @@ def _check(size: int, shot: int, seed: int, cache_mib: int, augmentation: str, n
     known = ("none", *SCALE_FACTORS)
     if augmentation not in known:
         raise SettingsError(f"unknown augmentation '{augmentation}'{known_names(str(augmentation), known)}")
-    if normalisation in ("imagenet", "none"):
+    if isinstance(normalisation, str) and normalisation in ("imagenet", "none"):
         return
     try:
         numbers = np.array(normalisation, float)
@@ -157,6 +157,6 @@ def _check(size: int, shot: int, seed: int, cache_mib: int, augmentation: str, n
         numbers = np.array(())
     if numbers.shape != (2, 3) or not (np.isfinite(numbers).all() and numbers[1].all()):
         raise SettingsError(
-            f"normalise is {str(normalisation)[:60]}, expected imagenet, none or (mean, std) of three colours each, no "
+            f"normalise is {' '.join(str(normalisation).split())[:60]}, expected imagenet, none or (mean, std) of three colours each, no "
             "std being 0"
         )

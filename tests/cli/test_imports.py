@@ -118,10 +118,8 @@ def test_a_class_of_a_foreign_package_with_the_name_of_our_folder_is_theirs(tmp_
     (tmp_path / "methods" / "theirs.py").write_text(METHOD)
     done = python(
         tmp_path,
-        "from fsbench.runner.config.parse import parse\n"
-        "from fsbench.runner.config.registry import config_files\n"
-        "files = [f'--config={file}' for file in config_files('prototype', 'demo')]\n"
+        "from fsbench.runner.config.run_config import RunConfig\n"
         "given = ['--model=methods.theirs.Constant', '--model.backbone.name=demo', '--model.value=0']\n"
-        "print(type(parse([*files, *given], build=False).build_method()))",
+        "print(type(RunConfig('prototype', 'demo', extra=given).parse(build=False).build_method()))",
     )
     assert done.stdout.strip() == "<class 'methods.theirs.Constant'>", done.stderr

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 _CELL = 8
-"""Bytes of a number in memory at most, and of a text at least."""
+"""Bytes that a cell of a table is taken to have in memory."""
 
 
 def read_npz(path: Path) -> dict[str, np.ndarray]:
@@ -58,7 +58,7 @@ def read_parquet(path: Path, kind: str = "counts") -> "pl.DataFrame":
             columns = [name for name, of_column in table.collect_schema().items() if not of_column.is_nested()]
             rows = int(table.select(pl.len()).collect().item())
             if rows * len(columns) * _CELL <= most:
-                return table.select(columns).collect()
+                return table.select(columns).head(rows).collect()  # its pages may hold more than its footer says
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         raise ValueError(type(error).__name__) from error
     raise ValueError(

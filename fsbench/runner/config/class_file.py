@@ -123,7 +123,7 @@ def load_class_file(reference: str) -> None:
     file = named_file(reference)
     if file is not None and file.module in sys.modules:
         return
-    path, _, sha256 = reference.rpartition(SHA256)
+    path, _, sha256 = reference.partition(SHA256)
     file = file or ClassFile(Path(path), sha256)
     content = _unchanged_content(file)
     _named[file.module] = file

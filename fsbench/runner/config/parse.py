@@ -168,6 +168,7 @@ class ParsedRun(LightningCLI):
 
         The parser wraps what constructors raise, and of a setting with several types it tells the first type's error.
         """
+        self._refusals.clear()
         try:
             yield
         except FsbenchError:

@@ -31,8 +31,7 @@ ADAPTED_TO = "fsbench_adaptation"
 of the test that it learned from."""
 
 TRAINED_WITH = "trained_with"
-"""Key of `load_checkpoint`'s result: settings of the training that the method now goes without."""
-
+"""Key of `load_checkpoint`'s result: settings of the training that the method goes without."""
 
 TRAINED, ADAPTED = "checkpoints/finished.json", "checkpoints/adapted.json"
 """Files of a run's folder with the outcome of its training and of its adaptation, each beside its checkpoint."""
@@ -58,16 +57,19 @@ def read_outcome(finished: Path) -> dict[str, Any]:
     """
     if not finished.is_file():
         raise RecordError(f"there is no {finished}; expected the checkpoint that the run trained; run it again")
-    way_out = f"remove {finished}: the training or the adaptation then goes on from its last epoch"
     try:
         outcome = dict(read_json(finished, "record"))
         checkpoint, sha256 = finished.with_name(outcome["checkpoint"]), outcome["checkpoint_sha256"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RecordError(
-            f"{finished} cannot be read ({type(error).__name__}); expected what a finished training writes; {way_out}"
+            f"{finished} cannot be read ({type(error).__name__}); expected what a finished training or adaptation "
+            "writes; remove it and run again"
         ) from error
     if not checkpoint.is_file() or sha256_file(checkpoint) != sha256:
-        raise RecordError(f"{checkpoint} is not the checkpoint that {finished} tells of; put that back, or {way_out}")
+        raise RecordError(
+            f"{checkpoint} is not the checkpoint that {finished} tells of; put that back, or remove the run's folder "
+            f"{finished.parents[1]} and run again"
+        )
     return outcome
 
 

@@ -220,6 +220,8 @@ def _open(bundle: Path) -> Iterator[tuple[zipfile.ZipFile, Listing]]:
     """Open a bundle of what its listing says; raises RecordError for whatever is wrong with it, in the block, too."""
     try:
         with open_zip(bundle, "bundle") as archive:
+            if any(entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) for entry in archive.filelist):
+                raise ValueError("it is compressed in a way whose result has no bound")
             listing = _read_listing(archive)
             kinds = {f"{run}/{file}": RUN_FILES[file] for run, files in listing.runs.items() for file in files}
             names = sorted({LISTING, *kinds})

@@ -31,14 +31,14 @@ def read_cards(given: Sequence[str], methods: Sequence[str]) -> dict[str, Card]:
             files = [(Path(rest), name, "")]
         else:
             files = [(path, "", methods[0] if len(methods) == 1 else "")]
-        of_folder = 0
-        for file, told, otherwise in files:
+        found = 0
+        for file, given_name, default_name in files:
             stated, card = read_card(file)
-            if told and stated not in (None, told):
+            if given_name and stated not in (None, given_name):
                 raise SettingsError(
-                    f"{file} states the method {stated}, and was given as the card of {told}; correct one"
+                    f"{file} states the method {stated}, and was given as the card of {given_name}; correct one"
                 )
-            method = told or stated or otherwise
+            method = given_name or stated or default_name
             if not method:
                 raise SettingsError(
                     f"{file} tells no method, and the runs have {len(methods)} ({', '.join(methods)}); expected --card "
@@ -49,8 +49,8 @@ def read_cards(given: Sequence[str], methods: Sequence[str]) -> dict[str, Card]:
             if method in cards:
                 raise SettingsError(f"{file} is a second card of {method}; expected one of each method; leave one out")
             cards[method] = card
-            of_folder += 1
-        if not of_folder:
+            found += 1
+        if not found:
             raise SettingsError(f"--card {text} has no card of {', '.join(methods)}; expected METHOD.yaml for each")
     return cards
 

@@ -14,8 +14,7 @@ from fsbench.runner.config.run_config import DEFAULT_PROTOCOL, RunConfig
 from fsbench.runner.engine.machine.watchdog import describe_exit, sigterm_exits
 from fsbench.runner.grid.executors import Job, start_process
 from fsbench.runner.grid.plan import PlannedRun, Planner, finished_record, run_folder
-
-POLL_SECONDS = 0.3
+from fsbench.runner.grid.run import POLL_SECONDS
 
 
 def bench(runs: Sequence[RunConfig]) -> tuple[list[Record], list[str]]:
@@ -59,7 +58,7 @@ def _make(item: PlannedRun, label: str) -> Record | int:
     """Make a run, unless it is done or another process makes it; return its record, or the status of its process."""
     folder, record = item.folder, item.record
     assert folder is not None  # since nothing that the run needs is missing
-    while True:
+    for _ in range(2):  # a second time where another process was a moment faster, and its run came to nothing
         if record is None and is_held(folder):
             print_progress(f"{label}: another process makes it in {folder}; waiting for it")
             while is_held(folder):
@@ -79,8 +78,9 @@ def _make(item: PlannedRun, label: str) -> Record | int:
         if status == 0:
             return finished_record(folder) or status
         if not is_held(folder):
-            return status
-        record = None  # another process was a moment faster
+            break
+        record = None
+    return status
 
 
 def _labels(runs: Sequence[RunConfig]) -> list[str]:

@@ -119,7 +119,7 @@ class Planner:
     def plan(self, run: RunConfig) -> PlannedRun:
         """Look up a run and estimate its cost; one that cannot be built, or whose record is damaged, is refused."""
         item = self.look_up(run)
-        if item.state == "done" and item.record is not None:
+        if item.record is not None:
             try:
                 item.record.header  # noqa: B018 - scores and notes are of it
             except RecordError as error:

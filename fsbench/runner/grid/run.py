@@ -6,6 +6,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,14 +75,17 @@ def run_missing(planned: Sequence[PlannedRun], runs: Path, executor: Executor) -
                 if running:
                     time.sleep(POLL_SECONDS)
         except BaseException as error:
-            for _, _, started in running:
-                started.stop()
-            display.close()
-            if isinstance(error, KeyboardInterrupt) and len(planned) > 1:
-                at = [f"{run_label(item.config)}: {progress_text(item.folder, log)}" for item, log, _ in running]
-                where = f" ({'; '.join(at)})" if at else ""
-                left = sum(item.is_ready for item in waiting)
-                print_progress(f"{done} done, {len(running)} interrupted{where}, {left} left")
+            try:
+                with ExitStack() as stack:  # a second Ctrl-C, while one of them ends, leaves no other running
+                    for _, _, started in running:
+                        stack.callback(started.stop)
+            finally:
+                display.close()
+                if isinstance(error, KeyboardInterrupt) and len(planned) > 1:
+                    at = [f"{run_label(item.config)}: {progress_text(item.folder, log)}" for item, log, _ in running]
+                    where = f" ({'; '.join(at)})" if at else ""
+                    left = sum(item.is_ready for item in waiting)
+                    print_progress(f"{done} done, {len(running)} interrupted{where}, {left} left")
             raise
     display.close()
     return failures

@@ -51,7 +51,8 @@ def to_sheet(plan: PaperPlan, table: str | None = None) -> Sheet:
     waiting = sum(item.state == "waits" for item in items)
     lines = missing_lines(items)
     if waiting:
-        lines.append(f"{waiting} runs test a checkpoint of a training that is not done yet")
+        tests = "run tests" if waiting == 1 else "runs test"
+        lines.append(f"{waiting} {tests} a checkpoint of a training that is not done yet")
     lines += numbered(notes) if table else _remark_lines(plan)
     lines += RESULT_NOTES if table and plan.results else ()
     where = f"table {table}, " if table else ""

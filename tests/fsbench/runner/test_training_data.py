@@ -4,6 +4,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch.utils.data import DataLoader
@@ -89,6 +90,7 @@ def test_a_plain_loader_stacks_them_in_any_epoch(small):
         ("folder", {"normalise": 3}, "normalise is 3, expected imagenet, none or (mean, std)"),
         ("folder", {"normalise": (1, 2)}, "normalise is (1, 2), expected"),
         ("folder", {"normalise": None}, "normalise is None, expected"),
+        ("folder", {"normalise": np.ones((3, 2))}, "normalise is [[1. 1.] [1. 1.] [1. 1.]], expected"),
         ("folder", {"normalise": (("a", 0, 0), (1, 1, 1))}, "three colours each"),
         ("folder", {"augmentation": None}, "unknown augmentation 'None'"),
         ("folder", {"size": "64"}, "size is '64', expected a whole number from 1"),

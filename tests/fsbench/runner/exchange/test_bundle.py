@@ -238,6 +238,9 @@ def test_links_twins_and_bombs_are_refused(bundle, tmp_path):
 
     assert "lists other files than it has: 'one of them twice'" in refused(twice)
     assert "more than a bundle's files have" in refused(lambda a, text: a.writestr("x/run.json", text), 17 << 20)
+    for method in (zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA):  # of which no part is decompressed alone
+        found = refused(lambda a, text, method=method: a.writestr("x/run.json", text, method), 1000)
+        assert "it is compressed in a way whose result has no bound" in found
     (tmp_path / "text.fsb").write_text("no zip")
     content = bytearray(bundle.read_bytes())
     place = content.index(b"run.json") + 20
