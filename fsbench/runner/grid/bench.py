@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from fsbench.base.errors import GOES_ON, SettingsError
@@ -54,32 +55,33 @@ def bench(runs: Sequence[RunConfig]) -> tuple[list[Record], list[str]]:
     return records, messages
 
 
-def _make(item: PlannedRun, label: str) -> Record | int:
-    """Make a run, unless it is done or another process makes it; return its record, or the status of its process."""
+def _make(item: PlannedRun, label: str, again: bool = True) -> Record | int:
+    """Make a run, unless it is done or another process makes it; return its record, or the status of its process.
+
+    Where another process was a moment faster, and its run came to nothing, it is made `again`, once.
+    """
     folder, record = item.folder, item.record
     assert folder is not None  # since nothing that the run needs is missing
-    for _ in range(2):  # a second time where another process was a moment faster, and its run came to nothing
-        if record is None and is_held(folder):
-            print_progress(f"{label}: another process makes it in {folder}; waiting for it")
-            while is_held(folder):
-                time.sleep(POLL_SECONDS)
-            record = finished_record(folder)
-        if record is not None and not item.config.force:
-            print_progress(f"{label}: found {folder}")
-            return record
-        print_progress(f"{label}: runs in {folder}")
-        with sigterm_exits():
-            process = start_process(Job(item.config, log=None))
-            try:
-                status = process.wait()
-            finally:
-                process.stop()
-        assert status is not None  # the process has ended
-        if status == 0:
-            return finished_record(folder) or status
-        if not is_held(folder):
-            break
-        record = None
+    if record is None and is_held(folder):
+        print_progress(f"{label}: another process makes it in {folder}; waiting for it")
+        while is_held(folder):
+            time.sleep(POLL_SECONDS)
+        record = finished_record(folder)
+    if record is not None and not item.config.force:
+        print_progress(f"{label}: found {folder}")
+        return record
+    print_progress(f"{label}: runs in {folder}")
+    with sigterm_exits():
+        process = start_process(Job(item.config, log=None))
+        try:
+            status = process.wait()
+        finally:
+            process.stop()
+    assert status is not None  # the process has ended
+    if status == 0:
+        return finished_record(folder) or status
+    if again and is_held(folder):
+        return _make(replace(item, record=None), label, again=False)
     return status
 
 
