@@ -4,14 +4,18 @@ import ast
 import errno
 import resource
 from collections.abc import Callable
+from contextlib import contextmanager
 
 import pytest
 
 import fsbench.cli.list
 from fsbench.base.errors import CheckpointError, DataError, describe, user_message
+from fsbench.base.files import replacing
 from fsbench.base.paths import REPOSITORY
 from fsbench.base.terminal import LONGEST, escape, one_line
 from fsbench.cli import main as command
+from tests.cli.processes import the_record
+from tests.fsbench.records.test_checked_jsonl import largest_file
 
 
 @pytest.fixture
@@ -146,3 +150,25 @@ def test_a_disk_that_is_full(spawn, run_arguments, tmp_path):
     assert process.returncode == 2 and "Traceback" not in err, err
     assert len(lines) == 1 and lines[0].startswith("fsbench: error: File too large"), err
     assert not list(tmp_path.glob("runs/*/run.json"))
+
+
+def test_a_disk_that_is_full_amid_the_table_of_counts(capsys, run_arguments, finished_runs, tmp_path, monkeypatch):
+    """One line; no episode is evaluated again when there is space."""
+
+    @contextmanager
+    def full(path):
+        with replacing(path) as temporary, largest_file(1000):
+            yield temporary
+
+    words = run_arguments("prototype", tmp_path / "runs")
+    with monkeypatch.context() as patch:
+        patch.setattr("fsbench.records.writing.replacing", full)
+        assert command.main(words) == 2
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("fsbench")]
+    assert len(lines) == 1 and lines[0].startswith("fsbench: error: File too large; make room"), lines
+    assert not [file.name for file in tmp_path.rglob("*") if file.name in ("run.json", "episodes.parquet")]
+    assert not list(tmp_path.rglob("*.new"))
+    assert command.main(words) == 0
+    record = the_record(tmp_path / "runs")
+    assert "evaluation: 0 of 9 episodes are left" in (record.path / "run.log").read_text()
+    assert record.run.counts_sha256 == the_record(finished_runs).run.counts_sha256

@@ -55,8 +55,10 @@ def test_example_method_is_short():
     assert len(steps) <= 10  # beside a docstring each
 
 
-def test_the_guide_has_the_same_example():
+def test_the_guide_and_the_template_have_the_same_example():
     assert EXAMPLES.items() <= GUIDE.items()
+    template = (REPOSITORY / "docs" / "template" / "mine" / "method.py").read_text(encoding="utf-8")
+    assert template.replace("class Mine(", "class Nearest(") == GUIDE["methods/nearest.py"]
 
 
 def test_readme_is_short_and_narrow():

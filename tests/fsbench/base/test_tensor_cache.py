@@ -24,6 +24,13 @@ def test_least_recently_used_goes_first():
     assert (cache.hits, cache.misses) == (2, 4)
 
 
+def test_big_features_make_room_for_small_ones():
+    cache = FeatureCache(max_bytes=240)
+    for kind, key, length in (("support", 0, 10), ("query", "a", 40), ("support", 1, 10), ("support", 2, 10)):
+        cache.get(kind, key, lambda length=length: torch.zeros(length))
+    assert [cache.knows(key) for key in (0, "a", 1, 2)] == [True, False, True, True]
+
+
 def test_a_big_newcomer_pushes_small_ones_out_when_nothing_else_is_there():
     cache = FeatureCache(max_bytes=200)
     for i in range(5):
@@ -98,6 +105,15 @@ def test_big_features_make_room_before_those_that_are_expected_later():
     cache.expect("c", 1)
     cache.get("support", "d", lambda: torch.zeros(10))
     assert [cache.knows(key) for key in "abcd"] == [True, True, False, True]
+
+
+def test_forgotten_expectations_leave_the_order_of_last_use():
+    cache = expecting(120, "abc", {"a": 9, "b": 3, "c": 4})
+    cache.forget_expectations()
+    cache.get("support", "a", lambda: torch.zeros(10))
+    for number, gone in enumerate("bca"):
+        cache.get("support", f"new {number}", lambda: torch.zeros(10))
+        assert not cache.knows(gone) and cache.bytes == 120
 
 
 def test_what_is_left_over_makes_room_before_what_is_expected():

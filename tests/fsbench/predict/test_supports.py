@@ -75,6 +75,14 @@ def test_smoothed_masks_are_cut_at_half_white(folder):
     assert only("a.png:m.png", "1=a,3=b")[0].classes == {1: "a", 3: "b"}
 
 
+@pytest.mark.parametrize("kind", ["point", "points", "line", "linestrip"])
+def test_points_and_lines_are_passed_over_with_a_note(folder, kind):
+    shapes = [shape("eye", kind, (3, 3), (4, 4)), shape("cat", "rectangle", (2, 2), (9, 9))]
+    (folder / "l.json").write_text(json.dumps(labelme(shapes=shapes)))
+    support, (note,) = only("l.json")
+    assert support.classes == {1: "cat"} and note.endswith(f"left out: 1 of eye (a {kind})")
+
+
 def test_categories_may_be_numbers(folder):
     content = coco()
     content["categories"] = [{"id": 90, "name": 5}, {"id": 17, "name": "cat"}]
@@ -523,12 +531,16 @@ SEGMENTATION = "annotations.1.segmentation"
 MALFORMED_COCO = [
     ("images", ..., "it has no list of images"),
     ("images", [None], "it has no list of images"),
+    ("images.0.id", 8, "two images have the same id or file name"),
+    ("images.0.file_name", "not here.png", "two images have the same id or file name"),
     ("images.0.id", "7", "id is '7', not a whole number"),
     ("images.0.file_name", 7, "file_name is '7', not text"),
     ("images.0.width", 10**9, "is stated to have 1000000000x20 pixels"),
     ("images.0.width", 0, "is stated to have 0x20 pixels"),
     ("images.0.width", WIDTH - 1, "unusable run-length mask"),
     ("annotations.0.id", ..., "an annotation entry has no 'id'"),
+    ("annotations.0.image_id", 99, "is on image 99, which is not listed"),
+    ("annotations.0.category_id", 99, "has the category id 99, which is not listed"),
     ("annotations.0.category_id", None, "category_id is 'None', not a whole number"),
     ("annotations.0.segmentation", ..., "an annotation entry has no 'segmentation'"),
     ("annotations.0.segmentation", None, "cannot be used"),
@@ -544,6 +556,8 @@ MALFORMED_COCO = [
     ("annotations.0.segmentation", [[1, 2, 900, 4, 5, 6]], "is not near its image of 30x20 pixels"),
     (SEGMENTATION, {}, "unusable run-length mask"),
     (f"{SEGMENTATION}.size", [20, 31], r"unusable run-length mask on a.png \(its size is \[20, 31\]"),
+    (f"{SEGMENTATION}.counts", [400, 40], "its runs do not fill 600 pixels"),
+    (f"{SEGMENTATION}.counts", [700, -100], "its runs do not fill 600 pixels"),
     (f"{SEGMENTATION}.counts", [400.5, 199.5], "its runs are no whole numbers"),
     (f"{SEGMENTATION}.counts", "\u20ac", "its runs hold the character"),
     (f"{SEGMENTATION}.counts", None, "it has no runs"),
@@ -564,6 +578,14 @@ def test_what_is_wrong_in_a_coco_file_is_said_in_one_line(folder, path, value, e
     with pytest.raises(DataError, match=expected) as refused:
         read_supports(["m.json"])
     assert "\n" not in str(refused.value)
+
+
+def test_a_photo_of_another_size_than_coco_states_is_refused(folder):
+    content = changed("images.0.width", WIDTH + 1)
+    content["annotations"].pop()  # a mask of runs, which has a size of its own
+    (folder / "m.json").write_text(json.dumps(content))
+    with pytest.raises(DataError, match=r"a.png is 30x20 pixels and its label map m.json 31x20"):
+        read_supports(["m.json"])
 
 
 def test_fewer_supports_are_repeated_in_turn():

@@ -283,6 +283,16 @@ def test_a_sample_is_named_when_it_is_drawn(bundle, capsys, tmp_path):
     assert capsys.readouterr().out.count("drawn by --sample-seed mine") == 1
 
 
+def test_a_sample_is_a_fresh_one_unless_its_seed_is_stated(bundle, capsys):
+    def seed(*words: str) -> str:
+        main(["verify", str(bundle), "--predict", "1", *words])
+        return capsys.readouterr().out.splitlines()[0].rpartition("drawn by --sample-seed ")[2]
+
+    first, second = seed(), seed()
+    assert first != second and len(first) == len(second) == 32
+    assert seed("--sample-seed", first) == first
+
+
 def test_a_file_that_is_no_bundle_is_not_replaced(runs, capsys, tmp_path):
     record, card = runs[0], card_file(tmp_path)
     thesis, archive, out = tmp_path / "thesis.txt", tmp_path / "photos.zip", tmp_path / "results.fsb"

@@ -133,6 +133,7 @@ DAMAGES = {
     "another void": lambda content: content["identity"].update(void="x"),
     "no episode": lambda content: content["answers"][0].update(episode=None),
     "a word in a row": lambda content: content["answers"][0]["slots"][1].__setitem__(2, "x"),
+    "another class": lambda content: content["answers"][0]["slots"][1].__setitem__(1, 99),
 }
 
 
