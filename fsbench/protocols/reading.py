@@ -21,6 +21,7 @@ from typing import Any
 
 from fsbench.base.errors import RecordError, SettingsError, known_names
 from fsbench.base.files import load_yaml, validate_yaml
+from fsbench.base.files.opening import note_opened, opened_files
 from fsbench.base.paths import CONFIGS
 from fsbench.base.plugins import named_files, plug_in_part
 from fsbench.data.episodes.manifest import Header, Manifest, contradictions, read_manifest
@@ -73,19 +74,26 @@ def protocol_names() -> list[str]:
     return sorted(named_files("protocols", CONFIGS))
 
 
-@cache
 def load_protocol(name: str) -> Protocol:
     """Return the protocol `name` of `configs/protocols`, or that of a row of the atlas.
 
     Raises:
         SettingsError: the name is unknown, a value is bad, or the row cannot be run.
     """
-    if name.startswith(ATLAS):
-        protocol: Protocol = _rows().protocol_of_row(name)
-        return protocol
-    if name not in protocol_names():  # a record's is anybody's, and no path
-        raise SettingsError(f"unknown protocol '{name[:100]}'{known_names(name[:100], protocol_names())}")
-    return read_protocol(named_files("protocols", CONFIGS)[name].path)
+    protocol, files = _load(name)
+    note_opened(files)
+    return protocol
+
+
+@cache
+def _load(name: str) -> tuple[Protocol, set[str]]:
+    """Return a protocol and the files that it was read from."""
+    with opened_files() as files:
+        if name.startswith(ATLAS):
+            return _rows().protocol_of_row(name), files
+        if name not in protocol_names():  # a record's is anybody's, and no path
+            raise SettingsError(f"unknown protocol '{name[:100]}'{known_names(name[:100], protocol_names())}")
+        return read_protocol(named_files("protocols", CONFIGS)[name].path), files
 
 
 def load_segmentation(name: str) -> Protocol:

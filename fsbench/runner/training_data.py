@@ -156,7 +156,7 @@ def _check(size: int, shot: int, seed: int, cache_mib: int, augmentation: str, n
     except (TypeError, ValueError):
         numbers = np.array(())
     if numbers.shape != (2, 3) or not (np.isfinite(numbers).all() and numbers[1].all()):
+        found = " ".join(str(normalisation).split())[:60]
         raise SettingsError(
-            f"normalise is {' '.join(str(normalisation).split())[:60]}, expected imagenet, none or (mean, std) of three colours each, no "
-            "std being 0"
+            f"normalise is {found}, expected imagenet, none or (mean, std) of three colours each, no std being 0"
         )

@@ -134,8 +134,12 @@ def read_outcome(path: Path) -> Outcome | None:
     """
     try:
         outcome = TypeAdapter(Outcome).validate_json(path.read_bytes(), strict=True)
+        if not outcome.answers:
+            raise ValueError("there are no answers")
         score_answers(outcome.identity, outcome.answers)
         for answer in outcome.answers:
+            if len(answer.slots) != len(answer.masks) + 1:
+                raise ValueError(f"an episode has {len(answer.slots)} rows and {len(answer.masks)} masks")
             answer.label_map()
         return outcome
     except FileNotFoundError:
