@@ -10,6 +10,7 @@ from fsbench.networks.backbones.base import BackboneConfig
 from fsbench.networks.weights.files import state_digest
 from tests.methods.hmnet.small import SMALL, on_pspnet, on_vit
 from tests.methods.small import data, fit, without_dropout
+from tests.new_process import in_new_process
 
 
 def test_a_training_of_both_optimisers(blocks_folder):
@@ -83,6 +84,10 @@ class WithoutVoid(HMNet):
 def test_two_processes_train_as_one(blocks_folder, tmp_path):
     """Real processes with two episodes each, one after the other, get the gradients of one process with all four, at
     once or one by one; a second step shows that none waits for a gradient that never comes."""
+    in_new_process(check_gradients, blocks_folder, tmp_path)
+
+
+def check_gradients(blocks_folder, tmp_path):
     for name, world, micro in (("whole", 1, None), ("parts", 1, 1), ("two", 2, 1)):
         torch.manual_seed(0)
         (folder := tmp_path / name).mkdir()

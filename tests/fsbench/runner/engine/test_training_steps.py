@@ -15,6 +15,7 @@ from fsbench.runner.engine.micro_batches import out_of_memory, step_division_fac
 from fsbench.runner.engine.trainer import build_trainer
 from fsbench.runner.engine.withheld_validation import withhold_validation
 from tests.fsbench.runner.engine.runs import folder_run
+from tests.new_process import in_new_process
 
 
 class Weights(Callback):
@@ -61,6 +62,10 @@ def test_weights_after_five_steps_do_not_depend_on_the_division(blocks_folder, t
 
     An epoch has complete steps and an incomplete one, of an odd number of episodes.
     """
+    in_new_process(check_divisions, blocks_folder, tmp_path)
+
+
+def check_divisions(blocks_folder, tmp_path):
     (alone := tmp_path / "alone").mkdir()
     expected = weights_after_steps(blocks_folder, alone)
     start = experiment(blocks_folder, alone).method.state_dict()
