@@ -19,6 +19,8 @@ from fsbench.base.paths import REPOSITORY
 from fsbench.base.terminal import print_error, print_line
 
 POLL_SECONDS = 0.25
+ENDING_SECONDS = 4.0
+"""Time that a process may take to end after it has closed its connections."""
 GRACE_SECONDS = 2.0
 """Time for a process to end with an error of its own after another failed; its message says more than ours."""
 
@@ -117,9 +119,9 @@ class Watchdog:
     def lost_peer(self) -> RunError | None:
         """Return the error about another process that ended before this one failed; None where all are there.
 
-        A collective fails a moment before the end of the other process is seen.
+        A collective fails when the other process closes its connections, which then takes a while to end.
         """
-        end = time.monotonic() + GRACE_SECONDS / 2
+        end = time.monotonic() + ENDING_SECONDS
         while not (loss := self._loss()) and time.monotonic() < end:
             time.sleep(POLL_SECONDS / 5)
         return loss
