@@ -38,7 +38,7 @@ def test_an_address_shows_the_same_again(reading):
 
 @pytest.mark.slow(3)
 def test_tags_stay_and_travel(reading, tmp_path):
-    with reading("order=list&episode=0.4&fold=0") as reader:
+    with reading("order=list&episode=0.4&fold=0", is_served=True) as reader:
         page = reader.page
         other = tab(reader)
         give(reader, "__proto__")
@@ -94,7 +94,7 @@ def box(reader, name):
 
 @pytest.mark.slow(2)
 def test_tabs_see_each_others_tags(reading):
-    with reading("order=list&episode=0.4") as one:
+    with reading("order=list&episode=0.4", is_served=True) as one:
         two = tab(one)
         give(one, "hard")
         expect(box(two, "hard")).to_be_checked()
@@ -115,7 +115,7 @@ def test_tabs_see_each_others_tags(reading):
 
 @pytest.mark.slow(3)
 def test_a_tab_that_heard_nothing_overwrites_nothing(reading, tmp_path):
-    with reading("order=list&episode=0.4") as one:
+    with reading("order=list&episode=0.4", is_served=True) as one:
         give(one, "hard")
         deaf = tab(one, is_deaf=True)
         expect(box(deaf, "hard")).to_be_checked()
