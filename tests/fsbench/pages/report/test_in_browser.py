@@ -58,17 +58,17 @@ def study_with(site, words):
 def opened(browser, path, fragment="", is_served=False, **context):
     """A page whose console and errors must stay empty, and that asks for nothing but files.
 
-    It is opened from disk, or served with what lies beside it: Chromium 156 leaves one in twenty pages of `file://`
+    It is opened from disk, or served with what lies beside it: Chromium 156 leaves one in fifteen pages of `file://`
     alone with its storage, so that no other tab, nor the page itself when it is loaded again, has what it keeps.
     """
 
     def serve(route):
         route.fulfill(path=path.parent / urlsplit(route.request.url).path[1:])
 
-    session, home = browser.new_context(**context), path.parent.as_uri()
+    session, home, origin = browser.new_context(**context), path.parent.as_uri(), "file://"
     if is_served:
-        home = "http://report.test"
-        session.route(f"{home}/**", serve)
+        home = origin = "http://report.test"
+        session.route(f"{origin}/**", serve)
     page, said, asked = session.new_page(), [], []
     page.on("console", lambda message: said.append(message.text))
     page.on("pageerror", lambda error: said.append(str(error)))
@@ -77,7 +77,7 @@ def opened(browser, path, fragment="", is_served=False, **context):
     page.goto(f"{home}/{path.name}#{fragment}")
     yield page
     session.close()
-    assert said == [] and all(url.startswith((f"{home}/", "file://", "data:")) for url in asked)
+    assert said == [] and all(url.startswith((f"{origin}/", "data:")) for url in asked)
 
 
 def test_names_do_nothing_on_any_page_and_dark_narrow_and_printed_ones_are_read(chromium, site):
