@@ -41,6 +41,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_rank_all(parser)
     parser.add_argument("--plot", type=Path, metavar="FILE", help="critical-difference diagram: .png, .svg or .pdf")
     parser.add_argument(
+        "--all",
+        action="store_true",
+        help="also p before its correction, what a test of this size can find, and all notes",
+    )
+    parser.add_argument(
         "--published", action="store_true", help="published figures on the same test, and why not others"
     )
     add_format(parser, FORMATS)
@@ -68,7 +73,7 @@ def _compare_methods(options: argparse.Namespace) -> int:
     """Print the paired differences of all methods that saw the same episodes."""
     check_plot_file(options.plot)
     runs = Runs(options.runs)
-    comparison = runs.compare(
+    comparisons = runs.compare(
         metrics=options.metrics,
         by=options.by,
         folds=options.fold,
@@ -76,18 +81,17 @@ def _compare_methods(options: argparse.Namespace) -> int:
         rank_all=options.rank_all,
         effect=options.effect,
         margin=options.margin,
-    ).comparison
+    ).comparisons
     if options.plot is not None:
-        plot(options.plot, comparison)
-    beside = _published(comparison) if options.published else []
+        plot(options.plot, comparisons)
+    beside = [one for comparison in comparisons for one in _published(comparison)] if options.published else []
     if options.format == "json":
-        print_block(as_json([comparison, *beside]))
-    elif options.format == "text":
-        width, wrap = text_width()
-        sheets = [to_sheet(comparison, width), *([beside_sheet(beside)] if beside else [])]
-        print_block(text(sheets, width if wrap else None))
-    else:
-        print_block(SHEETS[options.format]([to_sheet(comparison), *([beside_sheet(beside)] if beside else [])]))
+        print_block(as_json([*comparisons, *beside]))
+        return say_left_out(runs.left_out)
+    width, wrap = text_width() if options.format == "text" else (None, False)
+    sheets = [to_sheet(comparison, width, options.all) for comparison in comparisons]
+    sheets += [beside_sheet(beside)] if beside else []
+    print_block(text(sheets, width if wrap else None) if options.format == "text" else SHEETS[options.format](sheets))
     return say_left_out(runs.left_out)
 
 

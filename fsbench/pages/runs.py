@@ -1,23 +1,28 @@
 """`fsbench.load_runs`: finished runs, their tables, comparisons and reports. The command line calls these, too."""
 
 import shlex
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fsbench.base.errors import SettingsError, known_names
 from fsbench.networks.weights.table import backbone_data
 from fsbench.protocols.reading import metric_named, metric_names
 from fsbench.records.record import Record, finished_records, leave_out_damaged
 from fsbench.results.tables.breakdowns import BREAKDOWNS
-from fsbench.results.tables.comparable import Methods, find_methods
-from fsbench.results.tables.compare import Asked, compare_methods
+from fsbench.results.tables.comparable import ComparedTest, Methods, compared_tests
+from fsbench.results.tables.compare import Asked, Comparing, compare_tests
 from fsbench.results.tables.notebook import Differences, Table
 from fsbench.results.tables.published.scores import PublishedScore
+from fsbench.results.tables.rows import ALL, CLASS, SIZE, rows_frame
 from fsbench.results.tables.table import build_blocks
 from fsbench.runner.evaluation.result import Result, measure_for
+
+if TYPE_CHECKING:
+    import polars as pl
 
 Words = str | Sequence[str]
 """Names, or one text with commas between them."""
@@ -52,8 +57,10 @@ def load_runs(folder: str | Path, *folders: str | Path) -> "Runs":
         'dark'
         >>> runs.table(trivial=False).frame["method"].to_list()
         ['dark', 'light']
-        >>> runs.compare("dark", "light", metrics="mIoU").frame.select("first", "second", "metric").rows()
+        >>> runs.compare("dark", "light", metrics="mIoU").frame.select("method", "minus", "metric").rows()
         [('dark', 'light', 'mIoU')]
+        >>> runs.results("mIoU", "size").filter(part_kind="size")["part"].unique(maintain_order=True).to_list()
+        ['0-5', '5-10', '10-15', '>15']
     """
     runs = Runs([Path(one).expanduser() for one in (folder, *folders)])
     _ = runs.records
@@ -136,7 +143,7 @@ class Runs:
         every = "all" in parts
         asked: dict[str, Any] = {
             "by_class": every or "class" in parts,
-            "by_size": every or complete or "size" in parts,
+            "by_size": True,
             "trivial": trivial,
             "metrics": names,
             "published": reported,
@@ -149,6 +156,42 @@ class Runs:
         blocks = leave_out_damaged(self.records, refused, lambda sound: build_blocks(sound, **asked))
         self._leave_out(refused)
         return Table(blocks, parts)
+
+    def results(
+        self, metrics: Words | None = None, by: Words = (), *, minus: str | None = None, trivial: bool = False
+    ) -> "pl.DataFrame":
+        """Return every score of the runs as a row, and on request their differences: what tables and pages show.
+
+        Args:
+            metrics: scores; those of each protocol unless given.
+            by: parts that have rows of their own, too: "size", "class".
+            minus: "all" for the differences of every two methods of a test; the label of a method for those to it.
+            trivial: rows of the answers that need no model.
+
+        Returns:
+            A frame with the columns of `fsbench.results.tables.rows.COLUMNS`; a number that does not exist is null.
+            The p of all differences are corrected together.
+
+        Raises:
+            RecordError: no run is sound.
+            SettingsError: a score or a breakdown is unknown, or no test has the method `minus`.
+        """
+        names, parts = _metrics(metrics), _breakdowns(by, (SIZE, CLASS))
+        self._check(names, parts)
+        measure = measure_for(names or ())
+        asked: dict[str, Any] = {"by_class": CLASS in parts, "by_size": SIZE in parts, "trivial": trivial}
+        refused: list[str] = []
+        blocks = leave_out_damaged(
+            self.records, refused, lambda sound: build_blocks(sound, metrics=names, measure=measure, **asked)
+        )
+        rows = [row for block in blocks for row in block.results]
+        if minus is not None:
+            tests = compared_tests(self.folders, refused=refused)
+            baseline = None if minus == ALL else minus
+            for comparison in compare_tests(tests, Comparing(names, parts, baseline, measure)):
+                rows += comparison.results
+        self._leave_out(refused)
+        return rows_frame(rows)
 
     def compare(
         self,
@@ -177,16 +220,12 @@ class Runs:
             RecordError: the runs are not on the same episodes.
             SettingsError: there are not two methods, a name is unknown, or `effect` or `margin` is not above 0.
         """
-        asked, parts = Asked(effect, margin), _breakdowns(by, COMPARED_BY)
-        names, measured = _metrics(metrics), measure_for(_metrics(metrics) or ())
+        parts, names = _breakdowns(by, COMPARED_BY), _metrics(metrics)
+        comparing = Comparing(names, parts, baseline, measure_for(names or ()), rank_all, Asked(effect, margin))
         refused: list[str] = []
-        passed_over: list[str] = []
-        found = find_methods(self.folders, folds, refused, passed_over)
+        tests = compared_tests(self.folders, folds, refused)
         self._leave_out(refused)
-        chosen = _chosen(found, methods)
-        return Differences(
-            compare_methods(chosen, names, parts, baseline, measured, rank_all, asked, passed_over=passed_over)
-        )
+        return Differences(compare_tests(_chosen(tests, methods), comparing))
 
     def report(
         self,
@@ -301,19 +340,32 @@ def _metrics(names: Words | None) -> list[str] | None:
     return list(dict.fromkeys(name for each in listed for name in (each, metric_named(each).beside) if name))
 
 
-def _chosen(methods: Methods, names: Sequence[str]) -> Methods:
-    """Return the methods of these names: labels, names of methods or of runs; all where there are no names."""
-    chosen: Methods = {}
+def _chosen(tests: Sequence[ComparedTest], names: Sequence[str]) -> list[ComparedTest]:
+    """Keep the methods of these names: labels, names of methods or of runs; all where there are no names.
+
+    Tests with fewer than two of them are left out. Raises SettingsError for a name that no test has, and where no test
+    has two of them.
+    """
+    if not names:
+        return list(tests)
+    chosen, known = [], set[str]()
+    for test in tests:
+        methods: Methods = {}
+        for name in names:
+            found = {label: runs for label, runs in test.methods.items() if _is_named(label, runs, name)}
+            known |= {name} if found else set()
+            methods |= found
+        if len(methods) > 1:
+            chosen.append(replace(test, methods=methods))
     for name in names:
-        found = {
-            label: runs
-            for label, runs in methods.items()
-            if name == label
-            or any(name in (run.run.identity.method.name, run.run.id, run.path.name) for run in runs.values())
-        }
-        if not found:
-            raise SettingsError(f"there is no run of {name}{known_names(name, methods)}")
-        chosen |= found
-    if names and len(chosen) < 2:
+        if name not in known:
+            labels = list(dict.fromkeys(label for test in tests for label in test.methods))
+            raise SettingsError(f"there is no run of {name}{known_names(name, labels)}")
+    if not chosen:
         raise SettingsError(f"compare was given {', '.join(names)}: one method; expected two or more")
-    return chosen if names else methods
+    return chosen
+
+
+def _is_named(label: str, runs: Mapping[int, Record], name: str) -> bool:
+    named = (word for run in runs.values() for word in (run.run.identity.method.name, run.run.id, run.path.name))
+    return name == label or name in named

@@ -356,7 +356,7 @@ def differing_cards(cards: Mapping[str, StatedCard]) -> list[str]:
     words = [
         f"{method} {', '.join(f'{name} {card.words[name]}' for name in differing)}" for method, card in cards.items()
     ]
-    return [f"cards differ: {'; '.join(words)}"]
+    return [f"the methods worked under different conditions: {'; '.join(words)}"]
 
 
 def choices_on_test(cards: Mapping[str, StatedCard]) -> list[str]:
@@ -368,8 +368,8 @@ def choices_on_test(cards: Mapping[str, StatedCard]) -> list[str]:
     if not chosen:
         return []
     return [
-        f"chosen on the classes of this test: the checkpoint of {', '.join(chosen)}; such a score is too high, and no "
-        "interval, p or star here repairs that"
+        f"{', '.join(chosen)}: the checkpoint was chosen by its score on the classes of this test; that score is too "
+        "high, and no interval or p-value corrects it"
     ]
 
 

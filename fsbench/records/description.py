@@ -1,6 +1,6 @@
 """Title and notes of a group of runs: what stands over and under every table of them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from fsbench.data.annotations import ANNOTATIONS, WEAK
@@ -24,22 +24,56 @@ def title(records: Sequence[Record]) -> str:
     return records[0].protocol.title(records[0].header)
 
 
+def warnings(records: Sequence[Record]) -> list[str]:
+    """Say why scores of a group's runs are missing, or are no result of the protocol, or mean less than they seem to.
+
+    The most important comes first; what holds for several methods is said once.
+    """
+    undefined = [record for record in records if record.undefined_classes]
+    return [
+        *([_undefined(undefined)] if undefined else []),
+        *_by_methods(records, _run_warnings),
+        *header_warnings(records[0].header),
+    ]
+
+
 def notes(records: Sequence[Record]) -> list[str]:
-    """List what a reader must know of the runs of a group: its rules first, then each run's peculiarities."""
+    """List what a reader may want to know of a group's runs besides `warnings`: its rules, then what single runs did.
+
+    What holds for several methods is said once.
+    """
     protocol, header = records[0].protocol, records[0].header
     sizes = {record.run.identity.method.name: record.run.identity.image_size for record in records}
-    lines = [*protocol.rule_notes(header, sizes), *header_warnings(header), f"image lists: {header.lists}"]
+    lines = [*protocol.rule_notes(header, sizes), f"image lists: {LISTS.get(str(header.lists), header.lists)}"]
     dropped = {number: name for record in records for number, name in _dropped_classes(record).items()}
     if dropped:
         names = [dropped[number] for number in sorted(dropped)]
-        lines.append(f"classes left out for want of images (DROP_SMALL): {', '.join(printed(names))}")
-    lines += [_undefined(record) for record in records if record.undefined_classes]
-    remarks: dict[str, dict[str, None]] = {}  # with the methods that they are about, each once
+        lines.append(f"classes left out because they have too few images (DROP_SMALL): {', '.join(printed(names))}")
+    on_repetition = protocol.counting.on_repetition
+    found = _by_methods(records, lambda run: [*_run_notes(run, on_repetition), *_remarks(run)])
+    return list(dict.fromkeys([*lines, *found]))
+
+
+def all_notes(records: Sequence[Record]) -> list[str]:
+    """Return the warnings and the notes of a group's runs."""
+    return [*warnings(records), *notes(records)]
+
+
+LISTS = {"derived": "made by a rule of fsbench, not the authors' own"}
+"""Source of image lists, as a header has it -> in words, where the word does not say it."""
+
+
+def _by_methods(records: Sequence[Record], remarks: Callable[[Run], Iterable[str]]) -> list[str]:
+    """Return each remark on runs once, behind the names of the methods that it is about."""
+    methods: dict[str, dict[str, None]] = {}
     for run in (record.run for record in records):
-        lines += _run_notes(run, protocol.counting.on_repetition)
-        for remark in printed([*run.remarks, *filter(None, [run.beyond_authors_rule])]):
-            remarks.setdefault(remark, {})[run.identity.method.name] = None
-    return list(dict.fromkeys([*lines, *(f"{', '.join(methods)}: {remark}" for remark, methods in remarks.items())]))
+        for remark in remarks(run):
+            methods.setdefault(remark, {})[run.identity.method.name] = None
+    return [f"{', '.join(names)}: {remark}" for remark, names in methods.items()]
+
+
+def _remarks(run: Run) -> list[str]:
+    return printed([*run.remarks, *filter(None, [run.beyond_authors_rule])])
 
 
 def header_warnings(header: Header) -> list[str]:
@@ -74,13 +108,17 @@ def printed(entries: Sequence[Any]) -> list[str]:
     return lines + ([f"… and {len(entries) - MOST_ENTRIES} more"] if len(entries) > MOST_ENTRIES else [])
 
 
-def _undefined(record: Record) -> str:
-    """Say why a run has no mIoU."""
-    names, header = record.undefined_classes, record.header
-    where = f" of fold {header.fold}" if header.folds > 1 else ""
-    has = "has" if len(names) == 1 else "have"
-    reaction = record.protocol.counting.on_absent
-    return f"mIoU{where} is not defined: {', '.join(printed(names))} {has} no episode; {reaction} there"
+def _undefined(records: Sequence[Record]) -> str:
+    """Say in one line for all folds why runs have no mIoU."""
+    by_fold: dict[int, list[str]] = {}
+    for record in records:
+        by_fold.setdefault(int(record.header.fold), list(record.undefined_classes))
+    has_folds = records[0].header.folds > 1
+    lacking = "; ".join(
+        f"{f'fold {fold} has' if has_folds else 'there are'} no episodes of {', '.join(printed(names))}"
+        for fold, names in sorted(by_fold.items())
+    )
+    return f"mIoU is not defined: {lacking}; {records[0].protocol.counting.on_absent} there"
 
 
 def _random_networks(backbone: str, weights: str) -> str:
@@ -97,41 +135,47 @@ def _failures(number: int) -> str:
     return f"{number} episodes failed; their predictions are empty and count"
 
 
-def _run_notes(run: Run, on_repetition: str) -> list[str]:
-    """List what is peculiar to one run, in the protocol's words for repetitions."""
-    name, backbone = run.identity.method.name, run.identity.backbone
-    lines = []
+def _run_warnings(run: Run) -> list[str]:
+    """List why one run's scores mean less than they seem to."""
+    backbone, lines = run.identity.backbone, []
+    if backbone.weights.startswith("random"):
+        lines.append(f"{_random_networks(backbone.name, backbone.weights)} weights; its figures mean nothing")
+    elif backbone.weights.startswith("unofficial"):
+        lines.append(f"backbone {backbone.name} has weights other than the official ones")
+    if run.failed_episodes:
+        lines.append(_failures(run.failed_episodes))
     if run.handed_in is not None:
         unchecked = "; whether each follows from its own episode alone cannot be checked" * (run.asked_alone is None)
-        known = "its predictions were counted here, and nothing else of the method is known"
-        lines.append(f"{name}: handed in: {known}{unchecked}")
-    if run.asked_alone:
-        lines.append(f"{name}: {run.asked_alone} episodes were asked alone as well, and answered alike")
-    if backbone.weights.startswith("random"):
-        lines.append(f"{name}: {_random_networks(backbone.name, backbone.weights)} weights; its figures mean nothing")
-    elif backbone.weights.startswith("unofficial"):
-        lines.append(f"{name}: backbone {backbone.name} has weights other than the official ones")
+        lines.append(
+            f"handed in: its predictions were counted here, and nothing else of the method is known{unchecked}"
+        )
     if run.checkpoint_variant == ON_TRUST:
         lines.append(
-            f"{name}: the authors' checkpoint does not state its variant (support side, image size), which is taken on "
-            "trust; a config.yaml beside it would"
+            "the authors' checkpoint does not state its variant (support side, image size), which is taken on trust; a "
+            "config.yaml beside it would state it"
         )
-    if run.failed_episodes:
-        lines.append(f"{name}: {_failures(run.failed_episodes)}")
-    if run.presence == "any_pixel":
-        lines.append(f"{name} only segments; a way counts as present where any pixel is predicted as it")
     annotation = run.identity.support_annotation
     if annotation in WEAK:
         lines.append(
-            f"{name}: supports are labelled with {ANNOTATIONS[annotation].words}, not with masks: no published score "
-            "with masks stands beside it"
+            f"supports are labelled with {ANNOTATIONS[annotation].words}, not with masks: no published score with "
+            "masks stands beside it"
         )
-    if annotation == "all_ways":
-        lines.append(f"{name} is told what a support shows of the episode's other ways; others are told its own alone")
+    return lines
+
+
+def _run_notes(run: Run, on_repetition: str) -> list[str]:
+    """List what else is peculiar to one run, in the protocol's words for repetitions."""
+    lines = []
+    if run.asked_alone:
+        lines.append(f"{run.asked_alone} episodes were asked alone as well, and answered alike")
+    if run.presence == "any_pixel":
+        lines.append("only segments; a way counts as present where any pixel is predicted as it")
+    if run.identity.support_annotation == "all_ways":
+        lines.append("is told what a support shows of the episode's other ways; others are told its own way alone")
     for kernels, consequence in (
         (run.made.unordered_kernels, "training it again gives other weights"),
         (run.provenance.unordered_kernels, f"a repeated test may {on_repetition} otherwise"),
     ):
         if kernels:
-            lines.append(f"{name}: {', '.join(printed(kernels))} add in no fixed order, so {consequence}")
+            lines.append(f"{', '.join(printed(kernels))} add in no fixed order, so {consequence}")
     return lines

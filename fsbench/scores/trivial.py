@@ -12,6 +12,12 @@ if TYPE_CHECKING:
 
 ANSWERS = ("(all foreground)", "(all background)", "(majority)")
 
+CHANCE = "(chance)"
+"""Label of the trivial answer of classification."""
+
+TRIVIAL = (*ANSWERS, CHANCE)
+"""Labels of all answers that need no model."""
+
 
 def trivial_answers(frame: "pl.DataFrame") -> dict[str, "pl.DataFrame"]:
     """Derive the count tables of three answers: name of `ANSWERS` -> count table without region measures.

@@ -14,7 +14,7 @@ from fsbench.pages.board.hand_ins import HandIn
 from fsbench.pages.board.results import RunResult, mean_scores, score_names
 from fsbench.protocols.programs import read_programs
 from fsbench.records.card import Card, StatedCard, merge_cards, resolve_card
-from fsbench.records.description import notes
+from fsbench.records.description import all_notes
 from fsbench.records.grouping import fold_of, group_key, has_all_folds, short_test_name, variants
 from fsbench.records.record import Record
 from fsbench.scores.estimate import Estimate
@@ -189,7 +189,7 @@ class Row:
     @property
     def notes(self) -> list[str]:
         """Remarks of the runs that a reader must know, each line once."""
-        lines = [line for cell in self.cells.values() for line in notes([r.record for r in cell.folds.values()])]
+        lines = [line for cell in self.cells.values() for line in all_notes([r.record for r in cell.folds.values()])]
         return list(dict.fromkeys([*self.equals, *lines]))
 
     @property

@@ -19,8 +19,9 @@ from fsbench.records.grouping import comparable, fold_of, variants
 from fsbench.records.record import Record, find_distinct_records
 from fsbench.results.tables.blocks import Block, Row
 from fsbench.results.tables.comparable import Methods
-from fsbench.results.tables.compare import Comparison, Measure
+from fsbench.results.tables.compare import Comparison
 from fsbench.results.tables.published.scores import PublishedScore
+from fsbench.results.tables.scoring import Measure
 from fsbench.results.tables.table import build_blocks
 from fsbench.scores.decisions import adjust
 

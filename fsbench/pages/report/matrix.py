@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from fsbench.base.errors import FsbenchError
 from fsbench.results.tables.comparable import Methods, numbers_of
-from fsbench.results.tables.compare import Comparison, ComparisonLine, compare_methods
+from fsbench.results.tables.compare import Comparing, Comparison, ComparisonLine, compare_methods
 
 if TYPE_CHECKING:
     from fsbench.results.tables.rescoring.measures import Measures
@@ -48,7 +48,7 @@ def compare_study(
     try:
         compared = metrics if len(taken) <= ALL_METRICS else metrics[:1]
         measure = (lambda record: measures[record.path]) if measures else None
-        return compare_methods(taken, compared, measure=measure, rank_all=rank_all, beside=beside), remark
+        return compare_methods(taken, Comparing(compared, measure=measure, rank_all=rank_all), beside), remark
     except FsbenchError as error:
         return None, f"Not compared: {error}"
 

@@ -287,7 +287,7 @@ class Pages:
         """Draw which methods are told apart in the first metric."""
         metric = next(iter(comparison.tables["all"]))
         of_metric = replace(comparison, tables={"all": {metric: comparison.tables["all"][metric]}})
-        plot_differences(folder / "apart.svg", of_metric)
+        plot_differences(folder / "apart.svg", [of_metric])
         svg = adapt_to_theme((folder / "apart.svg").read_text()).replace("#ffffff", "none")
         svg = svg.replace("<svg ", '<svg fill="currentColor" ', 1)  # letters are shapes there
         write_text(folder / "apart.svg", svg)

@@ -1,17 +1,16 @@
 """Rows of tables and the blocks they stand in: what a table holds, whatever it is written as."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from math import isnan
 
 from fsbench.records.card import StatedCard, ranking_groups
+from fsbench.results.tables.comparable import Methods
 from fsbench.results.tables.published.match import PublishedComparison
+from fsbench.results.tables.rows import CLASS, SIZE, ResultRow
+from fsbench.results.tables.scoring import MEAN
 from fsbench.scores.estimate import Estimate
 from fsbench.scores.scores import DEFAULT
-
-if TYPE_CHECKING:
-    from fsbench.records.record import Record
-    from fsbench.results.tables.rescoring.measures import Measures
 
 
 @dataclass
@@ -57,13 +56,15 @@ class Block:
     Attributes:
         title: what the rows have in common.
         rows: of methods, then of answers that need none.
-        notes: what a reader must know.
+        notes: what a reader may want to know.
         metrics: names of the scores; the first ranks.
         published: reported scores beside those of the rows.
         folds: number of folds of the data set, of which some may have no rows.
         classes: fold -> number of its novel classes.
         cards: method -> card of its runs.
         rank_all: whether rows of different cards are ranked together.
+        warnings: why scores are missing, or are no result of the protocol, or mean less than they seem to.
+        results: what the rows are an arrangement of.
     """
 
     title: str
@@ -75,6 +76,8 @@ class Block:
     classes: dict[str, int] = field(default_factory=dict)
     cards: dict[str, StatedCard] = field(default_factory=dict)
     rank_all: bool = False
+    warnings: list[str] = field(default_factory=list)
+    results: list[ResultRow] = field(default_factory=list, metadata={"written": False})
 
     @property
     def marks(self) -> dict[str, str]:
@@ -104,22 +107,31 @@ def _mark(number: int) -> str:
     return MARKS[number] if number < len(MARKS) else f" ({number + 1})"
 
 
-@dataclass(frozen=True)
-class TableOptions:
-    """Everything a table can be asked for.
+def arrange(results: Iterable[ResultRow], methods: Methods) -> list[Row]:
+    """Arrange scores as the lines of a table: one for each method and fold, with its parts and costs.
 
-    Attributes:
-        by_class: break rows down by class.
-        by_size: break rows down by object size.
-        trivial: add the answers that need no model, on the same episodes.
-        metrics: names of the scores; the first ranks.
-        backbone_data: name of a backbone -> what it was trained on, for cards that tell it.
-        measure: measures what scores beyond the counts need of a run; None where nobody asks for them.
+    Args:
+        results: scores of one test, see `fsbench.results.tables.scoring.score_rows`.
+        methods: the methods that were scored.
     """
-
-    by_class: bool = False
-    by_size: bool = True
-    trivial: bool = False
-    metrics: tuple[str, ...] = DEFAULT
-    backbone_data: Mapping[str, str] = field(default_factory=dict)
-    measure: "Callable[[Record], Measures] | None" = None
+    rows: dict[tuple[str, str], Row] = {}
+    for one in results:
+        row = rows.setdefault((one.method, one.fold), Row(one.method, one.fold, {}, run=one.run))
+        scores = row.scores
+        if one.part_kind in (SIZE, CLASS):
+            parts = row.by_size if one.part_kind == SIZE else row.by_class
+            scores = parts.setdefault(one.part, Subset(one.pairs, one.episodes, {})).scores
+        if not isnan(one.estimate.value):
+            scores[one.metric] = one.estimate
+    for row in rows.values():
+        mean = rows.get((row.method, MEAN), row)
+        if mean is not row:  # classes are those of single folds
+            mean.by_class |= row.by_class
+        label = next((name for name in methods if row.method == name or row.method.startswith(f"{name}, ")), None)
+        runs = [] if label is None else list(methods[label].values())
+        row.sees_supports = all(record.run.sees_supports for record in runs)
+        for record in (record for record in runs if record.path.name == row.run):
+            cost = record.run.cost
+            row.trainable, row.peak_mib = cost.trainable_parameters, cost.peak_mib
+            row.episodes_per_second = cost.episodes_per_second
+    return list(rows.values())

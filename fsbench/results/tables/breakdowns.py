@@ -6,19 +6,21 @@ from fsbench.protocols.reading import metric_named
 from fsbench.results.tables.blocks import Block, Row, Subset
 from fsbench.results.tables.layout import Grid, Sheet, Style, figure, interval_notes
 from fsbench.results.tables.published.match import PublishedComparison
-from fsbench.results.tables.subsets import ABSENT, SIZES
-from fsbench.results.tables.summary import summary
+from fsbench.results.tables.sizes import sizes, sizes_in_full
+from fsbench.results.tables.subsets import ABSENT
+from fsbench.results.tables.summary import card_notes, summary, symbols_in_words
 from fsbench.scores.estimate import Estimate
 
 BREAKDOWNS = ("fold", "size", "class", "cost", "card")
 """Breakdowns in full; "all" stands for them, and for a line of each run."""
 
+BY_SIZE = "by object size"
+
 SIZE_NOTES = (
-    "by object size: these very episodes, sorted by the share of the query's pixels (void included) that shows the "
-    "way; the size-restricted settings 0-5, 5-10, 10-15 and 0-15 are something else: other episodes, whose supports "
-    "are small as well and whose queries always show the class",
-    f"{ABSENT}: the query does not show the way; an IoU means nothing there (the run's mIoU counts what is predicted), "
-    "accuracy is how often that is said",
+    "object size: the share of the query's pixels, void included, that shows the class. These are the episodes of the "
+    "test, sorted; the size-restricted settings (0-5, 5-10, 10-15, 0-15) are other tests with other episodes",
+    f"{ABSENT}: queries that do not show the class. There is no object to find, so there is accuracy alone: how often "
+    "the method says so",
 )
 
 PUBLISHED_NOTES = (
@@ -38,17 +40,19 @@ def to_sheet(block: Block, by: Sequence[str] = (), width: int | None = None) -> 
         by: breakdowns in full, of `BREAKDOWNS` or "all"; without any, a row for each method.
         width: characters that the short table may take as text; None for other formats.
     """
-    by = [*BREAKDOWNS, "all"] if "all" in by else by
-    accuracy = "accuracy: the share of right decisions on presence"
+    every = "all" in by
+    by = [*BREAKDOWNS, "all"] if every else by
     short, style, lines, scores = summary(block, width)
-    parts = [("", short)] if "fold" not in by or "all" in by else []
+    parts = [("", short)] if "fold" not in by or every else []
     styles = {0: style} if parts else {}
-    if "all" in by:
+    if every:
         parts.append(("every run, and the answers that need no model", _main(block)))
     if "fold" in by:
         parts += [(f"{metric} by fold", _folds(block, metric)) for metric in block.metrics]
     if "size" in by:
-        parts.append((f"by object size, over the (episode, way) pairs of these episodes; {accuracy}", _strata(block)))
+        parts += [(f"{metric} {BY_SIZE}", sizes_in_full(block, metric)) for metric in block.metrics]
+    elif "fold" not in by:
+        parts.append((f"{block.metrics[0]} {BY_SIZE}", sizes(block, width)))
     parts.append(("by class, over all its (episode, way) pairs", _classes(block)))
     if "cost" in by:
         parts.append(("cost", _costs(block)))
@@ -56,16 +60,23 @@ def to_sheet(block: Block, by: Sequence[str] = (), width: int | None = None) -> 
         parts.append(("cards", _cards(block)))
     parts.append(("reported beside measured", _published_grid(block)))
     published = [*_differences(block), *PUBLISHED_NOTES, *_repetitions(block)] if block.published else []
-    notes = [
-        *lines,
-        *block.notes,
-        *(SIZE_NOTES if "size" in by and any(row.by_size for row in block.rows) else ()),
-        *published,
-        *interval_notes([*(scores if parts[0][1] is short else ()), *_shown_scores(block, by)], block.metrics),
-    ]
     shown = parts[:1] + [(caption, grid) for caption, grid in parts[1:] if len(grid) > 1]
     styles |= {i: Style(words=len(grid[0])) for i, (caption, grid) in enumerate(shown) if caption == "cards"}
-    return Sheet(block.title, shown, notes, styles)
+    styles |= {
+        i: Style(words=1 + ("fold" in grid[0])) for i, (caption, grid) in enumerate(shown) if caption.endswith(BY_SIZE)
+    }
+    explained = [*(scores if parts[0][1] is short else ()), *_shown_scores(block, by)]
+    intervals = interval_notes(explained, block.metrics)
+    symbols = [*symbols_in_words(block, [grid for _, grid in shown]), *intervals]
+    notes = [
+        *block.warnings,
+        *lines,
+        *(SIZE_NOTES if "size" in by and any(row.by_size for row in block.rows) else ()),
+        *published,
+        *block.notes,
+    ]
+    legend = [*card_notes(block), *(["; ".join(symbols)] if symbols else [])]
+    return Sheet(block.title, shown, notes, styles, legend=legend, is_short=not every)
 
 
 def _shown_scores(block: Block, by: Sequence[str]) -> list[Estimate]:
@@ -115,21 +126,6 @@ def _folds(block: Block, metric: str) -> Grid:
         lines.setdefault(row.method, {})[row.fold] = figure(row.scores.get(metric), metric)
     head = ["method", "metric", *(fold if fold == "mean" else f"fold {fold}" for fold in folds)]
     return [head, *([method, metric, *(cells.get(fold, "–") for fold in folds)] for method, cells in lines.items())]
-
-
-def _strata(block: Block) -> Grid:
-    """Lay out a line per (row, size)."""
-    metrics = _known_metrics(block, [cell for row in block.rows for cell in row.by_size.values()])
-    head = ["method", "fold", "object size", "episodes", "pairs", *metrics]
-    return [
-        head,
-        *(
-            [row.method, row.fold, f"{name} %" if name in SIZES else name, str(cell.episodes), str(cell.pairs)]
-            + [figure(cell.scores.get(m), m) for m in metrics]
-            for row in block.rows
-            for name, cell in row.by_size.items()
-        ),
-    ]
 
 
 def _classes(block: Block) -> Grid:

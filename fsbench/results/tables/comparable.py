@@ -1,100 +1,108 @@
 """The methods of a comparison: found in folders of runs, and checked to have seen the same episodes."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from fsbench.base.errors import RecordError, SettingsError
 from fsbench.records.counts import TRUTH
-from fsbench.records.grouping import comparable, fold_of, group_key, run_settings, variants
+from fsbench.records.grouping import comparable, fold_of, variants
 from fsbench.records.record import Record, find_distinct_records
 
 Methods = dict[str, dict[int, Record]]
 """Label of a method -> its record of each fold."""
 
 
-def find_methods(
-    folders: Sequence[Path], folds: Sequence[int], refused: list[str] | None = None, notes: list[str] | None = None
-) -> Methods:
-    """Find the methods in `folders`, with their runs of `folds` (all when empty).
+@dataclass(frozen=True)
+class ComparedTest:
+    """Methods with runs of one test, on the same episodes.
 
-    A folder's runs of one method belong together where it has one of each fold. Raises SettingsError for fewer than two
-    methods.
+    Attributes:
+        methods: two or more, with runs of the same folds where they share any.
+        notes: runs and folds that are left out, in words.
+    """
+
+    methods: Methods
+    notes: list[str] = field(default_factory=list)
+
+
+def compared_tests(
+    folders: Sequence[Path], folds: Sequence[int] = (), refused: list[str] | None = None
+) -> list[ComparedTest]:
+    """Group the runs in `folders` by their lists of episodes, so that a trial beside longer runs is a test of its own.
+
+    A folder's runs of one method belong together where it has one of each fold. The test of most episodes comes first.
 
     Args:
         folders: of the runs.
-        folds: numbers of folds.
+        folds: numbers of the folds to compare; all when empty.
         refused: see `find_records`.
-        notes: takes what a reader must know of runs that are passed over, see `longest_tests`.
+
+    Raises:
+        SettingsError: no test has runs of two methods.
     """
-    runs: Methods = {}
-    left, passed_over = longest_tests(find_distinct_records(folders, refused))
-    if notes is not None:
-        notes += passed_over
+    records = [one for one in find_distinct_records(folders, refused) if not folds or fold_of(one) in folds]
+    if refused is not None:
+        records = [record for record in records if _is_sound(record, refused)]
+    tests, alone = [], []
+    for group in sorted(comparable(records), key=lambda group: -group[0].header.requested):
+        methods = label_methods(group, folders)
+        if len(methods) > 1:
+            tests.append(common_folds(methods))
+        else:
+            alone += [run.path.name for runs in methods.values() for run in runs.values()]
+    if not tests:
+        labels = list(label_methods(records, folders))
+        found = f"runs of {', '.join(labels)}, but no two on the same episodes" if labels[1:] else "no finished run"
+        raise SettingsError(
+            f"found {f'only {labels[0]}' if len(labels) == 1 else found} in {', '.join(map(str, folders))}; expected "
+            "runs of two or more methods on the same episodes (make bench)",
+            *(f"left out: {message}" for message in refused or ()),
+        )
+    if alone:
+        tests[0].notes.append(f"not compared, since no other method ran the same episodes: {', '.join(alone)}")
+    return tests
+
+
+def label_methods(records: Sequence[Record], folders: Sequence[Path]) -> Methods:
+    """Return the methods of runs that may be compared: a label that tells each from the others -> its runs by fold.
+
+    Methods of several folders that would have the same label have the folder in it.
+    """
+    left = list(records)
     by_folder: dict[Path, dict[str, list[Record]]] = {}
     for folder in dict.fromkeys(folders):
         by_folder[folder] = variants([record for record in left if record.path.is_relative_to(folder)])
         left = [record for record in left if not record.path.is_relative_to(folder)]
     labels = [label for methods in by_folder.values() for label in methods]
+    found: Methods = {}
     for folder, methods in by_folder.items():
         for label, members in methods.items():
             name = f"{folder.name}: {label}" if labels.count(label) > 1 else label
-            if name in runs:
-                name = f"{folder}: {label}"
-            runs[name] = {fold_of(r): r for r in members if not folds or fold_of(r) in folds}
-    if refused is not None:
-        runs = {name: _sound(records, refused) for name, records in runs.items()}
-    runs = {name: records for name, records in runs.items() if records}
-    if len(runs) < 2:
-        named = f"only {next(iter(runs))}" if runs else "no finished run"
-        raise SettingsError(
-            f"found {named} in {', '.join(map(str, folders))}; expected runs of two or more methods (make bench)",
-            *(f"left out: {message}" for message in refused or ()),
-        )
-    return runs
+            name = f"{folder}: {label}" if name in found else name
+            found[name] = {fold_of(record): record for record in members}
+    return found
 
 
-def longest_tests(records: Sequence[Record]) -> tuple[list[Record], list[str]]:
-    """Leave out runs on fewer episodes of a test where two methods have run on more, as trials beside longer runs.
-
-    Returns:
-        The runs that are left, and a note for each number of episodes whose runs are not.
-    """
-    kept, notes = [], []
-    tests: dict[tuple[Any, ...], dict[int, list[Record]]] = {}
-    for record in records:
-        test = group_key(record, without=("requested",))
-        tests.setdefault(test, {}).setdefault(record.header.requested, []).append(record)
-    for by_number in tests.values():
-        compared = [number for number, own in by_number.items() if len({_method(record) for record in own}) > 1]
-        longest = max(compared, default=None)
-        for number, own in sorted(by_number.items()):
-            if longest is None or number == longest:
-                kept += own
-            else:
-                names = ", ".join(dict.fromkeys(record.path.name for record in own))
-                notes.append(
-                    f"passed over, on {number} episodes where two methods have {longest}: {names} (name these folders "
-                    "alone to compare them)"
-                )
-    return kept, notes
+def common_folds(methods: Methods) -> ComparedTest:
+    """Keep the folds that all methods have; where they share none, all are kept."""
+    shared = set.intersection(*(set(runs) for runs in methods.values()))
+    lacking = {label: {fold for runs in methods.values() for fold in runs} - set(own) for label, own in methods.items()}
+    if not shared or not any(lacking.values()):
+        return ComparedTest(methods)
+    words = ", ".join(f"{label} has no fold {numbers_of(folds)}" for label, folds in lacking.items() if folds)
+    kept = {label: {fold: run for fold, run in runs.items() if fold in shared} for label, runs in methods.items()}
+    return ComparedTest(kept, [f"compared on fold {numbers_of(shared)}, which all methods have: {words}"])
 
 
-def _method(record: Record) -> str:
-    return str(sorted(run_settings(record).items()))
-
-
-def _sound(records: dict[int, Record], refused: list[str]) -> dict[int, Record]:
-    """Return the records whose counts can be read; messages about the others go to `refused`."""
-    sound = {}
-    for fold, record in records.items():
-        try:
-            record.every_episode  # noqa: B018  (reads and checks them)
-        except RecordError as error:
-            refused.append(str(error))
-        else:
-            sound[fold] = record
-    return sound
+def _is_sound(record: Record, refused: list[str]) -> bool:
+    """Return whether the counts of a run can be read; messages about others go to `refused`."""
+    try:
+        record.every_episode  # noqa: B018  (reads and checks them)
+    except RecordError as error:
+        refused.append(str(error))
+        return False
+    return True
 
 
 def check_same(methods: Methods) -> None:
@@ -110,8 +118,8 @@ def check_same(methods: Methods) -> None:
             mine = first[fold]
             if len(comparable([mine, record])) > 1:
                 raise RecordError(
-                    f"{label} and {other} are not on the same episodes: {_differing(mine, record)}; expected runs of "
-                    f"one list of episodes on one copy of the images ({mine.path}, {record.path})"
+                    f"{label} and {other} are not on the same episodes: {_differing(mine, record)}; expected runs on "
+                    f"the same list of episodes and the same images ({mine.path}, {record.path})"
                 )
             keys = ["episode", "slot", "class_id"]
             sizes = {mine.run.identity.image_size, record.run.identity.image_size}

@@ -1,42 +1,21 @@
 """Compare methods on the same episodes: paired differences of their finished runs (`fsbench compare`)."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import combinations
-from math import inf, isnan, nan
-from pathlib import Path
-from typing import TYPE_CHECKING
-
-import numpy as np
+from math import inf, isnan
 
 from fsbench.base.errors import SettingsError, known_names
 from fsbench.protocols.reading import metric_named
 from fsbench.records.card import Cards, choices_on_test, differing_cards, ranking_groups
-from fsbench.records.description import notes, title
+from fsbench.records.description import notes, title, warnings
 from fsbench.records.record import Record
-from fsbench.results.tables.comparable import Methods, check_same, find_methods, numbers_of
-from fsbench.results.tables.layout import (
-    ALPHA,
-    amount,
-    family_note,
-    in_units,
-    is_too_few,
-    mark,
-    probability,
-    scope_notes,
-    signed,
-)
-from fsbench.results.tables.rescoring.statistics import subset_statistics, whole_statistics
-from fsbench.results.tables.subsets import ABSENT, NOT_OF_ABSENT, SIZES, pairs_by_class, pairs_by_size
-from fsbench.scores.decisions import adjust, equivalent, indistinguishable, smallest_difference, times_larger
-from fsbench.scores.estimate import Difference, Estimate, Scope, differences
-from fsbench.scores.statistics import ScoreStatistics
-
-if TYPE_CHECKING:
-    from fsbench.results.tables.rescoring.measures import Measures
-
-Measure = Callable[[Record], "Measures"]
-"""Measures what scores beyond the counts need of a run; see `fsbench.results.tables.rescoring.measures`."""
+from fsbench.results.tables.comparable import ComparedTest, Methods, check_same, numbers_of
+from fsbench.results.tables.layout import ALPHA, amount, in_units, is_too_few, mark, probability, signed
+from fsbench.results.tables.rows import ALL, FOLD, ResultRow
+from fsbench.results.tables.scoring import MEAN, Measure, Request, Sums, correct, difference_rows, is_whole
+from fsbench.scores.decisions import equivalent, indistinguishable, smallest_difference, times_larger
+from fsbench.scores.estimate import Difference, Estimate, Scope
 
 
 @dataclass(frozen=True)
@@ -139,8 +118,12 @@ class Comparison:
         asked: what was asked of them.
         alike: metric -> fold -> groups of methods that are not told apart, best first; of those alone that are ranked
             together, and of folds alone whose differences all bear the same.
-        notes: what a reader must know.
+        verdicts: a sentence on each comparison of whole tests, where these are few.
+        warnings: why differences are missing, or mean less than they seem to.
+        notes: what else a reader may want to know.
         beside: corrected p of the further comparisons that were corrected along; NaN of one without a p.
+        comparisons: number of comparisons with a p that were corrected together.
+        results: the differences that `tables` arrange.
     """
 
     title: str
@@ -148,180 +131,134 @@ class Comparison:
     tables: dict[str, dict[str, list[ComparisonLine]]]
     asked: Asked = Asked()
     alike: dict[str, dict[str, list[list[str]]]] = field(default_factory=dict)
+    verdicts: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     beside: list[float] = field(default_factory=list)
-
-    @property
-    def comparisons(self) -> int:
-        """Number of comparisons with a p, which are corrected together."""
-        return count_tested(self.tables, self.beside)
+    comparisons: int = 0
+    results: list[ResultRow] = field(default_factory=list, metadata={"written": False})
 
 
-def compare(
-    folders: Sequence[Path],
-    metrics: Sequence[str] | None = None,
-    by: Sequence[str] = (),
-    baseline: str | None = None,
-    folds: Sequence[int] = (),
-    refused: list[str] | None = None,
-    measure: Measure | None = None,
-    rank_all: bool = False,
-    asked: Asked = Asked(),
-) -> Comparison:
-    """Compare every two methods whose runs are in `folders`, or each with `baseline`.
+@dataclass(frozen=True)
+class Comparing:
+    """How methods are compared.
 
-    Args:
-        folders: of the runs.
+    Attributes:
         metrics: names of scores; None for those of the protocol.
         by: breakdowns: "fold", "size", "class".
-        baseline: label of the only method that others are compared with.
-        folds: to compare; all when empty.
-        refused: takes messages about damaged runs, which are then left out.
+        baseline: label of the only method that others are compared with; None compares every two.
         measure: for scores beyond the counts; a method whose runs lack such a score is left out of its tables, and a
             note says why.
         rank_all: whether methods of different cards are ranked together.
         asked: what is asked of the comparisons besides the differences.
-
-    Raises:
-        RecordError: the runs are not on the same episodes, or one is damaged and there is no `refused`.
-        SettingsError: no two methods have one of the scores, or there are none to compare.
     """
-    passed_over: list[str] = []
-    found = find_methods(folders, folds, refused, passed_over)
-    return compare_methods(found, metrics, by, baseline, measure, rank_all, asked, passed_over=passed_over)
+
+    metrics: Sequence[str] | None = None
+    by: Sequence[str] = ()
+    baseline: str | None = None
+    measure: Measure | None = None
+    rank_all: bool = False
+    asked: Asked = Asked()
+
+    def request(self, test: ComparedTest) -> Request:
+        """Return the rows that are wanted of a test. Raises SettingsError for a breakdown that it does not have."""
+        protocol = _some_record(test.methods).protocol
+        protocol.check_breakdowns(self.by)
+        names = protocol.default_metrics if self.metrics is None else self.metrics
+        return Request(tuple(metric_named(name).name for name in names), tuple(self.by), measure=self.measure)
 
 
-def compare_methods(
-    methods: Methods,
-    metrics: Sequence[str] | None = None,
-    by: Sequence[str] = (),
-    baseline: str | None = None,
-    measure: Measure | None = None,
-    rank_all: bool = False,
-    asked: Asked = Asked(),
-    beside: Sequence[float] = (),
-    passed_over: Sequence[str] = (),
-) -> Comparison:
-    """Compare methods whose records are read already; see `compare`.
+def compare_methods(methods: Methods, comparing: Comparing = Comparing(), beside: Sequence[float] = ()) -> Comparison:
+    """Compare the methods of one test; see `compare_tests`.
 
     Args:
-        beside: p of further comparisons that are printed on the same page; they are of the same family.
-        passed_over: notes about runs that are not compared.
+        methods: with runs of the same folds.
+        comparing: how.
+        beside: p of further comparisons that are shown on the same page; they are of the same family.
     """
-    check_same(methods)
+    return compare_tests([ComparedTest(methods)], comparing, beside)[0]
+
+
+def compare_tests(
+    tests: Sequence[ComparedTest], comparing: Comparing = Comparing(), beside: Sequence[float] = ()
+) -> list[Comparison]:
+    """Compare the methods of each test in pairs; all comparisons are corrected together.
+
+    Args:
+        tests: see `fsbench.results.tables.comparable.compared_tests`.
+        comparing: how.
+        beside: as in `compare_methods`.
+
+    Raises:
+        RecordError: methods are not on the same episodes, or have other folds.
+        SettingsError: no two methods have one of the scores, or the baseline is unknown.
+    """
+    rows: list[ResultRow] = []
+    ends, missing = [], []
+    main: dict[str, str] = {}
+    for test in tests:
+        check_same(test.methods)
+        request, sums = comparing.request(test), Sums(comparing.measure)
+        found = difference_rows(test.methods, _pairs(list(test.methods), comparing.baseline), request, sums)
+        if not found:
+            protocol = _some_record(test.methods).protocol
+            known = f"expected scores of {protocol.name} that two have ({', '.join(protocol.metric_names)})"
+            raise SettingsError(f"no two methods have {' or '.join(request.metrics)}: {[*sums.missing, known][0]}")
+        main[found[0].test] = request.metrics[0]
+        rows += found
+        ends.append(len(rows))
+        missing.append(sums.missing)
+    corrected, corrected_beside = correct(rows, main, beside)
+    family = sum(not isnan(p) for p in [*(row.corrected for row in corrected), *corrected_beside])
+    return [
+        _comparison(test, corrected[start:end], comparing, family, lacking, corrected_beside)
+        for test, start, end, lacking in zip(tests, [0, *ends], ends, missing, strict=False)
+    ]
+
+
+def _some_record(methods: Methods) -> Record:
+    return next(iter(next(iter(methods.values())).values()))
+
+
+def _comparison(
+    test: ComparedTest,
+    rows: list[ResultRow],
+    comparing: Comparing,
+    family: int,
+    missing: Sequence[str],
+    beside: list[float],
+) -> Comparison:
+    """Say what follows from the corrected differences of a test.
+
+    Args:
+        test: the methods.
+        rows: their differences.
+        comparing: how they were compared.
+        family: number of comparisons that were corrected together.
+        missing: notes on scores that a run does not have.
+        beside: corrected p of further comparisons.
+    """
+    methods, asked = test.methods, comparing.asked
     first = next(iter(methods.values()))
-    folds = sorted(first)
-    header, protocol = first[folds[0]].header, first[folds[0]].protocol
-    metrics = protocol.default_metrics if metrics is None else [metric_named(name).name for name in metrics]
-    protocol.check_breakdowns(by)
-    complete = len(folds) == header.folds > 1
     records = [record for of_method in methods.values() for record in of_method.values()]
-    measures = (
-        {record.path: measure(record) for record in records} if measure is not None and protocol.has_masks else {}
-    )
-    lacking = [note for record in records if record.path in measures for note in measures[record.path].notes(record)]
-    test = _PairedTest(methods, _pairs(list(methods), baseline), metrics, measures, asked)
-    tables = {kind: test.table(scopes) for kind, scopes in _scopes(first, complete, by).items()}
-    if not tables["all"]:
-        known = ", ".join(protocol.metric_names)
-        why = lacking[0] if lacking else f"expected scores of {protocol.name} that two have ({known})"
-        raise SettingsError(f"no two methods have {' or '.join(metrics)}: {why}")
-    for metric in tables.get("size", {}).keys() & set(NOT_OF_ABSENT):
-        tables["size"][metric] = [line for line in tables["size"][metric] if line.part != ABSENT]
-    tables, corrected = correct(tables, metrics[0], beside)
-    family = count_tested(tables, corrected)
+    tables = arrange(rows, asked, len(first))
     read = Cards()
     cards = {label: read.method_card(list(of.values())) for label, of in methods.items()}
-    ranked = ranking_groups(cards, rank_all)
+    ranked = ranking_groups(cards, comparing.rank_all)
+    alike = {metric: _groups(metric, lines, ranked) for metric, lines in tables[ALL].items()}
     return Comparison(
         title=title(records),
         methods={label: [str(of[fold].path) for fold in sorted(of)] for label, of in methods.items()},
         tables=tables,
         asked=asked,
-        alike={metric: _groups(metric, lines, ranked) for metric, lines in tables["all"].items()}
-        if baseline is None
-        else {},
-        notes=[
-            *conclusions(tables, asked, family),
-            *notes(records),
-            *choices_on_test(cards),
-            *differing_cards(cards),
-            *lacking,
-            *passed_over,
-            *_explanations(tables, folds, complete, asked, family),
-        ],
-        beside=corrected,
+        alike=alike if comparing.baseline is None else {},
+        verdicts=conclusions(tables, asked, family),
+        warnings=[*test.notes, *warnings(records), *missing, *choices_on_test(cards), *differing_cards(cards)],
+        notes=[*_explanations(tables, sorted(first), is_whole(first), asked), *notes(records)],
+        beside=beside,
+        comparisons=family,
+        results=rows,
     )
-
-
-@dataclass(frozen=True)
-class _Scope:
-    """The part of the runs that a line of a table is about.
-
-    Attributes:
-        fold, part: as in `ComparisonLine`.
-        folds: numbers of the folds whose mean is compared.
-        select: chooses rows (rows,) bool by the first method's record, the same for all methods; None for all rows.
-    """
-
-    fold: str
-    part: str
-    folds: Sequence[int]
-    select: Callable[[Record], np.ndarray] | None = None
-
-    def statistics(
-        self, records: Mapping[int, Record], first: Mapping[int, Record], measures: Mapping[Path, "Measures"]
-    ) -> list[ScoreStatistics] | None:
-        """Sum a method's part of each fold, with what was measured of its runs; None where a fold has no rows."""
-        statistics = []
-        for fold in self.folds:
-            record = records[fold]
-            measured = measures.get(record.path)
-            if self.select is None:
-                statistics.append(whole_statistics(record, record.episodes, measured))
-                continue
-            keep = self.select(first[fold])
-            if not keep.any():
-                return None
-            statistics.append(subset_statistics(record, record.episodes, keep, measured))
-        return statistics
-
-    def episodes(self, first: Mapping[int, Record]) -> int:
-        """Count the episodes of the part: the mean over the folds."""
-        numbers = [first[fold].episodes["episode"].to_numpy() for fold in self.folds]
-        if self.select is not None:
-            numbers = [of_fold[self.select(first[fold])] for of_fold, fold in zip(numbers, self.folds, strict=True)]
-        return round(np.mean([len(np.unique(of_fold)) for of_fold in numbers]))
-
-
-def _scopes(first: Mapping[int, Record], complete: bool, by: Sequence[str]) -> dict[str, list[_Scope]]:
-    """List the lines of every kind of table: of the mean over folds where all are there, else of single folds."""
-    folds = sorted(first)
-    single = [_Scope(str(fold), "all", [fold]) for fold in folds]
-    scopes = {"all": [_Scope("mean", "all", folds)] if complete else single}
-    if "fold" in by and complete:
-        scopes["fold"] = single
-    if "size" in by:
-        scopes["size"] = [
-            _Scope(scope.fold, name, scope.folds, _size_selector(name))
-            for scope in scopes["all"]
-            for name in (*SIZES, ABSENT)
-        ]
-    if "class" in by:
-        scopes["class"] = [
-            _Scope(str(fold), name, [fold], _class_selector(name))
-            for fold in folds
-            for name in pairs_by_class(first[fold].episodes, first[fold].header)
-        ]
-    return scopes
-
-
-def _size_selector(name: str) -> Callable[[Record], np.ndarray]:
-    return lambda record: pairs_by_size(record.episodes)[name]
-
-
-def _class_selector(name: str) -> Callable[[Record], np.ndarray]:
-    return lambda record: pairs_by_class(record.episodes, record.header)[name]
 
 
 def _pairs(labels: list[str], baseline: str | None) -> list[tuple[str, str]]:
@@ -332,56 +269,29 @@ def _pairs(labels: list[str], baseline: str | None) -> list[tuple[str, str]]:
     return [(label, baseline) for label in labels if label != baseline]
 
 
-@dataclass(frozen=True)
-class _PairedTest:
-    """Methods that saw the same episodes, and which pairs of them are tested on which scores.
+def arrange(rows: Sequence[ResultRow], asked: Asked, folds: int) -> dict[str, dict[str, list[ComparisonLine]]]:
+    """Arrange differences as tables: kind of a part -> metric -> lines; a mean is over so many `folds`."""
+    tables: dict[str, dict[str, list[ComparisonLine]]] = {}
+    for row in rows:
+        lines = tables.setdefault(row.part_kind, {}).setdefault(row.metric, [])
+        lines.append(_line(row, asked, folds if row.fold == MEAN else 1))
+    return tables
 
-    `measures` are those of their runs, by folder.
-    """
 
-    methods: Methods
-    pairs: list[tuple[str, str]]
-    metrics: Sequence[str]
-    measures: Mapping[Path, "Measures"]
-    asked: Asked
-
-    def table(self, scopes: Sequence[_Scope]) -> dict[str, list[ComparisonLine]]:
-        """Compute metric -> a line for each scope and pair, not yet corrected."""
-        lines: dict[str, list[ComparisonLine]] = {metric: [] for metric in self.metrics}
-        for scope in scopes:
-            for metric, scope_lines in self._lines(scope).items():
-                lines[metric] += scope_lines
-        return {metric: of_metric for metric, of_metric in lines.items() if of_metric}
-
-    def _lines(self, scope: _Scope) -> dict[str, list[ComparisonLine]]:
-        """Compute metric -> a line for each pair; none where a fold of the scope has no rows."""
-        first = next(iter(self.methods.values()))
-        statistics: dict[str, list[ScoreStatistics]] = {}
-        for label, records in self.methods.items():
-            folds = scope.statistics(records, first, self.measures)
-            if folds is None:
-                return {}
-            statistics[label] = [fold.only(self.metrics) for fold in folds]
-        episodes = scope.episodes(first)
-        return {
-            metric: [
-                ComparisonLine(
-                    fold=scope.fold,
-                    part=scope.part,
-                    difference=item,
-                    corrected=nan,
-                    images=item.difference.queries,
-                    episodes=episodes,
-                    size=_size_of_test(item.difference, self.asked.effect) if scope.part == "all" and asks else None,
-                    equivalent=None
-                    if self.asked.margin is None or not asks
-                    else item.difference.has_interval and equivalent(item.difference, self.asked.margin),
-                )
-                for item in found
-            ]
-            for metric, found in differences(statistics, self.pairs).items()
-            for asks in [metric_named(metric).in_points]
-        }
+def _line(row: ResultRow, asked: Asked, folds: int) -> ComparisonLine:
+    found, in_points = row.estimate, metric_named(row.metric).in_points
+    assert row.scores is not None  # of a difference
+    is_test = row.part_kind in (ALL, FOLD) and in_points
+    return ComparisonLine(
+        row.fold,
+        ALL if row.part_kind == FOLD else row.part,
+        Difference(row.method, row.minus, row.scores, found),
+        row.corrected,
+        found.queries,
+        round(row.episodes / folds),
+        _size_of_test(found, asked.effect) if is_test else None,
+        None if asked.margin is None or not in_points else found.has_interval and equivalent(found, asked.margin),
+    )
 
 
 def _size_of_test(difference: Estimate, effect: float) -> SizeOfTest | None:
@@ -393,29 +303,6 @@ def _size_of_test(difference: Estimate, effect: float) -> SizeOfTest | None:
 
 Tables = Mapping[str, Mapping[str, Sequence[ComparisonLine]]]
 """Kind of a table -> metric -> its lines."""
-
-
-def correct(
-    tables: Tables, main: str, beside: Sequence[float] = ()
-) -> tuple[dict[str, dict[str, list[ComparisonLine]]], list[float]]:
-    """Correct the p-values of all lines together, and those of comparisons `beside` them.
-
-    The lines of `main` on the whole test have most of the weight.
-
-    Returns:
-        The tables with the corrected p of their lines, and the corrected p of the others.
-    """
-    every = [
-        (kind, metric, line) for kind, of_kind in tables.items() for metric, lines in of_kind.items() for line in lines
-    ]
-    first = [(kind, metric) == ("all", main) for kind, metric, _ in every]
-    corrected = adjust([*(line.p for *_, line in every), *beside], [*first, *[False] * len(beside)])
-    found: dict[str, dict[str, list[ComparisonLine]]] = {
-        kind: {metric: [] for metric in of} for kind, of in tables.items()
-    }
-    for (kind, metric, line), p in zip(every, corrected, strict=False):
-        found[kind][metric].append(replace(line, corrected=p))
-    return found, corrected[len(every) :]
 
 
 def _groups(metric: str, lines: list[ComparisonLine], among: Mapping[str, int]) -> dict[str, list[list[str]]]:
@@ -454,12 +341,6 @@ def scores_in(lines: Sequence[ComparisonLine]) -> dict[str, float]:
         for line in lines
         for name, score in zip((line.difference.method, line.difference.other), line.difference.scores, strict=True)
     }
-
-
-def count_tested(tables: Tables, beside: Sequence[float] = ()) -> int:
-    """Count the comparisons with a p, with those `beside` the tables."""
-    lines = [line for of_kind in tables.values() for lines in of_kind.values() for line in lines]
-    return sum(line.is_tested for line in lines) + sum(not isnan(p) for p in beside)
 
 
 MOST_SENTENCES = 6
@@ -527,41 +408,44 @@ def _verdict(metric: str, line: ComparisonLine, family: int, conditional: bool) 
     return f"{item.method} and {item.other} are not told apart; a difference of up to {most} is possible"
 
 
-def size_note(asked: Asked) -> str:
-    """Explain what is said of the size of a test."""
-    return (
-        "finds: the smallest true difference that a test like this one finds in 80 of 100 cases; for "
-        f"{asked.effect:g}: about so many times as many query and support images find one of {asked.effect:g} "
-        "(--effect), with its 95 % interval; more episodes of the same images do not count"
-    )
-
-
 def _digits(metric: str) -> int:
     return metric_named(metric).digits()
 
 
-def _explanations(tables: Tables, folds: list[int], complete: bool, asked: Asked, family: int) -> list[str]:
-    """Explain the columns of the tables."""
-    every = [line for of_kind in tables.values() for lines in of_kind.values() for line in lines]
-    found = [line.difference.difference for line in every]
-    metrics = dict.fromkeys(metric for of_kind in tables.values() for metric in of_kind)
-    lines = [
-        f"first − second: {in_units(metrics)}; all methods see the same episodes, so what is hard for all cancels",
-        "[low, high]: 95 % interval of the difference: other query and support images of these classes, same weights",
-    ]
-    lines += scope_notes(found)
-    lines += [family_note(family)] if family else []
+def _explanations(tables: Tables, folds: list[int], is_complete: bool, asked: Asked) -> list[str]:
+    """Say what the differences leave open."""
+    lines = []
+    if not is_complete and len(folds) > 1:
+        lines.append(f"only folds {numbers_of(folds)} are there, so there is no mean")
     if asked.margin is not None:
         lines.append(
             f"within ± {asked.margin:g}: yes where the 90 % interval of the difference lies inside, each comparison by "
-            "itself; elsewhere that is no sign of a difference"
+            "itself; no yes is no sign of a difference"
         )
+    metrics = dict.fromkeys(metric for of_kind in tables.values() for metric in of_kind)
     others = [metric for metric in metrics if not metric_named(metric).in_points]
     if others:
         lines.append(f"sizes and margins are in points, so {', '.join(others)} has none")
-    if any(line.size for line in every):
-        lines.append(size_note(asked))
-    lines.append("one training each: how much another training moves a score is in no interval, nor are other classes")
-    if not complete and len(folds) > 1:
-        lines.append(f"folds {numbers_of(folds)} only: no mean, which needs all")
+    lines.append(
+        "each method was trained once: how much another training, or other classes, would change a score is in no "
+        "interval"
+    )
     return lines
+
+
+def differences_in_words(tables: Tables) -> str:
+    """Say what a difference and its interval are."""
+    metrics = dict.fromkeys(metric for of_kind in tables.values() for metric in of_kind)
+    return (
+        f"first − second is {in_units(metrics)}, on the same episodes; [low, high] is its 95 % interval: what other "
+        "images of the same classes would give with the same weights"
+    )
+
+
+def size_note(asked: Asked) -> str:
+    """Explain what is said of the size of a test."""
+    return (
+        "finds: the smallest true difference that a test of this size finds in 80 of 100 cases; "
+        f"for {asked.effect:g}: how many times as many images a test needs to find a difference of {asked.effect:g} "
+        "(--effect), with a 95 % interval; more episodes of the same images do not help"
+    )

@@ -7,67 +7,117 @@ from typing import TYPE_CHECKING
 
 from fsbench.base.errors import SettingsError
 from fsbench.protocols.reading import metric_named
-from fsbench.results.tables.compare import Asked, Comparison, ComparisonLine, SizeOfTest, scores_in, size_note
+from fsbench.results.tables.compare import (
+    Asked,
+    Comparison,
+    ComparisonLine,
+    SizeOfTest,
+    differences_in_words,
+    scores_in,
+    size_note,
+)
 from fsbench.results.tables.drawing import check_plot, most_lines, save_figure, whole_names
-from fsbench.results.tables.layout import MISSING, Grid, Sheet, corrected_p, moved, multiple, probability, shorten
+from fsbench.results.tables.layout import (
+    MISSING,
+    Grid,
+    Sheet,
+    corrected_p,
+    family_note,
+    moved,
+    multiple,
+    probability,
+    scope_notes,
+    shorten,
+)
 from fsbench.scores.decisions import indistinguishable
 from fsbench.scores.estimate import Scope
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import SubFigure
 
 CAPTIONS = {"all": "", "fold": " by fold", "size": " by object size", "class": " by class"}
 LEAST = 12
 """Characters that are left for a method's name, whatever the width."""
 
+_ON_REQUEST = ("p", "finds", "times")
+"""Columns that are shown where everything is asked for."""
 _DISPENSABLE = ("p", "scores", "finds", "times", "episodes", "within")
 """Columns to leave out, one more where there is no room for names after those before."""
 
 
-def to_sheet(comparison: Comparison, width: int | None = None) -> Sheet:
-    """Lay out a grid per table and metric, and the groups of methods that are not told apart.
+def to_sheet(comparison: Comparison, width: int | None = None, every: bool = False) -> Sheet:
+    """Lay out a grid per table and metric below what follows from them in words.
 
-    Names are shortened until the tables take `width` characters as text, if that is given.
+    Args:
+        comparison: what is shown.
+        width: characters that tables may take as text; names are shortened and columns left out until they do.
+        every: show p before its correction, what tests of this size can find, and all notes, too.
     """
     names = {label: label for label in comparison.methods}
     tables = [(kind, metric, lines) for kind, of_kind in comparison.tables.items() for metric, lines in of_kind.items()]
-    fitting = [_fitting(*table, list(names), comparison.asked, width) for table in tables]
+    unasked = () if every else _ON_REQUEST
+    fitting = [_fitting(*table, list(names), comparison.asked, width, unasked) for table in tables]
     if width is not None:
         names = shorten(names, (max(min((room for _, room in fitting), default=LEAST), LEAST),))
     parts = [
         (_caption(lines, kind, metric), _grid(lines, kind, metric, names, comparison.asked, left_out))
         for (kind, metric, lines), (left_out, _) in zip(tables, fitting, strict=True)
     ]
-    notes = [
-        f"not told apart in {metric} ({_fold(fold)}): {', '.join(group)}"
+    asked = comparison.asked
+    lacking = {column for left_out, _ in fitting for column in left_out if column not in unasked}
+    margin = "" if asked.margin is None else f"within ± {asked.margin:g}"
+    heads = {"times": f"for {asked.effect:g}", "episodes": "episodes used", "within": margin}
+    words = [heads.get(column, column) for column in _DISPENSABLE if column in lacking]
+    notes = [*comparison.warnings, *[f"no room for {', '.join(words)}: a wider terminal shows more"] * bool(words)]
+    whole = [left_out for (kind, _, _), (left_out, _) in zip(tables, fitting, strict=True) if kind in ("all", "fold")]
+    has_sizes = any(not {"finds", "times"} <= set(left_out) for left_out in whole)
+    every_line = [line for *_, lines in tables for line in lines]
+    legend = [
+        differences_in_words(comparison.tables),
+        *([family_note(comparison.comparisons)] if any(line.significant for line in every_line) else []),
+        *scope_notes(line.difference.difference for line in every_line),
+        *([size_note(asked)] if every and has_sizes and any(line.size for line in every_line) else []),
+    ]
+    return Sheet(
+        comparison.title,
+        parts,
+        [*notes, *comparison.notes],
+        lead=comparison.verdicts or groups_in_words(comparison),
+        legend=legend,
+        is_short=not every,
+    )
+
+
+def groups_in_words(comparison: Comparison) -> list[str]:
+    """Say which methods are not told apart, in a sentence for each group of a metric and fold."""
+    return [
+        f"{metric}, {_fold(fold)}: {', '.join(group)} are not told apart"
         for metric, folds in comparison.alike.items()
         for fold, groups in folds.items()
         for group in groups
     ]
-    lacking = {column for left_out, _ in fitting for column in left_out}
-    asked = comparison.asked
-    margin = "" if asked.margin is None else f"within ± {asked.margin:g}"
-    heads = {"times": f"for {asked.effect:g}", "episodes": "episodes used", "within": margin}
-    words = [heads.get(column, column) for column in _DISPENSABLE if column in lacking]
-    notes += [f"left out for want of width: {', '.join(words)}; a wider terminal shows them"] * bool(words)
-    whole = [left_out for (kind, _, _), (left_out, _) in zip(tables, fitting, strict=True) if kind in ("all", "fold")]
-    unexplained = {size_note(asked)} if all({"finds", "times"} <= set(left_out) for left_out in whole) else set()
-    return Sheet(comparison.title, parts, [*notes, *(note for note in comparison.notes if note not in unexplained)])
 
 
 def _fitting(
-    kind: str, metric: str, lines: list[ComparisonLine], names: Sequence[str], asked: Asked, width: int | None
+    kind: str,
+    metric: str,
+    lines: list[ComparisonLine],
+    names: Sequence[str],
+    asked: Asked,
+    width: int | None,
+    unasked: Collection[str] = (),
 ) -> tuple[Sequence[str], int]:
-    """Return the columns of a table to leave out, and the characters for each name then."""
+    """Return the columns of a table to leave out, those that are `unasked` first, and the room for each name then."""
     if width is None:
-        return (), 0
+        return list(unasked), 0
 
     def room_without(columns: Collection[str]) -> int:
         return (width - _width(_grid(lines, kind, metric, dict.fromkeys(names, ""), asked, columns))) // 2
 
-    left_out: list[str] = []
+    left_out = list(unasked)
     room = room_without(left_out)
-    for column in _DISPENSABLE:
+    for column in (column for column in _DISPENSABLE if column not in unasked):
         if room >= min(LEAST, max(map(len, ["second", *names]))):
             break
         if (more := room_without([*left_out, column])) > room:  # the table has such a column
@@ -147,25 +197,40 @@ def _fold(fold: str) -> str:
     return "mean over folds" if fold == "mean" else f"fold {fold}"
 
 
-def plot(path: Path, comparison: Comparison) -> None:
-    """Plot the critical-difference diagram of every fold (or their mean) and metric.
+def plot(path: Path, comparisons: Sequence[Comparison]) -> None:
+    """Plot the critical-difference diagram of every fold (or their mean) and metric, of each test below the other.
 
     Methods stand at their scores, with a bar over those that are not told apart; where bars cannot say that of every
     pair (`bars`), the reason stands in place of the diagram. Raises SettingsError where `path` has another ending than
     a figure, and where not all pairs were compared.
     """
     check_plot(path)
-    if not comparison.alike:
+    if not all(comparison.alike for comparison in comparisons):
         raise SettingsError("--plot needs every two methods compared; leave --baseline out")
     from matplotlib.figure import Figure  # slow to import
 
-    metrics = comparison.tables["all"]
-    folds = list(dict.fromkeys(line.fold for lines in metrics.values() for line in lines))
+    sizes = [_figure_size(comparison) for comparison in comparisons]
+    figure = Figure((max(width for width, _ in sizes), sum(height for _, height in sizes)), layout="constrained")
+    parts = figure.subfigures(len(comparisons), 1, squeeze=False, height_ratios=[height for _, height in sizes])
+    for part, comparison in zip(parts.flat, comparisons, strict=True):
+        _draw_diagrams(part, comparison)
+    save_figure(path, figure)
+
+
+def _figure_size(comparison: Comparison) -> tuple[float, float]:
+    """Return the width and height in inches of the diagrams of a test."""
     names = whole_names(comparison.methods)
     wide = max(5.5, 3.5 + 0.15 * max(len(line) for name in names.values() for line in name.splitlines()))  # both sides
     step = 0.12 + 0.18 * most_lines(comparison.methods)
-    figure = Figure((wide * len(metrics), (1.1 + step * len(names)) * len(folds)), layout="constrained")
-    axes = figure.subplots(len(folds), len(metrics), squeeze=False)
+    metrics = comparison.tables["all"]
+    folds = {line.fold for lines in metrics.values() for line in lines}
+    return wide * len(metrics), (1.1 + step * len(names)) * len(folds)
+
+
+def _draw_diagrams(part: "SubFigure", comparison: Comparison) -> None:
+    metrics = comparison.tables["all"]
+    folds = list(dict.fromkeys(line.fold for lines in metrics.values() for line in lines))
+    axes = part.subplots(len(folds), len(metrics), squeeze=False)
     for row, fold in zip(axes, folds, strict=True):
         for axis, (metric, lines) in zip(row, metrics.items(), strict=True):
             of_fold = [line for line in lines if line.fold == fold]
@@ -176,8 +241,7 @@ def plot(path: Path, comparison: Comparison) -> None:
                 axis.set_axis_off()
             else:
                 _diagram(axis, scores_in(of_fold), groups, metric)
-    figure.suptitle(comparison.title, fontsize="small")
-    save_figure(path, figure)
+    part.suptitle(comparison.title, fontsize="small")
 
 
 def bars(lines: Sequence[ComparisonLine], metric: str) -> tuple[list[list[str]], str]:

@@ -6,7 +6,7 @@ import json
 import re
 import textwrap
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields, is_dataclass
 from html import escape as quote
 from math import isnan
 from typing import Any, TypeVar
@@ -116,10 +116,11 @@ def text(sheets: Sequence[Sheet], width: int | None = None) -> str:
     lines: list[str] = []
     for sheet in sheets:
         lines += [*_wrap(sheet.title, width), ""]
+        lines += [*(line for words in sheet.lead for line in _wrap(words, width, "  ")), ""] if sheet.lead else []
         for number, (caption, grid) in enumerate(sheet.parts):
             lines += [escape(caption)] if caption else []
             lines += [*align(grid, words=sheet.style(number).words), ""]
-        lines += [line for note in sheet.notes for line in _wrap(f"* {note}", width, "  ")] + [""]
+        lines += [line for note in sheet.foot for line in _wrap(f"* {note}", width, "  ")] + [""]
     return "\n".join(lines)
 
 
@@ -136,10 +137,11 @@ def markdown(sheets: list[Sheet]) -> str:
     lines: list[str] = []
     for sheet in sheets:
         lines += [f"### {escape(sheet.title)}", ""]
+        lines += [*(f"- {escape(words)}" for words in sheet.lead), ""] if sheet.lead else []
         for number, (caption, grid) in enumerate(sheet.parts):
             lines += [f"*{escape(caption)}*", ""] if caption else []
             lines += [*markdown_table(grid, sheet.style(number).bold), ""]
-        lines += [f"- {escape(note)}" for note in sheet.notes] + [""]
+        lines += [f"- {escape(note)}" for note in sheet.foot] + [""]
     return "\n".join(lines)
 
 
@@ -148,6 +150,7 @@ def html(sheets: Sequence[Sheet]) -> str:
     lines: list[str] = []
     for sheet in sheets:
         lines.append(f"<h4>{quote(sheet.title)}</h4>")
+        lines += [f"<p>{quote(words)}</p>" for words in sheet.lead]
         for number, (caption, grid) in enumerate(sheet.parts):
             style = sheet.style(number)
             lines += ["<table>", f"<caption>{quote(caption)}</caption>"] if caption else ["<table>"]
@@ -156,7 +159,7 @@ def html(sheets: Sequence[Sheet]) -> str:
                 cells = (f"<b>{quote(cell)}</b>" if (i, j) in style.bold else quote(cell) for j, cell in enumerate(row))
                 lines.append("<tr>" + "".join(f"<{tag}>{cell}</{tag}>" for cell in cells) + "</tr>")
             lines.append("</table>")
-        lines += ["<ul>", *(f"<li>{quote(note)}</li>" for note in sheet.notes), "</ul>"]
+        lines += ["<ul>", *(f"<li>{quote(note)}</li>" for note in sheet.foot), "</ul>"]
     return "\n".join(lines)
 
 
@@ -200,7 +203,7 @@ def latex(sheets: list[Sheet]) -> str:
     """Write sheets as LaTeX tables with the rules of the package booktabs."""
     lines: list[str] = []
     for sheet in sheets:
-        lines += [_comment(sheet.title), r"% needs \usepackage{booktabs}"]
+        lines += [_comment(sheet.title), *map(_comment, sheet.lead), r"% needs \usepackage{booktabs}"]
         for number, (caption, grid) in enumerate(sheet.parts):
             style = sheet.style(number)
             cells = [
@@ -211,7 +214,7 @@ def latex(sheets: list[Sheet]) -> str:
             lines += [_comment(caption)] if caption else []
             lines.append(r"\begin{tabular}{" + "l" * style.words + "r" * (len(grid[0]) - style.words) + "}")
             lines += [r"\toprule", rows[0], r"\midrule", *rows[1:], r"\bottomrule", r"\end{tabular}", ""]
-        lines += [_comment(note) for note in sheet.notes] + [""]
+        lines += [_comment(note) for note in sheet.foot] + [""]
     return "\n".join(lines)
 
 
@@ -239,7 +242,7 @@ def _lines(block: Block) -> Iterator[list[object]]:
 
     Of the part "reported", run is the source and the notes are the verdict.
     """
-    notes = "; ".join(block.notes)
+    notes = "; ".join([*block.warnings, *block.notes])
     cards = {name: "; ".join(f"{k}: {v}" for k, v in card.words.items()) for name, card in block.cards.items()}
 
     def numbers(score: Estimate) -> list[str]:
@@ -272,21 +275,28 @@ def _lines(block: Block) -> Iterator[list[object]]:
 
 
 def as_json(items: Sequence[Any]) -> str:
-    """Write dataclasses as JSON; NaN, which stands for no number, is null."""
-    return json.dumps([_without_nan(asdict(item)) for item in items], indent=2, ensure_ascii=False) + "\n"
+    """Write dataclasses as JSON, without fields that say `written: False`; NaN, which stands for no number, is null."""
+    written = [
+        {field.name: _plain(getattr(item, field.name)) for field in fields(item) if field.metadata.get("written", True)}
+        for item in items
+    ]
+    return json.dumps(written, indent=2, ensure_ascii=False) + "\n"
 
 
 def plain_score(score: Estimate) -> dict[str, Any]:
     """Return a score with its interval, and what that holds for, as values of JSON."""
-    values: dict[str, Any] = _without_nan(asdict(score))
+    values: dict[str, Any] = _plain(score)
     return values
 
 
-def _without_nan(value: Any) -> Any:
+def _plain(value: Any) -> Any:
+    """Return values of JSON: dataclasses as dicts, and None for NaN."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return _plain(asdict(value))
     if isinstance(value, dict):
-        return {key: _without_nan(each) for key, each in value.items()}
+        return {key: _plain(each) for key, each in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_without_nan(each) for each in value]
+        return [_plain(each) for each in value]
     return None if isinstance(value, float) and isnan(value) else value
 
 

@@ -19,16 +19,22 @@ MOST_DIGITS = 9
 """Digits after the point beyond which nothing is printed, whatever rounding hides."""
 
 INTERVAL_NOTE = (
-    "[low, high]: tests like this one (other images of these classes, the same weights) give low to high, 95 %; scores "
+    "[low, high] is a 95 % interval: what this test would give on other images of the same classes, with the same "
+    "weights; scores are "
 )
 """Begin of the note on intervals, which ends by `scale`."""
+MOST_NOTES = 5
+"""Lines below a table, unless all are asked for."""
 CONDITIONAL = "°"
 """Mark of an interval that holds for the test's own supports alone."""
 CONDITIONAL_NOTE = (
-    f"{CONDITIONAL} holds for these supports; other supports may reverse it: DRAWS=5 (--draws 5) asks others"
+    f"{CONDITIONAL}: the interval holds for the supports of this test alone, since they are few; other supports may "
+    "turn it round (--draws 5 tests five choices of them)"
 )
-FEW_NOTE = "(n images): too few query images for an interval, or of a share too few supports"
-FEW_CLASSES_NOTE = "(n classes): too few classes for the interval of a share, where a class's supports count as one"
+FEW_NOTE = "(n images): there is no interval, since n images are too few for one"
+FEW_CLASSES_NOTE = (
+    "(n classes): there is no interval, since the supports of a class count as one here and n classes are too few"
+)
 
 
 @dataclass(frozen=True)
@@ -46,15 +52,35 @@ class Style:
 
 @dataclass(frozen=True)
 class Sheet:
-    """A titled list of (caption, grid), and notes. A grid's first row is its head.
+    """A titled list of grids, and what stands above and below them.
 
-    `styles` holds the styles of parts, by their numbers from 0, that are not of the usual one.
+    Attributes:
+        title: what the grids are about.
+        parts: (caption, grid); a grid's first row is its head.
+        notes: what a reader may want to know, the most important first.
+        styles: number of a part, from 0 -> its style, where that is not the usual one.
+        lead: the answer in words, above the grids.
+        legend: what the marks in the grids mean.
+        is_short: whether notes beyond `MOST_NOTES` lines are only counted.
     """
 
     title: str
     parts: list[tuple[str, Grid]]
     notes: list[str]
     styles: Mapping[int, Style] = field(default_factory=dict)
+    lead: list[str] = field(default_factory=list)
+    legend: list[str] = field(default_factory=list)
+    is_short: bool = False
+
+    @property
+    def foot(self) -> list[str]:
+        """The lines below the grids: the notes, and what marks mean."""
+        room = MOST_NOTES - len(self.legend)
+        if not self.is_short or len(self.notes) <= room:
+            return [*self.notes, *self.legend]
+        shown = self.notes[: room - 1]
+        left = len(self.notes) - len(shown)
+        return [*shown, *self.legend, f"{left} more note{'s' * (left > 1)}: --all"]
 
     def style(self, number: int) -> Style:
         """Return the style of the part of that number."""
@@ -265,19 +291,21 @@ def support_set_notes(estimates: Iterable[Estimate]) -> list[str]:
             continue
         number = f"{min(sets):.1f}" if min(sets) == max(sets) else f"{min(sets):.1f} to {max(sets):.1f}"
         then = (
-            "and there are too few classes: for these supports only"
+            "there are too few classes, too, so that intervals hold for these supports alone"
             if is_conditional
-            else "so a class's supports count as one, and intervals contain how far classes differ"
+            else "therefore the supports of a class count as one, and intervals are as wide as classes differ"
         )
-        notes.append(f"a class has {number} disjoint support sets, fewer than {FEW_SETS}, {then}")
+        notes.append(
+            f"the episodes of a class share few supports ({number} disjoint sets, less than {FEW_SETS}); {then}"
+        )
     return notes
 
 
 def family_note(comparisons: int) -> str:
     """Say for how many comparisons at once a star holds (statistics §7)."""
     if comparisons == 1:
-        return "marked *: p below 0.05, the only comparison here"
-    return f"marked *: holds for all {comparisons} comparisons at once (p corrected by Holm's method, below 0.05)"
+        return "* told apart: p is below 0.05 (the only comparison here)"
+    return f"* told apart: p is below 0.05 after Holm's correction for all {comparisons} comparisons"
 
 
 def places(

@@ -9,7 +9,7 @@ from fsbench.results.tables.breakdowns import to_sheet
 from fsbench.results.tables.compare import Comparison
 from fsbench.results.tables.compare_layout import to_sheet as comparison_sheet
 from fsbench.results.tables.formats import html, render, text
-from fsbench.results.tables.frame import PARTS, blocks_frame, comparison_frame
+from fsbench.results.tables.rows import PARTS, rows_frame, wide_frame
 from fsbench.results.tables.side_by_side import side_by_side
 
 if TYPE_CHECKING:
@@ -35,9 +35,10 @@ class Table:
     def frame(self) -> "pl.DataFrame":
         """All scores, a row for each method and fold, or for each class or object size where these were asked for.
 
-        See `fsbench.results.tables.frame.blocks_frame` for the columns.
+        See `fsbench.results.tables.rows.wide_frame` for the columns.
         """
-        return blocks_frame(self.blocks, next((part for part in PARTS if part in self.by), None))
+        by = next((part for part in PARTS if part in self.by), None)
+        return wide_frame([row for block in self.blocks for row in block.results], by)
 
     @property
     def text(self) -> str:
@@ -68,23 +69,23 @@ class Differences:
     """Paired differences of methods on the same episodes.
 
     Attributes:
-        comparison: all numbers.
+        comparisons: all numbers, of each test.
     """
 
-    comparison: Comparison
+    comparisons: list[Comparison]
 
     @property
     def frame(self) -> "pl.DataFrame":
-        """A row for each difference; see `fsbench.results.tables.frame.comparison_frame` for the columns."""
-        return comparison_frame(self.comparison)
+        """A row for each difference, method - minus; see `fsbench.results.tables.rows.COLUMNS` for the columns."""
+        return rows_frame(row for comparison in self.comparisons for row in comparison.results)
 
     @property
     def text(self) -> str:
         """The comparison as `fsbench compare` prints it."""
-        return text([comparison_sheet(self.comparison, WIDTH)])
+        return text([comparison_sheet(comparison, WIDTH) for comparison in self.comparisons])
 
     def __repr__(self) -> str:
         return self.text
 
     def _repr_html_(self) -> str:
-        return html([comparison_sheet(self.comparison)])
+        return html([comparison_sheet(comparison) for comparison in self.comparisons])

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from statistics import mean, stdev
 
 from fsbench.protocols.reading import metric_named
-from fsbench.results.tables.below_trivial import TRIVIAL
 from fsbench.results.tables.blocks import Block, Row
+from fsbench.scores.trivial import TRIVIAL
 
 
 def means_over_seeds(blocks: Mapping[int, Block], seeds: Sequence[int]) -> list[str]:

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 
 from fsbench.protocols.reading import metric_named
-from fsbench.results.tables.below_trivial import TRIVIAL
 from fsbench.results.tables.blocks import Block, Row
 from fsbench.results.tables.layout import MISSING, Sheet, Style, figure, interval_notes, shorten
 from fsbench.scores.estimate import Estimate
+from fsbench.scores.trivial import TRIVIAL
 
 JOINT = " · "
 """Stands between the parts of a block's title."""
@@ -56,7 +56,7 @@ def side_by_side(blocks: Sequence[Block], width: int | None = None) -> Sheet | N
         cells = [[short[line[0]], tested[line[1]], *line[2:]] for line in cells]
     scores = [row.scores[block.metrics[0]] for block, _, row in rows if block.metrics[0] in row.scores]
     notes = ["the test is a column here, and no rank or difference goes across tests"]
-    notes += [f"left out for want of width: {', '.join(left_out)}; the table of each test has them"] * bool(left_out)
+    notes += [f"no room for {', '.join(left_out)}: the table of each test has them"] * bool(left_out)
     title = JOINT.join([*shared, f"{len({block.title for block in blocks})} tests side by side"])
     return Sheet(title, [("", [head, *cells])], [*notes, *interval_notes(scores, metrics[:1])], {0: Style(words=words)})
 

@@ -4,12 +4,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fsbench.protocols.reading import metric_named
-from fsbench.results.tables.below_trivial import TRIVIAL
 from fsbench.results.tables.blocks import Block, Row
 from fsbench.results.tables.layout import MISSING, Grid, Style, ends, places, shorten
+from fsbench.results.tables.trivial import NOT_ABOVE, best_without_model, is_above
 from fsbench.scores.estimate import Estimate
+from fsbench.scores.trivial import TRIVIAL
 
 INTERVAL = "95 % interval"
+BEST = "(best without a model)"
+"""Label of the line of the best answers that need no model."""
 COMFORTABLE, LEAST = 24, 12
 """Characters for the names of methods: columns are left out for the first, and never for more than the second."""
 
@@ -26,6 +29,8 @@ class _Column:
         scores: what they stand for, for the best of them; empty where there is no best.
         metric: of the figures.
         rank: columns are left out in the order of their ranks where the width does not do for all; 0 stays.
+        best: the figure of the best answer without a model; "" where there is none.
+        below: for each method, whether its score is not shown to be above that.
         intervals: scores whose intervals the cells are.
     """
 
@@ -34,11 +39,26 @@ class _Column:
     scores: list[Estimate | None]
     metric: str
     rank: int
+    best: str = ""
+    below: Sequence[bool] = ()
     intervals: Sequence[Estimate] = ()
 
     @property
+    def marked(self) -> list[str]:
+        """The cells as they are printed, with their marks; then the best answer."""
+        marks = [NOT_ABOVE * is_below for is_below in self.below] or [""] * len(self.cells)
+        return aligned([*(cell + mark for cell, mark in zip(self.cells, marks, strict=True)), self.best])
+
+    @property
     def width(self) -> int:
-        return max(map(len, [self.head, *self.cells]))
+        return max(map(len, [self.head, *self.marked]))
+
+
+def aligned(cells: Sequence[str]) -> list[str]:
+    """Leave room for a mark in every cell of a column where some have one, so that digits stand below each other."""
+    if not any(cell.endswith(NOT_ABOVE) for cell in cells):
+        return list(cells)
+    return [cell if cell.endswith(NOT_ABOVE) else f"{cell} " for cell in cells]
 
 
 def summary(block: Block, width: int | None = None) -> tuple[Grid, Style, list[str], list[Estimate]]:
@@ -52,28 +72,30 @@ def summary(block: Block, width: int | None = None) -> tuple[Grid, Style, list[s
         width: characters that the text may take; names are shortened and columns left out until it does. None: all.
 
     Returns:
-        The grid, its style with the best figure of each column, what is to be said below (what is left out, and the
-        answers that need no model), and the scores whose intervals are shown.
+        The grid, its style with the best figure of each column, what is to be said below of what is left out, and the
+        scores whose intervals are shown.
     """
     methods = list(dict.fromkeys(row.method for row in block.rows if row.method not in TRIVIAL))
     of_method = {name: {row.fold: row for row in block.rows if row.method == name} for name in methods}
     columns = _columns(block, list(of_method.values()))
     marks = block.marks
+    has_best = any(column.best for column in columns)
     longest = max((len(mark) for mark in marks.values()), default=0)
     labels = {name: name for name in methods}
     shown, lines = columns, []
     if width is not None and methods:
-        shown, room = _fitting(columns, width, max(map(len, ["method", *methods])) + longest)
+        names = max(map(len, ["method", *methods])) + longest
+        shown, room = _fitting(columns, width, max(names, len(BEST) * has_best))
         labels = shorten(methods, (room - longest,))
         lines = [
             f"{number}: {name}" for number, name in enumerate(methods, 1) if labels[name].startswith(f"{number}: ")
         ]
         left_out = [column.head for column in columns if column not in shown]
-        lines += [f"left out for want of width: {', '.join(left_out)}; a wider terminal shows them"] if left_out else []
+        lines += [f"no room for {', '.join(left_out)}: a wider terminal shows more"] if left_out else []
+    cells = [column.marked for column in shown]
     grid = [["method", *(column.head for column in shown)]]
-    grid += [
-        [labels[name] + marks.get(name, ""), *(column.cells[i] for column in shown)] for i, name in enumerate(methods)
-    ]
+    grid += [[labels[name] + marks.get(name, ""), *(column[i] for column in cells)] for i, name in enumerate(methods)]
+    grid += [[BEST, *(column[-1] for column in cells)]] if has_best else []
     bold = {
         (i + 1, j + 1)
         for j, column in enumerate(shown)
@@ -84,12 +106,29 @@ def summary(block: Block, width: int | None = None) -> tuple[Grid, Style, list[s
     folds = method_folds(block)
     if not _whole(block, folds):
         lines.append(
-            f"{len(folds)} of {block.folds} folds: no mean, which needs all; intervals and other scores of each fold: "
-            "--by fold"
+            f"{len(folds)} of {block.folds} folds are there, so there is no mean; --by fold shows the intervals and "
+            "other scores of each fold"
         )
-    lines = [*_without_model(block, folds), *lines, *card_notes(block)]
     intervals = [score for column in shown for score in column.intervals]
     return grid, Style(words=1, bold=frozenset(bold)), lines, intervals
+
+
+def symbols_in_words(block: Block, grids: Sequence[Grid]) -> list[str]:
+    """Explain what stands in the grids of a block: labels of folds, and the mark of scores that show nothing."""
+    cells = [cell for grid in grids for line in grid for cell in line]
+    folds = [fold for fold in method_folds(block) if any(label_in(cell, fold_label(block, fold)) for cell in cells)]
+    words = []
+    if folds:
+        named = f"{fold_label(block, folds[0])} is fold {folds[0]}, with {block.classes[folds[0]]} classes"
+        words.append(named + ", and so on" * (len(folds) > 1))
+    if any(cell.endswith(NOT_ABOVE) for cell in cells):
+        words.append(f"{NOT_ABOVE} marks a score that is not shown to be above the best answer without a model")
+    return words
+
+
+def label_in(cell: str, label: str) -> bool:
+    """Return whether a head of a column ends with the label of a fold, such as mIoU 5⁰."""
+    return bool(label) and cell.split(" ")[-1] == label
 
 
 def method_folds(block: Block) -> list[str]:
@@ -109,7 +148,9 @@ def _columns(block: Block, methods: Sequence[dict[str, Row]]) -> list[_Column]:
         scores = [rows[fold].scores.get(metric) if fold in rows else None for rows in methods]
         digits = metric_named(metric).digits()
         cells = [MISSING if score is None else f"{score.value:.{digits}f}" for score in scores]
-        return _Column(head, cells, scores, metric, rank)
+        best = best_without_model(block.rows, fold, metric)
+        below = [best is not None and score is not None and not is_above(score, metric, best[1]) for score in scores]
+        return _Column(head, cells, scores, metric, rank, "" if best is None else f"{best[1]:.{digits}f}", below)
 
     columns = []
     for number, fold in enumerate(folds):
@@ -134,7 +175,7 @@ def fold_label(block: Block, fold: str) -> str:
 def _intervals(scores: Sequence[Estimate | None], metric: str) -> _Column:
     n = metric_named(metric).digits()
     cells = [(ends(score, n) if score is not None else "") or MISSING for score in scores]
-    return _Column(INTERVAL, cells, [], metric, 1, [score for score in scores if score is not None])
+    return _Column(INTERVAL, cells, [], metric, 1, intervals=[score for score in scores if score is not None])
 
 
 def _fitting(columns: list[_Column], width: int, longest: int) -> tuple[list[_Column], int]:
@@ -148,43 +189,30 @@ def _fitting(columns: list[_Column], width: int, longest: int) -> tuple[list[_Co
     return shown, max(room, LEAST)
 
 
+CONDITION_WORDS = {
+    "novel pixels": "pixels of the test's classes in its training",
+    "supervision": "labels",
+    "backbone saw test images": "backbone saw test images",
+    "checkpoint choice": "checkpoint chosen by",
+    "saw test classes": "its networks saw the test's classes",
+    "told": "labelled images of the test's classes",
+    "handed in": "handed in",
+}
+"""Condition of a card -> what it says to a reader, before its value."""
+
+
 def card_notes(block: Block) -> list[str]:
-    """Say what the signs stand for: the entries in which cards differ, and that their rows are not ranked together."""
+    """Say what the signs stand for: the conditions in which methods differ, and that they are not ranked together."""
     of_mark = {sign: block.cards[name].conditions for name, sign in block.signs.items() if sign}
     if not of_mark:
         return []
     differing = [name for name in next(iter(of_mark.values())) if len({card[name] for card in of_mark.values()}) > 1]
     cards = [
-        f"{mark.strip()} {', '.join(f'{name} {card[name]}' for name in differing)}" for mark, card in of_mark.items()
+        f"{mark.strip()} {', '.join(f'{CONDITION_WORDS[name]}: {card[name]}' for name in differing)}"
+        for mark, card in of_mark.items()
     ]
-    ranked = "yet rows of all marks are" if block.rank_all else "so rows of different marks are not"
-    return [f"cards differ, {ranked} ranked together{' (--rank-all)' * block.rank_all}: {'; '.join(cards)}"]
-
-
-def _without_model(block: Block, folds: Sequence[str]) -> list[str]:
-    """Say in one line how far the best answer without a model comes in each metric that is shown.
-
-    Args:
-        block: the rows, those of the answers included.
-        folds: that methods have; of several without a mean, the first metric of each is given.
-    """
-    answers: dict[str, dict[str, Row]] = {}
-    for row in block.rows:
-        if row.method in TRIVIAL:
-            answers.setdefault(row.method, {})[row.fold] = row
-    words = []
-    for metric in block.metrics if _whole(block, folds) else block.metrics[:1]:
-        sign, n = metric_named(metric).sign, metric_named(metric).digits()
-        scores = {
-            name: [rows[fold].scores[metric].value for fold in folds]
-            for name, rows in answers.items()
-            if all(fold in rows and metric in rows[fold].scores for fold in folds)
-        }
-        if scores:
-            best = max(scores, key=lambda name: sign * sum(scores[name]))
-            means = [sum(scores[best]) / len(folds)] if _whole(block, folds) else scores[best]
-            words.append(f"{metric} {', '.join(f'{mean:.{n}f}' for mean in means)} {best}")
-    return [f"best answers without a model: {'; '.join(words)}"] if words else []
+    ranked = "ranked together all the same (--rank-all)" if block.rank_all else "not ranked together"
+    return [f"methods of different signs worked under different conditions and are {ranked}: {'; '.join(cards)}"]
 
 
 def _whole(block: Block, folds: Sequence[str]) -> bool:

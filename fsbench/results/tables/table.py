@@ -1,26 +1,22 @@
 """From records to a table: only runs of one protocol, data set and setting stand in one block."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from fsbench.protocols.reading import metric_named
-from fsbench.records.grouping import comparable, group_key
+from fsbench.records.card import Cards, choices_on_test
+from fsbench.records.description import notes, title, warnings
+from fsbench.records.grouping import comparable, fold_of, group_key, variants
 from fsbench.records.record import Record
-from fsbench.results.tables.below_trivial import below_trivial, no_better_than_blind
-from fsbench.results.tables.blocks import Block, TableOptions
-from fsbench.results.tables.classification import classification_block
+from fsbench.results.tables.blocks import Block, arrange
+from fsbench.results.tables.comparable import Methods
 from fsbench.results.tables.over_seeds import means_over_seeds
+from fsbench.results.tables.published.match import match_published
 from fsbench.results.tables.published.scores import PublishedScore
-from fsbench.results.tables.segmentation import segmentation_block
-
-if TYPE_CHECKING:
-    from fsbench.results.tables.rescoring.measures import Measures
-
-_BLOCKS: dict[str, Callable[[list[Record], TableOptions, Sequence[PublishedScore]], Block]] = {
-    "segmentation": segmentation_block,
-    "classification": classification_block,
-}
-"""Name of a task -> how its blocks are built."""
+from fsbench.results.tables.rows import CLASS, SIZE
+from fsbench.results.tables.scoring import Measure, Request, Sums, further_answers, score_rows
+from fsbench.results.tables.trivial import no_better_than_blind
+from fsbench.scores.scores import DEFAULT
 
 
 def build_blocks(
@@ -32,38 +28,101 @@ def build_blocks(
     metrics: Sequence[str] | None = None,
     published: Sequence[PublishedScore] = (),
     backbone_data: Mapping[str, str] | None = None,
-    measure: "Callable[[Record], Measures] | None" = None,
+    measure: Measure | None = None,
     rank_all: bool = False,
 ) -> list[Block]:
     """Build the table blocks of finished runs.
 
     Args:
         records: in any order; each group that may be compared is a block.
-        by_class, by_size, trivial, backbone_data, measure: see `TableOptions`.
+        by_class, by_size: break rows down by class, by object size.
+        trivial: add the answers that need no model, on the same episodes.
         metrics: names of scores; None for those of the protocol.
         published: reported scores, set beside the rows they belong to.
+        backbone_data: name of a backbone -> what it was trained on, for cards that tell it.
+        measure: measures what scores beyond the counts need of a run; None where nobody asks for them.
         rank_all: whether rows of different cards are ranked together.
     """
-    blocks = []
     asked = None if metrics is None else tuple(metric_named(name).name for name in metrics)
+    parts = (*[SIZE] * by_size, *[CLASS] * by_class)
     groups = comparable(records)
     groups_of_test: dict[tuple[Any, ...], list[list[Record]]] = {}
     for group in groups:
         groups_of_test.setdefault(group_key(group[0]), []).append(group)
+    blocks = []
     for group in groups:
-        header = group[0].header
-        test = header.dataset, header.way, header.shot
-        of_test = [score for score in published if (score.dataset, score.way, score.shot) == test]
-        shown = group[0].protocol.default_metrics if asked is None else asked
-        options = TableOptions(by_class, by_size, trivial, shown, backbone_data or {}, measure)
-        block = _BLOCKS[group[0].protocol.task](group, options, of_test)
+        shown = group[0].protocol.default_metrics if asked is None or not group[0].protocol.has_masks else asked
+        block = _block(group, Request(tuple(shown), parts, trivial, measure), published, Cards(backbone_data or {}))
         block.rank_all = rank_all
-        block.notes += below_trivial(block.rows, block.metrics)
-        block.notes += no_better_than_blind(block.rows, block.metrics)
-        block.notes += _notes_on_split(groups_of_test[group_key(group[0])], group)
+        block.warnings += _notes_on_split(groups_of_test[group_key(group[0])], group)
         blocks.append(block)
     _add_means_over_seeds(blocks, groups)
     return blocks
+
+
+def methods_of(records: Sequence[Record]) -> Methods:
+    """Return the methods of a group of runs that may be compared: label -> record of each fold, in their order."""
+    return {
+        label: {fold_of(record): record for record in sorted(members, key=fold_of)}
+        for label, members in variants(list(records)).items()
+    }
+
+
+def _block(records: list[Record], request: Request, published: Sequence[PublishedScore], stated: Cards) -> Block:
+    """Build the block of runs that may be compared, with reported scores beside the rows they belong to."""
+    methods, sums = methods_of(records), Sums(request.measure)
+    results = score_rows(methods, request, sums)
+    rows = arrange(results, methods)
+    header = records[0].header
+    test = header.dataset, header.way, header.shot
+    of_test = [score for score in published if (score.dataset, score.way, score.shot) == test]
+    comparisons = []
+    for row in (row for row in rows if row.method in methods):
+        runs = [record for record in methods[row.method].values() if row.run in ("", record.path.name)]
+        comparisons += match_published(row.method, row.fold, row.scores, runs, of_test)
+    own = {label: stated.method_card(list(runs.values())) for label, runs in methods.items()}
+    cards = dict(own)
+    for label in own:
+        cards |= {row.method: own[label] for row in rows if row.method.startswith(f"{label}, ")}
+    headers = [record.header for record in sorted(records, key=fold_of)]
+    return Block(
+        title(records),
+        rows,
+        [*notes(records), *_answer_notes(methods), *_metric_notes(request.metrics)],
+        request.metrics,
+        comparisons,
+        folds=header.folds,
+        classes={str(one.fold): len(one.class_ids) + len(one.dropped_classes) for one in headers}
+        if records[0].protocol.has_masks
+        else {},
+        cards=cards,
+        warnings=[
+            *warnings(records),
+            *dict.fromkeys(sums.missing),
+            *choices_on_test(own),
+            *no_better_than_blind(rows, request.metrics),
+        ],
+        results=results,
+    )
+
+
+def _answer_notes(methods: Methods) -> list[str]:
+    """Say how the protocol derives further answers from the runs of a method."""
+    return [
+        f"{label}, {name}{f', fold {fold}' if record.header.folds > 1 else ''}: {answer.words}"
+        for label, runs in methods.items()
+        for fold, record in runs.items()
+        for name, answer in further_answers(record).items()
+    ]
+
+
+def _metric_notes(metrics: Sequence[str]) -> list[str]:
+    """Explain uncommon scores."""
+    return [
+        f"{name}: {metric_named(name).meaning}{'; its root is shown' * metric_named(name).is_squared_error}"
+        for name in metrics
+        if name not in DEFAULT
+    ]
 
 
 def _add_means_over_seeds(blocks: Sequence[Block], groups: Sequence[list[Record]]) -> None:
@@ -79,7 +138,7 @@ def _add_means_over_seeds(blocks: Sequence[Block], groups: Sequence[list[Record]
         by_seed = {int(first.header.seed): block for first, block in listed if first.header.seed is not None}
         if len(by_seed) == len(listed):
             (first, last) = listed[-1]
-            last.notes += means_over_seeds(by_seed, first.protocol.draw.averaged_seeds)
+            last.warnings += means_over_seeds(by_seed, first.protocol.draw.averaged_seeds)
 
 
 def _notes_on_split(groups: list[list[Record]], group: list[Record]) -> list[str]:
@@ -88,6 +147,6 @@ def _notes_on_split(groups: list[list[Record]], group: list[Record]) -> list[str
         return []
     number = next(number for number, other in enumerate(groups, 1) if other is group)
     return [
-        f"table {number} of {len(groups)} of this test: its runs saw other images or episodes than the others', so "
-        "scores of one are not to be compared with those of another"
+        f"table {number} of {len(groups)} of this test: its runs saw other images or episodes than the others', so do "
+        "not compare scores of one table with those of another"
     ]

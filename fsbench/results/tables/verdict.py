@@ -7,10 +7,10 @@ from enum import StrEnum
 from fsbench.base.errors import SettingsError
 from fsbench.protocols.reading import metric_named
 from fsbench.records.counts import NUMBERS
-from fsbench.records.description import notes, title
+from fsbench.records.description import all_notes, title
 from fsbench.records.grouping import fold_of
 from fsbench.records.record import Record
-from fsbench.results.tables.compare import Comparison, ComparisonLine, compare_methods, conclusions
+from fsbench.results.tables.compare import Comparing, Comparison, ComparisonLine, compare_methods
 from fsbench.results.tables.formats import SHEETS
 from fsbench.results.tables.layout import Grid, Sheet, moved
 
@@ -96,13 +96,13 @@ def judge(now: Sequence[Record], accepted: Sequence[Record]) -> Verdict:
     if by_fold[NOW].keys() != by_fold[ACCEPTED].keys():
         found, expected = (", ".join(map(str, sorted(folds))) for folds in by_fold.values())
         raise SettingsError(f"the runs are of fold {found}, the accepted ones of fold {expected}; expected equal folds")
-    comparison = compare_methods(by_fold, baseline=ACCEPTED, rank_all=True)
+    comparison = compare_methods(by_fold, Comparing(baseline=ACCEPTED, rank_all=True))
     different = sum(_different_episodes(run, by_fold[ACCEPTED][fold]) for fold, run in by_fold[NOW].items())
     outcome = _outcome(comparison.tables["all"]) if different else Outcome.EQUAL
     name = now[0].run.identity.method.name
     episodes = sum(len(run.manifest.episodes) for run in by_fold[NOW].values())
-    told = conclusions(comparison.tables, comparison.asked, comparison.comparisons) if different else []
-    remarks = [*told, EXPLANATION, *notes(list(now))]
+    told = comparison.verdicts if different else []
+    remarks = [*told, EXPLANATION, *all_notes(list(now))]
     return Verdict(name, outcome, comparison, title(list(now)), remarks, episodes, different)
 
 

@@ -14,10 +14,10 @@ from fsbench.protocols.test import Test
 from fsbench.records.predictions import read_predictions
 from fsbench.records.record import Record
 from fsbench.results.tables.blocks import Block
-from fsbench.results.tables.compare import Measure
-from fsbench.results.tables.frame import PARTS, blocks_frame
 from fsbench.results.tables.layout import figure
 from fsbench.results.tables.rescoring.recount import Truth
+from fsbench.results.tables.rows import PARTS, wide_frame
+from fsbench.results.tables.scoring import Measure
 from fsbench.results.tables.table import build_blocks
 from fsbench.scores.count_table import QUERIES, SUPPORTS
 from fsbench.scores.estimate import Estimate
@@ -98,7 +98,7 @@ class Result:
         if part not in PARTS:
             raise SettingsError(f"by() was given '{part}', expected {' or '.join(PARTS)}")
         self.record.protocol.check_breakdowns([part])
-        return blocks_frame([self._block(by_class=part == "class")], part).drop("test", "method", "fold", "run")
+        return wide_frame(self._block(by_class=part == "class").results, part).drop("test", "method", "fold", "run")
 
     def show(self, worst: int = 5, test: Test | None = None) -> "Image.Image":
         """Draw the episodes with the lowest IoU: supports, the query's truth, what was predicted, and its errors.

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from math import isnan, nan
 from statistics import mean, stdev
 
-from fsbench.records.description import notes
+from fsbench.records.description import all_notes
 from fsbench.runner.config.run_config import RunConfig
 from fsbench.runner.grid.plan import PlannedRun
 from fsbench.runner.grid.words import option_words, run_variant, task_words
@@ -83,6 +83,6 @@ def remarks(planned: Sequence[PlannedRun]) -> list[str]:
         with_runs += bool(records)
         run = items[0].config
         words = (run.name, run.dataset, task_words(run), option_words(run).strip("–"))
-        for note in notes(records) if records else ():
+        for note in all_notes(records) if records else ():
             by_note.setdefault(note, []).append(" ".join(word for word in words if word))
     return [note if len(names) == with_runs else f"{', '.join(names)}: {note}" for note, names in by_note.items()]

@@ -86,7 +86,6 @@ def test_a_comparison_is_that_of_the_command(pair, make, capsys):
     lines = [line for of_metric in told["tables"]["all"].values() for line in of_metric]
     frame = found.frame
     assert frame["p"].to_list() == [line["difference"]["difference"]["p"] for line in lines]
-    assert frame["times"].to_list() == [line["size"] and line["size"]["times"] for line in lines]
     assert frame["low"].to_list() == [line["difference"]["difference"]["low"] for line in lines]
     assert frame["corrected"].to_list() == [line["corrected"] for line in lines]
     assert len(runs.compare(metrics="mIoU").frame) == 3

@@ -8,7 +8,7 @@ import torch
 from fsbench.base.errors import CheckpointError
 from fsbench.methods.cst import cst_learner
 from fsbench.networks.backbones.timm_networks import VITS, random_state
-from fsbench.records.description import ON_TRUST, STATED_VARIANT, notes
+from fsbench.records.description import ON_TRUST, STATED_VARIANT, all_notes
 from fsbench.runner.config.run_config import RunConfig
 from fsbench.runner.engine.experiment import Experiment
 from tests.fsbench.runs import changed
@@ -49,6 +49,6 @@ def test_the_run_says_whether_the_variant_is_stated(experiment):
 def test_a_table_notes_what_is_taken_on_trust(make):
     record = make("cst", 0)
     for variant, count in ((ON_TRUST, 1), (STATED_VARIANT, 0), (None, 0)):
-        lines = notes([changed(record, checkpoint_variant=variant)])
+        lines = all_notes([changed(record, checkpoint_variant=variant)])
         assert sum("does not state its variant" in line for line in lines) == count
-    assert notes([record]) == lines  # of a record without the entry
+    assert all_notes([record]) == lines  # of a record without the entry

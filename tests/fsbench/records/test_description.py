@@ -2,7 +2,7 @@
 
 import pytest
 
-from fsbench.records.description import notes
+from fsbench.records.description import all_notes
 from tests.fsbench.runs import changed
 
 
@@ -16,8 +16,8 @@ def test_a_flood_of_remarks_is_shortened_with_a_count(record):
     kernels = {"unordered_kernels": [f"kernel{i}" for i in range(500)]}
     flooded = changed(record, remarks=remarks, provenance=kernels)
     flooded.__dict__["header"] = record.header.model_copy(update={"dropped_classes": list(range(500))})
-    lines = notes([flooded])
-    assert max(map(len, lines)) < 500 and len(lines) < len(notes([record])) + 25
+    lines = all_notes([flooded])
+    assert max(map(len, lines)) < 500 and len(lines) < len(all_notes([record])) + 25
     assert f"m: {'x' * 300} … (9000 characters, the first 300 shown)" in lines
     assert "m: remark 18" in lines and "m: remark 19" not in lines and "m: … and 481 more" in lines
     (dropped,) = (line for line in lines if line.startswith("classes left out"))
@@ -29,26 +29,26 @@ def test_a_flood_of_remarks_is_shortened_with_a_count(record):
 def test_classes_that_are_left_out_have_names(record):
     lacking = changed(record, dropped_classes=["blue", "red"])
     lacking.__dict__["header"] = record.header.model_copy(update={"dropped_classes": [3, 1]})
-    assert "classes left out for want of images (DROP_SMALL): red, blue" in notes([lacking])
+    assert "classes left out because they have too few images (DROP_SMALL): red, blue" in all_notes([lacking])
     older = changed(lacking, dropped_classes=...)
-    assert "classes left out for want of images (DROP_SMALL): 1, 3" in notes([older])
+    assert "classes left out because they have too few images (DROP_SMALL): 1, 3" in all_notes([older])
 
 
 def test_what_is_short_is_printed_whole(record):
     remarks = [f"{i}" * 20 for i in range(10, 25)]
-    lines = notes([changed(record, remarks=remarks)])
+    lines = all_notes([changed(record, remarks=remarks)])
     assert [line for line in lines if line.startswith("m: ")] == [f"m: {remark}" for remark in remarks]
 
 
 def test_the_same_remark_on_several_runs_comes_once_with_the_methods(record, shared_make):
     runs = [changed(one, remarks=["derived lists"]) for one in (record, shared_make("n", 0), record)]
-    assert [line for line in notes(runs) if "derived lists" in line] == ["m, n: derived lists"]
+    assert [line for line in all_notes(runs) if "derived lists" in line] == ["m, n: derived lists"]
 
 
 def test_a_method_that_is_told_more_than_others_is_named(record):
     told = changed(record, {"support_annotation": "all_ways"})
-    line = "m is told what a support shows of the episode's other ways; others are told its own alone"
-    assert line in notes([told]) and line not in notes([record])
+    line = "m: is told what a support shows of the episode's other ways; others are told its own way alone"
+    assert line in all_notes([told]) and line not in all_notes([record])
 
 
 @pytest.mark.parametrize(
@@ -62,12 +62,12 @@ def test_a_method_that_is_told_more_than_others_is_named(record):
     ],
 )  # fmt: skip
 def test_networks_of_random_weights_are_named_without_those_of_official_ones(record, weights, expected):
-    lines = notes([changed(record, {"backbone": {"weights": weights}})])
+    lines = all_notes([changed(record, {"backbone": {"weights": weights}})])
     assert [line for line in lines if "random" in line] == [f"m: {expected}; its figures mean nothing"]
 
 
 def test_failed_episodes_are_counted(record):
-    assert not any("failed" in line for line in notes([record]))
-    assert "m: 1 episode failed; its prediction is empty and counts" in notes([changed(record, failed_episodes=1)])
+    assert not any("failed" in line for line in all_notes([record]))
+    assert "m: 1 episode failed; its prediction is empty and counts" in all_notes([changed(record, failed_episodes=1)])
     line = "m: 3 episodes failed; their predictions are empty and count"
-    assert line in notes([changed(record, failed_episodes=3)])
+    assert line in all_notes([changed(record, failed_episodes=3)])

@@ -7,13 +7,13 @@ from statistics import fmean
 from fsbench.pages.report.collect import Study
 from fsbench.pages.report.costs import mean_costs
 from fsbench.protocols.reading import metric_named
-from fsbench.results.tables.below_trivial import TRIVIAL
 from fsbench.results.tables.blocks import Block, Row
 from fsbench.results.tables.compare import Comparison, common_scope, scores_in
 from fsbench.results.tables.layout import places
 from fsbench.results.tables.summary import MISSING, fold_label, method_folds
 from fsbench.scores.decisions import compact_letters
 from fsbench.scores.estimate import Estimate, Scope
+from fsbench.scores.trivial import TRIVIAL
 
 COST_COLUMNS = {
     "trainable": ("trainable", "trainable parameters", "{:,.0f}"),

@@ -7,10 +7,10 @@ from typing import Any
 
 from fsbench.base.errors import SettingsError
 from fsbench.data.annotations import ANNOTATIONS
-from fsbench.records.description import notes, title
+from fsbench.records.description import all_notes, title
 from fsbench.records.grouping import comparable, fold_of, variants_of_groups
 from fsbench.records.record import Record
-from fsbench.results.tables.compare import ComparisonLine, compare_methods
+from fsbench.results.tables.compare import Comparing, ComparisonLine, compare_methods
 from fsbench.results.tables.layout import family_note, in_units, scope_notes
 from fsbench.scores.decisions import adjust
 
@@ -131,7 +131,7 @@ def _table(records: Sequence[Record], metrics: Sequence[str] | None) -> Annotati
     shown: list[Record] = []
     compared, left_out = _compared(records)
     for label, runs in compared.items():
-        lines = compare_methods(runs, wanted, baseline=MASK).tables["all"]
+        lines = compare_methods(runs, Comparing(wanted, baseline=MASK)).tables["all"]
         losses += [
             AnnotationLoss(label, name, metric, line, _folders(runs[name], runs[MASK]))
             for metric, of_metric in lines.items()
@@ -141,7 +141,7 @@ def _table(records: Sequence[Record], metrics: Sequence[str] | None) -> Annotati
         shown += [record for of_annotation in runs.values() for record in of_annotation.values()]
     losses.sort(key=lambda loss: (wanted.index(loss.metric), -loss.mask_score))
     remarks = _explanations(losses, wanted) + [f"{LEFT_OUT}: {x}" for x in left_out]
-    return AnnotationTable(title(records), wanted, losses, remarks + (notes(shown) if shown else []))
+    return AnnotationTable(title(records), wanted, losses, remarks + (all_notes(shown) if shown else []))
 
 
 def _compared(records: Sequence[Record]) -> tuple[dict[str, dict[str, Runs]], list[str]]:

@@ -15,7 +15,7 @@ from fsbench.protocols.protocol import Protocol
 from fsbench.protocols.reading import metric_named, segmentation_of
 from fsbench.protocols.view import View
 from fsbench.records.counts import largest_way
-from fsbench.records.description import notes, title
+from fsbench.records.description import all_notes, title
 from fsbench.records.grouping import comparable, fold_of, variants
 from fsbench.records.record import Record
 from fsbench.results.tables.layout import Sheet, figure, in_units, interval_notes, moved
@@ -278,7 +278,7 @@ class _Scoring:
             if len(ordered) == header.folds > 1:
                 lines += self._lines(label, "mean", ordered, metrics)
         reasons = dict.fromkeys(f"{line.figures}: not defined: {line.undefined}" for line in lines if line.undefined)
-        found = [*notes(records), *_warnings(records, self.target, self.choices), *reasons]
+        found = [*all_notes(records), *_warnings(records, self.target, self.choices), *reasons]
         return Rescored(title(records), lines, found, metrics)
 
     def _lines(self, method: str, fold: str, records: list[Record], metrics: tuple[str, ...]) -> list[RescoreLine]:

@@ -9,11 +9,11 @@ from fsbench.base.errors import SettingsError
 from fsbench.base.files.figures import check_figure
 from fsbench.cli.main import main
 from fsbench.records.card import resolve_card
-from fsbench.records.description import notes
+from fsbench.records.description import all_notes
 from fsbench.results.tables.analyses import ANNOTATIONS
 from fsbench.results.tables.annotations.losses import annotation_tables, has_losses
 from fsbench.results.tables.annotations.plot import plotted
-from fsbench.results.tables.compare import compare_methods
+from fsbench.results.tables.compare import Comparing, compare_methods
 from fsbench.results.tables.formats import text
 from fsbench.results.tables.published.conditions import run_conditions
 from tests.fsbench.pages.report.studies import write_study
@@ -44,12 +44,12 @@ def test_losses_are_paired_differences_to_masks(records, tmp_path, capsys):
     (table,) = annotation_tables(records)
     assert [(loss.method, loss.annotation) for loss in table.losses] == [("a", "box"), ("a", "point")]
     masks, boxes, points = records[:3]
-    expected = compare_methods({"x": {0: masks}, "y": {0: boxes}, "z": {0: points}}, ["mIoU"], baseline="x")
+    expected = compare_methods({"x": {0: masks}, "y": {0: boxes}, "z": {0: points}}, Comparing(["mIoU"], baseline="x"))
     lines = expected.tables["all"]["mIoU"]
     assert [loss.line.difference.difference for loss in table.losses] == [x.difference.difference for x in lines]
     smaller, larger = sorted(loss.line.p for loss in table.losses)
     assert sorted(loss.line.corrected for loss in table.losses) == [2 * smaller, max(2 * smaller, larger)]
-    assert any("holds for all 2 comparisons at once" in note for note in table.notes)
+    assert any("correction for all 2 comparisons" in note for note in table.notes)
     scores = [r.protocol.statistics(r.episodes, r.header).scores()["mIoU"] for r in records[:3]]
     assert [loss.score for loss in table.losses] == pytest.approx(scores[1:])
     assert table.losses[0].mask_score == pytest.approx(scores[0])
@@ -103,5 +103,5 @@ def test_a_record_with_weak_supports_says_so_everywhere(records, kind, label, co
     record = annotated(records[0], kind)
     assert resolve_card({}, record).supervision == label  # nothing was trained, with masks or else
     assert run_conditions(record)["support_annotation"] == condition
-    assert any("a: supports are labelled with" in note and "not with masks" in note for note in notes([record]))
-    assert not any("labelled with" in note for note in notes([records[0]]))
+    assert any("a: supports are labelled with" in note and "not with masks" in note for note in all_notes([record]))
+    assert not any("labelled with" in note for note in all_notes([records[0]]))

@@ -19,7 +19,16 @@ from fsbench.data.label_maps import way_labels
 from fsbench.datamodules.datasets.folder import Folder
 from fsbench.records.predictions import read_predictions
 from fsbench.records.record import read_record
-from fsbench.results.tables.compare import Asked, ComparisonLine, common_scope, compare, conclusion, scores_in
+from fsbench.results.tables.comparable import compared_tests
+from fsbench.results.tables.compare import (
+    Asked,
+    Comparing,
+    ComparisonLine,
+    common_scope,
+    compare_tests,
+    conclusion,
+    scores_in,
+)
 from fsbench.results.tables.compare_layout import bars, times, to_sheet
 from fsbench.results.tables.formats import align
 from fsbench.results.tables.layout import moved
@@ -44,6 +53,12 @@ def three(shared_make, tmp_path_factory):
             shutil.move(record.path, folder / str(fold))
         folders.append(folder)
     return folders
+
+
+def compare(folders, metrics=None, folds=(), **more):
+    """Compare the methods of the only test in these folders."""
+    (found,) = compare_tests(compared_tests(folders, folds), Comparing(metrics, **more))
+    return found
 
 
 def sums(folder):
@@ -93,7 +108,7 @@ def test_everything_that_is_printed_is_one_family(three):
     weights = [0.8 / sum(main) if first else 0.2 / (len(main) - sum(main)) for first in main]
     expected = plain_holm([x.p for _, _, x in tested], weights)
     assert [x.corrected for _, _, x in tested] == pytest.approx(expected)
-    assert any(f"holds for all {len(tested)} comparisons at once" in note for note in found.notes)
+    assert any(f"Holm's correction for all {len(tested)} comparisons" in line for line in to_sheet(found).legend)
 
 
 def a_line(low, high, corrected, scope="images", p=None, **more):
@@ -158,11 +173,11 @@ def test_what_no_image_moves_is_no_proof(queries, said):
 def test_breakdowns_fit_the_width_with_a_margin(three):
     found = compare(three, ["mIoU"], by=["size", "class"], asked=Asked(margin=5))
     for width in (80, 120):
-        sheet = to_sheet(found, width)
+        sheet = to_sheet(found, width, every=True)
         assert max(len(line) for _, grid in sheet.parts for line in align(grid)) <= width
     assert any("within ± 5: yes where the 90 % interval" in note for note in found.notes)
-    narrow = to_sheet(found, 54)
-    assert "finds" not in narrow.parts[0][1][0] and not any(note.startswith("finds: ") for note in narrow.notes)
+    for short in (to_sheet(found, 54, every=True), to_sheet(found)):
+        assert "finds" not in short.parts[0][1][0] and not any(line.startswith("finds: ") for line in short.foot)
 
 
 def test_where_less_is_better_the_lower_one_is_better():
@@ -187,11 +202,13 @@ def test_sizes_and_margins_are_asked_of_scores_in_points_alone(make):
     found = compare(runs, ["ROM", "mIoU"], asked=Asked(margin=2.0))
     (rom,), (miou,) = found.tables["all"]["ROM"], found.tables["all"]["mIoU"]
     assert rom.size is None and rom.equivalent is None and miou.size is not None and miou.equivalent is not None
-    heads = {metric: grid[0] for metric, (_, grid) in zip(("ROM", "mIoU"), to_sheet(found).parts, strict=True)}
+    heads = {
+        metric: grid[0] for metric, (_, grid) in zip(("ROM", "mIoU"), to_sheet(found, every=True).parts, strict=True)
+    }
     assert {"finds", "for 1", "within ± 2"} <= set(heads["mIoU"]) and not {"finds", "for 1", "within ± 2"} & set(
         heads["ROM"]
     )
-    assert "first − second: on a scale of 1 (mIoU: in points); all methods" in " ".join(found.notes)
+    assert "first − second is on a scale of 1 (mIoU: in points), on the same" in " ".join(to_sheet(found).foot)
     assert "sizes and margins are in points, so ROM has none" in found.notes
     assert not [note for note in found.notes if note.startswith("ROM") and "points" in note]
 
@@ -214,7 +231,7 @@ def test_size_and_equivalence_by_plain_arithmetic(three, capsys):
     ends = k * h / stats.chi2.ppf(0.975, h), k * h / stats.chi2.ppf(0.025, h)
     assert (line.size.times, line.size.times_low, line.size.times_high) == pytest.approx((k, *ends))
     assert line.equivalent == (abs(found.value) + stats.t.ppf(0.95, found.df) * found.error < 90)
-    assert main(["compare", *map(str, three[:2]), "--metrics", "mIoU", "--effect", "2", "--margin", "90"]) == 0
+    assert main(["compare", *map(str, three[:2]), "--metrics", "mIoU", "--effect", "2", "--margin", "90", "--all"]) == 0
     printed = capsys.readouterr().out
     assert re.search(r"finds +for 2\n", printed) and "within ± 90" in printed and f"{line.size.smallest:.2f}" in printed
     assert re.search(rf"{times(line.size)}\n".replace("(", r"\(").replace(")", r"\)"), printed)
@@ -253,11 +270,11 @@ def test_by_size_and_class(three):
 def test_the_table_fits(three):
     found = compare(three, ["mIoU"])
     for width, columns in ((110, 9), (80, 6), (66, 5), (54, 4)):
-        sheet = to_sheet(found, width)
+        sheet = to_sheet(found, width, every=True)
         (_, grid) = sheet.parts[0]
         assert max(map(len, align(grid))) <= width and len(grid[0]) == columns
         assert ("first − second" in grid[0] and "corrected" in grid[0] and "for 1" in grid[0]) or columns < 6
-        assert any(note.startswith("left out for want of width: ") for note in sheet.notes) == (columns < 9)
+        assert any(note.startswith("no room for ") for note in sheet.notes) == (columns < 9)
 
 
 def test_some_folds_and_a_baseline(three, make, tmp_path):
@@ -303,16 +320,10 @@ def test_refusals(three, make, tmp_path, refusal):
     assert "unknown metric 'iou'" in refusal(*three, "--metrics", "iou")
     assert "expected a name that ends in .png" in refusal(*three, "--plot", "x.gif")
     assert "is no folder" in refusal(tmp_path / "nowhere")
-    lone = make("lone", 0).path
-    assert "good has runs of fold 0, 1, lone of 0; run what is missing" in refusal(three[0], lone)
-    two_way = make("m", 0, way=2).path
-    message = refusal(three[0], two_way, "--fold", "0")
-    assert message.startswith("good and m are not on the same episodes: way is 1 and 2; expected runs of one list")
-    assert str(two_way) in message
-    fewer = make("n", 0, episodes=20).path
-    assert "n are not on the same episodes: episodes is 24 and 20, requested is 24" in refusal(
-        three[0], fewer, "--fold", "0"
-    )
+    other = [make("m", 0, way=2).path, make("n", 0, episodes=20).path]
+    message = refusal(three[0], *other, "--fold", "0")
+    assert message.startswith("found runs of good, m, n, but no two on the same episodes in ")
+    assert all(str(path) in message for path in other)
 
 
 def test_other_label_maps_are_refused(three, tmp_path, refusal):
@@ -338,7 +349,7 @@ def test_runs_of_one_name_are_told_apart_by_their_folders(three, tmp_path):
 
 def test_what_is_printed(three, capsys, tmp_path):
     folders = [str(folder) for folder in three]
-    more = ["--by", "fold", "--by", "class", "--plot", str(tmp_path / "cd.svg")]
+    more = ["--by", "fold", "--by", "class", "--plot", str(tmp_path / "cd.svg"), "--all"]
     assert main(["compare", *folders, *more]) == 0
     printed = capsys.readouterr().out
     lines = printed.splitlines()
@@ -349,7 +360,7 @@ def test_what_is_printed(three, capsys, tmp_path):
         "first", "second", "first", "second", "first − second", "p", "corrected", "finds", "for 1",
     ]  # fmt: skip
     assert "mIoU, mean over folds, episodes used: 24 a fold" in lines
-    assert "* not told apart in mIoU (mean over folds): fair, bad" in lines
+    assert "mIoU: fair and bad are identical on these episodes" in lines[:6]  # what follows stands first
     assert any(line.startswith("good") and "0.0" in line and "*" in line for line in lines)
     assert "a trial, not a result" in printed
     drawn = (tmp_path / "cd.svg").read_text()
@@ -390,7 +401,7 @@ def test_the_picture_shows_methods_at_their_scores(three, tmp_path):
 
     from fsbench.results.tables.compare_layout import plot
 
-    plot(tmp_path / "cd.png", compare(three, ["mIoU"]))
+    plot(tmp_path / "cd.png", [compare(three, ["mIoU"])])
     pixels = np.asarray(Image.open(tmp_path / "cd.png").convert("RGB")).astype(int)
     red = (pixels[..., 0] > 180) & (pixels[..., 1] < 80)  # the bar over fair and bad, which are alike to the digit
     columns = np.nonzero(red.any(0))[0]
@@ -450,7 +461,7 @@ def test_scores_of_stored_predictions_are_compared_as_others_are(make, blocks_fo
     names = [metric.name for metric in COMMON if metric.is_measured]
     measured = partial(measure, metrics=names, open_truth=truth)
     found = compare([r.path for r in records], names, measure=measured)
-    assert {note for note in found.notes if "no pixel-ECE" in note or "no boundary-IoU" in note} == {
+    assert {note for note in found.warnings if "no pixel-ECE" in note or "no boundary-IoU" in note} == {
         f"{records[1].path.name}: no pixel-ECE: it kept no soft masks (KEEP_PREDICTIONS=soft)",
         f"{records[2].path.name}: no pixel-ECE: the run kept no predictions (repeat it with FORCE=1)",
         f"{records[2].path.name}: no boundary-IoU: the run kept no predictions (repeat it with FORCE=1)",
@@ -480,8 +491,8 @@ def test_scores_of_stored_predictions_are_compared_as_others_are(make, blocks_fo
     assert square.difference.low <= square.difference.value <= square.difference.high
 
 
-def test_trials_beside_longer_runs_of_two_methods_are_passed_over(three, make, tmp_path, capsys):
-    """A trial and a longer run share the folder that `bench --fast` suggests; only longer ones of two methods count."""
+def test_a_trial_beside_longer_runs_is_a_comparison_of_its_own(three, make, tmp_path, capsys):
+    """A trial and a longer run share the folder that `bench --fast` suggests; all p are corrected together."""
     runs = tmp_path / "all"
     for method in ("good", "fair"):
         for fold in (0, 1):
@@ -489,15 +500,24 @@ def test_trials_beside_longer_runs_of_two_methods_are_passed_over(three, make, t
             trial = make(method, fold, 2, wrong=3, episodes=5)
             shutil.move(trial.path, runs / f"trial-{method}-{fold}")
     alone = compare([three[1], three[0]], ["mIoU"])  # in the order of their names
-    together = compare([runs], ["mIoU"])
-    assert together.tables["all"]["mIoU"][0].difference == alone.tables["all"]["mIoU"][0].difference
-    (note,) = [note for note in together.notes if note.startswith("passed over")]
-    assert note.startswith("passed over, on 5 episodes where two methods have ") and "trial-fair-1" in note
+    longer, trial = compare_tests(compared_tests([runs]), Comparing(["mIoU", "accuracy"]))
+    assert longer.tables["all"]["mIoU"][0].difference == alone.tables["all"]["mIoU"][0].difference
+    assert all("trial-" in path for paths in trial.methods.values() for path in paths) and "5 episodes" in trial.title
+    p = [row.estimate.p for row in (*longer.results, *trial.results)]
+    tested = [one for one in p if not isnan(one)]
+    assert longer.comparisons == trial.comparisons == len(tested)
     assert main(["compare", str(runs)]) == 0
     printed = capsys.readouterr()
-    assert "passed over, on 5 episodes" in printed.out and not printed.err
+    assert printed.out.count("blocks · 1-way 1-shot") == 2 and not printed.err
     for fold in (0, 1):
         shutil.rmtree(runs / f"fair-{fold}")  # then the trials alone are of two methods
-    trials = compare([runs], ["mIoU"])
-    assert all("trial-" in path for paths in trials.methods.values() for path in paths) and len(trials.methods) == 2
-    assert [note for note in trials.notes if "good-0, good-1" in note and "where two methods have 5" in note]
+    (trial,) = compare_tests(compared_tests([runs]))
+    assert "not compared, since no other method ran the same episodes: good-0, good-1" in trial.warnings
+
+
+def test_methods_are_compared_on_the_folds_that_all_have(three, make):
+    lone = make("lone", 0, 3).path
+    found = compare([*three, lone], ["mIoU"])
+    assert {line.fold for line in found.tables["all"]["mIoU"]} == {"0"} and len(found.methods) == 4
+    assert found.warnings[0] == "compared on fold 0, which all methods have: lone has no fold 1"
+    assert to_sheet(found).foot[0] == found.warnings[0]

@@ -117,7 +117,7 @@ def test_points_of_the_same_queries_are_compared_in_pairs(records):
     main = [line.metric == "mIoU" for line in table.differences]
     p = np.array([line.difference.p for line in table.differences]) / [0.8 / 6 if first else 0.2 / 6 for first in main]
     assert min(line.corrected for line in table.differences) == pytest.approx(min(p))  # Holm's first step
-    assert any("holds for all 12 comparisons at once" in note for note in table.notes)
+    assert any("correction for all 12 comparisons" in note for note in table.notes)
     for line in table.differences:  # each is that of the two runs alone
         ends = {"x": by_point[line.method, line.number], "y": by_point[line.other, line.other_number]}
         sums = {name: [run.protocol.statistics(run.episodes, run.header)] for name, run in ends.items()}

@@ -3,10 +3,10 @@
 from statistics import stdev
 
 from fsbench.protocols.reading import load_protocol
-from fsbench.results.tables.below_trivial import TRIVIAL
 from fsbench.results.tables.blocks import Block, Row
 from fsbench.results.tables.over_seeds import means_over_seeds
 from fsbench.scores.estimate import Estimate
+from fsbench.scores.trivial import TRIVIAL
 
 
 def block(scores, folds=1):

@@ -7,7 +7,8 @@ import pytest
 
 from fsbench.cli.main import main
 from fsbench.pages.board.results import run_result
-from fsbench.results.tables.compare import compare
+from fsbench.results.tables.comparable import compared_tests
+from fsbench.results.tables.compare import compare_tests
 from fsbench.results.tables.rescoring.rescore import rescore
 from fsbench.results.tables.table import build_blocks
 from tests.fsbench.runs import rewrite
@@ -43,7 +44,7 @@ def test_tables(runs):
 
 
 def test_comparisons(runs, capsys):
-    comparison = compare([run.path for run in runs])
+    (comparison,) = compare_tests(compared_tests([run.path for run in runs]))
     assert list(comparison.tables["all"]) == ["mIoU", "FB-IoU-classes", "accuracy"]
     (line,) = comparison.tables["all"]["FB-IoU-classes"]
     expected = {"good": by_hand(runs[0]), "bad": by_hand(runs[1])}

@@ -44,10 +44,10 @@ def test_it_fits(classes, width):
 def test_what_is_left_out_is_said_and_other_formats_leave_nothing_out():
     grid, _, notes, _ = summary(block(), 80)
     assert "95 % interval" not in grid[0]
-    assert "left out for want of width: 95 % interval; a wider terminal shows them" in notes
+    assert "no room for 95 % interval: a wider terminal shows more" in notes
     for form in ("markdown", "latex"):
         text = render([block()], form, width=20)
-        assert "[49.15, 52.15]" in text and "left out for" not in text
+        assert "[49.15, 52.15]" in text and "no room for" not in text
         assert LONG in text.replace("\\_", "_")
 
 
@@ -55,7 +55,8 @@ def test_short_names_stay_different():
     names = [f"emat (learning_rate 0.{n}01, image_size 473 and what is the same)" for n in range(4)]
     grid, _, notes, _ = summary(block(["hsnet", *names]), 90)
     assert [note for note in notes if note[:3] == "3: "] == [f"3: {names[1]}"] and grid[1][0] == "hsnet"
-    assert len({line[0] for line in grid[1:]}) == 5 and all("…" in line[0] for line in grid[2:])
+    assert len({line[0] for line in grid[1:-1]}) == 5 and all("…" in line[0] for line in grid[2:-1])
+    assert grid[-1][0] == "(best without a model)"
     assert all(len(line) <= 90 for line in align(grid, words=1))
 
 
@@ -63,30 +64,27 @@ def test_one_fold_and_no_folds():
     grid, _, notes, _ = summary(block(present=1))
     assert grid[0] == ["method", "mIoU 5⁰", "95 % interval", "FB-IoU", "accuracy"]
     assert grid[1][1:] == ["50.00", "[49.00, 52.00]", "70.00", "80.00"]
-    assert notes == [
-        "best answers without a model: mIoU 20.00 (all foreground); FB-IoU 40.00 (all foreground); accuracy 50.00 "
-        "(all foreground)"
-    ]
+    assert grid[-1] == ["(best without a model)", "20.00", "", "40.00", "50.00"] and notes == []
     assert summary(block(folds=1, classes=240))[0][0][:2] == ["method", "mIoU"]  # FSS-1000
     classes = Block("t", [Row("nn", "all", {"accuracy": Estimate(60, 59, 61)})], [], ("accuracy",))
     assert summary(classes)[0] == [["method", "accuracy", "95 % interval"], ["nn", "60.00", "[59.00, 61.00]"]]
 
 
 def test_some_folds_have_no_mean():
-    grid, _, (best, missing), shown = summary(block(present=2))
+    grid, _, (missing,), shown = summary(block(present=2))
     assert grid[0] == ["method", "mIoU 5⁰", "5¹"] and grid[2][1:] == ["51.00", "51.10"]
-    assert missing.startswith("2 of 4 folds: no mean") and missing.endswith("--by fold")
+    assert missing.startswith("2 of 4 folds are there, so there is no mean; --by fold shows")
+    assert grid[-1] == ["(best without a model)", "20.00", "19.00"]
     percent = INTERVAL_NOTE + "in percent"
-    assert shown == [] and percent not in to_sheet(block(present=2)).notes  # nor is any interval explained
-    assert percent in to_sheet(block(present=2), ["fold"]).notes and percent in to_sheet(block()).notes
-    both = to_sheet(block(metrics=("mIoU", "ROM"))).notes
-    assert INTERVAL_NOTE + "in percent (ROM: from 0 to 1)" in both and percent not in both
-    assert best == "best answers without a model: mIoU 20.00, 19.00 (all foreground)"
+    assert shown == [] and percent not in to_sheet(block(present=2)).foot[-1]  # nor is any interval explained
+    assert percent in to_sheet(block(present=2), ["fold"]).foot[-1] and percent in to_sheet(block()).foot[-1]
+    both = to_sheet(block(metrics=("mIoU", "ROM"))).foot
+    assert INTERVAL_NOTE + "in percent (ROM: from 0 to 1)" in both[-1]
 
 
 def test_the_mean_of_the_answers_without_a_model():
-    (line,) = summary(block())[2]
-    assert line.startswith("best answers without a model: mIoU 18.50 (all foreground); FB-IoU 38.50 (all foreground)")
+    grid = summary(block())[0]
+    assert grid[-1] == ["(best without a model)", "20.00", "19.00", "18.00", "17.00", "18.50", "", "38.50", "48.50"]
 
 
 def test_the_best_of_each_column_is_bold():

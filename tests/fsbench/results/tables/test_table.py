@@ -4,7 +4,6 @@ import csv
 import io
 import json
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -17,6 +16,7 @@ from fsbench.datamodules.datasets.folder import Folder
 from fsbench.protocols.reading import load_protocol
 from fsbench.records.counts import to_frame
 from fsbench.records.record import Record, find_distinct_records, find_records
+from fsbench.results.tables import scoring
 from fsbench.results.tables.blocks import Subset
 from fsbench.results.tables.comparable import check_same
 from fsbench.results.tables.formats import FORMATS, render
@@ -94,7 +94,7 @@ def test_runs_on_other_images_stand_in_a_table_of_their_own(make):
         [(name, fold) for name in names for fold in ("0", "1", "mean")] for names in (["m", "o"], ["n"])
     ]
     for number, block in enumerate(blocks, 1):
-        assert any(f"table {number} of 2 of this test: its runs saw other images or" in note for note in block.notes)
+        assert any(f"table {number} of 2 of this test: its runs saw other images or" in line for line in block.warnings)
     with pytest.raises(RecordError, match="they have equal names, and the files of their images or label maps differ"):
         check_same({"m": {0: runs[0]}, "n": {0: runs[1]}})
 
@@ -131,17 +131,11 @@ def test_folds_of_different_data_are_never_averaged(make, blocks_folder, tmp_pat
 
 
 def test_no_mean_by_size_over_some_folds_only(make, monkeypatch):
-    from fsbench.results.tables import segmentation
+    def pairs_by_size(frame):
+        return {name: keep & (name != "0-5" or 1 not in frame["class_id"]) for name, keep in real(frame).items()}
 
-    real = segmentation.run_statistics
-
-    def run_statistics(frame, record, by_class, measures):
-        statistics = real(frame, record, by_class, measures)
-        if record.header.fold == 1:
-            statistics.sizes["0-5"] = replace(statistics.sizes["0-5"], pairs=0)
-        return statistics
-
-    monkeypatch.setattr(segmentation, "run_statistics", run_statistics)
+    real = scoring.pairs_by_size
+    monkeypatch.setattr(scoring, "pairs_by_size", pairs_by_size)
     (block,) = build_blocks([make("m", 0), make("m", 1)])
     mean = block.rows[-1]
     assert mean.fold == "mean" and mean.by_size["0-5"] == Subset(0, 0, {}) and mean.by_size["5-10"].scores
@@ -208,7 +202,9 @@ def table(records, capsys):
 def test_the_ordinary_table_has_the_ordinary_columns(table):
     printed = table().splitlines()
     assert printed[2].split() == ["method", "mIoU", "3⁰", "3¹", "mean", "95", "%", "interval", "FB-IoU", "accuracy"]
-    assert sum(line.startswith("method ") for line in printed) == 1 and ABSENT not in "".join(printed)
+    assert [line.split() for line in printed if line.startswith("method ")][1:] == [
+        ["method", "fold", *(word for size in SIZES for word in (size, "%"))]
+    ] and ABSENT not in "".join(printed)
     good, bad = sorted(printed[4:6], reverse=True)
     assert good.split()[:4] == ["good", "100.00", "100.00", "100.00"] and bad.split()[2:] == ["–"] * 5
 
@@ -216,14 +212,13 @@ def test_the_ordinary_table_has_the_ordinary_columns(table):
 def test_by_size_tells_strata_from_size_restricted_settings(table):
     printed = table("--by", "size")
     lines = [line.split() for line in printed.splitlines()]
-    start = next(i for i, words in enumerate(lines) if words[2:4] == ["object", "size"])
-    assert lines[start] == ["method", "fold", "object", "size", "episodes", "pairs", "mIoU", "accuracy"]
-    rows = lines[start + 2 : start + 7]
-    assert [words[2] for words in rows] == ["0-5", "5-10", "10-15", ">15", ABSENT]
-    assert sum(int(words[5]) for words in rows[:-1]) + int(rows[-1][4]) == 24
-    assert rows[-1][5] == "–"
-    assert "by object size: these very episodes" in printed
-    assert "the size-restricted settings 0-5, 5-10, 10-15 and 0-15 are something else" in printed
+    start = lines.index(["accuracy", "by", "object", "size"])
+    assert lines[start + 1] == ["method", "fold", "0-5", "%", "5-10", "%", "10-15", "%", ">15", "%", ABSENT]
+    rows = [words for words in lines[start + 3 :] if words[:3] == ["(episode,", "way)", "pairs"]]
+    assert len(rows) == 3 and sum(map(int, rows[0][4:])) == 24  # of two folds and their mean
+    start = lines.index(["mIoU", "by", "object", "size"])
+    assert ABSENT not in lines[start + 1]  # an IoU of nothing means nothing
+    assert "These are the episodes of the test, sorted" in printed and "(0-5, 5-10, 10-15, 0-15) are other" in printed
 
 
 def test_by_fold_sets_the_folds_side_by_side(table):
@@ -264,11 +259,11 @@ def test_unknown_metrics_are_refused(records, capsys, metrics, expected):
 
 def test_readers_are_told_what_a_number_is_not(make):
     (block,) = build_blocks([make("m", 0, weights="random (seed 0)")], trivial=True)
-    text = " ".join(block.notes)
+    text = " ".join([*block.warnings, *block.notes])
     assert "too narrow" not in text and "of the same images" not in text  # few images have no interval
     assert "24 instead of the protocol's 1000 episodes: a trial, not a result" in text
     assert "backbone b has random (seed 0) weights; its figures mean nothing" in text
-    assert "image lists: derived" in text
+    assert "image lists: made by a rule of fsbench, not the authors' own" in text
     assert [row.method for row in block.rows] == ["m", "(all foreground)", "(all background)", "(majority)"]
 
 
@@ -283,7 +278,7 @@ def test_formats(make):
     assert [r["value"] for r in means] == ["100.0000"]
     assert {r["metric"] for r in rows} >= {"trainable parameters", "episodes/s", "peak memory MiB"}
     assert "a trial, not a result" in rows[0]["notes"]
-    assert r"a\_b & 100.00" in text["latex"] and text["latex"].count(r"\begin{tabular}") == 2
+    assert r"a\_b & 100.00" in text["latex"] and text["latex"].count(r"\begin{tabular}") == 3
     loaded = json.loads(text["json"])
     assert loaded[0]["rows"][0]["scores"]["mIoU"]["value"] == pytest.approx(100)
 

@@ -1,0 +1,374 @@
+"""From records to rows: the scores of the methods of one test, and the differences of any two of them.
+
+This is the only place where scores of tables and comparisons are computed from records.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from math import nan
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fsbench.protocols.counting import FurtherAnswer
+from fsbench.protocols.reading import metric_named
+from fsbench.records.grouping import fold_of
+from fsbench.records.record import Record
+from fsbench.results.tables.comparable import Methods
+from fsbench.results.tables.rescoring.statistics import subset_statistics, whole_statistics
+from fsbench.results.tables.rows import ALL, CLASS, FOLD, SIZE, ResultRow
+from fsbench.results.tables.subsets import ABSENT, NOT_OF_ABSENT, SIZES, pairs_by_class, pairs_by_size
+from fsbench.scores.decisions import adjust
+from fsbench.scores.estimate import Estimate, differences, estimates
+from fsbench.scores.statistics import ScoreStatistics
+from fsbench.scores.trivial import ANSWERS, CHANCE, trivial_answers
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from fsbench.results.tables.rescoring.measures import Measures
+
+Measure = Callable[[Record], "Measures"]
+"""Measures what scores beyond the counts need of a run; see `fsbench.results.tables.rescoring.measures`."""
+
+MEAN = "mean"
+"""Name of the mean over all folds of a test, beside the numbers of folds."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """The rows that are wanted of a test.
+
+    Attributes:
+        metrics: names of the scores.
+        by: kinds of parts besides the whole test: "fold", "size", "class". Scores of folds are always there.
+        trivial: whether the answers that need no model are scored on the same episodes.
+        measure: measures what scores beyond the counts need of a run; None where nobody asks for them.
+    """
+
+    metrics: tuple[str, ...]
+    by: tuple[str, ...] = ()
+    trivial: bool = False
+    measure: Measure | None = None
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Whoever is scored: a method, or an answer that follows from the counts of its runs.
+
+    Attributes:
+        label: as it stands in rows.
+        runs: fold -> record.
+        answer: "" for what the method predicted; else the name of an answer without a model, or of one that the
+            protocol derives (`Counting.further_answers`).
+    """
+
+    label: str
+    runs: Mapping[int, Record]
+    answer: str = ""
+
+
+@dataclass
+class Sums:
+    """Statistics of runs, each summed when it is first needed.
+
+    Attributes:
+        measure: as in `Request`.
+        missing: notes on scores that were asked for and that a run does not have.
+    """
+
+    measure: Measure | None = None
+    missing: list[str] = field(default_factory=list)
+    _frames: "dict[tuple[Path, str], pl.DataFrame]" = field(default_factory=dict)
+    _measures: "dict[Path, Measures]" = field(default_factory=dict)
+    _whole: dict[tuple[Path, str], ScoreStatistics] = field(default_factory=dict)
+
+    def frame(self, record: Record, answer: str = "") -> "pl.DataFrame":
+        """Return the counts of a run's predictions, or of another answer on its episodes."""
+        if not answer:
+            return record.episodes
+        if (record.path, answer) not in self._frames:
+            every = trivial_answers(record.episodes) if answer in ANSWERS else None
+            derived = {name: one.frame for name, one in further_answers(record).items()} if every is None else every
+            self._frames |= {(record.path, name): frame for name, frame in derived.items()}
+        return self._frames[record.path, answer]
+
+    def whole(self, record: Record, answer: str = "") -> ScoreStatistics:
+        """Return the statistics of a whole run."""
+        key = record.path, answer
+        if key not in self._whole:
+            self._whole[key] = whole_statistics(record, self.frame(record, answer), self._measured(record, answer))
+        return self._whole[key]
+
+    def part(self, record: Record, keep: np.ndarray, answer: str = "") -> ScoreStatistics:
+        """Return the statistics of the (episode, way) rows `keep` (rows,) bool alone."""
+        return subset_statistics(record, self.frame(record, answer), keep, self._measured(record, answer))
+
+    def _measured(self, record: Record, answer: str) -> "Measures | None":
+        if answer or self.measure is None or not record.protocol.has_masks:
+            return None
+        if record.path not in self._measures:
+            self._measures[record.path] = self.measure(record)
+            self.missing += self._measures[record.path].notes(record)
+        return self._measures[record.path]
+
+
+def further_answers(record: Record) -> Mapping[str, FurtherAnswer]:
+    """Return the answers that the protocol derives from a run's counts; none under most protocols."""
+    if not record.protocol.counting.calibrated:
+        return {}
+    return record.protocol.counting.further_answers(record.episodes, record.every_episode, record.header)
+
+
+def is_whole(runs: Mapping[int, Record]) -> bool:
+    """Return whether a test has several folds and a method has a run of each: then there is a mean over them."""
+    record = next(iter(runs.values()))
+    return len(runs) == record.header.folds > 1
+
+
+def score_rows(methods: Methods, request: Request, sums: Sums) -> list[ResultRow]:
+    """Score the methods of one test, fold by fold, and the mean where a method has all folds.
+
+    The answers that a protocol derives from a method's runs follow it; the answers that need no model come last, for
+    each fold alone. A score that does not exist has a row without a value.
+
+    Args:
+        methods: of one test, see `fsbench.records.grouping.comparable`.
+        request: what is wanted.
+        sums: what was summed of their runs before; it keeps what is summed now.
+    """
+    rows: list[ResultRow] = []
+    for label, runs in methods.items():
+        ordered = dict(sorted(runs.items()))
+        rows += _rows_of(Scored(label, ordered), request, sums)
+        derived = [further_answers(record) for record in ordered.values()]
+        for name in derived[0]:
+            if all(name in answers for answers in derived):
+                rows += _rows_of(Scored(f"{label}, {name}", ordered, name), request, sums)
+    if request.trivial:
+        rows += _trivial_rows(methods, request, sums)
+    return rows
+
+
+def _rows_of(who: Scored, request: Request, sums: Sums) -> list[ResultRow]:
+    """Score one method, or one answer, on every fold and on their mean."""
+    scopes = [[record] for record in who.runs.values()]
+    scopes += [list(who.runs.values())] if is_whole(who.runs) else []
+    return [row for records in scopes for row in _scope_rows(who, records, request, sums)]
+
+
+def _scope_rows(who: Scored, records: Sequence[Record], request: Request, sums: Sums) -> Iterator[ResultRow]:
+    """Score one fold, or the mean over several, and its parts; classes differ from fold to fold, so a mean has none."""
+    first = records[0]
+    has_folds = first.protocol.has_masks
+    fold = MEAN if len(records) > 1 else str(fold_of(first)) if has_folds else ALL
+    is_part = len(records) == 1 and is_whole(who.runs)
+    frames = [sums.frame(record, who.answer) for record in records]
+    row = ResultRow(
+        first.protocol.title(first.header),
+        who.label,
+        fold,
+        "",
+        Estimate(nan),
+        run="" if len(records) > 1 or who.answer else first.path.name,
+    )
+    whole = [sums.whole(record, who.answer) for record in records]
+    part = replace(row, part_kind=FOLD, part=fold) if is_part else row
+    yield from _scored(part, whole, request.metrics, [_ways(frame) for frame in frames], frames)
+    for kind, select in _selectors(first, request, len(records)):
+        selections = [select(record, frame) for record, frame in zip(records, frames, strict=True)]
+        for name in selections[0]:
+            kept = [selection[name] for selection in selections]
+            complete = all(keep.any() for keep in kept)  # no mean of some folds only
+            found = [sums.part(*one, who.answer) for one in zip(records, kept, strict=True)] if complete else []
+            part = replace(row, part_kind=kind, part=name)
+            yield from _scored(part, found, metrics_of_part(request.metrics, kind, name), kept, frames)
+
+
+Selector = Callable[[Record, "pl.DataFrame"], dict[str, np.ndarray]]
+"""Selects the parts of a count table: name of a part -> (rows,) bool."""
+
+
+def _selectors(record: Record, request: Request, folds: int) -> Iterator[tuple[str, Selector]]:
+    if SIZE in request.by and record.protocol.has_masks:
+        yield SIZE, lambda _, frame: pairs_by_size(frame)
+    if CLASS in request.by and folds == 1:
+        yield CLASS, lambda one, frame: pairs_by_class(frame, one.header)
+
+
+def metrics_of_part(metrics: Iterable[str], kind: str, name: str) -> list[str]:
+    """Return the scores that mean something on a part: no IoU where the query does not show the class."""
+    return [metric for metric in metrics if not (kind == SIZE and name == ABSENT and metric in NOT_OF_ABSENT)]
+
+
+def _ways(frame: "pl.DataFrame") -> np.ndarray:
+    return (frame["slot"] > 0).to_numpy()
+
+
+def _scored(
+    row: ResultRow,
+    folds: Sequence[ScoreStatistics],
+    metrics: Sequence[str],
+    kept: Sequence[np.ndarray],
+    frames: "Sequence[pl.DataFrame]",
+) -> Iterator[ResultRow]:
+    """Yield a row for each score, without a value where there is none.
+
+    Args:
+        row: what the rows have in common.
+        folds: statistics of each fold; none where a fold has nothing of the part.
+        metrics: names of the scores.
+        kept: (rows,) bool of each fold, the pairs that count.
+        frames: count table of each fold.
+    """
+    if not folds:
+        yield from (replace(row, metric=name) for name in metrics)
+        return
+    pairs, episodes = pairs_and_episodes(kept, frames)
+    found = estimates([fold.only(metrics) for fold in folds])
+    for name in metrics:
+        score = found.get(name, Estimate(nan))
+        score = score.root() if metric_named(name).is_squared_error else score
+        yield replace(row, metric=name, estimate=score, pairs=pairs, episodes=episodes)
+
+
+def pairs_and_episodes(kept: Sequence[np.ndarray], frames: "Sequence[pl.DataFrame]") -> tuple[int, int]:
+    """Count the (episode, way) pairs that are kept of each fold, and their episodes, over all folds."""
+    numbers = [frame["episode"].to_numpy()[keep] for keep, frame in zip(kept, frames, strict=True)]
+    return sum(map(len, numbers)), sum(len(np.unique(one)) for one in numbers)
+
+
+def _trivial_rows(methods: Methods, request: Request, sums: Sums) -> list[ResultRow]:
+    """Score the answers that need no model on each fold; of classification, chance."""
+    first_of_fold: dict[int, Record] = {}
+    for runs in methods.values():
+        for fold, record in runs.items():
+            first_of_fold.setdefault(fold, record)
+    some = next(iter(first_of_fold.values()))
+    if not some.protocol.has_masks:
+        title = some.protocol.title(some.header)
+        return [ResultRow(title, CHANCE, ALL, "accuracy", Estimate(100 / some.header.way))]
+    return [
+        row
+        for answer in ANSWERS
+        for fold, record in sorted(first_of_fold.items())
+        for row in _rows_of(Scored(answer, {fold: record}, answer), request, sums)
+    ]
+
+
+@dataclass(frozen=True)
+class _Scope:
+    """What a difference is about: a part of some folds.
+
+    Attributes:
+        fold, part_kind, part: as in `ResultRow`.
+        folds: numbers of the folds whose mean is compared.
+        select: chooses rows (rows,) bool by the first method's record, the same for all methods; None for all rows.
+    """
+
+    fold: str
+    part_kind: str
+    part: str
+    folds: Sequence[int]
+    select: Callable[[Record], np.ndarray] | None = None
+
+    def keep(self, record: Record) -> np.ndarray:
+        """Return the rows (rows,) bool of the part in the first method's record of a fold."""
+        return _ways(record.episodes) if self.select is None else self.select(record)
+
+
+def _scopes(first: Mapping[int, Record], by: Sequence[str]) -> list[_Scope]:
+    """List what is compared: the mean over folds where all are there, else single folds; then their parts."""
+    folds = sorted(first)
+    whole = is_whole(first)
+    tests = [_Scope(MEAN, ALL, ALL, folds)] if whole else [_Scope(str(fold), ALL, ALL, [fold]) for fold in folds]
+    scopes = list(tests)
+    if FOLD in by and whole:
+        scopes += [_Scope(str(fold), FOLD, str(fold), [fold]) for fold in folds]
+    if SIZE in by:
+        for test in tests:
+            scopes += [_Scope(test.fold, SIZE, name, test.folds, partial(_of_size, name)) for name in (*SIZES, ABSENT)]
+    if CLASS in by:
+        for fold in folds:
+            names = pairs_by_class(first[fold].episodes, first[fold].header)
+            scopes += [_Scope(str(fold), CLASS, name, [fold], partial(_of_class, name)) for name in names]
+    return scopes
+
+
+def _of_size(name: str, record: Record) -> np.ndarray:
+    return pairs_by_size(record.episodes)[name]
+
+
+def _of_class(name: str, record: Record) -> np.ndarray:
+    return pairs_by_class(record.episodes, record.header)[name]
+
+
+def difference_rows(
+    methods: Methods, pairs: Sequence[tuple[str, str]], request: Request, sums: Sums
+) -> list[ResultRow]:
+    """Compare methods of one test in pairs: paired differences, each with its interval and the p of it alone.
+
+    Args:
+        methods: with runs of the same folds, on the same episodes, see `fsbench.results.tables.comparable.check_same`.
+        pairs: (method, minus) labels.
+        request: what is wanted.
+        sums: what was summed of their runs before; it keeps what is summed now.
+    """
+    first = next(iter(methods.values()))
+    some = next(iter(first.values()))
+    test = some.protocol.title(some.header)
+    rows = []
+    for scope in _scopes(first, request.by):
+        kept = [scope.keep(first[fold]) for fold in scope.folds]
+        if not all(keep.any() for keep in kept):
+            continue  # a fold shows nothing of the part
+        metrics = metrics_of_part(request.metrics, scope.part_kind, scope.part)
+        statistics = {
+            label: [
+                (sums.whole(runs[fold]) if scope.select is None else sums.part(runs[fold], keep)).only(metrics)
+                for fold, keep in zip(scope.folds, kept, strict=True)
+            ]
+            for label, runs in methods.items()
+        }
+        pairs_there, episodes = pairs_and_episodes(kept, [first[fold].episodes for fold in scope.folds])
+        found = differences(statistics, pairs)
+        rows += [
+            ResultRow(
+                test,
+                one.method,
+                scope.fold,
+                metric,
+                one.difference,
+                one.other,
+                scope.part_kind,
+                scope.part,
+                scores=one.scores,
+                pairs=pairs_there,
+                episodes=episodes,
+            )
+            for metric in request.metrics
+            for one in found.get(metric, ())
+        ]
+    return rows
+
+
+def correct(
+    rows: Sequence[ResultRow], main: str | Mapping[str, str], beside: Sequence[float] = ()
+) -> tuple[list[ResultRow], list[float]]:
+    """Correct the p of all differences of a request together, by Holm's method with weights (statistics spec §7).
+
+    Args:
+        rows: the differences.
+        main: name of the first score, whose differences on whole tests have most of the weight; or one by test.
+        beside: p of further comparisons that are shown together with these.
+
+    Returns:
+        The rows with the corrected p, and the corrected p of the others.
+    """
+    names = dict.fromkeys((row.test for row in rows), main) if isinstance(main, str) else main
+    first = [row.part_kind == ALL and row.metric == names[row.test] for row in rows]
+    corrected = adjust([*(row.estimate.p for row in rows), *beside], [*first, *[False] * len(beside)])
+    found = [replace(row, corrected=p) for row, p in zip(rows, corrected, strict=False)]
+    return found, corrected[len(rows) :]
