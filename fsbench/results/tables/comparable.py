@@ -6,7 +6,7 @@ from pathlib import Path
 
 from fsbench.base.errors import RecordError, SettingsError
 from fsbench.records.counts import TRUTH
-from fsbench.records.grouping import comparable, fold_of, variants
+from fsbench.records.grouping import comparable, fold_of, run_settings, variants
 from fsbench.records.record import Record, find_distinct_records
 
 Methods = dict[str, dict[int, Record]]
@@ -67,21 +67,34 @@ def compared_tests(
 def label_methods(records: Sequence[Record], folders: Sequence[Path]) -> Methods:
     """Return the methods of runs that may be compared: a label that tells each from the others -> its runs by fold.
 
-    Methods of several folders that would have the same label have the folder in it.
+    The runs of one method in a folder belong together where it has one of each fold, and those of several folders where
+    their settings are the same and their folds are others. Else the folder is in the label.
     """
     left = list(records)
-    by_folder: dict[Path, dict[str, list[Record]]] = {}
+    units: list[tuple[str, Path, list[Record]]] = []
     for folder in dict.fromkeys(folders):
-        by_folder[folder] = variants([record for record in left if record.path.is_relative_to(folder)])
+        here = [record for record in left if record.path.is_relative_to(folder)]
         left = [record for record in left if not record.path.is_relative_to(folder)]
-    labels = [label for methods in by_folder.values() for label in methods]
+        for label, members in variants(here).items():
+            mates = (own for name, _, own in units if name == label and _are_folds_of_one(own, members))
+            unit = next(mates, None)
+            if unit is None:
+                units.append((label, folder, members))
+            else:
+                unit += members
+    labels = [label for label, *_ in units]
     found: Methods = {}
-    for folder, methods in by_folder.items():
-        for label, members in methods.items():
-            name = f"{folder.name}: {label}" if labels.count(label) > 1 else label
-            name = f"{folder}: {label}" if name in found else name
-            found[name] = {fold_of(record): record for record in members}
+    for label, folder, members in units:
+        name = f"{folder.name}: {label}" if labels.count(label) > 1 else label
+        name = f"{folder}: {label}" if name in found else name
+        found[name] = {fold_of(record): record for record in sorted(members, key=fold_of)}
     return found
+
+
+def _are_folds_of_one(some: Sequence[Record], others: Sequence[Record]) -> bool:
+    """Return whether runs are those of further folds of the same method with the same settings."""
+    folds = [fold_of(record) for record in (*some, *others)]
+    return len(set(folds)) == len(folds) and run_settings(some[0]) == run_settings(others[0])
 
 
 def common_folds(methods: Methods) -> ComparedTest:

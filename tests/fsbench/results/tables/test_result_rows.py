@@ -1,0 +1,127 @@
+"""Results as rows: what tables and comparisons show are rows of one frame, which a notebook gets."""
+
+from math import isnan
+
+import polars as pl
+import pytest
+
+import fsbench
+from fsbench.records.grouping import fold_of
+from fsbench.results.tables.breakdowns import to_sheet
+from fsbench.results.tables.comparable import compared_tests
+from fsbench.results.tables.compare import Comparing, compare_tests
+from fsbench.results.tables.compare_layout import to_sheet as comparison_sheet
+from fsbench.results.tables.rows import ALL, CLASS, COLUMNS, FOLD, SIZE, ResultRow, rows_frame, wide_frame
+from fsbench.results.tables.scoring import correct
+from fsbench.results.tables.table import build_blocks
+from fsbench.scores.decisions import adjust
+from fsbench.scores.estimate import Estimate
+
+
+@pytest.fixture(scope="module")
+def records(shared_make):
+    """Runs of two methods, one of them on one fold only, which no test changes."""
+    return [shared_make(*of, wrong=3) for of in (("good", 0, 1), ("good", 1, 1), ("bad", 0, 2))]
+
+
+@pytest.fixture(scope="module")
+def runs(records):
+    return fsbench.load_runs(*(record.path for record in records))
+
+
+def test_the_columns_are_those_that_are_documented(runs):
+    frame = runs.results(by="size,class", minus="all", trivial=True)
+    assert frame.columns == list(COLUMNS)
+    assert set(frame["part_kind"]) == {ALL, FOLD, SIZE, CLASS}
+    assert frame.schema["pairs"] == pl.Int64 and frame.schema["low"] == pl.Float64
+
+
+def test_a_fold_is_a_part_where_there_is_a_mean(runs):
+    scores = runs.results("mIoU").select("method", "fold", "part_kind", "part").rows()
+    assert scores == [
+        ("good", "0", FOLD, "0"), ("good", "1", FOLD, "1"), ("good", "mean", ALL, ALL), ("bad", "0", ALL, ALL),
+    ]  # fmt: skip
+
+
+def test_every_score_follows_from_the_counts(records, runs):
+    frame = runs.results("mIoU,accuracy")
+    for record in records:
+        expected = record.protocol.statistics(record.episodes, record.header).scores()
+        own = frame.filter(run=record.path.name)
+        assert set(own["fold"]) == {str(fold_of(record))}
+        for metric in ("mIoU", "accuracy"):
+            assert own.filter(metric=metric)["value"].to_list() == [expected[metric]]
+        assert set(own["pairs"]) == {(record.episodes["slot"] > 0).sum()}
+        assert set(own["episodes"]) == {record.episodes["episode"].n_unique()}
+
+
+def figures(grids):
+    """The numbers that stand in grids of words, without their marks."""
+    words = (
+        word.strip("[],!*°()") for grid in grids for line in grid[1:] for cell in line[1:] for word in cell.split()
+    )
+    return [word for word in words if word.lstrip("+-").replace(".", "", 1).isdigit() and "." in word]
+
+
+def test_every_figure_of_a_table_is_a_row(records):
+    """A figure of the table and the ends of its interval are rounded cells of the frame."""
+    (block,) = build_blocks(records, by_class=True, trivial=True)
+    frame = rows_frame(block.results)
+    values = {f"{value:.2f}" for name in ("value", "low", "high") for value in frame[name].drop_nulls()}
+    keys = ["method", "metric", "part"]  # answers without a model have rows of single folds, which are averaged
+    of_folds = frame.with_columns(part=pl.when(part_kind=FOLD).then(pl.lit(ALL)).otherwise("part")).group_by(keys)
+    means = {f"{value:.2f}" for value in of_folds.agg(pl.col("value").mean())["value"].drop_nulls()}
+    grids = [grid for by in ((), ("size",), ("fold",), ("class",)) for _, grid in to_sheet(block, by).parts]
+    shown = figures(grids)
+    assert len(shown) > 60 and not [word for word in shown if word not in values | means]
+
+
+def test_every_figure_of_a_comparison_is_a_row(records):
+    tests = compared_tests([record.path for record in records])
+    (found,) = compare_tests(tests, Comparing(by=("size", "class")))
+    frame = rows_frame(found.results)
+    numbers = {f"{value:+.2f}" for name in ("value", "low", "high") for value in frame[name].drop_nulls()}
+    ends = {f"{one:.2f}" for row in found.results for one in row.scores}
+    p = {f"{value:.3f}" for value in frame["corrected"].drop_nulls()}
+    shown = figures([grid for _, grid in comparison_sheet(found).parts])
+    assert len(shown) > 20 and not [word for word in shown if word not in numbers | ends | p]
+
+
+def test_differences_are_those_of_a_comparison(records, runs):
+    frame = runs.results("mIoU,accuracy", minus="all").filter(pl.col("minus") != "")
+    assert frame.equals(runs.compare(metrics="mIoU,accuracy").frame)
+    assert frame.select("method", "minus").unique().rows() == [("good", "bad")] and set(frame["fold"]) == {"0"}
+    to_good = runs.results("mIoU", minus="good").filter(pl.col("minus") != "")
+    assert to_good["method"].to_list() == ["bad"]
+    assert to_good["value"].to_list() == pytest.approx([-frame.filter(metric="mIoU")["value"].item()])
+
+
+def test_all_differences_of_a_request_are_corrected_at_once():
+    def row(metric, p, part_kind=ALL):
+        return ResultRow("t", "a", "0", metric, Estimate(1.0, p=p), "b", part_kind, scores=(2.0, 1.0))
+
+    rows = [row("mIoU", 0.01), row("accuracy", 0.02), row("mIoU", 0.03, SIZE), row("mIoU", float("nan"), SIZE)]
+    found, beside = correct(rows, "mIoU", [0.04])
+    expected = adjust([0.01, 0.02, 0.03, float("nan"), 0.04], [True, False, False, False, False])
+    assert [one.corrected for one in found[:3]] == expected[:3] and isnan(found[3].corrected) and beside == expected[4:]
+    assert correct(rows, {"t": "mIoU"}, [0.04])[0][:3] == found[:3]
+
+
+def test_a_wide_frame_has_a_column_for_each_score(records):
+    (block,) = build_blocks(records, by_class=True, trivial=True)
+    wide = wide_frame(block.results)
+    assert wide.columns[:3] == ["test", "method", "fold"] and wide.columns[-1] == "run"
+    assert wide.select("method", "fold").rows()[:4] == [("good", "0"), ("good", "1"), ("good", "mean"), ("bad", "0")]
+    assert wide["mIoU"].to_list() == [row.scores["mIoU"].value for row in block.rows]
+    by_class = wide_frame(block.results, "class").filter(method="bad")
+    (row,) = (row for row in block.rows if row.method == "bad")
+    assert by_class["class"].to_list() == list(row.by_class)
+    assert by_class["pairs"].to_list() == [part.pairs for part in row.by_class.values()]
+    assert by_class["mIoU"].to_list() == [part.scores["mIoU"].value for part in row.by_class.values()]
+
+
+def test_a_part_that_no_episode_shows_has_a_row_without_a_value(records):
+    (block,) = build_blocks(records)
+    lacking = [row for row in block.results if not row.pairs]
+    assert all(isnan(row.estimate.value) and row.part_kind == SIZE for row in lacking)
+    assert rows_frame(lacking)["value"].null_count() == len(lacking)
