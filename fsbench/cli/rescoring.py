@@ -1,6 +1,7 @@
 """`fsbench table --protocol` and its kin: finished runs by another protocol's metric, or by another rule."""
 
 import argparse
+import json
 from functools import partial
 from typing import Any
 
@@ -9,7 +10,10 @@ from fsbench.base.terminal import print_block
 from fsbench.protocols.reading import load_segmentation
 from fsbench.protocols.view import View
 from fsbench.records.record import Record, finished_records, leave_out_damaged
+from fsbench.results.atlas.atlas import shipped_atlas
 from fsbench.results.tables.formats import SHEETS, as_json
+from fsbench.results.tables.rescoring.claimed import claimed, is_score
+from fsbench.results.tables.rescoring.claimed import to_sheet as claimed_sheet
 from fsbench.results.tables.rescoring.recount import (
     LARGEST_SIDE,
     ORIGINAL,
@@ -19,6 +23,7 @@ from fsbench.results.tables.rescoring.recount import (
     stored_predictions,
 )
 from fsbench.results.tables.rescoring.rescore import Choices, rescore, to_sheet
+from fsbench.results.tables.rows import rows_frame
 from fsbench.runner.config.tests import load_test
 
 FORMATS = (*SHEETS, "json")
@@ -36,6 +41,12 @@ def add_rule_options(parser: argparse.ArgumentParser) -> None:
     rules.add_argument(
         "--objects", metavar="LOW-HIGH", help="objects of this share of the query in percent alone, e.g. 0-5"
     )
+    rules.add_argument(
+        "--claimed",
+        metavar="SCORE|ROW",
+        help="a score that somebody states, or a row of the atlas: every view of these runs that changes one word of "
+        "their test, and which of them reach it",
+    )
     rules.add_argument("--data-root", help="where the data are here, for another resolution")
 
 
@@ -45,6 +56,8 @@ def show_rescored(options: argparse.Namespace) -> int:
         raise SettingsError(
             f"--format is {options.format}, which scores by another rule do not have; expected {', '.join(FORMATS)}"
         )
+    if options.claimed is not None:
+        return _show_claimed(options)
     choices = Choices(options.void, _resolution(options.resolution), _sizes(options.objects))
     target = None if options.protocol is None else load_segmentation(options.protocol)
     records, refused = finished_records(options.runs)
@@ -52,6 +65,20 @@ def show_rescored(options: argparse.Namespace) -> int:
         records, refused, lambda sound: rescore(sound, target, choices, partial(_recounted, options.data_root))
     )
     print_block(as_json(groups) if options.format == "json" else SHEETS[options.format]([to_sheet(g) for g in groups]))
+    return say_left_out(refused)
+
+
+def _show_claimed(options: argparse.Namespace) -> int:
+    """Print the views of runs beside a claimed score; returns the exit status."""
+    entries = {} if is_score(options.claimed) else {entry.id: entry for entry in shipped_atlas().entries}
+    records, refused = finished_records(options.runs)
+    recount = partial(_recounted, options.data_root)
+    items = leave_out_damaged(records, refused, lambda sound: claimed(sound, options.claimed, entries, recount))
+    if options.format == "json":
+        rows = rows_frame(row for item in items for row in item.rows)
+        print_block(f"{json.dumps(rows.to_dicts(), indent=2, ensure_ascii=False)}\n")
+    else:
+        print_block(SHEETS[options.format]([claimed_sheet(item) for item in items]))
     return say_left_out(refused)
 
 

@@ -17,7 +17,7 @@ from fsbench.results.tables.sweep.axes import AXES, OBJECTS
 
 FILES = ("run.json", "episodes.parquet", "predictions.parquet", "predictions.png", "run.log")
 
-RULES = ("protocol", "void", "resolution", "objects")
+RULES = ("protocol", "void", "resolution", "objects", "claimed")
 """Options that score runs by another rule."""
 
 NUMBERS = tuple(axis.word for axis in AXES.values())
@@ -88,6 +88,10 @@ def _kind(options: argparse.Namespace) -> str:
         name for name in dict.fromkeys(name for names in TAKES.values() for name in names) if options.__dict__[name]
     ]
     ruled = [name for name in RULES if name in given]
+    if "claimed" in ruled and len(ruled) > 1:
+        raise SettingsError(
+            f"--claimed and {_flag(ruled[0])} were both given; --claimed shows every such view by itself"
+        )
     kinds = list(dict.fromkeys(KINDS[word] for word in options.by))
     if ruled and kinds:
         raise SettingsError(f"{_flag(ruled[0])} and --by {options.by[0]} were both given; expected one of them")
