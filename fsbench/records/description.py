@@ -146,8 +146,9 @@ def _run_warnings(run: Run) -> list[str]:
         lines.append(_failures(run.failed_episodes))
     if run.handed_in is not None:
         unchecked = "; whether each follows from its own episode alone cannot be checked" * (run.asked_alone is None)
+        asked = f"; {run.asked_alone} episodes were asked alone as well, and answered alike" if run.asked_alone else ""
         lines.append(
-            f"handed in: its predictions were counted here, and nothing else of the method is known{unchecked}"
+            f"handed in: its predictions were counted here, and nothing else of the method is known{unchecked}{asked}"
         )
     if run.checkpoint_variant == ON_TRUST:
         lines.append(
@@ -166,7 +167,7 @@ def _run_warnings(run: Run) -> list[str]:
 def _run_notes(run: Run, on_repetition: str) -> list[str]:
     """List what else is peculiar to one run, in the protocol's words for repetitions."""
     lines = []
-    if run.asked_alone:
+    if run.asked_alone and run.handed_in is None:
         lines.append(f"{run.asked_alone} episodes were asked alone as well, and answered alike")
     if run.presence == "any_pixel":
         lines.append("only segments; a way counts as present where any pixel is predicted as it")

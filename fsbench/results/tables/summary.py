@@ -190,11 +190,11 @@ def _fitting(columns: list[_Column], width: int, longest: int) -> tuple[list[_Co
 
 
 CONDITION_WORDS = {
-    "novel pixels": "pixels of the test's classes in its training",
+    "novel pixels": "pixels of the test's classes in training",
     "supervision": "labels",
     "backbone saw test images": "backbone saw test images",
     "checkpoint choice": "checkpoint chosen by",
-    "saw test classes": "its networks saw the test's classes",
+    "saw test classes": "networks that saw the test's classes",
     "told": "labelled images of the test's classes",
     "handed in": "handed in",
 }
@@ -207,12 +207,13 @@ def card_notes(block: Block) -> list[str]:
     if not of_mark:
         return []
     differing = [name for name in next(iter(of_mark.values())) if len({card[name] for card in of_mark.values()}) > 1]
-    cards = [
-        f"{mark.strip()} {', '.join(f'{CONDITION_WORDS[name]}: {card[name]}' for name in differing)}"
-        for mark, card in of_mark.items()
+    words = [
+        f"{CONDITION_WORDS[name]}: {', '.join(f'{sign.strip()} {card[name]}' for sign, card in of_mark.items())}"
+        for name in differing
     ]
+    signs = " and ".join(filter(None, [", ".join([*of_mark][:-1]), [*of_mark][-1]]))
     ranked = "ranked together all the same (--rank-all)" if block.rank_all else "not ranked together"
-    return [f"methods of different signs worked under different conditions and are {ranked}: {'; '.join(cards)}"]
+    return [f"{signs} worked under different conditions and are {ranked}: {'; '.join(words)}"]
 
 
 def _whole(block: Block, folds: Sequence[str]) -> bool:

@@ -20,7 +20,7 @@ from fsbench.pages.report.spread import cost_plot_gap, curve_plot_gap, size_plot
 from fsbench.pages.report.theme import TEMPLATES
 from fsbench.pages.report.workers import SerialExecutor
 from fsbench.results.tables.blocks import Row, Subset
-from fsbench.results.tables.compare import compare_methods
+from fsbench.results.tables.compare import Comparing, compare_methods
 from fsbench.results.tables.layout import places
 from fsbench.results.tables.subsets import pairs_by_class, pairs_by_size
 from fsbench.scores.decisions import compact_letters
@@ -95,7 +95,7 @@ def test_differences_are_those_of_the_comparison(study):
     assert parted.kinds() == ["class", "size", "fold", "presence"] and parted.metrics == ["mIoU", "accuracy"]
     first, second = study.methods[labels[0]], study.methods[labels[2]]
     two = {labels[0]: first, labels[2]: second}
-    exact = compare_methods(two, ["mIoU", "accuracy"], ("fold", "size", "class"))
+    exact = compare_methods(two, Comparing(["mIoU", "accuracy"], ("fold", "size", "class")))
     for kind in ("class", "size", "fold"):
         for metric in ("mIoU", "accuracy"):
             lines = {(line.part.fold, line.part.name): line for line in parted.lines(0, 2, kind, metric)}
@@ -131,7 +131,7 @@ def test_one_correction_holds_for_all_that_a_page_says(study):
     lines = [(line.p, metric == "mIoU", line.significant) for metric, of in pairs.tables["all"].items() for line in of]
     for i, j in combinations(range(len(study.methods)), 2):
         two = {label: study.methods[label] for label in (parts.methods[i], parts.methods[j])}
-        tables = compare_methods(two, ["mIoU", "accuracy"], ("fold", "size", "class")).tables
+        tables = compare_methods(two, Comparing(["mIoU", "accuracy"], ("fold", "size", "class"))).tables
         for kind, metric in product(("class", "size", "fold"), parts.metrics):
             own = {(x.part.fold, x.part.name): x.bearing.is_apart for x in parts.lines(i, j, kind, metric)}
             found = {(x.fold, x.fold if kind == "fold" else x.part): x.p for x in tables[kind][metric]}

@@ -274,7 +274,7 @@ def test_what_a_run_lacks_is_said(runs_of_prototype):
         [runs_of_prototype("none")], metrics=names, measure=partial(measure, metrics=names, open_truth=open_truth)
     )
     assert set(block.rows[0].scores) == {"presence-ECE", "presence-CE2"}
-    assert sum("the run kept no predictions" in note for note in block.notes) == 3
+    assert sum("the run kept no predictions" in note for note in block.warnings) == 3
 
 
 def copied(record, folder, name):
