@@ -21,6 +21,7 @@ from fsbench.pages.report.theme import TEMPLATES
 from fsbench.pages.report.workers import SerialExecutor
 from fsbench.results.tables.blocks import Row, Subset
 from fsbench.results.tables.compare import Comparing, compare_methods
+from fsbench.results.tables.compare_layout import to_sheet
 from fsbench.results.tables.layout import places
 from fsbench.results.tables.subsets import pairs_by_class, pairs_by_size
 from fsbench.scores.decisions import compact_letters
@@ -152,7 +153,7 @@ def test_one_correction_holds_for_all_that_a_page_says(study):
         assert apart == (highest < 0.05)
         left -= weights[first]
     assert 0 < sum(apart for *_, apart in tested) < len(tested)
-    assert str(pairs.comparisons) in " ".join(pairs.notes)
+    assert any(f"for all {pairs.comparisons} comparisons" in line for line in to_sheet(pairs).legend)
 
 
 def test_a_difference_turned_around_has_the_other_sign(study):
