@@ -27,7 +27,7 @@ from fsbench.results.tables.layout import (
     signed,
 )
 from fsbench.results.tables.rescoring.statistics import subset_statistics, whole_statistics
-from fsbench.results.tables.subsets import ABSENT, NOT_OF_ABSENT, SIZES, pairs_by_class, pairs_by_size
+from fsbench.results.tables.subsets import ABSENT, SIZES, is_of_absent, pairs_by_class, pairs_by_size
 from fsbench.scores.decisions import adjust, equivalent, indistinguishable, smallest_difference, times_larger
 from fsbench.scores.estimate import Difference, Estimate, Scope, differences
 from fsbench.scores.statistics import ScoreStatistics
@@ -226,7 +226,7 @@ def compare_methods(
         known = ", ".join(protocol.metric_names)
         why = lacking[0] if lacking else f"expected scores of {protocol.name} that two have ({known})"
         raise SettingsError(f"no two methods have {' or '.join(metrics)}: {why}")
-    for metric in tables.get("size", {}).keys() & set(NOT_OF_ABSENT):
+    for metric in [name for name in tables.get("size", {}) if not is_of_absent(name)]:
         tables["size"][metric] = [line for line in tables["size"][metric] if line.part != ABSENT]
     tables, corrected = correct(tables, metrics[0], beside)
     family = count_tested(tables, corrected)

@@ -17,7 +17,7 @@ from fsbench.results.tables.blocks import Block, Row, Subset, TableOptions
 from fsbench.results.tables.published.match import PublishedComparison, match_published
 from fsbench.results.tables.published.scores import PublishedScore
 from fsbench.results.tables.rescoring.statistics import subset_statistics, whole_statistics
-from fsbench.results.tables.subsets import ABSENT, NOT_OF_ABSENT, pairs_by_class, pairs_by_size
+from fsbench.results.tables.subsets import ABSENT, is_of_absent, pairs_by_class, pairs_by_size
 from fsbench.scores.estimate import Estimate, estimates
 from fsbench.scores.scores import DEFAULT
 from fsbench.scores.statistics import ScoreStatistics
@@ -239,8 +239,9 @@ def _row(label: str, name: str, folds: Sequence[RunStatistics], options: TableOp
         subsets = [fold.sizes[name] for fold in folds]
         complete = all(subset.pairs for subset in subsets)  # no mean of some folds only
         row.by_size[name] = _score_subset(subsets if complete else [], options.metrics)
-    for name in NOT_OF_ABSENT if row.by_size else ():
-        row.by_size[ABSENT].scores.pop(name, None)
+    if row.by_size:
+        absent = row.by_size[ABSENT]
+        absent.scores = {name: score for name, score in absent.scores.items() if is_of_absent(name)}
     for fold in folds:
         for name, subset in fold.classes.items():
             row.by_class[name] = _score_subset([subset] if subset.pairs else [], options.metrics)
