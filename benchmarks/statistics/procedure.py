@@ -9,24 +9,14 @@ import numpy as np
 from benchmarks.statistics.answers import COLUMNS
 from benchmarks.statistics.structures import Structure
 from fsbench.scores.auroc import RankedPairs
-from fsbench.scores.calibration import BINS, BinnedErrors, bin_index
+from fsbench.scores.calibration import BINS, PRESENCE_ERRORS, BinnedErrors, PresenceCalibration, bin_index
 from fsbench.scores.estimate import Estimate, differences, estimates
 from fsbench.scores.metric import Metric, Sum
 from fsbench.scores.presence import AUROC, RANKED
 from fsbench.scores.rows import Rows, RowSum, RowValues
-from fsbench.scores.scores import (
-    BACKGROUND,
-    INTERSECTION,
-    PRESENCE_ERRORS,
-    RIGHT,
-    TRUTH,
-    UNION,
-    Accuracy,
-    FBIoU,
-    MeanIoU,
-    PresenceCalibration,
-)
+from fsbench.scores.scores import Accuracy, FBIoU, MeanIoU
 from fsbench.scores.statistics import Episodes, ScoreStatistics
+from fsbench.scores.sums import BACKGROUND, INTERSECTION, RIGHT, TRUTH, UNION
 
 METRICS: Mapping[str, Metric] = {metric.name: metric for metric in (MeanIoU(), FBIoU(), Accuracy())}
 

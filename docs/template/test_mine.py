@@ -1,4 +1,4 @@
-"""The method and the data set of this package, on images that are drawn here."""
+"""The method, the data set and the metric of this package, on images that are drawn here."""
 
 from pathlib import Path
 
@@ -6,10 +6,13 @@ import numpy as np
 import pytest
 from mine.dataset import MyImages
 from mine.method import Mine
+from mine.metric import count_inside
 from PIL import Image
 
 import fsbench
 from fsbench.networks.backbones.base import BackboneConfig
+from fsbench.scores.confusion import void_rule
+from fsbench.scores.sums import Pixels
 
 
 def draw_images(root: Path, number: int = 12) -> None:
@@ -58,3 +61,10 @@ def test_the_method_finds_the_objects_better_than_it_would_by_marking_everything
     found = fsbench.evaluate(Mine(BackboneConfig("demo")), test, image_size=96, runs=tmp_path / "runs")
     everything = fsbench.evaluate("blind_full", test, image_size=96, runs=tmp_path / "runs")
     assert found.scores["mIoU"] > everything.scores["mIoU"] + 5
+
+
+def test_the_metric_forgives_a_mask_that_is_a_pixel_too_wide():
+    truth, prediction = np.zeros((2, 20, 20), dtype=np.uint8)
+    truth[5:15, 5:15] = prediction[4:16, 4:16] = 1
+    counts = count_inside(Pixels(prediction, truth, 1, void_rule("ignore")))
+    assert counts.tolist() == [[16, 16], [16, 16]]  # 4 x 4 pixels are more than 3 from the border

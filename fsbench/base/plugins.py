@@ -23,6 +23,8 @@ GROUPS = {"methods": "fsbench.methods", "data": "fsbench.datasets", "backbones":
 """Groups of entry points that name single objects, by the folder of configs whose names they join."""
 PROTOCOLS_GROUP = "fsbench.protocols"
 """Group of entry points that name draws, metrics and rules, which protocols of `CONFIGS_GROUP` then name."""
+METRICS_GROUP = "fsbench.metrics"
+"""Group of entry points that name metrics, which can be asked for of the runs of every protocol."""
 KINDS = ("methods", "data", "backbones", "protocols")
 """Folders that are read in a package's folder of configuration files."""
 _WHAT = {"methods": "method", "data": "data set", "backbones": "backbone", "protocols": "protocol"}
@@ -208,7 +210,9 @@ def plug_in_part(name: str, kind: type | tuple[type, ...], group: str = PROTOCOL
 def owner(class_path: str) -> PlugIn | None:
     """Return an entry point of the package whose code has the class `class_path`, if it is a plug-in."""
     first = class_path.partition(".")[0]
-    everything = [one for group in (*GROUPS.values(), PROTOCOLS_GROUP, CONFIGS_GROUP) for one in plug_ins(group)]
+    everything = [
+        one for group in (*GROUPS.values(), PROTOCOLS_GROUP, METRICS_GROUP, CONFIGS_GROUP) for one in plug_ins(group)
+    ]
     return next((one for one in everything if re.split("[.:/]", one.value)[0] == first), None)
 
 

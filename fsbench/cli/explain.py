@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fsbench.base.class_file import name_class_files
 from fsbench.base.errors import SettingsError
 from fsbench.base.files import make_folder, write_text
 from fsbench.base.files.figures import check_figure
 from fsbench.base.terminal import print_line
 from fsbench.cli.options import add_class_files
-from fsbench.runner.config.class_file import name_class_files
 from fsbench.runner.config.limits import check_replaced, whole
 
 if TYPE_CHECKING:

@@ -25,7 +25,10 @@ def add_runs_folder(parser: argparse.ArgumentParser) -> None:
 
 def add_metrics(parser: argparse.ArgumentParser, default: str | None = None) -> None:
     """Add the choice of scores."""
-    parser.add_argument("--metrics", default=default, help="scores to show, with commas (see: fsbench list)")
+    parser.add_argument(
+        "--metrics", default=default,
+        help="scores to show, with commas (see: fsbench list); FILE.py:Class is one of your own, whose code is run",
+    )  # fmt: skip
 
 
 def add_format(parser: argparse.ArgumentParser, formats: Collection[str]) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from fsbench.base.errors import SettingsError, known_names
 from fsbench.networks.weights.table import backbone_data
-from fsbench.protocols.reading import metric_named, metric_names
+from fsbench.protocols.reading import askable_metrics, metric_named, metric_names
 from fsbench.records.record import Record, finished_records, leave_out_damaged
 from fsbench.results.tables.breakdowns import BREAKDOWNS
 from fsbench.results.tables.comparable import ComparedTest, Methods, compared_tests
@@ -265,9 +265,9 @@ class Runs:
         from fsbench.pages.report.site import ReportOptions, write_report
         from fsbench.runner.papers.results import published_scores  # with the configuration of every run
 
-        out, names, only = Path(out), _metrics(metrics), _words(methods)
+        out, asked, names, only = Path(out), _words(metrics or ()), _metrics(metrics), _words(methods)
         words = ["fsbench", "report", *map(str, self.folders), "--out", str(out)]
-        words += ["--metrics", ",".join(names)] if names is not None else []
+        words += ["--metrics", ",".join(asked)] if asked else []
         words += ["--gallery", str(gallery)] if gallery != 12 else []
         words += [] if photos else ["--no-photos"]
         words += ["--photo-side", str(photo_side)] if photo_side != 320 else []
@@ -299,7 +299,8 @@ class Runs:
         if len(protocols) == 1:
             (protocol,) = protocols.values()
             protocol.check_breakdowns(by)
-            if metrics is not None:
+            known = {metric.name for metric in askable_metrics(protocol)}
+            if metrics is not None and not known & set(metrics):
                 protocol.check_metrics(metrics, ",".join(metrics))
 
     def _leave_out(self, messages: Sequence[str]) -> None:

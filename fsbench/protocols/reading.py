@@ -12,6 +12,7 @@ With `base` it says in what it differs from another file.
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import fields
 from functools import cache
 from inspect import isabstract
@@ -19,11 +20,12 @@ from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
 
+from fsbench.base.class_file import find_class, is_class_file
 from fsbench.base.errors import RecordError, SettingsError, known_names
 from fsbench.base.files import load_yaml, validate_yaml
 from fsbench.base.files.opening import note_opened, opened_files
 from fsbench.base.paths import CONFIGS
-from fsbench.base.plugins import named_files, plug_in_part
+from fsbench.base.plugins import METRICS_GROUP, PlugIn, clash, load_entry_point, named_files, plug_in_part, plug_ins
 from fsbench.data.episodes.manifest import Header, Manifest, contradictions, read_manifest
 from fsbench.protocols.counting import ImageCounting, PixelCounting
 from fsbench.protocols.draws import bam_gfss, boxes, classes, gfss, large_objects, listed, presence
@@ -62,6 +64,8 @@ _KINDS: Mapping[str, type[Metric]] = {
     IFA_FIGURE: IFAFigure,
 }
 """Name of a metric that few tests have -> its class."""
+_added: dict[str, tuple[Metric, str]] = {}
+"""Metrics that this process was asked for and that no protocol has, with their origins in words, by their names."""
 
 
 def _rows() -> Any:
@@ -154,15 +158,24 @@ def _with_masks(protocol: Protocol) -> Protocol:
 # Metrics
 
 
-@cache
 def known_metrics() -> dict[str, Metric]:
-    """Return the metrics of all protocols by their names, those of most protocols first.
+    """Return the metrics that can be asked for by their names: those of most protocols first, added ones last.
 
-    A protocol that cannot be read has none here; who uses it is told why.
+    A protocol or a package that cannot be read has none here; who uses it is told why.
 
     Raises:
-        SettingsError: metrics of two protocols have the same name.
+        SettingsError: two metrics have the same name.
     """
+    found = dict(_protocols_metrics())
+    for plug_in in plug_ins(METRICS_GROUP):
+        with suppress(SettingsError):
+            found[plug_in.name] = _package_metric(plug_in)
+    return found | {name: metric for name, (metric, _) in _added.items()}
+
+
+@cache
+def _protocols_metrics() -> dict[str, Metric]:
+    """Return the metrics of all protocols by their names, those of most protocols first."""
     found = dict(_COMMON)
     for name in protocol_names():
         try:
@@ -189,18 +202,117 @@ def _class_name(metric: Metric) -> str:
 
 def metric_named(name: str) -> Metric:
     """Return the metric `name` of some protocol; SettingsError for an unknown name."""
-    found = _COMMON.get(name) or known_metrics().get(name)
+    if name in _COMMON:
+        return _COMMON[name]
+    if name in _added:
+        return _added[name][0]
+    named = [plug_in for plug_in in plug_ins(METRICS_GROUP) if plug_in.name == name]
+    if len(named) > 1:
+        raise clash("metric", name, str(named[0]), str(named[1]))
+    if named:
+        return _add(_package_metric(named[0]), str(named[0]))
+    found = _protocols_metrics().get(name)
     if found is None:
         raise SettingsError(f"unknown metric '{name}'{known_names(name, known_metrics())}")
     return found
 
 
+def _add(metric: Metric, origin: str) -> Metric:
+    """Let a metric that no protocol has be asked for by its name, of the runs of every protocol, in this process."""
+    _added[metric.name] = metric, origin
+    return metric
+
+
+def _package_metric(plug_in: PlugIn) -> Metric:
+    """Return the metric that a package names."""
+    metric = _made(load_entry_point(plug_in), str(plug_in))
+    if metric.name != plug_in.name:
+        raise SettingsError(
+            f"{plug_in} is the entry point {plug_in.name} in {METRICS_GROUP}, and its metric has the name "
+            f"{metric.name}; expected one name; correct the package, or uninstall it"
+        )
+    return metric
+
+
+def _made(kind: Any, origin: str) -> Metric:
+    """Make a metric that no protocol has.
+
+    Args:
+        kind: its class, which is made without values.
+        origin: where the class is from, in words; from there it may come again, changed.
+
+    Raises:
+        SettingsError: it is no class of a metric, or is unfinished, or its name or that of a sum is taken.
+    """
+    if not (isinstance(kind, type) and issubclass(kind, Metric)):
+        raise SettingsError(f"{origin} is no metric; expected a class on fsbench's Metric (fsbench.scores.metric)")
+    if isabstract(kind):
+        raise SettingsError(f"{origin} is unfinished: it lacks {', '.join(sorted(kind.__abstractmethods__))}")
+    try:
+        metric = kind()
+    except TypeError as error:
+        raise SettingsError(f"{origin} cannot be made without values ({error}); give each of them a default") from error
+    if missing := [key for key in ("name", "meaning", "sums") if not hasattr(metric, key)]:
+        raise SettingsError(f"{origin} has no {', '.join(missing)}; expected all three")
+    if problem := metric.problem():
+        raise SettingsError(f"{origin}: {problem}")
+    _check_taken(metric, origin)
+    return metric
+
+
+def _check_taken(metric: Metric, origin: str) -> None:
+    """Raise SettingsError where the name of a metric, or that of one of its sums, means something else already."""
+    others = {name: (one, "fsbench or a protocol") for name, one in _protocols_metrics().items()}
+    others |= {name: (one, where) for name, (one, where) in _added.items() if where != origin}
+    other, where = others.get(metric.name, (metric, ""))
+    if type(other) is not type(metric):
+        raise SettingsError(f"{origin} has the name {metric.name}, which a metric of {where} has; rename it")
+    for one in metric.sums:
+        for name, (other, _) in others.items():
+            if any(its.name == one.name and its != one for its in other.sums):
+                raise SettingsError(
+                    f"{origin} has a sum of the name {one.name}, which is another sum of {name}; rename it"
+                )
+
+
+def added_metrics() -> dict[str, tuple[Metric, str]]:
+    """Return the metrics that this process added, with their origins, by their names."""
+    return dict(_added)
+
+
+def take_metrics(added: Mapping[str, tuple[Metric, str]]) -> None:
+    """Add the metrics that another process added, see `added_metrics`."""
+    _added.update(added)
+
+
+def askable_metrics(protocol: Protocol) -> tuple[Metric, ...]:
+    """Return the scores that can be asked for of a protocol's runs: its own, and those that this process added."""
+    if not protocol.has_masks:
+        return protocol.metrics
+    own = set(protocol.metric_names)
+    added = [metric for name, (metric, _) in _added.items() if name not in own]
+    return (*protocol.metrics, *(metric for metric in added if protocol.draw.asks_base_classes or not metric.by_run))
+
+
 def metric_names(text: str) -> list[str]:
-    """Split names of metrics written with commas between. Raises SettingsError for unknown ones, and for none."""
-    names = list(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
-    if not names:
+    """Split names of metrics written with commas between; one may be FILE.py:Class, which is added to those known.
+
+    Raises SettingsError for unknown ones, for a class that is no metric, and for none.
+    """
+    words = list(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
+    if not words:
         raise SettingsError(f"no metric was named; there are: {', '.join(known_metrics())}")
-    return [metric_named(name).name for name in names]
+    return list(dict.fromkeys(_metric_of_word(word).name for word in words))
+
+
+def _metric_of_word(word: str) -> Metric:
+    if is_class_file(word):
+        file, kind = find_class(word)
+        origin = f"{file.path}:{kind.__name__}"
+        return _add(_made(kind, origin), origin)
+    if ".py" in word:
+        raise SettingsError(f"the metric '{word}' is no name; expected FILE.py:Class, the class of a metric in a file")
+    return metric_named(word)
 
 
 # Files

@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from fsbench.data.dataset import VOID
-from fsbench.scores.confusion import void_rule
+from fsbench.scores.confusion import mean_iou
+from fsbench.scores.metric import Metric, Totals, over_shown_classes
+from fsbench.scores.sums import TRUTH, Pixels, PixelSum
 
 DILATION_RATIO = 0.02
 """Distance from the edge, as a share of the image's diagonal (§4)."""
@@ -28,21 +29,31 @@ def inner_boundary(mask: np.ndarray, distance: int) -> np.ndarray:
     return mask & ~inside
 
 
-def boundary_counts(prediction: np.ndarray, truth: np.ndarray, ways: int, void: str) -> np.ndarray:
-    """Count intersection and union of the inner boundaries of each way: (ways + 1, 2) int64, slot 0 any foreground.
+def boundary_counts(pixels: Pixels) -> np.ndarray:
+    """Count intersection and union of the inner boundaries of each way: (N + 1, 2) int64, slot 0 any foreground.
 
-    Args:
-        prediction: (h, w) integers in 0..ways.
-        truth: (h, w) integers in 0..ways, or 255 for void.
-        ways: number of ways N.
-        void: rule of `VOID_RULES`; pixels that do not count are left out after boundaries are drawn.
+    Pixels that do not count are left out after boundaries are drawn.
     """
-    distance = boundary_distance(*truth.shape)
-    counted = void_rule(void).counted_pixels(truth)
-    pairs = [(prediction > 0, (truth > 0) & (truth != VOID))]
-    pairs += [(prediction == slot, truth == slot) for slot in range(1, ways + 1)]
-    counts = np.zeros((ways + 1, 2), dtype=np.int64)
-    for slot, (predicted, true) in enumerate(pairs):
-        near, expected = inner_boundary(predicted, distance) & counted, inner_boundary(true, distance) & counted
+    distance = boundary_distance(*pixels.truth.shape)
+    counts = np.zeros((pixels.ways + 1, 2), dtype=np.int64)
+    for slot, masks in enumerate(pixels.masks()):
+        near, expected = (inner_boundary(mask, distance) & pixels.counted for mask in masks)
         counts[slot] = np.count_nonzero(near & expected), np.count_nonzero(near | expected)
     return counts
+
+
+BOUNDARY = PixelSum("boundary", boundary_counts)
+"""(C, 2) intersection and union of the boundaries of the ways."""
+
+
+class BoundaryIoU(Metric):
+    name = "boundary-IoU"
+    meaning = (
+        "mIoU of the pixels near edges alone, up to 2 % of the image's diagonal inside prediction and truth "
+        "(Cheng et al. 2021); from stored predictions and the data"
+    )
+    sums = (BOUNDARY, TRUTH)
+
+    def compute(self, totals: Totals, run: Totals | None) -> np.ndarray:
+        intersection, union = np.moveaxis(totals["boundary"], -1, 0)
+        return over_shown_classes(mean_iou(intersection, union), totals, run, union)

@@ -5,12 +5,18 @@ The expected calibration error (Guo et al., ICML 2017) is never 0, even of a cal
 become fewer. The debiased squared error (after Kumar et al., NeurIPS 2019) is 0 on average for a calibrated method.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from fsbench.scores.confusion import void_rule
+from fsbench.scores.metric import Metric, Totals
+from fsbench.scores.rows import RowValues
+from fsbench.scores.sums import Pixels, PixelSum, ScoreSum, by_pair
+
+if TYPE_CHECKING:
+    from fsbench.scores.count_table import CountTable
 
 BINS = 15
 """Bins of equal width over (0, 1], each with its upper end; 0 is in the first."""
@@ -110,18 +116,25 @@ def squared_error(totals: np.ndarray) -> np.ndarray:
     return np.where(size > 0, 1e4 * mean / np.where(size > 0, size, 1), np.nan)
 
 
-def soft_mask_sums(soft: np.ndarray, truth: np.ndarray, slot: int, void: str) -> np.ndarray:
-    """Sum the pixels of a soft mask by bin, see `bin_sums`: a cell's probability against the truth of its pixels.
+def presence_sums(score: np.ndarray, present: np.ndarray) -> np.ndarray:
+    """Set each row's presence score into its bin: (R, BINS, 3), see `bin_sums`; of scores and presence (R,)."""
+    sums = np.zeros((len(score), BINS, 3))
+    sums[np.arange(len(score)), bin_index(score)] = np.stack([np.ones(len(score)), score, present], 1)
+    return sums
 
-    Args:
-        soft: (s, s) uint8, 255 for certain; each cell the mean over its part of the image.
-        truth: (h, w) integers, or 255 for void.
-        slot: number of the way.
-        void: rule of `VOID_RULES`; pixels that do not count are left out, void ones that do are not the way.
+
+def soft_mask_sums(pixels: Pixels) -> np.ndarray:
+    """Sum the pixels of each way's soft mask by bin: (N + 1, BINS, 3), see `bin_sums`; nothing in slot 0.
+
+    A cell's probability stands against the truth of its pixels. Pixels that do not count are left out, void ones that
+    do are not the way.
     """
-    counted = void_rule(void).counted_pixels(truth)
-    weight, happened = (_cell_sums(mask, len(soft)) for mask in (counted, counted & (truth == slot)))
-    return bin_sums(soft.ravel() / 255, happened.ravel(), weight.ravel())
+    sums = np.zeros((pixels.ways + 1, BINS, 3))
+    for slot, soft in enumerate(() if pixels.soft is None else pixels.soft, 1):
+        shown = pixels.counted & (pixels.truth == slot)
+        weight, happened = (_cell_sums(mask, len(soft)) for mask in (pixels.counted, shown))
+        sums[slot] = bin_sums(soft.ravel() / 255, happened.ravel(), weight.ravel())
+    return sums
 
 
 def _cell_sums(mask: np.ndarray, side: int) -> np.ndarray:
@@ -136,3 +149,79 @@ def _cell_sums(mask: np.ndarray, side: int) -> np.ndarray:
 def _edges(length: int, side: int) -> tuple[np.ndarray, np.ndarray]:
     number = np.arange(side)
     return number * length // side, -(-(number + 1) * length // side)
+
+
+def binned_errors(table: "CountTable", rows: np.ndarray) -> BinnedErrors:
+    """Take sums by bin (R, BINS, 3) of a count table's rows as errors of its (episode, way) pairs."""
+    return BinnedErrors.from_sums(rows[table.pairs], table.pair_rows.query)
+
+
+PRESENCE_BINS = ScoreSum("presence_bins", presence_sums, by_pair)
+"""(bins, 3) sums of presence scores, see `bin_sums`."""
+PRESENCE_ERRORS = ScoreSum("presence_errors", presence_sums, binned_errors)
+"""Errors of presence scores, see `BinnedErrors`."""
+PIXEL_BINS = PixelSum("pixel_bins", soft_mask_sums, by_pair, needs_soft=True)
+"""(bins, 3) sums of probabilities in soft masks."""
+PIXEL_ERRORS = PixelSum("pixel_errors", soft_mask_sums, binned_errors, needs_soft=True)
+"""Errors of soft masks."""
+
+
+class PresenceECE(Metric):
+    name = "presence-ECE"
+    meaning = (
+        "expected calibration error of presence scores, 15 bins: mean score and share present, of (episode, way) "
+        "pairs; of methods that score presence"
+    )
+    sums = (PRESENCE_BINS,)
+    higher_is_better = False
+    has_interval = False
+    beside = "presence-CE2"
+
+    def compute(self, totals: Totals, run: Totals | None) -> np.ndarray:
+        return calibration_error(totals["presence_bins"])
+
+
+class PixelECE(Metric):
+    name = "pixel-ECE"
+    meaning = (
+        "expected calibration error of soft masks, 15 bins: a way's mean probability in each of 64 x 64 cells and the "
+        "share of its pixels that show the way; from stored soft masks and the data"
+    )
+    sums = (PIXEL_BINS,)
+    higher_is_better = False
+    has_interval = False
+    beside = "pixel-CE2"
+
+    def compute(self, totals: Totals, run: Totals | None) -> np.ndarray:
+        return calibration_error(totals["pixel_bins"])
+
+
+class _SquaredError(Metric):
+    """A debiased squared calibration error, in squared points; what chance takes below 0 stays there."""
+
+    higher_is_better = False
+    minimum = -1e4
+    maximum = 1e4
+    is_squared_error = True
+
+    def compute(self, totals: Totals, run: Totals | None) -> np.ndarray:
+        return squared_error(totals[self.sums[0].name])
+
+    def row_influences(self, sums: Mapping[str, RowValues]) -> np.ndarray | None:
+        errors = sums[self.sums[0].name]
+        return errors.influences() if isinstance(errors, BinnedErrors) else None
+
+
+class PresenceCalibration(_SquaredError):
+    name = "presence-CE2"
+    meaning = (
+        "squared calibration error of presence scores in squared points, 15 bins, products of different query images "
+        "alone: 0 on average of a calibrated method (after Kumar et al. 2019)"
+    )
+    sums = (PRESENCE_ERRORS,)
+
+
+class PixelCalibration(_SquaredError):
+    name = "pixel-CE2"
+    meaning = "squared calibration error of soft masks, as presence-CE2; from stored soft masks and the data"
+    sums = (PIXEL_ERRORS,)

@@ -7,8 +7,9 @@ import numpy as np
 
 from fsbench.scores.count_table import QUERIES, SUPPORTS
 from fsbench.scores.rows import Rows, RowSum, padded
-from fsbench.scores.scores import RIGHT, Accuracy, ErrorRate
+from fsbench.scores.scores import Accuracy, ErrorRate
 from fsbench.scores.statistics import ScoreStatistics
+from fsbench.scores.sums import RIGHT
 
 if TYPE_CHECKING:
     import polars as pl

@@ -8,7 +8,7 @@ import numpy as np
 
 from fsbench.scores.metric import Metric, Sum, Totals
 from fsbench.scores.rows import RowSum
-from fsbench.scores.scores import BACKGROUND
+from fsbench.scores.sums import BACKGROUND
 
 if TYPE_CHECKING:
     from fsbench.scores.count_table import CountTable

@@ -24,8 +24,8 @@ class Sum:
     Attributes:
         name: by which metrics find its total; two sums of one name are one sum.
         count: takes the values of the rows of a `CountTable`; it returns None where the quantity does not exist, such
-            as the background in some (episode, way) pairs. None: no count table gives it, and it is measured from
-            stored predictions (`fsbench.results.tables.rescoring.measures`).
+            as the background in some (episode, way) pairs. None: no count table gives it, and it is measured where it
+            is asked for (`fsbench.scores.sums.MeasuredSum`).
         columns: columns without which, or with gaps in which, there is no such sum: a table that was counted again
             lacks the region measures.
     """
@@ -113,6 +113,11 @@ class Metric(ABC):
     def is_measured(self) -> bool:
         """Whether it needs sums that no count table gives."""
         return any(one.count is None for one in self.sums)
+
+    @property
+    def is_over_shown_classes(self) -> bool:
+        """Whether it is a mean over the classes that are shown (`over_shown_classes`), and nothing where none is."""
+        return any(one.name == "truth" for one in self.sums)
 
     def digits(self, percent: int = 2) -> int:
         """Return the digits after the point to print; percentages have `percent`, scores up to 1 have three."""

@@ -8,7 +8,7 @@ from fsbench.scores.auroc import RankedPairs, auroc
 from fsbench.scores.confusion import mean_iou
 from fsbench.scores.metric import Metric, Sum, Totals, over_shown_classes
 from fsbench.scores.rows import RowSum
-from fsbench.scores.scores import TRUTH
+from fsbench.scores.sums import TRUTH
 
 if TYPE_CHECKING:
     from fsbench.scores.count_table import CountTable

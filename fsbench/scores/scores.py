@@ -1,77 +1,25 @@
-"""The scores of tests of masks: each metric with its sums."""
+"""The scores of tests of masks that follow from counts, and the list of those that most tests have."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
-from fsbench.scores.calibration import BinnedErrors, calibration_error, squared_error
-from fsbench.scores.confusion import REGIONS, class_accuracy, fb_iou, mean_iou, pixel_accuracy
+from fsbench.scores.boundary import BoundaryIoU
+from fsbench.scores.calibration import PixelCalibration, PixelECE, PresenceCalibration, PresenceECE
+from fsbench.scores.confusion import class_accuracy, fb_iou, mean_iou, pixel_accuracy
 from fsbench.scores.metric import Metric, Sum, Totals, over_shown_classes
-from fsbench.scores.rows import RowSum, RowValues
-
-if TYPE_CHECKING:
-    from fsbench.scores.count_table import CountTable
-
-
-def _background(table: "CountTable") -> RowSum | None:
-    if not table.is_whole:
-        return None
-    return table.by_episode(np.stack(table.void_rule.background(table.episode_counts), 1))
-
-
-def _foreground(table: "CountTable") -> RowSum | None:
-    if not table.is_whole:
-        return None
-    return table.by_episode(np.stack(table.void_rule.intersection_union(table.episode_counts), 1))
-
-
-def _right(table: "CountTable") -> RowSum:
-    if not table.is_whole:
-        return table.by_pair(_with_number(table.rightly_decided))
-    wrong = table.column("episode")[~table.rightly_decided]
-    right = ~np.isin(table.frame["episode"].to_numpy()[table.episodes], wrong)
-    return table.by_episode(_with_number(right))
-
-
-def _with_number(values: np.ndarray) -> np.ndarray:
-    """Set a one beside each of the values (n,), so that their number is summed, too: (n, 2)."""
-    return np.column_stack([values, np.ones(len(values), dtype=np.int64)])
-
-
-def _regions(table: "CountTable") -> RowSum:
-    measured = np.column_stack([table.column(name) for name in REGIONS]).astype(float)
-    return table.by_pair(np.column_stack([measured, np.ones(len(measured))]))
-
-
-INTERSECTION = Sum("intersection", lambda table: table.by_class(table.intersection_union[0]))
-"""(C,) pixels that are the class in prediction and truth."""
-UNION = Sum("union", lambda table: table.by_class(table.intersection_union[1]))
-"""(C,) pixels that are the class in prediction or truth."""
-TRUTH = Sum("truth", lambda table: table.by_class(table.column("gt")))
-"""(C,) pixels of the class in the truth, which say whether it is shown."""
-BACKGROUND = Sum("background", _background)
-"""(2,) intersection and union of the background, of whole episodes."""
-FOREGROUND = Sum("foreground", _foreground)
-"""(2,) intersection and union of any foreground (slot 0), of whole episodes."""
-RIGHT = Sum("right", _right)
-"""(2,) right answers, and all of them: whole episodes, presence decisions of a part of a run, query images of a
-classification."""
-DECISIONS = Sum("decisions", lambda table: table.by_class(_with_number(table.rightly_decided)))
-"""(C, 2) right presence decisions, and all."""
-REGION_MEASURES = Sum("regions", _regions, REGIONS)
-"""(3,) sums of ROM and of RUM, and the number of (episode, way) pairs."""
-BOUNDARY = Sum("boundary", None)
-"""(C, 2) intersection and union of the boundaries of the ways."""
-PRESENCE_BINS = Sum("presence_bins", None)
-"""(bins, 3) sums of presence scores, see `fsbench.scores.calibration.bin_sums`."""
-PIXEL_BINS = Sum("pixel_bins", None)
-"""(bins, 3) sums of probabilities in soft masks."""
-PRESENCE_ERRORS = Sum("presence_errors", None)
-"""Errors of presence scores, see `fsbench.scores.calibration.BinnedErrors`."""
-PIXEL_ERRORS = Sum("pixel_errors", None)
-"""Errors of soft masks."""
+from fsbench.scores.sums import (
+    BACKGROUND,
+    DECISIONS,
+    FOREGROUND,
+    INTERSECTION,
+    REGION_MEASURES,
+    RIGHT,
+    TRUTH,
+    UNION,
+)
 
 
 @dataclass(frozen=True)
@@ -246,80 +194,6 @@ class RUM(_RegionMean):
     name = "RUM"
     meaning = "several objects predicted as one (dcama.md §12), mean over (episode, way) pairs; 0 to 1, 0 is best"
     column = 1
-
-
-class BoundaryIoU(Metric):
-    name = "boundary-IoU"
-    meaning = (
-        "mIoU of the pixels near edges alone, up to 2 % of the image's diagonal inside prediction and truth "
-        "(Cheng et al. 2021); from stored predictions and the data"
-    )
-    sums = (BOUNDARY, TRUTH)
-
-    def compute(self, totals: Totals, run: Totals | None) -> np.ndarray:
-        intersection, union = np.moveaxis(totals["boundary"], -1, 0)
-        return over_shown_classes(mean_iou(intersection, union), totals, run, union)
-
-
-class PresenceECE(Metric):
-    name = "presence-ECE"
-    meaning = (
-        "expected calibration error of presence scores, 15 bins: mean score and share present, of (episode, way) "
-        "pairs; of methods that score presence"
-    )
-    sums = (PRESENCE_BINS,)
-    higher_is_better = False
-    has_interval = False
-    beside = "presence-CE2"
-
-    def compute(self, totals: Totals, run: Totals | None) -> np.ndarray:
-        return calibration_error(totals["presence_bins"])
-
-
-class PixelECE(Metric):
-    name = "pixel-ECE"
-    meaning = (
-        "expected calibration error of soft masks, 15 bins: a way's mean probability in each of 64 x 64 cells and the "
-        "share of its pixels that show the way; from stored soft masks and the data"
-    )
-    sums = (PIXEL_BINS,)
-    higher_is_better = False
-    has_interval = False
-    beside = "pixel-CE2"
-
-    def compute(self, totals: Totals, run: Totals | None) -> np.ndarray:
-        return calibration_error(totals["pixel_bins"])
-
-
-class _SquaredError(Metric):
-    """A debiased squared calibration error, in squared points; what chance takes below 0 stays there."""
-
-    higher_is_better = False
-    minimum = -1e4
-    maximum = 1e4
-    is_squared_error = True
-
-    def compute(self, totals: Totals, run: Totals | None) -> np.ndarray:
-        return squared_error(totals[self.sums[0].name])
-
-    def row_influences(self, sums: Mapping[str, RowValues]) -> np.ndarray | None:
-        errors = sums[self.sums[0].name]
-        return errors.influences() if isinstance(errors, BinnedErrors) else None
-
-
-class PresenceCalibration(_SquaredError):
-    name = "presence-CE2"
-    meaning = (
-        "squared calibration error of presence scores in squared points, 15 bins, products of different query images "
-        "alone: 0 on average of a calibrated method (after Kumar et al. 2019)"
-    )
-    sums = (PRESENCE_ERRORS,)
-
-
-class PixelCalibration(_SquaredError):
-    name = "pixel-CE2"
-    meaning = "squared calibration error of soft masks, as presence-CE2; from stored soft masks and the data"
-    sums = (PIXEL_ERRORS,)
 
 
 COMMON: tuple[Metric, ...] = (

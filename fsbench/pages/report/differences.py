@@ -16,7 +16,7 @@ from fsbench.records.record import Record
 from fsbench.results.tables.comparable import Methods, check_same
 from fsbench.results.tables.layout import ALPHA, is_too_few
 from fsbench.results.tables.rescoring.statistics import subset_statistics, whole_statistics
-from fsbench.results.tables.subsets import ABSENT, NOT_OF_ABSENT, SIZES, pairs_by_class, pairs_by_size
+from fsbench.results.tables.subsets import ABSENT, SIZES, is_of_absent, pairs_by_class, pairs_by_size
 from fsbench.scores.estimate import Estimate, Scope, differences
 from fsbench.scores.statistics import ScoreStatistics
 
@@ -220,7 +220,7 @@ def compute_differences(
     for i, (part, folds, select) in enumerate(listed):
         images = 0
         for metric, of_metric in differences(_statistics(methods, folds, select, metrics, measures), pairs).items():
-            if part.name == ABSENT and metric in NOT_OF_ABSENT:
+            if part.name == ABSENT and not is_of_absent(metric):
                 continue
             for item in of_metric:
                 pair = place[item.method, item.other]

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from typing import Any
 
+from fsbench.protocols.reading import added_metrics, take_metrics
+
 SERIAL_RUNS = 32
 """Largest number of runs for which other processes take longer to start, two seconds each, than they save: a run takes
 some 70 milliseconds."""
@@ -31,4 +33,5 @@ def workers(runs: int) -> Executor:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if runs <= SERIAL_RUNS or cores < 2:
         return SerialExecutor()
-    return ProcessPoolExecutor(cores, multiprocessing.get_context("spawn"))
+    context = multiprocessing.get_context("spawn")
+    return ProcessPoolExecutor(cores, context, initializer=take_metrics, initargs=(added_metrics(),))

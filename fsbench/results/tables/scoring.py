@@ -19,7 +19,7 @@ from fsbench.records.record import Record
 from fsbench.results.tables.comparable import Methods
 from fsbench.results.tables.rescoring.statistics import subset_statistics, whole_statistics
 from fsbench.results.tables.rows import ALL, CLASS, FOLD, SIZE, ResultRow
-from fsbench.results.tables.subsets import ABSENT, NOT_OF_ABSENT, SIZES, pairs_by_class, pairs_by_size
+from fsbench.results.tables.subsets import ABSENT, SIZES, is_of_absent, pairs_by_class, pairs_by_size
 from fsbench.scores.decisions import adjust
 from fsbench.scores.estimate import Estimate, differences, estimates
 from fsbench.scores.statistics import ScoreStatistics
@@ -200,7 +200,7 @@ def _selectors(record: Record, request: Request, folds: int) -> Iterator[tuple[s
 
 def metrics_of_part(metrics: Iterable[str], kind: str, name: str) -> list[str]:
     """Return the scores that mean something on a part: no IoU where the query does not show the class."""
-    return [metric for metric in metrics if not (kind == SIZE and name == ABSENT and metric in NOT_OF_ABSENT)]
+    return [metric for metric in metrics if is_of_absent(metric) or not (kind == SIZE and name == ABSENT)]
 
 
 def _ways(frame: "pl.DataFrame") -> np.ndarray:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fsbench.data.episodes.manifest import Header
+from fsbench.protocols.reading import metric_named
 
 if TYPE_CHECKING:
     import polars as pl
@@ -16,8 +17,10 @@ ABSENT = "absent"
 """The pairs whose query does not show the way. The run's mIoU counts what is predicted there; by itself, its IoU would
 be 0 or nothing."""
 
-NOT_OF_ABSENT = ("mIoU", "pixel-accuracy", "boundary-IoU", "mIoU-present")
-"""Scores that mean nothing where there is nothing to find."""
+
+def is_of_absent(metric: str) -> bool:
+    """Return whether a score means something of the pairs `ABSENT`; one over shown classes does not."""
+    return not metric_named(metric).is_over_shown_classes
 
 
 def pairs_by_size(frame: "pl.DataFrame") -> dict[str, np.ndarray]:

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from fsbench.base.errors import SettingsError, did_you_mean
+from fsbench.base.class_file import find_class, is_class_file
+from fsbench.base.errors import SettingsError
 from fsbench.base.plugins import PlugIn, load_entry_point
-from fsbench.runner.config.class_file import ClassFile, classes_of_file, is_class_file, name_class_file
 
 BACKBONES = {"segmentation": "dinov2_vits14", "classification": "dino_vitb16"}
 """Backbone of a method that states none, by its task; a data set's configuration may bring another."""
@@ -64,7 +64,7 @@ def with_class_file(settings: dict[str, Any], folder: Path) -> dict[str, Any]:
         for key in place:
             text = text.get(key) if isinstance(text, Mapping) else None
         if isinstance(text, str) and is_class_file(text):
-            file, chosen = _find_class(text, folder)
+            file, chosen = find_class(text, folder)
             settings = _replaced(settings, place, f"{chosen.__module__}.{chosen.__qualname__}")
             settings["run"] = {**(settings.get("run") or {}), FILES[kind]: file.reference}
     return settings
@@ -73,16 +73,6 @@ def with_class_file(settings: dict[str, Any], folder: Path) -> dict[str, Any]:
 def _replaced(settings: Mapping[str, Any], place: tuple[str, ...], value: str) -> dict[str, Any]:
     first, *rest = place
     return {**settings, first: _replaced(settings[first], tuple(rest), value) if rest else value}
-
-
-def _find_class(text: str, folder: Path | None = None) -> tuple[ClassFile, type]:
-    """Return file and class of FILE.py:Class. Raises SettingsError where the file has no such class."""
-    file, name = name_class_file(text, folder)
-    classes = classes_of_file(file)
-    if name not in classes:
-        there = f"it has {', '.join(classes)}" if classes else "it has no class"
-        raise SettingsError(f"{file.path} has no class {name}; {there}{did_you_mean(name, classes)}")
-    return file, classes[name]
 
 
 def settings_of_file(kind: str, text: str, known: Iterable[str]) -> dict[str, Any]:
@@ -97,7 +87,7 @@ def settings_of_file(kind: str, text: str, known: Iterable[str]) -> dict[str, An
         SettingsError: the file cannot be imported or has no such class, that does not tell which task it is for, or its
             name in lower case, which stands in tables, is taken.
     """
-    file, chosen = _find_class(text)
+    file, chosen = find_class(text)
     name = chosen.__name__
     label = name.lower()
     if label in known:

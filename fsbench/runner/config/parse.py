@@ -18,12 +18,12 @@ from jsonargparse import ArgumentError
 from lightning import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 
+from fsbench.base.class_file import load_class_file
 from fsbench.base.errors import FsbenchError, SettingsError, did_you_mean
 from fsbench.core.shot_ensemble import NShotStrategy
 from fsbench.data.dataset import SegmentationIndex
 from fsbench.records.predictions import Keep
 from fsbench.records.run import TF32
-from fsbench.runner.config.class_file import load_class_file
 from fsbench.runner.config.class_settings import FILES
 from fsbench.runner.config.limits import check_nulls, check_plain_values, check_trainer
 from fsbench.runner.config.merge import (

@@ -11,13 +11,13 @@ from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any, Literal, get_args
 
+from fsbench.base.class_file import is_class_file
 from fsbench.base.errors import SettingsError, known_names, near_path
 from fsbench.base.files import is_file, load_yaml, read_text
 from fsbench.base.paths import CONFIGS
 from fsbench.base.plugins import GROUPS, NamedFile, PlugIn, clash, named_files, named_objects, owner
 from fsbench.data.source import Source
 from fsbench.protocols.reading import ATLAS, load_protocol
-from fsbench.runner.config.class_file import is_class_file
 from fsbench.runner.config.class_settings import settings_of_file, settings_of_object, with_class_file
 
 TaskName = Literal["segmentation", "classification"]

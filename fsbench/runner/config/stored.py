@@ -9,9 +9,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from fsbench.base.class_file import SHA256, named_file, not_named
 from fsbench.base.errors import SettingsError
 from fsbench.base.files.yaml_files import load_yaml
-from fsbench.runner.config.class_file import SHA256, named_file, not_named
 from fsbench.runner.config.class_settings import CLASSES, FILES
 from fsbench.runner.config.merge import full_key, merge_settings, nested, value_at
 from fsbench.runner.config.parse import ParsedRun, parse_values

@@ -7,13 +7,13 @@ list of base classes and of the contents of images and label files.
 import json
 from typing import TYPE_CHECKING, Any
 
+from fsbench.base.class_file import SHA256
 from fsbench.base.files import fingerprint, sha256_file
 from fsbench.core.adaptation import Adaptation
 from fsbench.core.datamodule import DataModule
 from fsbench.core.method import Method
 from fsbench.core.shot_ensemble import ENSEMBLES
 from fsbench.records.run import Identity
-from fsbench.runner.config.class_file import SHA256
 from fsbench.runner.engine.checkpoint import TRAINED_WITH
 from fsbench.runner.engine.validation_plan import validation_options
 

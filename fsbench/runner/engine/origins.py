@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Any
 
+from fsbench.base.class_file import SHA256
 from fsbench.base.plugins import package_commit
 from fsbench.records.run import TRAINED_HERE, UNTRAINED
-from fsbench.runner.config.class_file import SHA256
 from fsbench.runner.config.registry import plug_in_of, plug_in_of_class
 from fsbench.runner.engine.experiment import Experiment
 from fsbench.runner.engine.validation_plan import CHOSEN_BY

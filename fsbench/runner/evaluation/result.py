@@ -72,15 +72,16 @@ class Result:
         """Return a score and the ends of its 95 % interval, as tables show them: NaN where the images are too few.
 
         Args:
-            metric: name of the score, see `fsbench list`.
+            metric: name of the score, see `fsbench list`, or FILE.py:Class of one of your own.
 
         Raises:
             SettingsError: the run has no such score.
         """
-        (row,) = self._block(metrics=metric_names(metric)).rows
-        if metric not in row.scores:
+        names = metric_names(metric)
+        (row,) = self._block(metrics=names).rows
+        if len(names) > 1 or names[0] not in row.scores:
             raise SettingsError(f"{self.path.name} has no score '{metric}'; there are: {', '.join(self.scores)}")
-        return row.scores[metric]
+        return row.scores[names[0]]
 
     def by(self, part: str) -> "pl.DataFrame":
         """Break the run down.

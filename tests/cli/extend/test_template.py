@@ -78,18 +78,19 @@ def test_its_method_is_the_example_of_the_readme():
 def test_the_wheel_brings_the_code_and_the_settings_and_their_names_are_known(site, shell, tmp_path):
     files = {str(path.relative_to(site)) for path in site.rglob("*") if path.is_file()}
     assert {name for name in files if ".dist-info" not in name and not name.endswith(".pyc")} == {
-        "mine/__init__.py", "mine/method.py", "mine/dataset.py",
+        "mine/__init__.py", "mine/method.py", "mine/dataset.py", "mine/metric.py",
         "mine/configs/methods/mine.yaml", "mine/configs/data/my_images.yaml",
     }  # fmt: skip
     assert "mine" in shell("fsbench list methods", tmp_path).stdout.split()
     assert "my_images" in shell("fsbench list data", tmp_path).stdout.split()
+    assert "inside-mIoU" in shell("fsbench list metrics", tmp_path).stdout.split()
 
 
 @pytest.mark.slow(60)
 def test_its_own_test_and_the_contract_pass_and_its_data_set_is_tested_on(shell, tmp_path):
     copy = shutil.copytree(TEMPLATE, tmp_path / "copy", ignore=shutil.ignore_patterns("__pycache__"))
     own = shell("python -m pytest -q -p no:cacheprovider -c /dev/null --rootdir=.", copy)
-    assert "3 passed" in own.stdout
+    assert "4 passed" in own.stdout
     assert "0 failed" in shell("fsbench check-method mine", tmp_path).stdout
     shell(
         "python -c 'from test_mine import draw_images; from pathlib import Path; draw_images(Path(\"images\"))'", copy

@@ -108,7 +108,7 @@ def test_boundaries_are_counted_over_the_classes_that_occurred(monkeypatch):
     """Half of every boundary is found, of two classes of three that the test has."""
     frame = frame_of((1, 20, 30, False), (3, 20, 30, False))
     record = SimpleNamespace(protocol=PROTOCOL, header=header())
-    found = whole_statistics(record, frame, Measures(boundary=np.tile([1, 2], (len(frame), 1))))
+    found = whole_statistics(record, frame, Measures({"boundary": np.tile([1, 2], (len(frame), 1))}))
     assert found.only(("boundary-IoU",)).scores()["boundary-IoU"] == pytest.approx(50)
 
 

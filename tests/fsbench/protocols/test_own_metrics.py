@@ -13,7 +13,8 @@ from fsbench.protocols.reading import known_metrics, load_protocol, metric_named
 from fsbench.scores.confusion import COUNTS
 from fsbench.scores.estimate import MetricParts, differences, estimates
 from fsbench.scores.metric import Metric, Sum, class_mean
-from fsbench.scores.scores import COMMON, INTERSECTION, TRUTH
+from fsbench.scores.scores import COMMON
+from fsbench.scores.sums import INTERSECTION, TRUTH
 from tests.fsbench.runs import some_header
 
 

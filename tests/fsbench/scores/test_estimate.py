@@ -9,13 +9,13 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from fsbench.scores.auroc import RankedPairs
-from fsbench.scores.calibration import BinnedErrors, bin_sums
+from fsbench.scores.calibration import BinnedErrors, PresenceCalibration, PresenceECE, bin_sums
 from fsbench.scores.clusters import Design
 from fsbench.scores.estimate import Estimate, MetricParts, Scope, differences, estimates, gains, mean_of_rows
 from fsbench.scores.metric import Metric
 from fsbench.scores.presence import AUROC, FalseAlarmArea
 from fsbench.scores.rows import Groups, Rows, RowSum, image_numbers, padded
-from fsbench.scores.scores import Accuracy, ErrorRate, FBIoU, MeanIoU, PresenceCalibration, PresenceECE
+from fsbench.scores.scores import Accuracy, ErrorRate, FBIoU, MeanIoU
 from fsbench.scores.statistics import ScoreStatistics
 from tests.fsbench.scores import plain_statistics as plain
 from tests.fsbench.scores.plain_statistics import Row

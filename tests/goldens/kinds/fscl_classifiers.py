@@ -19,7 +19,8 @@ from fsbench.methods.classifiers.frozen import (
 from fsbench.networks.ops import crammer_singer as programme
 from fsbench.networks.ops.crammer_singer import crammer_singer
 from fsbench.protocols.draws.classes import classification_episodes
-from fsbench.scores.scores import RIGHT, Accuracy
+from fsbench.scores.scores import Accuracy
+from fsbench.scores.sums import RIGHT
 from tests.goldens.cases import Case
 from tests.goldens.declared import EXACT, Kind, Near, Parts, Results, Same, absolute, relative
 from tests.goldens.kinds.fort import either

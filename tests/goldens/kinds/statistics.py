@@ -5,13 +5,13 @@ from typing import Any
 
 import numpy as np
 
-from fsbench.scores.calibration import BinnedErrors, bin_sums
+from fsbench.scores.calibration import BinnedErrors, PresenceCalibration, bin_sums
 from fsbench.scores.clusters import Design
 from fsbench.scores.decisions import beside_published, equivalent, holm, times_larger
 from fsbench.scores.estimate import Estimate, differences, estimates
 from fsbench.scores.metric import Metric
 from fsbench.scores.rows import Rows, RowSum
-from fsbench.scores.scores import Accuracy, FBIoU, MeanIoU, PresenceCalibration
+from fsbench.scores.scores import Accuracy, FBIoU, MeanIoU
 from fsbench.scores.statistics import ScoreStatistics
 from tests.goldens.cases import Case
 from tests.goldens.declared import Kind, Near, Parts, Results, Same, entrywise, proportional

@@ -4,8 +4,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fsbench.protocols.reading import segmentation_of
+from fsbench.protocols.reading import askable_metrics, segmentation_of
 from fsbench.records.record import Record
+from fsbench.scores.count_table import CountTable
 from fsbench.scores.statistics import ScoreStatistics
 
 if TYPE_CHECKING:
@@ -16,19 +17,22 @@ if TYPE_CHECKING:
 
 def whole_statistics(record: Record, frame: "pl.DataFrame", measures: "Measures | None" = None) -> ScoreStatistics:
     """Sum a whole count table on the episodes of `record`, with what was measured of it beyond counts."""
-    statistics = record.protocol.statistics(frame, record.header)
+    metrics, counting = askable_metrics(record.protocol), record.protocol.counting
+    statistics = counting.statistics(frame, record.header, metrics)
     if measures is None:
         return statistics
     classes = segmentation_of(record.header).counting.counted_classes(frame, record.header)
-    return measures.added(statistics, frame, (frame["slot"] > 0).to_numpy(), classes)
+    table = CountTable(frame, classes, (frame["slot"] > 0).to_numpy(), is_whole=True)
+    return statistics.with_sums(measures.sums(metrics, table))
 
 
 def subset_statistics(
     record: Record, frame: "pl.DataFrame", keep: np.ndarray, measures: "Measures | None" = None
 ) -> ScoreStatistics:
     """Sum the (episode, way) rows `keep` (rows,) bool of a count table, as `whole_statistics` sums all."""
-    statistics = record.protocol.subset_statistics(frame, keep, record.header)
+    metrics, counting = askable_metrics(record.protocol), record.protocol.counting
+    statistics = counting.subset_statistics(frame, keep, record.header, metrics)
     if measures is None:
         return statistics
     classes = sorted(set(frame["class_id"].to_numpy()[keep].tolist()))
-    return measures.added(statistics, frame, keep, classes)
+    return statistics.with_sums(measures.sums(metrics, CountTable(frame, classes, keep)))

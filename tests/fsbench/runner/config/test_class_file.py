@@ -8,9 +8,10 @@ from multiprocessing.reduction import ForkingPickler
 import pytest
 import yaml
 
+from fsbench.base import class_file
+from fsbench.base.class_file import load_class_file, name_class_file, name_class_files
 from fsbench.base.errors import SettingsError
-from fsbench.runner.config import class_file, registry
-from fsbench.runner.config.class_file import load_class_file, name_class_file, name_class_files
+from fsbench.runner.config import registry
 from fsbench.runner.config.parse import parse_values
 from fsbench.runner.config.registry import choose_method, config_files
 from fsbench.runner.config.run_config import RunConfig

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from fsbench.base.errors import SettingsError, describe
+from fsbench.base.errors import SettingsError, describe, did_you_mean
 from fsbench.base.files import read_bytes
 
 PACKAGE = "fsbench_file"
@@ -88,6 +88,24 @@ def name_class_files(texts: Iterable[str]) -> None:
         if not is_class_file(text):
             raise SettingsError(f"--method is '{text}', expected FILE.py:Class; runs of other methods need no --method")
         name_class_file(text)
+
+
+def find_class(text: str, folder: Path | None = None) -> tuple[ClassFile, type]:
+    """Return file and class of FILE.py:Class, which this process's command names; the file's code is run.
+
+    Args:
+        text: file and class.
+        folder: that a relative path starts from; None for the working folder.
+
+    Raises:
+        SettingsError: the file cannot be read or imported, or has no such class.
+    """
+    file, name = name_class_file(text, folder)
+    classes = classes_of_file(file)
+    if name not in classes:
+        there = f"it has {', '.join(classes)}" if classes else "it has no class"
+        raise SettingsError(f"{file.path} has no class {name}; {there}{did_you_mean(name, classes)}")
+    return file, classes[name]
 
 
 def classes_of_file(file: ClassFile) -> dict[str, type]:
