@@ -20,6 +20,7 @@ from fsbench.protocols.protocol import Protocol
 from fsbench.protocols.reading import protocol_of
 from fsbench.records.counts import failed_episodes
 from fsbench.records.run import Run
+from fsbench.records.tables import counts_refusal
 from fsbench.scores.answers import SCORE_ROUNDING
 from fsbench.scores.confusion import COUNTS, FAILED, REGIONS
 
@@ -40,10 +41,6 @@ class _Rows:
     """A count table as arrays (rows,), sorted by (episode, slot); of each episode all its rows are there."""
 
     def __init__(self, frame: "pl.DataFrame"):
-        episode, slot = frame["episode"].to_numpy(), frame["slot"].to_numpy()
-        step = np.diff(episode)
-        if ((step < 0) | ((step == 0) & (np.diff(slot) < 0))).any():
-            frame = frame.sort("episode", "slot")
         self.frame = frame
         self.episode, self.slot = self["episode"], self["slot"]
         self.tp, self.pred, self.gt, self.pred_void, self.void, self.valid = map(self.__getitem__, COUNTS)
@@ -115,9 +112,8 @@ def check_identities(frame: "pl.DataFrame", manifest: Manifest, run: Run, file: 
         if broken.any():
             row = rows.frame.row(int(broken.argmax()), named=True)
             way = f", way {row['slot']}" if row["slot"] else ""
-            raise RecordError(
-                f"{file}: episode {row['episode']}{way}: {words.format(**row)}, which no prediction gives; "
-                "expected the counts as they were written; get the record again, or run it again with FORCE=1"
+            raise counts_refusal(
+                file, f"episode {row['episode']}{way}: {words.format(**row)}, which no prediction gives"
             )
     _check_run(frame, manifest, run, file)
 
@@ -200,9 +196,7 @@ def _region_faults(rows: _Rows) -> Iterator[Fault]:
     """Yield the rows whose region measures are out of range; nothing measured gives 0 (`region_measures`)."""
     empty = (rows.gt == 0) | (rows.pred + rows.pred_void == 0)
     for name in REGIONS:
-        if name not in rows.frame.columns or rows.frame[name].null_count() == len(rows.frame):
-            continue
-        values = rows[name].astype(float)  # a gap is NaN
+        values = rows[name].astype(float)
         yield ~((values >= 0) & (values <= 1)), f"{name.upper()} is {{{name}}}, not in [0, 1]"
         yield empty & (values != 0), f"{name.upper()} is {{{name}}} where nothing is true or predicted"
 

@@ -4,6 +4,7 @@ Fields stand in the order in which a run writes them. A field with a default is 
 runs lack that have no such thing; entries of later versions are kept under their names without a meaning.
 """
 
+import json
 import re
 from math import isnan, nan
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
 
 from fsbench.base.errors import RecordError
-from fsbench.base.files import fingerprint
+from fsbench.base.files import fingerprint, read_json, write_text
 from fsbench.base.files.validation import first_problem
 
 DEEPEST = 50
@@ -332,28 +333,34 @@ def run_name(words: str) -> str:
     return re.sub(r"[^A-Za-z0-9._+-]+", "-", words).lstrip("._+-")
 
 
-def check_run(values: Any, file: Path) -> Run:
-    """Return the run of the plain values in the run.json `file`.
+def read_run(file: Path) -> Run | None:
+    """Read a run.json, which may be anybody's; None where there is none.
 
     Raises RecordError that names entries that are missing, or the first with another type or range.
     """
+    remedy = "remove the folder or run it again"
+    try:
+        values = read_json(file, "record")
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise RecordError(f"{file} is no JSON ({error}); {remedy}") from error
     if _is_deeper(values, DEEPEST):
-        raise RecordError(
-            f"{file} is no record of fsbench: it has more than {DEEPEST} levels; remove the folder or run it again"
-        )
+        raise RecordError(f"{file} is no record of fsbench: it has more than {DEEPEST} levels; {remedy}")
     try:
         return Run.model_validate(values)
     except ValidationError as error:
         problems = error.errors(include_url=False)
         missing = [".".join(map(str, each["loc"])) for each in problems if each["type"] == "missing"]
         if len(missing) == len(problems):
-            raise RecordError(
-                f"{file} lacks {', '.join(missing)}; expected a whole record of fsbench; remove the folder or run it "
-                "again"
-            ) from None
-        raise RecordError(
-            f"{file} is no record of fsbench: {first_problem(error, values)}; remove the folder or run it again"
-        ) from error
+            expected = "expected a whole record of fsbench"
+            raise RecordError(f"{file} lacks {', '.join(missing)}; {expected}; {remedy}") from None
+        raise RecordError(f"{file} is no record of fsbench: {first_problem(error, values)}; {remedy}") from error
+
+
+def write_run(file: Path, run: Run) -> None:
+    """Write a run.json."""
+    write_text(file, json.dumps(run.as_json(), indent=2) + "\n")
 
 
 def _is_deeper(value: Any, levels: int) -> bool:

@@ -63,7 +63,6 @@ def test_counts_of_any_prediction_keep_them(presence):
     for seed in range(40):
         frame, manifest = drawn_table(seed, 1 + seed % 4, presence)
         check_identities(frame, manifest, some_run(presence=presence), FILE)
-        check_identities(frame.sample(fraction=1, shuffle=True, seed=seed), manifest, some_run(presence=presence), FILE)
 
 
 @pytest.mark.parametrize("file", sorted(REGRESSION.glob("*.json")), ids=lambda file: file.stem)
@@ -158,7 +157,16 @@ def test_pixels_that_ways_exchange_are_as_many_as_fit():
         manifest = Manifest(header(ways=ways), (episode,))
 
         def table(exchanged, right=right, pred=pred, gt=gt, manifest=manifest):
-            same = {"pred_void": 0, "void": 0, "valid": 1000, "present": True, "decided": True, "score": 1.0}
+            same = {
+                "pred_void": 0,
+                "void": 0,
+                "valid": 1000,
+                "present": True,
+                "decided": True,
+                "score": 1.0,
+                "rom": 0.0,
+                "rum": 0.0,
+            }
             slots = [(right.sum() + exchanged, pred.sum(), gt.sum()), *zip(right, pred, gt, strict=True)]
             counts = [dict(zip(("tp", "pred", "gt"), map(int, slot), strict=True)) for slot in slots]
             rows = [same | {"episode": 0, "slot": n, "class_id": n} | one for n, one in enumerate(counts)]
