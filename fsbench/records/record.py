@@ -14,7 +14,7 @@ from fsbench.data.episodes.manifest import Header, Manifest, read_header
 from fsbench.protocols.protocol import Protocol
 from fsbench.protocols.reading import protocol_of, read_checked_manifest
 from fsbench.records.counts import check_hashes, check_rows, official_rows, tested_rows, with_images
-from fsbench.records.identities import check_identities, truth_outliers
+from fsbench.records.identities import check_identities
 from fsbench.records.run import Run, read_run
 from fsbench.records.run_directory import is_current
 from fsbench.records.tables import count_schema, counts_refusal, read_parquet
@@ -220,19 +220,23 @@ def find_distinct_records(folders: Iterable[Path], refused: list[str] | None = N
 
 
 def truth_outlier_records(records: Iterable[Record]) -> list[Record]:
-    """Return the records whose truth is another than that of most runs on the same episodes of the same files."""
-    groups: dict[tuple[Any, ...], list[Record]] = {}
+    """Return the records whose truth is another than that of most runs on the same episodes of the same files.
+
+    They are all runs of these episodes where no truth is the most frequent.
+    """
+    groups: dict[tuple[Any, ...], dict[str, list[Record]]] = {}
     for record in records:
         identity = record.run.identity
         if identity.files_sha256 is not None:
             side = identity.image_size if record.protocol.view.counts_at_input_size else None
             key = identity.manifest_sha256, identity.files_sha256, side
-            groups.setdefault(key, []).append(record)
-    return [
-        group[place]
-        for group in groups.values()
-        for place in truth_outliers([record.run.truth_sha256 for record in group])
-    ]
+            groups.setdefault(key, {}).setdefault(record.run.truth_sha256, []).append(record)
+    outliers = []
+    for truths in groups.values():
+        most = max(map(len, truths.values()))
+        usual = [truth for truth, same in truths.items() if len(same) == most]
+        outliers += [one for truth, same in truths.items() if [truth] != usual for one in same]
+    return outliers
 
 
 def finished_records(folders: Iterable[Path]) -> tuple[list[Record], list[str]]:

@@ -39,7 +39,12 @@ Score = Annotated[
     PlainSerializer(lambda value: None if isnan(value) else value),
 ]  # fmt: skip
 """A score; NaN, of one that is not defined, is null in JSON."""
-Measure = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Seconds = Annotated[float, Field(ge=0, le=1e9)]
+"""At most 30 years."""
+Mebibytes = Annotated[float, Field(ge=0, le=2**30)]
+"""At most a pebibyte."""
+Rate = Annotated[float, Field(ge=0, le=1e7)]
+"""Episodes a second."""
 
 
 class Entries(BaseModel):
@@ -212,9 +217,9 @@ class Cost(Entries):
 
     trainable_parameters: Count | None
     total_parameters: Count | None = None
-    evaluation_seconds: Measure | None = None
-    episodes_per_second: Measure | None
-    peak_mib: Measure | None
+    evaluation_seconds: Seconds | None = None
+    episodes_per_second: Rate | None
+    peak_mib: Mebibytes | None
 
 
 class KeptPredictions(Entries):
@@ -235,8 +240,8 @@ class TrainingOutcome(Entries):
     epochs: Count | None = None
     ended_early: Any = None
     step: dict[str, Any] | None = None
-    training_seconds: Measure | None = None
-    training_peak_mib: Measure | None = None
+    training_seconds: Seconds | None = None
+    training_peak_mib: Mebibytes | None = None
     unordered_kernels: list[Name] = []
 
 

@@ -49,6 +49,18 @@ DAMAGE = {
     ),
     "costs in words": (lambda r: set_run(r, "cost", "peak_mib", value="much"), "cost.peak_mib is 'much'"),
     "a cost that is infinite": (lambda r: set_run(r, "cost", "peak_mib", value=float("inf")), "cost.peak_mib"),
+    "30,000 years": (
+        lambda r: set_run(r, "cost", "evaluation_seconds", value=1e12),
+        "cost.evaluation_seconds is 1000000000000.0, expected less than or equal to 1000000000",
+    ),
+    "a training of 30,000 years": (
+        lambda r: set_run(r, "made", value={"training_seconds": 1e12}),
+        "made.training_seconds is 1000000000000.0",
+    ),
+    "more memory than there is": (
+        lambda r: set_run(r, "cost", "peak_mib", value=1e15),
+        "cost.peak_mib is 1000000000000000.0",
+    ),
     "a seed in words": (lambda r: set_run(r, "identity", "seed", value="one"), "identity.seed is 'one'"),
     "a score in words": (lambda r: set_run(r, "scores", value={"mIoU": "good"}), "scores.mIoU is 'good'"),
     "remarks that are no list": (lambda r: set_run(r, "remarks", value=3), "remarks is 3"),
