@@ -208,7 +208,7 @@ def test_a_fully_augmented_episode_may_have_every_class_as_a_way(make):
 
     check("fully_augmented")
     for setting in ("original", "partially_augmented"):
-        with pytest.raises(RecordError, match="the column slot holds 2, expected 0 to 1"):
+        with pytest.raises(RecordError, match="the column slot holds 3, expected 0 to 1"):
             check(setting)
 
 
