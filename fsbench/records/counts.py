@@ -54,23 +54,26 @@ def to_frame(rows: Iterable[dict[str, Any]], manifest: Manifest) -> "pl.DataFram
             f"{len(missing)} of {len(manifest.episodes)} episodes were not evaluated (first: {missing[:3]}); "
             "run the same command again to finish them"
         )
-    queries = named_rows(manifest).drop("slot", "class_id").unique("episode")
+    names, named = _named_rows(manifest)
+    queries = pl.DataFrame(named, count_schema(manifest.header).types(*names), orient="row")
+    queries = queries.drop("slot", "class_id").unique("episode")
     return frame.join(queries, on="episode", how="left").sort("episode", "slot")
 
 
-def named_rows(manifest: Manifest) -> "pl.DataFrame":
-    """Return what a manifest says of each row of a count table: its episode, slot, class, query and kind of episode."""
-    # spared until it is needed
-    import polars as pl
+def _named_rows(manifest: Manifest) -> tuple[list[str], list[tuple[Any, ...]]]:
+    """Return what a manifest, which may be anybody's, says of the rows of a count table, sorted as they are.
 
-    schema, counting = count_schema(manifest.header), protocol_of(manifest.header).counting
-    marks = [name for name in (DRAW, CALIBRATES) if name in schema.columns]
+    Returns:
+        The columns that it says something of, and their values in each row.
+    """
+    marks = [name for name in (DRAW, CALIBRATES) if name in count_schema(manifest.header).columns]
+    counting = protocol_of(manifest.header).counting
     rows = [
         (episode.index, *row, *(getattr(episode, name) for name in marks))
         for episode in manifest.episodes
         for row in counting.counted_rows(episode)
     ]
-    return pl.DataFrame(rows, schema.types(*ORDER, "class_id", "query", *marks), orient="row").sort(ORDER)
+    return [*ORDER, "class_id", "query", *marks], sorted(rows, key=lambda row: row[:2])
 
 
 def check_rows(frame: "pl.DataFrame", manifest: Manifest, file: Path) -> None:
@@ -84,21 +87,17 @@ def check_rows(frame: "pl.DataFrame", manifest: Manifest, file: Path) -> None:
     Raises:
         RecordError: rows are missing, or others than the manifest names.
     """
-    named = named_rows(manifest)
-    found = frame.select(named.columns)
-    if found.equals(named):
+    names, named = _named_rows(manifest)
+    found = frame.select(names).rows()
+    if found == named:
         return
-    episodes = set(named["episode"].to_list())
-    if missing := episodes - set(found["episode"].to_list()):
+    episodes = {row[0] for row in named}
+    if missing := episodes - {row[0] for row in found}:
         raise counts_refusal(file, f"it counts {len(episodes) - len(missing)} of {len(episodes)} episodes")
-    rows = enumerate(zip_longest(found.iter_rows(named=True), named.iter_rows(named=True)))
-    place, (own, expected) = next((place, pair) for place, pair in rows if pair[0] != pair[1])
-    raise counts_refusal(file, f"its row {place} is {_row_words(own)}; its manifest names {_row_words(expected)}")
-
-
-def _row_words(row: dict[str, Any] | None) -> str:
-    """Return the values of a row, which may be anybody's, in words."""
-    return ", ".join(f"{name} {repr(value)[:100]}" for name, value in row.items()) if row else "nothing"
+    pairs = enumerate(zip_longest(found, named, fillvalue=()))
+    place, pair = next((place, pair) for place, pair in pairs if pair[0] != pair[1])
+    own, expected = (", ".join(f"{n} {repr(v)[:100]}" for n, v in zip(names, row, strict=False)) for row in pair)
+    raise counts_refusal(file, f"its row {place} is {own or 'nothing'}; its manifest names {expected or 'nothing'}")
 
 
 def official_rows(frame: "pl.DataFrame") -> "pl.DataFrame":

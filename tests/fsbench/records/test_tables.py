@@ -1,10 +1,13 @@
 """One schema of each parquet: what is written has it, and what has another is refused in one line that says why."""
 
+from dataclasses import replace
+
 import polars as pl
 import pytest
 
 from fsbench.base.errors import RecordError
 from fsbench.base.files.opening import LIMITS
+from fsbench.records.counts import check_rows
 from fsbench.records.predictions import FILE
 from fsbench.records.record import Record
 from fsbench.records.tables import PREDICTIONS, count_schema, read_parquet
@@ -84,6 +87,16 @@ def test_counts_of_images_have_rows_of_ways_alone(classified, change, problem):
     with pytest.raises(RecordError) as refusal:
         _ = Record(record.path, record.run).every_episode
     assert problem in str(refusal.value)
+
+
+def test_a_manifest_may_name_what_no_table_can_hold(make):
+    record = make("m", 0)
+    first, *others = record.manifest.episodes
+    for index, number in ((0, 2**40), (2**40, first.classes[0]), (2**70, 2**70)):
+        episode = replace(first, index=index, query_class=number, classes=(number,))
+        manifest = replace(record.manifest, episodes=(episode, *others))
+        with pytest.raises(RecordError, match=r"its manifest names episode|it counts 23 of 24 episodes"):
+            check_rows(record.every_episode, manifest, record.path / COUNTS)
 
 
 def test_a_file_that_cannot_be_read_is_said_in_one_line(make, monkeypatch):
