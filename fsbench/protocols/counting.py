@@ -99,9 +99,9 @@ class PixelCounting:
         """Count the pixels of an answer, which the view brings to the size of the truth; raises as `count_answer`."""
         return count_answer(answer, truth, view.fit)
 
-    def query_name(self, episode: Any) -> str:
-        """Name the query image, whose episodes belong together."""
-        return str(episode.query)
+    def counted_rows(self, episode: Any) -> list[tuple[int, int, str | None]]:
+        """List slot, class and query image of each row of counts: slot 0 is any foreground, 1 to N are ways."""
+        return [(slot, number, episode.query) for slot, number in enumerate((0, *episode.classes))]
 
     def row_images(self, episode: Any) -> list[RowImages]:
         """List the supports of each way; a class without any, and any foreground, depend on those of all ways."""
@@ -297,8 +297,9 @@ class ImageCounting:
             named[truth.order] = answer.ravel()
         return ClassificationResult(truth.episode, truth.classes, named.reshape(len(truth.classes), truth.queries))
 
-    def query_name(self, episode: Any) -> None:
-        """Return None: an episode has several query images."""
+    def counted_rows(self, episode: Any) -> list[tuple[int, int, str | None]]:
+        """List slot and class of each row of counts, a way, and None: a way has several query images."""
+        return [(slot, number + 1, None) for slot, number in enumerate(episode.classes, 1)]
 
     def row_images(self, episode: Any) -> list[RowImages]:
         """List the query images of each way; all ways' supports decide what is named."""

@@ -1,16 +1,19 @@
-"""A run's counts, `episodes.parquet`: built of an evaluation's rows, hashed, and checked as they are read."""
+"""A run's counts, `episodes.parquet`: built of an evaluation's rows, hashed, and held against the manifest."""
 
 import hashlib
 from collections.abc import Iterable
 from functools import cache
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fsbench.base.errors import RecordError
-from fsbench.data.episodes.manifest import Header, Manifest
+from fsbench.data.episodes.manifest import Manifest
 from fsbench.protocols.reading import protocol_of
+from fsbench.records.run import Run
+from fsbench.records.tables import CALIBRATES, DRAW, ORDER, count_schema, counts_refusal
 from fsbench.scores.confusion import COUNTS, FAILED, REGIONS
 from fsbench.scores.count_table import QUERIES, SUPPORTS
 from fsbench.scores.rows import image_number
@@ -21,17 +24,6 @@ if TYPE_CHECKING:
 
 NUMBERS = ("episode", "slot", "class_id", *COUNTS)
 """Columns of whole numbers."""
-
-LARGEST = 2**40
-"""Largest count: so many pixels has no image, and the sum of millions of them is still an int64."""
-
-DRAW = "draw"
-"""Column with the number of an episode's draw of supports, in runs with several."""
-
-CALIBRATES = "calibrates"
-"""Column that tells the episodes that only calibrate, in runs with such."""
-
-EXPECTED = "expected the counts of a finished run"
 
 REALS = ("score", *REGIONS)
 """Columns of real numbers; those of episodes follow from the manifest, all others are counts."""
@@ -48,21 +40,11 @@ def to_frame(rows: Iterable[dict[str, Any]], manifest: Manifest) -> "pl.DataFram
     # spared until it is needed
     import polars as pl
 
-    schema = {
-        "episode": pl.Int32,
-        "slot": pl.Int16,
-        "class_id": pl.Int16,
-        **dict.fromkeys(COUNTS, pl.Int64),
-        "present": pl.Boolean,
-        "decided": pl.Boolean,
-        "score": pl.Float32,
-        **dict.fromkeys(REGIONS, pl.Float32),
-    }
     rows = list(rows)
-    if any(FAILED in row for row in rows):
-        schema[FAILED] = pl.Boolean
-    frame = pl.DataFrame(rows, schema=schema)
-    if FAILED in schema:
+    counted = [*NUMBERS, "present", "decided", *REALS]
+    counted += [FAILED] if any(FAILED in row for row in rows) else []
+    frame = pl.DataFrame(rows, schema=count_schema(manifest.header).types(*counted))
+    if FAILED in counted:
         frame = frame.with_columns(pl.col(FAILED).fill_null(False))
     frame = frame.unique(["episode", "slot"], keep="first", maintain_order=True)
     evaluated = set(frame["episode"].to_list())
@@ -72,16 +54,50 @@ def to_frame(rows: Iterable[dict[str, Any]], manifest: Manifest) -> "pl.DataFram
             f"{len(missing)} of {len(manifest.episodes)} episodes were not evaluated (first: {missing[:3]}); "
             "run the same command again to finish them"
         )
-    protocol = protocol_of(manifest.header)
-    names = [protocol.counting.query_name(episode) for episode in manifest.episodes]
-    of_episode: dict[str, Any] = {"episode": [e.index for e in manifest.episodes], "query": names}
-    kinds: dict[str, Any] = {"episode": pl.Int32, "query": pl.String}
-    if manifest.header.draws > 1:
-        of_episode[DRAW], kinds[DRAW] = [e.draw for e in manifest.episodes], pl.Int32
-    if manifest.header.calibration_ids:
-        of_episode[CALIBRATES], kinds[CALIBRATES] = [e.calibrates for e in manifest.episodes], pl.Boolean
-    queries = pl.DataFrame(of_episode, schema=kinds)
+    names, named = _named_rows(manifest)
+    queries = pl.DataFrame(named, count_schema(manifest.header).types(*names), orient="row")
+    queries = queries.drop("slot", "class_id").unique("episode")
     return frame.join(queries, on="episode", how="left").sort("episode", "slot")
+
+
+def _named_rows(manifest: Manifest) -> tuple[list[str], list[tuple[Any, ...]]]:
+    """Return what a manifest, which may be anybody's, says of the rows of a count table, sorted as they are.
+
+    Returns:
+        The columns that it says something of, and their values in each row.
+    """
+    marks = [name for name in (DRAW, CALIBRATES) if name in count_schema(manifest.header).columns]
+    counting = protocol_of(manifest.header).counting
+    rows = [
+        (episode.index, *row, *(getattr(episode, name) for name in marks))
+        for episode in manifest.episodes
+        for row in counting.counted_rows(episode)
+    ]
+    return [*ORDER, "class_id", "query", *marks], sorted(rows, key=lambda row: row[:2])
+
+
+def check_rows(frame: "pl.DataFrame", manifest: Manifest, file: Path) -> None:
+    """Check that a table has the rows that its manifest names, in their order.
+
+    Args:
+        frame: the table, with the columns of `count_schema`.
+        manifest: of the run.
+        file: the table was read from, named in messages.
+
+    Raises:
+        RecordError: rows are missing, or others than the manifest names.
+    """
+    names, named = _named_rows(manifest)
+    found = frame.select(names).rows()
+    if found == named:
+        return
+    episodes = {row[0] for row in named}
+    if missing := episodes - {row[0] for row in found}:
+        raise counts_refusal(file, f"it counts {len(episodes) - len(missing)} of {len(episodes)} episodes")
+    pairs = enumerate(zip_longest(found, named, fillvalue=()))
+    place, pair = next((place, pair) for place, pair in pairs if pair[0] != pair[1])
+    own, expected = (", ".join(f"{n} {repr(v)[:100]}" for n, v in zip(names, row, strict=False)) for row in pair)
+    raise counts_refusal(file, f"its row {place} is {own or 'nothing'}; its manifest names {expected or 'nothing'}")
 
 
 def official_rows(frame: "pl.DataFrame") -> "pl.DataFrame":
@@ -128,16 +144,16 @@ def with_images(frame: "pl.DataFrame", manifest: Manifest) -> "pl.DataFrame":
 def counts_sha256(frame: "pl.DataFrame") -> str:
     """Hash all counts, decisions and failures; the same for any number of ranks, workers and any batch size.
 
-    Scores and region measures, which are real numbers, are not in it: records without the latter keep their hash. They
-    have hashes of their own, see `columns_sha256`.
+    Scores and region measures, which are real numbers, are not in it. They have hashes of their own, see
+    `columns_sha256`.
     """
-    return _sha256(_whole_numbers(frame))
+    return _whole_numbers_sha256(frame, *NUMBERS, "present", "decided", *([FAILED] if FAILED in frame.columns else []))
 
 
 def columns_sha256(frame: "pl.DataFrame") -> dict[str, str]:
-    """Hash each column of real numbers that a table has, as float32; a gap is one value more."""
+    """Hash each column of real numbers, as float32; a gap is one value more."""
     found = {}
-    for name in (name for name in REALS if name in frame.columns):
+    for name in REALS:
         values = np.array(frame[name].to_numpy(), dtype="<f4")  # a gap becomes NaN
         values[np.isnan(values)] = np.nan  # of one pattern of bits
         found[name] = hashlib.sha256(values.tobytes()).hexdigest()
@@ -152,15 +168,13 @@ def truth_sha256(frame: "pl.DataFrame", with_pixels: bool = True) -> str:
         with_pixels: the numbers of true pixels are hashed, which follow from the method where pixels are counted at the
             size of its input.
     """
-    names = ["episode", "slot", "class_id", *(TRUTH if with_pixels else ())]
-    return _sha256(
-        np.ascontiguousarray(np.stack([frame[name].cast(int).to_numpy() for name in names], 1).astype("<i8"))
-    )
+    return _whole_numbers_sha256(frame, *ORDER, "class_id", *(TRUTH if with_pixels else ()))
 
 
-def failed_episodes(frame: "pl.DataFrame") -> int:
-    """Return the number of episodes that the method could not answer."""
-    return frame.filter(frame[FAILED])["episode"].n_unique() if FAILED in frame.columns else 0
+def _whole_numbers_sha256(frame: "pl.DataFrame", *names: str) -> str:
+    """Hash columns of whole numbers and truth values, row by row, as int64."""
+    table = np.stack([frame[name].cast(int).to_numpy() for name in names], 1).astype("<i8")
+    return hashlib.sha256(table.tobytes()).hexdigest()
 
 
 def hashes(frame: "pl.DataFrame") -> dict[str, Any]:
@@ -172,121 +186,18 @@ def hashes(frame: "pl.DataFrame") -> dict[str, Any]:
     }
 
 
-def _whole_numbers(frame: "pl.DataFrame") -> np.ndarray:
-    """Return the columns `NUMBERS` (rows, numbers) int64, and decisions and failures behind them; -1 for a gap."""
-    columns = [*NUMBERS, "present", "decided"]
-    columns += [FAILED] if FAILED in frame.columns else []
-    table = np.empty((len(frame), len(columns)), dtype="<i8")
-    for place, name in enumerate(columns):
-        column = frame[name]
-        sound = column.cast(int).fill_null(-1) if column.has_nulls() else column  # damaged: no count
-        table[:, place] = sound.to_numpy()
-    return table
+def check_hashes(frame: "pl.DataFrame", run: Run, file: Path) -> None:
+    """Raise RecordError unless a count table has the hashes that `run.json` states; `file` is named in messages."""
+    if counts_sha256(frame) != run.counts_sha256:
+        raise counts_refusal(file, "it does not hold the counts that run.json names")
+    found, stated = columns_sha256(frame), run.columns_sha256
+    for name in sorted(found | stated):
+        if found.get(name) != stated.get(name):
+            raise counts_refusal(file, f"the column {name} does not hold the values that run.json names")
+    if truth_sha256(frame) != run.truth_sha256:
+        raise counts_refusal(file, "it does not hold the truth that run.json names")
 
 
-def _sha256(table: np.ndarray) -> str:
-    return hashlib.sha256(table.tobytes()).hexdigest()
-
-
-def check_counts(frame: "pl.DataFrame", manifest: Manifest, file: Path) -> str:
-    """Check that a table holds the counts of a whole run.
-
-    Args:
-        frame: the table.
-        manifest: of the run.
-        file: that the table was read from, named in messages.
-
-    Returns:
-        The hash of the counts, see `counts_sha256`.
-
-    Raises:
-        RecordError: a column is absent, of another type or has gaps, a count is out of range, or the manifest's
-            episodes and their ways are not there once each.
-    """
-    _check_columns(frame, file)
-    table = _whole_numbers(frame)
-    _check_ranges(frame, table[:, : len(NUMBERS)], manifest.header, file)
-    _check_episodes(frame, manifest, file)
-    return _sha256(table)
-
-
-def _check_columns(frame: "pl.DataFrame", file: Path) -> None:
-    # spared until it is needed
-    import polars as pl
-
-    kinds = {**dict.fromkeys(NUMBERS, pl.Int64), "present": pl.Boolean, "decided": pl.Boolean, "score": pl.Float64}
-    kinds |= {name: pl.Float64 for name in REGIONS if name in frame.columns} | {"query": pl.String}
-    marked = [FAILED] if FAILED in frame.columns else []
-    kinds |= dict.fromkeys(marked, pl.Boolean)
-    schema = frame.schema
-    for column, kind in kinds.items():
-        if column not in schema:
-            raise RecordError(f"{file} has no column {column}; {EXPECTED}")
-        found = schema[column]
-        alike = found.is_integer() if kind == pl.Int64 else found.is_float() if kind == pl.Float64 else found == kind
-        if not alike and not (column == "query" and found == pl.Null):
-            raise RecordError(f"{file}: the column {column} holds {found}, expected {kind}")
-    gaps = dict(zip(frame.columns, frame.null_count().row(0), strict=True))
-    for column in [*NUMBERS, "present", "decided", *marked]:
-        if gaps[column]:
-            raise RecordError(f"{file}: the column {column} has gaps; {EXPECTED}")
-
-
-def _check_ranges(frame: "pl.DataFrame", numbers: np.ndarray, header: Header, file: Path) -> None:
-    """Raise RecordError unless the columns `NUMBERS` (rows, numbers) of `frame` have values that counts may have."""
-    if numbers.min(initial=0) < 0 or numbers.max(initial=0) > LARGEST:
-        smallest = min(frame[name].to_numpy().min() for name in NUMBERS)  # those beyond int64 are below 0 in `numbers`
-        raise RecordError(f"{file} has counts {'below 0' if smallest < 0 else f'above {LARGEST}'}; {EXPECTED}")
-    slot, number = numbers[:, NUMBERS.index("slot")], numbers[:, NUMBERS.index("class_id")]
-    is_way = slot > 0
-    asked = [*header.class_ids, *header.calibration_ids]
-    for found, allowed in ((number[is_way], asked), (number[~is_way], [0])):
-        unknown = sorted(set(found.tolist()) - set(allowed))
-        if unknown:
-            raise RecordError(f"{file} counts the class {unknown[0]}, which is none of its manifest's")
-    last, at_most = int(slot.max(initial=0)), largest_way(header)
-    if last > at_most:
-        raise RecordError(f"{file} counts the way {last}; expected at most the {at_most} of its manifest")
-
-
-def _check_episodes(frame: "pl.DataFrame", manifest: Manifest, file: Path) -> None:
-    """Raise RecordError unless each episode of the manifest has its rows in `frame` once."""
-    protocol, episodes = protocol_of(manifest.header), manifest.episodes
-    if manifest.header.draws > 1:
-        _check_marks(frame, manifest, DRAW, "draws of supports", file)
-    if manifest.header.calibration_ids:
-        _check_marks(frame, manifest, CALIBRATES, "episodes that calibrate", file)
-    counted = frame.select("episode", "slot", "class_id", "query").rows()
-    missing = {episode.index for episode in episodes} - set(frame["episode"].to_list())
-    if missing:
-        raise RecordError(
-            f"{file} counts {len(episodes) - len(missing)} of {len(episodes)} episodes; {EXPECTED}: run it again with "
-            "FORCE=1"
-        )
-    twice = len(counted) - len({row[:2] for row in counted})
-    if twice:
-        raise RecordError(f"{file} counts {twice} ways more than once; {EXPECTED}")
-    if protocol.has_masks:
-        named = set(zip(*manifest.slot_columns, strict=True))
-    else:
-        indices = {episode.index for episode in episodes}
-        named = {row for row in counted if row[0] in indices and row[3] is None}
-    differing = set(counted) - named or named - set(counted)
-    if differing:
-        raise RecordError(
-            f"{file} counts other episodes or ways than its manifest names ({len(differing)} rows differ); {EXPECTED}"
-        )
-
-
-def _check_marks(frame: "pl.DataFrame", manifest: Manifest, column: str, words: str, file: Path) -> None:
-    """Raise RecordError unless every row has in `column` what the manifest gives to its episode."""
-    marks = {episode.index: getattr(episode, column) for episode in manifest.episodes}
-    stated = frame[column].to_list() if column in frame.columns else []
-    if stated != [marks.get(number) for number in frame["episode"].to_list()]:
-        raise RecordError(f"{file} has other {words} than its manifest names; {EXPECTED}")
-
-
-def largest_way(header: Header) -> int:
-    """Count the ways that an episode may have: in the fully augmented setting, any class of the fold adds one;
-    where all classes are asked for at once, these are the ways."""
-    return len(header.class_ids) if header.setting == "fully_augmented" or header.all_classes else header.way
+def failed_episodes(frame: "pl.DataFrame") -> int:
+    """Return the number of episodes that the method could not answer."""
+    return frame.filter(frame[FAILED])["episode"].n_unique() if FAILED in frame.columns else 0

@@ -6,7 +6,6 @@ Of every pixel (in classification: of every query image) it is counted once what
 made has sound counts, too.
 """
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -20,17 +19,12 @@ from fsbench.protocols.protocol import Protocol
 from fsbench.protocols.reading import protocol_of
 from fsbench.records.counts import failed_episodes
 from fsbench.records.run import Run
+from fsbench.records.tables import counts_refusal
 from fsbench.scores.answers import SCORE_ROUNDING
 from fsbench.scores.confusion import COUNTS, FAILED, REGIONS
 
 if TYPE_CHECKING:
     import polars as pl
-
-LONGEST_SECONDS = 1e9
-"""More seconds than any evaluation takes: 30 years."""
-MOST_MIB = 2.0**30
-"""More memory in MiB than any machine has: a pebibyte."""
-MOST_EPISODES_PER_SECOND = 1e7
 
 Fault = tuple[np.ndarray, str]
 """Rows (rows,) bool of a table that break an identity, and the words for one of them, with its values in braces."""
@@ -40,10 +34,6 @@ class _Rows:
     """A count table as arrays (rows,), sorted by (episode, slot); of each episode all its rows are there."""
 
     def __init__(self, frame: "pl.DataFrame"):
-        episode, slot = frame["episode"].to_numpy(), frame["slot"].to_numpy()
-        step = np.diff(episode)
-        if ((step < 0) | ((step == 0) & (np.diff(slot) < 0))).any():
-            frame = frame.sort("episode", "slot")
         self.frame = frame
         self.episode, self.slot = self["episode"], self["slot"]
         self.tp, self.pred, self.gt, self.pred_void, self.void, self.valid = map(self.__getitem__, COUNTS)
@@ -115,9 +105,8 @@ def check_identities(frame: "pl.DataFrame", manifest: Manifest, run: Run, file: 
         if broken.any():
             row = rows.frame.row(int(broken.argmax()), named=True)
             way = f", way {row['slot']}" if row["slot"] else ""
-            raise RecordError(
-                f"{file}: episode {row['episode']}{way}: {words.format(**row)}, which no prediction gives; "
-                "expected the counts as they were written; get the record again, or run it again with FORCE=1"
+            raise counts_refusal(
+                file, f"episode {row['episode']}{way}: {words.format(**row)}, which no prediction gives"
             )
     _check_run(frame, manifest, run, file)
 
@@ -200,9 +189,7 @@ def _region_faults(rows: _Rows) -> Iterator[Fault]:
     """Yield the rows whose region measures are out of range; nothing measured gives 0 (`region_measures`)."""
     empty = (rows.gt == 0) | (rows.pred + rows.pred_void == 0)
     for name in REGIONS:
-        if name not in rows.frame.columns or rows.frame[name].null_count() == len(rows.frame):
-            continue
-        values = rows[name].astype(float)  # a gap is NaN
+        values = rows[name].astype(float)
         yield ~((values >= 0) & (values <= 1)), f"{name.upper()} is {{{name}}}, not in [0, 1]"
         yield empty & (values != 0), f"{name.upper()} is {{{name}}} where nothing is true or predicted"
 
@@ -223,49 +210,22 @@ def _image_faults(rows: _Rows, header: Header) -> Iterator[Fault]:
 
 
 def _check_run(frame: "pl.DataFrame", manifest: Manifest, run: Run, file: Path) -> None:
-    """Raise RecordError unless the numbers that `run.json` states of the evaluation are possible."""
-    episodes, cost, made = len(manifest.episodes), run.cost, run.made
-    failed = failed_episodes(frame)
+    """Raise RecordError unless the numbers that `run.json` states of the evaluation fit each other and the counts."""
+    episodes, failed = len(manifest.episodes), failed_episodes(frame)
     augmented = sum(episode.augmented for episode in manifest.episodes)
-    seconds, rate = cost.evaluation_seconds, cost.episodes_per_second
-    learned, parameters = cost.trainable_parameters, cost.total_parameters
-    stated = run.model_fields_set
-    faults = {
-        f"{run.failed_episodes} failed episodes, by the counts {failed}": run.failed_episodes != failed,
-        f"{run.augmented_episodes} augmented episodes, by the manifest {augmented}": (
-            "augmented_episodes" in stated and run.augmented_episodes != augmented
+    seconds, rate = run.cost.evaluation_seconds or 0, run.cost.episodes_per_second or 0
+    learned, parameters = run.cost.trainable_parameters or 0, run.cost.total_parameters
+    for is_broken, words in (
+        (run.failed_episodes != failed, f"{run.failed_episodes} failed episodes, by the counts {failed}"),
+        (
+            run.augmented_episodes != augmented,
+            f"{run.augmented_episodes} augmented episodes, by the manifest {augmented}",
         ),
-        f"{learned} trained of {parameters} parameters": (
-            learned is not None and parameters is not None and learned > parameters
-        ),
-        f"{rate} episodes a second in {seconds} seconds, of {episodes} episodes": (
-            rate is not None and seconds is not None and rate * seconds > episodes * 1.001
-        ),
-        f"{rate} episodes a second": rate is not None and rate > MOST_EPISODES_PER_SECOND,
-        **{
-            f"{value} seconds": value is not None and value > LONGEST_SECONDS
-            for value in (seconds, made.training_seconds)
-        },
-        **{
-            f"{value} MiB of memory": value is not None and value > MOST_MIB
-            for value in (cost.peak_mib, made.training_peak_mib)
-        },
-    }
-    for words, is_broken in faults.items():
+        (parameters is not None and learned > parameters, f"{learned} trained of {parameters} parameters"),
+        (rate * seconds > episodes * 1.001, f"{rate} episodes a second in {seconds} seconds, of {episodes} episodes"),
+    ):
         if is_broken:
             raise RecordError(
                 f"{file.with_name('run.json')} states {words}, which cannot be; expected what the run wrote; get the "
                 "record again, or run it again with FORCE=1"
             )
-
-
-def truth_outliers(truths: Sequence[str]) -> list[int]:
-    """Return the places of truths that differ from the one that most have; all where no one is the most frequent.
-
-    >>> truth_outliers(["a", "a", "b"]), truth_outliers(["a", "b"]), truth_outliers(["a", "a"])
-    ([2], [0, 1], [])
-    """
-    numbers = Counter(truths)
-    most = max(numbers.values(), default=0)
-    usual = [truth for truth, number in numbers.items() if number == most]
-    return [place for place, truth in enumerate(truths) if len(usual) > 1 or truth != usual[0]]

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from fsbench.base.errors import RecordError
-from fsbench.base.files import is_file, replacing, sha256_file
-from fsbench.base.files.arrays import read_parquet
+from fsbench.base.files import is_file, sha256_file
 from fsbench.base.files.images import MASK_PIXELS
 from fsbench.data.rle import decode_rle, encode_ways, rle_pixels
 from fsbench.records.record import Record
 from fsbench.records.run import KeptPredictions
+from fsbench.records.tables import PREDICTIONS, read_parquet, refusal, write_parquet
 
 if TYPE_CHECKING:
     import polars as pl
@@ -33,6 +33,8 @@ Keep = Literal["none", "masks", "soft"]
 method has."""
 
 FILE = "predictions.parquet"
+SHARED = ("episode", "slot", "decided", "score")
+"""Columns that are as in the counts."""
 SOFT_SIDE = 64
 _SOFT_BYTES = SOFT_SIDE**2
 _RANGE = np.dtype("<f4")
@@ -113,36 +115,31 @@ def write_predictions(
         path.unlink(missing_ok=True)
         return None
     of_way = {(episode, slot): prediction for episode, slot, _, prediction in kept if holds(prediction, keep)}
-    table = counts.filter(pl.col("slot") > 0).select("episode", "slot", "decided", "score")
+    table = counts.filter(pl.col("slot") > 0).select(SHARED)
     try:
         rows = [of_way[key] for key in table.select("episode", "slot").rows()]
     except KeyError as error:
         raise RecordError(
             f"the prediction of episode {error.args[0][0]} is missing; run the same command again"
         ) from None
-    columns = [
-        pl.Series("height", [row["size"][0] for row in rows], pl.Int32),
-        pl.Series("width", [row["size"][1] for row in rows], pl.Int32),
-        pl.Series("rle", [row["rle"] for row in rows], pl.String),
-    ]
+    columns = {
+        "height": [row["size"][0] for row in rows],
+        "width": [row["size"][1] for row in rows],
+        "rle": [row["rle"] for row in rows],
+    }
     if keep == "soft":
-        columns += [_column(name, rows) for name in LAYERS]
-        if columns[-1].null_count() == len(rows):
-            columns.pop()
-    with replacing(path) as temporary:
-        table.with_columns(columns).write_parquet(temporary)
-    has_attention = columns[-1].name == "attention"
-    meaning = {"attention": attention_meaning} if has_attention and attention_meaning else {}
+        columns |= {name: [_decoded(row.get(name)) for row in rows] for name in LAYERS}
+        if all(values is None for values in columns["attention"]):
+            del columns["attention"]
+    types = PREDICTIONS.types(*columns)
+    write_parquet(path, table.with_columns(pl.Series(name, columns[name], types[name]) for name in columns))
+    meaning = {"attention": attention_meaning} if "attention" in columns and attention_meaning else {}
     return KeptPredictions(kept=keep, sha256=sha256_file(path), **meaning)
 
 
-def _column(name: str, rows: Sequence[Prediction]) -> "pl.Series":
-    """Return a layer of `LAYERS` as a column of bytes."""
-    # spared until it is needed
-    import polars as pl
-
-    packed = [row.get(name) for row in rows]
-    return pl.Series(name, [None if values is None else b64decode(values) for values in packed], pl.Binary)
+def _decoded(text: str | None) -> bytes | None:
+    """Return the bytes of a layer of `LAYERS` as the journal has it."""
+    return None if text is None else b64decode(text)
 
 
 def label_map_of(ways: Sequence[Mapping[str, Any]]) -> np.ndarray:
@@ -193,11 +190,9 @@ class StoredPredictions:
         ways = self._ways[episode]
         try:
             label_map = label_map_of(ways)
-            for slot, pixels in enumerate(np.bincount(label_map.ravel(), minlength=len(ways) + 1)[1:].tolist(), 1):
-                if pixels != ways[slot - 1]["pixels"]:
-                    raise ValueError(f"way {slot} has {pixels} pixels, and {ways[slot - 1]['pixels']} were counted")
-        except (ValueError, TypeError) as error:
+        except ValueError as error:
             raise self._refusal(f"episode {episode}: {error}") from error
+        self._check_pixels(episode, np.bincount(label_map.ravel(), minlength=len(ways) + 1)[1:].tolist())
         return label_map
 
     def ways(self, episode: int) -> list[dict[str, Any]]:
@@ -210,18 +205,23 @@ class StoredPredictions:
         It is a tenth of the time that `label_map` takes for all episodes.
         """
         for episode, ways in self._ways.items():
-            for slot, way in enumerate(ways, 1):
-                try:
-                    pixels = rle_pixels(way["rle"], *way["size"])
-                except ValueError as error:
-                    raise self._refusal(f"episode {episode}: {error}") from error
-                if pixels != way["pixels"]:
-                    problem = f"way {slot} has {pixels} pixels, and {way['pixels']} were counted"
-                    raise self._refusal(f"episode {episode}: {problem}")
+            try:
+                pixels = [rle_pixels(way["rle"], *way["size"]) for way in ways]
+            except ValueError as error:
+                raise self._refusal(f"episode {episode}: {error}") from error
+            self._check_pixels(episode, pixels)
+
+    def _check_pixels(self, episode: int, pixels: Sequence[int]) -> None:
+        """Raise RecordError unless the masks of an episode have the pixels that were counted."""
+        for slot, (way, found) in enumerate(zip(self._ways[episode], pixels, strict=True), 1):
+            if found != way["pixels"]:
+                raise self._refusal(
+                    f"episode {episode}: way {slot} has {found} pixels, and {way['pixels']} were counted"
+                )
 
     def presence(self, episode: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the decision on the presence of each way, (N,) bool, and its score, (N,) float32."""
-        scores = [np.nan if row["score"] is None else row["score"] for row in self._ways[episode]]
+        scores = [row["score"] for row in self._ways[episode]]
         return np.array(self.decided(episode), bool), np.array(scores, np.float32)
 
     def decided(self, episode: int) -> list[bool]:
@@ -303,47 +303,27 @@ def read_predictions(record: Record) -> StoredPredictions | None:
     if not is_file(path):
         return None
     try:
-        if stated is None or sha256_file(path) != stated.sha256:
-            raise _refusal(record, "it is not the file that run.json names")
-        frame = read_parquet(path, "predictions")
-    except (OSError, ValueError) as error:
+        is_of_run = stated is not None and sha256_file(path) == stated.sha256
+    except OSError as error:
         raise _refusal(record, str(error)) from error
+    if not is_of_run:
+        raise _refusal(record, "it is not the file that run.json names")
+    frame = read_parquet(path, PREDICTIONS)
     _check(record, frame)
     return StoredPredictions(record, frame)
 
 
 def _refusal(record: Record, problem: str) -> RecordError:
-    error = RecordError(
-        f"{record.path / FILE} cannot be used ({problem}); expected the predictions of the run; remove the file "
-        "(tables do without it), or run again with FORCE=1"
-    )
-    error.folder = record.path
-    return error
+    return refusal(record.path / FILE, problem, PREDICTIONS.remedy)
 
 
 def _check(record: Record, frame: "pl.DataFrame") -> None:
     """Raise RecordError unless `frame` has a row of possible size for each way, with the decisions of the counts."""
-    # spared until it is needed
-    import polars as pl
-
-    kinds: dict[str, Any] = {
-        "episode": pl.Int32, "slot": pl.Int16, "decided": pl.Boolean, "score": pl.Float32, "height": pl.Int32,
-        "width": pl.Int32, "rle": pl.String,
-    }  # fmt: skip
-    if dict(frame.schema) not in [kinds | dict.fromkeys(LAYERS[:layers], pl.Binary) for layers in (0, 1, 2)]:
-        found = ", ".join(f"{name} {kind}" for name, kind in frame.schema.items())
-        raise _refusal(record, f"its columns are {found[:200]}")
-    counted = record.every_episode.filter(pl.col("slot") > 0)
-    shared = ["episode", "slot", "decided", "score"]
-    own = counted.select(pl.col(name).cast(kinds[name], strict=False) for name in shared)
-    if not frame.select(shared).equals(own):
+    counted = record.every_episode.filter(record.every_episode["slot"] > 0)
+    if not frame.select(SHARED).equals(counted.select(SHARED)):
         raise _refusal(record, "it holds other episodes, ways or decisions than the counts")
-    if any(frame[name].null_count() for name in ("height", "width", "rle")):
-        raise _refusal(record, "it has gaps")
-    sides = frame.select(pl.col("height", "width").cast(pl.Int64))
-    pixels = sides["height"] * sides["width"]
-    is_fine = (sides["height"] > 0) & (sides["width"] > 0) & (pixels == counted["valid"] + counted["void"])
-    if not (is_fine & (pixels <= MASK_PIXELS)).all():
+    pixels = frame["height"].cast(int) * frame["width"].cast(int)
+    if not ((pixels == counted["valid"] + counted["void"]) & (pixels <= MASK_PIXELS)).all():
         raise _refusal(record, "a mask has another size than what was counted")
     if (frame["rle"].str.len_bytes() > _LONGEST_RUN * (pixels + 1)).any():
         raise _refusal(record, "a mask has more runs than pixels")

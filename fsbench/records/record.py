@@ -9,31 +9,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from fsbench.base.errors import RecordError, SettingsError, near_path
-from fsbench.base.files import is_file, read_json
-from fsbench.base.files.arrays import read_parquet
+from fsbench.base.files import is_file
 from fsbench.data.episodes.manifest import Header, Manifest, read_header
 from fsbench.protocols.protocol import Protocol
 from fsbench.protocols.reading import protocol_of, read_checked_manifest
-from fsbench.records.counts import (
-    check_counts,
-    columns_sha256,
-    official_rows,
-    tested_rows,
-    truth_sha256,
-    with_images,
-)
-from fsbench.records.identities import check_identities, truth_outliers
-from fsbench.records.run import Run, check_run
+from fsbench.records.counts import check_hashes, check_rows, official_rows, tested_rows, with_images
+from fsbench.records.identities import check_identities
+from fsbench.records.run import Run, read_run
 from fsbench.records.run_directory import is_current
+from fsbench.records.tables import count_schema, counts_refusal, read_parquet
 
 if TYPE_CHECKING:
     import polars as pl
 
 
 Built = TypeVar("Built")
-
-REPEAT = "expected the counts of a finished run; run it again with FORCE=1"
-"""End of the message where counts cannot be read."""
 
 
 @dataclass(frozen=True)
@@ -113,43 +103,21 @@ class Record:
 
         Raises RecordError when the counts were changed, or break an identity (`fsbench.records.identities`).
         """
-        with _blaming(self.path):
-            return self._read_counts()
-
-    def _read_counts(self) -> "pl.DataFrame":
         file = self.path / "episodes.parquet"
-        try:
-            frame = read_parquet(file)
-        except (OSError, ValueError) as error:
-            raise RecordError(f"cannot read {file} ({error}); {REPEAT}") from error
-        if check_counts(frame, self.manifest, file) != self.run.counts_sha256:
-            raise RecordError(f"{file} does not hold the counts that run.json names")
-        found, stated = columns_sha256(frame), self.run.columns_sha256
-        other = next((name for name in sorted(found | stated) if found.get(name) != stated.get(name)), None)
-        if other is not None:
-            raise RecordError(
-                f"{file}: the column {other} does not hold the values that run.json names; it was changed after the "
-                "run; get the record again, or run it again with FORCE=1"
-            )
-        if self.run.truth_sha256 != truth_sha256(frame):
-            raise RecordError(f"{file} does not hold the truth that run.json names")
-        check_identities(frame, self.manifest, self.run, file)
-        return frame
+        with _blaming(self.path):
+            frame = read_parquet(file, count_schema(self.header))
+            check_rows(frame, self.manifest, file)
+            check_hashes(frame, self.run, file)
+            check_identities(frame, self.manifest, self.run, file)
+            return frame
 
 
 def read_record(path: Path) -> Record | None:
     """Read the record in folder `path`; None when the run is not finished. Raises RecordError when it is damaged."""
-    file = path / "run.json"
-    try:
-        run = read_json(file, "record")
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as error:
-        raise RecordError(f"{file} is no JSON ({error}); remove the folder and run it again") from error
-    record = Record(path, check_run(run, file))
-    if not is_file(path / "episodes.parquet"):
-        raise RecordError(f"{path / 'episodes.parquet'} is missing; {REPEAT}")
-    return record
+    run = read_run(path / "run.json")
+    if run is not None and not is_file(counts := path / "episodes.parquet"):
+        raise counts_refusal(counts, "it is missing")
+    return None if run is None else Record(path, run)
 
 
 @contextmanager
@@ -252,19 +220,23 @@ def find_distinct_records(folders: Iterable[Path], refused: list[str] | None = N
 
 
 def truth_outlier_records(records: Iterable[Record]) -> list[Record]:
-    """Return the records whose truth is another than that of most runs on the same episodes of the same files."""
-    groups: dict[tuple[Any, ...], list[Record]] = {}
+    """Return the records whose truth is another than that of most runs on the same episodes of the same files.
+
+    They are all runs of these episodes where no truth is the most frequent.
+    """
+    groups: dict[tuple[Any, ...], dict[str, list[Record]]] = {}
     for record in records:
         identity = record.run.identity
         if identity.files_sha256 is not None:
             side = identity.image_size if record.protocol.view.counts_at_input_size else None
             key = identity.manifest_sha256, identity.files_sha256, side
-            groups.setdefault(key, []).append(record)
-    return [
-        group[place]
-        for group in groups.values()
-        for place in truth_outliers([record.run.truth_sha256 for record in group])
-    ]
+            groups.setdefault(key, {}).setdefault(record.run.truth_sha256, []).append(record)
+    outliers = []
+    for truths in groups.values():
+        most = max(map(len, truths.values()))
+        usual = [truth for truth, same in truths.items() if len(same) == most]
+        outliers += [one for truth, same in truths.items() if [truth] != usual for one in same]
+    return outliers
 
 
 def finished_records(folders: Iterable[Path]) -> tuple[list[Record], list[str]]:

@@ -4,6 +4,7 @@ Fields stand in the order in which a run writes them. A field with a default is 
 runs lack that have no such thing; entries of later versions are kept under their names without a meaning.
 """
 
+import json
 import re
 from math import isnan, nan
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
 
 from fsbench.base.errors import RecordError
-from fsbench.base.files import fingerprint
+from fsbench.base.files import fingerprint, read_json, write_text
 from fsbench.base.files.validation import first_problem
 
 DEEPEST = 50
@@ -38,7 +39,12 @@ Score = Annotated[
     PlainSerializer(lambda value: None if isnan(value) else value),
 ]  # fmt: skip
 """A score; NaN, of one that is not defined, is null in JSON."""
-Measure = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Seconds = Annotated[float, Field(ge=0, le=1e9)]
+"""At most 30 years."""
+Mebibytes = Annotated[float, Field(ge=0, le=2**30)]
+"""At most a pebibyte."""
+Rate = Annotated[float, Field(ge=0, le=1e7)]
+"""Episodes a second."""
 
 
 class Entries(BaseModel):
@@ -211,9 +217,9 @@ class Cost(Entries):
 
     trainable_parameters: Count | None
     total_parameters: Count | None = None
-    evaluation_seconds: Measure | None = None
-    episodes_per_second: Measure | None
-    peak_mib: Measure | None
+    evaluation_seconds: Seconds | None = None
+    episodes_per_second: Rate | None
+    peak_mib: Mebibytes | None
 
 
 class KeptPredictions(Entries):
@@ -234,8 +240,8 @@ class TrainingOutcome(Entries):
     epochs: Count | None = None
     ended_early: Any = None
     step: dict[str, Any] | None = None
-    training_seconds: Measure | None = None
-    training_peak_mib: Measure | None = None
+    training_seconds: Seconds | None = None
+    training_peak_mib: Mebibytes | None = None
     unordered_kernels: list[Name] = []
 
 
@@ -332,28 +338,34 @@ def run_name(words: str) -> str:
     return re.sub(r"[^A-Za-z0-9._+-]+", "-", words).lstrip("._+-")
 
 
-def check_run(values: Any, file: Path) -> Run:
-    """Return the run of the plain values in the run.json `file`.
+def read_run(file: Path) -> Run | None:
+    """Read a run.json, which may be anybody's; None where there is none.
 
     Raises RecordError that names entries that are missing, or the first with another type or range.
     """
+    remedy = "remove the folder or run it again"
+    try:
+        values = read_json(file, "record")
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise RecordError(f"{file} is no JSON ({error}); {remedy}") from error
     if _is_deeper(values, DEEPEST):
-        raise RecordError(
-            f"{file} is no record of fsbench: it has more than {DEEPEST} levels; remove the folder or run it again"
-        )
+        raise RecordError(f"{file} is no record of fsbench: it has more than {DEEPEST} levels; {remedy}")
     try:
         return Run.model_validate(values)
     except ValidationError as error:
         problems = error.errors(include_url=False)
         missing = [".".join(map(str, each["loc"])) for each in problems if each["type"] == "missing"]
         if len(missing) == len(problems):
-            raise RecordError(
-                f"{file} lacks {', '.join(missing)}; expected a whole record of fsbench; remove the folder or run it "
-                "again"
-            ) from None
-        raise RecordError(
-            f"{file} is no record of fsbench: {first_problem(error, values)}; remove the folder or run it again"
-        ) from error
+            expected = "expected a whole record of fsbench"
+            raise RecordError(f"{file} lacks {', '.join(missing)}; {expected}; {remedy}") from None
+        raise RecordError(f"{file} is no record of fsbench: {first_problem(error, values)}; {remedy}") from error
+
+
+def write_run(file: Path, run: Run) -> None:
+    """Write a run.json."""
+    write_text(file, json.dumps(run.as_json(), indent=2) + "\n")
 
 
 def _is_deeper(value: Any, levels: int) -> bool:

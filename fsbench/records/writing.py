@@ -1,16 +1,15 @@
 """The writer of records: whoever answered, and wherever, it is called for each finished run."""
 
-import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fsbench.base.files import replacing, write_text
 from fsbench.protocols.test import Test
 from fsbench.records.counts import failed_episodes, hashes, official_rows
 from fsbench.records.predictions import Keep, Prediction, write_predictions
 from fsbench.records.record import Record
-from fsbench.records.run import Run, RunFacts
+from fsbench.records.run import Run, RunFacts, write_run
+from fsbench.records.tables import write_parquet
 
 if TYPE_CHECKING:
     import polars as pl
@@ -68,8 +67,7 @@ def write_files(folder: Path, run: Run, frame: "pl.DataFrame", listeners: Iterab
             is not complete either. An error of one keeps neither the others from being told nor the file from being
             written; the first is raised afterwards.
     """
-    with replacing(folder / "episodes.parquet") as temporary:
-        frame.write_parquet(temporary)
+    write_parquet(folder / "episodes.parquet", frame)
     record = Record(folder, run)
     errors: list[Exception] = []
     for listener in listeners:
@@ -77,7 +75,7 @@ def write_files(folder: Path, run: Run, frame: "pl.DataFrame", listeners: Iterab
             listener(record)
         except Exception as error:  # whatever a listener raises: the results are there
             errors.append(error)
-    write_text(folder / "run.json", json.dumps(run.as_json(), indent=2) + "\n")
+    write_run(folder / "run.json", run)
     if errors:
         raise errors[0]
     return record

@@ -13,6 +13,7 @@ from fsbench.records.counts import hashes
 from fsbench.records.record import Record
 from fsbench.records.run import TRAINED_HERE, UNTRAINED, Run
 from fsbench.records.writing import write_files
+from fsbench.scores.count_table import QUERIES, SUPPORTS
 
 IDENTITY = {
     "method": {"name": "m"},
@@ -95,6 +96,7 @@ def written(folder: Path, frame: pl.DataFrame, identity: dict[str, Any] | None =
 
     The record that is returned has these counts without reading them, so that counts of no prediction may be given.
     """
+    frame = frame.drop(SUPPORTS, QUERIES, strict=False)
     run = some_run(identity, **{"id": folder.name} | entries | hashes(frame))
     record = write_files(folder, run, frame)
     record.__dict__["every_episode"] = frame

@@ -49,6 +49,7 @@ from fsbench.records.checked_jsonl import checked_line
 from fsbench.records.journal import Journal
 from fsbench.records.predictions import SOFT_SIDE, read_predictions, write_predictions
 from fsbench.records.record import Record
+from fsbench.records.tables import count_schema, read_parquet
 from fsbench.runner.grid.spec import read_grid
 from tests.datamodules.datasets import test_object_annotations as annotations
 from tests.fsbench.runs import HEADER, some_header, some_run
@@ -236,14 +237,14 @@ def _read_predicted(path: Path) -> None:
 
 def _parquet() -> bytes:
     file = io.BytesIO()
-    pl.DataFrame({"episode": [0, 1], "query": ["a", "b"], "tp": [3, 4]}).write_parquet(file)
+    rows = {"class_id": [0, 1, 0, 1], "tp": 2, "gt": 3, "present": True, "rom": 0.1, "rum": 0.1, "query": "a"}
+    types = count_schema(some_header()).types()
+    pl.DataFrame(_counted().to_dict() | rows).select(list(types)).cast(types).write_parquet(file)
     return file.getvalue()
 
 
-def _read_record(path: Path) -> None:
-    record = Record(path.parent, some_run())
-    record.__dict__["header"] = some_header()
-    record.episodes  # noqa: B018
+def _read_counts(path: Path) -> None:
+    read_parquet(path, count_schema(some_header()))
 
 
 def _counted() -> pl.DataFrame:
@@ -385,7 +386,7 @@ FORMATS = {
     "answers picture": Format("0.png", _picture("png", PIXELS[..., 0] % 3), _answer_picture),
     "kit": Format("kit.json", KIT, _read_kit, _json),
     "kit episodes": Format("episodes.jsonl", ASKED_LINES, _resume, _lines),
-    "counts": Format("episodes.parquet", _parquet(), _read_record),
+    "counts": Format("episodes.parquet", _parquet(), _read_counts),
     **{
         name: Format(Path(file).name, _made(make, file), _views(make, file), _json if "json" in file else pickle.dumps)
         for name, (make, file) in VIEWS.items()

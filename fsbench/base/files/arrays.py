@@ -3,6 +3,7 @@
 import io
 import zipfile
 import zlib
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,14 +41,17 @@ def read_matlab(path: Path, **more: Any) -> dict[str, Any]:
     return dict(scipy.io.loadmat(io.BytesIO(read_bytes(path, "matlab")), **more))
 
 
-def read_parquet(path: Path, kind: str = "counts") -> "pl.DataFrame":
-    """Return the table of a parquet file without its columns of lists, which no record has.
+def read_parquet(path: Path, kind: str, check_types: Callable[[Mapping[str, str]], None]) -> "pl.DataFrame":
+    """Return the table of a parquet file. Its columns and rows are looked at before anything is decompressed.
 
-    Its rows and columns are looked at before anything is decompressed.
+    Args:
+        path: the file.
+        kind: one of `LIMITS`.
+        check_types: raises ValueError unless these are columns that the file may have, by their names and Polars types.
 
     Raises:
         OSError: as `open_file`.
-        ValueError: it is no sound parquet file, or has more cells than fit into files of its kind.
+        ValueError: it is no sound parquet file, has other columns, or more cells than fit into files of its kind.
     """
     import polars as pl  # spared until it is needed
 
@@ -55,12 +59,13 @@ def read_parquet(path: Path, kind: str = "counts") -> "pl.DataFrame":
     try:
         with standard_error_discarded():  # a damaged file: pages of addresses
             table = pl.scan_parquet(io.BytesIO(read_bytes(path, kind)))
-            columns = [name for name, of_column in table.collect_schema().items() if not of_column.is_nested()]
+            types = {name: str(found) for name, found in table.collect_schema().items()}
+            check_types(types)
             rows = int(table.select(pl.len()).collect().item())
-            if rows * len(columns) * _CELL <= most:
-                return table.select(columns).head(rows).collect()  # its pages may hold more than its footer says
+            if rows * len(types) * _CELL <= most:
+                return table.head(rows).collect()  # its pages may hold more than its footer says
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         raise ValueError(type(error).__name__) from error
     raise ValueError(
-        f"it has {rows} rows and {len(columns)} columns; expected at most {in_units(most)} in cells of {_CELL} bytes"
+        f"it has {rows} rows and {len(types)} columns; expected at most {in_units(most)} in cells of {_CELL} bytes"
     )

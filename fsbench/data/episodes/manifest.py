@@ -191,15 +191,6 @@ class Manifest:
         """Classes that the mIoU averages over, whether or not an episode shows them."""
         return list(self.entries["class_ids"])
 
-    @cached_property
-    def slot_columns(self) -> list[list[Any]]:
-        """Columns of a table with a row for each slot of the episodes of segmentation.
-
-        They are episode, slot (0 is any foreground, 1 to N are ways), class and query.
-        """
-        rows = [(e.index, n, number, e.query) for e in self.episodes for n, number in enumerate((0, *e.classes))]
-        return [[row[place] for row in rows] for place in range(4)]
-
     @property
     def image_names(self) -> list[str]:
         """Distinct images of the episodes, sorted."""

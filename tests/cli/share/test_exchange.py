@@ -79,7 +79,7 @@ def test_counts_that_nothing_predicts_are_found_out(warm, run_arguments, small_d
     honest = np.random.default_rng(0).permutation(numbers)[: len(numbers) // 2].tolist()
     forged = ~pl.col("episode").is_in(honest)
     perfect = {"tp": pl.col("gt"), "pred": pl.col("gt"), "pred_void": 0, "rom": 0, "rum": 0}
-    frame = record.episodes
+    frame = record.every_episode
     frame = frame.with_columns(
         pl.when(forged).then(value).otherwise(pl.col(name)).cast(frame[name].dtype).alias(name)
         for name, value in perfect.items()

@@ -21,7 +21,7 @@ from fsbench.datamodules.datasets.pascal_part import PascalPart
 from fsbench.protocols.draws.presence import KnownAbsence, has_unnamed
 from fsbench.protocols.protocol import Protocol
 from fsbench.protocols.reading import load_protocol
-from fsbench.records.counts import check_counts, official_rows, to_frame
+from fsbench.records.counts import check_rows, official_rows, to_frame
 from fsbench.scores.estimate import differences
 from fsbench.scores.presence import best_threshold
 from fsbench.scores.trivial import trivial_answers
@@ -276,7 +276,7 @@ def some_run(count: int = 40, seed: int = 0) -> tuple[Manifest, list[dict[str, o
 def test_scores_are_those_of_plain_loops(tmp_path):
     manifest, table = some_run()
     every = to_frame(table, manifest)
-    check_counts(every, manifest, tmp_path)
+    check_rows(every, manifest, tmp_path)
     frame = official_rows(every)
     assert len(frame) == 80 and "calibrates" not in frame.columns
     ways = frame.filter(pl.col("slot") == 1).to_dicts()
@@ -352,8 +352,8 @@ def test_the_calibrated_answer_decides_by_base_classes_alone(tmp_path):
         assert (row["tp"], row["pred"]) == ((old["tp"], old["pred"]) if row["decided"] else (0, 0))
     assert presence().counting.further_answers(official_rows(every), official_rows(every), manifest.header) == {}
     altered = every.with_columns(calibrates=~pl.col("calibrates"))
-    with pytest.raises(RecordError, match="has other episodes that calibrate than its manifest names"):
-        check_counts(altered, manifest, tmp_path)
+    with pytest.raises(RecordError, match=r"row 0 is .*, calibrates True; its manifest names .*, calibrates False"):
+        check_rows(altered, manifest, tmp_path)
 
 
 def test_a_choice_of_episodes_says_why_it_has_no_second_threshold():

@@ -2,7 +2,9 @@
 
 import numpy as np
 import polars as pl
+import pytest
 
+from fsbench.base.errors import RecordError
 from fsbench.data.episodes.episode import Episode
 from fsbench.data.episodes.manifest import Manifest
 from fsbench.protocols.reading import load_protocol
@@ -33,15 +35,14 @@ def test_a_way_depends_on_its_own_supports_and_the_foreground_on_all(make):
     assert set(statistics.episodes.rows.cls.tolist()) == {0}  # an episode is about several classes
 
 
-def test_an_old_record_has_the_images_of_its_manifest_without_a_new_run(make):
-    """The file of counts has no images, whether written today or before; whatever it says of them is not believed."""
+def test_the_images_of_rows_are_those_of_the_manifest(make):
+    """The file of counts has none, and one that has is refused."""
     record = make("m", 0)
     assert not {SUPPORTS, QUERIES} & set(pl.read_parquet(record.path / "episodes.parquet").columns)
     assert not {SUPPORTS, QUERIES} & set(record.every_episode.columns)  # checks of counts need none
-    forged = pl.read_parquet(record.path / "episodes.parquet").with_columns(pl.lit("x").alias(SUPPORTS))
-    forged.write_parquet(record.path / "episodes.parquet")
-    again = Record(record.path, record.run)
-    assert again.episodes[SUPPORTS].to_list() == record.episodes[SUPPORTS].to_list()
+    record.episodes.write_parquet(record.path / "episodes.parquet")
+    with pytest.raises(RecordError, match=f"it has an unknown column '{SUPPORTS}'"):
+        _ = Record(record.path, record.run).episodes
 
 
 def test_counts_without_a_manifest_hold_for_these_supports(make):

@@ -91,7 +91,7 @@ def test_a_written_record_is_found_and_a_changed_one_refused(tmp_path):
     stored(folder, to_frame(rows(range(3)), manifest(3)))
     (record,) = find_records(tmp_path)
     assert record.episodes["tp"].to_list() == to_frame(rows(range(3)), manifest(3))["tp"].to_list()
-    record.episodes.with_columns(pl.col("tp") + 1).write_parquet(folder / "episodes.parquet")
+    record.every_episode.with_columns(pl.col("tp") + 1).write_parquet(folder / "episodes.parquet")
     with pytest.raises(RecordError, match=r"does not hold the counts that run.json names"):
         _ = find_records(tmp_path)[0].episodes
     for content in (b"PAR1 no more", None):

@@ -7,37 +7,44 @@ from pathlib import Path
 import pytest
 
 from fsbench.base.errors import RecordError
-from fsbench.records.run import TRAINED_HERE, Run, check_run
+from fsbench.records.run import TRAINED_HERE, Run, read_run, write_run
 from tests.fsbench.runs import ENTRIES, some_run
 
 WHOLE = Path(__file__).parent / "run.json"
 """A run of EMAT on the demo, as it is written."""
-FILE = Path("run.json")
 
 
-def test_a_run_is_written_as_it_was():
+def read(folder, values):
+    """Return the run of a run.json with these values."""
+    (folder / "run.json").write_text(json.dumps(values))
+    return read_run(folder / "run.json")
+
+
+def test_a_run_is_written_as_it_was(tmp_path):
     """Every byte: the order of its entries, what is None and what is not there, and what a later version adds."""
     text = WHOLE.read_text()
-    run = check_run(json.loads(text), FILE)
-    assert json.dumps(run.as_json(), indent=2) + "\n" == text
+    run = read_run(WHOLE)
+    write_run(tmp_path / "run.json", run)
+    assert (tmp_path / "run.json").read_text() == text
     later = json.loads(text) | {"later": {"a": [1, None]}}
     later["identity"]["method"] |= {"model_dump": 3, "__class__": None, "copy": [1]}
-    assert check_run(later, FILE).as_json() == later
+    assert read(tmp_path, later).as_json() == later
     assert Run.model_validate(run.as_json()) == run
+    assert read_run(tmp_path / "none.json") is None
 
 
-def test_a_score_that_is_not_defined_is_null():
+def test_a_score_that_is_not_defined_is_null(tmp_path):
     run = some_run(scores={"mIoU": float("nan"), "FB-IoU": 50.5})
     text = json.dumps(run.as_json(), allow_nan=False)
-    again = check_run(json.loads(text), FILE)
+    again = read(tmp_path, json.loads(text))
     assert json.loads(text)["scores"] == {"mIoU": None, "FB-IoU": 50.5} and again.as_json() == run.as_json()
     assert isnan(again.scores["mIoU"]) and again.scores["FB-IoU"] == 50.5
     with pytest.raises(RecordError, match="scores"):
-        check_run(run.as_json() | {"scores": {"mIoU": "none"}}, FILE)
+        read(tmp_path, run.as_json() | {"scores": {"mIoU": "none"}})
 
 
 def test_the_parts_of_a_run_have_types():
-    run = check_run(json.loads(WHOLE.read_text()), FILE)
+    run = read_run(WHOLE)
     assert run.identity.method.name == "emat" and run.identity.method.as_json()["support_side"] == 8
     assert run.identity.backbone.cache_dtype == "float32" and run.identity.support_annotation == "mask"
     assert run.weights is not None and run.weights.origin == TRAINED_HERE and run.weights.training is not None

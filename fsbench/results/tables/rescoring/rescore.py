@@ -14,10 +14,10 @@ from fsbench.protocols.counting import Absent, PixelCounting
 from fsbench.protocols.protocol import Protocol
 from fsbench.protocols.reading import metric_named, segmentation_of
 from fsbench.protocols.view import View
-from fsbench.records.counts import largest_way
 from fsbench.records.description import all_notes, title
 from fsbench.records.grouping import comparable, fold_of, variants
 from fsbench.records.record import Record
+from fsbench.records.tables import largest_way
 from fsbench.results.tables.layout import Sheet, figure, in_units, interval_notes, moved
 from fsbench.results.tables.rescoring.recount import ORIGINAL, input_resolution
 from fsbench.results.tables.subsets import pairs_between

@@ -9,9 +9,9 @@ import numpy as np
 
 from fsbench.base.errors import SettingsError
 from fsbench.data.episodes.episode import ClassificationEpisode, Episode
-from fsbench.records.counts import DRAW
 from fsbench.records.grouping import comparable, fold_of, variants
 from fsbench.records.record import Record
+from fsbench.records.tables import DRAW
 from fsbench.results.tables.layout import CONDITIONAL
 from fsbench.scores.count_table import episode_scores
 from fsbench.scores.estimate import Estimate, estimates, gains

@@ -177,12 +177,24 @@ def test_archives_of_nothing_but_zeros_are_refused(tmp_path):
 def test_a_small_file_that_becomes_a_large_table_is_refused_before_it_is_read(tmp_path, monkeypatch):
     file = tmp_path / "x.parquet"
     pl.DataFrame({name: np.zeros(30_000) for name in "abcdefghij"}).write_parquet(file)
-    assert file.stat().st_size < 10_000 and len(read_parquet(file)) == 30_000
+    assert file.stat().st_size < 10_000 and len(read_parquet(file, "counts", dict)) == 30_000
     monkeypatch.setitem(LIMITS, "counts", 1 << 20)
     with pytest.raises(ValueError, match=r"it has 30000 rows and 10 columns; expected at most 1 MiB in cells of 8"):
-        read_parquet(file)
+        read_parquet(file, "counts", dict)
+
+
+def test_columns_are_known_before_they_are_read(tmp_path):
+    file = tmp_path / "x.parquet"
     pl.DataFrame({"a": [[0] * 500_000], "b": ["x"]}).write_parquet(file)
-    assert read_parquet(file).to_dict(as_series=False) == {"b": ["x"]}
+    found = {}
+
+    def refuse(types):
+        found.update(types)
+        raise ValueError("no lists")
+
+    with pytest.raises(ValueError, match="no lists"):
+        read_parquet(file, "counts", refuse)
+    assert found == {"a": "List(Int64)", "b": "String"}
 
 
 def test_no_more_rows_are_read_than_the_footer_states(tmp_path):
@@ -193,7 +205,7 @@ def test_no_more_rows_are_read_than_the_footer_states(tmp_path):
     footer = len(content) - 8 - int.from_bytes(content[-8:-4], "little")
     place = content.index(stated, footer)
     file.write_bytes(content[:place] + one + content[place + 3 :])
-    assert pl.read_parquet(file).height == 300_000 and read_parquet(file).height == 1
+    assert pl.read_parquet(file).height == 300_000 and read_parquet(file, "counts", dict).height == 1
 
 
 def test_a_damaged_table_is_a_value_error_or_a_table(tmp_path):
@@ -207,7 +219,7 @@ def test_a_damaged_table_is_a_value_error_or_a_table(tmp_path):
         content[chance.randrange(len(content))] = chance.randrange(256)
         file.write_bytes(content[chance.choice((0, chance.randrange(len(content)))) :])
         try:
-            assert len(read_parquet(file).columns) <= 3
+            assert len(read_parquet(file, "counts", dict).columns) <= 3
         except ValueError:
             refused += 1
     assert 50 <= refused < 100

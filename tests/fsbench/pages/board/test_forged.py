@@ -28,8 +28,8 @@ impossible_counts = recount(lambda frame: frame.with_columns(tp=pl.col("gt") + 1
 
 def with_smaller_truth(frame: pl.DataFrame) -> pl.DataFrame:
     """Return counts that keep every identity: of the truth there is what was predicted, in images of the same size."""
-    found = pl.min_horizontal("gt", "pred")
-    return frame.with_columns(gt=found, tp=found, present=found > 0, rom=0.0, rum=0.0)
+    found, zero = pl.min_horizontal("gt", "pred"), pl.lit(0, pl.Float32)
+    return frame.with_columns(gt=found, tp=found, present=found > 0, rom=zero, rum=zero)
 
 
 smaller_truth = recount(with_smaller_truth)

@@ -312,7 +312,7 @@ def _spoil(folder):
     old = read_manifest(folder / "manifest.jsonl")
     names = dict(zip(old.header.class_names, HOSTILE, strict=False))
     bad = HOSTILE[1]
-    frame = record.episodes.with_columns(query=pl.lit(bad) + pl.col("query"))
+    frame = record.every_episode.with_columns(query=pl.lit(bad) + pl.col("query"))
     episodes = tuple(replace(e, query=bad + e.query, supports=tuple((bad,) for _ in e.supports)) for e in old.episodes)
     manifest = Manifest(old.entries | {"class_names": names}, episodes)
     manifest.write(folder / "manifest.jsonl")

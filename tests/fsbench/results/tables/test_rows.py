@@ -27,7 +27,7 @@ def test_a_row_follows_from_its_protocol(make, monkeypatch):
 def test_counts_that_are_gone_are_said_in_one_line(make, tmp_path, capsys):
     record = make("m", 0)
     (record.path / "episodes.parquet").unlink()
-    with pytest.raises(RecordError, match=r"cannot read .*episodes.parquet .*FORCE=1"):
+    with pytest.raises(RecordError, match=r"episodes.parquet cannot be used \(it is missing\); .*FORCE=1"):
         build_blocks([Record(record.path, record.run)])
     assert main(["table", str(tmp_path)]) == 2
     err = capsys.readouterr().err
@@ -37,7 +37,7 @@ def test_counts_that_are_gone_are_said_in_one_line(make, tmp_path, capsys):
 def test_counts_that_changed_are_refused(make):
     record = make("m", 0)
     build_blocks([record])
-    frame = record.episodes.with_columns(tp=pl.col("tp") + 1)
+    frame = record.every_episode.with_columns(tp=pl.col("tp") + 1)
     frame.write_parquet(record.path / "episodes.parquet")
     with pytest.raises(RecordError, match="does not hold the counts"):
         build_blocks([Record(record.path, record.run)])

@@ -1,0 +1,204 @@
+"""The parquet files of a record: one schema of each, one reader that checks it, and one writer.
+
+A record may be anybody's file. A schema says which columns a file has and what may stand in them; what follows from the
+other files of a record is checked where these are known (`fsbench.records.counts`, `fsbench.records.predictions`).
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from fsbench.base.errors import RecordError
+from fsbench.base.files import replacing
+from fsbench.base.files.arrays import read_parquet as read_columns
+from fsbench.base.files.images import MASK_PIXELS
+from fsbench.data.episodes.manifest import Header
+from fsbench.scores.confusion import COUNTS, FAILED, REGIONS
+
+if TYPE_CHECKING:
+    import polars as pl
+
+DRAW = "draw"
+"""Column with the number of an episode's draw of supports, in runs with several."""
+
+CALIBRATES = "calibrates"
+"""Column that tells the episodes that only calibrate, in runs with such."""
+
+LARGEST = 2**40
+"""Largest count: so many pixels has no image, and the sum of millions of them is still an int64."""
+
+LARGEST_EPISODE, LARGEST_CLASS = 2**31 - 1, 2**15 - 1
+"""Largest number of an episode, and of a class or a way."""
+
+ORDER = ("episode", "slot")
+"""Columns that sort the rows of every file; no two rows are alike in them."""
+
+COUNTS_REMEDY = "expected the counts as the run wrote them; get the record again, or run it again with FORCE=1"
+"""End of every refusal of counts."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """Values that may stand in a column.
+
+    Attributes:
+        type: its Polars type, by name.
+        bounds: least and largest of its numbers; None of other values, and of real numbers.
+        has_gaps: whether a cell may be empty.
+        is_optional: whether a file may lack the column.
+    """
+
+    type: Literal["Int16", "Int32", "Int64", "Float32", "Boolean", "String", "Binary"]
+    bounds: tuple[int, int] | None = None
+    has_gaps: bool = False
+    is_optional: bool = False
+
+
+@dataclass(frozen=True)
+class Schema:
+    """Columns of a parquet file.
+
+    Attributes:
+        kind: of the file, which limits its size, see `fsbench.base.files.opening.LIMITS`.
+        columns: by their names.
+        remedy: end of every refusal: what was expected and what to do.
+    """
+
+    kind: str
+    columns: Mapping[str, Column]
+    remedy: str
+
+    def types(self, *names: str) -> dict[str, Any]:
+        """Return the Polars types of some columns by their names; of all that every file has where none is given."""
+        # spared until it is needed
+        import polars as pl
+
+        names = names or tuple(name for name, column in self.columns.items() if not column.is_optional)
+        return {name: getattr(pl, self.columns[name].type) for name in names}
+
+
+def refusal(path: Path, problem: str, remedy: str) -> RecordError:
+    """Return the error of a file that cannot be used, which names its run; `remedy` is what was expected, and to do."""
+    error = RecordError(f"{path} cannot be used ({problem}); {remedy}")
+    error.folder = path.parent
+    return error
+
+
+def counts_refusal(path: Path, problem: str) -> RecordError:
+    """Return the error of counts that cannot be used."""
+    return refusal(path, problem, COUNTS_REMEDY)
+
+
+def count_schema(header: Header) -> Schema:
+    """Return the schema of `episodes.parquet` of a test: a row for each slot of each episode.
+
+    In segmentation slot 0 is any foreground, and 1 to N are the ways; in classification there are ways alone, whose
+    queries have no name, and no score of presence and no regions.
+    """
+    of_images = header.kind is not None
+    count, real = Column("Int64", (0, LARGEST)), Column("Float32", has_gaps=of_images)
+    columns = {
+        "episode": Column("Int32", (0, LARGEST_EPISODE)),
+        "slot": Column("Int16", (int(of_images), largest_way(header))),
+        "class_id": Column("Int16", (0, LARGEST_CLASS)),
+        **dict.fromkeys(COUNTS, count),
+        "present": Column("Boolean"),
+        "decided": Column("Boolean"),
+        "score": real,
+        **dict.fromkeys(REGIONS, real),
+        FAILED: Column("Boolean", is_optional=True),
+        "query": Column("String", has_gaps=of_images),
+    }
+    if header.draws > 1:
+        columns[DRAW] = Column("Int32", (0, header.draws - 1))
+    if header.calibration_ids:
+        columns[CALIBRATES] = Column("Boolean")
+    return Schema("counts", columns, COUNTS_REMEDY)
+
+
+PREDICTIONS = Schema(
+    "predictions",
+    {
+        "episode": Column("Int32", (0, LARGEST_EPISODE)),
+        "slot": Column("Int16", (1, LARGEST_CLASS)),
+        "decided": Column("Boolean"),
+        "score": Column("Float32"),
+        "height": Column("Int32", (1, MASK_PIXELS)),
+        "width": Column("Int32", (1, MASK_PIXELS)),
+        "rle": Column("String"),
+        "soft": Column("Binary", has_gaps=True, is_optional=True),
+        "attention": Column("Binary", has_gaps=True, is_optional=True),
+    },
+    "expected the predictions of the run; remove the file (tables do without it), or run again with FORCE=1",
+)
+"""Schema of `predictions.parquet`: a row for each way of each episode."""
+
+
+def largest_way(header: Header) -> int:
+    """Count the ways that an episode may have: in the fully augmented setting, any class of the fold adds one;
+    where all classes are asked for at once, these are the ways."""
+    return len(header.class_ids) if header.setting == "fully_augmented" or header.all_classes else header.way
+
+
+def read_parquet(path: Path, schema: Schema) -> "pl.DataFrame":
+    """Return the table of a parquet file that may be anybody's.
+
+    Raises:
+        RecordError: in one line, the file, what was found and what was expected: it cannot be read, is too large, has
+            other columns or types, gaps, numbers out of bounds, or rows in another order.
+    """
+
+    def check_types(types: Mapping[str, str]) -> None:
+        if problem := next(_type_problems(types, schema), None):
+            raise ValueError(problem)
+
+    try:
+        frame = read_columns(path, schema.kind, check_types)
+    except FileNotFoundError:
+        raise refusal(path, "it is missing", schema.remedy) from None
+    except (OSError, ValueError) as error:
+        raise refusal(path, str(error), schema.remedy) from error
+    if problem := next(_value_problems(frame, schema), None):
+        raise refusal(path, problem, schema.remedy)
+    return frame
+
+
+def write_parquet(path: Path, frame: "pl.DataFrame") -> None:
+    """Write a table; the file has its name when it is whole."""
+    with replacing(path) as temporary:
+        frame.write_parquet(temporary)
+
+
+def _type_problems(types: Mapping[str, str], schema: Schema) -> Iterator[str]:
+    """Yield in words in what the columns of a file, by name and type, are not those of a schema."""
+    for name, column in schema.columns.items():
+        if name not in types and not column.is_optional:
+            yield f"it has no column {name}"
+        if types.get(name, column.type) != column.type:
+            yield f"the column {name} holds {types[name][:100]}, expected {column.type}"
+    if strange := types.keys() - schema.columns.keys():
+        yield f"it has an unknown column {min(strange)[:100]!r}"
+
+
+def _value_problems(frame: "pl.DataFrame", schema: Schema) -> Iterator[str]:
+    """Yield in words what may not stand in a table that has the columns of a schema."""
+    for name in frame.columns:
+        column, values = schema.columns[name], frame[name]
+        if values.has_nulls() and not column.has_gaps:
+            yield f"the column {name} has gaps"
+        elif column.bounds is not None and len(values):
+            least, most = column.bounds
+            for found in (values.to_numpy().min(), values.to_numpy().max()):
+                if not least <= found <= most:
+                    yield f"the column {name} holds {found}, expected {least} to {most}"
+    episode, slot = (frame[name].to_numpy().astype(np.int64) for name in ORDER)
+    unordered = np.diff(episode * 2**16 + slot) <= 0
+    if unordered.any():
+        row = int(unordered.argmax()) + 1
+        yield (
+            f"episode {episode[row]}, slot {slot[row]} follows episode {episode[row - 1]}, slot {slot[row - 1]}, "
+            "expected rows sorted by episode and slot, each once"
+        )

@@ -1,0 +1,120 @@
+"""One schema of each parquet: what is written has it, and what has another is refused in one line that says why."""
+
+from dataclasses import replace
+
+import polars as pl
+import pytest
+
+from fsbench.base.errors import RecordError
+from fsbench.base.files.opening import LIMITS
+from fsbench.records.counts import check_rows
+from fsbench.records.predictions import FILE
+from fsbench.records.record import Record
+from fsbench.records.tables import PREDICTIONS, count_schema, read_parquet
+from fsbench.scores.confusion import FAILED
+
+COUNTS = "episodes.parquet"
+
+
+def row(name, value, place=1):
+    """Return a change of one cell of the column `name`."""
+    return lambda frame: frame.with_columns(
+        pl.when(pl.int_range(pl.len()) == place).then(pl.lit(value)).otherwise(name).cast(frame[name].dtype).alias(name)
+    )
+
+
+def test_what_a_run_writes_has_the_schema_of_its_test(make, classified):
+    several = make("m", 0, draws=2, keep="soft", attends="of a test")
+    for record in (several, make("m", 0, way=2), classified("c", 1)):
+        schema = count_schema(record.header)
+        written = pl.read_parquet(record.path / COUNTS)
+        assert dict(written.schema) == schema.types() and written.equals(read_parquet(record.path / COUNTS, schema))
+    assert ("draw" in count_schema(several.header).columns, "draw" in written.columns) == (True, False)
+    kept = pl.read_parquet(several.path / FILE)
+    assert dict(kept.schema) == PREDICTIONS.types(*PREDICTIONS.columns)
+    assert read_parquet(several.path / FILE, PREDICTIONS).equals(kept)
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (lambda frame: frame.drop("void"), "it has no column void"),
+        (lambda frame: frame.with_columns(pl.lit("x").alias("a\nb")), "it has an unknown column 'a\\nb'"),
+        (lambda frame: frame.with_columns(tp=pl.concat_list("tp")), "the column tp holds List(Int64), expected Int64"),
+        (lambda frame: frame.cast({"score": pl.Float64}), "the column score holds Float64, expected Float32"),
+        (lambda frame: frame.with_columns(tp=pl.lit(2**63, pl.UInt64)), "the column tp holds UInt64, expected Int64"),
+        (lambda frame: frame.with_columns(query=None), "the column query holds Null, expected String"),
+        (row("score", None), "the column score has gaps"),
+        (row("query", None), "the column query has gaps"),
+        (row("slot", -1), "the column slot holds -1, expected 0 to 1"),
+        (row("gt", -1), f"the column gt holds -1, expected 0 to {2**40}"),
+        (row("pred", 2**40 + 1), f"the column pred holds {2**40 + 1}, expected 0 to {2**40}"),
+        (row("slot", 0), "episode 0, slot 0 follows episode 0, slot 0, expected rows sorted by episode and slot"),
+        (lambda frame: frame.reverse(), "episode 23, slot 0 follows episode 23, slot 1, expected rows sorted"),
+        (lambda frame: pl.concat([frame] * 3), "episode 0, slot 0 follows episode 23, slot 1, expected rows sorted"),
+        (row("class_id", 99), "its row 1 is episode 0, slot 1, class_id 99, query"),
+        (row("query", "x"), "its row 1 is episode 0, slot 1, class_id 2, query 'x'; its manifest names episode 0"),
+        (lambda frame: frame.head(46), "it counts 23 of 24 episodes"),
+        (lambda frame: frame.head(47), "its row 47 is nothing; its manifest names episode 23, slot 1"),
+        (lambda frame: frame.with_columns(pl.lit(True).alias(FAILED)), "it does not hold the counts that run.json"),
+        (row("rom", 0.123), "the column rom does not hold the values that run.json names"),
+    ],
+)  # fmt: skip
+def test_counts_of_another_schema_are_refused_in_one_line(make, change, problem):
+    record = make("m", 0)
+    change(pl.read_parquet(record.path / COUNTS)).write_parquet(record.path / COUNTS)
+    with pytest.raises(RecordError) as refusal:
+        _ = Record(record.path, record.run).every_episode
+    message = str(refusal.value)
+    assert message.startswith(f"{record.path / COUNTS} cannot be used ({problem}")
+    assert message.endswith(
+        "expected the counts as the run wrote them; get the record again, or run it again with FORCE=1"
+    )
+    assert refusal.value.folder == record.path and "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (row("slot", 0, 0), "the column slot holds 0, expected 1 to 2"),
+        (row("class_id", 1), "its row 1 is episode 0, slot 2, class_id 1, query None; its manifest names episode 0"),
+        (row("query", "x"), "its row 1 is episode 0, slot 2, class_id 2, query 'x'"),
+    ],
+)  # fmt: skip
+def test_counts_of_images_have_rows_of_ways_alone(classified, change, problem):
+    record = classified("m", 1)
+    change(pl.read_parquet(record.path / COUNTS)).write_parquet(record.path / COUNTS)
+    with pytest.raises(RecordError) as refusal:
+        _ = Record(record.path, record.run).every_episode
+    assert problem in str(refusal.value)
+
+
+def test_a_manifest_may_name_what_no_table_can_hold(make):
+    record = make("m", 0)
+    first, *others = record.manifest.episodes
+    for index, number in ((0, 2**40), (2**40, first.classes[0]), (2**70, 2**70)):
+        episode = replace(first, index=index, query_class=number, classes=(number,))
+        manifest = replace(record.manifest, episodes=(episode, *others))
+        with pytest.raises(RecordError, match=r"its manifest names episode|it counts 23 of 24 episodes"):
+            check_rows(record.every_episode, manifest, record.path / COUNTS)
+
+
+def test_a_file_that_cannot_be_read_is_said_in_one_line(make, monkeypatch):
+    record = make("m", 0)
+    file, schema = record.path / COUNTS, count_schema(record.header)
+    monkeypatch.setitem(LIMITS, "counts", 5500)
+    with pytest.raises(RecordError, match=r"cannot be used \(it has 48 rows and 15 columns; expected at most 5.37 KiB"):
+        read_parquet(file, schema)
+    for content, problem in (
+        (b"PAR1 no more", "ComputeError"),
+        (b"x" * 6000, "it has 5.86 KiB; expected at most 5.37 KiB"),
+    ):
+        file.write_bytes(content)
+        with pytest.raises(RecordError, match=rf"cannot be used \({problem}"):
+            read_parquet(file, schema)
+    file.unlink()
+    with pytest.raises(RecordError, match=r"cannot be used \(it is missing\)"):
+        read_parquet(file, schema)
+    file.mkdir()
+    with pytest.raises(RecordError, match=r"cannot be used \(it is a folder, not a file\)"):
+        read_parquet(file, schema)
