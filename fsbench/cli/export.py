@@ -20,27 +20,27 @@ each class `present` and `score`. Its answers are compared with the method's own
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.allow_abbrev = False
-    parser.description = "Freezes a method and its supports into one file, and checks that it answers as they do."
+    parser.description = "Write a method and its supports to one file, and check that the file gives the same answers."
     parser.epilog = EXAMPLES
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("method", help="see: fsbench list")
-    parser.add_argument("--supports", type=Path, required=True, metavar="FOLDER", help="the labelled photos, see below")
-    parser.add_argument("--classes", default="", help="names of a mask's numbers, 1=cat,2=dog; or which to take")
-    parser.add_argument("--out", type=Path, required=True, help="the file, such as thing.onnx; gets thing.py beside it")
+    parser.add_argument("method", help="name of the method (see: fsbench list)")
+    parser.add_argument("--supports", type=Path, required=True, metavar="FOLDER", help="the labelled photos (see below)")
+    parser.add_argument("--classes", default="", help="names of the masks' numbers: 1=cat,2=dog; or the classes of JSON files to use: cat,dog")
+    parser.add_argument("--out", type=Path, required=True, help="file to write, such as thing.onnx; thing.py goes beside it")
     parser.add_argument(
-        "--format", choices=["onnx", "torch"], default="onnx", help="torch writes a .pt2 for torch.export"
+        "--format", choices=["onnx", "torch"], default="onnx", help="onnx (default), or torch: a .pt2 of torch.export"
     )
     parser.add_argument(
-        "--images", nargs="+", type=Path, default=[], help="further photos, or folders, to compare the answers on"
+        "--images", nargs="+", type=Path, default=[], help="more photos, or folders of photos, on which to compare the answers"
     )
     parser.add_argument(
         "--checkpoint", "--ckpt", dest="ckpt", type=Path, help="the method's checkpoint, ours or the authors'"
     )
     add_network_options(parser)
     parser.add_argument(
-        "--only-present", action="store_true", help="no pixels of classes that the method says are not present"
+        "--only-present", action="store_true", help="label no pixels of a class that the method says is absent"
     )
-    parser.add_argument("--force", action="store_true", help="replace files that are there")
+    parser.add_argument("--force", action="store_true", help="replace existing files")
     parser.set_defaults(function=_export, megapixels=16.0)
 
 

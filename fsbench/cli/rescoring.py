@@ -28,22 +28,22 @@ def add_rule_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that name another protocol or rule."""
     rules = parser.add_argument_group("other rules, on the same episodes and predictions; nothing is written")
     rules.add_argument("--protocol", help="score by this protocol's metric, too (see: fsbench list)")
-    rules.add_argument("--void", choices=("ignore", "background"), help="what void pixels count as")
+    rules.add_argument("--void", choices=("ignore", "background"), help="ignore void pixels, or count them as background")
     rules.add_argument(
         "--resolution", metavar="original|S",
-        help="size at which the stored predictions are counted again: the query's own, or S x S pixels",
+        help="count the stored predictions again at this size: the query's own, or S x S pixels",
     )  # fmt: skip
     rules.add_argument(
-        "--objects", metavar="LOW-HIGH", help="objects of this share of the query in percent alone, e.g. 0-5"
+        "--objects", metavar="LOW-HIGH", help="count only objects that cover this percentage of the query, e.g. 0-5"
     )
-    rules.add_argument("--data-root", help="where the data are here, for another resolution")
+    rules.add_argument("--data-root", help="folder of the data set on this machine, which --resolution needs")
 
 
 def show_rescored(options: argparse.Namespace) -> int:
     """Print runs by the rules that `add_rule_options` names, beside their own; returns the exit status."""
     if options.format not in FORMATS:
         raise SettingsError(
-            f"--format is {options.format}, which scores by another rule do not have; expected {', '.join(FORMATS)}"
+            f"--format is {options.format}, which is not there for scores by another rule; expected {', '.join(FORMATS)}"
         )
     choices = Choices(options.void, _resolution(options.resolution), _sizes(options.objects))
     target = None if options.protocol is None else load_segmentation(options.protocol)
