@@ -27,7 +27,9 @@ def add_accepted_options(parser: argparse.ArgumentParser) -> list[str]:
         action="store_true",
         help="accept these runs; they replace the accepted runs of the same method and test",
     )
-    group.add_argument("--fail-on", choices=FAILS, default="worse", help="end with exit status 1 on this outcome (default: worse)")
+    group.add_argument(
+        "--fail-on", choices=FAILS, default="worse", help="end with exit status 1 on this outcome (default: worse)"
+    )
     group.add_argument("--summary", type=Path, metavar="FILE", help="append the verdict to this file as Markdown")
     return ["accepted", "method", "accept", "fail_on", "summary"]
 

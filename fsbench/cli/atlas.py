@@ -24,12 +24,16 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     words = actions.add_parser("words", help="explain the words that describe the conditions of a test")
     words.add_argument("condition", nargs="?", help="a column such as episode_draw (default: every column)")
     words.set_defaults(function=_words)
-    pair = actions.add_parser("compare", help="say whether figures of two methods can be compared, and if not, what differs")
+    pair = actions.add_parser(
+        "compare", help="say whether figures of two methods can be compared, and if not, what differs"
+    )
     pair.add_argument("one", metavar="A", help="a method (BAM), or a method on a data set (bam/pascal-5i)")
     pair.add_argument("other", metavar="B", help="the other method, named like A")
     pair.set_defaults(function=_compare)
     for each in (check, page):
-        each.add_argument("folder", nargs="?", type=Path, default=FOLDER, help="folder of the atlas (default: the one in fsbench)")
+        each.add_argument(
+            "folder", nargs="?", type=Path, default=FOLDER, help="folder of the atlas (default: the one in fsbench)"
+        )
 
 
 def _check(options: argparse.Namespace, extra: list[str]) -> int:

@@ -30,7 +30,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="only write a card to fill in; for RUNS of several methods, write a folder with a card for each",
     )  # fmt: skip
     parser.add_argument(
-        "--predictions", action="store_true", help="include the predictions that the runs kept (default: leave them out)"
+        "--predictions",
+        action="store_true",
+        help="include the predictions that the runs kept (default: leave them out)",
     )
     parser.set_defaults(function=_bundle)
 
@@ -48,7 +50,9 @@ def _bundle(options: argparse.Namespace, extra: list[str]) -> int:
     check_output_file(options.out, "-o")
     check_replaced(options.out, "-o", "bundle", read_listing)
     if not 0 < len(options.licence) <= 200 or not options.licence.isprintable():
-        raise SettingsError("--licence is empty, longer than 200 characters or has control characters, expected a name like CC-BY-4.0")
+        raise SettingsError(
+            "--licence is empty, longer than 200 characters or has control characters, expected a name like CC-BY-4.0"
+        )
     records = _find_records(options.runs)
     cards = read_cards(options.card, sorted({record.run.identity.method.name for record in records}))
     made_by = f"fsbench {__version__}"

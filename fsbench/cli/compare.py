@@ -25,8 +25,16 @@ FORMATS = ("text", "markdown", "latex", "json")
 def add_options(parser: argparse.ArgumentParser) -> None:
     add_runs(parser)
     add_metrics(parser)
-    parser.add_argument("--by", action="append", choices=COMPARED_BY, default=[], help="compare each part of this kind as well; may be repeated")
-    parser.add_argument("--fold", type=whole(0), action="append", default=[], help="use only this fold; may be repeated")
+    parser.add_argument(
+        "--by",
+        action="append",
+        choices=COMPARED_BY,
+        default=[],
+        help="compare each part of this kind as well; may be repeated",
+    )
+    parser.add_argument(
+        "--fold", type=whole(0), action="append", default=[], help="use only this fold; may be repeated"
+    )
     parser.add_argument("--baseline", metavar="METHOD", help="compare every other method with this one only")
     parser.add_argument(
         "--effect",
@@ -41,7 +49,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_rank_all(parser)
     parser.add_argument("--plot", type=Path, metavar="FILE", help="critical-difference diagram: .png, .svg or .pdf")
     parser.add_argument(
-        "--published", action="store_true", help="also show published figures of the same test, and say why others cannot be compared"
+        "--published",
+        action="store_true",
+        help="also show published figures of the same test, and say why others cannot be compared",
     )
     add_format(parser, FORMATS)
     accepted_options = add_accepted_options(parser)
@@ -55,7 +65,10 @@ def _compare(
     given = given_options(parser, options)
     mixed = [name for key, name in given.items() if (key in accepted_options) != (options.accepted is not None)]
     if mixed and options.accepted is None:
-        raise SettingsError(f"{', '.join(mixed)} was given without --accepted; expected --accepted FOLDER as well, or none of these options")
+        raise SettingsError(
+            f"{', '.join(mixed)} was given without --accepted; expected --accepted FOLDER as well, or none of "
+            "these options"
+        )
     if mixed:
         raise SettingsError(
             f"{', '.join(mixed)} and --accepted were both given; runs meet accepted ones on all folds, by the usual "

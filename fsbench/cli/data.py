@@ -32,11 +32,15 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="COCO: leave out the training images; lvis, paco_part: get only the photos that tests draw from",
     )
-    prepare.add_argument("--allow-unverified", action="store_true", help="use archives even if their checksum is not the published one")
+    prepare.add_argument(
+        "--allow-unverified", action="store_true", help="use archives even if their checksum is not the published one"
+    )
     add_download_options(prepare, "URL/<archive>, URL/lists/<file>")
     prepare.set_defaults(function=_prepare)
 
-    check = actions.add_parser("check", help="say what is missing or damaged; compare counts and lists with the official ones")
+    check = actions.add_parser(
+        "check", help="say what is missing or damaged; compare counts and lists with the official ones"
+    )
     check.add_argument("dataset", metavar="DATASET")
     check.add_argument("--root", required=True, help="folder of the data set")
     check.add_argument(

@@ -33,8 +33,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--episodes", type=_episode_choice, metavar="COUNT|N,N,...",
-        help=f"a number: draw so many test episodes of one run, spread evenly over its test (default: {EPISODES}); numbers "
-        "with commas: draw these episodes, like --episode",
+        help=f"a number: draw so many test episodes of one run, spread evenly over its test (default: {EPISODES}); "
+        "numbers with commas: draw these episodes, like --episode",
     )  # fmt: skip
     parser.add_argument(
         "--figure", type=Path, metavar="FILE", help="write a figure for a paper (.pdf, .svg, or .png of 300 dpi) from "

@@ -32,7 +32,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_executor_options(parser)
     parser.add_argument("--dry-run", action="store_true", help="only show what is missing, as without --run")
     parser.add_argument("--fast", action="store_true", help="trials of a few minutes")
-    parser.add_argument("--recheck", action="store_true", help="work out again which run is which, instead of trusting earlier notes")
+    parser.add_argument(
+        "--recheck", action="store_true", help="work out again which run is which, instead of trusting earlier notes"
+    )
     add_metrics(parser, default="mIoU,FB-IoU,accuracy")
     add_format(parser, ("text", "markdown", "latex", "json"))
     parser.set_defaults(function=_grid)
@@ -41,9 +43,15 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def add_executor_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that say where and how runs are made, and where data sets are."""
     parser.add_argument("--run", action="store_true", help="run what is missing")
-    parser.add_argument("--executor", choices=EXECUTORS, default="local", help="where to run: local is this machine (default: local)")
     parser.add_argument(
-        "--array", type=whole(1, 10000), default=1, metavar="N", help="number of runs at a time, here or in a SLURM array (default: 1)"
+        "--executor", choices=EXECUTORS, default="local", help="where to run: local is this machine (default: local)"
+    )
+    parser.add_argument(
+        "--array",
+        type=whole(1, 10000),
+        default=1,
+        metavar="N",
+        help="number of runs at a time, here or in a SLURM array (default: 1)",
     )
     parser.add_argument(
         "--set",

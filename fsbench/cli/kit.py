@@ -14,7 +14,9 @@ from fsbench.runner.config.tests import load_test
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("dataset", nargs="?", help="name of the data set (see: fsbench list; default: the one that --manifest names)")
+    parser.add_argument(
+        "dataset", nargs="?", help="name of the data set (see: fsbench list; default: the one that --manifest names)"
+    )
     add_episode_options(parser, "--test-seed", way=None)
     parser.add_argument("--manifest", type=Path, help="file of episodes; it replaces all the options above")
     add_data_options(parser)
@@ -57,7 +59,5 @@ def _write(options: argparse.Namespace, extra: list[str]) -> int:
     if kit.copied_images and not options.copy_images:
         print_line("the images were copied and named by numbers, because the paths of this data set name their classes")
     elif not kit.copied_images and paths_tell_classes(test, root):
-        print_line(
-            "the paths of the queries name their classes, which no answer may use; --copy-images replaces them by numbers"
-        )
+        print_line("the paths of the queries name their classes, which no answer may use; --copy-images hides them")
     return 0

@@ -158,9 +158,14 @@ def _evidence(name: str, width: int) -> Iterator[str]:
 def _add_here(parser: argparse.ArgumentParser) -> None:
     parser.epilog = "Exit status: 1 if what was asked for cannot be run here, or if a check of this machine failed."
     parser.add_argument(
-        "names", nargs="*", metavar="NAME", help="methods, data sets and backbones of a run (default: check this machine)"
+        "names",
+        nargs="*",
+        metavar="NAME",
+        help="methods, data sets and backbones of a run (default: check this machine)",
     )
-    parser.add_argument("--all", action="store_true", help="show everything that was checked, also devices and the cache")
+    parser.add_argument(
+        "--all", action="store_true", help="show everything that was checked, also devices and the cache"
+    )
     parser.add_argument("--json", action="store_true", help="print what was found as JSON")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder to which runs will be written")
     parser.add_argument(

@@ -60,9 +60,7 @@ def add_table_options(parser: argparse.ArgumentParser, *, more_breakdowns: Seque
         help="break the scores down by this; may be repeated",
     )
     parser.add_argument("--by-class", action="store_true", help="the same as --by class")
-    parser.add_argument(
-        "--all", action="store_true", help="show every breakdown, and where the files of each run are"
-    )
+    parser.add_argument("--all", action="store_true", help="show every breakdown, and where the files of each run are")
     parser.add_argument("--published", action="store_true", help="show published figures beside the measured ones")
     parser.add_argument("--no-trivial", action="store_true", help="leave out the answers that need no model")
     add_rank_all(parser)
@@ -71,7 +69,9 @@ def add_table_options(parser: argparse.ArgumentParser, *, more_breakdowns: Seque
 def add_file_options(parser: argparse._ActionsContainer) -> None:
     """Add the options for a figure, and for a folder of files."""
     parser.add_argument("--plot", type=Path, metavar="FILE", help=f"file of a figure to draw: {', '.join(PLOTS)}")
-    parser.add_argument("--out", type=Path, metavar="FOLDER", help="folder to which the table is written as .txt, .csv and .json")
+    parser.add_argument(
+        "--out", type=Path, metavar="FOLDER", help="folder to which the table is written as .txt, .csv and .json"
+    )
 
 
 def check_plot_file(path: Path | None) -> None:
@@ -128,7 +128,12 @@ def add_download_options(parser: argparse.ArgumentParser, mirror: str) -> None:
     parser.add_argument("--url-base", metavar="URL", help=f"mirror: {mirror}")
     parser.add_argument("--timeout", type=real(0.001, 86400), default=30.0, help="seconds to wait for an answer")
     parser.add_argument("--retries", type=whole(0, 1000), default=5, help="failed attempts before it gives up")
-    parser.add_argument("--backoff", type=real(0, 3600), default=1.0, help="seconds before the second attempt; doubled for each further one")
+    parser.add_argument(
+        "--backoff",
+        type=real(0, 3600),
+        default=1.0,
+        help="seconds before the second attempt; doubled for each further one",
+    )
 
 
 def bench_help(field: str) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fsbench.base.errors import SettingsError
-from fsbench.base.terminal import print_error, print_line, print_note
+from fsbench.base.terminal import print_error, print_line, print_note, shorten_hashes
 from fsbench.runner.config.backbone_choice import AUTO
 from fsbench.runner.config.limits import real, whole
 from fsbench.runner.config.registry import check_known, choose_method
@@ -38,7 +38,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--query", nargs="+", type=Path, required=True, help="photos to segment, or a folder of them")
     parser.add_argument("--out", type=Path, default=Path("predictions"), help="folder of the results")
     parser.add_argument(
-        "--classes", default="", help="names of the masks' numbers: 1=cat,2=dog; or the classes of JSON files to use: cat,dog"
+        "--classes",
+        default="",
+        help="names of the masks' numbers: 1=cat,2=dog; or the classes of JSON files to use: cat,dog",
     )
     parser.add_argument("--support-root", type=Path, help="folder of the photos that the JSON files of --support name")
     add_method_options(parser)
@@ -51,14 +53,19 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="compute the masks of larger photos at this size, then enlarge them (default: 16)",
     )  # fmt: skip
     parser.add_argument(
-        "--threads", type=whole(1, 256), default=2, help="threads that read photos; as many more write results (default: 2)"
+        "--threads",
+        type=whole(1, 256),
+        default=2,
+        help="threads that read photos; as many more write results (default: 2)",
     )
     parser.add_argument(
         "--steps", action="store_true",
         help="also draw how the method made each mask, as steps/<photo>.png: its points, boxes, masks, graph or the "
         "network's input, if it has them",
     )  # fmt: skip
-    parser.add_argument("--force", action="store_true", help="remove results in --out that were made with other settings")
+    parser.add_argument(
+        "--force", action="store_true", help="remove results in --out that were made with other settings"
+    )
     parser.add_argument("--quiet", action="store_true", help="show no line for every photo, no notes and no progress")
     parser.set_defaults(function=_predict)
 
@@ -66,10 +73,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def add_method_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that choose the method; `fsbench demo` has them, too."""
     parser.add_argument(
-        "--method", default="prototype", help="name of the method (see: fsbench list; default: prototype, which needs no training)"
+        "--method",
+        default="prototype",
+        help="name of the method (see: fsbench list; default: prototype, which needs no training)",
     )
     parser.add_argument(
-        "--ckpt", type=Path, help="the method's checkpoint, of a run or of its authors; that of a run brings the run's settings"
+        "--ckpt",
+        type=Path,
+        help="the method's checkpoint, of a run or of its authors; that of a run brings the run's settings",
     )
 
 
@@ -88,9 +99,9 @@ def add_weights_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--weights", help="file of the backbone's weights")
     parser.add_argument(
         "--backbone",
-        help="backbone to use instead of the method's. demo comes with fsbench and takes 128 pixels; efficientnet_lite0 "
-        "comes with fsbench[photos]; auto uses efficientnet_lite0 if the method's own weights are missing, as the "
-        "prototype always does",
+        help="backbone to use instead of the method's. demo comes with fsbench and takes 128 pixels; "
+        "efficientnet_lite0 comes with fsbench[photos]; auto uses efficientnet_lite0 if the method's own weights are "
+        "missing, as the prototype always does",
     )
 
 
@@ -140,11 +151,10 @@ def _predict(options: argparse.Namespace, extra: list[str]) -> int:
     if predictor.support_set.note:
         print_note(predictor.support_set.note)
     predictor.measure_presence()
-    shots = ", ".join(f"{n} of {name}" for name, n in zip(predictor.classes, predictor.support_set.shots, strict=True))
-    print_line(
-        f"{predictor.name} on {predictor.method.backbone.weights_id}, {predictor.image_size} pixels, "
-        f"{predictor.device}; support: {shots}; scores: {predictor.score_meaning}"
-    )
+    shots = ", ".join(f"{n} for {name}" for name, n in zip(predictor.classes, predictor.support_set.shots, strict=True))
+    weights = shorten_hashes(predictor.method.backbone.weights_id)
+    print_line(f"{predictor.name} on {weights}, {predictor.image_size} pixels, {predictor.device}")
+    print_line(f"labelled photos: {shots}; score of a class: {predictor.score_meaning}")
     summary = predict_folder(
         predictor,
         images,
@@ -155,13 +165,13 @@ def _predict(options: argparse.Namespace, extra: list[str]) -> int:
         report=(lambda line: None) if options.quiet else print_line,
     )
     total = summary.predicted + summary.resumed
-    resumed = f" ({summary.resumed} of them before)" if summary.resumed else ""
+    resumed = f" ({summary.resumed} of them by an earlier call)" if summary.resumed else ""
     print_line(f"{total} of {len(images)} photos predicted{resumed}")
-    print_line("the method's answer, which nobody has checked:")
+    print_line("what the method found (nobody has checked it):")
     for name, worth in predictor.worth.items():
-        found = f"present in {summary.present[name]}, not present in {total - summary.present[name]}"
+        found = f"present in {summary.present[name]} photos, not present in {total - summary.present[name]}"
         if not worth.tells:
-            found = f"marked in {summary.marked[name]}; {predictor.name} does not tell whether a photo shows it"
+            found = f"marked in {summary.marked[name]} photos, which does not mean that they all show it"
         print_line(f"  {name}: {found} ({worth})")
     folders = "labels/, overlays/, steps/" if options.steps else "labels/, overlays/"
     print_line(f"{options.out}: {folders}, annotations.json, scores.csv")

@@ -29,7 +29,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="folder with cases.yaml, which lists the cases, and their accepted answers (default: fsbench's own)",
     )
     parser.add_argument("--accept", action="store_true", help="accept the answers of this run as the expected ones")
-    parser.add_argument("--out", type=Path, default=Path("regress"), help="folder for pictures of the answers that changed")
+    parser.add_argument(
+        "--out", type=Path, default=Path("regress"), help="folder for pictures of the answers that changed"
+    )
     parser.set_defaults(function=_regress)
 
 
@@ -48,7 +50,9 @@ def _regress(options: argparse.Namespace, extra: list[str]) -> int:
 
     changed: list[str] = []
     failed = 0
-    print_line(f"{len(cases)} cases; each line names the mask pixels that may differ; a loss may differ by {LOSS:.0e} of itself")
+    print_line(
+        f"{len(cases)} cases; each line says how many pixels of a mask may differ; a loss may differ by {LOSS:.0e}"
+    )
     with tempfile.TemporaryDirectory() as folder:
         data = draw_dataset(Path(folder) / "dataset")
         for number, (case, before) in enumerate(zip(cases, expected, strict=True), 1):

@@ -31,10 +31,16 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="number of episodes to predict again for each pair of methods if their runs kept no predictions",
     )
-    parser.add_argument("--no-photos", action="store_true", help="leave out the images, so that the pages can be published")
+    parser.add_argument(
+        "--no-photos", action="store_true", help="leave out the images, so that the pages can be published"
+    )
     parser.add_argument("--photo-side", type=whole(32, 4096), default=320, metavar="PX", help="longer side of an image")
     parser.add_argument(
-        "--photo-budget", type=whole(1, 10**6), default=64, metavar="MIB", help="largest total size of the images of one table, in MiB"
+        "--photo-budget",
+        type=whole(1, 10**6),
+        default=64,
+        metavar="MIB",
+        help="largest total size of the images of one table, in MiB",
     )
     parser.add_argument(
         "--compare", type=whole(2, 10000), metavar="N", help="show the best N methods in the matrix (default: about 20)"
@@ -42,7 +48,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_rank_all(parser)
     parser.add_argument("--method", metavar="M[,M]", help="show only these methods (default: all that have runs)")
     group = parser.add_argument_group("a leaderboard")
-    group.add_argument("--board", action="store_true", help="make a leaderboard of the bundles in a folder (files that end in .fsb)")
+    group.add_argument(
+        "--board", action="store_true", help="make a leaderboard of the bundles in a folder (files that end in .fsb)"
+    )
     group.add_argument("--strict", action="store_true", help="end with exit status 1 if a bundle is refused")
     group.add_argument("--new", type=Path, metavar="FOLDER", help="only write a new repository that collects bundles")
     parser.set_defaults(function=partial(_report, parser))

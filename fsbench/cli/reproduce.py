@@ -15,14 +15,18 @@ from fsbench.runner.config.limits import whole
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("paper", nargs="?", help="name in configs/papers, or a file (default: list all papers)")
-    parser.add_argument("--table", metavar="N", help="show the rows of one table, with measured figures beside the reported ones")
+    parser.add_argument(
+        "--table", metavar="N", help="show the rows of one table, with measured figures beside the reported ones"
+    )
     add_runs_folder(parser)
     add_executor_options(parser)
     parser.add_argument("--released", action="store_true", help="test the authors' checkpoints instead of training")
     parser.add_argument("--devices", type=whole(), help="processes of each run, one per device")
     parser.add_argument("--seed", type=whole(), help="seed of the trainings")
     parser.add_argument("--fast", action="store_true", help="trials of a few minutes, whose figures are no results")
-    parser.add_argument("--recheck", action="store_true", help="work out again which run is which, instead of trusting earlier notes")
+    parser.add_argument(
+        "--recheck", action="store_true", help="work out again which run is which, instead of trusting earlier notes"
+    )
     add_format(parser, ("text", "markdown", "latex", "json"))
     parser.set_defaults(function=_reproduce)
 
@@ -61,7 +65,9 @@ def _plan(options: argparse.Namespace) -> int:
     roots = data_roots(options)
     datasets = sorted({row.dataset for row in paper_rows(name, paper)})
     for other in roots.keys() - set(datasets):
-        raise SettingsError(f"--data-root names '{other}', but no row of {name} uses that data set{known_names(other, datasets)}")
+        raise SettingsError(
+            f"--data-root names '{other}', but no row of {name} uses that data set{known_names(other, datasets)}"
+        )
     common = {"devices": options.devices, "seed": options.seed, "fast": options.fast, "runs": str(options.runs)}
     all_runs = paper_runs(paper_rows(name, paper), roots, options.released, **common)
     ordered = with_preparations(run for row in chosen for run in all_runs[row])

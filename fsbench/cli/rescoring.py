@@ -28,7 +28,9 @@ def add_rule_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that name another protocol or rule."""
     rules = parser.add_argument_group("other rules, on the same episodes and predictions; nothing is written")
     rules.add_argument("--protocol", help="score by this protocol's metric, too (see: fsbench list)")
-    rules.add_argument("--void", choices=("ignore", "background"), help="ignore void pixels, or count them as background")
+    rules.add_argument(
+        "--void", choices=("ignore", "background"), help="ignore void pixels, or count them as background"
+    )
     rules.add_argument(
         "--resolution", metavar="original|S",
         help="count the stored predictions again at this size: the query's own, or S x S pixels",
@@ -43,7 +45,8 @@ def show_rescored(options: argparse.Namespace) -> int:
     """Print runs by the rules that `add_rule_options` names, beside their own; returns the exit status."""
     if options.format not in FORMATS:
         raise SettingsError(
-            f"--format is {options.format}, which is not there for scores by another rule; expected {', '.join(FORMATS)}"
+            f"--format is {options.format}, which does not exist for scores by another rule; expected "
+            f"{', '.join(FORMATS)}"
         )
     choices = Choices(options.void, _resolution(options.resolution), _sizes(options.objects))
     target = None if options.protocol is None else load_segmentation(options.protocol)
@@ -77,7 +80,7 @@ def _open_truth(record: Record, root: str | None) -> Truth:
     test = load_test(root=root, manifest=record.path / "manifest.jsonl")
     if test.files_sha256 != record.run.identity.files_sha256:
         raise RecordError(
-            f"the data at hand are not those that {record.path.name} was tested on: images or label maps are others; "
+            f"the data here are not the data that {record.path.name} was tested on: images or label maps differ; "
             "put the files of the run back, or name their folder (--data-root)"
         )
     return read_truth(record, test.index)

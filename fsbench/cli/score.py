@@ -15,17 +15,28 @@ from fsbench.runner.evaluation.score import score
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "answers", nargs="+", type=Path, help="files that answers.py of the kit wrote, or folders with a PNG <number of the episode>.png for each episode"
+        "answers",
+        nargs="+",
+        type=Path,
+        help="files that answers.py of the kit wrote, or folders with <number of the episode>.png for each episode",
     )
     parser.add_argument("--kit", type=Path, help="folder of the kit that the answers belong to")
-    parser.add_argument("--manifest", type=Path, help="file of the episodes that the answers belong to, instead of a kit")
+    parser.add_argument(
+        "--manifest", type=Path, help="file of the episodes that the answers belong to, instead of a kit"
+    )
     parser.add_argument("--dataset", help="data set to use instead of the one that the kit or the manifest names")
     add_data_options(parser)
     parser.add_argument("--name", required=True, help="name of the method in tables")
-    parser.add_argument("--card", type=Path, help="file that says how the method was trained and chosen (see: fsbench bundle --new-card card.yaml)")
+    parser.add_argument(
+        "--card",
+        type=Path,
+        help="file that says how the method was trained and chosen (see: fsbench bundle --new-card card.yaml)",
+    )
     add_runs_folder(parser)
     parser.add_argument(
-        "--partial", action="store_true", help="allow episodes without an answer; the run is then a trial, which is not ranked"
+        "--partial",
+        action="store_true",
+        help="allow episodes without an answer; the run is then a trial, which is not ranked",
     )
     add_table_options(parser)
     parser.set_defaults(function=_score)
