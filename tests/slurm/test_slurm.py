@@ -99,7 +99,7 @@ def test_a_training_in_two_tasks_is_requeued_and_cancelled_and_goes_on(slurm, fi
 def test_tasks_that_are_no_processes_of_the_run_are_refused_in_one_line(slurm, training, tmp_path):
     """As many tasks as processes, without the option that Lightning reads; too many of them; none of srun's."""
     environment = environment_of_test(tmp_path) | slurm.environment
-    unsaid = "their number for each node is not given; expected srun --ntasks-per-node=2 fsbench bench …"
+    unsaid = "the number of tasks on each node is not given; expected srun --ntasks-per-node=2 fsbench bench …"
     other = "expected srun --ntasks-per-node=1 fsbench bench …, or --trainer.devices 2"
     for devices, option, words in ((2, "--ntasks=2", unsaid), (1, "--ntasks-per-node=2", other)):
         command = ["srun", option, *FSBENCH, *training(tmp_path / "runs", devices)]

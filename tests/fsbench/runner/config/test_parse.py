@@ -50,7 +50,10 @@ def refusal(*arguments: str) -> str:
         ("--model.learning_rate=fast", "model.learning_rate: expected a number; found fast"),
         ("--trainer.max_epochs=many", "trainer.max_epochs: expected null or a whole number; found many"),
         ("--model=fsbench.methods.nope.Nope", "model is 'fsbench.methods.nope.Nope', which is no class that can be"),
-        ("--model=./mine.py:Nope", "or --method ./mine.py:Nope of a class in a Python file, which a YAML file"),
+        (
+            "--model=./mine.py:Nope",
+            "or, for a class in a Python file, --method ./mine.py:Nope (class_path: ./mine.py:Nope",
+        ),
         ("--data.dataset=Pasca", "data.dataset is 'Pasca', which is no class that can be imported"),
         ("--optimizer=Adm", "optimizer is 'Adm', which is no class that can be imported; expected the full name"),
     ],
