@@ -75,7 +75,7 @@ def test_a_training_in_two_tasks_is_requeued_and_cancelled_and_goes_on(slurm, fi
     log = tmp_path / "job.log"
 
     def started_again() -> bool:  # both processes write to the log
-        return any("training goes on from" in file.read_text() for file in runs.glob("*/run.log"))
+        return any("training continues from" in file.read_text() for file in runs.glob("*/run.log"))
 
     job = slurm.submit(command, tmp_path, 2, given)
     slurm.wait(lambda: any(runs.glob("*/checkpoints/last.ckpt")) or slurm.state(job) == "FAILED", f"an epoch of {log}")

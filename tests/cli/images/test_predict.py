@@ -115,7 +115,7 @@ def test_out_never_holds_the_photos_and_files_of_others_stay(photos, support, tm
     mine.write_text("a user's")
     for query, out in ((photos, photos), (photos / "sub", photos), (photos / "a.jpg", photos), (photos, tmp_path)):
         assert predict(*support, "--query", query, "--out", out)[0] == 2
-        assert "of --query, where results would become photos" in capsys.readouterr().err
+        assert "of --query, so that results would be taken for photos" in capsys.readouterr().err
     out = tmp_path / "out"
     (out / "labels").mkdir(parents=True)
     kept = out / "labels" / ".0123456789abcdef.1.new"

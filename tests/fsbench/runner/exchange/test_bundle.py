@@ -317,5 +317,5 @@ def test_a_card_of_a_method_without_runs_is_found_out(bundle):
 
     _, findings = verify(altered(bundle, add))
     assert [finding.what for finding in findings if finding.status == "failed"] == [
-        "a card of third, of which there is no run"
+        "there is a card of third, but no run of it"
     ]

@@ -201,7 +201,7 @@ def test_predictions_that_were_handed_in(make, tmp_path, capsys):
     capsys.readouterr()
     assert main(["verify", str(tmp_path / "bundles/results.fsb")]) == 0
     lines = capsys.readouterr().out.splitlines()
-    unknown = "how the predictions were made: they were handed in, and nothing else of the method is known"
+    unknown = "how the predictions were made: they were handed in, so nothing else is known of the method"
     assert sum(f"not checked  {unknown}" in line for line in lines) == 2
     assert any("(stated: novel pixels, supervision" in line and "unknown: backbone data" in line for line in lines)
     ranks = []
