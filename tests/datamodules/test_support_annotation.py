@@ -146,7 +146,7 @@ def test_methods_are_not_told_of_their_supports_in_two_ways(needs, message):
         trainer_settings={"precision": "32-true"},
         options=SimpleNamespace(name="m"),
     )
-    with pytest.raises(SettingsError, match=f"support_annotation is scribble, and m {message}"):
+    with pytest.raises(SettingsError, match=f"support_annotation is scribble, but m {message}"):
         Experiment._check_task(parts)
     parts.data.support_annotation = "all_ways"
     Experiment._check_task(parts)

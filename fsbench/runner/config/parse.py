@@ -290,7 +290,7 @@ def _check_source(values: Mapping[str, Any], option: str) -> None:
 
 _UNKNOWN = r"(?:unrecognized arguments: -*([\w.]+)|Option '([\w.]+)' is not accepted|Key '([\w.]+)' is not expected)"
 _UNKNOWN_IN_GROUP = r"Group '([\w.]+)' does not accept option '([\w.]+)'"
-_OTHER_CLASS = r"Import path ([\w.]+) does not correspond to a subclass of (\w+)"
+_OTHER_CLASS = r"Import path (?:([\w.]+) )?does not correspond to a subclass of (\w+)"
 _NO_CLASS_PATH = r"Not a valid subclass of \w+|is not iterable"
 _NO_CLASS = r"Expected a dot import path string: (.+)|Unexpected import path format: (.+)|has no attribute '(\w+)'"
 
@@ -308,7 +308,8 @@ def _explain(text: str) -> str:
     if absent := re.search(f"{_NO_CLASS}|No module named '?([\\w.]+)", innermost):
         return _absent_class(where, classes[-1] if absent[3] or absent[4] else absent[1] or absent[2])
     if other := re.search(_OTHER_CLASS, innermost):
-        return f"{where} is '{other[1]}', which is no subclass of {other[2]}; expected the full name of one"
+        name = other[1] or text.rpartition("Given value: ")[2].strip()
+        return f"{where} is '{name}', which is no subclass of {other[2]}; expected the full name of one"
     if re.search(_NO_CLASS_PATH, innermost):
         return f"{where} names no class; expected the full name of one, as text or as its class_path"
     if unread := re.search(r'Unable to load config "(.*)"', innermost):

@@ -16,7 +16,7 @@ COST = (
     "time and memory: the median of earlier runs of the method, on the machine that ran them; ?: there is no such run "
     "(a trial does not tell how long training takes)"
 )
-STATES = {"lacks files": "with missing files", "waits": "waiting for a training", "repeated": "to be repeated"}
+STATES = {"lacks files": "lacking files", "waits": "waiting for a training", "repeated": "to be repeated"}
 """States of runs in other words, for any number of them."""
 SCORES = "scores: mean over folds, then mean ± standard deviation over seeds"
 
@@ -40,7 +40,7 @@ def count_states(planned: Sequence[PlannedRun]) -> str:
     counted = ", ".join(f"{states.count(state)} {STATES.get(state, state)}" for state in dict.fromkeys(states))
     runs = f"{len(planned)} run{'s' * (len(planned) != 1)}"
     time = {"?": "not known", "–": "none"}.get(left := time_left(planned), left)
-    return f"{runs}: {counted or 'none'}; time to run the rest: {time}"
+    return f"{runs}: {counted or 'none'}; time left: {time}"
 
 
 def request_sheet(planned: Sequence[PlannedRun], runs: str) -> Sheet:

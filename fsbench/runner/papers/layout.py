@@ -108,7 +108,7 @@ def remarks(row: PaperRow, figures: Sequence[PublishedScore]) -> list[str]:
 
 
 def _tables(plan: PaperPlan) -> Grid:
-    grid: Grid = [["table", "of", "rows", "runs", "done", "ready", "lack files", "time left"]]
+    grid: Grid = [["table", "of", "rows", "runs", "done", "ready", "blocked", "time left"]]
     for number, table in plan.paper.tables.items():
         rows = [row for row in plan.runs if row.table == number]
         items = _items(plan, rows)

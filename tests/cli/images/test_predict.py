@@ -175,7 +175,7 @@ def test_objects_are_annotations_and_steps_are_drawn(photos, support, tmp_path, 
     (out / "steps" / "a.jpg.png").unlink()
     assert predict(*support, *query, "--method", "sam3_canvas", "--steps")[1].count("before)") == 0
     assert predict(*support, "--query", photos, "--out", tmp_path / "x", "--method", "seggpt", "--steps")[0] == 2
-    assert "--steps, but seggpt shows no steps" in capsys.readouterr().err
+    assert "--steps was given, but seggpt has no steps" in capsys.readouterr().err
 
 
 def _check_coco(out: Path, photos: Path, names: list[str], said: str) -> None:
@@ -219,7 +219,8 @@ def test_methods_without_training_take_the_small_backbone(method, photos, suppor
     said = io.StringIO()
     with contextlib.redirect_stdout(said):
         assert main(["predict", *map(str, arguments)]) == 0
-    assert re.match(f"{method}_demo on official vit.safetensors .*, 128 pixels, ", said.getvalue())
+    assert re.match(rf"{method}_demo on official vit.safetensors .*[0-9a-f]{{12}}….*, 128 pixels, ", said.getvalue())
+    assert "\nlabelled photos: 2 for first, " in said.getvalue()
     _check_coco(out, photos / "sub", ["a.jpg", "with space.jpeg"], said.getvalue())
     labels = [np.asarray(Image.open(file)) for file in sorted((out / "labels").iterdir())]
     assert len(labels) == 2 and all(set(np.unique(found)) <= {0, 1, 2} for found in labels)

@@ -13,8 +13,8 @@ from fsbench.runner.papers.files import paper_rows, papers, read_paper
 from tests.cli.commands import FEW, images_of
 
 SUMMARIES = {
-    "emat": ("EMAT (2025): 48 runs: 48 with missing files; time to run the rest: not known", "1", "12", "48"),
-    "cst": ("CST (CVPR 2023): 16 runs: 16 with missing files; time to run the rest: not known", "main", "4", "16"),
+    "emat": ("EMAT (2025): 48 runs: 48 lacking files; time left: not known", "1", "12", "48"),
+    "cst": ("CST (CVPR 2023): 16 runs: 16 lacking files; time left: not known", "main", "4", "16"),
 }
 
 

@@ -77,7 +77,9 @@ def test_whole_launches_pass_and_their_rank_is_what_lightning_takes(environment,
 )  # fmt: skip
 def test_what_a_launch_has_left_is_refused_by_name(environment, variables, devices, nodes, names):
     environment(variables)
-    with pytest.raises(SettingsError, match=rf"^the environment has {names}.*; expected none of .*: env -u "):
+    with pytest.raises(
+        SettingsError, match=rf"^the environment has {names}.* has left; .* Remove (it|them) with: env -u "
+    ):
         check_launch(devices, nodes)
 
 

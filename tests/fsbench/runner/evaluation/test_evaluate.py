@@ -186,7 +186,11 @@ def prototype(**settings):
         ("prototype", {"resume": False}, "name, card and resume are not for a method of fsbench"),
         ("prototype", {"bakbone": "demo"}, r"no option bakbone for a method by its name; did you mean 'backbone'\? T"),
         (prototype(), {"image_siz": 32}, r"no option image_siz for a method; did you mean 'image_size'\? There are"),
-        (prototype(selection="base"), {"image_size": 32}, "calibrates itself on base classes, which a test does not"),
+        (
+            prototype(selection="base"),
+            {"image_size": 32},
+            "calibrates itself on base classes, for which a test has no images",
+        ),
     ],
 )
 def test_arguments_that_do_not_fit_are_refused_before_anything_is_answered(test, tmp_path, model, options, message):
