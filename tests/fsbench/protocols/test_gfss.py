@@ -162,7 +162,7 @@ def test_scores_are_those_of_the_definition(scenes, tmp_path):
 
 
 def test_other_methods_and_foreign_base_models_are_refused(scenes, tmp_path):
-    with pytest.raises(SettingsError, match="asks for base classes as well, but prototype labels only"):
+    with pytest.raises(SettingsError, match="asks for base classes too, and prototype labels those"):
         experiment(scenes, tmp_path, "--data.test.protocol=gfss", method="prototype")
     for name, message in (("upperbound", "reads the query's true labels"), ("selv", "did you mean 'self'")):
         with pytest.raises(SettingsError, match=message):

@@ -94,7 +94,7 @@ def test_repaired_hashes_do_not_hide_other_counts(blocks_folder, tmp_path, bundl
     record = handed_in(blocks_folder, tmp_path / "runs", way=2)
     bundle = altered(bundled(record), change, relist=True)
     assert main(["verify", str(bundle)]) == 0
-    assert "not checked  counts of the predictions that were handed in; count" in capsys.readouterr().out
+    assert "not checked  counts of the predictions that were handed in; to count" in capsys.readouterr().out
     assert main(["verify", str(bundle), "--data-root", str(blocks_folder), "--dataset", "folder"]) == 1
     (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("  failed")]
     assert "1 of 8 episodes have other counts with the data here, first 1" in line
@@ -104,7 +104,7 @@ def test_what_cannot_be_counted_again_is_not_checked(blocks_folder, tmp_path, bu
     record = handed_in(blocks_folder, tmp_path / "runs", way=2)
     of_this = "counts of the predictions that were handed in"
     for data, words in [
-        (None, "count them again with --data-root"),
+        (None, "to count them again, name the folder of the data with --data-root"),
         (DataAtHand(str(blocks_folder)), "is of the data set 'blocks', which is not known here"),
         (DataAtHand(str(tmp_path / "nowhere"), "folder"), "nowhere"),
     ]:
