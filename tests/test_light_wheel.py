@@ -118,7 +118,7 @@ def test_from_a_kit_to_a_board(light, wheel, scenes, fsbench, tmp_path):
     say("bundle", runs, *cards, "-o", bundle, "--predictions")
     assert "not checked  counts of the predictions that were handed in" in say("verify", bundle)
     verified = say("verify", bundle, *data, "--dataset", "folder")
-    assert verified.count("6 predictions that were handed in were counted again with equal counts") == 2
+    assert verified.count("6 predictions that were handed in were counted again and gave the same counts") == 2
     say("report", "--board", bundle.parent, "--out", tmp_path / "site", "--strict")
     assert "half" in (tmp_path / "site" / "index.html").read_text()
 

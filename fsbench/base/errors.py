@@ -31,7 +31,7 @@ EXTRAS = {
 }  # fmt: skip
 """Packages by the extra that brings them, as in `pip install 'fsbench[run]'`."""
 
-GOES_ON = "the same command goes on from here"
+GOES_ON = "run the same command again to continue"
 """Words of stopped commands that have lost nothing."""
 
 

@@ -21,14 +21,16 @@ def add_accepted_options(parser: argparse.ArgumentParser) -> list[str]:
     group.add_argument(
         "--accepted", type=Path, metavar="FOLDER", help="folder of the accepted runs, as --accept writes it"
     )
-    group.add_argument("--method", help="only this one, where there are runs of several")
+    group.add_argument("--method", help="compare only the runs of this method")
     group.add_argument(
         "--accept",
         action="store_true",
-        help="from now on these runs are the accepted ones of their method and test, in place of earlier ones",
+        help="accept these runs; they replace the accepted runs of the same method and test",
     )
-    group.add_argument("--fail-on", choices=FAILS, default="worse", help="outcomes of exit status 1 (default: worse)")
-    group.add_argument("--summary", type=Path, metavar="FILE", help="append the verdict to it as Markdown")
+    group.add_argument(
+        "--fail-on", choices=FAILS, default="worse", help="end with exit status 1 on this outcome (default: worse)"
+    )
+    group.add_argument("--summary", type=Path, metavar="FILE", help="append the verdict to this file as Markdown")
     return ["accepted", "method", "accept", "fail_on", "summary"]
 
 
@@ -41,12 +43,12 @@ def compare_with_accepted(options: argparse.Namespace) -> int:
     place = options.accepted
     if not is_folder(place):
         raise SettingsError(
-            f"there is no folder {place}; expected that of the accepted runs; make it with: fsbench compare RUNS "
+            f"there is no folder {place}; expected the folder of the accepted runs; make it with: fsbench compare RUNS "
             f"--accepted {place} --accept"
         )
     before = find_distinct_records([place])
     if not before:
-        text = f"nothing is accepted yet in {place}: fsbench compare RUNS --accepted {place} --accept"
+        text = f"no run is accepted yet in {place}; accept some with: fsbench compare RUNS --accepted {place} --accept"
         _append(options.summary, text)
         print_line(text)
         return 1 if options.fail_on == "changed" else 0

@@ -19,17 +19,21 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     check = actions.add_parser("check", help="check every row against the schema and its evidence")
     check.set_defaults(function=_check)
     page = actions.add_parser("page", help="write the page, a file to open in a browser")
-    page.add_argument("--out", type=Path, default=Path("atlas.html"), help="file of the page")
+    page.add_argument("--out", type=Path, default=Path("atlas.html"), help="file to write")
     page.set_defaults(function=_page)
-    words = actions.add_parser("words", help="what the closed words of the conditions mean")
-    words.add_argument("condition", nargs="?", help="a column such as episode_draw; all of them")
+    words = actions.add_parser("words", help="explain the words that describe the conditions of a test")
+    words.add_argument("condition", nargs="?", help="a column such as episode_draw (default: every column)")
     words.set_defaults(function=_words)
-    pair = actions.add_parser("compare", help="whether figures of two methods compare, and what would make them")
-    pair.add_argument("one", metavar="A", help="a method (BAM), or one on a data set (bam/pascal-5i)")
-    pair.add_argument("other", metavar="B", help="as A")
+    pair = actions.add_parser(
+        "compare", help="say whether figures of two methods can be compared, and if not, what differs"
+    )
+    pair.add_argument("one", metavar="A", help="a method (BAM), or a method on a data set (bam/pascal-5i)")
+    pair.add_argument("other", metavar="B", help="the other method, named like A")
     pair.set_defaults(function=_compare)
     for each in (check, page):
-        each.add_argument("folder", nargs="?", type=Path, default=FOLDER, help="folder of the atlas; that of the suite")
+        each.add_argument(
+            "folder", nargs="?", type=Path, default=FOLDER, help="folder of the atlas (default: the one in fsbench)"
+        )
 
 
 def _check(options: argparse.Namespace, extra: list[str]) -> int:

@@ -43,21 +43,22 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "exactly the one experiment that the files describe, such as the config.yaml of a finished run."
     )
     parser.epilog = (
-        "Further arguments go to the configuration, e.g. --model.learning_rate 1e-4 --trainer.max_epochs 10; "
-        "--print_config shows all of it."
+        "Further arguments set keys of the configuration, e.g. --model.learning_rate 1e-4 --trainer.max_epochs 10; "
+        "--print_config shows all keys with their values."
     )
     parser.add_argument(
         "-h",
         "--help",
         action="store_true",
-        help="show this; with --method or --config, also the keys that may be set of its classes",
+        help="show this help; with --method or --config, also the keys that can be set for its method and data",
     )
     add_run_options(parser)
     add_table_options(parser)
     parser.add_argument(
         "--dry-run",
         action="store_true",
-        help="run nothing: show which runs exist, what the others lack, their time and memory; 1 if something lacks",
+        help="run nothing; show which runs are done, and the time, the memory and any missing files of the others. "
+        "Exit status 1 if a run cannot start",
     )
     parser.set_defaults(function=partial(_bench, parser))
 
@@ -167,8 +168,8 @@ def _value(text: Any, option: Option) -> Any:
 def _unasked(records: Sequence[Record], wanted: int) -> list[str]:
     """Return a remark on each finished run that was found, and of which too few episodes were asked alone."""
     return [
-        f"{record.path} was there already, and {record.run.asked_alone or 0} of its episodes were asked alone, not "
-        f"{wanted}; --force repeats it"
+        f"{record.path} was done before, with a memory check of {record.run.asked_alone or 0} episodes instead of "
+        f"{wanted}; --force repeats the run with the new check"
         for record in records
         if (record.run.asked_alone or 0) < min(wanted, len(record.manifest.episodes))
     ]
@@ -210,7 +211,7 @@ def _describe_keys(methods: str, extra: list[str]) -> str:
     except ModuleNotFoundError as error:
         if not (missing := missing_package(error)):
             raise
-        return f"the keys that may be set are those of the classes: {missing}"
+        return f"cannot list the keys of the method and the data: {missing}"
     return describe_keys(values)
 
 
@@ -237,7 +238,7 @@ def _refusals(runs: Sequence[RunConfig], build: bool) -> list[FsbenchError]:
 def _dry_run(runs: Sequence[RunConfig], form: str) -> int:
     """Show the plan of runs; 1 where one lacks something or is refused."""
     if form not in (*SHEETS, "json"):
-        raise SettingsError(f"--format is {form}, which --dry-run does not have; expected {', '.join(SHEETS)} or json")
+        raise SettingsError(f"--format is {form}, which --dry-run cannot write; expected {', '.join(SHEETS)} or json")
     folder = runs[0].runs
     planner = Planner(Path(folder), recheck=True, takes_notes=False, draws=False)
     planned = [planner.plan(run) for run in runs]

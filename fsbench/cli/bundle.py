@@ -21,15 +21,18 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--out", type=Path, help="file to write, such as results.fsb")
     parser.add_argument(
         "--card", action="append", default=[], metavar="[METHOD=]FILE",
-        help="YAML file: what a reader must know before a method is ranked; one for each method, or a folder of them",
+        help="YAML file that says how a method was trained and chosen (--new-card writes one to fill in); one for each "
+        "method, or a folder of such files",
     )  # fmt: skip
-    parser.add_argument("--licence", default="CC-BY-4.0", help="of the results (default: CC-BY-4.0)")
+    parser.add_argument("--licence", default="CC-BY-4.0", help="licence of the results (default: CC-BY-4.0)")
     parser.add_argument(
         "--new-card", type=Path, metavar="FILE",
-        help="write a card to fill in, and nothing else; with RUNS of several methods a folder with a card for each",
+        help="only write a card to fill in; for RUNS of several methods, write a folder with a card for each",
     )  # fmt: skip
     parser.add_argument(
-        "--predictions", action="store_true", help="with the predictions that the runs kept (default: without)"
+        "--predictions",
+        action="store_true",
+        help="include the predictions that the runs kept (default: leave them out)",
     )
     parser.set_defaults(function=_bundle)
 
@@ -47,7 +50,9 @@ def _bundle(options: argparse.Namespace, extra: list[str]) -> int:
     check_output_file(options.out, "-o")
     check_replaced(options.out, "-o", "bundle", read_listing)
     if not 0 < len(options.licence) <= 200 or not options.licence.isprintable():
-        raise SettingsError("--licence is empty, longer than 200 characters or no text, expected a name like CC-BY-4.0")
+        raise SettingsError(
+            "--licence is empty, longer than 200 characters or has control characters, expected a name like CC-BY-4.0"
+        )
     records = _find_records(options.runs)
     cards = read_cards(options.card, sorted({record.run.identity.method.name for record in records}))
     made_by = f"fsbench {__version__}"
@@ -69,7 +74,7 @@ def _write_new_card(place: Path, records: Sequence[Record]) -> int:
     """Write a card to fill in, or of several methods a folder with one for each."""
     check_output_file(place, "--new-card")
     if place.exists():
-        raise SettingsError(f"{place} is there already; expected a new file; choose another name")
+        raise SettingsError(f"{place} exists already; expected a new file; choose another name")
     cards = new_cards(records)
     if len(cards) > 1:
         make_folder(place)

@@ -10,12 +10,18 @@ from fsbench.runner.config.limits import whole
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("method", help="its name (see: fsbench list)")
-    parser.add_argument("--backbone", help="another backbone than the demo's, with random weights")
-    parser.add_argument("--size", type=whole(1, 16384), help="side of the images (default: the first of 64, 65, 128 …)")
-    parser.add_argument("--seed", type=whole(0), default=0, help="of weights and episodes (default: 0)")
-    parser.add_argument("--only", default="", help="names of checks, with commas")
-    parser.add_argument("--episodes", type=whole(20), default=200, help="of the check of memory (default: 200)")
+    parser.add_argument("method", help="name of the method (see: fsbench list)")
+    parser.add_argument("--backbone", help="backbone to use instead of the demo's; its weights are random")
+    parser.add_argument(
+        "--size",
+        type=whole(1, 16384),
+        help="side of the images (default: the first of 64, 65, 128 … that the method takes)",
+    )
+    parser.add_argument("--seed", type=whole(0), default=0, help="seed of weights and episodes (default: 0)")
+    parser.add_argument("--only", default="", help="run only these checks: names with commas")
+    parser.add_argument(
+        "--episodes", type=whole(20), default=200, help="number of episodes of the memory check (default: 200)"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.set_defaults(function=_check)
 

@@ -25,15 +25,23 @@ FORMATS = ("text", "markdown", "latex", "json")
 def add_options(parser: argparse.ArgumentParser) -> None:
     add_runs(parser)
     add_metrics(parser)
-    parser.add_argument("--by", action="append", choices=COMPARED_BY, default=[], help="break down; may be repeated")
-    parser.add_argument("--fold", type=whole(0), action="append", default=[], help="only this fold; may be repeated")
+    parser.add_argument(
+        "--by",
+        action="append",
+        choices=COMPARED_BY,
+        default=[],
+        help="compare each part of this kind as well; may be repeated",
+    )
+    parser.add_argument(
+        "--fold", type=whole(0), action="append", default=[], help="use only this fold; may be repeated"
+    )
     parser.add_argument("--baseline", metavar="METHOD", help="compare every other method with this one only")
     parser.add_argument(
         "--effect",
         type=float,
         default=1.0,
         metavar="POINTS",
-        help="difference that a larger test is to find (1)",
+        help="say how large a test must be to find a difference of so many points (default: 1)",
     )
     parser.add_argument(
         "--margin", type=float, metavar="POINTS", help="say which methods are equivalent within so many points"
@@ -43,10 +51,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--all",
         action="store_true",
-        help="also p before its correction, what a test of this size can find, and all notes",
+        help="also show p before its correction, what a test of this size can find, and all notes",
     )
     parser.add_argument(
-        "--published", action="store_true", help="published figures on the same test, and why not others"
+        "--published",
+        action="store_true",
+        help="also show published figures of the same test, and say why others cannot be compared",
     )
     add_format(parser, FORMATS)
     accepted_options = add_accepted_options(parser)
@@ -60,7 +70,10 @@ def _compare(
     given = given_options(parser, options)
     mixed = [name for key, name in given.items() if (key in accepted_options) != (options.accepted is not None)]
     if mixed and options.accepted is None:
-        raise SettingsError(f"{', '.join(mixed)} without --accepted; expected --accepted FOLDER, too, or none of them")
+        raise SettingsError(
+            f"{', '.join(mixed)} was given without --accepted; expected --accepted FOLDER as well, or none of "
+            "these options"
+        )
     if mixed:
         raise SettingsError(
             f"{', '.join(mixed)} and --accepted were both given; runs meet accepted ones on all folds, by the usual "

@@ -20,23 +20,27 @@ from fsbench.runner.config.registry import check_known, dataset_class, names, ta
 def add_options(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", required=True)
 
-    prepare = actions.add_parser("prepare", help="from the publishers' archives to the folders the suite reads")
+    prepare = actions.add_parser("prepare", help="download a data set, check it, and arrange it as fsbench reads it")
     prepare.add_argument("dataset", metavar="DATASET")
-    prepare.add_argument("--root", required=True, help="folder of the data set, made when absent")
+    prepare.add_argument("--root", required=True, help="folder of the data set; it is made if it does not exist")
     lists = prepare.add_mutually_exclusive_group()
-    lists.add_argument("--lists", metavar="DIR", help="folder with released lists, taken instead of a download")
-    lists.add_argument("--no-lists", action="store_true", help="do without released lists")
+    lists.add_argument("--lists", metavar="DIR", help="folder with released lists, to use instead of downloading them")
+    lists.add_argument("--no-lists", action="store_true", help="use no released lists")
     prepare.add_argument("--render", action="store_true", help="COCO: write label PNGs, too, for other programs")
     prepare.add_argument(
         "--validation-only",
         action="store_true",
-        help="COCO: leave the training part out; lvis, paco_part: only the photos that tests draw from",
+        help="COCO: leave out the training images; lvis, paco_part: get only the photos that tests draw from",
     )
-    prepare.add_argument("--allow-unverified", action="store_true", help="use archives of another checksum")
+    prepare.add_argument(
+        "--allow-unverified", action="store_true", help="use archives even if their checksum is not the published one"
+    )
     add_download_options(prepare, "URL/<archive>, URL/lists/<file>")
     prepare.set_defaults(function=_prepare)
 
-    check = actions.add_parser("check", help="what is missing or damaged; counts and lists against the official ones")
+    check = actions.add_parser(
+        "check", help="say what is missing or damaged; compare counts and lists with the official ones"
+    )
     check.add_argument("dataset", metavar="DATASET")
     check.add_argument("--root", required=True, help="folder of the data set")
     check.add_argument(
@@ -44,12 +48,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     check.set_defaults(function=_check)
 
-    listing = actions.add_parser("lists", help="the list of a classification data set as a file in the authors' form")
+    listing = actions.add_parser("lists", help="write the list of a classification data set in its authors' format")
     listing.add_argument("dataset", metavar="DATASET")
     listing.add_argument("--root", required=True, help="folder of the data set")
     listing.add_argument("--out", required=True, metavar="FILE", help="JSON file to write")
     listing.add_argument(
-        "--lists", metavar="FILE", help="a list file in the authors' form, taken instead of the derived"
+        "--lists", metavar="FILE", help="list file in the authors' format, to use instead of the derived list"
     )
     listing.set_defaults(function=_lists)
 

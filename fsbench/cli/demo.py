@@ -86,6 +86,8 @@ def _predictor(options: argparse.Namespace) -> "Predictor":
     except CheckpointError:
         if options.method != "prototype" or any(chosen):
             raise
-        print_note("no weights of a network for photos are here; the demo's network knows drawn shapes alone")
+        print_note(
+            "found no weights of a network for photos; using the demo's network, which was trained on drawn shapes only"
+        )
         options.dataset = "demo"
         return make_predictor(options)

@@ -24,7 +24,7 @@ EPISODES = 6
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "run", type=Path, nargs="+", help="folders of finished runs; several with --figure or named episodes"
+        "run", type=Path, nargs="+", help="folders of finished runs; several only with --figure or --episode"
     )
     parser.add_argument(
         "--episode", type=whole(0), action="append", default=[], metavar="N",
@@ -33,19 +33,19 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--episodes", type=_episode_choice, metavar="COUNT|N,N,...",
-        help=f"draw so many test episodes of one run, spread evenly over its test (default: {EPISODES}), or, with a "
-        "comma, these, as with --episode",
+        help=f"a number: draw so many test episodes of one run, spread evenly over its test (default: {EPISODES}); "
+        "numbers with commas: draw these episodes, like --episode",
     )  # fmt: skip
     parser.add_argument(
-        "--figure", type=Path, metavar="FILE", help="write a figure for a paper, .pdf, .svg or .png (300 dpi), from "
-        "the predictions that runs kept: a column for each episode, rows of supports, truth and every run's prediction "
-        "and errors; without --episodes 8, spread from the first run's lowest IoU to its highest",
+        "--figure", type=Path, metavar="FILE", help="write a figure for a paper (.pdf, .svg, or .png of 300 dpi) from "
+        "the predictions that the runs kept. A column is an episode; the rows are supports, truth, and every run's "
+        "prediction and errors. Default: 8 episodes, from the first run's lowest IoU to its highest",
     )  # fmt: skip
     parser.add_argument(
         "--pixel", metavar="Y,X", help="query pixel whose attention is drawn, as shares of height and width, e.g. "
         "0.5,0.5 (default: the middle of the object)",
     )  # fmt: skip
-    parser.add_argument("--out", type=Path, help="folder for pictures and numbers (default: explain in the first run)")
+    parser.add_argument("--out", type=Path, help="folder for pictures and numbers (default: <first run>/explain)")
     add_class_files(parser)
     parser.set_defaults(function=_explain)
 
@@ -107,7 +107,7 @@ def _explain_episodes(options: argparse.Namespace, pixel: tuple[float, float] | 
     write_text(out / "episodes.json", json.dumps(numbers, indent=2) + "\n")
     for note in notes:
         print_line(f"fsbench: {note}", sys.stderr)
-    print_line("beside the IoU: right white, false alarms amber, missed blue, another way's purple, void hatched")
+    print_line("colours of errors: correct white, false alarm amber, missed blue, other class purple, void hatched")
     print_line(f"{out}: {', '.join(f'episode-{number:06d}.png' for number in episodes)}, episodes.json")
     return 0
 
@@ -125,7 +125,7 @@ def _explain_some_episodes(options: argparse.Namespace, pixel: tuple[float, floa
 
 def _print_episode(number: int, episode: "EpisodePanels") -> None:
     """Print an episode's classes, and the IoU and the decision of every method."""
-    standing = f" ({episode.standing}: no score counts it)" if episode.standing else ""
+    standing = f" ({episode.standing}: not counted in any score)" if episode.standing else ""
     print_line(f"episode {number}: {', '.join(episode.classes)}{standing}")
     for label, prediction in episode.predictions.items():
         ious = ", ".join(_percent([iou]) for iou in prediction.iou)

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from fsbench.base.terminal import print_line, print_note
+from fsbench.base.terminal import print_line, print_note, shorten_hashes
 from fsbench.cli.predict import add_network_options, check_method, make_predictor
 
 EXAMPLES = """\
@@ -20,27 +20,39 @@ each class `present` and `score`. Its answers are compared with the method's own
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.allow_abbrev = False
-    parser.description = "Freezes a method and its supports into one file, and checks that it answers as they do."
+    parser.description = "Write a method and its supports to one file, and check that the file gives the same answers."
     parser.epilog = EXAMPLES
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("method", help="see: fsbench list")
-    parser.add_argument("--supports", type=Path, required=True, metavar="FOLDER", help="the labelled photos, see below")
-    parser.add_argument("--classes", default="", help="names of a mask's numbers, 1=cat,2=dog; or which to take")
-    parser.add_argument("--out", type=Path, required=True, help="the file, such as thing.onnx; gets thing.py beside it")
+    parser.add_argument("method", help="name of the method (see: fsbench list)")
     parser.add_argument(
-        "--format", choices=["onnx", "torch"], default="onnx", help="torch writes a .pt2 for torch.export"
+        "--supports", type=Path, required=True, metavar="FOLDER", help="the labelled photos (see below)"
     )
     parser.add_argument(
-        "--images", nargs="+", type=Path, default=[], help="further photos, or folders, to compare the answers on"
+        "--classes",
+        default="",
+        help="names of the masks' numbers: 1=cat,2=dog; or the classes of JSON files to use: cat,dog",
+    )
+    parser.add_argument(
+        "--out", type=Path, required=True, help="file to write, such as thing.onnx; thing.py goes beside it"
+    )
+    parser.add_argument(
+        "--format", choices=["onnx", "torch"], default="onnx", help="onnx (default), or torch: a .pt2 of torch.export"
+    )
+    parser.add_argument(
+        "--images",
+        nargs="+",
+        type=Path,
+        default=[],
+        help="more photos, or folders of photos, on which to compare the answers",
     )
     parser.add_argument(
         "--checkpoint", "--ckpt", dest="ckpt", type=Path, help="the method's checkpoint, ours or the authors'"
     )
     add_network_options(parser)
     parser.add_argument(
-        "--only-present", action="store_true", help="no pixels of classes that the method says are not present"
+        "--only-present", action="store_true", help="label no pixels of a class that the method says is absent"
     )
-    parser.add_argument("--force", action="store_true", help="replace files that are there")
+    parser.add_argument("--force", action="store_true", help="replace existing files")
     parser.set_defaults(function=_export, megapixels=16.0)
 
 
@@ -59,8 +71,9 @@ def _export(options: argparse.Namespace, extra: list[str]) -> int:
         print_note(predictor.support_set.note)
     agreement = predictor.export(options.out, format=options.format, images=images, force=options.force)
     megabytes = options.out.stat().st_size / 1e6
+    weights = shorten_hashes(predictor.method.backbone.weights_id)
     print_line(
-        f"{options.out}: {megabytes:.1f} MB; {predictor.name} on {predictor.method.backbone.weights_id}, "
+        f"{options.out}: {megabytes:.1f} MB; {predictor.name} on {weights}, "
         f"{predictor.image_size} pixels; classes: {', '.join(predictor.classes)}"
     )
     print_line(f"compared with {predictor.name} itself: {agreement}")

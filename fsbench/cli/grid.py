@@ -30,9 +30,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("files", nargs="+", help="grids: files, or names of configs/grids such as shots")
     add_runs_folder(parser)
     add_executor_options(parser)
-    parser.add_argument("--dry-run", action="store_true", help="show what is missing, as without --run")
+    parser.add_argument("--dry-run", action="store_true", help="only show what is missing, as without --run")
     parser.add_argument("--fast", action="store_true", help="trials of a few minutes")
-    parser.add_argument("--recheck", action="store_true", help="look every run's identity up again")
+    parser.add_argument(
+        "--recheck", action="store_true", help="work out again which run is which, instead of trusting earlier notes"
+    )
     add_metrics(parser, default="mIoU,FB-IoU,accuracy")
     add_format(parser, ("text", "markdown", "latex", "json"))
     parser.set_defaults(function=_grid)
@@ -41,16 +43,22 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def add_executor_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that say where and how runs are made, and where data sets are."""
     parser.add_argument("--run", action="store_true", help="run what is missing")
-    parser.add_argument("--executor", choices=EXECUTORS, default="local", help="where; default: this machine")
     parser.add_argument(
-        "--array", type=whole(1, 10000), default=1, metavar="N", help="runs at a time; of a SLURM array, too"
+        "--executor", choices=EXECUTORS, default="local", help="where to run: local is this machine (default: local)"
+    )
+    parser.add_argument(
+        "--array",
+        type=whole(1, 10000),
+        default=1,
+        metavar="N",
+        help="number of runs at a time, here or in a SLURM array (default: 1)",
     )
     parser.add_argument(
         "--set",
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help="of submitit: slurm_partition=gpu, timeout_min=600 (24 h unless given)",
+        help="option for submitit, such as slurm_partition=gpu or timeout_min=600 (default: 24 hours)",
     )
     parser.add_argument("--data-root", action="append", default=[], metavar="DATASET=DIR", help="folder of a data set")
 
@@ -60,7 +68,7 @@ def _grid(options: argparse.Namespace, extra: list[str]) -> int:
         raise SettingsError("--dry-run shows what is missing and --run runs it; give one of them")
     if "run" in options.files and not Path("run").exists() and "run" not in names("grids"):
         raise SettingsError(
-            "the word run stands among the grids; expected files or names of grids, and --run to run what is missing: "
+            "'run' is not a grid; expected files or names of grids; to run what is missing, add --run: "
             f"fsbench grid {' '.join(word for word in options.files if word != 'run') or 'shots'} --run"
         )
     metrics = metric_names(options.metrics)
@@ -109,7 +117,7 @@ def choose_executor(options: argparse.Namespace) -> Executor | None:
     cluster = options.executor.removeprefix("submitit-")
     values = {key: int(value) if value.isdecimal() else value for key, value in parameters.items()}
     if not {"timeout_min", f"{cluster}_timeout_min", "slurm_time"} & values.keys():
-        limit = f"fsbench: a job may take {TIMEOUT_MIN // 60} h; --set timeout_min=<minutes> gives another limit"
+        limit = f"fsbench: a job may take {TIMEOUT_MIN // 60} h; --set timeout_min=<minutes> sets another limit"
         print_line(limit, sys.stderr)
     return Submitit(cluster, options.runs / ".grid" / "submitit", options.array, values)
 

@@ -14,16 +14,18 @@ from fsbench.runner.config.tests import load_test
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("dataset", nargs="?", help="see: fsbench list; that of the manifest unless given")
+    parser.add_argument(
+        "dataset", nargs="?", help="name of the data set (see: fsbench list; default: the one that --manifest names)"
+    )
     add_episode_options(parser, "--test-seed", way=None)
-    parser.add_argument("--manifest", type=Path, help="file of episodes, in place of all of these")
+    parser.add_argument("--manifest", type=Path, help="file of episodes; it replaces all the options above")
     add_data_options(parser)
     parser.add_argument(
         "--copy-images",
         action="store_true",
-        help="copy the images, as is always done in classification; they are referred to otherwise",
+        help="copy the images into the kit; otherwise it refers to them (classification always copies)",
     )
-    parser.add_argument("--out", type=Path, required=True, help="a new folder")
+    parser.add_argument("--out", type=Path, required=True, help="folder to write; it must be new")
     parser.set_defaults(function=_write)
 
 
@@ -55,7 +57,7 @@ def _write(options: argparse.Namespace, extra: list[str]) -> int:
     print_line(f"{options.out}: {test!r}")
     print_line(f"kit {kit.sha256[:16]} · paths of images start from {images} · the rules are in RULES.md")
     if kit.copied_images and not options.copy_images:
-        print_line("the images are copied under numbers, since the paths of this data set name their classes")
+        print_line("the images were copied and named by numbers, because the paths of this data set name their classes")
     elif not kit.copied_images and paths_tell_classes(test, root):
-        print_line("paths of queries name their classes, which no answer may use; --copy-images hides them in numbers")
+        print_line("the paths of the queries name their classes, which no answer may use; --copy-images hides them")
     return 0

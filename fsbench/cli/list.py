@@ -156,27 +156,32 @@ def _evidence(name: str, width: int) -> Iterator[str]:
 
 
 def _add_here(parser: argparse.ArgumentParser) -> None:
-    parser.epilog = "Exit status: 1 if something that was asked for cannot be run, or if something is wrong."
+    parser.epilog = "Exit status: 1 if what was asked for cannot be run here, or if a check of this machine failed."
     parser.add_argument(
-        "names", nargs="*", metavar="NAME", help="methods, data sets and backbones of a run; without: this machine"
+        "names",
+        nargs="*",
+        metavar="NAME",
+        help="methods, data sets and backbones of a run (default: check this machine)",
     )
-    parser.add_argument("--all", action="store_true", help="everything that was looked at, also devices and the cache")
-    parser.add_argument("--json", action="store_true", help="print what was found as JSON")
-    parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder where runs shall be written")
     parser.add_argument(
-        "--data-root", action="append", default=[], metavar="DATASET=DIR", help="where a data set is; may be repeated"
+        "--all", action="store_true", help="show everything that was checked, also devices and the cache"
+    )
+    parser.add_argument("--json", action="store_true", help="print what was found as JSON")
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder to which runs will be written")
+    parser.add_argument(
+        "--data-root", action="append", default=[], metavar="DATASET=DIR", help="folder of a data set; may be repeated"
     )
     parser.add_argument(
         "--clean",
         nargs="*",
         metavar="KIND",
-        help="remove what the cache keeps of these kinds, or all of it, and do no more; it is made again when needed",
+        help="only remove these kinds of files from the cache (default: all kinds); they are made again when needed",
     )
     parser.add_argument(
         "--older-than",
         type=real(0, 36500),
         metavar="DAYS",
-        help="with --clean: only what was not used for so long",
+        help="with --clean: remove only what was not used for so many days",
     )
     parser.set_defaults(function=_here)
 
@@ -218,11 +223,11 @@ def _here(options: argparse.Namespace, extra: list[str]) -> int:
     elif not asked:
         _print_block("data", here.data(roots), "fsbench list here NAME says how to get one")
         _print_block("weights", here.weights(), "fsbench weights list")
-        gpu = "found (--all asks torch about it)" if here.has_gpu() else "none is seen"
+        gpu = "found (--all shows whether torch can use it)" if here.has_gpu() else "none found"
         print_line(f"  GPU: {gpu}")
         print_line("For a run: fsbench list here METHOD DATASET. Everything: fsbench list here --all")
     elif not here.has_gpu() and here.lasts_long(options.names):
-        print_line("  beside it: no GPU is seen, and a training on the CPU takes days")
+        print_line("  note: no GPU was found, and training on the CPU takes days")
     return 1 if lacks else 0
 
 

@@ -26,7 +26,7 @@ GROUPS = {
     },
     "look at results": {
         "table": "print finished runs: scores, other rules, by shots or draws",
-        "compare": "test which methods, or runs and accepted ones, differ",
+        "compare": "test which methods differ, or whether runs changed",
         "report": "make pages of finished runs, or a leaderboard of bundles",
         "explain": "draw what finished runs predicted and attended to",
         "atlas": "check the atlas of published figures, or write its page",
@@ -41,9 +41,9 @@ GROUPS = {
         "weights": "list, fetch or check weight files; convert checkpoints",
     },
     "your own images": {
-        "predict": "segment your own images from a few labeled ones",
+        "predict": "segment your own images from a few labelled ones",
         "export": "write a method with its examples to one file that runs anywhere",
-        "demo": "serve a page on which a method is tried on your photos",
+        "demo": "serve a page on which you try a method on your photos",
     },
 }
 """Lines of `fsbench --help`. The module of a subcommand has its name, and a function `add_options`."""

@@ -32,15 +32,15 @@ def add_manifest_options(parser: argparse.ArgumentParser) -> None:
     add_episode_options(build, "--seed", way=1)
     build.add_argument(
         "--classes", choices=("novel", "base"), default="novel",
-        help="of the episodes: those of the fold, or the ones that are trained on, in test images",
+        help="classes of the episodes, all from test images: the novel classes of the fold, or its base classes",
     )  # fmt: skip
-    build.add_argument("--names-only", action="store_true", help="without hashes of the photos and label maps")
-    build.add_argument("--out", type=Path, required=True, help="file, .jsonl or .jsonl.gz")
+    build.add_argument("--names-only", action="store_true", help="leave out the hashes of the photos and label maps")
+    build.add_argument("--out", type=Path, required=True, help="file to write: .jsonl or .jsonl.gz")
     build.set_defaults(function=_build)
 
     show = actions.add_parser("show", help="describe a manifest and list its episodes")
     show.add_argument("file", type=Path)
-    show.add_argument("--episodes", type=whole(0), default=0, help="list so many of them")
+    show.add_argument("--episodes", type=whole(0), default=0, help="number of episodes to list (default: 0)")
     show.set_defaults(function=_show)
 
     verify = actions.add_parser("verify", help="check that a manifest is intact and fits the local data")

@@ -15,7 +15,7 @@ TABLE_FORMATS = ("text", "markdown", "csv", "latex", "json")
 
 def add_runs(parser: argparse.ArgumentParser) -> None:
     """Add the folders of finished runs."""
-    parser.add_argument("runs", nargs="+", type=Path, help="folders of runs; several runs may be in one")
+    parser.add_argument("runs", nargs="+", type=Path, help="folders of runs; a folder may hold several runs")
 
 
 def add_runs_folder(parser: argparse.ArgumentParser) -> None:
@@ -33,7 +33,7 @@ def add_metrics(parser: argparse.ArgumentParser, default: str | None = None) -> 
 
 def add_format(parser: argparse.ArgumentParser, formats: Collection[str]) -> None:
     """Add the choice of one of `formats`, of which "text" holds unless another is given."""
-    parser.add_argument("--format", choices=formats, default="text", help="of what is printed (default: text)")
+    parser.add_argument("--format", choices=formats, default="text", help="format of the output (default: text)")
 
 
 def add_rank_all(parser: argparse.ArgumentParser) -> None:
@@ -41,7 +41,8 @@ def add_rank_all(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--rank-all",
         action="store_true",
-        help="rank rows together that were told different things, or were handed in, with their marks",
+        help="rank all rows together, even if their methods saw different data or labels, or their answers were made "
+        "elsewhere; marks show which",
     )
 
 
@@ -59,21 +60,21 @@ def add_table_options(parser: argparse.ArgumentParser, *, more_breakdowns: Seque
         action="append",
         choices=(*BREAKDOWNS, *more_breakdowns),
         default=[],
-        help="break down in full; may be repeated",
+        help="break the scores down by this; may be repeated",
     )
     parser.add_argument("--by-class", action="store_true", help="the same as --by class")
-    parser.add_argument(
-        "--all", action="store_true", help="every breakdown, a line for each run, and where its files are"
-    )
-    parser.add_argument("--published", action="store_true", help="reported figures beside the measured ones")
+    parser.add_argument("--all", action="store_true", help="show every breakdown, and where the files of each run are")
+    parser.add_argument("--published", action="store_true", help="show published figures beside the measured ones")
     parser.add_argument("--no-trivial", action="store_true", help="leave out the answers that need no model")
     add_rank_all(parser)
 
 
 def add_file_options(parser: argparse._ActionsContainer) -> None:
     """Add the options for a figure, and for a folder of files."""
-    parser.add_argument("--plot", type=Path, metavar="FILE", help=f"figure: {', '.join(PLOTS)}")
-    parser.add_argument("--out", type=Path, metavar="FOLDER", help="write them as .txt, .csv and .json there, too")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help=f"file of a figure to draw: {', '.join(PLOTS)}")
+    parser.add_argument(
+        "--out", type=Path, metavar="FOLDER", help="folder to which the table is written as .txt, .csv and .json"
+    )
 
 
 def check_plot_file(path: Path | None) -> None:
@@ -88,7 +89,8 @@ def add_class_files(parser: argparse.ArgumentParser) -> None:
     """Add the files of classes whose code may be run."""
     parser.add_argument(
         "--method", action="append", default=[], metavar="FILE.py:Class",
-        help="of runs whose method or data set is a class in a file: that file, whose code is run; may be repeated",
+        help="file and class of the method or data set, for runs that used a class in a file; the file's code is run; "
+        "may be repeated",
     )  # fmt: skip
 
 
@@ -111,7 +113,7 @@ def add_episode_options(parser: argparse.ArgumentParser, seed: str, way: int | N
         seed: name of the option that replaces the protocol's seed.
         way: classes of an episode unless they are given.
     """
-    parser.add_argument("--protocol", help="see: fsbench list protocols (default: fscs)")
+    parser.add_argument("--protocol", help="name of a protocol (see: fsbench list protocols; default: fscs)")
     parser.add_argument("--fold", type=whole(), default=0, help="number of the fold (default: 0)")
     parser.add_argument("--way", type=whole(1), default=way, help=bench_help("way"))
     parser.add_argument("--shot", type=whole(1), default=1, help=bench_help("shot"))
@@ -125,11 +127,16 @@ def add_episode_options(parser: argparse.ArgumentParser, seed: str, way: int | N
 
 def add_download_options(parser: argparse.ArgumentParser, mirror: str) -> None:
     """Add the options of downloads; `mirror` says which addresses below --url-base are asked."""
-    parser.add_argument("--from", dest="source", metavar="DIR", help="folder with files that are there already")
+    parser.add_argument("--from", dest="source", metavar="DIR", help="folder that already holds the files")
     parser.add_argument("--url-base", metavar="URL", help=f"mirror: {mirror}")
     parser.add_argument("--timeout", type=real(0.001, 86400), default=30.0, help="seconds to wait for an answer")
-    parser.add_argument("--retries", type=whole(0, 1000), default=5, help="fruitless attempts before it gives up")
-    parser.add_argument("--backoff", type=real(0, 3600), default=1.0, help="seconds before the second attempt; doubles")
+    parser.add_argument("--retries", type=whole(0, 1000), default=5, help="failed attempts before it gives up")
+    parser.add_argument(
+        "--backoff",
+        type=real(0, 3600),
+        default=1.0,
+        help="seconds before the second attempt; doubled for each further one",
+    )
 
 
 def bench_help(field: str) -> str:

@@ -105,7 +105,7 @@ def given_options(parser: argparse.ArgumentParser, options: argparse.Namespace) 
 
 def _add_verbosity(parser: argparse.ArgumentParser) -> None:
     """Add --quiet and --verbose, before or after the subcommand; `predict` has a --quiet with words of its own."""
-    texts = {"quiet": "no notes and no progress", "verbose": "the log's messages on the screen, too"}
+    texts = {"quiet": "show no notes and no progress", "verbose": "show the messages of the log, too"}
     known = parser._option_string_actions
     for name, text in texts.items():
         if f"--{name}" not in known:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fsbench.base.errors import SettingsError
-from fsbench.base.terminal import print_error, print_line, print_note
+from fsbench.base.terminal import print_error, print_line, print_note, shorten_hashes
 from fsbench.runner.config.backbone_choice import AUTO
 from fsbench.runner.config.limits import real, whole
 from fsbench.runner.config.registry import check_known, choose_method
@@ -27,56 +27,67 @@ The same command goes on where it was stopped. Exit status: 1 when a photo was b
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.allow_abbrev = False
-    parser.description = "Segments photos by example: a few labelled photos say what is looked for."
+    parser.description = "Segment photos by example: a few labelled photos show what to look for."
     parser.epilog = EXAMPLES
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument(
         "--support", action="append", required=True, metavar="[NAME=]PHOTO:MASK",
-        help="a labelled photo; or a JSON file of LabelMe or COCO, or a folder of these; may be repeated, also for "
-        "more classes",
+        help="a labelled photo, a JSON file of LabelMe or COCO, or a folder of these; may be repeated, for the same "
+        "class or others",
     )  # fmt: skip
-    parser.add_argument("--query", nargs="+", type=Path, required=True, help="folder of photos, or photos")
+    parser.add_argument("--query", nargs="+", type=Path, required=True, help="photos to segment, or a folder of them")
     parser.add_argument("--out", type=Path, default=Path("predictions"), help="folder of the results")
     parser.add_argument(
-        "--classes", default="", help="names of a mask's numbers, 1=cat,2=dog; or which to take, cat,dog"
+        "--classes",
+        default="",
+        help="names of the masks' numbers: 1=cat,2=dog; or the classes of JSON files to use: cat,dog",
     )
-    parser.add_argument("--support-root", type=Path, help="folder of the photos of --support's JSON files")
+    parser.add_argument("--support-root", type=Path, help="folder of the photos that the JSON files of --support name")
     add_method_options(parser)
     add_network_options(parser)
     parser.add_argument(
-        "--only-present", action="store_true", help="no pixels of classes that the method says are not present"
+        "--only-present", action="store_true", help="label no pixels of a class that the method says is absent"
     )
     parser.add_argument(
         "--megapixels", type=real(0.001, 1000), default=16.0,
-        help="masks of larger photos are computed at this size and enlarged (default: 16)",
+        help="compute the masks of larger photos at this size, then enlarge them (default: 16)",
     )  # fmt: skip
     parser.add_argument(
-        "--threads", type=whole(1, 256), default=2, help="that decode photos, and as many that write (default: 2)"
+        "--threads",
+        type=whole(1, 256),
+        default=2,
+        help="threads that read photos; as many more write results (default: 2)",
     )
     parser.add_argument(
         "--steps", action="store_true",
-        help="also draw how each mask came about into steps/<photo>.png: points, boxes, masks, a graph, the picture "
-        "that a network sees, as far as the method has them",
+        help="also draw how the method made each mask, as steps/<photo>.png: its points, boxes, masks, graph or the "
+        "network's input, if it has them",
     )  # fmt: skip
-    parser.add_argument("--force", action="store_true", help="remove results in --out that were made otherwise")
-    parser.add_argument("--quiet", action="store_true", help="no line for every photo, no notes and no progress")
+    parser.add_argument(
+        "--force", action="store_true", help="remove results in --out that were made with other settings"
+    )
+    parser.add_argument("--quiet", action="store_true", help="show no line for every photo, no notes and no progress")
     parser.set_defaults(function=_predict)
 
 
 def add_method_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that choose the method; `fsbench demo` has them, too."""
     parser.add_argument(
-        "--method", default="prototype", help="see: fsbench list (default: prototype, which is not trained)"
+        "--method",
+        default="prototype",
+        help="name of the method (see: fsbench list; default: prototype, which needs no training)",
     )
     parser.add_argument(
-        "--ckpt", type=Path, help="its checkpoint, ours or the authors'; a run's brings its settings along"
+        "--ckpt",
+        type=Path,
+        help="the method's checkpoint, of a run or of its authors; that of a run brings the run's settings",
     )
 
 
 def add_network_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that choose what a method runs on; `fsbench export` has them, too."""
     add_weights_options(parser)
-    parser.add_argument("--dataset", help="settings that the method has for this data set, e.g. coco or demo")
+    parser.add_argument("--dataset", help="use the method's settings for this data set, e.g. coco or demo")
     parser.add_argument(
         "--image-size", type=whole(1, 16384), help="side that photos are resized to (default: the method's)"
     )
@@ -88,8 +99,9 @@ def add_weights_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--weights", help="file of the backbone's weights")
     parser.add_argument(
         "--backbone",
-        help="another backbone than the method's; demo comes along and takes 128 pixels, efficientnet_lite0 comes with "
-        "fsbench[photos]; auto takes that one where the own weights are missing, as the prototype does anyway",
+        help="backbone to use instead of the method's. demo comes with fsbench and takes 128 pixels; "
+        "efficientnet_lite0 comes with fsbench[photos]; auto uses efficientnet_lite0 if the method's own weights are "
+        "missing, as the prototype always does",
     )
 
 
@@ -135,15 +147,14 @@ def _predict(options: argparse.Namespace, extra: list[str]) -> int:
         print_note(note)
     predictor = make_predictor(options).add(supports)
     if options.steps and not predictor.shows_steps:
-        raise SettingsError(f"--steps, but {predictor.name} shows no steps of its predictions; leave it out")
+        raise SettingsError(f"--steps was given, but {predictor.name} has no steps to show; leave --steps out")
     if predictor.support_set.note:
         print_note(predictor.support_set.note)
     predictor.measure_presence()
-    shots = ", ".join(f"{n} of {name}" for name, n in zip(predictor.classes, predictor.support_set.shots, strict=True))
-    print_line(
-        f"{predictor.name} on {predictor.method.backbone.weights_id}, {predictor.image_size} pixels, "
-        f"{predictor.device}; support: {shots}; scores: {predictor.score_meaning}"
-    )
+    shots = ", ".join(f"{n} for {name}" for name, n in zip(predictor.classes, predictor.support_set.shots, strict=True))
+    weights = shorten_hashes(predictor.method.backbone.weights_id)
+    print_line(f"{predictor.name} on {weights}, {predictor.image_size} pixels, {predictor.device}")
+    print_line(f"labelled photos: {shots}; score of a class: {predictor.score_meaning}")
     summary = predict_folder(
         predictor,
         images,
@@ -154,13 +165,13 @@ def _predict(options: argparse.Namespace, extra: list[str]) -> int:
         report=(lambda line: None) if options.quiet else print_line,
     )
     total = summary.predicted + summary.resumed
-    resumed = f" ({summary.resumed} of them before)" if summary.resumed else ""
+    resumed = f" ({summary.resumed} of them by an earlier call)" if summary.resumed else ""
     print_line(f"{total} of {len(images)} photos predicted{resumed}")
-    print_line("the method's answer, which nobody has checked:")
+    print_line("what the method found (nobody has checked it):")
     for name, worth in predictor.worth.items():
-        found = f"present in {summary.present[name]}, not present in {total - summary.present[name]}"
+        found = f"present in {summary.present[name]} photos, not present in {total - summary.present[name]}"
         if not worth.tells:
-            found = f"marked in {summary.marked[name]}; {predictor.name} does not tell whether a photo shows it"
+            found = f"marked in {summary.marked[name]} photos, which does not mean that they all show it"
         print_line(f"  {name}: {found} ({worth})")
     folders = "labels/, overlays/, steps/" if options.steps else "labels/, overlays/"
     print_line(f"{options.out}: {folders}, annotations.json, scores.csv")

@@ -21,15 +21,17 @@ MAX_EPISODES = 12
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--method", help="only these, with commas: methods or cases")
+    parser.add_argument("--method", help="run only these methods or cases, with commas")
     parser.add_argument(
         "--cases",
         type=Path,
         metavar="DIR",
-        help="a package's folder: cases.yaml lists its cases, accepted answers lie beside it; default: fsbench's own",
+        help="folder with cases.yaml, which lists the cases, and their accepted answers (default: fsbench's own)",
     )
-    parser.add_argument("--accept", action="store_true", help="what comes out is what is expected from now on")
-    parser.add_argument("--out", type=Path, default=Path("regress"), help="folder for pictures of what moved")
+    parser.add_argument("--accept", action="store_true", help="accept the answers of this run as the expected ones")
+    parser.add_argument(
+        "--out", type=Path, default=Path("regress"), help="folder for pictures of the answers that changed"
+    )
     parser.set_defaults(function=_regress)
 
 
@@ -48,7 +50,9 @@ def _regress(options: argparse.Namespace, extra: list[str]) -> int:
 
     changed: list[str] = []
     failed = 0
-    print_line(f"{len(cases)} cases; allowed: the pixels of a mask that a line names, and {LOSS:.0e} of a loss")
+    print_line(
+        f"{len(cases)} cases; each line says how many pixels of a mask may differ; a loss may differ by {LOSS:.0e}"
+    )
     with tempfile.TemporaryDirectory() as folder:
         data = draw_dataset(Path(folder) / "dataset")
         for number, (case, before) in enumerate(zip(cases, expected, strict=True), 1):

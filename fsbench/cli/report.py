@@ -29,22 +29,30 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         type=whole(0, 10000),
         default=12,
         metavar="N",
-        help="episodes predicted again for each two methods, of runs that kept no predictions",
+        help="number of episodes to predict again for each pair of methods if their runs kept no predictions",
     )
-    parser.add_argument("--no-photos", action="store_true", help="leave images out, so that pages can be published")
+    parser.add_argument(
+        "--no-photos", action="store_true", help="leave out the images, so that the pages can be published"
+    )
     parser.add_argument("--photo-side", type=whole(32, 4096), default=320, metavar="PX", help="longer side of an image")
     parser.add_argument(
-        "--photo-budget", type=whole(1, 10**6), default=64, metavar="MIB", help="at most so much of images for a table"
+        "--photo-budget",
+        type=whole(1, 10**6),
+        default=64,
+        metavar="MIB",
+        help="largest total size of the images of one table, in MiB",
     )
     parser.add_argument(
-        "--compare", type=whole(2, 10000), metavar="N", help="methods in the matrix, the best (default: about 20)"
+        "--compare", type=whole(2, 10000), metavar="N", help="show the best N methods in the matrix (default: about 20)"
     )
     add_rank_all(parser)
-    parser.add_argument("--method", metavar="M[,M]", help="only these methods (default: all that have runs)")
+    parser.add_argument("--method", metavar="M[,M]", help="show only these methods (default: all that have runs)")
     group = parser.add_argument_group("a leaderboard")
-    group.add_argument("--board", action="store_true", help="of bundles in a folder (files that end in .fsb)")
-    group.add_argument("--strict", action="store_true", help="exit status 1 where a bundle is refused")
-    group.add_argument("--new", type=Path, metavar="FOLDER", help="write a repository for bundles, and nothing else")
+    group.add_argument(
+        "--board", action="store_true", help="make a leaderboard of the bundles in a folder (files that end in .fsb)"
+    )
+    group.add_argument("--strict", action="store_true", help="end with exit status 1 if a bundle is refused")
+    group.add_argument("--new", type=Path, metavar="FOLDER", help="only write a new repository that collects bundles")
     parser.set_defaults(function=partial(_report, parser))
 
 

@@ -14,15 +14,19 @@ from fsbench.runner.config.limits import whole
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("paper", nargs="?", help="name in configs/papers, or a file; without it, all are listed")
-    parser.add_argument("--table", metavar="N", help="one table: its rows, and measured beside reported")
+    parser.add_argument("paper", nargs="?", help="name in configs/papers, or a file (default: list all papers)")
+    parser.add_argument(
+        "--table", metavar="N", help="show the rows of one table, with measured figures beside the reported ones"
+    )
     add_runs_folder(parser)
     add_executor_options(parser)
     parser.add_argument("--released", action="store_true", help="test the authors' checkpoints instead of training")
     parser.add_argument("--devices", type=whole(), help="processes of each run, one per device")
-    parser.add_argument("--seed", type=whole(), help="of the trainings")
+    parser.add_argument("--seed", type=whole(), help="seed of the trainings")
     parser.add_argument("--fast", action="store_true", help="trials of a few minutes, whose figures are no results")
-    parser.add_argument("--recheck", action="store_true", help="look every run's identity up again")
+    parser.add_argument(
+        "--recheck", action="store_true", help="work out again which run is which, instead of trusting earlier notes"
+    )
     add_format(parser, ("text", "markdown", "latex", "json"))
     parser.set_defaults(function=_reproduce)
 
@@ -36,7 +40,7 @@ def _reproduce(options: argparse.Namespace, extra: list[str]) -> int:
     if options.paper is not None:
         return _plan(options)
     if options.table is not None or options.run:
-        raise SettingsError("--table and --run are of one paper; name it (see: fsbench reproduce)")
+        raise SettingsError("--table and --run need the name of a paper; add one (see: fsbench reproduce)")
     found = papers()
     print_block(
         "\n".join(align(list_papers(found, {name: len(paper_rows(name, paper)) for name, paper in found.items()})))
@@ -61,7 +65,9 @@ def _plan(options: argparse.Namespace) -> int:
     roots = data_roots(options)
     datasets = sorted({row.dataset for row in paper_rows(name, paper)})
     for other in roots.keys() - set(datasets):
-        raise SettingsError(f"--data-root names '{other}', which {name} has no row on{known_names(other, datasets)}")
+        raise SettingsError(
+            f"--data-root names '{other}', but no row of {name} uses that data set{known_names(other, datasets)}"
+        )
     common = {"devices": options.devices, "seed": options.seed, "fast": options.fast, "runs": str(options.runs)}
     all_runs = paper_runs(paper_rows(name, paper), roots, options.released, **common)
     ordered = with_preparations(run for row in chosen for run in all_runs[row])
@@ -72,7 +78,7 @@ def _plan(options: argparse.Namespace) -> int:
         planned, failures = run_paper(ordered, options.runs, executor)
         left = sum(item.state not in ("done", "refused") for item in planned.values())
         if left and not failures and before == sum(item.state == "done" for item in planned.values()):
-            print_line(f"nothing was run: {left} runs wait for what is named as missing", sys.stderr)
+            print_line(f"nothing was run: {left} runs need the files that are listed as missing", sys.stderr)
         failed = print_failures(failures, [item for item in planned.values() if item.refused])
     found = {row: [item.record for run in all_runs[row] if (item := planned[run]).record] for row in chosen}
     records = {row: [record for record in members if record is not None] for row, members in found.items()}

@@ -33,28 +33,33 @@ def add_rule_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that name another protocol or rule."""
     rules = parser.add_argument_group("other rules, on the same episodes and predictions; nothing is written")
     rules.add_argument("--protocol", help="score by this protocol's metric, too (see: fsbench list)")
-    rules.add_argument("--void", choices=("ignore", "background"), help="what void pixels count as")
+    rules.add_argument(
+        "--void", choices=("ignore", "background"), help="ignore void pixels, or count them as background"
+    )
     rules.add_argument(
         "--resolution", metavar="original|S",
-        help="size at which the stored predictions are counted again: the query's own, or S x S pixels",
+        help="count the stored predictions again at this size: the query's own, or S x S pixels",
     )  # fmt: skip
     rules.add_argument(
-        "--objects", metavar="LOW-HIGH", help="objects of this share of the query in percent alone, e.g. 0-5"
+        "--objects", metavar="LOW-HIGH", help="count only objects that cover this percentage of the query, e.g. 0-5"
     )
     rules.add_argument(
         "--claimed",
         metavar="SCORE|ROW",
-        help="a score that somebody states, or a row of the atlas: every view of these runs that changes one word of "
-        "their test, and which of them reach it",
+        help="show which changes of one word of the test give a score that somebody states: a number such as 57.6, or "
+        "the id of a row of the atlas",
     )
-    rules.add_argument("--data-root", help="where the data are here, for another resolution")
+    rules.add_argument(
+        "--data-root", help="folder of the data set on this machine, which --resolution and --claimed need"
+    )
 
 
 def show_rescored(options: argparse.Namespace) -> int:
     """Print runs by the rules that `add_rule_options` names, beside their own; returns the exit status."""
     if options.format not in FORMATS:
         raise SettingsError(
-            f"--format is {options.format}, which scores by another rule do not have; expected {', '.join(FORMATS)}"
+            f"--format is {options.format}, which does not exist for scores by another rule; expected "
+            f"{', '.join(FORMATS)}"
         )
     if options.claimed is not None:
         return _show_claimed(options)
@@ -104,7 +109,7 @@ def _open_truth(record: Record, root: str | None) -> Truth:
     test = load_test(root=root, manifest=record.path / "manifest.jsonl")
     if test.files_sha256 != record.run.identity.files_sha256:
         raise RecordError(
-            f"the data at hand are not those that {record.path.name} was tested on: images or label maps are others; "
+            f"the data here are not the data that {record.path.name} was tested on: images or label maps differ; "
             "put the files of the run back, or name their folder (--data-root)"
         )
     return read_truth(record, test.index)

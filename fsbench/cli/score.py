@@ -15,17 +15,28 @@ from fsbench.runner.evaluation.score import score
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "answers", nargs="+", type=Path, help="files of answers.py, or folders of PNGs <number of the episode>.png"
+        "answers",
+        nargs="+",
+        type=Path,
+        help="files that answers.py of the kit wrote, or folders with <number of the episode>.png for each episode",
     )
-    parser.add_argument("--kit", type=Path, help="folder of the kit that is answered")
-    parser.add_argument("--manifest", type=Path, help="file of the episodes that are answered, in place of a kit")
-    parser.add_argument("--dataset", help="in place of the one that the kit or the manifest names")
+    parser.add_argument("--kit", type=Path, help="folder of the kit that the answers belong to")
+    parser.add_argument(
+        "--manifest", type=Path, help="file of the episodes that the answers belong to, instead of a kit"
+    )
+    parser.add_argument("--dataset", help="data set to use instead of the one that the kit or the manifest names")
     add_data_options(parser)
-    parser.add_argument("--name", required=True, help="of the method in tables")
-    parser.add_argument("--card", type=Path, help="what no record proves (see: fsbench bundle --new-card card.yaml)")
+    parser.add_argument("--name", required=True, help="name of the method in tables")
+    parser.add_argument(
+        "--card",
+        type=Path,
+        help="file that says how the method was trained and chosen (see: fsbench bundle --new-card card.yaml)",
+    )
     add_runs_folder(parser)
     parser.add_argument(
-        "--partial", action="store_true", help="some episodes have no answer yet: a trial, which is not ranked"
+        "--partial",
+        action="store_true",
+        help="allow episodes without an answer; the run is then a trial, which is not ranked",
     )
     add_table_options(parser)
     parser.set_defaults(function=_score)
@@ -47,7 +58,7 @@ def _answered_test(options: argparse.Namespace) -> Test:
     """Open the test that is answered. Raises SettingsError unless one is named."""
     if (options.kit is None) == (options.manifest is None):
         found = "neither --kit nor --manifest" if options.kit is None else "--kit and --manifest"
-        raise SettingsError(f"found {found}; expected one of them: the kit or the episodes that are answered")
+        raise SettingsError(f"found {found}; expected one of them: the kit or the episodes that the answers belong to")
     if options.kit is None:
         return load_test(options.dataset, root=options.data_root, lists=given_lists(options), manifest=options.manifest)
     kit = read_kit(options.kit)

@@ -97,7 +97,7 @@ def _kind(options: argparse.Namespace) -> str:
         raise SettingsError(f"{_flag(ruled[0])} and --by {options.by[0]} were both given; expected one of them")
     if len(kinds) > 1:
         words = ", ".join(dict.fromkeys(options.by))
-        raise SettingsError(f"--by was given {words}, which are no parts of one table; expected one of them at a time")
+        raise SettingsError(f"--by was given {words}, which do not fit into one table; expected one of them at a time")
     kind = "rules" if ruled else kinds[0] if kinds else "scores"
     for name in given:
         if name not in TAKES[kind]:

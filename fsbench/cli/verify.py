@@ -21,16 +21,21 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("bundle", type=Path, help="file that fsbench bundle wrote")
     parser.add_argument("--predict", type=whole(0, 10**6), default=0, metavar="N", help="predict N episodes again")
     seeds = parser.add_mutually_exclusive_group()
-    seeds.add_argument("--sample-seed", metavar="TEXT", help="draw these episodes as the run did that printed it")
+    seeds.add_argument(
+        "--sample-seed", metavar="TEXT", help="draw the same episodes as the check that printed this text"
+    )
     seeds.add_argument(
         "--public-value",
         metavar="TEXT",
-        help="draw them by the bundle's sha256 and a value that nobody knew when it was made, such as its merge commit",
+        help="draw the episodes from the bundle's sha256 and a value that nobody knew when the bundle was made, such "
+        "as its merge commit",
     )
-    parser.add_argument("--data-root", help="where the data are here; counts again what was handed in")
-    parser.add_argument("--dataset", help="name of these data, in place of the one that the episodes name")
-    parser.add_argument("--weights", help="the backbone's weights here")
-    parser.add_argument("--ckpt", type=Path, help="checkpoint of the method, where the runs trained it")
+    parser.add_argument(
+        "--data-root", help="folder of the data on this machine; answers that were made elsewhere are counted again"
+    )
+    parser.add_argument("--dataset", help="name of these data, instead of the one that the episodes name")
+    parser.add_argument("--weights", help="file of the backbone's weights on this machine")
+    parser.add_argument("--ckpt", type=Path, help="checkpoint of the method, if the runs trained it")
     add_class_files(parser)
     parser.set_defaults(function=_verify)
 
@@ -44,7 +49,9 @@ def _verify(options: argparse.Namespace, extra: list[str]) -> int:
         repetition = Repetition(options.predict, _sample_seed(options), settings, options.ckpt)
         print_line(f"the episodes of --predict are drawn by --sample-seed {repetition.seed}")
     elif options.sample_seed is not None or options.public_value is not None:
-        raise SettingsError("a sample is drawn with --predict N alone; add it, or leave the sample's seed out")
+        raise SettingsError(
+            "--sample-seed and --public-value choose the episodes of --predict N; add --predict N, or leave them out"
+        )
     data = None if options.data_root is None else DataAtHand(options.data_root, options.dataset)
     listing, findings = verify(options.bundle, repetition, data)
     print_line(f"{options.bundle}: {len(listing.runs)} runs, {listing.licence}, made by {listing.made_by}")

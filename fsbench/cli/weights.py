@@ -30,24 +30,32 @@ from fsbench.runner.config.needs import methods_by_weights
 def add_options(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", required=True)
 
-    listing = actions.add_parser("list", help="every weight file that methods name: size, licence, whether it is here")
+    listing = actions.add_parser(
+        "list", help="list every weight file that methods use: its size, its licence, and whether it is here"
+    )
     listing.set_defaults(function=_list)
 
-    fetch = actions.add_parser("fetch", help="bring weight files into the folder of weights")
+    fetch = actions.add_parser("fetch", help="download weight files into the folder of weights")
     fetch.add_argument("names", nargs="*", metavar="NAME", help="a name of `fsbench weights list`")
-    fetch.add_argument("--method", metavar="M[,M]", help="what these methods need")
+    fetch.add_argument("--method", metavar="M[,M]", help="fetch what these methods need")
     fetch.add_argument("--accept-licence", action="store_true", help="accept the licences that are shown")
     add_download_options(fetch, "URL/<file>")
     fetch.set_defaults(function=_fetch)
 
-    check = actions.add_parser("check", help="whether the files that are here are the published ones and load")
-    check.add_argument("names", nargs="*", metavar="NAME", help="default: all; a missing one counts only if named")
-    check.add_argument("--quick", action="store_true", help="do not load them: size and checksum only")
+    check = actions.add_parser(
+        "check", help="check that the weight files here are the published ones and can be loaded"
+    )
+    check.add_argument(
+        "names", nargs="*", metavar="NAME", help="names (default: all; a missing file is an error only if it is named)"
+    )
+    check.add_argument("--quick", action="store_true", help="check only size and checksum, and do not load the files")
     check.set_defaults(function=_check)
 
-    convert = actions.add_parser("convert", help="a checkpoint from the authors' form to ours, or from ours to theirs")
-    convert.add_argument("source", type=Path, help="checkpoint in either form")
-    convert.add_argument("target", type=Path, help="file to write, in the other form")
+    convert = actions.add_parser(
+        "convert", help="convert a checkpoint from the authors' format to ours, or from ours to theirs"
+    )
+    convert.add_argument("source", type=Path, help="checkpoint in either format")
+    convert.add_argument("target", type=Path, help="file to write, in the other format")
     convert.add_argument("--backbone", type=Path, help="backbone weights to put into an authors' checkpoint")
     convert.set_defaults(function=_convert)
 
@@ -72,7 +80,8 @@ def _list(options: argparse.Namespace, extra: list[str]) -> int:
         print_line("  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[4]]).rstrip())
     print_line()
     print_line(
-        f"the folder of weights is {weights_folder()}; fetch NAME brings a file there, or says what to do by hand"
+        f"the folder of weights is {weights_folder()}; fsbench weights fetch NAME downloads a file to it, "
+        "or says how to get the file by hand"
     )
     return 0
 

@@ -156,8 +156,8 @@ class PredictionJournal:
                 self.lines.path.unlink()
             elif written != identity:
                 raise SettingsError(
-                    f"{out} has predictions that were made otherwise ({_difference(written, identity)}); choose "
-                    "another --out, or --force to remove them"
+                    f"{out} has predictions that were made with other settings ({_difference(written, identity)}); "
+                    "choose another --out, or --force to remove them"
                 )
         if not self.lines.path.is_file():
             self.lines.create(checked_line({"identity": identity}))
@@ -197,14 +197,14 @@ def _entry(value: Any) -> Entry | None:
 def _difference(written: Any, identity: Mapping[str, Any]) -> str:
     """Describe in what an identity differs from the written one, in the words of an error message."""
     if not isinstance(written, dict):
-        return "the journal says not how"
+        return "its journal does not say which"
     for key, value in identity.items():
         if written.get(key) != value:
             before = written.get(key)
             if key == "method":
                 before, value = before.get("name") if isinstance(before, dict) else None, value["name"]
-            return f"another {key}" if key in HASHED or before == value else f"{key} was {before}, is {value}"
-    return "by another version"
+            return f"another {key}" if key in HASHED or before == value else f"{key} was {before}, now {value}"
+    return "of another version of fsbench"
 
 
 def write_coco(path: Path, entries: Sequence[Entry], classes: Sequence[str], description: str) -> None:

@@ -70,8 +70,8 @@ def find_images(queries: Sequence[Path], out: Path | None = None, refused: list[
         folder = query.parent if is_file(query) else query
         if out is not None and folder.resolve().is_relative_to(out.resolve()):
             raise SettingsError(
-                f"--out {out} is or holds the folder {folder} of --query, where results would become photos; choose "
-                "another folder for them, e.g. a new one below it"
+                f"--out {out} is or holds the folder {folder} of --query, so that results would be taken for photos; "
+                "choose another folder, e.g. a new one below it"
             )
         for name, path in [(query.name, query)] if is_file(query) else _images_below(query, out, refused):
             if name in paths:

@@ -117,7 +117,8 @@ class Predictor:
             )
         if self.method.needs.before_test:
             raise SettingsError(
-                f"{self.name} {self.method.needs.before_test}, of which there are none here; take settings that do not"
+                f"{self.name} {self.method.needs.before_test}, which predict cannot do; choose settings of the method "
+                "without that"
             )
         self.method.check_image_size(self.image_size)
         self.method.to(self.device).eval()
@@ -208,7 +209,8 @@ class Predictor:
     @property
     def score_meaning(self) -> str:
         """Meaning of a class's score, in words."""
-        return "the method's own, of presence" if self.method.predicts_presence else "share of the photo's pixels"
+        own = self.method.predicts_presence
+        return "the method's own, for being present" if own else "share of the photo's pixels with the class"
 
     def __call__(
         self, query: str | Path | Sequence[str | Path], refused: list[str] | None = None, threads: int = 2

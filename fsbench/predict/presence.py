@@ -55,11 +55,11 @@ class PresenceWorth:
     def __str__(self) -> str:
         """Say what was measured of the class, called "it"."""
         if not self.shown or not self.absent:
-            return "its score was not measured, which takes about three support photos with it and three without it"
-        photos = f"{len(self.shown)} support photo{'s' * (len(self.shown) != 1)}"
+            return "its scores were not tested: that needs about three labelled photos with it and three without it"
+        photos = f"{len(self.shown)} labelled photo{'s' * (len(self.shown) != 1)}"
         return (
-            f"left out one by one, {photos} with it had {_span(self.shown)}, {len(self.absent)} without it "
-            f"{_span(self.absent)} (p = {self.p:.2g})"
+            f"tested on the labelled photos, each left out once: {photos} with it scored {_span(self.shown)}, "
+            f"{len(self.absent)} without it {_span(self.absent)}; p = {self.p:.2g}"
         )
 
 

@@ -114,7 +114,7 @@ class ClassPresence:
             return f"{self.name} {pixels}"
         if self.present:
             return f"{self.name} {self.score:.2f}"
-        marked = f"; {pixels} {'is' if self.pixels == 1 else 'are'} labelled as it all the same" if self.pixels else ""
+        marked = f"; but {pixels} {'is' if self.pixels == 1 else 'are'} labelled as it" if self.pixels else ""
         return f"{self.name} not present ({self.score:.2f}{marked})"
 
 

@@ -83,7 +83,7 @@ class SupportSet:
         fewer = ", ".join(f"{name} ({n})" for name, n in zip(self.classes, self.shots, strict=True) if n < most)
         if not fewer:
             return ""
-        return f"methods take equally many supports of every class: those of {fewer} are repeated in turn up to {most}"
+        return f"every class needs the same number of supports; those of {fewer} are repeated until there are {most}"
 
 
 def stack_supports(supports: Sequence[Support], size: int, resize: str) -> SupportSet:

@@ -136,9 +136,10 @@ ALLOWED = {
 """Entry -> its values in a card; others are free words."""
 
 CHOICES = """\
-# The card of a method, which fsbench bundle asks for. Replace every ... by one of the values behind it. Leave out, by
-# removing its line, what you do not know (it is shown as unknown) and what the records of your runs tell themselves
-# (all but backbone_saw_test_images and trials, as a rule); a card that contradicts a record is refused.
+# The card of a method, which fsbench bundle asks for. Replace every ... by one of the values behind it.
+# Remove a line if you do not know its value, which is then shown as unknown. Also remove it if the records of your runs
+# have the value: they usually have all but backbone_saw_test_images and trials. A card that contradicts a record is
+# refused.
 # method: ...                  # name of the method, where the bundle has several
 novel_pixels: ...              # no | unlabelled | labelled | unknown: did the training see the test's classes?
 supervision: [masks]           # any of masks, boxes, points, scribbles, image labels, text, class names

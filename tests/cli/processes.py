@@ -12,7 +12,7 @@ from fsbench.records.record import Record, find_records
 SERVER = "from multiprocessing.forkserver import main"
 """In the command line of the server whose forks runs are, and in theirs."""
 
-GOES_ON = "the same command goes on from here"
+GOES_ON = "run the same command again to continue"
 
 
 def the_record(runs: Path) -> Record:

@@ -137,7 +137,7 @@ def test_two_ranks_of_which_one_loses_a_worker(fsbench, run_arguments, rank):
     assert done.returncode in (1, 2) and len(lines) == 1, done.stderr
     # which signal it was cannot be known where Python's multiprocessing was told before torch
     assert "was killed by the signal" in lines[0] or ") exited unexpectedly; out of memory?" in lines[0]
-    assert "the same command goes on from here" in lines[0]
+    assert "run the same command again to continue" in lines[0]
 
 
 @pytest.mark.slow

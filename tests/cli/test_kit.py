@@ -406,7 +406,7 @@ def test_a_kit_of_classification_has_copies(command, tmp_path):
             Image.fromarray(colour).save(tmp_path / "data" / name / f"{number}.png")
     words = ["--data-root", tmp_path / "data", "--way", 3, "--episodes", 2, "--out", tmp_path / "kit"]
     status, out, err = command("kit", "imagefolder", *words)
-    assert (status, err) == (0, "") and "the images are copied under numbers" in out
+    assert (status, err) == (0, "") and "the images were copied and named by numbers" in out
     told = "".join((tmp_path / "kit" / name).read_text() for name in ("episodes.jsonl", "kit.json", "RULES.md"))
     assert not re.search("zebra|lion|owl", told)
 

@@ -128,8 +128,11 @@ def test_annotations_that_cannot_be_are_refused(blocks_folder):
 @pytest.mark.parametrize(
     ("needs", "message"),
     [
-        (Needs(annotation_option="--model.prompt"), "draws by itself what it is told .* such as --model.prompt box"),
-        (Needs(hints=frozenset({"photos", "boxes"})), "is told a box of each support whatever"),
+        (
+            Needs(annotation_option="--model.prompt"),
+            "makes the supports' annotations itself.* such as --model.prompt box",
+        ),
+        (Needs(hints=frozenset({"photos", "boxes"})), "always gets a box of each support"),
     ],
 )
 def test_methods_are_not_told_of_their_supports_in_two_ways(needs, message):
@@ -143,7 +146,7 @@ def test_methods_are_not_told_of_their_supports_in_two_ways(needs, message):
         trainer_settings={"precision": "32-true"},
         options=SimpleNamespace(name="m"),
     )
-    with pytest.raises(SettingsError, match=f"support_annotation is scribble, and m {message}"):
+    with pytest.raises(SettingsError, match=f"support_annotation is scribble, but m {message}"):
         Experiment._check_task(parts)
     parts.data.support_annotation = "all_ways"
     Experiment._check_task(parts)

@@ -75,7 +75,7 @@ def test_a_training_in_two_tasks_is_requeued_and_cancelled_and_goes_on(slurm, fi
     log = tmp_path / "job.log"
 
     def started_again() -> bool:  # both processes write to the log
-        return any("training goes on from" in file.read_text() for file in runs.glob("*/run.log"))
+        return any("training continues from" in file.read_text() for file in runs.glob("*/run.log"))
 
     job = slurm.submit(command, tmp_path, 2, given)
     slurm.wait(lambda: any(runs.glob("*/checkpoints/last.ckpt")) or slurm.state(job) == "FAILED", f"an epoch of {log}")
@@ -99,7 +99,7 @@ def test_a_training_in_two_tasks_is_requeued_and_cancelled_and_goes_on(slurm, fi
 def test_tasks_that_are_no_processes_of_the_run_are_refused_in_one_line(slurm, training, tmp_path):
     """As many tasks as processes, without the option that Lightning reads; too many of them; none of srun's."""
     environment = environment_of_test(tmp_path) | slurm.environment
-    unsaid = "their number for each node is not given; expected srun --ntasks-per-node=2 fsbench bench …"
+    unsaid = "the number of tasks on each node is not given; expected srun --ntasks-per-node=2 fsbench bench …"
     other = "expected srun --ntasks-per-node=1 fsbench bench …, or --trainer.devices 2"
     for devices, option, words in ((2, "--ntasks=2", unsaid), (1, "--ntasks-per-node=2", other)):
         command = ["srun", option, *FSBENCH, *training(tmp_path / "runs", devices)]

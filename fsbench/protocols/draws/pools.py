@@ -58,7 +58,7 @@ def ordinary_pool(index: SegmentationIndex, pairs: PairList, class_ids: Sequence
     return Pool(pairs.pairs, index.support_images(pairs), sorted(class_ids), index.query_sampling)
 
 
-LEAVE_OUT = "leave these classes out with DROP_SMALL=1 (--drop-small), which the record will say"
+LEAVE_OUT = "leave these classes out with DROP_SMALL=1 (--drop-small); the record will name them"
 """Way out for tests of which some classes cannot be tested."""
 
 

@@ -74,7 +74,7 @@ def _check_class_keys(values: Mapping[str, Any], place: str) -> None:
     for key, value in values.items():
         if is_class and key not in _CLASS_KEYS:
             near = did_you_mean(str(key), _CLASS_KEYS)
-            raise SettingsError(f"{place}: the key '{key}' stands beside those of a class{near}")
+            raise SettingsError(f"{place}: the key '{key}' is not one of a class ({', '.join(_CLASS_KEYS)}){near}")
         if isinstance(value, Mapping):
             _check_class_keys(value, f"{place}, {key}")
 

@@ -290,6 +290,8 @@ def _check_source(values: Mapping[str, Any], option: str) -> None:
 
 _UNKNOWN = r"(?:unrecognized arguments: -*([\w.]+)|Option '([\w.]+)' is not accepted|Key '([\w.]+)' is not expected)"
 _UNKNOWN_IN_GROUP = r"Group '([\w.]+)' does not accept option '([\w.]+)'"
+_OTHER_CLASS = r"Import path (?:([\w.]+) )?does not correspond to a subclass of (\w+)"
+_NO_CLASS_PATH = r"Not a valid subclass of \w+|is not iterable"
 _NO_CLASS = r"Expected a dot import path string: (.+)|Unexpected import path format: (.+)|has no attribute '(\w+)'"
 
 
@@ -305,6 +307,13 @@ def _explain(text: str) -> str:
         return _unknown_option(next(filter(None, unknown.groups())), where, classes)
     if absent := re.search(f"{_NO_CLASS}|No module named '?([\\w.]+)", innermost):
         return _absent_class(where, classes[-1] if absent[3] or absent[4] else absent[1] or absent[2])
+    if other := re.search(_OTHER_CLASS, innermost):
+        name = other[1] or text.rpartition("Given value: ")[2].strip()
+        return f"{where} is '{name}', which is no subclass of {other[2]}; expected the full name of one"
+    if re.search(_NO_CLASS_PATH, innermost):
+        return f"{where} names no class; expected the full name of one, as text or as its class_path"
+    if unread := re.search(r'Unable to load config "(.*)"', innermost):
+        return f"{where} is '{unread[1]}', expected settings by their keys, such as --{where}.KEY=VALUE"
     if not keys and (built := re.search(r"Given value: Namespace\(class_path='([\w.]+)'", text)):
         reasons = [line for line in re.findall(r"^ *- (.+)$", text, re.MULTILINE) if "NoneType" not in line]
         return f"{built[1]}: {' '.join(reasons)}"  # what its constructor said
@@ -323,10 +332,8 @@ def _absent_class(where: str, name: str) -> str:
     option = {"model": "--method", "data.dataset": "--dataset"}.get(where)
     expected = "the full name of a class"
     if option:
-        expected += (
-            f", or {option} ./mine.py:{re.split('[.:/]', name)[-1]} of a class in a Python file, which a YAML file "
-            "beside it names as class_path, too"
-        )
+        own = f"./mine.py:{re.split('[.:/]', name)[-1]}"
+        expected += f", or, for a class in a Python file, {option} {own} (class_path: {own} in a YAML file beside it)"
     return f"{where} is '{name}', which is no class that can be imported; expected {expected}"
 
 

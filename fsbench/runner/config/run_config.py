@@ -70,21 +70,21 @@ class RunConfig:
     runs: str = _option("runs", "folder of all runs", key="run.runs", grid=False)
     backbone: str | None = _option(
         None,
-        "backbone instead of the method's and the data set's own (see: fsbench list); auto: efficientnet_lite0 of "
-        "fsbench[photos] where their weights are missing",
+        "backbone to use instead of the default (see: fsbench list); auto: efficientnet_lite0 of fsbench[photos] if "
+        "the weights of the default are missing",
     )
     way: int | None = _option(None, "classes of an episode", key="data.test.way", axis="ways", least=1)
     shot: int | None = _option(None, "labelled images of a class", key="data.test.shot", axis="shots", least=1)
     protocol: str | None = _option(
         None,
-        "name for all methods, instead of their own, or several with commas; see: fsbench list protocols",
+        "name, or several with commas, to use for all methods instead of their own (see: fsbench list protocols)",
         key="data.test.protocol",
         axis="protocol",
         segmentation_only=True,
     )
     manifest: str | None = _option(
         None,
-        "file of test episodes, which fixes way, shot, setting and protocol; {fold} stands for the fold",
+        "file of test episodes; it sets way, shot, setting and protocol; {fold} stands for the fold",
         segmentation_only=True,
     )
     setting: str | None = _option(
@@ -96,7 +96,7 @@ class RunConfig:
     )
     episodes: int | None = _option(
         None,
-        "test episodes of a fold, instead of the protocol's number: a trial",
+        "number of test episodes of a fold instead of the protocol's; the run is then a trial",
         key="data.test.episodes",
         least=1,
     )
@@ -104,25 +104,25 @@ class RunConfig:
         None, "side in pixels that images are resized to", key="data.image_size", axis="image_sizes", least=1
     )
     draws: int | None = _option(
-        None, "draws of the supports for every query; scores count draw 0, the official one", key="data.test.draws"
+        None, "number of draws of supports for every query; scores use draw 0, the official one", key="data.test.draws"
     )
     support_annotation: str | None = _option(
         None,
-        "mask (default), box, point, scribble, instance-box or bbox: what the test's supports are labelled with",
+        "how the test's supports are labelled: mask (default), box, point, scribble, instance-box or bbox",
         key="data.test.support_annotation",
         axis="support_annotation",
         segmentation_only=True,
     )
     filter: str | None = _option(
         None,
-        "1 leaves out training images that show a novel class, as BAM does; 0 keeps them, as PFENet does; otherwise as "
-        "the method or the protocol does",
+        "1 leaves out training images that show a novel class, as BAM does; 0 keeps them, as PFENet does (default: as "
+        "the method or the protocol does)",
         segmentation_only=True,
     )
     devices: int | None = _option(None, "processes on this machine, one per device", key="trainer.devices", least=1)
     micro_batch: int | None = _option(
         None,
-        "training episodes that a process takes at once, fewer than its share of a step where memory is short",
+        "training episodes that a process computes at once; give fewer than its share of a step to save memory",
         key="data.training.micro_batch",
         least=1,
         segmentation_only=True,
@@ -134,13 +134,14 @@ class RunConfig:
     )
     keep_predictions: str | None = _option(
         None,
-        "none, masks (default) or soft (probabilities and attention, too): what a run keeps of its predictions",
+        "which predictions a run keeps: none, masks (default) or soft (also probabilities and attention)",
         key="run.keep_predictions",
         segmentation_only=True,
     )
     check_memory: int | None = _option(
         None,
-        "ask this many episodes alone as well, of a fresh copy of the method; answers that differ are an error",
+        "check that the method remembers nothing between episodes: a fresh copy answers this many of them alone, and "
+        "must give the same answers",
         key="run.check_memory",
         grid=False,
     )
@@ -160,8 +161,8 @@ class RunConfig:
     data_root: str | None = _option(None, "folder of the data set", key="data.dataset.root", grid=False)
     weights: str | None = _option(None, "file of the backbone's weights, or random")
     lists: tuple[str, ...] = _option((), "folders with official list files, with commas", key="data.dataset.lists")
-    fast: bool = _option(False, "a trial of a few minutes, with 20 test episodes")
-    force: bool = _option(False, "repeat what is done", key="run.force", grid=False)
+    fast: bool = _option(False, "make a trial of a few minutes, with 20 test episodes")
+    force: bool = _option(False, "run again even if the run is done", key="run.force", grid=False)
     drop_small: bool = _option(
         False, "leave out classes with too few images", key="data.test.drop_small_classes", segmentation_only=True
     )
@@ -230,8 +231,8 @@ class RunConfig:
         own = needed_weights(self.method, self.dataset) if self.backbone == AUTO and self._backbone else None
         if own is None:
             return ""
-        taken = f"the weights of {own} are not here, {self._backbone} is taken"
-        return f"{self.method}: {taken}; a better network: {fetch_command(own)}"
+        taken = f"the weights of {own} are not here, so {self._backbone} is used"
+        return f"{self.method}: {taken}; to get the better network: {fetch_command(own)}"
 
     @cached_property
     def _backbone(self) -> str | None:

@@ -83,7 +83,9 @@ def load_test(
         opened = where | {"dataset": name, "manifest": str(file), "image_size": image_size}
         return _with_episodes(Test(read, index, rules, image_size, opened))
     if dataset is None:
-        raise SettingsError("load_test was given neither a data set nor a manifest; expected one, such as 'pascal'")
+        raise SettingsError(
+            "load_test was given neither a data set nor a manifest; expected one of them, such as 'pascal'"
+        )
     index = open_dataset(dataset, root, folders)
     task_name = task_of("data", dataset)
     rules = load_protocol(protocol or ("fort" if task_name == CLASSIFICATION else "fscs"))

@@ -169,7 +169,7 @@ class TimeEstimate(Callback):
             steps = epochs * int(trainer.num_training_batches) - trainer.fit_loop.batch_idx - 1
             if steps > 0:
                 left = f"{duration(steps * seconds)} for {steps} steps of {seconds:.2f} s"
-                print_progress(f"training: about {left}, validations not counted")
+                print_progress(f"training: about {left}, without the validations")
 
 
 class ProgressInLines(Callback):

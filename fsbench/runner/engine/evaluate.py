@@ -76,7 +76,7 @@ def evaluate(
     followed = [experiment.identity.as_json(), preparation.checkpoint_sha256, preparation.facts.get("calibration")]
     journal = Journal(directory.path / "evaluation", fingerprint(followed))
     for line in journal.damaged():
-        log.warning("%s of the journal is cut off or damaged; its episode is evaluated again", line)
+        log.warning("%s of the journal is damaged; its episode is evaluated again", line)
     done = journal.done(keep)
     alone = in_each_process(trainer, partial(_ask_alone, trainer, answered_by, asked)) if asked else Tally()
     left = [episode.index for episode in data.manifest.episodes if episode.index not in done]

@@ -104,13 +104,13 @@ class Experiment:
         annotation, needs = self.data.support_annotation, self.method.needs
         if annotation in WEAK and needs.annotation_option:
             raise SettingsError(
-                f"support_annotation is {annotation}, and {self.options.name} draws by itself what it is told of the "
-                f"supports; leave it out and give the method's own option, such as {needs.annotation_option} box"
+                f"support_annotation is {annotation}, but {self.options.name} makes the supports' annotations itself; "
+                f"leave support_annotation out and give the method's own option, such as {needs.annotation_option} box"
             )
         if annotation in WEAK and "boxes" in needs.hints:
             raise SettingsError(
-                f"support_annotation is {annotation}, and {self.options.name} is told a box of each support whatever "
-                "they are labelled with; leave it out"
+                f"support_annotation is {annotation}, but {self.options.name} always gets a box of each support; "
+                "leave support_annotation out"
             )
         precision = str(self.trainer_settings["precision"])
         backbone = self.method.backbone

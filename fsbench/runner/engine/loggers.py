@@ -37,7 +37,9 @@ def wandb_mode() -> str:
     if mode not in MODES:
         raise SettingsError(f"WANDB (or WANDB_MODE) is '{mode}'{known_names(mode, MODES)}")
     if mode != "off" and os.environ.get("WANDB_MODE") == "disabled":
-        raise SettingsError(f"WANDB is {mode}, but W&B's WANDB_MODE is disabled; expected one of them: unset the other")
+        raise SettingsError(
+            f"WANDB is {mode}, but W&B's WANDB_MODE is disabled; these contradict each other; unset one of them"
+        )
     return mode
 
 

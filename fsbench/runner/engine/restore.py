@@ -103,6 +103,6 @@ def check_counts(record: Record, results: Iterable[SegmentationResult]) -> None:
                 not math.isclose(now, then, abs_tol=SCORE_ROUNDING) for now, then in reals
             ):
                 raise RecordError(
-                    f"episode {result.episode} has other counts now than in the record (another device, other versions "
-                    "or other weights); a picture would not be of what was scored"
+                    f"episode {result.episode} gives other counts now than in the record, so a picture would not show "
+                    "what was scored; expected the same device, versions and weights as in the run"
                 )

@@ -50,10 +50,10 @@ def open_data_module(record: Record, settings: Mapping[str, Any] = NONE) -> Data
 def check_same_data(data: DataModule, record: Record) -> None:
     """Raise RecordError unless the episodes and files of `data` are those that a run was tested on."""
     if data.manifest.sha256 != record.manifest_sha256:
-        raise RecordError("the data at hand are not those that the run was tested on: they give other episodes")
+        raise RecordError("the data here are not the data that the run was tested on: they give other episodes")
     if data.files_sha256 != record.run.identity.files_sha256:
         raise RecordError(
-            "the data at hand are not those that the run was tested on: images or label maps are others; put the files "
+            "the data here are not the data that the run was tested on: images or label maps differ; put the files "
             "of the run back, or run it again"
         )
 

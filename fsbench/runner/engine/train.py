@@ -86,7 +86,7 @@ def _fit(
     experiment: Experiment, trainer: L.Trainer, data: TrainingData, last: Path, best: ModelCheckpoint
 ) -> dict[str, Any]:
     """Train from the checkpoint `last`, or from the first epoch where there is none."""
-    log.info("training %s", f"goes on from {last}" if last.is_file() else "starts")
+    log.info("training %s", f"continues from {last}" if last.is_file() else "starts")
     division = experiment.division
     assert division is not None
     meter = Meter(trainer.strategy.root_device)

@@ -94,8 +94,8 @@ def evaluate(
 
         if not (name is None and card is None and resume):
             raise SettingsError(
-                f"name, card and resume are for what is no method of the suite, and {model} is the name of one; leave "
-                "them out: its settings name its run, which goes on by itself"
+                f"name, card and resume are not for a method of fsbench, and {model} is the name of one; leave them "
+                "out: fsbench names such a run itself, and continues it if it was interrupted"
             )
         options |= {"check_memory": check_memory} if check_memory else {}
         return Result(evaluate_named(model, test, runs, progress, options), test)
@@ -108,7 +108,7 @@ def evaluate(
         answered_by, parameters, known = answer_by_method(model, test, chosen, **options)
     elif options:
         raise SettingsError(
-            f"evaluate was given {', '.join(options)}, which is for methods of the suite; a function has no options"
+            f"evaluate was given {', '.join(options)}, which a function does not take; leave out all options of methods"
         )
     else:
         answered_by, parameters, known = _answer_by_function(model, test, chosen), (None, None), []
@@ -117,7 +117,7 @@ def evaluate(
     digits = fingerprint([chosen, counted.manifest.sha256, counted.files_state, counted.image_size, *known])
     work = folder / f".{chosen}-{digits[:10]}.answers"
     journal = Journal(work, digits)
-    taken = f"another process evaluates {chosen} on this test; wait for it, or give another name"
+    taken = f"another process is evaluating {chosen} on this test; wait for it, or give another name"
     with locked(work.with_name(f"{work.name}.lock"), refusal=taken):
         if not resume and work.exists():
             journal.remove()
@@ -182,8 +182,8 @@ def _check_alike(answered_by: Answering[Test], journal: Journal, done: Sequence[
     again = ask_alone(answered_by, chosen, fresh=False)
     for number in differing_episodes(journal, again, chosen):
         raise SettingsError(
-            f"{answered_by.name} answers episode {number} otherwise than when it was interrupted; expected the model "
-            "that began; begin anew with resume=False, or give another name"
+            f"{answered_by.name} answers episode {number} differently than before the interruption; expected the same "
+            "model; start again with resume=False, or give another name"
         )
 
 

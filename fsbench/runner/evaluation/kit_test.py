@@ -72,7 +72,7 @@ def load_kit_test(
     test = draw(episodes=kit.episodes, draws=kit.draws)
     if test.manifest.sha256 != kit.test:
         raise RecordError(
-            f"these data give the test {test.manifest.sha256[:16]}, and the kit is of {kit.test[:16]}; expected the "
-            "data and lists (--lists) that it was made of, or its manifest (--manifest) where it was made of one"
+            f"these data give the test {test.manifest.sha256[:16]}, but the kit is of the test {kit.test[:16]}; "
+            "expected the data and lists (--lists) from which the kit was made, or its manifest (--manifest)"
         )
     return test

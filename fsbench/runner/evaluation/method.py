@@ -92,13 +92,13 @@ def _check(method: Segmenter, test: Test, side: int) -> None:
         raise SettingsError(f"{method.registry_name} segments, and the test is one of {test.protocol.task}")
     if test.protocol.draw.asks_base_classes and not method.segments_base_classes:
         raise SettingsError(
-            f"the protocol {test.protocol.name} asks for base classes too, and {method.registry_name} labels those "
-            "that it has supports of"
+            f"the protocol {test.protocol.name} asks for base classes as well, but {method.registry_name} labels "
+            "only classes that it has supports of; choose another protocol or method"
         )
     if method.needs.calibration or method.needs.adaptation is not None:
         raise SettingsError(
-            f"{method.registry_name} {method.needs.before_test}, which a test does not give; evaluate it by its name, "
-            "or take another setting"
+            f"{method.registry_name} {method.needs.before_test}, for which a test has no images; evaluate it by its "
+            "name, or choose another setting"
         )
     method.check_image_size(side)
     method.check_shots(test.manifest.header.shot, None)

@@ -41,7 +41,9 @@ def evaluate_named(method: str, test: Test, runs: str | Path, progress: bool, op
     """
     opened = dict(test.opened)
     if not opened:
-        raise SettingsError(f"{method} is run by the settings of a test; expected one that load_test opened")
+        raise SettingsError(
+            f"a method that is given by name ({method}) needs the settings of the test; expected a test from load_test"
+        )
     known = [option.field for option in run_options() if option.field not in OF_THE_TEST]
     for name in options:
         if name not in (*known, *OF_THE_DATA):
@@ -59,7 +61,7 @@ def evaluate_named(method: str, test: Test, runs: str | Path, progress: bool, op
     experiment = Experiment(config.parse())
     if experiment.data.manifest.sha256 != test.manifest.sha256:
         raise SettingsError(
-            f"the settings of {method} make other episodes than the test's "
+            f"the settings of {method} give other episodes than the test has "
             f"({experiment.data.manifest.sha256[:12]}… and {test.manifest.sha256[:12]}…); open the test with the same "
             "settings, or give its manifest: load_test(manifest=…)"
         )

@@ -36,18 +36,21 @@ def read_cards(given: Sequence[str], methods: Sequence[str]) -> dict[str, Card]:
             stated, card = read_card(file)
             if given_name and stated not in (None, given_name):
                 raise SettingsError(
-                    f"{file} states the method {stated}, and was given as the card of {given_name}; correct one"
+                    f"{file} says that it is the card of {stated}, but was given as that of {given_name}; correct "
+                    "one of them"
                 )
             method = given_name or stated or default_name
             if not method:
                 raise SettingsError(
-                    f"{file} tells no method, and the runs have {len(methods)} ({', '.join(methods)}); expected --card "
-                    "METHOD=FILE for each, or an entry `method` in each file"
+                    f"{file} does not say which method it describes, and the runs have {len(methods)} "
+                    f"({', '.join(methods)}); expected --card METHOD=FILE for each, or an entry `method` in each file"
                 )
             if path.is_dir() and method not in methods:
                 continue
             if method in cards:
-                raise SettingsError(f"{file} is a second card of {method}; expected one of each method; leave one out")
+                raise SettingsError(
+                    f"{file} is a second card of {method}; expected one card for each method; leave one out"
+                )
             cards[method] = card
             found += 1
         if not found:
@@ -78,6 +81,6 @@ def _new_card(method: str, records: Sequence[Record]) -> str:
         if name == "method":
             line = f"method: {json.dumps(method)}"
         elif name in proved and not line.startswith("#"):
-            line = f"# {name} follows from the records"
+            line = f"# {name}: the records of the runs show it"
         lines.append(line)
     return "\n".join(lines) + "\n"

@@ -76,11 +76,11 @@ def verify_unpacked(
     for name in listing.runs:
         findings += _verify_run(name, folder / name, listing, repetition, data, sound)
     for record in truth_outlier_records(sound):
-        what = "its truth is another than that of the bundle's other runs on the same episodes and files"
+        what = "its truth differs from that of the bundle's other runs on the same episodes and files"
         findings.append(Finding(record.run.id, "failed", what))
     methods = {record.run.identity.method.name for record in sound}
     if len(sound) == len(listing.runs) and (alone := sorted((listing.cards or {}).keys() - methods)):
-        findings.append(Finding(None, "failed", f"a card of {alone[0]}, of which there is no run"))
+        findings.append(Finding(None, "failed", f"there is a card of {alone[0]}, but no run of it"))
     return findings
 
 
@@ -100,13 +100,13 @@ def _verify_run(
             raise RecordError(f"run.json is that of {record.run.id}")
         if not name.endswith(f"-{record.run.identity.digits}"):
             raise RecordError(
-                f"its settings have the hash {record.run.identity.digits}, and its name ends otherwise: the method's "
-                "name or another setting was changed after the run"
+                f"its name does not end with the hash of its settings, {record.run.identity.digits}: the method's name "
+                "or another setting was changed after the run"
             )
         record.every_episode  # noqa: B018  (reads and checks them)
         sound.append(record)
         number = len(record.manifest.episodes)
-        yield Finding(name, "ok", f"{number} episodes and their counts are whole, and keep the identities of counts")
+        yield Finding(name, "ok", f"{number} episodes are complete, and their counts agree with each other")
         yield _scores(name, record)
         yield _protocol(name, record)
         yield _episodes(name, record)
@@ -155,9 +155,9 @@ def _episodes(name: str, record: Record) -> Finding:
             continue
         if len(episodes) < len(official.episodes) and episodes == official.episodes[: len(episodes)]:
             return Finding(name, "ok", f"the episodes are the first {len(episodes)} official ones ({file}): a trial")
-        return Finding(name, "failed", f"other episodes, or another header, than the official ones of {file}")
+        return Finding(name, "failed", f"the episodes or their header differ from the official ones of {file}")
     lists = header.lists
-    return Finding(name, "not checked", f"no official episodes of this test come along; its image lists: {lists}")
+    return Finding(name, "not checked", f"fsbench has no official episodes of this test; image lists: {lists}")
 
 
 SAME_TEST = (
@@ -210,17 +210,21 @@ def _stored_predictions(name: str, record: Record) -> Iterator[Finding]:
         number = len(record.manifest.episodes)
         yield Finding(name, "ok", f"{number} stored predictions have the pixels that were counted")
     elif record.run.predictions:
-        yield Finding(name, "not checked", "stored predictions: the run kept them, and the bundle does not hold them")
+        yield Finding(
+            name, "not checked", "stored predictions: the run kept them, but the bundle does not include them"
+        )
 
 
 def _handed_in_counts(name: str, record: Record, data: DataAtHand | None) -> Finding:
     """Count predictions that were handed in again, from the data."""
     unchecked = "counts of the predictions that were handed in"
     if data is None:
-        return Finding(name, "not checked", f"{unchecked}; count them again with --data-root where the data are")
+        return Finding(
+            name, "not checked", f"{unchecked}; to count them again, name the folder of the data with --data-root"
+        )
     stored = read_predictions(record)
     if stored is None:
-        return Finding(name, "not checked", f"{unchecked}: the bundle does not hold the predictions")
+        return Finding(name, "not checked", f"{unchecked}: the bundle does not include the predictions")
     try:
         different = differing_episodes(stored, data)
     except (DataError, SettingsError) as error:
@@ -228,9 +232,9 @@ def _handed_in_counts(name: str, record: Record, data: DataAtHand | None) -> Fin
         return Finding(name, "not checked", f"{unchecked}: {why}")
     number = len(record.manifest.episodes)
     if different:
-        what = f"{len(different)} of {number} episodes have other counts by the data at hand, first {different[0]}"
+        what = f"{len(different)} of {number} episodes have other counts with the data here, first {different[0]}"
         return Finding(name, "failed", what)
-    return Finding(name, "ok", f"{number} predictions that were handed in were counted again with equal counts")
+    return Finding(name, "ok", f"{number} predictions that were handed in were counted again and gave the same counts")
 
 
 @cache
@@ -243,10 +247,14 @@ def _official_manifests() -> list[tuple[str, Manifest]]:
 def _predictions(name: str, record: Record, repetition: Repetition | None) -> Finding:
     """Predict a random sample of the episodes again."""
     if record.run.handed_in is not None:
-        what = "how the predictions were made: they were handed in, and nothing else of the method is known"
+        what = "how the predictions were made: they were handed in, so nothing else is known of the method"
         return Finding(name, "not checked", what)
     if repetition is None:
-        return Finding(name, "not checked", "predictions; repeat some with --predict 20 where data and weights are")
+        return Finding(
+            name,
+            "not checked",
+            "predictions; to repeat some, add --predict 20 on a machine that has the data and the weights",
+        )
     if not record.protocol.has_masks:
         return Finding(name, "not checked", "predictions of classification are repeated by a run alone: fsbench bench")
     numbers = [episode.index for episode in record.manifest.episodes]

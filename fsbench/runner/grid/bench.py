@@ -38,8 +38,8 @@ def bench(runs: Sequence[RunConfig]) -> tuple[list[Record], list[str]]:
     make_folder(Path(runs[0].runs))
     if len(planned) > 1 and "WANDB_SWEEP_ID" in os.environ and (os.environ.get("WANDB") or "off") != "off":
         raise SettingsError(
-            f"an agent of a sweep calls for {len(planned)} runs at once, and W&B would keep the score of the last; "
-            "expected one, of one fold: a sweep over folds has no metric, and fsbench table has the mean over them"
+            f"an agent of a W&B sweep asked for {len(planned)} runs at once, but W&B would keep only the last one's "
+            "score; expected one run of one fold; sweep over one fold, and see the mean over folds with fsbench table"
         )
     for note in dict.fromkeys([protocol_words(runs), *(run.backbone_note for run in runs)]):
         if note:
@@ -63,12 +63,12 @@ def _make(item: PlannedRun, label: str, again: bool = True) -> Record | int:
     folder, record = item.folder, item.record
     assert folder is not None  # since nothing that the run needs is missing
     if record is None and is_held(folder):
-        print_progress(f"{label}: another process makes it in {folder}; waiting for it")
+        print_progress(f"{label}: another process is running it in {folder}; waiting for it")
         while is_held(folder):
             time.sleep(POLL_SECONDS)
         record = finished_record(folder)
     if record is not None and not item.config.force:
-        print_progress(f"{label}: found {folder}")
+        print_progress(f"{label}: done before, in {folder}")
         return record
     print_progress(f"{label}: runs in {folder}")
     with sigterm_exits():
@@ -124,7 +124,7 @@ def protocol_words(runs: Sequence[RunConfig]) -> str:
     """
     asked = list(dict.fromkeys(run.protocol for run in runs if run.protocol))
     if len(asked) > 1:
-        return f"protocols: {', '.join(asked)}; each has a table, and one has them side by side"
+        return f"protocols: {', '.join(asked)}; each gets its own table, and one table shows them side by side"
     methods: dict[str, dict[str, None]] = {}
     for run in runs:
         if run.own_protocol is not None:
@@ -133,5 +133,5 @@ def protocol_words(runs: Sequence[RunConfig]) -> str:
         return ""
     taken = "; ".join(f"{protocol} for {', '.join(names)}" for protocol, names in methods.items())
     mixed = len(methods) > 1
-    apart = "figures of different protocols are not compared, each has a table; " if mixed else ""
-    return f"protocol, by default: {taken} ({apart}PROTOCOL=<name> sets one for all)"
+    apart = "figures of different protocols are not comparable, so each gets its own table; " if mixed else ""
+    return f"default protocol: {taken} ({apart}PROTOCOL=<name> sets one for all)"

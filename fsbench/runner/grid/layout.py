@@ -13,9 +13,10 @@ from fsbench.runner.grid.summary import Summary
 from fsbench.runner.grid.words import option_words, run_values, run_variant
 
 COST = (
-    "cost: the median of earlier runs of the method, on their machine; ? where none tells (a trial tells no training)"
+    "time and memory: the median of earlier runs of the method, on the machine that ran them; ?: there is no such run "
+    "(a trial does not tell how long training takes)"
 )
-STATES = {"lacks files": "without files", "waits": "waiting for a training"}
+STATES = {"lacks files": "lacking files", "waits": "waiting for a training", "repeated": "to be repeated"}
 """States of runs in other words, for any number of them."""
 SCORES = "scores: mean over folds, then mean ± standard deviation over seeds"
 
@@ -38,7 +39,8 @@ def count_states(planned: Sequence[PlannedRun]) -> str:
     states = [item.state for item in planned]
     counted = ", ".join(f"{states.count(state)} {STATES.get(state, state)}" for state in dict.fromkeys(states))
     runs = f"{len(planned)} run{'s' * (len(planned) != 1)}"
-    return f"{runs}: {counted or 'none'}; left to do: {time_left(planned)}"
+    time = {"?": "not known", "–": "none"}.get(left := time_left(planned), left)
+    return f"{runs}: {counted or 'none'}; time left: {time}"
 
 
 def request_sheet(planned: Sequence[PlannedRun], runs: str) -> Sheet:
@@ -55,19 +57,18 @@ def request_sheet(planned: Sequence[PlannedRun], runs: str) -> Sheet:
         if item.folder is not None:
             folders.append(f"[{number}] {'is' if item.state == 'done' else 'writes to'} {item.folder}")
     if any(item.lacks for item in planned):
-        folders.append(f"what lacks files writes to {runs}/, to folders whose names follow from these files")
+        folders.append(f"runs with missing files will write to {runs}/; their folders' names depend on these files")
     if any(item.folder is None and item.state == "missing" for item in planned):
         folders.append(
-            f"what is tested on images that are still to be drawn writes to {runs}/, to folders whose names follow "
-            "from them"
+            f"runs on images that are not drawn yet will write to {runs}/; their folders' names depend on these images"
         )
     protocols = list(dict.fromkeys(row[3] for row in grid[1:]))
     mixed = [
-        f"warning: these runs are of {len(protocols)} protocols, {', '.join(protocols)}; their figures are not "
-        "compared, and each has a table; PROTOCOL=<name> (--protocol) sets one for all"
+        f"warning: these runs use {len(protocols)} protocols, {', '.join(protocols)}; figures of different protocols "
+        "are not comparable, so each protocol has its own table; PROTOCOL=<name> (--protocol) sets one for all"
     ]
     notes = [*mixed * (len(protocols) > 1), *missing_lines(planned), *refused, *folders, COST]
-    return Sheet(f"{count_states(planned)}; nothing was run", [("", grid)], notes)
+    return Sheet(f"{count_states(planned)}. This is a plan: nothing was run", [("", grid)], notes)
 
 
 def _to_do(planned: Sequence[PlannedRun], task: Sequence[str]) -> Grid:
@@ -85,7 +86,7 @@ def _to_do(planned: Sequence[PlannedRun], task: Sequence[str]) -> Grid:
 def _cost(item: PlannedRun) -> list[str]:
     """Return a run's estimated time and memory, and what they are known from."""
     if item.cost is None:
-        return ["?", "?", "no run like it"]
+        return ["?", "?", "no earlier run"]
     return [duration(item.cost.seconds), f"{item.cost.peak_mib:,.0f} MiB", item.cost.source]
 
 
@@ -121,13 +122,13 @@ def absent_scores(results: Sequence[Summary]) -> list[str]:
     lines = []
     if any(item.value is not None and not item.is_whole for item in results):
         lines.append(
-            "where folds or seeds say fewer than there are, the score is of these alone: no figure of the whole test"
+            "a row with fewer folds or seeds than there are has the score of these only, not of the whole test"
         )
     for metric in dict.fromkeys(item.metric for item in results):
         absent = [item for item in results if item.metric == metric and item.value is None and item.of is not None]
         if absent:
             names = dict.fromkeys(f"{item.variant.name} on {item.variant.dataset}" for item in absent)
-            lines.append(f"–: {', '.join(names)}: the runs have no {metric}")
+            lines.append(f"–: the runs of {', '.join(names)} have no {metric}")
     return lines
 
 
@@ -145,7 +146,7 @@ def time_left(planned: Iterable[PlannedRun]) -> str:
     known = [item.cost.seconds for item in left if item.cost is not None]
     if not left or not known:
         return "?" if left else "–"
-    return duration(sum(known)) + " and more" * (len(known) < len(left))
+    return "more than " * (len(known) < len(left)) + duration(sum(known))
 
 
 def as_json(planned: Sequence[PlannedRun], results: Sequence[Summary], remarks: Sequence[str]) -> str:

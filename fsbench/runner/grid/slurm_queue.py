@@ -41,4 +41,4 @@ def choose_watcher() -> None:
         reason = str(error)
     SlurmJob.watcher = QueueWatcher(delay_s=600) if reason else SlurmInfoWatcher(delay_s=600)
     if reason:
-        print_note(f"this SLURM keeps no accounts (sacct: {reason}); the states of jobs come from squeue")
+        print_note(f"SLURM keeps no accounts here (sacct: {reason}); the states of jobs are read from squeue")

@@ -52,7 +52,7 @@ def to_sheet(plan: PaperPlan, table: str | None = None) -> Sheet:
     lines = missing_lines(items)
     if waiting:
         tests = "run tests" if waiting == 1 else "runs test"
-        lines.append(f"{waiting} {tests} a checkpoint of a training that is not done yet")
+        lines.append(f"{waiting} {tests} the checkpoint of a training that is not done yet")
     lines += numbered(notes) if table else _remark_lines(plan)
     lines += RESULT_NOTES if table and plan.results else ()
     where = f"table {table}, " if table else ""
@@ -108,7 +108,7 @@ def remarks(row: PaperRow, figures: Sequence[PublishedScore]) -> list[str]:
 
 
 def _tables(plan: PaperPlan) -> Grid:
-    grid: Grid = [["table", "of", "rows", "runs", "done", "ready", "lacking", "time left"]]
+    grid: Grid = [["table", "of", "rows", "runs", "done", "ready", "blocked", "time left"]]
     for number, table in plan.paper.tables.items():
         rows = [row for row in plan.runs if row.table == number]
         items = _items(plan, rows)

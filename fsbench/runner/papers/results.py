@@ -20,11 +20,12 @@ NOT_COMPARABLE = "not comparable"
 
 
 RESULT_NOTES = (
-    "above, below: measured is, by more than t · √2 · its error and half a unit of the last digit that is reported, "
-    "as if other images had made the reported figure; else it is not told apart; these supports only: the interval "
-    "holds for the supports of the test, and nothing follows for others; no interval: the images bear none",
-    "the training error of either figure is not known, nor what repeated seeds did: another training gives another "
-    "figure",
+    "above, below: the measured figure differs from the reported one by more than t · √2 · its error and half a unit "
+    "of the last reported digit; this treats the reported figure as measured on other images. Otherwise the two are "
+    "not told apart. These supports only: the interval says nothing about other supports. No interval: there are too "
+    "few images for one",
+    "another training gives another figure; by how much is not known for either of the two, nor whether the paper "
+    "repeated seeds",
 )
 
 

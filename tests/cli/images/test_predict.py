@@ -84,7 +84,7 @@ def test_a_folder_becomes_masks_and_goes_on_where_it_was(photos, support, tmp_pa
     before = files(out)
 
     status, said = predict(*support, "--query", photos, "--out", out)
-    assert status == 1 and "5 of 6 photos predicted (5 of them before)" in said
+    assert status == 1 and "5 of 6 photos predicted (5 of them by an earlier call)" in said
     unchanged = {name for name, time in files(out).items() if before[name] == time}
     assert unchanged == expected | {"journal.jsonl"}
 
@@ -93,7 +93,10 @@ def test_a_folder_becomes_masks_and_goes_on_where_it_was(photos, support, tmp_pa
         file.truncate((out / "journal.jsonl").stat().st_size - 9)
     (out / "labels" / ".0123456789abcdef.1.new").write_text("half")
     status, said = predict(*support, "--query", photos, "--out", out)
-    assert "5 of 6 photos predicted (4 of them before)" in said and (out / "annotations.json").read_text() == whole
+    assert (
+        "5 of 6 photos predicted (4 of them by an earlier call)" in said
+        and (out / "annotations.json").read_text() == whole
+    )
     assert not list(out.glob("labels/*.new"))
 
     (photos / "m.jpg").unlink()
@@ -103,7 +106,7 @@ def test_a_folder_becomes_masks_and_goes_on_where_it_was(photos, support, tmp_pa
     kept.write_bytes((photos / "z.jpg").read_bytes().ljust(50_000, b"\0"))  # exchanged, with equal size and time
     os.utime(kept, ns=(written.st_atime_ns, written.st_mtime_ns))
     status, said = predict(*support, "--query", photos, "--out", out)
-    assert status == 0 and "5 of 5 photos predicted (2 of them before)" in said
+    assert status == 0 and "5 of 5 photos predicted (2 of them by an earlier call)" in said
     _check_coco(out, photos, names, said)
 
 
@@ -112,7 +115,7 @@ def test_out_never_holds_the_photos_and_files_of_others_stay(photos, support, tm
     mine.write_text("a user's")
     for query, out in ((photos, photos), (photos / "sub", photos), (photos / "a.jpg", photos), (photos, tmp_path)):
         assert predict(*support, "--query", query, "--out", out)[0] == 2
-        assert "of --query, where results would become photos" in capsys.readouterr().err
+        assert "of --query, so that results would be taken for photos" in capsys.readouterr().err
     out = tmp_path / "out"
     (out / "labels").mkdir(parents=True)
     kept = out / "labels" / ".0123456789abcdef.1.new"
@@ -130,7 +133,7 @@ def test_a_photo_that_broke_or_cannot_be_written_leaves_no_result(photos, suppor
     for name in ("x" * 240 + ".jpg", "x" * 251 + ".jpg", os.fsdecode(b"caf\xe9.jpg")):
         (photos / name).write_bytes(sound)
     status, said = predict(*support, "--query", photos, "--out", out)
-    assert status == 1 and "5 of 8 photos predicted (4 of them before)" in said
+    assert status == 1 and "5 of 8 photos predicted (4 of them by an earlier call)" in said
     assert said.count("left out: ") == 3 and r"caf\udce9.jpg" in said
     assert not [name for name in files(out) if "z.jpg" in name or "x" * 251 in name or name.endswith(".new")]
     assert "z.jpg" not in (out / "scores.csv").read_text() + (out / "annotations.json").read_text()
@@ -168,11 +171,11 @@ def test_objects_are_annotations_and_steps_are_drawn(photos, support, tmp_path, 
     scores = [one["score"] for one in coco]
     assert len(scores) > len({one["category_id"] for one in coco}) and len(set(scores)) == len(scores)
     assert Image.open(out / "steps" / "a.jpg.png").size[0] > 3 * 320  # the prediction, the canvas, what is found
-    assert predict(*support, *query, "--method", "sam3_canvas")[1].count("(1 of them before)") == 1
+    assert predict(*support, *query, "--method", "sam3_canvas")[1].count("(1 of them by an earlier call)") == 1
     (out / "steps" / "a.jpg.png").unlink()
     assert predict(*support, *query, "--method", "sam3_canvas", "--steps")[1].count("before)") == 0
     assert predict(*support, "--query", photos, "--out", tmp_path / "x", "--method", "seggpt", "--steps")[0] == 2
-    assert "--steps, but seggpt shows no steps" in capsys.readouterr().err
+    assert "--steps was given, but seggpt has no steps" in capsys.readouterr().err
 
 
 def _check_coco(out: Path, photos: Path, names: list[str], said: str) -> None:
@@ -202,11 +205,10 @@ def _check_coco(out: Path, photos: Path, names: list[str], said: str) -> None:
                     x, y, w, h = map(int, a["bbox"])
                     assert a["area"] == pixels == (labels[y : y + h, x : x + w] == number).sum()
                     assert "score" not in a and "present" not in a
-    method = said.split()[0]
     for name, count in marked.items():
-        found = f"marked in {count}; {method} does not tell whether a photo shows it"
-        assert f"  {name}: {found} (its score was not measured, " in said
-    assert "the method's answer, which nobody has checked:\n" in said
+        found = f"marked in {count} photos, which does not mean that they all show it"
+        assert f"  {name}: {found} (its scores were not tested: " in said
+    assert "what the method found (nobody has checked it):\n" in said
 
 
 @pytest.mark.parametrize("method", ["insid3", "fssdino", "linear_probe_dense"])
@@ -217,7 +219,8 @@ def test_methods_without_training_take_the_small_backbone(method, photos, suppor
     said = io.StringIO()
     with contextlib.redirect_stdout(said):
         assert main(["predict", *map(str, arguments)]) == 0
-    assert re.match(f"{method}_demo on official vit.safetensors .*, 128 pixels, ", said.getvalue())
+    assert re.match(rf"{method}_demo on official vit.safetensors .*[0-9a-f]{{12}}….*, 128 pixels, ", said.getvalue())
+    assert "\nlabelled photos: 2 for first, " in said.getvalue()
     _check_coco(out, photos / "sub", ["a.jpg", "with space.jpeg"], said.getvalue())
     labels = [np.asarray(Image.open(file)) for file in sorted((out / "labels").iterdir())]
     assert len(labels) == 2 and all(set(np.unique(found)) <= {0, 1, 2} for found in labels)
@@ -230,8 +233,8 @@ def test_results_of_other_settings_are_kept_unless_forced(photos, support, tmp_p
     assert predict(*support, "--query", photos, "--out", out)[0] == 0
     before = files(out)
     for change, reason in (
-        (["--only-present"], "only_present was False, is True"),
-        (["--image-size", "160"], "image_size was 128, is 160"),
+        (["--only-present"], "only_present was False, now True"),
+        (["--image-size", "160"], "image_size was 128, now 160"),
         (["--weights", "random"], "weights was official"),
     ):
         assert predict(*support, "--query", photos, "--out", out, *change)[0] == 2
@@ -262,11 +265,11 @@ def test_ctrl_c_leaves_what_is_finished(small_demo, support, tmp_path, spawn):
         time.sleep(0.005)
     os.kill(process.pid, signal.SIGINT)
     _, err = process.communicate(timeout=240)
-    assert process.returncode == 130 and "the same command goes on from here" in err and "Traceback" not in err
+    assert process.returncode == 130 and "run the same command again to continue" in err and "Traceback" not in err
     kept = journal.read_bytes().count(b"\n") - 1
     assert 5 <= kept < 40 and not (tmp_path / "out" / "annotations.json").exists()
     status, said = predict(*arguments)
-    assert status == 0 and f"40 of 40 photos predicted ({kept} of them before)" in said
+    assert status == 0 and f"40 of 40 photos predicted ({kept} of them by an earlier call)" in said
     assert len(json.loads((tmp_path / "out" / "annotations.json").read_text())["images"]) == 40
 
 

@@ -134,8 +134,8 @@ def test_episodes_that_no_score_counts_say_so(made, tmp_path, capsys):
     arguments = [str(record.path), "--episodes", f"{number},7,0", "--out", str(tmp_path / "out")]
     assert main(["explain", *arguments]) == 0
     counted, drawn, calibrates = [line for line in capsys.readouterr().out.splitlines() if line.startswith("episode ")]
-    assert calibrates.endswith(" (only calibrates: no score counts it)") and "no score" not in counted
-    assert drawn.endswith(" (draw 1 of episode 1: no score counts it)")
+    assert calibrates.endswith(" (only calibrates: not counted in any score)") and "not counted" not in counted
+    assert drawn.endswith(" (draw 1 of episode 1: not counted in any score)")
     lines = json.loads((tmp_path / "out/episodes.json").read_text())
     assert [(line["episode"], line.get("not_counted")) for line in lines] == [
         (0, None), (7, "draw 1 of episode 1"), (number, "only calibrates")
@@ -180,7 +180,7 @@ def test_counts_that_are_not_the_records_are_said(made, capsys, tmp_path, monkey
         Record, "every_episode", property(lambda self: real(self).with_columns(tp=real(self)["tp"] + 1))
     )
     assert main(["explain", str(record.path), "--episode", "0", "--out", str(tmp_path)]) == 0
-    assert "prototype: episode 0 has other counts now than in the record" in capsys.readouterr().err
+    assert "prototype: episode 0 gives other counts now than in the record" in capsys.readouterr().err
 
 
 def test_a_figure_from_stored_predictions(made, tmp_path, capsys, monkeypatch):

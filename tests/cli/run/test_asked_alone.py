@@ -41,7 +41,10 @@ def test_a_method_that_remembers_fails(warm, bench_arguments, tmp_path):
     assert not find_records(tmp_path / "runs")
     assert warm(*arguments).returncode == 0, "which nobody asks for"
     late = warm(*arguments, "--check-memory", "4")
-    assert late.returncode == 0 and "0 of its episodes were asked alone, not 4; --force repeats it" in late.stderr
+    assert (
+        late.returncode == 0
+        and "with a memory check of 0 episodes instead of 4; --force repeats the run" in late.stderr
+    )
 
 
 @pytest.mark.slow(40)

@@ -27,7 +27,7 @@ def test_an_interrupt_amid_the_imports_is_one_line(spawn, bench_arguments, tmp_p
     os.kill(process.pid, signal.SIGINT) if alone else os.killpg(process.pid, signal.SIGINT)
     assert process.wait(5) == 130 and time.monotonic() - began < 5
     _, err = process.communicate(timeout=240)
-    assert err == "\nfsbench: stopped; the same command goes on from here\n"
+    assert err == "\nfsbench: stopped; run the same command again to continue\n"
 
 
 @pytest.mark.slow(30)
@@ -53,7 +53,7 @@ def test_what_kills_a_run_is_told(spawn, bench_arguments, tmp_path):
     os.kill(run, signal.SIGKILL)
     _, err = process.communicate(timeout=240)
     assert process.returncode == 1
-    assert "failed (killed by SIGKILL; out of memory?); the same command goes on from here; its log is " in err
+    assert "failed (killed by SIGKILL; out of memory?); run the same command again to continue; its log is " in err
 
 
 def test_errors_pass_to_another_process_whole():

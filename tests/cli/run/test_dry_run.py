@@ -28,10 +28,10 @@ def test_the_plan_is_what_then_happens(warm, run_arguments, bench_arguments, tmp
     assert (tmp_path / planned["folder"] / "run.json").is_file()
     assert main(bench_arguments("prototype", "runs", "--fold=0,1", "--dry-run")) == 0
     shown = capsys.readouterr().out
-    assert shown.startswith("2 runs: 2 done; left to do: –; nothing was run")
+    assert shown.startswith("2 runs: 2 done; time left: none. This is a plan: nothing was run")
     assert f"[2] is {planned['folder']}" in shown
     assert main(bench_arguments("prototype", "runs", "--force", "--dry-run")) == 0
-    assert "1 run: 1 repeated; left to do: " in capsys.readouterr().out
+    assert "1 run: 1 to be repeated; time left: " in capsys.readouterr().out
 
 
 def test_a_dry_run_draws_nothing_and_leaves_a_demo_that_was_made_otherwise(tmp_path, monkeypatch, capsys):
@@ -41,7 +41,7 @@ def test_a_dry_run_draws_nothing_and_leaves_a_demo_that_was_made_otherwise(tmp_p
     for more in ([], ["--data.dataset.seed=7"]):
         assert main([*words, *more]) == 0
         shown = capsys.readouterr().out
-        assert "1 run: 1 missing; left to do: " in shown and "images that are still to be drawn" in shown
+        assert "1 run: 1 missing; time left: " in shown and "images that are not drawn yet" in shown
         assert main([*words, *more, "--format=json"]) == 0
         assert json.loads(capsys.readouterr().out)[0]["folder"] is None
         Path("demo").mkdir(exist_ok=True)
@@ -70,7 +70,7 @@ def test_several_protocols_are_runs_of_each(bench_arguments, tmp_path, monkeypat
     assert [line.split()[:4] for line in lines if line.startswith("[") and "prototype" in line.split()] == [
         ["[1]", "prototype", "demo", "hsnet"], ["[2]", "prototype", "demo", "fscs"],
     ]  # fmt: skip
-    assert any("these runs are of 2 protocols, hsnet, fscs" in line for line in lines)
+    assert any("these runs use 2 protocols, hsnet, fscs" in line for line in lines)
     assert main(bench_arguments("prototype", "runs", "--protocol", "hsnet,", "--dry-run")) == 0
     assert "1 run: 1 missing" in (shown := capsys.readouterr().out) and "warning" not in shown
     Path("own.yaml").write_text("data:\n  init_args:\n    test:\n      protocol: pfenet\n")
@@ -96,13 +96,13 @@ def test_what_is_missing(tmp_path, monkeypatch, capsys):
     words = ["bench", "--dry-run", "--method", "prototype,emat", "--dataset", "pascal", "--lists", "mine"]
     assert main([*words, "--ckpt", "a.ckpt"]) == 1
     shown = capsys.readouterr().out
-    assert "2 runs: 2 without files" in shown
+    assert "2 runs: 2 lacking files" in shown
     for expected in (
         "missing: data pascal not in data/pascal: fsbench data prepare pascal --root data/pascal",
         "missing: weights dinov2_vits14 not in none/dinov2_vits14_pretrain.pth: fsbench weights fetch dinov2_vits14",
         "missing: checkpoint a.ckpt not in a.ckpt: correct the path of --ckpt",
         "missing: lists pascal not in mine: correct the path of --lists, or leave it out",
-        "what lacks files writes to runs/",
+        "runs with missing files will write to runs/",
     ):
         assert shown.count(expected) == 1, expected
     assert files(tmp_path) == [] == list(Path("runs").glob("*"))

@@ -157,7 +157,7 @@ def test_stopped_training_goes_on_from_its_last_epoch(spawn, warm, bench_argumen
     done = warm(*arguments)
     assert done.returncode == 0, done.stderr
     record = the_record(tmp_path / "runs")
-    assert "training goes on from" in (record.path / "run.log").read_text()
+    assert "training continues from" in (record.path / "run.log").read_text()
     assert record.run.made.epochs == 3
     assert warm(*whole).returncode == 0
     assert the_record(tmp_path / "whole").run.counts_sha256 == record.run.counts_sha256

@@ -40,7 +40,7 @@ def test_a_grid_runs_what_is_missing_and_goes_past_failures(fsbench, warm, grid,
     assert "3 runs: 1 begun, 2 done" in done.stdout and "9 instead of the protocol's" in done.stdout
     (scores,) = (line.split() for line in done.stdout.splitlines() if "2 of 2" in line)
     assert re.search(r"1 of 4 2 of 2( \d+\.\d\d ± \d+\.\d\d){3}$", " ".join(scores)), scores
-    assert "no figure of the whole test" in done.stdout
+    assert "not of the whole test" in done.stdout
     records = find_records(tmp_path / "runs")
     assert sorted(record.run.identity.seed for record in records) == [0, 1]
     before = [(r.path / "run.json").stat().st_mtime_ns for r in records]

@@ -78,9 +78,9 @@ def test_a_command_waits_for_a_run_of_another_and_goes_on_where_that_is_killed(s
     first = spawn(*arguments, *pause_after(5))
     wait_for(lambda: in_journal(runs) >= 5, first)
     second = spawn(*arguments)
-    assert any("another process makes it in " in line for line in iter(second.stderr.readline, ""))
+    assert any("another process is running it in " in line for line in iter(second.stderr.readline, ""))
     first.kill()
-    assert f"the process that started this one ended; {GOES_ON}" in first.communicate(timeout=240)[1]
+    assert f"this run stopped because the process that started it ended; {GOES_ON}" in first.communicate(timeout=240)[1]
     out, err = second.communicate(timeout=240)
     assert second.returncode == 0 and "prototype" in out and "Traceback" not in err, err
     assert "evaluation: 4 of 9 episodes are left" in (the_record(runs).path / "run.log").read_text()
@@ -119,7 +119,7 @@ def test_cells_of_a_grid_end_with_it(spawn, warm, small_demo, tmp_path):
         (log,) = (runs / ".grid/logs").iterdir()
         return log.read_text()
 
-    assert f"the process that started this one ended; {GOES_ON}" in end(5, signal.SIGKILL)
+    assert f"this run stopped because the process that started it ended; {GOES_ON}" in end(5, signal.SIGKILL)
     end(10, signal.SIGTERM)
     (tmp_path / "grid.yaml").write_text(yaml.safe_dump(grid | {"extra": extra}))
     done = warm(*command)

@@ -136,6 +136,6 @@ def test_a_method_that_fails_does_not_hide_the_others(run, monkeypatch):
     status, printed = run()
     assert status == 2 and "2  emat                 failed: ZeroDivisionError" in printed
     first, *others, _ = printed.splitlines()
-    assert first == "2 cases; allowed: the pixels of a mask that a line names, and 3e-04 of a loss"
+    assert first == "2 cases; each line says how many pixels of a mask may differ; a loss may differ by 3e-04"
     assert [line[:9] for line in others] == [" 1 of 2  ", " 2 of 2  "] and "0 of 4 moved, 0 of 8 pixels; " in printed
     assert "2 cases, 0 changed, 1 failed" in printed

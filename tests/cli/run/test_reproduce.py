@@ -13,8 +13,8 @@ from fsbench.runner.papers.files import paper_rows, papers, read_paper
 from tests.cli.commands import FEW, images_of
 
 SUMMARIES = {
-    "emat": ("EMAT (2025): 48 runs: 48 without files; left to do: ?", "1", "12", "48"),
-    "cst": ("CST (CVPR 2023): 16 runs: 16 without files; left to do: ?", "main", "4", "16"),
+    "emat": ("EMAT (2025): 48 runs: 48 lacking files; time left: not known", "1", "12", "48"),
+    "cst": ("CST (CVPR 2023): 16 runs: 16 lacking files; time left: not known", "main", "4", "16"),
 }
 
 
@@ -93,7 +93,7 @@ def test_the_variant_of_a_long_name_is_a_note(capsys, nothing):
 def test_a_run_of_which_everything_lacks_files_says_that_nothing_was_run(capsys, nothing):
     assert main(["reproduce", "cst", "--run"]) == 0
     out, err = capsys.readouterr()
-    assert err == "nothing was run: 16 runs wait for what is named as missing\n" and "0 of" not in out
+    assert err == "nothing was run: 16 runs need the files that are listed as missing\n" and "0 of" not in out
     assert "* missing: weights dino_vits8_300ep not in weights/dino_deitsmall8_300ep_pretrain.pth: " in out
 
 

@@ -87,7 +87,7 @@ def test_several_runs_of_an_agents_call_are_refused(monkeypatch, capsys, bench_a
     monkeypatch.setenv("WANDB_SWEEP_ID", "abc")
     monkeypatch.setenv("WANDB", "offline")
     assert main(bench_arguments("prototype", tmp_path, "--fold=0,1")) == 2
-    said = "an agent of a sweep calls for 2 runs at once, and W&B would keep the score of the last"
+    said = "an agent of a W&B sweep asked for 2 runs at once, but W&B would keep only the last one"
     assert said in capsys.readouterr().err
 
 

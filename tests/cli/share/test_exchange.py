@@ -95,5 +95,5 @@ def test_counts_that_nothing_predicts_are_found_out(warm, run_arguments, small_d
     again = ["verify", "results.fsb", "--data-root", str(small_demo), "--predict", str(len(honest) + 1)]
     for more in ([], ["--public-value", "0123abc"]):
         done = warm(*again, *more)
-        assert done.returncode == 1 and "has other counts now than in the record" in done.stdout, done.stdout
+        assert done.returncode == 1 and "gives other counts now than in the record" in done.stdout, done.stdout
     assert warm("verify", "results.fsb", "--public-value", "0123abc").returncode == 2

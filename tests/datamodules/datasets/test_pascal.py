@@ -299,7 +299,7 @@ def test_interrupted_download_goes_on(voc_archives: Path, tmp_path: Path, web: W
     process.send_signal(signal.SIGINT)
     _, error = process.communicate(timeout=240)
     assert process.returncode == 130
-    assert b"stopped; the same command goes on from here" in error
+    assert b"stopped; run the same command again to continue" in error
     assert part.stat().st_size == 3000
     assert prepare(*arguments[2:], "--allow-unverified") == 0
     assert web.requests[2] == ("/VOCtrainval_11-May-2012.tar", "bytes=3000-")

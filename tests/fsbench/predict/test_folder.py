@@ -121,5 +121,7 @@ def test_a_line_that_is_no_entry_is_set_aside(tmp_path, value):
 
 def test_an_identity_of_another_form_is_another_one(tmp_path):
     (tmp_path / "journal.jsonl").write_text(checked_line({"identity": {"method": "emat"}}))
-    with pytest.raises(SettingsError, match=r"made otherwise \(method was None, is x\); choose another --out"):
+    with pytest.raises(
+        SettingsError, match=r"made with other settings \(method was None, now x\); choose another --out"
+    ):
         PredictionJournal(tmp_path, {"method": {"name": "x"}})

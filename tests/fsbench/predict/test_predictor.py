@@ -131,8 +131,8 @@ def test_absent_classes_can_be_removed(demo):
     demo.method.theta = 2.0  # nothing is ever present
     (presence,) = demo.predict(pixels).classes
     assert not presence.present and presence.pixels > 0 and str(presence) == f"block {presence.pixels} pixels"
-    marked = f"{presence.pixels} pixels are labelled as it all the same"
-    assert str(replace(presence, tells=True)) == f"block not present ({presence.score:.2f}; {marked})"
+    marked = f"{presence.pixels} pixels are labelled as it"
+    assert str(replace(presence, tells=True)) == f"block not present ({presence.score:.2f}; but {marked})"
     demo.only_present = True
     result = demo.predict(pixels)
     assert not result.label_map.any() and str(result.classes[0]) == "block no pixels"

@@ -44,7 +44,10 @@ def test_photos_are_asked_without_themselves():
         ("cat", "dog"), ((1.0, 1.0, 1.0), (0.0, 0.0, 0.0))
     )
     assert worth["cat"].tells and worth["cat"].p == pytest.approx(1 / 20)
-    assert str(worth["cat"]) == ("left out one by one, 3 support photos with it had 1.00, 3 without it 0.00 (p = 0.05)")
+    assert str(worth["cat"]) == (
+        "tested on the labelled photos, each left out once: 3 labelled photos with it scored 1.00, 3 without it 0.00; "
+        "p = 0.05"
+    )
 
 
 def test_scores_that_say_everything_is_there_tell_nothing():
@@ -62,7 +65,7 @@ def test_too_few_photos_are_not_asked(supports):
 
     worth = presence_worth(supports, scores)
     assert not any(each.tells or each.shown for each in worth.values())
-    assert "was not measured, which takes about three support photos with it and three without" in str(worth["cat"])
+    assert "were not tested: that needs about three labelled photos with it and three without" in str(worth["cat"])
 
 
 def test_a_photo_that_shows_both_classes_speaks_against_neither():

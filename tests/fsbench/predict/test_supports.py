@@ -599,7 +599,7 @@ def test_fewer_supports_are_repeated_in_turn():
     assert made.classes == ("a", "b") and made.shots == (3, 2) and len(made.images) == 4
     assert made.rows.tolist() == [[[0, 1, 2], [3, 0, 3]]]
     np.testing.assert_array_equal(made.labels[0, 1].numpy(), [masks[3], masks[1], masks[3]])
-    assert "those of b (2) are repeated in turn up to 3" in made.note
+    assert "those of b (2) are repeated until there are 3" in made.note
     assert not stack_supports(supports[:3], 8, "pil").note
 
 

@@ -25,7 +25,7 @@ def elsewhere(monkeypatch, tmp_path):
 
 DATA = ["data pascal: not in data/pascal", "fsbench data prepare pascal --root data/pascal"]
 WEIGHTS = ["weights dinov2_vits14: not in weights/dinov2_vits14_pretrain.pth", "fsbench weights fetch dinov2_vits14"]
-SLOW = ["beside it: no GPU is seen, and a training on the CPU takes days"]
+SLOW = ["note: no GPU was found, and training on the CPU takes days"]
 
 
 @pytest.mark.parametrize(

@@ -93,9 +93,9 @@ def check_launch(devices: int, nodes: int) -> None:
     found = ", ".join(f"{name}={os.environ[name]}" for name in sorted(wrong))
     number = "one process" if devices * nodes == 1 else f"{devices * nodes} processes"
     raise SettingsError(
-        f"the environment has {found}, of a launch that is not whole, or not this run's, which has {number}; "
-        f"expected none of {'them' if len(wrong) > 1 else 'it'}: env -u {' -u '.join(sorted(wrong))} fsbench …; or "
-        "torchrun or srun that start as many processes as the run has (docs/guides/cluster.md)"
+        f"the environment has {found}, which an incomplete launch or one of another run has left; this run has "
+        f"{number}. Remove {'them' if len(wrong) > 1 else 'it'} with: env -u {' -u '.join(sorted(wrong))} fsbench …; "
+        "or start as many processes as the run has with torchrun or srun (docs/guides/cluster.md)"
     )
 
 
@@ -136,9 +136,9 @@ def _check_tasks(devices: int, nodes: int) -> None:
         message = f"{found}, whose settings ask for {devices * nodes} ({settings}); expected {right}"
         message += f", or {other} --trainer.strategy ddp" * (tasks % have_nodes == 0)
     elif per_node is None or not per_node.isdecimal() or int(per_node) != devices:
-        message = f"{found}, but their number for each node is {per_node or 'not given'}; expected {right}"
+        message = f"{found}, but the number of tasks on each node is {per_node or 'not given'}; expected {right}"
     elif "SLURM_STEP_ID" not in given:
-        message = f"{found}, but srun did not start it, and the others would be waited for; expected {right}"
+        message = f"{found}, but this process was not started by srun and would wait for the others; expected {right}"
     else:
         return
     error = SettingsError(message)

@@ -130,13 +130,15 @@ class Watchdog:
         """Return the error about a process that is gone, told where that has said itself why; None if all are there."""
         for rank, process in enumerate(self.ranks(), 1):
             if status := process.poll():
-                loss = RunError(f"process {rank} of this run ended ({describe_exit(status)}); {GOES_ON}")
+                loss = RunError(
+                    f"process {rank} of this run ended ({describe_exit(status)}), so the run stopped; {GOES_ON}"
+                )
                 loss.is_told = status > 0
                 return loss
         starter = multiprocessing.parent_process()  # of a run that a command started by the fork server
         is_left = starter is not None and not starter.is_alive()
         if is_left or (starter is None and self.starter not in (None, str(os.getppid()))):
-            return RunError(f"the process that started this one ended; {GOES_ON}")
+            return RunError(f"this run stopped because the process that started it ended; {GOES_ON}")
         return None
 
     def _watch(self) -> None:

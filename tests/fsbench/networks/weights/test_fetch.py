@@ -194,7 +194,7 @@ def test_ctrl_c_keeps_the_part_and_the_same_command_goes_on(web: Web, weights: P
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=240)
-    assert process.returncode == 130 and "stopped; the same command goes on from here" in err
+    assert process.returncode == 130 and "stopped; run the same command again to continue" in err
     assert (weights / "vit.pth.part").stat().st_size == 50_000
     web.delays = []
     process = command("demo")

@@ -117,4 +117,4 @@ def test_runs_of_one_bundle_have_one_truth(make, hand_in, tmp_path, capsys):
     capsys.readouterr()
     assert main(["verify", str(file)]) == 1
     out = capsys.readouterr().out
-    assert out.count("its truth is another than that of the bundle's other runs") == 2
+    assert out.count("its truth differs from that of the bundle's other runs") == 2

@@ -195,7 +195,7 @@ def test_what_cannot_be_rescored_is_refused(whole, tmp_path, capsys):
     assert main(["table", str(tmp_path / "empty"), "--protocol", "fscs"]) == 2
     assert "no finished run in" in capsys.readouterr().err
     assert main(["table", str(whole.path), "--protocol", "pfenet", "--format", "csv"]) == 2
-    assert "--format is csv, which scores by another rule do not have; expected text" in capsys.readouterr().err
+    assert "--format is csv, which does not exist for scores by another rule; expected text" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -206,7 +206,7 @@ def test_what_cannot_be_rescored_is_refused(whole, tmp_path, capsys):
         ("--protocol pfenet --by size", "--protocol and --by size were both given; expected one of them"),
         ("--void ignore --published", "--published was given with --void; expected it with a table of scores"),
         ("--data-root here", "--data-root was given with a table of scores; expected it with --protocol or --void"),
-        ("--by draw --by annotation", "--by was given draw, annotation, which are no parts of one table"),
+        ("--by draw --by annotation", "--by was given draw, annotation, which do not fit into one table"),
         (
             "--by draw --metrics mIoU",
             "--metrics was given with --by draw; expected it with a table of scores or --by an",

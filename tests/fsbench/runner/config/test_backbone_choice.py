@@ -54,8 +54,8 @@ def test_auto_is_the_own_network_unless_its_weights_are_absent(monkeypatch, tmp_
     run, other = (RunConfig(method, "pascal", backbone=AUTO) for method in ("prototype", "emat"))
     assert run.name == f"prototype_{PHOTO_NETWORK}" == run.values["run"]["name"] and other.name == "emat"
     assert run.backbone_note == (
-        "prototype: the weights of dinov2_vits14 are not here, efficientnet_lite0 is taken; a better network: fsbench "
-        "weights fetch dinov2_vits14"
+        "prototype: the weights of dinov2_vits14 are not here, so efficientnet_lite0 is used; to get the better "
+        "network: fsbench weights fetch dinov2_vits14"
     )
     assert not other.backbone_note
     assert RunConfig("prototype", "pascal", backbone=AUTO, weights="mine.pth").choice.backbone is None

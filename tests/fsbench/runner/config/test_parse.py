@@ -50,8 +50,16 @@ def refusal(*arguments: str) -> str:
         ("--model.learning_rate=fast", "model.learning_rate: expected a number; found fast"),
         ("--trainer.max_epochs=many", "trainer.max_epochs: expected null or a whole number; found many"),
         ("--model=fsbench.methods.nope.Nope", "model is 'fsbench.methods.nope.Nope', which is no class that can be"),
-        ("--model=./mine.py:Nope", "or --method ./mine.py:Nope of a class in a Python file, which a YAML file"),
+        (
+            "--model=./mine.py:Nope",
+            "or, for a class in a Python file, --method ./mine.py:Nope (class_path: ./mine.py:Nope",
+        ),
         ("--data.dataset=Pasca", "data.dataset is 'Pasca', which is no class that can be imported"),
+        (
+            "--model=collections.OrderedDict",
+            "'collections.OrderedDict', which is no subclass of LightningModule; expected",
+        ),
+        ("--model.backbone=3", "model.backbone is '3', expected settings by their keys, such as --model.backbone.KEY="),
         ("--optimizer=Adm", "optimizer is 'Adm', which is no class that can be imported; expected the full name"),
     ],
 )
@@ -65,6 +73,8 @@ def test_what_is_wrong_is_told_in_one_line(argument, expected):
         ("data: {init_args: {test: {fodl: 1}}}", "has no option 'test.fodl'; did you mean --data.test.fold?"),
         ("data: {init_args: {way: 1}}", "has no option 'way'; did you mean --data.test.way?"),
         ("model: {init_args: {support_sid: 1}}", "has no option 'support_sid'; did you mean --model.support_side?"),
+        ("data: {init_args: {dataset: 3}}", "data.dataset names no class; expected the full name of one"),
+        ("model: {class_path: TopK, init_args: {k: 3}}", "model is 'TopK', which is no class that can be imported"),
         ("trainer: {max_epoch: 1}", "the group trainer has no option 'max_epoch'; did you mean --trainer.max_epochs?"),
         ("data: {init_args: {test: {way: null}}}", "data.test.way is null, expected int; leave it out"),
         ("model: {init_args: {presence_weight: .nan}}", "presence_weight is not a number (nan)"),

@@ -88,7 +88,7 @@ def test_a_run_knows_the_contents_of_its_files(demo_like, tmp_path):
     assert after.run.id != before.run.id and after.run.counts_sha256 != before.run.counts_sha256
     for opened in (open_dataset, lambda record: reopen_at(record, [0])):
         opened(after)
-        with pytest.raises(RecordError, match="images or label maps are others; put the files"):
+        with pytest.raises(RecordError, match="images or label maps differ; put the files"):
             opened(before)
 
 

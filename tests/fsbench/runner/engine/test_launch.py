@@ -77,7 +77,9 @@ def test_whole_launches_pass_and_their_rank_is_what_lightning_takes(environment,
 )  # fmt: skip
 def test_what_a_launch_has_left_is_refused_by_name(environment, variables, devices, nodes, names):
     environment(variables)
-    with pytest.raises(SettingsError, match=rf"^the environment has {names}.*; expected none of .*: env -u "):
+    with pytest.raises(
+        SettingsError, match=rf"^the environment has {names}.* has left; .* Remove (it|them) with: env -u "
+    ):
         check_launch(devices, nodes)
 
 
@@ -85,14 +87,14 @@ def test_what_a_launch_has_left_is_refused_by_name(environment, variables, devic
     ("given", "devices", "nodes", "words"),
     [
         ({"NTASKS_PER_NODE": None}, 2, 1,
-         "their number for each node is not given; expected srun --ntasks-per-node=2 fsbench bench …"),
-        ({"STEP_ID": None}, 2, 1, "srun did not start it"),
+         "the number of tasks on each node is not given; expected srun --ntasks-per-node=2 fsbench bench …"),
+        ({"STEP_ID": None}, 2, 1, "was not started by srun"),
         ({"NTASKS": "1"}, 2, 1, "has 1 task on 1 node for this run, whose settings ask for 2 .trainer.devices 2"),
         ({"NTASKS": "4", "NNODES": "2"}, 4, 1,
          r"--ntasks-per-node=4 .*, or --trainer.devices 2 --trainer.num_nodes 2 --trainer.strategy"),
         ({"NTASKS": "3", "NNODES": "2"}, 2, 2, "srun --nodes=2 --ntasks-per-node=2 fsbench bench …$"),
         ({"NTASKS": "4", "NNODES": "2", "NTASKS_PER_NODE": "4"}, 2, 2,
-         "their number for each node is 4; expected srun --nodes=2 --ntasks-per-node=2"),
+         "the number of tasks on each node is 4; expected srun --nodes=2 --ntasks-per-node=2"),
     ],
 )  # fmt: skip
 def test_other_tasks_are_refused_by_the_first_of_them(environment, given, devices, nodes, words):

@@ -128,7 +128,7 @@ def test_another_model_does_not_go_on_with_the_answers_of_one(test, tmp_path):
     def other(episode):
         return 0 * middle(episode)
 
-    with pytest.raises(SettingsError, match="stops answers episode 0 otherwise than when it was interrupted"):
+    with pytest.raises(SettingsError, match="stops answers episode 0 differently than before the interruption"):
         quietly(other, test, tmp_path, name="stops")
     assert quietly(other, test, tmp_path, name="stops", resume=False).scores["mIoU"] == 0
 
@@ -177,16 +177,20 @@ def prototype(**settings):
     ("model", "options", "message"),
     [
         (asked, {"name": "../up"}, "name"),
-        (asked, {"image_size": 32}, "image_size, which is for methods of the suite"),
+        (asked, {"image_size": 32}, "image_size, which a function does not take"),
         (asked, {"card": "nowhere.yaml"}, "cannot read nowhere.yaml"),
         (asked, {"card": CARD}, "is the card of other, expected that of asked"),
         (lambda episode: asked(episode), {}, r"give one: evaluate\(…, name='mine'\)"),
-        ("prototype", {"name": "mine"}, "name, card and resume are for what is no method of the suite"),
-        ("prototype", {"card": CARD}, "name, card and resume are for what is no method of the suite"),
-        ("prototype", {"resume": False}, "name, card and resume are for what is no method of the suite"),
+        ("prototype", {"name": "mine"}, "name, card and resume are not for a method of fsbench"),
+        ("prototype", {"card": CARD}, "name, card and resume are not for a method of fsbench"),
+        ("prototype", {"resume": False}, "name, card and resume are not for a method of fsbench"),
         ("prototype", {"bakbone": "demo"}, r"no option bakbone for a method by its name; did you mean 'backbone'\? T"),
         (prototype(), {"image_siz": 32}, r"no option image_siz for a method; did you mean 'image_size'\? There are"),
-        (prototype(selection="base"), {"image_size": 32}, "calibrates itself on base classes, which a test does not"),
+        (
+            prototype(selection="base"),
+            {"image_size": 32},
+            "calibrates itself on base classes, for which a test has no images",
+        ),
     ],
 )
 def test_arguments_that_do_not_fit_are_refused_before_anything_is_answered(test, tmp_path, model, options, message):

@@ -71,7 +71,7 @@ def test_a_change_is_held_against_the_accepted_run(blocks_folder, command, tmp_p
     assert command(good, *given) == 2 and "there is no folder" in capsys.readouterr().err
     (tmp_path / "accepted").mkdir()
     assert command(good, *given) == 0 and command(good, "--fail-on", "changed") == 1
-    assert "nothing is accepted yet" in summary.read_text()
+    assert "no run is accepted yet" in summary.read_text()
     assert command(good, "--accept") == 0
     assert command(good, "--fail-on", "changed", *given) == 0
     assert "mine: equal: all counts of 24 episodes" in summary.read_text()
@@ -89,8 +89,8 @@ def test_a_change_is_held_against_the_accepted_run(blocks_folder, command, tmp_p
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--accept"], "--accept without --accepted; expected --accepted FOLDER, too"),
-        (["--method", "a", "--summary", "s.md"], "--method, --summary without --accepted"),
+        (["--accept"], "--accept was given without --accepted; expected --accepted FOLDER as well"),
+        (["--method", "a", "--summary", "s.md"], "--method, --summary was given without --accepted"),
         (["--accepted", "a", "--metrics", "mIoU", "--by", "size"], "--metrics, --by and --accepted were both given"),
     ],
 )

@@ -257,7 +257,7 @@ def test_the_command_line(runs, capsys, tmp_path):
     record = runs[0]
     new, out = tmp_path / "new.yaml", tmp_path / "results.fsb"
     assert main(["bundle", "--new-card", str(new)]) == 0 and new.read_text() == CHOICES
-    assert main(["bundle", "--new-card", str(new)]) == 2 and "is there already" in capsys.readouterr().err
+    assert main(["bundle", "--new-card", str(new)]) == 2 and "exists already" in capsys.readouterr().err
     assert main(["bundle", str(record.path)]) == 2 and "lacks --card, -o;" in capsys.readouterr().err
     assert main(["bundle", str(record.path), "--card", str(new), "-o", str(out)]) == 2 and not out.exists()
     asked = ["bundle", str(record.path), "--card", card_file(tmp_path), "-o", str(out)]
@@ -317,5 +317,5 @@ def test_a_card_of_a_method_without_runs_is_found_out(bundle):
 
     _, findings = verify(altered(bundle, add))
     assert [finding.what for finding in findings if finding.status == "failed"] == [
-        "a card of third, of which there is no run"
+        "there is a card of third, but no run of it"
     ]

@@ -139,11 +139,17 @@ def test_each_method_has_its_card(make, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ("one.yaml", "one.yaml tells no method, and the runs have 2 (emat, prototype); expected --card METHOD=FILE"),
+        (
+            "one.yaml",
+            "one.yaml does not say which method it describes, and the runs have 2 (emat, prototype); expected --card",
+        ),
         ("emat=one.yaml", "there is no card of prototype; expected one of each method of the runs (emat, prototype)"),
         ("emat=one.yaml prototype=one.yaml hsnet=one.yaml", "there is a card of hsnet; expected one of each method"),
         ("emat=one.yaml emat=one.yaml", "one.yaml is a second card of emat"),
-        ("emat=named.yaml prototype=one.yaml", "named.yaml states the method prototype, and was given as the card of"),
+        (
+            "emat=named.yaml prototype=one.yaml",
+            "named.yaml says that it is the card of prototype, but was given as that of",
+        ),
         ("empty", "--card empty has no card of emat, prototype; expected METHOD.yaml for each"),
         ("emat=absent.yaml", "cannot read absent.yaml"),
         ("number.yaml", "number.yaml: method is '3'; expected the name of a method in the runs"),
@@ -166,7 +172,7 @@ def test_new_cards_ask_for_what_the_records_do_not_prove(make, tmp_path, capsys)
     assert main(["bundle", str(tmp_path), "--new-card", str(tmp_path / "cards")]) == 0
     assert {file.name for file in (tmp_path / "cards").iterdir()} == {"emat.yaml", "prototype.yaml"}
     text = (tmp_path / "cards/emat.yaml").read_text()
-    assert "# novel_pixels follows from the records\n" in text and "# checkpoint_choice follows from" in text
+    assert "# novel_pixels: the records of the runs show it\n" in text and "# checkpoint_choice: the records" in text
     values = yaml.safe_load(text)
     assert values == {
         "method": "emat", "backbone_data": "...", "backbone_saw_test_images": "...", "trials": "...",
@@ -195,7 +201,7 @@ def test_predictions_that_were_handed_in(make, tmp_path, capsys):
     capsys.readouterr()
     assert main(["verify", str(tmp_path / "bundles/results.fsb")]) == 0
     lines = capsys.readouterr().out.splitlines()
-    unknown = "how the predictions were made: they were handed in, and nothing else of the method is known"
+    unknown = "how the predictions were made: they were handed in, so nothing else is known of the method"
     assert sum(f"not checked  {unknown}" in line for line in lines) == 2
     assert any("(stated: novel pixels, supervision" in line and "unknown: backbone data" in line for line in lines)
     ranks = []

@@ -26,5 +26,5 @@ def test_official_is_what_equals_the_drawn_manifest(make):
     assert verdict(swapped)[0] == "failed"
     assert verdict(frozen_manifest(class_ids=[5, 4, 3, 2, 1]))[0] == "failed"
     assert verdict(frozen_manifest(lists="of mine", lists_sha256="0")) == (
-        "not checked", "no official episodes of this test come along; its image lists: of mine",
+        "not checked", "fsbench has no official episodes of this test; image lists: of mine",
     )  # fmt: skip

@@ -21,7 +21,7 @@ from fsbench.scores.confusion import FAILED
 from tests.fsbench.runner.exchange.test_bundle import altered, cards_of, recount
 from tests.fsbench.runs import rewrite
 
-AGAIN = "predictions that were handed in were counted again with equal counts"
+AGAIN = "predictions that were handed in were counted again and gave the same counts"
 
 
 def by_chance(episode, decides: bool = True) -> object:
@@ -94,17 +94,17 @@ def test_repaired_hashes_do_not_hide_other_counts(blocks_folder, tmp_path, bundl
     record = handed_in(blocks_folder, tmp_path / "runs", way=2)
     bundle = altered(bundled(record), change, relist=True)
     assert main(["verify", str(bundle)]) == 0
-    assert "not checked  counts of the predictions that were handed in; count" in capsys.readouterr().out
+    assert "not checked  counts of the predictions that were handed in; to count" in capsys.readouterr().out
     assert main(["verify", str(bundle), "--data-root", str(blocks_folder), "--dataset", "folder"]) == 1
     (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("  failed")]
-    assert "1 of 8 episodes have other counts by the data at hand, first 1" in line
+    assert "1 of 8 episodes have other counts with the data here, first 1" in line
 
 
 def test_what_cannot_be_counted_again_is_not_checked(blocks_folder, tmp_path, bundled):
     record = handed_in(blocks_folder, tmp_path / "runs", way=2)
     of_this = "counts of the predictions that were handed in"
     for data, words in [
-        (None, "count them again with --data-root"),
+        (None, "to count them again, name the folder of the data with --data-root"),
         (DataAtHand(str(blocks_folder)), "is of the data set 'blocks', which is not known here"),
         (DataAtHand(str(tmp_path / "nowhere"), "folder"), "nowhere"),
     ]:
@@ -112,7 +112,7 @@ def test_what_cannot_be_counted_again_is_not_checked(blocks_folder, tmp_path, bu
         (what,) = [what for what in found if what.startswith(of_this)]
         assert words in what and found[what] == "not checked" and "fsbench-bundle" not in what
     without = said(bundled(record, predictions=False), DataAtHand(str(blocks_folder), "folder"))
-    assert without[f"{of_this}: the bundle does not hold the predictions"] == "not checked"
+    assert without[f"{of_this}: the bundle does not include the predictions"] == "not checked"
 
 
 def test_other_data_give_other_counts(blocks_folder, tmp_path, bundled):
@@ -131,9 +131,7 @@ def test_other_data_give_other_counts(blocks_folder, tmp_path, bundled):
     labels[:4, :4] = labels.max()
     Image.fromarray(labels).save(path)
     found = said(bundled(record), DataAtHand(str(other), "folder"))
-    assert (
-        any("episodes have other counts by the data at hand" in what for what in found) and "failed" in found.values()
-    )
+    assert any("episodes have other counts with the data here" in what for what in found) and "failed" in found.values()
 
 
 def test_failed_episodes_stay_failed(blocks_folder, tmp_path):

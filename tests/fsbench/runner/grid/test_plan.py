@@ -92,7 +92,7 @@ def test_what_is_noted_needs_no_model(make, write, tmp_path, capsys):
     assert stated["runs"][0]["method"] == "prototype" and stated["runs"][0]["fold"] == 0
     assert stated["runs"][1]["cost"]["source"] == "1 run of other data"
     assert main(["grid", str(file), "--runs", str(runs)]) == 0
-    assert "2 runs: 1 done, 1 missing; left to do: 81 s" in capsys.readouterr().out
+    assert "2 runs: 1 done, 1 missing; time left: 81 s" in capsys.readouterr().out
     (next(runs.glob("prototype-*")) / "run.json").write_text("{")
     assert [(cell.state, "is no JSON" in cell.refused) for cell in plan(read_grid([file], runs=str(runs)), runs)] == [
         ("refused", True), ("missing", False),
@@ -108,8 +108,8 @@ def test_cells_that_cannot_be_built_are_refused_by_themselves(write, demo_folder
     assert absent.state == "lacks files" and absent.folder is None
     assert absent.obstacle == f"data folder not in {tmp_path / 'no'}: give its folder with --data-root folder=DIR"
     sheet = to_sheet([unknown, absent], [])
-    assert sheet.title.startswith("2 runs: 1 refused, 1 without files; left to do: ?")
-    assert [line[-1] for line in sheet.parts[0][1][1:]] == [unknown.refused, "no run like it"]
+    assert sheet.title.startswith("2 runs: 1 refused, 1 lacking files; time left: not known")
+    assert [line[-1] for line in sheet.parts[0][1][1:]] == [unknown.refused, "no earlier run"]
     assert sheet.notes[0] == f"missing: {absent.obstacle}"
 
 

@@ -30,7 +30,7 @@ def test_scores_of_some_folds_and_seeds_say_so():
     sheet = to_sheet(cells_with(scores), [found])
     (_, shown) = sheet.parts[-1]
     assert shown[1][-3:] == ["1 of 2", "2 of 3", f"51.00 ± {stdev([50, 52]):.2f}"]
-    assert any("no figure of the whole test" in note for note in sheet.notes)
+    assert any("not of the whole test" in note for note in sheet.notes)
 
 
 def test_runs_of_other_weights_never_fill_up_a_score(write):
@@ -58,7 +58,7 @@ def test_a_score_that_no_run_has_says_so():
 
     whole = {(0, 0): 50.0, (1, 0): 60.0}
     assert reasons(whole, ["mIoU"]) == []
-    assert reasons(whole, ["mIoU", "ROM"]) == ["–: prototype on demo: the runs have no ROM"]
+    assert reasons(whole, ["mIoU", "ROM"]) == ["–: the runs of prototype on demo have no ROM"]
 
 
 def test_what_makes_scores_no_results_is_said(make):
