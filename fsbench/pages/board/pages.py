@@ -13,7 +13,7 @@ from fsbench.pages.board.cite import cite_record
 from fsbench.pages.board.collect import Collection
 from fsbench.pages.board.ranking import groups_by_card
 from fsbench.pages.board.rows import Row, Test
-from fsbench.pages.report.theme import TEMPLATES, read_inlined, template_environment
+from fsbench.pages.look.theme import page_scripts, page_styles, template_environment
 from fsbench.protocols.reading import metric_named
 from fsbench.results.tables import layout
 
@@ -49,7 +49,7 @@ class Pages:
         comparisons: int,
     ):
         self.folder, self.rows, self.tests = folder, rows, tests
-        self.environment = template_environment((OWN, TEMPLATES))
+        self.environment = template_environment(OWN)
         self.environment.finalize = _printable
         self.environment.filters |= {
             "figure": layout.figure,
@@ -58,8 +58,7 @@ class Pages:
             "printed": lambda text: escape(str(text), "\n\t"),
         }
         self.common = {
-            "styles": read_inlined([TEMPLATES / "style.css", OWN / "board.css"]),
-            "scripts": read_inlined([TEMPLATES / "report.js"]), "refused": (), "version": __version__,
+            "styles": page_styles(OWN / "board.css"), "scripts": page_scripts(), "refused": (), "version": __version__,
             "rows": rows, "tests": tests, "collection": collection, "lines": lines,
             "filter_values": filter_values, "twins": _twins(tests), "comparisons": comparisons,
             "support_sets": {test.id: _support_sets(rows, test) for test in tests},
@@ -76,7 +75,7 @@ class Pages:
         self._write(
             "index.html", "index.html", up="", groups=groups, filters=FILTERS, choices=choices,
             datasets=sorted({str(test.header.dataset) for test in self.tests}),
-            scripts=read_inlined([*[OWN / "board.js"] * bool(self.rows), TEMPLATES / "report.js"]),
+            scripts=page_scripts(*[OWN / "board.js"] * bool(self.rows)),
         )  # fmt: skip
 
     def row_pages(self) -> None:

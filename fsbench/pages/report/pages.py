@@ -12,6 +12,7 @@ from markupsafe import Markup
 
 from fsbench.base.files import write_text
 from fsbench.base.version import __version__
+from fsbench.pages.look.theme import page_scripts, page_styles, template_environment
 from fsbench.pages.report.analyses import Section, analysis_section
 from fsbench.pages.report.atlas.page import render_atlas
 from fsbench.pages.report.collect import Study
@@ -27,7 +28,6 @@ from fsbench.pages.report.scores import heat
 from fsbench.pages.report.scores.front import front_table
 from fsbench.pages.report.scores.leaderboard import build_leaderboard
 from fsbench.pages.report.spread import cost_plot_gap, curve_plot_gap, size_plot_gap
-from fsbench.pages.report.theme import TEMPLATES, read_inlined, template_environment
 from fsbench.pages.report.views import episode_lines
 from fsbench.protocols.reading import known_metrics, metric_named
 from fsbench.results.atlas.atlas import Atlas
@@ -48,6 +48,8 @@ from fsbench.results.tables.sweep.curves import CurveTable, found_tables
 from fsbench.results.tables.sweep.plot import COSTS as CURVE_COSTS
 from fsbench.runner.papers.files import read_paper
 from fsbench.runner.papers.results import RESULT_NOTES, RowResult, numbered, results_grid
+
+TEMPLATES = Path(__file__).with_name("templates")
 
 
 class Pages:
@@ -77,10 +79,9 @@ class Pages:
         self.studies = studies
         records = [record for study in studies for record in study.records]
         self.curve_tables = found_tables(records)
-        self.environment = template_environment((TEMPLATES, EXPLORER_PAGE))
+        self.environment = template_environment(TEMPLATES, EXPLORER_PAGE)
         self.common: dict[str, Any] = {
-            "styles": read_inlined([TEMPLATES / "style.css"]),
-            "scripts": read_inlined([TEMPLATES / name for name in ("state.js", "report.js")]),
+            "styles": page_styles(), "scripts": page_scripts(),
             "command": command, "refused": refused, "version": __version__, "studies": studies,
             "has_papers": bool(results), "has_atlas": atlas is not None, "has_curves": bool(self.curve_tables),
         }  # fmt: skip
@@ -168,13 +169,13 @@ class Pages:
                     plots["apart"] = self._difference_plot(folder, comparison)
         published = next((grid for caption, grid in sheet.parts if caption == "reported beside measured"), [])
         header = study.records[0].header
-        scripts = [TEMPLATES / name for name in ("state.js", "leaderboard.js", "differences.js", "report.js")]
+        scripts = page_scripts(TEMPLATES / "leaderboard.js", TEMPLATES / "differences.js")
         self._write(
             folder / "index.html", "study.html", up=up, study=study, metric=metric, plots=plots,
             comparison=comparison, remark=remark, cells=matrix_cells, published=published,
             notes=sheet.notes, marks=study.block.marks, card_notes=card_notes(study.block),
             card_grid=next(grid for caption, grid in sheet.parts if caption == "cards"),
-            anchors=anchors(study), missing_plots=missing, drawn=plots, scripts=read_inlined(scripts),
+            anchors=anchors(study), missing_plots=missing, drawn=plots, scripts=scripts,
             has_front=fewest_episodes(study) >= TIMED,
             costs=run_costs(study, metric), cost_names=COSTS, devices=devices(study), protocol=study.protocol,
             table_command=table_command,

@@ -29,10 +29,7 @@
     for (const row of rows) {
       const cells = all("td[data-test]", row);
       cells.forEach((cell) => { cell.hidden = hidden.has(cell.dataset.test); });
-      const fits = wanted.every((each) => {
-        const found = row.dataset[each.dataset.state], asked = each.value.trim();
-        return each.tagName === "SELECT" ? found === each.value : found.toLowerCase().includes(asked.toLowerCase());
-      });
+      const fits = pageSearch.fits(row, wanted);
       row.hidden = !fits || (data !== "" && cells.every((cell) => cell.hidden || cell.classList.contains("none")));
       row.classList.toggle("chosen", row.dataset.row === chosen);
       shown += !row.hidden;
