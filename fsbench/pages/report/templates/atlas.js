@@ -333,7 +333,7 @@
   fill();
   apply();
   explain();
-  folded.open = matchMedia("(min-width: 60rem)").matches || all("[data-state]", folded).some(value);
+  folded.open = all("[data-state]", folded).some(value); // what is filtered by is seen
   reveal();
   if (chosen) rows.find((row) => row.dataset.row === chosen)?.scrollIntoView({ block: "center" });
 })();
