@@ -111,7 +111,7 @@ class _Words:
             higher = "higher" if a > b else "lower"
             ends = f"95 % interval {self._ends(low, high)}"
             return [f"{first} is better than {second}{supports}: {scores}, {self._size(a - b)} {higher} ({ends})."]
-        ends = f"the difference may be anything from {self._ends(low, high)} (95 % interval)"
+        ends = f"the difference may be anything from {amount(self._ends(low, high), self.metric)} (95 % interval)"
         return [f"{first} and {second} are not told apart{supports}: {scores}; {ends}{self._chance(line, low, high)}."]
 
     def _chance(self, line: ComparisonLine, low: float, high: float) -> str:
@@ -136,10 +136,10 @@ class _Words:
         sentences = [f"{best} has the best {self.metric}, {self._score(scores[best])}."]
         if even:
             listed = _listed([self._even(label, scores[label], best, of_best[label]) for label in even])
-            sentences.append(f"Not told apart from it, with the 95 % interval of what they may differ by: {listed}.")
+            sentences.append(f"Not told apart from it: {listed}; in parentheses the 95 % interval of the difference.")
         if apart:
             listed = _listed([self._apart(label, best, of_best[label]) for label in apart])
-            sentences.append(f"It is better, with the 95 % interval of the difference, than {listed}.")
+            sentences.append(f"It is better than {listed}; in parentheses the 95 % interval.")
         return sentences
 
     def _even(self, label: str, score: float, best: str, line: ComparisonLine) -> str:
@@ -186,9 +186,10 @@ class _Words:
         a_fold = " a fold" if fold == "mean" else ""
         episodes = f"the same {lines[0].episodes:,} episodes{a_fold} ({lines[0].images:,} query images) for all methods"
         on = ", ".join(filter(None, (f"{header.way}-way {header.shot}-shot", where, episodes)))
-        family = "one comparison" if self.comparisons == 1 else f"{self.comparisons:,} comparisons at once (Holm)"
+        many = f", corrected for the {self.comparisons:,} comparisons of this table by Holm's method,"
         return (
-            f"Test: protocol {header.protocol} v{header.version}, {on}; paired, with p below 0.05 over {family}. "
+            f"Test: protocol {header.protocol} v{header.version}, {on}. A difference counts where the paired test's p"
+            f"{many * (self.comparisons > 1)} is below 0.05. "
             "It holds for other images of these classes and the same weights, not for another training."
         )
 

@@ -33,7 +33,7 @@ def test_the_first_screen_says_who_is_better_and_by_how_much(study):
     row = next(row for row in study.shown_rows if row.method == best)
     assert verdict.sentences[0] == f"{best} has the best mIoU, {row.scores['mIoU'].value:.2f}."
     assert len(verdict.sentences) <= 6
-    even, apart = re.findall(r"Not told apart from it,.*?\.(?= |$)|It is better,.*?\.(?= [A-Z]|$)", words)
+    even, apart = re.findall(r"Not told apart from it:.*?;|It is better than.*?;", words)
     for other in others:
         line = lines[frozenset((best, other))]
         found = line.difference.difference
@@ -73,7 +73,7 @@ def test_two_methods_have_one_sentence_and_the_sizes(study):
             ends = f"{size.moved:+.1f} [{size.ends[0]:+.1f}, {size.ends[1]:+.1f}]"
             assert ends in verdict.sentences[1]
     comparison, *_ = pair.compared.result()
-    assert f"{comparison.comparisons} comparisons at once" in verdict.sentences[-1]
+    assert f"corrected for the {comparison.comparisons} comparisons" in verdict.sentences[-1]
     assert "mean over 2 folds" in verdict.sentences[-1] and "protocol fscs v1" in verdict.sentences[-1]
 
 
@@ -83,7 +83,7 @@ def test_what_is_not_told_apart_says_what_is_possible(study):
     found = line.difference.difference
     assert not line.significant
     first = study_verdict(pair).sentences[0]
-    assert f"may be anything from {found.low:+.1f} to {found.high:+.1f}" in first and "not told apart" in first
+    assert f"may be anything from {found.low:+.1f} to {found.high:+.1f} points" in first and "not told apart" in first
 
 
 def test_one_method_has_its_score_and_no_verdict(study):
