@@ -69,6 +69,7 @@ class Pages:
             "styles": page_styles(OWN / "board.css"), "scripts": page_scripts(), "refused": (), "version": __version__,
             "rows": rows, "tests": tests, "collection": collection, "lines": lines,
             "filter_values": filter_values, "twins": _twins(tests), "comparisons": comparisons,
+            "mark_words": MARKS,
             "support_sets": {test.id: _support_sets(rows, test) for test in tests},
         }  # fmt: skip
 

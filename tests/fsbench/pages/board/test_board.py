@@ -110,6 +110,8 @@ def test_what_lacks_folds_stands_below_without_a_rank(site):
     assert [f'data-method="{name}"' in ranked for name in ("good", "bad", "boxes", "half")] == [True] * 3 + [False]
     assert 'id="controls"' in filters and 'data-method="half"' in incomplete.partition("</section>")[0]
     assert "rank 1 of 2†" in ranked and "† the ranked rows differ in trials" in ranked and "‡" not in ranked
+    good = row_id(table_rows(site)["good"])
+    assert "; rank 1 of 2†; † the ranked rows differ in trials" in (site / "rows" / f"{good}.html").read_text()
     half = row_id(table_rows(site)["half"])
     assert "mean</th><td" in (site / "rows" / f"{half}.html").read_text()
 

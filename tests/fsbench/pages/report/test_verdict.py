@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +13,8 @@ from fsbench.pages.report.verdict import study_verdict
 from fsbench.pages.report.workers import SerialExecutor
 from fsbench.records.record import find_records
 from fsbench.results.tables.compare import ComparisonLine
+from tests.fsbench.pages.report.studies import write_study
+from tests.fsbench.runs import rewrite
 
 
 def lines_of(study: Study) -> dict[frozenset[str], ComparisonLine]:
@@ -140,3 +143,23 @@ def test_the_first_page_has_the_verdict_before_the_table(study_runs, tmp_path):
     page = (tmp_path / "pages/index.html").read_text()
     assert page.index("has the best mIoU") < page.index('<table class="front">')
     assert "3⁰, 3¹: folds 0, 1, each with 3 novel classes." in page
+
+
+@pytest.fixture(scope="module")
+def unequal_pages(tmp_path_factory) -> Path:
+    """The report of two methods of which one was told boxes beside masks."""
+    runs = tmp_path_factory.mktemp("unequal") / "runs"
+    for record in write_study(runs, {"masks": 0.7, "boxes": 0.4}, folds=2, classes=6, episodes=40):
+        if record.run.identity.method.name == "boxes":
+            rewrite(record, told={"supervision": ["boxes"], "saw_test_classes": "no"})
+    assert main(["report", str(runs), "--out", str(runs.parent / "pages"), "--quiet"]) == 0
+    return runs.parent / "pages"
+
+
+def test_marks_are_explained_beside_the_table(unequal_pages):
+    front = (unequal_pages / "index.html").read_text()
+    table = (unequal_pages / "study-1/index.html").read_text()
+    assert "Methods marked † and ‡ were made under unequal conditions" in front
+    (caption,) = re.findall("<caption>(.*?)</caption>", front, re.DOTALL)
+    for words in ("† ", "‡ ", "supervision: masks", "supervision: boxes", "Only equal marks are ranked together."):
+        assert words in caption and words in table
