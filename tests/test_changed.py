@@ -31,7 +31,7 @@ def reached(*changed: str) -> set[str]:
         ("fsbench/cli/explain.py", "tests/cli/results/test_explain.py", "tests/test_lock.py"),
         ("fsbench/predict/page.py", "tests/fsbench/predict/test_page.py", "tests/cli/run/test_flows.py"),
         (
-            "fsbench/pages/report/templates/base.html",
+            "fsbench/pages/look/base.html",
             "tests/fsbench/pages/report/test_report.py",
             "tests/methods/test_persam.py",
         ),

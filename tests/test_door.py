@@ -35,7 +35,7 @@ EXCEPTIONS = {
         "(EXPLORER_PAGE / 'explorer.css').read_text",
         "(EXPLORER_PAGE / name).read_text",
     ],
-    "fsbench/pages/report/theme.py": ["file.read_text"],
+    "fsbench/pages/look/theme.py": ["file.read_text"],
     # what the system tells
     "fsbench/cli/main.py": ["os.open"],
     "fsbench/base/terminal.py": ["Path(os.environ.get(NOTES, '')).open"],  # this command's own

@@ -12,8 +12,8 @@ from fsbench.base.version import __version__
 from fsbench.pages.board.cite import cite_record
 from fsbench.pages.board.collect import Collection
 from fsbench.pages.board.ranking import groups_by_card
-from fsbench.pages.board.rows import Row, Test
-from fsbench.pages.report.theme import TEMPLATES, read_inlined, template_environment
+from fsbench.pages.board.rows import Cell, Row, Test
+from fsbench.pages.look.theme import page_scripts, page_styles, template_environment
 from fsbench.protocols.reading import metric_named
 from fsbench.results.tables import layout
 
@@ -25,6 +25,14 @@ FILTERS = {
     "classes": "Saw test classes", "trials": "Trials",
 }  # fmt: skip
 """Filters of rows besides the method's name: name in the address of the page -> words."""
+
+MARKS = {
+    "~": "some of the others saw other episodes, and are compared by the errors of both scores",
+    "†": "the ranked rows differ in trials or in the backbone's data, which no rank accounts for",
+    "‡": "ranked among all groups, as this board was asked to",
+    "°": "for these supports alone",
+}
+"""Mark of a rank (`Rank.words`) -> its meaning."""
 
 
 class Pages:
@@ -49,7 +57,7 @@ class Pages:
         comparisons: int,
     ):
         self.folder, self.rows, self.tests = folder, rows, tests
-        self.environment = template_environment((OWN, TEMPLATES))
+        self.environment = template_environment(OWN)
         self.environment.finalize = _printable
         self.environment.filters |= {
             "figure": layout.figure,
@@ -58,25 +66,30 @@ class Pages:
             "printed": lambda text: escape(str(text), "\n\t"),
         }
         self.common = {
-            "styles": read_inlined([TEMPLATES / "style.css", OWN / "board.css"]),
-            "scripts": read_inlined([TEMPLATES / "report.js"]), "refused": (), "version": __version__,
+            "styles": page_styles(OWN / "board.css"), "scripts": page_scripts(), "refused": (), "version": __version__,
             "rows": rows, "tests": tests, "collection": collection, "lines": lines,
             "filter_values": filter_values, "twins": _twins(tests), "comparisons": comparisons,
+            "mark_words": MARKS,
             "support_sets": {test.id: _support_sets(rows, test) for test in tests},
         }  # fmt: skip
 
     def index(self) -> None:
         """Write the page of the table."""
+        ranked = [row for row in self.rows if any(cell.is_complete for cell in row.cells.values())]
+        columns = [test for test in self.tests if any(_is_complete(row, test) for row in ranked)]
         groups = [
-            {"conditions": list(rows[0].card.conditions.items()), "rows": self._sort_rows(rows)}
-            for rows in groups_by_card(self.rows).values()
+            {"conditions": list(rows[0].card.conditions.items()), "rows": _sort_rows(rows, columns[0])}
+            for rows in groups_by_card(ranked).values()
         ]
+        ranks = [cell.rank.words for row in ranked for cell in row.cells.values() if cell.rank]
         choices = {name: sorted({filter_values(row)[name] for row in self.rows}) for name in FILTERS}
         choices["trials"].sort(key=lambda number: (not number.isdecimal(), len(number), number))
         self._write(
-            "index.html", "index.html", up="", groups=groups, filters=FILTERS, choices=choices,
+            "index.html", "index.html", up="", groups=groups, filters=FILTERS, choices=choices, columns=columns,
+            incomplete=_incomplete(self.rows, self.tests),
+            marks={mark: words for mark, words in MARKS.items() if any(mark in rank for rank in ranks)},
             datasets=sorted({str(test.header.dataset) for test in self.tests}),
-            scripts=read_inlined([*[OWN / "board.js"] * bool(self.rows), TEMPLATES / "report.js"]),
+            scripts=page_scripts(*[OWN / "board.js"] * bool(columns)),
         )  # fmt: skip
 
     def row_pages(self) -> None:
@@ -89,19 +102,36 @@ class Pages:
         """Write the page of all bundles: shown, refused, there twice."""
         self._write("bundles.html", "bundles.html", up="")
 
-    def _sort_rows(self, rows: Sequence[Row]) -> list[Row]:
-        """Order rows by the first column, those without a mean there last."""
-
-        def place(row: Row) -> tuple[Any, ...]:
-            test = self.tests[0]
-            score = row.cells[test.id].scores.get(test.metric) if test.id in row.cells else None
-            value = 0.0 if score is None else -metric_named(test.metric).sign * score.value
-            return score is None, value, *row.age, row.label, row.id
-
-        return sorted(rows, key=place)
-
     def _write(self, file: str, template: str, **values: Any) -> None:
         write_text(self.folder / file, self.environment.get_template(template).render(**(self.common | values)))
+
+
+def _is_complete(row: Row, test: Test) -> bool:
+    """Return whether a row has all folds of a test."""
+    return test.id in row.cells and row.cells[test.id].is_complete
+
+
+def _sort_rows(rows: Sequence[Row], test: Test) -> list[Row]:
+    """Order rows by their mean on a test, those without one last."""
+
+    def place(row: Row) -> tuple[Any, ...]:
+        score = row.cells[test.id].scores.get(test.metric) if test.id in row.cells else None
+        value = 0.0 if score is None else -metric_named(test.metric).sign * score.value
+        return score is None, value, *row.age, row.label, row.id
+
+    return sorted(rows, key=place)
+
+
+def _incomplete(rows: Sequence[Row], tests: Sequence[Test]) -> list[tuple[Row, Cell, bool]]:
+    """List the cells that lack folds, each with its row and whether the page has no other line of the row before."""
+    found: list[tuple[Row, Cell, bool]] = []
+    for row in sorted(rows, key=lambda row: (row.label, row.id)):
+        is_first = not any(cell.is_complete for cell in row.cells.values())
+        for cell in (row.cells[test.id] for test in tests if test.id in row.cells):
+            if not cell.is_complete:
+                found.append((row, cell, is_first))
+                is_first = False
+    return found
 
 
 def _support_sets(rows: Sequence[Row], test: Test) -> list[str]:

@@ -1,6 +1,7 @@
 """Compare a study's methods in pairs: which one is better, and whether chance alone explains it."""
 
 from collections.abc import Mapping, Sequence
+from itertools import combinations
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -27,7 +28,7 @@ def compare_study(
     rank_all: bool = False,
     beside: Sequence[float] = (),
 ) -> tuple[Comparison | None, str]:
-    """Compare the methods that have runs of the same folds.
+    """Compare the methods on the folds that they share.
 
     Args:
         methods: The best first.
@@ -44,7 +45,7 @@ def compare_study(
     if len(methods) < 2:
         return None, "One method alone: there is nothing to compare."
     if len(taken) < 2:
-        return None, f"Fewer than two methods have runs of the same folds. {remark}"
+        return None, "No two methods have runs of the same fold."
     try:
         compared = metrics if len(taken) <= ALL_METRICS else metrics[:1]
         measure = (lambda record: measures[record.path]) if measures else None
@@ -54,20 +55,29 @@ def compare_study(
 
 
 def comparable_methods(methods: Methods, most: int | None) -> tuple[Methods, str]:
-    """Return the methods that have runs of the same folds, and a remark on those that are left out.
+    """Take the methods, and their runs of the folds, that are compared; returns them and a remark on what is left out.
+
+    These are the most folds that two methods share, and all methods that have them.
 
     Args:
         methods: The best first.
         most: Largest number of methods; None: `MOST`.
     """
-    widest: set[int] = max((set(runs) for runs in methods.values()), key=len)
-    alike = [label for label, runs in methods.items() if set(runs) == widest]
+    shared = [set(one) & set(other) for one, other in combinations(methods.values(), 2)]
+    folds = max(shared, key=len, default=set[int]())
+    alike = [label for label, runs in methods.items() if folds and folds <= set(runs)]
     limit = MOST if most is None else most
-    taken = {label: methods[label] for label in alike[:limit]}
+    taken = {label: {fold: methods[label][fold] for fold in sorted(folds)} for label in alike[:limit]}
+    cut = [label for label in taken if len(methods[label]) > len(folds)]
     without = [label for label in methods if label not in taken]
-    remarks = [f"without runs of the same folds ({numbers_of(widest)})" if len(alike) < len(methods) else ""]
+    remarks = [f"without runs of the same folds ({numbers_of(folds)})" if folds and len(alike) < len(methods) else ""]
     remarks += [f"beyond the {limit} best (--compare shows more)" if len(alike) > limit else ""]
-    return taken, f"Left out, {' or '.join(filter(None, remarks))}: {', '.join(without)}." if without else ""
+    sentences = [
+        f"Compared on the folds that all have ({numbers_of(folds)}); not counted: further folds of {', '.join(cut)}."
+        if cut else "",
+        f"Left out, {' or '.join(filter(None, remarks))}: {', '.join(without)}." if without and any(remarks) else "",
+    ]  # fmt: skip
+    return taken, " ".join(filter(None, sentences))
 
 
 def matrix_cells(

@@ -2,7 +2,7 @@
 
 import re
 import shlex
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from markupsafe import Markup
 
 from fsbench.base.files import write_text
 from fsbench.base.version import __version__
+from fsbench.pages.look.theme import page_scripts, page_styles, template_environment
 from fsbench.pages.report.analyses import Section, analysis_section
 from fsbench.pages.report.atlas.page import render_atlas
 from fsbench.pages.report.collect import Study
@@ -24,10 +25,10 @@ from fsbench.pages.report.matrix import matrix_cells
 from fsbench.pages.report.plots import adapt_to_theme, cost_plot, curve_plot, heat_plot, size_plot
 from fsbench.pages.report.provenance import anchors, metric_arguments, run_cards, table_command
 from fsbench.pages.report.scores import heat
-from fsbench.pages.report.scores.front import front_table
+from fsbench.pages.report.scores.front import fold_legend, front_table, mark_legend
 from fsbench.pages.report.scores.leaderboard import build_leaderboard
 from fsbench.pages.report.spread import cost_plot_gap, curve_plot_gap, size_plot_gap
-from fsbench.pages.report.theme import TEMPLATES, read_inlined, template_environment
+from fsbench.pages.report.verdict import study_verdict
 from fsbench.pages.report.views import episode_lines
 from fsbench.protocols.reading import known_metrics, metric_named
 from fsbench.results.atlas.atlas import Atlas
@@ -36,18 +37,20 @@ from fsbench.results.tables import breakdowns, layout
 from fsbench.results.tables import formats as render
 from fsbench.results.tables.analyses import ANNOTATIONS, CURVES, SUPPORTS
 from fsbench.results.tables.analysis import Analysis, T
-from fsbench.results.tables.annotations.losses import annotation_tables, has_losses
+from fsbench.results.tables.annotations.losses import AnnotationTable, annotation_tables, has_losses
 from fsbench.results.tables.compare import Comparison
 from fsbench.results.tables.compare_layout import bars
 from fsbench.results.tables.compare_layout import plot as plot_differences
 from fsbench.results.tables.compare_layout import to_sheet as comparison_to_sheet
-from fsbench.results.tables.summary import card_notes
-from fsbench.results.tables.supports.sensitivity import sensitivity_tables
+from fsbench.results.tables.drawing import fold_words
+from fsbench.results.tables.supports.sensitivity import SensitivityTable, sensitivity_tables
 from fsbench.results.tables.sweep.axes import WORDS
 from fsbench.results.tables.sweep.curves import CurveTable, found_tables
 from fsbench.results.tables.sweep.plot import COSTS as CURVE_COSTS
 from fsbench.runner.papers.files import read_paper
 from fsbench.runner.papers.results import RESULT_NOTES, RowResult, numbered, results_grid
+
+TEMPLATES = Path(__file__).with_name("templates")
 
 
 class Pages:
@@ -77,10 +80,9 @@ class Pages:
         self.studies = studies
         records = [record for study in studies for record in study.records]
         self.curve_tables = found_tables(records)
-        self.environment = template_environment((TEMPLATES, EXPLORER_PAGE))
+        self.environment = template_environment(TEMPLATES, EXPLORER_PAGE)
         self.common: dict[str, Any] = {
-            "styles": read_inlined([TEMPLATES / "style.css"]),
-            "scripts": read_inlined([TEMPLATES / name for name in ("state.js", "report.js")]),
+            "styles": page_styles(), "scripts": page_scripts(),
             "command": command, "refused": refused, "version": __version__, "studies": studies,
             "has_papers": bool(results), "has_atlas": atlas is not None, "has_curves": bool(self.curve_tables),
         }  # fmt: skip
@@ -104,9 +106,10 @@ class Pages:
         return self.root / f"study-{study.number}"
 
     def index(self) -> None:
-        """Write the first page, with the best methods of every study."""
+        """Write the first page: of every study its verdict, then its best methods."""
         fronts = {study.number: front_table(study) for study in self.studies}
-        self._write(self.root / "index.html", "index.html", up="", fronts=fronts)
+        verdicts = {study.number: study_verdict(study) for study in self.studies}
+        self._write(self.root / "index.html", "index.html", up="", fronts=fronts, verdicts=verdicts)
 
     def papers(self) -> None:
         """Write the page of papers, if runs stand for any of their rows: a table for each table."""
@@ -168,20 +171,22 @@ class Pages:
                     plots["apart"] = self._difference_plot(folder, comparison)
         published = next((grid for caption, grid in sheet.parts if caption == "reported beside measured"), [])
         header = study.records[0].header
-        scripts = [TEMPLATES / name for name in ("state.js", "leaderboard.js", "differences.js", "report.js")]
+        supports, annotations = self._supports(study), self._annotations(study)
+        scripts = page_scripts(TEMPLATES / "leaderboard.js", TEMPLATES / "differences.js")
         self._write(
             folder / "index.html", "study.html", up=up, study=study, metric=metric, plots=plots,
             comparison=comparison, remark=remark, cells=matrix_cells, published=published,
-            notes=sheet.notes, marks=study.block.marks, card_notes=card_notes(study.block),
+            notes=sheet.notes, marks=study.block.marks, marks_meaning=mark_legend(study.block),
+            folds_meaning=fold_legend(study.block),
             card_grid=next(grid for caption, grid in sheet.parts if caption == "cards"),
-            anchors=anchors(study), missing_plots=missing, drawn=plots, scripts=read_inlined(scripts),
+            anchors=anchors(study), missing_plots=missing, drawn=plots, scripts=scripts,
             has_front=fewest_episodes(study) >= TIMED,
             costs=run_costs(study, metric), cost_names=COSTS, devices=devices(study), protocol=study.protocol,
             table_command=table_command,
             manifests={r.header.fold: r.manifest_sha256 for r in study.records}, header=header,
             short=layout.shorten(study.methods, (24, 34, 46)), many_names=_many_names,
             **self._leaderboard(study, comparison), **self._differences(study, classes),
-            supports=self._supports(study), annotations=self._annotations(study),
+            supports=supports, annotations=annotations, fold_words=_fold_words(comparison, supports, annotations),
         )  # fmt: skip
         self._write(folder / "runs.html", "runs.html", up=up, study=study, cards=run_cards(study))
         if not study.protocol.has_masks:
@@ -296,6 +301,25 @@ class Pages:
     def _write(self, path: Path, template: str, **values: Any) -> None:
         page = self.environment.get_template(template).render(**(self.common | values))
         write_text(path, page)
+
+
+def _fold_words(comparison: Comparison | None, supports: Section | None, annotations: Section | None) -> dict[str, str]:
+    """Name the folds that the figures of a study show, as their captions go on: ", fold 0"; "" without folds."""
+    words = dict.fromkeys(("apart", "supports", "annotations"), "")
+    if comparison is not None:
+        lines = next(iter(comparison.tables["all"].values()), [])
+        words["apart"] = _joined_folds(line.fold for line in lines)
+    if supports is not None and isinstance(supports.table, SensitivityTable):
+        words["supports"] = fold_words(supports.table.lines[0].folds)
+    if annotations is not None and isinstance(annotations.table, AnnotationTable):
+        words["annotations"] = _joined_folds([annotations.table.losses[0].line.fold])
+    return {name: f", {each}" if each else "" for name, each in words.items()}
+
+
+def _joined_folds(folds: Iterable[str]) -> str:
+    """Name the folds of some lines of a comparison."""
+    numbers = list(dict.fromkeys(folds))
+    return "mean over folds" if numbers == ["mean"] else " and ".join(f"fold {number}" for number in numbers)
 
 
 def _undrawn(comparison: Comparison) -> str:

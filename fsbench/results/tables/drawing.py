@@ -24,6 +24,17 @@ PLOTS = tuple(STAMPS)
 """Endings of the files that a figure can be written to."""
 
 
+def fold_words(folds: Sequence[int]) -> str:
+    """Name the folds that a figure is of.
+
+    >>> fold_words([1]), fold_words([0, 1, 3]), fold_words([])
+    ('fold 1', 'mean over folds 0, 1, 3', '')
+    """
+    if len(folds) < 2:
+        return "".join(f"fold {fold}" for fold in folds)
+    return f"mean over folds {', '.join(map(str, folds))}"
+
+
 def check_plot(path: Path) -> None:
     """Raise SettingsError unless the name of a figure ends as one of `PLOTS`."""
     if path.suffix not in PLOTS:

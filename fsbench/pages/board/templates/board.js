@@ -4,7 +4,8 @@
   const table = document.getElementById("board"), controls = document.getElementById("controls");
   const fields = all("[data-state]", controls), said = controls.querySelector("output");
   const field = (name) => fields.find((each) => each.dataset.state === name);
-  const bodies = [...table.tBodies], rows = all("tr[data-row]", table);
+  const bodies = [...table.tBodies], rows = all("tr[data-row]"); // incomplete ones stand in a table of their own
+  const names = new Set(rows.map((row) => row.dataset.row)).size;
   const tests = all("th.test", table);
   const plain = (each) => each.tagName === "SELECT" && each.dataset.state === "order" ? each.options[0].value : "";
   let chosen = "";
@@ -25,17 +26,15 @@
       if (head.dataset.test === order) head.setAttribute("aria-sort", "descending"); else head.removeAttribute("aria-sort");
     });
     const wanted = fields.filter((each) => !["data", "order"].includes(each.dataset.state) && each.value.trim() !== "");
-    let shown = 0;
+    const shown = new Set();
     for (const row of rows) {
       const cells = all("td[data-test]", row);
       cells.forEach((cell) => { cell.hidden = hidden.has(cell.dataset.test); });
-      const fits = wanted.every((each) => {
-        const found = row.dataset[each.dataset.state], asked = each.value.trim();
-        return each.tagName === "SELECT" ? found === each.value : found.toLowerCase().includes(asked.toLowerCase());
-      });
-      row.hidden = !fits || (data !== "" && cells.every((cell) => cell.hidden || cell.classList.contains("none")));
+      const fits = pageSearch.fits(row, wanted);
+      const isOther = "data" in row.dataset ? row.dataset.data !== data : cells.every((cell) => cell.hidden || cell.classList.contains("none"));
+      row.hidden = !fits || (data !== "" && isOther);
       row.classList.toggle("chosen", row.dataset.row === chosen);
-      shown += !row.hidden;
+      if (!row.hidden) shown.add(row.dataset.row);
     }
     const score = (row) => {
       const cell = all("td[data-test]", row).find((each) => each.dataset.test === order);
@@ -47,7 +46,7 @@
       body.append(...own.map(([, , row]) => row));
       body.hidden = own.every(([, , row]) => row.hidden);
     }
-    said.textContent = `${shown} of ${rows.length} rows`;
+    said.textContent = `${shown.size} of ${names} rows`;
   };
 
   const address = () => {

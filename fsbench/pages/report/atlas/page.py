@@ -8,8 +8,8 @@ from jinja2 import Environment
 
 from fsbench.base.files import write_text
 from fsbench.base.version import __version__
+from fsbench.pages.look.theme import page_scripts, page_styles, template_environment
 from fsbench.pages.report.atlas.islands import WIDTH, place_islands
-from fsbench.pages.report.theme import TEMPLATES, read_inlined, template_environment
 from fsbench.protocols.conditions import ATLAS_NAMES, OPEN, UNKNOWN
 from fsbench.protocols.programs import EVIDENCED, Program
 from fsbench.protocols.rows import row_names
@@ -27,6 +27,8 @@ USUAL = ("1", "mIoU")
 SHOTS = ("1", "5", "10")
 """Shots that have a column."""
 
+TEMPLATES = Path(__file__).parent.with_name("templates")
+
 _SOURCES = {"dataset": "data set", "program": "whole program"}
 
 
@@ -40,7 +42,7 @@ def atlas_page(atlas: Atlas) -> str:
     """Return the page on its own, as the manual has it."""
     common = {"up": "", "has_papers": False, "has_atlas": False, "refused": (), "command": "fsbench atlas page",
               "version": __version__}  # fmt: skip
-    return render_atlas(template_environment(), atlas, common)
+    return render_atlas(template_environment(TEMPLATES), atlas, common)
 
 
 def render_atlas(environment: Environment, atlas: Atlas, common: Mapping[str, Any]) -> str:
@@ -68,10 +70,7 @@ def render_atlas(environment: Environment, atlas: Atlas, common: Mapping[str, An
     values = {name: sorted({entry.conditions[name] for entry in atlas.entries}) for name in FILTERS}
     return environment.get_template("atlas.html").render(
         **dict(common)
-        | {
-            "styles": read_inlined([TEMPLATES / "style.css", TEMPLATES / "atlas.css"]),
-            "scripts": read_inlined([TEMPLATES / name for name in ("state.js", "atlas.js", "report.js")]),
-        },
+        | {"styles": page_styles(TEMPLATES / "atlas.css"), "scripts": page_scripts(TEMPLATES / "atlas.js")},
         groups=shown, data=data, datasets=sets, filters=values, labels=LABELS, figures=figures, shots=SHOTS,
         backbones=sorted({entry.backbone for entry in atlas.entries}), meaning=_meanings(effects),
         islands=[_islands(name, groups, numbers) for name in sets], width=WIDTH,

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from fsbench.pages.report.theme import Inlined, content_hash
+from fsbench.pages.look.theme import Inlined, content_hash
 from fsbench.results.pictures.palette import DARK_LINE, ERROR_COLORS, HEAT_COLORS, hex_color
 
 EXPLORER_PAGE = Path(__file__).with_name("page")

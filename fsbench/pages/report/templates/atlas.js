@@ -15,10 +15,9 @@
   const field = (name) => fields.find((each) => each.dataset.state === name);
   const value = (each) => (each.type === "checkbox" ? (each.checked ? "1" : "") : each.value.trim());
   const usual = (each) => (each.dataset.state === "figure" ? each.options[0].value : "");
-  const parts = (text) => text.toLowerCase().split(",").map((part) => part.trim()).filter(Boolean); // several names, with commas
   const hint = () => { // why no row is shown
     const typed = value(field("method")), names = [...new Set(rows.map((row) => row.dataset.method))];
-    const lost = parts(typed).find((part) => !names.some((name) => name.toLowerCase().includes(part)));
+    const lost = pageSearch.parts(typed).find((part) => !names.some((name) => name.toLowerCase().includes(part)));
     if (!lost) return "; other filters hide what there is: Show all";
     const found = near(lost, names);
     return `; no method is called “${lost}”${found.length ? `, there is ${found.join(", ")}` : ""}`;
@@ -192,11 +191,7 @@
     for (const body of bodies) {
       let own = 0;
       for (const row of all("tr[data-row]", body)) {
-        const fits = asked.every((each) => {
-          const found = row.dataset[each.dataset.state], wanted = value(each);
-          return each.tagName === "SELECT" ? found === wanted : parts(wanted).some((part) => found.toLowerCase().includes(part));
-        });
-        row.hidden = !fits || (set && body.dataset.data !== set) || (shared && !body.dataset.shared)
+        row.hidden = !pageSearch.fits(row, asked) || (set && body.dataset.data !== set) || (shared && !body.dataset.shared)
           || (shot && !cell(data.entries[row.dataset.row], shot));
         own += !row.hidden;
       }
@@ -338,7 +333,7 @@
   fill();
   apply();
   explain();
-  folded.open = matchMedia("(min-width: 60rem)").matches || all("[data-state]", folded).some(value);
+  folded.open = all("[data-state]", folded).some(value); // what is filtered by is seen
   reveal();
   if (chosen) rows.find((row) => row.dataset.row === chosen)?.scrollIntoView({ block: "center" });
 })();

@@ -85,10 +85,9 @@
 
   // Rows
   const filter = () => {
-    const asked = find.value.trim().toLowerCase();
     let shown = 0;
     for (const row of methods.rows) {
-      row.hidden = !row.dataset.method.toLowerCase().includes(asked);
+      row.hidden = !pageSearch.finds(row.dataset.method, find.value);
       shown += !row.hidden;
     }
     field("shown-rows").textContent = `${shown} of ${methods.rows.length} methods`;

@@ -45,5 +45,8 @@ def plot_losses(axis: "Axes", table: AnnotationTable) -> None:
         )  # fmt: skip
         named.add(kind)
     name_rows(axis, methods, masks)
-    axis.set_xlabel(f"{losses[0].metric} minus that with masks, {in_units([losses[0].metric])}, 95 % intervals")
+    fold = losses[0].line.fold
+    where = "mean over folds" if fold == "mean" else f"fold {fold}"
+    words = [f"{losses[0].metric} minus that with masks", in_units([losses[0].metric]), where, "95 % intervals"]
+    axis.set_xlabel(", ".join(words))
     legend_above(axis, len(kinds))

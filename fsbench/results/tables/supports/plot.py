@@ -5,7 +5,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from fsbench.results.tables.analysis import Paint
-from fsbench.results.tables.drawing import legend_above, name_rows, whiskers
+from fsbench.results.tables.drawing import fold_words, legend_above, name_rows, whiskers
 from fsbench.results.tables.layout import CONDITIONAL
 from fsbench.results.tables.supports.sensitivity import SensitivityTable, SupportSensitivity
 from fsbench.scores.support_variance import COMPONENTS
@@ -38,7 +38,8 @@ def plot_choices(axis: "Axes", lines: Sequence[SupportSensitivity]) -> None:
                 interval.value, row, xerr=whiskers([interval]), fmt=marker, color=color, capsize=3, markersize=7,
                 label=None if row else label,
             )  # fmt: skip
-    axis.set_xlabel(f"{lines[0].metric}, 95 % intervals; {CONDITIONAL} of these supports")
+    words = [lines[0].metric, _folds(lines), "95 % intervals"]
+    axis.set_xlabel(f"{', '.join(filter(None, words))}; {CONDITIONAL} of these supports")
     legend_above(axis, 1)
 
 
@@ -57,5 +58,10 @@ def plot_parts(axis: "Axes", lines: Sequence[SupportSensitivity]) -> None:
             start += share
             named.add(name)
     axis.set_xlim(0, 100)
-    axis.set_xlabel("share of the variance in %")
+    axis.set_xlabel(", ".join(filter(None, ("share of the variance in %", _folds(lines)))))
     legend_above(axis, len(COMPONENTS))
+
+
+def _folds(lines: Sequence[SupportSensitivity]) -> str:
+    """Name the folds of some methods, which a label has room for where all have the same."""
+    return fold_words(lines[0].folds) if len({line.folds for line in lines}) == 1 else "folds as listed"

@@ -57,6 +57,7 @@ class SupportSensitivity:
         gap: mean over queries of the best draw minus the mean of all.
         parts: parts of the variance of the episode's score; None where no class has two query images.
         properties: rank correlations within a query of what supports are with the episode's score, by name.
+        folds: of the runs; empty of a data set without folds.
     """
 
     method: str
@@ -69,6 +70,7 @@ class SupportSensitivity:
     gap: Estimate
     parts: VarianceComponents | None
     properties: dict[str, RankCorrelation] = field(default_factory=dict)
+    folds: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -146,6 +148,7 @@ def support_sensitivity(label: str, records: Sequence[Record], measure: Measure 
         gap=gap,
         parts=variance_components(joined.cells()),
         properties={} if measure is None else _correlations(records, tables, measure),
+        folds=tuple(sorted(map(fold_of, records))) if records[0].header.folds > 1 else (),
     )
 
 

@@ -27,6 +27,7 @@ class CurvePoint:
         peak_mib: largest memory of the runs; None like `seconds`.
         runs: folders, one of each fold.
         beyond: words that the authors' rule does not cover this number of shots; empty where it does.
+        folds: of the runs; empty of a data set without folds.
     """
 
     number: float
@@ -35,6 +36,7 @@ class CurvePoint:
     peak_mib: float | None
     runs: tuple[str, ...]
     beyond: str = ""
+    folds: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -205,7 +207,9 @@ def _point(sample: Sample) -> CurvePoint:
     costs = [record.run.cost for record in sample.records]
     rates = [cost.episodes_per_second for cost in costs if cost.episodes_per_second]
     peaks = [cost.peak_mib for cost in costs if cost.peak_mib is not None]
+    has_folds = sample.records[0].header.folds > 1
     return CurvePoint(
+        folds=tuple(map(fold_of, sample.records)) if has_folds else (),
         number=sample.number,
         scores=estimates(sample.statistics),
         seconds=sum(1 / rate for rate in rates) / len(rates) if rates else None,

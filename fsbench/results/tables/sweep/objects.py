@@ -51,7 +51,8 @@ def object_tables(records: Sequence[Record], objects: Objects) -> list[CurveTabl
                     continue  # objects without a pixel at the size that counts were made at
                 samples.setdefault(label, []).append(Sample(label, number, folds, statistics, part=number))
                 paths = tuple(str(run.path) for run in folds)
-                points.append(CurvePoint(number, scores, None, None, paths))
+                numbers = tuple(map(fold_of, folds)) if folds[0].header.folds > 1 else ()
+                points.append(CurvePoint(number, scores, None, None, paths, folds=numbers))
                 pairs.setdefault(label, {})[number] = sum(int(of_fold.sum()) for of_fold in shown)
             if points:
                 curves.append(Curve(label, points))

@@ -5,7 +5,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from fsbench.results.tables.analysis import Paint
-from fsbench.results.tables.drawing import COLORS, MARKERS, whiskers, whole_names
+from fsbench.results.tables.drawing import COLORS, MARKERS, fold_words, whiskers, whole_names
 from fsbench.results.tables.sweep.axes import WORDS
 from fsbench.results.tables.sweep.curves import CurvePoint, CurveTable
 
@@ -62,12 +62,18 @@ def plot_panel(axis: "Axes", table: CurveTable, panel: str) -> None:
     axis.set_xscale("log")
     axis.set_xticks(table.numbers, [f"{number:g}" for number in table.numbers])
     axis.minorticks_off()
-    axis.set_xlabel(WORDS[table.axis].label)
+    axis.set_xlabel(", ".join(filter(None, (WORDS[table.axis].label, _folds(table)))))
     axis.set_ylabel(COSTS.get(panel, panel))
     if panel in COSTS:
         values = [getattr(point, panel) for curve in table.curves for point in curve.points]
         axis.set_ylim(0, HEADROOM * max(value for value in values if value is not None))  # equal ones: not at the edge
     axis.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), frameon=False, fontsize="small", ncols=2)
+
+
+def _folds(table: CurveTable) -> str:
+    """Name the folds of all points, which a label has room for where all have the same."""
+    folds = {point.folds for curve in table.curves for point in curve.points}
+    return fold_words(folds.pop()) if len(folds) == 1 else "points of several folds"
 
 
 def _hollow(

@@ -102,6 +102,27 @@ def test_figures_are_those_of_the_tables(site):
     assert ">handed in<" not in bundles and ">date of the bundle<" in bundles  # the words are those of cards alone
 
 
+def test_what_lacks_folds_stands_below_without_a_rank(site):
+    """Rows come first, then filters, then what is incomplete."""
+    page = (site / "index.html").read_text()
+    ranked, rest = page.split('<section id="filters">')
+    filters, incomplete = rest.split('<section id="incomplete">')
+    assert [f'data-method="{name}"' in ranked for name in ("good", "bad", "boxes", "half")] == [True] * 3 + [False]
+    assert 'id="controls"' in filters and 'data-method="half"' in incomplete.partition("</section>")[0]
+    assert "rank 1 of 2†" in ranked and "† the ranked rows differ in trials" in ranked and "‡" not in ranked
+    good = row_id(table_rows(site)["good"])
+    assert "; rank 1 of 2†; † the ranked rows differ in trials" in (site / "rows" / f"{good}.html").read_text()
+    half = row_id(table_rows(site)["half"])
+    assert "mean</th><td" in (site / "rows" / f"{half}.html").read_text()
+
+
+def test_a_board_of_incomplete_rows_ranks_none(make, hand_in, tmp_path):
+    hand_in("half", [finished(make("half", 0, 3))])
+    assert board(tmp_path) == 0
+    page = (tmp_path / "site/index.html").read_text()
+    assert "nothing to rank" in page and "only fold 0 of 2" in page and '<table id="board"' not in page
+
+
 def test_a_reproduced_method_has_the_year_of_its_paper():
     years = paper_years()
     assert (years["hsnet"], years["emat"], years["gfsam"], years["pfenet"]) == (2021, 2025, 2024, 2020)
@@ -395,13 +416,15 @@ def test_of_equal_rows_the_older_is_first(make, hand_in, tmp_path):
 
 
 def test_names_are_words(make, hand_in, tmp_path):
-    record = changed(make("m", 0), {"method": {"name": HOSTILE + "\u202e"}, "backbone": {"name": HOSTILE}})
-    hand_in("x", [finished(record, dataset=HOSTILE, remarks=[HOSTILE])], backbone_data=HOSTILE)
+    name = {"method": {"name": HOSTILE + "\u202e"}, "backbone": {"name": HOSTILE}}
+    for file, folds in (("x", BOTH), ("half", (0,))):
+        records = [finished(changed(make(file, fold), name), dataset=HOSTILE, remarks=[HOSTILE]) for fold in folds]
+        hand_in(file, records, backbone_data=HOSTILE)
     assert board(tmp_path, "--strict") == 0
     for page in (tmp_path / "site").rglob("*.html"):
         text = page.read_text()
         assert "<script>alert" not in text and "<img" not in text and "\u202e" not in text
-        scripts = 2 if page.name == "index.html" else 1
+        scripts = 4 if page.name == "index.html" else 3  # address, search, buttons; the table of the first page
         assert text.count("<script>") == text.count("</script>") == scripts
     assert html.escape(HOSTILE)[:20] in (tmp_path / "site/index.html").read_text()
 

@@ -9,6 +9,7 @@ import pytest
 from fsbench.pages.report.atlas.page import write_atlas_page
 from fsbench.results.atlas.atlas import read_atlas
 from fsbench.results.atlas.pairs import pair_named
+from tests.browser import wait_until
 from tests.fsbench.pages.report.test_in_browser import opened
 from tests.page_layout import check_layout
 
@@ -43,6 +44,7 @@ def test_filter_group_why_not_export_and_address(chromium, atlas, page_file):
     with opened(chromium, page_file) as page:
         assert len(shown(page)) == len(atlas.entries)
         page.get_by_label("Data set").select_option("PASCAL-5i")
+        page.locator("#conditions > summary").click()
         page.get_by_label("Void pixels (255)").select_option("ignored")
         page.get_by_label("Shared tests alone").check()
         expected = [
@@ -133,7 +135,17 @@ def test_filters_are_at_the_top_and_several_names_find_rows(chromium, atlas, pag
     for width, most in ((1400, 600), (390, 800)):
         with opened(chromium, page_file, viewport={"width": width, "height": 800}) as page:
             assert page.locator("#controls").bounding_box()["y"] < most
-            assert page.evaluate("document.documentElement.scrollHeight") < 14000
+            assert not page.locator("#conditions").evaluate("each => each.open")
+            frame = page.locator("#atlas-scroll")  # as long as the table: nothing is scrolled within the page
+            assert frame.evaluate("e => e.scrollHeight <= e.clientHeight + 1")
+            assert frame.bounding_box()["height"] >= page.locator("#atlas").bounding_box()["height"]
+    with opened(chromium, page_file, viewport={"width": 1400, "height": 800}) as page:
+        figure = page.locator("#atlas tr[data-row] td[data-shot]").first.bounding_box()
+        assert figure["y"] + figure["height"] < 800  # stands in the first screen
+        page.mouse.wheel(0, 5000)
+        wait_until(page, "scrollY > 4000")
+        head = page.locator("#atlas thead th").first.bounding_box()
+        assert 30 < head["y"] < 80  # stays below the page's header
     with opened(chromium, page_file) as page:
         method, output = page.locator("[data-state=method]"), page.locator("#controls output")
         method.fill("HMNet, BAM")
@@ -143,6 +155,7 @@ def test_filters_are_at_the_top_and_several_names_find_rows(chromium, atlas, pag
             output.inner_text().startswith("0 of ") and "no method is called “hnnet”, there is " in output.inner_text()
         )
         method.fill("EMAT")
+        page.locator("#conditions > summary").click()
         page.get_by_label("Void pixels (255)").select_option("ignored")
         assert output.inner_text().endswith("other filters hide what there is: Show all")
 
@@ -156,6 +169,7 @@ def test_conditions_are_filters_and_their_words_have_meanings(chromium, atlas, p
         "metric": "class-pooled mIoU",
     }
     with opened(chromium, page_file) as page:
+        page.locator("#conditions > summary").click()
         for name, value in conditions.items():
             page.locator(f"[data-state={name}]").select_option(value)
         expected = {each.id for each in atlas.entries if all(each.conditions[n] == v for n, v in conditions.items())}
@@ -173,6 +187,7 @@ def test_conditions_are_filters_and_their_words_have_meanings(chromium, atlas, p
 def test_an_island_leads_to_its_rows_whatever_is_filtered_and_marks_go_along(chromium, atlas, page_file):
     group = next(g for g in atlas.groups() if "hsnet/pascal-5i/resnet-101" in [entry.id for entry in g.entries])
     with opened(chromium, page_file) as page:
+        page.locator("#conditions > summary").click()
         page.get_by_label("Void pixels (255)").select_option("background")
         link = page.locator(".sea a", has_text="FECANet").first
         number = link.get_attribute("href").removeprefix("#")

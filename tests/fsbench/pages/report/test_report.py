@@ -298,11 +298,11 @@ def test_hostile_names_stay_text(odd):
     for page in odd.folder.rglob("*.html"):
         text = page.read_text()
         assert "<img src=x" not in text and "alert(1)</script" not in text and "</script><b>" not in text
-    # as many as the templates write: two of every page, the explorer's own, and two more of a study with two of data
+    # as many as the templates write: three of every page, the explorer's own, and two more of a study with two of data
     study = study_of(odd.folder, "alert(1)")
     scripts = {page.name: page.read_text().count("<script") for page in study.glob("*.html")}
-    assert scripts == {"runs.html": 2, "explorer.html": 3, "index.html": 6}
-    assert (odd.folder / "index.html").read_text().count("<script") == 2
+    assert scripts == {"runs.html": 3, "explorer.html": 4, "index.html": 7}
+    assert (odd.folder / "index.html").read_text().count("<script") == 3
     assert set(HOSTILE) & set(data_file(study, "data")["classes"].values())
 
 

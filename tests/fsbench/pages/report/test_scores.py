@@ -9,6 +9,7 @@ import pytest
 
 from fsbench.base.errors import SettingsError
 from fsbench.cli.main import main
+from fsbench.pages.look.theme import STYLE
 from fsbench.pages.report.collect import collect, select_methods
 from fsbench.pages.report.costs import TIMED, RunCost
 from fsbench.pages.report.curves import Curve
@@ -17,7 +18,6 @@ from fsbench.pages.report.plots import DIVERGING, cost_plot, heat_plot, size_plo
 from fsbench.pages.report.scores import heat
 from fsbench.pages.report.scores.leaderboard import Line, build_leaderboard
 from fsbench.pages.report.spread import cost_plot_gap, curve_plot_gap, size_plot_gap
-from fsbench.pages.report.theme import TEMPLATES
 from fsbench.pages.report.workers import SerialExecutor
 from fsbench.results.tables.blocks import Row, Subset
 from fsbench.results.tables.compare import Comparing, compare_methods
@@ -193,7 +193,7 @@ def test_small_axes_span_the_intervals_of_methods_and_a_single_one_has_none(stud
 
 
 def test_a_page_and_its_files_have_the_same_colors():
-    style = (TEMPLATES / "style.css").read_text()
+    style = STYLE.read_text()
     steps = [f"w{n}" for n in range(5, 0, -1)] + ["even"] + [f"b{n}" for n in range(1, 6)]
     assert [re.search(rf"\.{step}{{background:(#\w+)", style)[1] for step in steps] == list(DIVERGING)
     values = np.array([[0.0, 10.0], [0.0, -10.0]])

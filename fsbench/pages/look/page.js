@@ -72,24 +72,4 @@
       if (folded) folded.open = true;
     }
   }
-
-  for (const controls of all(".controls[data-for]")) {
-    const rows = [...document.getElementById(controls.dataset.for).tBodies[0].rows];
-    const fields = all("[data-filter]", controls), said = controls.querySelector("output");
-    controls.hidden = false;
-    const apply = () => {
-      let shown = 0;
-      for (const row of rows) {
-        const fits = fields.every((field) => {
-          const found = row.dataset[field.dataset.filter], asked = field.value.trim();
-          return !asked || (field.tagName === "SELECT" ? found === asked : found.toLowerCase().includes(asked.toLowerCase()));
-        });
-        row.hidden = !fits;
-        shown += fits;
-      }
-      said.textContent = `${shown} of ${rows.length} rows`;
-    };
-    fields.forEach((field) => field.addEventListener("input", apply));
-    apply();
-  }
 })();

@@ -9,13 +9,19 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-TEMPLATES = Path(__file__).with_name("templates")
+LOOK = Path(__file__).parent
+STYLE = LOOK / "style.css"
+ADDRESS, SEARCH, PAGE = LOOK / "state.js", LOOK / "search.js", LOOK / "page.js"
+"""Scripts of every page, in the order in which they build on each other. Those of a page alone stand before `PAGE`."""
 
 
-def template_environment(folders: Sequence[Path] = (TEMPLATES,)) -> Environment:
-    """Return an environment that finds templates in `folders`, the first first, and escapes what they are given."""
+def template_environment(*folders: Path) -> Environment:
+    """Return an environment that finds templates in `folders`, the first first, then in the shared look.
+
+    It escapes what templates are given.
+    """
     return Environment(
-        loader=FileSystemLoader(folders), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        loader=FileSystemLoader([*folders, LOOK]), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
     )  # fmt: skip
 
@@ -37,3 +43,13 @@ def read_inlined(files: Sequence[Path]) -> Inlined:
     """Read scripts or styles that a page takes in, in their order."""
     texts = [file.read_text() for file in files]
     return Inlined(list(map(Markup, texts)), Markup(" ".join(f"'{content_hash(text)}'" for text in texts)))
+
+
+def page_scripts(*own: Path) -> Inlined:
+    """Read the scripts of a page: those of every page, and its `own`."""
+    return read_inlined([ADDRESS, SEARCH, *own, PAGE])
+
+
+def page_styles(*own: Path) -> Inlined:
+    """Read the styles of a page: that of every page, and its `own`."""
+    return read_inlined([STYLE, *own])

@@ -1,0 +1,165 @@
+"""The words of a report's first screen against the comparison that the report has made."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from fsbench.cli.main import main
+from fsbench.pages.report.collect import Study, collect
+from fsbench.pages.report.matrix import comparable_methods
+from fsbench.pages.report.verdict import study_verdict
+from fsbench.pages.report.workers import SerialExecutor
+from fsbench.records.record import find_records
+from fsbench.results.tables.compare import ComparisonLine
+from tests.fsbench.pages.report.studies import write_study
+from tests.fsbench.runs import rewrite
+
+
+def lines_of(study: Study) -> dict[frozenset[str], ComparisonLine]:
+    comparison, *_ = study.compared.result()
+    return {frozenset((x.difference.method, x.difference.other)): x for x in comparison.tables["all"]["mIoU"]}
+
+
+def study_with(study: Study, names: set[str]) -> Study:
+    """The study of some of its methods alone, compared anew."""
+    records = [record for record in study.records if record.run.identity.method.name in names]
+    (found,) = collect(records, ["mIoU", "accuracy"], SerialExecutor())
+    return found
+
+
+def test_the_first_screen_says_who_is_better_and_by_how_much(study):
+    verdict = study_verdict(study)
+    best, *others = study.methods
+    lines, words = lines_of(study), " ".join(verdict.sentences)
+    row = next(row for row in study.shown_rows if row.method == best)
+    assert verdict.sentences[0] == f"{best} has the best mIoU, {row.scores['mIoU'].value:.2f}."
+    assert len(verdict.sentences) <= 6
+    even, apart = re.findall(r"Not told apart from it:.*?;|It is better than.*?;", words)
+    for other in others:
+        line = lines[frozenset((best, other))]
+        found = line.difference.difference
+        low, high = (found.low, found.high) if line.difference.method == best else (-found.high, -found.low)
+        if line.significant:
+            assert f"{other} by {abs(found.value):.1f} points ({low:+.1f} to {high:+.1f})" in apart
+        else:
+            assert other in even and f"({-high:+.1f} to {-low:+.1f})" in even
+
+
+def test_every_other_pair_is_folded_away(study):
+    verdict, best = study_verdict(study), next(iter(study.methods))
+    rest = " ".join(verdict.rest)
+    for pair, line in lines_of(study).items():
+        if best not in pair:
+            first, second = line.difference.method, line.difference.other
+            told = (
+                f"{first} is better than {second}" if line.significant else f"{first} and {second} are not told apart"
+            )
+            assert told in rest
+
+
+def test_two_methods_have_one_sentence_and_the_sizes(study):
+    pair = study_with(study, {"=fair", "poor"})
+    verdict = study_verdict(pair)
+    (line,) = lines_of(pair).values()
+    a, b = line.difference.scores
+    assert line.significant
+    found = line.difference.difference
+    assert verdict.sentences[0] == (
+        f"=fair is better than poor: mIoU {a:.2f} against {b:.2f}, {a - b:.1f} points higher "
+        f"(95 % interval {found.low:+.1f} to {found.high:+.1f})."
+    )
+    _, _, parts = pair.compared.result()
+    for size in parts.lines(0, 1, "size", "mIoU"):
+        if size.bearing.is_apart:
+            ends = f"{size.moved:+.1f} [{size.ends[0]:+.1f}, {size.ends[1]:+.1f}]"
+            assert ends in verdict.sentences[1]
+    comparison, *_ = pair.compared.result()
+    assert f"corrected for the {comparison.comparisons} comparisons" in verdict.sentences[-1]
+    assert "mean over 2 folds" in verdict.sentences[-1] and "protocol fscs v1" in verdict.sentences[-1]
+
+
+def test_what_is_not_told_apart_says_what_is_possible(study):
+    pair = study_with(study, {"good"})
+    (line,) = lines_of(pair).values()
+    found = line.difference.difference
+    assert not line.significant
+    first = study_verdict(pair).sentences[0]
+    assert f"may be anything from {found.low:+.1f} to {found.high:+.1f} points" in first and "not told apart" in first
+
+
+def test_one_method_has_its_score_and_no_verdict(study):
+    alone = study_with(study, {"poor"})
+    score = alone.shown_rows[0].scores["mIoU"]
+    assert study_verdict(alone).sentences == [
+        f"poor has mIoU {score.value:.2f} (95 % interval {score.low:.2f} to {score.high:.2f}).",
+        "One method alone: there is nothing to compare.",
+    ]
+
+
+def test_an_interval_beside_zero_that_the_correction_does_not_hold_is_explained(study):
+    (pair,) = [study_with(study, {"=fair", "poor"})]
+    comparison, remark, parts = pair.compared.result()
+    (line,) = comparison.tables["all"]["mIoU"]
+    weak = replace(comparison, tables={"all": {"mIoU": [replace(line, corrected=0.2)]}})
+
+    class Done:
+        def result(self):
+            return weak, remark, parts
+
+    words = study_verdict(replace(pair, compared=Done())).sentences[0]
+    assert "not told apart" in words and "It leaves out 0" in words and "0.200 corrected" in words
+
+
+def test_runs_of_unequal_folds_are_compared_on_those_they_share(study_runs, tmp_path):
+    records = find_records(study_runs)
+    kept = [r for r in records if r.run.identity.method.name in ("=fair", "poor")]
+    kept = [r for r in kept if r.run.identity.method.name != "poor" or r.header.fold == 0]
+    (study,) = collect(kept, ["mIoU"], SerialExecutor())
+    comparison, remark, _ = study.compared.result()
+    (line,) = comparison.tables["all"]["mIoU"]
+    assert line.fold == "0" and "not counted: further folds of =fair" in remark
+    assert "fold 0" in study_verdict(study).sentences[-1]
+
+
+@pytest.mark.parametrize(
+    ("folds", "expected", "left_out"),
+    [
+        ({"a": [0, 1], "b": [0, 1], "c": [0]}, {"a": [0, 1], "b": [0, 1]}, "c"),
+        ({"a": [0, 1], "b": [0], "c": [0]}, {"a": [0], "b": [0], "c": [0]}, ""),
+        ({"a": [0], "b": [1]}, {}, ""),
+        ({"a": [0]}, {}, ""),
+    ],
+)
+def test_most_shared_folds_are_taken(folds, expected, left_out):
+    taken, remark = comparable_methods({name: dict.fromkeys(own) for name, own in folds.items()}, None)
+    assert {name: list(runs) for name, runs in taken.items()} == expected
+    assert ("Left out" in remark and remark.endswith(f": {left_out}.")) == bool(left_out)
+
+
+def test_the_first_page_has_the_verdict_before_the_table(study_runs, tmp_path):
+    assert main(["report", str(study_runs), "--out", str(tmp_path / "pages"), "--quiet"]) == 0
+    page = (tmp_path / "pages/index.html").read_text()
+    assert page.index("has the best mIoU") < page.index('<table class="front">')
+    assert "3⁰, 3¹: folds 0, 1, each with 3 novel classes." in page
+
+
+@pytest.fixture(scope="module")
+def unequal_pages(tmp_path_factory) -> Path:
+    """The report of two methods of which one was told boxes beside masks."""
+    runs = tmp_path_factory.mktemp("unequal") / "runs"
+    for record in write_study(runs, {"masks": 0.7, "boxes": 0.4}, folds=2, classes=6, episodes=40):
+        if record.run.identity.method.name == "boxes":
+            rewrite(record, told={"supervision": ["boxes"], "saw_test_classes": "no"})
+    assert main(["report", str(runs), "--out", str(runs.parent / "pages"), "--quiet"]) == 0
+    return runs.parent / "pages"
+
+
+def test_marks_are_explained_beside_the_table(unequal_pages):
+    front = (unequal_pages / "index.html").read_text()
+    table = (unequal_pages / "study-1/index.html").read_text()
+    assert "Methods marked † and ‡ were made under unequal conditions" in front
+    (caption,) = re.findall("<caption>(.*?)</caption>", front, re.DOTALL)
+    for words in ("† ", "‡ ", "supervision: masks", "supervision: boxes", "Only equal marks are ranked together."):
+        assert words in caption and words in table
