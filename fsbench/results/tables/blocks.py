@@ -7,8 +7,7 @@ from math import isnan
 from fsbench.records.card import StatedCard, ranking_groups
 from fsbench.results.tables.comparable import Methods
 from fsbench.results.tables.published.match import PublishedComparison
-from fsbench.results.tables.rows import CLASS, SIZE, ResultRow
-from fsbench.results.tables.scoring import MEAN
+from fsbench.results.tables.rows import CLASS, MEAN, SIZE, ResultRow
 from fsbench.scores.estimate import Estimate
 from fsbench.scores.scores import DEFAULT
 

@@ -12,8 +12,8 @@ from fsbench.records.description import notes, title, warnings
 from fsbench.records.record import Record
 from fsbench.results.tables.comparable import ComparedTest, Methods, check_same, numbers_of
 from fsbench.results.tables.layout import ALPHA, amount, in_units, is_too_few, mark, probability, signed
-from fsbench.results.tables.rows import ALL, FOLD, ResultRow
-from fsbench.results.tables.scoring import MEAN, Measure, Request, Sums, correct, difference_rows, is_whole
+from fsbench.results.tables.rows import ALL, FOLD, MEAN, ResultRow
+from fsbench.results.tables.scoring import Measure, Request, Sums, correct, difference_rows, is_whole
 from fsbench.scores.decisions import equivalent, indistinguishable, smallest_difference, times_larger
 from fsbench.scores.estimate import Difference, Estimate, Scope
 

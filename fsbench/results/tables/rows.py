@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 ALL, FOLD, SIZE, CLASS = "all", "fold", "size", "class"
 """Kinds of parts: the whole test, one fold of a test whose folds are all there, an object size, a class."""
 
+MEAN = "mean"
+"""Name of the mean over all folds of a test, beside the numbers of folds."""
+
 COLUMNS = {
     "test": "data set, ways, shots, setting and protocol, in words",
     "method": "label of the method, or of an answer that needs no model",

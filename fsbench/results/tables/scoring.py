@@ -18,7 +18,7 @@ from fsbench.records.grouping import fold_of
 from fsbench.records.record import Record
 from fsbench.results.tables.comparable import Methods
 from fsbench.results.tables.rescoring.statistics import subset_statistics, whole_statistics
-from fsbench.results.tables.rows import ALL, CLASS, FOLD, SIZE, ResultRow
+from fsbench.results.tables.rows import ALL, CLASS, FOLD, MEAN, SIZE, ResultRow
 from fsbench.results.tables.subsets import ABSENT, SIZES, is_of_absent, pairs_by_class, pairs_by_size
 from fsbench.scores.decisions import adjust
 from fsbench.scores.estimate import Estimate, differences, estimates
@@ -32,9 +32,6 @@ if TYPE_CHECKING:
 
 Measure = Callable[[Record], "Measures"]
 """Measures what scores beyond the counts need of a run; see `fsbench.results.tables.rescoring.measures`."""
-
-MEAN = "mean"
-"""Name of the mean over all folds of a test, beside the numbers of folds."""
 
 
 @dataclass(frozen=True)

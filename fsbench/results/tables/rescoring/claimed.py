@@ -21,8 +21,7 @@ from fsbench.results.atlas.atlas import Entry
 from fsbench.results.tables.layout import MISSING, Grid, Sheet, Style, figure, interval_notes
 from fsbench.results.tables.rescoring.recount import ORIGINAL, input_resolution
 from fsbench.results.tables.rescoring.rescore import Recount
-from fsbench.results.tables.rows import ALL, FOLD, ResultRow
-from fsbench.results.tables.scoring import MEAN
+from fsbench.results.tables.rows import ALL, FOLD, MEAN, ResultRow
 from fsbench.scores.averages import AVERAGES
 from fsbench.scores.confusion import VOID_RULES
 from fsbench.scores.estimate import estimates
