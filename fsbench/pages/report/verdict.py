@@ -48,8 +48,9 @@ def study_verdict(study: Study) -> Verdict:
     words = _Words(metric, comparison.comparisons)
     here = [line for line in lines if line.fold == fold]
     ranked = _ranked(here, metric)
-    best, second = ranked[:2]
-    main = words.pair(here[0]) if len(ranked) == 2 else words.best(best, ranked[1:], here)
+    best, *others = ranked
+    second = next((label for label in others if _is_apart(best, label, here)), others[0])
+    main = words.pair(here[0]) if len(ranked) == 2 else words.best(best, others, here)
     sizes = _size_lines(parts, best, second, fold, metric)
     sentences = [*main, *words.sizes(sizes, best, second), *_cards(study), words.test(study, here, fold)]
     rest = []
@@ -60,7 +61,7 @@ def study_verdict(study: Study) -> Verdict:
         rest += [f"{place}{sentence}" for line in own for sentence in words.pair(line)]
     if len(rest) > MOST_PAIRS:
         rest = [*rest[:MOST_PAIRS], f"{len(rest) - MOST_PAIRS} more pairs are on the page of the table."]
-    for label in ranked[2:]:
+    for label in (each for each in others if each != second):
         rest += words.sizes(_size_lines(parts, best, label, fold, metric), best, label)
     return Verdict(sentences, rest)
 
@@ -207,6 +208,10 @@ def _lone_scores(study: Study, metric: str) -> list[str]:
 
 def _methods(line: ComparisonLine) -> tuple[str, str]:
     return line.difference.method, line.difference.other
+
+
+def _is_apart(one: str, other: str, lines: Sequence[ComparisonLine]) -> bool:
+    return any(line.significant for line in lines if {one, other} == set(_methods(line)))
 
 
 def _ranked(lines: Sequence[ComparisonLine], metric: str) -> list[str]:
