@@ -126,7 +126,7 @@ class Runs:
             SettingsError: a score or a breakdown is unknown.
             RecordError: no run is sound.
         """
-        names, parts = _metrics(metrics), _breakdowns(by, (*BREAKDOWNS, "all"))
+        names, parts = asked_metrics(metrics), _breakdowns(by, (*BREAKDOWNS, "all"))
         self._check(names, parts)
         reported: Sequence[PublishedScore] = ()
         if published:
@@ -178,7 +178,7 @@ class Runs:
             SettingsError: there are not two methods, a name is unknown, or `effect` or `margin` is not above 0.
         """
         asked, parts = Asked(effect, margin), _breakdowns(by, COMPARED_BY)
-        names, measured = _metrics(metrics), measure_for(_metrics(metrics) or ())
+        names, measured = asked_metrics(metrics), measure_for(asked_metrics(metrics) or ())
         refused: list[str] = []
         passed_over: list[str] = []
         found = find_methods(self.folders, folds, refused, passed_over)
@@ -226,7 +226,7 @@ class Runs:
         from fsbench.pages.report.site import ReportOptions, write_report
         from fsbench.runner.papers.results import published_scores  # with the configuration of every run
 
-        out, asked, names, only = Path(out), _words(metrics or ()), _metrics(metrics), _words(methods)
+        out, asked, names, only = Path(out), _words(metrics or ()), asked_metrics(metrics), _words(methods)
         words = ["fsbench", "report", *map(str, self.folders), "--out", str(out)]
         words += ["--metrics", ",".join(asked)] if asked else []
         words += ["--gallery", str(gallery)] if gallery != 12 else []
@@ -291,7 +291,7 @@ def _breakdowns(by: Words, known: Sequence[str]) -> list[str]:
     return parts
 
 
-def _metrics(names: Words | None) -> list[str] | None:
+def asked_metrics(names: Words | None) -> list[str] | None:
     """Return names of scores, each followed by what stands beside it; None where none were given.
 
     Raises SettingsError for unknown ones.
