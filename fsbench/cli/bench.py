@@ -11,8 +11,7 @@ from fsbench.base.errors import CheckpointError, FsbenchError, SettingsError, ex
 from fsbench.base.terminal import print_block, print_error, print_note
 from fsbench.cli.options import add_table_options
 from fsbench.cli.parser import given_options
-from fsbench.cli.table import print_table
-from fsbench.protocols.reading import metric_names
+from fsbench.cli.table import check_metrics, print_table
 from fsbench.records.record import Record
 from fsbench.results.tables.formats import SHEETS
 from fsbench.runner.config.checks import absent_files, wrong_names
@@ -84,8 +83,7 @@ def _bench(parser: argparse.ArgumentParser, options: argparse.Namespace, extra: 
     if asks(extra):
         runs[0].parse()  # shows the configuration, and ends the command
     raise_all(wrong_names(runs))
-    if options.metrics is not None:
-        metric_names(options.metrics)  # lest who misspells a score learns of it after the runs
+    check_metrics(options)  # lest who misspells a score learns of it after the runs
     if options.dry_run:
         return _dry_run(runs, options.format)
     if absent := absent_files(runs):

@@ -9,7 +9,7 @@ from fsbench.base.errors import SettingsError, say_left_out
 from fsbench.base.terminal import print_block, print_line, text_width
 from fsbench.cli.options import add_file_options, add_runs, add_table_options
 from fsbench.cli.rescoring import add_rule_options, show_rescored
-from fsbench.pages.runs import load_runs
+from fsbench.pages.runs import asked_metrics, load_runs
 from fsbench.records.record import Record
 from fsbench.results.tables.blocks import Block
 from fsbench.results.tables.breakdowns import BREAKDOWNS
@@ -116,6 +116,11 @@ def _takers(name: str) -> str:
     words = [f"--by {word}" for word, kind in KINDS.items() if kind in kinds and kind != "scores"]
     words += [_flag(rule) for rule in RULES if "rules" in kinds]
     return " or ".join([*["a table of scores"] * ("scores" in kinds), *words])
+
+
+def check_metrics(options: argparse.Namespace) -> None:
+    """Raise SettingsError where --metrics has a score that is unknown."""
+    asked_metrics(options.metrics)
 
 
 def print_table(folders: Sequence[Path], options: argparse.Namespace) -> list[str]:

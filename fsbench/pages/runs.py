@@ -133,7 +133,7 @@ class Runs:
             SettingsError: a score or a breakdown is unknown.
             RecordError: no run is sound.
         """
-        names, parts = _metrics(metrics), _breakdowns(by, (*BREAKDOWNS, "all"))
+        names, parts = askedasked_metrics(metrics), _breakdowns(by, (*BREAKDOWNS, "all"))
         self._check(names, parts)
         reported: Sequence[PublishedScore] = ()
         if published:
@@ -176,7 +176,7 @@ class Runs:
             RecordError: no run is sound.
             SettingsError: a score or a breakdown is unknown, or no test has the method `minus`.
         """
-        names, parts = _metrics(metrics), _breakdowns(by, (SIZE, CLASS))
+        names, parts = asked_metrics(metrics), _breakdowns(by, (SIZE, CLASS))
         self._check(names, parts)
         measure = measure_for(names or ())
         asked: dict[str, Any] = {"by_class": CLASS in parts, "by_size": SIZE in parts, "trivial": trivial}
@@ -220,7 +220,7 @@ class Runs:
             RecordError: the runs are not on the same episodes.
             SettingsError: there are not two methods, a name is unknown, or `effect` or `margin` is not above 0.
         """
-        parts, names = _breakdowns(by, COMPARED_BY), _metrics(metrics)
+        parts, names = _breakdowns(by, COMPARED_BY), asked_metrics(metrics)
         comparing = Comparing(names, parts, baseline, measure_for(names or ()), rank_all, Asked(effect, margin))
         refused: list[str] = []
         tests = compared_tests(self.folders, folds, refused)
@@ -265,7 +265,7 @@ class Runs:
         from fsbench.pages.report.site import ReportOptions, write_report
         from fsbench.runner.papers.results import published_scores  # with the configuration of every run
 
-        out, asked, names, only = Path(out), _words(metrics or ()), _metrics(metrics), _words(methods)
+        out, asked, names, only = Path(out), _words(metrics or ()), askedasked_metrics(metrics), _words(methods)
         words = ["fsbench", "report", *map(str, self.folders), "--out", str(out)]
         words += ["--metrics", ",".join(asked)] if asked else []
         words += ["--gallery", str(gallery)] if gallery != 12 else []
@@ -330,7 +330,7 @@ def _breakdowns(by: Words, known: Sequence[str]) -> list[str]:
     return parts
 
 
-def _metrics(names: Words | None) -> list[str] | None:
+def asked_metrics(names: Words | None) -> list[str] | None:
     """Return names of scores, each followed by what stands beside it; None where none were given.
 
     Raises SettingsError for unknown ones.
