@@ -133,7 +133,7 @@ class Runs:
             SettingsError: a score or a breakdown is unknown.
             RecordError: no run is sound.
         """
-        names, parts = askedasked_metrics(metrics), _breakdowns(by, (*BREAKDOWNS, "all"))
+        names, parts = asked_metrics(metrics), _breakdowns(by, (*BREAKDOWNS, "all"))
         self._check(names, parts)
         reported: Sequence[PublishedScore] = ()
         if published:
@@ -265,7 +265,7 @@ class Runs:
         from fsbench.pages.report.site import ReportOptions, write_report
         from fsbench.runner.papers.results import published_scores  # with the configuration of every run
 
-        out, asked, names, only = Path(out), _words(metrics or ()), askedasked_metrics(metrics), _words(methods)
+        out, asked, names, only = Path(out), _words(metrics or ()), asked_metrics(metrics), _words(methods)
         words = ["fsbench", "report", *map(str, self.folders), "--out", str(out)]
         words += ["--metrics", ",".join(asked)] if asked else []
         words += ["--gallery", str(gallery)] if gallery != 12 else []
