@@ -38,20 +38,21 @@ def warnings(records: Sequence[Record]) -> list[str]:
 
 
 def notes(records: Sequence[Record]) -> list[str]:
-    """List what a reader may want to know of a group's runs besides `warnings`: its rules, then what single runs did.
+    """List what a reader may want to know of a group's runs besides `warnings`: its rules, what single runs did, its lists.
 
     What holds for several methods is said once.
     """
     protocol, header = records[0].protocol, records[0].header
     sizes = {record.run.identity.method.name: record.run.identity.image_size for record in records}
-    lines = [*protocol.rule_notes(header, sizes), f"image lists: {LISTS.get(str(header.lists), header.lists)}"]
+    on_repetition = protocol.counting.on_repetition
+    lines = protocol.rule_notes(header, sizes)
+    lines += _by_methods(records, lambda run: [*_run_notes(run, on_repetition), *_remarks(run)])
     dropped = {number: name for record in records for number, name in _dropped_classes(record).items()}
     if dropped:
         names = [dropped[number] for number in sorted(dropped)]
         lines.append(f"classes left out because they have too few images (DROP_SMALL): {', '.join(printed(names))}")
-    on_repetition = protocol.counting.on_repetition
-    found = _by_methods(records, lambda run: [*_run_notes(run, on_repetition), *_remarks(run)])
-    return list(dict.fromkeys([*lines, *found]))
+    lines.append(f"image lists: {LISTS.get(str(header.lists), header.lists)}")
+    return list(dict.fromkeys(lines))
 
 
 def all_notes(records: Sequence[Record]) -> list[str]:

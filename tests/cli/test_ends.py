@@ -162,7 +162,7 @@ def test_a_disk_that_is_full_amid_the_table_of_counts(capsys, run_arguments, fin
 
     words = run_arguments("prototype", tmp_path / "runs")
     with monkeypatch.context() as patch:
-        patch.setattr("fsbench.records.writing.replacing", full)
+        patch.setattr("fsbench.records.tables.replacing", full)
         assert command.main(words) == 2
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("fsbench")]
     assert len(lines) == 1 and lines[0].startswith("fsbench: error: File too large; make room"), lines

@@ -135,7 +135,7 @@ def test_a_run_on_a_manifest_of_a_file_is_the_run_that_draws_it(build, warm, ben
     frame = record.episodes.filter(pl.col("slot") == 1)
     assert (frame["void"] + frame["valid"]).unique().to_list() == [128 * 128]  # metrics at the input size
     again = warm(*bench_arguments("prototype", tmp_path / "runs", "--protocol", "hsnet", "--shot", "2"))
-    assert again.returncode == 0 and ": found " in again.stderr
+    assert again.returncode == 0 and ": done before, in " in again.stderr
     clash = ["--manifest", str(path), "--shot", "1"]
     assert main(bench_arguments("prototype", tmp_path / "runs", *clash)) == 2
     assert "has shot 2, the settings say 1; give the settings it was made for" in capsys.readouterr().err

@@ -33,7 +33,7 @@ def test_a_class_in_a_file_runs_stands_in_tables_and_is_explained_where_it_is_na
     assert refused.returncode == 2 and "the command names no file" in refused.stderr
     explained = warm("explain", str(run), "--episode", "0", "--method", "code/mine.py:Constant")
     assert explained.returncode == 0, explained.stderr
-    assert ": found runs/constant-" in warm(*words).stderr
+    assert ": done before, in runs/constant-" in warm(*words).stderr
     file.write_text(METHOD.replace("value: int = 1", "value: int = 0"))
     assert warm(*words).returncode == 0
     assert len(list((tmp_path / "runs").glob("*/run.json"))) == 2  # another method

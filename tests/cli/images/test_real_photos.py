@@ -58,7 +58,7 @@ def test_predict_falls_back_on_it_and_names_a_better_one(real_data, tmp_path, ca
     assert main(["predict", *one_photo(real_data), "--out", str(out), "--device", "cpu"]) == 0
     said = capsys.readouterr()
     assert "the weights of dinov2_vits14 are not here, so efficientnet_lite0 is used" in said.err + said.out
-    assert "a better network: fsbench weights fetch dinov2_vits14" in said.err + said.out
+    assert "the better network: fsbench weights fetch dinov2_vits14" in said.err + said.out
     assert "official efficientnet-lite0-57934424.pth" in said.out and "224 pixels" in said.out
     assert json.loads((out / "annotations.json").read_text())["images"]
 

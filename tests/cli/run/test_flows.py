@@ -35,7 +35,7 @@ def test_a_training_in_a_process_of_its_own_prints_the_table_and_leaves_the_reco
     assert first.returncode == 0, first.stderr
     assert main(bench_arguments("emat", tmp_path / "runs")) == 0
     again = capsys.readouterr()
-    assert ": found " in again.err and again.out == first.stdout
+    assert ": done before, in " in again.err and again.out == first.stdout
     alone = warm(*run_arguments("emat", tmp_path / "alone"))
     assert alone.returncode == 0, alone.stderr
     ours, theirs = (the_record(tmp_path / name) for name in ("runs", "alone"))
@@ -77,9 +77,9 @@ def test_train_evaluate_and_find_again(run_arguments, bench_arguments, tmp_path,
     capsys.readouterr()
     assert main(bench_arguments("emat", runs)) == 0
     again = capsys.readouterr()
-    assert ": found " in again.err and (record.path / "run.json").stat().st_mtime_ns == changed
+    assert ": done before, in " in again.err and (record.path / "run.json").stat().st_mtime_ns == changed
     assert "emat" in again.out and "trial, not a result" in again.out
-    assert "best answers without a model: mIoU" in again.out
+    assert "(best without a model)" in again.out
     looks = f"next: {record.path}/predictions.png | fsbench table {record.path} --all | fsbench report {record.path}"
     assert again.out.splitlines()[-1] == looks and (record.path / "predictions.png").is_file()
 
@@ -184,5 +184,5 @@ def test_methods_of_two_kinds_stand_in_one_table(warm, bench_arguments, tmp_path
     assert done.returncode == 0, done.stderr
     for name in ("prototype", "emat_seg"):
         assert re.search(rf"^{name}\S? ", done.stdout, re.MULTILINE)  # with the mark of its card
-    assert "emat_seg only segments; a way counts as present where any pixel is predicted as it" in done.stdout
+    assert "emat_seg: only segments; a way counts as present where any pixel is predicted as it" in done.stdout
     assert "no empty queries" in done.stdout  # a block of its own: other episodes

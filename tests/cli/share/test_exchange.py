@@ -55,7 +55,7 @@ def test_a_bundle_of_classification(warm, tmp_path):
     (tmp_path / "card.yaml").write_text(CARD)
     assert warm("bundle", "runs", "--card", "card.yaml", "-o", "results.fsb").returncode == 0
     done = warm("verify", "results.fsb")
-    assert done.returncode == 0 and "6 episodes and their counts are whole" in done.stdout, done.stdout
+    assert done.returncode == 0 and "6 episodes are complete, and their counts agree" in done.stdout, done.stdout
     assert "protocol fort version 1" in done.stdout
 
 

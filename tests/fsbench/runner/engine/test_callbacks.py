@@ -48,4 +48,4 @@ def test_a_training_says_after_its_second_step_how_long_it_takes(monkeypatch, ca
         trainer.fit_loop = SimpleNamespace(batch_idx=batch)
         told.on_train_batch_end(trainer)
     said = capsys.readouterr().err
-    assert said == "training: about 34 s for 68 steps of 0.50 s, validations not counted\n"
+    assert said == "training: about 34 s for 68 steps of 0.50 s, without the validations\n"

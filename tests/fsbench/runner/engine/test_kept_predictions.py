@@ -294,7 +294,7 @@ def test_comparison_and_report_take_scores_beyond_counts(runs_of_prototype, tmp_
     ((row,),) = [block["rows"] for block in json.loads(capsys.readouterr().out)]
     assert main(["compare", str(runs), "--metrics", names, "--format", "json"]) == 0
     (found,) = json.loads(capsys.readouterr().out)
-    assert sum(note.startswith("bare: no ") and "kept no predictions" in note for note in found["notes"]) == 3
+    assert sum(note.startswith("bare: no ") and "kept no predictions" in note for note in found["warnings"]) == 3
     for metric in names.split(","):
         (line,) = found["tables"]["all"][metric]
         assert {line["difference"]["method"], line["difference"]["other"]} == {"one", "same"}
@@ -354,7 +354,7 @@ def test_a_bundle_holds_predictions_where_that_is_asked_for(runs_of_prototype, t
     record, card = runs_of_prototype("soft"), tmp_path / "card.yaml"
     card.write_text(yaml.safe_dump(CARD))
     for option, holds, says in (
-        ([], "1 runs, none with predictions", "stored predictions: the run kept them, and the bundle does not"),
+        ([], "1 runs, none with predictions", "stored predictions: the run kept them, but the bundle does not"),
         (["--predictions"], "1 runs, 1 with predictions", "5 stored predictions have the pixels that were counted"),
     ):
         out = tmp_path / f"results{len(option)}.fsb"
