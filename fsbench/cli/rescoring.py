@@ -6,12 +6,12 @@ from functools import partial
 from typing import Any
 
 from fsbench.base.errors import RecordError, SettingsError, missing_package, say_left_out
-from fsbench.base.terminal import print_block
+from fsbench.base.terminal import print_block, text_width
 from fsbench.protocols.reading import load_segmentation
 from fsbench.protocols.view import View
 from fsbench.records.record import Record, finished_records, leave_out_damaged
 from fsbench.results.atlas.atlas import shipped_atlas
-from fsbench.results.tables.formats import SHEETS, as_json
+from fsbench.results.tables.formats import SHEETS, as_json, text
 from fsbench.results.tables.rescoring.claimed import claimed, is_score
 from fsbench.results.tables.rescoring.claimed import to_sheet as claimed_sheet
 from fsbench.results.tables.rescoring.recount import (
@@ -80,8 +80,20 @@ def _show_claimed(options: argparse.Namespace) -> int:
     recount = partial(_recounted, options.data_root)
     items = leave_out_damaged(records, refused, lambda sound: claimed(sound, options.claimed, entries, recount))
     if options.format == "json":
-        rows = rows_frame(row for item in items for row in item.rows)
-        print_block(f"{json.dumps(rows.to_dicts(), indent=2, ensure_ascii=False)}\n")
+        told = [
+            {
+                "test": item.title,
+                "claimed": item.claim.value,
+                "verdict": item.verdict,
+                "missing": item.missing,
+                "rows": rows_frame(item.rows).to_dicts(),
+            }
+            for item in items
+        ]
+        print_block(f"{json.dumps(told, indent=2, ensure_ascii=False)}\n")
+    elif options.format == "text":
+        width, wrap = text_width()
+        print_block(text([claimed_sheet(item) for item in items], width if wrap else None))
     else:
         print_block(SHEETS[options.format]([claimed_sheet(item) for item in items]))
     return say_left_out(refused)

@@ -150,15 +150,8 @@ def _next_commands(folders: Sequence[Path], records: Sequence[Record], blocks: S
     if len(folders) > 2 and not alone:
         return [f"fsbench report {shlex.join(map(str, parents))}"]
     shown = shlex.join(map(str, parents if alone else dict.fromkeys(folders)))
-    by_fold: dict[str, set[str]] = {}
-    for row in blocks[0].rows:
-        if row.run:
-            by_fold.setdefault(row.method, set()).add(row.fold)
-    folds = list(by_fold.values())
-    if len(blocks) == 1 and len(folds) > 1 and all(of_method == folds[0] for of_method in folds):
-        first = f"fsbench compare {shown}"
-    else:
-        first = f"fsbench table {shown} --all"
+    methods = max(len({row.method for row in block.rows if row.run}) for block in blocks)
+    first = f"fsbench compare {shown}" if methods > 1 else f"fsbench table {shown} --all"
     picture = records[0].path / "predictions.png"
     pictures = [str(picture)] if len(records) == 1 and picture.is_file() else []
     return [*pictures, first, f"fsbench report {shown}"]

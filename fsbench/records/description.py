@@ -38,7 +38,7 @@ def warnings(records: Sequence[Record]) -> list[str]:
 
 
 def notes(records: Sequence[Record]) -> list[str]:
-    """List what a reader may want to know of a group's runs besides `warnings`: its rules, what single runs did, its lists.
+    """List what else a reader may want to know of a group's runs: rules of the test, what single runs did, its lists.
 
     What holds for several methods is said once.
     """

@@ -6,6 +6,7 @@ from typing import Any
 from fsbench.base.files import fingerprint
 from fsbench.data.episodes.manifest import Header
 from fsbench.records.record import Record
+from fsbench.scores.trivial import TRIVIAL
 
 
 def comparable(records: Iterable[Record]) -> list[list[Record]]:
@@ -86,6 +87,25 @@ def _same_episodes(group: list[Record]) -> list[list[Record]]:
             part[0].update(own)
             part[1].extend(unit)
     return [records for _, records in parts]
+
+
+def names_of_tests(groups: Sequence[list[Record]]) -> list[str]:
+    """Return a name for each group of `comparable`: its title, with what tells it from others of the same title.
+
+    That is the test's seed where it is another in each of them, else a number.
+    """
+    titles = [group[0].protocol.title(group[0].header) for group in groups]
+    names = []
+    for number, (title, group) in enumerate(zip(titles, groups, strict=True)):
+        alike = [other for other, own in zip(groups, titles, strict=True) if own == title]
+        seeds = [str(other[0].header.seed) for other in alike]
+        if len(alike) == 1:
+            names.append(title)
+        elif len(set(seeds)) == len(seeds):
+            names.append(f"{title} · test seed {group[0].header.seed}")
+        else:
+            names.append(f"{title} · table {titles[: number + 1].count(title)} of {len(alike)}")
+    return names
 
 
 def known_images(record: Record) -> tuple[str, str | None]:
@@ -195,6 +215,7 @@ def _words(key: str, value: Any) -> str:
 
 
 def _label(method: str, words: list[str]) -> str:
+    method = f"'{method}'" if method in TRIVIAL else method  # no name makes a run an answer that needs no model
     return f"{method} ({', '.join(words)})" if words else method
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Executor, Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -15,7 +15,7 @@ from fsbench.pages.report.matrix import compare_study
 from fsbench.protocols.protocol import Protocol
 from fsbench.protocols.reading import metric_named, protocol_of
 from fsbench.records.description import header_warnings
-from fsbench.records.grouping import comparable, fold_of, variants
+from fsbench.records.grouping import comparable, fold_of, names_of_tests, variants
 from fsbench.records.record import Record, find_distinct_records
 from fsbench.results.tables.blocks import Block, Row
 from fsbench.results.tables.comparable import Methods
@@ -155,9 +155,10 @@ def collect(
         pool.submit(_block, group, metrics, published, own, rank_all)
         for group, own in zip(groups, measures_by_group, strict=True)
     ]
+    named = zip(groups, blocks, names_of_tests(groups), measures_by_group, strict=True)
     return [
-        _study(number, group, block.result(), pool, most, own, rank_all)
-        for number, (group, block, own) in enumerate(zip(groups, blocks, measures_by_group, strict=True), 1)
+        _study(number, group, replace(block.result(), title=name), pool, most, own, rank_all)
+        for number, (group, block, name, own) in enumerate(named, 1)
     ]
 
 

@@ -1,13 +1,12 @@
 """Compare a study's methods in pairs: which one is better, and whether chance alone explains it."""
 
 from collections.abc import Mapping, Sequence
-from itertools import combinations
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from fsbench.base.errors import FsbenchError
-from fsbench.results.tables.comparable import Methods, numbers_of
+from fsbench.results.tables.comparable import ComparedTest, Methods, common_folds
 from fsbench.results.tables.compare import Comparing, Comparison, ComparisonLine, compare_methods
 
 if TYPE_CHECKING:
@@ -63,21 +62,17 @@ def comparable_methods(methods: Methods, most: int | None) -> tuple[Methods, str
         methods: The best first.
         most: Largest number of methods; None: `MOST`.
     """
-    shared = [set(one) & set(other) for one, other in combinations(methods.values(), 2)]
-    folds = max(shared, key=len, default=set[int]())
-    alike = [label for label, runs in methods.items() if folds and folds <= set(runs)]
     limit = MOST if most is None else most
-    taken = {label: {fold: methods[label][fold] for fold in sorted(folds)} for label in alike[:limit]}
-    cut = [label for label in taken if len(methods[label]) > len(folds)]
-    without = [label for label in methods if label not in taken]
-    remarks = [f"without runs of the same folds ({numbers_of(folds)})" if folds and len(alike) < len(methods) else ""]
-    remarks += [f"beyond the {limit} best (--compare shows more)" if len(alike) > limit else ""]
-    sentences = [
-        f"Compared on the folds that all have ({numbers_of(folds)}); not counted: further folds of {', '.join(cut)}."
-        if cut else "",
-        f"Left out, {' or '.join(filter(None, remarks))}: {', '.join(without)}." if without and any(remarks) else "",
-    ]  # fmt: skip
-    return taken, " ".join(filter(None, sentences))
+    test = common_folds(ComparedTest(methods))
+    if len(methods) < 2 or len({frozenset(runs) for runs in test.methods.values()}) > 1:
+        return {}, ""  # no two share a fold
+    taken = dict(list(test.methods.items())[:limit])
+    beyond = [label for label in test.methods if label not in taken]
+    notes = [
+        *test.notes,
+        *([f"left out, beyond the {limit} best (--compare shows more): {', '.join(beyond)}"] if beyond else []),
+    ]
+    return taken, " ".join(f"{note[0].upper()}{note[1:]}." for note in notes)
 
 
 def matrix_cells(

@@ -52,7 +52,13 @@ def study_verdict(study: Study) -> Verdict:
     second = next((label for label in others if _is_apart(best, label, here)), others[0])
     main = words.pair(here[0]) if len(ranked) == 2 else words.best(best, others, here)
     sizes = _size_lines(parts, best, second, fold, metric)
-    sentences = [*main, *words.sizes(sizes, best, second), *_cards(study), words.test(study, here, fold)]
+    sentences = [
+        *main,
+        *words.sizes(sizes, best, second),
+        *_cards(study),
+        *filter(None, [remark]),
+        words.test(study, here, fold),
+    ]
     rest = []
     for other in folds:
         there = [line for line in lines if line.fold == other]
@@ -120,7 +126,7 @@ class _Words:
         if low <= 0 <= high:
             return ""
         p = f"p is {probability(line.p)}, and {probability(line.corrected)} corrected"
-        return f". It leaves out 0, but among {self.comparisons} comparisons one does so by chance ({p})"
+        return f". It leaves out 0, but among {self.comparisons} comparisons one may do so by chance ({p})"
 
     def best(self, best: str, others: Sequence[str], lines: Sequence[ComparisonLine]) -> list[str]:
         """Say which method is best, which ones are not told apart from it, and which are.

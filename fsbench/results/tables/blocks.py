@@ -59,7 +59,7 @@ class Block:
         metrics: names of the scores; the first ranks.
         published: reported scores beside those of the rows.
         folds: number of folds of the data set, of which some may have no rows.
-        classes: fold -> number of its novel classes.
+        classes: fold -> number of its classes.
         cards: method -> card of its runs.
         rank_all: whether rows of different cards are ranked together.
         warnings: why scores are missing, or are no result of the protocol, or mean less than they seem to.
@@ -114,6 +114,8 @@ def arrange(results: Iterable[ResultRow], methods: Methods) -> list[Row]:
         methods: the methods that were scored.
     """
     rows: dict[tuple[str, str], Row] = {}
+    results = list(results)
+    parents = {one.method: one.parent for one in results}
     for one in results:
         row = rows.setdefault((one.method, one.fold), Row(one.method, one.fold, {}, run=one.run))
         scores = row.scores
@@ -126,8 +128,7 @@ def arrange(results: Iterable[ResultRow], methods: Methods) -> list[Row]:
         mean = rows.get((row.method, MEAN), row)
         if mean is not row:  # classes are those of single folds
             mean.by_class |= row.by_class
-        label = next((name for name in methods if row.method == name or row.method.startswith(f"{name}, ")), None)
-        runs = [] if label is None else list(methods[label].values())
+        runs = list(methods.get(parents[row.method], {}).values())
         row.sees_supports = all(record.run.sees_supports for record in runs)
         for record in (record for record in runs if record.path.name == row.run):
             cost = record.run.cost

@@ -8,7 +8,7 @@ from fsbench.results.tables.layout import Grid, Sheet, Style, figure, interval_n
 from fsbench.results.tables.published.match import PublishedComparison
 from fsbench.results.tables.sizes import sizes, sizes_in_full
 from fsbench.results.tables.subsets import ABSENT
-from fsbench.results.tables.summary import card_notes, summary, symbols_in_words
+from fsbench.results.tables.summary import NO_ROOM, card_notes, summary, symbols_in_words
 from fsbench.scores.estimate import Estimate
 
 BREAKDOWNS = ("fold", "size", "class", "cost", "card")
@@ -70,10 +70,11 @@ def to_sheet(block: Block, by: Sequence[str] = (), width: int | None = None) -> 
     symbols = [*symbols_in_words(block, [grid for _, grid in shown]), *intervals]
     notes = [
         *block.warnings,
-        *lines,
+        *(line for line in lines if not line.startswith(NO_ROOM)),
         *(SIZE_NOTES if "size" in by and any(row.by_size for row in block.rows) else ()),
         *published,
         *block.notes,
+        *(line for line in lines if line.startswith(NO_ROOM)),
     ]
     legend = [*card_notes(block), *(["; ".join(symbols)] if symbols else [])]
     return Sheet(block.title, shown, notes, styles, legend=legend, is_short=not every)

@@ -1,12 +1,13 @@
 """The methods of a comparison: found in folders of runs, and checked to have seen the same episodes."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import combinations
 from pathlib import Path
 
 from fsbench.base.errors import RecordError, SettingsError
 from fsbench.records.counts import TRUTH
-from fsbench.records.grouping import comparable, fold_of, run_settings, variants
+from fsbench.records.grouping import comparable, fold_of, names_of_tests, run_settings, variants
 from fsbench.records.record import Record, find_distinct_records
 
 Methods = dict[str, dict[int, Record]]
@@ -18,11 +19,13 @@ class ComparedTest:
     """Methods with runs of one test, on the same episodes.
 
     Attributes:
-        methods: two or more, with runs of the same folds where they share any.
+        methods: two or more.
+        name: of the test; "" for its title.
         notes: runs and folds that are left out, in words.
     """
 
     methods: Methods
+    name: str = ""
     notes: list[str] = field(default_factory=list)
 
 
@@ -41,14 +44,20 @@ def compared_tests(
     Raises:
         SettingsError: no test has runs of two methods.
     """
-    records = [one for one in find_distinct_records(folders, refused) if not folds or fold_of(one) in folds]
+    every = find_distinct_records(folders, refused)
+    records = [record for record in every if not folds or fold_of(record) in folds]
+    if every and not records:
+        there = numbers_of({fold_of(record) for record in every})
+        raise SettingsError(f"there is no run of fold {numbers_of(folds)}; the runs are of fold {there}")
     if refused is not None:
         records = [record for record in records if _is_sound(record, refused)]
     tests, alone = [], []
-    for group in sorted(comparable(records), key=lambda group: -group[0].header.requested):
+    groups = comparable(records)
+    named = zip(groups, names_of_tests(groups), strict=True)
+    for group, name in sorted(named, key=lambda one: -one[0][0].header.requested):
         methods = label_methods(group, folders)
         if len(methods) > 1:
-            tests.append(common_folds(methods))
+            tests.append(ComparedTest(methods, name))
         else:
             alone += [run.path.name for runs in methods.values() for run in runs.values()]
     if not tests:
@@ -97,15 +106,29 @@ def _are_folds_of_one(some: Sequence[Record], others: Sequence[Record]) -> bool:
     return len(set(folds)) == len(folds) and run_settings(some[0]) == run_settings(others[0])
 
 
-def common_folds(methods: Methods) -> ComparedTest:
-    """Keep the folds that all methods have; where they share none, all are kept."""
-    shared = set.intersection(*(set(runs) for runs in methods.values()))
-    lacking = {label: {fold for runs in methods.values() for fold in runs} - set(own) for label, own in methods.items()}
-    if not shared or not any(lacking.values()):
-        return ComparedTest(methods)
-    words = ", ".join(f"{label} has no fold {numbers_of(folds)}" for label, folds in lacking.items() if folds)
-    kept = {label: {fold: run for fold, run in runs.items() if fold in shared} for label, runs in methods.items()}
-    return ComparedTest(kept, [f"compared on fold {numbers_of(shared)}, which all methods have: {words}"])
+def common_folds(test: ComparedTest) -> ComparedTest:
+    """Keep the most folds that two methods share, and the methods that have all of them; notes say what is left out.
+
+    Where no two share a fold, all is kept.
+    """
+    methods = test.methods
+    shared = [set(one) & set(other) for one, other in combinations(methods.values(), 2)]
+    folds = max(shared, key=len, default=set[int]())
+    kept = {
+        label: {fold: runs[fold] for fold in sorted(folds)} for label, runs in methods.items() if folds <= set(runs)
+    }
+    if not folds or kept == methods:
+        return test
+    notes = list(test.notes)
+    cut = [label for label in kept if len(methods[label]) > len(folds)]
+    if cut:
+        notes.append(
+            f"compared on the folds that all have ({numbers_of(folds)}); not counted: further folds of {', '.join(cut)}"
+        )
+    without = [label for label in methods if label not in kept]
+    if without:
+        notes.append(f"left out, without runs of the same folds ({numbers_of(folds)}): {', '.join(without)}")
+    return replace(test, methods=kept, notes=notes)
 
 
 def _is_sound(record: Record, refused: list[str]) -> bool:

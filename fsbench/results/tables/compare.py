@@ -2,15 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import combinations
+from itertools import accumulate, combinations
 from math import inf, isnan
 
 from fsbench.base.errors import SettingsError, known_names
 from fsbench.protocols.reading import metric_named
-from fsbench.records.card import Cards, choices_on_test, differing_cards, ranking_groups
+from fsbench.records.card import NOTHING_TRAINED, Cards, StatedCard, choices_on_test, differing_cards, ranking_groups
 from fsbench.records.description import notes, title, warnings
 from fsbench.records.record import Record
-from fsbench.results.tables.comparable import ComparedTest, Methods, check_same, numbers_of
+from fsbench.results.tables.comparable import ComparedTest, Methods, check_same, common_folds, numbers_of
 from fsbench.results.tables.layout import ALPHA, amount, in_units, is_too_few, mark, probability, signed
 from fsbench.results.tables.rows import ALL, FOLD, MEAN, ResultRow
 from fsbench.results.tables.scoring import Measure, Request, Sums, correct, difference_rows, is_whole
@@ -165,7 +165,9 @@ class Comparing:
         protocol = _some_record(test.methods).protocol
         protocol.check_breakdowns(self.by)
         names = protocol.default_metrics if self.metrics is None else self.metrics
-        return Request(tuple(metric_named(name).name for name in names), tuple(self.by), measure=self.measure)
+        return Request(
+            tuple(metric_named(name).name for name in names), tuple(self.by), measure=self.measure, test=test.name
+        )
 
 
 def compare_methods(methods: Methods, comparing: Comparing = Comparing(), beside: Sequence[float] = ()) -> Comparison:
@@ -193,27 +195,46 @@ def compare_tests(
         RecordError: methods are not on the same episodes, or have other folds.
         SettingsError: no two methods have one of the scores, or the baseline is unknown.
     """
-    rows: list[ResultRow] = []
-    ends, missing = [], []
+    compared: list[ComparedTest] = []
+    parts: list[list[ResultRow]] = []
+    missing: list[list[str]] = []
     main: dict[str, str] = {}
+    refused: list[SettingsError] = []
     for test in tests:
-        check_same(test.methods)
-        request, sums = comparing.request(test), Sums(comparing.measure)
-        found = difference_rows(test.methods, _pairs(list(test.methods), comparing.baseline), request, sums)
-        if not found:
-            protocol = _some_record(test.methods).protocol
-            known = f"expected scores of {protocol.name} that two have ({', '.join(protocol.metric_names)})"
-            raise SettingsError(f"no two methods have {' or '.join(request.metrics)}: {[*sums.missing, known][0]}")
-        main[found[0].test] = request.metrics[0]
-        rows += found
-        ends.append(len(rows))
-        missing.append(sums.missing)
-    corrected, corrected_beside = correct(rows, main, beside)
+        sums = Sums(comparing.measure)
+        try:
+            own, found = _differences(test, comparing, sums)
+        except SettingsError as error:
+            refused.append(error)
+            continue
+        compared.append(own)
+        parts.append(found)
+        missing.append(sums.missing_in_words)
+        main[found[0].test] = comparing.request(own).metrics[0]
+    if not compared:
+        raise refused[0]
+    corrected, corrected_beside = correct([row for rows in parts for row in rows], main, beside)
     family = sum(not isnan(p) for p in [*(row.corrected for row in corrected), *corrected_beside])
-    return [
+    ends = list(accumulate(map(len, parts), initial=0))
+    results = [
         _comparison(test, corrected[start:end], comparing, family, lacking, corrected_beside)
-        for test, start, end, lacking in zip(tests, [0, *ends], ends, missing, strict=False)
+        for test, start, end, lacking in zip(compared, ends, ends[1:], missing, strict=False)
     ]
+    results[0].warnings.extend(f"a test is left out: {error}" for error in refused)
+    return results
+
+
+def _differences(test: ComparedTest, comparing: Comparing, sums: Sums) -> tuple[ComparedTest, list[ResultRow]]:
+    """Return the test on the folds that are compared, and the differences of its methods, each with its own p."""
+    own = common_folds(test)
+    check_same(own.methods)
+    request = comparing.request(own)
+    found = difference_rows(own.methods, _pairs(list(own.methods), comparing.baseline), request, sums)
+    if not found:
+        protocol = _some_record(own.methods).protocol
+        known = f"expected scores of {protocol.name} that two have ({', '.join(protocol.metric_names)})"
+        raise SettingsError(f"no two methods have {' or '.join(request.metrics)}: {[*sums.missing_in_words, known][0]}")
+    return own, found
 
 
 def _some_record(methods: Methods) -> Record:
@@ -247,14 +268,14 @@ def _comparison(
     ranked = ranking_groups(cards, comparing.rank_all)
     alike = {metric: _groups(metric, lines, ranked) for metric, lines in tables[ALL].items()}
     return Comparison(
-        title=title(records),
+        title=test.name or title(records),
         methods={label: [str(of[fold].path) for fold in sorted(of)] for label, of in methods.items()},
         tables=tables,
         asked=asked,
         alike=alike if comparing.baseline is None else {},
         verdicts=conclusions(tables, asked, family),
-        warnings=[*test.notes, *warnings(records), *missing, *choices_on_test(cards), *differing_cards(cards)],
-        notes=[*_explanations(tables, sorted(first), is_whole(first), asked), *notes(records)],
+        warnings=[*test.notes, *warnings(records), *choices_on_test(cards), *differing_cards(cards), *missing],
+        notes=[*_explanations(tables, sorted(first), is_whole(first), asked, cards), *notes(records)],
         beside=beside,
         comparisons=family,
         results=rows,
@@ -412,7 +433,9 @@ def _digits(metric: str) -> int:
     return metric_named(metric).digits()
 
 
-def _explanations(tables: Tables, folds: list[int], is_complete: bool, asked: Asked) -> list[str]:
+def _explanations(
+    tables: Tables, folds: list[int], is_complete: bool, asked: Asked, cards: Mapping[str, StatedCard]
+) -> list[str]:
     """Say what the differences leave open."""
     lines = []
     if not is_complete and len(folds) > 1:
@@ -426,10 +449,10 @@ def _explanations(tables: Tables, folds: list[int], is_complete: bool, asked: As
     others = [metric for metric in metrics if not metric_named(metric).in_points]
     if others:
         lines.append(f"sizes and margins are in points, so {', '.join(others)} has none")
-    lines.append(
-        "each method was trained once: how much another training, or other classes, would change a score is in no "
-        "interval"
-    )
+    if any(card.checkpoint_choice != NOTHING_TRAINED for card in cards.values()):
+        lines.append("no interval says how much another training of a method, or other classes, would change its score")
+    else:
+        lines.append("no interval says how much other classes would change a score")
     return lines
 
 

@@ -84,7 +84,7 @@ def to_sheet(comparison: Comparison, width: int | None = None, every: bool = Fal
         parts,
         [*notes, *comparison.notes],
         lead=comparison.verdicts or groups_in_words(comparison),
-        legend=legend,
+        legend=["; ".join(legend)],
         is_short=not every,
     )
 

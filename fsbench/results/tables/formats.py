@@ -43,7 +43,7 @@ def align(grid: Grid, rule: bool = True, words: int = 2) -> list[str]:
 
 def markdown_row(cells: Sequence[str], bold: Collection[int] = ()) -> str:
     """Write a row of a Markdown table, with the cells whose numbers are in `bold` bold."""
-    words = [escape(cell).replace("|", "\\|") for cell in cells]
+    words = [escape(cell).strip().replace("|", "\\|") for cell in cells]
     return "| " + " | ".join(f"**{cell}**" if i in bold else cell for i, cell in enumerate(words)) + " |"
 
 
@@ -207,7 +207,10 @@ def latex(sheets: list[Sheet]) -> str:
         for number, (caption, grid) in enumerate(sheet.parts):
             style = sheet.style(number)
             cells = [
-                [rf"\textbf{{{tex(cell)}}}" if (i, j) in style.bold else tex(cell) for j, cell in enumerate(row)]
+                [
+                    rf"\textbf{{{tex(cell.strip())}}}" if (i, j) in style.bold else tex(cell.strip())
+                    for j, cell in enumerate(row)
+                ]
                 for i, row in enumerate(grid)
             ]
             rows = [" & ".join(row) + r" \\" for row in cells]

@@ -78,7 +78,7 @@ class Sheet:
         room = MOST_NOTES - len(self.legend)
         if not self.is_short or len(self.notes) <= room:
             return [*self.notes, *self.legend]
-        shown = self.notes[: room - 1]
+        shown = self.notes[: max(room - 1, 0)]
         left = len(self.notes) - len(shown)
         return [*shown, *self.legend, f"{left} more note{'s' * (left > 1)}: --all"]
 
@@ -304,8 +304,8 @@ def support_set_notes(estimates: Iterable[Estimate]) -> list[str]:
 def family_note(comparisons: int) -> str:
     """Say for how many comparisons at once a star holds (statistics §7)."""
     if comparisons == 1:
-        return "* told apart: p is below 0.05 (the only comparison here)"
-    return f"* told apart: p is below 0.05 after Holm's correction for all {comparisons} comparisons"
+        return "a star says told apart: p is below 0.05 (the only comparison here)"
+    return f"a star says told apart: p is below 0.05 after Holm's correction for all {comparisons} comparisons"
 
 
 def places(

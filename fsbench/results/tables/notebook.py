@@ -38,7 +38,10 @@ class Table:
         See `fsbench.results.tables.rows.wide_frame` for the columns.
         """
         by = next((part for part in PARTS if part in self.by), None)
-        return wide_frame([row for block in self.blocks for row in block.results], by)
+        # spared until it is needed
+        import polars as pl
+
+        return pl.concat([wide_frame(block.results, by) for block in self.blocks], how="diagonal")
 
     @property
     def text(self) -> str:

@@ -20,10 +20,10 @@ MEAN = "mean"
 """Name of the mean over all folds of a test, beside the numbers of folds."""
 
 COLUMNS = {
-    "test": "data set, ways, shots, setting and protocol, in words",
+    "test": "data set, ways, shots, setting and protocol in words, and what tells it from others of the same words",
     "method": "label of the method, or of an answer that needs no model",
     "minus": "the method that is subtracted, of a difference; empty for a score",
-    "fold": 'number of the fold, "mean" over all folds, or "all" where there are no folds',
+    "fold": 'number of the fold, "mean" over all folds, or "all" for scores of classification',
     "part_kind": '"all", "fold", "size" or "class"',
     "part": "the object size (share of the query in percent) or the class; the fold's number; else the word all",
     "rule": "another rule that the score follows; empty for the protocol's own",
@@ -54,6 +54,7 @@ class ResultRow:
     Attributes:
         estimate: the value with its interval, error and test.
         scores: of a difference, the scores of `method` and `minus`; None for a score.
+        parent: label of the method whose runs were scored; "" for an answer that needs no model.
     """
 
     test: str
@@ -70,6 +71,7 @@ class ResultRow:
     pairs: int = 0
     episodes: int = 0
     run: str = ""
+    parent: str = ""
 
     def cells(self) -> dict[str, Any]:
         """Return the cells of the row by the names of `COLUMNS`; NaN stands for no number."""

@@ -1,6 +1,6 @@
 """From records to rows: the scores of the methods of one test, and the differences of any two of them.
 
-This is the only place where scores of tables and comparisons are computed from records.
+Tables and comparisons compute their scores and differences here alone.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -43,12 +43,18 @@ class Request:
         by: kinds of parts besides the whole test: "fold", "size", "class". Scores of folds are always there.
         trivial: whether the answers that need no model are scored on the same episodes.
         measure: measures what scores beyond the counts need of a run; None where nobody asks for them.
+        test: name of the test; its title unless given.
     """
 
     metrics: tuple[str, ...]
     by: tuple[str, ...] = ()
     trivial: bool = False
     measure: Measure | None = None
+    test: str = ""
+
+    def name(self, record: Record) -> str:
+        """Return the name of the test, of which `record` is a run."""
+        return self.test or record.protocol.title(record.header)
 
 
 @dataclass(frozen=True)
@@ -60,11 +66,13 @@ class Scored:
         runs: fold -> record.
         answer: "" for what the method predicted; else the name of an answer without a model, or of one that the
             protocol derives (`Counting.further_answers`).
+        parent: label of the method whose runs these are; "" for an answer without a model.
     """
 
     label: str
     runs: Mapping[int, Record]
     answer: str = ""
+    parent: str = ""
 
 
 @dataclass
@@ -73,11 +81,10 @@ class Sums:
 
     Attributes:
         measure: as in `Request`.
-        missing: notes on scores that were asked for and that a run does not have.
     """
 
     measure: Measure | None = None
-    missing: list[str] = field(default_factory=list)
+    _lacking: dict[tuple[str, str], dict[str, None]] = field(default_factory=dict)
     _frames: "dict[tuple[Path, str], pl.DataFrame]" = field(default_factory=dict)
     _measures: "dict[Path, Measures]" = field(default_factory=dict)
     _whole: dict[tuple[Path, str], ScoreStatistics] = field(default_factory=dict)
@@ -103,12 +110,21 @@ class Sums:
         """Return the statistics of the (episode, way) rows `keep` (rows,) bool alone."""
         return subset_statistics(record, self.frame(record, answer), keep, self._measured(record, answer))
 
+    @property
+    def missing_in_words(self) -> list[str]:
+        """Say which scores that were asked for which runs do not have, in a line for each reason."""
+        by_reason: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+        for (metric, reason), runs in self._lacking.items():
+            by_reason.setdefault((reason, tuple(runs)), []).append(metric)
+        return [f"{', '.join(runs)}: no {', '.join(names)}: {reason}" for (reason, runs), names in by_reason.items()]
+
     def _measured(self, record: Record, answer: str) -> "Measures | None":
         if answer or self.measure is None or not record.protocol.has_masks:
             return None
         if record.path not in self._measures:
             self._measures[record.path] = self.measure(record)
-            self.missing += self._measures[record.path].notes(record)
+            for metric, reason in self._measures[record.path].missing.items():
+                self._lacking.setdefault((metric, reason), {})[record.path.name] = None
         return self._measures[record.path]
 
 
@@ -139,11 +155,11 @@ def score_rows(methods: Methods, request: Request, sums: Sums) -> list[ResultRow
     rows: list[ResultRow] = []
     for label, runs in methods.items():
         ordered = dict(sorted(runs.items()))
-        rows += _rows_of(Scored(label, ordered), request, sums)
+        rows += _rows_of(Scored(label, ordered, parent=label), request, sums)
         derived = [further_answers(record) for record in ordered.values()]
         for name in derived[0]:
             if all(name in answers for answers in derived):
-                rows += _rows_of(Scored(f"{label}, {name}", ordered, name), request, sums)
+                rows += _rows_of(Scored(f"{label}, {name}", ordered, name, label), request, sums)
     if request.trivial:
         rows += _trivial_rows(methods, request, sums)
     return rows
@@ -164,12 +180,13 @@ def _scope_rows(who: Scored, records: Sequence[Record], request: Request, sums: 
     is_part = len(records) == 1 and is_whole(who.runs)
     frames = [sums.frame(record, who.answer) for record in records]
     row = ResultRow(
-        first.protocol.title(first.header),
+        request.name(first),
         who.label,
         fold,
         "",
         Estimate(nan),
         run="" if len(records) > 1 or who.answer else first.path.name,
+        parent=who.parent,
     )
     whole = [sums.whole(record, who.answer) for record in records]
     part = replace(row, part_kind=FOLD, part=fold) if is_part else row
@@ -245,8 +262,7 @@ def _trivial_rows(methods: Methods, request: Request, sums: Sums) -> list[Result
             first_of_fold.setdefault(fold, record)
     some = next(iter(first_of_fold.values()))
     if not some.protocol.has_masks:
-        title = some.protocol.title(some.header)
-        return [ResultRow(title, CHANCE, ALL, "accuracy", Estimate(100 / some.header.way))]
+        return [ResultRow(request.name(some), CHANCE, ALL, "accuracy", Estimate(100 / some.header.way))]
     return [
         row
         for answer in ANSWERS
@@ -315,7 +331,7 @@ def difference_rows(
     """
     first = next(iter(methods.values()))
     some = next(iter(first.values()))
-    test = some.protocol.title(some.header)
+    test = request.name(some)
     rows = []
     for scope in _scopes(first, request.by):
         kept = [scope.keep(first[fold]) for fold in scope.folds]
@@ -344,6 +360,7 @@ def difference_rows(
                 scores=one.scores,
                 pairs=pairs_there,
                 episodes=episodes,
+                parent=one.method,
             )
             for metric in request.metrics
             for one in found.get(metric, ())

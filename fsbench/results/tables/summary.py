@@ -1,16 +1,19 @@
 """The short table: a row for each method, its folds side by side as papers print them, their mean, its interval."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fsbench.protocols.reading import metric_named
 from fsbench.results.tables.blocks import Block, Row
 from fsbench.results.tables.layout import MISSING, Grid, Style, ends, places, shorten
+from fsbench.results.tables.rows import MEAN
 from fsbench.results.tables.trivial import NOT_ABOVE, best_without_model, is_above
 from fsbench.scores.estimate import Estimate
 from fsbench.scores.trivial import TRIVIAL
 
 INTERVAL = "95 % interval"
+NO_ROOM = "no room for"
+"""Begin of the line that names columns that are left out."""
 BEST = "(best without a model)"
 """Label of the line of the best answers that need no model."""
 COMFORTABLE, LEAST = 24, 12
@@ -79,6 +82,7 @@ def summary(block: Block, width: int | None = None) -> tuple[Grid, Style, list[s
     of_method = {name: {row.fold: row for row in block.rows if row.method == name} for name in methods}
     columns = _columns(block, list(of_method.values()))
     marks = block.marks
+    has_mean = any(column.head == MEAN for column in columns)
     has_best = any(column.best for column in columns)
     longest = max((len(mark) for mark in marks.values()), default=0)
     labels = {name: name for name in methods}
@@ -91,7 +95,9 @@ def summary(block: Block, width: int | None = None) -> tuple[Grid, Style, list[s
             f"{number}: {name}" for number, name in enumerate(methods, 1) if labels[name].startswith(f"{number}: ")
         ]
         left_out = [column.head for column in columns if column not in shown]
-        lines += [f"no room for {', '.join(left_out)}: a wider terminal shows more"] if left_out else []
+        lines += [f"{NO_ROOM} {', '.join(left_out)}: a wider terminal shows more"] if left_out else []
+        if has_mean and not any(column.head.startswith(block.metrics[0]) for column in shown):
+            shown = [replace(one, head=f"{block.metrics[0]} mean") if one.head == MEAN else one for one in shown]
     cells = [column.marked for column in shown]
     grid = [["method", *(column.head for column in shown)]]
     grid += [[labels[name] + marks.get(name, ""), *(column[i] for column in cells)] for i, name in enumerate(methods)]

@@ -5,8 +5,8 @@ from typing import Any
 
 from fsbench.protocols.reading import metric_named
 from fsbench.records.card import Cards, choices_on_test
-from fsbench.records.description import notes, title, warnings
-from fsbench.records.grouping import comparable, fold_of, group_key, variants
+from fsbench.records.description import notes, warnings
+from fsbench.records.grouping import comparable, fold_of, group_key, names_of_tests, variants
 from fsbench.records.record import Record
 from fsbench.results.tables.blocks import Block, arrange
 from fsbench.results.tables.comparable import Methods
@@ -50,9 +50,11 @@ def build_blocks(
     for group in groups:
         groups_of_test.setdefault(group_key(group[0]), []).append(group)
     blocks = []
-    for group in groups:
+    for group, name in zip(groups, names_of_tests(groups), strict=True):
         shown = group[0].protocol.default_metrics if asked is None or not group[0].protocol.has_masks else asked
-        block = _block(group, Request(tuple(shown), parts, trivial, measure), published, Cards(backbone_data or {}))
+        block = _block(
+            group, Request(tuple(shown), parts, trivial, measure, name), published, Cards(backbone_data or {})
+        )
         block.rank_all = rank_all
         block.warnings += _notes_on_split(groups_of_test[group_key(group[0])], group)
         blocks.append(block)
@@ -82,11 +84,10 @@ def _block(records: list[Record], request: Request, published: Sequence[Publishe
         comparisons += match_published(row.method, row.fold, row.scores, runs, of_test)
     own = {label: stated.method_card(list(runs.values())) for label, runs in methods.items()}
     cards = dict(own)
-    for label in own:
-        cards |= {row.method: own[label] for row in rows if row.method.startswith(f"{label}, ")}
+    cards |= {one.method: own[one.parent] for one in results if one.parent}
     headers = [record.header for record in sorted(records, key=fold_of)]
     return Block(
-        title(records),
+        request.name(records[0]),
         rows,
         [*notes(records), *_answer_notes(methods), *_metric_notes(request.metrics)],
         request.metrics,
@@ -98,9 +99,9 @@ def _block(records: list[Record], request: Request, published: Sequence[Publishe
         cards=cards,
         warnings=[
             *warnings(records),
-            *dict.fromkeys(sums.missing),
             *choices_on_test(own),
             *no_better_than_blind(rows, request.metrics),
+            *sums.missing_in_words,
         ],
         results=results,
     )

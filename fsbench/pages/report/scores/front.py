@@ -58,8 +58,8 @@ def fold_legend(block: Block) -> list[str]:
     folds = [fold for fold in method_folds(block) if fold in block.classes and fold_label(block, fold)]
     if len({block.classes[fold] for fold in folds}) == 1 and len(folds) > 1:
         heads = ", ".join(fold_label(block, fold) for fold in folds)
-        return [f"{heads}: folds {', '.join(folds)}, each with {block.classes[folds[0]]} novel classes."]
-    parts = [f"{fold_label(block, fold)}: fold {fold}, with {block.classes[fold]} novel classes" for fold in folds]
+        return [f"{heads}: folds {', '.join(folds)}, each with {block.classes[folds[0]]} classes."]
+    parts = [f"{fold_label(block, fold)}: fold {fold}, with {block.classes[fold]} classes" for fold in folds]
     return [f"{'; '.join(parts)}."] if parts else []
 
 

@@ -104,15 +104,15 @@ class View:
     metric: str
 
 
-def views(record: Record, recount: Recount) -> Iterator[View]:
-    """Yield the run's own score, then every view that changes one word.
+def views(runs: Sequence[Record], recount: Recount) -> Iterator[View]:
+    """Yield the runs' own score, then every view that changes one word.
 
     Args:
-        record: a run with masks.
+        runs: with masks, of one method: of a fold, or of all.
         recount: counts stored predictions again, see `fsbench.results.tables.rescoring.rescore.Recount`.
     """
-    protocol, header = segmentation_of(record.header), record.header
-    counting, main = protocol.counting, record.protocol.default_metrics[0]
+    protocol, header = segmentation_of(runs[0].header), runs[0].header
+    counting, main = protocol.counting, runs[0].protocol.default_metrics[0]
     assert isinstance(counting, PixelCounting)
     yield View("", OWN, _statistics, main)
     for void in VOID_RULES:
@@ -135,8 +135,7 @@ def views(record: Record, recount: Recount) -> Iterator[View]:
         yield View("average", average.meaning, _statistics, average.name)
     if "FB-IoU" in protocol.metric_names:
         yield View("average", "FB-IoU, the mean of foreground and background", _statistics, "FB-IoU")
-    shown = set(record.episodes["class_id"].to_list())
-    if any(number not in shown for number in header.class_ids):
+    if any(set(run.header.class_ids) - set(run.episodes["class_id"].to_list()) for run in runs):
         for absent, words in ABSENT_RULES.items():
             if absent != counting.absent:
                 ruled = replace(protocol, counting=replace(counting, absent=absent))
@@ -199,8 +198,14 @@ class Claimed:
 
     @property
     def reached(self) -> list[ResultRow]:
-        """The scores that round to the claim."""
-        return [row for row in self.rows if self.claim.is_reached(row.estimate.value)]
+        """The scores that round to the claim, without those of rules that change nothing."""
+        own = {(row.method, row.fold): row.estimate.value for row in self.rows if row.rule == OWN}
+        return [
+            row
+            for row in self.rows
+            if self.claim.is_reached(row.estimate.value)
+            and (row.rule == OWN or row.estimate.value != own.get((row.method, row.fold)))
+        ]
 
     @property
     def verdict(self) -> str:
@@ -239,12 +244,14 @@ def claimed(records: Iterable[Record], claim: str, entries: Mapping[str, Entry],
         SettingsError: the claim is neither, or the row has no figure of such a test; or a run has no masks.
     """
     found = []
+    lacking = []
     for group in comparable(records):
         first = group[0]
         if not first.protocol.has_masks:
-            raise SettingsError(
+            lacking.append(
                 f"{first.path.name} is a run of classification, which has one score; expected runs with masks"
             )
+            continue
         main = first.protocol.default_metrics[0]
         if not is_score(claim) and claim not in entries:
             raise SettingsError(
@@ -253,11 +260,15 @@ def claimed(records: Iterable[Record], claim: str, entries: Mapping[str, Entry],
             )
         stated = Claim.from_text(claim) if is_score(claim) else Claim.from_entry(entries[claim], first, main)
         if stated is None:
-            raise SettingsError(
+            lacking.append(
                 f"--claimed is {claim}, which states no {main} with {first.header.way} ways and {first.header.shot} "
                 "shots; expected a row that does, or the number itself"
             )
+            continue
         found.append(_group(group, stated, recount))
+    if not found:
+        raise SettingsError(*lacking[:1])
+    found[0].notes += lacking
     return found
 
 
@@ -270,15 +281,26 @@ def _group(records: list[Record], claim: Claim, recount: Recount) -> Claimed:
         for own in [[run] for run in runs] + ([runs] if is_whole else []):
             fold = MEAN if len(own) > 1 else str(fold_of(own[0]))
             is_part = is_whole and len(own) == 1
-            for view in views(own[0], recount):
+            for view in views(own, recount):
                 try:
                     score = estimates([view.sums(run).only([view.metric]) for run in own]).get(view.metric)
                 except FsbenchError as error:
-                    item.missing.append(f"{view.label}: not to be had of {own[0].path.name}: {user_message(error)}")
+                    item.missing.append(f"not to be had: {view.label} ({user_message(error)})")
                     continue
                 if score is not None:
                     item.words[view.label] = view.word
-                    row = ResultRow(test, label, fold, view.metric, score, rule=view.label)
+                    counts = [run.episodes for run in own]
+                    row = ResultRow(
+                        test,
+                        label,
+                        fold,
+                        view.metric,
+                        score,
+                        rule=view.label,
+                        pairs=sum(int((frame["slot"] > 0).sum()) for frame in counts),
+                        episodes=sum(frame["episode"].n_unique() for frame in counts),
+                        run="" if len(own) > 1 else own[0].path.name,
+                    )
                     item.rows.append(replace(row, part_kind=FOLD, part=fold) if is_part else row)
     return item
 

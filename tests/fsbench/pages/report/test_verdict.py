@@ -142,7 +142,7 @@ def test_the_first_page_has_the_verdict_before_the_table(study_runs, tmp_path):
     assert main(["report", str(study_runs), "--out", str(tmp_path / "pages"), "--quiet"]) == 0
     page = (tmp_path / "pages/index.html").read_text()
     assert page.index("has the best mIoU") < page.index('<table class="front">')
-    assert "3⁰, 3¹: folds 0, 1, each with 3 novel classes." in page
+    assert "3⁰, 3¹: folds 0, 1, each with 3 classes." in page
 
 
 @pytest.fixture(scope="module")

@@ -74,7 +74,7 @@ def test_a_mean_is_over_the_folds(item):
 def test_what_cannot_be_had_is_said_with_its_reason(records, item):
     label = "compared at the size that the method sees"
     assert not any(row.rule == label for row in item.rows)
-    assert item.missing[0].startswith(f"{label}: not to be had of {records[0].path.name}: run.json has the image size")
+    assert item.missing[0].startswith(f"not to be had: {label} (run.json has the image size")
 
 
 @pytest.mark.parametrize(
@@ -113,8 +113,9 @@ def test_the_command(records, capsys, tmp_path):
     printed = capsys.readouterr().out
     assert "57.6 is reached by" in printed and "void pixels are left out" in printed
     assert main(["table", folder, "--claimed", "57.6", "--format", "json"]) == 0
-    rows = json.loads(capsys.readouterr().out)
-    assert {row["rule"] for row in rows} >= {OWN, "IoU of all classes' pixels together"}
+    (told,) = json.loads(capsys.readouterr().out)
+    assert told["claimed"] == 57.6 and told["verdict"].startswith("57.6 is reached by") and told["missing"]
+    assert {row["rule"] for row in told["rows"]} >= {OWN, "IoU of all classes' pixels together"}
     for words, said in (
         (["--claimed", "576"], "--claimed is '576', expected a score from 0 to 100 such as 57.6"),
         (["--claimed", "ssp-own-protocol/pascal-5i/resnet-5"], "did you mean 'ssp-own-protocol/pascal-5i/resnet-50'"),

@@ -462,9 +462,9 @@ def test_scores_of_stored_predictions_are_compared_as_others_are(make, blocks_fo
     measured = partial(measure, metrics=names, open_truth=truth)
     found = compare([r.path for r in records], names, measure=measured)
     assert {note for note in found.warnings if "no pixel-ECE" in note or "no boundary-IoU" in note} == {
-        f"{records[1].path.name}: no pixel-ECE: it kept no soft masks (KEEP_PREDICTIONS=soft)",
-        f"{records[2].path.name}: no pixel-ECE: the run kept no predictions (repeat it with FORCE=1)",
-        f"{records[2].path.name}: no boundary-IoU: the run kept no predictions (repeat it with FORCE=1)",
+        f"{records[1].path.name}: no pixel-ECE, pixel-CE2: it kept no soft masks (KEEP_PREDICTIONS=soft)",
+        f"{records[2].path.name}: no boundary-IoU, pixel-ECE, pixel-CE2: the run kept no predictions (repeat it with "
+        "FORCE=1)",
     }
     assert "pixel-ECE" not in found.tables["all"]  # one method alone has soft masks
     assert [len(found.tables["all"][name]) for name in names[:2]] == [1, 3]
@@ -515,9 +515,12 @@ def test_a_trial_beside_longer_runs_is_a_comparison_of_its_own(three, make, tmp_
     assert "not compared, since no other method ran the same episodes: good-0, good-1" in trial.warnings
 
 
-def test_methods_are_compared_on_the_folds_that_all_have(three, make):
+def test_methods_are_compared_on_the_most_folds_that_two_share(three, make):
     lone = make("lone", 0, 3).path
     found = compare([*three, lone], ["mIoU"])
-    assert {line.fold for line in found.tables["all"]["mIoU"]} == {"0"} and len(found.methods) == 4
-    assert found.warnings[0] == "compared on fold 0, which all methods have: lone has no fold 1"
+    assert {line.fold for line in found.tables["all"]["mIoU"]} == {"mean"} and len(found.methods) == 3
+    assert found.warnings[0] == "left out, without runs of the same folds (0, 1): lone"
     assert to_sheet(found).foot[0] == found.warnings[0]
+    two = compare([three[0], lone], ["mIoU"])
+    assert {line.fold for line in two.tables["all"]["mIoU"]} == {"0"} and list(two.methods) == ["good", "lone"]
+    assert two.warnings[0] == "compared on the folds that all have (0); not counted: further folds of good"

@@ -16,6 +16,7 @@ from fsbench.results.tables.scoring import correct
 from fsbench.results.tables.table import build_blocks
 from fsbench.scores.decisions import adjust
 from fsbench.scores.estimate import Estimate
+from tests.fsbench.runs import rewrite
 
 
 @pytest.fixture(scope="module")
@@ -125,3 +126,38 @@ def test_a_part_that_no_episode_shows_has_a_row_without_a_value(records):
     lacking = [row for row in block.results if not row.pairs]
     assert all(isnan(row.estimate.value) and row.part_kind == SIZE for row in lacking)
     assert rows_frame(lacking)["value"].null_count() == len(lacking)
+
+
+def test_tests_of_the_same_words_have_names_that_tell_them_apart(make):
+    """Else a pivot of their rows would mix them, and nobody could tell which is which."""
+    runs = [rewrite(make(name, 0), {"files_sha256": copy}) for name in ("a", "b") for copy in "ef"]
+    found = fsbench.load_runs(*(run.path for run in runs))
+    frame = found.results("mIoU,accuracy", minus="all")
+    names = frame["test"].unique(maintain_order=True).to_list()
+    assert [name.rpartition(" · ")[2] for name in names] == ["table 1 of 2", "table 2 of 2"]
+    table = found.table(trivial=False)
+    assert len(table.frame) == 4 and set(table.frame["test"]) == set(names)
+    titles = [comparison.title for comparison in found.compare().comparisons]
+    assert sorted(titles) == sorted(names)
+
+
+def test_no_name_gives_a_method_the_place_of_another(make):
+    """A method is what its record says, whatever its name begins with, and no answer without a model."""
+    told = make("m", 0, training={"max_epochs": 1})
+    for name in ("m, tuned", "(majority)"):
+        make(name, 0, 2)
+    (block,) = build_blocks(fsbench.load_runs(told.path.parent).records, trivial=True)
+    assert block.cards["m, tuned"] != block.cards["m"]
+    rows = [row.method for row in block.rows]
+    assert set(rows[:3]) == {"'(majority)'", "m", "m, tuned"} and rows.count("(majority)") == 1
+    assert "'(majority)'" in [line[0].rstrip("†‡") for line in to_sheet(block).parts[0][1]]
+
+
+def test_a_test_without_what_is_asked_is_left_out_of_a_comparison(make):
+    """The other tests are compared all the same."""
+    runs = [make(*of) for of in (("a", 0), ("b", 0), ("c", 0))]
+    runs += [make(name, 0, episodes=10) for name in ("a", "b")]
+    found = fsbench.load_runs(*(run.path for run in runs))
+    (comparison,) = found.compare(baseline="c", metrics="mIoU").comparisons
+    assert len(comparison.methods) == 3
+    assert any(line.startswith("a test is left out: no method 'c' to compare with") for line in comparison.warnings)

@@ -117,8 +117,8 @@ def test_the_next_commands_do_what_they_say(make, tmp_path, capsys, monkeypatch)
     assert main([*shlex.split("compare " + str(tmp_path))]) == 0
     make("other", 0, way=2)
     capsys.readouterr()
-    assert main(["table", str(tmp_path)]) == 0  # two tables: not to be compared as a whole
-    assert capsys.readouterr().out.splitlines()[-1].startswith(f"next: fsbench table {tmp_path} --all | ")
+    assert main(["table", str(tmp_path)]) == 0  # two tables, one of which has two methods
+    assert capsys.readouterr().out.splitlines()[-1].startswith(f"next: fsbench compare {tmp_path} | ")
     assert main(["table", str(tmp_path), "--all"]) == 0
     printed = capsys.readouterr().out
     assert f"{folders[0]}: run.json, episodes.parquet" in printed and "peak memory" in printed
