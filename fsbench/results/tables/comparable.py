@@ -106,13 +106,14 @@ def _are_folds_of_one(some: Sequence[Record], others: Sequence[Record]) -> bool:
     return len(set(folds)) == len(folds) and run_settings(some[0]) == run_settings(others[0])
 
 
-def common_folds(test: ComparedTest) -> ComparedTest:
+def common_folds(test: ComparedTest, baseline: str | None = None) -> ComparedTest:
     """Keep the most folds that two methods share, and the methods that have all of them; notes say what is left out.
 
-    Where no two share a fold, all is kept.
+    Where no two share a fold, all is kept. With a `baseline` one of the two is the method of that label.
     """
     methods = test.methods
-    shared = [set(one) & set(other) for one, other in combinations(methods.values(), 2)]
+    pairs = [two for two in combinations(methods, 2) if baseline in (None, *two)]
+    shared = [set(methods[one]) & set(methods[other]) for one, other in pairs]
     folds = max(shared, key=len, default=set[int]())
     kept = {
         label: {fold: runs[fold] for fold in sorted(folds)} for label, runs in methods.items() if folds <= set(runs)

@@ -226,7 +226,7 @@ def compare_tests(
 
 def _differences(test: ComparedTest, comparing: Comparing, sums: Sums) -> tuple[ComparedTest, list[ResultRow]]:
     """Return the test on the folds that are compared, and the differences of its methods, each with its own p."""
-    own = common_folds(test)
+    own = common_folds(test, comparing.baseline)
     check_same(own.methods)
     request = comparing.request(own)
     found = difference_rows(own.methods, _pairs(list(own.methods), comparing.baseline), request, sums)

@@ -32,10 +32,6 @@ class Measures:
     rows: Mapping[str, np.ndarray] = field(default_factory=dict)
     missing: Mapping[str, str] = field(default_factory=dict)
 
-    def notes(self, record: Record) -> list[str]:
-        """Say of each score that was asked for and that the run does not have why, in a line."""
-        return [f"{record.path.name}: no {name}: {why}" for name, why in self.missing.items()]
-
     def sums(self, metrics: Sequence[Metric], table: CountTable) -> dict[str, RowValues]:
         """Return what `metrics` add up of these values at the rows of a count table, by names of sums."""
         measured = {one for metric in metrics for one in measured_sums(metric) if one.name in self.rows}

@@ -521,6 +521,8 @@ def test_methods_are_compared_on_the_most_folds_that_two_share(three, make):
     assert {line.fold for line in found.tables["all"]["mIoU"]} == {"mean"} and len(found.methods) == 3
     assert found.warnings[0] == "left out, without runs of the same folds (0, 1): lone"
     assert to_sheet(found).foot[0] == found.warnings[0]
+    with_lone = compare([*three, lone], ["mIoU"], baseline="lone")
+    assert len(with_lone.tables["all"]["mIoU"]) == 3 and {x.fold for x in with_lone.tables["all"]["mIoU"]} == {"0"}
     two = compare([three[0], lone], ["mIoU"])
     assert {line.fold for line in two.tables["all"]["mIoU"]} == {"0"} and list(two.methods) == ["good", "lone"]
     assert two.warnings[0] == "compared on the folds that all have (0); not counted: further folds of good"
