@@ -9,7 +9,9 @@ from fsbench.results.tables.published.match import PublishedComparison
 from fsbench.results.tables.sizes import sizes, sizes_in_full
 from fsbench.results.tables.subsets import ABSENT
 from fsbench.results.tables.summary import NO_ROOM, card_notes, summary, symbols_in_words
+from fsbench.results.tables.trivial import mark_of
 from fsbench.scores.estimate import Estimate
+from fsbench.scores.trivial import TRIVIAL
 
 BREAKDOWNS = ("fold", "size", "class", "cost", "card")
 """Breakdowns in full; "all" stands for them, and for a line of each run."""
@@ -91,8 +93,14 @@ def _shown_scores(block: Block, by: Sequence[str]) -> list[Estimate]:
 
 
 def _main(block: Block) -> Grid:
-    rows = ([r.method, r.fold, *(figure(r.scores.get(m), m) for m in block.metrics)] for r in block.rows)
+    rows = ([r.method, r.fold, *(_marked(block, r, m) for m in block.metrics)] for r in block.rows)
     return [["method", "fold", *block.metrics], *rows]
+
+
+def _marked(block: Block, row: Row, metric: str) -> str:
+    """Write a score of a row, marked where it is not shown to be above the best answer without a model."""
+    score = row.scores.get(metric)
+    return figure(score, metric) + ("" if row.method in TRIVIAL else mark_of(block.rows, row.fold, metric, score))
 
 
 def _costs(block: Block) -> Grid:
@@ -124,7 +132,7 @@ def _folds(block: Block, metric: str) -> Grid:
     folds = sorted({row.fold for row in block.rows}, key=lambda fold: (fold == "mean", len(fold), fold))
     lines: dict[str, dict[str, str]] = {}
     for row in block.rows:
-        lines.setdefault(row.method, {})[row.fold] = figure(row.scores.get(metric), metric)
+        lines.setdefault(row.method, {})[row.fold] = _marked(block, row, metric)
     head = ["method", "metric", *(fold if fold == "mean" else f"fold {fold}" for fold in folds)]
     return [head, *([method, metric, *(cells.get(fold, "–") for fold in folds)] for method, cells in lines.items())]
 

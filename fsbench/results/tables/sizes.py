@@ -8,7 +8,7 @@ from fsbench.results.tables.layout import MISSING, Grid, figure, shorten
 from fsbench.results.tables.rows import MEAN
 from fsbench.results.tables.subsets import ABSENT, SIZES
 from fsbench.results.tables.summary import BEST, LEAST, aligned
-from fsbench.results.tables.trivial import NOT_ABOVE, best_without_model, is_above
+from fsbench.results.tables.trivial import best_without_model, mark_of
 from fsbench.scores.trivial import TRIVIAL
 
 PAIRS = "(episode, way) pairs"
@@ -77,9 +77,9 @@ def _grid(
     for name in columns:
         cells = []
         for row in rows:
-            score, least = row.by_size[name].scores.get(metric), best[row.fold, name]
-            is_below = score is not None and least is not None and not is_above(score, metric, least[1])
-            cells.append((MISSING if score is None else cell(row, name)) + NOT_ABOVE * is_below)
+            score = row.by_size[name].scores.get(metric)
+            mark = mark_of(block.rows, row.fold, metric, score, name)
+            cells.append((MISSING if score is None else cell(row, name)) + mark)
         for least in (best[fold, name] for fold in has_best):
             cells.append(MISSING if least is None else f"{least[1]:.{digits}f}")
         figures.append(aligned(cells))

@@ -5,9 +5,10 @@ from dataclasses import dataclass, replace
 
 from fsbench.protocols.reading import metric_named
 from fsbench.results.tables.blocks import Block, Row
-from fsbench.results.tables.layout import MISSING, Grid, Style, ends, places, shorten
+from fsbench.results.tables.layout import MISSING, Grid, Style, ends, shorten
+from fsbench.results.tables.layout import places as places_of
 from fsbench.results.tables.rows import MEAN
-from fsbench.results.tables.trivial import NOT_ABOVE, best_without_model, is_above
+from fsbench.results.tables.trivial import NOT_ABOVE, best_without_model, mark_of
 from fsbench.scores.estimate import Estimate
 from fsbench.scores.trivial import TRIVIAL
 
@@ -33,7 +34,7 @@ class _Column:
         metric: of the figures.
         rank: columns are left out in the order of their ranks where the width does not do for all; 0 stays.
         best: the figure of the best answer without a model; "" where there is none.
-        below: for each method, whether its score is not shown to be above that.
+        marks: for each method, the mark of a score that is not shown to be above that; "" of others.
         intervals: scores whose intervals the cells are.
     """
 
@@ -43,13 +44,13 @@ class _Column:
     metric: str
     rank: int
     best: str = ""
-    below: Sequence[bool] = ()
+    marks: Sequence[str] = ()
     intervals: Sequence[Estimate] = ()
 
     @property
     def marked(self) -> list[str]:
         """The cells as they are printed, with their marks; then the best answer."""
-        marks = [NOT_ABOVE * is_below for is_below in self.below] or [""] * len(self.cells)
+        marks = self.marks or [""] * len(self.cells)
         return aligned([*(cell + mark for cell, mark in zip(self.cells, marks, strict=True)), self.best])
 
     @property
@@ -82,22 +83,20 @@ def summary(block: Block, width: int | None = None) -> tuple[Grid, Style, list[s
     of_method = {name: {row.fold: row for row in block.rows if row.method == name} for name in methods}
     columns = _columns(block, list(of_method.values()))
     marks = block.marks
-    has_mean = any(column.head == MEAN for column in columns)
     has_best = any(column.best for column in columns)
     longest = max((len(mark) for mark in marks.values()), default=0)
     labels = {name: name for name in methods}
     shown, lines = columns, []
     if width is not None and methods:
         names = max(map(len, ["method", *methods])) + longest
-        shown, room = _fitting(columns, width, max(names, len(BEST) * has_best))
+        places, room = _fitting(columns, width, max(names, len(BEST) * has_best))
+        shown = _headed([columns[i] for i in places])
         labels = shorten(methods, (room - longest,))
         lines = [
             f"{number}: {name}" for number, name in enumerate(methods, 1) if labels[name].startswith(f"{number}: ")
         ]
-        left_out = [column.head for column in columns if column not in shown]
+        left_out = [column.head for i, column in enumerate(columns) if i not in places]
         lines += [f"{NO_ROOM} {', '.join(left_out)}: a wider terminal shows more"] if left_out else []
-        if has_mean and not any(column.head.startswith(block.metrics[0]) for column in shown):
-            shown = [replace(one, head=f"{block.metrics[0]} mean") if one.head == MEAN else one for one in shown]
     cells = [column.marked for column in shown]
     grid = [["method", *(column.head for column in shown)]]
     grid += [[labels[name] + marks.get(name, ""), *(column[i] for column in cells)] for i, name in enumerate(methods)]
@@ -106,7 +105,7 @@ def summary(block: Block, width: int | None = None) -> tuple[Grid, Style, list[s
         (i + 1, j + 1)
         for j, column in enumerate(shown)
         if column.scores
-        for i, place in enumerate(places(column.cells, column.scores, block.ranked_among(methods), column.metric))
+        for i, place in enumerate(places_of(column.cells, column.scores, block.ranked_among(methods), column.metric))
         if place == "best"
     }
     folds = method_folds(block)
@@ -155,8 +154,8 @@ def _columns(block: Block, methods: Sequence[dict[str, Row]]) -> list[_Column]:
         digits = metric_named(metric).digits()
         cells = [MISSING if score is None else f"{score.value:.{digits}f}" for score in scores]
         best = best_without_model(block.rows, fold, metric)
-        below = [best is not None and score is not None and not is_above(score, metric, best[1]) for score in scores]
-        return _Column(head, cells, scores, metric, rank, "" if best is None else f"{best[1]:.{digits}f}", below)
+        marks = [mark_of(block.rows, fold, metric, score) for score in scores]
+        return _Column(head, cells, scores, metric, rank, "" if best is None else f"{best[1]:.{digits}f}", marks)
 
     columns = []
     for number, fold in enumerate(folds):
@@ -184,15 +183,34 @@ def _intervals(scores: Sequence[Estimate | None], metric: str) -> _Column:
     return _Column(INTERVAL, cells, [], metric, 1, intervals=[score for score in scores if score is not None])
 
 
-def _fitting(columns: list[_Column], width: int, longest: int) -> tuple[list[_Column], int]:
-    """Return the columns that fit, and the characters left for names, of which the longest has `longest`."""
+def _fitting(columns: list[_Column], width: int, longest: int) -> tuple[list[int], int]:
+    """Return the places of the columns that fit, and the characters left for names, of which the longest has `longest`.
+
+    Columns go in the order of their ranks. Where all folds had to go, others come back as far as there is room.
+    """
+    last = max(column.rank for column in columns)
     for enough in (min(longest, COMFORTABLE), min(longest, LEAST)):
-        for rank in range(max(column.rank for column in columns) + 1):
-            shown = [column for column in columns if column.rank == 0 or column.rank > rank]
-            room = width - sum(column.width + 2 for column in shown)
-            if room >= enough:
-                return shown, room
-    return shown, max(room, LEAST)
+        for rank in range(last + 1):
+            places = [i for i, column in enumerate(columns) if column.rank == 0 or column.rank > rank]
+            room = _room(columns, places, width)
+            if room < enough:
+                continue
+            for place in sorted(range(len(columns)), key=lambda i: -columns[i].rank):
+                more = sorted({*places, place})
+                if columns[place].rank < last and _room(columns, more, width) >= enough:
+                    places = more
+            return places, _room(columns, places, width)
+    return places, max(room, LEAST)
+
+
+def _room(columns: list[_Column], places: Sequence[int], width: int) -> int:
+    return width - sum(column.width + 2 for column in _headed([columns[i] for i in places]))
+
+
+def _headed(columns: list[_Column]) -> list[_Column]:
+    """Give the mean the name of its metric where no fold stands before it."""
+    first, *others = columns
+    return [replace(first, head=f"{first.metric} {MEAN}"), *others] if first.head == MEAN else columns
 
 
 CONDITION_WORDS = {

@@ -52,6 +52,17 @@ def is_above(score: Estimate, metric: str, best: float) -> bool:
     return all(sign * end > sign * best for end in ends if not isnan(end))
 
 
+def mark_of(rows: "Iterable[Row]", fold: str, metric: str, score: Estimate | None, size: str = "") -> str:
+    """Return the mark of a method's score that is not shown to be above the best answer without a model, else "".
+
+    Args:
+        rows, fold, metric, size: as in `best_without_model`.
+        score: of the method; None where it has none.
+    """
+    best = best_without_model(rows, fold, metric, size)
+    return NOT_ABOVE if best is not None and score is not None and not is_above(score, metric, best[1]) else ""
+
+
 def no_better_than_blind(rows: "Sequence[Row]", metrics: Sequence[str]) -> list[str]:
     """Return a line for each method with a fold, or a mean, that is not above the best support-blind baseline there.
 

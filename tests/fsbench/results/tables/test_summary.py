@@ -51,6 +51,12 @@ def test_what_is_left_out_is_said_and_other_formats_leave_nothing_out():
         assert LONG in text.replace("\\_", "_")
 
 
+def test_where_the_folds_go_what_fits_comes_back():
+    """The mean keeps its metric's name."""
+    grid, *_ = summary(block(), 56)
+    assert grid[0] == ["method", "mIoU mean", "FB-IoU", "accuracy"] and max(map(len, align(grid, words=1))) <= 56
+
+
 def test_short_names_stay_different():
     names = [f"emat (learning_rate 0.{n}01, image_size 473 and what is the same)" for n in range(4)]
     grid, _, notes, _ = summary(block(["hsnet", *names]), 90)

@@ -62,6 +62,8 @@ def test_scores_that_show_nothing_are_marked_in_every_column():
         ["cst", "21.60!", "[20.60, 22.60]", "90.00 "],
         [BEST, "21.60 ", "", "60.00 "],
     ]
+    by_fold = to_sheet(block, ["fold"]).parts[0][1]
+    assert [line[2] for line in by_fold[1:3]] == ["60.00 [59.00, 61.00]", "21.60 [20.60, 22.60]!"]
     foot = to_sheet(block).foot
     assert any("! marks a score that is not shown to be above the best answer without a model" in line for line in foot)
     assert not any("! marks" in line for line in to_sheet(Block("t", methods, [], ("mIoU",))).foot)
