@@ -176,7 +176,7 @@ class Pages:
         self._write(
             folder / "index.html", "study.html", up=up, study=study, metric=metric, plots=plots,
             comparison=comparison, remark=remark, cells=matrix_cells, published=published,
-            notes=sheet.notes, marks=study.block.marks, marks_meaning=mark_legend(study.block),
+            notes=[*sheet.notes, *sheet.legend[-1:]], marks=study.block.marks, marks_meaning=mark_legend(study.block),
             folds_meaning=fold_legend(study.block),
             card_grid=next(grid for caption, grid in sheet.parts if caption == "cards"),
             anchors=anchors(study), missing_plots=missing, drawn=plots, scripts=scripts,

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from fsbench.protocols.reading import metric_named
 from fsbench.results.tables.blocks import Block, Row, Subset
-from fsbench.results.tables.layout import Grid, Sheet, Style, figure, interval_notes
+from fsbench.results.tables.layout import Grid, Sheet, Style, figure, interval_notes, meanings
 from fsbench.results.tables.published.match import PublishedComparison
 from fsbench.results.tables.sizes import sizes, sizes_in_full
 from fsbench.results.tables.subsets import ABSENT
@@ -67,15 +67,16 @@ def to_sheet(block: Block, by: Sequence[str] = (), width: int | None = None) -> 
     styles |= {
         i: Style(words=1 + ("fold" in grid[0])) for i, (caption, grid) in enumerate(shown) if caption.endswith(BY_SIZE)
     }
-    explained = [*(scores if parts[0][1] is short else ()), *_shown_scores(block, by)]
-    intervals = interval_notes(explained, block.metrics)
-    symbols = [*symbols_in_words(block, [grid for _, grid in shown]), *intervals]
+    scored = [*(scores if parts[0][1] is short else ()), *_shown_scores(block, by)]
+    intervals = interval_notes(scored, block.metrics)
+    explained = meanings(block.metrics)
+    symbols = [*symbols_in_words(block, [grid for _, grid in shown]), *explained, *intervals]
     notes = [
         *block.warnings,
         *(line for line in lines if not line.startswith(NO_ROOM)),
         *(SIZE_NOTES if "size" in by and any(row.by_size for row in block.rows) else ()),
         *published,
-        *block.notes,
+        *(note for note in block.notes if note not in explained),
         *(line for line in lines if line.startswith(NO_ROOM)),
     ]
     legend = [*card_notes(block), *(["; ".join(symbols)] if symbols else [])]

@@ -9,6 +9,7 @@ from typing import Literal
 from fsbench.protocols.reading import metric_named
 from fsbench.scores.clusters import FEW_SETS
 from fsbench.scores.estimate import FEW_QUERIES, ROUNDING, Estimate, Scope
+from fsbench.scores.scores import DEFAULT
 
 Grid = list[list[str]]
 
@@ -230,6 +231,15 @@ def scale(metrics: Iterable[str]) -> str:
     if len(fractions) == len(metrics):
         return "from 0 to 1"
     return f"in percent ({', '.join(fractions)}: from 0 to 1)" if fractions else "in percent"
+
+
+def meanings(metrics: Iterable[str]) -> list[str]:
+    """Explain uncommon scores."""
+    return [
+        f"{name}: {metric_named(name).meaning}{'; its root is shown' * metric_named(name).is_squared_error}"
+        for name in metrics
+        if name not in DEFAULT
+    ]
 
 
 def is_too_few(score: Estimate) -> bool:

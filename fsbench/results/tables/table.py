@@ -10,13 +10,13 @@ from fsbench.records.grouping import comparable, fold_of, group_key, names_of_te
 from fsbench.records.record import Record
 from fsbench.results.tables.blocks import Block, arrange
 from fsbench.results.tables.comparable import Methods
+from fsbench.results.tables.layout import meanings
 from fsbench.results.tables.over_seeds import means_over_seeds
 from fsbench.results.tables.published.match import match_published
 from fsbench.results.tables.published.scores import PublishedScore
 from fsbench.results.tables.rows import CLASS, SIZE
 from fsbench.results.tables.scoring import Measure, Request, Sums, further_answers, score_rows
 from fsbench.results.tables.trivial import no_better_than_blind
-from fsbench.scores.scores import DEFAULT
 
 
 def build_blocks(
@@ -89,7 +89,7 @@ def _block(records: list[Record], request: Request, published: Sequence[Publishe
     return Block(
         request.name(records[0]),
         rows,
-        [*notes(records), *_answer_notes(methods), *_metric_notes(request.metrics)],
+        [*notes(records), *_answer_notes(methods), *meanings(request.metrics)],
         request.metrics,
         comparisons,
         folds=header.folds,
@@ -114,15 +114,6 @@ def _answer_notes(methods: Methods) -> list[str]:
         for label, runs in methods.items()
         for fold, record in runs.items()
         for name, answer in further_answers(record).items()
-    ]
-
-
-def _metric_notes(metrics: Sequence[str]) -> list[str]:
-    """Explain uncommon scores."""
-    return [
-        f"{name}: {metric_named(name).meaning}{'; its root is shown' * metric_named(name).is_squared_error}"
-        for name in metrics
-        if name not in DEFAULT
     ]
 
 
