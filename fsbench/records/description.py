@@ -34,6 +34,7 @@ def warnings(records: Sequence[Record]) -> list[str]:
         *([_undefined(undefined)] if undefined else []),
         *_by_methods(records, _run_warnings),
         *header_warnings(records[0].header),
+        *_by_methods(records, _remarks),
     ]
 
 
@@ -46,7 +47,7 @@ def notes(records: Sequence[Record]) -> list[str]:
     sizes = {record.run.identity.method.name: record.run.identity.image_size for record in records}
     on_repetition = protocol.counting.on_repetition
     lines = protocol.rule_notes(header, sizes)
-    lines += _by_methods(records, lambda run: [*_run_notes(run, on_repetition), *_remarks(run)])
+    lines += _by_methods(records, lambda run: _run_notes(run, on_repetition))
     dropped = {number: name for record in records for number, name in _dropped_classes(record).items()}
     if dropped:
         names = [dropped[number] for number in sorted(dropped)]

@@ -17,6 +17,8 @@ def test_a_record_names_the_lists_and_the_protocol_that_it_was_trained_by(real_d
     short = ["--trainer.max_epochs=1", "--trainer.limit_train_batches=1", "--data.training.validation_episodes=2"]
     assert main(["bench", "--method", "vrp_sam", *place, *few, *sam, *short]) == 0
     said = capfd.readouterr()
+    assert main(["table", str(tmp_path), "--all"]) == 0
+    table = capfd.readouterr().out
     assert main(["bench", "--method", "prototype", "--protocol", "hsnet", *place, *few]) == 0
     trained, untrained = sorted(find_records(tmp_path), key=lambda record: record.run.identity.training is None)
     assert [remark.partition(";")[0] for remark in trained.run.remarks] == [
@@ -24,7 +26,7 @@ def test_a_record_names_the_lists_and_the_protocol_that_it_was_trained_by(real_d
         "pascal, training images: the authors' list pfenet-trn is absent",
     ]
     for remark in trained.run.remarks:
-        assert f"fsbench: note: {remark}\n" in said.err and f"* vrp_sam_demo: {remark}\n" in said.out
+        assert f"fsbench: note: {remark}\n" in said.err and f"* vrp_sam_demo: {remark}\n" in table
     assert untrained.run.remarks == []
     assert trained.run.identity.training["training_protocol"] == "pfenet"
     proved = proved_entries(trained)
