@@ -288,12 +288,18 @@ class Protocol:
             choices.append(Choice("known defects", defects))
         return [*choices, *self.draw.further_choices()]
 
+    def rule_warnings(self, header: Header) -> list[str]:
+        """List why figures mean less than they seem to: the test follows another in spirit only, or its data are faulty."""
+        said, dataset = self.words, header.dataset
+        return [
+            *(f"in spirit only, not beside published figures: {reason}" for reason in said.in_spirit),
+            *(f"known defect of {dataset}: {words}" for words in said.defects.get(dataset, ())),
+        ]
+
     def rule_notes(self, header: Header, image_sizes: Mapping[str, int | None]) -> list[str]:
-        """List what a reader must know of the rules of the test; `image_sizes` are the sides that its methods see."""
+        """List what else a reader may want to know of its rules; `image_sizes` are the sides that its methods see."""
         said, dataset = self.words, header.dataset
         notes = [*self.draw.notes(header), *self.view.notes(image_sizes)]
-        notes += [f"in spirit only, not beside published figures: {reason}" for reason in said.in_spirit]
-        notes += [f"known defect of {dataset}: {words}" for words in said.defects.get(dataset, ())]
         notes += said.notes.get(dataset, ())
         if said.baseline and not any(name.startswith(said.baseline) for name in image_sizes):  # also with a backbone
             notes.append(

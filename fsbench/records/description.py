@@ -34,6 +34,7 @@ def warnings(records: Sequence[Record]) -> list[str]:
         *([_undefined(undefined)] if undefined else []),
         *_by_methods(records, _run_warnings),
         *header_warnings(records[0].header),
+        *records[0].protocol.rule_warnings(records[0].header),
         *_by_methods(records, _remarks),
     ]
 

@@ -63,6 +63,7 @@ class Block:
         cards: method -> card of its runs.
         rank_all: whether rows of different cards are ranked together.
         warnings: why scores are missing, or are no result of the protocol, or mean less than they seem to.
+        lead: the results of a protocol that are means over several blocks, in words.
         results: what the rows are an arrangement of.
     """
 
@@ -76,6 +77,7 @@ class Block:
     cards: dict[str, StatedCard] = field(default_factory=dict)
     rank_all: bool = False
     warnings: list[str] = field(default_factory=list)
+    lead: list[str] = field(default_factory=list)
     results: list[ResultRow] = field(default_factory=list, metadata={"written": False})
 
     @property

@@ -80,7 +80,7 @@ def to_sheet(block: Block, by: Sequence[str] = (), width: int | None = None) -> 
         *(line for line in lines if line.startswith(NO_ROOM)),
     ]
     legend = [*card_notes(block), *(["; ".join(symbols)] if symbols else [])]
-    return Sheet(block.title, shown, notes, styles, legend=legend, is_short=not every)
+    return Sheet(block.title, shown, notes, styles, block.lead, legend, is_short=not every)
 
 
 def _shown_scores(block: Block, by: Sequence[str]) -> list[Estimate]:

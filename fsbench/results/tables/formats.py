@@ -245,7 +245,7 @@ def _lines(block: Block) -> Iterator[list[object]]:
 
     Of the part "reported", run is the source and the notes are the verdict.
     """
-    notes = "; ".join([*block.warnings, *block.notes])
+    notes = "; ".join([*block.lead, *block.warnings, *block.notes])
     cards = {name: "; ".join(f"{k}: {v}" for k, v in card.words.items()) for name, card in block.cards.items()}
 
     def numbers(score: Estimate) -> list[str]:

@@ -130,7 +130,7 @@ def _add_means_over_seeds(blocks: Sequence[Block], groups: Sequence[list[Record]
         by_seed = {int(first.header.seed): block for first, block in listed if first.header.seed is not None}
         if len(by_seed) == len(listed):
             (first, last) = listed[-1]
-            last.warnings += means_over_seeds(by_seed, first.protocol.draw.averaged_seeds)
+            last.lead += means_over_seeds(by_seed, first.protocol.draw.averaged_seeds)
 
 
 def _notes_on_split(groups: list[list[Record]], group: list[Record]) -> list[str]:

@@ -91,7 +91,8 @@ def test_a_trained_method_with_coarse_masks_is_tested_and_explained(warm, tmp_pa
     (checkpoint,) = tmp_path.glob("training/*/checkpoints/best.ckpt")
     done = warm("bench", *common, "--runs", str(runs), "--protocol", "fssdino", "--ckpt", str(checkpoint))
     assert done.returncode == 0, done.stderr
-    assert "image lists: drawn from instances_val2014.json (sha256 " in done.stdout
+    listed = warm("table", str(runs), "--all").stdout
+    assert "image lists: drawn from instances_val2014.json (sha256 " in listed
     (record,) = find_records(runs)
     done = warm("explain", str(record.path), "--out", str(out))
     assert done.returncode == 0, done.stderr
