@@ -289,7 +289,7 @@ class Protocol:
         return [*choices, *self.draw.further_choices()]
 
     def rule_warnings(self, header: Header) -> list[str]:
-        """List why figures mean less than they seem to: the test follows another in spirit only, or its data are faulty."""
+        """List why figures mean less than they seem to: another test is followed in spirit only, or data are faulty."""
         said, dataset = self.words, header.dataset
         return [
             *(f"in spirit only, not beside published figures: {reason}" for reason in said.in_spirit),
