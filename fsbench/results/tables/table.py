@@ -89,7 +89,7 @@ def _block(records: list[Record], request: Request, published: Sequence[Publishe
     return Block(
         request.name(records[0]),
         rows,
-        [*notes(records), *_answer_notes(methods), *meanings(request.metrics)],
+        [*_answer_notes(methods), *notes(records), *meanings(request.metrics)],
         request.metrics,
         comparisons,
         folds=header.folds,

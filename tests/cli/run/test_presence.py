@@ -33,7 +33,7 @@ def test_a_run_has_a_second_row_with_a_threshold_from_base_classes(small_demo, t
         for metric, score in record.protocol.statistics(frame, record.header).scores().items():
             if metric in record.protocol.default_metrics:
                 assert abs(found[metric] - score) < 1e-3, (method, metric)
-    assert main(["table", str(record.path)]) == 0
+    assert main(["table", str(record.path), "--all"]) == 0
     words = " ".join(capsys.readouterr().out.split())
     assert f"prototype, calibrated, fold 0: {answer.words}" in words and "half of the queries lack the class" in words
     assert main(["report", str(record.path), "--out", str(tmp_path / "report"), "--no-photos"]) == 0

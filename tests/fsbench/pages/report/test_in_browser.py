@@ -160,5 +160,5 @@ def test_what_is_drawn_is_what_was_scored(make):
     )  # fmt: skip
     check_counts(record, [result])
     result.counts[1, 1] += 1
-    with pytest.raises(RecordError, match="episode 0 has other counts"):
+    with pytest.raises(RecordError, match="episode 0 gives other counts"):
         check_counts(record, [result])
