@@ -23,7 +23,7 @@ MOST_PAIRS = 40
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a study's comparison says.
+    """The verdict on a study, in sentences.
 
     Attributes:
         sentences: At most six, the most important first.

@@ -273,7 +273,7 @@ def _trivial_rows(methods: Methods, request: Request, sums: Sums) -> list[Result
 
 @dataclass(frozen=True)
 class _Scope:
-    """What a difference is about: a part of some folds.
+    """The part of some folds that methods are compared on.
 
     Attributes:
         fold, part_kind, part: as in `ResultRow`.

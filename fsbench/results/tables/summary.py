@@ -122,13 +122,21 @@ def symbols_in_words(block: Block, grids: Sequence[Grid]) -> list[str]:
     """Explain what stands in the grids of a block: labels of folds, and the mark of scores that show nothing."""
     cells = [cell for grid in grids for line in grid for cell in line]
     folds = [fold for fold in method_folds(block) if any(label_in(cell, fold_label(block, fold)) for cell in cells)]
-    words = []
-    if folds:
-        named = f"{fold_label(block, folds[0])} is fold {folds[0]}, with {block.classes[folds[0]]} classes"
-        words.append(named + ", and so on" * (len(folds) > 1))
+    words = folds_in_words(block, folds)
     if any(cell.endswith(NOT_ABOVE) for cell in cells):
         words.append(f"{NOT_ABOVE} marks a score that is not shown to be above the best answer without a model")
     return words
+
+
+def folds_in_words(block: Block, folds: Sequence[str]) -> list[str]:
+    """Say what heads of columns such as 5⁰ mean; nothing of folds whose heads say it themselves."""
+    named = [fold for fold in folds if fold in block.classes and fold_label(block, fold)]
+    numbers = {block.classes[fold] for fold in named}
+    if len(named) > 1 and len(numbers) == 1:
+        heads = ", ".join(fold_label(block, fold) for fold in named)
+        return [f"{heads} are folds {', '.join(named)}, with {numbers.pop()} classes each"]
+    parts = [f"{fold_label(block, fold)} is fold {fold}, with {block.classes[fold]} classes" for fold in named]
+    return ["; ".join(parts)] if parts else []
 
 
 def label_in(cell: str, label: str) -> bool:

@@ -6,7 +6,7 @@ from math import ceil, floor, log10
 from fsbench.pages.report.collect import Study, shown_fold
 from fsbench.pages.report.scores.leaderboard import Column, Leaderboard, Line, build_leaderboard
 from fsbench.results.tables.blocks import Block
-from fsbench.results.tables.summary import fold_label, method_folds
+from fsbench.results.tables.summary import card_notes, folds_in_words, method_folds
 from fsbench.scores.estimate import Estimate
 
 MOST = 8
@@ -22,7 +22,7 @@ class FrontTable:
         lines: Of the best methods, then of the best answer without a model, with cells of `columns` alone.
         bars: The interval of each line that is drawn; None where a line lacks it.
         axis: Ticks from the least to the greatest end of the bars; empty where there is nothing to compare.
-    legend: What stands behind heads such as 5⁰, and behind marks such as †, in sentences.
+        legend: What heads such as 5⁰ and marks such as † mean, in sentences.
         methods: Number of methods in `lines`.
         folds: Number of folds that methods have.
     """
@@ -49,33 +49,22 @@ def front_table(study: Study) -> FrontTable:
     known = [bar for bar in bars if bar and bar.has_interval]
     axis = _ticks(min(bar.low for bar in known), max(bar.high for bar in known)) if len(known) > 1 else []
     bars += [None] * (len(lines) - len(bars))
-    legend = [*fold_legend(study.block), *mark_legend(study.block)]
-    return FrontTable(columns, lines, bars, axis, legend, len(methods), len(method_folds(study.block)))
+    return FrontTable(columns, lines, bars, axis, legend(study.block), len(methods), len(method_folds(study.block)))
+
+
+def legend(block: Block) -> list[str]:
+    """Explain heads such as 5⁰ and the signs of cards, in a sentence each; nothing where there are none."""
+    return [*fold_legend(block), *mark_legend(block)]
 
 
 def fold_legend(block: Block) -> list[str]:
-    """Say what heads such as 5⁰ mean; nothing where columns are named otherwise."""
-    folds = [fold for fold in method_folds(block) if fold in block.classes and fold_label(block, fold)]
-    if len({block.classes[fold] for fold in folds}) == 1 and len(folds) > 1:
-        heads = ", ".join(fold_label(block, fold) for fold in folds)
-        return [f"{heads}: folds {', '.join(folds)}, each with {block.classes[folds[0]]} classes."]
-    parts = [f"{fold_label(block, fold)}: fold {fold}, with {block.classes[fold]} classes" for fold in folds]
-    return [f"{'; '.join(parts)}."] if parts else []
+    """Explain heads such as 5⁰ in sentences."""
+    return [f"{words}." for words in folds_in_words(block, method_folds(block))]
 
 
 def mark_legend(block: Block) -> list[str]:
-    """Say what each mark of a method's card stands for; nothing where all cards are alike."""
-    cards = {sign: block.cards[name].conditions for name, sign in block.signs.items() if sign}
-    if not cards:
-        return []
-    differing = [name for name in next(iter(cards.values())) if len({card[name] for card in cards.values()}) > 1]
-    marks = [
-        f"{sign.strip()} {', '.join(f'{name}: {card[name]}' for name in differing)}" for sign, card in cards.items()
-    ]
-    ranked = (
-        "They are ranked together, as asked (--rank-all)" if block.rank_all else "Only equal marks are ranked together"
-    )
-    return [f"{'; '.join(marks)}. {ranked}."]
+    """Explain the signs of cards in sentences."""
+    return [f"{words}." for words in card_notes(block)]
 
 
 def _ticks(low: float, high: float) -> list[float]:

@@ -16,7 +16,6 @@ from fsbench.datamodules.datasets.folder import Folder
 from fsbench.protocols.reading import load_protocol
 from fsbench.records.counts import to_frame
 from fsbench.records.record import Record, find_distinct_records, find_records
-from fsbench.results.tables import scoring
 from fsbench.results.tables.blocks import Subset
 from fsbench.results.tables.comparable import check_same
 from fsbench.results.tables.formats import FORMATS, render
@@ -130,15 +129,15 @@ def test_folds_of_different_data_are_never_averaged(make, blocks_folder, tmp_pat
     assert [lines([block]) for block in blocks] == [[("m", "0")], [("m", "1")]]
 
 
-def test_no_mean_by_size_over_some_folds_only(make, monkeypatch):
-    def pairs_by_size(frame):
-        return {name: keep & (name != "0-5" or 1 not in frame["class_id"]) for name, keep in real(frame).items()}
-
-    real = scoring.pairs_by_size
-    monkeypatch.setattr(scoring, "pairs_by_size", pairs_by_size)
-    (block,) = build_blocks([make("m", 0), make("m", 1)])
-    mean = block.rows[-1]
-    assert mean.fold == "mean" and mean.by_size["0-5"] == Subset(0, 0, {}) and mean.by_size["5-10"].scores
+def test_no_mean_by_size_over_some_folds_only(make):
+    """Four episodes a fold have no object of some sizes."""
+    (block,) = build_blocks([make("m", 0, episodes=4), make("m", 1, episodes=4)])
+    *folds, mean = block.rows
+    assert [row.fold for row in block.rows] == ["0", "1", "mean"]
+    lacking = {name for name in SIZES if any(not fold.by_size[name].pairs for fold in folds)}
+    assert lacking and any(fold.by_size[name].pairs for fold in folds for name in lacking)
+    for name in SIZES:
+        assert (mean.by_size[name] == Subset(0, 0, {})) == (name in lacking)
 
 
 def test_breakdown_by_size_and_class(make):
