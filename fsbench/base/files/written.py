@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -36,7 +37,7 @@ def replacing(path: Path, durable: bool = True) -> Iterator[Path]:
     Raises:
         SettingsError: a folder, a device or a pipe has the name, which a file would take the place of.
     """
-    if path.exists() and not path.is_file():
+    if is_no_plain_file(path):
         raise SettingsError(f"cannot write to {path}, which is no plain file; expected a file, or a new name")
     short = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]  # a long name with more to it would be too long
     temporary = path.with_name(f".{short}.{os.getpid()}.new")
@@ -49,6 +50,15 @@ def replacing(path: Path, durable: bool = True) -> Iterator[Path]:
             _sync(path.parent)  # a rename is of its folder, not of the file
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def is_no_plain_file(path: Path) -> bool:
+    """Return whether a folder, a device or a pipe has the name `path`; looks once, so that a file that another process
+    removes meanwhile is none of these."""
+    try:
+        return not stat.S_ISREG(path.stat().st_mode)
+    except (OSError, ValueError):  # nothing has the name, or nothing can: writing says so
+        return False
 
 
 def _sync(path: Path) -> None:

@@ -12,6 +12,7 @@ from types import NoneType
 from typing import Any, TypeVar, get_args, get_type_hints
 
 from fsbench.base.errors import RecordError, SettingsError
+from fsbench.base.files import is_no_plain_file
 
 MOST = 2**32 - 1
 """Largest seed that numpy takes, and more than any count here can use."""
@@ -57,7 +58,7 @@ def check_output_file(path: Path, option: str) -> None:
     folder = path.absolute().parent
     if path.is_dir():
         raise SettingsError(f"{option} is {path}, which is a folder; expected the name of a file")
-    if path.exists() and not path.is_file():
+    if is_no_plain_file(path):
         raise SettingsError(f"{option} is {path}, which is a device or a pipe; expected the name of a file")
     if not folder.is_dir():
         raise SettingsError(f"{option} is {path}, but there is no folder {path.parent}; make it, or choose another")

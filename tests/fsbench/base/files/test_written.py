@@ -87,3 +87,19 @@ def test_what_is_no_file_keeps_its_name(tmp_path):
         with pytest.raises(SettingsError, match="is no plain file"), replacing(tmp_path / name):
             pass
     assert (tmp_path / "pipe").is_fifo() and (tmp_path / "folder").is_dir() and len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_file_that_another_process_removes_meanwhile_is_no_device(tmp_path):
+    """A shared cache drops its oldest files while others write: one that is gone after the first look was a file."""
+
+    class RemovedOnceSeen(type(tmp_path)):
+        def stat(self, **how):
+            seen = super().stat(**how)
+            self.unlink()
+            return seen
+
+    path = RemovedOnceSeen(tmp_path / "entry.npz")
+    path.write_text("old")
+    with replacing(path, durable=False) as temporary:
+        temporary.write_text("new")
+    assert (tmp_path / "entry.npz").read_text() == "new"
