@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from fsbench.base.errors import FsbenchError, SettingsError, known_names
 from fsbench.networks.weights.table import backbone_data
-from fsbench.pages.report.differences import Differences, difference_study
+from fsbench.pages.report.differences import Differences, differences_by_part
 from fsbench.pages.report.episodes import FoldEpisodes, episodes_by_fold
 from fsbench.pages.report.matrix import compare_study
 from fsbench.protocols.protocol import Protocol
@@ -35,7 +35,7 @@ class StudyComparison(NamedTuple):
     Attributes:
         pairs: On the whole test, or None; see `compare_study`.
         remark: On what is left out, or why there is no comparison.
-        parts: By parts, or None; see `difference_study`.
+        parts: By parts, or None; see `differences_by_part`.
     """
 
     pairs: Comparison | None
@@ -208,11 +208,14 @@ def _study(
 def _compare(
     methods: Methods, metrics: Sequence[str], most: int | None, measures: "Mapping[Path, Measures]", rank_all: bool
 ) -> StudyComparison:
-    parts = difference_study(methods, metrics, most, measures)
-    beside = [] if parts is None else parts.p
-    pairs, remark = compare_study(methods, metrics, most, measures, rank_all, beside)
+    measure = (lambda record: measures[record.path]) if measures else None
+    parts = differences_by_part(methods, metrics, most, measure)
+    beside = [] if parts is None else [row.estimate.p for row in parts.rows]
+    pairs, remark = compare_study(methods, metrics, most, measure, rank_all, beside)
     if parts is not None:
-        parts = parts.judged(adjust(beside, [False] * len(beside)) if pairs is None else pairs.beside)
+        corrected = adjust(beside, [False] * len(beside)) if pairs is None else pairs.beside
+        rows = [replace(row, corrected=p) for row, p in zip(parts.rows, corrected, strict=True)]
+        parts = replace(parts, rows=rows)
     return StudyComparison(pairs, remark, parts)
 
 

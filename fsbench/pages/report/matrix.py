@@ -1,16 +1,11 @@
 """Compare a study's methods in pairs: which one is better, and whether chance alone explains it."""
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from types import MappingProxyType
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 from fsbench.base.errors import FsbenchError
 from fsbench.results.tables.comparable import ComparedTest, Methods, common_folds
 from fsbench.results.tables.compare import Comparing, Comparison, ComparisonLine, compare_methods
-
-if TYPE_CHECKING:
-    from fsbench.results.tables.rescoring.measures import Measures
+from fsbench.results.tables.scoring import Measure
 
 ALL_METRICS = 12
 """Largest number of methods that are compared in all metrics; more are compared in the first alone."""
@@ -23,7 +18,7 @@ def compare_study(
     methods: Methods,
     metrics: Sequence[str],
     most: int | None,
-    measures: "Mapping[Path, Measures]" = MappingProxyType({}),
+    measure: Measure | None = None,
     rank_all: bool = False,
     beside: Sequence[float] = (),
 ) -> tuple[Comparison | None, str]:
@@ -33,7 +28,7 @@ def compare_study(
         methods: The best first.
         metrics: Metrics to compare in.
         most: Largest number of methods; None: `MOST`.
-        measures: Of the runs by folder, for metrics beyond the counts.
+        measure: For metrics beyond the counts, see `Request`.
         rank_all: Whether methods of different cards are ranked together.
         beside: p of the other comparisons on the page, which are corrected along.
 
@@ -47,7 +42,6 @@ def compare_study(
         return None, "No two methods have runs of the same fold."
     try:
         compared = metrics if len(taken) <= ALL_METRICS else metrics[:1]
-        measure = (lambda record: measures[record.path]) if measures else None
         return compare_methods(taken, Comparing(compared, measure=measure, rank_all=rank_all), beside), remark
     except FsbenchError as error:
         return None, f"Not compared: {error}"

@@ -18,7 +18,7 @@ from fsbench.pages.report.atlas.page import render_atlas
 from fsbench.pages.report.collect import Study
 from fsbench.pages.report.costs import COSTS, TIMED, devices, fewest_episodes, run_costs
 from fsbench.pages.report.curves import read_curves
-from fsbench.pages.report.differences import KINDS, thousandths
+from fsbench.pages.report.differences import KINDS, bearing, thousandths, widest
 from fsbench.pages.report.episodes import IOU_MEANING
 from fsbench.pages.report.explorer.page import EXPLORER_PAGE, explorer_scripts, explorer_styles
 from fsbench.pages.report.matrix import matrix_cells
@@ -97,6 +97,8 @@ class Pages:
             "place": _percent_of_scale,
             "difference_level": heat.difference_level,
             "score_level": heat.score_level,
+            "bearing": bearing,
+            "widest": widest,
             "bare": _bare_number,
             "tex": render.tex,
         }

@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from fsbench.pages.report.collect import Study, shown_fold
-from fsbench.pages.report.differences import Bearing, Differences, Line
+from fsbench.pages.report.differences import Bearing, Differences, bearing
 from fsbench.protocols.reading import metric_named
-from fsbench.results.tables.compare import ComparisonLine, scores_in
 from fsbench.results.tables.layout import amount, is_too_few, probability, signed
+from fsbench.results.tables.rows import ALL, MEAN, SIZE, ResultRow
+from fsbench.results.tables.subsets import SIZES
 from fsbench.scores.estimate import Estimate, Scope
 
 NAMED = 3
@@ -37,38 +38,39 @@ class Verdict:
 def study_verdict(study: Study) -> Verdict:
     """Say what the comparison of a study's methods comes to, in the first metric that two of them have."""
     comparison, remark, parts = study.compared.result()
-    tables = {} if comparison is None else comparison.tables["all"]
-    metric = next((name for name in study.block.metrics if tables.get(name)), study.block.metrics[0])
-    lines = tables.get(metric, [])
-    if comparison is None or not lines:
+    whole = [] if comparison is None else [row for row in comparison.results if row.part_kind == ALL]
+    metrics = {row.metric for row in whole}
+    metric = next((name for name in study.block.metrics if name in metrics), study.block.metrics[0])
+    rows = [row for row in whole if row.metric == metric]
+    if comparison is None or not rows:
         return Verdict([*_lone_scores(study, metric), remark or f"No two methods have {metric} to compare."])
-    folds = list(dict.fromkeys(line.fold for line in lines))
+    folds = list(dict.fromkeys(row.fold for row in rows))
     shown = shown_fold(study.block)
     fold = shown if shown in folds else folds[0]
     words = _Words(metric, comparison.comparisons)
-    here = [line for line in lines if line.fold == fold]
+    here = [row for row in rows if row.fold == fold]
     ranked = _ranked(here, metric)
     best, *others = ranked
     second = next((label for label in others if _is_apart(best, label, here)), others[0])
     main = words.pair(here[0]) if len(ranked) == 2 else words.best(best, others, here)
-    sizes = _size_lines(parts, best, second, fold, metric)
+    sizes = _on_sizes(parts, best, second, fold, metric)
     sentences = [
         *main,
         *words.sizes(sizes, best, second),
         *_cards(study),
         *filter(None, [remark]),
-        words.test(study, here, fold),
+        words.test(study, here[0]),
     ]
     rest = []
     for other in folds:
-        there = [line for line in lines if line.fold == other]
-        own = [line for line in there if other != fold or (len(ranked) > 2 and best not in _methods(line))]
+        there = [row for row in rows if row.fold == other]
+        own = [row for row in there if other != fold or (len(ranked) > 2 and best not in _methods(row))]
         place = f"Fold {other}: " if len(folds) > 1 else ""
-        rest += [f"{place}{sentence}" for line in own for sentence in words.pair(line)]
+        rest += [f"{place}{sentence}" for row in own for sentence in words.pair(row)]
     if len(rest) > MOST_PAIRS:
         rest = [*rest[:MOST_PAIRS], f"{len(rest) - MOST_PAIRS} more pairs are on the page of the table."]
     for label in (each for each in others if each != second):
-        rest += words.sizes(_size_lines(parts, best, label, fold, metric), best, label)
+        rest += words.sizes(_on_sizes(parts, best, label, fold, metric), best, label)
     return Verdict(sentences, rest)
 
 
@@ -97,84 +99,82 @@ class _Words:
     def _size(self, value: float) -> str:
         return amount(f"{abs(value):.{metric_named(self.metric).digits(1)}f}", self.metric)
 
-    def _ends(self, low: float, high: float) -> str:
-        return f"{self._end(low)} to {self._end(high)}"
+    def _ends(self, found: Estimate) -> str:
+        return f"{self._end(found.low)} to {self._end(found.high)}"
 
-    def pair(self, line: ComparisonLine) -> list[str]:
+    def pair(self, row: ResultRow) -> list[str]:
         """Say in a sentence how far two methods are told apart, the better one first."""
-        first, second = line.difference.method, line.difference.other
-        a, b = line.difference.scores
-        found = line.difference.difference
-        low, high = found.low, found.high
-        if (a - b) * self._sign < 0:
-            first, second, a, b, low, high = second, first, b, a, -high, -low
+        better = row if row.estimate.value * self._sign >= 0 else row.reversed()
+        first, second, found = better.method, better.minus, better.estimate
+        a, b = _scores(better)
         scores = f"{self.metric} {self._score(a)} against {self._score(b)}"
         if found.scope is Scope.IDENTICAL:
             return [f"{first} and {second} have the same counts on these episodes: {self.metric} {self._score(a)}."]
-        if not line.is_tested:
+        if not row.is_tested:
             return [f"Whether {first} and {second} differ cannot be told: {scores}, {_why_untested(found)}."]
         supports = _scope_words(found)
-        if line.significant:
+        if row.is_significant:
             higher = "higher" if a > b else "lower"
-            ends = f"95 % interval {self._ends(low, high)}"
+            ends = f"95 % interval {self._ends(found)}"
             return [f"{first} is better than {second}{supports}: {scores}, {self._size(a - b)} {higher} ({ends})."]
-        ends = f"the difference may be anything from {amount(self._ends(low, high), self.metric)} (95 % interval)"
-        return [f"{first} and {second} are not told apart{supports}: {scores}; {ends}{self._chance(line, low, high)}."]
+        ends = f"the difference may be anything from {amount(self._ends(found), self.metric)} (95 % interval)"
+        return [f"{first} and {second} are not told apart{supports}: {scores}; {ends}{self._chance(better)}."]
 
-    def _chance(self, line: ComparisonLine, low: float, high: float) -> str:
+    def _chance(self, row: ResultRow) -> str:
         """Say why a difference whose interval leaves out 0 is not told apart; "" of others."""
-        if low <= 0 <= high:
+        if row.estimate.low <= 0 <= row.estimate.high:
             return ""
-        p = f"p is {probability(line.p)}, and {probability(line.corrected)} corrected"
+        p = f"p is {probability(row.estimate.p)}, and {probability(row.corrected)} corrected"
         return f". It leaves out 0, but among {self.comparisons} comparisons one may do so by chance ({p})"
 
-    def best(self, best: str, others: Sequence[str], lines: Sequence[ComparisonLine]) -> list[str]:
+    def best(self, best: str, others: Sequence[str], rows: Sequence[ResultRow]) -> list[str]:
         """Say which method is best, which ones are not told apart from it, and which are.
 
         Args:
             best: its label.
             others: labels, the best first.
-            lines: of one fold.
+            rows: the differences of one fold.
         """
-        of_best = {other: line for line in lines for other in _methods(line) if best in _methods(line)}
-        scores = scores_in(list(lines))
-        even = [label for label in others if label in of_best and not of_best[label].significant]
-        apart = [label for label in others if label in of_best and of_best[label].significant]
-        sentences = [f"{best} has the best {self.metric}, {self._score(scores[best])}."]
+        turned = (row if row.method == best else row.reversed() for row in rows if best in _methods(row))
+        by_other = {row.minus: row for row in turned}
+        even = [by_other[label] for label in others if label in by_other and not by_other[label].is_significant]
+        apart = [by_other[label] for label in others if label in by_other and by_other[label].is_significant]
+        sentences = [f"{best} has the best {self.metric}, {self._score(_scores_of_methods(rows)[best])}."]
         if even:
-            listed = _listed([self._even(label, scores[label], best, of_best[label]) for label in even])
+            listed = _listed([self._even(row.reversed()) for row in even])
             sentences.append(f"Not told apart from it: {listed}; in parentheses the 95 % interval of the difference.")
         if apart:
-            listed = _listed([self._apart(label, best, of_best[label]) for label in apart])
+            listed = _listed([self._apart(row) for row in apart])
             sentences.append(f"It is better than {listed}; in parentheses the 95 % interval.")
         return sentences
 
-    def _even(self, label: str, score: float, best: str, line: ComparisonLine) -> str:
-        found = line.difference.difference
-        if not line.is_tested:
+    def _even(self, row: ResultRow) -> str:
+        """Say how far a method may be from the best, which `row` subtracts."""
+        found, score = row.estimate, self._score(_scores(row)[0])
+        if not row.is_tested:
             same = found.scope is Scope.IDENTICAL
-            return f"{label} {self._score(score)} ({'the same counts' if same else _why_untested(found)})"
-        low, high = _from(line, best)
-        return f"{label} {self._score(score)} ({self._ends(-high, -low)}{_scope_words(found)})"
+            return f"{row.method} {score} ({'the same counts' if same else _why_untested(found)})"
+        return f"{row.method} {score} ({self._ends(found)}{_scope_words(found)})"
 
-    def _apart(self, label: str, best: str, line: ComparisonLine) -> str:
-        found = line.difference.difference
-        return f"{label} by {self._size(found.value)} ({self._ends(*_from(line, best))}{_scope_words(found)})"
+    def _apart(self, row: ResultRow) -> str:
+        """Say by how much the best method is better than the one that `row` subtracts."""
+        found = row.estimate
+        return f"{row.minus} by {self._size(found.value)} ({self._ends(found)}{_scope_words(found)})"
 
-    def sizes(self, lines: Sequence[Line], first: str, second: str) -> list[str]:
+    def sizes(self, rows: Sequence[ResultRow], first: str, second: str) -> list[str]:
         """Say on which object sizes the first method is better, worse or not told apart; nothing without sizes."""
-        if not lines:
+        if not rows:
             return []
         better: list[str] = []
         worse: list[str] = []
         even: list[str] = []
         few: list[str] = []
-        for line in lines:
-            name = _size_name(line.part.name)
-            if line.bearing.is_apart:
-                ends = f"{self._end(line.moved)} [{self._end(line.ends[0])}, {self._end(line.ends[1])}]"
-                (better if line.moved * self._sign > 0 else worse).append(f"{name} ({ends})")
-            elif line.bearing in (Bearing.EVEN, Bearing.EVEN_HERE):
+        for row in rows:
+            name, found, bears = _size_name(row.part), row.estimate, bearing(row)
+            if bears.is_apart:
+                ends = f"{self._end(found.value)} [{self._end(found.low)}, {self._end(found.high)}]"
+                (better if found.value * self._sign > 0 else worse).append(f"{name} ({ends})")
+            elif bears in (Bearing.EVEN, Bearing.EVEN_HERE):
                 even.append(name)
             else:
                 few.append(name)
@@ -186,12 +186,14 @@ class _Words:
         words += [f"too few images show {_joined(few)}"] if few else []
         return [f"By object size (share of the image), {first} is {'; '.join(words)}."]
 
-    def test(self, study: Study, lines: Sequence[ComparisonLine], fold: str) -> str:
+    def test(self, study: Study, row: ResultRow) -> str:
         """Say by which test this was found, on what, and for what it holds."""
         header = study.records[0].header
-        where = {"mean": f"mean over {header.folds} folds"}.get(fold, f"fold {fold}" if study.scope else "")
-        a_fold = " a fold" if fold == "mean" else ""
-        episodes = f"the same {lines[0].episodes:,} episodes{a_fold} ({lines[0].images:,} query images) for all methods"
+        is_mean = row.fold == MEAN
+        where = f"mean over {header.folds} folds" if is_mean else f"fold {row.fold}" if study.scope else ""
+        number = round(row.episodes / header.folds) if is_mean else row.episodes
+        images = f"{row.estimate.queries:,} query images"
+        episodes = f"the same {number:,} episodes{' a fold' * is_mean} ({images}) for all methods"
         on = ", ".join(filter(None, (f"{header.way}-way {header.shot}-shot", where, episodes)))
         many = f", corrected for the {self.comparisons:,} comparisons of this table by Holm's method,"
         return (
@@ -212,33 +214,37 @@ def _lone_scores(study: Study, metric: str) -> list[str]:
     return sentences
 
 
-def _methods(line: ComparisonLine) -> tuple[str, str]:
-    return line.difference.method, line.difference.other
+def _methods(row: ResultRow) -> tuple[str, str]:
+    return row.method, row.minus
 
 
-def _is_apart(one: str, other: str, lines: Sequence[ComparisonLine]) -> bool:
-    return any(line.significant for line in lines if {one, other} == set(_methods(line)))
+def _scores(row: ResultRow) -> tuple[float, float]:
+    assert row.scores is not None  # of a difference
+    return row.scores
 
 
-def _ranked(lines: Sequence[ComparisonLine], metric: str) -> list[str]:
-    """Return the methods of some lines, the best first."""
-    scores = scores_in(list(lines))
+def _is_apart(one: str, other: str, rows: Sequence[ResultRow]) -> bool:
+    return any(row.is_significant for row in rows if {one, other} == set(_methods(row)))
+
+
+def _scores_of_methods(rows: Sequence[ResultRow]) -> dict[str, float]:
+    """Return each method's score, of differences of one fold."""
+    return {name: score for row in rows for name, score in zip(_methods(row), _scores(row), strict=True)}
+
+
+def _ranked(rows: Sequence[ResultRow], metric: str) -> list[str]:
+    """Return the methods of some differences of one fold, the best first."""
+    scores = _scores_of_methods(rows)
     return sorted(scores, key=lambda label: -metric_named(metric).sign * scores[label])
 
 
-def _from(line: ComparisonLine, best: str) -> tuple[float, float]:
-    """Return the ends of the interval of a method's score minus the other one's."""
-    found = line.difference.difference
-    return (found.low, found.high) if line.difference.method == best else (-found.high, -found.low)
-
-
-def _size_lines(parts: Differences | None, first: str, second: str, fold: str, metric: str) -> list[Line]:
+def _on_sizes(parts: Differences | None, first: str, second: str, fold: str, metric: str) -> list[ResultRow]:
     """Return the differences of two methods on each object size, the smallest objects first."""
-    if parts is None or metric not in parts.metrics or not {first, second} <= set(parts.methods):
+    if parts is None or not {first, second} <= set(parts.methods):
         return []
-    places = [part.name for part in parts.parts]
-    found = parts.lines(parts.methods.index(first), parts.methods.index(second), "size", metric)
-    return sorted((line for line in found if line.part.fold == fold), key=lambda line: places.index(line.part.name))
+    found = [row for row in parts.between(first, second, SIZE, metric) if row.fold == fold]
+    order = list(SIZES)
+    return sorted(found, key=lambda row: order.index(row.part))
 
 
 def _cards(study: Study) -> list[str]:

@@ -4,17 +4,19 @@ Tables, comparisons, pages and notebooks filter and arrange these rows.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from math import nan
+from dataclasses import dataclass, replace
+from math import isnan, nan
 from typing import TYPE_CHECKING, Any
 
+from fsbench.results.tables.layout import ALPHA
 from fsbench.scores.estimate import Estimate
 
 if TYPE_CHECKING:
     import polars as pl
 
-ALL, FOLD, SIZE, CLASS = "all", "fold", "size", "class"
-"""Kinds of parts: the whole test, one fold of a test whose folds are all there, an object size, a class."""
+ALL, FOLD, SIZE, CLASS, PRESENCE = "all", "fold", "size", "class", "presence"
+"""Kinds of parts: the whole test, one fold of a test whose folds are all there, an object size, a class, and whether
+the query shows the way."""
 
 MEAN = "mean"
 """Name of the mean over all folds of a test, beside the numbers of folds."""
@@ -24,8 +26,9 @@ COLUMNS = {
     "method": "label of the method, or of an answer that needs no model",
     "minus": "the method that is subtracted, of a difference; empty for a score",
     "fold": 'number of the fold, "mean" over all folds, or "all" for scores of classification',
-    "part_kind": '"all", "fold", "size" or "class"',
-    "part": "the object size (share of the query in percent) or the class; the fold's number; else the word all",
+    "part_kind": '"all", "fold", "size", "class" or "presence"',
+    "part": "the object size (share of the query in percent), the class, the fold's number, or whether the query shows "
+    "the way; else the word all",
     "rule": "another rule that the score follows; empty for the protocol's own",
     "metric": "name of the score",
     "value": "the score, or the difference method - minus",
@@ -72,6 +75,23 @@ class ResultRow:
     episodes: int = 0
     run: str = ""
     parent: str = ""
+
+    @property
+    def is_tested(self) -> bool:
+        """Whether there is a p."""
+        return not isnan(self.estimate.p)
+
+    @property
+    def is_significant(self) -> bool:
+        """Whether two methods are told apart."""
+        return self.corrected < ALPHA
+
+    def reversed(self) -> "ResultRow":
+        """Return the same difference the other way round: `minus` less `method`."""
+        found = self.estimate
+        turned = replace(found, value=-found.value, low=-found.high, high=-found.low)
+        scores = None if self.scores is None else (self.scores[1], self.scores[0])
+        return replace(self, method=self.minus, minus=self.method, estimate=turned, scores=scores, parent=self.minus)
 
     def cells(self) -> dict[str, Any]:
         """Return the cells of the row by the names of `COLUMNS`; NaN stands for no number."""

@@ -18,8 +18,16 @@ from fsbench.records.grouping import fold_of
 from fsbench.records.record import Record
 from fsbench.results.tables.comparable import Methods
 from fsbench.results.tables.rescoring.statistics import subset_statistics, whole_statistics
-from fsbench.results.tables.rows import ALL, CLASS, FOLD, MEAN, SIZE, ResultRow
-from fsbench.results.tables.subsets import ABSENT, SIZES, is_of_absent, pairs_by_class, pairs_by_size
+from fsbench.results.tables.rows import ALL, CLASS, FOLD, MEAN, PRESENCE, SIZE, ResultRow
+from fsbench.results.tables.subsets import (
+    ABSENT,
+    SHOWN,
+    SIZES,
+    is_of_absent,
+    pairs_by_class,
+    pairs_by_presence,
+    pairs_by_size,
+)
 from fsbench.scores.decisions import adjust
 from fsbench.scores.estimate import Estimate, differences, estimates
 from fsbench.scores.statistics import ScoreStatistics
@@ -40,7 +48,8 @@ class Request:
 
     Attributes:
         metrics: names of the scores.
-        by: kinds of parts besides the whole test: "fold", "size", "class". Scores of folds are always there.
+        by: kinds of parts besides the whole test: "fold", "size", "class", "presence". Scores of folds are always
+            there.
         trivial: whether the answers that need no model are scored on the same episodes.
         measure: measures what scores beyond the counts need of a run; None where nobody asks for them.
         test: name of the test; its title unless given.
@@ -208,13 +217,15 @@ Selector = Callable[[Record, "pl.DataFrame"], dict[str, np.ndarray]]
 def _selectors(record: Record, request: Request, folds: int) -> Iterator[tuple[str, Selector]]:
     if SIZE in request.by and record.protocol.has_masks:
         yield SIZE, lambda _, frame: pairs_by_size(frame)
+    if PRESENCE in request.by and record.protocol.has_masks:
+        yield PRESENCE, lambda _, frame: pairs_by_presence(frame)
     if CLASS in request.by and folds == 1:
         yield CLASS, lambda one, frame: pairs_by_class(frame, one.header)
 
 
 def metrics_of_part(metrics: Iterable[str], kind: str, name: str) -> list[str]:
     """Return the scores that mean something on a part: no IoU where the query does not show the class."""
-    return [metric for metric in metrics if is_of_absent(metric) or not (kind == SIZE and name == ABSENT)]
+    return [metric for metric in metrics if is_of_absent(metric) or kind == CLASS or name != ABSENT]
 
 
 def _ways(frame: "pl.DataFrame") -> np.ndarray:
@@ -300,9 +311,13 @@ def _scopes(first: Mapping[int, Record], by: Sequence[str]) -> list[_Scope]:
     scopes = list(tests)
     if FOLD in by and whole:
         scopes += [_Scope(str(fold), FOLD, str(fold), [fold]) for fold in folds]
-    if SIZE in by:
-        for test in tests:
-            scopes += [_Scope(test.fold, SIZE, name, test.folds, partial(_of_size, name)) for name in (*SIZES, ABSENT)]
+    for test in tests:
+        if SIZE in by:
+            sizes = SIZES if PRESENCE in by else (*SIZES, ABSENT)  # once in a request
+            scopes += [_Scope(test.fold, SIZE, name, test.folds, partial(_of_size, name)) for name in sizes]
+        if PRESENCE in by:
+            shown = (SHOWN, ABSENT)
+            scopes += [_Scope(test.fold, PRESENCE, name, test.folds, partial(_of_presence, name)) for name in shown]
     if CLASS in by:
         for fold in folds:
             names = pairs_by_class(first[fold].episodes, first[fold].header)
@@ -312,6 +327,10 @@ def _scopes(first: Mapping[int, Record], by: Sequence[str]) -> list[_Scope]:
 
 def _of_size(name: str, record: Record) -> np.ndarray:
     return pairs_by_size(record.episodes)[name]
+
+
+def _of_presence(name: str, record: Record) -> np.ndarray:
+    return pairs_by_presence(record.episodes)[name]
 
 
 def _of_class(name: str, record: Record) -> np.ndarray:

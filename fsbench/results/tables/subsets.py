@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 SIZES = {"0-5": (0.0, 0.05), "5-10": (0.05, 0.10), "10-15": (0.10, 0.15), ">15": (0.15, np.inf)}
 """Share of the query's pixels, void included, that shows the way: [lower, upper)."""
 
+SHOWN = "shown in the query"
 ABSENT = "absent"
 """The pairs whose query does not show the way. The run's mIoU counts what is predicted there; by itself, its IoU would
 be 0 or nothing."""
@@ -26,7 +27,13 @@ def is_of_absent(metric: str) -> bool:
 def pairs_by_size(frame: "pl.DataFrame") -> dict[str, np.ndarray]:
     """Select the (episode, way) pairs of each bin of `SIZES`, and of `ABSENT`: name -> (rows,) bool."""
     bins = {name: pairs_between(frame, lower, upper) for name, (lower, upper) in SIZES.items()}
-    return bins | {ABSENT: (frame["slot"] > 0).to_numpy() & ~frame["present"].to_numpy()}
+    return bins | {ABSENT: pairs_by_presence(frame)[ABSENT]}
+
+
+def pairs_by_presence(frame: "pl.DataFrame") -> dict[str, np.ndarray]:
+    """Select the (episode, way) pairs whose query shows the way, and the others: name -> (rows,) bool."""
+    way, present = (frame["slot"] > 0).to_numpy(), frame["present"].to_numpy()
+    return {SHOWN: way & present, ABSENT: way & ~present}
 
 
 def pairs_between(frame: "pl.DataFrame", lower: float, upper: float) -> np.ndarray:

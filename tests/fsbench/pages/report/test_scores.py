@@ -2,9 +2,10 @@
 
 import re
 from functools import partial
-from itertools import combinations, product
+from itertools import combinations
 
 import numpy as np
+import polars as pl
 import pytest
 
 from fsbench.base.errors import SettingsError
@@ -13,7 +14,7 @@ from fsbench.pages.look.theme import STYLE
 from fsbench.pages.report.collect import collect, select_methods
 from fsbench.pages.report.costs import TIMED, RunCost
 from fsbench.pages.report.curves import Curve
-from fsbench.pages.report.differences import Bearing
+from fsbench.pages.report.differences import bearing
 from fsbench.pages.report.plots import DIVERGING, cost_plot, heat_plot, size_plot
 from fsbench.pages.report.scores import heat
 from fsbench.pages.report.scores.leaderboard import Line, build_leaderboard
@@ -96,53 +97,44 @@ def test_differences_are_those_of_the_comparison(study):
     assert parted.kinds() == ["class", "size", "fold", "presence"] and parted.metrics == ["mIoU", "accuracy"]
     first, second = study.methods[labels[0]], study.methods[labels[2]]
     two = {labels[0]: first, labels[2]: second}
-    exact = compare_methods(two, Comparing(["mIoU", "accuracy"], ("fold", "size", "class")))
+    exact = compare_methods(two, Comparing(["mIoU", "accuracy"], ("fold", "size", "class"))).results
     for kind in ("class", "size", "fold"):
         for metric in ("mIoU", "accuracy"):
-            lines = {(line.part.fold, line.part.name): line for line in parted.lines(0, 2, kind, metric)}
-            found = {(x.fold, x.fold if kind == "fold" else x.part): x for x in exact.tables[kind][metric]}
-            found = {place: x for place, x in found.items() if x.part != "absent"}
-            assert lines.keys() == found.keys() and lines
-            for place, line in lines.items():
-                item = found[place].difference
-                assert line.scores == pytest.approx(item.scores) and line.part.images == item.difference.queries
-                assert line.ends == pytest.approx((item.difference.low, item.difference.high), nan_ok=True)
+            rows = {(row.fold, row.part): row for row in parted.between(labels[0], labels[2], kind, metric)}
+            found = {(row.fold, row.part): row for row in exact if (row.part_kind, row.metric) == (kind, metric)}
+            found = {place: row for place, row in found.items() if row.part != "absent"}
+            assert rows.keys() == found.keys() and rows
+            for place, row in rows.items():
+                one, other = row.estimate, found[place].estimate
+                assert row.scores == pytest.approx(found[place].scores) and one.queries == other.queries
+                assert (one.low, one.high) == pytest.approx((other.low, other.high), nan_ok=True)
     protocol, header = first[0].protocol, first[0].header
     name = next(iter(header.class_names.values()))
     keep = pairs_by_class(first[0].episodes, header)[name]
     subsets = [protocol.subset_statistics(run.episodes, keep, header) for run in (second[0], first[0])]
     expected = gains([subsets[0]], [subsets[1]])["mIoU"]
-    (line,) = (x for x in parted.lines(0, 2, "class", "mIoU") if (x.part.name, x.part.fold) == (name, "0"))
-    found = (line.moved, *line.ends)
-    assert found == pytest.approx((expected.value, expected.low, expected.high), nan_ok=True)
+    rows = parted.between(labels[0], labels[2], "class", "mIoU")
+    (found,) = (row.estimate for row in rows if (row.part, row.fold) == (name, "0"))
+    same = pytest.approx((expected.value, expected.low, expected.high), nan_ok=True)
+    assert (found.value, found.low, found.high) == same
     keeps = [pairs_by_size(first[fold].episodes)["5-10"] for fold in (0, 1)]
     sides = [
         [protocol.subset_statistics(runs[fold].episodes, keeps[fold], runs[fold].header) for fold in (0, 1)]
         for runs in (second, first)
     ]
     expected = gains(*sides)["mIoU"]
-    (line,) = (line for line in parted.lines(0, 2, "size", "mIoU") if line.part.name == "5-10")
-    found = (line.moved, *line.ends)
-    assert found == pytest.approx((expected.value, expected.low, expected.high), nan_ok=True)
+    rows = parted.between(labels[0], labels[2], "size", "mIoU")
+    (found,) = (row.estimate for row in rows if row.part == "5-10")
+    same = pytest.approx((expected.value, expected.low, expected.high), nan_ok=True)
+    assert (found.value, found.low, found.high) == same
 
 
 def test_one_correction_holds_for_all_that_a_page_says(study):
     """Holm's method with weights over the matrix of pairs and the differences by parts (statistics.md §7), by hand."""
     pairs, _, parts = study.compared.result()
-    lines = [(line.p, metric == "mIoU", line.significant) for metric, of in pairs.tables["all"].items() for line in of]
-    for i, j in combinations(range(len(study.methods)), 2):
-        two = {label: study.methods[label] for label in (parts.methods[i], parts.methods[j])}
-        tables = compare_methods(two, Comparing(["mIoU", "accuracy"], ("fold", "size", "class"))).tables
-        for kind, metric in product(("class", "size", "fold"), parts.metrics):
-            own = {(x.part.fold, x.part.name): x.bearing.is_apart for x in parts.lines(i, j, kind, metric)}
-            found = {(x.fold, x.fold if kind == "fold" else x.part): x.p for x in tables[kind][metric]}
-            lines += [(found[place], False, apart) for place, apart in own.items()]
-    number = list(parts.found)
-    lines += [
-        (each.p, False, Bearing(int(parts.bearings[metric][pair, part])).is_apart)
-        for (metric, pair, part), each in zip(number, parts.found.values(), strict=True)
-        if parts.parts[part].kind == "presence"
-    ]
+    rows = [*pairs.results, *parts.rows]
+    assert {row.part_kind for row in rows} == {"all", "class", "size", "fold", "presence"}
+    lines = [(row.estimate.p, row.part_kind == "all" and row.metric == "mIoU", row.is_significant) for row in rows]
     tested = [line for line in lines if line[0] == line[0]]
     assert pairs.comparisons == len(tested)
     main = sum(first for _, first, _ in tested)
@@ -157,16 +149,30 @@ def test_one_correction_holds_for_all_that_a_page_says(study):
 
 
 def test_a_difference_turned_around_has_the_other_sign(study):
-    parted = study.compared.result().parts
-    there, back = parted.lines(1, 3, "class", "mIoU"), parted.lines(3, 1, "class", "mIoU")
-    assert [line.part for line in there] == [line.part for line in back][::-1]
-    for one, other in zip(there, back[::-1], strict=True):
-        assert one.scores == other.scores[::-1] and one.bearing == other.bearing
-        assert one.ends == pytest.approx((-other.ends[1], -other.ends[0]), nan_ok=True)
-    moved = [line.moved for line in there]
+    parted, (_, one, _, other) = study.compared.result().parts, study.methods
+    there, back = parted.between(one, other, "class", "mIoU"), parted.between(other, one, "class", "mIoU")
+    assert [(row.part, row.fold) for row in there] == [(row.part, row.fold) for row in back][::-1]
+    for row, turned in zip(there, back[::-1], strict=True):
+        assert row.scores == turned.scores[::-1] and bearing(row) == bearing(turned)
+        ends = (-turned.estimate.high, -turned.estimate.low)
+        assert (row.estimate.low, row.estimate.high) == pytest.approx(ends, nan_ok=True)
+    moved = [row.estimate.value for row in there]
     assert moved == sorted(moved, reverse=True)
-    absent = [line for line in parted.lines(1, 3, "presence", "accuracy") if line.part.name == "absent"]
-    assert len(absent) == 1 and "absent" not in {line.part.name for line in parted.lines(1, 3, "presence", "mIoU")}
+    absent = [row for row in parted.between(one, other, "presence", "accuracy") if row.part == "absent"]
+    assert len(absent) == 1 and "absent" not in {row.part for row in parted.between(one, other, "presence", "mIoU")}
+
+
+def test_what_the_query_shows_is_a_part_of_its_own(study):
+    """The episodes that show the way and those that do not, by hand from the counts."""
+    label, other = list(study.methods)[:2]
+    shown = {row.part: row for row in study.compared.result().parts.between(label, other, "presence", "accuracy")}
+    for part, present in (("shown in the query", True), ("absent", False)):
+        scores, pairs = [], 0
+        for record in study.methods[label].values():
+            frame = record.episodes.filter((pl.col("slot") > 0) & (pl.col("present") == present))
+            scores.append(100 * (frame["decided"] == frame["present"]).mean())
+            pairs += len(frame)
+        assert shown[part].pairs == pairs and shown[part].scores[0] == pytest.approx(np.mean(scores))
 
 
 def test_the_heat_map_is_scaled_by_what_it_shows(study):

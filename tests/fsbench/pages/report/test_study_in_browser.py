@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from fsbench.cli.main import main
+from fsbench.pages.report.differences import bearing
 from fsbench.pages.report.scores import heat
 from tests.fsbench.pages.report.conftest import METHODS
 from tests.fsbench.pages.report.test_in_browser import opened
@@ -177,14 +178,14 @@ def test_differences_of_any_two_methods(chromium, page_file, study):
 
     def expected(first, second, kind, metric):
         lines = []
-        for line in parted.lines(labels.index(first), labels.index(second), kind, metric):
-            (a, b), (low, high), bearing = line.scores, line.ends, line.bearing
-            if np.isnan(low):
-                words = f"{a - b:+.1f}" + (f" ({line.part.images} images)" if bearing.name == "FEW" else "")
+        for row in parted.between(first, second, kind, metric):
+            (a, b), found, bears = row.scores, row.estimate, bearing(row)
+            if not found.has_interval:
+                words = f"{a - b:+.1f}" + (f" ({found.queries} images)" if bears.name == "FEW" else "")
             else:
-                sign = "≈" if not bearing.is_apart else "▲" if a > b else "▼"
-                words = f"{sign} {a - b:+.1f} [{low:+.1f}, {high:+.1f}]" + "°" * bearing.is_conditional
-            lines.append([line.part.name, words, "", f"{a:.1f}", f"{b:.1f}"])
+                sign = "≈" if not bears.is_apart else "▲" if a > b else "▼"
+                words = f"{sign} {a - b:+.1f} [{found.low:+.1f}, {found.high:+.1f}]" + "°" * bears.is_conditional
+            lines.append([row.part, words, "", f"{a:.1f}", f"{b:.1f}"])
         return lines
 
     def rows(page):

@@ -12,14 +12,15 @@ from fsbench.pages.report.matrix import comparable_methods
 from fsbench.pages.report.verdict import study_verdict
 from fsbench.pages.report.workers import SerialExecutor
 from fsbench.records.record import find_records
-from fsbench.results.tables.compare import ComparisonLine
+from fsbench.results.tables.rows import ResultRow
 from tests.fsbench.pages.report.studies import write_study
 from tests.fsbench.runs import rewrite
 
 
-def lines_of(study: Study) -> dict[frozenset[str], ComparisonLine]:
+def rows_of(study: Study) -> dict[frozenset[str], ResultRow]:
+    """The differences of each two methods in mIoU, by the two."""
     comparison, *_ = study.compared.result()
-    return {frozenset((x.difference.method, x.difference.other)): x for x in comparison.tables["all"]["mIoU"]}
+    return {frozenset((row.method, row.minus)): row for row in comparison.results if row.metric == "mIoU"}
 
 
 def study_with(study: Study, names: set[str]) -> Study:
@@ -32,16 +33,16 @@ def study_with(study: Study, names: set[str]) -> Study:
 def test_the_first_screen_says_who_is_better_and_by_how_much(study):
     verdict = study_verdict(study)
     best, *others = study.methods
-    lines, words = lines_of(study), " ".join(verdict.sentences)
+    rows, words = rows_of(study), " ".join(verdict.sentences)
     row = next(row for row in study.shown_rows if row.method == best)
     assert verdict.sentences[0] == f"{best} has the best mIoU, {row.scores['mIoU'].value:.2f}."
     assert len(verdict.sentences) <= 6
     even, apart = re.findall(r"Not told apart from it:.*?;|It is better than.*?;", words)
     for other in others:
-        line = lines[frozenset((best, other))]
-        found = line.difference.difference
-        low, high = (found.low, found.high) if line.difference.method == best else (-found.high, -found.low)
-        if line.significant:
+        difference = rows[frozenset((best, other))]
+        found = difference.estimate
+        low, high = (found.low, found.high) if difference.method == best else (-found.high, -found.low)
+        if difference.is_significant:
             assert f"{other} by {abs(found.value):.1f} points ({low:+.1f} to {high:+.1f})" in apart
         else:
             assert other in even and f"({-high:+.1f} to {-low:+.1f})" in even
@@ -50,31 +51,30 @@ def test_the_first_screen_says_who_is_better_and_by_how_much(study):
 def test_every_other_pair_is_folded_away(study):
     verdict, best = study_verdict(study), next(iter(study.methods))
     rest = " ".join(verdict.rest)
-    for pair, line in lines_of(study).items():
+    for pair, row in rows_of(study).items():
         if best not in pair:
-            first, second = line.difference.method, line.difference.other
-            told = (
-                f"{first} is better than {second}" if line.significant else f"{first} and {second} are not told apart"
+            better, even = (
+                f"{row.method} is better than {row.minus}",
+                f"{row.method} and {row.minus} are not told apart",
             )
-            assert told in rest
+            assert (better if row.is_significant else even) in rest
 
 
 def test_two_methods_have_one_sentence_and_the_sizes(study):
     pair = study_with(study, {"=fair", "poor"})
     verdict = study_verdict(pair)
-    (line,) = lines_of(pair).values()
-    a, b = line.difference.scores
-    assert line.significant
-    found = line.difference.difference
+    (row,) = rows_of(pair).values()
+    (a, b), found = row.scores, row.estimate
+    assert row.is_significant
     assert verdict.sentences[0] == (
         f"=fair is better than poor: mIoU {a:.2f} against {b:.2f}, {a - b:.1f} points higher "
         f"(95 % interval {found.low:+.1f} to {found.high:+.1f})."
     )
     _, _, parts = pair.compared.result()
-    for size in parts.lines(0, 1, "size", "mIoU"):
-        if size.bearing.is_apart:
-            ends = f"{size.moved:+.1f} [{size.ends[0]:+.1f}, {size.ends[1]:+.1f}]"
-            assert ends in verdict.sentences[1]
+    for size in parts.between("=fair", "poor", "size", "mIoU"):
+        if size.is_significant:
+            moved = size.estimate
+            assert f"{moved.value:+.1f} [{moved.low:+.1f}, {moved.high:+.1f}]" in verdict.sentences[1]
     comparison, *_ = pair.compared.result()
     assert f"corrected for the {comparison.comparisons} comparisons" in verdict.sentences[-1]
     assert "mean over 2 folds" in verdict.sentences[-1] and "protocol fscs v1" in verdict.sentences[-1]
@@ -82,9 +82,9 @@ def test_two_methods_have_one_sentence_and_the_sizes(study):
 
 def test_what_is_not_told_apart_says_what_is_possible(study):
     pair = study_with(study, {"good"})
-    (line,) = lines_of(pair).values()
-    found = line.difference.difference
-    assert not line.significant
+    (row,) = rows_of(pair).values()
+    found = row.estimate
+    assert not row.is_significant
     first = study_verdict(pair).sentences[0]
     assert f"may be anything from {found.low:+.1f} to {found.high:+.1f} points" in first and "not told apart" in first
 
@@ -101,8 +101,7 @@ def test_one_method_has_its_score_and_no_verdict(study):
 def test_an_interval_beside_zero_that_the_correction_does_not_hold_is_explained(study):
     (pair,) = [study_with(study, {"=fair", "poor"})]
     comparison, remark, parts = pair.compared.result()
-    (line,) = comparison.tables["all"]["mIoU"]
-    weak = replace(comparison, tables={"all": {"mIoU": [replace(line, corrected=0.2)]}})
+    weak = replace(comparison, results=[replace(row, corrected=0.2) for row in comparison.results])
 
     class Done:
         def result(self):
@@ -118,8 +117,8 @@ def test_runs_of_unequal_folds_are_compared_on_those_they_share(study_runs, tmp_
     kept = [r for r in kept if r.run.identity.method.name != "poor" or r.header.fold == 0]
     (study,) = collect(kept, ["mIoU"], SerialExecutor())
     comparison, remark, _ = study.compared.result()
-    (line,) = comparison.tables["all"]["mIoU"]
-    assert line.fold == "0" and "not counted: further folds of =fair" in remark
+    (row,) = comparison.results
+    assert row.fold == "0" and "not counted: further folds of =fair" in remark
     assert "fold 0" in study_verdict(study).sentences[-1]
 
 
