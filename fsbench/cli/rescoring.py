@@ -2,8 +2,9 @@
 
 import argparse
 import json
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from fsbench.base.errors import RecordError, SettingsError, missing_package, say_left_out
 from fsbench.base.terminal import print_block, text_width
@@ -11,8 +12,9 @@ from fsbench.protocols.reading import load_segmentation
 from fsbench.protocols.view import View
 from fsbench.records.record import Record, finished_records, leave_out_damaged
 from fsbench.results.atlas.atlas import shipped_atlas
-from fsbench.results.tables.formats import SHEETS, as_json, text
-from fsbench.results.tables.rescoring.claimed import claimed, is_score
+from fsbench.results.tables.formats import SHEETS, rows_csv, text
+from fsbench.results.tables.layout import Sheet
+from fsbench.results.tables.rescoring.claimed import Claimed, claimed, is_score
 from fsbench.results.tables.rescoring.claimed import to_sheet as claimed_sheet
 from fsbench.results.tables.rescoring.recount import (
     LARGEST_SIDE,
@@ -22,11 +24,10 @@ from fsbench.results.tables.rescoring.recount import (
     recount,
     stored_predictions,
 )
-from fsbench.results.tables.rescoring.rescore import Choices, rescore, to_sheet
-from fsbench.results.tables.rows import rows_frame
+from fsbench.results.tables.rescoring.rescore import Choices, Rescored, rescore, to_sheet
 from fsbench.runner.config.tests import load_test
 
-FORMATS = (*SHEETS, "json")
+Item = TypeVar("Item", Rescored, Claimed)
 
 
 def add_rule_options(parser: argparse.ArgumentParser) -> None:
@@ -56,11 +57,6 @@ def add_rule_options(parser: argparse.ArgumentParser) -> None:
 
 def show_rescored(options: argparse.Namespace) -> int:
     """Print runs by the rules that `add_rule_options` names, beside their own; returns the exit status."""
-    if options.format not in FORMATS:
-        raise SettingsError(
-            f"--format is {options.format}, which does not exist for scores by another rule; expected "
-            f"{', '.join(FORMATS)}"
-        )
     if options.claimed is not None:
         return _show_claimed(options)
     choices = Choices(options.void, _resolution(options.resolution), _sizes(options.objects))
@@ -69,34 +65,31 @@ def show_rescored(options: argparse.Namespace) -> int:
     groups = leave_out_damaged(
         records, refused, lambda sound: rescore(sound, target, choices, partial(_recounted, options.data_root))
     )
-    print_block(as_json(groups) if options.format == "json" else SHEETS[options.format]([to_sheet(g) for g in groups]))
+    _print(options.format, groups, to_sheet)
     return say_left_out(refused)
 
 
 def _show_claimed(options: argparse.Namespace) -> int:
-    """Print the views of runs beside a claimed score; returns the exit status."""
+    """Print runs by several rules beside a claimed score; returns the exit status."""
     entries = {} if is_score(options.claimed) else {entry.id: entry for entry in shipped_atlas().entries}
     records, refused = finished_records(options.runs)
     recount = partial(_recounted, options.data_root)
     items = leave_out_damaged(records, refused, lambda sound: claimed(sound, options.claimed, entries, recount))
-    if options.format == "json":
-        told = [
-            {
-                "test": item.title,
-                "claimed": item.claim.value,
-                "verdict": item.verdict,
-                "missing": item.missing,
-                "rows": rows_frame(item.rows).to_dicts(),
-            }
-            for item in items
-        ]
-        print_block(f"{json.dumps(told, indent=2, ensure_ascii=False)}\n")
-    elif options.format == "text":
-        width, wrap = text_width()
-        print_block(text([claimed_sheet(item) for item in items], width if wrap else None))
-    else:
-        print_block(SHEETS[options.format]([claimed_sheet(item) for item in items]))
+    _print(options.format, items, claimed_sheet)
     return say_left_out(refused)
+
+
+def _print(form: str, items: Sequence[Item], to_sheet: Callable[[Item], Sheet]) -> None:
+    """Print the runs of each test in a format: as CSV and JSON all rows, else as tables."""
+    width, wrap = text_width()
+    if form == "csv":
+        print_block(rows_csv(row for item in items for row in item.rows))
+    elif form == "json":
+        print_block(f"{json.dumps([item.as_data() for item in items], indent=2, ensure_ascii=False)}\n")
+    elif form == "text":
+        print_block(text([to_sheet(item) for item in items], width if wrap else None))
+    else:
+        print_block(SHEETS[form]([to_sheet(item) for item in items]))
 
 
 def _recounted(root: str | None, record: Record, resolution: int, view: View | None = None) -> Any:

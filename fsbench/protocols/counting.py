@@ -111,20 +111,17 @@ class PixelCounting:
 
     # A run
 
-    def statistics(
-        self, frame: "pl.DataFrame", header: Header, metrics: Sequence[Metric], void: str | None = None
-    ) -> "ScoreStatistics":
-        """Sum a whole count table, from which every score of a run follows; by another rule for void where it is given.
+    def statistics(self, frame: "pl.DataFrame", header: Header, metrics: Sequence[Metric]) -> "ScoreStatistics":
+        """Sum a whole count table, from which every score of a run follows.
 
         Args:
             frame: the count table.
             header: of the run.
             metrics: the scores that there are.
-            void: rule for void pixels instead of this counting's.
         """
         if self.absent == "nan":
             metrics = [replace(one, absent_is_nan=True) if isinstance(one, MeanIoU) else one for one in metrics]
-        return episode_statistics(frame, self.counted_classes(frame, header), void or self.void, metrics, header)
+        return episode_statistics(frame, self.counted_classes(frame, header), self.void, metrics, header)
 
     def subset_statistics(
         self, frame: "pl.DataFrame", keep: np.ndarray, header: Header, metrics: Sequence[Metric]
@@ -311,9 +308,7 @@ class ImageCounting:
         supports = [name for way in names for name in way[:shot]]
         return [RowImages(slot, way[shot:], supports) for slot, way in enumerate(names, 1)]
 
-    def statistics(
-        self, frame: "pl.DataFrame", header: Header, metrics: Sequence[Metric], void: str | None = None
-    ) -> "ScoreStatistics":
+    def statistics(self, frame: "pl.DataFrame", header: Header, metrics: Sequence[Metric]) -> "ScoreStatistics":
         """Sum a whole count table: accuracy is the one score."""
         return accuracy_statistics(frame)
 

@@ -230,9 +230,9 @@ class Protocol:
         shown = map(self.find_metric, self.default_metrics)
         return next((metric.name for metric in shown if metric is not None and metric.atlas_fb_iou), "")
 
-    def statistics(self, frame: "pl.DataFrame", header: Header, void: str | None = None) -> "ScoreStatistics":
-        """Sum a whole count table: every score of a run follows. `void` is another rule for void pixels."""
-        return self.counting.statistics(frame, header, self.metrics, void)
+    def statistics(self, frame: "pl.DataFrame", header: Header) -> "ScoreStatistics":
+        """Sum a whole count table: every score of a run follows."""
+        return self.counting.statistics(frame, header, self.metrics)
 
     def subset_statistics(self, frame: "pl.DataFrame", keep: "np.ndarray", header: Header) -> "ScoreStatistics":
         """Sum the (episode, way) rows `keep` (rows,) bool, over the classes that are among them."""

@@ -236,12 +236,16 @@ def compare_rows(content: Any) -> Iterator[Row]:
 def protocol_rows(content: Any) -> Iterator[Row]:
     """Return the rows of what `fsbench table --protocol NAME --format json` prints."""
     for group in content:
-        for place, line in enumerate(group["lines"]):
-            values, intervals = _estimates(line["scores"])
-            differences, theirs = _estimates(line["difference"])
-            which = f"{line['method']} fold={line['fold']} figures={place}"
-            scored = {"defined": not line["undefined"], "scores": values, "difference": differences}
-            yield which, scored, {"scores": intervals, "difference": theirs}
+        lines: dict[tuple[str, str, str], dict[bool, dict[str, Any]]] = {}
+        for row in group["rows"]:
+            line = lines.setdefault((row["method"], row["fold"], row["rule"]), {False: {}, True: {}})
+            if row["value"] is not None:
+                line[bool(row["minus"])][row["metric"]] = row
+        for place, ((method, fold, _), line) in enumerate(lines.items()):
+            values, intervals = _estimates(line[False])
+            differences, theirs = _estimates(line[True])
+            scored = {"defined": bool(values), "scores": values, "difference": differences}
+            yield f"{method} fold={fold} figures={place}", scored, {"scores": intervals, "difference": theirs}
 
 
 def _estimates(scores: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -15,6 +15,7 @@ from fsbench.base.terminal import escape
 from fsbench.results.tables.blocks import MARKS, Block
 from fsbench.results.tables.breakdowns import to_sheet
 from fsbench.results.tables.layout import Sheet
+from fsbench.results.tables.rows import ResultRow, rows_frame
 from fsbench.results.tables.side_by_side import side_by_side
 from fsbench.scores.estimate import Estimate
 
@@ -64,6 +65,12 @@ def csv_text(lines: Iterable[Sequence[object]]) -> str:
     writer = csv.writer(out, lineterminator="\n")
     writer.writerows([word(cell) if isinstance(cell, str) else cell for cell in line] for line in lines)
     return out.getvalue()
+
+
+def rows_csv(rows: Iterable[ResultRow]) -> str:
+    """Write rows of results as CSV, with the columns of `fsbench.results.tables.rows.COLUMNS`."""
+    frame = rows_frame(rows)
+    return csv_text([frame.columns, *(["" if cell is None else cell for cell in row] for row in frame.rows())])
 
 
 def decimal(value: float, form: str = ".4f") -> str:

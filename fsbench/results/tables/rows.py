@@ -24,7 +24,8 @@ MEAN = "mean"
 COLUMNS = {
     "test": "data set, ways, shots, setting and protocol in words, and what tells it from others of the same words",
     "method": "label of the method, or of an answer that needs no model",
-    "minus": "the method that is subtracted, of a difference; empty for a score",
+    "minus": "the method that is subtracted, of a difference; empty for a score. With a rule, it is subtracted by the "
+    "protocol's own",
     "fold": 'number of the fold, "mean" over all folds, or "all" for scores of classification',
     "part_kind": '"all", "fold", "size", "class" or "presence"',
     "part": "the object size (share of the query in percent), the class, the fold's number, or whether the query shows "

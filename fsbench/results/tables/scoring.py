@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fsbench.protocols.counting import FurtherAnswer
-from fsbench.protocols.reading import metric_named
 from fsbench.records.grouping import fold_of
 from fsbench.records.record import Record
 from fsbench.results.tables.comparable import Methods
@@ -199,7 +198,7 @@ def _scope_rows(who: Scored, records: Sequence[Record], request: Request, sums: 
     )
     whole = [sums.whole(record, who.answer) for record in records]
     part = replace(row, part_kind=FOLD, part=fold) if is_part else row
-    yield from _scored(part, whole, request.metrics, [_ways(frame) for frame in frames], frames)
+    yield from score_part(part, whole, request.metrics, [_ways(frame) for frame in frames], frames)
     for kind, select in _selectors(first, request, len(records)):
         selections = [select(record, frame) for record, frame in zip(records, frames, strict=True)]
         for name in selections[0]:
@@ -207,7 +206,7 @@ def _scope_rows(who: Scored, records: Sequence[Record], request: Request, sums: 
             complete = all(keep.any() for keep in kept)  # no mean of some folds only
             found = [sums.part(*one, who.answer) for one in zip(records, kept, strict=True)] if complete else []
             part = replace(row, part_kind=kind, part=name)
-            yield from _scored(part, found, metrics_of_part(request.metrics, kind, name), kept, frames)
+            yield from score_part(part, found, metrics_of_part(request.metrics, kind, name), kept, frames)
 
 
 Selector = Callable[[Record, "pl.DataFrame"], dict[str, np.ndarray]]
@@ -232,7 +231,7 @@ def _ways(frame: "pl.DataFrame") -> np.ndarray:
     return (frame["slot"] > 0).to_numpy()
 
 
-def _scored(
+def score_part(
     row: ResultRow,
     folds: Sequence[ScoreStatistics],
     metrics: Sequence[str],
@@ -253,9 +252,10 @@ def _scored(
         return
     pairs, episodes = pairs_and_episodes(kept, frames)
     found = estimates([fold.only(metrics) for fold in folds])
+    squared = {metric.name for metric in folds[0].metrics if metric.is_squared_error}
     for name in metrics:
         score = found.get(name, Estimate(nan))
-        score = score.root() if metric_named(name).is_squared_error else score
+        score = score.root() if name in squared else score
         yield replace(row, metric=name, estimate=score, pairs=pairs, episodes=episodes)
 
 

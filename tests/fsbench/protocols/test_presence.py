@@ -1,5 +1,6 @@
 """Presence: images that surely lack a class, halves, the threshold from base classes, scores against plain loops."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -294,7 +295,8 @@ def test_scores_are_those_of_plain_loops(tmp_path):
             by_class.append(hits / (sum(row["pred"] + row["gt"] for row in own) - hits))
         assert scores[name] == pytest.approx(100 * np.mean(by_class))
     assert "FB-IoU-classes" not in scores and set(presence().default_metrics) <= set(scores)
-    with_void = presence().statistics(frame, manifest.header, "background").scores()
+    counting = replace(presence().counting, void="background")
+    with_void = counting.statistics(frame, manifest.header, presence().metrics).scores()
     absent = [(row["pred"] + row["pred_void"]) / 100 for row in ways if not row["present"]]
     assert with_void["false-alarm-area"] == pytest.approx(100 * np.mean(absent))
     shown = (frame["slot"] > 0).to_numpy() & frame["present"].to_numpy()

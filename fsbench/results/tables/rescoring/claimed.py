@@ -1,39 +1,33 @@
 """A claimed score beside what the same predictions score where one word of their test is another one.
 
-Every view is exact: it follows from counts, or from stored predictions that are counted again. Nothing is guessed: a
-claim that no view reaches may follow from what runs do not hold, such as another list of episodes.
+Every rule is exact: it follows from counts, or from stored predictions that are counted again. Nothing is guessed: a
+claim that no rule reaches may follow from what runs do not hold, such as another list of episodes.
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
-from typing import TYPE_CHECKING
+from math import isnan
+from typing import TYPE_CHECKING, Any
 
-from fsbench.base.errors import FsbenchError, SettingsError, did_you_mean, user_message
-from fsbench.protocols.counting import Absent, PixelCounting
-from fsbench.protocols.protocol import Protocol
+from fsbench.base.errors import SettingsError, did_you_mean
+from fsbench.protocols.counting import Absent
 from fsbench.protocols.reading import segmentation_of
 from fsbench.records.description import title, warnings
-from fsbench.records.grouping import comparable, fold_of, variants
+from fsbench.records.grouping import comparable
 from fsbench.records.record import Record
 from fsbench.results.atlas.atlas import Entry
 from fsbench.results.tables.layout import MISSING, Grid, Sheet, Style, figure, interval_notes
 from fsbench.results.tables.rescoring.recount import ORIGINAL, input_resolution
-from fsbench.results.tables.rescoring.rescore import Recount
-from fsbench.results.tables.rows import ALL, FOLD, MEAN, ResultRow
+from fsbench.results.tables.rescoring.rules import OWN, Recount, Rule, pixel_counting, score_by_rules
+from fsbench.results.tables.rows import ALL, MEAN, ResultRow, rows_frame
 from fsbench.scores.averages import AVERAGES
 from fsbench.scores.confusion import VOID_RULES
-from fsbench.scores.estimate import estimates
-from fsbench.scores.statistics import ScoreStatistics
 
 if TYPE_CHECKING:
     import polars as pl
 
 NUMBER = re.compile(r"-?\d+(\.\d*)?")
-OWN = "as the protocol says"
-"""Rule of the score that the run has."""
-
 VOID_WORDS = {
     "background": "void pixels count as background",
     "ignore": "void pixels are left out",
@@ -46,7 +40,7 @@ ABSENT_RULES: dict[Absent, str] = {
     "left_out": "classes without an episode are left out",
 }
 FEW_EPISODES = 1000
-"""Number of episodes that many programs test on; the first ones of longer lists are a view."""
+"""Number of episodes that many programs test on; the first ones of longer lists are scored alone, too."""
 
 
 @dataclass(frozen=True)
@@ -87,103 +81,60 @@ class Claim:
         return f"{self.value:.{self.digits}f}"
 
 
-@dataclass(frozen=True)
-class View:
-    """A way to score a run that differs from its test in one word.
-
-    Attributes:
-        word: which word is another; "" for the run's own test.
-        label: what it is instead.
-        sums: takes a run; raises FsbenchError where the run does not hold what the view needs.
-        metric: name of the score.
-    """
-
-    word: str
-    label: str
-    sums: Callable[[Record], ScoreStatistics]
-    metric: str
-
-
-def views(runs: Sequence[Record], recount: Recount) -> Iterator[View]:
-    """Yield the runs' own score, then every view that changes one word.
+def changed_words(runs: Sequence[Record], recount: Recount) -> Iterator[Rule]:
+    """Yield the rule of the runs' own test, then every rule that changes one word of it.
 
     Args:
         runs: with masks, of one method: of a fold, or of all.
-        recount: counts stored predictions again, see `fsbench.results.tables.rescoring.rescore.Recount`.
+        recount: counts stored predictions again.
     """
-    protocol, header = segmentation_of(runs[0].header), runs[0].header
-    counting, main = protocol.counting, runs[0].protocol.default_metrics[0]
-    assert isinstance(counting, PixelCounting)
-    yield View("", OWN, _statistics, main)
+    protocol, header, counting = segmentation_of(runs[0].header), runs[0].header, pixel_counting(runs[0])
+    main = runs[0].protocol.default_metrics[:1]
+    yield Rule(OWN, main)
     for void in VOID_RULES:
         if void != counting.void:
-            changed = replace(protocol, counting=replace(counting, void=void))
-            yield View("void", VOID_WORDS.get(void, void), partial(_statistics, protocol=changed), main)
+            yield Rule(VOID_WORDS.get(void, void), main, "void", counting=replace(counting, void=void))
     own_size = protocol.view.query_size
     if own_size != "original":
-        yield View(
-            "size", "compared at the query's own size", lambda one: _statistics(one, frame=recount(one, ORIGINAL)), main
-        )
+        yield Rule("compared at the query's own size", main, "size", lambda run: recount(run, ORIGINAL))
     if own_size != "input":
-        yield View(
-            "size",
-            "compared at the size that the method sees",
-            lambda one: _statistics(one, frame=recount(one, input_resolution(one))),
-            main,
-        )
+        at_input = "compared at the size that the method sees"
+        yield Rule(at_input, main, "size", lambda run: recount(run, input_resolution(run)))
     for average in AVERAGES:
-        yield View("average", average.meaning, _statistics, average.name)
+        yield Rule(average.meaning, (average.name,), "average")
     if "FB-IoU" in protocol.metric_names:
-        yield View("average", "FB-IoU, the mean of foreground and background", _statistics, "FB-IoU")
+        yield Rule("FB-IoU, the mean of foreground and background", ("FB-IoU",), "average")
     if any(set(run.header.class_ids) - set(run.episodes["class_id"].to_list()) for run in runs):
         for absent, words in ABSENT_RULES.items():
             if absent != counting.absent:
-                ruled = replace(protocol, counting=replace(counting, absent=absent))
-                yield View("classes", words, partial(_statistics, protocol=ruled), main)
+                yield Rule(words, main, "classes", counting=replace(counting, absent=absent))
     if header.empty:
-        yield View("episodes", "only queries that show a class of their episode", _of_shown, main)
+        yield Rule("only queries that show a class of their episode", main, "episodes", _shown_episodes)
     if header.requested > FEW_EPISODES:
-        yield View("episodes", f"the first {FEW_EPISODES:,} episodes", _of_first, main)
+        yield Rule(f"the first {FEW_EPISODES:,} episodes", main, "episodes", _first_episodes)
 
 
-def _statistics(
-    record: Record, protocol: Protocol | None = None, frame: "pl.DataFrame | None" = None
-) -> ScoreStatistics:
-    """Sum a run by the counting of a protocol, with other averages beside its own scores; by default as it was run."""
-    test = segmentation_of(record.header) if protocol is None else protocol
-    counting = test.counting
-    assert isinstance(counting, PixelCounting)
-    counts = record.episodes if frame is None else frame
-    return counting.statistics(counts, record.header, (*test.metrics, *AVERAGES))
-
-
-def _of_shown(record: Record) -> ScoreStatistics:
-    """Sum the episodes whose query shows one of their classes."""
+def _shown_episodes(record: Record) -> "pl.DataFrame":
+    """Return the counts of the episodes whose query shows one of their classes."""
     frame = record.episodes
     shown = frame.filter((frame["slot"] > 0) & frame["present"])["episode"].unique().to_list()
-    return _of_episodes(record, shown)
+    return frame.filter(frame["episode"].is_in(shown))
 
 
-def _of_first(record: Record) -> ScoreStatistics:
-    return _of_episodes(record, sorted(record.episodes["episode"].unique().to_list())[:FEW_EPISODES])
-
-
-def _of_episodes(record: Record, numbers: Sequence[int]) -> ScoreStatistics:
+def _first_episodes(record: Record) -> "pl.DataFrame":
     frame = record.episodes
-    kept = frame.filter(frame["episode"].is_in(numbers))
-    if kept.is_empty():
-        raise SettingsError("the run has no such episode")
-    return _statistics(record, frame=kept)
+    first = sorted(frame["episode"].unique().to_list())[:FEW_EPISODES]
+    return frame.filter(frame["episode"].is_in(first))
 
 
 @dataclass
 class Claimed:
-    """The views of the runs of one test beside a claim.
+    """The runs of one test by several rules beside a claim.
 
     Attributes:
         title: what the runs have in common.
         claim: the stated score.
-        rows: the scores, each with the `rule` that changes one word.
+        rows: the scores, each with the `rule` that changes one word; `OWN` changes none.
         words: rule -> the word that it changes.
         missing: rules that cannot be had, and why, in words.
         notes: what a reader must know of the runs.
@@ -195,6 +146,16 @@ class Claimed:
     words: dict[str, str]
     missing: list[str]
     notes: list[str]
+
+    def as_data(self) -> dict[str, Any]:
+        """Return everything as values of JSON; rows have the columns of `fsbench.results.tables.rows.COLUMNS`."""
+        return {
+            "test": self.title,
+            "claimed": self.claim.value,
+            "verdict": self.verdict,
+            "missing": self.missing,
+            "rows": rows_frame(self.rows).to_dicts(),
+        }
 
     @property
     def reached(self) -> list[ResultRow]:
@@ -209,21 +170,22 @@ class Claimed:
 
     @property
     def verdict(self) -> str:
-        """Which views reach the claim, in a sentence for each method."""
+        """The rules that reach the claim, in a sentence."""
         source = f" of {self.claim.source}" * bool(self.claim.source)
-        reached = [f"{row.method}{_on_fold(row)}, {row.rule} ({row.estimate.value:.2f})" for row in self.reached]
-        if not reached:
-            return f"{self.claim}{source} is reached by none of these views; the nearest is {self._nearest}"
-        return f"{self.claim}{source} is reached by: {'; '.join(reached)}. Other changes could reach it, too"
-
-    @property
-    def _nearest(self) -> str:
-        row = min(self.rows, key=lambda one: abs(one.estimate.value - self.claim.value))
-        return f"{row.method}{_on_fold(row)}, {row.rule} ({row.estimate.value:.2f})"
+        if not self.reached:
+            nearest = min(self.rows, key=lambda row: abs(row.estimate.value - self.claim.value))
+            return f"{self.claim}{source} is reached by none of these rules; the nearest is {_score_words(nearest)}"
+        reached = "; ".join(map(_score_words, self.reached))
+        return f"{self.claim}{source} is reached by: {reached}. Other changes could reach it, too"
 
 
-def _on_fold(row: ResultRow) -> str:
-    return "" if row.fold == MEAN or row.part_kind == ALL else f" on fold {row.fold}"
+def _rule_words(rule: str) -> str:
+    return "as the protocol says" if rule == OWN else rule
+
+
+def _score_words(row: ResultRow) -> str:
+    fold = "" if row.fold == MEAN or row.part_kind == ALL else f" on fold {row.fold}"
+    return f"{row.method}{fold}, {_rule_words(row.rule)} ({row.estimate.value:.2f})"
 
 
 def is_score(text: str) -> bool:
@@ -232,7 +194,7 @@ def is_score(text: str) -> bool:
 
 
 def claimed(records: Iterable[Record], claim: str, entries: Mapping[str, Entry], recount: Recount) -> list[Claimed]:
-    """Score runs under every view that changes one word of their test, beside a claimed score.
+    """Score runs by every rule that changes one word of their test, beside a claimed score.
 
     Args:
         records: finished runs.
@@ -273,36 +235,19 @@ def claimed(records: Iterable[Record], claim: str, entries: Mapping[str, Entry],
 
 
 def _group(records: list[Record], claim: Claim, recount: Recount) -> Claimed:
+    words: dict[str, str] = {}
+
+    def rules(runs: Sequence[Record]) -> Iterator[Rule]:
+        for rule in changed_words(runs, recount):
+            words[rule.label] = rule.word
+            yield rule
+
     test = title(records)
-    item = Claimed(test, claim, [], {}, [], warnings(records))
-    for label, members in variants(records).items():
-        runs = sorted(members, key=fold_of)
-        is_whole = len(runs) == runs[0].header.folds > 1
-        for own in [[run] for run in runs] + ([runs] if is_whole else []):
-            fold = MEAN if len(own) > 1 else str(fold_of(own[0]))
-            is_part = is_whole and len(own) == 1
-            for view in views(own, recount):
-                try:
-                    score = estimates([view.sums(run).only([view.metric]) for run in own]).get(view.metric)
-                except FsbenchError as error:
-                    item.missing.append(f"not to be had: {view.label} ({user_message(error)})")
-                    continue
-                if score is not None:
-                    item.words[view.label] = view.word
-                    counts = [run.episodes for run in own]
-                    row = ResultRow(
-                        test,
-                        label,
-                        fold,
-                        view.metric,
-                        score,
-                        rule=view.label,
-                        pairs=sum(int((frame["slot"] > 0).sum()) for frame in counts),
-                        episodes=sum(frame["episode"].n_unique() for frame in counts),
-                        run="" if len(own) > 1 else own[0].path.name,
-                    )
-                    item.rows.append(replace(row, part_kind=FOLD, part=fold) if is_part else row)
-    return item
+    ruled = score_by_rules(records, test, rules)
+    rows = [row for row in ruled.rows if not isnan(row.estimate.value)]
+    scored = {row.rule for row in rows}
+    words = {rule: word for rule, word in words.items() if rule in scored}
+    return Claimed(test, claim, rows, words, ruled.missing, warnings(records))
 
 
 LEFT_OPEN = (
@@ -312,7 +257,7 @@ LEFT_OPEN = (
 
 
 def to_sheet(item: Claimed) -> Sheet:
-    """Lay out a line for each view: the score of each method's mean, or of its folds where there is no mean."""
+    """Lay out a line for each rule: the score of each method's mean, or of its folds where there is no mean."""
     means = {row.method for row in item.rows if row.fold == MEAN}
     rows = [row for row in item.rows if row.fold == MEAN or row.method not in means]
     columns = list(dict.fromkeys((row.method, row.fold) for row in rows))
@@ -322,7 +267,10 @@ def to_sheet(item: Claimed) -> Sheet:
         mark = f"  = {item.claim}" * item.claim.is_reached(row.estimate.value)
         cells.setdefault(row.rule, {})[row.method, row.fold] = f"{figure(row.estimate, 'mIoU')}{mark}"
     grid: Grid = [["changed", "to", *(f"{name}, fold {fold}" if several else name for name, fold in columns)]]
-    grid += [[item.words[rule], rule, *(of.get(column, MISSING) for column in columns)] for rule, of in cells.items()]
+    grid += [
+        [item.words[rule], _rule_words(rule), *(of.get(column, MISSING) for column in columns)]
+        for rule, of in cells.items()
+    ]
     notes = [LEFT_OPEN, *dict.fromkeys(item.missing), *item.notes]
     legend = interval_notes([row.estimate for row in rows], ["mIoU"])
     return Sheet(item.title, [("", grid)], notes, {0: Style(words=2)}, lead=[item.verdict], legend=legend)

@@ -1,57 +1,33 @@
 """Score finished runs by another protocol's metric, or another choice of one (`fsbench table --protocol`).
 
-Void policy, presence from the mask, sizes of objects and the definitions of FB-IoU follow from counts. Another
-resolution follows from stored predictions and the truth. The episodes and the masks stay those of the run: a rescored
-figure is never one of the other protocol. Nothing is written.
+A rescored figure is never one of the other protocol, whose episodes are others.
 """
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from math import isnan
+from typing import TYPE_CHECKING, Any
 
-from fsbench.base.errors import FsbenchError, SettingsError, user_message
-from fsbench.protocols.counting import Absent, PixelCounting
+from fsbench.base.errors import FsbenchError, RecordError, SettingsError, user_message
 from fsbench.protocols.protocol import Protocol
 from fsbench.protocols.reading import metric_named, segmentation_of
 from fsbench.protocols.view import View
 from fsbench.records.description import all_notes, title
-from fsbench.records.grouping import comparable, fold_of, variants
+from fsbench.records.grouping import comparable
 from fsbench.records.record import Record
 from fsbench.records.tables import largest_way
-from fsbench.results.tables.layout import Sheet, figure, in_units, interval_notes, moved
+from fsbench.results.tables.layout import Grid, Sheet, figure, in_units, interval_notes, moved
 from fsbench.results.tables.rescoring.recount import ORIGINAL, input_resolution
+from fsbench.results.tables.rescoring.rules import OWN, Recount, Rule, Ruled, pixel_counting, score_by_rules
+from fsbench.results.tables.rows import ResultRow, rows_frame
 from fsbench.results.tables.subsets import pairs_between
-from fsbench.scores.estimate import Estimate, estimates, gains
-from fsbench.scores.run_statistics import pair_statistics
-from fsbench.scores.statistics import ScoreStatistics
 
 if TYPE_CHECKING:
     import polars as pl
 
-
-@dataclass(frozen=True)
-class RescoreView:
-    """A way to score a record.
-
-    Attributes:
-        label: what the figures are.
-        void: what void pixels count as.
-        from_mask: a way is present iff some pixel is predicted as it, whatever the method decided.
-        undefined: why the record's counts give no figures; "" where they do.
-        resolution: at which stored predictions are counted again, see `Choices`; None for the record's counts.
-        sizes: of objects, see `Choices`; None for all pairs.
-        truth_view: whose rule brings the truth to `resolution`; None for the run's own.
-        absent: rule for a class without an episode; None for the run's own.
-    """
-
-    label: str
-    void: str
-    from_mask: bool = False
-    undefined: str = ""
-    resolution: int | None = None
-    sizes: tuple[float, float] | None = None
-    truth_view: View | None = None
-    absent: Absent | None = None
+AT_INPUT = -1
+"""Stands for the side of the images that a run's method saw."""
 
 
 @dataclass(frozen=True)
@@ -69,49 +45,42 @@ class Choices:
     sizes: tuple[float, float] | None = None
 
 
-AT_INPUT = -1
-"""Stands for the side of the images that a run's method saw."""
-
-Recount = Callable[..., "pl.DataFrame"]
-"""A run, a resolution, and a view where it is another test's -> the count table there (`recount` beside this file);
-FsbenchError where there is none."""
-
-
-@dataclass
-class RescoreLine:
-    """Figures of one run (or the mean over all folds) under one view; `difference`, in points, is to the run's own."""
-
-    method: str
-    fold: str
-    figures: str
-    scores: dict[str, Estimate] = field(default_factory=dict)
-    difference: dict[str, Estimate] = field(default_factory=dict)
-    undefined: str = ""
-
-
 @dataclass
 class Rescored:
-    """Lines of runs that may be compared, and what a reader must know."""
+    """Runs that may be compared by several rules, and what a reader must know.
+
+    Attributes:
+        title: what the runs have in common.
+        own: their own metric, in words.
+        ruled: the scores, and their differences to those by the own metric.
+        notes: what a reader must know.
+        metrics: names of the scores.
+    """
 
     title: str
-    lines: list[RescoreLine]
+    own: str
+    ruled: Ruled
     notes: list[str]
     metrics: tuple[str, ...]
 
+    @property
+    def rows(self) -> list[ResultRow]:
+        """All scores, then all differences."""
+        return [*self.ruled.rows, *self.ruled.differences]
 
-def rescore(
-    records: Iterable[Record],
-    target: Protocol | None,
-    choices: Choices | None = None,
-    recount: Recount | None = None,
-) -> list[Rescored]:
-    """Score `records` under their own protocol's metric, that of `target`, and other choices.
+    def as_data(self) -> dict[str, Any]:
+        """Return everything as values of JSON; rows have the columns of `fsbench.results.tables.rows.COLUMNS`."""
+        return {"test": self.title, "rows": rows_frame(self.rows).to_dicts(), "notes": self.notes}
+
+
+def rescore(records: Iterable[Record], target: Protocol | None, choices: Choices, recount: Recount) -> list[Rescored]:
+    """Score runs under their own protocol's metric, that of another, and other choices.
 
     Args:
         records: finished runs.
         target: another protocol; None for choices alone.
         choices: rules to score by, each by itself.
-        recount: counts stored predictions again; without it no other resolution is defined.
+        recount: counts stored predictions again.
 
     Raises:
         SettingsError: a run has no masks.
@@ -122,62 +91,102 @@ def rescore(
         raise SettingsError(
             f"{without_masks[0]} is a run of classification, which has one metric; expected runs with masks"
         )
-    return [_Scoring(target, choices or Choices(), recount).group(group) for group in groups]
+    return [_rescored(group, target, choices, recount) for group in groups]
 
 
-def views(record: Record, target: Protocol | None, choices: Choices, recounts: bool = False) -> list[RescoreView]:
-    """List the run's own metric, that of `target`, and each choice by itself.
+def _rescored(records: list[Record], target: Protocol | None, choices: Choices, recount: Recount) -> Rescored:
+    own, metrics = segmentation_of(records[0].header), records[0].protocol.default_metrics
+    if largest_way(records[0].header) > 1:  # with one way it equals FB-IoU
+        metrics = (*metrics[:-1], "FB-IoU-any", metrics[-1])
+
+    def rules(runs: Sequence[Record]) -> Iterator[Rule]:
+        return rescoring_rules(runs[0], metrics, target, choices, recount)
+
+    test = title(records)
+    ruled = score_by_rules(records, test, rules, with_differences=True)
+    notes = [*all_notes(records), *_warnings(records, target, choices), *dict.fromkeys(ruled.missing)]
+    if target is not None and undefined(records[0], own, target):
+        label, size = _metric_label(target), _in_words(_resolution(target))
+        scored = any(row.rule == label and not isnan(row.estimate.value) for row in ruled.rows)
+        notes += [f"{label}: of stored masks, counted at {size}"] if scored else []
+    return Rescored(test, f"own metric: {own.name} v{own.version}", ruled, notes, metrics)
+
+
+def rescoring_rules(
+    record: Record, metrics: Sequence[str], target: Protocol | None, choices: Choices, recount: Recount
+) -> Iterator[Rule]:
+    """Yield the run's own metric, that of another protocol with its single choices, and each further choice by itself.
 
     Args:
         record: the run.
-        target, choices: as in `rescore`.
-        recounts: whether stored predictions can be counted at another resolution.
+        metrics: names of the scores.
+        target, choices, recount: as in `rescore`.
     """
-    own = segmentation_of(record.header)
-    found = [RescoreView(f"own metric: {own.name} v{own.version}", own.counting.void)]
+    counting = pixel_counting(record)
+    yield Rule(OWN, metrics)
     if target is not None:
-        found += _views_of_protocol(record, own, target, recounts)
+        yield from _rules_of_protocol(record, metrics, target, recount)
     if choices.void is not None:
-        found.append(RescoreView(f"only void: {choices.void}", choices.void))
+        yield Rule(f"only void: {choices.void}", metrics, counting=replace(counting, void=choices.void))
     if choices.resolution is not None:
-        found.append(
-            RescoreView(
-                f"only resolution: {_in_words(choices.resolution)}", own.counting.void, resolution=choices.resolution
-            )
+        side = choices.resolution
+        yield Rule(
+            f"only resolution: {_in_words(side)}", metrics, counts=partial(_recounted, side=side, recount=recount)
         )
     if choices.sizes is not None:
-        low, high = (f"{100 * end:g}" for end in choices.sizes)
-        found.append(
-            RescoreView(f"only objects of {low} to {high} % of the query", own.counting.void, sizes=choices.sizes)
-        )
-    return found
+        low, high = choices.sizes
+        label = f"only objects of {100 * low:g} to {100 * high:g} % of the query"
+        yield Rule(label, metrics, keep=partial(pairs_between, lower=low, upper=high))
 
 
-def _views_of_protocol(record: Record, own: Protocol, target: Protocol, recounts: bool) -> list[RescoreView]:
-    """List the metric of `target`, and each of its choices by itself that the record's counts can follow."""
+def _rules_of_protocol(record: Record, metrics: Sequence[str], target: Protocol, recount: Recount) -> Iterator[Rule]:
+    """Yield the metric of another protocol, and each of its choices by itself that the run's counts can follow."""
+    own, counting = segmentation_of(record.header), pixel_counting(record)
+    theirs = target.counting
     reason = undefined(record, own, target)
-    found = []
     if own.name != target.name:
-        label = f"metric of {target.name} v{target.version}, same episodes"
-        side = None
-        if recounts and reason and not _too_many_ways(record, target) and _is_followed(own, target):
+        label = _metric_label(target)
+        other = replace(counting, void=theirs.void, absent=theirs.absent)
+        if not reason:
+            yield Rule(label, metrics, counting=other)
+        elif _too_many_ways(record, target) or not _is_followed(own, target):
+            yield Rule(label, metrics, counts=partial(_refused, reason=reason))
+        else:
             side = _resolution(target)
-        other = target.view if _truth_rule(target) != _truth_rule(own) else None
-        found.append(
-            RescoreView(
-                label,
-                target.counting.void,
-                undefined=reason,
-                resolution=side,
-                truth_view=other,
-                absent=target.counting.absent,
-            )
-        )
-    if reason and target.counting.void != own.counting.void:
-        found.append(RescoreView(f"only void: {target.counting.void}", target.counting.void))
+            view = target.view if _truth_rule(target) != _truth_rule(own) else None
+            counts = partial(_recounted, side=side, recount=recount, view=view, reason=reason)
+            yield Rule(label, metrics, counts=counts, counting=other)
+    if reason and theirs.void != counting.void:
+        yield Rule(f"only void: {theirs.void}", metrics, counting=replace(counting, void=theirs.void))
     if record.run.presence == "predicted":
-        found.append(RescoreView(f"only presence: {target.counting.presence}", own.counting.void, from_mask=True))
-    return found
+        yield Rule(f"only presence: {theirs.presence}", metrics, counts=presence_from_counts)
+
+
+def _metric_label(target: Protocol) -> str:
+    return f"metric of {target.name} v{target.version}, same episodes"
+
+
+def _refused(record: Record, reason: str) -> "pl.DataFrame":
+    raise RecordError(reason)
+
+
+def _recounted(
+    record: Record, side: int, recount: Recount, view: View | None = None, reason: str = ""
+) -> "pl.DataFrame":
+    """Count the stored predictions of a run again.
+
+    Args:
+        record: the run.
+        side: the resolution, or `AT_INPUT`.
+        recount: does it.
+        view: whose rule brings the truth there; None for the run's own.
+        reason: why the counts of the run do not do.
+    """
+    try:
+        resolution = input_resolution(record) if side == AT_INPUT else side
+        return recount(record, resolution, *([] if view is None else [view]))
+    except FsbenchError as error:
+        raise RecordError("; ".join(filter(None, [reason, f"stored predictions: {user_message(error)}"]))) from error
 
 
 def _resolution(protocol: Protocol) -> int:
@@ -249,84 +258,12 @@ def _size_in_words(protocol: Protocol) -> str:
     return f"{side} x {side}" if isinstance(side, int) else named[side]
 
 
-def presence_from_counts(frame: "pl.DataFrame") -> "pl.DataFrame":
-    """Decide presence in a count table by the rule `any_pixel`, void pixels included, in slot 0 as in the ways."""
+def presence_from_counts(record: Record) -> "pl.DataFrame":
+    """Return a run's counts, presence decided by the rule `any_pixel`: void pixels count, in slot 0 as in the ways."""
     # spared until it is needed
     import polars as pl
 
-    return frame.with_columns(decided=pl.col("pred") + pl.col("pred_void") > 0)
-
-
-@dataclass(frozen=True)
-class _Scoring:
-    """The arguments of `rescore`, applied to groups of runs that may be compared."""
-
-    target: Protocol | None
-    choices: Choices
-    recount: Recount | None
-
-    def group(self, records: list[Record]) -> Rescored:
-        header = records[0].header
-        metrics = records[0].protocol.default_metrics
-        if largest_way(header) > 1:  # with one way it equals FB-IoU
-            metrics = (*metrics[:-1], "FB-IoU-any", metrics[-1])
-        lines: list[RescoreLine] = []
-        for label, members in variants(records).items():
-            ordered = sorted(members, key=fold_of)
-            for record in ordered:
-                lines += self._lines(label, str(fold_of(record)), [record], metrics)
-            if len(ordered) == header.folds > 1:
-                lines += self._lines(label, "mean", ordered, metrics)
-        reasons = dict.fromkeys(f"{line.figures}: not defined: {line.undefined}" for line in lines if line.undefined)
-        found = [*all_notes(records), *_warnings(records, self.target, self.choices), *reasons]
-        return Rescored(title(records), lines, found, metrics)
-
-    def _lines(self, method: str, fold: str, records: list[Record], metrics: tuple[str, ...]) -> list[RescoreLine]:
-        own, *others = views(records[0], self.target, self.choices, self.recount is not None)
-        parts = [self._sums(record, own) for record in records]
-        lines = [RescoreLine(method, fold, own.label, _select_metrics(estimates(parts), metrics))]
-        for view in others:
-            changed, reason, label = [], view.undefined, view.label
-            if not reason or view.resolution is not None:
-                try:
-                    changed = [self._sums(record, view) for record in records]
-                except FsbenchError as error:
-                    words = user_message(error)
-                    reason = words if view.sizes else "; ".join(filter(None, [reason, f"stored predictions: {words}"]))
-            if not changed:
-                lines.append(RescoreLine(method, fold, label, undefined=reason))
-                continue
-            if view.undefined and view.resolution is not None:
-                label += f" (stored masks at {_in_words(view.resolution)})"
-            change = {} if view.sizes else gains(parts, changed)  # some queries alone are no other view of all
-            scores = _select_metrics(estimates(changed), metrics)
-            lines.append(RescoreLine(method, fold, label, scores, _select_metrics(change, metrics)))
-        return lines
-
-    def _sums(self, record: Record, view: RescoreView) -> ScoreStatistics:
-        frame = record.episodes
-        if view.resolution is not None:
-            if self.recount is None:
-                raise SettingsError("no data are at hand to count stored predictions with")
-            side = input_resolution(record) if view.resolution == AT_INPUT else view.resolution
-            frame = self.recount(record, side, *([] if view.truth_view is None else [view.truth_view]))
-        if view.from_mask:
-            frame = presence_from_counts(frame)
-        if view.sizes is None:
-            own = segmentation_of(record.header)
-            counting = own.counting
-            assert isinstance(counting, PixelCounting)
-            scored = own if view.absent is None else replace(own, counting=replace(counting, absent=view.absent))
-            return scored.statistics(frame, record.header, view.void)
-        keep = pairs_between(frame, *view.sizes)
-        if not keep.any():
-            raise SettingsError("the run has no object of that size")
-        classes = sorted(set(frame["class_id"].to_numpy()[keep].tolist()))
-        return pair_statistics(frame, keep, classes, view.void, record.protocol.metrics, record.header)
-
-
-def _select_metrics(scores: dict[str, Estimate], metrics: tuple[str, ...]) -> dict[str, Estimate]:
-    return {name: scores[name] for name in metrics if name in scores}
+    return record.episodes.with_columns(decided=pl.col("pred") + pl.col("pred_void") > 0)
 
 
 def _warnings(records: list[Record], target: Protocol | None, choices: Choices) -> list[str]:
@@ -349,19 +286,21 @@ def _warnings(records: list[Record], target: Protocol | None, choices: Choices) 
 
 
 def to_sheet(item: Rescored) -> Sheet:
-    """Lay out a line per run and view; the difference to the run's own figures stands beside each figure."""
-    head = ["method", "fold", "figures"]
-    for metric in item.metrics:
-        head += [metric, "difference"]
-    grid = [head]
-    for line in item.lines:
-        cells = [line.method, line.fold, line.figures]
+    """Lay out a line per run and rule; the difference to the run's own figures stands beside each figure."""
+    moves = {(row.method, row.fold, row.rule, row.metric): row.estimate for row in item.ruled.differences}
+    lines: dict[tuple[str, str, str], dict[str, ResultRow]] = {}
+    for row in item.ruled.rows:
+        lines.setdefault((row.method, row.fold, row.rule), {})[row.metric] = row
+    grid: Grid = [["method", "fold", "figures", *(head for metric in item.metrics for head in (metric, "difference"))]]
+    for (method, fold, rule), scores in lines.items():
+        cells = [method, fold, rule or item.own]
         for metric in item.metrics:
-            change = line.difference.get(metric)
-            cells += [figure(line.scores.get(metric), metric), moved(change, 2) if change else ""]
+            score = scores[metric].estimate
+            move = moves.get((method, fold, rule, metric))
+            cells += [figure(None if isnan(score.value) else score, metric), moved(move, 2) if move else ""]
         grid.append(cells)
     difference = (
         f"difference: to the run's own figure, {in_units(item.metrics)}, with the interval of the difference itself"
     )
-    explained = interval_notes((score for line in item.lines for score in line.scores.values()), item.metrics)
+    explained = interval_notes((row.estimate for row in item.ruled.rows if not isnan(row.estimate.value)), item.metrics)
     return Sheet(item.title, [("", grid)], [*item.notes, difference, *explained])

@@ -1,4 +1,4 @@
-"""A claimed score beside every view that changes one word of the runs' test, against plain sums over counts."""
+"""A claimed score beside every rule that changes one word of the runs' test, against plain sums over counts."""
 
 import json
 
@@ -10,7 +10,8 @@ from fsbench.base.errors import RecordError, SettingsError
 from fsbench.cli.main import main
 from fsbench.protocols.reading import load_protocol
 from fsbench.results.atlas.atlas import shipped_atlas
-from fsbench.results.tables.rescoring.claimed import OWN, Claim, claimed, to_sheet
+from fsbench.results.tables.rescoring.claimed import Claim, claimed, to_sheet
+from fsbench.results.tables.rescoring.rules import OWN
 
 
 def refuse(record, *_):
@@ -45,7 +46,7 @@ def ious(frame, *keys):
     return (100 * sums["tp"] / union).filter(union > 0).to_numpy()
 
 
-def test_every_view_follows_from_the_counts(records, item):
+def test_every_rule_follows_from_the_counts(records, item):
     own = pairs_of(records[0])
     assert of(item, OWN) == pytest.approx(ious(own, "class_id").mean())
     ignored = own.group_by("class_id").agg(pl.col("tp", "pred", "gt").sum())
@@ -68,13 +69,18 @@ def test_a_mean_is_over_the_folds(item):
         folds = [of(item, rule, fold) for fold in ("0", "1")]
         assert of(item, rule, "mean") == pytest.approx(sum(folds) / 2), rule
     labels = [line[1] for line in to_sheet(item).parts[0][1][1:]]
-    assert labels == list(item.words) and {*item.words.values()} == {"", "void", "average", "episodes"}
+    assert labels == ["as the protocol says", *list(item.words)[1:]] and {*item.words.values()} == {
+        "",
+        "void",
+        "average",
+        "episodes",
+    }
 
 
 def test_what_cannot_be_had_is_said_with_its_reason(records, item):
     label = "compared at the size that the method sees"
     assert not any(row.rule == label for row in item.rows)
-    assert item.missing[0].startswith(f"not to be had: {label} (run.json has the image size")
+    assert item.missing[0].startswith(f"{label} cannot be had: run.json has the image size")
 
 
 @pytest.mark.parametrize(
@@ -91,13 +97,13 @@ def test_a_claim_is_reached_to_its_digits(claim, value, reached):
     assert Claim.from_text(claim).is_reached(value) is reached
 
 
-def test_the_verdict_names_the_views_that_reach_the_claim(records, item):
+def test_the_verdict_names_the_rules_that_reach_the_claim(records, item):
     wanted = of(item, "void pixels are left out", "mean")
     (found,) = claimed(records, f"{wanted:.2f}", {}, refuse)
     assert f"m, void pixels are left out ({wanted:.2f})" in found.verdict and "is reached by: " in found.verdict
     assert to_sheet(found).lead == [found.verdict]
     (none,) = claimed(records, "0.01", {}, refuse)
-    assert "is reached by none of these views; the nearest is m" in none.verdict
+    assert "is reached by none of these rules; the nearest is m" in none.verdict
 
 
 def test_a_row_of_the_atlas_is_a_claim(records):

@@ -9,7 +9,8 @@ from fsbench.cli.main import main
 from fsbench.pages.board.results import run_result
 from fsbench.results.tables.comparable import compared_tests
 from fsbench.results.tables.compare import compare_tests
-from fsbench.results.tables.rescoring.rescore import rescore
+from fsbench.results.tables.rescoring.recount import recount
+from fsbench.results.tables.rescoring.rescore import Choices, rescore
 from fsbench.results.tables.table import build_blocks
 from tests.fsbench.runs import rewrite
 
@@ -54,9 +55,10 @@ def test_comparisons(runs, capsys):
 
 
 def test_rescoring(runs):
-    (group,) = rescore(runs[:1], None)
+    (group,) = rescore(runs[:1], None, Choices(), recount)
     assert group.metrics == ("mIoU", "FB-IoU-classes", "accuracy")
-    assert group.lines[0].scores["FB-IoU-classes"].value == pytest.approx(by_hand(runs[0]))
+    (score,) = (row.estimate for row in group.rows if row.metric == "FB-IoU-classes")
+    assert score.value == pytest.approx(by_hand(runs[0]))
 
 
 def test_leaderboards(runs):

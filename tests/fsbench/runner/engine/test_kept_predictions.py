@@ -27,6 +27,7 @@ from fsbench.records.predictions import FILE, label_map_of, read_predictions
 from fsbench.records.run_directory import is_finished
 from fsbench.results.tables.rescoring.measures import measure
 from fsbench.results.tables.rescoring.recount import ORIGINAL, recount
+from fsbench.results.tables.rescoring.rules import OWN
 from fsbench.results.tables.table import build_blocks
 from fsbench.runner.engine.experiment import Experiment
 from fsbench.runner.engine.restore import reopen_at
@@ -179,23 +180,23 @@ def test_scores_by_other_rules(runs_of_prototype, no_method, capsys):
     asked = ["--void", "ignore", "--resolution", "24", "--objects", "0-60", "--format", "json"]
     assert main(["table", str(record.path), *asked]) == 0
     (group,) = json.loads(capsys.readouterr().out)
-    lines = {line["figures"]: line for line in group["lines"]}
-    assert list(lines) == [
-        "own metric: fscs v1", "only void: ignore", "only resolution: 24 x 24",
-        "only objects of 0 to 60 % of the query",
+    rows = [row for row in group["rows"] if not row["minus"]]
+    scores = {row["rule"]: row["value"] for row in rows if row["metric"] == "mIoU"}
+    assert list(scores) == [
+        OWN, "only void: ignore", "only resolution: 24 x 24", "only objects of 0 to 60 % of the query",
     ]  # fmt: skip
     small = recount(record, open_truth(record), 24)
     expected = episode_statistics(small, record.header.class_ids, "background").scores()
-    assert lines["only resolution: 24 x 24"]["scores"]["mIoU"]["value"] == pytest.approx(expected["mIoU"])
+    assert scores["only resolution: 24 x 24"] == pytest.approx(expected["mIoU"])
     expected = episode_statistics(record.episodes, record.header.class_ids, "ignore").scores()
-    assert lines["only void: ignore"]["scores"]["mIoU"]["value"] == pytest.approx(expected["mIoU"])
+    assert scores["only void: ignore"] == pytest.approx(expected["mIoU"])
     pairs = record.episodes.filter((pl.col("slot") > 0) & pl.col("present"))
     pairs = pairs.filter(pl.col("gt") < 0.6 * (pl.col("valid") + pl.col("void"))).with_columns(
         union=pl.col("pred") + pl.col("gt") - pl.col("tp") + pl.col("pred_void")
     )
     by_class = pairs.group_by("class_id").agg(pl.col("tp", "union").sum())
     miou = 100 * (by_class["tp"] / by_class["union"]).mean()
-    assert lines["only objects of 0 to 60 % of the query"]["scores"]["mIoU"]["value"] == pytest.approx(miou)
+    assert scores["only objects of 0 to 60 % of the query"] == pytest.approx(miou)
 
 
 def test_a_bad_file_of_predictions_stops_nobody(runs_of_prototype, tmp_path, capsys):
@@ -212,7 +213,7 @@ def test_a_bad_file_of_predictions_stops_nobody(runs_of_prototype, tmp_path, cap
     assert main(["table", str(runs)]) == 0
     assert "predictions.parquet" not in capsys.readouterr().out
     assert main(["table", str(bad), "--resolution", "24"]) == 0
-    assert "not defined: stored predictions:" in " ".join(capsys.readouterr().out.split())
+    assert "only resolution: 24 x 24 cannot be had: stored predictions:" in " ".join(capsys.readouterr().out.split())
     assert good.is_dir()
 
 
