@@ -14,9 +14,7 @@ from fsbench.records.record import Record, finished_records, leave_out_damaged
 from fsbench.results.atlas.atlas import shipped_atlas
 from fsbench.results.tables.formats import SHEETS, rows_csv, text
 from fsbench.results.tables.layout import Sheet
-from fsbench.results.tables.rescoring.claimed import Claimed, claimed, is_score
-from fsbench.results.tables.rescoring.claimed import to_sheet as claimed_sheet
-from fsbench.results.tables.rescoring.recount import (
+from fsbench.results.tables.measuring.recount import (
     LARGEST_SIDE,
     ORIGINAL,
     Truth,
@@ -24,6 +22,8 @@ from fsbench.results.tables.rescoring.recount import (
     recount,
     stored_predictions,
 )
+from fsbench.results.tables.rescoring.claimed import Claimed, claimed, is_score
+from fsbench.results.tables.rescoring.claimed import to_sheet as claimed_sheet
 from fsbench.results.tables.rescoring.rescore import Choices, Rescored, rescore, to_sheet
 from fsbench.runner.config.tests import load_test
 

@@ -26,7 +26,7 @@ from fsbench.results.tables.table import build_blocks
 from fsbench.scores.decisions import adjust
 
 if TYPE_CHECKING:
-    from fsbench.results.tables.rescoring.measures import Measures
+    from fsbench.results.tables.measuring.measures import Measures
 
 
 class StudyComparison(NamedTuple):

@@ -13,11 +13,12 @@ from fsbench.base.errors import FsbenchError
 from fsbench.pages.report.matrix import comparable_methods
 from fsbench.results.tables.comparable import Methods, check_same
 from fsbench.results.tables.layout import is_too_few
+from fsbench.results.tables.parts import PART_KINDS
 from fsbench.results.tables.rows import ALL, CLASS, FOLD, PRESENCE, SIZE, ResultRow
 from fsbench.results.tables.scoring import Measure, Request, Sums, difference_rows
 from fsbench.scores.estimate import Scope
 
-KINDS = {CLASS: "class", SIZE: "object size", FOLD: "fold", PRESENCE: "presence"}
+KINDS = {kind: PART_KINDS[kind].head if kind in PART_KINDS else kind for kind in (CLASS, SIZE, FOLD, PRESENCE)}
 """Kind of a part -> the head of its column, in the order of the page."""
 
 
@@ -146,11 +147,9 @@ def differences_by_part(
         check_same(compared)
     except FsbenchError:  # the comparison in pairs says why
         return None
-    some = next(iter(next(iter(compared.values())).values()))
-    kinds = tuple(KINDS) if some.protocol.has_masks else (CLASS,)
     taken = list(dict.fromkeys([metrics[0], *(name for name in metrics if name == "accuracy")]))
     pairs = list(combinations(compared, 2))
-    rows = difference_rows(compared, pairs, Request(tuple(taken), kinds, measure=measure), Sums(measure))
+    rows = difference_rows(compared, pairs, Request(tuple(taken), tuple(KINDS), measure=measure), Sums(measure))
     parts = Counter(kind for kind, *_ in {(row.part_kind, row.part, row.fold) for row in rows})
     kept = [row for row in rows if row.part_kind != ALL and parts[row.part_kind] > 1]
     return Differences(list(compared), taken, kept)

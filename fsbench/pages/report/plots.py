@@ -14,7 +14,7 @@ from fsbench.pages.report.spread import size_score
 from fsbench.protocols.reading import metric_named
 from fsbench.results.tables.blocks import Row
 from fsbench.results.tables.drawing import COLORS, MARKERS, whole_names
-from fsbench.results.tables.subsets import SIZES
+from fsbench.results.tables.parts import SIZES
 from fsbench.scores.estimate import Estimate
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from math import isnan
 from fsbench.pages.report.costs import COSTS, TIMED, RunCost
 from fsbench.pages.report.curves import Curve
 from fsbench.results.tables.blocks import Row
-from fsbench.results.tables.subsets import SIZES
+from fsbench.results.tables.parts import SIZES
 from fsbench.scores.estimate import Estimate
 
 

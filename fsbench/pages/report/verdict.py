@@ -11,8 +11,8 @@ from fsbench.pages.report.collect import Study, shown_fold
 from fsbench.pages.report.differences import Bearing, Differences, bearing
 from fsbench.protocols.reading import metric_named
 from fsbench.results.tables.layout import amount, is_too_few, probability, signed
+from fsbench.results.tables.parts import SIZES
 from fsbench.results.tables.rows import ALL, MEAN, SIZE, ResultRow
-from fsbench.results.tables.subsets import SIZES
 from fsbench.scores.estimate import Estimate, Scope
 
 NAMED = 3

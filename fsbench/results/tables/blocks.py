@@ -29,7 +29,7 @@ class Row:
         method: label of the method, or of an answer that needs none.
         fold: a number, "mean", or "all" where there are no folds.
         scores: metric -> score with its interval.
-        by_size: bin of object sizes (`fsbench.results.tables.subsets`) -> that part of the run.
+        by_size: bin of object sizes (`fsbench.results.tables.parts`) -> that part of the run.
         by_class: name of a class -> that part of the run.
         trainable, episodes_per_second, peak_mib: costs; None for a mean or a trivial answer.
         run: name of the run's folder; "" of several.

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from fsbench.protocols.reading import metric_named
 from fsbench.results.tables.blocks import Block, Row, Subset
 from fsbench.results.tables.layout import Grid, Sheet, Style, figure, interval_notes, meanings
+from fsbench.results.tables.parts import ABSENT
 from fsbench.results.tables.published.match import PublishedComparison
 from fsbench.results.tables.sizes import sizes, sizes_in_full
-from fsbench.results.tables.subsets import ABSENT
 from fsbench.results.tables.summary import NO_ROOM, card_notes, summary, symbols_in_words
 from fsbench.results.tables.trivial import mark_of
 from fsbench.scores.estimate import Estimate

@@ -9,8 +9,9 @@ from fsbench.results.tables.breakdowns import to_sheet
 from fsbench.results.tables.compare import Comparison
 from fsbench.results.tables.compare_layout import to_sheet as comparison_sheet
 from fsbench.results.tables.formats import html, render, text
-from fsbench.results.tables.rows import PARTS, rows_frame, wide_frame
+from fsbench.results.tables.rows import rows_frame
 from fsbench.results.tables.side_by_side import side_by_side
+from fsbench.results.tables.wide import WIDE_KINDS, wide_frame
 
 if TYPE_CHECKING:
     import polars as pl
@@ -35,9 +36,9 @@ class Table:
     def frame(self) -> "pl.DataFrame":
         """All scores, a row for each method and fold, or for each class or object size where these were asked for.
 
-        See `fsbench.results.tables.rows.wide_frame` for the columns.
+        See `fsbench.results.tables.wide.wide_frame` for the columns.
         """
-        by = next((part for part in PARTS if part in self.by), None)
+        by = next((kind for kind in WIDE_KINDS if kind in self.by), None)
         # spared until it is needed
         import polars as pl
 

@@ -3,7 +3,7 @@
 Tables and comparisons compute their scores and differences here alone.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from math import nan
@@ -16,17 +16,9 @@ from fsbench.protocols.counting import FurtherAnswer
 from fsbench.records.grouping import fold_of
 from fsbench.records.record import Record
 from fsbench.results.tables.comparable import Methods
-from fsbench.results.tables.rescoring.statistics import subset_statistics, whole_statistics
-from fsbench.results.tables.rows import ALL, CLASS, FOLD, MEAN, PRESENCE, SIZE, ResultRow
-from fsbench.results.tables.subsets import (
-    ABSENT,
-    SHOWN,
-    SIZES,
-    is_of_absent,
-    pairs_by_class,
-    pairs_by_presence,
-    pairs_by_size,
-)
+from fsbench.results.tables.measuring.statistics import subset_statistics, whole_statistics
+from fsbench.results.tables.parts import ABSENT, PART_KINDS, PartKind, metrics_of_part
+from fsbench.results.tables.rows import ALL, FOLD, MEAN, PRESENCE, SIZE, ResultRow
 from fsbench.scores.decisions import adjust
 from fsbench.scores.estimate import Estimate, differences, estimates
 from fsbench.scores.statistics import ScoreStatistics
@@ -35,10 +27,10 @@ from fsbench.scores.trivial import ANSWERS, CHANCE, trivial_answers
 if TYPE_CHECKING:
     import polars as pl
 
-    from fsbench.results.tables.rescoring.measures import Measures
+    from fsbench.results.tables.measuring.measures import Measures
 
 Measure = Callable[[Record], "Measures"]
-"""Measures what scores beyond the counts need of a run; see `fsbench.results.tables.rescoring.measures`."""
+"""Measures what scores beyond the counts need of a run; see `fsbench.results.tables.measuring.measures`."""
 
 
 @dataclass(frozen=True)
@@ -199,8 +191,10 @@ def _scope_rows(who: Scored, records: Sequence[Record], request: Request, sums: 
     whole = [sums.whole(record, who.answer) for record in records]
     part = replace(row, part_kind=FOLD, part=fold) if is_part else row
     yield from score_part(part, whole, request.metrics, [_ways(frame) for frame in frames], frames)
-    for kind, select in _selectors(first, request, len(records)):
-        selections = [select(record, frame) for record, frame in zip(records, frames, strict=True)]
+    for kind, parts in _kinds(first, request.by):
+        if len(records) > 1 and not parts.over_folds:
+            continue
+        selections = [parts.select(frame, record.header) for record, frame in zip(records, frames, strict=True)]
         for name in selections[0]:
             kept = [selection[name] for selection in selections]
             complete = all(keep.any() for keep in kept)  # no mean of some folds only
@@ -209,22 +203,11 @@ def _scope_rows(who: Scored, records: Sequence[Record], request: Request, sums: 
             yield from score_part(part, found, metrics_of_part(request.metrics, kind, name), kept, frames)
 
 
-Selector = Callable[[Record, "pl.DataFrame"], dict[str, np.ndarray]]
-"""Selects the parts of a count table: name of a part -> (rows,) bool."""
-
-
-def _selectors(record: Record, request: Request, folds: int) -> Iterator[tuple[str, Selector]]:
-    if SIZE in request.by and record.protocol.has_masks:
-        yield SIZE, lambda _, frame: pairs_by_size(frame)
-    if PRESENCE in request.by and record.protocol.has_masks:
-        yield PRESENCE, lambda _, frame: pairs_by_presence(frame)
-    if CLASS in request.by and folds == 1:
-        yield CLASS, lambda one, frame: pairs_by_class(frame, one.header)
-
-
-def metrics_of_part(metrics: Iterable[str], kind: str, name: str) -> list[str]:
-    """Return the scores that mean something on a part: no IoU where the query does not show the class."""
-    return [metric for metric in metrics if is_of_absent(metric) or kind == CLASS or name != ABSENT]
+def _kinds(record: Record, by: Sequence[str]) -> Iterator[tuple[str, PartKind]]:
+    """Yield the kinds of parts that are asked for and that the test of a run has."""
+    for kind, parts in PART_KINDS.items():
+        if kind in by and (record.protocol.has_masks or not parts.needs_masks):
+            yield kind, parts
 
 
 def _ways(frame: "pl.DataFrame") -> np.ndarray:
@@ -311,30 +294,17 @@ def _scopes(first: Mapping[int, Record], by: Sequence[str]) -> list[_Scope]:
     scopes = list(tests)
     if FOLD in by and whole:
         scopes += [_Scope(str(fold), FOLD, str(fold), [fold]) for fold in folds]
-    for test in tests:
-        if SIZE in by:
-            sizes = SIZES if PRESENCE in by else (*SIZES, ABSENT)  # once in a request
-            scopes += [_Scope(test.fold, SIZE, name, test.folds, partial(_of_size, name)) for name in sizes]
-        if PRESENCE in by:
-            shown = (SHOWN, ABSENT)
-            scopes += [_Scope(test.fold, PRESENCE, name, test.folds, partial(_of_presence, name)) for name in shown]
-    if CLASS in by:
-        for fold in folds:
-            names = pairs_by_class(first[fold].episodes, first[fold].header)
-            scopes += [_Scope(str(fold), CLASS, name, [fold], partial(_of_class, name)) for name in names]
+    for kind, parts in _kinds(first[folds[0]], by):
+        for test in tests if parts.over_folds else [_Scope(str(fold), ALL, ALL, [fold]) for fold in folds]:
+            record = first[test.folds[0]]
+            for name in parts.select(record.episodes, record.header):
+                if (kind, name) != (SIZE, ABSENT) or PRESENCE not in by:  # which has it, too
+                    scopes.append(_Scope(test.fold, kind, name, test.folds, partial(_pairs, parts, name)))
     return scopes
 
 
-def _of_size(name: str, record: Record) -> np.ndarray:
-    return pairs_by_size(record.episodes)[name]
-
-
-def _of_presence(name: str, record: Record) -> np.ndarray:
-    return pairs_by_presence(record.episodes)[name]
-
-
-def _of_class(name: str, record: Record) -> np.ndarray:
-    return pairs_by_class(record.episodes, record.header)[name]
+def _pairs(parts: PartKind, name: str, record: Record) -> np.ndarray:
+    return parts.select(record.episodes, record.header)[name]
 
 
 def difference_rows(

@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 from fsbench.protocols.reading import metric_named
 from fsbench.results.tables.blocks import Block, Row
 from fsbench.results.tables.layout import MISSING, Grid, figure, shorten
+from fsbench.results.tables.parts import ABSENT, SIZES
 from fsbench.results.tables.rows import MEAN
-from fsbench.results.tables.subsets import ABSENT, SIZES
 from fsbench.results.tables.summary import BEST, LEAST, aligned
 from fsbench.results.tables.trivial import best_without_model, mark_of
 from fsbench.scores.trivial import TRIVIAL

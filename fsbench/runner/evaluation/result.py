@@ -15,10 +15,10 @@ from fsbench.records.predictions import read_predictions
 from fsbench.records.record import Record
 from fsbench.results.tables.blocks import Block
 from fsbench.results.tables.layout import figure
-from fsbench.results.tables.rescoring.recount import Truth
-from fsbench.results.tables.rows import PARTS, wide_frame
+from fsbench.results.tables.measuring.recount import Truth
 from fsbench.results.tables.scoring import Measure
 from fsbench.results.tables.table import build_blocks
+from fsbench.results.tables.wide import WIDE_KINDS, wide_frame
 from fsbench.scores.count_table import QUERIES, SUPPORTS
 from fsbench.scores.estimate import Estimate
 
@@ -96,8 +96,8 @@ class Result:
         Raises:
             SettingsError: the test has no such breakdown.
         """
-        if part not in PARTS:
-            raise SettingsError(f"by() was given '{part}', expected {' or '.join(PARTS)}")
+        if part not in WIDE_KINDS:
+            raise SettingsError(f"by() was given '{part}', expected {' or '.join(WIDE_KINDS)}")
         self.record.protocol.check_breakdowns([part])
         return wide_frame(self._block(by_class=part == "class").results, part).drop("test", "method", "fold", "run")
 
@@ -198,7 +198,7 @@ def measure_for(metrics: Sequence[str]) -> Measure | None:
     """
     if not any(metric_named(name).is_measured for name in metrics):
         return None
-    from fsbench.results.tables.rescoring.measures import measure  # with OpenCV and torch, which other scores spare
+    from fsbench.results.tables.measuring.measures import measure  # with OpenCV and torch, which other scores spare
 
     return partial(measure, metrics=metrics, open_truth=_open_truth)
 

@@ -1,1 +1,1 @@
-"""Other scores of predictions that are stored: another void rule, resolution or size, and measures of masks."""
+"""Scores of finished runs by other rules: another protocol's, or those that a claimed score may follow."""

@@ -18,7 +18,7 @@ from fsbench.records.grouping import comparable
 from fsbench.records.record import Record
 from fsbench.results.atlas.atlas import Entry
 from fsbench.results.tables.layout import MISSING, Grid, Sheet, Style, figure, interval_notes
-from fsbench.results.tables.rescoring.recount import ORIGINAL, input_resolution
+from fsbench.results.tables.measuring.recount import ORIGINAL, input_resolution
 from fsbench.results.tables.rescoring.rules import OWN, Recount, Rule, pixel_counting, score_by_rules
 from fsbench.results.tables.rows import ALL, MEAN, ResultRow, rows_frame
 from fsbench.scores.averages import AVERAGES

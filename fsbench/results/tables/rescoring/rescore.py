@@ -18,10 +18,10 @@ from fsbench.records.grouping import comparable
 from fsbench.records.record import Record
 from fsbench.records.tables import largest_way
 from fsbench.results.tables.layout import Grid, Sheet, figure, in_units, interval_notes, moved
-from fsbench.results.tables.rescoring.recount import ORIGINAL, input_resolution
+from fsbench.results.tables.measuring.recount import ORIGINAL, input_resolution
+from fsbench.results.tables.parts import pairs_between
 from fsbench.results.tables.rescoring.rules import OWN, Recount, Rule, Ruled, pixel_counting, score_by_rules
 from fsbench.results.tables.rows import ResultRow, rows_frame
-from fsbench.results.tables.subsets import pairs_between
 
 if TYPE_CHECKING:
     import polars as pl
@@ -36,7 +36,7 @@ class Choices:
 
     Attributes:
         void: what void pixels count as.
-        resolution: `fsbench.results.tables.rescoring.recount.ORIGINAL`, or the side of a square.
+        resolution: `fsbench.results.tables.measuring.recount.ORIGINAL`, or the side of a square.
         sizes: pairs whose object takes this share of the query alone, [lower, upper) from 0 to 1.
     """
 

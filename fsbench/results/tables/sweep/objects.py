@@ -7,7 +7,7 @@ import numpy as np
 from fsbench.base.errors import SettingsError
 from fsbench.records.grouping import comparable, fold_of, variants
 from fsbench.records.record import Record
-from fsbench.results.tables.rescoring.statistics import subset_statistics
+from fsbench.results.tables.measuring.statistics import subset_statistics
 from fsbench.results.tables.sweep.curves import Curve, CurvePoint, CurveTable, corrected_tables, score_notes
 from fsbench.results.tables.sweep.differences import Sample, point_differences
 from fsbench.scores.estimate import estimates

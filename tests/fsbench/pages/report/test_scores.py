@@ -24,7 +24,7 @@ from fsbench.results.tables.blocks import Row, Subset
 from fsbench.results.tables.compare import Comparing, compare_methods
 from fsbench.results.tables.compare_layout import to_sheet
 from fsbench.results.tables.layout import places
-from fsbench.results.tables.subsets import pairs_by_class, pairs_by_size
+from fsbench.results.tables.parts import pairs_by_class, pairs_by_size
 from fsbench.scores.decisions import compact_letters
 from fsbench.scores.estimate import Estimate, Scope, gains
 

@@ -32,8 +32,8 @@ from fsbench.results.tables.compare import (
 from fsbench.results.tables.compare_layout import bars, times, to_sheet
 from fsbench.results.tables.formats import align
 from fsbench.results.tables.layout import moved
-from fsbench.results.tables.rescoring.measures import measure
-from fsbench.results.tables.subsets import SIZES
+from fsbench.results.tables.measuring.measures import measure
+from fsbench.results.tables.parts import SIZES
 from fsbench.scores.calibration import BINS
 from fsbench.scores.estimate import Difference, Estimate, Scope, gains
 from fsbench.scores.run_statistics import episode_statistics

@@ -15,7 +15,7 @@ from fsbench.datamodules.datasets.folder import Folder
 from fsbench.protocols.reading import load_protocol
 from fsbench.records.predictions import FILE
 from fsbench.records.record import read_record
-from fsbench.results.tables.rescoring.measures import measure
+from fsbench.results.tables.measuring.measures import measure
 from fsbench.results.tables.table import build_blocks
 from fsbench.scores.boundary import boundary_counts
 from fsbench.scores.calibration import soft_mask_sums

@@ -11,9 +11,10 @@ from fsbench.results.tables.breakdowns import to_sheet
 from fsbench.results.tables.comparable import compared_tests
 from fsbench.results.tables.compare import Comparing, compare_tests
 from fsbench.results.tables.compare_layout import to_sheet as comparison_sheet
-from fsbench.results.tables.rows import ALL, CLASS, COLUMNS, FOLD, SIZE, ResultRow, rows_frame, wide_frame
+from fsbench.results.tables.rows import ALL, CLASS, COLUMNS, FOLD, SIZE, ResultRow, rows_frame
 from fsbench.results.tables.scoring import correct
 from fsbench.results.tables.table import build_blocks
+from fsbench.results.tables.wide import wide_frame
 from fsbench.scores.decisions import adjust
 from fsbench.scores.estimate import Estimate
 from tests.fsbench.runs import rewrite

@@ -19,7 +19,7 @@ from fsbench.records.record import Record, find_distinct_records, find_records
 from fsbench.results.tables.blocks import Subset
 from fsbench.results.tables.comparable import check_same
 from fsbench.results.tables.formats import FORMATS, render
-from fsbench.results.tables.subsets import ABSENT, SIZES
+from fsbench.results.tables.parts import ABSENT, SIZES
 from fsbench.results.tables.table import build_blocks
 from fsbench.scores.confusion import COUNTS, intersection_union, mean_iou
 from tests.conftest import CLASSES

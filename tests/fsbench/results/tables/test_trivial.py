@@ -6,8 +6,8 @@ import pytest
 
 from fsbench.results.tables.blocks import Block, Row, Subset
 from fsbench.results.tables.breakdowns import to_sheet
+from fsbench.results.tables.parts import ABSENT, SIZES
 from fsbench.results.tables.sizes import sizes, sizes_in_full
-from fsbench.results.tables.subsets import ABSENT, SIZES
 from fsbench.results.tables.summary import BEST, summary
 from fsbench.results.tables.trivial import best_without_model, is_above, no_better_than_blind
 from fsbench.scores.estimate import Estimate

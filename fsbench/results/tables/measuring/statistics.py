@@ -12,7 +12,7 @@ from fsbench.scores.statistics import ScoreStatistics
 if TYPE_CHECKING:
     import polars as pl
 
-    from fsbench.results.tables.rescoring.measures import Measures  # with OpenCV and torch
+    from fsbench.results.tables.measuring.measures import Measures  # with OpenCV and torch
 
 
 def whole_statistics(record: Record, frame: "pl.DataFrame", measures: "Measures | None" = None) -> ScoreStatistics:

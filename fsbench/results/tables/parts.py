@@ -1,11 +1,17 @@
-"""The parts of a run that tables and comparisons break it down into: object sizes and classes."""
+"""The parts that a run is broken down into: object sizes, classes, and whether the query shows the way.
 
+A further kind of parts is an entry of `PART_KINDS`.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fsbench.data.episodes.manifest import Header
 from fsbench.protocols.reading import metric_named
+from fsbench.results.tables.rows import CLASS, PRESENCE, SIZE
 
 if TYPE_CHECKING:
     import polars as pl
@@ -47,3 +53,33 @@ def pairs_by_class(frame: "pl.DataFrame", header: Header) -> dict[str, np.ndarra
     """Select the (episode, way) pairs of each class: name of the class -> (rows,) bool."""
     way, number = (frame["slot"] > 0).to_numpy(), frame["class_id"].to_numpy()
     return {name: way & (number == int(key)) for key, name in header.class_names.items()}
+
+
+@dataclass(frozen=True)
+class PartKind:
+    """A kind of parts that a run is broken down into.
+
+    Attributes:
+        head: of a column that names the parts.
+        select: takes a count table and the header of its run; name of a part -> its (episode, way) pairs (rows,) bool.
+        over_folds: whether all folds have the same parts, so that there is a mean over folds.
+        needs_masks: whether only runs of segmentation have such parts.
+    """
+
+    head: str
+    select: "Callable[[pl.DataFrame, Header], dict[str, np.ndarray]]"
+    over_folds: bool = True
+    needs_masks: bool = True
+
+
+PART_KINDS = {
+    SIZE: PartKind("object size", lambda frame, _: pairs_by_size(frame)),
+    PRESENCE: PartKind("presence", lambda frame, _: pairs_by_presence(frame)),
+    CLASS: PartKind("class", pairs_by_class, over_folds=False, needs_masks=False),
+}
+"""Kind of parts, as rows have it -> what it is."""
+
+
+def metrics_of_part(metrics: Iterable[str], kind: str, name: str) -> list[str]:
+    """Return the scores that mean something on a part: no IoU where the query does not show the class."""
+    return [metric for metric in metrics if is_of_absent(metric) or kind == CLASS or name != ABSENT]

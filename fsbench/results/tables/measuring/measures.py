@@ -12,7 +12,7 @@ import numpy as np
 from fsbench.base.errors import FsbenchError, RecordError, SettingsError, user_message
 from fsbench.protocols.reading import metric_named, segmentation_of
 from fsbench.records.record import Record
-from fsbench.results.tables.rescoring.recount import Truth, last_slots, own_resolution, stored_predictions
+from fsbench.results.tables.measuring.recount import Truth, last_slots, own_resolution, stored_predictions
 from fsbench.scores.confusion import void_rule
 from fsbench.scores.count_table import CountTable
 from fsbench.scores.metric import Metric
