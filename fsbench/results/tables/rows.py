@@ -16,16 +16,25 @@ if TYPE_CHECKING:
 ALL, FOLD, SIZE, CLASS = "all", "fold", "size", "class"
 """Kinds of parts: the whole test, one fold of a test whose folds are all there, an object size, a class."""
 
+SHOTS, WAYS, SIDE, KEPT, OBJECTS = "shots", "ways", "side", "kept", "objects"
+"""Kinds of parts that are numbers: of shots, of ways, of pixels of an image's side, of percent of each support's object
+that are labelled, and of objects in the query. The last is a part of a run; of the others each number has its runs."""
+ANNOTATION = "support_annotation"
+"""Kind of part that is what supports are labelled with, a word of `fsbench.data.annotations`."""
+
+WHOLE = frozenset((ALL, SHOTS, WAYS, SIDE, KEPT, ANNOTATION))
+"""Kinds of parts that are whole tests."""
+
 MEAN = "mean"
 """Name of the mean over all folds of a test, beside the numbers of folds."""
 
 COLUMNS = {
     "test": "data set, ways, shots, setting and protocol in words, and what tells it from others of the same words",
     "method": "label of the method, or of an answer that needs no model",
-    "minus": "the method that is subtracted, of a difference; empty for a score",
+    "minus": "of a difference, the method that is subtracted, with its part where that is another: hsnet (shots 1)",
     "fold": 'number of the fold, "mean" over all folds, or "all" for scores of classification',
-    "part_kind": '"all", "fold", "size" or "class"',
-    "part": "the object size (share of the query in percent) or the class; the fold's number; else the word all",
+    "part_kind": '"all", "fold", "size", "class", "shots", "ways", "side", "kept", "objects" or "support_annotation"',
+    "part": "object size (share of the query in percent), class, annotation, fold or other number; else the word all",
     "rule": "another rule that the score follows; empty for the protocol's own",
     "metric": "name of the score",
     "value": "the score, or the difference method - minus",
@@ -53,6 +62,7 @@ class ResultRow:
 
     Attributes:
         estimate: the value with its interval, error and test.
+        minus_part: part at which `minus` is, where that is another than `part`.
         scores: of a difference, the scores of `method` and `minus`; None for a score.
         parent: label of the method whose runs were scored; "" for an answer that needs no model.
     """
@@ -66,6 +76,7 @@ class ResultRow:
     part_kind: str = ALL
     part: str = ALL
     rule: str = ""
+    minus_part: str = ""
     scores: tuple[float, float] | None = None
     corrected: float = nan
     pairs: int = 0
@@ -77,7 +88,9 @@ class ResultRow:
         """Return the cells of the row by the names of `COLUMNS`; NaN stands for no number."""
         found = self.estimate
         return {
-            **{name: getattr(self, name) for name in ("test", "method", "minus", "fold", "part_kind", "part", "rule")},
+            **{name: getattr(self, name) for name in ("test", "method")},
+            "minus": f"{self.minus} ({self.part_kind} {self.minus_part})" if self.minus_part else self.minus,
+            **{name: getattr(self, name) for name in ("fold", "part_kind", "part", "rule")},
             "metric": self.metric,
             **{name: getattr(found, name) for name in ("value", "low", "high")},
             "scope": str(found.scope),
