@@ -68,7 +68,7 @@ def main() -> None:
     if options.supports:
         return SUPPORTS.save_figure(OUT / "supports.png", sensitivity_tables(find_distinct_records(options.supports)))
     if options.curves:
-        return CURVES.save_figure(OUT / "curves.png", curve_tables(find_distinct_records(options.curves), ["shot"]))
+        return CURVES.save_figure(OUT / "curves.png", curve_tables(find_distinct_records(options.curves), ["shots"]))
     if options.take_home:
         return take_home(index)
     for picture in (episodes, drawing, void, resolution, settings, resizing, annotations):

@@ -25,7 +25,7 @@ KIND = "comparison"
 
 def by_number(options: argparse.Namespace) -> int:
     """Show score, time and memory by the numbers that `options.by` names; returns the exit status."""
-    axes = [name for name, axis in AXES.items() if axis.word in options.by]
+    axes = [name for name in AXES if name in options.by]
     return _show(options, CURVES, lambda records: curve_tables(records, axes))
 
 

@@ -13,17 +13,17 @@ from fsbench.pages.runs import asked_metrics, load_runs
 from fsbench.records.record import Record
 from fsbench.results.tables.blocks import Block
 from fsbench.results.tables.breakdowns import BREAKDOWNS
-from fsbench.results.tables.sweep.axes import AXES, OBJECTS
+from fsbench.results.tables.rows import OBJECTS
+from fsbench.results.tables.sweep.axes import AXES
 
 FILES = ("run.json", "episodes.parquet", "predictions.parquet", "predictions.png", "run.log")
 
 RULES = ("protocol", "void", "resolution", "objects", "claimed")
 """Options that score runs by another rule."""
 
-NUMBERS = tuple(axis.word for axis in AXES.values())
 KINDS = {
     **dict.fromkeys(BREAKDOWNS, "scores"),
-    **dict.fromkeys(NUMBERS, "numbers"),
+    **dict.fromkeys(AXES, "numbers"),
     OBJECTS: "objects",
     "draw": "draw",
     "annotation": "annotation",

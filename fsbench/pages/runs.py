@@ -12,12 +12,16 @@ from fsbench.base.errors import SettingsError, known_names
 from fsbench.networks.weights.table import backbone_data
 from fsbench.protocols.reading import askable_metrics, metric_named, metric_names
 from fsbench.records.record import Record, finished_records, leave_out_damaged
+from fsbench.results.tables.annotations.losses import AnnotationTable, annotation_tables
 from fsbench.results.tables.breakdowns import BREAKDOWNS
 from fsbench.results.tables.comparable import ComparedTest, Methods, compared_tests
 from fsbench.results.tables.compare import Asked, Comparing, compare_tests
 from fsbench.results.tables.notebook import Differences, Table
 from fsbench.results.tables.published.scores import PublishedScore
-from fsbench.results.tables.rows import ALL, CLASS, SIZE, rows_frame
+from fsbench.results.tables.rows import ALL, CLASS, OBJECTS, SIZE, ResultRow, rows_frame
+from fsbench.results.tables.sweep.axes import AXES
+from fsbench.results.tables.sweep.curves import CurveTable, curve_tables
+from fsbench.results.tables.sweep.objects import object_tables
 from fsbench.results.tables.table import build_blocks
 from fsbench.runner.evaluation.result import Result, measure_for
 
@@ -164,9 +168,10 @@ class Runs:
 
         Args:
             metrics: scores; those of each protocol unless given.
-            by: parts that have rows of their own, too: "size", "class".
+            by: parts that have rows of their own, too: "size", "class". Or the rows of what `fsbench table --by` shows:
+                one or several of "shots", "ways", "side" and "kept"; "objects"; or "annotation".
             minus: "all" for the differences of every two methods of a test; the label of a method for those to it.
-            trivial: rows of the answers that need no model.
+            trivial: rows of the answers that need no model; there are none of shots and the like.
 
         Returns:
             A frame with the columns of `fsbench.results.tables.rows.COLUMNS`; a number that does not exist is null.
@@ -174,10 +179,13 @@ class Runs:
 
         Raises:
             RecordError: no run is sound.
-            SettingsError: a score or a breakdown is unknown, or no test has the method `minus`.
+            SettingsError: a score or a breakdown is unknown, no test has the method `minus`, breakdowns do not go
+                together, or no runs differ in what is asked for.
         """
-        names, parts = asked_metrics(metrics), _breakdowns(by, (SIZE, CLASS))
+        names, parts = asked_metrics(metrics), _breakdowns(by, (SIZE, CLASS, *AXES, OBJECTS, "annotation"))
         self._check(names, parts)
+        if not {SIZE, CLASS}.issuperset(parts):
+            return rows_frame(_rows_by(self.records, parts, names, minus))
         measure = measure_for(names or ())
         asked: dict[str, Any] = {"by_class": CLASS in parts, "by_size": SIZE in parts, "trivial": trivial}
         refused: list[str] = []
@@ -313,6 +321,30 @@ class Runs:
     def _repr_html_(self) -> str:
         """Return the tables of the runs, for notebooks."""
         return f"{self.table()._repr_html_()}<div>{escape(repr(self))}</div>"
+
+
+def _rows_by(
+    records: Sequence[Record], by: Sequence[str], metrics: Sequence[str] | None, minus: str | None
+) -> list[ResultRow]:
+    """Return the scores of methods at the values of a setting, and those of their differences that `minus` asks for."""
+    tables: Sequence[CurveTable | AnnotationTable]
+    if set(by) <= set(AXES):
+        tables = curve_tables(records, by)
+    elif list(by) == [OBJECTS]:
+        # the data sets: seconds, which other numbers do without
+        from fsbench.pages.explain.query_objects import query_objects
+
+        tables = object_tables(records, query_objects)
+    elif list(by) == ["annotation"]:
+        tables = annotation_tables(records, metrics)
+    else:
+        raise SettingsError(f"by is {', '.join(by)}, which do not go together; expected one of them at a time")
+    rows = [(row, metrics or table.metrics) for table in tables for row in table.rows]
+    known = dict.fromkeys(row.minus for row, _ in rows if row.minus)
+    if minus not in (None, ALL, *known):
+        raise SettingsError(f"no method '{minus}' to compare with{known_names(str(minus), known)}")
+    asked = ("", *known) if minus == ALL else ("", minus)
+    return [row for row, wanted in rows if row.metric in wanted and row.minus in asked]
 
 
 def _words(names: Words) -> list[str]:

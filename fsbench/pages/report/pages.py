@@ -2,7 +2,7 @@
 
 import re
 import shlex
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -42,7 +42,7 @@ from fsbench.results.tables.compare import Comparison
 from fsbench.results.tables.compare_layout import bars
 from fsbench.results.tables.compare_layout import plot as plot_differences
 from fsbench.results.tables.compare_layout import to_sheet as comparison_to_sheet
-from fsbench.results.tables.drawing import fold_words
+from fsbench.results.tables.drawing import fold_words, row_fold_words
 from fsbench.results.tables.supports.sensitivity import SensitivityTable, sensitivity_tables
 from fsbench.results.tables.sweep.axes import WORDS
 from fsbench.results.tables.sweep.curves import CurveTable, found_tables
@@ -310,18 +310,12 @@ def _fold_words(comparison: Comparison | None, supports: Section | None, annotat
     words = dict.fromkeys(("apart", "supports", "annotations"), "")
     if comparison is not None:
         lines = next(iter(comparison.tables["all"].values()), [])
-        words["apart"] = _joined_folds(line.fold for line in lines)
+        words["apart"] = row_fold_words(line.fold for line in lines)
     if supports is not None and isinstance(supports.table, SensitivityTable):
         words["supports"] = fold_words(supports.table.lines[0].folds)
     if annotations is not None and isinstance(annotations.table, AnnotationTable):
-        words["annotations"] = _joined_folds([annotations.table.losses[0].line.fold])
+        words["annotations"] = row_fold_words([annotations.table.differences[0].fold])
     return {name: f", {each}" if each else "" for name, each in words.items()}
-
-
-def _joined_folds(folds: Iterable[str]) -> str:
-    """Name the folds of some lines of a comparison."""
-    numbers = list(dict.fromkeys(folds))
-    return "mean over folds" if numbers == ["mean"] else " and ".join(f"fold {number}" for number in numbers)
 
 
 def _undrawn(comparison: Comparison) -> str:
@@ -347,8 +341,8 @@ def _comparison_lines(sheet: layout.Sheet) -> list[list[str]]:
 
 def _curves_command(table: CurveTable) -> str:
     """Return the command that prints a table of curves."""
-    runs = sorted({run for curve in table.curves for point in curve.points for run in point.runs})
-    return shlex.join(["fsbench", "table", *runs, "--by", WORDS[table.axis].word])
+    runs = sorted({run for point in table.points for run in point.runs})
+    return shlex.join(["fsbench", "table", *runs, "--by", table.axis])
 
 
 def _percent_of_scale(value: float, scale: tuple[float, float]) -> str:

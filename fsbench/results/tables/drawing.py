@@ -9,6 +9,7 @@ from fsbench.base.errors import SettingsError
 from fsbench.base.files import replacing
 from fsbench.base.files.figures import STAMPS
 from fsbench.results.tables.layout import wrap_name
+from fsbench.results.tables.rows import MEAN
 from fsbench.scores.estimate import Estimate
 
 if TYPE_CHECKING:
@@ -33,6 +34,26 @@ def fold_words(folds: Sequence[int]) -> str:
     if len(folds) < 2:
         return "".join(f"fold {fold}" for fold in folds)
     return f"mean over folds {', '.join(map(str, folds))}"
+
+
+def shared_fold_words(folds: Iterable[Sequence[int]], several: str) -> str:
+    """Name the folds of all figures, or say `several` where they are of different folds.
+
+    >>> shared_fold_words([[0], [0]], "several"), shared_fold_words([[0], [0, 1]], "several")
+    ('fold 0', 'several')
+    """
+    first, *others = dict.fromkeys(map(tuple, folds))
+    return several if others else fold_words(first)
+
+
+def row_fold_words(folds: Iterable[str]) -> str:
+    """Name the folds of some rows.
+
+    >>> row_fold_words(["mean", "mean"]), row_fold_words(["0", "2", "0"])
+    ('mean over folds', 'fold 0 and fold 2')
+    """
+    names = list(dict.fromkeys(folds))
+    return "mean over folds" if names == [MEAN] else " and ".join(f"fold {name}" for name in names)
 
 
 def check_plot(path: Path) -> None:
@@ -82,10 +103,23 @@ def name_rows(axis: "Axes", methods: Sequence[str], remarks: Mapping[str, str] =
     axis.grid(axis="y", visible=False)
 
 
+def draw_interval(
+    axis: "Axes", row: float, score: Estimate, marker: str, color: str, label: str, size: int = 7
+) -> None:
+    """Draw a score or a difference with its interval in a row of the axes."""
+    axis.errorbar(
+        score.value, row, xerr=whiskers([score]), fmt=marker, color=color, capsize=3, markersize=size, label=label
+    )
+
+
 def legend_above(axis: "Axes", columns: int) -> None:
-    """Put the legend above the axes, if there is anything to name."""
-    if axis.get_legend_handles_labels()[0]:
+    """Put the legend above the axes, with each label once, if there is anything to name."""
+    named: dict[str, Any] = {}
+    for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
+        named.setdefault(label, handle)
+    if named:
         axis.legend(
+            list(named.values()), list(named),
             loc="lower center", bbox_to_anchor=(0.5, 1.0), frameon=False, ncols=columns, fontsize="small",
             handlelength=1.2, columnspacing=1.0,
         )  # fmt: skip

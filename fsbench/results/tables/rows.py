@@ -18,18 +18,28 @@ ALL, FOLD, SIZE, CLASS, PRESENCE = "all", "fold", "size", "class", "presence"
 """Kinds of parts: the whole test, one fold of a test whose folds are all there, an object size, a class, and whether
 the query shows the way."""
 
+SHOTS, WAYS, SIDE, KEPT, OBJECTS = "shots", "ways", "side", "kept", "objects"
+"""Kinds of parts that are numbers: of shots, of ways, of pixels of an image's side, of percent of each support's object
+that are labelled, and of objects in the query. The last is a part of a run; of the others each number has its runs."""
+ANNOTATION = "support_annotation"
+"""Kind of part that is what supports are labelled with, a word of `fsbench.data.annotations`."""
+
+WHOLE = frozenset((ALL, SHOTS, WAYS, SIDE, KEPT, ANNOTATION))
+"""Kinds of parts that are whole tests."""
+
 MEAN = "mean"
 """Name of the mean over all folds of a test, beside the numbers of folds."""
 
 COLUMNS = {
     "test": "data set, ways, shots, setting and protocol in words, and what tells it from others of the same words",
     "method": "label of the method, or of an answer that needs no model",
-    "minus": "the method that is subtracted, of a difference; empty for a score. With a rule, it is subtracted by the "
-    "protocol's own",
+    "minus": "of a difference, the method that is subtracted, with its part where that is another: hsnet (shots 1); "
+    "beside a rule, the score by the protocol's own is subtracted",
     "fold": 'number of the fold, "mean" over all folds, or "all" for scores of classification',
-    "part_kind": '"all", "fold", "size", "class" or "presence"',
-    "part": "the object size (share of the query in percent), the class, the fold's number, or whether the query shows "
-    "the way; else the word all",
+    "part_kind": '"all", "fold", "size", "class", "presence", "shots", "ways", "side", "kept", "objects" or '
+    '"support_annotation"',
+    "part": "object size (share of the query in percent), class, whether the query shows the way, annotation, fold or "
+    "other number; else the word all",
     "rule": "another rule that the score follows; empty for the protocol's own",
     "metric": "name of the score",
     "value": "the score, or the difference method - minus",
@@ -57,6 +67,7 @@ class ResultRow:
 
     Attributes:
         estimate: the value with its interval, error and test.
+        minus_part: part at which `minus` is, where that is another than `part`.
         scores: of a difference, the scores of `method` and `minus`; None for a score.
         parent: label of the method whose runs were scored; "" for an answer that needs no model.
     """
@@ -70,6 +81,7 @@ class ResultRow:
     part_kind: str = ALL
     part: str = ALL
     rule: str = ""
+    minus_part: str = ""
     scores: tuple[float, float] | None = None
     corrected: float = nan
     pairs: int = 0
@@ -91,14 +103,18 @@ class ResultRow:
         """Return the same difference the other way round: `minus` less `method`."""
         found = self.estimate
         turned = replace(found, value=-found.value, low=-found.high, high=-found.low)
+        parts = {"part": self.minus_part, "minus_part": self.part} if self.minus_part else {}
         scores = None if self.scores is None else (self.scores[1], self.scores[0])
-        return replace(self, method=self.minus, minus=self.method, estimate=turned, scores=scores, parent=self.minus)
+        ends = {"method": self.minus, "minus": self.method, "parent": self.minus, **parts}
+        return replace(self, **ends, estimate=turned, scores=scores)
 
     def cells(self) -> dict[str, Any]:
         """Return the cells of the row by the names of `COLUMNS`; NaN stands for no number."""
         found = self.estimate
         return {
-            **{name: getattr(self, name) for name in ("test", "method", "minus", "fold", "part_kind", "part", "rule")},
+            **{name: getattr(self, name) for name in ("test", "method")},
+            "minus": f"{self.minus} ({self.part_kind} {self.minus_part})" if self.minus_part else self.minus,
+            **{name: getattr(self, name) for name in ("fold", "part_kind", "part", "rule")},
             "metric": self.metric,
             **{name: getattr(found, name) for name in ("value", "low", "high")},
             "scope": str(found.scope),

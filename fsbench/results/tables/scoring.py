@@ -18,7 +18,7 @@ from fsbench.records.record import Record
 from fsbench.results.tables.comparable import Methods
 from fsbench.results.tables.measuring.statistics import subset_statistics, whole_statistics
 from fsbench.results.tables.parts import ABSENT, PART_KINDS, PartKind, metrics_of_part
-from fsbench.results.tables.rows import ALL, FOLD, MEAN, PRESENCE, SIZE, ResultRow
+from fsbench.results.tables.rows import ALL, FOLD, MEAN, PRESENCE, SIZE, WHOLE, ResultRow
 from fsbench.scores.decisions import adjust
 from fsbench.scores.estimate import Estimate, differences, estimates
 from fsbench.scores.statistics import ScoreStatistics
@@ -174,9 +174,7 @@ def _rows_of(who: Scored, request: Request, sums: Sums) -> list[ResultRow]:
 
 def _scope_rows(who: Scored, records: Sequence[Record], request: Request, sums: Sums) -> Iterator[ResultRow]:
     """Score one fold, or the mean over several, and its parts; classes differ from fold to fold, so a mean has none."""
-    first = records[0]
-    has_folds = first.protocol.has_masks
-    fold = MEAN if len(records) > 1 else str(fold_of(first)) if has_folds else ALL
+    first, fold = records[0], fold_in_words(records)
     is_part = len(records) == 1 and is_whole(who.runs)
     frames = [sums.frame(record, who.answer) for record in records]
     row = ResultRow(
@@ -210,6 +208,13 @@ def _kinds(record: Record, by: Sequence[str]) -> Iterator[tuple[str, PartKind]]:
             yield kind, parts
 
 
+def fold_in_words(records: Sequence[Record]) -> str:
+    """Name the folds of a method's runs as rows do: "mean" of several, the number of one, "all" of classification."""
+    if len(records) > 1:
+        return MEAN
+    return str(fold_of(records[0])) if records[0].protocol.has_masks else ALL
+
+
 def _ways(frame: "pl.DataFrame") -> np.ndarray:
     return (frame["slot"] > 0).to_numpy()
 
@@ -234,12 +239,15 @@ def score_part(
         yield from (replace(row, metric=name) for name in metrics)
         return
     pairs, episodes = pairs_and_episodes(kept, frames)
-    found = estimates([fold.only(metrics) for fold in folds])
-    squared = {metric.name for metric in folds[0].metrics if metric.is_squared_error}
+    found = _estimates([fold.only(metrics) for fold in folds])
     for name in metrics:
-        score = found.get(name, Estimate(nan))
-        score = score.root() if name in squared else score
-        yield replace(row, metric=name, estimate=score, pairs=pairs, episodes=episodes)
+        yield replace(row, metric=name, estimate=found.get(name, Estimate(nan)), pairs=pairs, episodes=episodes)
+
+
+def _estimates(folds: Sequence[ScoreStatistics]) -> dict[str, Estimate]:
+    """Estimate the mean over folds of every score that all have; of a squared error its root."""
+    squared = {metric.name for metric in folds[0].metrics if metric.is_squared_error}
+    return {name: score.root() if name in squared else score for name, score in estimates(folds).items()}
 
 
 def pairs_and_episodes(kept: Sequence[np.ndarray], frames: "Sequence[pl.DataFrame]") -> tuple[int, int]:
@@ -266,13 +274,13 @@ def _trivial_rows(methods: Methods, request: Request, sums: Sums) -> list[Result
 
 
 @dataclass(frozen=True)
-class _Scope:
-    """The part of some folds that methods are compared on.
+class Scope:
+    """The part of some folds that methods are scored or compared on.
 
     Attributes:
         fold, part_kind, part: as in `ResultRow`.
-        folds: numbers of the folds whose mean is compared.
-        select: chooses rows (rows,) bool by the first method's record, the same for all methods; None for all rows.
+        folds: numbers of the folds whose mean is taken.
+        select: chooses rows (rows,) bool by a record; None for all rows.
     """
 
     fold: str
@@ -281,26 +289,49 @@ class _Scope:
     folds: Sequence[int]
     select: Callable[[Record], np.ndarray] | None = None
 
-    def keep(self, record: Record) -> np.ndarray:
-        """Return the rows (rows,) bool of the part in the first method's record of a fold."""
-        return _ways(record.episodes) if self.select is None else self.select(record)
+    def keep(self, runs: Mapping[int, Record]) -> list[np.ndarray]:
+        """Return the rows (rows,) bool of the part in a method's record of each fold."""
+        select = self.select or (lambda record: _ways(record.episodes))
+        return [select(runs[fold]) for fold in self.folds]
+
+    def statistics(self, runs: Mapping[int, Record], kept: Sequence[np.ndarray], sums: Sums) -> list[ScoreStatistics]:
+        """Return the statistics of the rows `kept` of a method's run of each fold."""
+        if self.select is None:
+            return [sums.whole(runs[fold]) for fold in self.folds]
+        return [sums.part(runs[fold], keep) for fold, keep in zip(self.folds, kept, strict=True)]
+
+    def row(self, runs: Mapping[int, Record], kept: Sequence[np.ndarray], request: Request) -> ResultRow:
+        """Return what rows of the part have in common, of methods with such runs."""
+        records = [runs[fold] for fold in self.folds]
+        pairs, episodes = pairs_and_episodes(kept, [record.episodes for record in records])
+        return ResultRow(
+            request.name(records[0]),
+            "",
+            self.fold,
+            "",
+            Estimate(nan),
+            part_kind=self.part_kind,
+            part=self.part,
+            pairs=pairs,
+            episodes=episodes,
+        )
 
 
-def _scopes(first: Mapping[int, Record], by: Sequence[str]) -> list[_Scope]:
+def scopes(first: Mapping[int, Record], by: Sequence[str] = ()) -> list[Scope]:
     """List what is compared: the mean over folds where all are there, else single folds; then their parts."""
     folds = sorted(first)
     whole = is_whole(first)
-    tests = [_Scope(MEAN, ALL, ALL, folds)] if whole else [_Scope(str(fold), ALL, ALL, [fold]) for fold in folds]
-    scopes = list(tests)
+    tests = [Scope(MEAN, ALL, ALL, folds)] if whole else [Scope(str(fold), ALL, ALL, [fold]) for fold in folds]
+    found = list(tests)
     if FOLD in by and whole:
-        scopes += [_Scope(str(fold), FOLD, str(fold), [fold]) for fold in folds]
+        found += [Scope(str(fold), FOLD, str(fold), [fold]) for fold in folds]
     for kind, parts in _kinds(first[folds[0]], by):
-        for test in tests if parts.over_folds else [_Scope(str(fold), ALL, ALL, [fold]) for fold in folds]:
+        for test in tests if parts.over_folds else [Scope(str(fold), ALL, ALL, [fold]) for fold in folds]:
             record = first[test.folds[0]]
             for name in parts.select(record.episodes, record.header):
                 if (kind, name) != (SIZE, ABSENT) or PRESENCE not in by:  # which has it, too
-                    scopes.append(_Scope(test.fold, kind, name, test.folds, partial(_pairs, parts, name)))
-    return scopes
+                    found.append(Scope(test.fold, kind, name, test.folds, partial(_pairs, parts, name)))
+    return found
 
 
 def _pairs(parts: PartKind, name: str, record: Record) -> np.ndarray:
@@ -318,43 +349,57 @@ def difference_rows(
         request: what is wanted.
         sums: what was summed of their runs before; it keeps what is summed now.
     """
-    first = next(iter(methods.values()))
-    some = next(iter(first.values()))
-    test = request.name(some)
-    rows = []
-    for scope in _scopes(first, request.by):
-        kept = [scope.keep(first[fold]) for fold in scope.folds]
-        if not all(keep.any() for keep in kept):
-            continue  # a fold shows nothing of the part
-        metrics = metrics_of_part(request.metrics, scope.part_kind, scope.part)
-        statistics = {
-            label: [
-                (sums.whole(runs[fold]) if scope.select is None else sums.part(runs[fold], keep)).only(metrics)
-                for fold, keep in zip(scope.folds, kept, strict=True)
-            ]
-            for label, runs in methods.items()
-        }
-        pairs_there, episodes = pairs_and_episodes(kept, [first[fold].episodes for fold in scope.folds])
-        found = differences(statistics, pairs)
-        rows += [
-            ResultRow(
-                test,
-                one.method,
-                scope.fold,
-                metric,
-                one.difference,
-                one.other,
-                scope.part_kind,
-                scope.part,
-                scores=one.scores,
-                pairs=pairs_there,
-                episodes=episodes,
-                parent=one.method,
-            )
-            for metric in request.metrics
-            for one in found.get(metric, ())
-        ]
-    return rows
+    of_scopes = (differences_on(scope, methods, pairs, request, sums) for scope in scopes(_first(methods), request.by))
+    return [row for rows in of_scopes for row in rows]
+
+
+def differences_on(
+    scope: Scope, methods: Methods, pairs: Sequence[tuple[str, str]], request: Request, sums: Sums
+) -> list[ResultRow]:
+    """Compare methods in pairs on one part, as `difference_rows` does; no rows where a fold shows nothing of it.
+
+    The rows of the count tables that the part consists of are those that it selects of the first method's runs.
+
+    Returns:
+        The differences, by score, then in the order of `pairs`.
+    """
+    first = _first(methods)
+    kept = scope.keep(first)
+    if not all(keep.any() for keep in kept):
+        return []
+    metrics = metrics_of_part(request.metrics, scope.part_kind, scope.part)
+    statistics = {
+        label: [one.only(metrics) for one in scope.statistics(runs, kept, sums)] for label, runs in methods.items()
+    }
+    row, found = scope.row(first, kept, request), differences(statistics, pairs)
+    return [
+        replace(
+            row,
+            method=one.method,
+            minus=one.other,
+            metric=metric,
+            estimate=one.difference,
+            scores=one.scores,
+            parent=one.method,
+        )
+        for metric in request.metrics
+        for one in found.get(metric, ())
+    ]
+
+
+def scores_on(scope: Scope, label: str, runs: Mapping[int, Record], request: Request, sums: Sums) -> list[ResultRow]:
+    """Score a method on one part of its runs: a row for each score that it has there, whatever the request names."""
+    kept = scope.keep(runs)
+    if not all(keep.any() for keep in kept):
+        return []
+    found = _estimates(scope.statistics(runs, kept, sums))
+    run = runs[scope.folds[0]].path.name if len(scope.folds) == 1 else ""
+    row = replace(scope.row(runs, kept, request), method=label, run=run, parent=label)
+    return [replace(row, metric=name, estimate=score) for name, score in found.items()]
+
+
+def _first(methods: Methods) -> Mapping[int, Record]:
+    return next(iter(methods.values()))
 
 
 def correct(
@@ -371,7 +416,7 @@ def correct(
         The rows with the corrected p, and the corrected p of the others.
     """
     names = dict.fromkeys((row.test for row in rows), main) if isinstance(main, str) else main
-    first = [row.part_kind == ALL and row.metric == names[row.test] for row in rows]
+    first = [row.part_kind in WHOLE and row.metric == names[row.test] for row in rows]
     corrected = adjust([*(row.estimate.p for row in rows), *beside], [*first, *[False] * len(beside)])
     found = [replace(row, corrected=p) for row, p in zip(rows, corrected, strict=False)]
     return found, corrected[len(rows) :]

@@ -2,43 +2,34 @@
 
 from collections.abc import Iterator, Sequence
 
-from fsbench.results.tables.annotations.losses import AnnotationLoss, AnnotationTable
+from fsbench.results.tables.annotations.losses import MASK, AnnotationTable, both_scores
+from fsbench.results.tables.drawing import row_fold_words
 from fsbench.results.tables.formats import decimal
-from fsbench.results.tables.layout import Grid, Sheet, Style, corrected_p, moved, shorten
+from fsbench.results.tables.layout import MISSING, Grid, Sheet, Style, corrected_p, moved, shorten
 
 
 def to_sheet(table: AnnotationTable, width: int | None = None) -> Sheet:
     """Lay out a grid per metric: a row for each method and annotation, after the method's own with masks."""
     names = shorten(table.methods, (12, 18, 24) if width is not None and width < 100 else (24, 34))
     parts: list[tuple[str, Grid]] = []
-    for metric in table.metrics:
-        of_metric = [loss for loss in table.losses if loss.metric == metric]
-        folds = {loss.line.fold for loss in of_metric}
-        head = ["method", "fold", "supports", metric, "− masks", "corrected p", "kept"]
-        rows: Grid = [head]
-        for loss in of_metric:
-            own = [names[loss.method], loss.line.fold]
-            masks = [*own, "mask", f"{loss.mask_score:.2f}", "", "", ""]
-            if masks not in rows:
-                rows.append(masks)
+    for metric in dict.fromkeys(loss.metric for loss in table.differences):
+        losses = [loss for loss in table.differences if loss.metric == metric]
+        has_folds = len({loss.fold for loss in losses}) > 1
+        rows: Grid = [["method", *["fold"] * has_folds, "supports", metric, "− masks", "corrected p", "kept"]]
+        for loss in losses:
+            score, masks = both_scores(loss)
+            own = [names[loss.method], *[loss.fold] * has_folds]
+            with_masks = [*own, MASK, f"{masks:.2f}", "", "", ""]
+            if with_masks not in rows:
+                rows.append(with_masks)
+            kept = MISSING if masks <= 0 else f"{100 * score / masks:.0f} %"
             rows.append([
-                *own,
-                loss.annotation,
-                f"{loss.score:.2f}",
-                moved(loss.line.difference.difference, 2),
-                corrected_p(loss.line.corrected),
-                _kept(loss),
+                *own, loss.part, f"{score:.2f}", moved(loss.estimate, 2), corrected_p(loss.corrected), kept
             ])  # fmt: skip
-        if len(folds) == 1:
-            rows = [[row[0], *row[2:]] for row in rows]
-        fold = "" if len(folds) > 1 else ", mean over folds" if folds == {"mean"} else f", fold {folds.pop()}"
+        fold = "" if has_folds else f", {row_fold_words(loss.fold for loss in losses)}"
         parts.append((f"{metric} by what the supports are labelled with{fold}", rows))
-    words = 2 if all(len(grid[0]) == 6 for _, grid in parts) else 3
+    words = max(grid[0].index("supports") + 1 for _, grid in parts)
     return Sheet(table.title, parts, table.notes, {number: Style(words=words) for number in range(len(parts))})
-
-
-def _kept(loss: AnnotationLoss) -> str:
-    return "–" if loss.mask_score <= 0 else f"{100 * loss.score / loss.mask_score:.0f} %"
 
 
 COLUMNS = (
@@ -49,12 +40,11 @@ COLUMNS = (
 
 def lines(table: AnnotationTable) -> Iterator[Sequence[object]]:
     """List the losses under `COLUMNS`: a line per method, annotation, fold and metric."""
-    for loss in table.losses:
-        found = loss.line.difference
-        interval = found.difference
-        numbers = (loss.score, loss.mask_score, interval.value, interval.low, interval.high)
+    for loss in table.differences:
+        found, runs = loss.estimate, table.runs[loss.method]
         yield [
-            table.title, loss.method, loss.annotation, loss.line.fold, loss.metric,
-            *map(decimal, numbers), decimal(interval.p, ".6g"), decimal(loss.line.corrected, ".6g"), loss.line.images,
-            " ".join(loss.runs), interval.scope,
+            loss.test, loss.method, loss.part, loss.fold, loss.metric,
+            *map(decimal, (*both_scores(loss), found.value, found.low, found.high)),
+            decimal(found.p, ".6g"), decimal(loss.corrected, ".6g"), found.queries,
+            " ".join([*runs[loss.part], *runs[MASK]]), found.scope,
         ]  # fmt: skip

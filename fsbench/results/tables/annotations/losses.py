@@ -2,17 +2,20 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from math import isnan
+from math import nan
 from typing import Any
 
 from fsbench.base.errors import SettingsError
 from fsbench.data.annotations import ANNOTATIONS
+from fsbench.protocols.reading import metric_named
 from fsbench.records.description import all_notes, title
 from fsbench.records.grouping import comparable, fold_of, variants_of_groups
 from fsbench.records.record import Record
-from fsbench.results.tables.compare import Comparing, ComparisonLine, compare_methods
+from fsbench.results.tables.comparable import check_same
 from fsbench.results.tables.layout import family_note, in_units, scope_notes
-from fsbench.scores.decisions import adjust
+from fsbench.results.tables.points import Point, PointTable, correct_tables, paired_differences
+from fsbench.results.tables.rows import ANNOTATION, ResultRow
+from fsbench.results.tables.scoring import Request, Sums, scopes
 
 MASK = "mask"
 LEFT_OUT = "left out, other folds, weights or settings than with masks"
@@ -21,90 +24,58 @@ Runs = dict[int, Record]
 
 
 @dataclass(frozen=True)
-class AnnotationLoss:
-    """A method with one weak annotation of the supports.
-
-    Attributes:
-        method: its label.
-        annotation: a key of `fsbench.data.annotations.ANNOTATIONS`.
-        metric: name of the score.
-        line: the score with the annotation minus that with masks; corrected over all losses that are printed together.
-        runs: folders of the runs with the annotation, then of those with masks.
-    """
-
-    method: str
-    annotation: str
-    metric: str
-    line: ComparisonLine
-    runs: tuple[str, ...]
-
-    @property
-    def score(self) -> float:
-        """The score with the annotation, in percent."""
-        return self.line.difference.scores[0]
-
-    @property
-    def mask_score(self) -> float:
-        """The score with masks, in percent."""
-        return self.line.difference.scores[1]
-
-
-@dataclass(frozen=True)
-class AnnotationTable:
+class AnnotationTable(PointTable):
     """The methods of one test that have runs with masks and with weaker annotations.
 
+    The differences are those of a method with a weak annotation, which is their part, to itself with masks: by metric,
+    then by method, the best with masks first, then by annotation.
+
     Attributes:
-        title: what the runs have in common.
-        metrics: names of the scores.
-        losses: by metric, then by method, the best with masks first, then by annotation.
-        notes: what a reader must know.
+        scores: of each method with masks and with each weak annotation.
+        runs: method -> annotation -> folders of its runs, by ascending fold.
     """
 
-    title: str
-    metrics: tuple[str, ...]
-    losses: list[AnnotationLoss]
-    notes: list[str]
+    scores: list[ResultRow]
+    runs: dict[str, dict[str, list[str]]]
 
     @property
     def methods(self) -> list[str]:
         """Labels of the methods, in order."""
-        return list(dict.fromkeys(loss.method for loss in self.losses))
+        return list(dict.fromkeys(loss.method for loss in self.differences))
+
+    @property
+    def rows(self) -> list[ResultRow]:
+        """All scores, then all differences."""
+        return [*self.scores, *self.differences]
 
 
 def annotation_tables(records: Sequence[Record], metrics: Sequence[str] | None = None) -> list[AnnotationTable]:
     """Compare runs that differ in the annotation of their supports alone, a table for each test.
+
+    The p of all tables are corrected together.
 
     Args:
         records: finished runs.
         metrics: names of scores; None for the first of the protocol's.
 
     Raises:
-        SettingsError: no method has runs with masks and with another annotation.
+        RecordError: a method's runs have the same episodes, but other label maps.
+        SettingsError: no method has runs with masks and with another annotation, or none has one of the scores.
     """
-    tables = [_table(group, metrics) for group in comparable(records)]
-    found = [table for table in tables if table.losses]
+    found = [_table(group, metrics) for group in comparable(records) if has_losses(group)]
     if not found:
         raise SettingsError(
             "no method has runs with masks and with weaker annotations of the supports on the same episodes; expected "
             "the runs of a grid over them (fsbench grid annotations)"
         )
-    return _corrected(found)
+    tables, comparisons = correct_tables(found)
+    family = [family_note(comparisons)] if comparisons else []
+    return [replace(table, notes=[*family, *table.notes]) for table in tables]
 
 
-def _corrected(tables: Sequence[AnnotationTable]) -> list[AnnotationTable]:
-    """Correct the p-values of all tables together, and say for how many losses a star holds."""
-    every = [(loss, loss.metric == table.metrics[0]) for table in tables for loss in table.losses]
-    found = adjust([loss.line.p for loss, _ in every], [first for _, first in every])
-    comparisons = sum(not isnan(p) for p in found)
-    corrected = iter(found)
-    return [
-        replace(
-            table,
-            losses=[replace(loss, line=replace(loss.line, corrected=next(corrected))) for loss in table.losses],
-            notes=[*([family_note(comparisons)] if comparisons else []), *table.notes],
-        )
-        for table in tables
-    ]
+def both_scores(loss: ResultRow) -> tuple[float, float]:
+    """Return a method's score with the weak annotation of a difference, and that with masks."""
+    return loss.scores or (nan, nan)
 
 
 def has_losses(records: Sequence[Record]) -> bool:
@@ -123,25 +94,6 @@ def _methods(records: Sequence[Record]) -> dict[str, dict[str, Runs]]:
         for label, members in labelled.items():
             found.setdefault(label, {})[name] = {fold_of(record): record for record in members}
     return found
-
-
-def _table(records: Sequence[Record], metrics: Sequence[str] | None) -> AnnotationTable:
-    wanted = tuple(metrics or records[0].protocol.default_metrics[:1])
-    losses: list[AnnotationLoss] = []
-    shown: list[Record] = []
-    compared, left_out = _compared(records)
-    for label, runs in compared.items():
-        lines = compare_methods(runs, Comparing(wanted, baseline=MASK)).tables["all"]
-        losses += [
-            AnnotationLoss(label, name, metric, line, _folders(runs[name], runs[MASK]))
-            for metric, of_metric in lines.items()
-            for line in of_metric
-            for name in (line.difference.method,)
-        ]
-        shown += [record for of_annotation in runs.values() for record in of_annotation.values()]
-    losses.sort(key=lambda loss: (wanted.index(loss.metric), -loss.mask_score))
-    remarks = _explanations(losses, wanted) + [f"{LEFT_OUT}: {x}" for x in left_out]
-    return AnnotationTable(title(records), wanted, losses, remarks + (all_notes(shown) if shown else []))
 
 
 def _compared(records: Sequence[Record]) -> tuple[dict[str, dict[str, Runs]], list[str]]:
@@ -168,17 +120,46 @@ def _settings(record: Record) -> dict[str, Any]:
     return record.run.identity.model_dump(exclude=others)
 
 
-def _folders(weak: Runs, masks: Runs) -> tuple[str, ...]:
-    return tuple(str(runs[fold].path) for runs in (weak, masks) for fold in sorted(runs))
+def _table(records: Sequence[Record], metrics: Sequence[str] | None) -> AnnotationTable:
+    """Compare the methods of one test, some of which have losses; p are not corrected yet."""
+    protocol = records[0].protocol
+    wanted = tuple(metric_named(name).name for name in metrics or protocol.default_metrics[:1])
+    request, sums = Request(wanted, test=title(records)), Sums()
+    compared, left_out = _compared(records)
+    scores: list[ResultRow] = []
+    losses: list[ResultRow] = []
+    for label, runs in compared.items():
+        check_same(runs)
+        for scope in scopes(runs[MASK]):
+            points = [
+                Point(label, replace(scope, part_kind=ANNOTATION, part=name), of_annotation)
+                for name, of_annotation in runs.items()
+            ]
+            every = (row for point in points for row in point.scores(request, sums))
+            scores += [row for row in every if row.metric in wanted]
+            masks, *weak = points
+            losses += paired_differences([(point, masks) for point in weak], request, sums)
+    if not losses:
+        names = ", ".join(protocol.metric_names)
+        raise SettingsError(f"no two runs have {' or '.join(wanted)}: expected scores of {protocol.name} ({names})")
+    losses.sort(key=lambda loss: (wanted.index(loss.metric), -both_scores(loss)[1]))
+    shown = [
+        record for runs in compared.values() for of_annotation in runs.values() for record in of_annotation.values()
+    ]
+    notes = [*_explanations(losses, wanted), *(f"{LEFT_OUT}: {each}" for each in left_out), *all_notes(shown)]
+    folders = {
+        label: {name: [str(of[fold].path) for fold in sorted(of)] for name, of in runs.items()}
+        for label, runs in compared.items()
+    }
+    return AnnotationTable(request.test, wanted, losses, notes, scores, folders)
 
 
-def _explanations(losses: Sequence[AnnotationLoss], metrics: Sequence[str]) -> list[str]:
-    found = [loss.line.difference.difference for loss in losses]
+def _explanations(losses: Sequence[ResultRow], metrics: Sequence[str]) -> list[str]:
     return [
         f"− masks: the same method on the same episodes with masks, {in_units(metrics)}; the "
         "query's truth is a mask in all runs",
         "[low, high]: 95 % interval of the difference: other images of these classes, the same weights; kept: the "
         "share of the score with masks",
-        *scope_notes(found),
+        *scope_notes(loss.estimate for loss in losses),
         "trained methods were trained with masks",
     ]

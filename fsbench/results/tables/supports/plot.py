@@ -5,7 +5,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from fsbench.results.tables.analysis import Paint
-from fsbench.results.tables.drawing import fold_words, legend_above, name_rows, whiskers
+from fsbench.results.tables.drawing import draw_interval, legend_above, name_rows, shared_fold_words
 from fsbench.results.tables.layout import CONDITIONAL
 from fsbench.results.tables.supports.sensitivity import SensitivityTable, SupportSensitivity
 from fsbench.scores.support_variance import COMPONENTS
@@ -34,10 +34,7 @@ def plot_choices(axis: "Axes", lines: Sequence[SupportSensitivity]) -> None:
             (line.scores["official draw"], "o", "#0072b2", "draw 0, the official one"),
             (best, "^", "#009e73", f"best draw of every query{CONDITIONAL}"),
         ):
-            axis.errorbar(
-                interval.value, row, xerr=whiskers([interval]), fmt=marker, color=color, capsize=3, markersize=7,
-                label=None if row else label,
-            )  # fmt: skip
+            draw_interval(axis, row, interval, marker, color, label)
     words = [lines[0].metric, _folds(lines), "95 % intervals"]
     axis.set_xlabel(f"{', '.join(filter(None, words))}; {CONDITIONAL} of these supports")
     legend_above(axis, 1)
@@ -46,22 +43,19 @@ def plot_choices(axis: "Axes", lines: Sequence[SupportSensitivity]) -> None:
 def plot_parts(axis: "Axes", lines: Sequence[SupportSensitivity]) -> None:
     """Draw the shares of query, support and interaction in the variance; empty where they cannot be told apart."""
     name_rows(axis, [line.method for line in lines])
-    named: set[str] = set()
     for row, line in enumerate(lines):
         shares = {} if line.parts is None else line.parts.shares
         clipped = {name: 100 * min(max(shares[name].value, 0.0), 1.0) for name in COMPONENTS if name in shares}
         start = 0.0
         for name, share in clipped.items():
-            axis.barh(row, share, 0.6, start, color=COLORS[name], label=None if name in named else name)
+            axis.barh(row, share, 0.6, start, color=COLORS[name], label=name)
             if share >= 12:
                 axis.annotate(f"{share:.0f}", (start + share / 2, row), ha="center", va="center", color="white")
             start += share
-            named.add(name)
     axis.set_xlim(0, 100)
     axis.set_xlabel(", ".join(filter(None, ("share of the variance in %", _folds(lines)))))
     legend_above(axis, len(COMPONENTS))
 
 
 def _folds(lines: Sequence[SupportSensitivity]) -> str:
-    """Name the folds of some methods, which a label has room for where all have the same."""
-    return fold_words(lines[0].folds) if len({line.folds for line in lines}) == 1 else "folds as listed"
+    return shared_fold_words((line.folds for line in lines), "folds as listed")

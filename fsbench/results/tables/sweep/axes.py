@@ -1,12 +1,10 @@
 """The numbers that curves go by: shots, ways, the side of images, the kept share of supports, objects of a query."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 from fsbench.records.record import Record
-
-Axis = Literal["shot", "way", "side", "kept"]
+from fsbench.results.tables.rows import KEPT, OBJECTS, SHOTS, SIDE, WAYS
 
 
 @dataclass(frozen=True)
@@ -14,12 +12,10 @@ class AxisWords:
     """A number that curves go by, in words.
 
     Attributes:
-        word: of `fsbench table --by`.
         symbol: head of its column.
         label: of the axis in figures.
     """
 
-    word: str
     symbol: str
     label: str
 
@@ -30,19 +26,15 @@ class CurveAxis(AxisWords):
 
     Attributes:
         number: of a run.
-        setting: entry of a run's identity that is the number; None where the number decides which episodes there are,
-            of which the runs of a curve have the same otherwise.
+        entry: of a manifest's header, or of a run's identity, that is the number.
+        of_episodes: whether the number decides which episodes there are; else the runs of a curve have the same.
         example: command that makes runs of several such numbers.
     """
 
     number: Callable[[Record], float]
-    setting: str | None
+    entry: str
+    of_episodes: bool
     example: str
-
-    @property
-    def of_episodes(self) -> bool:
-        """Whether the number decides which episodes there are."""
-        return self.setting is None
 
 
 def _side(record: Record) -> float:
@@ -53,24 +45,15 @@ def _kept(record: Record) -> float:
     return round(100 * record.run.identity.kept_support, 6)
 
 
-AXES: dict[Axis, CurveAxis] = {
-    "shot": CurveAxis("shots", "K", "shots K", lambda r: r.header.shot, None, "fsbench grid shots --run"),
-    "way": CurveAxis("ways", "N", "ways N", lambda r: r.header.way, None, "fsbench grid ways --run"),
-    "side": CurveAxis("side", "side", "side of images in pixels", _side, "image_size", "fsbench grid sides --run"),
-    "kept": CurveAxis(
-        "kept",
-        "kept %",
-        "kept share of supports' objects, %",
-        _kept,
-        "kept_support",
-        "fsbench grid kept_support --run",
+AXES: Mapping[str, CurveAxis] = {
+    SHOTS: CurveAxis("K", "shots K", lambda r: r.header.shot, "shot", True, "fsbench grid shots --run"),
+    WAYS: CurveAxis("N", "ways N", lambda r: r.header.way, "way", True, "fsbench grid ways --run"),
+    SIDE: CurveAxis("side", "side of images in pixels", _side, "image_size", False, "fsbench grid sides --run"),
+    KEPT: CurveAxis(
+        "kept %", "kept share of supports' objects, %", _kept, "kept_support", False, "fsbench grid kept_support --run"
     ),
 }
-"""Numbers by which runs differ."""
+"""Kind of part -> the number by which runs differ."""
 
-OBJECTS = "objects"
-WORDS: dict[str, AxisWords] = {
-    **{str(name): axis for name, axis in AXES.items()},
-    OBJECTS: AxisWords(OBJECTS, "objects", "objects of the class in the query"),
-}
+WORDS: Mapping[str, AxisWords] = {**AXES, OBJECTS: AxisWords("objects", "objects of the class in the query")}
 """Those and the number of objects, by which the queries of a run differ."""

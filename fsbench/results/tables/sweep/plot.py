@@ -5,7 +5,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from fsbench.results.tables.analysis import Paint
-from fsbench.results.tables.drawing import COLORS, MARKERS, fold_words, whiskers, whole_names
+from fsbench.results.tables.drawing import COLORS, MARKERS, shared_fold_words, whiskers, whole_names
 from fsbench.results.tables.sweep.axes import WORDS
 from fsbench.results.tables.sweep.curves import CurvePoint, CurveTable
 
@@ -25,8 +25,7 @@ CROSSED = "crossed out: too few images for an interval"
 
 def panels(table: CurveTable) -> dict[str, Paint]:
     """Return the panels that are drawn of a table: its headlines and known costs."""
-    points = [point for curve in table.curves for point in curve.points]
-    costs = [cost for cost in COSTS if any(getattr(point, cost) is not None for point in points)]
+    costs = [cost for cost in COSTS if any(getattr(point, cost) is not None for point in table.points)]
     return {name: partial(plot_panel, table=table, panel=name) for name in [*table.headlines, *costs]}
 
 
@@ -47,7 +46,7 @@ def plot_panel(axis: "Axes", table: CurveTable, panel: str) -> None:
             _hollow(axis, points, places, values, color, marker)
             continue
         points = [point for point in curve.points if panel in point.scores]
-        scores = [point.scores[panel] for point in points]
+        scores = [point.scores[panel].estimate for point in points]
         places = [point.number * DODGE ** (number - (len(table.curves) - 1) / 2) for point in points]
         values = [s.value for s in scores]
         axis.errorbar(
@@ -57,23 +56,18 @@ def plot_panel(axis: "Axes", table: CurveTable, panel: str) -> None:
         bare += [(x, s.value) for x, s in zip(places, scores, strict=True) if not s.high > s.low]  # NaN, too
     if bare:
         axis.plot(*zip(*bare, strict=True), "x", markersize=9, color="black", zorder=4, label=CROSSED)
-    if any(point.beyond for curve in table.curves for point in curve.points):
+    if any(point.beyond for point in table.points):
         axis.plot([], [], "o", markersize=5, color="#7f7f7f", markerfacecolor="white", label=HOLLOW)
     axis.set_xscale("log")
     axis.set_xticks(table.numbers, [f"{number:g}" for number in table.numbers])
     axis.minorticks_off()
-    axis.set_xlabel(", ".join(filter(None, (WORDS[table.axis].label, _folds(table)))))
+    folds = shared_fold_words((point.folds for point in table.points), "points of several folds")
+    axis.set_xlabel(", ".join(filter(None, (WORDS[table.axis].label, folds))))
     axis.set_ylabel(COSTS.get(panel, panel))
     if panel in COSTS:
-        values = [getattr(point, panel) for curve in table.curves for point in curve.points]
+        values = [getattr(point, panel) for point in table.points]
         axis.set_ylim(0, HEADROOM * max(value for value in values if value is not None))  # equal ones: not at the edge
     axis.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), frameon=False, fontsize="small", ncols=2)
-
-
-def _folds(table: CurveTable) -> str:
-    """Name the folds of all points, which a label has room for where all have the same."""
-    folds = {point.folds for curve in table.curves for point in curve.points}
-    return fold_words(folds.pop()) if len(folds) == 1 else "points of several folds"
 
 
 def _hollow(

@@ -13,9 +13,9 @@ from fsbench.records.description import all_notes
 from fsbench.results.tables.analyses import ANNOTATIONS
 from fsbench.results.tables.annotations.losses import annotation_tables, has_losses
 from fsbench.results.tables.annotations.plot import plotted
-from fsbench.results.tables.compare import Comparing, compare_methods
 from fsbench.results.tables.formats import text
 from fsbench.results.tables.published.conditions import run_conditions
+from fsbench.scores.estimate import differences
 from tests.fsbench.pages.report.studies import write_study
 from tests.fsbench.runs import changed, written
 
@@ -42,28 +42,30 @@ def records(tmp_path_factory):
 
 def test_losses_are_paired_differences_to_masks(records, tmp_path, capsys):
     (table,) = annotation_tables(records)
-    assert [(loss.method, loss.annotation) for loss in table.losses] == [("a", "box"), ("a", "point")]
-    masks, boxes, points = records[:3]
-    expected = compare_methods({"x": {0: masks}, "y": {0: boxes}, "z": {0: points}}, Comparing(["mIoU"], baseline="x"))
-    lines = expected.tables["all"]["mIoU"]
-    assert [loss.line.difference.difference for loss in table.losses] == [x.difference.difference for x in lines]
-    smaller, larger = sorted(loss.line.p for loss in table.losses)
-    assert sorted(loss.line.corrected for loss in table.losses) == [2 * smaller, max(2 * smaller, larger)]
+    losses = table.differences
+    parts = [(loss.method, loss.part, loss.minus, loss.minus_part) for loss in losses]
+    assert parts == [("a", "box", "a", "mask"), ("a", "point", "a", "mask")]
+    sums = {name: [r.protocol.statistics(r.episodes, r.header)] for name, r in zip("xyz", records, strict=False)}
+    expected = differences(sums, [("y", "x"), ("z", "x")])["mIoU"]
+    assert [loss.estimate for loss in losses] == [each.difference for each in expected]
+    smaller, larger = sorted(loss.estimate.p for loss in losses)
+    assert sorted(loss.corrected for loss in losses) == [2 * smaller, max(2 * smaller, larger)]
     assert any("correction for all 2 comparisons" in note for note in table.notes)
     scores = [r.protocol.statistics(r.episodes, r.header).scores()["mIoU"] for r in records[:3]]
-    assert [loss.score for loss in table.losses] == pytest.approx(scores[1:])
-    assert table.losses[0].mask_score == pytest.approx(scores[0])
+    assert [loss.scores for loss in losses] == [pytest.approx((score, scores[0])) for score in scores[1:]]
+    found = {row.part: row.estimate.value for row in table.scores}
+    assert found == pytest.approx(dict(zip(("mask", "box", "point"), scores, strict=True)))
     assert any("left out, other folds, weights or settings than with masks: b with box" in note for note in table.notes)
     for width in (80, 120):
         shown = text([ANNOTATIONS.sheet(table, width)], width)
         assert max(map(len, shown.splitlines())) <= width and "− masks" in shown
     rows = list(csv.DictReader(io.StringIO(ANNOTATIONS.csv([table]))))
     assert [(row["annotation"], float(row["score"])) for row in rows] == [
-        (loss.annotation, pytest.approx(loss.score, abs=1e-4)) for loss in table.losses
+        (loss.part, pytest.approx(loss.scores[0], abs=1e-4)) for loss in losses
     ]
     ANNOTATIONS.save_figure(tmp_path / "losses.svg", [table])
     check_figure(tmp_path / "losses.svg")
-    assert (tmp_path / "losses.svg").stat().st_size > 5000 and plotted(table) == table.losses
+    assert (tmp_path / "losses.svg").stat().st_size > 5000 and plotted(table) == losses
     words = ["table", *(str(record.path) for record in records), "--by", "annotation"]
     (tmp_path / "own.png").write_bytes(b"a photo")
     assert main([*words, "--plot", str(tmp_path / "own.png")]) == 2
@@ -80,6 +82,11 @@ def test_losses_are_paired_differences_to_masks(records, tmp_path, capsys):
     assert (out / "notes.md").read_text() == "mine" and len(list(out.iterdir())) == 5
 
 
+def test_no_losses_are_made_up_for_a_score_that_the_runs_lack(records):
+    with pytest.raises(SettingsError, match="no two runs have presence-CE2: expected scores of fscs"):
+        annotation_tables(records, ["presence-CE2"])
+
+
 def test_runs_without_masks_beside_them_have_no_losses(records):
     assert has_losses(records) and not has_losses(records[3:])
     with pytest.raises(SettingsError, match=r"expected the runs of a grid over them \(fsbench grid annotations\)"):
@@ -90,7 +97,7 @@ def test_runs_without_masks_beside_them_have_no_losses(records):
 def test_runs_that_differ_in_more_than_the_annotation_are_not_compared(records, entry):
     masks, boxes, points = records[:3]
     (table,) = annotation_tables([masks, annotated(boxes, "box", **entry), points])
-    assert [loss.annotation for loss in table.losses] == ["point"]
+    assert [loss.part for loss in table.differences] == ["point"]
     assert any(note.endswith("settings than with masks: a with box") for note in table.notes)
     assert not has_losses([masks, annotated(boxes, "box", **entry)])
 

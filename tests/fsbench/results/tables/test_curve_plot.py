@@ -1,20 +1,21 @@
 """A score without an interval is seen as one in the figure of curves."""
 
 from math import nan
-from types import SimpleNamespace
 
 import pytest
 from matplotlib.figure import Figure
 
+from fsbench.results.tables.rows import ResultRow
 from fsbench.results.tables.sweep.curves import Curve, CurvePoint, CurveTable
 from fsbench.results.tables.sweep.plot import CROSSED, plot_panel
+from fsbench.scores.estimate import Estimate
 
 
 def table(*ends):
     """A curve of `objects` with a score of 50 at each number, and these ends of its intervals."""
-    scores = [SimpleNamespace(value=50.0, low=low, high=high) for low, high in ends]
-    points = [CurvePoint(number, {"mIoU": score}, None, None, ()) for number, score in enumerate(scores, 1)]
-    return CurveTable("t", "objects", ("mIoU",), False, (), [Curve("prototype", points)], [], [])
+    scores = [ResultRow("t", "prototype", "0", "mIoU", Estimate(50.0, low, high)) for low, high in ends]
+    points = [CurvePoint(number, {"mIoU": score}, ()) for number, score in enumerate(scores, 1)]
+    return CurveTable("t", ("mIoU",), [], [], "objects", [Curve("prototype", points)])
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 from matplotlib.figure import Figure
 
+import fsbench
 from fsbench.base.errors import SettingsError
 from fsbench.cli.main import main
 from fsbench.pages.explain.query_objects import count_objects
@@ -17,6 +18,7 @@ from fsbench.results.tables.analyses import CURVES
 from fsbench.results.tables.formats import text
 from fsbench.results.tables.sweep.axes import AXES
 from fsbench.results.tables.sweep.curves import curve_tables, found_tables
+from fsbench.results.tables.sweep.differences import is_along
 from fsbench.results.tables.sweep.objects import object_tables
 from fsbench.results.tables.sweep.plot import panels, plot_panel
 from fsbench.scores.estimate import differences
@@ -41,15 +43,15 @@ def records(tmp_path_factory):
 
 def test_runs_that_differ_in_shots_alone_are_a_curve(records, tmp_path, capsys):
     (table,) = curve_tables(records)
-    assert table.axis == "shot" and table.numbers == [1, 5, 20] and table.nested
+    assert table.axis == "shots" and table.numbers == [1, 5, 20] and table.nested
     assert [(c.method, [p.number for p in c.points]) for c in table.curves] == [("a", [1, 5, 20]), ("b", [1, 5])]
     by_run = {str(r.path): r.protocol.statistics(r.episodes, r.header).scores()["mIoU"] for r in records}
     for curve in table.curves:
         for point in curve.points:
-            assert point.scores["mIoU"].value == pytest.approx(by_run[point.runs[0]])
-            assert point.scores["mIoU"].low <= point.scores["mIoU"].value <= point.scores["mIoU"].high
+            score = point.scores["mIoU"].estimate
+            assert score.value == pytest.approx(by_run[point.runs[0]]) and score.low <= score.value <= score.high
     assert table.curves[0].points[0].seconds == pytest.approx(1 / 12.5) and table.curves[1].points[0].peak_mib == 835
-    assert any("b has no run with shot 20" in note for note in table.notes)
+    assert any("b has no run with shots 20" in note for note in table.notes)
     assert any("same queries" in note for note in table.notes) and "K-shot" in table.title
     heads = {width: CURVES.sheet(table, width).parts[0][1][0] for width in (80, 120, None)}
     assert heads[80] == ["method", "K", "mIoU", "accuracy", "s/episode", "MiB"], "what is tested comes before FB-IoU"
@@ -73,7 +75,7 @@ def test_points_beyond_the_authors_rule_are_marked(records):
     for record in records:
         beyond = record.run.identity.method.name == "a" and record.header.shot > 1
         found.append(changed(record, **({"beyond_authors_rule": words} if beyond else {})))
-    (table,) = curve_tables(found, ["shot"])
+    (table,) = curve_tables(found, ["shots"])
     assert {(c.method, p.number) for c in table.curves for p in c.points if p.beyond} == {("a", 5), ("a", 20)}
     shown = CURVES.sheet(table, None)
     assert [row[:2] for row in shown.parts[0][1][1:]] == [["a", "1"], ["a", "5+"], ["a", "20+"], ["b", "1"], ["b", "5"]]
@@ -110,21 +112,24 @@ def test_points_of_the_same_queries_are_compared_in_pairs(records):
     assert table.headlines == ["mIoU", "accuracy"]
     for metric in table.headlines:
         of_metric = [line for line in table.differences if line.metric == metric]
-        along = [(x.method, x.number, x.other_number) for x in of_metric if x.kind == "along"]
-        assert along == [("a", 5, 1), ("a", 20, 5), ("a", 20, 1), ("b", 5, 1)]
-        between = [(x.number, x.method, x.other) for x in of_metric if x.kind == "between"]
-        assert between == [(1, "a", "b"), (5, "a", "b")]
+        along = [(x.method, x.part, x.minus_part) for x in of_metric if is_along(x)]
+        assert along == [("a", "5", "1"), ("a", "20", "5"), ("a", "20", "1"), ("b", "5", "1")]
+        between = [(x.part, x.method, x.minus) for x in of_metric if not is_along(x)]
+        assert between == [("1", "a", "b"), ("5", "a", "b")]
     main = [line.metric == "mIoU" for line in table.differences]
-    p = np.array([line.difference.p for line in table.differences]) / [0.8 / 6 if first else 0.2 / 6 for first in main]
+    p = np.array([line.estimate.p for line in table.differences]) / [0.8 / 6 if first else 0.2 / 6 for first in main]
     assert min(line.corrected for line in table.differences) == pytest.approx(min(p))  # Holm's first step
     assert any("correction for all 12 comparisons" in note for note in table.notes)
     for line in table.differences:  # each is that of the two runs alone
-        ends = {"x": by_point[line.method, line.number], "y": by_point[line.other, line.other_number]}
+        ends = {
+            "x": by_point[line.method, int(line.part)],
+            "y": by_point[line.minus, int(line.minus_part or line.part)],
+        }
         sums = {name: [run.protocol.statistics(run.episodes, run.header)] for name, run in ends.items()}
         (alone,) = differences(sums, [("x", "y")])[line.metric]
-        assert line.difference.value == pytest.approx(alone.scores[0] - alone.scores[1])
-        assert line.difference == alone.difference
-        assert line.difference.queries == records[0].episodes["query"].n_unique()
+        assert line.estimate.value == pytest.approx(alone.scores[0] - alone.scores[1])
+        assert line.estimate == alone.difference and line.scores == alone.scores
+        assert line.estimate.queries == records[0].episodes["query"].n_unique()
     rows = [row for row in csv.DictReader(io.StringIO(CURVES.csv([table]))) if row["minus"]]
     assert [float(row["corrected p"]) for row in rows] == pytest.approx([x.corrected for x in table.differences], 1e-4)
     words = text([CURVES.sheet(table, 80)], 80)
@@ -138,9 +143,20 @@ def test_points_of_other_queries_are_not_compared(records):
         moved.append(changed(record))
         episodes = tuple(replace(e, query=f"{e.query}-{record.header.shot}") for e in record.manifest.episodes)
         moved[-1].__dict__["manifest"] = type(record.manifest)(record.manifest.entries, episodes)
-    (table,) = curve_tables(moved, ["shot"])
-    assert {line.kind for line in table.differences} == {"between"}
+    (table,) = curve_tables(moved, ["shots"])
+    assert table.differences and not any(map(is_along, table.differences))
     assert any("not of the same queries" in note for note in table.notes)
+
+
+def test_a_curve_of_classification_has_every_score_of_its_runs(tmp_path):
+    for way in (2, 4):
+        test = fsbench.load_test("demo-cls", root=tmp_path / "demo", way=way, episodes=3)
+        answer = lambda episode: [1] * len(episode.queries)  # noqa: E731
+        fsbench.evaluate(answer, test, runs=tmp_path / "runs", progress=False, name="first")
+    (table,) = curve_tables(find_records(tmp_path / "runs"))
+    values = {point.number: {name: row.estimate.value for name, row in point.scores.items()} for point in table.points}
+    assert values == {2: {"accuracy": 50, "error": 50}, 4: {"accuracy": 25, "error": 75}}
+    assert {row.fold for row in table.rows} == {"all"} and {row.part for row in table.rows} == {"2", "4"}
 
 
 def test_runs_of_one_test_are_no_curve(records):
@@ -232,11 +248,11 @@ def test_scores_by_the_number_of_objects_are_those_of_the_pairs_that_show_so_man
         return {(episode, slot): 1 + episode % 7 for episode, slot in rows.select("episode", "slot").iter_rows()}
 
     (table,) = object_tables(records, objects)
-    assert {(x.kind, x.method, x.other) for x in table.differences} == {("between", "a", "b")}
-    assert [line.number for line in table.differences] == [1, 2, 3, 4, 5]
-    scores = {curve.method: [point.scores["mIoU"].value for point in curve.points] for curve in table.curves}
+    assert [(x.method, x.minus, x.minus_part) for x in table.differences] == [("a", "b", "")] * 5
+    assert [line.part for line in table.differences] == ["1", "2", "3", "4", "5"]
+    scores = {curve.method: [point.scores["mIoU"].estimate.value for point in curve.points] for curve in table.curves}
     expected = np.subtract(scores["a"], scores["b"])
-    assert [line.difference.value for line in table.differences] == pytest.approx(expected)
+    assert [line.estimate.value for line in table.differences] == pytest.approx(expected)
     fewer = [run for run in records if run.run.identity.method.name == "a" or run.header.fold == 0]
     (other,) = object_tables(fewer, objects)
     held = [note for note in other.notes if note.startswith("(episode, way) pairs of ")]
@@ -257,10 +273,11 @@ def test_scores_by_the_number_of_objects_are_those_of_the_pairs_that_show_so_man
                 extra = sums["pred_void"] * (run.protocol.counting.void == "background")
                 union = sums["pred"] + sums["gt"] - sums["tp"] + extra
                 scores.append(100 * (sums["tp"] / union).mean())
-            assert point.scores["mIoU"].value == pytest.approx(np.mean(scores))
+            found = point.scores["mIoU"].estimate
+            assert found.value == pytest.approx(np.mean(scores))
             images = {name for run in runs for name in _shown(run, point.number)["query"]}
-            assert point.scores["mIoU"].queries == len(images)
-            assert point.scores["mIoU"].has_interval == (len(images) >= 10)  # three photos have none
+            assert found.queries == len(images)
+            assert found.has_interval == (len(images) >= 10)  # three photos have none
     assert "MiB" not in text([CURVES.sheet(table, 120)], 120)
     with pytest.raises(SettingsError, match="no query"):
         object_tables(records, lambda record: dict.fromkeys(objects(record), 0))

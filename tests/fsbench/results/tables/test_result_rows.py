@@ -1,22 +1,36 @@
 """Results as rows: what tables and comparisons show are rows of one frame, which a notebook gets."""
 
+import re
 from math import isnan
 
 import polars as pl
 import pytest
 
 import fsbench
+from fsbench.base.errors import SettingsError
+from fsbench.cli.main import main
 from fsbench.records.grouping import fold_of
 from fsbench.results.tables.breakdowns import to_sheet
 from fsbench.results.tables.comparable import compared_tests
 from fsbench.results.tables.compare import Comparing, compare_tests
 from fsbench.results.tables.compare_layout import to_sheet as comparison_sheet
-from fsbench.results.tables.rows import ALL, CLASS, COLUMNS, FOLD, SIZE, ResultRow, rows_frame
+from fsbench.results.tables.rows import (
+    ALL,
+    ANNOTATION,
+    CLASS,
+    COLUMNS,
+    FOLD,
+    SHOTS,
+    SIZE,
+    ResultRow,
+    rows_frame,
+)
 from fsbench.results.tables.scoring import correct
 from fsbench.results.tables.table import build_blocks
 from fsbench.results.tables.wide import wide_frame
 from fsbench.scores.decisions import adjust
 from fsbench.scores.estimate import Estimate
+from tests.fsbench.pages.report.studies import write_study
 from tests.fsbench.runs import rewrite
 
 
@@ -89,6 +103,57 @@ def test_every_figure_of_a_comparison_is_a_row(records):
     assert len(shown) > 20 and not [word for word in shown if word not in numbers | ends | p]
 
 
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory):
+    """Runs of two methods with 1 and 5 shots of the same queries, and of the first with boxes, too."""
+    found, folder = {}, tmp_path_factory.mktemp("settings")
+    for name, qualities, entries, identity in (
+        ("1", {"a": 0.5, "b": 0.4}, {"shot": 1, "nested_in": 5}, {}),
+        ("5", {"a": 0.6, "b": 0.7}, {"shot": 5, "nested_in": 5}, {}),
+        ("box", {"a": 0.3}, {"shot": 1, "nested_in": 5}, {"support_annotation": "box"}),
+    ):
+        drawn = write_study(folder / name, qualities, folds=1, classes=4, episodes=30)
+        found[name] = [rewrite(record, identity, entries, id=f"{record.path.name}-{name}") for record in drawn]
+    return found
+
+
+@pytest.mark.parametrize(("by", "kind"), [("shots", SHOTS), ("annotation", ANNOTATION)])
+def test_every_figure_by_a_setting_is_a_row(by, kind, settings, capsys):
+    runs = settings["1"] + settings["5" if by == "shots" else "box"]
+    words = ["table", *(str(record.path) for record in runs), "--by", by]
+    assert main(words) == 0
+    told, numbers = capsys.readouterr().out.split("\n* ")[0], set()
+    frame = fsbench.load_runs(*(record.path for record in runs)).results(by=by, minus="all")
+    assert set(frame["part_kind"]) == {kind}
+    for digits in (1, 2):
+        for name in ("value", "low", "high"):
+            numbers |= {f"{value:.{digits}f}".lstrip("-") for value in frame[name].drop_nulls()}
+    numbers |= {f"{value:.3f}" for value in frame["corrected"].drop_nulls()}
+    cells = (word.strip("[],*+-") for line in told.splitlines()[1:] for word in line.split())
+    shown = [word for word in cells if re.fullmatch(r"\d+\.\d+", word)]
+    costs = {f"{1 / record.run.cost.episodes_per_second:.3g}" for record in runs}
+    assert len(shown) > 4 and not [word for word in shown if word not in numbers | costs]
+
+
+def test_a_difference_along_a_setting_names_both_its_ends(settings):
+    found = fsbench.load_runs(*(record.path for record in settings["1"] + settings["5"]))
+    frame = found.results("mIoU", by="shots", minus="all")
+    assert frame.filter(minus="").select("method", "part").rows() == [("b", "1"), ("b", "5"), ("a", "1"), ("a", "5")]
+    compared = frame.filter(pl.col("minus") != "")
+    assert compared.select("method", "part", "minus").rows() == [
+        ("b", "5", "b (shots 1)"), ("a", "5", "a (shots 1)"), ("b", "1", "a"), ("b", "5", "a"),
+    ]  # fmt: skip
+    values = dict(zip(frame.select("method", "part", "minus").rows(), frame["value"], strict=True))
+    assert values["b", "5", "b (shots 1)"] == pytest.approx(values["b", "5", ""] - values["b", "1", ""])
+    to_a = found.results("mIoU", by="shots", minus="a")
+    assert to_a.filter(pl.col("minus") != "").select("method", "part").rows() == [("a", "5"), ("b", "1"), ("b", "5")]
+    assert found.results("mIoU", by="shots").equals(frame.filter(minus=""))
+    with pytest.raises(SettingsError, match="no method 'c' to compare with"):
+        found.results(by="shots", minus="c")
+    with pytest.raises(SettingsError, match="by is shots, size, which do not go together"):
+        found.results(by="shots,size")
+
+
 def test_differences_are_those_of_a_comparison(records, runs):
     frame = runs.results("mIoU,accuracy", minus="all").filter(pl.col("minus") != "")
     assert frame.equals(runs.compare(metrics="mIoU,accuracy").frame)
@@ -102,7 +167,7 @@ def test_all_differences_of_a_request_are_corrected_at_once():
     def row(metric, p, part_kind=ALL):
         return ResultRow("t", "a", "0", metric, Estimate(1.0, p=p), "b", part_kind, scores=(2.0, 1.0))
 
-    rows = [row("mIoU", 0.01), row("accuracy", 0.02), row("mIoU", 0.03, SIZE), row("mIoU", float("nan"), SIZE)]
+    rows = [row("mIoU", 0.01, SHOTS), row("accuracy", 0.02), row("mIoU", 0.03, SIZE), row("mIoU", float("nan"), SIZE)]
     found, beside = correct(rows, "mIoU", [0.04])
     expected = adjust([0.01, 0.02, 0.03, float("nan"), 0.04], [True, False, False, False, False])
     assert [one.corrected for one in found[:3]] == expected[:3] and isnan(found[3].corrected) and beside == expected[4:]
