@@ -103,10 +103,16 @@ class ResultRow:
         """Return the same difference the other way round: `minus` less `method`."""
         found = self.estimate
         turned = replace(found, value=-found.value, low=-found.high, high=-found.low)
-        parts = {"part": self.minus_part, "minus_part": self.part} if self.minus_part else {}
-        scores = None if self.scores is None else (self.scores[1], self.scores[0])
-        ends = {"method": self.minus, "minus": self.method, "parent": self.minus, **parts}
-        return replace(self, **ends, estimate=turned, scores=scores)
+        return replace(
+            self,
+            method=self.minus,
+            minus=self.method,
+            part=self.minus_part or self.part,
+            minus_part=self.part if self.minus_part else "",
+            estimate=turned,
+            scores=None if self.scores is None else (self.scores[1], self.scores[0]),
+            parent=self.minus,
+        )
 
     def cells(self) -> dict[str, Any]:
         """Return the cells of the row by the names of `COLUMNS`; NaN stands for no number."""
