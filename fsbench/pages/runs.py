@@ -189,7 +189,7 @@ class Runs:
             tests = compared_tests(self.folders, refused=refused)
             baseline = None if minus == ALL else minus
             for comparison in compare_tests(tests, Comparing(names, parts, baseline, measure)):
-                rows += comparison.results
+                rows += comparison.rows
         self._leave_out(refused)
         return rows_frame(rows)
 

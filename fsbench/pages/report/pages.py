@@ -38,7 +38,7 @@ from fsbench.results.tables import formats as render
 from fsbench.results.tables.analyses import ANNOTATIONS, CURVES, SUPPORTS
 from fsbench.results.tables.analysis import Analysis, T
 from fsbench.results.tables.annotations.losses import AnnotationTable, annotation_tables, has_losses
-from fsbench.results.tables.compare import Comparison
+from fsbench.results.tables.compare import Comparison, p_in_words
 from fsbench.results.tables.compare_layout import bars
 from fsbench.results.tables.compare_layout import plot as plot_differences
 from fsbench.results.tables.compare_layout import to_sheet as comparison_to_sheet
@@ -93,6 +93,8 @@ class Pages:
             "digits": lambda metric, percent=2: metric_named(metric).digits(percent),
             "figure": layout.figure,
             "ends": layout.ends,
+            "mark": layout.mark,
+            "p_in_words": p_in_words,
             "end": layout.signed,
             "place": _percent_of_scale,
             "difference_level": heat.difference_level,
@@ -290,8 +292,7 @@ class Pages:
 
     def _difference_plot(self, folder: Path, comparison: Comparison) -> Markup:
         """Draw which methods are told apart in the first metric."""
-        metric = next(iter(comparison.tables["all"]))
-        of_metric = replace(comparison, tables={"all": {metric: comparison.tables["all"][metric]}})
+        of_metric = replace(comparison, rows=next(iter(comparison.tables["all"].values())))
         plot_differences(folder / "apart.svg", [of_metric])
         svg = adapt_to_theme((folder / "apart.svg").read_text()).replace("#ffffff", "none")
         svg = svg.replace("<svg ", '<svg fill="currentColor" ', 1)  # letters are shapes there
@@ -307,8 +308,7 @@ def _fold_words(comparison: Comparison | None, supports: Section | None, annotat
     """Name the folds that the figures of a study show, as their captions go on: ", fold 0"; "" without folds."""
     words = dict.fromkeys(("apart", "supports", "annotations"), "")
     if comparison is not None:
-        lines = next(iter(comparison.tables["all"].values()), [])
-        words["apart"] = _joined_folds(line.fold for line in lines)
+        words["apart"] = _joined_folds(row.fold for row in next(iter(comparison.tables["all"].values()), []))
     if supports is not None and isinstance(supports.table, SensitivityTable):
         words["supports"] = fold_words(supports.table.lines[0].folds)
     if annotations is not None and isinstance(annotations.table, AnnotationTable):
@@ -324,9 +324,8 @@ def _joined_folds(folds: Iterable[str]) -> str:
 
 def _undrawn(comparison: Comparison) -> str:
     """Return why the first metric has no diagram that says what its table says; "" if it has."""
-    metric, lines = next(iter(comparison.tables["all"].items()))
-    folds = dict.fromkeys(line.fold for line in lines)
-    reasons = (bars([line for line in lines if line.fold == fold], metric)[1] for fold in folds)
+    rows = next(iter(comparison.tables["all"].values()))
+    reasons = (bars([row for row in rows if row.fold == fold])[1] for fold in dict.fromkeys(row.fold for row in rows))
     return next(filter(None, reasons), "")
 
 

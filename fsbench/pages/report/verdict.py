@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from fsbench.pages.report.collect import Study, shown_fold
 from fsbench.pages.report.differences import Bearing, Differences, Line
 from fsbench.protocols.reading import metric_named
-from fsbench.results.tables.compare import ComparisonLine, scores_in
+from fsbench.results.tables.compare import ranked, scores_in
 from fsbench.results.tables.layout import amount, is_too_few, probability, signed
+from fsbench.results.tables.rows import ResultRow
 from fsbench.scores.estimate import Estimate, Scope
 
 NAMED = 3
@@ -47,10 +48,9 @@ def study_verdict(study: Study) -> Verdict:
     fold = shown if shown in folds else folds[0]
     words = _Words(metric, comparison.comparisons)
     here = [line for line in lines if line.fold == fold]
-    ranked = _ranked(here, metric)
-    best, *others = ranked
+    best, *others = ranked(here)
     second = next((label for label in others if _is_apart(best, label, here)), others[0])
-    main = words.pair(here[0]) if len(ranked) == 2 else words.best(best, others, here)
+    main = words.pair(here[0]) if len(others) == 1 else words.best(best, others, here)
     sizes = _size_lines(parts, best, second, fold, metric)
     sentences = [
         *main,
@@ -62,7 +62,7 @@ def study_verdict(study: Study) -> Verdict:
     rest = []
     for other in folds:
         there = [line for line in lines if line.fold == other]
-        own = [line for line in there if other != fold or (len(ranked) > 2 and best not in _methods(line))]
+        own = [line for line in there if other != fold or (len(others) > 1 and best not in _methods(line))]
         place = f"Fold {other}: " if len(folds) > 1 else ""
         rest += [f"{place}{sentence}" for line in own for sentence in words.pair(line)]
     if len(rest) > MOST_PAIRS:
@@ -100,11 +100,11 @@ class _Words:
     def _ends(self, low: float, high: float) -> str:
         return f"{self._end(low)} to {self._end(high)}"
 
-    def pair(self, line: ComparisonLine) -> list[str]:
+    def pair(self, line: ResultRow) -> list[str]:
         """Say in a sentence how far two methods are told apart, the better one first."""
-        first, second = line.difference.method, line.difference.other
-        a, b = line.difference.scores
-        found = line.difference.difference
+        first, second = line.method, line.minus
+        a, b = line.scores
+        found = line.estimate
         low, high = found.low, found.high
         if (a - b) * self._sign < 0:
             first, second, a, b, low, high = second, first, b, a, -high, -low
@@ -121,14 +121,14 @@ class _Words:
         ends = f"the difference may be anything from {amount(self._ends(low, high), self.metric)} (95 % interval)"
         return [f"{first} and {second} are not told apart{supports}: {scores}; {ends}{self._chance(line, low, high)}."]
 
-    def _chance(self, line: ComparisonLine, low: float, high: float) -> str:
+    def _chance(self, line: ResultRow, low: float, high: float) -> str:
         """Say why a difference whose interval leaves out 0 is not told apart; "" of others."""
         if low <= 0 <= high:
             return ""
-        p = f"p is {probability(line.p)}, and {probability(line.corrected)} corrected"
+        p = f"p is {probability(line.estimate.p)}, and {probability(line.corrected)} corrected"
         return f". It leaves out 0, but among {self.comparisons} comparisons one may do so by chance ({p})"
 
-    def best(self, best: str, others: Sequence[str], lines: Sequence[ComparisonLine]) -> list[str]:
+    def best(self, best: str, others: Sequence[str], lines: Sequence[ResultRow]) -> list[str]:
         """Say which method is best, which ones are not told apart from it, and which are.
 
         Args:
@@ -149,16 +149,16 @@ class _Words:
             sentences.append(f"It is better than {listed}; in parentheses the 95 % interval.")
         return sentences
 
-    def _even(self, label: str, score: float, best: str, line: ComparisonLine) -> str:
-        found = line.difference.difference
+    def _even(self, label: str, score: float, best: str, line: ResultRow) -> str:
+        found = line.estimate
         if not line.is_tested:
             same = found.scope is Scope.IDENTICAL
             return f"{label} {self._score(score)} ({'the same counts' if same else _why_untested(found)})"
         low, high = _from(line, best)
         return f"{label} {self._score(score)} ({self._ends(-high, -low)}{_scope_words(found)})"
 
-    def _apart(self, label: str, best: str, line: ComparisonLine) -> str:
-        found = line.difference.difference
+    def _apart(self, label: str, best: str, line: ResultRow) -> str:
+        found = line.estimate
         return f"{label} by {self._size(found.value)} ({self._ends(*_from(line, best))}{_scope_words(found)})"
 
     def sizes(self, lines: Sequence[Line], first: str, second: str) -> list[str]:
@@ -186,12 +186,13 @@ class _Words:
         words += [f"too few images show {_joined(few)}"] if few else []
         return [f"By object size (share of the image), {first} is {'; '.join(words)}."]
 
-    def test(self, study: Study, lines: Sequence[ComparisonLine], fold: str) -> str:
+    def test(self, study: Study, lines: Sequence[ResultRow], fold: str) -> str:
         """Say by which test this was found, on what, and for what it holds."""
         header = study.records[0].header
         where = {"mean": f"mean over {header.folds} folds"}.get(fold, f"fold {fold}" if study.scope else "")
         a_fold = " a fold" if fold == "mean" else ""
-        episodes = f"the same {lines[0].episodes:,} episodes{a_fold} ({lines[0].images:,} query images) for all methods"
+        number, images = lines[0].episodes_of_fold, lines[0].estimate.queries
+        episodes = f"the same {number:,} episodes{a_fold} ({images:,} query images) for all methods"
         on = ", ".join(filter(None, (f"{header.way}-way {header.shot}-shot", where, episodes)))
         many = f", corrected for the {self.comparisons:,} comparisons of this table by Holm's method,"
         return (
@@ -212,24 +213,18 @@ def _lone_scores(study: Study, metric: str) -> list[str]:
     return sentences
 
 
-def _methods(line: ComparisonLine) -> tuple[str, str]:
-    return line.difference.method, line.difference.other
+def _methods(line: ResultRow) -> tuple[str, str]:
+    return line.method, line.minus
 
 
-def _is_apart(one: str, other: str, lines: Sequence[ComparisonLine]) -> bool:
+def _is_apart(one: str, other: str, lines: Sequence[ResultRow]) -> bool:
     return any(line.significant for line in lines if {one, other} == set(_methods(line)))
 
 
-def _ranked(lines: Sequence[ComparisonLine], metric: str) -> list[str]:
-    """Return the methods of some lines, the best first."""
-    scores = scores_in(list(lines))
-    return sorted(scores, key=lambda label: -metric_named(metric).sign * scores[label])
-
-
-def _from(line: ComparisonLine, best: str) -> tuple[float, float]:
+def _from(line: ResultRow, best: str) -> tuple[float, float]:
     """Return the ends of the interval of a method's score minus the other one's."""
-    found = line.difference.difference
-    return (found.low, found.high) if line.difference.method == best else (-found.high, -found.low)
+    found = line.estimate
+    return (found.low, found.high) if line.method == best else (-found.high, -found.low)
 
 
 def _size_lines(parts: Differences | None, first: str, second: str, fold: str, metric: str) -> list[Line]:

@@ -278,12 +278,14 @@ def _lines(block: Block) -> Iterator[list[object]]:
 
 
 def as_json(items: Sequence[Any]) -> str:
-    """Write dataclasses as JSON, without fields that say `written: False`; NaN, which stands for no number, is null."""
+    """Write dataclasses, or values that JSON has, as JSON, without fields that say `written: False`; NaN is null."""
     written = [
-        {field.name: _plain(getattr(item, field.name)) for field in fields(item) if field.metadata.get("written", True)}
+        item
+        if isinstance(item, dict)
+        else {one.name: getattr(item, one.name) for one in fields(item) if one.metadata.get("written", True)}
         for item in items
     ]
-    return json.dumps(written, indent=2, ensure_ascii=False) + "\n"
+    return json.dumps(_plain(written), indent=2, ensure_ascii=False) + "\n"
 
 
 def plain_score(score: Estimate) -> dict[str, Any]:

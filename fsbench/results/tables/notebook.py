@@ -80,7 +80,7 @@ class Differences:
     @property
     def frame(self) -> "pl.DataFrame":
         """A row for each difference, method - minus; see `fsbench.results.tables.rows.COLUMNS` for the columns."""
-        return rows_frame(row for comparison in self.comparisons for row in comparison.results)
+        return rows_frame(row for comparison in self.comparisons for row in comparison.rows)
 
     @property
     def text(self) -> str:

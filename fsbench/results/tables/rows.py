@@ -5,9 +5,10 @@ Tables, comparisons, pages and notebooks filter and arrange these rows.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from math import nan
+from math import isnan, nan
 from typing import TYPE_CHECKING, Any
 
+from fsbench.results.tables.layout import ALPHA
 from fsbench.scores.estimate import Estimate
 
 if TYPE_CHECKING:
@@ -53,7 +54,8 @@ class ResultRow:
 
     Attributes:
         estimate: the value with its interval, error and test.
-        scores: of a difference, the scores of `method` and `minus`; None for a score.
+        scores: of a difference, the scores of `method` and `minus`; NaN for a score.
+        folds: number of folds that it is the mean over.
         parent: label of the method whose runs were scored; "" for an answer that needs no model.
     """
 
@@ -66,12 +68,28 @@ class ResultRow:
     part_kind: str = ALL
     part: str = ALL
     rule: str = ""
-    scores: tuple[float, float] | None = None
+    scores: tuple[float, float] = (nan, nan)
     corrected: float = nan
     pairs: int = 0
     episodes: int = 0
+    folds: int = 1
     run: str = ""
     parent: str = ""
+
+    @property
+    def is_tested(self) -> bool:
+        """Whether a difference has a p."""
+        return not isnan(self.estimate.p)
+
+    @property
+    def significant(self) -> bool:
+        """Whether two methods are told apart: p after its correction is below 0.05."""
+        return self.corrected < ALPHA
+
+    @property
+    def episodes_of_fold(self) -> int:
+        """Number of episodes of each fold."""
+        return round(self.episodes / self.folds)
 
     def cells(self) -> dict[str, Any]:
         """Return the cells of the row by the names of `COLUMNS`; NaN stands for no number."""

@@ -185,6 +185,7 @@ def _scope_rows(who: Scored, records: Sequence[Record], request: Request, sums: 
         fold,
         "",
         Estimate(nan),
+        folds=len(records),
         run="" if len(records) > 1 or who.answer else first.path.name,
         parent=who.parent,
     )
@@ -360,6 +361,7 @@ def difference_rows(
                 scores=one.scores,
                 pairs=pairs_there,
                 episodes=episodes,
+                folds=len(scope.folds),
                 parent=one.method,
             )
             for metric in request.metrics

@@ -8,8 +8,9 @@ from fsbench.pages.report.collect import Study
 from fsbench.pages.report.costs import mean_costs
 from fsbench.protocols.reading import metric_named
 from fsbench.results.tables.blocks import Block, Row
-from fsbench.results.tables.compare import Comparison, common_scope, scores_in
+from fsbench.results.tables.compare import Comparison, orders
 from fsbench.results.tables.layout import places
+from fsbench.results.tables.rows import ALL
 from fsbench.results.tables.summary import MISSING, fold_label, method_folds
 from fsbench.scores.decisions import compact_letters
 from fsbench.scores.estimate import Estimate, Scope
@@ -140,8 +141,8 @@ def build_leaderboard(study: Study, comparison: Comparison | None) -> Leaderboar
     compared = set() if comparison is None else set(comparison.methods)
     best = Line("best answer without a model", "", _best_cells(answers, columns)) if len(answers) > 1 else None
     without_letters = [label for label in labels if compared and label not in compared]
-    tested = [] if comparison is None else [line for lines in comparison.tables["all"].values() for line in lines]
-    conditional = any(line.difference.difference.scope is Scope.THESE_SUPPORTS for line in tested)
+    tested = [] if comparison is None else [row for row in comparison.rows if row.part_kind == ALL]
+    conditional = any(row.estimate.scope is Scope.THESE_SUPPORTS for row in tested)
     return Leaderboard(columns, lines, answers, best, without_letters, further, conditional)
 
 
@@ -224,18 +225,12 @@ def _letters(comparison: Comparison, only_fold: str) -> dict[tuple[str, str, str
 
     `only_fold` is the table's name of the only fold of a task that has none; "" otherwise.
     """
-    letters = {}
-    for metric, lines in comparison.tables["all"].items():
-        for fold in dict.fromkeys(line.fold for line in lines):
-            of_fold = [line for line in lines if line.fold == fold]
-            if common_scope(of_fold) is None:
-                continue
-            scores = scores_in(of_fold)
-            ranked = sorted(scores, key=lambda label: -metric_named(metric).sign * scores[label])
-            different = {frozenset((x.difference.method, x.difference.other)) for x in of_fold if x.significant}
-            for label, word in compact_letters(ranked, different).items():
-                letters[metric, only_fold or fold, label] = word
-    return letters
+    return {
+        (metric, only_fold or fold, label): word
+        for metric, rows in comparison.tables[ALL].items()
+        for fold, (ranked, different) in orders(rows).items()
+        for label, word in compact_letters(ranked, different).items()
+    }
 
 
 def _answer_cells(rows: Mapping[str, Row], columns: Sequence[Column], block: Block) -> list[Cell]:

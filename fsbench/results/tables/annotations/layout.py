@@ -25,7 +25,7 @@ def to_sheet(table: AnnotationTable, width: int | None = None) -> Sheet:
                 *own,
                 loss.annotation,
                 f"{loss.score:.2f}",
-                moved(loss.line.difference.difference, 2),
+                moved(loss.line.estimate, 2),
                 corrected_p(loss.line.corrected),
                 _kept(loss),
             ])  # fmt: skip
@@ -50,11 +50,10 @@ COLUMNS = (
 def lines(table: AnnotationTable) -> Iterator[Sequence[object]]:
     """List the losses under `COLUMNS`: a line per method, annotation, fold and metric."""
     for loss in table.losses:
-        found = loss.line.difference
-        interval = found.difference
+        interval = loss.line.estimate
         numbers = (loss.score, loss.mask_score, interval.value, interval.low, interval.high)
         yield [
             table.title, loss.method, loss.annotation, loss.line.fold, loss.metric,
-            *map(decimal, numbers), decimal(interval.p, ".6g"), decimal(loss.line.corrected, ".6g"), loss.line.images,
+            *map(decimal, numbers), decimal(interval.p, ".6g"), decimal(loss.line.corrected, ".6g"), interval.queries,
             " ".join(loss.runs), interval.scope,
         ]  # fmt: skip

@@ -10,8 +10,9 @@ from fsbench.data.annotations import ANNOTATIONS
 from fsbench.records.description import all_notes, title
 from fsbench.records.grouping import comparable, fold_of, variants_of_groups
 from fsbench.records.record import Record
-from fsbench.results.tables.compare import Comparing, ComparisonLine, compare_methods
+from fsbench.results.tables.compare import Comparing, compare_methods
 from fsbench.results.tables.layout import family_note, in_units, scope_notes
+from fsbench.results.tables.rows import ResultRow
 from fsbench.scores.decisions import adjust
 
 MASK = "mask"
@@ -35,18 +36,18 @@ class AnnotationLoss:
     method: str
     annotation: str
     metric: str
-    line: ComparisonLine
+    line: ResultRow
     runs: tuple[str, ...]
 
     @property
     def score(self) -> float:
         """The score with the annotation, in percent."""
-        return self.line.difference.scores[0]
+        return self.line.scores[0]
 
     @property
     def mask_score(self) -> float:
         """The score with masks, in percent."""
-        return self.line.difference.scores[1]
+        return self.line.scores[1]
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ def annotation_tables(records: Sequence[Record], metrics: Sequence[str] | None =
 def _corrected(tables: Sequence[AnnotationTable]) -> list[AnnotationTable]:
     """Correct the p-values of all tables together, and say for how many losses a star holds."""
     every = [(loss, loss.metric == table.metrics[0]) for table in tables for loss in table.losses]
-    found = adjust([loss.line.p for loss, _ in every], [first for _, first in every])
+    found = adjust([loss.line.estimate.p for loss, _ in every], [first for _, first in every])
     comparisons = sum(not isnan(p) for p in found)
     corrected = iter(found)
     return [
@@ -136,7 +137,7 @@ def _table(records: Sequence[Record], metrics: Sequence[str] | None) -> Annotati
             AnnotationLoss(label, name, metric, line, _folders(runs[name], runs[MASK]))
             for metric, of_metric in lines.items()
             for line in of_metric
-            for name in (line.difference.method,)
+            for name in (line.method,)
         ]
         shown += [record for of_annotation in runs.values() for record in of_annotation.values()]
     losses.sort(key=lambda loss: (wanted.index(loss.metric), -loss.mask_score))
@@ -173,7 +174,7 @@ def _folders(weak: Runs, masks: Runs) -> tuple[str, ...]:
 
 
 def _explanations(losses: Sequence[AnnotationLoss], metrics: Sequence[str]) -> list[str]:
-    found = [loss.line.difference.difference for loss in losses]
+    found = [loss.line.estimate for loss in losses]
     return [
         f"− masks: the same method on the same episodes with masks, {in_units(metrics)}; the "
         "query's truth is a mask in all runs",

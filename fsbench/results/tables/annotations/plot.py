@@ -36,7 +36,7 @@ def plot_losses(axis: "Axes", table: AnnotationTable) -> None:
     axis.axvline(0, color="#888888", linewidth=1, zorder=0)
     named: set[str] = set()
     for loss in losses:
-        interval, kind = loss.line.difference.difference, loss.annotation
+        interval, kind = loss.line.estimate, loss.annotation
         row = methods.index(loss.method) + 0.6 * ((kinds.index(kind) + 0.5) / len(kinds) - 0.5)
         color, marker = LOOKS[kind]
         axis.errorbar(

@@ -76,7 +76,7 @@ def test_the_leaderboard_has_the_scores_of_the_records(study):
     assert means == sorted(means, reverse=True) and board.lines[0].cells[2].place == "best"
     assert board.best_answer.cells[2].value == max(line.cells[2].value for line in board.answers)
     assert board.best_answer.cells[2].note in {line.label for line in board.answers}
-    apart = {frozenset((x.difference.method, x.difference.other)): x for x in comparison.tables["all"]["mIoU"]}
+    apart = {frozenset((x.method, x.minus)): x for x in comparison.tables["all"]["mIoU"]}
     for first, second in combinations(board.lines, 2):
         shared = set(first.cells[2].letters) & set(second.cells[2].letters)
         assert bool(shared) != apart[frozenset((first.label, second.label))].significant
@@ -104,9 +104,9 @@ def test_differences_are_those_of_the_comparison(study):
             found = {place: x for place, x in found.items() if x.part != "absent"}
             assert lines.keys() == found.keys() and lines
             for place, line in lines.items():
-                item = found[place].difference
-                assert line.scores == pytest.approx(item.scores) and line.part.images == item.difference.queries
-                assert line.ends == pytest.approx((item.difference.low, item.difference.high), nan_ok=True)
+                item = found[place]
+                assert line.scores == pytest.approx(item.scores) and line.part.images == item.estimate.queries
+                assert line.ends == pytest.approx((item.estimate.low, item.estimate.high), nan_ok=True)
     protocol, header = first[0].protocol, first[0].header
     name = next(iter(header.class_names.values()))
     keep = pairs_by_class(first[0].episodes, header)[name]
@@ -129,13 +129,17 @@ def test_differences_are_those_of_the_comparison(study):
 def test_one_correction_holds_for_all_that_a_page_says(study):
     """Holm's method with weights over the matrix of pairs and the differences by parts (statistics.md §7), by hand."""
     pairs, _, parts = study.compared.result()
-    lines = [(line.p, metric == "mIoU", line.significant) for metric, of in pairs.tables["all"].items() for line in of]
+    lines = [
+        (line.estimate.p, metric == "mIoU", line.significant)
+        for metric, of in pairs.tables["all"].items()
+        for line in of
+    ]
     for i, j in combinations(range(len(study.methods)), 2):
         two = {label: study.methods[label] for label in (parts.methods[i], parts.methods[j])}
         tables = compare_methods(two, Comparing(["mIoU", "accuracy"], ("fold", "size", "class"))).tables
         for kind, metric in product(("class", "size", "fold"), parts.metrics):
             own = {(x.part.fold, x.part.name): x.bearing.is_apart for x in parts.lines(i, j, kind, metric)}
-            found = {(x.fold, x.fold if kind == "fold" else x.part): x.p for x in tables[kind][metric]}
+            found = {(x.fold, x.fold if kind == "fold" else x.part): x.estimate.p for x in tables[kind][metric]}
             lines += [(found[place], False, apart) for place, apart in own.items()]
     number = list(parts.found)
     lines += [

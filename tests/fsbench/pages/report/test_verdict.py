@@ -12,14 +12,14 @@ from fsbench.pages.report.matrix import comparable_methods
 from fsbench.pages.report.verdict import study_verdict
 from fsbench.pages.report.workers import SerialExecutor
 from fsbench.records.record import find_records
-from fsbench.results.tables.compare import ComparisonLine
+from fsbench.results.tables.rows import ResultRow
 from tests.fsbench.pages.report.studies import write_study
 from tests.fsbench.runs import rewrite
 
 
-def lines_of(study: Study) -> dict[frozenset[str], ComparisonLine]:
+def lines_of(study: Study) -> dict[frozenset[str], ResultRow]:
     comparison, *_ = study.compared.result()
-    return {frozenset((x.difference.method, x.difference.other)): x for x in comparison.tables["all"]["mIoU"]}
+    return {frozenset((x.method, x.minus)): x for x in comparison.tables["all"]["mIoU"]}
 
 
 def study_with(study: Study, names: set[str]) -> Study:
@@ -39,8 +39,8 @@ def test_the_first_screen_says_who_is_better_and_by_how_much(study):
     even, apart = re.findall(r"Not told apart from it:.*?;|It is better than.*?;", words)
     for other in others:
         line = lines[frozenset((best, other))]
-        found = line.difference.difference
-        low, high = (found.low, found.high) if line.difference.method == best else (-found.high, -found.low)
+        found = line.estimate
+        low, high = (found.low, found.high) if line.method == best else (-found.high, -found.low)
         if line.significant:
             assert f"{other} by {abs(found.value):.1f} points ({low:+.1f} to {high:+.1f})" in apart
         else:
@@ -52,7 +52,7 @@ def test_every_other_pair_is_folded_away(study):
     rest = " ".join(verdict.rest)
     for pair, line in lines_of(study).items():
         if best not in pair:
-            first, second = line.difference.method, line.difference.other
+            first, second = line.method, line.minus
             told = (
                 f"{first} is better than {second}" if line.significant else f"{first} and {second} are not told apart"
             )
@@ -63,9 +63,9 @@ def test_two_methods_have_one_sentence_and_the_sizes(study):
     pair = study_with(study, {"=fair", "poor"})
     verdict = study_verdict(pair)
     (line,) = lines_of(pair).values()
-    a, b = line.difference.scores
+    a, b = line.scores
     assert line.significant
-    found = line.difference.difference
+    found = line.estimate
     assert verdict.sentences[0] == (
         f"=fair is better than poor: mIoU {a:.2f} against {b:.2f}, {a - b:.1f} points higher "
         f"(95 % interval {found.low:+.1f} to {found.high:+.1f})."
@@ -83,7 +83,7 @@ def test_two_methods_have_one_sentence_and_the_sizes(study):
 def test_what_is_not_told_apart_says_what_is_possible(study):
     pair = study_with(study, {"good"})
     (line,) = lines_of(pair).values()
-    found = line.difference.difference
+    found = line.estimate
     assert not line.significant
     first = study_verdict(pair).sentences[0]
     assert f"may be anything from {found.low:+.1f} to {found.high:+.1f} points" in first and "not told apart" in first
@@ -102,7 +102,7 @@ def test_an_interval_beside_zero_that_the_correction_does_not_hold_is_explained(
     (pair,) = [study_with(study, {"=fair", "poor"})]
     comparison, remark, parts = pair.compared.result()
     (line,) = comparison.tables["all"]["mIoU"]
-    weak = replace(comparison, tables={"all": {"mIoU": [replace(line, corrected=0.2)]}})
+    weak = replace(comparison, rows=[replace(line, corrected=0.2)])
 
     class Done:
         def result(self):

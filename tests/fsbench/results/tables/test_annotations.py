@@ -46,8 +46,8 @@ def test_losses_are_paired_differences_to_masks(records, tmp_path, capsys):
     masks, boxes, points = records[:3]
     expected = compare_methods({"x": {0: masks}, "y": {0: boxes}, "z": {0: points}}, Comparing(["mIoU"], baseline="x"))
     lines = expected.tables["all"]["mIoU"]
-    assert [loss.line.difference.difference for loss in table.losses] == [x.difference.difference for x in lines]
-    smaller, larger = sorted(loss.line.p for loss in table.losses)
+    assert [loss.line.estimate for loss in table.losses] == [x.estimate for x in lines]
+    smaller, larger = sorted(loss.line.estimate.p for loss in table.losses)
     assert sorted(loss.line.corrected for loss in table.losses) == [2 * smaller, max(2 * smaller, larger)]
     assert any("correction for all 2 comparisons" in note for note in table.notes)
     scores = [r.protocol.statistics(r.episodes, r.header).scores()["mIoU"] for r in records[:3]]

@@ -48,7 +48,7 @@ def test_comparisons(runs, capsys):
     assert list(comparison.tables["all"]) == ["mIoU", "FB-IoU-classes", "accuracy"]
     (line,) = comparison.tables["all"]["FB-IoU-classes"]
     expected = {"good": by_hand(runs[0]), "bad": by_hand(runs[1])}
-    assert line.difference.scores == pytest.approx([expected[line.difference.method], expected[line.difference.other]])
+    assert line.scores == pytest.approx([expected[line.method], expected[line.minus]])
     assert main(["compare", *(str(run.path) for run in runs)]) == 0
     assert re.search(r"\bFB-IoU\b(?!-)", capsys.readouterr().out) is None
 

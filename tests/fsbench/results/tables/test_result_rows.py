@@ -80,9 +80,9 @@ def test_every_figure_of_a_table_is_a_row(records):
 def test_every_figure_of_a_comparison_is_a_row(records):
     tests = compared_tests([record.path for record in records])
     (found,) = compare_tests(tests, Comparing(by=("size", "class")))
-    frame = rows_frame(found.results)
+    frame = rows_frame(found.rows)
     numbers = {f"{value:+.2f}" for name in ("value", "low", "high") for value in frame[name].drop_nulls()}
-    ends = {f"{one:.2f}" for row in found.results for one in row.scores}
+    ends = {f"{one:.2f}" for row in found.rows for one in row.scores}
     p = {f"{value:.3f}" for value in frame["corrected"].drop_nulls()}
     shown = figures([grid for _, grid in comparison_sheet(found).parts])
     assert len(shown) > 20 and not [word for word in shown if word not in numbers | ends | p]
