@@ -184,7 +184,7 @@ class Runs:
         blocks = leave_out_damaged(
             self.records, refused, lambda sound: build_blocks(sound, metrics=names, measure=measure, **asked)
         )
-        rows = [row for block in blocks for row in block.results]
+        rows = [row for block in blocks for row in block.rows]
         if minus is not None:
             tests = compared_tests(self.folders, refused=refused)
             baseline = None if minus == ALL else minus

@@ -27,7 +27,7 @@ from fsbench.pages.report.provenance import anchors, metric_arguments, run_cards
 from fsbench.pages.report.scores import heat
 from fsbench.pages.report.scores.front import fold_legend, front_table, mark_legend
 from fsbench.pages.report.scores.leaderboard import build_leaderboard
-from fsbench.pages.report.spread import cost_plot_gap, curve_plot_gap, size_plot_gap
+from fsbench.pages.report.spread import cost_plot_gap, curve_plot_gap, size_plot_gap, size_scores
 from fsbench.pages.report.verdict import study_verdict
 from fsbench.pages.report.views import episode_lines
 from fsbench.protocols.reading import known_metrics, metric_named
@@ -260,18 +260,18 @@ class Pages:
         Returns:
             The plots by name, and in sentences why others are left out.
         """
-        costs, curves, rows = run_costs(study, metric), read_curves(study.methods), study.shown_rows
+        costs, curves, sizes = run_costs(study, metric), read_curves(study.methods), size_scores(study, metric)
         episodes = fewest_episodes(study)
         gaps = {kind: cost_plot_gap(costs, kind, metric, len(study.methods), episodes) for kind in COSTS}
         missing: dict[str, Any] = {"cost": list(dict.fromkeys(filter(None, gaps.values())))}
-        missing |= {"sizes": size_plot_gap(rows, metric), "curves": curve_plot_gap(curves)}
+        missing |= {"sizes": size_plot_gap(sizes), "curves": curve_plot_gap(curves)}
         plots = {
             f"cost-{kind}": cost_plot(costs, kind, metric, f"{study.number}{kind}", has_front=episodes >= TIMED)
             for kind, gap in gaps.items()
             if not gap
         }
         if study.protocol.has_masks and not missing["sizes"]:
-            plots["sizes"] = size_plot(rows, metric, f"{study.number}sizes")
+            plots["sizes"] = size_plot(sizes, metric, f"{study.number}sizes")
         if not missing["curves"]:
             plots["curves"] = curve_plot(curves, f"{study.number}curves")
         if classes.names:

@@ -205,11 +205,11 @@ class _Words:
 def _lone_scores(study: Study, metric: str) -> list[str]:
     """Say what the first methods score, where nothing is compared."""
     sentences = []
-    for row in study.shown_rows[:NAMED]:
-        if metric in row.scores:
-            score, digits = row.scores[metric], metric_named(metric).digits()
+    for label, scores in [*study.shown_scores.items()][:NAMED]:
+        if metric in scores:
+            score, digits = scores[metric], metric_named(metric).digits()
             ends = f" (95 % interval {score.low:.{digits}f} to {score.high:.{digits}f})" if score.has_interval else ""
-            sentences.append(f"{row.method} has {metric} {score.value:.{digits}f}{ends}.")
+            sentences.append(f"{label} has {metric} {score.value:.{digits}f}{ends}.")
     return sentences
 
 

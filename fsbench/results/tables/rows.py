@@ -108,6 +108,11 @@ class ResultRow:
         }
 
 
+def scores_of(rows: Iterable[ResultRow]) -> dict[str, Estimate]:
+    """Return metric -> score, or difference, of rows that have a value."""
+    return {row.metric: row.estimate for row in rows if not isnan(row.estimate.value)}
+
+
 def rows_frame(rows: Iterable[ResultRow]) -> "pl.DataFrame":
     """Return rows as a data frame with the columns of `COLUMNS`; a number that does not exist is null."""
     # spared until it is needed

@@ -8,7 +8,7 @@ from fsbench.records.card import Cards, choices_on_test
 from fsbench.records.description import notes, warnings
 from fsbench.records.grouping import comparable, fold_of, group_key, names_of_tests, variants
 from fsbench.records.record import Record
-from fsbench.results.tables.blocks import Block, arrange
+from fsbench.results.tables.blocks import Block
 from fsbench.results.tables.comparable import Methods
 from fsbench.results.tables.layout import meanings
 from fsbench.results.tables.over_seeds import means_over_seeds
@@ -73,38 +73,36 @@ def methods_of(records: Sequence[Record]) -> Methods:
 def _block(records: list[Record], request: Request, published: Sequence[PublishedScore], stated: Cards) -> Block:
     """Build the block of runs that may be compared, with reported scores beside the rows they belong to."""
     methods, sums = methods_of(records), Sums(request.measure)
-    results = score_rows(methods, request, sums)
-    rows = arrange(results, methods)
-    header = records[0].header
-    test = header.dataset, header.way, header.shot
-    of_test = [score for score in published if (score.dataset, score.way, score.shot) == test]
-    comparisons = []
-    for row in (row for row in rows if row.method in methods):
-        runs = [record for record in methods[row.method].values() if row.run in ("", record.path.name)]
-        comparisons += match_published(row.method, row.fold, row.scores, runs, of_test)
+    rows = score_rows(methods, request, sums)
     own = {label: stated.method_card(list(runs.values())) for label, runs in methods.items()}
-    cards = dict(own)
-    cards |= {one.method: own[one.parent] for one in results if one.parent}
-    headers = [record.header for record in sorted(records, key=fold_of)]
-    return Block(
+    parents = {row.method: row.parent for row in rows if row.parent}
+    header, every = records[0].header, sorted(records, key=fold_of)
+    block = Block(
         request.name(records[0]),
         rows,
         [*_answer_notes(methods), *notes(records), *meanings(request.metrics)],
         request.metrics,
-        comparisons,
         folds=header.folds,
-        classes={str(one.fold): len(one.class_ids) + len(one.dropped_classes) for one in headers}
+        classes={str(one.header.fold): len(one.header.class_ids) + len(one.header.dropped_classes) for one in every}
         if records[0].protocol.has_masks
         else {},
-        cards=cards,
-        warnings=[
-            *warnings(records),
-            *choices_on_test(own),
-            *no_better_than_blind(rows, request.metrics),
-            *sums.missing_in_words,
+        cards=own | {label: own[parent] for label, parent in parents.items()},
+        costs={record.path.name: record.run.cost for record in records},
+        blind=[
+            label
+            for label, parent in parents.items()
+            if not all(record.run.sees_supports for record in methods[parent].values())
         ],
-        results=results,
     )
+    block.warnings += [*warnings(records), *choices_on_test(own), *no_better_than_blind(block), *sums.missing_in_words]
+    test = header.dataset, header.way, header.shot
+    of_test = [score for score in published if (score.dataset, score.way, score.shot) == test]
+    for (label, fold), scores in block.lines.items():
+        if label in methods:
+            run = block.runs[label, fold]
+            runs = [record for record in methods[label].values() if run in ("", record.path.name)]
+            block.published += match_published(label, fold, scores, runs, of_test)
+    return block
 
 
 def _answer_notes(methods: Methods) -> list[str]:

@@ -33,8 +33,7 @@ def test_the_first_screen_says_who_is_better_and_by_how_much(study):
     verdict = study_verdict(study)
     best, *others = study.methods
     lines, words = lines_of(study), " ".join(verdict.sentences)
-    row = next(row for row in study.shown_rows if row.method == best)
-    assert verdict.sentences[0] == f"{best} has the best mIoU, {row.scores['mIoU'].value:.2f}."
+    assert verdict.sentences[0] == f"{best} has the best mIoU, {study.shown_scores[best]['mIoU'].value:.2f}."
     assert len(verdict.sentences) <= 6
     even, apart = re.findall(r"Not told apart from it:.*?;|It is better than.*?;", words)
     for other in others:
@@ -91,7 +90,7 @@ def test_what_is_not_told_apart_says_what_is_possible(study):
 
 def test_one_method_has_its_score_and_no_verdict(study):
     alone = study_with(study, {"poor"})
-    score = alone.shown_rows[0].scores["mIoU"]
+    score = alone.shown_scores["poor"]["mIoU"]
     assert study_verdict(alone).sentences == [
         f"poor has mIoU {score.value:.2f} (95 % interval {score.low:.2f} to {score.high:.2f}).",
         "One method alone: there is nothing to compare.",

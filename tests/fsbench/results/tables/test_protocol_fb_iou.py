@@ -38,9 +38,15 @@ def runs(shared_make):
 def test_tables(runs):
     (block,) = build_blocks(runs)
     assert block.metrics == ("mIoU", "FB-IoU-classes", "accuracy")
-    assert [row.scores["FB-IoU-classes"].value for row in block.rows] == pytest.approx([by_hand(run) for run in runs])
+    assert [scores["FB-IoU-classes"].value for scores in block.lines.values()] == pytest.approx(
+        [by_hand(run) for run in runs]
+    )
     (asked,) = build_blocks(runs, metrics=("mIoU", "FB-IoU", "accuracy"))
-    assert list(asked.rows[0].scores) == ["mIoU", "FB-IoU", "accuracy"]  # who asks for a score is shown that score
+    assert list(next(iter(asked.lines.values()))) == [
+        "mIoU",
+        "FB-IoU",
+        "accuracy",
+    ]  # who asks for a score is shown that score
 
 
 def test_comparisons(runs, capsys):

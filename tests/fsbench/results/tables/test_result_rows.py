@@ -11,7 +11,7 @@ from fsbench.results.tables.breakdowns import to_sheet
 from fsbench.results.tables.comparable import compared_tests
 from fsbench.results.tables.compare import Comparing, compare_tests
 from fsbench.results.tables.compare_layout import to_sheet as comparison_sheet
-from fsbench.results.tables.rows import ALL, CLASS, COLUMNS, FOLD, SIZE, ResultRow, rows_frame, wide_frame
+from fsbench.results.tables.rows import ALL, CLASS, COLUMNS, FOLD, SIZE, ResultRow, rows_frame, scores_of, wide_frame
 from fsbench.results.tables.scoring import correct
 from fsbench.results.tables.table import build_blocks
 from fsbench.scores.decisions import adjust
@@ -67,7 +67,7 @@ def figures(grids):
 def test_every_figure_of_a_table_is_a_row(records):
     """A figure of the table and the ends of its interval are rounded cells of the frame."""
     (block,) = build_blocks(records, by_class=True, trivial=True)
-    frame = rows_frame(block.results)
+    frame = rows_frame(block.rows)
     values = {f"{value:.2f}" for name in ("value", "low", "high") for value in frame[name].drop_nulls()}
     keys = ["method", "metric", "part"]  # answers without a model have rows of single folds, which are averaged
     of_folds = frame.with_columns(part=pl.when(part_kind=FOLD).then(pl.lit(ALL)).otherwise("part")).group_by(keys)
@@ -110,20 +110,20 @@ def test_all_differences_of_a_request_are_corrected_at_once():
 
 def test_a_wide_frame_has_a_column_for_each_score(records):
     (block,) = build_blocks(records, by_class=True, trivial=True)
-    wide = wide_frame(block.results)
+    wide = wide_frame(block.rows)
     assert wide.columns[:3] == ["test", "method", "fold"] and wide.columns[-1] == "run"
     assert wide.select("method", "fold").rows()[:4] == [("good", "0"), ("good", "1"), ("good", "mean"), ("bad", "0")]
-    assert wide["mIoU"].to_list() == [row.scores["mIoU"].value for row in block.rows]
-    by_class = wide_frame(block.results, "class").filter(method="bad")
-    (row,) = (row for row in block.rows if row.method == "bad")
-    assert by_class["class"].to_list() == list(row.by_class)
-    assert by_class["pairs"].to_list() == [part.pairs for part in row.by_class.values()]
-    assert by_class["mIoU"].to_list() == [part.scores["mIoU"].value for part in row.by_class.values()]
+    assert wide["mIoU"].to_list() == [scores["mIoU"].value for scores in block.lines.values()]
+    by_class = wide_frame(block.rows, "class").filter(method="bad")
+    parts = block.parts(CLASS)["bad", "0"]
+    assert by_class["class"].to_list() == list(parts)
+    assert by_class["pairs"].to_list() == [rows[0].pairs for rows in parts.values()]
+    assert by_class["mIoU"].to_list() == [scores_of(rows)["mIoU"].value for rows in parts.values()]
 
 
 def test_a_part_that_no_episode_shows_has_a_row_without_a_value(records):
     (block,) = build_blocks(records)
-    lacking = [row for row in block.results if not row.pairs]
+    lacking = [row for row in block.rows if not row.pairs]
     assert all(isnan(row.estimate.value) and row.part_kind == SIZE for row in lacking)
     assert rows_frame(lacking)["value"].null_count() == len(lacking)
 
@@ -148,7 +148,7 @@ def test_no_name_gives_a_method_the_place_of_another(make):
         make(name, 0, 2)
     (block,) = build_blocks(fsbench.load_runs(told.path.parent).records, trivial=True)
     assert block.cards["m, tuned"] != block.cards["m"]
-    rows = [row.method for row in block.rows]
+    rows = [method for method, _ in block.lines]
     assert set(rows[:3]) == {"'(majority)'", "m", "m, tuned"} and rows.count("(majority)") == 1
     assert "'(majority)'" in [line[0].rstrip("†‡") for line in to_sheet(block).parts[0][1]]
 
