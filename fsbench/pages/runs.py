@@ -3,7 +3,7 @@
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ from fsbench.networks.weights.table import backbone_data
 from fsbench.protocols.reading import askable_metrics, metric_named, metric_names
 from fsbench.records.record import Record, finished_records, leave_out_damaged
 from fsbench.results.tables.breakdowns import BREAKDOWNS
-from fsbench.results.tables.comparable import ComparedTest, Methods, compared_tests
+from fsbench.results.tables.comparable import ComparedTest, Methods, compared_tests, label_methods
 from fsbench.results.tables.compare import Asked, Comparing, compare_tests
 from fsbench.results.tables.notebook import Differences, Table
 from fsbench.results.tables.published.scores import PublishedScore
@@ -170,7 +170,8 @@ class Runs:
 
         Returns:
             A frame with the columns of `fsbench.results.tables.rows.COLUMNS`; a number that does not exist is null.
-            The p of all differences are corrected together.
+            The p of all differences are corrected together. With `minus`, methods have the labels of `compare`, also
+            in scores: runs of one method in several folders are told apart by these.
 
         Raises:
             RecordError: no run is sound.
@@ -180,6 +181,8 @@ class Runs:
         self._check(names, parts)
         measure = measure_for(names or ())
         asked: dict[str, Any] = {"by_class": CLASS in parts, "by_size": SIZE in parts, "trivial": trivial}
+        if minus is not None:
+            asked["label"] = partial(label_methods, folders=self.folders)
         refused: list[str] = []
         blocks = leave_out_damaged(
             self.records, refused, lambda sound: build_blocks(sound, metrics=names, measure=measure, **asked)

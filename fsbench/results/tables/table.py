@@ -1,6 +1,6 @@
 """From records to a table: only runs of one protocol, data set and setting stand in one block."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from fsbench.protocols.reading import metric_named
@@ -30,6 +30,7 @@ def build_blocks(
     backbone_data: Mapping[str, str] | None = None,
     measure: Measure | None = None,
     rank_all: bool = False,
+    label: Callable[[Sequence[Record]], Methods] | None = None,
 ) -> list[Block]:
     """Build the table blocks of finished runs.
 
@@ -42,6 +43,7 @@ def build_blocks(
         backbone_data: name of a backbone -> what it was trained on, for cards that tell it.
         measure: measures what scores beyond the counts need of a run; None where nobody asks for them.
         rank_all: whether rows of different cards are ranked together.
+        label: labels the methods of runs that may be compared; `methods_of` unless given.
     """
     asked = None if metrics is None else tuple(metric_named(name).name for name in metrics)
     parts = (*[SIZE] * by_size, *[CLASS] * by_class)
@@ -53,7 +55,10 @@ def build_blocks(
     for group, name in zip(groups, names_of_tests(groups), strict=True):
         shown = group[0].protocol.default_metrics if asked is None or not group[0].protocol.has_masks else asked
         block = _block(
-            group, Request(tuple(shown), parts, trivial, measure, name), published, Cards(backbone_data or {})
+            (label or methods_of)(group),
+            Request(tuple(shown), parts, trivial, measure, name),
+            published,
+            Cards(backbone_data or {}),
         )
         block.rank_all = rank_all
         block.warnings += _notes_on_split(groups_of_test[group_key(group[0])], group)
@@ -70,9 +75,9 @@ def methods_of(records: Sequence[Record]) -> Methods:
     }
 
 
-def _block(records: list[Record], request: Request, published: Sequence[PublishedScore], stated: Cards) -> Block:
+def _block(methods: Methods, request: Request, published: Sequence[PublishedScore], stated: Cards) -> Block:
     """Build the block of runs that may be compared, with reported scores beside the rows they belong to."""
-    methods, sums = methods_of(records), Sums(request.measure)
+    sums, records = Sums(request.measure), [record for runs in methods.values() for record in runs.values()]
     rows = score_rows(methods, request, sums)
     own = {label: stated.method_card(list(runs.values())) for label, runs in methods.items()}
     parents = {row.method: row.parent for row in rows if row.parent}
