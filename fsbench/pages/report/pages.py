@@ -43,6 +43,7 @@ from fsbench.results.tables.compare_layout import bars
 from fsbench.results.tables.compare_layout import plot as plot_differences
 from fsbench.results.tables.compare_layout import to_sheet as comparison_to_sheet
 from fsbench.results.tables.drawing import fold_words
+from fsbench.results.tables.rows import fold_in_words
 from fsbench.results.tables.supports.sensitivity import SensitivityTable, sensitivity_tables
 from fsbench.results.tables.sweep.axes import WORDS
 from fsbench.results.tables.sweep.curves import CurveTable, found_tables
@@ -319,7 +320,7 @@ def _fold_words(comparison: Comparison | None, supports: Section | None, annotat
 def _joined_folds(folds: Iterable[str]) -> str:
     """Name the folds of some lines of a comparison."""
     numbers = list(dict.fromkeys(folds))
-    return "mean over folds" if numbers == ["mean"] else " and ".join(f"fold {number}" for number in numbers)
+    return " and ".join(map(fold_in_words, numbers))
 
 
 def _undrawn(comparison: Comparison) -> str:

@@ -7,7 +7,7 @@ from functools import cached_property
 from fsbench.records.card import StatedCard, ranking_groups
 from fsbench.records.run import Cost
 from fsbench.results.tables.published.match import PublishedComparison
-from fsbench.results.tables.rows import ALL, FOLD, ResultRow, scores_of
+from fsbench.results.tables.rows import ALL, FOLD, MEAN, ResultRow, scores_of
 from fsbench.scores.estimate import Estimate
 from fsbench.scores.scores import DEFAULT
 from fsbench.scores.trivial import TRIVIAL
@@ -73,13 +73,15 @@ class Block:
     def parts(self, kind: str) -> dict[Line, dict[str, list[ResultRow]]]:
         """Return the rows of each line by their part, also where they have no value.
 
+        Answers that need no model have a line for each fold alone.
+
         Args:
             kind: "size" or "class"; "all" for the whole test or fold, which is one part.
         """
         found: dict[Line, dict[str, list[ResultRow]]] = {}
         for row in self.rows:
             whole = row.part_kind == FOLD
-            if (ALL if whole else row.part_kind) == kind:
+            if (ALL if whole else row.part_kind) == kind and not (row.method in TRIVIAL and row.fold == MEAN):
                 parts = found.setdefault((row.method, row.fold), {})
                 parts.setdefault(ALL if whole else row.part, []).append(row)
         return found

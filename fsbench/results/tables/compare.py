@@ -12,7 +12,7 @@ from fsbench.records.description import notes, title, warnings
 from fsbench.records.record import Record
 from fsbench.results.tables.comparable import ComparedTest, Methods, check_same, common_folds, numbers_of
 from fsbench.results.tables.layout import ALPHA, amount, is_too_few, mark, probability, signed
-from fsbench.results.tables.rows import ALL, FOLD, MEAN, ResultRow
+from fsbench.results.tables.rows import ALL, FOLD, MEAN, ResultRow, fold_in_words
 from fsbench.results.tables.scoring import Measure, Request, Sums, correct, difference_rows, is_whole
 from fsbench.scores.decisions import equivalent, indistinguishable, smallest_difference, times_larger
 from fsbench.scores.estimate import Scope
@@ -343,7 +343,7 @@ def conclusion(row: ResultRow, family: int, asked: Asked) -> str:
         asked: what was asked of it.
     """
     found, metric = row.estimate, row.metric
-    where = metric if row.fold == MEAN else f"{metric}, fold {row.fold}"
+    where = metric if row.fold in (MEAN, ALL) else f"{metric}, {fold_in_words(row.fold)}"
     pair = f"{row.method} and {row.minus}"
     if found.scope is Scope.IDENTICAL:
         return f"{where}: {pair} are identical on these episodes"

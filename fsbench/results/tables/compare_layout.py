@@ -31,7 +31,7 @@ from fsbench.results.tables.layout import (
     scope_notes,
     shorten,
 )
-from fsbench.results.tables.rows import ALL, CLASS, FOLD, MEAN, PARTS, SIZE, ResultRow
+from fsbench.results.tables.rows import ALL, CLASS, FOLD, PARTS, SIZE, ResultRow, fold_in_words
 from fsbench.scores.decisions import indistinguishable
 from fsbench.scores.estimate import Difference, Scope
 
@@ -135,7 +135,7 @@ def _line(row: ResultRow, asked: Asked) -> dict[str, Any]:
 def groups_in_words(comparison: Comparison) -> list[str]:
     """Say which methods are not told apart, in a sentence for each group of a metric and fold."""
     return [
-        f"{metric}, {_fold(fold)}: {', '.join(group)} are not told apart"
+        f"{_place(metric, fold)}: {', '.join(group)} are not told apart"
         for metric, folds in comparison.alike.items()
         for fold, groups in folds.items()
         for group in groups
@@ -172,7 +172,8 @@ def _width(grid: Grid) -> int:
 def _caption(rows: Sequence[ResultRow]) -> str:
     """Name a table, with the fold and the number of episodes where all rows have the same."""
     folds, episodes = {row.fold for row in rows}, {row.episodes_of_fold for row in rows}
-    words = [f"{rows[0].metric}{CAPTIONS[rows[0].part_kind]}", *map(_fold, folds if len(folds) == 1 else ())]
+    name = f"{rows[0].metric}{CAPTIONS[rows[0].part_kind]}"
+    words = [_place(name, *folds) if len(folds) == 1 else name]
     return ", ".join([*words, *(f"episodes used: {number:,} a fold" for number in episodes if len(episodes) == 1)])
 
 
@@ -222,8 +223,8 @@ def times(size: SizeOfTest) -> str:
     return f"{multiple(size.times)}× ({low}–{high})"
 
 
-def _fold(fold: str) -> str:
-    return "mean over folds" if fold == MEAN else f"fold {fold}"
+def _place(metric: str, fold: str) -> str:
+    return ", ".join(filter(None, (metric, fold_in_words(fold))))
 
 
 def plot(path: Path, comparisons: Sequence[Comparison]) -> None:
@@ -267,7 +268,7 @@ def _draw_diagrams(part: "SubFigure", comparison: Comparison) -> None:
         for axis, (metric, rows) in zip(line, metrics.items(), strict=True):
             of_fold = [row for row in rows if row.fold == fold]
             groups, why_not = bars(of_fold)
-            axis.set_title(f"{metric}, {_fold(fold)}")
+            axis.set_title(_place(metric, fold))
             if why_not:
                 axis.text(0.5, 0.5, fill(why_not, 60), ha="center", va="center", transform=axis.transAxes)
                 axis.set_axis_off()

@@ -24,7 +24,7 @@ COLUMNS = {
     "test": "data set, ways, shots, setting and protocol in words, and what tells it from others of the same words",
     "method": "label of the method, or of an answer that needs no model",
     "minus": "the method that is subtracted, of a difference; empty for a score",
-    "fold": 'number of the fold, "mean" over all folds, or "all" for scores of classification',
+    "fold": 'number of the fold, "mean" over all folds, or "all" for classification',
     "part_kind": '"all", "fold", "size" or "class"',
     "part": "the object size (share of the query in percent) or the class; the fold's number; else the word all",
     "rule": "another rule that the score follows; empty for the protocol's own",
@@ -106,6 +106,15 @@ class ResultRow:
             "episodes": self.episodes,
             "run": self.run,
         }
+
+
+def fold_in_words(fold: str) -> str:
+    """Name the fold of a row; "" where there are no folds.
+
+    >>> [fold_in_words(fold) for fold in ("0", MEAN, ALL)]
+    ['fold 0', 'mean over folds', '']
+    """
+    return {MEAN: "mean over folds", ALL: ""}.get(fold, f"fold {fold}")
 
 
 def scores_of(rows: Iterable[ResultRow]) -> dict[str, Estimate]:

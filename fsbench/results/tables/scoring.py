@@ -144,8 +144,8 @@ def is_whole(runs: Mapping[int, Record]) -> bool:
 def score_rows(methods: Methods, request: Request, sums: Sums) -> list[ResultRow]:
     """Score the methods of one test, fold by fold, and the mean where a method has all folds.
 
-    The answers that a protocol derives from a method's runs follow it; the answers that need no model come last, for
-    each fold alone. A score that does not exist has a row without a value.
+    The answers that a protocol derives from a method's runs follow it; the answers that need no model come last. A
+    score that does not exist has a row without a value.
 
     Args:
         methods: of one test, see `fsbench.records.grouping.comparable`.
@@ -256,7 +256,7 @@ def pairs_and_episodes(kept: Sequence[np.ndarray], frames: "Sequence[pl.DataFram
 
 
 def _trivial_rows(methods: Methods, request: Request, sums: Sums) -> list[ResultRow]:
-    """Score the answers that need no model on each fold; of classification, chance."""
+    """Score the answers that need no model on all folds that a method has; of classification, chance."""
     first_of_fold: dict[int, Record] = {}
     for runs in methods.values():
         for fold, record in runs.items():
@@ -264,12 +264,8 @@ def _trivial_rows(methods: Methods, request: Request, sums: Sums) -> list[Result
     some = next(iter(first_of_fold.values()))
     if not some.protocol.has_masks:
         return [ResultRow(request.name(some), CHANCE, ALL, "accuracy", Estimate(100 / some.header.way))]
-    return [
-        row
-        for answer in ANSWERS
-        for fold, record in sorted(first_of_fold.items())
-        for row in _rows_of(Scored(answer, {fold: record}, answer), request, sums)
-    ]
+    ordered = dict(sorted(first_of_fold.items()))
+    return [row for answer in ANSWERS for row in _rows_of(Scored(answer, ordered, answer), request, sums)]
 
 
 @dataclass(frozen=True)
@@ -296,8 +292,9 @@ class _Scope:
 def _scopes(first: Mapping[int, Record], by: Sequence[str]) -> list[_Scope]:
     """List what is compared: the mean over folds where all are there, else single folds; then their parts."""
     folds = sorted(first)
-    whole = is_whole(first)
-    tests = [_Scope(MEAN, ALL, ALL, folds)] if whole else [_Scope(str(fold), ALL, ALL, [fold]) for fold in folds]
+    whole, has_folds = is_whole(first), first[folds[0]].protocol.has_masks
+    single = [_Scope(str(fold) if has_folds else ALL, ALL, ALL, [fold]) for fold in folds]
+    tests = [_Scope(MEAN, ALL, ALL, folds)] if whole else single
     scopes = list(tests)
     if FOLD in by and whole:
         scopes += [_Scope(str(fold), FOLD, str(fold), [fold]) for fold in folds]
@@ -305,9 +302,10 @@ def _scopes(first: Mapping[int, Record], by: Sequence[str]) -> list[_Scope]:
         for test in tests:
             scopes += [_Scope(test.fold, SIZE, name, test.folds, partial(_of_size, name)) for name in (*SIZES, ABSENT)]
     if CLASS in by:
-        for fold in folds:
-            names = pairs_by_class(first[fold].episodes, first[fold].header)
-            scopes += [_Scope(str(fold), CLASS, name, [fold], partial(_of_class, name)) for name in names]
+        for test in single:
+            one = first[test.folds[0]]
+            names = pairs_by_class(one.episodes, one.header)
+            scopes += [_Scope(test.fold, CLASS, name, test.folds, partial(_of_class, name)) for name in names]
     return scopes
 
 

@@ -21,22 +21,19 @@ def best_without_model(
     """Return the label and the score of the best answer without a model; None where there is none.
 
     Args:
-        answers: rows of such answers. They have rows of single folds; their mean is the mean over folds.
+        answers: rows of such answers.
         fold: a number, "mean" or "all".
         metric: name of a score.
         size: an object size, "all" for the whole test.
     """
     kinds = (ALL, FOLD) if size == ALL else (SIZE,)
-    values: dict[str, list[float]] = {}
-    for row in answers:
-        if row.metric == metric and fold in (row.fold, MEAN) and row.part_kind in kinds and size in (ALL, row.part):
-            values.setdefault(row.method, []).append(row.estimate.value)
-    means = {name: sum(of_folds) / len(of_folds) for name, of_folds in values.items()}
-    known = {name: value for name, value in means.items() if not isnan(value)}
-    if not known:
-        return None
-    best = max(known, key=lambda name: metric_named(metric).sign * known[name])
-    return best, known[best]
+    known = {
+        row.method: row.estimate.value
+        for row in answers
+        if (row.metric, row.fold) == (metric, fold) and row.part_kind in kinds and size in (ALL, row.part)
+        if not isnan(row.estimate.value)
+    }
+    return max(known.items(), key=lambda item: metric_named(metric).sign * item[1], default=None)
 
 
 def is_above(score: Estimate, metric: str, best: float) -> bool:

@@ -13,7 +13,7 @@ from fsbench.records.record import Record
 from fsbench.results.tables.compare import Comparing, Comparison, compare_methods, p_in_words
 from fsbench.results.tables.formats import SHEETS
 from fsbench.results.tables.layout import Grid, Sheet, moved
-from fsbench.results.tables.rows import ALL, MEAN, ResultRow
+from fsbench.results.tables.rows import ALL, MEAN, ResultRow, fold_in_words
 
 NOW, ACCEPTED = "now", "accepted"
 EXPLANATION = (
@@ -131,5 +131,5 @@ def _outcome(rows: Sequence[ResultRow]) -> Outcome:
 
 
 def _difference(row: ResultRow) -> str:
-    where = "" if row.fold == MEAN else f"fold {row.fold} "
+    where = "" if row.fold in (MEAN, ALL) else f"{fold_in_words(row.fold)} "
     return f"{row.metric} {where}{moved(row.estimate, metric_named(row.metric).digits())}"

@@ -10,7 +10,7 @@ from fsbench.protocols.reading import metric_named
 from fsbench.results.tables.blocks import Block
 from fsbench.results.tables.compare import Comparison, orders
 from fsbench.results.tables.layout import places
-from fsbench.results.tables.rows import ALL
+from fsbench.results.tables.rows import ALL, fold_in_words
 from fsbench.results.tables.summary import MISSING, fold_label, method_folds
 from fsbench.scores.decisions import compact_letters
 from fsbench.scores.estimate import Estimate, Scope
@@ -121,7 +121,7 @@ def build_leaderboard(study: Study, comparison: Comparison | None) -> Leaderboar
     """Build the leaderboard of a study, with letters where its methods were compared in pairs."""
     block = study.block
     columns = [*_score_columns(block), *_cost_columns(study)]
-    letters = {} if comparison is None else _letters(comparison, "" if study.protocol.has_masks else "all")
+    letters = {} if comparison is None else _letters(comparison)
     labels = list(study.methods)
     marks = [block.marks.get(label, "") for label in labels]
     by_column = [_cells(column, study, letters) for column in columns]
@@ -156,7 +156,7 @@ def _score_columns(block: Block) -> list[Column]:
             label = "mean" if fold == "mean" else fold_label(block, fold)
             head = " ".join(filter(None, (metric, label)))
             classes = f" with {block.classes[fold]} classes" if fold in block.classes else ""
-            place = {"mean": "mean over folds", "all": ""}.get(fold, f"fold {fold}{classes}")
+            place = f"{fold_in_words(fold)}{classes}"
             meaning = ", ".join(filter(None, (metric, place)))
             first = number == 0
             usual = fold == whole or first
@@ -204,15 +204,13 @@ def _figure(value: float, metric: str) -> str:
     return f"{value:.{metric_named(metric).digits()}f}"
 
 
-def _letters(comparison: Comparison, only_fold: str) -> dict[tuple[str, str, str], str]:
+def _letters(comparison: Comparison) -> dict[tuple[str, str, str], str]:
     """Return (metric, fold, method) -> letters, of every column of scores that was compared.
 
     A column whose differences do not all hold for the same (`common_scope`) has none.
-
-    `only_fold` is the table's name of the only fold of a task that has none; "" otherwise.
     """
     return {
-        (metric, only_fold or fold, label): word
+        (metric, fold, label): word
         for metric, rows in comparison.tables[ALL].items()
         for fold, (ranked, different) in orders(rows).items()
         for label, word in compact_letters(ranked, different).items()

@@ -113,7 +113,8 @@ def test_a_wide_frame_has_a_column_for_each_score(records):
     wide = wide_frame(block.rows)
     assert wide.columns[:3] == ["test", "method", "fold"] and wide.columns[-1] == "run"
     assert wide.select("method", "fold").rows()[:4] == [("good", "0"), ("good", "1"), ("good", "mean"), ("bad", "0")]
-    assert wide["mIoU"].to_list() == [scores["mIoU"].value for scores in block.lines.values()]
+    shown = {(line["method"], line["fold"]): line["mIoU"] for line in wide.to_dicts()}
+    assert {line: shown[line] for line in block.lines} == {line: of["mIoU"].value for line, of in block.lines.items()}
     by_class = wide_frame(block.rows, "class").filter(method="bad")
     parts = block.parts(CLASS)["bad", "0"]
     assert by_class["class"].to_list() == list(parts)
@@ -161,3 +162,33 @@ def test_a_test_without_what_is_asked_is_left_out_of_a_comparison(make):
     (comparison,) = found.compare(baseline="c", metrics="mIoU").comparisons
     assert len(comparison.methods) == 3
     assert any(line.startswith("a test is left out: no method 'c' to compare with") for line in comparison.warnings)
+
+
+def test_methods_that_folders_tell_apart_have_one_label_in_scores_and_differences(make, tmp_path):
+    """Both runs are of one method with the same settings, whose weights no word can tell apart."""
+    folders = []
+    for number, name in enumerate(("first", "second")):
+        made = make("m", 0, 1 + number, training={"checkpoint_sha256": str(number) * 64})
+        folders.append(tmp_path / name)
+        folders[-1].mkdir()
+        made.path.rename(folders[-1] / "run")
+    frame = fsbench.load_runs(*folders).results("mIoU", minus="all")
+    scores, differences = frame.filter(minus=""), frame.filter(pl.col("minus") != "")
+    assert scores["method"].to_list() == ["first: m", "second: m"]
+    assert differences.select("method", "minus").rows() == [("first: m", "second: m")]
+
+
+def test_classification_has_no_fold_in_scores_nor_differences(classified):
+    runs = [classified(name, number) for number, name in enumerate(("near", "far"))]
+    found = fsbench.load_runs(*{run.path.parent for run in runs})
+    assert set(found.results(by="class", minus="all", trivial=True)["fold"]) == {ALL}
+    assert "fold 0" not in found.compare().text
+
+
+def test_answers_without_a_model_have_a_mean_where_all_folds_are_there(records, runs):
+    frame = runs.results("mIoU", trivial=True).filter(method="(all foreground)")
+    assert frame.select("fold", "part_kind").rows() == [("0", FOLD), ("1", FOLD), ("mean", ALL)]
+    *folds, mean = frame["value"]
+    assert mean == pytest.approx(sum(folds) / 2)
+    (block,) = build_blocks(records, trivial=True)
+    assert ("(all foreground)", "0") in block.lines and ("(all foreground)", "mean") not in block.lines

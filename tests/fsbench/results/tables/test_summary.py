@@ -29,6 +29,8 @@ def block(names=("prototype", LONG), classes=5, folds=4, present=None, **more):
         rows += of_line(name, "mean", number + 0.15) if present is None and folds > 1 else []
     for fold in range(folds):
         rows += of_line("(all foreground)", str(fold), -30 - fold) + of_line("(all background)", str(fold), -40)
+    if folds > 1:
+        rows += of_line("(all foreground)", "mean", -29.5 - folds / 2) + of_line("(all background)", "mean", -40)
     return Block("title", rows, [], folds=folds, classes={str(f): classes for f in range(folds)}, **more)
 
 

@@ -22,7 +22,7 @@ def rows(method, fold, **scores):
 
 ANSWERS = [
     *rows("(all foreground)", "0", mIoU=21.6, accuracy=60.0), *rows("(all background)", "0", mIoU=0.0, accuracy=40.0),
-    *rows("(all foreground)", "1", mIoU=20.0, accuracy=60.0),
+    *rows("(all foreground)", "1", mIoU=20.0, accuracy=60.0), *rows("(all foreground)", "mean", mIoU=20.8),
 ]  # fmt: skip
 
 
