@@ -60,6 +60,13 @@ class Block:
         """The lines of methods, without those of answers that need no model."""
         return {line: scores for line, scores in self.lines.items() if line[0] not in TRIVIAL}
 
+    @property
+    def whole_lines(self) -> dict[Line, dict[str, Estimate]]:
+        """The line of the mean of each method that has one, and all lines of the others."""
+        means = {method for method, fold in self.method_lines if fold == MEAN}
+        lines = self.method_lines.items()
+        return {(method, fold): scores for (method, fold), scores in lines if fold == MEAN or method not in means}
+
     @cached_property
     def answers(self) -> list[ResultRow]:
         """The rows of answers that need no model."""

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from fsbench.protocols.reading import metric_named
 from fsbench.records.run import Cost
 from fsbench.results.tables.blocks import Block, Line
-from fsbench.results.tables.layout import MISSING, Grid, Sheet, Style, figure, interval_notes, meanings
+from fsbench.results.tables.layout import MISSING, Grid, Sheet, Style, figure, interval_notes, meanings, rounded
 from fsbench.results.tables.published.match import PublishedComparison
 from fsbench.results.tables.rows import ALL, CLASS, MEAN, SIZE, scores_of
 from fsbench.results.tables.sizes import sizes, sizes_in_full
@@ -199,10 +199,10 @@ def _repetitions(block: Block) -> list[str]:
     for (fold, metric, value), items in beside.items():
         scores = {item.method: item.measured.value for item in items}
         if len(scores) > 1:
-            n = metric_named(metric).digits()
+            least, most = (rounded(end(scores.values()), metric) for end in (min, max))
             where = "" if fold == ALL else f", {fold if fold == MEAN else f'fold {fold}'}"
             lines.append(
-                f"{len(scores)} runs stand beside {metric} {value:g}{where}: from {min(scores.values()):.{n}f} to "
-                f"{max(scores.values()):.{n}f}, each compared by itself"
+                f"{len(scores)} runs stand beside {metric} {value:g}{where}: from {least} to {most}, each compared by "
+                "itself"
             )
     return lines

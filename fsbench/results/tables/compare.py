@@ -11,7 +11,7 @@ from fsbench.records.card import NOTHING_TRAINED, Cards, StatedCard, choices_on_
 from fsbench.records.description import notes, title, warnings
 from fsbench.records.record import Record
 from fsbench.results.tables.comparable import ComparedTest, Methods, check_same, common_folds, numbers_of
-from fsbench.results.tables.layout import ALPHA, amount, is_too_few, mark, probability, signed
+from fsbench.results.tables.layout import ALPHA, amount, is_too_few, mark, probability, rounded, signed
 from fsbench.results.tables.rows import ALL, FOLD, MEAN, ResultRow, fold_in_words
 from fsbench.results.tables.scoring import Measure, Request, Sums, correct, difference_rows, is_whole
 from fsbench.scores.decisions import equivalent, indistinguishable, smallest_difference, times_larger
@@ -350,7 +350,7 @@ def conclusion(row: ResultRow, family: int, asked: Asked) -> str:
     if is_too_few(found):
         return f"{where}: {pair}: too few images ({found.queries}) for an interval"
     if not found.has_interval:
-        gap = f"{abs(found.value):.{metric_named(metric).digits()}f}"
+        gap = rounded(abs(found.value), metric)
         return (
             f"{where}: {pair} differ by {amount(gap, metric)}, whichever image is left out: nothing varies that an "
             "interval could follow from"

@@ -19,6 +19,7 @@ from fsbench.results.tables.compare import (
 )
 from fsbench.results.tables.drawing import check_plot, most_lines, save_figure, whole_names
 from fsbench.results.tables.layout import (
+    LEAST,
     MISSING,
     Grid,
     Sheet,
@@ -28,6 +29,7 @@ from fsbench.results.tables.layout import (
     moved,
     multiple,
     probability,
+    rounded,
     scope_notes,
     shorten,
 )
@@ -40,8 +42,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import SubFigure
 
 CAPTIONS = {ALL: "", FOLD: " by fold", SIZE: " by object size", CLASS: " by class"}
-LEAST = 12
-"""Characters that are left for a method's name, whatever the width."""
 
 _ON_REQUEST = ("p", "finds", "times")
 """Columns that are shown where everything is asked for."""
@@ -199,8 +199,8 @@ def _grid(rows: Sequence[ResultRow], names: Mapping[str, str], asked: Asked, lef
     if part:
         columns[part] = [row.part for row in rows]
     if "scores" not in left_out:
-        columns["first "] = [f"{row.scores[0]:.{n}f}" for row in rows]
-        columns["second "] = [f"{row.scores[1]:.{n}f}" for row in rows]
+        columns["first "] = [rounded(row.scores[0], row.metric) for row in rows]
+        columns["second "] = [rounded(row.scores[1], row.metric) for row in rows]
     columns["first − second"] = [moved(row.estimate, n) for row in rows]
     if "p" not in left_out:
         columns["p"] = [probability(row.estimate.p) for row in rows]
@@ -320,7 +320,7 @@ def _diagram(axis: "Axes", scores: dict[str, float], groups: list[list[str]], me
             axis.plot([at, at, edge], [0.5, -number, -number], color="0.6", linewidth=0.8)
             axis.plot(at, 0.5, "o", color="black", markersize=4)
             axis.annotate(
-                f" {names[name]}  {at:.{metric_named(metric).digits()}f} ",
+                f" {names[name]}  {rounded(at, metric)} ",
                 (edge, -number),
                 ha=side,
                 va="center",

@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from statistics import mean, stdev
 
-from fsbench.protocols.reading import metric_named
 from fsbench.results.tables.blocks import Block
+from fsbench.results.tables.layout import rounded
 from fsbench.results.tables.rows import ALL, MEAN
 from fsbench.scores.estimate import Estimate
 
@@ -33,10 +33,7 @@ def means_over_seeds(blocks: Mapping[int, Block], seeds: Sequence[int]) -> list[
             continue
         metrics = [name for name in blocks[seeds[0]].metrics if all(name in own for own in of_seed.values())]
         values = {name: [own[name].value for own in of_seed.values()] for name in metrics}
-        figures = [
-            f"{name} {mean(own):.{metric_named(name).digits()}f} ± {stdev(own):.{metric_named(name).digits()}f}"
-            for name, own in values.items()
-        ]
+        figures = [f"{name} {rounded(mean(own), name)} ± {rounded(stdev(own), name)}" for name, own in values.items()]
         lines.append(f"{method}, mean ± standard deviation over test seeds {named}: {', '.join(figures)}")
     lines += [
         f"the protocol's result is the mean over test seeds {named} (TEST_SEED=, --test-seed); seeds {missing} are "

@@ -2,16 +2,22 @@
 
 from collections.abc import Sequence
 
-from fsbench.protocols.reading import metric_named
-from fsbench.results.tables.blocks import Block, Line
-from fsbench.results.tables.layout import MISSING, Sheet, Style, figure, interval_notes, shorten
+from fsbench.results.tables.blocks import Block
+from fsbench.results.tables.layout import (
+    COMFORTABLE,
+    LEAST,
+    Sheet,
+    Style,
+    figure,
+    interval_notes,
+    rounded,
+    shorten,
+)
 from fsbench.results.tables.rows import ALL, MEAN
 from fsbench.scores.estimate import Estimate
 
 JOINT = " · "
 """Stands between the parts of a block's title."""
-COMFORTABLE, LEAST = 24, 12
-"""Characters for a name: columns are left out for the first, and names are never shortened below the second."""
 
 
 def side_by_side(blocks: Sequence[Block], width: int | None = None) -> Sheet | None:
@@ -28,7 +34,7 @@ def side_by_side(blocks: Sequence[Block], width: int | None = None) -> Sheet | N
     if len(set(tests)) < 2:
         return None
     metrics = list(dict.fromkeys(metric for block in blocks for metric in block.metrics))
-    lines = [(block, test, line) for block, test in zip(blocks, tests, strict=True) for line in _whole_lines(block)]
+    lines = [(block, test, line) for block, test in zip(blocks, tests, strict=True) for line in block.whole_lines]
     order = {name: number for number, name in enumerate(dict.fromkeys(method for *_, (method, _) in lines))}
     lines.sort(key=lambda each: order[each[2][0]])  # stable: tests stay in their order
     names = [_name(block, method) for block, _, (method, _) in lines]
@@ -80,17 +86,9 @@ def _name(block: Block, method: str) -> str:
     return method + block.marks.get(method, "").removeprefix(block.signs.get(method, ""))
 
 
-def _whole_lines(block: Block) -> list[Line]:
-    """Return the mean of each method that has one, and all folds of the others."""
-    means = {method for method, fold in block.method_lines if fold == MEAN}
-    return [(method, fold) for method, fold in block.method_lines if fold == MEAN or method not in means]
-
-
 def _score(score: Estimate | None, metric: str, is_first: bool) -> str:
     """Write the score that ranks in its test with its interval, and others without."""
-    if score is None or is_first:
-        return figure(score, metric) if score is not None else MISSING
-    return f"{score.value:.{metric_named(metric).digits()}f}"
+    return figure(score, metric) if score is None or is_first else rounded(score.value, metric)
 
 
 def _room(head: Sequence[str], cells: Sequence[Sequence[str]], width: int) -> int:

@@ -2,12 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 
-from fsbench.protocols.reading import metric_named
 from fsbench.results.tables.blocks import Block, Line
-from fsbench.results.tables.layout import MISSING, Grid, figure, shorten
-from fsbench.results.tables.rows import MEAN, SIZE, ResultRow, scores_of
+from fsbench.results.tables.layout import LEAST, Grid, figure, rounded, shorten
+from fsbench.results.tables.rows import SIZE, ResultRow, scores_of
 from fsbench.results.tables.subsets import ABSENT, SIZES
-from fsbench.results.tables.summary import BEST, LEAST, aligned
+from fsbench.results.tables.summary import BEST, aligned
 from fsbench.results.tables.trivial import best_without_model, mark_of
 from fsbench.scores.trivial import TRIVIAL
 
@@ -25,10 +24,8 @@ def sizes(block: Block, width: int | None = None) -> Grid:
         block: the rows.
         width: characters that the grid may take as text; names are shortened until it does. None: any.
     """
-    every = _lines(block)
-    means = {method for method, fold in every if fold == MEAN}
-    shown = {(method, fold): of for (method, fold), of in every.items() if fold == MEAN or method not in means}
-    grid = _grid(block, shown, block.metrics[0], list(SIZES))
+    lines = {line: of for line, of in _lines(block).items() if line in block.whole_lines}
+    grid = _grid(block, lines, block.metrics[0], list(SIZES))
     if width is None or len(grid) == 1:
         return grid
     taken = sum(max(len(line[place]) for line in grid) + 2 for place in range(1, len(grid[0])))
@@ -74,16 +71,15 @@ def _grid(block: Block, lines: Parts, metric: str, columns: Sequence[str], *, wi
     has_best = [fold for fold in folds if any(best[fold, name] for name in columns)]
     labels = [(method + block.marks.get(method, ""), fold) for method, fold in lines]
     labels += [(BEST, fold) for fold in has_best]
-    digits = metric_named(metric).digits()
     figures = []
     for name in columns:
         cells = []
         for (_, fold), of_line in zip(lines, scores, strict=True):
             score = of_line[name]
-            cell = figure(score, metric) if with_intervals or score is None else f"{score.value:.{digits}f}"
+            cell = figure(score, metric) if with_intervals or score is None else rounded(score.value, metric)
             cells.append(cell + mark_of(block.answers, fold, metric, score, name))
         for least in (best[fold, name] for fold in has_best):
-            cells.append(MISSING if least is None else f"{least[1]:.{digits}f}")
+            cells.append(rounded(None if least is None else least[1], metric))
         figures.append(aligned(cells))
     heads = [f"{name} %" if name in SIZES else name for name in columns]
     head = ["method", *["fold"] * (len(folds) > 1), *heads]

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from fsbench.protocols.reading import metric_named
 from fsbench.results.tables.blocks import Block
-from fsbench.results.tables.layout import MISSING, Grid, Style, ends, shorten
+from fsbench.results.tables.layout import COMFORTABLE, LEAST, MISSING, Grid, Style, ends, rounded, shorten
 from fsbench.results.tables.layout import places as places_of
 from fsbench.results.tables.rows import ALL, MEAN
 from fsbench.results.tables.trivial import NOT_ABOVE, best_without_model, mark_of
@@ -16,8 +16,6 @@ NO_ROOM = "no room for"
 """Begin of the line that names columns that are left out."""
 BEST = "(best without a model)"
 """Label of the line of the best answers that need no model."""
-COMFORTABLE, LEAST = 24, 12
-"""Characters for the names of methods: columns are left out for the first, and never for more than the second."""
 
 _SUPERSCRIPTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
@@ -160,11 +158,10 @@ def _columns(block: Block, methods: Sequence[str]) -> list[_Column]:
 
     def column(head: str, metric: str, fold: str, rank: int) -> _Column:
         scores = scores_of_methods(metric, fold)
-        digits = metric_named(metric).digits()
-        cells = [MISSING if score is None else f"{score.value:.{digits}f}" for score in scores]
+        cells = [rounded(None if score is None else score.value, metric) for score in scores]
         best = best_without_model(block.answers, fold, metric)
         marks = [mark_of(block.answers, fold, metric, score) for score in scores]
-        return _Column(head, cells, scores, metric, rank, "" if best is None else f"{best[1]:.{digits}f}", marks)
+        return _Column(head, cells, scores, metric, rank, "" if best is None else rounded(best[1], metric), marks)
 
     columns = []
     for number, fold in enumerate(folds):

@@ -12,7 +12,7 @@ from fsbench.records.grouping import fold_of
 from fsbench.records.record import Record
 from fsbench.results.tables.compare import Comparing, Comparison, compare_methods, p_in_words
 from fsbench.results.tables.formats import SHEETS
-from fsbench.results.tables.layout import Grid, Sheet, moved
+from fsbench.results.tables.layout import Grid, Sheet, moved, rounded
 from fsbench.results.tables.rows import ALL, MEAN, ResultRow, fold_in_words
 
 NOW, ACCEPTED = "now", "accepted"
@@ -71,10 +71,9 @@ class Verdict:
         """Write the verdict as "text" or "markdown"."""
         grid: Grid = [["score", "fold", "accepted", "now", "difference, 95 % interval", "test"]]
         for metric, rows in self.comparison.tables[ALL].items():
-            digits = metric_named(metric).digits()
             for row in rows:
-                now, accepted = row.scores
-                values = [f"{accepted:.{digits}f}", f"{now:.{digits}f}", moved(row.estimate, digits)]
+                now, accepted = (rounded(score, metric) for score in row.scores)
+                values = [accepted, now, moved(row.estimate, metric_named(metric).digits())]
                 grid.append([metric, row.fold, *values, p_in_words(row)])
         return SHEETS[form]([Sheet(f"{self.sentence}. {self.title}", [("", grid)], self.notes)])
 

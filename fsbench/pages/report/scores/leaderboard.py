@@ -9,9 +9,9 @@ from fsbench.pages.report.costs import mean_costs
 from fsbench.protocols.reading import metric_named
 from fsbench.results.tables.blocks import Block
 from fsbench.results.tables.compare import Comparison, orders
-from fsbench.results.tables.layout import places
+from fsbench.results.tables.layout import MISSING, places, rounded
 from fsbench.results.tables.rows import ALL, fold_in_words
-from fsbench.results.tables.summary import MISSING, fold_label, method_folds
+from fsbench.results.tables.summary import fold_label, method_folds
 from fsbench.scores.decisions import compact_letters
 from fsbench.scores.estimate import Estimate, Scope
 from fsbench.scores.trivial import TRIVIAL
@@ -197,11 +197,7 @@ def _cells(column: Column, study: Study, letters: Mapping[tuple[str, str, str], 
 
 def _score_cell(block: Block, label: str, column: Column) -> Cell:
     score = block.lines.get((label, column.fold), {}).get(column.metric)
-    return Cell() if score is None else Cell(_figure(score.value, column.metric), score.value, score)
-
-
-def _figure(value: float, metric: str) -> str:
-    return f"{value:.{metric_named(metric).digits()}f}"
+    return Cell() if score is None else Cell(rounded(score.value, column.metric), score.value, score)
 
 
 def _letters(comparison: Comparison) -> dict[tuple[str, str, str], str]:
@@ -226,7 +222,7 @@ def _answer_cells(label: str, columns: Sequence[Column], block: Block) -> list[C
         values = [score.value for score in scores if score is not None]
         value = fmean(values) if len(values) == len(folds) else None
         interval = scores[0] if len(folds) == 1 and scores else None
-        cells.append(Cell() if value is None else Cell(_figure(value, column.metric), value, interval))
+        cells.append(Cell() if value is None else Cell(rounded(value, column.metric), value, interval))
     return cells
 
 
