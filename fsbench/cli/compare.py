@@ -14,7 +14,7 @@ from fsbench.pages.runs import COMPARED_BY, Runs
 from fsbench.records.record import read_record
 from fsbench.results.atlas.atlas import read_atlas
 from fsbench.results.tables.compare import Comparison
-from fsbench.results.tables.compare_layout import plot, to_sheet
+from fsbench.results.tables.compare_layout import plot, to_json, to_sheet
 from fsbench.results.tables.formats import SHEETS, as_json, text
 from fsbench.results.tables.published.beside import PublishedBeside, beside_sheet, published_beside
 from fsbench.runner.config.limits import whole
@@ -99,7 +99,7 @@ def _compare_methods(options: argparse.Namespace) -> int:
         plot(options.plot, comparisons)
     beside = [one for comparison in comparisons for one in _published(comparison)] if options.published else []
     if options.format == "json":
-        print_block(as_json([*comparisons, *beside]))
+        print_block(as_json([*map(to_json, comparisons), *beside]))
         return say_left_out(runs.left_out)
     width, wrap = text_width() if options.format == "text" else (None, False)
     sheets = [to_sheet(comparison, width, options.all) for comparison in comparisons]

@@ -3,7 +3,7 @@
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,7 @@ from fsbench.protocols.reading import askable_metrics, metric_named, metric_name
 from fsbench.records.record import Record, finished_records, leave_out_damaged
 from fsbench.results.tables.annotations.losses import AnnotationTable, annotation_tables
 from fsbench.results.tables.breakdowns import BREAKDOWNS
-from fsbench.results.tables.comparable import ComparedTest, Methods, compared_tests
+from fsbench.results.tables.comparable import ComparedTest, Methods, compared_tests, label_methods
 from fsbench.results.tables.compare import Asked, Comparing, compare_tests
 from fsbench.results.tables.notebook import Differences, Table
 from fsbench.results.tables.published.scores import PublishedScore
@@ -175,7 +175,8 @@ class Runs:
 
         Returns:
             A frame with the columns of `fsbench.results.tables.rows.COLUMNS`; a number that does not exist is null.
-            The p of all differences are corrected together.
+            The p of all differences are corrected together. With `minus`, methods have the labels of `compare`, also
+            in scores: runs of one method in several folders are told apart by these.
 
         Raises:
             RecordError: no run is sound.
@@ -188,16 +189,18 @@ class Runs:
             return rows_frame(_rows_by(self.records, parts, names, minus))
         measure = measure_for(names or ())
         asked: dict[str, Any] = {"by_class": CLASS in parts, "by_size": SIZE in parts, "trivial": trivial}
+        if minus is not None:
+            asked["label"] = partial(label_methods, folders=self.folders)
         refused: list[str] = []
         blocks = leave_out_damaged(
             self.records, refused, lambda sound: build_blocks(sound, metrics=names, measure=measure, **asked)
         )
-        rows = [row for block in blocks for row in block.results]
+        rows = [row for block in blocks for row in block.rows]
         if minus is not None:
             tests = compared_tests(self.folders, refused=refused)
             baseline = None if minus == ALL else minus
             for comparison in compare_tests(tests, Comparing(names, parts, baseline, measure)):
-                rows += comparison.results
+                rows += comparison.rows
         self._leave_out(refused)
         return rows_frame(rows)
 

@@ -17,13 +17,14 @@ from fsbench.protocols.reading import metric_named, protocol_of
 from fsbench.records.description import header_warnings
 from fsbench.records.grouping import comparable, fold_of, names_of_tests, variants
 from fsbench.records.record import Record, find_distinct_records
-from fsbench.results.tables.blocks import Block, Row
+from fsbench.results.tables.blocks import Block
 from fsbench.results.tables.comparable import Methods
 from fsbench.results.tables.compare import Comparison
 from fsbench.results.tables.published.scores import PublishedScore
 from fsbench.results.tables.scoring import Measure
 from fsbench.results.tables.table import build_blocks
 from fsbench.scores.decisions import adjust
+from fsbench.scores.estimate import Estimate
 
 if TYPE_CHECKING:
     from fsbench.results.tables.measuring.measures import Measures
@@ -80,17 +81,10 @@ class Study:
         return header_warnings(self.records[0].header)
 
     @property
-    def rows(self) -> list[Row]:
-        """All rows of the table, those of the best method first and of trivial answers last."""
-        rank = {label: n for n, label in enumerate(self.methods)}
-        return sorted(self.block.rows, key=lambda row: rank.get(row.method, len(rank)))
-
-    @property
-    def shown_rows(self) -> list[Row]:
-        """The row of the shown fold of each method that has it, the best first."""
+    def shown_scores(self) -> dict[str, dict[str, Estimate]]:
+        """Metric -> score on the shown fold, of each method that has it, the best first."""
         fold = shown_fold(self.block)
-        rows = {row.method: row for row in self.block.rows if row.fold == fold}
-        return [rows[label] for label in self.methods if label in rows]
+        return {label: self.block.lines[label, fold] for label in self.methods if (label, fold) in self.block.lines}
 
 
 def read_runs(folders: Iterable[Path]) -> tuple[list[Record], list[str]]:
@@ -223,7 +217,8 @@ def _rank_methods(group: list[Record], block: Block) -> Methods:
     """Return label -> its run of each fold, the method of the best score first and those without one last."""
     runs_of = {label: {fold_of(record): record for record in records} for label, records in variants(group).items()}
     metric, fold = block.metrics[0], shown_fold(block)
-    scores = {row.method: row.scores[metric].value for row in block.rows if row.fold == fold and metric in row.scores}
+    lines = {label: scores for (label, at), scores in block.lines.items() if at == fold}
+    scores = {label: of_label[metric].value for label, of_label in lines.items() if metric in of_label}
 
     def quality(label: str) -> float:
         return metric_named(metric).sign * scores[label] if label in scores else -inf
@@ -233,5 +228,5 @@ def _rank_methods(group: list[Record], block: Block) -> Methods:
 
 def shown_fold(block: Block) -> str:
     """Return the fold whose scores stand for a method in plots: the mean where a method has all folds."""
-    folds = [row.fold for row in block.rows if row.run or row.fold == "mean"]
+    folds = [fold for (_, fold), run in block.runs.items() if run or fold == "mean"]
     return "mean" if "mean" in folds else max(sorted(set(folds)), key=folds.count)

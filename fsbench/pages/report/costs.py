@@ -32,9 +32,9 @@ class RunCost:
 def run_costs(study: Study, metric: str) -> list[RunCost]:
     """Return the costs of all methods that have a score: mean seconds over their runs, the largest of the rest."""
     return [
-        RunCost(row.method, row.scores[metric], mean_costs(list(study.methods[row.method].values())))
-        for row in study.shown_rows
-        if metric in row.scores
+        RunCost(label, scores[metric], mean_costs(list(study.methods[label].values())))
+        for label, scores in study.shown_scores.items()
+        if metric in scores
     ]
 
 

@@ -48,8 +48,8 @@ def bearing(row: ResultRow) -> Bearing:
     if not row.estimate.has_interval:
         return Bearing.NONE
     if row.estimate.scope is Scope.THESE_SUPPORTS:
-        return Bearing.APART_HERE if row.is_significant else Bearing.EVEN_HERE
-    return Bearing.APART if row.is_significant else Bearing.EVEN
+        return Bearing.APART_HERE if row.significant else Bearing.EVEN_HERE
+    return Bearing.APART if row.significant else Bearing.EVEN
 
 
 @dataclass(frozen=True)

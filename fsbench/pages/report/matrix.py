@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 from fsbench.base.errors import FsbenchError
 from fsbench.results.tables.comparable import ComparedTest, Methods, common_folds
-from fsbench.results.tables.compare import Comparing, Comparison, ComparisonLine, compare_methods
+from fsbench.results.tables.compare import Comparing, Comparison, compare_methods
+from fsbench.results.tables.rows import ResultRow
 from fsbench.results.tables.scoring import Measure
 
 ALL_METRICS = 12
@@ -69,18 +70,15 @@ def comparable_methods(methods: Methods, most: int | None) -> tuple[Methods, str
     return taken, " ".join(f"{note[0].upper()}{note[1:]}." for note in notes)
 
 
-def matrix_cells(
-    lines: Sequence[ComparisonLine], fold: str
-) -> dict[tuple[str, str], tuple[float, bool, ComparisonLine]]:
+def matrix_cells(rows: Sequence[ResultRow], fold: str) -> dict[tuple[str, str], tuple[float, ResultRow]]:
     """Return the cells of a fold's matrix.
 
     Returns:
-        (row, column) -> points by which the row's method is higher, whether that is significant, and the line.
+        (row, column) -> points by which the row's method is higher, and the difference.
     """
     cells = {}
-    for line in lines:
-        if line.fold == fold:
-            pair = line.difference
-            cells[pair.method, pair.other] = (pair.difference.value, line.significant, line)
-            cells[pair.other, pair.method] = (-pair.difference.value, line.significant, line)
+    for row in rows:
+        if row.fold == fold:
+            cells[row.method, row.minus] = (row.estimate.value, row)
+            cells[row.minus, row.method] = (-row.estimate.value, row)
     return cells

@@ -27,7 +27,7 @@ from fsbench.pages.report.provenance import anchors, metric_arguments, run_cards
 from fsbench.pages.report.scores import heat
 from fsbench.pages.report.scores.front import fold_legend, front_table, mark_legend
 from fsbench.pages.report.scores.leaderboard import build_leaderboard
-from fsbench.pages.report.spread import cost_plot_gap, curve_plot_gap, size_plot_gap
+from fsbench.pages.report.spread import cost_plot_gap, curve_plot_gap, size_plot_gap, size_scores
 from fsbench.pages.report.verdict import study_verdict
 from fsbench.pages.report.views import episode_lines
 from fsbench.protocols.reading import known_metrics, metric_named
@@ -38,7 +38,7 @@ from fsbench.results.tables import formats as render
 from fsbench.results.tables.analyses import ANNOTATIONS, CURVES, SUPPORTS
 from fsbench.results.tables.analysis import Analysis, T
 from fsbench.results.tables.annotations.losses import AnnotationTable, annotation_tables, has_losses
-from fsbench.results.tables.compare import Comparison
+from fsbench.results.tables.compare import Comparison, p_in_words
 from fsbench.results.tables.compare_layout import bars
 from fsbench.results.tables.compare_layout import plot as plot_differences
 from fsbench.results.tables.compare_layout import to_sheet as comparison_to_sheet
@@ -93,6 +93,8 @@ class Pages:
             "digits": lambda metric, percent=2: metric_named(metric).digits(percent),
             "figure": layout.figure,
             "ends": layout.ends,
+            "mark": layout.mark,
+            "p_in_words": p_in_words,
             "end": layout.signed,
             "place": _percent_of_scale,
             "difference_level": heat.difference_level,
@@ -260,18 +262,18 @@ class Pages:
         Returns:
             The plots by name, and in sentences why others are left out.
         """
-        costs, curves, rows = run_costs(study, metric), read_curves(study.methods), study.shown_rows
+        costs, curves, sizes = run_costs(study, metric), read_curves(study.methods), size_scores(study, metric)
         episodes = fewest_episodes(study)
         gaps = {kind: cost_plot_gap(costs, kind, metric, len(study.methods), episodes) for kind in COSTS}
         missing: dict[str, Any] = {"cost": list(dict.fromkeys(filter(None, gaps.values())))}
-        missing |= {"sizes": size_plot_gap(rows, metric), "curves": curve_plot_gap(curves)}
+        missing |= {"sizes": size_plot_gap(sizes), "curves": curve_plot_gap(curves)}
         plots = {
             f"cost-{kind}": cost_plot(costs, kind, metric, f"{study.number}{kind}", has_front=episodes >= TIMED)
             for kind, gap in gaps.items()
             if not gap
         }
         if study.protocol.has_masks and not missing["sizes"]:
-            plots["sizes"] = size_plot(rows, metric, f"{study.number}sizes")
+            plots["sizes"] = size_plot(sizes, metric, f"{study.number}sizes")
         if not missing["curves"]:
             plots["curves"] = curve_plot(curves, f"{study.number}curves")
         if classes.names:
@@ -292,8 +294,7 @@ class Pages:
 
     def _difference_plot(self, folder: Path, comparison: Comparison) -> Markup:
         """Draw which methods are told apart in the first metric."""
-        metric = next(iter(comparison.tables["all"]))
-        of_metric = replace(comparison, tables={"all": {metric: comparison.tables["all"][metric]}})
+        of_metric = replace(comparison, rows=next(iter(comparison.tables["all"].values())))
         plot_differences(folder / "apart.svg", [of_metric])
         svg = adapt_to_theme((folder / "apart.svg").read_text()).replace("#ffffff", "none")
         svg = svg.replace("<svg ", '<svg fill="currentColor" ', 1)  # letters are shapes there
@@ -309,8 +310,7 @@ def _fold_words(comparison: Comparison | None, supports: Section | None, annotat
     """Name the folds that the figures of a study show, as their captions go on: ", fold 0"; "" without folds."""
     words = dict.fromkeys(("apart", "supports", "annotations"), "")
     if comparison is not None:
-        lines = next(iter(comparison.tables["all"].values()), [])
-        words["apart"] = row_fold_words(line.fold for line in lines)
+        words["apart"] = row_fold_words(row.fold for row in next(iter(comparison.tables["all"].values()), []))
     if supports is not None and isinstance(supports.table, SensitivityTable):
         words["supports"] = fold_words(supports.table.lines[0].folds)
     if annotations is not None and isinstance(annotations.table, AnnotationTable):
@@ -320,9 +320,8 @@ def _fold_words(comparison: Comparison | None, supports: Section | None, annotat
 
 def _undrawn(comparison: Comparison) -> str:
     """Return why the first metric has no diagram that says what its table says; "" if it has."""
-    metric, lines = next(iter(comparison.tables["all"].items()))
-    folds = dict.fromkeys(line.fold for line in lines)
-    reasons = (bars([line for line in lines if line.fold == fold], metric)[1] for fold in folds)
+    rows = next(iter(comparison.tables["all"].values()))
+    reasons = (bars([row for row in rows if row.fold == fold])[1] for fold in dict.fromkeys(row.fold for row in rows))
     return next(filter(None, reasons), "")
 
 

@@ -10,9 +10,8 @@ import numpy as np
 
 from fsbench.pages.report.costs import COSTS, RunCost, pareto_front
 from fsbench.pages.report.curves import Curve
-from fsbench.pages.report.spread import size_score
+from fsbench.pages.report.spread import SizeScores
 from fsbench.protocols.reading import metric_named
-from fsbench.results.tables.blocks import Row
 from fsbench.results.tables.drawing import COLORS, MARKERS, whole_names
 from fsbench.results.tables.parts import SIZES
 from fsbench.scores.estimate import Estimate
@@ -121,21 +120,21 @@ def cost_plot(costs: Sequence[RunCost], kind: str, metric: str, salt: str, *, ha
     return draw_svg(paint, salt, height=3.8 + _legend_height(names))
 
 
-def size_plot(rows: Sequence[Row], metric: str, salt: str) -> str:
+def size_plot(sizes: SizeScores, metric: str, salt: str) -> str:
     """Plot the score in each bin of object sizes with its interval, the methods side by side.
 
     Below a bin stands the number of its query images. No line leads from bin to bin, since other images are in each;
     a score without an interval, of too few images, is left out.
     """
-    shown = rows[:NAMED]
+    shown = [*sizes][:NAMED]
     step = 0.7 / max(len(shown), 1)
 
     def paint(axis: "Axes") -> None:
         images = dict.fromkeys(SIZES, 0)
-        for number, row in enumerate(shown):
-            look = _look(number) | {"label": names[row.method], "markersize": 5}
+        for number, label in enumerate(shown):
+            look = _look(number) | {"label": names[label], "markersize": 5}
             for at, name in enumerate(SIZES):
-                score = size_score(row, name, metric)
+                score = sizes[label].get(name)
                 if score is not None:
                     images[name] = max(images[name], score.queries)
                     _draw_score(axis, at + (number - (len(shown) - 1) / 2) * step, score, look)
@@ -146,7 +145,7 @@ def size_plot(rows: Sequence[Row], metric: str, salt: str) -> str:
         axis.set_ylabel(metric)
         _name_below(axis)
 
-    names = whole_names(row.method for row in shown)
+    names = whole_names(shown)
     return draw_svg(paint, salt, height=4 + _legend_height(names))
 
 

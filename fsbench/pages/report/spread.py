@@ -1,12 +1,13 @@
 """Say of a plot that would show nothing why it is left out: one point, one epoch, or the same value everywhere."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from math import isnan
 
+from fsbench.pages.report.collect import Study, shown_fold
 from fsbench.pages.report.costs import COSTS, TIMED, RunCost
 from fsbench.pages.report.curves import Curve
-from fsbench.results.tables.blocks import Row
 from fsbench.results.tables.parts import SIZES
+from fsbench.results.tables.rows import SIZE, scores_of
 from fsbench.scores.estimate import Estimate
 
 
@@ -41,28 +42,42 @@ def cost_plot_gap(costs: Sequence[RunCost], kind: str, metric: str, methods: int
     return ""
 
 
-def size_plot_gap(rows: Sequence[Row], metric: str) -> str:
-    """Return in one sentence why the score is not plotted by object size; "" if it can be.
+SizeScores = Mapping[str, Mapping[str, Estimate]]
+"""Method -> object size -> score with an interval; nothing of methods that have no object sizes."""
 
-    A score without an interval is not plotted: it is one of too few images.
+
+def size_scores(study: Study, metric: str) -> SizeScores:
+    """Return the scores of methods on each object size of the shown fold, the best method first.
+
+    A score without an interval is left out: it is one of too few images.
     """
-    scores = {name: [score for row in rows if (score := size_score(row, name, metric)) is not None] for name in SIZES}
-    if not any(scores.values()) and any(row.by_size for row in rows):
+    lines, fold = study.block.parts(SIZE), shown_fold(study.block)
+    return {
+        label: {
+            name: score
+            for name in SIZES
+            if (score := scores_of(lines[label, fold].get(name, ())).get(metric)) and score.has_interval
+        }
+        for label in study.methods
+        if (label, fold) in lines
+    }
+
+
+def size_plot_gap(sizes: SizeScores) -> str:
+    """Return in one sentence why the scores by object size are not plotted; "" if they can be."""
+    scores = {name: [of_method[name] for of_method in sizes.values() if name in of_method] for name in SIZES}
+    if not any(scores.values()) and sizes:
         return "No plot: no object size has images enough for an interval."
     bins = [name for name, of_bin in scores.items() if of_bin]
     if not bins:
         return "No plot: these runs have no figures by object size."
     if len(bins) == 1:
         return f"No plot: only objects of {bins[0]} % of their image have an interval."
-    if _all_equal(end for row in scores.values() for score in row for end in (score.value, score.low, score.high)):
+    if _all_equal(
+        end for of_size in scores.values() for score in of_size for end in (score.value, score.low, score.high)
+    ):
         return "No plot: the score is the same for every method and size."
     return ""
-
-
-def size_score(row: Row, name: str, metric: str) -> Estimate | None:
-    """Return the score of a row on a bin of object sizes, if it has an interval."""
-    score = row.by_size[name].scores.get(metric) if name in row.by_size else None
-    return score if score is not None and not isnan(score.low) else None
 
 
 def curve_plot_gap(curves: Sequence[Curve]) -> str:

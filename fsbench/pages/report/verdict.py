@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from fsbench.pages.report.collect import Study, shown_fold
 from fsbench.pages.report.differences import Bearing, Differences, bearing
 from fsbench.protocols.reading import metric_named
+from fsbench.results.tables.compare import ranked, scores_in
 from fsbench.results.tables.layout import amount, is_too_few, probability, signed
 from fsbench.results.tables.parts import SIZES
 from fsbench.results.tables.rows import ALL, MEAN, SIZE, ResultRow
@@ -38,7 +39,7 @@ class Verdict:
 def study_verdict(study: Study) -> Verdict:
     """Say what the comparison of a study's methods comes to, in the first metric that two of them have."""
     comparison, remark, parts = study.compared.result()
-    whole = [] if comparison is None else [row for row in comparison.results if row.part_kind == ALL]
+    whole = [] if comparison is None else [row for row in comparison.rows if row.part_kind == ALL]
     metrics = {row.metric for row in whole}
     metric = next((name for name in study.block.metrics if name in metrics), study.block.metrics[0])
     rows = [row for row in whole if row.metric == metric]
@@ -49,10 +50,9 @@ def study_verdict(study: Study) -> Verdict:
     fold = shown if shown in folds else folds[0]
     words = _Words(metric, comparison.comparisons)
     here = [row for row in rows if row.fold == fold]
-    ranked = _ranked(here, metric)
-    best, *others = ranked
+    best, *others = order = ranked(here)
     second = next((label for label in others if _is_apart(best, label, here)), others[0])
-    main = words.pair(here[0]) if len(ranked) == 2 else words.best(best, others, here)
+    main = words.pair(here[0]) if len(order) == 2 else words.best(best, others, here)
     sizes = _on_sizes(parts, best, second, fold, metric)
     sentences = [
         *main,
@@ -64,7 +64,7 @@ def study_verdict(study: Study) -> Verdict:
     rest = []
     for other in folds:
         there = [row for row in rows if row.fold == other]
-        own = [row for row in there if other != fold or (len(ranked) > 2 and best not in _methods(row))]
+        own = [row for row in there if other != fold or (len(order) > 2 and best not in _methods(row))]
         place = f"Fold {other}: " if len(folds) > 1 else ""
         rest += [f"{place}{sentence}" for row in own for sentence in words.pair(row)]
     if len(rest) > MOST_PAIRS:
@@ -106,14 +106,14 @@ class _Words:
         """Say in a sentence how far two methods are told apart, the better one first."""
         better = row if row.estimate.value * self._sign >= 0 else row.reversed()
         first, second, found = better.method, better.minus, better.estimate
-        a, b = _scores(better)
+        a, b = better.scores
         scores = f"{self.metric} {self._score(a)} against {self._score(b)}"
         if found.scope is Scope.IDENTICAL:
             return [f"{first} and {second} have the same counts on these episodes: {self.metric} {self._score(a)}."]
         if not row.is_tested:
             return [f"Whether {first} and {second} differ cannot be told: {scores}, {_why_untested(found)}."]
         supports = _scope_words(found)
-        if row.is_significant:
+        if row.significant:
             higher = "higher" if a > b else "lower"
             ends = f"95 % interval {self._ends(found)}"
             return [f"{first} is better than {second}{supports}: {scores}, {self._size(a - b)} {higher} ({ends})."]
@@ -137,9 +137,9 @@ class _Words:
         """
         turned = (row if row.method == best else row.reversed() for row in rows if best in _methods(row))
         by_other = {row.minus: row for row in turned}
-        even = [by_other[label] for label in others if label in by_other and not by_other[label].is_significant]
-        apart = [by_other[label] for label in others if label in by_other and by_other[label].is_significant]
-        sentences = [f"{best} has the best {self.metric}, {self._score(_scores_of_methods(rows)[best])}."]
+        even = [by_other[label] for label in others if label in by_other and not by_other[label].significant]
+        apart = [by_other[label] for label in others if label in by_other and by_other[label].significant]
+        sentences = [f"{best} has the best {self.metric}, {self._score(scores_in(rows)[best])}."]
         if even:
             listed = _listed([self._even(row.reversed()) for row in even])
             sentences.append(f"Not told apart from it: {listed}; in parentheses the 95 % interval of the difference.")
@@ -150,7 +150,7 @@ class _Words:
 
     def _even(self, row: ResultRow) -> str:
         """Say how far a method may be from the best, which `row` subtracts."""
-        found, score = row.estimate, self._score(_scores(row)[0])
+        found, score = row.estimate, self._score(row.scores[0])
         if not row.is_tested:
             same = found.scope is Scope.IDENTICAL
             return f"{row.method} {score} ({'the same counts' if same else _why_untested(found)})"
@@ -191,9 +191,8 @@ class _Words:
         header = study.records[0].header
         is_mean = row.fold == MEAN
         where = f"mean over {header.folds} folds" if is_mean else f"fold {row.fold}" if study.scope else ""
-        number = round(row.episodes / header.folds) if is_mean else row.episodes
         images = f"{row.estimate.queries:,} query images"
-        episodes = f"the same {number:,} episodes{' a fold' * is_mean} ({images}) for all methods"
+        episodes = f"the same {row.episodes_of_fold:,} episodes{' a fold' * is_mean} ({images}) for all methods"
         on = ", ".join(filter(None, (f"{header.way}-way {header.shot}-shot", where, episodes)))
         many = f", corrected for the {self.comparisons:,} comparisons of this table by Holm's method,"
         return (
@@ -206,11 +205,11 @@ class _Words:
 def _lone_scores(study: Study, metric: str) -> list[str]:
     """Say what the first methods score, where nothing is compared."""
     sentences = []
-    for row in study.shown_rows[:NAMED]:
-        if metric in row.scores:
-            score, digits = row.scores[metric], metric_named(metric).digits()
+    for label, scores in [*study.shown_scores.items()][:NAMED]:
+        if metric in scores:
+            score, digits = scores[metric], metric_named(metric).digits()
             ends = f" (95 % interval {score.low:.{digits}f} to {score.high:.{digits}f})" if score.has_interval else ""
-            sentences.append(f"{row.method} has {metric} {score.value:.{digits}f}{ends}.")
+            sentences.append(f"{label} has {metric} {score.value:.{digits}f}{ends}.")
     return sentences
 
 
@@ -218,24 +217,8 @@ def _methods(row: ResultRow) -> tuple[str, str]:
     return row.method, row.minus
 
 
-def _scores(row: ResultRow) -> tuple[float, float]:
-    assert row.scores is not None  # of a difference
-    return row.scores
-
-
 def _is_apart(one: str, other: str, rows: Sequence[ResultRow]) -> bool:
-    return any(row.is_significant for row in rows if {one, other} == set(_methods(row)))
-
-
-def _scores_of_methods(rows: Sequence[ResultRow]) -> dict[str, float]:
-    """Return each method's score, of differences of one fold."""
-    return {name: score for row in rows for name, score in zip(_methods(row), _scores(row), strict=True)}
-
-
-def _ranked(rows: Sequence[ResultRow], metric: str) -> list[str]:
-    """Return the methods of some differences of one fold, the best first."""
-    scores = _scores_of_methods(rows)
-    return sorted(scores, key=lambda label: -metric_named(metric).sign * scores[label])
+    return any(row.significant for row in rows if {one, other} == set(_methods(row)))
 
 
 def _on_sizes(parts: Differences | None, first: str, second: str, fold: str, metric: str) -> list[ResultRow]:

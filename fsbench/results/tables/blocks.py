@@ -1,51 +1,19 @@
-"""Rows of tables and the blocks they stand in: what a table holds, whatever it is written as."""
+"""Blocks of rows that may be compared: what a table holds, whatever it is written as."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from math import isnan
+from functools import cached_property
 
 from fsbench.records.card import StatedCard, ranking_groups
-from fsbench.results.tables.comparable import Methods
+from fsbench.records.run import Cost
 from fsbench.results.tables.published.match import PublishedComparison
-from fsbench.results.tables.rows import CLASS, MEAN, SIZE, ResultRow
+from fsbench.results.tables.rows import ALL, FOLD, MEAN, ResultRow, scores_of
 from fsbench.scores.estimate import Estimate
 from fsbench.scores.scores import DEFAULT
+from fsbench.scores.trivial import TRIVIAL
 
-
-@dataclass
-class Subset:
-    """Some (episode, way) pairs of a run: their number, that of their episodes, and scores where there are pairs."""
-
-    pairs: int
-    episodes: int
-    scores: dict[str, Estimate]
-
-
-@dataclass
-class Row:
-    """One line of a table.
-
-    Attributes:
-        method: label of the method, or of an answer that needs none.
-        fold: a number, "mean", or "all" where there are no folds.
-        scores: metric -> score with its interval.
-        by_size: bin of object sizes (`fsbench.results.tables.parts`) -> that part of the run.
-        by_class: name of a class -> that part of the run.
-        trainable, episodes_per_second, peak_mib: costs; None for a mean or a trivial answer.
-        run: name of the run's folder; "" of several.
-        sees_supports: False of a baseline that answers from the query alone.
-    """
-
-    method: str
-    fold: str
-    scores: dict[str, Estimate]
-    by_size: dict[str, Subset] = field(default_factory=dict)
-    by_class: dict[str, Subset] = field(default_factory=dict)
-    trainable: int | None = None
-    episodes_per_second: float | None = None
-    peak_mib: float | None = None
-    run: str = ""
-    sees_supports: bool = True
+Line = tuple[str, str]
+"""Method and fold of a line of a table; the fold is a number, "mean", or "all" where there are no folds."""
 
 
 @dataclass
@@ -54,7 +22,7 @@ class Block:
 
     Attributes:
         title: what the rows have in common.
-        rows: of methods, then of answers that need none.
+        rows: scores of methods and of what protocols derive from their runs, then of answers that need none.
         notes: what a reader may want to know.
         metrics: names of the scores; the first ranks.
         published: reported scores beside those of the rows.
@@ -64,11 +32,12 @@ class Block:
         rank_all: whether rows of different cards are ranked together.
         warnings: why scores are missing, or are no result of the protocol, or mean less than they seem to.
         lead: the results of a protocol that are means over several blocks, in words.
-        results: what the rows are an arrangement of.
+        costs: name of a run's folder -> what it cost.
+        blind: methods that answer from the query alone.
     """
 
     title: str
-    rows: list[Row]
+    rows: list[ResultRow]
     notes: list[str]
     metrics: tuple[str, ...] = DEFAULT
     published: list[PublishedComparison] = field(default_factory=list)
@@ -78,7 +47,51 @@ class Block:
     rank_all: bool = False
     warnings: list[str] = field(default_factory=list)
     lead: list[str] = field(default_factory=list)
-    results: list[ResultRow] = field(default_factory=list, metadata={"written": False})
+    costs: dict[str, Cost] = field(default_factory=dict)
+    blind: list[str] = field(default_factory=list)
+
+    @cached_property
+    def lines(self) -> dict[Line, dict[str, Estimate]]:
+        """Metric -> score on the whole test or fold, of each method and fold; without those that do not exist."""
+        return {line: scores_of(parts[ALL]) for line, parts in self.parts(ALL).items()}
+
+    @cached_property
+    def method_lines(self) -> dict[Line, dict[str, Estimate]]:
+        """The lines of methods, without those of answers that need no model."""
+        return {line: scores for line, scores in self.lines.items() if line[0] not in TRIVIAL}
+
+    @property
+    def whole_lines(self) -> dict[Line, dict[str, Estimate]]:
+        """The line of the mean of each method that has one, and all lines of the others."""
+        means = {method for method, fold in self.method_lines if fold == MEAN}
+        lines = self.method_lines.items()
+        return {(method, fold): scores for (method, fold), scores in lines if fold == MEAN or method not in means}
+
+    @cached_property
+    def answers(self) -> list[ResultRow]:
+        """The rows of answers that need no model."""
+        return [row for row in self.rows if row.method in TRIVIAL]
+
+    @cached_property
+    def runs(self) -> dict[Line, str]:
+        """Name of the folder of the run that each line is of; "" of several runs and of other answers."""
+        return {(row.method, row.fold): row.run for row in self.rows}
+
+    def parts(self, kind: str) -> dict[Line, dict[str, list[ResultRow]]]:
+        """Return the rows of each line by their part, also where they have no value.
+
+        Answers that need no model have a line for each fold alone.
+
+        Args:
+            kind: "size" or "class"; "all" for the whole test or fold, which is one part.
+        """
+        found: dict[Line, dict[str, list[ResultRow]]] = {}
+        for row in self.rows:
+            whole = row.part_kind == FOLD
+            if (ALL if whole else row.part_kind) == kind and not (row.method in TRIVIAL and row.fold == MEAN):
+                parts = found.setdefault((row.method, row.fold), {})
+                parts.setdefault(ALL if whole else row.part, []).append(row)
+        return found
 
     @property
     def marks(self) -> dict[str, str]:
@@ -106,34 +119,3 @@ HANDED_IN = " [handed in]"
 
 def _mark(number: int) -> str:
     return MARKS[number] if number < len(MARKS) else f" ({number + 1})"
-
-
-def arrange(results: Iterable[ResultRow], methods: Methods) -> list[Row]:
-    """Arrange scores as the lines of a table: one for each method and fold, with its parts and costs.
-
-    Args:
-        results: scores of one test, see `fsbench.results.tables.scoring.score_rows`.
-        methods: the methods that were scored.
-    """
-    rows: dict[tuple[str, str], Row] = {}
-    results = list(results)
-    parents = {one.method: one.parent for one in results}
-    for one in results:
-        row = rows.setdefault((one.method, one.fold), Row(one.method, one.fold, {}, run=one.run))
-        scores = row.scores
-        if one.part_kind in (SIZE, CLASS):
-            parts = row.by_size if one.part_kind == SIZE else row.by_class
-            scores = parts.setdefault(one.part, Subset(one.pairs, one.episodes, {})).scores
-        if not isnan(one.estimate.value):
-            scores[one.metric] = one.estimate
-    for row in rows.values():
-        mean = rows.get((row.method, MEAN), row)
-        if mean is not row:  # classes are those of single folds
-            mean.by_class |= row.by_class
-        runs = list(methods.get(parents[row.method], {}).values())
-        row.sees_supports = all(record.run.sees_supports for record in runs)
-        for record in (record for record in runs if record.path.name == row.run):
-            cost = record.run.cost
-            row.trainable, row.peak_mib = cost.trainable_parameters, cost.peak_mib
-            row.episodes_per_second = cost.episodes_per_second
-    return list(rows.values())

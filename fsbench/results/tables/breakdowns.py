@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 
 from fsbench.protocols.reading import metric_named
-from fsbench.results.tables.blocks import Block, Row, Subset
-from fsbench.results.tables.layout import Grid, Sheet, Style, figure, interval_notes, meanings
+from fsbench.records.run import Cost
+from fsbench.results.tables.blocks import Block, Line
+from fsbench.results.tables.layout import MISSING, Grid, Sheet, Style, figure, interval_notes, meanings, rounded
 from fsbench.results.tables.parts import ABSENT
 from fsbench.results.tables.published.match import PublishedComparison
+from fsbench.results.tables.rows import ALL, CLASS, MEAN, SIZE, scores_of
 from fsbench.results.tables.sizes import sizes, sizes_in_full
 from fsbench.results.tables.summary import NO_ROOM, card_notes, summary, symbols_in_words
 from fsbench.results.tables.trivial import mark_of
@@ -74,7 +76,7 @@ def to_sheet(block: Block, by: Sequence[str] = (), width: int | None = None) -> 
     notes = [
         *block.warnings,
         *(line for line in lines if not line.startswith(NO_ROOM)),
-        *(SIZE_NOTES if "size" in by and any(row.by_size for row in block.rows) else ()),
+        *(SIZE_NOTES if "size" in by and block.parts(SIZE) else ()),
         *published,
         *(note for note in block.notes if note not in explained),
         *(line for line in lines if line.startswith(NO_ROOM)),
@@ -85,31 +87,29 @@ def to_sheet(block: Block, by: Sequence[str] = (), width: int | None = None) -> 
 
 def _shown_scores(block: Block, by: Sequence[str]) -> list[Estimate]:
     """List the scores whose intervals, or want of them, the tables below the short one show."""
-    rows = [score for row in block.rows for score in row.scores.values() if "fold" in by]
-    parts = [
-        part for row in block.rows for part in [*(row.by_size.values() if "size" in by else ()), *row.by_class.values()]
-    ]
-    published = [item.measured for item in block.published]
-    return [*rows, *(score for part in parts for score in part.scores.values()), *published]
+    kinds = [*[ALL] * ("fold" in by), *[SIZE] * ("size" in by), CLASS]
+    lines = [parts for kind in kinds for parts in block.parts(kind).values()]
+    scores = [score for parts in lines for rows in parts.values() for score in scores_of(rows).values()]
+    return [*scores, *(item.measured for item in block.published)]
 
 
 def _main(block: Block) -> Grid:
-    rows = ([r.method, r.fold, *(_marked(block, r, m) for m in block.metrics)] for r in block.rows)
-    return [["method", "fold", *block.metrics], *rows]
+    lines = ([*line, *(_marked(block, line, metric) for metric in block.metrics)] for line in block.lines)
+    return [["method", "fold", *block.metrics], *lines]
 
 
-def _marked(block: Block, row: Row, metric: str) -> str:
-    """Write a score of a row, marked where it is not shown to be above the best answer without a model."""
-    score = row.scores.get(metric)
-    return figure(score, metric) + ("" if row.method in TRIVIAL else mark_of(block.rows, row.fold, metric, score))
+def _marked(block: Block, line: Line, metric: str) -> str:
+    """Write a score, marked where it is not shown to be above the best answer without a model."""
+    (method, fold), score = line, block.lines[line].get(metric)
+    return figure(score, metric) + ("" if method in TRIVIAL else mark_of(block.answers, fold, metric, score))
 
 
 def _costs(block: Block) -> Grid:
     """Lay out a line per run."""
-    rows = [row for row in block.rows if row.trainable is not None]
+    costs = ((line, block.costs[run]) for line, run in block.runs.items() if run in block.costs)
     return [
         ["method", "fold", "trainable", "episodes/s", "peak memory"],
-        *([r.method, r.fold, *_cost(r)] for r in rows),
+        *([*line, *_cost(cost)] for line, cost in costs if cost.trainable_parameters is not None),
     ]
 
 
@@ -120,35 +120,34 @@ def _cards(block: Block) -> Grid:
     return [head, *([name, *words.values()] for name, words in cards.items())]
 
 
-def _cost(row: Row) -> list[str]:
+def _cost(cost: Cost) -> list[str]:
     return [
-        "–" if row.trainable is None else f"{row.trainable:,}",
-        "–" if row.episodes_per_second is None else f"{row.episodes_per_second:.2f}",
-        "–" if row.peak_mib is None else f"{row.peak_mib:,.0f} MiB",
+        f"{cost.trainable_parameters:,}",
+        MISSING if cost.episodes_per_second is None else f"{cost.episodes_per_second:.2f}",
+        MISSING if cost.peak_mib is None else f"{cost.peak_mib:,.0f} MiB",
     ]
 
 
 def _folds(block: Block, metric: str) -> Grid:
     """Lay out a line per method, as papers print it: the folds side by side, then their mean."""
-    folds = sorted({row.fold for row in block.rows}, key=lambda fold: (fold == "mean", len(fold), fold))
-    lines: dict[str, dict[str, str]] = {}
-    for row in block.rows:
-        lines.setdefault(row.method, {})[row.fold] = _marked(block, row, metric)
-    head = ["method", "metric", *(fold if fold == "mean" else f"fold {fold}" for fold in folds)]
-    return [head, *([method, metric, *(cells.get(fold, "–") for fold in folds)] for method, cells in lines.items())]
+    folds = sorted({fold for _, fold in block.lines}, key=lambda fold: (fold == MEAN, len(fold), fold))
+    cells = {line: _marked(block, line, metric) for line in block.lines}
+    head = ["method", "metric", *(fold if fold == MEAN else f"fold {fold}" for fold in folds)]
+    methods = dict.fromkeys(method for method, _ in cells)
+    return [head, *([name, metric, *(cells.get((name, fold), MISSING) for fold in folds)] for name in methods)]
 
 
 def _classes(block: Block) -> Grid:
-    """Lay out a line per (row, class): classes differ from fold to fold."""
-    rows = [row for row in block.rows if row.fold != "mean"]
-    metrics = _known_metrics(block, [cell for row in rows for cell in row.by_class.values()])
+    """Lay out a line for each class of a method and fold: classes differ from fold to fold."""
+    every = [(*line, name, rows) for line, parts in block.parts(CLASS).items() for name, rows in parts.items()]
+    scores = [scores_of(rows) for *_, rows in every]
+    metrics = [metric for metric in block.metrics if any(metric in own for own in scores)]
     short = {"mIoU": "IoU", "accuracy": "acc."}
     return [
         ["method", "fold", "class", *(short.get(m, m) for m in metrics), "pairs"],
         *(
-            [row.method, row.fold, name, *(figure(cell.scores.get(m), m) for m in metrics), str(cell.pairs)]
-            for row in rows
-            for name, cell in row.by_class.items()
+            [*words, *(figure(own.get(m), m) for m in metrics), str(rows[0].pairs)]
+            for (*words, rows), own in zip(every, scores, strict=True)
         ),
     ]
 
@@ -163,7 +162,7 @@ def _published_grid(block: Block) -> Grid:
     grid = [head]
     for item in block.published:
         r = item.reported
-        moved = "–" if item.difference is None else f"{item.difference:+.{metric_named(item.metric).digits()}f}"
+        moved = MISSING if item.difference is None else f"{item.difference:+.{metric_named(item.metric).digits()}f}"
         stated = f"{r.method}, {r.backbone}, {r.protocol}, {r.stated}"
         measured = figure(item.measured, item.metric)
         verdict = "not comparable" if item.differs else item.verdict
@@ -200,15 +199,10 @@ def _repetitions(block: Block) -> list[str]:
     for (fold, metric, value), items in beside.items():
         scores = {item.method: item.measured.value for item in items}
         if len(scores) > 1:
-            n = metric_named(metric).digits()
-            where = "" if fold == "all" else f", {'mean' if fold == 'mean' else f'fold {fold}'}"
+            least, most = (rounded(end(scores.values()), metric) for end in (min, max))
+            where = "" if fold == ALL else f", {fold if fold == MEAN else f'fold {fold}'}"
             lines.append(
-                f"{len(scores)} runs stand beside {metric} {value:g}{where}: from {min(scores.values()):.{n}f} to "
-                f"{max(scores.values()):.{n}f}, each compared by itself"
+                f"{len(scores)} runs stand beside {metric} {value:g}{where}: from {least} to {most}, each compared by "
+                "itself"
             )
     return lines
-
-
-def _known_metrics(block: Block, cells: list[Subset]) -> list[str]:
-    """List the block's metrics that parts of a run have."""
-    return [metric for metric in block.metrics if any(metric in cell.scores for cell in cells)]

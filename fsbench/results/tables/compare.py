@@ -11,82 +11,11 @@ from fsbench.records.card import NOTHING_TRAINED, Cards, StatedCard, choices_on_
 from fsbench.records.description import notes, title, warnings
 from fsbench.records.record import Record
 from fsbench.results.tables.comparable import ComparedTest, Methods, check_same, common_folds, numbers_of
-from fsbench.results.tables.layout import ALPHA, amount, in_units, is_too_few, mark, probability, signed
-from fsbench.results.tables.rows import ALL, FOLD, MEAN, ResultRow
+from fsbench.results.tables.layout import ALPHA, amount, is_too_few, mark, probability, rounded, signed
+from fsbench.results.tables.rows import ALL, FOLD, MEAN, ResultRow, fold_in_words
 from fsbench.results.tables.scoring import Measure, Request, Sums, correct, difference_rows, is_whole
 from fsbench.scores.decisions import equivalent, indistinguishable, smallest_difference, times_larger
-from fsbench.scores.estimate import Difference, Estimate, Scope
-
-
-@dataclass(frozen=True)
-class SizeOfTest:
-    """Differences that a test can find (statistics spec §8).
-
-    Attributes:
-        smallest: the smallest true difference that a test like this one finds in 80 of 100 cases.
-        times: as many times as many query and support images find the wanted difference, in 80 of 100 cases.
-        times_low, times_high: 95 % interval of that number.
-    """
-
-    smallest: float
-    times: float
-    times_low: float
-    times_high: float
-
-
-@dataclass(frozen=True)
-class ComparisonLine:
-    """One comparison.
-
-    Attributes:
-        fold: a number, or "mean".
-        part: "all", a bin of object sizes or a class.
-        difference: of the two methods, first minus second.
-        corrected: p after Holm's correction over all comparisons that are printed together; NaN where there is no p.
-        images: number of query images.
-        episodes: number of episodes a fold that were used.
-        size: what the test can find; of whole tests and scores in points alone, where there is an interval.
-        equivalent: whether the two are equivalent within the margin that was asked for; None where none was, and of
-            scores that are not in points.
-    """
-
-    fold: str
-    part: str
-    difference: Difference
-    corrected: float
-    images: int
-    episodes: int
-    size: SizeOfTest | None = None
-    equivalent: bool | None = None
-
-    @property
-    def p(self) -> float:
-        """p of this comparison alone; NaN where there is none."""
-        return self.difference.difference.p
-
-    @property
-    def significant(self) -> bool:
-        return self.corrected < ALPHA
-
-    @property
-    def is_tested(self) -> bool:
-        """Whether there is a p."""
-        return not isnan(self.p)
-
-    @property
-    def mark(self) -> str:
-        """Mark of a difference that holds for these supports alone."""
-        return mark(self.difference.difference)
-
-    @property
-    def words(self) -> str:
-        """The p-values, or why there are none."""
-        found = self.difference.difference
-        if self.is_tested:
-            return f"p {probability(found.p)}, corrected {probability(self.corrected)}"
-        if found.scope is Scope.IDENTICAL:
-            return "identical on these episodes"
-        return f"too few images ({found.queries}) for an interval" if is_too_few(found) else "no test"
+from fsbench.scores.estimate import Scope
 
 
 @dataclass(frozen=True)
@@ -114,7 +43,7 @@ class Comparison:
     Attributes:
         title: what the runs have in common.
         methods: labels, and the folders of their runs.
-        tables: kind ("all", "fold", "size", "class") -> metric -> lines.
+        rows: the differences, corrected together with those of all comparisons that are printed with these.
         asked: what was asked of them.
         alike: metric -> fold -> groups of methods that are not told apart, best first; of those alone that are ranked
             together, and of folds alone whose differences all bear the same.
@@ -123,12 +52,11 @@ class Comparison:
         notes: what else a reader may want to know.
         beside: corrected p of the further comparisons that were corrected along; NaN of one without a p.
         comparisons: number of comparisons with a p that were corrected together.
-        results: the differences that `tables` arrange.
     """
 
     title: str
     methods: dict[str, list[str]]
-    tables: dict[str, dict[str, list[ComparisonLine]]]
+    rows: list[ResultRow]
     asked: Asked = Asked()
     alike: dict[str, dict[str, list[list[str]]]] = field(default_factory=dict)
     verdicts: list[str] = field(default_factory=list)
@@ -136,7 +64,14 @@ class Comparison:
     notes: list[str] = field(default_factory=list)
     beside: list[float] = field(default_factory=list)
     comparisons: int = 0
-    results: list[ResultRow] = field(default_factory=list, metadata={"written": False})
+
+    @property
+    def tables(self) -> dict[str, dict[str, list[ResultRow]]]:
+        """The rows by the kind of their part and by metric."""
+        found: dict[str, dict[str, list[ResultRow]]] = {}
+        for row in self.rows:
+            found.setdefault(row.part_kind, {}).setdefault(row.metric, []).append(row)
+        return found
 
 
 @dataclass(frozen=True)
@@ -262,24 +197,23 @@ def _comparison(
     methods, asked = test.methods, comparing.asked
     first = next(iter(methods.values()))
     records = [record for of_method in methods.values() for record in of_method.values()]
-    tables = arrange(rows, asked, len(first))
     read = Cards()
     cards = {label: read.method_card(list(of.values())) for label, of in methods.items()}
-    ranked = ranking_groups(cards, comparing.rank_all)
-    alike = {metric: _groups(metric, lines, ranked) for metric, lines in tables[ALL].items()}
-    return Comparison(
+    found = Comparison(
         title=test.name or title(records),
         methods={label: [str(of[fold].path) for fold in sorted(of)] for label, of in methods.items()},
-        tables=tables,
+        rows=rows,
         asked=asked,
-        alike=alike if comparing.baseline is None else {},
-        verdicts=conclusions(tables, asked, family),
+        verdicts=conclusions(rows, asked, family),
         warnings=[*test.notes, *warnings(records), *choices_on_test(cards), *differing_cards(cards), *missing],
-        notes=[*_explanations(tables, sorted(first), is_whole(first), asked, cards), *notes(records)],
+        notes=[*_explanations(rows, sorted(first), is_whole(first), asked, cards), *notes(records)],
         beside=beside,
         comparisons=family,
-        results=rows,
     )
+    if comparing.baseline is None:
+        among = ranking_groups(cards, comparing.rank_all)
+        found.alike.update({metric: _groups(of_metric, among) for metric, of_metric in found.tables[ALL].items()})
+    return found
 
 
 def _pairs(labels: list[str], baseline: str | None) -> list[tuple[str, str]]:
@@ -290,151 +224,167 @@ def _pairs(labels: list[str], baseline: str | None) -> list[tuple[str, str]]:
     return [(label, baseline) for label in labels if label != baseline]
 
 
-def arrange(rows: Sequence[ResultRow], asked: Asked, folds: int) -> dict[str, dict[str, list[ComparisonLine]]]:
-    """Arrange differences as tables: kind of a part -> metric -> lines; a mean is over so many `folds`."""
-    tables: dict[str, dict[str, list[ComparisonLine]]] = {}
-    for row in rows:
-        lines = tables.setdefault(row.part_kind, {}).setdefault(row.metric, [])
-        lines.append(_line(row, asked, folds if row.fold == MEAN else 1))
-    return tables
+@dataclass(frozen=True)
+class SizeOfTest:
+    """Differences that a test can find (statistics spec §8).
 
-
-def _line(row: ResultRow, asked: Asked, folds: int) -> ComparisonLine:
-    found, in_points = row.estimate, metric_named(row.metric).in_points
-    assert row.scores is not None  # of a difference
-    is_test = row.part_kind in (ALL, FOLD) and in_points
-    return ComparisonLine(
-        row.fold,
-        ALL if row.part_kind == FOLD else row.part,
-        Difference(row.method, row.minus, row.scores, found),
-        row.corrected,
-        found.queries,
-        round(row.episodes / folds),
-        _size_of_test(found, asked.effect) if is_test else None,
-        None if asked.margin is None or not in_points else found.has_interval and equivalent(found, asked.margin),
-    )
-
-
-def _size_of_test(difference: Estimate, effect: float) -> SizeOfTest | None:
-    if not difference.has_interval:
-        return None
-    times = times_larger(difference, effect)
-    return SizeOfTest(smallest_difference(difference), times.value, times.low, times.high)
-
-
-Tables = Mapping[str, Mapping[str, Sequence[ComparisonLine]]]
-"""Kind of a table -> metric -> its lines."""
-
-
-def _groups(metric: str, lines: list[ComparisonLine], among: Mapping[str, int]) -> dict[str, list[list[str]]]:
-    """Group the methods that are not told apart: fold -> groups, best first, each within one of `among`.
-
-    A fold without a common scope (`common_scope`) has no groups.
+    Attributes:
+        smallest: the smallest true difference that a test like this one finds in 80 of 100 cases.
+        times: as many times as many query and support images find the wanted difference, in 80 of 100 cases.
+        times_low, times_high: 95 % interval of that number.
     """
+
+    smallest: float
+    times: float
+    times_low: float
+    times_high: float
+
+
+def size_of_test(row: ResultRow, asked: Asked) -> SizeOfTest | None:
+    """Return what a whole test can find; None of scores that are not in points, and without an interval."""
+    found = row.estimate
+    if row.part_kind not in (ALL, FOLD) or not metric_named(row.metric).in_points or not found.has_interval:
+        return None
+    times = times_larger(found, asked.effect)
+    return SizeOfTest(smallest_difference(found), times.value, times.low, times.high)
+
+
+def is_equivalent(row: ResultRow, asked: Asked) -> bool | None:
+    """Return whether two methods are equivalent within the margin that was asked for.
+
+    None where no margin was asked for, and of scores that are not in points.
+    """
+    if asked.margin is None or not metric_named(row.metric).in_points:
+        return None
+    return row.estimate.has_interval and equivalent(row.estimate, asked.margin)
+
+
+def _groups(rows: Sequence[ResultRow], among: Mapping[str, int]) -> dict[str, list[list[str]]]:
+    """Group the methods that are not told apart: fold -> groups, best first, each within one of `among`."""
     groups = {}
-    for fold in dict.fromkeys(line.fold for line in lines):
-        of_fold = [line for line in lines if line.fold == fold]
-        if common_scope(of_fold) is None:
-            continue
-        scores = scores_in(of_fold)
-        different = {frozenset((x.difference.method, x.difference.other)) for x in of_fold if x.significant}
-        ranked = sorted(scores, key=lambda label: scores[label], reverse=metric_named(metric).higher_is_better)
-        parts = ([label for label in ranked if among[label] == part] for part in dict.fromkeys(map(among.get, ranked)))
+    for fold, (order, different) in orders(rows).items():
+        parts = ([label for label in order if among[label] == part] for part in dict.fromkeys(map(among.get, order)))
         groups[fold] = [group for part in parts for group in indistinguishable(part, different)]
     return groups
 
 
-def common_scope(lines: Sequence[ComparisonLine]) -> Scope | None:
-    """Return what the differences of some lines hold for; None where that is not the same, or there is no test.
+def orders(rows: Sequence[ResultRow]) -> dict[str, tuple[list[str], set[frozenset[str]]]]:
+    """Return fold -> its methods, the best first, and the pairs of them that are told apart.
+
+    A fold without a common scope (`common_scope`) is left out.
+
+    Args:
+        rows: differences of whole tests in one metric.
+    """
+    by_fold: dict[str, list[ResultRow]] = {}
+    for row in rows:
+        by_fold.setdefault(row.fold, []).append(row)
+    return {
+        fold: (ranked(of_fold), {frozenset((row.method, row.minus)) for row in of_fold if row.significant})
+        for fold, of_fold in by_fold.items()
+        if common_scope(of_fold) is not None
+    }
+
+
+def common_scope(rows: Sequence[ResultRow]) -> Scope | None:
+    """Return what some differences hold for; None where that is not the same, or there is no test.
 
     Identical answers go with any others.
     """
-    scopes = {line.difference.difference.scope for line in lines} - {Scope.IDENTICAL}
-    if any(not line.is_tested for line in lines if line.difference.difference.scope is not Scope.IDENTICAL):
-        return None
-    return scopes.pop() if len(scopes) == 1 else None
+    others = [row for row in rows if row.estimate.scope is not Scope.IDENTICAL]
+    scopes = {row.estimate.scope for row in others}
+    return scopes.pop() if len(scopes) == 1 and all(row.is_tested for row in others) else None
 
 
-def scores_in(lines: Sequence[ComparisonLine]) -> dict[str, float]:
-    """Collect each method's score from lines of one fold and metric."""
-    return {
-        name: score
-        for line in lines
-        for name, score in zip((line.difference.method, line.difference.other), line.difference.scores, strict=True)
-    }
+def scores_in(rows: Sequence[ResultRow]) -> dict[str, float]:
+    """Collect each method's score from differences of one fold and metric."""
+    return {name: score for row in rows for name, score in zip((row.method, row.minus), row.scores, strict=True)}
+
+
+def ranked(rows: Sequence[ResultRow]) -> list[str]:
+    """Return the methods of some differences of one fold and metric, the best first."""
+    scores = scores_in(rows)
+    return sorted(scores, key=lambda label: -metric_named(rows[0].metric).sign * scores[label])
+
+
+def p_in_words(row: ResultRow) -> str:
+    """Say the p of a difference, alone and corrected, or why there is none."""
+    found = row.estimate
+    if row.is_tested:
+        return f"p {probability(found.p)}, corrected {probability(row.corrected)}"
+    if found.scope is Scope.IDENTICAL:
+        return "identical on these episodes"
+    return f"too few images ({found.queries}) for an interval" if is_too_few(found) else "no test"
 
 
 MOST_SENTENCES = 6
 """Number of comparisons up to which each has a sentence."""
 
 
-def conclusions(tables: Tables, asked: Asked, family: int) -> list[str]:
+def conclusions(rows: Sequence[ResultRow], asked: Asked, family: int) -> list[str]:
     """Say in a sentence each what follows from the comparisons of the whole test, where these are few.
 
     Of many only those of the first metric have one; `family` is the number of comparisons that are corrected together.
     """
-    tested = {metric: lines for metric, lines in tables["all"].items() if metric_named(metric).has_interval}
-    lines = [(metric, line) for metric, of_metric in tested.items() for line in of_metric]
-    if len(lines) > MOST_SENTENCES:
-        lines = [(metric, line) for metric, line in lines if metric == next(iter(tested))]
-    return [conclusion(metric, line, family, asked) for metric, line in lines] if len(lines) <= MOST_SENTENCES else []
+    tested = [row for row in rows if row.part_kind == ALL and metric_named(row.metric).has_interval]
+    order = list(dict.fromkeys(row.metric for row in tested))
+    tested.sort(key=lambda row: order.index(row.metric))
+    if len(tested) > MOST_SENTENCES:
+        tested = [row for row in tested if row.metric == tested[0].metric]
+    return [conclusion(row, family, asked) for row in tested] if len(tested) <= MOST_SENTENCES else []
 
 
-def conclusion(metric: str, line: ComparisonLine, family: int, asked: Asked) -> str:
+def conclusion(row: ResultRow, family: int, asked: Asked) -> str:
     """Say what follows from a comparison, and no more (statistics §10).
 
     Args:
-        metric: compared score.
-        line: the comparison.
+        row: the difference.
         family: number of comparisons that are corrected together.
         asked: what was asked of it.
     """
-    item, found = line.difference, line.difference.difference
-    where = metric if line.fold == "mean" else f"{metric}, fold {line.fold}"
-    pair = f"{item.method} and {item.other}"
+    found, metric = row.estimate, row.metric
+    where = metric if row.fold in (MEAN, ALL) else f"{metric}, {fold_in_words(row.fold)}"
+    pair = f"{row.method} and {row.minus}"
     if found.scope is Scope.IDENTICAL:
         return f"{where}: {pair} are identical on these episodes"
     if is_too_few(found):
         return f"{where}: {pair}: too few images ({found.queries}) for an interval"
     if not found.has_interval:
-        gap = f"{abs(found.value):.{_digits(metric)}f}"
+        gap = rounded(abs(found.value), metric)
         return (
             f"{where}: {pair} differ by {amount(gap, metric)}, whichever image is left out: nothing varies that an "
             "interval could follow from"
         )
-    conditional = bool(mark(found))
-    words = _verdict(metric, line, family, conditional)
-    if line.equivalent or (line.equivalent is not None and not line.significant):
-        words += f"; {'' if line.equivalent else 'not '}shown to be equivalent within ± {asked.margin:g} points"
+    conditional, same = bool(mark(found)), is_equivalent(row, asked)
+    words = _verdict(row, family, conditional)
+    if same or (same is not None and not row.significant):
+        words += f"; {'' if same else 'not '}shown to be equivalent within ± {asked.margin:g} points"
     return f"{where}: {'with these supports ' * conditional}{words}"
 
 
-def _verdict(metric: str, line: ComparisonLine, family: int, conditional: bool) -> str:
-    item, found, digits = line.difference, line.difference.difference, _digits(metric)
-    if line.significant:
-        is_first = (found.value > 0) == metric_named(metric).higher_is_better
-        better, other = (item.method, item.other) if is_first else (item.other, item.method)
+def _verdict(row: ResultRow, family: int, conditional: bool) -> str:
+    found, metric = row.estimate, metric_named(row.metric)
+    digits = metric.digits()
+    if row.significant:
+        is_first = (found.value > 0) == metric.higher_is_better
+        better, other = (row.method, row.minus) if is_first else (row.minus, row.method)
         low, high = sorted((abs(found.low), abs(found.high)))
-        last = amount(signed(high, digits).lstrip("+"), metric)
+        last = amount(signed(high, digits).lstrip("+"), row.metric)
         ends = f"by {signed(low, digits).lstrip('+')} to {last} (95 %)"
         everywhere = "; other supports may reverse it" if conditional else ", whatever the images and supports"
         return f"{better} is better than {other} on these classes, {ends}{everywhere}"
     if found.p < ALPHA:
         return (
-            f"the interval of {item.method} minus {item.other} leaves out 0, but among {family} comparisons that is no "
+            f"the interval of {row.method} minus {row.minus} leaves out 0, but among {family} comparisons that is no "
             "evidence"
         )
     most = f"{max(abs(found.low), abs(found.high)):.{digits}f}"
-    most = most if metric_named(metric).in_points else amount(most, metric)
-    return f"{item.method} and {item.other} are not told apart; a difference of up to {most} is possible"
-
-
-def _digits(metric: str) -> int:
-    return metric_named(metric).digits()
+    most = most if metric.in_points else amount(most, row.metric)
+    return f"{row.method} and {row.minus} are not told apart; a difference of up to {most} is possible"
 
 
 def _explanations(
-    tables: Tables, folds: list[int], is_complete: bool, asked: Asked, cards: Mapping[str, StatedCard]
+    rows: Sequence[ResultRow], folds: list[int], is_complete: bool, asked: Asked, cards: Mapping[str, StatedCard]
 ) -> list[str]:
     """Say what the differences leave open."""
     lines = []
@@ -445,8 +395,7 @@ def _explanations(
             f"within ± {asked.margin:g}: yes where the 90 % interval of the difference lies inside, each comparison by "
             "itself; no yes is no sign of a difference"
         )
-    metrics = dict.fromkeys(metric for of_kind in tables.values() for metric in of_kind)
-    others = [metric for metric in metrics if not metric_named(metric).in_points]
+    others = [metric for metric in dict.fromkeys(row.metric for row in rows) if not metric_named(metric).in_points]
     if others:
         lines.append(f"sizes and margins are in points, so {', '.join(others)} has none")
     if any(card.checkpoint_choice != NOTHING_TRAINED for card in cards.values()):
@@ -454,21 +403,3 @@ def _explanations(
     else:
         lines.append("no interval says how much other classes would change a score")
     return lines
-
-
-def differences_in_words(tables: Tables) -> str:
-    """Say what a difference and its interval are."""
-    metrics = dict.fromkeys(metric for of_kind in tables.values() for metric in of_kind)
-    return (
-        f"first − second is {in_units(metrics)}, on the same episodes; [low, high] is its 95 % interval: what other "
-        "images of the same classes would give with the same weights"
-    )
-
-
-def size_note(asked: Asked) -> str:
-    """Explain what is said of the size of a test."""
-    return (
-        "finds: the smallest true difference that a test of this size finds in 80 of 100 cases; "
-        f"for {asked.effect:g}: how many times as many images a test needs to find a difference of {asked.effect:g} "
-        "(--effect), with a 95 % interval; more episodes of the same images do not help"
-    )

@@ -1,44 +1,48 @@
-"""Lay a comparison out as a sheet, and plot it as a critical-difference diagram."""
+"""Lay a comparison out as a sheet or as values of JSON, and plot it as a critical-difference diagram."""
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from textwrap import fill
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fsbench.base.errors import SettingsError
 from fsbench.protocols.reading import metric_named
 from fsbench.results.tables.compare import (
     Asked,
     Comparison,
-    ComparisonLine,
     SizeOfTest,
-    differences_in_words,
+    is_equivalent,
+    ranked,
     scores_in,
-    size_note,
+    size_of_test,
 )
 from fsbench.results.tables.drawing import check_plot, most_lines, save_figure, whole_names
 from fsbench.results.tables.layout import (
+    LEAST,
     MISSING,
     Grid,
     Sheet,
     corrected_p,
     family_note,
+    in_units,
     moved,
     multiple,
     probability,
+    rounded,
     scope_notes,
     shorten,
 )
+from fsbench.results.tables.parts import PART_KINDS
+from fsbench.results.tables.rows import ALL, CLASS, FOLD, SIZE, ResultRow, fold_in_words
 from fsbench.scores.decisions import indistinguishable
-from fsbench.scores.estimate import Scope
+from fsbench.scores.estimate import Difference, Scope
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import SubFigure
 
-CAPTIONS = {"all": "", "fold": " by fold", "size": " by object size", "class": " by class"}
-LEAST = 12
-"""Characters that are left for a method's name, whatever the width."""
+CAPTIONS = {ALL: "", FOLD: " by fold", SIZE: " by object size", CLASS: " by class"}
 
 _ON_REQUEST = ("p", "finds", "times")
 """Columns that are shown where everything is asked for."""
@@ -55,29 +59,29 @@ def to_sheet(comparison: Comparison, width: int | None = None, every: bool = Fal
         every: show p before its correction, what tests of this size can find, and all notes, too.
     """
     names = {label: label for label in comparison.methods}
-    tables = [(kind, metric, lines) for kind, of_kind in comparison.tables.items() for metric, lines in of_kind.items()]
+    asked, tables = comparison.asked, [rows for of_kind in comparison.tables.values() for rows in of_kind.values()]
     unasked = () if every else _ON_REQUEST
-    fitting = [_fitting(*table, list(names), comparison.asked, width, unasked) for table in tables]
+    fitting = [_fitting(rows, list(names), asked, width, unasked) for rows in tables]
     if width is not None:
         names = shorten(names, (max(min((room for _, room in fitting), default=LEAST), LEAST),))
     parts = [
-        (_caption(lines, kind, metric), _grid(lines, kind, metric, names, comparison.asked, left_out))
-        for (kind, metric, lines), (left_out, _) in zip(tables, fitting, strict=True)
+        (_caption(rows), _grid(rows, names, asked, left_out))
+        for rows, (left_out, _) in zip(tables, fitting, strict=True)
     ]
-    asked = comparison.asked
     lacking = {column for left_out, _ in fitting for column in left_out if column not in unasked}
     margin = "" if asked.margin is None else f"within ± {asked.margin:g}"
     heads = {"times": f"for {asked.effect:g}", "episodes": "episodes used", "within": margin}
     words = [heads.get(column, column) for column in _DISPENSABLE if column in lacking]
     notes = [*comparison.warnings, *[f"no room for {', '.join(words)}: a wider terminal shows more"] * bool(words)]
-    whole = [left_out for (kind, _, _), (left_out, _) in zip(tables, fitting, strict=True) if kind in ("all", "fold")]
-    has_sizes = any(not {"finds", "times"} <= set(left_out) for left_out in whole)
-    every_line = [line for *_, lines in tables for line in lines]
+    has_sizes = any(
+        not {"finds", "times"} <= set(left_out) and any(size_of_test(row, asked) for row in rows)
+        for rows, (left_out, _) in zip(tables, fitting, strict=True)
+    )
     legend = [
-        differences_in_words(comparison.tables),
-        *([family_note(comparison.comparisons)] if any(line.significant for line in every_line) else []),
-        *scope_notes(line.difference.difference for line in every_line),
-        *([size_note(asked)] if every and has_sizes and any(line.size for line in every_line) else []),
+        _differences_in_words(comparison.rows),
+        *([family_note(comparison.comparisons)] if any(row.significant for row in comparison.rows) else []),
+        *scope_notes(row.estimate for row in comparison.rows),
+        *([_size_note(asked)] if every and has_sizes else []),
     ]
     return Sheet(
         comparison.title,
@@ -89,10 +93,50 @@ def to_sheet(comparison: Comparison, width: int | None = None, every: bool = Fal
     )
 
 
+def _differences_in_words(rows: Sequence[ResultRow]) -> str:
+    """Say what a difference and its interval are."""
+    return (
+        f"first − second is {in_units(dict.fromkeys(row.metric for row in rows))}, on the same episodes; [low, high] "
+        "is its 95 % interval: what other images of the same classes would give with the same weights"
+    )
+
+
+def _size_note(asked: Asked) -> str:
+    """Explain what is said of the size of a test."""
+    return (
+        "finds: the smallest true difference that a test of this size finds in 80 of 100 cases; "
+        f"for {asked.effect:g}: how many times as many images a test needs to find a difference of {asked.effect:g} "
+        "(--effect), with a 95 % interval; more episodes of the same images do not help"
+    )
+
+
+def to_json(comparison: Comparison) -> dict[str, Any]:
+    """Return what JSON says of a comparison: its fields, with the rows by kind of part and metric."""
+    values = {field.name: getattr(comparison, field.name) for field in fields(comparison)}
+    tables = {
+        kind: {metric: [_line(row, comparison.asked) for row in rows] for metric, rows in of_kind.items()}
+        for kind, of_kind in comparison.tables.items()
+    }
+    return {name if name != "rows" else "tables": tables if name == "rows" else value for name, value in values.items()}
+
+
+def _line(row: ResultRow, asked: Asked) -> dict[str, Any]:
+    return {
+        "fold": row.fold,
+        "part": ALL if row.part_kind == FOLD else row.part,
+        "difference": Difference(row.method, row.minus, row.scores, row.estimate),
+        "corrected": row.corrected,
+        "images": row.estimate.queries,
+        "episodes": row.episodes_of_fold,
+        "size": size_of_test(row, asked),
+        "equivalent": is_equivalent(row, asked),
+    }
+
+
 def groups_in_words(comparison: Comparison) -> list[str]:
     """Say which methods are not told apart, in a sentence for each group of a metric and fold."""
     return [
-        f"{metric}, {_fold(fold)}: {', '.join(group)} are not told apart"
+        f"{_place(metric, fold)}: {', '.join(group)} are not told apart"
         for metric, folds in comparison.alike.items()
         for fold, groups in folds.items()
         for group in groups
@@ -100,20 +144,14 @@ def groups_in_words(comparison: Comparison) -> list[str]:
 
 
 def _fitting(
-    kind: str,
-    metric: str,
-    lines: list[ComparisonLine],
-    names: Sequence[str],
-    asked: Asked,
-    width: int | None,
-    unasked: Collection[str] = (),
+    rows: Sequence[ResultRow], names: Sequence[str], asked: Asked, width: int | None, unasked: Collection[str] = ()
 ) -> tuple[Sequence[str], int]:
     """Return the columns of a table to leave out, those that are `unasked` first, and the room for each name then."""
     if width is None:
         return list(unasked), 0
 
     def room_without(columns: Collection[str]) -> int:
-        return (width - _width(_grid(lines, kind, metric, dict.fromkeys(names, ""), asked, columns))) // 2
+        return (width - _width(_grid(rows, dict.fromkeys(names, ""), asked, columns))) // 2
 
     left_out = list(unasked)
     room = room_without(left_out)
@@ -132,58 +170,51 @@ def _width(grid: Grid) -> int:
     return sum(max(map(len, column)) + 2 for column in columns) + 2
 
 
-def _caption(lines: list[ComparisonLine], kind: str, metric: str) -> str:
-    """Name a table, with the fold and the number of episodes where all lines have the same."""
-    folds, episodes = {line.fold for line in lines}, {line.episodes for line in lines}
-    words = [f"{metric}{CAPTIONS[kind]}", *map(_fold, folds if len(folds) == 1 else ())]
+def _caption(rows: Sequence[ResultRow]) -> str:
+    """Name a table, with the fold and the number of episodes where all rows have the same."""
+    folds, episodes = {row.fold for row in rows}, {row.episodes_of_fold for row in rows}
+    name = f"{rows[0].metric}{CAPTIONS[rows[0].part_kind]}"
+    words = [_place(name, *folds) if len(folds) == 1 else name]
     return ", ".join([*words, *(f"episodes used: {number:,} a fold" for number in episodes if len(episodes) == 1)])
 
 
-def _grid(
-    lines: list[ComparisonLine],
-    kind: str,
-    metric: str,
-    names: Mapping[str, str],
-    asked: Asked,
-    left_out: Collection[str] = (),
-) -> Grid:
+def _grid(rows: Sequence[ResultRow], names: Mapping[str, str], asked: Asked, left_out: Collection[str] = ()) -> Grid:
     """Lay out a line per comparison; sizes of tests and margins stand beside scores in points alone.
 
     Args:
-        lines: of one table.
-        kind: of the table, as in `Comparison.tables`.
-        metric: compared score.
+        rows: of one kind of part and metric.
         names: label of a method -> its name in the table.
         asked: what was asked of the comparisons.
         left_out: columns that are not wanted: "p" before its correction, "scores" of the two methods, what the test
             "finds", how many "times" larger a test finds the wanted difference, the number of "episodes", and whether
             the methods are equivalent "within" the margin.
     """
-    n, in_points = metric_named(metric).digits(), metric_named(metric).in_points
-    part = {"size": "object size", "class": "class"}.get(kind, "")
+    kind, metric = rows[0].part_kind, metric_named(rows[0].metric)
+    n, part = metric.digits(), PART_KINDS[kind].head if kind in PART_KINDS else ""
     columns = {
-        "first": [names[x.difference.method] for x in lines],
-        "second": [names[x.difference.other] for x in lines],
+        "first": [names[row.method] for row in rows],
+        "second": [names[row.minus] for row in rows],
     }
-    if len({line.fold for line in lines}) > 1:
-        columns["fold"] = [line.fold for line in lines]
+    if len({row.fold for row in rows}) > 1:
+        columns["fold"] = [row.fold for row in rows]
     if part:
-        columns[part] = [line.part for line in lines]
+        columns[part] = [row.part for row in rows]
     if "scores" not in left_out:
-        columns["first "] = [f"{line.difference.scores[0]:.{n}f}" for line in lines]
-        columns["second "] = [f"{line.difference.scores[1]:.{n}f}" for line in lines]
-    columns["first − second"] = [moved(line.difference.difference, n) for line in lines]
+        columns["first "] = [rounded(row.scores[0], row.metric) for row in rows]
+        columns["second "] = [rounded(row.scores[1], row.metric) for row in rows]
+    columns["first − second"] = [moved(row.estimate, n) for row in rows]
     if "p" not in left_out:
-        columns["p"] = [probability(line.p) for line in lines]
-    columns["corrected"] = [corrected_p(line.corrected) for line in lines]
-    if len({line.episodes for line in lines}) > 1 and "episodes" not in left_out:
-        columns["episodes used"] = [f"{line.episodes:,}" for line in lines]
-    if asked.margin is not None and in_points and "within" not in left_out:
-        columns[f"within ± {asked.margin:g}"] = ["yes" if line.equivalent else MISSING for line in lines]
-    if not part and in_points and "finds" not in left_out:
-        columns["finds"] = [MISSING if line.size is None else f"{line.size.smallest:.{n}f}" for line in lines]
-    if not part and in_points and "times" not in left_out:
-        columns[f"for {asked.effect:g}"] = [MISSING if line.size is None else times(line.size) for line in lines]
+        columns["p"] = [probability(row.estimate.p) for row in rows]
+    columns["corrected"] = [corrected_p(row.corrected) for row in rows]
+    if len({row.episodes_of_fold for row in rows}) > 1 and "episodes" not in left_out:
+        columns["episodes used"] = [f"{row.episodes_of_fold:,}" for row in rows]
+    if asked.margin is not None and metric.in_points and "within" not in left_out:
+        columns[f"within ± {asked.margin:g}"] = ["yes" if is_equivalent(row, asked) else MISSING for row in rows]
+    sizes = [size_of_test(row, asked) for row in rows]
+    if not part and metric.in_points and "finds" not in left_out:
+        columns["finds"] = [MISSING if size is None else f"{size.smallest:.{n}f}" for size in sizes]
+    if not part and metric.in_points and "times" not in left_out:
+        columns[f"for {asked.effect:g}"] = [MISSING if size is None else times(size) for size in sizes]
     return [[head.strip() for head in columns], *map(list, zip(*columns.values(), strict=True))]
 
 
@@ -193,8 +224,8 @@ def times(size: SizeOfTest) -> str:
     return f"{multiple(size.times)}× ({low}–{high})"
 
 
-def _fold(fold: str) -> str:
-    return "mean over folds" if fold == "mean" else f"fold {fold}"
+def _place(metric: str, fold: str) -> str:
+    return ", ".join(filter(None, (metric, fold_in_words(fold))))
 
 
 def plot(path: Path, comparisons: Sequence[Comparison]) -> None:
@@ -222,20 +253,23 @@ def _figure_size(comparison: Comparison) -> tuple[float, float]:
     names = whole_names(comparison.methods)
     wide = max(5.5, 3.5 + 0.15 * max(len(line) for name in names.values() for line in name.splitlines()))  # both sides
     step = 0.12 + 0.18 * most_lines(comparison.methods)
-    metrics = comparison.tables["all"]
-    folds = {line.fold for lines in metrics.values() for line in lines}
-    return wide * len(metrics), (1.1 + step * len(names)) * len(folds)
+    metrics = comparison.tables[ALL]
+    return wide * len(metrics), (1.1 + step * len(names)) * len(_folds(comparison))
+
+
+def _folds(comparison: Comparison) -> list[str]:
+    """List the folds, or their mean, that whole tests are compared on."""
+    return list(dict.fromkeys(row.fold for row in comparison.rows if row.part_kind == ALL))
 
 
 def _draw_diagrams(part: "SubFigure", comparison: Comparison) -> None:
-    metrics = comparison.tables["all"]
-    folds = list(dict.fromkeys(line.fold for lines in metrics.values() for line in lines))
+    metrics, folds = comparison.tables[ALL], _folds(comparison)
     axes = part.subplots(len(folds), len(metrics), squeeze=False)
-    for row, fold in zip(axes, folds, strict=True):
-        for axis, (metric, lines) in zip(row, metrics.items(), strict=True):
-            of_fold = [line for line in lines if line.fold == fold]
-            groups, why_not = bars(of_fold, metric)
-            axis.set_title(f"{metric}, {_fold(fold)}")
+    for line, fold in zip(axes, folds, strict=True):
+        for axis, (metric, rows) in zip(line, metrics.items(), strict=True):
+            of_fold = [row for row in rows if row.fold == fold]
+            groups, why_not = bars(of_fold)
+            axis.set_title(_place(metric, fold))
             if why_not:
                 axis.text(0.5, 0.5, fill(why_not, 60), ha="center", va="center", transform=axis.transAxes)
                 axis.set_axis_off()
@@ -244,29 +278,26 @@ def _draw_diagrams(part: "SubFigure", comparison: Comparison) -> None:
     part.suptitle(comparison.title, fontsize="small")
 
 
-def bars(lines: Sequence[ComparisonLine], metric: str) -> tuple[list[list[str]], str]:
+def bars(rows: Sequence[ResultRow]) -> tuple[list[list[str]], str]:
     """Group methods for the bars of a diagram, so that two share a bar exactly where they are not told apart.
 
     Args:
-        lines: of one fold and metric, every two methods; whatever cards they have.
-        metric: by which the methods stand in order.
+        rows: differences of one fold and metric, of every two methods; whatever cards they have.
 
     Returns:
         The groups, best first; and where no bars can say it, in a sentence why, else "".
     """
-    scores = scores_in(lines)
-    ranked = sorted(scores, key=lambda label: scores[label], reverse=metric_named(metric).higher_is_better)
+    order = ranked(rows)
     different, alike = set[frozenset[str]](), set[frozenset[str]]()
-    for line in lines:
-        pair = line.difference
-        if not line.is_tested and pair.difference.scope is not Scope.IDENTICAL:
-            untested = f"{pair.method} and {pair.other} could not be tested"
+    for row in rows:
+        if not row.is_tested and row.estimate.scope is not Scope.IDENTICAL:
+            untested = f"{row.method} and {row.minus} could not be tested"
             return [], f"No diagram: {untested}, so no bar can say what they are."
-        (different if line.significant else alike).add(frozenset((pair.method, pair.other)))
-    groups = indistinguishable(ranked, different)
+        (different if row.significant else alike).add(frozenset((row.method, row.minus)))
+    groups = indistinguishable(order, different)
     for two in sorted(alike, key=sorted):
         if not any(two <= set(group) for group in groups):
-            first, second = sorted(two, key=ranked.index)
+            first, second = sorted(two, key=order.index)
             return [], (
                 f"No diagram: {first} and {second} are not told apart, and a method between them is told apart from "
                 "one of the two, so that a bar would say more than the table."
@@ -290,7 +321,7 @@ def _diagram(axis: "Axes", scores: dict[str, float], groups: list[list[str]], me
             axis.plot([at, at, edge], [0.5, -number, -number], color="0.6", linewidth=0.8)
             axis.plot(at, 0.5, "o", color="black", markersize=4)
             axis.annotate(
-                f" {names[name]}  {at:.{metric_named(metric).digits()}f} ",
+                f" {names[name]}  {rounded(at, metric)} ",
                 (edge, -number),
                 ha=side,
                 va="center",

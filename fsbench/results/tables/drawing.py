@@ -9,7 +9,7 @@ from fsbench.base.errors import SettingsError
 from fsbench.base.files import replacing
 from fsbench.base.files.figures import STAMPS
 from fsbench.results.tables.layout import wrap_name
-from fsbench.results.tables.rows import MEAN
+from fsbench.results.tables.rows import fold_in_words
 from fsbench.scores.estimate import Estimate
 
 if TYPE_CHECKING:
@@ -52,8 +52,7 @@ def row_fold_words(folds: Iterable[str]) -> str:
     >>> row_fold_words(["mean", "mean"]), row_fold_words(["0", "2", "0"])
     ('mean over folds', 'fold 0 and fold 2')
     """
-    names = list(dict.fromkeys(folds))
-    return "mean over folds" if names == [MEAN] else " and ".join(f"fold {name}" for name in names)
+    return " and ".join(map(fold_in_words, dict.fromkeys(folds)))
 
 
 def check_plot(path: Path) -> None:

@@ -12,10 +12,10 @@ from math import isnan
 from typing import Any, TypeVar
 
 from fsbench.base.terminal import escape
-from fsbench.results.tables.blocks import MARKS, Block
+from fsbench.results.tables.blocks import MARKS, Block, Line
 from fsbench.results.tables.breakdowns import to_sheet
 from fsbench.results.tables.layout import Sheet
-from fsbench.results.tables.rows import ResultRow, rows_frame
+from fsbench.results.tables.rows import ALL, CLASS, MEAN, SIZE, ResultRow, rows_frame, scores_of
 from fsbench.results.tables.side_by_side import side_by_side
 from fsbench.scores.estimate import Estimate
 
@@ -110,6 +110,8 @@ def render(blocks: list[Block], form: str, by: Sequence[str] = (), width: int | 
 
     Where there are several tests, one more table has the test as a column. CSV and JSON name it in every row or block.
     """
+    if form == "json":
+        return as_json([_values(block) for block in blocks])
     written = write_as(form, blocks, lambda block, room: to_sheet(block, by, room), _csv, width, wrap)
     together = side_by_side(blocks, width if form == "text" else None) if form in SHEETS else None
     if together is None:
@@ -261,21 +263,21 @@ def _lines(block: Block) -> Iterator[list[object]]:
     def bearing(score: Estimate) -> list[object]:
         return [str(score.scope) if score.has_interval else "", score.queries or ""]
 
-    for row in block.rows:
-        start, end = [block.title, row.method, row.fold], [row.run, notes, cards.get(row.method, "")]
-        costs = {
-            "trainable parameters": row.trainable,
-            "episodes/s": row.episodes_per_second,
-            "peak memory MiB": row.peak_mib,
-        }
-        for metric, cost in costs.items():
+    parts = {kind: _parts(block, kind) for kind in (SIZE, CLASS)}
+    for (method, fold), scores in block.lines.items():
+        run = block.runs[method, fold]
+        start, end = [block.title, method, fold], [run, notes, cards.get(method, "")]
+        for metric, cost in zip(
+            ("trainable parameters", "episodes/s", "peak memory MiB"), _costs(block, run), strict=True
+        ):
             if cost is not None:
-                yield [*start, "all", metric, f"{cost:.10g}", *[""] * 4, *end, "", ""]
-        for metric, score in row.scores.items():
-            yield [*start, "all", metric, *numbers(score), "", "", *end, *bearing(score)]
-        for part, cell in (row.by_size | row.by_class).items():
-            for metric, score in cell.scores.items():
-                yield [*start, part, metric, *numbers(score), cell.pairs, cell.episodes, *end, *bearing(score)]
+                yield [*start, ALL, metric, f"{cost:.10g}", *[""] * 4, *end, "", ""]
+        for metric, score in scores.items():
+            yield [*start, ALL, metric, *numbers(score), "", "", *end, *bearing(score)]
+        for part, rows in (parts[SIZE].get((method, fold), {}) | parts[CLASS].get((method, fold), {})).items():
+            counts = [rows[0].pairs, rows[0].episodes]
+            for metric, score in scores_of(rows).items():
+                yield [*start, part, metric, *numbers(score), *counts, *end, *bearing(score)]
     for item in block.published:
         r = item.reported
         verdict = "; ".join([f"{r.stated}: {item.verdict}", *item.caveats])
@@ -284,13 +286,54 @@ def _lines(block: Block) -> Iterator[list[object]]:
         yield [*start, "reported", item.metric, f"{r.value:.{r.digits}f}", *[""] * 4, *end, "", ""]
 
 
-def as_json(items: Sequence[Any]) -> str:
-    """Write dataclasses as JSON, without fields that say `written: False`; NaN, which stands for no number, is null."""
-    written = [
-        {field.name: _plain(getattr(item, field.name)) for field in fields(item) if field.metadata.get("written", True)}
-        for item in items
+def _costs(block: Block, run: str) -> tuple[int | None, float | None, float | None]:
+    """Return trainable parameters, episodes a second and peak MiB of a run; None where they are not known."""
+    cost = block.costs.get(run)
+    return (cost.trainable_parameters, cost.episodes_per_second, cost.peak_mib) if cost else (None, None, None)
+
+
+def _parts(block: Block, kind: str) -> dict[Line, dict[str, list[ResultRow]]]:
+    """Return the rows of each line by their part; a mean has the classes of its folds."""
+    found = block.parts(kind)
+    for method, fold in block.lines if kind == CLASS else ():
+        if fold == MEAN:
+            own = [parts for (name, _), parts in found.items() if name == method]
+            found[method, MEAN] = {name: rows for parts in own for name, rows in parts.items()}
+    return found
+
+
+def _values(block: Block) -> dict[str, Any]:
+    """Return what JSON says of a block: its fields, with its rows by method and fold."""
+    kept = {one.name: getattr(block, one.name) for one in fields(block) if one.name not in ("costs", "blind")}
+    sizes, classes = (
+        {
+            line: {
+                name: {"pairs": rows[0].pairs, "episodes": rows[0].episodes, "scores": scores_of(rows)}
+                for name, rows in parts.items()
+            }
+            for line, parts in _parts(block, kind).items()
+        }
+        for kind in (SIZE, CLASS)
+    )
+    kept["rows"] = [
+        {
+            "method": line[0],
+            "fold": line[1],
+            "scores": scores,
+            "by_size": sizes.get(line, {}),
+            "by_class": classes.get(line, {}),
+            **dict(zip(("trainable", "episodes_per_second", "peak_mib"), _costs(block, block.runs[line]), strict=True)),
+            "run": block.runs[line],
+            "sees_supports": line[0] not in block.blind,
+        }
+        for line, scores in block.lines.items()
     ]
-    return json.dumps(written, indent=2, ensure_ascii=False) + "\n"
+    return kept
+
+
+def as_json(items: Sequence[Any]) -> str:
+    """Write dataclasses, or values of JSON that hold some, as JSON; NaN, which stands for no number, is null."""
+    return json.dumps(_plain(items), indent=2, ensure_ascii=False) + "\n"
 
 
 def plain_score(score: Estimate) -> dict[str, Any]:

@@ -16,6 +16,8 @@ Grid = list[list[str]]
 ALPHA = 0.05
 """Level of all tests; a p below it goes with a 95 % interval that leaves out 0."""
 MISSING = "–"
+COMFORTABLE, LEAST = 24, 12
+"""Characters for a name: columns are left out for the first, and no name is ever shortened below the second."""
 MOST_DIGITS = 9
 """Digits after the point beyond which nothing is printed, whatever rounding hides."""
 
@@ -151,15 +153,19 @@ def corrected_p(p: float) -> str:
     return probability(p) + ("*" if p < ALPHA else " ")
 
 
+def rounded(value: float | None, metric: str) -> str:
+    """Write a score without its interval; ROM and RUM, which end at 1, have a third digit."""
+    return MISSING if value is None else f"{value:.{metric_named(metric).digits()}f}"
+
+
 def figure(score: Estimate | None, metric: str) -> str:
-    """Write a score with its interval; ROM and RUM, which end at 1, have a third digit.
+    """Write a score with its interval.
 
     A score of too few images stands with their number in place of the interval.
     """
     if score is None:
         return MISSING
-    n = metric_named(metric).digits()
-    return " ".join(filter(None, (f"{score.value:.{n}f}", ends(score, n))))
+    return " ".join(filter(None, (rounded(score.value, metric), ends(score, metric_named(metric).digits()))))
 
 
 def ends(score: Estimate, digits: int) -> str:

@@ -42,7 +42,7 @@ class Table:
         # spared until it is needed
         import polars as pl
 
-        return pl.concat([wide_frame(block.results, by) for block in self.blocks], how="diagonal")
+        return pl.concat([wide_frame(block.rows, by) for block in self.blocks], how="diagonal")
 
     @property
     def text(self) -> str:
@@ -81,7 +81,7 @@ class Differences:
     @property
     def frame(self) -> "pl.DataFrame":
         """A row for each difference, method - minus; see `fsbench.results.tables.rows.COLUMNS` for the columns."""
-        return rows_frame(row for comparison in self.comparisons for row in comparison.results)
+        return rows_frame(row for comparison in self.comparisons for row in comparison.rows)
 
     @property
     def text(self) -> str:

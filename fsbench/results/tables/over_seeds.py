@@ -3,9 +3,10 @@
 from collections.abc import Mapping, Sequence
 from statistics import mean, stdev
 
-from fsbench.protocols.reading import metric_named
-from fsbench.results.tables.blocks import Block, Row
-from fsbench.scores.trivial import TRIVIAL
+from fsbench.results.tables.blocks import Block
+from fsbench.results.tables.layout import rounded
+from fsbench.results.tables.rows import ALL, MEAN
+from fsbench.scores.estimate import Estimate
 
 
 def means_over_seeds(blocks: Mapping[int, Block], seeds: Sequence[int]) -> list[str]:
@@ -17,25 +18,22 @@ def means_over_seeds(blocks: Mapping[int, Block], seeds: Sequence[int]) -> list[
         blocks: by the test's seed, with runs of the same methods.
         seeds: those that the protocol's results are means over.
     """
-    rows: dict[str, dict[int, Row]] = {}
+    by_method: dict[str, dict[int, dict[str, Estimate]]] = {}
     for seed in (seed for seed in seeds if seed in blocks):
-        for row in blocks[seed].rows:
-            if row.method not in TRIVIAL and (row.fold in ("mean", "all") or blocks[seed].folds == 1):
-                rows.setdefault(row.method, {})[seed] = row
+        for (method, fold), scores in blocks[seed].method_lines.items():
+            if fold in (MEAN, ALL) or blocks[seed].folds == 1:
+                by_method.setdefault(method, {})[seed] = scores
     named = ", ".join(map(str, seeds))
     lines = []
     lacking: dict[str, list[str]] = {}
-    for method, of_seed in rows.items():
+    for method, of_seed in by_method.items():
         missing = [str(seed) for seed in seeds if seed not in of_seed]
         if missing:
             lacking.setdefault(", ".join(missing), []).append(method)
             continue
-        metrics = [name for name in blocks[seeds[0]].metrics if all(name in row.scores for row in of_seed.values())]
-        scores = {name: [row.scores[name].value for row in of_seed.values()] for name in metrics}
-        figures = [
-            f"{name} {mean(values):.{metric_named(name).digits()}f} ± {stdev(values):.{metric_named(name).digits()}f}"
-            for name, values in scores.items()
-        ]
+        metrics = [name for name in blocks[seeds[0]].metrics if all(name in own for own in of_seed.values())]
+        values = {name: [own[name].value for own in of_seed.values()] for name in metrics}
+        figures = [f"{name} {rounded(mean(own), name)} ± {rounded(stdev(own), name)}" for name, own in values.items()]
         lines.append(f"{method}, mean ± standard deviation over test seeds {named}: {', '.join(figures)}")
     lines += [
         f"the protocol's result is the mean over test seeds {named} (TEST_SEED=, --test-seed); seeds {missing} are "

@@ -11,7 +11,7 @@ import numpy as np
 from fsbench.records.grouping import fold_of
 from fsbench.records.record import Record
 from fsbench.results.tables.rows import ResultRow
-from fsbench.results.tables.scoring import Request, Scope, Sums, correct, differences_on, fold_in_words, scores_on
+from fsbench.results.tables.scoring import Request, Scope, Sums, correct, differences_on, fold_name, scores_on
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +49,7 @@ class Point:
             select: chooses rows (rows,) bool by a record; None for whole runs.
         """
         runs = {fold_of(record): record for record in sorted(records, key=fold_of)}
-        scope = Scope(fold_in_words(list(runs.values())), kind, f"{number:g}", list(runs), select)
+        scope = Scope(fold_name(list(runs.values())), kind, f"{number:g}", list(runs), select)
         return cls(method, scope, runs, number)
 
     @property

@@ -35,7 +35,7 @@ COLUMNS = {
     "method": "label of the method, or of an answer that needs no model",
     "minus": "of a difference, the method that is subtracted, with its part where that is another: hsnet (shots 1); "
     "beside a rule, the score by the protocol's own is subtracted",
-    "fold": 'number of the fold, "mean" over all folds, or "all" for scores of classification',
+    "fold": 'number of the fold, "mean" over all folds, or "all" for classification',
     "part_kind": '"all", "fold", "size", "class", "presence", "shots", "ways", "side", "kept", "objects" or '
     '"support_annotation"',
     "part": "object size (share of the query in percent), class, whether the query shows the way, annotation, fold or "
@@ -68,7 +68,8 @@ class ResultRow:
     Attributes:
         estimate: the value with its interval, error and test.
         minus_part: part at which `minus` is, where that is another than `part`.
-        scores: of a difference, the scores of `method` and `minus`; None for a score.
+        scores: of a difference, the scores of `method` and `minus`; NaN for a score.
+        folds: number of folds that it is the mean over.
         parent: label of the method whose runs were scored; "" for an answer that needs no model.
     """
 
@@ -82,22 +83,28 @@ class ResultRow:
     part: str = ALL
     rule: str = ""
     minus_part: str = ""
-    scores: tuple[float, float] | None = None
+    scores: tuple[float, float] = (nan, nan)
     corrected: float = nan
     pairs: int = 0
     episodes: int = 0
+    folds: int = 1
     run: str = ""
     parent: str = ""
 
     @property
     def is_tested(self) -> bool:
-        """Whether there is a p."""
+        """Whether a difference has a p."""
         return not isnan(self.estimate.p)
 
     @property
-    def is_significant(self) -> bool:
-        """Whether two methods are told apart."""
+    def significant(self) -> bool:
+        """Whether two methods are told apart: p after its correction is below 0.05."""
         return self.corrected < ALPHA
+
+    @property
+    def episodes_of_fold(self) -> int:
+        """Number of episodes of each fold."""
+        return round(self.episodes / self.folds)
 
     def reversed(self) -> "ResultRow":
         """Return the same difference the other way round: `minus` less `method`."""
@@ -110,7 +117,7 @@ class ResultRow:
             part=self.minus_part or self.part,
             minus_part=self.part if self.minus_part else "",
             estimate=turned,
-            scores=None if self.scores is None else (self.scores[1], self.scores[0]),
+            scores=(self.scores[1], self.scores[0]),
             parent=self.minus,
         )
 
@@ -131,6 +138,20 @@ class ResultRow:
             "episodes": self.episodes,
             "run": self.run,
         }
+
+
+def fold_in_words(fold: str) -> str:
+    """Name the fold of a row; "" where there are no folds.
+
+    >>> [fold_in_words(fold) for fold in ("0", MEAN, ALL)]
+    ['fold 0', 'mean over folds', '']
+    """
+    return {MEAN: "mean over folds", ALL: ""}.get(fold, f"fold {fold}")
+
+
+def scores_of(rows: Iterable[ResultRow]) -> dict[str, Estimate]:
+    """Return metric -> score, or difference, of rows that have a value."""
+    return {row.metric: row.estimate for row in rows if not isnan(row.estimate.value)}
 
 
 def rows_frame(rows: Iterable[ResultRow]) -> "pl.DataFrame":

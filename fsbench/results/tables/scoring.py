@@ -144,8 +144,8 @@ def is_whole(runs: Mapping[int, Record]) -> bool:
 def score_rows(methods: Methods, request: Request, sums: Sums) -> list[ResultRow]:
     """Score the methods of one test, fold by fold, and the mean where a method has all folds.
 
-    The answers that a protocol derives from a method's runs follow it; the answers that need no model come last, for
-    each fold alone. A score that does not exist has a row without a value.
+    The answers that a protocol derives from a method's runs follow it; the answers that need no model come last. A
+    score that does not exist has a row without a value.
 
     Args:
         methods: of one test, see `fsbench.records.grouping.comparable`.
@@ -174,7 +174,7 @@ def _rows_of(who: Scored, request: Request, sums: Sums) -> list[ResultRow]:
 
 def _scope_rows(who: Scored, records: Sequence[Record], request: Request, sums: Sums) -> Iterator[ResultRow]:
     """Score one fold, or the mean over several, and its parts; classes differ from fold to fold, so a mean has none."""
-    first, fold = records[0], fold_in_words(records)
+    first, fold = records[0], fold_name(records)
     is_part = len(records) == 1 and is_whole(who.runs)
     frames = [sums.frame(record, who.answer) for record in records]
     row = ResultRow(
@@ -183,6 +183,7 @@ def _scope_rows(who: Scored, records: Sequence[Record], request: Request, sums: 
         fold,
         "",
         Estimate(nan),
+        folds=len(records),
         run="" if len(records) > 1 or who.answer else first.path.name,
         parent=who.parent,
     )
@@ -208,7 +209,7 @@ def _kinds(record: Record, by: Sequence[str]) -> Iterator[tuple[str, PartKind]]:
             yield kind, parts
 
 
-def fold_in_words(records: Sequence[Record]) -> str:
+def fold_name(records: Sequence[Record]) -> str:
     """Name the folds of a method's runs as rows do: "mean" of several, the number of one, "all" of classification."""
     if len(records) > 1:
         return MEAN
@@ -257,7 +258,7 @@ def pairs_and_episodes(kept: Sequence[np.ndarray], frames: "Sequence[pl.DataFram
 
 
 def _trivial_rows(methods: Methods, request: Request, sums: Sums) -> list[ResultRow]:
-    """Score the answers that need no model on each fold; of classification, chance."""
+    """Score the answers that need no model on all folds that a method has; of classification, chance."""
     first_of_fold: dict[int, Record] = {}
     for runs in methods.values():
         for fold, record in runs.items():
@@ -265,12 +266,8 @@ def _trivial_rows(methods: Methods, request: Request, sums: Sums) -> list[Result
     some = next(iter(first_of_fold.values()))
     if not some.protocol.has_masks:
         return [ResultRow(request.name(some), CHANCE, ALL, "accuracy", Estimate(100 / some.header.way))]
-    return [
-        row
-        for answer in ANSWERS
-        for fold, record in sorted(first_of_fold.items())
-        for row in _rows_of(Scored(answer, {fold: record}, answer), request, sums)
-    ]
+    ordered = dict(sorted(first_of_fold.items()))
+    return [row for answer in ANSWERS for row in _rows_of(Scored(answer, ordered, answer), request, sums)]
 
 
 @dataclass(frozen=True)
@@ -314,19 +311,21 @@ class Scope:
             part=self.part,
             pairs=pairs,
             episodes=episodes,
+            folds=len(self.folds),
         )
 
 
 def scopes(first: Mapping[int, Record], by: Sequence[str] = ()) -> list[Scope]:
     """List what is compared: the mean over folds where all are there, else single folds; then their parts."""
     folds = sorted(first)
-    whole = is_whole(first)
-    tests = [Scope(MEAN, ALL, ALL, folds)] if whole else [Scope(str(fold), ALL, ALL, [fold]) for fold in folds]
+    whole, has_folds = is_whole(first), first[folds[0]].protocol.has_masks
+    single = [Scope(str(fold) if has_folds else ALL, ALL, ALL, [fold]) for fold in folds]
+    tests = [Scope(MEAN, ALL, ALL, folds)] if whole else single
     found = list(tests)
     if FOLD in by and whole:
         found += [Scope(str(fold), FOLD, str(fold), [fold]) for fold in folds]
     for kind, parts in _kinds(first[folds[0]], by):
-        for test in tests if parts.over_folds else [Scope(str(fold), ALL, ALL, [fold]) for fold in folds]:
+        for test in tests if parts.over_folds else single:
             record = first[test.folds[0]]
             for name in parts.select(record.episodes, record.header):
                 if (kind, name) != (SIZE, ABSENT) or PRESENCE not in by:  # which has it, too

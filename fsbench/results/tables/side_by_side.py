@@ -2,16 +2,22 @@
 
 from collections.abc import Sequence
 
-from fsbench.protocols.reading import metric_named
-from fsbench.results.tables.blocks import Block, Row
-from fsbench.results.tables.layout import MISSING, Sheet, Style, figure, interval_notes, shorten
+from fsbench.results.tables.blocks import Block
+from fsbench.results.tables.layout import (
+    COMFORTABLE,
+    LEAST,
+    Sheet,
+    Style,
+    figure,
+    interval_notes,
+    rounded,
+    shorten,
+)
+from fsbench.results.tables.rows import ALL, MEAN
 from fsbench.scores.estimate import Estimate
-from fsbench.scores.trivial import TRIVIAL
 
 JOINT = " · "
 """Stands between the parts of a block's title."""
-COMFORTABLE, LEAST = 24, 12
-"""Characters for a name: columns are left out for the first, and names are never shortened below the second."""
 
 
 def side_by_side(blocks: Sequence[Block], width: int | None = None) -> Sheet | None:
@@ -28,19 +34,19 @@ def side_by_side(blocks: Sequence[Block], width: int | None = None) -> Sheet | N
     if len(set(tests)) < 2:
         return None
     metrics = list(dict.fromkeys(metric for block in blocks for metric in block.metrics))
-    rows = [(block, test, row) for block, test in zip(blocks, tests, strict=True) for row in _whole_rows(block)]
-    order = {name: number for number, name in enumerate(dict.fromkeys(row.method for *_, row in rows))}
-    rows.sort(key=lambda each: order[each[2].method])  # stable: tests stay in their order
-    names = [_name(block, row) for block, _, row in rows]
-    has_folds = any(row.fold not in ("all", "mean") for *_, row in rows)
+    lines = [(block, test, line) for block, test in zip(blocks, tests, strict=True) for line in block.whole_lines]
+    order = {name: number for number, name in enumerate(dict.fromkeys(method for *_, (method, _) in lines))}
+    lines.sort(key=lambda each: order[each[2][0]])  # stable: tests stay in their order
+    names = [_name(block, method) for block, _, (method, _) in lines]
+    has_folds = any(fold not in (ALL, MEAN) for *_, (_, fold) in lines)
     cells = [
         [
             name,
             test,
-            *[row.fold] * has_folds,
-            *(_score(row.scores.get(metric), metric, metric == block.metrics[0]) for metric in metrics),
+            *[line[1]] * has_folds,
+            *(_score(block.lines[line].get(metric), metric, metric == block.metrics[0]) for metric in metrics),
         ]
-        for name, (block, test, row) in zip(names, rows, strict=True)
+        for name, (block, test, line) in zip(names, lines, strict=True)
     ]
     head = ["method", "test", *["fold"] * has_folds, *metrics]
     left_out: list[str] = []
@@ -54,7 +60,7 @@ def side_by_side(blocks: Sequence[Block], width: int | None = None) -> Sheet | N
         name_width = max(min(longest[0], room - min(longest[1], COMFORTABLE)), LEAST)
         short, tested = shorten(names, (name_width,)), shorten(tests, (max(room - name_width, LEAST),))
         cells = [[short[line[0]], tested[line[1]], *line[2:]] for line in cells]
-    scores = [row.scores[block.metrics[0]] for block, _, row in rows if block.metrics[0] in row.scores]
+    scores = [block.lines[line][block.metrics[0]] for block, _, line in lines if block.metrics[0] in block.lines[line]]
     notes = ["the test is a column here, and no rank or difference goes across tests"]
     notes += [f"no room for {', '.join(left_out)}: the table of each test has them"] * bool(left_out)
     title = JOINT.join([*shared, f"{len({block.title for block in blocks})} tests side by side"])
@@ -75,23 +81,14 @@ def _parts(titles: Sequence[str]) -> tuple[list[str], list[str]]:
     return shared, [many if others.count(one) > 1 else one for one, many in zip(others, numbered, strict=True)]
 
 
-def _name(block: Block, row: Row) -> str:
+def _name(block: Block, method: str) -> str:
     """Return a method's name with the mark of results that were handed in; signs of cards are of one table alone."""
-    return row.method + block.marks.get(row.method, "").removeprefix(block.signs.get(row.method, ""))
-
-
-def _whole_rows(block: Block) -> list[Row]:
-    """Return the row of the mean of each method that has one, and all rows of the others."""
-    rows = [row for row in block.rows if row.method not in TRIVIAL]
-    means = {row.method for row in rows if row.fold == "mean"}
-    return [row for row in rows if row.fold == "mean" or row.method not in means]
+    return method + block.marks.get(method, "").removeprefix(block.signs.get(method, ""))
 
 
 def _score(score: Estimate | None, metric: str, is_first: bool) -> str:
     """Write the score that ranks in its test with its interval, and others without."""
-    if score is None or is_first:
-        return figure(score, metric) if score is not None else MISSING
-    return f"{score.value:.{metric_named(metric).digits()}f}"
+    return figure(score, metric) if score is None or is_first else rounded(score.value, metric)
 
 
 def _room(head: Sequence[str], cells: Sequence[Sequence[str]], width: int) -> int:

@@ -4,21 +4,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from fsbench.protocols.reading import metric_named
-from fsbench.results.tables.blocks import Block, Row
-from fsbench.results.tables.layout import MISSING, Grid, Style, ends, shorten
+from fsbench.results.tables.blocks import Block
+from fsbench.results.tables.layout import COMFORTABLE, LEAST, MISSING, Grid, Style, ends, rounded, shorten
 from fsbench.results.tables.layout import places as places_of
-from fsbench.results.tables.rows import MEAN
+from fsbench.results.tables.rows import ALL, MEAN
 from fsbench.results.tables.trivial import NOT_ABOVE, best_without_model, mark_of
 from fsbench.scores.estimate import Estimate
-from fsbench.scores.trivial import TRIVIAL
 
 INTERVAL = "95 % interval"
 NO_ROOM = "no room for"
 """Begin of the line that names columns that are left out."""
 BEST = "(best without a model)"
 """Label of the line of the best answers that need no model."""
-COMFORTABLE, LEAST = 24, 12
-"""Characters for the names of methods: columns are left out for the first, and never for more than the second."""
 
 _SUPERSCRIPTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
@@ -79,9 +76,8 @@ def summary(block: Block, width: int | None = None) -> tuple[Grid, Style, list[s
         The grid, its style with the best figure of each column, what is to be said below of what is left out, and the
         scores whose intervals are shown.
     """
-    methods = list(dict.fromkeys(row.method for row in block.rows if row.method not in TRIVIAL))
-    of_method = {name: {row.fold: row for row in block.rows if row.method == name} for name in methods}
-    columns = _columns(block, list(of_method.values()))
+    methods = list(dict.fromkeys(method for method, _ in block.method_lines))
+    columns = _columns(block, methods)
     marks = block.marks
     has_best = any(column.best for column in columns)
     longest = max((len(mark) for mark in marks.values()), default=0)
@@ -146,24 +142,26 @@ def label_in(cell: str, label: str) -> bool:
 
 def method_folds(block: Block) -> list[str]:
     """List the folds that methods have, in order."""
-    folds = {row.fold for row in block.rows if row.method not in TRIVIAL and row.fold != "mean"}
+    folds = {fold for _, fold in block.method_lines if fold != MEAN}
     return sorted(folds, key=lambda fold: (len(fold), fold))
 
 
-def _columns(block: Block, methods: Sequence[dict[str, Row]]) -> list[_Column]:
-    """Build all columns for the rows, by fold, of each method."""
+def _columns(block: Block, methods: Sequence[str]) -> list[_Column]:
+    """Build all columns, which have a cell for each method."""
     main, *others = block.metrics
     folds = method_folds(block)
-    has_mean = any("mean" in rows for rows in methods)
-    whole = "mean" if has_mean else folds[0] if len(folds) == 1 else ""
+    has_mean = any(fold == MEAN for _, fold in block.method_lines)
+    whole = MEAN if has_mean else folds[0] if len(folds) == 1 else ""
+
+    def scores_of_methods(metric: str, fold: str) -> list[Estimate | None]:
+        return [block.lines.get((method, fold), {}).get(metric) for method in methods]
 
     def column(head: str, metric: str, fold: str, rank: int) -> _Column:
-        scores = [rows[fold].scores.get(metric) if fold in rows else None for rows in methods]
-        digits = metric_named(metric).digits()
-        cells = [MISSING if score is None else f"{score.value:.{digits}f}" for score in scores]
-        best = best_without_model(block.rows, fold, metric)
-        marks = [mark_of(block.rows, fold, metric, score) for score in scores]
-        return _Column(head, cells, scores, metric, rank, "" if best is None else f"{best[1]:.{digits}f}", marks)
+        scores = scores_of_methods(metric, fold)
+        cells = [rounded(None if score is None else score.value, metric) for score in scores]
+        best = best_without_model(block.answers, fold, metric)
+        marks = [mark_of(block.answers, fold, metric, score) for score in scores]
+        return _Column(head, cells, scores, metric, rank, "" if best is None else rounded(best[1], metric), marks)
 
     columns = []
     for number, fold in enumerate(folds):
@@ -171,16 +169,16 @@ def _columns(block: Block, methods: Sequence[dict[str, Row]]) -> list[_Column]:
         head = " ".join(filter(None, (main, label))) if number == 0 else label
         columns.append(column(head, main, fold, len(others) + 2 if has_mean else 0))
     if has_mean:
-        columns.append(column("mean", main, "mean", 0))
+        columns.append(column(MEAN, main, MEAN, 0))
     if whole:
-        columns.append(_intervals([rows[whole].scores.get(main) if whole in rows else None for rows in methods], main))
+        columns.append(_intervals(scores_of_methods(main, whole), main))
         columns += [column(metric, metric, whole, len(others) + 1 - number) for number, metric in enumerate(others)]
     return columns
 
 
 def fold_label(block: Block, fold: str) -> str:
     """Name a fold as papers do, by its number of classes and its number: 5⁰; empty where there are no folds."""
-    if fold == "all" or block.folds == 1:
+    if fold == ALL or block.folds == 1:
         return ""
     return f"{block.classes[fold]}{fold.translate(_SUPERSCRIPTS)}" if fold in block.classes else f"fold {fold}"
 

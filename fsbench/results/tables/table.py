@@ -1,6 +1,6 @@
 """From records to a table: only runs of one protocol, data set and setting stand in one block."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from fsbench.protocols.reading import metric_named
@@ -8,7 +8,7 @@ from fsbench.records.card import Cards, choices_on_test
 from fsbench.records.description import notes, warnings
 from fsbench.records.grouping import comparable, fold_of, group_key, names_of_tests, variants
 from fsbench.records.record import Record
-from fsbench.results.tables.blocks import Block, arrange
+from fsbench.results.tables.blocks import Block
 from fsbench.results.tables.comparable import Methods
 from fsbench.results.tables.layout import meanings
 from fsbench.results.tables.over_seeds import means_over_seeds
@@ -30,6 +30,7 @@ def build_blocks(
     backbone_data: Mapping[str, str] | None = None,
     measure: Measure | None = None,
     rank_all: bool = False,
+    label: Callable[[Sequence[Record]], Methods] | None = None,
 ) -> list[Block]:
     """Build the table blocks of finished runs.
 
@@ -42,6 +43,7 @@ def build_blocks(
         backbone_data: name of a backbone -> what it was trained on, for cards that tell it.
         measure: measures what scores beyond the counts need of a run; None where nobody asks for them.
         rank_all: whether rows of different cards are ranked together.
+        label: labels the methods of runs that may be compared; `methods_of` unless given.
     """
     asked = None if metrics is None else tuple(metric_named(name).name for name in metrics)
     parts = (*[SIZE] * by_size, *[CLASS] * by_class)
@@ -53,7 +55,10 @@ def build_blocks(
     for group, name in zip(groups, names_of_tests(groups), strict=True):
         shown = group[0].protocol.default_metrics if asked is None or not group[0].protocol.has_masks else asked
         block = _block(
-            group, Request(tuple(shown), parts, trivial, measure, name), published, Cards(backbone_data or {})
+            (label or methods_of)(group),
+            Request(tuple(shown), parts, trivial, measure, name),
+            published,
+            Cards(backbone_data or {}),
         )
         block.rank_all = rank_all
         block.warnings += _notes_on_split(groups_of_test[group_key(group[0])], group)
@@ -70,41 +75,39 @@ def methods_of(records: Sequence[Record]) -> Methods:
     }
 
 
-def _block(records: list[Record], request: Request, published: Sequence[PublishedScore], stated: Cards) -> Block:
+def _block(methods: Methods, request: Request, published: Sequence[PublishedScore], stated: Cards) -> Block:
     """Build the block of runs that may be compared, with reported scores beside the rows they belong to."""
-    methods, sums = methods_of(records), Sums(request.measure)
-    results = score_rows(methods, request, sums)
-    rows = arrange(results, methods)
-    header = records[0].header
-    test = header.dataset, header.way, header.shot
-    of_test = [score for score in published if (score.dataset, score.way, score.shot) == test]
-    comparisons = []
-    for row in (row for row in rows if row.method in methods):
-        runs = [record for record in methods[row.method].values() if row.run in ("", record.path.name)]
-        comparisons += match_published(row.method, row.fold, row.scores, runs, of_test)
+    sums, records = Sums(request.measure), [record for runs in methods.values() for record in runs.values()]
+    rows = score_rows(methods, request, sums)
     own = {label: stated.method_card(list(runs.values())) for label, runs in methods.items()}
-    cards = dict(own)
-    cards |= {one.method: own[one.parent] for one in results if one.parent}
-    headers = [record.header for record in sorted(records, key=fold_of)]
-    return Block(
+    parents = {row.method: row.parent for row in rows if row.parent}
+    header, every = records[0].header, sorted(records, key=fold_of)
+    block = Block(
         request.name(records[0]),
         rows,
         [*_answer_notes(methods), *notes(records), *meanings(request.metrics)],
         request.metrics,
-        comparisons,
         folds=header.folds,
-        classes={str(one.fold): len(one.class_ids) + len(one.dropped_classes) for one in headers}
+        classes={str(one.header.fold): len(one.header.class_ids) + len(one.header.dropped_classes) for one in every}
         if records[0].protocol.has_masks
         else {},
-        cards=cards,
-        warnings=[
-            *warnings(records),
-            *choices_on_test(own),
-            *no_better_than_blind(rows, request.metrics),
-            *sums.missing_in_words,
+        cards=own | {label: own[parent] for label, parent in parents.items()},
+        costs={record.path.name: record.run.cost for record in records},
+        blind=[
+            label
+            for label, parent in parents.items()
+            if not all(record.run.sees_supports for record in methods[parent].values())
         ],
-        results=results,
     )
+    block.warnings += [*warnings(records), *choices_on_test(own), *no_better_than_blind(block), *sums.missing_in_words]
+    test = header.dataset, header.way, header.shot
+    of_test = [score for score in published if (score.dataset, score.way, score.shot) == test]
+    for (label, fold), scores in block.lines.items():
+        if label in methods:
+            run = block.runs[label, fold]
+            runs = [record for record in methods[label].values() if run in ("", record.path.name)]
+            block.published += match_published(label, fold, scores, runs, of_test)
+    return block
 
 
 def _answer_notes(methods: Methods) -> list[str]:

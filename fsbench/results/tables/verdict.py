@@ -1,6 +1,6 @@
 """A verdict on a change: runs of one method held against the accepted ones on the same episodes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -10,9 +10,10 @@ from fsbench.records.counts import NUMBERS
 from fsbench.records.description import all_notes, title
 from fsbench.records.grouping import fold_of
 from fsbench.records.record import Record
-from fsbench.results.tables.compare import Comparing, Comparison, ComparisonLine, compare_methods
+from fsbench.results.tables.compare import Comparing, Comparison, compare_methods, p_in_words
 from fsbench.results.tables.formats import SHEETS
-from fsbench.results.tables.layout import Grid, Sheet, moved
+from fsbench.results.tables.layout import Grid, Sheet, moved, rounded
+from fsbench.results.tables.rows import ALL, MEAN, ResultRow, fold_in_words
 
 NOW, ACCEPTED = "now", "accepted"
 EXPLANATION = (
@@ -59,25 +60,21 @@ class Verdict:
     @property
     def sentence(self) -> str:
         """The outcome in one line."""
-        tables = self.comparison.tables["all"]
         if self.outcome is Outcome.EQUAL:
             return f"{self.method}: equal: all counts of {self.episodes} episodes are the accepted ones"
-        first = next(iter(tables))
-        shown = ((name, line) for name, lines in tables.items() for line in lines if name == first or line.significant)
-        parts = "; ".join(_difference(line, name) for name, line in shown)
+        first, *others = self.comparison.tables[ALL].values()
+        shown = [*first, *(row for rows in others for row in rows if row.significant)]
         other = f"{self.different} of {self.episodes} episodes have other counts"
-        return f"{self.method}: {self.outcome}: {parts}; {other}"
+        return f"{self.method}: {self.outcome}: {'; '.join(map(_difference, shown))}; {other}"
 
     def write(self, form: str) -> str:
         """Write the verdict as "text" or "markdown"."""
         grid: Grid = [["score", "fold", "accepted", "now", "difference, 95 % interval", "test"]]
-        for metric, lines in self.comparison.tables["all"].items():
-            digits = metric_named(metric).digits()
-            for line in lines:
-                now, accepted = line.difference.scores
-                found = line.difference.difference
-                values = [f"{accepted:.{digits}f}", f"{now:.{digits}f}", moved(found, digits)]
-                grid.append([metric, line.fold, *values, line.words])
+        for metric, rows in self.comparison.tables[ALL].items():
+            for row in rows:
+                now, accepted = (rounded(score, metric) for score in row.scores)
+                values = [accepted, now, moved(row.estimate, metric_named(metric).digits())]
+                grid.append([metric, row.fold, *values, p_in_words(row)])
         return SHEETS[form]([Sheet(f"{self.sentence}. {self.title}", [("", grid)], self.notes)])
 
 
@@ -98,7 +95,7 @@ def judge(now: Sequence[Record], accepted: Sequence[Record]) -> Verdict:
         raise SettingsError(f"the runs are of fold {found}, the accepted ones of fold {expected}; expected equal folds")
     comparison = compare_methods(by_fold, Comparing(baseline=ACCEPTED, rank_all=True))
     different = sum(_different_episodes(run, by_fold[ACCEPTED][fold]) for fold, run in by_fold[NOW].items())
-    outcome = _outcome(comparison.tables["all"]) if different else Outcome.EQUAL
+    outcome = _outcome(comparison.rows) if different else Outcome.EQUAL
     name = now[0].run.identity.method.name
     episodes = sum(len(run.manifest.episodes) for run in by_fold[NOW].values())
     told = comparison.verdicts if different else []
@@ -124,19 +121,14 @@ def _different_episodes(now: Record, accepted: Record) -> int:
     return len({a[0] for a, b in zip(first, second, strict=True) if a != b})
 
 
-def _outcome(tables: Mapping[str, Sequence[ComparisonLine]]) -> Outcome:
-    """Return the outcome of the lines of all scores: worse where any score of any fold is told to be."""
-    told = [
-        metric_named(metric).sign * line.difference.difference.value
-        for metric, lines in tables.items()
-        for line in lines
-        if line.significant
-    ]
+def _outcome(rows: Sequence[ResultRow]) -> Outcome:
+    """Return the outcome of the rows of all scores: worse where any score of any fold is told to be."""
+    told = [metric_named(row.metric).sign * row.estimate.value for row in rows if row.significant]
     if any(value < 0 for value in told):
         return Outcome.WORSE
     return Outcome.BETTER if told else Outcome.OPEN
 
 
-def _difference(line: ComparisonLine, metric: str) -> str:
-    where = "" if line.fold == "mean" else f"fold {line.fold} "
-    return f"{metric} {where}{moved(line.difference.difference, metric_named(metric).digits())}"
+def _difference(row: ResultRow) -> str:
+    where = "" if row.fold in (MEAN, ALL) else f"{fold_in_words(row.fold)} "
+    return f"{row.metric} {where}{moved(row.estimate, metric_named(row.metric).digits())}"

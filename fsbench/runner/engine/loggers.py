@@ -5,7 +5,8 @@ image.
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from fsbench.base.files import fingerprint
 from fsbench.base.files.images import open_image
 from fsbench.base.terminal import print_progress
 from fsbench.records.record import Record
-from fsbench.results.tables.blocks import Row, Subset
+from fsbench.results.tables.rows import ALL, CLASS, SIZE, ResultRow, scores_of
 from fsbench.results.tables.table import build_blocks
 from fsbench.runner.engine.experiment import Experiment
 
@@ -107,16 +108,18 @@ def log_record(loggers: Iterable[Logger], record: Record, step: int) -> None:
         record: the finished run.
         step: training step of the scores.
     """
-    row, *_ = build_blocks([record], by_class=True)[0].rows  # further answers of the protocol stand after it
-    metrics = {f"test/{name}": score.value for name, score in row.scores.items()}
-    for kind, parts in (("class", row.by_class), ("size", row.by_size)):
-        for part, subset in parts.items():
-            metrics |= {f"test/{kind}/{part}/{name}": score.value for name, score in subset.scores.items()}
+    (block,) = build_blocks([record], by_class=True)
+    rows = [row for row in block.rows if row.run]  # without further answers of the protocol
+    metrics = {
+        "/".join(("test", *([] if row.part_kind == ALL else [row.part_kind, row.part]), row.metric)): row.estimate.value
+        for row in rows
+        if not isnan(row.estimate.value)
+    }
     image_file = record.path / "predictions.png"
     for logger in loggers:
         logger.log_metrics(metrics, step)
         if isinstance(logger, WandbLogger):
-            _log_wandb(logger, record, row, image_file)
+            _log_wandb(logger, record, rows, image_file)
         elif isinstance(logger, TensorBoardLogger) and image_file.is_file():
             with open_image(image_file) as image:
                 pixels = np.asarray(image.convert("RGB"))
@@ -126,22 +129,23 @@ def log_record(loggers: Iterable[Logger], record: Record, step: int) -> None:
             logger.save()
 
 
-def _log_wandb(logger: WandbLogger, record: Record, row: Row, image_file: Path) -> None:
+def _log_wandb(logger: WandbLogger, record: Record, rows: Sequence[ResultRow], image_file: Path) -> None:
     # spared until it is needed
     import wandb
 
     run = logger.experiment
-    for name, score in row.scores.items():
+    scores = scores_of(row for row in rows if row.part_kind == ALL)
+    for name, score in scores.items():
         run.summary[name] = score.value
     run.summary["cost"] = record.run.cost.as_json()
     intervals = [
         [name, score.value, *((score.low, score.high) if score.has_interval else (None, None))]
-        for name, score in row.scores.items()
+        for name, score in scores.items()
     ]
     panels: dict[str, Any] = {"scores": wandb.Table(columns=["metric", "value", "low", "high"], data=intervals)}
-    for kind, parts in (("class", row.by_class), ("size", row.by_size)):
-        panels[f"by {kind}"] = table = _table(wandb, kind, parts, row)
-        for metric in row.scores:
+    for kind in (CLASS, SIZE):
+        panels[f"by {kind}"] = table = _table(wandb, kind, rows)
+        for metric in scores:
             if metric in table.columns:
                 panels[f"{metric} by {kind}"] = wandb.plot.bar(table, kind, metric, title=f"{metric} by {kind}")
     if image_file.is_file():
@@ -153,11 +157,17 @@ def _log_wandb(logger: WandbLogger, record: Record, row: Row, image_file: Path) 
         print_progress(f"W&B: this run is offline in {folder}; send it with: wandb sync {folder}")
 
 
-def _table(wandb: Any, kind: str, parts: dict[str, Subset], row: Row) -> Any:
+def _table(wandb: Any, kind: str, rows: Sequence[ResultRow]) -> Any:
     """Return a W&B table with a line per class or size: its pairs, and the scores that any of them has."""
-    metrics = [name for name in row.scores if any(name in part.scores for part in parts.values())]
+    parts: dict[str, list[ResultRow]] = {}
+    for row in (row for row in rows if row.part_kind == kind):
+        parts.setdefault(row.part, []).append(row)
+    scores = {part: scores_of(of_part) for part, of_part in parts.items()}
+    metrics = [
+        name for name in dict.fromkeys(row.metric for row in rows) if any(name in own for own in scores.values())
+    ]
     lines = [
-        [label, part.pairs, *(part.scores[name].value if name in part.scores else None for name in metrics)]
-        for label, part in parts.items()
+        [part, parts[part][0].pairs, *(own[name].value if name in own else None for name in metrics)]
+        for part, own in scores.items()
     ]
     return wandb.Table(columns=[kind, "pairs", *metrics], data=lines)

@@ -13,9 +13,9 @@ from fsbench.protocols.reading import metric_named, metric_names
 from fsbench.protocols.test import Test
 from fsbench.records.predictions import read_predictions
 from fsbench.records.record import Record
-from fsbench.results.tables.blocks import Block
 from fsbench.results.tables.layout import figure
 from fsbench.results.tables.measuring.recount import Truth
+from fsbench.results.tables.rows import ALL, CLASS, SIZE, ResultRow, scores_of
 from fsbench.results.tables.scoring import Measure
 from fsbench.results.tables.table import build_blocks
 from fsbench.results.tables.wide import WIDE_KINDS, wide_frame
@@ -78,10 +78,10 @@ class Result:
             SettingsError: the run has no such score.
         """
         names = metric_names(metric)
-        (row,) = self._block(metrics=names).rows
-        if len(names) > 1 or names[0] not in row.scores:
+        scores = scores_of(self._rows(metrics=names))
+        if len(names) > 1 or names[0] not in scores:
             raise SettingsError(f"{self.path.name} has no score '{metric}'; there are: {', '.join(self.scores)}")
-        return row.scores[names[0]]
+        return scores[names[0]]
 
     def by(self, part: str) -> "pl.DataFrame":
         """Break the run down.
@@ -99,7 +99,7 @@ class Result:
         if part not in WIDE_KINDS:
             raise SettingsError(f"by() was given '{part}', expected {' or '.join(WIDE_KINDS)}")
         self.record.protocol.check_breakdowns([part])
-        return wide_frame(self._block(by_class=part == "class").results, part).drop("test", "method", "fold", "run")
+        return wide_frame(self._rows(part), part).drop("test", "method", "fold", "run")
 
     def show(self, worst: int = 5, test: Test | None = None) -> "Image.Image":
         """Draw the episodes with the lowest IoU: supports, the query's truth, what was predicted, and its errors.
@@ -164,17 +164,18 @@ class Result:
         index: SegmentationIndex = test.index
         return index
 
-    def _block(self, by_class: bool = False, metrics: Sequence[str] | None = None) -> Block:
-        """Return the table of this run alone."""
-        (block,) = build_blocks([self.record], by_class=by_class, metrics=metrics, measure=measure_for(metrics or ()))
-        block.rows = [row for row in block.rows if row.run]  # without the answers that a protocol derives from it
-        return block
+    def _rows(self, part: str = ALL, metrics: Sequence[str] | None = None) -> list[ResultRow]:
+        """Return the scores of this run, or of its parts, without the answers that a protocol derives from it."""
+        measure = measure_for(metrics or ())
+        (block,) = build_blocks(
+            [self.record], by_class=part == CLASS, by_size=part == SIZE, metrics=metrics, measure=measure
+        )
+        return [row for row in block.rows if row.run and row.part_kind == part]
 
     @cached_property
     def _intervals(self) -> dict[str, Estimate]:
         """The scores that tables show unless they are asked for others."""
-        (row,) = self._block().rows
-        return row.scores
+        return scores_of(self._rows())
 
     def __repr__(self) -> str:
         shown = ", ".join(f"{name} {one.value:.2f}" for name, one in self._intervals.items())

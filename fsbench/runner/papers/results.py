@@ -11,6 +11,7 @@ from fsbench.results.tables.blocks import Block
 from fsbench.results.tables.layout import Grid, figure
 from fsbench.results.tables.published.match import PublishedComparison, match_published
 from fsbench.results.tables.published.scores import FOLDER, PublishedScore, read_published
+from fsbench.results.tables.rows import ALL, MEAN
 from fsbench.results.tables.table import build_blocks
 from fsbench.runner.config.merge import shipped_settings
 from fsbench.runner.papers.files import Paper, PaperRow, paper_rows
@@ -86,11 +87,11 @@ def _in_block(
     row: PaperRow, figures: Sequence[PublishedScore], block: Block, runs: Mapping[str, Sequence[Record]]
 ) -> list[RowResult]:
     found = []
-    for line in block.rows:
-        own = runs.get(line.method, [])
-        records = own if line.fold in ("mean", "all") else [r for r in own if str(fold_of(r)) == line.fold]
+    for (method, fold), scores in block.lines.items():
+        own = runs.get(method, [])
+        records = own if fold in (MEAN, ALL) else [record for record in own if str(fold_of(record)) == fold]
         if records:
-            items = match_published(line.method, line.fold, line.scores, records, figures)
+            items = match_published(method, fold, scores, records, figures)
             found += [RowResult(row, item) for item in items]
     return found
 

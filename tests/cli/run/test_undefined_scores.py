@@ -37,8 +37,8 @@ def test_an_undefined_mean_has_a_sign_and_a_reason_and_makes_the_mean_over_folds
     assert undefined and finite and why.endswith("; the program divides by zero there")
     for _ in range(2):  # computed, and from the rows that were kept
         (block,) = build_blocks(records, trivial=True)
-        for row in block.rows:
-            assert ("mIoU" in row.scores) == (row.fold in finite) and "FB-IoU" in row.scores
+        for (_, fold), scores in block.lines.items():
+            assert ("mIoU" in scores) == (fold in finite) and "FB-IoU" in scores
     capsys.readouterr()
     folder = str(runs)
     for command in (["table", folder], ["compare", folder], ["report", folder, "--out", str(tmp_path / "pages")]):

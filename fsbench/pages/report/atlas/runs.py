@@ -43,13 +43,13 @@ def _entry(study: Study, label: str, programs: Sequence[Program]) -> Entry:
     source = f"run by protocol {header.protocol} v{header.version}, {setting}: {', '.join(r.run.id for r in records)}"
     metrics = dict.fromkeys((*METRICS, *(metric.name for metric in study.protocol.metrics if metric.atlas_metric)))
     figures = []
-    for row in study.block.rows:
-        whole = row.fold == "mean" or header.folds == 1
-        for metric in metrics if row.method == label else ():
-            if metric in row.scores:
-                value = row.scores[metric].value
+    for (method, fold), scores in study.block.lines.items():
+        whole = fold == "mean" or header.folds == 1
+        for metric in metrics if method == label else ():
+            if metric in scores:
+                value = scores[metric].value
                 figure = Figure(
-                    method=label, backbone=backbone, dataset=conditions["dataset"], fold="mean" if whole else row.fold,
+                    method=label, backbone=backbone, dataset=conditions["dataset"], fold="mean" if whole else fold,
                     way=str(header.way), shot=str(header.shot), setting=setting, metric=metric, value=value,
                     printed=f"{value:.1f}", source=source,
                 )  # fmt: skip

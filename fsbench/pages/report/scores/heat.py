@@ -8,7 +8,7 @@ import numpy as np
 
 from fsbench.pages.report.collect import Study
 from fsbench.protocols.reading import metric_named
-from fsbench.results.tables.blocks import Row
+from fsbench.results.tables.rows import CLASS, scores_of
 from fsbench.scores.estimate import Estimate
 
 STEPS = 5
@@ -60,32 +60,34 @@ class HeatMap:
 
 def fold_heat_map(study: Study, metric: str) -> HeatMap:
     """Return the score of every method and answer without a model on every fold, and the mean; empty without folds."""
-    rows = [row for row in study.rows if row.fold != "all"]
-    folds = sorted({row.fold for row in rows}, key=lambda fold: (fold == "mean", len(fold), fold))
-    scores = {(row.method, row.fold): row.scores.get(metric) for row in rows}
-    return _heat_map(rows, [(fold, "") for fold in folds], {(m, (f, "")): score for (m, f), score in scores.items()})
+    lines = {line: scores for line, scores in study.block.lines.items() if line[1] != "all"}
+    folds = sorted({fold for _, fold in lines}, key=lambda fold: (fold == "mean", len(fold), fold))
+    rank = {label: n for n, label in enumerate(study.methods)}
+    methods = sorted(dict.fromkeys(method for method, _ in lines), key=lambda method: rank.get(method, len(rank)))
+    found = {(method, (fold, "")): scores.get(metric) for (method, fold), scores in lines.items()}
+    return _heat_map(methods, [(fold, "") for fold in folds], found)
 
 
 def class_heat_map(study: Study, metric: str) -> HeatMap:
     """Return the score of every method on every class of every fold; those of the first fold first."""
-    rows = [row for row in study.rows if row.fold not in ("all", "mean") and row.method in study.methods]
-    scores: dict[tuple[str, tuple[str, str]], Estimate | None] = {}
+    lines = {line: of for line, of in study.block.parts(CLASS).items() if line[1] != "all" and line[0] in study.methods}
     places: dict[tuple[str, str], None] = {}
-    for row in sorted(rows, key=lambda row: int(row.fold)):
-        for name, subset in row.by_class.items():
-            places[name, row.fold] = None
-            scores[row.method, (name, row.fold)] = subset.scores.get(metric)
-    return _heat_map(rows, list(places), scores)
+    scores: dict[tuple[str, tuple[str, str]], Estimate | None] = {}
+    for method, fold in sorted(lines, key=lambda line: int(line[1])):
+        for name, rows in lines[method, fold].items():
+            places[name, fold] = None
+            scores[method, (name, fold)] = scores_of(rows).get(metric)
+    methods = [label for label in study.methods if any(method == label for method, _ in lines)]
+    return _heat_map(methods, list(places), scores)
 
 
 def _heat_map(
-    rows: Sequence[Row],
+    methods: Sequence[str],
     places: Sequence[tuple[str, str]],
     scores: dict[tuple[str, tuple[str, str]], Estimate | None],
 ) -> HeatMap:
-    methods = list(dict.fromkeys(row.method for row in rows))
     values = [[scores.get((method, place)) for place in places] for method in methods]
-    return HeatMap(methods, [name for name, _ in places], [fold for _, fold in places], values)
+    return HeatMap(list(methods), [name for name, _ in places], [fold for _, fold in places], values)
 
 
 def score_scale(study: Study, metric: str) -> tuple[float, float] | None:
@@ -93,8 +95,8 @@ def score_scale(study: Study, metric: str) -> tuple[float, float] | None:
 
     None of a single interval, which would always fill them, and where all ends are the same.
     """
-    rows = [row for row in study.block.rows if row.method in study.methods]
-    intervals = [row.scores[metric] for row in rows if row.scores.get(metric)]
+    lines = study.block.lines.items()
+    intervals = [scores[metric] for (method, _), scores in lines if method in study.methods and metric in scores]
     ends = [end for interval in intervals if interval.has_interval for end in (interval.low, interval.high)]
     return (min(ends), max(ends)) if len(ends) > 2 and max(ends) > min(ends) else None
 

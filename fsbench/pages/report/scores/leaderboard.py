@@ -7,10 +7,11 @@ from statistics import fmean
 from fsbench.pages.report.collect import Study
 from fsbench.pages.report.costs import mean_costs
 from fsbench.protocols.reading import metric_named
-from fsbench.results.tables.blocks import Block, Row
-from fsbench.results.tables.compare import Comparison, common_scope, scores_in
-from fsbench.results.tables.layout import places
-from fsbench.results.tables.summary import MISSING, fold_label, method_folds
+from fsbench.results.tables.blocks import Block
+from fsbench.results.tables.compare import Comparison, orders
+from fsbench.results.tables.layout import MISSING, places, rounded
+from fsbench.results.tables.rows import ALL, fold_in_words
+from fsbench.results.tables.summary import fold_label, method_folds
 from fsbench.scores.decisions import compact_letters
 from fsbench.scores.estimate import Estimate, Scope
 from fsbench.scores.trivial import TRIVIAL
@@ -120,42 +121,33 @@ def build_leaderboard(study: Study, comparison: Comparison | None) -> Leaderboar
     """Build the leaderboard of a study, with letters where its methods were compared in pairs."""
     block = study.block
     columns = [*_score_columns(block), *_cost_columns(study)]
-    letters = {} if comparison is None else _letters(comparison, "" if study.protocol.has_masks else "all")
+    letters = {} if comparison is None else _letters(comparison)
     labels = list(study.methods)
     marks = [block.marks.get(label, "") for label in labels]
-    by_fold = _rows_by_fold(block.rows)
-    by_column = [_cells(column, study, by_fold, letters) for column in columns]
+    by_column = [_cells(column, study, letters) for column in columns]
     lines = [
         Line(label, mark, [cells[i] for cells in by_column])
         for i, (label, mark) in enumerate(zip(labels, marks, strict=True))
     ]
-    answers = [Line(name, "", _answer_cells(by_fold[name], columns, block)) for name in TRIVIAL if name in by_fold]
-    derived = [name for name in by_fold if name not in TRIVIAL and name not in study.methods]
+    every = dict.fromkeys(method for method, _ in block.lines)
+    answers = [Line(name, "", _answer_cells(name, columns, block)) for name in TRIVIAL if name in every]
     further = [
-        Line(
-            name, block.marks.get(name, ""), [_score_cell(by_fold[name].get(column.fold), column) for column in columns]
-        )
-        for name in derived
+        Line(name, block.marks.get(name, ""), [_score_cell(block, name, column) for column in columns])
+        for name in every
+        if name not in TRIVIAL and name not in study.methods
     ]
     compared = set() if comparison is None else set(comparison.methods)
     best = Line("best answer without a model", "", _best_cells(answers, columns)) if len(answers) > 1 else None
     without_letters = [label for label in labels if compared and label not in compared]
-    tested = [] if comparison is None else [line for lines in comparison.tables["all"].values() for line in lines]
-    conditional = any(line.difference.difference.scope is Scope.THESE_SUPPORTS for line in tested)
+    tested = [] if comparison is None else [row for row in comparison.rows if row.part_kind == ALL]
+    conditional = any(row.estimate.scope is Scope.THESE_SUPPORTS for row in tested)
     return Leaderboard(columns, lines, answers, best, without_letters, further, conditional)
-
-
-def _rows_by_fold(rows: Sequence[Row]) -> dict[str, dict[str, Row]]:
-    by_fold: dict[str, dict[str, Row]] = {}
-    for row in rows:
-        by_fold.setdefault(row.method, {})[row.fold] = row
-    return by_fold
 
 
 def _score_columns(block: Block) -> list[Column]:
     """List the columns of scores: folds and mean of the first metric, the mean of others; their folds if wanted."""
     folds = method_folds(block)
-    has_mean = any(row.fold == "mean" for row in block.rows)
+    has_mean = any(fold == "mean" for _, fold in block.method_lines)
     shown = [*folds, *(["mean"] if has_mean else [])]
     whole = "mean" if has_mean else folds[0] if len(folds) == 1 else ""
     columns = []
@@ -164,7 +156,7 @@ def _score_columns(block: Block) -> list[Column]:
             label = "mean" if fold == "mean" else fold_label(block, fold)
             head = " ".join(filter(None, (metric, label)))
             classes = f" with {block.classes[fold]} classes" if fold in block.classes else ""
-            place = {"mean": "mean over folds", "all": ""}.get(fold, f"fold {fold}{classes}")
+            place = f"{fold_in_words(fold)}{classes}"
             meaning = ", ".join(filter(None, (metric, place)))
             first = number == 0
             usual = fold == whole or first
@@ -188,18 +180,13 @@ def _cost(study: Study, label: str, key: str) -> float | None:
     return costs[key]
 
 
-def _cells(
-    column: Column,
-    study: Study,
-    by_fold: Mapping[str, Mapping[str, Row]],
-    letters: Mapping[tuple[str, str, str], str],
-) -> list[Cell]:
+def _cells(column: Column, study: Study, letters: Mapping[tuple[str, str, str], str]) -> list[Cell]:
     """Build a column's cells, one for each method."""
     if not column.metric:
         costs = [_cost(study, label, column.key) for label in study.methods]
         form = COST_COLUMNS[column.key][2]
         return [Cell() if cost is None else Cell(form.format(cost), cost) for cost in costs]
-    cells = [_score_cell(by_fold.get(label, {}).get(column.fold), column) for label in study.methods]
+    cells = [_score_cell(study.block, label, column) for label in study.methods]
     groups = study.block.ranked_among(list(study.methods))
     ranked = places([cell.text for cell in cells], [cell.interval for cell in cells], groups, column.metric)
     return [
@@ -208,46 +195,34 @@ def _cells(
     ]
 
 
-def _score_cell(row: Row | None, column: Column) -> Cell:
-    score = row.scores.get(column.metric) if row and column.metric else None
-    return Cell() if score is None else Cell(_figure(score.value, column.metric), score.value, score)
+def _score_cell(block: Block, label: str, column: Column) -> Cell:
+    score = block.lines.get((label, column.fold), {}).get(column.metric)
+    return Cell() if score is None else Cell(rounded(score.value, column.metric), score.value, score)
 
 
-def _figure(value: float, metric: str) -> str:
-    return f"{value:.{metric_named(metric).digits()}f}"
-
-
-def _letters(comparison: Comparison, only_fold: str) -> dict[tuple[str, str, str], str]:
+def _letters(comparison: Comparison) -> dict[tuple[str, str, str], str]:
     """Return (metric, fold, method) -> letters, of every column of scores that was compared.
 
     A column whose differences do not all hold for the same (`common_scope`) has none.
-
-    `only_fold` is the table's name of the only fold of a task that has none; "" otherwise.
     """
-    letters = {}
-    for metric, lines in comparison.tables["all"].items():
-        for fold in dict.fromkeys(line.fold for line in lines):
-            of_fold = [line for line in lines if line.fold == fold]
-            if common_scope(of_fold) is None:
-                continue
-            scores = scores_in(of_fold)
-            ranked = sorted(scores, key=lambda label: -metric_named(metric).sign * scores[label])
-            different = {frozenset((x.difference.method, x.difference.other)) for x in of_fold if x.significant}
-            for label, word in compact_letters(ranked, different).items():
-                letters[metric, only_fold or fold, label] = word
-    return letters
+    return {
+        (metric, fold, label): word
+        for metric, rows in comparison.tables[ALL].items()
+        for fold, (ranked, different) in orders(rows).items()
+        for label, word in compact_letters(ranked, different).items()
+    }
 
 
-def _answer_cells(rows: Mapping[str, Row], columns: Sequence[Column], block: Block) -> list[Cell]:
+def _answer_cells(label: str, columns: Sequence[Column], block: Block) -> list[Cell]:
     """Build the cells of an answer without a model; its mean is that of its folds, without an interval."""
     cells = []
     for column in columns:
         folds = method_folds(block) if column.fold == "mean" else [column.fold]
-        scores = [rows[fold].scores.get(column.metric) for fold in folds if fold in rows]
+        scores = [block.lines.get((label, fold), {}).get(column.metric) for fold in folds]
         values = [score.value for score in scores if score is not None]
         value = fmean(values) if len(values) == len(folds) else None
         interval = scores[0] if len(folds) == 1 and scores else None
-        cells.append(Cell() if value is None else Cell(_figure(value, column.metric), value, interval))
+        cells.append(Cell() if value is None else Cell(rounded(value, column.metric), value, interval))
     return cells
 
 

@@ -82,18 +82,18 @@ def test_figures_are_those_of_the_tables(site):
     blocks = build_blocks(find_records(site.parent))
     assert len(blocks) == 2
     for block in blocks:
-        for row in block.rows:
-            own = cells(rows[row.method])
-            page = (site / "rows" / f"{row_id(rows[row.method])}.html").read_text()
-            for score in row.scores.values():
+        for (method, fold), scores in block.lines.items():
+            own = cells(rows[method])
+            page = (site / "rows" / f"{row_id(rows[method])}.html").read_text()
+            for score in scores.values():
                 assert f"{score.value:.2f} {ends(score, 2)}".rstrip() in page
-            if row.fold == "mean":
-                score = row.scores["mIoU"]
+            if fold == "mean":
+                score = scores["mIoU"]
                 assert score.value in [value for value, _ in own.values()]
                 shown = f'<strong>{score.value:.2f}</strong> <span class="ends">{ends(score, 2)}</span>'
-                assert shown in rows[row.method]
-            elif row.method == "half":  # the fold that is there, which no rank is of
-                shown = f'fold 0: {row.scores["mIoU"].value:.2f} <span class="ends">{ends(row.scores["mIoU"], 2)}'
+                assert shown in rows[method]
+            elif method == "half":  # the fold that is there, which no rank is of
+                shown = f'fold 0: {scores["mIoU"].value:.2f} <span class="ends">{ends(scores["mIoU"], 2)}'
                 assert shown in rows["half"]
     assert cells(rows["half"]) == {} and "incomplete" in rows["half"] and "only fold 0 of 2" in rows["half"]
     assert 'data-year="2024"' in rows["good"]  # its paper's, as its card has it; runs without a paper have their own
@@ -438,7 +438,7 @@ def test_classification_has_a_column_of_its_own(classified, make, hand_in, tmp_p
     (near,), (far,) = (list(cells(rows[name]).items()) for name in ("near", "far"))
     assert near[0] == far[0] and near[1] == (100.0, "1 of 1")  # of the other one of three is wrong in every episode
     (block,) = [block for block in build_blocks(find_records(tmp_path)) if "classification" in block.title]
-    assert far[1] == (next(row for row in block.rows if row.method == "far").scores["accuracy"].value, NO_RANK)
+    assert far[1] == (block.lines["far", "all"]["accuracy"].value, NO_RANK)
 
 
 def test_nothing_yet_and_nothing_asked(tmp_path, capsys):

@@ -66,17 +66,17 @@ def test_numbers_are_those_of_the_tables(report):
     assert (report / "study-1/table.csv").read_text() == render([block], "csv")
     page = (report / "study-1/index.html").read_text()
     names = re.findall(r'<tr (?:class="[^"]*" )?data-method="([^"]*)"', page)
-    answers = {row.method for row in block.rows if row.method not in {"good", "half", "bad"}}
+    answers = {method for method, _ in block.lines} - {"good", "half", "bad"}
     assert names[:4] == ["good", "bad", "half", "best answer without a model"] and set(names[4:]) == answers
-    for row in block.rows:
-        line = re.search(rf'data-method="{re.escape(row.method)}".*?</tr>', page, re.DOTALL)[0]
-        for metric, interval in row.scores.items():
-            cell = re.search(rf'data-column="{metric}.{row.fold}"(.*?)</td>', line, re.DOTALL)[1]
+    for (method, fold), scores in block.lines.items():
+        line = re.search(rf'data-method="{re.escape(method)}".*?</tr>', page, re.DOTALL)[0]
+        for metric, interval in scores.items():
+            cell = re.search(rf'data-column="{metric}.{fold}"(.*?)</td>', line, re.DOTALL)[1]
             assert f">{interval.value:.2f}<" in cell and ends_of(interval, 2) in cell
             assert f'data-value="{interval.value}"' in cell
     heat = list(csv.reader((report / "study-1/folds.csv").open()))
     assert heat[0] == ["method", "0", "1", "mean"]
-    found = {(row.method, row.fold): row.scores["mIoU"].value for row in block.rows}
+    found = {line: scores["mIoU"].value for line, scores in block.lines.items()}
     for name, *values in heat[1:]:
         for fold, value in zip(heat[0][1:], values, strict=True):
             assert (float(value) == pytest.approx(found[name, fold], abs=1e-4)) if value else (name, fold) not in found
@@ -96,7 +96,7 @@ def test_the_matrix_is_the_comparison(report):
     page = (report / "study-1/index.html").read_text()
     moved = dict(re.findall(r'title="(\w+ minus \w+): ([+-][\d.]+)', page)[:2])
     (block,) = build_blocks(find_records(report.parent))
-    mean = {row.method: row.scores["mIoU"].value for row in block.rows if row.fold == "mean"}
+    mean = {method: scores["mIoU"].value for (method, fold), scores in block.lines.items() if fold == "mean"}
     assert float(moved["good minus bad"]) == pytest.approx(mean["good"] - mean["bad"], abs=1e-3)
     assert float(moved["bad minus good"]) == -float(moved["good minus bad"])
 
@@ -136,7 +136,7 @@ def test_the_lower_score_is_the_better_where_the_metric_says_so(make, tmp_path):
     page = (tmp_path / "r/study-1/index.html").read_text()
     ranked = list(dict.fromkeys(re.findall(r'<tr data-method="(m\d+)"', page)))
     (block,) = build_blocks(find_records(tmp_path), metrics=["ROM"])
-    value = {row.method: row.scores["ROM"].value for row in block.rows}
+    value = {method: scores["ROM"].value for (method, _), scores in block.lines.items()}
     assert ranked == sorted(value, key=value.__getitem__)
     assert re.findall(r'title="(\w+) minus (\w+):', page)[0] == tuple(ranked[:2])  # the matrix has the two best
     assert data_file(tmp_path / "r/study-1", "data")["methods"] == ranked
@@ -325,20 +325,20 @@ def _spoil(folder):
 def test_the_first_page_has_every_fold_and_says_what_is_a_trial(report):
     page = (report / "index.html").read_text()
     (block,) = build_blocks(find_records(report.parent))
-    assert {row.fold for row in block.rows} == {"0", "1", "mean"}
-    for row in block.rows:
-        line = re.search(rf'<tr><th scope="row" title="{row.method}">.*?</tr>', page, re.DOTALL)[0]
-        assert f"{row.scores['mIoU'].value:.2f}" in line
-        if row.fold == "mean":
-            assert ends_of(row.scores["mIoU"], 2) in line
+    assert {fold for _, fold in block.lines} == {"0", "1", "mean"}
+    means = []
+    for (method, fold), scores in block.lines.items():
+        line = re.search(rf'<tr><th scope="row" title="{method}">.*?</tr>', page, re.DOTALL)[0]
+        assert f"{scores['mIoU'].value:.2f}" in line
+        if fold == "mean":
+            assert ends_of(scores["mIoU"], 2) in line
+            means.append(scores["mIoU"])
     ticks = [
         float(tick)
         for tick in re.search(r'class="ticks".*?</th>', page)[0].split("<span>")[1:]
         for tick in [tick.split("<")[0]]
     ]
-    ends = [
-        end for row in block.rows if row.fold == "mean" for end in (row.scores["mIoU"].low, row.scores["mIoU"].high)
-    ]
+    ends = [end for score in means for end in (score.low, score.high)]
     assert ticks[0] <= min(ends) < ticks[1] and ticks[-2] < max(ends) <= ticks[-1]
     for name in ("index.html", "study-1/index.html", "study-1/explorer.html", "study-1/runs.html"):
         said = (report / name).read_text()

@@ -20,7 +20,6 @@ from fsbench.pages.report.scores import heat
 from fsbench.pages.report.scores.leaderboard import Line, build_leaderboard
 from fsbench.pages.report.spread import cost_plot_gap, curve_plot_gap, size_plot_gap
 from fsbench.pages.report.workers import SerialExecutor
-from fsbench.results.tables.blocks import Row, Subset
 from fsbench.results.tables.compare import Comparing, compare_methods
 from fsbench.results.tables.compare_layout import to_sheet
 from fsbench.results.tables.layout import places
@@ -77,7 +76,7 @@ def test_the_leaderboard_has_the_scores_of_the_records(study):
     assert means == sorted(means, reverse=True) and board.lines[0].cells[2].place == "best"
     assert board.best_answer.cells[2].value == max(line.cells[2].value for line in board.answers)
     assert board.best_answer.cells[2].note in {line.label for line in board.answers}
-    apart = {frozenset((x.difference.method, x.difference.other)): x for x in comparison.tables["all"]["mIoU"]}
+    apart = {frozenset((x.method, x.minus)): x for x in comparison.tables["all"]["mIoU"]}
     for first, second in combinations(board.lines, 2):
         shared = set(first.cells[2].letters) & set(second.cells[2].letters)
         assert bool(shared) != apart[frozenset((first.label, second.label))].significant
@@ -97,7 +96,7 @@ def test_differences_are_those_of_the_comparison(study):
     assert parted.kinds() == ["class", "size", "fold", "presence"] and parted.metrics == ["mIoU", "accuracy"]
     first, second = study.methods[labels[0]], study.methods[labels[2]]
     two = {labels[0]: first, labels[2]: second}
-    exact = compare_methods(two, Comparing(["mIoU", "accuracy"], ("fold", "size", "class"))).results
+    exact = compare_methods(two, Comparing(["mIoU", "accuracy"], ("fold", "size", "class"))).rows
     for kind in ("class", "size", "fold"):
         for metric in ("mIoU", "accuracy"):
             rows = {(row.fold, row.part): row for row in parted.between(labels[0], labels[2], kind, metric)}
@@ -132,9 +131,9 @@ def test_differences_are_those_of_the_comparison(study):
 def test_one_correction_holds_for_all_that_a_page_says(study):
     """Holm's method with weights over the matrix of pairs and the differences by parts (statistics.md §7), by hand."""
     pairs, _, parts = study.compared.result()
-    rows = [*pairs.results, *parts.rows]
+    rows = [*pairs.rows, *parts.rows]
     assert {row.part_kind for row in rows} == {"all", "class", "size", "fold", "presence"}
-    lines = [(row.estimate.p, row.part_kind == "all" and row.metric == "mIoU", row.is_significant) for row in rows]
+    lines = [(row.estimate.p, row.part_kind == "all" and row.metric == "mIoU", row.significant) for row in rows]
     tested = [line for line in lines if line[0] == line[0]]
     assert pairs.comparisons == len(tested)
     main = sum(first for _, first, _ in tested)
@@ -191,8 +190,8 @@ def test_the_heat_map_is_scaled_by_what_it_shows(study):
 
 
 def test_small_axes_span_the_intervals_of_methods_and_a_single_one_has_none(study):
-    rows = [row for row in study.block.rows if row.method in study.methods]
-    ends = [end for row in rows for end in (row.scores["mIoU"].low, row.scores["mIoU"].high)]
+    scores = [of["mIoU"] for (method, _), of in study.block.lines.items() if method in study.methods]
+    ends = [end for score in scores for end in (score.low, score.high)]
     assert heat.score_scale(study, "mIoU") == (min(ends), max(ends))
     (alone,) = collect(study.records[:1], ["mIoU"], SerialExecutor())
     assert heat.score_scale(alone, "mIoU") is None and alone.compared.result().parts is None
@@ -220,12 +219,10 @@ def test_a_plot_that_would_show_nothing_says_why():
     assert "the 2 methods with both figures have 3." in cost_plot_gap(costs, "total", "mIoU", 3, 100)
     flat = [RunCost(name, Estimate(5, 5, 5), {"total": x}) for name, x in (("a", 1.0), ("b", 2.0))]
     assert "all methods have the same score" in gap(flat, "total")
-    sizes = {"0-5": Subset(3, 3, {"mIoU": one}), "5-10": Subset(3, 3, {"mIoU": other})}
-    assert size_plot_gap([Row("a", "0", {}, sizes)], "mIoU") == ""
-    assert "only objects of 0-5 %" in size_plot_gap([Row("a", "0", {}, {"0-5": sizes["0-5"]})], "mIoU")
-    few = {name: Subset(3, 3, {"mIoU": Estimate(5)}) for name in sizes}
-    assert "no object size has images enough" in size_plot_gap([Row("a", "0", {}, few)], "mIoU")
-    assert "no figures by object size" in size_plot_gap([Row("a", "0", {})], "mIoU")
+    assert size_plot_gap({"a": {"0-5": one, "5-10": other}}) == ""
+    assert "only objects of 0-5 %" in size_plot_gap({"a": {"0-5": one}})
+    assert "no object size has images enough" in size_plot_gap({"a": {}})
+    assert "no figures by object size" in size_plot_gap({})
     assert curve_plot_gap([Curve("a", 0, [0, 1], [3.0, 4.0])]) == ""
     assert "needs two validations" in curve_plot_gap([Curve("a", 0, [0], [3.0]), Curve("b", 0, [0], [4.0])])
     assert "3.00 throughout" in curve_plot_gap([Curve("a", 0, [0, 1], [3.0, 3.0])])
@@ -255,12 +252,11 @@ def test_a_speed_of_few_episodes_is_not_plotted_and_draws_no_front():
 
 def test_sizes_stand_with_their_intervals_and_images_and_without_a_line_between_them():
     sizes = {
-        "0-5": Subset(30, 30, {"mIoU": Estimate(50, 40, 60, queries=27)}),
-        "5-10": Subset(30, 30, {"mIoU": Estimate(52, 45, 59, queries=31)}),
-        "10-15": Subset(30, 30, {"mIoU": Estimate(53, 45, 59, queries=33)}),
-        ">15": Subset(3, 3, {"mIoU": Estimate(90)}),
+        "0-5": Estimate(50, 40, 60, queries=27),
+        "5-10": Estimate(52, 45, 59, queries=31),
+        "10-15": Estimate(53, 45, 59, queries=33),
     }
-    svg = size_plot([Row(name, "0", {}, sizes) for name in "abcdef"], "mIoU", "s")
+    svg = size_plot(dict.fromkeys("abcdef", sizes), "mIoU", "s")
     assert svg.count('id="LineCollection') == 6 * (3 + 1)  # an interval for each size that has one, and in the legend
     assert all(f">{number} images<" in svg for number in (27, 31, 33)) and svg.count(">too few images<") == 1
     paths = re.findall(r'<path d="([^"]*)"', svg)

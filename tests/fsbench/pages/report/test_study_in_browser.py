@@ -159,9 +159,8 @@ def test_files_have_what_is_shown(chromium, page_file, study):
 
         made = json.loads(download(page, "JSON", page_file.parent))
         assert [column["key"] for column in made["columns"]] == ["mIoU.mean", "accuracy.mean", "trainable"]
-        rows = {row.method: row for row in study.block.rows if row.fold == "mean"}
         for row in made["rows"][:4]:
-            score, exact = row["figures"]["mIoU.mean"], rows[row["method"]].scores["mIoU"]
+            score, exact = row["figures"]["mIoU.mean"], study.block.lines[row["method"], "mean"]["mIoU"]
             assert [score["value"], score["low"], score["high"]] == [exact.value, exact.low, exact.high]
         assert [row["without_model"] for row in made["rows"]] == [False] * 4 + [True]
 

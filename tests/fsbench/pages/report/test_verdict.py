@@ -20,7 +20,7 @@ from tests.fsbench.runs import rewrite
 def rows_of(study: Study) -> dict[frozenset[str], ResultRow]:
     """The differences of each two methods in mIoU, by the two."""
     comparison, *_ = study.compared.result()
-    return {frozenset((row.method, row.minus)): row for row in comparison.results if row.metric == "mIoU"}
+    return {frozenset((row.method, row.minus)): row for row in comparison.rows if row.metric == "mIoU"}
 
 
 def study_with(study: Study, names: set[str]) -> Study:
@@ -34,15 +34,14 @@ def test_the_first_screen_says_who_is_better_and_by_how_much(study):
     verdict = study_verdict(study)
     best, *others = study.methods
     rows, words = rows_of(study), " ".join(verdict.sentences)
-    row = next(row for row in study.shown_rows if row.method == best)
-    assert verdict.sentences[0] == f"{best} has the best mIoU, {row.scores['mIoU'].value:.2f}."
+    assert verdict.sentences[0] == f"{best} has the best mIoU, {study.shown_scores[best]['mIoU'].value:.2f}."
     assert len(verdict.sentences) <= 6
     even, apart = re.findall(r"Not told apart from it:.*?;|It is better than.*?;", words)
     for other in others:
         difference = rows[frozenset((best, other))]
         found = difference.estimate
         low, high = (found.low, found.high) if difference.method == best else (-found.high, -found.low)
-        if difference.is_significant:
+        if difference.significant:
             assert f"{other} by {abs(found.value):.1f} points ({low:+.1f} to {high:+.1f})" in apart
         else:
             assert other in even and f"({-high:+.1f} to {-low:+.1f})" in even
@@ -57,7 +56,7 @@ def test_every_other_pair_is_folded_away(study):
                 f"{row.method} is better than {row.minus}",
                 f"{row.method} and {row.minus} are not told apart",
             )
-            assert (better if row.is_significant else even) in rest
+            assert (better if row.significant else even) in rest
 
 
 def test_two_methods_have_one_sentence_and_the_sizes(study):
@@ -65,14 +64,14 @@ def test_two_methods_have_one_sentence_and_the_sizes(study):
     verdict = study_verdict(pair)
     (row,) = rows_of(pair).values()
     (a, b), found = row.scores, row.estimate
-    assert row.is_significant
+    assert row.significant
     assert verdict.sentences[0] == (
         f"=fair is better than poor: mIoU {a:.2f} against {b:.2f}, {a - b:.1f} points higher "
         f"(95 % interval {found.low:+.1f} to {found.high:+.1f})."
     )
     _, _, parts = pair.compared.result()
     for size in parts.between("=fair", "poor", "size", "mIoU"):
-        if size.is_significant:
+        if size.significant:
             moved = size.estimate
             assert f"{moved.value:+.1f} [{moved.low:+.1f}, {moved.high:+.1f}]" in verdict.sentences[1]
     comparison, *_ = pair.compared.result()
@@ -84,14 +83,14 @@ def test_what_is_not_told_apart_says_what_is_possible(study):
     pair = study_with(study, {"good"})
     (row,) = rows_of(pair).values()
     found = row.estimate
-    assert not row.is_significant
+    assert not row.significant
     first = study_verdict(pair).sentences[0]
     assert f"may be anything from {found.low:+.1f} to {found.high:+.1f} points" in first and "not told apart" in first
 
 
 def test_one_method_has_its_score_and_no_verdict(study):
     alone = study_with(study, {"poor"})
-    score = alone.shown_rows[0].scores["mIoU"]
+    score = alone.shown_scores["poor"]["mIoU"]
     assert study_verdict(alone).sentences == [
         f"poor has mIoU {score.value:.2f} (95 % interval {score.low:.2f} to {score.high:.2f}).",
         "One method alone: there is nothing to compare.",
@@ -101,7 +100,7 @@ def test_one_method_has_its_score_and_no_verdict(study):
 def test_an_interval_beside_zero_that_the_correction_does_not_hold_is_explained(study):
     (pair,) = [study_with(study, {"=fair", "poor"})]
     comparison, remark, parts = pair.compared.result()
-    weak = replace(comparison, results=[replace(row, corrected=0.2) for row in comparison.results])
+    weak = replace(comparison, rows=[replace(row, corrected=0.2) for row in comparison.rows])
 
     class Done:
         def result(self):
@@ -117,7 +116,7 @@ def test_runs_of_unequal_folds_are_compared_on_those_they_share(study_runs, tmp_
     kept = [r for r in kept if r.run.identity.method.name != "poor" or r.header.fold == 0]
     (study,) = collect(kept, ["mIoU"], SerialExecutor())
     comparison, remark, _ = study.compared.result()
-    (row,) = comparison.results
+    (row,) = comparison.rows
     assert row.fold == "0" and "not counted: further folds of =fair" in remark
     assert "fold 0" in study_verdict(study).sentences[-1]
 

@@ -23,19 +23,22 @@ from fsbench.results.tables.comparable import compared_tests
 from fsbench.results.tables.compare import (
     Asked,
     Comparing,
-    ComparisonLine,
     common_scope,
     compare_tests,
     conclusion,
+    is_equivalent,
+    p_in_words,
     scores_in,
+    size_of_test,
 )
 from fsbench.results.tables.compare_layout import bars, times, to_sheet
 from fsbench.results.tables.formats import align
-from fsbench.results.tables.layout import moved
+from fsbench.results.tables.layout import mark, moved
 from fsbench.results.tables.measuring.measures import measure
 from fsbench.results.tables.parts import SIZES
+from fsbench.results.tables.rows import MEAN, ResultRow
 from fsbench.scores.calibration import BINS
-from fsbench.scores.estimate import Difference, Estimate, Scope, gains
+from fsbench.scores.estimate import Estimate, Scope, gains
 from fsbench.scores.run_statistics import episode_statistics
 from fsbench.scores.scores import COMMON
 from tests.fsbench.runs import rewrite, written
@@ -70,20 +73,22 @@ def test_the_mean_over_folds_and_each_fold(three):
     found = compare(three, ["mIoU", "accuracy"], by=["fold"])
     assert list(found.methods) == ["good", "fair", "bad"] and all(len(paths) == 2 for paths in found.methods.values())
     lines = found.tables["all"]["mIoU"]
-    assert [(x.difference.method, x.difference.other, x.fold) for x in lines] == [
+    assert [(x.method, x.minus, x.fold) for x in lines] == [
         ("good", "fair", "mean"), ("good", "bad", "mean"), ("fair", "bad", "mean"),
     ]  # fmt: skip
     expected = gains(sums(three[1]), sums(three[0]))["mIoU"]  # its second minus its first
-    assert lines[0].difference.difference == expected and expected.low > 0
-    assert expected.value == pytest.approx(lines[0].difference.scores[0] - lines[0].difference.scores[1])
+    assert lines[0].estimate == expected and expected.low > 0
+    assert expected.value == pytest.approx(lines[0].scores[0] - lines[0].scores[1])
     assert lines[0].significant and lines[1].significant
-    assert lines[2].difference.difference.scope == "identical" and lines[2].size is None and isnan(lines[2].corrected)
-    assert lines[2].words == "identical on these episodes"
+    assert (
+        lines[2].estimate.scope == "identical" and size_of_test(lines[2], Asked()) is None and isnan(lines[2].corrected)
+    )
+    assert p_in_words(lines[2]) == "identical on these episodes"
     names = {name for fold in (0, 1) for name in read_record(three[0] / str(fold)).episodes["query"]}
-    assert lines[0].images == len(names)
+    assert lines[0].estimate.queries == len(names)
     by_fold = found.tables["fold"]["accuracy"]
     assert [x.fold for x in by_fold] == ["0"] * 3 + ["1"] * 3
-    assert by_fold[0].difference.scores == (pytest.approx(100 * 23 / 24), pytest.approx(75))
+    assert by_fold[0].scores == (pytest.approx(100 * 23 / 24), pytest.approx(75))
     assert found.alike["mIoU"] == {"mean": [["fair", "bad"]]}
 
 
@@ -102,21 +107,22 @@ def test_everything_that_is_printed_is_one_family(three):
     """0.8 of the weight is for the first metric on the whole test, 0.2 for all else; what has no p is in no family."""
     found = compare(three, ["accuracy", "mIoU"], by=["fold", "size", "class"])
     lines = [(kind, metric, x) for kind, of in found.tables.items() for metric, lines in of.items() for x in lines]
-    tested = [(kind, metric, x) for kind, metric, x in lines if not isnan(x.p)]
+    tested = [(kind, metric, x) for kind, metric, x in lines if not isnan(x.estimate.p)]
     main = [(kind, metric) == ("all", "accuracy") for kind, metric, _ in tested]
     assert 0 < sum(main) < len(tested) < len(lines) and found.comparisons == len(tested)
     weights = [0.8 / sum(main) if first else 0.2 / (len(main) - sum(main)) for first in main]
-    expected = plain_holm([x.p for _, _, x in tested], weights)
+    expected = plain_holm([x.estimate.p for _, _, x in tested], weights)
     assert [x.corrected for _, _, x in tested] == pytest.approx(expected)
     assert any(f"Holm's correction for all {len(tested)} comparisons" in line for line in to_sheet(found).legend)
 
 
-def a_line(low, high, corrected, scope="images", p=None, **more):
+def a_line(low, high, corrected, scope="images", p=None, metric="mIoU"):
     """A comparison of A with B whose difference has this interval."""
     value = (low + high) / 2
     p = (0.01 if low > 0 or high < 0 else 0.3) if p is None else p
-    estimate = Estimate(value, low, high, Scope(scope), 1.0, 20.0, p, (1.0, 1.0, 1.0), 40, 30)
-    return ComparisonLine("mean", "all", Difference("A", "B", (value, 0.0), estimate), corrected, 40, 100, **more)
+    error = (high - low) / 2 / stats.t.ppf(0.975, 20)
+    estimate = Estimate(value, low, high, Scope(scope), error, 20.0, p, (1.0, 1.0, 1.0), 40, 30)
+    return ResultRow("t", "A", MEAN, metric, estimate, "B", scores=(value, 0.0), corrected=corrected)
 
 
 @pytest.mark.parametrize(
@@ -135,24 +141,24 @@ def a_line(low, high, corrected, scope="images", p=None, **more):
         (a_line(-1.2, 3.4, 0.3), "mIoU: A and B are not told apart; a difference of up to 3.40 is possible"),
         (a_line(1.2, 3.4, 0.01, "these supports"), "mIoU: with these supports A is better than B on these classes, by"),
         (a_line(1.2, 3.4, 0.01, "these supports"), "; other supports may reverse it"),
-        (a_line(-0.2, 0.4, 0.3, equivalent=True), "is possible; shown to be equivalent within ± 0.5 points"),
-        (a_line(-0.2, 0.9, 0.3, equivalent=False), "is possible; not shown to be equivalent within ± 0.5 points"),
+        (a_line(-0.2, 0.4, 0.3), "is possible; shown to be equivalent within ± 0.5 points"),
+        (a_line(-0.2, 0.9, 0.3), "is possible; not shown to be equivalent within ± 0.5 points"),
         (a_line(nan, nan, nan, "none", nan), "mIoU: A and B: too few images (40) for an interval"),
         (a_line(nan, nan, nan, "identical", nan), "mIoU: A and B are identical on these episodes"),
     ],
 )
 def test_a_sentence_claims_what_the_interval_bears(line, said):
     """The table of the specification's section 10."""
-    sentence = conclusion("mIoU", line, 7, Asked(margin=0.5))
+    sentence = conclusion(line, 7, Asked(margin=0.5))
     assert said in sentence
-    assert ("whatever the images" in sentence) == (line.significant and not line.mark)
+    assert ("whatever the images" in sentence) == (line.significant and not mark(line.estimate))
 
 
 def test_a_margin_is_no_matter_where_methods_are_told_apart():
-    line = a_line(1.2, 3.4, 0.01, equivalent=False)
-    assert conclusion("mIoU", line, 7, Asked(margin=0.5)).endswith("whatever the images and supports")
-    both = a_line(0.1, 0.3, 0.01, equivalent=True)
-    assert conclusion("mIoU", both, 7, Asked(margin=0.5)).endswith("; shown to be equivalent within ± 0.5 points")
+    line = a_line(1.2, 3.4, 0.01)
+    assert conclusion(line, 7, Asked(margin=0.5)).endswith("whatever the images and supports")
+    both = a_line(0.1, 0.3, 0.01)
+    assert conclusion(both, 7, Asked(margin=0.5)).endswith("; shown to be equivalent within ± 0.5 points")
 
 
 @pytest.mark.parametrize(
@@ -165,8 +171,8 @@ def test_a_margin_is_no_matter_where_methods_are_told_apart():
 def test_what_no_image_moves_is_no_proof(queries, said):
     """A difference that is the same without any one image has no interval, and of few images their number stands."""
     found = Estimate(5.0, scope=Scope.NONE, variances=(0.0, 0.0, 0.0), queries=queries)
-    line = ComparisonLine("mean", "all", Difference("A", "B", (5.0, 0.0), found), nan, queries, 40)
-    assert said in conclusion("mIoU", line, 0, Asked())
+    row = ResultRow("t", "A", MEAN, "mIoU", found, "B", scores=(5.0, 0.0))
+    assert said in conclusion(row, 0, Asked())
     assert moved(found, 2) == ("+5.00 (1 image)" if queries == 1 else "+5.00")
 
 
@@ -181,27 +187,30 @@ def test_breakdowns_fit_the_width_with_a_margin(three):
 
 
 def test_where_less_is_better_the_lower_one_is_better():
-    assert "B is better than A" in conclusion("error", a_line(1.2, 3.4, 0.01), 1, Asked())
+    assert "B is better than A" in conclusion(a_line(1.2, 3.4, 0.01, metric="error"), 1, Asked())
 
 
 def test_points_are_of_percentages_alone():
     """A difference of ROM is not in points, and one of squared errors is in squared points."""
-    sentences = {name: conclusion(name, a_line(0.012, 0.034, 0.01), 1, Asked()) for name in ("ROM", "presence-CE2")}
+    names = "ROM", "presence-CE2"
+    sentences = {name: conclusion(a_line(0.012, 0.034, 0.01, metric=name), 1, Asked()) for name in names}
     assert "by 0.012 to 0.034 (95 %)" in sentences["ROM"]
     assert "by 0.01 to 0.03 squared points (95 %)" in sentences["presence-CE2"]
-    wide = conclusion("presence-CE2", a_line(-1, 3, 0.3), 1, Asked())
+    wide = conclusion(a_line(-1, 3, 0.3, metric="presence-CE2"), 1, Asked())
     assert "a difference of up to 3.00 squared points is possible" in wide
-    same = replace(a_line(nan, nan, nan, "none", nan).difference.difference, value=0.5, variances=(0.0, 0.0, 0.0))
-    line = replace(a_line(nan, nan, nan), difference=Difference("A", "B", (0.5, 0.0), same))
-    assert "differ by 0.500, which" in conclusion("ROM", line, 1, Asked())
-    assert "differ by 0.50 points, which" in conclusion("mIoU", line, 1, Asked())
+    same = replace(a_line(nan, nan, nan, "none", nan).estimate, value=0.5, variances=(0.0, 0.0, 0.0))
+    rows = [replace(a_line(nan, nan, nan, metric=name), estimate=same) for name in ("ROM", "mIoU")]
+    rom, miou = (conclusion(row, 1, Asked()) for row in rows)
+    assert "differ by 0.500, which" in rom and "differ by 0.50 points, which" in miou
 
 
 def test_sizes_and_margins_are_asked_of_scores_in_points_alone(make):
     runs = [make(name, 0, quality=quality).path for name, quality in (("a", 2), ("b", 4))]
     found = compare(runs, ["ROM", "mIoU"], asked=Asked(margin=2.0))
     (rom,), (miou,) = found.tables["all"]["ROM"], found.tables["all"]["mIoU"]
-    assert rom.size is None and rom.equivalent is None and miou.size is not None and miou.equivalent is not None
+    asked = Asked(margin=2.0)
+    assert size_of_test(rom, asked) is is_equivalent(rom, asked) is None
+    assert size_of_test(miou, asked) is not None and is_equivalent(miou, asked) is not None
     heads = {
         metric: grid[0] for metric, (_, grid) in zip(("ROM", "mIoU"), to_sheet(found, every=True).parts, strict=True)
     }
@@ -223,18 +232,19 @@ def test_methods_are_grouped_only_where_all_differences_hold_for_the_same():
 
 def test_size_and_equivalence_by_plain_arithmetic(three, capsys):
     """The found difference is never put in: the numbers follow from error and degrees of freedom alone."""
-    (line,) = compare(three[:2], ["mIoU"], asked=Asked(effect=2, margin=90)).tables["all"]["mIoU"]
-    found = line.difference.difference
+    asked = Asked(effect=2, margin=90)
+    (line,) = compare(three[:2], ["mIoU"], asked=asked).rows
+    found, size = line.estimate, size_of_test(line, asked)
     smallest = (stats.t.ppf(0.975, found.df) + stats.t.ppf(0.8, found.df)) * found.error
-    assert line.size.smallest == pytest.approx(smallest)
+    assert size.smallest == pytest.approx(smallest)
     k, h = (smallest / 2) ** 2, found.df / 2
     ends = k * h / stats.chi2.ppf(0.975, h), k * h / stats.chi2.ppf(0.025, h)
-    assert (line.size.times, line.size.times_low, line.size.times_high) == pytest.approx((k, *ends))
-    assert line.equivalent == (abs(found.value) + stats.t.ppf(0.95, found.df) * found.error < 90)
+    assert (size.times, size.times_low, size.times_high) == pytest.approx((k, *ends))
+    assert is_equivalent(line, asked) == (abs(found.value) + stats.t.ppf(0.95, found.df) * found.error < 90)
     assert main(["compare", *map(str, three[:2]), "--metrics", "mIoU", "--effect", "2", "--margin", "90", "--all"]) == 0
     printed = capsys.readouterr().out
-    assert re.search(r"finds +for 2\n", printed) and "within ± 90" in printed and f"{line.size.smallest:.2f}" in printed
-    assert re.search(rf"{times(line.size)}\n".replace("(", r"\(").replace(")", r"\)"), printed)
+    assert re.search(r"finds +for 2\n", printed) and "within ± 90" in printed and f"{size.smallest:.2f}" in printed
+    assert re.search(rf"{times(size)}\n".replace("(", r"\(").replace(")", r"\)"), printed)
 
 
 def test_the_best_stands_first_whichever_way_a_score_goes(three):
@@ -260,8 +270,8 @@ def test_by_size_and_class(three):
     record = read_record(three[1] / "0")
     red = record.episodes.filter((pl.col("slot") > 0) & (pl.col("class_id") == 1))
     union = red["pred"] + red["gt"] - red["tp"] + red["pred_void"]
-    assert classes[0].difference.scores[1] == pytest.approx(100 * red["tp"].sum() / union.sum())
-    assert classes[0].images == red["query"].n_unique() and classes[0].size is None
+    assert classes[0].scores[1] == pytest.approx(100 * red["tp"].sum() / union.sum())
+    assert classes[0].estimate.queries == red["query"].n_unique() and size_of_test(classes[0], Asked()) is None
     by_class = [line.episodes for line in classes]
     counts = record.episodes.filter(pl.col("slot") > 0).group_by("class_id").agg(pl.col("episode").n_unique())
     assert by_class[:3] == counts.sort("class_id")["episode"].to_list()
@@ -282,10 +292,10 @@ def test_some_folds_and_a_baseline(three, make, tmp_path):
     one.mkdir()
     shutil.move(make("late", 1, 3).path, one / "1")
     found = compare([*three, one], ["mIoU"], baseline="late", folds=[1])
-    assert [(x.difference.method, x.difference.other, x.fold) for x in found.tables["all"]["mIoU"]] == [
+    assert [(x.method, x.minus, x.fold) for x in found.tables["all"]["mIoU"]] == [
         (name, "late", "1") for name in ("good", "fair", "bad")
     ]
-    assert found.tables["all"]["mIoU"][0].difference.difference.value > 0  # better than the baseline
+    assert found.tables["all"]["mIoU"][0].estimate.value > 0  # better than the baseline
     assert found.alike == {}
 
 
@@ -375,24 +385,24 @@ def test_what_is_printed(three, capsys, tmp_path):
     assert "| good | fair | 100.00 |" in capsys.readouterr().out
 
 
-def pairs(**corrected):
-    """A line for each pair "AB"; methods score 30, 20, 10 in the order of the alphabet."""
+def pairs(metric="mIoU", **corrected):
+    """A row for each pair "AB"; methods score 30, 20, 10 in the order of the alphabet."""
     values = {"A": 30.0, "B": 20.0, "C": 10.0}
-    lines = []
+    rows = []
     for (first, second), p in corrected.items():
         scores = values[first], values[second]
-        difference = Difference(first, second, scores, Estimate(scores[0] - scores[1], p=p))
-        lines.append(ComparisonLine("0", "all", difference, p, 40, 100))
-    return lines
+        found = Estimate(scores[0] - scores[1], p=p)
+        rows.append(ResultRow("t", first, "0", metric, found, second, scores=scores, corrected=p))
+    return rows
 
 
 def test_bars_say_what_the_table_says_whatever_the_cards():
-    assert bars(pairs(AB=0.3, AC=0.01, BC=0.4), "mIoU") == ([["A", "B"], ["B", "C"]], "")
-    assert bars(pairs(AB=0.01, AC=0.01, BC=0.01), "mIoU") == ([], "")
-    assert bars(pairs(AB=0.3, AC=0.01, BC=0.4), "error")[0] == [["C", "B"], ["B", "A"]]
-    found, why = bars(pairs(AB=0.01, AC=0.3, BC=0.4), "mIoU")
+    assert bars(pairs(AB=0.3, AC=0.01, BC=0.4)) == ([["A", "B"], ["B", "C"]], "")
+    assert bars(pairs(AB=0.01, AC=0.01, BC=0.01)) == ([], "")
+    assert bars(pairs("error", AB=0.3, AC=0.01, BC=0.4))[0] == [["C", "B"], ["B", "A"]]
+    found, why = bars(pairs(AB=0.01, AC=0.3, BC=0.4))
     assert not found and "A and C are not told apart, and a method between them is" in why
-    found, why = bars(pairs(AB=0.01, AC=nan, BC=0.4), "mIoU")
+    found, why = bars(pairs(AB=0.01, AC=nan, BC=0.4))
     assert not found and "A and C could not be tested" in why
 
 
@@ -469,8 +479,8 @@ def test_scores_of_stored_predictions_are_compared_as_others_are(make, blocks_fo
     assert "pixel-ECE" not in found.tables["all"]  # one method alone has soft masks
     assert [len(found.tables["all"][name]) for name in names[:2]] == [1, 3]
     sums = [plain_measures(record, truth) for record in records[:2]]
-    boundary, presence = (found.tables["all"][name][0].difference for name in names[:2])
-    assert (boundary.method, boundary.other) == ("exact", "rows") and boundary.difference.value != 0
+    boundary, presence = (found.tables["all"][name][0] for name in names[:2])
+    assert (boundary.method, boundary.minus) == ("exact", "rows") and boundary.estimate.value != 0
 
     def boundary_iou(without):
         """Boundary IoU of both runs without one query image, of classes that have boundaries."""
@@ -481,14 +491,14 @@ def test_scores_of_stored_predictions_are_compared_as_others_are(make, blocks_fo
     whole = boundary_iou(-1)
     assert boundary.scores == pytest.approx(whole)
     moved = [whole - boundary_iou(image) for image in range(len(sums[0][1]))]
-    assert boundary.difference.variances[0] == pytest.approx(sum((a - b) ** 2 for a, b in moved))
+    assert boundary.estimate.variances[0] == pytest.approx(sum((a - b) ** 2 for a, b in moved))
     errors = [100 * np.abs(bins[:, 1] - bins[:, 2]).sum() / bins[:, 0].sum() for _, _, bins in (
         (*one[:2], one[2].sum(0)) for one in sums
     )]  # fmt: skip
     assert presence.scores == pytest.approx(errors)
-    assert isnan(presence.difference.low) and isnan(presence.difference.p)  # its square beside it has both
-    (square,) = (x.difference for x in found.tables["all"]["presence-CE2"] if x.difference.other == "rows")
-    assert square.difference.low <= square.difference.value <= square.difference.high
+    assert isnan(presence.estimate.low) and isnan(presence.estimate.p)  # its square beside it has both
+    (square,) = (x.estimate for x in found.tables["all"]["presence-CE2"] if x.minus == "rows")
+    assert square.low <= square.value <= square.high
 
 
 def test_a_trial_beside_longer_runs_is_a_comparison_of_its_own(three, make, tmp_path, capsys):
@@ -501,9 +511,9 @@ def test_a_trial_beside_longer_runs_is_a_comparison_of_its_own(three, make, tmp_
             shutil.move(trial.path, runs / f"trial-{method}-{fold}")
     alone = compare([three[1], three[0]], ["mIoU"])  # in the order of their names
     longer, trial = compare_tests(compared_tests([runs]), Comparing(["mIoU", "accuracy"]))
-    assert longer.tables["all"]["mIoU"][0].difference == alone.tables["all"]["mIoU"][0].difference
+    assert longer.rows[0].scores == alone.rows[0].scores and longer.rows[0].estimate == alone.rows[0].estimate
     assert all("trial-" in path for paths in trial.methods.values() for path in paths) and "5 episodes" in trial.title
-    p = [row.estimate.p for row in (*longer.results, *trial.results)]
+    p = [row.estimate.p for row in (*longer.rows, *trial.rows)]
     tested = [one for one in p if not isnan(one)]
     assert longer.comparisons == trial.comparisons == len(tested)
     assert main(["compare", str(runs)]) == 0

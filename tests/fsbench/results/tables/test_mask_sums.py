@@ -16,6 +16,7 @@ from fsbench.protocols.reading import load_protocol
 from fsbench.records.predictions import FILE
 from fsbench.records.record import read_record
 from fsbench.results.tables.measuring.measures import measure
+from fsbench.results.tables.rows import CLASS, SIZE, scores_of
 from fsbench.results.tables.table import build_blocks
 from fsbench.scores.boundary import boundary_counts
 from fsbench.scores.calibration import soft_mask_sums
@@ -103,13 +104,14 @@ def test_scores_are_the_accepted_ones(make, open_truth):
     record = make("m", 0, quality=2, way=2, keep="soft", spill=True, wrong=3)
     measures = partial(measure, metrics=tuple(ACCEPTED), open_truth=open_truth)
     (block,) = build_blocks([record], metrics=list(ACCEPTED), measure=measures, by_class=True)
-    (row,) = block.rows
-    found = {name: (one.value, one.low, one.high) for name, one in row.scores.items()}
+    ((line, scores),) = block.lines.items()
+    found = {name: (one.value, one.low, one.high) for name, one in scores.items()}
     assert found.keys() == ACCEPTED.keys()
     for name, values in ACCEPTED.items():
         assert found[name] == pytest.approx(values, rel=1e-12, abs=1e-12, nan_ok=True), name
-    assert {name: one.value for name, one in row.by_class["red"].scores.items()} == pytest.approx(RED, rel=1e-12)
-    assert {name: one.value for name, one in row.by_size["5-10"].scores.items()} == pytest.approx(SMALL, rel=1e-12)
+    for kind, part, expected in ((CLASS, "red", RED), (SIZE, "5-10", SMALL)):
+        of_part = scores_of(block.parts(kind)[line][part])
+        assert {name: one.value for name, one in of_part.items()} == pytest.approx(expected, rel=1e-12)
 
 
 def test_another_file_of_predictions_is_refused_unless_the_record_names_it(record, measured):

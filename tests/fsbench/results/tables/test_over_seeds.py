@@ -3,14 +3,15 @@
 from statistics import stdev
 
 from fsbench.protocols.reading import load_protocol
-from fsbench.results.tables.blocks import Block, Row
+from fsbench.results.tables.blocks import Block
 from fsbench.results.tables.over_seeds import means_over_seeds
 from fsbench.scores.estimate import Estimate
 from fsbench.scores.trivial import TRIVIAL
+from tests.fsbench.results.tables.scored import scored
 
 
 def block(scores, folds=1):
-    rows = [Row(method, fold, {"mIoU": Estimate(value, 0, 100)}) for (method, fold), value in scores.items()]
+    rows = [row for line, value in scores.items() for row in scored(*line, {"mIoU": Estimate(value, 0, 100)})]
     return Block("a test", rows, [], ("mIoU",), folds=folds)
 
 

@@ -39,9 +39,15 @@ def runs(shared_make):
 def test_tables(runs):
     (block,) = build_blocks(runs)
     assert block.metrics == ("mIoU", "FB-IoU-classes", "accuracy")
-    assert [row.scores["FB-IoU-classes"].value for row in block.rows] == pytest.approx([by_hand(run) for run in runs])
+    assert [scores["FB-IoU-classes"].value for scores in block.lines.values()] == pytest.approx(
+        [by_hand(run) for run in runs]
+    )
     (asked,) = build_blocks(runs, metrics=("mIoU", "FB-IoU", "accuracy"))
-    assert list(asked.rows[0].scores) == ["mIoU", "FB-IoU", "accuracy"]  # who asks for a score is shown that score
+    assert list(next(iter(asked.lines.values()))) == [
+        "mIoU",
+        "FB-IoU",
+        "accuracy",
+    ]  # who asks for a score is shown that score
 
 
 def test_comparisons(runs, capsys):
@@ -49,7 +55,7 @@ def test_comparisons(runs, capsys):
     assert list(comparison.tables["all"]) == ["mIoU", "FB-IoU-classes", "accuracy"]
     (line,) = comparison.tables["all"]["FB-IoU-classes"]
     expected = {"good": by_hand(runs[0]), "bad": by_hand(runs[1])}
-    assert line.difference.scores == pytest.approx([expected[line.difference.method], expected[line.difference.other]])
+    assert line.scores == pytest.approx([expected[line.method], expected[line.minus]])
     assert main(["compare", *(str(run.path) for run in runs)]) == 0
     assert re.search(r"\bFB-IoU\b(?!-)", capsys.readouterr().out) is None
 

@@ -24,6 +24,7 @@ from fsbench.results.tables.rows import (
     SIZE,
     ResultRow,
     rows_frame,
+    scores_of,
 )
 from fsbench.results.tables.scoring import correct
 from fsbench.results.tables.table import build_blocks
@@ -82,7 +83,7 @@ def figures(grids):
 def test_every_figure_of_a_table_is_a_row(records):
     """A figure of the table and the ends of its interval are rounded cells of the frame."""
     (block,) = build_blocks(records, by_class=True, trivial=True)
-    frame = rows_frame(block.results)
+    frame = rows_frame(block.rows)
     values = {f"{value:.2f}" for name in ("value", "low", "high") for value in frame[name].drop_nulls()}
     keys = ["method", "metric", "part"]  # answers without a model have rows of single folds, which are averaged
     of_folds = frame.with_columns(part=pl.when(part_kind=FOLD).then(pl.lit(ALL)).otherwise("part")).group_by(keys)
@@ -95,9 +96,9 @@ def test_every_figure_of_a_table_is_a_row(records):
 def test_every_figure_of_a_comparison_is_a_row(records):
     tests = compared_tests([record.path for record in records])
     (found,) = compare_tests(tests, Comparing(by=("size", "class")))
-    frame = rows_frame(found.results)
+    frame = rows_frame(found.rows)
     numbers = {f"{value:+.2f}" for name in ("value", "low", "high") for value in frame[name].drop_nulls()}
-    ends = {f"{one:.2f}" for row in found.results for one in row.scores}
+    ends = {f"{one:.2f}" for row in found.rows for one in row.scores}
     p = {f"{value:.3f}" for value in frame["corrected"].drop_nulls()}
     shown = figures([grid for _, grid in comparison_sheet(found).parts])
     assert len(shown) > 20 and not [word for word in shown if word not in numbers | ends | p]
@@ -176,20 +177,21 @@ def test_all_differences_of_a_request_are_corrected_at_once():
 
 def test_a_wide_frame_has_a_column_for_each_score(records):
     (block,) = build_blocks(records, by_class=True, trivial=True)
-    wide = wide_frame(block.results)
+    wide = wide_frame(block.rows)
     assert wide.columns[:3] == ["test", "method", "fold"] and wide.columns[-1] == "run"
     assert wide.select("method", "fold").rows()[:4] == [("good", "0"), ("good", "1"), ("good", "mean"), ("bad", "0")]
-    assert wide["mIoU"].to_list() == [row.scores["mIoU"].value for row in block.rows]
-    by_class = wide_frame(block.results, "class").filter(method="bad")
-    (row,) = (row for row in block.rows if row.method == "bad")
-    assert by_class["class"].to_list() == list(row.by_class)
-    assert by_class["pairs"].to_list() == [part.pairs for part in row.by_class.values()]
-    assert by_class["mIoU"].to_list() == [part.scores["mIoU"].value for part in row.by_class.values()]
+    shown = {(line["method"], line["fold"]): line["mIoU"] for line in wide.to_dicts()}
+    assert {line: shown[line] for line in block.lines} == {line: of["mIoU"].value for line, of in block.lines.items()}
+    by_class = wide_frame(block.rows, "class").filter(method="bad")
+    parts = block.parts(CLASS)["bad", "0"]
+    assert by_class["class"].to_list() == list(parts)
+    assert by_class["pairs"].to_list() == [rows[0].pairs for rows in parts.values()]
+    assert by_class["mIoU"].to_list() == [scores_of(rows)["mIoU"].value for rows in parts.values()]
 
 
 def test_a_part_that_no_episode_shows_has_a_row_without_a_value(records):
     (block,) = build_blocks(records)
-    lacking = [row for row in block.results if not row.pairs]
+    lacking = [row for row in block.rows if not row.pairs]
     assert all(isnan(row.estimate.value) and row.part_kind == SIZE for row in lacking)
     assert rows_frame(lacking)["value"].null_count() == len(lacking)
 
@@ -214,7 +216,7 @@ def test_no_name_gives_a_method_the_place_of_another(make):
         make(name, 0, 2)
     (block,) = build_blocks(fsbench.load_runs(told.path.parent).records, trivial=True)
     assert block.cards["m, tuned"] != block.cards["m"]
-    rows = [row.method for row in block.rows]
+    rows = [method for method, _ in block.lines]
     assert set(rows[:3]) == {"'(majority)'", "m", "m, tuned"} and rows.count("(majority)") == 1
     assert "'(majority)'" in [line[0].rstrip("†‡") for line in to_sheet(block).parts[0][1]]
 
@@ -227,3 +229,33 @@ def test_a_test_without_what_is_asked_is_left_out_of_a_comparison(make):
     (comparison,) = found.compare(baseline="c", metrics="mIoU").comparisons
     assert len(comparison.methods) == 3
     assert any(line.startswith("a test is left out: no method 'c' to compare with") for line in comparison.warnings)
+
+
+def test_methods_that_folders_tell_apart_have_one_label_in_scores_and_differences(make, tmp_path):
+    """Both runs are of one method with the same settings, whose weights no word can tell apart."""
+    folders = []
+    for number, name in enumerate(("first", "second")):
+        made = make("m", 0, 1 + number, training={"checkpoint_sha256": str(number) * 64})
+        folders.append(tmp_path / name)
+        folders[-1].mkdir()
+        made.path.rename(folders[-1] / "run")
+    frame = fsbench.load_runs(*folders).results("mIoU", minus="all")
+    scores, differences = frame.filter(minus=""), frame.filter(pl.col("minus") != "")
+    assert scores["method"].to_list() == ["first: m", "second: m"]
+    assert differences.select("method", "minus").rows() == [("first: m", "second: m")]
+
+
+def test_classification_has_no_fold_in_scores_nor_differences(classified):
+    runs = [classified(name, number) for number, name in enumerate(("near", "far"))]
+    found = fsbench.load_runs(*{run.path.parent for run in runs})
+    assert set(found.results(by="class", minus="all", trivial=True)["fold"]) == {ALL}
+    assert "fold 0" not in found.compare().text
+
+
+def test_answers_without_a_model_have_a_mean_where_all_folds_are_there(records, runs):
+    frame = runs.results("mIoU", trivial=True).filter(method="(all foreground)")
+    assert frame.select("fold", "part_kind").rows() == [("0", FOLD), ("1", FOLD), ("mean", ALL)]
+    *folds, mean = frame["value"]
+    assert mean == pytest.approx(sum(folds) / 2)
+    (block,) = build_blocks(records, trivial=True)
+    assert ("(all foreground)", "0") in block.lines and ("(all foreground)", "mean") not in block.lines

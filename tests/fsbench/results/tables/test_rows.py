@@ -9,9 +9,8 @@ from fsbench.base.errors import RecordError
 from fsbench.cli.main import main
 from fsbench.protocols.reading import load_protocol
 from fsbench.records.record import Record, find_records
-from fsbench.results.tables.blocks import Row, Subset
+from fsbench.results.tables.rows import ALL, CLASS, FOLD, SIZE
 from fsbench.results.tables.table import build_blocks
-from fsbench.scores.estimate import Estimate
 
 
 def test_a_row_follows_from_its_protocol(make, monkeypatch):
@@ -20,8 +19,8 @@ def test_a_row_follows_from_its_protocol(make, monkeypatch):
     fscs = load_protocol("fscs")
     other = replace(fscs, counting=replace(fscs.counting, void="ignore"))
     monkeypatch.setattr("fsbench.protocols.reading.load_protocol", lambda _: other)
-    changed = build_blocks([record])[0].rows[0].scores["mIoU"].value
-    assert changed > block.rows[0].scores["mIoU"].value
+    changed = build_blocks([record])[0]
+    assert changed.lines["m", "0"]["mIoU"].value > block.lines["m", "0"]["mIoU"].value
 
 
 def test_counts_that_are_gone_are_said_in_one_line(make, tmp_path, capsys):
@@ -47,21 +46,19 @@ def test_a_run_in_a_table_of_many_is_as_in_one_of_its_own(make, tmp_path):
     runs = [make("m", fold, quality, seed) for fold in (0, 1) for quality in (1, 2) for seed in (0, 1)]
     (together,) = build_blocks(runs)
     for record in find_records(tmp_path):
-        ((alone,),) = (block.rows for block in build_blocks([record]))
-        (same,) = (row for row in together.rows if row.run == record.path.name)
-        assert asdict(same) | {"method": ""} == asdict(alone) | {"method": ""}
+        alone = [row for block in build_blocks([record]) for row in block.rows]
+        same = [row for row in together.rows if row.run == record.path.name]
+        names = {"method": "", "parent": "", "part_kind": "", "part": ""}  # a fold is a part beside a mean
+        assert [asdict(row) | names for row in same] == [asdict(row) | names for row in alone]
 
 
 def test_a_row_holds_plain_numbers(make):
     """JSON and CSV are written of them."""
-
-    def scores(row: Row | Subset) -> list[Estimate]:
-        parts = [*row.by_size.values(), *row.by_class.values()] if isinstance(row, Row) else []
-        return [*row.scores.values(), *(score for part in parts for score in scores(part))]
-
     (block,) = build_blocks([make("m", fold) for fold in (0, 1)], by_class=True, trivial=True)
-    for estimate in (score for row in block.rows for score in scores(row)):
+    assert {row.part_kind for row in block.rows} == {ALL, CLASS, FOLD, SIZE}
+    for row in block.rows:
+        estimate = row.estimate
         numbers = [estimate.value, estimate.low, estimate.high, estimate.error, estimate.df, estimate.p]
         assert all(type(number) is float for number in [*numbers, *estimate.variances])
         assert type(estimate.queries) is type(estimate.supports) is int
-    assert all(type(part.pairs) is type(part.episodes) is int for row in block.rows for part in row.by_size.values())
+        assert type(row.pairs) is type(row.episodes) is int

@@ -31,11 +31,11 @@ def test_the_test_is_a_column_and_figures_are_those_of_each_table(blocks):
     assert [(row["method"], row["test"], row["fold"]) for row in rows] == [
         ("good", "1-way 1-shot", "mean"), ("good", "2-way 1-shot", "0"), ("bad", "1-way 1-shot", "mean"),
     ]  # fmt: skip
-    by_key = {(row.method, row.fold): row.scores for row in first.rows}
+    by_key = first.lines
     for row, scores in ((rows[0], by_key["good", "mean"]), (rows[2], by_key["bad", "mean"])):
         main_score = scores["mIoU"]
         assert row["mIoU"].startswith(f"{main_score.value:.2f}") and row["FB-IoU"] == f"{scores['FB-IoU'].value:.2f}"
-    assert rows[1]["accuracy"] == f"{second.rows[0].scores['accuracy'].value:.2f}"
+    assert rows[1]["accuracy"] == f"{next(iter(second.lines.values()))['accuracy'].value:.2f}"
     assert not any(style.bold for style in sheet.styles.values()) and "no rank or difference" in sheet.notes[0]
     assert sheet.title.endswith("2 tests side by side") and "1-way" not in sheet.title and "original" in sheet.title
 

@@ -5,28 +5,32 @@ import shlex
 import pytest
 
 from fsbench.cli.main import main
-from fsbench.results.tables.blocks import Block, Row
+from fsbench.results.tables.blocks import Block
 from fsbench.results.tables.breakdowns import to_sheet
 from fsbench.results.tables.formats import align, render
 from fsbench.results.tables.layout import INTERVAL_NOTE
 from fsbench.results.tables.summary import summary
 from fsbench.scores.estimate import Estimate
+from tests.fsbench.results.tables.scored import scored
 
 LONG = "emat (backbone dino_vits8_300ep, learning_rate 0.001, image_size 473)"
 
 
-def row(method, fold, shift, **more):
+def of_line(method, fold, shift, **more):
     scores = {"mIoU": 50 + shift, "FB-IoU": 70 + shift, "accuracy": 80 + shift} | more
-    return Row(method, fold, {name: Estimate(value, value - 1, value + 2) for name, value in scores.items()}, run="r")
+    return scored(method, fold, {name: Estimate(value, value - 1, value + 2) for name, value in scores.items()}, "r")
 
 
 def block(names=("prototype", LONG), classes=5, folds=4, present=None, **more):
     rows = []
     for number, name in enumerate(names):
-        rows += [row(name, str(fold), number + fold / 10) for fold in range(folds if present is None else present)]
-        rows += [row(name, "mean", number + 0.15)] if present is None and folds > 1 else []
+        for fold in range(folds if present is None else present):
+            rows += of_line(name, str(fold), number + fold / 10)
+        rows += of_line(name, "mean", number + 0.15) if present is None and folds > 1 else []
     for fold in range(folds):
-        rows += [row("(all foreground)", str(fold), -30 - fold), row("(all background)", str(fold), -40)]
+        rows += of_line("(all foreground)", str(fold), -30 - fold) + of_line("(all background)", str(fold), -40)
+    if folds > 1:
+        rows += of_line("(all foreground)", "mean", -29.5 - folds / 2) + of_line("(all background)", "mean", -40)
     return Block("title", rows, [], folds=folds, classes={str(f): classes for f in range(folds)}, **more)
 
 
@@ -72,7 +76,7 @@ def test_one_fold_and_no_folds():
     assert grid[1][1:] == ["50.00", "[49.00, 52.00]", "70.00", "80.00"]
     assert grid[-1] == ["(best without a model)", "20.00", "", "40.00", "50.00"] and notes == []
     assert summary(block(folds=1, classes=240))[0][0][:2] == ["method", "mIoU"]  # FSS-1000
-    classes = Block("t", [Row("nn", "all", {"accuracy": Estimate(60, 59, 61)})], [], ("accuracy",))
+    classes = Block("t", scored("nn", "all", {"accuracy": Estimate(60, 59, 61)}), [], ("accuracy",))
     assert summary(classes)[0] == [["method", "accuracy", "95 % interval"], ["nn", "60.00", "[59.00, 61.00]"]]
 
 
@@ -94,8 +98,10 @@ def test_the_mean_of_the_answers_without_a_model():
 
 
 def test_the_best_of_each_column_is_bold():
-    rows = [row("a", "0", 0, accuracy=90), row("b", "0", 1, accuracy=80), row("c", "0", 1.001, accuracy=70)]
-    of_one_fold = Block("t", rows, [], folds=4, classes={"0": 5})
+    lines = [
+        of_line(*of, accuracy=value) for *of, value in (("a", "0", 0, 90), ("b", "0", 1, 80), ("c", "0", 1.001, 70))
+    ]
+    of_one_fold = Block("t", [row for line in lines for row in line], [], folds=4, classes={"0": 5})
     grid, style, *_ = summary(of_one_fold)
     assert grid[0] == ["method", "mIoU 5⁰", "95 % interval", "FB-IoU", "accuracy"]
     assert style.bold == {(2, 1), (3, 1), (2, 3), (3, 3), (1, 4)}  # b and c are alike as printed; a decides best
@@ -106,9 +112,9 @@ def test_the_best_of_each_column_is_bold():
         r"method & mIoU 5$^0$ & 95 \% interval" in latex and latex.count(r"\toprule") == latex.count(r"\midrule") == 1
     )
     assert r"\usepackage{booktabs}" in latex and r"\hline" not in latex
-    errors = Block("t", [row("a", "0", 0, error=10), row("b", "0", 0, error=5)], [], ("error",), folds=4)
+    errors = Block("t", of_line("a", "0", 0, error=10) + of_line("b", "0", 0, error=5), [], ("error",), folds=4)
     assert summary(errors)[1].bold == {(2, 1)}
-    assert not summary(Block("t", rows[:1], [], folds=4, classes={"0": 5}))[1].bold
+    assert not summary(Block("t", lines[0], [], folds=4, classes={"0": 5}))[1].bold
 
 
 def test_the_next_commands_do_what_they_say(make, tmp_path, capsys, monkeypatch):

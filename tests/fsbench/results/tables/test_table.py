@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import shutil
+from math import isnan
 from pathlib import Path
 
 import polars as pl
@@ -16,10 +17,10 @@ from fsbench.datamodules.datasets.folder import Folder
 from fsbench.protocols.reading import load_protocol
 from fsbench.records.counts import to_frame
 from fsbench.records.record import Record, find_distinct_records, find_records
-from fsbench.results.tables.blocks import Subset
 from fsbench.results.tables.comparable import check_same
 from fsbench.results.tables.formats import FORMATS, render
 from fsbench.results.tables.parts import ABSENT, SIZES
+from fsbench.results.tables.rows import CLASS, SIZE, scores_of
 from fsbench.results.tables.table import build_blocks
 from fsbench.scores.confusion import COUNTS, intersection_union, mean_iou
 from tests.conftest import CLASSES
@@ -27,7 +28,7 @@ from tests.fsbench.runs import rewrite, written
 
 
 def lines(blocks):
-    return [(row.method, row.fold) for block in blocks for row in block.rows]
+    return [line for block in blocks for line in block.lines]
 
 
 @pytest.fixture(scope="module")
@@ -39,17 +40,16 @@ def records(shared_make):
 def test_a_mean_only_where_every_fold_is_there(records):
     (block,) = build_blocks(records)
     assert lines([block]) == [("good", "0"), ("good", "1"), ("good", "mean"), ("bad", "0")]
-    by_key = {(row.method, row.fold): row for row in block.rows}
-    folds = [by_key["good", fold].scores["mIoU"].value for fold in ("0", "1")]
-    assert by_key["good", "mean"].scores["mIoU"].value == pytest.approx(sum(folds) / 2)
-    assert folds[0] == pytest.approx(100) and by_key["bad", "0"].scores["mIoU"].value < 60
-    assert by_key["good", "0"].trainable == 86020 and by_key["good", "mean"].trainable is None
+    folds = [block.lines["good", fold]["mIoU"].value for fold in ("0", "1")]
+    assert block.lines["good", "mean"]["mIoU"].value == pytest.approx(sum(folds) / 2)
+    assert folds[0] == pytest.approx(100) and block.lines["bad", "0"]["mIoU"].value < 60
+    assert block.costs[block.runs["good", "0"]].trainable_parameters == 86020 and block.runs["good", "mean"] == ""
 
 
 def test_other_settings_and_other_episodes_never_share_a_block(make):
     records = [make("m", 0), make("m", 0, way=2), make("m", 0, setting="0-5"), make("m", 0, episodes=10)]
     blocks = build_blocks(records)
-    assert len(blocks) == 4 and all(len(block.rows) == 1 for block in blocks)
+    assert len(blocks) == 4 and all(len(block.lines) == 1 for block in blocks)
     assert "2-way 1-shot" in blocks[1].title and "0-5" in blocks[2].title and "10 episodes" in blocks[3].title
 
 
@@ -102,7 +102,7 @@ def test_trained_runs_and_checkpoints_are_told_apart_shortly(make):
     checkpoints = [make("m", 0, training={"checkpoint_sha256": digit * 64}) for digit in "ab"]
     trained = [make("m", 0, training={"max_epochs": n, "validation_sha256": "0"}) for n in (1, 2)]
     (block,) = build_blocks([*checkpoints, *trained])
-    labels = [row.method for row in block.rows]
+    labels = [method for method, _ in block.lines]
     assert len(set(labels)) == 4 and all(len(label) < 70 for label in labels)
     assert "m (max_epochs 1, weights from training)" in labels
     assert sum("weights from checkpoint" in label for label in labels) == 2
@@ -132,59 +132,60 @@ def test_folds_of_different_data_are_never_averaged(make, blocks_folder, tmp_pat
 def test_no_mean_by_size_over_some_folds_only(make):
     """Four episodes a fold have no object of some sizes."""
     (block,) = build_blocks([make("m", 0, episodes=4), make("m", 1, episodes=4)])
-    *folds, mean = block.rows
-    assert [row.fold for row in block.rows] == ["0", "1", "mean"]
-    lacking = {name for name in SIZES if any(not fold.by_size[name].pairs for fold in folds)}
-    assert lacking and any(fold.by_size[name].pairs for fold in folds for name in lacking)
+    parts = block.parts(SIZE)
+    assert [fold for _, fold in parts] == ["0", "1", "mean"]
+    *folds, mean = ({name: rows[0] for name, rows in of.items()} for of in parts.values())
+    lacking = {name for name in SIZES if any(not fold[name].pairs for fold in folds)}
+    assert lacking and any(fold[name].pairs for fold in folds for name in lacking)
     for name in SIZES:
-        assert (mean.by_size[name] == Subset(0, 0, {})) == (name in lacking)
+        assert (mean[name].pairs == mean[name].episodes == 0 and isnan(mean[name].estimate.value)) == (name in lacking)
 
 
 def test_breakdown_by_size_and_class(make):
     record = make("m", 0, quality=3, way=2)
-    (row,) = build_blocks([record], by_class=True)[0].rows
+    (block,) = build_blocks([record], by_class=True)
+    (by_size,), (by_class,) = block.parts(SIZE).values(), block.parts(CLASS).values()
     ways = record.episodes.filter(pl.col("slot") > 0).with_columns(
         share=pl.col("gt") / (pl.col("void") + pl.col("valid"))
     )
     bins = {name: ways.filter(pl.col("gt") > 0, pl.col("share") >= low, pl.col("share") < high)
             for name, (low, high) in SIZES.items()}  # fmt: skip
     bins[ABSENT] = ways.filter(pl.col("gt") == 0)
-    assert list(row.by_size) == list(bins) and sum(map(len, bins.values())) == 48
+    assert list(by_size) == list(bins) and sum(map(len, bins.values())) == 48
     for name, part in bins.items():
-        cell = row.by_size[name]
-        assert (cell.pairs, cell.episodes) == (len(part), part["episode"].n_unique())
+        assert {(row.pairs, row.episodes) for row in by_size[name]} == {(len(part), part["episode"].n_unique())}
         if name != ABSENT:
             sums = part.group_by("class_id").agg(pl.col("tp", "pred", "gt", "pred_void").sum())
             expected = mean_iou(
                 *intersection_union(sums.select("tp", "pred", "gt", "pred_void").to_numpy(), "background")
             )
-            assert cell.scores["mIoU"].value == pytest.approx(float(expected))
-            score = cell.scores["mIoU"]
+            score = scores_of(by_size[name])["mIoU"]
+            assert score.value == pytest.approx(float(expected))
             assert score.has_interval == (score.queries >= 10) and score.queries == part["query"].n_unique()
-    assert list(row.by_size[ABSENT].scores) == ["accuracy"]  # an IoU of nothing means nothing
-    assert list(row.by_class) == ["red", "green", "blue"]
-    assert sum(cell.pairs for cell in row.by_class.values()) == 48
+    assert list(scores_of(by_size[ABSENT])) == ["accuracy"]  # an IoU of nothing means nothing
+    assert list(by_class) == ["red", "green", "blue"]
+    assert sum(rows[0].pairs for rows in by_class.values()) == 48
 
 
 def test_other_metrics_can_be_asked_for(make):
     blocks = build_blocks([make("m", 0, quality=3, wrong=6)], trivial=True, metrics=["mIoU", "error", "ROM", "RUM"])
     (block,) = blocks
-    row, *trivial = block.rows
+    scores, *trivial = block.lines.values()
     frame = find_records(make("m", 0, quality=3).path)[0].episodes.filter(pl.col("slot") == 1)
-    assert list(row.scores) == ["mIoU", "error", "ROM", "RUM"]
-    assert row.scores["error"].value == pytest.approx(25)
-    assert row.scores["ROM"].value == pytest.approx(frame["rom"].mean()) and row.scores["ROM"].value > 0.3
-    assert all(list(answer.scores) == ["mIoU", "error"] for answer in trivial)
+    assert list(scores) == ["mIoU", "error", "ROM", "RUM"]
+    assert scores["error"].value == pytest.approx(25)
+    assert scores["ROM"].value == pytest.approx(frame["rom"].mean()) and scores["ROM"].value > 0.3
+    assert all(list(answer) == ["mIoU", "error"] for answer in trivial)
     assert any(note.startswith("ROM: objects predicted in several pieces") for note in block.notes)
     text = render(blocks, "text").splitlines()
     assert text[2].split() == ["method", "mIoU", "3⁰", "95", "%", "interval", "error", "ROM", "RUM"]
-    assert text[4].split()[-2] == f"{row.scores['ROM'].value:.3f}"
+    assert text[4].split()[-2] == f"{scores['ROM'].value:.3f}"
     long = next(
         i for i, line in enumerate(render(blocks, "text", ["all"]).splitlines()) if line.startswith("every run")
     )
     rows = render(blocks, "text", ["all"]).splitlines()[long + 1 :]
     assert rows[0].split() == ["method", "fold", "mIoU", "error", "ROM", "RUM"]
-    assert f"{row.scores['ROM'].value:.3f} [" in rows[2] and rows[3].split()[-2:] == ["–", "–"]
+    assert f"{scores['ROM'].value:.3f} [" in rows[2] and rows[3].split()[-2:] == ["–", "–"]
 
 
 @pytest.fixture
@@ -263,7 +264,7 @@ def test_readers_are_told_what_a_number_is_not(make):
     assert "24 instead of the protocol's 1000 episodes: a trial, not a result" in text
     assert "backbone b has random (seed 0) weights; its figures mean nothing" in text
     assert "image lists: made by a rule of fsbench, not the authors' own" in text
-    assert [row.method for row in block.rows] == ["m", "(all foreground)", "(all background)", "(majority)"]
+    assert [method for method, _ in block.lines] == ["m", "(all foreground)", "(all background)", "(majority)"]
 
 
 def test_formats(make):
@@ -290,5 +291,4 @@ def test_the_order_of_the_folders_does_not_matter(records):
 def test_rows_are_broken_down_by_size_only_where_asked(records):
     good = records[:2]
     (plain,), (whole,) = build_blocks(good, by_size=False, trivial=True), build_blocks(good, trivial=True)
-    assert [row.scores for row in plain.rows] == [row.scores for row in whole.rows]
-    assert not any(row.by_size for row in plain.rows) and all(row.by_size for row in whole.rows)
+    assert plain.lines == whole.lines and not plain.parts(SIZE) and plain.lines.keys() == whole.parts(SIZE).keys()

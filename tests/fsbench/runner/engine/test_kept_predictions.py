@@ -28,6 +28,7 @@ from fsbench.records.run_directory import is_finished
 from fsbench.results.tables.measuring.measures import measure
 from fsbench.results.tables.measuring.recount import ORIGINAL, recount
 from fsbench.results.tables.rescoring.rules import OWN
+from fsbench.results.tables.rows import SIZE, scores_of
 from fsbench.results.tables.table import build_blocks
 from fsbench.runner.engine.experiment import Experiment
 from fsbench.runner.engine.restore import reopen_at
@@ -259,14 +260,13 @@ def test_boundary_iou_and_calibration_equal_plain_ones(runs_of_prototype, no_met
     pairs = [(p, float(there), 1) for p, there in ways.select("score", "present").rows()]
     names = [metric.name for metric in COMMON if metric.is_measured]
     (block,) = build_blocks([record], metrics=names, measure=partial(measure, metrics=names, open_truth=open_truth))
-    scores = block.rows[0].scores
+    ((line, scores),) = block.lines.items()
     shown = [i / u for i, u in boundary.values() if u]
     assert scores["boundary-IoU"].value == pytest.approx(100 * sum(shown) / len(boundary))
     assert scores["presence-ECE"].value == pytest.approx(plain_error(pairs))
     assert scores["pixel-ECE"].value == pytest.approx(plain_error(cells))
     assert all(0 <= scores[name].value < 100 for name in names)
-    sizes = block.rows[0].by_size
-    assert any("boundary-IoU" in subset.scores for subset in sizes.values())
+    assert any("boundary-IoU" in scores_of(rows) for rows in block.parts(SIZE)[line].values())
 
 
 def test_what_a_run_lacks_is_said(runs_of_prototype):
@@ -274,7 +274,7 @@ def test_what_a_run_lacks_is_said(runs_of_prototype):
     (block,) = build_blocks(
         [runs_of_prototype("none")], metrics=names, measure=partial(measure, metrics=names, open_truth=open_truth)
     )
-    assert set(block.rows[0].scores) == {"presence-ECE", "presence-CE2"}
+    assert set(next(iter(block.lines.values()))) == {"presence-ECE", "presence-CE2"}
     (said,) = [line for line in block.warnings if "the run kept no predictions" in line]
     assert ": no boundary-IoU, pixel-ECE, pixel-CE2: the run kept" in said
 
