@@ -50,7 +50,8 @@ def study_verdict(study: Study) -> Verdict:
     fold = shown if shown in folds else folds[0]
     words = _Words(metric, comparison.comparisons)
     here = [row for row in rows if row.fold == fold]
-    best, *others = order = ranked(here)
+    order = ranked(here)
+    best, *others = order
     second = next((label for label in others if _is_apart(best, label, here)), others[0])
     main = words.pair(here[0]) if len(order) == 2 else words.best(best, others, here)
     sizes = _on_sizes(parts, best, second, fold, metric)
