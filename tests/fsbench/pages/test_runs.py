@@ -92,16 +92,13 @@ def test_a_comparison_is_that_of_the_command(pair, make, capsys):
     assert "first − second" in found.text and "<table>" in found._repr_html_()
 
 
-def test_html_shows_names_as_they_are(make):
+def test_a_notebook_shows_tables_and_names_as_they_are(make):
     record = make("<b>m", 0)
-    for shown in (Result(record), fsbench.load_runs(record.path).table()):
-        assert "<b>m" not in shown._repr_html_() and "&lt;b&gt;m" in shown._repr_html_()
-
-
-def test_runs_show_their_tables(pair):
-    runs = fsbench.load_runs(pair[0].path.parent)
+    runs = fsbench.load_runs(record.path, make("second", 0).path)
     shown = runs._repr_html_()
-    assert runs.table()._repr_html_() in shown and "first" in shown and "2 runs of first, second" in shown
+    assert runs.table()._repr_html_() in shown and "2 runs of &lt;b&gt;m, second" in shown
+    for html in (Result(record)._repr_html_(), shown):
+        assert "<b>m" not in html and "&lt;b&gt;m" in html
 
 
 def test_a_run_by_its_name(pair, make):

@@ -73,6 +73,7 @@ HEADERS = {
     ("fold", "words"): ("first", "fold is 'first'"),
     ("way", "true"): (True, "way is True"),
     ("class_ids", "no numbers"): (["1"], "class_ids[0] is '1'"),
+    ("class_ids", "a class without a name"): ([1, 2, 3, 32768], "the class 32768 has no name"),
     ("protocol", "unknown"): ("made-up", "made-up"),
     ("protocol", "a path"): ("/own", "unknown protocol"),
     ("protocol", "a long name"): ("a" * 300, "unknown protocol"),

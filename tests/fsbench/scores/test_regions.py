@@ -99,6 +99,13 @@ def test_an_object_in_three_pieces_and_three_objects_as_one():
     assert region_measures(pieces, pieces) == (0, 0)
 
 
+def test_void_does_not_cut_a_prediction():
+    """A strip that joins two objects across a void border is one region."""
+    prediction = np.ones((1, 5), dtype=np.uint8)
+    truth = np.array([[1, 0, 255, 0, 1]], dtype=np.uint8)
+    assert slot_regions(prediction, truth, 1)[1].tolist() == pytest.approx([tanh(1), tanh(1)])
+
+
 def test_many_regions_take_another_way_with_the_same_result(monkeypatch):
     rng = np.random.RandomState(0)
     prediction, truth = rng.rand(2, 40, 50) > 0.75
