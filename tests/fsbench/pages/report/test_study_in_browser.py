@@ -162,87 +162,97 @@ def test_files_have_what_is_shown(chromium, page_file, study):
         assert sorted(re.findall(r"\\underline\{(.*?)\}", tex)) == sorted(underlined)
 
 
-def test_differences_of_any_two_methods(chromium, page_file, study):
-    parted, labels = study.compared.result().parts, list(study.methods)
+def part_lines(study, first, second, kind, metric):
+    """Return the lines of the table of differences: part, difference, and both scores, in the words of the page."""
+    lines = []
+    for row in study.compared.result().parts.between(first, second, kind, metric):
+        (a, b), found, bears = row.scores, row.estimate, bearing(row)
+        if not found.has_interval:
+            words = f"{a - b:+.1f}" + (f" ({found.queries} images)" if bears.name == "FEW" else "")
+        else:
+            sign = "≈" if not bears.is_apart else "▲" if a > b else "▼"
+            words = f"{sign} {a - b:+.1f} [{found.low:+.1f}, {found.high:+.1f}]" + "°" * bears.is_conditional
+        lines.append([row.part, words, "", f"{a:.1f}", f"{b:.1f}"])
+    return lines
 
-    def expected(first, second, kind, metric):
-        lines = []
-        for row in parted.between(first, second, kind, metric):
-            (a, b), found, bears = row.scores, row.estimate, bearing(row)
-            if not found.has_interval:
-                words = f"{a - b:+.1f}" + (f" ({found.queries} images)" if bears.name == "FEW" else "")
-            else:
-                sign = "≈" if not bears.is_apart else "▲" if a > b else "▼"
-                words = f"{sign} {a - b:+.1f} [{found.low:+.1f}, {found.high:+.1f}]" + "°" * bears.is_conditional
-            lines.append([row.part, words, "", f"{a:.1f}", f"{b:.1f}"])
-        return lines
 
-    def rows(page):
-        cells = "rows => rows.map(row => [...row.cells].slice(0, 5).map(cell => cell.textContent.trim()))"
-        return page.eval_on_selector_all("#parts tbody tr", cells)
+def shown_parts(page):
+    cells = "rows => rows.map(row => [...row.cells].slice(0, 5).map(cell => cell.textContent.trim()))"
+    return page.eval_on_selector_all("#parts tbody tr", cells)
 
-    def close(shown, lines):
-        """Check that figures are equal but for the last digit, which thousandths in between may move."""
-        assert [line[0] for line in shown] == [line[0] for line in lines]
-        for line, other in zip(shown, lines, strict=True):
-            numbers, others = ([float(n) for n in re.findall(r"[-+]?[\d.]+", " ".join(x[1:]))] for x in (line, other))
-            assert np.allclose(numbers, others, atol=0.11) and line[1][0] == other[1][0]
 
+def check_parts(page, lines):
+    """Check that figures are equal but for the last digit, which thousandths in between may move."""
+    shown = shown_parts(page)
+    assert [line[0] for line in shown] == [line[0] for line in lines]
+    for line, other in zip(shown, lines, strict=True):
+        numbers, others = ([float(n) for n in re.findall(r"[-+]?[\d.]+", " ".join(x[1:]))] for x in (line, other))
+        assert np.allclose(numbers, others, atol=0.11) and line[1][0] == other[1][0]
+
+
+def check_classes(page, classes, base):
+    """Check the heat map: the scores of all methods where `base` is None, else their differences to that method's."""
+    numbers = classes.numbers() if base is None else classes.differences(base)
+    scale = None if base is None else heat.difference_scale(numbers)
+    low, high = classes.numbers().min(), classes.numbers().max()
+
+    def level(value):
+        return heat.score_level(value, low, high) if base is None else heat.difference_level(value, scale, "mIoU")
+
+    for place in range(len(classes.names)):
+        cells = page.locator(f"tr[data-class='{place}'] td")
+        texts, kinds = cells.all_inner_texts(), cells.evaluate_all("all => all.map(each => each.className)")
+        for method, (text, kind) in enumerate(zip(texts, kinds, strict=True)):
+            value = numbers[method, place]
+            if method == base:
+                assert kind == "own" and float(text) == pytest.approx(classes.numbers()[method, place], abs=0.06)
+                continue
+            assert float(text) == pytest.approx(value, abs=0.06) and (text[0] in "+-") == (base is not None)
+            assert kind in {level(near) for near in (value - 0.002, value, value + 0.002)}  # as thousandths may
+
+
+def test_without_scripts_the_tables_are_plain_and_whole(chromium, page_file, study):
     with opened(chromium, page_file, java_script_enabled=False) as page:
-        assert rows(page) == expected(labels[0], labels[1], "class", "mIoU")
+        assert page.locator("#leaderboard tbody tr:visible").count() == 8
+        assert page.locator("#leaderboard thead th:visible").count() == 14
+        assert page.locator(".controls:visible").count() == 0 and page.locator("button:visible").count() > 0
+        missing = """all => all.filter(t => !t.caption || [...t.querySelectorAll("th")].some(th => !th.scope)).length"""
+        assert page.eval_on_selector_all("main table", missing) == 0
+        assert shown_parts(page) == part_lines(study, *list(study.methods)[:2], "class", "mIoU")
+        check_classes(page, heat.class_heat_map(study, "mIoU"), 0)
+
+
+def test_differences_of_any_two_methods(chromium, page_file, study):
     with opened(chromium, page_file) as page:
-        close(rows(page), expected(labels[0], labels[1], "class", "mIoU"))
+        check_parts(page, part_lines(study, *list(study.methods)[:2], "class", "mIoU"))
         page.locator("#a").select_option("poor")
         page.locator("#b").select_option("=fair")
         page.locator("#by").select_option("size")
         page.locator("#score").select_option("accuracy")
-        close(rows(page), expected("poor", "=fair", "size", "accuracy"))
+        check_parts(page, part_lines(study, "poor", "=fair", "size", "accuracy"))
         asked = {"a": "poor", "b": "=fair", "by": "size", "score": "accuracy"}
         assert query(page) == asked and page.locator("#part-name").inner_text() == "object size"
         page.reload()
-        close(rows(page), expected("poor", "=fair", "size", "accuracy"))
+        check_parts(page, part_lines(study, "poor", "=fair", "size", "accuracy"))
         page.locator("#by").select_option("fold")
         page.locator("#score").select_option("mIoU")
-        close(rows(page), expected("poor", "=fair", "fold", "mIoU"))
+        check_parts(page, part_lines(study, "poor", "=fair", "fold", "mIoU"))
         page.locator("#order-by").select_option("list")
-        assert [row[0] for row in rows(page)] == ["0", "1"]
+        assert [row[0] for row in shown_parts(page)] == ["0", "1"]
         page.locator("#by").select_option("presence")
-        assert [row[0] for row in rows(page)] == ["shown in the query"]
+        assert [row[0] for row in shown_parts(page)] == ["shown in the query"]
         page.get_by_role("link", name="These two, episode by episode").click()
         assert page.url.partition("#")[0].endswith("/explorer.html")
-        assert page.evaluate("new URLSearchParams(location.hash.slice(1)).getAll('a')") == ["poor"]
-        assert page.evaluate("new URLSearchParams(location.hash.slice(1)).getAll('b')") == ["=fair"]
+        asked = "name => new URLSearchParams(location.hash.slice(1)).getAll(name)"
+        assert [page.evaluate(asked, name) for name in ("a", "b")] == [["poor"], ["=fair"]]
 
 
 def test_classes_are_compared_with_any_method(chromium, page_file, study):
     classes = heat.class_heat_map(study, "mIoU")
-
-    def check(page, base):
-        numbers = classes.numbers() if base is None else classes.differences(base)
-        scale = None if base is None else heat.difference_scale(numbers)
-        low, high = classes.numbers().min(), classes.numbers().max()
-        for place in range(len(classes.names)):
-            cells = page.locator(f"tr[data-class='{place}'] td")
-            texts, kinds = cells.all_inner_texts(), cells.evaluate_all("all => all.map(each => each.className)")
-            for method, (text, kind) in enumerate(zip(texts, kinds, strict=True)):
-                value = numbers[method, place]
-                if method == base:
-                    assert kind == "own" and float(text) == pytest.approx(classes.numbers()[method, place], abs=0.06)
-                    continue
-                assert float(text) == pytest.approx(value, abs=0.06) and (text[0] in "+-") == (base is not None)
-                near = {value - 0.002, value, value + 0.002}  # thousandths may move a color's limit
-                levels = {
-                    heat.score_level(v, low, high) if base is None else heat.difference_level(v, scale, "mIoU")
-                    for v in near
-                }
-                assert kind in levels
-
-    with opened(chromium, page_file, java_script_enabled=False) as page:
-        check(page, 0)
     with opened(chromium, page_file) as page:
-        check(page, 0)
+        check_classes(page, classes, 0)
         page.get_by_label("Compared with").select_option("poor")
-        check(page, 3)
+        check_classes(page, classes, 3)
         assert query(page) == {"baseline": "poor"}
         assert "minus that of poor" in page.locator("#heat-table caption").inner_text()
         ends = [float(page.locator(f"#diverging .{end}").inner_text()) for end in ("from", "to")]
@@ -250,7 +260,7 @@ def test_classes_are_compared_with_any_method(chromium, page_file, study):
         assert ends == pytest.approx([-scale, scale])
         page.get_by_label("Compared with").select_option("")
         page.reload()
-        check(page, None)
+        check_classes(page, classes, None)
         assert page.locator("#diverging").is_hidden() and page.locator("#sequential").is_visible()
 
 
@@ -266,15 +276,6 @@ def test_on_a_phone_columns_are_left_out_and_the_method_stays_in_sight(chromium,
         page.evaluate("document.getElementById('leaderboard').parentElement.scrollLeft = 500")
         assert page.locator(f"{SHOWN} th").first.bounding_box()["x"] < 20
         assert page.evaluate("document.getElementById('leaderboard').parentElement.scrollLeft") > 50
-
-
-def test_without_scripts_the_tables_are_plain_and_whole(chromium, page_file):
-    with opened(chromium, page_file, java_script_enabled=False) as page:
-        assert page.locator("#leaderboard tbody tr:visible").count() == 8
-        assert page.locator("#leaderboard thead th:visible").count() == 14
-        assert page.locator(".controls:visible").count() == 0 and page.locator("button:visible").count() > 0
-        missing = """all => all.filter(t => !t.caption || [...t.querySelectorAll("th")].some(th => !th.scope)).length"""
-        assert page.eval_on_selector_all("main table", missing) == 0
 
 
 def test_the_order_of_other_tables_stays_in_the_address(chromium, page_file):
