@@ -35,46 +35,37 @@ def written(row: dict, metric: str) -> list[str]:
     return ["" if row[metric + end] is None else f"{row[metric + end]:.4f}" for end in ("", " low", " high")]
 
 
-def test_a_result_has_the_numbers_of_the_table(pair, capsys):
-    first, _ = pair
-    expected = command_scores(capsys, first.path.parent)
+def test_results_and_tables_have_the_numbers_of_the_command(pair, capsys):
+    folder = pair[0].path.parent
+    expected = command_scores(capsys, folder)
     for record in pair:
         result = Result(record)
         for metric in ("mIoU", "FB-IoU", "accuracy"):
             found = result.interval(metric)
-            assert [f"{end:.4f}".replace("nan", "") for end in (found.value, found.low, found.high)] == expected[
-                result.name, "all", metric
-            ]
+            ends = [f"{end:.4f}".replace("nan", "") for end in (found.value, found.low, found.high)]
+            assert ends == expected[result.name, "all", metric]
             assert found.value == pytest.approx(result.scores[metric])
         for part, column in (("class", "class"), ("size", "object size")):
-            rows = result.by(part).to_dicts()
+            rows = [row for row in result.by(part).to_dicts() if row["mIoU"] is not None]
             assert rows and rows[0].keys() >= {column, "episodes", "pairs", "mIoU", "mIoU low", "mIoU high"}
-            for row in rows:
-                if row["mIoU"] is not None:
-                    assert written(row, "mIoU") == expected[result.name, row[column], "mIoU"]
+            assert all(written(row, "mIoU") == expected[result.name, row[column], "mIoU"] for row in rows)
         assert result.frame.equals(record.episodes.drop(SUPPORTS)) and result.path == record.path
-    assert "mIoU 100.00" in repr(Result(first)) and str(first.path) in repr(Result(first))
+        assert f"mIoU {result.scores['mIoU']:.2f}" in repr(result) and str(record.path) in repr(result)
     assert result.interval("ROM").value == result.scores["ROM"]
 
-
-def test_the_table_and_its_frame(pair, capsys):
-    folder = pair[0].path.parent
     runs = fsbench.load_runs(folder)
     assert [result.name for result in runs] == ["first", "second"] and len(runs) == 2
-    table, expected = runs.table(), command_scores(capsys, folder)
+    table = runs.table()
     rows = {row["method"]: row for row in table.frame.to_dicts()}
     for method in ("first", "second", "(all background)"):
         assert written(rows[method], "FB-IoU") == expected[method, "all", "FB-IoU"]
     assert rows["first"]["run"] == pair[0].path.name and rows["(all background)"]["run"] == ""
     assert set(runs.table(trivial=False).frame["method"]) == {"first", "second"}
-    by_class = runs.table("mIoU", by="class").frame.to_dicts()
-    for row in by_class:
-        if row["mIoU"] is not None:
-            assert written(row, "mIoU") == expected[row["method"], row["class"], "mIoU"]
-    assert "FB-IoU" not in by_class[0] and set(table.text.splitlines()) & set(
-        printed(capsys, "table", folder).splitlines()
-    )
-    assert json.loads(table.write("json"))[0]["rows"]
+    by_class = runs.table("mIoU", by="class").frame
+    for row in by_class.drop_nulls("mIoU").to_dicts():
+        assert written(row, "mIoU") == expected[row["method"], row["class"], "mIoU"]
+    assert "FB-IoU" not in by_class.columns and json.loads(table.write("json"))[0]["rows"]
+    assert set(table.text.splitlines()) & set(printed(capsys, "table", folder).splitlines())
 
 
 def test_a_comparison_is_that_of_the_command(pair, make, capsys):
@@ -84,24 +75,20 @@ def test_a_comparison_is_that_of_the_command(pair, make, capsys):
     runs = fsbench.load_runs(folder)
     found = runs.compare("first", "second")
     lines = [line for of_metric in told["tables"]["all"].values() for line in of_metric]
-    frame = found.frame
-    assert frame["p"].to_list() == [line["difference"]["difference"]["p"] for line in lines]
-    assert frame["low"].to_list() == [line["difference"]["difference"]["low"] for line in lines]
-    assert frame["corrected"].to_list() == [line["corrected"] for line in lines]
+    for name in ("p", "low"):
+        assert found.frame[name].to_list() == [line["difference"]["difference"][name] for line in lines]
+    assert found.frame["corrected"].to_list() == [line["corrected"] for line in lines]
     assert len(runs.compare(metrics="mIoU").frame) == 3
     assert "first − second" in found.text and "<table>" in found._repr_html_()
 
 
-def test_html_shows_names_as_they_are(make):
+def test_a_notebook_shows_tables_and_names_as_they_are(make):
     record = make("<b>m", 0)
-    for shown in (Result(record), fsbench.load_runs(record.path).table()):
-        assert "<b>m" not in shown._repr_html_() and "&lt;b&gt;m" in shown._repr_html_()
-
-
-def test_runs_show_their_tables(pair):
-    runs = fsbench.load_runs(pair[0].path.parent)
+    runs = fsbench.load_runs(record.path, make("second", 0).path)
     shown = runs._repr_html_()
-    assert runs.table()._repr_html_() in shown and "first" in shown and "2 runs of first, second" in shown
+    assert runs.table()._repr_html_() in shown and "2 runs of &lt;b&gt;m, second" in shown
+    for html in (Result(record)._repr_html_(), shown):
+        assert "<b>m" not in html and "&lt;b&gt;m" in html
 
 
 def test_a_run_by_its_name(pair, make):
@@ -115,7 +102,7 @@ def test_a_run_by_its_name(pair, make):
         fsbench.load_runs(pair[0].path.parent)["second"]
 
 
-def test_the_worst_episodes_in_a_picture(pair, monkeypatch, blocks_folder):
+def test_the_worst_episodes_in_a_picture(pair, blocks_folder):
     _, second = pair
     test = fsbench.load_test("folder", root=blocks_folder, manifest=second.path / "manifest.jsonl")
     picture = Result(second, test).show(worst=3)
@@ -126,10 +113,9 @@ def test_the_worst_episodes_in_a_picture(pair, monkeypatch, blocks_folder):
     found = fsbench.load_runs(second.path)["second"].show(worst=3, test=test)
     assert np.array_equal(np.asarray(found), np.asarray(picture))
     other = fsbench.load_test("folder", root=blocks_folder, episodes=3)
-    with pytest.raises(RecordError, match="other episodes than the test's"):
-        Result(second, test).show(test=other)
-    with pytest.raises(RecordError, match="other episodes than the test's"):
-        Result(second, other).show()
+    for show in (lambda: Result(second, test).show(test=other), Result(second, other).show):
+        with pytest.raises(RecordError, match="other episodes than the test's"):
+            show()
 
 
 def test_what_does_not_fit_is_said_in_a_line(pair, make, tmp_path):

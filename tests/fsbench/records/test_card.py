@@ -5,7 +5,6 @@ import io
 import json
 
 import pytest
-from pydantic import ValidationError
 
 from fsbench.cli.main import main
 from fsbench.networks.weights.table import backbone_data
@@ -57,35 +56,43 @@ SOME_CARD = Card(
 )  # fmt: skip
 
 
-def test_what_a_record_tells(prototype, emat):
-    assert card_of(prototype) == StatedCard(
-        "no",
-        "masks",
-        checkpoint_choice="nothing trained",
-        saw_test_classes="no",
-        told=SUPPORTS_ALONE,
-        trained_on="nothing",
-    )
-    assert card_of(emat) == StatedCard(
-        "unlabelled",
-        "masks",
-        checkpoint_choice="base classes",
-        saw_test_classes="no",
-        told=SUPPORTS_ALONE,
-        trained_on="base classes of blocks fold 0, by protocol fscs",
-    )
-    chosen = changed(emat, {"training": {"validation": "novel"}})
-    assert card_of(chosen).checkpoint_choice == "novel classes"
-    assert card_of(changed(emat, {"training": {"validation": "held_out"}})).checkpoint_choice == "held-out classes"
-    authors = {"origin": "the authors' checkpoint", "training": None}
-    released = card_of(emat, weights=authors)
-    assert (released.novel_pixels, released.checkpoint_choice) == (UNKNOWN, "released")
-    assert {released.trials, released.backbone_data, released.trained_on} == {UNKNOWN}
-    told = {"dataset": "coco", "fold": 1, "protocol": "hsnet", "classes": 60}
-    other = card_of(emat, weights={"origin": "another run", "training": None, "trained_on": told})
-    assert other.trained_on == "60 base classes of coco fold 1, by protocol hsnet"
-    silent = card_of(emat, weights={"origin": "another run", "training": None})
-    assert silent.trained_on == UNKNOWN
+AUTHORS = {"weights": {"origin": "the authors' checkpoint", "training": None}}
+SILENT = {"weights": {"origin": "another run", "training": None}}
+SOURCE = {"dataset": "coco", "fold": 1, "protocol": "hsnet", "classes": 60}
+BOXES = {"support_annotation": "bbox"}
+
+
+@pytest.mark.parametrize(
+    ("method", "identity", "run", "entries"),
+    [
+        ("prototype", {}, {}, {
+            "novel_pixels": "no", "supervision": "masks", "checkpoint_choice": "nothing trained",
+            "saw_test_classes": "no", "told": SUPPORTS_ALONE, "trained_on": "nothing", "backbone_data": UNKNOWN,
+        }),
+        ("emat", {}, {}, {
+            "novel_pixels": "unlabelled", "supervision": "masks", "checkpoint_choice": "base classes",
+            "saw_test_classes": "no", "told": SUPPORTS_ALONE,
+            "trained_on": "base classes of blocks fold 0, by protocol fscs", "trials": UNKNOWN,
+        }),
+        ("emat", {"training": {"validation": "novel"}}, {}, {"checkpoint_choice": "novel classes"}),
+        ("emat", {"training": {"validation": "held_out"}}, {}, {"checkpoint_choice": "held-out classes"}),
+        ("emat", {}, AUTHORS, {"novel_pixels": UNKNOWN, "checkpoint_choice": "released", "trained_on": UNKNOWN}),
+        ("emat", {}, {"weights": SILENT["weights"] | {"trained_on": SOURCE}},
+         {"trained_on": "60 base classes of coco fold 1, by protocol hsnet"}),
+        ("emat", {}, SILENT, {"trained_on": UNKNOWN}),
+        ("prototype", {"backbone": {"name": "dinov2_vits14", "weights": "random (seed 0)"}}, {},
+         {"backbone_data": "none: random weights"}),
+        ("prototype", {}, {"told": told("class names", "boxes", saw="unknown")},
+         {"supervision": "boxes, class names", "saw_test_classes": "unknown"}),
+        ("prototype", {}, {"told": ...}, {"supervision": UNKNOWN, "saw_test_classes": UNKNOWN}),
+        ("prototype", BOXES, {}, {"supervision": "boxes"}),
+        ("emat", BOXES, {}, {"supervision": "boxes, masks"}),
+    ],
+)  # fmt: skip
+def test_what_a_record_tells(prototype, emat, method, identity, run, entries):
+    record = changed({"prototype": prototype, "emat": emat}[method], identity, **run)
+    card = Cards(backbone_data()).run_card(record)
+    assert {name: getattr(card, name) for name in entries} == entries
 
 
 def test_no_backbone_was_trained_on_nothing_and_its_card_asks_for_neither(prototype):
@@ -101,13 +108,6 @@ def test_no_backbone_was_trained_on_nothing_and_its_card_asks_for_neither(protot
     assert not contradictions({"backbone_data": "none: no backbone", "backbone_saw_test_images": "no"}, blind)
 
 
-def test_random_weights_saw_nothing(prototype):
-    identity = {"backbone": {"name": "dinov2_vits14", "weights": "random (seed 0)"}}
-    random = Cards(backbone_data()).run_card(changed(prototype, identity))
-    assert random.backbone_data == "none: random weights"
-    assert Cards(backbone_data()).run_card(prototype).backbone_data == UNKNOWN
-
-
 def test_images_with_novel_classes_are_no_part_of_pfenets_lists(emat):
     record = changed(emat, {"method": {"name": "hmnet"}})
     record.__dict__["header"] = record.header.model_copy(update={"protocol": "pfenet"})
@@ -120,21 +120,10 @@ def test_files_beside_runs_state_the_rest(make, tmp_path):
     (first.path / "card.yaml").write_text("novel_pixels: unknown\ntrials: 7\n")
     cards = Cards({"b": "scenes"})
     by_users = ("backbone_saw_test_images", "trials")
-    assert cards.run_card(first) == StatedCard(
-        "no",
-        "masks",
-        "scenes",
-        "no",
-        "7",
-        "nothing trained",
-        "no",
-        SUPPORTS_ALONE,
-        "nothing",
-        stated=by_users,
-    )
-    assert cards.run_card(second) == StatedCard(
-        "no", "masks", "scenes", "no", "3", "nothing trained", "no", SUPPORTS_ALONE, "nothing", stated=by_users
-    )
+    for record, trials in ((first, "7"), (second, "3")):
+        assert cards.run_card(record) == StatedCard(
+            "no", "masks", "scenes", "no", trials, "nothing trained", "no", SUPPORTS_ALONE, "nothing", stated=by_users
+        )
     assert cards.method_card([first, second]).trials == "7 / 3"
     words = cards.run_card(second).words
     assert (words["trials"], words["novel pixels"], words["trained on"]) == ("3 (stated)", "no", "nothing")
@@ -151,26 +140,34 @@ def test_an_unpacked_bundle_has_its_card(make, tmp_path):
     assert [Cards().run_card(run).trials for run in (record, make("b", 0), make("c", 0))] == ["7", "5", UNKNOWN]
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("novel_pixels: some", "novel_pixels is 'some', expected 'no', 'unlabelled', 'labelled' or 'unknown'"),
-        ("supervision: []", "supervision is (), expected a list of one or more"),
-        ("backbone_data: ''", "backbone_data is '', expected at least 1 character"),
-        ("backbone_data: '...'", "backbone_data: expected words in place of '...'"),
-        ("more: 1", "the key 'more' is unknown"),
-        ("novel_pixels: maybe\ntrials: 0", "(and 1 more)"),
-        ("bibtex: '@misc{a, title = {b}}}'", "its braces do not match"),
-        ("bibtex: '@misc{a, title = {b}} @misc{c,}'", "more than one entry"),
-        ("- 1", "the whole is [1], expected a mapping"),
-        ("a: [", "expected a card; make one with"),
-    ],
+REFUSED = (
+    ("novel_pixels: some", "novel_pixels is 'some', expected 'no', 'unlabelled', 'labelled' or 'unknown'"),
+    ("supervision: []", "supervision is (), expected a list of one or more"),
+    ("backbone_data: ''", "backbone_data is '', expected at least 1 character"),
+    ("backbone_data: '...'", "backbone_data: expected words in place of '...'"),
+    ("told: some images", "told is 'some images'"),
+    ("more: 1", "the key 'more' is unknown"),
+    ("novel_pixels: maybe\ntrials: 0", "(and 1 more)"),
+    ("bibtex: '@misc{a, title = {b}}}'", "its braces do not match"),
+    ("bibtex: '@misc{a, title = {b}} @misc{c,}'", "more than one entry"),
+    ("- 1", "the whole is [1], expected a mapping"),
+    ("a: [", "expected a card; make one with"),
 )
-def test_a_card_that_does_not_fit_is_refused_in_one_line(make, tmp_path, capsys, text, message):
-    (make("a", 0).path / "card.yaml").write_text(text)
-    assert main(["table", str(tmp_path)]) == 2
-    error = capsys.readouterr().err
-    assert "card.yaml" in error and message in error and len(error.splitlines()) == 1
+
+
+def test_a_card_that_does_not_fit_is_refused_in_one_line(make, tmp_path, capsys):
+    file = make("a", 0).path / "card.yaml"
+    for text, message in REFUSED:
+        file.write_text(text)
+        assert main(["table", str(tmp_path)]) == 2, text
+        error = capsys.readouterr().err
+        assert "card.yaml" in error and message in error and len(error.splitlines()) == 1, text
+
+
+def ranked_first(printed):
+    """Return whether each row of the first table in Markdown has the best mIoU of its group; trivial rows left out."""
+    lines = [line.split("|") for line in printed.split("by object size")[0].splitlines() if line.startswith("| ")]
+    return {name.strip(): "**" in cell for _, name, cell, *_ in lines if "†" in name or "‡" in name}
 
 
 def test_rows_of_different_cards_are_not_ranked_together(make, tmp_path, capsys):
@@ -178,10 +175,7 @@ def test_rows_of_different_cards_are_not_ranked_together(make, tmp_path, capsys)
         make(name, 0, quality, training=training)
     assert main(["table", str(tmp_path), "--format", "markdown"]) == 0
     printed = capsys.readouterr().out
-    short = printed.split("by object size")[0]
-    rows = {line.split("|")[1].strip(): line for line in short.splitlines() if line.startswith("| ")}
-    assert {"a†", "b†", "c‡", "d‡"} < set(rows)
-    assert [("**" in rows[name].split("|")[2]) for name in ("a†", "b†", "c‡", "d‡")] == [True, False, True, False]
+    assert ranked_first(printed) == {"a†": True, "b†": False, "c‡": True, "d‡": False}
     assert (
         "† and ‡ worked under different conditions and are not ranked together: pixels of the test's classes in "
         "training: † no, ‡ unlabelled; checkpoint chosen by: † nothing trained, ‡ base classes"
@@ -191,9 +185,8 @@ def test_rows_of_different_cards_are_not_ranked_together(make, tmp_path, capsys)
     assert r"a$^\dagger$ & " in printed and r"c$^\ddagger$ & " in printed  # letters say what is not told apart
     assert main(["table", str(tmp_path), "--format", "csv"]) == 0
     lines = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
-    assert {line["method"] for line in lines if not line["card"]} == {
-        "(all foreground)", "(all background)", "(majority)",
-    }  # fmt: skip
+    trivial = {"(all foreground)", "(all background)", "(majority)"}
+    assert {line["method"] for line in lines if not line["card"]} == trivial
     (card,) = {line["card"] for line in lines if line["method"] == "c"}
     assert card == (
         "novel pixels: unlabelled; supervision: masks; backbone data: unknown; backbone saw test images: unknown; "
@@ -242,19 +235,6 @@ def test_labelled_images_beside_the_supports_are_told_and_ranked_apart(emat, pro
     wrong = contradictions({"told": SUPPORTS_ALONE}, adapted)
     assert len(wrong) == 1 and "told is the supports alone by the card and 20 labelled images a class by" in wrong[0]
     assert Card(told="7 labelled images a class").stated == {"told": "7 labelled images a class"}
-    with pytest.raises(ValidationError):
-        Card(told="some images")
-
-
-def test_a_comparison_names_the_cards_that_differ(make, tmp_path, capsys):
-    make("a", 0)
-    make("b", 0, 2, training=TRAINED)
-    assert main(["compare", str(tmp_path)]) == 0
-    assert (
-        "the methods worked under different conditions: a novel pixels no, checkpoint choice nothing trained; b novel "
-        "pixels unlabelled, checkpoint "
-        "choice base classes"
-    ) in capsys.readouterr().out
 
 
 def test_a_choice_on_the_test_is_said_wherever_the_score_stands(make, tmp_path, capsys):
@@ -262,9 +242,11 @@ def test_a_choice_on_the_test_is_said_wherever_the_score_stands(make, tmp_path, 
     make("a", 0, training=TRAINED | {"validation": "novel"})
     other = make("b", 0, 2, training=TRAINED)
     line = "a: the checkpoint was chosen by its score on the classes of this test; that score is too high, and no"
+    apart = "under different conditions: a checkpoint choice novel classes; b checkpoint choice base classes"
     for command in ("table", "compare"):
         assert main([command, str(tmp_path)]) == 0
-        assert " ".join(capsys.readouterr().out.split()).count(line) == 1, command
+        printed = " ".join(capsys.readouterr().out.split())
+        assert printed.count(line) == 1 and (command == "table" or f"the methods worked {apart}" in printed), command
     (block,) = build_blocks(find_records(tmp_path))
     assert sum("chosen by its score" in line for line in block.warnings) == 1
     assert main(["table", str(other.path)]) == 0
@@ -279,28 +261,6 @@ def test_a_choice_on_the_test_is_said_wherever_the_score_stands(make, tmp_path, 
 def test_equal_cards_have_no_marks(make):
     blocks = build_blocks([make("a", 0), make("b", 0, 2)])
     assert set(blocks[0].marks.values()) == {""} and "different conditions" not in render(blocks, "text")
-
-
-def test_a_record_states_what_its_method_was_told(prototype, emat):
-    named = card_of(prototype, told=told("class names", "boxes", saw="unknown"))
-    assert (named.supervision, named.saw_test_classes) == ("boxes, class names", "unknown")
-    silent = card_of(prototype, told=...)
-    assert (silent.supervision, silent.saw_test_classes) == (UNKNOWN, UNKNOWN)
-    boxes = changed(prototype, identity={"support_annotation": "bbox"})
-    assert Cards().run_card(boxes).supervision == "boxes"
-    trained = changed(emat, identity={"support_annotation": "bbox"})
-    assert Cards().run_card(trained).supervision == "boxes, masks"
-
-
-def test_a_card_takes_nothing_back_that_a_record_states(make, tmp_path):
-    (tmp_path / "card.yaml").write_text("supervision: [masks]\nsaw_test_classes: no\n")
-    named = card_of(make("a", 0), told=told("masks", "class names", saw="yes"))
-    assert (named.supervision, named.saw_test_classes) == ("class names, masks", "yes")
-    (tmp_path / "card.yaml").write_text("supervision: [scribbles]\nsaw_test_classes: unknown\n")
-    usual = card_of(make("b", 0), told=told("masks"))
-    assert (usual.supervision, usual.saw_test_classes) == ("masks", "unknown")  # of classes seen, a card may admit more
-    silent = card_of(make("c", 0), told=...)
-    assert (silent.supervision, silent.saw_test_classes) == ("scribbles", "unknown")
 
 
 CHECKPOINT = {"training": {"checkpoint_sha256": "0"}}
@@ -330,7 +290,7 @@ HANDED_IN = {"handed_in": {"answers_sha256": "0" * 64}}
         ({}, {"told": ...}, "supervision", (), ("masks", "scribbles")),
         ({}, {"told": told("masks", saw="yes")}, "saw_test_classes", ("no",), ("yes", "unknown")),
         ({}, {"told": told("masks", saw="unknown")}, "saw_test_classes", ("no",), ("yes", "unknown")),
-        ({}, {"told": told("masks")}, "saw_test_classes", (), ("no", "yes", "unknown")),
+        ({}, {"told": told("masks")}, "saw_test_classes", (), ("no", "yes", "unknown")),  # it may admit more
         (RANDOM, {}, "backbone_data", ("ImageNet-1k",), ("none", "random weights")),
         ({}, {}, "backbone_data", (), ("ImageNet-1k",)),
         ({"training": TRAINED}, HANDED_IN, "novel_pixels", (), ("no", "labelled")),
@@ -344,8 +304,10 @@ def test_a_card_contradicts_what_a_record_proves_and_nothing_else(prototype, ide
         (line,) = contradictions({entry: words}, record)
         assert f"{entry.replace('_', ' ')} is {words} by the card and " in line and "leave that entry out" in line
         assert getattr(resolve_card({entry: words}, record), entry) != words
+    proved = proved_entries(record).get(entry)
     for words in right:
         assert contradictions({entry: words}, record) == []
+        assert getattr(resolve_card({entry: words}, record), entry) in (words, proved)
 
 
 def test_nothing_is_known_of_a_method_that_was_not_run_but_what_is_stated(prototype, emat):
@@ -364,9 +326,7 @@ def test_an_empty_card_is_unknown_and_not_no():
 
 def test_rows_handed_in_are_marked_and_ranked_apart_unless_asked(make, tmp_path, capsys):
     """Four methods with one card; the predictions of two were handed in."""
-    (tmp_path / "card.yaml").write_text(
-        json.dumps(json.loads(SOME_CARD.model_dump_json(exclude={"checkpoint_choice"})))
-    )
+    (tmp_path / "card.yaml").write_text(SOME_CARD.model_dump_json(exclude={"checkpoint_choice"}))
     for quality, name in enumerate(("ours1", "ours2", "theirs1", "theirs2"), 2):
         entries = HANDED_IN if name.startswith("theirs") else {}
         rewrite(make(name, 0, quality), **entries)
@@ -374,13 +334,9 @@ def test_rows_handed_in_are_marked_and_ranked_apart_unless_asked(make, tmp_path,
     for option in ((), ("--rank-all",)):
         assert main(["table", str(tmp_path), "--format", "markdown", *option]) == 0
         printed = capsys.readouterr().out
-        short = printed.split("by object size")[0]
-        rows = {row.split("|")[1].strip(): row.split("|")[2] for row in short.splitlines() if row.startswith("| ")}
-        best[option] = {name for name, cell in rows.items() if "**" in cell}
-        assert {"ours1†", "ours2†", "theirs1‡ [handed in]", "theirs2‡ [handed in]"} < rows.keys()
-        assert (
-            "theirs1, theirs2: handed in: its predictions were counted here, and nothing else of the method is known"
-            in printed
-        )
-        assert "handed in: † no, ‡ yes" in printed
+        best[option] = {name for name, is_best in ranked_first(printed).items() if is_best}
+        rows = {"ours1†", "ours2†", "theirs1‡ [handed in]", "theirs2‡ [handed in]"}
+        assert ranked_first(printed).keys() == rows
+        words = "handed in: its predictions were counted here, and nothing else of the method is known"
+        assert f"theirs1, theirs2: {words}" in printed and "handed in: † no, ‡ yes" in printed
     assert best == {(): {"ours1†", "theirs1‡ [handed in]"}, ("--rank-all",): {"ours1†"}}

@@ -2,7 +2,7 @@
 
 import pytest
 
-from fsbench.records.description import all_notes
+from fsbench.records.description import ON_TRUST, STATED_VARIANT, all_notes
 from tests.fsbench.runs import changed
 
 
@@ -45,12 +45,6 @@ def test_the_same_remark_on_several_runs_comes_once_with_the_methods(record, sha
     assert [line for line in all_notes(runs) if "derived lists" in line] == ["m, n: derived lists"]
 
 
-def test_a_method_that_is_told_more_than_others_is_named(record):
-    told = changed(record, {"support_annotation": "all_ways"})
-    line = "m: is told what a support shows of the episode's other ways; others are told its own way alone"
-    assert line in all_notes([told]) and line not in all_notes([record])
-
-
 @pytest.mark.parametrize(
     ("weights", "expected"),
     [
@@ -66,8 +60,21 @@ def test_networks_of_random_weights_are_named_without_those_of_official_ones(rec
     assert [line for line in lines if "random" in line] == [f"m: {expected}; its figures mean nothing"]
 
 
-def test_failed_episodes_are_counted(record):
+@pytest.mark.parametrize(
+    ("entries", "line"),
+    [
+        ({"failed_episodes": 1}, "m: 1 episode failed; its prediction is empty and counts"),
+        ({"failed_episodes": 3}, "m: 3 episodes failed; their predictions are empty and count"),
+        ({"identity": {"support_annotation": "all_ways"}},
+         "m: is told what a support shows of the episode's other ways; others are told its own way alone"),
+    ],
+)  # fmt: skip
+def test_what_holds_of_a_run_alone_is_said(record, entries, line):
+    assert line in all_notes([changed(record, **entries)]) and line not in all_notes([record])
     assert not any("failed" in line for line in all_notes([record]))
-    assert "m: 1 episode failed; its prediction is empty and counts" in all_notes([changed(record, failed_episodes=1)])
-    line = "m: 3 episodes failed; their predictions are empty and count"
-    assert line in all_notes([changed(record, failed_episodes=3)])
+
+
+def test_a_variant_that_is_taken_on_trust_is_said(record):
+    for variant, count in ((ON_TRUST, 1), (STATED_VARIANT, 0), (None, 0), (..., 0)):
+        lines = all_notes([changed(record, checkpoint_variant=variant)])
+        assert sum("does not state its variant" in line for line in lines) == count

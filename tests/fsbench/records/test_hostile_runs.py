@@ -8,6 +8,7 @@ import re
 import shutil
 import zipfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,13 @@ def mutate_run(folder: Path, rng: random.Random) -> None:
     (folder / "run.json").write_text(json.dumps(mutated(run, rng)))
 
 
+def edit_run(folder: Path, edit: Callable[[dict[str, Any]], None]) -> None:
+    """Change the run.json in place."""
+    run = json.loads((folder / "run.json").read_text())
+    edit(run)
+    (folder / "run.json").write_text(json.dumps(run))
+
+
 def mutate_manifest(folder: Path, rng: random.Random) -> None:
     """Change the header or an episode, with the hashes that follow."""
     *lines, end = map(json.loads, (folder / "manifest.jsonl").read_text().splitlines())
@@ -71,35 +79,31 @@ def mutate_manifest(folder: Path, rng: random.Random) -> None:
     sha256 = hashlib.sha256(text.encode()).hexdigest()
     end = mutated(end, rng) if rng.random() < 0.1 else end | {"sha256": sha256}
     (folder / "manifest.jsonl").write_text(text + json.dumps(end) + "\n")
-    run = json.loads((folder / "run.json").read_text())
-    run["identity"]["manifest_sha256"] = sha256
-    (folder / "run.json").write_text(json.dumps(run))
+    edit_run(folder, lambda run: run["identity"].update(manifest_sha256=sha256))
+
+
+SCALARS = (0, -1, 2**31, 2**62, float("nan"), float("inf"), "x", True)
+COLUMNS: tuple[Callable[[str, int, random.Random], pl.Expr], ...] = (
+    lambda name, row, rng: pl.lit(None),
+    lambda name, row, rng: pl.when(pl.int_range(pl.len()) == row).then(None).otherwise(pl.col(name)),
+    lambda name, row, rng: pl.lit(1).cast(rng.choice([pl.Boolean, pl.Float64, pl.Int8, pl.Int64])),
+    lambda name, row, rng: pl.struct(name),
+    lambda name, row, rng: pl.concat_list(name),
+    lambda name, row, rng: pl.lit(rng.choice(SCALARS)),
+)
+"""What stands in a column in place of its values."""
 
 
 def mutate_table(frame: pl.DataFrame, rng: random.Random) -> pl.DataFrame:
     """Change a column or the rows of a table."""
-    column, row = rng.choice(frame.columns), rng.randrange(max(frame.height, 1))
-    kind = rng.randrange(9)
+    name, row, kind = rng.choice(frame.columns), rng.randrange(max(frame.height, 1)), rng.randrange(9)
     if kind == 0:
-        return frame.drop(column)
+        return frame.drop(name)
     if kind == 1:
-        return frame.with_columns(pl.lit(None).alias(column))
-    if kind == 2:
-        gap = pl.when(pl.int_range(pl.len()) == row).then(None).otherwise(pl.col(column))
-        return frame.with_columns(gap.alias(column))
-    if kind == 3:
-        other = rng.choice([pl.Boolean, pl.Float64, pl.Int8, pl.Int64])
-        return frame.with_columns(pl.lit(1).cast(other).alias(column))
-    if kind == 4:
         return frame.filter(pl.int_range(pl.len()) != row)
-    if kind == 5:
+    if kind == 2:
         return pl.concat([frame, frame[row : row + 1]])
-    if kind == 6:
-        return frame.with_columns(pl.struct(column).alias(column))
-    if kind == 7:
-        return frame.with_columns(pl.concat_list(column).alias(column))
-    value = rng.choice([0, -1, 2**31, 2**62, float("nan"), float("inf"), "x", True])
-    return frame.with_columns(pl.lit(value).alias(column))
+    return frame.with_columns(COLUMNS[kind - 3](name, row, rng).alias(name))
 
 
 def mutate_bytes(content: bytes, rng: random.Random) -> bytes:
@@ -117,12 +121,9 @@ def mutate_counts(folder: Path, rng: random.Random) -> None:
         return
     frame = mutate_table(pl.read_parquet(file), rng)
     frame.write_parquet(file)
-    run = json.loads((folder / "run.json").read_text())
-    try:
-        run["counts_sha256"] = counts_sha256(frame)
-    except Exception:  # no hash of such a table
-        return
-    (folder / "run.json").write_text(json.dumps(run))
+    with suppress(Exception):  # no hash of such a table
+        sha256 = counts_sha256(frame)
+        edit_run(folder, lambda run: run.update(counts_sha256=sha256))
 
 
 def mutate_predictions(folder: Path, rng: random.Random) -> None:
@@ -132,9 +133,8 @@ def mutate_predictions(folder: Path, rng: random.Random) -> None:
         file.write_bytes(mutate_bytes(file.read_bytes(), rng))
     else:
         mutate_table(pl.read_parquet(file), rng).write_parquet(file)
-    run = json.loads((folder / "run.json").read_text())
-    run["predictions"]["sha256"] = hashlib.sha256(file.read_bytes()).hexdigest()
-    (folder / "run.json").write_text(json.dumps(run))
+    sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
+    edit_run(folder, lambda run: run["predictions"].update(sha256=sha256))
 
 
 KINDS: dict[str, Callable[[Path, random.Random], None]] = {

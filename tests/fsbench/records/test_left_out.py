@@ -40,78 +40,70 @@ def set_header(record: Record, **values: object) -> None:
     rewrite(record, header=values)
 
 
+def training(**settings: object) -> dict[str, object]:
+    return {"origin": "o", "training": {"settings": settings}}
+
+
+DEEP = json.loads('{"a":' * 600 + "1" + "}" * 600)
+RUNS = {
+    ("identity.method", "a method that is null"): (None, "identity.method is None"),
+    ("identity.method.name", "a list"): (["x"], "identity.method.name"),
+    ("identity.method.deep", "many levels"): (DEEP, "more than 50 levels"),
+    ("identity.backbone", "no weights"): ({"name": "b"}, "backbone.weights"),
+    ("identity.seed", "words"): ("one", "identity.seed is 'one'"),
+    ("identity.training", "a batch in words"): (
+        {"max_epochs": 1, "batch_size": "x", "processes": 1}, "identity.training.batch_size is 'x'",
+    ),
+    ("cost.peak_mib", "words"): ("much", "cost.peak_mib is 'much'"),
+    ("cost.peak_mib", "infinite"): (float("inf"), "cost.peak_mib"),
+    ("cost.peak_mib", "more than there is"): (1e15, "cost.peak_mib is 1000000000000000.0"),
+    ("cost.evaluation_seconds", "30,000 years"): (
+        1e12, "cost.evaluation_seconds is 1000000000000.0, expected less than or equal to 1000000000",
+    ),
+    ("made", "30,000 years"): ({"training_seconds": 1e12}, "made.training_seconds is 1000000000000.0"),
+    ("scores", "words"): ({"mIoU": "good"}, "scores.mIoU is 'good'"),
+    ("remarks", "no list"): (3, "remarks is 3"),
+    ("weights", "a number"): (5, "weights is 5"),
+    ("weights", "no origin"): ({}, "lacks weights.origin"),
+    ("weights", "a batch in words"): (training(batch_size="x"), "weights.training.settings.batch_size is 'x'"),
+}  # fmt: skip
+"""Entry of a run.json, and what is wrong with its value -> the value, and words of the refusal."""
+
+HEADERS = {
+    ("fold", "words"): ("first", "fold is 'first'"),
+    ("way", "true"): (True, "way is True"),
+    ("class_ids", "no numbers"): (["1"], "class_ids[0] is '1'"),
+    ("class_ids", "a class without a name"): ([1, 2, 3, 32768], "the class 32768 has no name"),
+    ("protocol", "unknown"): ("made-up", "made-up"),
+    ("protocol", "a path"): ("/own", "unknown protocol"),
+    ("protocol", "a long name"): ("a" * 300, "unknown protocol"),
+}
+"""The same of a manifest's header."""
+
 DAMAGE = {
-    "a method that is null": (lambda r: set_run(r, "identity", "method", value=None), "identity.method is None"),
-    "a name that is a list": (lambda r: set_run(r, "identity", "method", "name", value=["x"]), "identity.method.name"),
-    "a backbone without weights": (
-        lambda r: set_run(r, "identity", "backbone", value={"name": "b"}),
-        "backbone.weights",
-    ),
-    "costs in words": (lambda r: set_run(r, "cost", "peak_mib", value="much"), "cost.peak_mib is 'much'"),
-    "a cost that is infinite": (lambda r: set_run(r, "cost", "peak_mib", value=float("inf")), "cost.peak_mib"),
-    "30,000 years": (
-        lambda r: set_run(r, "cost", "evaluation_seconds", value=1e12),
-        "cost.evaluation_seconds is 1000000000000.0, expected less than or equal to 1000000000",
-    ),
-    "a training of 30,000 years": (
-        lambda r: set_run(r, "made", value={"training_seconds": 1e12}),
-        "made.training_seconds is 1000000000000.0",
-    ),
-    "more memory than there is": (
-        lambda r: set_run(r, "cost", "peak_mib", value=1e15),
-        "cost.peak_mib is 1000000000000000.0",
-    ),
-    "a seed in words": (lambda r: set_run(r, "identity", "seed", value="one"), "identity.seed is 'one'"),
-    "a score in words": (lambda r: set_run(r, "scores", value={"mIoU": "good"}), "scores.mIoU is 'good'"),
-    "remarks that are no list": (lambda r: set_run(r, "remarks", value=3), "remarks is 3"),
     "a run that is a list": (
-        lambda r: (r.path / "run.json").write_text("[1]"),
-        "record of fsbench: the whole is [1], expected a mapping",
+        lambda r: (r.path / "run.json").write_text("[1]"), "record of fsbench: the whole is [1], expected a mapping",
     ),
     "a run.json that was cut off": (lambda r: (r.path / "run.json").write_text("{"), "run.json is no JSON"),
-    "counts that are gone": (
-        lambda r: (r.path / "episodes.parquet").unlink(),
-        "episodes.parquet cannot be used (it is missing)",
-    ),
     "nested JSON": (lambda r: (r.path / "run.json").write_text("[" * 100_000), "run.json"),
-    "a fold in words": (lambda r: set_header(r, fold="first"), "fold is 'first'"),
-    "a way that is true": (lambda r: set_header(r, way=True), "way is True"),
-    "classes that are no numbers": (lambda r: set_header(r, class_ids=["1"]), "class_ids[0] is '1'"),
-    "an unknown protocol": (lambda r: set_header(r, protocol="made-up"), "made-up"),
-    "a protocol that is a path": (lambda r: set_header(r, protocol=str(r.path / "own")), "unknown protocol"),
-    "a protocol with a long name": (lambda r: set_header(r, protocol="a" * 300), "unknown protocol"),
     "a column too few": (lambda r: set_counts(r, r.every_episode.drop("tp")), "has no column tp"),
     "gaps": (lambda r: set_counts(r, r.every_episode.with_columns(tp=pl.lit(None, pl.Int64))), "tp has gaps"),
-    "an identity of many levels": (
-        lambda r: set_run(r, "identity", "method", "deep", value=json.loads('{"a":' * 600 + "1" + "}" * 600)),
-        "more than 50 levels",
-    ),
-    "weights that are a number": (lambda r: set_run(r, "weights", value=5), "weights is 5"),
-    "weights of no origin": (lambda r: set_run(r, "weights", value={}), "lacks weights.origin"),
-    "a batch in words": (
-        lambda r: set_run(r, "identity", "training", value={"max_epochs": 1, "batch_size": "x", "processes": 1}),
-        "identity.training.batch_size is 'x'",
-    ),
-    "a training's batch in words": (
-        lambda r: set_run(r, "weights", value={"origin": "o", "training": {"settings": {"batch_size": "x"}}}),
-        "weights.training.settings.batch_size is 'x'",
-    ),
-    "another image": (
-        lambda r: set_counts(r, r.every_episode.with_columns(query=pl.lit("q"))),
-        "row 0 is episode 0, slot 0, class_id 0, query 'q'; its manifest names episode 0, slot 0, class_id 0, query",
-    ),
-    "five of its episodes": (
-        lambda r: set_counts(r, r.every_episode.filter(pl.col("episode") < 5)),
-        "5 of 24 episodes",
-    ),
-    "no parquet": (
-        lambda r: (r.path / "episodes.parquet").write_bytes(b"PAR1\0\0\0\0PAR1"),
-        "episodes.parquet",
-    ),
+    "no counts": (lambda r: (r.path / "episodes.parquet").unlink(), "episodes.parquet cannot be used (it is missing)"),
+}  # fmt: skip
+DAMAGE |= {
+    f"{place}: {name}": (lambda r, place=place, value=value: set_run(r, *place.split("."), value=value), words)
+    for (place, name), (value, words) in RUNS.items()
 }
+DAMAGE |= {
+    f"{place}: {name}": (lambda r, place=place, value=value: set_header(r, **{place: value}), words)
+    for (place, name), (value, words) in HEADERS.items()
+}
+"""How a record is damaged, and words of the line that says so."""
 
 
-FEW = ("a method that is null", "a fold in words", "a column too few", "gaps", "a run.json that was cut off")
+FEW = (
+    "identity.method: a method that is null", "fold: words", "a column too few", "gaps", "a run.json that was cut off",
+)  # fmt: skip
 """Damages that further commands are tried with, which read by the same function."""
 
 

@@ -1,6 +1,5 @@
 """Predictions that a run keeps: equal to what was predicted, whole or absent, and never believed unchecked."""
 
-import base64
 import zlib
 from dataclasses import replace
 from io import BytesIO
@@ -27,14 +26,11 @@ ID = "ab" * 32
 def soft_result(index, ways=2, attends=False):
     rng = np.random.RandomState(index)
     soft, steps = (rng.randint(0, 256, (ways, SOFT_SIDE, SOFT_SIDE)).astype(np.uint8) for _ in range(2))
-    attention = (0.001 + 0.004 * (1 + np.arange(ways)[:, None, None]) * steps / 255).astype(
-        np.float32
-    )  # ranges as of small objects
+    ranges = 0.004 * (1 + np.arange(ways)[:, None, None])  # as of small objects
+    attention = (0.001 + ranges * steps / 255).astype(np.float32) if attends else None
     found = result(index, ways)
-    return replace(
-        found, label_map=found.label_map.astype(np.uint8), soft=soft, score=found.decided.astype(np.float32) / 3,
-        attention=attention if attends else None,
-    )  # fmt: skip
+    score = found.decided.astype(np.float32) / 3
+    return replace(found, label_map=found.label_map.astype(np.uint8), soft=soft, score=score, attention=attention)
 
 
 def finished(folder, keep="soft", episodes=4, attends=False):
@@ -229,12 +225,3 @@ def test_a_soft_mask_is_the_mean_probability_of_each_part():
     soft = Prediction(torch.zeros(128, 192), logits=logits).soft_masks(SOFT_SIDE)
     assert soft.dtype == torch.uint8 and (soft.double() - expected).abs().max() <= 0.5 + 1e-4
     assert Prediction(torch.zeros(4, 4)).soft_masks(SOFT_SIDE) is None
-
-
-def test_an_episode_takes_a_few_kib(tmp_path):
-    """A disc of a PASCAL image's size, with a smooth soft mask."""
-    rows, columns = np.mgrid[:375, :500]
-    distance = np.hypot(rows - 180, columns - 260)
-    (text,) = encode_ways((distance < 120).astype(np.uint8), 1)
-    soft = (255 / (1 + np.exp((distance[::6, ::8][:64, :63] - 120) / 10))).astype(np.uint8)
-    assert len(text) < 1024 and len(base64.b64encode(zlib.compress(soft.tobytes(), 9))) < 3 * 1024

@@ -27,7 +27,8 @@ def test_a_repetition_killed_at_any_step_leaves_one_record(tmp_path, left):
         finished(tmp_path / name, counts)
     assert [record.run.counts_sha256 for record in find_records(tmp_path)] == [left.get("run", "first")]
     assert is_interrupted(run) and not is_finished(run)
-    replace(run)
+    with RunDirectory(run, force=True) as directory:
+        assert directory.is_complete
     assert [record.run.counts_sha256 for record in find_records(tmp_path)] == ["second"]
     assert [path.name for path in tmp_path.iterdir()] == ["run"] and is_finished(run) and not is_interrupted(run)
 
@@ -81,14 +82,6 @@ def test_a_finished_run_is_complete_unless_forced_and_a_backup_beside_it_is_left
         directory.publish()
     assert [record.run.counts_sha256 for record in find_records(tmp_path)] == ["second", "mine"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["run", "run.old"]
-
-
-def test_an_interrupted_replacement_is_finished_on_entry(tmp_path):
-    finished(tmp_path / ".run.replaced", "first")
-    finished(tmp_path / "run.again", "second")
-    with RunDirectory(tmp_path / "run", force=True) as directory:
-        assert directory.is_complete
-    assert [record.run.counts_sha256 for record in find_records(tmp_path)] == ["second"]
 
 
 def test_messages_and_errors_go_to_the_log(tmp_path):

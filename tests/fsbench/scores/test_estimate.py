@@ -14,7 +14,7 @@ from fsbench.scores.clusters import Design
 from fsbench.scores.estimate import Estimate, MetricParts, Scope, differences, estimates, gains, mean_of_rows
 from fsbench.scores.metric import Metric
 from fsbench.scores.presence import AUROC, FalseAlarmArea
-from fsbench.scores.rows import Groups, Rows, RowSum, image_numbers, padded
+from fsbench.scores.rows import Groups, Rows, RowSum, padded
 from fsbench.scores.scores import Accuracy, ErrorRate, FBIoU, MeanIoU
 from fsbench.scores.statistics import ScoreStatistics
 from tests.fsbench.scores import plain_statistics as plain
@@ -194,18 +194,6 @@ def test_what_the_images_do_not_bear_is_not_given():
     conditional = estimates([unnamed])["mIoU"]
     assert conditional.scope is Scope.THESE_SUPPORTS and conditional.supports == 0
     assert conditional.error == pytest.approx(found.variances[0] ** 0.5)
-    (few,), _ = statistics_of(regular(images=8), MeanIoU())
-    found = estimates([few])["mIoU"]
-    assert found.scope is Scope.NONE and not found.has_interval and found.queries == 8 and isnan(found.error)
-    (one_set,), _ = statistics_of(rows, MeanIoU(), fitted=True)
-    assert estimates([one_set])["mIoU"].scope is Scope.THESE_SUPPORTS
-
-
-def test_the_mean_of_folds_is_that_of_their_scores_and_runs_of_a_fold_are_averaged_first():
-    parts = [statistics_of(regular(seed=seed), MeanIoU())[0][0] for seed in range(3)]
-    values = [part.scores()["mIoU"] for part in parts]
-    assert estimates(parts)["mIoU"].value == pytest.approx(np.mean(values))
-    assert estimates(parts, [5, 5, 2])["mIoU"].value == pytest.approx((np.mean(values[:2]) + values[2]) / 2)
 
 
 def test_supports_of_both_act_on_a_difference_of_methods_with_other_supports():
@@ -307,12 +295,6 @@ def test_supports_that_occur_in_the_same_rows_are_one_cluster():
         Design([rows.take(np.array([], int))], [0])
 
 
-def test_an_image_has_one_number_everywhere():
-    names = ["a/1", "a/2", "a/1"]
-    first, second, third = image_numbers(names).tolist()
-    assert first == third != second and min(first, second) >= 0
-
-
 def few_sets(classes: int, pool: int = 7, images: int = 6, seed: int = 0) -> list[Row]:
     """Rows of five shots out of a pool of `pool` images in each class."""
     rng = np.random.default_rng(seed)
@@ -346,19 +328,3 @@ def test_a_class_without_some_rows_counts_as_much_as_before():
     assert replace(values, place=None).without(groups, stratum).tolist() == [4 + 16, 3 + 8, 3 + 12]
     runs = Rows(np.arange(4), None, np.array([5, 7, 7, 5]), np.array([1, 1, 2, 1]))
     assert runs.stratum.tolist() == [0, 1, 2, 0]
-
-
-def test_an_effect_of_an_image_in_both_roles_widens_the_interval():
-    """Images that are hard as queries and bad as supports: the sum of both influences is what another draw moves."""
-    rng = np.random.default_rng(4)
-    effect = rng.normal(0, 20, 40)
-    rows = []
-    for image in range(40):
-        for _ in range(3):
-            support = int((image + rng.integers(1, 40)) % 40)
-            hit = int(np.clip(100 + effect[image] + effect[support], 0, 200))
-            rows.append(Row(image, (support,), 0, 0, 0, (hit, 200, 0, 0)))
-    apart = [replace(row, supports=(row.supports[0] + 1000,)) for row in rows]
-    same, other = (estimates(statistics_of(own, MeanIoU())[0])["mIoU"] for own in (rows, apart))
-    assert same.variances == pytest.approx(other.variances) and same.error > 1.2 * other.error
-    check(replace(same, p=plain.estimate(plain.miou, rows).p), plain.estimate(plain.miou, rows))

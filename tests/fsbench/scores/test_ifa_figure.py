@@ -47,11 +47,3 @@ def test_the_figure_is_that_of_the_loop(batch, n):
     assert len(sums.values) == 11  # episodes
     expected = plain(predictions, truths, class_ids, batch, n)
     assert ifa_figure(sums.total())[0] == pytest.approx(expected, abs=1e-9)
-
-
-def test_batches_that_begin_with_the_first_class_give_the_foreground_and_background_of_all():
-    rng = np.random.RandomState(7)
-    predictions, truths = (rng.rand(2, 12, 6, 6) < 0.5).astype(int)
-    sums = ifa_sums(table(predictions, truths, [e % 6 for e in range(12)]), 6, 6)
-    pooled = [(p & t).sum() / (p | t).sum() for p, t in ((predictions, truths), (1 - predictions, 1 - truths))]
-    assert ifa_figure(sums.total())[0] == pytest.approx(100 * np.mean(pooled))

@@ -80,10 +80,9 @@ def random_mask(number):
     return cv2.GaussianBlur(rng.random(shape), (0, 0), rng.uniform(0.5, 4)) > 0.5
 
 
-@pytest.mark.parametrize("start", range(0, 100, 20))
-def test_regions_are_those_of_opencv(start):
+def test_regions_are_those_of_opencv():
     spiral = np.array([list(row) for row in ("11111", "00001", "11101", "10001", "11111")]) == "1"
-    for mask in [spiral, *map(random_mask, range(start, start + 20))]:
+    for mask in [spiral, *map(random_mask, range(100))]:
         number, labels = cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)
         rows, columns = np.nonzero(mask)
         regions = Regions.of(mask)
@@ -100,26 +99,11 @@ def test_an_object_in_three_pieces_and_three_objects_as_one():
     assert region_measures(pieces, pieces) == (0, 0)
 
 
-def test_diagonal_neighbours_are_one_region():
-    diagonal = np.eye(4, dtype=bool)
-    assert region_measures(diagonal, np.ones((4, 4), bool)) == (0, 0)
-
-
 def test_void_does_not_cut_a_prediction():
     """A strip that joins two objects across a void border is one region."""
     prediction = np.ones((1, 5), dtype=np.uint8)
-    truth = np.array([[1, 1, 255, 0, 0]], dtype=np.uint8)
-    rom, rum = slot_regions(prediction, truth, 1)
-    assert rom.tolist() == [0, 0] and rum.tolist() == [0, 0]
     truth = np.array([[1, 0, 255, 0, 1]], dtype=np.uint8)
     assert slot_regions(prediction, truth, 1)[1].tolist() == pytest.approx([tanh(1), tanh(1)])
-
-
-@pytest.mark.parametrize("empty", [0, 1])
-def test_an_empty_side_measures_nothing(empty):
-    maps = [np.ones((3, 3), bool), np.ones((3, 3), bool)]
-    maps[empty][:] = False
-    assert region_measures(*maps) == (0.0, 0.0)
 
 
 def test_many_regions_take_another_way_with_the_same_result(monkeypatch):

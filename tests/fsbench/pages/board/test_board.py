@@ -5,7 +5,7 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import accumulate
@@ -38,6 +38,16 @@ NO_RANK = "no interval, no rank"
 
 def board(tmp_path: Path, *more: str) -> int:
     return main(["report", "--board", str(tmp_path / "bundles"), "--out", str(tmp_path / "site"), *more])
+
+
+def log_lines(tmp_path: Path, words: str) -> list[str]:
+    """Return the lines of the board's log with these words."""
+    return [line for line in (tmp_path / "site/board.log").read_text().splitlines() if words in line]
+
+
+def on_both_folds(make: Callable[..., Record], name: str, quality: int = 1, year: str = "2024", **task) -> list[Record]:
+    """Return the finished runs of a method on both folds."""
+    return [finished(make(name, fold, quality, **task), year=year) for fold in BOTH]
 
 
 def table_rows(site: Path) -> dict[str, str]:
@@ -116,13 +126,6 @@ def test_what_lacks_folds_stands_below_without_a_rank(site):
     assert "mean</th><td" in (site / "rows" / f"{half}.html").read_text()
 
 
-def test_a_board_of_incomplete_rows_ranks_none(make, hand_in, tmp_path):
-    hand_in("half", [finished(make("half", 0, 3))])
-    assert board(tmp_path) == 0
-    page = (tmp_path / "site/index.html").read_text()
-    assert "nothing to rank" in page and "only fold 0 of 2" in page and '<table id="board"' not in page
-
-
 def test_a_reproduced_method_has_the_year_of_its_paper():
     years = paper_years()
     assert (years["hsnet"], years["emat"], years["gfsam"], years["pfenet"]) == (2021, 2025, 2024, 2020)
@@ -139,18 +142,10 @@ def test_ranks_count_rows_of_equal_cards(site):
     assert len(groups) == 2 and "supervision: boxes" in groups[0] and "supervision: masks" in groups[1]
 
 
-def test_rows_that_chance_may_order_share_their_ranks(make, hand_in, tmp_path):
-    for name, quality, wrong in (("first", 2, 0), ("second", 2, 3), ("third", 5, 0)):
-        hand_in(name, [finished(make(name, fold, quality, wrong=wrong)) for fold in BOTH])
-    assert board(tmp_path) == 0
-    ranks = {name: [rank for _, rank in cells(row).values()] for name, row in table_rows(tmp_path / "site").items()}
-    assert ranks == {"first": ["1–2 of 3"], "second": ["1–2 of 3"], "third": ["3 of 3"]}
-
-
 def test_what_a_record_states_is_ranked_apart_unless_asked(make, hand_in, tmp_path):
     """The cards do not say what the methods are told; the record of one does."""
     named = {"supervision": ["boxes", "class names"], "saw_test_classes": "unknown"}
-    runs = [finished(make("plain", fold, 5)) for fold in BOTH]
+    runs = on_both_folds(make, "plain", 5)
     hand_in("all", [*runs, *(finished(make("named", fold, 2), told=named) for fold in BOTH)], supervision=None)
     ranks = []
     for option in ((), ("--rank-all",)):
@@ -210,13 +205,12 @@ def paired_p(first: Sequence[Record], second: Sequence[Record]) -> float:
 @pytest.mark.slow(2)
 def test_what_is_told_apart_holds_for_the_whole_table(make, hand_in, tmp_path):
     """A p between 0.025 and 0.05 is a difference where it is the only one, and none beside that of another column."""
-    near, far = (
-        {
-            shot: [finished(lose(make(name, fold, 2, shot=shot), share, seed + 5 * fold)) for fold in BOTH]
-            for shot in (1, 2)
-        }
-        for name, share, seed in (("near", 0.2, 36), ("far", 0.32, 37))
-    )
+
+    def runs(name, share, seed, shot):
+        return [finished(lose(make(name, fold, 2, shot=shot), share, seed + 5 * fold)) for fold in BOTH]
+
+    near = {shot: runs("near", 0.2, 36, shot) for shot in (1, 2)}
+    far = {shot: runs("far", 0.32, 37, shot) for shot in (1, 2)}
     assert 0.025 < paired_p(near[1], far[1]) < 0.05 < paired_p(near[2], far[2])
     hand_in("near", near[1])
     hand_in("far", far[1])
@@ -232,10 +226,8 @@ def test_what_is_told_apart_holds_for_the_whole_table(make, hand_in, tmp_path):
 @pytest.mark.slow(3)
 def test_all_pairs_on_the_same_episodes_are_compared_by_their_difference(make, hand_in, tmp_path):
     """However many rows there are: none is compared by the errors of both scores."""
-    qualities = [2] * 12 + [4, 8]
-    hand_in(
-        "all", [finished(lose(make(f"m{n}", f, quality), 0.1, n)) for n, quality in enumerate(qualities) for f in BOTH]
-    )
+    qualities = enumerate([2] * 12 + [4, 8])
+    hand_in("all", [finished(lose(make(f"m{n}", f, quality), 0.1, n)) for n, quality in qualities for f in BOTH])
     assert board(tmp_path) == 0
     ranks = ranks_of(tmp_path / "site")
     assert len(ranks) == 14 and not any("~" in rank for (rank,) in ranks.values())
@@ -246,9 +238,8 @@ def test_all_pairs_on_the_same_episodes_are_compared_by_their_difference(make, h
 def one_support(record: Record) -> Record:
     """The record with the support of its first episode in all others."""
     supports = record.manifest.episodes[0].supports
-    manifest = replace(
-        record.manifest, episodes=tuple(replace(episode, supports=supports) for episode in record.manifest.episodes)
-    )
+    episodes = tuple(replace(episode, supports=supports) for episode in record.manifest.episodes)
+    manifest = replace(record.manifest, episodes=episodes)
     manifest.write(record.path / "manifest.jsonl")
     return rewrite(record, {"manifest_sha256": manifest.sha256})
 
@@ -260,7 +251,7 @@ def test_scores_are_ranked_among_those_that_hold_for_the_same(make, hand_in, tmp
         hand_in(name, [finished(lose(make(name, fold, 2), share)) for fold in BOTH])
         few = [finished(one_support(lose(make(f"{name}-here", fold, 2), share))) for fold in BOTH]
         hand_in(f"{name}-here", few)
-    hand_in("right", [finished(make("right", fold, 1)) for fold in BOTH])
+    hand_in("right", on_both_folds(make, "right", 1))
     assert board(tmp_path, "--strict") == 0
     assert ranks_of(tmp_path / "site") == {
         "best": ["1 of 2"], "worst": ["2 of 2"], "best-here": ["1 of 2°"], "worst-here": ["2 of 2°"],
@@ -293,6 +284,12 @@ def test_equal_bundles_give_equal_sites_and_only_a_board_is_replaced(site, tmp_p
     for _ in range(2):
         assert board(tmp_path) == 0 and contents(own) == before and (own / MARK).is_file()
     assert str(site.parent).encode() not in b"".join(before.values())
+    ranks = [{name: sorted(cells(row).items()) for name, row in table_rows(site).items()}]
+    for number, file in enumerate(sorted((tmp_path / "bundles").iterdir(), reverse=True)):
+        file.rename(tmp_path / f"bundles/{number}.fsb")  # ranks follow from the runs, not from the names of files
+    assert board(tmp_path) == 0
+    ranks.append({name: sorted(cells(row).items()) for name, row in table_rows(own).items()})
+    assert ranks[0] == ranks[1]
     (own / MARK).unlink()
     capsys.readouterr()
     assert board(tmp_path) == 2 and "is there and is no board" in capsys.readouterr().err
@@ -301,7 +298,7 @@ def test_equal_bundles_give_equal_sites_and_only_a_board_is_replaced(site, tmp_p
 
 
 def test_bundles_that_are_none_are_said_with_a_reason(make, hand_in, tmp_path, capsys):
-    good = hand_in("good", [finished(make("good", fold)) for fold in BOTH])
+    good = hand_in("good", on_both_folds(make, "good"))
     folder = tmp_path / "bundles"
     better = shutil.copy(good, folder / "better.fsb")
     altered(Path(better), edit("run.json", scores={"mIoU": 101.0}), relist=True)
@@ -320,16 +317,15 @@ def test_bundles_that_are_none_are_said_with_a_reason(make, hand_in, tmp_path, c
     assert "lists other files" in reasons["outside.fsb"] and "is no bundle" in reasons["text<b>.fsb"]
     assert "folder" in reasons["folder.fsb"] and "it is a link" in reasons["link.fsb"]
     page = (tmp_path / "site/bundles.html").read_text()
-    assert all(
-        html.escape(reason) in page.replace("&#39;", "&#x27;").replace("&#34;", "&quot;") for reason in reasons.values()
-    )
+    quoted = page.replace("&#39;", "&#x27;").replace("&#34;", "&quot;")
+    assert all(html.escape(reason) in quoted for reason in reasons.values())
     assert "text&lt;b&gt;.fsb" in page and str(tmp_path) not in page + "\n".join(log)
     assert len(list((tmp_path / "site/bundles").iterdir())) == 1 and table_rows(tmp_path / "site").keys() == {"good"}
     assert not (tmp_path / "x").exists()
 
 
 def test_a_run_in_two_bundles_is_one_row(make, hand_in, tmp_path):
-    records = [finished(make("m", fold)) for fold in BOTH]
+    records = on_both_folds(make, "m")
     hand_in("a", records[:1])
     hand_in("b", records)
     hand_in("c", records, trials=1)
@@ -339,7 +335,7 @@ def test_a_run_in_two_bundles_is_one_row(make, hand_in, tmp_path):
     rows = re.findall(r'<tr id="row.*?</tr>', index, re.S)
     assert len(rows) == 2 and ['data-trials="3"' in row for row in rows].count(True) == 1
     assert all(len(cells(row)) == 1 and "counts equal another row" in row for row in rows)
-    log = [line for line in (tmp_path / "site/board.log").read_text().splitlines() if line.startswith("twice")]
+    log = log_lines(tmp_path, "twice: ")
     assert len(log) == 3 and log[0] == "twice: d.fsb is the same file as b.fsb"
     assert "a.fsb: the runs of m" in log[1] and "those of b.fsb, with the same card" in log[1]
     assert log[2].endswith("one may be the other under another card (they differ in trials)")
@@ -351,12 +347,12 @@ def test_a_run_in_two_bundles_is_one_row(make, hand_in, tmp_path):
 
 def test_a_stolen_run_under_another_name_hides_nothing(make, hand_in, tmp_path):
     """Whoever changes the name alone is refused; who makes the run's hash anew is shown beside the genuine one."""
-    genuine = [finished(make("m", fold, 2), year="2023") for fold in BOTH]
+    genuine = on_both_folds(make, "m", 2, year="2023")
     hand_in("z-genuine", genuine)
     runs = {record.path: (record.path / "run.json").read_bytes() for record in genuine}
     hand_in("a-stolen", [rewrite(record, {"method": {"name": "mine"}}, id=record.run.id) for record in genuine])
     assert board(tmp_path, "--strict") == 1
-    (line,) = [line for line in (tmp_path / "site/board.log").read_text().splitlines() if "refused" in line]
+    (line,) = log_lines(tmp_path, "refused")
     assert "a-stolen.fsb" in line and "the method's name or another setting was changed after the run" in line
     assert table_rows(tmp_path / "site").keys() == {"m"}
     hand_in("a-stolen", [rewrite(record, {"method": {"name": "mine"}}) for record in genuine])
@@ -366,10 +362,8 @@ def test_a_stolen_run_under_another_name_hides_nothing(make, hand_in, tmp_path):
     assert board(tmp_path, "--strict") == 0
     index = (tmp_path / "site/index.html").read_text()
     assert table_rows(tmp_path / "site").keys() == {"m", "mine"} and index.count("counts equal another row") == 2
-    (line,) = [line for line in (tmp_path / "site/board.log").read_text().splitlines() if "same counts" in line]
-    assert (
-        "z-genuine.fsb" in line and "mine in a-stolen.fsb" in line and "2023-02-03" in line and "another name" in line
-    )
+    (line,) = log_lines(tmp_path, "same counts")
+    assert all(words in line for words in ("z-genuine.fsb", "mine in a-stolen.fsb", "2023-02-03", "another name"))
     for row in table_rows(tmp_path / "site").values():
         assert "have the same counts on" in (tmp_path / f"site/rows/{row_id(row)}.html").read_text()
 
@@ -385,7 +379,7 @@ def test_a_stolen_bundle_is_shown_behind_the_one_that_was_handed_in_first(make, 
             subprocess.run(["git", "-C", str(bundles), *words], env=os.environ | date, check=True)
 
     subprocess.run(["git", "init", "-q", str(bundles)], check=True)
-    records = [finished(make("m", fold)) for fold in BOTH]
+    records = on_both_folds(make, "m")
     hand_in("z-genuine", records, bibtex=BIBTEX)
     commit(1)
     shutil.copy(bundles / "z-genuine.fsb", bundles / "a-stolen.fsb")
@@ -399,24 +393,22 @@ def test_a_stolen_bundle_is_shown_behind_the_one_that_was_handed_in_first(make, 
     assert "z-genuine.fsb (handed in 2024-05-01)</dd><dd>a-stolen.fsb (handed in 2024-05-02)</dd>" in page
     assert "{Good}" in html.unescape(page) and "another card (they differ in bibtex)" in page
     page = (tmp_path / f"site/rows/{row_id(claimed)}.html").read_text()
-    assert (
-        "<dd>b-claimed.fsb (handed in 2024-05-02)</dd>" in page
-        and "m in z-genuine.fsb (handed in 2024-05-01) and" in page
-    )
+    assert "<dd>b-claimed.fsb (handed in 2024-05-02)</dd>" in page
+    assert "m in z-genuine.fsb (handed in 2024-05-01) and" in page
 
 
 def test_of_equal_rows_the_older_is_first(make, hand_in, tmp_path):
-    hand_in("a", [finished(make("a", fold, 2), year="2025") for fold in BOTH])
-    hand_in("z", [finished(make("z", fold, 2), year="2023") for fold in BOTH])
+    for name, year in (("a", "2025"), ("z", "2023")):
+        hand_in(name, on_both_folds(make, name, 2, year=year))
     assert board(tmp_path, "--strict") == 0
     assert list(table_rows(tmp_path / "site")) == ["z", "a"]
-    (line,) = [line for line in (tmp_path / "site/board.log").read_text().splitlines() if "same counts" in line]
+    (line,) = log_lines(tmp_path, "same counts")
     assert line.startswith("twice: z in z.fsb (handed in at an unknown date) and a in a.fsb")
     assert "finished 2023-02-03 and 2025-02-03 as they say" in line
 
 
 def test_names_are_words(make, hand_in, tmp_path):
-    name = {"method": {"name": HOSTILE + "\u202e"}, "backbone": {"name": HOSTILE}}
+    name = {"method": {"name": HOSTILE + "x}, note = {y\u202e"}, "backbone": {"name": HOSTILE}}
     for file, folds in (("x", BOTH), ("half", (0,))):
         records = [finished(changed(make(file, fold), name), dataset=HOSTILE, remarks=[HOSTILE]) for fold in folds]
         hand_in(file, records, backbone_data=HOSTILE)
@@ -427,12 +419,17 @@ def test_names_are_words(make, hand_in, tmp_path):
         scripts = 4 if page.name == "index.html" else 3  # address, search, buttons; the table of the first page
         assert text.count("<script>") == text.count("</script>") == scripts
     assert html.escape(HOSTILE)[:20] in (tmp_path / "site/index.html").read_text()
+    for page in (tmp_path / "site/rows").iterdir():  # a name stays within its value of BibTeX
+        (entry,) = re.findall(r"<pre>(@misc.*?)</pre>", page.read_text(), re.S)
+        (title,) = [line for line in entry.splitlines() if line.startswith("  title = {")]
+        inside = title.removeprefix("  title = {").removesuffix("},")
+        assert min(accumulate((c == "{") - (c == "}") for c in inside)) == 0 and "note = " in inside
 
 
 def test_classification_has_a_column_of_its_own(classified, make, hand_in, tmp_path):
     hand_in("near", [finished(classified("near", 0))], supervision=["image labels"])
     hand_in("far", [finished(classified("far", 1))], supervision=["image labels"])
-    hand_in("masks", [finished(make("masks", fold)) for fold in BOTH])
+    hand_in("masks", on_both_folds(make, "masks"))
     assert board(tmp_path, "--strict") == 0
     rows = table_rows(tmp_path / "site")
     (near,), (far,) = (list(cells(rows[name]).items()) for name in ("near", "far"))
@@ -441,10 +438,14 @@ def test_classification_has_a_column_of_its_own(classified, make, hand_in, tmp_p
     assert far[1] == (block.lines["far", "all"]["accuracy"].value, NO_RANK)
 
 
-def test_nothing_yet_and_nothing_asked(tmp_path, capsys):
-    (tmp_path / "bundles").mkdir()
+def test_nothing_to_rank_and_nothing_asked(make, hand_in, tmp_path, capsys):
     assert board(tmp_path) == 0 and "no bundle in" in capsys.readouterr().err
     assert "No bundle has been accepted yet" in (tmp_path / "site/index.html").read_text()
+    hand_in("half", [finished(make("half", 0, 3))])
+    assert board(tmp_path) == 0
+    page = (tmp_path / "site/index.html").read_text()
+    assert "nothing to rank" in page and "only fold 0 of 2" in page and '<table id="board"' not in page
+    capsys.readouterr()
     for words in ([], [str(tmp_path / "absent")], ["x", "--new", "y"], ["x", "y"], ["x", "--gallery", "3"]):
         assert main(["report", "--board", *words]) == 2
         assert len(capsys.readouterr().err.splitlines()) == 1
@@ -453,22 +454,9 @@ def test_nothing_yet_and_nothing_asked(tmp_path, capsys):
         assert len(capsys.readouterr().err.splitlines()) == 1
 
 
-def test_rows_are_ranked_alike_in_any_order(site, tmp_path):
-    """Ranks follow from the runs, not from the names of files."""
-    (tmp_path / "bundles").mkdir()
-    for number, file in enumerate(sorted((site.parent / "bundles").iterdir(), reverse=True)):
-        shutil.copy(file, tmp_path / f"bundles/{number}.fsb")
-    assert board(tmp_path) == 0
-    found = [
-        {name: sorted(cells(row).items()) for name, row in table_rows(folder).items()}
-        for folder in (site, tmp_path / "site")
-    ]
-    assert found[0] == found[1]
-
-
 def test_a_board_among_its_bundles_is_passed_over(make, hand_in, tmp_path, capsys):
     """The folder of the pages may lie below that of the bundles, also when it is made again."""
-    hand_in("good", [finished(make("good", fold)) for fold in BOTH])
+    hand_in("good", on_both_folds(make, "good"))
     pages = []
     for _ in range(2):
         assert main(["report", "--board", str(tmp_path), "--out", str(tmp_path / "site"), "--strict"]) == 0
@@ -479,7 +467,7 @@ def test_a_board_among_its_bundles_is_passed_over(make, hand_in, tmp_path, capsy
 
 
 def test_another_number_of_folds_or_another_list_is_another_test(make, hand_in, tmp_path):
-    hand_in("whole", [finished(make("whole", fold, 2)) for fold in BOTH])
+    hand_in("whole", on_both_folds(make, "whole", 2))
     for name, header in (("folds", {"folds": 1}), ("lists", {"lists": "another of 24 images"})):
         hand_in(name, [finished(rewrite(make(name, 0, 2), header=header))])
     assert board(tmp_path, "--strict") == 0
@@ -487,17 +475,6 @@ def test_another_number_of_folds_or_another_list_is_another_test(make, hand_in, 
     whole, *others = (cells(rows[name]) for name in ("whole", "folds", "lists"))
     assert [rank for _, rank in whole.values()] == ["1 of 1"]
     assert not any(whole.keys() & other.keys() for other in others)
-
-
-def test_names_stay_within_their_value_of_bibtex(make, hand_in, tmp_path):
-    record = changed(make("m", 0), {"method": {"name": "x}, note = {y"}})
-    hand_in("x", [finished(record)])
-    assert board(tmp_path, "--strict") == 0
-    (page,) = (tmp_path / "site/rows").iterdir()
-    (entry,) = re.findall(r"<pre>(@misc.*?)</pre>", page.read_text(), re.S)
-    (title,) = [line for line in entry.splitlines() if line.startswith("  title = {")]
-    inside = title.removeprefix("  title = {").removesuffix("},")
-    assert min(accumulate((c == "{") - (c == "}") for c in inside)) == 0 and "note = " in inside
 
 
 def test_scores_on_other_episodes_are_compared_by_the_errors_of_both():

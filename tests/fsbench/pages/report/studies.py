@@ -8,21 +8,11 @@ import numpy as np
 from benchmarks.speed.drawn_runs import PIXELS, drawn_result
 from fsbench.data.episodes.episode import Episode
 from fsbench.data.episodes.manifest import Manifest
+from fsbench.datamodules.datasets.coco.dataset import CLASS_NAMES
 from fsbench.records.counts import to_frame
 from fsbench.records.record import Record
 from fsbench.scores.answers import SegmentationResult
-from tests.fsbench.runs import written
-
-COCO = (
-    "person bicycle car motorcycle airplane bus train truck boat traffic_light fire_hydrant stop_sign "
-    "parking_meter bench bird cat dog horse sheep cow elephant bear zebra giraffe backpack umbrella handbag "
-    "tie suitcase frisbee skis snowboard sports_ball kite baseball_bat baseball_glove skateboard surfboard "
-    "tennis_racket bottle wine_glass cup fork knife spoon bowl banana apple sandwich orange broccoli carrot "
-    "hot_dog pizza donut cake chair couch potted_plant bed dining_table toilet tv laptop mouse remote keyboard "
-    "cell_phone microwave oven toaster sink refrigerator book clock vase scissors teddy_bear hair_drier "
-    "toothbrush"
-)
-"""Names of the classes of COCO."""
+from tests.fsbench.runs import HEADER, written
 
 
 def write_study(
@@ -75,14 +65,11 @@ def _manifest(fold: int, folds: int, classes: int, count: int) -> Manifest:
         number = numbers[index % len(numbers)]
         query = f"{int(rng.integers(0, 300)):012d}"
         episodes.append(Episode(index, query, number, (number,), ((f"{int(rng.integers(300, 600)):012d}",),)))
-    names = {str(n): COCO.split()[n - 1].replace("_", " ") for n in numbers}
-    header = {
-        "protocol": "fscs", "version": 1, "dataset": "coco", "fold": fold, "way": 1, "shot": 1, "setting": "original",
-        "empty": True, "classes": "novel", "episodes": count, "drop_small": False, "seed": None, "class_ids": numbers,
-        "class_names": names, "folds": folds, "requested": count, "official_episodes": 1000, "dropped_classes": [],
-        "lists": "official", "lists_sha256": "0", "all_lists_sha256": "0",
+    own = {
+        "dataset": "coco", "fold": fold, "folds": folds, "class_ids": numbers, "requested": count,
+        "class_names": {str(n): CLASS_NAMES[n - 1] for n in numbers},
     }  # fmt: skip
-    return Manifest(header, tuple(episodes))
+    return Manifest(HEADER | own, tuple(episodes))
 
 
 def _results(manifest: Manifest, fold: int, method: int, quality: float) -> list[SegmentationResult]:

@@ -70,11 +70,8 @@ def test_filter_group_why_not_export_and_address(chromium, atlas, page_file):
         page.keyboard.press("Enter")
         assert asked(page)["row"] == name and "the chosen row" in row.locator(".why").inner_text()
         why = page.locator("[data-row='bam/pascal-5i/resnet-50'] .why").inner_text()
-        assert (
-            "metrics at: original, square, expected network input, torch nearest" in why
-            and "image lists: bam, expected hsnet" in why
-        )
-        assert "void" not in why
+        assert "metrics at: original, square, expected network input, torch nearest" in why
+        assert "image lists: bam, expected hsnet" in why and "void" not in why
         same = page.locator("[data-row='asnet-fss/pascal-5i/resnet-50'] .why").inner_text()
         assert same == "shares the test, told the same"
         labels = page.locator("[data-row='afanet/pascal-5i/resnet-50'] .why").inner_text()
@@ -131,29 +128,14 @@ def test_two_names_give_the_answer_of_the_command(chromium, atlas, page_file):
 
 
 @pytest.mark.slow(2)
-def test_filters_are_at_the_top_and_several_names_find_rows(chromium, atlas, page_file):
-    for width, most in ((1400, 600), (390, 800)):
-        with opened(chromium, page_file, viewport={"width": width, "height": 800}) as page:
-            assert page.locator("#controls").bounding_box()["y"] < most
-            assert not page.locator("#conditions").evaluate("each => each.open")
-            frame = page.locator("#atlas-scroll")  # as long as the table: nothing is scrolled within the page
-            assert frame.evaluate("e => e.scrollHeight <= e.clientHeight + 1")
-            assert frame.bounding_box()["height"] >= page.locator("#atlas").bounding_box()["height"]
-    with opened(chromium, page_file, viewport={"width": 1400, "height": 800}) as page:
-        figure = page.locator("#atlas tr[data-row] td[data-shot]").first.bounding_box()
-        assert figure["y"] + figure["height"] < 800  # stands in the first screen
-        page.mouse.wheel(0, 5000)
-        wait_until(page, "scrollY > 4000")
-        head = page.locator("#atlas thead th").first.bounding_box()
-        assert 30 < head["y"] < 80  # stays below the page's header
+def test_several_names_find_rows_and_what_hides_them_is_said(chromium, atlas, page_file):
     with opened(chromium, page_file) as page:
         method, output = page.locator("[data-state=method]"), page.locator("#controls output")
         method.fill("HMNet, BAM")
         assert shown(page) and {atlas.entry(name).method for name in shown(page)} >= {"HMNet", "BAM"}
         method.fill("HNNet")
-        assert (
-            output.inner_text().startswith("0 of ") and "no method is called “hnnet”, there is " in output.inner_text()
-        )
+        words = output.inner_text()
+        assert words.startswith("0 of ") and "no method is called “hnnet”, there is " in words
         method.fill("EMAT")
         page.locator("#conditions > summary").click()
         page.get_by_label("Void pixels (255)").select_option("ignored")
@@ -163,11 +145,9 @@ def test_filters_are_at_the_top_and_several_names_find_rows(chromium, atlas, pag
 @pytest.mark.slow(2)
 def test_conditions_are_filters_and_their_words_have_meanings(chromium, atlas, page_file):
     conditions = {
-        "extra_supervision": "SAM; DINOv2",
-        "saw_test_classes": "no",
-        "episodes_per_fold": "1000",
+        "extra_supervision": "SAM; DINOv2", "saw_test_classes": "no", "episodes_per_fold": "1000",
         "metric": "class-pooled mIoU",
-    }
+    }  # fmt: skip
     with opened(chromium, page_file) as page:
         page.locator("#conditions > summary").click()
         for name, value in conditions.items():
@@ -214,10 +194,24 @@ def test_an_island_leads_to_its_rows_whatever_is_filtered_and_marks_go_along(chr
         assert "VRP-SAM: not proven by a run" in text
 
 
-@pytest.mark.slow(4)
-def test_no_words_are_cut_off_or_lie_on_others(chromium, page_file):
+@pytest.mark.slow(6)
+def test_words_are_whole_and_filters_and_figures_are_in_the_first_screen_at_any_width(chromium, page_file):
     with opened(chromium, page_file) as page:
         check_layout(page)
+        for width, most in ((390, 800), (1400, 600)):
+            page.set_viewport_size({"width": width, "height": 800})
+            wait_until(page, f"innerWidth === {width}")
+            assert page.locator("#controls").bounding_box()["y"] < most
+            assert not page.locator("#conditions").evaluate("each => each.open")
+            frame = page.locator("#atlas-scroll")  # as long as the table: nothing is scrolled within the page
+            assert frame.evaluate("e => e.scrollHeight <= e.clientHeight + 1")
+            assert frame.bounding_box()["height"] >= page.locator("#atlas").bounding_box()["height"]
+        figure = page.locator("#atlas tr[data-row] td[data-shot]").first.bounding_box()
+        assert figure["y"] + figure["height"] < 800
+        page.mouse.wheel(0, 5000)
+        wait_until(page, "scrollY > 4000")
+        head = page.locator("#atlas thead th").first.bounding_box()
+        assert 30 < head["y"] < 80  # stays below the page's header
 
 
 @pytest.mark.slow(2)
@@ -225,8 +219,6 @@ def test_narrow_and_dark(chromium, page_file):
     phone = {"viewport": {"width": 390, "height": 800}, "color_scheme": "dark"}
     with opened(chromium, page_file, **phone) as page:
         page.goto(f"{page_file.as_uri()}?data=COCO-20i&row=bam%2Fcoco-20i%2Fresnet-50")
-        assert page.evaluate("document.documentElement.scrollWidth") <= 390
-        assert not page.locator("#conditions").evaluate("each => each.open")
         page.locator("#conditions > summary").click()
         page.get_by_label("Void pixels (255)").select_option("none")
         assert page.evaluate("document.documentElement.scrollWidth") <= 390 and asked(page)["void"] == "none"

@@ -15,12 +15,11 @@ import numpy as np
 import polars as pl
 import pytest
 
-from fsbench.base.files.folders import replacing_folder
 from fsbench.cli.main import main
 from fsbench.data.episodes.episode import Episode
 from fsbench.data.episodes.manifest import Manifest, read_manifest
 from fsbench.pages.report.costs import RunCost, pareto_front
-from fsbench.pages.report.episodes import FoldEpisodes, episode_scores, object_sizes, worth_a_look
+from fsbench.pages.report.episodes import FoldEpisodes, worth_a_look
 from fsbench.pages.report.plots import adapt_to_theme, cost_plot
 from fsbench.pages.report.site import MARK
 from fsbench.records.machine import processor
@@ -101,22 +100,6 @@ def test_the_matrix_is_the_comparison(report):
     assert float(moved["bad minus good"]) == -float(moved["good minus bad"])
 
 
-def test_episodes_are_those_of_the_record(make):
-    record = make("m", 0, quality=3, way=2, wrong=5)
-    iou, wrong = episode_scores(record.episodes, "background")
-    sizes = object_sizes(record.episodes)
-    for (number,), frame in record.episodes.group_by("episode"):
-        ways = [row for row in frame.to_dicts() if row["slot"] > 0]
-        each = [
-            row["tp"] / union for row in ways if (union := row["pred"] + row["pred_void"] + row["gt"] - row["tp"]) > 0
-        ]
-        assert wrong[number] == sum(row["present"] != row["decided"] for row in ways)
-        pixels = ways[0]["valid"] + ways[0]["void"]
-        assert sizes[number] == pytest.approx(sum(row["gt"] for row in ways) / pixels)
-        assert iou[number] == pytest.approx(np.mean(each)) if each else np.isnan(iou[number])
-    assert wrong[:5].all() and not wrong[5:].any()
-
-
 def test_best_worst_and_most_disagreeing_are_chosen():
     episodes = tuple(Episode(i, "q", 1, (1,), (("s",),)) for i in range(6))
     iou = {"a": np.array([0.9, 0.5, 0.1, 0.9, np.nan, 0.6]), "b": np.array([0.9, 0.5, 0.1, 0.2, np.nan, 0.6])}
@@ -195,7 +178,6 @@ def test_styles_become_attributes():
 @pytest.mark.slow(5)
 def test_only_a_report_is_replaced(make, tmp_path, capsys, monkeypatch):
     """An empty folder is taken, a report is replaced, and a link stays; nothing else is touched."""
-
     asked = ["report", str(make("m", 0).path), "--gallery", "0", "--out"]
     place, link = tmp_path / "mine", tmp_path / "link"
     place.mkdir()
@@ -204,10 +186,9 @@ def test_only_a_report_is_replaced(make, tmp_path, capsys, monkeypatch):
     assert main([*asked, str(place)]) == 2
     assert "is no report" in capsys.readouterr().err and (place / "thesis.txt").read_text() == "mine"
     (place / "thesis.txt").unlink()
-    with replacing_folder(place, MARK, "report") as new:
-        (new / MARK).write_text("old")
-    assert main([*asked, str(link)]) == 0
-    assert link.is_symlink() and (place / MARK).read_text() != "old"
+    for _ in range(2):
+        assert main([*asked, str(link)]) == 0
+        assert link.is_symlink() and (place / MARK).is_file()
     (place / "pictures").mkdir(exist_ok=True)
     (place / "pictures/thesis.txt").write_text("mine")
     assert main([*asked, str(place)]) == 2
@@ -218,22 +199,6 @@ def test_only_a_report_is_replaced(make, tmp_path, capsys, monkeypatch):
     assert main([*asked, "."]) == 2
     assert "is the working folder" in capsys.readouterr().err
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
-
-
-def test_the_old_report_is_put_back_where_the_new_one_cannot_be(tmp_path, monkeypatch):
-    out, rename = tmp_path / "report", Path.rename
-    out.mkdir()
-    (out / MARK).write_text("old")
-
-    def fail(path, target):
-        if path.parent.name == "new":
-            raise PermissionError("no")
-        return rename(path, target)
-
-    monkeypatch.setattr(Path, "rename", fail)
-    with pytest.raises(PermissionError), replacing_folder(out, MARK, "report"):
-        pass
-    assert (out / MARK).read_text() == "old" and list(tmp_path.iterdir()) == [out]
 
 
 @pytest.fixture(scope="module")
@@ -333,11 +298,7 @@ def test_the_first_page_has_every_fold_and_says_what_is_a_trial(report):
         if fold == "mean":
             assert ends_of(scores["mIoU"], 2) in line
             means.append(scores["mIoU"])
-    ticks = [
-        float(tick)
-        for tick in re.search(r'class="ticks".*?</th>', page)[0].split("<span>")[1:]
-        for tick in [tick.split("<")[0]]
-    ]
+    ticks = [float(tick) for tick in re.findall(r"<span>([^<]*)", re.search(r'class="ticks".*?</th>', page)[0])]
     ends = [end for score in means for end in (score.low, score.high)]
     assert ticks[0] <= min(ends) < ticks[1] and ticks[-2] < max(ends) <= ticks[-1]
     for name in ("index.html", "study-1/index.html", "study-1/explorer.html", "study-1/runs.html"):

@@ -24,19 +24,7 @@ from fsbench.results.tables.compare import Comparing, compare_methods
 from fsbench.results.tables.compare_layout import to_sheet
 from fsbench.results.tables.layout import places
 from fsbench.results.tables.parts import pairs_by_class, pairs_by_size
-from fsbench.scores.decisions import compact_letters
 from fsbench.scores.estimate import Estimate, Scope, gains
-
-
-def test_two_methods_share_a_letter_exactly_where_they_do_not_differ():
-    names = list("ABCDE")
-    pairs = list(combinations(names, 2))
-    for number in range(1 << len(pairs)):
-        different = {frozenset(pair) for i, pair in enumerate(pairs) if number >> i & 1}
-        letters = compact_letters(names, different)
-        assert all(letters.values()) and letters["A"][0] == "a"
-        for first, second in pairs:
-            assert bool(set(letters[first]) & set(letters[second])) == (frozenset((first, second)) not in different)
 
 
 def test_best_and_second_are_those_that_are_printed():

@@ -12,7 +12,6 @@ from fsbench.pages.report.differences import bearing
 from fsbench.pages.report.scores import heat
 from tests.fsbench.pages.report.conftest import METHODS
 from tests.fsbench.pages.report.test_in_browser import opened
-from tests.page_layout import check_layout
 
 pytestmark = pytest.mark.slow(3)
 
@@ -69,17 +68,8 @@ def test_rows_are_ordered_and_the_order_stays_in_the_address(chromium, page_file
 
 def test_rows_and_columns_are_chosen(chromium, page_file):
     with opened(chromium, page_file, viewport={"width": 1400, "height": 900}) as page:
-        usual = [
-            "method",
-            "mIoU.0",
-            "mIoU.1",
-            "mIoU.mean",
-            "FB-IoU.mean",
-            "accuracy.mean",
-            "trainable",
-            "speed",
-            "memory",
-        ]
+        scores = ["mIoU.0", "mIoU.1", "mIoU.mean", "FB-IoU.mean", "accuracy.mean"]
+        usual = ["method", *scores, "trainable", "speed", "memory"]
         assert heads(page) == [*usual, "runs"] and page.locator("#left-out").is_hidden()
         page.get_by_label("Method", exact=True).first.fill("GOOD")
         assert sorted(methods(page)) == ["good (variant steps 1)", "good (variant steps 5)"]
@@ -107,9 +97,8 @@ def test_answers_without_a_model_are_one_line_that_unfolds(chromium, page_file):
         button = page.locator("#answers")
         button.focus()
         page.keyboard.press("Space")
-        assert (
-            lines.count() == 4 and button.get_attribute("aria-expanded") == "true" and query(page) == {"answers": "1"}
-        )
+        assert lines.count() == 4 and button.get_attribute("aria-expanded") == "true"
+        assert query(page) == {"answers": "1"}
         best = max(float(each) for each in words(page, 'tr.answer td[data-column="mIoU.mean"] .number'))
         assert words(page, 'tr.trivial:not(.answer) td[data-column="mIoU.mean"] .number') == [f"{best:.2f}"]
         page.reload()
@@ -172,137 +161,120 @@ def test_files_have_what_is_shown(chromium, page_file, study):
         assert sorted(re.findall(r"\\underline\{(.*?)\}", tex)) == sorted(underlined)
 
 
-def test_differences_of_any_two_methods(chromium, page_file, study):
-    parted, labels = study.compared.result().parts, list(study.methods)
+def part_lines(study, first, second, kind, metric):
+    """Return the lines of the table of differences: part, difference, and both scores, in the words of the page."""
+    lines = []
+    for row in study.compared.result().parts.between(first, second, kind, metric):
+        (a, b), found, bears = row.scores, row.estimate, bearing(row)
+        if not found.has_interval:
+            words = f"{a - b:+.1f}" + (f" ({found.queries} images)" if bears.name == "FEW" else "")
+        else:
+            sign = "≈" if not bears.is_apart else "▲" if a > b else "▼"
+            words = f"{sign} {a - b:+.1f} [{found.low:+.1f}, {found.high:+.1f}]" + "°" * bears.is_conditional
+        lines.append([row.part, words, "", f"{a:.1f}", f"{b:.1f}"])
+    return lines
 
-    def expected(first, second, kind, metric):
-        lines = []
-        for row in parted.between(first, second, kind, metric):
-            (a, b), found, bears = row.scores, row.estimate, bearing(row)
-            if not found.has_interval:
-                words = f"{a - b:+.1f}" + (f" ({found.queries} images)" if bears.name == "FEW" else "")
-            else:
-                sign = "≈" if not bears.is_apart else "▲" if a > b else "▼"
-                words = f"{sign} {a - b:+.1f} [{found.low:+.1f}, {found.high:+.1f}]" + "°" * bears.is_conditional
-            lines.append([row.part, words, "", f"{a:.1f}", f"{b:.1f}"])
-        return lines
 
-    def rows(page):
-        cells = "rows => rows.map(row => [...row.cells].slice(0, 5).map(cell => cell.textContent.trim()))"
-        return page.eval_on_selector_all("#parts tbody tr", cells)
+def shown_parts(page):
+    cells = "rows => rows.map(row => [...row.cells].slice(0, 5).map(cell => cell.textContent.trim()))"
+    return page.eval_on_selector_all("#parts tbody tr", cells)
 
-    def close(shown, lines):
-        """Check that figures are equal but for the last digit, which thousandths in between may move."""
-        assert [line[0] for line in shown] == [line[0] for line in lines]
-        for line, other in zip(shown, lines, strict=True):
-            numbers, others = ([float(n) for n in re.findall(r"[-+]?[\d.]+", " ".join(x[1:]))] for x in (line, other))
-            assert np.allclose(numbers, others, atol=0.11) and line[1][0] == other[1][0]
 
+def check_parts(page, lines):
+    """Check that figures are equal but for the last digit, which thousandths in between may move."""
+    shown = shown_parts(page)
+    assert [line[0] for line in shown] == [line[0] for line in lines]
+    for line, other in zip(shown, lines, strict=True):
+        numbers, others = ([float(n) for n in re.findall(r"[-+]?[\d.]+", " ".join(x[1:]))] for x in (line, other))
+        assert np.allclose(numbers, others, atol=0.11) and line[1][0] == other[1][0]
+
+
+def check_classes(page, classes, base):
+    """Check the heat map: the scores of all methods where `base` is None, else their differences to that method's."""
+    numbers = classes.numbers() if base is None else classes.differences(base)
+    scale = None if base is None else heat.difference_scale(numbers)
+    low, high = classes.numbers().min(), classes.numbers().max()
+
+    def level(value):
+        return heat.score_level(value, low, high) if base is None else heat.difference_level(value, scale, "mIoU")
+
+    for place in range(len(classes.names)):
+        cells = page.locator(f"tr[data-class='{place}'] td")
+        texts, kinds = cells.all_inner_texts(), cells.evaluate_all("all => all.map(each => each.className)")
+        for method, (text, kind) in enumerate(zip(texts, kinds, strict=True)):
+            value = numbers[method, place]
+            if method == base:
+                assert kind == "own" and float(text) == pytest.approx(classes.numbers()[method, place], abs=0.06)
+                continue
+            assert float(text) == pytest.approx(value, abs=0.06) and (text[0] in "+-") == (base is not None)
+            assert kind in {level(near) for near in (value - 0.002, value, value + 0.002)}  # as thousandths may
+
+
+def test_without_scripts_the_tables_are_plain_and_whole(chromium, page_file, study):
     with opened(chromium, page_file, java_script_enabled=False) as page:
-        assert rows(page) == expected(labels[0], labels[1], "class", "mIoU")
+        assert page.locator("#leaderboard tbody tr:visible").count() == 8
+        assert page.locator("#leaderboard thead th:visible").count() == 14
+        assert page.locator(".controls:visible").count() == 0 and page.locator("button:visible").count() > 0
+        missing = """all => all.filter(t => !t.caption || [...t.querySelectorAll("th")].some(th => !th.scope)).length"""
+        assert page.eval_on_selector_all("main table", missing) == 0
+        assert shown_parts(page) == part_lines(study, *list(study.methods)[:2], "class", "mIoU")
+        check_classes(page, heat.class_heat_map(study, "mIoU"), 0)
+
+
+def test_differences_of_any_two_methods(chromium, page_file, study):
     with opened(chromium, page_file) as page:
-        close(rows(page), expected(labels[0], labels[1], "class", "mIoU"))
+        check_parts(page, part_lines(study, *list(study.methods)[:2], "class", "mIoU"))
         page.locator("#a").select_option("poor")
         page.locator("#b").select_option("=fair")
         page.locator("#by").select_option("size")
         page.locator("#score").select_option("accuracy")
-        close(rows(page), expected("poor", "=fair", "size", "accuracy"))
+        check_parts(page, part_lines(study, "poor", "=fair", "size", "accuracy"))
         asked = {"a": "poor", "b": "=fair", "by": "size", "score": "accuracy"}
         assert query(page) == asked and page.locator("#part-name").inner_text() == "object size"
         page.reload()
-        close(rows(page), expected("poor", "=fair", "size", "accuracy"))
+        check_parts(page, part_lines(study, "poor", "=fair", "size", "accuracy"))
         page.locator("#by").select_option("fold")
         page.locator("#score").select_option("mIoU")
-        close(rows(page), expected("poor", "=fair", "fold", "mIoU"))
+        check_parts(page, part_lines(study, "poor", "=fair", "fold", "mIoU"))
         page.locator("#order-by").select_option("list")
-        assert [row[0] for row in rows(page)] == ["0", "1"]
+        assert [row[0] for row in shown_parts(page)] == ["0", "1"]
         page.locator("#by").select_option("presence")
-        assert [row[0] for row in rows(page)] == ["shown in the query"]
+        assert [row[0] for row in shown_parts(page)] == ["shown in the query"]
         page.get_by_role("link", name="These two, episode by episode").click()
         assert page.url.partition("#")[0].endswith("/explorer.html")
-        assert page.evaluate("new URLSearchParams(location.hash.slice(1)).getAll('a')") == ["poor"]
-        assert page.evaluate("new URLSearchParams(location.hash.slice(1)).getAll('b')") == ["=fair"]
+        asked = "name => new URLSearchParams(location.hash.slice(1)).getAll(name)"
+        assert [page.evaluate(asked, name) for name in ("a", "b")] == [["poor"], ["=fair"]]
 
 
 def test_classes_are_compared_with_any_method(chromium, page_file, study):
     classes = heat.class_heat_map(study, "mIoU")
-
-    def check(page, base):
-        numbers = classes.numbers() if base is None else classes.differences(base)
-        scale = None if base is None else heat.difference_scale(numbers)
-        low, high = classes.numbers().min(), classes.numbers().max()
-        for place in range(len(classes.names)):
-            cells = page.locator(f"tr[data-class='{place}'] td")
-            texts, kinds = cells.all_inner_texts(), cells.evaluate_all("all => all.map(each => each.className)")
-            for method, (text, kind) in enumerate(zip(texts, kinds, strict=True)):
-                value = numbers[method, place]
-                if method == base:
-                    assert kind == "own" and float(text) == pytest.approx(classes.numbers()[method, place], abs=0.06)
-                    continue
-                assert float(text) == pytest.approx(value, abs=0.06) and (text[0] in "+-") == (base is not None)
-                near = {value - 0.002, value, value + 0.002}  # thousandths may move a color's limit
-                levels = {
-                    heat.score_level(v, low, high) if base is None else heat.difference_level(v, scale, "mIoU")
-                    for v in near
-                }
-                assert kind in levels
-
-    with opened(chromium, page_file, java_script_enabled=False) as page:
-        check(page, 0)
     with opened(chromium, page_file) as page:
-        check(page, 0)
+        check_classes(page, classes, 0)
         page.get_by_label("Compared with").select_option("poor")
-        check(page, 3)
-        assert (
-            query(page) == {"baseline": "poor"}
-            and "minus that of poor" in page.locator("#heat-table caption").inner_text()
-        )
+        check_classes(page, classes, 3)
+        assert query(page) == {"baseline": "poor"}
+        assert "minus that of poor" in page.locator("#heat-table caption").inner_text()
         ends = [float(page.locator(f"#diverging .{end}").inner_text()) for end in ("from", "to")]
-        assert ends == pytest.approx(
-            [-heat.difference_scale(classes.differences(3)), heat.difference_scale(classes.differences(3))]
-        )
+        scale = heat.difference_scale(classes.differences(3))
+        assert ends == pytest.approx([-scale, scale])
         page.get_by_label("Compared with").select_option("")
         page.reload()
-        check(page, None)
+        check_classes(page, classes, None)
         assert page.locator("#diverging").is_hidden() and page.locator("#sequential").is_visible()
 
 
-def test_no_words_are_cut_off_or_lie_on_others(chromium, page_file):
-    for path in sorted(page_file.parent.glob("*.html")):
-        with opened(chromium, path) as page:
-            check_layout(page)
-
-
-@pytest.mark.parametrize("width", [390, pytest.param(1400, marks=pytest.mark.slow(2))])
-def test_nothing_is_cut_off(chromium, page_file, width):
-    with opened(chromium, page_file, viewport={"width": width, "height": 800}) as page:
-        assert page.evaluate("document.documentElement.scrollWidth") <= width
+def test_on_a_phone_columns_are_left_out_and_the_method_stays_in_sight(chromium, page_file):
+    with opened(chromium, page_file, viewport={"width": 390, "height": 800}) as page:
         for table in ("leaderboard", "parts"):
-            widths = page.evaluate(
-                f"(t => [t.offsetWidth, t.parentElement.clientWidth])(document.getElementById('{table}'))"
-            )
-            assert widths[0] <= widths[1]
-        out = page.locator("#left-out")
-        assert out.is_visible() == (width < 1000) and ("runs" in heads(page)) == (width > 1000)
-        assert "mIoU.mean" in heads(page)
-        if width < 1000:  # who wants all columns scrolls; the method stays in sight
-            page.goto(f"{page_file.as_uri()}?columns=mIoU.0,mIoU.1,mIoU.mean,FB-IoU.mean,accuracy.mean,runs")
-            page.evaluate("document.getElementById('leaderboard').parentElement.scrollLeft = 500")
-            assert page.locator(f"{SHOWN} th").first.bounding_box()["x"] < 20
-            assert page.evaluate("document.getElementById('leaderboard').parentElement.scrollLeft") > 50
-
-
-def test_without_scripts_the_tables_are_plain_and_whole(chromium, page_file):
-    with opened(chromium, page_file, java_script_enabled=False) as page:
-        assert (
-            page.locator("#leaderboard tbody tr:visible").count() == 8
-            and page.locator(".controls:visible").count() == 0
-        )
-        assert (
-            page.locator("#leaderboard thead th:visible").count() == 14 and page.locator("button:visible").count() > 0
-        )
-        missing = """all => all.filter(t => !t.caption || [...t.querySelectorAll("th")].some(th => !th.scope)).length"""
-        assert page.eval_on_selector_all("main table", missing) == 0
+            widths = f"(t => [t.offsetWidth, t.parentElement.clientWidth])(document.getElementById('{table}'))"
+            own, frame = page.evaluate(widths)
+            assert own <= frame
+        assert page.locator("#left-out").is_visible() and "runs" not in heads(page) and "mIoU.mean" in heads(page)
+        # who wants all columns scrolls
+        page.goto(f"{page_file.as_uri()}?columns=mIoU.0,mIoU.1,mIoU.mean,FB-IoU.mean,accuracy.mean,runs")
+        page.evaluate("document.getElementById('leaderboard').parentElement.scrollLeft = 500")
+        assert page.locator(f"{SHOWN} th").first.bounding_box()["x"] < 20
+        assert page.evaluate("document.getElementById('leaderboard').parentElement.scrollLeft") > 50
 
 
 def test_the_order_of_other_tables_stays_in_the_address(chromium, page_file):
@@ -337,7 +309,6 @@ def test_an_address_may_be_anybodys(chromium, page_file):
             "?columns=&sort=-runs",
         ):
             page.goto(page_file.as_uri() + asked)
-            assert (
-                page.locator("#parts tbody tr").count() == 6 and page.locator("#leaderboard th[aria-sort]").count() == 0
-            )
+            assert page.locator("#parts tbody tr").count() == 6
+            assert page.locator("#leaderboard th[aria-sort]").count() == 0
         assert heads(page) == ["method"]

@@ -137,7 +137,7 @@ def test_most_shared_folds_are_taken(folds, expected, left_out):
 
 
 def test_the_first_page_has_the_verdict_before_the_table(study_runs, tmp_path):
-    assert main(["report", str(study_runs), "--out", str(tmp_path / "pages"), "--quiet"]) == 0
+    assert main(["report", str(study_runs), "--out", str(tmp_path / "pages"), "--gallery", "0"]) == 0
     page = (tmp_path / "pages/index.html").read_text()
     assert page.index("has the best mIoU") < page.index('<table class="front">')
     assert "3⁰, 3¹ are folds 0, 1, with 3 classes each." in page
@@ -150,7 +150,7 @@ def unequal_pages(tmp_path_factory) -> Path:
     for record in write_study(runs, {"masks": 0.7, "boxes": 0.4}, folds=2, classes=6, episodes=40):
         if record.run.identity.method.name == "boxes":
             rewrite(record, told={"supervision": ["boxes"], "saw_test_classes": "no"})
-    assert main(["report", str(runs), "--out", str(runs.parent / "pages"), "--quiet"]) == 0
+    assert main(["report", str(runs), "--out", str(runs.parent / "pages"), "--gallery", "0"]) == 0
     return runs.parent / "pages"
 
 

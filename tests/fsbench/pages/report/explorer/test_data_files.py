@@ -45,6 +45,11 @@ def test_columns_are_the_records(study):
         ]
         assert data["wrong"][number] == wrong
     columns, names = data["columns"], data["names"]
+    foregrounds = [
+        row for fold in (0, 1) for row in runs["m0", fold].episodes.filter(slot=0).sort("episode").to_dicts()
+    ]
+    sizes = [row["gt"] / (row["valid"] + row["void"]) for row in foregrounds]
+    assert columns["size"] == pytest.approx(1000 * np.array(sizes), abs=0.5 + 1e-9)
     episodes = [episode for fold in (0, 1) for episode in runs["m0", fold].manifest.episodes]
     assert columns["index"] == [episode.index for episode in episodes]
     assert [names[number] for number in columns["query"]] == [episode.query for episode in episodes]
@@ -123,14 +128,14 @@ def test_supports_are_drawn_with_what_the_method_was_told(make, blocks_folder, t
     words = {"strokes": "brush strokes drawn within each mask", "parts": "25 % of each mask"}
     index = Folder(str(blocks_folder))
     modules = {
-        name: episodic(index, "fscs", image_size=48, workers=0, episodes=24, **entry) for name, entry in entries.items()
+        name: episodic(index, "fscs", image_size=48, workers=0, episodes=6, **entry) for name, entry in entries.items()
     }
     monkeypatch.setattr(
         "fsbench.runner.engine.stored_data.open_data_module",
         lambda record, settings=(): modules[record.run.identity.method.name],
     )
     for name, entry in entries.items():
-        record = make(name, 0)
+        record = make(name, 0, episodes=6)
         assert record.manifest.sha256 == modules[name].manifest.sha256
         rewrite(record, identity=entry)
         (record.path / "config.yaml").write_text("")

@@ -2,10 +2,12 @@
 
 import shutil
 import zlib
-from base64 import b64encode
+from base64 import b64decode, b64encode
+from io import BytesIO
 
 import numpy as np
 import pytest
+from PIL import Image
 from pycocotools import mask as coco
 
 from fsbench.pages.report.explorer.files import write_data_file
@@ -15,6 +17,18 @@ from tests.fsbench.pages.report.explorer.conftest import ATTENDS
 from tests.fsbench.pages.report.explorer.reader import expect
 from tests.fsbench.pages.report.test_in_browser import opened
 from tests.fsbench.pages.report.test_report import data_file
+from tests.fsbench.results.pictures.test_palette import luminance
+
+
+def view_pixels(page):
+    """Return the pixels (h, w, 4) that the view shows."""
+    address = page.evaluate("document.getElementById('view').toDataURL()")
+    return np.asarray(Image.open(BytesIO(b64decode(address.partition(",")[2]))).convert("RGBA"))
+
+
+def share(page, color):
+    """Return the share of the view that has exactly this color."""
+    return (view_pixels(page)[..., :3] == color).all(-1).mean()
 
 
 @pytest.mark.slow(2)
@@ -24,27 +38,20 @@ def test_layers_have_their_pixels(reading):
         page, shown = reader.page, int(np.flatnonzero((reader.a > 0) & (reader.b > 0))[0])
         page.evaluate(f"location.hash += '&episode=0.{shown}'")
         expect(page.locator("#view")).to_have_attribute("data-shown", f"0.{shown} predicted")
-        count = """(color) => { const view = document.getElementById("view");
-            const copy = new OffscreenCanvas(view.width, view.height).getContext("2d");
-            copy.drawImage(view, 0, 0);
-            const { data } = copy.getImageData(0, 0, view.width, view.height);
-            let found = 0;
-            for (let i = 0; i < data.length; i += 4) found += color.every((value, n) => data[i + n] === value);
-            return found / (view.width * view.height); }"""
         masks = data_file(reader.study, "masks-0-0")
         height, width, ways, *_ = masks["predicted"]["0"][shown]
         amber, blue = [255, 176, 0], [63, 127, 255]
-        drawn = page.evaluate(count, amber)
+        drawn = share(page, amber)
         area = sum(coco.area({"size": [height, width], "counts": way}) for way in ways) / (height * width)
-        assert 0 < drawn < area and page.evaluate(count, blue) == 0  # the outline, of which the view shows a part
+        assert 0 < drawn < area and share(page, blue) == 0  # the outline, of which the view shows a part
         page.keyboard.press("2")
         page.keyboard.press("3")
         expect(page.locator("#view")).to_have_attribute("data-shown", f"0.{shown} truth")
-        assert page.evaluate(count, blue) > 0 and page.evaluate(count, amber) == 0
+        assert share(page, blue) > 0 and share(page, amber) == 0
         page.evaluate(f"location.hash = '#order=list&episode=0.{shown}&layers=predicted&split=0&b=m1'")
         expect(page.locator("#view")).to_have_attribute("data-shown", f"0.{shown} predicted")
         reader.settle()
-        assert 0 < page.evaluate(count, amber) != drawn  # the other method's rows
+        assert 0 < share(page, amber) != drawn  # the other method's rows
 
 
 @pytest.mark.slow(2)
@@ -61,13 +68,8 @@ def test_attention_is_a_layer_of_the_method_that_has_it(reading):
             "Attention, from the least (dark blue) to the most (yellow) of the episode. "
             f"A, m0: {ATTENDS} (0.0039 to 0.75). B, m1: no such map is kept. "
         )
-        row = np.array(
-            page.evaluate("""() => {
-            const view = document.getElementById("view");
-            const copy = new OffscreenCanvas(view.width, view.height).getContext("2d");
-            copy.drawImage(view, 0, 0);
-            return [...copy.getImageData(0, Math.floor(view.height / 3), view.width, 1).data]; }""")
-        ).reshape(-1, 4)
+        pixels = view_pixels(page)
+        row = pixels[len(pixels) // 3]
         drawn = row[row[:, 3] == 255][:, :3]
         columns = (np.arange(len(drawn)) + 0.5) / len(drawn) * 64 - 0.5  # of a pixel's center
         value = np.clip(3 * np.clip(columns, 0, 63) + 2, 1, 191)
@@ -111,15 +113,9 @@ def test_attention_lies_over_a_gray_image(chromium):
     page.context.close()
 
 
-def luminance(color):
-    """Relative luminance of WCAG 2.2."""
-    parts = np.asarray(color[:3]) / 255
-    return np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4) @ [0.2126, 0.7152, 0.0722]
-
-
 def contrast(first, second):
     """Ratio of WCAG 2.2: 3 is enough for a graphical object."""
-    low, high = sorted((luminance(first), luminance(second)))
+    low, high = sorted(float(luminance(np.array([color[:3]])).item()) for color in (first, second))
     return (high + 0.05) / (low + 0.05)
 
 
@@ -161,14 +157,9 @@ def test_a_layer_chosen_while_another_loads_is_drawn(reading):
             release(); }""")
         expect(page.locator("#view")).to_have_attribute("data-shown", "0.3 soft attention")
         reader.settle()
-        colors = """() => { const view = document.getElementById("view"), colors = new Set();
-            const copy = new OffscreenCanvas(view.width, view.height).getContext("2d");
-            copy.drawImage(view, 0, 0);
-            const { data } = copy.getImageData(0, 0, view.width, Math.floor(view.height / 2));
-            for (let i = 0; i < data.length; i += 4)
-                if (data[i] !== data[i + 2]) colors.add(data.slice(i, i + 3).join());
-            return colors.size; }"""
-        assert page.evaluate(colors) > 50  # of the heat; without it there are none
+        pixels = view_pixels(page)
+        drawn = pixels[: len(pixels) // 2, :, :3].reshape(-1, 3)
+        assert len(np.unique(drawn[drawn[:, 0] != drawn[:, 2]], axis=0)) > 50  # of the heat; without it there are none
 
 
 @pytest.mark.slow(2)
