@@ -37,9 +37,9 @@ from fsbench.results.pictures.contrast import way_colors
 from fsbench.results.pictures.masks import paint_slots
 from fsbench.results.pictures.palette import WAY_COLORS
 from fsbench.results.pictures.tiles import fit_image
-from fsbench.results.tables.analyses import CURVES, SUPPORTS
-from fsbench.results.tables.supports.sensitivity import sensitivity_tables
-from fsbench.results.tables.sweep.curves import curve_tables
+from fsbench.results.studies.analyses import CURVES, SUPPORTS
+from fsbench.results.studies.supports.sensitivity import sensitivity_tables
+from fsbench.results.studies.sweep.curves import curve_tables
 from fsbench.runner.engine.restore import check_counts, reopen_at
 from fsbench.scores.answers import count
 from fsbench.scores.confusion import intersection_union

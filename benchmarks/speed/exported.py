@@ -18,7 +18,7 @@ from fsbench.base.terminal import print_line
 from fsbench.datamodules.datasets.demo.scenes import draw_scene
 from fsbench.predict.export import load_program
 from fsbench.predict.supports import Support
-from fsbench.results.tables.formats import align
+from fsbench.results.sheets.text import align
 from fsbench.runner.config.run_config import RunConfig
 
 METHODS = ("prototype", "linear_probe_dense", "emat", "cst", "dcama", "hsnet", "pfenet", "bam", "hmnet", "fssdino")

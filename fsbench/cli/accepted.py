@@ -8,7 +8,7 @@ from fsbench.base.errors import SettingsError, known_names
 from fsbench.base.files.opening import is_folder
 from fsbench.base.terminal import print_block, print_line
 from fsbench.records.record import Record, find_distinct_records
-from fsbench.results.tables.verdict import Outcome, judge
+from fsbench.results.comparison.accepted import Outcome, judge
 from fsbench.runner.exchange.accepted import accept_runs
 
 FAILS = {"worse": (Outcome.WORSE,), "changed": (Outcome.WORSE, Outcome.BETTER, Outcome.OPEN), "never": ()}

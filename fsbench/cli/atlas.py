@@ -62,8 +62,8 @@ def _page(options: argparse.Namespace, extra: list[str]) -> int:
 
 def _compare(options: argparse.Namespace, extra: list[str]) -> int:
     # spared until it is needed
+    from fsbench.results.published.conditions import PROGRAMS
     from fsbench.results.tables.pair_text import pair_text
-    from fsbench.results.tables.published.conditions import PROGRAMS
     from fsbench.runner.config.registry import names
 
     pair = pair_named(shipped_atlas(), options.one, options.other)

@@ -13,7 +13,7 @@ from fsbench.cli.options import add_table_options
 from fsbench.cli.parser import given_options
 from fsbench.cli.table import check_metrics, print_table
 from fsbench.records.record import Record
-from fsbench.results.tables.formats import SHEETS
+from fsbench.results.sheets.formats import SHEETS
 from fsbench.runner.config.checks import absent_files, wrong_names
 from fsbench.runner.config.limits import whole
 from fsbench.runner.config.merge import (

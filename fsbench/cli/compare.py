@@ -13,10 +13,12 @@ from fsbench.cli.parser import given_options
 from fsbench.pages.runs import COMPARED_BY, Runs
 from fsbench.records.record import read_record
 from fsbench.results.atlas.atlas import read_atlas
-from fsbench.results.tables.compare import Comparison
-from fsbench.results.tables.compare_layout import plot, to_json, to_sheet
-from fsbench.results.tables.formats import SHEETS, as_json, text
-from fsbench.results.tables.published.beside import PublishedBeside, beside_sheet, published_beside
+from fsbench.results.comparison.compare import Comparison
+from fsbench.results.comparison.layout import plot, to_json, to_sheet
+from fsbench.results.published.beside import PublishedBeside, beside_sheet, published_beside
+from fsbench.results.sheets.data import as_json
+from fsbench.results.sheets.formats import SHEETS
+from fsbench.results.sheets.text import text
 from fsbench.runner.config.limits import whole
 
 FORMATS = ("text", "markdown", "latex", "json")

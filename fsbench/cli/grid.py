@@ -11,7 +11,7 @@ from fsbench.base.progress import track
 from fsbench.base.terminal import one_line, print_block, print_line
 from fsbench.cli.options import add_format, add_metrics, add_runs_folder
 from fsbench.protocols.reading import metric_names
-from fsbench.results.tables.formats import SHEETS
+from fsbench.results.sheets.formats import SHEETS
 from fsbench.runner.config.limits import whole
 from fsbench.runner.config.registry import names
 from fsbench.runner.engine.machine.watchdog import describe_exit

@@ -5,8 +5,8 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from fsbench.base.files.figures import check_figure
+from fsbench.results.sheets.drawing import PLOTS, check_plot
 from fsbench.results.tables.breakdowns import BREAKDOWNS
-from fsbench.results.tables.drawing import PLOTS, check_plot
 from fsbench.runner.config.limits import check_output_file, check_replaced, real, whole
 from fsbench.runner.config.run_config import run_options
 

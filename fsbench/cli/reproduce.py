@@ -33,7 +33,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def _reproduce(options: argparse.Namespace, extra: list[str]) -> int:
     # heavy: other commands spare it
-    from fsbench.results.tables.formats import align
+    from fsbench.results.sheets.text import align
     from fsbench.runner.papers.files import paper_rows, papers
     from fsbench.runner.papers.layout import list_papers
 
@@ -51,7 +51,7 @@ def _reproduce(options: argparse.Namespace, extra: list[str]) -> int:
 def _plan(options: argparse.Namespace) -> int:
     """Show a paper or one of its tables, after it was run where that was asked for."""
     # heavy: other commands spare it
-    from fsbench.results.tables.formats import SHEETS
+    from fsbench.results.sheets.formats import SHEETS
     from fsbench.runner.papers.files import paper_rows, read_paper
     from fsbench.runner.papers.layout import PaperPlan, as_values, remarks, to_sheet
     from fsbench.runner.papers.results import published_scores, row_results, row_scores

@@ -12,9 +12,7 @@ from fsbench.protocols.reading import load_segmentation
 from fsbench.protocols.view import View
 from fsbench.records.record import Record, finished_records, leave_out_damaged
 from fsbench.results.atlas.atlas import shipped_atlas
-from fsbench.results.tables.formats import SHEETS, rows_csv, text
-from fsbench.results.tables.layout import Sheet
-from fsbench.results.tables.measuring.recount import (
+from fsbench.results.measuring.recount import (
     LARGEST_SIDE,
     ORIGINAL,
     Truth,
@@ -22,9 +20,13 @@ from fsbench.results.tables.measuring.recount import (
     recount,
     stored_predictions,
 )
-from fsbench.results.tables.rescoring.claimed import Claimed, claimed, is_score
-from fsbench.results.tables.rescoring.claimed import to_sheet as claimed_sheet
-from fsbench.results.tables.rescoring.rescore import Choices, Rescored, rescore, to_sheet
+from fsbench.results.rules.claimed import Claimed, claimed, is_score
+from fsbench.results.rules.claimed import to_sheet as claimed_sheet
+from fsbench.results.rules.rescore import Choices, Rescored, rescore, to_sheet
+from fsbench.results.sheets.data import rows_csv
+from fsbench.results.sheets.formats import SHEETS
+from fsbench.results.sheets.layout import Sheet
+from fsbench.results.sheets.text import text
 from fsbench.runner.config.tests import load_test
 
 Item = TypeVar("Item", Rescored, Claimed)

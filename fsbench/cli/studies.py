@@ -11,13 +11,13 @@ from fsbench.base.terminal import print_block, print_line, text_width
 from fsbench.cli.options import check_plot_file
 from fsbench.protocols.reading import metric_names
 from fsbench.records.record import Record, finished_records
-from fsbench.results.tables.analyses import ANNOTATIONS, CURVES, SUPPORTS
-from fsbench.results.tables.analysis import Analysis, T
-from fsbench.results.tables.annotations.losses import annotation_tables
-from fsbench.results.tables.supports.sensitivity import Measure, Properties, sensitivity_tables
-from fsbench.results.tables.sweep.axes import AXES
-from fsbench.results.tables.sweep.curves import CurveTable, curve_tables
-from fsbench.results.tables.sweep.objects import object_tables
+from fsbench.results.studies.analyses import ANNOTATIONS, CURVES, SUPPORTS
+from fsbench.results.studies.analysis import Analysis, T
+from fsbench.results.studies.annotations.losses import annotation_tables
+from fsbench.results.studies.supports.sensitivity import Measure, Properties, sensitivity_tables
+from fsbench.results.studies.sweep.axes import AXES
+from fsbench.results.studies.sweep.curves import CurveTable, curve_tables
+from fsbench.results.studies.sweep.objects import object_tables
 
 KIND = "comparison"
 """Word for a folder of `--out`, which is known by its JSON."""

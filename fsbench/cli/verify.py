@@ -9,7 +9,7 @@ from fsbench.base.errors import SettingsError
 from fsbench.base.files import sha256_file
 from fsbench.base.terminal import one_line, print_block, print_line
 from fsbench.cli.options import add_class_files
-from fsbench.results.tables.formats import align
+from fsbench.results.sheets.text import align
 from fsbench.runner.config.limits import whole
 from fsbench.runner.exchange.bundle import read_listing
 from fsbench.runner.exchange.recount import DataAtHand

@@ -12,16 +12,16 @@ from fsbench.base.errors import SettingsError, known_names
 from fsbench.networks.weights.table import backbone_data
 from fsbench.protocols.reading import askable_metrics, metric_named, metric_names
 from fsbench.records.record import Record, finished_records, leave_out_damaged
-from fsbench.results.tables.annotations.losses import AnnotationTable, annotation_tables
+from fsbench.results.comparison.compare import Asked, Comparing, compare_tests
+from fsbench.results.notebook import Differences, Table
+from fsbench.results.published.scores import PublishedScore
+from fsbench.results.rows.comparable import ComparedTest, Methods, compared_tests, label_methods
+from fsbench.results.rows.row import ALL, CLASS, OBJECTS, SIZE, ResultRow, rows_frame
+from fsbench.results.studies.annotations.losses import AnnotationTable, annotation_tables
+from fsbench.results.studies.sweep.axes import AXES
+from fsbench.results.studies.sweep.curves import CurveTable, curve_tables
+from fsbench.results.studies.sweep.objects import object_tables
 from fsbench.results.tables.breakdowns import BREAKDOWNS
-from fsbench.results.tables.comparable import ComparedTest, Methods, compared_tests, label_methods
-from fsbench.results.tables.compare import Asked, Comparing, compare_tests
-from fsbench.results.tables.notebook import Differences, Table
-from fsbench.results.tables.published.scores import PublishedScore
-from fsbench.results.tables.rows import ALL, CLASS, OBJECTS, SIZE, ResultRow, rows_frame
-from fsbench.results.tables.sweep.axes import AXES
-from fsbench.results.tables.sweep.curves import CurveTable, curve_tables
-from fsbench.results.tables.sweep.objects import object_tables
 from fsbench.results.tables.table import build_blocks
 from fsbench.runner.evaluation.result import Result, measure_for
 
@@ -174,7 +174,7 @@ class Runs:
             trivial: rows of the answers that need no model; there are none of shots and the like.
 
         Returns:
-            A frame with the columns of `fsbench.results.tables.rows.COLUMNS`; a number that does not exist is null.
+            A frame with the columns of `fsbench.results.rows.row.COLUMNS`; a number that does not exist is null.
             The p of all differences are corrected together. With `minus`, methods have the labels of `compare`, also
             in scores: runs of one method in several folders are told apart by these.
 

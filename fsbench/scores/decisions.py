@@ -17,6 +17,9 @@ POWER = 0.80
 FIRST_SHARE = 0.8
 """Weight of the comparisons of the first metric on the whole test among all that a command prints."""
 
+ALPHA = 0.05
+"""Level of all tests; a p below it goes with a 95 % interval that leaves out 0."""
+
 
 @dataclass(frozen=True)
 class Factor:

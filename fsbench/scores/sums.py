@@ -1,7 +1,7 @@
 """Sums that metrics are computed from: those that many share, and kinds that look at pixels or at presence scores.
 
 A sum over pixels is measured in a run's stored masks, and only where a metric that needs it is asked for
-(`fsbench.results.tables.measuring.measures`).
+(`fsbench.results.measuring.measures`).
 """
 
 from collections.abc import Callable, Iterator

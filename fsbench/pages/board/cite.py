@@ -2,7 +2,7 @@
 
 from fsbench.base.terminal import one_line
 from fsbench.pages.board.rows import Row
-from fsbench.results.tables.formats import tex
+from fsbench.results.sheets.latex import tex
 
 
 def cite_record(row: Row) -> str:

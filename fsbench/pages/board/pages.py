@@ -15,7 +15,7 @@ from fsbench.pages.board.ranking import groups_by_card
 from fsbench.pages.board.rows import Cell, Row, Test
 from fsbench.pages.look.theme import page_scripts, page_styles, template_environment
 from fsbench.protocols.reading import metric_named
-from fsbench.results.tables import layout
+from fsbench.results.sheets import layout
 
 OWN = Path(__file__).with_name("templates")
 

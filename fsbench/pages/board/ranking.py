@@ -10,8 +10,7 @@ from fsbench.pages.board.rows import Cell, Rank, Row, Test
 from fsbench.protocols.reading import metric_named
 from fsbench.records.card import ALLOWED, CONDITIONS
 from fsbench.records.grouping import known_images
-from fsbench.results.tables.layout import ALPHA
-from fsbench.scores.decisions import adjust
+from fsbench.scores.decisions import ALPHA, adjust
 from fsbench.scores.distributions import t_below
 from fsbench.scores.estimate import Estimate, Scope, differences
 

@@ -11,7 +11,7 @@ from fsbench.data.episodes.episode import Episode
 from fsbench.data.label_maps import way_labels
 from fsbench.data.orientation import image_pixels
 from fsbench.records.record import Record
-from fsbench.results.tables.supports.sensitivity import Properties
+from fsbench.results.studies.supports.sensitivity import Properties
 from fsbench.runner.engine.stored_data import open_dataset
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def support_properties(record: Record, similarity: bool = False) -> Properties:
         similarity: measure features of the run's frozen network, too.
 
     Returns:
-        See `fsbench.results.tables.supports.sensitivity.Properties`; NaN for the similarity of supports without a
+        See `fsbench.results.studies.supports.sensitivity.Properties`; NaN for the similarity of supports without a
         patch of the object.
     """
     if not record.protocol.has_masks:
@@ -67,7 +67,7 @@ def measure_support(pixels: np.ndarray, mask: np.ndarray) -> tuple[float, float,
         mask: (H, W) bool, the object.
 
     Returns:
-        As `fsbench.results.tables.supports.sensitivity.PROPERTIES` describes them; NaN where there is no object, or
+        As `fsbench.results.studies.supports.sensitivity.PROPERTIES` describes them; NaN where there is no object, or
         nothing beside it.
     """
     size = float(mask.mean())

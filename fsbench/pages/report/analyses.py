@@ -7,8 +7,8 @@ from markupsafe import Markup
 
 from fsbench.base.files import write_text
 from fsbench.pages.report.plots import draw_svg
-from fsbench.results.tables.analysis import Analysis, T
-from fsbench.results.tables.layout import Sheet
+from fsbench.results.sheets.layout import Sheet
+from fsbench.results.studies.analysis import Analysis, T
 
 
 class Section(NamedTuple):

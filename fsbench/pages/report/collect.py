@@ -17,17 +17,17 @@ from fsbench.protocols.reading import metric_named, protocol_of
 from fsbench.records.description import header_warnings
 from fsbench.records.grouping import comparable, fold_of, names_of_tests, variants
 from fsbench.records.record import Record, find_distinct_records
+from fsbench.results.comparison.compare import Comparison
+from fsbench.results.published.scores import PublishedScore
+from fsbench.results.rows.comparable import Methods
+from fsbench.results.rows.scoring import Measure
 from fsbench.results.tables.blocks import Block
-from fsbench.results.tables.comparable import Methods
-from fsbench.results.tables.compare import Comparison
-from fsbench.results.tables.published.scores import PublishedScore
-from fsbench.results.tables.scoring import Measure
 from fsbench.results.tables.table import build_blocks
 from fsbench.scores.decisions import adjust
 from fsbench.scores.estimate import Estimate
 
 if TYPE_CHECKING:
-    from fsbench.results.tables.measuring.measures import Measures
+    from fsbench.results.measuring.measures import Measures
 
 
 class StudyComparison(NamedTuple):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fsbench.base.files import read_text
-from fsbench.results.tables.comparable import Methods
+from fsbench.results.rows.comparable import Methods
 
 COLUMN = "val/mIoU"
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from fsbench.data.episodes.episode import Episode
 from fsbench.protocols.reading import segmentation_of
-from fsbench.results.tables.comparable import Methods
+from fsbench.results.rows.comparable import Methods
 from fsbench.scores.confusion import COUNTS
 from fsbench.scores.count_table import episode_scores
 

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 
 from fsbench.base.errors import FsbenchError
-from fsbench.results.tables.comparable import ComparedTest, Methods, common_folds
-from fsbench.results.tables.compare import Comparing, Comparison, compare_methods
-from fsbench.results.tables.rows import ResultRow
-from fsbench.results.tables.scoring import Measure
+from fsbench.results.comparison.compare import Comparing, Comparison, compare_methods
+from fsbench.results.rows.comparable import ComparedTest, Methods, common_folds
+from fsbench.results.rows.row import ResultRow
+from fsbench.results.rows.scoring import Measure
 
 ALL_METRICS = 12
 """Largest number of methods that are compared in all metrics; more are compared in the first alone."""

@@ -32,21 +32,24 @@ from fsbench.pages.report.verdict import study_verdict
 from fsbench.pages.report.views import episode_lines
 from fsbench.protocols.reading import known_metrics, metric_named
 from fsbench.results.atlas.atlas import Atlas
+from fsbench.results.comparison.compare import Comparison, p_in_words
+from fsbench.results.comparison.layout import bars
+from fsbench.results.comparison.layout import plot as plot_differences
+from fsbench.results.comparison.layout import to_sheet as comparison_to_sheet
 from fsbench.results.pictures.palette import ERROR_NAMES
-from fsbench.results.tables import breakdowns, layout
-from fsbench.results.tables import formats as render
-from fsbench.results.tables.analyses import ANNOTATIONS, CURVES, SUPPORTS
-from fsbench.results.tables.analysis import Analysis, T
-from fsbench.results.tables.annotations.losses import AnnotationTable, annotation_tables, has_losses
-from fsbench.results.tables.compare import Comparison, p_in_words
-from fsbench.results.tables.compare_layout import bars
-from fsbench.results.tables.compare_layout import plot as plot_differences
-from fsbench.results.tables.compare_layout import to_sheet as comparison_to_sheet
-from fsbench.results.tables.drawing import fold_words, row_fold_words
-from fsbench.results.tables.supports.sensitivity import SensitivityTable, sensitivity_tables
-from fsbench.results.tables.sweep.axes import WORDS
-from fsbench.results.tables.sweep.curves import CurveTable, found_tables
-from fsbench.results.tables.sweep.plot import COSTS as CURVE_COSTS
+from fsbench.results.sheets import layout
+from fsbench.results.sheets.data import csv_text
+from fsbench.results.sheets.drawing import fold_words, row_fold_words
+from fsbench.results.sheets.latex import latex, tex
+from fsbench.results.studies.analyses import ANNOTATIONS, CURVES, SUPPORTS
+from fsbench.results.studies.analysis import Analysis, T
+from fsbench.results.studies.annotations.losses import AnnotationTable, annotation_tables, has_losses
+from fsbench.results.studies.supports.sensitivity import SensitivityTable, sensitivity_tables
+from fsbench.results.studies.sweep.axes import WORDS
+from fsbench.results.studies.sweep.curves import CurveTable, found_tables
+from fsbench.results.studies.sweep.plot import COSTS as CURVE_COSTS
+from fsbench.results.tables import breakdowns
+from fsbench.results.tables.render import render
 from fsbench.runner.papers.files import read_paper
 from fsbench.runner.papers.results import RESULT_NOTES, RowResult, numbered, results_grid
 
@@ -102,7 +105,7 @@ class Pages:
             "bearing": bearing,
             "widest": widest,
             "bare": _bare_number,
-            "tex": render.tex,
+            "tex": tex,
         }
 
     def folder(self, study: Study) -> Path:
@@ -160,15 +163,15 @@ class Pages:
         folder, up = self.folder(study), "../"
         metric = study.block.metrics[0]
         sheet = breakdowns.to_sheet(study.block, ["fold", "size", "card"])
-        write_text(folder / "table.csv", render.render([study.block], "csv"))
-        write_text(folder / "table.tex", render.render([study.block], "latex", ["size"]))
+        write_text(folder / "table.csv", render([study.block], "csv"))
+        write_text(folder / "table.tex", render([study.block], "latex", ["size"]))
         comparison, remark, _ = study.compared.result()
         classes = heat.class_heat_map(study, metric)
         plots, missing = self._plots(study, metric, classes)
         if comparison is not None:
             words = comparison_to_sheet(comparison)
-            write_text(folder / "comparison.tex", render.latex([words]))
-            write_text(folder / "comparison.csv", render.csv_text(_comparison_lines(words)))
+            write_text(folder / "comparison.tex", latex([words]))
+            write_text(folder / "comparison.csv", csv_text(_comparison_lines(words)))
             if comparison.alike and len(comparison.methods) <= 30:
                 missing["apart"] = _undrawn(comparison)
                 if not missing["apart"]:
@@ -195,7 +198,7 @@ class Pages:
         self._write(folder / "runs.html", "runs.html", up=up, study=study, cards=run_cards(study))
         if not study.protocol.has_masks:
             return
-        write_text(folder / "episodes.csv", render.csv_text(episode_lines(study)))
+        write_text(folder / "episodes.csv", csv_text(episode_lines(study)))
         self._write(
             folder / "explorer.html", "explorer.html", up=up, study=study, not_shown=not_shown, meaning=IOU_MEANING,
             error_names=ERROR_NAMES,
@@ -284,10 +287,10 @@ class Pages:
                 plots["classes"] = heat_plot(
                     classes.names, classes.methods, values.T, scale, metric, f"{study.number}classes"
                 )
-            write_text(self.folder(study) / "classes.csv", render.csv_text(classes.lines()))
+            write_text(self.folder(study) / "classes.csv", csv_text(classes.lines()))
         folds = heat.fold_heat_map(study, metric)
         if folds.names:
-            write_text(self.folder(study) / "folds.csv", render.csv_text(folds.lines()))
+            write_text(self.folder(study) / "folds.csv", csv_text(folds.lines()))
         for name, svg in plots.items():
             write_text(self.folder(study) / f"{name}.svg", svg)
         return {name: Markup(svg) for name, svg in plots.items()}, missing

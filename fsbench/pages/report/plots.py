@@ -12,8 +12,8 @@ from fsbench.pages.report.costs import COSTS, RunCost, pareto_front
 from fsbench.pages.report.curves import Curve
 from fsbench.pages.report.spread import SizeScores
 from fsbench.protocols.reading import metric_named
-from fsbench.results.tables.drawing import COLORS, MARKERS, whole_names
-from fsbench.results.tables.parts import SIZES
+from fsbench.results.rows.parts import SIZES
+from fsbench.results.sheets.drawing import COLORS, MARKERS, whole_names
 from fsbench.scores.estimate import Estimate
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ from fsbench.pages.report.explorer.write import ExplorerOptions, write_explorer
 from fsbench.pages.report.pages import Pages
 from fsbench.pages.report.workers import workers
 from fsbench.results.atlas.atlas import shipped_atlas
-from fsbench.results.tables.published.scores import PublishedScore
-from fsbench.results.tables.scoring import Measure
+from fsbench.results.published.scores import PublishedScore
+from fsbench.results.rows.scoring import Measure
 from fsbench.runner.papers.files import papers
 from fsbench.runner.papers.results import RowResult, results_in_block
 

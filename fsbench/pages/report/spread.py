@@ -6,8 +6,8 @@ from math import isnan
 from fsbench.pages.report.collect import Study, shown_fold
 from fsbench.pages.report.costs import COSTS, TIMED, RunCost
 from fsbench.pages.report.curves import Curve
-from fsbench.results.tables.parts import SIZES
-from fsbench.results.tables.rows import SIZE, scores_of
+from fsbench.results.rows.parts import SIZES
+from fsbench.results.rows.row import SIZE, scores_of
 from fsbench.scores.estimate import Estimate
 
 

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from fsbench.pages.report.collect import Study, shown_fold
 from fsbench.pages.report.differences import Bearing, Differences, bearing
 from fsbench.protocols.reading import metric_named
-from fsbench.results.tables.compare import ranked, scores_in
-from fsbench.results.tables.layout import amount, is_too_few, probability, signed
-from fsbench.results.tables.parts import SIZES
-from fsbench.results.tables.rows import ALL, MEAN, SIZE, ResultRow
+from fsbench.results.comparison.compare import ranked, scores_in
+from fsbench.results.rows.parts import SIZES
+from fsbench.results.rows.row import ALL, MEAN, SIZE, ResultRow
+from fsbench.results.sheets.layout import amount, is_too_few, probability, signed
 from fsbench.scores.estimate import Estimate, Scope
 
 NAMED = 3

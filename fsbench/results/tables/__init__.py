@@ -1,0 +1,1 @@
+"""Tables of scores: blocks of rows, and how they are laid out for people."""

@@ -6,8 +6,9 @@ from functools import cached_property
 
 from fsbench.records.card import StatedCard, ranking_groups
 from fsbench.records.run import Cost
-from fsbench.results.tables.published.match import PublishedComparison
-from fsbench.results.tables.rows import ALL, FOLD, MEAN, ResultRow, scores_of
+from fsbench.results.published.match import PublishedComparison
+from fsbench.results.rows.row import ALL, FOLD, MEAN, ResultRow, scores_of
+from fsbench.results.sheets.layout import MARKS
 from fsbench.scores.estimate import Estimate
 from fsbench.scores.scores import DEFAULT
 from fsbench.scores.trivial import TRIVIAL
@@ -109,9 +110,6 @@ class Block:
         groups = ranking_groups(self.cards, self.rank_all)
         return [groups.get(name, 0) for name in methods]
 
-
-MARKS = "†‡§¶‖"
-"""Signs of cards; letters are kept for methods that a test does not tell apart."""
 
 HANDED_IN = " [handed in]"
 """Mark of a method of which nothing is known but its predictions, which were counted here."""

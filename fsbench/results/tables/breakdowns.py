@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 from fsbench.protocols.reading import metric_named
 from fsbench.records.run import Cost
+from fsbench.results.published.match import PublishedComparison
+from fsbench.results.rows.parts import ABSENT
+from fsbench.results.rows.row import ALL, CLASS, MEAN, SIZE, scores_of
+from fsbench.results.sheets.layout import MISSING, Grid, Sheet, Style, figure, interval_notes, meanings, rounded
 from fsbench.results.tables.blocks import Block, Line
-from fsbench.results.tables.layout import MISSING, Grid, Sheet, Style, figure, interval_notes, meanings, rounded
-from fsbench.results.tables.parts import ABSENT
-from fsbench.results.tables.published.match import PublishedComparison
-from fsbench.results.tables.rows import ALL, CLASS, MEAN, SIZE, scores_of
 from fsbench.results.tables.sizes import sizes, sizes_in_full
 from fsbench.results.tables.summary import NO_ROOM, card_notes, summary, symbols_in_words
 from fsbench.results.tables.trivial import mark_of

@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from statistics import mean, stdev
 
+from fsbench.results.rows.row import ALL, MEAN
+from fsbench.results.sheets.layout import rounded
 from fsbench.results.tables.blocks import Block
-from fsbench.results.tables.layout import rounded
-from fsbench.results.tables.rows import ALL, MEAN
 from fsbench.scores.estimate import Estimate
 
 

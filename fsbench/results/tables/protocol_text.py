@@ -4,7 +4,7 @@ import textwrap
 from collections.abc import Sequence
 
 from fsbench.protocols.protocol import Protocol
-from fsbench.results.tables.formats import markdown_row
+from fsbench.results.sheets.markdown import markdown_row
 
 COLUMN = 24
 """Least width of a protocol's column."""

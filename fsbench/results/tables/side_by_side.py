@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from fsbench.results.tables.blocks import Block
-from fsbench.results.tables.layout import (
+from fsbench.results.rows.row import ALL, MEAN
+from fsbench.results.sheets.layout import (
     COMFORTABLE,
     LEAST,
     Sheet,
@@ -13,7 +13,7 @@ from fsbench.results.tables.layout import (
     rounded,
     shorten,
 )
-from fsbench.results.tables.rows import ALL, MEAN
+from fsbench.results.tables.blocks import Block
 from fsbench.scores.estimate import Estimate
 
 JOINT = " · "

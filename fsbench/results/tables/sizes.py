@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 
+from fsbench.results.rows.parts import ABSENT, SIZES
+from fsbench.results.rows.row import SIZE, ResultRow, scores_of
+from fsbench.results.sheets.layout import LEAST, Grid, figure, rounded, shorten
 from fsbench.results.tables.blocks import Block, Line
-from fsbench.results.tables.layout import LEAST, Grid, figure, rounded, shorten
-from fsbench.results.tables.parts import ABSENT, SIZES
-from fsbench.results.tables.rows import SIZE, ResultRow, scores_of
 from fsbench.results.tables.summary import BEST, aligned
 from fsbench.results.tables.trivial import best_without_model, mark_of
 from fsbench.scores.trivial import TRIVIAL

@@ -8,14 +8,14 @@ from fsbench.records.card import Cards, choices_on_test
 from fsbench.records.description import notes, warnings
 from fsbench.records.grouping import comparable, fold_of, group_key, names_of_tests, variants
 from fsbench.records.record import Record
+from fsbench.results.published.match import match_published
+from fsbench.results.published.scores import PublishedScore
+from fsbench.results.rows.comparable import Methods
+from fsbench.results.rows.row import CLASS, SIZE
+from fsbench.results.rows.scoring import Measure, Request, Sums, further_answers, score_rows
+from fsbench.results.sheets.layout import meanings
 from fsbench.results.tables.blocks import Block
-from fsbench.results.tables.comparable import Methods
-from fsbench.results.tables.layout import meanings
 from fsbench.results.tables.over_seeds import means_over_seeds
-from fsbench.results.tables.published.match import match_published
-from fsbench.results.tables.published.scores import PublishedScore
-from fsbench.results.tables.rows import CLASS, SIZE
-from fsbench.results.tables.scoring import Measure, Request, Sums, further_answers, score_rows
 from fsbench.results.tables.trivial import no_better_than_blind
 
 

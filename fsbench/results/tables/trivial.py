@@ -5,7 +5,7 @@ from math import inf, isnan
 from typing import TYPE_CHECKING
 
 from fsbench.protocols.reading import metric_named
-from fsbench.results.tables.rows import ALL, FOLD, MEAN, SIZE, ResultRow
+from fsbench.results.rows.row import ALL, FOLD, MEAN, SIZE, ResultRow
 from fsbench.scores.estimate import Estimate
 
 if TYPE_CHECKING:

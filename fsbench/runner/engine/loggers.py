@@ -19,7 +19,7 @@ from fsbench.base.files import fingerprint
 from fsbench.base.files.images import open_image
 from fsbench.base.terminal import print_progress
 from fsbench.records.record import Record
-from fsbench.results.tables.rows import ALL, CLASS, SIZE, ResultRow, scores_of
+from fsbench.results.rows.row import ALL, CLASS, SIZE, ResultRow, scores_of
 from fsbench.results.tables.table import build_blocks
 from fsbench.runner.engine.experiment import Experiment
 

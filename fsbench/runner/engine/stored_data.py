@@ -12,7 +12,7 @@ from fsbench.data.dataset import SegmentationIndex
 from fsbench.data.episodes.episode import Episode
 from fsbench.data.label_maps import image_part, resize_labels
 from fsbench.records.record import Record
-from fsbench.results.tables.measuring.recount import Truth, read_truth
+from fsbench.results.measuring.recount import Truth, read_truth
 from fsbench.runner.config.stored import NONE, parse_stored
 
 

@@ -13,12 +13,12 @@ from fsbench.protocols.reading import metric_named, metric_names
 from fsbench.protocols.test import Test
 from fsbench.records.predictions import read_predictions
 from fsbench.records.record import Record
-from fsbench.results.tables.layout import figure
-from fsbench.results.tables.measuring.recount import Truth
-from fsbench.results.tables.rows import ALL, CLASS, SIZE, ResultRow, scores_of
-from fsbench.results.tables.scoring import Measure
+from fsbench.results.measuring.recount import Truth
+from fsbench.results.rows.row import ALL, CLASS, SIZE, ResultRow, scores_of
+from fsbench.results.rows.scoring import Measure
+from fsbench.results.rows.wide import WIDE_KINDS, wide_frame
+from fsbench.results.sheets.layout import figure
 from fsbench.results.tables.table import build_blocks
-from fsbench.results.tables.wide import WIDE_KINDS, wide_frame
 from fsbench.scores.count_table import QUERIES, SUPPORTS
 from fsbench.scores.estimate import Estimate
 
@@ -199,7 +199,7 @@ def measure_for(metrics: Sequence[str]) -> Measure | None:
     """
     if not any(metric_named(name).is_measured for name in metrics):
         return None
-    from fsbench.results.tables.measuring.measures import measure  # with OpenCV and torch, which other scores spare
+    from fsbench.results.measuring.measures import measure  # with OpenCV and torch, which other scores spare
 
     return partial(measure, metrics=metrics, open_truth=_open_truth)
 

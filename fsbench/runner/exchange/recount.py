@@ -7,7 +7,7 @@ from fsbench.base.errors import RecordError
 from fsbench.protocols.test import Test
 from fsbench.records.counts import to_frame
 from fsbench.records.predictions import StoredPredictions
-from fsbench.results.tables.measuring.recount import input_resolution
+from fsbench.results.measuring.recount import input_resolution
 from fsbench.runner.config.tests import load_test
 from fsbench.scores.answers import SegmentationAnswer
 from fsbench.scores.confusion import FAILED

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 
 from fsbench.base.progress import duration
 from fsbench.protocols.reading import metric_named
-from fsbench.results.tables.layout import Grid, Sheet
+from fsbench.results.sheets.layout import Grid, Sheet
 from fsbench.runner.config.needs import distinct
 from fsbench.runner.config.run_config import RunConfig
 from fsbench.runner.grid.plan import PlannedRun

@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from fsbench.results.tables.formats import plain_score
-from fsbench.results.tables.layout import Grid, Sheet
-from fsbench.results.tables.published.scores import PublishedScore
+from fsbench.results.published.scores import PublishedScore
+from fsbench.results.sheets.data import plain_score
+from fsbench.results.sheets.layout import Grid, Sheet
 from fsbench.runner.config.merge import setting
 from fsbench.runner.grid.layout import count_states, missing_lines, time_left
 from fsbench.runner.grid.plan import PlannedRun

@@ -7,11 +7,11 @@ from pathlib import Path
 
 from fsbench.records.grouping import comparable, fold_of, variants
 from fsbench.records.record import Record
+from fsbench.results.published.match import PublishedComparison, match_published
+from fsbench.results.published.scores import FOLDER, PublishedScore, read_published
+from fsbench.results.rows.row import ALL, MEAN
+from fsbench.results.sheets.layout import Grid, figure
 from fsbench.results.tables.blocks import Block
-from fsbench.results.tables.layout import Grid, figure
-from fsbench.results.tables.published.match import PublishedComparison, match_published
-from fsbench.results.tables.published.scores import FOLDER, PublishedScore, read_published
-from fsbench.results.tables.rows import ALL, MEAN
 from fsbench.results.tables.table import build_blocks
 from fsbench.runner.config.merge import shipped_settings
 from fsbench.runner.papers.files import Paper, PaperRow, paper_rows
@@ -44,7 +44,7 @@ class RowResult:
 
     @property
     def verdict(self) -> str:
-        """One of `fsbench.results.tables.published.match.VERDICTS`, or not comparable."""
+        """One of `fsbench.results.published.match.VERDICTS`, or not comparable."""
         return NOT_COMPARABLE if self.comparison.difference is None else self.comparison.verdict
 
     @property

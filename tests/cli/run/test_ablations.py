@@ -5,7 +5,7 @@ import yaml
 
 from fsbench.base.paths import CONFIGS, REPOSITORY
 from fsbench.cli.main import main
-from fsbench.results.tables.published.scores import FOLDER as PUBLISHED
+from fsbench.results.published.scores import FOLDER as PUBLISHED
 from fsbench.runner.engine.experiment import Experiment
 from fsbench.runner.grid.bench import RunConfig
 from tests.cli.commands import images_of

@@ -9,7 +9,7 @@ import pytest
 
 from fsbench.cli.main import main
 from fsbench.records.record import Record, find_records
-from fsbench.results.tables.published.obstacles import why_not_comparable
+from fsbench.results.published.obstacles import why_not_comparable
 from fsbench.runner.papers.results import published_scores
 from tests.cli.commands import FEW, run_command
 from tests.cli.pausing import pause_after, pause_training

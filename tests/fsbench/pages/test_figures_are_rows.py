@@ -10,7 +10,7 @@ import pytest
 import fsbench
 from fsbench.cli.main import main
 from fsbench.results.atlas.atlas import shipped_atlas
-from fsbench.results.tables.layout import ALPHA
+from fsbench.scores.decisions import ALPHA
 from tests.fsbench.official_runs import DCAMA
 from tests.fsbench.official_runs import official as official
 from tests.fsbench.pages.board.conftest import bundle_writer, finished

@@ -31,8 +31,8 @@ from fsbench.protocols.draws.boxes import (
     pixel_pools,
 )
 from fsbench.protocols.reading import load_protocol
-from fsbench.results.tables.measuring.measures import Measures
-from fsbench.results.tables.measuring.statistics import whole_statistics
+from fsbench.results.measuring.measures import Measures
+from fsbench.results.measuring.statistics import whole_statistics
 from fsbench.scores.confusion import COUNTS
 from tests.data_modules import episodic
 from tests.datamodules.builders import blocks, save_labels, save_names, save_pairs

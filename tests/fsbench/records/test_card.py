@@ -22,7 +22,7 @@ from fsbench.records.card import (
     resolve_card,
 )
 from fsbench.records.record import find_records
-from fsbench.results.tables.formats import render
+from fsbench.results.tables.render import render
 from fsbench.results.tables.table import build_blocks
 from fsbench.runner.exchange.cards import new_cards
 from tests.fsbench.runs import changed, rewrite

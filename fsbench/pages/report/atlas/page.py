@@ -18,7 +18,7 @@ from fsbench.results.atlas.effects import Effect, read_effects
 from fsbench.results.atlas.pairs import NAMED
 from fsbench.results.atlas.vocabulary import known_words, meaning
 from fsbench.results.atlas.words import LABELS, MEANING, VERBS
-from fsbench.results.tables.formats import tex
+from fsbench.results.sheets.latex import tex
 
 FILTERS = tuple(name for name in (*TEST, *TOLD, "min_object", "depends_on") if name != "dataset")
 """Conditions that rows are filtered by, besides data set, shot, backbone and method."""

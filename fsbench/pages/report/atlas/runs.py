@@ -9,7 +9,7 @@ from fsbench.protocols.program_rows import slug
 from fsbench.protocols.programs import Program
 from fsbench.results.atlas.atlas import Atlas, Entry, Reported
 from fsbench.results.atlas.figures import Figure
-from fsbench.results.tables.published.conditions import run_conditions
+from fsbench.results.published.conditions import run_conditions
 
 METRICS = ("mIoU", "FB-IoU")
 """Scores of runs that published figures have, too; those follow whose words the atlas has from their protocol."""

@@ -8,7 +8,7 @@ import numpy as np
 
 from fsbench.pages.report.collect import Study
 from fsbench.protocols.reading import metric_named
-from fsbench.results.tables.rows import CLASS, scores_of
+from fsbench.results.rows.row import CLASS, scores_of
 from fsbench.scores.estimate import Estimate
 
 STEPS = 5

@@ -7,10 +7,10 @@ from statistics import fmean
 from fsbench.pages.report.collect import Study
 from fsbench.pages.report.costs import mean_costs
 from fsbench.protocols.reading import metric_named
+from fsbench.results.comparison.compare import Comparison, orders
+from fsbench.results.rows.row import ALL, fold_in_words
+from fsbench.results.sheets.layout import MISSING, places, rounded
 from fsbench.results.tables.blocks import Block
-from fsbench.results.tables.compare import Comparison, orders
-from fsbench.results.tables.layout import MISSING, places, rounded
-from fsbench.results.tables.rows import ALL, fold_in_words
 from fsbench.results.tables.summary import fold_label, method_folds
 from fsbench.scores.decisions import compact_letters
 from fsbench.scores.estimate import Estimate, Scope

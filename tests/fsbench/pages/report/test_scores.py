@@ -20,10 +20,10 @@ from fsbench.pages.report.scores import heat
 from fsbench.pages.report.scores.leaderboard import Line, build_leaderboard
 from fsbench.pages.report.spread import cost_plot_gap, curve_plot_gap, size_plot_gap
 from fsbench.pages.report.workers import SerialExecutor
-from fsbench.results.tables.compare import Comparing, compare_methods
-from fsbench.results.tables.compare_layout import to_sheet
-from fsbench.results.tables.layout import places
-from fsbench.results.tables.parts import pairs_by_class, pairs_by_size
+from fsbench.results.comparison.compare import Comparing, compare_methods
+from fsbench.results.comparison.layout import to_sheet
+from fsbench.results.rows.parts import pairs_by_class, pairs_by_size
+from fsbench.results.sheets.layout import places
 from fsbench.scores.estimate import Estimate, Scope, gains
 
 

@@ -12,7 +12,7 @@ from fsbench.pages.report.matrix import comparable_methods
 from fsbench.pages.report.verdict import study_verdict
 from fsbench.pages.report.workers import SerialExecutor
 from fsbench.records.record import find_records
-from fsbench.results.tables.rows import ResultRow
+from fsbench.results.rows.row import ResultRow
 from tests.fsbench.pages.report.studies import write_study
 from tests.fsbench.runs import rewrite
 

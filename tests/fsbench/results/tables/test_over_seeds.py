@@ -7,7 +7,7 @@ from fsbench.results.tables.blocks import Block
 from fsbench.results.tables.over_seeds import means_over_seeds
 from fsbench.scores.estimate import Estimate
 from fsbench.scores.trivial import TRIVIAL
-from tests.fsbench.results.tables.scored import scored
+from tests.fsbench.results.scored import scored
 
 
 def block(scores, folds=1):

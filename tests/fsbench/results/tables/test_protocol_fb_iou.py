@@ -7,10 +7,10 @@ import pytest
 
 from fsbench.cli.main import main
 from fsbench.pages.board.results import run_result
-from fsbench.results.tables.comparable import compared_tests
-from fsbench.results.tables.compare import compare_tests
-from fsbench.results.tables.measuring.recount import recount
-from fsbench.results.tables.rescoring.rescore import Choices, rescore
+from fsbench.results.comparison.compare import compare_tests
+from fsbench.results.measuring.recount import recount
+from fsbench.results.rows.comparable import compared_tests
+from fsbench.results.rules.rescore import Choices, rescore
 from fsbench.results.tables.table import build_blocks
 from tests.fsbench.runs import rewrite
 

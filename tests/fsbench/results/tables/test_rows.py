@@ -9,7 +9,7 @@ from fsbench.base.errors import RecordError
 from fsbench.cli.main import main
 from fsbench.protocols.reading import load_protocol
 from fsbench.records.record import Record, find_records
-from fsbench.results.tables.rows import ALL, CLASS, FOLD, SIZE
+from fsbench.results.rows.row import ALL, CLASS, FOLD, SIZE
 from fsbench.results.tables.table import build_blocks
 
 

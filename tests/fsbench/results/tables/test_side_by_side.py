@@ -7,7 +7,8 @@ import pytest
 
 from fsbench.base.terminal import escape
 from fsbench.cli.main import main
-from fsbench.results.tables.formats import render, text
+from fsbench.results.sheets.text import text
+from fsbench.results.tables.render import render
 from fsbench.results.tables.side_by_side import side_by_side
 from fsbench.results.tables.table import build_blocks
 

@@ -5,13 +5,14 @@ import shlex
 import pytest
 
 from fsbench.cli.main import main
+from fsbench.results.sheets.layout import INTERVAL_NOTE
+from fsbench.results.sheets.text import align
 from fsbench.results.tables.blocks import Block
 from fsbench.results.tables.breakdowns import to_sheet
-from fsbench.results.tables.formats import align, render
-from fsbench.results.tables.layout import INTERVAL_NOTE
+from fsbench.results.tables.render import render
 from fsbench.results.tables.summary import summary
 from fsbench.scores.estimate import Estimate
-from tests.fsbench.results.tables.scored import scored
+from tests.fsbench.results.scored import scored
 
 LONG = "emat (backbone dino_vits8_300ep, learning_rate 0.001, image_size 473)"
 

@@ -17,10 +17,11 @@ from fsbench.datamodules.datasets.folder import Folder
 from fsbench.protocols.reading import load_protocol
 from fsbench.records.counts import to_frame
 from fsbench.records.record import Record, find_distinct_records, find_records
-from fsbench.results.tables.comparable import check_same
-from fsbench.results.tables.formats import FORMATS, render
-from fsbench.results.tables.parts import ABSENT, SIZES
-from fsbench.results.tables.rows import CLASS, SIZE, scores_of
+from fsbench.results.rows.comparable import check_same
+from fsbench.results.rows.parts import ABSENT, SIZES
+from fsbench.results.rows.row import CLASS, SIZE, scores_of
+from fsbench.results.sheets.formats import FORMATS
+from fsbench.results.tables.render import render
 from fsbench.results.tables.table import build_blocks
 from fsbench.scores.confusion import COUNTS, intersection_union, mean_iou
 from tests.conftest import CLASSES

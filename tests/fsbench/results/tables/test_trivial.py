@@ -5,15 +5,15 @@ from math import nan
 
 import pytest
 
+from fsbench.results.rows.parts import ABSENT, SIZES
 from fsbench.results.tables.blocks import Block
 from fsbench.results.tables.breakdowns import to_sheet
-from fsbench.results.tables.parts import ABSENT, SIZES
 from fsbench.results.tables.sizes import sizes, sizes_in_full
 from fsbench.results.tables.summary import BEST, summary
 from fsbench.results.tables.trivial import best_without_model, is_above, no_better_than_blind
 from fsbench.scores.estimate import Estimate
-from tests.fsbench.results.tables.scored import scored
-from tests.fsbench.results.tables.scored import sized as sized_rows
+from tests.fsbench.results.scored import scored
+from tests.fsbench.results.scored import sized as sized_rows
 
 
 def rows(method, fold, **scores):

@@ -25,10 +25,10 @@ from fsbench.methods.insid3 import INSID3
 from fsbench.pages.report.explorer.masks import predict_again, run_masks
 from fsbench.records.predictions import FILE, label_map_of, read_predictions
 from fsbench.records.run_directory import is_finished
-from fsbench.results.tables.measuring.measures import measure
-from fsbench.results.tables.measuring.recount import ORIGINAL, recount
-from fsbench.results.tables.rescoring.rules import OWN
-from fsbench.results.tables.rows import SIZE, scores_of
+from fsbench.results.measuring.measures import measure
+from fsbench.results.measuring.recount import ORIGINAL, recount
+from fsbench.results.rows.row import SIZE, scores_of
+from fsbench.results.rules.rule import OWN
 from fsbench.results.tables.table import build_blocks
 from fsbench.runner.engine.experiment import Experiment
 from fsbench.runner.engine.restore import reopen_at

@@ -1,0 +1,1 @@
+"""Methods compared in pairs, and runs compared with accepted ones."""

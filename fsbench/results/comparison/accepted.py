@@ -1,0 +1,134 @@
+"""A verdict on a change: runs of one method held against the accepted ones on the same episodes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from fsbench.base.errors import SettingsError
+from fsbench.protocols.reading import metric_named
+from fsbench.records.counts import NUMBERS
+from fsbench.records.description import all_notes, title
+from fsbench.records.grouping import fold_of
+from fsbench.records.record import Record
+from fsbench.results.comparison.compare import Comparing, Comparison, compare_methods, p_in_words
+from fsbench.results.rows.row import ALL, MEAN, ResultRow, fold_in_words
+from fsbench.results.sheets.formats import SHEETS
+from fsbench.results.sheets.layout import Grid, Sheet, moved, rounded
+
+NOW, ACCEPTED = "now", "accepted"
+EXPLANATION = (
+    "difference: now minus accepted, paired on the same episodes, with the 95 % interval for other images of these "
+    "classes and the same weights; told apart where p, corrected for all lines, is below 0.05"
+)
+
+
+class Outcome(StrEnum):
+    """Answer to the question what became of the protocol's usual scores."""
+
+    EQUAL = "equal"
+    """Every count is the accepted one."""
+    OPEN = "not told apart"
+    """Counts differ, and no score is told apart."""
+    BETTER = "better"
+    """A score is told to be better, and none to be worse."""
+    WORSE = "worse"
+    """A score is told to be worse."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Verdict on a method's scores beside the accepted ones.
+
+    Attributes:
+        method: its name.
+        outcome: of all scores that are shown, over all folds that were run.
+        comparison: paired differences, now minus accepted.
+        title: what was tested.
+        notes: what a reader must know.
+        episodes: of all folds together.
+        different: episodes of these with other counts.
+    """
+
+    method: str
+    outcome: Outcome
+    comparison: Comparison
+    title: str
+    notes: list[str]
+    episodes: int
+    different: int
+
+    @property
+    def sentence(self) -> str:
+        """The outcome in one line."""
+        if self.outcome is Outcome.EQUAL:
+            return f"{self.method}: equal: all counts of {self.episodes} episodes are the accepted ones"
+        first, *others = self.comparison.tables[ALL].values()
+        shown = [*first, *(row for rows in others for row in rows if row.significant)]
+        other = f"{self.different} of {self.episodes} episodes have other counts"
+        return f"{self.method}: {self.outcome}: {'; '.join(map(_difference, shown))}; {other}"
+
+    def write(self, form: str) -> str:
+        """Write the verdict as "text" or "markdown"."""
+        grid: Grid = [["score", "fold", "accepted", "now", "difference, 95 % interval", "test"]]
+        for metric, rows in self.comparison.tables[ALL].items():
+            for row in rows:
+                now, accepted = (rounded(score, metric) for score in row.scores)
+                values = [accepted, now, moved(row.estimate, metric_named(metric).digits())]
+                grid.append([metric, row.fold, *values, p_in_words(row)])
+        return SHEETS[form]([Sheet(f"{self.sentence}. {self.title}", [("", grid)], self.notes)])
+
+
+def judge(now: Sequence[Record], accepted: Sequence[Record]) -> Verdict:
+    """Hold runs of a method against accepted ones.
+
+    Args:
+        now: a run for each fold, of one method and test.
+        accepted: of the same folds.
+
+    Raises:
+        RecordError: a run is damaged, or they are not on the same episodes with the same truth.
+        SettingsError: there are several runs of a fold, other folds, or runs of several methods.
+    """
+    by_fold = {NOW: _by_fold(now, NOW), ACCEPTED: _by_fold(accepted, ACCEPTED)}
+    if by_fold[NOW].keys() != by_fold[ACCEPTED].keys():
+        found, expected = (", ".join(map(str, sorted(folds))) for folds in by_fold.values())
+        raise SettingsError(f"the runs are of fold {found}, the accepted ones of fold {expected}; expected equal folds")
+    comparison = compare_methods(by_fold, Comparing(baseline=ACCEPTED, rank_all=True))
+    different = sum(_different_episodes(run, by_fold[ACCEPTED][fold]) for fold, run in by_fold[NOW].items())
+    outcome = _outcome(comparison.rows) if different else Outcome.EQUAL
+    name = now[0].run.identity.method.name
+    episodes = sum(len(run.manifest.episodes) for run in by_fold[NOW].values())
+    told = comparison.verdicts if different else []
+    remarks = [*told, EXPLANATION, *all_notes(list(now))]
+    return Verdict(name, outcome, comparison, title(list(now)), remarks, episodes, different)
+
+
+def _by_fold(records: Sequence[Record], whose: str) -> dict[int, Record]:
+    names = sorted({record.run.identity.method.name for record in records})
+    folds = [fold_of(record) for record in records]
+    if len(names) != 1 or len(set(folds)) != len(folds):
+        raise SettingsError(
+            f"the runs of {whose} are {len(records)} of {', '.join(names) or 'no method'}; expected one run a fold of "
+            "one method; name it with --method, or leave the other runs out"
+        )
+    return {fold_of(record): record for record in records}
+
+
+def _different_episodes(now: Record, accepted: Record) -> int:
+    """Count the episodes whose counts or decisions differ."""
+    names = [name for name in accepted.every_episode.columns if name in (*NUMBERS, "decided")]
+    first, second = (record.every_episode.select(names).rows() for record in (now, accepted))
+    return len({a[0] for a, b in zip(first, second, strict=True) if a != b})
+
+
+def _outcome(rows: Sequence[ResultRow]) -> Outcome:
+    """Return the outcome of the rows of all scores: worse where any score of any fold is told to be."""
+    told = [metric_named(row.metric).sign * row.estimate.value for row in rows if row.significant]
+    if any(value < 0 for value in told):
+        return Outcome.WORSE
+    return Outcome.BETTER if told else Outcome.OPEN
+
+
+def _difference(row: ResultRow) -> str:
+    where = "" if row.fold in (MEAN, ALL) else f"{fold_in_words(row.fold)} "
+    return f"{row.metric} {where}{moved(row.estimate, metric_named(row.metric).digits())}"

@@ -1,0 +1,341 @@
+"""Lay a comparison out as a sheet or as values of JSON, and plot it as a critical-difference diagram."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from textwrap import fill
+from typing import TYPE_CHECKING, Any
+
+from fsbench.base.errors import SettingsError
+from fsbench.protocols.reading import metric_named
+from fsbench.results.comparison.compare import (
+    Asked,
+    Comparison,
+    SizeOfTest,
+    is_equivalent,
+    ranked,
+    scores_in,
+    size_of_test,
+)
+from fsbench.results.rows.parts import PART_KINDS
+from fsbench.results.rows.row import ALL, CLASS, FOLD, SIZE, ResultRow, fold_in_words
+from fsbench.results.sheets.drawing import check_plot, most_lines, save_figure, whole_names
+from fsbench.results.sheets.layout import (
+    LEAST,
+    MISSING,
+    Grid,
+    Sheet,
+    corrected_p,
+    family_note,
+    in_units,
+    moved,
+    multiple,
+    probability,
+    rounded,
+    scope_notes,
+    shorten,
+)
+from fsbench.scores.decisions import indistinguishable
+from fsbench.scores.estimate import Difference, Scope
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import SubFigure
+
+CAPTIONS = {ALL: "", FOLD: " by fold", SIZE: " by object size", CLASS: " by class"}
+
+_ON_REQUEST = ("p", "finds", "times")
+"""Columns that are shown where everything is asked for."""
+_DISPENSABLE = ("p", "scores", "finds", "times", "episodes", "within")
+"""Columns to leave out, one more where there is no room for names after those before."""
+
+
+def to_sheet(comparison: Comparison, width: int | None = None, every: bool = False) -> Sheet:
+    """Lay out a grid per table and metric below what follows from them in words.
+
+    Args:
+        comparison: what is shown.
+        width: characters that tables may take as text; names are shortened and columns left out until they do.
+        every: show p before its correction, what tests of this size can find, and all notes, too.
+    """
+    names = {label: label for label in comparison.methods}
+    asked, tables = comparison.asked, [rows for of_kind in comparison.tables.values() for rows in of_kind.values()]
+    unasked = () if every else _ON_REQUEST
+    fitting = [_fitting(rows, list(names), asked, width, unasked) for rows in tables]
+    if width is not None:
+        names = shorten(names, (max(min((room for _, room in fitting), default=LEAST), LEAST),))
+    parts = [
+        (_caption(rows), _grid(rows, names, asked, left_out))
+        for rows, (left_out, _) in zip(tables, fitting, strict=True)
+    ]
+    lacking = {column for left_out, _ in fitting for column in left_out if column not in unasked}
+    margin = "" if asked.margin is None else f"within ± {asked.margin:g}"
+    heads = {"times": f"for {asked.effect:g}", "episodes": "episodes used", "within": margin}
+    words = [heads.get(column, column) for column in _DISPENSABLE if column in lacking]
+    notes = [*comparison.warnings, *[f"no room for {', '.join(words)}: a wider terminal shows more"] * bool(words)]
+    has_sizes = any(
+        not {"finds", "times"} <= set(left_out) and any(size_of_test(row, asked) for row in rows)
+        for rows, (left_out, _) in zip(tables, fitting, strict=True)
+    )
+    legend = [
+        _differences_in_words(comparison.rows),
+        *([family_note(comparison.comparisons)] if any(row.significant for row in comparison.rows) else []),
+        *scope_notes(row.estimate for row in comparison.rows),
+        *([_size_note(asked)] if every and has_sizes else []),
+    ]
+    return Sheet(
+        comparison.title,
+        parts,
+        [*notes, *comparison.notes],
+        lead=comparison.verdicts or groups_in_words(comparison),
+        legend=["; ".join(legend)],
+        is_short=not every,
+    )
+
+
+def _differences_in_words(rows: Sequence[ResultRow]) -> str:
+    """Say what a difference and its interval are."""
+    return (
+        f"first − second is {in_units(dict.fromkeys(row.metric for row in rows))}, on the same episodes; [low, high] "
+        "is its 95 % interval: what other images of the same classes would give with the same weights"
+    )
+
+
+def _size_note(asked: Asked) -> str:
+    """Explain what is said of the size of a test."""
+    return (
+        "finds: the smallest true difference that a test of this size finds in 80 of 100 cases; "
+        f"for {asked.effect:g}: how many times as many images a test needs to find a difference of {asked.effect:g} "
+        "(--effect), with a 95 % interval; more episodes of the same images do not help"
+    )
+
+
+def to_json(comparison: Comparison) -> dict[str, Any]:
+    """Return what JSON says of a comparison: its fields, with the rows by kind of part and metric."""
+    values = {field.name: getattr(comparison, field.name) for field in fields(comparison)}
+    tables = {
+        kind: {metric: [_line(row, comparison.asked) for row in rows] for metric, rows in of_kind.items()}
+        for kind, of_kind in comparison.tables.items()
+    }
+    return {name if name != "rows" else "tables": tables if name == "rows" else value for name, value in values.items()}
+
+
+def _line(row: ResultRow, asked: Asked) -> dict[str, Any]:
+    return {
+        "fold": row.fold,
+        "part": ALL if row.part_kind == FOLD else row.part,
+        "difference": Difference(row.method, row.minus, row.scores, row.estimate),
+        "corrected": row.corrected,
+        "images": row.estimate.queries,
+        "episodes": row.episodes_of_fold,
+        "size": size_of_test(row, asked),
+        "equivalent": is_equivalent(row, asked),
+    }
+
+
+def groups_in_words(comparison: Comparison) -> list[str]:
+    """Say which methods are not told apart, in a sentence for each group of a metric and fold."""
+    return [
+        f"{_place(metric, fold)}: {', '.join(group)} are not told apart"
+        for metric, folds in comparison.alike.items()
+        for fold, groups in folds.items()
+        for group in groups
+    ]
+
+
+def _fitting(
+    rows: Sequence[ResultRow], names: Sequence[str], asked: Asked, width: int | None, unasked: Collection[str] = ()
+) -> tuple[Sequence[str], int]:
+    """Return the columns of a table to leave out, those that are `unasked` first, and the room for each name then."""
+    if width is None:
+        return list(unasked), 0
+
+    def room_without(columns: Collection[str]) -> int:
+        return (width - _width(_grid(rows, dict.fromkeys(names, ""), asked, columns))) // 2
+
+    left_out = list(unasked)
+    room = room_without(left_out)
+    for column in (column for column in _DISPENSABLE if column not in unasked):
+        if room >= min(LEAST, max(map(len, ["second", *names]))):
+            break
+        if (more := room_without([*left_out, column])) > room:  # the table has such a column
+            left_out.append(column)
+            room = more
+    return left_out, room
+
+
+def _width(grid: Grid) -> int:
+    """Return the width as text of a grid whose first two columns are empty but for their heads."""
+    columns = list(zip(*grid, strict=True))[2:]
+    return sum(max(map(len, column)) + 2 for column in columns) + 2
+
+
+def _caption(rows: Sequence[ResultRow]) -> str:
+    """Name a table, with the fold and the number of episodes where all rows have the same."""
+    folds, episodes = {row.fold for row in rows}, {row.episodes_of_fold for row in rows}
+    name = f"{rows[0].metric}{CAPTIONS[rows[0].part_kind]}"
+    words = [_place(name, *folds) if len(folds) == 1 else name]
+    return ", ".join([*words, *(f"episodes used: {number:,} a fold" for number in episodes if len(episodes) == 1)])
+
+
+def _grid(rows: Sequence[ResultRow], names: Mapping[str, str], asked: Asked, left_out: Collection[str] = ()) -> Grid:
+    """Lay out a line per comparison; sizes of tests and margins stand beside scores in points alone.
+
+    Args:
+        rows: of one kind of part and metric.
+        names: label of a method -> its name in the table.
+        asked: what was asked of the comparisons.
+        left_out: columns that are not wanted: "p" before its correction, "scores" of the two methods, what the test
+            "finds", how many "times" larger a test finds the wanted difference, the number of "episodes", and whether
+            the methods are equivalent "within" the margin.
+    """
+    kind, metric = rows[0].part_kind, metric_named(rows[0].metric)
+    n, part = metric.digits(), PART_KINDS[kind].head if kind in PART_KINDS else ""
+    columns = {
+        "first": [names[row.method] for row in rows],
+        "second": [names[row.minus] for row in rows],
+    }
+    if len({row.fold for row in rows}) > 1:
+        columns["fold"] = [row.fold for row in rows]
+    if part:
+        columns[part] = [row.part for row in rows]
+    if "scores" not in left_out:
+        columns["first "] = [rounded(row.scores[0], row.metric) for row in rows]
+        columns["second "] = [rounded(row.scores[1], row.metric) for row in rows]
+    columns["first − second"] = [moved(row.estimate, n) for row in rows]
+    if "p" not in left_out:
+        columns["p"] = [probability(row.estimate.p) for row in rows]
+    columns["corrected"] = [corrected_p(row.corrected) for row in rows]
+    if len({row.episodes_of_fold for row in rows}) > 1 and "episodes" not in left_out:
+        columns["episodes used"] = [f"{row.episodes_of_fold:,}" for row in rows]
+    if asked.margin is not None and metric.in_points and "within" not in left_out:
+        columns[f"within ± {asked.margin:g}"] = ["yes" if is_equivalent(row, asked) else MISSING for row in rows]
+    sizes = [size_of_test(row, asked) for row in rows]
+    if not part and metric.in_points and "finds" not in left_out:
+        columns["finds"] = [MISSING if size is None else f"{size.smallest:.{n}f}" for size in sizes]
+    if not part and metric.in_points and "times" not in left_out:
+        columns[f"for {asked.effect:g}"] = [MISSING if size is None else times(size) for size in sizes]
+    return [[head.strip() for head in columns], *map(list, zip(*columns.values(), strict=True))]
+
+
+def times(size: SizeOfTest) -> str:
+    """Write how many times as many images a test needs, and the 95 % interval of that number."""
+    low, high = multiple(size.times_low), multiple(size.times_high)
+    return f"{multiple(size.times)}× ({low}–{high})"
+
+
+def _place(metric: str, fold: str) -> str:
+    return ", ".join(filter(None, (metric, fold_in_words(fold))))
+
+
+def plot(path: Path, comparisons: Sequence[Comparison]) -> None:
+    """Plot the critical-difference diagram of every fold (or their mean) and metric, of each test below the other.
+
+    Methods stand at their scores, with a bar over those that are not told apart; where bars cannot say that of every
+    pair (`bars`), the reason stands in place of the diagram. Raises SettingsError where `path` has another ending than
+    a figure, and where not all pairs were compared.
+    """
+    check_plot(path)
+    if not all(comparison.alike for comparison in comparisons):
+        raise SettingsError("--plot needs every two methods compared; leave --baseline out")
+    from matplotlib.figure import Figure  # slow to import
+
+    sizes = [_figure_size(comparison) for comparison in comparisons]
+    figure = Figure((max(width for width, _ in sizes), sum(height for _, height in sizes)), layout="constrained")
+    parts = figure.subfigures(len(comparisons), 1, squeeze=False, height_ratios=[height for _, height in sizes])
+    for part, comparison in zip(parts.flat, comparisons, strict=True):
+        _draw_diagrams(part, comparison)
+    save_figure(path, figure)
+
+
+def _figure_size(comparison: Comparison) -> tuple[float, float]:
+    """Return the width and height in inches of the diagrams of a test."""
+    names = whole_names(comparison.methods)
+    wide = max(5.5, 3.5 + 0.15 * max(len(line) for name in names.values() for line in name.splitlines()))  # both sides
+    step = 0.12 + 0.18 * most_lines(comparison.methods)
+    metrics = comparison.tables[ALL]
+    return wide * len(metrics), (1.1 + step * len(names)) * len(_folds(comparison))
+
+
+def _folds(comparison: Comparison) -> list[str]:
+    """List the folds, or their mean, that whole tests are compared on."""
+    return list(dict.fromkeys(row.fold for row in comparison.rows if row.part_kind == ALL))
+
+
+def _draw_diagrams(part: "SubFigure", comparison: Comparison) -> None:
+    metrics, folds = comparison.tables[ALL], _folds(comparison)
+    axes = part.subplots(len(folds), len(metrics), squeeze=False)
+    for line, fold in zip(axes, folds, strict=True):
+        for axis, (metric, rows) in zip(line, metrics.items(), strict=True):
+            of_fold = [row for row in rows if row.fold == fold]
+            groups, why_not = bars(of_fold)
+            axis.set_title(_place(metric, fold))
+            if why_not:
+                axis.text(0.5, 0.5, fill(why_not, 60), ha="center", va="center", transform=axis.transAxes)
+                axis.set_axis_off()
+            else:
+                _diagram(axis, scores_in(of_fold), groups, metric)
+    part.suptitle(comparison.title, fontsize="small")
+
+
+def bars(rows: Sequence[ResultRow]) -> tuple[list[list[str]], str]:
+    """Group methods for the bars of a diagram, so that two share a bar exactly where they are not told apart.
+
+    Args:
+        rows: differences of one fold and metric, of every two methods; whatever cards they have.
+
+    Returns:
+        The groups, best first; and where no bars can say it, in a sentence why, else "".
+    """
+    order = ranked(rows)
+    different, alike = set[frozenset[str]](), set[frozenset[str]]()
+    for row in rows:
+        if not row.is_tested and row.estimate.scope is not Scope.IDENTICAL:
+            untested = f"{row.method} and {row.minus} could not be tested"
+            return [], f"No diagram: {untested}, so no bar can say what they are."
+        (different if row.significant else alike).add(frozenset((row.method, row.minus)))
+    groups = indistinguishable(order, different)
+    for two in sorted(alike, key=sorted):
+        if not any(two <= set(group) for group in groups):
+            first, second = sorted(two, key=order.index)
+            return [], (
+                f"No diagram: {first} and {second} are not told apart, and a method between them is told apart from "
+                "one of the two, so that a bar would say more than the table."
+            )
+    return groups, ""
+
+
+def _diagram(axis: "Axes", scores: dict[str, float], groups: list[list[str]], metric: str) -> None:
+    names = whole_names(scores)
+    low, high = min(scores.values()), max(scores.values())
+    margin = max(high - low, 0.005 * metric_named(metric).maximum) * 0.08
+    edges = low - margin, high + margin
+    ranked = sorted(scores, key=lambda name: scores[name])
+    left = [name for name in ranked if scores[name] < (low + high) / 2]
+    halves = left, ranked[::-1][: len(ranked) - len(left)]
+    axis.set_xlim(*edges)
+    axis.set_ylim(-max(map(len, halves)) + 0.5, 1.0 + 0.25 * len(groups))
+    for edge, half, side in zip(edges, halves, ("right", "left"), strict=True):
+        for number, name in enumerate(half):  # the outermost first, so that no two lines cross
+            at = scores[name]
+            axis.plot([at, at, edge], [0.5, -number, -number], color="0.6", linewidth=0.8)
+            axis.plot(at, 0.5, "o", color="black", markersize=4)
+            axis.annotate(
+                f" {names[name]}  {rounded(at, metric)} ",
+                (edge, -number),
+                ha=side,
+                va="center",
+                fontsize="small",
+            )
+    for number, group in enumerate(groups):
+        ends = [scores[name] for name in group]
+        height = 0.8 + 0.25 * number
+        axis.plot(
+            [min(ends) - margin / 4, max(ends) + margin / 4],
+            [height, height],
+            color="tab:red",
+            linewidth=3,
+            solid_capstyle="round",
+        )
+    axis.yaxis.set_visible(False)
+    axis.spines[["left", "right", "top"]].set_visible(False)

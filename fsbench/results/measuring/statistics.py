@@ -1,0 +1,38 @@
+"""Statistics of a run or a part of one, with what was measured of it beyond counts."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fsbench.protocols.reading import askable_metrics, segmentation_of
+from fsbench.records.record import Record
+from fsbench.scores.count_table import CountTable
+from fsbench.scores.statistics import ScoreStatistics
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from fsbench.results.measuring.measures import Measures  # with OpenCV and torch
+
+
+def whole_statistics(record: Record, frame: "pl.DataFrame", measures: "Measures | None" = None) -> ScoreStatistics:
+    """Sum a whole count table on the episodes of `record`, with what was measured of it beyond counts."""
+    metrics, counting = askable_metrics(record.protocol), record.protocol.counting
+    statistics = counting.statistics(frame, record.header, metrics)
+    if measures is None:
+        return statistics
+    classes = segmentation_of(record.header).counting.counted_classes(frame, record.header)
+    table = CountTable(frame, classes, (frame["slot"] > 0).to_numpy(), is_whole=True)
+    return statistics.with_sums(measures.sums(metrics, table))
+
+
+def subset_statistics(
+    record: Record, frame: "pl.DataFrame", keep: np.ndarray, measures: "Measures | None" = None
+) -> ScoreStatistics:
+    """Sum the (episode, way) rows `keep` (rows,) bool of a count table, as `whole_statistics` sums all."""
+    metrics, counting = askable_metrics(record.protocol), record.protocol.counting
+    statistics = counting.subset_statistics(frame, keep, record.header, metrics)
+    if measures is None:
+        return statistics
+    classes = sorted(set(frame["class_id"].to_numpy()[keep].tolist()))
+    return statistics.with_sums(measures.sums(metrics, CountTable(frame, classes, keep)))

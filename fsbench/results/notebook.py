@@ -1,0 +1,97 @@
+"""Tables and comparisons of runs for notebooks: data frames, text and HTML of the command line's own numbers."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from fsbench.results.comparison.compare import Comparison
+from fsbench.results.comparison.layout import to_sheet as comparison_sheet
+from fsbench.results.rows.row import rows_frame
+from fsbench.results.rows.wide import WIDE_KINDS, wide_frame
+from fsbench.results.sheets.html import html
+from fsbench.results.sheets.text import text
+from fsbench.results.tables.blocks import Block
+from fsbench.results.tables.breakdowns import to_sheet
+from fsbench.results.tables.render import render
+from fsbench.results.tables.side_by_side import side_by_side
+
+if TYPE_CHECKING:
+    import polars as pl
+
+WIDTH = 120
+"""Characters of a line of text."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Tables of runs; only runs of one test stand in one.
+
+    Attributes:
+        blocks: the tables.
+        by: breakdowns that were asked for.
+    """
+
+    blocks: list[Block]
+    by: Sequence[str] = ()
+
+    @property
+    def frame(self) -> "pl.DataFrame":
+        """All scores, a row for each method and fold, or for each class or object size where these were asked for.
+
+        See `fsbench.results.rows.wide.wide_frame` for the columns.
+        """
+        by = next((kind for kind in WIDE_KINDS if kind in self.by), None)
+        # spared until it is needed
+        import polars as pl
+
+        return pl.concat([wide_frame(block.rows, by) for block in self.blocks], how="diagonal")
+
+    @property
+    def text(self) -> str:
+        """The tables as `fsbench table` prints them."""
+        return self.write("text", WIDTH)
+
+    def write(self, form: str, width: int | None = None, wrap: bool = False) -> str:
+        """Write the tables.
+
+        Args:
+            form: text, markdown, latex, csv or json.
+            width: characters that a line may take as text.
+            wrap: wrap titles and notes to that width, too.
+        """
+        return render(self.blocks, form, self.by, width, wrap)
+
+    def __repr__(self) -> str:
+        return self.text
+
+    def _repr_html_(self) -> str:
+        sheets = [to_sheet(block, self.by) for block in self.blocks]
+        together = side_by_side(self.blocks)
+        return html(sheets if together is None else [*sheets, together])
+
+
+@dataclass(frozen=True)
+class Differences:
+    """Paired differences of methods on the same episodes.
+
+    Attributes:
+        comparisons: all numbers, of each test.
+    """
+
+    comparisons: list[Comparison]
+
+    @property
+    def frame(self) -> "pl.DataFrame":
+        """A row for each difference, method - minus; see `fsbench.results.rows.row.COLUMNS` for the columns."""
+        return rows_frame(row for comparison in self.comparisons for row in comparison.rows)
+
+    @property
+    def text(self) -> str:
+        """The comparison as `fsbench compare` prints it."""
+        return text([comparison_sheet(comparison, WIDTH) for comparison in self.comparisons])
+
+    def __repr__(self) -> str:
+        return self.text
+
+    def _repr_html_(self) -> str:
+        return html([comparison_sheet(comparison) for comparison in self.comparisons])

@@ -1,0 +1,110 @@
+"""Published figures on the test of a run, and what keeps all others of its data set from standing beside it."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from fsbench.protocols.conditions import UNKNOWN
+from fsbench.records.record import Record
+from fsbench.results.atlas.atlas import Atlas, Entry
+from fsbench.results.atlas.words import LABELS, differences
+from fsbench.results.published.conditions import run_conditions
+from fsbench.results.sheets.layout import Sheet
+
+_REPEATED = "printed by others than its authors"
+
+
+@dataclass(frozen=True)
+class PublishedBeside:
+    """Published rows of a run's data set by whether they share its test.
+
+    Attributes:
+        method: label of the run.
+        conditions: of its test, by column of the atlas.
+        shared: (method, backbone, shot, metric, printed figure, source) of the rows that share the test and were told
+            the same.
+        marks: remarks about their programs and figures, such as "BAM: partly read".
+        reasons: condition -> number of other rows that differ in it.
+        unknown: condition -> number of other rows of which it is not known.
+        others: number of these rows.
+    """
+
+    method: str
+    conditions: Mapping[str, str]
+    shared: Sequence[tuple[str, ...]]
+    reasons: Mapping[str, int]
+    unknown: Mapping[str, int]
+    others: int
+    marks: Sequence[str] = ()
+
+
+def published_beside(label: str, record: Record, atlas: Atlas) -> PublishedBeside:
+    """Sort the atlas's rows of a run's data set by whether they share its test.
+
+    Args:
+        label: of the run in tables.
+        record: one of its folds.
+        atlas: published figures.
+    """
+    conditions = run_conditions(record, atlas.programs)
+    own = Entry("run", label, "", "", conditions["dataset"], None, conditions, ours=True)
+    header = record.header
+    shared: list[tuple[str, ...]] = []
+    marks: list[str] = []
+    reasons, unknown, others = Counter[str](), Counter[str](), 0
+    for entry in atlas.entries:
+        if entry.dataset != own.dataset:
+            continue
+        found = differences(own, entry)
+        others += bool(found)
+        for name, ours, theirs in found:
+            (unknown if theirs in UNKNOWN or ours in UNKNOWN else reasons)[name] += 1
+        if not found:
+            cells = [
+                (shot, metric, each)
+                for (way, shot, metric), each in entry.cells().items()
+                if (way, shot) == (str(header.way), str(header.shot))
+            ]
+            shared += [
+                (entry.method, entry.backbone, shot, metric, each.figure.printed, each.figure.source)
+                for shot, metric, each in cells
+            ]
+            notes = [
+                *entry.marks,
+                *(each.note for _, _, each in cells),
+                *(_REPEATED for *_, each in cells if each.repeated),
+            ]
+            marks += [f"{entry.method}, {entry.backbone}: {note}" for note in notes if note and cells]
+    return PublishedBeside(label, conditions, shared, dict(reasons), dict(unknown), others, tuple(dict.fromkeys(marks)))
+
+
+def beside_sheet(found: Sequence[PublishedBeside]) -> Sheet:
+    """Lay the published rows beside several runs out: a table for each test, and notes of what others differ in."""
+    parts, notes = [], []
+    by_test: dict[tuple[tuple[str, str], ...], list[PublishedBeside]] = {}
+    for each in found:
+        by_test.setdefault(tuple(each.conditions.items()), []).append(each)
+    for alike in by_test.values():
+        each, names = alike[0], ", ".join(one.method for one in alike)
+        if each.shared:
+            parts.append(
+                (names, [["method", "backbone", "shots", "metric", "figure", "source"], *map(list, each.shared)])
+            )
+        else:
+            notes.append(f"{names}: no published figure shares the test")
+        notes += [f"{names}: {_reasons(each)}", *each.marks]
+    return Sheet("Published figures on the same test", parts, notes)
+
+
+def _reasons(each: PublishedBeside) -> str:
+    """Say in a line what other rows differ in, the most frequent first."""
+    if not each.others:
+        dataset = each.conditions["dataset"]
+        return f"all of the atlas's rows of {dataset} do" if each.shared else f"the atlas has no rows of {dataset}"
+    by_number = sorted(each.reasons.items(), key=lambda item: (-item[1], item[0]))
+    words = [f"{LABELS[name]} ({number})" for name, number in by_number]
+    hidden = max(each.unknown.values(), default=0)
+    more = f"; of {hidden} something is not known" if hidden else ""
+    return (
+        f"{each.others} rows of {each.conditions['dataset']} do not, by {', '.join(words) or 'what is not known'}{more}"
+    )

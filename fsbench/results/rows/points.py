@@ -1,0 +1,119 @@
+"""Points of a setting: methods at its values, such as numbers of shots, their scores and paired differences as rows."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
+from math import isnan, nan
+from typing import TypeVar
+
+import numpy as np
+
+from fsbench.records.grouping import fold_of
+from fsbench.records.record import Record
+from fsbench.results.rows.row import ResultRow
+from fsbench.results.rows.scoring import Request, Scope, Sums, correct, differences_on, fold_name, scores_on
+
+
+@dataclass(frozen=True, eq=False)
+class Point:
+    """A method at one value of a setting: its runs, or a part of them.
+
+    Attributes:
+        method: its label.
+        scope: the folds, and as its part the value.
+        runs: fold -> record, by ascending fold.
+        number: the value, where it is a number.
+    """
+
+    method: str
+    scope: Scope
+    runs: dict[int, Record]
+    number: float = nan
+
+    @classmethod
+    def at_number(
+        cls,
+        method: str,
+        kind: str,
+        number: float,
+        records: Iterable[Record],
+        select: Callable[[Record], np.ndarray] | None = None,
+    ) -> "Point":
+        """Return a method's point at a number.
+
+        Args:
+            method: its label.
+            kind: of the part that the number is, see `fsbench.results.rows.row`.
+            number: of shots, ways, pixels, percent or objects.
+            records: its runs, one of each fold.
+            select: chooses rows (rows,) bool by a record; None for whole runs.
+        """
+        runs = {fold_of(record): record for record in sorted(records, key=fold_of)}
+        scope = Scope(fold_name(list(runs.values())), kind, f"{number:g}", list(runs), select)
+        return cls(method, scope, runs, number)
+
+    @property
+    def is_part(self) -> bool:
+        """Whether the point is a part of its runs."""
+        return self.scope.select is not None
+
+    def scores(self, request: Request, sums: Sums) -> list[ResultRow]:
+        """Return a row for each score that the point has, whatever the request names."""
+        return scores_on(self.scope, self.method, self.runs, request, sums)
+
+
+def paired_differences(pairs: Sequence[tuple[Point, Point]], request: Request, sums: Sums) -> list[ResultRow]:
+    """Compare points of the same queries in pairs, the first minus the second; their p are not corrected yet.
+
+    Returns:
+        The differences by score, then in the order of `pairs`.
+    """
+    points = {str(number): point for number, point in enumerate(dict.fromkeys(chain.from_iterable(pairs)))}
+    names = {point: name for name, point in points.items()}
+    found = differences_on(
+        points["0"].scope,
+        {name: point.runs for name, point in points.items()},
+        [(names[first], names[second]) for first, second in pairs],
+        request,
+        sums,
+    )
+    return [_of_points(row, points[row.method], points[row.minus]) for row in found]
+
+
+def _of_points(row: ResultRow, first: Point, second: Point) -> ResultRow:
+    part, other = first.scope.part, second.scope.part
+    minus_part = "" if other == part else other
+    return replace(row, method=first.method, part=part, minus=second.method, minus_part=minus_part, parent=first.method)
+
+
+@dataclass(frozen=True)
+class PointTable:
+    """Methods at the values of a setting, and how they differ.
+
+    Attributes:
+        title: what the tests have in common; the test of its rows.
+        metrics: names of the scores, the headline first.
+        differences: of points that ask the same queries.
+        notes: what a reader must know.
+    """
+
+    title: str
+    metrics: tuple[str, ...]
+    differences: list[ResultRow]
+    notes: list[str]
+
+
+T = TypeVar("T", bound=PointTable)
+
+
+def correct_tables(tables: Sequence[T]) -> tuple[list[T], int]:
+    """Correct the p of the differences of all tables together.
+
+    Returns:
+        The tables, and the number of comparisons that have a p.
+    """
+    main = {table.title: table.metrics[0] for table in tables}
+    corrected, _ = correct([row for table in tables for row in table.differences], main)
+    rows = iter(corrected)
+    found = [replace(table, differences=[next(rows) for _ in table.differences]) for table in tables]
+    return found, sum(not isnan(row.corrected) for row in corrected)

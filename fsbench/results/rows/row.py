@@ -1,0 +1,163 @@
+"""A result as a row: one score of one method, or one difference of two, on a test or on a part of one.
+
+Tables, comparisons, pages and notebooks filter and arrange these rows.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from math import isnan, nan
+from typing import TYPE_CHECKING, Any
+
+from fsbench.scores.decisions import ALPHA
+from fsbench.scores.estimate import Estimate
+
+if TYPE_CHECKING:
+    import polars as pl
+
+ALL, FOLD, SIZE, CLASS, PRESENCE = "all", "fold", "size", "class", "presence"
+"""Kinds of parts: the whole test, one fold of a test whose folds are all there, an object size, a class, and whether
+the query shows the way."""
+
+SHOTS, WAYS, SIDE, KEPT, OBJECTS = "shots", "ways", "side", "kept", "objects"
+"""Kinds of parts that are numbers: of shots, of ways, of pixels of an image's side, of percent of each support's object
+that are labelled, and of objects in the query. The last is a part of a run; of the others each number has its runs."""
+ANNOTATION = "support_annotation"
+"""Kind of part that is what supports are labelled with, a word of `fsbench.data.annotations`."""
+
+WHOLE = frozenset((ALL, SHOTS, WAYS, SIDE, KEPT, ANNOTATION))
+"""Kinds of parts that are whole tests."""
+
+MEAN = "mean"
+"""Name of the mean over all folds of a test, beside the numbers of folds."""
+
+COLUMNS = {
+    "test": "data set, ways, shots, setting and protocol in words, and what tells it from others of the same words",
+    "method": "label of the method, or of an answer that needs no model",
+    "minus": "of a difference, the method that is subtracted, with its part where that is another: hsnet (shots 1); "
+    "beside a rule, the score by the protocol's own is subtracted",
+    "fold": 'number of the fold, "mean" over all folds, or "all" for classification',
+    "part_kind": '"all", "fold", "size", "class", "presence", "shots", "ways", "side", "kept", "objects" or '
+    '"support_annotation"',
+    "part": "object size (share of the query in percent), class, whether the query shows the way, annotation, fold or "
+    "other number; else the word all",
+    "rule": "another rule that the score follows; empty for the protocol's own",
+    "metric": "name of the score",
+    "value": "the score, or the difference method - minus",
+    "low": "lower end of its 95 % interval; null without one",
+    "high": "upper end of its 95 % interval",
+    "scope": 'what the interval holds for: "images", "these supports", "identical" or "none"',
+    "error": "standard error",
+    "df": "degrees of freedom of the error",
+    "p": "of the test that a difference is 0, by itself",
+    "corrected": "p after Holm's correction over all differences of the request",
+    "images": "number of query images",
+    "pairs": "number of (episode, way) pairs, over all folds of the row",
+    "episodes": "number of episodes, over all folds of the row",
+    "run": "name of the run's folder; empty for a mean over folds and for a difference",
+}
+"""Column of `rows_frame` -> what it holds. The columns are stable."""
+
+_NUMBERS = ("value", "low", "high", "error", "df", "p", "corrected")
+_COUNTS = ("images", "pairs", "episodes")
+
+
+@dataclass(frozen=True)
+class ResultRow:
+    """One score, or the difference of two; see `COLUMNS`.
+
+    Attributes:
+        estimate: the value with its interval, error and test.
+        minus_part: part at which `minus` is, where that is another than `part`.
+        scores: of a difference, the scores of `method` and `minus`; NaN for a score.
+        folds: number of folds that it is the mean over.
+        parent: label of the method whose runs were scored; "" for an answer that needs no model.
+    """
+
+    test: str
+    method: str
+    fold: str
+    metric: str
+    estimate: Estimate
+    minus: str = ""
+    part_kind: str = ALL
+    part: str = ALL
+    rule: str = ""
+    minus_part: str = ""
+    scores: tuple[float, float] = (nan, nan)
+    corrected: float = nan
+    pairs: int = 0
+    episodes: int = 0
+    folds: int = 1
+    run: str = ""
+    parent: str = ""
+
+    @property
+    def is_tested(self) -> bool:
+        """Whether a difference has a p."""
+        return not isnan(self.estimate.p)
+
+    @property
+    def significant(self) -> bool:
+        """Whether two methods are told apart: p after its correction is below 0.05."""
+        return self.corrected < ALPHA
+
+    @property
+    def episodes_of_fold(self) -> int:
+        """Number of episodes of each fold."""
+        return round(self.episodes / self.folds)
+
+    def reversed(self) -> "ResultRow":
+        """Return the same difference the other way round: `minus` less `method`."""
+        found = self.estimate
+        turned = replace(found, value=-found.value, low=-found.high, high=-found.low)
+        return replace(
+            self,
+            method=self.minus,
+            minus=self.method,
+            part=self.minus_part or self.part,
+            minus_part=self.part if self.minus_part else "",
+            estimate=turned,
+            scores=(self.scores[1], self.scores[0]),
+            parent=self.minus,
+        )
+
+    def cells(self) -> dict[str, Any]:
+        """Return the cells of the row by the names of `COLUMNS`; NaN stands for no number."""
+        found = self.estimate
+        return {
+            **{name: getattr(self, name) for name in ("test", "method")},
+            "minus": f"{self.minus} ({self.part_kind} {self.minus_part})" if self.minus_part else self.minus,
+            **{name: getattr(self, name) for name in ("fold", "part_kind", "part", "rule")},
+            "metric": self.metric,
+            **{name: getattr(found, name) for name in ("value", "low", "high")},
+            "scope": str(found.scope),
+            **{name: getattr(found, name) for name in ("error", "df", "p")},
+            "corrected": self.corrected,
+            "images": found.queries,
+            "pairs": self.pairs,
+            "episodes": self.episodes,
+            "run": self.run,
+        }
+
+
+def fold_in_words(fold: str) -> str:
+    """Name the fold of a row; "" where there are no folds.
+
+    >>> [fold_in_words(fold) for fold in ("0", MEAN, ALL)]
+    ['fold 0', 'mean over folds', '']
+    """
+    return {MEAN: "mean over folds", ALL: ""}.get(fold, f"fold {fold}")
+
+
+def scores_of(rows: Iterable[ResultRow]) -> dict[str, Estimate]:
+    """Return metric -> score, or difference, of rows that have a value."""
+    return {row.metric: row.estimate for row in rows if not isnan(row.estimate.value)}
+
+
+def rows_frame(rows: Iterable[ResultRow]) -> "pl.DataFrame":
+    """Return rows as a data frame with the columns of `COLUMNS`; a number that does not exist is null."""
+    # spared until it is needed
+    import polars as pl
+
+    types = {name: pl.Float64 if name in _NUMBERS else pl.Int64 if name in _COUNTS else pl.String for name in COLUMNS}
+    return pl.DataFrame([row.cells() for row in rows], schema=types).with_columns(pl.col(_NUMBERS).fill_nan(None))

@@ -1,0 +1,421 @@
+"""From records to rows: the scores of the methods of one test, and the differences of any two of them.
+
+Tables and comparisons compute their scores and differences here alone.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from math import nan
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fsbench.protocols.counting import FurtherAnswer
+from fsbench.records.grouping import fold_of
+from fsbench.records.record import Record
+from fsbench.results.measuring.statistics import subset_statistics, whole_statistics
+from fsbench.results.rows.comparable import Methods
+from fsbench.results.rows.parts import ABSENT, PART_KINDS, PartKind, metrics_of_part
+from fsbench.results.rows.row import ALL, FOLD, MEAN, PRESENCE, SIZE, WHOLE, ResultRow
+from fsbench.scores.decisions import adjust
+from fsbench.scores.estimate import Estimate, differences, estimates
+from fsbench.scores.statistics import ScoreStatistics
+from fsbench.scores.trivial import ANSWERS, CHANCE, trivial_answers
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from fsbench.results.measuring.measures import Measures
+
+Measure = Callable[[Record], "Measures"]
+"""Measures what scores beyond the counts need of a run; see `fsbench.results.measuring.measures`."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """The rows that are wanted of a test.
+
+    Attributes:
+        metrics: names of the scores.
+        by: kinds of parts besides the whole test: "fold", "size", "class", "presence". Scores of folds are always
+            there.
+        trivial: whether the answers that need no model are scored on the same episodes.
+        measure: measures what scores beyond the counts need of a run; None where nobody asks for them.
+        test: name of the test; its title unless given.
+    """
+
+    metrics: tuple[str, ...]
+    by: tuple[str, ...] = ()
+    trivial: bool = False
+    measure: Measure | None = None
+    test: str = ""
+
+    def name(self, record: Record) -> str:
+        """Return the name of the test, of which `record` is a run."""
+        return self.test or record.protocol.title(record.header)
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Whoever is scored: a method, or an answer that follows from the counts of its runs.
+
+    Attributes:
+        label: as it stands in rows.
+        runs: fold -> record.
+        answer: "" for what the method predicted; else the name of an answer without a model, or of one that the
+            protocol derives (`Counting.further_answers`).
+        parent: label of the method whose runs these are; "" for an answer without a model.
+    """
+
+    label: str
+    runs: Mapping[int, Record]
+    answer: str = ""
+    parent: str = ""
+
+
+@dataclass
+class Sums:
+    """Statistics of runs, each summed when it is first needed.
+
+    Attributes:
+        measure: as in `Request`.
+    """
+
+    measure: Measure | None = None
+    _lacking: dict[tuple[str, str], dict[str, None]] = field(default_factory=dict)
+    _frames: "dict[tuple[Path, str], pl.DataFrame]" = field(default_factory=dict)
+    _measures: "dict[Path, Measures]" = field(default_factory=dict)
+    _whole: dict[tuple[Path, str], ScoreStatistics] = field(default_factory=dict)
+
+    def frame(self, record: Record, answer: str = "") -> "pl.DataFrame":
+        """Return the counts of a run's predictions, or of another answer on its episodes."""
+        if not answer:
+            return record.episodes
+        if (record.path, answer) not in self._frames:
+            every = trivial_answers(record.episodes) if answer in ANSWERS else None
+            derived = {name: one.frame for name, one in further_answers(record).items()} if every is None else every
+            self._frames |= {(record.path, name): frame for name, frame in derived.items()}
+        return self._frames[record.path, answer]
+
+    def whole(self, record: Record, answer: str = "") -> ScoreStatistics:
+        """Return the statistics of a whole run."""
+        key = record.path, answer
+        if key not in self._whole:
+            self._whole[key] = whole_statistics(record, self.frame(record, answer), self._measured(record, answer))
+        return self._whole[key]
+
+    def part(self, record: Record, keep: np.ndarray, answer: str = "") -> ScoreStatistics:
+        """Return the statistics of the (episode, way) rows `keep` (rows,) bool alone."""
+        return subset_statistics(record, self.frame(record, answer), keep, self._measured(record, answer))
+
+    @property
+    def missing_in_words(self) -> list[str]:
+        """Say which scores that were asked for which runs do not have, in a line for each reason."""
+        by_reason: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+        for (metric, reason), runs in self._lacking.items():
+            by_reason.setdefault((reason, tuple(runs)), []).append(metric)
+        return [f"{', '.join(runs)}: no {', '.join(names)}: {reason}" for (reason, runs), names in by_reason.items()]
+
+    def _measured(self, record: Record, answer: str) -> "Measures | None":
+        if answer or self.measure is None or not record.protocol.has_masks:
+            return None
+        if record.path not in self._measures:
+            self._measures[record.path] = self.measure(record)
+            for metric, reason in self._measures[record.path].missing.items():
+                self._lacking.setdefault((metric, reason), {})[record.path.name] = None
+        return self._measures[record.path]
+
+
+def further_answers(record: Record) -> Mapping[str, FurtherAnswer]:
+    """Return the answers that the protocol derives from a run's counts; none under most protocols."""
+    if not record.protocol.counting.calibrated:
+        return {}
+    return record.protocol.counting.further_answers(record.episodes, record.every_episode, record.header)
+
+
+def is_whole(runs: Mapping[int, Record]) -> bool:
+    """Return whether a test has several folds and a method has a run of each: then there is a mean over them."""
+    record = next(iter(runs.values()))
+    return len(runs) == record.header.folds > 1
+
+
+def score_rows(methods: Methods, request: Request, sums: Sums) -> list[ResultRow]:
+    """Score the methods of one test, fold by fold, and the mean where a method has all folds.
+
+    The answers that a protocol derives from a method's runs follow it; the answers that need no model come last. A
+    score that does not exist has a row without a value.
+
+    Args:
+        methods: of one test, see `fsbench.records.grouping.comparable`.
+        request: what is wanted.
+        sums: what was summed of their runs before; it keeps what is summed now.
+    """
+    rows: list[ResultRow] = []
+    for label, runs in methods.items():
+        ordered = dict(sorted(runs.items()))
+        rows += _rows_of(Scored(label, ordered, parent=label), request, sums)
+        derived = [further_answers(record) for record in ordered.values()]
+        for name in derived[0]:
+            if all(name in answers for answers in derived):
+                rows += _rows_of(Scored(f"{label}, {name}", ordered, name, label), request, sums)
+    if request.trivial:
+        rows += _trivial_rows(methods, request, sums)
+    return rows
+
+
+def _rows_of(who: Scored, request: Request, sums: Sums) -> list[ResultRow]:
+    """Score one method, or one answer, on every fold and on their mean."""
+    scopes = [[record] for record in who.runs.values()]
+    scopes += [list(who.runs.values())] if is_whole(who.runs) else []
+    return [row for records in scopes for row in _scope_rows(who, records, request, sums)]
+
+
+def _scope_rows(who: Scored, records: Sequence[Record], request: Request, sums: Sums) -> Iterator[ResultRow]:
+    """Score one fold, or the mean over several, and its parts; classes differ from fold to fold, so a mean has none."""
+    first, fold = records[0], fold_name(records)
+    is_part = len(records) == 1 and is_whole(who.runs)
+    frames = [sums.frame(record, who.answer) for record in records]
+    row = ResultRow(
+        request.name(first),
+        who.label,
+        fold,
+        "",
+        Estimate(nan),
+        folds=len(records),
+        run="" if len(records) > 1 or who.answer else first.path.name,
+        parent=who.parent,
+    )
+    whole = [sums.whole(record, who.answer) for record in records]
+    part = replace(row, part_kind=FOLD, part=fold) if is_part else row
+    yield from score_part(part, whole, request.metrics, [_ways(frame) for frame in frames], frames)
+    for kind, parts in _kinds(first, request.by):
+        if len(records) > 1 and not parts.over_folds:
+            continue
+        selections = [parts.select(frame, record.header) for record, frame in zip(records, frames, strict=True)]
+        for name in selections[0]:
+            kept = [selection[name] for selection in selections]
+            complete = all(keep.any() for keep in kept)  # no mean of some folds only
+            found = [sums.part(*one, who.answer) for one in zip(records, kept, strict=True)] if complete else []
+            part = replace(row, part_kind=kind, part=name)
+            yield from score_part(part, found, metrics_of_part(request.metrics, kind, name), kept, frames)
+
+
+def _kinds(record: Record, by: Sequence[str]) -> Iterator[tuple[str, PartKind]]:
+    """Yield the kinds of parts that are asked for and that the test of a run has."""
+    for kind, parts in PART_KINDS.items():
+        if kind in by and (record.protocol.has_masks or not parts.needs_masks):
+            yield kind, parts
+
+
+def fold_name(records: Sequence[Record]) -> str:
+    """Name the folds of a method's runs as rows do: "mean" of several, the number of one, "all" of classification."""
+    if len(records) > 1:
+        return MEAN
+    return str(fold_of(records[0])) if records[0].protocol.has_masks else ALL
+
+
+def _ways(frame: "pl.DataFrame") -> np.ndarray:
+    return (frame["slot"] > 0).to_numpy()
+
+
+def score_part(
+    row: ResultRow,
+    folds: Sequence[ScoreStatistics],
+    metrics: Sequence[str],
+    kept: Sequence[np.ndarray],
+    frames: "Sequence[pl.DataFrame]",
+) -> Iterator[ResultRow]:
+    """Yield a row for each score, without a value where there is none.
+
+    Args:
+        row: what the rows have in common.
+        folds: statistics of each fold; none where a fold has nothing of the part.
+        metrics: names of the scores.
+        kept: (rows,) bool of each fold, the pairs that count.
+        frames: count table of each fold.
+    """
+    if not folds:
+        yield from (replace(row, metric=name) for name in metrics)
+        return
+    pairs, episodes = pairs_and_episodes(kept, frames)
+    found = _estimates([fold.only(metrics) for fold in folds])
+    for name in metrics:
+        yield replace(row, metric=name, estimate=found.get(name, Estimate(nan)), pairs=pairs, episodes=episodes)
+
+
+def _estimates(folds: Sequence[ScoreStatistics]) -> dict[str, Estimate]:
+    """Estimate the mean over folds of every score that all have; of a squared error its root."""
+    squared = {metric.name for metric in folds[0].metrics if metric.is_squared_error}
+    return {name: score.root() if name in squared else score for name, score in estimates(folds).items()}
+
+
+def pairs_and_episodes(kept: Sequence[np.ndarray], frames: "Sequence[pl.DataFrame]") -> tuple[int, int]:
+    """Count the (episode, way) pairs that are kept of each fold, and their episodes, over all folds."""
+    numbers = [frame["episode"].to_numpy()[keep] for keep, frame in zip(kept, frames, strict=True)]
+    return sum(map(len, numbers)), sum(len(np.unique(one)) for one in numbers)
+
+
+def _trivial_rows(methods: Methods, request: Request, sums: Sums) -> list[ResultRow]:
+    """Score the answers that need no model on all folds that a method has; of classification, chance."""
+    first_of_fold: dict[int, Record] = {}
+    for runs in methods.values():
+        for fold, record in runs.items():
+            first_of_fold.setdefault(fold, record)
+    some = next(iter(first_of_fold.values()))
+    if not some.protocol.has_masks:
+        return [ResultRow(request.name(some), CHANCE, ALL, "accuracy", Estimate(100 / some.header.way))]
+    ordered = dict(sorted(first_of_fold.items()))
+    return [row for answer in ANSWERS for row in _rows_of(Scored(answer, ordered, answer), request, sums)]
+
+
+@dataclass(frozen=True)
+class Scope:
+    """The part of some folds that methods are scored or compared on.
+
+    Attributes:
+        fold, part_kind, part: as in `ResultRow`.
+        folds: numbers of the folds whose mean is taken.
+        select: chooses rows (rows,) bool by a record; None for all rows.
+    """
+
+    fold: str
+    part_kind: str
+    part: str
+    folds: Sequence[int]
+    select: Callable[[Record], np.ndarray] | None = None
+
+    def keep(self, runs: Mapping[int, Record]) -> list[np.ndarray]:
+        """Return the rows (rows,) bool of the part in a method's record of each fold."""
+        select = self.select or (lambda record: _ways(record.episodes))
+        return [select(runs[fold]) for fold in self.folds]
+
+    def statistics(self, runs: Mapping[int, Record], kept: Sequence[np.ndarray], sums: Sums) -> list[ScoreStatistics]:
+        """Return the statistics of the rows `kept` of a method's run of each fold."""
+        if self.select is None:
+            return [sums.whole(runs[fold]) for fold in self.folds]
+        return [sums.part(runs[fold], keep) for fold, keep in zip(self.folds, kept, strict=True)]
+
+    def row(self, runs: Mapping[int, Record], kept: Sequence[np.ndarray], request: Request) -> ResultRow:
+        """Return what rows of the part have in common, of methods with such runs."""
+        records = [runs[fold] for fold in self.folds]
+        pairs, episodes = pairs_and_episodes(kept, [record.episodes for record in records])
+        return ResultRow(
+            request.name(records[0]),
+            "",
+            self.fold,
+            "",
+            Estimate(nan),
+            part_kind=self.part_kind,
+            part=self.part,
+            pairs=pairs,
+            episodes=episodes,
+            folds=len(self.folds),
+        )
+
+
+def scopes(first: Mapping[int, Record], by: Sequence[str] = ()) -> list[Scope]:
+    """List what is compared: the mean over folds where all are there, else single folds; then their parts."""
+    folds = sorted(first)
+    whole, has_folds = is_whole(first), first[folds[0]].protocol.has_masks
+    single = [Scope(str(fold) if has_folds else ALL, ALL, ALL, [fold]) for fold in folds]
+    tests = [Scope(MEAN, ALL, ALL, folds)] if whole else single
+    found = list(tests)
+    if FOLD in by and whole:
+        found += [Scope(str(fold), FOLD, str(fold), [fold]) for fold in folds]
+    for kind, parts in _kinds(first[folds[0]], by):
+        for test in tests if parts.over_folds else single:
+            record = first[test.folds[0]]
+            for name in parts.select(record.episodes, record.header):
+                if (kind, name) != (SIZE, ABSENT) or PRESENCE not in by:  # which has it, too
+                    found.append(Scope(test.fold, kind, name, test.folds, partial(_pairs, parts, name)))
+    return found
+
+
+def _pairs(parts: PartKind, name: str, record: Record) -> np.ndarray:
+    return parts.select(record.episodes, record.header)[name]
+
+
+def difference_rows(
+    methods: Methods, pairs: Sequence[tuple[str, str]], request: Request, sums: Sums
+) -> list[ResultRow]:
+    """Compare methods of one test in pairs: paired differences, each with its interval and the p of it alone.
+
+    Args:
+        methods: with runs of the same folds, on the same episodes, see `fsbench.results.rows.comparable.check_same`.
+        pairs: (method, minus) labels.
+        request: what is wanted.
+        sums: what was summed of their runs before; it keeps what is summed now.
+    """
+    of_scopes = (differences_on(scope, methods, pairs, request, sums) for scope in scopes(_first(methods), request.by))
+    return [row for rows in of_scopes for row in rows]
+
+
+def differences_on(
+    scope: Scope, methods: Methods, pairs: Sequence[tuple[str, str]], request: Request, sums: Sums
+) -> list[ResultRow]:
+    """Compare methods in pairs on one part, as `difference_rows` does; no rows where a fold shows nothing of it.
+
+    The rows of the count tables that the part consists of are those that it selects of the first method's runs.
+
+    Returns:
+        The differences, by score, then in the order of `pairs`.
+    """
+    first = _first(methods)
+    kept = scope.keep(first)
+    if not all(keep.any() for keep in kept):
+        return []
+    metrics = metrics_of_part(request.metrics, scope.part_kind, scope.part)
+    statistics = {
+        label: [one.only(metrics) for one in scope.statistics(runs, kept, sums)] for label, runs in methods.items()
+    }
+    row, found = scope.row(first, kept, request), differences(statistics, pairs)
+    return [
+        replace(
+            row,
+            method=one.method,
+            minus=one.other,
+            metric=metric,
+            estimate=one.difference,
+            scores=one.scores,
+            parent=one.method,
+        )
+        for metric in request.metrics
+        for one in found.get(metric, ())
+    ]
+
+
+def scores_on(scope: Scope, label: str, runs: Mapping[int, Record], request: Request, sums: Sums) -> list[ResultRow]:
+    """Score a method on one part of its runs: a row for each score that it has there, whatever the request names."""
+    kept = scope.keep(runs)
+    if not all(keep.any() for keep in kept):
+        return []
+    found = _estimates(scope.statistics(runs, kept, sums))
+    run = runs[scope.folds[0]].path.name if len(scope.folds) == 1 else ""
+    row = replace(scope.row(runs, kept, request), method=label, run=run, parent=label)
+    return [replace(row, metric=name, estimate=score) for name, score in found.items()]
+
+
+def _first(methods: Methods) -> Mapping[int, Record]:
+    return next(iter(methods.values()))
+
+
+def correct(
+    rows: Sequence[ResultRow], main: str | Mapping[str, str], beside: Sequence[float] = ()
+) -> tuple[list[ResultRow], list[float]]:
+    """Correct the p of all differences of a request together, by Holm's method with weights (statistics spec §7).
+
+    Args:
+        rows: the differences.
+        main: name of the first score, whose differences on whole tests have most of the weight; or one by test.
+        beside: p of further comparisons that are shown together with these.
+
+    Returns:
+        The rows with the corrected p, and the corrected p of the others.
+    """
+    names = dict.fromkeys((row.test for row in rows), main) if isinstance(main, str) else main
+    first = [row.part_kind in WHOLE and row.metric == names[row.test] for row in rows]
+    corrected = adjust([*(row.estimate.p for row in rows), *beside], [*first, *[False] * len(beside)])
+    found = [replace(row, corrected=p) for row, p in zip(rows, corrected, strict=False)]
+    return found, corrected[len(rows) :]

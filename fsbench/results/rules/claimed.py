@@ -1,0 +1,276 @@
+"""A claimed score beside what the same predictions score where one word of their test is another one.
+
+Every rule is exact: it follows from counts, or from stored predictions that are counted again. Nothing is guessed: a
+claim that no rule reaches may follow from what runs do not hold, such as another list of episodes.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import isnan
+from typing import TYPE_CHECKING, Any
+
+from fsbench.base.errors import SettingsError, did_you_mean
+from fsbench.protocols.counting import Absent
+from fsbench.protocols.reading import segmentation_of
+from fsbench.records.description import title, warnings
+from fsbench.records.grouping import comparable
+from fsbench.records.record import Record
+from fsbench.results.atlas.atlas import Entry
+from fsbench.results.measuring.recount import ORIGINAL, input_resolution
+from fsbench.results.rows.row import ALL, MEAN, ResultRow, rows_frame
+from fsbench.results.rules.rule import OWN, Recount, Rule, pixel_counting, score_by_rules
+from fsbench.results.sheets.layout import MISSING, Grid, Sheet, Style, figure, interval_notes
+from fsbench.scores.averages import AVERAGES
+from fsbench.scores.confusion import VOID_RULES
+
+if TYPE_CHECKING:
+    import polars as pl
+
+NUMBER = re.compile(r"-?\d+(\.\d*)?")
+VOID_WORDS = {
+    "background": "void pixels count as background",
+    "ignore": "void pixels are left out",
+    "present": "void pixels are left out, and so are false alarms",
+}
+"""Rule for void pixels -> what it does, in a few words."""
+
+ABSENT_RULES: dict[Absent, str] = {
+    "zero": "classes without an episode count as 0",
+    "left_out": "classes without an episode are left out",
+}
+FEW_EPISODES = 1000
+"""Number of episodes that many programs test on; the first ones of longer lists are scored alone, too."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A score that somebody states.
+
+    Attributes:
+        value: the score.
+        digits: digits after the point that it is stated with.
+        source: who states it; "" where only the number is given.
+    """
+
+    value: float
+    digits: int
+    source: str = ""
+
+    @classmethod
+    def from_text(cls, text: str, source: str = "") -> "Claim":
+        """Return the claim of a number such as 57.6. Raises SettingsError for another text than a percentage."""
+        value = float(text) if NUMBER.fullmatch(text) else -1.0
+        if not 0 <= value <= 100:
+            raise SettingsError(f"--claimed is '{text}', expected a score from 0 to 100 such as 57.6")
+        return cls(value, len(text.partition(".")[2]), source)
+
+    @classmethod
+    def from_entry(cls, entry: Entry, record: Record, metric: str) -> "Claim | None":
+        """Return the figure of a row of the atlas with the ways and shots of a run; None where it has none."""
+        cell = entry.cells().get((str(record.header.way), str(record.header.shot), metric))
+        if cell is None:
+            return None
+        return cls.from_text(cell.figure.printed or f"{cell.figure.value:g}", f"{entry.id} ({cell.figure.source})")
+
+    def is_reached(self, value: float) -> bool:
+        """Return whether a score rounds to the claim, with the digits that it is stated with."""
+        return abs(value - self.value) <= 0.5 * 10**-self.digits * (1 + 1e-9)
+
+    def __str__(self) -> str:
+        return f"{self.value:.{self.digits}f}"
+
+
+def changed_words(runs: Sequence[Record], recount: Recount) -> Iterator[Rule]:
+    """Yield the rule of the runs' own test, then every rule that changes one word of it.
+
+    Args:
+        runs: with masks, of one method: of a fold, or of all.
+        recount: counts stored predictions again.
+    """
+    protocol, header, counting = segmentation_of(runs[0].header), runs[0].header, pixel_counting(runs[0])
+    main = runs[0].protocol.default_metrics[:1]
+    yield Rule(OWN, main)
+    for void in VOID_RULES:
+        if void != counting.void:
+            yield Rule(VOID_WORDS.get(void, void), main, "void", counting=replace(counting, void=void))
+    own_size = protocol.view.query_size
+    if own_size != "original":
+        yield Rule("compared at the query's own size", main, "size", lambda run: recount(run, ORIGINAL))
+    if own_size != "input":
+        at_input = "compared at the size that the method sees"
+        yield Rule(at_input, main, "size", lambda run: recount(run, input_resolution(run)))
+    for average in AVERAGES:
+        yield Rule(average.meaning, (average.name,), "average")
+    if "FB-IoU" in protocol.metric_names:
+        yield Rule("FB-IoU, the mean of foreground and background", ("FB-IoU",), "average")
+    if any(set(run.header.class_ids) - set(run.episodes["class_id"].to_list()) for run in runs):
+        for absent, words in ABSENT_RULES.items():
+            if absent != counting.absent:
+                yield Rule(words, main, "classes", counting=replace(counting, absent=absent))
+    if header.empty:
+        yield Rule("only queries that show a class of their episode", main, "episodes", _shown_episodes)
+    if header.requested > FEW_EPISODES:
+        yield Rule(f"the first {FEW_EPISODES:,} episodes", main, "episodes", _first_episodes)
+
+
+def _shown_episodes(record: Record) -> "pl.DataFrame":
+    """Return the counts of the episodes whose query shows one of their classes."""
+    frame = record.episodes
+    shown = frame.filter((frame["slot"] > 0) & frame["present"])["episode"].unique().to_list()
+    return frame.filter(frame["episode"].is_in(shown))
+
+
+def _first_episodes(record: Record) -> "pl.DataFrame":
+    frame = record.episodes
+    first = sorted(frame["episode"].unique().to_list())[:FEW_EPISODES]
+    return frame.filter(frame["episode"].is_in(first))
+
+
+@dataclass
+class Claimed:
+    """The runs of one test by several rules beside a claim.
+
+    Attributes:
+        title: what the runs have in common.
+        claim: the stated score.
+        rows: the scores, each with the `rule` that changes one word; `OWN` changes none.
+        words: rule -> the word that it changes.
+        missing: rules that cannot be had, and why, in words.
+        notes: what a reader must know of the runs.
+    """
+
+    title: str
+    claim: Claim
+    rows: list[ResultRow]
+    words: dict[str, str]
+    missing: list[str]
+    notes: list[str]
+
+    def as_data(self) -> dict[str, Any]:
+        """Return everything as values of JSON; rows have the columns of `fsbench.results.rows.row.COLUMNS`."""
+        return {
+            "test": self.title,
+            "claimed": self.claim.value,
+            "verdict": self.verdict,
+            "missing": self.missing,
+            "rows": rows_frame(self.rows).to_dicts(),
+        }
+
+    @property
+    def reached(self) -> list[ResultRow]:
+        """The scores that round to the claim, without those of rules that change nothing."""
+        own = {(row.method, row.fold): row.estimate.value for row in self.rows if row.rule == OWN}
+        return [
+            row
+            for row in self.rows
+            if self.claim.is_reached(row.estimate.value)
+            and (row.rule == OWN or row.estimate.value != own.get((row.method, row.fold)))
+        ]
+
+    @property
+    def verdict(self) -> str:
+        """The rules that reach the claim, in a sentence."""
+        source = f" of {self.claim.source}" * bool(self.claim.source)
+        if not self.reached:
+            nearest = min(self.rows, key=lambda row: abs(row.estimate.value - self.claim.value))
+            return f"{self.claim}{source} is reached by none of these rules; the nearest is {_score_words(nearest)}"
+        reached = "; ".join(map(_score_words, self.reached))
+        return f"{self.claim}{source} is reached by: {reached}. Other changes could reach it, too"
+
+
+def _rule_words(rule: str) -> str:
+    return "as the protocol says" if rule == OWN else rule
+
+
+def _score_words(row: ResultRow) -> str:
+    fold = "" if row.fold == MEAN or row.part_kind == ALL else f" on fold {row.fold}"
+    return f"{row.method}{fold}, {_rule_words(row.rule)} ({row.estimate.value:.2f})"
+
+
+def is_score(text: str) -> bool:
+    """Return whether a claim is a number, and no row of the atlas."""
+    return NUMBER.fullmatch(text) is not None
+
+
+def claimed(records: Iterable[Record], claim: str, entries: Mapping[str, Entry], recount: Recount) -> list[Claimed]:
+    """Score runs by every rule that changes one word of their test, beside a claimed score.
+
+    Args:
+        records: finished runs.
+        claim: a score in percent, or the id of a row of the atlas.
+        entries: the rows of the atlas by their ids.
+        recount: counts stored predictions again.
+
+    Raises:
+        SettingsError: the claim is neither, or the row has no figure of such a test; or a run has no masks.
+    """
+    found = []
+    lacking = []
+    for group in comparable(records):
+        first = group[0]
+        if not first.protocol.has_masks:
+            lacking.append(
+                f"{first.path.name} is a run of classification, which has one score; expected runs with masks"
+            )
+            continue
+        main = first.protocol.default_metrics[0]
+        if not is_score(claim) and claim not in entries:
+            raise SettingsError(
+                f"--claimed is '{claim}', expected a score such as 57.6, or the id of a row of the atlas"
+                f"{did_you_mean(claim, list(entries))}"
+            )
+        stated = Claim.from_text(claim) if is_score(claim) else Claim.from_entry(entries[claim], first, main)
+        if stated is None:
+            lacking.append(
+                f"--claimed is {claim}, which states no {main} with {first.header.way} ways and {first.header.shot} "
+                "shots; expected a row that does, or the number itself"
+            )
+            continue
+        found.append(_group(group, stated, recount))
+    if not found:
+        raise SettingsError(*lacking[:1])
+    found[0].notes += lacking
+    return found
+
+
+def _group(records: list[Record], claim: Claim, recount: Recount) -> Claimed:
+    words: dict[str, str] = {}
+
+    def rules(runs: Sequence[Record]) -> Iterator[Rule]:
+        for rule in changed_words(runs, recount):
+            words[rule.label] = rule.word
+            yield rule
+
+    test = title(records)
+    ruled = score_by_rules(records, test, rules)
+    rows = [row for row in ruled.rows if not isnan(row.estimate.value)]
+    scored = {row.rule for row in rows}
+    words = {rule: word for rule, word in words.items() if rule in scored}
+    return Claimed(test, claim, rows, words, ruled.missing, warnings(records))
+
+
+LEFT_OPEN = (
+    "each line changes one word and takes the same predictions; another list of episodes, another training or several "
+    "changes at once may reach the claim, too, and cannot be had from these runs"
+)
+
+
+def to_sheet(item: Claimed) -> Sheet:
+    """Lay out a line for each rule: the score of each method's mean, or of its folds where there is no mean."""
+    means = {row.method for row in item.rows if row.fold == MEAN}
+    rows = [row for row in item.rows if row.fold == MEAN or row.method not in means]
+    columns = list(dict.fromkeys((row.method, row.fold) for row in rows))
+    several = len({fold for _, fold in columns}) > 1
+    cells: dict[str, dict[tuple[str, str], str]] = {}
+    for row in rows:
+        mark = f"  = {item.claim}" * item.claim.is_reached(row.estimate.value)
+        cells.setdefault(row.rule, {})[row.method, row.fold] = f"{figure(row.estimate, 'mIoU')}{mark}"
+    grid: Grid = [["changed", "to", *(f"{name}, fold {fold}" if several else name for name, fold in columns)]]
+    grid += [
+        [item.words[rule], _rule_words(rule), *(of.get(column, MISSING) for column in columns)]
+        for rule, of in cells.items()
+    ]
+    notes = [LEFT_OPEN, *dict.fromkeys(item.missing), *item.notes]
+    legend = interval_notes([row.estimate for row in rows], ["mIoU"])
+    return Sheet(item.title, [("", grid)], notes, {0: Style(words=2)}, lead=[item.verdict], legend=legend)

@@ -1,0 +1,150 @@
+"""Scores of finished runs by other rules than their own test's: each rule is a row beside that of the test.
+
+Void policy, presence from the mask, sizes of objects and averages follow from counts. Another size of comparison
+follows from stored predictions and the truth. Episodes and masks stay those of the run. Nothing is written.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from math import nan
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fsbench.base.errors import FsbenchError, SettingsError, user_message
+from fsbench.protocols.counting import PixelCounting
+from fsbench.protocols.reading import segmentation_of
+from fsbench.records.grouping import fold_of, variants
+from fsbench.records.record import Record
+from fsbench.results.rows.row import FOLD, MEAN, ResultRow
+from fsbench.results.rows.scoring import is_whole, score_part
+from fsbench.scores.averages import AVERAGES
+from fsbench.scores.estimate import Estimate, gains
+from fsbench.scores.statistics import ScoreStatistics
+
+if TYPE_CHECKING:
+    import polars as pl
+
+OWN = ""
+"""The rule of rows that follow the run's own test."""
+
+Recount = Callable[..., "pl.DataFrame"]
+"""A run, a resolution, and a view where it is another test's -> the count table there (`recount` beside this file);
+FsbenchError where there is none."""
+
+
+def _own_counts(record: Record) -> "pl.DataFrame":
+    return record.episodes
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A way to score the runs of a test.
+
+    Attributes:
+        label: the rule in words; `OWN` for that of the test.
+        metrics: names of the scores.
+        word: which word of the test is another; "" for its own.
+        counts: returns the count table of a run; raises FsbenchError where the run does not hold it.
+        counting: how counts become scores; None for the counting of the run's protocol.
+        keep: selects the (episode, way) pairs (rows,) bool of a count table that are scored; None for whole tests.
+    """
+
+    label: str
+    metrics: Sequence[str]
+    word: str = ""
+    counts: Callable[[Record], "pl.DataFrame"] = _own_counts
+    counting: PixelCounting | None = None
+    keep: "Callable[[pl.DataFrame], np.ndarray] | None" = None
+
+    def statistics(self, record: Record, frame: "pl.DataFrame", kept: np.ndarray) -> ScoreStatistics:
+        """Sum the pairs `kept` (rows,) bool of a count table of a run."""
+        counting = self.counting or pixel_counting(record)
+        metrics = [one for one in (*record.protocol.metrics, *AVERAGES) if one.name in self.metrics]
+        if self.keep is None:
+            return counting.statistics(frame, record.header, metrics)
+        return counting.subset_statistics(frame, kept, record.header, metrics)
+
+
+@dataclass
+class Ruled:
+    """The runs of one test by several rules.
+
+    Attributes:
+        rows: the scores, each with its `rule`; one that cannot be had has no value.
+        differences: scores less those of the same method by its own test, if these are wanted.
+        missing: rules that cannot be had, with the reason, in words.
+    """
+
+    rows: list[ResultRow] = field(default_factory=list)
+    differences: list[ResultRow] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+
+
+def pixel_counting(record: Record) -> PixelCounting:
+    """Return how the protocol of a run with masks counts."""
+    counting = segmentation_of(record.header).counting
+    assert isinstance(counting, PixelCounting)
+    return counting
+
+
+def score_by_rules(
+    records: list[Record],
+    test: str,
+    rules: Callable[[Sequence[Record]], Iterable[Rule]],
+    with_differences: bool = False,
+) -> Ruled:
+    """Score the methods of one test by rules, fold by fold, and the mean where a method has all folds.
+
+    Args:
+        records: finished runs with masks that may be compared.
+        test: name of the test.
+        rules: lists the rules for the runs of a method, of one fold or of all; that of the test comes first.
+        with_differences: whether to take each score of whole tests from that of the same method by its own test.
+    """
+    found = Ruled()
+    for label, members in variants(records).items():
+        runs = {fold_of(record): record for record in sorted(members, key=fold_of)}
+        scopes = [[record] for record in runs.values()]
+        for scope in [*scopes, list(runs.values())] if is_whole(runs) else scopes:
+            fold = MEAN if len(scope) > 1 else str(fold_of(scope[0]))
+            row = ResultRow(test, label, fold, "", Estimate(nan), parent=label)
+            row = row if len(scope) > 1 else replace(row, run=scope[0].path.name)
+            is_part = len(scope) == 1 and is_whole(runs)
+            row = replace(row, part_kind=FOLD, part=fold) if is_part else row
+            _score_scope(row, scope, rules(scope), with_differences, found)
+    return found
+
+
+def _score_scope(
+    row: ResultRow, runs: Sequence[Record], rules: Iterable[Rule], with_differences: bool, found: Ruled
+) -> None:
+    """Add the rows of a method's runs of one fold, or of all, to what was found."""
+    own: list[ScoreStatistics] = []
+    for rule in rules:
+        part = replace(row, rule=rule.label)
+        try:
+            frames = [rule.counts(record) for record in runs]
+            kept = [(frame["slot"] > 0).to_numpy() if rule.keep is None else rule.keep(frame) for frame in frames]
+            if not all(keep.any() for keep in kept):
+                raise SettingsError("the run has none of these")
+        except FsbenchError as error:
+            if rule.label == OWN:  # the run is damaged
+                raise
+            found.missing.append(f"{rule.label} cannot be had: {user_message(error)}")
+            found.rows += score_part(part, [], rule.metrics, [], [])
+            continue
+        sums = [rule.statistics(*of) for of in zip(runs, frames, kept, strict=True)]
+        scores = list(score_part(part, sums, rule.metrics, kept, frames))
+        found.rows += scores
+        own = own or sums
+        if with_differences and rule.label != OWN and rule.keep is None:
+            found.differences += _differences(scores, own, sums)
+
+
+def _differences(
+    scores: Sequence[ResultRow], own: Sequence[ScoreStatistics], other: Sequence[ScoreStatistics]
+) -> list[ResultRow]:
+    """Return scores by another rule less those by the own one, with the interval of the difference itself."""
+    moved = gains(own, other)
+    return [replace(row, minus=row.method, estimate=moved[row.metric]) for row in scores if row.metric in moved]

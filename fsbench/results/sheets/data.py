@@ -1,0 +1,61 @@
+"""Results as CSV and JSON."""
+
+import csv
+import io
+import json
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, is_dataclass
+from math import isnan
+from typing import Any
+
+from fsbench.results.rows.row import ResultRow, rows_frame
+from fsbench.scores.estimate import Estimate
+
+NUMBER = re.compile(r"[+-]?[\d.]+(e[+-]\d+)?( \[[-+\d., ]+\]°?| \(\d+ (?:images?|class(?:es)?)\)| \(identical\))?\*?")
+
+
+def word(text: str) -> str:
+    """Write a cell of CSV so that no spreadsheet takes it for a formula: names may be anybody's."""
+    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") and not NUMBER.fullmatch(text) else text
+
+
+def csv_text(lines: Iterable[Sequence[object]]) -> str:
+    """Write lines of cells as CSV, words as `word` has them."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerows([word(cell) if isinstance(cell, str) else cell for cell in line] for line in lines)
+    return out.getvalue()
+
+
+def rows_csv(rows: Iterable[ResultRow]) -> str:
+    """Write rows of results as CSV, with the columns of `fsbench.results.rows.row.COLUMNS`."""
+    frame = rows_frame(rows)
+    return csv_text([frame.columns, *(["" if cell is None else cell for cell in row] for row in frame.rows())])
+
+
+def decimal(value: float, form: str = ".4f") -> str:
+    """Write a number of a CSV; "" for NaN, which stands for none."""
+    return "" if isnan(value) else f"{value:{form}}"
+
+
+def as_json(items: Sequence[Any]) -> str:
+    """Write dataclasses, or values of JSON that hold some, as JSON; NaN, which stands for no number, is null."""
+    return json.dumps(_plain(items), indent=2, ensure_ascii=False) + "\n"
+
+
+def plain_score(score: Estimate) -> dict[str, Any]:
+    """Return a score with its interval, and what that holds for, as values of JSON."""
+    values: dict[str, Any] = _plain(score)
+    return values
+
+
+def _plain(value: Any) -> Any:
+    """Return values of JSON: dataclasses as dicts, and None for NaN."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return _plain(asdict(value))
+    if isinstance(value, dict):
+        return {key: _plain(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(each) for each in value]
+    return None if isinstance(value, float) and isnan(value) else value

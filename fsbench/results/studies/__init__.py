@@ -1,0 +1,1 @@
+"""What the supports' choice, their annotation and numbers such as K do to scores."""

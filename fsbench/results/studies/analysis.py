@@ -1,0 +1,104 @@
+"""The one way from finished runs to what follows from them: a table in every format, panels of a page, a figure."""
+
+import textwrap
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+
+from fsbench.results.sheets.data import csv_text
+from fsbench.results.sheets.drawing import check_plot, save_figure
+from fsbench.results.sheets.formats import write_as
+from fsbench.results.sheets.layout import Sheet
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import SubFigure
+
+Paint = Callable[["Axes"], None]
+"""Draws one panel."""
+
+
+class Titled(Protocol):
+    """A table of what follows from runs: a dataclass with a title, which JSON holds whole."""
+
+    @property
+    def title(self) -> str: ...
+
+
+T = TypeVar("T", bound=Titled)
+
+
+@dataclass(frozen=True)
+class Analysis(Generic[T]):
+    """How one kind of table is shown.
+
+    Attributes:
+        name: of its files.
+        sheet: lays a table out, in so many characters a line as text if that is given.
+        columns: head of the CSV.
+        lines: lists the lines of a table as CSV.
+        panels: returns what is drawn of a table, by name.
+        height: returns the height in inches of a table's panels.
+        width: of a panel in a figure, in inches.
+        named_rows: whether all panels have the same row for each method, which a figure names once; else the panels
+            have the same legend, which a figure shows once.
+    """
+
+    name: str
+    sheet: Callable[[T, int | None], Sheet]
+    columns: Sequence[str]
+    lines: Callable[[T], Iterator[Sequence[object]]]
+    panels: Callable[[T], Mapping[str, Paint]]
+    height: Callable[[T], float]
+    width: float
+    named_rows: bool
+
+    def csv(self, tables: Sequence[T]) -> str:
+        """Write every number of the tables as CSV, a line each."""
+        return csv_text([self.columns, *(line for table in tables for line in self.lines(table))])
+
+    def write(self, tables: Sequence[T], form: str, width: int | None = None, wrap: bool = False) -> str:
+        """Write the tables in a format; see `fsbench.results.sheets.formats.write_as`."""
+        return write_as(form, tables, self.sheet, self.csv, width, wrap)
+
+    def save_figure(self, path: Path, tables: Sequence[T], caption: str = "") -> None:
+        """Write a figure of all tables, one below the other.
+
+        Args:
+            path: of the file; its ending says the format.
+            tables: what is drawn.
+            caption: a line below them.
+
+        Raises:
+            SettingsError: the file's ending is none of a figure's.
+        """
+        check_plot(path)
+        from matplotlib.figure import Figure  # slow to import
+
+        panels = [self.panels(table) for table in tables]
+        heights = [self.height(table) + 0.3 for table in tables]
+        width = max(7.0, self.width * max(map(len, panels)))
+        figure = Figure((width, sum(heights)), layout="constrained")
+        parts = figure.subfigures(len(tables), 1, squeeze=False, height_ratios=heights)
+        for part, table, painted in zip(parts.flat, tables, panels, strict=True):
+            part.suptitle("\n".join(textwrap.wrap(table.title, round(11 * width))), fontsize="small")
+            self._draw(part, list(painted.values()))
+        if caption:
+            figure.supxlabel(caption, fontsize="small", parse_math=False)
+        save_figure(path, figure)
+
+    def _draw(self, part: "SubFigure", panels: Sequence[Paint]) -> None:
+        """Draw the panels of one table side by side."""
+        axes: Any = part.subplots(1, len(panels), squeeze=False)
+        for axis, paint in zip(axes.flat, panels, strict=True):
+            axis.grid(color="#888888", alpha=0.25)
+            paint(axis)
+        if self.named_rows:
+            for axis in axes.flat[1:]:
+                axis.set_yticklabels([])
+            return
+        handles, labels = axes.flat[0].get_legend_handles_labels()
+        for axis in axes.flat:
+            axis.get_legend().remove()
+        part.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False, fontsize="small")

@@ -1,0 +1,165 @@
+"""Losses against masks of methods whose supports have weaker annotations: paired differences on the same episodes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import nan
+from typing import Any
+
+from fsbench.base.errors import SettingsError
+from fsbench.data.annotations import ANNOTATIONS
+from fsbench.protocols.reading import metric_named
+from fsbench.records.description import all_notes, title
+from fsbench.records.grouping import comparable, fold_of, variants_of_groups
+from fsbench.records.record import Record
+from fsbench.results.rows.comparable import check_same
+from fsbench.results.rows.points import Point, PointTable, correct_tables, paired_differences
+from fsbench.results.rows.row import ANNOTATION, ResultRow
+from fsbench.results.rows.scoring import Request, Sums, scopes
+from fsbench.results.sheets.layout import family_note, in_units, scope_notes
+
+MASK = "mask"
+LEFT_OUT = "left out, other folds, weights or settings than with masks"
+Runs = dict[int, Record]
+"""A method's record of each fold."""
+
+
+@dataclass(frozen=True)
+class AnnotationTable(PointTable):
+    """The methods of one test that have runs with masks and with weaker annotations.
+
+    The differences are those of a method with a weak annotation, which is their part, to itself with masks: by metric,
+    then by method, the best with masks first, then by annotation.
+
+    Attributes:
+        scores: of each method with masks and with each weak annotation.
+        runs: method -> annotation -> folders of its runs, by ascending fold.
+    """
+
+    scores: list[ResultRow]
+    runs: dict[str, dict[str, list[str]]]
+
+    @property
+    def methods(self) -> list[str]:
+        """Labels of the methods, in order."""
+        return list(dict.fromkeys(loss.method for loss in self.differences))
+
+    @property
+    def rows(self) -> list[ResultRow]:
+        """All scores, then all differences."""
+        return [*self.scores, *self.differences]
+
+
+def annotation_tables(records: Sequence[Record], metrics: Sequence[str] | None = None) -> list[AnnotationTable]:
+    """Compare runs that differ in the annotation of their supports alone, a table for each test.
+
+    The p of all tables are corrected together.
+
+    Args:
+        records: finished runs.
+        metrics: names of scores; None for the first of the protocol's.
+
+    Raises:
+        RecordError: a method's runs have the same episodes, but other label maps.
+        SettingsError: no method has runs with masks and with another annotation, or none has one of the scores.
+    """
+    found = [_table(group, metrics) for group in comparable(records) if has_losses(group)]
+    if not found:
+        raise SettingsError(
+            "no method has runs with masks and with weaker annotations of the supports on the same episodes; expected "
+            "the runs of a grid over them (fsbench grid annotations)"
+        )
+    tables, comparisons = correct_tables(found)
+    family = [family_note(comparisons)] if comparisons else []
+    return [replace(table, notes=[*family, *table.notes]) for table in tables]
+
+
+def both_scores(loss: ResultRow) -> tuple[float, float]:
+    """Return a method's score with the weak annotation of a difference, and that with masks."""
+    return loss.scores or (nan, nan)
+
+
+def has_losses(records: Sequence[Record]) -> bool:
+    """Return whether `annotation_tables` finds something among the runs of one test."""
+    return bool(_compared(records)[0])
+
+
+def _methods(records: Sequence[Record]) -> dict[str, dict[str, Runs]]:
+    """Return label -> annotation -> runs, in the order of `ANNOTATIONS`; labels do not name the annotation."""
+    groups: dict[str, list[Record]] = {}
+    for record in records:
+        groups.setdefault(record.run.identity.support_annotation, []).append(record)
+    order = [name for name in ANNOTATIONS if name in groups]
+    found: dict[str, dict[str, Runs]] = {}
+    for name, labelled in zip(order, variants_of_groups([groups[name] for name in order]), strict=True):
+        for label, members in labelled.items():
+            found.setdefault(label, {})[name] = {fold_of(record): record for record in members}
+    return found
+
+
+def _compared(records: Sequence[Record]) -> tuple[dict[str, dict[str, Runs]], list[str]]:
+    """Return label -> annotation, masks first -> runs that can be compared; and which are left out."""
+    compared: dict[str, dict[str, Runs]] = {}
+    left_out: list[str] = []
+    for label, of_method in _methods(records).items():
+        if MASK in of_method:
+            masks = of_method[MASK]
+            alike = {name: runs for name, runs in of_method.items() if _same_but_annotation(runs, masks)}
+            left_out += [f"{label} with {name}" for name in of_method if name not in alike]
+            compared |= {label: alike} if len(alike) > 1 else {}
+    return compared, left_out
+
+
+def _same_but_annotation(weak: Runs, masks: Runs) -> bool:
+    """Return whether runs of a method have the folds, the training and the settings of those with masks."""
+    return weak.keys() == masks.keys() and all(_settings(weak[fold]) == _settings(masks[fold]) for fold in weak)
+
+
+def _settings(record: Record) -> dict[str, Any]:
+    """Return what may change a run's result beside the annotation and the episodes, which are the same."""
+    others = {"support_annotation", "manifest_sha256", "files_sha256"}
+    return record.run.identity.model_dump(exclude=others)
+
+
+def _table(records: Sequence[Record], metrics: Sequence[str] | None) -> AnnotationTable:
+    """Compare the methods of one test, some of which have losses; p are not corrected yet."""
+    protocol = records[0].protocol
+    wanted = tuple(metric_named(name).name for name in metrics or protocol.default_metrics[:1])
+    request, sums = Request(wanted, test=title(records)), Sums()
+    compared, left_out = _compared(records)
+    scores: list[ResultRow] = []
+    losses: list[ResultRow] = []
+    for label, runs in compared.items():
+        check_same(runs)
+        for scope in scopes(runs[MASK]):
+            points = [
+                Point(label, replace(scope, part_kind=ANNOTATION, part=name), of_annotation)
+                for name, of_annotation in runs.items()
+            ]
+            every = (row for point in points for row in point.scores(request, sums))
+            scores += [row for row in every if row.metric in wanted]
+            masks, *weak = points
+            losses += paired_differences([(point, masks) for point in weak], request, sums)
+    if not losses:
+        names = ", ".join(protocol.metric_names)
+        raise SettingsError(f"no two runs have {' or '.join(wanted)}: expected scores of {protocol.name} ({names})")
+    losses.sort(key=lambda loss: (wanted.index(loss.metric), -both_scores(loss)[1]))
+    shown = [
+        record for runs in compared.values() for of_annotation in runs.values() for record in of_annotation.values()
+    ]
+    notes = [*_explanations(losses, wanted), *(f"{LEFT_OUT}: {each}" for each in left_out), *all_notes(shown)]
+    folders = {
+        label: {name: [str(of[fold].path) for fold in sorted(of)] for name, of in runs.items()}
+        for label, runs in compared.items()
+    }
+    return AnnotationTable(request.test, wanted, losses, notes, scores, folders)
+
+
+def _explanations(losses: Sequence[ResultRow], metrics: Sequence[str]) -> list[str]:
+    return [
+        f"− masks: the same method on the same episodes with masks, {in_units(metrics)}; the "
+        "query's truth is a mask in all runs",
+        "[low, high]: 95 % interval of the difference: other images of these classes, the same weights; kept: the "
+        "share of the score with masks",
+        *scope_notes(loss.estimate for loss in losses),
+        "trained methods were trained with masks",
+    ]

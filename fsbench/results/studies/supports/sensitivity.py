@@ -1,0 +1,309 @@
+"""Effects of the choice of the supports on a score, from runs with several draws of the supports for every query."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from math import nan
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+
+from fsbench.base.errors import SettingsError
+from fsbench.data.episodes.episode import ClassificationEpisode, Episode
+from fsbench.records.grouping import comparable, fold_of, variants
+from fsbench.records.record import Record
+from fsbench.records.tables import DRAW
+from fsbench.results.sheets.layout import CONDITIONAL
+from fsbench.scores.count_table import episode_scores
+from fsbench.scores.estimate import Estimate, estimates, gains
+from fsbench.scores.rank_correlation import RankCorrelation, clustered_mean, within_query_correlation
+from fsbench.scores.statistics import ScoreStatistics
+from fsbench.scores.support_variance import Cells, VarianceComponents, variance_components
+
+if TYPE_CHECKING:
+    import polars as pl
+
+PROPERTIES = {
+    "object size": "share of the support's pixels that show its class",
+    "off centre": "distance of the object's centre of mass from the image's centre, 0 to 1 (a corner)",
+    "clutter": "mean step in brightness between neighbouring pixels beside the object, in percent",
+    "similarity": "cosine of the object's mean feature with those of the query, mean of the best tenth of its patches",
+}
+"""Properties of supports that are measured, by name, with what they are."""
+
+CHOICES = ("official draw", "all draws", "best draw", "worst draw")
+"""Choices of the supports that scores are compared of, in the order of tables."""
+ORACLE_CHOICES = ("best draw", "worst draw")
+"""Those that are made among the listed supports after seeing the scores: their intervals hold for these supports, and
+no test asks whether they differ from draw 0."""
+
+Properties = Mapping[str, np.ndarray]
+"""Name of `PROPERTIES` -> its value (episodes,) for every episode of a run, NaN where it is not known."""
+Measure = Callable[[Record], Properties]
+"""Measures the supports of a run's episodes, by ascending number of the episode."""
+
+
+@dataclass(frozen=True)
+class SupportSensitivity:
+    """A method's dependence on its supports.
+
+    Attributes:
+        method: its label.
+        runs: folders of its runs.
+        metric: name of the score of the test that `scores` are.
+        draws: draws of the supports for every query.
+        scores: score of the whole test by name of `CHOICES`.
+        gains: differences of the choices `ORACLE_CHOICES` to the official draw, without p.
+        per_query: mean over queries of the episode's score (see `EPISODE_SCORE`) of the worst, mean and best draw.
+        gap: mean over queries of the best draw minus the mean of all.
+        parts: parts of the variance of the episode's score; None where no class has two query images.
+        properties: rank correlations within a query of what supports are with the episode's score, by name.
+        folds: of the runs; empty of a data set without folds.
+    """
+
+    method: str
+    runs: tuple[str, ...]
+    metric: str
+    draws: int
+    scores: dict[str, Estimate]
+    gains: dict[str, Estimate]
+    per_query: dict[str, Estimate]
+    gap: Estimate
+    parts: VarianceComponents | None
+    properties: dict[str, RankCorrelation] = field(default_factory=dict)
+    folds: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class SensitivityTable:
+    """Methods on one test.
+
+    Attributes:
+        title: of the test.
+        lines: the methods, that with the highest official score first.
+        notes: what a reader must know.
+    """
+
+    title: str
+    lines: list[SupportSensitivity]
+    notes: list[str]
+
+
+EPISODE_SCORE = {
+    True: "IoU of an episode: mean over its ways, 100 where there is nothing to find and nothing was predicted",
+    False: "accuracy of an episode: share of its query images that are named rightly",
+}
+"""The score of an episode that supports are compared by, with masks and without."""
+
+
+def sensitivity_tables(records: Sequence[Record], measure: Measure | None = None) -> list[SensitivityTable]:
+    """Compare the draws of supports of every method, a table for each test.
+
+    Args:
+        records: finished runs; those with one draw are left out.
+        measure: measures the supports; None leaves their properties out.
+
+    Raises:
+        SettingsError: no run has several draws.
+    """
+    drawn = [record for record in records if record.header.draws > 1]
+    if not drawn:
+        raise SettingsError(
+            "none of these runs has several draws of its supports; expected some that were made with DRAWS=8 (--draws)"
+        )
+    tables = []
+    for group in comparable(drawn):
+        first = group[0]
+        lines = [support_sensitivity(label, members, measure) for label, members in variants(group).items()]
+        lines.sort(key=lambda line: -line.scores["official draw"].value)
+        title = f"{first.protocol.title(first.header)} · {first.header.draws} draws of the supports"
+        tables.append(SensitivityTable(title, lines, _notes(first, lines)))
+    return tables
+
+
+def support_sensitivity(label: str, records: Sequence[Record], measure: Measure | None = None) -> SupportSensitivity:
+    """Compare the draws of one method's runs, one of each fold."""
+    protocol, draws = records[0].protocol, records[0].header.draws
+    tables = [episode_table(record) for record in records]
+    metric = protocol.default_metrics[0]
+    by_choice = {
+        name: [
+            _chosen_statistics(record, table, name).only([metric])
+            for record, table in zip(records, tables, strict=True)
+        ]
+        for name in CHOICES
+    }
+    scores = {name: estimates(folds)[metric] for name, folds in by_choice.items()}
+    official = by_choice["official draw"]
+    changes = {name: _untested(gains(official, by_choice[name])[metric]) for name in ORACLE_CHOICES}
+    joined = _join(tables)
+    per_query, gap = _per_query(joined)
+    return SupportSensitivity(
+        method=label,
+        runs=tuple(str(record.path) for record in sorted(records, key=fold_of)),
+        metric=metric,
+        draws=draws,
+        scores=scores,
+        gains=changes,
+        per_query=per_query,
+        gap=gap,
+        parts=variance_components(joined.cells()),
+        properties={} if measure is None else _correlations(records, tables, measure),
+        folds=tuple(sorted(map(fold_of, records))) if records[0].header.folds > 1 else (),
+    )
+
+
+@dataclass(frozen=True)
+class EpisodeTable:
+    """Episodes of all draws by ascending number.
+
+    Attributes:
+        number: (n,) of the episode.
+        draw: (n,) of the supports.
+        query: (n,) number of the query, which is that of its official episode.
+        image: (n,) name of the query image; of classification, the query's number.
+        stratum: (n,) classes of the episode.
+        support: (n,) names of all supports.
+        score: (n,) of the episode in percent, see `EPISODE_SCORE`.
+    """
+
+    number: np.ndarray
+    draw: np.ndarray
+    query: np.ndarray
+    image: np.ndarray
+    stratum: np.ndarray
+    support: np.ndarray
+    score: np.ndarray
+
+    def by_query(self) -> np.ndarray:
+        """Return the scores (Q, draws)."""
+        order = np.lexsort((self.draw, self.query))
+        table: np.ndarray = self.score[order].reshape(-1, int(self.draw.max()) + 1)
+        return table
+
+    def cells(self) -> Cells:
+        """Return the scores by query and support."""
+        names = (self.stratum, self.image, self.query, self.support)
+        stratum, image, query, support = (np.unique(values, return_inverse=True)[1] for values in names)
+        return Cells(stratum, image, query, support, self.score)
+
+
+def episode_table(record: Record) -> EpisodeTable:
+    """Return the episodes of a run with several draws, with their scores."""
+    frame, fold = record.every_draw, fold_of(record)
+    episodes: list[Episode] = sorted(record.manifest.tested_episodes, key=lambda episode: episode.index)
+    count = len(record.manifest.official_episodes)
+    query = np.array([episode.index - episode.draw * count for episode in episodes])
+    protocol = record.protocol
+    if protocol.has_masks:
+        iou, _ = episode_scores(frame, protocol.counting.void)
+        score = 100 * np.nan_to_num(iou, nan=1.0)
+        image = [f"{fold} {episode.query}" for episode in episodes]
+        support = [f"{fold} {[sorted(way) for way in episode.supports]}" for episode in episodes]
+    else:
+        score = _accuracies(frame)
+        image = [f"{fold} {number}" for number in query]
+        drawn = cast("list[ClassificationEpisode]", episodes)
+        support = [f"{fold} {[sorted(way) for way in episode.support]}" for episode in drawn]
+    return EpisodeTable(
+        number=np.array([episode.index for episode in episodes]),
+        draw=np.array([episode.draw for episode in episodes]),
+        query=np.array([f"{fold} {number:09d}" for number in query]),
+        image=np.array(image),
+        stratum=np.array([f"{fold} {sorted(episode.classes)}" for episode in episodes]),
+        support=np.array(support),
+        score=score,
+    )
+
+
+def _accuracies(frame: "pl.DataFrame") -> np.ndarray:
+    _, place = np.unique(frame["episode"].to_numpy(), return_inverse=True)
+    right, shown = (np.bincount(place, frame[name].to_numpy()) for name in ("tp", "gt"))
+    accuracy: np.ndarray = 100 * right / shown
+    return accuracy
+
+
+def _join(tables: Sequence[EpisodeTable]) -> EpisodeTable:
+    """Put the episodes of several folds together, whose names of queries tell the folds apart."""
+    names = list(vars(tables[0]))
+    return EpisodeTable(*(np.concatenate([getattr(table, name) for table in tables]) for name in names))
+
+
+def _chosen_statistics(record: Record, table: EpisodeTable, choice: str) -> ScoreStatistics:
+    """Return the statistics of a choice, with the supports as given where it is made after seeing the scores.
+
+    Without a query image the choice of all others stays, and their mean is that of the same choice; without a support
+    image it would be another one.
+    """
+    statistics = record.protocol.statistics(_chosen_rows(record, table, choice), record.header)
+    return statistics.with_given_supports() if choice in ORACLE_CHOICES else statistics
+
+
+def _chosen_rows(record: Record, table: EpisodeTable, choice: str) -> "pl.DataFrame":
+    """Return the counts of one draw of every query, or of all draws."""
+    if choice == "official draw":
+        return record.episodes
+    frame = record.every_draw
+    if choice == "all draws":
+        return frame.drop(DRAW)
+    scores = table.by_query()
+    draw = scores.argmax(1) if choice == "best draw" else scores.argmin(1)  # the first of equal ones
+    numbers = table.number[np.lexsort((table.draw, table.query))].reshape(scores.shape)
+    chosen = numbers[np.arange(len(draw)), draw]
+    frame = frame.filter(frame["episode"].is_in(chosen.tolist()))
+    query = frame["episode"] - frame[DRAW] * len(record.manifest.official_episodes)
+    return frame[query.arg_sort()].drop(DRAW)  # the order of the official draw's rows, which they are compared with
+
+
+def _per_query(table: EpisodeTable) -> tuple[dict[str, Estimate], Estimate]:
+    """Return the means over queries of the worst, mean and best draw, and of best minus mean, for these supports."""
+    scores = table.by_query()
+    first = np.lexsort((table.draw, table.query))[:: scores.shape[1]]
+    values = {"worst": scores.min(1), "mean": scores.mean(1), "best": scores.max(1)}
+    found = {name: _untested(clustered_mean(value, table.image[first])) for name, value in values.items()}
+    return found, _untested(clustered_mean(values["best"] - values["mean"], table.image[first]))
+
+
+def _untested(found: Estimate) -> Estimate:
+    """Return the estimate without its p: nobody asks whether a score, or the gain of the best draw, is 0."""
+    return replace(found, p=nan)
+
+
+def _correlations(
+    records: Sequence[Record], tables: Sequence[EpisodeTable], measure: Measure
+) -> dict[str, RankCorrelation]:
+    """Correlate what supports are with scores, within each query."""
+    measured = [measure(record) for record in records]
+    joined = _join(tables)
+    shape = joined.by_query().shape
+    order = np.lexsort((joined.draw, joined.query))
+    found = {}
+    for name in (name for name in PROPERTIES if all(name in of_run for of_run in measured)):  # of every fold
+        values = np.concatenate([of_run[name] for of_run in measured])[order].reshape(shape)
+        correlation = within_query_correlation(values, joined.by_query())
+        if correlation is not None:
+            found[name] = correlation
+    return found
+
+
+def _notes(record: Record, lines: Sequence[SupportSensitivity]) -> list[str]:
+    """List what a reader of a table must know."""
+    notes = [EPISODE_SCORE[record.protocol.has_masks]]
+    notes.append(
+        f"best and worst: of the {record.header.draws} draws of a query, chosen by that score on this test, so that "
+        "the best is too good to be expected elsewhere, and the best of more draws would be better still; no test asks "
+        f"whether they differ from draw 0, which is {record.protocol.draw.draw_zero(record.header)}"
+    )
+    notes.append(
+        "parts of the variance within a class: their standard deviation in points, and their share; choice: support "
+        f"and interaction together. [low, high]{CONDITIONAL}: 95 % interval of other query images with these supports; "
+        "for others nothing follows from what was chosen among these"
+    )
+    notes += dict.fromkeys(f"{line.method}: {line.parts.reason}" for line in lines if line.parts and line.parts.reason)
+    if any(line.properties for line in lines):
+        names = {name for line in lines for name in line.properties}
+        notes += [f"{name}: {PROPERTIES[name]}" for name in PROPERTIES if name in names]
+        notes.append(
+            "rank correlation (Spearman) of a property with the score among the draws of one query, mean over queries; "
+            "it describes these draws: queries share supports, so that it has neither an interval nor a test that holds"
+        )
+    return notes

@@ -1,0 +1,298 @@
+"""Curves of score, time and memory by one number (see `axes`): runs that differ in it alone, side by side."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from math import inf
+
+from fsbench.base.errors import SettingsError
+from fsbench.records.grouping import comparable, group_key, variants_of_groups
+from fsbench.records.record import Record
+from fsbench.results.rows.points import Point, PointTable, correct_tables
+from fsbench.results.rows.row import KEPT, SHOTS, SIDE, ResultRow
+from fsbench.results.rows.scoring import Request, Sums
+from fsbench.results.sheets.layout import family_note, interval_notes
+from fsbench.results.studies.sweep.axes import AXES, WORDS
+from fsbench.results.studies.sweep.differences import curve_differences, is_along
+
+TOLD = frozenset(("image_size", "kept_support", "precision", "support_annotation"))
+"""Entries of an identity by which runs of one method are two curves."""
+
+
+@dataclass(frozen=True)
+class CurvePoint:
+    """A method at one number of an axis.
+
+    Attributes:
+        number: of shots, ways, pixels, percent or objects.
+        scores: by name of the metric, with intervals; mean over folds.
+        runs: folders, one of each fold.
+        folds: of the runs; empty of a data set without folds.
+        seconds: of an episode, mean over folds; None where no episode was left to do, and of a part of the runs.
+        peak_mib: largest memory of the runs; None like `seconds`.
+        beyond: words that the authors' rule does not cover this number of shots; empty where it does.
+    """
+
+    number: float
+    scores: dict[str, ResultRow]
+    runs: tuple[str, ...]
+    folds: tuple[int, ...] = ()
+    seconds: float | None = None
+    peak_mib: float | None = None
+    beyond: str = ""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A method's points by ascending number."""
+
+    method: str
+    points: list[CurvePoint]
+
+
+@dataclass(frozen=True)
+class CurveTable(PointTable):
+    """Methods on tests, or parts of one, that differ in one number alone.
+
+    The differences are between points that ask the same queries; see `curve_differences`.
+
+    Attributes:
+        axis: the number that differs, a key of `axes.WORDS`.
+        curves: the methods, that with the highest score first.
+        nested: whether supports are the first of one draw, so that queries are the same for all numbers.
+        devices: on which times and memory were measured.
+    """
+
+    axis: str
+    curves: list[Curve]
+    nested: bool = False
+    devices: tuple[str, ...] = ()
+
+    @property
+    def headlines(self) -> list[str]:
+        """The metrics that are drawn and tested: the first, and accuracy where there is one beside it."""
+        return headlines(self.metrics)
+
+    @property
+    def shown_metrics(self) -> list[str]:
+        """The metrics that a table shows, the last of which it may leave out: the headlines and the first two."""
+        return list(dict.fromkeys([*self.headlines, *self.metrics[:2]]))
+
+    @property
+    def numbers(self) -> list[float]:
+        """All numbers of the axis, ascending."""
+        return sorted({point.number for point in self.points})
+
+    @property
+    def points(self) -> list[CurvePoint]:
+        """The points of all curves."""
+        return [point for curve in self.curves for point in curve.points]
+
+    @property
+    def rows(self) -> list[ResultRow]:
+        """The scores of all points, then all differences."""
+        return [*(row for point in self.points for row in point.scores.values()), *self.differences]
+
+
+def headlines(metrics: Sequence[str]) -> list[str]:
+    """Return the first of some metrics, and accuracy where it is another of them."""
+    return [metrics[0], *(name for name in metrics[1:] if name == "accuracy")]
+
+
+def curve_tables(records: Sequence[Record], axes: Collection[str] = tuple(AXES)) -> list[CurveTable]:
+    """Collect curves as `found_tables` does.
+
+    Raises:
+        SettingsError: no tests of these runs differ in such a number alone.
+    """
+    tables = found_tables(records, axes)
+    if not tables:
+        raise SettingsError(
+            f"no two tests of these runs differ in one number alone ({', '.join(axes)}); expected the runs of a grid "
+            f"over it: {AXES[next(iter(axes))].example}"
+        )
+    return tables
+
+
+def found_tables(records: Sequence[Record], axes: Collection[str] = tuple(AXES)) -> list[CurveTable]:
+    """Collect curves, a table for each set of tests that differ in one number alone; maybe none.
+
+    The p-values of all of them are corrected together.
+
+    Args:
+        records: finished runs.
+        axes: the numbers; those by which no runs differ have no table.
+    """
+    return corrected_tables([table for axis in AXES if axis in axes for table in _tables(records, axis)])
+
+
+def corrected_tables(tables: Sequence[CurveTable]) -> list[CurveTable]:
+    """Correct the p-values of all tables together, and say for how many comparisons a star holds."""
+    corrected, comparisons = correct_tables(tables)
+    return [
+        replace(table, notes=[*table.notes, *difference_notes(table.differences, comparisons)]) for table in corrected
+    ]
+
+
+def _tables(records: Sequence[Record], axis: str) -> list[CurveTable]:
+    families: dict[tuple[object, ...], list[list[Record]]] = {}
+    for group in comparable(records):
+        family = group_key(group[0], without=(AXES[axis].entry,))
+        if AXES[axis].of_episodes:
+            families.setdefault(family, []).append(group)
+        else:  # of one list of episodes: a curve for each group, split by the number
+            families[*family, len(families)] = _split(group, axis)
+    found = []
+    for groups in families.values():
+        if len({AXES[axis].number(group[0]) for group in groups}) > 1:
+            table = _table(groups, axis)
+            found += [table] if table else []
+    return found
+
+
+def _split(group: Sequence[Record], axis: str) -> list[list[Record]]:
+    """Return the runs of each number of the axis, of methods that have several of them."""
+    by_method: dict[str, dict[float, list[Record]]] = {}
+    for record in group:
+        numbers = by_method.setdefault(record.run.identity.method.name, {})
+        numbers.setdefault(AXES[axis].number(record), []).append(record)
+    parts: dict[float, list[Record]] = {}
+    for numbers in by_method.values():
+        for number, runs in numbers.items():
+            if len(numbers) > 1:
+                parts.setdefault(number, []).extend(runs)
+    return [parts[number] for number in sorted(parts)] or [list(group)]
+
+
+def _table(groups: list[list[Record]], axis: str) -> CurveTable | None:
+    """Collect the curves of groups that differ in one number; None where no method has two of them."""
+    first, entry = groups[0][0], AXES[axis].entry
+    points = [
+        Point.at_number(label, axis, AXES[axis].number(group[0]), members)
+        for group, labelled in zip(groups, variants_of_groups(groups, across=TOLD - {entry}), strict=True)
+        for label, members in labelled.items()
+    ]
+    if len({point.method for point in points}) == len(points):
+        return None
+    table = collect(points, _title(first, axis), first.protocol.default_metrics, axis, best_at=-1)
+    devices = {str(record.run.provenance.device) for group in groups for record in group}
+    found = replace(table, nested=first.header.nested_in is not None, devices=tuple(sorted(devices)))
+    return replace(found, notes=_notes(found))
+
+
+def collect(points: Sequence[Point], title: str, metrics: tuple[str, ...], axis: str, best_at: int) -> CurveTable:
+    """Score the points of curves, and compare them; p are not corrected yet.
+
+    Args:
+        points: methods at numbers. Parts of runs without the headline score are left out.
+        title: of the tests.
+        metrics: names of scores, the headline first.
+        axis: a key of `axes.WORDS`.
+        best_at: place of the point in each curve by whose headline score the methods are ordered, the best first.
+
+    Returns:
+        The table, without notes; one without curves where every point is left out.
+    """
+    request, sums, headline = Request(tuple(headlines(metrics)), test=title), Sums(), metrics[0]
+    scored: dict[str, dict[Point, CurvePoint]] = {}
+    for point in sorted(points, key=lambda point: point.number):
+        found = _scored(point, request, sums)
+        if headline in found.scores or not point.is_part:
+            scored.setdefault(point.method, {})[point] = found
+    curves = [Curve(method, list(own.values())) for method, own in scored.items()]
+    curves.sort(key=lambda curve: _place(curve.points[best_at], headline))
+    ordered = [point for curve in curves for point in scored[curve.method]]
+    return CurveTable(title, metrics, curve_differences(ordered, request, sums), [], axis, curves)
+
+
+def _place(point: CurvePoint, metric: str) -> float:
+    """Return what methods are sorted by: the higher score comes first, none last."""
+    return -point.scores[metric].estimate.value if metric in point.scores else inf
+
+
+def _title(record: Record, axis: str) -> str:
+    """Return the title of the test without the number that differs."""
+    title, words = record.protocol.title(record.header), AXES[axis]
+    if not words.of_episodes:
+        return title
+    return title.replace(f"{words.number(record)}-{words.entry}", f"{words.symbol}-{words.entry}", 1)
+
+
+def _scored(point: Point, request: Request, sums: Sums) -> CurvePoint:
+    records = list(point.runs.values())
+    found = CurvePoint(
+        point.number,
+        {row.metric: row for row in point.scores(request, sums)},
+        tuple(str(record.path) for record in records),
+        tuple(point.runs) if records[0].header.folds > 1 else (),
+    )
+    if point.is_part:
+        return found
+    costs = [record.run.cost for record in records]
+    rates = [cost.episodes_per_second for cost in costs if cost.episodes_per_second]
+    peaks = [cost.peak_mib for cost in costs if cost.peak_mib is not None]
+    return replace(
+        found,
+        seconds=sum(1 / rate for rate in rates) / len(rates) if rates else None,
+        peak_mib=max(peaks, default=None),
+        beyond=next(filter(None, (record.run.beyond_authors_rule for record in records)), ""),
+    )
+
+
+BEYOND = "+"
+"""Mark of points beyond the authors' rule."""
+SAME_EPISODES = {
+    SIDE: "the same episodes for every side; a protocol that counts pixels at the input counts others",
+    KEPT: "the same episodes for every share; of each support that share of the object is labelled, see "
+    "--data.test.kept_support",
+}
+"""What the runs of a curve have in common, by axis."""
+
+
+def _notes(table: CurveTable) -> list[str]:
+    notes = score_notes(table, table.shown_metrics)
+    if table.axis in SAME_EPISODES:
+        notes.append(SAME_EPISODES[table.axis])
+    elif table.nested and table.axis == SHOTS:
+        notes.append("the same queries for every number of shots; supports are the first of one draw")
+    elif table.axis == SHOTS:
+        notes.append("shots have episodes of their own; --data.test.nested_in 80 gives all numbers the same queries")
+    else:
+        notes.append("with more ways a query has more classes to be told from; figures of different N are other tests")
+    for curve in table.curves:
+        symbol = WORDS[table.axis].symbol
+        for beyond in dict.fromkeys(point.beyond for point in curve.points if point.beyond):
+            numbers = ", ".join(f"{point.number:g}" for point in curve.points if point.beyond == beyond)
+            notes.append(f"{BEYOND} {curve.method} with {symbol} {numbers}: {beyond}")
+        missing = [f"{n:g}" for n in table.numbers if n not in {point.number for point in curve.points}]
+        if missing:
+            notes.append(
+                f"{curve.method} has no run with {table.axis} {', '.join(missing)}: not run yet, or its rule ends "
+                "before (fsbench grid says which)"
+            )
+    if len(table.devices) > 1:
+        notes.append(f"time and memory are of different devices ({', '.join(table.devices)}) and cannot be compared")
+    else:
+        notes.append(f"seconds of an episode, loading included, and peak memory, measured on {table.devices[0]}")
+    return notes
+
+
+def score_notes(table: CurveTable, metrics: Sequence[str]) -> list[str]:
+    """Explain the intervals of the scores `metrics` of the points of curves."""
+    scores = [point.scores[name].estimate for point in table.points for name in metrics if name in point.scores]
+    return [*interval_notes(scores, metrics), "several folds: means over them"]
+
+
+def difference_notes(differences: Sequence[ResultRow], comparisons: int) -> list[str]:
+    """Explain the differences between points, and why there are none along curves.
+
+    Args:
+        differences: of a table.
+        comparisons: number of comparisons that were corrected together, those of other tables included.
+    """
+    notes = []
+    if not any(map(is_along, differences)):
+        notes.append("the points of a curve are not of the same queries, so that no test compares them with each other")
+    if differences:
+        notes.append("differences: in points, of the same queries, with the 95 % interval of the difference itself")
+        notes += [family_note(comparisons)] if comparisons else []
+    return notes

@@ -1,0 +1,538 @@
+"""`fsbench compare` on records whose predictions are known."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from functools import partial
+from math import isnan, nan
+
+import numpy as np
+import polars as pl
+import pytest
+from scipy import stats
+
+from fsbench.cli.main import main
+from fsbench.data.label_maps import way_labels
+from fsbench.datamodules.datasets.folder import Folder
+from fsbench.records.predictions import read_predictions
+from fsbench.records.record import read_record
+from fsbench.results.comparison.compare import (
+    Asked,
+    Comparing,
+    common_scope,
+    compare_tests,
+    conclusion,
+    is_equivalent,
+    p_in_words,
+    scores_in,
+    size_of_test,
+)
+from fsbench.results.comparison.layout import bars, times, to_sheet
+from fsbench.results.measuring.measures import measure
+from fsbench.results.rows.comparable import compared_tests
+from fsbench.results.rows.parts import SIZES
+from fsbench.results.rows.row import MEAN, ResultRow
+from fsbench.results.sheets.layout import mark, moved
+from fsbench.results.sheets.text import align
+from fsbench.scores.calibration import BINS
+from fsbench.scores.estimate import Estimate, Scope, gains
+from fsbench.scores.run_statistics import episode_statistics
+from fsbench.scores.scores import COMMON
+from tests.fsbench.runs import rewrite, written
+
+
+@pytest.fixture(scope="module")
+def three(shared_make, tmp_path_factory):
+    """Folders good, fair and bad, each with two folds; fair and bad are nearly the same. No test changes them."""
+    folders = []
+    for method, quality, wrong in (("good", 1, 1), ("fair", 2, 6), ("bad", 2, 7)):
+        folder = tmp_path_factory.mktemp("three") / method
+        folder.mkdir()
+        for fold in (0, 1):
+            record = shared_make(method, fold, quality, wrong=wrong)
+            shutil.move(record.path, folder / str(fold))
+        folders.append(folder)
+    return folders
+
+
+def compare(folders, metrics=None, folds=(), **more):
+    """Compare the methods of the only test in these folders."""
+    (found,) = compare_tests(compared_tests(folders, folds), Comparing(metrics, **more))
+    return found
+
+
+def sums(folder):
+    frames = [read_record(path) for path in sorted(folder.iterdir())]
+    return [episode_statistics(record.episodes, record.manifest.class_ids, "background") for record in frames]
+
+
+def test_the_mean_over_folds_and_each_fold(three):
+    found = compare(three, ["mIoU", "accuracy"], by=["fold"])
+    assert list(found.methods) == ["good", "fair", "bad"] and all(len(paths) == 2 for paths in found.methods.values())
+    lines = found.tables["all"]["mIoU"]
+    assert [(x.method, x.minus, x.fold) for x in lines] == [
+        ("good", "fair", "mean"), ("good", "bad", "mean"), ("fair", "bad", "mean"),
+    ]  # fmt: skip
+    expected = gains(sums(three[1]), sums(three[0]))["mIoU"]  # its second minus its first
+    assert lines[0].estimate == expected and expected.low > 0
+    assert expected.value == pytest.approx(lines[0].scores[0] - lines[0].scores[1])
+    assert lines[0].significant and lines[1].significant
+    assert (
+        lines[2].estimate.scope == "identical" and size_of_test(lines[2], Asked()) is None and isnan(lines[2].corrected)
+    )
+    assert p_in_words(lines[2]) == "identical on these episodes"
+    names = {name for fold in (0, 1) for name in read_record(three[0] / str(fold)).episodes["query"]}
+    assert lines[0].estimate.queries == len(names)
+    by_fold = found.tables["fold"]["accuracy"]
+    assert [x.fold for x in by_fold] == ["0"] * 3 + ["1"] * 3
+    assert by_fold[0].scores == (pytest.approx(100 * 23 / 24), pytest.approx(75))
+    assert found.alike["mIoU"] == {"mean": [["fair", "bad"]]}
+
+
+def plain_holm(p, weights):
+    """Holm's method with weights, step by step."""
+    left, found, least = dict(enumerate(zip(p, weights, strict=True))), [0.0] * len(p), 0.0
+    while left:
+        i = min(left, key=lambda n: left[n][0] / left[n][1])
+        least = max(least, left[i][0] / left[i][1] * sum(weight for _, weight in left.values()))
+        found[i] = min(least, 1.0)
+        del left[i]
+    return found
+
+
+def test_everything_that_is_printed_is_one_family(three):
+    """0.8 of the weight is for the first metric on the whole test, 0.2 for all else; what has no p is in no family."""
+    found = compare(three, ["accuracy", "mIoU"], by=["fold", "size", "class"])
+    lines = [(kind, metric, x) for kind, of in found.tables.items() for metric, lines in of.items() for x in lines]
+    tested = [(kind, metric, x) for kind, metric, x in lines if not isnan(x.estimate.p)]
+    main = [(kind, metric) == ("all", "accuracy") for kind, metric, _ in tested]
+    assert 0 < sum(main) < len(tested) < len(lines) and found.comparisons == len(tested)
+    weights = [0.8 / sum(main) if first else 0.2 / (len(main) - sum(main)) for first in main]
+    expected = plain_holm([x.estimate.p for _, _, x in tested], weights)
+    assert [x.corrected for _, _, x in tested] == pytest.approx(expected)
+    assert any(f"Holm's correction for all {len(tested)} comparisons" in line for line in to_sheet(found).legend)
+
+
+def a_line(low, high, corrected, scope="images", p=None, metric="mIoU"):
+    """A comparison of A with B whose difference has this interval."""
+    value = (low + high) / 2
+    p = (0.01 if low > 0 or high < 0 else 0.3) if p is None else p
+    error = (high - low) / 2 / stats.t.ppf(0.975, 20)
+    estimate = Estimate(value, low, high, Scope(scope), error, 20.0, p, (1.0, 1.0, 1.0), 40, 30)
+    return ResultRow("t", "A", MEAN, metric, estimate, "B", scores=(value, 0.0), corrected=corrected)
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (
+            a_line(1.2, 3.4, 0.01),
+            "mIoU: A is better than B on these classes, by 1.20 to 3.40 points (95 %), whatever the images and "
+            "supports",
+        ),
+        (a_line(-3.4, -0.001, 0.01), "B is better than A on these classes, by 0.001 to 3.40 points (95 %)"),
+        (
+            a_line(1.2, 3.4, 0.06),
+            "mIoU: the interval of A minus B leaves out 0, but among 7 comparisons that is no evidence",
+        ),
+        (a_line(-1.2, 3.4, 0.3), "mIoU: A and B are not told apart; a difference of up to 3.40 is possible"),
+        (a_line(1.2, 3.4, 0.01, "these supports"), "mIoU: with these supports A is better than B on these classes, by"),
+        (a_line(1.2, 3.4, 0.01, "these supports"), "; other supports may reverse it"),
+        (a_line(-0.2, 0.4, 0.3), "is possible; shown to be equivalent within ± 0.5 points"),
+        (a_line(-0.2, 0.9, 0.3), "is possible; not shown to be equivalent within ± 0.5 points"),
+        (a_line(nan, nan, nan, "none", nan), "mIoU: A and B: too few images (40) for an interval"),
+        (a_line(nan, nan, nan, "identical", nan), "mIoU: A and B are identical on these episodes"),
+    ],
+)
+def test_a_sentence_claims_what_the_interval_bears(line, said):
+    """The table of the specification's section 10."""
+    sentence = conclusion(line, 7, Asked(margin=0.5))
+    assert said in sentence
+    assert ("whatever the images" in sentence) == (line.significant and not mark(line.estimate))
+
+
+def test_a_margin_is_no_matter_where_methods_are_told_apart():
+    line = a_line(1.2, 3.4, 0.01)
+    assert conclusion(line, 7, Asked(margin=0.5)).endswith("whatever the images and supports")
+    both = a_line(0.1, 0.3, 0.01)
+    assert conclusion(both, 7, Asked(margin=0.5)).endswith("; shown to be equivalent within ± 0.5 points")
+
+
+@pytest.mark.parametrize(
+    ("queries", "said"),
+    [
+        (1, "too few images (1) for an interval"),
+        (40, "differ by 5.00 points, whichever image is left out: nothing varies"),
+    ],
+)
+def test_what_no_image_moves_is_no_proof(queries, said):
+    """A difference that is the same without any one image has no interval, and of few images their number stands."""
+    found = Estimate(5.0, scope=Scope.NONE, variances=(0.0, 0.0, 0.0), queries=queries)
+    row = ResultRow("t", "A", MEAN, "mIoU", found, "B", scores=(5.0, 0.0))
+    assert said in conclusion(row, 0, Asked())
+    assert moved(found, 2) == ("+5.00 (1 image)" if queries == 1 else "+5.00")
+
+
+def test_breakdowns_fit_the_width_with_a_margin(three):
+    found = compare(three, ["mIoU"], by=["size", "class"], asked=Asked(margin=5))
+    for width in (80, 120):
+        sheet = to_sheet(found, width, every=True)
+        assert max(len(line) for _, grid in sheet.parts for line in align(grid)) <= width
+    assert any("within ± 5: yes where the 90 % interval" in note for note in found.notes)
+    for short in (to_sheet(found, 54, every=True), to_sheet(found)):
+        assert "finds" not in short.parts[0][1][0] and not any(line.startswith("finds: ") for line in short.foot)
+
+
+def test_where_less_is_better_the_lower_one_is_better():
+    assert "B is better than A" in conclusion(a_line(1.2, 3.4, 0.01, metric="error"), 1, Asked())
+
+
+def test_points_are_of_percentages_alone():
+    """A difference of ROM is not in points, and one of squared errors is in squared points."""
+    names = "ROM", "presence-CE2"
+    sentences = {name: conclusion(a_line(0.012, 0.034, 0.01, metric=name), 1, Asked()) for name in names}
+    assert "by 0.012 to 0.034 (95 %)" in sentences["ROM"]
+    assert "by 0.01 to 0.03 squared points (95 %)" in sentences["presence-CE2"]
+    wide = conclusion(a_line(-1, 3, 0.3, metric="presence-CE2"), 1, Asked())
+    assert "a difference of up to 3.00 squared points is possible" in wide
+    same = replace(a_line(nan, nan, nan, "none", nan).estimate, value=0.5, variances=(0.0, 0.0, 0.0))
+    rows = [replace(a_line(nan, nan, nan, metric=name), estimate=same) for name in ("ROM", "mIoU")]
+    rom, miou = (conclusion(row, 1, Asked()) for row in rows)
+    assert "differ by 0.500, which" in rom and "differ by 0.50 points, which" in miou
+
+
+def test_sizes_and_margins_are_asked_of_scores_in_points_alone(make):
+    runs = [make(name, 0, quality=quality).path for name, quality in (("a", 2), ("b", 4))]
+    found = compare(runs, ["ROM", "mIoU"], asked=Asked(margin=2.0))
+    (rom,), (miou,) = found.tables["all"]["ROM"], found.tables["all"]["mIoU"]
+    asked = Asked(margin=2.0)
+    assert size_of_test(rom, asked) is is_equivalent(rom, asked) is None
+    assert size_of_test(miou, asked) is not None and is_equivalent(miou, asked) is not None
+    heads = {
+        metric: grid[0] for metric, (_, grid) in zip(("ROM", "mIoU"), to_sheet(found, every=True).parts, strict=True)
+    }
+    assert {"finds", "for 1", "within ± 2"} <= set(heads["mIoU"]) and not {"finds", "for 1", "within ± 2"} & set(
+        heads["ROM"]
+    )
+    assert "first − second is on a scale of 1 (mIoU: in points), on the same" in " ".join(to_sheet(found).foot)
+    assert "sizes and margins are in points, so ROM has none" in found.notes
+    assert not [note for note in found.notes if note.startswith("ROM") and "points" in note]
+
+
+def test_methods_are_grouped_only_where_all_differences_hold_for_the_same():
+    here, everywhere = a_line(1, 3, 0.01, "these supports"), a_line(1, 3, 0.01)
+    same = a_line(nan, nan, nan, "identical", nan)
+    assert common_scope([here, here, same]) == "these supports" and common_scope([everywhere, same]) == "images"
+    assert common_scope([here, everywhere]) is None
+    assert common_scope([everywhere, a_line(nan, nan, nan, "none", nan)]) is None
+
+
+def test_size_and_equivalence_by_plain_arithmetic(three, capsys):
+    """The found difference is never put in: the numbers follow from error and degrees of freedom alone."""
+    asked = Asked(effect=2, margin=90)
+    (line,) = compare(three[:2], ["mIoU"], asked=asked).rows
+    found, size = line.estimate, size_of_test(line, asked)
+    smallest = (stats.t.ppf(0.975, found.df) + stats.t.ppf(0.8, found.df)) * found.error
+    assert size.smallest == pytest.approx(smallest)
+    k, h = (smallest / 2) ** 2, found.df / 2
+    ends = k * h / stats.chi2.ppf(0.975, h), k * h / stats.chi2.ppf(0.025, h)
+    assert (size.times, size.times_low, size.times_high) == pytest.approx((k, *ends))
+    assert is_equivalent(line, asked) == (abs(found.value) + stats.t.ppf(0.95, found.df) * found.error < 90)
+    assert main(["compare", *map(str, three[:2]), "--metrics", "mIoU", "--effect", "2", "--margin", "90", "--all"]) == 0
+    printed = capsys.readouterr().out
+    assert re.search(r"finds +for 2\n", printed) and "within ± 90" in printed and f"{size.smallest:.2f}" in printed
+    assert re.search(rf"{times(size)}\n".replace("(", r"\(").replace(")", r"\)"), printed)
+
+
+def test_the_best_stands_first_whichever_way_a_score_goes(three):
+    found = compare(three, ["accuracy", "error", "RUM"])
+    assert ["fair", "bad"] in found.alike["accuracy"]["mean"]
+    assert any(group[-2:] == ["fair", "bad"] for group in found.alike["error"]["mean"])
+    lines = found.tables["all"]
+    for metric, groups in found.alike.items():
+        scores = scores_in(lines[metric])
+        for group in groups.get("mean", []):  # none of a constant difference
+            values = [scores[name] for name in group]
+            assert values == sorted(values, reverse=metric == "accuracy")
+
+
+def test_by_size_and_class(three):
+    found = compare(three[:2], ["mIoU", "accuracy"], by=["size", "class"])
+    sizes = found.tables["size"]
+    assert {line.part for line in sizes["mIoU"]} <= set(SIZES) and "absent" in {x.part for x in sizes["accuracy"]}
+    classes = found.tables["class"]["mIoU"]
+    assert [(x.fold, x.part) for x in classes] == [
+        ("0", "red"), ("0", "green"), ("0", "blue"), ("1", "yellow"), ("1", "cyan"), ("1", "magenta"),
+    ]  # fmt: skip
+    record = read_record(three[1] / "0")
+    red = record.episodes.filter((pl.col("slot") > 0) & (pl.col("class_id") == 1))
+    union = red["pred"] + red["gt"] - red["tp"] + red["pred_void"]
+    assert classes[0].scores[1] == pytest.approx(100 * red["tp"].sum() / union.sum())
+    assert classes[0].estimate.queries == red["query"].n_unique() and size_of_test(classes[0], Asked()) is None
+    by_class = [line.episodes for line in classes]
+    counts = record.episodes.filter(pl.col("slot") > 0).group_by("class_id").agg(pl.col("episode").n_unique())
+    assert by_class[:3] == counts.sort("class_id")["episode"].to_list()
+
+
+def test_the_table_fits(three):
+    found = compare(three, ["mIoU"])
+    for width, columns in ((110, 9), (80, 6), (66, 5), (54, 4)):
+        sheet = to_sheet(found, width, every=True)
+        (_, grid) = sheet.parts[0]
+        assert max(map(len, align(grid))) <= width and len(grid[0]) == columns
+        assert ("first − second" in grid[0] and "corrected" in grid[0] and "for 1" in grid[0]) or columns < 6
+        assert any(note.startswith("no room for ") for note in sheet.notes) == (columns < 9)
+
+
+def test_some_folds_and_a_baseline(three, make, tmp_path):
+    one = tmp_path / "one"
+    one.mkdir()
+    shutil.move(make("late", 1, 3).path, one / "1")
+    found = compare([*three, one], ["mIoU"], baseline="late", folds=[1])
+    assert [(x.method, x.minus, x.fold) for x in found.tables["all"]["mIoU"]] == [
+        (name, "late", "1") for name in ("good", "fair", "bad")
+    ]
+    assert found.tables["all"]["mIoU"][0].estimate.value > 0  # better than the baseline
+    assert found.alike == {}
+
+
+@pytest.fixture
+def refusal(capsys):
+    def call(*arguments: object) -> str:
+        try:
+            status = main(["compare", *map(str, arguments)])
+        except SystemExit as refused_by_the_parser:
+            status = refused_by_the_parser.code
+        assert status == 2
+        err = capsys.readouterr().err
+        assert "Traceback" not in err and len(err.splitlines()) == 1
+        return err.removeprefix("fsbench: error: ")
+
+    return call
+
+
+def test_an_unknown_baseline_is_near_all_labels_of_a_method(make, tmp_path, refusal):
+    for annotation in ("box", "point"):
+        rewrite(make("prototype", 0), {"support_annotation": annotation})
+    labels = [f"prototype (support_annotation {annotation})" for annotation in ("box", "point")]
+    assert f"did you mean '{labels[0]}' or '{labels[1]}'? There are:" in refusal(tmp_path, "--baseline", "prototyp")
+
+
+def test_refusals(three, make, tmp_path, refusal):
+    assert "found only good in" in refusal(three[0]) and "two or more methods" in refusal(three[0])
+    assert "no method 'best' to compare with; there are: good, fair, bad" in refusal(*three, "--baseline", "best")
+    assert "effect is 0, expected a number of points above 0" in refusal(*three, "--effect", "0")
+    assert "margin is nan" in refusal(*three, "--margin", "nan")
+    assert "--resamples" in refusal(*three, "--resamples", "500")
+    assert "unknown metric 'iou'" in refusal(*three, "--metrics", "iou")
+    assert "expected a name that ends in .png" in refusal(*three, "--plot", "x.gif")
+    assert "is no folder" in refusal(tmp_path / "nowhere")
+    other = [make("m", 0, way=2).path, make("n", 0, episodes=20).path]
+    message = refusal(three[0], *other, "--fold", "0")
+    assert message.startswith("found runs of good, m, n, but no two on the same episodes in ")
+    assert all(str(path) in message for path in other)
+
+
+def test_other_label_maps_are_refused(three, tmp_path, refusal):
+    path = shutil.copytree(three[1], tmp_path / "fair") / "0"
+    record = read_record(path)
+    more = pl.when(pl.col("gt") > 0).then(pl.col("gt") + 1).otherwise(pl.col("gt"))
+    frame = record.episodes.with_columns(gt=more, valid=pl.col("valid") + 1)
+    written(path, frame, **record.run.as_json())
+    message = refusal(three[0], path.parent)
+    assert "have the same episodes but other label maps" in message
+
+
+def test_runs_of_one_name_are_told_apart_by_their_folders(three, tmp_path):
+    copy = shutil.copytree(three[1], tmp_path / "again")
+    for path in copy.iterdir():
+        run = json.loads((path / "run.json").read_text())
+        (path / "run.json").write_text(json.dumps(run | {"id": f"other-{path.name}"}))
+    found = compare([three[1], copy], ["mIoU"])
+    assert list(found.methods) == ["fair: fair", "again: fair"]
+    both = compare([three[0], three[1], three[1] / "0", three[1]], ["mIoU"])
+    assert list(both.methods) == ["good", "fair"]  # found three times, stands once
+
+
+def test_what_is_printed(three, capsys, tmp_path):
+    folders = [str(folder) for folder in three]
+    more = ["--by", "fold", "--by", "class", "--plot", str(tmp_path / "cd.svg"), "--all"]
+    assert main(["compare", *folders, *more]) == 0
+    printed = capsys.readouterr().out
+    lines = printed.splitlines()
+    assert lines[0].startswith("blocks · 1-way 1-shot") and "mIoU by class" in lines
+    assert "accuracy by fold, episodes used: 24 a fold" in lines
+    head = next(line for line in lines if line.startswith("first"))
+    assert re.split("  +", head) == [
+        "first", "second", "first", "second", "first − second", "p", "corrected", "finds", "for 1",
+    ]  # fmt: skip
+    assert "mIoU, mean over folds, episodes used: 24 a fold" in lines
+    assert "mIoU: fair and bad are identical on these episodes" in lines[:6]  # what follows stands first
+    assert any(line.startswith("good") and "0.0" in line and "*" in line for line in lines)
+    assert "a trial, not a result" in printed
+    drawn = (tmp_path / "cd.svg").read_text()
+    assert drawn.count(" good  ") == 3 and "<!-- mIoU, mean over folds -->" in drawn
+    assert main(["compare", *folders, *more]) == 0
+    assert (tmp_path / "cd.svg").read_text() == drawn
+    capsys.readouterr()
+    assert main(["compare", *folders, "--format", "json"]) == 0
+    (stated,) = json.loads(capsys.readouterr().out)
+    assert stated["tables"]["all"]["mIoU"][0]["difference"]["difference"]["low"] > 0
+    assert main(["compare", *folders, "--format", "markdown"]) == 0
+    assert "| good | fair | 100.00 |" in capsys.readouterr().out
+
+
+def pairs(metric="mIoU", **corrected):
+    """A row for each pair "AB"; methods score 30, 20, 10 in the order of the alphabet."""
+    values = {"A": 30.0, "B": 20.0, "C": 10.0}
+    rows = []
+    for (first, second), p in corrected.items():
+        scores = values[first], values[second]
+        found = Estimate(scores[0] - scores[1], p=p)
+        rows.append(ResultRow("t", first, "0", metric, found, second, scores=scores, corrected=p))
+    return rows
+
+
+def test_bars_say_what_the_table_says_whatever_the_cards():
+    assert bars(pairs(AB=0.3, AC=0.01, BC=0.4)) == ([["A", "B"], ["B", "C"]], "")
+    assert bars(pairs(AB=0.01, AC=0.01, BC=0.01)) == ([], "")
+    assert bars(pairs("error", AB=0.3, AC=0.01, BC=0.4))[0] == [["C", "B"], ["B", "A"]]
+    found, why = bars(pairs(AB=0.01, AC=0.3, BC=0.4))
+    assert not found and "A and C are not told apart, and a method between them is" in why
+    found, why = bars(pairs(AB=0.01, AC=nan, BC=0.4))
+    assert not found and "A and C could not be tested" in why
+
+
+def test_the_picture_shows_methods_at_their_scores(three, tmp_path):
+    from PIL import Image
+
+    from fsbench.results.comparison.layout import plot
+
+    plot(tmp_path / "cd.png", [compare(three, ["mIoU"])])
+    pixels = np.asarray(Image.open(tmp_path / "cd.png").convert("RGB")).astype(int)
+    red = (pixels[..., 0] > 180) & (pixels[..., 1] < 80)  # the bar over fair and bad, which are alike to the digit
+    columns = np.nonzero(red.any(0))[0]
+    assert len(columns) and columns.max() < pixels.shape[1] / 3  # good, the best, is on the right
+
+
+def test_finished_runs_are_read_without_torch(three):
+    """Torch alone takes seconds and hundreds of megabytes."""
+    code = "import sys; from fsbench.cli.main import main; runs = sys.argv[1:]; "
+    code += "main(['compare', *runs]); main(['table', *runs]); sys.exit('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code, *map(str, three)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and done.stdout.count("blocks · 1-way 1-shot") == 2, done.stderr
+
+
+@pytest.mark.parametrize("metrics", ["mIoU", "boundary-IoU"])
+def test_scores_of_another_task_are_refused(classified, metrics, tmp_path, capsys):
+    for number, name in enumerate(("near", "far")):
+        classified(name, number)
+    assert main(["compare", str(tmp_path), "--metrics", metrics]) == 2
+    assert f"no two methods have {metrics}" in capsys.readouterr().err
+
+
+def eroded(mask, distance):
+    """Pixels whose square neighbourhood lies inside the mask, one after the other."""
+    padded = np.pad(mask, distance)
+    side = 2 * distance + 1
+    inside = [padded[y : y + side, x : x + side].all() for y in range(mask.shape[0]) for x in range(mask.shape[1])]
+    return np.reshape(inside, mask.shape)
+
+
+def plain_measures(record, truth):
+    """Sums of boundaries (Q, C, 2), truth (Q, C) and presence (Q, BINS, 3) of a run of one way, pixel by pixel."""
+    stored, names = read_predictions(record), sorted({episode.query for episode in record.manifest.episodes})
+    classes = record.header.class_ids
+    boundary, shown = np.zeros((len(names), len(classes), 2)), np.zeros((len(names), len(classes)))
+    presence = np.zeros((len(names), BINS, 3))
+    there = {row["episode"]: row for row in record.episodes.to_dicts() if row["slot"] == 1}
+    for episode in record.manifest.episodes:
+        target, place = truth(record)(episode.index), (names.index(episode.query), classes.index(episode.classes[0]))
+        distance = max(1, round(0.02 * np.hypot(*target.shape)))
+        edges = [m & ~eroded(m, distance) for m in (stored.label_map(episode.index) == 1, target == 1)]
+        boundary[place] += [(edges[0] & edges[1]).sum(), (edges[0] | edges[1]).sum()]
+        shown[place] += (target == 1).sum()
+        row = there[episode.index]
+        presence[place[0], max(int(np.ceil(row["score"] * BINS)) - 1, 0)] += [1, row["score"], row["present"]]
+    return boundary, shown, presence
+
+
+def test_scores_of_stored_predictions_are_compared_as_others_are(make, blocks_folder):
+    index = Folder(str(blocks_folder))
+
+    def truth(record):
+        episodes = {e.index: e for e in record.manifest.episodes}
+        return lambda number: way_labels(index.label_map(episodes[number].query), episodes[number].classes)
+
+    records = [make("exact", 0, keep="soft"), make("rows", 0, 2, wrong=4, keep="masks"), make("bare", 0, 3)]
+    names = [metric.name for metric in COMMON if metric.is_measured]
+    measured = partial(measure, metrics=names, open_truth=truth)
+    found = compare([r.path for r in records], names, measure=measured)
+    assert {note for note in found.warnings if "no pixel-ECE" in note or "no boundary-IoU" in note} == {
+        f"{records[1].path.name}: no pixel-ECE, pixel-CE2: it kept no soft masks (KEEP_PREDICTIONS=soft)",
+        f"{records[2].path.name}: no boundary-IoU, pixel-ECE, pixel-CE2: the run kept no predictions (repeat it with "
+        "FORCE=1)",
+    }
+    assert "pixel-ECE" not in found.tables["all"]  # one method alone has soft masks
+    assert [len(found.tables["all"][name]) for name in names[:2]] == [1, 3]
+    sums = [plain_measures(record, truth) for record in records[:2]]
+    boundary, presence = (found.tables["all"][name][0] for name in names[:2])
+    assert (boundary.method, boundary.minus) == ("exact", "rows") and boundary.estimate.value != 0
+
+    def boundary_iou(without):
+        """Boundary IoU of both runs without one query image, of classes that have boundaries."""
+        kept = np.arange(len(sums[0][1])) != without
+        shares = [edges[kept].sum(0) for edges, _, _ in sums]
+        return np.array([100 * np.mean([i / u for i, u in share if u > 0]) for share in shares])
+
+    whole = boundary_iou(-1)
+    assert boundary.scores == pytest.approx(whole)
+    moved = [whole - boundary_iou(image) for image in range(len(sums[0][1]))]
+    assert boundary.estimate.variances[0] == pytest.approx(sum((a - b) ** 2 for a, b in moved))
+    errors = [100 * np.abs(bins[:, 1] - bins[:, 2]).sum() / bins[:, 0].sum() for _, _, bins in (
+        (*one[:2], one[2].sum(0)) for one in sums
+    )]  # fmt: skip
+    assert presence.scores == pytest.approx(errors)
+    assert isnan(presence.estimate.low) and isnan(presence.estimate.p)  # its square beside it has both
+    (square,) = (x.estimate for x in found.tables["all"]["presence-CE2"] if x.minus == "rows")
+    assert square.low <= square.value <= square.high
+
+
+def test_a_trial_beside_longer_runs_is_a_comparison_of_its_own(three, make, tmp_path, capsys):
+    """A trial and a longer run share the folder that `bench --fast` suggests; all p are corrected together."""
+    runs = tmp_path / "all"
+    for method in ("good", "fair"):
+        for fold in (0, 1):
+            shutil.copytree(next(one for one in three if one.name == method) / str(fold), runs / f"{method}-{fold}")
+            trial = make(method, fold, 2, wrong=3, episodes=5)
+            shutil.move(trial.path, runs / f"trial-{method}-{fold}")
+    alone = compare([three[1], three[0]], ["mIoU"])  # in the order of their names
+    longer, trial = compare_tests(compared_tests([runs]), Comparing(["mIoU", "accuracy"]))
+    assert longer.rows[0].scores == alone.rows[0].scores and longer.rows[0].estimate == alone.rows[0].estimate
+    assert all("trial-" in path for paths in trial.methods.values() for path in paths) and "5 episodes" in trial.title
+    p = [row.estimate.p for row in (*longer.rows, *trial.rows)]
+    tested = [one for one in p if not isnan(one)]
+    assert longer.comparisons == trial.comparisons == len(tested)
+    assert main(["compare", str(runs)]) == 0
+    printed = capsys.readouterr()
+    assert printed.out.count("blocks · 1-way 1-shot") == 2 and not printed.err
+    for fold in (0, 1):
+        shutil.rmtree(runs / f"fair-{fold}")  # then the trials alone are of two methods
+    (trial,) = compare_tests(compared_tests([runs]))
+    assert "not compared, since no other method ran the same episodes: good-0, good-1" in trial.warnings
+
+
+def test_methods_are_compared_on_the_most_folds_that_two_share(three, make):
+    lone = make("lone", 0, 3).path
+    found = compare([*three, lone], ["mIoU"])
+    assert {line.fold for line in found.tables["all"]["mIoU"]} == {"mean"} and len(found.methods) == 3
+    assert found.warnings[0] == "left out, without runs of the same folds (0, 1): lone"
+    assert to_sheet(found).foot[0] == found.warnings[0]
+    with_lone = compare([*three, lone], ["mIoU"], baseline="lone")
+    assert len(with_lone.tables["all"]["mIoU"]) == 3 and {x.fold for x in with_lone.tables["all"]["mIoU"]} == {"0"}
+    two = compare([three[0], lone], ["mIoU"])
+    assert {line.fold for line in two.tables["all"]["mIoU"]} == {"0"} and list(two.methods) == ["good", "lone"]
+    assert two.warnings[0] == "compared on the folds that all have (0); not counted: further folds of good"
