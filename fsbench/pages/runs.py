@@ -16,7 +16,8 @@ from fsbench.results.comparison.compare import Asked, Comparing, compare_tests
 from fsbench.results.notebook import Differences, Table
 from fsbench.results.published.scores import PublishedScore
 from fsbench.results.rows.comparable import ComparedTest, Methods, compared_tests, label_methods
-from fsbench.results.rows.row import ALL, CLASS, OBJECTS, SIZE, ResultRow, rows_frame
+from fsbench.results.rows.parts import PART_KINDS
+from fsbench.results.rows.row import ALL, CLASS, FOLD, OBJECTS, SIZE, ResultRow, rows_frame
 from fsbench.results.studies.annotations.losses import AnnotationTable, annotation_tables
 from fsbench.results.studies.sweep.axes import AXES
 from fsbench.results.studies.sweep.curves import CurveTable, curve_tables
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 Words = str | Sequence[str]
 """Names, or one text with commas between them."""
-COMPARED_BY = ("fold", "size", "class")
+COMPARED_BY = (FOLD, *PART_KINDS)
 """Breakdowns of a comparison."""
 
 
@@ -146,8 +147,7 @@ class Runs:
             reported = published_scores()
         every = "all" in parts
         asked: dict[str, Any] = {
-            "by_class": every or "class" in parts,
-            "by_size": True,
+            "by": (SIZE, CLASS) if every or CLASS in parts else (SIZE,),
             "trivial": trivial,
             "metrics": names,
             "published": reported,
@@ -168,8 +168,9 @@ class Runs:
 
         Args:
             metrics: scores; those of each protocol unless given.
-            by: parts that have rows of their own, too: "size", "class". Or the rows of what `fsbench table --by` shows:
-                one or several of "shots", "ways", "side" and "kept"; "objects"; or "annotation".
+            by: parts that have rows of their own, too: "size", "class", "presence". Or the rows of what
+                `fsbench table --by` shows: one or several of "shots", "ways", "side" and "kept"; "objects"; or
+                "annotation".
             minus: "all" for the differences of every two methods of a test; the label of a method for those to it.
             trivial: rows of the answers that need no model; there are none of shots and the like.
 
@@ -183,12 +184,12 @@ class Runs:
             SettingsError: a score or a breakdown is unknown, no test has the method `minus`, breakdowns do not go
                 together, or no runs differ in what is asked for.
         """
-        names, parts = asked_metrics(metrics), _breakdowns(by, (SIZE, CLASS, *AXES, OBJECTS, "annotation"))
+        names, parts = asked_metrics(metrics), _breakdowns(by, (*PART_KINDS, *AXES, OBJECTS, "annotation"))
         self._check(names, parts)
-        if not {SIZE, CLASS}.issuperset(parts):
+        if not PART_KINDS.keys() >= set(parts):
             return rows_frame(_rows_by(self.records, parts, names, minus))
         measure = measure_for(names or ())
-        asked: dict[str, Any] = {"by_class": CLASS in parts, "by_size": SIZE in parts, "trivial": trivial}
+        asked: dict[str, Any] = {"by": parts, "trivial": trivial}
         if minus is not None:
             asked["label"] = partial(label_methods, folders=self.folders)
         refused: list[str] = []
@@ -220,7 +221,7 @@ class Runs:
         Args:
             *methods: names of methods, of runs, or labels of tables; all unless given.
             metrics: scores; those of the protocol unless given.
-            by: breakdowns: "fold", "size", "class".
+            by: breakdowns: "fold", "size", "class", "presence" (whether the query shows the way).
             folds: numbers of folds; all unless given.
             baseline: method that every other one is compared with.
             rank_all: rank methods together that were told different things.

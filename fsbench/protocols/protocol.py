@@ -240,8 +240,9 @@ class Protocol:
 
     def check_breakdowns(self, by: Sequence[str]) -> None:
         """Raise SettingsError for a breakdown that the protocol does not have."""
-        if "size" in by and not self.has_masks:
-            raise SettingsError(f"--by size: {self.task} has no object sizes; expected --by class, or nothing")
+        lacking = {"size": "has no object sizes", "presence": "has no query without its class"}
+        for name in (name for name in by if name in lacking and not self.has_masks):
+            raise SettingsError(f"--by {name}: {self.task} {lacking[name]}; expected --by class, or nothing")
 
     def check_metrics(self, metrics: Collection[str], asked: str) -> None:
         """Raise SettingsError where the protocol has none of `metrics`, which the user wrote as `asked`."""

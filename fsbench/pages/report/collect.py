@@ -20,6 +20,7 @@ from fsbench.records.record import Record, find_distinct_records
 from fsbench.results.comparison.compare import Comparison
 from fsbench.results.published.scores import PublishedScore
 from fsbench.results.rows.comparable import Methods
+from fsbench.results.rows.row import CLASS, SIZE
 from fsbench.results.rows.scoring import Measure
 from fsbench.results.tables.blocks import Block
 from fsbench.results.tables.table import build_blocks
@@ -172,7 +173,7 @@ def _block(
     """Build the table of runs that may be compared."""
     (block,) = build_blocks(
         group,
-        by_class=True,
+        by=(SIZE, CLASS),
         trivial=True,
         metrics=metrics,
         published=published,

@@ -18,7 +18,7 @@ from fsbench.results.comparison.compare import (
     size_of_test,
 )
 from fsbench.results.rows.parts import PART_KINDS
-from fsbench.results.rows.row import ALL, CLASS, FOLD, SIZE, ResultRow, fold_in_words
+from fsbench.results.rows.row import ALL, FOLD, ResultRow, fold_in_words
 from fsbench.results.sheets.drawing import check_plot, most_lines, save_figure, whole_names
 from fsbench.results.sheets.layout import (
     LEAST,
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import SubFigure
 
-CAPTIONS = {ALL: "", FOLD: " by fold", SIZE: " by object size", CLASS: " by class"}
+CAPTIONS = {ALL: "", FOLD: " by fold"} | {kind: f" by {parts.head}" for kind, parts in PART_KINDS.items()}
 
 _ON_REQUEST = ("p", "finds", "times")
 """Columns that are shown where everything is asked for."""

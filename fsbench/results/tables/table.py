@@ -11,7 +11,7 @@ from fsbench.records.record import Record
 from fsbench.results.published.match import match_published
 from fsbench.results.published.scores import PublishedScore
 from fsbench.results.rows.comparable import Methods
-from fsbench.results.rows.row import CLASS, SIZE
+from fsbench.results.rows.row import SIZE
 from fsbench.results.rows.scoring import Measure, Request, Sums, further_answers, score_rows
 from fsbench.results.sheets.layout import meanings
 from fsbench.results.tables.blocks import Block
@@ -22,8 +22,7 @@ from fsbench.results.tables.trivial import no_better_than_blind
 def build_blocks(
     records: Iterable[Record],
     *,
-    by_class: bool = False,
-    by_size: bool = True,
+    by: Sequence[str] = (SIZE,),
     trivial: bool = False,
     metrics: Sequence[str] | None = None,
     published: Sequence[PublishedScore] = (),
@@ -36,7 +35,7 @@ def build_blocks(
 
     Args:
         records: in any order; each group that may be compared is a block.
-        by_class, by_size: break rows down by class, by object size.
+        by: kinds of parts that rows are broken down by, see `fsbench.results.rows.parts`.
         trivial: add the answers that need no model, on the same episodes.
         metrics: names of scores; None for those of the protocol.
         published: reported scores, set beside the rows they belong to.
@@ -46,7 +45,6 @@ def build_blocks(
         label: labels the methods of runs that may be compared; `methods_of` unless given.
     """
     asked = None if metrics is None else tuple(metric_named(name).name for name in metrics)
-    parts = (*[SIZE] * by_size, *[CLASS] * by_class)
     groups = comparable(records)
     groups_of_test: dict[tuple[Any, ...], list[list[Record]]] = {}
     for group in groups:
@@ -56,7 +54,7 @@ def build_blocks(
         shown = group[0].protocol.default_metrics if asked is None or not group[0].protocol.has_masks else asked
         block = _block(
             (label or methods_of)(group),
-            Request(tuple(shown), parts, trivial, measure, name),
+            Request(tuple(shown), tuple(by), trivial, measure, name),
             published,
             Cards(backbone_data or {}),
         )

@@ -108,7 +108,7 @@ def log_record(loggers: Iterable[Logger], record: Record, step: int) -> None:
         record: the finished run.
         step: training step of the scores.
     """
-    (block,) = build_blocks([record], by_class=True)
+    (block,) = build_blocks([record], by=(SIZE, CLASS))
     rows = [row for row in block.rows if row.run]  # without further answers of the protocol
     metrics = {
         "/".join(("test", *([] if row.part_kind == ALL else [row.part_kind, row.part]), row.metric)): row.estimate.value

@@ -14,7 +14,7 @@ from fsbench.protocols.test import Test
 from fsbench.records.predictions import read_predictions
 from fsbench.records.record import Record
 from fsbench.results.measuring.recount import Truth
-from fsbench.results.rows.row import ALL, CLASS, SIZE, ResultRow, scores_of
+from fsbench.results.rows.row import ALL, ResultRow, scores_of
 from fsbench.results.rows.scoring import Measure
 from fsbench.results.rows.wide import WIDE_KINDS, wide_frame
 from fsbench.results.sheets.layout import figure
@@ -168,7 +168,7 @@ class Result:
         """Return the scores of this run, or of its parts, without the answers that a protocol derives from it."""
         measure = measure_for(metrics or ())
         (block,) = build_blocks(
-            [self.record], by_class=part == CLASS, by_size=part == SIZE, metrics=metrics, measure=measure
+            [self.record], by=[part] if part in WIDE_KINDS else [], metrics=metrics, measure=measure
         )
         return [row for row in block.rows if row.run and row.part_kind == part]
 

@@ -60,7 +60,7 @@ def row_results(records: Mapping[PaperRow, Sequence[Record]], published: Sequenc
         figures = row_scores(row, published)
         metrics = tuple(dict.fromkeys([*DEFAULT, *(figure.metric for figure in figures)]))
         for group in comparable(members):
-            (block,) = build_blocks(group, by_size=False, metrics=metrics)
+            (block,) = build_blocks(group, by=(), metrics=metrics)
             results += _in_block(row, figures, block, variants(group))
     return results
 

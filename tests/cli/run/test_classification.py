@@ -89,6 +89,7 @@ def test_compare_explain_and_formats(photos, tmp_path, capsys):
     assert "other images of the same classes" in capsys.readouterr().out
     for words, said in (
         (["compare", "--by", "size"], "classification has no object sizes"),
+        (["compare", "--by", "presence"], "classification has no query without its class"),
         (["table", "--by", "size"], "classification has no object sizes"),
         (["table", "--metrics", "mIoU"], "--metrics mIoU: classification has accuracy alone"),
         (["table", "--protocol", "hsnet"], "is a run of classification, which has one metric"),

@@ -84,7 +84,7 @@ def alike(row, expected):
 
 def test_rows_have_the_accepted_numbers(tmp_path):
     (block,) = build_blocks(
-        [record(tmp_path, fold) for fold in (0, 1)], by_class=True, trivial=True, metrics=list(known_metrics())
+        [record(tmp_path, fold) for fold in (0, 1)], by=("size", "class"), trivial=True, metrics=list(known_metrics())
     )
     parts = ("scores", "by_size", "by_class")
     (written,) = json.loads(render([block], "json"))

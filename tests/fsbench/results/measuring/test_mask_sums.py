@@ -103,7 +103,7 @@ def test_scores_are_the_accepted_ones(make, open_truth):
     """Values, intervals and parts, as they were when each of these scores was measured by a function of its own."""
     record = make("m", 0, quality=2, way=2, keep="soft", spill=True, wrong=3)
     measures = partial(measure, metrics=tuple(ACCEPTED), open_truth=open_truth)
-    (block,) = build_blocks([record], metrics=list(ACCEPTED), measure=measures, by_class=True)
+    (block,) = build_blocks([record], metrics=list(ACCEPTED), measure=measures, by=("size", "class"))
     ((line, scores),) = block.lines.items()
     found = {name: (one.value, one.low, one.high) for name, one in scores.items()}
     assert found.keys() == ACCEPTED.keys()

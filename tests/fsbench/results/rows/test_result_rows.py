@@ -72,6 +72,19 @@ def test_every_score_follows_from_the_counts(records, runs):
         assert set(own["episodes"]) == {record.episodes["episode"].n_unique()}
 
 
+def test_what_the_query_shows_is_a_part(records, runs):
+    """The pairs whose query shows the way, and the others, by hand; the latter stand once, though sizes have them."""
+    frame = runs.results("accuracy", by="presence,size", minus="all").filter(part_kind="presence")
+    scores = {(row["run"], row["part"]): row for row in frame.filter(minus="").iter_rows(named=True)}
+    for record in records:
+        for part, present in (("shown in the query", True), ("absent", False)):
+            pairs = record.episodes.filter((pl.col("slot") > 0) & (pl.col("present") == present))
+            row = scores[record.path.name, part]
+            right = (pairs["decided"] == pairs["present"]).mean()
+            assert row["pairs"] == len(pairs) and row["value"] == pytest.approx(100 * right)
+    assert set(frame.filter(pl.col("minus") != "")["part"]) == {"shown in the query", "absent"}
+
+
 def figures(grids):
     """The numbers that stand in grids of words, without their marks."""
     words = (
@@ -82,7 +95,7 @@ def figures(grids):
 
 def test_every_figure_of_a_table_is_a_row(records):
     """A figure of the table and the ends of its interval are rounded cells of the frame."""
-    (block,) = build_blocks(records, by_class=True, trivial=True)
+    (block,) = build_blocks(records, by=("size", "class"), trivial=True)
     frame = rows_frame(block.rows)
     values = {f"{value:.2f}" for name in ("value", "low", "high") for value in frame[name].drop_nulls()}
     keys = ["method", "metric", "part"]  # answers without a model have rows of single folds, which are averaged
@@ -176,7 +189,7 @@ def test_all_differences_of_a_request_are_corrected_at_once():
 
 
 def test_a_wide_frame_has_a_column_for_each_score(records):
-    (block,) = build_blocks(records, by_class=True, trivial=True)
+    (block,) = build_blocks(records, by=("size", "class"), trivial=True)
     wide = wide_frame(block.rows)
     assert wide.columns[:3] == ["test", "method", "fold"] and wide.columns[-1] == "run"
     assert wide.select("method", "fold").rows()[:4] == [("good", "0"), ("good", "1"), ("good", "mean"), ("bad", "0")]

@@ -144,7 +144,7 @@ def test_no_mean_by_size_over_some_folds_only(make):
 
 def test_breakdown_by_size_and_class(make):
     record = make("m", 0, quality=3, way=2)
-    (block,) = build_blocks([record], by_class=True)
+    (block,) = build_blocks([record], by=("size", "class"))
     (by_size,), (by_class,) = block.parts(SIZE).values(), block.parts(CLASS).values()
     ways = record.episodes.filter(pl.col("slot") > 0).with_columns(
         share=pl.col("gt") / (pl.col("void") + pl.col("valid"))
@@ -269,7 +269,7 @@ def test_readers_are_told_what_a_number_is_not(make):
 
 
 def test_formats(make):
-    blocks = build_blocks([make("a_b", 0), make("a_b", 1)], by_class=True, trivial=True)
+    blocks = build_blocks([make("a_b", 0), make("a_b", 1)], by=("size", "class"), trivial=True)
     text = {form: render(blocks, form) for form in FORMATS}
     table = text["text"].split("\n\n")[1].splitlines()
     assert len({len(line) for line in table[:2]}) == 1 and "100.00              –" in table[2]
@@ -291,5 +291,5 @@ def test_the_order_of_the_folders_does_not_matter(records):
 
 def test_rows_are_broken_down_by_size_only_where_asked(records):
     good = records[:2]
-    (plain,), (whole,) = build_blocks(good, by_size=False, trivial=True), build_blocks(good, trivial=True)
+    (plain,), (whole,) = build_blocks(good, by=(), trivial=True), build_blocks(good, trivial=True)
     assert plain.lines == whole.lines and not plain.parts(SIZE) and plain.lines.keys() == whole.parts(SIZE).keys()
