@@ -290,7 +290,7 @@ HANDED_IN = {"handed_in": {"answers_sha256": "0" * 64}}
         ({}, {"told": ...}, "supervision", (), ("masks", "scribbles")),
         ({}, {"told": told("masks", saw="yes")}, "saw_test_classes", ("no",), ("yes", "unknown")),
         ({}, {"told": told("masks", saw="unknown")}, "saw_test_classes", ("no",), ("yes", "unknown")),
-        ({}, {"told": told("masks")}, "saw_test_classes", (), ("no", "yes", "unknown")),  # it may admit more
+        ({}, {"told": told("masks")}, "saw_test_classes", (), ("no", "yes", "unknown")),
         (RANDOM, {}, "backbone_data", ("ImageNet-1k",), ("none", "random weights")),
         ({}, {}, "backbone_data", (), ("ImageNet-1k",)),
         ({"training": TRAINED}, HANDED_IN, "novel_pixels", (), ("no", "labelled")),
@@ -308,6 +308,15 @@ def test_a_card_contradicts_what_a_record_proves_and_nothing_else(prototype, ide
     for words in right:
         assert contradictions({entry: words}, record) == []
         assert getattr(resolve_card({entry: words}, record), entry) in (words, proved)
+
+
+@pytest.mark.parametrize(
+    ("proved", "stated", "resolved"),
+    [("no", "unknown", "unknown"), ("no", "yes", "yes"), ("unknown", "yes", "yes"), ("yes", "unknown", "yes")],
+)
+def test_of_classes_seen_a_card_may_admit_more_and_takes_nothing_back(prototype, proved, stated, resolved):
+    record = changed(prototype, told=told("masks", saw=proved))
+    assert resolve_card({"saw_test_classes": stated}, record).saw_test_classes == resolved
 
 
 def test_nothing_is_known_of_a_method_that_was_not_run_but_what_is_stated(prototype, emat):

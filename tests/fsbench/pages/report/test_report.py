@@ -15,6 +15,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from fsbench.base.files.folders import replacing_folder
 from fsbench.cli.main import main
 from fsbench.data.episodes.episode import Episode
 from fsbench.data.episodes.manifest import Manifest, read_manifest
@@ -199,6 +200,22 @@ def test_only_a_report_is_replaced(make, tmp_path, capsys, monkeypatch):
     assert main([*asked, "."]) == 2
     assert "is the working folder" in capsys.readouterr().err
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+
+def test_the_old_report_is_put_back_where_the_new_one_cannot_be(tmp_path, monkeypatch):
+    out, rename = tmp_path / "report", Path.rename
+    out.mkdir()
+    (out / MARK).write_text("old")
+
+    def fail(path, target):
+        if path.parent.name == "new":
+            raise PermissionError("no")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", fail)
+    with pytest.raises(PermissionError), replacing_folder(out, MARK, "report"):
+        pass
+    assert (out / MARK).read_text() == "old" and list(tmp_path.iterdir()) == [out]
 
 
 @pytest.fixture(scope="module")
