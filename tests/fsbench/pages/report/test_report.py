@@ -47,6 +47,28 @@ def data_file(study, name):
     return json.loads(content)
 
 
+def study_of(folder, words):
+    """Return the folder of the table on whose page these words are."""
+    (page,) = (page for page in folder.glob("study-*/index.html") if words in page.read_text())
+    return page.parent
+
+
+def spoil(folder):
+    """Give a record's method, classes and images names that mean harm, with all hashes as they should be."""
+    record = read_record(folder)
+    old = read_manifest(folder / "manifest.jsonl")
+    names = dict(zip(old.header.class_names, HOSTILE, strict=False))
+    bad = HOSTILE[1]
+    frame = record.every_episode.with_columns(query=pl.lit(bad) + pl.col("query"))
+    episodes = tuple(replace(e, query=bad + e.query, supports=tuple((bad,) for _ in e.supports)) for e in old.episodes)
+    manifest = Manifest(old.entries | {"class_names": names}, episodes)
+    manifest.write(folder / "manifest.jsonl")
+    method = record.run.identity.method.as_json()
+    method["name"] = HOSTILE[0] + method["name"]
+    run = changed(record, {"manifest_sha256": manifest.sha256, "method": method}).run
+    write_files(folder, run, frame)
+
+
 @pytest.fixture(scope="module")
 def report(shared_make):
     """Two methods on both folds and one on a single fold, and the report of them in the folder of the runs."""
@@ -230,19 +252,13 @@ def odd(blocks_folder, tmp_path_factory):
     (make("strange", 0).path / "run.json").write_text("{")
     old = rewrite(make("old", 1), header={"protocol": "other"})
     for number in range(2):
-        _spoil(make(f"m{number}", 0, quality=1 + number, episodes=20).path)
+        spoil(make(f"m{number}", 0, quality=1 + number, episodes=20).path)
     make("=1+1", 0, way=2)
     make("@SUM(A1)", 0, quality=3, way=2)
     named = [classified("near", 0), classified("far", 1)]
     with redirect_stderr(StringIO()) as said:
         assert main(["report", str(runs), "--out", str(runs / "r")]) == 1
     return SimpleNamespace(folder=runs / "r", errors=said.getvalue(), old=old, named=named)
-
-
-def study_of(folder, words):
-    """Return the folder of the table on whose page these words are."""
-    (page,) = (page for page in folder.glob("study-*/index.html") if words in page.read_text())
-    return page.parent
 
 
 def test_damaged_records_are_said_and_left_out(odd):
@@ -286,22 +302,6 @@ def test_hostile_names_stay_text(odd):
     assert scripts == {"runs.html": 3, "explorer.html": 4, "index.html": 7}
     assert (odd.folder / "index.html").read_text().count("<script") == 3
     assert set(HOSTILE) & set(data_file(study, "data")["classes"].values())
-
-
-def _spoil(folder):
-    """Give a record's method, classes and images names that mean harm, with all hashes as they should be."""
-    record = read_record(folder)
-    old = read_manifest(folder / "manifest.jsonl")
-    names = dict(zip(old.header.class_names, HOSTILE, strict=False))
-    bad = HOSTILE[1]
-    frame = record.every_episode.with_columns(query=pl.lit(bad) + pl.col("query"))
-    episodes = tuple(replace(e, query=bad + e.query, supports=tuple((bad,) for _ in e.supports)) for e in old.episodes)
-    manifest = Manifest(old.entries | {"class_names": names}, episodes)
-    manifest.write(folder / "manifest.jsonl")
-    method = record.run.identity.method.as_json()
-    method["name"] = HOSTILE[0] + method["name"]
-    run = changed(record, {"manifest_sha256": manifest.sha256, "method": method}).run
-    write_files(folder, run, frame)
 
 
 def test_the_first_page_has_every_fold_and_says_what_is_a_trial(report):
