@@ -209,9 +209,10 @@ def test_only_a_report_is_replaced(make, tmp_path, capsys, monkeypatch):
     assert main([*asked, str(place)]) == 2
     assert "is no report" in capsys.readouterr().err and (place / "thesis.txt").read_text() == "mine"
     (place / "thesis.txt").unlink()
-    for _ in range(2):
-        assert main([*asked, str(link)]) == 0
-        assert link.is_symlink() and (place / MARK).is_file()
+    with replacing_folder(place, MARK, "report") as new:
+        (new / MARK).write_text("old")
+    assert main([*asked, str(link)]) == 0
+    assert link.is_symlink() and (place / MARK).read_text() != "old"
     (place / "pictures").mkdir(exist_ok=True)
     (place / "pictures/thesis.txt").write_text("mine")
     assert main([*asked, str(place)]) == 2
