@@ -12,8 +12,7 @@ from tests.fsbench.runs import some_header, some_run
 
 def record(identity: dict[str, Any], **header: Any) -> Record:
     """Return a run of which nothing is written."""
-    run = some_run(identity)
-    made = Record(Path("run"), run)
+    made = Record(Path("run"), some_run(identity))
     made.__dict__["header"] = some_header(**header)
     return made
 
