@@ -20,7 +20,7 @@ from fsbench.cli.main import main
 from fsbench.data.episodes.episode import Episode
 from fsbench.data.episodes.manifest import Manifest, read_manifest
 from fsbench.pages.report.costs import RunCost, pareto_front
-from fsbench.pages.report.episodes import FoldEpisodes, worth_a_look
+from fsbench.pages.report.episodes import FoldEpisodes, episode_scores, object_sizes, worth_a_look
 from fsbench.pages.report.plots import adapt_to_theme, cost_plot
 from fsbench.pages.report.site import MARK
 from fsbench.records.machine import processor
@@ -121,6 +121,21 @@ def test_the_matrix_is_the_comparison(report):
     mean = {row.method: row.scores["mIoU"].value for row in block.rows if row.fold == "mean"}
     assert float(moved["good minus bad"]) == pytest.approx(mean["good"] - mean["bad"], abs=1e-3)
     assert float(moved["bad minus good"]) == -float(moved["good minus bad"])
+
+
+def test_episodes_are_those_of_the_record(make):
+    record = make("m", 0, quality=3, way=2, wrong=5)
+    iou, wrong = episode_scores(record.episodes, "background")
+    sizes = object_sizes(record.episodes)
+    for (number,), frame in record.episodes.group_by("episode"):
+        ways = [row for row in frame.to_dicts() if row["slot"] > 0]
+        unions = [row["pred"] + row["pred_void"] + row["gt"] - row["tp"] for row in ways]
+        each = [row["tp"] / union for row, union in zip(ways, unions, strict=True) if union > 0]
+        assert wrong[number] == sum(row["present"] != row["decided"] for row in ways)
+        pixels = ways[0]["valid"] + ways[0]["void"]
+        assert sizes[number] == pytest.approx(sum(row["gt"] for row in ways) / pixels)
+        assert iou[number] == pytest.approx(np.mean(each)) if each else np.isnan(iou[number])
+    assert wrong[:5].all() and not wrong[5:].any()
 
 
 def test_best_worst_and_most_disagreeing_are_chosen():
