@@ -56,7 +56,6 @@ OF_SEGMENTATION = [
     (lambda frame: frame.head(47), "its row 47 is nothing; its manifest names episode 23, slot 1"),
     (lambda frame: frame.with_columns(pl.lit(True).alias(FAILED)), "it does not hold the counts that run.json"),
     (row("rom", 0.123), "the column rom does not hold the values that run.json names"),
-
 ]  # fmt: skip
 """Change of a table of counts -> why it is refused."""
 

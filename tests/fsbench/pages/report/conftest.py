@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from fsbench.cli.main import main
 from fsbench.pages.report.collect import Study, collect
 from fsbench.pages.report.workers import SerialExecutor
 from fsbench.records.record import find_records
@@ -25,3 +26,11 @@ def study(study_runs: Path) -> Study:
     """The study of these runs."""
     (study,) = collect(find_records(study_runs), ["mIoU", "FB-IoU", "accuracy"], SerialExecutor())
     return study
+
+
+@pytest.fixture(scope="session")
+def study_pages(study_runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of the report of these runs."""
+    out = tmp_path_factory.mktemp("site") / "r"
+    assert main(["report", str(study_runs), "--out", str(out), "--gallery", "0"]) == 0
+    return out

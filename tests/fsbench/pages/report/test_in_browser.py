@@ -7,7 +7,7 @@ import pytest
 
 from fsbench.cli.main import main
 from fsbench.results.tables import breakdowns
-from tests.fsbench.pages.report.test_report import HOSTILE, _spoil
+from tests.fsbench.pages.report.test_report import HOSTILE, spoil, study_of
 from tests.fsbench.runs import rewrite
 from tests.page_layout import check_layout
 
@@ -24,7 +24,7 @@ def site(shared_make):
     for number, fold in ((0, 0), (1, 0), (0, 1), (1, 1)):
         record = shared_make(f"m{number}", fold, quality=1 + 2 * number, wrong=6 * number, way=2)
         if fold == 0:
-            _spoil(record.path)
+            spoil(record.path)
     rewrite(shared_make("m0", 1, quality=3, way=2, seed=1), identity={"kept_support": 0.3, "seed": 0})
     for end in ("one", "two"):
         shared_make(f"{'variant_' * 8}{end}", 0)
@@ -40,12 +40,6 @@ def site(shared_make):
         patched.setattr(breakdowns, "to_sheet", with_reported)
         assert main(["report", str(runs), "--out", str(runs / "r"), "--gallery", "0"]) == 0
     return runs / "r"
-
-
-def study_with(site, words):
-    """Return the folder of the table whose page has these words."""
-    (page,) = (page for page in site.glob("study-*/index.html") if words in page.read_text())
-    return page.parent
 
 
 @contextmanager
@@ -78,7 +72,7 @@ def test_names_do_nothing_on_any_page_and_dark_narrow_and_printed_ones_are_read(
     def background(page):
         return page.evaluate("getComputedStyle(document.body).backgroundColor")
 
-    hostile = study_with(site, "alert(1)")
+    hostile = study_of(site, "alert(1)")
     pages = [site / "index.html", site / "curves.html", *sorted(hostile.glob("*.html"))]
     assert len(pages) == 5
     for path in pages:
@@ -99,7 +93,7 @@ def test_names_do_nothing_on_any_page_and_dark_narrow_and_printed_ones_are_read(
 
 
 def test_hostile_names_are_words_of_the_explorer(chromium, site):
-    with opened(chromium, study_with(site, "alert(1)") / "explorer.html") as page:
+    with opened(chromium, study_of(site, "alert(1)") / "explorer.html") as page:
         names = page.locator(".choices .name").all_inner_texts()
         assert set(HOSTILE[:3]) <= set(names)
         page.get_by_role("checkbox", name="__proto__").check()

@@ -15,11 +15,12 @@ import numpy as np
 import polars as pl
 import pytest
 
+from fsbench.base.files.folders import replacing_folder
 from fsbench.cli.main import main
 from fsbench.data.episodes.episode import Episode
 from fsbench.data.episodes.manifest import Manifest, read_manifest
 from fsbench.pages.report.costs import RunCost, pareto_front
-from fsbench.pages.report.episodes import FoldEpisodes, worth_a_look
+from fsbench.pages.report.episodes import FoldEpisodes, episode_scores, object_sizes, worth_a_look
 from fsbench.pages.report.plots import adapt_to_theme, cost_plot
 from fsbench.pages.report.site import MARK
 from fsbench.records.machine import processor
@@ -45,6 +46,28 @@ def data_file(study, name):
     found, content = json.loads(f"[{text.strip().removeprefix('fsbenchFile(').removesuffix(')')}]")
     assert found == name
     return json.loads(content)
+
+
+def study_of(folder, words):
+    """Return the folder of the table on whose page these words are."""
+    (page,) = (page for page in folder.glob("study-*/index.html") if words in page.read_text())
+    return page.parent
+
+
+def spoil(folder):
+    """Give a record's method, classes and images names that mean harm, with all hashes as they should be."""
+    record = read_record(folder)
+    old = read_manifest(folder / "manifest.jsonl")
+    names = dict(zip(old.header.class_names, HOSTILE, strict=False))
+    bad = HOSTILE[1]
+    frame = record.every_episode.with_columns(query=pl.lit(bad) + pl.col("query"))
+    episodes = tuple(replace(e, query=bad + e.query, supports=tuple((bad,) for _ in e.supports)) for e in old.episodes)
+    manifest = Manifest(old.entries | {"class_names": names}, episodes)
+    manifest.write(folder / "manifest.jsonl")
+    method = record.run.identity.method.as_json()
+    method["name"] = HOSTILE[0] + method["name"]
+    run = changed(record, {"manifest_sha256": manifest.sha256, "method": method}).run
+    write_files(folder, run, frame)
 
 
 @pytest.fixture(scope="module")
@@ -99,6 +122,21 @@ def test_the_matrix_is_the_comparison(report):
     mean = {method: scores["mIoU"].value for (method, fold), scores in block.lines.items() if fold == "mean"}
     assert float(moved["good minus bad"]) == pytest.approx(mean["good"] - mean["bad"], abs=1e-3)
     assert float(moved["bad minus good"]) == -float(moved["good minus bad"])
+
+
+def test_episodes_are_those_of_the_record(make):
+    record = make("m", 0, quality=3, way=2, wrong=5)
+    iou, wrong = episode_scores(record.episodes, "background")
+    sizes = object_sizes(record.episodes)
+    for (number,), frame in record.episodes.group_by("episode"):
+        ways = [row for row in frame.to_dicts() if row["slot"] > 0]
+        unions = [row["pred"] + row["pred_void"] + row["gt"] - row["tp"] for row in ways]
+        each = [row["tp"] / union for row, union in zip(ways, unions, strict=True) if union > 0]
+        assert wrong[number] == sum(row["present"] != row["decided"] for row in ways)
+        pixels = ways[0]["valid"] + ways[0]["void"]
+        assert sizes[number] == pytest.approx(sum(row["gt"] for row in ways) / pixels)
+        assert iou[number] == pytest.approx(np.mean(each)) if each else np.isnan(iou[number])
+    assert wrong[:5].all() and not wrong[5:].any()
 
 
 def test_best_worst_and_most_disagreeing_are_chosen():
@@ -187,9 +225,10 @@ def test_only_a_report_is_replaced(make, tmp_path, capsys, monkeypatch):
     assert main([*asked, str(place)]) == 2
     assert "is no report" in capsys.readouterr().err and (place / "thesis.txt").read_text() == "mine"
     (place / "thesis.txt").unlink()
-    for _ in range(2):
-        assert main([*asked, str(link)]) == 0
-        assert link.is_symlink() and (place / MARK).is_file()
+    with replacing_folder(place, MARK, "report") as new:
+        (new / MARK).write_text("old")
+    assert main([*asked, str(link)]) == 0
+    assert link.is_symlink() and (place / MARK).read_text() != "old"
     (place / "pictures").mkdir(exist_ok=True)
     (place / "pictures/thesis.txt").write_text("mine")
     assert main([*asked, str(place)]) == 2
@@ -200,6 +239,22 @@ def test_only_a_report_is_replaced(make, tmp_path, capsys, monkeypatch):
     assert main([*asked, "."]) == 2
     assert "is the working folder" in capsys.readouterr().err
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+
+def test_the_old_report_is_put_back_where_the_new_one_cannot_be(tmp_path, monkeypatch):
+    out, rename = tmp_path / "report", Path.rename
+    out.mkdir()
+    (out / MARK).write_text("old")
+
+    def fail(path, target):
+        if path.parent.name == "new":
+            raise PermissionError("no")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", fail)
+    with pytest.raises(PermissionError), replacing_folder(out, MARK, "report"):
+        pass
+    assert (out / MARK).read_text() == "old" and list(tmp_path.iterdir()) == [out]
 
 
 @pytest.fixture(scope="module")
@@ -214,19 +269,13 @@ def odd(blocks_folder, tmp_path_factory):
     (make("strange", 0).path / "run.json").write_text("{")
     old = rewrite(make("old", 1), header={"protocol": "other"})
     for number in range(2):
-        _spoil(make(f"m{number}", 0, quality=1 + number, episodes=20).path)
+        spoil(make(f"m{number}", 0, quality=1 + number, episodes=20).path)
     make("=1+1", 0, way=2)
     make("@SUM(A1)", 0, quality=3, way=2)
     named = [classified("near", 0), classified("far", 1)]
     with redirect_stderr(StringIO()) as said:
         assert main(["report", str(runs), "--out", str(runs / "r")]) == 1
     return SimpleNamespace(folder=runs / "r", errors=said.getvalue(), old=old, named=named)
-
-
-def study_of(folder, words):
-    """Return the folder of the table on whose page these words are."""
-    (page,) = (page for page in folder.glob("study-*/index.html") if words in page.read_text())
-    return page.parent
 
 
 def test_damaged_records_are_said_and_left_out(odd):
@@ -270,22 +319,6 @@ def test_hostile_names_stay_text(odd):
     assert scripts == {"runs.html": 3, "explorer.html": 4, "index.html": 7}
     assert (odd.folder / "index.html").read_text().count("<script") == 3
     assert set(HOSTILE) & set(data_file(study, "data")["classes"].values())
-
-
-def _spoil(folder):
-    """Give a record's method, classes and images names that mean harm, with all hashes as they should be."""
-    record = read_record(folder)
-    old = read_manifest(folder / "manifest.jsonl")
-    names = dict(zip(old.header.class_names, HOSTILE, strict=False))
-    bad = HOSTILE[1]
-    frame = record.every_episode.with_columns(query=pl.lit(bad) + pl.col("query"))
-    episodes = tuple(replace(e, query=bad + e.query, supports=tuple((bad,) for _ in e.supports)) for e in old.episodes)
-    manifest = Manifest(old.entries | {"class_names": names}, episodes)
-    manifest.write(folder / "manifest.jsonl")
-    method = record.run.identity.method.as_json()
-    method["name"] = HOSTILE[0] + method["name"]
-    run = changed(record, {"manifest_sha256": manifest.sha256, "method": method}).run
-    write_files(folder, run, frame)
 
 
 def test_the_first_page_has_every_fold_and_says_what_is_a_trial(report):

@@ -7,7 +7,6 @@ import re
 import numpy as np
 import pytest
 
-from fsbench.cli.main import main
 from fsbench.pages.report.differences import bearing
 from fsbench.pages.report.scores import heat
 from tests.fsbench.pages.report.conftest import METHODS
@@ -18,12 +17,10 @@ pytestmark = pytest.mark.slow(3)
 SHOWN = "#leaderboard tbody:first-of-type tr:not([hidden])"
 
 
-@pytest.fixture(scope="module")
-def page_file(study_runs, tmp_path_factory):
+@pytest.fixture
+def page_file(study_pages):
     """The page of the study."""
-    out = tmp_path_factory.mktemp("site") / "r"
-    assert main(["report", str(study_runs), "--out", str(out), "--gallery", "0"]) == 0
-    return out / "study-1/index.html"
+    return study_pages / "study-1/index.html"
 
 
 def words(page, selector):
@@ -125,18 +122,15 @@ def test_a_figure_in_focus_or_under_the_pointer_shows_its_interval(chromium, pag
 
 
 def test_files_have_what_is_shown(chromium, page_file, study):
-    def download(page, form, tmp):
+    def download(page, form):
         with page.expect_download() as waited:
             page.get_by_role("button", name=form, exact=True).click()
         assert waited.value.suggested_filename == f"leaderboard.{form.lower()}"
-        path = tmp / form
-        waited.value.save_as(path)
-        return path.read_text()
+        return waited.value.path().read_text()
 
-    at = page_file.with_name(page_file.name).as_uri()
     with opened(chromium, page_file, viewport={"width": 1400, "height": 900}) as page:
-        page.goto(f"{at}?columns=mIoU.mean,accuracy.mean,trainable,runs&sort=mIoU.mean&intervals=1")
-        lines = list(csv.reader(download(page, "CSV", page_file.parent).splitlines()))
+        page.goto(f"{page_file.as_uri()}?columns=mIoU.mean,accuracy.mean,trainable,runs&sort=mIoU.mean&intervals=1")
+        lines = list(csv.reader(download(page, "CSV").splitlines()))
         head = "method,mIoU mean,mIoU mean letters,mIoU mean low,mIoU mean high,accuracy mean,accuracy mean letters"
         assert lines[0] == [*head.split(","), "accuracy mean low", "accuracy mean high", "trainable"]
         assert [line[0].lstrip("'") for line in lines[1:5]] == methods(page) and "'=fair" in [line[0] for line in lines]
@@ -146,14 +140,14 @@ def test_files_have_what_is_shown(chromium, page_file, study):
         assert [f"[{line[3]}, {line[4]}]" for line in lines[1:5]] == ends and len(lines) == 6
         assert [line[2] for line in lines[1:5]] == words(page, f'{SHOWN} td[data-column="mIoU.mean"] sup')
 
-        made = json.loads(download(page, "JSON", page_file.parent))
+        made = json.loads(download(page, "JSON"))
         assert [column["key"] for column in made["columns"]] == ["mIoU.mean", "accuracy.mean", "trainable"]
         for row in made["rows"][:4]:
             score, exact = row["figures"]["mIoU.mean"], study.block.lines[row["method"], "mean"]["mIoU"]
             assert [score["value"], score["low"], score["high"]] == [exact.value, exact.low, exact.high]
         assert [row["without_model"] for row in made["rows"]] == [False] * 4 + [True]
 
-        tex = download(page, "TeX", page_file.parent)
+        tex = download(page, "TeX")
         assert r"\begin{tabular}{lrrr}" in tex and tex.count(r"\midrule") == 2
         bold = words(page, "#leaderboard td:not([hidden]) strong.number")
         underlined = words(page, "#leaderboard td:not([hidden]) u.number")

@@ -2,7 +2,6 @@
 
 import re
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -136,27 +135,20 @@ def test_most_shared_folds_are_taken(folds, expected, left_out):
     assert ("Left out" in remark and remark.endswith(f": {left_out}.")) == bool(left_out)
 
 
-def test_the_first_page_has_the_verdict_before_the_table(study_runs, tmp_path):
-    assert main(["report", str(study_runs), "--out", str(tmp_path / "pages"), "--gallery", "0"]) == 0
-    page = (tmp_path / "pages/index.html").read_text()
+def test_the_first_page_has_the_verdict_before_the_table(study_pages):
+    page = (study_pages / "index.html").read_text()
     assert page.index("has the best mIoU") < page.index('<table class="front">')
     assert "3⁰, 3¹ are folds 0, 1, with 3 classes each." in page
 
 
-@pytest.fixture(scope="module")
-def unequal_pages(tmp_path_factory) -> Path:
-    """The report of two methods of which one was told boxes beside masks."""
-    runs = tmp_path_factory.mktemp("unequal") / "runs"
+def test_marks_are_explained_beside_the_table(tmp_path):
+    """In the report of two methods of which one was told boxes beside masks."""
+    runs, pages = tmp_path / "runs", tmp_path / "pages"
     for record in write_study(runs, {"masks": 0.7, "boxes": 0.4}, folds=2, classes=6, episodes=40):
         if record.run.identity.method.name == "boxes":
             rewrite(record, told={"supervision": ["boxes"], "saw_test_classes": "no"})
-    assert main(["report", str(runs), "--out", str(runs.parent / "pages"), "--gallery", "0"]) == 0
-    return runs.parent / "pages"
-
-
-def test_marks_are_explained_beside_the_table(unequal_pages):
-    front = (unequal_pages / "index.html").read_text()
-    table = (unequal_pages / "study-1/index.html").read_text()
+    assert main(["report", str(runs), "--out", str(pages), "--gallery", "0"]) == 0
+    front, table = ((pages / name).read_text() for name in ("index.html", "study-1/index.html"))
     assert "Methods marked † and ‡ were made under unequal conditions" in front
     (caption,) = re.findall("<caption>(.*?)</caption>", front, re.DOTALL)
     for words in ("† and ‡ worked under different", "not ranked together", "labels: † masks, ‡ boxes"):

@@ -45,11 +45,6 @@ def test_columns_are_the_records(study):
         ]
         assert data["wrong"][number] == wrong
     columns, names = data["columns"], data["names"]
-    foregrounds = [
-        row for fold in (0, 1) for row in runs["m0", fold].episodes.filter(slot=0).sort("episode").to_dicts()
-    ]
-    sizes = [row["gt"] / (row["valid"] + row["void"]) for row in foregrounds]
-    assert columns["size"] == pytest.approx(1000 * np.array(sizes), abs=0.5 + 1e-9)
     episodes = [episode for fold in (0, 1) for episode in runs["m0", fold].manifest.episodes]
     assert columns["index"] == [episode.index for episode in episodes]
     assert [names[number] for number in columns["query"]] == [episode.query for episode in episodes]

@@ -19,6 +19,20 @@ LEFT, RIGHT, TOP, BOTTOM = 44, 12, 10, 40
 """Margins of the scatter plot in pixels."""
 
 
+@pytest.fixture
+def altered(study, tmp_path):
+    """altered(change) -> the study's page in a copy whose data `change` was applied to."""
+
+    def alter(change):
+        folder = shutil.copytree(study, tmp_path / "altered")
+        data = data_file(folder, "data")
+        change(data)
+        write_data_file(folder, "data", data)
+        return folder / "explorer.html"
+
+    return alter
+
+
 def test_masks_are_decoded_as_pycocotools_does(chromium):
     rng = np.random.default_rng(0)
     shapes = [(1, 1), (1, 9), (7, 1), (40, 30), (70, 110)]
@@ -106,14 +120,11 @@ def test_filters_choose_what_they_say(reading):
         assert (low, high) == (pytest.approx(200, abs=9), pytest.approx(600, abs=9))
 
 
-def test_orders_are_those_of_the_numbers(chromium, study, tmp_path):
-    study = shutil.copytree(study, tmp_path / "study")
-    data = data_file(study, "data")
-    empty = np.arange(48) % 5 == 0
-    data["columns"]["empty"] = empty.astype(int).tolist()  # those whose answers differ as well
-    write_data_file(study, "data", data)
-    with opened(chromium, study / "explorer.html") as page:
-        reader = Reader(page, study)
+def test_orders_are_those_of_the_numbers(chromium, altered):
+    empty = np.arange(48) % 5 == 0  # those whose answers differ as well
+    page_file = altered(lambda data: data["columns"].update(empty=empty.astype(int).tolist()))
+    with opened(chromium, page_file) as page:
+        reader = Reader(page, page_file.parent)
         a, b = (np.where(values < 0, 1000, values) for values in (reader.a, reader.b))
         none = (reader.a < 0) & (reader.b < 0)
         for order, key in (
@@ -186,45 +197,33 @@ def test_an_episode_that_is_opened_is_in_sight(reading, width, height):
         assert in_sight()  # whoever is sent an address sees what it is about
 
 
-@pytest.mark.slow(2)
-def test_an_address_given_while_another_waits_to_be_written_counts(reading):
+@pytest.mark.slow(3)
+def test_choices_and_addresses_that_cross_all_count(reading):
     with reading("order=list&layers=predicted&split=0&episode=0.1") as reader:
-        page = reader.page
-        expect(page.locator("#view")).to_have_attribute("data-shown", "0.1 predicted")
-        page.evaluate("""() => { window.waiting = [];
-            window.setTimeout = (work) => waiting.push(work); window.clearTimeout = () => waiting.pop(); }""")
-        page.keyboard.press("2")
-        expect(page.locator("#view")).to_have_attribute("data-shown", "0.1 predicted truth")
-        page.evaluate("""() => { const [write] = waiting;
-            location.hash = "#order=list&layers=truth&split=0&episode=0.3"; write(); }""")
-        expect(page.locator("#view")).to_have_attribute("data-shown", "0.3 truth")
-
-
-@pytest.mark.slow(2)
-def test_a_choice_between_an_address_and_its_drawing_counts(reading):
-    with reading("order=list&layers=predicted&split=0&episode=0.1") as reader:
-        page = reader.page
-        expect(page.locator("#view")).to_have_attribute("data-shown", "0.1 predicted")
-        page.evaluate("""() => {
+        page, view = reader.page, expect(reader.page.locator("#view"))
+        view.to_have_attribute("data-shown", "0.1 predicted")
+        page.evaluate("""() => { // a choice between an address and its drawing
             const key = () => document.body.dispatchEvent(new KeyboardEvent("keydown", { key: "3", bubbles: true }));
             addEventListener("hashchange", key, { once: true }); // after the page's own listener, before the next frame
             location.hash = "#order=list&layers=truth&split=0&episode=0.3"; }""")
-        expect(page.locator("#view")).to_have_attribute("data-shown", "0.3 truth predicted")
+        view.to_have_attribute("data-shown", "0.3 truth predicted")
         reader.settle()
         assert reader.hash()["layers"] == ["truth predicted"]
 
-
-@pytest.mark.slow(2)
-def test_a_choice_just_before_the_page_is_left_is_there_when_the_reader_comes_back(reading):
-    with reading("order=list&layers=predicted&split=0&episode=0.1") as reader:
-        page = reader.page
-        expect(page.locator("#view")).to_have_attribute("data-shown", "0.1 predicted")
-        page.evaluate("window.setTimeout = () => 1")  # the pause does not end
+        page.evaluate("window.setTimeout = () => 1")  # the pause before a choice is written does not end
         page.keyboard.press("2")
-        expect(page.locator("#view")).to_have_attribute("data-shown", "0.1 predicted truth")
+        view.to_have_attribute("data-shown", "0.3 predicted")
         page.goto("about:blank")
-        page.go_back()
-        expect(page.locator("#view")).to_have_attribute("data-shown", "0.1 predicted truth")
+        page.go_back()  # a choice just before the page is left is there when the reader comes back
+        view.to_have_attribute("data-shown", "0.3 predicted")
+
+        page.evaluate("""() => { window.waiting = [];
+            window.setTimeout = (work) => waiting.push(work); window.clearTimeout = () => waiting.pop(); }""")
+        page.keyboard.press("2")
+        view.to_have_attribute("data-shown", "0.3 predicted truth")
+        page.evaluate("""() => { const [write] = waiting; // an address that is given while a choice waits
+            location.hash = "#order=list&layers=truth&split=0&episode=0.4"; write(); }""")
+        view.to_have_attribute("data-shown", "0.4 truth")
 
 
 def test_everything_has_a_name_also_on_a_dark_phone_and_in_print(reading):
@@ -265,21 +264,16 @@ def test_the_command_that_explains_the_open_episode(reading):
 
 
 @pytest.mark.slow(3)
-def test_no_words_are_cut_off_or_lie_on_others(chromium, study, tmp_path):
-    study = shutil.copytree(study, tmp_path / "study")
-    data = data_file(study, "data")
+def test_no_words_are_cut_off_or_lie_on_others(chromium, altered):
     names = ["prototype_demo (support_annotation box)", "dense_classifier_with_lora (backbone dinov2_vits14)"]
-    write_data_file(study, "data", data | {"methods": names})
-    with opened(chromium, study / "explorer.html", fragment="episode=0.2") as page:
-        Reader(page, study).settle()
+    page_file = altered(lambda data: data.update(methods=names))
+    with opened(chromium, page_file, fragment="episode=0.2") as page:
+        Reader(page, page_file.parent).settle()
         check_layout(page)
 
 
-def test_a_method_without_a_run_of_a_fold_has_no_points_there(chromium, study, tmp_path):
-    study = shutil.copytree(study, tmp_path / "study")
-    data = data_file(study, "data")
-    data["iou"][1][24:] = [NO_RUN] * 24
-    write_data_file(study, "data", data)
-    with opened(chromium, study / "explorer.html", fragment="brush=0+1000+0+1000") as page:
-        reader = Reader(page, study)
+def test_a_method_without_a_run_of_a_fold_has_no_points_there(chromium, altered):
+    page_file = altered(lambda data: data["iou"][1].__setitem__(slice(24, None), [NO_RUN] * 24))
+    with opened(chromium, page_file, fragment="brush=0+1000+0+1000") as page:
+        reader = Reader(page, page_file.parent)
         assert 0 < reader.shown() == ((reader.a >= 0) & (reader.b >= 0)).sum() <= 24
