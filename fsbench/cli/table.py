@@ -90,7 +90,7 @@ def _kind(options: argparse.Namespace) -> str:
     ruled = [name for name in RULES if name in given]
     if "claimed" in ruled and len(ruled) > 1:
         raise SettingsError(
-            f"--claimed and {_flag(ruled[0])} were both given; --claimed shows every such view by itself"
+            f"--claimed and {_flag(ruled[0])} were both given; --claimed shows every such rule by itself"
         )
     kinds = list(dict.fromkeys(KINDS[word] for word in options.by))
     if ruled and kinds:

@@ -37,6 +37,7 @@ from fsbench.results.comparison.layout import bars
 from fsbench.results.comparison.layout import plot as plot_differences
 from fsbench.results.comparison.layout import to_sheet as comparison_to_sheet
 from fsbench.results.pictures.palette import ERROR_NAMES
+from fsbench.results.rows.row import CLASS
 from fsbench.results.sheets import layout
 from fsbench.results.sheets.data import csv_text
 from fsbench.results.sheets.drawing import fold_words, row_fold_words
@@ -244,8 +245,7 @@ class Pages:
         known = numbers[~np.isnan(numbers)]
         span = (float(known.min()), float(known.max())) if known.size else (0.0, 1.0)
         scales = [heat.difference_scale(classes.differences(i)) for i in range(len(classes.methods))]
-        breakdowns_asked = [word for kind in ("class", "size", "fold") for word in ("--by", kind)]
-        asked = breakdowns_asked if study.protocol.has_masks else ["--by", "class"]
+        asked = [word for kind in (KINDS if study.protocol.has_masks else (CLASS,)) for word in ("--by", kind)]
         folders = sorted({str(record.path) for record in study.records})
         return {
             "differences": differences, "kinds": KINDS, "classes": classes, "scales_by_baseline": scales,
