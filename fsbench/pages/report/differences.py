@@ -133,12 +133,13 @@ def differences_by_part(
 
     Args:
         methods: The best first.
-        metrics: Of the study; the first is taken, and accuracy, which alone means something where nothing is shown.
+        metrics: Of the study. The first that two methods have is taken, and accuracy, which alone means something where
+            nothing is shown.
         most: Largest number of methods; see `comparable_methods`.
         measure: As in `Request`.
 
     Returns:
-        The differences, or None where there are fewer than two such methods.
+        The differences, or None where there are fewer than two such methods, or no two have one of the metrics.
     """
     compared, _ = comparable_methods(methods, most)
     if len(compared) < 2:
@@ -147,9 +148,14 @@ def differences_by_part(
         check_same(compared)
     except FsbenchError:  # the comparison in pairs says why
         return None
-    taken = list(dict.fromkeys([metrics[0], *(name for name in metrics if name == "accuracy")]))
-    pairs = list(combinations(compared, 2))
-    rows = difference_rows(compared, pairs, Request(tuple(taken), tuple(KINDS), measure=measure), Sums(measure))
+    pairs, sums = list(combinations(compared, 2)), Sums(measure)
+    for main in metrics:
+        taken = list(dict.fromkeys([main, *(name for name in metrics if name == "accuracy")]))
+        rows = difference_rows(compared, pairs, Request(tuple(taken), tuple(KINDS), measure=measure), sums)
+        if any(row.metric == main for row in rows):
+            break
+    else:
+        return None
     parts = Counter(kind for kind, *_ in {(row.part_kind, row.part, row.fold) for row in rows})
     kept = [row for row in rows if row.part_kind != ALL and parts[row.part_kind] > 1]
     return Differences(list(compared), taken, kept)

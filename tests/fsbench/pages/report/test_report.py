@@ -85,7 +85,7 @@ def test_numbers_are_those_of_the_tables(report):
     """Of data that nobody published there is no page of published figures."""
     assert not (report / "atlas.html").exists() and "Published" not in (report / "index.html").read_text()
     records = find_records(report.parent)
-    (block,) = build_blocks(records, by_class=True, trivial=True)
+    (block,) = build_blocks(records, by=("size", "class"), trivial=True)
     assert (report / "study-1/table.csv").read_text() == render([block], "csv")
     page = (report / "study-1/index.html").read_text()
     names = re.findall(r'<tr (?:class="[^"]*" )?data-method="([^"]*)"', page)
