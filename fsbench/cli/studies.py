@@ -10,7 +10,8 @@ from fsbench.base.files.folders import check_free, replacing_folder
 from fsbench.base.terminal import print_block, print_line, text_width
 from fsbench.cli.options import check_plot_file
 from fsbench.protocols.reading import metric_names
-from fsbench.records.record import Record, finished_records
+from fsbench.records.record import Record, finished_records, leave_out_damaged
+from fsbench.results.rows.scoring import Request
 from fsbench.results.studies.analyses import ANNOTATIONS, CURVES, SUPPORTS
 from fsbench.results.studies.analysis import Analysis, T
 from fsbench.results.studies.annotations.losses import annotation_tables
@@ -18,6 +19,7 @@ from fsbench.results.studies.supports.sensitivity import Measure, Properties, se
 from fsbench.results.studies.sweep.axes import AXES
 from fsbench.results.studies.sweep.curves import CurveTable, curve_tables
 from fsbench.results.studies.sweep.objects import object_tables
+from fsbench.runner.evaluation.result import measure_for
 
 KIND = "comparison"
 """Word for a folder of `--out`, which is known by its JSON."""
@@ -43,8 +45,9 @@ def by_objects(options: argparse.Namespace) -> int:
 
 def by_annotation(options: argparse.Namespace) -> int:
     """Show what weaker annotations of the supports cost against masks; returns the exit status."""
-    metrics = None if options.metrics is None else metric_names(options.metrics)
-    return _show(options, ANNOTATIONS, lambda records: annotation_tables(records, metrics))
+    metrics = () if options.metrics is None else metric_names(options.metrics)
+    asked = Request(tuple(metrics), measure=measure_for(metrics))
+    return _show(options, ANNOTATIONS, lambda records: annotation_tables(records, asked))
 
 
 def by_draw(options: argparse.Namespace) -> int:
@@ -75,7 +78,7 @@ def _show(
     if options.out is not None:
         check_free(options.out, mark, KIND)
     records, refused = finished_records(options.runs)
-    found = tables(records)
+    found = leave_out_damaged(records, refused, tables)
     if options.plot is not None:
         analysis.save_figure(options.plot, found, options.caption)
     width, wrap = text_width()

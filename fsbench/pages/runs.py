@@ -18,6 +18,7 @@ from fsbench.results.published.scores import PublishedScore
 from fsbench.results.rows.comparable import ComparedTest, Methods, compared_tests, label_methods
 from fsbench.results.rows.parts import PART_KINDS
 from fsbench.results.rows.row import ALL, CLASS, FOLD, OBJECTS, SIZE, ResultRow, rows_frame
+from fsbench.results.rows.scoring import Request, correct
 from fsbench.results.studies.annotations.losses import AnnotationTable, annotation_tables
 from fsbench.results.studies.sweep.axes import AXES
 from fsbench.results.studies.sweep.curves import CurveTable, curve_tables
@@ -187,7 +188,11 @@ class Runs:
         names, parts = asked_metrics(metrics), _breakdowns(by, (*PART_KINDS, *AXES, OBJECTS, "annotation"))
         self._check(names, parts)
         if not PART_KINDS.keys() >= set(parts):
-            return rows_frame(_rows_by(self.records, parts, names, minus))
+            request = Request(tuple(names or ()), measure=measure_for(names or ()))
+            left_out: list[str] = []
+            found = leave_out_damaged(self.records, left_out, lambda sound: _rows_by(sound, parts, request, minus))
+            self._leave_out(left_out)
+            return rows_frame(found)
         measure = measure_for(names or ())
         asked: dict[str, Any] = {"by": parts, "trivial": trivial}
         if minus is not None:
@@ -327,28 +332,35 @@ class Runs:
         return f"{self.table()._repr_html_()}<div>{escape(repr(self))}</div>"
 
 
-def _rows_by(
-    records: Sequence[Record], by: Sequence[str], metrics: Sequence[str] | None, minus: str | None
-) -> list[ResultRow]:
-    """Return the scores of methods at the values of a setting, and those of their differences that `minus` asks for."""
+def _rows_by(records: Sequence[Record], by: Sequence[str], asked: Request, minus: str | None) -> list[ResultRow]:
+    """Return the scores of methods at the values of a setting, and the differences that `minus` asks for.
+
+    The p of these differences are corrected together.
+    """
     tables: Sequence[CurveTable | AnnotationTable]
     if set(by) <= set(AXES):
-        tables = curve_tables(records, by)
+        tables = curve_tables(records, by, asked)
     elif list(by) == [OBJECTS]:
         # the data sets: seconds, which other numbers do without
         from fsbench.pages.explain.query_objects import query_objects
 
-        tables = object_tables(records, query_objects)
+        tables = object_tables(records, query_objects, asked)
     elif list(by) == ["annotation"]:
-        tables = annotation_tables(records, metrics)
+        tables = annotation_tables(records, asked)
     else:
         raise SettingsError(f"by is {', '.join(by)}, which do not go together; expected one of them at a time")
-    rows = [(row, metrics or table.metrics) for table in tables for row in table.rows]
-    known = dict.fromkeys(row.minus for row, _ in rows if row.minus)
-    if minus not in (None, ALL, *known):
-        raise SettingsError(f"no method '{minus}' to compare with{known_names(str(minus), known)}")
-    asked = ("", *known) if minus == ALL else ("", minus)
-    return [row for row, wanted in rows if row.metric in wanted and row.minus in asked]
+    rows = [row for table in tables for row in table.rows if row.metric in table.metrics]
+    scores, differences = ([row for row in rows if bool(row.minus) == is_minus] for is_minus in (False, True))
+    if minus is None:
+        return scores
+    known = dict.fromkeys(name for row in differences for name in (row.method, row.minus))
+    if minus not in (ALL, *known):
+        raise SettingsError(f"no method '{minus}' to compare with{known_names(minus, known)}")
+    if minus != ALL:
+        turned = (row if row.minus == minus else row.reversed() for row in differences)
+        differences = [row for row in turned if row.minus == minus]
+    corrected, _ = correct(differences, {table.title: table.metrics[0] for table in tables})
+    return [*scores, *corrected]
 
 
 def _words(names: Words) -> list[str]:

@@ -89,12 +89,21 @@ def _same_episodes(group: list[Record]) -> list[list[Record]]:
     return [records for _, records in parts]
 
 
-def names_of_tests(groups: Sequence[list[Record]]) -> list[str]:
+def runs_by_fold(records: Iterable[Record]) -> dict[int, Record]:
+    """Return the runs of a method, one of each fold, by ascending fold."""
+    return {fold_of(record): record for record in sorted(records, key=fold_of)}
+
+
+def names_of_tests(groups: Sequence[list[Record]], titles: Sequence[str] | None = None) -> list[str]:
     """Return a name for each group of `comparable`: its title, with what tells it from others of the same title.
 
     That is the test's seed where it is another in each of them, else a number.
+
+    Args:
+        groups: runs that may be compared.
+        titles: of the groups; those of their protocols unless given.
     """
-    titles = [group[0].protocol.title(group[0].header) for group in groups]
+    titles = titles or [group[0].protocol.title(group[0].header) for group in groups]
     names = []
     for number, (title, group) in enumerate(zip(titles, groups, strict=True)):
         alike = [other for other, own in zip(groups, titles, strict=True) if own == title]

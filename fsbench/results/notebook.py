@@ -44,7 +44,7 @@ class Table:
         # spared until it is needed
         import polars as pl
 
-        return pl.concat([wide_frame(block.rows, by) for block in self.blocks], how="diagonal")
+        return pl.concat([wide_frame(block.shown_rows, by) for block in self.blocks], how="diagonal")
 
     @property
     def text(self) -> str:

@@ -15,12 +15,12 @@ from fsbench.pages.report.matrix import compare_study
 from fsbench.protocols.protocol import Protocol
 from fsbench.protocols.reading import metric_named, protocol_of
 from fsbench.records.description import header_warnings
-from fsbench.records.grouping import comparable, fold_of, names_of_tests, variants
+from fsbench.records.grouping import comparable, fold_of, names_of_tests, runs_by_fold, variants
 from fsbench.records.record import Record, find_distinct_records
 from fsbench.results.comparison.compare import Comparison
 from fsbench.results.published.scores import PublishedScore
 from fsbench.results.rows.comparable import Methods
-from fsbench.results.rows.row import CLASS, SIZE
+from fsbench.results.rows.row import CLASS, SIZE, fold_in_words
 from fsbench.results.rows.scoring import Measure
 from fsbench.results.tables.blocks import Block
 from fsbench.results.tables.table import build_blocks
@@ -73,8 +73,7 @@ class Study:
     @property
     def scope(self) -> str:
         """The fold that plots show, in words; "" where there are no folds."""
-        fold = shown_fold(self.block)
-        return {"mean": "mean over folds", "all": ""}.get(fold, f"fold {fold}")
+        return fold_in_words(shown_fold(self.block))
 
     @property
     def warnings(self) -> list[str]:
@@ -216,7 +215,7 @@ def _compare(
 
 def _rank_methods(group: list[Record], block: Block) -> Methods:
     """Return label -> its run of each fold, the method of the best score first and those without one last."""
-    runs_of = {label: {fold_of(record): record for record in records} for label, records in variants(group).items()}
+    runs_of = {label: runs_by_fold(records) for label, records in variants(group).items()}
     metric, fold = block.metrics[0], shown_fold(block)
     lines = {label: scores for (label, at), scores in block.lines.items() if at == fold}
     scores = {label: of_label[metric].value for label, of_label in lines.items() if metric in of_label}
@@ -229,5 +228,5 @@ def _rank_methods(group: list[Record], block: Block) -> Methods:
 
 def shown_fold(block: Block) -> str:
     """Return the fold whose scores stand for a method in plots: the mean where a method has all folds."""
-    folds = [fold for (_, fold), run in block.runs.items() if run or fold == "mean"]
+    folds = [fold for _, fold in block.method_lines]
     return "mean" if "mean" in folds else max(sorted(set(folds)), key=folds.count)

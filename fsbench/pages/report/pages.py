@@ -37,7 +37,7 @@ from fsbench.results.comparison.layout import bars
 from fsbench.results.comparison.layout import plot as plot_differences
 from fsbench.results.comparison.layout import to_sheet as comparison_to_sheet
 from fsbench.results.pictures.palette import ERROR_NAMES
-from fsbench.results.rows.row import CLASS
+from fsbench.results.rows.row import CLASS, fold_in_words
 from fsbench.results.sheets import layout
 from fsbench.results.sheets.data import csv_text
 from fsbench.results.sheets.drawing import fold_words, row_fold_words
@@ -104,6 +104,7 @@ class Pages:
             "difference_level": heat.difference_level,
             "score_level": heat.score_level,
             "bearing": bearing,
+            "fold_words": fold_in_words,
             "widest": widest,
             "bare": _bare_number,
             "tex": tex,

@@ -8,7 +8,7 @@ from fsbench.base.errors import SettingsError
 from fsbench.protocols.reading import metric_named
 from fsbench.records.counts import NUMBERS
 from fsbench.records.description import all_notes, title
-from fsbench.records.grouping import fold_of
+from fsbench.records.grouping import fold_of, runs_by_fold
 from fsbench.records.record import Record
 from fsbench.results.comparison.compare import Comparing, Comparison, compare_methods, p_in_words
 from fsbench.results.rows.row import ALL, MEAN, ResultRow, fold_in_words
@@ -111,7 +111,7 @@ def _by_fold(records: Sequence[Record], whose: str) -> dict[int, Record]:
             f"the runs of {whose} are {len(records)} of {', '.join(names) or 'no method'}; expected one run a fold of "
             "one method; name it with --method, or leave the other runs out"
         )
-    return {fold_of(record): record for record in records}
+    return runs_by_fold(records)
 
 
 def _different_episodes(now: Record, accepted: Record) -> int:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fsbench.base.errors import RecordError, SettingsError
 from fsbench.records.counts import TRUTH
-from fsbench.records.grouping import comparable, fold_of, names_of_tests, run_settings, variants
+from fsbench.records.grouping import comparable, fold_of, names_of_tests, run_settings, runs_by_fold, variants
 from fsbench.records.record import Record, find_distinct_records
 
 Methods = dict[str, dict[int, Record]]
@@ -96,7 +96,7 @@ def label_methods(records: Sequence[Record], folders: Sequence[Path]) -> Methods
     for label, folder, members in units:
         name = f"{folder.name}: {label}" if labels.count(label) > 1 else label
         name = f"{folder}: {label}" if name in found else name
-        found[name] = {fold_of(record): record for record in sorted(members, key=fold_of)}
+        found[name] = runs_by_fold(members)
     return found
 
 

@@ -30,6 +30,11 @@ def is_of_absent(metric: str) -> bool:
     return not metric_named(metric).is_over_shown_classes
 
 
+def ways(frame: "pl.DataFrame") -> np.ndarray:
+    """Select the (episode, way) pairs (rows,) bool of a count table, without the rows of whole episodes."""
+    return np.asarray((frame["slot"] > 0).to_numpy())
+
+
 def pairs_by_size(frame: "pl.DataFrame") -> dict[str, np.ndarray]:
     """Select the (episode, way) pairs of each bin of `SIZES`, and of `ABSENT`: name -> (rows,) bool."""
     bins = {name: pairs_between(frame, lower, upper) for name, (lower, upper) in SIZES.items()}
@@ -38,20 +43,20 @@ def pairs_by_size(frame: "pl.DataFrame") -> dict[str, np.ndarray]:
 
 def pairs_by_presence(frame: "pl.DataFrame") -> dict[str, np.ndarray]:
     """Select the (episode, way) pairs whose query shows the way, and the others: name -> (rows,) bool."""
-    way, present = (frame["slot"] > 0).to_numpy(), frame["present"].to_numpy()
+    way, present = ways(frame), frame["present"].to_numpy()
     return {SHOWN: way & present, ABSENT: way & ~present}
 
 
 def pairs_between(frame: "pl.DataFrame", lower: float, upper: float) -> np.ndarray:
     """Select the (episode, way) pairs (rows,) bool whose object takes a share of [lower, upper) of its query."""
-    way, present = (frame["slot"] > 0).to_numpy(), frame["present"].to_numpy()
+    way, present = ways(frame), frame["present"].to_numpy()
     share = (frame["gt"] / (frame["void"] + frame["valid"])).to_numpy()
     return np.asarray(way & present & (lower <= share) & (share < upper))
 
 
 def pairs_by_class(frame: "pl.DataFrame", header: Header) -> dict[str, np.ndarray]:
     """Select the (episode, way) pairs of each class: name of the class -> (rows,) bool."""
-    way, number = (frame["slot"] > 0).to_numpy(), frame["class_id"].to_numpy()
+    way, number = ways(frame), frame["class_id"].to_numpy()
     return {name: way & (number == int(key)) for key, name in header.class_names.items()}
 
 

@@ -8,10 +8,10 @@ from typing import TypeVar
 
 import numpy as np
 
-from fsbench.records.grouping import fold_of
+from fsbench.records.grouping import runs_by_fold
 from fsbench.records.record import Record
 from fsbench.results.rows.row import ResultRow
-from fsbench.results.rows.scoring import Request, Scope, Sums, correct, differences_on, fold_name, scores_on
+from fsbench.results.rows.scoring import ComparedPart, Request, Sums, correct, differences_on, fold_name, scores_on
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +26,7 @@ class Point:
     """
 
     method: str
-    scope: Scope
+    scope: ComparedPart
     runs: dict[int, Record]
     number: float = nan
 
@@ -48,8 +48,8 @@ class Point:
             records: its runs, one of each fold.
             select: chooses rows (rows,) bool by a record; None for whole runs.
         """
-        runs = {fold_of(record): record for record in sorted(records, key=fold_of)}
-        scope = Scope(fold_name(list(runs.values())), kind, f"{number:g}", list(runs), select)
+        runs = runs_by_fold(records)
+        scope = ComparedPart(fold_name(list(runs.values())), kind, f"{number:g}", list(runs), select)
         return cls(method, scope, runs, number)
 
     @property
@@ -57,9 +57,9 @@ class Point:
         """Whether the point is a part of its runs."""
         return self.scope.select is not None
 
-    def scores(self, request: Request, sums: Sums) -> list[ResultRow]:
-        """Return a row for each score that the point has, whatever the request names."""
-        return scores_on(self.scope, self.method, self.runs, request, sums)
+    def scores(self, test: str, sums: Sums) -> list[ResultRow]:
+        """Return a row for each score that the point has, on a test of that name."""
+        return scores_on(self.scope, self.method, self.runs, test, sums)
 
 
 def paired_differences(pairs: Sequence[tuple[Point, Point]], request: Request, sums: Sums) -> list[ResultRow]:
@@ -77,10 +77,10 @@ def paired_differences(pairs: Sequence[tuple[Point, Point]], request: Request, s
         request,
         sums,
     )
-    return [_of_points(row, points[row.method], points[row.minus]) for row in found]
+    return [_point_row(row, points[row.method], points[row.minus]) for row in found]
 
 
-def _of_points(row: ResultRow, first: Point, second: Point) -> ResultRow:
+def _point_row(row: ResultRow, first: Point, second: Point) -> ResultRow:
     part, other = first.scope.part, second.scope.part
     minus_part = "" if other == part else other
     return replace(row, method=first.method, part=part, minus=second.method, minus_part=minus_part, parent=first.method)
@@ -91,7 +91,7 @@ class PointTable:
     """Methods at the values of a setting, and how they differ.
 
     Attributes:
-        title: what the tests have in common; the test of its rows.
+        title: name of the test that its rows have.
         metrics: names of the scores, the headline first.
         differences: of points that ask the same queries.
         notes: what a reader must know.

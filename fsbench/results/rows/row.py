@@ -33,8 +33,8 @@ MEAN = "mean"
 COLUMNS = {
     "test": "data set, ways, shots, setting and protocol in words, and what tells it from others of the same words",
     "method": "label of the method, or of an answer that needs no model",
-    "minus": "of a difference, the method that is subtracted, with its part where that is another: hsnet (shots 1); "
-    "beside a rule, the score by the protocol's own is subtracted",
+    "minus": "of a difference, the method that is subtracted, with its part where that is another: hsnet (shots 1). "
+    "Where `rule` is set, it is the same method, scored by the protocol's own rule",
     "fold": 'number of the fold, "mean" over all folds, or "all" for classification',
     "part_kind": '"all", "fold", "size", "class", "presence", "shots", "ways", "side", "kept", "objects" or '
     '"support_annotation"',
@@ -53,7 +53,7 @@ COLUMNS = {
     "images": "number of query images",
     "pairs": "number of (episode, way) pairs, over all folds of the row",
     "episodes": "number of episodes, over all folds of the row",
-    "run": "name of the run's folder; empty for a mean over folds and for a difference",
+    "run": "name of the run's folder; empty for means over folds, differences, and answers that no method gave",
 }
 """Column of `rows_frame` -> what it holds. The columns are stable."""
 

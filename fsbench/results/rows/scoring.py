@@ -17,7 +17,7 @@ from fsbench.records.grouping import fold_of
 from fsbench.records.record import Record
 from fsbench.results.measuring.statistics import subset_statistics, whole_statistics
 from fsbench.results.rows.comparable import Methods
-from fsbench.results.rows.parts import ABSENT, PART_KINDS, PartKind, metrics_of_part
+from fsbench.results.rows.parts import ABSENT, PART_KINDS, PartKind, metrics_of_part, ways
 from fsbench.results.rows.row import ALL, FOLD, MEAN, PRESENCE, SIZE, WHOLE, ResultRow
 from fsbench.scores.decisions import adjust
 from fsbench.scores.estimate import Estimate, differences, estimates
@@ -165,39 +165,52 @@ def score_rows(methods: Methods, request: Request, sums: Sums) -> list[ResultRow
     return rows
 
 
+def method_lines(test: str, label: str, runs: Mapping[int, Record]) -> Iterator[tuple[ResultRow, list[Record]]]:
+    """Yield what the rows of each fold have in common, then those of the mean where all folds are there.
+
+    Args:
+        test: name of the test.
+        label: of the method.
+        runs: its run of each fold, by ascending fold.
+
+    Yields:
+        A row without metric and value, and the runs that it is of.
+    """
+    lines = [[record] for record in runs.values()]
+    whole = is_whole(runs)
+    for records in [*lines, list(runs.values())] if whole else lines:
+        row = ResultRow(test, label, fold_name(records), "", Estimate(nan), folds=len(records), parent=label)
+        if len(records) == 1:
+            row = replace(row, run=records[0].path.name)
+            row = replace(row, part_kind=FOLD, part=row.fold) if whole else row
+        yield row, records
+
+
 def _rows_of(who: Scored, request: Request, sums: Sums) -> list[ResultRow]:
     """Score one method, or one answer, on every fold and on their mean."""
-    scopes = [[record] for record in who.runs.values()]
-    scopes += [list(who.runs.values())] if is_whole(who.runs) else []
-    return [row for records in scopes for row in _scope_rows(who, records, request, sums)]
+    name = request.name(next(iter(who.runs.values())))
+    found: list[ResultRow] = []
+    for row, records in method_lines(name, who.label, who.runs):
+        run = "" if who.answer else row.run
+        found += _line_rows(replace(row, run=run, parent=who.parent), who.answer, records, request, sums)
+    return found
 
 
-def _scope_rows(who: Scored, records: Sequence[Record], request: Request, sums: Sums) -> Iterator[ResultRow]:
+def _line_rows(
+    row: ResultRow, answer: str, records: Sequence[Record], request: Request, sums: Sums
+) -> Iterator[ResultRow]:
     """Score one fold, or the mean over several, and its parts; classes differ from fold to fold, so a mean has none."""
-    first, fold = records[0], fold_name(records)
-    is_part = len(records) == 1 and is_whole(who.runs)
-    frames = [sums.frame(record, who.answer) for record in records]
-    row = ResultRow(
-        request.name(first),
-        who.label,
-        fold,
-        "",
-        Estimate(nan),
-        folds=len(records),
-        run="" if len(records) > 1 or who.answer else first.path.name,
-        parent=who.parent,
-    )
-    whole = [sums.whole(record, who.answer) for record in records]
-    part = replace(row, part_kind=FOLD, part=fold) if is_part else row
-    yield from score_part(part, whole, request.metrics, [_ways(frame) for frame in frames], frames)
-    for kind, parts in _kinds(first, request.by):
+    frames = [sums.frame(record, answer) for record in records]
+    whole = [sums.whole(record, answer) for record in records]
+    yield from score_part(row, whole, request.metrics, [ways(frame) for frame in frames], frames)
+    for kind, parts in _kinds(records[0], request.by):
         if len(records) > 1 and not parts.over_folds:
             continue
         selections = [parts.select(frame, record.header) for record, frame in zip(records, frames, strict=True)]
         for name in selections[0]:
             kept = [selection[name] for selection in selections]
             complete = all(keep.any() for keep in kept)  # no mean of some folds only
-            found = [sums.part(*one, who.answer) for one in zip(records, kept, strict=True)] if complete else []
+            found = [sums.part(*one, answer) for one in zip(records, kept, strict=True)] if complete else []
             part = replace(row, part_kind=kind, part=name)
             yield from score_part(part, found, metrics_of_part(request.metrics, kind, name), kept, frames)
 
@@ -214,10 +227,6 @@ def fold_name(records: Sequence[Record]) -> str:
     if len(records) > 1:
         return MEAN
     return str(fold_of(records[0])) if records[0].protocol.has_masks else ALL
-
-
-def _ways(frame: "pl.DataFrame") -> np.ndarray:
-    return (frame["slot"] > 0).to_numpy()
 
 
 def score_part(
@@ -271,7 +280,7 @@ def _trivial_rows(methods: Methods, request: Request, sums: Sums) -> list[Result
 
 
 @dataclass(frozen=True)
-class Scope:
+class ComparedPart:
     """The part of some folds that methods are scored or compared on.
 
     Attributes:
@@ -288,7 +297,7 @@ class Scope:
 
     def keep(self, runs: Mapping[int, Record]) -> list[np.ndarray]:
         """Return the rows (rows,) bool of the part in a method's record of each fold."""
-        select = self.select or (lambda record: _ways(record.episodes))
+        select = self.select or (lambda record: ways(record.episodes))
         return [select(runs[fold]) for fold in self.folds]
 
     def statistics(self, runs: Mapping[int, Record], kept: Sequence[np.ndarray], sums: Sums) -> list[ScoreStatistics]:
@@ -297,12 +306,12 @@ class Scope:
             return [sums.whole(runs[fold]) for fold in self.folds]
         return [sums.part(runs[fold], keep) for fold, keep in zip(self.folds, kept, strict=True)]
 
-    def row(self, runs: Mapping[int, Record], kept: Sequence[np.ndarray], request: Request) -> ResultRow:
+    def row(self, runs: Mapping[int, Record], kept: Sequence[np.ndarray], test: str) -> ResultRow:
         """Return what rows of the part have in common, of methods with such runs."""
         records = [runs[fold] for fold in self.folds]
         pairs, episodes = pairs_and_episodes(kept, [record.episodes for record in records])
         return ResultRow(
-            request.name(records[0]),
+            test,
             "",
             self.fold,
             "",
@@ -315,21 +324,21 @@ class Scope:
         )
 
 
-def scopes(first: Mapping[int, Record], by: Sequence[str] = ()) -> list[Scope]:
+def compared_parts(first: Mapping[int, Record], by: Sequence[str] = ()) -> list[ComparedPart]:
     """List what is compared: the mean over folds where all are there, else single folds; then their parts."""
     folds = sorted(first)
     whole, has_folds = is_whole(first), first[folds[0]].protocol.has_masks
-    single = [Scope(str(fold) if has_folds else ALL, ALL, ALL, [fold]) for fold in folds]
-    tests = [Scope(MEAN, ALL, ALL, folds)] if whole else single
+    single = [ComparedPart(str(fold) if has_folds else ALL, ALL, ALL, [fold]) for fold in folds]
+    tests = [ComparedPart(MEAN, ALL, ALL, folds)] if whole else single
     found = list(tests)
     if FOLD in by and whole:
-        found += [Scope(str(fold), FOLD, str(fold), [fold]) for fold in folds]
+        found += [ComparedPart(str(fold), FOLD, str(fold), [fold]) for fold in folds]
     for kind, parts in _kinds(first[folds[0]], by):
         for test in tests if parts.over_folds else single:
             record = first[test.folds[0]]
             for name in parts.select(record.episodes, record.header):
                 if (kind, name) != (SIZE, ABSENT) or PRESENCE not in by:  # which has it, too
-                    found.append(Scope(test.fold, kind, name, test.folds, partial(_pairs, parts, name)))
+                    found.append(ComparedPart(test.fold, kind, name, test.folds, partial(_pairs, parts, name)))
     return found
 
 
@@ -348,12 +357,14 @@ def difference_rows(
         request: what is wanted.
         sums: what was summed of their runs before; it keeps what is summed now.
     """
-    of_scopes = (differences_on(scope, methods, pairs, request, sums) for scope in scopes(_first(methods), request.by))
+    of_scopes = (
+        differences_on(scope, methods, pairs, request, sums) for scope in compared_parts(_first(methods), request.by)
+    )
     return [row for rows in of_scopes for row in rows]
 
 
 def differences_on(
-    scope: Scope, methods: Methods, pairs: Sequence[tuple[str, str]], request: Request, sums: Sums
+    scope: ComparedPart, methods: Methods, pairs: Sequence[tuple[str, str]], request: Request, sums: Sums
 ) -> list[ResultRow]:
     """Compare methods in pairs on one part, as `difference_rows` does; no rows where a fold shows nothing of it.
 
@@ -370,7 +381,8 @@ def differences_on(
     statistics = {
         label: [one.only(metrics) for one in scope.statistics(runs, kept, sums)] for label, runs in methods.items()
     }
-    row, found = scope.row(first, kept, request), differences(statistics, pairs)
+    test = request.name(first[scope.folds[0]])
+    row, found = scope.row(first, kept, test), differences(statistics, pairs)
     return [
         replace(
             row,
@@ -386,14 +398,22 @@ def differences_on(
     ]
 
 
-def scores_on(scope: Scope, label: str, runs: Mapping[int, Record], request: Request, sums: Sums) -> list[ResultRow]:
-    """Score a method on one part of its runs: a row for each score that it has there, whatever the request names."""
+def scores_on(scope: ComparedPart, label: str, runs: Mapping[int, Record], test: str, sums: Sums) -> list[ResultRow]:
+    """Score a method on one part of its runs: a row for each score that it has there.
+
+    Args:
+        scope: the part.
+        label: of the method.
+        runs: its run of each fold.
+        test: name of the test.
+        sums: what was summed of its runs before; it keeps what is summed now.
+    """
     kept = scope.keep(runs)
     if not all(keep.any() for keep in kept):
         return []
     found = _estimates(scope.statistics(runs, kept, sums))
     run = runs[scope.folds[0]].path.name if len(scope.folds) == 1 else ""
-    row = replace(scope.row(runs, kept, request), method=label, run=run, parent=label)
+    row = replace(scope.row(runs, kept, test), method=label, run=run, parent=label)
     return [replace(row, metric=name, estimate=score) for name, score in found.items()]
 
 

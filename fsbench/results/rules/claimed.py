@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 from fsbench.base.errors import SettingsError, did_you_mean
 from fsbench.protocols.counting import Absent
 from fsbench.protocols.reading import segmentation_of
-from fsbench.records.description import title, warnings
-from fsbench.records.grouping import comparable
+from fsbench.records.description import warnings
+from fsbench.records.grouping import comparable, names_of_tests
 from fsbench.records.record import Record
 from fsbench.results.atlas.atlas import Entry
 from fsbench.results.measuring.recount import ORIGINAL, input_resolution
-from fsbench.results.rows.row import ALL, MEAN, ResultRow, rows_frame
+from fsbench.results.rows.row import MEAN, ResultRow, fold_in_words, rows_frame
 from fsbench.results.rules.rule import OWN, Recount, Rule, pixel_counting, score_by_rules
 from fsbench.results.sheets.layout import MISSING, Grid, Sheet, Style, figure, interval_notes
 from fsbench.scores.averages import AVERAGES
@@ -133,6 +133,7 @@ class Claimed:
 
     Attributes:
         title: what the runs have in common.
+        metric: name of the score that is claimed.
         claim: the stated score.
         rows: the scores, each with the `rule` that changes one word; `OWN` changes none.
         words: rule -> the word that it changes.
@@ -141,6 +142,7 @@ class Claimed:
     """
 
     title: str
+    metric: str
     claim: Claim
     rows: list[ResultRow]
     words: dict[str, str]
@@ -158,12 +160,18 @@ class Claimed:
         }
 
     @property
+    def shown(self) -> list[ResultRow]:
+        """The mean of each method that has one, and the folds of the others."""
+        means = {row.method for row in self.rows if row.fold == MEAN}
+        return [row for row in self.rows if row.fold == MEAN or row.method not in means]
+
+    @property
     def reached(self) -> list[ResultRow]:
-        """The scores that round to the claim, without those of rules that change nothing."""
-        own = {(row.method, row.fold): row.estimate.value for row in self.rows if row.rule == OWN}
+        """The shown scores that round to the claim, without those of rules that change nothing."""
+        own = {(row.method, row.fold): row.estimate.value for row in self.shown if row.rule == OWN}
         return [
             row
-            for row in self.rows
+            for row in self.shown
             if self.claim.is_reached(row.estimate.value)
             and (row.rule == OWN or row.estimate.value != own.get((row.method, row.fold)))
         ]
@@ -173,19 +181,19 @@ class Claimed:
         """The rules that reach the claim, in a sentence."""
         source = f" of {self.claim.source}" * bool(self.claim.source)
         if not self.reached:
-            nearest = min(self.rows, key=lambda row: abs(row.estimate.value - self.claim.value))
-            return f"{self.claim}{source} is reached by none of these rules; the nearest is {_score_words(nearest)}"
-        reached = "; ".join(map(_score_words, self.reached))
+            nearest = min(self.shown, key=lambda row: abs(row.estimate.value - self.claim.value))
+            return f"{self.claim}{source} is reached by none of these rules; the nearest is {self._in_words(nearest)}"
+        reached = "; ".join(map(self._in_words, self.reached))
         return f"{self.claim}{source} is reached by: {reached}. Other changes could reach it, too"
+
+    def _in_words(self, row: ResultRow) -> str:
+        several = len({one.fold for one in self.shown}) > 1
+        fold = f" on {fold_in_words(row.fold)}" if several and row.fold != MEAN else ""
+        return f"{row.method}{fold}, {_rule_words(row.rule)} ({row.estimate.value:.2f})"
 
 
 def _rule_words(rule: str) -> str:
     return "as the protocol says" if rule == OWN else rule
-
-
-def _score_words(row: ResultRow) -> str:
-    fold = "" if row.fold == MEAN or row.part_kind == ALL else f" on fold {row.fold}"
-    return f"{row.method}{fold}, {_rule_words(row.rule)} ({row.estimate.value:.2f})"
 
 
 def is_score(text: str) -> bool:
@@ -207,7 +215,8 @@ def claimed(records: Iterable[Record], claim: str, entries: Mapping[str, Entry],
     """
     found = []
     lacking = []
-    for group in comparable(records):
+    groups = comparable(records)
+    for group, test in zip(groups, names_of_tests(groups), strict=True):
         first = group[0]
         if not first.protocol.has_masks:
             lacking.append(
@@ -227,14 +236,14 @@ def claimed(records: Iterable[Record], claim: str, entries: Mapping[str, Entry],
                 "shots; expected a row that does, or the number itself"
             )
             continue
-        found.append(_group(group, stated, recount))
+        found.append(_group(group, test, stated, recount))
     if not found:
         raise SettingsError(*lacking[:1])
     found[0].notes += lacking
     return found
 
 
-def _group(records: list[Record], claim: Claim, recount: Recount) -> Claimed:
+def _group(records: list[Record], test: str, claim: Claim, recount: Recount) -> Claimed:
     words: dict[str, str] = {}
 
     def rules(runs: Sequence[Record]) -> Iterator[Rule]:
@@ -242,12 +251,11 @@ def _group(records: list[Record], claim: Claim, recount: Recount) -> Claimed:
             words[rule.label] = rule.word
             yield rule
 
-    test = title(records)
     ruled = score_by_rules(records, test, rules)
     rows = [row for row in ruled.rows if not isnan(row.estimate.value)]
     scored = {row.rule for row in rows}
     words = {rule: word for rule, word in words.items() if rule in scored}
-    return Claimed(test, claim, rows, words, ruled.missing, warnings(records))
+    return Claimed(test, records[0].protocol.default_metrics[0], claim, rows, words, ruled.missing, warnings(records))
 
 
 LEFT_OPEN = (
@@ -258,19 +266,18 @@ LEFT_OPEN = (
 
 def to_sheet(item: Claimed) -> Sheet:
     """Lay out a line for each rule: the score of each method's mean, or of its folds where there is no mean."""
-    means = {row.method for row in item.rows if row.fold == MEAN}
-    rows = [row for row in item.rows if row.fold == MEAN or row.method not in means]
+    rows = item.shown
     columns = list(dict.fromkeys((row.method, row.fold) for row in rows))
     several = len({fold for _, fold in columns}) > 1
     cells: dict[str, dict[tuple[str, str], str]] = {}
     for row in rows:
         mark = f"  = {item.claim}" * item.claim.is_reached(row.estimate.value)
-        cells.setdefault(row.rule, {})[row.method, row.fold] = f"{figure(row.estimate, 'mIoU')}{mark}"
+        cells.setdefault(row.rule, {})[row.method, row.fold] = f"{figure(row.estimate, item.metric)}{mark}"
     grid: Grid = [["changed", "to", *(f"{name}, fold {fold}" if several else name for name, fold in columns)]]
     grid += [
         [item.words[rule], _rule_words(rule), *(of.get(column, MISSING) for column in columns)]
         for rule, of in cells.items()
     ]
     notes = [LEFT_OPEN, *dict.fromkeys(item.missing), *item.notes]
-    legend = interval_notes([row.estimate for row in rows], ["mIoU"])
+    legend = interval_notes([row.estimate for row in rows], [item.metric])
     return Sheet(item.title, [("", grid)], notes, {0: Style(words=2)}, lead=[item.verdict], legend=legend)

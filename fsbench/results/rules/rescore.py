@@ -13,14 +13,14 @@ from fsbench.base.errors import FsbenchError, RecordError, SettingsError, user_m
 from fsbench.protocols.protocol import Protocol
 from fsbench.protocols.reading import metric_named, segmentation_of
 from fsbench.protocols.view import View
-from fsbench.records.description import all_notes, title
-from fsbench.records.grouping import comparable
+from fsbench.records.description import all_notes
+from fsbench.records.grouping import comparable, names_of_tests
 from fsbench.records.record import Record
 from fsbench.records.tables import largest_way
 from fsbench.results.measuring.recount import ORIGINAL, input_resolution
 from fsbench.results.rows.parts import pairs_between
 from fsbench.results.rows.row import ResultRow, rows_frame
-from fsbench.results.rules.rule import OWN, Recount, Rule, Ruled, pixel_counting, score_by_rules
+from fsbench.results.rules.rule import OWN, Recount, Rule, RuleScores, pixel_counting, score_by_rules
 from fsbench.results.sheets.layout import Grid, Sheet, figure, in_units, interval_notes, moved
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class Rescored:
 
     title: str
     own: str
-    ruled: Ruled
+    ruled: RuleScores
     notes: list[str]
     metrics: tuple[str, ...]
 
@@ -91,10 +91,13 @@ def rescore(records: Iterable[Record], target: Protocol | None, choices: Choices
         raise SettingsError(
             f"{without_masks[0]} is a run of classification, which has one metric; expected runs with masks"
         )
-    return [_rescored(group, target, choices, recount) for group in groups]
+    named = zip(groups, names_of_tests(groups), strict=True)
+    return [_rescored(group, name, target, choices, recount) for group, name in named]
 
 
-def _rescored(records: list[Record], target: Protocol | None, choices: Choices, recount: Recount) -> Rescored:
+def _rescored(
+    records: list[Record], test: str, target: Protocol | None, choices: Choices, recount: Recount
+) -> Rescored:
     own, metrics = segmentation_of(records[0].header), records[0].protocol.default_metrics
     if largest_way(records[0].header) > 1:  # with one way it equals FB-IoU
         metrics = (*metrics[:-1], "FB-IoU-any", metrics[-1])
@@ -102,7 +105,6 @@ def _rescored(records: list[Record], target: Protocol | None, choices: Choices, 
     def rules(runs: Sequence[Record]) -> Iterator[Rule]:
         return rescoring_rules(runs[0], metrics, target, choices, recount)
 
-    test = title(records)
     ruled = score_by_rules(records, test, rules, with_differences=True)
     notes = [*all_notes(records), *_warnings(records, target, choices), *dict.fromkeys(ruled.missing)]
     if target is not None and undefined(records[0], own, target):
@@ -190,7 +192,7 @@ def _recounted(
 
 
 def _resolution(protocol: Protocol) -> int:
-    """Return the resolution of a protocol's metrics as `RescoreView.resolution`."""
+    """Return the resolution of a protocol's metrics as `Choices.resolution`, or `AT_INPUT`."""
     named = {"original": ORIGINAL, "input": AT_INPUT, "square": ORIGINAL, "there_and_back": ORIGINAL}
     return protocol.view.query_size if isinstance(protocol.view.query_size, int) else named[protocol.view.query_size]
 

@@ -6,7 +6,6 @@ follows from stored predictions and the truth. Episodes and masks stay those of 
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from math import nan
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,12 +13,13 @@ import numpy as np
 from fsbench.base.errors import FsbenchError, SettingsError, user_message
 from fsbench.protocols.counting import PixelCounting
 from fsbench.protocols.reading import segmentation_of
-from fsbench.records.grouping import fold_of, variants
+from fsbench.records.grouping import runs_by_fold, variants
 from fsbench.records.record import Record
-from fsbench.results.rows.row import FOLD, MEAN, ResultRow
-from fsbench.results.rows.scoring import is_whole, score_part
+from fsbench.results.rows.parts import ways
+from fsbench.results.rows.row import ResultRow
+from fsbench.results.rows.scoring import method_lines, score_part
 from fsbench.scores.averages import AVERAGES
-from fsbench.scores.estimate import Estimate, gains
+from fsbench.scores.estimate import gains
 from fsbench.scores.statistics import ScoreStatistics
 
 if TYPE_CHECKING:
@@ -29,8 +29,8 @@ OWN = ""
 """The rule of rows that follow the run's own test."""
 
 Recount = Callable[..., "pl.DataFrame"]
-"""A run, a resolution, and a view where it is another test's -> the count table there (`recount` beside this file);
-FsbenchError where there is none."""
+"""A run, a resolution, and a view where it is another test's -> the count table there, as
+`fsbench.results.measuring.recount.recount` makes it; FsbenchError where there is none."""
 
 
 def _own_counts(record: Record) -> "pl.DataFrame":
@@ -67,7 +67,7 @@ class Rule:
 
 
 @dataclass
-class Ruled:
+class RuleScores:
     """The runs of one test by several rules.
 
     Attributes:
@@ -93,7 +93,7 @@ def score_by_rules(
     test: str,
     rules: Callable[[Sequence[Record]], Iterable[Rule]],
     with_differences: bool = False,
-) -> Ruled:
+) -> RuleScores:
     """Score the methods of one test by rules, fold by fold, and the mean where a method has all folds.
 
     Args:
@@ -102,22 +102,15 @@ def score_by_rules(
         rules: lists the rules for the runs of a method, of one fold or of all; that of the test comes first.
         with_differences: whether to take each score of whole tests from that of the same method by its own test.
     """
-    found = Ruled()
+    found = RuleScores()
     for label, members in variants(records).items():
-        runs = {fold_of(record): record for record in sorted(members, key=fold_of)}
-        scopes = [[record] for record in runs.values()]
-        for scope in [*scopes, list(runs.values())] if is_whole(runs) else scopes:
-            fold = MEAN if len(scope) > 1 else str(fold_of(scope[0]))
-            row = ResultRow(test, label, fold, "", Estimate(nan), parent=label)
-            row = row if len(scope) > 1 else replace(row, run=scope[0].path.name)
-            is_part = len(scope) == 1 and is_whole(runs)
-            row = replace(row, part_kind=FOLD, part=fold) if is_part else row
-            _score_scope(row, scope, rules(scope), with_differences, found)
+        for row, runs in method_lines(test, label, runs_by_fold(members)):
+            _score_line(row, runs, rules(runs), with_differences, found)
     return found
 
 
-def _score_scope(
-    row: ResultRow, runs: Sequence[Record], rules: Iterable[Rule], with_differences: bool, found: Ruled
+def _score_line(
+    row: ResultRow, runs: Sequence[Record], rules: Iterable[Rule], with_differences: bool, found: RuleScores
 ) -> None:
     """Add the rows of a method's runs of one fold, or of all, to what was found."""
     own: list[ScoreStatistics] = []
@@ -125,7 +118,7 @@ def _score_scope(
         part = replace(row, rule=rule.label)
         try:
             frames = [rule.counts(record) for record in runs]
-            kept = [(frame["slot"] > 0).to_numpy() if rule.keep is None else rule.keep(frame) for frame in frames]
+            kept = [ways(frame) if rule.keep is None else rule.keep(frame) for frame in frames]
             if not all(keep.any() for keep in kept):
                 raise SettingsError("the run has none of these")
         except FsbenchError as error:

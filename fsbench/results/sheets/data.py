@@ -5,7 +5,7 @@ import io
 import json
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, is_dataclass
+from dataclasses import fields, is_dataclass
 from math import isnan
 from typing import Any
 
@@ -51,9 +51,11 @@ def plain_score(score: Estimate) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """Return values of JSON: dataclasses as dicts, and None for NaN."""
+    """Return values of JSON: rows with the columns of a frame, other dataclasses as dicts, and None for NaN."""
+    if isinstance(value, ResultRow):
+        return _plain(value.cells())
     if is_dataclass(value) and not isinstance(value, type):
-        return _plain(asdict(value))
+        return {one.name: _plain(getattr(value, one.name)) for one in fields(value)}
     if isinstance(value, dict):
         return {key: _plain(each) for key, each in value.items()}
     if isinstance(value, (list, tuple)):

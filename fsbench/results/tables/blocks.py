@@ -33,7 +33,7 @@ class Block:
         rank_all: whether rows of different cards are ranked together.
         warnings: why scores are missing, or are no result of the protocol, or mean less than they seem to.
         lead: the results of a protocol that are means over several blocks, in words.
-        costs: name of a run's folder -> what it cost.
+        costs: line of a run -> what it cost.
         blind: methods that answer from the query alone.
     """
 
@@ -48,7 +48,7 @@ class Block:
     rank_all: bool = False
     warnings: list[str] = field(default_factory=list)
     lead: list[str] = field(default_factory=list)
-    costs: dict[str, Cost] = field(default_factory=dict)
+    costs: dict[Line, Cost] = field(default_factory=dict)
     blind: list[str] = field(default_factory=list)
 
     @cached_property
@@ -67,6 +67,11 @@ class Block:
         means = {method for method, fold in self.method_lines if fold == MEAN}
         lines = self.method_lines.items()
         return {(method, fold): scores for (method, fold), scores in lines if fold == MEAN or method not in means}
+
+    @property
+    def shown_rows(self) -> list[ResultRow]:
+        """The rows without the means of answers that need no model, of which tables show the folds."""
+        return [row for row in self.rows if row.method not in TRIVIAL or row.fold != MEAN]
 
     @cached_property
     def answers(self) -> list[ResultRow]:
@@ -87,9 +92,9 @@ class Block:
             kind: "size" or "class"; "all" for the whole test or fold, which is one part.
         """
         found: dict[Line, dict[str, list[ResultRow]]] = {}
-        for row in self.rows:
+        for row in self.shown_rows:
             whole = row.part_kind == FOLD
-            if (ALL if whole else row.part_kind) == kind and not (row.method in TRIVIAL and row.fold == MEAN):
+            if (ALL if whole else row.part_kind) == kind:
                 parts = found.setdefault((row.method, row.fold), {})
                 parts.setdefault(ALL if whole else row.part, []).append(row)
         return found

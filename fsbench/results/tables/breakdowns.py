@@ -106,7 +106,7 @@ def _marked(block: Block, line: Line, metric: str) -> str:
 
 def _costs(block: Block) -> Grid:
     """Lay out a line per run."""
-    costs = ((line, block.costs[run]) for line, run in block.runs.items() if run in block.costs)
+    costs = block.costs.items()
     return [
         ["method", "fold", "trainable", "episodes/s", "peak memory"],
         *([*line, *_cost(cost)] for line, cost in costs if cost.trainable_parameters is not None),

@@ -58,7 +58,7 @@ def _lines(block: Block) -> Iterator[list[object]]:
         run = block.runs[method, fold]
         start, end = [block.title, method, fold], [run, notes, cards.get(method, "")]
         for metric, cost in zip(
-            ("trainable parameters", "episodes/s", "peak memory MiB"), _costs(block, run), strict=True
+            ("trainable parameters", "episodes/s", "peak memory MiB"), _costs(block, (method, fold)), strict=True
         ):
             if cost is not None:
                 yield [*start, ALL, metric, f"{cost:.10g}", *[""] * 4, *end, "", ""]
@@ -76,9 +76,9 @@ def _lines(block: Block) -> Iterator[list[object]]:
         yield [*start, "reported", item.metric, f"{r.value:.{r.digits}f}", *[""] * 4, *end, "", ""]
 
 
-def _costs(block: Block, run: str) -> tuple[int | None, float | None, float | None]:
-    """Return trainable parameters, episodes a second and peak MiB of a run; None where they are not known."""
-    cost = block.costs.get(run)
+def _costs(block: Block, line: Line) -> tuple[int | None, float | None, float | None]:
+    """Return trainable parameters, episodes a second and peak MiB of a line's run; None where they are not known."""
+    cost = block.costs.get(line)
     return (cost.trainable_parameters, cost.episodes_per_second, cost.peak_mib) if cost else (None, None, None)
 
 
@@ -112,7 +112,7 @@ def _values(block: Block) -> dict[str, Any]:
             "scores": scores,
             "by_size": sizes.get(line, {}),
             "by_class": classes.get(line, {}),
-            **dict(zip(("trainable", "episodes_per_second", "peak_mib"), _costs(block, block.runs[line]), strict=True)),
+            **dict(zip(("trainable", "episodes_per_second", "peak_mib"), _costs(block, line), strict=True)),
             "run": block.runs[line],
             "sees_supports": line[0] not in block.blind,
         }

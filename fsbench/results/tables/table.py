@@ -6,13 +6,13 @@ from typing import Any
 from fsbench.protocols.reading import metric_named
 from fsbench.records.card import Cards, choices_on_test
 from fsbench.records.description import notes, warnings
-from fsbench.records.grouping import comparable, fold_of, group_key, names_of_tests, variants
+from fsbench.records.grouping import comparable, fold_of, group_key, names_of_tests, runs_by_fold, variants
 from fsbench.records.record import Record
 from fsbench.results.published.match import match_published
 from fsbench.results.published.scores import PublishedScore
 from fsbench.results.rows.comparable import Methods
 from fsbench.results.rows.row import SIZE
-from fsbench.results.rows.scoring import Measure, Request, Sums, further_answers, score_rows
+from fsbench.results.rows.scoring import Measure, Request, Sums, fold_name, further_answers, score_rows
 from fsbench.results.sheets.layout import meanings
 from fsbench.results.tables.blocks import Block
 from fsbench.results.tables.over_seeds import means_over_seeds
@@ -67,10 +67,7 @@ def build_blocks(
 
 def methods_of(records: Sequence[Record]) -> Methods:
     """Return the methods of a group of runs that may be compared: label -> record of each fold, in their order."""
-    return {
-        label: {fold_of(record): record for record in sorted(members, key=fold_of)}
-        for label, members in variants(list(records)).items()
-    }
+    return {label: runs_by_fold(members) for label, members in variants(list(records)).items()}
 
 
 def _block(methods: Methods, request: Request, published: Sequence[PublishedScore], stated: Cards) -> Block:
@@ -90,7 +87,7 @@ def _block(methods: Methods, request: Request, published: Sequence[PublishedScor
         if records[0].protocol.has_masks
         else {},
         cards=own | {label: own[parent] for label, parent in parents.items()},
-        costs={record.path.name: record.run.cost for record in records},
+        costs={(label, fold_name([one])): one.run.cost for label, runs in methods.items() for one in runs.values()},
         blind=[
             label
             for label, parent in parents.items()

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from fsbench.results.sheets.data import decimal
 from fsbench.results.sheets.drawing import row_fold_words
 from fsbench.results.sheets.layout import MISSING, Grid, Sheet, Style, corrected_p, moved, shorten
-from fsbench.results.studies.annotations.losses import MASK, AnnotationTable, both_scores
+from fsbench.results.studies.annotations.losses import MASK, AnnotationTable
 
 
 def to_sheet(table: AnnotationTable, width: int | None = None) -> Sheet:
@@ -17,7 +17,7 @@ def to_sheet(table: AnnotationTable, width: int | None = None) -> Sheet:
         has_folds = len({loss.fold for loss in losses}) > 1
         rows: Grid = [["method", *["fold"] * has_folds, "supports", metric, "− masks", "corrected p", "kept"]]
         for loss in losses:
-            score, masks = both_scores(loss)
+            score, masks = loss.scores
             own = [names[loss.method], *[loss.fold] * has_folds]
             with_masks = [*own, MASK, f"{masks:.2f}", "", "", ""]
             if with_masks not in rows:
@@ -44,7 +44,7 @@ def lines(table: AnnotationTable) -> Iterator[Sequence[object]]:
         found, runs = loss.estimate, table.runs[loss.method]
         yield [
             loss.test, loss.method, loss.part, loss.fold, loss.metric,
-            *map(decimal, (*both_scores(loss), found.value, found.low, found.high)),
+            *map(decimal, (*loss.scores, found.value, found.low, found.high)),
             decimal(found.p, ".6g"), decimal(loss.corrected, ".6g"), found.queries,
             " ".join([*runs[loss.part], *runs[MASK]]), found.scope,
         ]  # fmt: skip

@@ -2,19 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from math import nan
 from typing import Any
 
 from fsbench.base.errors import SettingsError
 from fsbench.data.annotations import ANNOTATIONS
-from fsbench.protocols.reading import metric_named
-from fsbench.records.description import all_notes, title
-from fsbench.records.grouping import comparable, fold_of, variants_of_groups
+from fsbench.records.description import all_notes
+from fsbench.records.grouping import comparable, names_of_tests, runs_by_fold, variants_of_groups
 from fsbench.records.record import Record
 from fsbench.results.rows.comparable import check_same
 from fsbench.results.rows.points import Point, PointTable, correct_tables, paired_differences
 from fsbench.results.rows.row import ANNOTATION, ResultRow
-from fsbench.results.rows.scoring import Request, Sums, scopes
+from fsbench.results.rows.scoring import Request, Sums, compared_parts
 from fsbench.results.sheets.layout import family_note, in_units, scope_notes
 
 MASK = "mask"
@@ -49,20 +47,22 @@ class AnnotationTable(PointTable):
         return [*self.scores, *self.differences]
 
 
-def annotation_tables(records: Sequence[Record], metrics: Sequence[str] | None = None) -> list[AnnotationTable]:
+def annotation_tables(records: Sequence[Record], asked: Request = Request(())) -> list[AnnotationTable]:
     """Compare runs that differ in the annotation of their supports alone, a table for each test.
 
     The p of all tables are corrected together.
 
     Args:
         records: finished runs.
-        metrics: names of scores; None for the first of the protocol's.
+        asked: names of the scores, none for the first of the protocol; and what measures them.
 
     Raises:
         RecordError: a method's runs have the same episodes, but other label maps.
         SettingsError: no method has runs with masks and with another annotation, or none has one of the scores.
     """
-    found = [_table(group, metrics) for group in comparable(records) if has_losses(group)]
+    groups = [group for group in comparable(records) if has_losses(group)]
+    named = zip(groups, names_of_tests(groups), strict=True)
+    found = [_table(group, replace(asked, test=name)) for group, name in named]
     if not found:
         raise SettingsError(
             "no method has runs with masks and with weaker annotations of the supports on the same episodes; expected "
@@ -71,11 +71,6 @@ def annotation_tables(records: Sequence[Record], metrics: Sequence[str] | None =
     tables, comparisons = correct_tables(found)
     family = [family_note(comparisons)] if comparisons else []
     return [replace(table, notes=[*family, *table.notes]) for table in tables]
-
-
-def both_scores(loss: ResultRow) -> tuple[float, float]:
-    """Return a method's score with the weak annotation of a difference, and that with masks."""
-    return loss.scores or (nan, nan)
 
 
 def has_losses(records: Sequence[Record]) -> bool:
@@ -92,7 +87,7 @@ def _methods(records: Sequence[Record]) -> dict[str, dict[str, Runs]]:
     found: dict[str, dict[str, Runs]] = {}
     for name, labelled in zip(order, variants_of_groups([groups[name] for name in order]), strict=True):
         for label, members in labelled.items():
-            found.setdefault(label, {})[name] = {fold_of(record): record for record in members}
+            found.setdefault(label, {})[name] = runs_by_fold(members)
     return found
 
 
@@ -120,29 +115,29 @@ def _settings(record: Record) -> dict[str, Any]:
     return record.run.identity.model_dump(exclude=others)
 
 
-def _table(records: Sequence[Record], metrics: Sequence[str] | None) -> AnnotationTable:
+def _table(records: Sequence[Record], asked: Request) -> AnnotationTable:
     """Compare the methods of one test, some of which have losses; p are not corrected yet."""
     protocol = records[0].protocol
-    wanted = tuple(metric_named(name).name for name in metrics or protocol.default_metrics[:1])
-    request, sums = Request(wanted, test=title(records)), Sums()
+    wanted = asked.metrics or protocol.default_metrics[:1]
+    request, sums = replace(asked, metrics=wanted), Sums(asked.measure)
     compared, left_out = _compared(records)
     scores: list[ResultRow] = []
     losses: list[ResultRow] = []
     for label, runs in compared.items():
         check_same(runs)
-        for scope in scopes(runs[MASK]):
+        for scope in compared_parts(runs[MASK]):
             points = [
                 Point(label, replace(scope, part_kind=ANNOTATION, part=name), of_annotation)
                 for name, of_annotation in runs.items()
             ]
-            every = (row for point in points for row in point.scores(request, sums))
+            every = (row for point in points for row in point.scores(request.test, sums))
             scores += [row for row in every if row.metric in wanted]
             masks, *weak = points
             losses += paired_differences([(point, masks) for point in weak], request, sums)
     if not losses:
         names = ", ".join(protocol.metric_names)
         raise SettingsError(f"no two runs have {' or '.join(wanted)}: expected scores of {protocol.name} ({names})")
-    losses.sort(key=lambda loss: (wanted.index(loss.metric), -both_scores(loss)[1]))
+    losses.sort(key=lambda loss: (wanted.index(loss.metric), -loss.scores[1]))
     shown = [
         record for runs in compared.values() for of_annotation in runs.values() for record in of_annotation.values()
     ]

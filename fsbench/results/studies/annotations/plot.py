@@ -8,7 +8,7 @@ from fsbench.results.rows.row import ResultRow
 from fsbench.results.sheets.drawing import COLORS, draw_interval, legend_above, name_rows, row_fold_words
 from fsbench.results.sheets.layout import in_units
 from fsbench.results.studies.analysis import Paint
-from fsbench.results.studies.annotations.losses import AnnotationTable, both_scores
+from fsbench.results.studies.annotations.losses import AnnotationTable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -31,7 +31,7 @@ def plotted(table: AnnotationTable) -> list[ResultRow]:
 def plot_losses(axis: "Axes", table: AnnotationTable) -> None:
     """Draw the differences to masks with their intervals: a row for each method, in it a mark for each annotation."""
     losses = plotted(table)
-    masks = {loss.method: f"masks {both_scores(loss)[1]:.1f}" for loss in losses}
+    masks = {loss.method: f"masks {loss.scores[1]:.1f}" for loss in losses}
     methods = list(masks)
     kinds = [kind for kind in WEAK if any(loss.part == kind for loss in losses)]
     axis.axvline(0, color="#888888", linewidth=1, zorder=0)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from math import inf
 
 from fsbench.base.errors import SettingsError
-from fsbench.records.grouping import comparable, group_key, variants_of_groups
+from fsbench.records.grouping import comparable, group_key, names_of_tests, variants_of_groups
 from fsbench.records.record import Record
 from fsbench.results.rows.points import Point, PointTable, correct_tables
 from fsbench.results.rows.row import KEPT, SHOTS, SIDE, ResultRow
@@ -98,13 +98,15 @@ def headlines(metrics: Sequence[str]) -> list[str]:
     return [metrics[0], *(name for name in metrics[1:] if name == "accuracy")]
 
 
-def curve_tables(records: Sequence[Record], axes: Collection[str] = tuple(AXES)) -> list[CurveTable]:
+def curve_tables(
+    records: Sequence[Record], axes: Collection[str] = tuple(AXES), asked: Request = Request(())
+) -> list[CurveTable]:
     """Collect curves as `found_tables` does.
 
     Raises:
         SettingsError: no tests of these runs differ in such a number alone.
     """
-    tables = found_tables(records, axes)
+    tables = found_tables(records, axes, asked)
     if not tables:
         raise SettingsError(
             f"no two tests of these runs differ in one number alone ({', '.join(axes)}); expected the runs of a grid "
@@ -113,7 +115,9 @@ def curve_tables(records: Sequence[Record], axes: Collection[str] = tuple(AXES))
     return tables
 
 
-def found_tables(records: Sequence[Record], axes: Collection[str] = tuple(AXES)) -> list[CurveTable]:
+def found_tables(
+    records: Sequence[Record], axes: Collection[str] = tuple(AXES), asked: Request = Request(())
+) -> list[CurveTable]:
     """Collect curves, a table for each set of tests that differ in one number alone; maybe none.
 
     The p-values of all of them are corrected together.
@@ -121,8 +125,9 @@ def found_tables(records: Sequence[Record], axes: Collection[str] = tuple(AXES))
     Args:
         records: finished runs.
         axes: the numbers; those by which no runs differ have no table.
+        asked: names of the scores, none for those of the protocol; and what measures them.
     """
-    return corrected_tables([table for axis in AXES if axis in axes for table in _tables(records, axis)])
+    return corrected_tables([table for axis in AXES if axis in axes for table in _tables(records, axis, asked)])
 
 
 def corrected_tables(tables: Sequence[CurveTable]) -> list[CurveTable]:
@@ -133,7 +138,7 @@ def corrected_tables(tables: Sequence[CurveTable]) -> list[CurveTable]:
     ]
 
 
-def _tables(records: Sequence[Record], axis: str) -> list[CurveTable]:
+def _tables(records: Sequence[Record], axis: str, asked: Request) -> list[CurveTable]:
     families: dict[tuple[object, ...], list[list[Record]]] = {}
     for group in comparable(records):
         family = group_key(group[0], without=(AXES[axis].entry,))
@@ -141,12 +146,11 @@ def _tables(records: Sequence[Record], axis: str) -> list[CurveTable]:
             families.setdefault(family, []).append(group)
         else:  # of one list of episodes: a curve for each group, split by the number
             families[*family, len(families)] = _split(group, axis)
-    found = []
-    for groups in families.values():
-        if len({AXES[axis].number(group[0]) for group in groups}) > 1:
-            table = _table(groups, axis)
-            found += [table] if table else []
-    return found
+    several = [own for own in families.values() if len({AXES[axis].number(group[0]) for group in own}) > 1]
+    firsts = [groups[0] for groups in several]
+    names = names_of_tests(firsts, [_title(group[0], axis) for group in firsts])
+    found = (_table(groups, axis, replace(asked, test=name)) for groups, name in zip(several, names, strict=True))
+    return [table for table in found if table is not None]
 
 
 def _split(group: Sequence[Record], axis: str) -> list[list[Record]]:
@@ -163,7 +167,7 @@ def _split(group: Sequence[Record], axis: str) -> list[list[Record]]:
     return [parts[number] for number in sorted(parts)] or [list(group)]
 
 
-def _table(groups: list[list[Record]], axis: str) -> CurveTable | None:
+def _table(groups: list[list[Record]], axis: str, asked: Request) -> CurveTable | None:
     """Collect the curves of groups that differ in one number; None where no method has two of them."""
     first, entry = groups[0][0], AXES[axis].entry
     points = [
@@ -173,35 +177,37 @@ def _table(groups: list[list[Record]], axis: str) -> CurveTable | None:
     ]
     if len({point.method for point in points}) == len(points):
         return None
-    table = collect(points, _title(first, axis), first.protocol.default_metrics, axis, best_at=-1)
+    table = collect(points, asked, first.protocol.default_metrics, axis, best_at=-1)
     devices = {str(record.run.provenance.device) for group in groups for record in group}
     found = replace(table, nested=first.header.nested_in is not None, devices=tuple(sorted(devices)))
     return replace(found, notes=_notes(found))
 
 
-def collect(points: Sequence[Point], title: str, metrics: tuple[str, ...], axis: str, best_at: int) -> CurveTable:
+def collect(points: Sequence[Point], asked: Request, usual: tuple[str, ...], axis: str, best_at: int) -> CurveTable:
     """Score the points of curves, and compare them; p are not corrected yet.
 
     Args:
         points: methods at numbers. Parts of runs without the headline score are left out.
-        title: of the tests.
-        metrics: names of scores, the headline first.
+        asked: name of the test; names of the scores, none for the usual ones; and what measures them.
+        usual: names of the scores of the protocol, the headline first.
         axis: a key of `axes.WORDS`.
         best_at: place of the point in each curve by whose headline score the methods are ordered, the best first.
 
     Returns:
         The table, without notes; one without curves where every point is left out.
     """
-    request, sums, headline = Request(tuple(headlines(metrics)), test=title), Sums(), metrics[0]
+    metrics = asked.metrics or usual
+    request = replace(asked, metrics=asked.metrics or tuple(headlines(usual)))
+    sums, headline = Sums(asked.measure), metrics[0]
     scored: dict[str, dict[Point, CurvePoint]] = {}
     for point in sorted(points, key=lambda point: point.number):
-        found = _scored(point, request, sums)
+        found = _scored(point, request.test, sums)
         if headline in found.scores or not point.is_part:
             scored.setdefault(point.method, {})[point] = found
     curves = [Curve(method, list(own.values())) for method, own in scored.items()]
     curves.sort(key=lambda curve: _place(curve.points[best_at], headline))
     ordered = [point for curve in curves for point in scored[curve.method]]
-    return CurveTable(title, metrics, curve_differences(ordered, request, sums), [], axis, curves)
+    return CurveTable(request.test, metrics, curve_differences(ordered, request, sums), [], axis, curves)
 
 
 def _place(point: CurvePoint, metric: str) -> float:
@@ -217,11 +223,11 @@ def _title(record: Record, axis: str) -> str:
     return title.replace(f"{words.number(record)}-{words.entry}", f"{words.symbol}-{words.entry}", 1)
 
 
-def _scored(point: Point, request: Request, sums: Sums) -> CurvePoint:
+def _scored(point: Point, test: str, sums: Sums) -> CurvePoint:
     records = list(point.runs.values())
     found = CurvePoint(
         point.number,
-        {row.metric: row for row in point.scores(request, sums)},
+        {row.metric: row for row in point.scores(test, sums)},
         tuple(str(record.path) for record in records),
         tuple(point.runs) if records[0].header.folds > 1 else (),
     )

@@ -7,10 +7,11 @@ from functools import partial
 import numpy as np
 
 from fsbench.base.errors import SettingsError
-from fsbench.records.grouping import comparable, variants
+from fsbench.records.grouping import comparable, names_of_tests, variants
 from fsbench.records.record import Record
 from fsbench.results.rows.points import Point
 from fsbench.results.rows.row import OBJECTS
+from fsbench.results.rows.scoring import Request
 from fsbench.results.studies.sweep.curves import CurveTable, collect, corrected_tables, score_notes
 
 MOST = 5
@@ -20,12 +21,13 @@ Objects = Callable[[Record], Mapping[tuple[int, int], int]]
 """Counts the objects of a run's queries: (episode, way from 1) -> number, 0 where the class is absent."""
 
 
-def object_tables(records: Sequence[Record], objects: Objects) -> list[CurveTable]:
+def object_tables(records: Sequence[Record], objects: Objects, asked: Request = Request(())) -> list[CurveTable]:
     """Score the (episode, way) pairs of each number of objects, a table for each set of runs that may be compared.
 
     Args:
         records: finished runs of segmentation.
         objects: counts objects.
+        asked: names of the scores, none for the first of the protocol; and what measures them.
 
     Raises:
         SettingsError: no query has any.
@@ -36,14 +38,15 @@ def object_tables(records: Sequence[Record], objects: Objects) -> list[CurveTabl
         return counted[record.path] == number
 
     tables = []
-    for group in comparable(records):
-        metric = group[0].protocol.default_metrics[0]
+    groups = comparable(records)
+    for group, test in zip(groups, names_of_tests(groups), strict=True):
+        metric = (*asked.metrics, *group[0].protocol.default_metrics)[0]
         points = [
             Point.at_number(label, OBJECTS, number, runs, partial(showing, number))
             for label, runs in variants(group).items()
             for number in range(1, MOST + 1)
         ]
-        table = collect(points, group[0].protocol.title(group[0].header), (metric,), OBJECTS, best_at=0)
+        table = collect(points, Request(asked.metrics, measure=asked.measure, test=test), (metric,), OBJECTS, best_at=0)
         if table.curves:
             pairs = {curve.method: {p.number: p.scores[metric].pairs for p in curve.points} for curve in table.curves}
             tables.append(replace(table, notes=[*score_notes(table, [metric]), *_notes(pairs)]))
