@@ -128,7 +128,7 @@ def test_what_does_not_fit_is_said_in_a_line(pair, make, tmp_path):
         (lambda: result.show(0), "worst is 0"),
         (lambda: runs.table("mIuo"), "unknown metric 'mIuo'"),
         (lambda: runs.table(by="clas"), "unknown breakdown 'clas'; did you mean 'class'? There are: fold, size, class"),
-        (lambda: runs.compare(by=["fold", "cost"]), "unknown breakdown 'cost'; there are: fold, size, class"),
+        (lambda: runs.compare(by=["fold", "cost"]), "unknown breakdown 'cost'; there are: fold, size, presence, class"),
         (lambda: runs.compare("first"), "one method; expected two or more"),
         (lambda: runs.compare("first", "secnd"), "did you mean 'second'"),
         (lambda: runs.compare(effect=0), "effect is 0, expected a number of points above 0"),

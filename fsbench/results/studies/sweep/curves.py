@@ -110,7 +110,8 @@ def curve_tables(
     if not tables:
         raise SettingsError(
             f"no two tests of these runs differ in one number alone ({', '.join(axes)}); expected the runs of a grid "
-            f"over it: {AXES[next(iter(axes))].example}"
+            f"over it: {AXES[next(iter(axes))].example}. Two tests of the same number, which saw other images or "
+            "episodes, are left out: give the runs of one of them"
         )
     return tables
 
@@ -146,11 +147,18 @@ def _tables(records: Sequence[Record], axis: str, asked: Request) -> list[CurveT
             families.setdefault(family, []).append(group)
         else:  # of one list of episodes: a curve for each group, split by the number
             families[*family, len(families)] = _split(group, axis)
-    several = [own for own in families.values() if len({AXES[axis].number(group[0]) for group in own}) > 1]
+    told = [_told_apart(groups, axis) for groups in families.values()]
+    several = [own for own in told if len(own) > 1]
     firsts = [groups[0] for groups in several]
     names = names_of_tests(firsts, [_title(group[0], axis) for group in firsts])
     found = (_table(groups, axis, replace(asked, test=name)) for groups, name in zip(several, names, strict=True))
     return [table for table in found if table is not None]
+
+
+def _told_apart(groups: list[list[Record]], axis: str) -> list[list[Record]]:
+    """Return the groups whose number no other has: of two tests with one number, neither is known to be the others'."""
+    numbers = [AXES[axis].number(group[0]) for group in groups]
+    return [group for group, number in zip(groups, numbers, strict=True) if numbers.count(number) == 1]
 
 
 def _split(group: Sequence[Record], axis: str) -> list[list[Record]]:

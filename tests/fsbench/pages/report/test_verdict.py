@@ -120,6 +120,16 @@ def test_runs_of_unequal_folds_are_compared_on_those_they_share(study_runs, tmp_
     assert "fold 0" in study_verdict(study).sentences[-1]
 
 
+def test_methods_that_share_no_fold_have_a_report(study_runs, tmp_path):
+    """Together they have all folds, none of them has: no method has a mean, though answers without a model have."""
+    records = find_records(study_runs)
+    kept = [r for r in records if (r.run.identity.method.name, r.header.fold) in (("=fair", 0), ("poor", 1))]
+    words = ["report", *(str(record.path) for record in kept), "--out", str(tmp_path / "r"), "--gallery", "0"]
+    assert main([*words, "--quiet"]) == 0
+    page = (tmp_path / "r/index.html").read_text()
+    assert "No two methods have runs of the same fold." in page and "=fair has mIoU" in page
+
+
 @pytest.mark.parametrize(
     ("folds", "expected", "left_out"),
     [

@@ -1,7 +1,9 @@
 """Results as rows: what tables and comparisons show are rows of one frame, which a notebook gets."""
 
 import re
+import shutil
 from math import isnan
+from pathlib import Path
 
 import polars as pl
 import pytest
@@ -9,7 +11,9 @@ import pytest
 import fsbench
 from fsbench.base.errors import SettingsError
 from fsbench.cli.main import main
+from fsbench.protocols.reading import load_protocol
 from fsbench.records.grouping import fold_of
+from fsbench.records.record import read_record
 from fsbench.results.comparison.compare import Comparing, compare_tests
 from fsbench.results.comparison.layout import to_sheet as comparison_sheet
 from fsbench.results.rows.comparable import compared_tests
@@ -27,6 +31,7 @@ from fsbench.results.rows.row import (
 )
 from fsbench.results.rows.scoring import correct
 from fsbench.results.rows.wide import wide_frame
+from fsbench.results.rules.rescore import Choices, rescore
 from fsbench.results.tables.breakdowns import to_sheet
 from fsbench.results.tables.table import build_blocks
 from fsbench.scores.decisions import adjust
@@ -166,6 +171,51 @@ def test_a_difference_along_a_setting_names_both_its_ends(settings):
         found.results(by="shots", minus="c")
     with pytest.raises(SettingsError, match="by is shots, size, which do not go together"):
         found.results(by="shots,size")
+
+
+def test_differences_along_a_setting_are_those_that_are_asked_for(settings):
+    """Those to the best method have its sign, any score is compared, and the family is the request."""
+    found = fsbench.load_runs(*(record.path for record in settings["1"] + settings["5"]))
+    every = found.results("mIoU", by="shots", minus="all").filter(pl.col("minus") != "")
+    to_b = found.results("mIoU", by="shots", minus="b").filter(pl.col("minus") != "")
+    assert to_b.select("method", "part", "minus").rows() == [
+        ("b", "5", "b (shots 1)"),
+        ("a", "1", "b"),
+        ("a", "5", "b"),
+    ]
+    turned = dict(zip(every.select("method", "part", "minus").rows(), every["value"], strict=True))
+    assert to_b["value"][1] == -turned["b", "1", "a"] and to_b["value"][2] == -turned["b", "5", "a"]
+    for frame in (every, to_b):
+        assert frame["corrected"].to_list() == adjust(frame["p"].to_list(), [True] * len(frame))
+    other = found.results("FB-IoU", by="shots", minus="all")
+    assert set(other["metric"]) == {"FB-IoU"} and len(other.filter(pl.col("minus") != "")) == len(every)
+
+
+def test_a_damaged_run_is_left_out_of_a_setting(settings, tmp_path):
+    good = settings["1"] + settings["5"]
+    copies = [Path(shutil.copytree(one.path, tmp_path / f"{n}-{one.path.name}")) for n, one in enumerate(good)]
+    (copies[0] / "episodes.parquet").write_bytes(b"PAR1")
+    found = fsbench.load_runs(tmp_path)
+    frame = found.results("mIoU", by="shots")
+    assert set(frame["method"]) == {"a", "b"} and len(frame) == 3
+    assert any(copies[0].name in message for message in found.left_out)
+
+
+def test_two_tests_of_the_same_words_have_two_names(settings, tmp_path):
+    """Other images under the same title: rows of one are told from those of the other, and no curve has both."""
+    own = settings["1"] + settings["box"]
+    others = []
+    for number, record in enumerate(own):
+        copy = shutil.copytree(record.path, tmp_path / f"{number}-{record.path.name}")
+        others.append(rewrite(read_record(copy), {"files_sha256": "0" * 64}, id=f"{number}-other"))
+    frame = fsbench.load_runs(*(record.path for record in [*own, *others])).results("mIoU", by="annotation")
+    assert frame["test"].n_unique() == 2 and all(" of 2" in name for name in frame["test"])
+    assert len(frame.unique(["test", "method", "part"])) == len(frame) == 4
+    groups = rescore([*settings["1"], *others[:2]], load_protocol("pfenet"), Choices(), lambda *_: None)
+    assert len({row.test for group in groups for row in group.rows}) == 2
+    both = fsbench.load_runs(*(one.path for one in [*settings["1"], *settings["5"], *others[:2]]))
+    with pytest.raises(SettingsError, match="Two tests of the same number, which saw other images"):
+        both.results("mIoU", by="shots")
 
 
 def test_differences_are_those_of_a_comparison(records, runs):

@@ -12,6 +12,7 @@ from fsbench.protocols.reading import load_protocol
 from fsbench.results.atlas.atlas import shipped_atlas
 from fsbench.results.rules.claimed import Claim, claimed, to_sheet
 from fsbench.results.rules.rule import OWN
+from tests.fsbench.runs import changed
 
 
 def refuse(record, *_):
@@ -104,6 +105,17 @@ def test_the_verdict_names_the_rules_that_reach_the_claim(records, item):
     assert to_sheet(found).lead == [found.verdict]
     (none,) = claimed(records, "0.01", {}, refuse)
     assert "is reached by none of these rules; the nearest is m" in none.verdict
+
+
+def test_the_verdict_names_what_the_table_shows(records):
+    """The mean of a method that has one; its folds where that is all there is, each by its number."""
+    (whole,) = claimed(records, "0.01", {}, refuse)
+    assert " on fold " not in whole.verdict
+    part = [changed(record) for record in records]
+    for record in part:
+        record.__dict__["header"] = record.header.model_copy(update={"folds": 3})
+    (folds,) = claimed(part, "0.01", {}, refuse)
+    assert {row.fold for row in folds.shown} == {"0", "1"} and " on fold " in folds.verdict
 
 
 def test_a_row_of_the_atlas_is_a_claim(records):

@@ -11,6 +11,7 @@ from fsbench.cli.main import main
 from fsbench.records.card import resolve_card
 from fsbench.records.description import all_notes
 from fsbench.results.published.conditions import run_conditions
+from fsbench.results.rows.scoring import Request
 from fsbench.results.sheets.text import text
 from fsbench.results.studies.analyses import ANNOTATIONS
 from fsbench.results.studies.annotations.losses import annotation_tables, has_losses
@@ -84,7 +85,7 @@ def test_losses_are_paired_differences_to_masks(records, tmp_path, capsys):
 
 def test_no_losses_are_made_up_for_a_score_that_the_runs_lack(records):
     with pytest.raises(SettingsError, match="no two runs have presence-CE2: expected scores of fscs"):
-        annotation_tables(records, ["presence-CE2"])
+        annotation_tables(records, Request(("presence-CE2",)))
 
 
 def test_runs_without_masks_beside_them_have_no_losses(records):

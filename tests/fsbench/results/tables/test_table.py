@@ -25,6 +25,7 @@ from fsbench.results.tables.render import render
 from fsbench.results.tables.table import build_blocks
 from fsbench.scores.confusion import COUNTS, intersection_union, mean_iou
 from tests.conftest import CLASSES
+from tests.fsbench.pages.report.studies import write_study
 from tests.fsbench.runs import rewrite, written
 
 
@@ -44,7 +45,7 @@ def test_a_mean_only_where_every_fold_is_there(records):
     folds = [block.lines["good", fold]["mIoU"].value for fold in ("0", "1")]
     assert block.lines["good", "mean"]["mIoU"].value == pytest.approx(sum(folds) / 2)
     assert folds[0] == pytest.approx(100) and block.lines["bad", "0"]["mIoU"].value < 60
-    assert block.costs[block.runs["good", "0"]].trainable_parameters == 86020 and block.runs["good", "mean"] == ""
+    assert block.costs["good", "0"].trainable_parameters == 86020 and block.runs["good", "mean"] == ""
 
 
 def test_other_settings_and_other_episodes_never_share_a_block(make):
@@ -293,3 +294,22 @@ def test_rows_are_broken_down_by_size_only_where_asked(records):
     good = records[:2]
     (plain,), (whole,) = build_blocks(good, by=(), trivial=True), build_blocks(good, trivial=True)
     assert plain.lines == whole.lines and not plain.parts(SIZE) and plain.lines.keys() == whole.parts(SIZE).keys()
+
+
+def test_runs_of_the_same_name_in_two_folders_have_their_own_costs(tmp_path):
+    """The folder's name says nothing about a run of somebody else's."""
+    runs = [
+        record
+        for part in ("ours", "theirs")
+        for record in write_study(tmp_path / part, {part: 0.5}, folds=1, classes=4, episodes=30)
+    ]
+    runs = [
+        rewrite(record, cost=record.run.cost.as_json() | {"trainable_parameters": 1_000 * n})
+        for n, record in enumerate(runs, 1)
+    ]
+    assert len({record.path.name for record in runs}) == 1
+    (block,) = build_blocks(runs)
+    assert [block.costs[name, "0"].trainable_parameters for name in ("ours", "theirs")] == [1_000, 2_000]
+    lines = list(csv.DictReader(io.StringIO(render([block], "csv"))))
+    shown = {line["method"]: line["value"] for line in lines if line["metric"] == "trainable parameters"}
+    assert shown == {"ours": "1000", "theirs": "2000"}
