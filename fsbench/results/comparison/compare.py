@@ -80,7 +80,7 @@ class Comparing:
 
     Attributes:
         metrics: names of scores; None for those of the protocol.
-        by: breakdowns: "fold", "size", "class".
+        by: breakdowns: "fold", "size", "class", "presence".
         baseline: label of the only method that others are compared with; None compares every two.
         measure: for scores beyond the counts; a method whose runs lack such a score is left out of its tables, and a
             note says why.

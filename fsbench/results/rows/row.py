@@ -143,8 +143,8 @@ class ResultRow:
 def fold_in_words(fold: str) -> str:
     """Name the fold of a row; "" where there are no folds.
 
-    >>> [fold_in_words(fold) for fold in ("0", MEAN, ALL)]
-    ['fold 0', 'mean over folds', '']
+    >>> fold_in_words("0"), fold_in_words(MEAN), fold_in_words(ALL)
+    ('fold 0', 'mean over folds', '')
     """
     return {MEAN: "mean over folds", ALL: ""}.get(fold, f"fold {fold}")
 

@@ -244,17 +244,17 @@ def claimed(records: Iterable[Record], claim: str, entries: Mapping[str, Entry],
 
 
 def _group(records: list[Record], test: str, claim: Claim, recount: Recount) -> Claimed:
-    words: dict[str, str] = {}
+    changed: dict[str, str] = {}
 
     def rules(runs: Sequence[Record]) -> Iterator[Rule]:
         for rule in changed_words(runs, recount):
-            words[rule.label] = rule.word
+            changed[rule.label] = rule.word
             yield rule
 
     ruled = score_by_rules(records, test, rules)
     rows = [row for row in ruled.rows if not isnan(row.estimate.value)]
     scored = {row.rule for row in rows}
-    words = {rule: word for rule, word in words.items() if rule in scored}
+    words = {rule: word for rule, word in changed.items() if rule in scored}
     return Claimed(test, records[0].protocol.default_metrics[0], claim, rows, words, ruled.missing, warnings(records))
 
 
@@ -273,7 +273,7 @@ def to_sheet(item: Claimed) -> Sheet:
     for row in rows:
         mark = f"  = {item.claim}" * item.claim.is_reached(row.estimate.value)
         cells.setdefault(row.rule, {})[row.method, row.fold] = f"{figure(row.estimate, item.metric)}{mark}"
-    grid: Grid = [["changed", "to", *(f"{name}, fold {fold}" if several else name for name, fold in columns)]]
+    grid: Grid = [["changed", "to", *(f"{name}, {fold_in_words(fold)}" if several else name for name, fold in columns)]]
     grid += [
         [item.words[rule], _rule_words(rule), *(of.get(column, MISSING) for column in columns)]
         for rule, of in cells.items()

@@ -119,7 +119,7 @@ def _score_line(
         try:
             frames = [rule.counts(record) for record in runs]
             kept = [ways(frame) if rule.keep is None else rule.keep(frame) for frame in frames]
-            if not all(keep.any() for keep in kept):
+            if rule.label != OWN and not all(keep.any() for keep in kept):
                 raise SettingsError("the run has none of these")
         except FsbenchError as error:
             if rule.label == OWN:  # the run is damaged
