@@ -212,7 +212,7 @@ Its authors publish no checksum; the command verifies the structure: 1000 class 
             raise self.source.missing(
                 f"{self.root} lacks {len(absent)} of {sum(SIZES.values())} class folders{shown[0]} and "
                 f"{len(short)} images of the others{shown[1]}; expected all; complete it, or set allow_missing to "
-                "use what is there, which the record will say"
+                "use what is there; the record will say so"
             )
         if len(absent) == len(listed):
             raise DataError(

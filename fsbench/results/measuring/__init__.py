@@ -1,1 +1,1 @@
-"""What a run holds beyond its counts: sums over the pixels of its stored predictions, and other counts of them."""
+"""Measure stored predictions again: their pixels at another size, and sums over pixels that counts do not hold."""

@@ -1,1 +1,1 @@
-"""What the supports' choice, their annotation and numbers such as K do to scores."""
+"""Studies of one setting: scores by number of shots, by annotation of the supports, by draw of the supports."""

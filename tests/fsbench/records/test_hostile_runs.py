@@ -91,7 +91,7 @@ COLUMNS: tuple[Callable[[str, int, random.Random], pl.Expr], ...] = (
     lambda name, row, rng: pl.concat_list(name),
     lambda name, row, rng: pl.lit(rng.choice(SCALARS)),
 )
-"""What stands in a column in place of its values."""
+"""Replacements for the values of a column, of another type each."""
 
 
 def mutate_table(frame: pl.DataFrame, rng: random.Random) -> pl.DataFrame:

@@ -78,7 +78,7 @@ HEADERS = {
     ("protocol", "a path"): ("/own", "unknown protocol"),
     ("protocol", "a long name"): ("a" * 300, "unknown protocol"),
 }
-"""The same of a manifest's header."""
+"""(entry of a manifest's header, what is wrong with it) -> its value, and words of the refusal."""
 
 DAMAGE = {
     "a run that is a list": (

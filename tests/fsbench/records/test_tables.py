@@ -64,7 +64,7 @@ OF_CLASSIFICATION = [
     (row("class_id", 1), "its row 1 is episode 0, slot 2, class_id 1, query None; its manifest names episode 0"),
     (row("query", "x"), "its row 1 is episode 0, slot 2, class_id 2, query 'x'"),
 ]
-"""The same of images, whose rows are those of ways alone."""
+"""Changes of a table of counts of classification, and why each is refused; such a table has rows of ways alone."""
 
 
 @pytest.mark.parametrize(

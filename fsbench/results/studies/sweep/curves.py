@@ -259,7 +259,7 @@ SAME_EPISODES = {
     KEPT: "the same episodes for every share; of each support that share of the object is labelled, see "
     "--data.test.kept_support",
 }
-"""What the runs of a curve have in common, by axis."""
+"""Axis -> the note that says what all runs of a curve have in common."""
 
 
 def _notes(table: CurveTable) -> list[str]:
