@@ -37,22 +37,30 @@ BENCH_OPTIONS = $(foreach name,$(OPTIONS),$(if $($(name)),$(call flag,$(name)) $
 
 BIN   := $(VENV)/bin
 STAMP := $(VENV)/.fsbench-installed
+TEST_STAMP := $(VENV)/.fsbench-test-installed
 # Written bytecode spares every process of tests to compile what it imports, and pytest to rewrite 400 files anew
 PYTEST = env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest --numprocesses $(JOBS) --maxprocesses 4 --dist worksteal
 DOCS_STAMP := $(VENV)/.fsbench-docs-installed
 PIP   := $(BIN)/python -m pip --disable-pip-version-check
 # To compile all that is installed takes half a minute: Python compiles what it imports, where it may write that down.
 COMPILE := $(if $(PYTHONDONTWRITEBYTECODE),,--no-compile)
+# uv takes a third of pip's time. It does not read pip's settings, such as that of another index: where it fails, pip goes on.
+UV := $(shell command -v uv)
+UV_INSTALL = $(UV) pip install --quiet --python $(BIN)/python $(if $(PYTHONDONTWRITEBYTECODE),--compile-bytecode)
+PIP_INSTALL = $(PIP) install --quiet $(COMPILE)
+wanted = $(PIP_ARGS) $(addprefix -c ,$(CONSTRAINTS)) -e '.[$(1)]'
 # With HASHES all that it needs is there already, and nothing else may come
-install = $(PIP) install --quiet $(COMPILE) $(PIP_ARGS) $(if $(HASHES),--no-index --no-deps --no-build-isolation -e .,\
-  $(addprefix -c ,$(CONSTRAINTS)) -e '.[$(1)]')
+install = $(if $(HASHES),$(PIP_INSTALL) $(PIP_ARGS) --no-index --no-deps --no-build-isolation -e .,\
+  $(if $(UV),$(UV_INSTALL) $(wanted) ||) $(PIP_INSTALL) $(wanted))
+# What runs take; the tools of tests and of the manual come with the targets that need them
+RUN_EXTRAS := run,plots,lora,slurm,wandb,photos,fast,promptable
 
 .PHONY: help venv bench gpu-check reproduce weights sweep test test-all fuzz statistics regress check docs cuda lock clean-venv
 
 help:  ## show this list
 	@sed -nE 's/^([a-z-]+):.*## /\1\t/p' $(MAKEFILE_LIST)
 
-venv: $(STAMP)  ## create the virtual environment and install fsbench in it
+venv: $(TEST_STAMP)  ## create the virtual environment and install fsbench in it, with all that tests and checks need
 
 $(STAMP): pyproject.toml $(CONSTRAINTS) $(HASHES)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11, 5))' || \
@@ -60,6 +68,11 @@ $(STAMP): pyproject.toml $(CONSTRAINTS) $(HASHES)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@find $(VENV)/lib -maxdepth 3 -name '*.dist-info' '!' -exec test -s '{}/INSTALLER' ';' -prune -exec rm -r '{}' +   # cut off in the middle
 	$(if $(HASHES),$(PIP) install --quiet $(COMPILE) $(PIP_ARGS) --require-hashes --no-deps --only-binary=:all: -r $(HASHES))
+	$(call install,$(RUN_EXTRAS))
+	$(PIP) check
+	@touch $@
+
+$(TEST_STAMP): $(STAMP)
 	$(call install,test)
 	$(PIP) check
 	@touch $@
@@ -85,23 +98,23 @@ sweep:  ## a W&B sweep and an agent for it, e.g. make sweep METHOD=emat COUNT=20
 	  see docs/guides/sweeps.md" | tr -s '\t ' ' ' >&2; exit 1; }; \
 	WANDB=online PATH="$(abspath $(BIN)):$$PATH" $(BIN)/wandb agent --count $(call quoted,$(COUNT)) $$id
 
-test: $(STAMP)  ## run all tests but the slow ones; CHANGED=1 only those that reach a changed file; e.g. make test ARGS='-k prototype'
+test: $(TEST_STAMP)  ## run all tests but the slow ones; CHANGED=1 only those that reach a changed file; e.g. make test ARGS='-k prototype'
 	$(PYTEST) -m 'not slow' --durations=15 --durations-min=2 $(if $(CHANGED),--changed=$(or $(filter-out 1,$(CHANGED)),'@{upstream}')) $(ARGS)
 
-test-all: $(STAMP)  ## run all tests: kills, whole trainings and every configuration, too
+test-all: $(TEST_STAMP)  ## run all tests: kills, whole trainings and every configuration, too
 	$(PYTEST) $(ARGS)
 
-fuzz: $(STAMP)  ## mutated files of every format against their readers, figures by kind, e.g. make fuzz CASES=20000 SEED=1
+fuzz: $(TEST_STAMP)  ## mutated files of every format against their readers, figures by kind, e.g. make fuzz CASES=20000 SEED=1
 	@$(BIN)/python -m tests.fuzz $(CASES) $(SEED)
 
-statistics: $(STAMP)  ## coverage of intervals and false positives of tests with a planted truth, into docs/guarantees.md, e.g. make statistics ARGS='pascal-1shot --again'
+statistics: $(TEST_STAMP)  ## coverage of intervals and false positives of tests with a planted truth, into docs/guarantees.md, e.g. make statistics ARGS='pascal-1shot --again'
 	@$(BIN)/python -m benchmarks.statistics $(ARGS)
 	@$(BIN)/python -m benchmarks.statistics.page
 
 regress: $(STAMP)  ## a few answers of every method against accepted ones, e.g. make regress METHOD=emat ARGS=--accept
 	@$(BIN)/python -m fsbench regress $(if $(filter file,$(origin METHOD)),,--method $(call quoted,$(METHOD))) $(ARGS)
 
-check: $(STAMP)  ## ruff, the type checker and the order of imports
+check: $(TEST_STAMP)  ## ruff, the type checker and the order of imports
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -120,7 +133,7 @@ cuda: $(STAMP)  ## build the optional CUDA packages (needs a GPU toolkit; see do
 	CAUSAL_CONV1D_FORCE_BUILD=$(FORCE_BUILD) MAMBA_FORCE_BUILD=$(FORCE_BUILD) MAMBA_KEEP_CUDA_BUILD=TRUE \
 	  $(PIP) install --no-build-isolation $(PIP_ARGS) $(addprefix -c ,$(CONSTRAINTS)) -e '.[cuda]'
 
-lock: $(STAMP)  ## write constraints.txt and, with hashes, .ci/requirements.txt from the installed packages
+lock: $(TEST_STAMP)  ## write constraints.txt and, with hashes, .ci/requirements.txt from the installed packages
 	{ echo '# Exact versions the tests were last run with; written by "make lock".'; \
 	  $(PIP) freeze --exclude-editable | grep -viE '^(nvidia-|cuda-|triton==|pip==|setuptools==)'; } > constraints.new
 	mv constraints.new constraints.txt

@@ -1,9 +1,9 @@
 """A test and the one who answers it; and the evaluation of what an interrupted one has left."""
 
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager, closing
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
 from dataclasses import dataclass
-from functools import partial
+from itertools import chain
 from typing import Any, Generic, TypeVar
 
 from fsbench.base.progress import Sized
@@ -35,22 +35,57 @@ class Answering(Generic[Counted]):
     in_order: Callable[[Sequence[Any]], Sequence[Any]] = list
 
 
-def evaluate_episodes(
-    answering: Answering[Any],
-    numbers: Sequence[int],
-    journal: Journal,
-    keep: Callable[[int], Keep],
-    show: Callable[[Sized[Any]], Iterable[Any]],
-) -> None:
-    """Evaluate some episodes of a test; the results of each batch are in the journal before the next is answered.
+@dataclass(frozen=True)
+class Share(Generic[Counted]):
+    """What one who answers has left of a test.
 
-    Args:
+    Attributes:
         answering: the test, and who answers it.
-        numbers: of the episodes.
+        numbers: of the episodes that are left.
         journal: where this process's results go.
         keep: how much is kept of an episode's prediction, by its number.
-        show: iterates over batches, and may show how far they are.
+        around: what each of its batches is answered in, such as its own log.
     """
-    with answering.begin() as answer, closing(journal.open()) as writer:
-        add = partial(writer.add, keep=keep)
-        evaluate_batches(show(answering.batches(numbers)), answering.test, answer, add, answering.name)
+
+    answering: Answering[Counted]
+    numbers: Sequence[int]
+    journal: Journal
+    keep: Callable[[int], Keep]
+    around: Callable[[], AbstractContextManager[Any]] = nullcontext
+
+    @contextmanager
+    def taking(self) -> Iterator[Callable[[Any], None]]:
+        """Yield the function that evaluates a batch; its results are in the journal when it returns."""
+        left = frozenset(self.numbers)
+        with self.answering.begin() as answer, closing(self.journal.open()) as writer:
+
+            def add(results: list[Any]) -> None:
+                writer.add([result for result in results if result.episode in left], self.keep)
+
+            def take(batch: Any) -> None:
+                with self.around():
+                    evaluate_batches([batch], self.answering.test, answer, add, self.answering.name)
+
+            yield take
+
+
+def evaluate_episodes(
+    shares: Sequence[Share[Any]],
+    show: Callable[[Sized[Any]], Iterable[Any]],
+    numbers_of: Callable[[Any], Iterable[int]] | None = None,
+) -> None:
+    """Evaluate what is left of a test, which is walked once for all who answer it: they share what is loaded.
+
+    Args:
+        shares: of those who answer, each of the same test.
+        show: iterates over batches, and may show how far they are.
+        numbers_of: gives the numbers of a batch's episodes; needed where several answer, of whom each has its own left.
+    """
+    left = [frozenset(share.numbers) for share in shares]
+    numbers = list(dict.fromkeys(chain.from_iterable(share.numbers for share in shares)))
+    with ExitStack() as stack:
+        takers = [stack.enter_context(share.taking()) for share in shares]
+        for batch in show(shares[0].answering.batches(numbers)):
+            for take, own in zip(takers, left, strict=True):
+                if numbers_of is None or not own.isdisjoint(numbers_of(batch)):
+                    take(batch)

@@ -32,7 +32,7 @@ class RunDirectory:
     Entering it takes the run's lock, finishes a replacement that a killed process began, and decides what is left to
     do. Unless `is_complete`, it also creates the folder to write to, removes half-written files of killed processes,
     and sends log messages and warnings to `run.log` there instead of the screen; an exception that leaves the block is
-    logged.
+    logged. Of several folders that one process holds, messages go to the one entered last, and within `logged` to that.
 
     The lock ends with this process, however that ends, and no child process inherits it: loader workers of a killed
     run must not hold it. (A lock by `flock`, as in the package filelock, is shared with forked children.)
@@ -56,6 +56,7 @@ class RunDirectory:
         self.rank = rank
         self.force = force
         self.is_complete = False
+        self._handlers: list[logging.Handler] = []
         self._stack = ExitStack()
 
     def __enter__(self) -> "RunDirectory":
@@ -81,7 +82,26 @@ class RunDirectory:
         make_folder(self.path)
         if self.rank == 0:
             remove_halves(self.path)
-        self._stack.enter_context(_logging_to(self.path / "run.log"))
+        self._handlers = _log_handlers(self.path / "run.log")
+        self._stack.callback(self._handlers[0].close)
+        self._stack.enter_context(self.logged())
+
+    @contextmanager
+    def logged(self) -> Iterator[None]:
+        """Send messages of the suite and of Lightning, and warnings, to this run's log instead of the screen."""
+        loggers = [logging.getLogger(name) for name in LOGGERS]
+        before = list(loggers[0].handlers)
+        for logger in loggers:
+            logger.handlers = list(self._handlers)
+            logger.setLevel(logging.INFO)
+            logger.propagate = False
+        logging.captureWarnings(True)
+        try:
+            yield
+        finally:
+            for logger in loggers:
+                logger.handlers = list(before)
+            logging.captureWarnings(bool(before))
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -142,27 +162,14 @@ def _is_no_advertisement(record: logging.LogRecord) -> bool:
     return not re.search(r"💡|\bTip:|litlogger|litmodels|lightning\.ai", str(record.msg))
 
 
-@contextmanager
-def _logging_to(file: Path) -> Iterator[None]:
-    """Send messages of the suite and of Lightning, and warnings, to `file` instead of the screen."""
+def _log_handlers(file: Path) -> list[logging.Handler]:
+    """Return what writes messages to `file`, and to the screen where the command is to be verbose."""
     handler = _LogFile(file)
     handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
     handlers: list[logging.Handler] = [handler, *([logging.StreamHandler()] if is_verbose() else [])]
     for each in handlers:
         each.addFilter(_is_no_advertisement)
-    logging.captureWarnings(True)
-    loggers = [logging.getLogger(name) for name in LOGGERS]
-    for logger in loggers:
-        logger.handlers = list(handlers)
-        logger.setLevel(logging.INFO)
-        logger.propagate = False
-    try:
-        yield
-    finally:
-        for logger in loggers:
-            logger.handlers = []
-        logging.captureWarnings(False)
-        handler.close()
+    return handlers
 
 
 def staging_folder(folder: Path) -> Path:

@@ -79,7 +79,8 @@ class Typed:
     def make(self, words: list[str], run: bool) -> None:
         # variables of the make that runs the tests (make test ARGS=…) are not the reader's
         environment = {"PATH": os.environ["PATH"]}
-        done = subprocess.run(["make", "-n", "-o", ".venv/.fsbench-installed", *words], cwd=REPOSITORY,
+        installed = ["-o", ".venv/.fsbench-installed", "-o", ".venv/.fsbench-test-installed"]
+        done = subprocess.run(["make", "-n", *installed, *words], cwd=REPOSITORY,
                               env=environment, capture_output=True, text=True, check=False)  # fmt: skip
         assert done.returncode == 0, done.stderr
         for line in done.stdout.splitlines():

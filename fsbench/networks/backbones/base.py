@@ -1,6 +1,6 @@
 """Frozen networks: one network, its weights, its precision, its features and a cache of them; none, or two as one."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -15,6 +15,7 @@ from fsbench.base.files import sha256_file
 from fsbench.base.plugins import GROUPS, plug_in_part
 from fsbench.base.tensor_cache import CacheDtype, FeatureCache
 from fsbench.data.file_digests import file_state
+from fsbench.networks.backbones.passes import Passes
 from fsbench.networks.weights.files import check_keys, describe_weights, read_weights, state_digest
 from fsbench.networks.weights.table import WeightFile, how_to_get
 
@@ -96,6 +97,7 @@ class FrozenBackbone:
         cache_dtype: type in which they are kept.
         precision: in which the network computes.
         weights_id: file and checksum of the weights, for records.
+        passes: the last passes of the network, where methods that are tested together share them, see `share_passes`.
         trained_on: data set, fold and classes of the user's own training, if that made the weights.
 
     Raises:
@@ -107,6 +109,7 @@ class FrozenBackbone:
     spec: Architecture
     trained_on: dict[str, Any] | None = None
     precision: NetworkPrecision = "fp32"
+    passes: Passes | None = None
 
     def __init__(self, config: BackboneConfig):
         self.name = config.name
@@ -165,9 +168,17 @@ class FrozenBackbone:
     def encode(self, pixels: Tensor) -> Any:
         """Return the features of one normalised image (3, H, W)."""
         model = self.network(pixels)
-        with self.computing(pixels.device):
-            features = self._features(model, pixels[None])
-        return features if self.precision == "fp32" else in_float32(features)
+
+        def features() -> Any:
+            with self.computing(pixels.device):
+                found = self._features(model, pixels[None])
+            return found if self.precision == "fp32" else in_float32(found)
+
+        return self.passed("features", pixels, features)
+
+    def passed(self, kind: str, pixels: Tensor, encode: Callable[[], Any]) -> Any:
+        """Return what `encode` gives of an image, or gave a method that is tested together with this one."""
+        return encode() if self.passes is None else self.passes.get(kind, pixels, encode)
 
     def network(self, pixels: Tensor) -> nn.Module:
         """Return the network for images of the size and device of `pixels` (3, H, W), in eval mode."""
@@ -291,6 +302,22 @@ class FrozenBackbone:
         others = {name: network.weights for name, network in self.known.items()}
         origin = describe_weights(self.spec.weights, path, others)
         return partial(_read_described, path, state, origin), origin
+
+
+def share_passes(backbones: Sequence[FrozenBackbone]) -> None:
+    """Let equal networks of methods that are tested together encode each image once.
+
+    They are equal in class, weights and every setting. Each method keeps features within its part of the bound; the
+    passes that they share are within the same bound once more.
+    """
+    shared: dict[tuple[Any, ...], Passes] = {}
+    for backbone in backbones:
+        bound = backbone.cache.max_bytes
+        plain = {name: value for name, value in vars(backbone).items() if isinstance(value, bool | int | float | str)}
+        plain.pop("digest", None)  # follows from the others, where it was asked for
+        network = (type(backbone), *sorted(plain.items()), *sorted(backbone.identity_settings.items()))
+        backbone.passes = shared.setdefault(network, Passes(bound))
+        backbone.cache.max_bytes = bound // len(backbones)
 
 
 def in_float32(features: Any) -> Any:

@@ -385,7 +385,8 @@ class FrozenSam(FrozenHubNetwork):
 
     def encode(self, pixels: Tensor) -> Tensor:
         """Encode an image (3, H, W) uint8, which the network resizes and normalises itself, to (1, C, h, w)."""
-        return self.promptable(pixels.device).encode(pixels)
+        network = self.promptable(pixels.device)
+        return self.passed("embedding", pixels, lambda: network.encode(pixels))
 
     def own_names(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
         return state if describe_family(state).startswith("SAM 2") else names_of_transformers(state)

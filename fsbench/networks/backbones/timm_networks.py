@@ -332,10 +332,21 @@ class FrozenViT(FrozenTimmNetwork):
             coordinate_factors: factors of the rotary positions, see `scaled_coordinates`.
         """
         model: Any = self.network(pixels)
-        with self.computing(pixels.device), ExitStack() as scaled:
-            if coordinate_factors is not None:
-                scaled.enter_context(scaled_coordinates(model, coordinate_factors))
-            return patch_maps(model, pixels[None], norm, block)[0].float()
+        if self.passes is not None and norm and coordinate_factors is None:  # other methods ask for all blocks
+            height, width = (side // self.patch for side in pixels.shape[1:])
+            tokens = self.encode(pixels)[block, 1:].float()
+            return rearrange(tokens, "(h w) c -> c h w", h=height, w=width).contiguous()
+
+        def patches() -> Tensor:
+            with self.computing(pixels.device), ExitStack() as scaled:
+                if coordinate_factors is not None:
+                    scaled.enter_context(scaled_coordinates(model, coordinate_factors))
+                return patch_maps(model, pixels[None], norm, block)[0].float()
+
+        if coordinate_factors is not None:
+            return patches()
+        found: Tensor = self.passed(f"patches of block {block}, norm {norm}", pixels, patches)
+        return found
 
     def new_network(self) -> nn.Module:
         return new_vit(self.spec.arguments, self.spec.image_size)

@@ -1,9 +1,11 @@
 """Evaluate an experiment's test episodes and write its record."""
 
 import logging
+import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from functools import partial
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from typing import Any
 
 import lightning as L
@@ -15,11 +17,12 @@ from fsbench.base.progress import track
 from fsbench.core.evaluation import answering, fresh_copy
 from fsbench.core.method import Method
 from fsbench.data.episodes.evaluation_order import evaluation_order
+from fsbench.networks.backbones.base import share_passes
 from fsbench.protocols.evaluation import Answerer
 from fsbench.protocols.test import Test
 from fsbench.records.asked_alone import Tally, ask_alone, check_asked_alone, episodes_to_ask
 from fsbench.records.counts import to_frame
-from fsbench.records.evaluation import Answering, evaluate_episodes
+from fsbench.records.evaluation import Answering, Share, evaluate_episodes
 from fsbench.records.journal import Journal
 from fsbench.records.machine import PACKAGES, provenance
 from fsbench.records.predictions import Keep
@@ -43,25 +46,107 @@ RecordListener = Callable[[Journal, Record], None]
 """Called with a record that is complete except for `run.json`, after the journal that it was made from."""
 
 
-def evaluate(
-    experiment: Experiment,
-    trainer: L.Trainer,
-    directory: RunDirectory,
-    preparation: Preparation,
-    listeners: Sequence[RecordListener] = (),
-    shown: Collection[int] = (),
-) -> Record | None:
-    """Evaluate the episodes that are not done yet; rank 0 makes the record of all ranks' journals.
+@dataclass(frozen=True)
+class Evaluation:
+    """The test of a run, as far as it is not evaluated yet.
 
-    Every rank returns after the record has its place: whoever looks for it then finds it.
-
-    Args:
+    Attributes:
         experiment: the run, with its method ready.
         trainer: its trainer.
-        directory: where the record is written.
+        directory: where its record is written.
         preparation: what made the method ready.
         listeners: told of the record, see `fsbench.records.writing.write_files`.
         shown: numbers of episodes whose masks the listeners find in the journal, also where the run keeps none.
+    """
+
+    experiment: Experiment
+    trainer: L.Trainer
+    directory: RunDirectory
+    preparation: Preparation
+    listeners: Sequence[RecordListener] = ()
+    shown: Collection[int] = ()
+
+    @cached_property
+    def answered_by(self) -> Answering[Test]:
+        """The test with the method, which answers this process's share of the episodes."""
+        return _answering(self.experiment, self.trainer)
+
+    @cached_property
+    def keep(self) -> Keep:
+        """How much the run keeps of its predictions; of classification nothing, since its counts are the answers."""
+        return self.experiment.options.keep_predictions if self.experiment.data.protocol.has_masks else "none"
+
+    @cached_property
+    def asked(self) -> list[int]:
+        """Numbers of the episodes that are asked alone as well, in this order."""
+        in_order = self.answered_by.in_order(self.experiment.data.manifest.episodes)
+        return episodes_to_ask(in_order, self.experiment.options.check_memory)
+
+    @cached_property
+    def journal(self) -> Journal:
+        """The results of the episodes that are done."""
+        facts = self.preparation.facts
+        followed = [self.experiment.identity.as_json(), self.preparation.checkpoint_sha256, facts.get("calibration")]
+        return Journal(self.directory.path / "evaluation", fingerprint(followed))
+
+    @cached_property
+    def alone(self) -> Tally:
+        """The answers of a fresh copy of the method to the episodes that are asked alone; every rank takes part."""
+        if not self.asked:
+            return Tally()
+        return in_each_process(self.trainer, partial(_ask_alone, self.trainer, self.answered_by, self.asked))
+
+    def begin(self, around: Callable[[], AbstractContextManager[Any]] = nullcontext) -> Share[Test]:
+        """Return what is left, after the episodes that are asked alone were asked; `around` is that of `Share`."""
+        for line in self.journal.damaged():
+            log.warning("%s of the journal is damaged; its episode is evaluated again", line)
+        done = self.journal.done(self.keep)
+        _ = self.alone
+        numbers = [episode.index for episode in self.experiment.data.manifest.episodes]
+        left = [number for number in numbers if number not in done]
+        log.info("evaluation: %d of %d episodes are left", len(left), len(numbers))
+        has_masks = self.experiment.data.protocol.has_masks
+        least: Keep = "masks" if self.keep == "none" and has_masks else self.keep  # of what is shown or compared
+        needed = {*self.shown, *self.asked}
+        keep_of = lambda episode: least if episode in needed else self.keep  # noqa: E731
+        return Share(self.answered_by, left, self.journal, keep_of, around)
+
+    def end(self, cost: Cost, kernels: set[str]) -> Record | None:
+        """Make the record of all ranks' journals, and let it take its place before any rank goes on.
+
+        Returns:
+            The record on rank 0, None on the other ranks.
+
+        Raises:
+            ContractError: an answer follows from other episodes than its own.
+        """
+        try:
+            record = self._record(cost, kernels) if self.trainer.is_global_zero else None
+        except Exception:
+            self.trainer.strategy.barrier("recorded")  # where the other ranks wait
+            raise
+        self.trainer.strategy.barrier("recorded")
+        return record
+
+    def _record(self, cost: Cost, kernels: set[str]) -> Record:
+        experiment, journal = self.experiment, self.journal
+        try:
+            check_asked_alone(self.alone, journal, self.asked, experiment.options.name)
+        except ContractError:
+            journal.remove()  # answers that no test may have
+            raise
+        facts = _facts(experiment, self.trainer, self.preparation, cost, kernels, len(self.asked))
+        frame = to_frame(journal.rows(), experiment.data.manifest)
+        told = [partial(listener, journal) for listener in self.listeners]
+        meaning, test = experiment.method.attention_meaning, self.answered_by.test
+        record = write_record(self.directory.path, test, frame, facts, journal.predictions(), self.keep, meaning, told)
+        journal.remove()
+        self.directory.publish()
+        return record
+
+
+def evaluate(evaluation: Evaluation) -> Record | None:
+    """Evaluate the episodes of a run that are not done yet, each process its share, and make the record.
 
     Returns:
         The record on rank 0, None on the other ranks.
@@ -69,54 +154,86 @@ def evaluate(
     Raises:
         ContractError: an answer follows from other episodes than its own.
     """
-    data, options = experiment.data, experiment.options
-    keep: Keep = options.keep_predictions if data.protocol.has_masks else "none"  # counts of images are the answers
-    answered_by = _answering(experiment, trainer)
-    asked = episodes_to_ask(answered_by.in_order(data.manifest.episodes), options.check_memory)
-    followed = [experiment.identity.as_json(), preparation.checkpoint_sha256, preparation.facts.get("calibration")]
-    journal = Journal(directory.path / "evaluation", fingerprint(followed))
-    for line in journal.damaged():
-        log.warning("%s of the journal is damaged; its episode is evaluated again", line)
-    done = journal.done(keep)
-    alone = in_each_process(trainer, partial(_ask_alone, trainer, answered_by, asked)) if asked else Tally()
-    left = [episode.index for episode in data.manifest.episodes if episode.index not in done]
-    least: Keep = "masks" if keep == "none" and data.protocol.has_masks else keep  # of what is shown or compared
-    needed = {*shown, *asked}
-    cost, kernels = _evaluate_left(
-        experiment, trainer, answered_by, journal, left, lambda episode: least if episode in needed else keep
-    )
+    experiment, trainer = evaluation.experiment, evaluation.trainer
+    share = evaluation.begin()
+    meter = Meter(trainer.strategy.root_device)
 
-    def record_results() -> Record:
-        try:
-            check_asked_alone(alone, journal, asked, options.name)
-        except ContractError:
-            journal.remove()  # answers that no test may have
-            raise
-        facts = _facts(experiment, trainer, preparation, cost, kernels, len(asked))
-        frame, meaning = to_frame(journal.rows(), data.manifest), experiment.method.attention_meaning
-        told = [partial(listener, journal) for listener in listeners]
-        kept = journal.predictions()
-        record = write_record(directory.path, answered_by.test, frame, facts, kept, keep, meaning, told)
-        journal.remove()
-        directory.publish()
-        return record
+    def evaluate_share() -> None:
+        # the numbers of rank 0: an orphan of a killed run may still write to the journal
+        numbers = trainer.strategy.broadcast(share.numbers)
+        _leave(experiment, numbers)
+        if experiment.data.trains_elsewhere:  # features are kept by names of images, unique in one data set alone
+            experiment.method.backbone.cache.clear()
+        evaluate_episodes([replace(share, numbers=numbers)], _showing(evaluation))
 
-    try:
-        record = record_results() if trainer.is_global_zero else None
-    except Exception:
-        trainer.strategy.barrier("recorded")  # where the other ranks wait
-        raise
-    trainer.strategy.barrier("recorded")
-    return record
+    kernels: set[str] = set()
+    if share.numbers:
+        with unordered_kernels() as kernels:
+            in_each_process(trainer, evaluate_share)
+        trainer.strategy.barrier("evaluated")
+    return evaluation.end(_cost(evaluation, share, meter.seconds, meter.peak_mib_of_all_ranks()), kernels)
+
+
+def evaluate_together(evaluations: Sequence[Evaluation]) -> list[Record | None]:
+    """Evaluate runs of one test on one device together: each image is loaded once, and encoded once by each network.
+
+    A run's seconds are those that it takes alone, without what the others do and with the passes of its network that
+    another made. Memory is not told: no run has had the process for itself.
+    """
+    share_passes([each.experiment.method.backbone for each in evaluations])
+    parts = [_Part(each) for each in evaluations]
+    shares = []
+    for part in parts:
+        with part.measured():
+            shares.append(part.evaluation.begin(part.measured))
+        _leave(part.evaluation.experiment, shares[-1].numbers)
+    waited = time.perf_counter() - sum(part.seconds for part in parts)
+    if left := [share for share in shares if share.numbers]:
+        evaluate_episodes(left, _showing(evaluations[0]), lambda batch: batch.episodes.tolist())
+    loading = time.perf_counter() - sum(part.seconds for part in parts) - waited
+    return [part.end(share, loading) for part, share in zip(parts, shares, strict=True)]
+
+
+class _Part:
+    """A run's part of a walk with others: its own log, its seconds, and its kernels without a fixed order."""
+
+    def __init__(self, evaluation: Evaluation):
+        self.evaluation = evaluation
+        self.seconds = 0.0
+        self.spared = 0.0
+        self.kernels: set[str] = set()
+
+    @contextmanager
+    def measured(self) -> Iterator[None]:
+        """Let the block be this run's."""
+        passes = self.evaluation.experiment.method.backbone.passes
+        assert passes is not None
+        started, spared = time.perf_counter(), passes.spared
+        with self.evaluation.directory.logged(), unordered_kernels() as kernels:
+            yield
+        self.seconds += time.perf_counter() - started
+        self.spared += passes.spared - spared
+        self.kernels |= kernels
+
+    def end(self, share: Share[Test], loading: float) -> Record | None:
+        """Make the record; `loading` are the seconds that all have waited for batches."""
+        with self.evaluation.directory.logged():
+            seconds = self.seconds + self.spared + loading
+            return self.evaluation.end(_cost(self.evaluation, share, seconds, None), self.kernels)
+
+
+def _leave(experiment: Experiment, numbers: Sequence[int]) -> None:
+    """Tell the data of a run which episodes are left."""
+    data = experiment.data
+    data.done = frozenset(episode.index for episode in data.manifest.episodes).difference(numbers)
 
 
 def _answering(experiment: Experiment, trainer: L.Trainer) -> Answering[Test]:
     """Return the run's test with its method, which answers this process's share of the episodes."""
     data, method, precision = experiment.data, experiment.method, trainer.precision_plugin
-    every = {episode.index for episode in data.manifest.episodes}
 
     def batches(numbers: Sequence[int]) -> Any:
-        data.done = frozenset(every.difference(numbers))
+        _leave(experiment, numbers)
         return data.test_dataloader()
 
     @contextmanager
@@ -147,49 +264,24 @@ def _ask_alone(trainer: L.Trainer, answered_by: Answering[Test], asked: Sequence
     return Tally.joined(of_ranks)
 
 
-def _evaluate_left(
-    experiment: Experiment,
-    trainer: L.Trainer,
-    answered_by: Answering[Test],
-    journal: Journal,
-    left: Sequence[int],
-    keep: Callable[[int], Keep],
-) -> tuple[Cost, set[str]]:
-    """Evaluate the episodes that are left, each process its share of them; arguments are as of `evaluate_episodes`.
+def _showing(evaluation: Evaluation) -> Callable[[Any], Iterable[Any]]:
+    """Return what iterates over batches, and shows how far they are unless the run is to be quiet."""
+    is_shown = evaluation.experiment.trainer_settings["enable_progress_bar"] is not False
+    if evaluation.trainer.is_global_zero and is_shown:
+        return partial(track, description="evaluation", unit="batch")
+    return iter
 
-    Returns:
-        The cost of this start's evaluation, and the kernels without a fixed order that it took.
-    """
-    data, method = experiment.data, experiment.method
-    meter = Meter(trainer.strategy.root_device)
-    log.info("evaluation: %d of %d episodes are left", len(left), len(data.manifest.episodes))
 
-    def show(batches: Any) -> Iterable[Any]:
-        is_shown = trainer.is_global_zero and experiment.trainer_settings["enable_progress_bar"] is not False
-        return track(batches, "evaluation", "batch") if is_shown else batches
-
-    def evaluate_share() -> None:
-        # those of rank 0: an orphan of a killed run may still write to the journal
-        numbers = trainer.strategy.broadcast(left)
-        data.done = frozenset(episode.index for episode in data.manifest.episodes).difference(numbers)
-        if data.trains_elsewhere:  # features are kept by names of images, which are unique in one data set alone
-            method.backbone.cache.clear()
-        evaluate_episodes(answered_by, numbers, journal, keep, show)
-
-    kernels: set[str] = set()
-    if left:
-        with unordered_kernels() as kernels:
-            in_each_process(trainer, evaluate_share)
-        trainer.strategy.barrier("evaluated")
-    seconds, peak_mib = meter.seconds, meter.peak_mib_of_all_ranks()
-    cost = Cost(
-        trainable_parameters=method.num_trainable_parameters(data.test.way),
-        total_parameters=method.num_parameters(data.test.way),
+def _cost(evaluation: Evaluation, share: Share[Test], seconds: float, peak_mib: float | None) -> Cost:
+    """Return what this start's evaluation took; `peak_mib` is None where others ran in the same process."""
+    method, way = evaluation.experiment.method, evaluation.experiment.data.test.way
+    return Cost(
+        trainable_parameters=method.num_trainable_parameters(way),
+        total_parameters=method.num_parameters(way),
         evaluation_seconds=seconds,
-        episodes_per_second=len(left) / seconds if left else None,
+        episodes_per_second=len(share.numbers) / seconds if share.numbers else None,
         peak_mib=peak_mib,
     )
-    return cost, kernels
 
 
 def _facts(
@@ -203,8 +295,8 @@ def _facts(
     """Return what is known of a run besides its counts.
 
     Args:
-        experiment, trainer, preparation: see `evaluate`.
-        cost, kernels: of the evaluation, see `_evaluate_left`.
+        experiment, trainer, preparation: see `Evaluation`.
+        cost, kernels: of the evaluation, see `Evaluation.end`.
         asked: number of episodes that were asked alone as well.
     """
     data, method = experiment.data, experiment.method

@@ -13,6 +13,7 @@ from fsbench.core.adaptation import Adaptation
 from fsbench.core.datamodule import DataModule
 from fsbench.core.method import Method
 from fsbench.core.shot_ensemble import ENSEMBLES
+from fsbench.data.episodes.manifest import CLASSIFICATION
 from fsbench.records.run import Identity
 from fsbench.runner.engine.checkpoint import TRAINED_WITH
 from fsbench.runner.engine.validation_plan import validation_options
@@ -55,6 +56,20 @@ def run_identity(experiment: "Experiment") -> Identity:
         **data.test_options,
     }
     return Identity.model_validate(json.loads(json.dumps(identity)))
+
+
+def shared_walk(experiment: "Experiment") -> str | None:
+    """Return a hash of a run's test, frozen network and machine: runs of equal ones can be evaluated together.
+
+    None for a run that learns or adapts before its test, takes several devices, or classifies.
+    """
+    method, data = experiment.method, experiment.data
+    learns = experiment.trains or method.needs.adaptation is not None
+    if learns or experiment.processes > 1 or data.task == CLASSIFICATION:
+        return None
+    test = {key: value for key, value in experiment.identity.as_json().items() if key not in ("method", "training")}
+    machine = [experiment.trainer_settings, vars(data.loading), experiment.options.training_threads]
+    return fingerprint([test, str(method.needs), machine])
 
 
 def feature_rounding(method: Method) -> dict[str, str]:

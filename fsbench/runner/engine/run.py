@@ -4,7 +4,10 @@ An unfinished run goes on where it was: training from its last epoch, evaluation
 """
 
 import logging
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 
+import lightning as L
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
@@ -14,7 +17,7 @@ from fsbench.records.record import Record
 from fsbench.records.run_directory import RunDirectory
 from fsbench.runner.config.parse import ParsedRun
 from fsbench.runner.config.run_config import RunConfig
-from fsbench.runner.engine.evaluate import evaluate
+from fsbench.runner.engine.evaluate import Evaluation, evaluate, evaluate_together
 from fsbench.runner.engine.experiment import Experiment
 from fsbench.runner.engine.loggers import log_record
 from fsbench.runner.engine.machine.check import check_machine
@@ -39,6 +42,25 @@ def run(config: RunConfig) -> Record | None:
         KeyboardInterrupt: it was interrupted; the same call goes on.
     """
     return run_parsed(config.parse())
+
+
+def run_together(configs: Sequence[RunConfig]) -> None:
+    """Complete runs of one test that train nothing, see `fsbench.runner.engine.identity.shared_walk`, in one walk.
+
+    Each has its own folder, log and journal. What one of them raises ends all; the same runs made one by one go on.
+
+    Raises:
+        FsbenchError, KeyboardInterrupt: see `run`.
+    """
+    with ExitStack() as stack, leaving_process_group(), Watchdog(lambda: ()):
+        evaluations = []
+        for experiment in (Experiment(config.parse()) for config in configs):
+            directory = stack.enter_context(RunDirectory(experiment.folder, force=experiment.options.force))
+            if not directory.is_complete:
+                _, prepare = _begun(experiment, directory)
+                evaluations.append(prepare())
+        if evaluations:
+            evaluate_together(evaluations)
 
 
 def run_parsed(parsed: ParsedRun) -> Record | None:
@@ -76,6 +98,18 @@ def run_experiment(experiment: Experiment) -> Record | None:
 
 
 def _train_and_evaluate(experiment: Experiment, directory: RunDirectory) -> Record | None:
+    trainer, prepare = _begun(experiment, directory)
+    with Watchdog(lambda: getattr(trainer.strategy.launcher, "procs", ())) as watchdog:
+        try:
+            return evaluate(prepare())
+        except RuntimeError as error:
+            if trainer.world_size > 1 and (lost := watchdog.lost_peer()):
+                raise lost from error
+            raise
+
+
+def _begun(experiment: Experiment, directory: RunDirectory) -> tuple[L.Trainer, Callable[[], Evaluation]]:
+    """Note what a run is in its folder; return its trainer, and a function that makes its method ready for the test."""
     directory.write_json("identity.json", experiment.identity.as_json())
     directory.write_text("config.yaml", experiment.config_text)  # what `fsbench explain` reads
     training_data, count_validation = withhold_validation(experiment.method.registry_name, experiment.data)
@@ -85,14 +119,11 @@ def _train_and_evaluate(experiment: Experiment, directory: RunDirectory) -> Reco
     def log_scores(journal: Journal, record: Record) -> None:
         log_record(trainer.loggers, record, trainer.global_step)
 
+    def prepare() -> Evaluation:
+        preparation = prepare_method(experiment, trainer, training_data, directory, best)
+        listeners = (sheet.draw, log_scores)  # the sheet first: loggers send it
+        return Evaluation(experiment, trainer, directory, preparation, listeners, sheet.shown)
+
     if experiment.beyond_authors_rule:
         log.info("%s: %s", experiment.options.name, experiment.beyond_authors_rule)
-    listeners = (sheet.draw, log_scores)  # the sheet first: loggers send it
-    with Watchdog(lambda: getattr(trainer.strategy.launcher, "procs", ())) as watchdog:
-        try:
-            preparation = prepare_method(experiment, trainer, training_data, directory, best)
-            return evaluate(experiment, trainer, directory, preparation, listeners, sheet.shown)
-        except RuntimeError as error:
-            if trainer.world_size > 1 and (lost := watchdog.lost_peer()):
-                raise lost from error
-            raise
+    return trainer, prepare

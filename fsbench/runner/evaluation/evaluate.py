@@ -18,7 +18,7 @@ from fsbench.base.progress import track
 from fsbench.protocols.evaluation import Answerer
 from fsbench.protocols.test import Test, VisibleEpisode, VisibleImages, check_test
 from fsbench.records.asked_alone import ask_alone, check_asked_alone, differing_episodes, episodes_to_ask
-from fsbench.records.evaluation import Answering, evaluate_episodes
+from fsbench.records.evaluation import Answering, Share, evaluate_episodes
 from fsbench.records.journal import Journal
 from fsbench.records.predictions import Keep
 from fsbench.records.run import Cost
@@ -162,7 +162,7 @@ def _evaluate_rest(
         if done:
             _check_alike(answered_by, journal, sorted(done))
         show = partial(track, description=name, unit="episode") if progress else iter
-        evaluate_episodes(answered_by, left, journal, lambda _: least, show)
+        evaluate_episodes([Share(answered_by, left, journal, lambda _: least)], show)
         check_asked_alone(alone, journal, asked, name)
     except BaseException as error:
         if isinstance(error, ContractError) or not journal.done(least):  # answers that no test may have, or none at all

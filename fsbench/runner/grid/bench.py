@@ -13,7 +13,8 @@ from fsbench.records.record import Record
 from fsbench.records.run_directory import is_held
 from fsbench.runner.config.run_config import DEFAULT_PROTOCOL, RunConfig
 from fsbench.runner.engine.machine.watchdog import describe_exit, sigterm_exits
-from fsbench.runner.grid.executors import Job, start_process
+from fsbench.runner.grid.children import start_run
+from fsbench.runner.grid.executors import Job, Process, start_process
 from fsbench.runner.grid.plan import PlannedRun, Planner, finished_record, run_folder
 from fsbench.runner.grid.run import POLL_SECONDS
 
@@ -22,7 +23,8 @@ def bench(runs: Sequence[RunConfig]) -> tuple[list[Record], list[str]]:
     """Make the runs that have no record yet, one after the other, and wait for those that another process makes.
 
     Every run is checked before the first one starts. Each is a process of its own, which keeps its peak memory honest
-    and its failure its own.
+    and its failure its own; but those of one test and one frozen network that train nothing are evaluated together, in
+    one process, where each image is encoded once. What that leaves is made run by run.
 
     Args:
         runs: the runs, of one folder of runs.
@@ -45,14 +47,59 @@ def bench(runs: Sequence[RunConfig]) -> tuple[list[Record], list[str]]:
         if note:
             print_progress(note)
     records, messages = [], []
-    for item, label in zip(planned, _labels([item.config for item in planned]), strict=True):
-        found = _make(item, label)
+    labelled = list(zip(planned, _labels([item.config for item in planned]), strict=True))
+    walks, walked = _walks(labelled), dict[Path | None, Record]()
+    for item, label in labelled:
+        if item.walk in walks:
+            walked |= _make_together(walks.pop(item.walk))
+        found = walked.get(item.folder) or _make(item, label)
         if isinstance(found, Record):
             records.append(found)
         else:
             hint = f"; {GOES_ON}" if found < 0 else ""
             messages.append(f"{label} failed ({describe_exit(found)}){hint}; its log is {item.folder}/run.log")
     return records, messages
+
+
+def _walks(labelled: Sequence[tuple[PlannedRun, str]]) -> dict[str | None, list[tuple[PlannedRun, str]]]:
+    """Return the runs that are to be evaluated together, by what they share.
+
+    There are none where runs are sent to W&B, which has one run of a process at a time.
+    """
+    # with Lightning, which planning has imported
+    from fsbench.runner.engine.loggers import wandb_mode
+
+    if wandb_mode() != "off":
+        return {}
+    walks: dict[str | None, list[tuple[PlannedRun, str]]] = {}
+    for item, label in labelled:
+        is_left = item.record is None or item.config.force
+        if item.walk is not None and is_left and item.folder is not None and not is_held(item.folder):
+            walks.setdefault(item.walk, []).append((item, label))
+    return {walk: items for walk, items in walks.items() if len(items) > 1}
+
+
+def _make_together(walk: Sequence[tuple[PlannedRun, str]]) -> dict[Path | None, Record]:
+    """Evaluate runs together; return the records of those that are done then, by their folders."""
+    for item, label in walk:
+        print_progress(f"{label}: runs in {item.folder}")
+    print_progress(f"these {len(walk)} see the same images through one network, and are evaluated together")
+    status = _wait_for(Process(start_run(*(item.config for item, _ in walk)), is_apart=False))
+    if status != 0:
+        print_progress(f"they ended before all was done ({describe_exit(status)}); what is left is made one by one")
+    folders = [item.folder for item, _ in walk if item.folder is not None]
+    return {folder: record for folder in folders if (record := finished_record(folder))}
+
+
+def _wait_for(process: Process) -> int:
+    """Wait for a process, which ends with this one; return its exit status."""
+    with sigterm_exits():
+        try:
+            status = process.wait()
+        finally:
+            process.stop()
+    assert status is not None  # it has ended
+    return status
 
 
 def _make(item: PlannedRun, label: str, again: bool = True) -> Record | int:
@@ -71,13 +118,7 @@ def _make(item: PlannedRun, label: str, again: bool = True) -> Record | int:
         print_progress(f"{label}: done before, in {folder}")
         return record
     print_progress(f"{label}: runs in {folder}")
-    with sigterm_exits():
-        process = start_process(Job(item.config, log=None))
-        try:
-            status = process.wait()
-        finally:
-            process.stop()
-    assert status is not None  # the process has ended
+    status = _wait_for(start_process(Job(item.config, log=None)))
     if status == 0:
         return finished_record(folder) or status
     if again and is_held(folder):

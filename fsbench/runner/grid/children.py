@@ -10,7 +10,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing import forkserver
 from multiprocessing.process import BaseProcess
@@ -41,15 +41,16 @@ def start_server() -> None:
         forkserver.ensure_running()
 
 
-def start_run(run: RunConfig, log: Path | None = None) -> BaseProcess:
+def start_run(*runs: RunConfig, log: Path | None = None) -> BaseProcess:
     """Start a run on one device in a process that ends when this one does, however that happens.
 
     Args:
-        run: the run.
+        *runs: the run; or several that are evaluated together, which end with status 1 and without a word where one of
+            them cannot be: the same runs by themselves say why.
         log: file that all its output is appended to. Then it has a session of its own: Ctrl-C in a terminal reaches
             this process alone. None for this process's standard error, since progress is no output.
     """
-    process = context.Process(target=_run, args=(run, log, dict(os.environ), Path.cwd()))
+    process = context.Process(target=_run, args=(runs, log, dict(os.environ), Path.cwd()))
     context.set_forkserver_preload(MODULES)
     with _apart():
         process.start()
@@ -78,9 +79,9 @@ def _apart() -> Iterator[None]:
         signal.signal(signal.SIGINT, previous)
 
 
-def _run(config: RunConfig, log: Path | None, environment: dict[str, str], folder: Path) -> None:
-    """Make a run and end this process, a fork, with its exit status."""
-    from fsbench.runner.engine.run import run  # which the server has imported
+def _run(configs: Sequence[RunConfig], log: Path | None, environment: dict[str, str], folder: Path) -> None:
+    """Make runs and end this process, a fork, with their exit status."""
+    from fsbench.runner.engine.run import run, run_together  # which the server has imported
 
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.clear()
@@ -98,11 +99,18 @@ def _run(config: RunConfig, log: Path | None, environment: dict[str, str], folde
 
     def make() -> int:
         try:
-            run(config)
+            if len(configs) > 1:
+                run_together(configs)
+            else:
+                run(configs[0])
         except KeyboardInterrupt:
             if log is not None:
                 raise
             return 130  # the command says it
+        except Exception:
+            if len(configs) > 1:
+                return 1  # what it was is in the runs' logs
+            raise
         return 0
 
-    sys.exit(exit_status(make, config.debug, below_bar=True, resumes=True))
+    sys.exit(exit_status(make, configs[0].debug, below_bar=True, resumes=True))

@@ -17,11 +17,14 @@ log = logging.getLogger("fsbench")
 
 @dataclass(frozen=True)
 class CostEstimate:
-    """Estimated training time, evaluation time and memory of a run, and the source of the estimate."""
+    """Estimated seconds of training and evaluation of a run, its memory, and the source of the estimate.
+
+    The memory is not known where all runs were evaluated together with others.
+    """
 
     training: float
     evaluation: float
-    peak_mib: float
+    peak_mib: float | None
     source: str
 
     @property
@@ -71,7 +74,7 @@ class Estimates:
                 training = [record.run.made.training_seconds or 0.0 for record in chosen]
                 speeds = [(record, record.run.cost.episodes_per_second) for record in chosen]
                 evaluation = [_predicted_episodes(run, record.header) / speed for record, speed in speeds if speed]
-                peak = max(record.run.cost.peak_mib or 0.0 for record in chosen)
+                peak = max((peak for record in chosen if (peak := record.run.cost.peak_mib)), default=None)
                 runs = f"{len(chosen)} run{'s' * (len(chosen) > 1)} of {what}"
                 return CostEstimate(median(training) if trains else 0.0, median(evaluation), peak, runs)
         return None

@@ -81,7 +81,7 @@ class LocalProcesses:
 def start_process(job: Job) -> "Process":
     """Start a run in a process of this machine."""
     if job.ranks == 1:
-        return Process(start_run(job.run, job.log), is_apart=job.log is not None)
+        return Process(start_run(job.run, log=job.log), is_apart=job.log is not None)
     # of several processes, Lightning starts the others by the command line of this one
     return Process(start_command(job.write_config(), job.log), is_apart=job.log is not None)
 

@@ -87,7 +87,8 @@ def _cost(item: PlannedRun) -> list[str]:
     """Return a run's estimated time and memory, and what they are known from."""
     if item.cost is None:
         return ["?", "?", "no earlier run"]
-    return [duration(item.cost.seconds), f"{item.cost.peak_mib:,.0f} MiB", item.cost.source]
+    peak = item.cost.peak_mib
+    return [duration(item.cost.seconds), "?" if peak is None else f"{peak:,.0f} MiB", item.cost.source]
 
 
 def missing_lines(planned: Iterable[PlannedRun]) -> list[str]:

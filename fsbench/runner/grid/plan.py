@@ -44,6 +44,8 @@ class PlannedRun:
         lacks: files that it needs and that are absent.
         waits: whether it starts from the checkpoint of a training that is not done.
         cost: its estimated cost; None when unknown, or when it is done.
+        walk: of runs that can be evaluated together, what they share, see `fsbench.runner.engine.identity.shared_walk`;
+            None of others, and where it was not looked up.
     """
 
     config: RunConfig
@@ -53,6 +55,7 @@ class PlannedRun:
     lacks: tuple[Missing, ...] = ()
     waits: bool = False
     cost: CostEstimate | None = None
+    walk: str | None = None
 
     @cached_property
     def state(self) -> State:
@@ -136,16 +139,17 @@ class Planner:
         try:
             folder = None if self.recheck else _noted_folder(run)
             record = None if folder is None else finished_record(folder)
+            walk = None
             if record is None:
                 lacks = tuple(missing_files(run))
                 if lacks or (not self.draws and _is_undrawn(run)):
                     return PlannedRun(run, folder, lacks=lacks)
                 if folder is None:
-                    folder = run_folder(run, self.takes_notes, on_this_machine)
+                    folder, walk = _place(run, self.takes_notes, on_this_machine)
                     record = finished_record(folder)
         except FsbenchError as error:
             return PlannedRun(run, None, error=error)
-        return PlannedRun(run, folder, record)
+        return PlannedRun(run, folder, record, walk=walk)
 
 
 def plan(runs: Iterable[RunConfig], folder: Path, recheck: bool = False) -> list[PlannedRun]:
@@ -172,22 +176,28 @@ def run_folder(run: RunConfig, takes_notes: bool = True, on_this_machine: bool =
     Raises:
         FsbenchError: the run cannot be built, or not be made here.
     """
+    return _place(run, takes_notes, on_this_machine)[0]
+
+
+def _place(run: RunConfig, takes_notes: bool, on_this_machine: bool) -> tuple[Path, str | None]:
+    """Return the folder of a run, and what it shares with those that it can be evaluated with; see `run_folder`."""
     # with torch, which a grid whose runs are all noted spares
     from fsbench.runner.engine.experiment import Experiment
+    from fsbench.runner.engine.identity import shared_walk
     from fsbench.runner.engine.machine.check import check_machine
 
     with opened_files() as opened:
         experiment = Experiment(run.parse())
         if on_this_machine:
             check_machine(experiment.trainer_settings)
-        folder = experiment.folder
+        folder, walk = experiment.folder, shared_walk(experiment)
     if takes_notes:
         files = sorted(opened.union(map(os.path.abspath, experiment.files)))
         listed = fingerprint(files)
         entry = {"folder": folder.name, "cell": run_label(run), "files": listed, "states_sha256": states_sha256(files)}
         _write_json(_note(run), entry)
         _write_json(_file_list(run, listed), files)
-    return folder
+    return folder, walk
 
 
 def run_fingerprint(run: RunConfig) -> str:

@@ -1,0 +1,61 @@
+"""`bench` of several methods on one frozen network: they are evaluated together, and a kill or Ctrl-C loses nothing."""
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from fsbench.records.record import find_records
+from tests.cli.commands import images_of
+from tests.cli.processes import SERVER, children, in_journal, interrupt, same, wait_for
+
+METHODS = ("prototype", "linear_probe_dense")
+TOGETHER = "these 2 see the same images through one network, and are evaluated together"
+
+
+@pytest.fixture
+def words(small_demo):
+    """words(methods, runs, *more) -> the arguments of `fsbench bench` on the small data set."""
+
+    def call(methods: str, runs: Path, *more: str) -> list[str]:
+        test = ["--protocol", "fscs", "--episodes", "30", "--runs", str(runs), "--data.loading.workers=0"]
+        return ["bench", "--method", methods, "--dataset", "demo", *test, *images_of(small_demo), *more]
+
+    return call
+
+
+def records(runs: Path) -> dict[str, object]:
+    return {record.path.name: record for record in find_records(runs)}
+
+
+@pytest.mark.slow(60)
+def test_killed_and_interrupted_they_end_as_they_do_alone(spawn, warm, words, tmp_path):
+    runs = tmp_path / "runs"
+    for method in METHODS:
+        assert warm(*words(method, tmp_path / "alone")).returncode == 0
+    alone = records(tmp_path / "alone")
+
+    process = spawn(*words(",".join(METHODS), runs))
+    wait_for(lambda: in_journal(runs) >= 3, process)
+    interrupt(process)
+    assert not records(runs) and in_journal(runs) >= 3
+
+    process = spawn(*words(",".join(METHODS), runs))
+    begun = in_journal(runs)
+    wait_for(lambda: in_journal(runs) > begun, process)
+    (server,) = children(process.pid, SERVER)
+    (run,) = children(server, SERVER)
+    os.kill(run, signal.SIGKILL)
+    out, err = process.communicate(timeout=240)
+    assert process.returncode == 0, err
+    assert TOGETHER in err and "together they killed by SIGKILL" not in err
+    assert TOGETHER in err
+    assert "before all was done (killed by SIGKILL; out of memory?); what is left is made one by one" in err, err
+    assert all(method in out for method in METHODS)
+    assert records(runs).keys() == alone.keys()
+    for name, record in records(runs).items():
+        same(record, alone[name])
+
+    again = warm(*words(",".join(METHODS), runs))
+    assert again.returncode == 0 and TOGETHER not in again.stderr and again.stderr.count("done before, in") == 2

@@ -1,0 +1,119 @@
+"""Runs of one test that share a walk: each record is the one of the run alone, to the byte."""
+
+import json
+
+import pytest
+
+from fsbench.base.errors import NumericsError
+from fsbench.datamodules.datasets.demo.dataset import drawn_dataset
+from fsbench.methods.dense_probes.linear_probe import LinearProbeDense
+from fsbench.networks.backbones.timm_networks import FrozenViT
+from fsbench.records.record import read_record
+from fsbench.runner.engine.experiment import Experiment
+from fsbench.runner.engine.identity import shared_walk
+from fsbench.runner.engine.run import run, run_together
+from tests.fsbench.runner.engine.runs import folder_run
+
+METHODS = ("prototype", "linear_probe_dense", "hummingbird")
+EPISODES = 4
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    root = tmp_path_factory.mktemp("data") / "small"
+    drawn_dataset(seed=3, train=80, val=80).make(root)
+    return root
+
+
+@pytest.fixture
+def encoded(monkeypatch):
+    """Pixels of each image that the frozen network was asked for, in their order."""
+    asked, features = [], FrozenViT._features
+
+    def counted(self, model, images):
+        asked.append(images)
+        return features(self, model, images)
+
+    monkeypatch.setattr(FrozenViT, "_features", counted)
+    return asked
+
+
+def runs_in(folder, images, **options):
+    options = {"protocol": "fscs", "episodes": EPISODES, "check_memory": 1} | options
+    return [folder_run(method, images, folder, **options) for method in METHODS]
+
+
+def made(folder):
+    """Return the records of a folder of runs by their names."""
+    return {each.name: read_record(each) for each in folder.iterdir() if each.is_dir()}
+
+
+def files_of(record):
+    """Return what a record holds, without the time and memory that its run took."""
+    run = json.loads((record.path / "run.json").read_text())
+    del run["cost"]["evaluation_seconds"], run["cost"]["episodes_per_second"], run["cost"]["peak_mib"]
+    del run["provenance"]["finished"]
+    names = ("episodes.parquet", "predictions.parquet", "predictions.png", "manifest.jsonl", "identity.json")
+    return run, [(record.path / name).read_bytes() for name in names]
+
+
+def test_records_are_those_of_the_runs_alone_and_each_image_is_encoded_once(images, tmp_path, encoded):
+    for one in runs_in(tmp_path / "alone", images):
+        run(one)
+    alone = made(tmp_path / "alone")
+    encoded.clear()
+    run_together(runs_in(tmp_path / "together", images))
+    together = made(tmp_path / "together")
+    assert together.keys() == alone.keys() and len(alone) == len(METHODS)
+    for name, record in together.items():
+        assert files_of(record) == files_of(alone[name])
+        assert record.run.cost.peak_mib is None and record.run.cost.episodes_per_second > 0
+        log = (record.path / "run.log").read_text()
+        assert log.count("evaluation:") == 1, log
+    assert len(encoded) == len({image.numpy().tobytes() for image in encoded})
+
+
+@pytest.mark.slow(15)
+def test_what_fails_ends_all_and_the_runs_by_themselves_go_on(images, tmp_path, monkeypatch):
+    answers, answered = LinearProbeDense.answers, []
+
+    def failing(self, episodes):
+        answered.append(len(answered))
+        if len(answered) > 2:
+            raise NumericsError("a logit is NaN")
+        return answers(self, episodes)
+
+    runs = runs_in(tmp_path / "runs", images, check_memory=0)
+    with monkeypatch.context() as broken:
+        broken.setattr(LinearProbeDense, "answers", failing)
+        with pytest.raises(NumericsError, match="a logit is NaN"):
+            run_together(runs)
+    folders = [Experiment(one.parse()).folder for one in runs]
+    done = [
+        len((folder / "evaluation").glob("part-*.jsonl").__next__().read_text().splitlines()) - 1 for folder in folders
+    ]
+    assert done == [3, 2, 2]
+    for folder in folders:
+        assert "a logit is NaN" in (folder / "run.log").read_text()
+    first = run(runs[0])
+    run_together(runs)
+    for one in runs_in(tmp_path / "alone", images, check_memory=0):
+        run(one)
+    alone, together = made(tmp_path / "alone"), made(tmp_path / "runs")
+    assert first.run.counts_sha256 == together[first.path.name].run.counts_sha256
+    assert [files_of(together[name]) for name in alone] == [files_of(record) for record in alone.values()]
+
+
+def test_what_runs_share_is_the_test_the_network_and_the_machine(images, tmp_path):
+    def walk(method="prototype", *extra, **options):
+        run = folder_run(method, images, tmp_path, *extra, **{"protocol": "fscs", "episodes": 2} | options)
+        return shared_walk(Experiment(run.parse()))
+
+    own = walk()
+    assert own is not None and walk("linear_probe_dense") == walk("hummingbird") == own
+    assert walk("prototype", "--model.alpha=0.3") == own
+    others = (dict(shot=2), dict(image_size=64), dict(weights="random"), dict(backbone_precision="bf16"))
+    found = [walk(**options) for options in others]
+    assert None not in found and len({own, *found}) == len(others) + 1
+    assert walk("prototype", "--run.tf32=true") != own
+    assert walk("emat") is None and walk("prototype", devices=2) is None
