@@ -64,6 +64,10 @@ class FeatureCache:
                 self._evict(keep=value)
         return cast(F, self._widen(value))
 
+    def forget_counts(self) -> None:
+        """Count hits and misses anew."""
+        self.hits = self.misses = 0
+
     def knows(self, key: Hashable) -> bool:
         """Return whether something is kept of `key`, of whatever kind."""
         return any(key in entries for entries in self._kinds.values())

@@ -213,13 +213,20 @@ class HandedIn(Entries):
 
 
 class Cost(Entries):
-    """Parameters, and what the evaluation took; None of an evaluation that had nothing left to do."""
+    """Parameters, and what the evaluation took; None of an evaluation that had nothing left to do.
+
+    Attributes:
+        peak_mib: None as well where others were evaluated in the same process.
+        kept_features: how often, of all times that an image was needed, its features were there from an earlier
+            episode, from 0 to 1; None where no features are kept.
+    """
 
     trainable_parameters: Count | None
     total_parameters: Count | None = None
     evaluation_seconds: Seconds | None = None
     episodes_per_second: Rate | None
     peak_mib: Mebibytes | None
+    kept_features: Annotated[float, Field(ge=0, le=1)] | None = None
 
 
 class KeptPredictions(Entries):

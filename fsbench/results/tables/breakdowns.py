@@ -108,7 +108,7 @@ def _costs(block: Block) -> Grid:
     """Lay out a line per run."""
     costs = block.costs.items()
     return [
-        ["method", "fold", "trainable", "episodes/s", "peak memory"],
+        ["method", "fold", "trainable", "episodes/s", "peak memory", "features kept"],
         *([*line, *_cost(cost)] for line, cost in costs if cost.trainable_parameters is not None),
     ]
 
@@ -125,6 +125,7 @@ def _cost(cost: Cost) -> list[str]:
         f"{cost.trainable_parameters:,}",
         MISSING if cost.episodes_per_second is None else f"{cost.episodes_per_second:.2f}",
         MISSING if cost.peak_mib is None else f"{cost.peak_mib:,.0f} MiB",
+        MISSING if cost.kept_features is None else f"{cost.kept_features:.0%}",
     ]
 
 

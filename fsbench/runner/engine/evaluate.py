@@ -102,6 +102,7 @@ class Evaluation:
             log.warning("%s of the journal is damaged; its episode is evaluated again", line)
         done = self.journal.done(self.keep)
         _ = self.alone
+        self.experiment.method.backbone.cache.forget_counts()
         numbers = [episode.index for episode in self.experiment.data.manifest.episodes]
         left = [number for number in numbers if number not in done]
         log.info("evaluation: %d of %d episodes are left", len(left), len(numbers))
@@ -275,12 +276,15 @@ def _showing(evaluation: Evaluation) -> Callable[[Any], Iterable[Any]]:
 def _cost(evaluation: Evaluation, share: Share[Test], seconds: float, peak_mib: float | None) -> Cost:
     """Return what this start's evaluation took; `peak_mib` is None where others ran in the same process."""
     method, way = evaluation.experiment.method, evaluation.experiment.data.test.way
+    cache = method.backbone.cache
+    asked = cache.hits + cache.misses
     return Cost(
         trainable_parameters=method.num_trainable_parameters(way),
         total_parameters=method.num_parameters(way),
         evaluation_seconds=seconds,
         episodes_per_second=len(share.numbers) / seconds if share.numbers else None,
         peak_mib=peak_mib,
+        kept_features=cache.hits / asked if asked else None,
     )
 
 

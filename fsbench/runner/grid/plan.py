@@ -9,7 +9,7 @@ are listed in `<runs>/.grid/files`.
 import json
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from pkgutil import resolve_name
@@ -55,7 +55,7 @@ class PlannedRun:
     lacks: tuple[Missing, ...] = ()
     waits: bool = False
     cost: CostEstimate | None = None
-    walk: str | None = None
+    walk: str | None = field(default=None, compare=False)  # known or not, it is the same run
 
     @cached_property
     def state(self) -> State:
