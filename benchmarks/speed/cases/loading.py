@@ -27,7 +27,6 @@ from fsbench.data.batch import IMAGENET_MEAN, IMAGENET_STD, EpisodeBatch, collat
 from fsbench.data.dataset import SegmentationIndex
 from fsbench.data.episodes.episode import Episode
 from fsbench.data.episodes.evaluation_order import evaluation_order
-from fsbench.data.transforms import BY_PIL, resize_image
 from fsbench.datamodules.datasets.coco import Coco
 from fsbench.datamodules.datasets.pascal import Pascal
 from fsbench.datamodules.episodic import EpisodicDataModule
@@ -66,7 +65,7 @@ class PlainLoader:
     def image(self, name: str) -> Tensor:
         """Return an image (3, S, S) float32, normalised."""
         image = Image.open(self.index.image_path(name)).convert("RGB")
-        image = image.resize((self.size, image.height), Image.Resampling.BILINEAR)  # `resize_image` says why
+        image = image.resize((self.size, image.height), Image.Resampling.BILINEAR)  # as the suite does: the order shows
         return self.transform(image)
 
     def resized(self, labels: Tensor) -> Tensor:
@@ -156,7 +155,7 @@ def coco_cases(device: torch.device, root: str | None = None, size: int = 384, f
 
 
 def _cases(index: Pascal | Coco, side: int, fold: int) -> Iterator[Case]:
-    _begin_as_a_loader()
+    torch.set_num_threads(1)
     for kind, way, shot in (("training", 1, 1), ("evaluation", 1, 1), ("evaluation", 2, 5)):
         test = EpisodicTest(fold=fold, way=way, shot=shot, episodes=1000, drop_small_classes=True)
         data = EpisodicDataModule(index, test, image_size=side)
@@ -169,13 +168,6 @@ def _cases(index: Pascal | Coco, side: int, fold: int) -> Iterator[Case]:
         equal = partial(check_loaders, plain, our_loader(data, training), episodes[: 2 * BLOCK])
         what = f"{index.name}, {kind}, {way}-way {shot}-shot, {side} pixels, {BLOCK} episodes"
         yield Case(what, paths, equal, takes_turn=True)
-
-
-def _begin_as_a_loader() -> None:
-    """Bring this process into the state of a loader process that has resized its first images, which PIL does."""
-    torch.set_num_threads(1)
-    for _ in range(BY_PIL + 1):
-        resize_image(np.zeros((2, 3, 3), np.uint8), 1)
 
 
 def _load_block(load: Callable[[Episode], object], episodes: Sequence[Episode], turn: int) -> None:
