@@ -2,9 +2,9 @@
 
     python -m benchmarks.speed                          # all of docs/benchmarks.md
     python -m benchmarks.speed --write                  # the same, into benchmarks/speed/results
-    python -m benchmarks.speed hsnet-episode --kept 1   # one benchmark; --help after its name shows its options
+    python -m benchmarks.speed patnet-transform --kept 1   # one; --help after its name shows its options
     python -m benchmarks.speed --list
-    python -m benchmarks.speed gpu-check                # operators, methods and runs on a GPU
+    python -m benchmarks.speed gpu-check                # operators and methods on a GPU
 
 Seconds are those of the processor in all threads, on a GPU those of the clock.
 """
@@ -16,20 +16,11 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from benchmarks.speed import gpu_check
-from benchmarks.speed.harness import (
-    Case,
-    check,
-    clock_of,
-    device_name,
-    lines,
-    measure,
-    write_measurements,
-)
+from benchmarks.speed.harness import Case, check, clock_of, device_name, lines, measure, write_measurements
 from benchmarks.speed.table import RESULTS
 
 
@@ -63,40 +54,20 @@ SCHEME = "the authors' scheme with our own loader and heads: K·(N+1) images enc
 BENCHMARKS: Mapping[str, Benchmark] = {
     "episodes": Benchmark("methods:episode_cases", NOTHING, 0),
     "training-steps": Benchmark("methods:step_cases", NOTHING, 0),
-    "hsnet-episode": Benchmark("networks:hsnet_cases", FORMULAS),
-    "patnet-transform": Benchmark("patnet:cases", FORMULAS),
-    "ifa-background": Benchmark("ifa:cases", FORMULAS),
-    "abcdfss-contrast": Benchmark("contrast:cases", FORMULAS),
-    "hdmnet-matching": Benchmark("matching:cases", FORMULAS),
-    "segic-similarity": Benchmark("segic:cases", FORMULAS),
+    "plain-forms": Benchmark("methods:plain_cases", FORMULAS),
+    "hsnet-network": Benchmark("formulas:network_cases", FORMULAS),
+    "patnet-transform": Benchmark("formulas:patnet_cases", FORMULAS),
+    "ifa-background": Benchmark("formulas:ifa_cases", FORMULAS),
+    "abcdfss-contrast": Benchmark("formulas:abcdfss_cases", FORMULAS),
+    "hdmnet-matching": Benchmark("formulas:hdmnet_cases", FORMULAS),
+    "segic-similarity": Benchmark("formulas:segic_cases", FORMULAS),
     "folds": Benchmark("folds:cases", SCHEME, 6),
-    "predict": Benchmark("predict:cases", "the method's own forward on images that are ready"),
-    "loading-pascal": Benchmark("loading:pascal_cases", PLAIN_LOADER),
-    "loading-coco": Benchmark("loading:coco_cases", PLAIN_LOADER),
-    "tables": Benchmark("commands:table_cases", NOTHING, 1),
-    "report": Benchmark("commands:report_cases", NOTHING, 1),
-    "differences": Benchmark("statistics:cases", "each image left out by a mask, counted anew for each pair", 0),
-    "answers": Benchmark("methods:answer_cases", NOTHING),
-    "networks": Benchmark("networks:precision_cases", "the same network in fp32"),
+    "loading": Benchmark("loading:cases", PLAIN_LOADER),
+    "tables": Benchmark("runs:table_cases", NOTHING, 1),
+    "report": Benchmark("runs:report_cases", NOTHING, 1),
+    "networks": Benchmark("formulas:precision_cases", "the same network in fp32"),
 }
 """Benchmarks by name; the name is that of the file of results, too."""
-
-
-def add_options(parser: argparse.ArgumentParser, function: Callable[..., Any]) -> list[str]:
-    """Add an option for each argument of a function that yields cases, but for the device; return their names."""
-    names = []
-    for name, parameter in list(inspect.signature(function).parameters.items())[1:]:
-        default = parameter.default
-        parser.add_argument(
-            f"--{name.replace('_', '-')}", type=_reader(default), default=default, help=f"default: {default}"
-        )
-        names.append(name)
-    return names
-
-
-def _reader(default: Any) -> Callable[[str], Any]:
-    """Return what turns text into a value of the default's type."""
-    return str if default is None else type(default)
 
 
 def run(name: str, arguments: list[str], write: bool = False) -> None:
@@ -108,12 +79,15 @@ def run(name: str, arguments: list[str], write: bool = False) -> None:
     parser.add_argument("--repeats", type=int, default=benchmark.repeats, help="turns; 0: a single call of each path")
     parser.add_argument("--only", default="", help="cases whose name has these words")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the raw figures into this file")
-    own = add_options(parser, function)
+    own = list(inspect.signature(function).parameters.values())[1:]
+    for option in own:
+        kind = str if option.default is None else type(option.default)
+        parser.add_argument(f"--{option.name.replace('_', '-')}", type=kind, default=option.default, help="%(default)s")
     options = parser.parse_args(arguments)
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     print(f"{device_name(options.device)}; {clock_of(options.device)[0]} seconds. Compared with {benchmark.opponent}.")
     rows = []
-    for case in function(options.device, **{key: getattr(options, key) for key in own}):
+    for case in function(options.device, **{option.name: getattr(options, option.name) for option in own}):
         if options.only in case.what:
             difference = check(case)
             found = measure(case, options.device, options.repeats)

@@ -12,8 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from importlib import metadata
@@ -25,25 +24,17 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from fsbench.base.files import write_text
+from fsbench.base.paths import REPOSITORY
 from fsbench.records.machine import PACKAGES, commit, processor
 from fsbench.runner.engine.machine.meter import Meter, release_memory, resident_mib
 from fsbench.runner.here import driver
 
-OPTIONAL = ("triton", "mamba-ssm", "causal-conv1d")
-"""Packages whose versions are noted where they are installed."""
-
 
 @dataclass(frozen=True)
 class Command:
-    """A command that is measured in a process of its own.
-
-    Attributes:
-        words: arguments of Python.
-        environment: variables besides this process's own.
-    """
+    """Arguments of Python for a command that is measured in a process of its own, with the code of this checkout."""
 
     words: Sequence[str]
-    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -55,7 +46,7 @@ class Case:
         paths: the ways by name: calls, or commands; the first is the opponent.
         check: largest difference of their answers, relative to the largest number; called before anything is timed.
         tolerance: largest difference that is allowed.
-        units: how many of what is named one call computes, by way where they differ; seconds are those of one.
+        units: how many of what is named one call computes; seconds are those of one.
         takes_turn: the calls take the number of the turn, and have no other one to warm up; on a CPU their memory is
             that of all turns in a process of their own.
     """
@@ -64,7 +55,7 @@ class Case:
     paths: Mapping[str, Callable[..., object] | Command]
     check: Callable[[], float] | None = None
     tolerance: float = math.inf
-    units: int | Mapping[str, int] = 1
+    units: int = 1
     takes_turn: bool = False
 
 
@@ -74,9 +65,8 @@ class Row(BaseModel):
     Attributes:
         what: what is computed, with its shapes.
         path: the way it is computed; the first path of a `what` is the opponent.
-        times: seconds of every repeat; none where nothing could be measured.
+        times: seconds of every repeat.
         peak_mib: memory beyond what was held before the call; None where it was not watched.
-        problem: why nothing was measured; "" where something was.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -85,7 +75,6 @@ class Row(BaseModel):
     path: str
     times: list[float]
     peak_mib: float | None = None
-    problem: str = ""
 
     @property
     def seconds(self) -> float:
@@ -127,10 +116,8 @@ def check(case: Case) -> float | None:
     Raises:
         SystemExit: they differ by more than is allowed.
     """
-    if case.check is None:
-        return None
-    difference = case.check()
-    if not difference <= case.tolerance:
+    difference = case.check() if case.check else None
+    if difference is not None and not difference <= case.tolerance:
         raise SystemExit(f"{case.what}: the ways differ by {difference:.1e}, expected at most {case.tolerance:.0e}")
     return difference
 
@@ -167,7 +154,7 @@ def measure(case: Case, device: torch.device, repeats: int) -> list[Row]:
                 seconds = _timed(partial(path, turn) if case.takes_turn else path, device)
             else:
                 seconds, peaks[name] = _timed_and_watched(path, device)
-            times[name].append(seconds / (case.units if isinstance(case.units, int) else case.units[name]))
+            times[name].append(seconds / case.units)
     if repeats and not in_child:
         peaks |= {name: _peak(call, [0] if case.takes_turn else (), device) for name, call in calls.items()}
     return [
@@ -180,22 +167,11 @@ def lines(rows: Sequence[Row], difference: float | None) -> list[str]:
     first = rows[0].seconds
     lines = [rows[0].what]
     for row in rows:
-        memory = f" {row.peak_mib or 0:7.0f} MiB"
         ratio = f" {first / max(row.seconds, 1e-9):6.2f}x as fast" if row is not rows[0] else ""
-        lines.append(f"  {row.path:22} {row.seconds:9.4f} s{memory}{ratio}")
+        lines.append(f"  {row.path:22} {row.seconds:9.4f} s {row.peak_mib or 0:7.0f} MiB{ratio}")
     if difference is not None:
         lines[-1] += f", differs by {difference:.1e}"
     return lines
-
-
-def _timed(call: Callable[[], object], device: torch.device) -> float:
-    """Return the seconds of one call: of the processor in all threads, on a GPU those of the clock."""
-    clock = clock_of(device)[1]
-    _synchronize(device)
-    started = clock()
-    call()
-    _synchronize(device)
-    return clock() - started
 
 
 def clock_of(device: torch.device) -> tuple[Literal["processor", "wall"], Callable[[], float]]:
@@ -206,10 +182,22 @@ def clock_of(device: torch.device) -> tuple[Literal["processor", "wall"], Callab
     return ("wall", time.perf_counter) if device.type == "cuda" else ("processor", time.process_time)
 
 
+def _timed(call: Callable[[], object], device: torch.device) -> float:
+    """Return the seconds of one call: of the processor in all threads, on a GPU those of the clock."""
+    clock = clock_of(device)[1]
+    wait = torch.cuda.synchronize if device.type == "cuda" else (lambda: None)
+    wait()
+    started = clock()
+    call()
+    wait()
+    return clock() - started
+
+
 def _timed_and_watched(call: Callable[[], object], device: torch.device) -> tuple[float, float]:
     """Return the seconds of one call, and its peak memory in MiB beyond what was held before."""
     release_memory()
-    before, meter = _held(device), Meter(device)
+    before = torch.cuda.memory_allocated(device) / 2**20 if device.type == "cuda" else resident_mib()
+    meter = Meter(device)
     seconds = _timed(call, device)
     return seconds, max(meter.peak_mib - before, 0.0)
 
@@ -217,21 +205,7 @@ def _timed_and_watched(call: Callable[[], object], device: torch.device) -> tupl
 def _peak(call: Callable[..., object], turns: Iterable[int], device: torch.device) -> float:
     """Return the peak memory in MiB of a call, or of a call for each turn, beyond what was held before."""
     arguments: list[tuple[int, ...]] = [(turn,) for turn in turns] or [()]
-
-    def run() -> None:
-        for own in arguments:
-            call(*own)
-
-    return _timed_and_watched(run, device)[1]
-
-
-def _held(device: torch.device) -> float:
-    return torch.cuda.memory_allocated(device) / 2**20 if device.type == "cuda" else resident_mib()
-
-
-def _synchronize(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+    return _timed_and_watched(lambda: [call(*own) for own in arguments], device)[1]
 
 
 def _in_child(call: Callable[[], float]) -> float:
@@ -267,7 +241,8 @@ def command_cost(command: Command) -> tuple[float, float]:
         SystemExit: it failed; with what it printed.
     """
     words = [sys.executable, "-c", WATCH, sys.executable, *command.words]
-    environment = os.environ | dict(command.environment)
+    own = {"PYTHONPATH": str(REPOSITORY), "PYTHONSAFEPATH": "1", "WANDB": "off"}
+    environment = os.environ | own | {"OMP_NUM_THREADS": str(torch.get_num_threads())}
     done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
     seconds, peak, status = map(float, done.stdout.split())
     if status:
@@ -275,33 +250,12 @@ def command_cost(command: Command) -> tuple[float, float]:
     return seconds, peak
 
 
-def call_difference(plain: Callable[[], object], fast: Callable[[], object]) -> float:
+def call_difference(plain: Callable[[], Any], fast: Callable[[], Any]) -> float:
     """Return the largest difference of what two calls return, relative to the plain answer's largest number."""
-    first, second = (torch.cat([t.detach().flatten().float() for t in _tensors(call())]) for call in (plain, fast))
+    answers = [plain(), fast()]
+    tensors = [[answer] if isinstance(answer, Tensor) else list(answer) for answer in answers]
+    first, second = (torch.cat([t.detach().flatten().float() for t in listed]) for listed in tensors)
     return float((first - second).abs().max() / first.abs().max())
-
-
-def _tensors(answer: object) -> list[Tensor]:
-    return [answer] if isinstance(answer, Tensor) else list(answer)  # type: ignore[call-overload]  # tensors
-
-
-def forward(call: Callable[[], Any]) -> Callable[[], Any]:
-    """Return `call` without gradients."""
-    return torch.no_grad()(call)
-
-
-def training_step(call: Callable[[], Any], leaves: Iterable[Tensor]) -> Callable[[], list[Tensor]]:
-    """Return forward and backward pass of the mean square of what `call` answers; it returns the leaves' gradients."""
-    leaves = list(leaves)
-
-    def run() -> list[Tensor]:
-        for leaf in leaves:
-            leaf.requires_grad_(leaf.is_floating_point())
-            leaf.grad = None  # sums over the repeats would be another step
-        torch.stack([part.float().square().mean() for part in _tensors(call())]).sum().backward()
-        return [leaf.grad for leaf in leaves if leaf.grad is not None]
-
-    return run
 
 
 def sample_folder(given: str | None, option: str, sample: str) -> str:
@@ -317,22 +271,12 @@ def sample_folder(given: str | None, option: str, sample: str) -> str:
 
 
 def device_name(device: torch.device) -> str:
-    """Return the name of the GPU, its capability, memory and driver, or the model of the CPU and its threads."""
+    """Return the name of the GPU, its memory and driver, or the model of the CPU and its threads."""
     if device.type == "cuda":
         gpu = torch.cuda.get_device_properties(device)
-        memory, made = f"{gpu.total_memory // 2**20} MiB", f"driver {driver() or 'unknown'}, CUDA {torch.version.cuda}"
-        return f"{gpu.name}, compute capability {gpu.major}.{gpu.minor}, {memory}, {made}"
+        return f"{gpu.name}, {gpu.total_memory // 2**20} MiB, driver {driver() or 'unknown'}, CUDA {torch.version.cuda}"
     threads = torch.get_num_threads()
     return f"{processor()}, {threads} thread{'s' * (threads > 1)}"
-
-
-def package_versions() -> dict[str, str]:
-    """Return the versions of Python and of the packages that count; of optional ones, those that are there."""
-    versions = {"python": platform.python_version()} | {name: metadata.version(name) for name in PACKAGES}
-    for name in OPTIONAL:
-        with suppress(metadata.PackageNotFoundError):
-            versions[name] = metadata.version(name)
-    return versions
 
 
 def write_measurements(file: Path, command: str, opponent: str, device: torch.device, rows: list[Row]) -> None:
@@ -342,7 +286,7 @@ def write_measurements(file: Path, command: str, opponent: str, device: torch.de
         opponent=opponent,
         machine=device_name(device),
         clock=clock_of(device)[0],
-        versions=package_versions(),
+        versions={"python": platform.python_version()} | {name: metadata.version(name) for name in PACKAGES},
         commit=commit(),
         date=datetime.now(UTC).date().isoformat(),
         rows=rows,

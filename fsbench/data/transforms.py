@@ -4,8 +4,6 @@ Their label maps follow in `fsbench.data.label_maps`, by rules of the same names
 """
 
 from collections.abc import Callable
-from functools import cache, lru_cache
-from itertools import count
 
 import cv2
 import numpy as np
@@ -16,12 +14,6 @@ from torch import Tensor
 
 from fsbench.data.batch import IMAGENET_MEAN
 from fsbench.data.label_maps import LABEL_RESIZES, frame_shape, letterbox_shape, padded_shape
-
-BY_PIL = 100
-"""Images that a process resizes with PIL at first: the compiled loops take 0.3 s to load, and save 2 ms an image."""
-_resized = count()
-_BITS = 22
-"""PIL computes in integers: weights are multiples of 2^-22, and each pass rounds to 8 bits."""
 
 
 def resize_image(image: Image.Image | np.ndarray, size: int) -> Tensor:
@@ -35,15 +27,11 @@ def resize_image(image: Image.Image | np.ndarray, size: int) -> Tensor:
         image: PIL's, or (H, W, 3) uint8.
         size: side of the square in pixels.
     """
-    pixels = np.asarray(image)
-    compiled = _compiled_filter() if next(_resized) >= BY_PIL else None
-    if compiled is not None:
-        return torch.from_numpy(filter_planes(pixels, size, compiled))
-    return resize_with_pil(Image.fromarray(pixels), size)
+    return resize_with_pil(Image.fromarray(np.asarray(image)), size)
 
 
 def resize_with_pil(image: Image.Image, size: int, rule: Image.Resampling = Image.Resampling.BILINEAR) -> Tensor:
-    """Do `resize_image` with PIL itself: where numba is not installed, and as the oracle of the compiled loops."""
+    """Resize an RGB image to (3, size, size) uint8 by one of PIL's filters, width first as in `resize_image`."""
     for shape in ((size, image.height), (size, size)):
         image = image.resize(shape, rule)
     return _planes(np.array(image))
@@ -51,75 +39,6 @@ def resize_with_pil(image: Image.Image, size: int, rule: Image.Resampling = Imag
 
 def _planes(pixels: np.ndarray) -> Tensor:
     return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
-
-
-def filter_planes(pixels: np.ndarray, size: int, filter_rows: Callable[..., None]) -> np.ndarray:
-    """Resize (h, w, 3) uint8 to planes (3, size, size) uint8 as `resize_with_pil` does: columns first, then rows.
-
-    Columns are filtered as rows of the transposed image, so that neighbours in memory have the same weights.
-
-    Args:
-        pixels: the image.
-        size: side of the square.
-        filter_rows: `_filter_rows`, or what a compiler made of it.
-    """
-    for length in (pixels.shape[1], pixels.shape[0]):
-        pixels = cv2.transpose(pixels)
-        filtered = np.empty((size, *pixels.shape[1:]), np.uint8)
-        filter_rows(pixels.reshape(length, -1), *_windows(length, size), filtered.reshape(size, -1))
-        pixels = filtered
-    planes = np.empty((3, size, size), np.uint8)
-    cv2.split(pixels, list(planes))
-    return planes
-
-
-def _filter_rows(pixels: np.ndarray, start: np.ndarray, weights: np.ndarray, out: np.ndarray) -> None:
-    """(h, w) -> out (size, w): every output row is a weighted sum of rows, in an order that fits wide instructions."""
-    sums = np.empty(pixels.shape[1], np.int32)
-    for y in range(len(start)):
-        sums[:] = 1 << (_BITS - 1)
-        for tap in range(weights.shape[1]):
-            row, weight = pixels[start[y] + np.uint64(tap)], weights[y, tap]
-            for x in range(len(row)):
-                sums[x] += np.int32(row[x]) * weight
-        for x in range(len(sums)):
-            out[y, x] = sums[x] >> _BITS
-
-
-@lru_cache(maxsize=4096)
-def _windows(length: int, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """For every output position, the first of T input positions (size,) and their weights (size, T) int32.
-
-    A triangle as wide as an output pixel, at least as wide as an input pixel; its weights, in double precision, are
-    divided by their sum and rounded.
-    """
-    scale = length / size
-    reach = max(scale, 1.0)
-    centre = (np.arange(size) + 0.5) * scale
-    first = np.maximum((centre - reach + 0.5).astype(np.int64), 0)
-    end = np.minimum((centre + reach + 0.5).astype(np.int64), length)
-    taps = int((end - first).max())
-    start = np.minimum(first, length - taps)  # windows at the border are moved inside and have zero weights
-    position = start[:, None] + np.arange(taps)
-    weight = np.maximum(1.0 - np.abs((position - centre[:, None] + 0.5) * (1.0 / reach)), 0.0)
-    weight[(position < first[:, None]) | (position >= end[:, None])] = 0.0
-    total = np.zeros(size)
-    for tap in range(taps):  # one by one, as PIL adds them
-        total += weight[:, tap]
-    return start.astype(np.uint64), (weight / total[:, None] * (1 << _BITS) + 0.5).astype(np.int32)
-
-
-@cache
-def _compiled_filter() -> Callable[..., None] | None:
-    """Return `_filter_rows` compiled; None without numba (extra "fast"), of a version that fits numpy's, or where
-    compiled code cannot be kept."""
-    try:
-        from numba import njit
-
-        compiled: Callable[..., None] = njit(cache=True, nogil=True)(_filter_rows)
-    except (ImportError, RuntimeError):
-        return None
-    return compiled
 
 
 def centre_square(image: Image.Image | np.ndarray, size: int) -> Tensor:

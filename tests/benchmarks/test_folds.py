@@ -35,6 +35,8 @@ def test_images_are_counted_by_the_features_that_are_left(shot):
     assert count_encodings(listed, one_kind, LARGE) == len(distinct)
     assert count_encodings(listed, two_kinds, LARGE) == len(distinct) + encoded_twice(listed)
     assert count_encodings(listed, one_kind, 0) == sum(map(len, shown(listed)))
+    few = 5 * one_kind["pyramid"]
+    assert count_encodings(listed, one_kind, few) < count_encodings(listed, one_kind, few, expects=False)
 
 
 def test_an_evaluation_encodes_the_images_that_are_counted(blocks_folder):
@@ -88,7 +90,7 @@ def test_both_ways_are_timed_on_the_first_episodes_of_a_fold(method, lists, tmp_
     encoded = len(distinct) + (encoded_twice(evaluation_order(listed)) if method == "emat" else 0)
     assert found.rows[0].what == (
         f"pascal fold 0, 1-way 2-shot, {method}, 28 pixels, an episode; of the whole fold {4 * 1000} -> {encoded} "
-        "images encoded"
+        f"images encoded, by last use alone {encoded}"
     )
     assert all(row.seconds > 0 for row in found.rows)
     assert "differs by 0.0e+00" in capsys.readouterr().out

@@ -6,10 +6,9 @@ import pytest
 import torch
 
 from benchmarks.speed import __main__ as speed
-from benchmarks.speed import drawn_runs, table
-from benchmarks.speed.cases import commands, networks
-from benchmarks.speed.cases.methods import noise_episode
-from benchmarks.speed.harness import Case, Command, Measurements, call_difference, check, measure, training_step
+from benchmarks.speed import table
+from benchmarks.speed.cases.methods import KEPT, noise_episode, plain_hsnet
+from benchmarks.speed.harness import Case, Command, Measurements, call_difference, check, measure
 from fsbench.methods.hsnet import HSNet
 from fsbench.networks.backbones.timm_networks import PYRAMIDS
 from fsbench.networks.ops.correlation import hyper_correlation
@@ -18,17 +17,17 @@ from tests.methods.small import PYRAMID, pyramid
 CPU = torch.device("cpu")
 
 
-def test_the_noise_has_distinct_images_and_a_disc():
-    episode = noise_episode(32, 2, CPU)
-    assert episode.images.shape == (3, 3, 32, 32) and episode.support.tolist() == [[[1, 2]]]
+def test_the_noise_has_distinct_images_and_a_square():
+    episode = noise_episode(32, CPU)
+    assert episode.images.shape == (2, 3, 32, 32) and episode.support.tolist() == [[[1]]]
     assert not torch.equal(episode.images[0], episode.images[1])
-    assert 0.2 < float(episode.support_masks[0, 0, 0].float().mean()) < 0.35
+    assert float(episode.support_masks[0, 0, 0].float().mean()) == pytest.approx(KEPT, abs=0.03)
 
 
 def test_paths_take_turns_after_a_first_call_of_each():
     calls = []
     paths = {name: lambda name=name: calls.append(name) for name in ("plain", "fast")}
-    rows = measure(Case("x", paths, units={"plain": 1, "fast": 4}), CPU, 2)
+    rows = measure(Case("x", paths, units=4), CPU, 2)
     assert calls == ["plain", "fast"] * 3 + ["plain", "fast"]  # the last two for their memory
     assert [(row.path, len(row.times)) for row in rows] == [("plain", 2), ("fast", 2)]
     assert all(row.peak_mib >= 0 for row in rows)
@@ -49,9 +48,11 @@ def test_turns_are_told_and_memory_is_that_of_a_process_of_its_own():
 
 
 def test_a_command_is_measured_in_its_own_process(tmp_path):
-    script = "import os, sys, pathlib; x = bytearray(50 << 20); pathlib.Path(sys.argv[1]).write_text(os.environ['X'])"
-    (row,) = measure(Case("x", {"now": Command(["-c", script, str(tmp_path / "done")], {"X": "word"})}), CPU, 1)
-    assert (tmp_path / "done").read_text() == "word"
+    script = (
+        "import os, sys, pathlib; x = bytearray(50 << 20); pathlib.Path(sys.argv[1]).write_text(os.environ['WANDB'])"
+    )
+    (row,) = measure(Case("x", {"now": Command(["-c", script, str(tmp_path / "done")])}), CPU, 1)
+    assert (tmp_path / "done").read_text() == "off"
     assert 50 < row.peak_mib < 200 and 0 < row.seconds < 30
     with pytest.raises(SystemExit, match="ended with status 256:\nwhy"):
         measure(Case("x", {"now": Command(["-c", "import sys; sys.exit('why')"])}), CPU, 1)
@@ -67,34 +68,24 @@ def test_answers_that_differ_end_the_benchmark():
             check(Case("x", {}, lambda value=difference: value, tolerance=0.1))
 
 
-def test_a_training_step_starts_from_no_gradient():
-    x = torch.tensor([1.0, 2.0])
-    step = training_step(lambda: (3 * x, x), [x])
-    first, second = step()[0].clone(), step()[0].clone()
-    assert torch.equal(first, second) and torch.allclose(first, 10 * x)
-
-
 @pytest.mark.parametrize(
     ("arguments", "paths"),
     [
         ("episodes --methods hsnet", ["ours"]),
         ("training-steps --methods hsnet", ["ours"]),
-        ("hsnet-episode --side 64", ["plain", "ours"]),
+        ("plain-forms --methods hsnet --steps= --repeats 0", ["plain", "ours"]),
+        ("hsnet-network --side 64", ["plain", "ours"]),
         ("patnet-transform --side 64", ["plain", "ours"]),
         ("ifa-background --side 64", ["plain", "ours"]),
         ("abcdfss-contrast --side 64", ["plain", "ours"]),
         ("networks --networks demo:64", ["fp32", "bf16"]),
-        ("predict --dataset demo --images 2 --side 64", ["forward", "fsbench predict"]),
-        ("loading-pascal --size 32", ["plain", "suite"]),
-        ("loading-coco --size 32", ["plain", "suite"]),
-        ("differences --only their", ["plain", "suite"]),
-        ("answers --methods dcama --episodes 1x2,2x1", ["ours"]),
+        ("loading --size 32", ["plain", "suite"]),
     ],
     ids=lambda value: value.split()[0] if isinstance(value, str) else "",
 )
 @pytest.mark.slow
 def test_every_case_compares_and_times_its_paths(arguments, paths, tmp_path, capsys):
-    repeats = [] if arguments.split()[0] in ("episodes", "training-steps") else ["--repeats", "1"]
+    repeats = [] if arguments.split()[0] in ("episodes", "training-steps", "plain-forms") else ["--repeats", "1"]
     speed.main([*arguments.split(), *repeats, "--device", "cpu", "--json", str(tmp_path / "x.json")])
     found = Measurements(**json.loads((tmp_path / "x.json").read_text()))
     name, *given = arguments.split()
@@ -134,7 +125,7 @@ def test_hsnets_plain_formulas_give_its_logits(monkeypatch):
     masks[0, 9:20, 3:14] = 1
     with torch.inference_mode():
         found = method.segment(method.query(query), method.support(support, masks))
-        with networks.plain_formulas():
+        with plain_hsnet():
             plain = method.hpn_learner(
                 [hyper_correlation(*pair, masks) for pair in zip(query, support, strict=True)][::-1]
             )
@@ -142,15 +133,10 @@ def test_hsnets_plain_formulas_give_its_logits(monkeypatch):
 
 
 @pytest.mark.slow
-def test_commands_over_runs_are_timed(tmp_path, monkeypatch, capsys):
-    """A grid of four runs and one explored method stand for thousands."""
-    small = drawn_runs.GRID | {name: values[:1] for name, values in drawn_runs.GRID.items()}
-    monkeypatch.setattr(commands, "GRID", small | {"methods": ["cst", "emat"], "datasets": ["pascal"], "seeds": [0, 1]})
-    monkeypatch.setattr(commands, "LONG", drawn_runs.LONG | {"methods": ["cst", "emat"], "folds": [0]})
-    monkeypatch.setattr(drawn_runs, "METHODS", 1)
-    monkeypatch.setattr(drawn_runs, "EPISODES", 50)
-    speed.main(["tables", "--folder", str(tmp_path / "tables"), "--device", "cpu"])
-    speed.main(["report", "--folder", str(tmp_path / "report"), "--device", "cpu"])
+def test_commands_over_runs_are_timed(tmp_path, capsys):
+    """Four runs stand for thousands."""
+    few = ["--runs", "4", "--episodes", "5", "--device", "cpu"]
+    speed.main(["tables", "--folder", str(tmp_path / "tables"), *few])
+    speed.main(["report", "--folder", str(tmp_path / "report"), *few])
     said = capsys.readouterr().out
-    assert all(name in said for name in ("table, 2000 runs", "compare, 12 long runs", "grid, 2400 cells"))
-    assert "report of 50 methods" in said and "stored masks each" in said
+    assert "table, 4 runs of 5 episodes" in said and "report and explorer of 4 methods, 5 stored masks each" in said

@@ -69,9 +69,9 @@ def test_a_row_is_the_way_that_is_run_against_the_first_by_medians(tmp_path):
 
     plain = Row(what="one way", path="plain", times=[3.0, 2.0, 90.0], peak_mib=949.4)
     others = [Row(what="one way", path=path, times=[1.5], peak_mib=201.0) for path in ("other", "ours")]
-    (tmp_path / "hsnet-episode.json").write_text(content(plain, *others))
+    (tmp_path / "patnet-transform.json").write_text(content(plain, *others))
     (tmp_path / "episodes.json").write_text(content(Row(what="episode", path="ours", times=[0.25])))
-    (tmp_path / "some-gpu.json").write_text(content(Row(what="scan", path="triton", times=[], problem="no kernel")))
+    (tmp_path / "some-gpu.json").write_text(content(Row(what="scan", path="triton", times=[1.0])))
     lines = filled("<!-- results: gains -->\n<!-- end -->", tmp_path).splitlines()
     assert lines[2].startswith("Processor seconds, medians ") and lines[2].endswith(
         "some CPU, 1 thread, torch 2.9; 2026-01-02."

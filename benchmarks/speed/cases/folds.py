@@ -33,7 +33,9 @@ from fsbench.scores.answers import SegmentationResult
 T = TypeVar("T")
 
 
-def count_encodings(episodes: Sequence[Episode], sizes: Mapping[str, int], cache_bytes: int) -> int:
+def count_encodings(
+    episodes: Sequence[Episode], sizes: Mapping[str, int], cache_bytes: int, expects: bool = True
+) -> int:
     """Count the images that are encoded when episodes are evaluated in this order with the real cache.
 
     Args:
@@ -41,6 +43,7 @@ def count_encodings(episodes: Sequence[Episode], sizes: Mapping[str, int], cache
         sizes: bytes of the features of an image: of "query" and "support", of which the second come with the first, or
             of a single kind.
         cache_bytes: that the cache holds.
+        expects: tell the cache when an image comes again; without it, what was used longest ago makes room.
     """
     features, encoded = FeatureCache(cache_bytes), 0
     query_kind, support_kind = ("query", "support") if "query" in sizes else (next(iter(sizes)),) * 2
@@ -59,7 +62,7 @@ def count_encodings(episodes: Sequence[Episode], sizes: Mapping[str, int], cache
         supports = dict.fromkeys(name for way in episode.supports for name in way)
         for name, kind in [(episode.query, query_kind), *((name, support_kind) for name in supports)]:
             features.get(kind, name, partial(encode, name, kind))
-        for name, place in uses.items():
+        for name, place in uses.items() if expects else ():
             features.expect(name, place)
     return encoded
 
@@ -88,11 +91,15 @@ class Evaluation:
         self.ordered = evaluation_order(self.episodes)
         self.uses = next_uses(self.ordered)
 
-    def encodings(self) -> int:
-        """Count the images that the suite encodes for the whole fold."""
+    def encodings(self) -> tuple[int, int]:
+        """Count the images that the suite encodes for the whole fold, and those that it would by last use alone."""
         self.evaluate(self.load(self.fold[0]))  # says how large features are
-        cache = self.method.backbone.cache
-        return count_encodings(evaluation_order(self.fold), cache.entry_bytes(), cache.max_bytes)
+        cache, ordered = self.method.backbone.cache, evaluation_order(self.fold)
+        sizes = cache.entry_bytes()
+        return (
+            count_encodings(ordered, sizes, cache.max_bytes),
+            count_encodings(ordered, sizes, cache.max_bytes, expects=False),
+        )
 
     @torch.inference_mode()
     def evaluate(self, batch: EpisodeBatch) -> SegmentationResult:
@@ -170,7 +177,8 @@ def cases(
         evaluation = build_evaluation(
             composed.build_method().to(device).eval(), data["test"]["protocol"], index, side, shots, episodes
         )
-        encoded = f"{2 * shots * len(evaluation.fold)} -> {evaluation.encodings()} images encoded"
+        suite, by_last_use = evaluation.encodings()
+        encoded = f"{2 * shots * len(evaluation.fold)} -> {suite} images encoded, by last use alone {by_last_use}"
         what = f"{dataset} fold 0, 1-way {shots}-shot, {method}, {side} pixels, an episode; of the whole fold {encoded}"
         paths = {"authors' scheme": evaluation.authors, "suite": evaluation.suite}
         yield Case(what, paths, evaluation.check, units=BLOCK, takes_turn=True)

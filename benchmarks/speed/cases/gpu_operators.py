@@ -109,8 +109,8 @@ def scans(device: torch.device, small: bool, deadline: float) -> Rows:
     Step sizes and decays are those of its first weights.
     """
     inner, side, windows, states = (8, 24, 3, 3) if small else (2048, 256, 16, 16)
-    backends = ["torch", "triton"] if device.type == "cuda" or os.environ.get("TRITON_INTERPRET") == "1" else ["torch"]
-
+    on_gpu = device.type == "cuda"
+    backends = ["torch", "triton"] if on_gpu or os.environ.get("TRITON_INTERPRET") == "1" else ["torch"]
     calls: list[Callable[..., Any]] = [selective_scan, recapped_scan, long_scan, intercept]
     selective, recap, whole, read = calls
 
@@ -119,37 +119,35 @@ def scans(device: torch.device, small: bool, deadline: float) -> Rows:
         drawn[-1] = drawn[-1] * 0.5 - 4
 
     def scan(*x: Tensor, backend: str) -> Any:
-        A, D, bias = (_wide(t) for t in x[4:])
+        A, D, bias = map(_wide, x[4:])
         return selective(*x[:2], A, *x[2:4], D, None, bias, True, backend=backend)
 
     def recapped(*x: Tensor, backend: str) -> Any:
-        return recap(*x[:8], *(_wide(t) for t in x[8:]), True, backend=backend)[:2]
+        return recap(*x[:8], *map(_wide, x[8:]), True, backend=backend)[:2]
+
+    def plain_recapped(*x: Tensor, backend: str) -> Any:
+        return whole(*x, True, backend="torch")[:2]
 
     def intercepted(*x: Tensor, backend: str) -> Any:
-        return read(*x[:2], _wide(x[2]), *x[3:5], *(_wide(t) for t in x[5:]), True, backend=backend)
+        return read(*x[:2], _wide(x[2]), *x[3:5], *map(_wide, x[5:]), True, backend=backend)
 
-    length = side * windows
-    per_token = [(1, inner), (1, inner), (1, 4, states), (1, 4, states)]
-    weights = [(inner, states), (inner,), (inner,)]
-    mamba = ["mamba_ssm"] if device.type == "cuda" and _mamba_ssm.is_usable() else []
-    yield from Comparison(
-        f"selective scan, {inner} channels, {length} tokens, {states} states", partial(scan, backend="reference"),
-        [*((*shape, length) for shape in per_token), *weights],
-        {backend: partial(scan, backend=backend) for backend in (*backends, *mamba)}, device, partial(decays, place=4),
-    ).rows()  # fmt: skip
-    yield from Comparison(
-        f"recapped scan, {inner} channels, {side} tokens before each of {windows} windows of {side}",
-        lambda *x: whole(*x, True, backend="torch")[:2],
-        [*((*shape, side) for shape in per_token), *((*shape, windows, side) for shape in per_token), *weights],
-        {backend: partial(recapped, backend=backend) for backend in backends}, device, partial(decays, place=8),
-    ).rows()  # fmt: skip
-    few = inner // 4
-    yield from Comparison(
-        f"interception, {few} channels, {side} tokens, {states} states", partial(intercepted, backend="reference"),
-        [(1, few, side), (1, few, side), (few, states), (1, states, side), (1, states, side), (few,), (1, few, states),
-         (few,)],
-        {backend: partial(intercepted, backend=backend) for backend in backends}, device, partial(decays, place=2),
-    ).rows()  # fmt: skip
+    def rows(what: str, plain: Operator, ours: Operator, shapes: list[tuple[int, ...]], decay: int, more: Any) -> Rows:
+        paths = {backend: partial(ours, backend=backend) for backend in (*backends, *more)}
+        adapt = partial(decays, place=decay)
+        return Comparison(what, partial(plain, backend="reference"), shapes, paths, device, adapt).rows()
+
+    tokens: list[tuple[int, ...]] = [(1, inner), (1, inner), (1, 4, states), (1, 4, states)]
+    weights: list[tuple[int, ...]] = [(inner, states), (inner,), (inner,)]
+    length, few = side * windows, inner // 4
+    what = f"selective scan, {inner} channels, {length} tokens, {states} states"
+    mamba = ["mamba_ssm"] if on_gpu and _mamba_ssm.is_usable() else []
+    yield from rows(what, scan, scan, [*((*shape, length) for shape in tokens), *weights], 4, mamba)
+    what = f"recapped scan, {inner} channels, {side} tokens before each of {windows} windows of {side}"
+    both = [*((*shape, side) for shape in tokens), *((*shape, windows, side) for shape in tokens)]
+    yield from rows(what, plain_recapped, recapped, [*both, *weights], 8, [])
+    what = f"interception, {few} channels, {side} tokens, {states} states"
+    own = [(1, few, side)] * 2 + [(few, states)] + [(1, states, side)] * 2 + [(few,), (1, few, states), (few,)]
+    yield from rows(what, intercepted, intercepted, own, 2, [])
 
 
 def _wide(t: Tensor) -> Tensor:

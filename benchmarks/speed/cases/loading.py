@@ -1,17 +1,14 @@
 """One loader process of the suite beside the plain loader of the authors' programs, in seconds of ten episodes.
 
 The plain loader does for every image of every episode what those programs do: PIL decodes, torchvision resizes,
-converts and normalises; the mask is decoded from its PNG or painted from the COCO annotations and resized by torch.
-Both give the same pixels and labels, which is checked first. The suite keeps what it decoded, from nothing at the start
-of each case; the samples fit into that, and the median leaves out the turn in which it fills its memory. Its images
-leave the loader as 8-bit pixels and are normalised on the device.
+converts and normalises; the mask is decoded from its PNG and resized by torch. Both give the same pixels and labels,
+which is checked first. The suite keeps what it decoded, from nothing at the start of each case; the samples fit into
+that, and the median leaves out the turn in which it fills its memory. Its images leave the loader as 8-bit pixels and
+are normalised on the device.
 """
 
-import json
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from functools import cached_property, partial
-from typing import Any
+from functools import partial
 
 import numpy as np
 import torch
@@ -24,11 +21,8 @@ from benchmarks.speed.harness import Case, sample_folder
 from fsbench.core.data_options import EpisodicTest
 from fsbench.core.loading import LoadingConfig, load_episode
 from fsbench.data.batch import IMAGENET_MEAN, IMAGENET_STD, EpisodeBatch, collate
-from fsbench.data.dataset import SegmentationIndex
 from fsbench.data.episodes.episode import Episode
 from fsbench.data.episodes.evaluation_order import evaluation_order
-from fsbench.data.transforms import BY_PIL, resize_image
-from fsbench.datamodules.datasets.coco import Coco
 from fsbench.datamodules.datasets.pascal import Pascal
 from fsbench.datamodules.episodic import EpisodicDataModule
 from fsbench.protocols.draws.hsnet import draw_episode
@@ -39,9 +33,9 @@ BLOCK = 10
 
 
 class PlainLoader:
-    """Loader of one sample at a time that keeps nothing but the parsed COCO annotations."""
+    """Loader of one sample at a time that keeps nothing."""
 
-    def __init__(self, index: SegmentationIndex, size: int):
+    def __init__(self, index: Pascal, size: int):
         self.index = index
         self.size = size
         normalise = transforms.Normalize(IMAGENET_MEAN, IMAGENET_STD)
@@ -66,7 +60,7 @@ class PlainLoader:
     def image(self, name: str) -> Tensor:
         """Return an image (3, S, S) float32, normalised."""
         image = Image.open(self.index.image_path(name)).convert("RGB")
-        image = image.resize((self.size, image.height), Image.Resampling.BILINEAR)  # `resize_image` says why
+        image = image.resize((self.size, image.height), Image.Resampling.BILINEAR)  # as the suite does: the order shows
         return self.transform(image)
 
     def resized(self, labels: Tensor) -> Tensor:
@@ -75,43 +69,8 @@ class PlainLoader:
         return torch.nn.functional.interpolate(labels[None, None].float(), shape, mode="nearest")[0, 0]
 
     def label_map(self, name: str) -> Tensor:
-        """Decode or paint the label map (h, w) of an image."""
-        if isinstance(self.index, Coco):
-            return torch.from_numpy(self._painted(name))
+        """Decode the label map (h, w) of an image."""
         return torch.from_numpy(np.array(Image.open(self.index.label_file(name))))
-
-    def _painted(self, name: str) -> np.ndarray:
-        import cv2  # optional, and needed for COCO alone
-        from pycocotools import mask
-
-        folder, _, file_name = name.partition("/")
-        numbers, images = self._annotations[folder]
-        (height, width), objects = images[file_name]
-        labels = np.zeros((height, width), dtype=np.uint8)
-        for item in objects:
-            if isinstance(item["segmentation"], list):
-                for polygon in item["segmentation"]:
-                    vertices = np.array(polygon).reshape(-1, 2).astype(np.int32)
-                    cv2.fillPoly(labels, [vertices], numbers[item["category_id"]])
-            else:
-                runs = mask.frPyObjects(item["segmentation"], height, width)
-                labels[mask.decode(runs) > 0] = numbers[item["category_id"]]
-        return labels
-
-    @cached_property
-    def _annotations(self) -> dict[str, Any]:
-        """Return for each folder class numbers by category id, and (size, objects that are no crowd) by file name."""
-        annotations = {}
-        for path in (self.index.label_file(f"{folder}/") for folder in ("train2014", "val2014")):
-            content = json.loads(path.read_text())
-            objects = defaultdict(list)
-            for item in sorted(content["annotations"], key=lambda item: item["id"]):
-                if not item["iscrowd"]:
-                    objects[item["image_id"]].append(item)
-            numbers = {c: n for n, c in enumerate(sorted(c["id"] for c in content["categories"]), 1)}
-            images = {i["file_name"]: ((i["height"], i["width"]), objects[i["id"]]) for i in content["images"]}
-            annotations[path.stem.removeprefix("instances_")] = (numbers, images)
-        return annotations
 
 
 def check_equal(plain: dict[str, Tensor], ours: EpisodeBatch) -> None:
@@ -145,37 +104,21 @@ def training_episodes(data: EpisodicDataModule) -> list[Episode]:
     return [draw_episode(int(i), np.random.RandomState(i), pool, way=1, shot=1, background=True) for i in order]
 
 
-def pascal_cases(device: torch.device, root: str | None = None, size: int = 384, fold: int = 1) -> Iterator[Case]:
+def cases(device: torch.device, root: str | None = None, size: int = 384, fold: int = 1) -> Iterator[Case]:
     """Compare loaders on the PASCAL in `--root`, or on a small sample of it."""
-    yield from _cases(Pascal(sample_folder(root, "--root", "voc-mini")), size, fold)
-
-
-def coco_cases(device: torch.device, root: str | None = None, size: int = 384, fold: int = 1) -> Iterator[Case]:
-    """Compare loaders on the COCO in `--root`, or on a small sample of it."""
-    yield from _cases(Coco(sample_folder(root, "--root", "coco-mini")), size, fold)
-
-
-def _cases(index: Pascal | Coco, side: int, fold: int) -> Iterator[Case]:
-    _begin_as_a_loader()
+    index = Pascal(sample_folder(root, "--root", "voc-mini"))
+    torch.set_num_threads(1)
     for kind, way, shot in (("training", 1, 1), ("evaluation", 1, 1), ("evaluation", 2, 5)):
         test = EpisodicTest(fold=fold, way=way, shot=shot, episodes=1000, drop_small_classes=True)
-        data = EpisodicDataModule(index, test, image_size=side)
+        data = EpisodicDataModule(index, test, image_size=size)
         training = kind == "training"
         episodes = training_episodes(data) if training else evaluation_order(data.manifest.episodes)[: 3 * BLOCK]
-        plain = partial(PlainLoader(index, side).load, training=training)
-        plain(episodes[0])  # reads the annotations
+        plain = partial(PlainLoader(index, size).load, training=training)
         loaders: dict[str, Callable[[Episode], object]] = {"plain": plain, "suite": our_loader(data, training)}
         paths = {name: partial(_load_block, load, episodes) for name, load in loaders.items()}
         equal = partial(check_loaders, plain, our_loader(data, training), episodes[: 2 * BLOCK])
-        what = f"{index.name}, {kind}, {way}-way {shot}-shot, {side} pixels, {BLOCK} episodes"
+        what = f"{index.name}, {kind}, {way}-way {shot}-shot, {size} pixels, {BLOCK} episodes"
         yield Case(what, paths, equal, takes_turn=True)
-
-
-def _begin_as_a_loader() -> None:
-    """Bring this process into the state of a loader process that has resized its first images, which PIL does."""
-    torch.set_num_threads(1)
-    for _ in range(BY_PIL + 1):
-        resize_image(np.zeros((2, 3, 3), np.uint8), 1)
 
 
 def _load_block(load: Callable[[Episode], object], episodes: Sequence[Episode], turn: int) -> None:

@@ -1,46 +1,104 @@
-"""Whole episodes and training steps of methods at their own sizes, and answers by the number of ways and shots."""
+"""Whole episodes and training steps of methods at their own sizes, and the same with the plain form of a fast path.
 
-from collections.abc import Callable, Iterator
+Weights are random and images are noise, on which no figure here depends. A fifth of each support is masked, and every
+image is encoded anew.
+"""
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
 from functools import partial
 from typing import Any
+from unittest import mock
 
 import torch
+from torch import Tensor
 
-from benchmarks.speed.harness import Case, forward
-from fsbench.core.segmenter import Segmenter
+from benchmarks.speed.cases.formulas import plain_contrast
+from benchmarks.speed.harness import Case, call_difference
 from fsbench.data.batch import EpisodeBatch, Hints, Truth
+from fsbench.methods.abcdfss import head
 from fsbench.methods.modules.base_ensemble import EnsembleSegmenter
+from fsbench.networks.ops.center_pivot_conv import CenterPivotConv4d
+from fsbench.networks.ops.plane_norm import GroupNormReLU
 from fsbench.runner.config.run_config import NO_DATASET, RunConfig
-from fsbench.runner.contract.episodes import segmentation_episode
-from fsbench.runner.engine.experiment import Experiment
+
+KEPT = 0.2
+"""Share of a support that its mask, a square, keeps."""
 
 
 def episode_cases(
     device: torch.device,
     methods: str = "prototype,linear_probe_dense,emat,cst,dcama,hsnet,pfenet,bam,hdmnet,hmnet,fssdino",
 ) -> Iterator[Case]:
-    """Measure an episode of each method, 1-way 1-shot, no features kept from another one.
-
-    Weights are random and images are noise, on which no figure here depends.
-    """
-    yield from _cases(device, methods, is_step=False)
+    """Measure an episode of each method, 1-way 1-shot, no features kept from another one."""
+    for name in methods.split(","):
+        yield _case(device, name, "an episode")
 
 
 def step_cases(device: torch.device, methods: str = "emat,cst,dcama,hsnet,pfenet,bam,hdmnet,hmnet") -> Iterator[Case]:
     """Measure a training step of each method on one episode, 1-way 1-shot: loss and gradients, features not kept."""
-    yield from _cases(device, methods, is_step=True)
-
-
-def _cases(device: torch.device, methods: str, is_step: bool) -> Iterator[Case]:
     for name in methods.split(","):
-        settings = method_settings(name)
-        call = method_call(device, name, is_step)
-        call()  # builds the network
-        side, network = settings.config.data.init_args.image_size, settings.config.model.init_args.backbone.name
-        yield Case(
-            f"{name}, {'a training step' if is_step else 'an episode'}, {network}, {side} pixels", {"ours": call}
-        )
+        yield _case(device, name, "a training step")
+
+
+def plain_hsnet() -> AbstractContextManager[Any]:
+    """Let HSNet's learner compute by its formulas: the whole correlation, batches of planes, torch's GroupNorm."""
+
+    def convolve(layer: CenterPivotConv4d, x: Any) -> Tensor:
+        return layer.reference(x if isinstance(x, Tensor) else x.dense())
+
+    stack = ExitStack()
+    stack.enter_context(mock.patch.object(CenterPivotConv4d, "forward", convolve))
+    stack.enter_context(mock.patch.object(GroupNormReLU, "forward", GroupNormReLU.reference))
+    return stack
+
+
+def _setting(name: str, value: str) -> Callable[[], AbstractContextManager[Any]]:
+    return partial(mock.patch.dict, os.environ, {name: value})
+
+
+PLAIN: Mapping[str, Callable[[], AbstractContextManager[Any]]] = {
+    "hsnet": plain_hsnet,
+    "patnet": plain_hsnet,
+    "dcama": _setting("FSBENCH_MASK_ATTENTION", "reference"),
+    "emat": _setting("FSBENCH_ATTENTION", "reference"),
+    "abcdfss_every": partial(mock.patch.object, head, "contrast", plain_contrast),
+    "hmnet": _setting("FSBENCH_SCAN", "reference"),
+}
+"""Methods with a fast path, and what lets them compute by its plain form. The paths are the learner on planes of the
+kept support, the attention in chunks, that of packed tokens, the contrast by rows, and the scans in blocks."""
+
+
+def plain_cases(
+    device: torch.device, methods: str = "hsnet,patnet,dcama", steps: str = "hsnet,dcama"
+) -> Iterator[Case]:
+    """Compare an episode, and a training step, of methods with that by the plain form of their fast path.
+
+    Those of `emat`, `hmnet` and `abcdfss_every` take minutes or gigabytes, so they are measured where --methods names
+    them.
+    """
+    for kind, names in {"an episode": methods, "a training step": steps}.items():
+        for name in filter(None, names.split(",")):
+            case = _case(device, name, kind)
+            ours: Callable[[], Tensor] = case.paths["ours"]  # type: ignore[assignment]  # no command
+            plain = partial(_plainly, name, ours)
+            difference = partial(call_difference, plain, ours)
+            yield replace(case, paths={"plain": plain, "ours": ours}, check=difference, tolerance=1e-2)
+
+
+def _plainly(name: str, call: Callable[[], Tensor]) -> Tensor:
+    with PLAIN[name]():
+        return call()
+
+
+def _case(device: torch.device, name: str, kind: str) -> Case:
+    settings = method_settings(name).config
+    side, network = settings.data.init_args.image_size, settings.model.init_args.backbone.name
+    call = partial(CALLS[kind], *method_and_batch(device, name))
+    call()  # builds the network
+    return Case(f"{name}, {kind}, {network}, {side} pixels", {"ours": call})
 
 
 def method_settings(name: str, demo: bool = False) -> Any:
@@ -52,82 +110,56 @@ def method_settings(name: str, demo: bool = False) -> Any:
     return RunConfig(name, "demo" if demo else NO_DATASET, weights="random").parse(build=False)
 
 
-def method_call(device: torch.device, name: str, is_step: bool, demo: bool = False) -> Callable[[], None]:
-    """Return a call that evaluates an episode, or learns from one; every image is encoded anew."""
+def method_and_batch(
+    device: torch.device, name: str, demo: bool = False, precision: str = "fp32"
+) -> tuple[Any, EpisodeBatch]:
+    """Return a method with random weights, its frozen network in a precision, and an episode of its image size."""
     composed = method_settings(name, demo)
-    method = composed.build_method().to(device).train(is_step)
+    composed.config.model.init_args.backbone.precision = precision
+    torch.manual_seed(0)
+    method = composed.build_method().to(device)
     if isinstance(method, EnsembleSegmenter):
         method.base_classes = range(1, 16)  # those of a fold of PASCAL; the truth's class is the first
-    batch = training_batch(int(composed.config.data.init_args.image_size), device)
-    return partial(_learn if is_step else _answer, method, batch)
+    return method, noise_episode(int(composed.config.data.init_args.image_size), device)
 
 
-def _answer(method: Segmenter, batch: EpisodeBatch) -> None:
-    method.backbone.cache.clear()
+def answer(method: Any, batch: EpisodeBatch) -> Tensor:
+    """Return the margin of the foreground at each pixel, or its label where the method gives no logits."""
+    method.eval().backbone.cache.clear()
     with torch.inference_mode():
-        method.predict_shots(batch.without_truth())
+        found = method.predict_shots(batch.without_truth())
+    return (found.label_map if found.logits is None else found.logits[:, 1] - found.logits[:, 0]).flatten()
 
 
-def _learn(method: Any, batch: EpisodeBatch) -> None:
-    method.backbone.cache.clear()
+def learn(method: Any, batch: EpisodeBatch) -> Tensor:
+    """Return the loss of a training step and all gradients."""
+    torch.manual_seed(0)  # of dropout
+    method.train().backbone.cache.clear()
     method.zero_grad(set_to_none=True)
-    loss = method.losses_of_step(batch)["loss"]
-    with torch.autocast(batch.images.device.type, enabled=False):  # as Lightning does
+    loss: Tensor = method.losses_of_step(batch)["loss"]
+    with torch.autocast(loss.device.type, enabled=False):  # as Lightning does
         loss.backward()
+    return torch.cat([loss.detach().view(1), *(p.grad.flatten() for p in method.parameters() if p.grad is not None)])
 
 
-def noise_episode(size: int, shots: int, device: torch.device) -> EpisodeBatch:
-    """Build a 1-way episode of distinct images of noise, (`size`, `size`), whose support masks are discs."""
+CALLS: Mapping[str, Callable[[Any, EpisodeBatch], Tensor]] = {"an episode": answer, "a training step": learn}
+
+
+def noise_episode(size: int, device: torch.device) -> EpisodeBatch:
+    """Build a 1-way 1-shot episode with its truth: two images of noise, (`size`, `size`), which show a square."""
     generator = torch.Generator().manual_seed(0)
-    images = torch.randint(256, (1 + shots, 3, size, size), generator=generator, dtype=torch.uint8)
-    y, x = torch.meshgrid(torch.arange(size), torch.arange(size), indexing="ij")
-    disc = ((y - size / 2) ** 2 + (x - size / 2) ** 2 < (0.3 * size) ** 2).to(torch.uint8)
+    mask, edge = torch.zeros(size, size, dtype=torch.uint8), round(size * KEPT**0.5)
+    start, shown = (size - edge) // 2, torch.ones(1, 1, dtype=torch.bool)
+    mask[start : start + edge, start : start + edge] = 1
     return EpisodeBatch(
-        images=images,
-        image_names=[f"noise {i}" for i in range(1 + shots)],
+        images=torch.randint(256, (2, 3, size, size), generator=generator, dtype=torch.uint8),
+        image_names=["noise 0", "noise 1"],
         query=torch.zeros(1, dtype=torch.int64),
-        support=torch.arange(1, 1 + shots)[None, None],
-        support_labels=disc.expand(1, 1, shots, size, size).contiguous(),
-        valid=torch.ones(1, 1, shots, dtype=torch.bool),
+        support=torch.ones(1, 1, 1, dtype=torch.int64),
+        support_labels=mask.expand(1, 1, 1, size, size).contiguous(),
+        valid=torch.ones(1, 1, 1, dtype=torch.bool),
         query_sizes=torch.tensor([[size, size]]),
         episodes=torch.zeros(1, dtype=torch.int64),
-        truth=None,
+        truth=Truth([mask], shown, shown.long()),
         hints=[Hints(class_names=("noise",))],
     ).to(device)
-
-
-def training_batch(size: int, device: torch.device) -> EpisodeBatch:
-    """Return a 1-way 1-shot episode of images of noise of `size` pixels with a truth, so that a method can learn."""
-    episode = noise_episode(size, 1, device)
-    label_map = episode.support_labels[0, 0, 0].flip(0)
-    shown = torch.ones(1, 1, dtype=torch.bool, device=device)
-    return replace(episode, truth=Truth([label_map], shown, shown.long()))
-
-
-def answer_cases(
-    device: torch.device,
-    methods: str = "prototype,insid3,emat,hsnet,fssdino,dcama,hmnet",
-    episodes: str = "1x1,1x80,20x1",
-    side: int = 128,
-) -> Iterator[Case]:
-    """Measure one answer by the number of ways and shots (--episodes WAYSxSHOTS,…), on the demo's small networks.
-
-    Weights are the first ones, and no features of earlier images are kept. Memory is beyond the episode's own images
-    and masks.
-    """
-    for name in methods.split(","):
-        method = small_method(name, side).to(device).eval()
-        for ways, shots in (map(int, word.split("x")) for word in episodes.split(",")):
-            episode = segmentation_episode(0, 0, ways, shots, side).without_truth().to(device)
-            answer = forward(partial(method.predict_shots, episode))
-            yield Case(
-                f"{name}, an answer, the demo's network, {side} pixels, {ways}-way {shots}-shot", {"ours": answer}
-            )
-
-
-def small_method(name: str, side: int) -> Segmenter:
-    """Return a method as it is on the demo, without memory for features."""
-    settings = (f"--data.image_size={side}", "--data.loading.workers=0", "--model.backbone.cache_mib=0")
-    method = Experiment(RunConfig(name, "demo", extra=settings).parse()).method
-    assert isinstance(method, Segmenter)
-    return method

@@ -16,9 +16,6 @@ from torch import Tensor, nn
 from fsbench.networks.ops.kept_correlation import KeptCorrelation
 from fsbench.networks.ops.support_planes import PlaneWindows, add_over_support, from_planes, to_planes
 
-CHUNK = 2**22
-"""Numbers of the planes of cosines that are convolved at a time, 16 MiB."""
-
 
 class CenterPivotConv4d(nn.Module):
     """4-D convolution with the two centre planes of its kernel, strided on the support side (§4.3).
@@ -56,8 +53,6 @@ class CenterPivotConv4d(nn.Module):
             outputs = [self._convolve_window(x, sample) for sample in range(len(x.windows))]
             return from_planes(outputs[0][None] if len(outputs) == 1 else torch.stack(outputs))
         planes = to_planes(x)
-        if self.stride == 1 and max(x.shape[4:]) <= self.kernel // 2 + 1:
-            return from_planes(self._convolve_small(planes))
         batch, nothing = len(planes), planes.new_zeros(planes.shape[3])
         whole = PlaneWindows(planes.unbind(), [(0, 0)] * batch, [nothing] * batch, (x.shape[4], x.shape[5]))
         return self.forward(whole)
@@ -76,24 +71,6 @@ class CenterPivotConv4d(nn.Module):
     def _over_query(self, planes: Tensor, bias: Tensor | None) -> Tensor:
         """Convolve the query's side of planes (·, C, hq, wq)."""
         return F.conv2d(planes, self.conv1.weight, bias, padding=self.kernel // 2)
-
-    def _convolve_small(self, planes: Tensor) -> Tensor:
-        """Convolve planes (B, hs, ws, C, hq, wq) where every output position sees the whole support's plane.
-
-        There `conv2` is one matrix product.
-        """
-        batch, rows, columns, _, height, width = planes.shape
-        y = self._over_query(planes.flatten(0, 2), self._bias).view(batch, -1, height * width)
-        taps, centre = self.conv2.weight.permute(0, 2, 3, 1).contiguous(), self.kernel // 2
-        matrix = torch.cat(
-            [
-                taps[:, centre - row : centre - row + rows, centre - column : centre - column + columns].flatten(1)
-                for row in range(rows)
-                for column in range(columns)
-            ]
-        )
-        y = torch.baddbmm(y, matrix.expand(batch, -1, -1), planes.view(batch, -1, height * width))
-        return y.view(batch, rows, columns, -1, height, width)
 
     def _convolve_window(self, x: PlaneWindows, sample: int) -> Tensor:
         """Return the output's planes (rows, columns, D, hq, wq) of one sample.
@@ -144,49 +121,20 @@ class CenterPivotConv4d(nn.Module):
         down = _Window.around(row, x.support_plane[0], self.kernel, self.stride)
         right = _Window.around(column, x.support_plane[1], self.kernel, self.stride)
         half = self.kernel // 2
-        step = max(1, CHUNK // (self.stride * right.side * x.query[0, :, 0].numel()))  # rows of outputs at a time
-        bands, canvas = [], None
-        for top in range(0, down.outputs, step):
-            rows = min(step, down.outputs - top)
-            canvas = self._canvas(x, sample, down, right, (top, rows), canvas)
-            pivots = canvas[half :: self.stride, half :: self.stride][:rows, : right.outputs]
-            y = self._over_query(pivots.flatten(0, 1), self._bias)
-            bands.append(add_over_support(y, canvas, self.conv2.weight, self.stride, (0, 0), (rows, right.outputs)))
-        y = bands[0] if len(bands) == 1 else torch.cat(bands)
+        canvas = self._canvas(x, sample, down, right)
+        pivots = canvas[half :: self.stride, half :: self.stride][: down.outputs, : right.outputs]
+        y = self._over_query(pivots.flatten(0, 1), self._bias)
+        y = add_over_support(y, canvas, self.conv2.weight, self.stride, (0, 0), (down.outputs, right.outputs))
         return y.unflatten(0, (down.outputs, right.outputs)), (down.first, right.first)
 
-    def _canvas(
-        self,
-        x: KeptCorrelation,
-        sample: int,
-        down: "_Window",
-        right: "_Window",
-        outputs: tuple[int, int],
-        previous: Tensor | None,
-    ) -> Tensor:
-        """Return the cosines (rows, columns, L, hq, wq) that some rows of outputs see, the padding included.
-
-        Args:
-            x: the correlation.
-            sample: number of the sample.
-            down: rows of the whole window.
-            right: columns of the whole window.
-            outputs: the first row of outputs, and their number.
-            previous: canvas of the rows of outputs before these, with which this one may share rows.
-        """
-        top, rows = outputs[0] * self.stride, (outputs[1] - 1) * self.stride + self.kernel
-        canvas = x.query.new_zeros(rows * right.side, x.query.shape[1], x.query.shape[3])
-        shared = 0 if previous is None else max(0, self.kernel - self.stride)
-        if previous is not None and shared:
-            canvas[: shared * right.side] = previous[-shared:].flatten(0, 1).flatten(2)
-        first, last = (int((down.places < place).sum()) for place in (top + shared, top + rows))
-        cosines = x.cosines(sample, first, last)
-        places = (down.places[first:last] - top) * right.side + right.places[first:last]
-        seen = right.places[first:last] < right.side
+    def _canvas(self, x: KeptCorrelation, sample: int, down: "_Window", right: "_Window") -> Tensor:
+        """Return the cosines (rows, columns, L, hq, wq) that the outputs of a window see, the padding included."""
+        canvas = x.query.new_zeros(down.side * right.side, x.query.shape[1], x.query.shape[3])
+        seen = down.inside() & right.inside()
+        cosines, places = x.cosines(sample), down.places * right.side + right.places
         if not seen.all():
             cosines, places = cosines[seen], places[seen]
-        canvas.index_copy_(0, places, cosines)
-        return canvas.view(rows, right.side, -1, *x.query_plane)
+        return canvas.index_copy_(0, places, cosines).view(down.side, right.side, -1, *x.query_plane)
 
     def reference(self, x: Tensor) -> Tensor:
         """Return the output of `forward` by the definition: 2-D convolutions of batches of planes."""
@@ -211,13 +159,17 @@ class _Window:
         first: number of the first such output.
         outputs: their number, at least 1.
         side: number of inputs, the padding included.
-        places: (n,) place of each kept pixel among the inputs; side or more where no output sees it.
+        places: (n,) place of each kept pixel among the inputs; outside of them where no output sees it.
     """
 
     first: int
     outputs: int
     side: int
     places: Tensor
+
+    def inside(self) -> Tensor:
+        """Return whether each kept pixel is among the inputs, (n,) bool."""
+        return (self.places >= 0) & (self.places < self.side)
 
     @staticmethod
     def around(kept: Tensor, length: int, kernel: int, stride: int) -> "_Window":

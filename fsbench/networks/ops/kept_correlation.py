@@ -2,7 +2,7 @@
 
 A masked support feature is 0 where its mask is, and so is its cosine with every query pixel. Masks keep a small part of
 most images, so most of the work and of the memory of `hyper_correlation` goes into zeros. Here cosines are computed at
-the kept pixels alone, some of them at a time, when the first 4-D convolution asks for them.
+the kept pixels alone, when the first 4-D convolution asks for them.
 
 Shapes: B samples, L blocks of a scale, C channels of its features, P = hq·wq query pixels, (hs, ws) the support's map,
 n kept support pixels of a sample.
@@ -36,12 +36,12 @@ class KeptCorrelation:
     query_plane: tuple[int, int]
     support_plane: tuple[int, int]
 
-    def cosines(self, sample: int, first: int = 0, last: int | None = None) -> Tensor:
-        """Return the cosines (last - first, L, P) of the kept support pixels first, …, last - 1, negative ones as 0.
+    def cosines(self, sample: int) -> Tensor:
+        """Return the cosines (n, L, P) of a sample's kept support pixels, negative ones as 0.
 
         In the dtype of the features, under autocast too.
         """
-        query, support = self.query[sample], self.support[sample][:, :, first:last]
+        query, support = self.query[sample], self.support[sample]
         with torch.autocast(query.device.type, enabled=False):
             learned = torch.is_grad_enabled() and (query.requires_grad or support.requires_grad)
             if learned or torch.compiler.is_exporting():

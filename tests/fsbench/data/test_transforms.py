@@ -1,30 +1,24 @@
 """Images are resized as the official programs do it, against plain integer arithmetic of PIL's 8-bit filter.
 
-They are filtered width first on every path. Portraits tell the order: Pillow 13 filters them height first.
+They are filtered width first, by PIL, in two calls. Portraits tell the order: Pillow 13 filters them height first.
 """
 
 import math
-import sys
-from itertools import count
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from PIL import Image
 
 from fsbench.core.loading import centre_image
-from fsbench.data import transforms
 from fsbench.data.batch import IMAGENET_MEAN, IMAGENET_STD, normalise
 from fsbench.data.image_io import read_pixels
 from fsbench.data.label_maps import frame_shape
 from fsbench.data.transforms import (
     RESIZES,
     centre_square,
-    filter_planes,
     frame_image,
     resize_image,
     resize_with_pil,
@@ -74,42 +68,6 @@ def test_the_filter_is_plain_arithmetic_width_first(height, width, size):
     assert np.array_equal(resize_image(pixels, size).numpy(), expected)
     assert np.array_equal(resize_with_pil(Image.fromarray(pixels), size).numpy(), expected)
     assert not np.array_equal(plain_resize(pixels, size, height_first=True), expected)
-
-
-@given(st.integers(1, 200), st.integers(1, 200), st.integers(1, 200), st.booleans())
-@settings(max_examples=200, deadline=None)
-def test_the_compiled_resize_equals_pils(height, width, size, extreme):
-    """Also where every pixel is 0 or 255, the largest sums there are, and from or to a single pixel."""
-    pytest.importorskip("numba")
-    pixels = noise(height, width)
-    if extreme:
-        pixels = (pixels > 127) * np.uint8(255)
-    expected = resize_with_pil(Image.fromarray(pixels), size).numpy()
-    np.testing.assert_array_equal(filter_planes(pixels, size, transforms._compiled_filter()), expected)
-
-
-def test_images_are_resized_without_numba(monkeypatch):
-    image = Image.fromarray(noise(50, 30))
-    monkeypatch.setattr(transforms, "_resized", count(transforms.BY_PIL))
-    compiled = resize_image(image, 20)
-    monkeypatch.setitem(sys.modules, "numba", None)  # importing it fails
-    transforms._compiled_filter.cache_clear()
-    try:
-        assert transforms._compiled_filter() is None and torch.equal(resize_image(image, 20), compiled)
-    finally:
-        transforms._compiled_filter.cache_clear()
-
-
-def test_the_first_images_of_a_process_load_no_compiler(monkeypatch):
-    """Which takes longer than they do."""
-    asked = []
-    monkeypatch.setattr(transforms, "_resized", count())
-    monkeypatch.setattr(transforms, "_compiled_filter", lambda: asked.append(True))
-    for _ in range(transforms.BY_PIL):
-        resize_image(noise(2, 3), 1)
-    assert not asked
-    resize_image(noise(2, 3), 1)
-    assert asked == [True]
 
 
 @pytest.mark.parametrize(("height", "width", "size"), [(300, 400, 224), (50, 41, 128), (257, 257, 224), (9, 700, 84)])

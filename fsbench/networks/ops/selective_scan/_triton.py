@@ -172,7 +172,7 @@ def _power_of_two(number: int) -> int:
 
 
 class Interception(torch.autograd.Function):
-    """Interception of fp32 arguments; see `fsbench.networks.ops.selective_scan.interception.Interception`."""
+    """Interception of fp32 arguments; see `fsbench.networks.ops.selective_scan.interception.intercept`."""
 
     @staticmethod
     def forward(ctx: Any, u: Tensor, step: Tensor, A: Tensor, B: Tensor, C: Tensor, state: Tensor) -> Tensor:

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.speed.drawn_runs import PIXELS, drawn_result
 from fsbench.data.episodes.episode import Episode
 from fsbench.data.episodes.manifest import Manifest
 from fsbench.datamodules.datasets.coco.dataset import CLASS_NAMES
 from fsbench.records.counts import to_frame
 from fsbench.records.record import Record
 from fsbench.scores.answers import SegmentationResult
+from tests.drawn_results import PIXELS, drawn_result
 from tests.fsbench.runs import HEADER, written
 
 

@@ -8,7 +8,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from benchmarks.speed.drawn_runs import PIXELS, drawn_result
 from fsbench.base.errors import SettingsError
 from fsbench.protocols.draws.further import further_draws, with_draws
 from fsbench.records.counts import to_frame
@@ -20,6 +19,7 @@ from fsbench.results.studies.supports.layout import _deviation
 from fsbench.results.studies.supports.sensitivity import _correlations, episode_table, sensitivity_tables
 from fsbench.scores.estimate import Scope
 from fsbench.scores.rank_correlation import clustered_mean, mean_ranks, spearman, within_query_correlation
+from tests.drawn_results import PIXELS, drawn_result
 from tests.fsbench.pages.report.studies import _manifest
 from tests.fsbench.runs import written
 
