@@ -80,7 +80,7 @@ $(TEST_STAMP): $(STAMP)
 bench: $(STAMP)  ## train, evaluate, print the table, e.g. make bench METHOD=emat DATASET=coco FOLD=0,1,2,3 WAY=2
 	@$(BIN)/python -m fsbench bench $(BENCH_OPTIONS) $(ARGS)
 
-gpu-check: $(STAMP)  ## operators and methods on a GPU beside their references: differences, times and memory, into gpu.json
+gpu-check: $(STAMP)  ## operators, methods and runs on a GPU beside their references: differences, times and memory, into gpu.json
 	@$(BIN)/python -m benchmarks.speed gpu-check $(ARGS)
 
 weights: $(STAMP)  ## list weight files, or fetch some, e.g. make weights NAMES=dinov2_vits14 ARGS=--accept-licence

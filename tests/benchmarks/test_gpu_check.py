@@ -3,10 +3,11 @@
 import json
 import time
 
+import pytest
 import torch
 
 from benchmarks.speed import gpu_check
-from benchmarks.speed.cases import gpu_methods
+from benchmarks.speed.cases import gpu_methods, gpu_runs
 from benchmarks.speed.cases.gpu_figures import Figures
 
 CPU = torch.device("cpu")
@@ -73,3 +74,26 @@ def test_a_part_whose_time_is_up_says_so(monkeypatch):
     monkeypatch.setattr(gpu_check, "PARTS", {1: ("scans", 1, lambda *_: iter([("scan", "torch", broken)]))})
     (row,) = gpu_check.check(1, CPU, True, time.monotonic() - 1)
     assert row.problem == "skipped: the time of this part was up" and not row.failed
+
+
+def test_differing_counts_of_runs_are_numbered(monkeypatch):
+    called = []
+
+    def run(self, name, accelerator, methods, options=(), processes=1):
+        called.append((name, accelerator, processes))
+        return 2.0
+
+    monkeypatch.setattr(gpu_runs.Bench, "run", run)
+    monkeypatch.setattr(gpu_runs.Bench, "_counts", lambda self, name, method: [(1, 2), (3, len(name))])
+    rows = {path: call for _, path, call in gpu_runs.runs(CPU, True, time.monotonic() + 60)}
+    found = rows["two processes, gloo"]()
+    assert found.note == "prototype: 1 of 2 rows of counts differ from the CPU's" and not found.near
+    assert called == [("gloo", "cpu", 2)]
+
+
+@pytest.mark.slow(120)
+def test_runs_of_bench_give_the_same_counts_on_a_cpu(tmp_path):
+    out = tmp_path / "gpu.json"
+    assert gpu_check.main(["--cpu", "--parts", "4", "--seconds", "1200", "--out", str(out)]) == 0
+    notes = [row["figures"]["note"] for row in json.loads(out.read_text())["rows"]]
+    assert len(notes) == 4 and all("0 of" in note for note in notes[1:])
