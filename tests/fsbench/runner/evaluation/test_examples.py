@@ -6,14 +6,18 @@ from importlib import import_module
 import pytest
 
 import fsbench
+from fsbench.base.paths import REPOSITORY
 
 MODULES = sorted({*fsbench._MODULES.values(), "fsbench.protocols.kit.answers", "fsbench.protocols.test"})
 
 
 @pytest.fixture(scope="module")
 def demo_folder(tmp_path_factory):
-    """A folder where the demo is drawn once."""
-    return tmp_path_factory.mktemp("examples")
+    """A folder to write to, with the clone's data, where the demo is drawn once for all tests."""
+    folder = tmp_path_factory.mktemp("examples")
+    (REPOSITORY / "data").mkdir(exist_ok=True)
+    (folder / "data").symlink_to(REPOSITORY / "data")
+    return folder
 
 
 @pytest.mark.parametrize("name", MODULES)
