@@ -90,6 +90,12 @@ def verbosity(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
+def no_server_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command of this process that starts no run starts no server, whose imports take seconds; a run starts it."""
+    monkeypatch.setattr("fsbench.runner.grid.children.start_server", lambda: None)
+
+
+@pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A cache folder of this test alone."""
     folder = tmp_path / "cache"
