@@ -6,17 +6,15 @@ from importlib import import_module
 import pytest
 
 import fsbench
-from fsbench.base.paths import REPOSITORY
 
 MODULES = sorted({*fsbench._MODULES.values(), "fsbench.protocols.kit.answers", "fsbench.protocols.test"})
 
 
 @pytest.fixture(scope="module")
-def demo_folder(tmp_path_factory):
-    """A folder to write to, with the clone's data, where the demo is drawn once for all tests."""
+def demo_folder(clones_data, tmp_path_factory):
+    """A folder to write to, with the clone's data."""
     folder = tmp_path_factory.mktemp("examples")
-    (REPOSITORY / "data").mkdir(exist_ok=True)
-    (folder / "data").symlink_to(REPOSITORY / "data")
+    (folder / "data").symlink_to(clones_data)
     return folder
 
 
