@@ -25,6 +25,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from PIL import Image
 
+from fsbench.base.paths import REPOSITORY
 from tests.browser import chromium as chromium
 from tests.datamodules.builders import save_labels, save_names
 from tests.photos import draw_photos
@@ -90,6 +91,12 @@ def verbosity(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
+def no_server_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command of this process that starts no run starts no server, whose imports take seconds; a run starts it."""
+    monkeypatch.setattr("fsbench.runner.grid.children.start_server", lambda: None)
+
+
+@pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A cache folder of this test alone."""
     folder = tmp_path / "cache"
@@ -111,6 +118,14 @@ def real_data() -> Path:
     if not folder:
         pytest.skip("FSBENCH_TEST_DATA does not name the folder with real samples and official lists")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def clones_data() -> Path:
+    """The clone's folder of data, where the demo is drawn once for all tests that only read it."""
+    folder = REPOSITORY / "data"
+    folder.mkdir(exist_ok=True)
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -52,7 +52,8 @@ def test_the_notebook_of_predict_runs(tmp_path, temporary):
 
 
 @pytest.mark.slow(30)
-def test_the_notebook_of_evaluate_runs(tmp_path, temporary):
+def test_the_notebook_of_evaluate_runs(tmp_path, temporary, clones_data):
+    (tmp_path / "data").symlink_to(clones_data)
     test, episode, result, sizes, worst, same, others, table, frame, differences, report = executed(
         "evaluate.ipynb", tmp_path
     )

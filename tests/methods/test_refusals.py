@@ -9,16 +9,19 @@ from fsbench.base.errors import CheckpointError, SettingsError
 from fsbench.methods.bam import BAM
 from fsbench.methods.blind import Blind
 from fsbench.methods.classifiers.fine_tuned import FineTuned
+from fsbench.methods.cst import CST
 from fsbench.methods.dcama.dcama import DCAMA
 from fsbench.methods.dcama.head import DCAMAHead
 from fsbench.methods.dcama.options import HeadOptions
 from fsbench.methods.dense_probes import LinearProbeDense, LoraProbeDense
+from fsbench.methods.emat import EMAT
 from fsbench.methods.fssdino import FSSDINO
 from fsbench.methods.gf_sam import GFSAM
 from fsbench.methods.hdmnet import HDMNet
 from fsbench.methods.hmnet.base_learner import BaseLearner
 from fsbench.methods.hmnet.hmnet import HMNet
 from fsbench.methods.hmnet.mamba import HybridMambaConfig
+from fsbench.methods.hsnet import HSNet
 from fsbench.methods.insid3 import INSID3
 from fsbench.methods.matcher import Matcher, Prompting
 from fsbench.methods.persam import PerSAM, PerSAMF
@@ -69,6 +72,12 @@ def hdmnet(**options):
 
 
 TRAINED = [
+    (lambda: EMAT(DEMO, support_side=6), "support_side is 6, expected a multiple of 4"),
+    (lambda: CST(DEMO, support_side=20), r"would leave tokens out; expected 12 \(CST\*, CST of 2023\), 18"),
+    (lambda: EMAT(DEMO).check_shots(1, 2), "training_shot is 2, but EMAT trains 1-shot, as its authors do; expected 1"),
+    (lambda: CST(DEMO).check_shots(1, 2), "training_shot is 2, but CST trains 1-shot"),
+    (lambda: HSNet(DEMO).check_shots(1, 2), "training_shot is 2, but HSNet trains 1-shot"),
+    (lambda: DCAMA(DEMO).check_shots(1, 2), "training_shot is 2, but DCAMA trains 1-shot"),
     (lambda: hdmnet(base_learner=True), "base_learner needs a backbone with a base learner, found demo"),
     (lambda: hdmnet(transformer_width=12), "transformer_width is 12, expected a multiple of its 8 heads"),
     (lambda: hdmnet(distillation_weight=-1), "distillation_weight is -1, expected 0 or more"),

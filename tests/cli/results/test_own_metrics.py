@@ -136,11 +136,7 @@ def test_one_file_is_a_metric_everywhere(fsbench, bench_arguments, folder):
 def test_processes_of_a_large_report_know_the_metric(folder):
     (name,) = metric_names(OWN)
     with workers(SERIAL_RUNS + 1) as pool:
-        assert pool.submit(meaning, name).result() == metric_named(name).meaning
-
-
-def meaning(name: str) -> str:
-    return metric_named(name).meaning
+        assert pool.submit(metric_named, name).result().meaning == metric_named(name).meaning
 
 
 def test_a_changed_file_is_the_changed_metric(folder):

@@ -6,6 +6,7 @@ import yaml
 from fsbench.base.paths import CONFIGS, REPOSITORY
 from fsbench.cli.main import main
 from fsbench.results.published.scores import FOLDER as PUBLISHED
+from fsbench.runner.config.parse import RunOptions
 from fsbench.runner.engine.experiment import Experiment
 from fsbench.runner.grid.bench import RunConfig
 from tests.cli.commands import images_of
@@ -40,17 +41,13 @@ def test_hmnets_are_the_rows_of_the_papers_table():
 
 
 @pytest.mark.parametrize("dataset", ["pascal", "coco"])
-def test_hmnets_keep_the_settings_of_their_data_set(dataset, capsys):
+def test_hmnets_keep_the_settings_of_their_data_set(dataset):
     """Size of images and features, length of the training and changes of pictures, also of the five-shot method."""
     expected = {"pascal": (473, 64, 300, "pascal"), "coco": (633, 80, 75, "coco")}[dataset]
-    runs = [["--method=hmnet", f"--config={path}"] for path in HMNET]
-    for run in [*runs, ["--method=hmnet_5shot", "--shot=5"]]:
-        with pytest.raises(SystemExit) as stopped:
-            main(["bench", *run, f"--dataset={dataset}", "--print_config"])
-        assert stopped.value.code == 0
-        config = yaml.safe_load(capsys.readouterr().out)
-        model, data = config["model"]["init_args"], config["data"]["init_args"]
-        found = data["image_size"], model["feature_side"], config["trainer"]["max_epochs"]
+    runs = [RunConfig("hmnet", dataset, extra=(f"--config={path}",)) for path in HMNET]
+    for run in [*runs, RunConfig("hmnet_5shot", dataset, shot=5)]:
+        model, data = run.values["model"]["init_args"], run.values["data"]["init_args"]
+        found = data["image_size"], model["feature_side"], run.values["trainer"]["max_epochs"]
         assert (*found, data["training"]["augmentation"]) == expected, run
 
 
@@ -72,21 +69,26 @@ def plain(small_demo):
 
 
 @pytest.mark.parametrize("path", ABLATIONS, ids=lambda path: path.stem)
-def test_each_is_a_run_of_its_own(path, plain, small_demo):
-    """But for the one that says what the demo's configuration says anyway."""
-    varied = experiment(small_demo, f"--config={path}")
+def test_each_sets_what_it_says(path):
+    config = RunConfig("dcama", "demo", shot=2, extra=(f"--config={path}",)).parse(build=False).config
     content = yaml.safe_load(path.read_text())
     if "run" in content:
-        assert varied.method.nshot_strategy == content["run"]["nshot_strategy"]
-        assert plain.folder != varied.folder
+        assert config.run.nshot_strategy == content["run"]["nshot_strategy"] != RunOptions().nshot_strategy
     else:
         ((key, value),) = content["model"]["init_args"].items()
-        before, found = (_plain(getattr(method.options, key)) for method in (plain.method, varied.method))
-        assert found == value and (plain.folder == varied.folder) == (before == value)
+        found = config.model.init_args[key]
+        assert (list(found) if isinstance(found, tuple) else found) == value
 
 
-def _plain(value):
-    return list(value) if isinstance(value, tuple) else value
+@pytest.mark.parametrize("name", ["nshot_vote", "skip_none", "skip_4"])
+def test_each_is_a_run_of_its_own(name, plain, small_demo):
+    """One of how shots are joined, one of the network, and the one that says what the demo's own file says."""
+    varied = experiment(small_demo, f"--config={CONFIGS / 'ablations' / 'dcama' / name}.yaml")
+    assert (plain.folder == varied.folder) == (name == "skip_4")
+    if name == "nshot_vote":
+        assert varied.method.nshot_strategy == "vote"
+    else:
+        assert varied.method.options.skip_scales == (() if name == "skip_none" else (4,))
 
 
 def test_all_eight_combinations_of_skips_are_there():

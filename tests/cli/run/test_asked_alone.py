@@ -51,7 +51,6 @@ def test_a_method_that_remembers_fails(warm, bench_arguments, tmp_path):
 @pytest.mark.parametrize(
     ("method", "more"),
     [
-        ("emat", ("--keep-predictions", "none")),
         ("prototype", ("--devices", "2", "--keep-predictions", "soft")),
         ("nn", ()),
     ],

@@ -74,7 +74,7 @@ def test_several_protocols_are_runs_of_each(bench_arguments, tmp_path, monkeypat
     assert main(bench_arguments("prototype", "runs", "--protocol", "hsnet,", "--dry-run")) == 0
     assert "1 run: 1 missing" in (shown := capsys.readouterr().out) and "warning" not in shown
     Path("own.yaml").write_text("data:\n  init_args:\n    test:\n      protocol: pfenet\n")
-    for other in ("--data.test.protocol=pfenet", "--data.test.protocol=pfenet", "--config=own.yaml"):
+    for other in ("--data.test.protocol=pfenet", "--config=own.yaml"):
         assert main(bench_arguments("prototype", "runs", "--protocol", "hsnet,fscs", "--dry-run", other)) == 2
         assert "PROTOCOL names hsnet, fscs, and data.test.protocol is pfenet for all" in capsys.readouterr().err
     assert main(bench_arguments("prototype", "runs", "--protocol", "hsnet,hsnett", "--dry-run")) == 2

@@ -11,7 +11,6 @@ from typing import Any
 import jsonschema
 import pytest
 import yaml
-from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
 
 from fsbench.base.paths import CONFIGS, REPOSITORY
 from fsbench.cli.main import main
@@ -53,6 +52,9 @@ def agents_command(sweep: Mapping[str, Any], settings: Mapping[str, Any]) -> lis
     The macros are those of https://docs.wandb.ai/guides/sweeps/sweep-config-keys, and wandb's own functions
     write the arguments.
     """
+    # whose import takes more than a second, which only the process that runs these tests spends
+    from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
+
     run = {"args": {name: {"value": value} for name, value in settings.items()}}
     macros = {"env": ["/usr/bin/env"], "interpreter": ["python"], "program": [sweep["program"]]}
     macros |= create_sweep_command_args(run)

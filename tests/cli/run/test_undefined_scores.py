@@ -12,9 +12,9 @@ from fsbench.results.tables.table import build_blocks
 
 @pytest.mark.slow(60)
 def test_an_undefined_mean_has_a_sign_and_a_reason_and_makes_the_mean_over_folds_undefined(real_data, tmp_path, capsys):
-    """PANet's test of a few episodes, which leave out classes of some folds."""
+    """PANet's test of a few episodes, which leave out a class of one fold and none of the other."""
     runs = tmp_path / "runs"
-    arguments = ["--method", "prototype,blind_centre", "--backbone", "demo", "--dataset", "pascal", "--fold", "0,1,2,3"]
+    arguments = ["--method", "prototype,blind_centre", "--backbone", "demo", "--dataset", "pascal", "--fold", "2,3"]
     place = ["--data-root", str(real_data / "voc-mini"), "--runs", str(runs), "--data.loading.workers=0"]
     test = ["--protocol", "atlas:panet/pascal-5i", "--data.test.episodes=8", "--data.image_size=64"]
     assert main(["bench", *arguments, *place, *test]) == 0

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from fsbench.runner.config.merge import setting
 from fsbench.runner.config.parse import parse_values
 from fsbench.runner.config.registry import aliases, names, task_of
 from fsbench.runner.config.run_config import RunConfig
@@ -101,18 +102,18 @@ ON_DATA = {  # what a data set changes of the run, and of the method
 
 
 PARSED = {}
-"""Parsed configurations, by the JSON of their settings without those of the data set."""
+"""Parsed configurations, by the JSON of their settings without the data set and the test."""
 
 
 def compose(method, dataset, **options):
-    """The configuration of a run on fold 0, of its data set or of one before that changes nothing else."""
+    """The configuration of a run on fold 0, of its data set or of one before that changes nothing else, and the
+    protocol that it states."""
     settings = RunConfig(method, dataset, **options).values
-    arguments = settings["data"]["init_args"]
-    others = {name: value for name, value in arguments.items() if name != "dataset"}
+    others = {name: value for name, value in settings["data"]["init_args"].items() if name not in ("dataset", "test")}
     key = json.dumps(settings | {"data": settings["data"] | {"init_args": others}}, sort_keys=True)
     if key not in PARSED:
         PARSED[key] = parse_values(settings, build=False)
-    return PARSED[key]
+    return PARSED[key], setting(settings, "data.test.protocol")
 
 
 OTHER_DOMAINS = ("deepglobe", "deepglobe_all", "isic", "isic_one", "lung", "lung_all", "suim")
@@ -140,7 +141,7 @@ def test_an_alias_has_the_arguments_that_it_always_had(alias):
         run, changes = ON_DATA.get((choice.method, dataset), plain)
         if dataset in ONE_PROTOCOL:
             run = (*run[:3], ONE_PROTOCOL[dataset], *run[4:])
-        for composed in (
+        for composed, protocol in (
             compose(alias, dataset),
             *([compose(choice.method, dataset, backbone=backbone)] if dataset in ("coco", "pets") else []),
         ):
@@ -154,14 +155,14 @@ def test_an_alias_has_the_arguments_that_it_always_had(alias):
             }  # fmt: skip
             assert (
                 data["image_size"], data.get("training", {}).get("batch_size"), config.trainer.max_epochs,
-                data["test"].get("protocol"), data.get("training", {}).get("augmentation"),
+                protocol, data.get("training", {}).get("augmentation"),
             ) == run  # fmt: skip
             assert config.get("optimizer") is None and config.get("lr_scheduler") is None
 
 
 @pytest.mark.parametrize(("backbone", "expected"), [(None, "demo"), ("resnet50", "resnet50")])
 def test_an_explicit_backbone_wins_over_the_data_sets(backbone, expected):
-    config = compose("dcama", "demo", backbone=backbone).config
+    config = compose("dcama", "demo", backbone=backbone)[0].config
     assert config.model.init_args.backbone.name == expected
     assert config.run.name == ("dcama" if backbone is None else "dcama_resnet50")
     assert config.task == "segmentation"

@@ -6,7 +6,7 @@ from lightning.pytorch.cli import LightningCLI
 from fsbench.base.errors import SettingsError
 from fsbench.base.paths import CONFIGS
 from fsbench.cli.main import main
-from fsbench.runner.config.limits import check_trainer
+from fsbench.runner.config.limits import check_name, check_trainer
 
 
 @pytest.mark.parametrize("precision", ["32-true", "32", 32, "16-mixed", "16", 16, "bf16-mixed", "bf16", None])
@@ -20,6 +20,38 @@ def test_other_precisions_are_refused_in_one_line(precision):
         check_trainer({"precision": precision})
     text = f"trainer.precision is {precision}, expected 32-true, 16-mixed or bf16-mixed: weights and images stay in "
     assert str(error.value).startswith(text) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"accumulate_grad_batches": -1}, "trainer.accumulate_grad_batches is -1, expected 1 or more"),
+        ({"max_epochs": -2}, "trainer.max_epochs is -2, expected -1 or more"),
+        ({"num_nodes": 0}, "trainer.num_nodes is 0, expected 1 or more"),
+        ({"devices": 100_000}, "100000 processes are asked for, expected at most 4096"),
+        ({"devices": 64, "num_nodes": 65}, "4160 processes are asked for, expected at most 4096"),
+    ],
+)
+def test_numbers_that_no_run_has_are_refused(settings, words):
+    with pytest.raises(SettingsError) as error:
+        check_trainer(settings)
+    assert str(error.value) == words
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("../../evil", "expected a name of 1 to 100 bytes without / and control characters"),
+        ("x" * 101, "expected a name of 1 to 100 bytes"),
+        ("", "expected a name of 1 to 100 bytes"),
+        (".hidden", "expected a name that does not begin with a dot"),
+    ],
+)
+def test_names_that_no_folder_of_a_run_has_are_refused(name, words):
+    check_name("x" * 100, "run.name")
+    with pytest.raises(SettingsError) as error:
+        check_name(name, "run.name")
+    assert str(error.value).startswith(f"run.name is {name!r}, {words}")
 
 
 @pytest.mark.parametrize("named", ["method", "files"])

@@ -1,5 +1,6 @@
 """A run's config.yaml may name any class, and only classes of the suite are imported."""
 
+import copy
 import re
 from pathlib import Path
 
@@ -11,11 +12,17 @@ from fsbench.runner.config.run_config import RunConfig
 from fsbench.runner.config.stored import parse_stored
 
 
-@pytest.fixture
-def stored(tmp_path) -> dict:
+@pytest.fixture(scope="module")
+def composed() -> dict:
     """The configuration of a run, as plain values."""
-    composed = RunConfig("prototype", "demo").parse(build=False)
-    return yaml.safe_load(composed.parser.dump(composed.config, skip_none=False))
+    run = RunConfig("prototype", "demo").parse(build=False)
+    return yaml.safe_load(run.parser.dump(run.config, skip_none=False))
+
+
+@pytest.fixture
+def stored(composed) -> dict:
+    """A copy of it that a test may change."""
+    return copy.deepcopy(composed)
 
 
 @pytest.fixture

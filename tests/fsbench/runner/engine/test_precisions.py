@@ -1,4 +1,7 @@
-"""Every method answers under bf16-mixed: in its own float32 where its page says so, else near that."""
+"""Methods answer under bf16-mixed: in their own float32 where their page says so, else near that.
+
+One of each family; that half precision changes no answer much is a check of the contract.
+"""
 
 import numpy as np
 import pytest
@@ -58,13 +61,13 @@ def test_a_prototype_answers_nearly_the_same(folders):
     np.testing.assert_allclose(mixed.score, exact.score, atol=0.05, rtol=0)
 
 
-@pytest.mark.parametrize("name", ["nn", "ridge", "svm", "protonet", "r2d2", "metaoptnet"])
+@pytest.mark.parametrize("name", ["nn", "ridge", "svm", "metaoptnet"])
 def test_classifiers_of_features_name_nearly_all_alike(name, folders):
     exact, mixed = both_answers(name, "imagefolder", folders, "--data.test.way=3", "--data.test.queries=2")
     assert exact.named.shape == mixed.named.shape == (3, 2) and (exact.named == mixed.named).mean() >= 5 / 6
 
 
-@pytest.mark.parametrize("name", ["lp", "ft", "lora", "ssf", "vpt", "fort"])
+@pytest.mark.parametrize("name", ["lp", "ft", "lora", "vpt"])
 def test_classifiers_that_learn_in_an_episode_name_its_ways(name, folders):
     """Steps from noise round apart, so that nothing more can be said of drawn images."""
     epochs = [] if name == "lp" else ["--model.epochs=1"]

@@ -160,11 +160,20 @@ def test_the_identity_has_only_what_is_not_usual(blocks_folder, tmp_path):
     assert RunOptions().patience is None  # no early end unless it is asked for
 
 
-def test_half_precision_on_a_cpu_is_refused():
-    settings = {"accelerator": "cpu", "strategy": "auto", "devices": 1, "num_nodes": 1}
-    check_machine(settings | {"precision": "bf16-mixed"})
-    with pytest.raises(SettingsError, match="16-mixed, which a CPU does not have; expected a GPU, or --trainer"):
-        check_machine(settings | {"precision": "16-mixed"})
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ({"precision": "16-mixed"}, "16-mixed, which a CPU does not have; expected a GPU, or --trainer"),
+        ({"accelerator": "abacus"}, "trainer.accelerator is 'abacus'; there are: auto, gpu"),
+        ({"accelerator": "tpu"}, "trainer.accelerator is tpu, which this machine does not have; take auto"),
+        ({"strategy": "wishful"}, "trainer.strategy is 'wishful'; there are: auto, ddp"),
+    ],
+)
+def test_settings_that_this_machine_does_not_have_are_refused(setting, words):
+    settings = {"accelerator": "cpu", "strategy": "auto", "devices": 1, "num_nodes": 1, "precision": "bf16-mixed"}
+    check_machine(settings)
+    with pytest.raises(SettingsError, match=words):
+        check_machine(settings | setting)
 
 
 @pytest.fixture

@@ -11,9 +11,11 @@ MODULES = sorted({*fsbench._MODULES.values(), "fsbench.protocols.kit.answers", "
 
 
 @pytest.fixture(scope="module")
-def demo_folder(tmp_path_factory):
-    """A folder where the demo is drawn once."""
-    return tmp_path_factory.mktemp("examples")
+def demo_folder(clones_data, tmp_path_factory):
+    """A folder to write to, with the clone's data."""
+    folder = tmp_path_factory.mktemp("examples")
+    (folder / "data").symlink_to(clones_data)
+    return folder
 
 
 @pytest.mark.parametrize("name", MODULES)
