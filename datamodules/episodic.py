@@ -373,6 +373,9 @@ class EpisodicDataModule(DataModule):
             self.training.drop_last,
             shuffled=self.training.episode_streams == "independent" and self.training.epoch_seeds == "fresh",
         )
+        if self.trainer is not None:  # processes of the loader draw the first epoch before Lightning says which it is
+            progress: Any = self.trainer.fit_loop.epoch_progress
+            self._batches.set_epoch(progress.current.processed)
         return self._loader(items, batch_sampler=self._batches)
 
     def loss_weight(self, batch_idx: int) -> float:

@@ -12,6 +12,7 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from traceback import walk_tb
 from typing import Any
 
 from fsbench.base.progress import shows_bar
@@ -221,6 +222,7 @@ _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _LOST_WORKER = r"DataLoader worker \(pid\(?s?\)? ?([\d, ]+)\) (.+)"
 """Torch's sentence about a worker that is gone; it names the signal where torch noticed the end by itself."""
 
+_FEWER = "take fewer --data.loading.workers"
 _MAKE_ROOM = f"make room or choose another folder; {GOES_ON}"
 
 
@@ -262,13 +264,23 @@ def missing_package(error: BaseException) -> str:
 
 
 def _lost_worker(chain: Sequence[BaseException]) -> str:
-    """Return the line about a lost worker of a data loader, if one of the errors is torch's about that; else ""."""
+    """Return the line about a lost worker of a data loader, if one of the errors tells of that; else "".
+
+    It is torch's own error, or a connection to the worker that broke while a batch came over it.
+    """
     lost = [found for cause in chain if (found := re.search(_LOST_WORKER, str(cause)))]
     if not lost:
-        return ""
+        broken = [cause for cause in chain if isinstance(cause, ConnectionError | EOFError) and _is_of_loader(cause)]
+        return f"a data loader's process ended; out of memory? {_FEWER}; {GOES_ON}" if broken else ""
     told = next((found for found in lost if "signal" in found[2]), lost[0])
     how = told[2].rstrip(". ").replace("is killed by signal: ", "was killed by the signal ")
-    return f"a data loader's process (pid {told[1]}) {how}; out of memory? take fewer data.workers; {GOES_ON}"
+    return f"a data loader's process (pid {told[1]}) {how}; out of memory? {_FEWER}; {GOES_ON}"
+
+
+def _is_of_loader(error: BaseException) -> bool:
+    """Return whether an error was raised while torch waited for a batch."""
+    frames = (frame for frame, _ in walk_tb(error.__traceback__))
+    return any("torch/utils/data" in Path(frame.f_code.co_filename).as_posix() for frame in frames)
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

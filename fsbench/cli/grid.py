@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from fsbench.base.errors import SettingsError
+from fsbench.base.errors import GOES_ON, SettingsError
 from fsbench.base.files import make_folder
 from fsbench.base.progress import track
 from fsbench.base.terminal import one_line, print_block, print_line
@@ -90,7 +90,8 @@ def print_failures(failures: Sequence[Failure], planned: Sequence[PlannedRun]) -
     """Print the ends of failed runs' logs and why others cannot be made. Returns whether there were any."""
     for failure in failures:
         label, log = run_label(failure.item.config), failure.log
-        print_line(f"fsbench: {label} failed ({describe_exit(failure.status)}); the end of {log}:", sys.stderr)
+        hint = f"; {GOES_ON}" if failure.status < 0 else ""
+        print_line(f"fsbench: {label} failed ({describe_exit(failure.status)}){hint}; the end of {log}:", sys.stderr)
         for line in last_lines(log):
             print_line(f"    {one_line(line)}", sys.stderr)
     hindered = [item for item in planned if item.obstacle]

@@ -28,7 +28,8 @@ class PlacelessCheckpoint(ModelCheckpoint):
     """Lightning's callback that keeps weights, with a state that names files without their folder.
 
     So a checkpoint tells nobody where it was made, has the same bytes wherever that was, and a training goes on in a
-    folder that was moved.
+    folder that was moved. The score of the last validation is restored, too, which Lightning's forgets: it stands in
+    the next checkpoint.
     """
 
     def state_dict(self) -> dict[str, Any]:
@@ -39,6 +40,7 @@ class PlacelessCheckpoint(ModelCheckpoint):
         super().load_state_dict(
             _with_paths(state_dict, lambda path: str(folder / Path(path).name)) | {"dirpath": self.dirpath}
         )
+        self.current_score = state_dict["current_score"]
 
 
 def _with_paths(state: dict[str, Any], change: Callable[[str], str]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ Authors' files are Lightning checkpoints whose `state_dict` has `backbone.*` and
 or the bare `state_dict` of a model wrapped for several GPUs (DCAMA, dcama.md §10, and HSNet).
 """
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -41,12 +42,25 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     """Write checkpoints beside their final place and rename them.
 
     Lightning's own way goes through the system's temporary folder: where that is another disk, a killed process leaves
-    half of a checkpoint.
+    half of a checkpoint. Equal checkpoints have equal bytes, also where one is of a training that was stopped and went
+    on.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-        save_checkpoint(checkpoint, Path(path))
+        save_checkpoint(_with_one_of_each_word(checkpoint), Path(path))
+
+
+def _with_one_of_each_word(value: Any) -> Any:
+    """Return plain containers anew, in which equal words are one object: pickle writes an object once.
+
+    A word that was read from a file is another object than the equal one of the program.
+    """
+    if type(value) is str:
+        return sys.intern(value)
+    if type(value) is dict:
+        return {_with_one_of_each_word(key): _with_one_of_each_word(entry) for key, entry in value.items()}
+    return type(value)(map(_with_one_of_each_word, value)) if type(value) in (list, tuple) else value
 
 
 def read_outcome(finished: Path) -> dict[str, Any]:

@@ -59,10 +59,10 @@ def build_trainer(experiment: Experiment, folder: Path, count: Count) -> tuple[L
     plan = ValidationPlan(
         validation_schedule(options), options.patience, 1 if division is None else division.accumulation
     )
-    best, *last = _checkpoints(folder / "checkpoints", plan)
+    best, last = _checkpoints(folder / "checkpoints", plan)
     is_shown = arguments["enable_progress_bar"] is not False
     bar = is_shown and shows_bar()
-    callbacks = [best, *last, EpisodicValidation(experiment.data, count), PerStepSeed(experiment.data.seed)]
+    callbacks = [best, last, EpisodicValidation(experiment.data, count), PerStepSeed(experiment.data.seed)]
     loggers = [wandb_logger(experiment, folder), *_as_list(arguments["logger"])]
     if experiment.trains:
         callbacks += [FiniteLoss(experiment.method.registry_name), plan, TrainingFacts(experiment)]
@@ -90,16 +90,15 @@ def build_trainer(experiment: Experiment, folder: Path, count: Count) -> tuple[L
 
 
 def _checkpoints(folder: Path, plan: ValidationPlan) -> list[ModelCheckpoint]:
-    """Return the callback that keeps the best weights, and if need be one that keeps those of the last epoch.
+    """Return the callbacks that keep the best weights and those of the last epoch, from which a training goes on.
 
-    One callback does both where every epoch ends with the only validation. Otherwise the best weights are those of a
-    validation, wherever it is, and a training goes on from the end of an epoch, with a validation or without one.
+    The best weights are those of a validation, wherever it is. Lightning's `save_last` would keep the last epoch only
+    where it has the best weights so far.
     """
     options: dict[str, Any] = {"dirpath": folder, "enable_version_counter": False}
     chosen = options | {"filename": "best", "monitor": CHOSEN_BY, "mode": "max"}
-    if plan.schedule == EVERY_EPOCH:
-        return [PlacelessCheckpoint(**chosen, save_last=True)]
-    best = PlacelessCheckpoint(**chosen, save_on_train_epoch_end=False)
+    at_end = None if plan.schedule == EVERY_EPOCH else False  # None: there, if each epoch ends with the only validation
+    best = PlacelessCheckpoint(**chosen, save_on_train_epoch_end=at_end)
     return [best, PlacelessCheckpoint(**options, filename="last", save_on_train_epoch_end=True)]
 
 

@@ -64,6 +64,7 @@ class TrainingData(L.LightningDataModule):
         return self._data.training_pool
 
     def train_dataloader(self) -> Any:
+        self._data.trainer = self.trainer  # which knows the epoch that a training goes on with
         return self._data.train_dataloader()
 
     def val_dataloader(self) -> VisibleBatches:

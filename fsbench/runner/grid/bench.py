@@ -82,13 +82,18 @@ def _walks(labelled: Sequence[tuple[PlannedRun, str]]) -> dict[str | None, list[
 def _make_together(walk: Sequence[tuple[PlannedRun, str]]) -> dict[Path | None, Record]:
     """Evaluate runs together; return the records of those that are done then, by their folders."""
     for item, label in walk:
-        print_progress(f"{label}: runs in {item.folder}")
+        print_progress(f"{label}: {_how(item)} in {item.folder}")
     print_progress(f"these {len(walk)} see the same images through one network, and are evaluated together")
     status = _wait_for(Process(start_run(*(item.config for item, _ in walk)), is_apart=False))
     if status != 0:
         print_progress(f"they ended before all was done ({describe_exit(status)}); what is left is made one by one")
     folders = [item.folder for item, _ in walk if item.folder is not None]
     return {folder: record for folder in folders if (record := finished_record(folder))}
+
+
+def _how(item: PlannedRun) -> str:
+    """Return whether a run begins or goes on, in words."""
+    return "goes on" if item.state == "begun" else "runs"
 
 
 def _wait_for(process: Process) -> int:
@@ -117,7 +122,7 @@ def _make(item: PlannedRun, label: str, again: bool = True) -> Record | int:
     if record is not None and not item.config.force:
         print_progress(f"{label}: done before, in {folder}")
         return record
-    print_progress(f"{label}: runs in {folder}")
+    print_progress(f"{label}: {_how(item)} in {folder}")
     status = _wait_for(start_process(Job(item.config, log=None)))
     if status == 0:
         return finished_record(folder) or status
