@@ -5,6 +5,7 @@ import errno
 import resource
 from collections.abc import Callable
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 
@@ -172,3 +173,21 @@ def test_a_disk_that_is_full_amid_the_table_of_counts(capsys, run_arguments, fin
     record = the_record(tmp_path / "runs")
     assert "evaluation: 0 of 9 episodes are left" in (record.path / "run.log").read_text()
     assert record.run.counts_sha256 == the_record(finished_runs).run.counts_sha256
+
+
+def test_a_connection_to_a_loaders_process_that_broke_is_told_as_its_end():
+    """A batch may be on its way when the process dies; other broken connections are told as they are."""
+    waiting = "def wait():\n    raise ConnectionResetError(104, 'Connection reset by peer')"
+
+    def told(file: str) -> str:
+        made: dict[str, Any] = {}
+        exec(compile(waiting, file, "exec"), made)
+        with pytest.raises(ConnectionResetError) as raised:
+            made["wait"]()
+        return describe(raised.value)
+
+    assert told("/lib/torch/utils/data/dataloader.py") == (
+        "a data loader's process ended; out of memory? take fewer --data.loading.workers; run the same command again "
+        "to continue"
+    )
+    assert told("/lib/urllib/request.py") == "Connection reset by peer"
