@@ -6,14 +6,14 @@ from fsbench.networks.backbones.base import BackboneConfig, share_passes
 from fsbench.networks.backbones.passes import Passes
 from fsbench.networks.backbones.timm_networks import FrozenPyramid, FrozenViT
 
-SIDE = 56
+SIDE = 64
 
 
 def image(seed, side=SIDE):
     return torch.randn(3, side, side, generator=torch.Generator().manual_seed(seed))
 
 
-def networks(*weights, kind=FrozenViT, name="dinov2_vits14", **options):
+def networks(*weights, kind=FrozenViT, name="demo", **options):
     made = [kind(BackboneConfig(name, one, cache_mib=64, **options)) for one in weights]
     share_passes(made)
     return made
@@ -42,15 +42,15 @@ def test_an_image_is_encoded_once_by_equal_networks_and_each_has_its_own_copy():
     assert torch.equal(first.encode(image(0)), found)
     second.encode(image(1))
     assert len(of_second) == 1
-    alone = FrozenViT(BackboneConfig("dinov2_vits14", "random"))
+    alone = FrozenViT(BackboneConfig("demo", "random"))
     assert torch.equal(alone.encode(image(1)), first.encode(image(1)))
 
 
 def test_patches_follow_from_the_tokens_to_the_bit():
     first, second = networks("random", "random")
-    alone = FrozenViT(BackboneConfig("dinov2_vits14", "random"))
+    alone = FrozenViT(BackboneConfig("demo", "random"))
     tokens = first.encode(image(2))
-    for block in (-1, 5):
+    for block in (-1, 1):
         assert torch.equal(second.patch_map(image(2), block=block), alone.patch_map(image(2), block=block))
         assert torch.equal(second.patch_map(image(2), False, block), alone.patch_map(image(2), False, block))
     assert torch.equal(first.encode(image(2)), tokens)
@@ -60,10 +60,10 @@ def test_networks_of_other_weights_precision_or_kind_share_nothing():
     one, other = networks("random", "random:1")
     assert one.passes is not other.passes
     assert not torch.equal(one.encode(image(3)), other.encode(image(3)))
-    vit = FrozenViT(BackboneConfig("dinov2_vits14", "random", precision="bf16"))
+    vit = FrozenViT(BackboneConfig("demo", "random", precision="bf16"))
     share_passes([one, vit])
     assert one.passes is not vit.passes
-    fine, coarse = networks("random", "random", kind=FrozenPyramid, name="resnet50")
+    fine, coarse = networks("random", "random", kind=FrozenPyramid)
     coarse.fine = False
     share_passes([fine, coarse])
     assert fine.passes is not coarse.passes

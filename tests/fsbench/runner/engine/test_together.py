@@ -110,9 +110,8 @@ def test_what_runs_share_is_the_test_the_network_and_the_machine(images, tmp_pat
         return shared_walk(Experiment(run.parse()))
 
     own = walk()
-    assert own is not None and walk("linear_probe_dense") == walk("hummingbird") == own
-    assert walk("prototype", "--model.alpha=0.3") == own
-    others = (dict(shot=2), dict(image_size=64), dict(weights="random"), dict(backbone_precision="bf16"))
+    assert own is not None and walk("linear_probe_dense") == own
+    others = (dict(shot=2), dict(image_size=64), dict(weights="random"))
     found = [walk(**options) for options in others]
     assert None not in found and len({own, *found}) == len(others) + 1
     assert walk("prototype", "--run.tf32=true") != own
