@@ -1,5 +1,6 @@
 # fsbench: "make bench" and "make test" set up everything they need in $(VENV).
 .DELETE_ON_ERROR:
+.NOTPARALLEL:
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 
@@ -44,14 +45,14 @@ DOCS_STAMP := $(VENV)/.fsbench-docs-installed
 PIP   := $(BIN)/python -m pip --disable-pip-version-check
 # To compile all that is installed takes half a minute: Python compiles what it imports, where it may write that down.
 COMPILE := $(if $(PYTHONDONTWRITEBYTECODE),,--no-compile)
-# uv takes a third of pip's time. It does not read pip's settings, such as that of another index: where it fails, pip goes on.
+# uv takes a third of pip's time. It does not read pip's settings: where these name an index, and where uv fails, pip goes on.
 UV := $(shell command -v uv)
 UV_INSTALL = $(UV) pip install --quiet --python $(BIN)/python $(if $(PYTHONDONTWRITEBYTECODE),--compile-bytecode)
 PIP_INSTALL = $(PIP) install --quiet $(COMPILE)
 wanted = $(PIP_ARGS) $(addprefix -c ,$(CONSTRAINTS)) -e '.[$(1)]'
 # With HASHES all that it needs is there already, and nothing else may come
 install = $(if $(HASHES),$(PIP_INSTALL) $(PIP_ARGS) --no-index --no-deps --no-build-isolation -e .,\
-  $(if $(UV),$(UV_INSTALL) $(wanted) ||) $(PIP_INSTALL) $(wanted))
+  $(if $(UV),{ ! $(PIP) config list | grep -q index && $(UV_INSTALL) $(wanted); } ||) $(PIP_INSTALL) $(wanted))
 # What runs take; the tools of tests and of the manual come with the targets that need them
 RUN_EXTRAS := run,plots,lora,slurm,wandb,photos,fast,promptable
 

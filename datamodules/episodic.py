@@ -118,6 +118,7 @@ class EpisodicDataModule(DataModule):
         self.trains_elsewhere = source is not None
         self.input_resize = input_resize
         self._batches: TrainingBatches | None = None
+        self._next_epoch = 0
 
     def _check_labels(self) -> None:
         """Raise SettingsError for labels of supports that the protocol or the data set cannot give."""
@@ -373,10 +374,19 @@ class EpisodicDataModule(DataModule):
             self.training.drop_last,
             shuffled=self.training.episode_streams == "independent" and self.training.epoch_seeds == "fresh",
         )
-        if self.trainer is not None:  # processes of the loader draw the first epoch before Lightning says which it is
-            progress: Any = self.trainer.fit_loop.epoch_progress
-            self._batches.set_epoch(progress.current.processed)
+        # the loader's processes draw their first batches before Lightning says which epoch they are of
+        self._batches.set_epoch(self._next_epoch)
+        self._next_epoch = 0
         return self._loader(items, batch_sampler=self._batches)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a checkpoint keeps: the number of the epoch that a training from it begins with."""
+        progress: Any = None if self.trainer is None else self.trainer.fit_loop.epoch_progress
+        return {} if progress is None else {"next_epoch": progress.current.processed}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Let the next training begin with the epoch that a checkpoint names."""
+        self._next_epoch = int(state_dict["next_epoch"])
 
     def loss_weight(self, batch_idx: int) -> float:
         """Return the factor of the loss of this process's micro-batch `batch_idx` of an epoch."""

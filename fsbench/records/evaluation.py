@@ -37,7 +37,7 @@ class Answering(Generic[Counted]):
 
 @dataclass(frozen=True)
 class Share(Generic[Counted]):
-    """What one who answers has left of a test.
+    """The episodes of a test that one of those who answer it still has to answer.
 
     Attributes:
         answering: the test, and who answers it.
@@ -72,14 +72,15 @@ class Share(Generic[Counted]):
 def evaluate_episodes(
     shares: Sequence[Share[Any]],
     show: Callable[[Sized[Any]], Iterable[Any]],
-    numbers_of: Callable[[Any], Iterable[int]] | None = None,
+    part_of: Callable[[Any, frozenset[int]], Any] = lambda batch, left: batch,
 ) -> None:
-    """Evaluate what is left of a test, which is walked once for all who answer it: they share what is loaded.
+    """Evaluate the episodes of a test that are left, and load each batch once for all who answer it.
 
     Args:
         shares: of those who answer, each of the same test.
         show: iterates over batches, and may show how far they are.
-        numbers_of: gives the numbers of a batch's episodes; needed where several answer, of whom each has its own left.
+        part_of: gives each of several who answer a batch of its own, of the batch and the numbers of the episodes that
+            it has left; None where it has none of them left.
     """
     left = [frozenset(share.numbers) for share in shares]
     numbers = list(dict.fromkeys(chain.from_iterable(share.numbers for share in shares)))
@@ -87,5 +88,5 @@ def evaluate_episodes(
         takers = [stack.enter_context(share.taking()) for share in shares]
         for batch in show(shares[0].answering.batches(numbers)):
             for take, own in zip(takers, left, strict=True):
-                if numbers_of is None or not own.isdisjoint(numbers_of(batch)):
-                    take(batch)
+                if (part := part_of(batch, own)) is not None:
+                    take(part)

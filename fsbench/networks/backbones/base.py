@@ -57,6 +57,8 @@ class Architecture(Protocol):
     def weights(self) -> WeightFile: ...
 
 
+PLAIN = bool | int | float | str | tuple | list | dict
+"""Types of a frozen network's settings, by which two are told to be equal."""
 TRUSTED_WEIGHTS = ("random ", "official ")
 """Starts of a `weights_id` whose weights fit by construction or by their published hash."""
 TRUST = ("random", "unverified", "unofficial", "official")
@@ -98,6 +100,8 @@ class FrozenBackbone:
         precision: in which the network computes.
         weights_id: file and checksum of the weights, for records.
         passes: the last passes of the network, where methods that are tested together share them, see `share_passes`.
+        builds_apart: building the network, whose first weights are drawn and replaced, leaves torch's generator as it
+            is. So it is in a training that goes on: its first step draws what it would have drawn without a stop.
         trained_on: data set, fold and classes of the user's own training, if that made the weights.
 
     Raises:
@@ -110,6 +114,7 @@ class FrozenBackbone:
     trained_on: dict[str, Any] | None = None
     precision: NetworkPrecision = "fp32"
     passes: Passes | None = None
+    builds_apart: bool = False
 
     def __init__(self, config: BackboneConfig):
         self.name = config.name
@@ -177,8 +182,32 @@ class FrozenBackbone:
         return self.passed("features", pixels, features)
 
     def passed(self, kind: str, pixels: Tensor, encode: Callable[[], Any]) -> Any:
-        """Return what `encode` gives of an image, or gave a method that is tested together with this one."""
-        return encode() if self.passes is None else self.passes.get(kind, pixels, encode)
+        """Encode an image, or return a copy of its encoding for another method that is tested together with this one.
+
+        Args:
+            kind: name of the question that `encode` asks of the network.
+            pixels: the image.
+            encode: encodes it, in the precision of the context that it is called in.
+        """
+        device = pixels.device.type
+        precision = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
+        return encode() if self.passes is None else self.passes.get((kind, precision), pixels, encode)
+
+    @property
+    def networks(self) -> "list[FrozenBackbone]":
+        """This network, and a second one beside it if there is one."""
+        return [self]
+
+    @property
+    def spared_seconds(self) -> float:
+        """Seconds of the encodings that another method's took the place of."""
+        return sum(network.passes.spared for network in self.networks if network.passes is not None)
+
+    def forget_passes(self) -> None:
+        """Drop the encodings for other methods, which have seen the images."""
+        for network in self.networks:
+            if network.passes is not None:
+                network.passes.forget()
 
     def network(self, pixels: Tensor) -> nn.Module:
         """Return the network for images of the size and device of `pixels` (3, H, W), in eval mode."""
@@ -186,7 +215,8 @@ class FrozenBackbone:
         if self._size != size:
             self.cache.clear()
         if self._model is None or self._size != size:
-            self._model = self.in_its_precision(self._build(*size).to(pixels.device))
+            with torch.random.fork_rng(devices=[], enabled=self.builds_apart):
+                self._model = self.in_its_precision(self._build(*size).to(pixels.device))
             self._size = size
         return self._model
 
@@ -307,16 +337,17 @@ class FrozenBackbone:
 def share_passes(backbones: Sequence[FrozenBackbone]) -> None:
     """Let equal networks of methods that are tested together encode each image once.
 
-    They are equal in class, weights and every setting. Each method keeps features within its part of the bound; the
-    passes that they share are within the same bound once more.
+    They are equal in class, weights and every setting. Each method keeps features within its part of the bound on them.
     """
     shared: dict[tuple[Any, ...], Passes] = {}
     for backbone in backbones:
         bound = backbone.cache.max_bytes
-        plain = {name: value for name, value in vars(backbone).items() if isinstance(value, bool | int | float | str)}
-        plain.pop("digest", None)  # follows from the others, where it was asked for
-        network = (type(backbone), *sorted(plain.items()), *sorted(backbone.identity_settings.items()))
-        backbone.passes = shared.setdefault(network, Passes(bound))
+        for network in backbone.networks:
+            settings = {name: value for name, value in vars(network).items() if isinstance(value, PLAIN)}
+            settings.pop("digest", None)  # follows from the others, where it was asked for
+            identity = network.identity_settings
+            key = (type(network), repr(sorted(settings.items())), repr(sorted(identity.items())))
+            network.passes = shared.setdefault(key, Passes(bound))
         backbone.cache.max_bytes = bound // len(backbones)
 
 
@@ -401,6 +432,10 @@ class WithSecondNetwork(FrozenBackbone):
     def identity_settings(self) -> dict[str, str]:
         settings = {f"{self.second_key}_{key}": value for key, value in self.second.identity_settings.items()}
         return {**super().identity_settings, self.second_key: self.second.name, **settings}
+
+    @property
+    def networks(self) -> list[FrozenBackbone]:
+        return [self, *self.second.networks]
 
     @property
     def num_parameters(self) -> int:

@@ -1,6 +1,6 @@
-"""What a frozen network gave of the last images, for methods that are tested together.
+"""Encodings of the last images by a frozen network, for methods that are tested together.
 
-They see the same images one after the other. The first lets the network encode an image, the others find what it gave.
+They see the same images one after the other. The first lets the network encode an image, the others get a copy.
 """
 
 import time
@@ -15,12 +15,12 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class _Pass:
-    """What a network gave of an image.
+    """One image's way through a network.
 
     Attributes:
-        kind: what was asked of the network.
+        kind: name of the question that was asked of the network.
         pixels: the image.
-        features: what it gave.
+        features: the network's answer.
         seconds: time that it took.
     """
 
@@ -59,19 +59,28 @@ class Passes:
             pixels: the image, (3, H, W).
             encode: asks the network.
         """
-        for known in self._passes:
+        for known in reversed(self._passes):  # methods take turns: the last image is the likeliest
             if known.kind == kind and _are_equal(known.pixels, pixels):
                 self.spared += known.seconds
                 return _copied(known.features)
-        started = time.perf_counter()
+        started = _now(pixels)
         features = encode()
-        if pixels.is_cuda:
-            torch.cuda.synchronize(pixels.device)  # a GPU's work goes on when the call returns
-        made = _Pass(kind, pixels, _copied(features), time.perf_counter() - started)
+        made = _Pass(kind, pixels, _copied(features), _now(pixels) - started)
         self._passes.append(made)
         while len(self._passes) > 1 and sum(each.nbytes for each in self._passes) > self.max_bytes:
             self._passes.popleft()
         return features
+
+    def forget(self) -> None:
+        """Drop the images that all methods have seen."""
+        self._passes.clear()
+
+
+def _now(pixels: Tensor) -> float:
+    """Return the time when the device of an image has done what it was asked to."""
+    if pixels.is_cuda:
+        torch.cuda.synchronize(pixels.device)
+    return time.perf_counter()
 
 
 def _are_equal(one: Tensor, other: Tensor) -> bool:

@@ -28,8 +28,8 @@ class PlacelessCheckpoint(ModelCheckpoint):
     """Lightning's callback that keeps weights, with a state that names files without their folder.
 
     So a checkpoint tells nobody where it was made, has the same bytes wherever that was, and a training goes on in a
-    folder that was moved. The score of the last validation is restored, too, which Lightning's forgets: it stands in
-    the next checkpoint.
+    folder that was moved. The score of the weights that were kept last is restored, too, which Lightning's
+    forgets: it stands in the next checkpoint.
     """
 
     def state_dict(self) -> dict[str, Any]:

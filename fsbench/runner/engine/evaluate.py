@@ -16,6 +16,7 @@ from fsbench.base.files import fingerprint
 from fsbench.base.progress import track
 from fsbench.core.evaluation import answering, fresh_copy
 from fsbench.core.method import Method
+from fsbench.data.batch import EpisodeBatch
 from fsbench.data.episodes.evaluation_order import evaluation_order
 from fsbench.networks.backbones.base import share_passes
 from fsbench.protocols.evaluation import Answerer
@@ -163,8 +164,6 @@ def evaluate(evaluation: Evaluation) -> Record | None:
         # the numbers of rank 0: an orphan of a killed run may still write to the journal
         numbers = trainer.strategy.broadcast(share.numbers)
         _leave(experiment, numbers)
-        if experiment.data.trains_elsewhere:  # features are kept by names of images, unique in one data set alone
-            experiment.method.backbone.cache.clear()
         evaluate_episodes([replace(share, numbers=numbers)], _showing(evaluation))
 
     kernels: set[str] = set()
@@ -181,18 +180,44 @@ def evaluate_together(evaluations: Sequence[Evaluation]) -> list[Record | None]:
     A run's seconds are those that it takes alone, without what the others do and with the passes of its network that
     another made. Memory is not told: no run has had the process for itself.
     """
-    share_passes([each.experiment.method.backbone for each in evaluations])
+    networks = [each.experiment.method.backbone for each in evaluations]
+    share_passes(networks)
     parts = [_Part(each) for each in evaluations]
     shares = []
     for part in parts:
         with part.measured():
             shares.append(part.evaluation.begin(part.measured))
+        part.forget()  # reading the journal and asking episodes alone
         _leave(part.evaluation.experiment, shares[-1].numbers)
-    waited = time.perf_counter() - sum(part.seconds for part in parts)
+
+    def part_of(batch: EpisodeBatch, left: frozenset[int]) -> EpisodeBatch | None:
+        return None if left.isdisjoint(batch.episodes.tolist()) else batch.to("cpu", copy=True)
+
+    def batches(loader: Any) -> Iterator[EpisodeBatch]:
+        for batch in _showing(evaluations[0])(loader):
+            yield batch
+            for network in networks:
+                network.forget_passes()
+
+    began = time.perf_counter()
     if left := [share for share in shares if share.numbers]:
-        evaluate_episodes(left, _showing(evaluations[0]), lambda batch: batch.episodes.tolist())
-    loading = time.perf_counter() - sum(part.seconds for part in parts) - waited
-    return [part.end(share, loading) for part, share in zip(parts, shares, strict=True)]
+        evaluate_episodes(left, batches, part_of)
+    loading = time.perf_counter() - began - sum(part.seconds for part in parts)
+    return _ended([partial(part.end, share, loading) for part, share in zip(parts, shares, strict=True)])
+
+
+def _ended(ends: Sequence[Callable[[], Record | None]]) -> list[Record | None]:
+    """Make all records that can be made; then raise the first error, where there was one."""
+    records: list[Record | None] = []
+    errors: list[Exception] = []
+    for end in ends:
+        try:
+            records.append(end())
+        except Exception as error:
+            errors.append(error)
+    if errors:
+        raise errors[0]
+    return records
 
 
 class _Part:
@@ -200,6 +225,10 @@ class _Part:
 
     def __init__(self, evaluation: Evaluation):
         self.evaluation = evaluation
+        self.forget()
+
+    def forget(self) -> None:
+        """Measure anew."""
         self.seconds = 0.0
         self.spared = 0.0
         self.kernels: set[str] = set()
@@ -207,25 +236,26 @@ class _Part:
     @contextmanager
     def measured(self) -> Iterator[None]:
         """Let the block be this run's."""
-        passes = self.evaluation.experiment.method.backbone.passes
-        assert passes is not None
-        started, spared = time.perf_counter(), passes.spared
+        network = self.evaluation.experiment.method.backbone
+        started, spared = time.perf_counter(), network.spared_seconds
         with self.evaluation.directory.logged(), unordered_kernels() as kernels:
             yield
         self.seconds += time.perf_counter() - started
-        self.spared += passes.spared - spared
+        self.spared += network.spared_seconds - spared
         self.kernels |= kernels
 
     def end(self, share: Share[Test], loading: float) -> Record | None:
         """Make the record; `loading` are the seconds that all have waited for batches."""
+        seconds = self.seconds + self.spared + loading if share.numbers else None
         with self.evaluation.directory.logged():
-            seconds = self.seconds + self.spared + loading
             return self.evaluation.end(_cost(self.evaluation, share, seconds, None), self.kernels)
 
 
 def _leave(experiment: Experiment, numbers: Sequence[int]) -> None:
-    """Tell the data of a run which episodes are left."""
+    """Prepare a run for the episodes that are left."""
     data = experiment.data
+    if data.trains_elsewhere:  # features are kept by names of images, unique in one data set alone
+        experiment.method.backbone.cache.clear()
     data.done = frozenset(episode.index for episode in data.manifest.episodes).difference(numbers)
 
 
@@ -273,7 +303,7 @@ def _showing(evaluation: Evaluation) -> Callable[[Any], Iterable[Any]]:
     return iter
 
 
-def _cost(evaluation: Evaluation, share: Share[Test], seconds: float, peak_mib: float | None) -> Cost:
+def _cost(evaluation: Evaluation, share: Share[Test], seconds: float | None, peak_mib: float | None) -> Cost:
     """Return what this start's evaluation took; `peak_mib` is None where others ran in the same process."""
     method, way = evaluation.experiment.method, evaluation.experiment.data.test.way
     cache = method.backbone.cache
@@ -282,7 +312,7 @@ def _cost(evaluation: Evaluation, share: Share[Test], seconds: float, peak_mib: 
         trainable_parameters=method.num_trainable_parameters(way),
         total_parameters=method.num_parameters(way),
         evaluation_seconds=seconds,
-        episodes_per_second=len(share.numbers) / seconds if share.numbers else None,
+        episodes_per_second=len(share.numbers) / seconds if share.numbers and seconds else None,
         peak_mib=peak_mib,
         kept_features=cache.hits / asked if asked else None,
     )

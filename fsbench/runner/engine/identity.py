@@ -61,13 +61,16 @@ def run_identity(experiment: "Experiment") -> Identity:
 def shared_walk(experiment: "Experiment") -> str | None:
     """Return a hash of a run's test, frozen network and machine: runs of equal ones can be evaluated together.
 
-    None for a run that learns or adapts before its test, takes several devices, or classifies.
+    None for a run that learns or adapts before its test, takes several devices, classifies, or has a logger, which may
+    have one run of a process at a time.
     """
     method, data = experiment.method, experiment.data
     learns = experiment.trains or method.needs.adaptation is not None
-    if learns or experiment.processes > 1 or data.task == CLASSIFICATION:
+    logger = experiment.trainer_settings["logger"]
+    if learns or experiment.processes > 1 or data.task == CLASSIFICATION or logger:
         return None
     test = {key: value for key, value in experiment.identity.as_json().items() if key not in ("method", "training")}
+    test["network"] = type(method.backbone).__name__
     machine = [experiment.trainer_settings, vars(data.loading), experiment.options.training_threads]
     return fingerprint([test, str(method.needs), machine])
 

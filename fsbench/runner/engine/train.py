@@ -92,6 +92,8 @@ def _fit(
     meter = Meter(trainer.strategy.root_device)
     with unordered_kernels() as kernels:
         resumed = last if last.is_file() else None
+        for network in experiment.method.backbone.networks:
+            network.builds_apart = resumed is not None
         try:
             trainer.fit(experiment.method, datamodule=data, ckpt_path=resumed, weights_only=True)
         except torch.OutOfMemoryError as error:

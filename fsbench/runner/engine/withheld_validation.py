@@ -64,8 +64,14 @@ class TrainingData(L.LightningDataModule):
         return self._data.training_pool
 
     def train_dataloader(self) -> Any:
-        self._data.trainer = self.trainer  # which knows the epoch that a training goes on with
         return self._data.train_dataloader()
+
+    def state_dict(self) -> dict[str, Any]:
+        self._data.trainer = self.trainer  # which knows the epoch
+        return self._data.state_dict()
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._data.load_state_dict(state_dict)
 
     def val_dataloader(self) -> VisibleBatches:
         return self._validation()

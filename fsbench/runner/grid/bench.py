@@ -87,8 +87,9 @@ def _make_together(walk: Sequence[tuple[PlannedRun, str]]) -> dict[Path | None, 
     status = _wait_for(Process(start_run(*(item.config for item, _ in walk)), is_apart=False))
     if status != 0:
         print_progress(f"they ended before all was done ({describe_exit(status)}); what is left is made one by one")
-    folders = [item.folder for item, _ in walk if item.folder is not None]
-    return {folder: record for folder in folders if (record := finished_record(folder))}
+    # after a failure a record of a forced run may be the old one
+    done = [item.folder for item, _ in walk if item.folder is not None and not (status and item.config.force)]
+    return {folder: record for folder in done if (record := finished_record(folder))}
 
 
 def _how(item: PlannedRun) -> str:

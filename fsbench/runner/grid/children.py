@@ -45,8 +45,8 @@ def start_run(*runs: RunConfig, log: Path | None = None) -> BaseProcess:
     """Start a run on one device in a process that ends when this one does, however that happens.
 
     Args:
-        *runs: the run; or several that are evaluated together, which end with status 1 and without a word where one of
-            them cannot be: the same runs by themselves say why.
+        *runs: the run; or several that are evaluated together. Where one of these fails, the process ends with status
+            1, and the runs' logs say why.
         log: file that all its output is appended to. Then it has a session of its own: Ctrl-C in a terminal reaches
             this process alone. None for this process's standard error, since progress is no output.
     """

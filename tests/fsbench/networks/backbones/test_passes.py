@@ -69,6 +69,17 @@ def test_networks_of_other_weights_precision_or_kind_share_nothing():
     assert fine.passes is not coarse.passes
 
 
+def test_autocast_asks_another_question():
+    first, second = networks("random", "random")
+    with torch.autocast("cpu", torch.bfloat16):
+        narrow = first.encode(image(4))
+    assert not torch.equal(narrow.float(), second.encode(image(4)))
+    first.forget_passes()
+    of_second = asked(second)
+    second.encode(image(4))
+    assert len(of_second) == 1
+
+
 def test_features_are_kept_within_each_ones_part_of_the_bound():
     assert [one.cache.max_bytes for one in networks("random", "random")] == [32 * 2**20] * 2
 

@@ -52,6 +52,7 @@ def files_of(record):
     """Return what a record holds, without the time and memory that its run took."""
     run = json.loads((record.path / "run.json").read_text())
     del run["cost"]["evaluation_seconds"], run["cost"]["episodes_per_second"], run["cost"]["peak_mib"]
+    run["cost"].pop("kept_features", None)  # of the last start
     del run["provenance"]["finished"]
     names = ("episodes.parquet", "predictions.parquet", "predictions.png", "manifest.jsonl", "identity.json")
     return run, [(record.path / name).read_bytes() for name in names]
@@ -71,6 +72,22 @@ def test_records_are_those_of_the_runs_alone_and_each_image_is_encoded_once(imag
         log = (record.path / "run.log").read_text()
         assert log.count("evaluation:") == 1, log
     assert len(encoded) == len({image.numpy().tobytes() for image in encoded})
+
+
+@pytest.mark.slow(15)
+@pytest.mark.parametrize("methods", [METHODS[:2], METHODS[1::-1]])
+def test_each_gets_features_of_its_own_precision(images, tmp_path, methods):
+    """The probe computes in float32 whatever the run's precision is, the prototype in the run's."""
+    runs = [
+        [folder_run(method, images, tmp_path / folder, "--trainer.precision=bf16-mixed", protocol="fscs", episodes=3)
+         for method in methods]
+        for folder in ("alone", "together")
+    ]  # fmt: skip
+    for one in runs[0]:
+        run(one)
+    run_together(runs[1])
+    alone, together = made(tmp_path / "alone"), made(tmp_path / "together")
+    assert [files_of(together[name]) for name in alone] == [files_of(record) for record in alone.values()]
 
 
 @pytest.mark.slow(15)
@@ -116,3 +133,4 @@ def test_what_runs_share_is_the_test_the_network_and_the_machine(images, tmp_pat
     assert None not in found and len({own, *found}) == len(others) + 1
     assert walk("prototype", "--run.tf32=true") != own
     assert walk("emat") is None and walk("prototype", devices=2) is None
+    assert walk("prototype", "--trainer.logger=true") is None
