@@ -7,7 +7,6 @@ from fsbench.runner.config.registry import names, task_of
 from fsbench.runner.config.run_config import RunConfig
 from fsbench.runner.grid import bench as benches
 from fsbench.runner.grid.bench import bench, protocol_words
-from fsbench.runner.grid.plan import PlannedRun
 from fsbench.runner.grid.words import task_words
 
 OWN = {
@@ -125,16 +124,3 @@ def test_a_grid_shows_it():
 
     assert task("dcama") == "1-way 5-shot hsnet" and task("emat") == "1-way 5-shot"
     assert task("dcama", protocol="fscs") == "1-way 5-shot fscs"
-
-
-def test_a_forced_walk_that_fails_leaves_no_old_record_for_a_new_one(tmp_path, monkeypatch):
-    """The old record stays in its place until the new one is complete."""
-    walk = [
-        (PlannedRun(RunConfig("prototype", "demo", force=force), tmp_path / "run"), "run") for force in (True, False)
-    ]
-    monkeypatch.setattr(benches, "start_run", lambda *runs: None)
-    monkeypatch.setattr(benches, "Process", lambda started, is_apart: None)
-    monkeypatch.setattr(benches, "finished_record", lambda folder: "a record")
-    for status, forced, plain in ((0, 1, 1), (-9, 0, 1), (1, 0, 1)):
-        monkeypatch.setattr(benches, "_wait_for", lambda process, status=status: status)
-        assert [len(benches._make_together([one])) for one in walk] == [forced, plain]
