@@ -8,8 +8,8 @@ Shapes: D side of the canvas, K shots, Q detections, P prompts.
 
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Literal, NamedTuple
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -21,14 +21,10 @@ from torchvision.transforms.v2.functional import resize
 
 from fsbench.base.errors import SettingsError
 from fsbench.core.method import AuthorsShots
-from fsbench.core.needs import Needs
-from fsbench.core.prediction import Instances, Prediction
-from fsbench.core.segmenter import Segmenter
-from fsbench.core.shots import Way
-from fsbench.data.batch import EpisodeBatch, Hint, Hints
-from fsbench.data.connected import Box, largest_part_box
-from fsbench.networks.backbones.sam2_sam3 import Detections, FrozenSam3, Sam3NetConfig
-from fsbench.records.run import KnownOrNot, Supervision
+from fsbench.data.batch import EpisodeBatch
+from fsbench.data.connected import Box
+from fsbench.methods.modules.sam3_segmenter import VISUAL, AskedText, Sam3Segmenter, largest_scores
+from fsbench.networks.backbones.sam2_sam3 import Detections, Sam3NetConfig
 from fsbench.results.pictures.steps import Sketch, join_ways, share_box, stacked_regions
 
 log = logging.getLogger("fsbench")
@@ -37,8 +33,6 @@ Orient = Literal["vertical", "horizontal"]
 Layout = Literal["l_shape", "vertical_strip", "horizontal_strip"]
 Slot = tuple[int, int, int, int]
 """x, y, width and height of an image's part of the canvas, in pixels."""
-VISUAL = "visual"
-"""Text that asks for nothing but what the boxes show."""
 KEPT, NEGATIVE, TOUCH, SUPPRESSED = 0.5, 0.1, 0.05, 0.5
 """Of negative prompts (§7): scores of a positive and of a negative one, and overlaps that drop one."""
 
@@ -114,10 +108,7 @@ def canvas_box(box: Sequence[float], size: tuple[int, int], slot: Slot, side: in
 
 def score_map(found: Detections, side: int) -> np.ndarray:
     """Return the largest score (D, D) float32 of the detections that cover each pixel of the canvas, 0 of none."""
-    scores = torch.zeros(side, side, device=found.masks.device)
-    for mask, score in zip(found.full_size(side), found.scores, strict=True):
-        scores = torch.where(mask, torch.maximum(scores, score), scores)
-    return scores.cpu().numpy()
+    return largest_scores(iter(found.full_size(side)), found.scores, (side, side)).cpu().numpy()
 
 
 def slot_detections(found: Detections, slot: Slot, side: int) -> tuple[Tensor, Tensor]:
@@ -229,7 +220,7 @@ class Found(NamedTuple):
     detections: Detections
 
 
-class SAM3Canvas(Segmenter):
+class SAM3Canvas(Sam3Segmenter):
     """Segment by SAM 3 on a canvas of all supports and the query, a canvas and a pass for each way.
 
     No network sees an image alone, so that query and supports are photos until they are pasted. Photos, boxes and names
@@ -247,16 +238,12 @@ class SAM3Canvas(Segmenter):
             the query.
     """
 
-    backbone: FrozenSam3
-    backbone_type = FrozenSam3
-    learns = False
     authors_shots = AuthorsShots((1, 5), "the authors lay out no other canvas; here it has a strip of K supports")  # §2
-    finds_instances = True
 
     def __init__(
         self,
         backbone: Sam3NetConfig,
-        text: Literal["none", "class"] = "none",
+        text: AskedText = "none",
         threshold: float = 0.5,
         orient: Orient = "vertical",
         swap: bool = False,
@@ -265,18 +252,15 @@ class SAM3Canvas(Segmenter):
         ratio_of_several: float = 0.3,
         most_negatives: int = 0,
     ):
-        super().__init__(backbone)
+        super().__init__(backbone, text, threshold)
         for name, value in {"ratio": ratio, "ratio_of_several": ratio_of_several}.items():
             if not (0 < value < 1 and 1 <= int(self.side * value) < self.side):
                 raise SettingsError(f"{name} is {value:g}, expected a share of the canvas between 0 and 1")
-        if not 0 <= threshold < 1:
-            raise SettingsError(f"threshold is {threshold:g}, expected a score from 0 to below 1")
         if most_negatives < 0 or (most_negatives and (orient != "vertical" or not swap)):
             raise SettingsError(
                 f"most_negatives is {most_negatives} with orient {orient} and swap {swap}; expected 0, or more with "
                 "orient vertical and swap true"
             )
-        self.text, self.threshold = text, threshold
         self.orient, self.swap, self.ratio = orient, swap, ratio
         self.layout, self.ratio_of_several = layout, ratio_of_several
         self.most_negatives = most_negatives
@@ -286,19 +270,6 @@ class SAM3Canvas(Segmenter):
         """D, which is the side of SAM 3's images: the canvas is not resized."""
         return self.backbone.spec.side
 
-    @property
-    def needs(self) -> Needs:  # type: ignore[override]
-        named: frozenset[Hint] = frozenset({"class names"} if self.text == "class" else ())
-        return Needs(hints=named | {"photos", "boxes"})
-
-    @property
-    def supervision(self) -> tuple[Supervision, ...]:
-        return ("boxes", "class names") if self.text == "class" else ("boxes",)
-
-    @property
-    def saw_test_classes(self) -> KnownOrNot:
-        return "no" if self.backbone.weights_id.startswith("random") else "unknown"
-
     def check_shots(self, test: int, training: int | None) -> None:
         super().check_shots(test, training)
         if self.most_negatives and test > 1:
@@ -306,42 +277,15 @@ class SAM3Canvas(Segmenter):
         if test > self.side // 2:
             raise SettingsError(f"{test} shots do not fit on a canvas of {self.side} pixels; lower SHOT")
 
-    def record_notes(self, data: Any) -> list[str]:
-        """Say what the network may have seen, and what it is told."""
-        told = "told boxes and class names" if self.text == "class" else "told boxes alone (no class names)"
-        if self.saw_test_classes == "unknown":
-            told += "; SAM 3 may have seen the test's classes: its training data are not disjoint from those of COCO "
-            told += "and PASCAL"
-        return [told]
-
     def features(self, batch: EpisodeBatch, rows: Tensor, supports: bool = False) -> np.ndarray:
         """Return the query's photo (H, W, 3) uint8."""
-        return _pixels(_photos(batch)[-1])
+        return _pixels(batch.photo(int(rows)))
 
     def supports(self, way: EpisodeBatch) -> Iterator[Example]:
-        """Yield the supports of a way.
-
-        Where an episode has no photos, as where one's own images are predicted, its square images stand in for them;
-        where it has no boxes, those around the largest part of each support's mask do.
-
-        Raises:
-            SettingsError: class names are wanted, and the episode tells none.
-        """
-        hints, masks = way.hints[0] if way.hints else Hints(), way.support_masks[0, 0].cpu().numpy()
-        if self.text == "class" and hints.class_names is None:
-            raise SettingsError(
-                "text is class, but the episodes tell no class names; expected a data set or supports with names, or "
-                "text none"
-            )
-        text = hints.class_names[0] if self.text == "class" and hints.class_names else VISUAL
-        for number, (mask, image) in enumerate(zip(masks, _photos(way), strict=False)):
-            photo = _pixels(image)
-            if hints.boxes is None:
-                box = _mask_box(mask, photo)
-            else:
-                given = hints.boxes[0, number]
-                box = None if given.isnan().any() else (*given.tolist(),)
-            yield Example(photo, box, text)
+        """Yield the supports of a way; its square images stand in for photos that an episode has not."""
+        text = self.text_of(way)
+        for row, box in zip(way.support[0, 0].tolist(), self.boxes_of(way), strict=True):
+            yield Example(_pixels(way.photo(row)), box, text)
 
     def join(self, supports: Iterator[Example]) -> list[Example]:
         return list(supports)
@@ -376,17 +320,6 @@ class SAM3Canvas(Segmenter):
         boxes = [canvas_box(one.box, one.size, slot, self.side) for one, slot in prompted if one.box is not None]
         prompts = torch.tensor(boxes, dtype=torch.float64).float()
         return Pasted(canvas, slots[-1], prompts, torch.ones(len(boxes), dtype=torch.int64))
-
-    def decide(  # type: ignore[override]
-        self, ways: Iterator[Iterator[Found | None]], size: tuple[int, int]
-    ) -> Prediction:
-        """Give each pixel to the way with the largest score over it; a way without an answer has no pixels."""
-        found = [one for outputs in ways for one in outputs]
-        scores = [torch.zeros(size) if one is None else self.query_scores(one, size) for one in found]
-        keeps = self.keeps_soft_masks
-        prediction = self.predict([Way(s, s > 0, probability=s if keeps else None) for s in scores], [])
-        objects = Instances.of_ways(self._objects(one) for one in found) if self.keeps_instances else None
-        return replace(prediction, instances=objects, failed=any(one is None for one in found))
 
     def query_scores(self, found: Found, size: tuple[int, int]) -> Tensor:
         """Return the largest score (h, w) float32 of the detections over each pixel of the query, 0 of none."""
@@ -425,9 +358,9 @@ class SAM3Canvas(Segmenter):
         scale = torch.tensor([width, height, width, height], device=found.boxes.device)
         return mined_prompts((found.boxes * scale).cpu(), found.scores.cpu(), support.box, self.most_negatives)
 
-    def _objects(self, found: Found | None) -> Iterator[tuple[Tensor, Tensor]]:
+    def objects(self, found: Found, size: tuple[int, int]) -> Iterator[tuple[Tensor, Tensor]]:
         """Return the detections on the query, each with its mask and score."""
-        return zip(*slot_detections(found.detections, found.pasted.slot, self.side), strict=True) if found else iter(())
+        return zip(*slot_detections(found.detections, found.pasted.slot, self.side), strict=True)
 
 
 def _with_boxes(pasted: Pasted) -> np.ndarray:
@@ -442,20 +375,6 @@ def _with_boxes(pasted: Pasted) -> np.ndarray:
     return np.array(drawn)
 
 
-def _photos(episode: EpisodeBatch) -> Sequence[Tensor]:
-    """Return the photos (3, H, W) of the first way's supports and of the query, or the square images for them."""
-    hints = episode.hints[0] if episode.hints else Hints()
-    if hints.query is not None and hints.supports is not None:
-        return *hints.supports[0], hints.query
-    return [episode.images[row] for row in (*episode.support[0, 0], episode.query[0])]
-
-
 def _pixels(image: Tensor) -> np.ndarray:
     """Return an image (3, H, W) as (H, W, 3) uint8; those that OpenCV resized are no integers."""
     return np.asarray(image.round().byte().permute(1, 2, 0).cpu().numpy())
-
-
-def _mask_box(mask: np.ndarray, photo: np.ndarray) -> Box | None:
-    """Return the box around the largest part of a mask (S, S) in pixels of its photo (H, W, 3)."""
-    found, down, across = largest_part_box(mask), photo.shape[0] / mask.shape[0], photo.shape[1] / mask.shape[1]
-    return found and (found[0] * across, found[1] * down, found[2] * across, found[3] * down)

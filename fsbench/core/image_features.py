@@ -32,7 +32,8 @@ class ImageFeatures(Method):
 
     backbone_type: ClassVar[type[FrozenBackbone]] = FrozenViT
     raw_images: bool = False
-    """True for methods whose network takes images (3, S, S) uint8, which it prepares by itself."""
+    """True for methods whose network takes images (3, S, S) uint8, which it prepares by itself; photos (3, H, W) where
+    the method asks for these (`Needs.hints`)."""
     sees_pixels: bool = False
     """True for methods whose network sees query and supports together: features are then the pixels themselves."""
     kept_as: str = "features"
@@ -127,7 +128,7 @@ class ImageFeatures(Method):
         return own.as_query is not base.as_query or own.as_support is not base.as_support
 
     def _image(self, batch: EpisodeBatch, row: int) -> Tensor:
-        return batch.images[row] if self.raw_images else batch.pixels(row)
+        return batch.photo(row) if self.raw_images else batch.pixels(row)
 
     def encode(self, batch: EpisodeBatch, row: int) -> Any:
         """Return the frozen features of image `row`: of this image alone, or with others in training on a GPU."""

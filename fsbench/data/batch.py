@@ -180,6 +180,15 @@ class EpisodeBatch:
         """Image `row` as (3, S, S) float32, normalised with the ImageNet statistics."""
         return normalise(self.images[row])
 
+    def photo(self, row: int) -> Tensor:
+        """Image `row` of a single episode at its own size, (3, H, W) uint8, where the hints have it, else as it is."""
+        hints = self.hints[0] if self.hints else Hints()
+        if hints.query is None or hints.supports is None:
+            return self.images[row]
+        rows = [int(self.query[0]), *(shot for way in self.support[0].tolist() for shot in way)]
+        photos = [hints.query, *(photo for way in hints.supports for photo in way)]
+        return photos[rows.index(row)].to(self.images.device)
+
     def known_truth(self) -> Truth:
         """Return the truth. Raises TruthError where a method predicts."""
         if not isinstance(self.truth, Truth):

@@ -1,13 +1,15 @@
 """Networks in checks: weights by formula, parts that are watched, gradients and steps, predictions."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fsbench.networks.backbones.sam2_sam3 import Sam3Net, sam3_settings
 from fsbench.networks.backbones.timm_networks import build_vit
+from fsbench.networks.weights.table import WeightFile
 from tests.goldens.cases import Case
 from tests.goldens.declared import Clear
 from tests.goldens.hashed import hash_state
@@ -28,6 +30,12 @@ def load_hashed(module: M, rename: Callable[[State], State] = lambda state: stat
     official = rename(own)
     values = hash_state({name: value.shape for name, value in official.items()})
     return loaded(module, module.state_dict() | dict(zip(own, values.values(), strict=True)))
+
+
+def sam3_net(sizes: Mapping[str, Any]) -> Sam3Net:
+    """Describe the SAM 3 that the sizes of a case (`config.sam3`) are of."""
+    settings = sam3_settings(**{**sizes, "layers": tuple(sizes["layers"])})
+    return Sam3Net("Sam3Model", settings, WeightFile("golden"), sizes["image"])
 
 
 def without_dropout(module: M) -> M:

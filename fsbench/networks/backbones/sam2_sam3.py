@@ -5,25 +5,29 @@ frames, says which object is meant; the mask that the decoder gives becomes memo
 those of transformers; how they are called, so that the numbers are those of SAM 2.0, is written out here: the decoder
 has no token for an object score, and memory is kept in float32.
 
-SAM 3: a text and boxes of examples ask for a concept in one image (sam3-canvas.md §1). transformers' post-processing is
-not used, since it takes the sigmoid before the resize.
+SAM 3: a text and boxes of examples ask for a concept in one image (sam3-canvas.md §1), or a text and tokens that other
+images' examples were made of (sam3-exemplars.md). transformers' post-processing is not used, since it takes the sigmoid
+before the resize of the masks, and not always the authors' threshold.
 
 Shapes: b images or frames, (S, S) the network's square, g = S / 16, C channels, n points, k tokens of prompts;
-Q detections of SAM 3, s the side of its masks, P boxes.
+Q detections of SAM 3, s the side of its masks, P boxes, V channels of its image encoder, whose g is S / 14.
 """
 
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import pairwise
-from typing import Any, ClassVar
+from types import SimpleNamespace
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fsbench.base.errors import CheckpointError
 from fsbench.networks.backbones.base import BackboneConfig
 from fsbench.networks.backbones.hub_networks import FrozenHubNetwork, HubNet, describe_family, new_network
 from fsbench.networks.backbones.sam import Names, names_of_transformers
@@ -509,6 +513,8 @@ TEXT_LENGTH = 32
 """Tokens of a text, with padding."""
 TOKENS = "text_encoder.text_model.embeddings.token_embedding.weight"
 """Weights with a row for each token that the network knows."""
+DEEPEST = 2
+"""Number of the deepest level of the neck that is read; of the fourth nothing is."""
 
 
 @dataclass
@@ -517,11 +523,15 @@ class Sam3NetConfig(TextConfig):
 
     Args:
         name: a key of `SAM3S`.
-        weights: weight file, Meta's `sam3.pt` or the hub's form (model.safetensors); otherwise as of `BackboneConfig`.
+        weights: weight file, Meta's `sam3.pt`, that of SAM 3.1, or the hub's form (model.safetensors); otherwise as of
+            `BackboneConfig`.
         tokenizer: as of `TextConfig`.
+        points: keep the layers for examples that are points, which the hub's form lacks; a method that gives points
+            sets it.
     """
 
     name: str = "sam3"
+    points: bool = False
 
 
 @dataclass(frozen=True)
@@ -663,8 +673,37 @@ SAM3S = {
 """SAM 3, and one of 200 thousand numbers for squares of 112 pixels, of which there are random weights only."""
 
 
+class Levels(NamedTuple):
+    """What SAM 3's detector reads of an image, from the finest level on.
+
+    Attributes:
+        maps: (1, C, 4g, 4g), (1, C, 2g, 2g) and (1, C, g, g).
+        places: sine codes of their cells, of the same shapes.
+    """
+
+    maps: tuple[Tensor, ...]
+    places: tuple[Tensor, ...]
+
+
+POINT_LAYERS = "geometry_encoder.points_"
+"""Start of the names of the layers for points, the same in Meta's files and here; transformers has none."""
+LAST_LEVEL = "vision_encoder.neck.fpn_layers.3."
+"""Start of the names of a level of the neck that nothing reads; SAM 3.1 lacks it."""
+_OF_SAM31 = re.compile(r"\.vision_backbone\.(?:interactive|propagation)_convs\.|^tracker\.model\.interactive_")
+
+
+def is_sam31(state: Mapping[str, Tensor]) -> bool:
+    """Return whether weights under Meta's names are those of SAM 3.1 and not of SAM 3 (sam3-exemplars.md §7)."""
+    return any(_OF_SAM31.search(name) for name in state)
+
+
 class FrozenSam3(FrozenHubNetwork):
-    """Frozen SAM 3. Nothing of an image is kept, since every canvas is seen once."""
+    """Frozen SAM 3, or the detector of SAM 3.1, which is the same but for a level that nothing reads.
+
+    Attributes:
+        points: the network has the layers for points.
+        release: "SAM 3" or "SAM 3.1", told by the names in the file once it is read.
+    """
 
     known: ClassVar = SAM3S
     kind = Sam3Net
@@ -672,8 +711,20 @@ class FrozenSam3(FrozenHubNetwork):
     spec: Sam3Net
 
     def __init__(self, config: BackboneConfig):
+        self.points: bool = getattr(config, "points", False)
+        self.release = "SAM 3"
         super().__init__(config)
         self._texts = Texts(config, TEXT_LENGTH, self.spec.weights, "facebook/sam3 on the hub")
+
+    def new_network(self) -> nn.Module:
+        model: Any = super().new_network()
+        if self.points:
+            encoder = model.geometry_encoder
+            width = encoder.hidden_size
+            for name, inputs in {"direct": 2, "pool": width, "pos_enc": width}.items():
+                setattr(encoder, f"points_{name}_project", nn.Linear(inputs, width).requires_grad_(False))
+        network: nn.Module = model
+        return network
 
     @property
     def identity_settings(self) -> dict[str, str]:
@@ -681,20 +732,41 @@ class FrozenSam3(FrozenHubNetwork):
         return self._texts.identity_settings
 
     @cached_property
-    def _names(self) -> set[str]:
-        """Names of the network's tensors."""
+    def _own(self) -> dict[str, Tensor]:
+        """The network's tensors by their names, without memory for their values."""
         with torch.device("meta"):
-            return set(self.new_network().state_dict())
+            return self.new_network().state_dict()
 
     def own_names(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return weights under the names of transformers, without what the network has not; a further layer stays."""
+        """Return weights under the names of transformers, without what the network has not; a further layer stays.
+
+        The level that SAM 3.1 lacks and nothing reads is zeros.
+        """
         if not describe_family(state).startswith("SAM 3"):
             return state
         known = names_of_sam3(state).items()
-        return {name: value for name, value in known if re.sub(r"\.layers\.\d+\.", ".layers.0.", name) in self._names}
+        found = {name: value for name, value in known if re.sub(r"\.layers\.\d+\.", ".layers.0.", name) in self._own}
+        return self.unread_level() | found if is_sam31(state) else found
 
-    def concept(self, text: str, boxes: Tensor, labels: Tensor | None = None) -> Concept:
-        """Return the concept of a text and boxes (P, 4), examples unless `labels` (P,) say otherwise.
+    def unread_level(self) -> dict[str, Tensor]:
+        """Return zeros for the level of the neck that nothing reads."""
+        return {name: torch.zeros(own.shape) for name, own in self._own.items() if name.startswith(LAST_LEVEL)}
+
+    def convert_state_dict(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        self.release = "SAM 3.1" if is_sam31(state) else "SAM 3"
+        if (
+            self.points
+            and describe_family(state).startswith("SAM 3")
+            and not any(POINT_LAYERS in name for name in state)
+        ):
+            raise CheckpointError(
+                f"backbone weights for {self.name} have no {POINT_LAYERS}*, the layers for points, as the hub's form "
+                "has none; expected Meta's file (sam3.pt), or examples that are boxes (--model.form box)"
+            )
+        return super().convert_state_dict(state)
+
+    def concept(self, text: str, boxes: Tensor | None = None, labels: Tensor | None = None) -> Concept:
+        """Return the concept of a text and boxes (P, 4), if any, examples unless `labels` (P,) say otherwise.
 
         Raises CheckpointError where the text's tokens cannot be read.
         """
@@ -702,25 +774,100 @@ class FrozenSam3(FrozenHubNetwork):
         padding = TEXT_LENGTH - len(tokens)
         input_ids = torch.tensor([tokens + [BYTES_PADDING] * padding])
         mask = torch.tensor([[1] * len(tokens) + [0] * padding])
+        boxes = torch.zeros(0, 4) if boxes is None else boxes
         return Concept(input_ids, mask, boxes, torch.ones(len(boxes), dtype=torch.int64) if labels is None else labels)
 
     def detect(self, image: Tensor, concept: Concept, device: torch.device) -> Detections:
         """Find a concept in a square (3, S, S) uint8."""
-        found = self.outputs(image, concept, device)
-        return detections(found.pred_logits[0], found.presence_logits[0], found.pred_masks[0], found.pred_boxes[0])
+        return _detections_of(self.outputs(image, concept, device))
 
     def outputs(self, image: Tensor, concept: Concept, device: torch.device) -> Any:
         """Return what transformers' Sam3Model gives for a square (3, S, S) uint8."""
-        model: Any = self.network(torch.empty(0, device=device))
-        pixels = (image.to(device).float() / 255 - 0.5) / 0.5
-        with torch.autocast(device.type, enabled=False), self.computing(device):  # whatever the run's precision
+        with self.asked(device) as model:
             return model(
-                pixel_values=pixels[None],
+                pixel_values=self.pixels(image.to(device)),
                 input_ids=concept.input_ids.to(device),
                 attention_mask=concept.attention_mask.to(device),
                 input_boxes=concept.boxes[None].float().to(device),
                 input_boxes_labels=concept.labels[None].to(device),
             )
+
+    @contextmanager
+    def asked(self, device: torch.device) -> Iterator[Any]:
+        """Yield the network on a device, which computes in its own precision, whatever the run's."""
+        model = self.network(torch.empty(0, device=device))
+        with torch.autocast(device.type, enabled=False), self.computing(device):
+            yield model
+
+    def pixels(self, image: Tensor) -> Tensor:
+        """Return what the network sees (1, 3, S, S) float32 of an image (3, H, W) uint8, stretched to the square.
+
+        Bilinear with antialias, in whole numbers (sam3-exemplars.md §2); a square is not resized.
+        """
+        square = image[None].float()
+        if image.shape[1:] != (self.spec.side, self.spec.side):
+            size = (self.spec.side, self.spec.side)
+            square = F.interpolate(square, size, mode="bilinear", align_corners=False, antialias=True)
+        square = square.round().clamp(0, 255)
+        return (square / 255 - 0.5) / 0.5
+
+    def encode(self, pixels: Tensor) -> Tensor:
+        """Encode an image (3, H, W) uint8 to (V, g, g), of which `levels` are made at little cost."""
+
+        def tokens() -> Tensor:
+            with self.asked(pixels.device) as model:
+                found: Tensor = model.vision_encoder.backbone(self.pixels(pixels)).last_hidden_state[0].float()
+            side = math.isqrt(len(found))
+            return found.T.reshape(-1, side, side)
+
+        encoded: Tensor = self.passed("tokens", pixels, tokens)
+        return encoded
+
+    def levels(self, encoded: Tensor) -> Levels:
+        """Return what the detector reads of an encoding (1, V, g, g); the last level is dropped, as by the network."""
+        with self.asked(encoded.device) as model:
+            maps, places = model.vision_encoder.neck(encoded)
+        return Levels(tuple(one.float() for one in maps[:-1]), places[:-1])
+
+    def deepest(self, encoded: Tensor) -> Tensor:
+        """Return the deepest level alone, (1, C, g, g): all that examples are made of."""
+        with self.asked(encoded.device) as model:
+            deepest: Tensor = model.vision_encoder.neck.fpn_layers[DEEPEST](encoded).float()
+        return deepest
+
+    def text(self, concept: Concept, device: torch.device) -> Tensor:
+        """Return the tokens (1, 32, C) of a concept's text."""
+        ids, mask = concept.input_ids.to(device), concept.attention_mask.to(device)
+        with self.asked(device) as model:
+            tokens: Tensor = model.get_text_features(input_ids=ids, attention_mask=mask).pooler_output.float()
+        return tokens
+
+    def find(self, image: Levels, concept: Concept, examples: Tensor) -> Detections:
+        """Find in an image the concept of a text and of examples' tokens (1, m, C), wherever these come from."""
+        return _detections_of(self.find_outputs(image, concept, examples))
+
+    def find_outputs(self, image: Levels, concept: Concept, examples: Tensor) -> Any:
+        """Return what transformers' Sam3Model gives for an image, a text and tokens (1, m, C) (sam3-exemplars.md §5.1).
+
+        Both are one prompt to every part of the detector.
+        """
+        device = examples.device
+        tokens = torch.cat([self.text(concept, device), examples], 1)
+        mask = torch.cat([concept.attention_mask.to(device), torch.ones(examples.shape[:2], device=device).long()], 1)
+        unread = (image.maps[-1],)  # the network drops the last level
+        seen = SimpleNamespace(
+            fpn_hidden_states=image.maps + unread,
+            fpn_position_encoding=image.places + unread,
+            hidden_states=None,
+            attentions=None,
+        )
+        with self.asked(device) as model:
+            return model(vision_embeds=seen, text_embeds=SimpleNamespace(pooler_output=tokens), attention_mask=mask)
+
+
+def _detections_of(found: Any) -> Detections:
+    """Return the detections of transformers' output for one image."""
+    return detections(found.pred_logits[0], found.presence_logits[0], found.pred_masks[0], found.pred_boxes[0])
 
 
 _TRUNK, _VISION = r"^backbone\.vision_backbone\.trunk\.", "vision_encoder.backbone."

@@ -29,17 +29,15 @@ from fsbench.networks.backbones.sam2_sam3 import (
     Concept,
     Detections,
     FrozenSam3,
-    Sam3Net,
     Sam3NetConfig,
     detections,
-    sam3_settings,
 )
-from fsbench.networks.weights.table import WeightFile
 from fsbench.protocols.draws.boxes import BoxTest, drawn_episodes, largest_object_box, loaded_episodes, pixel_pools
 from fsbench.scores.answers import SegmentationAnswer, count_answer
 from tests.goldens.cases import Case
 from tests.goldens.declared import Kind, Parts, Results, Same, absolute, few, relative
 from tests.goldens.meters import protocol_statistics
+from tests.goldens.networks import sam3_net
 
 COCO_IDS = [number for number in range(1, 91) if number not in (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)]
 FOLDS, EPISODES, THRESHOLD = 4, 1000, 0.5
@@ -220,10 +218,7 @@ def end_to_end(case: Case) -> Results:
     c, t = case.config, case.tensors
     side, images, slots = c["canvas"], photos(case, c["shots"]), slots_of(c)
     canvas, boxes = draw_canvas(images, slots, side), canvas_boxes(case, images, slots).float()
-    net = Sam3Net(
-        "Sam3Model", sam3_settings(**{**c["sam3"], "layers": tuple(c["sam3"]["layers"])}), WeightFile("x"), side
-    )
-    with mock.patch.dict(SAM3S, {"golden": net}):
+    with mock.patch.dict(SAM3S, {"golden": sam3_net(c["sam3"])}):
         backbone = FrozenSam3(Sam3NetConfig("golden", weights="random"))
     backbone.replace_weights(case.state(), "golden")
     pixels = torch.from_numpy(canvas).permute(2, 0, 1)

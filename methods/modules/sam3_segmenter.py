@@ -1,0 +1,139 @@
+"""What methods on SAM 3 share: what they are told of supports, and the label map of the detections of several ways."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fsbench.base.errors import SettingsError
+from fsbench.core.needs import Needs
+from fsbench.core.prediction import Instances, Prediction
+from fsbench.core.segmenter import Segmenter
+from fsbench.core.shots import Way
+from fsbench.data.batch import EpisodeBatch, Hint, Hints
+from fsbench.data.connected import Box, largest_part_box
+from fsbench.networks.backbones.sam2_sam3 import FrozenSam3, Sam3NetConfig
+from fsbench.records.run import KnownOrNot, Supervision
+
+AskedText = Literal["none", "class"]
+VISUAL = "visual"
+"""Text that asks for nothing but what examples show."""
+
+
+class Sam3Segmenter(Segmenter):
+    """Base of methods that ask SAM 3 for each way by itself: a support is a photo with a box.
+
+    A subclass's `segment` returns detections, or None where it has no answer for a way, which has then no pixels and
+    makes the episode a failed one. `query_scores` and `objects` say what detections are on the query.
+
+    Args:
+        backbone: SAM 3.
+        text: "none" asks for what the boxes show; "class" tells the network the class's name, too.
+        threshold: score that a detection must exceed.
+    """
+
+    backbone: FrozenSam3
+    backbone_type = FrozenSam3
+    learns = False
+    finds_instances = True
+
+    def __init__(self, backbone: Sam3NetConfig, text: AskedText, threshold: float):
+        super().__init__(backbone)
+        if not 0 <= threshold < 1:
+            raise SettingsError(f"threshold is {threshold:g}, expected a score from 0 to below 1")
+        self.text, self.threshold = text, threshold
+
+    @property
+    def needs(self) -> Needs:  # type: ignore[override]
+        named: frozenset[Hint] = frozenset({"class names"} if self.text == "class" else ())
+        return Needs(hints=named | {"photos", "boxes"})
+
+    @property
+    def supervision(self) -> tuple[Supervision, ...]:
+        return ("boxes", "class names") if self.text == "class" else ("boxes",)
+
+    @property
+    def saw_test_classes(self) -> KnownOrNot:
+        return "no" if self.backbone.weights_id.startswith("random") else "unknown"
+
+    def record_notes(self, data: Any) -> list[str]:
+        """Say what the network may have seen, and what it is told."""
+        told = "told boxes and class names" if self.text == "class" else "told boxes alone (no class names)"
+        if self.saw_test_classes == "unknown":
+            told += f"; {self.backbone.release} may have seen the test's classes: its training data are not disjoint "
+            told += "from those of COCO and PASCAL"
+        return [told]
+
+    def text_of(self, way: EpisodeBatch) -> str:
+        """Return the text that asks for the only way of an episode.
+
+        Raises:
+            SettingsError: class names are wanted, and the episode tells none.
+        """
+        if self.text == "none":
+            return VISUAL
+        hints = way.hints[0] if way.hints else Hints()
+        if hints.class_names is None:
+            raise SettingsError(
+                "text is class, but the episodes tell no class names; expected a data set or supports with names, or "
+                "text none"
+            )
+        return hints.class_names[0]
+
+    def boxes_of(self, way: EpisodeBatch) -> Iterator[Box | None]:
+        """Yield the box of each support of the only way of an episode in pixels of `EpisodeBatch.photo`; None without.
+
+        Where an episode has no boxes, as where one's own images are predicted, those around the largest part of each
+        support's mask stand in for them.
+        """
+        hints, rows = way.hints[0] if way.hints else Hints(), way.support[0, 0].tolist()
+        for number, (row, mask) in enumerate(zip(rows, way.support_masks[0, 0], strict=True)):
+            if hints.boxes is None:
+                yield _mask_box(mask.cpu().numpy(), way.photo(row))
+            else:
+                given = hints.boxes[0, number]
+                yield None if given.isnan().any() else (*given.tolist(),)
+
+    def query_scores(self, found: Any, size: tuple[int, int]) -> Tensor:
+        """Return the largest score (h, w) float32 of the detections over each pixel of the query, 0 of none."""
+        raise NotImplementedError
+
+    def objects(self, found: Any, size: tuple[int, int]) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield the mask (·, ·) over the query, at any size, and the score () of each detection."""
+        raise NotImplementedError
+
+    def decide(self, ways: Iterator[Iterator[Any]], size: tuple[int, int]) -> Prediction:
+        """Give each pixel to the way with the largest score over it, the first of equal ones."""
+        return self.label_map([one for outputs in ways for one in outputs], size)
+
+    def label_map(self, found: Sequence[Any], size: tuple[int, int]) -> Prediction:
+        """Return the prediction of the detections of each way, of which None has no pixels and is a failure."""
+        scores = [torch.zeros(size) if one is None else self.query_scores(one, size).cpu() for one in found]
+        keeps = self.keeps_soft_masks
+        prediction = self.predict([Way(s, s > 0, probability=s if keeps else None) for s in scores], [])
+        answered = (() if one is None else self.objects(one, size) for one in found)
+        objects = Instances.of_ways(answered) if self.keeps_instances else None
+        return replace(prediction, instances=objects, failed=any(one is None for one in found))
+
+
+def largest_scores(masks: Iterator[Tensor], scores: Tensor, size: tuple[int, int]) -> Tensor:
+    """Return the largest score (h, w) float32 of the masks (h, w) bool over each pixel, 0 of none.
+
+    Args:
+        masks: Q masks.
+        scores: (Q,), not negative.
+        size: (h, w).
+    """
+    best = torch.zeros(size, device=scores.device)
+    for mask, score in zip(masks, scores, strict=True):
+        best = torch.where(mask, torch.maximum(best, score), best)
+    return best
+
+
+def _mask_box(mask: np.ndarray, photo: Tensor) -> Box | None:
+    """Return the box around the largest part of a mask (S, S) in pixels of its photo (3, H, W)."""
+    found, down, across = largest_part_box(mask), photo.shape[1] / mask.shape[0], photo.shape[2] / mask.shape[1]
+    return found and (found[0] * across, found[1] * down, found[2] * across, found[3] * down)

@@ -1,0 +1,289 @@
+"""SAM 3 by exemplars of other images: tokens of a support's object ask for it in the query (sam3-exemplars.md).
+
+After the mode `VISUAL_EXEMPLAR` of Geti Instant Learn (Apache-2.0). Training-free: SAM 3 encodes a prompt on the
+support's own features once; the tokens then lead its detector on any other image, which it was not trained for.
+
+Shapes: C channels, g side of the deepest level, n prompts of one way in one support, m tokens, M detections, (H, W) an
+image.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torchvision.ops import roi_align
+
+from fsbench.core.prediction import Prediction
+from fsbench.data.batch import EpisodeBatch
+from fsbench.methods.modules.sam3_segmenter import AskedText, Sam3Segmenter, largest_scores
+from fsbench.networks.backbones.sam2_sam3 import Detections, Levels, Sam3NetConfig, sine_code
+from fsbench.results.pictures.steps import Sketch, join_ways, stacked_regions
+
+Form = Literal["point", "box"]
+Suppression = Literal["program", "none"]
+OVERLAP = 0.5
+"""Share of the smaller of two detections in the other beyond which the program drops the later one."""
+WAVELENGTHS = 10000
+
+
+def relative_boxes(boxes: Tensor, size: tuple[int, int]) -> Tensor:
+    """Return boxes (n, 4), x0, y0, x1 and y1 in pixels of an image (H, W), as centre, width and height in parts of it.
+
+    In float32 (§2).
+    """
+    height, width = size
+    x0, y0, x1, y1 = (boxes.float() / torch.tensor([width, height, width, height], device=boxes.device)).unbind(1)
+    return torch.stack([(x0 + x1) / 2, (y0 + y1) / 2, x1 - x0, y1 - y0], 1)
+
+
+def sines(values: Tensor, width: int) -> Tensor:
+    """Return the code (n, width) of numbers (n,) in [0, 1]: sines and cosines in turn (§3.2)."""
+    steps = torch.arange(width, device=values.device)
+    angles = 2 * torch.pi * values[:, None] / WAVELENGTHS ** (2 * (steps // 2) / width)
+    return torch.stack([angles[:, 0::2].sin(), angles[:, 1::2].cos()], 2).flatten(1)
+
+
+def embed_points(encoder: Any, pooled: Tensor, points: Tensor, drop_spatial_bias: bool) -> Tensor:
+    """Return the embeddings (n, C) of points without their labels (§3.2).
+
+    Args:
+        encoder: SAM 3's encoder of prompts, with the layers for points.
+        pooled: (1, C, g, g), the normalised features that a point takes its own from.
+        points: (n, 2), x and y in parts of the image.
+        drop_spatial_bias: leave out where the points are.
+    """
+    own = F.grid_sample(pooled, (2 * points - 1)[None, :, None], mode="bilinear", align_corners=False)[0, :, :, 0].T
+    found: Tensor = encoder.points_pool_project(own)
+    if drop_spatial_bias:
+        return found
+    x, y = (sines(values, len(own.T) // 2) for values in points.unbind(1))
+    place: Tensor = encoder.points_direct_project(points) + encoder.points_pos_enc_project(torch.cat([x, y], 1))
+    return found + place
+
+
+def embed_boxes(encoder: Any, pooled: Tensor, boxes: Tensor, drop_spatial_bias: bool) -> Tensor:
+    """Return the embeddings (n, C) of boxes (n, 4), centre, width and height, without their labels (§3.3).
+
+    Other arguments are as of `embed_points`.
+    """
+    (x, y, width, height), (rows, columns) = boxes.unbind(1), pooled.shape[2:]
+    corners = torch.stack([x - width / 2, y - height / 2, x + width / 2, y + height / 2], 1)
+    corners = corners * torch.tensor([columns, rows, columns, rows], device=boxes.device)
+    found: Tensor = encoder.boxes_pool_project(roi_align(pooled, [corners], encoder.roi_size))[:, :, 0, 0]
+    if drop_spatial_bias:
+        return found
+    centre = [sines(values, pooled.shape[1] // 2) for values in (y, x)]
+    code = torch.cat([*centre, height[:, None], width[:, None]], 1)
+    place: Tensor = encoder.boxes_direct_project(boxes) + encoder.boxes_pos_enc_project(code)
+    return found + place
+
+
+def exemplar_tokens(
+    encoder: Any, features: Tensor, prompts: Tensor, labels: Tensor, drop_spatial_bias: bool = False
+) -> Tensor:
+    """Return the tokens (1, n + 1, C) of all prompts of a way in one image, and of the encoder's own token (§3.4).
+
+    Args:
+        encoder: SAM 3's encoder of prompts.
+        features: (1, C, g, g), the deepest level of the image.
+        prompts: points (n, 2), x and y, or boxes (n, 4), centre, width and height, in parts of the image.
+        labels: (n,) int64, 1 on the object and 0 beside it.
+        drop_spatial_bias: leave out where the prompts are.
+    """
+    pooled = encoder.vision_layer_norm(features.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+    embed = embed_points if prompts.shape[1] == 2 else embed_boxes
+    embedded = embed(encoder, pooled, prompts, drop_spatial_bias) + encoder.label_embed(labels)
+    tokens: Tensor = encoder.prompt_layer_norm(encoder.final_proj(torch.cat([embedded, encoder.cls_embed.weight])))[
+        None
+    ]
+    cells = features.flatten(2).transpose(1, 2)
+    places = sine_code(*features.shape[1:]).to(features.device).flatten(2).transpose(1, 2)
+    for layer in encoder.layers:
+        tokens = layer(prompt_feats=tokens, vision_feats=cells, vision_pos_encoding=places, prompt_mask=None)
+    found: Tensor = encoder.output_layer_norm(tokens)
+    return found
+
+
+def instance_masks(found: Detections, size: tuple[int, int]) -> Iterator[Tensor]:
+    """Yield the masks (H, W) bool of detections on an image (H, W): probabilities are resized, then compared (§5.3)."""
+    for logits in found.masks:
+        share = F.interpolate(logits.sigmoid()[None, None], size, mode="bilinear", align_corners=False)
+        yield share[0, 0] > 0.5
+
+
+def first_apart(shared: Tensor, areas: Tensor) -> Tensor:
+    """Return the numbers (·,) of what overlaps nothing that stays before it: at most half of the smaller one.
+
+    Args:
+        shared: (M, M), areas of what two have in common.
+        areas: (M,).
+    """
+    overlap = shared / (torch.minimum(areas[:, None], areas) + 1e-6)
+    stays = torch.ones(len(areas), dtype=torch.bool, device=areas.device)
+    for number in range(len(areas)):
+        if stays[number]:
+            stays[number + 1 :] &= overlap[number, number + 1 :] <= OVERLAP
+    return stays.nonzero().flatten()
+
+
+def mask_boxes(masks: Tensor) -> Tensor:
+    """Return the boxes (M, 4) int64 of masks (M, H, W): first and last column and row, x0, y0, x1 and y1 (§5.5).
+
+    The box of an empty mask is inside out, beyond the image.
+    """
+    beyond = max(masks.shape[1:]) + 1
+    ends = []
+    for line in (masks.any(1), masks.any(2)):
+        places = torch.arange(line.shape[1], device=masks.device)
+        ends.append((torch.where(line, places, beyond).amin(1), torch.where(line, places, -1).amax(1)))
+    (left, right), (top, bottom) = ends
+    return torch.stack([left, top, right, bottom], 1)
+
+
+def suppress(masks: Tensor) -> Tensor:
+    """Return the numbers (·,) of the masks (M, H, W) bool that the program keeps: by masks, then by their boxes (§5.5).
+
+    Whatever the scores, the first of two that overlap stays: the program's NMS does not get them.
+    """
+    kept = torch.arange(len(masks), device=masks.device)
+    if len(masks) < 2:
+        return kept
+    shared = torch.stack([(masks & mask).flatten(1).sum(1) for mask in masks])
+    kept = first_apart(shared.float(), shared.diagonal().float())
+    boxes = mask_boxes(masks[kept]).float()
+    low = torch.maximum(boxes[:, None, :2], boxes[:, :2])
+    high = torch.minimum(boxes[:, None, 2:], boxes[:, 2:])
+    areas = (boxes[:, 2:] - boxes[:, :2]).prod(1)
+    return kept[first_apart((high - low).clamp(min=0).prod(2), areas)]
+
+
+class Exemplar(NamedTuple):
+    """What supports show of their way.
+
+    Attributes:
+        tokens: (1, m, C); None where no support has a box.
+        text: asks for the way.
+    """
+
+    tokens: Tensor | None
+    text: str
+
+
+class SAM3Exemplars(Sam3Segmenter):
+    """Segment by SAM 3, led to each way by tokens of the supports' objects, each encoded on its own image.
+
+    Image and object of a support are encoded once; a pass of the detector is made for each way. Supports know nothing
+    of one another: their tokens stand side by side.
+
+    Args:
+        backbone: SAM 3.
+        form: what is encoded of a support's box: its centre, for which Meta's file is needed, or the box.
+        drop_spatial_bias: leave out where in the support the object is.
+        text: "none" asks for what the boxes show; "class" tells the network the class's name, too.
+        threshold: score that a detection must exceed.
+        nms: "none" gives a pixel to the way whose detection over it has the largest score; "program" first drops
+            detections as the program does, without looking at their scores, which are then all 1.
+    """
+
+    raw_images = True
+
+    def __init__(
+        self,
+        backbone: Sam3NetConfig,
+        form: Form = "point",
+        drop_spatial_bias: bool = False,
+        text: AskedText = "none",
+        threshold: float = 0.5,
+        nms: Suppression = "none",
+    ):
+        super().__init__(replace(backbone, points=form == "point"), text, threshold)
+        self.form, self.drop_spatial_bias, self.nms = form, drop_spatial_bias, nms
+
+    def encode_image(self, image: Tensor) -> Tensor:
+        """Return SAM 3's encoding (V, g, g) of an image (3, H, W) uint8."""
+        return self.backbone.encode(image)
+
+    def as_support(self, encoded: Tensor) -> Tensor:
+        """Return the deepest level (C, g, g) of an encoding."""
+        return self.backbone.deepest(encoded[None])[0]
+
+    def query(self, image: Tensor) -> Levels:
+        """Return what the detector reads of the only image of a batch."""
+        return self.backbone.levels(image)
+
+    def supports(self, way: EpisodeBatch) -> Iterator[Exemplar]:
+        text = self.text_of(way)
+        for rows, box in zip(way.support[0, 0].split(1), self.boxes_of(way), strict=True):
+            if box is None:
+                yield Exemplar(None, text)
+            else:
+                x, y, width, height = box
+                photo, corners = way.photo(int(rows)), torch.tensor([[x, y, x + width, y + height]])
+                prompts = relative_boxes(corners, (photo.shape[1], photo.shape[2])).to(self.device)
+                yield Exemplar(self.support(self.features(way, rows, supports=True), prompts), text)
+
+    def support(self, image: Tensor, prompts: Tensor) -> Tensor:
+        """Return the tokens (1, n + 1, C) of all prompts of a way in one image.
+
+        Args:
+            image: (1, C, g, g), the deepest level.
+            prompts: (n, 4), centre, width and height in parts of the image; of points (n, 2) will do.
+        """
+        prompts, labels = prompts[:, :2] if self.form == "point" else prompts, torch.ones(len(prompts)).long()
+        with self.backbone.asked(image.device) as model:
+            encoder = model.geometry_encoder
+            return exemplar_tokens(encoder, image, prompts, labels.to(image.device), self.drop_spatial_bias)
+
+    def join(self, supports: Iterator[Exemplar]) -> Exemplar:
+        """Put the tokens of supports side by side; the text is the last one's (§4)."""
+        every = list(supports)
+        tokens = [one.tokens for one in every if one.tokens is not None]
+        return Exemplar(torch.cat(tokens, 1) if tokens else None, every[-1].text)
+
+    def segment(self, query: Levels, support: Exemplar) -> Detections | None:
+        """Return what SAM 3 finds of a way above the threshold, in its order; None where no support has a box."""
+        if support.tokens is None:
+            return None
+        found = self.backbone.find(query, self.backbone.concept(support.text), support.tokens)
+        return found.kept(self.threshold)
+
+    def label_map(self, found: Sequence[Detections | None], size: tuple[int, int]) -> Prediction:
+        return super().label_map(self.suppressed(found, size) if self.nms == "program" else found, size)
+
+    def suppressed(self, found: Sequence[Detections | None], size: tuple[int, int]) -> list[Detections | None]:
+        """Return the detections of each way that the program keeps among those of all, each with the score 1 (§5.5)."""
+        masks = [mask for one in found if one is not None for mask in instance_masks(one, size)]
+        stays = torch.zeros(len(masks), dtype=torch.bool)
+        if masks:
+            stays[suppress(torch.stack(masks)).cpu()] = True
+        parts = iter(stays.split([0 if one is None else len(one.scores) for one in found]))
+        return [None if one is None else _sure(one, keep) for one, keep in zip(found, parts, strict=True)]
+
+    def query_scores(self, found: Detections, size: tuple[int, int]) -> Tensor:
+        return largest_scores(instance_masks(found, size), found.scores, size)
+
+    def objects(self, found: Detections, size: tuple[int, int]) -> Iterator[tuple[Tensor, Tensor]]:
+        return zip(instance_masks(found, size), found.scores, strict=True)
+
+    def query_maps(self, episode: EpisodeBatch) -> dict[str, Tensor | Sketch]:
+        """Return what is found of each way on the query, with the boxes that SAM 3 gives, and its scores; see
+        `fsbench.results.pictures.steps.HasQueryMaps`."""
+        height, width = episode.query_sizes[0].tolist()
+        ways = self.way_outputs(episode)
+        return join_ways([{} if found is None else self._maps(found, (height, width)) for found in ways])
+
+    def _maps(self, found: Detections, size: tuple[int, int]) -> dict[str, Tensor | Sketch]:
+        masks = np.array([mask.cpu().numpy() for mask in instance_masks(found, size)]).reshape(-1, *size)
+        groups = np.arange(len(masks)) + 1
+        sketch = Sketch(boxes=found.boxes.cpu().numpy(), box_groups=groups, regions=stacked_regions(masks, groups))
+        return {"detections": sketch, "detection scores": self.query_scores(found, size)}
+
+
+def _sure(found: Detections, keep: Tensor) -> Detections:
+    """Return some of the detections, with the score 1."""
+    keep = keep.to(found.scores.device)
+    return Detections(torch.ones_like(found.scores[keep]), found.masks[keep], found.boxes[keep])
