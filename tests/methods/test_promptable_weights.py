@@ -24,6 +24,7 @@ CASES = [
     ("persam", "weights", HUB_SAM, HUB_SAM3),
     ("sam3_canvas", "weights", SAM3, SEGGPT),
     ("sam3_canvas", "weights", HUB_SAM3, HUB_SAM2),
+    ("sam3_exemplars", "weights", SAM3, SEGGPT),
     ("seggpt", "weights", SEGGPT, SAM),
     ("seggpt", "weights", HUB_SEGGPT, HUB_SAM),
 ]

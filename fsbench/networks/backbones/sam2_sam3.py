@@ -754,11 +754,8 @@ class FrozenSam3(FrozenHubNetwork):
 
     def convert_state_dict(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
         self.release = "SAM 3.1" if is_sam31(state) else "SAM 3"
-        if (
-            self.points
-            and describe_family(state).startswith("SAM 3")
-            and not any(POINT_LAYERS in name for name in state)
-        ):
+        fits = describe_family(state) == describe_family(self._own)
+        if self.points and fits and not any(POINT_LAYERS in name for name in state):
             raise CheckpointError(
                 f"backbone weights for {self.name} have no {POINT_LAYERS}*, the layers for points, as the hub's form "
                 "has none; expected Meta's file (sam3.pt), or examples that are boxes (--model.form box)"

@@ -80,6 +80,7 @@ METHODS = {
              "--model.iterations=3"],
     "vrp_sam": ["--data.test.shot=2", "--model.annotation=scribble"],
     "hdmnet": [],
+    "sam3_exemplars": ["--data.test.way=2", "--data.test.shot=2", "--model.nms=program"],
 }  # fmt: skip
 CLASSIFIERS = {
     "metaoptnet": [],

@@ -117,6 +117,44 @@ def test_metas_file_the_hubs_and_its_model_of_videos_are_one_network(tmp_path):
     assert {network(str(tmp_path / file)).digest for file in files} == {whole.digest}
 
 
+def of_sam31(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Name the weights of a network as the file of SAM 3.1 does, with parts of its tracker (sam3-exemplars.md §7)."""
+    level, own = f"detector.{VISION}convs.", official_state(state)
+    return {name: value for name, value in own.items() if not name.startswith(f"{level}3.")} | {
+        f"detector.{VISION}interactive_convs.0.conv_1x1.weight": torch.zeros(2),
+        "tracker.model.interactive_sam_mask_decoder.iou_token.weight": torch.zeros(2),
+    }
+
+
+def test_sam31_is_told_by_its_names_and_gives_the_same_answers(tmp_path):
+    whole, image = network(), torch.randint(0, 256, (3, 112, 112), dtype=torch.uint8)
+    newer = of_sam31(whole.state)
+    torch.save(newer, tmp_path / "sam3.1_multiplex.pt")
+    found = network(str(tmp_path / "sam3.1_multiplex.pt"))
+    assert (found.release, whole.release) == ("SAM 3.1", "SAM 3")
+    concept, cpu = whole.concept("cat", torch.tensor([[0.5, 0.5, 0.2, 0.3]])), torch.device("cpu")
+    found._texts = whole._texts  # there is no tokenizer
+    one, other = (net.detect(image, concept, cpu) for net in (found, whole))
+    assert torch.equal(one.scores, other.scores) and torch.equal(one.masks, other.masks)
+    unmarked = {name: value for name, value in newer.items() if "interactive" not in name}
+    torch.save(unmarked, tmp_path / "sam3.pt")  # SAM 3 that lacks the level is a damaged file
+    with pytest.raises(CheckpointError, match=r"keys missing: vision_encoder\.neck\.fpn_layers\.3\."):
+        network(str(tmp_path / "sam3.pt"))
+    less = {name: value for name, value in newer.items() if "bbox_embed" not in name}
+    torch.save(less, tmp_path / "less.pt")
+    with pytest.raises(CheckpointError, match=r"keys missing: detr_decoder\.box_head"):
+        network(str(tmp_path / "less.pt"))
+
+
+def test_images_are_stretched_in_whole_numbers():
+    ramp = torch.arange(200, dtype=torch.uint8)[None, None].repeat(3, 50, 1)
+    square = network().pixels(ramp)
+    assert square.shape == (1, 3, 112, 112)
+    grey = (square * 0.5 + 0.5) * 255
+    torch.testing.assert_close(grey, grey.round(), atol=1e-4, rtol=0)
+    assert (grey[0, 0, 0].diff() >= 0).all() and torch.equal(grey[0, 0, 0], grey[0, 0, -1])
+
+
 def test_the_whole_networks_weights_have_places():
     """Every one of the released network's 1468 tensors is found under Meta's names."""
     with torch.device("meta"):

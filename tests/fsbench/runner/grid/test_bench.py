@@ -21,7 +21,7 @@ OWN = {
         "pfenet",
     ),
     **dict.fromkeys(("insid3", "gf_sam", "persam", "persam_f"), "incontext"),
-    **dict.fromkeys(("sam3_canvas", "sam3_canvas_names"), "fss_sam3"),
+    **dict.fromkeys(("sam3_canvas", "sam3_canvas_names", "sam3_exemplars"), "fss_sam3"),
     "matcher": "incontext518", "diam": "gfss", "segic": "segic",
 }  # fmt: skip
 """As their authors evaluate (dcama.md §9, classical-baselines §4, hmnet.md §11, emat.md); FS-CS for all others."""
@@ -46,7 +46,7 @@ def test_a_method_takes_the_protocol_of_its_authors_and_another_when_asked(metho
     "method",
     ["dcama", "dcama_resnet50", "hsnet", "hmnet", "emat", "emat_seg", "cst", "prototype", "insid3", "fssdino",
      "abcdfss", "linear_probe_dense", "lora_probe_dense", "seggpt", "matcher", "gf_sam", "persam",
-     "persam_f", "sam3_canvas", "vrp_sam", "sansa"],
+     "persam_f", "sam3_canvas", "sam3_exemplars", "vrp_sam", "sansa"],
 )  # fmt: skip
 def test_on_the_demo_one_table_holds_all(method):
     assert RunConfig(method, "demo").own_protocol == stated(method, "demo") == "fscs"

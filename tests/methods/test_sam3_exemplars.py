@@ -1,0 +1,198 @@
+"""SAM 3 by exemplars: boxes to prompts, photos, several supports and ways, the program's NMS, failures, weights."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from fsbench.base.errors import CheckpointError, SettingsError
+from fsbench.core.prediction import Prediction
+from fsbench.data.batch import EpisodeBatch, Hints
+from fsbench.data.connected import largest_part_box
+from fsbench.methods.sam3_exemplars import SAM3Exemplars, instance_masks, mask_boxes, relative_boxes, suppress
+from fsbench.networks.backbones.sam2_sam3 import SAM3S, Detections, Sam3NetConfig
+from fsbench.runner.contract.episodes import segmentation_episode
+from tests.fsbench.networks.backbones.test_sam3 import official_state
+
+pytest.importorskip("transformers")
+
+SIDE = SAM3S["sam3_demo"].side
+
+
+def method(**settings: object) -> SAM3Exemplars:
+    return SAM3Exemplars(Sam3NetConfig("sam3_demo", "random:1"), **settings).eval()
+
+
+def an_episode(ways: int = 1, shots: int = 1) -> EpisodeBatch:
+    return next(segmentation_episode(1, 0, ways, shots, SIDE).split())
+
+
+def hinted(episode: EpisodeBatch, box: list[float] | None, names: tuple[str, ...] = ("disc",)) -> EpisodeBatch:
+    """Return the episode with photos of twice its images' width, and one box for every support."""
+
+    def photo(row: int) -> Tensor:
+        return episode.images[row].repeat_interleave(2, 2)
+
+    ways, shots = episode.support.shape[1:]
+    boxes = torch.tensor(box or [torch.nan] * 4, dtype=torch.float64).expand(ways, shots, 4)
+    supports = [[photo(int(row)) for row in way] for way in episode.support[0]]
+    return replace(episode, hints=[Hints(photo(int(episode.query[0])), supports, boxes, names)])
+
+
+def predict(found: SAM3Exemplars, episode: EpisodeBatch) -> Prediction:
+    with torch.no_grad():
+        return found.predict_shots(episode.without_truth())
+
+
+def told(found: SAM3Exemplars, episode: EpisodeBatch, monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
+    """Return the prompts that each support of an episode's ways is encoded with."""
+    seen: list[Tensor] = []
+    support = found.support
+
+    def record(image: Tensor, prompts: Tensor) -> Tensor:
+        seen.append(prompts)
+        return support(image, prompts)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(found, "support", record)
+        predict(found, episode)
+    return seen
+
+
+def test_boxes_and_photos_of_the_test_are_taken_where_they_are_known(monkeypatch):
+    found, episode = method(), an_episode()
+    (given,) = told(found, hinted(episode, [10.0, 20.0, 60.0, 30.0]), monkeypatch)
+    expected = torch.tensor([[40 / (2 * SIDE), 35 / SIDE, 60 / (2 * SIDE), 30 / SIDE]])
+    torch.testing.assert_close(given, expected, atol=1e-7, rtol=0)
+    (of_mask,) = told(found, episode, monkeypatch)
+    x, y, width, height = largest_part_box(episode.support_masks[0, 0, 0].numpy())
+    expected = relative_boxes(torch.tensor([[x, y, x + width, y + height]]), (SIDE, SIDE))
+    torch.testing.assert_close(of_mask, expected, atol=1e-7, rtol=0)
+    found.backbone.cache.clear()
+    narrow = found.features(hinted(episode, [10.0, 20.0, 60.0, 30.0]), episode.query)
+    found.backbone.cache.clear()
+    assert (narrow - found.features(episode, episode.query)).abs().max() > 1e-4  # the photo itself was stretched
+
+
+@pytest.mark.slow(3)
+@pytest.mark.parametrize("form", ["point", "box"])
+def test_supports_stand_side_by_side_and_an_images_place_counts_unless_dropped(form):
+    episode = hinted(an_episode(1, 3), [10.0, 20.0, 60.0, 30.0])
+    found = method(form=form)
+    query, ways = found.ask(episode)
+    every = list(next(ways))
+    joined = found.join(iter(every))
+    assert joined.tokens.shape[1] == 6 and torch.equal(joined.tokens, torch.cat([one.tokens for one in every], 1))
+    image = found.features(episode, episode.support[0, 0, :1], supports=True)
+    prompts = torch.tensor([[0.3, 0.4, 0.2, 0.2], [0.6, 0.4, 0.2, 0.2]])
+    kept, dropped = found.support(image, prompts), method(form=form, drop_spatial_bias=True).support(image, prompts)
+    assert kept.shape == (1, 3, image.shape[1]) and (kept - dropped).abs().max() > 1e-4
+    assert (found.segment(query, joined).scores > 0.5).all()
+    found.threshold = 0.0
+    alone = found.segment(query, every[0]).scores
+    assert (found.segment(query, joined).scores - alone).abs().max() > 1e-6
+
+
+def test_the_largest_score_wins_and_the_first_of_equal_ones(monkeypatch):
+    found, episode = method(), an_episode(2, 1)
+    masks = torch.full((3, 28, 28), -9.0)
+    masks[0, :, :14] = 9
+    masks[1, :, 10:] = 9
+    masks[2] = 9  # not sure enough
+    ways = iter([torch.tensor([0.8, 0.6, 0.5]), torch.tensor([0.6, 0.6, 0.2])])
+    monkeypatch.setattr(found.backbone, "find", lambda *a: Detections(next(ways), masks, torch.zeros(3, 4)))
+    found.keeps_soft_masks = True
+    answer = predict(found, episode)
+    assert (answer.label_map == 1).all() and not answer.failed  # 0.8 on the left, 0.6 against 0.6 on the right
+    assert answer.probability[1].unique().tolist() == [pytest.approx(0.6)]
+
+
+def test_nms_keeps_the_first_whatever_the_scores():
+    masks = torch.zeros(5, 20, 20, dtype=torch.bool)
+    masks[0, :10, :10] = masks[1, :10, :8] = masks[2, 10:, 10:] = True  # the second lies in the first
+    masks[4, :8, 12:] = True
+    assert suppress(masks).tolist() == [0, 2, 3, 4]  # the fourth is empty and overlaps nothing
+    assert mask_boxes(masks)[[0, 3, 4]].tolist() == [[0, 0, 9, 9], [21, 21, -1, -1], [12, 0, 19, 7]]
+    assert suppress(masks[:1]).tolist() == [0] and suppress(masks[:0]).tolist() == []
+    inside = torch.zeros(2, 20, 20, dtype=torch.bool)
+    inside[0, 0], inside[0, :, 0], inside[1, 5:9, 5:9] = True, True, True  # no common pixel, but a box in a box
+    assert suppress(inside).tolist() == [0]
+
+
+def test_nms_is_over_all_ways_and_makes_all_scores_one(monkeypatch):
+    found, episode = method(nms="program"), an_episode(2, 1)
+    masks = torch.full((2, 28, 28), -9.0)
+    masks[0, :14], masks[1, 14:] = 9, 9
+    ways = iter([torch.tensor([0.6, 0.1]), torch.tensor([0.9, 0.7])])
+    monkeypatch.setattr(found.backbone, "find", lambda *a: Detections(next(ways), masks, torch.zeros(2, 4)))
+    found.keeps_instances = True
+    answer = predict(found, episode)
+    third = len(answer.label_map) // 3
+    assert (answer.label_map[:third] == 1).all() and (answer.label_map[-third:] == 2).all()
+    assert answer.instances.ways.tolist() == [1, 2] and answer.instances.scores.tolist() == [1, 1]
+    found.nms, ways = "none", iter([torch.tensor([0.6, 0.1]), torch.tensor([0.9, 0.7])])
+    monkeypatch.setattr(found.backbone, "find", lambda *a: Detections(next(ways), masks, torch.zeros(2, 4)))
+    assert (predict(found, episode).label_map[:third] == 2).all()
+
+
+def test_a_way_without_any_box_has_failed():
+    found, episode = method(threshold=0.0), an_episode(2, 2)
+    unprompted = predict(found, hinted(episode, None, ("disc", "ring")))
+    assert unprompted.failed and not unprompted.label_map.any()
+    assert not predict(found, episode).failed
+    labels = episode.support_labels.clone()
+    labels[0, 0, 0] = 0  # one support of two
+    half = predict(found, replace(episode, support_labels=labels))
+    assert not half.failed and (half.label_map == 1).any()
+    labels[0, 0] = 0
+    other = predict(found, replace(episode, support_labels=labels))
+    assert other.failed and set(other.label_map.unique().tolist()) <= {0, 2}
+
+
+def test_detections_are_the_objects_and_the_steps():
+    found, episode = method(threshold=0.0), an_episode(2, 1)
+    found.keeps_instances = True
+    answer = predict(found, episode)
+    assert answer.instances.masks.shape[1:] == answer.label_map.shape and set(answer.instances.ways.tolist()) == {1, 2}
+    assert torch.equal(answer.instances.masks.any(0), answer.label_map > 0)
+    maps = found.query_maps(episode)
+    assert list(maps) == [f"{step} {way}" for way in (1, 2) for step in ("detections", "detection scores")]
+    (first, *_) = found.way_outputs(episode)
+    masks = torch.stack([*instance_masks(first, tuple(answer.label_map.shape))])
+    assert torch.equal(masks.any(0), maps["detection scores 1"] > 0)
+
+
+def test_names_are_told_where_they_are_asked_for():
+    named = method(text="class", threshold=0.0)
+    assert named.supervision == ("boxes", "class names") and method().supervision == ("boxes",)
+    episode = hinted(an_episode(), [10.0, 20.0, 60.0, 30.0], ("aeroplane",))
+    query, ways = named.ask(episode)
+    support = named.join(next(ways))
+    assert support.text == "aeroplane"
+    one, other = (named.segment(query, support._replace(text=text)).scores for text in ("aeroplane", "visual"))
+    assert (one - other).abs().max() > 1e-4
+    with pytest.raises(SettingsError, match="text is class, but the episodes tell no class names"):
+        predict(named, replace(an_episode(), hints=None))
+    with pytest.raises(SettingsError, match="threshold is 1, expected a score"):
+        method(threshold=1.0)
+
+
+def test_points_need_metas_file_and_boxes_do_with_the_hubs(tmp_path):
+    points = method().backbone
+    hub = {name: value for name, value in points.state.items() if ".points_" not in name}
+    save_file({name: value.contiguous() for name, value in hub.items()}, tmp_path / "model.safetensors")
+    torch.save(official_state(points.state), tmp_path / "sam3.pt")
+    config = Sam3NetConfig("sam3_demo", str(tmp_path / "model.safetensors"))
+    with pytest.raises(CheckpointError, match=r"no geometry_encoder\.points_\*, .* expected Meta's file .*form box"):
+        SAM3Exemplars(config)
+    boxes = SAM3Exemplars(config, form="box")
+    metas = Sam3NetConfig("sam3_demo", str(tmp_path / "sam3.pt"))
+    assert SAM3Exemplars(metas).backbone.digest == points.digest
+    assert SAM3Exemplars(metas, form="box").backbone.digest == boxes.backbone.digest
+    assert boxes.record_notes(None)[0].startswith("told boxes alone (no class names); SAM 3 may have seen")
+    part = {name: value for name, value in official_state(points.state).items() if "points_pool" not in name}
+    torch.save(part, tmp_path / "part.pt")
+    with pytest.raises(CheckpointError, match=r"2 keys missing: geometry_encoder\.points_pool_project"):
+        SAM3Exemplars(Sam3NetConfig("sam3_demo", str(tmp_path / "part.pt")))
