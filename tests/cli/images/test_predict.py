@@ -174,6 +174,10 @@ def test_objects_are_annotations_and_steps_are_drawn(photos, support, tmp_path, 
     assert predict(*support, *query, "--method", "sam3_canvas")[1].count("(1 of them by an earlier call)") == 1
     (out / "steps" / "a.jpg.png").unlink()
     assert predict(*support, *query, "--method", "sam3_canvas", "--steps")[1].count("before)") == 0
+    out = tmp_path / "exemplars"
+    query = ("--query", photos / "a.jpg", "--out", out)
+    assert predict(*support, *query, "--method", "sam3_exemplars", "--steps")[0] == 0
+    assert json.loads((out / "annotations.json").read_text())["annotations"] and (out / "steps" / "a.jpg.png").is_file()
     assert predict(*support, "--query", photos, "--out", tmp_path / "x", "--method", "seggpt", "--steps")[0] == 2
     assert "--steps was given, but seggpt has no steps" in capsys.readouterr().err
 

@@ -18,7 +18,9 @@ from fsbench.datamodules.datasets.folder import Folder
 from fsbench.datamodules.episodic import EpisodicDataModule
 from fsbench.methods.emat import EMAT
 from fsbench.methods.prototype import Prototype
+from fsbench.methods.sam3_exemplars import SAM3Exemplars
 from fsbench.networks.backbones.base import BackboneConfig
+from fsbench.networks.backbones.sam2_sam3 import Sam3NetConfig
 from fsbench.runner.config.run_config import RunConfig
 from fsbench.runner.engine.experiment import Experiment
 from fsbench.runner.engine.machine.watchdog import safe_imports
@@ -46,14 +48,18 @@ def prototype():
     return Prototype(BackboneConfig("demo", "random:0"))
 
 
-def bench(method, folder, runs, *more, **options):
-    """The record of a run of the suite on `blocks`."""
-    extra = [
+def words(folder):
+    """Options of a run of the suite on `blocks`."""
+    return [
         f"--data.dataset={FOLDER}", f"--data.dataset.root={folder}", "--data.image_size=32", "--data.test.episodes=8",
         "--data.training.validation_episodes=4", "--data.loading.workers=0", "--trainer.accelerator=cpu",
-        "--data.training.batch_size=4",
-        "--trainer.enable_progress_bar=false", *more,
+        "--data.training.batch_size=4", "--trainer.enable_progress_bar=false",
     ]  # fmt: skip
+
+
+def bench(method, folder, runs, *more, **options):
+    """The record of a run of the suite on `blocks`."""
+    extra = [*words(folder), *more]
     request = RunConfig(
         method, "demo", way=2, runs=str(runs), backbone="demo", weights="random:0", extra=extra, **options
     )
@@ -65,6 +71,16 @@ def test_the_scores_of_a_test_are_those_of_a_run(blocks_folder, tmp_path):
     record = bench("prototype", blocks_folder, tmp_path)
     assert found == {f"test/{name}": value for name, value in record.run.scores.items()}
     assert {"test/mIoU", "test/FB-IoU", "test/accuracy"} <= found.keys() and found["test/mIoU"] > 0
+
+
+def test_a_method_that_is_told_more_is_told_it_in_a_test_by_hand(blocks_folder, tmp_path):
+    """Photos at their own size and boxes, which the data module brings for the method."""
+    pytest.importorskip("transformers")
+    method = SAM3Exemplars(Sam3NetConfig("sam3_demo", "random:0"), threshold=0.25)
+    (found,) = trainer().test(method, datamodule=blocks(blocks_folder), verbose=False)
+    request = RunConfig("sam3_exemplars", "demo", way=2, runs=str(tmp_path), extra=words(blocks_folder))
+    record = run_experiment(Experiment(request.parse()))
+    assert found == {f"test/{name}": value for name, value in record.run.scores.items()} and found["test/mIoU"] > 0
 
 
 @pytest.mark.parametrize(("limit", "count"), [({"limit_test_batches": 3}, 3), ({"fast_dev_run": True}, 1)])

@@ -151,9 +151,10 @@ def test_ways_of_a_classifier_have_its_counts(photos, tmp_path):
     check_on_photos("nn", photos, tmp_path)
 
 
-KINDS = ("bam", "diam", "fort_lora", "hdmnet", "persam", "seggpt", "segic")
+KINDS = ("bam", "diam", "fort_lora", "hdmnet", "persam", "sam3_exemplars", "seggpt", "segic")
 """A method of each other way to answer: with base classes, all ways together, by a class, with numbers of a batch that
-have no axis, on SAM, in colours, in one stride; the last two resize images by a rule of their own."""
+have no axis, on SAM, of photos and boxes, in colours, in one stride; the last two resize images by a rule of their own.
+"""
 
 
 @pytest.mark.slow
