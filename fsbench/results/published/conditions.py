@@ -22,6 +22,7 @@ PROGRAMS: Mapping[str, str] = {
     "bam": "BAM", "cst": "CST", "dcama": "DCAMA", "diam": "DIaM", "emat": "EMAT", "fssdino": "FSSDINO",
     "gfsam": "GF-SAM", "hdmnet": "HDMNet", "hmnet": "HMNet", "hsnet": "HSNet", "insid3": "INSID3",
     "matcher": "Matcher", "persam": "PerSAM", "pfenet": "PFENet", "sam3canvas": "FSS-SAM3",
+    "sam3exemplars": "FSS-SAM3",  # nobody has evaluated it; that program's network is told the same
 }  # fmt: skip
 """Types of our methods, and the names under which the atlas has their evaluation programs."""
 _BASE_LEARNER = ("base_learner", "bam")

@@ -124,6 +124,7 @@ def of_method(run, method, told=("masks",), origin=None):
         ({"type": "hmnet", "bam": False}, ("masks",), "none"),
         ({"type": "sam3canvas"}, ("boxes",), "SAM 3"),
         ({"type": "sam3canvas"}, ("boxes", "class names"), "SAM 3; text (class names, by default)"),
+        ({"type": "sam3exemplars"}, ("boxes",), "SAM 3"),
         ({"type": "another"}, ("masks", "class names"), "class names"),
         ({"type": "another"}, None, NOT_STATED),
     ],
