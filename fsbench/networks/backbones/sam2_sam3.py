@@ -732,10 +732,10 @@ class FrozenSam3(FrozenHubNetwork):
         return self._texts.identity_settings
 
     @cached_property
-    def _own(self) -> dict[str, Tensor]:
-        """The network's tensors by their names, without memory for their values."""
+    def _names(self) -> set[str]:
+        """Names of the network's tensors."""
         with torch.device("meta"):
-            return self.new_network().state_dict()
+            return set(self.new_network().state_dict())
 
     def own_names(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return weights under the names of transformers, without what the network has not; a further layer stays.
@@ -745,17 +745,19 @@ class FrozenSam3(FrozenHubNetwork):
         if not describe_family(state).startswith("SAM 3"):
             return state
         known = names_of_sam3(state).items()
-        found = {name: value for name, value in known if re.sub(r"\.layers\.\d+\.", ".layers.0.", name) in self._own}
+        found = {name: value for name, value in known if re.sub(r"\.layers\.\d+\.", ".layers.0.", name) in self._names}
         return self.unread_level() | found if is_sam31(state) else found
 
     def unread_level(self) -> dict[str, Tensor]:
         """Return zeros for the level of the neck that nothing reads."""
-        return {name: torch.zeros(own.shape) for name, own in self._own.items() if name.startswith(LAST_LEVEL)}
+        with torch.device("meta"):
+            own = self.new_network().state_dict()
+        return {name: torch.zeros(value.shape) for name, value in own.items() if name.startswith(LAST_LEVEL)}
 
     def convert_state_dict(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
         self.release = "SAM 3.1" if is_sam31(state) else "SAM 3"
-        fits = describe_family(state) == describe_family(self._own)
-        if self.points and fits and not any(POINT_LAYERS in name for name in state):
+        lacks_points = self.points and not any(POINT_LAYERS in name for name in state)
+        if lacks_points and describe_family(state) == describe_family(self.expected_state(state)):
             raise CheckpointError(
                 f"backbone weights for {self.name} have no {POINT_LAYERS}*, the layers for points, as the hub's form "
                 "has none; expected Meta's file (sam3.pt), or examples that are boxes (--model.form box)"
