@@ -85,7 +85,7 @@ def test_both_ways_are_timed_on_the_first_episodes_of_a_fold(method, lists, tmp_
     speed.main([*words.split(), "--device", "cpu", "--json", str(tmp_path / "folds.json")])
     found = Measurements(**json.loads((tmp_path / "folds.json").read_text()))
     assert [(row.path, len(row.times)) for row in found.rows] == [("authors' scheme", 2), ("suite", 2)]
-    listed = OfficialFold(str(lists), "pascal", 0).episodes("fscs", 1, 2)
+    listed = OfficialFold(str(lists), "pascal", 0).episodes("hsnet", 1, 2)
     distinct = {name for names in shown(listed) for name in names}
     encoded = len(distinct) + (encoded_twice(evaluation_order(listed)) if method == "emat" else 0)
     assert found.rows[0].what == (

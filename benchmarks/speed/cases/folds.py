@@ -162,11 +162,12 @@ def cases(
     lists: str | None = None,
     dataset: str = "pascal",
     methods: str = "hsnet,dcama,cst,emat,pfenet,bam,hmnet",
+    protocol: str = "hsnet",
     shots: int = 1,
     episodes: int = 20,
     size: int = 0,
 ) -> Iterator[Case]:
-    """Compare the first --episodes of fold 0 in the suite's order, 1-way, under each method's own protocol.
+    """Compare the first --episodes of fold 0 in the suite's order, 1-way, under one protocol for all methods.
 
     --lists is a folder of official lists (`<dataset>/val/fold<f>`), or those of $FSBENCH_TEST_DATA. Images are drawn,
     500x375 or 640x480 pixels, under the official names; weights are random. --size replaces the method's own.
@@ -176,10 +177,9 @@ def cases(
         index = OfficialFold(lists, dataset, 0, Path(drawn))
         for name in methods.split(","):
             composed = method_settings(name, dataset)
-            data = composed.data_arguments
-            side = size or data["image_size"]
+            side = size or composed.data_arguments["image_size"]
             method = built_method(device, composed).eval()
-            evaluation = build_evaluation(method, data["test"]["protocol"], index, side, shots, episodes)
+            evaluation = build_evaluation(method, protocol, index, side, shots, episodes)
             suite, by_last_use = evaluation.encodings()
             encoded = f"{2 * shots * len(evaluation.fold)} -> {suite} images encoded, by last use alone {by_last_use}"
             task = f"{name}, {dataset} fold 0, 1-way {shots}-shot, {side} pixels, an episode"
