@@ -5,13 +5,12 @@ A case is calls in this process, or commands in processes of their own. Its firs
 
 import json
 import math
-import multiprocessing
 import os
 import platform
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -47,8 +46,8 @@ class Case:
         check: largest difference of their answers, relative to the largest number; called before anything is timed.
         tolerance: largest difference that is allowed.
         units: how many of what is named one call computes; seconds are those of one.
-        takes_turn: the calls take the number of the turn, and have no other one to warm up; on a CPU their memory is
-            that of all turns in a process of their own.
+        takes_turn: the calls take the number of the turn, and have no other one to warm up. What they keep from turn to
+            turn has a bound of its own, so their memory is not watched.
     """
 
     what: str
@@ -136,39 +135,42 @@ def measure(case: Case, device: torch.device, repeats: int) -> list[Row]:
         SystemExit: a command failed.
     """
     calls = {name: path for name, path in case.paths.items() if not isinstance(path, Command)}
-    in_child = case.takes_turn and device.type == "cpu"
     times: dict[str, list[float]] = {name: [] for name in case.paths}
     peaks: dict[str, float] = {}
-    turns = range(max(repeats, 1))
-    for name, call in calls.items():
-        if in_child:
-            peaks[name] = _in_child(partial(_peak, call, turns, device))
-        elif repeats and not case.takes_turn:
+    for call in calls.values():
+        if repeats and not case.takes_turn:
             call()
-    for turn in turns:
+    for turn in range(max(repeats, 1)):
         for name, path in case.paths.items():
             if isinstance(path, Command):
                 seconds, peak = command_cost(path)
                 peaks[name] = max(peaks.get(name, 0.0), peak)
+            elif case.takes_turn:
+                seconds = _timed(partial(path, turn), device)
             elif repeats:
-                seconds = _timed(partial(path, turn) if case.takes_turn else path, device)
+                seconds = _timed(path, device)
             else:
                 seconds, peaks[name] = _timed_and_watched(path, device)
             times[name].append(seconds / case.units)
-    if repeats and not in_child:
-        peaks |= {name: _peak(call, [0] if case.takes_turn else (), device) for name, call in calls.items()}
-    return [
-        Row(what=case.what, path=name, times=taken, peak_mib=round(peaks[name], 1)) for name, taken in times.items()
-    ]
+    if repeats and not case.takes_turn:
+        peaks |= {name: _timed_and_watched(call, device)[1] for name, call in calls.items()}
+    mib = {name: round(peak, 1) for name, peak in peaks.items()}
+    return [Row(what=case.what, path=name, times=taken, peak_mib=mib.get(name)) for name, taken in times.items()]
 
 
 def lines(rows: Sequence[Row], difference: float | None) -> list[str]:
-    """Return what was measured, and a line for every way: seconds, memory, ratio to the first, how far they differ."""
+    """Return what was measured, and a line for every way: seconds and memory.
+
+    Where the ways give one answer, each has its ratio to the first, and the last line how far they differ.
+    """
     first = rows[0].seconds
     lines = [rows[0].what]
     for row in rows:
-        ratio = f" {first / max(row.seconds, 1e-9):6.2f}x as fast" if row is not rows[0] else ""
-        lines.append(f"  {row.path:22} {row.seconds:9.4f} s {row.peak_mib or 0:7.0f} MiB{ratio}")
+        ratio = (
+            f" {first / max(row.seconds, 1e-9):6.2f}x as fast" if row is not rows[0] and difference is not None else ""
+        )
+        memory = "" if row.peak_mib is None else f" {row.peak_mib:7.0f} MiB"
+        lines.append(f"  {row.path:22} {row.seconds:9.4f} s{memory}{ratio}")
     if difference is not None:
         lines[-1] += f", differs by {difference:.1e}"
     return lines
@@ -200,28 +202,6 @@ def _timed_and_watched(call: Callable[[], object], device: torch.device) -> tupl
     meter = Meter(device)
     seconds = _timed(call, device)
     return seconds, max(meter.peak_mib - before, 0.0)
-
-
-def _peak(call: Callable[..., object], turns: Iterable[int], device: torch.device) -> float:
-    """Return the peak memory in MiB of a call, or of a call for each turn, beyond what was held before."""
-    arguments: list[tuple[int, ...]] = [(turn,) for turn in turns] or [()]
-    return _timed_and_watched(lambda: [call(*own) for own in arguments], device)[1]
-
-
-def _in_child(call: Callable[[], float]) -> float:
-    """Return `call()`, computed by one thread in a process of its own whose memory holds nothing of later calls."""
-    receive, send = multiprocessing.Pipe(duplex=False)
-
-    def answer() -> None:
-        torch.set_num_threads(1)  # a fork has none of the threads that OpenMP would wait for
-        send.send(call())
-
-    child = multiprocessing.get_context("fork").Process(target=answer)
-    child.start()
-    send.close()
-    result: float = receive.recv()
-    child.join()
-    return result
 
 
 WATCH = """

@@ -31,6 +31,7 @@ GAINS: Mapping[str, tuple[str, str]] = {
     "patnet-transform": ("ours", "the paper's formulas"),
     "ifa-background": ("ours", "a loop over positions"),
     "abcdfss-contrast": ("ours", "the paper's formulas"),
+    "selective-scan": ("ours", "token by token"),
     "hdmnet-matching": ("ours", "the paper's formulas"),
     "segic-similarity": ("ours", "the paper's formulas"),
     "folds": ("suite", "the authors' scheme"),
@@ -39,7 +40,8 @@ GAINS: Mapping[str, tuple[str, str]] = {
     "report": ("fsbench", ""),
     "networks": ("bf16", "fp32"),
 }
-"""Results in the order of the page, each with the path that a user runs, and its opponent in few words."""
+"""Results in the order of the page, each with the path that a user runs, and its opponent in few words; the
+results of "parts" stand in docs/guides/cluster.md."""
 
 
 def measurements(folder: Path = RESULTS) -> dict[str, Measurements]:
@@ -69,7 +71,7 @@ def gains(found: Mapping[str, Measurements]) -> str:
                 lines.append([what, opponent, *_compared(first, run)])
             else:
                 lines.append([what, "", _time(first), _mib(first)])
-    return f"{_origin(list(shown.values()))}\n\n{_markdown(lines)}"
+    return f"{_origin(list(shown.values()))}\n\n{markdown(lines)}"
 
 
 def _origin(contents: Sequence[Measurements]) -> str:
@@ -78,7 +80,8 @@ def _origin(contents: Sequence[Measurements]) -> str:
     machines = dict.fromkeys(f"{content.machine}, torch {content.versions['torch']}" for content in contents)
     dates = [content.date for content in contents]
     days = " to ".join(dict.fromkeys([min(dates), max(dates)]))
-    return f"{clock}, medians where a way was run several times. {'; '.join(machines)}; {days}."
+    several = "medians where a way was run several times, with the smallest and largest ratio of a turn"
+    return f"{clock}, {several}. {'; '.join(machines)}; {days}."
 
 
 def tables(folder: Path = RESULTS) -> dict[str, tuple[str, str]]:
@@ -88,18 +91,20 @@ def tables(folder: Path = RESULTS) -> dict[str, tuple[str, str]]:
         content = json.loads(path.read_text())
         for name, table in content.get("tables", {}).items():
             head = f"{content['origin']} Machine: {content['machine']}. Of {content['date']}."
-            found[name] = head, _markdown([table["columns"], *table["rows"]])
+            found[name] = head, markdown([table["columns"], *table["rows"]])
     return found
 
 
-def _markdown(lines: list[list[str]]) -> str:
+def markdown(lines: list[list[str]]) -> str:
     """Return the table whose first line is the head."""
     return "\n".join("| " + " | ".join(cells) + " |" for cells in (lines[0], ["---"] * len(lines[0]), *lines[1:]))
 
 
 def _compared(first: Row, row: Row) -> list[str]:
     """Return the cells of a path's time and memory against the first one's."""
-    times = f"{first.seconds / row.seconds:.2f}x as fast ({_time(first)} -> {_time(row)})"
+    ratios = sorted(before / after for before, after in zip(first.times, row.times, strict=True))
+    spread = f", {ratios[0]:.2f} to {ratios[-1]:.2f}" if len(ratios) > 1 else ""
+    times = f"{first.seconds / row.seconds:.2f}x as fast{spread} ({_time(first)} -> {_time(row)})"
     return [times, f"{_mib(first).removesuffix(' MiB')} -> {_mib(row)}" if _mib(first) and _mib(row) else ""]
 
 

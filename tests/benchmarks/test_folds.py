@@ -81,15 +81,15 @@ def test_images_are_drawn_alike_under_the_names_of_the_lists(lists, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["prototype", "emat"])
 def test_both_ways_are_timed_on_the_first_episodes_of_a_fold(method, lists, tmp_path, capsys):
-    words = f"folds --lists {lists} --dataset pascal --method {method} --shots 2 --size 28 --episodes 20 --repeats 2"
+    words = f"folds --lists {lists} --methods {method} --shots 2 --size 28 --episodes 10 --repeats 2"
     speed.main([*words.split(), "--device", "cpu", "--json", str(tmp_path / "folds.json")])
     found = Measurements(**json.loads((tmp_path / "folds.json").read_text()))
     assert [(row.path, len(row.times)) for row in found.rows] == [("authors' scheme", 2), ("suite", 2)]
-    listed = OfficialFold(str(lists), "pascal", 0).episodes("fscs", 1, 2)
+    listed = OfficialFold(str(lists), "pascal", 0).episodes("hsnet", 1, 2)
     distinct = {name for names in shown(listed) for name in names}
     encoded = len(distinct) + (encoded_twice(evaluation_order(listed)) if method == "emat" else 0)
     assert found.rows[0].what == (
-        f"pascal fold 0, 1-way 2-shot, {method}, 28 pixels, an episode; of the whole fold {4 * 1000} -> {encoded} "
+        f"{method}, pascal fold 0, 1-way 2-shot, 28 pixels, an episode; of the whole fold {4 * 1000} -> {encoded} "
         f"images encoded, by last use alone {encoded}"
     )
     assert all(row.seconds > 0 for row in found.rows)
@@ -101,6 +101,6 @@ def test_what_the_ways_need_is_said(lists, monkeypatch):
     monkeypatch.delenv("FSBENCH_TEST_DATA", raising=False)
     with pytest.raises(SystemExit, match=r"give --lists, a folder of official lists .*, or set FSBENCH_TEST_DATA"):
         speed.main(["folds", "--device", "cpu"])
-    few = f"folds --lists {lists} --dataset pascal --method prototype --shots 1 --size 28 --episodes 3 --device cpu"
-    with pytest.raises(SystemExit, match="3 episodes are too few; expected 10 for every turn: give --episodes"):
+    few = f"folds --lists {lists} --methods prototype --size 28 --episodes 3 --device cpu"
+    with pytest.raises(SystemExit, match="3 episodes are too few; expected 5 for every turn: give --episodes"):
         speed.main(few.split())

@@ -68,7 +68,7 @@ def test_a_row_is_the_way_that_is_run_against_the_first_by_medians(tmp_path):
         ).model_dump_json()  # fmt: skip
 
     plain = Row(what="one way", path="plain", times=[3.0, 2.0, 90.0], peak_mib=949.4)
-    others = [Row(what="one way", path=path, times=[1.5], peak_mib=201.0) for path in ("other", "ours")]
+    others = [Row(what="one way", path=path, times=[1.5, 1.5, 1.5], peak_mib=201.0) for path in ("other", "ours")]
     (tmp_path / "patnet-transform.json").write_text(content(plain, *others))
     (tmp_path / "episodes.json").write_text(content(Row(what="episode", path="ours", times=[0.25])))
     (tmp_path / "some-gpu.json").write_text(content(Row(what="scan", path="triton", times=[1.0])))
@@ -78,5 +78,5 @@ def test_a_row_is_the_way_that_is_run_against_the_first_by_medians(tmp_path):
     )
     assert lines[6:-2] == [
         "| episode |  | 250 ms |  |",
-        "| one way | the paper's formulas | 2.00x as fast (3 s -> 1.5 s) | 949 -> 201 MiB |",
+        "| one way | the paper's formulas | 2.00x as fast, 1.33 to 60.00 (3 s -> 1.5 s) | 949 -> 201 MiB |",
     ]

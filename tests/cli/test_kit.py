@@ -372,8 +372,16 @@ def noise(episode) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return rng.randint(0, ways + 1, episode.size), rng.rand(ways) < 0.5, rng.rand(ways).astype(np.float32)
 
 
+QUICK = ("bam", "fscs", "gfss", "presence")
+
+
 @pytest.mark.parametrize(
-    "protocol", [name for name in protocol_names() if load_protocol(name).task == "segmentation" and name != "fssdino"]
+    "protocol",
+    [
+        pytest.param(name, marks=[] if name in QUICK else [pytest.mark.slow(1)])
+        for name in protocol_names()
+        if load_protocol(name).task == "segmentation" and name != "fssdino"
+    ],
 )
 def test_all_protocols_count_files_as_functions(protocol, blocks_folder, tmp_path):
     """A file of answers has the counts, scores and predictions of the function that made it."""

@@ -11,8 +11,6 @@ from tests.frozen import counts, suite
 from tests.frozen.counts import Data, same, value
 from tests.frozen.files import moved_entries, read_frozen, report
 
-QUICK = ("blind_centre", "prototype")
-
 
 @pytest.fixture(scope="session")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Data:
@@ -26,10 +24,8 @@ def elsewhere_run() -> Iterator[Executor]:
         yield pool
 
 
-@pytest.mark.parametrize(
-    "method",
-    [pytest.param(name, marks=[] if name in QUICK else [pytest.mark.slow(4)]) for name in counts.case_names()],
-)
+@pytest.mark.slow(4)
+@pytest.mark.parametrize("method", counts.case_names())
 def test_counts_are_as_they_were(method: str, data: Data, elsewhere_run: Executor) -> None:
     frozen = {key: line for key, line in read_frozen(counts.GROUP).items() if key == method}
     moved = moved_entries(frozen, elsewhere_run.submit(counts.entries_of, method, data).result(), same)

@@ -9,17 +9,14 @@ from tests.frozen import tables
 from tests.frozen.files import moved_entries, read_frozen, report
 from tests.frozen.tables import COMMANDS, DIGITS, INTERVALS, SCORES, rounded
 
-QUICK = ("table-1shot", "compare-1shot", "protocol-fscs", "protocol-hsnet")
-
 
 @pytest.fixture(scope="session")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tables.make_runs(tmp_path_factory.mktemp("frozen-runs"))
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[] if name in QUICK else [pytest.mark.slow(2)]) for name in COMMANDS]
-)
+@pytest.mark.slow(2)
+@pytest.mark.parametrize("name", COMMANDS)
 def test_rows_are_as_they_were(name: str, runs: Path) -> None:
     now = tables.entries_of(name, runs)
     messages = []

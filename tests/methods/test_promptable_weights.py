@@ -37,7 +37,10 @@ def blocks(name: str, depth: int = 3, width: int = 8) -> dict[str, torch.Tensor]
     return {name.format(number): torch.ones(width) for number in range(depth)}
 
 
-@pytest.mark.parametrize(("method", "key", "own", "other"), CASES)
+@pytest.mark.parametrize(
+    ("method", "key", "own", "other"),
+    [pytest.param(*case, marks=[pytest.mark.slow(2)] * (case[0] in ("gf_sam", "persam"))) for case in CASES],
+)
 def test_weights_that_do_not_fit_are_refused_in_one_line(method, key, own, other, tmp_path):
     file = tmp_path / ("weights.safetensors" if own in HUB else "weights.pth")
     files = [f"--config={path}" for path in config_files(method, "demo")]

@@ -16,7 +16,7 @@ from unittest.mock import patch
 import numpy as np
 import torch
 
-from benchmarks.speed.cases.loading import BLOCK
+from benchmarks.speed.cases.methods import built_method, method_settings
 from benchmarks.speed.harness import Case, sample_folder
 from benchmarks.speed.official_fold import OfficialFold
 from fsbench.base.tensor_cache import FeatureCache
@@ -27,10 +27,12 @@ from fsbench.data.episodes.episode import Episode
 from fsbench.data.episodes.evaluation_order import evaluation_order, next_uses
 from fsbench.protocols.protocol import Protocol
 from fsbench.protocols.reading import load_segmentation
-from fsbench.runner.config.run_config import RunConfig
 from fsbench.scores.answers import SegmentationResult
 
 T = TypeVar("T")
+
+BLOCK = 5
+"""Episodes that each way evaluates before it is the other's turn."""
 
 
 def count_encodings(
@@ -159,29 +161,31 @@ def cases(
     device: torch.device,
     lists: str | None = None,
     dataset: str = "pascal",
-    method: str = "hsnet",
+    methods: str = "hsnet,dcama,cst,emat,pfenet,bam,hmnet",
+    protocol: str = "hsnet",
     shots: int = 1,
-    episodes: int = 60,
+    episodes: int = 20,
     size: int = 0,
 ) -> Iterator[Case]:
-    """Compare the first --episodes of fold 0 in the suite's order, 1-way, under the method's own protocol.
+    """Compare the first --episodes of fold 0 in the suite's order, 1-way, under one protocol for all methods.
 
     --lists is a folder of official lists (`<dataset>/val/fold<f>`), or those of $FSBENCH_TEST_DATA. Images are drawn,
     500x375 or 640x480 pixels, under the official names; weights are random. --size replaces the method's own.
     """
     lists = sample_folder(lists, "--lists, a folder of official lists (<dataset>/val/fold<f>)", "official-lists/hsnet")
     with TemporaryDirectory() as drawn:
-        composed = RunConfig(method, dataset, weights="random").parse(build=False)
-        data = composed.data_arguments
-        side, index = size or data["image_size"], OfficialFold(lists, dataset, 0, Path(drawn))
-        evaluation = build_evaluation(
-            composed.build_method().to(device).eval(), data["test"]["protocol"], index, side, shots, episodes
-        )
-        suite, by_last_use = evaluation.encodings()
-        encoded = f"{2 * shots * len(evaluation.fold)} -> {suite} images encoded, by last use alone {by_last_use}"
-        what = f"{dataset} fold 0, 1-way {shots}-shot, {method}, {side} pixels, an episode; of the whole fold {encoded}"
-        paths = {"authors' scheme": evaluation.authors, "suite": evaluation.suite}
-        yield Case(what, paths, evaluation.check, units=BLOCK, takes_turn=True)
+        index = OfficialFold(lists, dataset, 0, Path(drawn))
+        for name in methods.split(","):
+            composed = method_settings(name, dataset)
+            side = size or composed.data_arguments["image_size"]
+            method = built_method(device, composed).eval()
+            evaluation = build_evaluation(method, protocol, index, side, shots, episodes)
+            suite, by_last_use = evaluation.encodings()
+            encoded = f"{2 * shots * len(evaluation.fold)} -> {suite} images encoded, by last use alone {by_last_use}"
+            task = f"{name}, {dataset} fold 0, 1-way {shots}-shot, {side} pixels, an episode"
+            what = f"{task}; of the whole fold {encoded}"
+            paths = {"authors' scheme": evaluation.authors, "suite": evaluation.suite}
+            yield Case(what, paths, evaluation.check, units=BLOCK, takes_turn=True)
 
 
 def build_evaluation(

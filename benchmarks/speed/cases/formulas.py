@@ -27,6 +27,8 @@ from fsbench.networks.backbones.timm_networks import (
 )
 from fsbench.networks.ops.correlation import hyper_correlation
 from fsbench.networks.ops.kept_correlation import resize_mask
+from fsbench.networks.ops.selective_scan import selective_scan
+from fsbench.networks.ops.selective_scan.recapped_scan import long_scan, recapped_scan
 
 SCALES = ((4, 512, 8), (6, 1024, 16), (3, 2048, 31))
 """Blocks, channels and pixels of the image a position of ResNet-50's scales, the last of 400 pixels rounded up."""
@@ -164,6 +166,38 @@ def segic_cases(device: torch.device, side: int = 896, channels: int = 1024) -> 
         given = (torch.randn(count, 1, channels, device=device), query, side)
         what = f"SegIC's similarity, {channels} channels, {side} pixels, {count} prototype{'s' * (count > 1)}"
         yield _case(what, partial(plain_similarity, *given), partial(similarity, *given))
+
+
+def scan_cases(device: torch.device, channels: int = 2048, side: int = 256, windows: int = 4) -> Iterator[Case]:
+    """Compare HMNet's scans, values alone: token by token in torch, and in blocks.
+
+    --side tokens stand in each of --windows windows; the recapped scan has as many of a support before each. An
+    episode of HMNet has 16 windows, for which the reference takes minutes.
+    """
+    generator, states, groups = torch.Generator().manual_seed(0), 16, 4
+
+    def drawn(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=generator).to(device)
+
+    def tokens(*length: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # u, delta, B, C
+        inputs, groups_of = (1, channels, *length), (1, groups, states, *length)
+        return drawn(*inputs), drawn(*inputs), drawn(*groups_of), drawn(*groups_of)
+
+    A = -torch.arange(1.0, states + 1).expand(channels, -1).to(device)
+    D, bias = drawn(channels), drawn(channels) * 0.5 - 4  # of delta, as before training
+    u, delta, B, C = tokens(side * windows)
+    scan = partial(selective_scan, u, delta, A, B, C, D, None, bias, True)
+    yield _case(
+        f"selective scan, {channels} channels, {side * windows} tokens, {states} states",
+        partial(scan, backend="reference"),
+        partial(scan, backend="torch"),
+    )
+    support, query = tokens(side), tokens(windows, side)
+    yield _case(
+        f"recapped scan, {channels} channels, {side} tokens before each of {windows} windows of {side}",
+        lambda: long_scan(*support, *query, A, D, bias, True, "reference")[1],
+        lambda: recapped_scan(*support, *query, A, D, bias, True, "torch")[1],
+    )
 
 
 def network_cases(device: torch.device, backbone: str = "resnet50_v1", side: int = 400) -> Iterator[Case]:

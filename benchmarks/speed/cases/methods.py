@@ -65,20 +65,14 @@ PLAIN: Mapping[str, Callable[[], AbstractContextManager[Any]]] = {
     "dcama": _setting("FSBENCH_MASK_ATTENTION", "reference"),
     "emat": _setting("FSBENCH_ATTENTION", "reference"),
     "abcdfss_every": partial(mock.patch.object, head, "contrast", plain_contrast),
-    "hmnet": _setting("FSBENCH_SCAN", "reference"),
 }
 """Methods with a fast path, and what lets them compute by its plain form. The paths are the learner on planes of the
-kept support, the attention in chunks, that of packed tokens, the contrast by rows, and the scans in blocks."""
+kept support, the attention in chunks, that of packed tokens, and the contrast by rows.
+HMNet's scans are measured alone: an episode by their reference takes more than a quarter of an hour."""
 
 
-def plain_cases(
-    device: torch.device, methods: str = "hsnet,patnet,dcama", steps: str = "hsnet,dcama"
-) -> Iterator[Case]:
-    """Compare an episode, and a training step, of methods with that by the plain form of their fast path.
-
-    Those of `emat`, `hmnet` and `abcdfss_every` take minutes or gigabytes, so they are measured where --methods names
-    them.
-    """
+def plain_cases(device: torch.device, methods: str = ",".join(PLAIN), steps: str = "hsnet,dcama") -> Iterator[Case]:
+    """Compare an episode, and a training step, of methods with that by the plain form of their fast path."""
     for kind, names in {"an episode": methods, "a training step": steps}.items():
         for name in filter(None, names.split(",")):
             case = _case(device, name, kind)
@@ -101,26 +95,31 @@ def _case(device: torch.device, name: str, kind: str) -> Case:
     return Case(f"{name}, {kind}, {network}, {side} pixels", {"ours": call})
 
 
-def method_settings(name: str, demo: bool = False) -> Any:
+def method_settings(name: str, dataset: str = NO_DATASET) -> Any:
     """Return the settings of a method with random weights, on the network of its own settings or on the demo's."""
-    if name == "hmnet" and not demo:
+    if name == "hmnet" and dataset != "demo":
         # its PSPNet's weights belong to a fold; the trunk takes the same time but for the base learner
         network = ("--model.backbone.name=dilated_resnet50", "--model.backbone.weights=random", "--model.bam=false")
-        return RunConfig(name, NO_DATASET, extra=network).parse(build=False)
-    return RunConfig(name, "demo" if demo else NO_DATASET, weights="random").parse(build=False)
+        return RunConfig(name, dataset, extra=network).parse(build=False)
+    return RunConfig(name, dataset, weights="random").parse(build=False)
+
+
+def built_method(device: torch.device, composed: Any) -> Any:
+    """Return the method of such settings; one with a base learner knows fifteen classes, as in a fold of PASCAL."""
+    torch.manual_seed(0)
+    method = composed.build_method().to(device)
+    if isinstance(method, EnsembleSegmenter):
+        method.base_classes = range(6, 21)  # those of fold 0; the truth's class is the first
+    return method
 
 
 def method_and_batch(
     device: torch.device, name: str, demo: bool = False, precision: str = "fp32"
 ) -> tuple[Any, EpisodeBatch]:
     """Return a method with random weights, its frozen network in a precision, and an episode of its image size."""
-    composed = method_settings(name, demo)
+    composed = method_settings(name, "demo" if demo else NO_DATASET)
     composed.config.model.init_args.backbone.precision = precision
-    torch.manual_seed(0)
-    method = composed.build_method().to(device)
-    if isinstance(method, EnsembleSegmenter):
-        method.base_classes = range(1, 16)  # those of a fold of PASCAL; the truth's class is the first
-    return method, noise_episode(int(composed.config.data.init_args.image_size), device)
+    return built_method(device, composed), noise_episode(int(composed.config.data.init_args.image_size), device)
 
 
 def answer(method: Any, batch: EpisodeBatch) -> Tensor:

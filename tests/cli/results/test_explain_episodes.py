@@ -118,6 +118,7 @@ def test_a_run_of_any_method_is_explained_by_some_of_its_episodes(made, method, 
         assert below >= 2 * CAPTION and np.asarray(sheet.convert("L"))[-below:].min() < 64
 
 
+@pytest.mark.slow(4)
 def test_several_ways_and_shots(made):
     record = made("emat", "--data.test.way=2", "--data.test.shot=2")
     shown = compare_episodes([record.path], [0], None)[0][0]

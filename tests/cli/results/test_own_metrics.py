@@ -133,6 +133,7 @@ def test_one_file_is_a_metric_everywhere(fsbench, bench_arguments, folder):
     assert fsbench("table", "runs", "--metrics", NAME).returncode == 2
 
 
+@pytest.mark.slow(6)
 def test_processes_of_a_large_report_know_the_metric(folder):
     (name,) = metric_names(OWN)
     with workers(SERIAL_RUNS + 1) as pool:

@@ -80,7 +80,7 @@ def test_each_sets_what_it_says(path):
         assert (list(found) if isinstance(found, tuple) else found) == value
 
 
-@pytest.mark.parametrize("name", ["nshot_vote", "skip_none", "skip_4"])
+@pytest.mark.parametrize("name", ["nshot_vote", pytest.param("skip_none", marks=pytest.mark.slow(3)), "skip_4"])
 def test_each_is_a_run_of_its_own(name, plain, small_demo):
     """One of how shots are joined, one of the network, and the one that says what the demo's own file says."""
     varied = experiment(small_demo, f"--config={CONFIGS / 'ablations' / 'dcama' / name}.yaml")

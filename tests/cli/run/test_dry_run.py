@@ -57,6 +57,7 @@ def test_a_data_set_whose_class_is_not_there_is_refused(bench_arguments, capsys)
     assert "no.such" in out + err and "Traceback" not in out + err
 
 
+@pytest.mark.slow(6)
 def test_several_protocols_are_runs_of_each(bench_arguments, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     words = bench_arguments("prototype,insid3", "runs", "--protocol", "incontext, hsnet,incontext", "--dry-run")

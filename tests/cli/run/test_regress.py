@@ -47,6 +47,7 @@ def run(accepted, small_demo, tmp_path, monkeypatch, capsys):
     return call
 
 
+@pytest.mark.slow(10)  # `make regress` itself runs beside the tests
 def test_what_was_not_changed_has_not_moved(run, tmp_path):
     status, printed = run()
     assert status == 0 and "2 cases, 0 changed, 0 failed" in printed

@@ -99,6 +99,7 @@ def test_a_method_of_a_fixed_number_of_shots_is_not_measured():
     assert not any(worth.shown or worth.tells for worth in presence_worth(CATS_AND_DOGS, scores).values())
 
 
+@pytest.mark.slow(8)
 def test_a_predictor_keeps_its_supports_and_says_what_it_can_tell():
     predictor = fsbench.Predictor("prototype", dataset="demo")
     test = fsbench.load_test("demo", protocol="pfenet", episodes=40)

@@ -53,7 +53,7 @@ def outcome(net, answers, *leaves):
     return [loss.detach(), *torch.autograd.grad(loss, [*net.parameters(), *leaves])]
 
 
-@pytest.mark.parametrize("chunk", [1, 4000], ids=["single tokens", "some"])
+@pytest.mark.parametrize("chunk", [pytest.param(1, marks=pytest.mark.slow(4)), 4000], ids=["single tokens", "some"])
 @pytest.mark.parametrize(("queries", "frozen"), [(1, True), (SAMPLES, False)])
 def test_answers_and_gradients_are_those_of_the_whole_correlation(net, queries, frozen, chunk, monkeypatch):
     """Frozen features never have their correlation stored; features that want a gradient have, and agree as well."""

@@ -132,8 +132,14 @@ def check_on_scenes(method: str, scenes: Path, folder: Path, *options: str) -> R
     ("method", "options", "presence"),
     [
         ("prototype", ["--data.test.protocol=hsnet", "--data.image_size=64"], "predicted"),
-        ("prototype", ["--data.test.protocol=presence", "--data.image_size=64", *DROPPING], "predicted"),
-        ("blind_full", ["--data.test.protocol=bam", "--data.test.draws=2", "--data.image_size=64"], "any_pixel"),
+        pytest.param(
+            "prototype", ["--data.test.protocol=presence", "--data.image_size=64", *DROPPING], "predicted",
+            marks=pytest.mark.slow(5),
+        ),
+        pytest.param(
+            "blind_full", ["--data.test.protocol=bam", "--data.test.draws=2", "--data.image_size=64"], "any_pixel",
+            marks=pytest.mark.slow(5),
+        ),
         ("emat", ["--data.test.way=2", "--data.test.setting=partially_augmented"], "predicted"),
     ],
     ids=["at the input's size", "calibrating", "padded, two draws", "two ways"],
