@@ -70,8 +70,6 @@ def measured_parts() -> dict[str, dict[str, float]]:
     parts: dict[str, dict[str, float]] = {}
     for row in content.rows:
         parts.setdefault(row.what.partition(",")[0], {})[row.path] = row.seconds
-    for own in parts.values():
-        own["count"] = max(own.pop("answer and count") - own["answer"], 0.0)
     return parts
 
 
@@ -121,9 +119,7 @@ def tables() -> dict[str, str]:
     parts = measured_parts()
     rows = [["method", "decode", "encode an image", "answer", "count", "write"]]
     for name, own in parts.items():
-        rows.append(
-            [f"`{name}`", *(_milliseconds(own[part]) for part in ("decode", "encode", "answer", "count", "write"))]
-        )
+        rows.append([f"`{name}`", *(_duration(own[part]) for part in ("decode", "encode", "answer", "count", "write"))])
     seconds = [run.seconds for run in runs.values() for _ in range(FOLDS)]
     longest = sorted(seconds, reverse=True)
     whole = max(end for _, _, end in schedule([0.0] * GPUS, seconds))
@@ -138,8 +134,8 @@ def tables() -> dict[str, str]:
     return {"cluster-parts": markdown(rows), "cluster-times": markdown(times)}
 
 
-def _milliseconds(seconds: float) -> str:
-    return f"{1000 * seconds:.3g} ms"
+def _duration(seconds: float) -> str:
+    return f"{1000 * seconds:.3g} ms" if seconds < 1 else f"{seconds:.3g} s"
 
 
 def _minutes(seconds: float) -> str:

@@ -68,7 +68,7 @@ PLAIN: Mapping[str, Callable[[], AbstractContextManager[Any]]] = {
 }
 """Methods with a fast path, and what lets them compute by its plain form. The paths are the learner on planes of the
 kept support, the attention in chunks, that of packed tokens, and the contrast by rows.
-HMNet's scans are measured alone: an episode by their reference takes more than a quarter of an hour."""
+HMNet's scans are measured alone: an episode by their reference takes minutes."""
 
 
 def plain_cases(device: torch.device, methods: str = ",".join(PLAIN), steps: str = "hsnet,dcama") -> Iterator[Case]:

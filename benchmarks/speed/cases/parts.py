@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from itertools import cycle
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -11,6 +12,7 @@ from benchmarks.speed.cases.folds import Evaluation, build_evaluation
 from benchmarks.speed.cases.methods import built_method, method_settings
 from benchmarks.speed.harness import Case, sample_folder
 from benchmarks.speed.official_fold import OfficialFold
+from fsbench.protocols.evaluation import evaluate_batches
 from fsbench.records.journal import Journal, JournalWriter
 
 
@@ -24,7 +26,7 @@ def cases(
     """Measure the parts of the first --episodes of fold 0, 1-way 1-shot, in the order of a run, under HSNet's protocol.
 
     Decoded anew: both images with their masks, at the method's own size. Encoded: one image by the frozen network.
-    Answered: with all features kept. Counted: an answer beside its truth, after being answered again. Written: the
+    Answered: with all features kept. Counted: a given answer beside its truth. Written: the
     result with its mask, into a journal on disk.
     """
     lists = sample_folder(lists, "--lists, a folder of official lists (<dataset>/val/fold<f>)", "official-lists/hsnet")
@@ -47,11 +49,16 @@ def parts(evaluation: Evaluation, writer: JournalWriter) -> dict[str, Callable[[
     images = [batch.pixels(int(batch.query[0])).to(method.device) for batch in batches]
     hidden = [batch.without_truth() for batch in batches]
     results = [evaluation.evaluate(batch) for batch in batches]
+    with torch.inference_mode():
+        answers = cycle([method.answer_batch(batch) for batch in hidden])
+    counted: list[object] = []
     calls: dict[str, Callable[[], object]] = {
         "decode": lambda: [evaluation.load(episode) for episode in evaluation.ordered],
         "encode": lambda: [method.backbone.encode(image) for image in images],
         "answer": lambda: [method.predict_shots(batch) for batch in hidden],
-        "answer and count": lambda: [evaluation.evaluate(batch) for batch in batches],
+        "count": lambda: evaluate_batches(
+            batches, evaluation.protocol, lambda _: next(answers), counted.extend, "parts"
+        ),
         "write": lambda: writer.add(results, lambda episode: "masks"),
     }
     return {name: torch.inference_mode()(call) for name, call in calls.items()}

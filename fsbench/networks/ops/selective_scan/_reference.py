@@ -36,11 +36,11 @@ def scan(
         outputs (b, D, L) and last state (b, D, N), both in A's dtype.
     """
     u, step, B, C = _widened(u, delta, B, C, bias, softplus, A)
-    outputs = []
+    inflow, outputs = step * u, []
     for t in range(u.shape[2]):
         if decay is not None and offset is not None and t and t % window == 0:
             state = decay * state + offset
-        state = torch.exp(step[:, :, t, None] * A) * state + (step * u)[:, :, t, None] * B[..., t]
+        state = torch.exp(step[:, :, t, None] * A) * state + inflow[:, :, t, None] * B[..., t]
         outputs.append((state * C[..., t]).sum(-1))
     y = torch.stack(outputs, 2)
     return y if D is None else y + D[:, None] * u, state
