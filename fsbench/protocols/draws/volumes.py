@@ -170,7 +170,7 @@ class EverySlice(Draw):
                 if not listed.get(scan):
                     raise DataError(
                         f"the scan {scan} of {index.name} does not show {index.name_of(cls)}; expected the classes of "
-                        "the fold in all of its scans, without which there are no parts; take the scan out of the folder"
+                        "the fold in its scans, without which there are no parts; take the scan out of the folder"
                     )
             middles = [support_slices(listed[scan], self.parts) for scan in scans.supports]
             supports = [
