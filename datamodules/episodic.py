@@ -67,7 +67,9 @@ class EpisodicDataModule(DataModule):
         image_size: side S that images are resized to.
         input_resize: how a method's own images and support masks become S x S instead of by the protocol's rule, but
             where the protocol keeps their aspect: "bicubic" stretches them by PIL's defaults, "letterbox" pads them as
-            SegIC's authors do. The truth stays the protocol's, in training of a letterbox where the image lies.
+            SegIC's authors do, "intensities" takes slices of scans as they were measured and normalised, float32, and
+            other images normalised by themselves. The truth stays the protocol's, in training of a letterbox where the
+            image lies.
         seed: of the training episodes.
 
     Attributes:
@@ -94,7 +96,7 @@ class EpisodicDataModule(DataModule):
     ):
         protocol = load_segmentation(test.protocol)
         way = test.way if test.manifest else usable_way(dataset, test.fold, test.way)
-        super().__init__(protocol.draw.data(dataset), _task(test, way), image_size, loading, seed)
+        super().__init__(protocol.draw.data(dataset, test.fold, test.shot), _task(test, way), image_size, loading, seed)
         self.options = test
         self.protocol = protocol
         if training.training_protocol == protocol.name:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 
@@ -90,6 +90,8 @@ class SegmentationIndex(ABC):
         query_sampling: how a protocol with a choice draws queries.
         min_pixels: pixels of a class from which on an image is listed for it.
         knows_objects: whether `object_masks` tells the single objects of a class apart.
+        images_are_files: whether an image is its file, or a crop of it; else it is a part of one, such as a slice of a
+            volume, which `pixels` gives.
         turns_images: whether images are turned as their EXIF entry says, as people see them; published data sets take
             them as their authors' programs do, as they are stored.
         list_order: order of the derived test list: images ascending, or classes ascending with their images. Training
@@ -109,6 +111,7 @@ class SegmentationIndex(ABC):
     query_sampling: QuerySampling = "sequential"
     min_pixels: int = 1
     knows_objects: ClassVar[bool] = False
+    images_are_files: ClassVar[bool] = True
     turns_images: ClassVar[bool] = False
     list_order: Literal["image", "class"] = "image"
     label_maps_are: ClassVar[str] = "the data set's own files"
@@ -168,6 +171,24 @@ class SegmentationIndex(ABC):
     def crop(self, name: str) -> tuple[slice, slice] | None:
         """Return the rows and columns of its file that image `name` is; None for the whole file."""
         return None
+
+    def pixels(self, name: str) -> np.ndarray:
+        """Return image `name` (H, W, 3) uint8 RGB; only where `images_are_files` is False.
+
+        Raises DataError for a file that cannot be read.
+        """
+        raise NotImplementedError(f"images of {self.name} are files; fsbench.data.orientation.image_pixels reads them")
+
+    def intensities(self, name: str) -> np.ndarray | None:
+        """Return image `name` (H, W) float32 as it was measured and normalised; None of images that are photos.
+
+        Raises DataError for a file that cannot be read.
+        """
+        return None
+
+    def in_fold(self, fold: int, shot: int) -> Self:
+        """Return the data set as the test of a fold sees it; `intensities` may be normalised by its training images."""
+        return self
 
     def label_values(self, name: str, classes: Sequence[int]) -> list[int]:
         """Return the value of each of `classes` in the label map of image `name`.
@@ -240,9 +261,10 @@ class ClassificationIndex(ABC):
         class_names: names of the classes, in the order that episodes number them from 0.
         images: for every class, the names of its images in list order.
         origin: source of the list: "derived" (by a rule of the suite), or another word of the data set.
-        turns_images, source: as of `SegmentationIndex`.
+        images_are_files, turns_images, source: as of `SegmentationIndex`.
     """
 
+    images_are_files: ClassVar[bool] = True
     turns_images: ClassVar[bool] = False
     task: ClassVar[str] = "classification"
     source: ClassVar[Source] = Source()

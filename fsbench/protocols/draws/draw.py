@@ -118,9 +118,9 @@ class Draw(ABC):
             DataError: a class has too few images.
         """
 
-    def data(self, index: Any) -> Any:
-        """Return the data set as the names of the episodes mean it; SettingsError where it has no such test."""
-        return index
+    def data(self, index: Any, fold: int = 0, shot: int = 1) -> Any:
+        """Return the data set as the names of a test's episodes mean it; SettingsError where it has no such test."""
+        return index.in_fold(fold, shot) if isinstance(index, SegmentationIndex) else index
 
     def box_of(self, index: Any) -> BoxOf | None:
         """Return the function that gives a support's box, in tests that tell boxes; None in tests that tell masks."""
