@@ -29,6 +29,7 @@ EXTRAS = {
     "slurm": ("submitit",),
     "demo": ("gradio",),
     "export": ("onnx", "onnxscript", "onnxruntime"),
+    "medical": ("SimpleITK", "skimage"),
 }  # fmt: skip
 """Packages by the extra that brings them, as in `pip install 'fsbench[run]'`."""
 

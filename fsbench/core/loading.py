@@ -56,7 +56,8 @@ class LoadingConfig:
 
     def files(self, index: SegmentationIndex) -> DecodedImageCache:
         """Return an empty cache of decoded files."""
-        return DecodedImageCache(index, RESIZES[self.resize][0], self.size, self.cache_bytes)
+        measured = self.resize == "intensities"
+        return DecodedImageCache(index, RESIZES[self.resize][0], self.size, self.cache_bytes, measured)
 
 
 def load_episode(

@@ -90,6 +90,8 @@ class SegmentationIndex(ABC):
         query_sampling: how a protocol with a choice draws queries.
         min_pixels: pixels of a class from which on an image is listed for it.
         knows_objects: whether `object_masks` tells the single objects of a class apart.
+        images_are_files: whether an image is its file, or a crop of it; else it is a part of one, such as a slice of a
+            volume, which `pixels` gives.
         turns_images: whether images are turned as their EXIF entry says, as people see them; published data sets take
             them as their authors' programs do, as they are stored.
         list_order: order of the derived test list: images ascending, or classes ascending with their images. Training
@@ -109,6 +111,7 @@ class SegmentationIndex(ABC):
     query_sampling: QuerySampling = "sequential"
     min_pixels: int = 1
     knows_objects: ClassVar[bool] = False
+    images_are_files: ClassVar[bool] = True
     turns_images: ClassVar[bool] = False
     list_order: Literal["image", "class"] = "image"
     label_maps_are: ClassVar[str] = "the data set's own files"
@@ -167,6 +170,20 @@ class SegmentationIndex(ABC):
 
     def crop(self, name: str) -> tuple[slice, slice] | None:
         """Return the rows and columns of its file that image `name` is; None for the whole file."""
+        return None
+
+    def pixels(self, name: str) -> np.ndarray:
+        """Return image `name` (H, W, 3) uint8 RGB; only where `images_are_files` is False.
+
+        Raises DataError for a file that cannot be read.
+        """
+        raise NotImplementedError(f"images of {self.name} are files; fsbench.data.orientation.image_pixels reads them")
+
+    def intensities(self, name: str) -> np.ndarray | None:
+        """Return image `name` (H, W) float32 as it was measured and normalised; None of images that are photos.
+
+        Raises DataError for a file that cannot be read.
+        """
         return None
 
     def label_values(self, name: str, classes: Sequence[int]) -> list[int]:

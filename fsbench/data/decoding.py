@@ -8,7 +8,7 @@ from torch import Tensor
 
 from fsbench.base.tensor_cache import FeatureCache
 from fsbench.data.dataset import SegmentationIndex
-from fsbench.data.orientation import check_sizes, image_pixels
+from fsbench.data.orientation import check_sizes, image_intensities, image_pixels
 
 
 class DecodedImageCache:
@@ -20,15 +20,22 @@ class DecodedImageCache:
 
     Args:
         index: the data set.
-        resize: pixels (H, W, 3) uint8, S -> image (3, S, S).
+        resize: pixels (H, W, 3) uint8, or intensities (H, W) float32, S -> image (3, S, S).
         size: S.
         max_bytes: size of all cached pixels and labels; 0 decodes every time.
+        measured: images are taken as their data set measured them (`image_intensities`).
     """
 
     def __init__(
-        self, index: SegmentationIndex, resize: Callable[[np.ndarray, int], Tensor], size: int, max_bytes: int = 0
+        self,
+        index: SegmentationIndex,
+        resize: Callable[[np.ndarray, int], Tensor],
+        size: int,
+        max_bytes: int = 0,
+        measured: bool = False,
     ):
         self.index = index
+        self.read = image_intensities if measured else image_pixels
         self.resize = resize
         self.size = size
         self.cache = FeatureCache(max_bytes)
@@ -43,6 +50,6 @@ class DecodedImageCache:
 
     def _resized(self, name: str, labels: np.ndarray) -> Tensor:
         path = self.index.image_path(name)
-        pixels = image_pixels(self.index, name)
+        pixels = self.read(self.index, name)
         check_sizes(path, pixels, labels, self.index.label_file(name))
         return self.resize(pixels, self.size)

@@ -59,11 +59,22 @@ def image_pixels(index: SegmentationIndex | ClassificationIndex, name: str) -> n
 
     Raises DataError for a file that cannot be decoded.
     """
+    if isinstance(index, SegmentationIndex) and not index.images_are_files:
+        return index.pixels(name)
     pixels = read_pixels(Path(index.image_path(name)))
     crop = None if isinstance(index, ClassificationIndex) else index.crop(name)
     if crop is not None:
         pixels = np.ascontiguousarray(pixels[crop])
     return apply_orientation(pixels, image_orientation(index, name))
+
+
+def image_intensities(index: SegmentationIndex, name: str) -> np.ndarray:
+    """Return image `name` as the data set measured it, (H, W) float32 and normalised; of photos (H, W, 3) uint8.
+
+    Raises DataError for a file that cannot be decoded.
+    """
+    measured = index.intensities(name)
+    return image_pixels(index, name) if measured is None else measured
 
 
 def apply_orientation(stored: np.ndarray, orientation: int) -> np.ndarray:

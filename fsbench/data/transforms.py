@@ -108,6 +108,23 @@ def letterbox_image(image: Image.Image | np.ndarray, size: int) -> Tensor:
     return _in_square(F.interpolate(pixels[None], scale_factor=scale, mode="bilinear", align_corners=False)[0], size)
 
 
+def resize_intensities(image: Image.Image | np.ndarray, size: int) -> Tensor:
+    """Resize measured intensities to (3, size, size) float32, OpenCV's linear way; at their own size they stay.
+
+    Args:
+        image: (H, W) float32, normalised by its data set, which is repeated in three channels; or a photo (H, W, 3)
+            uint8, which is normalised by itself: minus its mean, divided by its standard deviation, of all channels.
+        size: side of the square in pixels.
+    """
+    pixels = np.asarray(image)
+    if pixels.dtype == np.uint8:
+        values = pixels.astype(np.float32)
+        pixels = (values - values.mean()) / (values.std() or 1)
+    elif pixels.ndim == 2:
+        pixels = np.repeat(pixels[..., None], 3, 2)
+    return _planes(_linear(pixels, size, size))
+
+
 _IMAGE_RESIZES: dict[str, Callable[[Image.Image | np.ndarray, int], Tensor]] = {
     "pil": resize_image,
     "pil_both": resize_image,
@@ -116,6 +133,7 @@ _IMAGE_RESIZES: dict[str, Callable[[Image.Image | np.ndarray, int], Tensor]] = {
     "padded": resize_padded,
     "bicubic": resize_image_bicubic,
     "letterbox": letterbox_image,
+    "intensities": resize_intensities,
 }
 RESIZES = {name: (image, LABEL_RESIZES[name]) for name, image in _IMAGE_RESIZES.items()}
 """`Protocol.resize`, or a method's own choice -> how images and label maps become S x S."""

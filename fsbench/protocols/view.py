@@ -24,8 +24,10 @@ from fsbench.protocols.words import Choice
 Resize = Literal["pil", "pil_both", "cv2", "frame", "padded", "centre"]
 """Rules of `fsbench.data.transforms.RESIZES` by which images and masks become S x S; "centre" is that of images without
 masks."""
-InputResize = Literal["protocol", "bicubic", "letterbox"]
-"""Rule by which a method's images and support masks become S x S: the protocol's, or the method's own of `RESIZES`."""
+InputResize = Literal["protocol", "bicubic", "letterbox", "intensities"]
+"""Rule by which a method's images and support masks become S x S: the protocol's, or the method's own of `RESIZES`.
+
+"intensities" are images as their data set measured them, float32 and normalised, where others see 8 bits of a colour."""
 
 QuerySize = Literal["original", "input", "square", "there_and_back"] | int
 """Size at which pixels are counted: the query's own, the method's input, the square of the query's longer side in which

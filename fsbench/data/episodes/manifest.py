@@ -26,6 +26,7 @@ from fsbench.base.files.opening import gunzip
 from fsbench.base.files.validation import first_problem
 from fsbench.data.episodes.episode import ClassificationEpisode, Episode
 from fsbench.data.episodes.settings import SIZE_BINS
+from fsbench.data.volumes import scan_of
 
 CLASSIFICATION = "classification"
 """`kind` in the header of a classification manifest; headers of segmentation have no `kind`."""
@@ -71,6 +72,7 @@ class Header(BaseModel):
         nested_in: number of shots that were drawn, of which an episode has the first `shot`; None where `shot` were.
         calibration_ids: base classes of the episodes that calibrate (`Episode.calibrates`); empty without any.
         calibration_images: images that these are drawn from in words.
+        slices: images are slices of scans (`fsbench.data.volumes`): what is scored, and what is drawn alike, is a scan.
         selection: name of a choice of episodes and hash of the manifest that they were chosen from.
     """
 
@@ -108,6 +110,7 @@ class Header(BaseModel):
     nested_in: Count | None = None
     calibration_ids: list[Count] = []
     calibration_images: Name | None = None
+    slices: bool = False
     selection: dict[str, Any] | None = None
 
     @field_validator("class_names")
@@ -120,6 +123,13 @@ class Header(BaseModel):
         if unnamed is not None:
             raise ValueError(f"the class {unnamed} has no name, expected one of each number in class_ids")
         return names
+
+    def independent_name(self, image: str) -> str:
+        """Return the name of what image `image` is an independent sample as: its scan where it is a slice, or itself.
+
+        Images of one name count as one in intervals and tests.
+        """
+        return scan_of(image) if self.slices else image
 
     @property
     def protocol_entries(self) -> Mapping[str, Any]:

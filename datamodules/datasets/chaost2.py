@@ -1,0 +1,105 @@
+"""CHAOS, T2-SPIR: 20 abdominal MR scans with liver, kidneys and spleen (alpnet.md §1, §2)."""
+
+import re
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+from fsbench.base.errors import DataError
+from fsbench.data.image_io import read_image
+from fsbench.data.source import Archive, Source
+from fsbench.datamodules.indexes.volumes import Volumes
+from fsbench.datamodules.prepare.job import Job
+from fsbench.datamodules.prepare.volumes import MR_THRESHOLD, RawScan, prepare_mr, with_geometry, write_archive
+
+if TYPE_CHECKING:
+    import SimpleITK as sitk
+
+DICOM, TRUTH = "DICOM_anon", "Ground"
+"""Folders of a scan's slices, and of their label maps."""
+
+
+class ChaosT2(Volumes):
+    """CHAOS, T2-SPIR. Folds 0 to 4 test the kidneys, folds 5 to 9 liver and spleen, both in the same five sets of scans.
+
+    Args:
+        root: Folder with `image_<id>.nii.gz`, `label_<id>.nii.gz`, `superpix-MIDDLE_<id>.nii.gz` and
+            `classmap_1.json`; or a folder that holds it as `chaos_MR_T2_normalized` or `CHAOST2/chaos_MR_T2_normalized`.
+    """
+
+    name = "chaost2"
+    class_names = ("LIVER", "RK", "LK", "SPLEEN")
+    groups = ((2, 3), (1, 4))
+    starts = (0, 4, 8, 12, 16, 20)
+    listed = 20
+    inner: ClassVar[tuple[str, ...]] = ("chaos_MR_T2_normalized", "CHAOST2/chaos_MR_T2_normalized")
+    label_maps_are = "resampled from those of CHAOS, a class a number"
+    source = Source(
+        archives=(Archive("https://zenodo.org/records/3431873/files/CHAOS_Train_Sets.zip", None),),  # none is published
+        instructions="""\
+`fsbench data prepare chaost2 --root <root>` fetches the training sets of CHAOS (https://zenodo.org/records/3431873,
+licence CC BY-NC-SA 4.0 there), or takes CHAOS_Train_Sets.zip from a folder with --from DIR, and prepares the T2-SPIR
+scans as SSL-ALPNet's authors do; this takes the packages of `pip install 'fsbench[medical]'`. <root> then holds
+  chaos_MR_T2_normalized/image_<id>.nii.gz   label_<id>.nii.gz   superpix-MIDDLE_<id>.nii.gz   classmap_1.json
+A folder that the authors' notebooks made serves as well.
+""",
+    )
+
+    @classmethod
+    def prepare(cls, job: Job) -> list[str]:
+        """Make `<root>/chaos_MR_T2_normalized` from the archive of the training sets; returns remarks for the user.
+
+        Raises:
+            DataError: the archive is not to be had, or lacks slices or label maps.
+        """
+
+        def place(name: PurePosixPath) -> str | None:
+            """Return `<id>/<folder>/<file>` of a T2-SPIR slice or its label map; None for the rest of the archive."""
+            found = re.search(rf"(?:^|/)MR/(\d+)/T2SPIR/((?:{DICOM}|{TRUTH})/[^/]+\.(?:dcm|png))$", str(name))
+            return f"{found[1]}/{found[2]}" if found else None
+
+        def scans(raw: Path) -> list[RawScan]:
+            folders = sorted((path for path in raw.iterdir() if path.is_dir()), key=lambda path: int(path.name))
+            return [RawScan(folder.name, partial(read_scan, folder)) for folder in folders]
+
+        return write_archive(job, cls, cls.source.archives[0], place, scans, prepare_mr, MR_THRESHOLD)
+
+
+def read_scan(folder: Path) -> tuple["sitk.Image", "sitk.Image"]:
+    """Read a scan of CHAOS and its labels: slices by number, rows from below as NIfTI has them (§2, CHAOST2, 1 and 2).
+
+    The label of a voxel is the rank of its grey value among those of the scan.
+
+    Args:
+        folder: with `DICOM_anon/*.dcm` and `Ground/*.png`.
+
+    Raises:
+        DataError: slices or label maps are absent or cannot be read, or their numbers differ.
+    """
+    # spared until it is needed
+    import SimpleITK as sitk
+
+    files, truths = (_by_number(folder / DICOM, ".dcm"), _by_number(folder / TRUTH, ".png"))
+    if not files or len(files) != len(truths):
+        raise DataError(
+            f"{folder} has {len(files)} slices and {len(truths)} label maps; expected as many of both; get CHAOS again"
+        )
+    try:
+        image = sitk.ReadImage(list(map(str, files)))
+    except RuntimeError as error:
+        raise DataError(
+            f"the slices in {folder / DICOM} cannot be read ({str(error).strip().splitlines()[-1]}); expected the "
+            "DICOM files of CHAOS; get them again"
+        ) from error
+    image = sitk.Flip(image, (False, True, False))
+    shades = np.stack([np.asarray(read_image(path))[::-1, :, 0] for path in truths])
+    labels = np.unique(shades, return_inverse=True)[1].reshape(shades.shape).astype(np.uint8)
+    return image, with_geometry(labels, image)
+
+
+def _by_number(folder: Path, suffix: str) -> list[Path]:
+    """Return the files of a folder by the number behind the last hyphen of their names."""
+    found = [path for path in folder.glob(f"*{suffix}") if re.fullmatch(r".*-\d+", path.stem)]
+    return sorted(found, key=lambda path: int(path.stem.rpartition("-")[2]))

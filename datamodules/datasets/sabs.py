@@ -1,0 +1,73 @@
+"""Abdominal CT of the Synapse challenge BTCV: 30 scans with 13 organs, of which four are tested (alpnet.md §1, §2)."""
+
+import re
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, ClassVar
+
+from fsbench.data.source import ByHand, Source
+from fsbench.data.volume_io import read_image
+from fsbench.datamodules.indexes.volumes import Volumes
+from fsbench.datamodules.prepare.job import Job
+from fsbench.datamodules.prepare.volumes import CT_THRESHOLD, RawScan, prepare_ct, write_archive
+
+if TYPE_CHECKING:
+    import SimpleITK as sitk
+
+ARCHIVE = ByHand("the abdominal CT scans of BTCV", ("RawData.zip", "Abdomen.zip"))
+
+
+class Sabs(Volumes):
+    """Synapse abdominal CT. Folds 0 to 4 test the kidneys, folds 5 to 9 spleen and liver, in the same five sets of scans.
+
+    Args:
+        root: Folder with `image_<id>.nii.gz`, `label_<id>.nii.gz`, `superpix-MIDDLE_<id>.nii.gz` and
+            `classmap_1.json`; or a folder that holds it as `sabs_CT_normalized` or `SABS/sabs_CT_normalized`.
+    """
+
+    name = "sabs"
+    class_names = (
+        "SPLEEN", "KID_R", "KID_l", "GALLBLADDER", "ESOPHAGUS", "LIVER", "STOMACH", "AORTA", "IVC", "PS_VEIN",
+        "PANCREAS", "AG_R", "AG_L",
+    )  # fmt: skip
+    groups = ((2, 3), (1, 6))
+    starts = (0, 6, 12, 18, 24, 30)
+    listed = 30
+    scaled_by = "training scans"
+    inner: ClassVar[tuple[str, ...]] = ("sabs_CT_normalized", "SABS/sabs_CT_normalized")
+    label_maps_are = "resampled from those of BTCV, a class a number"
+    source = Source(
+        instructions="""\
+The training part of the abdominal CT scans of BTCV is handed out to registered users: join the challenge on
+https://www.synapse.org/#!Synapse:syn3193805, read its terms, get RawData.zip, put it into DIR, and run
+  fsbench data prepare sabs --root <root> --from DIR
+which prepares the scans as SSL-ALPNet's authors do, and takes the packages of `pip install 'fsbench[medical]'`; nobody
+publishes a checksum. <root> then holds
+  sabs_CT_normalized/image_<id>.nii.gz   label_<id>.nii.gz   superpix-MIDDLE_<id>.nii.gz   classmap_1.json
+with the scans numbered 0 to 29. A folder that the authors' notebooks made serves as well.
+""",
+    )
+
+    @classmethod
+    def prepare(cls, job: Job) -> list[str]:
+        """Make `<root>/sabs_CT_normalized` from the archive of the training part; returns remarks for the user.
+
+        Raises:
+            DataError: there is no archive, or it lacks scans.
+        """
+
+        def place(name: PurePosixPath) -> str | None:
+            """Return `<img or label><number>.nii.gz` of a training scan; None for the rest of the archive."""
+            found = re.search(r"(?:^|/)Training/(?:img|label)/((?:img|label)\d+\.nii\.gz)$", str(name))
+            return found[1] if found else None
+
+        def scans(raw: Path) -> list[RawScan]:
+            files = sorted(raw.glob("img*.nii.gz"))
+            return [RawScan(str(number), partial(read_scan, file)) for number, file in enumerate(files)]
+
+        return write_archive(job, cls, ARCHIVE, place, scans, prepare_ct, CT_THRESHOLD)
+
+
+def read_scan(file: Path) -> tuple["sitk.Image", "sitk.Image"]:
+    """Read a scan of BTCV and the labels beside it; DataError where one of them is absent or cannot be read."""
+    return read_image(file), read_image(file.with_name(file.name.replace("img", "label", 1)))

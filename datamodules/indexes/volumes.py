@@ -1,0 +1,258 @@
+"""A folder of prepared volumes, whose images are the slices: `image_<id>.nii.gz`, `label_<id>.nii.gz` (alpnet.md §2).
+
+Beside them are `superpix-MIDDLE_<id>.nii.gz` and `classmap_1.json`, the slices that show each class.
+"""
+
+from collections.abc import Mapping, Sequence
+from copy import copy
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+
+from fsbench.base.errors import DataError, SettingsError
+from fsbench.base.files import read_json
+from fsbench.data.dataset import Part
+from fsbench.data.disk_cache import load_json, save_json
+from fsbench.data.file_digests import content_digests
+from fsbench.data.volume_io import read_volume, volume_shape
+from fsbench.data.volumes import FoldScans, VolumeIndex, fold_scans, scan_of, slice_name, slice_number
+from fsbench.datamodules.check.report import Report
+from fsbench.datamodules.indexes.find_folder import find_folder
+
+SIDE = 256
+"""Rows and columns of a slice that are read; what a file has beyond is left out (§2.1)."""
+CLASS_SLICES = "classmap_1.json"
+KIND = "intensities-1"
+"""Kind of the cached moments of volumes, to be changed with what they are of."""
+FOLDS = 5
+"""Folds of scans; each is one for either group of organs."""
+
+
+class Volumes(VolumeIndex):
+    """Prepared volumes. Fold f tests the organs of group f // 5 in the scans of the authors' fold f % 5.
+
+    A slice is cut to its first 256 rows and columns.
+
+    Attributes:
+        groups: class numbers that are tested together, while the other group may be seen in training.
+        starts: places of scans, ascending by id, where the folds begin, and where the last one ends.
+        listed: number of scans of the complete data.
+        scaled_by: what intensities are normalised by: their own "scan", or all "training scans" of the fold.
+        inner: folders below the root that the authors' may be.
+    """
+
+    classes_of_fold: ClassVar[int | None] = 2
+    has_published_protocol = True
+    groups: ClassVar[tuple[tuple[int, ...], ...]]
+    starts: ClassVar[tuple[int, ...]]
+    listed: ClassVar[int]
+    scaled_by: ClassVar[str] = "scan"
+    inner: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, root: str):
+        given = Path(root).expanduser()
+        self.root = find_folder(given, self.inner, (CLASS_SLICES,)) or given
+        self.folds = FOLDS * len(self.groups)
+        self._training: tuple[str, ...] | None = None
+        self._known_moments: dict[str, dict[str, Any]] = {}
+        if not (self.root / CLASS_SLICES).is_file():
+            raise self.source.missing(f"{root} has no {CLASS_SLICES}; expected a folder of prepared volumes")
+
+    # Scans and folds
+
+    @cached_property
+    def scans(self) -> tuple[str, ...]:
+        """Ids of the scans that have an image, ascending as numbers; DataError where there are none, or no labels."""
+        images, labels = (self._ids(kind) for kind in ("image", "label"))
+        if not images or images != labels:
+            lacking = sorted(images ^ labels)[:3]
+            raise self.source.missing(
+                f"{self.root} has {len(images)} files image_<id>.nii.gz and {len(labels)} files label_<id>.nii.gz"
+                f"{f' (one of both of {chr(44).join(lacking)})' if lacking else ''}; expected both of each scan"
+            )
+        return tuple(sorted(images, key=int))
+
+    def _ids(self, kind: str) -> set[str]:
+        files = (path.name for path in self.root.glob(f"{kind}_*.nii.gz"))
+        found = {name.removeprefix(f"{kind}_").removesuffix(".nii.gz") for name in files}
+        return {name for name in found if name.isascii() and name.isdecimal()}
+
+    def slices(self, scan: str) -> Sequence[str]:
+        return [slice_name(scan, z) for z in range(volume_shape(self._file("image", scan))[0])]
+
+    def test_classes(self, fold: int) -> list[int]:
+        self.check_fold(fold)
+        return list(self.groups[fold // FOLDS])
+
+    def fold_scans(self, fold: int, shot: int) -> FoldScans:
+        self.check_fold(fold)
+        if len(self.scans) <= shot:
+            raise DataError(
+                f"{self.root} has {len(self.scans)} scans, expected more than the {shot} of the supports; add scans"
+            )
+        return fold_scans(self.scans, self.starts, fold % FOLDS, shot)
+
+    def in_fold(self, fold: int, shot: int) -> Self:
+        bound = copy(self)
+        bound._training = self.fold_scans(fold, shot).training
+        return bound
+
+    @cached_property
+    def class_slices(self) -> Mapping[int, Mapping[str, Sequence[int]]]:
+        """Number of a class -> scan -> places z of the slices with a pixel of it, as `classmap_1.json` has them."""
+        file = self.root / CLASS_SLICES
+        try:
+            content = read_json(file, "list")
+            found = {
+                self.class_names.index(name) + 1: {str(scan): tuple(map(int, places)) for scan, places in of.items()}
+                for name, of in content.items()
+                if name in self.class_names
+            }
+        except (OSError, ValueError, TypeError, AttributeError) as error:
+            raise DataError(
+                f"{file} cannot be read ({error}); expected {{class: {{scan: [slices]}}}}; prepare the data again"
+            ) from error
+        absent = [name for number, name in enumerate(self.class_names, 1) if number not in found]
+        if absent:
+            raise DataError(f"{file} lacks the class {absent[0]}; expected all of them; prepare the data again")
+        return found
+
+    def candidates(self, part: Part) -> Sequence[str]:
+        """Return all slices of all scans; which scans a fold tests and trains on is `fold_scans`."""
+        if part != "val":
+            raise SettingsError(
+                f"{self.name} has scans that are for training in one fold and for the test in another, and no part "
+                f"{part}; choose PROTOCOL=alpnet, or test a method that is not trained"
+            )
+        return [name for scan in self.scans for name in self.slices(scan)]
+
+    # Slices
+
+    def image_path(self, name: str) -> Path:
+        return self._file("image", scan_of(name))
+
+    def label_file(self, name: str) -> Path:
+        return self._file("label", scan_of(name))
+
+    def label_map(self, name: str) -> np.ndarray:
+        return np.ascontiguousarray(self._slice("label", name).astype(np.uint8))
+
+    def pixels(self, name: str) -> np.ndarray:
+        """Return slice `name` (H, W, 3) uint8: its volume's smallest value is 0, the largest 255, of all channels."""
+        low, high = self._moments(scan_of(name))["range"]
+        grey = np.rint((self._slice("image", name) - low) * (255 / ((high - low) or 1))).astype(np.uint8)
+        return np.repeat(grey[..., None], 3, 2)
+
+    def intensities(self, name: str) -> np.ndarray:
+        """Return slice `name` (H, W) float32, minus a mean and divided by a standard deviation (§2.1).
+
+        They are those of its whole volume, or of all volumes that are for training in the fold.
+
+        Raises:
+            SettingsError: the latter, and the data set was not told the fold (`in_fold`).
+            DataError: a file cannot be read.
+        """
+        mean, deviation = self.scale(scan_of(name))
+        return (self._slice("image", name).astype(np.float32) - np.float32(mean)) / np.float32(deviation)
+
+    def superpixels(self, name: str) -> np.ndarray:
+        """Return the superpixels (H, W) int32 of slice `name`: numbers from 1, 0 where there is none (§6.1)."""
+        return np.ascontiguousarray(self._slice("superpix-MIDDLE", name).astype(np.int32))
+
+    def scale(self, scan: str) -> tuple[float, float]:
+        """Return the mean and the standard deviation of population that the slices of a scan are normalised by."""
+        if self.scaled_by == "scan":
+            return pooled_moments([self._moments(scan)])
+        if self._training is None:
+            raise SettingsError(
+                f"intensities of {self.name} are normalised by the training scans of a fold, which is not known here; "
+                "expected the data set of a test, see VolumeIndex.in_fold"
+            )
+        if not self._training:
+            raise DataError(f"{self.root} has no scan beside those of the fold, expected some to normalise by; add scans")
+        return pooled_moments([self._moments(other) for other in self._training])
+
+    def _slice(self, kind: str, name: str) -> np.ndarray:
+        values, z = read_volume(self._file(kind, scan_of(name))), slice_number(name)
+        if z >= len(values):
+            raise DataError(
+                f"{self._file(kind, scan_of(name))} has {len(values)} slices, expected the slice {z}; get or make it "
+                "again"
+            )
+        return values[z, :SIDE, :SIDE]
+
+    def _moments(self, scan: str) -> dict[str, Any]:
+        if scan not in self._known_moments:
+            file = self._file("image", scan)
+            (digest,) = content_digests([file])
+            found = load_json(KIND, digest)
+            if found is None:
+                found = moments(read_volume(file))
+                save_json(KIND, digest, found)
+            self._known_moments[scan] = found
+        return self._known_moments[scan]
+
+    def _file(self, kind: str, scan: str) -> Path:
+        return self.root / f"{kind}_{scan}.nii.gz"
+
+    # Checking
+
+    @classmethod
+    def check(cls, report: Report, root: Path, lists: list[str] | None) -> None:
+        """Report on the volumes, label volumes and superpixels in `root`, all of which are read."""
+        index = report.attempt("folder", lambda: cls(str(root)))
+        scans = report.attempt("volumes", lambda: index.scans) if index else None
+        if index is None or scans is None:
+            return
+        report.ok("folder", str(index.root))
+        report.count("volumes", len(scans), index.listed, "scans")
+        for scan in scans:
+            report.attempt(f"scan {scan}", lambda scan=scan: index._check_scan(scan))  # type: ignore[misc]
+        if report.usable:
+            report.ok("label maps", "as large as their images, of known classes, superpixels beside them")
+
+    def _check_scan(self, scan: str) -> None:
+        """Read the files of a scan; DataError where they do not fit each other, or the list of slices with a class."""
+        labels = read_volume(self._file("label", scan))
+        for kind in ("image", "superpix-MIDDLE"):
+            shape = read_volume(self._file(kind, scan)).shape
+            if shape != labels.shape:
+                raise DataError(
+                    f"{self._file(kind, scan)} has the shape {shape}, and the labels {labels.shape}; expected one "
+                    "shape; prepare the data again"
+                )
+        known = range(len(self.class_names) + 1)
+        strange = [value for value in np.unique(labels).tolist() if value not in known]
+        if strange:
+            raise DataError(
+                f"{self._file('label', scan)} holds the value {strange[0]:g}, expected a class from 0 to "
+                f"{known[-1]}; prepare the data again"
+            )
+        for number, name in enumerate(self.class_names, 1):
+            shown = np.flatnonzero((labels == number).any((1, 2))).tolist()
+            if shown != list(self.class_slices[number].get(scan, ())):
+                raise DataError(
+                    f"{self.root / CLASS_SLICES} says that the scan {scan} shows {name} in other slices than its "
+                    "labels do; expected the same; prepare the data again"
+                )
+
+
+def moments(values: np.ndarray) -> dict[str, Any]:
+    """Return the number of voxels of a volume, their mean, summed squared deviations, and smallest and largest value.
+
+    They are of the values in float32, as programs read them, summed in float64.
+    """
+    single = values.astype(np.float32)
+    mean = float(single.mean(dtype=np.float64))
+    squares = float(np.square(single - mean, dtype=np.float64).sum())
+    return {"number": single.size, "mean": mean, "squares": squares, "range": [float(single.min()), float(single.max())]}
+
+
+def pooled_moments(volumes: Sequence[Mapping[str, Any]]) -> tuple[float, float]:
+    """Return mean and standard deviation of population of all voxels of some volumes, of their `moments`."""
+    number = sum(one["number"] for one in volumes)
+    mean = sum(one["number"] * one["mean"] for one in volumes) / number
+    squares = sum(one["squares"] + one["number"] * (one["mean"] - mean) ** 2 for one in volumes)
+    return mean, float(np.sqrt(squares / number))

@@ -1,0 +1,291 @@
+"""Prepare scans of the abdomen as SSL-ALPNet's notebooks do: resampled, of 256 x 256 pixels, with superpixels (§2, §6.1).
+
+Paragraphs are those of alpnet.md. Volumes are (z, row, column) as arrays, and (x, y, z) where SimpleITK gives sizes and
+spacings; spacings are in mm. Needs the extra `medical`.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import ndimage
+
+from fsbench.base.errors import DataError
+from fsbench.base.files import write_text
+from fsbench.base.terminal import print_line
+from fsbench.data.source import Archive, ByHand
+from fsbench.data.volume_io import write_image
+from fsbench.datamodules.indexes.volumes import SIDE, Volumes
+from fsbench.datamodules.prepare.by_hand import find_archive
+from fsbench.datamodules.prepare.job import Job, unpublished
+from fsbench.datamodules.prepare.making import has_content, making_place, publish
+from fsbench.datamodules.prepare.unpack import Place, unpack
+
+if TYPE_CHECKING:
+    import SimpleITK as sitk
+
+MR_SPACING = (1.25, 1.25, 7.70)
+MR_PERCENTILE = 99.5
+CT_WINDOW = (-125, 275)
+CT_MARGIN = 32
+"""Pixels of a CT slice that are left out at each side."""
+MR_THRESHOLD, CT_THRESHOLD = 50.0001, 1e-4
+"""Values of the prepared image above which a pixel may be of the patient."""
+LEAST_SUPERPIXEL = 400
+
+Prepare = Callable[["sitk.Image", "sitk.Image"], tuple["sitk.Image", "sitk.Image"]]
+"""Function from the image of a scan and its labels to the prepared ones."""
+
+
+@dataclass(frozen=True)
+class RawScan:
+    """A scan as it is published.
+
+    Attributes:
+        scan: its id, a number as text.
+        read: gives the image and the labels, of one geometry.
+    """
+
+    scan: str
+    read: Callable[[], tuple["sitk.Image", "sitk.Image"]]
+
+
+def write_archive(
+    job: Job,
+    dataset: type[Volumes],
+    archive: Archive | ByHand,
+    place: Place,
+    scans: Callable[[Path], Sequence[RawScan]],
+    prepare: Prepare,
+    threshold: float,
+) -> list[str]:
+    """Make the folder of a data set from the archive of its scans, unless it is there.
+
+    Args:
+        job: the preparation.
+        dataset: its class, whose first inner folder is made.
+        archive: the archive.
+        place: gives each wanted file of the archive a path, see `unpack`.
+        scans: lists the scans of the folder with these files, in the order of their ids.
+        prepare, threshold: see `write_scans`.
+
+    Returns:
+        Remarks for the user.
+
+    Raises:
+        DataError: the archive is not to be had, is damaged, or has another number of scans.
+    """
+    target = job.root / dataset.inner[0]
+    if has_content(target):
+        return []
+    source = dataset.source
+    file = find_archive(job, archive, source) if isinstance(archive, ByHand) else job.obtain(archive)
+    with making_place(job.root / "scans") as raw, making_place(target) as making:
+        unpack(file, raw, place)
+        found = scans(raw) if raw.is_dir() else []
+        listed = dataset.listed
+        job.require_complete(file, len(found) == listed, len(found) > 0, f"{len(found)} scans", str(listed))
+        write_scans(making, found, prepare, threshold, dataset.class_names)
+        if isinstance(archive, ByHand):
+            job.note(file, None, verified=False)
+        publish(making, target)
+    return [unpublished(file.name)]
+
+
+def write_scans(
+    folder: Path, scans: Sequence[RawScan], prepare: Prepare, threshold: float, class_names: Sequence[str]
+) -> None:
+    """Prepare scans and write them, with their superpixels and the list of slices that show each class.
+
+    Args:
+        folder: the place where the files are made.
+        scans: in the order of their ids.
+        prepare: `prepare_mr` or `prepare_ct`.
+        threshold: value of the prepared image above which a pixel may be of the patient.
+        class_names: name of class number 1 and the following.
+
+    Raises:
+        DataError: a scan cannot be read, or image and labels differ in shape.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    shown: dict[str, dict[str, list[int]]] = {name: {} for name in class_names}
+    for place, raw in enumerate(scans, 1):
+        print_line(f"preparing scan {raw.scan} ({place} of {len(scans)})")
+        image, labels = raw.read()
+        if image.GetSize() != labels.GetSize():
+            raise DataError(
+                f"the scan {raw.scan} has an image of {image.GetSize()} voxels and labels of {labels.GetSize()}; "
+                "expected one size; get the data again"
+            )
+        image, labels = prepare(image, labels)
+        write_image(image, folder / f"image_{raw.scan}.nii.gz")
+        write_image(labels, folder / f"label_{raw.scan}.nii.gz")
+        values, numbers = as_array(image), as_array(labels)
+        found = np.stack([superpixels(one, threshold) for one in values])
+        write_image(with_geometry(found, image), folder / f"superpix-MIDDLE_{raw.scan}.nii.gz")
+        for number, name in enumerate(class_names, 1):
+            shown[name][raw.scan] = slices_with(numbers, number)
+    write_text(folder / "classmap_1.json", class_slices_text(shown))
+
+
+def slices_with(labels: np.ndarray, number: int) -> list[int]:
+    """Return the places of the slices of labels (Z, H, W) that have a pixel of class `number`."""
+    return np.flatnonzero((labels == number).any((1, 2))).tolist()
+
+
+def class_slices_text(shown: Mapping[str, Mapping[str, Sequence[int]]]) -> str:
+    """Return the text of `classmap_1.json`: class name -> scan -> slices, a line for each class."""
+    # spared until it is needed
+    import json
+
+    lines = (f" {json.dumps(name)}: {json.dumps(dict(of))}" for name, of in shown.items())
+    return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
+# Images
+
+
+def prepare_mr(image: "sitk.Image", labels: "sitk.Image") -> tuple["sitk.Image", "sitk.Image"]:
+    """Cap the brightest 0.5 % of a scan, bring it to 1.25 x 1.25 x 7.7 mm and to 256 x 256 pixels (§2, CHAOST2).
+
+    An integer image stays one until it is cut: its cap and its resampled values are truncated.
+    """
+    values = as_array(image)
+    top = np.percentile(values, MR_PERCENTILE)
+    capped = values.copy()
+    capped[values > top] = top  # which an integer volume truncates
+    resampled = resample(with_geometry(capped, image), MR_SPACING)
+    numbers = as_array(resample_labels(labels, MR_SPACING))
+    moved = as_array(resampled)
+    cut = cut_or_pad(moved.astype(np.float64), float(moved.min()))
+    return with_geometry(cut, resampled), with_geometry(cut_or_pad(numbers, 0), resampled)
+
+
+def prepare_ct(image: "sitk.Image", labels: "sitk.Image") -> tuple["sitk.Image", "sitk.Image"]:
+    """Window a scan to 0..255, cut 32 pixels off each side, and bring it to 257 x 257 pixels (§2, SABS).
+
+    Sizes are one more than 256 and than the number of slices; the last slice, which lies outside, is 0.
+    """
+    values = np.clip(as_array(image).astype(np.float64), *CT_WINDOW)
+    low, high = values.min(), values.max()
+    values = (values - low) / (high - low) * 255
+    inner = np.s_[:, CT_MARGIN:-CT_MARGIN, CT_MARGIN:-CT_MARGIN]
+    x, y, z = image.GetSpacing()
+    height, width = values[inner].shape[1:]
+    spacing = (x * (width / SIDE), y * (height / SIDE), z)
+    cut = np.ascontiguousarray(values[inner]), np.ascontiguousarray(as_array(labels)[inner])
+    return resample(with_geometry(cut[0], image), spacing), resample_labels(with_geometry(cut[1], image), spacing)
+
+
+def resample(image: "sitk.Image", spacing: Sequence[float]) -> "sitk.Image":
+    """Resample a volume linearly; voxel i lies at i * new / old of the old one, and what is outside is 0 (§2).
+
+    Each axis has int(n * old / new + 1) voxels. An integer volume stays one: values are truncated towards 0.
+
+    Args:
+        image: the volume.
+        spacing: (x, y, z) in mm.
+    """
+    # spared until it is needed
+    import SimpleITK as sitk
+
+    old = image.GetSpacing()
+    size = [int(number * was / new + 1) for number, was, new in zip(image.GetSize(), old, spacing, strict=True)]
+    return sitk.Resample(
+        image, size, sitk.Transform(), sitk.sitkLinear, image.GetOrigin(), tuple(map(float, spacing)),
+        image.GetDirection(), 0.0, image.GetPixelID(),
+    )  # fmt: skip
+
+
+def resample_labels(labels: "sitk.Image", spacing: Sequence[float]) -> "sitk.Image":
+    """Resample labels value by value, ascending: a voxel of half of a value or more is it, half to even (§2)."""
+    values = as_array(labels)
+    found: np.ndarray | None = None
+    for value in np.unique(values).tolist():
+        part = resample(with_geometry((values == value).astype(np.float32), labels), spacing)
+        inside = np.rint(as_array(part)) == 1
+        found = np.zeros(inside.shape, dtype=np.uint8) if found is None else found
+        found[inside] = value
+    assert found is not None  # a volume has voxels
+    return with_geometry(found, part)
+
+
+def cut_or_pad(volume: np.ndarray, padding: float) -> np.ndarray:
+    """Cut or pad every slice of a volume (Z, H, W) to (Z, 256, 256) around its middle (§2, CHAOST2, 5)."""
+    cut = np.full((len(volume), SIDE, SIDE), padding, dtype=volume.dtype)
+    (rows, own_rows), (columns, own_columns) = map(_middle, volume.shape[1:])
+    cut[:, rows, columns] = volume[:, own_rows, own_columns]
+    return cut
+
+
+def _middle(side: int) -> tuple[slice, slice]:
+    """Return the places of the middle of a side among 256, and its places among its own."""
+    half, centre = SIDE // 2, side // 2
+    before, after = min(half, centre), min(half, side - centre)
+    return slice(half - before, half + after), slice(centre - before, centre + after)
+
+
+def as_array(image: "sitk.Image") -> np.ndarray:
+    """Return the values (Z, H, W) of a volume."""
+    # spared until it is needed
+    import SimpleITK as sitk
+
+    return np.asarray(sitk.GetArrayFromImage(image))
+
+
+def with_geometry(values: np.ndarray, like: "sitk.Image") -> "sitk.Image":
+    """Return values (Z, H, W) as a volume at the place, and with the spacing, of another one.
+
+    The spacing is that which NIfTI stores, in float32: sizes follow from it.
+    """
+    # spared until it is needed
+    import SimpleITK as sitk
+
+    image = sitk.GetImageFromArray(values)
+    image.SetOrigin(like.GetOrigin())
+    image.SetDirection(like.GetDirection())
+    image.SetSpacing([float(np.float32(one)) for one in like.GetSpacing()])
+    return image
+
+
+# Superpixels
+
+
+def superpixels(image: np.ndarray, threshold: float) -> np.ndarray:
+    """Return the superpixels (H, W) int32 of a prepared slice, inside the patient (§6.1).
+
+    Args:
+        image: (H, W) float64.
+        threshold: value above which a pixel may be of the patient.
+    """
+    # spared until it is needed
+    from skimage.segmentation import felzenszwalb
+
+    raw = felzenszwalb(image, min_size=LEAST_SUPERPIXEL, sigma=1)
+    return renumbered(raw, patient_mask(image, threshold))
+
+
+def patient_mask(image: np.ndarray, threshold: float) -> np.ndarray:
+    """Return the largest connected part (H, W) bool of what is above a threshold, its holes filled (§6.1).
+
+    Corners connect pixels of the part, and sides those of the background. Of equally large parts it is the first.
+    """
+    parts, number = ndimage.label(image > threshold, structure=np.ones((3, 3)))
+    if not number:
+        return np.zeros(image.shape, dtype=bool)
+    largest = 1 + int(np.argmax(np.bincount(parts.ravel())[1:]))
+    return np.asarray(ndimage.binary_fill_holes(parts == largest))
+
+
+def renumbered(raw: np.ndarray, inside: np.ndarray) -> np.ndarray:
+    """Return the numbers (H, W) int32 of superpixels inside a mask (H, W) as the authors' program gives them (§6.1).
+
+    Number 0 is left out, and the last one, m, becomes m + 1: the program means to move 0 there.
+    """
+    last = int(raw.max())
+    found = np.where(inside, raw, 0).astype(np.int32)
+    if last:
+        found[found == last] = last + 1
+    return found

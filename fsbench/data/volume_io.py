@@ -1,0 +1,90 @@
+"""Volumes read from files and written to them: NIfTI, and whatever else SimpleITK knows. Needs the extra `medical`."""
+
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fsbench.base.errors import DataError
+from fsbench.data.file_digests import State, file_state
+
+if TYPE_CHECKING:
+    import SimpleITK as sitk
+
+_KEPT = 4
+"""Volumes of a kind that a process keeps: those of a query and of its supports."""
+
+
+def read_image(path: Path) -> "sitk.Image":
+    """Read a volume with its geometry.
+
+    Raises:
+        DataError: the file is absent, or no volume of three axes.
+    """
+    # spared until it is needed
+    import SimpleITK as sitk
+
+    if not path.is_file():
+        raise DataError(f"the volume {path} does not exist; expected a file such as image_1.nii.gz; prepare the data")
+    try:
+        image = sitk.ReadImage(str(path))
+    except RuntimeError as error:
+        raise _unreadable(path, str(error).strip().splitlines()[-1]) from error
+    if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 1:
+        raise _unreadable(path, f"it has {image.GetDimension()} axes")
+    return image
+
+
+def write_image(image: "sitk.Image", path: Path) -> None:
+    """Write a volume with its geometry, compressed; for places where files are made, since half of it may be seen."""
+    # spared until it is needed
+    import SimpleITK as sitk
+
+    sitk.WriteImage(image, str(path), True)
+
+
+def volume_shape(path: Path) -> tuple[int, int, int]:
+    """Return the shape (Z, H, W) of a volume from the header of its file; raises DataError as `read_image`."""
+    return _volume_shape(path, file_state(path))
+
+
+def read_volume(path: Path) -> np.ndarray:
+    """Return a volume (Z, H, W) in the type of its file; a few are kept, and none may be changed.
+
+    Raises DataError as `read_image`.
+    """
+    return _read_volume(path, file_state(path))
+
+
+@lru_cache(maxsize=1024)
+def _volume_shape(path: Path, state: State) -> tuple[int, int, int]:
+    # spared until it is needed
+    import SimpleITK as sitk
+
+    if not path.is_file():
+        read_image(path)  # says so
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    try:
+        reader.ReadImageInformation()
+    except RuntimeError as error:
+        raise _unreadable(path, str(error).strip().splitlines()[-1]) from error
+    size = reader.GetSize()
+    if len(size) != 3:
+        raise _unreadable(path, f"it has {len(size)} axes")
+    return size[2], size[1], size[0]
+
+
+@lru_cache(maxsize=_KEPT)
+def _read_volume(path: Path, state: State) -> np.ndarray:
+    # spared until it is needed
+    import SimpleITK as sitk
+
+    values = sitk.GetArrayFromImage(read_image(path))
+    values.flags.writeable = False
+    return values
+
+
+def _unreadable(path: Path, reason: str) -> DataError:
+    return DataError(f"the volume {path} cannot be read ({reason}); expected NIfTI of three axes; get or make it again")
