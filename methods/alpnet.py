@@ -313,7 +313,7 @@ class ALPNet(Segmenter):
     backbone_type: ClassVar[Any] = DeepLabWeights
     released_format = ALPNetReleasedFormat(has_backbone=False)
     attention_meaning = "cosine with the supports' foreground prototypes, weighted by its own softmax; below 0 is 0"
-    sees_intensities = True
+    raw_images = True  # slices come normalised
 
     def __init__(
         self,
