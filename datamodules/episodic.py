@@ -99,7 +99,7 @@ class EpisodicDataModule(DataModule):
     ):
         protocol = load_segmentation(test.protocol)
         way = test.way if test.manifest else usable_way(dataset, test.fold, test.way)
-        super().__init__(protocol.draw.data(dataset), _task(test, way), image_size, loading, seed)
+        super().__init__(protocol.draw.data(dataset, test.fold, test.shot), _task(test, way), image_size, loading, seed)
         self.options = test
         self.protocol = protocol
         if training.training_protocol == protocol.name:

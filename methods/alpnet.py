@@ -22,8 +22,10 @@ from fsbench.core.released_format import ReleasedFormat
 from fsbench.core.segmenter import Segmenter
 from fsbench.data.batch import EpisodeBatch
 from fsbench.data.dataset import VOID
+from fsbench.methods.modules.learned_vit import LearnedTokens, OwnSizeViT
 from fsbench.methods.modules.stage_segmenter import check_rates
 from fsbench.networks.backbones.base import BackboneConfig, FrozenBackbone
+from fsbench.networks.backbones.timm_networks import VITS
 from fsbench.networks.weights.table import WeightFile, weight_files
 
 log = logging.getLogger("fsbench")
@@ -213,17 +215,31 @@ class Encoder(nn.Module):
         return features
 
 
+class TokenEncoder(nn.Module):
+    """The demo's ViT in the network's place, which is ours.
+
+    Args:
+        weights: the ViT.
+        blocks: as of `LearnedTokens`.
+    """
+
+    def __init__(self, weights: OwnSizeViT, blocks: tuple[int, int]):
+        super().__init__()
+        self.backbone = LearnedTokens(weights, blocks)
+        self.localconv = nn.Conv2d(weights.state["norm.weight"].numel(), WIDTH, 1, bias=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return features (B, 256, h, w), signed, of normalised images (B, 3, S, S)."""
+        features: Tensor = self.localconv(self.backbone(images))
+        return features
+
+
 class DeepLabWeights(FrozenBackbone):
     """The weights that the training begins with: torchvision's, of COCO's images with PASCAL's classes."""
 
     spec: DeepLabNet
 
     def __init__(self, config: BackboneConfig):
-        if config.name not in NETWORKS:
-            raise SettingsError(
-                f"the backbone '{config.name}' is no network of ALPNet; expected {', '.join(NETWORKS)}, whose layers "
-                "are all learned"
-            )
         self.spec = NETWORKS[config.name]
         super().__init__(config)
 
@@ -247,6 +263,31 @@ class DeepLabWeights(FrozenBackbone):
             own, theirs = f"aspp_out.{place}", f"classifier.{place}"
             state |= {own + k.removeprefix(theirs): v for k, v in self.state.items() if k.startswith(theirs)}
         return state
+
+
+def first_weights(config: BackboneConfig) -> DeepLabWeights | OwnSizeViT:
+    """Return the weights that the training of the network `config.name` begins with.
+
+    Raises:
+        SettingsError: ALPNet cannot learn it.
+    """
+    if config.name in NETWORKS:
+        return DeepLabWeights(config)
+    if config.name in VITS:
+        return OwnSizeViT(config)
+    raise SettingsError(
+        f"the backbone '{config.name}' cannot be learned by ALPNet; expected {', '.join(NETWORKS)}, or the demo's ViT"
+    )
+
+
+def learned_encoder(weights: FrozenBackbone, vit_blocks: tuple[int, int]) -> Encoder | TokenEncoder:
+    """Build the network to learn from first weights; `vit_blocks` are as of `LearnedTokens`."""
+    if isinstance(weights, OwnSizeViT):
+        return TokenEncoder(weights, vit_blocks)
+    assert isinstance(weights, DeepLabWeights)
+    encoder = Encoder(weights.spec.layers)
+    encoder.load_state_dict(weights.encoder_state(), strict=False)  # `localconv` and `asppconv` are new
+    return encoder
 
 
 class ALPNetReleasedFormat(ReleasedFormat):
@@ -302,15 +343,15 @@ class ALPNet(Segmenter):
     lack a background that can be compared with is skipped, as in the authors' program: weights and rate stay.
 
     Args:
-        backbone: `deeplabv3_resnet101`, all layers of which are learned.
+        backbone: `deeplabv3_resnet101`, all layers of which are learned; or the demo's ViT.
         learning_rate: of SGD at the start.
         momentum, weight_decay: of SGD, for all learned weights.
         decay: factor of the rate every `decay_every` steps, 99 times.
         decay_every: steps.
+        vit_blocks: with the demo's ViT, the first block that is learned and the last that is used, from 0.
     """
 
-    backbone: DeepLabWeights
-    backbone_type: ClassVar[Any] = DeepLabWeights
+    backbone_type: ClassVar[Any] = staticmethod(first_weights)
     released_format = ALPNetReleasedFormat(has_backbone=False)
     attention_meaning = "cosine with the supports' foreground prototypes, weighted by its own softmax; below 0 is 0"
     raw_images = True  # slices come normalised
@@ -323,6 +364,7 @@ class ALPNet(Segmenter):
         weight_decay: float = 5e-4,  # §6.4
         decay: float = 0.95,  # §6.4
         decay_every: int = 1000,  # §6.4
+        vit_blocks: tuple[int, int] = (3, 5),
     ):
         super().__init__(backbone)
         check_rates(learning_rate=learning_rate, momentum=momentum, weight_decay=weight_decay, decay=decay)
@@ -331,8 +373,7 @@ class ALPNet(Segmenter):
         self.backbone.check_unnarrowed()
         self.rates, self.decay = (learning_rate, momentum, weight_decay), decay
         self.milestones: Sequence[int] = range(decay_every, 100 * decay_every, decay_every)
-        self.encoder = Encoder(self.backbone.spec.layers)
-        self.encoder.load_state_dict(self.backbone.encoder_state(), strict=False)  # `localconv` and `asppconv` are new
+        self.encoder = learned_encoder(self.backbone, vit_blocks)
         self.register_load_state_dict_post_hook(_forget_features)
         self._skips = False
 
@@ -351,7 +392,7 @@ class ALPNet(Segmenter):
 
     def encode_image(self, pixels: Tensor) -> Tensor:
         """Return the features (C, h, w) of an image, which are kept until the network changes."""
-        features: Tensor = self.encoder(pixels[None])[0]
+        features: Tensor = self.encoder(normalised(pixels[None]))[0]
         return features
 
     def on_validation_start(self) -> None:
@@ -421,7 +462,7 @@ class ALPNet(Segmenter):
         Raises:
             NoPrototypeError: supports or query have no window of background.
         """
-        features = self.encoder(torch.cat([supports, query]))
+        features = self.encoder(normalised(torch.cat([supports, query])))
         shots, asked = features[:-1], features[-1:]
         background, foreground = small_backgrounds_and_masks(shots, masks)
         logits = logits_by(asked, Prototypes.of(shots, background, foreground, TRAINING_WINDOW))
@@ -450,6 +491,15 @@ class ALPNet(Segmenter):
             optimizer, lambda done: rate_factor(done, self.milestones, self.decay)
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def normalised(images: Tensor) -> Tensor:
+    """Return images (B, 3, S, S) as they came, normalised; those of 8 bits minus their mean over their deviation."""
+    if images.dtype != torch.uint8:
+        return images
+    values = images.float()
+    deviation = values.std((1, 2, 3), correction=0, keepdim=True)
+    return (values - values.mean((1, 2, 3), keepdim=True)) / deviation.masked_fill(deviation == 0, 1)
 
 
 def small_backgrounds_and_masks(features: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:

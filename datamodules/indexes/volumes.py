@@ -86,13 +86,13 @@ class Volumes(VolumeIndex):
         self.check_fold(fold)
         return list(self.groups[fold // FOLDS])
 
-    def fold_scans(self, fold: int, shot: int) -> FoldScans:
+    def fold_scans(self, fold: int, shot: int, support_places: Sequence[int] | None = None) -> FoldScans:
         self.check_fold(fold)
         if len(self.scans) <= shot:
             raise DataError(
                 f"{self.root} has {len(self.scans)} scans, expected more than the {shot} of the supports; add scans"
             )
-        return fold_scans(self.scans, self.starts, fold % FOLDS, shot)
+        return fold_scans(self.scans, self.starts, fold % FOLDS, shot, support_places)
 
     def in_fold(self, fold: int, shot: int) -> Self:
         bound = copy(self)
@@ -171,7 +171,9 @@ class Volumes(VolumeIndex):
                 "expected the data set of a test, see VolumeIndex.in_fold"
             )
         if not self._training:
-            raise DataError(f"{self.root} has no scan beside those of the fold, expected some to normalise by; add scans")
+            raise DataError(
+                f"{self.root} has no scan beside those of the fold, expected some to normalise by; add scans"
+            )
         return pooled_moments([self._moments(other) for other in self._training])
 
     def _slice(self, kind: str, name: str) -> np.ndarray:
@@ -247,7 +249,12 @@ def moments(values: np.ndarray) -> dict[str, Any]:
     single = values.astype(np.float32)
     mean = float(single.mean(dtype=np.float64))
     squares = float(np.square(single - mean, dtype=np.float64).sum())
-    return {"number": single.size, "mean": mean, "squares": squares, "range": [float(single.min()), float(single.max())]}
+    return {
+        "number": single.size,
+        "mean": mean,
+        "squares": squares,
+        "range": [float(single.min()), float(single.max())],
+    }
 
 
 def pooled_moments(volumes: Sequence[Mapping[str, Any]]) -> tuple[float, float]:

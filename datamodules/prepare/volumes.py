@@ -172,11 +172,11 @@ def prepare_ct(image: "sitk.Image", labels: "sitk.Image") -> tuple["sitk.Image",
     low, high = values.min(), values.max()
     values = (values - low) / (high - low) * 255
     inner = np.s_[:, CT_MARGIN:-CT_MARGIN, CT_MARGIN:-CT_MARGIN]
-    x, y, z = image.GetSpacing()
-    height, width = values[inner].shape[1:]
+    cut = with_geometry(np.ascontiguousarray(values[inner]), image)
+    (width, height, _), (x, y, z) = cut.GetSize(), cut.GetSpacing()
     spacing = (x * (width / SIDE), y * (height / SIDE), z)
-    cut = np.ascontiguousarray(values[inner]), np.ascontiguousarray(as_array(labels)[inner])
-    return resample(with_geometry(cut[0], image), spacing), resample_labels(with_geometry(cut[1], image), spacing)
+    numbers = with_geometry(np.ascontiguousarray(as_array(labels)[inner]), image)
+    return resample(cut, spacing), resample_labels(numbers, spacing)
 
 
 def resample(image: "sitk.Image", spacing: Sequence[float]) -> "sitk.Image":

@@ -72,7 +72,7 @@ def _build(options: argparse.Namespace, extra: list[str]) -> int:
         raise SettingsError(f"--out is {options.out}, expected a name that ends in .jsonl or .jsonl.gz")
     check_replaced(options.out, "--out", "manifest", read_manifest)
     protocol = load_segmentation(options.protocol or DEFAULT_PROTOCOL)
-    index = protocol.draw.data(_index(options.dataset, options))
+    index = protocol.draw.data(_index(options.dataset, options), options.fold, options.shot)
     task = EpisodeTask(
         options.fold,
         options.way,
@@ -106,7 +106,9 @@ def _verify(options: argparse.Namespace, extra: list[str]) -> int:
     print_line(f"intact: {summary(manifest)}")
     protocol = load_segmentation(header.protocol)
     index = protocol.draw.data(
-        _index(choose_dataset(options.dataset, header.dataset, f"the manifest {options.file}"), options)
+        _index(choose_dataset(options.dataset, header.dataset, f"the manifest {options.file}"), options),
+        header.fold,
+        header.shot,
     )
     problems = mismatches(manifest, index, _PROGRESS)
     for problem in problems:

@@ -86,10 +86,15 @@ class VolumeIndex(SegmentationIndex):
     def slices(self, scan: str) -> Sequence[str]:
         """Return the names of the slices of a scan, in the order of its volume."""
 
+    @property
     @abstractmethod
-    def fold_scans(self, fold: int, shot: int) -> FoldScans:
-        """Return the scans of a fold whose supports are slices of `shot` scans."""
+    def listed(self) -> int:
+        """Number of scans of the complete data."""
+
+    @abstractmethod
+    def fold_scans(self, fold: int, shot: int, support_places: Sequence[int] | None = None) -> FoldScans:
+        """Return the scans of a fold whose supports are slices of `shot` scans, see the function of this name."""
 
     @abstractmethod
     def in_fold(self, fold: int, shot: int) -> Self:
-        """Return the data set as a fold's test sees it: intensities may be normalised by its training scans."""
+        """Return the data set as the test of a fold sees it: intensities may be normalised by its training scans."""

@@ -28,7 +28,7 @@ from fsbench.base.paths import CONFIGS
 from fsbench.base.plugins import METRICS_GROUP, PlugIn, clash, load_entry_point, named_files, plug_in_part, plug_ins
 from fsbench.data.episodes.manifest import Header, Manifest, contradictions, read_manifest
 from fsbench.protocols.counting import ImageCounting, PixelCounting
-from fsbench.protocols.draws import bam_gfss, boxes, classes, gfss, large_objects, listed, presence
+from fsbench.protocols.draws import bam_gfss, boxes, classes, gfss, large_objects, listed, presence, volumes
 from fsbench.protocols.draws.draw import Draw
 from fsbench.protocols.draws.listed import Listed
 from fsbench.protocols.protocol import Protocol, Words
@@ -44,13 +44,14 @@ from fsbench.scores.ifa_figure import IFA_FIGURE, IFAFigure
 from fsbench.scores.metric import Metric
 from fsbench.scores.presence import PRESENCE
 from fsbench.scores.scores import COMMON, FBIoUClasses
+from fsbench.scores.volumes import VOLUME
 
 ATLAS = "atlas:"
 """Start of the names of protocols that are rows of the atlas (`fsbench.protocols.rows`)."""
 LISTED = "listed"
 DRAWS: Mapping[str, type[Draw]] = {
     name: draw
-    for module in (listed, presence, large_objects, boxes, gfss, bam_gfss, classes)
+    for module in (listed, presence, large_objects, boxes, gfss, bam_gfss, volumes, classes)
     for name, draw in module.DRAWS.items()
 }
 """Name of a rule in files -> the draw, from the files of `fsbench.protocols.draws`."""
@@ -60,7 +61,7 @@ _COMMON = {metric.name: metric for metric in COMMON}
 _KINDS: Mapping[str, type[Metric]] = {
     **{kind.name: kind for kind in (FBIoUClasses, BaseIoU, NovelIoU, BaseAndNovelIoU)},
     **{kind.name: kind for kind in (AllAndBackgroundIoU, BaseAndBackgroundIoU)},
-    **{type(metric).name: type(metric) for metric in PRESENCE},
+    **{type(metric).name: type(metric) for metric in (*PRESENCE, *VOLUME)},
     IFA_FIGURE: IFAFigure,
 }
 """Name of a metric that few tests have -> its class."""

@@ -127,7 +127,7 @@ def with_images(frame: "pl.DataFrame", manifest: Manifest) -> "pl.DataFrame":
         return frame
     names = [SUPPORTS] if protocol.has_masks else [SUPPORTS, QUERIES]
     images: dict[str, dict[tuple[int, int], list[int]]] = {name: {} for name in names}
-    number_of = cache(image_number)
+    number_of = cache(lambda name: image_number(header.independent_name(name)))
     kept = set(frame["episode"].to_list())
     for episode in manifest.episodes:
         for slot, queries, supports in protocol.counting.row_images(episode) if episode.index in kept else ():

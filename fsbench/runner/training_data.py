@@ -132,7 +132,7 @@ def load_training(
     if task_of("data", dataset) != "segmentation":
         raise SettingsError(f"{dataset} is a data set of classification; expected one of segmentation")
     rules = load_segmentation(protocol)
-    index = rules.draw.data(open_dataset(dataset, root, [str(folder) for folder in lists]))
+    index = rules.draw.data(open_dataset(dataset, root, [str(folder) for folder in lists]), fold, shot)
     background = empty and rules.draw.empty_queries
     other = {} if filter_novel is None else {"filter_novel": filter_novel}
     pool = rules.training_pool(index, fold, drop_small, background, shot, **other)

@@ -97,13 +97,18 @@ class CountTable:
 
     def _rows(self, kept: np.ndarray, cls: np.ndarray) -> Rows:
         """Return the images of the rows `kept` (rows,) bool of the frame, whose classes are `cls`."""
-        query = image_numbers(self.frame["query"].filter(kept).to_list())
+        query = image_numbers(self.independent_names(kept))
         starts = run_starts(self.header)
         if is_fitted_once(self.header):
             run = np.searchsorted(starts, self.frame["episode"].to_numpy()[kept], side="right") - 1
             return Rows(query, None, cls, run, fitted=True)
         support = padded(self.frame[SUPPORTS].filter(kept).to_list()) if SUPPORTS in self.frame.columns else None
         return Rows(query, support if support is not None and support.shape[1] else None, cls)
+
+    def independent_names(self, kept: np.ndarray) -> list[str]:
+        """Return what the queries of the rows `kept` (rows,) bool of the frame are samples of: themselves, or scans."""
+        names = self.frame["query"].filter(kept).to_list()
+        return names if self.header is None else [self.header.independent_name(name) for name in names]
 
     @cached_property
     def class_places(self) -> np.ndarray:

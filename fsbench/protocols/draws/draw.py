@@ -118,8 +118,8 @@ class Draw(ABC):
             DataError: a class has too few images.
         """
 
-    def data(self, index: Any) -> Any:
-        """Return the data set as the names of the episodes mean it; SettingsError where it has no such test."""
+    def data(self, index: Any, fold: int, shot: int) -> Any:
+        """Return the data set as the names of a test's episodes mean it; SettingsError where it has no such test."""
         return index
 
     def box_of(self, index: Any) -> BoxOf | None:

@@ -120,7 +120,7 @@ class BaseAndNovel(Draw):
 
     asks_base_classes: ClassVar[bool] = True
 
-    def data(self, index: SegmentationIndex) -> SegmentationIndex:
+    def data(self, index: SegmentationIndex, fold: int, shot: int) -> SegmentationIndex:
         return _provider(index).view()
 
     def images(self, index: SegmentationIndex) -> PairList:

@@ -77,7 +77,7 @@ def load_test(
         read = read_checked_manifest(file)
         rules = protocol_of(read.header)
         name = choose_dataset(dataset, read.header.dataset, f"the manifest {file}")
-        index = rules.draw.data(open_dataset(name, root, folders))
+        index = rules.draw.data(open_dataset(name, root, folders), read.header.fold, read.header.shot)
         if isinstance(index, SegmentationIndex):
             check_fits(read, index, str(file))
         opened = where | {"dataset": name, "manifest": str(file), "image_size": image_size}
@@ -94,7 +94,7 @@ def load_test(
             f"{dataset} is a data set of {task_name}, and the protocol {rules.name} one of {rules.task}; expected both "
             "of one kind (see: fsbench list protocols)"
         )
-    index = rules.draw.data(index)
+    index = rules.draw.data(index, fold, shot)
     if isinstance(index, ClassificationIndex):
         settings = read_config("data", dataset)["data"]["init_args"].get("test", {})
         task: Any = ClassificationTask(

@@ -1,0 +1,241 @@
+"""The test of abdominal scans that SSL-ALPNet made, and most later papers use: every slice of a scan (alpnet.md §3).
+
+Nothing is drawn. A class is segmented in all query scans of the fold, each of which is divided into parts; the support
+of a query is the slice in the middle of the same part of the support scan.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, NamedTuple
+
+from fsbench.base.errors import DataError, SettingsError
+from fsbench.data.dataset import DERIVED
+from fsbench.data.episodes.episode import Episode
+from fsbench.data.episodes.manifest import Header
+from fsbench.data.episodes.task import EpisodeTask
+from fsbench.data.volumes import FoldScans, VolumeIndex, slice_name
+from fsbench.protocols.draws.draw import Count, Draw, OfficialEpisodes
+from fsbench.protocols.words import OTHERS, Choice
+
+OFFICIAL = "official"
+
+
+class SliceQuery(NamedTuple):
+    """A slice of a query scan.
+
+    Attributes:
+        scan, z: the slice.
+        part: of the scan, from 0, whose support it gets.
+        counts: what is predicted in it counts.
+        shows: it has a pixel of the class.
+    """
+
+    scan: str
+    z: int
+    part: int
+    counts: bool
+    shows: bool
+
+
+def support_slices(listed: Sequence[int], parts: int) -> list[int]:
+    """Return the slice in the middle of each part of a support scan (§3.2).
+
+    The parts divide the list of slices that show the class, not the range from the first to the last of them.
+
+    Args:
+        listed: places z of these slices, ascending.
+        parts: their number, an odd one.
+
+    >>> support_slices([2, 3, 4, 5, 8, 9], parts=3)
+    [3, 5, 9]
+    """
+    half = 1 / (2 * parts)
+    step = (1 - 1 / parts) / (parts - 1) if parts > 1 else 0.0
+    return [listed[int((half + step * part) * len(listed))] for part in range(parts)]
+
+
+def part_of(z: int, first: int, last: int, parts: int) -> int:
+    """Return the part of a query scan that slice z lies in, of a class that is seen from slice first to last (§3.3).
+
+    >>> [part_of(z, 3, 9, parts=3) for z in range(2, 11)]
+    [0, 0, 0, 1, 1, 2, 2, 2, 2]
+    """
+    if first == last:
+        return 0
+    return min(max(int((z - first) // ((last - first) / parts)), 0), parts - 1)
+
+
+def slice_queries(
+    scan: str, slices: int, listed: Sequence[int], parts: int, margin: int | None = 0
+) -> Iterator[SliceQuery]:
+    """Yield all slices of a query scan (§3.3, §3.4).
+
+    Args:
+        scan: its id.
+        slices: their number.
+        listed: places z of those that show the class, ascending; at least one.
+        parts: parts of the range that the class is seen in, which is known from the truth.
+        margin: slices beside that range which count as well; None counts all.
+    """
+    first, last = min(listed), max(listed)
+    for z in range(slices):
+        counts = margin is None or first - margin <= z <= last + margin
+        yield SliceQuery(scan, z, part_of(z, first, last, parts), counts, z in listed)
+
+
+@dataclass(frozen=True)
+class EverySlice(Draw):
+    """Every slice of the query scans is a query about each class of the fold.
+
+    Attributes:
+        parts: of a scan, each of which has a support of its own; an odd number.
+        margin: slices beside those from the first to the last that shows the class which count as well; null counts
+            all slices of a scan.
+        support_scans: places of the K support scans among the scans of a fold and those behind it; by default the last
+            ones, which are the first of the next fold.
+    """
+
+    seed: int | dict[str, int] | None = None
+    episodes: dict[str, Count] = field(default_factory=lambda: {OTHERS: "all"})
+    empty_queries: bool = True
+    parts: int = 3
+    margin: int | None = 0
+    support_scans: tuple[int, ...] = ()
+
+    seed_may_be_index: ClassVar[bool] = True
+    all_episodes: ClassVar[str] = "as many as counted slices"
+    may_be_shorter: ClassVar[bool] = True
+    without_training: ClassVar[str] = (
+        "test a method that learns from the scans alone, such as alpnet, or one that was trained on another data set "
+        "(CKPT=<file>)"
+    )
+
+    # Which episodes are there?
+
+    def data(self, index: Any, fold: int, shot: int) -> VolumeIndex:
+        return _volumes(index).in_fold(fold, shot)
+
+    def official_episodes(self, index: Any, task: EpisodeTask) -> OfficialEpisodes:
+        """Return the counted slices of `task`: classes ascending, then scans, then slices.
+
+        Raises:
+            SettingsError: the images of the data set are no slices.
+            DataError: a scan does not show a class of the fold.
+        """
+        volumes = _volumes(index)
+        every = list(self._episodes(volumes, task))
+        number = len(every) if task.episodes is None else min(task.episodes, len(every))
+        chosen = [every[place * len(every) // number] for place in range(number)]  # of all classes and scans
+        episodes = tuple(
+            Episode(place, slice_name(one.scan, one.z), cls if one.shows else 0, (cls,), (supports[one.part],))
+            for place, (cls, one, supports) in enumerate(chosen)
+        )
+        lists = OFFICIAL if len(volumes.scans) == volumes.listed else DERIVED
+        shown = {cls: dict(volumes.class_slices[cls]) for cls in sorted(volumes.class_slices)}
+        sha256 = hashlib.sha256(json.dumps([volumes.scans, shown], separators=(",", ":")).encode()).hexdigest()
+        return OfficialEpisodes(
+            episodes, volumes.test_classes(task.fold), task.episodes or len(every), len(every), lists, sha256, sha256,
+            first={"slices": True},
+        )  # fmt: skip
+
+    def _episodes(
+        self, index: VolumeIndex, task: EpisodeTask
+    ) -> Iterator[tuple[int, SliceQuery, Sequence[tuple[str, ...]]]]:
+        """Yield class, query, and by part the supports, one of each support scan."""
+        scans = self.scans(index, task)
+        for cls in sorted(index.test_classes(task.fold)):
+            listed = index.class_slices[cls]
+            for scan in (*scans.queries, *scans.supports):
+                if not listed.get(scan):
+                    raise DataError(
+                        f"the scan {scan} of {index.name} does not show {index.name_of(cls)}; expected all classes in "
+                        "all scans, without which the test has no parts; take the scan out of the folder"
+                    )
+            middles = [support_slices(listed[scan], self.parts) for scan in scans.supports]
+            supports = [
+                tuple(slice_name(scan, own[part]) for scan, own in zip(scans.supports, middles, strict=True))
+                for part in range(self.parts)
+            ]
+            for scan in scans.queries:
+                for query in slice_queries(scan, len(index.slices(scan)), listed[scan], self.parts, self.margin):
+                    if query.counts:
+                        yield cls, query, supports
+
+    def scans(self, index: VolumeIndex, task: EpisodeTask) -> FoldScans:
+        """Return the scans of a test."""
+        if self.support_scans and len(self.support_scans) != task.shot:
+            raise SettingsError(
+                f"support_scans has {len(self.support_scans)} places and the test {task.shot} shots; expected a place "
+                "for each shot"
+            )
+        return index.fold_scans(task.fold, task.shot, self.support_scans or None)
+
+    def may_be_empty(self, task: EpisodeTask) -> bool:
+        """Return True: a slice between two that show the class counts, and may lack it."""
+        return True
+
+    # In words
+
+    @property
+    def default_description(self) -> str:  # type: ignore[override]
+        """How slices and supports are chosen, in words."""
+        return (
+            f"nothing is drawn: each class of the fold in each slice of each scan of the fold. A scan has {self.parts} "
+            "parts of the range in which the truth shows the class; the support is the middle slice of the same part "
+            "of the next fold's first scan, by the list of its slices with the class"
+        )
+
+    def seed_words(self) -> str:
+        return "none: nothing is drawn"
+
+    def seeds_condition(self, dataset: str) -> str:
+        return "none"
+
+    def title(self, header: Header) -> str:
+        return (
+            f"{header.dataset} · {header.way}-way {header.shot}-shot · slices of scans · protocol {header.protocol} "
+            f"v{header.version}"
+        )
+
+    def notes(self, header: Header) -> list[str]:
+        notes = super().notes(header)
+        where = "in every slice of a scan" if self.margin is None else "from the first to the last slice that shows it"
+        notes.append(
+            f"a class counts {where}; the range that decides a query's support is that of its truth, as in all papers "
+            "of this test: nobody who does not know it can segment so"
+        )
+        return notes
+
+    def choices(self) -> list[Choice]:
+        counted = (
+            "all of a scan: false alarms count wherever they are"
+            if self.margin is None
+            else f"from the first to the last slice whose truth shows the class, and {self.margin} beside: false alarms "
+            "elsewhere are free"
+        )
+        empty = Choice("empty queries", "slices between those that show the class, which a scan may have")
+        choices = [empty if one.label == empty.label else one for one in super().choices()]
+        return [*choices, Choice("slices that count", counted)]
+
+    def check(self) -> None:
+        super().check()
+        if self.parts < 1 or self.parts % 2 == 0:
+            raise SettingsError(f"parts is {self.parts}, expected an odd number: the middle of the list is of one part")
+        if self.margin is not None and self.margin < 0:
+            raise SettingsError(f"margin is {self.margin}, expected 0 or more, or null for all slices")
+
+
+def _volumes(index: Any) -> VolumeIndex:
+    """Return a data set of volumes. Raises SettingsError for any other."""
+    if not isinstance(index, VolumeIndex):
+        raise SettingsError(
+            f"{index.name} has photos, and the test is one of slices of scans; choose DATASET=chaost2 or sabs, or "
+            "another protocol"
+        )
+    return index
+
+
+DRAWS: Mapping[str, type[Draw]] = {"every slice": EverySlice}
+"""Name of a rule in files -> the draw."""
