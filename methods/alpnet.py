@@ -474,7 +474,7 @@ class ALPNet(Segmenter):
             loss = super().training_step(batch, batch_idx)
         except NoPrototypeError:
             self._skips = True
-            log.info("step %d is skipped: an episode has no window of background", self.global_step)
+            log.info("step %d is skipped: no window of background to compare with", self.global_step + 1)
             return None
         self._skips = False
         return loss
