@@ -21,8 +21,8 @@ from fsbench.data.annotations import ANNOTATIONS, WEAK
 from fsbench.protocols.reading import load_segmentation, segmentation_of
 from fsbench.records.record import Record
 from fsbench.records.run import (
-    LAST,
     AUTHORS,
+    LAST,
     OTHER_RUN,
     TRAINED_HERE,
     UNTRAINED,

@@ -177,13 +177,11 @@ def _training(weights: Weights, published: PublishedScore, paper: PaperSettings)
         return ["nothing was trained"]
     if training is None:
         return ["training of the checkpoint not recorded"]
-    settings = training.settings
+    settings, chosen_by = training.settings, LAST if paper.validation == "none" else _OFFICIAL_SCORE
     reasons = [
         *_differs("epochs", settings.get("max_epochs"), paper.epochs),
         *_differs("effective batch", training.effective_batch, paper.batch),
-        *_differs(
-            "choice of the checkpoint", training.chosen_by, LAST if paper.validation == "none" else _OFFICIAL_SCORE
-        ),
+        *_differs("choice of the checkpoint", training.chosen_by, chosen_by),
         *_differs("validation on classes", settings.get("validation"), paper.validation),
         *_differs("validation episodes", training.episodes, training.official_episodes),
     ]

@@ -95,8 +95,8 @@ def build_trainer(experiment: Experiment, folder: Path, count: Count) -> tuple[L
 def _checkpoints(folder: Path, plan: ValidationPlan, validates: bool) -> list[ModelCheckpoint]:
     """Return the callbacks that keep the chosen weights and those of the last epoch, from which a training goes on.
 
-    Without a validation these are one. The best weights are those of a validation, wherever it is. Lightning's `save_last` would keep the last epoch only
-    where it has the best weights so far.
+    Without a validation these are one. Else the chosen weights are the best ones of a validation, wherever it is.
+    Lightning's `save_last` would keep the last epoch only where it has the best weights so far.
     """
     options: dict[str, Any] = {"dirpath": folder, "enable_version_counter": False}
     last = PlacelessCheckpoint(**options, filename="last", save_on_train_epoch_end=True)
