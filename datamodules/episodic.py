@@ -72,7 +72,8 @@ class EpisodicDataModule(DataModule):
         input_resize: how a method's own images and support masks become S x S instead of by the protocol's rule, but
             where the protocol keeps their aspect: "bicubic" stretches them by PIL's defaults, "letterbox" pads them as
             SegIC's authors do, "intensities" takes slices of scans as they were measured and normalised, float32, and
-            other images normalised by themselves. The truth stays the protocol's, in training of a letterbox where the image lies.
+            other images normalised by themselves. The truth stays the protocol's, in training of a letterbox where the
+            image lies.
         seed: of the training episodes.
 
     Attributes:

@@ -12,7 +12,7 @@ from fsbench.data.image_io import read_image
 from fsbench.data.source import Archive, Source
 from fsbench.datamodules.indexes.volumes import Volumes
 from fsbench.datamodules.prepare.job import Job
-from fsbench.datamodules.prepare.volumes import MR_THRESHOLD, RawScan, prepare_mr, with_geometry, write_archive
+from fsbench.datamodules.prepare.volumes import MR_THRESHOLD, RawScan, prepare_mr, with_geometry
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
@@ -22,11 +22,11 @@ DICOM, TRUTH = "DICOM_anon", "Ground"
 
 
 class ChaosT2(Volumes):
-    """CHAOS, T2-SPIR. Folds 0 to 4 test the kidneys, folds 5 to 9 liver and spleen, both in the same five sets of scans.
+    """CHAOS, T2-SPIR. Folds 0 to 4 test the kidneys, 5 to 9 liver and spleen, both in the same five sets of scans.
 
     Args:
         root: Folder with `image_<id>.nii.gz`, `label_<id>.nii.gz`, `superpix-MIDDLE_<id>.nii.gz` and
-            `classmap_1.json`; or a folder that holds it as `chaos_MR_T2_normalized` or `CHAOST2/chaos_MR_T2_normalized`.
+            `classmap_1.json`; or a folder that holds it as `chaos_MR_T2_normalized`, also in a folder `CHAOST2`.
     """
 
     name = "chaost2"
@@ -64,7 +64,7 @@ A folder that the authors' notebooks made serves as well.
             folders = sorted((path for path in raw.iterdir() if path.is_dir()), key=lambda path: int(path.name))
             return [RawScan(folder.name, partial(read_scan, folder)) for folder in folders]
 
-        return write_archive(job, cls, cls.source.archives[0], place, scans, prepare_mr, MR_THRESHOLD)
+        return cls.prepare_scans(job, cls.source.archives[0], place, scans, prepare_mr, MR_THRESHOLD)
 
 
 def read_scan(folder: Path) -> tuple["sitk.Image", "sitk.Image"]:

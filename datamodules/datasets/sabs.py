@@ -9,7 +9,7 @@ from fsbench.data.source import ByHand, Source
 from fsbench.data.volume_io import read_image
 from fsbench.datamodules.indexes.volumes import Volumes
 from fsbench.datamodules.prepare.job import Job
-from fsbench.datamodules.prepare.volumes import CT_THRESHOLD, RawScan, prepare_ct, write_archive
+from fsbench.datamodules.prepare.volumes import CT_THRESHOLD, RawScan, prepare_ct
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
@@ -18,11 +18,11 @@ ARCHIVE = ByHand("the abdominal CT scans of BTCV", ("RawData.zip", "Abdomen.zip"
 
 
 class Sabs(Volumes):
-    """Synapse abdominal CT. Folds 0 to 4 test the kidneys, folds 5 to 9 spleen and liver, in the same five sets of scans.
+    """Synapse abdominal CT. Folds 0 to 4 test the kidneys, 5 to 9 spleen and liver, in the same five sets of scans.
 
     Args:
         root: Folder with `image_<id>.nii.gz`, `label_<id>.nii.gz`, `superpix-MIDDLE_<id>.nii.gz` and
-            `classmap_1.json`; or a folder that holds it as `sabs_CT_normalized` or `SABS/sabs_CT_normalized`.
+            `classmap_1.json`; or a folder that holds it as `sabs_CT_normalized`, also in a folder `SABS`.
     """
 
     name = "sabs"
@@ -65,7 +65,7 @@ with the scans numbered 0 to 29. A folder that the authors' notebooks made serve
             files = sorted(raw.glob("img*.nii.gz"))
             return [RawScan(str(number), partial(read_scan, file)) for number, file in enumerate(files)]
 
-        return write_archive(job, cls, ARCHIVE, place, scans, prepare_ct, CT_THRESHOLD)
+        return cls.prepare_scans(job, ARCHIVE, place, scans, prepare_ct, CT_THRESHOLD)
 
 
 def read_scan(file: Path) -> tuple["sitk.Image", "sitk.Image"]:

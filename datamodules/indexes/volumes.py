@@ -3,7 +3,7 @@
 Beside them are `superpix-MIDDLE_<id>.nii.gz` and `classmap_1.json`, the slices that show each class.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from functools import cached_property
 from pathlib import Path
@@ -16,13 +16,17 @@ from fsbench.base.files import read_json
 from fsbench.data.dataset import Part
 from fsbench.data.disk_cache import load_json, save_json
 from fsbench.data.file_digests import content_digests
+from fsbench.data.source import Archive, ByHand
 from fsbench.data.volume_io import read_volume, volume_shape
-from fsbench.data.volumes import FoldScans, VolumeIndex, fold_scans, scan_of, slice_name, slice_number
+from fsbench.data.volumes import SIDE, FoldScans, VolumeIndex, fold_scans, scan_of, slice_name, slice_number
 from fsbench.datamodules.check.report import Report
 from fsbench.datamodules.indexes.find_folder import find_folder
+from fsbench.datamodules.prepare.by_hand import find_archive
+from fsbench.datamodules.prepare.job import Job, unpublished
+from fsbench.datamodules.prepare.making import has_content, making_place, publish
+from fsbench.datamodules.prepare.unpack import Place, unpack
+from fsbench.datamodules.prepare.volumes import Prepare, RawScan, write_scans
 
-SIDE = 256
-"""Rows and columns of a slice that are read; what a file has beyond is left out (§2.1)."""
 CLASS_SLICES = "classmap_1.json"
 KIND = "intensities-1"
 """Kind of the cached moments of volumes, to be changed with what they are of."""
@@ -171,7 +175,7 @@ class Volumes(VolumeIndex):
         if self._training is None:
             raise SettingsError(
                 f"intensities of {self.name} are normalised by the training scans of a fold, which is not known here; "
-                "expected the data set of a test, see VolumeIndex.in_fold"
+                "expected the data set of a test, see SegmentationIndex.in_fold"
             )
         if not self._training:
             raise DataError(
@@ -202,7 +206,47 @@ class Volumes(VolumeIndex):
     def _file(self, kind: str, scan: str) -> Path:
         return self.root / f"{kind}_{scan}.nii.gz"
 
-    # Checking
+    # Preparing and checking
+
+    @classmethod
+    def prepare_scans(
+        cls,
+        job: Job,
+        archive: Archive | ByHand,
+        place: Place,
+        scans: Callable[[Path], Sequence[RawScan]],
+        prepare: Prepare,
+        threshold: float,
+    ) -> list[str]:
+        """Make the first of the folders `inner` from the archive of the scans, unless it is there.
+
+        Args:
+            job: the preparation.
+            archive: the archive.
+            place: gives each wanted file of the archive a path, see `unpack`.
+            scans: lists the scans of the folder with these files, in the order of their ids.
+            prepare, threshold: see `write_scans`.
+
+        Returns:
+            Remarks for the user.
+
+        Raises:
+            DataError: the archive is not to be had, is damaged, or has another number of scans.
+        """
+        target = job.root / cls.inner[0]
+        if has_content(target):
+            return []
+        file = find_archive(job, archive, cls.source) if isinstance(archive, ByHand) else job.obtain(archive)
+        with making_place(job.root / "scans") as raw, making_place(target) as making:
+            unpack(file, raw, place)
+            found = scans(raw) if raw.is_dir() else []
+            complete = len(found) == cls.listed
+            job.require_complete(file, complete, len(found) > 0, f"{len(found)} scans", str(cls.listed))
+            write_scans(making, found, prepare, threshold, cls.class_names)
+            if isinstance(archive, ByHand):
+                job.note(file, None, verified=False)
+            publish(making, target)
+        return [unpublished(file.name)]
 
     @classmethod
     def check(cls, report: Report, root: Path, lists: list[str] | None) -> None:

@@ -1,4 +1,4 @@
-"""Prepare scans of the abdomen as SSL-ALPNet's notebooks do: resampled, of 256 x 256 pixels, with superpixels (§2, §6.1).
+"""Prepare scans as SSL-ALPNet's notebooks do: resampled, of 256 x 256 pixels, with superpixels (§2, §6.1).
 
 Paragraphs are those of alpnet.md. Volumes are (z, row, column) as arrays, and (x, y, z) where SimpleITK gives sizes and
 spacings; spacings are in mm. Needs the extra `medical`.
@@ -15,13 +15,8 @@ from scipy import ndimage
 from fsbench.base.errors import DataError
 from fsbench.base.files import write_text
 from fsbench.base.terminal import print_line
-from fsbench.data.source import Archive, ByHand
 from fsbench.data.volume_io import write_image
-from fsbench.datamodules.indexes.volumes import SIDE, Volumes
-from fsbench.datamodules.prepare.by_hand import find_archive
-from fsbench.datamodules.prepare.job import Job, unpublished
-from fsbench.datamodules.prepare.making import has_content, making_place, publish
-from fsbench.datamodules.prepare.unpack import Place, unpack
+from fsbench.data.volumes import SIDE
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
@@ -50,48 +45,6 @@ class RawScan:
 
     scan: str
     read: Callable[[], tuple["sitk.Image", "sitk.Image"]]
-
-
-def write_archive(
-    job: Job,
-    dataset: type[Volumes],
-    archive: Archive | ByHand,
-    place: Place,
-    scans: Callable[[Path], Sequence[RawScan]],
-    prepare: Prepare,
-    threshold: float,
-) -> list[str]:
-    """Make the folder of a data set from the archive of its scans, unless it is there.
-
-    Args:
-        job: the preparation.
-        dataset: its class, whose first inner folder is made.
-        archive: the archive.
-        place: gives each wanted file of the archive a path, see `unpack`.
-        scans: lists the scans of the folder with these files, in the order of their ids.
-        prepare, threshold: see `write_scans`.
-
-    Returns:
-        Remarks for the user.
-
-    Raises:
-        DataError: the archive is not to be had, is damaged, or has another number of scans.
-    """
-    target = job.root / dataset.inner[0]
-    if has_content(target):
-        return []
-    source = dataset.source
-    file = find_archive(job, archive, source) if isinstance(archive, ByHand) else job.obtain(archive)
-    with making_place(job.root / "scans") as raw, making_place(target) as making:
-        unpack(file, raw, place)
-        found = scans(raw) if raw.is_dir() else []
-        listed = dataset.listed
-        job.require_complete(file, len(found) == listed, len(found) > 0, f"{len(found)} scans", str(listed))
-        write_scans(making, found, prepare, threshold, dataset.class_names)
-        if isinstance(archive, ByHand):
-            job.note(file, None, verified=False)
-        publish(making, target)
-    return [unpublished(file.name)]
 
 
 def write_scans(

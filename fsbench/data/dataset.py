@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 
@@ -186,6 +186,10 @@ class SegmentationIndex(ABC):
         """
         return None
 
+    def in_fold(self, fold: int, shot: int) -> Self:
+        """Return the data set as the test of a fold sees it; `intensities` may be normalised by its training images."""
+        return self
+
     def label_values(self, name: str, classes: Sequence[int]) -> list[int]:
         """Return the value of each of `classes` in the label map of image `name`.
 
@@ -257,9 +261,10 @@ class ClassificationIndex(ABC):
         class_names: names of the classes, in the order that episodes number them from 0.
         images: for every class, the names of its images in list order.
         origin: source of the list: "derived" (by a rule of the suite), or another word of the data set.
-        turns_images, source: as of `SegmentationIndex`.
+        images_are_files, turns_images, source: as of `SegmentationIndex`.
     """
 
+    images_are_files: ClassVar[bool] = True
     turns_images: ClassVar[bool] = False
     task: ClassVar[str] = "classification"
     source: ClassVar[Source] = Source()

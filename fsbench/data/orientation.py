@@ -59,7 +59,7 @@ def image_pixels(index: SegmentationIndex | ClassificationIndex, name: str) -> n
 
     Raises DataError for a file that cannot be decoded.
     """
-    if isinstance(index, SegmentationIndex) and not index.images_are_files:
+    if not index.images_are_files and isinstance(index, SegmentationIndex):
         return index.pixels(name)
     pixels = read_pixels(Path(index.image_path(name)))
     crop = None if isinstance(index, ClassificationIndex) else index.crop(name)

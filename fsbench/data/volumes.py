@@ -1,4 +1,4 @@
-"""Data sets of volumes, whose images are slices: names of slices, folds of scans, and the contract (alpnet.md §1 to §3).
+"""Data sets of volumes, whose images are slices: names of slices, folds of scans, the contract (alpnet.md §1 to §3).
 
 A scan is one volume (Z, H, W) of a person. A slice is named "<scan>/<z>", z from 0 in the order of the volume's array.
 """
@@ -7,11 +7,13 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
 
 import numpy as np
 
 from fsbench.data.dataset import SegmentationIndex
+
+SIDE = 256
+"""Rows and columns of a prepared slice."""
 
 
 def slice_name(scan: str, z: int) -> str:
@@ -108,7 +110,3 @@ class VolumeIndex(SegmentationIndex):
     @abstractmethod
     def superpixel_file(self, name: str) -> Path:
         """Return the file that `superpixels` reads."""
-
-    @abstractmethod
-    def in_fold(self, fold: int, shot: int) -> Self:
-        """Return the data set as the test of a fold sees it: intensities may be normalised by its training scans."""

@@ -27,7 +27,7 @@ masks."""
 InputResize = Literal["protocol", "bicubic", "letterbox", "intensities"]
 """Rule by which a method's images and support masks become S x S: the protocol's, or the method's own of `RESIZES`.
 
-"intensities" are images as their data set measured them, float32 and normalised, where others see 8 bits of a colour."""
+"intensities" are images as their data set measured them, float32 and normalised; other rules see 8 bits of a colour."""
 
 QuerySize = Literal["original", "input", "square", "there_and_back"] | int
 """Size at which pixels are counted: the query's own, the method's input, the square of the query's longer side in which

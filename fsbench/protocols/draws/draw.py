@@ -120,7 +120,7 @@ class Draw(ABC):
 
     def data(self, index: Any, fold: int, shot: int) -> Any:
         """Return the data set as the names of a test's episodes mean it; SettingsError where it has no such test."""
-        return index
+        return index.in_fold(fold, shot) if isinstance(index, SegmentationIndex) else index
 
     def box_of(self, index: Any) -> BoxOf | None:
         """Return the function that gives a support's box, in tests that tell boxes; None in tests that tell masks."""

@@ -7,7 +7,7 @@ of a query is the slice in the middle of the same part of the support scan.
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, NamedTuple
 
 from fsbench.base.errors import DataError, SettingsError
@@ -105,7 +105,7 @@ class EverySlice(Draw):
     support_scans: tuple[int, ...] = ()
 
     seed_may_be_index: ClassVar[bool] = True
-    all_episodes: ClassVar[str] = "as many as counted slices"
+    all_episodes: ClassVar[str] = "counted slices"
     may_be_shorter: ClassVar[bool] = True
     without_training: ClassVar[str] = (
         "test a method that learns from the scans alone, such as alpnet, or one that was trained on another data set "
@@ -114,8 +114,8 @@ class EverySlice(Draw):
 
     # Which episodes are there?
 
-    def data(self, index: Any, fold: int, shot: int) -> VolumeIndex:
-        return _volumes(index).in_fold(fold, shot)
+    def data(self, index: Any, fold: int, shot: int) -> Any:
+        return super().data(_volumes(index), fold, shot)
 
     def official_episodes(self, index: Any, task: EpisodeTask) -> OfficialEpisodes:
         """Return the counted slices of `task`: classes ascending, then scans, then slices.
@@ -135,10 +135,16 @@ class EverySlice(Draw):
         lists = OFFICIAL if len(volumes.scans) == volumes.listed else DERIVED
         shown = {cls: dict(volumes.class_slices[cls]) for cls in sorted(volumes.class_slices)}
         sha256 = hashlib.sha256(json.dumps([volumes.scans, shown], separators=(",", ":")).encode()).hexdigest()
+        official = self._most_episodes(volumes, task)
         return OfficialEpisodes(
-            episodes, volumes.test_classes(task.fold), task.episodes or len(every), len(every), lists, sha256, sha256,
+            episodes, volumes.test_classes(task.fold), task.episodes or official, official, lists, sha256, sha256,
             first={"slices": True},
         )  # fmt: skip
+
+    def _most_episodes(self, index: VolumeIndex, task: EpisodeTask) -> int:
+        """Return the largest number of counted slices of a fold: the folds of a test differ in it, and have one number."""
+        folds = (replace(task, fold=fold) for fold in range(index.folds))
+        return max(sum(1 for _ in self._episodes(index, one)) for one in folds)
 
     def _episodes(
         self, index: VolumeIndex, task: EpisodeTask
@@ -206,14 +212,15 @@ class EverySlice(Draw):
             f"a class counts {where}; the range that decides a query's support is that of its truth, as in all papers "
             "of this test: nobody who does not know it can segment so"
         )
+        notes.append("intervals and tests take scans as samples: n images are n scans")
         return notes
 
     def choices(self) -> list[Choice]:
         counted = (
             "all of a scan: false alarms count wherever they are"
             if self.margin is None
-            else f"from the first to the last slice whose truth shows the class, and {self.margin} beside: false alarms "
-            "elsewhere are free"
+            else f"from the first to the last slice whose truth shows the class, and {self.margin} beside: false "
+            "alarms elsewhere are free"
         )
         empty = Choice("empty queries", "slices between those that show the class, which a scan may have")
         choices = [empty if one.label == empty.label else one for one in super().choices()]

@@ -14,11 +14,14 @@ from fsbench.protocols.test import Test
 
 
 def image_shape(index: SegmentationIndex, name: str) -> tuple[int, int]:
-    """Return height and width of image `name` as the data set takes it, from the header of its file alone.
+    """Return height and width of image `name` as the data set takes it, from the header of its file where it is one.
 
     Raises:
         DataError: the file is absent or no image.
     """
+    if not index.images_are_files:
+        height, width = index.label_map(name).shape
+        return height, width
     path, crop = Path(index.image_path(name)), index.crop(name)
     try:
         with open_image(path) as image:

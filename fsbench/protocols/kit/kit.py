@@ -163,7 +163,7 @@ def write_kit(
         root: folder that paths of images start from; None, or a folder that does not hold all, takes the one above all.
         dataset: name by which `load_test` opened the data set; that of the manifest unless given.
         copy_images: copy the images, of queries and supports, to the kit. Those of classification, whose paths name
-            their classes, are always copied.
+            their classes, are always copied, and those that are no files, such as slices of scans.
         progress: gives the episodes of a test and shows how far they are.
 
     Returns:
@@ -174,7 +174,7 @@ def write_kit(
         DataError: an image or a label map cannot be read.
     """
     root = _common_root(test, root)
-    copy_images = copy_images or test.protocol.task == "classification"
+    copy_images = copy_images or test.protocol.task == "classification" or not test.index.images_are_files
     if out.is_symlink() or out.exists():
         if not is_folder(out):
             raise SettingsError(f"--out {out} is no folder; expected a new one")
@@ -303,7 +303,7 @@ class _Writer:
             return dict(self._images[name])
         entry: dict[str, Any] = {"image": file.absolute().relative_to(self.root).as_posix()}
         orientation = image_orientation(self.test.index, name)
-        as_stored = crop is None and not is_turned(orientation)
+        as_stored = crop is None and not is_turned(orientation) and self.test.index.images_are_files
         if self.copy_images:
             (self.folder / "images").mkdir(exist_ok=True)
             entry = {"image": f"images/{len(self._images):06d}{file.suffix if as_stored else '.png'}"}
@@ -311,6 +311,9 @@ class _Writer:
                 shutil.copyfile(file, self.folder / entry["image"])
             else:
                 Image.fromarray(image_pixels(self.test.index, name)).save(self.folder / entry["image"])
+            if not self.test.index.images_are_files and (measured := self.test.index.intensities(name)) is not None:
+                entry["intensities"] = str(Path(entry["image"]).with_suffix(".npy").as_posix())
+                np.save(self.folder / entry["intensities"], measured)
         elif crop is not None:
             entry["crop"] = [int(end) for end in _ends(crop)]
         elif not as_stored:

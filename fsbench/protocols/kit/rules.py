@@ -23,7 +23,7 @@ def rules(test: Test, has_boxes: bool, base_classes: list[str], copied: bool, to
     parts = [
         "# Rules of this test",
         f"{test!r}\n\n{test.protocol.summary[0].upper()}{test.protocol.summary[1:]}.",
-        f"## Files\n\n{_files(has_masks, has_boxes, copied, turns)}",
+        f"## Files\n\n{_files(test, has_boxes, copied, turns)}",
         f"## Answers\n\n{asked}",
         *([f"## Truth\n\n{_truth(test)}"] if has_masks else []),
         f"## Allowed\n\n{_ALLOWED}" + (f"\n\n{_PATHS}" if told else ""),
@@ -46,7 +46,8 @@ _PATHS = """\
 its path. A kit with `--copy-images` has copies under numbers instead."""
 
 
-def _files(has_masks: bool, has_boxes: bool, copied: bool, turns: bool) -> str:
+def _files(test: Test, has_boxes: bool, copied: bool, turns: bool) -> str:
+    has_masks = test.protocol.has_masks
     where = "in this folder" if copied else "from the folder of the data set on"
     lines = [
         f"- `episodes.jsonl`: one episode a line. Paths of images (`image`) are {where}."
@@ -56,6 +57,11 @@ def _files(has_masks: bool, has_boxes: bool, copied: bool, turns: bool) -> str:
             else ""
         ),
     ]
+    if not test.index.images_are_files:
+        lines.append(
+            "- `intensities` of an image, where it is there, is a file of numpy with the same slice as it was measured "
+            "and normalised, float32; the image itself has 8 bits of the range of its whole scan."
+        )
     if turns:
         lines.append(
             "- `orientation` of an image, where it is there, is that of its EXIF entry: the image is to be turned by "
