@@ -189,8 +189,8 @@ class EpisodicDataModule(DataModule):
         chosen = self.training.validation
         if chosen == "none":
             raise SettingsError(
-                "validation is none, so that no episode chooses a checkpoint; expected another choice where episodes are "
-                "asked for: novel, base, held_out, source or images"
+                "validation is none, so that no episode chooses a checkpoint; expected another choice where episodes "
+                "are asked for: novel, base, held_out, source or images"
             )
         if chosen == "images":
             task = EpisodeTask(self.source_fold, episodes=self.training.validation_episodes)

@@ -14,6 +14,7 @@ from torch.utils.data import Dataset
 from fsbench.base.errors import DataError
 from fsbench.data.batch import EpisodeBatch, Truth
 from fsbench.data.label_maps import resize_labels
+from fsbench.data.orientation import image_intensities
 from fsbench.data.transforms import resize_intensities
 from fsbench.data.volumes import VolumeIndex
 from fsbench.protocols.draws.whole_images import BACKGROUND
@@ -65,7 +66,7 @@ class SuperpixelEpisodes(Dataset[EpisodeBatch]):
         rng = np.random.default_rng([self.seed, 2, epoch, i])
         name, regions = self._slice(i, rng)
         number = rng.integers(1, regions.max())  # the largest number is never drawn; it may be that of no pixel
-        image = resize_intensities(self.index.intensities(name), self.size)[0].numpy()
+        image = resize_intensities(image_intensities(self.index, name), self.size)[0].numpy()
         mask = resize_labels((regions == number).astype(np.uint8), self.size, self.size)
         support, query = (change(image, mask, rng) for _ in range(2))
         labels = torch.from_numpy(query[1])
@@ -116,10 +117,10 @@ def change(image: np.ndarray, mask: np.ndarray, rng: np.random.Generator) -> tup
     """
     side = image.shape[0]
     planes = np.dstack([image, mask == 0, mask == 1]).astype(np.float32)
-    planes = cv2.warpAffine(planes, affine_matrix(side, rng)[:2], (side, side), flags=cv2.INTER_LINEAR)
+    turned = np.asarray(cv2.warpAffine(planes, affine_matrix(side, rng)[:2], (side, side), flags=cv2.INTER_LINEAR))
     rows, columns = np.mgrid[:side, :side] + displacements(side, rng)
     bent = [
-        ndimage.map_coordinates(plane, [rows, columns], order=1, mode="reflect") for plane in planes.transpose(2, 0, 1)
+        ndimage.map_coordinates(plane, [rows, columns], order=1, mode="reflect") for plane in turned.transpose(2, 0, 1)
     ]
     return change_contrast(bent[0], rng.uniform(*GAMMA)), np.rint(bent[1:]).argmax(0).astype(np.uint8)
 
