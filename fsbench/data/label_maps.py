@@ -226,6 +226,7 @@ LABEL_RESIZES: Mapping[str, Callable[[np.ndarray, int, int], np.ndarray]] = {
     "padded": lambda labels, size, _: resize_labels_padded(labels, size),
     "bicubic": resize_labels_pil,
     "letterbox": lambda labels, size, _: letterbox_labels(labels, size),
+    "prepared": resize_labels,
     "intensities": resize_labels,
 }
 """`Protocol.resize`, or a method's own choice -> how label maps (H, W) become (S, S), the side given twice

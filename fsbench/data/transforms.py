@@ -133,6 +133,7 @@ _IMAGE_RESIZES: dict[str, Callable[[Image.Image | np.ndarray, int], Tensor]] = {
     "padded": resize_padded,
     "bicubic": resize_image_bicubic,
     "letterbox": letterbox_image,
+    "prepared": resize_image,
     "intensities": resize_intensities,
 }
 RESIZES = {name: (image, LABEL_RESIZES[name]) for name, image in _IMAGE_RESIZES.items()}

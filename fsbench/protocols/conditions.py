@@ -114,8 +114,8 @@ ALL_EPISODES = {"fss1000": "all 2400"}
 
 WITHOUT_VOID = frozenset(
     {
-        "coco", "coco_all", "deepglobe", "deepglobe_all", "fss1000", "isic", "isic_one", "lung", "lung_all", "lvis",
-        "paco_part", "pascal_part", "suim",
+        "chaost2", "coco", "coco_all", "deepglobe", "deepglobe_all", "fss1000", "isic", "isic_one", "lung", "lung_all",
+        "lvis", "paco_part", "pascal_part", "sabs", "suim",
     }
 )  # fmt: skip
 """Data sets in which every pixel has a true class, so that a rule for void pixels changes nothing."""
@@ -123,5 +123,6 @@ WITHOUT_VOID = frozenset(
 ATLAS_NAMES: Mapping[str, str] = {
     "pascal": "PASCAL-5i", "coco": "COCO-20i", "fss1000": "FSS-1000", "isaid": "iSAID-5i", "isaid512": "iSAID-5i",
     "isic": "ISIC2018", "deepglobe": "DeepGlobe", "lung": "Chest X-ray", "suim": "SUIM",
+    "chaost2": "abdominal CT/MRI", "sabs": "abdominal CT/MRI",
 }  # fmt: skip
 """Our data sets by the names of the atlas."""

@@ -21,9 +21,9 @@ from fsbench.data.label_maps import (
 from fsbench.data.truth import EpisodeTruth
 from fsbench.protocols.words import Choice
 
-Resize = Literal["pil", "pil_both", "cv2", "frame", "padded", "centre"]
-"""Rules of `fsbench.data.transforms.RESIZES` by which images and masks become S x S; "centre" is that of images without
-masks."""
+Resize = Literal["pil", "pil_both", "cv2", "frame", "padded", "prepared", "centre"]
+"""Rules of `fsbench.data.transforms.RESIZES` by which images and masks become S x S; "prepared" is that of slices, all
+of one size from their preparation on, "centre" that of images without masks."""
 InputResize = Literal["protocol", "bicubic", "letterbox", "intensities"]
 """Rule by which a method's images and support masks become S x S: the protocol's, or the method's own of `RESIZES`.
 
@@ -39,6 +39,7 @@ WORDS: Mapping[Resize, str] = {
     "cv2": "squash, OpenCV",
     "frame": "letterbox, sides rounded",
     "padded": "letterbox",
+    "prepared": "none",
 }
 """Rules by which images become S x S in the words of the atlas."""
 TRUTH_WORDS: Mapping[Resize | InputResize, str] = {
@@ -56,6 +57,8 @@ _RESIZES: Mapping[Resize, str] = {
     "frame": "the longest side to S without antialiasing (OpenCV), the rest is padding",
     "padded": "the longest side to S, both rounded down to multiples of 8, without antialiasing (OpenCV); the rest is "
     "padding, which is void",
+    "prepared": "256 x 256 as they were prepared; for a method of another side bilinear with antialiasing (PIL), masks "
+    "nearest with index floor(i*in/out)",
     "centre": "1.15 S both ways as PIL does it, then the middle of it",
 }
 SIZE_WORDS = {

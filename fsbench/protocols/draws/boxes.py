@@ -155,7 +155,7 @@ class BoxedSupports(Draw):
         """Return the supports of the official episodes by class: on COCO each is a drawn object."""
         return official_supports(official)
 
-    def data(self, index: SegmentationIndex, fold: int, shot: int) -> SegmentationIndex:
+    def data(self, index: SegmentationIndex, fold: int = 0, shot: int = 1) -> SegmentationIndex:
         return box_test(index).view()
 
     def box_of(self, index: SegmentationIndex) -> BoxOf:

@@ -118,7 +118,7 @@ class Draw(ABC):
             DataError: a class has too few images.
         """
 
-    def data(self, index: Any, fold: int, shot: int) -> Any:
+    def data(self, index: Any, fold: int = 0, shot: int = 1) -> Any:
         """Return the data set as the names of a test's episodes mean it; SettingsError where it has no such test."""
         return index.in_fold(fold, shot) if isinstance(index, SegmentationIndex) else index
 

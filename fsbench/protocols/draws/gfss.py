@@ -120,7 +120,7 @@ class BaseAndNovel(Draw):
 
     asks_base_classes: ClassVar[bool] = True
 
-    def data(self, index: SegmentationIndex, fold: int, shot: int) -> SegmentationIndex:
+    def data(self, index: SegmentationIndex, fold: int = 0, shot: int = 1) -> SegmentationIndex:
         return _provider(index).view()
 
     def images(self, index: SegmentationIndex) -> PairList:

@@ -96,7 +96,7 @@ class LargeObjects(Draw):
         """Return the images with large objects by class."""
         return _test(index).images(task.fold).images_of
 
-    def data(self, index: SegmentationIndex, fold: int, shot: int) -> SegmentationIndex:
+    def data(self, index: SegmentationIndex, fold: int = 0, shot: int = 1) -> SegmentationIndex:
         return _test(index).view()
 
 

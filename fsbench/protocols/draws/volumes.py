@@ -16,6 +16,7 @@ from fsbench.data.episodes.episode import Episode
 from fsbench.data.episodes.manifest import Header
 from fsbench.data.episodes.task import EpisodeTask
 from fsbench.data.volumes import FoldScans, VolumeIndex, slice_name
+from fsbench.protocols.conditions import ListsAndDraw
 from fsbench.protocols.draws.draw import Count, Draw, OfficialEpisodes
 from fsbench.protocols.words import OTHERS, Choice
 
@@ -105,7 +106,10 @@ class EverySlice(Draw):
     support_scans: tuple[int, ...] = ()
 
     seed_may_be_index: ClassVar[bool] = True
-    all_episodes: ClassVar[str] = "counted slices"
+    all_episodes: ClassVar[str] = "all slices of the fold"
+    published: ClassVar[Mapping[str, ListsAndDraw]] = dict.fromkeys(
+        ("chaost2", "sabs"), ListsAndDraw("own", "none", "fixed support set")
+    )
     may_be_shorter: ClassVar[bool] = True
     without_training: ClassVar[str] = (
         "test a method that learns from the scans alone, such as alpnet, or one that was trained on another data set "
@@ -114,7 +118,7 @@ class EverySlice(Draw):
 
     # Which episodes are there?
 
-    def data(self, index: Any, fold: int, shot: int) -> Any:
+    def data(self, index: Any, fold: int = 0, shot: int = 1) -> Any:
         return super().data(_volumes(index), fold, shot)
 
     def official_episodes(self, index: Any, task: EpisodeTask) -> OfficialEpisodes:
@@ -142,7 +146,7 @@ class EverySlice(Draw):
         )  # fmt: skip
 
     def _most_episodes(self, index: VolumeIndex, task: EpisodeTask) -> int:
-        """Return the largest number of counted slices of a fold: the folds of a test differ in it, and have one number."""
+        """Return the largest number of counted slices of a fold, which all folds of a test state as theirs."""
         folds = (replace(task, fold=fold) for fold in range(index.folds))
         return max(sum(1 for _ in self._episodes(index, one)) for one in folds)
 

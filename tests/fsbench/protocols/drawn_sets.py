@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from fsbench.data.dataset import SegmentationIndex
+from fsbench.datamodules.datasets.chaost2 import ChaosT2
 from fsbench.datamodules.datasets.coco import Coco
 from fsbench.datamodules.datasets.deepglobe import DeepGlobe
 from fsbench.datamodules.datasets.fss1000 import Fss1000
@@ -22,6 +23,7 @@ from fsbench.datamodules.datasets.pascal import Pascal, Pascal10
 from fsbench.datamodules.datasets.suim import CLASS_NAMES as SUIM_CLASSES
 from fsbench.datamodules.datasets.suim import Suim
 from tests.datamodules.builders import save_coco, save_labels, save_names, save_pairs, save_photo
+from tests.drawn_volumes import draw_prepared
 
 HEIGHT, WIDTH = 200, 260
 SIZES = (30, 900, 1500, 2500, 3000, 17000)
@@ -172,8 +174,13 @@ def _fss1000(root: Path) -> Fss1000:
     return Fss1000(str(root))
 
 
+def _chaost2(folder: Path) -> SegmentationIndex:
+    return ChaosT2(str(draw_prepared(folder, slices=14)))
+
+
 DRAWN: Mapping[str, Callable[[Path], SegmentationIndex]] = {
     "pascal": _pascal, "pascal10i": _pascal10, "coco": _coco, "isaid": _isaid, "isaid512": _isaid512,
     "deepglobe": _deepglobe, "isic": _isic, "lung": _lung, "suim": _suim, "fss1000": _fss1000,
+    "chaost2": _chaost2,
 }  # fmt: skip
 """Data set -> what draws it into a folder and opens it."""
