@@ -42,7 +42,7 @@ from fsbench.datamodules.loading.whole_images import TrainingImages
 from fsbench.protocols.draws.draw import Draw
 from fsbench.protocols.draws.pair_draw import PairDraw
 from fsbench.protocols.draws.pools import Pool
-from fsbench.protocols.draws.superpixels import superpixel_pool, tested_slices
+from fsbench.protocols.draws.superpixels import slices_with_test_classes, superpixel_pool
 from fsbench.protocols.draws.whole_images import whole_image_pool, with_classes
 from fsbench.protocols.protocol import Protocol
 from fsbench.protocols.reading import load_segmentation
@@ -386,8 +386,8 @@ class EpisodicDataModule(DataModule):
         if self.training.training_items == "images":
             items = TrainingImages(self.source, pool.images, pool.class_ids, config, augmentation, self.seed)
         elif self.training.training_items == "superpixels":
-            avoids = bool(self.training.filter_novel)
-            avoided = tested_slices(self._volumes, self.source_fold, pool.images) if avoids else frozenset[str]()
+            shown = slices_with_test_classes(self._volumes, self.source_fold, pool.images)
+            avoided = shown if self.training.filter_novel else frozenset[str]()
             length = self.training.epoch_length
             items = SuperpixelEpisodes(self._volumes, pool.images, avoided, length, self.image_size, self.seed)
         else:

@@ -348,6 +348,7 @@ class ALPNet(Segmenter):
         momentum, weight_decay: of SGD, for all learned weights.
         decay: factor of the rate every `decay_every` steps, 99 times.
         decay_every: steps.
+        steps: after which a training ends, whatever epochs are left.
         vit_blocks: with the demo's ViT, the first block that is learned and the last that is used, from 0.
     """
 
@@ -364,14 +365,15 @@ class ALPNet(Segmenter):
         weight_decay: float = 5e-4,  # §6.4
         decay: float = 0.95,  # §6.4
         decay_every: int = 1000,  # §6.4
+        steps: int = 100_103,  # §6.4
         vit_blocks: tuple[int, int] = (3, 5),
     ):
         super().__init__(backbone)
         check_rates(learning_rate=learning_rate, momentum=momentum, weight_decay=weight_decay, decay=decay)
-        if decay_every < 1:
-            raise SettingsError(f"decay_every is {decay_every}, expected 1 step or more")
+        if min(decay_every, steps) < 1:
+            raise SettingsError(f"decay_every is {decay_every} and steps {steps}, expected 1 step or more of both")
         self.backbone.check_unnarrowed()
-        self.rates, self.decay = (learning_rate, momentum, weight_decay), decay
+        self.rates, self.decay, self.steps = (learning_rate, momentum, weight_decay), decay, steps
         self.milestones: Sequence[int] = range(decay_every, 100 * decay_every, decay_every)
         self.encoder = learned_encoder(self.backbone, vit_blocks)
         self.register_load_state_dict_post_hook(_forget_features)
@@ -431,6 +433,11 @@ class ALPNet(Segmenter):
                 f"{self.trainer.world_size} processes train ALPNet, of which one may skip a step that the others wait "
                 "for it in; expected DEVICES=1"
             )
+        self.on_train_batch_end()
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        """End the training after its last step."""
+        self.trainer.should_stop |= self.global_step >= self.steps
 
     def losses(self, query: Tensor, supports: Iterator[tuple[Tensor, Tensor]], target: Target) -> dict[str, Tensor]:
         """Return the mean losses of the episodes, but for those without a background to compare with.

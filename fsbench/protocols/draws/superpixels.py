@@ -19,7 +19,7 @@ def superpixel_pool(index: VolumeIndex, fold: int, shot: int) -> Pool:
     return Pool([(name, BACKGROUND) for scan in scans for name in index.slices(scan)], {}, (), "sequential")
 
 
-def tested_slices(index: VolumeIndex, fold: int, names: Sequence[str]) -> frozenset[str]:
+def slices_with_test_classes(index: VolumeIndex, fold: int, names: Sequence[str]) -> frozenset[str]:
     """Return those of some slices that show a class which the fold tests (setting 2, §1)."""
     classes = index.test_classes(fold)
     shown = ((scan, z) for number in classes for scan, slices in index.class_slices[number].items() for z in slices)
