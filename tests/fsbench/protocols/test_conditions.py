@@ -81,8 +81,9 @@ class Probe:
 
     @property
     def has_fixed_supports(self) -> bool:
-        """Whether there are few supports, such as the middle slices of a scan, for all queries."""
-        return len(self.supports()) < len(self.episodes) / 20
+        """Whether episodes in turn mostly have the same supports, such as the middle slices of a part of a scan."""
+        supports = [episode.supports for episode in self.episodes]
+        return sum(one != other for one, other in pairwise(supports)) < len(supports) / 3
 
     def smallest(self) -> int:
         """Pixels of the smallest object of the test's classes in the data."""

@@ -1,0 +1,125 @@
+"""Slices of scans through the four doors: a method by name, Lightning's Trainer, a function, a file of masks."""
+
+import json
+from statistics import fmean
+
+import lightning as L
+import numpy as np
+import pytest
+from PIL import Image
+
+import fsbench
+from fsbench.cli.main import main
+from fsbench.core.data_options import EpisodicTest, Loading
+from fsbench.core.segmenter import Segmenter
+from fsbench.datamodules.datasets.chaost2 import ChaosT2
+from fsbench.datamodules.datasets.sabs import Sabs
+from fsbench.datamodules.episodic import EpisodicDataModule
+from fsbench.methods.prototype import Prototype
+from fsbench.networks.backbones.base import BackboneConfig
+from fsbench.records.record import find_records
+from tests.drawn_volumes import draw_prepared
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    return draw_prepared(tmp_path_factory.mktemp("scans"), slices=5)
+
+
+def dice(index, test, masks):
+    """Return the mean Dice of scans and classes by plain loops; `masks` has one (H, W) bool of each episode."""
+    sums = {}
+    for episode, mask in zip(test.manifest.episodes, masks, strict=True):
+        (cls,), (scan, _, _) = episode.classes, episode.query.partition("/")
+        true = index.label_map(episode.query) == cls
+        counted = sums.setdefault(cls, {}).setdefault(scan, np.zeros(3, int))
+        counted += (mask & true).sum(), mask.sum(), true.sum()
+    return 100 * fmean(fmean(2 * tp / (pred + gt) for tp, pred, gt in scans.values()) for scans in sums.values())
+
+
+def near_the_support(query, support, mask):
+    """Return where a query (H, W) is as bright as a support is on its mask."""
+    return np.abs(query.astype(float) - support[mask].mean()) < 20
+
+
+def answer(episode):
+    support = episode.supports[0][0]
+    return near_the_support(episode.query[..., 0], support.image[..., 0], support.mask == 1).astype(np.uint8)
+
+
+def test_a_function_and_a_file_of_masks_have_the_dice_of_plain_loops(root, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    test = fsbench.load_test("chaost2", root=root, fold=6, protocol="alpnet")
+    masks = [answer(episode) for episode in test]
+    expected = dice(ChaosT2(str(root)), test, [mask == 1 for mask in masks])
+    assert 20 < expected < 100
+    result = fsbench.evaluate(answer, test, name="near", runs="runs")
+    assert result.scores["Dice"] == pytest.approx(expected, abs=1e-9)
+    kit = ["kit", "chaost2", "--data-root", str(root), "--fold", "6", "--protocol", "alpnet", "--out", "kit"]
+    assert main(kit) == 0 and "because they are no files" in capsys.readouterr().out
+    (tmp_path / "masks").mkdir()
+    for line in (tmp_path / "kit/episodes.jsonl").read_text().splitlines():
+        episode = json.loads(line)
+        ((support,),) = episode["supports"]
+        pixels = [np.array(Image.open(tmp_path / "kit" / one["image"]))[..., 0] for one in (episode["query"], support)]
+        measured = [np.load(tmp_path / "kit" / one["intensities"]) for one in (episode["query"], support)]
+        assert all(np.corrcoef(a.ravel(), b.ravel())[0, 1] > 0.9999 for a, b in zip(pixels, measured, strict=True))
+        mask = near_the_support(*pixels, np.array(Image.open(tmp_path / "kit" / support["mask"])) == 1)
+        Image.fromarray(mask.astype(np.uint8)).save(tmp_path / f"masks/{episode['number']}.png")
+    score = ["score", "masks", "--kit", "kit", "--data-root", str(root), "--name", "near", "--runs", "scored"]
+    assert main(score) == 0
+    (record,) = find_records(tmp_path / "scored")
+    assert record.run.scores["Dice"] == pytest.approx(expected, abs=1e-9)
+    assert "intensities" in (tmp_path / "kit/RULES.md").read_text()
+
+
+@pytest.mark.slow
+def test_a_method_has_one_dice_by_its_name_and_by_lightning_and_a_table_is_the_mean_of_organs(root, warm, tmp_path):
+    place = ["--data-root", str(root), "--runs", str(tmp_path / "runs"), "--data.image_size=64"]
+    asked = ["--method", "prototype", "--backbone", "demo", "--weights", "random:0", "--no-trivial"]
+    done = warm("bench", "--dataset", "chaost2", "--fold", "0,1,2,3,4,5,6,7,8,9", *asked, *place)
+    assert done.returncode == 0, done.stderr
+    by_fold = {record.header.fold: record for record in find_records(tmp_path / "runs")}
+    data = EpisodicDataModule(
+        ChaosT2(str(root)), EpisodicTest(protocol="alpnet", fold=6), loading=Loading(workers=0), image_size=64
+    )
+    quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+    trainer = L.Trainer(accelerator="cpu", enable_checkpointing=False, **quiet)
+    (found,) = trainer.test(Prototype(BackboneConfig("demo", "random:0")), datamodule=data, verbose=False)
+    assert found["test/Dice"] == pytest.approx(by_fold[6].run.scores["Dice"], abs=1e-9)
+    mean = fmean(record.run.scores["Dice"] for record in by_fold.values())
+    table = warm("table", str(tmp_path / "runs"), "--all").stdout
+    assert f"{mean:.2f}" in table and "n images are n scans" in table
+    by_class = warm("table", str(tmp_path / "runs"), "--by", "class").stdout.splitlines()
+    assert sum(line.split()[:1] == ["prototype_demo"] and "LK" in line for line in by_class) == 5
+
+
+class Keeps(Segmenter):
+    """Keeps what it is given, and answers with nothing."""
+
+    learns = False
+    raw_images = True
+    sees_pixels = True
+
+    def __init__(self):
+        super().__init__(BackboneConfig("demo", "random:0"))
+        self.seen = []
+
+    def support(self, image, mask):
+        self.seen.append(image)
+        return mask
+
+    def segment(self, query, support):
+        self.seen.append(query)
+        return query.new_zeros(len(query), 2, *query.shape[-2:])
+
+
+def test_a_method_that_asks_for_intensities_gets_those_of_its_fold(tmp_path):
+    root = draw_prepared(tmp_path, Sabs, range(9), slices=4)
+    test = fsbench.load_test("sabs", root=root, fold=1, protocol="alpnet", episodes=2)
+    method = Keeps()
+    fsbench.evaluate(method, test, runs=tmp_path / "runs", image_size=64, input_resize="intensities")
+    bound = Sabs(str(root)).in_fold(1, 1)
+    names = {name for one in test.manifest.episodes for name in (one.query, one.supports[0][0])}
+    seen = {image.numpy().tobytes() for image in method.seen}
+    assert seen == {np.repeat(bound.intensities(name)[None, None], 3, 1).tobytes() for name in names}

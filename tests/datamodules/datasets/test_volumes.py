@@ -1,0 +1,224 @@
+"""Scans of the abdomen: prepared volumes, and their preparation from drawn archives in their publishers' layouts."""
+
+import json
+import zipfile
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from fsbench.base.errors import DataError, SettingsError
+from fsbench.cli.main import main
+from fsbench.data.orientation import image_intensities, image_pixels
+from fsbench.data.transforms import RESIZES
+from fsbench.data.volume_io import write_image
+from fsbench.datamodules.datasets.chaost2 import ChaosT2, read_scan
+from fsbench.datamodules.datasets.sabs import Sabs
+from fsbench.datamodules.indexes.volumes import CLASS_SLICES
+from fsbench.datamodules.prepare.volumes import (
+    MR_SPACING,
+    as_array,
+    patient_mask,
+    prepare_ct,
+    prepare_mr,
+    renumbered,
+    resample,
+)
+from tests.drawn_volumes import CHAOS_IDS, draw_btcv, draw_chaos, draw_prepared
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("scans")
+    return {
+        ChaosT2: draw_prepared(folder / "chaost2" / ChaosT2.inner[0]).parent,
+        Sabs: draw_prepared(folder / "sabs", Sabs, range(9), side=260),
+    }
+
+
+# Prepared volumes
+
+
+def test_scans_are_in_the_order_of_their_numbers_and_slices_in_that_of_the_volume(folders):
+    index = ChaosT2(str(folders[ChaosT2]))
+    assert index.scans == tuple(map(str, CHAOS_IDS)) and index.scans[-1] == "10"
+    assert list(index.slices("10")) == [f"10/{z}" for z in range(7)]
+    assert index.candidates("val")[:8] == [*(f"1/{z}" for z in range(7)), "2/0"]
+
+
+def test_either_group_of_organs_is_tested_in_five_folds_of_the_same_scans(folders):
+    for index, groups in (
+        (ChaosT2(str(folders[ChaosT2])), ([2, 3], [1, 4])),
+        (Sabs(str(folders[Sabs])), ([2, 3], [1, 6])),
+    ):
+        assert index.folds == 10
+        for fold in range(10):
+            assert index.test_classes(fold) == groups[fold // 5]
+            assert index.fold_scans(fold, 1) == index.fold_scans(fold % 5, 1)
+    scans = ChaosT2(str(folders[ChaosT2])).fold_scans(0, 1)
+    assert (scans.queries, scans.supports, scans.training) == (("1", "2", "3", "5"), ("8",), ("10",))
+
+
+def test_a_slice_of_mr_is_normalised_by_its_scan_and_seen_in_eight_bits_of_its_range(folders):
+    index = ChaosT2(str(folders[ChaosT2]))
+    volume = as_array(sitk.ReadImage(str(index.image_path("3/4")))).astype(np.float32)
+    expected = (volume - volume.mean()) / volume.std()
+    found = np.stack([index.intensities(name) for name in index.slices("3")])
+    assert found.dtype == np.float32 and np.allclose(found, expected, atol=1e-4)
+    pixels = np.stack([image_pixels(index, name) for name in index.slices("3")])
+    assert pixels.shape == (7, 64, 64, 3) and (pixels.min(), pixels.max()) == (0, 255)
+    shade = (volume - volume.min()) / (volume.max() - volume.min()) * 255
+    assert np.abs(pixels[..., 1] - shade).max() <= 0.5001
+
+
+def test_a_slice_of_ct_is_normalised_by_the_training_scans_of_the_fold_before_it_is_cut(folders):
+    index = Sabs(str(folders[Sabs]))
+    with pytest.raises(SettingsError, match="training scans of a fold, which is not known here"):
+        index.intensities("0/1")
+    bound = index.in_fold(1, 1)
+    scans = bound.fold_scans(1, 1)
+    assert scans.queries == ("6", "7", "8", "0", "1", "2") and scans.training == ("4", "5")
+    training = np.concatenate([as_array(sitk.ReadImage(str(index.image_path(f"{scan}/0")))) for scan in scans.training])
+    whole = as_array(sitk.ReadImage(str(index.image_path("0/0"))))[1]
+    found = bound.intensities("0/1")
+    assert found.shape == bound.label_map("0/1").shape == (256, 256)
+    assert np.allclose(found, ((whole - training.mean()) / training.std())[:256, :256], atol=1e-4)
+    assert not np.allclose(found, index.in_fold(0, 1).intensities("0/1"), atol=1e-4)
+
+
+def test_intensities_go_to_a_method_unchanged_at_their_own_size_and_photos_are_normalised_by_themselves(folders):
+    index = ChaosT2(str(folders[ChaosT2]))
+    resize = RESIZES["intensities"][0]
+    seen = resize(image_intensities(index, "3/4"), 64).numpy()
+    assert seen.shape == (3, 64, 64) and all(np.array_equal(channel, index.intensities("3/4")) for channel in seen)
+    photo = resize(image_pixels(index, "3/4"), 64)
+    assert abs(float(photo.mean())) < 1e-5 and abs(float(photo.std(correction=0)) - 1) < 1e-5
+    assert resize(np.full((8, 8, 3), 7, dtype=np.uint8), 8).abs().max() == 0
+
+
+def test_files_that_lack_or_do_not_fit_are_named(tmp_path, capsys):
+    with pytest.raises(DataError, match=f"no {CLASS_SLICES}"):
+        ChaosT2(str(tmp_path))
+    folder = draw_prepared(tmp_path / "chaos_MR_T2_normalized", ids=CHAOS_IDS[:2])
+    (folder / "label_2.nii.gz").unlink()
+    with pytest.raises(DataError, match=r"2 files image_<id>\.nii\.gz and 1 files"):
+        _ = ChaosT2(str(tmp_path)).scans
+    draw_prepared(folder, ids=CHAOS_IDS[:2])
+    with pytest.raises(DataError, match="has 7 slices, expected the slice 7"):
+        ChaosT2(str(tmp_path)).label_map("1/7")
+    (folder / "image_1.nii.gz").write_bytes(b"no volume")
+    with pytest.raises(DataError, match=r"image_1\.nii\.gz cannot be read"):
+        ChaosT2(str(tmp_path)).pixels("1/3")
+    draw_prepared(folder, ids=CHAOS_IDS[:2])
+    assert main(["data", "check", "chaost2", "--root", str(tmp_path)]) == 0
+    assert "2 scans; the official data have 20" in capsys.readouterr().out
+    content = json.loads((folder / CLASS_SLICES).read_text())
+    content["RK"]["2"] = content["RK"]["2"][1:]
+    (folder / CLASS_SLICES).write_text(json.dumps(content))
+    assert main(["data", "check", "chaost2", "--root", str(tmp_path)]) != 0
+    assert "scan 2 shows RK in other slices than its labels do" in capsys.readouterr().out
+    del content["LK"]
+    (folder / CLASS_SLICES).write_text(json.dumps(content))
+    with pytest.raises(DataError, match="lacks the class LK"):
+        _ = ChaosT2(str(tmp_path)).class_slices
+
+
+# Preparation
+
+
+def test_chaos_is_prepared_from_its_archive(tmp_path, capsys):
+    archive = draw_chaos(tmp_path / "from")
+    command = ["data", "prepare", "chaost2", "--root", str(tmp_path / "root"), "--from", str(archive.parent)]
+    assert main(command) != 0
+    assert "has 2 scans; expected 20" in capsys.readouterr().err
+    assert main([*command, "--allow-unverified"]) == 0
+    index = ChaosT2(str(tmp_path / "root"))
+    assert index.scans == ("1", "2") and main(["data", "check", "chaost2", "--root", str(tmp_path / "root")]) == 0
+    with zipfile.ZipFile(archive) as packed:
+        packed.extractall(tmp_path / "raw")
+    raw, labels = read_scan(tmp_path / "raw/Train_Sets/MR/2/T2SPIR")
+    expected, numbers = prepare_mr(raw, labels)
+    assert raw.GetSpacing() == (2.0, 2.0, 8.0) and expected.GetSpacing() == pytest.approx(MR_SPACING, abs=1e-6)
+    assert np.array_equal([index.label_map(name) for name in index.slices("2")], as_array(numbers))
+    volume = as_array(sitk.ReadImage(str(index.image_path("2/0"))))
+    assert volume.dtype == np.float64 and np.array_equal(volume, as_array(expected))
+    regions = np.stack([index.superpixels(name) for name in index.slices("2")])
+    assert regions.dtype == np.int32 and (regions > 0).any() and not (regions[volume <= volume.min()] > 0).all()
+    assert main(command) == 0 and "preparing scan" not in capsys.readouterr().out.rpartition("ready")[2]
+
+
+def test_rows_of_a_scan_of_chaos_are_from_below_and_labels_are_ranks(tmp_path):
+    with zipfile.ZipFile(draw_chaos(tmp_path)) as packed:
+        packed.extractall(tmp_path / "raw")
+    folder = tmp_path / "raw/Train_Sets/MR/1/T2SPIR"
+    image, labels = map(as_array, read_scan(folder))
+    first = as_array(sitk.ReadImage(str(folder / "DICOM_anon/IMG-0001-00001.dcm")))[0]
+    assert np.array_equal(image[0], first[::-1])
+    assert set(np.unique(labels).tolist()) == {0, 1, 2, 3, 4}
+    bright = [image[labels == number].mean() for number in (1, 2, 3, 4)]
+    assert bright == sorted(bright)  # as they were drawn
+    (folder / "Ground/IMG-0001-00001.png").unlink()
+    with pytest.raises(DataError, match="4 slices and 3 label maps"):
+        read_scan(folder)
+
+
+def test_btcv_is_prepared_from_its_archive_with_a_slice_and_a_row_more(tmp_path, capsys):
+    archive = draw_btcv(tmp_path / "from")
+    command = ["data", "prepare", "sabs", "--root", str(tmp_path / "root"), "--allow-unverified"]
+    assert main(command) != 0 and "expected RawData.zip" in capsys.readouterr().err
+    assert main([*command, "--from", str(archive.parent)]) == 0
+    index = Sabs(str(tmp_path / "root"))
+    assert index.scans == ("0", "1")
+    volume = as_array(sitk.ReadImage(str(index.image_path("0/0"))))
+    assert volume.shape == (4, 257, 257) and not volume[3].any() and volume.min() >= 0 and volume.max() <= 255
+    assert index.class_slices[6]["0"] and max(index.class_slices[6]["0"]) < 3
+
+
+def test_resampled_integers_are_truncated_and_what_is_outside_is_0():
+    volume = sitk.GetImageFromArray(np.array([[[10, 13]]], dtype=np.int16))
+    found = as_array(resample(volume, (0.6, 1.0, 1.0)))
+    assert found.shape == (2, 2, 4) and found[0, 0].tolist() == [10, 11, 13, 0] and not found[1].any()
+
+
+def test_an_axis_is_cut_or_padded_around_its_middle_by_the_least_value():
+    values = np.zeros((2, 300, 101), dtype=np.int16)
+    values[:] = 5 + np.arange(300)[:, None] + np.arange(101)
+    image = sitk.GetImageFromArray(values)
+    image.SetSpacing(MR_SPACING)
+    prepared = as_array(prepare_mr(image, sitk.GetImageFromArray(np.zeros(values.shape, np.uint8)))[0])
+    assert prepared.shape[1:] == (256, 256) and prepared.dtype == np.float64
+    assert prepared[0, 0, 128] == values[0, 22, 50] or prepared[0, 0, 128] == values[0, 22, 51]
+    assert (prepared[:, :, 0] == prepared.min()).all()
+
+
+def test_ct_is_windowed_by_the_range_that_it_has():
+    values = np.full((2, 96, 96), -1000, dtype=np.int16)
+    values[:, 40:50, 40:50] = 150
+    image = sitk.GetImageFromArray(values)
+    prepared = as_array(prepare_ct(image, sitk.GetImageFromArray(np.zeros(values.shape, np.uint8)))[0])
+    assert prepared.shape == (3, 257, 257) and prepared.max() == 255 and prepared.min() == 0
+
+
+def test_the_last_superpixel_gets_the_number_behind_it_and_the_first_is_left_out():
+    raw = np.array([[0, 1, 2], [0, 3, 3]])
+    inside = np.array([[True, True, True], [True, True, False]])
+    assert renumbered(raw, inside).tolist() == [[0, 1, 2], [0, 4, 0]]
+    assert not renumbered(np.zeros((2, 3), int), inside).any()
+
+
+def test_a_patient_is_the_largest_part_without_its_holes():
+    image = np.zeros((9, 9))
+    image[1:6, 1:6] = 1
+    image[3, 3] = 0
+    image[8, 8] = 1
+    expected = np.zeros((9, 9), dtype=bool)
+    expected[1:6, 1:6] = True
+    assert np.array_equal(patient_mask(image, 0.5), expected)
+    assert not patient_mask(image, 2).any()
+
+
+def test_a_volume_of_four_axes_is_none(tmp_path):
+    folder = draw_prepared(tmp_path, ids=CHAOS_IDS[:2])
+    write_image(sitk.GetImageFromArray(np.zeros((2, 3, 4, 5)), isVector=False), folder / "image_1.nii.gz")
+    with pytest.raises(DataError, match="expected NIfTI of three axes"):
+        ChaosT2(str(tmp_path)).slices("1")

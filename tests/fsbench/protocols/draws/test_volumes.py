@@ -1,0 +1,119 @@
+"""Every slice of a scan: parts, supports and slices that count, by plain loops (alpnet.md §3)."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from fsbench.base.errors import DataError, SettingsError
+from fsbench.data.episodes.task import EpisodeTask
+from fsbench.data.volumes import scan_of, slice_number
+from fsbench.datamodules.datasets.chaost2 import ChaosT2
+from fsbench.protocols.draws.volumes import part_of, slice_queries, support_slices
+from fsbench.protocols.reading import load_protocol
+from tests.drawn_volumes import CHAOS_IDS, draw_prepared
+
+
+@pytest.fixture(scope="module")
+def index(tmp_path_factory):
+    return ChaosT2(str(draw_prepared(tmp_path_factory.mktemp("scans"))))
+
+
+def manifest(index, fold=0, shot=1, draw=None, **task):
+    protocol = load_protocol("alpnet")
+    protocol = replace(protocol, draw=replace(protocol.draw, **(draw or {})))
+    return protocol.manifest(protocol.draw.data(index, fold, shot), EpisodeTask(fold, shot=shot, **task))
+
+
+def test_a_query_gets_the_slice_in_the_middle_of_its_part(index):
+    for fold in (0, 7):
+        found = list(manifest(index, fold).episodes)
+        scans = index.fold_scans(fold, 1)
+        for cls in index.test_classes(fold):
+            shown = {
+                scan: [z for z in range(7) if (index.label_map(f"{scan}/{z}") == cls).any()] for scan in index.scans
+            }
+            own = shown[scans.supports[0]]
+            middles = [own[len(own) // 6], own[len(own) // 2], own[5 * len(own) // 6]]
+            for scan in scans.queries:
+                first, last = shown[scan][0], shown[scan][-1]
+                for z in range(first, last + 1):
+                    part = min(int(3 * (z - first) / (last - first)), 2)
+                    episode = found.pop(0)
+                    assert (episode.query, episode.classes) == (f"{scan}/{z}", (cls,))
+                    assert episode.supports == ((f"{scans.supports[0]}/{middles[part]}",),)
+        assert not found
+
+
+def test_parts_divide_the_range_of_a_query_and_the_list_of_a_support():
+    assert support_slices([0, 1, 2, 3, 40, 41], 3) == [1, 3, 41]
+    assert support_slices([5], 3) == [5, 5, 5] and support_slices([5, 6, 7], 1) == [6]
+    assert [part_of(z, 2, 8, 3) for z in (1, 2, 3, 4, 5, 6, 7, 8, 9)] == [0, 0, 0, 1, 1, 2, 2, 2, 2]
+    assert part_of(4, 4, 4, 3) == 0
+
+
+def test_slices_between_those_with_the_class_count_and_such_beside_them_only_within_the_margin():
+    counted = {
+        margin: [one.z for one in slice_queries("1", 8, [2, 4], 3, margin) if one.counts] for margin in (0, 1, None)
+    }
+    assert counted == {0: [2, 3, 4], 1: [1, 2, 3, 4, 5], None: list(range(8))}
+    assert [one.shows for one in slice_queries("1", 5, [2, 4], 3)] == [False, False, True, False, True]
+
+
+def test_every_shot_is_a_scan_more_and_other_scans_may_support(index):
+    two = manifest(index, shot=2).episodes
+    assert {tuple(map(scan_of, episode.supports[0])) for episode in two} == {("8", "10")}
+    assert {scan_of(episode.query) for episode in two} == {"1", "2", "3", "5"}
+    first = manifest(index, draw={"support_scans": (0,)}).episodes
+    assert {scan_of(episode.supports[0][0]) for episode in first} == {"1"}
+    assert {scan_of(episode.query) for episode in first} == {"2", "3", "5", "8"}
+    with pytest.raises(SettingsError, match="support_scans has 1 places and the test 2 shots"):
+        manifest(index, shot=2, draw={"support_scans": (0,)})
+
+
+def test_a_slice_without_the_class_is_a_query_about_nothing_that_it_shows(index):
+    found = manifest(index, draw={"margin": None}).episodes
+    empty = [episode for episode in found if episode.query_class == 0]
+    assert empty and len(found) == 2 * 4 * 7
+    assert all((index.label_map(one.query) != one.classes[0]).all() for one in empty)
+    assert all((index.label_map(one.query) == one.classes[0]).any() for one in found if one not in empty)
+
+
+def test_all_folds_state_one_number_of_episodes_and_some_episodes_are_of_all_classes_and_scans(index):
+    every = [manifest(index, fold) for fold in range(10)]
+    (number,) = {(one.header.requested, one.header.official_episodes) for one in every}
+    assert number == (max(len(one.episodes) for one in every),) * 2
+    assert len({one.header.all_lists_sha256 for one in every}) == 1 and all(one.header.slices for one in every)
+    few = manifest(index, episodes=8)
+    assert len(few.episodes) == 8 and few.header.requested == 8
+    assert {episode.classes for episode in few.episodes} == {(2,), (3,)}
+    assert {scan_of(episode.query) for episode in few.episodes} == {"1", "2", "3", "5"}
+
+
+def test_what_is_no_such_test_is_refused_in_one_line(index, tmp_path):
+    for task, words in (
+        ({"draws": 2}, "no images to draw other supports from"),
+        ({"seed": 3}, "seeds episodes by their index"),
+        ({"way": 2}, "is 1-way"),
+        ({"fold": 10}, "unknown fold 10"),
+    ):
+        with pytest.raises(SettingsError, match=words):
+            manifest(index, **task)
+    with pytest.raises(SettingsError, match="parts is 2, expected an odd number"):
+        replace(load_protocol("alpnet").draw, parts=2).check()
+    with pytest.raises(SettingsError, match="margin is -1"):
+        replace(load_protocol("alpnet").draw, margin=-1).check()
+    lacking = ChaosT2(str(draw_prepared(tmp_path)))
+    text = (tmp_path / "classmap_1.json").read_text()
+    shown = lacking.class_slices[2]["3"]
+    (tmp_path / "classmap_1.json").write_text(text.replace(f'"3": {list(shown)}', '"3": []'))
+    with pytest.raises(DataError, match="scan 3 of chaost2 does not show"):
+        manifest(ChaosT2(str(tmp_path)))
+    few = ChaosT2(str(draw_prepared(tmp_path / "few", ids=CHAOS_IDS[:1])))
+    with pytest.raises(DataError, match="has 1 scans, expected more than the 1"):
+        few.fold_scans(0, 1)
+
+
+def test_names_tell_scan_and_slice():
+    assert scan_of("10/7") == "10" and slice_number("10/7") == 7
+    assert np.array_equal([slice_number(f"1/{z}") for z in (0, 12)], [0, 12])
