@@ -323,9 +323,6 @@ class Trained(NamedTuple):
     alignment: Tensor
 
 
-LOSSES = ("query", "alignment")
-
-
 def rate_factor(done: int, milestones: Sequence[int], decay: float) -> float:
     """Return the factor of the rate after `done` steps: `decay` for each of the ascending `milestones` reached (§6.4).
 
@@ -454,7 +451,8 @@ class ALPNet(Segmenter):
                 continue
         if not found:
             raise NoPrototypeError
-        of_query, alignment = (torch.stack([getattr(one, name) for one in found]).mean() for name in LOSSES)
+        of_query = torch.stack([one.query for one in found]).mean()
+        alignment = torch.stack([one.alignment for one in found]).mean()
         return {"loss": of_query + alignment, "query": of_query, "alignment": alignment}
 
     def train_on(self, query: Tensor, supports: Tensor, masks: Tensor, labels: Tensor) -> Trained:
