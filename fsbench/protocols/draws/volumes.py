@@ -147,8 +147,17 @@ class EverySlice(Draw):
 
     def _most_episodes(self, index: VolumeIndex, task: EpisodeTask) -> int:
         """Return the largest number of counted slices of a fold, which all folds of a test state as theirs."""
-        folds = (replace(task, fold=fold) for fold in range(index.folds))
-        return max(sum(1 for _ in self._episodes(index, one)) for one in folds)
+        return max(self._counted_slices(index, replace(task, fold=fold)) for fold in range(index.folds))
+
+    def _counted_slices(self, index: VolumeIndex, task: EpisodeTask) -> int:
+        """Count the episodes of a fold; a scan without a class, which stops a test of that fold, has none of it."""
+        return sum(
+            one.counts
+            for cls in index.test_classes(task.fold)
+            for scan in self.scans(index, task).queries
+            if (listed := index.class_slices[cls].get(scan))
+            for one in slice_queries(scan, len(index.slices(scan)), listed, self.parts, self.margin)
+        )
 
     def _episodes(
         self, index: VolumeIndex, task: EpisodeTask
@@ -160,8 +169,8 @@ class EverySlice(Draw):
             for scan in (*scans.queries, *scans.supports):
                 if not listed.get(scan):
                     raise DataError(
-                        f"the scan {scan} of {index.name} does not show {index.name_of(cls)}; expected all classes in "
-                        "all scans, without which the test has no parts; take the scan out of the folder"
+                        f"the scan {scan} of {index.name} does not show {index.name_of(cls)}; expected the classes of "
+                        "the fold in all of its scans, without which there are no parts; take the scan out of the folder"
                     )
             middles = [support_slices(listed[scan], self.parts) for scan in scans.supports]
             supports = [
