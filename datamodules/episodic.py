@@ -12,6 +12,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from torch.utils.data import DataLoader, Dataset
 
 from fsbench.base.errors import SettingsError
+from fsbench.base.files import fingerprint
 from fsbench.base.terminal import print_note
 from fsbench.core.adaptation import Adaptation, AdaptationImages
 from fsbench.core.data_options import EpisodicTest, Loading, Training
@@ -26,19 +27,22 @@ from fsbench.data.episodes.episode import Episode
 from fsbench.data.episodes.evaluation_order import evaluation_order, next_uses
 from fsbench.data.episodes.manifest import Manifest
 from fsbench.data.episodes.task import EpisodeTask, usable_way
-from fsbench.data.file_digests import contents_sha256
+from fsbench.data.file_digests import content_digests, contents_sha256
 from fsbench.data.list_substitutes import list_substitutes
+from fsbench.data.volumes import VolumeIndex
 from fsbench.datamodules.loading.augment import named_augmentation
 from fsbench.datamodules.loading.calibration import calibration_episodes
 from fsbench.datamodules.loading.distributed import ContiguousDistributedSampler, TrainingBatches, ranks
 from fsbench.datamodules.loading.episodes import ManifestEpisodes, TrainingEpisodes
 from fsbench.datamodules.loading.given_manifest import read_given_manifest
 from fsbench.datamodules.loading.loader import Loader, end_quietly
+from fsbench.datamodules.loading.superpixels import SuperpixelEpisodes
 from fsbench.datamodules.loading.way_classes import WayClasses
 from fsbench.datamodules.loading.whole_images import TrainingImages
 from fsbench.protocols.draws.draw import Draw
 from fsbench.protocols.draws.pair_draw import PairDraw
 from fsbench.protocols.draws.pools import Pool
+from fsbench.protocols.draws.superpixels import slices_with_test_classes, superpixel_pool
 from fsbench.protocols.draws.whole_images import whole_image_pool, with_classes
 from fsbench.protocols.protocol import Protocol
 from fsbench.protocols.reading import load_segmentation
@@ -105,12 +109,12 @@ class EpisodicDataModule(DataModule):
         self._training_protocol = protocol if other is None else load_segmentation(other)
         is_usual = training.filter_novel == self._filters(self._training_protocol, training.training_items)
         self.training = replace(training, filter_novel=None) if is_usual else training
-        if training.episode_streams == "official" and (training.training_items == "images" or self._background):
+        if training.episode_streams == "official" and (training.training_items != "episodes" or self._background):
             raise SettingsError(
                 "episode_streams official draws 1-way episodes whose query shows their class; expected training_items: "
                 "episodes, and empty_masks: false or a protocol without empty queries"
             )
-        if training.epoch_seeds == "program" and training.training_items == "images":
+        if training.epoch_seeds == "program" and training.training_items != "episodes":
             raise SettingsError("epoch_seeds program draws episodes; expected training_items: episodes, or fresh seeds")
         if way != test.way:
             _note(f"{dataset.name} fold {test.fold} has {way} classes: the test is {way}-way instead of {test.way}-way")
@@ -183,6 +187,11 @@ class EpisodicDataModule(DataModule):
     def validation_manifest(self) -> Manifest:
         """The 1-way episodes or whole images that choose the checkpoint."""
         chosen = self.training.validation
+        if chosen == "none":
+            raise SettingsError(
+                "validation is none, so that no episode chooses a checkpoint; expected another choice where episodes "
+                "are asked for: novel, base, held_out, source or images"
+            )
         if chosen == "images":
             task = EpisodeTask(self.source_fold, episodes=self.training.validation_episodes)
             return WHOLE_IMAGES.manifest(self.source, task)
@@ -213,6 +222,10 @@ class EpisodicDataModule(DataModule):
         return self.source_fold if self.training.validation == "source" else self.test.fold
 
     @property
+    def validates(self) -> bool:
+        return self.training.validation != "none"
+
+    @property
     def validated(self) -> Test:
         protocol = WHOLE_IMAGES if self.training.validation == "images" else self.protocol.in_validation
         return Test(self.validation_manifest, self.validation_dataset, protocol, self.image_size)
@@ -222,6 +235,8 @@ class EpisodicDataModule(DataModule):
         """Images and base classes that training episodes are drawn from, or the images of `training_items`."""
         if self.training.training_items == "images":
             return whole_image_pool(self.source, self.source_fold, self.training.filter_novel)
+        if self.training.training_items == "superpixels":
+            return superpixel_pool(self._volumes, self.source_fold, self.test.shot)
         return self._training_protocol.training_pool(
             self.source,
             self.source_fold,
@@ -230,6 +245,16 @@ class EpisodicDataModule(DataModule):
             self.training.training_shot,
             self.training.filter_novel,
         )
+
+    @cached_property
+    def _volumes(self) -> VolumeIndex:
+        """The data set whose superpixels are trained on, as the fold sees it; SettingsError where it has no volumes."""
+        if not isinstance(self.source, VolumeIndex):
+            raise SettingsError(
+                f"training_items is superpixels, and {self.source.name} has no volumes with superpixels; choose a data "
+                "set of volumes (chaost2, sabs), or --data.training.training_items episodes"
+            )
+        return self.source.in_fold(self.source_fold, self.test.shot)
 
     @staticmethod
     def _filters(protocol: Protocol, items: str) -> bool | None:
@@ -243,7 +268,7 @@ class EpisodicDataModule(DataModule):
     @property
     def training_lists(self) -> str:
         """Origin of the lists of base classes."""
-        if self.training.training_items == "images":
+        if self.training.training_items != "episodes":
             return DERIVED
         if self.training.filter_novel is None:
             return self._lists.pairs(self.source, "trn", self.source_fold).origin
@@ -266,7 +291,8 @@ class EpisodicDataModule(DataModule):
 
     @cached_property
     def base_files_sha256(self) -> str:
-        return contents_sha256(self.source, self._base_images)
+        contents = contents_sha256(self.source, self._base_images)
+        return fingerprint([contents, *content_digests(self._superpixel_files)]) if self._superpixel_files else contents
 
     @cached_property
     def validation_files_sha256(self) -> str:
@@ -278,11 +304,18 @@ class EpisodicDataModule(DataModule):
 
     @property
     def base_files(self) -> Sequence[Path]:
-        return _files(self.source, self._base_images)
+        return [*_files(self.source, self._base_images), *self._superpixel_files]
 
     @property
     def validation_files(self) -> Sequence[Path]:
-        return _files(self.validation_dataset, self.validation_manifest.image_names)
+        return _files(self.validation_dataset, self.validation_manifest.image_names) if self.validates else []
+
+    @property
+    def _superpixel_files(self) -> list[Path]:
+        """Files of the superpixels that are trained on."""
+        if self.training.training_items != "superpixels":
+            return []
+        return sorted({self._volumes.superpixel_file(name) for name in self._base_images})
 
     @property
     def _base_images(self) -> list[str]:
@@ -349,9 +382,14 @@ class EpisodicDataModule(DataModule):
     def train_dataloader(self) -> DataLoader[EpisodeBatch]:
         config, pool = self._loading(self._training_view), self.training_pool
         augmentation = named_augmentation(self.training.augmentation, self.image_size)
-        items: TrainingImages | TrainingEpisodes
+        items: TrainingImages | SuperpixelEpisodes | TrainingEpisodes
         if self.training.training_items == "images":
             items = TrainingImages(self.source, pool.images, pool.class_ids, config, augmentation, self.seed)
+        elif self.training.training_items == "superpixels":
+            shown = slices_with_test_classes(self._volumes, self.source_fold, pool.images)
+            avoided = shown if self.training.filter_novel else frozenset[str]()
+            length = self.training.epoch_length
+            items = SuperpixelEpisodes(self._volumes, pool.images, avoided, length, self.image_size, self.seed)
         else:
             labelled = self.needs.base_maps and len(pool.class_ids) < VOID  # a label map has no more numbers
             base = sorted(pool.class_ids) if labelled else []
@@ -394,7 +432,9 @@ class EpisodicDataModule(DataModule):
         """Return the factor of the loss of this process's micro-batch `batch_idx` of an epoch."""
         return self._batches.loss_weight(batch_idx) if self._batches is not None else 1.0
 
-    def val_dataloader(self) -> DataLoader[EpisodeBatch]:
+    def val_dataloader(self) -> DataLoader[EpisodeBatch] | list[Any]:
+        if not self.validates:
+            return []  # by which a Trainer validates nothing
         test, ordered = self.validated, self._validation_order()
         return self._evaluation_loader(test.index, test.protocol.draw, ordered, self._loading(test.protocol.view))
 

@@ -165,6 +165,9 @@ class Volumes(VolumeIndex):
         """Return the superpixels (H, W) int32 of slice `name`: numbers from 1, 0 where there is none (§6.1)."""
         return np.ascontiguousarray(self._slice("superpix-MIDDLE", name).astype(np.int32))
 
+    def superpixel_file(self, name: str) -> Path:
+        return self._file("superpix-MIDDLE", scan_of(name))
+
     def scale(self, scan: str) -> tuple[float, float]:
         """Return the mean and the standard deviation of population that the slices of a scan are normalised by."""
         if self.scaled_by == "scan":

@@ -12,8 +12,8 @@ from typing import Any, ClassVar, Literal
 from fsbench.base.errors import SettingsError
 from fsbench.data.annotations import SupportAnnotation
 
-Validation = Literal["novel", "base", "held_out", "source", "images"]
-"""Choices of what chooses a checkpoint."""
+Validation = Literal["novel", "base", "held_out", "source", "images", "none"]
+"""Choices of what chooses a checkpoint; "none" is no validation, which leaves the last weights."""
 EpochSeeds = Literal["fresh", "program"]
 """Choices of the seeds of training epochs."""
 EpisodeStreamChoice = Literal["independent", "official"]
@@ -133,8 +133,9 @@ class Training(Options):
 
     Attributes:
         training_shot: K of training and validation episodes, which are 1-way.
-        training_items: "episodes", or "images": every training image with the labels of all base classes, for methods
-            that learn these.
+        training_items: "episodes"; "images", every training image with the labels of all base classes, for methods
+            that learn these; or "superpixels", of unlabelled slices of scans, of which no label is read
+            (alpnet.md §6.2).
         augmentation: random changes of training images as PFENet's followers make them, with their factors of size
             for PASCAL or COCO (hmnet.md §10.1) or those of the base learner (§2.4.2); "_resized" squashes the image
             where the others crop it, as HDMNet does (hdmnet.md §8).
@@ -151,7 +152,10 @@ class Training(Options):
             set, with the labels of all base classes, for methods that learn these.
         validation_episodes: their number instead of the protocol's.
         filter_novel: leave out training images that show a pixel of a novel class, as BAM does, or keep them, as PFENet
-            does, with novel classes as background; None does as the protocol (bam.md §8).
+            does, with novel classes as background; None does as the protocol (bam.md §8). Slices whose superpixels are
+            trained on are kept unless this is true (alpnet.md §1, setting 1 and 2).
+        epoch_length: items of an epoch of superpixels, which go through the slices again and again; None for one of
+            each slice.
         episode_streams: "independent" draws each training episode from the seed, the epoch and its number alone;
             "official" draws them as VRP-SAM's program does with its 4 processes of 8 workers, in its order of one per
             image (vrp-sam.md §9), which on COCO shows every episode four times.
@@ -162,7 +166,7 @@ class Training(Options):
     """
 
     training_shot: int = 1
-    training_items: Literal["episodes", "images"] = "episodes"
+    training_items: Literal["episodes", "images", "superpixels"] = "episodes"
     augmentation: Literal["none", "pascal", "coco", "base_learner", "pascal_resized", "coco_resized"] = "none"
     batch_size: int = 27
     micro_batch: int | None = None
@@ -171,6 +175,7 @@ class Training(Options):
     validation: Validation = "novel"
     validation_episodes: int | None = None
     filter_novel: bool | None = None
+    epoch_length: int | None = None
     episode_streams: EpisodeStreamChoice = "independent"
     epoch_seeds: EpochSeeds = "fresh"
     training_protocol: str | None = None
@@ -179,15 +184,27 @@ class Training(Options):
 
     def __post_init__(self) -> None:
         counts = {"training_shot": self.training_shot, "batch_size": self.batch_size, "micro_batch": self.micro_batch}
-        check_at_least(1, {**counts, "fill_to": self.fill_to, "validation_episodes": self.validation_episodes})
+        counts |= {"validation_episodes": self.validation_episodes, "epoch_length": self.epoch_length}
+        check_at_least(1, {**counts, "fill_to": self.fill_to})
+        superpixels = self.training_items == "superpixels"
+        if superpixels and (self.training_shot != 1 or self.augmentation != "none"):
+            raise SettingsError(
+                f"training_items superpixels are 1-shot episodes with changes of their own; expected training_shot 1 "
+                f"and augmentation none, found {self.training_shot} and {self.augmentation}"
+            )
+        if self.epoch_length is not None and not superpixels:
+            raise SettingsError(
+                f"epoch_length is {self.epoch_length}, which is for training_items superpixels; leave it out: an epoch "
+                "has one item of each pair or image"
+            )
         if self.epoch_seeds == "program" and self.episode_streams == "official":
             raise SettingsError(
                 "epoch_seeds program and episode_streams official are the draws of two programs; expected one of them"
             )
-        if self.training_protocol is not None and self.training_items == "images":
+        if self.training_protocol is not None and self.training_items != "episodes":
             raise SettingsError(
-                f"training_protocol is {self.training_protocol}, and training_items images takes every training image "
-                "whatever a protocol lists; leave training_protocol out"
+                f"training_protocol is {self.training_protocol}, and training_items {self.training_items} takes every "
+                "training image whatever a protocol lists; leave training_protocol out"
             )
 
 

@@ -168,6 +168,11 @@ class DataModule(L.LightningDataModule, ABC):
         return Test(self.manifest, self.dataset, self.protocol, self.image_size)
 
     @property
+    def validates(self) -> bool:
+        """Whether a validation chooses the checkpoint of a training; else its last weights are taken."""
+        return True
+
+    @property
     def validated(self) -> Test:
         """The test that chooses the checkpoint; by default the test itself."""
         return self.tested

@@ -6,6 +6,9 @@ A scan is one volume (Z, H, W) of a person. A slice is named "<scan>/<z>", z fro
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
 
 from fsbench.data.dataset import SegmentationIndex
 
@@ -96,3 +99,14 @@ class VolumeIndex(SegmentationIndex):
     @abstractmethod
     def fold_scans(self, fold: int, shot: int, support_places: Sequence[int] | None = None) -> FoldScans:
         """Return the scans of a fold whose supports are slices of `shot` scans, see the function of this name."""
+
+    @abstractmethod
+    def superpixels(self, name: str) -> np.ndarray:
+        """Return the superpixels (H, W) int32 of a slice: numbers from 1, 0 where there is none (§6.1).
+
+        Raises DataError for a file that cannot be read.
+        """
+
+    @abstractmethod
+    def superpixel_file(self, name: str) -> Path:
+        """Return the file that `superpixels` reads."""

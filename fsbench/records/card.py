@@ -22,6 +22,7 @@ from fsbench.protocols.reading import load_segmentation, segmentation_of
 from fsbench.records.record import Record
 from fsbench.records.run import (
     AUTHORS,
+    LAST,
     OTHER_RUN,
     TRAINED_HERE,
     UNTRAINED,
@@ -406,13 +407,13 @@ def proved_entries(record: Record) -> dict[str, str]:
         entries["novel_pixels"] = "labelled"
         if "validation" in run.identity.adaptation:
             return entries | _choice(run.identity.adaptation, record)
-        return entries | {"checkpoint_choice": "last"}
+        return entries | {"checkpoint_choice": LAST}
     if weights.origin == AUTHORS:
         return entries | {"checkpoint_choice": "released"}
     if weights.origin == TRAINED_HERE and record.protocol.has_masks:  # base classes are learnt, in images with others
         lists = settings.get("training_protocol")
         protocol = segmentation_of(record.header) if lists is None else load_segmentation(str(lists))
-        usual = protocol.draw.drops_novel_images and settings.get("training_items") != "images"
+        usual = protocol.draw.drops_novel_images and settings.get("training_items", "episodes") == "episodes"
         entries["novel_pixels"] = "no" if settings.get("filter_novel", usual) else "unlabelled"
         if "source" in settings:  # of another data set
             entries["novel_pixels"] = "no"
@@ -425,7 +426,7 @@ def _choice(settings: Mapping[str, Any], record: Record) -> dict[str, str]:
     Held-out classes of FSS-1000 are novel ones where a test has just these (`Segmentation.tests_held_out`).
     """
     choice = dict.fromkeys(("base", "images", "source"), "base classes")
-    choice |= {"novel": NOVEL_CLASSES, "held_out": "held-out classes"}
+    choice |= {"novel": NOVEL_CLASSES, "held_out": "held-out classes", "none": LAST}
     if settings.get("validation") == "held_out":
         dataset = record.header.dataset
         is_other = settings.get("validation_source", dataset) != dataset

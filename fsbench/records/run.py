@@ -24,6 +24,8 @@ AUTHORS = "the authors' checkpoint"
 OTHER_RUN = "another run"
 UNTRAINED = "nothing trained"
 """Origins of a run's weights."""
+LAST = "last"
+"""Stands for the score by which a checkpoint was chosen, where a training kept its last one."""
 
 Supervision = Literal["masks", "boxes", "points", "scribbles", "image labels", "text", "class names"]
 """What a method's training and the supports are labelled with."""
@@ -140,7 +142,7 @@ class Training(Entries):
         image_size, precision, tf32: of the training.
         settings: of the trainer and of the training data, as in the identity of a run that trains.
         method: settings of the method that was trained.
-        chosen_by: score by which the checkpoint was chosen.
+        chosen_by: score by which the checkpoint was chosen; LAST where nothing was validated.
         episodes, official_episodes: number of validation episodes, and the protocol's.
     """
 

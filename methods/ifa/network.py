@@ -14,9 +14,10 @@ from torch import Tensor, nn
 from fsbench.base.errors import SettingsError
 from fsbench.core.released_format import ReleasedFormat
 from fsbench.methods.modules.frozen_pspnet import TRUNKS, FrozenTrunk
+from fsbench.methods.modules.learned_vit import LearnedTokens, OwnSizeViT
 from fsbench.methods.modules.pspnet import BLOCKS, Bottleneck, Kind, resnet_layers
 from fsbench.networks.backbones.base import BackboneConfig, FrozenBackbone
-from fsbench.networks.backbones.timm_networks import VITS, FrozenViT, patch_maps
+from fsbench.networks.backbones.timm_networks import VITS
 
 FIRST_DILATIONS = (1, 2)
 """Dilations of the first blocks of layers 3 and 4, where PFENet's followers have 2 and 4 (§1)."""
@@ -35,19 +36,6 @@ class ImageNetLayers(FrozenTrunk):
     def check_image_size(self, size: int) -> None:
         if size < 32 or size % 8:
             raise SettingsError(f"image size {size} does not fit IFA; expected a multiple of 8 from 32, or 400")
-
-
-class OwnSizeViT(FrozenViT):
-    """A ViT for images of the size that its position table is stored for."""
-
-    def check_image_size(self, size: int) -> None:
-        if size != self.side:
-            raise SettingsError(f"image size {size} does not fit IFA on {self.name}; expected {self.side}")
-
-    @property
-    def side(self) -> int:
-        """Side of the images in pixels."""
-        return self.spec.image_size
 
 
 def backbone_weights(config: BackboneConfig) -> ImageNetLayers | OwnSizeViT:
@@ -113,39 +101,6 @@ class LearnedResNet(nn.Module):
         network = cls(weights.spec.kind)
         network.load_state_dict({key: weights.state[key] for key in network.state_dict()})
         return network
-
-
-class LearnedTokens(nn.Module):
-    """Some blocks of a ViT, ours: the demo's network is learned in their place. Features are standardised tokens.
-
-    Args:
-        weights: the ViT.
-        blocks: numbers of the first learned block and of the last one that is used, from 0.
-    """
-
-    def __init__(self, weights: OwnSizeViT, blocks: tuple[int, int]):
-        super().__init__()
-        first, last = blocks
-        if not 0 <= first <= last < weights.depth:
-            raise SettingsError(
-                f"vit_blocks are {list(blocks)}, expected the first learned and the last used of the "
-                f"{weights.depth} blocks of {weights.name}, counted from 0"
-            )
-        with torch.random.fork_rng(devices=[]):  # a new network draws weights, before it takes those
-            vit: Any = weights.new_copy(torch.empty(3, weights.side, weights.side))
-        del vit.blocks[last + 1 :]
-        self.vit: nn.Module = vit
-        for parameter in vit.blocks[first:].parameters():
-            parameter.requires_grad_(parameter.dim() > 1)
-        self.train()
-
-    def train(self, mode: bool = True) -> "LearnedTokens":
-        """Stay in evaluation mode."""
-        return super().train(False)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Return the tokens (b, C, h, w) of normalised images (b, 3, S, S)."""
-        return patch_maps(self.vit, images, norm=True)
 
 
 def learned_network(weights: FrozenBackbone, vit_blocks: tuple[int, int]) -> LearnedResNet | LearnedTokens:

@@ -30,11 +30,11 @@ def _weight(key: str, shape: tuple[int, ...]) -> Tensor:
     return (h * (3 * shape[0] / h.numel()) ** 0.5).float()
 
 
-def keyed_image(key: str, height: int, width: int) -> Tensor:
-    """Return a normalised image (3, H, W), rounded to float32."""
-    low = hashed(f"{key}/low", (3, -(-height // 8), -(-width // 8)))
+def keyed_image(key: str, height: int, width: int, channels: int = 3) -> Tensor:
+    """Return a normalised image (channels, H, W), rounded to float32."""
+    low = hashed(f"{key}/low", (channels, -(-height // 8), -(-width // 8)))
     coarse = low.repeat_interleave(8, 1).repeat_interleave(8, 2)[:, :height, :width]
-    return (1.5 * coarse + 0.5 * hashed(f"{key}/fine", (3, height, width))).float()
+    return (1.5 * coarse + 0.5 * hashed(f"{key}/fine", (channels, height, width))).float()
 
 
 def keyed_mask(n: int, height: int, width: int) -> Tensor:

@@ -24,6 +24,7 @@ HERE = Path(__file__).parent
 CASES = list(find_cases(HERE, None, None, official_lists(None)))
 SLOW = {
     "abcdfss": "adapt_1shot_every",
+    "alpnet": "forward_small_organ_2shot train_steps",
     "atlas_runs": "episodes_panet_f0_k5_s1234 episodes_capl_f0_k5_s123 episodes_fptrans_f0_k5_w4 "
     "episodes_vat_coco_f0_k5_w0_b1_s0 episodes_ppnet_f0_k5_s1234",
     "bam": "true_resnet50",

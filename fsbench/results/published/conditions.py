@@ -10,7 +10,7 @@ from fsbench.protocols.protocol import Protocol
 from fsbench.protocols.reading import segmentation_of
 from fsbench.protocols.view import TRUTH_WORDS
 from fsbench.records.record import Record
-from fsbench.records.run import AUTHORS, UNTRAINED
+from fsbench.records.run import AUTHORS, LAST, UNTRAINED
 from fsbench.results.atlas.words import LABELS
 from fsbench.results.published.scores import PublishedScore
 
@@ -27,7 +27,9 @@ PROGRAMS: Mapping[str, str] = {
 """Types of our methods, and the names under which the atlas has their evaluation programs."""
 _BASE_LEARNER = ("base_learner", "bam")
 """Options of methods that leave the learner of base classes, and with it their labels, out."""
-_CHOICES = {"novel": "best on test fold", "base": "best on base classes", "images": "best on base classes"}
+_CHOICES = {
+    "novel": "best on test fold", "base": "best on base classes", "images": "best on base classes", "none": LAST,
+}  # fmt: skip
 
 
 def run_conditions(record: Record, programs: Sequence[Program] = ()) -> dict[str, str]:

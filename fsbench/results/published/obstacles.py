@@ -8,7 +8,7 @@ from fsbench.protocols.reading import ATLAS, load_protocol, load_segmentation
 from fsbench.records.description import ON_TRUST, printed
 from fsbench.records.grouping import fold_of
 from fsbench.records.record import Record
-from fsbench.records.run import AUTHORS, OTHER_RUN, UNTRAINED, BackboneSettings, Identity, Training, Weights
+from fsbench.records.run import AUTHORS, LAST, OTHER_RUN, UNTRAINED, BackboneSettings, Identity, Training, Weights
 from fsbench.results.published.conditions import program_differences, protocol_differences
 from fsbench.results.published.scores import UNSTATED_TRAINING, PaperSettings, PublishedScore, flat, frozen
 
@@ -177,11 +177,11 @@ def _training(weights: Weights, published: PublishedScore, paper: PaperSettings)
         return ["nothing was trained"]
     if training is None:
         return ["training of the checkpoint not recorded"]
-    settings = training.settings
+    settings, chosen_by = training.settings, LAST if paper.validation == "none" else _OFFICIAL_SCORE
     reasons = [
         *_differs("epochs", settings.get("max_epochs"), paper.epochs),
         *_differs("effective batch", training.effective_batch, paper.batch),
-        *_differs("choice of the checkpoint", training.chosen_by, _OFFICIAL_SCORE),
+        *_differs("choice of the checkpoint", training.chosen_by, chosen_by),
         *_differs("validation on classes", settings.get("validation"), paper.validation),
         *_differs("validation episodes", training.episodes, training.official_episodes),
     ]

@@ -20,11 +20,12 @@ if TYPE_CHECKING:
     from fsbench.results.atlas.atlas import Entry
 
 UNSTATED_TRAINING: dict[str, Any] = {
-    "training_shot": 1, "training_items": "episodes", "augmentation": "none", "max_steps": -1, "overfit_batches": 0.0,
-    "check_val_every_n_epoch": 1, "val_check_interval": None, "fast_dev_run": False, "limit_train_batches": None,
-    "limit_val_batches": None, "min_epochs": None, "max_time": None, "gradient_clip_val": None,
-    "gradient_clip_algorithm": None, "callbacks": None, "fill_to": 1, "drop_last": False, "training_protocol": None,
-    "first_validation": 0, "middle_validation": None, "validation_every": 1, "patience": None,
+    "training_shot": 1, "training_items": "episodes", "epoch_length": None, "augmentation": "none", "max_steps": -1,
+    "overfit_batches": 0.0, "check_val_every_n_epoch": 1, "val_check_interval": None, "fast_dev_run": False,
+    "limit_train_batches": None, "limit_val_batches": None, "min_epochs": None, "max_time": None,
+    "gradient_clip_val": None, "gradient_clip_algorithm": None, "callbacks": None, "fill_to": 1, "drop_last": False,
+    "training_protocol": None, "first_validation": 0, "middle_validation": None, "validation_every": 1,
+    "patience": None,
 }  # fmt: skip
 """Settings of training data, trainer and run, besides epochs and batch, that change what is learned or chosen, and
 their values where neither a configuration file nor the identity of a run states them."""

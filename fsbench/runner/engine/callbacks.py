@@ -83,7 +83,7 @@ class FiniteLoss(Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, *args: Any, **kwargs: Any
     ) -> None:
-        self.last = outputs["loss"] if isinstance(outputs, dict) else outputs
+        self.last = outputs.get("loss") if isinstance(outputs, dict) else outputs  # a skipped step has none
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self.on_train_epoch_end(trainer, pl_module)

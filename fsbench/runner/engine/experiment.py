@@ -90,7 +90,7 @@ class Experiment:
         if self.trains:
             self.division = self.data.step_division(self.processes)
             check_accumulation(self.trainer_settings, self.division.accumulation)
-            check_validation(self.options, self.trainer_settings)
+            check_validation(self.options, self.trainer_settings, self.data.validates)
         self.training_settings: dict[str, Any] = {}
         self.checkpoint_variant: str | None = None
         self.checkpoint_weights: dict[str, Any] = {}

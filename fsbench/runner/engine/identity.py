@@ -128,8 +128,7 @@ def _training(experiment: "Experiment") -> dict[str, Any] | None:
         **validation_options(experiment.options),
         **feature_rounding(method),
         "validation": data.training.validation,
-        "validation_sha256": data.validation_manifest.sha256,
-        "validation_files_sha256": data.validation_files_sha256,
+        **(_validation_hashes(data) if data.validates else {}),
         **data.training_options,
         **_base_classes(data),
     }
@@ -144,6 +143,13 @@ def adaptation_identity(data: DataModule, adaptation: Adaptation) -> dict[str, s
     return hashes | {
         "validation": data.training.validation,
         **source,
+        **_validation_hashes(data),
+    }
+
+
+def _validation_hashes(data: DataModule) -> dict[str, str]:
+    """Return the hashes of the validation's episodes and of their files."""
+    return {
         "validation_sha256": data.validation_manifest.sha256,
         "validation_files_sha256": data.validation_files_sha256,
     }

@@ -5,7 +5,7 @@ from typing import Any
 
 from fsbench.base.class_file import SHA256
 from fsbench.base.plugins import package_commit
-from fsbench.records.run import TRAINED_HERE, UNTRAINED
+from fsbench.records.run import LAST, TRAINED_HERE, UNTRAINED
 from fsbench.runner.config.registry import plug_in_of, plug_in_of_class
 from fsbench.runner.engine.experiment import Experiment
 from fsbench.runner.engine.validation_plan import CHOSEN_BY
@@ -24,15 +24,16 @@ def training_facts(experiment: Experiment) -> dict[str, Any]:
     Its record and its checkpoints have them, and later runs tell them again.
     """
     data, identity = experiment.data, experiment.identity
+    episodes = data.validation_manifest if data.validates else None
     return {
         "image_size": data.image_size,
         "precision": str(identity.precision),
         "tf32": identity.tf32,
         "settings": identity.training,
         "method": identity.method.as_json(),
-        "chosen_by": CHOSEN_BY,
-        "episodes": len(data.validation_manifest.episodes),
-        "official_episodes": data.validation_manifest.entries.get("official_episodes"),  # whole images have none
+        "chosen_by": LAST if episodes is None else CHOSEN_BY,
+        "episodes": None if episodes is None else len(episodes.episodes),
+        "official_episodes": None if episodes is None else episodes.entries.get("official_episodes"),  # or whole images
     }
 
 

@@ -48,7 +48,7 @@ def prepare_method(
         trainer: its trainer.
         data: its data as the trainer has them.
         directory: its folder, which gets the checkpoints.
-        best: callback of the trainer that keeps the checkpoint with the best validation mIoU.
+        best: callback of the trainer that keeps the chosen checkpoint.
     """
     if experiment.method.needs.adaptation is not None:
         trained = _train(experiment, trainer, data, directory, best) if experiment.trains else {}
@@ -68,7 +68,7 @@ def prepare_method(
 def _train(
     experiment: Experiment, trainer: L.Trainer, data: TrainingData, directory: RunDirectory, best: ModelCheckpoint
 ) -> dict[str, Any]:
-    """Train unless that is done, and load the best checkpoint into the method.
+    """Train unless that is done, and load the chosen checkpoint into the method.
 
     Returns:
         The checkpoint's name, hash and validation mIoU, and what training cost.
@@ -108,7 +108,7 @@ def _fit(
     return {
         "checkpoint": checkpoint.name,
         "checkpoint_sha256": sha256_file(checkpoint),
-        "validation_mIoU": float(best.best_model_score or 0),
+        **({"validation_mIoU": float(best.best_model_score or 0)} if experiment.data.validates else {}),
         "epochs": trainer.current_epoch,
         **({"ended_early": end} if (end := plan.end(trainer)) else {}),
         "step": step_division_facts(division, experiment.method, experiment.trainer_settings["sync_batchnorm"]),

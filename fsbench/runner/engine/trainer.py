@@ -40,7 +40,8 @@ def build_trainer(experiment: Experiment, folder: Path, count: Count) -> tuple[L
         count: counts the outputs of the validation step.
 
     Returns:
-        The trainer, and its callback that keeps the checkpoint with the best validation mIoU.
+        The trainer, and its callback that keeps the chosen checkpoint: that with the best validation mIoU, or the last
+        one where nothing is validated.
 
     Raises:
         MisconfigurationException: Lightning refuses an argument.
@@ -59,14 +60,16 @@ def build_trainer(experiment: Experiment, folder: Path, count: Count) -> tuple[L
     plan = ValidationPlan(
         validation_schedule(options), options.patience, 1 if division is None else division.accumulation
     )
-    best, last = _checkpoints(folder / "checkpoints", plan)
+    checkpoints = _checkpoints(folder / "checkpoints", plan, experiment.data.validates)
     is_shown = arguments["enable_progress_bar"] is not False
     bar = is_shown and shows_bar()
-    callbacks = [best, last, EpisodicValidation(experiment.data, count), PerStepSeed(experiment.data.seed)]
+    callbacks = [*checkpoints, EpisodicValidation(experiment.data, count), PerStepSeed(experiment.data.seed)]
     loggers = [wandb_logger(experiment, folder), *_as_list(arguments["logger"])]
     if experiment.trains:
         callbacks += [FiniteLoss(experiment.method.registry_name), plan, TrainingFacts(experiment)]
         loggers = [CSVLogger(folder, "curves"), *loggers]
+    if not experiment.data.validates:
+        arguments = arguments | {"limit_val_batches": 0}
     if experiment.data.trains_elsewhere:
         callbacks.append(ForgottenFeatures())
     if is_shown:
@@ -86,20 +89,22 @@ def build_trainer(experiment: Experiment, folder: Path, count: Count) -> tuple[L
     )
     if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
         trainer.strategy.checkpoint_io = AtomicCheckpointIO()
-    return trainer, best
+    return trainer, checkpoints[0]
 
 
-def _checkpoints(folder: Path, plan: ValidationPlan) -> list[ModelCheckpoint]:
-    """Return the callbacks that keep the best weights and those of the last epoch, from which a training goes on.
+def _checkpoints(folder: Path, plan: ValidationPlan, validates: bool) -> list[ModelCheckpoint]:
+    """Return the callbacks that keep the chosen weights and those of the last epoch, from which a training goes on.
 
-    The best weights are those of a validation, wherever it is. Lightning's `save_last` would keep the last epoch only
-    where it has the best weights so far.
+    Without a validation these are one. Else the chosen weights are the best ones of a validation, wherever it is.
+    Lightning's `save_last` would keep the last epoch only where it has the best weights so far.
     """
     options: dict[str, Any] = {"dirpath": folder, "enable_version_counter": False}
+    last = PlacelessCheckpoint(**options, filename="last", save_on_train_epoch_end=True)
+    if not validates:
+        return [last]
     chosen = options | {"filename": "best", "monitor": CHOSEN_BY, "mode": "max"}
     at_end = None if plan.schedule == EVERY_EPOCH else False  # None: there, if each epoch ends with the only validation
-    best = PlacelessCheckpoint(**chosen, save_on_train_epoch_end=at_end)
-    return [best, PlacelessCheckpoint(**options, filename="last", save_on_train_epoch_end=True)]
+    return [PlacelessCheckpoint(**chosen, save_on_train_epoch_end=at_end), last]
 
 
 def _as_list(value: Any) -> list[Any]:

@@ -30,13 +30,19 @@ def validation_options(options: RunOptions) -> dict[str, int]:
     return {name: value for name, value in given.items() if value != getattr(RunOptions, name)}
 
 
-def check_validation(options: RunOptions, trainer: dict[str, Any]) -> None:
-    """Raise SettingsError for a training that would never validate, or by two rules.
+def check_validation(options: RunOptions, trainer: dict[str, Any], validates: bool) -> None:
+    """Raise SettingsError for a training that would never validate, by two rules, or by one where it shall not.
 
     Args:
         options: of the run.
         trainer: arguments of Lightning's Trainer as plain values.
+        validates: whether a validation chooses the checkpoint.
     """
+    if not validates and (given := validation_options(options)):
+        raise SettingsError(
+            f"run.{next(iter(given))} says when to validate, and data.training.validation none validates nothing; give "
+            "one of them"
+        )
     for name, lowest in LEAST.items():
         value = getattr(options, name)
         if value is not None and value < lowest:

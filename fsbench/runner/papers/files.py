@@ -60,7 +60,7 @@ class RowEntry(_Strict):
     Attributes:
         method, backbone, protocol, settings: names of `fsbench bench`.
         datasets, folds, ways, shots: as in a grid.
-        reported: names of the figures.
+        reported: names of the figures; None where `benchmarks/published` has none of the row.
         ablation: file of configs/ablations without its ending.
         options: arguments in LightningCLI's form that change training or test.
         test_options: arguments that change the test alone, so that the training is shared with other rows.
@@ -74,7 +74,7 @@ class RowEntry(_Strict):
     """
 
     method: str
-    reported: PrintedName
+    reported: PrintedName | None = None
     datasets: list[str] = Field(min_length=1)
     folds: list[int] = Field(default=[0, 1, 2, 3], min_length=1)
     ways: list[int] = Field(default=[1], min_length=1)

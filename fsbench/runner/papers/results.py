@@ -107,6 +107,8 @@ def published_scores(folder: Path = FOLDER) -> list[PublishedScore]:
 def row_scores(row: PaperRow, published: Iterable[PublishedScore]) -> list[PublishedScore]:
     """Return the figures among `published` that `row` names, of every fold and metric."""
     name = row.entry.reported
+    if name is None:
+        return []
     source = re.compile(re.escape(name.source or row.source) + r"(?!\w)")
     task = (row.dataset, row.way, row.shot, row.setting)
     return [

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from fsbench.cli.main import main
+from fsbench.methods.alpnet import NETWORKS
 from fsbench.methods.modules.frozen_pspnet import PSPNETS, TRUNKS
 from fsbench.methods.vrp_sam.vrp_sam import TRUNKS as VRP_TRUNKS
 from fsbench.networks.backbones.sam import SAMS
@@ -106,6 +107,7 @@ def test_the_list_fits_a_hundred_columns_and_loads_no_torch():
 def test_the_table_has_every_backbone_and_each_can_be_had_somehow():
     sams = {**SAMS, **SAM2_VIDEOS, **SAM3S}
     backbones = {**VITS, **PYRAMIDS, **ENCODERS, **PSPNETS, **TRUNKS, **VRP_TRUNKS, **sams, **SEGGPTS, **CLIP_TEXTS}
+    backbones |= NETWORKS
     files = table.weight_files()
     own = {
         "demo",

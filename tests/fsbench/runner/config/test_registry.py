@@ -5,6 +5,7 @@ import yaml
 
 from fsbench.base.errors import SettingsError
 from fsbench.base.paths import CONFIGS
+from fsbench.methods.alpnet import NETWORKS
 from fsbench.methods.modules.frozen_pspnet import PSPNETS, TRUNKS
 from fsbench.networks.backbones.sam import SAMS
 from fsbench.networks.backbones.sam2_sam3 import SAM2_VIDEOS
@@ -45,7 +46,7 @@ def test_a_file_without_a_task_is_refused(configs, text, expected):
 def test_there_is_a_file_for_every_backbone():
     sams = {name for name in (*SAMS, *SAM2_VIDEOS) if name.startswith(("sam_vit", "sam2_hiera"))}
     beside = {f"vrp_{name}" for name in ("resnet50", "resnet101", "vgg16")}
-    known = {*VITS, *PYRAMIDS, *ENCODERS, *PSPNETS, *TRUNKS, *sams, *beside}
+    known = {*VITS, *PYRAMIDS, *ENCODERS, *PSPNETS, *TRUNKS, *NETWORKS, *sams, *beside}
     assert set(names("backbones")) == known
     for name in known:
         content = yaml.safe_load((CONFIGS / "backbones" / f"{name}.yaml").read_text())

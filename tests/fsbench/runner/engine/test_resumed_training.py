@@ -1,11 +1,15 @@
 """A training that was stopped goes on as if it had not been: the same episodes, the same files, to the byte."""
 
 import pytest
+import torch
 
 from fsbench.datamodules.datasets.demo.dataset import drawn_dataset
+from fsbench.records.run import LAST
+from fsbench.runner.config.run_config import RunConfig
 from fsbench.runner.engine.callbacks import PerStepSeed
 from fsbench.runner.engine.experiment import Experiment
 from fsbench.runner.engine.run import run
+from tests.drawn_volumes import draw_prepared
 from tests.fsbench.runner.engine.runs import folder_run
 
 CHECKPOINTS = ("last.ckpt", "best.ckpt")
@@ -68,3 +72,32 @@ def test_the_processes_of_a_loader_begin_with_the_epoch_that_comes_next(
     assert files(whole) == files(stopped)
     assert resumed.run.counts_sha256 == record.run.counts_sha256
     assert resumed.run.made.checkpoint == record.run.made.checkpoint
+
+
+@pytest.mark.slow(30)
+def test_a_training_on_superpixels_goes_on_and_keeps_its_last_weights(tmp_path, monkeypatch):
+    scans = draw_prepared(tmp_path / "scans", ids=(1, 2, 3, 5, 8, 10, 13), slices=5, side=128)
+    words = (
+        f"--data.dataset.root={scans}", "--data.image_size=128", "--data.training.epoch_length=3",
+        "--trainer.max_epochs=3", "--data.loading.workers=1", "--trainer.accelerator=cpu",
+        "--trainer.enable_progress_bar=false", "--model.steps=8",
+    )  # fmt: skip
+
+    def training(folder):
+        more = {"backbone": "demo", "weights": "random", "runs": str(tmp_path / folder)}
+        return RunConfig("alpnet", "chaost2", extra=words, episodes=3, **more)
+
+    record = run(training("whole"))
+    with monkeypatch.context() as once:
+        stop_at(once, 1, 2)
+        with pytest.raises(KeyboardInterrupt):
+            run(training("stopped"))
+    resumed = run(training("stopped"))
+    whole, other = (one.path / "checkpoints" for one in (record, resumed))
+    assert sorted(file.name for file in whole.iterdir()) == ["finished.json", "last.ckpt"]
+    assert (whole / "last.ckpt").read_bytes() == (other / "last.ckpt").read_bytes()
+    assert record.run.made.checkpoint == "last.ckpt" and record.run.made.validation_mIoU is None
+    assert record.run.weights.training.chosen_by == LAST
+    state = torch.load(whole / "last.ckpt", weights_only=True)
+    assert state["global_step"] == 8  # the last epoch ended by steps
+    assert resumed.run.counts_sha256 == record.run.counts_sha256

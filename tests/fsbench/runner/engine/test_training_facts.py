@@ -28,7 +28,7 @@ def experiment(blocks_folder):
             "training": {"max_epochs": 2, "batch_size": 4}, "method": {"name": "m"}, "precision": 32, "tf32": False,
             "backbone": {"name": "b", "weights": "w"}, "manifest_sha256": "0",
         })  # fmt: skip
-        data = Plain(image_size=128, validation_manifest=manifest)
+        data = Plain(image_size=128, validation_manifest=manifest, validates=True)
         return Plain(data=data, identity=identity, trains=trains, checkpoint_weights={})
 
     return make
@@ -40,6 +40,13 @@ def test_facts_of_a_training_on_episodes_and_on_whole_images(experiment, whole, 
         "image_size": 128, "precision": "32", "tf32": False, "settings": {"max_epochs": 2, "batch_size": 4},
         "method": {"name": "m"}, "chosen_by": "val/mIoU", "episodes": 24, "official_episodes": official,
     }  # fmt: skip
+
+
+def test_facts_of_a_training_that_keeps_its_last_weights(experiment):
+    run = experiment(False)
+    run.data = Plain(image_size=128, validates=False)  # which has no episodes to choose by
+    facts = training_facts(run)
+    assert (facts["chosen_by"], facts["episodes"], facts["official_episodes"]) == ("last", None, None)
 
 
 def test_weights_without_a_training(experiment):

@@ -23,6 +23,7 @@ OWN = {
     **dict.fromkeys(("insid3", "gf_sam", "persam", "persam_f"), "incontext"),
     **dict.fromkeys(("sam3_canvas", "sam3_canvas_names", "sam3_exemplars"), "fss_sam3"),
     "matcher": "incontext518", "diam": "gfss", "segic": "segic",
+    "alpnet": "alpnet",
 }  # fmt: skip
 """As their authors evaluate (dcama.md §9, classical-baselines §4, hmnet.md §11, emat.md); FS-CS for all others."""
 SEGMENTING = sorted(name for name in names("methods") if task_of("methods", name) == "segmentation")

@@ -21,7 +21,7 @@ def all_rows():
 
 def test_every_published_figure_of_our_methods_has_a_row_and_every_row_figures(all_rows):
     published = published_scores()
-    assert [row for row in all_rows if not row_scores(row, published)] == []
+    assert [row for row in all_rows if row.entry.reported and not row_scores(row, published)] == []
     claimed = {figure for row in all_rows for figure in row_scores(row, published)}
     repeated = [figure for figure in published if "(as repeated there)" in figure.source]  # of no paper's own table
     assert {figure.method for figure in repeated} == {"HSNet"}

@@ -1,0 +1,149 @@
+"""Training episodes of ALPNet: a superpixel of a slice, and the same slice changed at random in another way.
+
+Nothing of them is labelled by people (alpnet.md §6.2, §6.3).
+"""
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+import torch
+from scipy import ndimage
+from torch.utils.data import Dataset
+
+from fsbench.base.errors import DataError
+from fsbench.data.batch import EpisodeBatch, Truth
+from fsbench.data.label_maps import resize_labels
+from fsbench.data.orientation import image_intensities
+from fsbench.data.transforms import resize_intensities
+from fsbench.data.volumes import VolumeIndex
+from fsbench.protocols.draws.whole_images import BACKGROUND
+
+DEGREES = SHIFT = SHEAR = 5.0  # of a rotation in degrees, in pixels, and of a shear in degrees, §6.3
+ZOOM, GAMMA = (0.9, 1.2), (0.5, 1.5)  # §6.3
+ELASTIC, KERNEL, SIGMA = 10.0, 21, 5.0  # factor of the smoothed field, and what smooths it, §6.3
+SMALL = 1e-5
+TRIES = 100  # slices that are looked at for an item, as a multiple of their number
+
+
+class SuperpixelEpisodes(Dataset[EpisodeBatch]):
+    """1-way 1-shot episodes of unlabelled slices; item (epoch, i) is a function of (seed, epoch, i) alone.
+
+    Args:
+        index: the data set.
+        names: slices of the scans that are trained on, scan by scan.
+        avoided: those of them in whose place another slice is drawn.
+        length: items of an epoch, which go through the slices again and again; None for one of each slice.
+        size: side S.
+        seed: of all that is drawn.
+
+    Raises:
+        DataError: there is no slice, or none but avoided ones.
+    """
+
+    def __init__(
+        self,
+        index: VolumeIndex,
+        names: Sequence[str],
+        avoided: frozenset[str],
+        length: int | None,
+        size: int,
+        seed: int,
+    ):
+        if len(avoided) >= len(names):
+            raise DataError(
+                f"{index.name} has {len(names)} slices of scans to train on, {len(avoided)} of which show a class of "
+                "the test; expected some without; add scans, or give --data.training.filter_novel false"
+            )
+        self.index, self.names, self.avoided, self.size, self.seed = index, names, avoided, size, seed
+        self.length = len(names) if length is None else length
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, item: tuple[int, int]) -> EpisodeBatch:
+        epoch, i = item
+        rng = np.random.default_rng([self.seed, 2, epoch, i])
+        name, regions = self._slice(i, rng)
+        number = rng.integers(1, regions.max())  # the largest number is never drawn; it may be that of no pixel
+        image = resize_intensities(image_intensities(self.index, name), self.size)[0].numpy()
+        mask = resize_labels((regions == number).astype(np.uint8), self.size, self.size)
+        support, query = (change(image, mask, rng) for _ in range(2))
+        labels = torch.from_numpy(query[1])
+        return EpisodeBatch(
+            images=torch.from_numpy(np.stack([query[0], support[0]]))[:, None].repeat(1, 3, 1, 1),
+            image_names=[f"{name} {(self.seed, epoch, i)} {role}" for role in ("query", "support")],
+            query=torch.zeros(1, dtype=torch.int64),
+            support=torch.ones(1, 1, 1, dtype=torch.int64),
+            support_labels=torch.from_numpy(support[1])[None, None, None],
+            valid=torch.ones(1, 1, 1, dtype=torch.bool),
+            query_sizes=torch.tensor([labels.shape]),
+            episodes=torch.tensor([i]),
+            truth=Truth([labels], (labels == 1).any()[None, None], torch.tensor([[BACKGROUND]])),
+            recurs=False,
+        )
+
+    def _slice(self, i: int, rng: np.random.Generator) -> tuple[str, np.ndarray]:
+        """Return the slice of item `i` and its superpixels: the next one with several, another where it is avoided.
+
+        The authors' draw of another leaves out the last number of an epoch (§6.2).
+        """
+        for _ in range(TRIES * len(self.names)):
+            name = self.names[i % len(self.names)]
+            regions = self.index.superpixels(name)
+            if regions.max() < 2:
+                i += 1
+            elif name in self.avoided:
+                i = int(rng.integers(max(self.length - 1, 1)))
+            else:
+                return name, regions
+        raise DataError(
+            f"none of the {len(self.names)} slices of {self.index.name} to train on was found to have two superpixels"
+            f"{' and no class of the test' if self.avoided else ''}; expected superpix-MIDDLE_<id>.nii.gz with numbers "
+            "from 1; prepare the data again"
+        )
+
+
+def change(image: np.ndarray, mask: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Turn, shift, shear, zoom and bend an image with its mask, and change the image's contrast (§6.3).
+
+    Args:
+        image: (S, S) float32, normalised.
+        mask: (S, S) uint8, 1 the way.
+        rng: what is drawn from.
+
+    Returns:
+        Image (S, S) float32 and mask (S, S) uint8.
+    """
+    side = image.shape[0]
+    planes = np.dstack([image, mask == 0, mask == 1]).astype(np.float32)
+    turned = np.asarray(cv2.warpAffine(planes, affine_matrix(side, rng)[:2], (side, side), flags=cv2.INTER_LINEAR))
+    rows, columns = np.mgrid[:side, :side] + displacements(side, rng)
+    bent = [
+        ndimage.map_coordinates(plane, [rows, columns], order=1, mode="reflect") for plane in turned.transpose(2, 0, 1)
+    ]
+    return change_contrast(bent[0], rng.uniform(*GAMMA)), np.rint(bent[1:]).argmax(0).astype(np.uint8)
+
+
+def affine_matrix(side: int, rng: np.random.Generator) -> np.ndarray:
+    """Draw a rotation about the middle of a square, then a shift, a shear and a zoom about its corner, (3, 3)."""
+    angle, shear = rng.uniform(-DEGREES, DEGREES), np.deg2rad(rng.uniform(-SHEAR, SHEAR))
+    rotation = np.vstack([cv2.getRotationMatrix2D((side / 2, side // 2), angle, 1), [0, 0, 1]])
+    shift, sheared = np.eye(3), np.eye(3)
+    shift[:2, 2] = rng.uniform(-SHIFT, SHIFT, 2)
+    sheared[0, 1] = np.tan(shear)
+    zoom = rng.uniform(*ZOOM)
+    return np.diag([zoom, zoom, 1]) @ sheared @ shift @ rotation
+
+
+def displacements(side: int, rng: np.random.Generator) -> np.ndarray:
+    """Draw by how much rows and columns of a square are bent, (2, S, S)."""
+    fields = rng.uniform(-1, 1, (2, side, side))
+    return np.stack([ELASTIC * cv2.GaussianBlur(field, (KERNEL, KERNEL), SIGMA) for field in fields])
+
+
+def change_contrast(image: np.ndarray, gamma: float) -> np.ndarray:
+    """Raise an image, as shares of its range, to the power `gamma`; the range stays."""
+    low = image.min()
+    width = image.max() - low + SMALL
+    return np.asarray(width * ((image - low + SMALL) / width) ** gamma + low, dtype=np.float32)
