@@ -231,8 +231,13 @@ class SAM3Exemplars(Sam3Segmenter):
 
         Args:
             image: (1, C, g, g), the deepest level.
-            prompts: (n, 4), centre, width and height in parts of the image; of points (n, 2) will do.
+            prompts: (n, 4), centre, width and height in parts of the image; of points (n, 2) will do. All are positive.
+
+        Raises:
+            ValueError: boxes are wanted, and points were given.
         """
+        if self.form == "box" and prompts.shape[1] != 4:
+            raise ValueError(f"prompts are {tuple(prompts.shape)}; expected boxes (n, 4), or the form point")
         prompts, labels = prompts[:, :2] if self.form == "point" else prompts, torch.ones(len(prompts)).long()
         with self.backbone.asked(image.device) as model:
             encoder = model.geometry_encoder

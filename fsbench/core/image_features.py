@@ -128,7 +128,9 @@ class ImageFeatures(Method):
         return own.as_query is not base.as_query or own.as_support is not base.as_support
 
     def _image(self, batch: EpisodeBatch, row: int) -> Tensor:
-        return batch.photo(row) if self.raw_images else batch.pixels(row)
+        if not self.raw_images:
+            return batch.pixels(row)
+        return batch.photo(row) if "photos" in self.needs.hints else batch.images[row]
 
     def encode(self, batch: EpisodeBatch, row: int) -> Any:
         """Return the frozen features of image `row`: of this image alone, or with others in training on a GPU."""

@@ -22,9 +22,10 @@ PROGRAMS: Mapping[str, str] = {
     "bam": "BAM", "cst": "CST", "dcama": "DCAMA", "diam": "DIaM", "emat": "EMAT", "fssdino": "FSSDINO",
     "gfsam": "GF-SAM", "hdmnet": "HDMNet", "hmnet": "HMNet", "hsnet": "HSNet", "insid3": "INSID3",
     "matcher": "Matcher", "persam": "PerSAM", "pfenet": "PFENet", "sam3canvas": "FSS-SAM3",
-    "sam3exemplars": "FSS-SAM3",  # nobody has evaluated it; that program's network is told the same
 }  # fmt: skip
 """Types of our methods, and the names under which the atlas has their evaluation programs."""
+_TOLD_AS: Mapping[str, str] = PROGRAMS | {"sam3exemplars": "FSS-SAM3"}
+"""The same, and methods that no program evaluates, with the program whose network is told the same."""
 _BASE_LEARNER = ("base_learner", "bam")
 """Options of methods that leave the learner of base classes, and with it their labels, out."""
 _CHOICES = {
@@ -56,9 +57,10 @@ def run_conditions(record: Record, programs: Sequence[Program] = ()) -> dict[str
     if stated["compared_at"] == f"fixed {size}":
         stated["compared_at"] = TRUTH_WORDS[segmentation_of(header).view.truth_resize]
     dataset = ATLAS_NAMES.get(header.dataset, header.dataset)
-    method = PROGRAMS.get(str(identity.method.as_json().get("type")))
-    of_method = [program for program in programs if program.method == method]
-    of_data = [program for program in of_method if program.dataset == dataset]
+    kind = str(identity.method.as_json().get("type"))
+    alike = [program for program in programs if program.method == _TOLD_AS.get(kind)]
+    alike_of_data = [program for program in alike if program.dataset == dataset]
+    of_data = [program for program in alike_of_data if program.method == PROGRAMS.get(kind)]
     told = record.run.told
     return {
         **stated,
@@ -70,7 +72,7 @@ def run_conditions(record: Record, programs: Sequence[Program] = ()) -> dict[str
         "pretraining": NOT_STATED,
         "precision": str(identity.precision or NOT_STATED),
         "support_annotation": _annotation(identity.support_annotation),
-        "extra_supervision": _extra_supervision(record, of_data or of_method),
+        "extra_supervision": _extra_supervision(record, alike_of_data or alike),
         "saw_test_classes": told.saw_test_classes if told else NOT_STATED,
     }
 

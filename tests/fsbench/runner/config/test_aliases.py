@@ -121,6 +121,7 @@ ONE_PROTOCOL = dict.fromkeys(("coco_all", "isaid", "lvis", "pascal_part", "paco_
     "isaid512": "isaid_r2net",
     "pascal10i": "gfss",
     **dict.fromkeys(OTHER_DOMAINS, "cdfss"),
+    **dict.fromkeys(("chaost2", "sabs"), "alpnet"),
 }
 """Data sets that come with their protocol, whatever the method's own is."""
 
