@@ -12,7 +12,7 @@ import numpy as np
 import SimpleITK as sitk
 from PIL import Image
 
-from fsbench.data.volume_io import write_image
+from fsbench.data.volume_io import own_locale, write_image
 from fsbench.datamodules.datasets.chaost2 import ChaosT2
 from fsbench.datamodules.datasets.sabs import ARCHIVE, Sabs
 from fsbench.datamodules.indexes.volumes import CLASS_SLICES, Volumes
@@ -98,7 +98,8 @@ def _dicom(values: np.ndarray, z: int, file: Path) -> Path:
     writer = sitk.ImageFileWriter()
     writer.KeepOriginalImageUIDOn()
     writer.SetFileName(str(file))
-    writer.Execute(image)
+    with own_locale():
+        writer.Execute(image)
     return file
 
 

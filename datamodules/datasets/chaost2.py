@@ -10,6 +10,7 @@ import numpy as np
 from fsbench.base.errors import DataError
 from fsbench.data.image_io import read_image
 from fsbench.data.source import Archive, Source
+from fsbench.data.volume_io import own_locale
 from fsbench.datamodules.indexes.volumes import Volumes
 from fsbench.datamodules.prepare.job import Job
 from fsbench.datamodules.prepare.volumes import MR_THRESHOLD, RawScan, prepare_mr, with_geometry
@@ -87,7 +88,8 @@ def read_scan(folder: Path) -> tuple["sitk.Image", "sitk.Image"]:
             f"{folder} has {len(files)} slices and {len(truths)} label maps; expected as many of both; get CHAOS again"
         )
     try:
-        image = sitk.ReadImage(list(map(str, files)))
+        with own_locale():
+            image = sitk.ReadImage(list(map(str, files)))
     except RuntimeError as error:
         raise DataError(
             f"the slices in {folder / DICOM} cannot be read ({str(error).strip().splitlines()[-1]}); expected the "

@@ -185,7 +185,7 @@ class Volumes(VolumeIndex):
 
     def _slice(self, kind: str, name: str) -> np.ndarray:
         values, z = read_volume(self._file(kind, scan_of(name))), slice_number(name)
-        if z >= len(values):
+        if not 0 <= z < len(values):
             raise DataError(
                 f"{self._file(kind, scan_of(name))} has {len(values)} slices, expected the slice {z}; get or make it "
                 "again"

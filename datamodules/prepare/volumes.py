@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import ndimage
 
 from fsbench.base.errors import DataError
 from fsbench.base.files import write_text
@@ -225,6 +224,9 @@ def patient_mask(image: np.ndarray, threshold: float) -> np.ndarray:
 
     Corners connect pixels of the part, and sides those of the background. Of equally large parts it is the first.
     """
+    # spared until it is needed
+    from scipy import ndimage
+
     parts, number = ndimage.label(image > threshold, structure=np.ones((3, 3)))
     if not number:
         return np.zeros(image.shape, dtype=bool)

@@ -1,5 +1,8 @@
 """Volumes read from files and written to them: NIfTI, and whatever else SimpleITK knows. Needs the extra `medical`."""
 
+import locale
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,12 +31,23 @@ def read_image(path: Path) -> "sitk.Image":
     if not path.is_file():
         raise DataError(f"the volume {path} does not exist; expected a file such as image_1.nii.gz; prepare the data")
     try:
-        image = sitk.ReadImage(str(path))
+        with own_locale():
+            image = sitk.ReadImage(str(path))
     except RuntimeError as error:
         raise _unreadable(path, str(error).strip().splitlines()[-1]) from error
     if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 1:
         raise _unreadable(path, f"it has {image.GetDimension()} axes")
     return image
+
+
+@contextmanager
+def own_locale() -> Iterator[None]:
+    """Give the process its locale back: SimpleITK's reader of DICOM leaves another, in which text files are ASCII."""
+    before = locale.setlocale(locale.LC_CTYPE)
+    try:
+        yield
+    finally:
+        locale.setlocale(locale.LC_CTYPE, before)
 
 
 def write_image(image: "sitk.Image", path: Path) -> None:

@@ -86,7 +86,7 @@ OTHERS = [
     ("check-method prototype --only shape", "did you mean 'shapes'?"),
     ("check-method prototype --size 63", "63"),
     ("check-method prototype --backbone none", "unknown backbone 'none'"),
-    ("reproduce emt", "unknown paper 'emt'; did you mean 'emat'? There are: abcdfss, bam, cst, dcama"),
+    ("reproduce emt", "unknown paper 'emt'; did you mean 'emat'? There are: abcdfss, alpnet, bam, cst"),
     ("reproduce emat --table 7", "emat has no table '7'; there are: 1"),
     ("reproduce --table 1", "--table and --run need the name of a paper; add one"),
     ("reproduce emat --data-root pascal", "--data-root is 'pascal', expected DATASET=DIR"),

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from fsbench.base.paths import REPOSITORY
+from fsbench.datamodules.datasets.sabs import Sabs
 from fsbench.datamodules.lists.plain_pickle import parse_plain_pickle
 from tests.datamodules.datasets import labelled_images
+from tests.drawn_volumes import draw_prepared
 from tests.frozen import suite
 from tests.fsbench.protocols.drawn_sets import DRAWN
 from tests.photos import draw_photos
@@ -17,6 +19,7 @@ GOLDENS = REPOSITORY / "tests/goldens/incontext"
 CAPPED = {"presence": 60, "fss_sam3": 60, "fscs": 200}
 """Number of episodes of protocols that take long to draw each; the others have as many as they say."""
 TASKS: tuple[Mapping[str, Any], ...] = tuple({"way": way, "shot": shot} for way in (1, 2) for shot in (1, 5))
+SHOTS: tuple[Mapping[str, Any], ...] = ({"shot": 1}, {"shot": 2})
 CLASSES_TASKS: tuple[Mapping[str, Any], ...] = tuple(
     {"way": way, "shot": shot, "episodes": 200} for way in (1, 2, 5) for shot in (1, 5)
 )
@@ -194,6 +197,15 @@ SETS: Mapping[str, FrozenSet] = {
     "drawn-lung-all": _drawn_set("lung_all", "lung"),
     "drawn-suim": _drawn_set("suim", "suim"),
     "drawn-fss1000": _drawn_set("fss1000", "fss1000"),
+    "drawn-chaost2": FrozenSet("chaost2", _drawn("chaost2"), (0, 5), SHOTS, protocols=("alpnet",), seconds=3),
+    "drawn-sabs": FrozenSet(
+        "sabs",
+        _written(lambda root: draw_prepared(root, Sabs, range(12))),
+        (0, 5),
+        SHOTS,
+        protocols=("alpnet",),
+        seconds=3,
+    ),
     "drawn-lvis": FrozenSet("lvis", _from_golden("lvis", "lvis_1shot.json"), TEN, seconds=8),
     "drawn-paco": FrozenSet("paco_part", _from_golden("paco", "paco_3shot.json"), FOUR, seconds=6),
     "drawn-pascal-part": FrozenSet("pascal_part", _from_golden("part", "pascal_part_2shot.json"), FOUR),

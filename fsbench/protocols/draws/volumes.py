@@ -170,7 +170,8 @@ class EverySlice(Draw):
                 if not listed.get(scan):
                     raise DataError(
                         f"the scan {scan} of {index.name} does not show {index.name_of(cls)}; expected the classes of "
-                        "the fold in its scans, without which there are no parts; take the scan out of the folder"
+                        "the fold in its scans, without which there are no parts; look at its labels, or choose a fold "
+                        "without it"
                     )
             middles = [support_slices(listed[scan], self.parts) for scan in scans.supports]
             supports = [
@@ -188,6 +189,13 @@ class EverySlice(Draw):
             raise SettingsError(
                 f"support_scans has {len(self.support_scans)} places and the test {task.shot} shots; expected a place "
                 "for each shot"
+            )
+        fold = index.fold_scans(task.fold, task.shot)
+        within = len(fold.queries) + len(fold.supports)
+        if any(not -within <= place < within for place in self.support_scans):
+            raise SettingsError(
+                f"support_scans is {list(self.support_scans)}; expected places from {-within} to {within - 1}, of the "
+                "scans of a fold and of its supports"
             )
         return index.fold_scans(task.fold, task.shot, self.support_scans or None)
 

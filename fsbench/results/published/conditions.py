@@ -24,7 +24,7 @@ PROGRAMS: Mapping[str, str] = {
     "matcher": "Matcher", "persam": "PerSAM", "pfenet": "PFENet", "sam3canvas": "FSS-SAM3",
 }  # fmt: skip
 """Types of our methods, and the names under which the atlas has their evaluation programs."""
-_TOLD_AS: Mapping[str, str] = PROGRAMS | {"sam3exemplars": "FSS-SAM3"}
+_TOLD_AS: Mapping[str, str] = {**PROGRAMS, "sam3exemplars": "FSS-SAM3"}
 """The same, and methods that no program evaluates, with the program whose network is told the same."""
 _BASE_LEARNER = ("base_learner", "bam")
 """Options of methods that leave the learner of base classes, and with it their labels, out."""

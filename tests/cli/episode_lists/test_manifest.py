@@ -120,7 +120,9 @@ def test_protocols_stand_side_by_side(capsys):
     printed = capsys.readouterr().out
     assert "fscs (version 1)" in printed and "pfenet (version 1)" in printed and "empty queries" in printed
     assert main(["list", "protocols", "--format", "markdown"]) == 0
-    assert capsys.readouterr().out.startswith("|  | bam (version 1) | bam_gfss (version 1) | capl (version 1) |")
+    assert capsys.readouterr().out.startswith(
+        "|  | alpnet (version 1) | bam (version 1) | bam_gfss (version 1) | capl (version 1) |"
+    )
 
 
 @pytest.mark.slow

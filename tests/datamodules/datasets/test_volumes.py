@@ -1,6 +1,7 @@
 """Scans of the abdomen: prepared volumes, and their preparation from drawn archives in their publishers' layouts."""
 
 import json
+import locale
 import zipfile
 
 import numpy as np
@@ -127,6 +128,7 @@ def test_files_that_lack_or_do_not_fit_are_named(tmp_path, capsys):
 
 
 def test_chaos_is_prepared_from_its_archive(tmp_path, capsys):
+    before = locale.setlocale(locale.LC_CTYPE)
     archive = draw_chaos(tmp_path / "from")
     command = ["data", "prepare", "chaost2", "--root", str(tmp_path / "root"), "--from", str(archive.parent)]
     assert main(command) != 0
@@ -137,6 +139,7 @@ def test_chaos_is_prepared_from_its_archive(tmp_path, capsys):
     with zipfile.ZipFile(archive) as packed:
         packed.extractall(tmp_path / "raw")
     raw, labels = read_scan(tmp_path / "raw/Train_Sets/MR/2/T2SPIR")
+    assert locale.setlocale(locale.LC_CTYPE) == before  # which a reader of DICOM changes
     expected, numbers = prepare_mr(raw, labels)
     assert raw.GetSpacing() == (2.0, 2.0, 8.0) and expected.GetSpacing() == pytest.approx(MR_SPACING, abs=1e-6)
     assert np.array_equal([index.label_map(name) for name in index.slices("2")], as_array(numbers))

@@ -80,12 +80,13 @@ def _scores(voxels: np.ndarray, out: Mapping[str, Any], joint: str) -> Results:
     metrics: tuple[tuple[str, VolumeScore], ...] = (
         ("dice", Dice()), ("prec", VolumePrecision()), ("rec", VolumeRecall()),
     )  # fmt: skip
+    every = np.ones_like(voxels[..., :1])  # a scan without any record is 0 / 0 to the program, too
     for word, metric in metrics:
         shares = metric.shares(voxels)
         values = {
             "class": shares.mean(1),
             "class std": shares.std(1),
-            "mean": metric.compute({"voxels": voxels[None]}, None)[0] / 100,
+            "mean": metric.compute({"voxels": np.concatenate([voxels[..., :3], every], -1)[None]}, None)[0] / 100,
             "mean std": shares.mean(0).std(),
             "raw": shares.T,
         }

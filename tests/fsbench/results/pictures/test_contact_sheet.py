@@ -24,7 +24,7 @@ def index(tmp_path):
     for name in labels:
         Image.fromarray(rng.integers(0, 256, (120, 200, 3), dtype=np.uint8)).save(tmp_path / f"{name}.png")
     return SimpleNamespace(
-        turns_images=False,
+        turns_images=False, images_are_files=True,
         class_names=("cat", "dog"), label_map=labels.get, crop=lambda name: None,
         label_values=lambda name, classes: list(classes), image_path=lambda name: tmp_path / f"{name}.png",
     )  # fmt: skip
