@@ -546,5 +546,5 @@ def _task(options: EpisodicTest, way: int) -> EpisodeTask:
 
 
 def _files(dataset: SegmentationIndex, names: Sequence[str]) -> list[Path]:
-    """Return the image files of `names`, then their label files."""
-    return [*map(dataset.image_path, names), *map(dataset.label_file, names)]
+    """Return the image files of `names`, their label files, and those that all images follow from."""
+    return [*map(dataset.image_path, names), *map(dataset.label_file, names), *dataset.further_files]

@@ -34,7 +34,7 @@ class ChaosT2(Volumes):
     class_names = ("LIVER", "RK", "LK", "SPLEEN")
     groups = ((2, 3), (1, 4))
     starts = (0, 4, 8, 12, 16, 20)
-    listed = 20
+    published_scans = tuple(map(str, (1, 2, 3, 5, 8, 10, 13, 15, *range(19, 23), *range(31, 35), *range(36, 40))))
     inner: ClassVar[tuple[str, ...]] = ("chaos_MR_T2_normalized", "CHAOST2/chaos_MR_T2_normalized")
     label_maps_are = "resampled from those of CHAOS, a class a number"
     source = Source(

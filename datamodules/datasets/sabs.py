@@ -32,7 +32,7 @@ class Sabs(Volumes):
     )  # fmt: skip
     groups = ((2, 3), (1, 6))
     starts = (0, 6, 12, 18, 24, 30)
-    listed = 30
+    published_scans = tuple(map(str, range(30)))
     scaled_by = "training scans"
     inner: ClassVar[tuple[str, ...]] = ("sabs_CT_normalized", "SABS/sabs_CT_normalized")
     label_maps_are = "resampled from those of BTCV, a class a number"

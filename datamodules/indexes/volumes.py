@@ -42,7 +42,7 @@ class Volumes(VolumeIndex):
     Attributes:
         groups: class numbers that are tested together, while the other group may be seen in training.
         starts: places of scans, ascending by id, where the folds begin, and where the last one ends.
-        listed: number of scans of the complete data.
+        published_scans: ids of the scans of the complete data, ascending as numbers.
         scaled_by: what intensities are normalised by: their own "scan", or all "training scans" of the fold.
         inner: folders below the root that the authors' may be.
     """
@@ -51,7 +51,7 @@ class Volumes(VolumeIndex):
     has_published_protocol = True
     groups: ClassVar[tuple[tuple[int, ...], ...]]
     starts: ClassVar[tuple[int, ...]]
-    listed: ClassVar[int]
+    published_scans: ClassVar[tuple[str, ...]]
     scaled_by: ClassVar[str] = "scan"
     inner: ClassVar[tuple[str, ...]] = ()
 
@@ -161,6 +161,12 @@ class Volumes(VolumeIndex):
         mean, deviation = self.scale(scan_of(name))
         return (self._slice("image", name).astype(np.float32) - np.float32(mean)) / np.float32(deviation)
 
+    @property
+    def further_files(self) -> Sequence[Path]:
+        """Volumes of the training scans, where `intensities` are normalised by them and the fold is known."""
+        scans = () if self.scaled_by == "scan" else self._training or ()
+        return [self._file("image", scan) for scan in scans]
+
     def superpixels(self, name: str) -> np.ndarray:
         """Return the superpixels (H, W) int32 of slice `name`: numbers from 1, 0 where there is none (§6.1)."""
         return np.ascontiguousarray(self._slice("superpix-MIDDLE", name).astype(np.int32))
@@ -240,8 +246,8 @@ class Volumes(VolumeIndex):
         with making_place(job.root / "scans") as raw, making_place(target) as making:
             unpack(file, raw, place)
             found = scans(raw) if raw.is_dir() else []
-            complete = len(found) == cls.listed
-            job.require_complete(file, complete, len(found) > 0, f"{len(found)} scans", str(cls.listed))
+            complete, most = len(found) == len(cls.published_scans), str(len(cls.published_scans))
+            job.require_complete(file, complete, len(found) > 0, f"{len(found)} scans", most)
             write_scans(making, found, prepare, threshold, cls.class_names)
             if isinstance(archive, ByHand):
                 job.note(file, None, verified=False)
@@ -256,7 +262,7 @@ class Volumes(VolumeIndex):
         if index is None or scans is None:
             return
         report.ok("folder", str(index.root))
-        report.count("volumes", len(scans), index.listed, "scans")
+        report.count("volumes", len(scans), len(index.published_scans), "scans")
         for scan in scans:
             report.attempt(f"scan {scan}", lambda scan=scan: index._check_scan(scan))  # type: ignore[misc]
         if report.usable:

@@ -190,6 +190,11 @@ class SegmentationIndex(ABC):
         """Return the data set as the test of a fold sees it; `intensities` may be normalised by its training images."""
         return self
 
+    @property
+    def further_files(self) -> Sequence[Path]:
+        """Files that images follow from beside their own, such as those of the scans that all are normalised by."""
+        return ()
+
     def label_values(self, name: str, classes: Sequence[int]) -> list[int]:
         """Return the value of each of `classes` in the label map of image `name`.
 

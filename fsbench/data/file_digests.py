@@ -73,9 +73,11 @@ def content_digests(paths: Sequence[Path]) -> list[str]:
 
 
 def contents_sha256(index: SegmentationIndex, names: Sequence[str]) -> str:
-    """Return a hash of the names of images, and of the contents of their files and of their label files."""
+    """Return a hash of the names of images, and of the contents of all files that they and their labels follow from."""
+    number, further = len(names), content_digests(index.further_files)
     digests = content_digests([*map(index.image_path, names), *map(index.label_file, names)])
-    return fingerprint(list(zip(names, digests[: len(names)], digests[len(names) :], strict=True)))
+    own = list(zip(names, digests[:number], digests[number:], strict=True))
+    return fingerprint([own, further] if further else own)
 
 
 def _kept(states: Mapping[str, State]) -> dict[str, str]:

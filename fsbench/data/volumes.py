@@ -3,6 +3,7 @@
 A scan is one volume (Z, H, W) of a person. A slice is named "<scan>/<z>", z from 0 in the order of the volume's array.
 """
 
+import re
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,11 @@ def slice_name(scan: str, z: int) -> str:
     ('10/7', '10', 7)
     """
     return f"{scan}/{z}"
+
+
+def is_slice(name: str) -> bool:
+    """Return whether a name is one of a slice."""
+    return re.fullmatch(r"[0-9]+/[0-9]+", name) is not None
 
 
 def scan_of(name: str) -> str:
@@ -93,8 +99,8 @@ class VolumeIndex(SegmentationIndex):
 
     @property
     @abstractmethod
-    def listed(self) -> int:
-        """Number of scans of the complete data."""
+    def published_scans(self) -> tuple[str, ...]:
+        """Ids of the scans of the complete data, ascending as numbers."""
 
     @abstractmethod
     def fold_scans(self, fold: int, shot: int, support_places: Sequence[int] | None = None) -> FoldScans:

@@ -138,7 +138,8 @@ def read_checked_manifest(path: Path, sha256: str | None = None) -> Manifest:
     except SettingsError:
         found = contradictions(manifest)
     else:
-        found = contradictions(manifest, draw.fixed_episode_count(manifest.header.dataset), draw.may_be_shorter)
+        fixed = draw.fixed_episode_count(manifest.header.dataset)
+        found = contradictions(manifest, fixed, draw.may_be_shorter, draw.draws_slices)
     if words := "; ".join(found):
         raise RecordError(
             f"the header of {path} says otherwise than its episodes: {words}; it was changed, or made by something "

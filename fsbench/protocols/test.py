@@ -281,7 +281,8 @@ class Test:
         if isinstance(self.index, ClassificationIndex):
             return [self.index.image_path(name) for of_class in self.index.images for name in of_class]
         names = self.manifest.image_names
-        return [*map(self.index.image_path, names), *map(self.index.label_file, names)]
+        own = [*map(self.index.image_path, names), *map(self.index.label_file, names)]
+        return [*own, *self.index.further_files]
 
     def truth(self, number: int) -> Any:
         """Return what answers to episode `number` are counted against; reads the query's label map.

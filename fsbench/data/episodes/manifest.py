@@ -26,7 +26,7 @@ from fsbench.base.files.opening import gunzip
 from fsbench.base.files.validation import first_problem
 from fsbench.data.episodes.episode import ClassificationEpisode, Episode
 from fsbench.data.episodes.settings import SIZE_BINS
-from fsbench.data.volumes import scan_of
+from fsbench.data.volumes import is_slice, scan_of
 
 CLASSIFICATION = "classification"
 """`kind` in the header of a classification manifest; headers of segmentation have no `kind`."""
@@ -318,7 +318,9 @@ def _episodes_schema(kind: str | None) -> TypeAdapter[Any]:
 # The header against the episodes
 
 
-def contradictions(manifest: Manifest, fixed_episodes: int | None = None, may_be_shorter: bool = True) -> Iterator[str]:
+def contradictions(
+    manifest: Manifest, fixed_episodes: int | None = None, may_be_shorter: bool = True, slices: bool | None = None
+) -> Iterator[str]:
     """Yield in words what a manifest's header says otherwise than its episodes or its protocol, with both figures.
 
     A header may come from anybody, and a table believes its numbers: how many episodes there are, whether the protocol
@@ -330,8 +332,14 @@ def contradictions(manifest: Manifest, fixed_episodes: int | None = None, may_be
             has no such number, or where the protocol is unknown.
         may_be_shorter: there may be fewer episodes than were asked for, as there always may be in the size-restricted
             settings; True where the protocol is unknown.
+        slices: the protocol's images are slices of scans; None where it is unknown.
     """
     header, official = manifest.header, manifest.official_episodes
+    if slices is not None and header.slices != slices:
+        expected = "slices" if slices else "no slices"
+        yield f"slices is {header.slices}, and the images of the protocol {header.protocol} are {expected}"
+    if header.slices and (strange := next((name for name in manifest.image_names if not is_slice(name)), None)):
+        yield f"slices is True, and {strange[:60]!r} is no slice, which are named <scan>/<z>"
     number = len(official)
     if header.episodes not in (None, number):
         yield f"episodes is {header.episodes}, and {number} are there"

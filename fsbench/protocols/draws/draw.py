@@ -63,6 +63,7 @@ class Draw(ABC):
         seed_remark: remark on the seed, in words; "" for the usual one.
         kind: `kind` in the header of its manifests.
         supports_repeat: the supports of an episode may repeat, so that two images of a class are enough.
+        draws_slices: images are slices of scans, of which a scan is an independent sample.
         asks_base_classes: episodes are about base classes, too, for which there are no supports.
         is_test: records are of it, so that headers name the protocol.
         seed_may_be_index: a seed of None is known to it.
@@ -92,6 +93,7 @@ class Draw(ABC):
     default_description: ClassVar[str] = ""
     """Words of the rule, used where `description` is empty."""
     supports_repeat: ClassVar[bool] = False
+    draws_slices: ClassVar[bool] = False
     asks_base_classes: ClassVar[bool] = False
     is_test: ClassVar[bool] = True
     seed_may_be_index: ClassVar[bool] = False

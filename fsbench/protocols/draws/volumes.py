@@ -105,6 +105,7 @@ class EverySlice(Draw):
     margin: int | None = 0
     support_scans: tuple[int, ...] = ()
 
+    draws_slices: ClassVar[bool] = True
     seed_may_be_index: ClassVar[bool] = True
     all_episodes: ClassVar[str] = "all slices of the fold"
     published: ClassVar[Mapping[str, ListsAndDraw]] = dict.fromkeys(
@@ -136,7 +137,7 @@ class EverySlice(Draw):
             Episode(place, slice_name(one.scan, one.z), cls if one.shows else 0, (cls,), (supports[one.part],))
             for place, (cls, one, supports) in enumerate(chosen)
         )
-        lists = OFFICIAL if len(volumes.scans) == volumes.listed else DERIVED
+        lists = OFFICIAL if volumes.scans == volumes.published_scans else DERIVED
         shown = {cls: dict(volumes.class_slices[cls]) for cls in sorted(volumes.class_slices)}
         sha256 = hashlib.sha256(json.dumps([volumes.scans, shown], separators=(",", ":")).encode()).hexdigest()
         official = self._most_episodes(volumes, task)

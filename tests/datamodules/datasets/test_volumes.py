@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
+import fsbench
 from fsbench.base.errors import DataError, SettingsError
 from fsbench.cli.main import main
 from fsbench.data.orientation import image_intensities, image_pixels
@@ -38,6 +39,19 @@ def folders(tmp_path_factory):
 
 
 # Prepared volumes
+
+
+def test_another_scan_that_intensities_are_normalised_by_is_another_test(tmp_path):
+    root = draw_prepared(tmp_path, Sabs, range(9))
+    test = fsbench.load_test("sabs", root=root, protocol="alpnet")
+    (scan, *_) = test.index.fold_scans(0, 1).training
+    assert scan not in {name.partition("/")[0] for name in test.manifest.image_names}
+    before = test.files_sha256
+    image = sitk.GetArrayFromImage(sitk.ReadImage(str(root / f"image_{scan}.nii.gz")))
+    write_image(sitk.GetImageFromArray(image + 1), root / f"image_{scan}.nii.gz")
+    other = fsbench.load_test("sabs", root=root, protocol="alpnet")
+    assert other.manifest.sha256 == test.manifest.sha256
+    assert other.files_sha256 != before and root / f"image_{scan}.nii.gz" in test.files
 
 
 def test_scans_are_in_the_order_of_their_numbers_and_slices_in_that_of_the_volume(folders):

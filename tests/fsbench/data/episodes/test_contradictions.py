@@ -28,7 +28,8 @@ def manifest(blocks_folder):
 def contradictions_of(manifest):
     """Return what the header says otherwise than the episodes and the protocol, which is known."""
     draw = protocol_of(manifest.header).draw
-    return list(contradictions(manifest, draw.fixed_episode_count(manifest.header.dataset), draw.may_be_shorter))
+    fixed = draw.fixed_episode_count(manifest.header.dataset)
+    return list(contradictions(manifest, fixed, draw.may_be_shorter, draw.draws_slices))
 
 
 @pytest.mark.parametrize("task", TASKS, ids=lambda task: "-".join(map(str, task.values())))
@@ -48,6 +49,7 @@ def test_what_is_drawn_contradicts_nothing(task):
         ({"class_ids": [1]}, "class_ids are 1, and episodes ask for 2, 3 as well"),
         ({"dropped_classes": [2, 5]}, "dropped_classes are 2, 5, and episodes ask for 2"),
         ({"calibration_ids": [4]}, "calibration_ids are 4, and episodes calibrate by none"),
+        ({"slices": True}, "slices is True, and the images of the protocol fscs are no slices"),
         ({"way": 1}, "way is 1, and episodes have 2 ways"),
         ({"official_sha256": "0" * 64}, "official_sha256 is 000000000000…, and that of draw 0 is "),
     ],

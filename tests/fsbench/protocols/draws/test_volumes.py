@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from fsbench.base.errors import DataError, SettingsError
+from fsbench.data.episodes.manifest import Manifest, contradictions
 from fsbench.data.episodes.task import EpisodeTask
 from fsbench.data.volumes import scan_of, slice_number
 from fsbench.datamodules.datasets.chaost2 import ChaosT2
@@ -103,6 +104,8 @@ def test_what_is_no_such_test_is_refused_in_one_line(index, tmp_path):
         replace(load_protocol("alpnet").draw, parts=2).check()
     with pytest.raises(SettingsError, match="margin is -1"):
         replace(load_protocol("alpnet").draw, margin=-1).check()
+    with pytest.raises(SettingsError, match=r"support_scans is \[9\]; expected places from -5 to 4"):
+        manifest(index, draw={"support_scans": (9,)})
     lacking = ChaosT2(str(draw_prepared(tmp_path)))
     text = (tmp_path / "classmap_1.json").read_text()
     shown = lacking.class_slices[2]["3"]
@@ -112,6 +115,24 @@ def test_what_is_no_such_test_is_refused_in_one_line(index, tmp_path):
     few = ChaosT2(str(draw_prepared(tmp_path / "few", ids=CHAOS_IDS[:1])))
     with pytest.raises(DataError, match="has 1 scans, expected more than the 1"):
         few.fold_scans(0, 1)
+
+
+def test_lists_are_official_where_the_scans_are_the_published_ones(index, tmp_path):
+    assert manifest(index).header.lists == "derived"
+    published = [int(scan) for scan in ChaosT2.published_scans]
+    assert manifest(ChaosT2(str(draw_prepared(tmp_path / "all", ids=published)))).header.lists == "official"
+    others = [*published[:-1], 40]
+    assert manifest(ChaosT2(str(draw_prepared(tmp_path / "other", ids=others)))).header.lists == "derived"
+
+
+def test_a_header_of_scans_is_held_to_its_protocol(index):
+    drawn = manifest(index, episodes=8)
+    assert not list(contradictions(drawn, slices=True))
+    (said,) = contradictions(drawn, slices=False)
+    assert said == "slices is True, and the images of the protocol alpnet are no slices"
+    photo = replace(drawn.episodes[0], query="2007_000032")
+    (said,) = contradictions(Manifest(drawn.entries, (photo, *drawn.episodes[1:])), slices=True)
+    assert said == "slices is True, and '2007_000032' is no slice, which are named <scan>/<z>"
 
 
 def test_names_tell_scan_and_slice():
