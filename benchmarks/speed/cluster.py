@@ -8,6 +8,7 @@ GPUs, a run on each GPU. What a processor does comes from `results/parts.json`, 
 methods on one H100 in docs/benchmarks.md.
 """
 
+import argparse
 import heapq
 import json
 from collections.abc import Sequence
@@ -142,5 +143,11 @@ def _minutes(seconds: float) -> str:
     return f"{seconds / 60:.0f} min"
 
 
-if __name__ == "__main__":
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.parse_args()
     write_text(PAGE, fill(PAGE.read_text(), tables()))
+
+
+if __name__ == "__main__":
+    main()

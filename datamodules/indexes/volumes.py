@@ -92,11 +92,14 @@ class Volumes(VolumeIndex):
 
     def fold_scans(self, fold: int, shot: int, support_places: Sequence[int] | None = None) -> FoldScans:
         self.check_fold(fold)
-        if len(self.scans) <= shot:
+        own = fold % FOLDS
+        least = self.starts[own + 1] - self.starts[own] + shot
+        if len(self.scans) < least:
             raise DataError(
-                f"{self.root} has {len(self.scans)} scans, expected more than the {shot} of the supports; add scans"
+                f"{self.root} has {len(self.scans)} scans, expected the {least} of a fold and its supports, or more; "
+                "add scans"
             )
-        return fold_scans(self.scans, self.starts, fold % FOLDS, shot, support_places)
+        return fold_scans(self.scans, self.starts, own, shot, support_places)
 
     def in_fold(self, fold: int, shot: int) -> Self:
         bound = copy(self)
@@ -159,6 +162,8 @@ class Volumes(VolumeIndex):
             DataError: a file cannot be read.
         """
         mean, deviation = self.scale(scan_of(name))
+        if not deviation:
+            raise DataError(f"{self._file('image', scan_of(name))} has one value alone; expected a scan; make it again")
         return (self._slice("image", name).astype(np.float32) - np.float32(mean)) / np.float32(deviation)
 
     @property

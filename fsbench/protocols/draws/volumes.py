@@ -60,8 +60,8 @@ def support_slices(listed: Sequence[int], parts: int) -> list[int]:
 def part_of(z: int, first: int, last: int, parts: int) -> int:
     """Return the part of a query scan that slice z lies in, of a class that is seen from slice first to last (§3.3).
 
-    >>> [part_of(z, 3, 9, parts=3) for z in range(2, 11)]
-    [0, 0, 0, 1, 1, 2, 2, 2, 2]
+    >>> print(*(part_of(z, 3, 9, parts=3) for z in range(2, 11)))
+    0 0 0 1 1 2 2 2 2
     """
     if first == last:
         return 0

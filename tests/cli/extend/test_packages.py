@@ -92,7 +92,7 @@ def site(tmp_path) -> Path:
     """A folder of four packages: the guide's draw, the guide's metric, both with a method, and a row."""
     folder = tmp_path / "site"
     guides = {
-        "bydice": {"Dice": "bydice.metric:Dice"},
+        "bydice": {"pooled-Dice": "bydice.metric:PooledDice"},
         "everyimage": {"every-image": "everyimage.draws:EVERY_IMAGE"},
     }
     for name, protocols in guides.items():
@@ -173,24 +173,24 @@ def check_records(folder: Path, runs: dict[str, list[str]]) -> None:
 def check_metric(call, folder: Path, runs: list[str]) -> None:
     """The guide's metric stands in every table."""
     (block,) = json.loads(call("table", *runs, "--no-trivial", "--format", "json"))
-    assert list(block["metrics"]) == ["Dice", "mIoU"]
+    assert list(block["metrics"]) == ["pooled-Dice", "mIoU"]
     for row in block["rows"]:
-        dice, iou = (row["scores"][name]["value"] for name in ("Dice", "mIoU"))
+        dice, iou = (row["scores"][name]["value"] for name in ("pooled-Dice", "mIoU"))
         assert iou < dice <= 2 * iou  # of every class 2 IoU / (1 + IoU), where no void is in the union
-    value = f"{block['rows'][0]['scores']['Dice']['value']:.2f}"
-    for words in (("table", *runs), ("table", *runs, "--metrics", "Dice")):
+    value = f"{block['rows'][0]['scores']['pooled-Dice']['value']:.2f}"
+    for words in (("table", *runs), ("table", *runs, "--metrics", "pooled-Dice")):
         text = call(*words)
-        assert value in text and "Dice" in text and "twice the overlap" in text
+        assert value in text and "pooled-Dice" in text and "twice the overlap" in text
     compared = call("compare", *runs)
-    assert "Dice, fold 0" in compared and value in compared
+    assert "pooled-Dice, fold 0" in compared and value in compared
     call("report", *runs, "--out", "pages-dice")
     page = next(folder.glob("pages-dice/study-*/index.html")).read_text()
-    assert "Dice" in page and value in page and "twice the overlap" in page
-    assert f"Dice: {MEANING}" in " ".join(call("list", "protocols", "bydice").split())
+    assert "pooled-Dice" in page and value in page and "twice the overlap" in page
+    assert f"pooled-Dice: {MEANING}" in " ".join(call("list", "protocols", "bydice").split())
     assert "twice the overlap" in call("list")
     assert f"class-pooled Dice {MEANING}" in " ".join(call("atlas", "words", "metric").split())
-    said = call("table", *runs, "--metrics", "Dise", status=2)
-    assert "unknown metric 'Dise'; did you mean 'Dice'?" in said
+    said = call("table", *runs, "--metrics", "pooled-Dise", status=2)
+    assert "unknown metric 'pooled-Dise'; did you mean 'pooled-Dice'?" in said
 
 
 def check_draw_and_void(call, folder: Path, runs: list[str]) -> None:
@@ -228,9 +228,9 @@ def test_runs_stand_in_the_atlas_in_the_metrics_own_words(fsbench, call, site, t
     assert entry["conditions"]["metric"] == "class-pooled Dice"
     assert data["words"]["metric"]["class-pooled Dice"] == MEANING
     (record,) = (tmp_path / "runs").glob("*/run.json")
-    score = json.loads(record.read_text())["scores"]["Dice"]
+    score = json.loads(record.read_text())["scores"]["pooled-Dice"]
     figures = {figure["metric"]: figure["value"] for figure in entry["figures"]}
-    assert figures["Dice"] == f"{score:.1f}" and "mIoU" in figures
+    assert figures["pooled-Dice"] == f"{score:.1f}" and "mIoU" in figures
 
 
 def test_a_file_may_name_no_draw_that_no_entry_point_names(call, tmp_path):

@@ -113,7 +113,7 @@ def test_what_is_no_such_test_is_refused_in_one_line(index, tmp_path):
     with pytest.raises(DataError, match="scan 3 of chaost2 does not show"):
         manifest(ChaosT2(str(tmp_path)))
     few = ChaosT2(str(draw_prepared(tmp_path / "few", ids=CHAOS_IDS[:1])))
-    with pytest.raises(DataError, match="has 1 scans, expected more than the 1"):
+    with pytest.raises(DataError, match="has 1 scans, expected the 5 of a fold and its supports"):
         few.fold_scans(0, 1)
 
 
