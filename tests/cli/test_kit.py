@@ -17,6 +17,7 @@ from PIL import Image
 from fsbench.base.paths import IS_CLONE, REPOSITORY
 from fsbench.data.episodes.task import EpisodeTask
 from fsbench.data.label_maps import way_labels
+from fsbench.datamodules.datasets.chaost2 import ChaosT2
 from fsbench.datamodules.datasets.demo import Demo
 from fsbench.datamodules.datasets.folder import Folder
 from fsbench.protocols.kit.answers import Answers
@@ -29,6 +30,7 @@ from fsbench.runner.config.tests import load_test
 from fsbench.runner.evaluation.evaluate import evaluate
 from fsbench.runner.evaluation.kit_test import load_kit_test
 from fsbench.runner.evaluation.score import score
+from tests.drawn_volumes import draw_prepared
 from tests.fsbench.test_light_installation import Installation, requirements
 
 
@@ -388,6 +390,8 @@ def test_all_protocols_count_files_as_functions(protocol, blocks_folder, tmp_pat
     rules = load_protocol(protocol)
     if protocol in ("gfss", "fss_sam3", "capl"):  # which need larger objects
         index = rules.draw.data(Demo(str(tmp_path / "demo"), train=20, val=60))
+    elif protocol == "alpnet":
+        index = rules.draw.data(ChaosT2(str(draw_prepared(tmp_path / "scans"))))
     else:
         index = rules.draw.data(Folder(str(blocks_folder)))
     task = EpisodeTask(0, episodes=6, skip_small_classes=True)
