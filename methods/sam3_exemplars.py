@@ -162,11 +162,11 @@ def suppress(masks: Tensor) -> Tensor:
 
 
 class Exemplar(NamedTuple):
-    """What supports show of their way.
+    """The prompt that the supports of one way are made into: tokens of their objects, and a text.
 
     Attributes:
         tokens: (1, m, C); None where no support has a box.
-        text: asks for the way.
+        text: the word that SAM 3 is asked for: "visual", or the name of the class.
     """
 
     tokens: Tensor | None

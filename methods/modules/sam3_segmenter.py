@@ -1,4 +1,4 @@
-"""What methods on SAM 3 share: what they are told of supports, and the label map of the detections of several ways."""
+"""The base of methods on SAM 3: boxes and names of supports for it, and the label map of all that it detects."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace

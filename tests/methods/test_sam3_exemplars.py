@@ -9,12 +9,13 @@ from torch import Tensor
 
 from fsbench.base.errors import CheckpointError, SettingsError
 from fsbench.core.prediction import Prediction
-from fsbench.data.batch import EpisodeBatch, Hints
+from fsbench.data.batch import EpisodeBatch
 from fsbench.data.connected import largest_part_box
 from fsbench.methods.sam3_exemplars import SAM3Exemplars, instance_masks, mask_boxes, relative_boxes, suppress
 from fsbench.networks.backbones.sam2_sam3 import SAM3S, Detections, Sam3NetConfig
 from fsbench.runner.contract.episodes import segmentation_episode
 from tests.fsbench.networks.backbones.test_sam3 import official_state
+from tests.methods.test_sam3_canvas import hinted
 
 pytest.importorskip("transformers")
 
@@ -27,18 +28,6 @@ def method(**settings: object) -> SAM3Exemplars:
 
 def an_episode(ways: int = 1, shots: int = 1) -> EpisodeBatch:
     return next(segmentation_episode(1, 0, ways, shots, SIDE).split())
-
-
-def hinted(episode: EpisodeBatch, box: list[float] | None, names: tuple[str, ...] = ("disc",)) -> EpisodeBatch:
-    """Return the episode with photos of twice its images' width, and one box for every support."""
-
-    def photo(row: int) -> Tensor:
-        return episode.images[row].repeat_interleave(2, 2)
-
-    ways, shots = episode.support.shape[1:]
-    boxes = torch.tensor(box or [torch.nan] * 4, dtype=torch.float64).expand(ways, shots, 4)
-    supports = [[photo(int(row)) for row in way] for way in episode.support[0]]
-    return replace(episode, hints=[Hints(photo(int(episode.query[0])), supports, boxes, names)])
 
 
 def predict(found: SAM3Exemplars, episode: EpisodeBatch) -> Prediction:

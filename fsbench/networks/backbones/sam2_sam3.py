@@ -674,7 +674,8 @@ SAM3S = {
 
 
 class Levels(NamedTuple):
-    """What SAM 3's detector reads of an image, from the finest level on.
+    """Feature maps of one image at three sizes, the finest first, and a code for the place of each cell; the detector
+    reads both.
 
     Attributes:
         maps: (1, C, 4g, 4g), (1, C, 2g, 2g) and (1, C, g, g).

@@ -25,7 +25,8 @@ PROGRAMS: Mapping[str, str] = {
 }  # fmt: skip
 """Types of our methods, and the names under which the atlas has their evaluation programs."""
 _TOLD_AS: Mapping[str, str] = {**PROGRAMS, "sam3exemplars": "FSS-SAM3"}
-"""The same, and methods that no program evaluates, with the program whose network is told the same."""
+"""Types of our methods, and the programs of the atlas whose network is told the same as theirs: `PROGRAMS`, and methods
+that no program evaluates."""
 _BASE_LEARNER = ("base_learner", "bam")
 """Options of methods that leave the learner of base classes, and with it their labels, out."""
 _CHOICES = {
