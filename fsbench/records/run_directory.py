@@ -8,6 +8,7 @@ import json
 import logging
 import re
 import shutil
+import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -89,19 +90,11 @@ class RunDirectory:
     @contextmanager
     def logged(self) -> Iterator[None]:
         """Send messages of the suite and of Lightning, and warnings, to this run's log instead of the screen."""
-        loggers = [logging.getLogger(name) for name in LOGGERS]
-        before = list(loggers[0].handlers)
-        for logger in loggers:
-            logger.handlers = list(self._handlers)
-            logger.setLevel(logging.INFO)
-            logger.propagate = False
-        logging.captureWarnings(True)
+        _redirection.enter(self._handlers)
         try:
             yield
         finally:
-            for logger in loggers:
-                logger.handlers = list(before)
-            logging.captureWarnings(bool(before))
+            _redirection.leave(self._handlers)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -155,6 +148,47 @@ class _LogFile(logging.FileHandler):
     def close(self) -> None:
         with suppress(OSError):
             super().close()
+
+
+class _Redirection:
+    """Where the messages of this process go: to the log of the block entered last, of those that are open.
+
+    Blocks may end in any order. With the last one, each logger has again what it had before the first.
+    """
+
+    def __init__(self) -> None:
+        self._open: list[list[logging.Handler]] = []
+        self._before: list[tuple[logging.Logger, list[logging.Handler], int, bool]] = []
+        self._captures = False
+
+    def enter(self, handlers: list[logging.Handler]) -> None:
+        """Send messages and warnings to `handlers`."""
+        if not self._open:
+            loggers = [logging.getLogger(name) for name in LOGGERS]
+            self._before = [(each, each.handlers, each.level, each.propagate) for each in loggers]
+            shown_by = warnings.showwarning
+            logging.captureWarnings(True)
+            self._captures = warnings.showwarning is not shown_by
+        self._open.append(handlers)
+        self._direct()
+
+    def leave(self, handlers: list[logging.Handler]) -> None:
+        """End the last of the blocks that were entered with `handlers`."""
+        self._open.reverse()
+        self._open.remove(handlers)
+        self._open.reverse()
+        self._direct()
+        if not self._open and self._captures:
+            logging.captureWarnings(False)
+
+    def _direct(self) -> None:
+        for logger, handlers, level, propagates in self._before:
+            logger.handlers = list(self._open[-1]) if self._open else handlers
+            logger.setLevel(logging.INFO if self._open else level)
+            logger.propagate = False if self._open else propagates
+
+
+_redirection = _Redirection()
 
 
 def _is_no_advertisement(record: logging.LogRecord) -> bool:

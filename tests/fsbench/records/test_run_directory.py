@@ -3,6 +3,7 @@
 import logging
 import subprocess
 import sys
+import warnings
 
 import pytest
 
@@ -93,6 +94,28 @@ def test_messages_and_errors_go_to_the_log(tmp_path):
     with pytest.raises(ZeroDivisionError), RunDirectory(tmp_path / "run"):
         print(1 / 0)
     assert "Traceback" in (tmp_path / "run" / "run.log").read_text()
+
+
+def test_messages_go_to_the_folder_entered_last_and_afterwards_where_they_went_before(tmp_path):
+    """Also where folders are left in the order in which they were entered."""
+    lightning, shown_by = logging.getLogger("lightning.pytorch"), warnings.showwarning
+    before = list(lightning.handlers), lightning.level, lightning.propagate
+    first, second = RunDirectory(tmp_path / "first"), RunDirectory(tmp_path / "second")
+    first.__enter__()
+    second.__enter__()
+    with first.logged():
+        lightning.warning("one")
+    lightning.warning("two")
+    first.__exit__(None, None, None)
+    warnings.warn("three", stacklevel=1)
+    second.__exit__(None, None, None)
+    logs = {name: (tmp_path / name / "run.log").read_text() for name in ("first", "second")}
+    assert [[word in logs[name] for word in ("one", "two", "three")] for name in logs] == [
+        [True, False, False],
+        [False, True, True],
+    ]
+    assert (list(lightning.handlers), lightning.level, lightning.propagate) == before
+    assert warnings.showwarning is shown_by
 
 
 def test_other_ranks_write_nothing(tmp_path):
