@@ -237,10 +237,10 @@ def why_refused(typed: Typed, command: Command) -> str | None:
 def test_every_command_is_understood(typed):
     """One test, since all of them share the runs that the first of them makes."""
     typed.make(["bench"], run=True)
+    first = {command: document for document in reversed(DOCUMENTS) for command in commands(document)}
     refused = [
-        f"{document.name}: {reason}"
-        for document in DOCUMENTS
-        for command in dict.fromkeys(commands(document))
+        f"{first[command].name}: {reason}"
+        for command in dict.fromkeys(command for document in DOCUMENTS for command in commands(document))
         if (reason := why_refused(typed, command))
     ]
     assert not refused, "\n".join(refused)

@@ -141,6 +141,7 @@ def test_a_network_without_rotary_positions_has_one_basis_alone(rotary):
     assert scaled.record_notes(None) == ["the basis of positions has scaled coordinates (basis_coordinates 1.5)"]
 
 
+@pytest.mark.slow(3)
 def test_the_identity_has_the_coordinates_of_the_basis(rotary):
     base = ["--config=configs/base.yaml", "--config=configs/methods/insid3.yaml", "--config=configs/data/demo.yaml"]
     network = ["--model.backbone.name=rotary", f"--model.backbone.weights={rotary.weights}"]

@@ -29,7 +29,7 @@ def test_print_config_shows_everything(capsys):
     assert config["trainer"]["max_epochs"] and config["seed_everything"] == 0
 
 
-@pytest.mark.parametrize("value", [1, 1.0, 3, 0.5])
+@pytest.mark.parametrize("value", [1, 1.0])
 def test_a_number_of_batches_is_no_share_of_them(capsys, value):
     with pytest.raises(SystemExit):
         main(["bench", "--method", "emat", "--dataset", "demo", f"--trainer.limit_train_batches={value}",

@@ -12,6 +12,8 @@ from fsbench.runner.grid.bench import RunConfig
 from tests.cli.commands import images_of
 
 ABLATIONS = sorted((CONFIGS / "ablations" / "dcama").glob("*.yaml"))
+OFTEN = ("nshot_vote", "skip_4")
+"""Stand for the other files in the quick tests: a way to join shots, and a setting of the method."""
 SWEEP = yaml.safe_load((CONFIGS / "sweeps" / "dcama_ablations.yaml").read_text())
 SKIPS = {(), (4,), (8,), (16,), (4, 8), (4, 16), (8, 16), (4, 8, 16)}
 
@@ -68,7 +70,11 @@ def plain(small_demo):
     return experiment(small_demo)
 
 
-@pytest.mark.parametrize("path", ABLATIONS, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path",
+    [path if path.stem in OFTEN else pytest.param(path, marks=pytest.mark.slow(1)) for path in ABLATIONS],
+    ids=lambda path: path.stem,
+)
 def test_each_sets_what_it_says(path):
     config = RunConfig("dcama", "demo", shot=2, extra=(f"--config={path}",)).parse(build=False).config
     content = yaml.safe_load(path.read_text())

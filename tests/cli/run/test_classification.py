@@ -16,6 +16,8 @@ from tests.photos import DATA, INDEX, arguments
 
 METHODS = [name for name in names("methods") if task_of("methods", name) == "classification"]
 METHODS += [name for name, choice in aliases().items() if choice.method in METHODS]
+OFTEN = ("nn", "metaoptnet", "ft", "fort_lora_swin")
+"""Without training, with a solver, with a network that is tuned, and an alias."""
 
 
 @pytest.fixture
@@ -36,7 +38,9 @@ def zeros(encoder, seed):
     return {name: torch.zeros(value.shape) for name, value in encoder.meta_network().state_dict().items()}
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    "method", [name if name in OFTEN else pytest.param(name, marks=pytest.mark.slow(1)) for name in METHODS]
+)
 def test_paper_settings_of_every_method(method, photos, monkeypatch):
     monkeypatch.setattr(Encoder, "_random_state", zeros)  # which takes seconds for 86 million
     given = [f"--config={path}" for path in config_files(method)]  # without the data set's backbone

@@ -132,6 +132,7 @@ def test_an_image_that_cannot_be_read_is_named(experiment, tmp_path):
             run_experiment(experiment(name, "--data.test.episodes=30", root=root))
 
 
+@pytest.mark.slow(3)
 def test_exchanged_photos_and_another_code_make_other_features(experiment, tmp_path, monkeypatch):
     """Also where the file is as long as before and has its old time."""
     root = draw_photos(tmp_path / "photos", [6] * 5)

@@ -60,6 +60,7 @@ def test_first_values_of_adapters_are_drawn_once_in_a_run_or_in_every_episode(ex
     assert not torch.equal(a, d)
 
 
+@pytest.mark.slow(3)
 def test_fort_takes_the_weight_of_the_gradient(experiment):
     """lambda 0 is the roll-out of the attention alone; the setting is part of what a run is."""
     runs = {weight: experiment("fort", SMALL, f"--model.gradient_weight={weight}") for weight in (0.0, 1.0, 50.0)}

@@ -144,6 +144,7 @@ def test_rates_and_statistics_of_a_training(blocks_folder):
     assert moved == set(before)
 
 
+@pytest.mark.slow(3)
 def test_an_image_alone_has_no_statistics(blocks_folder):
     """Nor has an odd last one, which is left out as the authors' loader does: 24 images, 23 in a step."""
     odd = images(blocks_folder, batch_size=23)

@@ -104,6 +104,7 @@ def test_a_missing_mamba_ssm_is_said(mamba_ssm, monkeypatch):
         selective_scan(**x, backend="mamba_ssm")
 
 
+@pytest.mark.slow(3)
 def test_an_unusable_build_of_mamba_ssm_is_said(tmp_path):
     """Built for another torch or without CUDA it raises these where it is imported; a process of its own imports it."""
     package = tmp_path / "mamba_ssm" / "ops"

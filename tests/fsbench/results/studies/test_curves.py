@@ -148,6 +148,7 @@ def test_points_of_other_queries_are_not_compared(records):
     assert any("not of the same queries" in note for note in table.notes)
 
 
+@pytest.mark.slow(3)
 def test_a_curve_of_classification_has_every_score_of_its_runs(tmp_path):
     for way in (2, 4):
         test = fsbench.load_test("demo-cls", root=tmp_path / "demo", way=way, episodes=3)

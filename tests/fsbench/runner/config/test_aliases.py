@@ -124,13 +124,17 @@ ONE_PROTOCOL = dict.fromkeys(("coco_all", "isaid", "lvis", "pascal_part", "paco_
     **dict.fromkeys(("chaost2", "sabs"), "alpnet"),
 }
 """Data sets that come with their protocol, whatever the method's own is."""
+OFTEN = ("dcama_resnet50", "vrp_sam_vgg16", "fort_lora_swin")
+"""Stand for the others in the quick tests: one alias each of a trained method, of one on SAM, and of a classifier."""
 
 
 def test_every_alias_is_held_here():
     assert set(aliases()) == set(METHODS)
 
 
-@pytest.mark.parametrize("alias", METHODS)
+@pytest.mark.parametrize(
+    "alias", [name if name in OFTEN else pytest.param(name, marks=pytest.mark.slow(1)) for name in METHODS]
+)
 def test_an_alias_has_the_arguments_that_it_always_had(alias):
     kind, backbone, cache, arguments = METHODS[alias]
     choice = aliases()[alias]

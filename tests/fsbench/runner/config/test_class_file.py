@@ -164,7 +164,7 @@ def test_a_yaml_file_is_a_method_with_the_files_beside_it(mine):
     assert request.values["run"]["checkpoint"] == "own-demo.ckpt"
 
 
-@pytest.mark.parametrize("form", ["./mine.py:Constant", "mine.py:Constant", "{folder}/mine.py:Constant"])
+@pytest.mark.parametrize("form", ["./mine.py:Constant", "{folder}/mine.py:Constant"])
 def test_a_yaml_file_names_the_class_of_a_python_file_beside_it(mine, small_data, tmp_path_factory, monkeypatch, form):
     path = form.format(folder=mine.parent)
     text = f"{{class_path: {path}, init_args: {{value: 0, backbone: {{name: dino_vits8}}}}}}"

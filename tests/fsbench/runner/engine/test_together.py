@@ -121,6 +121,7 @@ def test_what_fails_ends_all_and_the_runs_by_themselves_go_on(images, tmp_path, 
     assert [files_of(together[name]) for name in alone] == [files_of(record) for record in alone.values()]
 
 
+@pytest.mark.slow(3)
 def test_what_runs_share_is_the_test_the_network_and_the_machine(images, tmp_path):
     def walk(method="prototype", *extra, **options):
         run = folder_run(method, images, tmp_path, *extra, **{"protocol": "fscs", "episodes": 2} | options)

@@ -10,6 +10,7 @@ from fsbench.runner.engine.withheld_validation import withhold_validation
 from tests.fsbench.runner.engine.test_training_steps import experiment
 
 
+@pytest.mark.slow(3)
 def test_a_training_takes_the_threads_of_its_settings(blocks_folder, tmp_path):
     """The demo's EMAT takes one, as in its file; elsewhere there is one for each core."""
 

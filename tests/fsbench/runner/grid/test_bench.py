@@ -95,6 +95,7 @@ class Fails:
         pass
 
 
+@pytest.mark.slow(3)
 def test_runs_of_several_protocols_are_counted_together(blocks_folder, tmp_path, capsys, monkeypatch):
     """Each is checked before the first one starts, and named with its protocol."""
     started = []
