@@ -29,7 +29,8 @@ def comparable(records: Iterable[Record]) -> list[list[Record]]:
 def group_key(record: Record, seed: bool = True, without: Collection[str] = ()) -> tuple[Any, ...]:
     """Return all of a record's header that must be equal in a group, with the test's seed or without it.
 
-    Entries named in `without` may differ.
+    All episodes of a protocol are one number, though folds may have different ones: a test may ask every image of a
+    fold. Entries named in `without` may differ.
     """
     header = record.header
     names = (
@@ -39,12 +40,12 @@ def group_key(record: Record, seed: bool = True, without: Collection[str] = ()) 
     )  # fmt: skip
     left_out = {*without, *(() if seed else ("seed",))}
     classification = (getattr(header, name) for name in ("kind", "queries", "min_class_size"))
-    counts = ("requested", "official_episodes", "folds")
-    numbers = (getattr(header, name) for name in counts if name not in left_out)
+    number = "all" if header.requested == header.official_episodes else header.requested
     return (
         *(str(getattr(header, name)) for name in names if name not in left_out),
         *classification,
-        *numbers,
+        number,
+        header.folds,
     )
 
 

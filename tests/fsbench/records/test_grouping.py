@@ -29,6 +29,20 @@ def test_tests_stand_by_ways_and_shots_as_numbers():
     ]  # fmt: skip
 
 
+def test_folds_of_a_test_of_every_image_are_one_test_and_a_trial_is_another():
+    """As of iSAID-5i, whose folds have lists of other lengths."""
+    lengths = [33, 20, 41]
+    whole = [
+        record({"manifest_sha256": str(fold)}, fold=fold, folds=3, requested=count, official_episodes=count)
+        for fold, count in enumerate(lengths)
+    ]
+    trial = [
+        record({"manifest_sha256": f"few {fold}"}, fold=fold, folds=3, requested=5, official_episodes=count)
+        for fold, count in enumerate(lengths)
+    ]
+    assert comparable([*whole, *trial]) == [whole, trial]
+
+
 def of_file(fold: int, part: str, sha256: str) -> Record:
     """Return a run whose method or data set is a class of a file with this content."""
     identity = {"method": {"name": "mine"}, "dataset": {"name": "d"}, "fold": fold, "manifest_sha256": f"{fold}"}
