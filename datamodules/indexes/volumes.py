@@ -5,9 +5,11 @@ Beside them are `superpix-MIDDLE_<id>.nii.gz` and `classmap_1.json`, the slices 
 
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
+from dataclasses import asdict, dataclass
 from functools import cached_property
+from math import inf, isfinite
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 import numpy as np
 
@@ -15,9 +17,9 @@ from fsbench.base.errors import DataError, SettingsError
 from fsbench.base.files import read_json
 from fsbench.data.dataset import Part
 from fsbench.data.disk_cache import load_json, save_json
-from fsbench.data.file_digests import content_digests
+from fsbench.data.file_digests import content_digests, file_state
 from fsbench.data.source import Archive, ByHand
-from fsbench.data.volume_io import read_volume, volume_shape
+from fsbench.data.volume_io import load_volume, read_volume, value_range, volume_shape
 from fsbench.data.volumes import SIDE, FoldScans, VolumeIndex, fold_scans, scan_of, slice_name, slice_number
 from fsbench.datamodules.check.report import Report
 from fsbench.datamodules.indexes.find_folder import find_folder
@@ -28,7 +30,7 @@ from fsbench.datamodules.prepare.unpack import Place, unpack
 from fsbench.datamodules.prepare.volumes import Prepare, RawScan, write_scans
 
 CLASS_SLICES = "classmap_1.json"
-KIND = "intensities-1"
+KIND = "intensities-2"
 """Kind of the cached moments of volumes, to be changed with what they are of."""
 FOLDS = 5
 """Folds of scans; each is one for either group of organs."""
@@ -60,7 +62,7 @@ class Volumes(VolumeIndex):
         self.root = find_folder(given, self.inner, (CLASS_SLICES,)) or given
         self.folds = FOLDS * len(self.groups)
         self._training: tuple[str, ...] | None = None
-        self._known_moments: dict[str, dict[str, Any]] = {}
+        self._known_moments: dict[str, Moments] = {}
         if not (self.root / CLASS_SLICES).is_file():
             raise self.source.missing(f"{root} has no {CLASS_SLICES}; expected a folder of prepared volumes")
 
@@ -148,7 +150,7 @@ class Volumes(VolumeIndex):
 
     def pixels(self, name: str) -> np.ndarray:
         """Return slice `name` (H, W, 3) uint8: its volume's smallest value is 0, the largest 255, of all channels."""
-        low, high = self._moments(scan_of(name))["range"]
+        low, high = value_range(self.image_path(name))
         grey = np.rint((self._slice("image", name) - low) * (255 / ((high - low) or 1))).astype(np.uint8)
         return np.repeat(grey[..., None], 3, 2)
 
@@ -165,6 +167,18 @@ class Volumes(VolumeIndex):
         if not deviation:
             raise DataError(f"{self._file('image', scan_of(name))} has one value alone; expected a scan; make it again")
         return (self._slice("image", name).astype(np.float32) - np.float32(mean)) / np.float32(deviation)
+
+    @property
+    def has_intensities(self) -> bool:
+        return self.scaled_by == "scan" or bool(self._training)
+
+    def prepare_intensities(self) -> None:
+        """Compute the moments of all scans that `intensities` are normalised by, which are the training scans or none.
+
+        Raises as `intensities`.
+        """
+        if self.scaled_by != "scan":
+            self.scale(self.scans[0])
 
     @property
     def further_files(self) -> Sequence[Path]:
@@ -203,14 +217,16 @@ class Volumes(VolumeIndex):
             )
         return values[z, :SIDE, :SIDE]
 
-    def _moments(self, scan: str) -> dict[str, Any]:
+    def _moments(self, scan: str) -> "Moments":
+        """Return the moments of a scan's image, from the disk cache where a file with its content has them."""
         if scan not in self._known_moments:
             file = self._file("image", scan)
-            (digest,) = content_digests([file])
-            found = load_json(KIND, digest)
+            state, (digest,) = file_state(file), content_digests([file])
+            found = kept_moments(load_json(KIND, digest))
             if found is None:
-                found = moments(read_volume(file))
-                save_json(KIND, digest, found)
+                found = moments(load_volume(file))
+                if file_state(file) == state:  # else the digest may be of what was there before
+                    save_json(KIND, digest, asdict(found))
             self._known_moments[scan] = found
         return self._known_moments[scan]
 
@@ -299,25 +315,44 @@ class Volumes(VolumeIndex):
                 )
 
 
-def moments(values: np.ndarray) -> dict[str, Any]:
-    """Return the number of voxels of a volume, their mean, summed squared deviations, and smallest and largest value.
+@dataclass(frozen=True)
+class Moments:
+    """Sums of a volume that a mean and a standard deviation of several follow from.
 
-    They are of the values in float32, as programs read them, summed in float64.
+    Attributes:
+        number: of its voxels.
+        mean: of their values.
+        squares: sum of their squared differences from the mean.
+    """
+
+    number: int
+    mean: float
+    squares: float
+
+
+def moments(values: np.ndarray) -> Moments:
+    """Return the moments of a volume (Z, H, W).
+
+    They are of the values in float32, as programs read them. The mean is summed in float64. Differences from it are
+    rounded to float32, then squared and summed in float64: the standard deviation that follows is exact to 1e-7 of
+    itself wherever it is a thousandth of the mean or more, as in any scan.
     """
     single = values.astype(np.float32)
     mean = float(single.mean(dtype=np.float64))
-    squares = float(np.square(single - mean, dtype=np.float64).sum())
-    return {
-        "number": single.size,
-        "mean": mean,
-        "squares": squares,
-        "range": [float(single.min()), float(single.max())],
-    }
+    return Moments(single.size, mean, float(np.square(single - mean, dtype=np.float64).sum()))
 
 
-def pooled_moments(volumes: Sequence[Mapping[str, Any]]) -> tuple[float, float]:
-    """Return mean and standard deviation of population of all voxels of some volumes, of their `moments`."""
-    number = sum(one["number"] for one in volumes)
-    mean = sum(one["number"] * one["mean"] for one in volumes) / number
-    squares = sum(one["squares"] + one["number"] * (one["mean"] - mean) ** 2 for one in volumes)
+def kept_moments(content: object) -> Moments | None:
+    """Return the moments that an entry of the disk cache holds; None where it is absent or holds something else."""
+    match content:
+        case {"number": int(number), "mean": float(mean), "squares": float(squares)}:
+            return Moments(number, mean, squares) if number > 0 and isfinite(mean) and 0 <= squares < inf else None
+    return None
+
+
+def pooled_moments(volumes: Sequence[Moments]) -> tuple[float, float]:
+    """Return mean and standard deviation of population of all voxels of some volumes."""
+    number = sum(one.number for one in volumes)
+    mean = sum(one.number * one.mean for one in volumes) / number
+    squares = sum(one.squares + one.number * (one.mean - mean) ** 2 for one in volumes)
     return mean, float(np.sqrt(squares / number))

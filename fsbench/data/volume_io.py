@@ -92,6 +92,17 @@ def load_volume(path: Path) -> np.ndarray:
     return values
 
 
+def value_range(path: Path) -> tuple[float, float]:
+    """Return the smallest and the largest value of a volume, rounded to float32; raises DataError as `read_image`."""
+    return _value_range(path, file_state(path))
+
+
+@lru_cache(maxsize=1024)
+def _value_range(path: Path, state: State) -> tuple[float, float]:
+    values = read_volume(path)
+    return float(np.float32(values.min())), float(np.float32(values.max()))
+
+
 @lru_cache(maxsize=1024)
 def _volume_shape(path: Path, state: State) -> tuple[int, int, int]:
     # spared until it is needed

@@ -2,21 +2,30 @@
 
 import json
 import locale
+import os
 import zipfile
+from dataclasses import asdict
+from functools import partial
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
+import torch
+from torch.utils.data import DataLoader
 
 import fsbench
 from fsbench.base.errors import DataError, SettingsError
 from fsbench.cli.main import main
+from fsbench.core.data_options import EpisodicTest, Loading
 from fsbench.data.orientation import image_intensities, image_pixels
 from fsbench.data.transforms import RESIZES
-from fsbench.data.volume_io import write_image
+from fsbench.data.volume_io import load_volume, write_image
 from fsbench.datamodules.datasets.chaost2 import ChaosT2, read_scan
 from fsbench.datamodules.datasets.sabs import Sabs
+from fsbench.datamodules.episodic import EpisodicDataModule
+from fsbench.datamodules.indexes import volumes
 from fsbench.datamodules.indexes.volumes import CLASS_SLICES
+from fsbench.datamodules.loading.superpixels import SuperpixelEpisodes
 from fsbench.datamodules.prepare.volumes import (
     MR_SPACING,
     as_array,
@@ -99,6 +108,46 @@ def test_a_slice_of_ct_is_normalised_by_the_training_scans_of_the_fold_before_it
     assert found.shape == bound.label_map("0/1").shape == (256, 256)
     assert np.allclose(found, ((whole - training.mean()) / training.std())[:256, :256], atol=1e-4)
     assert not np.allclose(found, index.in_fold(0, 1).intensities("0/1"), atol=1e-4)
+
+
+def test_the_numbers_that_intensities_are_normalised_by_are_those_of_plain_sums(folders):
+    for index, scans in (
+        (ChaosT2(str(folders[ChaosT2])), ("3",)),
+        (Sabs(str(folders[Sabs])).in_fold(1, 1), ("4", "5")),
+    ):
+        values = np.concatenate([as_array(sitk.ReadImage(str(index.image_path(f"{scan}/0")))) for scan in scans])
+        exact = values.astype(np.float32).astype(np.float64)
+        assert index.scale("3") == pytest.approx((exact.mean(), exact.std()), rel=1e-7)
+
+
+def test_training_scans_are_summed_before_loader_processes_start(folders, monkeypatch):
+    for name in ("load_json", "save_json"):  # without the disk cache, where the first process would keep them
+        monkeypatch.setattr(volumes, name, lambda *_: None)
+    monkeypatch.setattr(volumes, "load_volume", partial(read_in, os.getpid()))
+    data = EpisodicDataModule(
+        Sabs(str(folders[Sabs])), EpisodicTest(protocol="alpnet", fold=1), loading=Loading(workers=2), image_size=64,
+        input_resize="intensities",
+    )  # fmt: skip
+    batches = iter(data.test_dataloader())
+    assert all(torch.isfinite(next(batches).images).all() for _ in range(4))
+    regions = SuperpixelEpisodes(data.dataset, list(data.dataset.slices("4")), frozenset(), None, 64, 0)
+    items = iter(DataLoader(regions, batch_size=None, sampler=[(0, 0), (0, 1)], num_workers=2))
+    assert all(torch.isfinite(next(items).images).all() for _ in range(2))
+
+
+def read_in(process, path):
+    """Read a volume to be summed, in this process alone."""
+    assert os.getpid() == process
+    return load_volume(path)
+
+
+def test_a_damaged_entry_of_the_disk_cache_counts_as_absent():
+    found = volumes.moments(np.arange(24.0).reshape(2, 3, 4))
+    assert (found.number, found.mean) == (24, 11.5) and found.squares == pytest.approx(24 * np.arange(24).var())
+    assert volumes.kept_moments(asdict(found)) == found
+    for entry in (None, [], {}, {"number": 0, "mean": 1.0, "squares": 1.0}, {**asdict(found), "mean": float("nan")},
+                  {**asdict(found), "squares": "1"}, {**asdict(found), "squares": -1.0}):  # fmt: skip
+        assert volumes.kept_moments(entry) is None
 
 
 def test_intensities_go_to_a_method_unchanged_at_their_own_size_and_photos_are_normalised_by_themselves(folders):
