@@ -130,7 +130,8 @@ def test_training_scans_are_summed_before_loader_processes_start(folders, monkey
     )  # fmt: skip
     batches = iter(data.test_dataloader())
     assert all(torch.isfinite(next(batches).images).all() for _ in range(4))
-    regions = SuperpixelEpisodes(data.dataset, list(data.dataset.slices("4")), frozenset(), None, 64, 0)
+    index = Sabs(str(folders[Sabs])).in_fold(1, 1)
+    regions = SuperpixelEpisodes(index, list(index.slices("4")), frozenset(), None, 64, 0)
     items = iter(DataLoader(regions, batch_size=None, sampler=[(0, 0), (0, 1)], num_workers=2))
     assert all(torch.isfinite(next(items).images).all() for _ in range(2))
 
