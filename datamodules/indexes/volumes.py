@@ -39,7 +39,8 @@ FOLDS = 5
 class Volumes(VolumeIndex):
     """Prepared volumes. Fold f tests the organs of group f // 5 in the scans of the authors' fold f % 5.
 
-    A slice is cut to its first 256 rows and columns.
+    A slice is cut to its first 256 rows and columns: files of CT have 257 (§2). Larger ones are refused, smaller ones
+    taken as they are.
 
     Attributes:
         groups: class numbers that are tested together, while the other group may be seen in training.
@@ -86,7 +87,8 @@ class Volumes(VolumeIndex):
         return {name for name in found if name.isascii() and name.isdecimal()}
 
     def slices(self, scan: str) -> Sequence[str]:
-        return [slice_name(scan, z) for z in range(volume_shape(self._file("image", scan))[0])]
+        file = self._file("image", scan)
+        return [slice_name(scan, z) for z in range(_checked(volume_shape(file), file)[0])]
 
     def test_classes(self, fold: int) -> list[int]:
         self.check_fold(fold)
@@ -146,7 +148,15 @@ class Volumes(VolumeIndex):
         return self._file("label", scan_of(name))
 
     def label_map(self, name: str) -> np.ndarray:
-        return np.ascontiguousarray(self._slice("label", name).astype(np.uint8))
+        values = self._slice("label", name)
+        with np.errstate(invalid="ignore"):  # of values that no label has, which are refused below
+            labels = np.ascontiguousarray(values.astype(np.uint8))
+        if (strange := values[labels != values]).size:
+            raise DataError(
+                f"{self.label_file(name)} holds the value {strange[0]:g} in slice {slice_number(name)}; expected whole "
+                f"numbers, a class from 0 to {len(self.class_names)}; prepare the data again"
+            )
+        return labels
 
     def pixels(self, name: str) -> np.ndarray:
         """Return slice `name` (H, W, 3) uint8: its volume's smallest value is 0, the largest 255, of all channels."""
@@ -209,12 +219,10 @@ class Volumes(VolumeIndex):
         return pooled_moments([self._moments(other) for other in self._training])
 
     def _slice(self, kind: str, name: str) -> np.ndarray:
-        values, z = read_volume(self._file(kind, scan_of(name))), slice_number(name)
-        if not 0 <= z < len(values):
-            raise DataError(
-                f"{self._file(kind, scan_of(name))} has {len(values)} slices, expected the slice {z}; get or make it "
-                "again"
-            )
+        file, z = self._file(kind, scan_of(name)), slice_number(name)
+        values = read_volume(file)
+        if not 0 <= z < _checked(values.shape, file)[0]:
+            raise DataError(f"{file} has {len(values)} slices, expected the slice {z}; get or make it again")
         return values[z, :SIDE, :SIDE]
 
     def _moments(self, scan: str) -> "Moments":
@@ -286,12 +294,17 @@ class Volumes(VolumeIndex):
         report.count("volumes", len(scans), len(index.published_scans), "scans")
         for scan in scans:
             report.attempt(f"scan {scan}", lambda scan=scan: index._check_scan(scan))  # type: ignore[misc]
-        if report.usable:
-            report.ok("label maps", "as large as their images, of known classes, superpixels beside them")
+        if not report.usable:
+            return
+        sides = sorted({side for scan in scans for side in volume_shape(index._file("image", scan))[1:]})
+        if sides[0] < SIDE:
+            report.differs("slices", f"sides from {sides[0]} pixels on; the official data have {SIDE}")
+        report.ok("label maps", "as large as their images, of known classes, superpixels beside them")
 
     def _check_scan(self, scan: str) -> None:
         """Read the files of a scan; DataError where they do not fit each other, or the list of slices with a class."""
         labels = read_volume(self._file("label", scan))
+        _checked(labels.shape, self._file("label", scan))
         for kind in ("image", "superpix-MIDDLE"):
             shape = read_volume(self._file(kind, scan)).shape
             if shape != labels.shape:
@@ -313,6 +326,17 @@ class Volumes(VolumeIndex):
                     f"{self.root / CLASS_SLICES} says that the scan {scan} shows {name} in other slices than its "
                     "labels do; expected the same; prepare the data again"
                 )
+
+
+def _checked(shape: tuple[int, ...], file: Path) -> tuple[int, ...]:
+    """Return the shape (Z, H, W) of a file's volume. Raises DataError where slices are larger than prepared ones."""
+    if max(shape[1:]) > SIDE + 1:
+        raise DataError(
+            f"{file} has slices of {shape[1]} x {shape[2]} pixels; expected {SIDE} x {SIDE}, or {SIDE + 1} x "
+            f"{SIDE + 1} as of CT, beyond which a test would cut them; prepare the scans (fsbench data prepare), or "
+            "resample them"
+        )
+    return shape
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,7 @@ def folders(tmp_path_factory):
     folder = tmp_path_factory.mktemp("scans")
     return {
         ChaosT2: draw_prepared(folder / "chaost2" / ChaosT2.inner[0]).parent,
-        Sabs: draw_prepared(folder / "sabs", Sabs, range(9), side=260),
+        Sabs: draw_prepared(folder / "sabs", Sabs, range(9), side=257),
     }
 
 
@@ -186,6 +186,36 @@ def test_files_that_lack_or_do_not_fit_are_named(tmp_path, capsys):
     (folder / CLASS_SLICES).write_text(json.dumps(content))
     with pytest.raises(DataError, match="lacks the class LK"):
         _ = ChaosT2(str(tmp_path)).class_slices
+
+
+@pytest.mark.parametrize("side", [258, 512])
+def test_slices_that_a_test_would_cut_are_refused_and_smaller_ones_are_told(tmp_path, capsys, side):
+    root = draw_prepared(tmp_path, ids=CHAOS_IDS[:5], slices=3)
+    assert main(["data", "check", "chaost2", "--root", str(root)]) == 0
+    assert "sides from 64 pixels on; the official data have 256" in capsys.readouterr().out
+    wide = np.zeros((3, 64, side), np.uint8)
+    for kind in ("image", "label", "superpix-MIDDLE"):
+        write_image(sitk.GetImageFromArray(wide), root / f"{kind}_2.nii.gz")
+    said = rf"image_2\.nii\.gz has slices of 64 x {side} pixels; expected 256 x 256, or 257 x 257"
+    with pytest.raises(DataError, match=said):  # before anything is evaluated
+        fsbench.load_test("chaost2", root=root, protocol="alpnet")
+    for read in (ChaosT2(str(root)).pixels, ChaosT2(str(root)).label_map, ChaosT2(str(root)).superpixels):
+        with pytest.raises(DataError, match=f"_2.nii.gz has slices of 64 x {side} pixels"):
+            read("2/0")
+    assert main(["data", "check", "chaost2", "--root", str(root)]) == 1
+    assert f"has slices of 64 x {side} pixels" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("value", "told"), [(256, "256"), (-1, "-1"), (1.5, "1.5"), (1e10, r"1e\+10")])
+def test_labels_that_are_no_class_numbers_are_refused(tmp_path, value, told):
+    root = draw_prepared(tmp_path, ids=CHAOS_IDS[:2], slices=3)
+    labels = np.zeros((3, 64, 64), np.float32)
+    labels[1, 5, 6] = value
+    write_image(sitk.GetImageFromArray(labels), root / "label_2.nii.gz")
+    index = ChaosT2(str(root))
+    assert index.label_map("2/0").dtype == np.uint8 and not index.label_map("2/0").any()
+    with pytest.raises(DataError, match=rf"label_2\.nii\.gz holds the value {told} in slice 1; expected whole numbers"):
+        index.label_map("2/1")
 
 
 # Preparation
