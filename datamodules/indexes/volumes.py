@@ -25,7 +25,7 @@ from fsbench.datamodules.check.report import Report
 from fsbench.datamodules.indexes.find_folder import find_folder
 from fsbench.datamodules.prepare.by_hand import find_archive
 from fsbench.datamodules.prepare.job import Job, unpublished
-from fsbench.datamodules.prepare.making import has_content, making_place, publish
+from fsbench.datamodules.prepare.making import discard, has_content, making_place, publish
 from fsbench.datamodules.prepare.unpack import Place, unpack
 from fsbench.datamodules.prepare.volumes import Prepare, RawScan, write_scans
 
@@ -253,7 +253,7 @@ class Volumes(VolumeIndex):
         prepare: Prepare,
         threshold: float,
     ) -> list[str]:
-        """Make the first of the folders `inner` from the archive of the scans, unless it is there.
+        """Make the first of the folders `inner` from the archive of the scans, unless the root has them already.
 
         Args:
             job: the preparation.
@@ -266,10 +266,11 @@ class Volumes(VolumeIndex):
             Remarks for the user.
 
         Raises:
-            DataError: the archive is not to be had, is damaged, or has another number of scans.
+            DataError: the archive is not to be had, is damaged, or has another number of scans, or a scan cannot be
+                prepared.
         """
         target = job.root / cls.inner[0]
-        if has_content(target):
+        if has_content(target) or find_folder(job.root, cls.inner, (CLASS_SLICES,)):
             return []
         file = find_archive(job, archive, cls.source) if isinstance(archive, ByHand) else job.obtain(archive)
         with making_place(job.root / "scans") as raw, making_place(target) as making:
@@ -277,11 +278,16 @@ class Volumes(VolumeIndex):
             found = scans(raw) if raw.is_dir() else []
             complete, most = len(found) == len(cls.published_scans), str(len(cls.published_scans))
             job.require_complete(file, complete, len(found) > 0, f"{len(found)} scans", most)
-            write_scans(making, found, prepare, threshold, cls.class_names)
+            discard(making)  # of a killed process, which may have had other scans
+            try:
+                write_scans(making, found, prepare, threshold, cls.class_names)
+            except DataError:
+                discard(making)
+                raise
             if isinstance(archive, ByHand):
                 job.note(file, None, verified=False)
             publish(making, target)
-        return [unpublished(file.name)]
+        return [] if isinstance(archive, Archive) and archive.digest else [unpublished(file.name)]
 
     @classmethod
     def check(cls, report: Report, root: Path, lists: list[str] | None) -> None:

@@ -3,6 +3,7 @@
 import json
 import locale
 import os
+import re
 import zipfile
 from dataclasses import asdict
 from functools import partial
@@ -226,7 +227,7 @@ def test_chaos_is_prepared_from_its_archive(tmp_path, capsys):
     archive = draw_chaos(tmp_path / "from")
     command = ["data", "prepare", "chaost2", "--root", str(tmp_path / "root"), "--from", str(archive.parent)]
     assert main(command) != 0
-    assert "has 2 scans; expected 20" in capsys.readouterr().err
+    assert "expected df21053002a1cc86df918a87da3b2c19" in capsys.readouterr().err
     assert main([*command, "--allow-unverified"]) == 0
     index = ChaosT2(str(tmp_path / "root"))
     assert index.scans == ("1", "2") and main(["data", "check", "chaost2", "--root", str(tmp_path / "root")]) == 0
@@ -254,9 +255,31 @@ def test_rows_of_a_scan_of_chaos_are_from_below_and_labels_are_ranks(tmp_path):
     assert set(np.unique(labels).tolist()) == {0, 1, 2, 3, 4}
     bright = [image[labels == number].mean() for number in (1, 2, 3, 4)]
     assert bright == sorted(bright)  # as they were drawn
-    (folder / "Ground/IMG-0001-00001.png").unlink()
-    with pytest.raises(DataError, match="4 slices and 3 label maps"):
-        read_scan(folder)
+
+
+def test_slices_of_chaos_and_their_label_maps_are_paired_by_number(tmp_path):
+    with zipfile.ZipFile(draw_chaos(tmp_path)) as packed:
+        packed.extractall(tmp_path / "raw")
+    folder = tmp_path / "raw/Train_Sets/MR/1/T2SPIR"
+    before = list(map(as_array, read_scan(folder)))
+    for number in (1, 2, 3, 4):  # other widths, in which "9" comes behind "10"
+        for kind, suffix in (("DICOM_anon", "dcm"), ("Ground", "png")):
+            path = folder / kind / f"IMG-0001-0000{number}.{suffix}"
+            path.rename(path.with_name(f"IMG-0001-{number + 6}.{suffix}"))
+    assert all(map(np.array_equal, before, map(as_array, read_scan(folder))))
+    truth = folder / "Ground/IMG-0001-8.png"
+    for name, said in (
+        ("IMG-0001-11.png", "4 slices and 4 label maps (only one of both has the number 8)"),
+        ("IMG-0001-07.png", "IMG-0001-7.png has the number of another file"),
+        ("eighth.png", "eighth.png has no number"),
+        ("IMG-0001-8.txt", "4 slices and 3 label maps (only one of both has the number 8)"),
+    ):
+        moved = truth.rename(truth.with_name(name))
+        with pytest.raises(DataError, match=re.escape(said)):
+            read_scan(folder)
+        moved.rename(truth)
+    with pytest.raises(DataError, match="0 slices and 0 label maps; expected"):
+        read_scan(tmp_path)
 
 
 def test_btcv_is_prepared_from_its_archive_with_a_slice_and_a_row_more(tmp_path, capsys):
@@ -269,6 +292,42 @@ def test_btcv_is_prepared_from_its_archive_with_a_slice_and_a_row_more(tmp_path,
     volume = as_array(sitk.ReadImage(str(index.image_path("0/0"))))
     assert volume.shape == (4, 257, 257) and not volume[3].any() and volume.min() >= 0 and volume.max() <= 255
     assert index.class_slices[6]["0"] and max(index.class_slices[6]["0"]) < 3
+
+
+@pytest.mark.parametrize("kind", [ChaosT2, Sabs])
+def test_scans_that_are_there_in_either_layout_of_the_authors_are_not_prepared_again(tmp_path, capsys, kind):
+    for number, place in enumerate((*kind.inner, ".")):
+        root = tmp_path / str(number)
+        draw_prepared(root / place, kind, range(2), slices=2)
+        assert main(["data", "prepare", kind.name, "--root", str(root)]) == 0  # without an archive
+        assert "ready" in capsys.readouterr().out and len(list(root.rglob("image_*"))) == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            {"side": 64},
+            "the scan 0 (img0001.nii.gz) has slices of 64 x 64 pixels, expected more than the 32 that are cut off",
+        ),
+        ({"shift": -1000}, "the scan 0 (img0001.nii.gz) has one value alone between -125 and 275 HU, expected tissue"),
+        ({"stray": 20}, "the scan 1 (img0002.nii.gz) has the label 20; expected a class from 0 to 13"),
+    ],
+)
+def test_scans_that_cannot_be_prepared_are_named_and_nothing_is_left(tmp_path, capsys, change, said):
+    archive = draw_btcv(tmp_path / "from", **change)
+    command = ["data", "prepare", "sabs", "--root", str(tmp_path / "root"), "--from", str(archive.parent)]
+    assert main([*command, "--allow-unverified"]) != 0
+    assert said in capsys.readouterr().err and not list((tmp_path / "root").rglob("image_*"))
+    draw_btcv(tmp_path / "from")
+    assert main([*command, "--allow-unverified"]) == 0 and Sabs(str(tmp_path / "root")).scans == ("0", "1")
+
+
+def test_scans_that_a_killed_process_made_of_another_archive_are_not_published(tmp_path):
+    root = tmp_path / "root"
+    draw_prepared(root / f".{Sabs.inner[0]}.making", Sabs, [7], slices=2)
+    command = ["data", "prepare", "sabs", "--root", str(root), "--from", str(draw_btcv(tmp_path / "from").parent)]
+    assert main([*command, "--allow-unverified"]) == 0 and Sabs(str(root)).scans == ("0", "1")
 
 
 def test_resampled_integers_are_truncated_and_what_is_outside_is_0():
