@@ -103,14 +103,22 @@ def _dicom(values: np.ndarray, z: int, file: Path) -> Path:
     return file
 
 
-def draw_btcv(folder: Path, scans: int = 2, slices: int = 3, side: int = 128) -> Path:
-    """Write `RawData.zip` with scans of the training part, and one of the other part; return it."""
+def draw_btcv(folder: Path, scans: int = 2, slices: int = 3, side: int = 128, shift: int = 0, stray: int = 0) -> Path:
+    """Write `RawData.zip` with scans of the training part, and one of the other part; return it.
+
+    Args:
+        folder: where it is written.
+        scans, slices, side: how many, of how many slices, of how many pixels.
+        shift: added to the images, in HU.
+        stray: label of the first voxel of the last scan.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     archive = folder / ARCHIVE.names[0]
     organs = range(1, len(Sabs.class_names) + 1)
     with zipfile.ZipFile(archive, "w") as packed:
         for scan in range(1, scans + 1):
             image, labels = draw_volume(np.random.RandomState(scan), organs, slices, side, dark=-20, bright=180)
+            image, labels[0, 0, 0] = image + shift, stray if scan == scans else 0
             for kind, values in (("img", image.astype(np.int16)), ("label", labels)):
                 volume = sitk.GetImageFromArray(values)
                 volume.SetSpacing((0.75, 0.75, 3.0))

@@ -1,7 +1,6 @@
 """CHAOS, T2-SPIR: 20 abdominal MR scans with liver, kidneys and spleen (alpnet.md §1, §2)."""
 
 import re
-from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, ClassVar
 
@@ -38,11 +37,18 @@ class ChaosT2(Volumes):
     inner: ClassVar[tuple[str, ...]] = ("chaos_MR_T2_normalized", "CHAOST2/chaos_MR_T2_normalized")
     label_maps_are = "resampled from those of CHAOS, a class a number"
     source = Source(
-        archives=(Archive("https://zenodo.org/records/3431873/files/CHAOS_Train_Sets.zip", None),),  # none is published
+        archives=(
+            Archive(
+                "https://zenodo.org/records/3431873/files/CHAOS_Train_Sets.zip",
+                "df21053002a1cc86df918a87da3b2c19",  # of the record's version 1.03, 890771694 bytes
+            ),
+        ),
         instructions="""\
 `fsbench data prepare chaost2 --root <root>` fetches the training sets of CHAOS (https://zenodo.org/records/3431873,
-licence CC BY-NC-SA 4.0 there), or takes CHAOS_Train_Sets.zip from a folder with --from DIR, and prepares the T2-SPIR
-scans as SSL-ALPNet's authors do; this takes the packages of `pip install 'fsbench[medical]'`. <root> then holds
+licence CC BY-NC-SA 4.0 there), or takes them from a folder with --from DIR, and prepares the T2-SPIR scans as
+SSL-ALPNet's authors do; this takes the packages of `pip install 'fsbench[medical]'`:
+  CHAOS_Train_Sets.zip   %(CHAOS_Train_Sets.zip)s
+<root> then holds
   chaos_MR_T2_normalized/image_<id>.nii.gz   label_<id>.nii.gz   superpix-MIDDLE_<id>.nii.gz   classmap_1.json
 A folder that the authors' notebooks made serves as well.
 """,
@@ -63,7 +69,7 @@ A folder that the authors' notebooks made serves as well.
 
         def scans(raw: Path) -> list[RawScan]:
             folders = sorted((path for path in raw.iterdir() if path.is_dir()), key=lambda path: int(path.name))
-            return [RawScan(folder.name, partial(read_scan, folder)) for folder in folders]
+            return [RawScan(folder.name, folder, read_scan) for folder in folders]
 
         return cls.prepare_scans(job, cls.source.archives[0], place, scans, prepare_mr, MR_THRESHOLD)
 
@@ -74,34 +80,49 @@ def read_scan(folder: Path) -> tuple["sitk.Image", "sitk.Image"]:
     The label of a voxel is the rank of its grey value among those of the scan.
 
     Args:
-        folder: with `DICOM_anon/*.dcm` and `Ground/*.png`.
+        folder: with `DICOM_anon/<name>-<number>.dcm` and `Ground/<name>-<number>.png`.
 
     Raises:
-        DataError: slices or label maps are absent or cannot be read, or their numbers differ.
+        DataError: there are none, a file has no number or that of another, a slice has no label map or a label map no
+            slice, or a file cannot be read.
     """
     # spared until it is needed
     import SimpleITK as sitk
 
-    files, truths = (_by_number(folder / DICOM, ".dcm"), _by_number(folder / TRUTH, ".png"))
-    if not files or len(files) != len(truths):
+    slices, truths = _by_number(folder / DICOM, ".dcm"), _by_number(folder / TRUTH, ".png")
+    if not slices or slices.keys() != truths.keys():
+        single = f" (only one of both has the number {min(slices.keys() ^ truths.keys())})" if slices else ""
         raise DataError(
-            f"{folder} has {len(files)} slices and {len(truths)} label maps; expected as many of both; get CHAOS again"
+            f"{folder} has {len(slices)} slices and {len(truths)} label maps{single}; expected a label map of each "
+            "slice's number; get CHAOS again"
         )
+    numbers = sorted(slices)
     try:
         with own_locale():
-            image = sitk.ReadImage(list(map(str, files)))
+            image = sitk.ReadImage([str(slices[number]) for number in numbers])
     except RuntimeError as error:
         raise DataError(
             f"the slices in {folder / DICOM} cannot be read ({str(error).strip().splitlines()[-1]}); expected the "
             "DICOM files of CHAOS; get them again"
         ) from error
     image = sitk.Flip(image, (False, True, False))
-    shades = np.stack([np.asarray(read_image(path))[::-1, :, 0] for path in truths])
+    shades = np.stack([np.asarray(read_image(truths[number]))[::-1, :, 0] for number in numbers])
     labels = np.unique(shades, return_inverse=True)[1].reshape(shades.shape).astype(np.uint8)
     return image, with_geometry(labels, image)
 
 
-def _by_number(folder: Path, suffix: str) -> list[Path]:
-    """Return the files of a folder by the number behind the last hyphen of their names."""
-    found = [path for path in folder.glob(f"*{suffix}") if re.fullmatch(r".*-\d+", path.stem)]
-    return sorted(found, key=lambda path: int(path.stem.rpartition("-")[2]))
+def _by_number(folder: Path, suffix: str) -> dict[int, Path]:
+    """Return the files of a folder by the number behind the last hyphen of their names.
+
+    Raises DataError where a name has none, or two have the same.
+    """
+    found: dict[int, Path] = {}
+    for path in sorted(folder.glob(f"*{suffix}")):
+        number = re.fullmatch(r".*-(\d+)", path.stem)
+        if number is None or int(number[1]) in found:
+            raise DataError(
+                f"{path} has {'no number' if number is None else 'the number of another file'}; expected names such as "
+                f"IMG-0002-00001{suffix}, each with a number of its own; get CHAOS again"
+            )
+        found[int(number[1])] = path
+    return found

@@ -1,7 +1,6 @@
 """Abdominal CT of the Synapse challenge BTCV: 30 scans with 13 organs, of which four are tested (alpnet.md §1, §2)."""
 
 import re
-from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, ClassVar
 
@@ -63,7 +62,7 @@ with the scans numbered 0 to 29. A folder that the authors' notebooks made serve
 
         def scans(raw: Path) -> list[RawScan]:
             files = sorted(raw.glob("img*.nii.gz"))
-            return [RawScan(str(number), partial(read_scan, file)) for number, file in enumerate(files)]
+            return [RawScan(str(number), file, read_scan) for number, file in enumerate(files)]
 
         return cls.prepare_scans(job, ARCHIVE, place, scans, prepare_ct, CT_THRESHOLD)
 

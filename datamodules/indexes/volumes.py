@@ -5,9 +5,11 @@ Beside them are `superpix-MIDDLE_<id>.nii.gz` and `classmap_1.json`, the slices 
 
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
+from dataclasses import asdict, dataclass
 from functools import cached_property
+from math import inf, isfinite
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 import numpy as np
 
@@ -15,20 +17,20 @@ from fsbench.base.errors import DataError, SettingsError
 from fsbench.base.files import read_json
 from fsbench.data.dataset import Part
 from fsbench.data.disk_cache import load_json, save_json
-from fsbench.data.file_digests import content_digests
+from fsbench.data.file_digests import content_digests, file_state
 from fsbench.data.source import Archive, ByHand
-from fsbench.data.volume_io import read_volume, volume_shape
+from fsbench.data.volume_io import load_volume, read_volume, value_range, volume_shape
 from fsbench.data.volumes import SIDE, FoldScans, VolumeIndex, fold_scans, scan_of, slice_name, slice_number
 from fsbench.datamodules.check.report import Report
 from fsbench.datamodules.indexes.find_folder import find_folder
 from fsbench.datamodules.prepare.by_hand import find_archive
 from fsbench.datamodules.prepare.job import Job, unpublished
-from fsbench.datamodules.prepare.making import has_content, making_place, publish
+from fsbench.datamodules.prepare.making import discard, has_content, making_place, publish
 from fsbench.datamodules.prepare.unpack import Place, unpack
 from fsbench.datamodules.prepare.volumes import Prepare, RawScan, write_scans
 
 CLASS_SLICES = "classmap_1.json"
-KIND = "intensities-1"
+KIND = "intensities-2"
 """Kind of the cached moments of volumes, to be changed with what they are of."""
 FOLDS = 5
 """Folds of scans; each is one for either group of organs."""
@@ -37,7 +39,8 @@ FOLDS = 5
 class Volumes(VolumeIndex):
     """Prepared volumes. Fold f tests the organs of group f // 5 in the scans of the authors' fold f % 5.
 
-    A slice is cut to its first 256 rows and columns.
+    A slice is cut to its first 256 rows and columns: files of CT have 257 (§2). Larger ones are refused, smaller ones
+    taken as they are.
 
     Attributes:
         groups: class numbers that are tested together, while the other group may be seen in training.
@@ -60,7 +63,7 @@ class Volumes(VolumeIndex):
         self.root = find_folder(given, self.inner, (CLASS_SLICES,)) or given
         self.folds = FOLDS * len(self.groups)
         self._training: tuple[str, ...] | None = None
-        self._known_moments: dict[str, dict[str, Any]] = {}
+        self._known_moments: dict[str, Moments] = {}
         if not (self.root / CLASS_SLICES).is_file():
             raise self.source.missing(f"{root} has no {CLASS_SLICES}; expected a folder of prepared volumes")
 
@@ -84,7 +87,8 @@ class Volumes(VolumeIndex):
         return {name for name in found if name.isascii() and name.isdecimal()}
 
     def slices(self, scan: str) -> Sequence[str]:
-        return [slice_name(scan, z) for z in range(volume_shape(self._file("image", scan))[0])]
+        file = self._file("image", scan)
+        return [slice_name(scan, z) for z in range(_checked(volume_shape(file), file)[0])]
 
     def test_classes(self, fold: int) -> list[int]:
         self.check_fold(fold)
@@ -144,11 +148,19 @@ class Volumes(VolumeIndex):
         return self._file("label", scan_of(name))
 
     def label_map(self, name: str) -> np.ndarray:
-        return np.ascontiguousarray(self._slice("label", name).astype(np.uint8))
+        values = self._slice("label", name)
+        with np.errstate(invalid="ignore"):  # of values that no label has, which are refused below
+            labels = np.ascontiguousarray(values.astype(np.uint8))
+        if (strange := values[labels != values]).size:
+            raise DataError(
+                f"{self.label_file(name)} holds the value {strange[0]:g} in slice {slice_number(name)}; expected whole "
+                f"numbers, a class from 0 to {len(self.class_names)}; prepare the data again"
+            )
+        return labels
 
     def pixels(self, name: str) -> np.ndarray:
         """Return slice `name` (H, W, 3) uint8: its volume's smallest value is 0, the largest 255, of all channels."""
-        low, high = self._moments(scan_of(name))["range"]
+        low, high = value_range(self.image_path(name))
         grey = np.rint((self._slice("image", name) - low) * (255 / ((high - low) or 1))).astype(np.uint8)
         return np.repeat(grey[..., None], 3, 2)
 
@@ -165,6 +177,18 @@ class Volumes(VolumeIndex):
         if not deviation:
             raise DataError(f"{self._file('image', scan_of(name))} has one value alone; expected a scan; make it again")
         return (self._slice("image", name).astype(np.float32) - np.float32(mean)) / np.float32(deviation)
+
+    @property
+    def has_intensities(self) -> bool:
+        return self.scaled_by == "scan" or bool(self._training)
+
+    def prepare_intensities(self) -> None:
+        """Compute the moments of all scans that `intensities` are normalised by, which are the training scans or none.
+
+        Raises as `intensities`.
+        """
+        if self.scaled_by != "scan":
+            self.scale(self.scans[0])
 
     @property
     def further_files(self) -> Sequence[Path]:
@@ -195,22 +219,22 @@ class Volumes(VolumeIndex):
         return pooled_moments([self._moments(other) for other in self._training])
 
     def _slice(self, kind: str, name: str) -> np.ndarray:
-        values, z = read_volume(self._file(kind, scan_of(name))), slice_number(name)
-        if not 0 <= z < len(values):
-            raise DataError(
-                f"{self._file(kind, scan_of(name))} has {len(values)} slices, expected the slice {z}; get or make it "
-                "again"
-            )
+        file, z = self._file(kind, scan_of(name)), slice_number(name)
+        values = read_volume(file)
+        if not 0 <= z < _checked(values.shape, file)[0]:
+            raise DataError(f"{file} has {len(values)} slices, expected the slice {z}; get or make it again")
         return values[z, :SIDE, :SIDE]
 
-    def _moments(self, scan: str) -> dict[str, Any]:
+    def _moments(self, scan: str) -> "Moments":
+        """Return the moments of a scan's image, from the disk cache where a file with its content has them."""
         if scan not in self._known_moments:
             file = self._file("image", scan)
-            (digest,) = content_digests([file])
-            found = load_json(KIND, digest)
+            state, (digest,) = file_state(file), content_digests([file])
+            found = kept_moments(load_json(KIND, digest))
             if found is None:
-                found = moments(read_volume(file))
-                save_json(KIND, digest, found)
+                found = moments(load_volume(file))
+                if file_state(file) == state:  # else the digest may be of what was there before
+                    save_json(KIND, digest, asdict(found))
             self._known_moments[scan] = found
         return self._known_moments[scan]
 
@@ -229,7 +253,7 @@ class Volumes(VolumeIndex):
         prepare: Prepare,
         threshold: float,
     ) -> list[str]:
-        """Make the first of the folders `inner` from the archive of the scans, unless it is there.
+        """Make the first of the folders `inner` from the archive of the scans, unless the root has them already.
 
         Args:
             job: the preparation.
@@ -242,10 +266,11 @@ class Volumes(VolumeIndex):
             Remarks for the user.
 
         Raises:
-            DataError: the archive is not to be had, is damaged, or has another number of scans.
+            DataError: the archive is not to be had, is damaged, or has another number of scans, or a scan cannot be
+                prepared.
         """
         target = job.root / cls.inner[0]
-        if has_content(target):
+        if has_content(target) or find_folder(job.root, cls.inner, (CLASS_SLICES,)):
             return []
         file = find_archive(job, archive, cls.source) if isinstance(archive, ByHand) else job.obtain(archive)
         with making_place(job.root / "scans") as raw, making_place(target) as making:
@@ -253,11 +278,16 @@ class Volumes(VolumeIndex):
             found = scans(raw) if raw.is_dir() else []
             complete, most = len(found) == len(cls.published_scans), str(len(cls.published_scans))
             job.require_complete(file, complete, len(found) > 0, f"{len(found)} scans", most)
-            write_scans(making, found, prepare, threshold, cls.class_names)
+            discard(making)  # of a killed process, which may have had other scans
+            try:
+                write_scans(making, found, prepare, threshold, cls.class_names)
+            except DataError:
+                discard(making)
+                raise
             if isinstance(archive, ByHand):
                 job.note(file, None, verified=False)
             publish(making, target)
-        return [unpublished(file.name)]
+        return [] if isinstance(archive, Archive) and archive.digest else [unpublished(file.name)]
 
     @classmethod
     def check(cls, report: Report, root: Path, lists: list[str] | None) -> None:
@@ -270,12 +300,17 @@ class Volumes(VolumeIndex):
         report.count("volumes", len(scans), len(index.published_scans), "scans")
         for scan in scans:
             report.attempt(f"scan {scan}", lambda scan=scan: index._check_scan(scan))  # type: ignore[misc]
-        if report.usable:
-            report.ok("label maps", "as large as their images, of known classes, superpixels beside them")
+        if not report.usable:
+            return
+        sides = sorted({side for scan in scans for side in volume_shape(index._file("image", scan))[1:]})
+        if sides[0] < SIDE:
+            report.differs("slices", f"sides from {sides[0]} pixels on; the official data have {SIDE}")
+        report.ok("label maps", "as large as their images, of known classes, superpixels beside them")
 
     def _check_scan(self, scan: str) -> None:
         """Read the files of a scan; DataError where they do not fit each other, or the list of slices with a class."""
         labels = read_volume(self._file("label", scan))
+        _checked(labels.shape, self._file("label", scan))
         for kind in ("image", "superpix-MIDDLE"):
             shape = read_volume(self._file(kind, scan)).shape
             if shape != labels.shape:
@@ -299,25 +334,55 @@ class Volumes(VolumeIndex):
                 )
 
 
-def moments(values: np.ndarray) -> dict[str, Any]:
-    """Return the number of voxels of a volume, their mean, summed squared deviations, and smallest and largest value.
+def _checked(shape: tuple[int, ...], file: Path) -> tuple[int, ...]:
+    """Return the shape (Z, H, W) of a file's volume. Raises DataError where slices are larger than prepared ones."""
+    if max(shape[1:]) > SIDE + 1:
+        raise DataError(
+            f"{file} has slices of {shape[1]} x {shape[2]} pixels; expected {SIDE} x {SIDE}, or {SIDE + 1} x "
+            f"{SIDE + 1} as of CT, beyond which a test would cut them; prepare the scans (fsbench data prepare), or "
+            "resample them"
+        )
+    return shape
 
-    They are of the values in float32, as programs read them, summed in float64.
+
+@dataclass(frozen=True)
+class Moments:
+    """Sums of a volume that a mean and a standard deviation of several follow from.
+
+    Attributes:
+        number: of its voxels.
+        mean: of their values.
+        squares: sum of their squared differences from the mean.
+    """
+
+    number: int
+    mean: float
+    squares: float
+
+
+def moments(values: np.ndarray) -> Moments:
+    """Return the moments of a volume (Z, H, W).
+
+    They are of the values in float32, as programs read them. The mean is summed in float64. Differences from it are
+    rounded to float32, then squared and summed in float64: the standard deviation that follows is exact to 1e-7 of
+    itself wherever it is a thousandth of the mean or more, as in any scan.
     """
     single = values.astype(np.float32)
     mean = float(single.mean(dtype=np.float64))
-    squares = float(np.square(single - mean, dtype=np.float64).sum())
-    return {
-        "number": single.size,
-        "mean": mean,
-        "squares": squares,
-        "range": [float(single.min()), float(single.max())],
-    }
+    return Moments(single.size, mean, float(np.square(single - mean, dtype=np.float64).sum()))
 
 
-def pooled_moments(volumes: Sequence[Mapping[str, Any]]) -> tuple[float, float]:
-    """Return mean and standard deviation of population of all voxels of some volumes, of their `moments`."""
-    number = sum(one["number"] for one in volumes)
-    mean = sum(one["number"] * one["mean"] for one in volumes) / number
-    squares = sum(one["squares"] + one["number"] * (one["mean"] - mean) ** 2 for one in volumes)
+def kept_moments(content: object) -> Moments | None:
+    """Return the moments that an entry of the disk cache holds; None where it is absent or holds something else."""
+    match content:
+        case {"number": int(number), "mean": float(mean), "squares": float(squares)}:
+            return Moments(number, mean, squares) if number > 0 and isfinite(mean) and 0 <= squares < inf else None
+    return None
+
+
+def pooled_moments(volumes: Sequence[Moments]) -> tuple[float, float]:
+    """Return mean and standard deviation of population of all voxels of some volumes."""
+    number = sum(one.number for one in volumes)
+    mean = sum(one.number * one.mean for one in volumes) / number
+    squares = sum(one.squares + one.number * (one.mean - mean) ** 2 for one in volumes)
     return mean, float(np.sqrt(squares / number))

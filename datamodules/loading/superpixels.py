@@ -55,6 +55,7 @@ class SuperpixelEpisodes(Dataset[EpisodeBatch]):
                 f"{index.name} has {len(names)} slices of scans to train on, {len(avoided)} of which show a class of "
                 "the test; expected some without; add scans, or give --data.training.filter_novel false"
             )
+        index.prepare_intensities()
         self.index, self.names, self.avoided, self.size, self.seed = index, names, avoided, size, seed
         self.length = len(names) if length is None else length
 

@@ -39,11 +39,13 @@ class RawScan:
 
     Attributes:
         scan: its id, a number as text.
-        read: gives the image and the labels, of one geometry.
+        path: file or folder that it is published as.
+        read: gives the image and the labels, of one geometry, from the path.
     """
 
     scan: str
-    read: Callable[[], tuple["sitk.Image", "sitk.Image"]]
+    path: Path
+    read: Callable[[Path], tuple["sitk.Image", "sitk.Image"]]
 
 
 def write_scans(
@@ -59,19 +61,29 @@ def write_scans(
         class_names: name of class number 1 and the following.
 
     Raises:
-        DataError: a scan cannot be read, or image and labels differ in shape.
+        DataError: a scan cannot be read or prepared, image and labels differ in shape, or a label is no class number.
     """
     folder.mkdir(parents=True, exist_ok=True)
     shown: dict[str, dict[str, list[int]]] = {name: {} for name in class_names}
     for place, raw in enumerate(scans, 1):
         print_line(f"preparing scan {raw.scan} ({place} of {len(scans)})")
-        image, labels = raw.read()
+        image, labels = raw.read(raw.path)
+        name = f"the scan {raw.scan} ({raw.path.name})"
         if image.GetSize() != labels.GetSize():
             raise DataError(
-                f"the scan {raw.scan} has an image of {image.GetSize()} voxels and labels of {labels.GetSize()}; "
+                f"{name} has an image of {image.GetSize()} voxels and labels of {labels.GetSize()}; "
                 "expected one size; get the data again"
             )
-        image, labels = prepare(image, labels)
+        known = range(len(class_names) + 1)
+        strange = [value for value in np.unique(as_array(labels)).tolist() if value not in known]
+        if strange:
+            raise DataError(
+                f"{name} has the label {strange[0]:g}; expected a class from 0 to {known[-1]}; get the data again"
+            )
+        try:
+            image, labels = prepare(image, labels)
+        except DataError as error:
+            raise DataError(f"{name} {error}; get the data again") from error
         write_image(image, folder / f"image_{raw.scan}.nii.gz")
         write_image(labels, folder / f"label_{raw.scan}.nii.gz")
         values, numbers = as_array(image), as_array(labels)
@@ -119,9 +131,21 @@ def prepare_ct(image: "sitk.Image", labels: "sitk.Image") -> tuple["sitk.Image",
     """Window a scan to 0..255, cut 32 pixels off each side, and bring it to 257 x 257 pixels (§2, SABS).
 
     Sizes are one more than 256 and than the number of slices; the last slice, which lies outside, is 0.
+
+    Raises:
+        DataError: nothing is left of a slice, or of the window's values; the message begins with "has".
     """
     values = np.clip(as_array(image).astype(np.float64), *CT_WINDOW)
     low, high = values.min(), values.max()
+    if min(values.shape[1:]) <= 2 * CT_MARGIN:
+        raise DataError(
+            f"has slices of {values.shape[1]} x {values.shape[2]} pixels, expected more than the {CT_MARGIN} that are "
+            "cut off at each side"
+        )
+    if low == high:
+        raise DataError(
+            f"has one value alone between {CT_WINDOW[0]} and {CT_WINDOW[1]} HU, expected tissue, which lies there"
+        )
     values = (values - low) / (high - low) * 255
     inner = np.s_[:, CT_MARGIN:-CT_MARGIN, CT_MARGIN:-CT_MARGIN]
     cut = with_geometry(np.ascontiguousarray(values[inner]), image)

@@ -186,6 +186,17 @@ class SegmentationIndex(ABC):
         """
         return None
 
+    @property
+    def has_intensities(self) -> bool:
+        """Whether images have `intensities`: they were measured, and there is what they are normalised by."""
+        return False
+
+    def prepare_intensities(self) -> None:  # noqa: B027 (nothing to prepare by default)
+        """Compute what all `intensities` are normalised by, once for the loader processes that start later.
+
+        Raises as `intensities`.
+        """
+
     def in_fold(self, fold: int, shot: int) -> Self:
         """Return the data set as the test of a fold sees it; `intensities` may be normalised by its training images."""
         return self

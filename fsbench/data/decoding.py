@@ -23,7 +23,7 @@ class DecodedImageCache:
         resize: pixels (H, W, 3) uint8, or intensities (H, W) float32, S -> image (3, S, S).
         size: S.
         max_bytes: size of all cached pixels and labels; 0 decodes every time.
-        measured: images are taken as their data set measured them (`image_intensities`).
+        measured: images are taken as their data set measured them (`image_intensities`), which is prepared here.
     """
 
     def __init__(
@@ -34,6 +34,8 @@ class DecodedImageCache:
         max_bytes: int = 0,
         measured: bool = False,
     ):
+        if measured:
+            index.prepare_intensities()
         self.index = index
         self.read = image_intensities if measured else image_pixels
         self.resize = resize

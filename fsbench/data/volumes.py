@@ -14,7 +14,7 @@ import numpy as np
 from fsbench.data.dataset import SegmentationIndex
 
 SIDE = 256
-"""Rows and columns of a prepared slice."""
+"""Rows and columns of a prepared slice; files of CT have one more, which resampling adds and no test sees (§2)."""
 
 
 def slice_name(scan: str, z: int) -> str:

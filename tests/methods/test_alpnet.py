@@ -37,7 +37,7 @@ def batch(*numbers: int, shots: int = 1) -> EpisodeBatch:
 
 
 def covered(episodes: EpisodeBatch) -> EpisodeBatch:
-    """The same episodes with supports that show nothing but their way."""
+    """Return the episodes with every pixel of their supports labelled as the class: no support has background."""
     return replace(episodes, support_labels=torch.ones_like(episodes.support_labels))
 
 

@@ -121,7 +121,10 @@ class Draw(ABC):
         """
 
     def data(self, index: Any, fold: int = 0, shot: int = 1) -> Any:
-        """Return the data set as the names of a test's episodes mean it; SettingsError where it has no such test."""
+        """Return the data set as the names of episodes of a test in `fold` with `shot` shots mean it.
+
+        Raises SettingsError where the data set has no such test.
+        """
         return index.in_fold(fold, shot) if isinstance(index, SegmentationIndex) else index
 
     def box_of(self, index: Any) -> BoxOf | None:

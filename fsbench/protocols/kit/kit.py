@@ -21,7 +21,7 @@ from fsbench.base.files.opening import is_folder
 from fsbench.base.files.validation import first_problem
 from fsbench.base.files.written import fingerprint
 from fsbench.data.episodes.manifest import Count, Name
-from fsbench.data.orientation import image_orientation, image_pixels, is_turned
+from fsbench.data.orientation import image_intensities, image_orientation, image_pixels, is_turned
 from fsbench.protocols.kit import answers
 from fsbench.protocols.kit.asked import asked_size
 from fsbench.protocols.kit.rules import rules
@@ -311,9 +311,9 @@ class _Writer:
                 shutil.copyfile(file, self.folder / entry["image"])
             else:
                 Image.fromarray(image_pixels(self.test.index, name)).save(self.folder / entry["image"])
-            if not self.test.index.images_are_files and (measured := self.test.index.intensities(name)) is not None:
+            if not self.test.index.images_are_files and self.test.index.has_intensities:
                 entry["intensities"] = str(Path(entry["image"]).with_suffix(".npy").as_posix())
-                np.save(self.folder / entry["intensities"], measured)
+                np.save(self.folder / entry["intensities"], image_intensities(self.test.index, name))
         elif crop is not None:
             entry["crop"] = [int(end) for end in _ends(crop)]
         elif not as_stored:

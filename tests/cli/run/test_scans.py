@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 import fsbench
+from fsbench.base.errors import DataError
 from fsbench.cli.main import main
 from fsbench.core.data_options import EpisodicTest, Loading
 from fsbench.core.segmenter import Segmenter
@@ -123,3 +124,14 @@ def test_a_method_that_asks_for_intensities_gets_those_of_its_fold(tmp_path):
     names = {name for one in test.manifest.episodes for name in (one.query, one.supports[0][0])}
     seen = {image.numpy().tobytes() for image in method.seen}
     assert seen == {np.repeat(bound.intensities(name)[None, None], 3, 1).tobytes() for name in names}
+
+
+def test_few_scans_of_ct_make_a_kit_of_8_bits_and_are_refused_where_intensities_are_asked_for(tmp_path):
+    root = draw_prepared(tmp_path / "scans", Sabs, range(7), slices=4)
+    kit = ["kit", "sabs", "--data-root", str(root), "--protocol", "alpnet", "--out", str(tmp_path / "kit")]
+    assert main(kit) == 0
+    assert list((tmp_path / "kit/images").glob("*.png")) and not list((tmp_path / "kit/images").glob("*.npy"))
+    test = fsbench.load_test("sabs", root=root, protocol="alpnet", episodes=2)
+    assert fsbench.evaluate(answer, test, name="near", runs=tmp_path / "runs").scores["Dice"] >= 0
+    with pytest.raises(DataError, match="has no scan beside those of the fold, expected some to normalise by"):
+        fsbench.evaluate(Keeps(), test, runs=tmp_path / "runs", image_size=64, input_resize="intensities")

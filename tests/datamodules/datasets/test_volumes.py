@@ -2,21 +2,31 @@
 
 import json
 import locale
+import os
+import re
 import zipfile
+from dataclasses import asdict
+from functools import partial
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
+import torch
+from torch.utils.data import DataLoader
 
 import fsbench
 from fsbench.base.errors import DataError, SettingsError
 from fsbench.cli.main import main
+from fsbench.core.data_options import EpisodicTest, Loading
 from fsbench.data.orientation import image_intensities, image_pixels
 from fsbench.data.transforms import RESIZES
-from fsbench.data.volume_io import write_image
+from fsbench.data.volume_io import load_volume, write_image
 from fsbench.datamodules.datasets.chaost2 import ChaosT2, read_scan
 from fsbench.datamodules.datasets.sabs import Sabs
+from fsbench.datamodules.episodic import EpisodicDataModule
+from fsbench.datamodules.indexes import volumes
 from fsbench.datamodules.indexes.volumes import CLASS_SLICES
+from fsbench.datamodules.loading.superpixels import SuperpixelEpisodes
 from fsbench.datamodules.prepare.volumes import (
     MR_SPACING,
     as_array,
@@ -34,7 +44,7 @@ def folders(tmp_path_factory):
     folder = tmp_path_factory.mktemp("scans")
     return {
         ChaosT2: draw_prepared(folder / "chaost2" / ChaosT2.inner[0]).parent,
-        Sabs: draw_prepared(folder / "sabs", Sabs, range(9), side=260),
+        Sabs: draw_prepared(folder / "sabs", Sabs, range(9), side=257),
     }
 
 
@@ -101,6 +111,47 @@ def test_a_slice_of_ct_is_normalised_by_the_training_scans_of_the_fold_before_it
     assert not np.allclose(found, index.in_fold(0, 1).intensities("0/1"), atol=1e-4)
 
 
+def test_the_numbers_that_intensities_are_normalised_by_are_those_of_plain_sums(folders):
+    for index, scans in (
+        (ChaosT2(str(folders[ChaosT2])), ("3",)),
+        (Sabs(str(folders[Sabs])).in_fold(1, 1), ("4", "5")),
+    ):
+        values = np.concatenate([as_array(sitk.ReadImage(str(index.image_path(f"{scan}/0")))) for scan in scans])
+        exact = values.astype(np.float32).astype(np.float64)
+        assert index.scale("3") == pytest.approx((exact.mean(), exact.std()), rel=1e-7)
+
+
+def test_training_scans_are_summed_before_loader_processes_start(folders, monkeypatch):
+    for name in ("load_json", "save_json"):  # without the disk cache, where the first process would keep them
+        monkeypatch.setattr(volumes, name, lambda *_: None)
+    monkeypatch.setattr(volumes, "load_volume", partial(read_in, os.getpid()))
+    data = EpisodicDataModule(
+        Sabs(str(folders[Sabs])), EpisodicTest(protocol="alpnet", fold=1), loading=Loading(workers=2), image_size=64,
+        input_resize="intensities",
+    )  # fmt: skip
+    batches = iter(data.test_dataloader())
+    assert all(torch.isfinite(next(batches).images).all() for _ in range(4))
+    index = Sabs(str(folders[Sabs])).in_fold(1, 1)
+    regions = SuperpixelEpisodes(index, list(index.slices("4")), frozenset(), None, 64, 0)
+    items = iter(DataLoader(regions, batch_size=None, sampler=[(0, 0), (0, 1)], num_workers=2))
+    assert all(torch.isfinite(next(items).images).all() for _ in range(2))
+
+
+def read_in(process, path):
+    """Read a volume to be summed, in this process alone."""
+    assert os.getpid() == process
+    return load_volume(path)
+
+
+def test_a_damaged_entry_of_the_disk_cache_counts_as_absent():
+    found = volumes.moments(np.arange(24.0).reshape(2, 3, 4))
+    assert (found.number, found.mean) == (24, 11.5) and found.squares == pytest.approx(24 * np.arange(24).var())
+    assert volumes.kept_moments(asdict(found)) == found
+    for entry in (None, [], {}, {"number": 0, "mean": 1.0, "squares": 1.0}, {**asdict(found), "mean": float("nan")},
+                  {**asdict(found), "squares": "1"}, {**asdict(found), "squares": -1.0}):  # fmt: skip
+        assert volumes.kept_moments(entry) is None
+
+
 def test_intensities_go_to_a_method_unchanged_at_their_own_size_and_photos_are_normalised_by_themselves(folders):
     index = ChaosT2(str(folders[ChaosT2]))
     resize = RESIZES["intensities"][0]
@@ -138,6 +189,36 @@ def test_files_that_lack_or_do_not_fit_are_named(tmp_path, capsys):
         _ = ChaosT2(str(tmp_path)).class_slices
 
 
+@pytest.mark.parametrize("side", [258, 512])
+def test_slices_that_a_test_would_cut_are_refused_and_smaller_ones_are_told(tmp_path, capsys, side):
+    root = draw_prepared(tmp_path, ids=CHAOS_IDS[:5], slices=3)
+    assert main(["data", "check", "chaost2", "--root", str(root)]) == 0
+    assert "sides from 64 pixels on; the official data have 256" in capsys.readouterr().out
+    wide = np.zeros((3, 64, side), np.uint8)
+    for kind in ("image", "label", "superpix-MIDDLE"):
+        write_image(sitk.GetImageFromArray(wide), root / f"{kind}_2.nii.gz")
+    said = rf"image_2\.nii\.gz has slices of 64 x {side} pixels; expected 256 x 256, or 257 x 257"
+    with pytest.raises(DataError, match=said):  # before anything is evaluated
+        fsbench.load_test("chaost2", root=root, protocol="alpnet")
+    for read in (ChaosT2(str(root)).pixels, ChaosT2(str(root)).label_map, ChaosT2(str(root)).superpixels):
+        with pytest.raises(DataError, match=f"_2.nii.gz has slices of 64 x {side} pixels"):
+            read("2/0")
+    assert main(["data", "check", "chaost2", "--root", str(root)]) == 1
+    assert f"has slices of 64 x {side} pixels" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("value", "told"), [(256, "256"), (-1, "-1"), (1.5, "1.5"), (1e10, r"1e\+10")])
+def test_labels_that_are_no_class_numbers_are_refused(tmp_path, value, told):
+    root = draw_prepared(tmp_path, ids=CHAOS_IDS[:2], slices=3)
+    labels = np.zeros((3, 64, 64), np.float32)
+    labels[1, 5, 6] = value
+    write_image(sitk.GetImageFromArray(labels), root / "label_2.nii.gz")
+    index = ChaosT2(str(root))
+    assert index.label_map("2/0").dtype == np.uint8 and not index.label_map("2/0").any()
+    with pytest.raises(DataError, match=rf"label_2\.nii\.gz holds the value {told} in slice 1; expected whole numbers"):
+        index.label_map("2/1")
+
+
 # Preparation
 
 
@@ -146,7 +227,7 @@ def test_chaos_is_prepared_from_its_archive(tmp_path, capsys):
     archive = draw_chaos(tmp_path / "from")
     command = ["data", "prepare", "chaost2", "--root", str(tmp_path / "root"), "--from", str(archive.parent)]
     assert main(command) != 0
-    assert "has 2 scans; expected 20" in capsys.readouterr().err
+    assert "expected df21053002a1cc86df918a87da3b2c19" in capsys.readouterr().err
     assert main([*command, "--allow-unverified"]) == 0
     index = ChaosT2(str(tmp_path / "root"))
     assert index.scans == ("1", "2") and main(["data", "check", "chaost2", "--root", str(tmp_path / "root")]) == 0
@@ -174,9 +255,31 @@ def test_rows_of_a_scan_of_chaos_are_from_below_and_labels_are_ranks(tmp_path):
     assert set(np.unique(labels).tolist()) == {0, 1, 2, 3, 4}
     bright = [image[labels == number].mean() for number in (1, 2, 3, 4)]
     assert bright == sorted(bright)  # as they were drawn
-    (folder / "Ground/IMG-0001-00001.png").unlink()
-    with pytest.raises(DataError, match="4 slices and 3 label maps"):
-        read_scan(folder)
+
+
+def test_slices_of_chaos_and_their_label_maps_are_paired_by_number(tmp_path):
+    with zipfile.ZipFile(draw_chaos(tmp_path)) as packed:
+        packed.extractall(tmp_path / "raw")
+    folder = tmp_path / "raw/Train_Sets/MR/1/T2SPIR"
+    before = list(map(as_array, read_scan(folder)))
+    for number in (1, 2, 3, 4):  # other widths, in which "9" comes behind "10"
+        for kind, suffix in (("DICOM_anon", "dcm"), ("Ground", "png")):
+            path = folder / kind / f"IMG-0001-0000{number}.{suffix}"
+            path.rename(path.with_name(f"IMG-0001-{number + 6}.{suffix}"))
+    assert all(map(np.array_equal, before, map(as_array, read_scan(folder))))
+    truth = folder / "Ground/IMG-0001-8.png"
+    for name, said in (
+        ("IMG-0001-11.png", "4 slices and 4 label maps (only one of both has the number 8)"),
+        ("IMG-0001-07.png", "IMG-0001-7.png has the number of another file"),
+        ("eighth.png", "eighth.png has no number"),
+        ("IMG-0001-8.txt", "4 slices and 3 label maps (only one of both has the number 8)"),
+    ):
+        moved = truth.rename(truth.with_name(name))
+        with pytest.raises(DataError, match=re.escape(said)):
+            read_scan(folder)
+        moved.rename(truth)
+    with pytest.raises(DataError, match="0 slices and 0 label maps; expected"):
+        read_scan(tmp_path)
 
 
 def test_btcv_is_prepared_from_its_archive_with_a_slice_and_a_row_more(tmp_path, capsys):
@@ -189,6 +292,42 @@ def test_btcv_is_prepared_from_its_archive_with_a_slice_and_a_row_more(tmp_path,
     volume = as_array(sitk.ReadImage(str(index.image_path("0/0"))))
     assert volume.shape == (4, 257, 257) and not volume[3].any() and volume.min() >= 0 and volume.max() <= 255
     assert index.class_slices[6]["0"] and max(index.class_slices[6]["0"]) < 3
+
+
+@pytest.mark.parametrize("kind", [ChaosT2, Sabs])
+def test_scans_that_are_there_in_either_layout_of_the_authors_are_not_prepared_again(tmp_path, capsys, kind):
+    for number, place in enumerate((*kind.inner, ".")):
+        root = tmp_path / str(number)
+        draw_prepared(root / place, kind, range(2), slices=2)
+        assert main(["data", "prepare", kind.name, "--root", str(root)]) == 0  # without an archive
+        assert "ready" in capsys.readouterr().out and len(list(root.rglob("image_*"))) == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            {"side": 64},
+            "the scan 0 (img0001.nii.gz) has slices of 64 x 64 pixels, expected more than the 32 that are cut off",
+        ),
+        ({"shift": -1000}, "the scan 0 (img0001.nii.gz) has one value alone between -125 and 275 HU, expected tissue"),
+        ({"stray": 20}, "the scan 1 (img0002.nii.gz) has the label 20; expected a class from 0 to 13"),
+    ],
+)
+def test_scans_that_cannot_be_prepared_are_named_and_nothing_is_left(tmp_path, capsys, change, said):
+    archive = draw_btcv(tmp_path / "from", **change)
+    command = ["data", "prepare", "sabs", "--root", str(tmp_path / "root"), "--from", str(archive.parent)]
+    assert main([*command, "--allow-unverified"]) != 0
+    assert said in capsys.readouterr().err and not list((tmp_path / "root").rglob("image_*"))
+    draw_btcv(tmp_path / "from")
+    assert main([*command, "--allow-unverified"]) == 0 and Sabs(str(tmp_path / "root")).scans == ("0", "1")
+
+
+def test_scans_that_a_killed_process_made_of_another_archive_are_not_published(tmp_path):
+    root = tmp_path / "root"
+    draw_prepared(root / f".{Sabs.inner[0]}.making", Sabs, [7], slices=2)
+    command = ["data", "prepare", "sabs", "--root", str(root), "--from", str(draw_btcv(tmp_path / "from").parent)]
+    assert main([*command, "--allow-unverified"]) == 0 and Sabs(str(root)).scans == ("0", "1")
 
 
 def test_resampled_integers_are_truncated_and_what_is_outside_is_0():
