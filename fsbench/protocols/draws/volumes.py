@@ -7,7 +7,7 @@ of a query is the slice in the middle of the same part of the support scan.
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
 
 from fsbench.base.errors import DataError, SettingsError
@@ -140,25 +140,10 @@ class EverySlice(Draw):
         lists = OFFICIAL if volumes.scans == volumes.published_scans else DERIVED
         shown = {cls: dict(volumes.class_slices[cls]) for cls in sorted(volumes.class_slices)}
         sha256 = hashlib.sha256(json.dumps([volumes.scans, shown], separators=(",", ":")).encode()).hexdigest()
-        official = self._most_episodes(volumes, task)
         return OfficialEpisodes(
-            episodes, volumes.test_classes(task.fold), task.episodes or official, official, lists, sha256, sha256,
+            episodes, volumes.test_classes(task.fold), task.episodes or len(every), len(every), lists, sha256, sha256,
             first={"slices": True},
         )  # fmt: skip
-
-    def _most_episodes(self, index: VolumeIndex, task: EpisodeTask) -> int:
-        """Return the largest number of counted slices of a fold, which all folds of a test state as theirs."""
-        return max(self._counted_slices(index, replace(task, fold=fold)) for fold in range(index.folds))
-
-    def _counted_slices(self, index: VolumeIndex, task: EpisodeTask) -> int:
-        """Count the episodes of a fold; a scan without a class, which stops a test of that fold, has none of it."""
-        return sum(
-            one.counts
-            for cls in index.test_classes(task.fold)
-            for scan in self.scans(index, task).queries
-            if (listed := index.class_slices[cls].get(scan))
-            for one in slice_queries(scan, len(index.slices(scan)), listed, self.parts, self.margin)
-        )
 
     def _episodes(
         self, index: VolumeIndex, task: EpisodeTask

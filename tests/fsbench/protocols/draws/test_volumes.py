@@ -80,10 +80,9 @@ def test_a_slice_without_the_class_is_a_query_about_nothing_that_it_shows(index)
     assert all((index.label_map(one.query) == one.classes[0]).any() for one in found if one not in empty)
 
 
-def test_all_folds_state_one_number_of_episodes_and_some_episodes_are_of_all_classes_and_scans(index):
+def test_all_folds_have_one_list_and_some_episodes_are_of_all_classes_and_scans(index):
     every = [manifest(index, fold) for fold in range(10)]
-    (number,) = {(one.header.requested, one.header.official_episodes) for one in every}
-    assert number == (max(len(one.episodes) for one in every),) * 2
+    assert all(one.header.requested == one.header.official_episodes == len(one.episodes) for one in every)
     assert len({one.header.all_lists_sha256 for one in every}) == 1 and all(one.header.slices for one in every)
     few = manifest(index, episodes=8)
     assert len(few.episodes) == 8 and few.header.requested == 8
