@@ -40,7 +40,7 @@ class ChaosT2(Volumes):
         archives=(
             Archive(
                 "https://zenodo.org/records/3431873/files/CHAOS_Train_Sets.zip",
-                "df21053002a1cc86df918a87da3b2c19",  # of the record's version 1.03, 890771694 bytes
+                "df21053002a1cc86df918a87da3b2c19",  # as programs of others state it for version 1.03, 890771694 bytes
             ),
         ),
         instructions="""\
