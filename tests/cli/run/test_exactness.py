@@ -35,8 +35,8 @@ ALONE = (1, 0, 1)
 """Processes, workers, batch: what all others are held against."""
 DIVIDED = (2, 2, 3)
 """What those of no family below are run in besides."""
-OTHERS = {1: [(0, 8), (2, 3)], 2: [(0, 3), (2, 8), (2, 1)], 4: [(0, 1), (2, 8)]}
-"""Number of processes -> pairs of workers and batch. Each pair of values of two of the three occurs but (4, 3), and
+OTHERS = {1: [(0, 8), (2, 3)], 2: [(0, 3), (2, 1)], 4: [(2, 8)]}
+"""Number of processes -> pairs of workers and batch. With `ALONE`, each pair of numbers of workers and of a batch occurs;
 `every_cell` has four episodes, so that other batches only repeat one of these."""
 FAMILIES = ("prototype", "emat", "hsnet", "pfenet", "fssdino", "persam_f", "matcher", "metaoptnet")
 """Methods that are run in all of them: without training, by attention, of correlations, of base classes, with soft
