@@ -460,6 +460,11 @@ class EpisodicDataModule(DataModule):
         if self.test.skip_small_classes:
             pool = pool.without([number for number in pool.class_ids if number not in self.manifest.class_ids])
         config = self._loading(self._training_view)
+        if config.resize == "intensities" and not self.dataset.images_are_files:
+            raise SettingsError(
+                f"the method adapts itself to images whose colours are changed, and slices of {self.dataset.name} with "
+                "input_resize intensities have none; leave --data.input_resize out, or choose another method"
+            )
         return AdaptationImages(self.dataset, pool, self.test.shot, self.seed, adaptation, config)
 
     def whole_validation(self) -> DataLoader[EpisodeBatch]:

@@ -165,9 +165,7 @@ class Protocol:
         """
         draw = self.training_draw
         try:
-            return draw.training_pool(
-                index, fold, skip_small_classes, allow_background_queries, shot, filter_novel
-            )
+            return draw.training_pool(index, fold, skip_small_classes, allow_background_queries, shot, filter_novel)
         except SettingsError as error:
             raise SettingsError(f"the protocol {self.name}: {error}") from error
 

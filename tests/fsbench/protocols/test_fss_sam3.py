@@ -225,7 +225,7 @@ def test_any_data_set_with_label_maps_has_the_test(blocks_folder, monkeypatch):
     with pytest.raises(SettingsError, match="the protocol fss_sam3 has no training part"):
         data.train_dataloader()
     with pytest.raises(SettingsError, match="the protocol fss_sam3 has no training part"):
-        data.training_lists  # of a run's identity, which comes first
+        assert data.training_lists  # of a run's identity, which comes first
 
 
 @pytest.mark.parametrize("protocol", ["fssdino", "bam"])
