@@ -8,7 +8,6 @@ image.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -20,7 +19,14 @@ from torchvision.ops import roi_align
 from fsbench.core.prediction import Prediction
 from fsbench.data.batch import EpisodeBatch
 from fsbench.methods.modules.sam3_segmenter import AskedText, Sam3Segmenter, largest_scores
-from fsbench.networks.backbones.sam2_sam3 import Detections, Levels, Sam3NetConfig, sine_code
+from fsbench.networks.backbones.sam2_sam3 import (
+    Detections,
+    FrozenSam3,
+    FrozenSam3WithPoints,
+    Levels,
+    Sam3NetConfig,
+    sine_code,
+)
 from fsbench.results.pictures.steps import Sketch, join_ways, stacked_regions
 
 Form = Literal["point", "box"]
@@ -200,7 +206,8 @@ class SAM3Exemplars(Sam3Segmenter):
         threshold: float = 0.5,
         nms: Suppression = "none",
     ):
-        super().__init__(replace(backbone, points=form == "point"), text, threshold)
+        self.backbone_type = FrozenSam3WithPoints if form == "point" else FrozenSam3  # type: ignore[misc]
+        super().__init__(backbone, text, threshold)
         self.form, self.drop_spatial_bias, self.nms = form, drop_spatial_bias, nms
 
     def encode_image(self, image: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """SAM 3 by exemplars: boxes to prompts, photos, several supports and ways, the program's NMS, failures, weights."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 import torch
@@ -13,6 +13,7 @@ from fsbench.data.batch import EpisodeBatch
 from fsbench.data.connected import largest_part_box
 from fsbench.methods.sam3_exemplars import SAM3Exemplars, instance_masks, mask_boxes, relative_boxes, suppress
 from fsbench.networks.backbones.sam2_sam3 import SAM3S, Detections, Sam3NetConfig
+from fsbench.networks.backbones.text import TextConfig
 from fsbench.runner.contract.episodes import segmentation_episode
 from tests.fsbench.networks.backbones.test_sam3 import official_state
 from tests.methods.test_sam3_canvas import hinted
@@ -181,7 +182,10 @@ def test_points_need_metas_file_and_boxes_do_with_the_hubs(tmp_path):
     assert SAM3Exemplars(metas).backbone.digest == points.digest
     assert SAM3Exemplars(metas, form="box").backbone.digest == boxes.backbone.digest
     assert boxes.record_notes(None)[0].startswith("told boxes alone (no class names); SAM 3 may have seen")
-    part = {name: value for name, value in official_state(points.state).items() if "points_pool" not in name}
-    torch.save(part, tmp_path / "part.pt")
-    with pytest.raises(CheckpointError, match=r"2 keys missing: geometry_encoder\.points_pool_project"):
-        SAM3Exemplars(Sam3NetConfig("sam3_demo", str(tmp_path / "part.pt")))
+    for name, keys in {"points_pool": 2, "points_": 6}.items():
+        part = {key: value for key, value in official_state(points.state).items() if name not in key}
+        torch.save(part, tmp_path / "part.pt")
+        with pytest.raises(CheckpointError, match=rf"{keys} keys missing: geometry_encoder\.{name}") as refused:
+            SAM3Exemplars(Sam3NetConfig("sam3_demo", str(tmp_path / "part.pt")))
+        assert "hub" not in str(refused.value)  # it is Meta's file, and damaged
+    assert [field.name for field in fields(Sam3NetConfig)] == [field.name for field in fields(TextConfig)]

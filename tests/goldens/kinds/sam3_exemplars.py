@@ -20,7 +20,7 @@ from fsbench.networks.backbones.sam2_sam3 import (
     SAM3S,
     Concept,
     Detections,
-    FrozenSam3,
+    FrozenSam3WithPoints,
     Sam3NetConfig,
     detections,
     sine_code,
@@ -40,7 +40,7 @@ def golden_method(case: Case, **settings: Any) -> SAM3Exemplars:
 def exemplar(case: Case) -> Results:
     t = case.tensors
     with mock.patch.dict(SAM3S, {"golden": sam3_net(case.config["sam3"])}):
-        encoder: Any = FrozenSam3(Sam3NetConfig("golden", "random", points=True)).new_network().geometry_encoder
+        encoder: Any = FrozenSam3WithPoints(Sam3NetConfig("golden", "random")).new_network().geometry_encoder
     encoder.load_state_dict({name.removeprefix("geometry_encoder."): value for name, value in case.state().items()})
     features, prompts, labels = t["in.features"], t["in.coordinates"][0], t["in.labels"][0]
     assert (prompts.shape[1] == 2) == (case.config["form"] == "point")
