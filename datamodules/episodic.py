@@ -270,16 +270,10 @@ class EpisodicDataModule(DataModule):
         """Origin of the lists of base classes."""
         if self.training.training_items != "episodes":
             return DERIVED
+        draw = self._training_protocol.training_draw
         if self.training.filter_novel is None:
-            return self._lists.pairs(self.source, "trn", self.source_fold).origin
-        return self._lists.training_pairs(self.source, self.source_fold, self.training.filter_novel).origin
-
-    @property
-    def _lists(self) -> PairDraw:
-        """The draw whose lists of base classes are trained on."""
-        draw = self._training_protocol.draw
-        assert isinstance(draw, PairDraw)  # others have no training part
-        return draw
+            return draw.pairs(self.source, "trn", self.source_fold).origin
+        return draw.training_pairs(self.source, self.source_fold, self.training.filter_novel).origin
 
     @property
     def training_list_notes(self) -> list[str]:
@@ -466,6 +460,11 @@ class EpisodicDataModule(DataModule):
         if self.test.skip_small_classes:
             pool = pool.without([number for number in pool.class_ids if number not in self.manifest.class_ids])
         config = self._loading(self._training_view)
+        if config.resize == "intensities" and not self.dataset.images_are_files:
+            raise SettingsError(
+                f"the method adapts itself to images whose colours are changed, and slices of {self.dataset.name} with "
+                "input_resize intensities have none; leave --data.input_resize out, or choose another method"
+            )
         return AdaptationImages(self.dataset, pool, self.test.shot, self.seed, adaptation, config)
 
     def whole_validation(self) -> DataLoader[EpisodeBatch]:

@@ -8,7 +8,6 @@ image.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -20,7 +19,14 @@ from torchvision.ops import roi_align
 from fsbench.core.prediction import Prediction
 from fsbench.data.batch import EpisodeBatch
 from fsbench.methods.modules.sam3_segmenter import AskedText, Sam3Segmenter, largest_scores
-from fsbench.networks.backbones.sam2_sam3 import Detections, Levels, Sam3NetConfig, sine_code
+from fsbench.networks.backbones.sam2_sam3 import (
+    Detections,
+    FrozenSam3,
+    FrozenSam3WithPoints,
+    Levels,
+    Sam3NetConfig,
+    sine_code,
+)
 from fsbench.results.pictures.steps import Sketch, join_ways, stacked_regions
 
 Form = Literal["point", "box"]
@@ -161,6 +167,22 @@ def suppress(masks: Tensor) -> Tensor:
     return kept[first_apart((high - low).clamp(min=0).prod(2), areas)]
 
 
+def suppressed(found: Sequence[Detections | None], size: tuple[int, int]) -> list[Detections | None]:
+    """Return the detections of each way that the program keeps among those of all, each with the score 1 (§5.5)."""
+    masks = [mask for one in found if one is not None for mask in instance_masks(one, size)]
+    stays = torch.zeros(len(masks), dtype=torch.bool)
+    if masks:
+        stays[suppress(torch.stack(masks)).cpu()] = True
+    parts = iter(stays.split([0 if one is None else len(one.scores) for one in found]))
+    return [None if one is None else _sure(one, keep) for one, keep in zip(found, parts, strict=True)]
+
+
+def _sure(found: Detections, keep: Tensor) -> Detections:
+    """Return some of the detections, with the score 1."""
+    keep = keep.to(found.scores.device)
+    return Detections(torch.ones_like(found.scores[keep]), found.masks[keep], found.boxes[keep])
+
+
 class Exemplar(NamedTuple):
     """The prompt that the supports of one way are made into: tokens of their objects, and a text.
 
@@ -200,7 +222,8 @@ class SAM3Exemplars(Sam3Segmenter):
         threshold: float = 0.5,
         nms: Suppression = "none",
     ):
-        super().__init__(replace(backbone, points=form == "point"), text, threshold)
+        self.backbone_type = FrozenSam3WithPoints if form == "point" else FrozenSam3  # type: ignore[misc]
+        super().__init__(backbone, text, threshold)
         self.form, self.drop_spatial_bias, self.nms = form, drop_spatial_bias, nms
 
     def encode_image(self, image: Tensor) -> Tensor:
@@ -257,16 +280,7 @@ class SAM3Exemplars(Sam3Segmenter):
         return found.kept(self.threshold)
 
     def label_map(self, found: Sequence[Detections | None], size: tuple[int, int]) -> Prediction:
-        return super().label_map(self.suppressed(found, size) if self.nms == "program" else found, size)
-
-    def suppressed(self, found: Sequence[Detections | None], size: tuple[int, int]) -> list[Detections | None]:
-        """Return the detections of each way that the program keeps among those of all, each with the score 1 (§5.5)."""
-        masks = [mask for one in found if one is not None for mask in instance_masks(one, size)]
-        stays = torch.zeros(len(masks), dtype=torch.bool)
-        if masks:
-            stays[suppress(torch.stack(masks)).cpu()] = True
-        parts = iter(stays.split([0 if one is None else len(one.scores) for one in found]))
-        return [None if one is None else _sure(one, keep) for one, keep in zip(found, parts, strict=True)]
+        return super().label_map(suppressed(found, size) if self.nms == "program" else found, size)
 
     def query_scores(self, found: Detections, size: tuple[int, int]) -> Tensor:
         return largest_scores(instance_masks(found, size), found.scores, size)
@@ -286,9 +300,3 @@ class SAM3Exemplars(Sam3Segmenter):
         groups = np.arange(len(masks)) + 1
         sketch = Sketch(boxes=found.boxes.cpu().numpy(), box_groups=groups, regions=stacked_regions(masks, groups))
         return {"detections": sketch, "detection scores": self.query_scores(found, size)}
-
-
-def _sure(found: Detections, keep: Tensor) -> Detections:
-    """Return some of the detections, with the score 1."""
-    keep = keep.to(found.scores.device)
-    return Detections(torch.ones_like(found.scores[keep]), found.masks[keep], found.boxes[keep])

@@ -274,11 +274,15 @@ class Method(L.LightningModule):
     # Hooks of a Trainer ---------------------------------------------------------------------------------------------
 
     def setup(self, stage: str) -> None:
-        """Tell the data module of a Trainer by hand what the method needs; a run of the suite has told it."""
+        """Tell the data module of a Trainer by hand what the method needs, as a run of the suite has done.
+
+        Features are forgotten: they are kept by names of images, which another test may have shown otherwise.
+        """
         data = self._data_module()
         if data is not None and not data.counts_validation_elsewhere:
             self.check_data(data)
             data.needs = self.needs
+            self.backbone.cache.clear()
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         return self.on_device(batch)

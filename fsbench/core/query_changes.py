@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from fsbench.base.errors import SettingsError
+
 CONTRAST = BRIGHTNESS = 0.2
 HUE, SATURATION, VALUE = 20.0, 30.0, 20.0
 """Limits of the shifts, drawn uniformly up to them in both directions; hue has 180 steps."""
@@ -28,7 +30,12 @@ class QueryChanges:
     shuffle: bool = False
 
     def __call__(self, image: np.ndarray, label: np.ndarray, rng: random.Random) -> tuple[np.ndarray, np.ndarray]:
-        """Change an image with its labels; draws depend on no pixel."""
+        """Change an image with its labels; draws depend on no pixel. Raises SettingsError for an image not of uint8."""
+        if image.dtype != np.uint8:
+            raise SettingsError(
+                f"colours of {image.dtype} images cannot be changed, expected those of 8 bits; choose another "
+                "protocol, or --data.input_resize protocol, or an adaptation that is not to the supports of an episode"
+            )
         for axis in (1, 0):
             if rng.random() < self.flip:
                 image, label = np.flip(image, axis), np.flip(label, axis)

@@ -185,7 +185,7 @@ class EpisodeBatch:
         hints = self.hints[0] if self.hints else Hints()
         if hints.query is None or hints.supports is None:
             return self.images[row]
-        rows = [int(self.query[0]), *(shot for way in self.support[0].tolist() for shot in way)]
+        rows = [int(self.query[0]), *self.support[0][self.valid[0]].tolist()]  # padding has no photo
         photos = [hints.query, *(photo for way in hints.supports for photo in way)]
         return photos[rows.index(row)].to(self.images.device)
 

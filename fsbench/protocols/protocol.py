@@ -141,6 +141,13 @@ class Protocol:
         """The protocol that chooses a training's checkpoint: this one, unless the authors' program has another."""
         return replace(self, draw=self.draw.in_validation)
 
+    @property
+    def training_draw(self) -> PairDraw:
+        """The draw with its lists of base classes; SettingsError where the test has no training part."""
+        if not isinstance(self.draw, PairDraw):
+            raise SettingsError(f"the protocol {self.name} has no training part; {self.draw.without_training}")
+        return self.draw
+
     def training_pool(
         self,
         index: Any,
@@ -156,12 +163,9 @@ class Protocol:
             SettingsError: the test has no training part.
             DataError: a base class has too few images.
         """
-        if not isinstance(self.draw, PairDraw):
-            raise SettingsError(f"the protocol {self.name} has no training part; {self.draw.without_training}")
+        draw = self.training_draw
         try:
-            return self.draw.training_pool(
-                index, fold, skip_small_classes, allow_background_queries, shot, filter_novel
-            )
+            return draw.training_pool(index, fold, skip_small_classes, allow_background_queries, shot, filter_novel)
         except SettingsError as error:
             raise SettingsError(f"the protocol {self.name}: {error}") from error
 

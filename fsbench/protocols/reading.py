@@ -25,7 +25,16 @@ from fsbench.base.errors import RecordError, SettingsError, known_names
 from fsbench.base.files import load_yaml, validate_yaml
 from fsbench.base.files.opening import note_opened, opened_files
 from fsbench.base.paths import CONFIGS
-from fsbench.base.plugins import METRICS_GROUP, PlugIn, clash, load_entry_point, named_files, plug_in_part, plug_ins
+from fsbench.base.plugins import (
+    METRICS_GROUP,
+    PROTOCOLS_GROUP,
+    PlugIn,
+    clash,
+    load_entry_point,
+    named_files,
+    plug_in_part,
+    plug_ins,
+)
 from fsbench.data.episodes.manifest import Header, Manifest, contradictions, read_manifest
 from fsbench.protocols.counting import ImageCounting, PixelCounting
 from fsbench.protocols.draws import bam_gfss, boxes, classes, gfss, large_objects, listed, presence, volumes
@@ -203,7 +212,8 @@ def _class_name(metric: Metric) -> str:
 
 
 def metric_named(name: str) -> Metric:
-    """Return the metric `name` of some protocol; SettingsError for an unknown name."""
+    """Return the metric `name` of some protocol; SettingsError for an unknown name, and for one that two have."""
+    _check_unshared(name, METRICS_GROUP)
     if name in _COMMON:
         return _COMMON[name]
     if name in _added:
@@ -217,6 +227,14 @@ def metric_named(name: str) -> Metric:
     if found is None:
         raise SettingsError(f"unknown metric '{name}'{known_names(name, known_metrics())}")
     return found
+
+
+def _check_unshared(name: str, group: str) -> None:
+    """Raise SettingsError where a package has an entry point in `group` with the name of a metric of fsbench."""
+    own = type(_COMMON[name]) if name in _COMMON else _KINDS.get(name)
+    other = next((plug_in for plug_in in plug_ins(group) if plug_in.name == name), None)
+    if own is not None and other is not None:
+        raise clash("metric", name, f"{own.__module__}.{own.__qualname__} of fsbench", str(other))
 
 
 def _add(metric: Metric, origin: str) -> Metric:
@@ -463,6 +481,8 @@ def _metric(path: Path, key: str, item: Any) -> Metric:
     if not isinstance(item, str) and not (isinstance(item, dict) and len(item) == 1):
         raise SettingsError(f"{path}: {key} has {item!r}, expected a name of a metric, or {{name: its values}}")
     name, values = (item, {}) if isinstance(item, str) else next(iter(item.items()))
+    if not path.is_relative_to(CONFIGS):
+        _check_unshared(name, PROTOCOLS_GROUP)
     if name in _COMMON:
         if values:
             raise SettingsError(f"{path}: {key} has {name} with {values!r}; it takes no values, write its name alone")

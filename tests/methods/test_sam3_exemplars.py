@@ -1,18 +1,31 @@
 """SAM 3 by exemplars: boxes to prompts, photos, several supports and ways, the program's NMS, failures, weights."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
+import lightning as L
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
 from fsbench.base.errors import CheckpointError, SettingsError
+from fsbench.core.data_options import EpisodicTest, Loading
 from fsbench.core.prediction import Prediction
 from fsbench.data.batch import EpisodeBatch
 from fsbench.data.connected import largest_part_box
-from fsbench.methods.sam3_exemplars import SAM3Exemplars, instance_masks, mask_boxes, relative_boxes, suppress
+from fsbench.datamodules.datasets.folder import Folder
+from fsbench.datamodules.episodic import EpisodicDataModule
+from fsbench.methods.sam3_exemplars import (
+    SAM3Exemplars,
+    instance_masks,
+    mask_boxes,
+    relative_boxes,
+    suppress,
+    suppressed,
+)
 from fsbench.networks.backbones.sam2_sam3 import SAM3S, Detections, Sam3NetConfig
+from fsbench.networks.backbones.text import TextConfig
 from fsbench.runner.contract.episodes import segmentation_episode
 from tests.fsbench.networks.backbones.test_sam3 import official_state
 from tests.methods.test_sam3_canvas import hinted
@@ -65,6 +78,26 @@ def test_boxes_and_photos_of_the_test_are_taken_where_they_are_known(monkeypatch
     assert (narrow - found.features(episode, episode.query)).abs().max() > 1e-4  # the photo itself was stretched
 
 
+def test_a_second_test_of_a_trainer_sees_its_own_images_of_the_same_names(blocks_folder):
+    """One test shows photos, the other padded squares, and features are kept by names."""
+    index, quiet = Folder(str(blocks_folder)), {"logger": False, "enable_progress_bar": False}
+
+    def answers(found: SAM3Exemplars, protocol: str, batches: int | None = None) -> list[np.ndarray]:
+        data = EpisodicDataModule(
+            index, EpisodicTest(protocol=protocol, episodes=6), loading=Loading(workers=0), image_size=SIDE
+        )
+        trainer = L.Trainer(accelerator="cpu", limit_predict_batches=batches, enable_model_summary=False, **quiet)
+        return [answer["soft"] for batch in trainer.predict(found, datamodule=data) for answer in batch]
+
+    found = method(threshold=0.0)
+    found.keeps_soft_masks = True
+    squares = answers(found, "bam")
+    assert not found.backbone.cache.bytes  # nobody shows the images again
+    answers(found, "hsnet", batches=3)
+    assert found.backbone.cache.bytes
+    assert all(map(np.array_equal, answers(found, "bam"), squares))
+
+
 @pytest.mark.slow(3)
 @pytest.mark.parametrize("form", ["point", "box"])
 def test_supports_stand_side_by_side_and_an_images_place_counts_unless_dropped(form):
@@ -84,18 +117,24 @@ def test_supports_stand_side_by_side_and_an_images_place_counts_unless_dropped(f
     assert (found.segment(query, joined).scores - alone).abs().max() > 1e-6
 
 
-def test_the_largest_score_wins_and_the_first_of_equal_ones(monkeypatch):
-    found, episode = method(), an_episode(2, 1)
-    masks = torch.full((3, 28, 28), -9.0)
-    masks[0, :, :14] = 9
-    masks[1, :, 10:] = 9
-    masks[2] = 9  # not sure enough
-    ways = iter([torch.tensor([0.8, 0.6, 0.5]), torch.tensor([0.6, 0.6, 0.2])])
-    monkeypatch.setattr(found.backbone, "find", lambda *a: Detections(next(ways), masks, torch.zeros(3, 4)))
+def test_the_largest_score_wins_and_the_first_of_equal_ones():
+    found, episode = method(threshold=0.0), an_episode(2, 1)
+    scores = torch.cat([one.scores for one in found.way_outputs(episode)])
+    found.threshold = float(scores.median())
     found.keeps_soft_masks = True
     answer = predict(found, episode)
-    assert (answer.label_map == 1).all() and not answer.failed  # 0.8 on the left, 0.6 against 0.6 on the right
-    assert answer.probability[1].unique().tolist() == [pytest.approx(0.6)]
+    size = tuple(answer.label_map.shape)
+    best, labels = torch.zeros(2, *size), torch.zeros(size, dtype=torch.int64)
+    for way, one in enumerate(found.way_outputs(episode)):
+        assert 0 < len(one.scores) < 10
+        for mask, score in zip(instance_masks(one, size), one.scores, strict=True):
+            labels[mask & (score > best.amax(0))] = way + 1
+            best[way][mask & (score > best[way])] = score
+    assert labels.unique().tolist() == [0, 1, 2]
+    assert torch.equal(answer.label_map, labels) and torch.equal(answer.probability, best) and not answer.failed
+    support, masks = (part[:, :1].repeat_interleave(2, 1) for part in (episode.support, episode.support_labels))
+    alike = predict(found, replace(episode, support=support, support_labels=masks))
+    assert torch.equal(*alike.probability) and alike.label_map.unique().tolist() == [0, 1]
 
 
 def test_nms_keeps_the_first_whatever_the_scores():
@@ -110,20 +149,25 @@ def test_nms_keeps_the_first_whatever_the_scores():
     assert suppress(inside).tolist() == [0]
 
 
-def test_nms_is_over_all_ways_and_makes_all_scores_one(monkeypatch):
-    found, episode = method(nms="program"), an_episode(2, 1)
-    masks = torch.full((2, 28, 28), -9.0)
-    masks[0, :14], masks[1, 14:] = 9, 9
-    ways = iter([torch.tensor([0.6, 0.1]), torch.tensor([0.9, 0.7])])
-    monkeypatch.setattr(found.backbone, "find", lambda *a: Detections(next(ways), masks, torch.zeros(2, 4)))
+def test_nms_is_over_all_ways_and_makes_all_scores_one():
+    logits = torch.full((3, 28, 28), -9.0)
+    logits[0, :14], logits[1, 14:], logits[2, :10] = 9, 9, 9  # the third lies in the first
+    first = Detections(torch.tensor([0.6]), logits[:1], torch.zeros(1, 4))
+    other = Detections(torch.tensor([0.7, 0.9]), logits[1:], torch.zeros(2, 4))
+    one, nothing, two = suppressed([first, None, other], (28, 28))
+    assert nothing is None and one.scores.tolist() == [1] and two.scores.tolist() == [1]
+    assert torch.equal(one.masks, logits[:1]) and torch.equal(two.masks, logits[1:2])
+
+    found, episode = method(nms="program", threshold=0.0), an_episode(2, 1)
     found.keeps_instances = True
-    answer = predict(found, episode)
-    third = len(answer.label_map) // 3
-    assert (answer.label_map[:third] == 1).all() and (answer.label_map[-third:] == 2).all()
-    assert answer.instances.ways.tolist() == [1, 2] and answer.instances.scores.tolist() == [1, 1]
-    found.nms, ways = "none", iter([torch.tensor([0.6, 0.1]), torch.tensor([0.9, 0.7])])
-    monkeypatch.setattr(found.backbone, "find", lambda *a: Detections(next(ways), masks, torch.zeros(2, 4)))
-    assert (predict(found, episode).label_map[:third] == 2).all()
+    answer = predict(found, episode)  # masks of drawn weights are nearly alike: the first stays alone
+    way, better = found.way_outputs(episode)
+    assert better.scores.max() > way.scores[0]
+    (mask, *_) = instance_masks(way, tuple(answer.label_map.shape))
+    assert torch.equal(answer.label_map, mask.long())
+    assert answer.instances.ways.tolist() == [1] and answer.instances.scores.tolist() == [1]
+    found.nms = "none"
+    assert (predict(found, episode).label_map == 2).any()
 
 
 def test_a_way_without_any_box_has_failed():
@@ -181,7 +225,10 @@ def test_points_need_metas_file_and_boxes_do_with_the_hubs(tmp_path):
     assert SAM3Exemplars(metas).backbone.digest == points.digest
     assert SAM3Exemplars(metas, form="box").backbone.digest == boxes.backbone.digest
     assert boxes.record_notes(None)[0].startswith("told boxes alone (no class names); SAM 3 may have seen")
-    part = {name: value for name, value in official_state(points.state).items() if "points_pool" not in name}
-    torch.save(part, tmp_path / "part.pt")
-    with pytest.raises(CheckpointError, match=r"2 keys missing: geometry_encoder\.points_pool_project"):
-        SAM3Exemplars(Sam3NetConfig("sam3_demo", str(tmp_path / "part.pt")))
+    for name, keys in {"points_pool": 2, "points_": 6}.items():
+        part = {key: value for key, value in official_state(points.state).items() if name not in key}
+        torch.save(part, tmp_path / "part.pt")
+        with pytest.raises(CheckpointError, match=rf"{keys} keys missing: geometry_encoder\.{name}") as refused:
+            SAM3Exemplars(Sam3NetConfig("sam3_demo", str(tmp_path / "part.pt")))
+        assert "hub" not in str(refused.value)  # it is Meta's file, and damaged
+    assert [field.name for field in fields(Sam3NetConfig)] == [field.name for field in fields(TextConfig)]

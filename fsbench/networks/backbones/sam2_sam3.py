@@ -526,12 +526,9 @@ class Sam3NetConfig(TextConfig):
         weights: weight file, Meta's `sam3.pt`, that of SAM 3.1, or the hub's form (model.safetensors); otherwise as of
             `BackboneConfig`.
         tokenizer: as of `TextConfig`.
-        points: keep the layers for examples that are points, which the hub's form lacks; a method that gives points
-            sets it.
     """
 
     name: str = "sam3"
-    points: bool = False
 
 
 @dataclass(frozen=True)
@@ -702,7 +699,6 @@ class FrozenSam3(FrozenHubNetwork):
     """Frozen SAM 3, or the detector of SAM 3.1, which is the same but for a level that nothing reads.
 
     Attributes:
-        points: the network has the layers for points.
         release: "SAM 3" or "SAM 3.1", told by the names in the file once it is read.
     """
 
@@ -712,20 +708,9 @@ class FrozenSam3(FrozenHubNetwork):
     spec: Sam3Net
 
     def __init__(self, config: BackboneConfig):
-        self.points: bool = getattr(config, "points", False)
         self.release = "SAM 3"
         super().__init__(config)
         self._texts = Texts(config, TEXT_LENGTH, self.spec.weights, "facebook/sam3 on the hub")
-
-    def new_network(self) -> nn.Module:
-        model: Any = super().new_network()
-        if self.points:
-            encoder = model.geometry_encoder
-            width = encoder.hidden_size
-            for name, inputs in {"direct": 2, "pool": width, "pos_enc": width}.items():
-                setattr(encoder, f"points_{name}_project", nn.Linear(inputs, width).requires_grad_(False))
-        network: nn.Module = model
-        return network
 
     @property
     def identity_settings(self) -> dict[str, str]:
@@ -757,13 +742,18 @@ class FrozenSam3(FrozenHubNetwork):
 
     def convert_state_dict(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
         self.release = "SAM 3.1" if is_sam31(state) else "SAM 3"
-        lacks_points = self.points and not any(POINT_LAYERS in name for name in state)
-        if lacks_points and describe_family(state) == describe_family(self.expected_state(state)):
+        if self.lacks_only(LAST_LEVEL, state):
             raise CheckpointError(
-                f"backbone weights for {self.name} have no {POINT_LAYERS}*, the layers for points, as the hub's form "
-                "has none; expected Meta's file (sam3.pt), or examples that are boxes (--model.form box)"
+                f"backbone weights for {self.name} lack {LAST_LEVEL}* alone, as the detector of SAM 3.1 does; no other "
+                "part of that release is there to tell it from a damaged SAM 3; expected the whole file of SAM 3.1 "
+                "(sam3.1_multiplex.pt), or SAM 3's"
             )
         return super().convert_state_dict(state)
+
+    def lacks_only(self, start: str, state: dict[str, Tensor]) -> bool:
+        """Return whether weights lack every tensor of the network whose name starts so, and no other."""
+        lacking = self._names.difference(self.own_names(state))
+        return bool(lacking) and lacking == {name for name in self._names if name.startswith(start)}
 
     def concept(self, text: str, boxes: Tensor | None = None, labels: Tensor | None = None) -> Concept:
         """Return the concept of a text and boxes (P, 4), if any, examples unless `labels` (P,) say otherwise.
@@ -865,6 +855,27 @@ class FrozenSam3(FrozenHubNetwork):
             return model(vision_embeds=seen, text_embeds=SimpleNamespace(pooler_output=tokens), attention_mask=mask)
 
 
+class FrozenSam3WithPoints(FrozenSam3):
+    """Frozen SAM 3 with the layers for examples that are points, which Meta's files have and the hub's form has not."""
+
+    def new_network(self) -> nn.Module:
+        model: Any = super().new_network()
+        encoder = model.geometry_encoder
+        width = encoder.hidden_size
+        for name, inputs in {"direct": 2, "pool": width, "pos_enc": width}.items():
+            setattr(encoder, f"points_{name}_project", nn.Linear(inputs, width).requires_grad_(False))
+        network: nn.Module = model
+        return network
+
+    def convert_state_dict(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        if self.lacks_only(POINT_LAYERS, state) and not _has_metas_names(state):
+            raise CheckpointError(
+                f"backbone weights for {self.name} have no {POINT_LAYERS}*, the layers for points, as the hub's form "
+                "has none; expected Meta's file (sam3.pt), or examples that are boxes (--model.form box)"
+            )
+        return super().convert_state_dict(state)
+
+
 def _detections_of(found: Any) -> Detections:
     """Return the detections of transformers' output for one image."""
     return detections(found.pred_logits[0], found.presence_logits[0], found.pred_masks[0], found.pred_boxes[0])
@@ -940,12 +951,17 @@ _SAM3 = (
 """Names of Meta's file and those of transformers; several may apply one after the other (sam3-canvas.md §1)."""
 
 
+def _has_metas_names(state: Mapping[str, Tensor]) -> bool:
+    """Return whether weights of SAM 3 are under Meta's names."""
+    return any(name.startswith("detector.backbone.") for name in state)
+
+
 def names_of_sam3(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return weights of SAM 3 under the names of transformers, from those (of its model of videos, too) or Meta's.
 
     Names without a counterpart keep theirs.
     """
-    if not any(name.startswith("detector.backbone.") for name in state):
+    if not _has_metas_names(state):
         return {name.removeprefix("detector_model."): value for name, value in state.items()}
     found: dict[str, Tensor] = {}
     for name, value in state.items():

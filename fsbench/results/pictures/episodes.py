@@ -134,7 +134,13 @@ def _foreground_ways(slots: np.ndarray) -> list[int]:
 
 
 def image_array(image: "Tensor") -> np.ndarray:
-    """Convert an image tensor (3, H, W), uint8 or float32 in 0..255, to an array (H, W, 3) uint8."""
+    """Convert an image tensor (3, H, W), uint8 or float32 in 0..255, to an array (H, W, 3) uint8.
+
+    Measured intensities, which are normalised and so partly below 0, are spread from black to white.
+    """
+    low, high = image.aminmax()
+    if low < 0:
+        image = (image - low) * (255 / (high - low).clamp(min=1e-12))
     return np.ascontiguousarray(image.round().byte().permute(1, 2, 0).cpu().numpy())
 
 

@@ -11,10 +11,13 @@ from fsbench.base.errors import DataError, SettingsError
 from fsbench.core.adaptation import Adaptation
 from fsbench.core.data_options import EpisodicTest
 from fsbench.core.loading import labelled_image
+from fsbench.core.query_changes import QueryChanges
 from fsbench.data.transforms import RESIZES
+from fsbench.datamodules.datasets.chaost2 import ChaosT2
 from fsbench.datamodules.datasets.demo.dataset import drawn_dataset
 from fsbench.datamodules.datasets.folder import Folder
 from fsbench.datamodules.episodic import EpisodicDataModule
+from tests.drawn_volumes import draw_prepared
 
 
 @pytest.fixture(scope="module")
@@ -92,3 +95,18 @@ def test_a_class_of_one_image_is_refused(scenes):
 def test_a_protocol_without_lists_of_images_has_no_pool(scenes):
     with pytest.raises(SettingsError, match="the protocol fss_sam3 has no such pool; choose PROTOCOL=cdfss_ifa"):
         items(scenes, protocol="fss_sam3", epochs=1)
+
+
+def test_slices_as_they_were_measured_have_no_colours_to_change(tmp_path):
+    index = ChaosT2(str(draw_prepared(tmp_path, slices=3, side=32)))
+
+    def data(**resized):
+        return EpisodicDataModule(index, EpisodicTest(protocol="hsnet", fold=5), image_size=32, **resized)
+
+    (batch,) = data().adaptation_images(Adaptation(epochs=1)).batches(0)
+    assert batch.images.dtype == torch.uint8
+    with pytest.raises(SettingsError, match=r"slices of chaost2 with input_resize intensities have none; leave --data"):
+        data(input_resize="intensities").adaptation_images(Adaptation())
+    measured = np.zeros((8, 8, 3), dtype=np.float32)
+    with pytest.raises(SettingsError, match="colours of float32 images cannot be changed, expected those of 8 bits"):
+        QueryChanges()(measured, np.zeros((8, 8), dtype=np.uint8), random.Random(0))

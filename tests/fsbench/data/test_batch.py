@@ -3,7 +3,16 @@
 import pytest
 import torch
 
-from fsbench.data.batch import IMAGENET_MEAN, IMAGENET_STD, EpisodeBatch, Truth, _normal_values, collate, normalise
+from fsbench.data.batch import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    EpisodeBatch,
+    Hints,
+    Truth,
+    _normal_values,
+    collate,
+    normalise,
+)
 
 
 def episode(index: int, names: list[str], ways: int, shots: int) -> EpisodeBatch:
@@ -45,6 +54,23 @@ def test_split_gives_back_what_was_collated():
         assert torch.equal(single.query_sizes, part.query_sizes) and torch.equal(single.episodes, part.episodes)
         assert torch.equal(single.known_truth().classes, part.known_truth().classes)
         assert torch.equal(single.known_truth().label_maps[0], part.known_truth().label_maps[0])
+
+
+def test_photos_belong_to_their_rows_whatever_the_numbers_of_shots():
+    """Ways of one and of two shots, in a batch with an episode of three."""
+    single, names = episode(0, ["i5", "i1", "i2", "i3"], 2, 2), (("i1",), ("i2", "i3"))
+    single.support[:] = torch.tensor([[[1, 0], [2, 3]]])
+    single.valid[0, 0, 1] = False
+    photos = {name: torch.full((3, 9, 7), int(name[1:]), dtype=torch.uint8) for name in single.image_names}
+    single.hints = [Hints(photos["i5"], [[photos[name] for name in way] for way in names])]
+    other = episode(1, ["i7", "i8"], 1, 3)
+    other.hints = [Hints(photos["i5"], [[photos["i5"]] * 3])]
+    for part in (single, next(collate([single, other]).split())):
+        for name in single.image_names:
+            assert torch.equal(part.photo(part.image_names.index(name)), photos[name]), name
+        for number, way in enumerate(names):
+            rows = part.support[0, number][part.valid[0, number]].tolist()
+            assert [int(part.way(number).photo(row)[0, 0, 0]) for row in rows] == [int(name[1:]) for name in way]
 
 
 @pytest.mark.parametrize("shape", [(3, 16, 16), (2, 3, 5, 7), (0, 3, 4, 4), (1, 3, 1, 1)])

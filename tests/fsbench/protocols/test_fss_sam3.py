@@ -224,6 +224,8 @@ def test_any_data_set_with_label_maps_has_the_test(blocks_folder, monkeypatch):
     data = episodic(index, "fss_sam3", image_size=32, workers=0)
     with pytest.raises(SettingsError, match="the protocol fss_sam3 has no training part"):
         data.train_dataloader()
+    with pytest.raises(SettingsError, match="the protocol fss_sam3 has no training part"):
+        assert data.training_lists  # of a run's identity, which comes first
 
 
 @pytest.mark.parametrize("protocol", ["fssdino", "bam"])

@@ -16,6 +16,7 @@ from fsbench.scores.metric import Metric, Sum, class_mean
 from fsbench.scores.scores import COMMON
 from fsbench.scores.sums import INTERSECTION, TRUTH
 from tests.fsbench.runs import some_header
+from tests.plugged import install, installed
 
 
 def counted() -> tuple[pl.DataFrame, dict[str, object]]:
@@ -155,3 +156,17 @@ def test_a_name_is_one_metric_everywhere():
         metric_names("AUROC,mIou")
     with pytest.raises(SettingsError, match="no metric was named"):
         metric_names(" , ")
+
+
+@pytest.mark.parametrize("group", ["fsbench.protocols", "fsbench.metrics"])
+def test_a_package_s_metric_has_no_name_of_fsbench_s(tmp_path, group):
+    """A package's metric would else stand for fsbench's own, or the other way around, in silence."""
+    text = "base: hsnet\nname: doubled\nversion: 1\nsummary: its own Dice\nmetrics: [mIoU, Dice]\n"
+    groups = {group: {"Dice": "doubled.metric:Dice"}, "fsbench.configs": {"doubled": "doubled.configs"}}
+    site = install(tmp_path, "doubled", groups, {"doubled/configs/protocols/doubled.yaml": text})
+    both = "two have the name Dice of a metric: fsbench.scores.volumes.Dice of fsbench, and doubled.metric:Dice of the"
+    with installed(site):
+        ask = metric_named if group == "fsbench.metrics" else load_protocol
+        with pytest.raises(SettingsError, match=both):
+            ask("Dice" if group == "fsbench.metrics" else "doubled")
+        assert load_protocol("alpnet").default_metrics == ("Dice", "mIoU") and metric_named("mIoU").name == "mIoU"

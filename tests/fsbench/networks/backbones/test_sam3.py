@@ -137,9 +137,14 @@ def test_sam31_is_told_by_its_names_and_gives_the_same_answers(tmp_path):
     one, other = (net.detect(image, concept, cpu) for net in (found, whole))
     assert torch.equal(one.scores, other.scores) and torch.equal(one.masks, other.masks)
     unmarked = {name: value for name, value in newer.items() if "interactive" not in name}
-    torch.save(unmarked, tmp_path / "sam3.pt")  # SAM 3 that lacks the level is a damaged file
-    with pytest.raises(CheckpointError, match=r"keys missing: vision_encoder\.neck\.fpn_layers\.3\."):
+    torch.save(unmarked, tmp_path / "sam3.pt")  # the detector of SAM 3.1 alone, or SAM 3 that is damaged
+    said = r"lack vision_encoder\.neck\.fpn_layers\.3\.\* alone, as the detector of SAM 3\.1 does; .* the whole file of"
+    with pytest.raises(CheckpointError, match=said):
         network(str(tmp_path / "sam3.pt"))
+    part = unmarked | {f"detector.{VISION}convs.3.conv_1x1.bias": torch.zeros(32)}
+    torch.save(part, tmp_path / "part.pt")
+    with pytest.raises(CheckpointError, match=r"3 keys missing: vision_encoder\.neck\.fpn_layers\.3\."):
+        network(str(tmp_path / "part.pt"))
     less = {name: value for name, value in newer.items() if "bbox_embed" not in name}
     torch.save(less, tmp_path / "less.pt")
     with pytest.raises(CheckpointError, match=r"keys missing: detr_decoder\.box_head"):
