@@ -36,7 +36,7 @@ ALONE = (1, 0, 1)
 DIVIDED = (2, 2, 3)
 """What those of no family below are run in besides."""
 OTHERS = {1: [(0, 8), (2, 3)], 2: [(0, 3), (2, 1)], 4: [(2, 8)]}
-"""Number of processes -> pairs of workers and batch. With `ALONE`, each pair of numbers of workers and of a batch occurs;
+"""Number of processes -> pairs of workers and batch. With `ALONE`, each number of workers occurs with each batch;
 `every_cell` has four episodes, so that other batches only repeat one of these."""
 FAMILIES = ("prototype", "emat", "hsnet", "pfenet", "fssdino", "persam_f", "matcher", "metaoptnet")
 """Methods that are run in all of them: without training, by attention, of correlations, of base classes, with soft
