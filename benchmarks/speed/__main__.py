@@ -4,7 +4,6 @@
     python -m benchmarks.speed --write                  # the same, into benchmarks/speed/results
     python -m benchmarks.speed patnet-transform --kept 1   # one; --help after its name shows its options
     python -m benchmarks.speed --list
-    python -m benchmarks.speed gpu-check                # operators and methods on a GPU
 
 Seconds are those of the processor in all threads, on a GPU those of the clock.
 """
@@ -19,7 +18,6 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.speed import gpu_check
 from benchmarks.speed.harness import Case, check, clock_of, device_name, lines, measure, write_measurements
 from benchmarks.speed.table import RESULTS
 
@@ -102,14 +100,11 @@ def run(name: str, arguments: list[str], write: bool = False) -> None:
         write_measurements(file, command, benchmark.opponent, options.device, rows)
 
 
-def main(arguments: list[str]) -> int:
-    """Run what the command line asks for; return the exit status."""
+def main(arguments: list[str]) -> None:
+    """Run what the command line asks for."""
     name = arguments[0] if arguments else ""
-    if name == "gpu-check":
-        return gpu_check.main(arguments[1:])
     if name in BENCHMARKS:
-        run(name, arguments[1:])
-        return 0
+        return run(name, arguments[1:])
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.speed", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -123,8 +118,8 @@ def main(arguments: list[str]) -> int:
         else:
             print(f"\n{name}", flush=True)
             run(name, [], options.write)
-    return 0
+    return None
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    main(sys.argv[1:])

@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks.speed import cluster
+from benchmarks import cluster
 from benchmarks.speed.table import fill
 
 
