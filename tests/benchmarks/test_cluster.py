@@ -3,7 +3,7 @@
 import pytest
 
 from benchmarks import cluster
-from benchmarks.speed.table import fill
+from benchmarks.pages import fill
 
 
 def test_the_page_has_the_tables_that_the_model_computes():
