@@ -12,54 +12,33 @@ import argparse
 import inspect
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from importlib import import_module
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 
+from benchmarks.speed.cases import classifiers, folds, loading, methods, networks, parts, plain_forms
 from benchmarks.speed.harness import RESULTS, Case, check, clock_of, device_name, lines, measure, write_measurements
 
-
-class Benchmark(NamedTuple):
-    """A benchmark of the table below.
-
-    Attributes:
-        function: module in `benchmarks.speed.cases` and function, which yields the cases; its arguments after the
-            device are the options.
-        repeats: turns unless the user says otherwise; 0 for a single call.
-    """
-
-    function: str
-    repeats: int = 3
-
-    def cases(self) -> Callable[..., Iterator[Case]]:
-        """Return the function; importing it may ask for optional packages."""
-        module, _, name = self.function.partition(":")
-        function: Callable[..., Iterator[Case]] = getattr(import_module(f"benchmarks.speed.cases.{module}"), name)
-        return function
-
-
-BENCHMARKS: Mapping[str, Benchmark] = {
-    "episodes": Benchmark("methods:episode_cases", 0),
-    "training-steps": Benchmark("methods:step_cases", 0),
-    "plain-forms": Benchmark("plain_forms:cases"),
-    "folds": Benchmark("folds:cases", 4),
-    "classifiers": Benchmark("classifiers:cases"),
-    "parts": Benchmark("parts:cases"),
-    "loading": Benchmark("loading:cases"),
-    "networks": Benchmark("networks:cases"),
+BENCHMARKS: Mapping[str, tuple[Callable[..., Iterator[Case]], int]] = {
+    "episodes": (methods.episode_cases, 0),
+    "training-steps": (methods.step_cases, 0),
+    "plain-forms": (plain_forms.cases, 3),
+    "folds": (folds.cases, 4),
+    "classifiers": (classifiers.cases, 3),
+    "parts": (parts.cases, 3),
+    "loading": (loading.cases, 3),
+    "networks": (networks.cases, 3),
 }
-"""Benchmarks by name, in the order of the page; the name is that of the file of results, too."""
+"""Benchmarks by name, in the order of the page; the name is that of the file of results, too. Each is a function that
+yields the cases, whose arguments after the device are the options, and the number of turns; 0 for a single call."""
 
 
 def run(name: str, arguments: list[str], write: bool = False) -> None:
     """Run one benchmark with its options."""
-    benchmark = BENCHMARKS[name]
-    function = benchmark.cases()
+    function, repeats = BENCHMARKS[name]
     parser = argparse.ArgumentParser(prog=f"python -m benchmarks.speed {name}", description=inspect.getdoc(function))
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", type=torch.device)
-    parser.add_argument("--repeats", type=int, default=benchmark.repeats, help="turns; 0: a single call of each path")
+    parser.add_argument("--repeats", type=int, default=repeats, help="turns; 0: a single call of each path")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the raw figures into this file")
     own = list(inspect.signature(function).parameters.values())[1:]
     for option in own:
@@ -91,9 +70,9 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--write", action="store_true", help="into benchmarks/speed/results")
     parser.add_argument("--list", action="store_true", help="names, and what each compares")
     options = parser.parse_args(arguments)
-    for name, benchmark in BENCHMARKS.items():
+    for name, (function, _) in BENCHMARKS.items():
         if options.list:
-            print(f"{name:16} {(inspect.getdoc(benchmark.cases()) or '').splitlines()[0]}")
+            print(f"{name:16} {(inspect.getdoc(function) or '').splitlines()[0]}")
         else:
             print(f"\n{name}", flush=True)
             run(name, [], options.write)
