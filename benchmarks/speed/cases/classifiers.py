@@ -93,4 +93,5 @@ def solve_head(method: FineTuned, net: LinearClassifier, support: Tensor, labels
         parameter.requires_grad_(was)
     attention = [weights.detach()[:, :, 1:, 1:].amin(1) for weights in maps]
     importance = roll_out(attention, principal_component(gradients[0][:, 1:]), method.gradient_weight)
-    return [weighted_focus(importance, method.patches)] if method.schedule.alpha else None
+    focus = [weighted_focus(importance, method.patches)]
+    return focus if method.schedule.alpha else None
