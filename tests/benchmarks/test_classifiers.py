@@ -24,7 +24,7 @@ def test_both_ways_find_the_same_patches_and_scores(name, monkeypatch):
     torch.testing.assert_close(plain, found, rtol=1e-3, atol=1e-3 * float(found.abs().max()))
     assert len(asked) == 1  # the scheme asks for prompts where FORT is off, too
     with torch.no_grad():
-        (own,) = (classifiers.solve_head(method, method.start(support, labels).net, support, labels) or [None])
+        (own,) = classifiers.solve_head(method, method.start(support, labels).net, support, labels) or [None]
         (focus,) = method.start(support, labels).focus or [None]
     assert (own is None) == (focus is None) == (name == "ft")
     if own is not None:

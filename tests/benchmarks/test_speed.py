@@ -62,6 +62,7 @@ def test_answers_that_differ_end_the_benchmark():
         ("episodes --methods hsnet", ["ours"]),
         ("training-steps --methods hsnet", ["ours"]),
         ("plain-forms --methods hsnet --steps= --repeats 0", ["plain form", "ours"]),
+        ("classifiers --methods ft --queries 1 --epochs 1 --repeats 0", ["authors' scheme", "suite"]),
         ("networks --networks demo:64 --joined=", ["fp32", "bf16"]),
         ("networks --networks= --joined resnet50_v1:64", ["with BatchNorms", "ours"]),
         ("loading --size 32", ["PIL, torchvision and torch", "suite"]),
@@ -70,7 +71,11 @@ def test_answers_that_differ_end_the_benchmark():
 )
 @pytest.mark.slow
 def test_every_case_compares_and_times_its_paths(arguments, paths, tmp_path, capsys):
-    repeats = [] if arguments.split()[0] in ("episodes", "training-steps", "plain-forms") else ["--repeats", "1"]
+    repeats = (
+        []
+        if arguments.split()[0] in ("episodes", "training-steps", "plain-forms", "classifiers")
+        else ["--repeats", "1"]
+    )
     speed.main([*arguments.split(), *repeats, "--device", "cpu", "--json", str(tmp_path / "x.json")])
     found = Measurements(**json.loads((tmp_path / "x.json").read_text()))
     name, *given = arguments.split()
