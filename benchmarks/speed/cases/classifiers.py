@@ -26,7 +26,7 @@ from fsbench.runner.config.run_config import RunConfig
 
 
 def cases(
-    device: torch.device, methods: str = "ft,fort,fort_lora", ways: int = 2, queries: int = 15, epochs: int = 0
+    device: torch.device, methods: str = "ft,fort", ways: int = 2, queries: int = 15, epochs: int = 0
 ) -> Iterator[Case]:
     """Compare an episode, 1-shot, with --ways classes and --queries images of each; images are noise, weights random.
 
