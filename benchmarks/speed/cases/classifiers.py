@@ -49,7 +49,7 @@ def cases(
         what = (
             f"{name}, {network}, an episode of {ways} ways, 1 shot, {len(query)} queries, {steps} steps, {side} pixels"
         )
-        yield Case(what, paths, partial(call_difference, *paths.values()), tolerance=0.1)
+        yield Case(what, paths, partial(call_difference, *paths.values()), tolerance=1e-2)
 
 
 @torch.no_grad()
