@@ -11,26 +11,12 @@ Seconds are those of the processor in all threads, on a GPU those of the clock.
 import argparse
 import inspect
 import sys
-from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import torch
 
-from benchmarks.speed.cases import classifiers, folds, loading, methods, networks, parts, plain_forms
-from benchmarks.speed.harness import RESULTS, Case, check, clock_of, device_name, lines, measure, write_measurements
-
-BENCHMARKS: Mapping[str, tuple[Callable[..., Iterator[Case]], int]] = {
-    "episodes": (methods.episode_cases, 0),
-    "training-steps": (methods.step_cases, 0),
-    "plain-forms": (plain_forms.cases, 3),
-    "folds": (folds.cases, 4),
-    "classifiers": (classifiers.cases, 3),
-    "parts": (parts.cases, 3),
-    "loading": (loading.cases, 3),
-    "networks": (networks.cases, 3),
-}
-"""Benchmarks by name, in the order of the page; the name is that of the file of results, too. Each is a function that
-yields the cases, whose arguments after the device are the options, and the number of turns; 0 for a single call."""
+from benchmarks.speed.benchmarks import BENCHMARKS
+from benchmarks.speed.harness import RESULTS, check, clock_of, device_name, lines, measure, write_measurements
 
 
 def run(name: str, arguments: list[str], write: bool = False) -> None:

@@ -10,7 +10,7 @@ from itertools import groupby
 from pathlib import Path
 
 from benchmarks.pages import fill, markdown
-from benchmarks.speed.__main__ import BENCHMARKS
+from benchmarks.speed.benchmarks import BENCHMARKS
 from benchmarks.speed.harness import RESULTS, Measurements, Row
 from fsbench.base.errors import DataError
 from fsbench.base.files import write_text
