@@ -82,7 +82,7 @@ bench: $(STAMP)  ## train, evaluate, print the table, e.g. make bench METHOD=ema
 	@$(BIN)/python -m fsbench bench $(BENCH_OPTIONS) $(ARGS)
 
 gpu-check: $(STAMP)  ## operators, methods and runs on a GPU beside their references: differences, times and memory, into gpu.json
-	@$(BIN)/python -m benchmarks.speed gpu-check $(ARGS)
+	@$(BIN)/python -m benchmarks.gpu $(ARGS)
 
 weights: $(STAMP)  ## list weight files, or fetch some, e.g. make weights NAMES=dinov2_vits14 ARGS=--accept-licence
 	@$(BIN)/python -m fsbench weights $(if $(NAMES),fetch $(NAMES) $(ARGS),list $(ARGS))

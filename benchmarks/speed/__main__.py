@@ -2,9 +2,8 @@
 
     python -m benchmarks.speed                          # all of docs/benchmarks.md
     python -m benchmarks.speed --write                  # the same, into benchmarks/speed/results
-    python -m benchmarks.speed patnet-transform --kept 1   # one; --help after its name shows its options
+    python -m benchmarks.speed plain-forms --methods hsnet   # one; --help after its name shows its options
     python -m benchmarks.speed --list
-    python -m benchmarks.speed gpu-check                # operators and methods on a GPU
 
 Seconds are those of the processor in all threads, on a GPU those of the clock.
 """
@@ -12,74 +11,20 @@ Seconds are those of the processor in all threads, on a GPU those of the clock.
 import argparse
 import inspect
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 
 import torch
 
-from benchmarks.speed import gpu_check
-from benchmarks.speed.harness import Case, check, clock_of, device_name, lines, measure, write_measurements
-from benchmarks.speed.table import RESULTS
-
-
-@dataclass(frozen=True)
-class Benchmark:
-    """A benchmark of the table below.
-
-    Attributes:
-        function: module in `benchmarks.speed.cases` and function, which yields the cases; its arguments after the
-            device are the options.
-        opponent: who stands first in each comparison.
-        repeats: turns unless the user says otherwise; 0 for a single call.
-    """
-
-    function: str
-    opponent: str
-    repeats: int = 3
-
-    def cases(self) -> Callable[..., Iterator[Case]]:
-        """Return the function; importing it may ask for optional packages."""
-        module, _, name = self.function.partition(":")
-        function: Callable[..., Iterator[Case]] = getattr(import_module(f"benchmarks.speed.cases.{module}"), name)
-        return function
-
-
-NOTHING = "nothing: figures of one path"
-FORMULAS = "this project's own reference, written after the paper's formulas; not the authors' program"
-PLAIN_LOADER = "PIL, torchvision and torch as the authors' programs call them, nothing kept (plain), equal pixels"
-SCHEME = "the authors' scheme with our own loader and heads: K·(N+1) images encoded an episode, none kept"
-
-BENCHMARKS: Mapping[str, Benchmark] = {
-    "episodes": Benchmark("methods:episode_cases", NOTHING, 0),
-    "training-steps": Benchmark("methods:step_cases", NOTHING, 0),
-    "plain-forms": Benchmark("methods:plain_cases", FORMULAS),
-    "hsnet-network": Benchmark("formulas:network_cases", FORMULAS),
-    "patnet-transform": Benchmark("formulas:patnet_cases", FORMULAS),
-    "ifa-background": Benchmark("formulas:ifa_cases", FORMULAS),
-    "abcdfss-contrast": Benchmark("formulas:abcdfss_cases", FORMULAS),
-    "selective-scan": Benchmark("formulas:scan_cases", FORMULAS, 1),
-    "hdmnet-matching": Benchmark("formulas:hdmnet_cases", FORMULAS),
-    "segic-similarity": Benchmark("formulas:segic_cases", FORMULAS),
-    "folds": Benchmark("folds:cases", SCHEME, 4),
-    "parts": Benchmark("parts:cases", NOTHING),
-    "loading": Benchmark("loading:cases", PLAIN_LOADER),
-    "tables": Benchmark("runs:table_cases", NOTHING, 1),
-    "report": Benchmark("runs:report_cases", NOTHING, 1),
-    "networks": Benchmark("formulas:precision_cases", "the same network in fp32"),
-}
-"""Benchmarks by name; the name is that of the file of results, too."""
+from benchmarks.speed.benchmarks import BENCHMARKS
+from benchmarks.speed.harness import RESULTS, check, clock_of, device_name, lines, measure, write_measurements
 
 
 def run(name: str, arguments: list[str], write: bool = False) -> None:
     """Run one benchmark with its options."""
-    benchmark = BENCHMARKS[name]
-    function = benchmark.cases()
+    function, repeats = BENCHMARKS[name]
     parser = argparse.ArgumentParser(prog=f"python -m benchmarks.speed {name}", description=inspect.getdoc(function))
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", type=torch.device)
-    parser.add_argument("--repeats", type=int, default=benchmark.repeats, help="turns; 0: a single call of each path")
-    parser.add_argument("--only", default="", help="cases whose name has these words")
+    parser.add_argument("--repeats", type=int, default=repeats, help="turns; 0: a single call of each path")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the raw figures into this file")
     own = list(inspect.signature(function).parameters.values())[1:]
     for option in own:
@@ -87,44 +32,38 @@ def run(name: str, arguments: list[str], write: bool = False) -> None:
         parser.add_argument(f"--{option.name.replace('_', '-')}", type=kind, default=option.default, help="%(default)s")
     options = parser.parse_args(arguments)
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-    print(f"{device_name(options.device)}; {clock_of(options.device)[0]} seconds. Compared with {benchmark.opponent}.")
+    print(f"{device_name(options.device)}; {clock_of(options.device)[0]} seconds.")
     rows = []
     for case in function(options.device, **{option.name: getattr(options, option.name) for option in own}):
-        if options.only in case.what:
-            difference = check(case)
-            found = measure(case, options.device, options.repeats)
-            print("\n".join(lines(found, difference)), flush=True)
-            rows += found
+        difference = check(case)
+        found = measure(case, options.device, options.repeats)
+        print("\n".join(lines(found, difference)), flush=True)
+        rows += found
     file = options.json or (RESULTS / f"{name}.json" if write else None)
     if file:
         kept = [word for word in arguments if not word.startswith("--json") and word != str(options.json)]
-        command = " ".join(["python -m benchmarks.speed", name, *kept])
-        write_measurements(file, command, benchmark.opponent, options.device, rows)
+        write_measurements(file, " ".join(["python -m benchmarks.speed", name, *kept]), options.device, rows)
 
 
-def main(arguments: list[str]) -> int:
-    """Run what the command line asks for; return the exit status."""
-    name = arguments[0] if arguments else ""
-    if name == "gpu-check":
-        return gpu_check.main(arguments[1:])
-    if name in BENCHMARKS:
-        run(name, arguments[1:])
-        return 0
+def main(arguments: list[str]) -> None:
+    """Run what the command line asks for."""
+    if arguments and arguments[0] in BENCHMARKS:
+        return run(arguments[0], arguments[1:])
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.speed", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("name", nargs="?", choices=list(BENCHMARKS), help="one benchmark")
     parser.add_argument("--write", action="store_true", help="into benchmarks/speed/results")
-    parser.add_argument("--list", action="store_true", help="names and opponents")
+    parser.add_argument("--list", action="store_true", help="names, and what each compares")
     options = parser.parse_args(arguments)
-    for name, benchmark in BENCHMARKS.items():
+    for name, (function, _) in BENCHMARKS.items():
         if options.list:
-            print(f"{name:16} {benchmark.opponent}")
+            print(f"{name:16} {(inspect.getdoc(function) or '').splitlines()[0]}")
         else:
             print(f"\n{name}", flush=True)
             run(name, [], options.write)
-    return 0
+    return None
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    main(sys.argv[1:])

@@ -1,14 +1,12 @@
 """Measure cases: one thing computed in several ways that take turns, their seconds, and the memory of each.
 
-A case is calls in this process, or commands in processes of their own. Its first way is the opponent of the others.
+The first way of a case is the opponent of the last.
 """
 
 import json
 import math
 import os
 import platform
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,12 +26,7 @@ from fsbench.records.machine import PACKAGES, commit, processor
 from fsbench.runner.engine.machine.meter import Meter, release_memory, resident_mib
 from fsbench.runner.here import driver
 
-
-@dataclass(frozen=True)
-class Command:
-    """Arguments of Python for a command that is measured in a process of its own, with the code of this checkout."""
-
-    words: Sequence[str]
+RESULTS = REPOSITORY / "benchmarks/speed/results"
 
 
 @dataclass(frozen=True)
@@ -42,16 +35,16 @@ class Case:
 
     Attributes:
         what: what is computed, with its shapes.
-        paths: the ways by name: calls, or commands; the first is the opponent.
+        paths: the ways by name; the first is the opponent, and named so on the page.
         check: largest difference of their answers, relative to the largest number; called before anything is timed.
         tolerance: largest difference that is allowed.
         units: how many of what is named one call computes; seconds are those of one.
-        takes_turn: the calls take the number of the turn, and have no other one to warm up. What they keep from turn to
-            turn has a bound of its own, so their memory is not watched.
+        takes_turn: the calls take the number of the turn. What they keep from turn to turn has a bound of its own, so
+            their memory is not watched.
     """
 
     what: str
-    paths: Mapping[str, Callable[..., object] | Command]
+    paths: Mapping[str, Callable[..., object]]
     check: Callable[[], float] | None = None
     tolerance: float = math.inf
     units: int = 1
@@ -87,7 +80,6 @@ class Measurements(BaseModel):
     Attributes:
         format: version of this form.
         command: the command line.
-        opponent: who the first path of every `what` is.
         machine: processor or GPU, and threads.
         clock: what the seconds are of: "processor" of all threads, or "wall".
         versions: of packages.
@@ -100,7 +92,6 @@ class Measurements(BaseModel):
 
     format: Literal[1] = 1
     command: str
-    opponent: str
     machine: str
     clock: Literal["processor", "wall"]
     versions: dict[str, str]
@@ -122,40 +113,30 @@ def check(case: Case) -> float | None:
 
 
 def measure(case: Case, device: torch.device, repeats: int) -> list[Row]:
-    """Measure a case: its ways take turns, then the memory of each is watched.
+    """Measure a case: its ways take turns, then the memory of each is watched in one more call.
 
-    Memory is that of one more call beyond what was held before it, and a command's that of its process.
+    Ways that no check has called are called once before.
 
     Args:
         case: what is measured.
         device: where its calls compute.
         repeats: timed turns; 0 makes a single call of each way for time and memory.
-
-    Raises:
-        SystemExit: a command failed.
     """
-    calls = {name: path for name, path in case.paths.items() if not isinstance(path, Command)}
     times: dict[str, list[float]] = {name: [] for name in case.paths}
+    for call in case.paths.values() if repeats and not (case.check or case.takes_turn) else ():
+        call()
+    for turn in range(repeats or int(case.takes_turn)):
+        for name, call in case.paths.items():
+            times[name].append(_timed(partial(call, turn) if case.takes_turn else call, device) / case.units)
     peaks: dict[str, float] = {}
-    for call in calls.values():
-        if repeats and not case.takes_turn:
-            call()
-    for turn in range(max(repeats, 1)):
-        for name, path in case.paths.items():
-            if isinstance(path, Command):
-                seconds, peak = command_cost(path)
-                peaks[name] = max(peaks.get(name, 0.0), peak)
-            elif case.takes_turn:
-                seconds = _timed(partial(path, turn), device)
-            elif repeats:
-                seconds = _timed(path, device)
-            else:
-                seconds, peaks[name] = _timed_and_watched(path, device)
+    for name, call in case.paths.items() if not case.takes_turn else ():
+        seconds, peaks[name] = _timed_and_watched(call, device)
+        if not repeats:
             times[name].append(seconds / case.units)
-    if repeats and not case.takes_turn:
-        peaks |= {name: _timed_and_watched(call, device)[1] for name, call in calls.items()}
-    mib = {name: round(peak, 1) for name, peak in peaks.items()}
-    return [Row(what=case.what, path=name, times=taken, peak_mib=mib.get(name)) for name, taken in times.items()]
+    return [
+        Row(what=case.what, path=name, times=taken, peak_mib=round(peaks[name], 1) if name in peaks else None)
+        for name, taken in times.items()
+    ]
 
 
 def lines(rows: Sequence[Row], difference: float | None) -> list[str]:
@@ -204,32 +185,6 @@ def _timed_and_watched(call: Callable[[], object], device: torch.device) -> tupl
     return seconds, max(meter.peak_mib - before, 0.0)
 
 
-WATCH = """
-import os, subprocess, sys
-process = subprocess.Popen(sys.argv[1:], stdout=sys.stderr)
-_, status, used = os.wait4(process.pid, 0)
-print(used.ru_utime + used.ru_stime, used.ru_maxrss / 1024, status)
-"""
-"""Program of a small process that starts the command: a child's peak memory counts that of the process it was forked
-from, so this one must be small."""
-
-
-def command_cost(command: Command) -> tuple[float, float]:
-    """Return the processor seconds of a command and its children, and the largest memory of one of them in MiB.
-
-    Raises:
-        SystemExit: it failed; with what it printed.
-    """
-    words = [sys.executable, "-c", WATCH, sys.executable, *command.words]
-    own = {"PYTHONPATH": str(REPOSITORY), "PYTHONSAFEPATH": "1", "WANDB": "off"}
-    environment = os.environ | own | {"OMP_NUM_THREADS": str(torch.get_num_threads())}
-    done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
-    seconds, peak, status = map(float, done.stdout.split())
-    if status:
-        raise SystemExit(f"{' '.join(command.words)} ended with status {status:.0f}:\n{done.stderr}")
-    return seconds, peak
-
-
 def call_difference(plain: Callable[[], Any], fast: Callable[[], Any]) -> float:
     """Return the largest difference of what two calls return, relative to the plain answer's largest number."""
     answers = [plain(), fast()]
@@ -259,11 +214,10 @@ def device_name(device: torch.device) -> str:
     return f"{processor()}, {threads} thread{'s' * (threads > 1)}"
 
 
-def write_measurements(file: Path, command: str, opponent: str, device: torch.device, rows: list[Row]) -> None:
+def write_measurements(file: Path, command: str, device: torch.device, rows: list[Row]) -> None:
     """Write the figures of a benchmark into a file of results."""
     content = Measurements(
         command=command,
-        opponent=opponent,
         machine=device_name(device),
         clock=clock_of(device)[0],
         versions={"python": platform.python_version()} | {name: metadata.version(name) for name in PACKAGES},

@@ -7,7 +7,7 @@ The page has a block for each table, between the markers `<!-- results: NAME -->
 
 import argparse
 
-from benchmarks.speed.table import fill
+from benchmarks.pages import fill, markdown
 from benchmarks.statistics.cells import CELLS
 from benchmarks.statistics.results import MEASURES, Results, Tally, read_results
 from fsbench.base.files import write_text
@@ -35,7 +35,7 @@ def _coverage(results: Results) -> str:
             shares = [_share(name, tallies[name]) if name in tallies else "" for name in MAIN]
             tally = tallies["score"]
             lines.append([CELLS[cell].title, f"{tally.repetitions:,}{'' if tally.is_current else EARLIER}", *shares])
-    return _markdown(lines)
+    return markdown(lines)
 
 
 def _decisions(results: Results) -> str:
@@ -48,7 +48,7 @@ def _decisions(results: Results) -> str:
                 wanted = f"≤ {_number(measure.most)}" if measure.most is not None else wanted
                 number = f"{tally.repetitions:,}{'' if tally.is_current else EARLIER}"
                 lines.append([measure.words, number, _share(name, tally), wanted])
-    return _markdown(lines)
+    return markdown(lines)
 
 
 def _short(results: Results) -> str:
@@ -112,10 +112,6 @@ def _share(name: str, tally: Tally) -> str:
 
 def _number(share: float | None) -> str:
     return f"{share:.3f}".removeprefix("0") if share != 1 else "1.000"
-
-
-def _markdown(lines: list[list[str]]) -> str:
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in (lines[0], ["---"] * len(lines[0]), *lines[1:]))
 
 
 def main() -> None:

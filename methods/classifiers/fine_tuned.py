@@ -135,10 +135,14 @@ class FineTuned(Classifier):
         return tuning_notes(self, data)
 
     def classify(self, query: Tensor, support: Tensor, labels: Tensor) -> Tensor:
+        return self.scores(query, support, labels).argmax(1)
+
+    def scores(self, query: Tensor, support: Tensor, labels: Tensor) -> Tensor:
+        """Tune a copy of the network on the supports; return the queries' scores (M, n)."""
         net, focus, order = self.start(support, labels)
         fine_tune(net, self.schedule, support, labels, order, focus)
         # as many images at once as in a step, which bounds the memory
-        return torch.cat([net(images) for images in query.split(net.head.out_features)]).argmax(1)
+        return torch.cat([net(images) for images in query.split(net.head.out_features)])
 
     def start(self, support: Tensor, labels: Tensor) -> Start:
         """Return an episode before its first step; random numbers are drawn on the CPU whatever the device."""

@@ -2,8 +2,8 @@
 
 import pytest
 
-from benchmarks.speed import cluster
-from benchmarks.speed.table import fill
+from benchmarks import cluster
+from benchmarks.pages import fill
 
 
 def test_the_page_has_the_tables_that_the_model_computes():

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from benchmarks.speed.table import fill
+from benchmarks.pages import fill
 from benchmarks.statistics.__main__ import main
 from benchmarks.statistics.answers import COLUMNS, draw_answers, fb_iou, mean_iou
 from benchmarks.statistics.cells import CELLS, Equivalence, Segmentation

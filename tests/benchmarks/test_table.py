@@ -7,8 +7,9 @@ import subprocess
 
 import pytest
 
-from benchmarks.speed.harness import Measurements, Row
-from benchmarks.speed.table import PAGE, RESULTS, filled
+from benchmarks.pages import fill, tables
+from benchmarks.speed.harness import RESULTS, Measurements, Row
+from benchmarks.speed.table import PAGE, filled
 from fsbench.base.errors import DataError
 from fsbench.base.paths import REPOSITORY
 
@@ -47,7 +48,7 @@ def test_a_table_stands_under_the_origin_of_its_own_file(tmp_path):
             "tables": {name: {"columns": [name], "rows": []} for name in names},
         }  # fmt: skip
         (tmp_path / f"{names[0]}.json").write_text(json.dumps(content))
-    page = filled("\n".join(f"<!-- results: {name} -->\n<!-- end -->" for name in ("a", "b", "x", "c")), tmp_path)
+    page = fill("\n".join(f"<!-- results: {name} -->\n<!-- end -->" for name in ("a", "b", "x", "c")), tables(tmp_path))
     shown = [line for line in page.splitlines() if line.startswith(("One.", "Two.", "| ")) and "---" not in line]
     assert [line.split(" Machine")[0] for line in shown] == ["One.", "| a |", "| b |", "Two.", "| x |", "One.", "| c |"]
 
@@ -63,13 +64,13 @@ def test_figures_of_two_clocks_make_no_table(tmp_path):
 def test_a_row_is_the_way_that_is_run_against_the_first_by_medians(tmp_path):
     def content(*rows):
         return Measurements(
-            command="python -m benchmarks.speed", opponent="a loop", machine="some CPU, 1 thread", clock="processor",
+            command="python -m benchmarks.speed", machine="some CPU, 1 thread", clock="processor",
             versions={"torch": "2.9"}, commit="abc", date="2026-01-02", rows=rows,
         ).model_dump_json()  # fmt: skip
 
     plain = Row(what="one way", path="plain", times=[3.0, 2.0, 90.0], peak_mib=949.4)
     others = [Row(what="one way", path=path, times=[1.5, 1.5, 1.5], peak_mib=201.0) for path in ("other", "ours")]
-    (tmp_path / "patnet-transform.json").write_text(content(plain, *others))
+    (tmp_path / "plain-forms.json").write_text(content(plain, *others))
     (tmp_path / "episodes.json").write_text(content(Row(what="episode", path="ours", times=[0.25])))
     (tmp_path / "some-gpu.json").write_text(content(Row(what="scan", path="triton", times=[1.0])))
     lines = filled("<!-- results: gains -->\n<!-- end -->", tmp_path).splitlines()
@@ -78,5 +79,5 @@ def test_a_row_is_the_way_that_is_run_against_the_first_by_medians(tmp_path):
     )
     assert lines[6:-2] == [
         "| episode |  | 250 ms |  |",
-        "| one way | the paper's formulas | 2.00x as fast, 1.33 to 60.00 (3 s -> 1.5 s) | 949 -> 201 MiB |",
+        "| one way | plain | 2.00x as fast, 1.33 to 60.00 (3 s -> 1.5 s) | 949 -> 201 MiB |",
     ]

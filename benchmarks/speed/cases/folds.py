@@ -5,8 +5,7 @@ image of an episode once, keeps features in a bounded cache until their last use
 images meet. Both decode every image anew and have the suite's loader, metric and heads.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -25,7 +24,6 @@ from fsbench.core.segmenter import Segmenter
 from fsbench.data.batch import EpisodeBatch
 from fsbench.data.episodes.episode import Episode
 from fsbench.data.episodes.evaluation_order import evaluation_order, next_uses
-from fsbench.protocols.protocol import Protocol
 from fsbench.protocols.reading import load_segmentation
 from fsbench.scores.answers import SegmentationResult
 
@@ -69,27 +67,22 @@ def count_encodings(
     return encoded
 
 
-@dataclass
 class Evaluation:
-    """Both ways of evaluating the first episodes of a fold with a method.
+    """Both ways of evaluating the first 1-way episodes of a fold, in the suite's order, under HSNet's protocol.
 
-    Attributes:
+    Args:
         method: in evaluation mode.
-        protocol: how answers are counted.
-        load: loads an episode.
-        fold: all its episodes in the manifest's order.
-        count: how many are evaluated: the first in the suite's order.
+        index: the fold.
+        side: of the images, in pixels.
+        shots: K.
+        count: how many episodes are evaluated.
     """
 
-    method: Segmenter
-    protocol: Protocol
-    load: Callable[[Episode], EpisodeBatch]
-    fold: list[Episode]
-    count: int
-
-    def __post_init__(self) -> None:
-        first = evaluation_order(self.fold)[: self.count]
-        self.episodes = sorted(first, key=lambda episode: episode.index)
+    def __init__(self, method: Segmenter, index: OfficialFold, side: int, shots: int, count: int):
+        self.method, self.protocol = method, load_segmentation("hsnet")
+        self.load = partial(load_episode, index, config=LoadingConfig(side, self.protocol.view))
+        self.fold = index.episodes("hsnet", 1, shots)
+        self.episodes = sorted(evaluation_order(self.fold)[:count], key=lambda episode: episode.index)
         self.ordered = evaluation_order(self.episodes)
         self.uses = next_uses(self.ordered)
 
@@ -162,12 +155,11 @@ def cases(
     lists: str | None = None,
     dataset: str = "pascal",
     methods: str = "hsnet,dcama,cst,emat,pfenet,bam,hmnet",
-    protocol: str = "hsnet",
     shots: int = 1,
     episodes: int = 20,
     size: int = 0,
 ) -> Iterator[Case]:
-    """Compare the first --episodes of fold 0 in the suite's order, 1-way, under one protocol for all methods.
+    """Compare the first --episodes of fold 0 in the suite's order, 1-way, under HSNet's protocol.
 
     --lists is a folder of official lists (`<dataset>/val/fold<f>`), or those of $FSBENCH_TEST_DATA. Images are drawn,
     500x375 or 640x480 pixels, under the official names; weights are random. --size replaces the method's own.
@@ -179,19 +171,10 @@ def cases(
             composed = method_settings(name, dataset)
             side = size or composed.data_arguments["image_size"]
             method = built_method(device, composed).eval()
-            evaluation = build_evaluation(method, protocol, index, side, shots, episodes)
+            evaluation = Evaluation(method, index, side, shots, episodes)
             suite, by_last_use = evaluation.encodings()
             encoded = f"{2 * shots * len(evaluation.fold)} -> {suite} images encoded, by last use alone {by_last_use}"
             task = f"{name}, {dataset} fold 0, 1-way {shots}-shot, {side} pixels, an episode"
             what = f"{task}; of the whole fold {encoded}"
             paths = {"authors' scheme": evaluation.authors, "suite": evaluation.suite}
             yield Case(what, paths, evaluation.check, units=BLOCK, takes_turn=True)
-
-
-def build_evaluation(
-    method: Segmenter, protocol: str, index: OfficialFold, side: int, shots: int, count: int
-) -> Evaluation:
-    """Return both ways for the first `count` 1-way episodes of a fold under the protocol of that name."""
-    rules = load_segmentation(protocol)
-    load = partial(load_episode, index, config=LoadingConfig(side, rules.view))
-    return Evaluation(method, rules, load, index.episodes(protocol, 1, shots), count)

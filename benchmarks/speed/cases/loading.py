@@ -114,7 +114,10 @@ def cases(device: torch.device, root: str | None = None, size: int = 384, fold: 
         training = kind == "training"
         episodes = training_episodes(data) if training else evaluation_order(data.manifest.episodes)[: 3 * BLOCK]
         plain = partial(PlainLoader(index, size).load, training=training)
-        loaders: dict[str, Callable[[Episode], object]] = {"plain": plain, "suite": our_loader(data, training)}
+        loaders: dict[str, Callable[[Episode], object]] = {
+            "PIL, torchvision and torch": plain,
+            "suite": our_loader(data, training),
+        }
         paths = {name: partial(_load_block, load, episodes) for name, load in loaders.items()}
         equal = partial(check_loaders, plain, our_loader(data, training), episodes[: 2 * BLOCK])
         what = f"{index.name}, {kind}, {way}-way {shot}-shot, {size} pixels, {BLOCK} episodes"

@@ -1,27 +1,19 @@
-"""Whole episodes and training steps of methods at their own sizes, and the same with the plain form of a fast path.
+"""Whole episodes and training steps of methods at their own sizes.
 
 Weights are random and images are noise, on which no figure here depends. A fifth of each support is masked, and every
 image is encoded anew.
 """
 
-import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack
-from dataclasses import replace
 from functools import partial
 from typing import Any
-from unittest import mock
 
 import torch
 from torch import Tensor
 
-from benchmarks.speed.cases.formulas import plain_contrast
-from benchmarks.speed.harness import Case, call_difference
+from benchmarks.speed.harness import Case
 from fsbench.data.batch import EpisodeBatch, Hints, Truth
-from fsbench.methods.abcdfss import head
 from fsbench.methods.modules.base_ensemble import EnsembleSegmenter
-from fsbench.networks.ops.center_pivot_conv import CenterPivotConv4d
-from fsbench.networks.ops.plane_norm import GroupNormReLU
 from fsbench.runner.config.run_config import NO_DATASET, RunConfig
 
 KEPT = 0.2
@@ -30,64 +22,21 @@ KEPT = 0.2
 
 def episode_cases(
     device: torch.device,
-    methods: str = "prototype,linear_probe_dense,emat,cst,dcama,hsnet,pfenet,bam,hdmnet,hmnet,fssdino",
+    methods: str = "prototype,linear_probe_dense,cst,pfenet,bam,fssdino",
 ) -> Iterator[Case]:
     """Measure an episode of each method, 1-way 1-shot, no features kept from another one."""
     for name in methods.split(","):
-        yield _case(device, name, "an episode")
+        yield method_case(device, name, "an episode")
 
 
-def step_cases(device: torch.device, methods: str = "emat,cst,dcama,hsnet,pfenet,bam,hdmnet,hmnet") -> Iterator[Case]:
+def step_cases(device: torch.device, methods: str = "emat,cst,pfenet,bam,hdmnet,hmnet") -> Iterator[Case]:
     """Measure a training step of each method on one episode, 1-way 1-shot: loss and gradients, features not kept."""
     for name in methods.split(","):
-        yield _case(device, name, "a training step")
+        yield method_case(device, name, "a training step")
 
 
-def plain_hsnet() -> AbstractContextManager[Any]:
-    """Let HSNet's learner compute by its formulas: the whole correlation, batches of planes, torch's GroupNorm."""
-
-    def convolve(layer: CenterPivotConv4d, x: Any) -> Tensor:
-        return layer.reference(x if isinstance(x, Tensor) else x.dense())
-
-    stack = ExitStack()
-    stack.enter_context(mock.patch.object(CenterPivotConv4d, "forward", convolve))
-    stack.enter_context(mock.patch.object(GroupNormReLU, "forward", GroupNormReLU.reference))
-    return stack
-
-
-def _setting(name: str, value: str) -> Callable[[], AbstractContextManager[Any]]:
-    return partial(mock.patch.dict, os.environ, {name: value})
-
-
-PLAIN: Mapping[str, Callable[[], AbstractContextManager[Any]]] = {
-    "hsnet": plain_hsnet,
-    "patnet": plain_hsnet,
-    "dcama": _setting("FSBENCH_MASK_ATTENTION", "reference"),
-    "emat": _setting("FSBENCH_ATTENTION", "reference"),
-    "abcdfss_every": partial(mock.patch.object, head, "contrast", plain_contrast),
-}
-"""Methods with a fast path, and what lets them compute by its plain form. The paths are the learner on planes of the
-kept support, the attention in chunks, that of packed tokens, and the contrast by rows.
-HMNet's scans are measured alone: an episode by their reference takes minutes."""
-
-
-def plain_cases(device: torch.device, methods: str = ",".join(PLAIN), steps: str = "hsnet,dcama") -> Iterator[Case]:
-    """Compare an episode, and a training step, of methods with that by the plain form of their fast path."""
-    for kind, names in {"an episode": methods, "a training step": steps}.items():
-        for name in filter(None, names.split(",")):
-            case = _case(device, name, kind)
-            ours: Callable[[], Tensor] = case.paths["ours"]  # type: ignore[assignment]  # no command
-            plain = partial(_plainly, name, ours)
-            difference = partial(call_difference, plain, ours)
-            yield replace(case, paths={"plain": plain, "ours": ours}, check=difference, tolerance=1e-2)
-
-
-def _plainly(name: str, call: Callable[[], Tensor]) -> Tensor:
-    with PLAIN[name]():
-        return call()
-
-
-def _case(device: torch.device, name: str, kind: str) -> Case:
+def method_case(device: torch.device, name: str, kind: str) -> Case:
+    """Return the measurement of "an episode" or "a training step" of a method."""
     settings = method_settings(name).config
     side, network = settings.data.init_args.image_size, settings.model.init_args.backbone.name
     call = partial(CALLS[kind], *method_and_batch(device, name))

@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 
 import torch
 
-from benchmarks.speed.cases.folds import Evaluation, build_evaluation
+from benchmarks.speed.cases.folds import Evaluation
 from benchmarks.speed.cases.methods import built_method, method_settings
 from benchmarks.speed.harness import Case, sample_folder
 from benchmarks.speed.official_fold import OfficialFold
@@ -36,7 +36,7 @@ def cases(
             composed = method_settings(name, dataset)
             side = composed.data_arguments["image_size"]
             method = built_method(device, composed).eval()
-            evaluation = build_evaluation(method, "hsnet", index, side, 1, episodes)
+            evaluation = Evaluation(method, index, side, 1, episodes)
             with closing(Journal(Path(work) / name, "parts").open()) as writer:
                 what = f"{name}, {dataset}, {side} pixels, the parts of an episode"
                 yield Case(what, parts(evaluation, writer), units=episodes)

@@ -101,3 +101,10 @@ def test_halves_on_cuda_are_near_the_reference(backend, shape, dtype):
     single = {k: None if v is None else v.float() for k, v in x.items()}
     found = {k: v.float() for k, v in run(x, backend, "cuda", strided=True).items()}
     assert_near(found, run(single, "reference"), 0.03)
+
+
+@pytest.mark.parametrize(("dtype", "error"), [(torch.float32, 2.5e-7), (torch.float64, 1e-15)])
+def test_the_softplus_of_blocks_keeps_the_digits_of_small_steps(dtype, error):
+    x = torch.cat([torch.linspace(-80, 60, 20001), torch.tensor([200.0, 1000.0])]).to(dtype)
+    expected = torch.nn.functional.softplus(x.double())
+    torch.testing.assert_close(_blocks._softplus(x).double(), expected, rtol=error, atol=0)

@@ -1,11 +1,11 @@
 """Where the time of many runs on a cluster goes: a model of measured parts, and a simulation of a lost node.
 
     python -m benchmarks.speed parts --json benchmarks/speed/results/parts.json
-    python -m benchmarks.speed.cluster          # writes the tables into docs/guides/cluster.md
+    python -m benchmarks.cluster          # writes the tables into docs/guides/cluster.md
 
 It plans COCO-20i: ten methods, four folds, 10,000 episodes each, 1-way 1-shot, from checkpoints, on two nodes of four
-GPUs, a run on each GPU. What a processor does comes from `results/parts.json`, what a GPU does from the rates of five
-methods on one H100 in docs/benchmarks.md.
+GPUs, a run on each GPU. What a processor does comes from `speed/results/parts.json`, what a GPU does from the rates of
+five methods on one H100 in docs/benchmarks.md.
 """
 
 import argparse
@@ -15,8 +15,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from benchmarks.speed.harness import Measurements
-from benchmarks.speed.table import RESULTS, fill, markdown
+from benchmarks.pages import fill, markdown
+from benchmarks.speed.harness import RESULTS, Measurements
 from fsbench.base.files import write_text
 from fsbench.base.paths import REPOSITORY
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.speed.cases.gpu_figures import Figures, Rows
+from benchmarks.gpu.figures import Figures, Rows
 from fsbench.base.paths import REPOSITORY
 
 COUNTS = ["episode", "slot", "tp", "pred", "gt", "decided"]

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from benchmarks.speed.cases.gpu_figures import Figures, Rows, cost
+from benchmarks.gpu.figures import Figures, Rows, cost
 from fsbench.networks.ops.center_pivot_conv import CenterPivotConv4d
 from fsbench.networks.ops.correlation import hyper_correlation
 from fsbench.networks.ops.kept_correlation import keep_correlation, unit

@@ -1,8 +1,8 @@
 """Check on one GPU what is otherwise computed on a CPU, and time it; print one table and write gpu.json.
 
-    python -m benchmarks.speed gpu-check                # make gpu-check, within six minutes on an H100
-    python -m benchmarks.speed gpu-check --parts 1,2    # scan; operators; 3: methods; 4: `fsbench bench`
-    python -m benchmarks.speed gpu-check --cpu          # the same code at small sizes on a CPU
+    python -m benchmarks.gpu                # make gpu-check, within six minutes on an H100
+    python -m benchmarks.gpu --parts 1,2    # scan; operators; 3: methods; 4: `fsbench bench`
+    python -m benchmarks.gpu --cpu          # the same code at small sizes on a CPU
 
 Each row stands alone: what a kernel or a package raises is that row's text, and rows for which no time is left say so.
 Exit status: 1 if a row failed or is farther from its reference than it may be, 2 without the device.
@@ -21,14 +21,14 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.speed.cases import gpu_methods, gpu_operators, gpu_runs
-from benchmarks.speed.cases.gpu_figures import Figures, Part
+from benchmarks.gpu import methods, operators, runs
+from benchmarks.gpu.figures import Figures, Part
 
 PARTS: Mapping[int, tuple[str, int, Part]] = {
-    1: ("selective scan", 60, gpu_operators.scans),
-    2: ("operators", 40, gpu_operators.operators),
-    3: ("methods", 130, gpu_methods.methods),
-    4: ("fsbench bench", 130, gpu_runs.runs),
+    1: ("selective scan", 60, operators.scans),
+    2: ("operators", 40, operators.operators),
+    3: ("methods", 130, methods.methods),
+    4: ("fsbench bench", 130, runs.runs),
 }
 """Number -> name, seconds and rows of a part. Seconds that a part leaves are the next one's."""
 
@@ -123,7 +123,7 @@ def machine(device: torch.device) -> dict[str, str | None]:
 def main(arguments: list[str]) -> int:
     """Run what the command line asks for; return the exit status."""
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.speed gpu-check", description=__doc__,
+        prog="python -m benchmarks.gpu", description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     parser.add_argument("--cpu", action="store_true", help="small sizes on a CPU, to try the code")
@@ -150,3 +150,7 @@ def main(arguments: list[str]) -> int:
             options.out.write_text(json.dumps({"machine": about, "rows": [asdict(row) for row in rows]}, indent=1))
     print(f"\n{table(rows)}\n\n{options.out}: {len(rows)} rows, {sum(row.failed for row in rows)} failed")
     return int(any(row.failed for row in rows))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -6,7 +6,7 @@ from functools import cache, partial
 import torch
 from torch import Tensor, nn
 
-from benchmarks.speed.cases.gpu_figures import Figures, Rows, cost
+from benchmarks.gpu.figures import Figures, Rows, cost
 from benchmarks.speed.cases.methods import answer, learn, method_and_batch
 from fsbench.runner.contract.resources import AGREEING, NEAR
 

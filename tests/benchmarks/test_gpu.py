@@ -6,9 +6,9 @@ import time
 import pytest
 import torch
 
-from benchmarks.speed import gpu_check
-from benchmarks.speed.cases import gpu_methods, gpu_runs
-from benchmarks.speed.cases.gpu_figures import Figures
+from benchmarks.gpu import __main__ as gpu_check
+from benchmarks.gpu import methods, runs
+from benchmarks.gpu.figures import Figures
 
 CPU = torch.device("cpu")
 
@@ -22,7 +22,7 @@ def test_a_machine_without_a_gpu_is_told_so_in_one_line(monkeypatch, capsys):
 
 def test_operators_and_a_method_are_near_their_references_on_a_cpu(monkeypatch, tmp_path, capsys):
     monkeypatch.delenv("TRITON_INTERPRET", raising=False)  # which takes seconds a kernel
-    monkeypatch.setattr(gpu_methods, "METHODS", ("hsnet",))
+    monkeypatch.setattr(methods, "METHODS", ("hsnet",))
     out = tmp_path / "gpu.json"
     assert gpu_check.main(["--cpu", "--parts", "1,2,3", "--seconds", "600", "--out", str(out)]) == 0
     found = json.loads(out.read_text())
@@ -83,9 +83,9 @@ def test_differing_counts_of_runs_are_numbered(monkeypatch):
         called.append((name, accelerator, processes))
         return 2.0
 
-    monkeypatch.setattr(gpu_runs.Bench, "run", run)
-    monkeypatch.setattr(gpu_runs.Bench, "_counts", lambda self, name, method: [(1, 2), (3, len(name))])
-    rows = {path: call for _, path, call in gpu_runs.runs(CPU, True, time.monotonic() + 60)}
+    monkeypatch.setattr(runs.Bench, "run", run)
+    monkeypatch.setattr(runs.Bench, "_counts", lambda self, name, method: [(1, 2), (3, len(name))])
+    rows = {path: call for _, path, call in runs.runs(CPU, True, time.monotonic() + 60)}
     found = rows["two processes, gloo"]()
     assert found.note == "prototype: 1 of 2 rows of counts differ from the CPU's" and not found.near
     assert called == [("gloo", "cpu", 2)]
