@@ -35,13 +35,13 @@ def step_cases(device: torch.device, methods: str = "emat,cst,pfenet,bam,hdmnet,
         yield method_case(device, name, "a training step")
 
 
-def method_case(device: torch.device, name: str, kind: str) -> Case:
+def method_case(device: torch.device, name: str, kind: str, shots: int = 1) -> Case:
     """Return the measurement of "an episode" or "a training step" of a method."""
     settings = method_settings(name).config
     side, network = settings.data.init_args.image_size, settings.model.init_args.backbone.name
-    call = partial(CALLS[kind], *method_and_batch(device, name))
+    call = partial(CALLS[kind], *method_and_batch(device, name, shots=shots))
     call()  # builds the network
-    return Case(f"{name}, {kind}, {network}, {side} pixels", {"ours": call})
+    return Case(f"{name}, {kind}{'' if shots == 1 else f' of {shots} shots'}, {network}, {side} pixels", {"ours": call})
 
 
 def method_settings(name: str, dataset: str = NO_DATASET) -> Any:
@@ -63,12 +63,12 @@ def built_method(device: torch.device, composed: Any) -> Any:
 
 
 def method_and_batch(
-    device: torch.device, name: str, demo: bool = False, precision: str = "fp32"
+    device: torch.device, name: str, demo: bool = False, precision: str = "fp32", shots: int = 1
 ) -> tuple[Any, EpisodeBatch]:
     """Return a method with random weights, its frozen network in a precision, and an episode of its image size."""
     composed = method_settings(name, "demo" if demo else NO_DATASET)
     composed.config.model.init_args.backbone.precision = precision
-    return built_method(device, composed), noise_episode(int(composed.config.data.init_args.image_size), device)
+    return built_method(device, composed), noise_episode(int(composed.config.data.init_args.image_size), device, shots)
 
 
 def answer(method: Any, batch: EpisodeBatch) -> Tensor:
@@ -93,19 +93,19 @@ def learn(method: Any, batch: EpisodeBatch) -> Tensor:
 CALLS: Mapping[str, Callable[[Any, EpisodeBatch], Tensor]] = {"an episode": answer, "a training step": learn}
 
 
-def noise_episode(size: int, device: torch.device) -> EpisodeBatch:
-    """Build a 1-way 1-shot episode with its truth: two images of noise, (`size`, `size`), which show a square."""
+def noise_episode(size: int, device: torch.device, shots: int = 1) -> EpisodeBatch:
+    """Build a 1-way episode with its truth: images of noise, (`size`, `size`), which show a square."""
     generator = torch.Generator().manual_seed(0)
     mask, edge = torch.zeros(size, size, dtype=torch.uint8), round(size * KEPT**0.5)
     start, shown = (size - edge) // 2, torch.ones(1, 1, dtype=torch.bool)
     mask[start : start + edge, start : start + edge] = 1
     return EpisodeBatch(
-        images=torch.randint(256, (2, 3, size, size), generator=generator, dtype=torch.uint8),
-        image_names=["noise 0", "noise 1"],
+        images=torch.randint(256, (1 + shots, 3, size, size), generator=generator, dtype=torch.uint8),
+        image_names=[f"noise {number}" for number in range(1 + shots)],
         query=torch.zeros(1, dtype=torch.int64),
-        support=torch.ones(1, 1, 1, dtype=torch.int64),
-        support_labels=mask.expand(1, 1, 1, size, size).contiguous(),
-        valid=torch.ones(1, 1, 1, dtype=torch.bool),
+        support=torch.arange(1, 1 + shots).view(1, 1, shots),
+        support_labels=mask.expand(1, 1, shots, size, size).contiguous(),
+        valid=torch.ones(1, 1, shots, dtype=torch.bool),
         query_sizes=torch.tensor([[size, size]]),
         episodes=torch.zeros(1, dtype=torch.int64),
         truth=Truth([mask], shown, shown.long()),

@@ -106,11 +106,16 @@ support, PATNet's two coefficients a position, attention in chunks, that of pack
 background at once, HDMNet's kept supports alone, scans in blocks, the contrast by rows."""
 
 
-def cases(device: torch.device, methods: str = ",".join(PLAIN), steps: str = "hsnet,dcama") -> Iterator[Case]:
-    """Compare an episode, and a training step, of methods with that by the plain form of their fast path."""
+def cases(
+    device: torch.device, methods: str = ",".join(PLAIN), steps: str = "hsnet,dcama", shots: int = 1
+) -> Iterator[Case]:
+    """Compare an episode, and a training step, of methods with that by the plain form of their fast path.
+
+    A method's settings for several shots have names of their own (hdmnet_5shot).
+    """
     for kind, names in {"an episode": methods, "a training step": steps}.items():
         for name in filter(None, names.split(",")):
-            case = method_case(device, name, kind)
+            case = method_case(device, name, kind, shots)
             ours = case.paths["ours"]
             plain = partial(_plainly, name, ours)
             paths: dict[str, Callable[..., object]] = {"plain form": plain, "ours": ours}
@@ -118,5 +123,5 @@ def cases(device: torch.device, methods: str = ",".join(PLAIN), steps: str = "hs
 
 
 def _plainly(name: str, call: Callable[..., object]) -> object:
-    with PLAIN[name]():
+    with PLAIN[name.removesuffix("_5shot")]():
         return call()
