@@ -151,7 +151,7 @@ class Volumes(VolumeIndex):
         values = self._slice("label", name)
         with np.errstate(invalid="ignore"):  # of values that no label has, which are refused below
             labels = np.ascontiguousarray(values.astype(np.uint8))
-        if (strange := values[labels != values]).size:
+        if (strange := values[(labels != values) | (labels > len(self.class_names))]).size:
             raise DataError(
                 f"{self.label_file(name)} holds the value {strange[0]:g} in slice {slice_number(name)}; expected whole "
                 f"numbers, a class from 0 to {len(self.class_names)}; prepare the data again"
@@ -278,12 +278,8 @@ class Volumes(VolumeIndex):
             found = scans(raw) if raw.is_dir() else []
             complete, most = len(found) == len(cls.published_scans), str(len(cls.published_scans))
             job.require_complete(file, complete, len(found) > 0, f"{len(found)} scans", most)
-            discard(making)  # of a killed process, which may have had other scans
-            try:
-                write_scans(making, found, prepare, threshold, cls.class_names)
-            except DataError:
-                discard(making)
-                raise
+            discard(making)  # of a process that ended amid them, which may have had other scans
+            write_scans(making, found, prepare, threshold, cls.class_names)
             if isinstance(archive, ByHand):
                 job.note(file, None, verified=False)
             publish(making, target)

@@ -139,8 +139,8 @@ def prepare_ct(image: "sitk.Image", labels: "sitk.Image") -> tuple["sitk.Image",
     low, high = values.min(), values.max()
     if min(values.shape[1:]) <= 2 * CT_MARGIN:
         raise DataError(
-            f"has slices of {values.shape[1]} x {values.shape[2]} pixels, expected more than the {CT_MARGIN} that are "
-            "cut off at each side"
+            f"has slices of {values.shape[1]} x {values.shape[2]} pixels, expected more than {2 * CT_MARGIN}: "
+            f"{CT_MARGIN} are cut off at each side"
         )
     if low == high:
         raise DataError(

@@ -30,11 +30,14 @@ class QueryChanges:
     shuffle: bool = False
 
     def __call__(self, image: np.ndarray, label: np.ndarray, rng: random.Random) -> tuple[np.ndarray, np.ndarray]:
-        """Change an image with its labels; draws depend on no pixel. Raises SettingsError for an image not of uint8."""
+        """Change an image (H, W, 3) with its labels (H, W); draws depend on no pixel.
+
+        Raises SettingsError for an image that is not uint8.
+        """
         if image.dtype != np.uint8:
             raise SettingsError(
-                f"colours of {image.dtype} images cannot be changed, expected those of 8 bits; choose another "
-                "protocol, or --data.input_resize protocol, or an adaptation that is not to the supports of an episode"
+                f"the method adapts itself to images whose colours are changed, and those of {image.dtype} images are "
+                "none, expected 8 bits; leave --data.input_resize intensities out, or choose another method"
             )
         for axis in (1, 0):
             if rng.random() < self.flip:

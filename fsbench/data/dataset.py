@@ -182,6 +182,8 @@ class SegmentationIndex(ABC):
     def intensities(self, name: str) -> np.ndarray | None:
         """Return image `name` (H, W) float32 as it was measured and normalised; None of images that are photos.
 
+        A data set that has them says so by `has_intensities`.
+
         Raises DataError for a file that cannot be read.
         """
         return None

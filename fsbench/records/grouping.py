@@ -29,8 +29,9 @@ def comparable(records: Iterable[Record]) -> list[list[Record]]:
 def group_key(record: Record, seed: bool = True, without: Collection[str] = ()) -> tuple[Any, ...]:
     """Return all of a record's header that must be equal in a group, with the test's seed or without it.
 
-    All episodes of a protocol are one number, though folds may have different ones: a test may ask every image of a
-    fold. Entries named in `without` may differ.
+    Runs of all episodes of a protocol are equal whatever their number, since folds may have lists of other lengths. So
+    a trial must not ask for just as many episodes as the list of one of its folds has. Entries of the test that are
+    named in `without` may differ.
     """
     header = record.header
     names = (

@@ -100,11 +100,16 @@ class RunDirectory:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         with self._stack:
-            if isinstance(error, FsbenchError):
-                log.error("%s", user_message(error))
-            elif isinstance(error, Exception):
-                log.error("failed", exc_info=error)
-                error.add_note(f"the traceback is in {self.path / 'run.log'}")
+            if isinstance(error, Exception) and self._handlers:
+                with self.logged():  # of this run, also where another one was entered later
+                    self._log_error(error)
+
+    def _log_error(self, error: Exception) -> None:
+        if isinstance(error, FsbenchError):
+            log.error("%s", user_message(error))
+        else:
+            log.error("failed", exc_info=error)
+            error.add_note(f"the traceback is in {self.path / 'run.log'}")
 
     def write_json(self, name: str, values: Any) -> None:
         """Write plain values to the file `name` of `path`; other ranks than 0 write nothing."""

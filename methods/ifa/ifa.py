@@ -364,7 +364,7 @@ class IFA(Segmenter):
             for step in range(steps):
                 rng = random.Random(repr((self.adaptation.seed, self.context.episode, step)))
                 shot = rng.randrange(len(shots))
-                image = images[shot, 0].permute(1, 2, 0).cpu().numpy()
+                image = _in_8_bits(images[shot, 0]).permute(1, 2, 0).cpu().numpy()
                 changed, mask = self.adaptation.changes(image, masks[shot, 0].byte().cpu().numpy(), rng)
                 query = normalise(torch.from_numpy(changed).permute(2, 0, 1).contiguous()).to(support)
                 query_mask = torch.from_numpy(mask).to(support.device) == 1
@@ -374,6 +374,12 @@ class IFA(Segmenter):
                 schedule.step()
             optimizer.zero_grad()  # gradients are as large as the weights
             return network.requires_grad_(False)
+
+
+def _in_8_bits(image: Tensor) -> Tensor:
+    """Return an image as uint8 where a protocol resizes to float32 within 0..255; any other as it is."""
+    low, high = image.aminmax()
+    return image.round().byte() if low >= 0 and high <= 255 else image
 
 
 def _forget_features(method: IFA, _: Any) -> None:

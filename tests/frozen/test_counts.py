@@ -1,7 +1,7 @@
 """The counts of methods on a few episodes are those that were frozen.
 
-Classifiers are all run, and one method of masks that learns and one that does not: `make regress` holds each of those
-against its accepted answers. `python -m tests.frozen counts` runs every method.
+Classifiers are all run, and one method of masks that learns and one that does not: `make regress` holds every method of
+masks against its accepted answers. `python -m tests.frozen counts` runs every method.
 """
 
 import json

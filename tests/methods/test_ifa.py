@@ -164,3 +164,8 @@ def test_settings_of_an_adaptation_that_make_no_sense_are_refused(settings, word
 def test_other_networks_are_refused(backbone, words):
     with pytest.raises(SettingsError, match=words):
         IFA(BackboneConfig(backbone, "random:1"))
+
+
+def test_an_adaptation_to_supports_changes_colours_also_where_a_protocol_resizes_to_float():
+    method, given = ifa(adaptation=STRICT), episode(3)
+    assert torch.equal(answer(method, replace(given, images=given.images.float())), answer(method, given))

@@ -1,6 +1,6 @@
 """SAM 3 by exemplars: boxes to prompts, photos, several supports and ways, the program's NMS, failures, weights."""
 
-from dataclasses import fields, replace
+from dataclasses import replace
 
 import lightning as L
 import numpy as np
@@ -25,7 +25,6 @@ from fsbench.methods.sam3_exemplars import (
     suppressed,
 )
 from fsbench.networks.backbones.sam2_sam3 import SAM3S, Detections, Sam3NetConfig
-from fsbench.networks.backbones.text import TextConfig
 from fsbench.runner.contract.episodes import segmentation_episode
 from tests.fsbench.networks.backbones.test_sam3 import official_state
 from tests.methods.test_sam3_canvas import hinted
@@ -231,4 +230,3 @@ def test_points_need_metas_file_and_boxes_do_with_the_hubs(tmp_path):
         with pytest.raises(CheckpointError, match=rf"{keys} keys missing: geometry_encoder\.{name}") as refused:
             SAM3Exemplars(Sam3NetConfig("sam3_demo", str(tmp_path / "part.pt")))
         assert "hub" not in str(refused.value)  # it is Meta's file, and damaged
-    assert [field.name for field in fields(Sam3NetConfig)] == [field.name for field in fields(TextConfig)]

@@ -330,8 +330,15 @@ class Draw(ABC):
         return (
             f"{header.dataset} · {header.way}-way {header.shot}-shot · "
             f"{header.setting.replace('_', ' ')} · {empty} · "
-            f"protocol {header.protocol} v{header.version} · {header.requested} episodes a fold"
+            f"protocol {header.protocol} v{header.version} · {self._number_of(header)} episodes a fold"
         )
+
+    def _number_of(self, header: Header) -> str:
+        """Return the number of episodes of every fold, or "all" where folds have lists of other lengths."""
+        whole = header.requested == header.official_episodes
+        if whole and header.folds > 1 and self.fixed_episode_count(header.dataset) is None:
+            return "all"
+        return str(header.requested)
 
     def notes(self, header: Header) -> list[str]:
         """List what a reader must know of the episodes of a test."""

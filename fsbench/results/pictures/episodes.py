@@ -136,7 +136,7 @@ def _foreground_ways(slots: np.ndarray) -> list[int]:
 def image_array(image: "Tensor") -> np.ndarray:
     """Convert an image tensor (3, H, W), uint8 or float32 in 0..255, to an array (H, W, 3) uint8.
 
-    Measured intensities, which are normalised and so partly below 0, are spread from black to white.
+    An image with a value below 0, as normalised intensities have, is spread from black to white.
     """
     low, high = image.aminmax()
     if low < 0:

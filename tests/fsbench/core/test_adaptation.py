@@ -108,5 +108,5 @@ def test_slices_as_they_were_measured_have_no_colours_to_change(tmp_path):
     with pytest.raises(SettingsError, match=r"slices of chaost2 with input_resize intensities have none; leave --data"):
         data(input_resize="intensities").adaptation_images(Adaptation())
     measured = np.zeros((8, 8, 3), dtype=np.float32)
-    with pytest.raises(SettingsError, match="colours of float32 images cannot be changed, expected those of 8 bits"):
+    with pytest.raises(SettingsError, match="those of float32 images are none, expected 8 bits"):
         QueryChanges()(measured, np.zeros((8, 8), dtype=np.uint8), random.Random(0))

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from fsbench.protocols.reading import load_protocol
 from fsbench.records.grouping import comparable, variants
 from fsbench.records.record import Record
 from tests.fsbench.runs import some_header, some_run
@@ -41,6 +42,13 @@ def test_folds_of_a_test_of_every_image_are_one_test_and_a_trial_is_another():
         for fold, count in enumerate(lengths)
     ]
     assert comparable([*whole, *trial]) == [whole, trial]
+
+
+def test_a_title_tells_no_folds_number_as_that_of_all():
+    whole = {"folds": 3, "requested": 33, "official_episodes": 33}
+    assert load_protocol("isaid").title(some_header(**whole)).endswith("all episodes a fold")
+    assert load_protocol("isaid").title(some_header(**whole | {"requested": 5})).endswith("5 episodes a fold")
+    assert load_protocol("hsnet").title(some_header(**whole)).endswith("33 episodes a fold")
 
 
 def of_file(fold: int, part: str, sha256: str) -> Record:

@@ -118,6 +118,16 @@ def test_messages_go_to_the_folder_entered_last_and_afterwards_where_they_went_b
     assert warnings.showwarning is shown_by
 
 
+def test_an_error_is_in_the_log_of_its_own_run(tmp_path):
+    """Also where another folder was entered later."""
+    failing, other = RunDirectory(tmp_path / "failing"), RunDirectory(tmp_path / "other")
+    failing.__enter__()
+    with other:
+        failing.__exit__(RunError, RunError("this one failed"), None)
+    assert "this one failed" in (tmp_path / "failing" / "run.log").read_text()
+    assert (tmp_path / "other" / "run.log").read_text() == ""
+
+
 def test_other_ranks_write_nothing(tmp_path):
     with RunDirectory(tmp_path / "run", rank=1) as directory:
         directory.write_json("identity.json", {})

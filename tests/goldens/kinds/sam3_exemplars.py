@@ -179,6 +179,8 @@ def placed_within(tol: float) -> Tolerance:
     """Allow tol x max|ref| of the boxes, and tol x max|ref| of their scores, of detections (M, 5) as of `placed`."""
 
     def bound(ref: Tensor) -> Tensor:
+        if not len(ref):
+            return ref
         boxes, scores = ref.abs().split([4, 1], 1)
         return tol * torch.cat([boxes.max().expand_as(boxes), scores.max().expand_as(scores)], 1)
 
