@@ -16,6 +16,7 @@ if not torch.cuda.is_available():
 
 import gc
 import importlib.util
+import logging
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -85,9 +86,13 @@ def pytest_collection_finish() -> None:
 
 
 @pytest.fixture(autouse=True)
-def verbosity(monkeypatch: pytest.MonkeyPatch) -> None:
+def verbosity(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A command that is quiet in this process makes none of another test so."""
     monkeypatch.setenv("FSBENCH_VERBOSITY", "")
+    log = logging.getLogger("fsbench")
+    level = log.level
+    yield
+    log.setLevel(level)
 
 
 @pytest.fixture(autouse=True)
