@@ -36,7 +36,7 @@ SLOW = {
     "insid3_released": "factors_large",
     "patnet": "finetune_vgg_2shot",
     "persam": "tuning_1 tuning_2",
-    "pfenet": "true_resnet50 train_step_decay_vgg16",
+    "pfenet": "train_step_decay_vgg16",
     "protocols": "official_episodes_coco_fold0_1shot",
     "pspnet_training": "step_vgg16_coco",
     "sansa": "train_mask",

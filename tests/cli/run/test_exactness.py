@@ -34,7 +34,7 @@ from tests.warm import Warm
 ALONE = (1, 0, 1)
 """Processes, workers, batch: what all others are held against."""
 DIVIDED = (2, 2, 3)
-"""What those of no family below are run in besides."""
+"""Processes, workers and batch of each method that is not in `FAMILIES`, beside `ALONE`."""
 OTHERS = {1: [(0, 8), (2, 3)], 2: [(0, 3), (2, 1)], 4: [(2, 8)]}
 """Number of processes -> pairs of workers and batch. With `ALONE`, each number of workers occurs with each batch;
 `every_cell` has four episodes, so that other batches only repeat one of these."""
