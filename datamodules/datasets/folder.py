@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 from pydantic import (
     AliasChoices,
     BaseModel,
@@ -25,7 +24,7 @@ from fsbench.base.files.names import composed, existing_form, other_case, two_al
 from fsbench.base.files.validation import PREDICATE, first_problem
 from fsbench.data.dataset import VOID, Part, QuerySampling
 from fsbench.data.list_substitutes import print_once
-from fsbench.data.orientation import fit_labels, fits_both_ways
+from fsbench.data.orientation import fits_both_ways
 from fsbench.data.source import Source
 from fsbench.datamodules.check.media import check_label_maps, report_absent
 from fsbench.datamodules.check.report import Report, some
@@ -83,16 +82,9 @@ class Folder(MaskFolder):
                     "the files in place"
                 )
 
-    def label_map(self, name: str) -> np.ndarray:
-        """Return the label map as it lies on the image that people see, on whichever form it was drawn (`fit_labels`).
-
-        Raises DataError where it has another size.
-        """
-        return fit_labels(super().label_map(name), self.image_path(name), self.label_file(name))
-
     def count_pixels(self, part: Part, names: Sequence[str]) -> None:
         super().count_pixels(part, names)
-        turned = [name for name in names if fits_both_ways(self.image_path(name))]
+        turned = [name for name in names if fits_both_ways(self.image_path(name), self.label_file(name))]
         if turned and os.environ.get("LOCAL_RANK", "0") == "0":
             print_once(
                 f"{self.name}: {len(turned)} images are turned by their EXIF entry ({some(turned, 3)}); their label "

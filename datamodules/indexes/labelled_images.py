@@ -88,5 +88,5 @@ class LabelledImages(ClassificationIndex):
         report.count("classes", len(sizes), classes, "classes")
         report.count("images", sum(sizes), images, f"images, {min(sizes)} to {max(sizes)} a class")
         names = [name for of_class in index.images for name in of_class]
-        check_files(report, "files", names, lambda name: [index.image_path(name)], turns_images=cls.turns_images)
+        check_files(report, "files", names, index.image_path, turns_images=cls.turns_images)
         report.ok("list", f"{index.origin}, sha256 {index.sha256}")

@@ -177,7 +177,7 @@ class SegmentationIndex(ABC):
 
         Raises DataError for a file that cannot be read.
         """
-        raise NotImplementedError(f"images of {self.name} are files; fsbench.data.orientation.image_pixels reads them")
+        raise NotImplementedError(f"images of {self.name} are files; fsbench.data.image_io.image_pixels reads them")
 
     def intensities(self, name: str) -> np.ndarray | None:
         """Return image `name` (H, W) float32 as it was measured and normalised; None of images that are photos.

@@ -26,7 +26,134 @@ class FileRule(NamedTuple):
     way_out: str = ""
 
 
-RULES: dict[str, FileRule] = {}
+RULES: dict[str, FileRule] = {
+    # picture files
+    "absent": FileRule(
+        "a name without a file",
+        "refused",
+        "does not exist",
+        "the file of that name",
+        "put it there, or correct the name",
+    ),
+    "undecodable": FileRule(
+        "a damaged or cut file, or one that is no picture",
+        "refused",
+        "cannot be decoded ({error})",
+        "a complete file of a format that PIL reads (JPEG, PNG, WebP, BMP, GIF, TIFF, PPM)",
+        "put a sound copy there",
+    ),
+    "pages": FileRule(
+        "several pages or frames (TIFF stacks, animated PNG, WebP and GIF)",
+        "refused; smaller copies of the same picture in a TIFF, and a camera's second pictures in a JPEG, are no pages",
+        "has {pages} pages",
+        "one picture",
+        "save the page that is meant as a file of its own",
+    ),
+    "deep_photo": FileRule(
+        "a photo of more than 8 bits a channel, grey or colour",
+        "refused",
+        "has {depth} bits per channel (PIL's mode {mode})",
+        "8 bits per channel",
+        "convert it",
+    ),
+    "colour_space": FileRule(
+        "a photo in Lab or another space of colours than grey, RGB, CMYK and YCbCr",
+        "refused",
+        "has {mode} pixels",
+        "grey or RGB",
+        "convert it",
+    ),
+    "transparent_photo": FileRule(
+        "a photo with transparent pixels",
+        "laid over white, as a browser shows it; `data check` and `predict` say so",
+        "has transparent pixels, which are laid over white",
+    ),
+    "turned_photo": FileRule(
+        "a photo that its EXIF entry turns",
+        "turned in `folder`, `imagefolder` and `predict`, as people see it; official data sets take it as it is stored",
+    ),
+    # label maps and masks
+    "lossy": FileRule(
+        "a label map or mask as a JPEG, HEIC, lossy WebP, or a TIFF compressed as one of these",
+        "refused",
+        "is a {format}, which smears the borders of classes",
+        "a format that keeps numbers",
+        "save it as PNG",
+    ),
+    "zero_is_white": FileRule(
+        "a label map or mask as a TIFF whose 0 is white (PhotometricInterpretation 0)",
+        "refused: some programs write the numbers so, others the picture; photos are read as they are shown",
+        "is a TIFF whose 0 is white, so that object and background may be exchanged",
+        "a file whose 0 is black",
+        "save it as PNG",
+    ),
+    "no_numbers": FileRule(
+        "a label map of floats, in CMYK or Lab",
+        "refused",
+        "has {mode} pixels",
+        "a PNG of class numbers (palette or grey) or of VOC colours",
+        "convert it",
+    ),
+    "deep_colours": FileRule(
+        "a label map in colours, or grey with transparency, of more than 8 bits a channel",
+        "refused",
+        "has {depth} bits per channel",
+        "VOC's colours of 8 bits, or grey class numbers of 8 or 16 bits",
+        "convert it",
+    ),
+    "large_number": FileRule(
+        "a grey label map of 16 or 32 bits",
+        "its numbers are read as they are stored; one above 255 is refused",
+        "holds the value {value}",
+        "class numbers 0 to 254 or void 255",
+        "save the class numbers that are meant",
+    ),
+    "few_bits": FileRule(
+        "a grey label map of 1, 2 or 4 bits, or a PGM of another maximum",
+        "its numbers are read as they are stored; where numbers and shades both are classes, refused",
+        "contradicts itself: its number {number} is the shade {shade} of grey, and both are classes, as after a "
+        "program that took fewer bits",
+        "8 bits a pixel",
+        "save the class numbers that are meant as a grey PNG of 8 bits",
+    ),
+    "transparent_labels": FileRule(
+        "a label map, mask or answer with fully transparent pixels",
+        "these are background, whatever lies under them",
+    ),
+    "half_transparent": FileRule(
+        "a label map or answer with half-transparent pixels",
+        "refused; white on nothing with soft edges, as a mask of `predict`, counts where it is at least half opaque",
+        "has {pixels} half-transparent pixels",
+        "each pixel opaque or fully transparent",
+        "save it without soft edges",
+    ),
+    "unknown_colour": FileRule(
+        "a label map in RGB",
+        "read as VOC's colour map; another colour is refused",
+        "holds the colour {colour}, which is not in the VOC colour map",
+        "VOC's colours",
+        "save class numbers as a palette or grey PNG",
+    ),
+    "turned_labels": FileRule(
+        "a label map that its own EXIF entry turns",
+        "turned with its photo, where both have the same entry or sizes leave one reading; else refused",
+        "is turned by its own EXIF entry ({own}), which does not fit its image ({image}: entry {entry})",
+        "a label map in the form of its image",
+        "save it without the entry, as it lies on the image",
+    ),
+    "turned_alone": FileRule(
+        "a label map with an EXIF entry, of an official data set or an answer",
+        "refused: these have none",
+        "is turned by its own EXIF entry ({own})",
+        "a label map as its pixels are stored",
+        "save it without the entry",
+    ),
+    "fits_both_ways": FileRule(
+        "a label map without an entry that fits its photo turned and as it is stored",
+        "taken as drawn on the turned photo, and said",
+        "is turned by its EXIF entry; its mask is taken as drawn on the turned picture",
+    ),
+}
 """Name of a rule -> the rule."""
 
 

@@ -11,7 +11,7 @@ from fsbench.base.errors import DataError
 from fsbench.base.files.images import open_image
 from fsbench.base.files.names import composed
 from fsbench.data.annotation_rules import LeftOut, check_near, check_stated_size, outline_problem, visible_classes
-from fsbench.data.image_io import UNDECODABLE, one_line
+from fsbench.data.picture_file import UNDECODABLE, one_line
 
 EXPECTED = "expected the JSON file that LabelMe writes: shapes, imagePath, imageHeight, imageWidth"
 KINDS_WITHOUT_AREA = ("point", "points", "line", "linestrip")

@@ -20,9 +20,10 @@ from fsbench.data.annotation_rules import LeftOut, visible_classes
 from fsbench.data.class_names import check_names
 from fsbench.data.coco_json import read_instances
 from fsbench.data.dataset import VOID
-from fsbench.data.image_io import from_colours, open_labels, read_label_map
+from fsbench.data.file_rules import remark
+from fsbench.data.image_io import HALF, is_transparent, read_mask, read_photo
 from fsbench.data.label_maps import way_labels
-from fsbench.data.orientation import fit_labels, fits_both_ways, read_upright
+from fsbench.data.orientation import apply_orientation, fit_labels, fits_both_ways
 from fsbench.data.palettes import SeenColours
 from fsbench.data.transforms import RESIZES
 from fsbench.predict.images import SUFFIXES
@@ -31,8 +32,6 @@ from fsbench.predict.labelme import paint_labelme
 FORMS = "[name=]photo:mask.png, photo:labelme.json, labelme.json, coco.json or a folder of these"
 PHOTOS, MASKS = "photos", "masks"
 """Folders of a folder of supports, in which a photo and its mask have one name."""
-HALF = 128
-"""The grey value from which on a pixel of a smoothed mask is foreground."""
 MAX_CLASSES = 254
 
 SupportSpec = tuple[str, Path | None, Path]
@@ -155,7 +154,7 @@ def read_supports(
     ):
         found: Iterable[_Drawn]
         if image is not None and file.suffix.lower() != ".json":
-            found = [(image, *_mask_classes(composed(name), file, by_number, colours, notes))]
+            found = [(image, *_mask_classes(composed(name), image, file, by_number, colours, notes))]
         elif name:
             raise SettingsError(
                 f"support {name}={file} names a class, but the labels in the file do; leave out '{name}='"
@@ -178,10 +177,13 @@ def read_supports(
                     f"{file} has the images {photos[photo]} and {stated}, for which there is {photo} alone; expected a "
                     "photo for each; put them at the stated paths or give --support-root"
                 )
-            pixels, _ = read_upright(photo)
+            pixels, header = read_photo(photo)
+            pixels = apply_orientation(pixels, header.turn)
             supports.append(Support(str(photo), pixels, fit_labels(labels, photo, file), taken))
-            if fits_both_ways(photo):
-                notes.append(f"{photo} is turned by its EXIF entry; its mask is taken as drawn on the turned picture")
+            if fits_both_ways(photo, file if isinstance(stated, Path) and file.suffix.lower() != ".json" else None):
+                notes.append(remark("fits_both_ways", photo))
+            if is_transparent(photo, header):
+                notes.append(remark("transparent_photo", photo))
     shown_classes = {name for support in supports for name in support.classes.values()}
     check_names(shown_classes, "the supports")
     for name in (*chosen, *by_number.values()):
@@ -265,14 +267,14 @@ def parse_classes(text: str) -> tuple[dict[int, str], list[str]]:
 
 
 def _mask_classes(
-    name: str, file: Path, by_number: dict[int, str], colours: SeenColours, notes: list[str]
+    name: str, image: Path, file: Path, by_number: dict[int, str], colours: SeenColours, notes: list[str]
 ) -> tuple[np.ndarray, dict[int, str]]:
-    """Read a mask, and name its numbers; `name` is that of its one class, or "".
+    """Read the mask of an image, and name its numbers; `name` is that of its one class, or "".
 
     Raises DataError where it marks nothing, or nothing that has a name.
     """
     # a named mask has a number of its own
-    labels, smoothed = read_mask(file, None if name else colours, by_number, is_one_class=bool(name))
+    labels, smoothed = read_mask(file, None if name else colours, by_number, is_one_class=bool(name), photo=image)
     if smoothed and not by_number:
         if not name:
             raise DataError(
@@ -342,49 +344,6 @@ def _coco_classes(file: Path, content: dict[str, Any], chosen: Collection[str], 
             yield stated, labels, shown
     if left_out.words:
         notes.append(left_out.note(file))
-
-
-def read_mask(
-    path: Path, seen: SeenColours | None = None, classes: Collection[int] = (), *, is_one_class: bool = False
-) -> tuple[np.ndarray, bool]:
-    """Read a mask file as people save it.
-
-    Black and white, also in a colour mode, is class 1; transparent pixels are unmarked. Anything else is read by
-    `read_label_map`: palette indices and grey values are class numbers, colours follow the VOC colour map.
-
-    Args:
-        path: The file.
-        seen: As of `read_label_map`, of files whose numbers mean the same classes.
-        classes, is_one_class: As of `read_label_map`.
-
-    Returns:
-        A label map (H, W) uint8: 0 is unmarked, 255 void, anything else a class number; and whether it looks like black
-        and white with smoothed edges rather than class numbers: grey, with at least three levels between on fewer
-        pixels than white has, or with more levels than an image has classes.
-
-    Raises:
-        DataError: As of `read_label_map`.
-    """
-    with open_labels(path, "mask") as image:
-        mode, pixels = image.mode, np.asarray(image.convert("RGBA") if image.mode == "LA" else image)
-    if mode in ("LA", "RGB", "RGBA"):
-        colours = pixels if mode == "RGB" else pixels[..., :3] * (pixels[..., 3:] > 0)
-        shades = colours[..., 0]
-        if (colours != colours[..., :1]).any() or not _is_black_and_white(shades):
-            return from_colours(colours, path), False
-        return (shades > 0).astype(np.uint8), False
-    if mode in ("L", "I", "I;16", "I;16B") and _is_black_and_white(pixels):
-        return (pixels > 0).astype(np.uint8), False
-    labels = read_label_map(path, seen, classes, is_one_class=is_one_class)
-    between = labels[(labels > 0) & (labels < 255)]
-    levels = len(np.unique(between))
-    smoothed = levels > 32 or (levels >= 3 and len(between) < np.count_nonzero(labels == 255))
-    return labels, mode == "L" and bool(smoothed)
-
-
-def _is_black_and_white(shades: np.ndarray) -> bool:
-    """Return whether there is white, of 8 or of 16 bits, and nothing else but black."""
-    return set(np.unique(shades).tolist()) - {0} in ({255}, {65535})
 
 
 def read_annotations(path: Path) -> dict[str, Any]:

@@ -19,8 +19,8 @@ from fsbench.data.dataset import ClassificationIndex
 from fsbench.data.episodes.episode import ClassificationEpisode, Episode
 from fsbench.data.episodes.manifest import Manifest
 from fsbench.data.file_digests import content_digests, contents_sha256, states_sha256
+from fsbench.data.image_io import image_pixels
 from fsbench.data.label_maps import way_labels
-from fsbench.data.orientation import image_pixels
 from fsbench.protocols.counting import ImageCounting
 from fsbench.protocols.notebook_view import outlined, tiles_html
 from fsbench.protocols.protocol import Protocol

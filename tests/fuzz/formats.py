@@ -28,8 +28,7 @@ from fsbench.data.coco_json import read_instances
 from fsbench.data.episodes.episode import Episode
 from fsbench.data.episodes.manifest import Manifest, read_manifest
 from fsbench.data.episodes.task import EpisodeTask
-from fsbench.data.image_io import read_label_map, read_pixels
-from fsbench.data.orientation import read_upright
+from fsbench.data.image_io import read_label_map, read_mask, read_pixels, read_upright
 from fsbench.data.rle import encode_ways
 from fsbench.datamodules.datasets.folder import read_description
 from fsbench.datamodules.datasets.pascal import read_sbd
@@ -40,7 +39,7 @@ from fsbench.datamodules.prepare.unpack import unpack
 from fsbench.predict.folder import PredictionJournal, write_coco, write_scores
 from fsbench.predict.images import QueryImage
 from fsbench.predict.labelme import paint_labelme
-from fsbench.predict.supports import read_annotations, read_mask
+from fsbench.predict.supports import read_annotations
 from fsbench.protocols.kit.answers import Answers, AnswersError, line_of
 from fsbench.protocols.kit.kit import check_kit, read_kit
 from fsbench.protocols.kit.reader import check_answers

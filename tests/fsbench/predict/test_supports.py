@@ -437,7 +437,7 @@ REFUSALS = [
     ("cat=a.png:m.jpg", "", "is a JPEG, which smears"),
     ("cat=a.png:m.tif", "", "has CMYK pixels; expected a PNG of class numbers"),
     ("cat=a.png:no.png", "", "mask no.png cannot be decoded"),
-    ("cat=no.png:m.png", "", "photo no.png cannot be read"),
+    ("cat=no.png:m.png", "", "image no.png cannot be decoded"),
     ("cat=a.png", "", r"names no mask; expected \[name=\]photo:mask.png"),
     ("cat=b.png:m2.png", "", "there is no file b.png and no file m2.png"),
     ("a.png:two.png", "9=cat", "the numbers 1, 3, none of which --classes names"),
@@ -568,7 +568,7 @@ MALFORMED_COCO = [
     ("categories.0.id", "a", "has no categories with id and name"),
     ("categories", [{"id": n, "name": str(n)} for n in range(255)], "has 255 categories, expected at most 254"),
     ("images.0.file_name", "gone.png", "photo gone.png, which is not in .; put it there or give --support-root"),
-    ("images.0.file_name", "m.json", "cannot be read"),
+    ("images.0.file_name", "m.json", "cannot be decoded"),
 ]
 
 
