@@ -281,7 +281,7 @@ def read_shades(path: Path, kind: str = "mask") -> np.ndarray:
         colours = np.asarray(image.convert("RGB"))
         file = LabelFile(path, kind, header, colours, opacity(image, header), None)
     file.check_opacity()
-    return file.visible
+    return fitted(file, file.visible, None)
 
 
 def read_mask(
