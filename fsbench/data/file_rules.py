@@ -1,6 +1,7 @@
 """Rules for files that other programs wrote: what is read how, what is refused, in which sentence, and the way out.
 
-Each rule is a row of `RULES`, where `data check`, a run, `predict`, `kit` and `score` find it, and so does the manual.
+Each rule is a row of `RULES`, where `data check`, a run, `predict`, `kit` and `score` find it, and so does the manual
+(docs/guides/files.md, written by `python -m docs.files_page`).
 """
 
 from typing import NamedTuple
@@ -26,8 +27,7 @@ class FileRule(NamedTuple):
     way_out: str = ""
 
 
-RULES: dict[str, FileRule] = {
-    # picture files
+PICTURES: dict[str, FileRule] = {
     "absent": FileRule(
         "a name without a file",
         "refused",
@@ -72,7 +72,9 @@ RULES: dict[str, FileRule] = {
         "a photo that its EXIF entry turns",
         "turned in `folder`, `imagefolder` and `predict`, as people see it; official data sets take it as it is stored",
     ),
-    # label maps and masks
+}
+
+LABEL_MAPS: dict[str, FileRule] = {
     "lossy": FileRule(
         "a label map or mask as a JPEG, HEIC, lossy WebP, or a TIFF compressed as one of these",
         "refused",
@@ -154,6 +156,11 @@ RULES: dict[str, FileRule] = {
         "is turned by its EXIF entry; its mask is taken as drawn on the turned picture",
     ),
 }
+
+SECTIONS: dict[str, dict[str, FileRule]] = {"pictures": PICTURES, "label-maps": LABEL_MAPS}
+"""Part of the manual's list -> its rules."""
+
+RULES: dict[str, FileRule] = {name: rule for rules in SECTIONS.values() for name, rule in rules.items()}
 """Name of a rule -> the rule."""
 
 
