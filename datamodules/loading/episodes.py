@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 
 import numpy as np
 import torch
@@ -9,12 +10,14 @@ from torch.utils.data import Dataset, get_worker_info
 
 from fsbench.core.loading import LoadingConfig, load_episode, load_item
 from fsbench.data.batch import EpisodeBatch
+from fsbench.data.copies import photo_files
 from fsbench.data.dataset import SegmentationIndex
 from fsbench.data.episodes.episode import Episode
 from fsbench.datamodules.loading.augment import Augmentation
 from fsbench.datamodules.loading.training import augmented_episode, base_map
 from fsbench.datamodules.loading.way_classes import WayClasses
 from fsbench.protocols.draws.draw import Draw
+from fsbench.protocols.draws.further import redraw_copies, redraw_of_names
 from fsbench.protocols.draws.hsnet import draw_episode
 from fsbench.protocols.draws.patnet import epoch_seed, recurring_epoch
 from fsbench.protocols.draws.pools import Pool
@@ -107,6 +110,10 @@ class TrainingEpisodes(Dataset[EpisodeBatch]):
         self.files = config.files(index)
         self.allow_background_queries = allow_background_queries
         self.seed = seed
+        names = {*pool.images, *chain.from_iterable(pool.images_of.values())}
+        self._apart = redraw_copies(
+            index, names, lambda: redraw_of_names(photo_files(index, names), pool.images_of, False)
+        )
 
     def __len__(self) -> int:
         if self.official:
@@ -127,7 +134,8 @@ class TrainingEpisodes(Dataset[EpisodeBatch]):
     def _episode(self, epoch: int, i: int) -> Episode:
         if not (self.official or self.recurring):
             rng = np.random.RandomState([self.seed, 1, epoch, i])
-            return draw_episode(i, rng, self.pool, way=1, shot=self.shot, background=self.allow_background_queries)
+            drawn = draw_episode(i, rng, self.pool, way=1, shot=self.shot, background=self.allow_background_queries)
+            return self._apart(drawn, self.seed, 1, epoch, i)
         number = epoch_seed(epoch, self.seed) if self.recurring else epoch
         if self._drawn is None or self._drawn[0] != number:
             self._drawn = number, self._program_episodes(number)
