@@ -122,10 +122,11 @@ class Folder(MaskFolder):
         Those of the test hold 0 and 255 alone, all are numbered from 0, or none, in training neither, shows one of
         `classes`.
         """
-        tables = self._counted_maps(names)
-        tested = set(tables[0].labels)
-        if self.class_numbers <= tested:
+        tested = set(self.count_table(sorted(self.candidates("val") if names is None else names)).labels)
+        last = max(self.class_numbers)
+        if tested.issuperset({last, *classes}):  # training images need not be counted
             return
+        tables = self._counted_maps(names)
         found = Counter(label for table in tables for label in table.labels)
         if VOID in tested <= {0, VOID}:
             which = "all label maps" + ("" if found.keys() <= {0, VOID} else f" of {self.list_files['val'].name}")
@@ -133,7 +134,6 @@ class Folder(MaskFolder):
             raise refusal("label_maps_of_void", which, what=what)
         some_lack_0 = found[0] < sum(len(table.names) for table in tables)
         if found.keys() - {VOID} == {number - 1 for number in self.class_numbers} and some_lack_0:
-            last = max(self.class_numbers)
             raise DataError(self._absence("label_maps_from_0", [last], tables))
         if absent := [number for number in sorted(classes) if number not in found]:
             raise DataError(self._absence("class_in_no_label_map", absent, tables))
