@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from itertools import chain
 
 import numpy as np
 import torch
@@ -10,14 +9,13 @@ from torch.utils.data import Dataset, get_worker_info
 
 from fsbench.core.loading import LoadingConfig, load_episode, load_item
 from fsbench.data.batch import EpisodeBatch
-from fsbench.data.copies import photo_files
 from fsbench.data.dataset import SegmentationIndex
 from fsbench.data.episodes.episode import Episode
 from fsbench.datamodules.loading.augment import Augmentation
 from fsbench.datamodules.loading.training import augmented_episode, base_map
 from fsbench.datamodules.loading.way_classes import WayClasses
 from fsbench.protocols.draws.draw import Draw
-from fsbench.protocols.draws.further import redraw_copies, redraw_of_names
+from fsbench.protocols.draws.further import redraw_copies_in
 from fsbench.protocols.draws.hsnet import draw_episode
 from fsbench.protocols.draws.patnet import epoch_seed, recurring_epoch
 from fsbench.protocols.draws.pools import Pool
@@ -110,10 +108,7 @@ class TrainingEpisodes(Dataset[EpisodeBatch]):
         self.files = config.files(index)
         self.allow_background_queries = allow_background_queries
         self.seed = seed
-        names = {*pool.images, *chain.from_iterable(pool.images_of.values())}
-        self._apart = redraw_copies(
-            index, names, lambda: redraw_of_names(photo_files(index, names), pool.images_of, False)
-        )
+        self._apart = redraw_copies_in(index, pool)
 
     def __len__(self) -> int:
         if self.official:

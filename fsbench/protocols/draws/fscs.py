@@ -2,15 +2,14 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from itertools import chain, count
+from itertools import count
 
 import numpy as np
 
-from fsbench.data.copies import photo_files
 from fsbench.data.dataset import VOID, PairList, QuerySampling, SegmentationIndex
 from fsbench.data.episodes.episode import Episode
 from fsbench.data.episodes.task import EpisodeTask
-from fsbench.protocols.draws.further import redraw_copies, redraw_of_names
+from fsbench.protocols.draws.further import redraw_copies_in
 from fsbench.protocols.draws.hsnet import draw_episode
 from fsbench.protocols.draws.pools import Pool
 from fsbench.protocols.provider import Provider
@@ -37,8 +36,7 @@ def augmentation(index: SegmentationIndex) -> Augmentation:
 
 def augmented_episodes(index: SegmentationIndex, pool: Pool, task: EpisodeTask) -> Iterator[Episode]:
     """Draw the episodes of an augmented setting, without end."""
-    names = {*pool.images, *chain.from_iterable(pool.images_of.values())}
-    apart = redraw_copies(index, names, lambda: redraw_of_names(photo_files(index, names), pool.images_of, False))
+    apart = redraw_copies_in(index, pool)
     return (_augmented_episode(i, index, pool, task, apart) for i in count())
 
 

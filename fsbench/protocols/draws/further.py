@@ -6,7 +6,8 @@ images that the official list has for the class. Its number is i + d · E, where
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import islice
+from functools import cache
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,7 +18,7 @@ from fsbench.data.copies import photo_files
 from fsbench.data.dataset import SegmentationIndex
 from fsbench.data.episodes.episode import Episode
 from fsbench.data.episodes.manifest import Manifest
-from fsbench.protocols.draws.pools import TooFewImages
+from fsbench.protocols.draws.pools import Pool, TooFewImages
 
 Item = TypeVar("Item")
 
@@ -100,21 +101,21 @@ def redraw_copies(
     Args:
         index: the data set.
         names: images of the episodes.
-        redraw: makes what draws other supports.
+        redraw: makes what draws other supports; asked once, when the first episode needs it.
 
     Raises (when an episode is drawn):
         DataError: a class has too few images that are no copies of the query.
     """
     if index.source.kind != "own":
         return lambda episode, *seed: episode
-    photo_of = photo_files(index, names)
+    photo_of, made = photo_files(index, names), cache(redraw)
 
     def apart(episode: Episode, *seed: int) -> Episode:
         others = {name for way in episode.supports for name in way if name != episode.query}
         if photo_of(episode.query) not in map(photo_of, others):
             return episode
         try:
-            changed: Episode = redraw()(episode, np.random.default_rng(seed))
+            changed: Episode = made()(episode, np.random.default_rng(seed))
         except TooFewImages as error:
             raise DataError(
                 f"{index.name}: without the copies of the query {episode.query}, {index.name_of(error.number)} has too "
@@ -123,6 +124,12 @@ def redraw_copies(
         return changed
 
     return apart
+
+
+def redraw_copies_in(index: SegmentationIndex, pool: Pool) -> Callable[..., Episode]:
+    """Return `redraw_copies` of episodes that are drawn from a pool, whose supports do not repeat."""
+    names = {*pool.images, *chain.from_iterable(pool.images_of.values())}
+    return redraw_copies(index, names, lambda: redraw_of_names(photo_files(index, names), pool.images_of, False))
 
 
 def queries_apart(index: SegmentationIndex, queries: Sequence[str], supports: Iterable[str]) -> list[str]:
