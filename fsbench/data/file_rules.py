@@ -157,7 +157,50 @@ LABEL_MAPS: dict[str, FileRule] = {
     ),
 }
 
-SECTIONS: dict[str, dict[str, FileRule]] = {"pictures": PICTURES, "label-maps": LABEL_MAPS}
+FOLDERS: dict[str, FileRule] = {
+    # label maps of a folder with a folds.yaml, against its classes
+    "label_maps_of_void": FileRule(
+        "label maps of 0 and 255 alone",
+        "refused, since 255 is void and nothing is a class",
+        "hold 0 and 255 alone, and 255 is void: save {what}",
+    ),
+    "label_map_of_void": FileRule(
+        "a single label map of 0 and 255 alone",
+        "an image without objects; named by data check",
+        "{verb} 0 and 255 alone, and 255 is void: {names}",
+    ),
+    "label_maps_from_0": FileRule(
+        "label maps that number the classes from 0",
+        "refused where the numbers are exactly those of folds.yaml less one and some label map lacks 0",
+        "is in no label map of {lists}; numbers found: {numbers}; are the label maps numbered from 0? 0 is the "
+        "background: add 1 to the number of each class",
+    ),
+    "class_in_no_label_map": FileRule(
+        "a class that no label map of train or val shows",
+        "refused in tests of its fold, unless DROP_SMALL leaves it out",
+        "{verb} in no label map of {lists}; numbers found: {numbers}",
+        "label maps that show each class of the fold",
+        "correct the label maps or folds.yaml, or leave it out with DROP_SMALL=1 (--drop-small)",
+    ),
+    "class_of_no_fold_in_no_label_map": FileRule(
+        "such a class that no fold tests",
+        "named by data check",
+        "{verb} in no label map of {lists}; numbers found: {numbers}; no test asks for it",
+    ),
+    # images of a data set of one's own that are there several times
+    "image_copied": FileRule(
+        "an image under several names, equal byte for byte",
+        "no query has its copy as a support; named by data check, in records and under tables",
+        "there under several names, {how}: {copies}",
+    ),
+    "image_tested_and_trained": FileRule(
+        "an image, or a copy of it, both for training and for the test",
+        "named by data check, and in records of trained methods and under their tables",
+        "both for training and for the test: {images}",
+    ),
+}
+
+SECTIONS: dict[str, dict[str, FileRule]] = {"pictures": PICTURES, "label-maps": LABEL_MAPS, "folders": FOLDERS}
 """Part of the manual's list -> its rules."""
 
 RULES: dict[str, FileRule] = {name: rule for rules in SECTIONS.values() for name, rule in rules.items()}
