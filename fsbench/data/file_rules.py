@@ -33,7 +33,7 @@ RULES: dict[str, FileRule] = {
         read="refused, unless the photo is named; the photo compressed again is the same",
         found="holds a picture (imageData) that is not {photo}, the photo of its imagePath",
         expected="the photo that was labelled, as before files were renamed or exchanged",
-        way_out="put it there, or name the photo that is meant, as in {photo}:{file}",
+        way_out="put it there, or name the photo that is meant (photo:{file})",
     ),
     "labelme_picture_alone": FileRule(
         what="a LabelMe file with a picture (imageData) whose photo is not there",
@@ -45,7 +45,7 @@ RULES: dict[str, FileRule] = {
         read="refused, unless the photo is named",
         found="holds a picture (imageData) that cannot be used ({reason})",
         expected="an image file of the stated size as base64, or null",
-        way_out="name the photo that is meant, as in PHOTO:{file}",
+        way_out="name the photo that is meant (photo:{file})",
     ),
     "labelme_other_name": FileRule(
         what="a LabelMe file without a picture that names another photo than that of its own name beside it",

@@ -51,7 +51,7 @@ def embedded_picture(embedded: bytes, labels: np.ndarray, file: Path) -> tuple[n
         try:
             return read_upright(path)[0], fit_labels(labels, path, file)
         except DataError as error:
-            reason = str(error).replace(f"{folder}{os.sep}", "")
+            reason = str(error).partition(";")[0].replace(f"{folder}{os.sep}", "")
             raise refusal("labelme_picture_unusable", file, file=file, reason=reason) from error
 
 
