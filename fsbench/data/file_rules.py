@@ -200,7 +200,60 @@ FOLDERS: dict[str, FileRule] = {
     ),
 }
 
-SECTIONS: dict[str, dict[str, FileRule]] = {"pictures": PICTURES, "label-maps": LABEL_MAPS, "folders": FOLDERS}
+ANNOTATIONS: dict[str, FileRule] = {
+    # pictures in LabelMe's files
+    "labelme_picture_differs": FileRule(
+        what="a LabelMe file whose own picture (imageData) is not the photo that its imagePath finds",
+        read="refused, unless the photo is named; the photo compressed again is the same",
+        found="holds a picture (imageData) that is not {photo}, the photo of its imagePath",
+        expected="the photo that was labelled, as before files were renamed or exchanged",
+        way_out="put it there, or name the photo that is meant (photo:{file})",
+    ),
+    "labelme_picture_alone": FileRule(
+        what="a LabelMe file with a picture (imageData) whose photo is not there",
+        read="the picture is the photo, with a note",
+        found="finds no photo {photo}; the picture that it holds itself (imageData) is taken",
+    ),
+    "labelme_picture_unusable": FileRule(
+        what="a LabelMe file whose own picture (imageData) cannot be decoded, or has another size than it states",
+        read="refused, unless the photo is named",
+        found="holds a picture (imageData) that cannot be used ({reason})",
+        expected="an image file of the stated size as base64, or null",
+        way_out="name the photo that is meant (photo:{file})",
+    ),
+    "labelme_other_name": FileRule(
+        what="a LabelMe file without a picture that names another photo than that of its own name beside it",
+        read="the named photo is taken, with a note",
+        found="names the photo {photo}, which is taken, while {own} has its own name; if files were renamed, give "
+        "{own}:{file}",
+    ),
+    # annotations of objects: COCO's and LabelMe's files
+    "objects_left_out": FileRule(
+        what="an object that marks no pixel, or a shape that fsbench does not know",
+        read="left out; a note has the number, class and reason",
+        found="objects, or parts of one, that mark no pixel are left out: {objects}",
+    ),
+    "corners_outside": FileRule(
+        what="an outline with corners more than 2 pixels outside its image",
+        read="cut at the border, with a note",
+        found="{outside} of {corners} corners lie up to {most} pixels outside the image of {width}x{height}, as after "
+        "the photo was made smaller",
+    ),
+    "outline_contradicted": FileRule(
+        what="an object of COCO's whose own bbox or area contradicts its outline grossly",
+        read="refused, with the object's id",
+        found="has the {stated}, which its outline or mask from {left}, {top} to {right}, {bottom} contradicts",
+        expected="those of one object",
+        way_out="correct the outline, as after the photo was made smaller, or leave out the value that is wrong",
+    ),
+}
+
+SECTIONS: dict[str, dict[str, FileRule]] = {
+    "pictures": PICTURES,
+    "label-maps": LABEL_MAPS,
+    "folders": FOLDERS,
+    "annotations": ANNOTATIONS,
+}
 """Part of the manual's list -> its rules."""
 
 RULES: dict[str, FileRule] = {name: rule for rules in SECTIONS.values() for name, rule in rules.items()}

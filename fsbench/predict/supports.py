@@ -6,7 +6,7 @@ Shapes: (H, W) an image, M distinct images, N classes, K shots, S image side.
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 import numpy as np
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from fsbench.base.errors import DataError, SettingsError, did_you_mean
-from fsbench.base.files import is_file, is_folder, read_json, sha256_file
+from fsbench.base.files import is_file, is_folder, read_bytes, read_json, sha256_file
 from fsbench.base.files.names import composed, existing_form, other_case
 from fsbench.data.annotation_rules import LeftOut, visible_classes
 from fsbench.data.class_names import check_names
@@ -26,6 +26,7 @@ from fsbench.data.label_maps import way_labels
 from fsbench.data.orientation import apply_orientation, fit_labels, fits_both_ways
 from fsbench.data.palettes import SeenColours
 from fsbench.data.transforms import RESIZES
+from fsbench.predict.embedded import embedded_file, embedded_picture, labels_on_photo
 from fsbench.predict.images import SUFFIXES
 from fsbench.predict.labelme import paint_labelme
 
@@ -36,8 +37,22 @@ MAX_CLASSES = 254
 
 SupportSpec = tuple[str, Path | None, Path]
 """Class name or ""; image, None where the file names it; mask or JSON file."""
-_Drawn = tuple[Path | str, np.ndarray, dict[int, str]]
-"""Image, or its name in an annotation file; label map (H, W) uint8; names of the numbers that are classes."""
+
+
+class _Drawn(NamedTuple):
+    """A label map and its image.
+
+    Attributes:
+        image: the image, or its name in an annotation file.
+        labels: (H, W) uint8.
+        classes: names of the numbers that are classes.
+        embedded: of a LabelMe file that is to find its image: the content of the image file in it, which may be empty.
+    """
+
+    image: Path | str
+    labels: np.ndarray
+    classes: dict[int, str]
+    embedded: bytes | None = None
 
 
 @dataclass(frozen=True)
@@ -154,7 +169,7 @@ def read_supports(
     ):
         found: Iterable[_Drawn]
         if image is not None and file.suffix.lower() != ".json":
-            found = [(image, *_mask_classes(composed(name), image, file, by_number, colours, notes))]
+            found = [_Drawn(image, *_mask_classes(composed(name), image, file, by_number, colours, notes))]
         elif name:
             raise SettingsError(
                 f"support {name}={file} names a class, but the labels in the file do; leave out '{name}='"
@@ -167,11 +182,18 @@ def read_supports(
                 else _coco_classes(file, content, chosen, notes)
             )
         photos: dict[Path, str | Path] = {}
-        for stated, labels, shown in found:
+        for stated, labels, shown, embedded in found:
             taken = {number: label for number, label in shown.items() if not chosen or label in chosen}
             if not taken:
                 continue  # its photo need not be here
-            photo = stated if isinstance(stated, Path) else find_named_image(stated, file, root)
+            try:
+                photo = stated if isinstance(stated, Path) else find_named_image(stated, file, root)
+            except DataError:
+                if not embedded:
+                    raise
+                supports.append(Support(str(file), *embedded_picture(embedded, labels, file), taken))
+                notes.append(remark("labelme_picture_alone", file, photo=stated))
+                continue
             if photos.setdefault(photo, stated) != stated:
                 raise DataError(
                     f"{file} has the images {photos[photo]} and {stated}, for which there is {photo} alone; expected a "
@@ -179,11 +201,18 @@ def read_supports(
                 )
             pixels, header = read_photo(photo)
             pixels = apply_orientation(pixels, header.turn)
-            supports.append(Support(str(photo), pixels, fit_labels(labels, photo, file), taken))
-            if fits_both_ways(photo, file if isinstance(stated, Path) and file.suffix.lower() != ".json" else None):
-                notes.append(remark("fits_both_ways", photo))
+            if embedded and embedded != read_bytes(photo, "image"):
+                picture, labels = embedded_picture(embedded, labels, file)
+                labels = labels_on_photo(picture, labels, pixels, header.turn, photo, file)
+            else:
+                labels = fit_labels(labels, photo, file)
+                if fits_both_ways(photo, None if file.suffix.lower() == ".json" else file):
+                    notes.append(remark("fits_both_ways", photo))
+            if embedded == b"" and photo.stem != file.stem and (own := _photo_of_its_name(file, root)):
+                notes.append(remark("labelme_other_name", file, photo=photo, own=own, file=file))
             if is_transparent(photo, header):
                 notes.append(remark("transparent_photo", photo))
+            supports.append(Support(str(photo), pixels, labels, taken))
     shown_classes = {name for support in supports for name in support.classes.values()}
     check_names(shown_classes, "the supports")
     for name in (*chosen, *by_number.values()):
@@ -306,14 +335,14 @@ def _mask_classes(
 
 def _labelme_classes(image: Path | None, file: Path, content: dict[str, Any], notes: list[str]) -> _Drawn:
     """Return the image of a LabelMe file, as a path or as the file states it, its label map, and its classes."""
-    labels, names, note = paint_labelme(content, file)
+    labels, names, found = paint_labelme(content, file)
     if not names:
-        raise DataError(
-            f"{file} has no shape with an area; expected at least one polygon, rectangle, circle or mask"
-            + (f"; {note}" if note else "")
-        )
-    notes += [note] if note else []
-    return image or str(content.get("imagePath") or ""), labels, names
+        expected = "expected at least one polygon, rectangle, circle or mask"
+        raise DataError("; ".join([f"{file} has no shape with an area", expected, *found]))
+    notes += found
+    if image is not None:
+        return _Drawn(image, labels, names)
+    return _Drawn(str(content.get("imagePath") or ""), labels, names, embedded_file(content, file))
 
 
 def _coco_classes(file: Path, content: dict[str, Any], chosen: Collection[str], notes: list[str]) -> Iterator[_Drawn]:
@@ -341,9 +370,8 @@ def _coco_classes(file: Path, content: dict[str, Any], chosen: Collection[str], 
             labels, shown, reserved = visible_classes(instances.paint(stated), drawn, left_out)
             if reserved and (not chosen or not set(chosen).isdisjoint(shown.values())):
                 notes.append(f"{file}: {stated}: {reserved}")
-            yield stated, labels, shown
-    if left_out.words:
-        notes.append(left_out.note(file))
+            yield _Drawn(stated, labels, shown)
+    notes += left_out.notes(file)
 
 
 def read_annotations(path: Path) -> dict[str, Any]:
@@ -370,7 +398,7 @@ def find_named_image(stated: str, file: Path, root: Path | None) -> Path:
     Raises:
         DataError: it is not there.
     """
-    folders = [root] if root else [file.parent, file.parent / PHOTOS]
+    folders = _photo_folders(file, root)
     plain = PurePosixPath(stated.replace("\\", "/"))
     spaced = PurePosixPath(unquote(str(plain)))
     for folder in folders:
@@ -382,6 +410,16 @@ def find_named_image(stated: str, file: Path, root: Path | None) -> Path:
         f"{file} is about the photo {plain}, which is not in {folders[0]}{other_case(folders[0] / plain)}; put it "
         "there or give --support-root"
     )
+
+
+def _photo_of_its_name(file: Path, root: Path | None) -> Path | None:
+    """Return a photo that has the name of an annotation file but for the suffix, where its photos are looked for."""
+    paths = (path for folder in _photo_folders(file, root) for path in sorted(folder.glob("*")))
+    return next((path for path in paths if path.stem == file.stem and path.suffix.lower() in SUFFIXES), None)
+
+
+def _photo_folders(file: Path, root: Path | None) -> list[Path]:
+    return [root] if root else [file.parent, file.parent / PHOTOS]
 
 
 def _first(items: Iterable[Any]) -> str:
