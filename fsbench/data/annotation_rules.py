@@ -19,8 +19,8 @@ RESERVED: Mapping[str, int] = {"_background_": 0, "__ignore__": VOID}
 OUTSIDE, EMPTY = "outside the image", "an empty outline"
 _NEAR_BORDER = 2
 """Pixels that a corner may lie outside of its image, as rounding and unsteady hands leave it."""
-_LEAST_OVERLAP = 0.1
-"""Intersection over union below which a box is another object's; one drawn three times too wide and high has it."""
+_LEAST_OVERLAP = 0.25
+"""Intersection over union below which a box is another object's; one drawn twice too wide and high has it."""
 _MOST_TIMES = 4
 """How many times too large or too small an area may be: holes, and parts that others cover, count or not."""
 

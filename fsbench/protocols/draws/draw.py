@@ -288,7 +288,7 @@ class Draw(ABC):
         for what, value in (("way", task.way), ("shot", task.shot), ("episodes", task.episodes)):
             if value is not None and value < 1:
                 raise SettingsError(f"{what} is {value}, expected 1 or more")
-        index.check_classes(() if task.skip_small_classes else index.test_classes(task.fold))
+        index.check_classes(None if task.skip_small_classes else task.fold)
 
     def check_choices(self, name: str, setting: str, way: int) -> None:
         """Raise SettingsError for a setting or a number of ways that the protocol of this name does not define."""

@@ -99,7 +99,9 @@ class Logged(Folder):
 def test_foresight_never_decodes_more_than_the_order_of_last_use(blocks_folder, tmp_path, workers, mib):
     """One process that loads all images gains; several, each of which sees some batches, lose nothing."""
     index = Logged(str(blocks_folder))
+    index.log = tmp_path / "drawn"
     data = episodic(index, image_size=256, shot=2, workers=workers, episodes=60, cache_mib=mib)
+    assert data.manifest.episodes  # for which copies of images were looked for
     decoded = {}
     for tells in (True, False):
         index.log = tmp_path / f"{tells}"
