@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
@@ -116,14 +116,14 @@ class Folder(MaskFolder):
         self.require_files(names, self.list_files[part])
         return names
 
-    def check_classes(self, classes: Collection[int], names: Sequence[str] | None = None) -> None:
+    def check_classes(self, fold: int | None, names: Sequence[str] | None = None) -> None:
         """Raise DataError where label maps cannot be numbered as folds.yaml says.
 
-        Those of the test hold 0 and 255 alone, all are numbered from 0, or none, in training neither, shows one of
-        `classes`.
+        Those of the test hold 0 and 255 alone, all are numbered from 0, or none, in training neither, shows a class of
+        `fold`.
         """
         tested = set(self.count_table(sorted(self.candidates("val") if names is None else names)).labels)
-        last = max(self.class_numbers)
+        classes, last = ([] if fold is None else self.test_classes(fold)), max(self.class_numbers)
         if tested.issuperset({last, *classes}):  # training images need not be counted
             return
         tables = self._counted_maps(names)
@@ -135,7 +135,7 @@ class Folder(MaskFolder):
         some_lack_0 = found[0] < sum(len(table.names) for table in tables)
         if found.keys() - {VOID} == {number - 1 for number in self.class_numbers} and some_lack_0:
             raise DataError(self._absence("label_maps_from_0", [last], tables))
-        if absent := [number for number in sorted(classes) if number not in found]:
+        if absent := [number for number in classes if number not in found]:
             raise DataError(self._absence("class_in_no_label_map", absent, tables))
 
     def _counted_maps(self, names: Sequence[str] | None = None) -> list[PixelTable]:
@@ -211,7 +211,7 @@ def _check_numbers(report: Report, index: Folder) -> None:
     problems: dict[str, None] = {}
     for fold in range(index.folds):
         try:
-            index.check_classes(index.test_classes(fold))
+            index.check_classes(fold)
         except DataError as error:
             problems[str(error)] = None
     for problem in problems:

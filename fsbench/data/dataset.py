@@ -3,7 +3,7 @@
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -249,11 +249,11 @@ class SegmentationIndex(ABC):
         """
         return DERIVED
 
-    def check_classes(self, classes: Collection[int], names: Sequence[str] | None = None) -> None:  # noqa: B027
+    def check_classes(self, fold: int | None, names: Sequence[str] | None = None) -> None:  # noqa: B027
         """Raise DataError where label maps number other classes than the data set says; by default nothing is checked.
 
         Args:
-            classes: numbers of classes that some label map must show.
+            fold: fold whose classes some label map must show; None where none needs to.
             names: images of a test whose episodes were given; None for all candidates of tests.
         """
 

@@ -79,4 +79,4 @@ def check_fits(manifest: Manifest, index: SegmentationIndex, source: str) -> Non
         raise DataError(
             f"the manifest {source} does not fit the data: {'; '.join(found)}; use the data it was made with"
         )
-    index.check_classes((), manifest.image_names)
+    index.check_classes(None, manifest.image_names)

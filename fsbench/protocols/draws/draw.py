@@ -240,7 +240,9 @@ class Draw(ABC):
         self, index: SegmentationIndex, task: EpisodeTask, official: Manifest
     ) -> Mapping[int, Sequence[str]]:
         """Return the images by class that further draws take supports from."""
-        raise SettingsError("the test has no images to draw other supports from; leave draws and nested_in out")
+        raise SettingsError(
+            "the test has no images to draw other supports from; leave draws, nested_in and copies of images out"
+        )
 
     # In words
 
@@ -288,7 +290,7 @@ class Draw(ABC):
         for what, value in (("way", task.way), ("shot", task.shot), ("episodes", task.episodes)):
             if value is not None and value < 1:
                 raise SettingsError(f"{what} is {value}, expected 1 or more")
-        index.check_classes(() if task.skip_small_classes else index.test_classes(task.fold))
+        index.check_classes(None if task.skip_small_classes else task.fold)
 
     def check_choices(self, name: str, setting: str, way: int) -> None:
         """Raise SettingsError for a setting or a number of ways that the protocol of this name does not define."""
