@@ -240,7 +240,9 @@ class Draw(ABC):
         self, index: SegmentationIndex, task: EpisodeTask, official: Manifest
     ) -> Mapping[int, Sequence[str]]:
         """Return the images by class that further draws take supports from."""
-        raise SettingsError("the test has no images to draw other supports from; leave draws and nested_in out")
+        raise SettingsError(
+            "the test has no images to draw other supports from; leave draws, nested_in and copies of images out"
+        )
 
     # In words
 
