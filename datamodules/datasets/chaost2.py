@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from fsbench.base.errors import DataError
+from fsbench.base.files.opening import standard_error_discarded
 from fsbench.data.image_io import read_image
 from fsbench.data.source import Archive, Source
 from fsbench.data.volume_io import own_locale
@@ -98,7 +99,7 @@ def read_scan(folder: Path) -> tuple["sitk.Image", "sitk.Image"]:
         )
     numbers = sorted(slices)
     try:
-        with own_locale():
+        with own_locale(), standard_error_discarded():
             image = sitk.ReadImage([str(slices[number]) for number in numbers])
     except RuntimeError as error:
         raise DataError(

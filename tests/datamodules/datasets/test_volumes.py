@@ -373,10 +373,3 @@ def test_a_patient_is_the_largest_part_without_its_holes():
     expected[1:6, 1:6] = True
     assert np.array_equal(patient_mask(image, 0.5), expected)
     assert not patient_mask(image, 2).any()
-
-
-def test_a_volume_of_four_axes_is_none(tmp_path):
-    folder = draw_prepared(tmp_path, ids=CHAOS_IDS[:2])
-    write_image(sitk.GetImageFromArray(np.zeros((2, 3, 4, 5)), isVector=False), folder / "image_1.nii.gz")
-    with pytest.raises(DataError, match="expected NIfTI of three axes"):
-        ChaosT2(str(tmp_path)).slices("1")
