@@ -6,27 +6,19 @@ as SimpleITK has them, and the reverse in arrays.
 
 from dataclasses import dataclass
 from itertools import product
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fsbench.data.file_rules import RULES, refusal
 
+if TYPE_CHECKING:
+    import SimpleITK as sitk
+
 ROUNDING = 0.1
 """Largest difference of two voxels' places, as a share of a voxel, that is rounding: headers hold float32, or less."""
 OVERHANG = 1 - ROUNDING
 """Most voxels of its own by which labels may end before the image's last voxel does: resampling rounds sizes."""
-
-
-class Placed(Protocol):
-    """Whatever of SimpleITK states a geometry: an image, or a reader that has read a header."""
-
-    def GetSize(self) -> tuple[int, ...]: ...
-    def GetSpacing(self) -> tuple[float, ...]: ...
-    def GetOrigin(self) -> tuple[float, ...]: ...
-    def GetDirection(self) -> tuple[float, ...]: ...
-    def HasMetaDataKey(self, key: str) -> bool: ...
-    def GetMetaData(self, key: str) -> str: ...
 
 
 @dataclass(frozen=True)
@@ -49,8 +41,8 @@ class Geometry:
     sform: tuple[float, ...] | None = None
 
     @classmethod
-    def of(cls, volume: Placed) -> "Geometry":
-        """Return the geometry that a volume of SimpleITK states."""
+    def of(cls, volume: "sitk.Image | sitk.ImageFileReader") -> "Geometry":
+        """Return the geometry of a volume, or of a reader that has read a header."""
         sform = None
         if volume.HasMetaDataKey("sform_code") and volume.GetMetaData("sform_code") != "0":
             right, front, up = (list(map(float, volume.GetMetaData(f"srow_{axis}").split())) for axis in "xyz")
