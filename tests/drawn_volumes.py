@@ -5,7 +5,7 @@ Organs are ellipses that a scan shows in some of its slices, so that figures on 
 
 import io
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -103,7 +103,15 @@ def _dicom(values: np.ndarray, z: int, file: Path) -> Path:
     return file
 
 
-def draw_btcv(folder: Path, scans: int = 2, slices: int = 3, side: int = 128, shift: int = 0, stray: int = 0) -> Path:
+def draw_btcv(
+    folder: Path,
+    scans: int = 2,
+    slices: int = 3,
+    side: int = 128,
+    shift: int = 0,
+    stray: int = 0,
+    labels: Callable[[sitk.Image], sitk.Image] | None = None,
+) -> Path:
     """Write `RawData.zip` with scans of the training part, and one of the other part; return it.
 
     Args:
@@ -111,17 +119,19 @@ def draw_btcv(folder: Path, scans: int = 2, slices: int = 3, side: int = 128, sh
         scans, slices, side: how many, of how many slices, of how many pixels.
         shift: added to the images, in HU.
         stray: label of the first voxel of the last scan.
+        labels: changes a label volume.
     """
     folder.mkdir(parents=True, exist_ok=True)
     archive = folder / ARCHIVE.names[0]
     organs = range(1, len(Sabs.class_names) + 1)
     with zipfile.ZipFile(archive, "w") as packed:
         for scan in range(1, scans + 1):
-            image, labels = draw_volume(np.random.RandomState(scan), organs, slices, side, dark=-20, bright=180)
-            image, labels[0, 0, 0] = image + shift, stray if scan == scans else 0
-            for kind, values in (("img", image.astype(np.int16)), ("label", labels)):
+            image, truth = draw_volume(np.random.RandomState(scan), organs, slices, side, dark=-20, bright=180)
+            image, truth[0, 0, 0] = image + shift, stray if scan == scans else 0
+            for kind, values in (("img", image.astype(np.int16)), ("label", truth)):
                 volume = sitk.GetImageFromArray(values)
                 volume.SetSpacing((0.75, 0.75, 3.0))
+                volume = labels(volume) if labels and kind == "label" else volume
                 write_image(volume, folder / "volume.nii.gz")
                 packed.write(folder / "volume.nii.gz", f"RawData/Training/{kind}/{kind}{scan:04d}.nii.gz")
         packed.write(folder / "volume.nii.gz", "RawData/Testing/img/img0061.nii.gz")

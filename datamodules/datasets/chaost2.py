@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from fsbench.base.errors import DataError
+from fsbench.base.files.opening import standard_error_discarded
 from fsbench.data.image_io import read_shades
 from fsbench.data.source import Archive, Source
 from fsbench.data.volume_io import own_locale
@@ -84,7 +85,7 @@ def read_scan(folder: Path) -> tuple["sitk.Image", "sitk.Image"]:
 
     Raises:
         DataError: there are none, a file has no number or that of another, a slice has no label map or a label map no
-            slice, or a file cannot be read.
+            slice, both differ in size, or a file cannot be read.
     """
     # spared until it is needed
     import SimpleITK as sitk
@@ -98,7 +99,7 @@ def read_scan(folder: Path) -> tuple["sitk.Image", "sitk.Image"]:
         )
     numbers = sorted(slices)
     try:
-        with own_locale():
+        with own_locale(), standard_error_discarded():
             image = sitk.ReadImage([str(slices[number]) for number in numbers])
     except RuntimeError as error:
         raise DataError(
@@ -106,7 +107,15 @@ def read_scan(folder: Path) -> tuple["sitk.Image", "sitk.Image"]:
             "DICOM files of CHAOS; get them again"
         ) from error
     image = sitk.Flip(image, (False, True, False))
-    shades = np.stack([read_shades(truths[number])[::-1, :, 0] for number in numbers])
+    width, height, _ = image.GetSize()
+    grey = [read_shades(truths[number])[::-1, :, 0] for number in numbers]
+    for number, one in zip(numbers, grey, strict=True):
+        if one.shape != (height, width):
+            raise DataError(
+                f"{truths[number]} has {one.shape[1]} x {one.shape[0]} pixels, its slice {width} x {height}; expected "
+                "one size; get CHAOS again"
+            )
+    shades = np.stack(grey)
     labels = np.unique(shades, return_inverse=True)[1].reshape(shades.shape).astype(np.uint8)
     return image, with_geometry(labels, image)
 

@@ -3,7 +3,8 @@
 Beside them are `superpix-MIDDLE_<id>.nii.gz` and `classmap_1.json`, the slices that show each class.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -18,20 +19,24 @@ from fsbench.base.files import read_json
 from fsbench.data.dataset import Part
 from fsbench.data.disk_cache import load_json, save_json
 from fsbench.data.file_digests import content_digests, file_state
+from fsbench.data.file_rules import refusal, remark
+from fsbench.data.list_substitutes import print_once
 from fsbench.data.source import Archive, ByHand
-from fsbench.data.volume_io import load_volume, read_volume, value_range, volume_shape
+from fsbench.data.volume_io import load_volume, read_volume, value_range, volume_geometry, volume_rule
 from fsbench.data.volumes import SIDE, FoldScans, VolumeIndex, fold_scans, scan_of, slice_name, slice_number
-from fsbench.datamodules.check.report import Report
+from fsbench.datamodules.check.report import Report, some
 from fsbench.datamodules.indexes.find_folder import find_folder
 from fsbench.datamodules.prepare.by_hand import find_archive
 from fsbench.datamodules.prepare.job import Job, unpublished
 from fsbench.datamodules.prepare.making import discard, has_content, making_place, publish
 from fsbench.datamodules.prepare.unpack import Place, unpack
-from fsbench.datamodules.prepare.volumes import Prepare, RawScan, write_scans
+from fsbench.datamodules.prepare.volumes import Prepare, RawScan, slices_with, write_scans
 
 CLASS_SLICES = "classmap_1.json"
 KIND = "intensities-2"
 """Kind of the cached moments of volumes, to be changed with what they are of."""
+IMAGE, LABEL, SUPERPIXELS = "image", "label", "superpix-MIDDLE"
+"""Kinds of volumes, which their files' names begin with."""
 FOLDS = 5
 """Folds of scans; each is one for either group of organs."""
 
@@ -72,7 +77,7 @@ class Volumes(VolumeIndex):
     @cached_property
     def scans(self) -> tuple[str, ...]:
         """Ids of the scans that have an image, ascending as numbers; DataError where there are none, or no labels."""
-        images, labels = (self._ids(kind) for kind in ("image", "label"))
+        images, labels, _ = (self._ids(kind) for kind in (IMAGE, LABEL, SUPERPIXELS))
         if not images or images != labels:
             lacking = sorted(images ^ labels)[:3]
             raise self.source.missing(
@@ -82,13 +87,18 @@ class Volumes(VolumeIndex):
         return tuple(sorted(images, key=int))
 
     def _ids(self, kind: str) -> set[str]:
-        files = (path.name for path in self.root.glob(f"{kind}_*.nii.gz"))
-        found = {name.removeprefix(f"{kind}_").removesuffix(".nii.gz") for name in files}
-        return {name for name in found if name.isascii() and name.isdecimal()}
+        """Return the ids of the scans with a file of a kind; DataError where one has two, in whatever format."""
+        files: dict[int, str] = {}
+        for name in sorted(path.name for path in self.root.glob(f"{kind}_*")):
+            found = re.fullmatch(rf"{kind}_([0-9]+)\.(nii|nii\.gz|img|mha|mhd|nrrd)", name, re.IGNORECASE)
+            if found and (first := files.setdefault(int(found[1]), name)) != name:
+                raise refusal("volume_twice", self.root, first=first, second=name)
+        whole = (name.removeprefix(f"{kind}_").removesuffix(".nii.gz") for name in files.values())
+        return {scan for scan in whole if scan.isdecimal()}
 
     def slices(self, scan: str) -> Sequence[str]:
-        file = self._file("image", scan)
-        return [slice_name(scan, z) for z in range(_checked(volume_shape(file), file)[0])]
+        file = self._file(IMAGE, scan)
+        return [slice_name(scan, z) for z in range(_checked(volume_geometry(file).shape, file)[0])]
 
     def test_classes(self, fold: int) -> list[int]:
         self.check_fold(fold)
@@ -106,8 +116,10 @@ class Volumes(VolumeIndex):
         return fold_scans(self.scans, self.starts, own, shot, support_places)
 
     def in_fold(self, fold: int, shot: int) -> Self:
-        bound = copy(self)
-        bound._training = self.fold_scans(fold, shot).training
+        bound, scans = copy(self), self.fold_scans(fold, shot)
+        bound._training = scans.training
+        for note, _ in self._grid_notes(LABEL, (*scans.queries, *scans.supports)):
+            print_once(note)
         return bound
 
     @cached_property
@@ -142,26 +154,20 @@ class Volumes(VolumeIndex):
     # Slices
 
     def image_path(self, name: str) -> Path:
-        return self._file("image", scan_of(name))
+        return self._file(IMAGE, scan_of(name))
 
     def label_file(self, name: str) -> Path:
-        return self._file("label", scan_of(name))
+        return self._file(LABEL, scan_of(name))
 
     def label_map(self, name: str) -> np.ndarray:
-        values = self._slice("label", name)
-        with np.errstate(invalid="ignore"):  # of values that no label has, which are refused below
-            labels = np.ascontiguousarray(values.astype(np.uint8))
-        if (strange := values[(labels != values) | (labels > len(self.class_names))]).size:
-            raise DataError(
-                f"{self.label_file(name)} holds the value {strange[0]:g} in slice {slice_number(name)}; expected whole "
-                f"numbers, a class from 0 to {len(self.class_names)}; prepare the data again"
-            )
-        return labels
+        values = self._slice(LABEL, name)
+        self._check_numbers(values, LABEL, scan_of(name), f" in slice {slice_number(name)}")
+        return np.ascontiguousarray(values.astype(np.uint8))
 
     def pixels(self, name: str) -> np.ndarray:
         """Return slice `name` (H, W, 3) uint8: its volume's smallest value is 0, the largest 255, of all channels."""
         low, high = value_range(self.image_path(name))
-        grey = np.rint((self._slice("image", name) - low) * (255 / ((high - low) or 1))).astype(np.uint8)
+        grey = np.rint((self._slice(IMAGE, name) - low) * (255 / ((high - low) or 1))).astype(np.uint8)
         return np.repeat(grey[..., None], 3, 2)
 
     def intensities(self, name: str) -> np.ndarray:
@@ -175,8 +181,8 @@ class Volumes(VolumeIndex):
         """
         mean, deviation = self.scale(scan_of(name))
         if not deviation:
-            raise DataError(f"{self._file('image', scan_of(name))} has one value alone; expected a scan; make it again")
-        return (self._slice("image", name).astype(np.float32) - np.float32(mean)) / np.float32(deviation)
+            raise DataError(f"{self.image_path(name)} has one value alone; expected a scan; make it again")
+        return (self._slice(IMAGE, name).astype(np.float32) - np.float32(mean)) / np.float32(deviation)
 
     @property
     def has_intensities(self) -> bool:
@@ -194,14 +200,20 @@ class Volumes(VolumeIndex):
     def further_files(self) -> Sequence[Path]:
         """Volumes of the training scans, where `intensities` are normalised by them and the fold is known."""
         scans = () if self.scaled_by == "scan" else self._training or ()
-        return [self._file("image", scan) for scan in scans]
+        return [self._file(IMAGE, scan) for scan in scans]
 
     def superpixels(self, name: str) -> np.ndarray:
         """Return the superpixels (H, W) int32 of slice `name`: numbers from 1, 0 where there is none (§6.1)."""
-        return np.ascontiguousarray(self._slice("superpix-MIDDLE", name).astype(np.int32))
+        values = self._slice(SUPERPIXELS, name)
+        self._check_numbers(values, SUPERPIXELS, scan_of(name), f" in slice {slice_number(name)}")
+        return np.ascontiguousarray(values.astype(np.int32))
 
     def superpixel_file(self, name: str) -> Path:
-        return self._file("superpix-MIDDLE", scan_of(name))
+        return self._file(SUPERPIXELS, scan_of(name))
+
+    def prepare_superpixels(self, names: Sequence[str]) -> None:
+        for note, _ in self._grid_notes(SUPERPIXELS, dict.fromkeys(map(scan_of, names))):
+            print_once(note)
 
     def scale(self, scan: str) -> tuple[float, float]:
         """Return the mean and the standard deviation of population that the slices of a scan are normalised by."""
@@ -220,15 +232,46 @@ class Volumes(VolumeIndex):
 
     def _slice(self, kind: str, name: str) -> np.ndarray:
         file, z = self._file(kind, scan_of(name)), slice_number(name)
-        values = read_volume(file)
+        values = self._volume(kind, scan_of(name))
         if not 0 <= z < _checked(values.shape, file)[0]:
             raise DataError(f"{file} has {len(values)} slices, expected the slice {z}; get or make it again")
         return values[z, :SIDE, :SIDE]
 
+    def _volume(self, kind: str, scan: str) -> np.ndarray:
+        """Return a volume (Z, H, W) on the grid of its scan's image; raises DataError as `read_volume`."""
+        return read_volume(self._file(kind, scan), None if kind == IMAGE else self._file(IMAGE, scan))
+
+    def _grid_notes(self, kind: str, scans: Iterable[str]) -> Iterator[tuple[str, bool]]:
+        """Yield what is to be said of volumes that are not on their images' grid, and whether they are resampled.
+
+        Raises DataError where one is refused, and where labels that are moved are of other slices than their list says.
+        """
+        found: dict[str, list[str]] = {}
+        for scan in scans:
+            file = self._file(kind, scan)
+            if rule := volume_rule(file, self._file(IMAGE, scan)):
+                found.setdefault(rule, []).append(file.name)
+                if kind == LABEL and rule != "volume_without_geometry":
+                    self._check_class_slices(scan)
+        for rule, names in found.items():
+            yield remark(rule, f"{self.root}, {some(names, 3)}:"), rule == "volume_on_another_grid"
+
+    def _check_numbers(self, values: np.ndarray, kind: str, scan: str, place: str = "") -> None:
+        """Raise DataError unless labels are numbers of classes, or superpixels numbers."""
+        most = len(self.class_names) if kind == LABEL else np.iinfo(np.int32).max - 1
+        strange = (values < 0) | (values > most)
+        if values.dtype.kind == "f":
+            strange |= values != np.rint(values)
+        if strange.any():
+            meaning = f"{'a class' if kind == LABEL else 'a superpixel'} from 0 to {most}"
+            raise refusal(
+                "volume_value", self._file(kind, scan), value=values[strange][0], place=place, meaning=meaning
+            )
+
     def _moments(self, scan: str) -> "Moments":
         """Return the moments of a scan's image, from the disk cache where a file with its content has them."""
         if scan not in self._known_moments:
-            file = self._file("image", scan)
+            file = self._file(IMAGE, scan)
             state, (digest,) = file_state(file), content_digests([file])
             found = kept_moments(load_json(KIND, digest))
             if found is None:
@@ -298,32 +341,28 @@ class Volumes(VolumeIndex):
             report.attempt(f"scan {scan}", lambda scan=scan: index._check_scan(scan))  # type: ignore[misc]
         if not report.usable:
             return
-        sides = sorted({side for scan in scans for side in volume_shape(index._file("image", scan))[1:]})
+        for kind in (LABEL, SUPERPIXELS):
+            for note, resampled in index._grid_notes(kind, scans):
+                (report.differs if resampled else report.ok)("geometry", note)
+        sides = sorted({side for scan in scans for side in volume_geometry(index._file(IMAGE, scan)).shape[1:]})
         if sides[0] < SIDE:
             report.differs("slices", f"sides from {sides[0]} pixels on; the official data have {SIDE}")
-        report.ok("label maps", "as large as their images, of known classes, superpixels beside them")
+        report.ok("label maps", "on the grid of their images, of known classes, superpixels beside them")
 
     def _check_scan(self, scan: str) -> None:
         """Read the files of a scan; DataError where they do not fit each other, or the list of slices with a class."""
-        labels = read_volume(self._file("label", scan))
-        _checked(labels.shape, self._file("label", scan))
-        for kind in ("image", "superpix-MIDDLE"):
-            shape = read_volume(self._file(kind, scan)).shape
-            if shape != labels.shape:
-                raise DataError(
-                    f"{self._file(kind, scan)} has the shape {shape}, and the labels {labels.shape}; expected one "
-                    "shape; prepare the data again"
-                )
-        known = range(len(self.class_names) + 1)
-        strange = [value for value in np.unique(labels).tolist() if value not in known]
-        if strange:
-            raise DataError(
-                f"{self._file('label', scan)} holds the value {strange[0]:g}, expected a class from 0 to "
-                f"{known[-1]}; prepare the data again"
-            )
+        for kind in (IMAGE, LABEL, SUPERPIXELS):
+            values = self._volume(kind, scan)
+            _checked(values.shape, self._file(kind, scan))
+            if kind != IMAGE:
+                self._check_numbers(values, kind, scan)
+        self._check_class_slices(scan)
+
+    def _check_class_slices(self, scan: str) -> None:
+        """Raise DataError where the labels of a scan show a class in other slices than the list says."""
+        labels = self._volume(LABEL, scan)
         for number, name in enumerate(self.class_names, 1):
-            shown = np.flatnonzero((labels == number).any((1, 2))).tolist()
-            if shown != list(self.class_slices[number].get(scan, ())):
+            if slices_with(labels, number) != list(self.class_slices[number].get(scan, ())):
                 raise DataError(
                     f"{self.root / CLASS_SLICES} says that the scan {scan} shows {name} in other slices than its "
                     "labels do; expected the same; prepare the data again"

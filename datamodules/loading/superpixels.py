@@ -56,6 +56,7 @@ class SuperpixelEpisodes(Dataset[EpisodeBatch]):
                 "the test; expected some without; add scans, or give --data.training.filter_novel false"
             )
         index.prepare_intensities()
+        index.prepare_superpixels(names)
         self.index, self.names, self.avoided, self.size, self.seed = index, names, avoided, size, seed
         self.length = len(names) if length is None else length
 

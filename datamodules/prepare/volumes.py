@@ -13,7 +13,9 @@ import numpy as np
 
 from fsbench.base.errors import DataError
 from fsbench.base.files import write_text
-from fsbench.base.terminal import print_line
+from fsbench.base.terminal import print_line, print_note
+from fsbench.data.file_rules import remark
+from fsbench.data.volume_geometry import Geometry, checked_grid_rule, on_grid
 from fsbench.data.volume_io import write_image
 from fsbench.data.volumes import SIDE
 
@@ -40,7 +42,7 @@ class RawScan:
     Attributes:
         scan: its id, a number as text.
         path: file or folder that it is published as.
-        read: gives the image and the labels, of one geometry, from the path.
+        read: gives the image and the labels, each with its geometry, from the path.
     """
 
     scan: str
@@ -61,7 +63,7 @@ def write_scans(
         class_names: name of class number 1 and the following.
 
     Raises:
-        DataError: a scan cannot be read or prepared, image and labels differ in shape, or a label is no class number.
+        DataError: a scan cannot be read or prepared, labels do not cover their image, or a label is no class number.
     """
     folder.mkdir(parents=True, exist_ok=True)
     shown: dict[str, dict[str, list[int]]] = {name: {} for name in class_names}
@@ -69,11 +71,10 @@ def write_scans(
         print_line(f"preparing scan {raw.scan} ({place} of {len(scans)})")
         image, labels = raw.read(raw.path)
         name = f"the scan {raw.scan} ({raw.path.name})"
-        if image.GetSize() != labels.GetSize():
-            raise DataError(
-                f"{name} has an image of {image.GetSize()} voxels and labels of {labels.GetSize()}; "
-                "expected one size; get the data again"
-            )
+        own, grid = Geometry.of(labels), Geometry.of(image)
+        if rule := checked_grid_rule(own, grid, f"the label volume of {name}"):
+            print_note(remark(rule, f"{name}, labels:"))
+            labels = with_geometry(on_grid(as_array(labels), own, grid), image)
         known = range(len(class_names) + 1)
         strange = [value for value in np.unique(as_array(labels)).tolist() if value not in known]
         if strange:

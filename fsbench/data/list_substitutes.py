@@ -27,14 +27,14 @@ def substitute_list(index: SegmentationIndex, part: Part, absent: str, used: str
     note = f"{index.name}, {_PARTS[part]} images: {absent} is absent; in its place: {used}"
     if note not in noted:
         noted.append(note)
-    if os.environ.get("LOCAL_RANK", "0") == "0":
-        print_once(note)
+    print_once(note)
 
 
 @cache
 def print_once(note: str) -> None:
-    """Print a note, unless this process has: a command opens a data set anew for each of its runs."""
-    print_note(note)
+    """Print a note once a process, in the first of a machine: a command opens a data set for each of its runs."""
+    if os.environ.get("LOCAL_RANK", "0") == "0":
+        print_note(note)
 
 
 def list_substitutes(index: SegmentationIndex, *parts: Part) -> list[str]:

@@ -1,46 +1,99 @@
 """Volumes read from files and written to them: NIfTI, and whatever else SimpleITK knows. Needs the extra `medical`."""
 
 import locale
+import struct
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
+from math import isfinite, prod
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fsbench.base.errors import DataError
+from fsbench.base.files.opening import gunzip, read_bytes, standard_error_discarded
 from fsbench.data.file_digests import State, file_state
+from fsbench.data.file_rules import refusal
+from fsbench.data.volume_geometry import Geometry, checked_grid_rule, on_grid
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
 
 KEPT_BYTES = 2**30
 """Most bytes of volumes that a process keeps: an episode of five shots of CT reads twelve, of about 0.6 GiB."""
-_kept: "OrderedDict[tuple[Path, State], np.ndarray]" = OrderedDict()
-"""Volumes by file and its state, the one that was asked for longest ago first."""
+_kept: "OrderedDict[tuple[Path, State, Geometry | None], np.ndarray]" = OrderedDict()
+"""Volumes by file, its state and the grid they were brought onto, the one asked for longest ago first."""
+_STORED = {2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4", 1024: "i8", 1280: "u8"}
+"""Types of NIfTI-1 with one value a voxel."""
 
 
 def read_image(path: Path) -> "sitk.Image":
     """Read a volume with its geometry.
 
     Raises:
-        DataError: the file is absent, or no volume of three axes.
+        DataError: the file is absent, cut off, no volume of three axes with a value a voxel, or a voxel is no number.
     """
+    reader = _reader(path)
+    _check_stored(path, prod(reader.GetSize()))
+    with own_locale(), standard_error_discarded():
+        try:
+            return reader.Execute()
+        except RuntimeError as error:
+            raise _unreadable(path, error) from error
+
+
+def _reader(path: Path) -> "sitk.ImageFileReader":
+    """Return a reader that has read the header of a volume; raises DataError for what is none, as `read_image`."""
     # spared until it is needed
     import SimpleITK as sitk
 
     if not path.is_file():
         raise DataError(f"the volume {path} does not exist; expected a file such as image_1.nii.gz; prepare the data")
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    with own_locale(), standard_error_discarded():
+        try:
+            reader.ReadImageInformation()
+        except RuntimeError as error:
+            raise _unreadable(path, error) from error
+    subject, size = f"the volume {path}", reader.GetSize()
+    if len(size) < 3:
+        raise refusal("volume_of_two_axes", subject, number=len(size))
+    if len(size) > 3:
+        raise refusal("volume_of_several", subject, number=prod(size[3:]), size=" x ".join(map(str, size)))
+    if (number := reader.GetNumberOfComponents()) != 1:
+        kind = sitk.GetPixelIDValueAsString(reader.GetPixelID())
+        raise refusal("volume_of_colours", subject, number=number, kind=kind)
+    return reader
+
+
+def _check_stored(path: Path, number: int) -> None:
+    """Raise DataError where a file of NIfTI ends before its `number` of voxels, or has some that are no finite numbers.
+
+    SimpleITK reads both as 0. Other formats, and types of NIfTI that have several values a voxel, are left to it.
+    """
+    subject = f"the volume {path}"
     try:
-        with own_locale():
-            image = sitk.ReadImage(str(path))
-    except RuntimeError as error:
-        raise _unreadable(path, str(error).strip().splitlines()[-1]) from error
-    if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 1:
-        raise _unreadable(path, f"it has {image.GetDimension()} axes")
-    return image
+        content = read_bytes(path, "volume")
+        content = gunzip(content, "volume") if content.startswith(b"\x1f\x8b") else content
+    except (OSError, ValueError) as error:
+        raise _unreadable(path, error) from error
+    order = next((order for order in "<>" if content.startswith(struct.pack(f"{order}i", 348))), None)
+    if order is None or len(content) < 348:
+        return
+    (kind,), (start,) = struct.unpack_from(f"{order}h", content, 70), struct.unpack_from(f"{order}f", content, 108)
+    if kind not in _STORED or not isfinite(start):
+        return
+    stored, start = np.dtype(order + _STORED[kind]), max(int(start), 348)
+    lacking = start + number * stored.itemsize - len(content)
+    if lacking > 0:
+        raise refusal("volume_cut_off", subject, lacking=lacking)
+    if stored.kind == "f":
+        finite = np.isfinite(np.frombuffer(content, stored, number, start))
+        if not finite.all():
+            raise refusal("volume_not_finite", subject, number=np.count_nonzero(~finite))
 
 
 @contextmanager
@@ -61,33 +114,50 @@ def write_image(image: "sitk.Image", path: Path) -> None:
     sitk.WriteImage(image, str(path), True)
 
 
-def volume_shape(path: Path) -> tuple[int, int, int]:
-    """Return the shape (Z, H, W) of a volume from the header of its file; raises DataError as `read_image`."""
-    return _volume_shape(path, file_state(path))
+def volume_geometry(path: Path) -> Geometry:
+    """Return the geometry of a volume from the header of its file; raises DataError as `read_image`."""
+    return _geometry(path, file_state(path))
 
 
-def read_volume(path: Path) -> np.ndarray:
+def volume_rule(path: Path, image: Path) -> str | None:
+    """Return the rule by which a volume comes onto the grid of its image, None where it is on it already.
+
+    Raises DataError where the rule refuses it (`grid_rule`), and as `read_image`.
+    """
+    return checked_grid_rule(volume_geometry(path), volume_geometry(image), f"the volume {path}")
+
+
+def read_volume(path: Path, image: Path | None = None) -> np.ndarray:
     """Return a volume (Z, H, W) in the type of its file, which may not be changed.
 
-    Those that were asked for last are kept, at most `KEPT_BYTES` in all, but the last one whatever its size. Raises
-    DataError as `read_image`.
+    Those that were asked for last are kept, at most `KEPT_BYTES` in all, but the last one whatever its size.
+
+    Args:
+        path: the file.
+        image: the image that the volume is of, where that is another file: its grid is the volume's (`on_grid`).
+
+    Raises:
+        DataError: as `read_image` and `volume_rule`.
     """
-    key = path, file_state(path)
+    grid = volume_geometry(image) if image is not None and volume_rule(path, image) else None
+    key = path, file_state(path), grid
     values = _kept.pop(key, None)
     if values is None:
-        values = load_volume(path)
+        values = load_volume(path, grid)
     _kept[key] = values  # behind all others
     while len(_kept) > 1 and sum(kept.nbytes for kept in list(_kept.values())) > KEPT_BYTES:
         _kept.popitem(last=False)
     return values
 
 
-def load_volume(path: Path) -> np.ndarray:
-    """Read a volume (Z, H, W) as `read_volume` returns it, for whoever needs it once: nothing is kept."""
+def load_volume(path: Path, grid: Geometry | None = None) -> np.ndarray:
+    """Read a volume (Z, H, W) as `read_volume` returns it, on a `grid`, for whoever needs it once: nothing is kept."""
     # spared until it is needed
     import SimpleITK as sitk
 
     values = sitk.GetArrayFromImage(read_image(path))
+    if grid is not None:
+        values = on_grid(values, volume_geometry(path), grid)
     values.flags.writeable = False
     return values
 
@@ -104,23 +174,10 @@ def _value_range(path: Path, state: State) -> tuple[float, float]:
 
 
 @lru_cache(maxsize=1024)
-def _volume_shape(path: Path, state: State) -> tuple[int, int, int]:
-    # spared until it is needed
-    import SimpleITK as sitk
-
-    if not path.is_file():
-        read_image(path)  # says so
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(str(path))
-    try:
-        reader.ReadImageInformation()
-    except RuntimeError as error:
-        raise _unreadable(path, str(error).strip().splitlines()[-1]) from error
-    size = reader.GetSize()
-    if len(size) != 3:
-        raise _unreadable(path, f"it has {len(size)} axes")
-    return size[2], size[1], size[0]
+def _geometry(path: Path, state: State) -> Geometry:
+    return Geometry.of(_reader(path))
 
 
-def _unreadable(path: Path, reason: str) -> DataError:
+def _unreadable(path: Path, error: Exception) -> DataError:
+    reason = str(error).strip().splitlines()[-1]
     return DataError(f"the volume {path} cannot be read ({reason}); expected NIfTI of three axes; get or make it again")

@@ -114,5 +114,13 @@ class VolumeIndex(SegmentationIndex):
         """
 
     @abstractmethod
+    def prepare_superpixels(self, names: Sequence[str]) -> None:
+        """Compare the superpixels of slices with their images, once for the loader processes that start later.
+
+        How they come onto the images' voxels, where these are others, is told in a note. Raises DataError for a file
+        that cannot be read or lies elsewhere.
+        """
+
+    @abstractmethod
     def superpixel_file(self, name: str) -> Path:
         """Return the file that `superpixels` reads."""

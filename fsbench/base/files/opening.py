@@ -24,6 +24,7 @@ LIMITS = {
     "image": 1024 * MIB,
     "label map": 512 * MIB,
     "annotations": 1024 * MIB,
+    "volume": 16 * 1024 * MIB,
     "list": 64 * MIB,
     "printed list": 24 * MIB,  # parsing takes some fifty times as much memory
     "settings": MIB // 4,

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
+from PIL import Image
 from torch.utils.data import DataLoader
 
 import fsbench
@@ -282,6 +283,9 @@ def test_slices_of_chaos_and_their_label_maps_are_paired_by_number(tmp_path):
         moved.rename(truth)
     with pytest.raises(DataError, match="0 slices and 0 label maps; expected"):
         read_scan(tmp_path)
+    Image.new("L", (41, 40)).save(truth)
+    with pytest.raises(DataError, match=r"IMG-0001-8\.png has 41 x 40 pixels, its slice 40 x 40; expected one size"):
+        read_scan(folder)
 
 
 def test_btcv_is_prepared_from_its_archive_with_a_slice_and_a_row_more(tmp_path, capsys):
@@ -373,10 +377,3 @@ def test_a_patient_is_the_largest_part_without_its_holes():
     expected[1:6, 1:6] = True
     assert np.array_equal(patient_mask(image, 0.5), expected)
     assert not patient_mask(image, 2).any()
-
-
-def test_a_volume_of_four_axes_is_none(tmp_path):
-    folder = draw_prepared(tmp_path, ids=CHAOS_IDS[:2])
-    write_image(sitk.GetImageFromArray(np.zeros((2, 3, 4, 5)), isVector=False), folder / "image_1.nii.gz")
-    with pytest.raises(DataError, match="expected NIfTI of three axes"):
-        ChaosT2(str(tmp_path)).slices("1")

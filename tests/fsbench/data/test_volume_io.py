@@ -1,14 +1,16 @@
-"""Volumes that a process keeps: those of an episode, and no more than fit."""
+"""Volumes as their files have them, and those that a process keeps: those of an episode, and no more than fit."""
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
 
 import fsbench
+from fsbench.base.errors import DataError
 from fsbench.data import volume_io
-from fsbench.data.volume_io import read_volume, write_image
+from fsbench.data.volume_io import read_volume, volume_rule, write_image
 from fsbench.datamodules.datasets.sabs import Sabs
 from tests.drawn_volumes import draw_prepared
+from tests.nifti import COMPLEX, RGB, nifti, save_nifti
 
 
 @pytest.fixture
@@ -48,3 +50,81 @@ def test_a_file_that_was_replaced_is_read_again(reads, tmp_path):
         write_image(sitk.GetImageFromArray(np.full((2, 3, 4 + number), number, dtype=np.uint8)), tmp_path / "a.nii.gz")
         assert (read_volume(tmp_path / "a.nii.gz") == number).all()
     assert len(reads) == 2
+
+
+# What a file says of itself
+
+EYE = np.eye(4)[:3]
+MIRRORED = np.array([[-1, 0, 0, 3], [0, 1, 0, 0], [0, 0, 1, 0]])
+SHEARED = np.array([[1, 0.4, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0]])
+VALUES = np.arange(2 * 3 * 4, dtype=np.int16).reshape(2, 3, 4)
+
+
+def floats(*strange):
+    values = np.ones((2, 3, 4), np.float32)
+    values.flat[: len(strange)] = strange
+    return nifti(values)
+
+
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])
+def test_a_volume_is_read_with_the_axes_types_and_scale_that_its_header_states(tmp_path, name):
+    for content, expected in (
+        (nifti(VALUES), VALUES),
+        (nifti(VALUES, axes=(4, 3, 2, 1)), VALUES),  # a fourth axis of one volume
+        (nifti(VALUES, scale=(0.5, 1)), VALUES / 2 + 1),
+        (nifti(VALUES.astype(np.float64)), VALUES),
+        (nifti(VALUES[:1]), VALUES[:1]),
+    ):
+        values = read_volume(save_nifti(tmp_path / name, content))
+        assert values.shape == expected.shape and (values == expected).all()
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (nifti(VALUES, axes=(4, 3, 1, 2)), "has 2 volumes (axes of 4 x 3 x 1 x 2); expected one volume of three axes"),
+        (nifti(VALUES, axes=(2, 3, 2, 1, 2), intent=1007), "has 2 values a voxel (vector of 16-bit signed integer)"),
+        (nifti(np.zeros((2, 3, 4, 3), np.uint8), (4, 3, 2), RGB), "has 3 values a voxel (vector of 8-bit unsigned"),
+        (nifti(np.zeros((2, 3, 8), np.float32), (4, 3, 2), COMPLEX), "has 2 values a voxel (complex of 32-bit float)"),
+        (nifti(VALUES[0]), "has 2 axes; expected a volume of three axes"),
+        (nifti(VALUES)[:-1], "ends 1 bytes before its voxels do; expected a whole file"),
+        (nifti(VALUES)[:360], "ends 40 bytes before its voxels do; expected a whole file"),
+        (floats(np.nan, np.inf, -np.inf), "has 3 voxels that are no finite numbers; expected a number in each"),
+        (nifti(VALUES, sform=SHEARED), "cannot be read (ITK ERROR: ITK only supports orthonormal direction cosines"),
+        (b"no volume", "cannot be read (sitk::ERROR: Unable to determine ImageIO reader for"),
+    ],
+)
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])
+def test_what_is_no_volume_of_numbers_is_refused_in_one_line_of_ours(tmp_path, capfd, content, told, name):
+    file = save_nifti(tmp_path / name, content)
+    with pytest.raises(DataError) as refused:
+        read_volume(file)
+    assert str(refused.value).startswith(f"the volume {file} {told}")
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_compressed_volume_that_was_cut_off_or_changed_is_refused(tmp_path):
+    whole = save_nifti(tmp_path / "a.nii.gz", nifti(np.random.RandomState(0).randint(0, 9, (4, 9, 9)).astype(np.int16)))
+    content = whole.read_bytes()
+    assert read_volume(whole).max() == 8
+    for damaged in (content[: len(content) // 2], content[:-8], content[:-9] + bytes(1) + content[-8:]):
+        whole.write_bytes(damaged)  # of which SimpleITK reads the end as 0
+        with pytest.raises(DataError, match=r"a\.nii\.gz cannot be read \(it is no sound gzip file"):
+            read_volume(whole)
+
+
+def test_labels_that_lie_in_two_ways_on_their_image_by_their_header_are_refused(tmp_path):
+    image = save_nifti(tmp_path / "image.nii.gz", nifti(VALUES, qform=(0, 0, 0)))
+    own = {"same": EYE, "rounded": EYE + 1e-4, "mirrored": MIRRORED}
+    files = {
+        name: save_nifti(tmp_path / f"{name}.nii.gz", nifti(VALUES, qform=(0, 0, 0), sform=sform))
+        for name, sform in own.items()
+    }
+    assert [volume_rule(files[name], image) for name in ("same", "rounded")] == [None, None]
+    with pytest.raises(
+        DataError, match=r"mirrored\.nii\.gz lies on its image in one way by the qform of their headers"
+    ):
+        volume_rule(files["mirrored"], image)
+    assert volume_rule(files["mirrored"], files["mirrored"]) is None  # by either
+    alone = save_nifti(tmp_path / "alone.nii.gz", nifti(VALUES, sform=MIRRORED))
+    assert (read_volume(alone, image) == VALUES[:, :, ::-1]).all() and (read_volume(alone) == VALUES).all()
