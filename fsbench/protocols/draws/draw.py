@@ -6,7 +6,7 @@ seen and answers counted it does not know.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, ClassVar, Literal
 
@@ -126,6 +126,18 @@ class Draw(ABC):
         Raises SettingsError where the data set has no such test.
         """
         return index.in_fold(fold, shot) if isinstance(index, SegmentationIndex) else index
+
+    def tested_images(self, index: SegmentationIndex, setting: str) -> Iterable[str]:
+        """Return the names of the images that the tests of all folds take their queries and supports from.
+
+        Args:
+            index: the data set.
+            setting: of the tests.
+
+        Raises:
+            FsbenchError: a list of another fold cannot be made of the data that are here.
+        """
+        return index.test_images
 
     def box_of(self, index: Any) -> BoxOf | None:
         """Return the function that gives a support's box, in tests that tell boxes; None in tests that tell masks."""

@@ -7,7 +7,7 @@ supports, drawn once; a test is several runs, whose scores are averaged.
 
 import hashlib
 import random
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
 
@@ -278,6 +278,9 @@ class FixedSupports(SupportsForAll):
             return queries
         chosen = random.Random(repr(("queries", seed, run))).sample(range(len(queries)), count)
         return [queries[place] for place in sorted(chosen)]
+
+    def tested_images(self, index: SegmentationIndex, setting: str) -> Iterable[str]:
+        return [*super().tested_images(index, setting), *image_lists(index).image_order("trn")]
 
     def check_draws(self, task: EpisodeTask) -> None:
         raise SettingsError(
