@@ -222,8 +222,8 @@ class Test:
         drawn = f" · {header.draws} draws of the supports" if header.draws > 1 else ""
         fold = "" if header.kind else f" fold {header.fold}"
         return (
-            f"{header.dataset}{fold} · {header.way}-way {header.shot}-shot · protocol {header.protocol} "
-            f"v{header.version} · {len(self)} episodes{drawn} · {header.lists} lists · {self.manifest.sha256[:12]}…"
+            f"{header.dataset}{fold} · {header.way}-way {header.shot}-shot · {header.rules} · "
+            f"{len(self)} episodes{drawn} · {header.lists} lists · {self.manifest.sha256[:12]}…"
         )
 
     def _repr_html_(self) -> str:

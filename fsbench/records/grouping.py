@@ -52,6 +52,7 @@ def group_key(record: Record, seed: bool = True, without: Collection[str] = ()) 
         *classification,
         number,
         header.folds,
+        header.is_official,
         *(() if COPY in without else (copy,)),
     )
 

@@ -48,12 +48,12 @@ class Test:
         """Setting and protocol, in words."""
         header = self.header
         empty = "" if header.empty or header.kind else ", no empty queries"
-        return f"{header.setting.replace('_', ' ')}{empty}, {header.protocol} v{header.version}"
+        return f"{header.setting.replace('_', ' ')}{empty}, {header.rules.removeprefix('protocol ')}"
 
     @property
     def is_trial(self) -> bool:
-        """True if it has other than the protocol's number of episodes."""
-        return bool(self.header.requested != self.header.official_episodes)
+        """True if it has other than the protocol's episodes, or another number of them."""
+        return self.header.requested != self.header.official_episodes or not self.header.is_official
 
 
 @dataclass(frozen=True)

@@ -143,6 +143,10 @@ class Draw(ABC):
         """Return the function that gives a support's box, in tests that tell boxes; None in tests that tell masks."""
         return None
 
+    def task_of(self, header: Header) -> Any:
+        """Return the task that the episodes of a manifest with this header follow from."""
+        return EpisodeTask.from_header(header, self.official_seed(header.dataset))
+
     def header_entries(self, index: Any, task: Any, drawn: OfficialEpisodes) -> dict[str, Any]:
         """Return the entries of a header behind protocol, version and data set, in the order that its hash covers."""
         numbers = sorted(drawn.class_ids)
@@ -342,7 +346,7 @@ class Draw(ABC):
         return (
             f"{header.dataset} · {header.way}-way {header.shot}-shot · "
             f"{header.setting.replace('_', ' ')} · {empty} · "
-            f"protocol {header.protocol} v{header.version} · {self._number_of(header)} episodes a fold"
+            f"{header.rules} · {self._number_of(header)} episodes a fold"
         )
 
     def _number_of(self, header: Header) -> str:

@@ -294,7 +294,7 @@ class FixedSupports(SupportsForAll):
         novel, runs = len(self.novel_classes(header)), len(header.protocol_entries["run_lengths"])
         return (
             f"{header.dataset} · {len(header.class_ids) - novel} base and {novel} novel classes at once, {header.shot}-"
-            f"shot · protocol {header.protocol} v{header.version} · {runs} runs, {header.requested} queries a fold"
+            f"shot · {header.rules} · {runs} runs, {header.requested} queries a fold"
         )
 
     def check(self) -> None:

@@ -179,6 +179,21 @@ def test_base_classes_are_named(blocks_folder, tmp_path):
     assert ", ".join(f"{place} {name}" for place, name in enumerate(base, 1)) in (tmp_path / "kit/RULES.md").read_text()
 
 
+def test_rules_follow_the_header(blocks_folder, tmp_path):
+    """A kit without empty queries does not speak of them; of one way there is no presence to tell, either."""
+    texts = {}
+    for way, empty in ((1, True), (2, True), (1, False), (2, False)):
+        folder = tmp_path / f"{way}{empty}"
+        write_kit(some_test(blocks_folder, way=way, allow_background_queries=empty), folder, blocks_folder)
+        texts[way, empty] = (folder / "RULES.md").read_text()
+    for (way, empty), text in texts.items():
+        assert ("A query may show none of the classes" in text) == ("- empty queries: allowed" in text) == empty
+        assert ("- empty queries: none: the class is always there" in text) == (not empty)
+        assert ("presence=[…]" in text) == (empty or way > 1)
+        assert ("need not show all of the classes" in text) == (way > 1 and not empty)
+    assert texts[1, False].count("none of the classes") == 0
+
+
 def test_kits_with_copies_stand_alone(two_ways, tmp_path):
     kit, root = write_kit(two_ways, tmp_path / "kit", copy_images=True)
     assert root == tmp_path / "kit" and kit.copied_images
