@@ -4,14 +4,12 @@ from collections.abc import Iterable, Sequence
 from functools import cached_property
 from hashlib import sha256
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from fsbench.base.errors import SettingsError
-from fsbench.base.files import fingerprint
 from fsbench.base.tensor_cache import FeatureCache
 from fsbench.core.data_options import ClassificationTest, Loading
 from fsbench.core.datamodule import DataModule
@@ -20,7 +18,6 @@ from fsbench.data.batch import ImageEpisode
 from fsbench.data.dataset import ClassificationIndex
 from fsbench.data.episodes.episode import ClassificationEpisode
 from fsbench.data.episodes.manifest import CLASSIFICATION, Manifest
-from fsbench.data.file_digests import content_digests
 from fsbench.datamodules.loading.distributed import ContiguousDistributedSampler, ranks
 from fsbench.datamodules.loading.loader import Loader, end_quietly
 from fsbench.protocols.draws.classes import ClassificationTask
@@ -107,15 +104,6 @@ class ClassificationDataModule(DataModule):
         """Number, class by class, of the image at every place: the order of the names' hashes."""
         digests = [sha256(name.encode("utf-8", "surrogateescape")).digest() for name in self._listed]
         return sorted(range(len(digests)), key=digests.__getitem__)
-
-    @cached_property
-    def files_sha256(self) -> str:
-        """Hash of the list and of all files' contents: exchanged files make another run, and other features."""
-        return fingerprint([self.dataset.sha256, content_digests(self.test_files)])
-
-    @property
-    def test_files(self) -> Sequence[Path]:
-        return [self.dataset.image_path(name) for name in self._listed]
 
     def check_unseen(self, trained_on: dict[str, Any], what: str) -> None:
         """Classes of classification are all seen by a pre-trained backbone, or none; nothing to refuse."""

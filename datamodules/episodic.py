@@ -284,10 +284,6 @@ class EpisodicDataModule(DataModule):
         return substitutes + trained_remarks(self.dataset, self.manifest.image_names, self._base_images)
 
     @cached_property
-    def files_sha256(self) -> str:
-        return contents_sha256(self.dataset, self.manifest.image_names)
-
-    @cached_property
     def base_files_sha256(self) -> str:
         contents = contents_sha256(self.source, self._base_images)
         return fingerprint([contents, *content_digests(self._superpixel_files)]) if self._superpixel_files else contents
@@ -295,10 +291,6 @@ class EpisodicDataModule(DataModule):
     @cached_property
     def validation_files_sha256(self) -> str:
         return contents_sha256(self.validation_dataset, self.validation_manifest.image_names)
-
-    @property
-    def test_files(self) -> Sequence[Path]:
-        return _files(self.dataset, self.manifest.image_names)
 
     @property
     def base_files(self) -> Sequence[Path]:

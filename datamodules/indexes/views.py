@@ -59,6 +59,11 @@ class ViewIndex(OneClassImages):
         )
 
     @property
+    def test_images(self) -> Sequence[str]:
+        """Names of all photos that tests draw views of."""
+        return sorted(self.listed_photos())
+
+    @property
     @abstractmethod
     def annotation_files(self) -> Sequence[Path]:
         """Return the files that episodes follow from."""

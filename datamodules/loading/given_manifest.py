@@ -8,12 +8,13 @@ from fsbench.data.dataset import SegmentationIndex
 from fsbench.data.episodes.fit import check_fits
 from fsbench.data.episodes.manifest import Manifest
 from fsbench.data.episodes.task import EpisodeTask
+from fsbench.protocols.own_lists import marked_if_own
 from fsbench.protocols.protocol import Protocol
 from fsbench.protocols.reading import read_checked_manifest
 
 
 def read_given_manifest(file: str, index: SegmentationIndex, protocol: Protocol, task: EpisodeTask) -> Manifest:
-    """Read the manifest `file` for a test of `task`.
+    """Read the manifest `file` for a test of `task`, marked where it is a list of one's own.
 
     Raises:
         SettingsError: it was drawn for other settings.
@@ -41,4 +42,4 @@ def read_given_manifest(file: str, index: SegmentationIndex, protocol: Protocol,
                 f"the manifest {file} has {name} {stated}, the settings say {value}; give the settings it was made for"
             )
     check_fits(manifest, index, file)
-    return manifest
+    return marked_if_own(manifest, protocol, index, file)

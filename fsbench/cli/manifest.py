@@ -118,7 +118,7 @@ def _verify(options: argparse.Namespace, extra: list[str]) -> int:
     hashed = "photos and label maps are those it was made with"
     named = "every image is there and shows its class"
     print_line(f"fits the data: {hashed if manifest.images else named}")
-    drawn = protocol.manifest(index, EpisodeTask.from_header(header, protocol.draw.official_seed(header.dataset)))
+    drawn = protocol.manifest(index, protocol.draw.task_of(header))
     same = drawn.episodes == manifest.episodes
     print_line(f"the local lists draw {'the same' if same else 'other'} episodes")
     claimed = [] if not same else [key for key in drawn.entries if manifest.entries.get(key) != drawn.entries[key]]

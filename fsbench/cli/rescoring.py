@@ -27,7 +27,7 @@ from fsbench.results.sheets.data import rows_csv
 from fsbench.results.sheets.formats import SHEETS
 from fsbench.results.sheets.layout import Sheet
 from fsbench.results.sheets.text import text
-from fsbench.runner.config.tests import load_test
+from fsbench.runner.config.tests import open_manifest
 
 Item = TypeVar("Item", Rescored, Claimed)
 
@@ -113,7 +113,7 @@ def _open_truth(record: Record, root: str | None) -> Truth:
                 raise
         else:
             return stored_data.open_truth(record, {} if root is None else {"data.dataset.root": root})
-    test = load_test(root=root, manifest=record.path / "manifest.jsonl")
+    test = open_manifest(record.path / "manifest.jsonl", root=root)
     if test.files_sha256 != record.run.identity.files_sha256:
         raise RecordError(
             f"the data here are not the data that {record.path.name} was tested on: images or label maps differ; "

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -79,15 +80,20 @@ class DataModule(L.LightningDataModule, ABC):
     def manifest(self) -> Manifest:
         """The test episodes."""
 
-    @property
-    @abstractmethod
+    @cached_property
     def files_sha256(self) -> str:
         """Hash of the contents of `test_files`: exchanged files make another run."""
+        return self.tested.files_sha256
+
+    @cached_property
+    def all_files_sha256(self) -> str:
+        """Hash of the contents of the files of all folds, see `fsbench.protocols.test.Test.all_files_sha256`."""
+        return self.tested.all_files_sha256
 
     @property
-    @abstractmethod
     def test_files(self) -> Sequence[Path]:
         """Files that the test reads, images and label maps."""
+        return self.tested.files
 
     @property
     def base_files(self) -> Sequence[Path]:

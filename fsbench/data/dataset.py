@@ -215,6 +215,11 @@ class SegmentationIndex(ABC):
         """
         return list(classes)
 
+    @property
+    def test_images(self) -> Sequence[str]:
+        """Names of all images that tests may take, of whatever fold. Raises as `candidates`."""
+        return self.candidates("val")
+
     def support_images(self, pairs: PairList) -> Mapping[int, Sequence[str]]:
         """Return class number -> images in the order that supports are drawn from: that of the list by default."""
         return pairs.images_of

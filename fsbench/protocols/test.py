@@ -3,7 +3,7 @@
 Everything that evaluates shares it: a run of the suite, a function in Python, a file of masks from anywhere.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from html import escape
@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from fsbench.base.errors import SettingsError
+from fsbench.base.errors import FsbenchError, SettingsError
 from fsbench.base.files import fingerprint
 from fsbench.data.connected import Box
 from fsbench.data.copies import copy_remarks
@@ -224,8 +224,8 @@ class Test:
         drawn = f" · {header.draws} draws of the supports" if header.draws > 1 else ""
         fold = "" if header.kind else f" fold {header.fold}"
         return (
-            f"{header.dataset}{fold} · {header.way}-way {header.shot}-shot · protocol {header.protocol} "
-            f"v{header.version} · {len(self)} episodes{drawn} · {header.lists} lists · {self.manifest.sha256[:12]}…"
+            f"{header.dataset}{fold} · {header.way}-way {header.shot}-shot · {header.rules} · "
+            f"{len(self)} episodes{drawn} · {header.lists} lists · {self.manifest.sha256[:12]}…"
         )
 
     def _repr_html_(self) -> str:
@@ -289,9 +289,26 @@ class Test:
         """Images and label maps that the episodes are made of; of classification all images of the data set."""
         if isinstance(self.index, ClassificationIndex):
             return [self.index.image_path(name) for of_class in self.index.images for name in of_class]
-        names = self.manifest.image_names
-        own = [*map(self.index.image_path, names), *map(self.index.label_file, names)]
-        return [*own, *self.index.further_files]
+        return [*self._files_of(self.manifest.image_names), *self.index.further_files]
+
+    @cached_property
+    def all_files_sha256(self) -> str:
+        """Hash of the contents of the files that the tests of all folds take: runs have a mean on one copy alone.
+
+        Where lists of other folds cannot be made of the data that are here, as for a list of one's own on some of the
+        images, it is that of the files of these episodes.
+        """
+        if isinstance(self.index, ClassificationIndex):
+            return self.files_sha256
+        try:
+            names = set(self.protocol.draw.tested_images(self.index, self.manifest.header.setting))
+        except FsbenchError:
+            names = set(self.manifest.image_names)
+        return fingerprint(content_digests(self._files_of(sorted(names))))
+
+    def _files_of(self, names: Sequence[str]) -> list[Path]:
+        """Return the images of these names, then the files of their label maps."""
+        return [*map(self.index.image_path, names), *map(self.index.label_file, names)]
 
     def truth(self, number: int) -> Any:
         """Return what answers to episode `number` are counted against; reads the query's label map.

@@ -86,7 +86,11 @@ def header_warnings(header: Header) -> list[str]:
         lines.append(
             f"{header.requested} instead of the protocol's {header.official_episodes} episodes: a trial, not a result"
         )
-    if header.selection is not None:
+    if header.own_list:
+        lines.append(
+            f"the episodes are a list of one's own, not those that {header.protocol} draws: no result of the protocol"
+        )
+    elif header.selection is not None:
         lines.append(
             "the episodes were chosen from a list, perhaps by what methods score on them: figures of these episodes, "
             "no result of the protocol"

@@ -8,9 +8,12 @@ from fsbench.data.episodes.manifest import Header
 from fsbench.records.record import Record
 from fsbench.scores.trivial import TRIVIAL
 
+COPY = "all_files_sha256"
+"""Entry of an identity by which copies of a data set are told apart, those of labels that were corrected included."""
+
 
 def comparable(records: Iterable[Record]) -> list[list[Record]]:
-    """Group runs on the same episodes of the same images under the same protocol.
+    """Group runs on the same episodes of the same images under the same protocol, folds on one copy of the data.
 
     Tests that differ in ways and shots alone follow each other, by these numbers; the others stand as they come.
     """
@@ -27,13 +30,15 @@ def comparable(records: Iterable[Record]) -> list[list[Record]]:
 
 
 def group_key(record: Record, seed: bool = True, without: Collection[str] = ()) -> tuple[Any, ...]:
-    """Return all of a record's header that must be equal in a group, with the test's seed or without it.
+    """Return all that must be equal in a group: of a record's header, with the test's seed or without it, and the copy
+    of the data (`COPY`), of which runs of several folds have no image in common that would tell it.
 
     Runs of all episodes of a protocol are equal whatever their number, since folds may have lists of other lengths. So
     a trial must not ask for just as many episodes as the list of one of its folds has. Entries of the test that are
     named in `without` may differ.
     """
     header = record.header
+    copy = record.run.identity.all_files_sha256
     names = (
         "protocol", "version", "dataset", "way", "shot", "setting", "classes", "empty", "seed", "lists",
         "all_lists_sha256", "dropped_classes", "draws",
@@ -47,6 +52,8 @@ def group_key(record: Record, seed: bool = True, without: Collection[str] = ()) 
         *classification,
         number,
         header.folds,
+        header.is_official,
+        *(() if COPY in without else (copy,)),
     )
 
 
@@ -58,7 +65,7 @@ def short_test_name(record: Record) -> str:
     header = record.header
     words = [header.dataset, f"{header.way}w{header.shot}s", header.setting, header.protocol]
     plain = "-".join("".join(c for c in str(word) if c.isascii() and c.isalnum())[:20] for word in words)
-    key = fingerprint([str(part) for part in group_key(record, seed=False)])[:6]
+    key = fingerprint([str(part) for part in group_key(record, seed=False, without=(COPY,))])[:6]
     return f"{plain}-{key}"
 
 

@@ -108,6 +108,7 @@ class Identity(Entries):
 
     Attributes:
         files_sha256: hash of the contents of the test's images and label files.
+        all_files_sha256: hash of those that the tests of all folds take, by which folds are told to be of one test.
         answers_sha256: hash of the answers that were counted, where they were handed in, see `Run.handed_in`.
         adaptation: hashes of what a method adapts to before the test, and what chooses its epoch; unset without one.
         kept_support: share of the supports' objects that is labelled, see `fsbench.data.support_annotation`.
@@ -120,6 +121,7 @@ class Identity(Entries):
     image_size: Count | None = None
     manifest_sha256: Name
     files_sha256: Text | None = None
+    all_files_sha256: Name
     seed: int | None = None
     precision: Name | int | None = None
     tf32: TF32 | None = None

@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from torchvision.transforms.functional import pil_to_tensor
 
+import fsbench
 from fsbench.base.errors import DataError, SettingsError, user_message
 from fsbench.core.loading import LoadingConfig, load_episode
 from fsbench.data import decoding
@@ -24,6 +25,7 @@ from fsbench.datamodules.datasets.folder import Folder
 from fsbench.datamodules.loading import distributed as shares_module
 from fsbench.datamodules.loading.distributed import ContiguousDistributedSampler
 from fsbench.protocols.draws.vrp import training_steps
+from fsbench.protocols.test import Test
 from fsbench.protocols.view import View
 from tests.data_modules import episodic
 
@@ -81,6 +83,30 @@ def test_exchanged_files_of_equal_sizes_are_others(blocks_folder, tmp_path, kind
     change(path(trained[0]), path(trained[-1]))
     assert hashes()[0] == after[0] and hashes()[1] != before[1]
     assert [*data.test_files] == [*map(data.dataset.image_path, names), *map(data.dataset.label_file, names)]
+
+
+@pytest.mark.parametrize("kind", ["images", "label maps"])
+@pytest.mark.parametrize("protocol", ["fscs", "pfenet", "bam_gfss"])
+def test_files_of_any_fold_tell_copies_of_the_data_apart(blocks_folder, tmp_path, kind, protocol):
+    """A file that no episode shows is changed: the runs of both folds are of the same files, and of another copy."""
+    root = Path(shutil.copytree(blocks_folder, tmp_path / "blocks"))
+
+    def tests() -> list[Test]:
+        return [fsbench.load_test("folder", root=root, protocol=protocol, fold=fold, episodes=1) for fold in (0, 1)]
+
+    before = tests()
+    (copy,) = {test.all_files_sha256 for test in before}
+    assert before[0].files_sha256 != before[1].files_sha256
+    shown = {name for test in before for name in test.manifest.image_names}
+    index = before[0].index
+    other = next(name for name in index.candidates("val") if name not in shown)
+    file = index.image_path(other) if kind == "images" else index.label_file(other)
+    file.write_bytes(file.read_bytes() + b"\0")
+    after = tests()
+    assert [test.files_sha256 for test in after] == [test.files_sha256 for test in before]
+    (changed,) = {test.all_files_sha256 for test in after}
+    data = module(Folder(str(root)), protocol=protocol, episodes=1)
+    assert changed == data.all_files_sha256 != copy
 
 
 def test_a_method_sees_images_and_supports_resized_by_its_own_rule_and_the_truth_stays(index):

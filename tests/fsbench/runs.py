@@ -19,6 +19,7 @@ IDENTITY = {
     "method": {"name": "m"},
     "backbone": {"name": "b", "weights": "official x"},
     "manifest_sha256": "0",
+    "all_files_sha256": "0",
     "training": None,
 }
 COST = {"trainable_parameters": 0, "episodes_per_second": 1.0, "peak_mib": 1.0}

@@ -145,7 +145,8 @@ Check the archives with md5sum.
 
     def candidates(self, part: Part) -> Sequence[str]:
         """Return all annotated images of the part, names ascending."""
-        return self._table(IMAGE_FOLDER[part]).names
+        folder = IMAGE_FOLDER[part]
+        return [f"{folder}/{file_name}" for file_name in self._annotations(folder).file_names]
 
     def image_path(self, name: str) -> Path:
         return self.root / name

@@ -1,14 +1,14 @@
 """A manifest against the local data: whether the images are there, and are those that it was made with."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from fsbench.base.errors import DataError
 from fsbench.base.files import is_file, sha256_file
-from fsbench.data.dataset import SegmentationIndex
+from fsbench.data.dataset import ClassificationIndex, SegmentationIndex
 from fsbench.data.episodes.manifest import Manifest
 
 
@@ -26,7 +26,11 @@ def hash_images(
     return {name: image_hash(index, name) for name in progress(manifest.image_names)}
 
 
-def mismatches(manifest: Manifest, index: SegmentationIndex, progress: Callable[[list[str]], Any] = iter) -> list[str]:
+def mismatches(
+    manifest: Manifest,
+    index: SegmentationIndex | ClassificationIndex,
+    progress: Callable[[list[str]], Any] = iter,
+) -> list[str]:
     """Return the reasons against using `manifest` with the data of `index`, a sentence each; none if it fits.
 
     With image hashes every photo and label map must be the same; without, every image must be there and show the class
@@ -39,6 +43,8 @@ def mismatches(manifest: Manifest, index: SegmentationIndex, progress: Callable[
     wrong = next((number for number, name in header.class_names.items() if names.get(number) != name), None)
     if wrong is not None:
         return [f"its class {wrong} is {header.class_names[wrong]}, here it is {names.get(wrong, 'unknown')}"]
+    if isinstance(index, ClassificationIndex):
+        return _places_without_image(manifest, index)
     images = manifest.image_names
     absent = [name for name in images if not is_file(index.image_path(name))]
     if absent:
@@ -57,26 +63,47 @@ def _differing(names: list[str], what: str) -> list[str]:
     return [f"{len(names)} {what} differ from those it was made with: {', '.join(names[:5])}{', …' * (len(names) > 5)}"]
 
 
+def _places_without_image(manifest: Manifest, index: ClassificationIndex) -> list[str]:
+    """Say which episode of classification names an image by a place that its class does not have."""
+    if manifest.header.all_lists_sha256 != index.sha256:
+        return ["its episodes name images by their places in another list of classes and images"]
+    sizes = dict(enumerate(map(len, index.images)))
+    episodes: Sequence[Any] = manifest.episodes
+    for episode in episodes:
+        for number, *places in zip(episode.classes, episode.support, episode.query, strict=True):
+            strange = [place for part in places for place in part if not 0 <= place < sizes.get(number, 0)]
+            if strange:
+                found = f"place {strange[0]} of class {number}, which has {sizes.get(number, 0)} images"
+                return [f"episode {episode.index} names {found}, counted from 0"]
+    return []
+
+
 def _without_class(manifest: Manifest, index: SegmentationIndex, progress: Callable[[list[str]], Any]) -> list[str]:
-    needed: dict[str, set[int]] = {}
+    needed: dict[str, dict[int, int]] = {}  # image -> class that it must show -> the first episode that asks for it
     for episode in manifest.episodes:
-        needed.setdefault(episode.query, set()).add(episode.query_class)
+        needed.setdefault(episode.query, {}).setdefault(episode.query_class, episode.index)
         if manifest.header.all_classes:  # slots of a class with few images may have others' (gfss.md §5)
             continue
         for number, way in zip(episode.classes, episode.supports, strict=True):
             for name in way:
-                needed.setdefault(name, set()).add(number)
-    wrong = [name for name in progress(list(needed)) if not needed[name] <= set(index.class_pixels(name)[0])]
+                needed.setdefault(name, {}).setdefault(number, episode.index)
+    wrong: dict[str, int] = {}
+    for name in progress(list(needed)):
+        lacking = needed[name].keys() - index.class_pixels(name)[0].keys()
+        wrong |= {name: min(lacking)} if lacking else {}
     if not wrong:
         return []
-    return [f"{len(wrong)} images do not show the class they stand for, for example {wrong[0]}"]
+    name, number = next(iter(wrong.items()))
+    which = f"{name}, which lacks {index.name_of(number) if number else 'background'} (episode {needed[name][number]})"
+    return [f"{len(wrong)} images do not show the class they stand for, for example {which}"]
 
 
-def check_fits(manifest: Manifest, index: SegmentationIndex, source: str) -> None:
+def check_fits(manifest: Manifest, index: SegmentationIndex | ClassificationIndex, source: str) -> None:
     """Raise DataError unless `manifest`, read from `source`, fits the local data, and these their own description."""
     found = mismatches(manifest, index)
     if found:
         raise DataError(
             f"the manifest {source} does not fit the data: {'; '.join(found)}; use the data it was made with"
         )
-    index.check_classes(None, manifest.image_names)
+    if isinstance(index, SegmentationIndex):
+        index.check_classes(None, manifest.image_names)

@@ -2,7 +2,7 @@
 
 Text, one JSON object a line: first what was asked for, then the episodes in order, last the sha256 of the lines before
 and, where the manifest is to travel, hashes of the images and label maps that it is about, with a sha256 of their
-own. A name that ends in .gz holds the same, compressed.
+own. A list that somebody wrote by hand may lack the last line. A name that ends in .gz holds the same, compressed.
 
 This file has the header as a type, the manifest with its hash, reading and writing, the check of a header against its
 episodes, and the lines that show a manifest or compare two. `fsbench.data.episodes.fit` holds one against local data.
@@ -12,7 +12,7 @@ import gzip
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property, lru_cache
 from pathlib import Path
@@ -74,6 +74,8 @@ class Header(BaseModel):
         calibration_images: images that these are drawn from in words.
         slices: images are slices of scans (`fsbench.data.volumes`): what is scored, and what is drawn alike, is a scan.
         selection: name of a choice of episodes and hash of the manifest that they were chosen from.
+        own_list: the episodes are not those that the protocol draws. The file says so in its last line, behind the
+            hash.
     """
 
     model_config = ConfigDict(strict=True, extra="allow", frozen=True)
@@ -112,6 +114,7 @@ class Header(BaseModel):
     calibration_images: Name | None = None
     slices: bool = False
     selection: dict[str, Any] | None = None
+    own_list: bool = False
 
     @field_validator("class_names")
     @classmethod
@@ -130,6 +133,18 @@ class Header(BaseModel):
         Images of one name count as one in intervals and tests.
         """
         return scan_of(image) if self.slices else image
+
+    @property
+    def is_official(self) -> bool:
+        """Whether the episodes are those that the protocol draws, and neither a list of one's own nor a choice."""
+        return not self.own_list and self.selection is None
+
+    @property
+    def rules(self) -> str:
+        """The protocol in words, which a list of one's own is not of: its answers are counted by the protocol."""
+        rules = f"{self.protocol} v{self.version}"
+        episodes = "list of one's own" if self.own_list else "chosen episodes"
+        return f"protocol {rules}" if self.is_official else f"{episodes}, counted by {rules}"
 
     @property
     def protocol_entries(self) -> Mapping[str, Any]:
@@ -164,11 +179,13 @@ class Manifest:
             set's list.
         images: names -> hashes by `fsbench.data.episodes.fit.image_hash`; empty unless the manifest is to be used with
             other copies of the data. The hash of the manifest does not cover it.
+        own_list: the episodes are not those that the protocol draws; nor does the hash cover this.
     """
 
     entries: dict[str, Any]
     episodes: tuple[Episode, ...]
     images: Mapping[str, str] = field(default_factory=dict)
+    own_list: bool = False
 
     @cached_property
     def text(self) -> str:
@@ -184,7 +201,7 @@ class Manifest:
     @cached_property
     def header(self) -> Header:
         """The test that the episodes are of; whole images, which are no test, have none."""
-        return Header.model_validate(self.entries)
+        return _header(self.entries, self.own_list)
 
     @property
     def tested_episodes(self) -> tuple[Episode, ...]:
@@ -210,7 +227,12 @@ class Manifest:
 
     def write(self, path: Path) -> None:
         """Write the manifest to `path`, compressed where that ends in .gz."""
-        end = {"sha256": self.sha256, "images": dict(self.images), "images_sha256": _images_sha256(self.images)}
+        end: dict[str, Any] = {
+            "sha256": self.sha256,
+            "images": dict(self.images),
+            "images_sha256": _images_sha256(self.images),
+        }
+        end |= {"own_list": True} if self.own_list else {}
         data = (self.text + json.dumps(end, separators=(",", ":")) + "\n").encode()
         with replacing(path) as temporary:  # without a time stamp: equal manifests are equal files
             temporary.write_bytes(gzip.compress(data, mtime=0) if path.suffix == ".gz" else data)
@@ -219,6 +241,11 @@ class Manifest:
 def episode_entries(episode: Episode) -> dict[str, Any]:
     """Return an episode's row, without what is as in most episodes, so that old files keep their hash."""
     return {name: value for name, value in vars(episode).items() if name not in _UNUSUAL or value}
+
+
+def _header(entries: Any, own_list: bool) -> Header:
+    header = Header.model_validate(entries)
+    return header.model_copy(update={"own_list": True}) if own_list else header
 
 
 def _sha256(text: str) -> str:
@@ -244,6 +271,11 @@ def read_manifest(path: Path, sha256: str | None = None) -> Manifest:
         content = _parse(text)
     except FileNotFoundError:
         raise RecordError(f"there is no manifest {path}; expected one of fsbench data manifest build") from None
+    except _BadLine as error:
+        raise RecordError(
+            f"line {error.number} of {path} {error}; expected an episode, such as {EXAMPLE}; correct the line, or make "
+            "the manifest again (fsbench data manifest build)"
+        ) from error
     except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError) as error:
         reason: Any = error
         if isinstance(error, ValidationError):
@@ -267,10 +299,11 @@ def read_manifest(path: Path, sha256: str | None = None) -> Manifest:
 def read_header(path: Path, sha256: str) -> Header:
     """Return the header of a manifest's file without reading its episodes; raises RecordError as `read_manifest`."""
     try:
-        lines, _, _ = read_bytes(path, "manifest").rstrip(b"\n").rpartition(b"\n")
+        lines, _, last = read_bytes(path, "manifest").rstrip(b"\n").rpartition(b"\n")
         if hashlib.sha256(lines + b"\n").hexdigest() == sha256:
-            return Header.model_validate(parse_json(lines.partition(b"\n")[0].decode("utf-8-sig")))
-    except (OSError, ValueError):
+            entries, end = (parse_json(line.decode("utf-8-sig")) for line in (lines.partition(b"\n")[0], last))
+            return _header(entries, end.get("own_list") is True)
+    except (OSError, ValueError, AttributeError):
         pass
     return read_manifest(path, sha256).header  # which says what is wrong with it
 
@@ -293,20 +326,90 @@ class _Content(NamedTuple):
 
 @lru_cache(maxsize=8)  # runs of one test have the same text
 def _parse(text: str) -> _Content:
-    """Return the content of a manifest's text; raises ValueError, KeyError, TypeError and AttributeError of others."""
-    first, *rows, last = text.splitlines()
-    entries, end = parse_json(first), parse_json(last)
-    stated, images = end["sha256"], end["images"]
+    """Return the content of a manifest's text; raises ValueError, KeyError, TypeError and AttributeError of others.
+
+    Of a line that is no episode it raises _BadLine.
+    """
+    if not text.strip():
+        raise ValueError("it is empty")
+    first, *rows = text.splitlines()
+    entries, end = parse_json(first), _end(rows)
+    if not isinstance(entries, dict):
+        raise ValueError(f"its first line is {first[:40]!a}")
+    header = _header(entries, end.get("own_list") is True)
+    images = end["images"]
     if not all(isinstance(value, str) for value in images.values()):
         raise ValueError("a hash of an image is no text")
     images_altered = _images_sha256(images) != end["images_sha256"]
-    schema = _episodes_schema(Header.model_validate(entries).kind)
-    manifest = Manifest(entries, tuple(schema.validate_json(f"[{','.join(rows)}]", strict=True)), images)
+    manifest = Manifest(entries, _episodes(rows, header), images, header.own_list)
     as_written = _sha256("".join(f"{row}\n" for row in (first, *rows)))
     if manifest.sha256 != as_written:  # in other words than ours, which may hold a key twice
         for row in rows:
             parse_json(row)
-    return _Content(manifest, stated, as_written, images_altered)
+    return _Content(manifest, end.get("sha256", manifest.sha256), as_written, images_altered)
+
+
+def _end(rows: list[str]) -> dict[str, Any]:
+    """Take the last line, which is none of an episode, from the rows of a file; without one nothing is stated."""
+    end = parse_json(rows[-1]) if rows and '"sha256"' in rows[-1] else {}
+    if not isinstance(end, dict) or "sha256" not in end:
+        return {"images": {}, "images_sha256": _images_sha256({})}
+    del rows[-1]
+    return end
+
+
+class _BadLine(ValueError):
+    """A line of a file that is no episode; its number counts from 1."""
+
+    def __init__(self, number: int, found: str):
+        super().__init__(found)
+        self.number = number
+
+
+EXAMPLE = '{"index":0,"query":"a","query_class":3,"classes":[3],"supports":[["b"]]}'
+"""An episode as a line has it: numbers of classes, for each of `classes` a list of support images."""
+
+
+def _episodes(rows: Sequence[str], header: Header) -> tuple[Any, ...]:
+    """Return the episodes of some lines behind the first; raises _BadLine for the first that is none."""
+    schema = _episodes_schema(header.kind)
+    try:
+        episodes = tuple(schema.validate_json(f"[{','.join(rows)}]", strict=True))
+    except ValidationError:
+        for number, row in enumerate(rows, 2):
+            _check_line(number, row, schema)
+        raise
+    seen: dict[int, int] = {}
+    for number, episode in enumerate(episodes, 2):
+        if (first := seen.setdefault(episode.index, number)) != number:
+            raise _BadLine(number, f"has the index {episode.index}, as line {first} has; an index names one episode")
+        if fault := _fault(episode, header):
+            raise _BadLine(number, fault)
+    return episodes
+
+
+def _check_line(number: int, row: str, schema: TypeAdapter[Any]) -> None:
+    """Raise _BadLine unless a line is an episode."""
+    try:
+        entries = parse_json(row)
+        schema.validate_json(f"[{row}]", strict=True)
+    except ValidationError as error:
+        raise _BadLine(number, f"is no episode ({first_problem(error, [entries])})") from error
+    except ValueError as error:
+        raise _BadLine(number, f"is no JSON ({error})") from error
+
+
+def _fault(episode: Episode | ClassificationEpisode, header: Header) -> str:
+    """Say in what an episode contradicts itself or the header's shots; "" where it does not."""
+    supports = episode.supports if isinstance(episode, Episode) else episode.support
+    if len(supports) != len(episode.classes):
+        return f"has {len(episode.classes)} classes, and supports of {len(supports)}"
+    if len(set(episode.classes)) < len(episode.classes):
+        return "has a class twice"
+    shots = {len(way) for way in supports if way or not header.all_classes}  # base classes have no supports
+    if not episode.augmented and not episode.calibrates and shots - {header.shot}:
+        return f"has {_listed(shots)} supports of a class, and the header says shot {header.shot}"
+    return ""
 
 
 @cache
@@ -384,7 +487,7 @@ def summary(manifest: Manifest) -> str:
     calibrating = f" and {further} that only calibrate" if further else ""
     return (
         f"{tested} episodes{calibrating}, {header.dataset} fold {header.fold}, {task}, "
-        f"protocol {header.protocol} v{header.version}{drawn}, sha256 {manifest.sha256}"
+        f"{header.rules}{drawn}, sha256 {manifest.sha256}"
     )
 
 

@@ -48,12 +48,12 @@ class Test:
         """Setting and protocol, in words."""
         header = self.header
         empty = "" if header.empty or header.kind else ", no empty queries"
-        return f"{header.setting.replace('_', ' ')}{empty}, {header.protocol} v{header.version}"
+        return f"{header.setting.replace('_', ' ')}{empty}, {header.rules.removeprefix('protocol ')}"
 
     @property
     def is_trial(self) -> bool:
-        """True if it has other than the protocol's number of episodes."""
-        return bool(self.header.requested != self.header.official_episodes)
+        """True if it has other than the protocol's episodes, or another number of them."""
+        return self.header.requested != self.header.official_episodes or not self.header.is_official
 
 
 @dataclass(frozen=True)
@@ -248,10 +248,17 @@ def _build_bundle_rows(bundle: VerifiedBundle, tests: dict[str, Test]) -> list[R
             backbone = records[0].run.identity.backbone
             folds = {fold_of(record): by_id[record.run.id] for record in records}
             key = (label, records[0].run.identity.method.name, backbone.name, backbone.weights)
-            while key in rows and test.id in rows[key].cells:  # other episodes of the same test
-                key = (f"{key[0]} (test seed {records[0].header.seed})", *key[1:])
+            while key in rows and test.id in rows[key].cells:  # other episodes, or another copy of the data
+                key = (f"{key[0]} ({_difference(rows[key].cells[test.id], records[0])})", *key[1:])
             rows.setdefault(key, Row(*key, bundle, {})).cells[test.id] = Cell(test, folds)
     return [rows[key] for key in sorted(rows)]
+
+
+def _difference(cell: Cell, record: Record) -> str:
+    """Say what tells a run of a test from the method's others in a cell: the seed, else the copy of the data."""
+    seed = record.header.seed
+    others = {run.record.header.seed for run in cell.folds.values()}
+    return f"images {record.run.identity.all_files_sha256[:6]}" if seed in others else f"test seed {seed}"
 
 
 def _build_test(record: Record) -> Test:

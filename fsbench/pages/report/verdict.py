@@ -197,7 +197,7 @@ class _Words:
         on = ", ".join(filter(None, (f"{header.way}-way {header.shot}-shot", where, episodes)))
         many = f", corrected for the {self.comparisons:,} comparisons of this table by Holm's method,"
         return (
-            f"Test: protocol {header.protocol} v{header.version}, {on}. A difference counts where the paired test's p"
+            f"Test: {header.rules}, {on}. A difference counts where the paired test's p"
             f"{many * (self.comparisons > 1)} is below 0.05. "
             "It holds for other images of these classes and the same weights, not for another training."
         )

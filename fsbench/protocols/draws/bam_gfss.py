@@ -86,7 +86,7 @@ class OneNovelClass(BaseAndNovel):
         novel = len(self.novel_classes(header))
         return (
             f"{header.dataset} · {len(header.class_ids) - novel} base classes and one of {novel} novel ones at once, "
-            f"{header.shot}-shot · protocol {header.protocol} v{header.version} · {header.requested} episodes a fold"
+            f"{header.shot}-shot · {header.rules} · {header.requested} episodes a fold"
         )
 
     def choices(self) -> list[Choice]:

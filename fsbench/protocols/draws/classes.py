@@ -82,6 +82,12 @@ class LabelledImages(Draw):
             index.origin, all_sha256=index.sha256,
         )  # fmt: skip
 
+    def task_of(self, header: Header) -> ClassificationTask:
+        return ClassificationTask(
+            header.way, header.shot, header.queries or 0, header.requested, header.seed or 0, header.min_class_size,
+            header.draws, header.nested_in,
+        )  # fmt: skip
+
     def header_entries(
         self, index: ClassificationIndex, task: ClassificationTask, drawn: OfficialEpisodes
     ) -> dict[str, Any]:
@@ -153,7 +159,7 @@ class LabelledImages(Draw):
     def title(self, header: Header) -> str:
         return (
             f"{header.dataset} · classification · {header.way}-way {header.shot}-shot, {header.queries} "
-            f"queries a class · protocol {header.protocol} v{header.version} · {header.requested} episodes"
+            f"queries a class · {header.rules} · {header.requested} episodes"
         )
 
     def notes(self, header: Header) -> list[str]:

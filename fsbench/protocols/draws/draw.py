@@ -6,7 +6,7 @@ seen and answers counted it does not know.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from itertools import chain
 from typing import Any, ClassVar, Literal
@@ -129,9 +129,25 @@ class Draw(ABC):
         """
         return index.in_fold(fold, shot) if isinstance(index, SegmentationIndex) else index
 
+    def tested_images(self, index: SegmentationIndex, setting: str) -> Iterable[str]:
+        """Return the names of the images that the tests of all folds take their queries and supports from.
+
+        Args:
+            index: the data set.
+            setting: of the tests.
+
+        Raises:
+            FsbenchError: a list of another fold cannot be made of the data that are here.
+        """
+        return index.test_images
+
     def box_of(self, index: Any) -> BoxOf | None:
         """Return the function that gives a support's box, in tests that tell boxes; None in tests that tell masks."""
         return None
+
+    def task_of(self, header: Header) -> Any:
+        """Return the task that the episodes of a manifest with this header follow from."""
+        return EpisodeTask.from_header(header, self.official_seed(header.dataset))
 
     def header_entries(self, index: Any, task: Any, drawn: OfficialEpisodes) -> dict[str, Any]:
         """Return the entries of a header behind protocol, version and data set, in the order that its hash covers."""
@@ -348,7 +364,7 @@ class Draw(ABC):
         return (
             f"{header.dataset} · {header.way}-way {header.shot}-shot · "
             f"{header.setting.replace('_', ' ')} · {empty} · "
-            f"protocol {header.protocol} v{header.version} · {self._number_of(header)} episodes a fold"
+            f"{header.rules} · {self._number_of(header)} episodes a fold"
         )
 
     def _number_of(self, header: Header) -> str:

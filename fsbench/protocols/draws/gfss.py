@@ -7,7 +7,7 @@ supports, drawn once; a test is several runs, whose scores are averaged.
 
 import hashlib
 import random
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
@@ -282,6 +282,9 @@ class FixedSupports(SupportsForAll):
         chosen = random.Random(repr(("queries", seed, run))).sample(range(len(queries)), count)
         return [queries[place] for place in sorted(chosen)]
 
+    def tested_images(self, index: SegmentationIndex, setting: str) -> Iterable[str]:
+        return [*super().tested_images(index, setting), *image_lists(index).image_order("trn")]
+
     def check_draws(self, task: EpisodeTask) -> None:
         raise SettingsError(
             f"a test with fixed supports has {self.runs} draws of its supports already, each for all queries; leave "
@@ -294,7 +297,7 @@ class FixedSupports(SupportsForAll):
         novel, runs = len(self.novel_classes(header)), len(header.protocol_entries["run_lengths"])
         return (
             f"{header.dataset} · {len(header.class_ids) - novel} base and {novel} novel classes at once, {header.shot}-"
-            f"shot · protocol {header.protocol} v{header.version} · {runs} runs, {header.requested} queries a fold"
+            f"shot · {header.rules} · {runs} runs, {header.requested} queries a fold"
         )
 
     def check(self) -> None:

@@ -1,6 +1,6 @@
 """The draw of most tests: lists and a rule by their words, such as those of the atlas (atlas-runs.md)."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import islice
 from typing import Any, ClassVar, Literal
@@ -220,6 +220,9 @@ class Listed(PairDraw):
 
     def setting_pairs(self, index: SegmentationIndex, setting: str, fold: int) -> PairList:
         return pair_list(index, setting, fold) if setting in SIZE_BINS else super().setting_pairs(index, setting, fold)
+
+    def tested_images(self, index: SegmentationIndex, setting: str) -> Iterable[str]:
+        return super().tested_images(index, setting) if self._own(index) is None else index.test_images
 
     def lists_word(self, index: SegmentationIndex) -> str:
         return " ".join(self.words_on(index.name)[:2])

@@ -2,7 +2,7 @@
 
 import hashlib
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, ClassVar
@@ -105,8 +105,15 @@ class PairDraw(Draw):
 
     def _all_lists_sha256(self, index: SegmentationIndex, task: EpisodeTask) -> str:
         """Return the hash of the lists of every fold: it tells whether records of several folds share their data."""
-        lists = [self.setting_pairs(index, task.setting, fold).sha256 for fold in range(index.folds)]
+        lists = [pairs.sha256 for pairs in self._all_lists(index, task.setting)]
         return hashlib.sha256("".join(lists).encode()).hexdigest()
+
+    def tested_images(self, index: SegmentationIndex, setting: str) -> Iterable[str]:
+        return (name for pairs in self._all_lists(index, setting) for name, _ in pairs.pairs)
+
+    def _all_lists(self, index: SegmentationIndex, setting: str) -> Iterator[PairList]:
+        """Yield the list of every fold."""
+        return (self.setting_pairs(index, setting, fold) for fold in range(index.folds))
 
     # What is learnt from?
 

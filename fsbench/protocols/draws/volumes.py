@@ -207,10 +207,7 @@ class EverySlice(Draw):
         return "none"
 
     def title(self, header: Header) -> str:
-        return (
-            f"{header.dataset} · {header.way}-way {header.shot}-shot · slices of scans · protocol {header.protocol} "
-            f"v{header.version}"
-        )
+        return f"{header.dataset} · {header.way}-way {header.shot}-shot · slices of scans · {header.rules}"
 
     def notes(self, header: Header) -> list[str]:
         notes = super().notes(header)

@@ -30,6 +30,13 @@ VERSION = 1
 
 Answer = Dict[str, Any]
 Asked = Dict[int, Dict[str, Any]]
+Told = Tuple[bool, bool]
+TOLD_WORDS = {
+    (False, False): "no presence",
+    (True, False): "presence without a score",
+    (True, True): "presence and its score",
+}
+"""Whether an answer tells presence, and its score -> words."""
 MOST_PIXELS = 100000000
 """Most pixels of a mask."""
 MOST_LABEL = 254
@@ -71,6 +78,7 @@ class Answers:
         self.path = str(path)
         self.done: Set[int] = set()
         self._asked = asked
+        self._told: Optional[Told] = None
         if test is not None and os.path.isdir(str(test)):
             test, self._asked = read_kit_folder(str(test))
         if test is not None and not _is_sha256(test):
@@ -97,7 +105,8 @@ class Answers:
         Args:
             number: of the episode.
             mask: (h, w) integers or bool, 0 background and 1 to N the ways, of the size that the episode asks for.
-            presence: N bools, whether the query shows the way at all; None lets it follow from the mask.
+            presence: N bools, whether the query shows the way at all; None lets it follow from the mask. It is told of
+                all episodes or of none, and so is its score.
             score: N numbers from 0 to 1, how sure that is; only together with `presence`.
             labels: in classification, in place of a mask, the way from 1 to N of each query image.
 
@@ -123,6 +132,7 @@ class Answers:
             answer["labels"] = _check_labels(labels, number)
         if self._asked is not None:
             check_asked(answer, self._asked, None if labels is not None else int(mask.max()))
+        self._check_told(answer)
         self._append(line_of(answer))
         self.done.add(number)
 
@@ -171,7 +181,9 @@ class Answers:
             if place == 0:
                 first = read_header(line, self.path)
             else:
-                number = read_answer(line, place, self.path)["number"]
+                answer = read_answer(line, place, self.path)
+                number = answer["number"]
+                self._check_told(answer)
                 if number in self.done:
                     raise AnswersError(
                         "%s has two answers to episode %d; expected one to each episode" % (self.path, number)
@@ -187,6 +199,17 @@ class Answers:
         self._file.truncate(end)
         if end == 0:
             self._append(header)
+
+    def _check_told(self, answer: Answer) -> None:
+        """Raise AnswersError where an answer tells more or less of presence than those before it."""
+        told = what_is_told(answer)
+        if self._told not in (None, told):
+            raise AnswersError(
+                "episode %d has %s, and answers before it in %s have %s; expected the same of all episodes; give "
+                "presence, and its score, with every answer or with none"
+                % (answer["number"], TOLD_WORDS[told], self.path, TOLD_WORDS[self._told])
+            )
+        self._told = told
 
     def _append(self, line: bytes) -> None:
         end = os.fstat(self._file.fileno()).st_size
@@ -271,6 +294,11 @@ def read_answer(line: bytes, place: int, name: str) -> Answer:
         return checked
     except AnswersError as error:
         raise AnswersError("%s is no answer (%s); expected a line as answers.py wrote it" % (where, error)) from None
+
+
+def what_is_told(answer: Answer) -> Told:
+    """Return whether an answer, as `read_answer` returns it, tells presence, and whether it tells its score."""
+    return answer.get("presence") is not None, answer.get("score") is not None
 
 
 def encode(mask: np.ndarray) -> str:

@@ -48,6 +48,7 @@ class Kit(BaseModel):
         episodes: their number; None for the protocol's.
         lists: origin of the lists of images.
         copied_images: the kit has copies of the images.
+        own_list: the episodes are not those that the protocol draws; they follow from a manifest alone.
         files: sha256 of every other file by its path in the folder, but of `example.py`, which is there to be edited.
     """
 
@@ -70,6 +71,7 @@ class Kit(BaseModel):
     drop_small: bool
     lists: Name
     copied_images: bool
+    own_list: bool = False
     files: dict[Name, Name]
 
     @property
@@ -260,6 +262,7 @@ class _Writer:
             drop_small=header.drop_small,
             lists=header.lists,
             copied_images=self.copy_images,
+            own_list=not header.is_official,
             files={name: sha256_file(self.folder / name) for name in names},
         )
         (self.folder / FILE).write_text(json.dumps(kit.model_dump(), indent=1) + "\n")

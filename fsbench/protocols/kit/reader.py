@@ -19,6 +19,7 @@ from fsbench.base.files.opening import is_folder
 from fsbench.data.image_io import read_label_map
 from fsbench.data.palettes import SeenColours
 from fsbench.protocols.kit.answers import (
+    TOLD_WORDS,
     AnswersError,
     Asked,
     check_asked,
@@ -27,6 +28,7 @@ from fsbench.protocols.kit.answers import (
     encode,
     read_answer,
     read_header,
+    what_is_told,
 )
 from fsbench.protocols.kit.asked import asked_answers
 from fsbench.protocols.test import Test
@@ -165,7 +167,7 @@ def _handed_in(stored: Stored, asked: Asked) -> HandedIn:
 
 
 def _read_presence(path: Path, files: Mapping[int, Path]) -> dict[int, dict[str, Any]]:
-    """Read presence and score by the number of the episode; empty where the file is absent."""
+    """Read presence and score by the number of the episode, of each of `files`; empty where the file is absent."""
     if not is_file(path):
         return {}
     try:
@@ -193,7 +195,13 @@ def _read_presence(path: Path, files: Mapping[int, Path]) -> dict[int, dict[str,
         if score is not None and not 0 <= score <= 1:  # NaN is refused, too
             raise AnswersError(f"{path} has the score {score} of episode {number}; expected 0 to 1")
         told[number][way] = presence, score
-    return {number: _by_way(path, number, ways) for number, ways in told.items()}
+    found = {number: _by_way(path, number, ways) for number, ways in told.items()}
+    if lacking := sorted(files.keys() - found.keys()):
+        raise AnswersError(
+            f"{path} tells of {len(found)} of {len(files)} episodes, and not of {_some(lacking)}; expected a row for "
+            "each way of each episode with a mask; write it again whole, or remove it"
+        )
+    return found
 
 
 def _by_way(path: Path, number: int, ways: Mapping[int, tuple[bool, float | None]]) -> dict[str, Any]:
@@ -205,6 +213,10 @@ def _by_way(path: Path, number: int, ways: Mapping[int, tuple[bool, float | None
             "from 1 to N, and a score for each or none"
         )
     return {"presence": [ways[way][0] for way in sorted(ways)], "score": some or None}
+
+
+def _some(numbers: Sequence[int]) -> str:
+    return ", ".join(map(str, numbers[:3])) + ", …" * (len(numbers) > 3)
 
 
 def _twice(number: int, first: Path, second: Path) -> AnswersError:
@@ -246,6 +258,7 @@ class StoredAnswers:
         self.numbers = [number for number in asked if number in self._stored]
         self.missing = [number for number in asked if number not in self._stored]
         self.image_size: int | None = None
+        self._check_told()
         for answer in self:
             self._check_side(answer)
 
@@ -258,6 +271,18 @@ class StoredAnswers:
     def __getitem__(self, number: int) -> HandedIn:
         """Return the answer to episode `number`. Raises KeyError where there is none."""
         return _handed_in(self._stored[number], self._asked)
+
+    def _check_told(self) -> None:
+        """Raise AnswersError unless all answers tell the same of presence: else some would be counted by their masks,
+        and others by what they tell."""
+        by_words: dict[str, list[int]] = {}
+        for number in self.numbers:
+            by_words.setdefault(TOLD_WORDS[what_is_told(self._stored[number])], []).append(number)
+        if len(by_words) > 1:
+            found = ", ".join(f"{len(own)} episodes have {words} ({_some(own)})" for words, own in by_words.items())
+            raise AnswersError(
+                f"{found}; expected the same of all; give presence, and its score, with every answer or with none"
+            )
 
     def _check_side(self, answer: HandedIn) -> None:
         if answer.label_map is None or self._asked[answer.number]["size"] is not None:
@@ -298,10 +323,9 @@ def check_answers(paths: Sequence[Path], test: str, asked: Asked, partial: bool 
     except AnswersError as error:
         raise RecordError(str(error)) from None
     if answers.missing and not partial:
-        some = ", ".join(map(str, answers.missing[:3])) + ", …" * (len(answers.missing) > 3)
         raise RecordError(
-            f"{len(answers.missing)} of {len(asked)} episodes have no answer ({some}); expected one to each; answer "
-            "them, or make a trial that is not ranked with --partial"
+            f"{len(answers.missing)} of {len(asked)} episodes have no answer ({_some(answers.missing)}); expected one "
+            "to each; answer them, or make a trial that is not ranked with --partial"
         )
     if not answers.numbers:
         raise RecordError("there is no answer; expected some to the episodes of the test")

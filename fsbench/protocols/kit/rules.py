@@ -1,5 +1,7 @@
 """The rules of a test in plain words, for a reader who has no fsbench: `RULES.md` of a kit."""
 
+from dataclasses import replace
+
 from fsbench.protocols.counting import PixelCounting
 from fsbench.protocols.protocol import Protocol
 from fsbench.protocols.test import Test
@@ -18,16 +20,20 @@ def rules(test: Test, has_boxes: bool, base_classes: list[str], copied: bool, to
         told: paths of queries are named by their classes.
         turns: some images are to be turned as their EXIF entry says.
     """
-    has_masks = test.protocol.has_masks
-    asked = _masks(test.protocol, base_classes) if has_masks else _LABELS
+    header, protocol = test.manifest.header, test.protocol
+    if not header.empty:  # a choice of the test
+        protocol = replace(protocol, draw=replace(protocol.draw, empty_queries=False))
+    has_masks = protocol.has_masks
+    asked = _masks(protocol, base_classes, header.way) if has_masks else _LABELS
+    own = "" if header.is_official else f"\n\n{_OWN_LIST.format(protocol=protocol.name)}"
     parts = [
         "# Rules of this test",
-        f"{test!r}\n\n{test.protocol.summary[0].upper()}{test.protocol.summary[1:]}.",
+        f"{test!r}\n\n{protocol.summary[0].upper()}{protocol.summary[1:]}.{own}",
         f"## Files\n\n{_files(test, has_boxes, copied, turns)}",
         f"## Answers\n\n{asked}",
         *([f"## Truth\n\n{_truth(test)}"] if has_masks else []),
         f"## Allowed\n\n{_ALLOWED}" + (f"\n\n{_PATHS}" if told else ""),
-        "## Choices of the protocol\n\n" + "\n".join(f"- {one.label}: {one.words}." for one in test.protocol.choices()),
+        "## Choices of the protocol\n\n" + "\n".join(f"- {one.label}: {one.words}." for one in protocol.choices()),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -41,6 +47,10 @@ An answer to an episode follows from its query and its supports, and from what t
 files, the order and the numbers of the episodes, the other episodes and the annotations of the query are not to be
 used. Whether the method saw the test's classes or images before, and what it is told besides, is stated on its card."""
 
+_OWN_LIST = """\
+**The episodes are a list of one's own, not those that {protocol} draws.** Answers are counted by its rules, and scores
+are no result of the protocol: every table says so."""
+
 _PATHS = """\
 **Paths of images in this kit contain names of classes.** An answer must not depend on them: read an image and forget
 its path. A kit with `--copy-images` has copies under numbers instead."""
@@ -48,6 +58,7 @@ its path. A kit with `--copy-images` has copies under numbers instead."""
 
 def _files(test: Test, has_boxes: bool, copied: bool, turns: bool) -> str:
     has_masks = test.protocol.has_masks
+    named = "--kit <this folder>" if test.manifest.header.is_official else "--manifest <the list that it is made of>"
     where = "in this folder" if copied else "from the folder of the data set on"
     lines = [
         f"- `episodes.jsonl`: one episode a line. Paths of images (`image`) are {where}."
@@ -81,12 +92,12 @@ def _files(test: Test, has_boxes: bool, copied: bool, turns: bool) -> str:
         "- `answers.py`: writes the file of answers; it needs numpy alone. `example.py`: a loop to begin with.",
         "- `kit.json`: the name of the test and the hashes of these files.",
         "",
-        "Then: `fsbench score mine.fsa --kit <this folder> --data-root <data> --name mine`.",
+        f"Then: `fsbench score mine.fsa {named} --data-root <data> --name mine`.",
     ]
     return "\n".join(lines)
 
 
-def _masks(protocol: Protocol, base_classes: list[str]) -> str:
+def _masks(protocol: Protocol, base_classes: list[str], way: int) -> str:
     view, counting = protocol.view, protocol.counting
     assert isinstance(counting, PixelCounting)
     lines = [
@@ -104,11 +115,12 @@ def _masks(protocol: Protocol, base_classes: list[str]) -> str:
         )
         if view.tells_void:
             lines.append("Which pixels of the query are void, as the protocol would tell, is not in this kit.")
-    if protocol.draw.empty_queries:
+    if protocol.draw.empty_queries or way > 1:
+        shown = "may show none of the classes" if protocol.draw.empty_queries else "need not show all of the classes"
         lines.append(
-            "A query may show none of the classes. `answers.add(number, mask, presence=[…], score=[…])` says of each "
-            "way whether the query shows it at all, and how sure that is from 0 to 1; without it a way is present "
-            "where any pixel of the mask is its."
+            f"A query {shown}. `answers.add(number, mask, presence=[…], score=[…])` says of each way whether the query "
+            "shows it at all, and how sure that is from 0 to 1; it is told of all episodes or of none. Without it a "
+            "way is present where any pixel of the mask is its."
         )
     return "\n\n".join(lines)
 

@@ -45,6 +45,8 @@ def why_not_comparable(record: Record, published: PublishedScore) -> list[str]:
     reasons = [published.doubt] if published.doubt else []
     reasons += [f"{record.header.protocol} is run in spirit only: {why}" for why in record.protocol.in_spirit]
     reasons += _task(record, published)
+    if not record.header.is_official:
+        reasons.append("the episodes are not those that the protocol draws")
     header, identity, paper = record.header, record.run.identity, published.made_with
     if header.protocol != published.protocol and not _is_of_its_program(
         header.protocol, published

@@ -143,7 +143,8 @@ def _is_sound(record: Record, refused: list[str]) -> bool:
 
 
 def check_same(methods: Methods) -> None:
-    """Raise RecordError unless all methods have runs of the same folds, on the same episodes with the same truth."""
+    """Raise RecordError unless all methods have runs of the same folds, on the same episodes with the same truth, and
+    all folds are of one copy of the data."""
     (label, first), *others = methods.items()
     for other, records in others:
         if set(first) != set(records):
@@ -167,6 +168,13 @@ def check_same(methods: Methods) -> None:
                     f"{mine.path} and {record.path} have the same episodes but other label maps: their counts of the "
                     "truth differ; run both again on one copy of the data"
                 )
+    parts = comparable(record for runs in methods.values() for record in runs.values())
+    if len(parts) > 1:
+        folds = " and ".join(f"fold {numbers_of({fold_of(record) for record in part})}" for part in parts)
+        raise RecordError(
+            f"the runs of {folds} saw other copies of the data, or are of other tests; expected all folds of one test "
+            "on the same images and label maps; run them again on one copy"
+        )
 
 
 def numbers_of(folds: Iterable[int]) -> str:

@@ -1,6 +1,7 @@
 """`fsbench.load_test`: a test by the name of its data set, or by the file of its manifest."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from fsbench.data.episodes.fit import check_fits
 from fsbench.data.episodes.manifest import CLASSIFICATION
 from fsbench.data.episodes.task import EpisodeTask, usable_way
 from fsbench.protocols.draws.classes import ClassificationTask
+from fsbench.protocols.own_lists import marked_if_own
 from fsbench.protocols.reading import load_protocol, protocol_of, read_checked_manifest
 from fsbench.protocols.test import Test
 from fsbench.runner.config.datasets import choose_dataset, open_dataset
@@ -53,7 +55,8 @@ def load_test(
         seed: of the episodes, instead of the protocol's.
         draws: draws of the supports for every query; draw 0 is the official one, which scores count.
         drop_small: leave out classes with too few images.
-        manifest: a file of episodes, which fixes everything but `root`, `lists` and `image_size`.
+        manifest: a file of episodes, which fixes everything but `root`, `lists` and `image_size`; where they are not
+            those that its protocol draws, it is a list of one's own, and all that shows its scores says so.
         image_size: side of the images that are answered; needed where the protocol counts pixels at that size.
 
     Returns:
@@ -74,14 +77,11 @@ def load_test(
     where: dict[str, Any] = {"data_root": None if root is None else str(root), "lists": tuple(folders)}
     if manifest is not None:
         file = Path(manifest).expanduser()
-        read = read_checked_manifest(file)
-        rules = protocol_of(read.header)
-        name = choose_dataset(dataset, read.header.dataset, f"the manifest {file}")
-        index = rules.draw.data(open_dataset(name, root, folders), read.header.fold, read.header.shot)
-        if isinstance(index, SegmentationIndex):
-            check_fits(read, index, str(file))
+        test = open_manifest(file, dataset, root, folders, image_size)
+        name = dataset or test.manifest.header.dataset
         opened = where | {"dataset": name, "manifest": str(file), "image_size": image_size}
-        return _with_episodes(Test(read, index, rules, image_size, opened))
+        listed = marked_if_own(test.manifest, test.protocol, test.index, file)
+        return _with_episodes(replace(test, manifest=listed, opened=opened))
     if dataset is None:
         raise SettingsError(
             "load_test was given neither a data set nor a manifest; expected one of them, such as 'pascal'"
@@ -118,6 +118,23 @@ def load_test(
     if isinstance(index, SegmentationIndex):
         opened |= {"protocol": rules.name, "setting": setting, "drop_small": drop_small, "empty_masks": empty}
     return _with_episodes(Test(rules.manifest(index, task), index, rules, image_size, opened))
+
+
+def open_manifest(
+    file: Path,
+    dataset: str | None = None,
+    root: str | Path | None = None,
+    lists: Sequence[str] = (),
+    image_size: int | None = None,
+) -> Test:
+    """Open the test of a manifest's file as it stands, such as that of a finished run; the arguments are as of
+    `load_test`, and so is what is raised."""
+    read = read_checked_manifest(file)
+    rules = protocol_of(read.header)
+    name = choose_dataset(dataset, read.header.dataset, f"the manifest {file}")
+    index = rules.draw.data(open_dataset(name, root, lists), read.header.fold, read.header.shot)
+    check_fits(read, index, str(file))
+    return Test(read, index, rules, image_size)
 
 
 def _with_episodes(test: Test) -> Test:

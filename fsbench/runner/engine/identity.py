@@ -48,6 +48,7 @@ def run_identity(experiment: "Experiment") -> Identity:
         "image_size": data.image_size,
         "manifest_sha256": data.manifest.sha256,
         "files_sha256": data.files_sha256,
+        "all_files_sha256": data.all_files_sha256,
         "seed": experiment.settings["seed_everything"],
         "precision": experiment.trainer_settings["precision"],
         "tf32": options.tf32,

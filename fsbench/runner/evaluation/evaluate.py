@@ -48,7 +48,7 @@ def evaluate(
         model: one of three.
             A function of an episode, see `fsbench.protocols.test.VisibleEpisode`, that returns its mask (h, w) of
             integers, 0 background and 1 to N the ways, or (mask, presence), or (mask, presence, score), with N bools
-            and N numbers from 0 to 1; in classification the way from 1 of each query.
+            and N numbers from 0 to 1, one form for all episodes; in classification the way from 1 of each query.
             A method of the suite as an object, such as a `Segmenter` of one's own.
             The name of a method (see `fsbench list`), which is built, trained if need be and run as by `fsbench bench`.
         test: what `fsbench.load_test` returned.
@@ -187,6 +187,10 @@ def _check_alike(answered_by: Answering[Test], journal: Journal, done: Sequence[
         )
 
 
+FORMS = ("a mask", "(mask, presence)", "(mask, presence, score)")
+"""Forms of a function's answer, by how much they tell of presence. In one test all answers are of one form."""
+
+
 def _answer_by_function(model: Any, test: Test, name: str) -> Answering[Test]:
     """Return a test that a function answers, one episode after the other."""
     if not callable(model):
@@ -197,8 +201,24 @@ def _answer_by_function(model: Any, test: Test, name: str) -> Answering[Test]:
         first = read_output(model(test[0]), test[0])
         test = replace(test, image_size=first.label_map.shape[0])
 
+    forms: dict[str, int] = {}
+
+    def answer(asked: Callable[[Any], Any], episode: VisibleEpisode | VisibleImages) -> Any:
+        output = asked(episode)
+        read = read_output(output, episode)
+        if isinstance(read, SegmentationAnswer):
+            told = sum(one is not None for one in output[1:]) if isinstance(output, tuple) else 0
+            forms.setdefault(FORMS[told], episode.number)
+        if len(forms) > 1:
+            (usual, first), (other, number), *_ = forms.items()
+            raise SettingsError(
+                f"episode {number}: the answer is {other}, and that of episode {first} is {usual}; expected one form "
+                "for all episodes: tell presence, and its score, of each of them or of none"
+            )
+        return read
+
     def answerer(asked: Callable[[Any], Any]) -> AbstractContextManager[Answerer]:
-        return nullcontext(lambda seen: [read_output(asked(episode), episode) for episode in seen])
+        return nullcontext(lambda seen: [answer(asked, episode) for episode in seen])
 
     def begin_fresh() -> AbstractContextManager[Answerer]:
         try:

@@ -94,6 +94,7 @@ def record_answers(
         image_size=test.image_size,
         manifest_sha256=test.manifest.sha256,
         files_sha256=test.files_sha256,
+        all_files_sha256=test.all_files_sha256,
         training=None,
         answers_sha256=digest,
     )

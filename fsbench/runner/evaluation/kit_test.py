@@ -38,6 +38,11 @@ def load_kit_test(
             for more than `most` episodes.
         SettingsError, DataError: as `load_test` does.
     """
+    if kit.own_list:
+        raise RecordError(
+            f"the kit is of a list of one's own, which {kit.protocol} does not draw; expected the manifest that it was "
+            "made of: give it with --manifest in place of --kit (in Python load_test(manifest=…))"
+        )
     protocol = load_protocol(kit.protocol)
     if kit.protocol_version != protocol.version:
         raise RecordError(

@@ -95,4 +95,4 @@ def _trial(manifest: Manifest, numbers: Sequence[int]) -> Manifest:
     chosen = {"selection": {"name": "answered episodes", "manifest_sha256": manifest.sha256}}
     official = sum(episode.draw == 0 and not episode.calibrates for episode in episodes)
     counts = {"episodes": official, "requested": official}
-    return Manifest(manifest.entries | counts | chosen, episodes)
+    return Manifest(manifest.entries | counts | chosen, episodes, own_list=manifest.own_list)

@@ -8,7 +8,7 @@ from fsbench.protocols.test import Test
 from fsbench.records.counts import to_frame
 from fsbench.records.predictions import StoredPredictions
 from fsbench.results.measuring.recount import input_resolution
-from fsbench.runner.config.tests import load_test
+from fsbench.runner.config.tests import open_manifest
 from fsbench.scores.answers import SegmentationAnswer
 from fsbench.scores.confusion import FAILED
 
@@ -46,7 +46,7 @@ def differing_episodes(stored: StoredPredictions, data: DataAtHand) -> list[int]
 
     record = stored.record
     side = input_resolution(record) if record.protocol.view.counts_at_input_size else None
-    test = load_test(data.dataset, root=data.root, manifest=record.path / "manifest.jsonl", image_size=side)
+    test = open_manifest(record.path / "manifest.jsonl", data.dataset, data.root, image_size=side)
     counted, stated = count_again(stored, test), record.every_episode.sort("episode", "slot")
     absent = [name for name in counted.columns if name not in stated.columns]
     if absent:

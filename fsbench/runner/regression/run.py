@@ -34,7 +34,7 @@ from fsbench.runner.regression.outcome import CaseEpisode, Outcome, Row, score_a
 
 NOISE = 0.1
 """Standard deviation of the noise on first weights; their own is mostly 0.02 to 0.1."""
-COMPARED_OTHERWISE = {"manifest_sha256", "files_sha256"}
+COMPARED_OTHERWISE = {"manifest_sha256", "files_sha256", "all_files_sha256"}
 OF_FILES = {"base_files_sha256", "validation_files_sha256"}
 """Keys of an identity and of its training: episodes are compared one by one, and another encoder makes other JPEGs."""
 PACKAGES = ("torch", "timm", "numpy", "pillow", "opencv-python-headless")

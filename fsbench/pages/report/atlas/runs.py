@@ -40,7 +40,7 @@ def _entry(study: Study, label: str, programs: Sequence[Program]) -> Entry:
     header, backbone = first.header, first.run.identity.backbone.name
     conditions = run_conditions(first, programs)
     setting = header.setting if header.setting == "original" else header.setting.replace("_", " ")
-    source = f"run by protocol {header.protocol} v{header.version}, {setting}: {', '.join(r.run.id for r in records)}"
+    source = f"run by {header.rules}, {setting}: {', '.join(r.run.id for r in records)}"
     metrics = dict.fromkeys((*METRICS, *(metric.name for metric in study.protocol.metrics if metric.atlas_metric)))
     figures = []
     for (method, fold), scores in study.block.lines.items():

@@ -69,8 +69,9 @@ def test_without_hashes_every_image_must_show_its_class(manifest, copied):
     name = manifest.episodes[0].query
     labels = Folder(str(copied)).label_map(name)
     save_labels(copied / "SegmentationClassAug" / f"{name}.png", np.zeros_like(labels))
+    lacks = f"{name}, which lacks {bare.header.class_names[str(bare.episodes[0].query_class)]} (episode 0)"
     assert mismatches(bare, Folder(str(copied))) == [
-        f"1 images do not show the class they stand for, for example {name}"
+        f"1 images do not show the class they stand for, for example {lacks}"
     ]
     (copied / "JPEGImages" / f"{name}.jpg").unlink()
     found = mismatches(bare, Folder(str(copied)))

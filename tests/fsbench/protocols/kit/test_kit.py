@@ -179,6 +179,21 @@ def test_base_classes_are_named(blocks_folder, tmp_path):
     assert ", ".join(f"{place} {name}" for place, name in enumerate(base, 1)) in (tmp_path / "kit/RULES.md").read_text()
 
 
+def test_rules_follow_the_header(blocks_folder, tmp_path):
+    """A kit without empty queries does not speak of them; of one way there is no presence to tell, either."""
+    texts = {}
+    for way, empty in ((1, True), (2, True), (1, False), (2, False)):
+        folder = tmp_path / f"{way}{empty}"
+        write_kit(some_test(blocks_folder, way=way, allow_background_queries=empty), folder, blocks_folder)
+        texts[way, empty] = (folder / "RULES.md").read_text()
+    for (way, empty), text in texts.items():
+        assert ("A query may show none of the classes" in text) == ("- empty queries: allowed" in text) == empty
+        assert ("- empty queries: none: the class is always there" in text) == (not empty)
+        assert ("presence=[…]" in text) == (empty or way > 1)
+        assert ("need not show all of the classes" in text) == (way > 1 and not empty)
+    assert texts[1, False].count("none of the classes") == 0
+
+
 def test_kits_with_copies_stand_alone(two_ways, tmp_path):
     kit, root = write_kit(two_ways, tmp_path / "kit", copy_images=True)
     assert root == tmp_path / "kit" and kit.copied_images
@@ -272,26 +287,60 @@ def test_recompressed_pictures_are_refused(two_ways, kit, tmp_path, palette):
 
 def test_presence_beside_pictures(two_ways, kit, tmp_path):
     folder = to_pictures(tmp_path / "pictures", episodes_of(kit))
-    (folder / "presence.csv").write_text("number,way,presence,score\n2,1,1,0.5\n2,2,0,0.25\n")
+    rows = [f"{number},1,1,0.5\n{number},2,0,0.25\n" for number in range(len(two_ways))]
+    whole = "".join(["number,way,presence,score\n", *rows])
+    (folder / "presence.csv").write_text(whole)
     read = read_answers([folder], two_ways)
     assert read[2].presence.tolist() == [True, False] and read[2].score.tolist() == [0.5, 0.25]
-    assert read[3].presence is None
+    without = f"of {len(two_ways)} episodes, and not of"
     for text, words in [
-        ("number,way,presence\n2,1,1\n", "presence of episode 2 has the length 1; expected 2"),
+        (whole.partition("3,1,")[0], f"presence.csv tells of 3 {without} 3, 4, 5, …; expected a row for each way"),
+        ("number,way,presence,score\n", f"presence.csv tells of 0 {without} 0, 1, 2, …"),
+        ("", f"presence.csv tells of 0 {without} 0, 1, 2, …"),
+        (whole.replace(",0.5", ",").replace("\n5,2,0,0.25", "\n5,2,0,"), "a score for each or none"),
+        (whole.replace("5,1,1,0.5\n5,2,0,0.25", "5,1,1,\n5,2,0,"), r"episodes have presence and its score \(0, 1, 2"),
+        (
+            "number,way,presence\n" + "".join(f"{n},1,1\n" for n in range(len(two_ways))),
+            "presence of episode 0 has the length 1; expected 2",
+        ),
         ("number,way,presence\n2,1,1\n2,1,1\n", "is there twice"),
         ("number,way,presence\n99,1,1\n", "has no mask"),
         ("number,way,presence\n2,1,1\n2,3,1\n", "expected all from 1 to N"),
         ("number,way,presence\n2,1,yes\n", "the row 1"),
         ("number,way,presence,score\n2,1,1,nan\n", "score nan"),
         ("number,way,presence,score\n2,1,1,0.5\n2,2,1,\n", "a score for each or none"),
-        ("x\n", "no mask|row|the ways"),
     ]:
         (folder / "presence.csv").write_text(text)
-        if text == "x\n":
-            assert len(read_answers([folder], two_ways)) == len(two_ways)
-            continue
         with pytest.raises(RecordError, match=words):
             read_answers([folder], two_ways)
+
+
+def test_presence_is_told_by_all_files_or_by_none(two_ways, kit, tmp_path):
+    """Two processes wrote with other versions of a script: a mean over both would be of two rules."""
+    episodes = episodes_of(kit)
+    with Answers(tmp_path / "told.fsa", kit) as told:
+        for episode in episodes[:2]:
+            told.add(episode["number"], np.zeros(episode["size"], int), presence=[True, False])
+        with pytest.raises(
+            AnswersError, match=r"episode 2 has no presence, and answers before it in .*told\.fsa have pres"
+        ):
+            told.add(episodes[2]["number"], np.zeros(episodes[2]["size"], int))
+    with Answers(tmp_path / "told.fsa", kit) as again, pytest.raises(AnswersError, match="presence and its score"):
+        again.add(episodes[2]["number"], np.zeros(episodes[2]["size"], int), [True, False], [0.5, 0.5])
+    with Answers(tmp_path / "rest.fsa", kit) as rest:
+        for episode in episodes[2:]:
+            rest.add(episode["number"], np.zeros(episode["size"], int))
+    others = f"{len(episodes) - 2} episodes have no presence"
+    found = rf"2 episodes have presence without a score \(0, 1\), {others} \(2, 3, 4, …"
+    for partial in (False, True):
+        with pytest.raises(RecordError, match=found):
+            read_answers([tmp_path / "told.fsa", tmp_path / "rest.fsa"], two_ways, partial)
+    mixed = tmp_path / "mixed.fsa"
+    mixed.write_bytes((tmp_path / "told.fsa").read_bytes() + (tmp_path / "rest.fsa").read_bytes().partition(b"\n")[2])
+    with pytest.raises(RecordError, match=found):
+        read_answers([mixed], two_ways)
+    with pytest.raises(AnswersError, match="answers before it"):
+        Answers(mixed, kit)
 
 
 def test_answers_of_several_files(two_ways, kit, tmp_path):

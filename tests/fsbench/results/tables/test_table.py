@@ -95,7 +95,8 @@ def test_runs_on_other_images_stand_in_a_table_of_their_own(make):
         [(name, fold) for name in names for fold in ("0", "1", "mean")] for names in (["m", "o"], ["n"])
     ]
     for number, block in enumerate(blocks, 1):
-        assert any(f"table {number} of 2 of this test: its runs saw other images or" in line for line in block.warnings)
+        told = f"table {number} of 2 of this test (fold 0, 1): its runs saw other images, label maps or episodes"
+        assert any(line.startswith(told) for line in block.warnings)
     with pytest.raises(RecordError, match="they have equal names, and the files of their images or label maps differ"):
         check_same({"m": {0: runs[0]}, "n": {0: runs[1]}})
 
@@ -129,6 +130,22 @@ def test_folds_of_different_data_are_never_averaged(make, blocks_folder, tmp_pat
     manifest.write(second.path / "manifest.jsonl")
     blocks = build_blocks([first, second])
     assert [lines([block]) for block in blocks] == [[("m", "0")], [("m", "1")]]
+
+
+def test_folds_of_two_copies_of_the_data_are_never_averaged(make):
+    """Label maps were corrected between fold 0 and fold 1: equal names of images, and no image of both folds tells."""
+    first, second = (rewrite(make("m", fold), {"all_files_sha256": f"copy {fold}"}) for fold in (0, 1))
+    blocks = build_blocks([first, second])
+    assert [lines([block]) for block in blocks] == [[("m", "0")], [("m", "1")]]
+    for fold, block in enumerate(blocks):
+        assert block.title.endswith(f"table {fold + 1} of 2")
+        assert any(f"table {fold + 1} of 2 of this test (fold {fold}): its runs saw" in line for line in block.warnings)
+    again = rewrite(make("m", 0, quality=2), {"all_files_sha256": "copy 1"})
+    (corrected,) = build_blocks([again, second])
+    assert lines([corrected]) == [("m", "0"), ("m", "1"), ("m", "mean")]
+    mixed = {name: {0: first, 1: second} for name in ("now", "accepted")}
+    with pytest.raises(RecordError, match="the runs of fold 0 and fold 1 saw other copies of the data"):
+        check_same(mixed)
 
 
 def test_no_mean_by_size_over_some_folds_only(make):

@@ -56,6 +56,32 @@ def test_presence_and_its_score_are_taken(test, tmp_path):
     assert set(frame.filter(frame["slot"] == 2)["score"]) == {0.25}
 
 
+BOTH_WAYS = [True, False]
+
+
+@pytest.mark.parametrize(
+    "usual, other", [((BOTH_WAYS,), ()), ((), (BOTH_WAYS, [1, 0])), ((BOTH_WAYS,), (BOTH_WAYS, [1, 0]))]
+)
+@pytest.mark.parametrize("is_interrupted", [False, True])
+def test_presence_of_some_episodes_alone_is_refused(test, tmp_path, usual, other, is_interrupted):
+    """Else some would be counted by their masks and others by what is told, also where an evaluation goes on."""
+    stops = iter([is_interrupted])
+
+    def tells(episode):
+        if episode.number == 3 and next(stops, False):
+            raise KeyboardInterrupt
+        return (middle(episode), *(other if episode.number == 5 else usual))
+
+    if is_interrupted:
+        with pytest.raises(KeyboardInterrupt):
+            quietly(tells, test, tmp_path)
+    with pytest.raises(
+        SettingsError, match=r"episode 5: the answer is .*mask.*, and that of episode 0 is .*; expected"
+    ):
+        quietly(tells, test, tmp_path)
+    assert not list((tmp_path / "runs").glob("*/run.json"))
+
+
 class Stops:
     """Answers so many episodes, then it fails."""
 
