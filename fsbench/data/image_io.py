@@ -303,25 +303,21 @@ def read_mask(
         pixels than white has, or with more levels than an image has classes; or white of any opacity.
     """
     file = read_label_file(path, "mask")
-    values, smoothed = file.visible, False
-    is_grey = file.palette is None and (values.ndim == 2 or bool((values == values[..., :1]).all()))
-    shades = values[..., 0] if values.ndim == 3 else values
-    if is_grey and file.opacity is not None and set(np.unique(shades[file.opacity > 0]).tolist()) == {255}:
-        shades = file.opacity
-        smoothed = not _is_black_and_white(shades)
-    else:
-        file.check_opacity()
-    if is_grey and not smoothed and _is_black_and_white(shades):
-        labels = (shades > 0).astype(np.uint8)
-    elif smoothed:
-        labels = shades
-    else:
-        labels = file.numbers(seen, classes, is_one_class=is_one_class)
-        between = labels[(labels > 0) & (labels < 255)]
-        levels = len(np.unique(between))
-        has_edges = levels > 32 or (levels >= 3 and len(between) < np.count_nonzero(labels == 255))
-        smoothed = file.header.mode == "L" and bool(has_edges)
-    return fitted(file, labels, photo), smoothed
+    shades, is_grey = file.visible, file.palette is None
+    if shades.ndim == 3:
+        is_grey, shades = bool((shades == shades[..., :1]).all()), shades[..., 0]
+    if is_grey and file.opacity is not None and np.unique(shades[file.opacity > 0]).tolist() == [255]:
+        shades = file.opacity  # white on nothing
+        if not _is_black_and_white(shades):
+            return fitted(file, shades, photo), True
+    file.check_opacity()
+    if is_grey and _is_black_and_white(shades):
+        return fitted(file, (shades > 0).astype(np.uint8), photo), False
+    labels = file.numbers(seen, classes, is_one_class=is_one_class)
+    between = labels[(labels > 0) & (labels < 255)]
+    levels = len(np.unique(between))
+    smoothed = levels > 32 or (levels >= 3 and len(between) < np.count_nonzero(labels == 255))
+    return fitted(file, labels, photo), file.header.mode == "L" and bool(smoothed)
 
 
 def _is_black_and_white(shades: np.ndarray) -> bool:
