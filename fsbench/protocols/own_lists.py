@@ -4,7 +4,8 @@ import os
 from dataclasses import replace
 from typing import Any
 
-from fsbench.base.errors import FsbenchError, user_message
+from fsbench.base.errors import FsbenchError, RecordError, user_message
+from fsbench.data.episodes.episode import ClassificationEpisode
 from fsbench.data.episodes.manifest import Manifest
 from fsbench.data.list_substitutes import print_once
 from fsbench.protocols.protocol import Protocol
@@ -20,18 +21,35 @@ def marked_if_own(manifest: Manifest, protocol: Protocol, index: Any, source: ob
         protocol: that its header names.
         index: the data set, as the protocol's draw has it.
         source: the file, for the note that is printed once.
+
+    Raises:
+        RecordError: such a list has other shots than its header states.
     """
     if not manifest.header.is_official:
         return manifest
     reason = _difference(manifest, protocol, index)
     if not reason:
         return manifest
+    _check_shots(manifest, source)
     if os.environ.get("LOCAL_RANK", "0") == "0":
         print_once(
             f"{source} is a list of one's own, not the episodes that {protocol.name} draws from the data and lists "
             f"here ({reason}): its scores are no result of the protocol"
         )
     return replace(manifest, own_list=True)
+
+
+def _check_shots(manifest: Manifest, source: object) -> None:
+    """Raise RecordError for a list whose episodes have other shots than its header, which titles go by."""
+    header = manifest.header
+    for line, episode in enumerate(manifest.episodes, 2):
+        supports = episode.support if isinstance(episode, ClassificationEpisode) else episode.supports
+        shots = {len(way) for way in supports if way or not header.all_classes}  # base classes have no supports
+        if shots - {header.shot} and not (episode.augmented or episode.calibrates):
+            raise RecordError(
+                f"line {line} of {source} has a class with {min(shots - {header.shot})} supports, and the first line "
+                f"says shot {header.shot}; expected as many for each class; correct one of both"
+            )
 
 
 def _difference(manifest: Manifest, protocol: Protocol, index: Any) -> str:

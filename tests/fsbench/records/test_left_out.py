@@ -158,5 +158,5 @@ def test_episodes_of_a_manifest_have_types(make, tmp_path):
     for wrong in ({"query": 3}, {"supports": "x"}, {"index": "0"}, {"classes": [1.5]}):
         altered = json.dumps(json.loads(second) | wrong)
         (tmp_path / "m.jsonl").write_text("\n".join([first, altered, *rest]) + "\n")
-        with pytest.raises(RecordError, match=rf"is no manifest \(0\.{next(iter(wrong))}"):
+        with pytest.raises(RecordError, match=rf"line 2 of .* is no episode \({next(iter(wrong))}"):
             read_manifest(tmp_path / "m.jsonl")
