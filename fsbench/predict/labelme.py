@@ -150,7 +150,7 @@ def _mask(encoded: str, points: np.ndarray, size: tuple[int, ...]) -> np.ndarray
         with open_image(base64.b64decode(encoded), "label map") as image:
             small = np.asarray(image) > 0
     except UNDECODABLE as error:
-        raise ValueError("a mask that is no picture") from error
+        raise ValueError(f"a mask that is no picture: {one_line(error)}") from error
     if small.ndim != 2:
         raise ValueError("a mask that is not black and white")
     if not small.any():
