@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 from importlib import import_module
 
-from fsbench.base.environment import check_environment
+from fsbench.base.environment import check_environment, without_home
 from fsbench.base.errors import SettingsError, exit_status
 from fsbench.base.paths import cache_size
 from fsbench.base.terminal import one_command, print_error
@@ -112,7 +112,7 @@ def _main(argv: Sequence[str] | None) -> int:
     resumes = options.command in ("bench", "predict") or getattr(options, "run", False) is True
     resumes = resumes or getattr(options, "action", "") in ("prepare", "fetch")
     work = partial(options.function, options, extra)
-    with one_command():
+    with one_command(), without_home():
         return exit_status(work, options.debug, resumes=resumes)
 
 

@@ -7,7 +7,7 @@ import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
 from importlib.util import find_spec
 from itertools import product
@@ -131,8 +131,10 @@ def machine(runs: Path) -> Iterator[Finding]:
         check_temporary_folder()
     except SettingsError as error:
         yield Finding("environment", "failed", str(error))
-    for name, folder in (("runs", runs), ("weights", weights_folder()), ("cache", cache_folder())):
-        yield _room(name, folder)
+    yield _room("runs", runs, "choose another with --runs <folder>")
+    yield _room("weights", weights_folder(), "choose another with FSBENCH_WEIGHTS=<folder>")
+    cache = _room("cache", cache_folder(), "choose another with FSBENCH_CACHE=<folder>, or do without")
+    yield replace(cache, verdict="absent") if cache.verdict == "failed" else cache  # it only saves time
     shared = Path("/dev/shm")
     if shared.is_dir():
         free = shutil.disk_usage(shared).free
@@ -181,10 +183,10 @@ def unmet_requirements(extra: str) -> list[str]:
     return problems
 
 
-def _room(name: str, folder: Path) -> Finding:
-    """Find whether a folder can be made and written to, and has room."""
+def _room(name: str, folder: Path, way_out: str) -> Finding:
+    """Find whether a folder can be made and written to, and has room; else `way_out` says what to do."""
     try:
-        check_can_be_made(folder)
+        check_can_be_made(folder, way_out)
     except SettingsError as error:
         return Finding(f"folder {name}", "failed", str(error))
     above = next(place for place in (folder, *folder.absolute().parents) if place.exists())
