@@ -16,7 +16,7 @@ from typing import Literal
 
 from fsbench.base.environment import check_environment, check_temporary_folder
 from fsbench.base.errors import EXTRAS as PACKAGES
-from fsbench.base.errors import SettingsError, describe, did_you_mean, raise_all
+from fsbench.base.errors import MORE_SHARED_MEMORY, SettingsError, describe, did_you_mean, raise_all
 from fsbench.base.files.cache import cache_entries
 from fsbench.base.files.opening import in_units
 from fsbench.base.files.written import check_can_be_made
@@ -34,7 +34,7 @@ GIGABYTE = 10**9
 LEAST_ROOM = GIGABYTE
 """Free space without which a folder is found too small: a run's checkpoints take some hundred megabytes."""
 LEAST_SHARED_MEMORY = GIGABYTE // 4
-"""Bytes of /dev/shm without which the loaders' workers run out of it."""
+"""Bytes of /dev/shm without which large batches are loaded without worker processes."""
 
 EXTRAS = {
     "run": "methods, trainings, masks of images",
@@ -139,9 +139,8 @@ def machine(runs: Path) -> Iterator[Finding]:
     if shared.is_dir():
         free = shutil.disk_usage(shared).free
         small = free < LEAST_SHARED_MEMORY
-        advice = "give the container more of it (docker: --shm-size=8g), or --data.loading.workers=0" if small else ""
         words = f"{free / GIGABYTE:.1f} GB for the workers of loaders"
-        yield Finding("shared memory", "failed" if small else "ok", words, advice)
+        yield Finding("shared memory", "absent" if small else "ok", words, MORE_SHARED_MEMORY * small)
     for name, file in weight_files().items():
         if availability(file) == "damaged":
             advice = f"remove it, then: fsbench weights fetch {name}"
