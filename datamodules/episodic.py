@@ -22,6 +22,7 @@ from fsbench.core.released_format import TRAINED_ON
 from fsbench.data.annotations import WEAK, SupportAnnotation
 from fsbench.data.batch import EpisodeBatch, collate
 from fsbench.data.class_names import shared_classes
+from fsbench.data.copies import trained_remarks
 from fsbench.data.dataset import DERIVED, VOID, SegmentationIndex
 from fsbench.data.episodes.episode import Episode
 from fsbench.data.episodes.evaluation_order import evaluation_order, next_uses
@@ -277,7 +278,10 @@ class EpisodicDataModule(DataModule):
 
     @property
     def training_list_notes(self) -> list[str]:
-        return list_substitutes(self.source, "trn", "held_out")
+        substitutes = list_substitutes(self.source, "trn", "held_out")
+        if self.trains_elsewhere or self.dataset.source.kind != "own":
+            return substitutes
+        return substitutes + trained_remarks(self.dataset, self.manifest.image_names, self._base_images)
 
     @cached_property
     def files_sha256(self) -> str:

@@ -8,8 +8,8 @@ from typing import Literal, Protocol, TypeVar, runtime_checkable
 
 from fsbench.base.errors import FsbenchError
 
-Level = Literal["ok", "differs", "PROBLEM"]
-"""Meaning: complete; usable, but not the complete official data; not usable."""
+Level = Literal["ok", "note", "differs", "PROBLEM"]
+"""Meaning: complete; to be known; usable, but not the complete official data; not usable."""
 T = TypeVar("T")
 
 
@@ -28,6 +28,10 @@ class Report:
     def ok(self, subject: str, text: str) -> None:
         """Add a finding that is as it should be."""
         self.findings.append(("ok", subject, text))
+
+    def note(self, subject: str, text: str) -> None:
+        """Add a finding that a reader of scores should know and that does not stand in the way of use."""
+        self.findings.append(("note", subject, text))
 
     def differs(self, subject: str, text: str) -> None:
         """Add a difference from the official data that does not stand in the way of use."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from fsbench.base.errors import DataError
-from fsbench.data.image_io import read_image
+from fsbench.data.image_io import read_shades
 from fsbench.data.source import Archive, Source
 from fsbench.data.volume_io import own_locale
 from fsbench.datamodules.indexes.volumes import Volumes
@@ -106,7 +106,7 @@ def read_scan(folder: Path) -> tuple["sitk.Image", "sitk.Image"]:
             "DICOM files of CHAOS; get them again"
         ) from error
     image = sitk.Flip(image, (False, True, False))
-    shades = np.stack([np.asarray(read_image(truths[number]))[::-1, :, 0] for number in numbers])
+    shades = np.stack([read_shades(truths[number])[::-1, :, 0] for number in numbers])
     labels = np.unique(shades, return_inverse=True)[1].reshape(shades.shape).astype(np.uint8)
     return image, with_geometry(labels, image)
 

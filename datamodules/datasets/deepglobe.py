@@ -9,7 +9,7 @@ import numpy as np
 
 from fsbench.base.errors import DataError
 from fsbench.base.files import replacing
-from fsbench.data.image_io import read_image
+from fsbench.data.image_io import read_image, read_shades
 from fsbench.data.source import ByHand, Source
 from fsbench.datamodules.check.report import Report
 from fsbench.datamodules.indexes.binary_masks import ListedMasks, file_stem
@@ -200,7 +200,7 @@ def _cut(scenes: Path, name: str, making: Path, with_all: bool) -> int:
 
     try:
         pixels = np.asarray(read_image(scenes / f"{name}_sat.jpg"))
-        labels = np.asarray(read_image(scenes / f"{name}_mask.png"))
+        labels = read_shades(scenes / f"{name}_mask.png")
     except DataError as error:  # of an unpacked file, which goes with the next try
         raise DataError(
             f"image or mask of the scene {name} cannot be decoded; expected a JPEG and a PNG; fetch the archive again"

@@ -2,11 +2,11 @@
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 from pydantic import (
     AliasChoices,
     BaseModel,
@@ -23,13 +23,16 @@ from fsbench.base.files import load_yaml
 from fsbench.base.files.images import MASK_PIXELS
 from fsbench.base.files.names import composed, existing_form, other_case, two_alike
 from fsbench.base.files.validation import PREDICATE, first_problem
+from fsbench.data.copies import copy_remarks, trained_remarks
 from fsbench.data.dataset import VOID, Part, QuerySampling
+from fsbench.data.file_rules import refusal, remark
 from fsbench.data.list_substitutes import print_once
-from fsbench.data.orientation import fit_labels, fits_both_ways
+from fsbench.data.orientation import fits_both_ways
 from fsbench.data.source import Source
 from fsbench.datamodules.check.media import check_label_maps, report_absent
 from fsbench.datamodules.check.report import Report, some
-from fsbench.datamodules.indexes.mask_folder import IMAGE_SUFFIXES, MaskFolder, read_names
+from fsbench.datamodules.indexes.mask_folder import IMAGE_SUFFIXES, MaskFolder, ranges, read_names
+from fsbench.datamodules.lists.pixel_counts import PixelTable
 from fsbench.protocols.draws.fscs import Augmentation
 from fsbench.protocols.draws.pair_lists import pair_list
 from fsbench.protocols.draws.presence import CompleteLabelMaps, KnownAbsence
@@ -83,16 +86,9 @@ class Folder(MaskFolder):
                     "the files in place"
                 )
 
-    def label_map(self, name: str) -> np.ndarray:
-        """Return the label map as it lies on the image that people see, on whichever form it was drawn (`fit_labels`).
-
-        Raises DataError where it has another size.
-        """
-        return fit_labels(super().label_map(name), self.image_path(name), self.label_file(name))
-
     def count_pixels(self, part: Part, names: Sequence[str]) -> None:
         super().count_pixels(part, names)
-        turned = [name for name in names if fits_both_ways(self.image_path(name))]
+        turned = [name for name in names if fits_both_ways(self.image_path(name), self.label_file(name))]
         if turned and os.environ.get("LOCAL_RANK", "0") == "0":
             print_once(
                 f"{self.name}: {len(turned)} images are turned by their EXIF entry ({some(turned, 3)}); their label "
@@ -111,6 +107,49 @@ class Folder(MaskFolder):
         names = read_names(self.list_files[part])
         self.require_files(names, self.list_files[part])
         return names
+
+    def check_classes(self, classes: Collection[int], names: Sequence[str] | None = None) -> None:
+        """Raise DataError where label maps cannot be numbered as folds.yaml says.
+
+        Those of the test hold 0 and 255 alone, all are numbered from 0, or none, in training neither, shows one of
+        `classes`.
+        """
+        tested = set(self.count_table(sorted(self.candidates("val") if names is None else names)).labels)
+        last = max(self.class_numbers)
+        if tested.issuperset({last, *classes}):  # training images need not be counted
+            return
+        tables = self._counted_maps(names)
+        found = Counter(label for table in tables for label in table.labels)
+        if VOID in tested <= {0, VOID}:
+            which = "all label maps" + ("" if found.keys() <= {0, VOID} else f" of {self.list_files['val'].name}")
+            what = "the class as 1" if self.class_numbers == {1} else "each class as its number in folds.yaml"
+            raise refusal("label_maps_of_void", which, what=what)
+        some_lack_0 = found[0] < sum(len(table.names) for table in tables)
+        if found.keys() - {VOID} == {number - 1 for number in self.class_numbers} and some_lack_0:
+            raise DataError(self._absence("label_maps_from_0", [last], tables))
+        if absent := [number for number in sorted(classes) if number not in found]:
+            raise DataError(self._absence("class_in_no_label_map", absent, tables))
+
+    def _counted_maps(self, names: Sequence[str] | None = None) -> list[PixelTable]:
+        """Return the pixels in the label maps of `names`, or in those of tests and then, if they are there, training.
+
+        Raises DataError where label maps of tests are absent, or some hold a number that is no class.
+        """
+        if names is not None:
+            return [self.count_table(sorted(names))]
+        tables = [self.count_table(sorted(self.candidates("val")))]
+        trained: Sequence[str] = ()
+        with suppress(DataError):  # the folder may be for tests alone
+            trained = self.candidates("trn")
+        return [*tables, self.count_table(sorted(trained))] if trained else tables
+
+    def _absence(self, rule: str, absent: Sequence[int], tables: Sequence[PixelTable]) -> str:
+        """Return the sentence of a rule about classes that are in none of the label maps."""
+        lists = [self.list_files[part].name for part in ("val", "trn")[: len(tables)]]
+        numbers = ranges({label for table in tables for label in table.labels} - {0})
+        subject = " and ".join(f"{self.name_of(number)} ({number})" for number in absent)
+        verb = "is" if len(absent) == 1 else "are"
+        return remark(rule, subject, verb=verb, lists=" or ".join(reversed(lists)), numbers=numbers or "0 alone")
 
     @classmethod
     def check(cls, report: Report, root: Path, lists: list[str] | None) -> None:
@@ -135,6 +174,10 @@ class Folder(MaskFolder):
             check_label_maps(report, f"{split} images", index, both)
         if not report.usable:
             return
+        _check_numbers(report, index)
+        _check_copies(report, index)
+        if not report.usable:
+            return
         if not any(index.train_classes(fold) for fold in range(index.folds)):
             report.complete = "usable for tests: all classes are novel, so there is nothing to train on"
         for split in index.list_files:
@@ -149,6 +192,44 @@ class Folder(MaskFolder):
                 if pairs:
                     counts = Counter(index.class_names[number - 1] for _, number in pairs)
                     report.ok(subject, f"{len(pairs)} pairs: {', '.join(f'{name} {n}' for name, n in counts.items())}")
+
+
+def _check_numbers(report: Report, index: Folder) -> None:
+    """Report on the numbers in label maps against the classes of folds.yaml."""
+    for split in index.list_files:
+        report.attempt(f"{split} label maps", lambda split=split: index.count_table(sorted(index.candidates(split))))  # type: ignore[misc]
+    if not report.usable:
+        return
+    problems: dict[str, None] = {}
+    for fold in range(index.folds):
+        try:
+            index.check_classes(index.test_classes(fold))
+        except DataError as error:
+            problems[str(error)] = None
+    for problem in problems:
+        report.problem("label maps", problem)
+    tables = index._counted_maps()
+    shown = {label for table in tables for label in table.labels}
+    novel = {number for fold in range(index.folds) for number in index.test_classes(fold)}
+    absent = sorted(index.class_numbers - shown - novel)
+    void = [name for table in tables for name in table.names if VOID in table.class_pixels(name)[0].keys() <= {0, VOID}]
+    if void and not problems:
+        verb = "label map holds" if len(void) == 1 else "label maps hold"
+        report.note("label maps", remark("label_map_of_void", len(void), verb=verb, names=some(void, 3)))
+    if absent and not problems:
+        report.note("label maps", index._absence("class_of_no_fold_in_no_label_map", absent, tables))
+
+
+def _check_copies(report: Report, index: Folder) -> None:
+    """Report on images that are there under several names, or both for training and for tests."""
+    listed = {index.list_files[part].name: set(index.candidates(part)) for part in ("trn", "val")}
+
+    def shown(name: str) -> str:
+        return f"{name} ({', '.join(file for file, names in listed.items() if name in names)})"
+
+    train, test = listed.values()
+    for found in copy_remarks(index, sorted(train | test), shown) + trained_remarks(index, test, train):
+        report.note("images", found)
 
 
 @Augmentation.register(Folder)

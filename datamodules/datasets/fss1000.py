@@ -11,6 +11,7 @@ import numpy as np
 from fsbench.base.errors import DataError, SettingsError
 from fsbench.data.dataset import Pair, PairList, Part, QuerySampling
 from fsbench.data.episodes.settings import SIZE_BINS
+from fsbench.data.image_io import read_shades
 from fsbench.data.source import ByHand, Source
 from fsbench.datamodules.check.media import check_files
 from fsbench.datamodules.check.report import Report, some
@@ -263,7 +264,13 @@ Its authors publish no checksum; the command verifies the structure: 1000 class 
                 "images", f"{len(missing)} missing: {some(missing)}; the official data have 1 to 10 of every class"
             )
         names = [f"{name}/{n}" for name, present in sorted(files.items()) for n in sorted(present)]
-        check_files(report, "photos, masks", names, lambda name: (folder / f"{name}.jpg", folder / f"{name}.png"))
+
+        def mask(name: str) -> tuple[tuple[int, ...], Path]:
+            """Return height and width of the mask of an image, and its file."""
+            file = folder / f"{name}.png"
+            return read_shades(file).shape[:2], file
+
+        check_files(report, "photos, masks", names, lambda name: folder / f"{name}.jpg", mask)
         cls._check_splits(report, root, folder, set(files), default_lists(lists, root, folder))
 
     @classmethod

@@ -8,7 +8,7 @@ import numpy as np
 
 from fsbench.base.errors import DataError
 from fsbench.base.files import replacing
-from fsbench.data.image_io import read_image
+from fsbench.data.image_io import read_shades
 from fsbench.data.source import ByHand, Source
 from fsbench.datamodules.indexes.binary_masks import ListedMasks, file_stem
 from fsbench.datamodules.prepare.by_hand import archive_at_hand, find_archive
@@ -100,7 +100,7 @@ which merges both parts; nobody publishes a checksum. <root> then holds
                 for name, (image, mask) in names.items():
                     (making / IMAGES).mkdir(parents=True, exist_ok=True)
                     shutil.copyfile(image, making / IMAGES / f"{name}.jpg")
-                    _write_masks(making / MASKS, name, np.asarray(read_image(mask)))
+                    _write_masks(making / MASKS, name, read_shades(mask))
                 for archive in archives:
                     job.note(archive, None, verified=False)
                 publish(making, target)

@@ -7,12 +7,13 @@ from types import MappingProxyType
 from typing import ClassVar, Self
 
 import numpy as np
+from PIL import Image
 
 from fsbench.base.errors import SettingsError
 from fsbench.base.files import fingerprint
 from fsbench.data.dataset import DERIVED, Pair, Part, QuerySampling
 from fsbench.data.file_digests import content_digests
-from fsbench.data.image_io import read_image
+from fsbench.data.image_io import read_shades
 from fsbench.datamodules.check.media import check_label_maps
 from fsbench.datamodules.check.report import Report
 from fsbench.datamodules.indexes.find_folder import find_folder
@@ -30,7 +31,7 @@ class BinaryMasks(OneClassImages):
 
     def label_map(self, name: str) -> np.ndarray:
         """(H, W) uint8: 1 where the mask, as grey, is 128 or more (fss-protocol §4, cd-fss-protocol §4), else 0."""
-        grey = read_image(self.label_file(name)).convert("L")
+        grey = Image.fromarray(read_shades(self.label_file(name))).convert("L")
         return (np.asarray(grey) >= 128).astype(np.uint8)
 
     def class_pixels(self, name: str) -> tuple[dict[int, int], int]:

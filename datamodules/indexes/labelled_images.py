@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fsbench.base.errors import DataError
+from fsbench.data.copies import copy_remarks
 from fsbench.data.dataset import ClassificationIndex
 from fsbench.datamodules.check.media import check_files
 from fsbench.datamodules.check.report import Report
@@ -88,5 +89,7 @@ class LabelledImages(ClassificationIndex):
         report.count("classes", len(sizes), classes, "classes")
         report.count("images", sum(sizes), images, f"images, {min(sizes)} to {max(sizes)} a class")
         names = [name for of_class in index.images for name in of_class]
-        check_files(report, "files", names, lambda name: [index.image_path(name)], turns_images=cls.turns_images)
+        check_files(report, "files", names, index.image_path, turns_images=cls.turns_images)
+        for found in copy_remarks(index, names):
+            report.note("files", found)
         report.ok("list", f"{index.origin}, sha256 {index.sha256}")

@@ -65,7 +65,8 @@ class MaskFolder(SegmentationIndex):
         return files
 
     def label_map(self, name: str) -> np.ndarray:
-        return read_label_map(self.label_file(name), self._colours, self.class_numbers)
+        photo = self.image_path(name) if self.turns_images else None
+        return read_label_map(self.label_file(name), self._colours, self.class_numbers, photo=photo)
 
     def class_pixels(self, name: str) -> tuple[dict[int, int], int]:
         for table in self._tables.values():
@@ -128,7 +129,7 @@ class MaskFolder(SegmentationIndex):
             smeared = f" and {several - 1} more that are none, as smoothed or lossy edges have" * (several > 2)
             raise DataError(
                 f"label map {self.label_file(table.names[image])} holds the class number {table.rows[unknown[0], 0]}"
-                f"{smeared}; expected 0, 255 or one of {_ranges(self.class_numbers)}; correct the label map or "
+                f"{smeared}; expected 0, 255 or one of {ranges(self.class_numbers)}; correct the label map or "
                 "the list of classes"
             )
 
@@ -168,6 +169,16 @@ def _absent(
     )
 
 
-def _ranges(numbers: Collection[int]) -> str:
-    low, high = min(numbers), max(numbers)
-    return f"{low} to {high}" if len(numbers) == high - low + 1 else ", ".join(map(str, sorted(numbers)))
+def ranges(numbers: Iterable[int]) -> str:
+    """Write numbers in ascending order, those that follow one another as "1 to 3".
+
+    >>> ranges({1, 2, 3, 9, 255})
+    '1 to 3, 9, 255'
+    """
+    runs: list[list[int]] = []
+    for number in sorted(numbers):
+        if runs and runs[-1][-1] == number - 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return ", ".join(f"{run[0]} to {run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)

@@ -10,12 +10,11 @@ import numpy as np
 
 from fsbench.base.errors import DataError, FsbenchError, SettingsError
 from fsbench.base.files import fingerprint, is_file
-from fsbench.base.files.images import open_image
 from fsbench.data.dataset import Pair, PairList, Part
 from fsbench.data.episodes.manifest import Manifest
 from fsbench.data.episodes.task import EpisodeTask
 from fsbench.data.file_digests import content_digests
-from fsbench.data.image_io import UNDECODABLE, one_line
+from fsbench.data.picture_file import picture_header
 from fsbench.data.segmentations import RASTERISED, check_form, union_mask
 from fsbench.datamodules.check.report import Report, some
 from fsbench.datamodules.indexes.one_class import OneClassImages
@@ -211,15 +210,8 @@ class ViewIndex(OneClassImages):
 @lru_cache(maxsize=100_000)
 def photo_size(path: Path) -> tuple[int, int]:
     """Return height and width of a photo without decoding it; DataError where that is impossible."""
-    try:
-        with open_image(path) as image:
-            return image.height, image.width
-    except FileNotFoundError:
-        raise DataError(f"image {path} does not exist; put it there, or take the complete photos") from None
-    except UNDECODABLE as error:
-        raise DataError(
-            f"image {path} cannot be read ({one_line(error)}); expected a photo; put a sound copy there"
-        ) from error
+    header = picture_header(path)
+    return header.height, header.width
 
 
 def listed_views(pairs: Iterable[Pair]) -> PairList:

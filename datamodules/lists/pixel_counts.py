@@ -40,6 +40,12 @@ class PixelTable:
         row = self._rows[name]
         return self.rows[self.starts[row] : self.starts[row + 1]]
 
+    @property
+    def labels(self) -> list[int]:
+        """Labels of all rows: one occurs as often as there are images that show it."""
+        labels: list[int] = self.rows[:, 0].tolist()
+        return labels
+
     def class_pixels(self, name: str) -> tuple[dict[int, int], int]:
         """Pixels of every label of image `name`, and pixels in all; see `SegmentationIndex.class_pixels`."""
         rows = self[name]

@@ -9,6 +9,7 @@ from fsbench.core.loading import LoadingConfig, load_episode
 from fsbench.data.batch import EpisodeBatch
 from fsbench.data.dataset import SegmentationIndex
 from fsbench.data.episodes.task import EpisodeTask
+from fsbench.protocols.draws.further import redraw_copies_in
 from fsbench.protocols.draws.hsnet import draw_episode
 from fsbench.protocols.draws.pools import Pool
 
@@ -27,7 +28,7 @@ def calibration_episodes(
             f"more than {task.shot} training images; expected all, and {task.way} or more, to calibrate on; lower "
             "WAY or SHOT"
         )
-    files = config.files(index)
+    files, apart = config.files(index), redraw_copies_in(index, pool)
     for i in range(count):
         episode = draw_episode(
             i,
@@ -37,4 +38,4 @@ def calibration_episodes(
             shot=task.shot,
             background=task.allow_background_queries,
         )
-        yield load_episode(index, episode, config, files)
+        yield load_episode(index, apart(episode, i, 0), config, files)

@@ -15,6 +15,7 @@ from fsbench.datamodules.loading.augment import Augmentation
 from fsbench.datamodules.loading.training import augmented_episode, base_map
 from fsbench.datamodules.loading.way_classes import WayClasses
 from fsbench.protocols.draws.draw import Draw
+from fsbench.protocols.draws.further import redraw_copies_in
 from fsbench.protocols.draws.hsnet import draw_episode
 from fsbench.protocols.draws.patnet import epoch_seed, recurring_epoch
 from fsbench.protocols.draws.pools import Pool
@@ -107,6 +108,7 @@ class TrainingEpisodes(Dataset[EpisodeBatch]):
         self.files = config.files(index)
         self.allow_background_queries = allow_background_queries
         self.seed = seed
+        self._apart = redraw_copies_in(index, pool)
 
     def __len__(self) -> int:
         if self.official:
@@ -127,7 +129,8 @@ class TrainingEpisodes(Dataset[EpisodeBatch]):
     def _episode(self, epoch: int, i: int) -> Episode:
         if not (self.official or self.recurring):
             rng = np.random.RandomState([self.seed, 1, epoch, i])
-            return draw_episode(i, rng, self.pool, way=1, shot=self.shot, background=self.allow_background_queries)
+            drawn = draw_episode(i, rng, self.pool, way=1, shot=self.shot, background=self.allow_background_queries)
+            return self._apart(drawn, self.seed, 1, epoch, i)
         number = epoch_seed(epoch, self.seed) if self.recurring else epoch
         if self._drawn is None or self._drawn[0] != number:
             self._drawn = number, self._program_episodes(number)

@@ -13,8 +13,8 @@ from torch.utils.data import Dataset
 
 from fsbench.base.errors import DataError
 from fsbench.data.batch import EpisodeBatch, Truth
+from fsbench.data.image_io import image_intensities
 from fsbench.data.label_maps import resize_labels
-from fsbench.data.orientation import image_intensities
 from fsbench.data.transforms import resize_intensities
 from fsbench.data.volumes import VolumeIndex
 from fsbench.protocols.draws.whole_images import BACKGROUND

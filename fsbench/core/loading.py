@@ -16,8 +16,9 @@ from fsbench.data.connected import BoxOf, bounding_boxes, largest_part_box
 from fsbench.data.dataset import VOID, ClassificationIndex, SegmentationIndex
 from fsbench.data.decoding import DecodedImageCache
 from fsbench.data.episodes.episode import ClassificationEpisode, Episode
+from fsbench.data.image_io import image_pixels
 from fsbench.data.label_maps import LABEL_RESIZES, letterbox_shape, padded_shape, way_labels
-from fsbench.data.orientation import check_sizes, image_pixels
+from fsbench.data.orientation import check_sizes
 from fsbench.data.support_annotation import AnnotationStreams, draw_label, keep_share
 from fsbench.data.transforms import RESIZES, centre_square, resize_padded
 from fsbench.data.truth import EpisodeTruth

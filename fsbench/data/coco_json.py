@@ -3,8 +3,8 @@
 Objects become small arrays while the file is parsed, so that the floats of a 330 MB file are never all in memory.
 """
 
-from collections.abc import Container, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,12 +13,24 @@ import numpy as np
 
 from fsbench.base.errors import DataError
 from fsbench.base.files import read_json
-from fsbench.data.annotation_rules import EMPTY, OUTSIDE, LeftOut, check_near, check_stated_size, outline_problem
+from fsbench.data.annotation_rules import (
+    EMPTY,
+    OUTSIDE,
+    LeftOut,
+    check_near,
+    check_stated_size,
+    contradiction,
+    outline_problem,
+    polygon_area,
+)
 from fsbench.data.coco_instances import Instances
-from fsbench.data.rle import is_empty_rle
+from fsbench.data.file_rules import refusal
+from fsbench.data.rle import is_empty_rle, rle_extent
 
 _FAR = 1 << 15
 """Vertices this far out are damage; nearer ones fit into int16."""
+_UNUSABLE = (ValueError, TypeError, KeyError, OverflowError)
+"""Errors that an entry of another form raises."""
 
 
 @contextmanager
@@ -32,7 +44,7 @@ def annotation_errors(path: Path, expected: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise DataError(f"annotation file {path} cannot be read ({error.strerror}); check the file") from error
-    except (ValueError, TypeError, KeyError, OverflowError) as error:
+    except _UNUSABLE as error:
         raise DataError(f"annotation file {path} cannot be used: {error}; expected {expected}") from error
 
 
@@ -45,25 +57,40 @@ class AnnotatedImage(NamedTuple):
     width: int
 
 
-def read_image_entry(entry: dict[str, Any]) -> AnnotatedImage:
-    """Return the image that a file states. Raises ValueError where it lacks something or has an unusable value."""
-    require(entry, ("id", "height", "width"), "image")
-    name = entry["file_name"]
-    if not isinstance(name, str):
-        raise ValueError(f"file_name is {str(name)[:40]!r}, not text")
-    return AnnotatedImage(name, whole(entry, "id"), *check_stated_size(name, entry["height"], entry["width"]))
+def compacting(read: Callable[[dict[str, Any]], Any]) -> Callable[[dict[str, Any]], Any]:
+    """Return an `object_hook` for JSON that puts `read(entry)` in the place of each sound annotation.
+
+    So its floats are gone before the next one is parsed. A hook is not told where an object stands: whatever looks like
+    an annotation is read, and what then turns out to be unusable stays as it is, like any other object. What is used of
+    them, and in which sense, is decided by place (`content_lists`).
+    """
+
+    def compact(entry: dict[str, Any]) -> Any:
+        if "image_id" in entry and "segmentation" in entry:
+            with suppress(*_UNUSABLE):
+                return read(entry)
+        return entry
+
+    return compact
 
 
-def content_lists(content: Any) -> tuple[list[AnnotatedImage], list[Any], dict[int, str]]:
+def content_lists(
+    content: Any, read: Callable[[dict[str, Any]], Any]
+) -> tuple[list[AnnotatedImage], list[Any], dict[int, str]]:
     """Return the images and the annotations of a parsed file, in its order, and its categories: id -> name.
 
-    Raises ValueError where a list is missing or an image or a category is there twice.
+    Args:
+        content: as parsed with `compacting(read)`, or without.
+        read: makes what is needed of an annotation. Raises ValueError for an unusable one.
+
+    Raises:
+        ValueError: a list is missing, an entry is unusable, or an image or a category is there twice.
     """
-    for key, kind in {"images": AnnotatedImage, "annotations": object, "categories": dict}.items():
+    for key in ("images", "annotations", "categories"):
         entries = content.get(key) if isinstance(content, dict) else None
-        if not isinstance(entries, list) or not all(isinstance(entry, kind) for entry in entries):
+        if not isinstance(entries, list) or not all(isinstance(entry, (dict, tuple)) for entry in entries):
             raise ValueError(f"it has no list of {key}")
-    images, annotations = content["images"], content.pop("annotations")
+    images = [_image(entry) for entry in content["images"]]
     if len({image.id for image in images}) < len(images) or len({image.file_name for image in images}) < len(images):
         raise ValueError("two images have the same id or file name")
     for category in content["categories"]:
@@ -71,7 +98,15 @@ def content_lists(content: Any) -> tuple[list[AnnotatedImage], list[Any], dict[i
     categories = {category["id"]: str(category["name"]) for category in content["categories"]}
     if len(categories) < len(content["categories"]):
         raise ValueError("two categories have the same id")
-    return images, annotations, categories
+    return images, [read(entry) if isinstance(entry, dict) else entry for entry in content["annotations"]], categories
+
+
+def _image(entry: dict[str, Any]) -> AnnotatedImage:
+    require(entry, ("file_name", "id", "height", "width"), "image")
+    name = entry["file_name"]
+    if not isinstance(name, str):
+        raise ValueError(f"file_name is {str(name)[:40]!r}, not text")
+    return AnnotatedImage(name, whole(entry, "id"), *check_stated_size(name, entry["height"], entry["width"]))
 
 
 def check_listed(
@@ -106,7 +141,9 @@ class _Object(NamedTuple):
     polygons: list[np.ndarray]
     rle: dict[str, Any] | None
     problems: tuple[str, ...] = ()
-    """Why parts of the object mark no pixel; it is only looked at in people's own files."""
+    """Why parts of the object mark no pixel; like what follows, it is only looked at in people's own files."""
+    bbox: Any = None
+    area: Any = None
 
 
 class _Crowd(NamedTuple):
@@ -130,42 +167,43 @@ def read_instances(path: Path, sha256: str, class_names: Sequence[str], left_out
         DataError: not a complete JSON file, not instance annotations, or entries that do not fit together.
     """
     with annotation_errors(path, "a complete instances file of COCO's form; put a sound copy there"):
-        content = read_json(path, "annotations", object_hook=partial(_compact, is_own=left_out is not None))
-        images, annotations, categories = content_lists(content)
+        read = partial(_annotation, is_own=left_out is not None)
+        images, annotations, categories = content_lists(
+            read_json(path, "annotations", object_hook=compacting(read)), read
+        )
         crowds = [entry for entry in annotations if isinstance(entry, _Crowd)]
-        objects = [entry for entry in annotations if not isinstance(entry, _Crowd)]
-        if not all(isinstance(entry, _Object) for entry in objects):
-            raise ValueError("an annotation entry has no 'image_id'")
+        objects = [entry for entry in annotations if isinstance(entry, _Object)]
         number_of = _class_numbers(categories, class_names)
         if left_out is not None:
-            objects = _with_pixels(objects, images, {key: class_names[n - 1] for key, n in number_of.items()}, left_out)
+            names = {key: class_names[number - 1] for key, number in number_of.items()}
+            objects = _with_pixels(objects, images, names, left_out, path)
         return _arrays(path, sha256, sorted(images), objects, crowds, number_of)
 
 
-def _compact(entry: dict[str, Any], is_own: bool) -> Any:
-    """Called for every JSON object, innermost first; keeps of images and objects what is needed."""
-    if "image_id" in entry:
-        without_pixels = _kind_without_pixels(entry) if is_own else ""
-        require(entry, ("id", "category_id", *["segmentation"] * (not without_pixels)), "annotation")
-        if entry.get("iscrowd", 0) and not is_own:
-            return _Crowd(whole(entry, "image_id"), whole(entry, "category_id"))
-        shape = [] if without_pixels else entry["segmentation"]
-        empty = 0
-        if is_own and isinstance(shape, list):
-            empty = shape.count([])
-            shape = [polygon for polygon in shape if polygon != []]
-        polygons = [] if isinstance(shape, dict) else [_vertices(polygon, entry["id"]) for polygon in shape]
-        rle = shape if isinstance(shape, dict) else None
-        problems: tuple[str, ...] = (without_pixels,) if without_pixels else ()
-        if is_own and polygons:
-            told = [outline_problem(np.asarray(polygon, np.float64).reshape(-1, 2)) for polygon in shape]
-            polygons = [polygon for polygon, problem in zip(polygons, told, strict=True) if not problem]
-            problems = (*[EMPTY] * empty, *filter(None, told))
-        image, number, category = (whole(entry, key) for key in ("image_id", "id", "category_id"))
-        return _Object(image, number, category, polygons, rle, problems)
-    if "file_name" in entry:
-        return read_image_entry(entry)
-    return entry
+def _annotation(entry: dict[str, Any], is_own: bool) -> _Object | _Crowd:
+    """Return what is needed of an annotation. Raises ValueError where it lacks something or has an unusable value."""
+    without_pixels = _kind_without_pixels(entry) if is_own else ""
+    require(entry, ("image_id", "id", "category_id", *["segmentation"] * (not without_pixels)), "annotation")
+    if entry.get("iscrowd", 0) and not is_own:
+        return _Crowd(whole(entry, "image_id"), whole(entry, "category_id"))
+    shape = [] if without_pixels else entry["segmentation"]
+    empty = 0
+    if is_own and isinstance(shape, list):
+        empty = shape.count([])
+        shape = [polygon for polygon in shape if polygon != []]
+    polygons = [] if isinstance(shape, dict) else [_vertices(polygon, entry["id"]) for polygon in shape]
+    rle = shape if isinstance(shape, dict) else None
+    image, number, category = (whole(entry, key) for key in ("image_id", "id", "category_id"))
+    found = _Object(image, number, category, polygons, rle)
+    if not is_own:
+        return found
+    told = [outline_problem(np.asarray(polygon, np.float64).reshape(-1, 2)) for polygon in shape] if polygons else []
+    return found._replace(
+        polygons=[polygon for polygon, problem in zip(polygons, told, strict=True) if not problem],
+        problems=(without_pixels,) if without_pixels else (*[EMPTY] * empty, *filter(None, told)),
+        bbox=entry.get("bbox"),
+        area=entry.get("area"),
+    )
 
 
 def _kind_without_pixels(entry: dict[str, Any]) -> str:
@@ -182,9 +220,12 @@ def _kind_without_pixels(entry: dict[str, Any]) -> str:
 
 
 def _with_pixels(
-    objects: list[_Object], images: list[AnnotatedImage], class_names: dict[int, str], left_out: LeftOut
+    objects: list[_Object], images: list[AnnotatedImage], class_names: dict[int, str], left_out: LeftOut, path: Path
 ) -> list[_Object]:
-    """Return the objects that mark pixels, without their parts that do not; the others are counted in `left_out`."""
+    """Return the objects that mark pixels, without their parts that do not; the others are counted in `left_out`.
+
+    Raises DataError for an object whose own box or area contradicts its outline.
+    """
     size_of = {image.id: image[2:] for image in images}
     kept = []
     for entry in objects:
@@ -198,7 +239,34 @@ def _with_pixels(
         if name is not None:
             for problem in dict.fromkeys(problems):
                 left_out.add(name, problem)
+        if name is not None and size is not None:
+            left_out.add_outside(name, inside, size)
+            _check_stated(entry._replace(polygons=inside), size, f"annotation {entry.id} of {path}, {name},")
     return kept
+
+
+def _check_stated(entry: _Object, size: tuple[int, int], subject: str) -> None:
+    """Raise DataError where the box or the area that an object states contradicts its outline."""
+    if entry.rle is not None:
+        try:
+            box, area = rle_extent(entry.rle, *size)
+        except (ValueError, TypeError):
+            return  # painting it says what is wrong
+        boxes, least = box[None], float(area)
+    elif entry.polygons:
+        outer = np.concatenate(entry.polygons)
+        boxes = np.array([[*part.min(0), *part.max(0)] for part in (outer, *entry.polygons)], np.float64)
+        cut = boxes[:1].clip(0, [*size[::-1]] * 2)
+        # parts may overlap or be holes, and an area may be that inside the image
+        least = max(map(polygon_area, entry.polygons)) if (cut == boxes[:1]).all() else 0.0
+        boxes = np.concatenate([boxes, cut])
+    else:
+        return
+    if contradicted := contradiction(boxes, least, entry.bbox, entry.area):
+        left, top, right, bottom = boxes[0].astype(int).tolist()
+        raise refusal(
+            "outline_contradicted", subject, stated=contradicted, left=left, top=top, right=right, bottom=bottom
+        )
 
 
 def _vertices(polygon: Any, annotation: int) -> np.ndarray:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -177,7 +177,7 @@ class SegmentationIndex(ABC):
 
         Raises DataError for a file that cannot be read.
         """
-        raise NotImplementedError(f"images of {self.name} are files; fsbench.data.orientation.image_pixels reads them")
+        raise NotImplementedError(f"images of {self.name} are files; fsbench.data.image_io.image_pixels reads them")
 
     def intensities(self, name: str) -> np.ndarray | None:
         """Return image `name` (H, W) float32 as it was measured and normalised; None of images that are photos.
@@ -248,6 +248,14 @@ class SegmentationIndex(ABC):
             DataError: an image of theirs is absent.
         """
         return DERIVED
+
+    def check_classes(self, classes: Collection[int], names: Sequence[str] | None = None) -> None:  # noqa: B027
+        """Raise DataError where label maps number other classes than the data set says; by default nothing is checked.
+
+        Args:
+            classes: numbers of classes that some label map must show.
+            names: images of a test whose episodes were given; None for all candidates of tests.
+        """
 
     def name_of(self, number: int) -> str:
         """Return the name of class `number`, or the number in words where none has it."""

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from fsbench.base.tensor_cache import FeatureCache
 from fsbench.data.dataset import SegmentationIndex
-from fsbench.data.orientation import check_sizes, image_intensities, image_pixels
+from fsbench.data.image_io import image_intensities, image_pixels
+from fsbench.data.orientation import check_sizes
 
 
 class DecodedImageCache:

@@ -1,6 +1,7 @@
 """Rules for files that other programs wrote: what is read how, what is refused, in which sentence, and the way out.
 
-Each rule is a row of `RULES`, where `data check`, a run, `predict`, `kit` and `score` find it, and so does the manual.
+Each rule is a row of `RULES`, where `data check`, a run, `predict`, `kit` and `score` find it, and so does the manual
+(docs/guides/files.md, written by `python -m docs.files_page`).
 """
 
 from typing import NamedTuple
@@ -26,7 +27,236 @@ class FileRule(NamedTuple):
     way_out: str = ""
 
 
-RULES: dict[str, FileRule] = {}
+PICTURES: dict[str, FileRule] = {
+    "absent": FileRule(
+        "a name without a file",
+        "refused",
+        "does not exist",
+        "the file of that name",
+        "put it there, or correct the name",
+    ),
+    "undecodable": FileRule(
+        "a damaged or cut file, or one that is no picture",
+        "refused",
+        "cannot be decoded ({error})",
+        "a complete file of a format that PIL reads (JPEG, PNG, WebP, BMP, GIF, TIFF, PPM)",
+        "put a sound copy there",
+    ),
+    "pages": FileRule(
+        "several pages or frames (TIFF stacks, animated PNG, WebP and GIF)",
+        "refused; smaller copies of the same picture in a TIFF, and a camera's second pictures in a JPEG, are no pages",
+        "has {pages} pages",
+        "one picture",
+        "save the page that is meant as a file of its own",
+    ),
+    "deep_photo": FileRule(
+        "a photo of more than 8 bits a channel, grey or colour",
+        "refused",
+        "has {depth} bits per channel (PIL's mode {mode})",
+        "8 bits per channel",
+        "convert it",
+    ),
+    "colour_space": FileRule(
+        "a photo in Lab or another space of colours than grey, RGB, CMYK and YCbCr",
+        "refused",
+        "has {mode} pixels",
+        "grey or RGB",
+        "convert it",
+    ),
+    "transparent_photo": FileRule(
+        "a photo with transparent pixels",
+        "laid over white, as a browser shows it; `data check` and `predict` say so",
+        "has transparent pixels, which are laid over white",
+    ),
+    "turned_photo": FileRule(
+        "a photo that its EXIF entry turns",
+        "turned in `folder`, `imagefolder` and `predict`, as people see it; official data sets take it as it is stored",
+    ),
+}
+
+LABEL_MAPS: dict[str, FileRule] = {
+    "lossy": FileRule(
+        "a label map or mask as a JPEG, HEIC, lossy WebP, or a TIFF compressed as one of these",
+        "refused",
+        "is a {format}, which smears the borders of classes",
+        "a format that keeps numbers",
+        "save it as PNG",
+    ),
+    "zero_is_white": FileRule(
+        "a label map or mask as a TIFF whose 0 is white (PhotometricInterpretation 0)",
+        "refused: some programs write the numbers so, others the picture; photos are read as they are shown",
+        "is a TIFF whose 0 is white, so that object and background may be exchanged",
+        "a file whose 0 is black",
+        "save it as PNG",
+    ),
+    "no_numbers": FileRule(
+        "a label map of floats, in CMYK or Lab",
+        "refused",
+        "has {mode} pixels",
+        "a PNG of class numbers (palette or grey) or of VOC colours",
+        "convert it",
+    ),
+    "deep_colours": FileRule(
+        "a label map in colours, or grey with transparency, of more than 8 bits a channel",
+        "refused",
+        "has {depth} bits per channel",
+        "VOC's colours of 8 bits, or grey class numbers of 8 or 16 bits",
+        "convert it",
+    ),
+    "large_number": FileRule(
+        "a grey label map of 16 or 32 bits",
+        "its numbers are read as they are stored; one above 255 is refused",
+        "holds the value {value}",
+        "class numbers 0 to 254 or void 255",
+        "save the class numbers that are meant",
+    ),
+    "few_bits": FileRule(
+        "a grey label map of 1, 2 or 4 bits, or a PGM of another maximum",
+        "its numbers are read as they are stored; where numbers and shades both are classes, refused",
+        "contradicts itself: its number {number} is the shade {shade} of grey, and both are classes, as after a "
+        "program that took fewer bits",
+        "8 bits a pixel",
+        "save the class numbers that are meant as a grey PNG of 8 bits",
+    ),
+    "transparent_labels": FileRule(
+        "a label map, mask or answer with fully transparent pixels",
+        "these are background, whatever lies under them",
+    ),
+    "half_transparent": FileRule(
+        "a label map or answer with half-transparent pixels",
+        "refused; white on nothing with soft edges, as a mask of `predict`, counts where it is at least half opaque",
+        "has {pixels} half-transparent pixels",
+        "each pixel opaque or fully transparent",
+        "save it without soft edges",
+    ),
+    "unknown_colour": FileRule(
+        "a label map in RGB",
+        "read as VOC's colour map; another colour is refused",
+        "holds the colour {colour}, which is not in the VOC colour map",
+        "VOC's colours",
+        "save class numbers as a palette or grey PNG",
+    ),
+    "turned_labels": FileRule(
+        "a label map that its own EXIF entry turns",
+        "turned with its photo, where both have the same entry or sizes leave one reading; else refused",
+        "is turned by its own EXIF entry ({own}), which does not fit its image ({image}: entry {entry})",
+        "a label map in the form of its image",
+        "save it without the entry, as it lies on the image",
+    ),
+    "turned_alone": FileRule(
+        "a label map with an EXIF entry, of an official data set or an answer",
+        "refused: these have none",
+        "is turned by its own EXIF entry ({own})",
+        "a label map as its pixels are stored",
+        "save it without the entry",
+    ),
+    "fits_both_ways": FileRule(
+        "a label map without an entry that fits its photo turned and as it is stored",
+        "taken as drawn on the turned photo, and said",
+        "is turned by its EXIF entry; its mask is taken as drawn on the turned picture",
+    ),
+}
+
+FOLDERS: dict[str, FileRule] = {
+    # label maps of a folder with a folds.yaml, against its classes
+    "label_maps_of_void": FileRule(
+        "label maps of 0 and 255 alone",
+        "refused, since 255 is void and nothing is a class",
+        "hold 0 and 255 alone, and 255 is void: save {what}",
+    ),
+    "label_map_of_void": FileRule(
+        "a single label map of 0 and 255 alone",
+        "an image without objects; named by data check",
+        "{verb} 0 and 255 alone, and 255 is void: {names}",
+    ),
+    "label_maps_from_0": FileRule(
+        "label maps that number the classes from 0",
+        "refused where the numbers are exactly those of folds.yaml less one and some label map lacks 0",
+        "is in no label map of {lists}; numbers found: {numbers}; are the label maps numbered from 0? 0 is the "
+        "background: add 1 to the number of each class",
+    ),
+    "class_in_no_label_map": FileRule(
+        "a class that no label map of train or val shows",
+        "refused in tests of its fold, unless DROP_SMALL leaves it out",
+        "{verb} in no label map of {lists}; numbers found: {numbers}",
+        "label maps that show each class of the fold",
+        "correct the label maps or folds.yaml, or leave it out with DROP_SMALL=1 (--drop-small)",
+    ),
+    "class_of_no_fold_in_no_label_map": FileRule(
+        "such a class that no fold tests",
+        "named by data check",
+        "{verb} in no label map of {lists}; numbers found: {numbers}; no test asks for it",
+    ),
+    # images of a data set of one's own that are there several times
+    "image_copied": FileRule(
+        "an image under several names, equal byte for byte",
+        "no query has its copy as a support; named by data check, in records and under tables",
+        "there under several names, {how}: {copies}",
+    ),
+    "image_tested_and_trained": FileRule(
+        "an image, or a copy of it, both for training and for the test",
+        "named by data check, and in records of trained methods and under their tables",
+        "both for training and for the test: {images}",
+    ),
+}
+
+ANNOTATIONS: dict[str, FileRule] = {
+    # pictures in LabelMe's files
+    "labelme_picture_differs": FileRule(
+        what="a LabelMe file whose own picture (imageData) is not the photo that its imagePath finds",
+        read="refused, unless the photo is named; the photo compressed again is the same",
+        found="holds a picture (imageData) that is not {photo}, the photo of its imagePath",
+        expected="the photo that was labelled, as before files were renamed or exchanged",
+        way_out="put it there, or name the photo that is meant (photo:{file})",
+    ),
+    "labelme_picture_alone": FileRule(
+        what="a LabelMe file with a picture (imageData) whose photo is not there",
+        read="the picture is the photo, with a note",
+        found="finds no photo {photo}; the picture that it holds itself (imageData) is taken",
+    ),
+    "labelme_picture_unusable": FileRule(
+        what="a LabelMe file whose own picture (imageData) cannot be decoded, or has another size than it states",
+        read="refused, unless the photo is named",
+        found="holds a picture (imageData) that cannot be used ({reason})",
+        expected="an image file of the stated size as base64, or null",
+        way_out="name the photo that is meant (photo:{file})",
+    ),
+    "labelme_other_name": FileRule(
+        what="a LabelMe file without a picture that names another photo than that of its own name beside it",
+        read="the named photo is taken, with a note",
+        found="names the photo {photo}, which is taken, while {own} has its own name; if files were renamed, give "
+        "{own}:{file}",
+    ),
+    # annotations of objects: COCO's and LabelMe's files
+    "objects_left_out": FileRule(
+        what="an object that marks no pixel, or a shape that fsbench does not know",
+        read="left out; a note has the number, class and reason",
+        found="objects, or parts of one, that mark no pixel are left out: {objects}",
+    ),
+    "corners_outside": FileRule(
+        what="an outline with corners more than 2 pixels outside its image",
+        read="cut at the border, with a note",
+        found="{outside} of {corners} corners lie up to {most} pixels outside the image of {width}x{height}, as after "
+        "the photo was made smaller",
+    ),
+    "outline_contradicted": FileRule(
+        what="an object of COCO's whose own bbox or area contradicts its outline grossly",
+        read="refused, with the object's id",
+        found="has the {stated}, which its outline or mask from {left}, {top} to {right}, {bottom} contradicts",
+        expected="those of one object",
+        way_out="correct the outline, as after the photo was made smaller, or leave out the value that is wrong",
+    ),
+}
+
+SECTIONS: dict[str, dict[str, FileRule]] = {
+    "pictures": PICTURES,
+    "label-maps": LABEL_MAPS,
+    "folders": FOLDERS,
+    "annotations": ANNOTATIONS,
+}
+"""Part of the manual's list -> its rules."""
+
+RULES: dict[str, FileRule] = {name: rule for rules in SECTIONS.values() for name, rule in rules.items()}
 """Name of a rule -> the rule."""
 
 

@@ -1,75 +1,49 @@
-"""Images and label maps from files; whatever cannot be decoded is named in the error."""
+"""Photos and label maps from picture files; whatever cannot be decoded, or read exactly, is named in the error.
 
-import struct
-import zlib
-from collections.abc import Collection, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+This is the one place where photos, and the label maps of data sets, supports and answers are read. What a file says of
+itself is `fsbench.data.picture_file`'s, how photos lie is `fsbench.data.orientation`'s.
+"""
+
+from collections.abc import Collection
+from contextlib import suppress
+from dataclasses import dataclass
 from functools import cache
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageFile
+from PIL import Image
 
-from fsbench.base.errors import DataError
-from fsbench.base.files import open_file, read_bytes
+from fsbench.base.files import read_bytes
 from fsbench.base.files.images import check_pixels, open_image
-from fsbench.data.dataset import VOID
+from fsbench.data.dataset import VOID, ClassificationIndex, SegmentationIndex
+from fsbench.data.file_rules import refusal
+from fsbench.data.orientation import apply_orientation, fit_labels, is_turned
 from fsbench.data.palettes import SeenColours, check_palette, voc_colors
-
-_GREY_STEP = {2: 85, 4: 17}
-"""PIL spreads 2- and 4-bit grey over 0..255; dividing gives the stored class numbers back."""
-
-
-UNDECODABLE = (OSError, SyntaxError, ValueError, EOFError, KeyError, IndexError, TypeError, ZeroDivisionError,
-               OverflowError, AttributeError, AssertionError, struct.error, zlib.error, MemoryError)  # fmt: skip
-"""Errors that PIL raises of damaged files."""
+from fsbench.data.picture_file import PictureHeader, opacity, open_picture, picture_header, stored_numbers
 
 _ROWS = 1 << 20
 """Pixels of a label map in colours that are looked up at a time."""
-
-
-def one_line(error: BaseException) -> str:
-    """Return an error's message in one line, or its kind where there is none."""
-    return " ".join(str(error).split()) or type(error).__name__
-
-
-@contextmanager
-def open_image_file(path: Path, kind: str = "image", decode: bool = True) -> Iterator[Image.Image]:
-    """Open an image file; errors become a DataError. A truncated file is one whatever PIL was told before.
-
-    Args:
-        path: the file.
-        kind: the word for it in messages: "image" or "photo", or that of a label map, which has fewer pixels at most.
-        decode: decode the pixels; else only the start of the file is read.
-    """
-    ImageFile.LOAD_TRUNCATED_IMAGES = False  # other packages switch this on, and lost rows would be read as grey
-    with ExitStack() as stack:
-        try:
-            image = stack.enter_context(open_image(path, "image" if kind in ("image", "photo") else "label map"))
-            if decode:
-                image.load()
-        except FileNotFoundError:
-            raise DataError(
-                f"{kind} {path} does not exist; expected the file of that name; put it there, or correct the name"
-            ) from None
-        except UNDECODABLE as error:
-            raise DataError(
-                f"{kind} {path} cannot be {'decoded' if decode else 'read'} ({one_line(error)}); expected a complete "
-                "file of a format that PIL reads (JPEG, PNG, WebP, BMP, GIF, TIFF, PPM); put a sound copy there"
-            ) from error
-        yield image
+HALF = 128
+"""The grey value, or opacity, from which on a pixel of a smoothed mask is foreground."""
 
 
 def read_image(path: Path) -> Image.Image:
     """The image as 8-bit RGB, as it is stored: `fsbench.data.orientation` turns it by its EXIF entry.
 
-    Raises DataError for files that are absent, truncated, not images, or deeper than 8 bits.
+    Transparent pixels are laid over white. Raises DataError for files that are absent, damaged or no photo.
     """
-    with open_image_file(path) as image:
-        if image.mode.startswith(("I", "F")):
-            raise DataError(f"image {path} has {image.mode} pixels; expected 8 bits per channel; convert it")
-        return image if image.mode == "RGB" else image.convert("RGB")  # which would copy it
+    with open_picture(path) as (image, header):
+        return _opaque(image, header)
+
+
+def _opaque(image: Image.Image, header: PictureHeader) -> Image.Image:
+    """Return a picture in RGB, over white where it is transparent."""
+    colours = image if image.mode == "RGB" else image.convert("RGB")  # which would copy it
+    alpha = opacity(image, header)
+    if alpha is None:
+        return colours
+    return Image.composite(colours, Image.new("RGB", image.size, "white"), Image.fromarray(alpha))
 
 
 def read_pixels(path: Path) -> np.ndarray:
@@ -78,6 +52,22 @@ def read_pixels(path: Path) -> np.ndarray:
         with suppress(OSError, ValueError):  # PIL finds out what it is, or says what is wrong
             return _decode_jpeg(read_bytes(path, "image"))
     return np.asarray(read_image(path))
+
+
+def read_photo(path: Path) -> tuple[np.ndarray, PictureHeader]:
+    """Return the pixels of `read_pixels` and the header of the file; DataError where it cannot be decoded."""
+    with open_picture(path, decode=False) as (image, header):
+        if header.format in ("JPEG", "MPO"):
+            return read_pixels(path), header
+        return np.asarray(_opaque(image, header)), header
+
+
+def is_transparent(path: Path, header: PictureHeader) -> bool:
+    """Return whether a photo of this header has pixels that are not opaque; DataError where it cannot be decoded."""
+    if not header.has_alpha:
+        return False
+    with open_picture(path) as (image, _):
+        return opacity(image, header) is not None
 
 
 def _decode_jpeg(content: bytes) -> np.ndarray:
@@ -110,95 +100,243 @@ def _jpeg_decoders_agree() -> bool:
     return True
 
 
-@contextmanager
-def open_labels(path: Path, kind: str = "label map") -> Iterator[Image.Image]:
-    """Open and decode a label map or mask as `open_image_file` does; a JPEG, whatever its name, is a DataError as well.
+def read_upright(path: Path) -> tuple[np.ndarray, int]:
+    """Decode an image as a viewer shows it.
 
-    So is a TIFF whose pixels are compressed as a JPEG's or a WebP's.
+    Returns:
+        Pixels (H, W, 3) uint8, and the EXIF orientation that was applied.
+
+    Raises:
+        DataError: the file cannot be decoded; the message names it.
     """
-    with open_image_file(path, kind) as image:
-        lossy = image.info.get("compression") in ("jpeg", "tiff_jpeg", "webp")
-        if image.format in ("JPEG", "MPO") or (image.format == "TIFF" and lossy):
-            raise DataError(f"{kind} {path} is a JPEG, which smears the borders of classes; save it as PNG")
-        yield image
+    pixels, header = read_photo(path)
+    return apply_orientation(pixels, header.turn), header.turn
+
+
+def image_orientation(index: SegmentationIndex | ClassificationIndex, name: str) -> int:
+    """Return the EXIF orientation that image `name` is turned by; 1, which turns nothing, where the data set takes its
+    images as they are stored.
+
+    Raises DataError for a file that is no image.
+    """
+    return picture_header(Path(index.image_path(name))).turn if index.turns_images else 1
+
+
+def image_pixels(index: SegmentationIndex | ClassificationIndex, name: str) -> np.ndarray:
+    """Decode image `name` of a data set to pixels (H, W, 3) uint8, in the form in which the data set takes it.
+
+    Raises DataError for a file that cannot be decoded.
+    """
+    if not index.images_are_files and isinstance(index, SegmentationIndex):
+        return index.pixels(name)
+    path = Path(index.image_path(name))
+    if index.turns_images:
+        return read_upright(path)[0]
+    crop = None if isinstance(index, ClassificationIndex) else index.crop(name)
+    pixels = read_pixels(path)
+    return pixels if crop is None else np.ascontiguousarray(pixels[crop])
+
+
+def image_intensities(index: SegmentationIndex, name: str) -> np.ndarray:
+    """Return image `name` as the data set measured it, (H, W) float32 and normalised; of photos (H, W, 3) uint8.
+
+    Raises DataError for a file that cannot be decoded.
+    """
+    measured = index.intensities(name)
+    return image_pixels(index, name) if measured is None else measured
+
+
+@dataclass(frozen=True)
+class LabelFile:
+    """The content of a label map's file, decoded.
+
+    Attributes:
+        path, kind: the file, and the word for it in messages.
+        header: of the file.
+        stored: (H, W) numbers, or (H, W, 3) colours uint8.
+        opacity: (H, W) uint8, None where all pixels are opaque.
+        palette: (n, 3) uint8 colours of the numbers, transparent ones black; None where they have none.
+    """
+
+    path: Path
+    kind: str
+    header: PictureHeader
+    stored: np.ndarray
+    opacity: np.ndarray | None
+    palette: np.ndarray | None
+
+    @property
+    def subject(self) -> str:
+        """The file in messages."""
+        return f"{self.kind} {self.path}"
+
+    def numbers(
+        self, seen: SeenColours | None = None, classes: Collection[int] = (), *, is_one_class: bool = False
+    ) -> np.ndarray:
+        """Return the class numbers (H, W) uint8; arguments and errors are those of `read_label_map`."""
+        self.check_opacity()
+        if self.palette is not None:
+            check_palette(self.stored, self.palette, self.path, seen, is_one_class=is_one_class)
+        values = self.visible
+        if values.ndim == 3:
+            return from_colours(values, self.subject)
+        if self.header.top < 255 and self.header.mode == "L":
+            self._check_shades(set(np.unique(values).tolist()), set(classes))
+        if values.min(initial=0) < 0 or values.max(initial=0) > 255:
+            raise refusal("large_number", self.subject, value=values.max() if values.min() >= 0 else values.min())
+        return values.astype(np.uint8)
+
+    @property
+    def visible(self) -> np.ndarray:
+        """The stored numbers or colours, of which those of transparent pixels are 0."""
+        if self.opacity is None:
+            return self.stored
+        seen = self.opacity > 0
+        return self.stored * (seen[..., None] if self.stored.ndim == 3 else seen)
+
+    def check_opacity(self) -> None:
+        """Raise DataError where a pixel is half transparent."""
+        if self.opacity is not None and (half := np.count_nonzero((self.opacity > 0) & (self.opacity < 255))):
+            raise refusal("half_transparent", self.subject, pixels=half)
+
+    def _check_shades(self, numbers: set[int], classes: set[int]) -> None:
+        """Raise DataError where the `numbers` of a grey picture of few bits, and its shades, both are class numbers.
+
+        Programs that make images smaller turn 8 bits into fewer where the shades are kept, and the numbers are then
+        others.
+        """
+        shades = {round(number * 255 / self.header.top): number for number in numbers}
+        if shades.keys() & classes and shades.keys() <= {0, VOID, *classes} and numbers <= {0, *classes}:
+            shade = min(shades.keys() & classes)
+            raise refusal("few_bits", self.subject, number=shades[shade], shade=shade)
+
+
+def read_label_file(path: Path, kind: str = "label map") -> LabelFile:
+    """Decode a label map or mask; DataError where it cannot be decoded or is of a form that no numbers follow from."""
+    with open_picture(path, kind) as (image, header):
+        if header.mode in ("RGB", "RGBA"):
+            stored = np.asarray(image)[..., :3]
+        elif header.mode in ("LA", "PA"):
+            stored = np.asarray(image)[..., 0]
+        else:
+            stored = stored_numbers(image, header)
+        palette = _palette(image) if header.mode in ("P", "PA") else None
+        return LabelFile(path, kind, header, stored, opacity(image, header), palette)
+
+
+def _palette(image: Image.Image) -> np.ndarray:
+    """Return the colours (n, 3) uint8 of a palette; those of transparent entries are black."""
+    colours = np.array(image.getpalette("RGB"), np.uint8).reshape(-1, 3)
+    alpha = image.info.get("transparency", b"")  # one place, or the opacity of the first places
+    transparent = [alpha] if isinstance(alpha, int) else [place for place, opaque in enumerate(alpha) if not opaque]
+    colours[[place for place in transparent if place < len(colours)]] = 0
+    return colours
 
 
 def read_label_map(
-    path: Path, seen: SeenColours | None = None, classes: Collection[int] = (), *, is_one_class: bool = False
+    path: Path,
+    seen: SeenColours | None = None,
+    classes: Collection[int] = (),
+    *,
+    is_one_class: bool = False,
+    photo: Path | None = None,
 ) -> np.ndarray:
-    """Label map (H, W) uint8 of a PNG: palette index or grey value is the class, RGB follows the VOC colour map.
+    """Label map (H, W) uint8 of a picture: palette index or grey value is the class, RGB follows the VOC colour map.
 
-    Void 255 is kept. This is the one place where the label maps of data sets, masks of supports and answers that are
-    handed in are read.
+    Void 255 is kept, and transparent pixels are background.
 
     Args:
         path: the file.
         seen: what colours of palettes stood for in other label maps of the same data set (`check_palette`).
         classes: numbers of the data set's classes, which tell whether grey of 2 or 4 bits can be meant in two ways.
         is_one_class: the file is the mask of one class that has its name elsewhere (`check_palette`).
+        photo: the photo of a label map of people's own, onto whose upright form it is brought (`fit_labels`).
 
     Raises:
-        DataError: the file cannot be decoded, is a JPEG, has class numbers above 255 or unknown colours, or says other
-            numbers by its colours or shades than it stores.
+        DataError: the file cannot be decoded, is refused by a rule of `file_rules`, or says other numbers by its
+            colours or shades than it stores.
     """
-    with open_labels(path) as image:
-        if image.mode in ("RGB", "RGBA"):
-            return from_colours(np.asarray(image)[..., :3], path)
-        if image.mode not in ("P", "L", "1", "I", "I;16", "I;16B"):
-            raise DataError(
-                f"label map {path} has {image.mode} pixels; expected a PNG of class numbers (palette or grey) or of "
-                "VOC colours; convert it"
-            )
-        labels = np.asarray(image)
-        if image.mode == "P":
-            check_palette(labels, _palette(image), path, seen, is_one_class=is_one_class)
-        if image.mode == "L" and image.format == "PNG" and (step := _GREY_STEP.get(_png_bit_depth(path))):
-            labels = _stored_grey(labels, step, path, classes)
-    if labels.min(initial=0) < 0 or labels.max(initial=0) > 255:
-        raise DataError(f"label map {path} holds the value {labels.max()}; expected class numbers 0 to 254 or void 255")
-    return labels.astype(np.uint8)
+    file = read_label_file(path)
+    return fitted(file, file.numbers(seen, classes, is_one_class=is_one_class), photo)
 
 
-def _palette(image: Image.Image) -> np.ndarray:
-    """Return the colours (n, 3) uint8 of a palette image; those of transparent entries are black."""
-    colours = np.array(image.getpalette("RGB"), np.uint8).reshape(-1, 3)
-    alpha = image.info.get("transparency", b"")  # one place, or the opacity of the first places
-    transparent = [alpha] if isinstance(alpha, int) else [place for place, opacity in enumerate(alpha) if not opacity]
-    colours[[place for place in transparent if place < len(colours)]] = 0
-    return colours
+def fitted(file: LabelFile, labels: np.ndarray, photo: Path | None) -> np.ndarray:
+    """Return the labels (H, W) of a file in the form of its `photo`, or as they are where none is given.
 
-
-def _stored_grey(shades: np.ndarray, step: int, path: Path, classes: Collection[int]) -> np.ndarray:
-    """Return the numbers that a grey PNG stores, from PIL's shades, which are `step` times as much.
-
-    Programs that make images smaller turn 8 bits into fewer where the shades are kept, and the numbers are then others.
-    Raises DataError where both are class numbers.
+    Raises DataError where their EXIF entry says something else.
     """
-    numbers: np.ndarray = shades // step
-    meant = set(np.unique(shades).tolist())
-    if meant & set(classes) and meant <= {0, VOID, *classes} and {value // step for value in meant} <= {0, *classes}:
-        shade = min(meant & set(classes))
-        raise DataError(
-            f"label map {path} contradicts itself: its number {shade // step} is the shade {shade} of grey, and both "
-            "are classes, as after a program that took fewer bits; expected 8 bits a pixel; save the class numbers "
-            "that are meant as a grey PNG of 8 bits"
-        )
-    return numbers
+    if photo is not None:
+        return fit_labels(labels, photo, file.path, file.header)
+    if is_turned(file.header.orientation):
+        raise refusal("turned_alone", file.subject, own=file.header.orientation)
+    return labels
 
 
-def _png_bit_depth(path: Path) -> int:
-    with open_file(path, "label map") as file:
-        return file.read(25)[24]
+def read_shades(path: Path, kind: str = "mask") -> np.ndarray:
+    """Return the colours (H, W, 3) uint8 of a mask that is told by its shades, which may be lossy.
+
+    Transparent pixels are black. Raises DataError as `read_label_map` does.
+    """
+    with open_picture(path, kind, may_be_lossy=True) as (image, header):
+        colours = np.asarray(image.convert("RGB"))
+        file = LabelFile(path, kind, header, colours, opacity(image, header), None)
+    file.check_opacity()
+    return fitted(file, file.visible, None)
 
 
-def from_colours(pixels: np.ndarray, path: Path) -> np.ndarray:
-    """Turn pixels (H, W, 3) uint8 in VOC colours into class numbers (H, W) uint8."""
+def read_mask(
+    path: Path,
+    seen: SeenColours | None = None,
+    classes: Collection[int] = (),
+    *,
+    is_one_class: bool = False,
+    photo: Path | None = None,
+) -> tuple[np.ndarray, bool]:
+    """Read a mask file as people save it.
+
+    Black and white, also in a colour mode, is class 1; so is white on nothing. Anything else is read as by
+    `read_label_map`, whose arguments and errors these are.
+
+    Returns:
+        A label map (H, W) uint8: 0 is unmarked, 255 void, anything else a class number; and whether it looks like black
+        and white with smoothed edges rather than class numbers: grey, with at least three levels between on fewer
+        pixels than white has, or with more levels than an image has classes; or white of any opacity.
+    """
+    file = read_label_file(path, "mask")
+    values, smoothed = file.visible, False
+    is_grey = file.palette is None and (values.ndim == 2 or bool((values == values[..., :1]).all()))
+    shades = values[..., 0] if values.ndim == 3 else values
+    if is_grey and file.opacity is not None and set(np.unique(shades[file.opacity > 0]).tolist()) == {255}:
+        shades = file.opacity
+        smoothed = not _is_black_and_white(shades)
+    else:
+        file.check_opacity()
+    if is_grey and not smoothed and _is_black_and_white(shades):
+        labels = (shades > 0).astype(np.uint8)
+    elif smoothed:
+        labels = shades
+    else:
+        labels = file.numbers(seen, classes, is_one_class=is_one_class)
+        between = labels[(labels > 0) & (labels < 255)]
+        levels = len(np.unique(between))
+        has_edges = levels > 32 or (levels >= 3 and len(between) < np.count_nonzero(labels == 255))
+        smoothed = file.header.mode == "L" and bool(has_edges)
+    return fitted(file, labels, photo), smoothed
+
+
+def _is_black_and_white(shades: np.ndarray) -> bool:
+    """Return whether there is white, of 8 or of 16 bits, and nothing else but black."""
+    return set(np.unique(shades).tolist()) - {0} in ({255}, {65535})
+
+
+def from_colours(pixels: np.ndarray, subject: str) -> np.ndarray:
+    """Turn pixels (H, W, 3) uint8 in VOC colours into class numbers (H, W) uint8; DataError for another colour."""
     step = max(1, _ROWS // max(1, pixels.shape[1]))
-    parts = [_from_colours(pixels[row : row + step], path) for row in range(0, max(1, len(pixels)), step)]
+    parts = [_from_colours(pixels[row : row + step], subject) for row in range(0, max(1, len(pixels)), step)]
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
-def _from_colours(pixels: np.ndarray, path: Path) -> np.ndarray:
+def _from_colours(pixels: np.ndarray, subject: str) -> np.ndarray:
     shifts = np.array([16, 8, 0])
     codes = (voc_colors().astype(np.int64) << shifts).sum(1)
     order = np.argsort(codes)
@@ -206,9 +344,5 @@ def _from_colours(pixels: np.ndarray, path: Path) -> np.ndarray:
     slot = np.searchsorted(codes[order], found).clip(max=255)
     unknown = found[codes[order][slot] != found]
     if len(unknown):
-        red, green, blue = (int(unknown[0]) >> shift & 255 for shift in (16, 8, 0))
-        raise DataError(
-            f"label map {path} holds the colour ({red}, {green}, {blue}), which is not in the VOC colour map; save "
-            "class numbers as a palette or grey PNG"
-        )
+        raise refusal("unknown_colour", subject, colour=tuple(int(unknown[0]) >> shift & 255 for shift in (16, 8, 0)))
     return order[slot].astype(np.uint8)[inverse].reshape(pixels.shape[:2])

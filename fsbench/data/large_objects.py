@@ -19,8 +19,8 @@ from fsbench.data.coco_json import (
     AnnotatedImage,
     annotation_errors,
     check_listed,
+    compacting,
     content_lists,
-    read_image_entry,
     require,
 )
 from fsbench.data.disk_cache import load_json, save_json
@@ -114,15 +114,14 @@ def read_large_objects(path: Path) -> LargeObjects:
         sha256 = sha256_file(path)
         kept = load_json(_FORMAT, sha256)
         if kept is None:
-            kept = _plain(read_json(path, "annotations", object_hook=_compact))
+            kept = _plain(read_json(path, "annotations", object_hook=compacting(_annotation)))
             save_json(_FORMAT, sha256, kept)
         return _from_plain(kept, path, sha256)
 
 
 def large_objects(content: Mapping[str, Any]) -> LargeObjects:
     """Return the large objects of an annotation file's parsed content. Raises ValueError unless its entries fit."""
-    entries = {key: list(map(_compact, content[key])) for key in ("images", "annotations")}
-    return _from_plain(_plain({**content, **entries}), Path(), "")
+    return _from_plain(_plain(content), Path(), "")
 
 
 def _from_plain(kept: dict[str, Any], path: Path, sha256: str) -> LargeObjects:
@@ -135,30 +134,26 @@ def _from_plain(kept: dict[str, Any], path: Path, sha256: str) -> LargeObjects:
     )
 
 
-_LEFT_OUT = object()
+_LEFT_OUT = ()
 """Stands for a crowd or a small object."""
 
 
-def _compact(entry: dict[str, Any]) -> Any:
-    """Keep of a JSON object what is needed; called innermost first, so that the file is never all in memory."""
-    if "image_id" in entry:
-        keys = ("image_id", "category_id", "segmentation")
-        require(entry, (*keys, "area"), "annotation")
-        area = entry["area"]
-        if isinstance(area, bool) or not isinstance(area, (int, float)):
-            raise ValueError(f"an annotation has the area {str(area)[:40]!r}, not a number")
-        if entry.get("iscrowd", 0) or not area >= SMALLEST_AREA:
-            return _LEFT_OUT
-        return LargeObject(*(entry[key] for key in keys))
-    return read_image_entry(entry) if "file_name" in entry else entry
+def _annotation(entry: dict[str, Any]) -> LargeObject | tuple[()]:
+    """Return a large object, or `_LEFT_OUT`. Raises ValueError where an annotation lacks something."""
+    keys = ("image_id", "category_id", "segmentation")
+    require(entry, (*keys, "area"), "annotation")
+    area = entry["area"]
+    if isinstance(area, bool) or not isinstance(area, (int, float)):
+        raise ValueError(f"an annotation has the area {str(area)[:40]!r}, not a number")
+    if entry.get("iscrowd", 0) or not area >= SMALLEST_AREA:
+        return _LEFT_OUT
+    return LargeObject(*(entry[key] for key in keys))
 
 
 def _plain(content: Any) -> dict[str, Any]:
     """Return categories, images and objects as JSON values; ValueError unless they fit together."""
-    images, annotations, categories = content_lists(content)
-    objects = [entry for entry in annotations if entry is not _LEFT_OUT]
-    if not all(isinstance(entry, LargeObject) for entry in objects):
-        raise ValueError("an annotation entry has no 'image_id'")
+    images, annotations, categories = content_lists(content, _annotation)
+    objects = [entry for entry in annotations if entry != _LEFT_OUT]
     known = {image.id for image in images}
     for entry in objects:
         check_listed("an annotation", entry.image, known, entry.category, categories)

@@ -4,77 +4,10 @@ from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from fsbench.base.errors import DataError
-from fsbench.data.dataset import ClassificationIndex, SegmentationIndex
-from fsbench.data.image_io import open_image_file, read_pixels
-
-_ORIENTATION_TAG = 0x0112
-
-
-def read_header(path: Path) -> tuple[int, int, int]:
-    """Read the stored height, the stored width and the EXIF orientation from the start of an image file.
-
-    Raises:
-        DataError: the file is no image, or has too many pixels.
-    """
-    with open_image_file(path, "photo", decode=False) as image:
-        return image.height, image.width, _exif_orientation(image)
-
-
-def _exif_orientation(image: Image.Image) -> int:
-    if image.format == "TIFF":  # PIL tells its size as turned, and turns it while it decodes
-        return 1
-    try:
-        return int(image.getexif().get(_ORIENTATION_TAG, 1))
-    except Exception:  # PIL raises many kinds; a damaged entry is no reason to refuse the image
-        return 1
-
-
-def read_upright(path: Path) -> tuple[np.ndarray, int]:
-    """Decode an image as a viewer shows it.
-
-    Returns:
-        Pixels (H, W, 3) uint8, and the EXIF orientation that was applied.
-
-    Raises:
-        DataError: the file cannot be decoded; the message names it.
-    """
-    orientation = read_header(path)[2]
-    return apply_orientation(read_pixels(path), orientation), orientation
-
-
-def image_orientation(index: SegmentationIndex | ClassificationIndex, name: str) -> int:
-    """Return the EXIF orientation that image `name` is turned by; 1, which turns nothing, where the data set takes its
-    images as they are stored.
-
-    Raises DataError for a file that is no image.
-    """
-    return read_header(Path(index.image_path(name)))[2] if index.turns_images else 1
-
-
-def image_pixels(index: SegmentationIndex | ClassificationIndex, name: str) -> np.ndarray:
-    """Decode image `name` of a data set to pixels (H, W, 3) uint8, in the form in which the data set takes it.
-
-    Raises DataError for a file that cannot be decoded.
-    """
-    if not index.images_are_files and isinstance(index, SegmentationIndex):
-        return index.pixels(name)
-    pixels = read_pixels(Path(index.image_path(name)))
-    crop = None if isinstance(index, ClassificationIndex) else index.crop(name)
-    if crop is not None:
-        pixels = np.ascontiguousarray(pixels[crop])
-    return apply_orientation(pixels, image_orientation(index, name))
-
-
-def image_intensities(index: SegmentationIndex, name: str) -> np.ndarray:
-    """Return image `name` as the data set measured it, (H, W) float32 and normalised; of photos (H, W, 3) uint8.
-
-    Raises DataError for a file that cannot be decoded.
-    """
-    measured = index.intensities(name)
-    return image_pixels(index, name) if measured is None else measured
+from fsbench.data.file_rules import refusal
+from fsbench.data.picture_file import PictureHeader, picture_header
 
 
 def apply_orientation(stored: np.ndarray, orientation: int) -> np.ndarray:
@@ -97,46 +30,75 @@ def upright_shape(height: int, width: int, orientation: int) -> tuple[int, int]:
     return (width, height) if 5 <= orientation <= 8 else (height, width)
 
 
-def fits_both_ways(image: Path) -> bool:
-    """Return whether the size of a label map leaves open if it was drawn on the turned or on the stored image."""
-    try:
-        height, width, orientation = read_header(image)
-    except DataError:  # whoever decodes it says what is wrong
-        return False
-    return is_turned(orientation) and upright_shape(height, width, orientation) == (height, width)
+def shown_shape(header: PictureHeader) -> tuple[int, int]:
+    """Return height and width of a picture as a viewer shows it."""
+    return upright_shape(header.height, header.width, header.turn)
 
 
-def fit_labels(labels: np.ndarray, image: Path, label_file: Path | None = None) -> np.ndarray:
-    """Return a label map (h, w), drawn on the upright or on the stored form of an image, in its upright form (H, W).
+def fits_both_ways(image: Path, label_file: Path | None = None) -> bool:
+    """Return whether it stays open if a label map was drawn on the turned or on the stored image.
 
-    Its size tells the form; where both have one size (`fits_both_ways`) it is taken as drawn on the upright one. This
-    is the rule for people's own files. With an image that cannot be read it comes back as it is: whoever decodes the
-    image says what is wrong.
-
-    Raises:
-        DataError: it has the size of neither.
+    Args:
+        image: the image's file.
+        label_file: the label map's picture, whose own EXIF entry says it; None where it has no file of its own.
     """
     try:
-        height, width, orientation = read_header(image)
+        header = picture_header(image)
+        if not is_turned(header.turn) or shown_shape(header) != (header.height, header.width):
+            return False
+        return label_file is None or not is_turned(picture_header(label_file, "label map").orientation)
+    except DataError:  # whoever decodes it says what is wrong
+        return False
+
+
+def fit_labels(
+    labels: np.ndarray, image: Path, label_file: Path | None = None, own: PictureHeader | None = None
+) -> np.ndarray:
+    """Return a label map (h, w), drawn on the upright or on the stored form of an image, in its upright form (H, W).
+
+    Its own EXIF entry tells the form, else its size; where both forms have one size (`fits_both_ways`) it is taken as
+    drawn on the upright one. This is the rule for people's own files. With an image that cannot be read it comes back
+    as it is: whoever decodes the image says what is wrong.
+
+    Args:
+        labels: the label map.
+        image: the image's file.
+        label_file: the label map's file, for messages.
+        own: the header of the label map's picture; None where it has none.
+
+    Raises:
+        DataError: it has the size of neither, or an EXIF entry that does not fit the image.
+    """
+    try:
+        header = picture_header(image)
     except DataError:
         return labels
-    upright = upright_shape(height, width, orientation)
-    if labels.shape != upright and labels.shape == (height, width):
-        return apply_orientation(labels, orientation)
+    stored, upright = (header.height, header.width), shown_shape(header)
+    if own is not None and is_turned(own.orientation):
+        turned = apply_orientation(labels, own.turn)
+        height, width = turned.shape
+        untold = not is_turned(header.orientation) and upright_shape(height, width, own.orientation) != upright
+        if turned.shape != upright or not (untold or own.orientation == header.orientation):
+            subject = f"label map {label_file}"
+            raise refusal("turned_labels", subject, own=own.orientation, image=image, entry=header.orientation)
+        return turned
+    if labels.shape != upright and labels.shape == stored:
+        return apply_orientation(labels, header.turn)
     if labels.shape != upright:
-        raise _unequal_sizes(image, upright, labels.shape, label_file)
+        raise unequal_sizes(image, upright, labels.shape, label_file)
     return labels
 
 
 def check_sizes(image_file: Path, pixels: np.ndarray, labels: np.ndarray, label_file: Path | None = None) -> None:
     """Raise DataError, naming the files, unless `labels` (H, W) is as large as the image `pixels` (H, W, 3)."""
     if labels.shape != pixels.shape[:2]:
-        raise _unequal_sizes(image_file, pixels.shape[:2], labels.shape, label_file)
+        raise unequal_sizes(image_file, pixels.shape[:2], labels.shape, label_file)
 
 
-def _unequal_sizes(
+def unequal_sizes(
     image: Path, shape: tuple[int, ...], labels: tuple[int, ...], label_file: Path | None = None
 ) -> DataError:
+    """Return the error for an image of another shape (H, W) than its label map."""
     source = f" {label_file}" if label_file else ""
     return DataError(
         f"image {image} is {shape[1]}x{shape[0]} pixels and its label map{source} {labels[1]}x{labels[0]}; expected "
@@ -147,8 +109,8 @@ def _unequal_sizes(
 def exif_remark(image: Path, labels: tuple[int, ...]) -> str:
     """Return a remark where the size (H, W) of a label map is that of the image as its EXIF entry turns it; else ""."""
     with suppress(DataError):
-        height, width, orientation = read_header(image)
-        if upright_shape(height, width, orientation) == tuple(labels) != (height, width):
+        header = picture_header(image)
+        if shown_shape(header) == tuple(labels) != (header.height, header.width):
             return (
                 "; the EXIF entry of the image turns it to the size of the label map, and this data set takes images "
                 "as they are stored"

@@ -1,5 +1,6 @@
 """Colours that say class numbers, and palettes whose colours say others than their places do."""
 
+from collections import Counter
 from functools import cache
 from pathlib import Path
 
@@ -64,8 +65,9 @@ def check_palette(
         )
     if seen is None:
         return
+    entries = Counter(colours)
     for place in used:
-        if colours.count(colours[place]) == 1:
+        if entries[colours[place]] == 1:
             first, file = seen.setdefault(colours[place], (place, path))
             if first != place:
                 raise DataError(

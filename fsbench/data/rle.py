@@ -26,6 +26,27 @@ def decode_rle(rle: dict[str, Any], height: int, width: int) -> np.ndarray:
     # spared until it is needed
     from pycocotools import mask
 
+    return mask.decode(_checked(rle, height, width)).astype(bool)
+
+
+def rle_extent(rle: dict[str, Any], height: int, width: int) -> tuple[np.ndarray, int]:
+    """Return the box (4,) of a mask's pixels, as left, top, right and bottom, and their number, without decoding it.
+
+    Raises ValueError as `decode_rle`.
+    """
+    # spared until it is needed
+    from pycocotools import mask
+
+    checked = _checked(rle, height, width)
+    left, top, columns, rows = mask.toBbox(checked)
+    return np.array([left, top, left + columns, top + rows]), int(mask.area(checked))
+
+
+def _checked(rle: dict[str, Any], height: int, width: int) -> dict[str, Any]:
+    """Return a run-length mask in the form that pycocotools takes. Raises ValueError as `decode_rle`."""
+    # spared until it is needed
+    from pycocotools import mask
+
     counts = rle.get("counts")
     if list(rle.get("size", ())) != [height, width]:
         raise ValueError(f"its size is {rle.get('size')}")
@@ -39,9 +60,7 @@ def decode_rle(rle: dict[str, Any], height: int, width: int) -> np.ndarray:
         raise ValueError("it has no runs")
     if min(runs, default=0) < 0 or sum(runs) != height * width:
         raise ValueError(f"its runs do not fill {height * width} pixels")
-    if isinstance(counts, list):
-        rle = mask.frPyObjects(rle, height, width)
-    return mask.decode(rle).astype(bool)
+    return mask.frPyObjects(rle, height, width) if isinstance(counts, list) else rle
 
 
 def rle_pixels(counts: str, height: int, width: int) -> int:

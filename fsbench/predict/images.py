@@ -14,7 +14,7 @@ import torch
 
 from fsbench.base.errors import DataError, SettingsError
 from fsbench.base.files import is_file, is_folder
-from fsbench.data.orientation import read_upright
+from fsbench.data.image_io import read_upright
 from fsbench.data.transforms import RESIZES
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".heic", ".heif")

@@ -1,4 +1,4 @@
-"""Read LabelMe annotation files: paint their shapes as a label map."""
+"""Read LabelMe annotation files, which X-AnyLabeling and ISAT write as well: paint their shapes as a label map."""
 
 import base64
 import math
@@ -6,106 +6,158 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image, ImageDraw
 
 from fsbench.base.errors import DataError
 from fsbench.base.files.images import open_image
 from fsbench.base.files.names import composed
-from fsbench.data.annotation_rules import LeftOut, check_near, check_stated_size, outline_problem, visible_classes
-from fsbench.data.image_io import UNDECODABLE, one_line
+from fsbench.data.annotation_rules import (
+    OUTSIDE,
+    LeftOut,
+    check_near,
+    check_stated_size,
+    outline_problem,
+    visible_classes,
+)
+from fsbench.data.picture_file import UNDECODABLE, one_line
 
 EXPECTED = "expected the JSON file that LabelMe writes: shapes, imagePath, imageHeight, imageWidth"
-KINDS_WITHOUT_AREA = ("point", "points", "line", "linestrip")
+_FOUR_CORNERS = ("oriented_rectangle", "rotation", "quadrilateral")
+"""LabelMe's turned rectangle, X-AnyLabeling's, and X-AnyLabeling's shape of any four corners."""
+_KINDS = ("polygon", "rectangle", "circle", "mask", *_FOUR_CORNERS)
+"""Shapes that are read; no program is known to write ellipses, and a cuboid is no region of the image."""
 
 
-def paint_labelme(content: dict[str, Any], path: Path) -> tuple[np.ndarray, dict[int, str], str]:
+def paint_labelme(content: dict[str, Any], path: Path) -> tuple[np.ndarray, dict[int, str], list[str]]:
     """Paint the shapes of a LabelMe file.
 
-    Every shape is filled including its boundary, later ones over earlier ones, with coordinates truncated toward zero.
-    The label `_background_` paints background (a hole) and `__ignore__` void, as LabelMe's own `labelme2voc` does.
+    Later shapes are painted over earlier ones. Outlines are filled including their boundary, with coordinates truncated
+    toward zero; a circle is the disc that LabelMe's own programs draw. The label `_background_` paints background (a
+    hole) and `__ignore__` void, as LabelMe's own `labelme2voc` does.
 
     Args:
         content: The parsed JSON.
         path: The file, for messages.
 
     Returns:
-        The label map (H, W) uint8; class names by number, in order of appearance; and a note about reserved labels, and
-        shapes that mark no pixel, which are left out (points, lines), or "".
+        The label map (H, W) uint8; class names by number, in order of appearance; and notes: on reserved labels, on
+        shapes that are left out because they mark no pixel or cannot be read, and on corners outside the image.
 
     Raises:
         DataError: the content is not LabelMe's.
     """
     import cv2  # slow to import
 
+    numbers: dict[str, int] = {}
+    left_out = LeftOut()
     try:
         size = content["imageHeight"], content["imageWidth"]
         labels = np.zeros(check_stated_size(str(content.get("imagePath")), *size), dtype=np.uint8)
-        numbers: dict[str, int] = {}
-        left_out = LeftOut()
+        if not isinstance(content["shapes"], list):
+            raise ValueError("its shapes are no list")
         for shape in content["shapes"]:
-            kind = shape.get("shape_type") or "polygon"
-            if kind in KINDS_WITHOUT_AREA:
-                left_out.add(composed(str(shape.get("label"))), f"a {kind}")
+            label = shape.get("label") if isinstance(shape, dict) else None
+            name = composed(label if isinstance(label, str) else str(label)[:40])
+            try:
+                points, region = _region(shape, labels.shape)
+            except ValueError as error:
+                left_out.add(name, one_line(error))
                 continue
-            if not isinstance(shape["label"], str) or not shape["label"].strip():
-                raise ValueError(f"a shape's label is {shape['label']!r}, not a name")
-            name = composed(shape["label"])
-            points = _points(shape["points"], labels.shape)
-            if kind == "mask":
-                mask = _mask(shape["mask"])
-                problem = "" if mask.any() else "an empty mask"
-            else:
-                polygon = _polygon(kind, points)
-                problem = outline_problem(polygon, labels.shape)
-            if problem:
-                left_out.add(name, problem)
+            except UNDECODABLE:
+                left_out.add(name, "a shape that cannot be read")
                 continue
+            left_out.add_outside(name, [points], labels.shape)
             number = numbers.setdefault(name, len(numbers) + 1)
             if number > 254:
                 raise ValueError("more than 254 labels")
-            if kind == "mask":
-                left, top = points.min(0).astype(int)
-                mask = mask[max(-top, 0) :, max(-left, 0) :]  # without what lies above and left of the image
-                window = labels[max(top, 0) :, max(left, 0) :][: mask.shape[0], : mask.shape[1]]
-                window[mask[: window.shape[0], : window.shape[1]]] = number
+            if region.dtype == bool:
+                labels[region] = number
             else:
-                cv2.fillPoly(labels, [polygon.astype(np.int32)], number)
+                cv2.fillPoly(labels, [region], number)
     except UNDECODABLE as error:
         raise DataError(f"{path} cannot be used ({type(error).__name__}: {one_line(error)}); {EXPECTED}") from error
     labels, classes, reserved = visible_classes(labels, {number: name for name, number in numbers.items()}, left_out)
-    notes = (reserved and f"{path}: {reserved}", left_out.note(path))
-    return labels, classes, "; ".join(filter(None, notes))
+    return labels, classes, [*([f"{path}: {reserved}"] if reserved else []), *left_out.notes(path)]
+
+
+def _region(shape: dict[str, Any], size: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the points (n, 2) of a shape, as x and y, and what it marks of an image of `size` (H, W).
+
+    That is an outline to be filled, (n, 2) int32, or a mask (H, W) bool. Raises one of `UNDECODABLE` for a shape that
+    marks nothing or cannot be read; a ValueError says why.
+    """
+    kind = str(shape.get("shape_type") or "polygon")[:40]
+    a_kind = f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"
+    if kind not in _KINDS:
+        raise ValueError(a_kind)
+    if not isinstance(shape["label"], str) or not shape["label"].strip():
+        raise ValueError("a label that is no name")
+    points = _points(shape["points"], size)
+    if kind == "mask":
+        region = _mask(shape["mask"], points, size)
+    else:
+        corners = _corners(kind, points)
+        if corners is None:
+            raise ValueError(f"{a_kind} of {len(points)} points")
+        if problem := outline_problem(corners, size):
+            raise ValueError(problem)
+        region = _disc(corners, size) if kind == "circle" else corners.astype(np.int32)
+    if region.dtype == bool and not region.any():
+        raise ValueError(OUTSIDE)
+    return points, region
 
 
 def _points(corners: Any, size: tuple[int, ...]) -> np.ndarray:
     """Return corners (n, 2), as x and y, of a shape on an image of `size` (H, W). Raises ValueError for corners that
     are not two numbers each, or farther outside than twice the image's longer side."""
     if not all(isinstance(corner, list) and len(corner) == 2 for corner in corners):
-        raise ValueError("a shape's points are not all of two numbers, x and y")
+        raise ValueError("points that are not all of two numbers, x and y")
     if not all(type(value) in (int, float) for corner in corners for value in corner):
-        raise ValueError("a shape's points are not all numbers")
+        raise ValueError("points that are not all numbers")
     points = np.asarray(corners, dtype=np.float64).reshape(-1, 2)
     check_near(points, np.array(size))
     return points
 
 
-def _polygon(kind: str, points: np.ndarray) -> np.ndarray:
-    """Return the corners (n, 2), as x and y, of a polygon, rectangle or circle."""
-    if kind == "polygon":
+def _corners(kind: str, points: np.ndarray) -> np.ndarray | None:
+    """Return the corners (n, 2), as x and y, of a shape, or of the box around a circle; None for a wrong number of
+    points."""
+    if kind == "polygon" or (kind in _FOUR_CORNERS and len(points) == 4):
         return points
     if kind == "rectangle" and len(points) >= 2:
         (left, top), (right, bottom) = points.min(0), points.max(0)
-        return np.array([[left, top], [right, top], [right, bottom], [left, bottom]])
-    if kind == "circle" and len(points) == 2:
-        center, radius = points[0], math.dist(*points)
-        angle = np.linspace(0, 2 * np.pi, 180, endpoint=False)
-        return np.asarray(center + radius * np.stack([np.cos(angle), np.sin(angle)], 1))
-    raise ValueError(f"a {kind} of {len(points)} points; a mask needs polygons, rectangles or circles")
+    elif kind == "circle" and len(points) == 2:
+        radius = math.dist(*points)
+        (left, top), (right, bottom) = points[0] - radius, points[0] + radius
+    else:
+        return None
+    return np.array([[left, top], [right, top], [right, bottom], [left, bottom]])
 
 
-def _mask(encoded: str) -> np.ndarray:
-    """Decode the mask (h, w) bool of a shape, a small base64 PNG as LabelMe's automatic tools write it."""
-    with open_image(base64.b64decode(encoded), "label map") as image:
-        mask = np.asarray(image) > 0
-    if mask.ndim != 2:
-        raise ValueError("the picture of a mask is not black and white")
+def _disc(corners: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
+    """Return the disc (H, W) bool in a box, by the drawing function that LabelMe and X-AnyLabeling call for circles."""
+    disc = Image.new("L", (size[1], size[0]))
+    ImageDraw.Draw(disc).ellipse([*corners[0], *corners[2]], fill=1, outline=1)
+    return np.asarray(disc) == 1
+
+
+def _mask(encoded: str, points: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
+    """Return the pixels (H, W) bool of a mask, a small base64 PNG whose upper left corner is the first of `points`.
+
+    LabelMe rounds that corner where it was moved by parts of a pixel.
+    """
+    try:
+        with open_image(base64.b64decode(encoded), "label map") as image:
+            small = np.asarray(image) > 0
+    except UNDECODABLE as error:
+        raise ValueError("a mask that is no picture") from error
+    if small.ndim != 2:
+        raise ValueError("a mask that is not black and white")
+    if not small.any():
+        raise ValueError("an empty mask")
+    left, top = points.min(0).round().astype(int)
+    small = small[max(-top, 0) :, max(-left, 0) :]  # without what lies above and left of the image
+    mask = np.zeros(size, dtype=bool)
+    window = mask[max(top, 0) :, max(left, 0) :][: small.shape[0], : small.shape[1]]
+    window[:] = small[: window.shape[0], : window.shape[1]]
     return mask

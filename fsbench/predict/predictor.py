@@ -22,8 +22,8 @@ from fsbench.core.image_features import digest
 from fsbench.core.loading import own_pixels
 from fsbench.core.prediction import array
 from fsbench.data.batch import EpisodeBatch, Hints, normalise
+from fsbench.data.image_io import read_upright
 from fsbench.data.label_maps import resize_labels
-from fsbench.data.orientation import read_upright
 from fsbench.predict.images import LoadedImage, QueryImage, find_images, load_image, prefetch_map, read_image_file
 from fsbench.predict.presence import PresenceWorth, presence_worth
 from fsbench.predict.result import ClassPresence, Result, image_instances, palette

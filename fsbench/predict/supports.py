@@ -6,7 +6,7 @@ Shapes: (H, W) an image, M distinct images, N classes, K shots, S image side.
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 import numpy as np
@@ -14,31 +14,45 @@ import torch
 from torch import Tensor
 
 from fsbench.base.errors import DataError, SettingsError, did_you_mean
-from fsbench.base.files import is_file, is_folder, read_json, sha256_file
+from fsbench.base.files import is_file, is_folder, read_bytes, read_json, sha256_file
 from fsbench.base.files.names import composed, existing_form, other_case
 from fsbench.data.annotation_rules import LeftOut, visible_classes
 from fsbench.data.class_names import check_names
 from fsbench.data.coco_json import read_instances
 from fsbench.data.dataset import VOID
-from fsbench.data.image_io import from_colours, open_labels, read_label_map
+from fsbench.data.file_rules import remark
+from fsbench.data.image_io import HALF, is_transparent, read_mask, read_photo
 from fsbench.data.label_maps import way_labels
-from fsbench.data.orientation import fit_labels, fits_both_ways, read_upright
+from fsbench.data.orientation import apply_orientation, fit_labels, fits_both_ways
 from fsbench.data.palettes import SeenColours
 from fsbench.data.transforms import RESIZES
+from fsbench.predict.embedded import embedded_file, embedded_picture, labels_on_photo
 from fsbench.predict.images import SUFFIXES
 from fsbench.predict.labelme import paint_labelme
 
 FORMS = "[name=]photo:mask.png, photo:labelme.json, labelme.json, coco.json or a folder of these"
 PHOTOS, MASKS = "photos", "masks"
 """Folders of a folder of supports, in which a photo and its mask have one name."""
-HALF = 128
-"""The grey value from which on a pixel of a smoothed mask is foreground."""
 MAX_CLASSES = 254
 
 SupportSpec = tuple[str, Path | None, Path]
 """Class name or ""; image, None where the file names it; mask or JSON file."""
-_Drawn = tuple[Path | str, np.ndarray, dict[int, str]]
-"""Image, or its name in an annotation file; label map (H, W) uint8; names of the numbers that are classes."""
+
+
+class _Drawn(NamedTuple):
+    """A label map and its image.
+
+    Attributes:
+        image: the image, or its name in an annotation file.
+        labels: (H, W) uint8.
+        classes: names of the numbers that are classes.
+        embedded: of a LabelMe file that is to find its image: the content of the image file in it, which may be empty.
+    """
+
+    image: Path | str
+    labels: np.ndarray
+    classes: dict[int, str]
+    embedded: bytes | None = None
 
 
 @dataclass(frozen=True)
@@ -155,7 +169,7 @@ def read_supports(
     ):
         found: Iterable[_Drawn]
         if image is not None and file.suffix.lower() != ".json":
-            found = [(image, *_mask_classes(composed(name), file, by_number, colours, notes))]
+            found = [_Drawn(image, *_mask_classes(composed(name), image, file, by_number, colours, notes))]
         elif name:
             raise SettingsError(
                 f"support {name}={file} names a class, but the labels in the file do; leave out '{name}='"
@@ -168,20 +182,37 @@ def read_supports(
                 else _coco_classes(file, content, chosen, notes)
             )
         photos: dict[Path, str | Path] = {}
-        for stated, labels, shown in found:
+        for stated, labels, shown, embedded in found:
             taken = {number: label for number, label in shown.items() if not chosen or label in chosen}
             if not taken:
                 continue  # its photo need not be here
-            photo = stated if isinstance(stated, Path) else find_named_image(stated, file, root)
+            try:
+                photo = stated if isinstance(stated, Path) else find_named_image(stated, file, root)
+            except DataError:
+                if not embedded:
+                    raise
+                supports.append(Support(str(file), *embedded_picture(embedded, labels, file), taken))
+                notes.append(remark("labelme_picture_alone", file, photo=stated))
+                continue
             if photos.setdefault(photo, stated) != stated:
                 raise DataError(
                     f"{file} has the images {photos[photo]} and {stated}, for which there is {photo} alone; expected a "
                     "photo for each; put them at the stated paths or give --support-root"
                 )
-            pixels, _ = read_upright(photo)
-            supports.append(Support(str(photo), pixels, fit_labels(labels, photo, file), taken))
-            if fits_both_ways(photo):
-                notes.append(f"{photo} is turned by its EXIF entry; its mask is taken as drawn on the turned picture")
+            pixels, header = read_photo(photo)
+            pixels = apply_orientation(pixels, header.turn)
+            if embedded and embedded != read_bytes(photo, "image"):
+                picture, labels = embedded_picture(embedded, labels, file)
+                labels = labels_on_photo(picture, labels, pixels, header.turn, photo, file)
+            else:
+                labels = fit_labels(labels, photo, file)
+                if fits_both_ways(photo, None if file.suffix.lower() == ".json" else file):
+                    notes.append(remark("fits_both_ways", photo))
+            if embedded == b"" and photo.stem != file.stem and (own := _photo_of_its_name(file, root)):
+                notes.append(remark("labelme_other_name", file, photo=photo, own=own, file=file))
+            if is_transparent(photo, header):
+                notes.append(remark("transparent_photo", photo))
+            supports.append(Support(str(photo), pixels, labels, taken))
     shown_classes = {name for support in supports for name in support.classes.values()}
     check_names(shown_classes, "the supports")
     for name in (*chosen, *by_number.values()):
@@ -265,14 +296,14 @@ def parse_classes(text: str) -> tuple[dict[int, str], list[str]]:
 
 
 def _mask_classes(
-    name: str, file: Path, by_number: dict[int, str], colours: SeenColours, notes: list[str]
+    name: str, image: Path, file: Path, by_number: dict[int, str], colours: SeenColours, notes: list[str]
 ) -> tuple[np.ndarray, dict[int, str]]:
-    """Read a mask, and name its numbers; `name` is that of its one class, or "".
+    """Read the mask of an image, and name its numbers; `name` is that of its one class, or "".
 
     Raises DataError where it marks nothing, or nothing that has a name.
     """
     # a named mask has a number of its own
-    labels, smoothed = read_mask(file, None if name else colours, by_number, is_one_class=bool(name))
+    labels, smoothed = read_mask(file, None if name else colours, by_number, is_one_class=bool(name), photo=image)
     if smoothed and not by_number:
         if not name:
             raise DataError(
@@ -304,14 +335,14 @@ def _mask_classes(
 
 def _labelme_classes(image: Path | None, file: Path, content: dict[str, Any], notes: list[str]) -> _Drawn:
     """Return the image of a LabelMe file, as a path or as the file states it, its label map, and its classes."""
-    labels, names, note = paint_labelme(content, file)
+    labels, names, found = paint_labelme(content, file)
     if not names:
-        raise DataError(
-            f"{file} has no shape with an area; expected at least one polygon, rectangle, circle or mask"
-            + (f"; {note}" if note else "")
-        )
-    notes += [note] if note else []
-    return image or str(content.get("imagePath") or ""), labels, names
+        expected = "expected at least one polygon, rectangle, circle or mask"
+        raise DataError("; ".join([f"{file} has no shape with an area", expected, *found]))
+    notes += found
+    if image is not None:
+        return _Drawn(image, labels, names)
+    return _Drawn(str(content.get("imagePath") or ""), labels, names, embedded_file(content, file))
 
 
 def _coco_classes(file: Path, content: dict[str, Any], chosen: Collection[str], notes: list[str]) -> Iterator[_Drawn]:
@@ -339,52 +370,8 @@ def _coco_classes(file: Path, content: dict[str, Any], chosen: Collection[str], 
             labels, shown, reserved = visible_classes(instances.paint(stated), drawn, left_out)
             if reserved and (not chosen or not set(chosen).isdisjoint(shown.values())):
                 notes.append(f"{file}: {stated}: {reserved}")
-            yield stated, labels, shown
-    if left_out.words:
-        notes.append(left_out.note(file))
-
-
-def read_mask(
-    path: Path, seen: SeenColours | None = None, classes: Collection[int] = (), *, is_one_class: bool = False
-) -> tuple[np.ndarray, bool]:
-    """Read a mask file as people save it.
-
-    Black and white, also in a colour mode, is class 1; transparent pixels are unmarked. Anything else is read by
-    `read_label_map`: palette indices and grey values are class numbers, colours follow the VOC colour map.
-
-    Args:
-        path: The file.
-        seen: As of `read_label_map`, of files whose numbers mean the same classes.
-        classes, is_one_class: As of `read_label_map`.
-
-    Returns:
-        A label map (H, W) uint8: 0 is unmarked, 255 void, anything else a class number; and whether it looks like black
-        and white with smoothed edges rather than class numbers: grey, with at least three levels between on fewer
-        pixels than white has, or with more levels than an image has classes.
-
-    Raises:
-        DataError: As of `read_label_map`.
-    """
-    with open_labels(path, "mask") as image:
-        mode, pixels = image.mode, np.asarray(image.convert("RGBA") if image.mode == "LA" else image)
-    if mode in ("LA", "RGB", "RGBA"):
-        colours = pixels if mode == "RGB" else pixels[..., :3] * (pixels[..., 3:] > 0)
-        shades = colours[..., 0]
-        if (colours != colours[..., :1]).any() or not _is_black_and_white(shades):
-            return from_colours(colours, path), False
-        return (shades > 0).astype(np.uint8), False
-    if mode in ("L", "I", "I;16", "I;16B") and _is_black_and_white(pixels):
-        return (pixels > 0).astype(np.uint8), False
-    labels = read_label_map(path, seen, classes, is_one_class=is_one_class)
-    between = labels[(labels > 0) & (labels < 255)]
-    levels = len(np.unique(between))
-    smoothed = levels > 32 or (levels >= 3 and len(between) < np.count_nonzero(labels == 255))
-    return labels, mode == "L" and bool(smoothed)
-
-
-def _is_black_and_white(shades: np.ndarray) -> bool:
-    """Return whether there is white, of 8 or of 16 bits, and nothing else but black."""
-    return set(np.unique(shades).tolist()) - {0} in ({255}, {65535})
+            yield _Drawn(stated, labels, shown)
+    notes += left_out.notes(file)
 
 
 def read_annotations(path: Path) -> dict[str, Any]:
@@ -411,7 +398,7 @@ def find_named_image(stated: str, file: Path, root: Path | None) -> Path:
     Raises:
         DataError: it is not there.
     """
-    folders = [root] if root else [file.parent, file.parent / PHOTOS]
+    folders = _photo_folders(file, root)
     plain = PurePosixPath(stated.replace("\\", "/"))
     spaced = PurePosixPath(unquote(str(plain)))
     for folder in folders:
@@ -423,6 +410,16 @@ def find_named_image(stated: str, file: Path, root: Path | None) -> Path:
         f"{file} is about the photo {plain}, which is not in {folders[0]}{other_case(folders[0] / plain)}; put it "
         "there or give --support-root"
     )
+
+
+def _photo_of_its_name(file: Path, root: Path | None) -> Path | None:
+    """Return a photo that has the name of an annotation file but for the suffix, where its photos are looked for."""
+    paths = (path for folder in _photo_folders(file, root) for path in sorted(folder.glob("*")))
+    return next((path for path in paths if path.stem == file.stem and path.suffix.lower() in SUFFIXES), None)
+
+
+def _photo_folders(file: Path, root: Path | None) -> list[Path]:
+    return [root] if root else [file.parent, file.parent / PHOTOS]
 
 
 def _first(items: Iterable[Any]) -> str:

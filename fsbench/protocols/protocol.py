@@ -132,9 +132,8 @@ class Protocol:
         drawn = self.draw.official_episodes(index, task)
         kind = {} if self.kind is None else {"kind": self.kind}
         test = {"protocol": self.name, "version": self.version} if self.draw.is_test else {}
-        return Manifest(
-            kind | test | {"dataset": index.name} | self.draw.header_entries(index, task, drawn), drawn.episodes
-        )
+        entries = kind | test | {"dataset": index.name} | self.draw.header_entries(index, task, drawn)
+        return self.draw.without_copies(index, task, Manifest(entries, drawn.episodes))
 
     @property
     def in_validation(self) -> "Protocol":

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from html import escape
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,13 @@ import numpy as np
 from fsbench.base.errors import SettingsError
 from fsbench.base.files import fingerprint
 from fsbench.data.connected import Box
+from fsbench.data.copies import copy_remarks
 from fsbench.data.dataset import ClassificationIndex
 from fsbench.data.episodes.episode import ClassificationEpisode, Episode
 from fsbench.data.episodes.manifest import Manifest
 from fsbench.data.file_digests import content_digests, contents_sha256, states_sha256
+from fsbench.data.image_io import image_pixels
 from fsbench.data.label_maps import way_labels
-from fsbench.data.orientation import image_pixels
 from fsbench.protocols.counting import ImageCounting
 from fsbench.protocols.notebook_view import outlined, tiles_html
 from fsbench.protocols.protocol import Protocol
@@ -269,6 +271,13 @@ class Test:
         if isinstance(self.index, ClassificationIndex):
             return fingerprint([self.index.sha256, content_digests(self.files)])
         return contents_sha256(self.index, self.manifest.image_names)
+
+    @cached_property
+    def remarks(self) -> list[str]:
+        """Sentences on its data that a reader of scores must know: images that are there under several names."""
+        if isinstance(self.index, ClassificationIndex):
+            return copy_remarks(self.index, chain.from_iterable(self.index.images))
+        return copy_remarks(self.index, self.manifest.image_names)
 
     @property
     def files_state(self) -> str:

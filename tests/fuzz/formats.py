@@ -28,8 +28,7 @@ from fsbench.data.coco_json import read_instances
 from fsbench.data.episodes.episode import Episode
 from fsbench.data.episodes.manifest import Manifest, read_manifest
 from fsbench.data.episodes.task import EpisodeTask
-from fsbench.data.image_io import read_label_map, read_pixels
-from fsbench.data.orientation import read_upright
+from fsbench.data.image_io import read_label_map, read_mask, read_pixels, read_upright
 from fsbench.data.rle import encode_ways
 from fsbench.datamodules.datasets.folder import read_description
 from fsbench.datamodules.datasets.pascal import read_sbd
@@ -39,8 +38,7 @@ from fsbench.datamodules.lists.image_list import read_list
 from fsbench.datamodules.prepare.unpack import unpack
 from fsbench.predict.folder import PredictionJournal, write_coco, write_scores
 from fsbench.predict.images import QueryImage
-from fsbench.predict.labelme import paint_labelme
-from fsbench.predict.supports import read_annotations, read_mask
+from fsbench.predict.supports import read_supports
 from fsbench.protocols.kit.answers import Answers, AnswersError, line_of
 from fsbench.protocols.kit.kit import check_kit, read_kit
 from fsbench.protocols.kit.reader import check_answers
@@ -99,8 +97,10 @@ def _labelme() -> dict[str, Any]:
         {"label": "dog", "points": [[2, 2], [5.5, 6]], "shape_type": "rectangle"},
         {"label": "cat", "points": [[4, 4], [6, 4]], "shape_type": "circle"},
         {"label": "cow", "points": [[1, 1], [5, 4]], "shape_type": "mask", "mask": mask},
+        {"label": "cow", "points": [[1, 1], [5, 1], [6, 4], [2, 4]], "shape_type": "oriented_rectangle"},
     ]
-    return {"shapes": shapes, "imagePath": "a.jpg", "imageHeight": 9, "imageWidth": 12}
+    picture = base64.b64encode(_picture("jpeg")).decode()
+    return {"shapes": shapes, "imagePath": "a.jpg", "imageHeight": 9, "imageWidth": 12, "imageData": picture}
 
 
 def _coco() -> dict[str, Any]:
@@ -111,6 +111,7 @@ def _coco() -> dict[str, Any]:
         "categories": [{"id": 1, "name": "cat"}, {"id": 7, "name": "dog"}],
         "annotations": [
             {"id": n, "image_id": 5, "category_id": 1 + 6 * n, "iscrowd": 0, "segmentation": shape}
+            | {"bbox": [1, 1, 7, 6], "area": 20}
             for n, shape in enumerate(shapes)
         ],
     }
@@ -360,8 +361,9 @@ FORMATS = {
     "folds": Format("folds.yaml", FOLDER, read_description, _yaml),
     "manifest": Format("m.jsonl", _manifest(), read_manifest, _lines),
     "manifest.gz": Format("m.jsonl.gz", gzip.compress(_lines(_manifest())), read_manifest),
-    "labelme": Format("a.json", _labelme(), lambda path: paint_labelme(read_annotations(path), path), _json),
+    "labelme": Format("a.json", _labelme(), lambda path: read_supports([str(path)]), _json),
     "coco": Format("instances.json", _coco(), _read_coco, _json),
+    "coco supports": Format("a.json", _coco(), lambda path: read_supports([str(path)]), _json),
     "image list": Format("list.json", LIST, _read_images_list, _json),
     "names": Format("train.txt", b"a\nb.jpg\nc/d.png\n", read_names),
     "rows": Format("list.txt", b"# x\na 1 2 b\nc 2 3 d e\n", partial(rows, columns=4, form="a b c d")),

@@ -340,12 +340,12 @@ Check the archives with md5sum.
                 folder, f"{len(missing)} annotated images have no photo: {some(missing)}; expected one for each"
             )
 
-        def sources(name: str) -> tuple[Path, tuple[int, int]]:
-            """Return the image file and the (width, height) that the annotations give it."""
-            height, width = instances.sizes[instances.rows[name.partition("/")[2]]].tolist()
-            return self.image_path(name), (width, height)
+        def stated(name: str) -> tuple[tuple[int, ...], Path]:
+            """Return the height and the width that the annotations give an image, and their file."""
+            return tuple(instances.sizes[instances.rows[name.partition("/")[2]]].tolist()), instances.path
 
-        check_files(report, f"{folder}, files", [name for name in annotated if name in images], sources)
+        there = [name for name in annotated if name in images]
+        check_files(report, f"{folder}, files", there, self.image_path, stated)
 
 
 class CocoAll(JoinedFolds, Coco):

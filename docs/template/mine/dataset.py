@@ -8,7 +8,6 @@ import numpy as np
 from fsbench.base.errors import DataError
 from fsbench.data.dataset import Part, SegmentationIndex
 from fsbench.data.image_io import read_label_map
-from fsbench.data.orientation import fit_labels
 
 
 class MyImages(SegmentationIndex):
@@ -22,7 +21,7 @@ class MyImages(SegmentationIndex):
     class_names = ("disc", "square", "cross", "stripes")  # of classes 1, 2, … in the label maps
     folds = 2
     classes_of_fold = 2
-    turns_images = True  # as their EXIF entries say; fit_labels brings label maps into the same form
+    turns_images = True  # as their EXIF entries say; read_label_map brings label maps into the same form
 
     def __init__(self, root: str = "data/my_images"):
         self.root = Path(root).expanduser()
@@ -44,4 +43,4 @@ class MyImages(SegmentationIndex):
     def label_map(self, name: str) -> np.ndarray:
         """Return the label map (H, W) uint8: 0 background, class numbers, 255 void."""
         file = self.root / "masks" / f"{name}.png"
-        return fit_labels(read_label_map(file), self.image_path(name), file)
+        return read_label_map(file, photo=self.image_path(name))

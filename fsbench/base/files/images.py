@@ -56,8 +56,13 @@ def open_image(source: Path | bytes, kind: str = "image") -> Iterator[Image.Imag
 
 
 def _is_heif(file: IO[bytes]) -> bool:
-    """Return whether a file, whose position is at its start before and after, begins as HEIC and HEIF images do."""
+    """Return whether a file, whose position is at its start before and after, begins as HEIC and HEIF images do.
+
+    Raises OSError for an empty one.
+    """
     start = file.read(12)
+    if not start:
+        raise OSError("it is empty")
     file.seek(0)
     return start[4:8] == b"ftyp" and start[8:] in _HEIF_BRANDS
 

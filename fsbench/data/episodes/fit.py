@@ -73,9 +73,10 @@ def _without_class(manifest: Manifest, index: SegmentationIndex, progress: Calla
 
 
 def check_fits(manifest: Manifest, index: SegmentationIndex, source: str) -> None:
-    """Raise DataError unless `manifest`, read from `source`, fits the local data."""
+    """Raise DataError unless `manifest`, read from `source`, fits the local data, and these their own description."""
     found = mismatches(manifest, index)
     if found:
         raise DataError(
             f"the manifest {source} does not fit the data: {'; '.join(found)}; use the data it was made with"
         )
+    index.check_classes((), manifest.image_names)

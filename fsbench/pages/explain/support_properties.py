@@ -8,8 +8,8 @@ from PIL import Image
 
 from fsbench.data.dataset import SegmentationIndex
 from fsbench.data.episodes.episode import Episode
+from fsbench.data.image_io import image_pixels
 from fsbench.data.label_maps import way_labels
-from fsbench.data.orientation import image_pixels
 from fsbench.records.record import Record
 from fsbench.results.studies.supports.sensitivity import Properties
 from fsbench.runner.engine.stored_data import open_dataset

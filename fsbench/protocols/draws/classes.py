@@ -6,12 +6,14 @@ list can be reproduced. These follow from (seed, episode index) alone and are th
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import islice
+from itertools import chain, islice
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 
 from fsbench.base.errors import DataError, SettingsError
+from fsbench.data.copies import photo_files
 from fsbench.data.dataset import ClassificationIndex
 from fsbench.data.episodes.episode import ClassificationEpisode
 from fsbench.data.episodes.manifest import CLASSIFICATION, Header, Manifest
@@ -120,22 +122,33 @@ class LabelledImages(Draw):
         return replace(episode, support=tuple(way[:shot] for way in episode.support))
 
     def support_redraw(self, index: ClassificationIndex, task: ClassificationTask, official: Manifest) -> SupportRedraw:
-        sizes = [len(images) for images in index.images]
+        photos = _photos(index)
 
         def redraw(episode: ClassificationEpisode, rng: np.random.Generator) -> ClassificationEpisode:
-            support = []
-            for number, queries in zip(episode.classes, episode.query, strict=True):
-                others = [place for place in range(sizes[number]) if place not in queries]
+            support, asked = [], _shown_photos(photos, episode.classes, episode.query)
+            for number, own in zip(episode.classes, (photos[number] for number in episode.classes), strict=True):
+                others = [place for place, photo in enumerate(own) if photo not in asked]
                 if not others:
                     raise DataError(
-                        f"class '{index.class_names[number]}' has {sizes[number]} images, all of them queries of "
-                        f"episode {episode.index}; expected one more for other supports; lower the queries, or leave "
-                        "draws out"
+                        f"class '{index.class_names[number]}' has {len(own)} images, all of them queries of episode "
+                        f"{episode.index} or copies of some; expected one more for other supports; lower the queries, "
+                        "add images, or leave draws and copies out"
                     )
                 support.append(draw_distinct(rng, others, task.shot))
             return replace(episode, support=tuple(support))
 
         return redraw
+
+    def without_copies(self, index: ClassificationIndex, task: ClassificationTask, official: Manifest) -> Manifest:
+        """Return the official episodes with other supports where one is a copy of a query."""
+        photos = _photos(index) if index.source.kind == "own" else ()
+        if len(set(chain.from_iterable(photos))) == sum(map(len, photos)):
+            return official
+        redraw, episodes = self.support_redraw(index, task, official), list[Any](official.episodes)
+        for place, episode in enumerate(episodes):
+            if _has_copy(photos, episode):
+                episodes[place] = redraw(episode, np.random.default_rng([task.seed, episode.index, 0]))
+        return replace(official, episodes=tuple(episodes))
 
     def title(self, header: Header) -> str:
         return (
@@ -161,6 +174,28 @@ class LabelledImages(Draw):
             Choice("episodes a fold", f"{count}, and there are no folds"),
             Choice("ways", "N classes at once, of all that the data set has"),
         ]
+
+
+Photos = Sequence[Sequence[Path]]
+"""By class the photo of each of its images, see `fsbench.data.copies.photo_files`."""
+
+
+def _photos(index: ClassificationIndex) -> Photos:
+    photo_of = photo_files(index, chain.from_iterable(index.images))
+    return [[photo_of(name) for name in images] for images in index.images]
+
+
+def _shown_photos(photos: Photos, classes: Sequence[int], places: Sequence[Sequence[int]]) -> set[Path]:
+    """Return the photos at some places of each of the classes."""
+    return {photos[number][place] for number, own in zip(classes, places, strict=True) for place in own}
+
+
+def _has_copy(photos: Photos, episode: ClassificationEpisode) -> bool:
+    """Return whether a support is a copy of a query; the query itself may be one in a class that is repeated."""
+    repeated = zip(episode.support, episode.query, strict=True)
+    supports = [[place for place in own if place not in asked] for own, asked in repeated]
+    asked = _shown_photos(photos, episode.classes, episode.query)
+    return not asked.isdisjoint(_shown_photos(photos, episode.classes, supports))
 
 
 def classification_episodes(

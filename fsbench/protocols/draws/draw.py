@@ -8,16 +8,18 @@ seen and answers counted it does not know.
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from itertools import chain
 from typing import Any, ClassVar, Literal
 
 from fsbench.base.errors import SettingsError
 from fsbench.data.connected import BoxOf
+from fsbench.data.copies import photo_files
 from fsbench.data.dataset import DERIVED, SegmentationIndex
 from fsbench.data.episodes.manifest import Header, Manifest
 from fsbench.data.episodes.settings import SETTINGS, unknown_setting
 from fsbench.data.episodes.task import EpisodeTask
 from fsbench.protocols.conditions import ALL_EPISODES, ListsAndDraw
-from fsbench.protocols.draws.further import SupportRedraw, redraw_of_names
+from fsbench.protocols.draws.further import SupportRedraw, redraw_copies, redraw_of_names
 from fsbench.protocols.words import OTHERS, Choice, check_by_dataset, value_on, words_by_dataset
 
 Count = int | Literal["all"]
@@ -221,7 +223,18 @@ class Draw(ABC):
             task: the choices that the episodes follow from.
             official: manifest of the official episodes.
         """
-        return redraw_of_names(index, self.support_candidates(index, task, official), self.supports_repeat)
+        candidates = self.support_candidates(index, task, official)
+        photo_of = photo_files(index, {*official.image_names, *chain.from_iterable(candidates.values())})
+        return redraw_of_names(photo_of, candidates, self.supports_repeat)
+
+    def without_copies(self, index: Any, task: Any, official: Manifest) -> Manifest:
+        """Return the official episodes with other supports where one is a copy of the query.
+
+        Those of published data sets stay as they are. Raises DataError where a class has too few other images.
+        """
+        apart = redraw_copies(index, official.image_names, lambda: self.support_redraw(index, task, official))
+        seed = official.entries.get("seed") or 0
+        return replace(official, episodes=tuple(apart(one, seed, one.index, 0) for one in official.episodes))
 
     def support_candidates(
         self, index: SegmentationIndex, task: EpisodeTask, official: Manifest
@@ -255,6 +268,8 @@ class Draw(ABC):
     def check_task(self, name: str, index: SegmentationIndex, task: EpisodeTask) -> None:
         """Raise SettingsError for an unknown fold, way, shot or setting and for what the test does not define.
 
+        Raises DataError where label maps contradict the data set's classes.
+
         Args:
             name: of the protocol, for messages.
             index: the data set.
@@ -273,6 +288,7 @@ class Draw(ABC):
         for what, value in (("way", task.way), ("shot", task.shot), ("episodes", task.episodes)):
             if value is not None and value < 1:
                 raise SettingsError(f"{what} is {value}, expected 1 or more")
+        index.check_classes(() if task.skip_small_classes else index.test_classes(task.fold))
 
     def check_choices(self, name: str, setting: str, way: int) -> None:
         """Raise SettingsError for a setting or a number of ways that the protocol of this name does not define."""

@@ -4,18 +4,21 @@ Draw 0 is the official one. Draw d > 0 of episode i follows from (seed, i, d) al
 images that the official list has for the class. Its number is i + d · E, where E episodes are official.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import islice
+from functools import cache
+from itertools import chain, islice
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 
-from fsbench.base.errors import SettingsError
+from fsbench.base.errors import DataError, SettingsError
+from fsbench.data.copies import photo_files
 from fsbench.data.dataset import SegmentationIndex
 from fsbench.data.episodes.episode import Episode
 from fsbench.data.episodes.manifest import Manifest
-from fsbench.protocols.draws.pools import TooFewImages
+from fsbench.protocols.draws.pools import Pool, TooFewImages
 
 Item = TypeVar("Item")
 
@@ -56,12 +59,12 @@ def with_draws(official: Manifest, draws: int, further: tuple[Any, ...]) -> Mani
 
 
 def redraw_of_names(
-    index: SegmentationIndex, candidates: Mapping[int, Sequence[str]], supports_repeat: bool
+    photo_of: Callable[[str], Path], candidates: Mapping[int, Sequence[str]], supports_repeat: bool
 ) -> SupportRedraw:
     """Return a function that draws other supports for an episode: as many as it has, none from the query's photo.
 
     Args:
-        index: the data set.
+        photo_of: image -> its photo, see `fsbench.data.copies.photo_files`.
         candidates: class number -> images to draw from.
         supports_repeat: whether an image may be drawn twice for one episode, as the protocol has it.
 
@@ -72,21 +75,74 @@ def redraw_of_names(
     distinct = {number: list(dict.fromkeys(names)) for number, names in candidates.items()}
 
     def redraw(episode: Episode, rng: np.random.Generator) -> Episode:
-        photo = index.image_path(episode.query)
+        photo = photo_of(episode.query)
         supports = []
         for number, official in zip(episode.classes, episode.supports, strict=True):
             images, shot = distinct[number], len(official)
             usable = (images[place] for place in rng.permutation(len(images)))
-            drawn = list(islice((name for name in usable if index.image_path(name) != photo), shot))
+            drawn = list(islice((name for name in usable if photo_of(name) != photo), shot))
             if len(drawn) < (1 if supports_repeat else shot):
                 raise TooFewImages(number, len(drawn), shot)
             if supports_repeat and shot > 1:
                 usable = (images[place] for place in _endless_places(rng, len(images)))
-                drawn = list(islice((name for name in usable if index.image_path(name) != photo), shot))
+                drawn = list(islice((name for name in usable if photo_of(name) != photo), shot))
             supports.append(tuple(drawn))
         return replace(episode, supports=tuple(supports))
 
     return redraw
+
+
+def redraw_copies(
+    index: SegmentationIndex, names: Iterable[str], redraw: Callable[[], SupportRedraw]
+) -> Callable[..., Episode]:
+    """Return a function of an episode and numbers that seed a generator: it draws other supports for the episode where
+    one is a copy of the query, as only data sets of the user's own have them.
+
+    Args:
+        index: the data set.
+        names: images of the episodes.
+        redraw: makes what draws other supports; asked once, when the first episode needs it.
+
+    Raises (when an episode is drawn):
+        DataError: a class has too few images that are no copies of the query.
+    """
+    if index.source.kind != "own":
+        return lambda episode, *seed: episode
+    photo_of, made = photo_files(index, names), cache(redraw)
+
+    def apart(episode: Episode, *seed: int) -> Episode:
+        others = {name for way in episode.supports for name in way if name != episode.query}
+        if photo_of(episode.query) not in map(photo_of, others):
+            return episode
+        try:
+            changed: Episode = made()(episode, np.random.default_rng(seed))
+        except TooFewImages as error:
+            raise DataError(
+                f"{index.name}: without the copies of the query {episode.query}, {index.name_of(error.number)} has too "
+                f"few images ({error}); leave copies out of the lists, or add images"
+            ) from error
+        return changed
+
+    return apart
+
+
+def redraw_copies_in(index: SegmentationIndex, pool: Pool) -> Callable[..., Episode]:
+    """Return `redraw_copies` of episodes that are drawn from a pool, whose supports do not repeat."""
+    names = {*pool.images, *chain.from_iterable(pool.images_of.values())}
+    return redraw_copies(index, names, lambda: redraw_of_names(photo_files(index, names), pool.images_of, False))
+
+
+def queries_apart(index: SegmentationIndex, queries: Sequence[str], supports: Iterable[str]) -> list[str]:
+    """Return the queries that are no support, nor a copy of one, of supports that serve all queries of a run.
+
+    Of published data sets all are returned.
+    """
+    if index.source.kind != "own":
+        return list(queries)
+    supports = set(supports)
+    photo_of = photo_files(index, {*queries, *supports})
+    shown = set(map(photo_of, supports))
+    return [name for name in queries if photo_of(name) not in shown]
 
 
 def _endless_places(rng: np.random.Generator, number: int) -> Iterator[int]:

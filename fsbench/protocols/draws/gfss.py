@@ -9,6 +9,7 @@ import hashlib
 import random
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
 
 from fsbench.base.errors import DataError, SettingsError
@@ -18,6 +19,7 @@ from fsbench.data.episodes.manifest import Header
 from fsbench.data.episodes.task import EpisodeTask
 from fsbench.protocols.conditions import NOT_STATED, ListsAndDraw
 from fsbench.protocols.draws.draw import Draw, OfficialEpisodes
+from fsbench.protocols.draws.further import queries_apart
 from fsbench.protocols.draws.image_lists import image_lists
 from fsbench.protocols.draws.pools import LEAVE_OUT
 from fsbench.protocols.provider import Provider
@@ -240,7 +242,8 @@ class FixedSupports(SupportsForAll):
         episodes: list[Episode] = []
         lengths, official = [], 0
         for run, (supports, others) in enumerate(drawn):
-            asked = self._queries(index, others, run, seed)
+            apart = queries_apart(index, others, chain.from_iterable(supports))
+            asked = self._queries(index, apart, run, seed)
             official += len(asked)
             if task.episodes is not None:  # so many over all runs
                 asked = asked[: task.episodes // self.runs + (run < task.episodes % self.runs)]
@@ -396,7 +399,7 @@ class TrialSupports(SupportsForAll):
         novel = [number for number in novel if number not in few]
         listed = [name for name, _ in self.images(index).pairs]
         tested = _shown(index, "val", listed, {*novel, *base})
-        queries = queries_by_novel_class(tested, novel)
+        queries = queries_apart(index, queries_by_novel_class(tested, novel), chain.from_iterable(supports.values()))
         requested = len(queries) if task.episodes is None else min(task.episodes, len(queries))
         ordered, ways = (*base, *novel), (*((),) * len(base), *(supports[number] for number in novel))
         episodes = [

@@ -7,6 +7,7 @@ follows from (seed, i) alone. Further episodes about base classes give a thresho
 from abc import abstractmethod
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import chain, islice
 from math import isqrt
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from fsbench.base.errors import DataError, SettingsError
+from fsbench.data.copies import photo_files
 from fsbench.data.dataset import VOID, PairList, SegmentationIndex
 from fsbench.data.episodes.episode import Episode
 from fsbench.data.episodes.manifest import Classes, Header, Manifest
@@ -107,7 +109,7 @@ class PresencePool:
         for number in self.class_ids:
             photos: set[Path] = set()
             for name in filter(self._shows(number), self.images_of.get(number, ())):
-                photos.add(self.index.image_path(name))
+                photos.add(self._photo_of(name))
                 if len(photos) > shot:
                     break
             if len(photos) <= shot:
@@ -143,12 +145,12 @@ class PresencePool:
         Raises:
             DataError: there are fewer.
         """
-        taken = {self.index.image_path(query)}
+        taken = {self._photo_of(query)}
         supports: list[str] = []
         for name in _shuffled(rng, self.images_of[number]):
             if len(supports) == shot:
                 break
-            photo = self.index.image_path(name)
+            photo = self._photo_of(name)
             if photo not in taken and self._shows(number)(name):
                 taken.add(photo)
                 supports.append(name)
@@ -158,6 +160,10 @@ class PresencePool:
                 f"expected {shot} of other images; {lower_shots(shot)}or add images"
             )
         return tuple(supports)
+
+    @cached_property
+    def _photo_of(self) -> Callable[[str], Path]:
+        return photo_files(self.index, chain.from_iterable(self.images_of.values()))
 
     def _shown_class(self, name: str) -> int:
         """Return a class that image `name` shows, one of those that are listed where it shows such."""

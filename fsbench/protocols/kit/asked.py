@@ -3,12 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-from fsbench.base.errors import DataError
-from fsbench.base.files.images import open_image
 from fsbench.data.dataset import SegmentationIndex
 from fsbench.data.episodes.episode import ClassificationEpisode, Episode
-from fsbench.data.image_io import UNDECODABLE, one_line
-from fsbench.data.orientation import image_orientation, upright_shape
+from fsbench.data.orientation import shown_shape
+from fsbench.data.picture_file import picture_header
 from fsbench.protocols.kit.answers import Asked
 from fsbench.protocols.test import Test
 
@@ -23,15 +21,10 @@ def image_shape(index: SegmentationIndex, name: str) -> tuple[int, int]:
         height, width = index.label_map(name).shape
         return height, width
     path, crop = Path(index.image_path(name)), index.crop(name)
-    try:
-        with open_image(path) as image:
-            width, height = image.size
-    except FileNotFoundError:
-        raise DataError(f"image {path} does not exist; expected the data that the test was made of") from None
-    except UNDECODABLE as error:
-        raise DataError(f"image {path} cannot be read ({one_line(error)}); expected an image; get it again") from error
+    header = picture_header(path)
+    height, width = header.height, header.width
     if crop is None:
-        return upright_shape(height, width, image_orientation(index, name))
+        return shown_shape(header) if index.turns_images else (height, width)
     rows, columns = (len(range(*part.indices(side))) for part, side in zip(crop, (height, width), strict=True))
     return rows, columns
 

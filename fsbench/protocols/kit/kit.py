@@ -21,7 +21,8 @@ from fsbench.base.files.opening import is_folder
 from fsbench.base.files.validation import first_problem
 from fsbench.base.files.written import fingerprint
 from fsbench.data.episodes.manifest import Count, Name
-from fsbench.data.orientation import image_intensities, image_orientation, image_pixels, is_turned
+from fsbench.data.image_io import image_intensities, image_orientation, image_pixels
+from fsbench.data.orientation import is_turned
 from fsbench.protocols.kit import answers
 from fsbench.protocols.kit.asked import asked_size
 from fsbench.protocols.kit.rules import rules

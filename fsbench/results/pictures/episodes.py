@@ -11,8 +11,8 @@ from PIL import Image, ImageDraw
 
 from fsbench.data.dataset import VOID, SegmentationIndex
 from fsbench.data.episodes.episode import Episode
+from fsbench.data.image_io import image_pixels
 from fsbench.data.label_maps import way_labels
-from fsbench.data.orientation import image_pixels
 from fsbench.results.pictures.captions import truth_caption
 from fsbench.results.pictures.contrast import way_colors
 from fsbench.results.pictures.masks import paint_slots

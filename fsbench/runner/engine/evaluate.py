@@ -372,7 +372,7 @@ def _told(experiment: Experiment) -> Told:
 
 
 def _remarks(experiment: Experiment) -> list[str]:
-    """Return what a reader of the scores must know: of the method, of its training's lists and of its classes."""
+    """Return what a reader of the scores must know: of the method, the test, the training's lists and its classes."""
     data = experiment.data
     drew_from_lists = "base_lists" in (experiment.identity.training or {})
     seen = [
@@ -380,4 +380,5 @@ def _remarks(experiment: Experiment) -> list[str]:
         + ", …" * (len(names) > 10)
         for dataset, names in experiment.seen_elsewhere.items()
     ]
-    return [*experiment.method.record_notes(data), *(data.training_list_notes if drew_from_lists else ()), *seen]
+    trained = data.training_list_notes if drew_from_lists else ()
+    return [*experiment.method.record_notes(data), *data.tested.remarks, *trained, *seen]

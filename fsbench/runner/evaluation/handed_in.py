@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -97,6 +97,7 @@ def record_answers(
         training=None,
         answers_sha256=digest,
     )
+    more: dict[str, Any] = {"remarks": test.remarks} if test.remarks else {}
     facts = RunFacts(
         id=run_name("-".join([name, *test.words, identity.digits])),
         identity=identity,
@@ -106,6 +107,7 @@ def record_answers(
         presence=_presence_rule(test, frame),
         cost=cost,
         provenance=Provenance.model_validate(provenance()),
+        **more,
     )
     folder = Path(runs) / facts.id
     make_folder(folder.parent)

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fsbench.base.errors import DataError
 from fsbench.cli.main import main
 from fsbench.data.dataset import pairs_sha256
 from fsbench.data.episodes.settings import SIZE_BINS
 from fsbench.datamodules.check.lists import split_list
-from fsbench.datamodules.check.media import Damage, image_size
+from fsbench.datamodules.check.media import whole_photo
 from fsbench.datamodules.datasets import pascal as pascal_module
 from fsbench.datamodules.datasets.pascal import Pascal
 from fsbench.datamodules.lists import official as official_lists
@@ -49,7 +50,7 @@ def test_small_pascal_is_a_usable_subset(voc: Path, shown: Check) -> None:
     status, text = shown("pascal", voc.parent)
     assert status == 0
     assert "differs  label maps              40 in SegmentationClassAug; the official data have 12031" in text
-    assert "ok       photos, label maps      40 are whole and of the right size (40 were decoded)" in text
+    assert "ok       photos, label maps      40 are whole and of the right size (40 photos were decoded)" in text
     assert "differs  list val fold 0         5 pairs, 5 images; the official list has 346 and 345" in text
     assert "aeroplane 1 of 80, bicycle 1 of 57" in text
     assert text.splitlines()[-1].startswith(f"pascal in {voc.parent}: usable subset: not the complete official data")
@@ -123,7 +124,7 @@ def test_many_damaged_files_are_counted(voc: Path, shown: Check) -> None:
     for path in (voc / "JPEGImages").glob("2007*"):
         path.write_bytes(b"")
     text = shown("pascal", voc)[1]
-    assert text.count("is empty") == 10 and "and 10 more of 40" in text
+    assert text.count("it is empty") == 10 and "and 10 more of 40" in text
 
 
 @pytest.fixture
@@ -175,13 +176,16 @@ DAMAGES = {
     "pascal": [
         (lambda r: cut(r / "JPEGImages/2008_000007.jpg"), r"2008_000007\.jpg cannot be decoded"),
         (lambda r: cut(r / "SegmentationClassAug/2008_000007.png"), r"2008_000007\.png cannot be decoded"),
-        (lambda r: (r / "JPEGImages/2007_000009.jpg").write_bytes(b""), r"2007_000009\.jpg is empty"),
+        (
+            lambda r: (r / "JPEGImages/2007_000009.jpg").write_bytes(b""),
+            r"2007_000009\.jpg cannot be decoded \(it is empty\)",
+        ),
         (lambda r: (r / "JPEGImages/2007_000009.jpg").write_text("<html>"), r"2007_000009\.jpg cannot be decoded"),
         (lambda r: (r / "JPEGImages/2007_000009.jpg").unlink(), r"photos +1 missing: 2007_000009\.jpg"),
         (lambda r: (r / "SegmentationClassAug/2008_000007.png").unlink(), r"val\.txt +1 missing: 2008_000007\.png"),
         (
             lambda r: Image.new("L", (9, 8)).save(r / "SegmentationClassAug/2008_000007.png"),
-            r"2008_000007 is 120x130 by 2008_000007\.jpg and 9x8 by 2008_000007\.png",
+            r"2008_000007\.jpg is 120x130 pixels and its label map .*2008_000007\.png 9x8",
         ),
         (lambda r: (r / "ImageSets/Segmentation/val.txt").unlink(), r"val\.txt .*does not exist"),
         (lambda r: save_names(r, val=["2008_000001"] * 2), r"has the name 2008_000001 twice"),
@@ -194,14 +198,17 @@ DAMAGES = {
         (lambda r: (r / "annotations/instances_train2014.json").unlink(), "has no annotations/instances_train2014"),
         (
             lambda r: Image.new("RGB", (50, 60)).save(r / "val2014/2.jpg"),
-            r"2\.jpg is 50x60 by 2\.jpg and 100x90 by",
+            r"2\.jpg is 50x60 pixels and its label map .*instances_val2014\.json 100x90",
         ),
-        (lambda r: (r / "train2014/3.jpg").write_bytes(b""), r"3\.jpg is empty"),
+        (lambda r: (r / "train2014/3.jpg").write_bytes(b""), r"3\.jpg cannot be decoded \(it is empty\)"),
     ],
     "fss1000": [
         (lambda r: (r / "cup/3.png").unlink(), r"cup/3\.jpg has no \.png beside it"),
         (lambda r: cut(r / "cup/3.jpg"), r"3\.jpg cannot be decoded"),
-        (lambda r: Image.new("L", (9, 9)).save(r / "cup/3.png"), r"cup/3 is 20x10 by 3\.jpg and 9x9 by 3\.png"),
+        (
+            lambda r: Image.new("L", (9, 9)).save(r / "cup/3.png"),
+            r"cup/3\.jpg is 20x10 pixels and its label map .*3\.png 9x9",
+        ),
     ],
 }
 
@@ -259,21 +266,23 @@ def test_sizes_come_from_headers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         "colour.png": encoded(image, format="PNG"),
         "palette.png": encoded(image.convert("P"), format="PNG"),
     }
-    monkeypatch.setattr("fsbench.datamodules.check.media.read_image", None)  # nothing is decoded
+    monkeypatch.setattr("fsbench.datamodules.check.media.read_image", None)  # nothing is decoded in doubt
     for name, content in files.items():
         (tmp_path / name).write_bytes(content)
-        assert image_size(tmp_path / name) == (53, 37)
+        header = whole_photo(tmp_path / name)
+        assert (header.width, header.height) == (53, 37)
 
 
 def test_files_in_doubt_are_decoded(tmp_path: Path) -> None:
     image = Image.new("RGB", (53, 37))
     (tmp_path / "a.jpg").write_bytes(encoded(image, format="JPEG") + b"\0" * 10_000)
-    assert image_size(tmp_path / "a.jpg") == (53, 37)
+    assert whole_photo(tmp_path / "a.jpg").width == 53
     (tmp_path / "b.jpg").write_bytes(encoded(image, format="BMP"))
-    assert image_size(tmp_path / "b.jpg") == (53, 37)
-    for content in (encoded(image, format="JPEG")[:300], encoded(image, format="PNG")[:60], b"\xff\xd8\xff"):
+    assert whole_photo(tmp_path / "b.jpg").width == 53
+    damaged = [encoded(image, format="JPEG")[:-20], encoded(image, format="PNG")[:60], b"\xff\xd8\xff"]
+    for content in (*damaged, encoded(image, format="BMP")[:-9]):
         (tmp_path / "c.jpg").write_bytes(content)
-        with pytest.raises(Damage, match="is damaged"):
-            image_size(tmp_path / "c.jpg")
-    with pytest.raises(Damage, match="is missing"):
-        image_size(tmp_path / "none.jpg")
+        with pytest.raises(DataError, match=r"image .*c\.jpg cannot be decoded"):
+            whole_photo(tmp_path / "c.jpg")
+    with pytest.raises(DataError, match=r"none\.jpg does not exist"):
+        whole_photo(tmp_path / "none.jpg")

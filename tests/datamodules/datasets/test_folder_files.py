@@ -16,7 +16,7 @@ from fsbench.base.errors import DataError
 from fsbench.cli.main import main
 from fsbench.core.loading import read_labelled
 from fsbench.data.list_substitutes import print_once
-from fsbench.datamodules.check.media import check_files
+from fsbench.datamodules.check.media import check_label_maps
 from fsbench.datamodules.check.report import Report
 from fsbench.datamodules.datasets.folder import Folder
 from fsbench.datamodules.indexes.mask_folder import MaskFolder
@@ -98,7 +98,7 @@ def smeared(file: Path) -> None:
 CONTENTS = {
     "JPEG under the name of a PNG": (
         lambda file: Image.open(file).copy().save(file, "jpeg"),
-        "is a JPEG, which smears the borders of classes; save it as PNG",
+        "is a JPEG, which smears the borders of classes; expected a format that keeps numbers; save it as PNG",
     ),
     "sixteen bits": (
         lambda file: Image.fromarray(np.full((40, 50), 300, np.uint16)).save(file),
@@ -284,7 +284,7 @@ def test_published_data_sets_take_images_as_they_are_stored(root: Path, tmp_path
     with pytest.raises(DataError, match="the EXIF entry of the image turns it to the size of the label map, and this"):
         read_labelled(index, "i07")
     report = Report()
-    check_files(report, "all", ["i07"], lambda name: (index.image_path(name), index.label_file(name)))
+    check_label_maps(report, "all", index, ["i07"])
     assert "expected equal sizes (width x height); the EXIF entry of the image turns it" in report.findings[0][2]
 
 

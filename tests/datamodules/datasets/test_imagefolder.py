@@ -11,7 +11,7 @@ import pytest
 
 from fsbench.base.errors import DataError
 from fsbench.cli.main import main
-from fsbench.data.orientation import image_pixels
+from fsbench.data.image_io import image_pixels
 from fsbench.datamodules.datasets.imagefolder import ImageFolder
 from tests.datamodules.datasets.labelled_images import save
 from tests.turned import save_turned

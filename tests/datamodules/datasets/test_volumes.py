@@ -18,7 +18,7 @@ import fsbench
 from fsbench.base.errors import DataError, SettingsError
 from fsbench.cli.main import main
 from fsbench.core.data_options import EpisodicTest, Loading
-from fsbench.data.orientation import image_intensities, image_pixels
+from fsbench.data.image_io import image_intensities, image_pixels
 from fsbench.data.transforms import RESIZES
 from fsbench.data.volume_io import load_volume, write_image
 from fsbench.datamodules.datasets.chaost2 import ChaosT2, read_scan

@@ -8,7 +8,9 @@ import pytest
 from PIL import Image, ImageOps
 
 from fsbench.base.errors import DataError, SettingsError
-from fsbench.data.orientation import apply_orientation, read_header, read_upright
+from fsbench.data.image_io import read_upright
+from fsbench.data.orientation import apply_orientation
+from fsbench.data.picture_file import picture_header
 from fsbench.predict.images import find_images
 
 PIXELS = np.random.RandomState(0).randint(0, 256, (5, 9, 3)).astype(np.uint8)
@@ -31,7 +33,8 @@ def test_orientation_is_pils(tmp_path, orientation, suffix):
     pixels, applied = read_upright(path)
     assert applied == orientation
     np.testing.assert_array_equal(pixels, expected)
-    assert read_header(path) == (5, 9, orientation)
+    header = picture_header(path)
+    assert (header.height, header.width, header.orientation) == (5, 9, orientation)
 
 
 def test_a_strange_orientation_is_none():

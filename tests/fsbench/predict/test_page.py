@@ -103,7 +103,7 @@ def test_an_image_that_cannot_be_read_is_left_out(predictor, example, scenes, tm
         else:
             with pytest.raises(gr.Error, match="None of the images to segment can be read"):
                 page.segment_images(predictor, files, [example], out)
-    assert len(warned) == 2 and all(line.startswith("photo broken.jpg cannot be read") for line in warned)
+    assert len(warned) == 2 and all(line.startswith("image broken.jpg cannot be decoded") for line in warned)
 
 
 def test_what_cannot_be_segmented_is_refused(predictor, example, scenes, tmp_path):

@@ -179,7 +179,7 @@ def test_a_broken_photo_is_told(demo, tmp_path):
     (tmp_path / "a.jpg").write_text("no photo")
     refused: list[str] = []
     assert [result.image_name for result in demo(tmp_path, refused)] == ["b.png"]
-    assert len(refused) == 1 and "a.jpg cannot be read" in refused[0]
+    assert len(refused) == 1 and "a.jpg cannot be decoded" in refused[0]
     with pytest.raises(DataError, match=r"a\.jpg"):
         list(demo(tmp_path))
 

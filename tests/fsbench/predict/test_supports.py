@@ -422,6 +422,114 @@ def test_reserved_labels_paint_background_and_void(folder, tool, label, value, w
     assert name == "cat" and note.startswith("c.json: ") and note.endswith(f"{label} is {word}")
 
 
+@pytest.mark.parametrize("tool", ["coco", "labelme"])
+@pytest.mark.parametrize(
+    ("corners", "told"),
+    [
+        ([[-2, -2], [WIDTH + 2, -2], [WIDTH + 2, HEIGHT + 2]], None),
+        ([[5, 5], [33.5, 5], [33.5, 12], [5, 12]], "2 of 4 corners lie up to 3 pixels"),
+        ([[20, 15], [80, 15], [80, 59], [20, 59]], "3 of 4 corners lie up to 50 pixels"),
+        ([[-7, 5], [9, 5], [9, 12]], "1 of 3 corners lie up to 7 pixels"),
+    ],
+)
+def test_corners_outside_the_image_are_counted_and_said(folder, tool, corners, told):
+    (folder / "c.json").write_text(json.dumps(drawn(tool, ("cat", corners), ("dog", BOX))))
+    support, notes = only("c.json")
+    assert set(support.classes.values()) == {"cat", "dog"}
+    assert notes == (
+        [f"c.json: 1 of cat: {told} outside the image of 30x20, as after the photo was made smaller"] if told else []
+    )
+
+
+def test_corners_outside_are_summed_by_class(folder):
+    far, near = [[20, 5], [40, 5], [40, 15]], [[20, 5], [35, 5], [20, 15]]
+    (folder / "c.json").write_text(json.dumps(drawn("coco", ("cat", far), ("dog", far), ("cat", near), ("dog", BOX))))
+    notes = only("c.json")[1]
+    assert [note.partition(" lie")[0] for note in notes] == [
+        "c.json: 2 of cat: 3 of 6 corners", "c.json: 1 of dog: 2 of 3 corners"
+    ]  # fmt: skip
+
+
+def stated(corners: list | dict, **values: object) -> dict:
+    """Return a COCO file of one object that states values of itself."""
+    content = drawn("coco", ("cat", corners if isinstance(corners, list) else BOX))
+    content["annotations"][0] |= values | ({"segmentation": corners} if isinstance(corners, dict) else {})
+    return content
+
+
+SQUARE = [[4, 4], [14, 4], [14, 14], [4, 14]]
+RUNS = {"size": [HEIGHT, WIDTH], "counts": [HEIGHT * 20, 40, HEIGHT * 10 - 40]}
+HONEST = [
+    (SQUARE, {}),
+    (SQUARE, {"bbox": [4, 4, 10, 10], "area": 100}),
+    (SQUARE, {"bbox": [4, 4, 11, 11], "area": 121}),
+    (SQUARE, {"bbox": [4, 4, 14, 14], "area": 100.0}),  # two corners
+    (SQUARE, {"bbox": [0.13, 0.2, 0.33, 0.5], "area": 0.17}),  # shares of the image
+    (SQUARE, {"bbox": [0, 0, 24, 19], "area": 456}),  # drawn by hand, and its area
+    (SQUARE, {"bbox": [], "area": 0}),
+    (SQUARE, {"bbox": None, "area": None}),
+    (SQUARE, {"bbox": [0, 0, 0, 0], "area": -1}),
+    (SQUARE, {"bbox": [9, 9, 10, 10, 30], "area": True}),  # turned
+    (SQUARE, {"bbox": ["4", "4", "10", "10"], "area": "100"}),
+    (SQUARE, {"bbox": [float("nan"), 4, 10, 10], "area": float("nan")}),
+    (SQUARE, {"bbox": {"x": 4}, "area": 10**400}),
+    (SQUARE, {"area": 30}),  # with a hole that the outline lacks
+    ([[-40, 2], [6, 2], [6, 12], [-40, 12]], {"bbox": [0, 2, 6, 10], "area": 60}),  # cut at the border
+    ([[2, 2], [27, 17], [26, 17]], {"bbox": [2, 2, 25, 15], "area": 7.5}),  # thin
+    ([[9, 9], [10, 9], [10, 10]], {"bbox": [9.9, 9.9, 0.6, 0.6], "area": 0.2}),
+    (RUNS, {"bbox": [20, 0, 2, 20], "area": 40}),
+    (RUNS, {"bbox": [20, 0, 22, 20], "area": 60}),
+]
+
+
+@pytest.mark.parametrize(("corners", "values"), HONEST)
+def test_what_programs_state_of_an_object_is_no_contradiction(folder, corners, values):
+    assert only_labels(folder, stated(corners, **values)).any()
+
+
+CONTRADICTED = [
+    (SQUARE, {"bbox": [20, 12, 6, 6]}, r"bbox \[20, 12, 6, 6\]"),
+    (SQUARE, {"bbox": [20, 12, 6, 6], "area": 100}, r"bbox \[20, 12, 6, 6\]"),
+    (SQUARE, {"bbox": [1, 1, 4, 4]}, r"bbox \[1, 1, 4, 4\]"),
+    ([[2, 2], [4, 2], [4, 4], [2, 4]], {"bbox": [0, 0, 30, 20]}, r"bbox \[0, 0, 30, 20\]"),
+    (SQUARE, {"bbox": [4, 4, 10, 10], "area": 900}, "area 900"),
+    (SQUARE, {"area": 12.5}, "area 12.5"),
+    ([[20, 10], [80, 10], [80, 59], [20, 59]], {"bbox": [5, 2.5, 15, 12]}, r"bbox \[5, 2.5, 15, 12\]"),
+    (RUNS, {"bbox": [2, 2, 5, 5]}, r"bbox \[2, 2, 5, 5\]"),
+    (RUNS, {"area": 4}, "area 4"),
+]
+
+
+@pytest.mark.parametrize(("corners", "values", "told"), CONTRADICTED)
+def test_an_object_that_contradicts_itself_is_refused_by_its_id(folder, corners, values, told):
+    """The box or the area is of another object, or the outline of another size of the image."""
+    (folder / "c.json").write_text(json.dumps(stated(corners, id=77, **values)))
+    with pytest.raises(DataError, match=rf"^annotation 77 of c\.json, cat, has the {told}, which its outline or mask"):
+        read_supports(["c.json"])
+
+
+def test_one_part_may_have_the_box(folder):
+    content = stated(SQUARE, bbox=[4, 4, 10, 10], area=100)
+    content["annotations"][0]["segmentation"].append([25, 1, 29, 1, 29, 19])
+    assert only_labels(folder, content)[4:15, 4:15].all()
+
+
+def test_objects_are_what_their_place_says(folder):
+    """Values that tools add may have the keys of images and annotations, and images a key "image_id"."""
+    content = coco()
+    plain = only_labels(folder, content)
+    inner = {"image_id": 3, "file_name": "frame_7.png", "segmentation": [[1, 2]]}
+    content["info"] = {"file_name": "export.zip", **inner}
+    for entry in (*content["images"], *content["annotations"], *content["categories"]):
+        entry["attributes"] = {**inner, "source": {"image_id": "x", "category_id": None}}
+        entry["metadata"] = [content["annotations"][0] | {"attributes": {}}, {"file_name": None}]
+    for entry in content["images"]:
+        entry |= {"image_id": entry["id"], "category_id": 1}
+    for entry in content["categories"]:
+        entry |= {"file_name": "icon.png", "height": 1, "width": 1, "image_id": 7}
+    np.testing.assert_array_equal(only_labels(folder, content), plain)
+
+
 @pytest.mark.parametrize("size", [(WIDTH, HEIGHT + 1), (HEIGHT, WIDTH)])
 def test_another_size_is_said_with_both(folder, size):
     Image.new("L", size, 255).save("m.png")
@@ -437,7 +545,7 @@ REFUSALS = [
     ("cat=a.png:m.jpg", "", "is a JPEG, which smears"),
     ("cat=a.png:m.tif", "", "has CMYK pixels; expected a PNG of class numbers"),
     ("cat=a.png:no.png", "", "mask no.png cannot be decoded"),
-    ("cat=no.png:m.png", "", "photo no.png cannot be read"),
+    ("cat=no.png:m.png", "", "image no.png cannot be decoded"),
     ("cat=a.png", "", r"names no mask; expected \[name=\]photo:mask.png"),
     ("cat=b.png:m2.png", "", "there is no file b.png and no file m2.png"),
     ("a.png:two.png", "9=cat", "the numbers 1, 3, none of which --classes names"),
@@ -568,7 +676,7 @@ MALFORMED_COCO = [
     ("categories.0.id", "a", "has no categories with id and name"),
     ("categories", [{"id": n, "name": str(n)} for n in range(255)], "has 255 categories, expected at most 254"),
     ("images.0.file_name", "gone.png", "photo gone.png, which is not in .; put it there or give --support-root"),
-    ("images.0.file_name", "m.json", "cannot be read"),
+    ("images.0.file_name", "m.json", "cannot be decoded"),
 ]
 
 

@@ -125,7 +125,7 @@ class ImageFiles:
 
     def write(self, index: "SegmentationIndex", names: Mapping[int, str]) -> None:
         """Write the images `names` (number -> name) as NUMBER.jpg, those that are not there yet."""
-        from fsbench.data.orientation import image_pixels  # cv2, which a report without images spares
+        from fsbench.data.image_io import image_pixels  # cv2, which a report without images spares
 
         self.folder.mkdir(exist_ok=True)
         for number, name in names.items():

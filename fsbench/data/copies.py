@@ -1,0 +1,107 @@
+"""Copies: images of a data set whose files are equal byte for byte, whatever their names.
+
+In a data set of the user's own an image and its copies are one photo. In a published one the authors' lists go by
+names, and a name is an image.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from fsbench.data.dataset import ClassificationIndex, SegmentationIndex
+from fsbench.data.file_digests import UNREADABLE, content_digests, file_state
+from fsbench.data.file_rules import remark
+
+Index = SegmentationIndex | ClassificationIndex
+_MOST = 3
+"""Images that are named with their copies."""
+
+
+def photo_files(index: Index, names: Iterable[str]) -> Callable[[str], Path]:
+    """Return a function from an image to the file of its photo, which is one file for all copies among `names`.
+
+    Of a published data set it is the image's own file.
+    """
+    first = {name: index.image_path(group[0]) for group in copied_images(index, names) for name in group}
+    return lambda name: first.get(name) or index.image_path(name)
+
+
+def copied_images(index: Index, names: Iterable[str]) -> list[list[str]]:
+    """Return the images among `names` that are there under several names, with all of these; none of published sets.
+
+    A file is read only where another one has its size.
+    """
+    if index.source.kind != "own":
+        return []
+    files = {name: index.image_path(name) for name in names}
+    sizes = {name: file_state(path)[0] for name, path in files.items()}
+    often = Counter(sizes.values())
+    alike = [name for name in files if often[sizes[name]] > 1]
+    groups: dict[str, list[str]] = {}
+    for name, digest in zip(alike, content_digests([files[name] for name in alike]), strict=True):
+        groups.setdefault(digest, []).append(name)
+    return [group for digest, group in groups.items() if digest != UNREADABLE and len(group) > 1]
+
+
+def copy_remarks(index: Index, names: Iterable[str], shown: Callable[[str], str] = str) -> list[str]:
+    """Say which images among `names` are there under several names: with equal labels, and with different ones.
+
+    Args:
+        index: the data set.
+        names: of its images.
+        shown: how a name is written.
+
+    Raises:
+        DataError: a label map of such an image cannot be read.
+    """
+    alike: list[list[str]] = []
+    unlike: list[list[str]] = []
+    is_alike = _equal_label_maps(index) if isinstance(index, SegmentationIndex) else _one_class(index)
+    for group in copied_images(index, names):
+        (alike if is_alike(group) else unlike).append(group)
+    words = (
+        ("with equal label maps", "with different label maps")
+        if isinstance(index, SegmentationIndex)
+        else ("in one class", "in several classes")
+    )
+    return [
+        remark(
+            "image_copied", _number_of(groups), how=how, copies=_listed([" = ".join(map(shown, one)) for one in groups])
+        )
+        for groups, how in zip((alike, unlike), words, strict=True)
+        if groups
+    ]
+
+
+def trained_remarks(index: Index, tested: Iterable[str], trained: Iterable[str]) -> list[str]:
+    """Say which `tested` images of a data set of the user's own are for training as well, by their name or another."""
+    tested, trained = set(tested), set(trained)
+    both = sorted(tested & trained)
+    for group in copied_images(index, sorted(tested | trained)):
+        learned = next((name for name in group if name in trained), None)
+        both += [f"{name} = {learned}" for name in group if learned and name in tested - trained]
+    return [remark("image_tested_and_trained", _number_of(both), images=_listed(both))] if both else []
+
+
+def _number_of(images: Sequence[object]) -> str:
+    """Return the number of images, as the subject of a sentence with its verb."""
+    return f"{len(images)} image{' is' if len(images) == 1 else 's are'}"
+
+
+def _listed(images: Sequence[str]) -> str:
+    return ", ".join(images[:_MOST]) + ", …" * (len(images) > _MOST)
+
+
+def _equal_label_maps(index: SegmentationIndex) -> Callable[[Sequence[str]], bool]:
+    def equal(group: Sequence[str]) -> bool:
+        first = index.label_map(group[0])
+        return all(np.array_equal(first, index.label_map(name)) for name in group[1:])
+
+    return equal
+
+
+def _one_class(index: ClassificationIndex) -> Callable[[Sequence[str]], bool]:
+    class_of: Mapping[str, int] = {name: number for number, images in enumerate(index.images) for name in images}
+    return lambda group: len({class_of[name] for name in group}) == 1

@@ -1,0 +1,100 @@
+"""The picture that a LabelMe file holds itself (`imageData`), on which its shapes were drawn, and the photo."""
+
+import base64
+import os
+from io import BytesIO
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from fsbench.base.errors import DataError
+from fsbench.base.files.images import open_image
+from fsbench.data.file_rules import refusal
+from fsbench.data.image_io import read_upright
+from fsbench.data.orientation import apply_orientation, fit_labels
+from fsbench.data.picture_file import one_line
+
+_SIDE = 16
+"""Side in pixels of the squares whose mean colours are compared; JPEG keeps colours of squares of this size."""
+_LEAST_DIFFERENCE = 8
+"""Difference of mean colours, of 256, that is none in any case."""
+
+
+def embedded_file(content: dict[str, Any], file: Path) -> bytes:
+    """Return the content of the image file in a LabelMe file; empty where there is none. Raises DataError."""
+    text = content.get("imageData") or ""
+    try:
+        return base64.b64decode(text)
+    except (TypeError, ValueError) as error:
+        raise refusal("labelme_picture_unusable", file, file=file, reason=one_line(error)) from error
+
+
+def embedded_picture(embedded: bytes, labels: np.ndarray, file: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Decode the picture of a LabelMe file as photos are decoded.
+
+    Args:
+        embedded: as of `embedded_file`.
+        labels: (h, w), drawn on it.
+        file: the LabelMe file.
+
+    Returns:
+        Its pixels (H, W, 3) uint8, upright, and the labels (H, W) in the same form.
+
+    Raises:
+        DataError: it cannot be decoded, or has another size than the labels.
+    """
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "imageData"
+        path.write_bytes(embedded)
+        try:
+            return read_upright(path)[0], fit_labels(labels, path, file)
+        except DataError as error:
+            reason = str(error).partition(";")[0].replace(f"{folder}{os.sep}", "")
+            raise refusal("labelme_picture_unusable", file, file=file, reason=reason) from error
+
+
+def labels_on_photo(
+    picture: np.ndarray, labels: np.ndarray, photo: np.ndarray, orientation: int, photo_file: Path, file: Path
+) -> np.ndarray:
+    """Return labels that were drawn on the picture of a LabelMe file in the form of its photo.
+
+    Args:
+        picture: (h, w, 3) uint8: the upright photo, or its stored form.
+        labels: (h, w).
+        photo: (H, W, 3) uint8, upright.
+        orientation: EXIF orientation that was applied to the photo.
+        photo_file, file: the photo's and the LabelMe file.
+
+    Raises:
+        DataError: the picture is not the photo.
+    """
+    for turn in (1, orientation):
+        if is_same_picture(apply_orientation(picture, turn), photo):
+            return apply_orientation(labels, turn)
+    raise refusal("labelme_picture_differs", file, file=file, photo=photo_file)
+
+
+def is_same_picture(picture: np.ndarray, photo: np.ndarray) -> bool:
+    """Return whether a picture (h, w, 3) is a photo (H, W, 3), also after lossy compression.
+
+    LabelMe embeds a photo as JPEG where it turns the photo or cannot embed its format. JPEG changes single pixels of a
+    noisy photo at will, but hardly the mean colour of a square; by how much depends on the photo, so that the measure
+    is the photo's own JPEG of usual quality.
+    """
+    if picture.shape != photo.shape:
+        return False
+    part = photo[:2048, :2048]  # enough to tell how noisy it is
+    coded = BytesIO()
+    Image.fromarray(part).save(coded, "JPEG")
+    with open_image(coded.getvalue()) as image:
+        loss = _difference(np.asarray(image), part)
+    return _difference(picture, photo) <= _LEAST_DIFFERENCE + 2 * loss
+
+
+def _difference(first: np.ndarray, second: np.ndarray) -> int:
+    """Return the largest difference of the mean colours of squares of two images (H, W, 3) uint8."""
+    means = [np.asarray(Image.fromarray(pixels).reduce(_SIDE), dtype=int) for pixels in (first, second)]
+    return int(np.abs(means[0] - means[1]).max())

@@ -1,0 +1,274 @@
+"""One photo under several names: no query has it as a support, and check, record and table say that it is there."""
+
+import re
+import shutil
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import fsbench
+from fsbench.base.errors import DataError
+from fsbench.cli.main import main
+from fsbench.core.data_options import EpisodicTest
+from fsbench.core.loading import LoadingConfig
+from fsbench.data.copies import copied_images, copy_remarks, photo_files
+from fsbench.data.source import Source
+from fsbench.datamodules.datasets.folder import Folder
+from fsbench.datamodules.datasets.imagefolder import ImageFolder
+from fsbench.datamodules.episodic import EpisodicDataModule
+from fsbench.datamodules.loading.episodes import TrainingEpisodes
+from fsbench.protocols.draws.pair_lists import pair_list
+from fsbench.protocols.draws.pools import ordinary_pool
+from fsbench.protocols.view import View
+from tests.datamodules.builders import blocks, save_names
+
+EQUAL = (
+    "3 images are there under several names, with equal label maps: i00 = i00a = i00b, i01 = i01a = i01b, "
+    "i03 = i03a = i03b"
+)
+"""Of fold 0, whose classes i02 does not show."""
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """20 photos of two objects of two classes each, the first four of them under three names."""
+    for folder in ("JPEGImages", "SegmentationClassAug"):
+        (tmp_path / folder).mkdir()
+    for number in range(20):
+        first = number % 4 + 1
+        labels = blocks(60, 80, (first, 2, 2, 40, 40 - number), (first % 4 + 1, 4, 44, 40, 30))
+        photo = np.random.RandomState(number).randint(0, 256, (60, 80, 3)).astype(np.uint8)
+        save(tmp_path, f"i{number:02d}", photo, labels)
+    names = [f"i{number:02d}" for number in range(20)]
+    for name in names[:4]:
+        names += [copy(tmp_path, name, f"{name}{letter}") for letter in "ab"]
+    save_names(tmp_path, train=names, val=names)
+    (tmp_path / "folds.yaml").write_text("name: four\nclasses: [a, b, c, d]\nfolds: [[a, b], [c, d]]\n")
+    return tmp_path
+
+
+def save(root: Path, name: str, photo: np.ndarray, labels: np.ndarray) -> None:
+    Image.fromarray(photo).save(root / "JPEGImages" / f"{name}.png")
+    Image.fromarray(labels).save(root / "SegmentationClassAug" / f"{name}.png")
+
+
+def copy(root: Path, name: str, new: str) -> str:
+    """Copy an image and its label map as a file manager does; return the new name."""
+    for folder in ("JPEGImages", "SegmentationClassAug"):
+        shutil.copy(root / folder / f"{name}.png", root / folder / f"{new}.png")
+    return new
+
+
+def shows_own_copy(root: Path, query: str, supports: Sequence[Sequence[str]]) -> bool:
+    """Compare files by their bytes."""
+    content = {name: (root / name).read_bytes() for way in ((query,), *supports) for name in way}
+    return any(content[name] == content[query] for way in supports for name in way)
+
+
+def own_copies(test: Any, root: Path) -> int:
+    """Count the episodes with a copy of their query among the supports."""
+    photos = [[[f"{name}.png" for name in way] for way in one.supports] for one in test.manifest.episodes]
+    queries = [f"{one.query}.png" for one in test.manifest.episodes]
+    return sum(shows_own_copy(root / "JPEGImages", *one) for one in zip(queries, photos, strict=True))
+
+
+DRAWS = [
+    *(("hsnet", options) for options in ({}, {"shot": 3}, {"draws": 3})),
+    *(("fscs", {"setting": setting, "way": 2, "shot": 2}) for setting in
+      ("original", "partially_augmented", "fully_augmented")),
+    ("fscs", {"draws": 2, "shot": 5}),
+    *((name, {"shot": 2}) for name in ("pfenet", "presence", "bam_gfss", "fss_sam3")),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("protocol", "options"), DRAWS)
+def test_no_query_has_its_copy_as_a_support(
+    root: Path, protocol: str, options: dict, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def opened() -> Any:
+        return fsbench.load_test("folder", root=root, protocol=protocol, episodes=60, **options)
+
+    test = opened()
+    assert len(test) >= 56 and own_copies(test, root) == 0
+    assert {len(way) for one in test.manifest.official_episodes for way in one.supports if not one.augmented} <= {
+        0,
+        options.get("shot", 1),
+    }
+    assert opened().manifest.sha256 == test.manifest.sha256
+    monkeypatch.setattr(Folder, "source", Source())  # as a published data set, whose episodes stay as they are
+    published = opened()
+    assert own_copies(published, root) > 0
+    pairs = list(zip(test.manifest.official_episodes, published.manifest.official_episodes, strict=True))
+    assert [one.query for one, _ in pairs] == [other.query for _, other in pairs]
+    if protocol != "presence":  # whose stream itself goes on otherwise
+        same = [one for one, other in pairs if one == other]
+        assert len(pairs) > len(same) > len(pairs) / 3
+
+
+@pytest.mark.parametrize("protocol", ["gfss", "capl"])
+def test_supports_of_all_queries_have_no_copy_among_these(tmp_path: Path, protocol: str) -> None:
+    """Their supports show 16384 pixels or more, which is why images are large and of few colours."""
+    for folder in ("JPEGImages", "SegmentationClassAug"):
+        (tmp_path / folder).mkdir()
+    for number in range(12):
+        labels = np.full((140, 140), number % 4 + 1, np.uint8)
+        save(tmp_path, f"i{number:02d}", np.full((140, 140, 3), 10 * number, np.uint8), labels)
+    names = [f"i{number:02d}" for number in range(12)]
+    names += [copy(tmp_path, name, f"{name}a") for name in names]
+    save_names(tmp_path, train=names[6:18], val=names)
+    (tmp_path / "folds.yaml").write_text("name: four\nclasses: [a, b, c, d]\nfolds: [[a, b], [c, d]]\n")
+    test = fsbench.load_test("folder", root=tmp_path, protocol=protocol)
+    assert len(test) and own_copies(test, tmp_path) == 0
+
+
+def test_training_episodes_have_no_copies(root: Path) -> None:
+    index = Folder(str(root))
+    pool = ordinary_pool(index, pair_list(index, "trn", 0), index.train_classes(0))
+    config = LoadingConfig(32, View())
+    drawn = TrainingEpisodes(index, pool, config, False, 0, shot=2)
+    episodes = [drawn._episode(0, number) for number in range(60)]
+    assert own_copies(SimpleNamespace(manifest=SimpleNamespace(episodes=episodes)), root) == 0
+    assert episodes == [drawn._episode(0, number) for number in range(60)]
+
+
+def test_a_class_of_copies_alone_is_refused(root: Path) -> None:
+    names = [f"i{number:02d}" for number in range(20)]
+    for file in (root / f"SegmentationClassAug/{name}.png" for name in names[1:]):
+        labels = np.asarray(Image.open(file))
+        Image.fromarray(np.where(labels == 1, 2, labels).astype(np.uint8)).save(file)
+    save_names(root, val=[*names, "i00a"])
+    with pytest.raises(
+        DataError, match=r"^four: without the copies of the query i00a?, a has too few images \(class 1"
+    ):
+        fsbench.load_test("folder", root=root, protocol="pfenet", episodes=60)
+
+
+def test_images_that_are_no_copies_are_not_read(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Equal bytes are of equal size: other sizes need no checksum."""
+    read: list[Path] = []
+    monkeypatch.setattr("fsbench.data.copies.content_digests", lambda files: read.extend(files) or [*map(str, files)])
+    (root / "JPEGImages/i19.png").write_bytes((root / "JPEGImages/i19.png").read_bytes() + b"\0")
+    names = ["i00", "i00a", "i19"]
+    sizes = {name: (root / f"JPEGImages/{name}.png").stat().st_size for name in names}
+    assert sizes["i00"] == sizes["i00a"] != sizes["i19"]
+    assert copied_images(Folder(str(root)), names) == []
+    assert [path.stem for path in read] == ["i00", "i00a"]
+
+
+def test_copies_are_one_photo_of_own_data_alone(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    index = Folder(str(root))
+    photo_of = photo_files(index, ["i00", "i01", "i00b"])
+    assert [photo_of(name).stem for name in ("i00", "i00b", "i01", "i07")] == ["i00", "i00", "i01", "i07"]
+    monkeypatch.setattr(Folder, "source", Source())
+    assert photo_files(index, ["i00", "i00b"])("i00b").stem == "i00b"
+    assert copy_remarks(index, ["i00", "i00b"]) == []
+
+
+def test_data_check_names_copies(root: Path, capsys: pytest.CaptureFixture) -> None:
+    """With equal and with different label maps, in one list and in two, and names that are in both lists."""
+    Image.fromarray(blocks(60, 80, (3, 0, 0, 9, 9))).save(root / "SegmentationClassAug/i01a.png")
+    own = [f"i{number:02d}" for number in range(20)]
+    save_names(root, train=[*own[8:], "i00a", "i01a"], val=[*own[:12], "i02a", "i03b"])
+    assert main(["data", "check", "folder", "--root", str(root)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [re.split(r"\s{2,}", line, maxsplit=2)[1:] for line in lines if line.startswith("note")] == [
+        ["images", "3 images are there under several names, with equal label maps: i00 (val.txt) = i00a (train.txt), "
+         "i02 (val.txt) = i02a (val.txt), i03 (val.txt) = i03b (val.txt)"],
+        ["images", "1 image is there under several names, with different label maps: i01 (val.txt) = i01a (train.txt)"],
+        ["images", "6 images are both for training and for the test: i08, i09, i10, …"],
+    ]  # fmt: skip
+    assert lines[-1].endswith(": usable")
+
+
+def test_a_training_names_images_that_the_test_shows(root: Path) -> None:
+    """By their name or by another; i08 and i10 show no class of one of them."""
+    own = [f"i{number:02d}" for number in range(20)]
+    save_names(root, train=[*own[8:], "i00a", "i01a", "i02a"], val=[*own[:11], "i00b"])
+    data = EpisodicDataModule(Folder(str(root)), EpisodicTest(protocol="hsnet"))
+    assert data.training_list_notes == ["2 images are both for training and for the test: i09, i01 = i01a"]
+
+
+@pytest.mark.slow
+def test_record_and_table_name_copies(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    test = fsbench.load_test("folder", root=root, protocol="hsnet", episodes=20, image_size=32)
+    runs = tmp_path / "runs"
+    own = fsbench.evaluate(lambda episode: np.zeros((32, 32), np.uint8), test, name="none", runs=runs, progress=False)
+    named = fsbench.evaluate(
+        "prototype", test, backbone="demo", weights="random:0", image_size=32, runs=runs, progress=False
+    )
+    for record in (own.record, named.record):
+        assert record.run.remarks == [EQUAL]
+    assert main(["table", str(own.record.path)]) == 0
+    assert " ".join(EQUAL.split()) in " ".join(capsys.readouterr().out.split())
+
+
+def test_a_record_of_data_without_copies_has_no_remark(root: Path, tmp_path: Path) -> None:
+    save_names(root, val=[f"i{number:02d}" for number in range(20)])
+    test = fsbench.load_test("folder", root=root, protocol="pfenet", episodes=2)
+    record = fsbench.evaluate(
+        lambda episode: np.zeros(episode.size, np.uint8), test, name="none", runs=tmp_path / "runs", progress=False
+    ).record
+    assert "remarks" not in record.run.as_json()
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Four classes of 12 images; some are twice in a class, some in two classes."""
+    tmp_path = tmp_path / "photos"
+    tmp_path.mkdir()
+    rng = np.random.RandomState(0)
+    for name in "abcd":
+        (tmp_path / name).mkdir()
+        for number in range(12):
+            Image.fromarray(rng.randint(0, 256, (9, 9, 3)).astype(np.uint8)).save(tmp_path / name / f"{number:02d}.png")
+    for name, new in (("a/00", "a/x"), ("a/01", "a/y"), ("b/02", "c/x"), ("b/03", "d/x")):
+        shutil.copy(tmp_path / f"{name}.png", tmp_path / f"{new}.png")
+    (tmp_path / "d/link.png").symlink_to(tmp_path / "d/05.png")
+    return tmp_path
+
+
+IN_CLASSES = [
+    "3 images are there under several names, in one class: a/00.png = a/x.png, a/01.png = a/y.png, d/05.png = "
+    "d/link.png",
+    "2 images are there under several names, in several classes: b/02.png = c/x.png, b/03.png = d/x.png",
+]
+
+
+@pytest.mark.parametrize("options", [{}, {"draws": 3}])
+def test_no_query_of_classification_has_its_copy_as_a_support(
+    photos: Path, options: dict, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In its own class or in another."""
+    monkeypatch.setattr("fsbench.runner.config.tests.read_config", _five_queries)
+
+    def opened() -> Any:
+        return fsbench.load_test("imagefolder", root=photos, way=3, shot=2, episodes=40, **options)
+
+    def copies(test: Any) -> int:
+        names = [test.image_names(one.index) for one in test.manifest.episodes]
+        return sum(any(shows_own_copy(photos, query, supports) for query in queries) for supports, queries in names)
+
+    test = opened()
+    assert len(test) == 40 * options.get("draws", 1) and copies(test) == 0
+    assert test.remarks == IN_CLASSES
+    monkeypatch.setattr(ImageFolder, "source", Source())
+    published = opened()
+    assert copies(published) > 0
+    pairs = zip(test.manifest.episodes[:40], published.manifest.episodes[:40], strict=True)
+    assert all(replace(one, support=other.support) == other for one, other in pairs)
+
+
+def _five_queries(kind: str, name: str) -> dict:
+    return {"data": {"init_args": {"test": {"queries": 5}}}}
+
+
+def test_data_check_names_copies_in_class_folders(photos: Path, capsys: pytest.CaptureFixture) -> None:
+    assert main(["data", "check", "imagefolder", "--root", str(photos)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [re.split(r"\s{2,}", line, maxsplit=2)[2] for line in lines if line.startswith("note")] == IN_CLASSES
