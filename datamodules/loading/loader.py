@@ -60,8 +60,10 @@ class Loader(DataLoader[Any]):
             return ""
         items = first if isinstance(first, list) else [first]
         # measured in another process: libraries that have had threads in this one may hang in its forks
-        own = {"worker_init_fn": end_quietly, "generator": Generator()}  # torch's own stays as it is
-        (size,) = DataLoader(self.dataset, batch_sampler=[items], num_workers=1, collate_fn=_bytes, **own)
+        (size,) = DataLoader(
+            self.dataset, batch_sampler=[items], num_workers=1, collate_fn=_bytes, worker_init_fn=end_quietly,
+            generator=Generator(),  # else torch's own is another one afterwards
+        )  # fmt: skip
         ready = self.num_workers * ((self.prefetch_factor or 0) + 1)
         needed = 2 * size * ready * ranks()[1]
         if needed <= free:
