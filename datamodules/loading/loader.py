@@ -1,21 +1,36 @@
-"""A DataLoader whose worker processes start only while nothing else in the process runs."""
+"""A DataLoader whose worker processes start only while nothing else runs, and only where their batches have room."""
 
+import io
+import pickle
+import shutil
 import sys
 import threading
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from torch import distributed
-from torch.utils.data import DataLoader
+from torch import Generator, Tensor, distributed
+from torch.utils.data import DataLoader, get_worker_info
 
+from fsbench.base.errors import MORE_SHARED_MEMORY
+from fsbench.base.files.opening import in_units
+from fsbench.base.terminal import print_note
+from fsbench.datamodules.loading.distributed import ranks
+
+SHARED_MEMORY = Path("/dev/shm")
+"""Where Linux has the memory through which workers hand over batches; containers get 64 MiB of it by themselves."""
+PLENTY = 4 << 30
+"""Bytes of free shared memory with which nobody asks how many a batch has."""
 THREADS = Path("/proc/self/task")
 LONGEST_SECONDS = 1.0
 STEP_SECONDS = 0.002
 
 
 class Loader(DataLoader[Any]):
-    """PyTorch's loader, safe to start after a collective.
+    """PyTorch's loader, safe to start after a collective and where there is little shared memory.
+
+    Where the workers' batches have no room in it, the process loads them itself, and a note says so.
 
     When a collective has ended, a thread of gloo gives its tensors back and for that enters the interpreter. A process
     forked at that moment hangs before its first line: CPython 3.11 takes a lock in the child that the thread held
@@ -25,7 +40,69 @@ class Loader(DataLoader[Any]):
     def __iter__(self) -> Any:
         if self.num_workers > 0 and distributed.is_available() and distributed.is_initialized():
             wait_for_threads()
+        if self.num_workers > 0 and not isinstance(self.collate_fn, SharedBatches):  # the first time
+            self.collate_fn = SharedBatches(self.collate_fn)
+            if lacking := self._lacking_memory():
+                print_note(f"batches are loaded without worker processes: {lacking}; {MORE_SHARED_MEMORY}")
+                self.num_workers = 0
         return super().__iter__()
+
+    def _lacking_memory(self) -> str:
+        """Return how much shared memory the workers need, and how much there is; "" where it is enough.
+
+        A worker has so many batches ready, and one that is used. Other loaders may be as large as this one.
+        """
+        free = shutil.disk_usage(SHARED_MEMORY).free if SHARED_MEMORY.is_dir() else PLENTY
+        if free >= PLENTY:
+            return ""
+        first = next(iter(self.sampler if self.batch_sampler is None else self.batch_sampler), None)
+        if first is None:
+            return ""
+        items = first if isinstance(first, list) else [first]
+        # measured in another process: libraries that have had threads in this one may hang in its forks
+        (size,) = DataLoader(
+            self.dataset, batch_sampler=[items], num_workers=1, collate_fn=_bytes, worker_init_fn=end_quietly,
+            generator=Generator(),  # else torch's own is another one afterwards
+        )  # fmt: skip
+        ready = self.num_workers * ((self.prefetch_factor or 0) + 1)
+        needed = 2 * size * ready * ranks()[1]
+        if needed <= free:
+            return ""
+        return f"{self.num_workers} may need {in_units(needed)} of shared memory, of which {in_units(free)} are free"
+
+
+def _bytes(items: Sequence[Any]) -> int:
+    return len(pickle.dumps(items))
+
+
+class SharedBatches:
+    """A collate function whose batches lie in shared memory when a worker hands them over.
+
+    torch moves them there in a thread of the worker, where an error is printed and nobody learns of it: whoever waits
+    for the batch waits for ever. Moved here, the error reaches that process.
+
+    Args:
+        collate: makes a batch of items.
+    """
+
+    def __init__(self, collate: Callable[[Any], Any]):
+        self.collate = collate
+
+    def __call__(self, items: Any) -> Any:
+        batch = self.collate(items)
+        if get_worker_info() is not None:
+            _Sharing(io.BytesIO()).dump(batch)
+        return batch
+
+
+class _Sharing(pickle.Pickler):
+    """Moves the tensors of what it writes to shared memory, and leaves them out."""
+
+    def persistent_id(self, value: Any) -> bool | None:
+        if not isinstance(value, Tensor):
+            return None
+        value.share_memory_()
+        return True
 
 
 def end_quietly(worker: int) -> None:

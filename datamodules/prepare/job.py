@@ -13,6 +13,7 @@ from fsbench.base.files import locked, make_folder, read_json, sha256_file, writ
 from fsbench.base.terminal import print_line
 from fsbench.data.source import Archive
 from fsbench.datamodules.prepare.making import OTHER_ROOT
+from fsbench.datamodules.prepare.unpack import check_no_page
 
 NOTE = "prepared.json"
 """File in the root that names the archives the data were made from."""
@@ -117,6 +118,7 @@ class Job:
 
     def _verify(self, path: Path, archive: Archive) -> None:
         """Compare `path` with the published checksum and record it; DataError where an unverified one is refused."""
+        check_no_page(path)
         if archive.digest is None:
             return self.note(path, None, verified=False)
         checksum = archive.digest.compute(path)

@@ -17,8 +17,9 @@ from typing import IO
 from fsbench.base.download import require_space
 from fsbench.base.errors import DataError
 from fsbench.base.files import is_file, open_file, read_text, write_text
-from fsbench.base.files.archives import check_expansion, open_tar, open_zip
+from fsbench.base.files.archives import check_expansion, open_tar, open_zip, start_of_page
 from fsbench.data.file_digests import file_state
+from fsbench.data.file_rules import refusal
 from fsbench.datamodules.prepare.making import source_note
 
 Place = Callable[[PurePosixPath], str | None]
@@ -38,14 +39,14 @@ class _Member:
         name: its name inside the archive.
         size: bytes of its content.
         leads_out: True when its name leads out of the folder it is unpacked to.
-        refusal: why it cannot be unpacked, empty for a plain file.
+        reason: why it cannot be unpacked, empty for a plain file.
         open: opens its content.
     """
 
     name: str
     size: int
     leads_out: bool
-    refusal: str
+    reason: str
     open: Callable[[], IO[bytes] | None]
 
 
@@ -68,6 +69,7 @@ def unpack(archive: Path, folder: Path, place: Place) -> int:
     """
     from tqdm import tqdm  # spares the commands that unpack nothing its import
 
+    check_no_page(archive)
     _start_over_unless_same(archive, folder)
     sources: dict[str, str] = {}
     with (
@@ -76,16 +78,13 @@ def unpack(archive: Path, folder: Path, place: Place) -> int:
     ):
         for member in members:
             if member.leads_out:
-                raise DataError(
-                    f"archive {archive} holds the name {member.name!r}, which leads out of its folder; expected "
-                    "relative names; nothing of it was used; fetch the publisher's archive"
-                )
+                raise refusal("archive_leads_out", f"archive {archive}", name=member.name)
             target = place(PurePosixPath(member.name))
             if target is None:
                 continue
-            if member.refusal:
+            if member.reason:
                 raise DataError(
-                    f"archive {archive} holds {member.name}, {member.refusal}; expected plain files only; it is not "
+                    f"archive {archive} holds {member.name}, {member.reason}; expected plain files only; it is not "
                     "the publisher's archive; fetch it again"
                 )
             if target in sources:
@@ -96,6 +95,13 @@ def unpack(archive: Path, folder: Path, place: Place) -> int:
             _write(member, folder / target)
             bar.update()
     return len(sources)
+
+
+def check_no_page(archive: Path) -> None:
+    """Raise DataError where a file is a web page under an archive's name; what is absent is left to who reads it."""
+    start = start_of_page(archive) if archive.is_file() else ""
+    if start:
+        raise refusal("archive_web_page", archive, start=start)
 
 
 def _start_over_unless_same(archive: Path, folder: Path) -> None:
@@ -161,7 +167,7 @@ def _open_members(archive: Path, folder: Path, place: Place) -> Iterator[Iterato
             is_zip = start in (b"PK\3\4", b"PK\5\6")
         if is_zip:
             with open_zip(archive) as zip_file:
-                wanted = (info.file_size for info in zip_file.infolist() if place(PurePosixPath(info.filename)))
+                wanted = (info.file_size for info in zip_file.infolist() if place(PurePosixPath(_name(info.filename))))
                 require_space(folder, sum(wanted) - _bytes_in(folder), OTHER_DISK)
                 yield _zip_members(zip_file)
         else:
@@ -193,20 +199,26 @@ def _tar_members(tar: tarfile.TarFile, archive: Path, folder: Path) -> Iterator[
         check_expansion(archive, size)
         if member.isdir():
             continue
-        leads_out, refusal = member.name.startswith("/"), "" if member.isreg() else "a link"
+        member.name = _name(member.name)
+        leads_out, reason = bool(re.match(r"/|[A-Za-z]:", member.name)), "" if member.isreg() else "a link"
         try:
             tarfile.data_filter(member, str(folder))
         except (tarfile.OutsideDestinationError, tarfile.AbsolutePathError):
             leads_out = True
         except tarfile.FilterError as error:
-            refusal = str(error).removeprefix(f"{member.name!r} is ")
+            reason = str(error).removeprefix(f"{member.name!r} is ")
         content = partial(tar.extractfile, member)
-        yield _Member(member.name, member.size, leads_out, refusal, content)
+        yield _Member(member.name, member.size, leads_out, reason, content)
     while tar.fileobj and tar.fileobj.read(1 << 20):  # to the very end, where a compressed one has its checksum
         pass
     # a plain tar that ends between two files looks complete to tarfile, but for the empty block at the end
     if _is_uncompressed_tar(archive) and archive.stat().st_size < tar.offset + tarfile.BLOCKSIZE:
         raise EOFError("its end is missing")
+
+
+def _name(packed: str) -> str:
+    """Return a name inside an archive; programs of Windows put backslashes between its folders."""
+    return packed.replace("\\", "/")
 
 
 def _is_uncompressed_tar(archive: Path) -> bool:
@@ -217,13 +229,13 @@ def _is_uncompressed_tar(archive: Path) -> bool:
 def _zip_members(zip_file: zipfile.ZipFile) -> Iterator[_Member]:
     """Yield the entries of `zip_file`, whose own module filters neither names nor links."""
     for info in zip_file.infolist():
-        if info.filename.endswith("/"):  # `info.is_dir` fails for an empty name
+        if info.filename.endswith(("/", "\\")):  # `info.is_dir` fails for an empty name
             continue
-        name, kind = info.filename, stat.S_IFMT(info.external_attr >> 16)
+        name, kind = _name(info.filename), stat.S_IFMT(info.external_attr >> 16)
         path = PurePosixPath(name)
-        leads_out = path.is_absolute() or ".." in path.parts or bool(re.match(r"$|[A-Za-z]:|.*\\", name))
+        leads_out = path.is_absolute() or ".." in path.parts or bool(re.match(r"$|[A-Za-z]:", name))
         if kind not in (0, stat.S_IFREG):
-            refusal = "a link" if stat.S_ISLNK(kind) else "a special file"
+            reason = "a link" if stat.S_ISLNK(kind) else "a special file"
         else:
-            refusal = "an encrypted file" if info.flag_bits & 1 else ""
-        yield _Member(name, info.file_size, leads_out, refusal, partial(zip_file.open, info))
+            reason = "an encrypted file" if info.flag_bits & 1 else ""
+        yield _Member(name, info.file_size, leads_out, reason, partial(zip_file.open, info))

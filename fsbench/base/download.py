@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from fsbench.base.errors import DataError, SettingsError
 from fsbench.base.files import open_file
+from fsbench.base.files.archives import start_of_page
 from fsbench.base.progress import hides_bar
 
 CHUNK = 1 << 20
@@ -45,7 +46,11 @@ class Digest:
         """Return in words how the checksum of `path` differs; empty where it does not."""
         checksum = self.compute(path)
         more = "…" if len(self.value) < len(checksum) else ""
-        return "" if checksum.startswith(self.value) else f"{self.kind} {checksum}; expected {self.value}{more}"
+        if checksum.startswith(self.value):
+            return ""
+        page = start_of_page(path)
+        what = f", a web page that begins with {page!r}" if page else ""
+        return f"{self.kind} {checksum}{what}; expected {self.value}{more}"
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,13 @@ a word in its record; where figures change as they do from one processor to anot
 launchers set has rules of its own, see `fsbench.runner.engine.machine.launch`.
 """
 
+import getpass
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from fnmatch import fnmatchcase
+from pathlib import Path
 
 from fsbench.base.errors import SettingsError
 
@@ -46,6 +50,9 @@ RECORDED = (
 """Variables that choose instructions or kernels: last bits differ as between two machines, and `run.json` names them.
 Threads (OMP_NUM_THREADS) have an entry of their own there."""
 
+KEPT_AT_HOME = {"XDG_CACHE_HOME": "~/.cache", "MPLCONFIGDIR": "~/.config/matplotlib"}
+"""Variables that name folders of libraries, and the folders that are taken without them."""
+
 RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")
 """Variables that Lightning takes for a process's rank at its import, the first that is set."""
 
@@ -76,6 +83,34 @@ def check_temporary_folder() -> None:
             f"the folder of temporary files, {folder} (TMPDIR), has a path of {length} letters; sockets of processes "
             f"need {LONGEST_TEMPORARY_FOLDER} or fewer; take a shorter one: TMPDIR=/tmp fsbench …"
         )
+
+
+@contextmanager
+def without_home() -> Iterator[None]:
+    """Let libraries do without the home folder in the block, where the user has none, or none that can be written to.
+
+    A container's user often has neither a name nor a home. Some libraries then fail, others complain on the screen.
+    What they would keep goes to a temporary folder.
+    """
+    try:
+        getpass.getuser()  # of a variable, or of the list of users
+    except (KeyError, OSError):
+        os.environ["LOGNAME"] = f"uid{os.getuid()}"
+    if os.path.expanduser("~") == "~":  # noqa: PTH111 - Path.home raises
+        os.environ["HOME"] = "/"  # as Docker has it
+    with ExitStack() as stack:
+        for name, folder in KEPT_AT_HOME.items():
+            if name not in os.environ and not can_be_used(Path(folder).expanduser()):
+                temporary = tempfile.TemporaryDirectory(prefix="fsbench-home-", ignore_cleanup_errors=True)
+                os.environ[name] = stack.enter_context(temporary)
+                stack.callback(os.environ.pop, name, None)
+        yield
+
+
+def can_be_used(folder: Path) -> bool:
+    """Return whether a folder is there, or can be made."""
+    above = next(place for place in (folder, *folder.parents) if os.path.lexists(place))
+    return above == folder or os.access(above, os.W_OK | os.X_OK)
 
 
 def recorded_variables() -> dict[str, str]:

@@ -163,7 +163,7 @@ def user_message(error: BaseException) -> str:
     Where a worker that is gone led to it, that is told instead: torch says so wherever the process is at that moment,
     such as in the middle of a file that then seems damaged.
     """
-    if lost := _lost_worker(list(_causes(error))):
+    if lost := _loader_failure(list(_causes(error))):
         return one_line(lost)
     text = str(error)
     if text.startswith("Caught "):  # torch's loader quotes the worker's traceback; the last entry is ours
@@ -223,6 +223,12 @@ _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _LOST_WORKER = r"DataLoader worker \(pid\(?s?\)? ?([\d, ]+)\) (.+)"
 """Torch's sentence about a worker that is gone; it names the signal where torch noticed the end by itself."""
 
+MORE_SHARED_MEMORY = "give the container more of it (docker run --shm-size=8g, or --ipc=host)"
+"""Way out of shared memory that is too small."""
+
+_NO_SHARED_MEMORY = r"shared memory|</torch_"
+"""Words of torch about shared memory that is full, in its own error and in that about a worker that this has killed."""
+
 _FEWER = "take fewer --data.loading.workers"
 _MAKE_ROOM = f"make room or choose another folder; {GOES_ON}"
 
@@ -233,6 +239,8 @@ def describe(error: BaseException) -> str:
     A full disk is found behind the errors that it led to; so is the end of a data loader's worker.
     """
     chain = list(_causes(error))
+    if failed := _loader_failure(chain):
+        return failed
     for cause in chain:
         if isinstance(cause, OSError) and cause.errno in _FULL:
             return f"{_os_error(cause)}; {_MAKE_ROOM}"
@@ -241,8 +249,6 @@ def describe(error: BaseException) -> str:
             return f"{told[0]}; {_MAKE_ROOM}"
     if missing := missing_package(error):
         return missing
-    if lost := _lost_worker(chain):
-        return lost
     if isinstance(error, MemoryError) or "can't allocate memory" in str(error) or "OutOfMemory" in type(error).__name__:
         return f"out of memory ({_first_line(error)}); smaller images, batches or fewer workers need less"
     if isinstance(error, RecursionError):
@@ -264,11 +270,13 @@ def missing_package(error: BaseException) -> str:
     return ""
 
 
-def _lost_worker(chain: Sequence[BaseException]) -> str:
-    """Return the line about a lost worker of a data loader, if one of the errors tells of that; else "".
+def _loader_failure(chain: Sequence[BaseException]) -> str:
+    """Return the line about a lost worker of a data loader, or one without room, if an error tells of that; else "".
 
     It is torch's own error, or a connection to the worker that broke while a batch came over it.
     """
+    if any(isinstance(cause, RuntimeError) and re.search(_NO_SHARED_MEMORY, str(cause)) for cause in chain):
+        return f"the shared memory is full; {MORE_SHARED_MEMORY}, or take --data.loading.workers=0; {GOES_ON}"
     lost = [found for cause in chain if (found := re.search(_LOST_WORKER, str(cause)))]
     if not lost:
         broken = [cause for cause in chain if isinstance(cause, ConnectionError | EOFError) and _is_of_loader(cause)]

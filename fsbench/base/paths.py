@@ -16,8 +16,14 @@ BENCHMARKS = _FILES / "benchmarks"
 
 
 def cache_folder() -> Path:
-    """Return the folder of caches: `$FSBENCH_CACHE`, or `~/.cache/fsbench`."""
-    return Path(os.environ.get("FSBENCH_CACHE") or "~/.cache/fsbench").expanduser()
+    """Return the folder of caches: `$FSBENCH_CACHE`, or `~/.cache/fsbench`.
+
+    The home folder of a user without one is `/`, as in containers; that it cannot be written to is said by who tries.
+    """
+    try:
+        return Path(os.environ.get("FSBENCH_CACHE") or "~/.cache/fsbench").expanduser()
+    except RuntimeError:
+        return Path("/.cache/fsbench")
 
 
 def cache_size() -> int:

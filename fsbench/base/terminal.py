@@ -11,6 +11,8 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import TextIOWrapper
+from locale import getpreferredencoding
 from pathlib import Path
 from typing import TextIO
 
@@ -75,6 +77,28 @@ def shorten_hashes(text: str) -> str:
     'vit.safetensors sha256 012345670123…'
     """
     return re.sub(r"\b([0-9a-f]{12})[0-9a-f]{52}\b", r"\1…", text)
+
+
+def escape_in_streams() -> None:
+    """Let the standard streams of this process and its children write what their encoding lacks as `\\uXXXX`.
+
+    Else the first such letter, in a name or in a table's head, ends the command.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # none where the shell closed it
+            stream.reconfigure(errors="backslashreplace")
+            if stream.encoding.lower() != "utf-8":
+                os.environ["PYTHONIOENCODING"] = f"{stream.encoding}:backslashreplace"
+
+
+def start_in_utf8() -> None:
+    """Begin this process anew in Python's UTF-8 mode where the locale has another encoding.
+
+    Files of fsbench are UTF-8 everywhere; names of files are those of the disk. The streams keep their encoding.
+    """
+    if getpreferredencoding(False).lower() != "utf-8" and os.environ.get("PYTHONUTF8") != "1":
+        os.environ["PYTHONUTF8"] = "1"
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
 def text_width() -> tuple[int, bool]:

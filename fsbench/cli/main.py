@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from functools import partial
 from importlib import import_module
 
-from fsbench.base.environment import check_environment
+from fsbench.base.environment import check_environment, without_home
 from fsbench.base.errors import SettingsError, exit_status
 from fsbench.base.paths import cache_size
-from fsbench.base.terminal import one_command, print_error
+from fsbench.base.terminal import escape_in_streams, one_command, print_error, start_in_utf8
 from fsbench.cli.parser import CommandLine, check_words, set_verbosity
 
 GROUPS = {
@@ -62,6 +62,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit status: 0, 1 (some of the work failed), 2 (the work could not be done, for the reason that one line
         says), 130 (interrupted), 141 (who read the output closed it).
     """
+    escape_in_streams()
+    if argv is None:
+        start_in_utf8()
     # Before torch is imported: its threads spin for milliseconds while they wait, which makes a busy machine crawl;
     # 1000 turns (some microseconds) cost nothing on a quiet one.
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
@@ -112,7 +115,7 @@ def _main(argv: Sequence[str] | None) -> int:
     resumes = options.command in ("bench", "predict") or getattr(options, "run", False) is True
     resumes = resumes or getattr(options, "action", "") in ("prepare", "fetch")
     work = partial(options.function, options, extra)
-    with one_command():
+    with one_command(), without_home():
         return exit_status(work, options.debug, resumes=resumes)
 
 

@@ -15,8 +15,38 @@ Groups = Mapping[str, Mapping[str, str]]
 """Lines of help by the names of subcommands, by the titles of their groups."""
 
 
+SWITCHES = {"true": True, "1": True, "false": False, "0": False}
+"""Values of yes-or-no options, in small letters."""
+
+
 class Parser(argparse.ArgumentParser):
-    """The standard parser, whose refusals show control characters of the arguments, stay short, and guess."""
+    """The standard parser, whose refusals show control characters of the arguments, stay short, and guess.
+
+    Yes-or-no options may have a value, as agents of sweeps write them.
+    """
+
+    def parse_known_args(  # type: ignore[override]  # its overloads are of other namespaces
+        self, args: Sequence[str], namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        end = [*args, "--"].index("--")
+        words = [word for given in args[:end] for word in self._switch(given)]
+        return super().parse_known_args([*words, *args[end:]], namespace)
+
+    def _switch(self, word: str) -> list[str]:
+        """Return `--option` for `--option=True` and nothing for `--option=False`, any other word as it is.
+
+        Raises SettingsError for another value of a yes-or-no option.
+        """
+        name, sign, value = word.partition("=")
+        action = self._option_string_actions.get(name)
+        if not sign or action is None or action.nargs != 0:
+            return [word]
+        if value.lower() not in SWITCHES:
+            raise SettingsError(
+                f"{name} is '{value}', expected True or False; give {name} alone; in a sweep write "
+                "${args_no_boolean_flags}"
+            )
+        return [name] if SWITCHES[value.lower()] else []
 
     def error(self, message: str) -> NoReturn:
         words = re.sub(r"^argument (-\S+)(/\S+)*: is ", r"\1 is ", message)

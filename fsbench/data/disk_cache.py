@@ -6,8 +6,8 @@ of arrays are uncompressed .npz (a COCO split has millions of numbers), of value
 """
 
 import json
-import warnings
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from fsbench.base.files import read_json, replacing
 from fsbench.base.files.arrays import read_npz
 from fsbench.base.files.cache import entry_path, mark_used, trim_cache
 from fsbench.base.paths import cache_folder
+from fsbench.base.terminal import print_note
 
 
 def load_arrays(kind: str, key: str) -> dict[str, np.ndarray] | None:
@@ -25,7 +26,7 @@ def load_arrays(kind: str, key: str) -> dict[str, np.ndarray] | None:
 
 
 def save_arrays(kind: str, key: str, arrays: dict[str, np.ndarray]) -> None:
-    """Keep `arrays` under `kind` and `key`. Warns where that is impossible."""
+    """Keep `arrays` under `kind` and `key`. A note says where that is impossible."""
 
     def write(temporary: Path) -> None:
         with temporary.open("wb") as file:
@@ -40,7 +41,7 @@ def load_json(kind: str, key: str) -> Any | None:
 
 
 def save_json(kind: str, key: str, value: Any) -> None:
-    """Keep the plain `value` under `kind` and `key`. Warns where that is impossible."""
+    """Keep the plain `value` under `kind` and `key`. A note says where that is impossible."""
     _save(_file(kind, key, "json"), lambda temporary: temporary.write_text(json.dumps(value)))
 
 
@@ -60,11 +61,16 @@ def _save(path: Path, write: Callable[[Path], Any]) -> None:
             write(temporary)
         trim_cache()
     except OSError as error:
-        warnings.warn(  # which Python shows once
-            f"cannot keep counts and annotations in {cache_folder()} ({error.strerror or error}); they are made again "
-            "in every run; set FSBENCH_CACHE to a folder that can be written to",
-            stacklevel=2,
-        )
+        _say_not_kept(f"{cache_folder()} ({error.strerror or error})")
+
+
+@cache
+def _say_not_kept(where: str) -> None:
+    """Say once in a process where nothing can be kept, and why."""
+    print_note(
+        f"cannot keep counts and checksums in {where}; they are made again in every run; set FSBENCH_CACHE to a folder "
+        "that can be written to"
+    )
 
 
 def _file(kind: str, key: str, suffix: str) -> Path:

@@ -338,12 +338,34 @@ SCANS: dict[str, FileRule] = {
     ),
 }
 
+ARCHIVES: dict[str, FileRule] = {
+    "archive_backslashes": FileRule(
+        "names with backslashes, as some programs of Windows pack them",
+        "read as folders: `images\\a.jpg` is `images/a.jpg`",
+    ),
+    "archive_leads_out": FileRule(
+        "names that lead out of the archive's folder (`../a.jpg`, `/a.jpg`, `C:\\a.jpg`)",
+        "the archive is refused",
+        "holds the name {name!r}, which leads out of its folder",
+        "relative names",
+        "nothing of it was used; fetch the publisher's archive",
+    ),
+    "archive_web_page": FileRule(
+        "a web page under an archive's name, as a download leaves it that asks for a login or has met a quota",
+        "refused",
+        "is a web page, not an archive: it begins with {start!r}",
+        "a tar or zip file",
+        "open it in a browser to see what the publisher says, remove it, and fetch the archive again",
+    ),
+}
+
 SECTIONS: dict[str, dict[str, FileRule]] = {
     "pictures": PICTURES,
     "label-maps": LABEL_MAPS,
     "annotations": ANNOTATIONS,
     "scans": SCANS,
     "folders": FOLDERS,
+    "archives": ARCHIVES,
 }
 """Part of the manual's list -> its rules."""
 

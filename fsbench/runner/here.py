@@ -7,7 +7,7 @@ import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
 from importlib.util import find_spec
 from itertools import product
@@ -16,7 +16,7 @@ from typing import Literal
 
 from fsbench.base.environment import check_environment, check_temporary_folder
 from fsbench.base.errors import EXTRAS as PACKAGES
-from fsbench.base.errors import SettingsError, describe, did_you_mean, raise_all
+from fsbench.base.errors import MORE_SHARED_MEMORY, SettingsError, describe, did_you_mean, raise_all
 from fsbench.base.files.cache import cache_entries
 from fsbench.base.files.opening import in_units
 from fsbench.base.files.written import check_can_be_made
@@ -34,7 +34,7 @@ GIGABYTE = 10**9
 LEAST_ROOM = GIGABYTE
 """Free space without which a folder is found too small: a run's checkpoints take some hundred megabytes."""
 LEAST_SHARED_MEMORY = GIGABYTE // 4
-"""Bytes of /dev/shm without which the loaders' workers run out of it."""
+"""Bytes of /dev/shm without which large batches are loaded without worker processes."""
 
 EXTRAS = {
     "run": "methods, trainings, masks of images",
@@ -131,15 +131,16 @@ def machine(runs: Path) -> Iterator[Finding]:
         check_temporary_folder()
     except SettingsError as error:
         yield Finding("environment", "failed", str(error))
-    for name, folder in (("runs", runs), ("weights", weights_folder()), ("cache", cache_folder())):
-        yield _room(name, folder)
+    yield _room("runs", runs, "choose another with --runs <folder>")
+    yield _room("weights", weights_folder(), "choose another with FSBENCH_WEIGHTS=<folder>")
+    cache = _room("cache", cache_folder(), "choose another with FSBENCH_CACHE=<folder>, or do without")
+    yield replace(cache, verdict="absent") if cache.verdict == "failed" else cache  # it only saves time
     shared = Path("/dev/shm")
     if shared.is_dir():
         free = shutil.disk_usage(shared).free
         small = free < LEAST_SHARED_MEMORY
-        advice = "give the container more of it (docker: --shm-size=8g), or --data.loading.workers=0" if small else ""
         words = f"{free / GIGABYTE:.1f} GB for the workers of loaders"
-        yield Finding("shared memory", "failed" if small else "ok", words, advice)
+        yield Finding("shared memory", "absent" if small else "ok", words, MORE_SHARED_MEMORY * small)
     for name, file in weight_files().items():
         if availability(file) == "damaged":
             advice = f"remove it, then: fsbench weights fetch {name}"
@@ -181,10 +182,10 @@ def unmet_requirements(extra: str) -> list[str]:
     return problems
 
 
-def _room(name: str, folder: Path) -> Finding:
-    """Find whether a folder can be made and written to, and has room."""
+def _room(name: str, folder: Path, way_out: str) -> Finding:
+    """Find whether a folder can be made and written to, and has room; else `way_out` says what to do."""
     try:
-        check_can_be_made(folder)
+        check_can_be_made(folder, way_out)
     except SettingsError as error:
         return Finding(f"folder {name}", "failed", str(error))
     above = next(place for place in (folder, *folder.absolute().parents) if place.exists())

@@ -13,12 +13,12 @@ LIGHT = {"table": ["runs"], "compare": ["runs"], "report": ["runs"], "explain": 
          "verify": ["x.fsb"]}  # fmt: skip
 
 
-def valued_options(command: str) -> list[list[str]]:
-    """Return [command, subcommand if any, option] of every option that takes a value."""
+def options_of(command: str, switches: bool = False) -> list[list[str]]:
+    """Return [command, subcommand if any, option] of every option that takes a value, or of the yes-or-no ones."""
     found = []
     parser = subcommands(parser_for([command]))[command]
     for name, each in (subcommands(parser) or {"": parser}).items():
-        actions = [action for action in each._actions if action.option_strings and action.nargs != 0]
+        actions = [action for action in each._actions if action.option_strings and (action.nargs == 0) is switches]
         found += [[command, *filter(None, [name]), action.option_strings[-1]] for action in actions]
     return found
 
@@ -34,7 +34,7 @@ def test_bench_takes_what_chooses_the_test_of_a_kit():
 @pytest.mark.parametrize("command", COMMANDS)
 def test_dashes_and_halves_of_characters_are_refused_by_every_option(command, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for *words, option in valued_options(command):
+    for *words, option in options_of(command):
         for value, expected in (("--", f"{option} is '--', expected a value"), ("a\udced", "is no UTF-8 text")):
             assert main([*words, f"{option}={value}"]) == 2
             error = capsys.readouterr().err
@@ -43,12 +43,39 @@ def test_dashes_and_halves_of_characters_are_refused_by_every_option(command, ca
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("command", COMMANDS)
+def test_yes_or_no_options_take_no_other_value(command, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for *words, option in options_of(command, switches=True):
+        for value in ("maybe", "", "2"):
+            assert main([*words, f"{option}={value}"]) == 2
+            assert capsys.readouterr().err == (
+                f"fsbench: error: {option} is '{value}', expected True or False; give {option} alone; in a sweep write "
+                "${args_no_boolean_flags}\n"
+            )
+
+
+@pytest.mark.parametrize(("yes", "no"), [("True", "False"), ("true", "false"), ("1", "0"), ("TRUE", "FALSE")])
+def test_yes_or_no_options_are_taken_as_agents_of_sweeps_write_them(yes, no):
+    """W&B's agent writes --name=True for a parameter of true and false, unless asked for ${args_no_boolean_flags}."""
+
+    def parsed(*words: str) -> tuple[dict, list[str]]:
+        options, extra = parser_for(["bench"]).parse_known_args(["bench", *words])
+        return {name: value for name, value in vars(options).items() if name != "function"}, extra
+
+    given = parsed(f"--drop-small={yes}", f"--no-empty={no}", f"--fast={no}", f"--force={yes}", f"--debug={yes}")
+    assert given == parsed("--drop-small", "--force", "--debug")
+    values = ["--data.test.drop_small_classes=True", f"--filter={yes}", "--", f"--fast={yes}"]
+    assert parsed(*values)[1] == ["--data.test.drop_small_classes=True", "--", f"--fast={yes}"]
+    assert parsed(*values)[0] == parsed(f"--filter={yes}")[0]
+
+
 @pytest.mark.parametrize("command", LIGHT)
 def test_odd_values_end_in_a_line_that_says_what_was_found(command, capsys, tmp_path, monkeypatch):
     """No line of the last net, which only points to a traceback."""
     monkeypatch.chdir(tmp_path)
     rng = random.Random(command)
-    for *words, option in valued_options(command):
+    for *words, option in options_of(command):
         for value in rng.sample(WORDS, 4):
             try:
                 status = main([*words, f"{option}={value}", *LIGHT[command]])

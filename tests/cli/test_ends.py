@@ -47,6 +47,17 @@ def fails(capsys, monkeypatch) -> Callable[[BaseException], tuple[int, str]]:
             "(pid 17) was killed by the",
         ),
         (RuntimeError("DataLoader worker (pid(s) 1, 2) exited unexpectedly"), "process (pid 1, 2) exited unexpectedly"),
+        (
+            RuntimeError(
+                "DataLoader worker (pid 17) is killed by signal: Bus error. It is possible that dataloader's workers "
+                "are out of shared memory. Please try to raise your shared memory limit."
+            ),
+            "the shared memory is full; give the container more of it (docker run --shm-size=8g",
+        ),
+        (
+            RuntimeError("unable to write to file </torch_7_42_0>: No space left on device (28)"),
+            "the shared memory is full; give the container more of it (docker run --shm-size=8g",
+        ),
         (KeyError("name"), "KeyError: 'name'"),
     ],
     ids=lambda value: type(value).__name__,

@@ -1,5 +1,6 @@
 """Tar and zip archives, and how much their contents may grow."""
 
+import re
 import tarfile
 import zipfile
 from collections.abc import Iterator
@@ -48,6 +49,13 @@ def open_tar(path: Path) -> Iterator[tarfile.TarFile]:
     """Open a tar archive, compressed or not. Raises OSError as `open_file`, and whatever `tarfile` does."""
     with open_file(path, "archive") as file, tarfile.open(fileobj=file) as archive:
         yield archive
+
+
+def start_of_page(path: Path) -> str:
+    """Return the first words of a file that is a web page, whatever its name says; "" for any other file."""
+    with open_file(path, "archive") as file:
+        start = file.read(512).decode("utf-8", "replace").lstrip("\ufeff \t\r\n")
+    return start[:40].strip() if re.match(r"<(!doctype html|html|head|\?xml|!--)", start, re.IGNORECASE) else ""
 
 
 def check_expansion(path: Path, size: int) -> None:

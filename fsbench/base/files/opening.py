@@ -140,12 +140,12 @@ def is_folder(path: str | Path) -> bool:
 def in_units(size: int) -> str:
     """Return a number of bytes in words.
 
-    >>> in_units(5 << 20)
-    '5 MiB'
+    >>> in_units(5 << 20), in_units(1023 << 10)
+    ('5 MiB', '1023 KiB')
     """
     for unit, name in ((1 << 40, "TiB"), (1 << 30, "GiB"), (MIB, "MiB"), (1 << 10, "KiB")):
         if size >= unit:
-            return f"{size / unit:.3g} {name}"
+            return f"{size / unit:{'.0f' if size >= 1000 * unit else '.3g'}} {name}"
     return f"{size} bytes"
 
 

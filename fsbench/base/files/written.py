@@ -151,16 +151,19 @@ def make_folder(path: Path, way_out: str = _OTHER_FOLDER) -> Path:
     return path
 
 
-def check_can_be_made(path: Path) -> None:
-    """Raise SettingsError where the folder `path` could not be made or written to; nothing is made."""
+def check_can_be_made(path: Path, way_out: str = _OTHER_FOLDER) -> None:
+    """Raise SettingsError, which ends with `way_out`, where the folder `path` could not be made or written to.
+
+    Nothing is made.
+    """
     above = next((folder for folder in (path, *path.absolute().parents) if os.path.lexists(folder)), Path("/"))
     if not above.is_dir():
-        raise _not_writable(path, errno.EEXIST if above == path else errno.ENOTDIR)
+        raise _not_writable(path, errno.EEXIST if above == path else errno.ENOTDIR, way_out)
     if not os.access(above, os.W_OK | os.X_OK):
-        raise _not_writable(path, errno.EACCES)
+        raise _not_writable(path, errno.EACCES, way_out)
 
 
-def _not_writable(path: Path, number: int, way_out: str = _OTHER_FOLDER) -> SettingsError:
+def _not_writable(path: Path, number: int, way_out: str) -> SettingsError:
     return SettingsError(
         f"cannot write to {path} ({os.strerror(number)}); expected a folder that can be created and written to; "
         f"{way_out}"

@@ -14,6 +14,7 @@ import numpy as np
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
+from fsbench.base.environment import can_be_used
 from fsbench.base.errors import SettingsError, known_names
 from fsbench.base.files import fingerprint
 from fsbench.base.files.images import open_image
@@ -87,6 +88,8 @@ def _start(**arguments: Any) -> Any:
     # spared until it is needed
     import wandb
 
+    if not can_be_used(Path("~/.local/share/wandb").expanduser()):  # what `wandb sync` is to send
+        os.environ.setdefault("WANDB_DATA_DIR", str(Path(arguments["dir"]) / "wandb"))
     try:
         run = wandb.init(**arguments, reinit="finish_previous", settings=wandb.Settings(console="off", silent=True))
     except wandb.errors.Error as error:

@@ -15,6 +15,7 @@ from fsbench.core.loading import LoadingConfig
 from fsbench.core.segmenter import Segmenter
 from fsbench.data.episodes.evaluation_order import evaluation_order
 from fsbench.datamodules.loading.episodes import ManifestEpisodes
+from fsbench.datamodules.loading.loader import Loader
 from fsbench.datamodules.loading.way_classes import WayClasses
 from fsbench.protocols.test import Test
 from fsbench.protocols.view import InputResize
@@ -113,4 +114,4 @@ def _batches(
     known = method.needs.classes
     classes = None if known == "unknown" else WayClasses(test.manifest, known)
     data = ManifestEpisodes(test.protocol.draw, test.index, chosen, config, classes=classes)
-    return DataLoader(data, batch_size=None, num_workers=workers)
+    return Loader(data, batch_size=None, num_workers=workers)

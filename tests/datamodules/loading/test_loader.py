@@ -1,14 +1,19 @@
 """Worker processes start while nothing else in the process runs."""
 
 import hashlib
+import shutil
+import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import pytest
+import torch
 from torch import distributed
 from torch.utils.data import Dataset
 
+from fsbench.base.errors import describe
 from fsbench.datamodules.loading import loader
 from fsbench.datamodules.loading.loader import Loader, end_quietly, wait_for_threads
 
@@ -90,3 +95,61 @@ def test_a_worker_says_nothing_of_batches_that_nobody_takes(capfd, start, told):
     with pytest.raises(ValueError, match="an image is damaged"):
         next(batches)
     assert ("nobody takes the batch" in capfd.readouterr().err) is told
+
+
+class Growing(Dataset):
+    """Six items, the first of so many bytes, the others of so many."""
+
+    def __init__(self, first: int, others: int):
+        self.sizes = [first, *[others] * 5]
+
+    def __len__(self):
+        return len(self.sizes)
+
+    def __getitem__(self, number):
+        return torch.full((self.sizes[number],), number, dtype=torch.uint8)
+
+
+MIB = 1 << 20
+
+
+def load_growing(first: int, others: int) -> None:
+    """Print what is loaded by two workers, or why that failed."""
+    try:
+        items = [item[0] for item in Loader(Growing(first, others), batch_size=None, num_workers=2)]
+        print([int(item) for item in items], items[1].is_shared())
+    except RuntimeError as error:
+        print(describe(error))
+
+
+@pytest.mark.slow(20)
+@pytest.mark.parametrize(
+    ("first", "others", "out", "note"),
+    [
+        (MIB, MIB, "[0, 1, 2, 3, 4, 5] False", "2 may need 12 MiB of shared memory, of which 4 MiB are free"),
+        (1000, MIB // 4, "[0, 1, 2, 3, 4, 5] True", ""),
+        (1000, 3 * MIB, "the shared memory is full; give the container more of it (docker run --shm-size=8g", ""),
+    ],
+)
+def test_shared_memory_that_is_too_small_stops_no_run(first, others, out, note):
+    """4 MiB, in a process that sees other file systems than this one, as in a container."""
+    mounted = 'mount -t tmpfs -o size=4m tmpfs /dev/shm && exec "$@"'
+    apart = ["unshare", "--mount", "bash", "-c", mounted, "bash"]
+    if shutil.which("unshare") is None or subprocess.run([*apart, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("only root can mount a small /dev/shm")
+    code = f"from tests.datamodules.loading.test_loader import load_growing; load_growing({first}, {others})"
+    done = subprocess.run([*apart, sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=True)
+    assert done.stdout.startswith(out), done.stderr
+    assert (note in done.stderr) if note else not done.stderr
+
+
+def test_torchs_generator_is_the_same_after_batches_were_measured(monkeypatch, capsys):
+    """Whether or not they have room, and with or without workers."""
+    states = []
+    for free, workers in ((loader.PLENTY, 0), (loader.PLENTY, 2), (10 * MIB, 2), (100, 2)):
+        monkeypatch.setattr(loader.shutil, "disk_usage", lambda _, free=free: SimpleNamespace(free=free))
+        torch.manual_seed(0)
+        assert [int(item[0, 0]) for item in Loader(Growing(9, 9), batch_size=1, num_workers=workers)] == list(range(6))
+        states.append(torch.rand(()).item())
+    assert len(set(states)) == 1
+    assert capsys.readouterr().err.count("note: batches are loaded without worker processes: ") == 1

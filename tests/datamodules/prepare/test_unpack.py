@@ -10,7 +10,10 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
+from fsbench.base.download import Digest
 from fsbench.base.errors import DataError
+from fsbench.data.source import Archive
+from fsbench.datamodules.prepare.job import Job
 from fsbench.datamodules.prepare.unpack import unpack
 
 FILES = {"top/a/1.txt": b"one" * 1000, "top/a/2.txt": b"two" * 70_000, "top/b/3.txt": b"", "top/c.bin": bytes(9)}
@@ -80,14 +83,44 @@ def test_interrupted_call_is_taken_up(make: Callable, tmp_path: Path) -> None:
 OUT = "which leads out of its folder"
 
 
+def test_backslashes_of_windows_are_folders(make: Callable, tmp_path: Path) -> None:
+    """As .NET's ZipFile.CreateFromDirectory packed them before 4.6.1; Python's zipfile keeps them elsewhere."""
+    files = {name.replace("/", "\\"): content for name, content in FILES.items()} | {"top\\empty\\": b""}
+    assert unpack(make(files), tmp_path / "out", below_top) == 3
+    found = {path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*.*")}
+    assert found == {"a/1.txt", "a/2.txt", "b/3.txt"}
+    assert (tmp_path / "out/a/2.txt").read_bytes() == FILES["top/a/2.txt"]
+
+
+@pytest.mark.parametrize("name", ["x.zip", "x.tar", "x.tgz"])
+@pytest.mark.parametrize(
+    ("page", "start"),
+    [
+        (b"<!DOCTYPE html>\n<html><head>", "<!DOCTYPE html>"),
+        (b"\xef\xbb\xbf\r\n<html lang=en>\n<title>Sign in</title>", "<html lang=en>"),
+    ],
+)
+def test_a_web_page_is_called_that(tmp_path: Path, name: str, page: bytes, start: str) -> None:
+    (tmp_path / name).write_bytes(page)
+    with pytest.raises(
+        DataError, match=rf"x\.\w+ is a web page, not an archive: it begins with '{start}.*fetch the archive"
+    ):
+        unpack(tmp_path / name, tmp_path / "out", below_top)
+    for md5 in (None, "0" * 32):
+        with pytest.raises(DataError, match="is a web page, not an archive"):
+            Job(tmp_path, source=tmp_path).obtain(Archive(name, md5))
+    assert f", a web page that begins with '{start}" in Digest("md5", "0" * 32).problem(tmp_path / name)
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [
         ("../evil.txt", OUT), ("top/../../evil.txt", OUT), ("/evil.txt", OUT),
-        ("top\\..\\evil.txt", None), ("C:evil.txt", None),  # on other systems; in a tar plain names without a folder
+        ("top\\..\\..\\evil.txt", OUT), ("..\\evil.txt", OUT), ("C:\\evil.txt", OUT), ("C:evil.txt", OUT),
+        ("\\\\server\\evil.txt", OUT), ("\\evil.txt", OUT),
     ],
 )  # fmt: skip
-def test_names_that_lead_out_are_refused(make: Callable, tmp_path: Path, name: str, message: str | None) -> None:
+def test_names_that_lead_out_are_refused(make: Callable, tmp_path: Path, name: str, message: str) -> None:
     with pytest.raises(DataError, match=message):
         unpack(make({name: b"x"}), tmp_path / "deep/out", below_top)
     assert list(tmp_path.rglob("*evil*")) == []
