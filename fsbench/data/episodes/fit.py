@@ -87,7 +87,7 @@ def _without_class(manifest: Manifest, index: SegmentationIndex, progress: Calla
         for number, way in zip(episode.classes, episode.supports, strict=True):
             for name in way:
                 needed.setdefault(name, {}).setdefault(number, episode.index)
-    wrong = {}
+    wrong: dict[str, int] = {}
     for name in progress(list(needed)):
         lacking = needed[name].keys() - index.class_pixels(name)[0].keys()
         wrong |= {name: min(lacking)} if lacking else {}

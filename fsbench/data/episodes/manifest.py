@@ -227,8 +227,13 @@ class Manifest:
 
     def write(self, path: Path) -> None:
         """Write the manifest to `path`, compressed where that ends in .gz."""
-        end = {"sha256": self.sha256, "images": dict(self.images), "images_sha256": _images_sha256(self.images)}
-        end |= {"own_list": True} if self.own_list else {}
+        end: dict[str, Any] = {
+            "sha256": self.sha256,
+            "images": dict(self.images),
+            "images_sha256": _images_sha256(self.images),
+        }
+        if self.own_list:
+            end["own_list"] = True
         data = (self.text + json.dumps(end, separators=(",", ":")) + "\n").encode()
         with replacing(path) as temporary:  # without a time stamp: equal manifests are equal files
             temporary.write_bytes(gzip.compress(data, mtime=0) if path.suffix == ".gz" else data)
