@@ -232,7 +232,8 @@ class Manifest:
             "images": dict(self.images),
             "images_sha256": _images_sha256(self.images),
         }
-        end |= {"own_list": True} if self.own_list else {}
+        if self.own_list:
+            end["own_list"] = True
         data = (self.text + json.dumps(end, separators=(",", ":")) + "\n").encode()
         with replacing(path) as temporary:  # without a time stamp: equal manifests are equal files
             temporary.write_bytes(gzip.compress(data, mtime=0) if path.suffix == ".gz" else data)

@@ -26,7 +26,7 @@ def experiment(blocks_folder):
         manifest = WHOLE_IMAGES.manifest(index, EpisodeTask(0)) if whole else drawn
         identity = Identity.model_validate({
             "training": {"max_epochs": 2, "batch_size": 4}, "method": {"name": "m"}, "precision": 32, "tf32": False,
-            "backbone": {"name": "b", "weights": "w"}, "manifest_sha256": "0",
+            "backbone": {"name": "b", "weights": "w"}, "manifest_sha256": "0", "all_files_sha256": "0",
         })  # fmt: skip
         data = Plain(image_size=128, validation_manifest=manifest, validates=True)
         return Plain(data=data, identity=identity, trains=trains, checkpoint_weights={})
