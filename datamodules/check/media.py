@@ -9,8 +9,8 @@ from fsbench.base.errors import DataError
 from fsbench.base.files import open_file
 from fsbench.data.dataset import SegmentationIndex
 from fsbench.data.image_io import is_transparent, read_image
-from fsbench.data.orientation import is_turned, shown_shape, unequal_sizes
-from fsbench.data.picture_file import PictureHeader, picture_header
+from fsbench.data.orientation import exif_remark, unequal_sizes
+from fsbench.data.picture_file import PictureHeader, is_turned, picture_header
 from fsbench.datamodules.check.report import Report, some
 
 _TAIL = 1 << 12
@@ -72,13 +72,14 @@ def check_files(
         path = image(name)
         try:
             header = whole_photo(path, name in sample)
-            shape = shown_shape(header) if turns_images else (header.height, header.width)
+            shape = header.shown_shape if turns_images else (header.height, header.width)
             label_shape, label_file = labels(name) if labels else (shape, None)
             if label_shape != shape:
-                raise unequal_sizes(path, shape, label_shape, label_file)
+                remark = "" if turns_images else exif_remark(path, label_shape)
+                raise unequal_sizes(path, shape, label_shape, label_file, remark)
         except DataError as error:
             return str(error)
-        if turns_images and is_turned(header.turn):
+        if turns_images and is_turned(header.orientation):
             turned.add(name)
         if is_transparent(path, header):
             transparent.add(name)

@@ -39,7 +39,7 @@ PICTURES: dict[str, FileRule] = {
         "a damaged or cut file, or one that is no picture",
         "refused",
         "cannot be decoded ({error})",
-        "a complete file of a format that PIL reads (JPEG, PNG, WebP, BMP, GIF, TIFF, PPM)",
+        "a complete file of a format that PIL reads (JPEG, PNG, WebP, BMP, GIF, TIFF, PPM, HEIC)",
         "put a sound copy there",
     ),
     "pages": FileRule(
@@ -55,6 +55,13 @@ PICTURES: dict[str, FileRule] = {
         "has {depth} bits per channel (PIL's mode {mode})",
         "8 bits per channel",
         "convert it",
+    ),
+    "signed": FileRule(
+        "a TIFF of signed 8-bit numbers",
+        "refused; of 16 and 32 bits, label maps are read by their numbers",
+        "has signed numbers of 8 bits, of which those below 0 would be read as large ones",
+        "numbers from 0",
+        "save it as PNG",
     ),
     "colour_space": FileRule(
         "a photo in Lab or another space of colours than grey, RGB, CMYK and YCbCr",
@@ -102,6 +109,20 @@ LABEL_MAPS: dict[str, FileRule] = {
         "has {depth} bits per channel",
         "VOC's colours of 8 bits, or grey class numbers of 8 or 16 bits",
         "convert it",
+    ),
+    "deep_shades": FileRule(
+        "a mask of a data set whose masks are told by their shades, of more than 8 bits a channel",
+        "refused",
+        "has {depth} bits per channel",
+        "shades of 8 bits, 128 and more where the object is",
+        "convert it",
+    ),
+    "shades_of_1": FileRule(
+        "such a mask of 0 and 1 alone",
+        "refused, since no shade reaches 128",
+        "holds 0 and 1 alone, which are both black",
+        "black and white, 0 and 255",
+        "multiply it by 255",
     ),
     "large_number": FileRule(
         "a grey label map of 16 or 32 bits",

@@ -14,13 +14,14 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from fsbench.base.errors import DataError
 from fsbench.base.files import read_bytes
 from fsbench.base.files.images import check_pixels, open_image
 from fsbench.data.dataset import VOID, ClassificationIndex, SegmentationIndex
 from fsbench.data.file_rules import refusal
-from fsbench.data.orientation import apply_orientation, fit_labels, is_turned
+from fsbench.data.orientation import apply_orientation, fit_labels
 from fsbench.data.palettes import SeenColours, check_palette, voc_colors
-from fsbench.data.picture_file import PictureHeader, opacity, open_picture, picture_header, stored_numbers
+from fsbench.data.picture_file import PictureHeader, is_turned, opacity, open_picture, picture_header, stored_numbers
 
 _ROWS = 1 << 20
 """Pixels of a label map in colours that are looked up at a time."""
@@ -54,11 +55,14 @@ def read_pixels(path: Path) -> np.ndarray:
     return np.asarray(read_image(path))
 
 
-def read_photo(path: Path) -> tuple[np.ndarray, PictureHeader]:
-    """Return the pixels of `read_pixels` and the header of the file; DataError where it cannot be decoded."""
-    with open_picture(path, decode=False) as (image, header):
-        if header.format in ("JPEG", "MPO"):
-            return read_pixels(path), header
+def read_photo(source: Path | bytes, name: str = "") -> tuple[np.ndarray, PictureHeader]:
+    """Return the pixels of a file or its content as `read_pixels` does, and its header.
+
+    Raises DataError where it cannot be decoded; `name` is that of a content.
+    """
+    with open_picture(source, decode=False, name=name) as (image, header):
+        if isinstance(source, Path) and header.format in ("JPEG", "MPO"):
+            return read_pixels(source), header
         return np.asarray(_opaque(image, header)), header
 
 
@@ -211,9 +215,12 @@ class LabelFile:
             raise refusal("few_bits", self.subject, number=shades[shade], shade=shade)
 
 
-def read_label_file(path: Path, kind: str = "label map") -> LabelFile:
-    """Decode a label map or mask; DataError where it cannot be decoded or is of a form that no numbers follow from."""
-    with open_picture(path, kind) as (image, header):
+def read_label_file(path: Path | bytes, kind: str = "label map", name: str = "") -> LabelFile:
+    """Decode a label map or mask, of a file or of a content that is called `name`.
+
+    Raises DataError where it cannot be decoded or is of a form that no numbers follow from.
+    """
+    with open_picture(path, kind, name=name) as (image, header):
         if header.mode in ("RGB", "RGBA"):
             stored = np.asarray(image)[..., :3]
         elif header.mode in ("LA", "PA"):
@@ -221,7 +228,8 @@ def read_label_file(path: Path, kind: str = "label map") -> LabelFile:
         else:
             stored = stored_numbers(image, header)
         palette = _palette(image) if header.mode in ("P", "PA") else None
-        return LabelFile(path, kind, header, stored, opacity(image, header), palette)
+        file = Path(name) if isinstance(path, bytes) else path
+        return LabelFile(file, kind, header, stored, opacity(image, header), palette)
 
 
 def _palette(image: Image.Image) -> np.ndarray:
@@ -266,7 +274,11 @@ def fitted(file: LabelFile, labels: np.ndarray, photo: Path | None) -> np.ndarra
     Raises DataError where their EXIF entry says something else.
     """
     if photo is not None:
-        return fit_labels(labels, photo, file.path, file.header)
+        try:
+            header = picture_header(photo)
+        except DataError:  # whoever decodes the photo says what is wrong
+            return labels
+        return fit_labels(labels, photo, header, file.path, file.header)
     if is_turned(file.header.orientation):
         raise refusal("turned_alone", file.subject, own=file.header.orientation)
     return labels
@@ -277,40 +289,43 @@ def read_shades(path: Path, kind: str = "mask") -> np.ndarray:
 
     Transparent pixels are black. Raises DataError as `read_label_map` does.
     """
-    with open_picture(path, kind, may_be_lossy=True) as (image, header):
+    with open_picture(path, kind, by_shades=True) as (image, header):
         colours = np.asarray(image.convert("RGB"))
         file = LabelFile(path, kind, header, colours, opacity(image, header), None)
     file.check_opacity()
+    if header.mode != "1" and colours.max(initial=0) == 1:
+        raise refusal("shades_of_1", file.subject)
     return fitted(file, file.visible, None)
 
 
 def read_mask(
-    path: Path,
+    path: Path | bytes,
     seen: SeenColours | None = None,
     classes: Collection[int] = (),
     *,
     is_one_class: bool = False,
     photo: Path | None = None,
+    name: str = "",
 ) -> tuple[np.ndarray, bool]:
     """Read a mask file as people save it.
 
-    Black and white, also in a colour mode, is class 1; so is white on nothing. Anything else is read as by
-    `read_label_map`, whose arguments and errors these are.
+    Black and white, also in a colour mode, is class 1; so is white on nothing, where it is at least half opaque.
+    Anything else is read as by `read_label_map`, whose arguments and errors these are; the path may be the content of a
+    file that is called `name`.
 
     Returns:
         A label map (H, W) uint8: 0 is unmarked, 255 void, anything else a class number; and whether it looks like black
         and white with smoothed edges rather than class numbers: grey, with at least three levels between on fewer
-        pixels than white has, or with more levels than an image has classes; or white of any opacity.
+        pixels than white has, or with more levels than an image has classes.
     """
-    file = read_label_file(path, "mask")
+    file = read_label_file(path, "mask", name)
     shades, is_grey = file.visible, file.palette is None
     if shades.ndim == 3:
         is_grey, shades = bool((shades == shades[..., :1]).all()), shades[..., 0]
     if is_grey and file.opacity is not None and np.unique(shades[file.opacity > 0]).tolist() == [255]:
-        shades = file.opacity  # white on nothing
-        if not _is_black_and_white(shades):
-            return fitted(file, shades, photo), True
-    file.check_opacity()
+        shades = (file.opacity >= HALF) * np.uint8(255)  # white on nothing
+    else:
+        file.check_opacity()
     if is_grey and _is_black_and_white(shades):
         return fitted(file, (shades > 0).astype(np.uint8), photo), False
     labels = file.numbers(seen, classes, is_one_class=is_one_class)

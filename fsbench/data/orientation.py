@@ -7,7 +7,7 @@ import numpy as np
 
 from fsbench.base.errors import DataError
 from fsbench.data.file_rules import refusal
-from fsbench.data.picture_file import PictureHeader, picture_header
+from fsbench.data.picture_file import PictureHeader, is_turned, picture_header
 
 
 def apply_orientation(stored: np.ndarray, orientation: int) -> np.ndarray:
@@ -20,21 +20,6 @@ def apply_orientation(stored: np.ndarray, orientation: int) -> np.ndarray:
     return np.ascontiguousarray(np.flip(stored, flips[orientation]))
 
 
-def is_turned(orientation: int) -> bool:
-    """Return whether an EXIF orientation turns or mirrors an image; entries that EXIF does not know leave it."""
-    return 2 <= orientation <= 8
-
-
-def upright_shape(height: int, width: int, orientation: int) -> tuple[int, int]:
-    """Return height and width of an image as a viewer shows it, from those that are stored."""
-    return (width, height) if 5 <= orientation <= 8 else (height, width)
-
-
-def shown_shape(header: PictureHeader) -> tuple[int, int]:
-    """Return height and width of a picture as a viewer shows it."""
-    return upright_shape(header.height, header.width, header.turn)
-
-
 def fits_both_ways(image: Path, label_file: Path | None = None) -> bool:
     """Return whether it stays open if a label map was drawn on the turned or on the stored image.
 
@@ -44,7 +29,7 @@ def fits_both_ways(image: Path, label_file: Path | None = None) -> bool:
     """
     try:
         header = picture_header(image)
-        if not is_turned(header.turn) or shown_shape(header) != (header.height, header.width):
+        if not is_turned(header.orientation) or header.shown_shape != header.stored_shape:
             return False
         return label_file is None or not is_turned(picture_header(label_file, "label map").orientation)
     except DataError:  # whoever decodes it says what is wrong
@@ -52,38 +37,36 @@ def fits_both_ways(image: Path, label_file: Path | None = None) -> bool:
 
 
 def fit_labels(
-    labels: np.ndarray, image: Path, label_file: Path | None = None, own: PictureHeader | None = None
+    labels: np.ndarray,
+    image: object,
+    header: PictureHeader,
+    label_file: Path | None = None,
+    own: PictureHeader | None = None,
 ) -> np.ndarray:
     """Return a label map (h, w), drawn on the upright or on the stored form of an image, in its upright form (H, W).
 
     Its own EXIF entry tells the form, else its size; where both forms have one size (`fits_both_ways`) it is taken as
-    drawn on the upright one. This is the rule for people's own files. With an image that cannot be read it comes back
-    as it is: whoever decodes the image says what is wrong.
+    drawn on the upright one. This is the rule for people's own files.
 
     Args:
         labels: the label map.
-        image: the image's file.
+        image, header: the image's name and header.
         label_file: the label map's file, for messages.
         own: the header of the label map's picture; None where it has none.
 
     Raises:
         DataError: it has the size of neither, or an EXIF entry that does not fit the image.
     """
-    try:
-        header = picture_header(image)
-    except DataError:
-        return labels
-    stored, upright = (header.height, header.width), shown_shape(header)
+    upright = header.shown_shape
     if own is not None and is_turned(own.orientation):
         turned = apply_orientation(labels, own.turn)
-        height, width = turned.shape
-        untold = not is_turned(header.orientation) and upright_shape(height, width, own.orientation) != upright
+        untold = not is_turned(header.orientation) and own.stored_shape != upright
         if turned.shape != upright or not (untold or own.orientation == header.orientation):
             subject = f"label map {label_file}"
             raise refusal("turned_labels", subject, own=own.orientation, image=image, entry=header.orientation)
         return turned
-    if labels.shape != upright and labels.shape == stored:
-        return apply_orientation(labels, header.turn)
+    if labels.shape != upright and labels.shape == header.stored_shape:
+        return apply_orientation(labels, header.orientation)
     if labels.shape != upright:
         raise unequal_sizes(image, upright, labels.shape, label_file)
     return labels
@@ -92,17 +75,18 @@ def fit_labels(
 def check_sizes(image_file: Path, pixels: np.ndarray, labels: np.ndarray, label_file: Path | None = None) -> None:
     """Raise DataError, naming the files, unless `labels` (H, W) is as large as the image `pixels` (H, W, 3)."""
     if labels.shape != pixels.shape[:2]:
-        raise unequal_sizes(image_file, pixels.shape[:2], labels.shape, label_file)
+        remark = exif_remark(image_file, labels.shape)
+        raise unequal_sizes(image_file, pixels.shape[:2], labels.shape, label_file, remark)
 
 
 def unequal_sizes(
-    image: Path, shape: tuple[int, ...], labels: tuple[int, ...], label_file: Path | None = None
+    image: object, shape: tuple[int, ...], labels: tuple[int, ...], label_file: Path | None = None, remark: str = ""
 ) -> DataError:
     """Return the error for an image of another shape (H, W) than its label map."""
     source = f" {label_file}" if label_file else ""
     return DataError(
         f"image {image} is {shape[1]}x{shape[0]} pixels and its label map{source} {labels[1]}x{labels[0]}; expected "
-        f"equal sizes (width x height){exif_remark(image, labels)}; replace the wrong one by its original"
+        f"equal sizes (width x height){remark}; replace the wrong one by its original"
     )
 
 
@@ -110,7 +94,7 @@ def exif_remark(image: Path, labels: tuple[int, ...]) -> str:
     """Return a remark where the size (H, W) of a label map is that of the image as its EXIF entry turns it; else ""."""
     with suppress(DataError):
         header = picture_header(image)
-        if shown_shape(header) == tuple(labels) != (header.height, header.width):
+        if header.shown_shape == tuple(labels) != (header.height, header.width):
             return (
                 "; the EXIF entry of the image turns it to the size of the label map, and this data set takes images "
                 "as they are stored"

@@ -9,8 +9,9 @@ import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from PIL import Image, ImageFile
@@ -25,10 +26,13 @@ UNDECODABLE = (OSError, SyntaxError, ValueError, EOFError, KeyError, IndexError,
 
 _COLOURS = ("P", "PA", "RGB", "RGBA")
 _GREY = ("1", "L", "LA", "I", "I;16", "I;16B")
+_OTHER_COLOURS = ("CMYK", "YCbCr")
 _TOPS = {"1": 1, "I;16": 65535, "I;16B": 65535, "I": 2**32 - 1, "F": 2**32 - 1}
 """Mode of PIL -> the largest number of a sample; of other modes it is 255."""
-_SUBFILE_TYPE, _BITS, _PHOTOMETRIC, _ORIENTATION = 254, 258, 262, 274
+_SUBFILE_TYPE, _BITS, _PHOTOMETRIC, _ORIENTATION, _SAMPLE_FORMAT, _DEPTH = 254, 258, 262, 274, 339, 32997
 """Tags of TIFF; the last one is EXIF's, too."""
+_MOST_FRAMES = 10_000
+"""Pictures of a TIFF that are looked at."""
 _NO_PAGE = 1 | 4
 """Bits of a TIFF's subfile type: a smaller copy of another picture, and its mask of transparency."""
 
@@ -45,6 +49,7 @@ class PictureHeader:
         top: the largest number that a sample can hold, such as 255 for 8 bits.
         has_alpha: it has an alpha channel, or names colours that are transparent.
         zero_is_white: it is a TIFF whose smallest number is white.
+        is_signed: its samples of 8 bits may be below 0, which PIL takes as large numbers.
         is_lossy: its numbers are not exactly those that were saved.
         orientation: its EXIF entry, 1 to 8; 1 where there is none.
     """
@@ -57,13 +62,34 @@ class PictureHeader:
     top: int
     has_alpha: bool
     zero_is_white: bool
+    is_signed: bool
     is_lossy: bool
     orientation: int
 
     @property
     def turn(self) -> int:
-        """EXIF orientation by which the decoded pixels are still to be turned; PIL turns those of TIFF files itself."""
-        return 1 if self.format == "TIFF" else self.orientation
+        """EXIF orientation by which the decoded pixels are still to be turned; TIFF and HEIC are decoded upright."""
+        return 1 if self.format in ("TIFF", "HEIF") else self.orientation
+
+    @property
+    def stored_shape(self) -> tuple[int, int]:
+        """Height and width of the picture before it is turned."""
+        return upright_shape(self.height, self.width, self.orientation if self.turn != self.orientation else 1)
+
+    @property
+    def shown_shape(self) -> tuple[int, int]:
+        """Height and width of the picture as a viewer shows it."""
+        return upright_shape(self.height, self.width, self.turn)
+
+
+def is_turned(orientation: int) -> bool:
+    """Return whether an EXIF orientation turns or mirrors an image; entries that EXIF does not know leave it."""
+    return 2 <= orientation <= 8
+
+
+def upright_shape(height: int, width: int, orientation: int) -> tuple[int, int]:
+    """Return height and width of an image as a viewer shows it, from those that are stored, or the other way round."""
+    return (width, height) if 5 <= orientation <= 8 else (height, width)
 
 
 def one_line(error: BaseException) -> str:
@@ -73,33 +99,35 @@ def one_line(error: BaseException) -> str:
 
 @contextmanager
 def open_picture(
-    path: Path, kind: str = "image", decode: bool = True, may_be_lossy: bool = False
+    source: Path | bytes, kind: str = "image", decode: bool = True, by_shades: bool = False, name: str = ""
 ) -> Iterator[tuple[Image.Image, PictureHeader]]:
     """Open a picture file that can be read as one of its kind; what goes wrong, also in the block, is a DataError.
 
     A truncated file is an error whatever PIL was told before.
 
     Args:
-        path: the file.
+        source: the file, or its content.
         kind: the word for it in messages: "image", or that of a label map, to which other rules apply.
         decode: decode the pixels; else they may be decoded in the block.
-        may_be_lossy: take a label map of a format that smears.
+        by_shades: a label map is a mask that is told by its shades, not by numbers, so that it may be lossy.
+        name: of a content, in messages.
 
     Raises:
         DataError: it cannot be read, or a rule of `file_rules` refuses it; the message names it.
     """
     ImageFile.LOAD_TRUNCATED_IMAGES = False  # other packages switch this on, and lost rows would be read as grey
+    subject = f"{kind} {name or source!s}"
     try:
-        with open_image(path, "image" if kind == "image" else "label map") as image:
-            header = _read_header(image, path)
-            _check(header, path, kind, may_be_lossy)
+        with open_image(source, "image" if kind == "image" else "label map") as image:
+            header = _read_header(image, source)
+            _check(header, subject, kind == "image", by_shades)
             if decode:
                 image.load()
             yield image, header
     except FileNotFoundError:
-        raise refusal("absent", f"{kind} {path}") from None
+        raise refusal("absent", subject) from None
     except UNDECODABLE as error:
-        raise refusal("undecodable", f"{kind} {path}", error=one_line(error)) from error
+        raise refusal("undecodable", subject, error=one_line(error)) from error
 
 
 def picture_header(path: Path, kind: str = "image") -> PictureHeader:
@@ -130,7 +158,7 @@ def stored_numbers(image: Image.Image, header: PictureHeader) -> np.ndarray:
     return (shades.astype(np.int64) * header.top + spread // 2) // spread
 
 
-def _read_header(image: Image.Image, path: Path) -> PictureHeader:
+def _read_header(image: Image.Image, source: Path | bytes) -> PictureHeader:
     tags = _tags(image)
     pages, top = _pages(image), _top(image)
     if image.format == "PNG":
@@ -144,7 +172,8 @@ def _read_header(image: Image.Image, path: Path) -> PictureHeader:
         top=top,
         has_alpha=image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info,
         zero_is_white=tags.get(_PHOTOMETRIC) == 0,
-        is_lossy=_is_lossy(image, path),
+        is_signed=top == 255 and 2 in tags.get(_SAMPLE_FORMAT, ()),
+        is_lossy=_is_lossy(image, source),
         orientation=_orientation(image),
     )
 
@@ -156,15 +185,19 @@ def _tags(image: Image.Image) -> Mapping[int, Any]:
 
 def _pages(image: Image.Image) -> int:
     """Return the number of pictures; further ones of a photo's JPEG are a camera's previews and maps of brightness."""
-    frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
-    if image.format != "TIFF" or frames == 1:
-        return int(frames)
-    pages = 1
-    for frame in range(1, frames):
-        image.seek(frame)
+    if image.format != "TIFF":
+        return 1 if image.format == "MPO" else int(getattr(image, "n_frames", 1))
+    pages = max(1, int(_tags(image).get(_DEPTH, 1)))
+    for frame in range(1, _MOST_FRAMES):
+        try:
+            image.seek(frame)
+        except EOFError:
+            break
+        except UNDECODABLE:
+            pass  # of a form that PIL does not read, as masks of transparency are; its tags were read
         pages += not _tags(image).get(_SUBFILE_TYPE, 0) & _NO_PAGE
     image.seek(0)
-    return pages
+    return pages + (_tags(image).get(_SUBFILE_TYPE, 0) & 1)  # a smaller copy, whose original is elsewhere in the file
 
 
 def _top(image: Image.Image) -> int:
@@ -179,48 +212,56 @@ def _top(image: Image.Image) -> int:
     return 65535 if image.format == "PPM" and image.mode == "I" else _TOPS.get(image.mode, 255)
 
 
-def _is_lossy(image: Image.Image, path: Path) -> bool:
+def _is_lossy(image: Image.Image, source: Path | bytes) -> bool:
     if image.format == "WEBP":
-        return _is_lossy_webp(path)
+        with BytesIO(source) if isinstance(source, bytes) else open_file(source, "image") as file:
+            return _is_lossy_webp(file)
     in_tiff = image.format == "TIFF" and image.info.get("compression") in ("jpeg", "tiff_jpeg", "webp")
     return in_tiff or image.format in ("JPEG", "MPO", "HEIF")
 
 
-def _is_lossy_webp(path: Path) -> bool:
+def _is_lossy_webp(file: IO[bytes]) -> bool:
     """Return whether the pixels of a WebP file are a VP8 chunk; a chunk is a name, a length and as many bytes."""
-    with open_file(path, "image") as file:
-        file.seek(12)
-        while len(head := file.read(8)) == 8:
-            name, length = struct.unpack("<4sI", head)
-            if name in (b"VP8 ", b"VP8L"):
-                return bool(name == b"VP8 ")
-            file.seek(length + length % 2, 1)
+    file.seek(12)
+    while len(head := file.read(8)) == 8:
+        name, length = struct.unpack("<4sI", head)
+        if name in (b"VP8 ", b"VP8L"):
+            return bool(name == b"VP8 ")
+        file.seek(length + length % 2, 1)
     return True
 
 
 def _orientation(image: Image.Image) -> int:
     entry = 1
     with suppress(Exception):  # PIL raises many kinds; a damaged entry is no reason to refuse the picture
-        entry = int((_tags(image) or image.getexif()).get(_ORIENTATION, 1))
-    return entry if 1 <= entry <= 8 else 1
+        if image.format == "HEIF":  # whose decoder turns it and removes the entry
+            entry = int(image.info["original_orientation"])
+        else:
+            entry = int((_tags(image) or image.getexif()).get(_ORIENTATION, 1))
+    return entry if is_turned(entry) else 1
 
 
-def _check(header: PictureHeader, path: Path, kind: str, may_be_lossy: bool) -> None:
+def _check(header: PictureHeader, subject: str, is_photo: bool, by_shades: bool) -> None:
     """Raise DataError where a file of this header is no photo, or no label map, that can be read exactly."""
-    subject, depth = f"{kind} {path}", header.top.bit_length()
+    depth = header.top.bit_length()
     if header.pages > 1:
         raise refusal("pages", subject, pages=header.pages)
-    if kind == "image":
+    if header.is_signed:
+        raise refusal("signed", subject)
+    if is_photo:
         if header.top > 255:
             raise refusal("deep_photo", subject, depth=depth, mode=header.mode)
-        if header.mode not in (*_COLOURS, *_GREY, "CMYK", "YCbCr"):
+        if header.mode not in (*_COLOURS, *_GREY, *_OTHER_COLOURS):
             raise refusal("colour_space", subject, mode=header.mode)
         return
-    if header.is_lossy and not may_be_lossy:
-        raise refusal("lossy", subject, format="JPEG" if header.format in ("MPO", "TIFF") else header.format)
+    if header.is_lossy and not by_shades:
+        form = f"{header.format} with lossy compression" if header.format == "TIFF" else header.format
+        raise refusal("lossy", subject, format="JPEG" if header.format == "MPO" else form)
     if header.zero_is_white:
         raise refusal("zero_is_white", subject)
-    if header.mode not in (*_COLOURS, *_GREY) and not (may_be_lossy and header.mode in ("CMYK", "YCbCr")):
+    if header.mode not in (*_COLOURS, *_GREY) and not (by_shades and header.mode in _OTHER_COLOURS):
         raise refusal("no_numbers", subject, mode=header.mode)
+    if header.top > 255 and by_shades:
+        raise refusal("deep_shades", subject, depth=depth)
     if header.top > 255 and (header.mode in _COLOURS or header.mode == "LA"):
         raise refusal("deep_colours", subject, depth=depth)

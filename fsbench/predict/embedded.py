@@ -1,10 +1,9 @@
 """The picture that a LabelMe file holds itself (`imageData`), on which its shapes were drawn, and the photo."""
 
 import base64
-import os
+import re
 from io import BytesIO
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ from PIL import Image
 from fsbench.base.errors import DataError
 from fsbench.base.files.images import open_image
 from fsbench.data.file_rules import refusal
-from fsbench.data.image_io import read_upright
+from fsbench.data.image_io import read_photo
 from fsbench.data.orientation import apply_orientation, fit_labels
 from fsbench.data.picture_file import one_line
 
@@ -27,12 +26,12 @@ def embedded_file(content: dict[str, Any], file: Path) -> bytes:
     """Return the content of the image file in a LabelMe file; empty where there is none. Raises DataError."""
     text = content.get("imageData") or ""
     try:
-        return base64.b64decode(text)
+        return base64.b64decode(re.sub(r"^data:[\w/+.-]*;base64,", "", text))
     except (TypeError, ValueError) as error:
         raise refusal("labelme_picture_unusable", file, file=file, reason=one_line(error)) from error
 
 
-def embedded_picture(embedded: bytes, labels: np.ndarray, file: Path) -> tuple[np.ndarray, np.ndarray]:
+def embedded_picture(embedded: bytes, labels: np.ndarray, file: Path) -> tuple[np.ndarray, np.ndarray, bool]:
     """Decode the picture of a LabelMe file as photos are decoded.
 
     Args:
@@ -41,29 +40,35 @@ def embedded_picture(embedded: bytes, labels: np.ndarray, file: Path) -> tuple[n
         file: the LabelMe file.
 
     Returns:
-        Its pixels (H, W, 3) uint8, upright, and the labels (H, W) in the same form.
+        Its pixels (H, W, 3) uint8, upright, the labels (H, W) in the same form, and whether the pixels are lossy.
 
     Raises:
         DataError: it cannot be decoded, or has another size than the labels.
     """
-    with TemporaryDirectory() as folder:
-        path = Path(folder) / "imageData"
-        path.write_bytes(embedded)
-        try:
-            return read_upright(path)[0], fit_labels(labels, path, file)
-        except DataError as error:
-            reason = str(error).partition(";")[0].replace(f"{folder}{os.sep}", "")
-            raise refusal("labelme_picture_unusable", file, file=file, reason=reason) from error
+    try:
+        pixels, header = read_photo(embedded, "imageData")
+        fitted = fit_labels(labels, "imageData", header, file)
+    except DataError as error:
+        reason = str(error).partition(";")[0]
+        raise refusal("labelme_picture_unusable", file, file=file, reason=reason) from error
+    return apply_orientation(pixels, header.turn), fitted, header.is_lossy
 
 
 def labels_on_photo(
-    picture: np.ndarray, labels: np.ndarray, photo: np.ndarray, orientation: int, photo_file: Path, file: Path
+    picture: np.ndarray,
+    labels: np.ndarray,
+    is_lossy: bool,
+    photo: np.ndarray,
+    orientation: int,
+    photo_file: Path,
+    file: Path,
 ) -> np.ndarray:
     """Return labels that were drawn on the picture of a LabelMe file in the form of its photo.
 
     Args:
         picture: (h, w, 3) uint8: the upright photo, or its stored form.
         labels: (h, w).
+        is_lossy: whether picture or photo were compressed with loss; else they have the same pixels.
         photo: (H, W, 3) uint8, upright.
         orientation: EXIF orientation that was applied to the photo.
         photo_file, file: the photo's and the LabelMe file.
@@ -72,7 +77,8 @@ def labels_on_photo(
         DataError: the picture is not the photo.
     """
     for turn in (1, orientation):
-        if is_same_picture(apply_orientation(picture, turn), photo):
+        turned = apply_orientation(picture, turn)
+        if np.array_equal(turned, photo) or (is_lossy and is_same_picture(turned, photo)):
             return apply_orientation(labels, turn)
     raise refusal("labelme_picture_differs", file, file=file, photo=photo_file)
 

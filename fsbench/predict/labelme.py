@@ -9,7 +9,6 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from fsbench.base.errors import DataError
-from fsbench.base.files.images import open_image
 from fsbench.base.files.names import composed
 from fsbench.data.annotation_rules import (
     OUTSIDE,
@@ -19,6 +18,7 @@ from fsbench.data.annotation_rules import (
     outline_problem,
     visible_classes,
 )
+from fsbench.data.image_io import read_mask
 from fsbench.data.picture_file import UNDECODABLE, one_line
 
 EXPECTED = "expected the JSON file that LabelMe writes: shapes, imagePath, imageHeight, imageWidth"
@@ -122,7 +122,7 @@ def _points(corners: Any, size: tuple[int, ...]) -> np.ndarray:
 def _corners(kind: str, points: np.ndarray) -> np.ndarray | None:
     """Return the corners (n, 2), as x and y, of a shape, or of the box around a circle; None for a wrong number of
     points."""
-    if kind == "polygon" or (kind in _FOUR_CORNERS and len(points) == 4):
+    if kind == "polygon" or (kind in (*_FOUR_CORNERS, "rectangle") and len(points) == 4):
         return points
     if kind == "rectangle" and len(points) >= 2:
         (left, top), (right, bottom) = points.min(0), points.max(0)
@@ -147,15 +147,15 @@ def _mask(encoded: str, points: np.ndarray, size: tuple[int, ...]) -> np.ndarray
     LabelMe rounds that corner where it was moved by parts of a pixel.
     """
     try:
-        with open_image(base64.b64decode(encoded), "label map") as image:
-            small = np.asarray(image) > 0
-    except UNDECODABLE as error:
-        raise ValueError(f"a mask that is no picture: {one_line(error)}") from error
-    if small.ndim != 2:
-        raise ValueError("a mask that is not black and white")
+        small = read_mask(base64.b64decode(encoded), name="of a shape")[0] > 0
+    except (DataError, *UNDECODABLE) as error:
+        reason = one_line(error).partition(";")[0].removeprefix("mask of a shape ")
+        raise ValueError(f"a mask that cannot be read: {reason}") from error
     if not small.any():
         raise ValueError("an empty mask")
-    left, top = points.min(0).round().astype(int)
+    (left, top), (right, bottom) = points.min(0).round().astype(int), points.max(0).round().astype(int)
+    if len(points) > 1 and np.abs(np.subtract((bottom - top + 1, right - left + 1), small.shape)).max() > 1:
+        raise ValueError("a mask of another size than its box")
     small = small[max(-top, 0) :, max(-left, 0) :]  # without what lies above and left of the image
     mask = np.zeros(size, dtype=bool)
     window = mask[max(top, 0) :, max(left, 0) :][: small.shape[0], : small.shape[1]]

@@ -191,7 +191,7 @@ def read_supports(
             except DataError:
                 if not embedded:
                     raise
-                supports.append(Support(str(file), *embedded_picture(embedded, labels, file), taken))
+                supports.append(Support(str(file), *embedded_picture(embedded, labels, file)[:2], taken))
                 notes.append(remark("labelme_picture_alone", file, photo=stated))
                 continue
             if photos.setdefault(photo, stated) != stated:
@@ -202,10 +202,11 @@ def read_supports(
             pixels, header = read_photo(photo)
             pixels = apply_orientation(pixels, header.turn)
             if embedded and embedded != read_bytes(photo, "image"):
-                picture, labels = embedded_picture(embedded, labels, file)
-                labels = labels_on_photo(picture, labels, pixels, header.turn, photo, file)
+                picture, labels, is_lossy = embedded_picture(embedded, labels, file)
+                is_lossy |= header.is_lossy
+                labels = labels_on_photo(picture, labels, is_lossy, pixels, header.orientation, photo, file)
             else:
-                labels = fit_labels(labels, photo, file)
+                labels = fit_labels(labels, photo, header, file)
                 if fits_both_ways(photo, None if file.suffix.lower() == ".json" else file):
                     notes.append(remark("fits_both_ways", photo))
             if embedded == b"" and photo.stem != file.stem and (own := _photo_of_its_name(file, root)):
@@ -304,7 +305,7 @@ def _mask_classes(
     """
     # a named mask has a number of its own
     labels, smoothed = read_mask(file, None if name else colours, by_number, is_one_class=bool(name), photo=image)
-    if smoothed and not by_number:
+    if smoothed and len(set(np.unique(labels).tolist()) - {0, VOID, *by_number}) > len(by_number):
         if not name:
             raise DataError(
                 f"mask {file} has {len(np.unique(labels))} grey levels, as smoothed edges have; name its one class "

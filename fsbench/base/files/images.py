@@ -46,13 +46,21 @@ def open_image(source: Path | bytes, kind: str = "image") -> Iterator[Image.Imag
         try:
             image = stack.enter_context(Image.open(file, formats=formats))
         except UnidentifiedImageError:
-            raise OSError("cannot identify image file: it is of none of the known formats") from None
+            raise OSError(_unidentified(file)) from None
         except Image.DecompressionBombError:
             raise ValueError(_too_large(IMAGE_PIXELS)) from None
         check_pixels(*image.size, kind)
         if image.format == "TIFF":
             image.load = _silently(image.load)  # type: ignore[method-assign]
         yield image
+
+
+def _unidentified(file: IO[bytes]) -> str:
+    """Say what a file is that PIL does not open."""
+    file.seek(0)
+    if file.read(4) in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+        return "it is a TIFF of a form that PIL does not read, such as one of 64 bits or of bands that are no colours"
+    return "cannot identify image file: it is of none of the known formats"
 
 
 def _is_heif(file: IO[bytes]) -> bool:

@@ -5,7 +5,6 @@ from typing import Any
 
 from fsbench.data.dataset import SegmentationIndex
 from fsbench.data.episodes.episode import ClassificationEpisode, Episode
-from fsbench.data.orientation import shown_shape
 from fsbench.data.picture_file import picture_header
 from fsbench.protocols.kit.answers import Asked
 from fsbench.protocols.test import Test
@@ -24,7 +23,7 @@ def image_shape(index: SegmentationIndex, name: str) -> tuple[int, int]:
     header = picture_header(path)
     height, width = header.height, header.width
     if crop is None:
-        return shown_shape(header) if index.turns_images else (height, width)
+        return header.shown_shape if index.turns_images else (height, width)
     rows, columns = (len(range(*part.indices(side))) for part, side in zip(crop, (height, width), strict=True))
     return rows, columns
 

@@ -21,8 +21,8 @@ from fsbench.base.files.opening import is_folder
 from fsbench.base.files.validation import first_problem
 from fsbench.base.files.written import fingerprint
 from fsbench.data.episodes.manifest import Count, Name
-from fsbench.data.image_io import image_intensities, image_orientation, image_pixels
-from fsbench.data.orientation import is_turned
+from fsbench.data.image_io import image_intensities, image_orientation, image_pixels, is_transparent
+from fsbench.data.picture_file import is_turned, picture_header
 from fsbench.protocols.kit import answers
 from fsbench.protocols.kit.asked import asked_size
 from fsbench.protocols.kit.rules import rules
@@ -229,7 +229,7 @@ class _Writer:
     _images: dict[Any, dict[str, Any]] = field(default_factory=dict)
     _masks: dict[tuple[str, int], str] = field(default_factory=dict)
     _has_boxes: bool = False
-    _turns_images: bool = False
+    _image_entries: set[str] = field(default_factory=set)
     _base_classes: list[str] = field(default_factory=list)
 
     def write(self, progress: Callable[[Test], Any]) -> Kit:
@@ -239,7 +239,7 @@ class _Writer:
             for episode in progress(self.test):
                 file.write(json.dumps(self._entries(episode), separators=(",", ":")) + "\n")
         told = not self.copy_images and paths_tell_classes(self.test, self.root)
-        text = rules(self.test, self._has_boxes, self._base_classes, self.copy_images, told, self._turns_images)
+        text = rules(self.test, self._has_boxes, self._base_classes, self.copy_images, told, self._image_entries)
         (self.folder / "RULES.md").write_text(text, encoding="utf-8")
         shutil.copyfile(answers.__file__, self.folder / "answers.py")
         names = sorted(path.relative_to(self.folder).as_posix() for path in self.folder.rglob("*") if path.is_file())
@@ -307,7 +307,8 @@ class _Writer:
             return dict(self._images[name])
         entry: dict[str, Any] = {"image": file.absolute().relative_to(self.root).as_posix()}
         orientation = image_orientation(self.test.index, name)
-        as_stored = crop is None and not is_turned(orientation) and self.test.index.images_are_files
+        transparent = self.test.index.images_are_files and is_transparent(file, picture_header(file))
+        as_stored = not (crop or is_turned(orientation) or transparent) and self.test.index.images_are_files
         if self.copy_images:
             (self.folder / "images").mkdir(exist_ok=True)
             entry = {"image": f"images/{len(self._images):06d}{file.suffix if as_stored else '.png'}"}
@@ -318,11 +319,13 @@ class _Writer:
             if not self.test.index.images_are_files and self.test.index.has_intensities:
                 entry["intensities"] = str(Path(entry["image"]).with_suffix(".npy").as_posix())
                 np.save(self.folder / entry["intensities"], image_intensities(self.test.index, name))
-        elif crop is not None:
-            entry["crop"] = [int(end) for end in _ends(crop)]
-        elif not as_stored:
-            self._turns_images = True
-            entry["orientation"] = orientation
+        else:
+            entry |= {"transparent": True} if transparent else {}
+            if crop is not None:
+                entry["crop"] = [int(end) for end in _ends(crop)]
+            elif is_turned(orientation):
+                entry["orientation"] = orientation
+            self._image_entries |= entry.keys()
         self._images[name] = entry
         return dict(entry)
 

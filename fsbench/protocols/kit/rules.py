@@ -1,5 +1,6 @@
 """The rules of a test in plain words, for a reader who has no fsbench: `RULES.md` of a kit."""
 
+from collections.abc import Collection
 from dataclasses import replace
 
 from fsbench.protocols.counting import PixelCounting
@@ -9,7 +10,14 @@ from fsbench.protocols.view import View
 from fsbench.scores.confusion import void_rule
 
 
-def rules(test: Test, has_boxes: bool, base_classes: list[str], copied: bool, told: bool, turns: bool = False) -> str:
+def rules(
+    test: Test,
+    has_boxes: bool,
+    base_classes: list[str],
+    copied: bool,
+    told: bool,
+    image_entries: Collection[str] = (),
+) -> str:
     """Return the text of RULES.md.
 
     Args:
@@ -18,7 +26,7 @@ def rules(test: Test, has_boxes: bool, base_classes: list[str], copied: bool, to
         base_classes: names of the classes without supports, which are the first ways of every episode.
         copied: the kit has copies of the images.
         told: paths of queries are named by their classes.
-        turns: some images are to be turned as their EXIF entry says.
+        image_entries: entries of an episode's images, such as `orientation` where some are to be turned.
     """
     header, protocol = test.manifest.header, test.protocol
     if not header.empty:  # a choice of the test
@@ -29,7 +37,7 @@ def rules(test: Test, has_boxes: bool, base_classes: list[str], copied: bool, to
     parts = [
         "# Rules of this test",
         f"{test!r}\n\n{protocol.summary[0].upper()}{protocol.summary[1:]}.{own}",
-        f"## Files\n\n{_files(test, has_boxes, copied, turns)}",
+        f"## Files\n\n{_files(test, has_boxes, copied, image_entries)}",
         f"## Answers\n\n{asked}",
         *([f"## Truth\n\n{_truth(test)}"] if has_masks else []),
         f"## Allowed\n\n{_ALLOWED}" + (f"\n\n{_PATHS}" if told else ""),
@@ -56,7 +64,7 @@ _PATHS = """\
 its path. A kit with `--copy-images` has copies under numbers instead."""
 
 
-def _files(test: Test, has_boxes: bool, copied: bool, turns: bool) -> str:
+def _files(test: Test, has_boxes: bool, copied: bool, image_entries: Collection[str]) -> str:
     has_masks = test.protocol.has_masks
     named = "--kit <this folder>" if test.manifest.header.is_official else "--manifest <the list that it is made of>"
     where = "in this folder" if copied else "from the folder of the data set on"
@@ -73,10 +81,15 @@ def _files(test: Test, has_boxes: bool, copied: bool, turns: bool) -> str:
             "- `intensities` of an image, where it is there, is a file of numpy with the same slice as it was measured "
             "and normalised, float32; the image itself has 8 bits of the range of its whole scan."
         )
-    if turns:
+    if "orientation" in image_entries:
         lines.append(
             "- `orientation` of an image, where it is there, is that of its EXIF entry: the image is to be turned by "
             "it first, as viewers do (PIL's `ImageOps.exif_transpose`)."
+        )
+    if "transparent" in image_entries:
+        lines.append(
+            "- `transparent` of an image, where it is there: its transparent pixels are to be laid over white, as "
+            "browsers do (`example.py` does)."
         )
     if has_masks:
         lines.append(

@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 import unicodedata
 from collections.abc import Callable
 from pathlib import Path
@@ -304,3 +306,26 @@ def test_a_kit_says_which_images_are_turned(root: Path, tmp_path: Path, copied: 
     exec(example, names)
     for episode, seen in zip(episodes, test, strict=True):
         np.testing.assert_array_equal(names["read"](episode["query"]), seen.query)
+
+
+@pytest.mark.parametrize("copied", [False, True])
+def test_a_kit_says_which_images_are_transparent(root: Path, tmp_path: Path, copied: bool) -> None:
+    """Its example lays them over white, as a run does."""
+    for photo in sorted((root / "JPEGImages").iterdir()):
+        pixels = np.asarray(Image.open(photo).convert("RGB"))
+        alpha = np.full(pixels.shape[:2], 90, np.uint8)
+        Image.fromarray(np.dstack([pixels, alpha])).save(photo.with_suffix(".png"))
+        if photo.suffix != ".png":
+            photo.unlink()
+    test = fsbench.load_test("folder", root=root, protocol="pfenet", fold=0, episodes=2)
+    kit = tmp_path / "kit"
+    write_kit(test, kit, root, copy_images=copied)
+    first = json.loads((kit / "episodes.jsonl").read_text().splitlines()[0])
+    assert first["query"].get("transparent") == (None if copied else True)
+    assert ("transparent pixels are to be laid over white" in (kit / "RULES.md").read_text()) != copied
+    example = (kit / "example.py").read_text().split("\nwith Answers")[0]
+    code = f"{example}\nnp.save({str(tmp_path / 'read.npy')!r}, read(json.loads({json.dumps(first['query'])!r})))"
+    subprocess.run(
+        [sys.executable, "-c", code.replace("os.path.abspath(__file__)", repr(str(kit / "x")))], cwd=kit, check=True
+    )
+    np.testing.assert_array_equal(np.load(tmp_path / "read.npy"), next(iter(test)).query)

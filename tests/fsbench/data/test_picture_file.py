@@ -124,7 +124,7 @@ def test_deep_photos_are_refused(tmp_path: Path, name: str, write: Callable, rea
         read(tmp_path / name)
 
 
-@pytest.mark.parametrize("read", LABEL_READERS.values(), ids=LABEL_READERS)
+@pytest.mark.parametrize("read", [read_label_map, read_mask])
 @pytest.mark.parametrize("form", ["a.png", "a.tif"])
 def test_label_maps_in_deep_colours_are_refused(tmp_path: Path, form: str, read: Callable) -> None:
     cv2.imwrite(str(tmp_path / form), COLOURS[..., ::-1].astype(np.uint16))
@@ -262,9 +262,55 @@ def test_white_of_soft_edges_counts_where_it_is_half_opaque(tmp_path: Path) -> N
     pixels[..., 3] = SHOWN * np.uint8(255)
     pixels[3, 2:6, 3] = [30, 90, 127, 128]
     imageio.imwrite(tmp_path / "a.png", pixels)
-    labels, smoothed = read_mask(tmp_path / "a.png")
-    assert smoothed
-    np.testing.assert_array_equal(labels, pixels[..., 3])
+    labels, smoothed = read_mask(tmp_path / "a.png", classes=[30, 90])
+    assert not smoothed
+    np.testing.assert_array_equal(labels, pixels[..., 3] >= 128)
+
+
+@pytest.mark.parametrize("form", ["a.png", "a.tif", "a.pgm"])
+@pytest.mark.parametrize("most", [255, 1000, 65535])
+def test_masks_in_deep_shades_are_refused(tmp_path: Path, form: str, most: int) -> None:
+    """Else a value of 255 in 65,535 would be white."""
+    cv2.imwrite(str(tmp_path / form), (SHOWN * most).astype(np.uint16))
+    with pytest.raises(DataError, match="has 16 bits per channel; expected shades of 8 bits"):
+        read_shades(tmp_path / form)
+
+
+def test_masks_whose_white_is_1_are_refused(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "a.png"), SHOWN.astype(np.uint8))
+    with pytest.raises(DataError, match="holds 0 and 1 alone, which are both black; expected black and white"):
+        read_shades(tmp_path / "a.png")
+    Image.fromarray(SHOWN).save(tmp_path / "a.png")  # of one bit
+    np.testing.assert_array_equal(read_shades(tmp_path / "a.png")[..., 0], SHOWN * 255)
+
+
+@pytest.mark.parametrize("read", READERS.values(), ids=READERS)
+def test_tiffs_that_are_more_than_a_picture_are_refused(tmp_path: Path, read: Callable) -> None:
+    tifffile.imwrite(tmp_path / "depth.tif", STACK, volumetric=True, tile=(16, 16, 16), photometric="minisblack")
+    with pytest.raises(DataError, match="has 3 pages"):
+        read(tmp_path / "depth.tif")
+    with tifffile.TiffWriter(tmp_path / "raw.tif") as file:  # as cameras write it: a preview, behind it the picture
+        file.write(LABELS[::2, ::2], photometric="minisblack", subfiletype=1)
+        file.write(LABELS, photometric="minisblack")
+    with pytest.raises(DataError, match=r"raw\.tif has \d pages"):
+        read(tmp_path / "raw.tif")
+    tifffile.imwrite(tmp_path / "signed.tif", LABELS.astype(np.int8) - 1)
+    with pytest.raises(DataError, match="has signed numbers of 8 bits, of which those below 0 would be read as large"):
+        read(tmp_path / "signed.tif")
+
+
+def test_a_page_that_masks_another_is_no_page(tmp_path: Path) -> None:
+    """Geographical programs keep which pixels are valid in a page of one bit: subfile type 4, photometric 4."""
+    with tifffile.TiffWriter(tmp_path / "a.tif") as file:
+        file.write(LABELS, photometric="minisblack")
+        file.write(SHOWN, photometric="mask", subfiletype=4)
+    np.testing.assert_array_equal(read_label_map(tmp_path / "a.tif"), LABELS)
+
+
+def test_a_tiff_that_pil_does_not_read_is_called_that(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", LABELS.astype(np.int64))
+    with pytest.raises(DataError, match="it is a TIFF of a form that PIL does not read, such as one of 64 bits"):
+        read_label_map(tmp_path / "a.tif")
 
 
 LOSSY = {
@@ -354,9 +400,9 @@ def test_an_opaque_alpha_channel_changes_no_photo(tmp_path: Path) -> None:
 def test_a_mask_is_turned_with_its_photo(tmp_path: Path, orientation: int, name: str, shape: tuple) -> None:
     """A program that keeps the entry of the photo: the mask lies on the stored photo, and both are turned alike."""
     labels = np.zeros(shape, np.uint8)
-    labels[:2, :5] = 1
+    labels[:2, :5] = 3
     photo, mask = tmp_path / "photo.jpg", tmp_path / name
-    Image.fromarray(np.dstack([labels * 200] * 3)).save(photo, exif=exif(orientation), quality=95)
+    Image.fromarray(np.dstack([labels * 60] * 3)).save(photo, exif=exif(orientation), quality=95)
     Image.fromarray(labels).save(mask, exif=exif(orientation))
     upright = apply_orientation(labels, orientation)
     np.testing.assert_array_equal(read_label_map(mask, photo=photo), upright)
@@ -392,9 +438,14 @@ def test_a_size_that_leaves_one_reading_is_taken(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_label_map(mask, photo=photo), upright)
 
 
-def test_a_mask_without_an_entry_fits_both_ways(tmp_path: Path) -> None:
-    photo, mask = tmp_path / "photo.jpg", tmp_path / "mask.png"
-    Image.new("RGB", (8, 6)).save(photo, exif=exif(3))
+@pytest.mark.parametrize("name", ["photo.jpg", "photo.png", "photo.tif", "photo.heic"])
+def test_a_mask_without_an_entry_fits_both_ways(tmp_path: Path, name: str) -> None:
+    """PIL turns a TIFF while it decodes it, and HEIC's decoder does so, too."""
+    photo, mask = tmp_path / name, tmp_path / "mask.png"
+    if name.endswith("heic"):
+        heif(NOISE).resize((8, 6)).save(photo, exif=exif(3))
+    else:
+        Image.new("RGB", (8, 6)).save(photo, exif=exif(3))
     Image.fromarray(LABELS).save(mask)
     assert fits_both_ways(photo, mask)
     np.testing.assert_array_equal(read_label_map(mask, photo=photo), LABELS)
@@ -405,3 +456,13 @@ def test_every_rule_reads_as_a_sentence() -> None:
         assert rule.what and rule.read, name
         assert bool(rule.expected) <= bool(rule.found), name
         assert not rule.what.endswith(".") and not rule.way_out.endswith("."), name
+
+
+@pytest.mark.parametrize("name", ["photo.jpg", "photo.tif"])
+def test_a_mask_on_the_stored_form_is_turned_by_its_size(tmp_path: Path, name: str) -> None:
+    photo, mask = tmp_path / name, tmp_path / "mask.png"
+    Image.new("RGB", (8, 6)).save(photo, exif=exif(6))
+    Image.fromarray(LABELS).save(mask)
+    np.testing.assert_array_equal(read_label_map(mask, photo=photo), apply_orientation(LABELS, 6))
+    Image.fromarray(apply_orientation(LABELS, 6)).save(mask)
+    np.testing.assert_array_equal(read_label_map(mask, photo=photo), apply_orientation(LABELS, 6))

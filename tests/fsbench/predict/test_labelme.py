@@ -66,9 +66,10 @@ def test_a_class_has_a_name(label):
         ({"label": "cat", "shape_type": "circle", "points": [[9, 9], [9, 9]]}, "cat (fewer than three corners)"),
         ({"label": "cat", "shape_type": "circle", "points": [[-9, -9], [-7, -1]]}, "cat (outside the image)"),
         ({"label": "cat", "shape_type": "mask", "points": SQUARE[::2], "mask": "AAAA"},
-         "cat (a mask that is no picture: cannot identify image file: it is of none of the known formats)"),
+         "cat (a mask that cannot be read: cannot be decoded (cannot identify image file: it is of none of the known "
+         "formats))"),
         ({"label": "cat", "shape_type": "mask", "points": SQUARE[::2], "mask": "AAA"},
-         "cat (a mask that is no picture: Incorrect padding)"),
+         "cat (a mask that cannot be read: Incorrect padding)"),
         ({"label": "cat", "shape_type": "mask", "points": SQUARE[::2]}, "cat (a shape that cannot be read)"),
         ({"label": "cat", "points": None}, "cat (a shape that cannot be read)"),
         ({"label": "cat"}, "cat (a shape that cannot be read)"),
