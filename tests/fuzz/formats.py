@@ -123,6 +123,12 @@ def _read_coco(path: Path) -> None:
         instances.paint(name)
 
 
+def _read_coco_supports(path: Path) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        Image.new("RGB", (12, 9)).save(Path(folder) / "a.jpg")
+        read_supports([str(path)], root=Path(folder))
+
+
 def _matlab() -> bytes:
     from scipy.io import savemat
 
@@ -292,12 +298,13 @@ ASKED_LINES = [
 ]
 
 
-def _answers() -> list[Any]:
-    with tempfile.TemporaryDirectory() as folder:
-        with Answers(Path(folder) / "a.fsa", IDENTITY) as answers:
-            answers.add(0, PIXELS[..., 0] % 3, presence=[True, False], score=[0.5, 0.25])
-            answers.add(1, PIXELS[:5, :5, 0] % 2)
+def _answers(of_classes: bool = False) -> list[Any]:
+    with tempfile.TemporaryDirectory() as folder, Answers(Path(folder) / "a.fsa", IDENTITY) as answers:
+        if of_classes:
             answers.add(2, labels=[1, 3, 2, 2])
+        else:
+            answers.add(0, PIXELS[..., 0] % 3, presence=[True, False], score=[0.5, 0.25])
+            answers.add(1, PIXELS[:5, :5, 0] % 2, presence=[True], score=[0.75])
         lines = (Path(folder) / "a.fsa").read_bytes().splitlines()
     return [json.loads(line.partition(b" ")[2]) for line in lines]
 
@@ -322,9 +329,12 @@ def _resume(path: Path) -> None:
         )
         try:
             with Answers(Path(folder) / "a.fsa", folder) as answers:
+                goes_on = bool(answers.done)
                 for number, asked in ASKED.items():
                     if number not in answers.done and asked["queries"] is None:
-                        answers.add(number, np.zeros(asked["size"] or (4, 4), int))
+                        ways = asked["ways"]
+                        told = {"presence": [False] * ways, "score": [0.5] * ways} if goes_on else {}
+                        answers.add(number, np.zeros(asked["size"] or (4, 4), int), **told)
             with Answers(Path(folder) / "a.fsa", folder) as again:
                 assert again.done == answers.done
         except AnswersError as error:
@@ -363,7 +373,7 @@ FORMATS = {
     "manifest.gz": Format("m.jsonl.gz", gzip.compress(_lines(_manifest())), read_manifest),
     "labelme": Format("a.json", _labelme(), lambda path: read_supports([str(path)]), _json),
     "coco": Format("instances.json", _coco(), _read_coco, _json),
-    "coco supports": Format("a.json", _coco(), lambda path: read_supports([str(path)]), _json),
+    "coco supports": Format("a.json", _coco(), _read_coco_supports, _json),
     "image list": Format("list.json", LIST, _read_images_list, _json),
     "names": Format("train.txt", b"a\nb.jpg\nc/d.png\n", read_names),
     "rows": Format("list.txt", b"# x\na 1 2 b\nc 2 3 d e\n", partial(rows, columns=4, form="a b c d")),
@@ -382,6 +392,7 @@ FORMATS = {
     "predicted": Format("journal.jsonl", _predicted(), _read_predicted, _checked),
     "predictions": Format("predictions.parquet", _predictions(), _read_predictions),
     "answers": Format("a.fsa", _answers(), _read_answers, _answer_lines),
+    "answers of classes": Format("a.fsa", _answers(of_classes=True), _read_answers, _answer_lines),
     "answers bytes": Format("a.fsa", _answer_lines(_answers()), _read_answers),
     "answers resumed": Format("a.fsa", _answer_lines(_answers()[:2]), _resume),
     "answers presence": Format("presence.csv", b"number,way,presence,score\n0,1,1,0.5\n0,2,0,0.25\n", _presence_table),
