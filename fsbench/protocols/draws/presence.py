@@ -5,7 +5,7 @@ follows from (seed, i) alone. Further episodes about base classes give a thresho
 """
 
 from abc import abstractmethod
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain, islice
@@ -266,6 +266,12 @@ class Presence(PairDraw):
             return replace(episode, supports=(pool.supports(number, episode.query, rng, len(episode.supports[0])),))
 
         return redraw
+
+    def tested_images(self, index: SegmentationIndex, setting: str) -> Iterable[str]:
+        yield from super().tested_images(index, setting)
+        if self.calibration:
+            for images_of, _ in filter(None, (self._base_images(index, EpisodeTask(f)) for f in range(index.folds))):
+                yield from chain.from_iterable(images_of.values())
 
     def setting_pairs(self, index: SegmentationIndex, setting: str, fold: int) -> PairList:
         own = _known(index).own_pairs("novel", fold, 1)
