@@ -18,13 +18,14 @@ from fsbench.cli.main import main
 from fsbench.core.data_options import EpisodicTest
 from fsbench.core.loading import LoadingConfig
 from fsbench.data.copies import copied_images, copy_remarks, photo_files
+from fsbench.data.episodes.episode import Episode
 from fsbench.data.source import Source
 from fsbench.datamodules.datasets.folder import Folder
 from fsbench.datamodules.datasets.imagefolder import ImageFolder
 from fsbench.datamodules.episodic import EpisodicDataModule
 from fsbench.datamodules.loading.episodes import TrainingEpisodes
 from fsbench.protocols.draws.pair_lists import pair_list
-from fsbench.protocols.draws.pools import ordinary_pool
+from fsbench.protocols.draws.pools import Pool, ordinary_pool
 from fsbench.protocols.view import View
 from tests.datamodules.builders import blocks, save_names
 
@@ -127,14 +128,34 @@ def test_supports_of_all_queries_have_no_copy_among_these(tmp_path: Path, protoc
     assert len(test) and own_copies(test, tmp_path) == 0
 
 
-def test_training_episodes_have_no_copies(root: Path) -> None:
-    index = Folder(str(root))
-    pool = ordinary_pool(index, pair_list(index, "trn", 0), index.train_classes(0))
-    config = LoadingConfig(32, View())
-    drawn = TrainingEpisodes(index, pool, config, False, 0, shot=2)
-    episodes = [drawn._episode(0, number) for number in range(60)]
-    assert own_copies(SimpleNamespace(manifest=SimpleNamespace(episodes=episodes)), root) == 0
-    assert episodes == [drawn._episode(0, number) for number in range(60)]
+@pytest.mark.parametrize("options", [{}, {"official": True}, {"recurring": True}])
+def test_training_episodes_have_no_copies(root: Path, options: dict, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that programs draw neither; epochs that are equal stay so."""
+
+    def epoch(number: int) -> list[Episode]:
+        index = Folder(str(root))
+        pool = ordinary_pool(index, pair_list(index, "trn", 0), index.train_classes(0))
+        drawn = TrainingEpisodes(index, pool, LoadingConfig(32, View()), False, 0, shot=2, **options)
+        return [drawn._episode(number, place) for place in range(len(drawn))]
+
+    def copies(episodes: list[Episode]) -> int:
+        return own_copies(SimpleNamespace(manifest=SimpleNamespace(episodes=episodes)), root)
+
+    own = epoch(1)
+    assert copies(own) == 0 and epoch(1) == own
+    assert (epoch(2) == own) == ("recurring" in options)
+    monkeypatch.setattr(Folder, "source", Source())
+    published = epoch(1)
+    assert copies(published) > 0
+    assert [one.query for one in own] == [one.query for one in published]
+
+
+def test_supports_of_a_programs_training_repeat_where_photos_are_few(root: Path) -> None:
+    names = ["i00", "i00a", "i04"]
+    pool = Pool([(name, 1) for name in names], {1: names}, [1], "sequential")
+    drawn = TrainingEpisodes(Folder(str(root)), pool, LoadingConfig(32, View()), False, 0, shot=2, official=True)
+    supports = {one.query: one.supports for one in map(drawn._episode, [0] * len(drawn), range(len(drawn)))}
+    assert supports["i00"] == supports["i00a"] == (("i04", "i04"),)
 
 
 def test_a_class_of_copies_alone_is_refused(root: Path) -> None:
