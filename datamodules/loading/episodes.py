@@ -108,7 +108,7 @@ class TrainingEpisodes(Dataset[EpisodeBatch]):
         self.files = config.files(index)
         self.allow_background_queries = allow_background_queries
         self.seed = seed
-        self._apart = redraw_copies_in(index, pool)
+        self._apart = redraw_copies_in(index, pool, supports_repeat=official or recurring)
 
     def __len__(self) -> int:
         if self.official:
@@ -134,7 +134,7 @@ class TrainingEpisodes(Dataset[EpisodeBatch]):
         number = epoch_seed(epoch, self.seed) if self.recurring else epoch
         if self._drawn is None or self._drawn[0] != number:
             self._drawn = number, self._program_episodes(number)
-        return self._drawn[1][i]
+        return self._apart(self._drawn[1][i], number, i)
 
     def _program_episodes(self, number: int) -> list[Episode]:
         """Draw the episodes of an epoch as a program does, by the epoch's seed (`recurring`) or number (`official`)."""

@@ -219,6 +219,13 @@ FOLDERS: dict[str, FileRule] = {
         "named by data check, and in records of trained methods and under their tables",
         "both for training and for the test: {images}",
     ),
+    # lists of the folds of a test, by whose files runs of other folds are told to be of one copy of the data
+    "lists_of_folds_lacking": FileRule(
+        "data of which lists of other folds cannot be made, as where images of a manifest's episodes alone are there",
+        "tests of a given manifest run, without a mean with other folds; said in records and under tables",
+        "cannot be made of the data that are here, so that nothing tells whether runs of other folds saw the same "
+        "copy: there is no mean with them",
+    ),
 }
 
 ANNOTATIONS: dict[str, FileRule] = {

@@ -21,6 +21,7 @@ from fsbench.data.dataset import ClassificationIndex
 from fsbench.data.episodes.episode import ClassificationEpisode, Episode
 from fsbench.data.episodes.manifest import Manifest
 from fsbench.data.file_digests import content_digests, contents_sha256, states_sha256
+from fsbench.data.file_rules import remark
 from fsbench.data.image_io import image_pixels
 from fsbench.data.label_maps import way_labels
 from fsbench.protocols.counting import ImageCounting
@@ -274,10 +275,15 @@ class Test:
 
     @cached_property
     def remarks(self) -> list[str]:
-        """Sentences on its data that a reader of scores must know: images that are there under several names."""
+        """Sentences on its data that a reader of scores must know: images that are there under several names, and lists
+        of other folds that cannot be made.
+        """
         if isinstance(self.index, ClassificationIndex):
             return copy_remarks(self.index, chain.from_iterable(self.index.images))
-        return copy_remarks(self.index, self.manifest.image_names)
+        remarks = copy_remarks(self.index, self.manifest.image_names)
+        if self._tested_images is None and self.manifest.header.folds > 1:
+            remarks.append(remark("lists_of_folds_lacking", "lists of images of all folds"))
+        return remarks
 
     @property
     def files_state(self) -> str:
@@ -296,15 +302,20 @@ class Test:
         """Hash of the contents of the files that the tests of all folds take: runs have a mean on one copy alone.
 
         Where lists of other folds cannot be made of the data that are here, as for a list of one's own on some of the
-        images, it is that of the files of these episodes.
+        images, it is that of the files of these episodes, and `remarks` say so.
         """
         if isinstance(self.index, ClassificationIndex):
             return self.files_sha256
-        try:
-            names = set(self.protocol.draw.tested_images(self.index, self.manifest.header.setting))
-        except FsbenchError:
-            names = set(self.manifest.image_names)
+        names = self.manifest.image_names if self._tested_images is None else self._tested_images
         return fingerprint(content_digests(self._files_of(sorted(names))))
+
+    @cached_property
+    def _tested_images(self) -> frozenset[str] | None:
+        """Images that the tests of all folds take; None where a list of them cannot be made of the data here."""
+        try:
+            return frozenset(self.protocol.draw.tested_images(self.index, self.manifest.header.setting))
+        except FsbenchError:
+            return None
 
     def _files_of(self, names: Sequence[str]) -> list[Path]:
         """Return the images of these names, then the files of their label maps."""

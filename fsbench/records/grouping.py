@@ -34,7 +34,8 @@ def group_key(record: Record, seed: bool = True, without: Collection[str] = ()) 
     of the data (`COPY`), of which runs of several folds have no image in common that would tell it.
 
     Runs of all episodes of a protocol are equal whatever their number, since folds may have lists of other lengths. So
-    a trial must not ask for just as many episodes as the list of one of its folds has. Entries of the test that are
+    a trial must not ask for just as many episodes as the list of one of its folds has. Episodes that were chosen from a
+    test are of one choice by its name, since their manifests differ from fold to fold. Entries of the test that are
     named in `without` may differ.
     """
     header = record.header
@@ -52,7 +53,7 @@ def group_key(record: Record, seed: bool = True, without: Collection[str] = ()) 
         *classification,
         number,
         header.folds,
-        header.is_official,
+        header.is_official or (header.own_list, str((header.selection or {}).get("name"))),
         *(() if COPY in without else (copy,)),
     )
 

@@ -248,7 +248,7 @@ class Draw(ABC):
 
         Those of published data sets stay as they are. Raises DataError where a class has too few other images.
         """
-        apart = redraw_copies(index, official.image_names, lambda: self.support_redraw(index, task, official))
+        apart = redraw_copies(index, official.image_names, lambda _: self.support_redraw(index, task, official))
         seed = official.entries.get("seed") or 0
         return replace(official, episodes=tuple(apart(one, seed, one.index, 0) for one in official.episodes))
 

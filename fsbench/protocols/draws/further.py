@@ -25,6 +25,9 @@ Item = TypeVar("Item")
 SupportRedraw = Callable[[Any, np.random.Generator], Any]
 """Gives an episode other supports of its classes, drawn by a generator of its own."""
 
+PhotoOf = Callable[[str], Path]
+"""Gives the photo of an image, see `fsbench.data.copies.photo_files`."""
+
 
 def further_draws(official: Manifest, draws: int, redraw: SupportRedraw) -> tuple[Any, ...]:
     """Return the episodes of the draws 1 to `draws` - 1, draw by draw.
@@ -58,13 +61,11 @@ def with_draws(official: Manifest, draws: int, further: tuple[Any, ...]) -> Mani
     return Manifest(entries, official.episodes + further)
 
 
-def redraw_of_names(
-    photo_of: Callable[[str], Path], candidates: Mapping[int, Sequence[str]], supports_repeat: bool
-) -> SupportRedraw:
+def redraw_of_names(photo_of: PhotoOf, candidates: Mapping[int, Sequence[str]], supports_repeat: bool) -> SupportRedraw:
     """Return a function that draws other supports for an episode: as many as it has, none from the query's photo.
 
     Args:
-        photo_of: image -> its photo, see `fsbench.data.copies.photo_files`.
+        photo_of: gives the photo of an image.
         candidates: class number -> images to draw from.
         supports_repeat: whether an image may be drawn twice for one episode, as the protocol has it.
 
@@ -93,7 +94,7 @@ def redraw_of_names(
 
 
 def redraw_copies(
-    index: SegmentationIndex, names: Iterable[str], redraw: Callable[[], SupportRedraw]
+    index: SegmentationIndex, names: Iterable[str], redraw: Callable[[PhotoOf], SupportRedraw]
 ) -> Callable[..., Episode]:
     """Return a function of an episode and numbers that seed a generator: it draws other supports for the episode where
     one is a copy of the query, as only data sets of the user's own have them.
@@ -101,7 +102,8 @@ def redraw_copies(
     Args:
         index: the data set.
         names: images of the episodes.
-        redraw: makes what draws other supports; asked once, when the first episode needs it.
+        redraw: makes what draws other supports of the function from an image to its photo; asked once, when the first
+            episode needs it.
 
     Raises (when an episode is drawn):
         DataError: a class has too few images that are no copies of the query.
@@ -115,7 +117,7 @@ def redraw_copies(
         if photo_of(episode.query) not in map(photo_of, others):
             return episode
         try:
-            changed: Episode = made()(episode, np.random.default_rng(seed))
+            changed: Episode = made(photo_of)(episode, np.random.default_rng(seed))
         except TooFewImages as error:
             raise DataError(
                 f"{index.name}: without the copies of the query {episode.query}, {index.name_of(error.number)} has too "
@@ -126,10 +128,10 @@ def redraw_copies(
     return apart
 
 
-def redraw_copies_in(index: SegmentationIndex, pool: Pool) -> Callable[..., Episode]:
-    """Return `redraw_copies` of episodes that are drawn from a pool, whose supports do not repeat."""
+def redraw_copies_in(index: SegmentationIndex, pool: Pool, supports_repeat: bool = False) -> Callable[..., Episode]:
+    """Return `redraw_copies` of episodes that are drawn from a pool, whose supports may repeat or not."""
     names = {*pool.images, *chain.from_iterable(pool.images_of.values())}
-    return redraw_copies(index, names, lambda: redraw_of_names(photo_files(index, names), pool.images_of, False))
+    return redraw_copies(index, names, lambda photo_of: redraw_of_names(photo_of, pool.images_of, supports_repeat))
 
 
 def queries_apart(index: SegmentationIndex, queries: Sequence[str], supports: Iterable[str]) -> list[str]:

@@ -282,9 +282,6 @@ class FixedSupports(SupportsForAll):
         chosen = random.Random(repr(("queries", seed, run))).sample(range(len(queries)), count)
         return [queries[place] for place in sorted(chosen)]
 
-    def tested_images(self, index: SegmentationIndex, setting: str) -> Iterable[str]:
-        return [*super().tested_images(index, setting), *image_lists(index).image_order("trn")]
-
     def check_draws(self, task: EpisodeTask) -> None:
         raise SettingsError(
             f"a test with fixed supports has {self.runs} draws of its supports already, each for all queries; leave "
@@ -410,6 +407,9 @@ class TrialSupports(SupportsForAll):
             for place, name in enumerate(queries[:requested])
         ]
         return self.official(index, task, novel, episodes, len(queries), requested, few, run_lengths=[len(episodes)])
+
+    def tested_images(self, index: SegmentationIndex, setting: str) -> Iterable[str]:
+        return [*super().tested_images(index, setting), *image_lists(index).image_order("trn")]
 
     def check_draws(self, task: EpisodeTask) -> None:
         raise SettingsError(

@@ -5,9 +5,8 @@ follows from (seed, i) alone. Further episodes about base classes give a thresho
 """
 
 from abc import abstractmethod
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from itertools import chain, islice
 from math import isqrt
 from pathlib import Path
@@ -22,7 +21,7 @@ from fsbench.data.episodes.episode import Episode
 from fsbench.data.episodes.manifest import Classes, Header, Manifest
 from fsbench.data.episodes.task import EpisodeTask
 from fsbench.protocols.draws.draw import Draw
-from fsbench.protocols.draws.further import SupportRedraw
+from fsbench.protocols.draws.further import PhotoOf, SupportRedraw
 from fsbench.protocols.draws.pair_draw import PairDraw
 from fsbench.protocols.draws.pools import LEAVE_OUT, Pool, lower_shots
 from fsbench.protocols.provider import Provider
@@ -94,6 +93,7 @@ class PresencePool:
         known: what it knows of absence.
         images_of: class number -> images that are listed for it.
         class_ids: numbers of the classes, which take turns.
+        photo_of: gives the photo of an image.
         excluded: files of images that are not drawn.
     """
 
@@ -101,6 +101,7 @@ class PresencePool:
     known: KnownAbsence
     images_of: Mapping[int, Sequence[str]]
     class_ids: Sequence[int]
+    photo_of: PhotoOf
     excluded: frozenset[Path] = frozenset()
 
     def unusable(self, shot: int) -> dict[int, str]:
@@ -109,7 +110,7 @@ class PresencePool:
         for number in self.class_ids:
             photos: set[Path] = set()
             for name in filter(self._shows(number), self.images_of.get(number, ())):
-                photos.add(self._photo_of(name))
+                photos.add(self.photo_of(name))
                 if len(photos) > shot:
                     break
             if len(photos) <= shot:
@@ -145,12 +146,12 @@ class PresencePool:
         Raises:
             DataError: there are fewer.
         """
-        taken = {self._photo_of(query)}
+        taken = {self.photo_of(query)}
         supports: list[str] = []
         for name in _shuffled(rng, self.images_of[number]):
             if len(supports) == shot:
                 break
-            photo = self._photo_of(name)
+            photo = self.photo_of(name)
             if photo not in taken and self._shows(number)(name):
                 taken.add(photo)
                 supports.append(name)
@@ -160,10 +161,6 @@ class PresencePool:
                 f"expected {shot} of other images; {lower_shots(shot)}or add images"
             )
         return tuple(supports)
-
-    @cached_property
-    def _photo_of(self) -> Callable[[str], Path]:
-        return photo_files(self.index, chain.from_iterable(self.images_of.values()))
 
     def _shown_class(self, name: str) -> int:
         """Return a class that image `name` shows, one of those that are listed where it shows such."""
@@ -237,8 +234,7 @@ class Presence(PairDraw):
         return {"absence": _known(index).words}
 
     def stream(self, index: SegmentationIndex, pool: Pool, task: EpisodeTask) -> Iterator[Episode]:
-        drawn_from = PresencePool(index, _known(index), pool.images_of, pool.class_ids)
-        return self._stream(drawn_from, task, 0)
+        return self._stream(_presence_pool(index, pool.images_of, pool.class_ids), task, 0)
 
     def test_pool(self, index: SegmentationIndex, task: EpisodeTask) -> tuple[PairList, Pool, int | None]:
         """Return the list of the test and its pool.
@@ -247,7 +243,7 @@ class Presence(PairDraw):
             DataError: a class has too few images, or none surely lacks it, and such classes may not be left out.
         """
         pairs, pool = self._listed(index, task)
-        unusable = PresencePool(index, _known(index), pool.images_of, pool.class_ids).unusable(task.shot)
+        unusable = _presence_pool(index, pool.images_of, pool.class_ids).unusable(task.shot)
         if unusable and not task.skip_small_classes:
             reasons = "; ".join(f"{index.name_of(number)}: {reason}" for number, reason in unusable.items())
             raise DataError(
@@ -259,13 +255,23 @@ class Presence(PairDraw):
 
     def support_redraw(self, index: SegmentationIndex, task: EpisodeTask, official: Manifest) -> SupportRedraw:
         listed = self._listed(index, task)[1]
-        pool = PresencePool(index, _known(index), listed.images_of, listed.class_ids)
+        pool = _presence_pool(index, listed.images_of, listed.class_ids)
 
         def redraw(episode: Episode, rng: np.random.Generator) -> Episode:
             (number,) = episode.classes
             return replace(episode, supports=(pool.supports(number, episode.query, rng, len(episode.supports[0])),))
 
         return redraw
+
+    def without_copies(self, index: SegmentationIndex, task: EpisodeTask, official: Manifest) -> Manifest:
+        """Return the official episodes, whose supports are drawn from other photos than the query."""
+        return official
+
+    def tested_images(self, index: SegmentationIndex, setting: str) -> Iterable[str]:
+        yield from super().tested_images(index, setting)
+        if self.calibration:
+            for images_of, _ in filter(None, (self._base_images(index, EpisodeTask(f)) for f in range(index.folds))):
+                yield from chain.from_iterable(images_of.values())
 
     def setting_pairs(self, index: SegmentationIndex, setting: str, fold: int) -> PairList:
         own = _known(index).own_pairs("novel", fold, 1)
@@ -312,7 +318,7 @@ class Presence(PairDraw):
         images_of, images = found
         names = test.image_names if images == "test images" else ()
         shown = frozenset(index.image_path(name) for name in names)
-        pool = PresencePool(index, _known(index), images_of, sorted(images_of), shown)
+        pool = replace(_presence_pool(index, images_of, sorted(images_of)), excluded=shown)
         pool = pool.without(pool.unusable(task.shot))
         if not pool.class_ids:
             return None
@@ -385,6 +391,13 @@ class Presence(PairDraw):
         super().check()
         if self.calibration < 0:
             raise SettingsError(f"calibration is {self.calibration}, expected 0 or more")
+
+
+def _presence_pool(
+    index: SegmentationIndex, images_of: Mapping[int, Sequence[str]], class_ids: Sequence[int]
+) -> PresencePool:
+    photo_of = photo_files(index, chain.from_iterable(images_of.values()))
+    return PresencePool(index, _known(index), images_of, class_ids, photo_of)
 
 
 def _known(index: SegmentationIndex) -> KnownAbsence:

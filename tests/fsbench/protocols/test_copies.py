@@ -5,7 +5,6 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,13 +17,14 @@ from fsbench.cli.main import main
 from fsbench.core.data_options import EpisodicTest
 from fsbench.core.loading import LoadingConfig
 from fsbench.data.copies import copied_images, copy_remarks, photo_files
+from fsbench.data.episodes.episode import Episode
 from fsbench.data.source import Source
 from fsbench.datamodules.datasets.folder import Folder
 from fsbench.datamodules.datasets.imagefolder import ImageFolder
 from fsbench.datamodules.episodic import EpisodicDataModule
 from fsbench.datamodules.loading.episodes import TrainingEpisodes
 from fsbench.protocols.draws.pair_lists import pair_list
-from fsbench.protocols.draws.pools import ordinary_pool
+from fsbench.protocols.draws.pools import Pool, ordinary_pool
 from fsbench.protocols.view import View
 from tests.datamodules.builders import blocks, save_names
 
@@ -71,10 +71,10 @@ def shows_own_copy(root: Path, query: str, supports: Sequence[Sequence[str]]) ->
     return any(content[name] == content[query] for way in supports for name in way)
 
 
-def own_copies(test: Any, root: Path) -> int:
+def own_copies(episodes: Sequence[Episode], root: Path) -> int:
     """Count the episodes with a copy of their query among the supports."""
-    photos = [[[f"{name}.png" for name in way] for way in one.supports] for one in test.manifest.episodes]
-    queries = [f"{one.query}.png" for one in test.manifest.episodes]
+    photos = [[[f"{name}.png" for name in way] for way in one.supports] for one in episodes]
+    queries = [f"{one.query}.png" for one in episodes]
     return sum(shows_own_copy(root / "JPEGImages", *one) for one in zip(queries, photos, strict=True))
 
 
@@ -95,7 +95,7 @@ def test_no_query_has_its_copy_as_a_support(
         return fsbench.load_test("folder", root=root, protocol=protocol, episodes=60, **options)
 
     test = opened()
-    assert len(test) >= 56 and own_copies(test, root) == 0
+    assert len(test) >= 56 and own_copies(test.manifest.episodes, root) == 0
     assert {len(way) for one in test.manifest.official_episodes for way in one.supports if not one.augmented} <= {
         0,
         options.get("shot", 1),
@@ -103,7 +103,7 @@ def test_no_query_has_its_copy_as_a_support(
     assert opened().manifest.sha256 == test.manifest.sha256
     monkeypatch.setattr(Folder, "source", Source())  # as a published data set, whose episodes stay as they are
     published = opened()
-    assert own_copies(published, root) > 0
+    assert own_copies(published.manifest.episodes, root) > 0
     pairs = list(zip(test.manifest.official_episodes, published.manifest.official_episodes, strict=True))
     assert [one.query for one, _ in pairs] == [other.query for _, other in pairs]
     if protocol != "presence":  # whose stream itself goes on otherwise
@@ -124,17 +124,34 @@ def test_supports_of_all_queries_have_no_copy_among_these(tmp_path: Path, protoc
     save_names(tmp_path, train=names[6:18], val=names)
     (tmp_path / "folds.yaml").write_text("name: four\nclasses: [a, b, c, d]\nfolds: [[a, b], [c, d]]\n")
     test = fsbench.load_test("folder", root=tmp_path, protocol=protocol)
-    assert len(test) and own_copies(test, tmp_path) == 0
+    assert len(test) and own_copies(test.manifest.episodes, tmp_path) == 0
 
 
-def test_training_episodes_have_no_copies(root: Path) -> None:
-    index = Folder(str(root))
-    pool = ordinary_pool(index, pair_list(index, "trn", 0), index.train_classes(0))
-    config = LoadingConfig(32, View())
-    drawn = TrainingEpisodes(index, pool, config, False, 0, shot=2)
-    episodes = [drawn._episode(0, number) for number in range(60)]
-    assert own_copies(SimpleNamespace(manifest=SimpleNamespace(episodes=episodes)), root) == 0
-    assert episodes == [drawn._episode(0, number) for number in range(60)]
+@pytest.mark.parametrize("options", [{}, {"official": True}, {"recurring": True}])
+def test_training_episodes_have_no_copies(root: Path, options: dict, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that programs draw neither; epochs that are equal stay so."""
+
+    def epoch(number: int) -> list[Episode]:
+        index = Folder(str(root))
+        pool = ordinary_pool(index, pair_list(index, "trn", 0), index.train_classes(0))
+        drawn = TrainingEpisodes(index, pool, LoadingConfig(32, View()), False, 0, shot=2, **options)
+        return [drawn._episode(number, place) for place in range(len(drawn))]
+
+    own = epoch(1)
+    assert own_copies(own, root) == 0 and epoch(1) == own
+    assert (epoch(2) == own) == ("recurring" in options)
+    monkeypatch.setattr(Folder, "source", Source())
+    published = epoch(1)
+    assert own_copies(published, root) > 0
+    assert [one.query for one in own] == [one.query for one in published]
+
+
+def test_supports_of_a_programs_training_repeat_where_photos_are_few(root: Path) -> None:
+    names = ["i00", "i00a", "i04"]
+    pool = Pool([(name, 1) for name in names], {1: names}, [1], "sequential")
+    drawn = TrainingEpisodes(Folder(str(root)), pool, LoadingConfig(32, View()), False, 0, shot=2, official=True)
+    supports = {one.query: one.supports for one in map(drawn._episode, [0] * len(drawn), range(len(drawn)))}
+    assert supports["i00"] == supports["i00a"] == (("i04", "i04"),)
 
 
 def test_a_class_of_copies_alone_is_refused(root: Path) -> None:
@@ -168,6 +185,25 @@ def test_copies_are_one_photo_of_own_data_alone(root: Path, monkeypatch: pytest.
     monkeypatch.setattr(Folder, "source", Source())
     assert photo_files(index, ["i00", "i00b"])("i00b").stem == "i00b"
     assert copy_remarks(index, ["i00", "i00b"]) == []
+
+
+def test_copies_are_looked_for_once_in_a_pool(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every file of a pool is asked for its size, which takes long where a server has the files."""
+    looked: list[int] = []
+
+    def look(index: Any, names: Any) -> list[list[str]]:
+        looked.append(1)
+        return copied_images(index, names)
+
+    monkeypatch.setattr("fsbench.data.copies.copied_images", look)
+    fsbench.load_test("folder", root=root, protocol="presence", episodes=60)
+    assert len(looked) == 3  # to check the test's pool, to draw from it, and from that of base classes
+    looked.clear()
+    index = Folder(str(root))
+    pool = ordinary_pool(index, pair_list(index, "trn", 0), index.train_classes(0))
+    drawn = TrainingEpisodes(index, pool, LoadingConfig(32, View()), False, 0)
+    assert own_copies([drawn._episode(0, place) for place in range(9)], root) == 0
+    assert len(looked) == 1
 
 
 def test_data_check_names_copies(root: Path, capsys: pytest.CaptureFixture) -> None:

@@ -113,6 +113,10 @@ def test_a_list_that_cannot_be_drawn_here_is_ones_own(blocks_folder, tmp_path, c
     read = fsbench.load_test("folder", root=listed, manifest=file)
     assert read.manifest.own_list and "which cannot be drawn: " in capsys.readouterr()[1]
     assert read.files_sha256 == test.files_sha256 and read.all_files_sha256 != test.all_files_sha256
+    assert test.remarks == [] and read.remarks == [
+        "lists of images of all folds cannot be made of the data that are here, so that nothing tells whether runs of "
+        "other folds saw the same copy: there is no mean with them"
+    ]
 
 
 @pytest.mark.parametrize(

@@ -44,6 +44,25 @@ def test_folds_of_a_test_of_every_image_are_one_test_and_a_trial_is_another():
     assert comparable([*whole, *trial]) == [whole, trial]
 
 
+@pytest.mark.parametrize(
+    ("one", "other", "joined"),
+    [
+        ({"own_list": True}, {"own_list": True}, True),
+        ({"own_list": True}, {}, False),
+        ({"own_list": True}, {"selection": {"name": "hard"}}, False),
+        ({"own_list": True, "selection": {"name": "hard"}}, {"selection": {"name": "hard"}}, False),
+        ({"selection": {"name": "hard", "of": "0"}}, {"selection": {"name": "hard", "of": "1"}}, True),
+        ({"selection": {"name": "hard"}}, {"selection": {"name": "easy"}}, False),
+        ({"selection": {"name": "hard"}}, {}, False),
+        ({"selection": {}}, {}, False),
+    ],
+)
+def test_folds_are_joined_where_both_are_of_one_kind_of_episodes(one, other, joined):
+    """Of the protocol, of a list of one's own, or of one choice."""
+    folds = [record({"manifest_sha256": str(fold)}, fold=fold, **entries) for fold, entries in enumerate((one, other))]
+    assert comparable(folds) == ([folds] if joined else [[folds[0]], [folds[1]]])
+
+
 def test_a_title_tells_no_folds_number_as_that_of_all():
     whole = {"folds": 3, "requested": 33, "official_episodes": 33}
     assert load_protocol("isaid").title(some_header(**whole)).endswith("all episodes a fold")
