@@ -1,6 +1,5 @@
 """Lists of one's own: manifests whose episodes are not those that their protocol draws."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import chain
@@ -45,11 +44,10 @@ def marked_if_own(manifest: Manifest, protocol: Protocol, index: Any, source: ob
         return manifest
     copied = _copied_queries(manifest, index)
     copies = f"; in {copied} of its episodes a support is a copy of a query" if copied else ""
-    if os.environ.get("LOCAL_RANK", "0") == "0":
-        print_once(
-            f"{source} is a list of one's own, not the episodes that {protocol.name} draws from the data and lists "
-            f"here ({reason}): its scores are no result of the protocol{copies}"
-        )
+    print_once(
+        f"{source} is a list of one's own, not the episodes that {protocol.name} draws from the data and lists here "
+        f"({reason}): its scores are no result of the protocol{copies}"
+    )
     return replace(manifest, own_list=True)
 
 
