@@ -23,7 +23,6 @@ def read_given_manifest(file: str, index: SegmentationIndex, protocol: Protocol,
     manifest = read_checked_manifest(Path(file).expanduser())
     expected: dict[str, Any] = {
         "protocol": protocol.name,
-        "version": protocol.version,
         "fold": task.fold,
         "way": task.way,
         "shot": task.shot,

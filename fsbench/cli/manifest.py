@@ -14,6 +14,7 @@ from fsbench.data.dataset import SegmentationIndex
 from fsbench.data.episodes.fit import hash_images, mismatches
 from fsbench.data.episodes.manifest import description, differences, read_manifest, summary
 from fsbench.data.episodes.task import EpisodeTask
+from fsbench.protocols.own_lists import marked_if_own
 from fsbench.protocols.reading import load_segmentation, read_checked_manifest
 from fsbench.runner.config.datasets import choose_dataset, open_dataset
 from fsbench.runner.config.limits import check_replaced, whole
@@ -90,7 +91,7 @@ def _build(options: argparse.Namespace, extra: list[str]) -> int:
         manifest = replace(manifest, images=hash_images(manifest, index, _PROGRESS))
     make_folder(options.out.absolute().parent)
     manifest.write(options.out)
-    print_line(f"{options.out}: {summary(manifest)}")
+    print_line(f"{options.out}: {summary(manifest, drawn=True)}")
     return 0
 
 
@@ -118,13 +119,12 @@ def _verify(options: argparse.Namespace, extra: list[str]) -> int:
     hashed = "photos and label maps are those it was made with"
     named = "every image is there and shows its class"
     print_line(f"fits the data: {hashed if manifest.images else named}")
-    drawn = protocol.manifest(index, protocol.draw.task_of(header))
-    same = drawn.episodes == manifest.episodes
-    print_line(f"the local lists draw {'the same' if same else 'other'} episodes")
-    claimed = [] if not same else [key for key in drawn.entries if manifest.entries.get(key) != drawn.entries[key]]
-    for key in claimed:
-        print_line(f"the header's {key} is {manifest.entries.get(key)}, by the local data {drawn.entries[key]}")
-    return int(any("lists" not in key for key in claimed))  # equal lists may have another origin
+    listed = marked_if_own(manifest, protocol, index, options.file).header
+    if listed.is_official:
+        print_line("the local lists draw the same episodes")
+    else:
+        print_line(f"no test of the protocol: {listed.rules}")
+    return int(listed.own_list)
 
 
 def _diff(options: argparse.Namespace, extra: list[str]) -> int:

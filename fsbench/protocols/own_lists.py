@@ -1,14 +1,22 @@
 """Lists of one's own: manifests whose episodes are not those that their protocol draws."""
 
-import os
+from collections.abc import Sequence
 from dataclasses import replace
+from itertools import chain
 from typing import Any
 
 from fsbench.base.errors import FsbenchError, RecordError, user_message
-from fsbench.data.episodes.episode import ClassificationEpisode
+from fsbench.data.copies import copied_images
+from fsbench.data.dataset import ClassificationIndex
+from fsbench.data.episodes.episode import ClassificationEpisode, Episode
 from fsbench.data.episodes.manifest import Manifest
 from fsbench.data.list_substitutes import print_once
+from fsbench.protocols.draws.large_objects import LargeObjects
 from fsbench.protocols.protocol import Protocol
+from fsbench.protocols.reading import check_version
+
+Way = tuple[Sequence[str], Sequence[str]]
+"""Names of the supports of a way of an episode, and of the queries that are asked with them."""
 
 
 def marked_if_own(manifest: Manifest, protocol: Protocol, index: Any, source: object) -> Manifest:
@@ -17,45 +25,82 @@ def marked_if_own(manifest: Manifest, protocol: Protocol, index: Any, source: ob
     A header may name any protocol, and every title and page goes by it.
 
     Args:
-        manifest: of a file that was given.
+        manifest: of a file that was given, which fits the data.
         protocol: that its header names.
         index: the data set, as the protocol's draw has it.
         source: the file, for the note that is printed once.
 
     Raises:
-        RecordError: such a list has other shots than its header states.
+        RecordError: it is of another version of the protocol, or, where the protocol does not draw it, has other shots
+            than its header states or a query that supports itself.
     """
-    if not manifest.header.is_official:
+    check_version(protocol, manifest.header.version, str(source))
+    is_official = manifest.header.is_official
+    reason = _difference(manifest, protocol, index) if is_official else ""
+    if is_official and not reason:
         return manifest
-    reason = _difference(manifest, protocol, index)
-    if not reason:
+    _check_supports(manifest, protocol, index, source)
+    if not is_official:
         return manifest
-    _check_shots(manifest, source)
-    if os.environ.get("LOCAL_RANK", "0") == "0":
-        print_once(
-            f"{source} is a list of one's own, not the episodes that {protocol.name} draws from the data and lists "
-            f"here ({reason}): its scores are no result of the protocol"
-        )
+    copied = _copied_queries(manifest, index)
+    copies = f"; in {copied} of its episodes a support is a copy of a query" if copied else ""
+    print_once(
+        f"{source} is a list of one's own, not the episodes that {protocol.name} draws from the data and lists here "
+        f"({reason}): its scores are no result of the protocol{copies}"
+    )
     return replace(manifest, own_list=True)
 
 
-def _check_shots(manifest: Manifest, source: object) -> None:
-    """Raise RecordError for a list whose episodes have other shots than its header, which titles go by."""
+def _check_supports(manifest: Manifest, protocol: Protocol, index: Any, source: object) -> None:
+    """Raise RecordError for an episode that has other shots than the header, which titles go by, or shows its answer.
+
+    Of classes that are repeated, and in FSSDINO's test of several ways, a query may be a support.
+    """
     header = manifest.header
+    may_repeat = header.filled_classes or (header.way > 1 and isinstance(protocol.draw, LargeObjects))
     for line, episode in enumerate(manifest.episodes, 2):
-        supports = episode.support if isinstance(episode, ClassificationEpisode) else episode.supports
-        shots = {len(way) for way in supports if way or not header.all_classes}  # base classes have no supports
-        if shots - {header.shot} and not (episode.augmented or episode.calibrates):
-            raise RecordError(
-                f"line {line} of {source} has a class with {min(shots - {header.shot})} supports, and the first line "
-                f"says shot {header.shot}; expected as many for each class; correct one of both"
-            )
+        for supports, queries in _ways(episode, index):
+            shots = len(supports)
+            is_shown = shots > 0 or not header.all_classes  # base classes have no supports
+            if is_shown and shots != header.shot and not (episode.augmented or episode.calibrates):
+                raise RecordError(
+                    f"line {line} of {source} has a class with {shots} supports, and the first line says shot "
+                    f"{header.shot}; expected as many for each class; correct one of both"
+                )
+            if not may_repeat and (shown := [name for name in supports if name in queries]):
+                raise RecordError(
+                    f"line {line} of {source} has its query {shown[0]} among its supports, which show the answer; "
+                    "expected other images; correct the line"
+                )
+
+
+def _copied_queries(manifest: Manifest, index: Any) -> int:
+    """Return the number of episodes with a support that is a query's copy under another name."""
+    of_classes = isinstance(index, ClassificationIndex)
+    copies = copied_images(index, chain.from_iterable(index.images) if of_classes else manifest.image_names)
+    photo = {name: place for place, group in enumerate(copies) for name in group}
+
+    def has_copy(episode: Episode | ClassificationEpisode) -> bool:
+        ways = _ways(episode, index)
+        asked = {photo[name]: name for _, queries in ways for name in queries if name in photo}
+        return any(asked.get(photo.get(name, -1), name) != name for supports, _ in ways for name in supports)
+
+    return sum(map(has_copy, manifest.episodes)) if photo else 0
+
+
+def _ways(episode: Episode | ClassificationEpisode, index: Any) -> list[Way]:
+    """Return the ways of an episode with the names of their images."""
+    if isinstance(episode, Episode):
+        return [(supports, (episode.query,)) for supports in episode.supports]
+    images = [index.images[number] for number in episode.classes]
+    places = zip(images, episode.support, episode.query, strict=True)
+    return [([own[place] for place in shown], [own[place] for place in asked]) for own, shown, asked in places]
 
 
 def _difference(manifest: Manifest, protocol: Protocol, index: Any) -> str:
     """Say what tells a manifest from the one that the protocol draws; "" where nothing does.
 
-    Equal lists may have another origin in words.
+    Equal lists may have another origin in words, as long as it does not claim to be the official one.
     """
     try:
         drawn = protocol.manifest(index, protocol.draw.task_of(manifest.header))
@@ -67,5 +112,11 @@ def _difference(manifest: Manifest, protocol: Protocol, index: Any) -> str:
     others = [own.index for own, one in zip(manifest.episodes, drawn.episodes, strict=True) if own != one]
     if others:
         return f"{len(others)} of {ours} episodes are others, first {others[0]}"
-    keys = [key for key in drawn.entries if "lists" not in key and manifest.entries.get(key) != drawn.entries[key]]
-    return f"its header has another {', another '.join(keys)}" if keys else ""
+    stated, claims_official = manifest.entries, manifest.header.lists.startswith("official")
+    keys = [
+        key for key, value in drawn.entries.items() if stated.get(key) != value and (key != "lists" or claims_official)
+    ]
+    return "; ".join(
+        f"the header's {key} is {str(stated.get(key))[:60]}, by the local data {str(drawn.entries[key])[:60]}"
+        for key in keys
+    )

@@ -130,6 +130,21 @@ def protocol_of(header: Header) -> Protocol:
     return protocol
 
 
+def check_version(protocol: Protocol, version: int | str, what: str) -> None:
+    """Raise RecordError for a test of another version of a protocol than the one that is known here.
+
+    Args:
+        protocol: that the test names.
+        version: that it states.
+        what: made the statement, in words such as "the kit".
+    """
+    if version != protocol.version:
+        raise RecordError(
+            f"{what} is of version {version} of the protocol {protocol.name}, and here it is {protocol.version}; "
+            "expected one version; use the fsbench that made it, or make it again"
+        )
+
+
 def segmentation_of(header: Header) -> Protocol:
     """Return the protocol of a manifest's header; SettingsError where it has no masks."""
     return _with_masks(protocol_of(header))

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -61,13 +61,15 @@ class Record:
     def header(self) -> Header:
         """First line of the manifest: what was tested."""
         with _blaming(self.path):
-            return read_header(self.path / "manifest.jsonl", self.manifest_sha256)
+            header = read_header(self.path / "manifest.jsonl", self.manifest_sha256)
+            return header.marked(self.run.identity.own_list)
 
     @cached_property
     def manifest(self) -> Manifest:
         """The test. Raises RecordError where its header says otherwise than its episodes."""
         with _blaming(self.path):
-            return read_checked_manifest(self.path / "manifest.jsonl", self.manifest_sha256)
+            manifest = read_checked_manifest(self.path / "manifest.jsonl", self.manifest_sha256)
+            return replace(manifest, own_list=True) if self.run.identity.own_list else manifest
 
     @cached_property
     def episodes(self) -> "pl.DataFrame":

@@ -61,7 +61,7 @@ class SegmentationAnswer:
     Attributes:
         label_map: (h, w) integers, 0 background, 1..N ways, of the size that the episode asks for.
         present: (N,) bool, way is present; None for methods that only segment.
-        score: (N,) float32, how sure the method is that the way is present, in [0, 1]; None like `present`.
+        score: (N,) float32, how sure the method is that the way is present, in [0, 1]; None where it is `present`.
         soft, attention, failed: see `SegmentationResult`.
     """
 
@@ -166,8 +166,10 @@ def count_answer(
         rows, columns = truth.label_map.shape
         found = fit(found, (rows, columns))
     present, score = answer.present, answer.score
-    if present is None or score is None:
+    if present is None:
         present, score = presence_from_mask(found, ways)
+    elif score is None:
+        score = present.astype(np.float32)
     check_finite(score, "presence score", f"episode {truth.episode}")
     if score.size and not -SCORE_ROUNDING <= score.min() <= score.max() <= 1 + SCORE_ROUNDING:
         raise NumericsError(

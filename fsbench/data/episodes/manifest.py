@@ -74,8 +74,7 @@ class Header(BaseModel):
         calibration_images: images that these are drawn from in words.
         slices: images are slices of scans (`fsbench.data.volumes`): what is scored, and what is drawn alike, is a scan.
         selection: name of a choice of episodes and hash of the manifest that they were chosen from.
-        own_list: the episodes are not those that the protocol draws. The file says so in its last line, behind the
-            hash.
+        own_list: the episodes are not those that the protocol draws; a record has it in its run's identity.
     """
 
     model_config = ConfigDict(strict=True, extra="allow", frozen=True)
@@ -134,6 +133,10 @@ class Header(BaseModel):
         """
         return scan_of(image) if self.slices else image
 
+    def marked(self, own_list: bool) -> "Header":
+        """Return the header, as that of a list of one's own where `own_list` says so."""
+        return self.model_copy(update={"own_list": True}) if own_list else self
+
     @property
     def is_official(self) -> bool:
         """Whether the episodes are those that the protocol draws, and neither a list of one's own nor a choice."""
@@ -179,7 +182,7 @@ class Manifest:
             set's list.
         images: names -> hashes by `fsbench.data.episodes.fit.image_hash`; empty unless the manifest is to be used with
             other copies of the data. The hash of the manifest does not cover it.
-        own_list: the episodes are not those that the protocol draws; nor does the hash cover this.
+        own_list: the episodes are not those that the protocol draws. No file says so of itself: it is found out.
     """
 
     entries: dict[str, Any]
@@ -201,7 +204,7 @@ class Manifest:
     @cached_property
     def header(self) -> Header:
         """The test that the episodes are of; whole images, which are no test, have none."""
-        return _header(self.entries, self.own_list)
+        return Header.model_validate(self.entries).marked(self.own_list)
 
     @property
     def tested_episodes(self) -> tuple[Episode, ...]:
@@ -232,8 +235,6 @@ class Manifest:
             "images": dict(self.images),
             "images_sha256": _images_sha256(self.images),
         }
-        if self.own_list:
-            end["own_list"] = True
         data = (self.text + json.dumps(end, separators=(",", ":")) + "\n").encode()
         with replacing(path) as temporary:  # without a time stamp: equal manifests are equal files
             temporary.write_bytes(gzip.compress(data, mtime=0) if path.suffix == ".gz" else data)
@@ -242,11 +243,6 @@ class Manifest:
 def episode_entries(episode: Episode) -> dict[str, Any]:
     """Return an episode's row, without what is as in most episodes, so that old files keep their hash."""
     return {name: value for name, value in vars(episode).items() if name not in _UNUSUAL or value}
-
-
-def _header(entries: Any, own_list: bool) -> Header:
-    header = Header.model_validate(entries)
-    return header.model_copy(update={"own_list": True}) if own_list else header
 
 
 def _sha256(text: str) -> str:
@@ -274,8 +270,8 @@ def read_manifest(path: Path, sha256: str | None = None) -> Manifest:
         raise RecordError(f"there is no manifest {path}; expected one of fsbench data manifest build") from None
     except _BadLine as error:
         raise RecordError(
-            f"line {error.number} of {path} {error}; expected an episode, such as {EXAMPLE}; correct the line, or make "
-            "the manifest again (fsbench data manifest build)"
+            f"line {error.number} of {path} {error}; expected an episode, such as {EXAMPLES[error.kind]}; correct the "
+            "line, or make the manifest again (fsbench data manifest build)"
         ) from error
     except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError) as error:
         reason: Any = error
@@ -300,11 +296,10 @@ def read_manifest(path: Path, sha256: str | None = None) -> Manifest:
 def read_header(path: Path, sha256: str) -> Header:
     """Return the header of a manifest's file without reading its episodes; raises RecordError as `read_manifest`."""
     try:
-        lines, _, last = read_bytes(path, "manifest").rstrip(b"\n").rpartition(b"\n")
+        lines = read_bytes(path, "manifest").rstrip(b"\n").rpartition(b"\n")[0]
         if hashlib.sha256(lines + b"\n").hexdigest() == sha256:
-            entries, end = (parse_json(line.decode("utf-8-sig")) for line in (lines.partition(b"\n")[0], last))
-            return _header(entries, end.get("own_list") is True)
-    except (OSError, ValueError, AttributeError):
+            return Header.model_validate(parse_json(lines.partition(b"\n")[0]))
+    except (OSError, ValueError):
         pass
     return read_manifest(path, sha256).header  # which says what is wrong with it
 
@@ -333,20 +328,20 @@ def _parse(text: str) -> _Content:
     """
     if not text.strip():
         raise ValueError("it is empty")
-    first, *rows = text.splitlines()
+    first, *rows = text.rstrip().splitlines()
     entries, end = parse_json(first), _end(rows)
     if not isinstance(entries, dict):
         raise ValueError(f"its first line is {first[:40]!a}")
-    header = _header(entries, end.get("own_list") is True)
+    kind = Header.model_validate(entries).kind
     images = end["images"]
     if not all(isinstance(value, str) for value in images.values()):
         raise ValueError("a hash of an image is no text")
     images_altered = _images_sha256(images) != end["images_sha256"]
-    manifest = Manifest(entries, _episodes(rows, header), images, header.own_list)
+    manifest = Manifest(entries, _episodes(rows, kind), images)
     as_written = _sha256("".join(f"{row}\n" for row in (first, *rows)))
-    if manifest.sha256 != as_written:  # in other words than ours, which may hold a key twice
-        for row in rows:
-            parse_json(row)
+    if manifest.sha256 != as_written:  # in other words than ours: a line may hold a key twice, or two episodes
+        _check_lines(rows, kind)
+    _check_episodes(manifest.episodes, kind)
     return _Content(manifest, end.get("sha256", manifest.sha256), as_written, images_altered)
 
 
@@ -360,48 +355,61 @@ def _end(rows: list[str]) -> dict[str, Any]:
 
 
 class _BadLine(ValueError):
-    """A line of a file that is no episode; its number counts from 1."""
+    """A line of a manifest of `kind` that is no episode; its number counts from 1."""
 
-    def __init__(self, number: int, found: str):
+    def __init__(self, number: int, found: str, kind: str | None):
         super().__init__(found)
-        self.number = number
+        self.number, self.kind = number, kind
 
 
-EXAMPLE = '{"index":0,"query":"a","query_class":3,"classes":[3],"supports":[["b"]]}'
-"""An episode as a line has it: numbers of classes, for each of `classes` a list of support images."""
+EXAMPLES: Mapping[str | None, str] = {
+    None: '{"index":0,"query":"a","query_class":3,"classes":[3],"supports":[["b"]]}',
+    CLASSIFICATION: '{"index":0,"classes":[2,5],"support":[[0],[4]],"query":[[1,2],[0,3]]}',
+}
+"""By kind an episode as a line has it: for each of `classes` a list of support images; in classification also a list of
+queries, and all images by their places in the class from 0."""
 
 
-def _episodes(rows: Sequence[str], header: Header) -> tuple[Any, ...]:
+def _episodes(rows: Sequence[str], kind: str | None) -> tuple[Any, ...]:
     """Return the episodes of some lines behind the first; raises _BadLine for the first that is none."""
-    schema = _episodes_schema(header.kind)
     try:
-        episodes = tuple(schema.validate_json(f"[{','.join(rows)}]", strict=True))
+        return tuple(_schemas(kind)[1].validate_json(f"[{','.join(rows)}]", strict=True))
     except ValidationError:
-        for number, row in enumerate(rows, 2):
-            _check_line(number, row, schema)
+        _check_lines(rows, kind)
         raise
+
+
+def _check_lines(rows: Sequence[str], kind: str | None) -> None:
+    """Raise _BadLine for the first of the lines behind the first that is no episode by itself."""
+    for number, row in enumerate(rows, 2):
+        if not row.strip():
+            raise _BadLine(number, "is empty", kind)
+        try:
+            entries = parse_json(row)
+            _schemas(kind)[0].validate_json(row, strict=True)
+        except ValidationError as error:
+            raise _BadLine(number, f"is no episode ({first_problem(error, entries)})", kind) from error
+        except json.JSONDecodeError as error:
+            raise _BadLine(number, f"is no JSON ({error.msg} at character {error.pos + 1})", kind) from error
+        except ValueError as error:
+            raise _BadLine(number, f"is no JSON ({error})", kind) from error
+
+
+def _check_episodes(episodes: Sequence[Episode | ClassificationEpisode], kind: str | None) -> None:
+    """Raise _BadLine for the first of the episodes that contradicts itself or has the index of another."""
     seen: dict[int, int] = {}
     for number, episode in enumerate(episodes, 2):
         if (first := seen.setdefault(episode.index, number)) != number:
-            raise _BadLine(number, f"has the index {episode.index}, as line {first} has; an index names one episode")
+            found = f"has the index {episode.index}, as line {first} has; an index names one episode"
+            raise _BadLine(number, found, kind)
         if fault := _fault(episode):
-            raise _BadLine(number, fault)
-    return episodes
-
-
-def _check_line(number: int, row: str, schema: TypeAdapter[Any]) -> None:
-    """Raise _BadLine unless a line is an episode."""
-    try:
-        entries = parse_json(row)
-        schema.validate_json(f"[{row}]", strict=True)
-    except ValidationError as error:
-        raise _BadLine(number, f"is no episode ({first_problem(error, [entries]).removeprefix('[0].')})") from error
-    except ValueError as error:
-        raise _BadLine(number, f"is no JSON ({error})") from error
+            raise _BadLine(number, fault, kind)
 
 
 def _fault(episode: Episode | ClassificationEpisode) -> str:
     """Say in what an episode contradicts itself; "" where it does not."""
+    if not 0 <= episode.index < 1 << 31:
+        return f"has the index {episode.index}, and indices go from 0 to {(1 << 31) - 1}"
     supports = episode.supports if isinstance(episode, Episode) else episode.support
     if len(supports) != len(episode.classes):
         return f"has {len(episode.classes)} classes, and supports of {len(supports)}"
@@ -411,9 +419,11 @@ def _fault(episode: Episode | ClassificationEpisode) -> str:
 
 
 @cache
-def _episodes_schema(kind: str | None) -> TypeAdapter[Any]:
-    """Return the schema that checks and makes the episodes of a manifest of `kind`."""
-    return TypeAdapter(list[ClassificationEpisode] if kind == CLASSIFICATION else list[Episode])
+def _schemas(kind: str | None) -> tuple[TypeAdapter[Any], TypeAdapter[Any]]:
+    """Return the schemas that check and make an episode of a manifest of `kind`, and a list of them."""
+    if kind == CLASSIFICATION:
+        return TypeAdapter(ClassificationEpisode), TypeAdapter(list[ClassificationEpisode])
+    return TypeAdapter(Episode), TypeAdapter(list[Episode])
 
 
 # The header against the episodes
@@ -475,17 +485,23 @@ def contradictions(
 # Lines for people
 
 
-def summary(manifest: Manifest) -> str:
-    """Describe a manifest in one line."""
+def summary(manifest: Manifest, drawn: bool = False) -> str:
+    """Describe a manifest in one line.
+
+    Args:
+        manifest: header and episodes.
+        drawn: its protocol drew it here. Of a file it is not known whose episodes it has, whatever protocol it names.
+    """
     header = manifest.header
     task = f"{header.way}-way {header.shot}-shot, {header.setting.replace('_', ' ')}"
-    drawn = f", {header.draws} draws of the supports" if header.draws > 1 else ""
+    names = "names the " if header.is_official and not drawn else ""
+    draws = f", {header.draws} draws of the supports" if header.draws > 1 else ""
     tested = len(manifest.tested_episodes)
     further = len(manifest.episodes) - tested
     calibrating = f" and {further} that only calibrate" if further else ""
     return (
         f"{tested} episodes{calibrating}, {header.dataset} fold {header.fold}, {task}, "
-        f"{header.rules}{drawn}, sha256 {manifest.sha256}"
+        f"{names}{header.rules}{draws}, sha256 {manifest.sha256}"
     )
 
 

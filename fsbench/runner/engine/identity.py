@@ -53,6 +53,7 @@ def run_identity(experiment: "Experiment") -> Identity:
         "precision": experiment.trainer_settings["precision"],
         "tf32": options.tf32,
         "training": _training(experiment),
+        **({"own_list": True} if data.manifest.header.own_list else {}),
         **({} if (adapts := method.needs.adaptation) is None else {"adaptation": adaptation_identity(data, adapts)}),
         **data.test_options,
     }

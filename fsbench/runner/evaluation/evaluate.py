@@ -16,6 +16,7 @@ from fsbench.base.errors import ContractError, SettingsError
 from fsbench.base.files import fingerprint, locked, make_folder
 from fsbench.base.progress import track
 from fsbench.protocols.evaluation import Answerer
+from fsbench.protocols.kit.answers import TOLD_WORDS
 from fsbench.protocols.test import Test, VisibleEpisode, VisibleImages, check_test
 from fsbench.records.asked_alone import ask_alone, check_asked_alone, differing_episodes, episodes_to_ask
 from fsbench.records.evaluation import Answering, Share, evaluate_episodes
@@ -187,10 +188,6 @@ def _check_alike(answered_by: Answering[Test], journal: Journal, done: Sequence[
         )
 
 
-FORMS = ("a mask", "(mask, presence)", "(mask, presence, score)")
-"""Forms of a function's answer, by how much they tell of presence. In one test all answers are of one form."""
-
-
 def _answer_by_function(model: Any, test: Test, name: str) -> Answering[Test]:
     """Return a test that a function answers, one episode after the other."""
     if not callable(model):
@@ -201,18 +198,16 @@ def _answer_by_function(model: Any, test: Test, name: str) -> Answering[Test]:
         first = read_output(model(test[0]), test[0])
         test = replace(test, image_size=first.label_map.shape[0])
 
-    forms: dict[str, int] = {}
+    told_first: dict[str, int] = {}
 
     def answer(asked: Callable[[Any], Any], episode: VisibleEpisode | VisibleImages) -> Any:
-        output = asked(episode)
-        read = read_output(output, episode)
+        read = read_output(asked(episode), episode)
         if isinstance(read, SegmentationAnswer):
-            told = sum(one is not None for one in output[1:]) if isinstance(output, tuple) else 0
-            forms.setdefault(FORMS[told], episode.number)
-        if len(forms) > 1:
-            (usual, first), (other, number), *_ = forms.items()
+            told_first.setdefault(TOLD_WORDS[read.present is not None, read.score is not None], episode.number)
+        if len(told_first) > 1:
+            (usual, first), (other, number), *_ = told_first.items()
             raise SettingsError(
-                f"episode {number}: the answer is {other}, and that of episode {first} is {usual}; expected one form "
+                f"episode {number}: the answer has {other}, and that of episode {first} has {usual}; expected one form "
                 "for all episodes: tell presence, and its score, of each of them or of none"
             )
         return read
@@ -266,13 +261,15 @@ def read_output(output: Any, episode: VisibleEpisode | VisibleImages) -> Any:
         raise SettingsError(f"episode {episode.number}: the mask has NaN or infinity, expected whole labels")
     presence = None if not told or told[0] is None else _of_ways(told[0], "presence", episode)
     score = None if len(told) < 2 or told[1] is None else _of_ways(told[1], "score", episode)
-    if presence is None:
-        return SegmentationAnswer(label_map)
-    if presence.dtype != bool:
+    if presence is not None and presence.dtype != bool:
         raise SettingsError(
             f"episode {episode.number}: presence is {presence.dtype}, expected a bool for each way; scores come third"
         )
-    score = presence.astype(np.float32) if score is None else score.astype(np.float32)
+    if score is None:
+        return SegmentationAnswer(label_map, presence)
+    if presence is None:
+        raise SettingsError(f"episode {episode.number}: it has a score without presence; expected both, or none")
+    score = score.astype(np.float32)
     if not ((score >= 0) & (score <= 1)).all():
         raise SettingsError(f"episode {episode.number}: a presence score is {score.tolist()}, expected 0 to 1")
     return SegmentationAnswer(label_map, presence, score)

@@ -7,7 +7,7 @@ from pathlib import Path
 from fsbench.base.errors import RecordError
 from fsbench.data.episodes.manifest import CLASSIFICATION
 from fsbench.protocols.kit.kit import Kit
-from fsbench.protocols.reading import load_protocol
+from fsbench.protocols.reading import check_version, load_protocol
 from fsbench.protocols.test import Test
 from fsbench.runner.config.datasets import choose_dataset
 from fsbench.runner.config.registry import task_of
@@ -44,11 +44,7 @@ def load_kit_test(
             "made of: give it with --manifest in place of --kit (in Python load_test(manifest=…))"
         )
     protocol = load_protocol(kit.protocol)
-    if kit.protocol_version != protocol.version:
-        raise RecordError(
-            f"the kit is of version {kit.protocol_version} of the protocol {kit.protocol}, and here it is "
-            f"{protocol.version}; expected one version; use the fsbench that made the kit, or make the kit again"
-        )
+    check_version(protocol, kit.protocol_version, "the kit")
     name = choose_dataset(dataset, kit.dataset, "the kit")
     is_classification = task_of("data", name) == CLASSIFICATION
     draw = partial(

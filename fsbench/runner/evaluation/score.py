@@ -82,10 +82,7 @@ def _as_counted(answer: HandedIn) -> Any:
     if answer.labels is not None:
         return answer.labels - 1
     assert answer.label_map is not None
-    score = answer.score
-    if score is None and answer.presence is not None:
-        score = answer.presence.astype("float32")
-    return SegmentationAnswer(answer.label_map, answer.presence, score)
+    return SegmentationAnswer(answer.label_map, answer.presence, answer.score)
 
 
 def _trial(manifest: Manifest, numbers: Sequence[int]) -> Manifest:

@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from dataclasses import replace
 
 import polars as pl
 import pytest
@@ -62,6 +63,21 @@ def test_names_only_is_said(build, folder, capsys):
     assert not read_manifest(path).images
     assert main(["data", "manifest", "verify", str(path), *folder]) == 0
     assert "every image is there and shows its class" in capsys.readouterr().out
+
+
+def test_verify_tells_a_list_of_ones_own(build, folder, capsys):
+    """A file names a protocol, and drawing its episodes again tells whether they are of it."""
+    path = build("m.jsonl", "--protocol", "pfenet", "--episodes", "9", "--names-only")
+    first, second, *rest = read_manifest(path).episodes
+    swapped = (replace(second, index=0), replace(first, index=1), *rest)
+    replace(read_manifest(path), episodes=swapped).write(path)
+    assert main(["data", "manifest", "show", str(path)]) == 0
+    assert ", names the protocol pfenet v1, sha256 " in capsys.readouterr().out
+    assert main(["data", "manifest", "verify", str(path), *folder]) == 1
+    out, err = capsys.readouterr()
+    assert "names the protocol pfenet v1" in out.splitlines()[0]
+    assert out.splitlines()[-1] == "no test of the protocol: list of one's own, counted by pfenet v1"
+    assert "2 of 9 episodes are others, first 0" in err
 
 
 def test_verify_names_what_changed(build, small_demo, tmp_path, capsys):
@@ -144,6 +160,6 @@ def test_a_run_on_a_manifest_of_a_file_is_the_run_that_draws_it(build, warm, ben
     clash = ["--manifest", str(path), "--data.test.test_seed=7"]
     assert main(bench_arguments("prototype", tmp_path / "runs", *clash)) == 2
     assert "has seed 0, the settings say 7" in capsys.readouterr().err
-    path.write_text(path.read_text().replace('"index":3,', '"index":4,'))
+    path.write_text(path.read_text().replace('"index":3,', '"index":300,'))
     assert main(bench_arguments("prototype", tmp_path / "runs", "--manifest", str(path))) == 2
     assert "it was changed since" in capsys.readouterr().err

@@ -12,9 +12,10 @@ import pytest
 import fsbench
 from fsbench.base.errors import FsbenchError, RecordError
 from fsbench.cli.main import main
-from fsbench.data.episodes.manifest import read_manifest
+from fsbench.data.episodes.manifest import Manifest, read_manifest
 from fsbench.protocols.kit.kit import read_kit
 from fsbench.protocols.test import Test
+from fsbench.records.record import read_record
 from fsbench.results.published.obstacles import why_not_comparable
 from fsbench.runner.evaluation.kit_test import load_kit_test
 from fsbench.runner.papers.results import published_scores
@@ -123,7 +124,15 @@ def test_a_list_that_cannot_be_drawn_here_is_ones_own(blocks_folder, tmp_path, c
     "change, words",
     [
         (lambda row: row[:-4], "line 3 of .* is no JSON"),
-        (lambda row: "", "line 3 of .* is no JSON"),
+        (lambda row: " ", "line 3 of .* is empty; expected an episode"),
+        (lambda row: row + "," + row.replace('"index":1', '"index":99'), "line 3 .* no JSON .Extra data at character"),
+        (lambda row: "[1]", r"line 3 of .* is no episode \(the whole is \[1\], expected"),
+        (lambda row: row.replace('"index":1', '"index":-1'), "line 3 .* has the index -1, and indices go from 0 to 21"),
+        (lambda row: row.replace('"index":1', f'"index":{1 << 40}'), "line 3 of .* has the index 1099511627776, and"),
+        (
+            lambda row: re.sub(r'"query":("[^"]*")(.*)"supports":.*\]\]', r'"query":\1\2"supports":[[\1]]', row),
+            "line 3 of .* has its query .* among its supports, which show the answer",
+        ),
         (lambda row: row.replace('"query":', '"qeury":'), "line 3 of .* is no episode .*query"),
         (lambda row: row.replace('"index":1', '"index":"1"'), "line 3 of .* is no episode .*index"),
         (lambda row: row.replace('"index":1', '"index":0'), "line 3 of .* has the index 0, as line 2 has"),
@@ -150,6 +159,76 @@ def test_a_bad_line_is_named(blocks_folder, tmp_path, change, words):
         assert 'expected an episode, such as {"index":0,"query"' in str(error.value)
 
 
+def test_empty_lines_at_the_end_are_nothing(blocks_folder, tmp_path):
+    test = drawn(blocks_folder)
+    file = written(tmp_path / "m.jsonl", test, end=True)
+    file.write_text(file.read_text() + "\n \n")
+    assert fsbench.load_test("folder", root=blocks_folder, manifest=file).manifest == test.manifest
+
+
+def with_header(file: Path, test, **entries) -> Path:
+    Manifest(test.manifest.entries | entries, test.manifest.episodes).write(file)
+    return file
+
+
+def test_another_version_of_the_protocol_is_refused(blocks_folder, tmp_path):
+    file = with_header(tmp_path / "m.jsonl", drawn(blocks_folder), version=2)
+    with pytest.raises(RecordError, match=r"m\.jsonl is of version 2 of the protocol pfenet, and here it is 1; expect"):
+        fsbench.load_test("folder", root=blocks_folder, manifest=file)
+
+
+@pytest.mark.parametrize(
+    "entries, is_own",
+    [
+        ({"lists": "official"}, True),
+        ({"lists": "official", "lists_sha256": "0" * 64}, True),
+        ({"lists_sha256": "0" * 64}, True),
+        ({"all_lists_sha256": "0" * 64}, True),
+        ({"lists": "made by hand"}, False),
+    ],
+)
+def test_lists_that_the_data_do_not_have_are_ones_own(blocks_folder, tmp_path, entries, is_own):
+    """The lists here are derived; what else they are called is their owner's matter."""
+    file = with_header(tmp_path / "m.jsonl", drawn(blocks_folder), **entries)
+    assert fsbench.load_test("folder", root=blocks_folder, manifest=file).manifest.header.own_list == is_own
+
+
+def test_that_a_list_is_ones_own_is_part_of_the_runs_identity(blocks_folder, tmp_path):
+    """The same list of episodes is one's own on some data and the protocol's on others; no file says so of itself."""
+    file = written(tmp_path / "mine.jsonl", drawn(blocks_folder), swapped)
+    test = fsbench.load_test("folder", root=blocks_folder, manifest=file)
+    record = fsbench.evaluate(everywhere, test, runs=tmp_path, progress=False).record
+    assert record.run.identity.own_list and "own_list" not in (record.path / "manifest.jsonl").read_text()
+    assert read_record(record.path).header.own_list and read_record(record.path).manifest.own_list
+    path = record.path / "run.json"
+    path.write_text(re.sub(r'"own_list": *true, *', "", path.read_text()))
+    changed = read_record(record.path)
+    assert not changed.path.name.endswith(changed.run.identity.digits)  # which `fsbench verify` looks at
+    official = fsbench.evaluate(everywhere, drawn(blocks_folder), runs=tmp_path, progress=False).record
+    assert "own_list" not in official.run.identity.as_json()
+
+
+def test_copies_of_queries_among_the_supports_are_counted(blocks_folder, tmp_path, capsys):
+    root, test = tmp_path / "copied", drawn(blocks_folder)
+    shutil.copytree(blocks_folder, root)
+    for folder in ("JPEGImages", "SegmentationClassAug"):
+        file = next((root / folder).glob(f"{test.manifest.episodes[0].query}.*"))
+        shutil.copyfile(file, file.with_stem("copy"))
+
+    def shown(rows: list[str]) -> list[str]:
+        return [json.dumps(json.loads(rows[0]) | {"supports": [["copy"]]}), *rows[1:]]
+
+    fsbench.load_test("folder", root=root, manifest=written(tmp_path / "m.jsonl", test, shown))
+    assert "; in 1 of its episodes a support is a copy of a query" in capsys.readouterr()[1]
+
+
+def test_chosen_episodes_are_checked_as_well(blocks_folder, tmp_path):
+    choice = {"selection": {"name": "mine", "manifest_sha256": "0" * 64}, "shot": 2}
+    file = with_header(tmp_path / "m.jsonl", drawn(blocks_folder), **choice)
+    with pytest.raises(RecordError, match=r"line 2 of .* has a class with 1 supports, and the first line says shot 2"):
+        fsbench.load_test("folder", root=blocks_folder, manifest=file)
+
+
 def test_a_list_that_was_cut_off_is_refused(blocks_folder, tmp_path):
     file = written(tmp_path / "m.jsonl", drawn(blocks_folder), lambda rows: rows[:4])
     with pytest.raises(RecordError, match="episodes is 6, and 4 are there"):
@@ -167,6 +246,14 @@ def test_places_of_images_that_a_class_lacks_are_refused(tmp_path):
     assert fsbench.load_test("imagefolder", root=root, manifest=own).manifest == replace(
         read_manifest(own), own_list=True
     )
+    row = json.loads(own.read_text().splitlines()[1])
+    shown = json.dumps(row | {"support": [[own[0]] for own in row["query"]]})
+    with pytest.raises(RecordError, match=r"line 2 of .* has its query .* among its supports, which show the answer"):
+        fsbench.load_test(
+            "imagefolder", root=root, manifest=written(tmp_path / "l.jsonl", test, lambda rows: [shown, *rows[1:]])
+        )
+    with pytest.raises(RecordError, match=r'line 2 of .* is no episode .*such as {"index":0,"classes":.*"support":'):
+        read_manifest(written(tmp_path / "b.jsonl", test, lambda rows: ["{}", *rows[1:]]))
     far = written(
         tmp_path / "far.jsonl", test, lambda rows: [re.sub(r'"query":\[\[\d+', '"query":[[999', rows[0]), *rows[1:]]
     )

@@ -98,4 +98,4 @@ def test_the_local_data_tell_a_changed_header(manifest, blocks_folder, tmp_path,
     names = drawn.entries["class_names"] | {"4": "yellow"}
     Manifest(drawn.entries | {"class_ids": [1, 2, 3, 4], "class_names": names}, drawn.episodes).write(file)
     assert main(arguments) == 1
-    assert "the header's class_ids is [1, 2, 3, 4], by the local data [1, 2, 3]" in capsys.readouterr().out
+    assert "the header's class_ids is [1, 2, 3, 4], by the local data [1, 2, 3]" in capsys.readouterr().err

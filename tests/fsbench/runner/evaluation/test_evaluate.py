@@ -76,7 +76,7 @@ def test_presence_of_some_episodes_alone_is_refused(test, tmp_path, usual, other
         with pytest.raises(KeyboardInterrupt):
             quietly(tells, test, tmp_path)
     with pytest.raises(
-        SettingsError, match=r"episode 5: the answer is .*mask.*, and that of episode 0 is .*; expected"
+        SettingsError, match=r"episode 5: the answer has .*presence.*, and that of episode 0 has .*; expected"
     ):
         quietly(tells, test, tmp_path)
     assert not list((tmp_path / "runs").glob("*/run.json"))
@@ -174,6 +174,7 @@ def test_another_model_does_not_go_on_with_the_answers_of_one(test, tmp_path):
         (lambda e: (middle(e), [0.5, 0.5]), "presence is float64, expected a bool for each way; scores come third"),
         (lambda e: (middle(e), [True, True], [1.5, 0]), "a presence score is .*1.5.*, expected 0 to 1"),
         (lambda e: (middle(e), [True, True], [float("nan"), 0]), "expected 0 to 1"),
+        (lambda e: (middle(e), None, [1, 0]), "episode 0: it has a score without presence; expected both"),
         (lambda e: (middle(e), None, None, None), "with 3 more, expected a mask"),
         (lambda e: None, "the answer is object"),
         (7, "evaluate was given a int; expected a function of an episode, a method, or its name"),
