@@ -1,4 +1,6 @@
-"""Write the lists of docs/guides/files.md from the rules about other programs' files: `python -m docs.files_page`."""
+"""Write the lists of docs/guides/files.md from the rules on other programs' files, as `python -m docs.files_page`."""
+
+import argparse
 
 from benchmarks.pages import fill, markdown
 from fsbench.base.files import write_text
@@ -19,4 +21,5 @@ def _list(rules: dict[str, FileRule]) -> str:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__).parse_args()
     write_text(PAGE, page())
