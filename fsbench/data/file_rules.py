@@ -72,7 +72,7 @@ PICTURES: dict[str, FileRule] = {
     ),
     "transparent_photo": FileRule(
         "a photo with transparent pixels",
-        "laid over white, as a browser shows it; `data check` and `predict` say so",
+        "laid over white, as a browser shows it; `data check`, kits and, of labelled photos, `predict` say so",
         "has transparent pixels, which are laid over white",
     ),
     "turned_photo": FileRule(
