@@ -32,7 +32,7 @@ EQUAL = (
     "3 images are there under several names, with equal label maps: i00 = i00a = i00b, i01 = i01a = i01b, "
     "i03 = i03a = i03b"
 )
-"""Of fold 0, whose classes i02 does not show."""
+"""The remark on copies in a test of fold 0; i02, which shows none of its classes, is not in it."""
 
 
 @pytest.fixture

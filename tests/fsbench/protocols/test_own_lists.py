@@ -194,7 +194,7 @@ def test_lists_that_the_data_do_not_have_are_ones_own(blocks_folder, tmp_path, e
 
 
 def test_that_a_list_is_ones_own_is_part_of_the_runs_identity(blocks_folder, tmp_path):
-    """The same list of episodes is one's own on some data and the protocol's on others; no file says so of itself."""
+    """Whether a list is one's own depends on the data it is drawn from, so no file states it."""
     file = written(tmp_path / "mine.jsonl", drawn(blocks_folder), swapped)
     test = fsbench.load_test("folder", root=blocks_folder, manifest=file)
     record = fsbench.evaluate(everywhere, test, runs=tmp_path, progress=False).record

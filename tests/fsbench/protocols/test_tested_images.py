@@ -16,7 +16,7 @@ SEGMENTATION = [name for name in protocol_names() if load_protocol(name).has_mas
 
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory: pytest.TempPathFactory) -> list[SegmentationIndex]:
-    """Of the first two some tests take training images; the third has large objects, the last scans."""
+    """Return four data sets: two with training images for some tests, one of large objects, one of scans."""
     draw = pascal_with_novel_training, coco, DRAWN["coco"], DRAWN["chaost2"]
     return [one(tmp_path_factory.mktemp("drawn")) for one in draw]
 

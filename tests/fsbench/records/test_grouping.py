@@ -58,7 +58,7 @@ def test_folds_of_a_test_of_every_image_are_one_test_and_a_trial_is_another():
     ],
 )
 def test_folds_are_joined_where_both_are_of_one_kind_of_episodes(one, other, joined):
-    """Of the protocol, of a list of one's own, or of one choice."""
+    """Episodes of the protocol, of a list of one's own and of a choice have a mean among their own kind alone."""
     folds = [record({"manifest_sha256": str(fold)}, fold=fold, **entries) for fold, entries in enumerate((one, other))]
     assert comparable(folds) == ([folds] if joined else [[folds[0]], [folds[1]]])
 
