@@ -15,7 +15,7 @@ from fsbench.data.episodes.manifest import Manifest
 from fsbench.data.episodes.task import EpisodeTask
 from fsbench.data.file_digests import content_digests
 from fsbench.data.picture_file import picture_header
-from fsbench.data.segmentations import RASTERISED, check_form, union_mask
+from fsbench.data.segmentations import RASTERISED, RASTERISING, check_form, union_mask
 from fsbench.datamodules.check.report import Report, some
 from fsbench.datamodules.indexes.one_class import OneClassImages
 from fsbench.datamodules.lists.official import UNVERIFIED
@@ -47,6 +47,7 @@ class ViewIndex(OneClassImages):
     logged_classes: ClassVar[Mapping[int, tuple[int, ...]]]
     logged_episodes: ClassVar[tuple[int, ...]]
     label_maps_are = f"of one class each: its masks, {RASTERISED}"
+    painting = RASTERISING
 
     def __init__(self, root: str):
         self.root = Path(root).expanduser()

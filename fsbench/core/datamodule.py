@@ -85,11 +85,6 @@ class DataModule(L.LightningDataModule, ABC):
         """Hash of the contents of `test_files`: exchanged files make another run."""
         return self.tested.files_sha256
 
-    @cached_property
-    def all_files_sha256(self) -> str:
-        """Hash of the contents of the files of all folds, see `fsbench.protocols.test.Test.all_files_sha256`."""
-        return self.tested.all_files_sha256
-
     @property
     def test_files(self) -> Sequence[Path]:
         """Files that the test reads, images and label maps."""

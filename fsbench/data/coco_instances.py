@@ -14,6 +14,7 @@ from fsbench.base.errors import DataError
 from fsbench.base.files import parse_json, sha256_file
 from fsbench.base.progress import hides_bar
 from fsbench.data.disk_cache import load_arrays, save_arrays
+from fsbench.data.painting import fill_outline
 from fsbench.data.rle import decode_rle
 
 _FORMAT = "instances-3"
@@ -87,13 +88,10 @@ class Instances:
     def _paint_object(
         self, labels: np.ndarray, item: int, value: int, file_name: str, first_polygon_only: bool
     ) -> None:
-        # spared until it is needed
-        import cv2
-
         polygons = range(self.polygon_starts[item], self.polygon_starts[item + 1])
         for polygon in polygons[:1] if first_polygon_only else polygons:
             vertices = self.vertices[self.vertex_starts[polygon] : self.vertex_starts[polygon + 1]]
-            cv2.fillPoly(labels, [vertices.astype(np.int32)], value)
+            fill_outline(labels, vertices, value)
         if item in self.rles:
             labels[self._decode(self.rles[item], file_name, labels.shape)] = value
 

@@ -97,6 +97,7 @@ class SegmentationIndex(ABC):
         list_order: order of the derived test list: images ascending, or classes ascending with their images. Training
             lists have the classes ascending.
         label_maps_are: how label maps are made, in words that end a sentence "Label maps are …".
+        painting: rule by which label maps are painted, as records name it; None where they are files.
         source: where the files come from.
     """
 
@@ -115,6 +116,7 @@ class SegmentationIndex(ABC):
     turns_images: ClassVar[bool] = False
     list_order: Literal["image", "class"] = "image"
     label_maps_are: ClassVar[str] = "the data set's own files"
+    painting: ClassVar[str | None] = None
 
     @abstractmethod
     def test_classes(self, fold: int) -> list[int]:
@@ -292,11 +294,12 @@ class ClassificationIndex(ABC):
         class_names: names of the classes, in the order that episodes number them from 0.
         images: for every class, the names of its images in list order.
         origin: source of the list: "derived" (by a rule of the suite), or another word of the data set.
-        images_are_files, turns_images, source: as of `SegmentationIndex`.
+        images_are_files, turns_images, painting, source: as of `SegmentationIndex`.
     """
 
     images_are_files: ClassVar[bool] = True
     turns_images: ClassVar[bool] = False
+    painting: ClassVar[str | None] = None
     task: ClassVar[str] = "classification"
     source: ClassVar[Source] = Source()
     name: str

@@ -7,7 +7,9 @@ import numpy as np
 
 from fsbench.data.rle import decode_rle
 
-RASTERISED = "rasterised by pycocotools where they are polygons or runs, and united"
+RASTERISING = "pycocotools"
+"""Name of the rule in records, see `fsbench.data.painting`."""
+RASTERISED = f"rasterised by {RASTERISING} where they are polygons or runs, and united"
 """How `union_mask` makes a mask, in words."""
 _FURTHEST = 100_000
 """Coordinates beyond have no place near an image; rasterising them takes memory by the distance."""

@@ -19,6 +19,7 @@ from fsbench.data.annotation_rules import (
     visible_classes,
 )
 from fsbench.data.image_io import read_mask
+from fsbench.data.painting import fill_outline
 from fsbench.data.picture_file import UNDECODABLE, one_line
 
 EXPECTED = "expected the JSON file that LabelMe writes: shapes, imagePath, imageHeight, imageWidth"
@@ -46,8 +47,6 @@ def paint_labelme(content: dict[str, Any], path: Path) -> tuple[np.ndarray, dict
     Raises:
         DataError: the content is not LabelMe's.
     """
-    import cv2  # slow to import
-
     numbers: dict[str, int] = {}
     left_out = LeftOut()
     try:
@@ -73,7 +72,7 @@ def paint_labelme(content: dict[str, Any], path: Path) -> tuple[np.ndarray, dict
             if region.dtype == bool:
                 labels[region] = number
             else:
-                cv2.fillPoly(labels, [region], number)
+                fill_outline(labels, region, number)
     except UNDECODABLE as error:
         raise DataError(f"{path} cannot be used ({type(error).__name__}: {one_line(error)}); {EXPECTED}") from error
     labels, classes, reserved = visible_classes(labels, {number: name for name, number in numbers.items()}, left_out)
@@ -83,7 +82,7 @@ def paint_labelme(content: dict[str, Any], path: Path) -> tuple[np.ndarray, dict
 def _region(shape: dict[str, Any], size: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
     """Return the points (n, 2) of a shape, as x and y, and what it marks of an image of `size` (H, W).
 
-    That is an outline to be filled, (n, 2) int32, or a mask (H, W) bool. Raises one of `UNDECODABLE` for a shape that
+    That is an outline to be filled, (n, 2), or a mask (H, W) bool. Raises one of `UNDECODABLE` for a shape that
     marks nothing or cannot be read; a ValueError says why.
     """
     kind = str(shape.get("shape_type") or "polygon")[:40]
@@ -101,7 +100,7 @@ def _region(shape: dict[str, Any], size: tuple[int, ...]) -> tuple[np.ndarray, n
             raise ValueError(f"{a_kind} of {len(points)} points")
         if problem := outline_problem(corners, size):
             raise ValueError(problem)
-        region = _disc(corners, size) if kind == "circle" else corners.astype(np.int32)
+        region = _disc(corners, size) if kind == "circle" else corners
     if region.dtype == bool and not region.any():
         raise ValueError(OUTSIDE)
     return points, region

@@ -266,6 +266,19 @@ class Test:
         """Count an answer against the truth of its episode, as the protocol says."""
         return self.protocol.count(answer, truth)
 
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Entries of a run's identity that tell its episodes, and the contents of its data, see `Identity`."""
+        entries = {
+            "fold": self.manifest.header.fold,
+            "manifest_sha256": self.manifest.sha256,
+            "files_sha256": self.files_sha256,
+            "all_files_sha256": self.all_files_sha256,
+            "painting": self.index.painting,
+            "own_list": self.manifest.header.own_list or None,
+        }
+        return {name: value for name, value in entries.items() if name == "fold" or value is not None}
+
     @cached_property
     def files_sha256(self) -> str:
         """Hash of the contents of the files that the episodes are made of: exchanged files make another test."""

@@ -8,8 +8,9 @@ from fsbench.data.episodes.manifest import Header
 from fsbench.records.record import Record
 from fsbench.scores.trivial import TRIVIAL
 
-COPY = "all_files_sha256"
-"""Entry of an identity by which copies of a data set are told apart, those of labels that were corrected included."""
+COPY = "all_files_sha256", "painting"
+"""Entries of an identity by which copies of a data set are told apart: the hash of its files, which is another one
+where labels were corrected, and the rule by which label maps were painted."""
 
 
 def comparable(records: Iterable[Record]) -> list[list[Record]]:
@@ -39,13 +40,13 @@ def group_key(record: Record, seed: bool = True, without: Collection[str] = ()) 
     named in `without` may differ.
     """
     header = record.header
-    copy = record.run.identity.all_files_sha256
     names = (
         "protocol", "version", "dataset", "way", "shot", "setting", "classes", "empty", "seed", "lists",
         "all_lists_sha256", "dropped_classes", "draws",
         "nested_in",
     )  # fmt: skip
     left_out = {*without, *(() if seed else ("seed",))}
+    copy = (getattr(record.run.identity, name) for name in COPY if name not in without)
     classification = (getattr(header, name) for name in ("kind", "queries", "min_class_size"))
     number = "all" if header.requested == header.official_episodes else header.requested
     return (
@@ -54,7 +55,7 @@ def group_key(record: Record, seed: bool = True, without: Collection[str] = ()) 
         number,
         header.folds,
         header.is_official or (header.own_list, str((header.selection or {}).get("name"))),
-        *(() if COPY in without else (copy,)),
+        *copy,
     )
 
 
@@ -66,7 +67,7 @@ def short_test_name(record: Record) -> str:
     header = record.header
     words = [header.dataset, f"{header.way}w{header.shot}s", header.setting, header.protocol]
     plain = "-".join("".join(c for c in str(word) if c.isascii() and c.isalnum())[:20] for word in words)
-    key = fingerprint([str(part) for part in group_key(record, seed=False, without=(COPY,))])[:6]
+    key = fingerprint([str(part) for part in group_key(record, seed=False, without=COPY)])[:6]
     return f"{plain}-{key}"
 
 
@@ -127,9 +128,17 @@ def names_of_tests(groups: Sequence[list[Record]], titles: Sequence[str] | None 
     return names
 
 
-def known_images(record: Record) -> tuple[str, str | None]:
-    """Return the hashes that tell a run's episodes, and the files of their images, from those of others."""
-    return record.manifest_sha256, record.run.identity.files_sha256
+def known_images(record: Record) -> tuple[str, str | None, str | None]:
+    """Return what tells a run's episodes, and the contents of their images and label maps, from those of others."""
+    return record.manifest_sha256, record.run.identity.files_sha256, record.run.identity.painting
+
+
+def two_paintings(records: Iterable[Record]) -> str | None:
+    """Return a sentence on runs whose label maps were painted by different rules, by their names; None of one rule."""
+    rules = sorted({record.run.identity.painting or "a rule that the record does not name" for record in records})
+    if len(rules) <= 1:
+        return None
+    return f"their label maps were painted by {' and by '.join(rules)}, which give other pixels: these are two tests"
 
 
 def variants(records: list[Record]) -> dict[str, list[Record]]:

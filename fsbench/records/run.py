@@ -110,6 +110,7 @@ class Identity(Entries):
         files_sha256: hash of the contents of the test's images and label files.
         all_files_sha256: hash of those that the tests of all folds take, by which folds are told to be of one test.
         answers_sha256: hash of the answers that were counted, where they were handed in, see `Run.handed_in`.
+        painting: rule by which label maps were painted from outlines; unset where they are files.
         own_list: the episodes are not those that the protocol draws; unset where they are.
         adaptation: hashes of what a method adapts to before the test, and what chooses its epoch; unset without one.
         kept_support: share of the supports' objects that is labelled, see `fsbench.data.support_annotation`.
@@ -123,6 +124,7 @@ class Identity(Entries):
     manifest_sha256: Name
     files_sha256: Text | None = None
     all_files_sha256: Name
+    painting: Text | None = None
     own_list: bool = False
     seed: int | None = None
     precision: Name | int | None = None

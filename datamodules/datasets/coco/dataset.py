@@ -15,6 +15,7 @@ from fsbench.data.coco_instances import Instances, cached_instances
 from fsbench.data.coco_json import read_instances
 from fsbench.data.dataset import Pair, PairList, Part, QuerySampling
 from fsbench.data.episodes.settings import SIZE_BINS
+from fsbench.data.painting import PAINTING
 from fsbench.data.source import Archive, Source
 from fsbench.datamodules.check.lists import check_lists
 from fsbench.datamodules.check.media import check_files
@@ -63,13 +64,12 @@ PAIRS_OF_CLASSES = {
 }  # fmt: skip
 """Split -> number of pairs of class 1, 2, … in the official lists (fscs-protocol §2.1)."""
 RENDERED = "rendered-from.txt"
-"""File beside rendered label maps with the sha256 of the annotation file they show."""
+"""File beside rendered label maps with the sha256 of the annotation file they show, and the rule that painted them."""
 _TRAIN = Archive("http://images.cocodataset.org/zips/train2014.zip", "0da8c0bd3d6becc4dcb32757491aca88")
 _VAL = Archive("http://images.cocodataset.org/zips/val2014.zip", "a3d79f5ed8d289b7a7554ce06a5782b3")
 _ANNOTATIONS = Archive(
     "http://images.cocodataset.org/annotations/annotations_trainval2014.zip", "0a379cfc70b0e71301e0f377548639bd"
 )
-_PAINTING = "fillPoly of truncated vertices, ascending ids, no crowd; 1"
 
 
 class Coco(OfficialIndex):
@@ -93,10 +93,11 @@ class Coco(OfficialIndex):
     knows_objects: ClassVar[bool] = True
     list_order = "class"
     label_maps_are: ClassVar[str] = (
-        "painted from the polygons of the annotation file, by ascending id, a later object over an earlier one: "
-        "OpenCV's fillPoly on vertices truncated to whole numbers, crowds left out. pycocotools' own masks differ from "
+        "painted from the polygons of the annotation file, by ascending id, a later object over an earlier one, by "
+        f"{PAINTING} on vertices truncated to whole numbers, crowds left out. pycocotools' own masks differ from "
         "them in 1.3 % of the pixels of objects, by which a method's mIoU moved by .07"
     )
+    painting = PAINTING
     image_folders: ClassVar[tuple[str, ...]] = tuple(IMAGE_FOLDER.values())
     """Folders of the images that trainings and tests of the data set take."""
     first_polygon_only: ClassVar[bool] = False
@@ -221,7 +222,7 @@ Check the archives with md5sum.
             self._tables[folder] = pixel_table(
                 [f"{folder}/{file_name}" for file_name in instances.file_names],
                 lambda name: count_labels(self.label_map(name)),
-                fingerprint=f"{_PAINTING}{', first polygon' * self.first_polygon_only} {instances.sha256}",
+                fingerprint=f"{self.painting}{', first polygon' * self.first_polygon_only} {instances.sha256}",
                 description=f"Painting {folder} and counting class pixels",
             )
         return self._tables[folder]
@@ -435,9 +436,9 @@ def _render(root: Path, folder: str) -> None:
     index = Coco(str(root), lists=[])
     target = root / "annotations" / folder
     target.mkdir(exist_ok=True)
-    sha256 = sha256_file(root / "annotations" / f"instances_{folder}.json")
+    origin = f"{sha256_file(root / 'annotations' / f'instances_{folder}.json')}\n{index.painting}"
     marker = target / RENDERED
-    if is_file(marker) and read_text(marker, "list").strip() == sha256:
+    if is_file(marker) and read_text(marker, "list").strip() == origin:
         return
     part = target / f"{RENDERED}.part"
     if not is_file(part) and not is_file(marker) and any(target.glob("*.png")):
@@ -445,10 +446,10 @@ def _render(root: Path, folder: str) -> None:
             f"{target} has label maps of another program; expected none, or those of an earlier --render; move them "
             "elsewhere, or leave --render out"
         )
-    if not is_file(part) or read_text(part, "list").strip() != sha256:
-        for path in target.glob("*.png"):  # of another annotation file
+    if not is_file(part) or read_text(part, "list").strip() != origin:
+        for path in target.glob("*.png"):  # of another annotation file or rule
             path.unlink()
-        write_text(part, f"{sha256}\n")
+        write_text(part, f"{origin}\n")
     present = {path.stem for path in target.glob("*.png")}
     wanted = [path.stem for path in sorted((root / folder).glob("*.jpg")) if path.stem not in present]
 

@@ -17,7 +17,7 @@ from fsbench.data.dataset import DERIVED, Part
 from fsbench.data.episodes.episode import Episode
 from fsbench.data.large_objects import SMALLEST_AREA, LargeObjects, read_large_objects
 from fsbench.data.list_substitutes import substitute_list
-from fsbench.data.segmentations import RASTERISED, union_mask
+from fsbench.data.segmentations import RASTERISED, RASTERISING, union_mask
 from fsbench.datamodules.datasets.coco.dataset import CLASS_NAMES, IMAGE_FOLDER, Coco, CocoAll
 from fsbench.datamodules.indexes.official import OfficialImageLists
 from fsbench.datamodules.indexes.views import SEPARATOR, view_photo
@@ -145,6 +145,7 @@ class CocoLargeObjects(CocoClassViews):
     """
 
     label_maps_are = f"of one class each: its objects of {SMALLEST_AREA} pixels or more but crowds, {RASTERISED}"
+    painting = RASTERISING
 
     @cached_property
     def large_objects(self) -> LargeObjects:
@@ -265,6 +266,7 @@ class CocoBoxIndex(CocoClassViews):
     """
 
     label_maps_are = f"of one class each: all its objects but crowds, {RASTERISED}"
+    painting = RASTERISING
 
     @cached_property
     def annotations(self) -> tuple[AnnotatedObjects, Mapping[int, tuple[str, int, int]], str]:

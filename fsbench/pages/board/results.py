@@ -6,6 +6,7 @@ from pathlib import Path
 
 from fsbench.base.errors import RecordError
 from fsbench.records.counts import truth_sha256
+from fsbench.records.grouping import known_images
 from fsbench.records.record import Record, read_record
 from fsbench.scores.estimate import Estimate, estimates
 from fsbench.scores.statistics import ScoreStatistics
@@ -31,11 +32,9 @@ class RunResult:
         return self.record.run.id, self.record.run.counts_sha256
 
     @property
-    def test_files(self) -> tuple[str, str] | None:
-        """Hashes of the episodes and of the contents of their files, which the truth follows from; None where the
-        record does not name the files."""
-        identity = self.record.run.identity
-        return None if identity.files_sha256 is None else (identity.manifest_sha256, identity.files_sha256)
+    def test_files(self) -> tuple[str | None, ...] | None:
+        """What the truth follows from, see `known_images`; None where the record does not name the files."""
+        return None if self.record.run.identity.files_sha256 is None else known_images(self.record)
 
     @property
     def finished(self) -> str:

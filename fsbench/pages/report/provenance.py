@@ -48,6 +48,7 @@ def _facts(study: Study, record: Record) -> list[tuple[str, str]]:
         ("manifest", shlex.join(["fsbench", "data", "manifest", "show", str(record.path / "manifest.jsonl")])),
         ("files sha256", run.identity.files_sha256 or ""),
         ("files of all folds sha256", run.identity.all_files_sha256),
+        ("label maps painted by", run.identity.painting or ""),
         ("counts sha256", run.counts_sha256),
         ("handed in", f"answers with sha256 {run.handed_in.answers_sha256}" if run.handed_in else ""),
         ("asked alone", f"{run.asked_alone} episodes, answered alike" if run.asked_alone else ""),

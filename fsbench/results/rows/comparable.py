@@ -7,7 +7,15 @@ from pathlib import Path
 
 from fsbench.base.errors import RecordError, SettingsError
 from fsbench.records.counts import TRUTH
-from fsbench.records.grouping import comparable, fold_of, names_of_tests, run_settings, runs_by_fold, variants
+from fsbench.records.grouping import (
+    comparable,
+    fold_of,
+    names_of_tests,
+    run_settings,
+    runs_by_fold,
+    two_paintings,
+    variants,
+)
 from fsbench.records.record import Record, find_distinct_records
 
 Methods = dict[str, dict[int, Record]]
@@ -61,10 +69,11 @@ def compared_tests(
         else:
             alone += [run.path.name for runs in methods.values() for run in runs.values()]
     if not tests:
-        labels = list(label_methods(records, folders))
+        labels, painted = list(label_methods(records, folders)), two_paintings(records)
         found = f"runs of {', '.join(labels)}, but no two on the same episodes" if labels[1:] else "no finished run"
         raise SettingsError(
-            f"found {f'only {labels[0]}' if len(labels) == 1 else found} in {', '.join(map(str, folders))}; expected "
+            f"found {f'only {labels[0]}' if len(labels) == 1 else found} in {', '.join(map(str, folders))}"
+            f"{f' ({painted})' if painted else ''}; expected "
             "runs of two or more methods on the same episodes (make bench)",
             *(f"left out: {message}" for message in refused or ()),
         )
@@ -190,4 +199,5 @@ def _differing(first: Record, second: Record) -> str:
     words = [f"{key} is {ours.get(key)} and {theirs.get(key)}" for key in plain] or [f"{key} differs" for key in keys]
     if first.manifest_sha256 != second.manifest_sha256:
         return ", ".join(words) or "the episodes themselves differ"
-    return "they have equal names, and the files of their images or label maps differ"
+    same = "they have equal names, and the files of their images or label maps differ"
+    return two_paintings([first, second]) or same

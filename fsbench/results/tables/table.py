@@ -6,7 +6,16 @@ from typing import Any
 from fsbench.protocols.reading import metric_named
 from fsbench.records.card import Cards, choices_on_test
 from fsbench.records.description import notes, warnings
-from fsbench.records.grouping import COPY, comparable, fold_of, group_key, names_of_tests, runs_by_fold, variants
+from fsbench.records.grouping import (
+    COPY,
+    comparable,
+    fold_of,
+    group_key,
+    names_of_tests,
+    runs_by_fold,
+    two_paintings,
+    variants,
+)
 from fsbench.records.record import Record
 from fsbench.results.published.match import match_published
 from fsbench.results.published.scores import PublishedScore
@@ -48,7 +57,7 @@ def build_blocks(
     groups = comparable(records)
     groups_of_test: dict[tuple[Any, ...], list[list[Record]]] = {}
     for group in groups:
-        groups_of_test.setdefault(group_key(group[0], without=(COPY,)), []).append(group)
+        groups_of_test.setdefault(group_key(group[0], without=COPY), []).append(group)
     blocks = []
     for group, name in zip(groups, names_of_tests(groups), strict=True):
         shown = group[0].protocol.default_metrics if asked is None or not group[0].protocol.has_masks else asked
@@ -59,7 +68,7 @@ def build_blocks(
             Cards(backbone_data or {}),
         )
         block.rank_all = rank_all
-        block.warnings += _notes_on_split(groups_of_test[group_key(group[0], without=(COPY,))], group)
+        block.warnings += _notes_on_split(groups_of_test[group_key(group[0], without=COPY)], group)
         blocks.append(block)
     _add_means_over_seeds(blocks, groups)
     return blocks
@@ -138,8 +147,9 @@ def _notes_on_split(groups: list[list[Record]], group: list[Record]) -> list[str
     number = next(number for number, other in enumerate(groups, 1) if other is group)
     folds = ", ".join(map(str, sorted({fold_of(record) for record in group})))
     which = f" (fold {folds})" if group[0].header.folds > 1 else ""
+    painted = two_paintings([record for other in groups for record in other])
     return [
         f"table {number} of {len(groups)} of this test{which}: its runs saw other images, label maps or "
-        "episodes than the others', so do not average or compare scores of one table with those of another; run the "
-        "folds again on one copy of the data"
+        "episodes than the others', so do not average or compare scores of one table with those of another"
+        f"{f' ({painted})' if painted else ''}; run the folds again on one copy of the data"
     ]

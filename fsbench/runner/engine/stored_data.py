@@ -51,6 +51,12 @@ def check_same_data(data: DataModule, record: Record) -> None:
     """Raise RecordError unless the episodes and files of `data` are those that a run was tested on."""
     if data.manifest.sha256 != record.manifest_sha256:
         raise RecordError("the data here are not the data that the run was tested on: they give other episodes")
+    here, then = data.tested.index.painting, record.run.identity.painting
+    if here != then:
+        raise RecordError(
+            f"the label maps of the run were painted by {then or 'an unknown rule'}, here they are by "
+            f"{here or 'none'}, which may give other pixels; run it again"
+        )
     if data.files_sha256 != record.run.identity.files_sha256:
         raise RecordError(
             "the data here are not the data that the run was tested on: images or label maps differ; put the files "

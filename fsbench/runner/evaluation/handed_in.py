@@ -86,19 +86,14 @@ def record_answers(
     frame = to_frame(counted.rows(), test.manifest)
     kept = list(counted.predictions())
     digest = answers_sha256(frame, kept)
-    own: dict[str, Any] = {"own_list": True} if test.manifest.header.own_list else {}
     identity = Identity(
         method=MethodSettings(name=name, type="handed in"),
         backbone=BackboneSettings(name=UNKNOWN, weights=UNKNOWN),
         dataset={"name": test.index.name},
-        fold=test.manifest.header.fold,
         image_size=test.image_size,
-        manifest_sha256=test.manifest.sha256,
-        files_sha256=test.files_sha256,
-        all_files_sha256=test.all_files_sha256,
         training=None,
         answers_sha256=digest,
-        **own,
+        **test.identity,
     )
     more: dict[str, Any] = {"remarks": test.remarks} if test.remarks else {}
     facts = RunFacts(

@@ -103,8 +103,9 @@ def test_words_for_label_maps_name_what_makes_them(name, tmp_path):
     index = DRAWN[dataset](tmp_path)
     seen = type(load_protocol(protocol).draw.data(index) if protocol else index)
     words = {
-        "coco": "fillPoly on vertices truncated", "coco@gfss": "the first polygon alone", "fss1000": "128 or more",
-        "coco@fssdino": "of 2048 pixels or more", "coco@fss_sam3": "rasterised by pycocotools", "pascal": "own files",
+        "coco": "fillPoly of OpenCV 4.7 on vertices truncated", "coco@gfss": "the first polygon alone",
+        "fss1000": "128 or more", "coco@fssdino": "of 2048 pixels or more", "pascal": "own files",
+        "coco@fss_sam3": "rasterised by pycocotools",
     }  # fmt: skip
     assert words[name] in seen.label_maps_are
     own = next(one for one in seen.__mro__ if "label_map" in vars(one) or vars(one).get("first_polygon_only"))

@@ -10,14 +10,14 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from fsbench.base.errors import RecordError
+from fsbench.base.errors import RecordError, SettingsError
 from fsbench.cli.main import main
 from fsbench.data.episodes.task import EpisodeTask
 from fsbench.datamodules.datasets.folder import Folder
 from fsbench.protocols.reading import load_protocol
 from fsbench.records.counts import to_frame
 from fsbench.records.record import Record, find_distinct_records, find_records
-from fsbench.results.rows.comparable import check_same
+from fsbench.results.rows.comparable import check_same, compared_tests
 from fsbench.results.rows.parts import ABSENT, SIZES
 from fsbench.results.rows.row import CLASS, SIZE, scores_of
 from fsbench.results.sheets.formats import FORMATS
@@ -146,6 +146,18 @@ def test_folds_of_two_copies_of_the_data_are_never_averaged(make):
     mixed = {name: {0: first, 1: second} for name in ("now", "accepted")}
     with pytest.raises(RecordError, match="the runs of fold 0 and fold 1 saw other copies of the data"):
         check_same(mixed)
+
+
+def test_label_maps_of_two_painting_rules_are_two_tests(make):
+    """Honest runs, whose truth differs: they stand in two tables, and no comparison says that one was changed."""
+    old, new = (rewrite(make(name, 0), {"painting": rule}) for name, rule in (("old", "one rule"), ("new", "another")))
+    said = "their label maps were painted by another and by one rule, which give other pixels: these are two tests"
+    for block in build_blocks([old, new]):
+        assert any(said in line for line in block.warnings)
+    with pytest.raises(SettingsError, match=said):
+        compared_tests([old.path, new.path])
+    with pytest.raises(RecordError, match=said):
+        check_same({"old": {0: old}, "new": {0: new}})
 
 
 def test_no_mean_by_size_over_some_folds_only(make):
