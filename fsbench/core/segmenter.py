@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from fsbench.core.handed_out import unchanged
 from fsbench.core.image_features import Features, ImageFeatures, digest
 from fsbench.core.images_together import ImagesTogether
 from fsbench.core.outputs import Competition, Context, Output, Target
@@ -134,7 +135,7 @@ class Segmenter(ImageFeatures):
             base_classes=has_support.count(False),
         )
         ways = (self.supports(episode.way(number)) for number, has in enumerate(has_support) if has)
-        return self.query(self.features(episode, episode.query)), self.all_ways(ways)
+        return self._query(self.features(episode, episode.query)), self.all_ways(ways)
 
     def way_outputs(self, episode: EpisodeBatch) -> list[Any]:
         """Return what `segment` says of each way of an episode: of its first shot, where these are read one by one."""
@@ -152,7 +153,15 @@ class Segmenter(ImageFeatures):
             yield self._kept_state(way, rows, mask) if self.keeps_states else self._state(way, rows, mask)
 
     def _state(self, way: EpisodeBatch, rows: Tensor, mask: Tensor) -> State:
-        return self.support(self.support_features(way, rows, mask), mask)
+        return self._support(self.support_features(way, rows, mask), mask)
+
+    def _query(self, image: Features) -> Features:
+        with unchanged(f"query() of {type(self).__name__}", image=image):
+            return self.query(image)
+
+    def _support(self, image: Features, mask: Tensor) -> State:
+        with unchanged(f"support() of {type(self).__name__}", image=image):
+            return self.support(image, mask)
 
     def _kept_state(self, way: EpisodeBatch, rows: Tensor, mask: Tensor) -> State:
         """Return the state of a support; as many are kept as the episode has supports."""
@@ -173,7 +182,8 @@ class Segmenter(ImageFeatures):
 
     def output(self, query: Features, state: State) -> Any:
         """Return what `segment` says, as an `Output` where that is logits alone."""
-        output = self.segment(query, state)
+        with unchanged(f"segment() of {type(self).__name__}", query=query, support=state):
+            output = self.segment(query, state)
         return Output(output) if isinstance(output, Tensor) else output
 
     def decide(self, ways: Iterator[Iterator[Output]], size: tuple[int, int]) -> Prediction:
@@ -271,7 +281,7 @@ class Segmenter(ImageFeatures):
 
         A method that learns from the masks of supports, too, overrides it.
         """
-        asked, states = self.query(query), (self.support(*shot) for shot in supports)
+        asked, states = self._query(query), (self._support(*shot) for shot in supports)
         if self.competes:
             return self.loss(self.output(asked, self.join(iter([states]))), target)
         (output,) = self.outputs(asked, states)

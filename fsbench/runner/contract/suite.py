@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
 
-from fsbench.base.errors import FsbenchError, SettingsError, describe, known_names, user_message
+from fsbench.base.errors import ContractError, FsbenchError, SettingsError, describe, known_names, user_message
 from fsbench.core.method import Method
 from fsbench.runner.config.merge import setting
 from fsbench.runner.config.registry import TaskName, choose_method, task_of
@@ -145,6 +145,8 @@ def run_check(name: str, subject: Subject) -> Outcome:
     except NotApplicableError as reason:
         return Outcome(name, "does not apply", str(reason))
     except Exception as error:
+        if isinstance(error, ContractError) and name != "inputs":
+            return Outcome(name, "does not apply", "no answer, since the method changes what it is given; see inputs")
         if name in BASIC:
             subject.broken = name
         if isinstance(error, ViolationError):

@@ -1,10 +1,13 @@
 """The base of functions of one way: its loops over ways and shots against plain ones, its training, its cache."""
 
+import re
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from fsbench.base.errors import ContractError
 from fsbench.core.outputs import Competition, Context, Output
 from fsbench.core.segmenter import Segmenter
 from fsbench.core.shot_ensemble import ENSEMBLES
@@ -40,6 +43,26 @@ class Likeness(Segmenter):
         side = round(similar.shape[1] ** 0.5)
         maps = self.scale * similar.unflatten(1, (side, side))
         return Output(torch.stack([0.5 * maps.abs(), maps], 1), attention=maps.sigmoid())
+
+
+class FlipsQuery(Likeness):
+    def query(self, image):
+        image.copy_(image.flip(-1))
+        return super().query(image)
+
+
+class FlipsSupport(Likeness):
+    def support(self, image, mask):
+        image.neg_()
+        return super().support(image, mask)
+
+
+class ScalesQuery(Likeness):
+    def query(self, image):
+        return image[:, -1, 1:]
+
+    def segment(self, query, support):
+        return super().segment(F.normalize(query.mul_(2), dim=-1), support)
 
 
 class Joined(Likeness):
@@ -239,3 +262,18 @@ def test_an_image_is_encoded_once(episode, monkeypatch):
         first, second = method(episode), method(episode)
     assert len(seen) == len({int(row) for row in (*episode.query, *episode.support.flatten())})
     assert torch.equal(first.label_map, second.label_map)
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        (FlipsQuery, "query() of FlipsQuery changed its argument image in place"),
+        (FlipsSupport, "support() of FlipsSupport changed its argument image in place"),
+        (ScalesQuery, "segment() of ScalesQuery changed its argument query in place"),
+    ],
+)
+def test_a_method_that_writes_into_what_is_kept_is_stopped_at_once(kind, said):
+    """Other episodes, and further ways, would be answered from what it left there."""
+    method = kind(BackboneConfig("demo"))
+    with pytest.raises(ContractError, match=re.escape(said)), torch.inference_mode():
+        method.eval()(segmentation_episode(0, 0, 2, 1, SIDE))

@@ -6,8 +6,10 @@ import pytest
 
 from fsbench.base.errors import SettingsError
 from fsbench.core.method import AuthorsShots
+from fsbench.networks.backbones.base import BackboneConfig
 from fsbench.runner.contract.subject import Subject
-from fsbench.runner.contract.suite import CHECKS, run_check
+from fsbench.runner.contract.suite import BASIC, CHECKS, run_check
+from tests.fsbench.core.test_segmenter import FlipsQuery
 from tests.fsbench.runner.contract import broken
 
 BROKEN = {
@@ -53,6 +55,18 @@ def test_no_number_of_shots_is_refused_that_the_authors_rule_covers():
     assert outcome.status == "failed" and "covers 3, which check_shots refuses: 3 shots" in outcome.text
     Says.authors_shots = AuthorsShots((1, 5), "no other is laid out")
     assert run_check("ways-and-shots", Subject(Says, 32)).status == "ok"
+
+
+def test_a_write_into_kept_features_fails_the_inputs():
+    subject = Subject(lambda: FlipsQuery(BackboneConfig("demo")), 32)
+    outcomes = [run_check(name, subject) for name in BASIC]
+    assert [outcome.status for outcome in outcomes] == [
+        "does not apply",
+        "does not apply",
+        "failed",
+        *["does not apply"] * 2,
+    ]
+    assert "query() of FlipsQuery changed its argument image in place; expected" in outcomes[2].text
 
 
 @pytest.mark.slow
