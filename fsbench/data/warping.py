@@ -49,7 +49,7 @@ def warp(
         for by_column, by_row, start in cv2.invertAffineTransform(matrix)
     )
     places = cv2.merge([(x >> _BITS).astype(np.int16), (y >> _BITS).astype(np.int16)])
-    between = y.astype(np.uint16) & 31 << 5 | x.astype(np.uint16) >> 5 & 31 if linear else None
+    between = y.astype(np.uint16) & 31 << 5 | x.astype(np.uint16) >> 5 & 31 if linear else np.empty(0, np.uint16)
     return np.asarray(cv2.remap(pixels, places, between, interpolation, out, cv2.BORDER_CONSTANT, corners))
 
 
