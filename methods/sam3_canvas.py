@@ -23,6 +23,8 @@ from fsbench.base.errors import SettingsError
 from fsbench.core.method import AuthorsShots
 from fsbench.data.batch import EpisodeBatch
 from fsbench.data.connected import Box
+from fsbench.data.label_maps import resize_labels_pil
+from fsbench.data.resizing import resize_by_pil
 from fsbench.methods.modules.sam3_segmenter import VISUAL, AskedText, Sam3Segmenter, largest_scores
 from fsbench.networks.backbones.sam2_sam3 import Detections, Sam3NetConfig
 from fsbench.results.pictures.steps import Sketch, join_ways, share_box, stacked_regions
@@ -82,8 +84,7 @@ def draw_canvas(images: Sequence[np.ndarray], slots: Sequence[Slot], side: int) 
     """Return the canvas (D, D, 3) uint8 with each image (H, W, 3) uint8 stretched to its part, by PIL's bilinear."""
     canvas = np.zeros((side, side, 3), np.uint8)
     for image, (x, y, width, height) in zip(images, slots, strict=True):
-        stretched = Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR)
-        canvas[y : y + height, x : x + width] = np.asarray(stretched)
+        canvas[y : y + height, x : x + width] = resize_by_pil(image, height, width)
     return canvas
 
 
@@ -122,8 +123,7 @@ def slot_detections(found: Detections, slot: Slot, side: int) -> tuple[Tensor, T
 def cut_query(values: np.ndarray, slot: Slot, size: tuple[int, int]) -> np.ndarray:
     """Return the query's part of a map (D, D) of the canvas at the query's size (H, W), by PIL's nearest pixel."""
     x, y, width, height = slot
-    part = Image.fromarray(np.ascontiguousarray(values[y : y + height, x : x + width]))
-    return np.asarray(part.resize(size[::-1], Image.Resampling.NEAREST))
+    return resize_labels_pil(np.ascontiguousarray(values[y : y + height, x : x + width]), *size)
 
 
 def mined_prompts(boxes: Tensor, scores: Tensor, given: Sequence[float], most_negatives: int) -> tuple[Tensor, Tensor]:

@@ -15,6 +15,8 @@ import numpy as np
 
 from fsbench.data.batch import IMAGENET_MEAN
 from fsbench.data.dataset import VOID
+from fsbench.data.label_maps import resize_labels_cv2
+from fsbench.data.warping import resize_by_opencv, scale, warp
 from fsbench.datamodules.loading.scratch import Scratch
 
 LabelledImage = tuple[np.ndarray, np.ndarray]
@@ -48,11 +50,6 @@ class Scale:
         return scale(image, factor, cv2.INTER_LINEAR), scale(label, factor, cv2.INTER_NEAREST)
 
 
-def scale(pixels: np.ndarray, factor: float, interpolation: int, out: np.ndarray | None = None) -> np.ndarray:
-    """Resize (h, w, ...) by `factor`, into `out` where that has the shape of the result."""
-    return np.asarray(cv2.resize(pixels, None, dst=out, fx=factor, fy=factor, interpolation=interpolation))
-
-
 @dataclass(frozen=True)
 class Rotate:
     """Rotate every second image by an angle drawn uniformly from ±`degrees`; corners become mean colour and void."""
@@ -84,9 +81,7 @@ def rotate(
     height, width = pixels.shape[:2]
     rows, columns = pixels.shape[:2] if out is None else out.shape[:2]
     matrix = cv2.getRotationMatrix2D((width / 2, height / 2), angle, 1)
-    border = cv2.BORDER_CONSTANT
-    turned = cv2.warpAffine(pixels, matrix, (columns, rows), out, interpolation, border, corners)
-    return np.asarray(turned)
+    return warp(pixels, matrix, (rows, columns), interpolation, corners, out)
 
 
 def blur(image: np.ndarray, label: np.ndarray, rng: random.Random) -> LabelledImage:
@@ -154,11 +149,11 @@ class Squash:
 
     def image(self, image: np.ndarray) -> np.ndarray:
         """Return an image (h, w, 3) as (side, side, 3)."""
-        return np.asarray(cv2.resize(image, (self.side, self.side), interpolation=cv2.INTER_LINEAR))
+        return resize_by_opencv(image, self.side, self.side)
 
     def labels(self, label: np.ndarray) -> np.ndarray:
         """Return a label map (h, w) as (side, side)."""
-        return np.asarray(cv2.resize(label, (self.side, self.side), interpolation=cv2.INTER_NEAREST))
+        return resize_labels_cv2(label, self.side, self.side)
 
 
 _scratch = Scratch()
@@ -167,8 +162,6 @@ _MARGIN = 2
 """Pixels around the crop that the blur reads."""
 _TOGETHER = 64
 """A multiple of the columns that OpenCV computes at a time; those left over at a row's end are rounded otherwise."""
-_ROTATES_FOUR_CHANNELS = int(cv2.__version__.partition(".")[0]) >= 5
-"""OpenCV 5 rotates four channels faster than three; OpenCV 4, which was not timed, rounds four otherwise than three."""
 
 
 @dataclass(frozen=True)
@@ -274,16 +267,11 @@ class Augmentation:
         np.copyto(pixels, image)
         pixels = scale(pixels, factor, cv2.INTER_LINEAR, buffer(height, width, 3))
         if angle is not None:
-            if _ROTATES_FOUR_CHANNELS:
-                pixels = np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2RGBA, buffer(height, width, 4)))
-            pixels = rotate(pixels, angle, cv2.INTER_LINEAR, (*MEAN, 0), buffer(rows, columns, pixels.shape[2]))
+            pixels = rotate(pixels, angle, cv2.INTER_LINEAR, MEAN, buffer(rows, columns, 3))
         if drawn.blurred:
             first = max(top - _MARGIN, 0)
             pixels, top = pixels[first:rows, :columns], top - first
-            shape = *pixels.shape[:2], 3
-            if pixels.shape[2] == 4:
-                pixels = np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGBA2RGB, buffer(*shape)))
-            pixels = np.asarray(cv2.GaussianBlur(pixels, (5, 5), 0, buffer(*shape)))
+            pixels = np.asarray(cv2.GaussianBlur(pixels, (5, 5), 0, buffer(*pixels.shape)))
         planes = np.empty((3, self.side, self.side), np.float32) if out is None else out
         _write_planes(planes, pixels, top, left)
         if flipped:
@@ -317,8 +305,8 @@ class ResizedAugmentation(Augmentation):
 
 
 def _write_planes(planes: np.ndarray, pixels: np.ndarray, top: int, left: int) -> None:
-    """Copy the square at (top, left) of pixels (h, w, 3), or 4 whose last is left out, into planes (3, side, side);
-    mean colour where it sticks out."""
+    """Copy the square at (top, left) of pixels (h, w, 3) into planes (3, side, side); mean colour where it sticks
+    out."""
     side, above, before = planes.shape[1], max(-top, 0), max(-left, 0)
     inside = pixels[max(top, 0) :, max(left, 0) :][: side - above, : side - before]
     below, after = above + inside.shape[0], before + inside.shape[1]

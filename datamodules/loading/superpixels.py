@@ -17,6 +17,7 @@ from fsbench.data.image_io import image_intensities
 from fsbench.data.label_maps import resize_labels
 from fsbench.data.transforms import resize_intensities
 from fsbench.data.volumes import VolumeIndex
+from fsbench.data.warping import warp
 from fsbench.protocols.draws.whole_images import BACKGROUND
 
 DEGREES = SHIFT = SHEAR = 5.0  # of a rotation in degrees, in pixels, and of a shear in degrees, §6.3
@@ -119,7 +120,7 @@ def change(image: np.ndarray, mask: np.ndarray, rng: np.random.Generator) -> tup
     """
     side = image.shape[0]
     planes = np.dstack([image, mask == 0, mask == 1]).astype(np.float32)
-    turned = np.asarray(cv2.warpAffine(planes, affine_matrix(side, rng)[:2], (side, side), flags=cv2.INTER_LINEAR))
+    turned = warp(planes, affine_matrix(side, rng)[:2], (side, side), cv2.INTER_LINEAR)
     rows, columns = np.mgrid[:side, :side] + displacements(side, rng)
     bent = [
         ndimage.map_coordinates(plane, [rows, columns], order=1, mode="reflect") for plane in turned.transpose(2, 0, 1)

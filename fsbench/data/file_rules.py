@@ -49,6 +49,13 @@ PICTURES: dict[str, FileRule] = {
         "one picture",
         "save the page that is meant as a file of its own",
     ),
+    "tiles": FileRule(
+        "a TIFF in tiles, as programs for maps and microscopes write large pictures",
+        "read where Pillow 13 or newer is installed; else refused, since older ones are not safe from damaged tiles",
+        "is a TIFF in tiles, of which Pillow {version} does not decode damaged ones safely",
+        "Pillow 13 or newer, or a TIFF in strips",
+        "pip install 'pillow>=13', or save it as PNG",
+    ),
     "deep_photo": FileRule(
         "a photo of more than 8 bits a channel, grey or colour",
         "refused",

@@ -13,6 +13,7 @@ from PIL import Image
 
 from fsbench.base.errors import DataError
 from fsbench.data.dataset import VOID
+from fsbench.data.resizing import resize_by_pil
 
 
 def way_labels(labels: np.ndarray, classes: Sequence[int]) -> np.ndarray:
@@ -76,7 +77,7 @@ def _pixels(labels: np.ndarray, height: int, width: int, index: Callable[[int, i
 
 def resize_labels_pil(labels: np.ndarray, height: int, width: int) -> np.ndarray:
     """Resize a label map (h, w) to (height, width) by PIL's nearest, which looks at the middles of pixels."""
-    return np.asarray(Image.fromarray(labels).resize((width, height), Image.Resampling.NEAREST))
+    return resize_by_pil(labels, height, width, Image.Resampling.NEAREST)
 
 
 def frame_shape(height: int, width: int, size: int) -> tuple[int, int]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
+import PIL
 from PIL import Image, ImageFile
 
 from fsbench.base.files import open_file
@@ -30,7 +31,10 @@ _OTHER_COLOURS = ("CMYK", "YCbCr")
 _TOPS = {"1": 1, "I;16": 65535, "I;16B": 65535, "I": 2**32 - 1, "F": 2**32 - 1}
 """Mode of PIL -> the largest number of a sample; of other modes it is 255."""
 _SUBFILE_TYPE, _BITS, _PHOTOMETRIC, _ORIENTATION, _SAMPLE_FORMAT, _DEPTH = 254, 258, 262, 274, 339, 32997
-"""Tags of TIFF; the last one is EXIF's, too."""
+_TILE_WIDTH = 322
+"""Tags of TIFF; the orientation is EXIF's, too."""
+_DECODES_TILES = int(PIL.__version__.partition(".")[0]) >= 13
+"""Whether the installed Pillow decodes damaged tiles of a TIFF safely."""
 _MOST_FRAMES = 10_000
 """Pictures of a TIFF that are looked at."""
 _NO_PAGE = 1 | 4
@@ -49,6 +53,7 @@ class PictureHeader:
         top: the largest number that a sample can hold, such as 255 for 8 bits.
         has_alpha: it has an alpha channel, or names colours that are transparent.
         zero_is_white: it is a TIFF whose smallest number is white.
+        is_tiled: it is a TIFF in tiles.
         is_signed: its samples of 8 bits may be below 0, which PIL takes as large numbers.
         is_lossy: its numbers are not exactly those that were saved.
         orientation: its EXIF entry, 1 to 8; 1 where there is none.
@@ -62,6 +67,7 @@ class PictureHeader:
     top: int
     has_alpha: bool
     zero_is_white: bool
+    is_tiled: bool
     is_signed: bool
     is_lossy: bool
     orientation: int
@@ -172,6 +178,7 @@ def _read_header(image: Image.Image, source: Path | bytes) -> PictureHeader:
         top=top,
         has_alpha=image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info,
         zero_is_white=tags.get(_PHOTOMETRIC) == 0,
+        is_tiled=_TILE_WIDTH in tags,
         is_signed=top == 255 and 2 in tags.get(_SAMPLE_FORMAT, ()),
         is_lossy=_is_lossy(image, source),
         orientation=_orientation(image),
@@ -246,6 +253,8 @@ def _check(header: PictureHeader, subject: str, is_photo: bool, by_shades: bool)
     depth = header.top.bit_length()
     if header.pages > 1:
         raise refusal("pages", subject, pages=header.pages)
+    if header.is_tiled and not _DECODES_TILES:
+        raise refusal("tiles", subject, version=PIL.__version__)
     if header.is_signed:
         raise refusal("signed", subject)
     if is_photo:

@@ -5,7 +5,6 @@ Their label maps follow in `fsbench.data.label_maps`, by rules of the same names
 
 from collections.abc import Callable
 
-import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -14,27 +13,18 @@ from torch import Tensor
 
 from fsbench.data.batch import IMAGENET_MEAN
 from fsbench.data.label_maps import LABEL_RESIZES, frame_shape, letterbox_shape, padded_shape
+from fsbench.data.resizing import resize_by_pil
+from fsbench.data.warping import resize_by_opencv
 
 
 def resize_image(image: Image.Image | np.ndarray, size: int) -> Tensor:
     """Resize an RGB image to (3, size, size) uint8 by PIL's antialiasing bilinear filter, aspect ratio ignored.
 
-    PIL filters one axis after the other and rounds to 8 bits in between, so the order shows in the last bit. It is
-    width first here for images of every shape, as in the Pillow that the authors used (before 13), whatever version is
-    installed (fss-protocol §4, fscs-protocol §6).
-
     Args:
         image: PIL's, or (H, W, 3) uint8.
         size: side of the square in pixels.
     """
-    return resize_with_pil(Image.fromarray(np.asarray(image)), size)
-
-
-def resize_with_pil(image: Image.Image, size: int, rule: Image.Resampling = Image.Resampling.BILINEAR) -> Tensor:
-    """Resize an RGB image to (3, size, size) uint8 by one of PIL's filters, width first as in `resize_image`."""
-    for shape in ((size, image.height), (size, size)):
-        image = image.resize(shape, rule)
-    return _planes(np.array(image))
+    return _planes(resize_by_pil(image, size, size))
 
 
 def _planes(pixels: np.ndarray) -> Tensor:
@@ -52,20 +42,13 @@ def centre_square(image: Image.Image | np.ndarray, size: int) -> Tensor:
 
 
 def resize_image_bicubic(image: Image.Image | np.ndarray, size: int) -> Tensor:
-    """Resize an RGB image to (3, size, size) uint8 by PIL's antialiasing bicubic filter, its default (seggpt.md §2).
-
-    The width is filtered first, as in `resize_image`.
-    """
-    return resize_with_pil(Image.fromarray(np.asarray(image)), size, Image.Resampling.BICUBIC)
+    """Resize an RGB image to (3, size, size) uint8 by PIL's antialiasing bicubic filter, its default (seggpt.md §2)."""
+    return _planes(resize_by_pil(image, size, size, Image.Resampling.BICUBIC))
 
 
 def resize_image_cv2(image: Image.Image | np.ndarray, size: int) -> Tensor:
     """Resize an RGB image to (3, size, size) float32 in 0..255, OpenCV's linear way without antialiasing."""
-    return _planes(_linear(np.asarray(image, dtype=np.float32), size, size))
-
-
-def _linear(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
-    return np.asarray(cv2.resize(pixels, (width, height), interpolation=cv2.INTER_LINEAR))
+    return _planes(resize_by_opencv(np.asarray(image, dtype=np.float32), size, size))
 
 
 def _in_square(inner: Tensor, size: int, padding: tuple[float, float, float] = IMAGENET_MEAN) -> Tensor:
@@ -85,14 +68,14 @@ def frame_image(image: Image.Image | np.ndarray, size: int) -> Tensor:
     See `frame_shape`; the colour of the padding is ImageNet's mean.
     """
     pixels = np.asarray(image)
-    return _in_square(_planes(_linear(pixels, *frame_shape(pixels.shape[0], pixels.shape[1], size))), size)
+    return _in_square(_planes(resize_by_opencv(pixels, *frame_shape(pixels.shape[0], pixels.shape[1], size))), size)
 
 
 def resize_padded(image: Image.Image | np.ndarray, size: int) -> Tensor:
     """Resize an RGB image to `padded_shape` by OpenCV's linear interpolation, and pad it with black, to (3, size,
     size)."""
     pixels = np.asarray(image, dtype=np.float32)
-    resized = _linear(pixels, *padded_shape(pixels.shape[0], pixels.shape[1], size))
+    resized = resize_by_opencv(pixels, *padded_shape(pixels.shape[0], pixels.shape[1], size))
     return _in_square(_planes(resized), size, padding=(0.0, 0.0, 0.0))
 
 
@@ -122,7 +105,7 @@ def resize_intensities(image: Image.Image | np.ndarray, size: int) -> Tensor:
         pixels = (values - values.mean()) / (values.std() or 1)
     elif pixels.ndim == 2:
         pixels = np.repeat(pixels[..., None], 3, 2)
-    return _planes(_linear(pixels, size, size))
+    return _planes(resize_by_opencv(pixels, size, size))
 
 
 _IMAGE_RESIZES: dict[str, Callable[[Image.Image | np.ndarray, int], Tensor]] = {

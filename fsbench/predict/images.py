@@ -16,6 +16,7 @@ from fsbench.base.errors import DataError, SettingsError
 from fsbench.base.files import is_file, is_folder
 from fsbench.data.image_io import read_upright
 from fsbench.data.transforms import RESIZES
+from fsbench.data.warping import resize_by_opencv
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".heic", ".heif")
 PREVIEW = 1600
@@ -108,8 +109,8 @@ def load_image(pixels: np.ndarray, side: int, resize: str, name: str = "photo") 
     height, width = pixels.shape[:2]
     preview, longest = pixels, max(height, width)
     if longest > PREVIEW:
-        size = (max(1, width * PREVIEW // longest), max(1, height * PREVIEW // longest))
-        preview = np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA))
+        size = (max(1, height * PREVIEW // longest), max(1, width * PREVIEW // longest))
+        preview = resize_by_opencv(pixels, *size, cv2.INTER_AREA)
     return LoadedImage(name, RESIZES[resize][0](pixels, side), (height, width), preview)
 
 

@@ -9,7 +9,6 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated
 
-import cv2
 import numpy as np
 from PIL import Image, ImageDraw
 from pycocotools import mask as coco
@@ -20,6 +19,7 @@ from fsbench.core.prediction import Instances
 from fsbench.data.label_maps import resize_labels
 from fsbench.data.palettes import voc_colors
 from fsbench.data.rle import decode_rle
+from fsbench.data.warping import resize_by_opencv
 from fsbench.results.pictures.fonts import font
 from fsbench.results.pictures.masks import paint_slots
 from fsbench.results.pictures.palette import DARK_LINE, WAY_COLORS
@@ -257,6 +257,6 @@ def _resized(mask: np.ndarray, size: Sequence[int]) -> np.ndarray:
     height, width = size
     if mask.shape == (height, width):
         return mask
-    shares = cv2.resize(mask.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
+    shares = resize_by_opencv(mask.astype(np.float32), height, width)
     nearest = resize_labels(mask.astype(np.uint8), height, width)
     return np.asarray((shares > 0) | (nearest > 0))

@@ -2,13 +2,13 @@
 
 import json
 import sys
-from pathlib import Path
 
 import numpy as np
 import onnxruntime
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, __version__
 
-session = onnxruntime.InferenceSession(Path(__file__).with_suffix(".onnx"), providers=["CPUExecutionProvider"])
+FORMATS = ["JPEG", "PNG", "WEBP", "BMP", "GIF", "PPM"] + ["TIFF"] * (int(__version__.split(".")[0]) > 12)  # safe since
+session = onnxruntime.InferenceSession(__file__.removesuffix("py") + "onnx", providers=["CPUExecutionProvider"])
 about = session.get_modelmeta().custom_metadata_map
 
 
@@ -22,7 +22,7 @@ def segment(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 if __name__ == "__main__":
     sys.excepthook = lambda kind, error, trace: print(str(error) or kind.__name__, file=sys.stderr)  # a line is enough
     photo, out = sys.argv[1:] if len(sys.argv) == 3 else sys.exit(__doc__)
-    labels, present, score = segment(np.asarray(ImageOps.exif_transpose(Image.open(photo))))
+    labels, present, score = segment(np.asarray(ImageOps.exif_transpose(Image.open(photo, formats=FORMATS))))
     mask = Image.fromarray(labels)
     mask.putpalette(bytes.fromhex(about["palette"]))
     mask.save(out)

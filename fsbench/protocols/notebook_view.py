@@ -10,6 +10,8 @@ import numpy as np
 from PIL import Image
 
 from fsbench.data.connected import Box
+from fsbench.data.label_maps import resize_labels_pil
+from fsbench.data.resizing import resize_by_pil
 
 HEIGHT = 140
 """Height of an image in pixels."""
@@ -49,14 +51,14 @@ def outlined(pixels: np.ndarray, mask: np.ndarray | None, box: Box | None = None
         The image (HEIGHT, w, 3) uint8.
     """
     height, width = pixels.shape[:2]
-    size = max(1, round(width * HEIGHT / height)), HEIGHT
-    small = np.array(Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR))
+    size = HEIGHT, max(1, round(width * HEIGHT / height))
+    small = resize_by_pil(pixels, *size)
     if box is not None:
         x, y, w, h = box
         mask = np.zeros((height, width), np.uint8)
         mask[round(y) : max(round(y + h), round(y) + 1), round(x) : max(round(x + w), round(x) + 1)] = 1
     if mask is not None:
-        inside = np.array(Image.fromarray((mask == 1).astype(np.uint8)).resize(size, Image.Resampling.NEAREST)) == 1
+        inside = resize_labels_pil((mask == 1).astype(np.uint8), *size) == 1
         small[_grown(inside) & ~inside] = DARK
         small[inside & _grown(~inside)] = LIGHT
     return small

@@ -16,7 +16,7 @@ from fsbench.base.version import __version__
 
 COUNTING = ("numpy", "pillow")
 """Packages that decide how answers are counted."""
-PACKAGES = ("torch", "lightning", "timm", *COUNTING)
+PACKAGES = ("torch", "lightning", "timm", "opencv-python-headless", *COUNTING)
 """Packages that decide what a method answers, and how that is counted."""
 
 

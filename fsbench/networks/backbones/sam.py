@@ -16,10 +16,10 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from torch import Tensor
 
 from fsbench.base.errors import SettingsError
+from fsbench.data.resizing import resize_by_pil
 from fsbench.networks.backbones.base import NARROW, BackboneConfig, WithSecondNetwork
 from fsbench.networks.backbones.hub_networks import FrozenHubNetwork, HubNet, describe_family
 from fsbench.networks.backbones.timm_networks import FrozenViT
@@ -76,9 +76,8 @@ class Preparation:
         size = self.size_in_square((image.shape[-2], image.shape[-1]))
         if tuple(image.shape[-2:]) == size:
             return image
-        planes = [Image.fromarray(plane) for plane in image.cpu().numpy()]
-        resized = [np.asarray(plane.resize(size[::-1], Image.Resampling.BILINEAR)) for plane in planes]
-        return torch.from_numpy(np.stack(resized)).to(image.device)
+        planes = [resize_by_pil(plane, *size) for plane in image.cpu().numpy()]
+        return torch.from_numpy(np.stack(planes)).to(image.device)
 
     def to_square(self, coordinates: Tensor, size: tuple[int, int]) -> Tensor:
         """Return (x, y) pairs (…, 2k) of an image (H, W) in the square, float32 (persam.md §2.3)."""

@@ -9,7 +9,8 @@ from PIL import Image
 from fsbench.data.dataset import SegmentationIndex
 from fsbench.data.episodes.episode import Episode
 from fsbench.data.image_io import image_pixels
-from fsbench.data.label_maps import way_labels
+from fsbench.data.label_maps import resize_labels_pil, way_labels
+from fsbench.data.resizing import resize_by_pil
 from fsbench.records.record import Record
 from fsbench.results.studies.supports.sensitivity import Properties
 from fsbench.runner.engine.stored_data import open_dataset
@@ -85,9 +86,9 @@ def _clutter(pixels: np.ndarray, mask: np.ndarray) -> float:
     It is NaN where there are no two neighbours. Arguments are as of `measure_support`.
     """
     scale = min(1.0, CLUTTER_SIDE / max(pixels.shape[:2]))
-    size = max(round(pixels.shape[1] * scale), 2), max(round(pixels.shape[0] * scale), 2)
-    gray = np.asarray(Image.fromarray(pixels).convert("L").resize(size, Image.Resampling.BOX), float) / 2.55
-    beside = np.asarray(Image.fromarray(mask).resize(size, Image.Resampling.NEAREST)) == 0
+    size = max(round(pixels.shape[0] * scale), 2), max(round(pixels.shape[1] * scale), 2)
+    gray = resize_by_pil(Image.fromarray(pixels).convert("L"), *size, Image.Resampling.BOX) / 2.55
+    beside = resize_labels_pil(mask, *size) == 0
     down = np.abs(np.diff(gray, axis=0))[beside[1:] & beside[:-1]]
     across = np.abs(np.diff(gray, axis=1))[beside[:, 1:] & beside[:, :-1]]
     together = np.concatenate([down, across])
@@ -160,7 +161,7 @@ def _object_feature(grid: "Tensor", mask: np.ndarray) -> "Tensor | None":
     import torch  # which the other properties spare
 
     rows, columns = grid.shape[:2]
-    small = np.asarray(Image.fromarray(mask).convert("L").resize((columns, rows), Image.Resampling.BOX)) / 255
+    small = resize_by_pil(Image.fromarray(mask).convert("L"), rows, columns, Image.Resampling.BOX) / 255
     share = torch.from_numpy(small.astype(np.float32)).to(grid.device)
     mean = (grid * share[..., None]).sum((0, 1))
     return mean / mean.norm() if share.sum() > 0 else None
@@ -185,6 +186,6 @@ def image_features(backbone: object, pixels: np.ndarray, side: int) -> "Tensor":
 
     from fsbench.networks.backbones.timm_networks import patch_features
 
-    image = Image.fromarray(pixels).resize((side, side), Image.Resampling.BILINEAR)
+    image = torch.from_numpy(resize_by_pil(pixels, side, side)).permute(2, 0, 1)
     with torch.inference_mode():
-        return patch_features(backbone, torch.from_numpy(np.asarray(image).copy()).permute(2, 0, 1))
+        return patch_features(backbone, image)

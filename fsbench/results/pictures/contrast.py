@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from fsbench.data.label_maps import resize_labels
+from fsbench.data.label_maps import resize_labels, resize_labels_cv2
 from fsbench.results.pictures.palette import WAY_COLORS
 
 SIDE = 96
@@ -26,7 +26,7 @@ def way_colors(pixels: np.ndarray, slots: np.ndarray, ways: int) -> np.ndarray:
         return WAY_COLORS
     scale = min(1.0, SIDE / max(pixels.shape[:2]))
     height, width = (max(1, round(scale * side)) for side in pixels.shape[:2])
-    small = cv2.resize(np.ascontiguousarray(pixels), (width, height), interpolation=cv2.INTER_NEAREST)
+    small = resize_labels_cv2(pixels, height, width)
     distances = np.linalg.norm(_lab(small)[:, :, None] - _lab(WAY_COLORS[None]), axis=-1)
     inside = resize_labels(np.asarray(slots, dtype=np.uint8), height, width) == 1
     grounds = [distances[inside], distances] if inside.any() else [distances]

@@ -11,6 +11,7 @@ import numpy as np
 
 from fsbench.data.dataset import VOID
 from fsbench.data.label_maps import resize_labels
+from fsbench.data.warping import resize_by_opencv
 from fsbench.results.pictures.error_map import error_map
 from fsbench.results.pictures.palette import (
     DARK_LINE,
@@ -82,7 +83,7 @@ def heat_map(values: np.ndarray, image: np.ndarray, limits: tuple[float, float] 
     low, high = limits or (float(values.min()), float(values.max()))
     level = np.clip((values - low) / max(high - low, 1e-12), 0, 1)
     colors = cv2.applyColorMap(np.rint(255 * level).astype(np.uint8), cv2.COLORMAP_CIVIDIS)[..., ::-1]
-    resized = cv2.resize(np.ascontiguousarray(colors), image.shape[1::-1], interpolation=cv2.INTER_LINEAR)
+    resized = resize_by_opencv(np.ascontiguousarray(colors), *image.shape[:2])
     return np.asarray(cv2.addWeighted(resized, HEAT_FILL, gray(image), 1 - HEAT_FILL, 0), dtype=np.uint8)
 
 

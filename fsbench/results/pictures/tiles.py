@@ -1,7 +1,8 @@
 """Tiles: images of any shape in places of one size."""
 
 import numpy as np
-from PIL import Image
+
+from fsbench.data.resizing import resize_by_pil
 
 GROUND = 236
 """Gray level of a tile beside its image."""
@@ -11,8 +12,7 @@ def fit_image(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Resize an image (H, W, 3) uint8 to fit into `size` (width, height), keeping its proportions."""
     height, width = pixels.shape[:2]
     scale = min(size[0] / width, size[1] / height)
-    fitted = max(1, round(scale * width)), max(1, round(scale * height))
-    return np.asarray(Image.fromarray(pixels).resize(fitted, Image.Resampling.BILINEAR))
+    return resize_by_pil(pixels, max(1, round(scale * height)), max(1, round(scale * width)))
 
 
 def letterbox(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -136,9 +136,11 @@ def test_three_packages_alone_segment_a_photo(exported, marked, tmp_path):
         expected = f"photo is {found}; expected RGB: uint8, height x width x 3, from 2 x 2\n"
         assert (done.returncode, done.stderr) == (1, expected), name
     (tmp_path / "text.png").write_text("no image")
+    photo.save(tmp_path / "other.tga")
     for words, said in (
         (("absent.jpg", "none.png"), "No such file or directory: 'absent.jpg'"),
         (("text.png", "none.png"), "cannot identify image file 'text.png'"),
+        (("other.tga", "none.png"), "cannot identify image file 'other.tga'"),
         ((marked[1][0], "none.mask"), "unknown file extension: .mask"),
     ):
         done = run(*words)

@@ -12,6 +12,7 @@ from pathlib import Path
 import cv2
 import imageio.v3 as imageio
 import numpy as np
+import PIL
 import pytest
 import tifffile
 from PIL import Image
@@ -305,6 +306,29 @@ def test_a_page_that_masks_another_is_no_page(tmp_path: Path) -> None:
         file.write(LABELS, photometric="minisblack")
         file.write(SHOWN, photometric="mask", subfiletype=4)
     np.testing.assert_array_equal(read_label_map(tmp_path / "a.tif"), LABELS)
+
+
+TILES = {"plain": None, "compressed": "zlib"}
+READS_TILES = int(PIL.__version__.partition(".")[0]) >= 13
+
+
+@pytest.mark.skipif(READS_TILES, reason="Pillow 13 decodes tiles safely")
+@pytest.mark.parametrize("read", READERS.values(), ids=READERS)
+@pytest.mark.parametrize("compression", TILES.values(), ids=TILES)
+def test_tiles_are_refused_below_pillow_13(tmp_path: Path, compression: str | None, read: Callable) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", LABELS, compression=compression, tile=(16, 16))
+    with pytest.raises(DataError, match=r"a\.tif is a TIFF in tiles, .*; expected Pillow 13 or newer, or a TIFF in"):
+        read(tmp_path / "a.tif")
+    tifffile.imwrite(tmp_path / "a.tif", LABELS, compression=compression)
+    read(tmp_path / "a.tif")
+
+
+@pytest.mark.skipif(not READS_TILES, reason="they are refused below Pillow 13")
+@pytest.mark.parametrize("compression", TILES.values(), ids=TILES)
+def test_tiles_are_read_from_pillow_13_on(tmp_path: Path, compression: str | None) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", LABELS, compression=compression, tile=(16, 16))
+    np.testing.assert_array_equal(read_label_map(tmp_path / "a.tif"), LABELS)
+    np.testing.assert_array_equal(read_pixels(tmp_path / "a.tif"), np.dstack([LABELS] * 3))
 
 
 def test_a_tiff_that_pil_does_not_read_is_called_that(tmp_path: Path) -> None:

@@ -21,7 +21,6 @@ from fsbench.data.transforms import (
     centre_square,
     frame_image,
     resize_image,
-    resize_with_pil,
 )
 from fsbench.datamodules.datasets.folder import Folder
 from fsbench.predict.images import load_image
@@ -66,7 +65,7 @@ def test_the_filter_is_plain_arithmetic_width_first(height, width, size):
     pixels = noise(height, width)
     expected = plain_resize(pixels, size)
     assert np.array_equal(resize_image(pixels, size).numpy(), expected)
-    assert np.array_equal(resize_with_pil(Image.fromarray(pixels), size).numpy(), expected)
+    assert np.array_equal(resize_image(Image.fromarray(pixels), size).numpy(), expected)
     assert not np.array_equal(plain_resize(pixels, size, height_first=True), expected)
 
 

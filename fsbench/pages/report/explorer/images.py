@@ -13,6 +13,7 @@ from fsbench.data.label_maps import resize_labels, way_labels
 from fsbench.data.rle import encode_ways
 from fsbench.pages.report.explorer.files import FOLDER
 from fsbench.records.record import Record
+from fsbench.results.pictures.tiles import fit_image
 
 if TYPE_CHECKING:
     from fsbench.data.dataset import SegmentationIndex
@@ -131,10 +132,11 @@ class ImageFiles:
         for number, name in names.items():
             if number in self.written or self.is_full:
                 continue
-            image = Image.fromarray(image_pixels(index, name))
-            image.thumbnail((self.side, self.side))
+            pixels = image_pixels(index, name)
+            if max(pixels.shape) > self.side:
+                pixels = fit_image(pixels, (self.side, self.side))
             path = self.folder / f"{number}.jpg"
-            image.save(path, quality=QUALITY)
+            Image.fromarray(pixels).save(path, quality=QUALITY)
             size = path.stat().st_size
             if size > self.left:
                 path.unlink()
