@@ -12,6 +12,7 @@ from inspect import isclass, isroutine
 from pathlib import Path
 from typing import Any
 
+import lightning as L
 import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import Tensor
@@ -205,6 +206,8 @@ def convert(source: Path, target: Path, backbone_weights: Path | None, forms: Ma
             f"{source} is no checkpoint of the authors (backbone.* and what was trained) and none of ours; it holds "
             f"{', '.join(sorted(state)[:4]) or 'nothing'} …"
         )
+    if "state_dict" in converted:  # Lightning reads no file that does not say which version wrote it
+        converted = {"pytorch-lightning_version": L.__version__} | converted
     save_checkpoint(converted, target)
     return direction
 

@@ -56,9 +56,7 @@ def test_a_name_before_all_keys_is_left_out_where_the_rest_fits(tmp_path, caplog
 @pytest.mark.usefixtures("tiny")
 def test_a_name_before_all_keys_is_told_where_the_rest_does_not_fit(tmp_path):
     torch.save({f"module.{key}": value for key, value in STATE.items()}, tmp_path / "x.ckpt")
-    with pytest.raises(
-        CheckpointError, match=r"all 2 keys begin with 'module\.', and without it they do not fit either"
-    ):
+    with pytest.raises(CheckpointError, match=r"all 2 keys begin with 'module\.', and without it they do not fit"):
         load_checkpoint(EMAT(vit(), support_side=8), tmp_path / "x.ckpt")
 
 
