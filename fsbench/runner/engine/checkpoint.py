@@ -41,9 +41,10 @@ TRAINED, ADAPTED = "checkpoints/finished.json", "checkpoints/adapted.json"
 """Files of a run's folder with the outcome of its training and of its adaptation, each beside its checkpoint."""
 
 
-SETTINGS_OF_CODE = ("hyper_parameters", "hparams_name", "hparams_type")
-SETTINGS_OF_CODE += tuple(f"datamodule_{name}" for name in SETTINGS_OF_CODE)
-"""Entries that `save_hyperparameters` adds. A run goes without: its config.yaml has all settings."""
+ARGUMENTS = tuple(
+    f"{prefix}{name}" for prefix in ("", "datamodule_") for name in ("hyper_parameters", "hparams_name", "hparams_type")
+)
+"""Entries that `save_hyperparameters` adds. A run needs none of them: its config.yaml has all settings."""
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -56,7 +57,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-        kept = {name: entry for name, entry in checkpoint.items() if name not in SETTINGS_OF_CODE}
+        kept = {name: entry for name, entry in checkpoint.items() if name not in ARGUMENTS}
         if "lr_schedulers" in kept:
             kept["lr_schedulers"] = [
                 {name: entry for name, entry in state.items() if not _is_code(entry)} for state in kept["lr_schedulers"]
