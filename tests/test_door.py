@@ -47,7 +47,6 @@ EXCEPTIONS = {
     "fsbench/networks/weights/files.py": ["load_file", "torch.load"],
     "fsbench/runner/exchange/bundle.py": ["archive.open", "zipfile.ZipFile"],  # the second writes
     "datamodules/prepare/unpack.py": ["member.open"],
-    "fsbench/runner/contract/training.py": ["torch.load"],  # bytes that this process wrote to memory
     # a line, behind its checksum, of a file that the door opened
     "fsbench/records/checked_jsonl.py": ["json.loads"],
     # written by this process or its children at the same time; read while they are

@@ -271,6 +271,14 @@ class Method(L.LightningModule):
         if data is not None:  # Lightning calls this hook of the method alone
             data.on_save_checkpoint(checkpoint)
 
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take the backbone of an authors' checkpoint, and leave to Lightning the weights that the method has."""
+        state: dict[str, Tensor] = checkpoint["state_dict"]
+        learned, backbone = self.released_format.split(state) or (state, {})
+        checkpoint["state_dict"], _ = self.filter_state_dict(learned, "the checkpoint")
+        if backbone:
+            self.backbone.replace_weights(backbone, "in the checkpoint")
+
     # Hooks of a Trainer ---------------------------------------------------------------------------------------------
 
     def setup(self, stage: str) -> None:

@@ -400,7 +400,8 @@ def compose_run(
         SettingsError: a name is unknown, the method classifies images, or the checkpoint's run is of another method.
     """
     backbone = None if checkpoint and backbone == AUTO else backbone
-    own_run = RunConfig(method, dataset or NO_DATASET, backbone=backbone, weights=weights)
+    given = None if checkpoint is None else str(checkpoint)
+    own_run = RunConfig(method, dataset or NO_DATASET, backbone=backbone, weights=weights, checkpoint=given)
     if task_of("methods", own_run.choice.method) != "segmentation":
         raise SettingsError(f"{method} classifies images; expected a method that segments (see: fsbench list)")
     if own_run.backbone_note:

@@ -16,7 +16,7 @@ from fsbench.base.plugins import GROUPS, plug_in_part
 from fsbench.base.tensor_cache import CacheDtype, FeatureCache
 from fsbench.data.file_digests import file_state
 from fsbench.networks.backbones.passes import Passes
-from fsbench.networks.weights.files import check_keys, describe_weights, read_weights, state_digest
+from fsbench.networks.weights.files import check_keys, describe_weights, fit_unwrapped, read_weights, state_digest
 from fsbench.networks.weights.table import WeightFile, how_to_get
 
 NetworkPrecision = Literal["fp32", "bf16", "fp16"]
@@ -307,6 +307,9 @@ class FrozenBackbone:
         Raises:
             CheckpointError: they are of another network, or keys or shapes do not fit.
         """
+        return fit_unwrapped(state, self._fit, f"backbone weights for {self.name}")
+
+    def _fit(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
         state = self.own_names(state)
         own = self.expected_state(state)
         expected, found = self.describe_state(own), self.describe_state(state)

@@ -1,10 +1,12 @@
 """Weight files as tensors: how they are read, renamed, checked and described."""
 
 import hashlib
+import logging
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from pickle import UnpicklingError
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -13,7 +15,14 @@ from fsbench.base.download import Digest
 from fsbench.base.errors import CheckpointError
 from fsbench.base.files import is_file, open_file, sha256_file
 from fsbench.base.files.archives import CompressedEntriesError, check_stored
+from fsbench.networks.weights.plain import TYPES, restored_checkpoint
 from fsbench.networks.weights.table import WeightFile
+
+T = TypeVar("T")
+log = logging.getLogger("fsbench")
+
+WRAPPERS = ("module", "_orig_mod", "model", "net", "network")
+"""Names under which a module, or a training program, often holds a network."""
 
 
 def check_keys(own: dict[str, Tensor], state: dict[str, Tensor], what: str) -> None:
@@ -27,7 +36,9 @@ def check_keys(own: dict[str, Tensor], state: dict[str, Tensor], what: str) -> N
     shapes = [
         f"{k} {tuple(state[k].shape)} instead of {tuple(own[k].shape)}"
         for k in own
-        if k in state and own[k].shape != state[k].shape
+        if k in state
+        and isinstance(own[k], Tensor)
+        and own[k].shape != state[k].shape  # a module may keep other states
     ]
     problems = {"missing": sorted(own.keys() - state), "not known": sorted(state.keys() - own), "other shape": shapes}
     report = "; ".join(
@@ -37,6 +48,40 @@ def check_keys(own: dict[str, Tensor], state: dict[str, Tensor], what: str) -> N
     )
     if report:
         raise CheckpointError(f"{what} cannot be used with this model: {report}")
+
+
+def fit_unwrapped(state: dict[str, Tensor], fit: Callable[[dict[str, Tensor]], T], what: str) -> T:
+    """Return `fit(state)`; where `fit` refuses it, that of the weights without a beginning that all their keys share.
+
+    A training on several GPUs or a compiled one adds such a beginning, `module.` or `_orig_mod.`, and so does a module
+    that holds the network as its `model`. A line of the log says which was left out.
+
+    Args:
+        state: weights by their names.
+        fit: checks and converts weights.
+        what: what they are called in messages.
+
+    Raises:
+        CheckpointError: `fit` raised it, and no such beginning is in the way.
+    """
+    try:
+        return fit(state)
+    except CheckpointError as error:
+        first = next(iter(state), "")
+        beginnings = [first[: place + 1] for place, letter in enumerate(first) if letter == "."]
+        shared = [start for start in beginnings if all(key.startswith(start) for key in state)]
+        for start in shared:
+            try:
+                found = fit({key.removeprefix(start): value for key, value in state.items()})
+            except CheckpointError:
+                continue
+            log.info("%s: all %d keys begin with '%s', which is left out", what, len(state), start)
+            return found
+        if wrappers := [start for start in shared if start.split(".")[-2] in WRAPPERS]:
+            raise CheckpointError(
+                f"{error}; all {len(state)} keys begin with '{wrappers[-1]}', and without it they do not fit either"
+            ) from error
+        raise
 
 
 def renamed(name: str, table: Iterable[tuple[str, str]]) -> str:
@@ -62,27 +107,16 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """
     if not is_file(path):
         raise CheckpointError(f"no checkpoint at {path}; expected a .ckpt file with a state_dict")
-    try:
-        with open_file(path, "weights") as file:
-            check_stored(file)
-            checkpoint = torch.load(file, map_location="cpu", weights_only=True)
-    except CompressedEntriesError as error:
-        raise CheckpointError(
-            f"cannot read the checkpoint {path} ({error}); expected a file as torch.save writes it; "
-            "fetch it again or save it anew"
-        ) from error
-    except Exception as error:
-        raise CheckpointError(
-            f"cannot read the checkpoint {path} ({type(error).__name__}); expected a Lightning checkpoint that holds "
-            "tensors and plain values only; fetch or train it again"
-        ) from error
-    if isinstance(checkpoint, dict) and checkpoint and all(isinstance(v, Tensor) for v in checkpoint.values()):
-        return {"state_dict": checkpoint}
-    if isinstance(checkpoint, dict) and "state_dict" not in checkpoint and isinstance(checkpoint.get("model"), dict):
-        return {"state_dict": checkpoint["model"]}  # of SANSA's authors
-    if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("state_dict"), dict):
-        raise CheckpointError(f"{path} has no state_dict; expected a Lightning checkpoint")
-    return checkpoint
+    checkpoint = _load(path, f"the checkpoint {path}")
+    if isinstance(checkpoint, dict) and isinstance(checkpoint.get("state_dict"), dict):
+        try:
+            return restored_checkpoint(checkpoint)
+        except Exception as error:  # of any kind: the notes may be anything
+            raise CheckpointError(
+                f"cannot read the checkpoint {path} (its entry {TYPES}: {type(error).__name__}); expected a file as "
+                "fsbench writes it; take a copy that nothing has changed"
+            ) from error
+    return {"state_dict": _state_dict(checkpoint, path)}
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
@@ -91,30 +125,80 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     Raises:
         CheckpointError: the file cannot be read or holds anything else.
     """
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file  # needed for this kind of file only
+    if path.suffix == ".safetensors":
+        from safetensors.torch import load_file  # needed for this kind of file only
 
+        try:
             open_file(path, "weights").close()  # it opens by name
             return load_file(path)
+        except Exception as error:
+            raise _unreadable(str(path), error) from error
+    loaded = _load(path, str(path))
+    if isinstance(loaded, dict) and isinstance(loaded.get("model"), dict):
+        loaded = loaded["model"]  # of Swin's and iBOT's authors, who may have a state_dict in it
+    if isinstance(loaded, dict) and isinstance(loaded.get("state_dict"), dict):
+        loaded = loaded["state_dict"]
+    return _state_dict(loaded, path)
+
+
+def _load(path: Path, what: str) -> Any:
+    """Unpickle a file's tensors and plain values; `what` it is called in the message of a CheckpointError."""
+    try:
         with open_file(path, "weights") as file:
             check_stored(file)
-            loaded = torch.load(file, map_location="cpu", weights_only=True)
-    except CompressedEntriesError as error:
-        raise CheckpointError(
-            f"cannot read {path} ({error}); expected a file as torch.save writes it; fetch it again or save it anew"
-        ) from error
+            try:
+                return torch.load(file, map_location="cpu", weights_only=True)
+            except UnpicklingError as error:
+                file.seek(0)
+                if not (objects := torch.serialization.get_unsafe_globals_in_checkpoint(file)):
+                    raise
+                raise CheckpointError(
+                    f"cannot read {what}: it holds objects ({', '.join(objects[:3])}{' …' * (len(objects) > 3)}), "
+                    "which could run code when they are read; expected tensors and plain values only. If you trust the "
+                    'file, write its tensors to another: state = torch.load(FILE, weights_only=False)["state_dict"]; '
+                    "torch.save(state, NEW_FILE)"
+                ) from error
+    except CheckpointError:
+        raise
     except Exception as error:
+        raise _unreadable(what, error) from error
+
+
+def _unreadable(what: str, error: Exception) -> CheckpointError:
+    why = str(error) if isinstance(error, CompressedEntriesError) else type(error).__name__
+    return CheckpointError(
+        f"cannot read {what} ({why}); expected a whole .ckpt, .pth or .safetensors file with tensors only; fetch or "
+        "copy it again, or save it anew"
+    )
+
+
+def _state_dict(loaded: Any, path: Path) -> dict[str, Tensor]:
+    """Return what a file holds if these are tensors by their names, or the only entry that is, such as `model`.
+
+    Raises:
+        CheckpointError: there is no such entry, or there are several.
+    """
+    if _is_state_dict(loaded):
+        return dict(loaded)
+    inside = loaded if isinstance(loaded, dict) else {}
+    states = {str(name): entry for name, entry in inside.items() if _is_state_dict(entry) and entry}
+    if len(states) == 1 or "model" in states:
+        return dict(states.get("model") or next(iter(states.values())))
+    if not states:
+        held = ", ".join(f"{name} ({type(entry).__name__})" for name, entry in list(inside.items())[:8])
         raise CheckpointError(
-            f"cannot read {path}: {type(error).__name__}; expected a .pth or .safetensors file with tensors only; "
-            "fetch it again or convert it"
-        ) from error
-    for inside in ("model", "state_dict"):  # how Swin's and iBOT's authors store it
-        if isinstance(loaded, dict) and isinstance(loaded.get(inside), dict):
-            loaded = loaded[inside]
-    if not isinstance(loaded, dict) or not all(isinstance(v, Tensor) for v in loaded.values()):
-        raise CheckpointError(f"{path} holds no plain state_dict of tensors; expected the official backbone file")
-    return loaded
+            f"{path} has no state_dict; it holds {held or type(loaded).__name__}; expected a state_dict of tensors, or "
+            "one such entry"
+        )
+    held = ", ".join(f"{name} ({len(entry)} tensors)" for name, entry in states.items())
+    raise CheckpointError(
+        f"{path} has several state_dicts: {held}; expected one; write the one that is meant to a file of its own: "
+        f'torch.save(torch.load(FILE, weights_only=True)["{next(iter(states))}"], NEW_FILE)'
+    )
+
+
+def _is_state_dict(value: Any) -> bool:
+    return isinstance(value, dict) and all(isinstance(entry, Tensor) for entry in value.values())
 
 
 def describe_weights(file: WeightFile, path: Path, others: Mapping[str, WeightFile] | None = None) -> str:

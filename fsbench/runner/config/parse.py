@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
 from pkgutil import resolve_name
 from types import NoneType
 from typing import Any, TypeVar, get_args
@@ -22,6 +23,7 @@ from fsbench.base.class_file import load_class_file
 from fsbench.base.errors import FsbenchError, SettingsError, did_you_mean
 from fsbench.core.shot_ensemble import NShotStrategy
 from fsbench.data.dataset import SegmentationIndex
+from fsbench.networks.weights.files import read_checkpoint
 from fsbench.records.predictions import Keep
 from fsbench.records.run import TF32
 from fsbench.runner.config.class_settings import FILES
@@ -144,7 +146,22 @@ class ParsedRun(LightningCLI):
         parser.add_class_arguments(RunOptions, "run")
         parser.link_arguments("seed_everything", "data.init_args.seed")
 
+    def _leave_out_missing_weights(self) -> None:
+        """Ask for no file of the backbone's weights where it is not here and the checkpoint holds them."""
+        values = self.config.as_dict()
+        checkpoint, model = values["run"]["checkpoint"], values["model"]
+        backbone = (model.get("init_args") or {}).get("backbone")
+        if not checkpoint or not isinstance(backbone, dict) or backbone.get("weights", "") is not None:
+            return
+        method = resolve_name(model["class_path"])
+        network = method.backbone_type.known.get(backbone["name"])
+        if network is None or network.weights.path.is_file():
+            return
+        if method.released_format.split(read_checkpoint(Path(checkpoint))["state_dict"]):
+            self.config["model.init_args.backbone.weights"] = "random"  # which are replaced before they are drawn
+
     def instantiate_classes(self) -> None:
+        self._leave_out_missing_weights()
         values = self.config.as_dict()
         check_plain_values(values)
         for part in ("model", "data"):

@@ -1,16 +1,25 @@
 """Checks of training: gradients reach what is learned, a batch can be learned by heart, a checkpoint has what was."""
 
-import io
 import math
+import warnings
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
+import lightning as L
 import torch
+from lightning.pytorch.plugins.environments import LightningEnvironment
 from torch import Tensor
+from torch.utils.data import DataLoader
 
+from fsbench.base.errors import CheckpointError, describe
 from fsbench.core.method import Method
 from fsbench.core.released_format import WRITTEN_BY
 from fsbench.core.seeded_block import seed_torch
+from fsbench.networks.weights.files import read_checkpoint
 from fsbench.runner.contract.episodes import training_batch
 from fsbench.runner.contract.subject import NOISE, NotApplicableError, Subject, ViolationError, answer, require_same
+from fsbench.runner.engine.checkpoint import AtomicCheckpointIO
 
 FACTOR = 0.5
 """Share of its first loss that a batch's loss falls to."""
@@ -100,14 +109,31 @@ def _shorten(names: list[str]) -> str:
 
 
 def check_checkpoint(subject: Subject) -> str:
-    """The weights, written and loaded into a new object, give the same answers, and both describe themselves alike."""
-    saved, other = subject.method, subject.fresh(offset=1)
-    content = {"state_dict": saved.state_dict()}
-    saved.on_save_checkpoint(content)
-    buffer = io.BytesIO()
-    torch.save(content, buffer)
-    buffer.seek(0)
-    read = torch.load(buffer, weights_only=True)
+    """A checkpoint after two steps, read back into a new object, gives the same answers and an equal describe().
+
+    It is written by Lightning as in a run, with the states of optimisers, schedules and callbacks. Of a method that
+    needs more than batches to be trained, such as a data module, it has the weights alone.
+    """
+    saved, other, note = subject.method, subject.fresh(offset=1), ""
+    trains = saved.learns and subject.segments
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "first.ckpt"
+        if trains:
+            saved = subject.fresh()
+            try:
+                _fit(saved, subject).save_checkpoint(path, weights_only=False)
+            except CheckpointError:
+                raise
+            except Exception as error:
+                saved, trains = subject.fresh(), False
+                note = f"; without the states of a training, which needs more than batches ({describe(error)})"
+        if not trains:
+            content: dict[str, Any] = {"state_dict": saved.state_dict()}
+            saved.on_save_checkpoint(content)
+            AtomicCheckpointIO().save_checkpoint(content, path)
+        read = read_checkpoint(path)
+        if trains:
+            _fit(other, subject, path)
     inside = [name for name in read["state_dict"] if name.startswith("backbone.")]
     if inside:
         raise ViolationError(
@@ -123,9 +149,24 @@ def check_checkpoint(subject: Subject) -> str:
         )
     if not saved.learns:
         return "equal describe(); nothing is learned before the episodes, so nothing is loaded"
-    other.load_state_dict(read["state_dict"])
+    if not trains:
+        other.load_state_dict(read["state_dict"])
     for index in range(2):
         episode = subject.episode(50 + index)
         advice = "register every learned tensor as a parameter or a buffer"
         require_same(answer(saved, episode), answer(other, episode), "other answers after loading", advice)
-    return f"{len(read['state_dict'])} tensors written and loaded; equal bits of 2 episodes; equal describe()"
+    return f"{len(read['state_dict'])} tensors written and loaded; equal bits of 2 episodes; equal describe(){note}"
+
+
+def _fit(method: Method, subject: Subject, path: Path | None = None) -> L.Trainer:
+    """Train for two steps, or load what such a training wrote to `path`; the method is in eval mode afterwards."""
+    batches: Any = [training_batch(subject.seed, subject.training_shots, subject.size)] * 2
+    trainer = L.Trainer(
+        accelerator="cpu", devices=1, max_epochs=1, logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        enable_model_summary=False, plugins=[AtomicCheckpointIO(), LightningEnvironment()],
+    )  # fmt: skip
+    with seed_torch(subject.seed), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that nothing is validated
+        trainer.fit(method.train(), DataLoader(batches, batch_size=None), ckpt_path=path)
+    method.eval()
+    return trainer

@@ -96,6 +96,30 @@ class FiniteLoss(Callback):
             )
 
 
+class ReadableCheckpoint(Callback):
+    """Write a checkpoint after a training's second batch, read it back and remove it.
+
+    An entry that cannot be read so ends the training at once instead of after its first epoch. It waits for a step of
+    the optimiser, without which its state and that of a schedule may be empty, and for a batch more, so that the other
+    callbacks have seen the first one.
+
+    Args:
+        path: where the checkpoint is written.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.batches = 0
+        self.is_written = False
+
+    def on_train_batch_end(self, trainer: L.Trainer, *args: Any, **kwargs: Any) -> None:
+        self.batches += 1
+        if self.batches > 1 and trainer.global_step and not self.is_written:
+            self.is_written = True
+            trainer.save_checkpoint(self.path, weights_only=False)
+            trainer.strategy.remove_checkpoint(self.path)
+
+
 class TrainingFacts(Callback):
     """Write the facts of the training into every checkpoint.
 

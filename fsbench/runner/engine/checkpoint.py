@@ -6,11 +6,13 @@ Authors' files are Lightning checkpoints whose `state_dict` has `backbone.*` and
 or the bare `state_dict` of a model wrapped for several GPUs (DCAMA, dcama.md §10, and HSNet).
 """
 
-import sys
 from collections.abc import Mapping
+from functools import partial
+from inspect import isclass, isroutine
 from pathlib import Path
 from typing import Any
 
+import lightning as L
 import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import Tensor
@@ -21,7 +23,8 @@ from fsbench.core.method import Method
 from fsbench.core.released_format import TRAINED_ON, WRITTEN_BY, ReleasedFormat
 from fsbench.core.stated_variant import STATED, VARIANT, check_stated, describe_stated
 from fsbench.networks.backbones.timm_networks import to_timm_names
-from fsbench.networks.weights.files import check_keys, read_checkpoint, read_weights, state_digest
+from fsbench.networks.weights.files import check_keys, fit_unwrapped, read_checkpoint, read_weights, state_digest
+from fsbench.networks.weights.plain import plain_checkpoint
 from fsbench.records.run import AUTHORS, OTHER_RUN
 
 TRAINING = "fsbench_training"
@@ -38,29 +41,35 @@ TRAINED, ADAPTED = "checkpoints/finished.json", "checkpoints/adapted.json"
 """Files of a run's folder with the outcome of its training and of its adaptation, each beside its checkpoint."""
 
 
+ARGUMENTS = tuple(
+    f"{prefix}{name}" for prefix in ("", "datamodule_") for name in ("hyper_parameters", "hparams_name", "hparams_type")
+)
+"""Entries that `save_hyperparameters` adds. A run needs none of them: its config.yaml has all settings."""
+
+
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Write checkpoints beside their final place and rename them.
+    """Write checkpoints of plain values beside their final place, read them back and rename them.
 
     Lightning's own way goes through the system's temporary folder: where that is another disk, a killed process leaves
     half of a checkpoint. Equal checkpoints have equal bytes, also where one is of a training that was stopped and went
-    on.
+    on. Arguments of constructors are left out, and so is the code in a schedule's state, which its object has.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-        save_checkpoint(_with_one_of_each_word(checkpoint), Path(path))
+        kept = {name: entry for name, entry in checkpoint.items() if name not in ARGUMENTS}
+        if "lr_schedulers" in kept:
+            kept["lr_schedulers"] = [
+                {name: entry for name, entry in state.items() if not _is_code(entry)} for state in kept["lr_schedulers"]
+            ]
+        save_checkpoint(plain_checkpoint(kept), Path(path))
+
+    def load_checkpoint(self, path: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        return read_checkpoint(Path(path))
 
 
-def _with_one_of_each_word(value: Any) -> Any:
-    """Return plain containers anew, in which equal words are one object: pickle writes an object once.
-
-    A word that was read from a file is another object than the equal one of the program.
-    """
-    if type(value) is str:
-        return sys.intern(value)
-    if type(value) is dict:
-        return {_with_one_of_each_word(key): _with_one_of_each_word(entry) for key, entry in value.items()}
-    return type(value)(map(_with_one_of_each_word, value)) if type(value) in (list, tuple) else value
+def _is_code(value: Any) -> bool:
+    return isroutine(value) or isclass(value) or isinstance(value, partial)
 
 
 def read_outcome(finished: Path) -> dict[str, Any]:
@@ -104,16 +113,21 @@ def load_checkpoint(method: Method, path: Path, image_size: int | None = None) -
         CheckpointError: the file belongs to another method or another backbone; the message names the keys.
     """
     checkpoint = read_checkpoint(path)
-    learned, backbone = method.released_format.split(checkpoint["state_dict"]) or (checkpoint["state_dict"], {})
     written_by = checkpoint.get(WRITTEN_BY, {})
     name = written_by.get("method")  # None in a converted file, which does not tell
     whose = f"the checkpoint {path}" + (f" (of {name})" if name else "")
+
+    def fit(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Any]]:
+        learned, backbone = method.released_format.split(state) or (state, {})
+        learned, without = method.filter_state_dict(learned, whose)
+        check_keys(method.state_dict(), learned, whose)
+        return learned, backbone, without
+
+    learned, backbone, without = fit_unwrapped(checkpoint["state_dict"], fit, whose)
     variant = None
     if method.released_format.stated is not None and (backbone or isinstance(written_by.get(STATED), dict)):
         stated = method.released_format.stated(path) if backbone else written_by[STATED]
         variant = check_stated(method, stated, image_size, whose)
-    learned, without = method.filter_state_dict(learned, whose)
-    check_keys(method.state_dict(), learned, whose)
     mine = method.describe()
     expected = mine["settings"] | without
     if name and (name, written_by.get("settings")) != (mine["method"], expected):
@@ -193,17 +207,27 @@ def convert(source: Path, target: Path, backbone_weights: Path | None, forms: Ma
             f"{source} is no checkpoint of the authors (backbone.* and what was trained) and none of ours; it holds "
             f"{', '.join(sorted(state)[:4]) or 'nothing'} …"
         )
+    if "state_dict" in converted:  # Lightning reads no file that does not say which version wrote it
+        converted = {"pytorch-lightning_version": L.__version__} | converted
     save_checkpoint(converted, target)
     return direction
 
 
 def save_checkpoint(checkpoint: dict[str, Any], path: Path) -> None:
-    """Write a checkpoint beside its place and rename it.
+    """Write a checkpoint beside its place, read it back and rename it.
 
     It goes through a file of Python's: torch's own files do not say that a disk is full.
+
+    Raises:
+        CheckpointError: it cannot be read back; a file that was in its place stays.
     """
-    with replacing(path) as temporary, temporary.open("wb") as file:
-        torch.save(checkpoint, file)
+    with replacing(path) as temporary:
+        with temporary.open("wb") as file:
+            torch.save(checkpoint, file)
+        try:
+            read_checkpoint(temporary)
+        except CheckpointError as error:
+            raise CheckpointError(f"{path} is not written, as nobody could read it: {error}") from error
 
 
 def _trained_on(source: Path, written_by: dict[str, Any], weights: Path | None) -> dict[str, Tensor]:

@@ -19,6 +19,7 @@ from fsbench.runner.engine.callbacks import (
     PerStepSeed,
     PlacelessCheckpoint,
     ProgressInLines,
+    ReadableCheckpoint,
     TimeEstimate,
     TrainingFacts,
 )
@@ -74,13 +75,16 @@ def build_trainer(experiment: Experiment, folder: Path, count: Count) -> tuple[L
         callbacks.append(ForgottenFeatures())
     if is_shown:
         callbacks += [TimeEstimate(), TQDMProgressBar(leave=True) if bar else ProgressInLines()]
+    callbacks += _as_list(arguments["callbacks"])
+    if experiment.trains:
+        callbacks.append(ReadableCheckpoint(folder / "checkpoints" / "first.ckpt"))  # with the state of all the others
     trainer = L.Trainer(
         **arguments
         | {
             "default_root_dir": str(folder),
             "plugins": plugins_in_job(arguments["plugins"]),
             "logger": [one for one in loggers if one is not None],
-            "callbacks": [*callbacks, *_as_list(arguments["callbacks"])],
+            "callbacks": callbacks,
             "enable_progress_bar": bar,
             "use_distributed_sampler": False,  # ours neither pads nor repeats
             "num_sanity_val_steps": 0,

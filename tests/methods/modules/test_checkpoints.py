@@ -1,16 +1,22 @@
 """Checkpoints of EMAT and CST: the authors', ours, and those that cannot be used."""
 
+import lightning as L
 import numpy as np
 import pytest
 import torch
 
 from fsbench.base.errors import CheckpointError
+from fsbench.core.data_options import EpisodicTest, Loading
+from fsbench.datamodules.datasets.folder import Folder
+from fsbench.datamodules.episodic import EpisodicDataModule
 from fsbench.methods.cst import CST, cst_learner
 from fsbench.methods.emat import EMAT, emat_learner
 from fsbench.networks.backbones.base import BackboneConfig
 from fsbench.networks.backbones.timm_networks import VITS, random_state
 from fsbench.networks.weights.files import read_checkpoint
+from fsbench.runner.config.run_config import RunConfig
 from fsbench.runner.engine.checkpoint import checkpoint_weights_origin, convert, load_checkpoint
+from fsbench.runner.engine.experiment import Experiment
 from tests.methods.small import vit
 
 pytestmark = pytest.mark.usefixtures("tiny")
@@ -74,6 +80,45 @@ def test_checkpoints_convert_both_ways(tmp_path):
     assert checkpoint_weights_origin(same, content)["origin"] == "the authors' checkpoint"
     with pytest.raises(CheckpointError, match=r"was trained on the backbone weights 'in the .*theirs.ckpt'"):
         load_checkpoint(EMAT(BackboneConfig("tiny", "random:5"), support_side=8), tmp_path / "ours.ckpt")
+
+
+def test_a_checkpoint_with_its_backbone_asks_for_no_other_weights(tmp_path, blocks_folder):
+    """The backbone's own file is not here; a bench with the checkpoint and a Predictor take what it holds."""
+    state = official_checkpoint(tmp_path / "theirs.ckpt", emat_learner(6, 8))
+    own = ("--model.support_side=8", "--model.backbone.name=tiny", "--data.image_size=56")
+    images = ("--data.dataset=fsbench.datamodules.datasets.folder.Folder", f"--data.dataset.root={blocks_folder}")
+
+    def request(checkpoint):
+        return RunConfig("emat", "demo", checkpoint=checkpoint, extra=(*own, *images), episodes=2)
+
+    backbone = Experiment(request(str(tmp_path / "theirs.ckpt")).parse()).method.backbone
+    assert torch.equal(backbone.state["cls_token"], state["backbone.cls_token"])
+    assert backbone.weights_id.startswith("in the checkpoint theirs.ckpt")
+    converted(tmp_path / "theirs.ckpt", tmp_path / "ours.ckpt", None)
+    for checkpoint in (None, str(tmp_path / "ours.ckpt")):  # which hold none
+        with pytest.raises(CheckpointError, match=r"tiny\.pth"):
+            request(checkpoint).parse()
+
+
+@pytest.mark.parametrize("ours", [True, False])
+def test_a_trainer_by_hand_tests_what_was_converted(tmp_path, blocks_folder, ours):
+    state = official_checkpoint(tmp_path / "theirs.ckpt", emat_learner(6, 8))
+    frozen = {k.removeprefix("backbone."): v for k, v in state.items() if k.startswith("backbone.")}
+    torch.save(frozen, tmp_path / "weights.pth")
+    converted(tmp_path / "theirs.ckpt", tmp_path / "ours.ckpt", None)
+    converted(tmp_path / "ours.ckpt", tmp_path / "again.ckpt", tmp_path / "weights.pth")
+    test, loading = EpisodicTest(way=2, episodes=3), Loading(workers=0)
+    data = EpisodicDataModule(Folder(str(blocks_folder)), test, loading=loading, image_size=56)
+    loaded = EMAT(BackboneConfig("tiny", "random:1"), support_side=8)
+    load_checkpoint(loaded, tmp_path / "theirs.ckpt")
+    method = EMAT(BackboneConfig("tiny", "random:7" if ours else "random:2"), support_side=8)
+    trainer = L.Trainer(logger=False, enable_checkpointing=False, enable_progress_bar=False, accelerator="cpu")
+    file = tmp_path / ("ours.ckpt" if ours else "again.ckpt")
+    (found,) = trainer.test(method, datamodule=data, ckpt_path=file, verbose=False)
+    (expected,) = trainer.test(loaded, datamodule=data, verbose=False)
+    assert found == pytest.approx(expected, nan_ok=True)
+    assert all(torch.equal(value, loaded.state_dict()[key]) for key, value in method.state_dict().items())
+    assert method.backbone.digest == loaded.backbone.digest
 
 
 STATED = """
@@ -169,8 +214,6 @@ def test_a_checkpoint_of_another_method_names_the_keys(tmp_path):
 
 
 def test_a_checkpoint_of_another_backbone_is_refused(tmp_path):
-    import lightning as L
-
     trainer = L.Trainer(logger=False, enable_checkpointing=False, accelerator="cpu", barebones=False)
     method = CST(vit("random:1"), support_side=6)
     trainer.strategy.connect(method)

@@ -64,6 +64,25 @@ def test_a_write_into_kept_features_fails_the_inputs():
     assert "query() of FlipsQuery changed its argument image in place; expected" in outcomes[2].text
 
 
+def test_an_entry_of_a_checkpoint_that_cannot_be_read_is_named():
+    class SavesAnObject(broken.Sound):
+        def on_save_checkpoint(self, checkpoint):
+            super().on_save_checkpoint(checkpoint)
+            checkpoint["mine"] = {"settings": [object()]}
+
+    outcome = run_check("checkpoint", Subject(SavesAnObject, 32))
+    assert outcome.status == "failed" and "would hold mine: settings: 0 (object)" in outcome.text
+
+
+def test_a_method_that_a_plain_trainer_cannot_train_has_its_weights_looked_at():
+    class AsksForData(broken.Sound):
+        def on_fit_start(self):
+            self.trainer.datamodule.training_pool  # noqa: B018
+
+    outcome = run_check("checkpoint", Subject(AsksForData, 32))
+    assert outcome.status == "ok" and "without the states of a training, which needs more than batches" in outcome.text
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "method"),
