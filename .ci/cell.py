@@ -2,7 +2,7 @@
 
     PYTHONPATH=FOLDER python .ci/cell.py ANSWER FOLDER NAMES TESTS...
 
-NAMES, joined by commas, are the packages of the folder that the tests are about. That the tests really ran with them is
+NAMES, one argument with spaces, are the packages of the folder that the tests are about. That the tests really ran with them is
 looked at where they ran: whatever says otherwise is a sentence in the answer.
 """
 
@@ -13,6 +13,7 @@ from importlib.metadata import Distribution, distribution, distributions
 from pathlib import Path
 
 import pytest
+from packaging.utils import canonicalize_name
 
 SECONDS = 4
 """A test that states by its marker `slow` that it takes longer is left out."""
@@ -42,34 +43,31 @@ def elsewhere(folder: Path, names: Sequence[str]) -> list[str]:
 
     Args:
         folder: where the packages of the cell lie.
-        names: those of them that a test must have imported.
+        names: those that must lie there, and that a test must have imported.
     """
     found = []
+    idle = {canonicalize_name(name) for name in names}
     for ours in distributions(path=[str(folder)]):
         version = distribution(ours.name).version
         if version != ours.version:
             found.append(f"{ours.name} {version} is installed before {ours.version} of the cell")
-        files = [module_file(module) for module in modules(ours) if module in sys.modules]
-        found += [f"{ours.name} was imported from {file}" for file in files if file and not file.is_relative_to(folder)]
-        if ours.name in names and not files:
-            found.append(f"no test imported {ours.name}")
-    return found
+        for file in imported_files(ours):
+            idle.discard(canonicalize_name(ours.name))
+            if not file.is_relative_to(folder):
+                found.append(f"{ours.name} was imported from {file}")
+    return found + [f"no test imported {name} of the cell" for name in sorted(idle)]
 
 
-def modules(package: Distribution) -> set[str]:
-    """Return the names of the modules and folders that a package installs side by side with others."""
-    return {file.parts[0].partition(".")[0] for file in package.files or () if file.suffix in (".py", ".so")}
-
-
-def module_file(name: str) -> Path | None:
-    """Return the file of an imported module; None for a folder without one, which several packages may fill."""
-    file = sys.modules[name].__file__
-    return Path(file) if file else None
+def imported_files(package: Distribution) -> list[Path]:
+    """Return the files from which this process has imported the modules that a package installs at the top."""
+    names = {file.parts[0].partition(".")[0] for file in package.files or () if file.suffix in (".py", ".so")}
+    specifications = [sys.modules[name].__spec__ for name in names if name in sys.modules]
+    return [Path(one.origin) for one in specifications if one and one.origin]
 
 
 if __name__ == "__main__":
     answer, folder, names, *tests = sys.argv[1:]
     outcomes = Outcomes()
     pytest.main(["-q", "-n0", "--tb=short", "-p", "no:cacheprovider", *tests], plugins=[outcomes])
-    content = {"tests": outcomes.by_test, "elsewhere": elsewhere(Path(folder), names.split(","))}
+    content = {"tests": outcomes.by_test, "elsewhere": elsewhere(Path(folder), names.split())}
     Path(answer).write_text(json.dumps(content))

@@ -135,13 +135,13 @@ def run_tests(folder: Path, names: Sequence[str], tests: Sequence[str]) -> dict[
         tests: paths of tests.
 
     Raises:
-        Refused: the process ended before its end, or tested other versions.
+        Refused: the tests ended their process, or ran with other versions.
     """
     path = os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH")]))
     with TemporaryDirectory() as place:
         answer = Path(place, "answer.json")
         program = Path(__file__).with_name("cell.py")
-        command = [sys.executable, str(program), str(answer), str(folder), ",".join(names)]
+        command = [sys.executable, str(program), str(answer), str(folder), " ".join(names)]
         done = subprocess.run([*command, *tests], cwd=PROJECT.parent, env=os.environ | {"PYTHONPATH": path})
         if not answer.exists():
             raise Refused(f"the tests ended with status {done.returncode} and no answer")
@@ -160,7 +160,11 @@ def verdict(outcomes: Mapping[str, str], installed: Mapping[str, str]) -> tuple[
 
 
 def cells(axes: Mapping[str, Sequence[str]], tests: Sequence[str], project: Path = PROJECT) -> Iterator[Cell]:
-    """Run the tests with the installed versions, then at both ends of every axis; a cell that fails ends nothing."""
+    """Run the tests with the installed versions, then at both ends of every axis; a cell that fails ends nothing.
+
+    Raises:
+        Refused: there is no answer of the installed versions, with which the others are compared.
+    """
     with TemporaryDirectory() as folder:
         installed = run_tests(Path(folder), [], tests)
     yield Cell("installed", "", [], *verdict(installed, {}))
@@ -198,9 +202,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if unknown := set(asked) - AXES.keys():
         parser.error(f"unknown: {', '.join(sorted(unknown))}; there are: {', '.join(AXES)}")
     rows = []
-    for row in cells({name: AXES[name] for name in asked or AXES}, TESTS):
-        rows.append(row)
-        print(table([row]).splitlines()[-1], flush=True)
+    try:
+        for row in cells({name: AXES[name] for name in asked or AXES}, TESTS):
+            rows.append(row)
+            print(table([row]).splitlines()[-1], flush=True)
+    except Refused as error:
+        parser.exit(1, f"with the installed versions {error}\n")
     print(f"\n{table(rows)}")
     return int(any(row.failures for row in rows))
 

@@ -110,7 +110,7 @@ def test_a_cell_whose_tests_import_another_version_gives_no_answer(versions, pro
     (tmp_path / "test_idle.py").write_text("def test_runs(): pass\n")
     for name, said in (
         ("test_astray.py", r"counter 2\.0\.0 is installed before 1\.0\.0 .*; counter was imported from .*installed"),
-        ("test_idle.py", "no test imported counter"),
+        ("test_idle.py", "no test imported counter of the cell"),
     ):
         with pytest.raises(versions.Refused, match=said):
             versions.run_tests(tmp_path / "over", ["counter"], [str(tmp_path / name)])
