@@ -2,8 +2,8 @@
 
     PYTHONPATH=FOLDER python .ci/cell.py ANSWER FOLDER NAMES TESTS...
 
-NAMES, one argument with spaces, are the packages of the folder that the tests are about. That the tests really ran with them is
-looked at where they ran: whatever says otherwise is a sentence in the answer.
+NAMES, one argument with spaces, are the packages of the folder that the tests are about. Whether the tests really ran
+with them is looked at in their own process: each package that came from elsewhere is a sentence in the answer.
 """
 
 import json
