@@ -20,7 +20,7 @@ FORCE_BUILD ?= FALSE
 SWITCHES := FAST FORCE DROP_SMALL NO_EMPTY DEBUG
 OPTIONS  := METHOD DATASET BACKBONE FOLD WAY SHOT SETTING EPISODES IMAGE_SIZE PROTOCOL MANIFEST DEVICES MICRO_BATCH CKPT SEED TEST_SEED \
   BACKBONE_PRECISION DRAWS SUPPORT_ANNOTATION FILTER KEEP_PREDICTIONS CHECK_MEMORY DATA_ROOT WEIGHTS LISTS RUNS FORMAT
-VARIABLES := $(OPTIONS) $(SWITCHES) PYTHON VENV CONSTRAINTS PIP_ARGS ARGS COUNT CASES JOBS NAMES PAPER CHANGED \
+VARIABLES := $(OPTIONS) $(SWITCHES) PYTHON VENV CONSTRAINTS PIP_ARGS ARGS COUNT CASES JOBS NAMES PAPER CHANGED AXIS \
   WANDB_PROJECT FORCE_BUILD HASHES
 
 # METHD=x would run the default. What ends in % is for the programs that are run.
@@ -56,7 +56,7 @@ install = $(if $(HASHES),$(PIP_INSTALL) $(PIP_ARGS) --no-index --no-deps --no-bu
 # What runs take; the tools of tests and of the manual come with the targets that need them
 RUN_EXTRAS := run,plots,lora,slurm,wandb,photos,fast,promptable
 
-.PHONY: help venv bench gpu-check reproduce weights sweep test test-all fuzz statistics regress check docs cuda lock clean-venv
+.PHONY: help venv bench gpu-check reproduce weights sweep test test-all fuzz statistics versions regress check docs cuda lock clean-venv
 
 help:  ## show this list
 	@sed -nE 's/^([a-z-]+):.*## /\1\t/p' $(MAKEFILE_LIST)
@@ -111,6 +111,9 @@ fuzz: $(TEST_STAMP)  ## mutated files of every format against their readers, fig
 statistics: $(TEST_STAMP)  ## coverage of intervals and false positives of tests with a planted truth, into docs/guarantees.md, e.g. make statistics ARGS='pascal-1shot --again'
 	@$(BIN)/python -m benchmarks.statistics $(ARGS)
 	@$(BIN)/python -m benchmarks.statistics.page
+
+versions: $(TEST_STAMP)  ## frozen numbers, goldens and readers under the lowest and newest version of each package, e.g. make versions AXIS='pillow timm'
+	@$(BIN)/python .ci/versions.py $(AXIS) $(ARGS)
 
 regress: $(STAMP)  ## a few answers of every method against accepted ones, e.g. make regress METHOD=emat ARGS=--accept
 	@$(BIN)/python -m fsbench regress $(if $(filter file,$(origin METHOD)),,--method $(call quoted,$(METHOD))) $(ARGS)

@@ -16,18 +16,23 @@ BUILT = "cuda"
 """The extra whose packages are compiled for a GPU."""
 
 
-def lowest(project: Path = PROJECT) -> list[str]:
-    """Return a constraint for every package of the project and its extras, but for tools and what is compiled."""
+def requirements(project: Path = PROJECT) -> dict[str, dict[str, str]]:
+    """Return the requirements by package, of the project ("") and of its extras, but for tools and what is compiled."""
     content = tomllib.loads(project.read_text())["project"]
-    extras = content["optional-dependencies"]
-    groups = [content["dependencies"], *(extras[name] for name in extras if name not in (*TOOLS, BUILT))]
-    found = {
-        match[1]: match[2]
-        for requirement in (requirement for group in groups for requirement in group)
-        if (match := re.match(r"([\w.-]+)(?:\[[\w,-]+\])?[>=]=([\d.]+)", requirement))
+    extras = content.get("optional-dependencies", {})
+    groups = {"": content["dependencies"]} | {name: extras[name] for name in extras if name not in (*TOOLS, BUILT)}
+    packages = re.compile(r"([\w.-]+).*[>=]=")
+    return {
+        group: {match[1]: requirement for requirement in listed if (match := packages.match(requirement))}
+        for group, listed in groups.items()
     }
-    return [f"{name}=={version}.*" for name, version in sorted(found.items())]
+
+
+def lowest(project: Path = PROJECT) -> dict[str, str]:
+    """Return the requirement of the lowest series of every package."""
+    found = {name: requirement for group in requirements(project).values() for name, requirement in group.items()}
+    return {name: re.sub(r"^([\w.-]+).*?[>=]=([\d.]+).*", r"\1==\2.*", found[name]) for name in sorted(found)}
 
 
 if __name__ == "__main__":
-    print("\n".join(lowest()))
+    print("\n".join(lowest().values()))

@@ -83,7 +83,7 @@ def test_checkpoints_convert_both_ways(tmp_path):
 
 
 def test_a_checkpoint_with_its_backbone_asks_for_no_other_weights(tmp_path, blocks_folder):
-    """The backbone's own file is not here; a bench with the checkpoint and a Predictor take what it holds."""
+    """The file of the backbone's own weights is not here."""
     state = official_checkpoint(tmp_path / "theirs.ckpt", emat_learner(6, 8))
     own = ("--model.support_side=8", "--model.backbone.name=tiny", "--data.image_size=56")
     images = ("--data.dataset=fsbench.datamodules.datasets.folder.Folder", f"--data.dataset.root={blocks_folder}")
