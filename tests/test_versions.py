@@ -81,7 +81,7 @@ def test_ends_are_those_of_the_bounds(versions, tmp_path):
 @pytest.mark.slow(8)
 def test_a_cell_that_fails_is_named_and_the_others_go_on(versions, project):
     axes = {"counter": ("counter",), "other": ("other",)}
-    rows = list(versions.cells(axes, [str(project.with_name("test_asks.py"))], project))
+    rows = list(versions.cells(axes, [str(project.with_name("test_asks.py"))], project=project))
     ends = [(row.axis, row.end, list(row.versions), row.passed) for row in rows]
     assert ends == [
         ("installed", "", [], 2),
@@ -97,7 +97,7 @@ def test_a_cell_that_fails_is_named_and_the_others_go_on(versions, project):
 @pytest.mark.slow(4)
 def test_a_version_that_cannot_be_installed_is_a_failure_of_its_cell(versions, project):
     project.write_text(PROJECT.replace("counter>=1.0", "counter>=1.5"))
-    rows = list(versions.cells({"counter": ["counter"]}, [str(project.with_name("test_asks.py"))], project))
+    rows = list(versions.cells({"counter": ["counter"]}, [str(project.with_name("test_asks.py"))], project=project))
     assert rows[1].passed == 0 and "counter==1.5.*" in rows[1].failures[0]
     assert not rows[2].failures
 
