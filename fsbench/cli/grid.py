@@ -9,7 +9,7 @@ from fsbench.base.errors import GOES_ON, SettingsError
 from fsbench.base.files import make_folder
 from fsbench.base.progress import track
 from fsbench.base.terminal import one_line, print_block, print_line
-from fsbench.cli.options import add_format, add_metrics, add_runs_folder
+from fsbench.cli.options import add_format, add_metrics, add_runs_folder, data_roots, pairs
 from fsbench.protocols.reading import metric_names
 from fsbench.results.sheets.formats import SHEETS
 from fsbench.runner.config.limits import whole
@@ -100,17 +100,12 @@ def print_failures(failures: Sequence[Failure], planned: Sequence[PlannedRun]) -
     return bool(failures or hindered)
 
 
-def data_roots(options: argparse.Namespace) -> dict[str, str]:
-    """Return the folders of data sets that the options name."""
-    return dict(_pairs(options.data_root, "--data-root", "DATASET=DIR"))
-
-
 def choose_executor(options: argparse.Namespace) -> Executor | None:
     """Return where the runs are to be made; None without --run. Raises SettingsError for options that do not fit."""
     if not options.run:
         return None
     make_folder(options.runs)
-    parameters = dict(_pairs(options.set, "--set", "KEY=VALUE"))
+    parameters = dict(pairs(options.set, "--set", "KEY=VALUE"))
     if options.executor == "local":
         if parameters:
             raise SettingsError("--set is for --executor slurm; this machine has nothing to set")
@@ -121,11 +116,3 @@ def choose_executor(options: argparse.Namespace) -> Executor | None:
         limit = f"fsbench: a job may take {TIMEOUT_MIN // 60} h; --set timeout_min=<minutes> sets another limit"
         print_line(limit, sys.stderr)
     return Submitit(cluster, options.runs / ".grid" / "submitit", options.array, values)
-
-
-def _pairs(texts: list[str], option: str, form: str) -> list[tuple[str, str]]:
-    pairs = [text.partition("=") for text in texts]
-    for text, (key, sign, value) in zip(texts, pairs, strict=True):
-        if not (key and sign and value):
-            raise SettingsError(f"{option} is '{text}', expected {form}")
-    return [(key, value) for key, _, value in pairs]
