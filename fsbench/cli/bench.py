@@ -94,9 +94,12 @@ def _bench(parser: argparse.ArgumentParser, options: argparse.Namespace, extra: 
     from fsbench.runner.grid.children import start_server
 
     start_server()  # it imports what the runs need while this process does
+    from fsbench.runner.engine.machine.launch import is_first
     from fsbench.runner.grid.bench import bench
 
     records, failures = bench(runs)
+    if not is_first():
+        records = []  # the first process prints the table of all
     for note in _unasked(records, runs[0].check_memory or 0):
         print_note(note)
     if records:

@@ -1,20 +1,21 @@
 """`fsbench grid`: show what of a grid is done, and run the rest."""
 
 import argparse
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from fsbench.base.errors import GOES_ON, SettingsError
+from fsbench.base.errors import SettingsError
 from fsbench.base.files import make_folder
 from fsbench.base.progress import track
 from fsbench.base.terminal import one_line, print_block, print_line
-from fsbench.cli.options import add_format, add_metrics, add_runs_folder
+from fsbench.cli.options import add_format, add_metrics, add_runs_folder, data_roots, pairs
 from fsbench.protocols.reading import metric_names
 from fsbench.results.sheets.formats import SHEETS
 from fsbench.runner.config.limits import whole
 from fsbench.runner.config.registry import names
-from fsbench.runner.engine.machine.watchdog import describe_exit
 from fsbench.runner.grid.executors import TIMEOUT_MIN, Executor, LocalProcesses, Submitit
 from fsbench.runner.grid.layout import as_json, to_sheet
 from fsbench.runner.grid.plan import PlannedRun, plan
@@ -89,10 +90,10 @@ def _grid(options: argparse.Namespace, extra: list[str]) -> int:
 def print_failures(failures: Sequence[Failure], planned: Sequence[PlannedRun]) -> bool:
     """Print the ends of failed runs' logs and why others cannot be made. Returns whether there were any."""
     for failure in failures:
-        label, log = run_label(failure.item.config), failure.log
-        hint = f"; {GOES_ON}" if failure.status < 0 else ""
-        print_line(f"fsbench: {label} failed ({describe_exit(failure.status)}){hint}; the end of {log}:", sys.stderr)
-        for line in last_lines(log):
+        lines = last_lines(failure.log)
+        end = f"the end of {failure.log}:" if lines else "it printed nothing"
+        print_line(f"fsbench: {run_label(failure.item.config)} {failure.ending}; {end}", sys.stderr)
+        for line in lines:
             print_line(f"    {one_line(line)}", sys.stderr)
     hindered = [item for item in planned if item.obstacle]
     for item in hindered:
@@ -100,32 +101,27 @@ def print_failures(failures: Sequence[Failure], planned: Sequence[PlannedRun]) -
     return bool(failures or hindered)
 
 
-def data_roots(options: argparse.Namespace) -> dict[str, str]:
-    """Return the folders of data sets that the options name."""
-    return dict(_pairs(options.data_root, "--data-root", "DATASET=DIR"))
-
-
 def choose_executor(options: argparse.Namespace) -> Executor | None:
     """Return where the runs are to be made; None without --run. Raises SettingsError for options that do not fit."""
     if not options.run:
         return None
     make_folder(options.runs)
-    parameters = dict(_pairs(options.set, "--set", "KEY=VALUE"))
+    parameters = dict(pairs(options.set, "--set", "KEY=VALUE"))
     if options.executor == "local":
         if parameters:
             raise SettingsError("--set is for --executor slurm; this machine has nothing to set")
         return LocalProcesses(options.array)
     cluster = options.executor.removeprefix("submitit-")
-    values = {key: int(value) if value.isdecimal() else value for key, value in parameters.items()}
+    values = {key: _plain(value) for key, value in parameters.items()}
     if not {"timeout_min", f"{cluster}_timeout_min", "slurm_time"} & values.keys():
         limit = f"fsbench: a job may take {TIMEOUT_MIN // 60} h; --set timeout_min=<minutes> sets another limit"
         print_line(limit, sys.stderr)
     return Submitit(cluster, options.runs / ".grid" / "submitit", options.array, values)
 
 
-def _pairs(texts: list[str], option: str, form: str) -> list[tuple[str, str]]:
-    pairs = [text.partition("=") for text in texts]
-    for text, (key, sign, value) in zip(texts, pairs, strict=True):
-        if not (key and sign and value):
-            raise SettingsError(f"{option} is '{text}', expected {form}")
-    return [(key, value) for key, _, value in pairs]
+def _plain(text: str) -> Any:
+    """Return a value of --set: a number, a list or anything else that is JSON, or else the text itself."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text

@@ -7,7 +7,7 @@ from pathlib import Path
 from fsbench.base.errors import SettingsError
 from fsbench.base.progress import track
 from fsbench.base.terminal import print_line
-from fsbench.cli.options import add_data_options, add_episode_options, given_lists
+from fsbench.cli.options import add_data_options, add_episode_options, given_lists, given_root
 from fsbench.protocols.kit.kit import paths_tell_classes, write_kit
 from fsbench.runner.config.datasets import usual_root
 from fsbench.runner.config.tests import load_test
@@ -34,7 +34,7 @@ def _write(options: argparse.Namespace, extra: list[str]) -> int:
         raise SettingsError("neither a data set nor --manifest is given; expected one, such as: fsbench kit pascal")
     test = load_test(
         options.dataset,
-        root=options.data_root,
+        root=given_root(options),
         lists=given_lists(options),
         protocol=options.protocol,
         fold=options.fold,
@@ -48,7 +48,7 @@ def _write(options: argparse.Namespace, extra: list[str]) -> int:
         drop_small=options.drop_small,
         manifest=options.manifest,
     )
-    given = options.data_root or usual_root(options.dataset or test.manifest.header.dataset)
+    given = given_root(options) or usual_root(options.dataset or test.manifest.header.dataset)
     root = None if given is None else Path(given).expanduser()
     kit, images = write_kit(
         test, options.out, root, dataset=options.dataset, copy_images=options.copy_images,

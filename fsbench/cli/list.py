@@ -14,9 +14,10 @@ from fsbench.base.files.cache import cache_entries, clean_cache
 from fsbench.base.files.opening import in_units
 from fsbench.base.paths import cache_folder
 from fsbench.base.terminal import print_block, print_error, print_line, text_width
+from fsbench.cli.options import data_roots
 from fsbench.protocols.reading import ATLAS, known_metrics, load_protocol, protocol_names
 from fsbench.runner.config.limits import real
-from fsbench.runner.config.registry import aliases, check_known, names, names_by_task
+from fsbench.runner.config.registry import aliases, names, names_by_task
 
 if TYPE_CHECKING:
     from fsbench.runner.here import Finding
@@ -193,7 +194,7 @@ def _here(options: argparse.Namespace, extra: list[str]) -> int:
         raise SettingsError("--older-than was given without --clean; expected both, or neither")
     from fsbench.runner import here  # names alone are spared it
 
-    roots = dict(_root(text) for text in options.data_root)
+    roots = data_roots(options)
     machine = list(here.machine(options.runs))
     lacks = [*here.lacking(options.names, roots), *(finding for finding in machine if finding.verdict == "failed")]
     parts = {"asked": lacks} if options.names else {"machine": machine}
@@ -253,15 +254,6 @@ def _print_wrapped(line: str) -> None:
     width, wraps = text_width()
     wrapped = textwrap.wrap(line, width, subsequent_indent=6 * " ", break_on_hyphens=False, break_long_words=False)
     print_block("\n".join(wrapped if wraps else [line]))
-
-
-def _root(text: str) -> tuple[str, str]:
-    """Split DATASET=DIR. Raises SettingsError for other text and for unknown data sets."""
-    name, sign, folder = text.partition("=")
-    if not (name and sign and folder):
-        raise SettingsError(f"--data-root is '{text}', expected DATASET=DIR, e.g. coco=/data/coco")
-    check_known("data", "data set", name)
-    return name, folder
 
 
 def _clean(kinds: list[str], days: float) -> int:

@@ -9,7 +9,7 @@ from fsbench.base.errors import SettingsError
 from fsbench.base.files import make_folder
 from fsbench.base.progress import track
 from fsbench.base.terminal import print_line
-from fsbench.cli.options import add_data_options, add_episode_options, given_lists
+from fsbench.cli.options import add_data_options, add_episode_options, given_lists, given_root
 from fsbench.data.dataset import SegmentationIndex
 from fsbench.data.episodes.fit import hash_images, mismatches
 from fsbench.data.episodes.manifest import description, differences, read_manifest, summary
@@ -64,7 +64,7 @@ def _index(dataset: str, options: argparse.Namespace) -> SegmentationIndex:
     check_known("data", "data set", dataset)
     if task_of("data", dataset) != "segmentation":
         raise SettingsError(f"{dataset} is a data set for classification without label maps; expected one with masks")
-    index: SegmentationIndex = open_dataset(dataset, options.data_root, given_lists(options))
+    index: SegmentationIndex = open_dataset(dataset, given_root(options), given_lists(options))
     return index
 
 

@@ -4,10 +4,13 @@ import argparse
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
+from fsbench.base.errors import SettingsError
 from fsbench.base.files.figures import check_figure
 from fsbench.results.sheets.drawing import PLOTS, check_plot
 from fsbench.results.tables.breakdowns import BREAKDOWNS
+from fsbench.runner.config.datasets import root_of
 from fsbench.runner.config.limits import check_output_file, check_replaced, real, whole
+from fsbench.runner.config.registry import check_known
 from fsbench.runner.config.run_config import run_options
 
 TABLE_FORMATS = ("text", "markdown", "csv", "latex", "json")
@@ -98,6 +101,28 @@ def add_data_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that say where the data are."""
     for field, name in (("data_root", "--data-root"), ("lists", "--lists")):
         parser.add_argument(name, help=bench_help(field))
+
+
+def given_root(options: argparse.Namespace) -> str | None:
+    """Return the folder of --data-root, which may stand behind the name of the data set."""
+    return None if options.data_root is None else root_of(getattr(options, "dataset", None), options.data_root)
+
+
+def data_roots(options: argparse.Namespace) -> dict[str, str]:
+    """Return the folders of data sets that --data-root, given once for each, names as DATASET=DIR."""
+    roots = dict(pairs(options.data_root, "--data-root", "DATASET=DIR, e.g. coco=/data/coco"))
+    for name in roots:
+        check_known("data", "data set", name)
+    return roots
+
+
+def pairs(texts: Sequence[str], option: str, form: str) -> list[tuple[str, str]]:
+    """Return the keys and values of texts such as KEY=VALUE. Raises SettingsError for others."""
+    parts = [text.partition("=") for text in texts]
+    for text, (key, sign, value) in zip(texts, parts, strict=True):
+        if not (key and sign and value):
+            raise SettingsError(f"{option} is '{text}', expected {form}")
+    return [(key, value) for key, _, value in parts]
 
 
 def given_lists(options: argparse.Namespace) -> list[str]:

@@ -8,8 +8,8 @@ from pathlib import Path
 from fsbench.base.errors import SettingsError, known_names
 from fsbench.base.progress import track
 from fsbench.base.terminal import print_block, print_line
-from fsbench.cli.grid import add_executor_options, choose_executor, data_roots, print_failures
-from fsbench.cli.options import add_format, add_runs_folder
+from fsbench.cli.grid import add_executor_options, choose_executor, print_failures
+from fsbench.cli.options import add_format, add_runs_folder, data_roots
 from fsbench.runner.config.limits import whole
 
 

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from fsbench.base.errors import RecordError, SettingsError, missing_package, say_left_out
 from fsbench.base.terminal import print_block, text_width
+from fsbench.cli.options import given_root
 from fsbench.protocols.reading import load_segmentation
 from fsbench.protocols.view import View
 from fsbench.records.record import Record, finished_records, leave_out_damaged
@@ -65,7 +66,7 @@ def show_rescored(options: argparse.Namespace) -> int:
     target = None if options.protocol is None else load_segmentation(options.protocol)
     records, refused = finished_records(options.runs)
     groups = leave_out_damaged(
-        records, refused, lambda sound: rescore(sound, target, choices, partial(_recounted, options.data_root))
+        records, refused, lambda sound: rescore(sound, target, choices, partial(_recounted, given_root(options)))
     )
     _print(options.format, groups, to_sheet)
     return say_left_out(refused)
@@ -75,7 +76,7 @@ def _show_claimed(options: argparse.Namespace) -> int:
     """Print runs by several rules beside a claimed score; returns the exit status."""
     entries = {} if is_score(options.claimed) else {entry.id: entry for entry in shipped_atlas().entries}
     records, refused = finished_records(options.runs)
-    recount = partial(_recounted, options.data_root)
+    recount = partial(_recounted, given_root(options))
     items = leave_out_damaged(records, refused, lambda sound: claimed(sound, options.claimed, entries, recount))
     _print(options.format, items, claimed_sheet)
     return say_left_out(refused)

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from fsbench.base.errors import SettingsError, say_left_out
-from fsbench.cli.options import add_data_options, add_runs_folder, add_table_options, given_lists
+from fsbench.cli.options import add_data_options, add_runs_folder, add_table_options, given_lists, given_root
 from fsbench.cli.table import print_table
 from fsbench.protocols.kit.kit import check_kit, count_episodes, read_kit
 from fsbench.protocols.test import Test
@@ -60,13 +60,15 @@ def _answered_test(options: argparse.Namespace) -> Test:
         found = "neither --kit nor --manifest" if options.kit is None else "--kit and --manifest"
         raise SettingsError(f"found {found}; expected one of them: the kit or the episodes that the answers belong to")
     if options.kit is None:
-        return load_test(options.dataset, root=options.data_root, lists=given_lists(options), manifest=options.manifest)
+        return load_test(
+            options.dataset, root=given_root(options), lists=given_lists(options), manifest=options.manifest
+        )
     kit = read_kit(options.kit)
     check_kit(options.kit, kit)
     return load_kit_test(
         kit,
         options.dataset,
-        root=options.data_root,
+        root=given_root(options),
         lists=given_lists(options),
         most=count_episodes(options.kit),
     )

@@ -8,7 +8,7 @@ from fsbench.base.class_file import name_class_files
 from fsbench.base.errors import SettingsError
 from fsbench.base.files import sha256_file
 from fsbench.base.terminal import one_line, print_block, print_line
-from fsbench.cli.options import add_class_files
+from fsbench.cli.options import add_class_files, given_root
 from fsbench.results.sheets.text import align
 from fsbench.runner.config.limits import whole
 from fsbench.runner.exchange.bundle import read_listing
@@ -42,9 +42,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def _verify(options: argparse.Namespace, extra: list[str]) -> int:
     name_class_files(options.method)
-    repetition = None
+    repetition, root = None, given_root(options)
     if options.predict:
-        places = {"data.dataset.root": options.data_root, "model.backbone.weights": options.weights}
+        places = {"data.dataset.root": root, "model.backbone.weights": options.weights}
         settings = {key: place for key, place in places.items() if place is not None}
         repetition = Repetition(options.predict, _sample_seed(options), settings, options.ckpt)
         print_line(f"the episodes of --predict are drawn by --sample-seed {repetition.seed}")
@@ -52,7 +52,7 @@ def _verify(options: argparse.Namespace, extra: list[str]) -> int:
         raise SettingsError(
             "--sample-seed and --public-value choose the episodes of --predict N; add --predict N, or leave them out"
         )
-    data = None if options.data_root is None else DataAtHand(options.data_root, options.dataset)
+    data = None if root is None else DataAtHand(root, options.dataset)
     listing, findings = verify(options.bundle, repetition, data)
     print_line(f"{options.bundle}: {len(listing.runs)} runs, {listing.licence}, made by {listing.made_by}")
     for method, card in listing.cards.items():

@@ -60,6 +60,31 @@ def open_dataset(name: str, root: str | Path | None = None, lists: Sequence[str]
         ) from error
 
 
+def root_of(name: str | None, given: str) -> str:
+    """Return the folder of a data set that a user names as DIR or, as for several data sets, DATASET=DIR.
+
+    Args:
+        name: of the data set; None where a file states it.
+        given: the user's words. A path may have an equals sign, too, unless a data set's name stands before it.
+
+    Raises:
+        SettingsError: it is the folder of another data set.
+
+    Examples:
+        >>> root_of("coco", "/data/coco"), root_of("coco", "coco=/data/coco"), root_of("coco", "seed=1/coco")
+        ('/data/coco', '/data/coco', 'seed=1/coco')
+    """
+    other, sign, folder = given.partition("=")
+    if not sign or (other != name and other not in names("data")):
+        return given
+    if name not in (None, other):
+        raise SettingsError(
+            f"--data-root is '{given}', a folder of {other}, and the data set is {name}; expected its own folder, DIR "
+            f"or {name}=DIR"
+        )
+    return folder
+
+
 def usual_root(name: str) -> Path | None:
     """Return the folder of a data set that its configuration names; None where it names none.
 

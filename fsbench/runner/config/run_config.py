@@ -17,6 +17,7 @@ from fsbench.base.errors import SettingsError
 from fsbench.networks.weights.table import fetch_command
 from fsbench.protocols.reading import read_checked_manifest
 from fsbench.runner.config.backbone_choice import AUTO, backbone_at_hand, needed_weights
+from fsbench.runner.config.datasets import root_of
 from fsbench.runner.config.merge import (
     full_key,
     merge_files,
@@ -270,6 +271,7 @@ class RunConfig:
         several = self.devices is not None and self.devices > 1
         stated |= {
             **{option.key: value for option, value in given.items() if option.key},
+            "data.dataset.root": self.data_root and root_of(self.dataset, self.data_root),
             "run.name": self.choice.name,
             "run.checkpoint": checkpoint,
             "trainer.strategy": "ddp" if several else None,

@@ -16,11 +16,11 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, Protocol
 
-from fsbench.base.errors import SettingsError
-from fsbench.base.files import fingerprint, make_folder, write_text
+from fsbench.base.errors import GOES_ON, SettingsError
+from fsbench.base.files import fingerprint, make_folder, read_text, write_text
 from fsbench.runner.config.merge import setting
 from fsbench.runner.config.run_config import RunConfig
-from fsbench.runner.engine.machine.watchdog import changed_environment, child_environment, safe_imports
+from fsbench.runner.engine.machine.watchdog import changed_environment, describe_exit, safe_imports, sigterm_exits
 from fsbench.runner.grid.children import start_command, start_run
 
 
@@ -55,6 +55,9 @@ class Running(Protocol):
 
     def poll(self) -> int | None:
         """Return the exit status, or None while it runs."""
+
+    def ending(self) -> str:
+        """Return how the job ended, in words."""
 
     def stop(self) -> None:
         """Interrupt the job; finished episodes and epochs are kept."""
@@ -102,6 +105,10 @@ class Process:
         """Return the exit status, or None while it runs."""
         return self.process.poll() if isinstance(self.process, subprocess.Popen) else self.process.exitcode
 
+    def ending(self) -> str:
+        """Return how it ended, in words."""
+        return _failed(self.poll() or 0)
+
     def wait(self, seconds: float | None = None) -> int | None:
         """Wait for its end, or no longer than some seconds; return the exit status, or None while it runs."""
         if isinstance(self.process, subprocess.Popen):
@@ -133,8 +140,33 @@ class Process:
                 os.kill(process, number)
 
 
+def _failed(status: int) -> str:
+    """Return how a run with an exit status ended, in words."""
+    return f"failed ({describe_exit(status)})" + f"; {GOES_ON}" * (status < 0)
+
+
 TIMEOUT_MIN = 24 * 60
 """Time limit of a job unless another is set, in minutes; submitit's own is five minutes."""
+
+REQUEUED = 5
+"""How often a run that is out of time goes on in the same job, each time for the whole limit."""
+
+LISTS = ("slurm_srun_args", "slurm_setup", "slurm_teardown", "local_setup")
+"""Parameters of submitit that are lists; a text is the only entry of one."""
+
+SIGNAL_S = {"slurm": (90, 60), "local": (30, 0)}
+"""Seconds before a job's limit at which submitit has it stopped, and by how many SLURM may do so too early."""
+
+ENDS = {
+    "BOOT_FAIL": f"failed (its node did not start); {GOES_ON}",
+    "CANCELLED": f"failed (cancelled); {GOES_ON}",
+    "DEADLINE": f"failed (out of time: its deadline); {GOES_ON}",
+    "NODE_FAIL": f"failed (its node failed); {GOES_ON}",
+    "OUT_OF_MEMORY": "failed (out of memory; --set mem_gb=<GB> asks SLURM for more)",
+    "PREEMPTED": f"failed (preempted); {GOES_ON}",
+    "TIMEOUT": f"failed (out of time: {{limit}}); {GOES_ON}",
+}
+"""States in which SLURM has ended a job, in words."""
 
 
 class Submitit:
@@ -153,17 +185,26 @@ class Submitit:
 
         self.cluster = cluster
         self.at_once = at_once if cluster == "local" else sys.maxsize  # SLURM itself holds an array's jobs back
+        given = {"timeout_min": TIMEOUT_MIN} | dict(parameters)
+        given |= {key: [given[key]] for key in LISTS if isinstance(given.get(key), str)}
         try:
-            self.executor = submitit.AutoExecutor(folder=folder, cluster=cluster)
-            self.executor.update_parameters(**{"timeout_min": TIMEOUT_MIN} | dict(parameters))
+            requeued = {f"{cluster}_max_num_timeout": REQUEUED}
+            self.executor = submitit.AutoExecutor(folder=folder, cluster=cluster, **requeued)
             if cluster == "slurm":
                 self.executor.update_parameters(slurm_array_parallelism=at_once)
+                # sites that export nothing (SBATCH_EXPORT=NONE), or requeue nothing (JobRequeue=0)
+                more: dict[str, Any] = {"requeue": True}
+                given = {"slurm_srun_args": ["--export=ALL"], "slurm_additional_parameters": more} | given
                 # needs submitit
                 from fsbench.runner.grid.slurm_queue import choose_watcher
 
                 choose_watcher()
+            self.executor.update_parameters(**given)
         except (RuntimeError, TypeError, ValueError, NameError, AssertionError) as error:
             raise SettingsError(f"{cluster}: {' '.join(str(error).split())}") from error
+        self.limit = _limit(cluster, given)
+        asked = given.get("local_gpus_per_node", given.get("gpus_per_node"))
+        self.variables = _visible_gpus(asked) if cluster == "local" else {}
 
     def start(self, jobs: Sequence[Job]) -> list[Running]:
         """Start one array for each number of tasks, which all jobs of an array share.
@@ -171,34 +212,112 @@ class Submitit:
         Without SLURM, Lightning starts the ranks itself.
         """
         tasks = [job.ranks if self.cluster == "slurm" else 1 for job in jobs]
-        started: dict[int, Running] = {}
+        configs = [job.write_config() for job in jobs]
+        started = self._queued(jobs, configs) if self.cluster == "slurm" else {}
         for number in sorted(set(tasks)):
-            places = [place for place, count in enumerate(tasks) if count == number]
-            started |= zip(places, self._array([jobs[place] for place in places], number), strict=True)
+            places = [place for place, count in enumerate(tasks) if count == number and place not in started]
+            if places:
+                array = self._array([jobs[place] for place in places], [configs[place] for place in places], number)
+                started |= zip(places, array, strict=True)
         return [started[place] for place in range(len(jobs))]
 
-    def _array(self, jobs: Sequence[Job], tasks: int) -> list[Running]:
+    def _queued(self, jobs: Sequence[Job], configs: Sequence[Path]) -> dict[int, Running]:
+        """Return the jobs that an earlier command submitted for the same runs and that wait, maybe requeued, or run."""
+        from submitit import SlurmJob
+
+        notes = {place: _note(config) for place, config in enumerate(configs)}
+        noted: dict[int, Any] = {
+            place: SlurmJob(self.executor.folder, read_text(note, "settings"))
+            for place, note in notes.items()
+            if note.is_file()
+        }
+        waiting = {place: job for place, job in noted.items() if not job.done() and job.state != "UNKNOWN"}
+        return {place: _SubmititJob(job, jobs[place].log, self.limit) for place, job in waiting.items()}
+
+    def _array(self, jobs: Sequence[Job], configs: Sequence[Path], tasks: int) -> list[Running]:
         """Start the jobs of one array. Jobs that the cluster refuses have failed, with its message in their logs."""
         self.executor.update_parameters(tasks_per_node=tasks)
-        configs = [job.write_config() for job in jobs]
         try:
-            with changed_environment(safe_imports()), self.executor.batch():  # which the job's processes inherit
+            with changed_environment(safe_imports() | {"SBATCH_EXPORT": "ALL"}), self.executor.batch():  # for the jobs
                 pairs = zip(jobs, configs, strict=True)
-                started = [self.executor.submit(call_bench, config, job.log) for job, config in pairs]
+                started = [self.executor.submit(BenchCall(self.variables), config, job.log) for job, config in pairs]
         except (RuntimeError, OSError) as error:  # submitit's are RuntimeErrors
             for job in jobs:
                 assert job.log is not None
                 with job.log.open("a") as out:
                     out.write(f"{self.cluster} refused the job: {' '.join(str(error).split())}\n")
             return [_RefusedJob() for _ in jobs]
-        return [_SubmititJob(job) for job in started]
+        for submitted, config in zip(started, configs, strict=True):
+            write_text(_note(config), submitted.job_id)
+        return [_SubmititJob(one.task(0), job.log, self.limit) for one, job in zip(started, jobs, strict=True)]
 
 
-def call_bench(config: Path, log: Path) -> int:
-    """Call `fsbench bench --config` in a process of its own, whose output goes to `log`; return the exit status."""
-    with log.open("a") as out:
-        command = [sys.executable, "-m", "fsbench", "bench", f"--config={config}"]
-        return subprocess.run(command, stdout=out, stderr=out, env=child_environment(), check=False).returncode
+def _note(config: Path) -> Path:
+    """Return the file with the number of the job that was submitted last for a run."""
+    return config.with_suffix(".job")
+
+
+def _limit(cluster: str, parameters: Mapping[str, Any]) -> str:
+    """Return the time limit of a job in words. Raises SettingsError where a run would have no time in it."""
+    key = next(key for key in (f"{cluster}_time", f"{cluster}_timeout_min", "timeout_min") if key in parameters)
+    kept, early = SIGNAL_S[cluster]
+    minutes, kept = parameters[key], parameters.get(f"{cluster}_signal_delay_s", kept)
+    if not isinstance(minutes, int | float) or minutes * 60 < kept + early:
+        raise SettingsError(
+            f"{key} is {minutes}; expected a number of minutes, {-(-(kept + early) // 60)} or more: submitit stops a "
+            f"run {kept} s before its limit" + f", and SLURM may do so {early} s too early" * (early > 0)
+        )
+    return f"{key}={minutes}, of which submitit keeps {kept} s"
+
+
+def _visible_gpus(asked: int | None) -> dict[str, str | None]:
+    """Return the variable by which a job on this machine sees the GPUs that the shell does, or the first `asked`.
+
+    submitit's own hides all GPUs where no number is asked for, and counts from 0 whatever the shell names.
+    """
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if asked is None:
+        return {"CUDA_VISIBLE_DEVICES": named}
+    return {} if named is None else {"CUDA_VISIBLE_DEVICES": ",".join(named.split(",")[:asked])}
+
+
+class BenchCall:
+    """Calls `fsbench bench --config` in a job of submitit. A run that is out of time is requeued and goes on.
+
+    Args:
+        variables: of the environment that the run gets; None for one that it does not get.
+    """
+
+    def __init__(self, variables: Mapping[str, str | None]):
+        self.variables = variables
+        self.process: Process | None = None
+
+    def __call__(self, config: Path, log: Path) -> int:
+        """Make the run, whose output goes to `log`, and return its exit status.
+
+        Where SLURM ends the job (SIGTERM), this process ends without one: the job may have been requeued.
+        """
+        for name, value in self.variables.items():
+            os.environ.pop(name, None)
+            os.environ.update({} if value is None else {name: value})
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2})  # all processes of a job get it; this one ends them
+        self.process = Process(start_command(config, log), is_apart=True)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGUSR2})
+        with sigterm_exits():
+            try:
+                while (status := self.process.wait(1)) is None:  # not at once: `checkpoint` waits for it, too
+                    pass
+            finally:
+                self.process.stop()
+        return status
+
+    def checkpoint(self, config: Path, log: Path) -> Any:
+        """Stop the run, which keeps finished episodes and epochs; return the call that goes on (submitit asks it)."""
+        from submitit.helpers import DelayedSubmission
+
+        if self.process is not None:
+            self.process.stop()
+        return DelayedSubmission(BenchCall(self.variables), config, log)
 
 
 class _RefusedJob:
@@ -207,20 +326,50 @@ class _RefusedJob:
     def poll(self) -> int:
         return 1
 
+    def ending(self) -> str:
+        return "was refused"
+
     def stop(self) -> None:
         pass
 
 
 class _SubmititJob:
-    def __init__(self, job: Any):
+    """A job of submitit, by the first of its tasks, which ends last.
+
+    Args:
+        job: the task.
+        log: of the run.
+        limit: the job's time limit in words.
+    """
+
+    def __init__(self, job: Any, log: Path | None, limit: str):
         self.job = job
+        self.log = log
+        self.limit = limit
+        self.how = ""
 
     def poll(self) -> int | None:
+        """Return the exit status, or None while it waits or runs; also in a job that SLURM has requeued."""
         if not self.job.done():
             return None
-        if self.job.exception() is not None:  # the job itself: killed, out of time, no node
-            return 1
-        return max(map(abs, self.job.results()))
+        state = self.job.state.partition(" ")[0]  # sacct adds by whom a job was cancelled
+        if state not in ENDS or self.job.paths.result_pickle.exists():
+            error = self.job.exception()  # after some seconds where a shared disk may show a result late
+            if error is None:
+                status: int = self.job.result()
+                self.how = _failed(status)
+                return status
+            if "Job not requeued" in str(error) or "'requeue'" in str(error):  # too often already, or not allowed
+                state = "TIMEOUT"
+        unknown = f"failed (job {self.job.job_id} ended without a result)"
+        self.how = ENDS.get(state, unknown).format(limit=self.limit)
+        assert self.log is not None
+        if not self.log.is_file() or not self.log.stat().st_size:
+            self.log.write_text(self.job.stderr() or "")
+        return 1
+
+    def ending(self) -> str:
+        return self.how
 
     def stop(self) -> None:
         self.job.cancel()

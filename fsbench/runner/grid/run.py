@@ -29,10 +29,10 @@ LAST_LINES = 8
 
 @dataclass(frozen=True)
 class Failure:
-    """A run that ended without a record, its exit status, and the file that it printed to."""
+    """A run that ended without a record, how it did in words, and the file that it printed to."""
 
     item: PlannedRun
-    status: int
+    ending: str
     log: Path
 
 
@@ -68,7 +68,7 @@ def run_missing(planned: Sequence[PlannedRun], runs: Path, executor: Executor) -
                     running.remove((item, log, started))
                     failed = status != 0 or not _has_record(item)
                     if failed:
-                        failures.append(Failure(item, status, log))
+                        failures.append(Failure(item, started.ending(), log))
                     done += not failed
                     display.end(item, failed)
                 display.update()

@@ -78,6 +78,14 @@ def test_the_schema_refuses_what_is_none(key, value):
 
 
 @pytest.mark.parametrize("file", SWEEPS, ids=lambda file: file.stem)
+def test_a_trial_is_ended_by_its_best_validation(file):
+    """W&B's hyperband judges the one value at its band unless `strict` is false: a trial that leads could end there."""
+    sweep = yaml.safe_load(file.read_text())
+    rule = {"type": "hyperband", "min_iter": 5, "strict": False}
+    assert sweep.get("early_terminate") == (rule if sweep["method"] == "bayes" else None)
+
+
+@pytest.mark.parametrize("file", SWEEPS, ids=lambda file: file.stem)
 def test_a_sweep_over_folds_ranks_nothing(file):
     """One fold's score would rank settings by which fold they had."""
     sweep = yaml.safe_load(file.read_text())

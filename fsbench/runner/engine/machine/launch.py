@@ -100,10 +100,21 @@ def check_launch(devices: int, nodes: int) -> None:
 
 
 def in_job() -> bool:
-    """Return whether Lightning takes SLURM's tasks for the processes of a run: not where somebody types at a shell of
-    SLURM's, nor under torchrun."""
+    """Return whether SLURM's tasks are the processes of a run: not under torchrun, nor in a shell of SLURM's.
+
+    Lightning takes a job for such a shell by its name alone, but any job may be called "bash". Of several tasks that
+    srun has started, none is typed at a shell.
+    """
     interactive = SLURMEnvironment.job_name() in ("bash", "interactive")
-    return "SLURM_NTASKS" in os.environ and not interactive and not TorchElasticEnvironment.detect()
+    is_task = "SLURM_PROCID" in os.environ and int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1
+    is_typed = interactive and (not is_task or os.isatty(0))
+    return "SLURM_NTASKS" in os.environ and not is_typed and not TorchElasticEnvironment.detect()
+
+
+def is_first() -> bool:
+    """Return whether this is the first process of the launch that has started it: it prints what all of them know."""
+    rank = "RANK" if TorchElasticEnvironment.detect() else "SLURM_PROCID" if in_job() else ""
+    return os.environ.get(rank, "0") == "0"
 
 
 def plugins_in_job(given: Any) -> list[Any]:

@@ -17,7 +17,7 @@ from fsbench.base.paths import REPOSITORY
 from fsbench.cli import bench
 from fsbench.cli.main import main
 from fsbench.networks.weights.table import usual_path, weight_files
-from fsbench.runner.config.merge import shipped_settings
+from fsbench.runner.config.merge import setting, shipped_settings
 from fsbench.runner.config.registry import names, task_of
 from fsbench.runner.config.run_config import RunConfig, run_configs, run_options
 from fsbench.runner.grid.spec import grid_schema
@@ -32,6 +32,14 @@ def read(*words):
 def test_every_field_but_extra_is_an_option():
     assert [option.field for option in run_options()] == [f.name for f in fields(RunConfig) if f.name != "extra"]
     assert all(option.help for option in run_options())
+
+
+@pytest.mark.parametrize(
+    ("given", "root"), [("a/b", "a/b"), ("demo=a/b", "a/b"), ("demo=x=1", "x=1"), ("lr=1/b", "lr=1/b")]
+)
+def test_a_folder_of_data_is_named_alone_or_as_for_several_data_sets(given, root):
+    (run,) = read("--method=prototype", "--dataset=demo", f"--data-root={given}")
+    assert setting(run.values, "data.dataset.root") == root
 
 
 def test_a_run_is_a_value():

@@ -7,7 +7,7 @@ from lightning.fabric.utilities.rank_zero import _get_rank
 from lightning.pytorch.plugins.environments import LightningEnvironment
 
 from fsbench.base.errors import SettingsError
-from fsbench.runner.engine.machine.launch import LAUNCHERS, check_launch, plugins_in_job
+from fsbench.runner.engine.machine.launch import LAUNCHERS, check_launch, is_first, plugins_in_job
 
 SERVER = {"MASTER_ADDR": "localhost", "MASTER_PORT": "29500"}
 TORCHRUN = SERVER | {
@@ -17,6 +17,8 @@ TORCHRUN = SERVER | {
 CHILD = SERVER | {"LOCAL_RANK": "1", "NODE_RANK": "0", "WORLD_SIZE": "2"}
 TASK = {"SLURM_PROCID": "1", "SLURM_LOCALID": "1", "SLURM_NODEID": "0", "SLURM_NTASKS": "2", "SLURM_NNODES": "1",
         "SLURM_NTASKS_PER_NODE": "2", "SLURM_STEP_ID": "0", "SLURM_JOB_NAME": "train"}  # fmt: skip
+
+BASH = TASK | {"SLURM_JOB_NAME": "bash", "SLURM_STEP_NUM_TASKS": "2"}
 
 
 @pytest.fixture
@@ -49,6 +51,8 @@ def environment(monkeypatch):
         ({"SLURM_PROCID": "0", "SLURM_NTASKS": "4", "SLURM_JOB_NAME": "interactive"}, 1, 1, 0),
         ({"SLURM_NTASKS": "2", "SLURM_JOB_NAME": "bash"}, 1, 1, None),
         ({"SLURM_NTASKS": "1"}, 1, 1, None),
+        (BASH, 2, 1, 1),  # a job may have any name
+        ({name: value for name, value in BASH.items() if name != "SLURM_PROCID"}, 1, 1, None),  # a run for each task
         (TASK | {"SLURM_PROCID": "5", "SLURM_NTASKS": "8", "SLURM_NNODES": "2", "SLURM_NTASKS_PER_NODE": "4"}, 4, 2, 5),
     ],
 )
@@ -109,8 +113,26 @@ def test_other_tasks_are_refused_by_the_first_of_them(environment, given, device
 def test_lightning_does_not_requeue_jobs(environment):
     environment({})
     assert plugins_in_job(None) == []
-    environment(TASK)
-    (plugin,) = plugins_in_job(None)
-    assert not plugin.auto_requeue and plugin.world_size() == 2
+    for task in (TASK, BASH):
+        environment(task)
+        (plugin,) = plugins_in_job(None)
+        assert not plugin.auto_requeue and plugin.world_size() == 2 and plugin.global_rank() == 1
     own = LightningEnvironment()
     assert plugins_in_job(own) == [own]
+
+
+@pytest.mark.parametrize(
+    ("variables", "first"),
+    [
+        ({}, True),
+        (TASK, False),
+        (TASK | {"SLURM_PROCID": "0"}, True),
+        (BASH, False),
+        ({"SLURM_PROCID": "2", "SLURM_NTASKS": "4", "SLURM_JOB_NAME": "interactive"}, True),  # a shell in a task
+        (TORCHRUN, False),
+        (TORCHRUN | {"RANK": "0"}, True),
+    ],
+)
+def test_the_first_process_of_a_launch_prints(environment, variables, first):
+    environment(variables)
+    assert is_first() == first

@@ -98,6 +98,8 @@ def test_repaired_hashes_do_not_hide_other_counts(blocks_folder, tmp_path, bundl
     assert main(["verify", str(bundle), "--data-root", str(blocks_folder), "--dataset", "folder"]) == 1
     (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("  failed")]
     assert "1 of 8 episodes have other counts with the data here, first 1" in line
+    assert main(["verify", str(bundle), "--data-root", f"folder={blocks_folder}", "--dataset", "folder"]) == 1
+    assert line in capsys.readouterr().out  # the folder is named as for several data sets
 
 
 def test_what_cannot_be_counted_again_is_not_checked(blocks_folder, tmp_path, bundled):

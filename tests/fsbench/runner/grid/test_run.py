@@ -45,6 +45,9 @@ class PretendedJob:
         self.job.log.write_text(f"first\r second\r third\n\nended with {self.status}\n")
         return self.status
 
+    def ending(self):
+        return f"failed ({self.status})"
+
     def stop(self):
         self.stopped = True
 
@@ -54,9 +57,10 @@ def test_failures_stop_no_other_cell(tmp_path, monkeypatch):
     cells = [PlannedRun(cell_of("prototype", "demo", fold, 1, 1, None, 0), tmp_path / str(fold)) for fold in range(5)]
     executor = Pretended(2, [0, 3, 0, 0, 2])
     failures = run_missing(cells, tmp_path, executor)
-    assert {(run_label(failure.item.config), failure.status) for failure in failures} == {
-        ("prototype demo fold 1 1-way 1-shot seed 0", 3), ("prototype demo fold 4 1-way 1-shot seed 0", 2),
-    }  # fmt: skip
+    assert {(run_label(failure.item.config), failure.ending) for failure in failures} == {
+        ("prototype demo fold 1 1-way 1-shot seed 0", "failed (3)"),
+        ("prototype demo fold 4 1-way 1-shot seed 0", "failed (2)"),
+    }
     assert executor.most == 2 and not executor.statuses
     assert last_lines(failures[0].log) == [" third", "ended with 3"]
 
