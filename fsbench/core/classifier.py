@@ -21,6 +21,7 @@ from torch import Tensor, distributed
 from fsbench.base.errors import SettingsError
 from fsbench.base.files import fingerprint
 from fsbench.base.files.cache import entry_path
+from fsbench.core.global_state import tf32_allowed
 from fsbench.core.method import Method
 from fsbench.core.needs import Needs
 from fsbench.core.seeded_block import seed_torch
@@ -159,8 +160,7 @@ class FeatureClassifier(Classifier):
         """Hash everything that a feature follows from: weights, files, size, rounding, code."""
         device = self.device
         processor = torch.cuda.get_device_name(device) if device.type == "cuda" else torch.get_num_threads()
-        tf32 = [torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32]
-        rounding = [torch.__version__, device.type, processor, *tf32, self.backbone.precision]
+        rounding = [torch.__version__, device.type, processor, *tf32_allowed(), self.backbone.precision]
         name, digest = self.backbone.name, self.backbone.digest
         images = [self.data.files_sha256, fingerprint(self.data.names), self.data.image_size]  # and whose each row is
         return fingerprint([name, digest, *images, rounding, _versions()])[:32]

@@ -38,7 +38,8 @@ class Decision(NamedTuple):
 
     Attributes:
         label_map: (h, w) int64, 0 background, 1..N ways.
-        margin: (h, w) in [0, 1], the smallest change of a probability by which a pixel's label becomes another.
+        margin: (h, w) in [0, 1], the smallest change of a probability, or of what ways are compared by, by which a
+            pixel's label becomes another.
         present: (N,) bool; None for methods that only segment.
         score: (N,) float in [0, 1], how sure the method is that a way is present; None like `present`.
     """

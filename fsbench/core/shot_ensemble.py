@@ -11,6 +11,7 @@ from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
+from torch.nn.functional import softsign
 
 from fsbench.base.errors import SettingsError
 from fsbench.core.prediction import Prediction
@@ -113,7 +114,8 @@ class Combined(NamedTuple):
     """K one-shot predictions as one.
 
     Attributes:
-        scores: (N, h, w) in [0, 1], by which ways are compared.
+        scores: (N, h, w), by which ways are compared: what logits of `probability` differ by, of votes their share
+            first.
         foreground: (N, h, w) bool.
         probability: (N, h, w), the soft mask: of the averages the one that is compared with 0.5, of the votes the
             mean of the K foreground probabilities.
@@ -137,24 +139,23 @@ def combine(logits: Iterable[Tensor], strategy: str, weights: Tensor | None = No
     "cross_guided": probabilities weighted with `weights` (K, N), how well a shot segments the supports; where they are
     all 0, "average".
     """
-    share = None if weights is None else torch.where(weights.sum(0) > 0, weights, 1.0)
+    shares = None if weights is None else torch.where(weights.sum(0) > 0, weights, 1.0).log()[:, :, None, None, None]
+    add = torch.add if strategy == "average_logit" else torch.logaddexp  # sums probabilities without rounding to 1
     shots, total, votes = 0, torch.tensor(0.0), torch.tensor(0)
     for shot, own in enumerate(logits):
-        value = own if strategy == "average_logit" else own.softmax(1)[:, 1]
-        value = value if share is None else share[shot, :, None, None] * value
+        value = own if strategy == "average_logit" else own.log_softmax(1)
+        value = value if shares is None else value + shares[shot]
         hard = (own[:, 1] > own[:, 0]).long()
-        total, votes = (value, hard) if shot == 0 else (total + value, votes + hard)
+        total, votes = (value, hard) if shot == 0 else (add(total, value), votes + hard)
         shots = shot + 1
-    mean = total / (shots if share is None else share.sum(0)[:, None, None])
-    if strategy == "average_logit":
-        probability = mean.softmax(1)[:, 1]
-        return Combined(probability, mean[:, 1] > mean[:, 0], probability)
-    if strategy in ("average", "cross_guided"):
-        return Combined(mean, mean > 0.5, mean)
+    mean = total / shots if strategy == "average_logit" else total
+    lead, probability = mean[:, 1] - mean[:, 0], mean.softmax(1)[:, 1]
+    if strategy not in ("vote", "hsnet_vote"):
+        return Combined(lead, lead > 0, probability)
     most = votes.amax((1, 2), keepdim=True).clamp(min=1) if strategy == "hsnet_vote" else shots
     agreed = votes / most
-    # the mean probability decides between ways with equally many votes
-    return Combined((agreed * (shots + 1) + mean) / (shots + 2), agreed >= 0.5, mean)
+    # shares of votes differ by 1 / shots² at least: the rest decides between equal ones
+    return Combined(agreed * shots**2 + softsign(lead) / 2, agreed >= 0.5, probability)
 
 
 def label_map(scores: Tensor, foreground: Tensor) -> Tensor:

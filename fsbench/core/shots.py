@@ -30,7 +30,8 @@ class Way(NamedTuple):
     """A way in the query, decided by itself.
 
     Attributes:
-        score: (h, w), by which ways that claim the same pixel are compared.
+        score: (h, w), by which ways that claim the same pixel are compared: foreground minus background of the logits,
+            which no probability near 1 rounds away, unless the method's paper compares something else.
         foreground: (h, w) bool.
         margin: computes how far any probability that decided lies from one half (h, w), which only exported files are
             asked for; None where none decided.
@@ -54,19 +55,12 @@ ShotRule = Callable[[Iterable[Shot]], Way]
 def only(shots: Iterable[Shot]) -> Way:
     """Decide by one answer: foreground where its logit is larger, presence likewise."""
     (shot,) = shots
-    foreground = shot.logits.softmax(0)[1]
-    way = Way(foreground, shot.logits[1] > shot.logits[0], lambda: _from_half([foreground]), foreground, shot.logits)
+    foreground, lead = shot.logits.softmax(0)[1], shot.logits[1] - shot.logits[0]
+    way = Way(lead, lead > 0, lambda: _from_half([foreground]), foreground, shot.logits)
     if shot.presence is None:
         return way
     seen = shot.presence.softmax(0)[1]
     return way._replace(present=seen > 0.5, presence_score=seen)
-
-
-def by_logit(shots: Iterable[Shot]) -> Way:
-    """Decide as `only` does, of logits whose background is 0: ways are compared by the foreground's."""
-    way = only(shots)
-    assert way.logits is not None
-    return way._replace(score=way.logits[1])
 
 
 def vote(shots: Iterable[Shot]) -> Way:
@@ -77,13 +71,16 @@ def vote(shots: Iterable[Shot]) -> Way:
     found = combine([shot.logits[None] for shot in answers], "hsnet_vote")
 
     def margin() -> Tensor:
-        return _from_half([*(shot.logits.softmax(0)[1] for shot in answers), found.scores[0]])
+        return _from_half([shot.logits.softmax(0)[1] for shot in answers])
 
     return Way(found.scores[0], found.foreground[0], margin, found.probability[0])
 
 
 def add(shots: Iterable[Shot]) -> Way:
-    """Add the probabilities of all shots, and decide by a second softmax over the sums (emat.md §6)."""
+    """Add the probabilities of all shots, and decide by a second softmax over the sums (emat.md §6).
+
+    Ways are compared by what it gives, as the authors' program does: of two confident ways the first wins.
+    """
     return _second_softmax(shots, average=False)
 
 

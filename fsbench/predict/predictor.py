@@ -18,6 +18,7 @@ from fsbench.base.files import fingerprint, sha256_file
 from fsbench.base.terminal import print_note
 from fsbench.base.version import __version__
 from fsbench.core.evaluation import choose_device
+from fsbench.core.global_state import kept_global_state
 from fsbench.core.image_features import digest
 from fsbench.core.loading import own_pixels
 from fsbench.core.prediction import array
@@ -77,6 +78,7 @@ class Predictor:
         ((144, 115), dtype('bool'))
     """
 
+    @kept_global_state()
     def __init__(
         self,
         method: str = "prototype",

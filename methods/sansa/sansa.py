@@ -17,7 +17,6 @@ from fsbench.base.errors import CheckpointError, NumericsError, SettingsError
 from fsbench.core.needs import Needs
 from fsbench.core.outputs import Target
 from fsbench.core.segmenter import Segmenter
-from fsbench.core.shots import Shot, Way, by_logit
 from fsbench.data.batch import EpisodeBatch
 from fsbench.data.support_annotation import AnnotationStreams
 from fsbench.methods.sansa.adapters import AdapterFile, Adapters, adapter_shapes
@@ -222,10 +221,6 @@ class SANSA(Segmenter):
         """Bring logits to the images' size, then to that of the label map."""
         full = F.interpolate(logits.float(), self._size, mode="bilinear", align_corners=False)
         return full if size == self._size else F.interpolate(full, size, mode="bilinear", align_corners=False)
-
-    def as_one(self, shots: Iterator[Shot]) -> Way:
-        """Compare ways by their logits: the largest above 0."""
-        return by_logit(shots)
 
     def test_prompt(self, mask: Tensor) -> Prompt:
         """Return the prompt of a support's mask (D, D) bool in evaluation; the mask alone decides what is drawn."""

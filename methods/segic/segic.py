@@ -19,7 +19,6 @@ from fsbench.core.method import AuthorsShots
 from fsbench.core.needs import Needs
 from fsbench.core.outputs import Output, Target
 from fsbench.core.segmenter import Segmenter
-from fsbench.core.shots import Shot, Way, by_logit
 from fsbench.data.batch import EpisodeBatch, Hint
 from fsbench.methods.segic.correspondence import SmallObjects, best_points, prototypes, similarity
 from fsbench.methods.segic.head import HEADS, SegICFile, SegICHead, at_original, at_square
@@ -212,10 +211,6 @@ class SegIC(Segmenter):
         """Bring an object's logits to the image (1, 2, h, w); those of the background are 0."""
         full = at_original(logits, self.context.inner, size)
         return torch.cat([torch.zeros_like(full), full], 1)
-
-    def as_one(self, shots: Iterator[Shot]) -> Way:
-        """Compare ways by their logits: the largest above 0 (§9, ours)."""
-        return by_logit(shots)
 
     def text(self, text: str) -> Tensor:
         """Return the vector (·,) of a text, kept or anew."""

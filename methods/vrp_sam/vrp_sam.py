@@ -311,8 +311,7 @@ class VRPSAM(StageSegmenter):
 
 def decided(way: Way) -> Way:
     """Return a way decided by its logit in float32, its score, where the probability is above one half."""
-    assert way.logits is not None
-    score = way.logits[1].float()
+    score = way.score.float()
     return way._replace(score=score, foreground=score.sigmoid() > 0.5)
 
 

@@ -18,7 +18,7 @@ SHOTS = (1, 5)
 def check_shapes(subject: Subject) -> str:
     """Predictions have the shapes, types and ranges of `Prediction`, labels those of `Classifier.answer`."""
     words, method = _examine(subject.method, subject.episode()), subject.method
-    if subject.segments and _predict(method, subject.episode(), keep=False).attention is not None:
+    if subject.segments and predict(method, subject.episode(), keep=False).attention is not None:
         raise ViolationError(
             "attention where keeps_soft_masks is False", "None", "compute it only where self.keeps_soft_masks"
         )
@@ -92,7 +92,7 @@ def check_empty_query(subject: Subject) -> str:
     return f"valid answer; {int((label_map > 0).sum())} of {label_map.numel()} pixels are taken for a way"
 
 
-def _predict(method: Method, episode: Episode, keep: bool) -> Prediction:
+def predict(method: Method, episode: Episode, keep: bool) -> Prediction:
     """Predict one episode with `keeps_soft_masks` as `keep` says."""
     assert isinstance(episode, EpisodeBatch)
     (single,), before = episode.split(), method.keeps_soft_masks
@@ -112,7 +112,7 @@ def _examine(method: Method, episode: Episode) -> str:
             labels = method.answer(episode)  # type: ignore[operator]
         _expect("the labels", labels, (queries,), (0, episode.ways - 1), torch.int64)
         return f"labels ({queries},) int64"
-    prediction = _predict(method, episode, keep=True)
+    prediction = predict(method, episode, keep=True)
     parts = ("label_map", "present", "presence_score", "logits", "probability", "attention")
     given = {name: value for name in parts if (value := getattr(prediction, name)) is not None}
     label_map = prediction.label_map

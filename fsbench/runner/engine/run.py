@@ -12,6 +12,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from fsbench.base.errors import SettingsError
+from fsbench.core.global_state import kept_global_state
 from fsbench.records.journal import Journal
 from fsbench.records.record import Record
 from fsbench.records.run_directory import RunDirectory
@@ -31,6 +32,7 @@ from fsbench.runner.engine.withheld_validation import withhold_validation
 log = logging.getLogger("fsbench")
 
 
+@kept_global_state()
 def run(config: RunConfig) -> Record | None:
     """Complete a run: train what is not trained, evaluate what is not evaluated, write one record.
 
@@ -44,6 +46,7 @@ def run(config: RunConfig) -> Record | None:
     return run_parsed(config.parse())
 
 
+@kept_global_state()
 def run_together(configs: Sequence[RunConfig]) -> None:
     """Complete runs of one test that train nothing, see `fsbench.runner.engine.identity.shared_walk`, in one walk.
 
@@ -63,6 +66,7 @@ def run_together(configs: Sequence[RunConfig]) -> None:
             evaluate_together(evaluations)
 
 
+@kept_global_state()
 def run_parsed(parsed: ParsedRun) -> Record | None:
     """Complete the run of settings that were read already; see `run`."""
     with leaving_process_group():

@@ -11,6 +11,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from fsbench.base.errors import SettingsError
 from fsbench.base.progress import shows_bar
+from fsbench.core.global_state import allow_tf32
 from fsbench.runner.engine.callbacks import (
     THREADS,
     EpisodicValidation,
@@ -49,8 +50,7 @@ def build_trainer(experiment: Experiment, folder: Path, count: Count) -> tuple[L
         SettingsError: Weights & Biases cannot be reached, or there are no threads.
     """
     options, division, arguments = experiment.options, experiment.division, experiment.trainer_arguments
-    torch.backends.cuda.matmul.allow_tf32 = options.tf32 in (True, "matmul")
-    torch.backends.cudnn.allow_tf32 = options.tf32 in (True, "convolutions")
+    allow_tf32(options.tf32 in (True, "matmul"), options.tf32 in (True, "convolutions"))
     threads = options.training_threads
     if threads is not None and threads < 1:
         raise SettingsError(f"run.training_threads is {threads}, expected a number of threads above 0")

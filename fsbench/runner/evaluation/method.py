@@ -1,7 +1,8 @@
 """A method of the suite as an object that answers a test: with the suite's loader, on one device."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import Any, get_args
@@ -11,12 +12,15 @@ from torch.utils.data import DataLoader
 
 from fsbench.base.errors import SettingsError, known_names
 from fsbench.core.evaluation import answering, choose_device, fresh_copy
+from fsbench.core.global_state import kept_global_state
 from fsbench.core.loading import LoadingConfig
+from fsbench.core.method import Method
 from fsbench.core.segmenter import Segmenter
 from fsbench.data.episodes.evaluation_order import evaluation_order
 from fsbench.datamodules.loading.episodes import ManifestEpisodes
 from fsbench.datamodules.loading.loader import Loader
 from fsbench.datamodules.loading.way_classes import WayClasses
+from fsbench.protocols.evaluation import Answerer
 from fsbench.protocols.test import Test
 from fsbench.protocols.view import InputResize
 from fsbench.records.evaluation import Answering
@@ -67,8 +71,8 @@ def answer_by_method(
     answered_by = Answering(
         name,
         counted,
-        partial(answering, method),
-        lambda: answering(fresh_copy(method)),
+        partial(_ready, method),
+        lambda: _ready(fresh_copy(method)),
         partial(_batches, method, counted, side, resized, options.get("workers", 0)),
         evaluation_order,
     )
@@ -76,6 +80,13 @@ def answer_by_method(
     parameters = method.num_trainable_parameters(ways), method.num_parameters(ways)
     follows_from = [side, method.describe(), _weights_sha256(method)]
     return answered_by, parameters, follows_from if resized == "protocol" else [*follows_from, resized]
+
+
+@contextmanager
+def _ready(method: Method) -> Iterator[Answerer]:
+    """Make a method ready to answer; random numbers, from which loaders draw, are the caller's again afterwards."""
+    with kept_global_state(), answering(method) as answer:
+        yield answer
 
 
 def _weights_sha256(method: Segmenter) -> str:

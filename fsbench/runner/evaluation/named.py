@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from fsbench.base.errors import SettingsError, known_names
+from fsbench.core.global_state import kept_global_state
 from fsbench.protocols.test import Test
 from fsbench.records.record import Record
 from fsbench.runner.config.run_config import RunConfig, run_options
@@ -21,6 +22,7 @@ OF_THE_DATA = ("workers",)
 """Options of the data that may be given."""
 
 
+@kept_global_state()
 def evaluate_named(method: str, test: Test, runs: str | Path, progress: bool, options: Mapping[str, Any]) -> Record:
     """Run a method on a test that `load_test` opened.
 

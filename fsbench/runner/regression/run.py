@@ -2,8 +2,7 @@
 
 import json
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -17,6 +16,7 @@ import yaml
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
+from fsbench.core.global_state import kept_global_state
 from fsbench.core.method import Method
 from fsbench.core.released_format import WRITTEN_BY
 from fsbench.data.dataset import SegmentationIndex
@@ -80,7 +80,8 @@ def observe(case: Case, data: Path) -> CaseRun:
         case: method and settings.
         data: folder of the data set.
     """
-    with _one_thread(), tempfile.TemporaryDirectory() as folder:
+    with kept_global_state(), tempfile.TemporaryDirectory() as folder:
+        torch.set_num_threads(1)  # their number changes how sums are rounded
         runs, observer = Path(folder), _Observer()
         first: Path | None = None
         training = None
@@ -135,17 +136,6 @@ def environment() -> dict[str, str]:
     """Return the package versions and the processor's instruction set, on which rounding depends."""
     versions = {name: metadata.version(name) for name in PACKAGES}
     return versions | {"instructions": torch.backends.cpu.get_cpu_capability()}
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Use one thread within the block: the number of threads changes how sums are rounded."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _run(experiment: Experiment, observer: "_Observer") -> Record:

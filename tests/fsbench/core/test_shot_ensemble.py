@@ -84,7 +84,7 @@ def test_the_attention_of_an_ensemble_is_the_mean_of_the_shots_that_have_any(sil
 def test_averages():
     x = logits(3)
     probability = x.softmax(2)[:, :, 1].mean(0)
-    torch.testing.assert_close(combine(x, "average").scores, probability)
+    torch.testing.assert_close(combine(x, "average").scores, probability.logit())
     torch.testing.assert_close(combine(x, "average").probability, probability)
     assert torch.equal(combine(x, "average")[1], probability > 0.5)
     mean = x.mean(0)
@@ -97,10 +97,33 @@ def test_guided_average_weighs_shots_and_falls_back_to_the_plain_one():
     p = x.softmax(2)[:, :, 1]
     weights = torch.tensor([[0.2, 0.0], [0.6, 0.0], [0.0, 0.0]])
     scores, foreground, probability = combine(x, "cross_guided", weights)
-    assert torch.equal(probability, scores)
-    torch.testing.assert_close(scores[0], 0.25 * p[0, 0] + 0.75 * p[1, 0])
-    torch.testing.assert_close(scores[1], p[:, 1].mean(0))
-    assert torch.equal(foreground, scores > 0.5)
+    torch.testing.assert_close(scores, probability.logit())
+    torch.testing.assert_close(probability[0], 0.25 * p[0, 0] + 0.75 * p[1, 0])
+    torch.testing.assert_close(probability[1], p[:, 1].mean(0))
+    assert torch.equal(foreground, probability > 0.5)
+
+
+@pytest.mark.parametrize("strategy", ENSEMBLES)
+@pytest.mark.parametrize("margins", [(17, 18), (300, 301), (18, 17)])
+def test_ways_whose_probability_is_1_are_told_apart(strategy, margins):
+    x = torch.zeros(3, 2, 2, 1, 1)
+    x[:, :, 1, 0, 0] = torch.tensor(margins) + torch.tensor([[0.0], [0.25], [0.5]])
+    weights = torch.full((3, 2), 0.5)
+    found = combine(x, strategy, weights if strategy == "cross_guided" else None)
+    assert bool((found.probability == 1).all())
+    assert label_map(found.scores, found.foreground).item() == 1 + int(margins[1] > margins[0])
+
+
+@pytest.mark.parametrize("strategy", ["vote", "hsnet_vote"])
+def test_votes_come_before_logits(strategy):
+    x = torch.full((3, 2, 2, 1, 1), 0.0)
+    x[:, 0, 1] = torch.tensor([1.0, 1.0, 1.0])[:, None, None]
+    x[:, 1, 1] = torch.tensor([900.0, 900.0, -1.0])[:, None, None]
+    if strategy == "hsnet_vote":  # another pixel has the most votes
+        x = x.repeat(1, 1, 1, 1, 2)
+        x[:, 1, 1, 0, 1] = 1
+    found = combine(x, strategy)
+    assert label_map(found.scores, found.foreground)[0, 0] == 1
 
 
 @pytest.mark.parametrize("strategy", ENSEMBLES)

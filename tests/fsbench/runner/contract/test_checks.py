@@ -119,6 +119,14 @@ def test_other_ways_to_break_a_rule_are_found(name, method, message):
     assert "expected" in outcome.text and len(outcome.text.splitlines()) == 1
 
 
+def test_ways_that_tie_at_probability_1_are_counted():
+    """Those of a method that compares probabilities, such as EMAT; confident logits themselves still differ."""
+    assert run_check("way-order", Subject(broken.Confident, 32)).status == "ok"
+    outcome = run_check("way-order", Subject(broken.ComparesProbabilities, 32))
+    assert outcome.status == "failed" and "compare ways by their logits" in outcome.text
+    assert re.search(r"; \d{3,} pixels tie at probability 1, where the first way wins; expected", outcome.text), outcome
+
+
 @pytest.mark.parametrize("method", [broken.ReadsNamesOfClasses, broken.HandlesHints])
 def test_what_is_no_truth_may_be_read(method):
     assert run_check("truth", Subject(method, 32)).status == "ok"

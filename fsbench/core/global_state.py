@@ -1,0 +1,107 @@
+"""Switches of the process that a run sets: in one place, and given back after it, since a notebook goes on."""
+
+import logging
+import os
+import random
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+
+backends: Any = torch.backends  # whose own types lack `conv` and `rnn`
+
+Switch = tuple[Callable[[], Any], Callable[[Any], object]]
+"""A function that reads a value of this process, and one that sets it."""
+
+
+def allow_tf32(matmul: bool, convolutions: bool) -> None:
+    """Let CUDA compute matrix products, or convolutions, in TF32 or not, whatever was set before.
+
+    torch has an older and a newer interface for each. It refuses to read by the older one where both differ, as
+    Lightning and torch.compile do. So both are set alike, and the CPU is kept from rounding its convolutions.
+    """
+    torch.set_float32_matmul_precision("high" if matmul else "highest")
+    backends.cudnn.allow_tf32 = convolutions
+    for part in (backends.cudnn.conv, backends.cudnn.rnn):
+        part.fp32_precision = "tf32" if convolutions else "ieee"
+    for part in (backends.mkldnn.conv, backends.mkldnn.rnn):
+        part.fp32_precision = "ieee"
+
+
+def tf32_allowed() -> list[bool]:
+    """Return whether CUDA's matrix products, and its convolutions, are computed in TF32."""
+    return [part.fp32_precision == "tf32" for part in (backends.cuda.matmul, backends.cudnn.conv)]
+
+
+@contextmanager
+def kept_global_state() -> Iterator[None]:
+    """Give the switches of this process back as they were before the block; it decorates functions, too.
+
+    They are `SWITCHES` and the filters of warnings.
+    """
+    before = []
+    for get, give_back in SWITCHES:
+        with suppress(RuntimeError):  # of torch, where its two interfaces differ: the newer one's switches follow
+            before.append((give_back, get()))
+    with warnings.catch_warnings():
+        try:
+            yield
+        finally:
+            for give_back, value in before:
+                give_back(value)
+
+
+def _attribute(owner: Any, name: str) -> Switch:
+    return partial(getattr, owner, name), partial(setattr, owner, name)
+
+
+def _level(name: str) -> Switch:
+    logger = logging.getLogger(name)
+    return lambda: logger.level, logger.setLevel
+
+
+def _set_environment(values: dict[str, str]) -> None:
+    for name in os.environ.keys() - values:
+        del os.environ[name]
+    os.environ.update(values)
+
+
+def _states_of_gpus() -> list[torch.Tensor]:
+    return torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
+
+
+def _gpu() -> int | None:
+    return torch.cuda.current_device() if torch.cuda.is_initialized() else None
+
+
+def _choose_gpu(number: int | None) -> None:
+    if number is not None:
+        torch.cuda.set_device(number)
+
+
+SWITCHES: tuple[Switch, ...] = (
+    _attribute(backends.cuda.matmul, "allow_tf32"),  # which the next one sets, too, and finer
+    (torch.get_float32_matmul_precision, torch.set_float32_matmul_precision),
+    *(_attribute(backends.cudnn, name) for name in ("allow_tf32", "benchmark", "deterministic")),
+    *(
+        _attribute(part, "fp32_precision")
+        for library in (backends.cudnn, backends.mkldnn)
+        for part in (library.conv, library.rnn)
+    ),
+    *(_attribute(library.matmul, "fp32_precision") for library in (backends.cuda, backends.mkldnn)),
+    (torch.get_deterministic_debug_mode, torch.set_deterministic_debug_mode),
+    (torch.get_num_threads, torch.set_num_threads),
+    (torch.get_default_dtype, torch.set_default_dtype),
+    (torch.get_rng_state, torch.set_rng_state),
+    (_states_of_gpus, torch.cuda.set_rng_state_all),
+    (_gpu, _choose_gpu),
+    (random.getstate, random.setstate),
+    (np.random.get_state, np.random.set_state),
+    (lambda: dict(os.environ), _set_environment),
+    *map(_level, ("lightning", "lightning.pytorch", "lightning.fabric", "transformers")),
+)
+"""What is given back, in this order: of torch's two interfaces to TF32 the older one first."""
