@@ -182,7 +182,7 @@ class Segmenter(ImageFeatures):
 
     def output(self, query: Features, state: State) -> Any:
         """Return what `segment` says, as an `Output` where that is logits alone."""
-        with unchanged(f"segment() of {type(self).__name__}", query=query, support=state):
+        with unchanged(f"segment() of {type(self).__name__}", query=query, support=state if self.keeps_states else ()):
             output = self.segment(query, state)
         return Output(output) if isinstance(output, Tensor) else output
 

@@ -17,7 +17,7 @@ def resize_by_pil(
     (fss-protocol §4, fscs-protocol §6).
 
     Args:
-        image: PIL's, or (H, W), (H, W, 3) uint8; maps of other types by the nearest pixel alone.
+        image: PIL's, grey or RGB, or (H, W), (H, W, 3) uint8; maps of other types by the nearest pixel alone.
         height, width: of the result.
         rule: PIL's filter; by default a triangle.
 

@@ -56,7 +56,12 @@ def plain_checkpoint(checkpoint: dict[str, Any]) -> dict[str, Any]:
         CheckpointError: an entry can be no plain value; the message names it.
     """
     types: dict[Place, Note] = {}
-    content = {key: plain(value, (key,), types) for key, value in checkpoint.items()}
+    try:
+        content = {key: plain(value, (key,), types) for key, value in checkpoint.items()}
+    except RecursionError:
+        raise CheckpointError(
+            "the checkpoint of this training would hold an entry that contains itself; expected plain values"
+        ) from None
     return content | {TYPES: types} if types else content
 
 
@@ -102,6 +107,10 @@ def plain(value: Any, place: Place, types: dict[Place, Note]) -> Any:
         return copy
     counterpart = _counterpart(value)
     if counterpart is None:
+        if isinstance(value, str):  # such as torch.__version__, or an Enum of texts: equal to what is written
+            return str.__str__(value)
+        if isinstance(value, int | float):
+            return int(value) if isinstance(value, int) else float(value)
         raise _not_plain(value, place)
     content, types[place] = counterpart
     return plain(content, place, types)
@@ -152,7 +161,8 @@ def _not_plain(value: Any, place: Place) -> CheckpointError:
     return CheckpointError(
         f"the checkpoint of this training would hold {keys} ({type(value).__name__}), which nobody can read without "
         "running code that the file names; expected tensors, numbers, texts, lists, dicts, sets, paths or NumPy's "
-        "arrays; save the numbers and texts of this object instead, and make it anew from them where they are loaded"
+        "arrays of numbers; save the numbers and texts of this object instead (of a schedule in its state_dict()), and "
+        "make it anew from them where they are loaded"
     )
 
 
