@@ -6,6 +6,7 @@ which are parted here.
 """
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import is_dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
@@ -289,6 +290,7 @@ class Method(L.LightningModule):
         data = self._data_module()
         if data is not None and not data.counts_validation_elsewhere:
             self.check_data(data)
+            _check_processes(data, stage, self.trainer)
             data.needs = self.needs
             self.backbone.cache.clear()
 
@@ -315,6 +317,7 @@ class Method(L.LightningModule):
     def on_validation_epoch_end(self) -> None:
         if not self._data.counts_validation_elsewhere:
             self.log_scores("val", self._validation[0].compute())  # sums over all ranks first
+            _wait_for_all()
 
     # Test
 
@@ -332,6 +335,7 @@ class Method(L.LightningModule):
         if distributed.is_available() and distributed.is_initialized():
             gathered: list[Any] = [None] * distributed.get_world_size()
             distributed.all_gather_object(gathered, rows)
+            _wait_for_all()
             rows = [row for of_rank in gathered for row in of_rank]
         tested, every = {row["episode"] for row in rows}, data.manifest.episodes
         manifest = replace(data.manifest, episodes=tuple(episode for episode in every if episode.index in tested))
@@ -395,3 +399,22 @@ class Method(L.LightningModule):
                 "trainer.test(method, datamodule=EpisodicDataModule(...))"
             )
         return data
+
+
+def _check_processes(data: "DataModule", stage: str, trainer: L.Trainer) -> None:
+    """Raise SettingsError where a process would have no episode, whose evaluation Lightning skips without a word."""
+    processes = trainer.world_size
+    validates = stage in ("fit", "validate") and data.validates and bool(trainer.limit_val_batches)
+    manifest = data.validation_manifest if validates else data.manifest if stage == "test" else None
+    if manifest is not None and len(manifest.episodes) < processes:
+        raise SettingsError(
+            f"the {'validation' if validates else 'test'} has {len(manifest.episodes)} episodes, fewer than the "
+            f"{processes} processes of this Trainer; give it devices={len(manifest.episodes)} or fewer"
+        )
+
+
+def _wait_for_all() -> None:
+    """Wait until every process has what was gathered: one that ends before closes the connections of the others."""
+    if distributed.is_available() and distributed.is_initialized():
+        with suppress(RuntimeError):  # of a process that had waited, and has ended
+            distributed.barrier()

@@ -116,7 +116,7 @@ from fsbench.datamodules.datasets.folder import Folder
 from fsbench.datamodules.episodic import EpisodicDataModule
 from fsbench.methods.prototype import Prototype
 
-test, loading = EpisodicTest(way=2, episodes=7), Loading(workers=0)
+test, loading = EpisodicTest(way=2, episodes=int(sys.argv[3])), Loading(workers=0)
 data = EpisodicDataModule(Folder(sys.argv[1]), test, loading=loading, image_size=32)
 trainer = L.Trainer(
     devices=int(sys.argv[2]), strategy="ddp" if sys.argv[2] == "2" else "auto", accelerator="cpu", logger=False,
@@ -127,17 +127,31 @@ pathlib.Path(f"{sys.argv[2]}-{trainer.global_rank}.json").write_text(json.dumps(
 """
 
 
+def script(folder, blocks_folder, processes, episodes):
+    """Run `SCRIPT` in a folder."""
+    (folder / "script.py").write_text(SCRIPT)
+    return subprocess.run(
+        [sys.executable, "script.py", str(blocks_folder), str(processes), str(episodes)],
+        cwd=folder, env=os.environ | safe_imports(), capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+
+
+@pytest.mark.slow(6)
+def test_fewer_episodes_than_processes_are_refused(blocks_folder, tmp_path):
+    """Lightning skips the test in a process without a batch, and gives no scores and status 0."""
+    done = script(tmp_path, blocks_folder, 2, 1)
+    assert done.returncode and "the test has 1 episodes, fewer than the 2 processes of this Trainer" in done.stderr
+    assert "Connection closed" not in done.stderr and not [*tmp_path.glob("*.json")]
+
+
 @pytest.mark.slow(15)
-def test_two_processes_log_the_scores_of_one(blocks_folder, tmp_path):
-    """Seven episodes give the processes unequal shares."""
-    (tmp_path / "script.py").write_text(SCRIPT)
+@pytest.mark.parametrize("episodes", [3, 7])
+def test_two_processes_log_the_scores_of_one(blocks_folder, tmp_path, episodes):
+    """Odd numbers of episodes give the processes unequal shares, so that they end one after the other."""
     found = []
     for processes in (1, 2):
-        done = subprocess.run(
-            [sys.executable, "script.py", str(blocks_folder), str(processes)],
-            cwd=tmp_path, env=os.environ | safe_imports(), capture_output=True, text=True, timeout=300,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
+        done = script(tmp_path, blocks_folder, processes, episodes)
+        assert done.returncode == 0 and "Traceback" not in done.stderr, done.stderr
         files = sorted(tmp_path.glob(f"{processes}-*.json"))
         assert len(files) == processes
         found += [json.loads(file.read_text()) for file in files]

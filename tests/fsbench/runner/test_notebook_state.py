@@ -11,6 +11,8 @@ import torch
 from torch import backends
 
 import fsbench
+import fsbench.runner.evaluation.method
+import fsbench.runner.evaluation.named
 from fsbench.methods.prototype import Prototype
 from fsbench.networks.backbones.base import BackboneConfig
 from fsbench.runner.config.run_config import RunConfig
@@ -32,7 +34,7 @@ def state():
         "type": torch.get_default_dtype(),
         "random": (random.getstate(), str(np.random.get_state()), torch.get_rng_state().tolist()),
         "grad": torch.is_grad_enabled(),
-        "warnings": (list(warnings.filters), warnings.showwarning),
+        "warnings": ([one for one in warnings.filters if one[1]], warnings.showwarning),  # others come with imports
         "loggers": [(each.level, each.propagate, list(each.handlers)) for each in loggers],
         "environment": dict(os.environ),
     }
