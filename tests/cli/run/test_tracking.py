@@ -13,7 +13,7 @@ from fsbench.base.errors import SettingsError
 from fsbench.records.record import find_records
 from fsbench.runner.engine.loggers import wandb_mode
 from tests.cli.conftest import environment_of_test
-from tests.cli.processes import the_record
+from tests.cli.processes import in_journal, the_record, wait_for
 
 
 def offline_records(file: Path):
@@ -121,6 +121,46 @@ def test_an_offline_run_asks_for_no_key_and_says_nothing_of_its_own(bench_argume
     logged = {key: value for row in history for key, value in row.items()}
     assert logged["test/mIoU"] == pytest.approx(record.run.scores["mIoU"])
     assert not (tmp_path / "home" / ".netrc").exists()
+
+
+def offline_values(folder: Path) -> dict[tuple[str, int], float]:
+    """Name and training step -> the value that an offline run of W&B has."""
+    (file,) = folder.glob("*.wandb")
+    rows = [tree(r.history.item) for r in offline_records(file) if r.HasField("history")]
+    return {
+        (name, row["trainer/global_step"]): value
+        for row in rows
+        for name, value in row.items()
+        if name.partition("/")[0] in ("train", "val", "test")
+    }
+
+
+@pytest.mark.slow(40)
+def test_an_offline_run_that_was_killed_in_its_test_is_whole(bench_arguments, tmp_path):
+    """The folders that the last line names hold together what an undisturbed run's has, at the same steps."""
+    environment = environment_of_test(tmp_path) | {"WANDB": "offline"}
+
+    def command(runs: str) -> list[str]:
+        more = ("--data.test.episodes=120", "--trainer.log_every_n_steps=1")
+        return [sys.executable, "-m", "fsbench", *bench_arguments("hsnet", tmp_path / runs, *more)]
+
+    def finished(runs: str) -> tuple[dict[tuple[str, int], float], list[Path]]:
+        done = subprocess.run(command(runs), env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        (told,) = (line for line in done.stderr.splitlines() if "W&B" in line)
+        folders = [Path(word) for word in told.partition("wandb sync ")[2].split()]
+        return {key: value for folder in folders for key, value in offline_values(folder).items()}, folders
+
+    whole, (_,) = finished("whole")
+    process = subprocess.Popen(command("runs"), env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    wait_for(lambda: in_journal(tmp_path / "runs"), process)
+    process.kill()
+    process.wait()
+    found, folders = finished("runs")
+    assert len(folders) == 2 and folders == sorted((tmp_path / "runs").glob("*/wandb/offline-run-*"))
+    assert found == pytest.approx(whole)
+    assert {name: step for name, step in whole if name.startswith(("test", "val"))}.keys() >= {"test/mIoU", "val/mIoU"}
+    assert {step for name, step in whole if name == "test/mIoU"} == {6}
 
 
 @pytest.mark.parametrize(
