@@ -5,14 +5,12 @@ image.
 """
 
 import os
-import shlex
 from collections.abc import Iterable, Sequence
 from math import isnan
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import polars as pl
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
@@ -52,8 +50,7 @@ def wandb_logger(experiment: Experiment, work: Path) -> WandbLogger | None:
 
     Its id follows from the run's folder, so that a run that goes on is the same run there; under a sweep's agent the
     id is the agent's. The project is that of the variable WANDB_PROJECT, or fsbench. It is offline where WANDB or W&B's
-    own WANDB_MODE says so, and then asks for no key. Offline, each start has a folder of its own, and a kill leaves
-    little in it: a start that goes on begins with the curves of those before.
+    own WANDB_MODE says so, and then asks for no key.
 
     Args:
         experiment: the run's settings.
@@ -82,8 +79,6 @@ def wandb_logger(experiment: Experiment, work: Path) -> WandbLogger | None:
         tags=[experiment.options.name, *words, experiment.method.backbone.name],
         config=experiment.identity.as_json() | {"folder": name, "trainer": experiment.trainer_settings},
     )
-    if offline and run is not None:
-        _log_earlier(run, experiment.folder)
     return WandbLogger(name, work, id=identifier, project=project, experiment=run)
 
 
@@ -103,14 +98,6 @@ def _start(**arguments: Any) -> Any:
     run.define_metric("trainer/global_step")  # as Lightning has it: the axis of all others
     run.define_metric("*", step_metric="trainer/global_step", step_sync=True)
     return run
-
-
-def _log_earlier(run: Any, folder: Path) -> None:
-    """Log the curves that earlier starts of a run have left in its folder, in the order of their steps."""
-    frames = [pl.read_csv(file, infer_schema_length=None) for file in sorted(folder.glob("curves/*/metrics.csv"))]
-    for row in pl.concat(frames, how="diagonal_relaxed").sort("step", maintain_order=True).to_dicts() if frames else []:
-        values = {key: value for key, value in row.items() if value is not None}
-        run.log(values | {"trainer/global_step": values.pop("step")})
 
 
 @rank_zero_only
@@ -167,11 +154,10 @@ def _log_wandb(logger: WandbLogger, record: Record, rows: Sequence[ResultRow], i
     if image_file.is_file():
         panels["predictions"] = wandb.Image(str(image_file), caption=record.path.name)
     run.log(panels)
-    folders = sorted(Path(run.dir).parents[1].glob(f"offline-run-*-{run.id}"))  # one of each start
+    folder = Path(run.dir).parent
     run.finish()
     if run.offline:
-        where, sent = (join(map(str, folders)) for join in (" and ".join, shlex.join))
-        print_progress(f"W&B: this run is offline in {where}; send it with: wandb sync {sent}")
+        print_progress(f"W&B: this run is offline in {folder}; send it with: wandb sync {folder}")
 
 
 def _table(wandb: Any, kind: str, rows: Sequence[ResultRow]) -> Any:

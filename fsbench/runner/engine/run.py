@@ -120,12 +120,11 @@ def _begun(experiment: Experiment, directory: RunDirectory) -> tuple[L.Trainer, 
     trainer, best = build_trainer(experiment, directory.path, count_validation)
     sheet = PredictionSheet(experiment.data)
 
+    def log_scores(journal: Journal, record: Record) -> None:
+        log_record(trainer.loggers, record, trainer.global_step)
+
     def prepare() -> Evaluation:
         preparation = prepare_method(experiment, trainer, training_data, directory, best)
-
-        def log_scores(journal: Journal, record: Record) -> None:
-            log_record(trainer.loggers, record, preparation.steps)
-
         listeners = (sheet.draw, log_scores)  # the sheet first: loggers send it
         return Evaluation(experiment, trainer, directory, preparation, listeners, sheet.shown)
 

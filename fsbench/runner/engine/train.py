@@ -32,12 +32,10 @@ class Preparation:
         checkpoint_sha256: hash of the checkpoint that the training or the adaptation chose; None where there was none.
         facts: entries of the record about it: the checkpoint's name and validation mIoU and the cost of the training,
             the calibrated settings, the outcome of the adaptation.
-        steps: of the training, by whatever process; 0 without one.
     """
 
     checkpoint_sha256: str | None = None
     facts: dict[str, Any] = field(default_factory=dict)
-    steps: int = 0
 
 
 def prepare_method(
@@ -54,12 +52,11 @@ def prepare_method(
     """
     if experiment.method.needs.adaptation is not None:
         trained = _train(experiment, trainer, data, directory, best) if experiment.trains else {}
-        steps = trained.pop("steps", 0)
         adapted = adapt(experiment, trainer, directory)
-        return Preparation(adapted["checkpoint_sha256"], trained | {"adaptation": adapted}, steps)
+        return Preparation(adapted["checkpoint_sha256"], trained | {"adaptation": adapted})
     if experiment.trains:
         facts = _train(experiment, trainer, data, directory, best)
-        return Preparation(facts.pop("checkpoint_sha256"), facts, facts.pop("steps"))
+        return Preparation(facts.pop("checkpoint_sha256"), facts)
     if experiment.method.needs.calibration:
         log.info("calibrating on base classes")
         device, episodes = trainer.strategy.root_device, experiment.data.calibration_episodes()
@@ -74,7 +71,7 @@ def _train(
     """Train unless that is done, and load the chosen checkpoint into the method.
 
     Returns:
-        The checkpoint's name, hash and validation mIoU, the number of steps, and what training cost.
+        The checkpoint's name, hash and validation mIoU, and what training cost.
     """
     finished = directory.path / TRAINED
     if not finished.is_file():
@@ -113,7 +110,6 @@ def _fit(
         "checkpoint_sha256": sha256_file(checkpoint),
         **({"validation_mIoU": float(best.best_model_score or 0)} if experiment.data.validates else {}),
         "epochs": trainer.current_epoch,
-        "steps": trainer.global_step,
         **({"ended_early": end} if (end := plan.end(trainer)) else {}),
         "step": step_division_facts(division, experiment.method, experiment.trainer_settings["sync_batchnorm"]),
         "training_seconds": meter.seconds,
