@@ -71,6 +71,7 @@ class Slurm:
         script = folder / "job.sh"
         script.write_text('#!/bin/bash\nexec srun "$@"\n')
         options = [
+            "--job-name=bash",  # by which Lightning takes a job for a shell
             f"--ntasks-per-node={tasks}",
             f"--chdir={folder}",
             f"--output={folder}/job.log",

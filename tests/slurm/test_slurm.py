@@ -13,7 +13,7 @@ from fsbench.runner.grid.spec import read_grid
 from tests.cli.commands import images_of, run_command
 from tests.cli.conftest import environment_of_test
 from tests.cli.pausing import pause_training
-from tests.cli.processes import same, the_record
+from tests.cli.processes import GOES_ON, same, the_record, wait_for
 from tests.config_words import config_words
 from tests.slurm.cluster import processes_of, started_slurm
 
@@ -43,15 +43,18 @@ def equal(record: Record, whole: Record) -> None:
 
 
 def test_a_grid_as_an_array_of_jobs(slurm, fsbench, warm, small_demo, tmp_path):
-    """With the records of the same grid on this machine; a job that fails is reported; no accounts are said once."""
+    """With the records of the same grid on this machine; a job that fails is reported; no accounts are said once.
+
+    The site exports nothing, as many do.
+    """
     extra = ["--data.test.episodes=6", "--data.loading.workers=0", images_of(small_demo)[0]]
     given = {"methods": ["prototype"], "datasets": ["demo"], "folds": [0, 1], "data_roots": {"demo": str(small_demo)}}
     (tmp_path / "good.yaml").write_text(yaml.safe_dump(given | {"extra": extra}))
     bad = given | {"methods": ["emat"], "folds": [0], "extra": [*extra, "--trainer.limit_train_batches=0"]}
     (tmp_path / "bad.yaml").write_text(yaml.safe_dump(bad))
     jobs = ["--executor", "slurm", "--array", "2", "--set", "timeout_min=10"]
-    folder, here = tmp_path / "jobs", tmp_path / "here"
-    done = fsbench("grid", "good.yaml", "bad.yaml", "--runs", str(folder), "--run", *jobs, **slurm.environment)
+    folder, here, site = tmp_path / "jobs", tmp_path / "here", slurm.environment | {"SBATCH_EXPORT": "NONE"}
+    done = fsbench("grid", "good.yaml", "bad.yaml", "--runs", str(folder), "--run", *jobs, **site)
     assert done.returncode == 1 and done.stderr.count(": done") == 2 and "Traceback" not in done.stderr, done.stderr
     assert "training ended without a validation" in done.stderr and "3 runs: 2 done, 1 begun" in done.stdout
     assert done.stderr.count("sacct") == 1 and "Bypassing" not in done.stderr
@@ -64,8 +67,28 @@ def test_a_grid_as_an_array_of_jobs(slurm, fsbench, warm, small_demo, tmp_path):
         equal(one, other)
 
 
+def test_a_job_that_is_out_of_time_is_requeued_and_goes_on(slurm, spawn, small_demo, tmp_path):
+    """At the signal that SLURM sends before the limit of a job; then it is cancelled. The grid says how it ended."""
+    few = ["--data.test.episodes=8", "--data.training.batch_size=4", "--data.training.validation_episodes=2"]
+    few += ["--data.loading.workers=0", "--trainer.max_epochs=3", "--trainer.limit_train_batches=2"]
+    extra = [*few, "--trainer.accelerator=cpu", images_of(small_demo)[0], *pause_training(tmp_path / "goes on")]
+    given = {"methods": ["hsnet"], "datasets": ["demo"], "folds": [0], "data_roots": {"demo": str(small_demo)}}
+    (tmp_path / "grid.yaml").write_text(yaml.safe_dump(given | {"extra": extra}))
+    jobs = ["--executor", "slurm", "--set", "timeout_min=10"]
+    grid = spawn("grid", "grid.yaml", "--runs", "runs", "--run", *jobs, **slurm.environment)
+    wait_for(lambda: any(tmp_path.glob("runs/*/checkpoints/last.ckpt")), grid)
+    (note,) = tmp_path.glob("runs/.grid/configs/*.job")
+    slurm.call("scancel", "--signal=USR2", note.read_text())
+    (log,) = tmp_path.glob("runs/*/run.log")
+    wait_for(lambda: "training continues from" in log.read_text(), grid)
+    slurm.call("scancel", note.read_text())
+    _, err = grid.communicate(timeout=240)
+    assert grid.returncode == 1 and err.count(": failed") == 1, err
+    assert f"hsnet demo fold 0 failed (cancelled); {GOES_ON}; the end of runs/.grid/logs/hsnet-" in err
+
+
 def test_a_training_in_two_tasks_is_requeued_and_cancelled_and_goes_on(slurm, finish, training, tmp_path):
-    """The record of two processes that nobody disturbed, and the hash of one process."""
+    """The record of two processes that nobody disturbed, and the hash of one process. The job is called bash."""
     whole, runs, goes_on = tmp_path / "whole", tmp_path / "runs", tmp_path / "goes on"
     environment, pauses = environment_of_test(tmp_path), pause_training(goes_on)
     goes_on.touch()

@@ -247,3 +247,13 @@ def _trained_on(source: Path, written_by: dict[str, Any], weights: Path | None) 
             "give the file of Swin's authors with the same weights"
         )
     return frozen
+
+
+def trained_steps(folder: Path) -> int:
+    """Return the training steps of the last checkpoint in a run's folder; 0 where nothing is trained.
+
+    Raises:
+        CheckpointError: it cannot be read.
+    """
+    last = folder / "checkpoints" / "last.ckpt"
+    return int(read_checkpoint(last)["global_step"]) if last.is_file() else 0

@@ -4,8 +4,10 @@ A finished run's scores go to every logger; W&B also gets tables, charts and the
 image.
 """
 
+import csv
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from math import isnan
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ from fsbench.base.terminal import print_progress
 from fsbench.records.record import Record
 from fsbench.results.rows.row import ALL, CLASS, SIZE, ResultRow, scores_of
 from fsbench.results.tables.table import build_blocks
+from fsbench.runner.engine.checkpoint import trained_steps
 from fsbench.runner.engine.experiment import Experiment
 
 MODES = ("online", "offline", "off")
@@ -79,7 +82,27 @@ def wandb_logger(experiment: Experiment, work: Path) -> WandbLogger | None:
         tags=[experiment.options.name, *words, experiment.method.backbone.name],
         config=experiment.identity.as_json() | {"folder": name, "trainer": experiment.trainer_settings},
     )
+    if run is not None and offline:  # W&B writes in blocks, and a process that was killed has not written its last ones
+        for values in earlier_curves(work, trained_steps(work)):
+            run.log(values)
     return WandbLogger(name, work, id=identifier, project=project, experiment=run)
+
+
+def earlier_curves(folder: Path, steps: int) -> Iterator[Mapping[str, float]]:
+    """Yield the values of each step below `steps` in the curves of a run's earlier starts, under W&B's names.
+
+    Of a step that was trained twice, the later values count.
+    """
+    found: dict[int, dict[str, float]] = {}
+    files = (folder / "curves").glob("version_*/metrics.csv")
+    for file in sorted(files, key=lambda file: (len(file.parent.name), file.parent.name)):
+        with file.open(newline="") as lines:
+            for row in csv.DictReader(lines):
+                with suppress(ValueError, TypeError):  # a line that a killed process has not ended
+                    values = {name: float(value) for name, value in row.items() if value}
+                    found.setdefault(int(values.pop("step", steps)), {}).update(values)
+    for step in sorted(step for step in found if step < steps):
+        yield {**found[step], "trainer/global_step": step}
 
 
 @rank_zero_only
@@ -157,7 +180,8 @@ def _log_wandb(logger: WandbLogger, record: Record, rows: Sequence[ResultRow], i
     folder = Path(run.dir).parent
     run.finish()
     if run.offline:
-        print_progress(f"W&B: this run is offline in {folder}; send it with: wandb sync {folder}")
+        starts = " ".join(map(str, sorted(folder.parent.glob(f"offline-run-*-{run.id}"))))  # by their times
+        print_progress(f"W&B: this run is offline in {folder}; send it with: wandb sync {starts}")
 
 
 def _table(wandb: Any, kind: str, rows: Sequence[ResultRow]) -> Any:

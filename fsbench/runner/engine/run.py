@@ -18,6 +18,7 @@ from fsbench.records.record import Record
 from fsbench.records.run_directory import RunDirectory
 from fsbench.runner.config.parse import ParsedRun
 from fsbench.runner.config.run_config import RunConfig
+from fsbench.runner.engine.checkpoint import trained_steps
 from fsbench.runner.engine.evaluate import Evaluation, evaluate, evaluate_together
 from fsbench.runner.engine.experiment import Experiment
 from fsbench.runner.engine.loggers import log_record
@@ -121,7 +122,7 @@ def _begun(experiment: Experiment, directory: RunDirectory) -> tuple[L.Trainer, 
     sheet = PredictionSheet(experiment.data)
 
     def log_scores(journal: Journal, record: Record) -> None:
-        log_record(trainer.loggers, record, trainer.global_step)
+        log_record(trainer.loggers, record, trainer.global_step or trained_steps(record.path))
 
     def prepare() -> Evaluation:
         preparation = prepare_method(experiment, trainer, training_data, directory, best)
