@@ -6,6 +6,7 @@ image.
 
 import csv
 import os
+import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from math import isnan
@@ -180,7 +181,7 @@ def _log_wandb(logger: WandbLogger, record: Record, rows: Sequence[ResultRow], i
     folder = Path(run.dir).parent
     run.finish()
     if run.offline:
-        starts = " ".join(map(str, sorted(folder.parent.glob(f"offline-run-*-{run.id}"))))  # by their times
+        starts = shlex.join(map(str, sorted(folder.parent.glob(f"offline-run-*-{run.id}"))))  # by their times
         print_progress(f"W&B: this run is offline in {folder}; send it with: wandb sync {starts}")
 
 
