@@ -1,14 +1,13 @@
 """`fsbench grid`: show what of a grid is done, and run the rest."""
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from fsbench.base.errors import SettingsError
-from fsbench.base.files import make_folder
+from fsbench.base.files import make_folder, parse_json
 from fsbench.base.progress import track
 from fsbench.base.terminal import one_line, print_block, print_line
 from fsbench.cli.options import add_format, add_metrics, add_runs_folder, data_roots, pairs
@@ -122,6 +121,6 @@ def choose_executor(options: argparse.Namespace) -> Executor | None:
 def _plain(text: str) -> Any:
     """Return a value of --set: a number, a list or anything else that is JSON, or else the text itself."""
     try:
-        return json.loads(text)
+        return parse_json(text)
     except ValueError:
         return text

@@ -19,7 +19,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from fsbench.base.environment import can_be_used
 from fsbench.base.errors import SettingsError, known_names
-from fsbench.base.files import fingerprint
+from fsbench.base.files import fingerprint, read_text
 from fsbench.base.files.images import open_image
 from fsbench.base.terminal import print_progress
 from fsbench.records.record import Record
@@ -97,11 +97,10 @@ def earlier_curves(folder: Path, steps: int) -> Iterator[Mapping[str, float]]:
     found: dict[int, dict[str, float]] = {}
     files = (folder / "curves").glob("version_*/metrics.csv")
     for file in sorted(files, key=lambda file: (len(file.parent.name), file.parent.name)):
-        with file.open(newline="") as lines:
-            for row in csv.DictReader(lines):
-                with suppress(ValueError, TypeError):  # a line that a killed process has not ended
-                    values = {name: float(value) for name, value in row.items() if value}
-                    found.setdefault(int(values.pop("step", steps)), {}).update(values)
+        for row in csv.DictReader(read_text(file, "counts").splitlines()):
+            with suppress(ValueError, TypeError):  # a line that a killed process has not ended
+                values = {name: float(value) for name, value in row.items() if value}
+                found.setdefault(int(values.pop("step", steps)), {}).update(values)
     for step in sorted(step for step in found if step < steps):
         yield {**found[step], "trainer/global_step": step}
 
