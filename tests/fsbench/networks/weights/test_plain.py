@@ -43,7 +43,7 @@ def read_anywhere(content):
         None, 1, 2**127, -1.5, 1j, "word", True, (1, [2.0, {"a": ()}]), b"", b"ab", bytearray(b"x"), torch.float16,
         torch.Size([2]), np.float32(0.1), np.float64(0.1), np.int64(2**62), np.bool_(True), np.str_("ab"),
         np.complex64(1j), np.arange(6.0).reshape(2, 3)[:, ::-1], np.zeros((0, 3), np.uint16), np.array(2.5),
-        {1, 2}, frozenset("ab"), deque([np.float32(1), {2}], 3), deque(), defaultdict(list, a=[np.int8(1)]),
+        {1, 2}, frozenset("a"), deque([np.float32(1), {2}], 3), deque(), defaultdict(list, a=[np.int8(1)]),
         defaultdict(None), Counter("aab"), OrderedDict(b=1, a=np.int64(2)), Path("a/b"),
         Namespace(rate=np.float64(1), where=[Path("c")]), random.Random(3).getstate(),
         np.random.default_rng(1).bit_generator.state, {("a", 1): Path("x"), None: {3: np.float16(1)}},
