@@ -163,7 +163,7 @@ def verdict(outcomes: Mapping[str, str], installed: Mapping[str, str]) -> tuple[
     """Return how many tests pass, and those that fail or, though they pass with the installed versions, do not run."""
     passed = [test for test, outcome in outcomes.items() if outcome == "passed"]
     lost = [test for test, outcome in installed.items() if outcome == "passed" and test not in passed]
-    failed = [test for test, outcome in outcomes.items() if outcome == "failed"]
+    failed = [test for test, outcome in outcomes.items() if outcome == "failed" and installed.get(test) != "failed"]
     return len(passed), list(dict.fromkeys(failed + lost)) or ([] if passed else ["no test passed"])
 
 

@@ -1,8 +1,7 @@
 #!/usr/bin/env bash
 # Guess: a checkpoint that Lightning's Trainer writes is read by the Trainer that wrote it.
-# Found: `save_hyperparameters()` puts the arguments into the checkpoint as they are. With a Path or a dataclass among
-#   them the training ends well, and then `test(ckpt_path="best")`, a resumed `fit` and `load_from_checkpoint` raise:
-#   torch loads weights alone.
+# Found: `save_hyperparameters()` puts the arguments into the checkpoint as they are. With a Path among them the training
+#   ends well, and then `test(ckpt_path="best")` raises: torch loads weights alone.
 # Hurts: whoever trains for days and evaluates afterwards. What fails is the reading, long after the line that is to
 #   blame.
 set -euo pipefail

@@ -18,17 +18,19 @@ import numpy as np
 import polars as pl
 
 print(f"polars {pl.__version__}, numpy {np.__version__}")
-images = 10_000
+images = 20_000
 pixels = [512 * 512] * images
 print("expected by guess:", sum(pixels), "from each type")
-sums = {}
+sums, others = {}, []
 for kind in (pl.UInt32, pl.Int32, pl.Int64):
     column = pl.Series("pixels", pixels, dtype=kind)
     grouped = pl.DataFrame({"fold": [0] * images, "pixels": column}).group_by("fold").agg(pl.col("pixels").sum())
     sums[str(kind)] = column.sum()
+    others += [grouped["pixels"][0] == column.sum(), column.mean() == 512 * 512]
     print(f"found: {kind} {column.sum()}, by group_by {grouped['pixels'][0]}, by numpy {column.to_numpy().sum()}; mean {column.mean()}")
 short = pl.Series([2**15 - 1, 1], dtype=pl.Int16).sum()
 print(f"found: Int16 is widened, 32767 + 1 = {short}")
-if sums != {"UInt32": 2_621_440_000, "Int32": 2_621_440_000 - 2**32, "Int64": 2_621_440_000} or short != 2**15:
-    sys.exit("changed: expected a negative sum of Int32, right ones of the others")
+wrapped = 5_242_880_000 - 2**32
+if sums != {"UInt32": wrapped, "Int32": wrapped, "Int64": 5_242_880_000} or short != 2**15 or not all(others):
+    sys.exit("changed: expected sums of 32 bits that are wrapped around, also by group_by, and right means")
 PYTHON

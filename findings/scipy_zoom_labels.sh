@@ -1,8 +1,7 @@
 #!/usr/bin/env bash
 # Guess: `scipy.ndimage.zoom(labels, 3, order=0)` makes three pixels of each.
 # Found: the centres of the first and the last pixel stay where they are, so that the outer pixels become two and the
-#   inner ones four. `grid_mode=True` with `mode="nearest"` does what one would guess; skimage.transform.resize does
-#   so by itself.
+#   inner ones four. `grid_mode=True` with `mode="nearest"` does what one would guess.
 # Hurts: whoever brings label maps or score maps to an image's size with SciPy, as programs for medical scans do:
 #   everything is pushed outwards, most at the border, and a perfect prediction on a coarse grid scores less than 1.
 set -euo pipefail

@@ -38,8 +38,8 @@ class Decision(NamedTuple):
 
     Attributes:
         label_map: (h, w) int64, 0 background, 1..N ways.
-        margin: (h, w) in [0, 1], the smallest change of a probability, or of what ways are compared by, by which a
-            pixel's label becomes another.
+        margin: (h, w), the smallest change by which a pixel's label becomes another: of a probability, or of what ways
+            are compared by, relative to its size where that is above 1.
         present: (N,) bool; None for methods that only segment.
         score: (N,) float in [0, 1], how sure the method is that a way is present; None like `present`.
     """
@@ -107,7 +107,8 @@ class QueryGraph(nn.Module):
             raise NotImplementedError("its `read` gives no margin of a decision")
         margin = torch.stack(margins).amin(0)
         if len(ways) > 1:
-            margin = torch.minimum(margin, _lead(torch.stack([way.score for way in ways])))
+            scores = torch.stack([way.score for way in ways])
+            margin = torch.minimum(margin, _lead(scores) / scores.abs().amax(0).clamp(min=1))
         return Decision(prediction.label_map, margin, prediction.present, prediction.presence_score)
 
 

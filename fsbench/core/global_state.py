@@ -74,6 +74,13 @@ def _states_of_gpus() -> list[torch.Tensor]:
     return torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
 
 
+def _set_states_of_gpus(states: list[torch.Tensor]) -> None:
+    if states:
+        torch.cuda.set_rng_state_all(states)
+    elif torch.cuda.is_initialized():  # within the block: they stand where the seed has put them
+        torch.cuda.manual_seed_all(torch.initial_seed())
+
+
 def _gpu() -> int | None:
     return torch.cuda.current_device() if torch.cuda.is_initialized() else None
 
@@ -97,7 +104,7 @@ SWITCHES: tuple[Switch, ...] = (
     (torch.get_num_threads, torch.set_num_threads),
     (torch.get_default_dtype, torch.set_default_dtype),
     (torch.get_rng_state, torch.set_rng_state),
-    (_states_of_gpus, torch.cuda.set_rng_state_all),
+    (_states_of_gpus, _set_states_of_gpus),
     (_gpu, _choose_gpu),
     (random.getstate, random.setstate),
     (np.random.get_state, np.random.set_state),

@@ -140,7 +140,7 @@ def combine(logits: Iterable[Tensor], strategy: str, weights: Tensor | None = No
     all 0, "average".
     """
     shares = None if weights is None else torch.where(weights.sum(0) > 0, weights, 1.0).log()[:, :, None, None, None]
-    add = torch.add if strategy == "average_logit" else torch.logaddexp  # sums probabilities without rounding to 1
+    add = torch.add if strategy == "average_logit" else _log_sum
     shots, total, votes = 0, torch.tensor(0.0), torch.tensor(0)
     for shot, own in enumerate(logits):
         value = own if strategy == "average_logit" else own.log_softmax(1)
@@ -156,6 +156,11 @@ def combine(logits: Iterable[Tensor], strategy: str, weights: Tensor | None = No
     agreed = votes / most
     # shares of votes differ by 1 / shots² at least: the rest decides between equal ones
     return Combined(agreed * shots**2 + softsign(lead) / 2, agreed >= 0.5, probability)
+
+
+def _log_sum(a: Tensor, b: Tensor) -> Tensor:
+    """Add probabilities as logarithms, which rounds none to 1; of `logaddexp` exported files lose small ones."""
+    return torch.stack([a, b]).logsumexp(0)
 
 
 def label_map(scores: Tensor, foreground: Tensor) -> Tensor:

@@ -78,7 +78,15 @@ class LocalProcesses:
         self.at_once = at_once
 
     def start(self, jobs: Sequence[Job]) -> list[Running]:
+        _unlink_logs(jobs)
         return [start_process(job) for job in jobs]
+
+
+def _unlink_logs(jobs: Sequence[Job]) -> None:
+    """Remove what earlier starts of jobs printed."""
+    for job in jobs:
+        if job.log is not None:
+            job.log.unlink(missing_ok=True)
 
 
 def start_process(job: Job) -> "Process":
@@ -193,8 +201,9 @@ class Submitit:
             if cluster == "slurm":
                 self.executor.update_parameters(slurm_array_parallelism=at_once)
                 # sites that export nothing (SBATCH_EXPORT=NONE), or requeue nothing (JobRequeue=0)
-                more: dict[str, Any] = {"requeue": True}
-                given = {"slurm_srun_args": ["--export=ALL"], "slurm_additional_parameters": more} | given
+                given["slurm_srun_args"] = ["--export=ALL", *given.get("slurm_srun_args", [])]
+                more = {"requeue": True} | given.get("slurm_additional_parameters", {})
+                given["slurm_additional_parameters"] = more
                 # needs submitit
                 from fsbench.runner.grid.slurm_queue import choose_watcher
 
@@ -236,6 +245,7 @@ class Submitit:
 
     def _array(self, jobs: Sequence[Job], configs: Sequence[Path], tasks: int) -> list[Running]:
         """Start the jobs of one array. Jobs that the cluster refuses have failed, with its message in their logs."""
+        _unlink_logs(jobs)
         self.executor.update_parameters(tasks_per_node=tasks)
         try:
             with changed_environment(safe_imports() | {"SBATCH_EXPORT": "ALL"}), self.executor.batch():  # for the jobs

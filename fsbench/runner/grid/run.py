@@ -56,7 +56,7 @@ def run_missing(planned: Sequence[PlannedRun], runs: Path, executor: Executor) -
             while waiting or running:
                 batch = _next_batch(waiting, executor.at_once - len(running))
                 if batch:
-                    logs = [_new_log(item.config, runs) for item in batch]
+                    logs = [_log_file(item.config, runs) for item in batch]
                     for item, log in zip(batch, logs, strict=True):
                         display.begin(item, log)
                     jobs = [Job(item.config, log) for item, log in zip(batch, logs, strict=True)]
@@ -116,12 +116,10 @@ def _has_record(item: PlannedRun) -> bool:
         return False
 
 
-def _new_log(run: RunConfig, runs: Path) -> Path:
+def _log_file(run: RunConfig, runs: Path) -> Path:
     """Return the file that a run is to print to. Its name ends with a hash, since labels leave out some options."""
     words = re.sub(r"[^\w.-]+", "-", run_label(run))
-    log = make_folder(runs / ".grid" / "logs") / f"{words}-{run_fingerprint(run)[:8]}.log"
-    log.unlink(missing_ok=True)
-    return log
+    return make_folder(runs / ".grid" / "logs") / f"{words}-{run_fingerprint(run)[:8]}.log"
 
 
 def last_lines(log: Path) -> list[str]:

@@ -10,12 +10,21 @@ from submitit.slurm.slurm import SlurmInfoWatcher, SlurmJob
 from fsbench.base.terminal import print_note
 
 ENDED = {
-    "BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "REVOKED", "TIMEOUT",
+    "BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED", "REVOKED",
+    "TIMEOUT",
 }  # fmt: skip
-"""States of a job that will not run again, as `squeue` names them."""
+"""States of a job that will not run again; one that is requeued has another, also after a preemption."""
 
 
-class QueueWatcher(SlurmInfoWatcher):
+class AccountWatcher(SlurmInfoWatcher):
+    """Looks the states of jobs up with `sacct`; all but `ENDED` go on, suspended jobs too."""
+
+    def is_done(self, job_id: str, mode: str = "standard") -> bool:
+        """Return whether a job will not run again."""
+        return self.get_state(job_id, mode).partition(" ")[0] in ENDED
+
+
+class QueueWatcher(AccountWatcher):
     """Looks the states of jobs up with `squeue`, all of the user's in one call."""
 
     def _make_command(self) -> list[str] | None:
@@ -28,7 +37,7 @@ class QueueWatcher(SlurmInfoWatcher):
         text = string if isinstance(string, str) else string.decode()
         states = dict(line.strip().split("|", 1) for line in text.splitlines() if "|" in line)
         shown = {job: states.get(job, "COMPLETED") for job in self._registered}
-        return {job: {"JobID": job, "State": state if state in ENDED else "PENDING"} for job, state in shown.items()}
+        return {job: {"JobID": job, "State": state} for job, state in shown.items()}
 
 
 def choose_watcher() -> None:
@@ -39,6 +48,6 @@ def choose_watcher() -> None:
         reason = "" if asked.returncode == 0 else asked.stderr.strip() or f"status {asked.returncode}"
     except (OSError, subprocess.TimeoutExpired) as error:
         reason = str(error)
-    SlurmJob.watcher = QueueWatcher(delay_s=600) if reason else SlurmInfoWatcher(delay_s=600)
+    SlurmJob.watcher = QueueWatcher(delay_s=600) if reason else AccountWatcher(delay_s=600)
     if reason:
         print_note(f"SLURM keeps no accounts here (sacct: {reason}); the states of jobs are read from squeue")

@@ -103,12 +103,21 @@ def in_job() -> bool:
     """Return whether SLURM's tasks are the processes of a run: not under torchrun, nor in a shell of SLURM's.
 
     Lightning takes a job for such a shell by its name alone, but any job may be called "bash". Of several tasks that
-    srun has started, none is typed at a shell.
+    srun has started, none has a terminal, unless they are the processors of a shell (`srun -n 4 --pty bash`).
     """
     interactive = SLURMEnvironment.job_name() in ("bash", "interactive")
     is_task = "SLURM_PROCID" in os.environ and int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1
-    is_typed = interactive and (not is_task or os.isatty(0))
+    is_typed = interactive and (not is_task or _has_terminal())
     return "SLURM_NTASKS" in os.environ and not is_typed and not TorchElasticEnvironment.detect()
+
+
+def _has_terminal() -> bool:
+    """Return whether a terminal controls this process, wherever its input and output go."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True
 
 
 def is_first() -> bool:

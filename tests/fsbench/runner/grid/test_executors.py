@@ -93,13 +93,14 @@ def test_a_limit_leaves_a_run_some_time(slurm, tmp_path, cluster, given, words):
 
 
 def test_jobs_get_the_environment_and_are_requeued(slurm, tmp_path):
-    """Also on clusters that export nothing and requeue nothing by themselves; --set replaces either."""
+    """Also on clusters that export nothing and requeue nothing by themselves; --set adds to that, or replaces it."""
     given = [{}, {"slurm_srun_args": "--export=NONE", "slurm_additional_parameters": {"comment": "x"}}]
     for number, parameters in enumerate(given):
         Submitit("slurm", tmp_path / "submitit", 1, parameters).start([Job(one(tmp_path), tmp_path / f"log{number}")])
     first, second = sorted(slurm(), key=lambda script: "#SBATCH --comment=x" in script)
     assert " --export=ALL " in first and "#SBATCH --requeue\n" in first
-    assert " --export=NONE " in second and "ALL" not in second and "#SBATCH --requeue" not in second
+    assert " --export=ALL --export=NONE " in second, "the last one counts"
+    assert "#SBATCH --requeue\n" in second
 
 
 @pytest.fixture
@@ -119,7 +120,9 @@ def states(slurm, tmp_path):
         ("OUT_OF_MEMORY", "failed (out of memory; --set mem_gb=<GB> asks SLURM for more)"),
         ("NODE_FAIL", f"failed (its node failed); {GOES_ON}"),
         ("TIMEOUT", f"failed (out of time: timeout_min=1440, of which submitit keeps 90 s); {GOES_ON}"),
+        ("PREEMPTED", f"failed (preempted); {GOES_ON}"),
         ("PENDING", None),
+        ("SUSPENDED", None),
         ("REQUEUED", None),
         ("RUNNING", None),
     ],
