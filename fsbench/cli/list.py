@@ -14,7 +14,6 @@ from fsbench.base.files.cache import cache_entries, clean_cache
 from fsbench.base.files.opening import in_units
 from fsbench.base.paths import cache_folder
 from fsbench.base.terminal import print_block, print_error, print_line, text_width
-from fsbench.cli.options import data_roots
 from fsbench.protocols.reading import ATLAS, known_metrics, load_protocol, protocol_names
 from fsbench.runner.config.limits import real
 from fsbench.runner.config.registry import aliases, names, names_by_task
@@ -192,6 +191,7 @@ def _here(options: argparse.Namespace, extra: list[str]) -> int:
         return _clean(options.clean, options.older_than or 0.0)
     if options.older_than is not None:
         raise SettingsError("--older-than was given without --clean; expected both, or neither")
+    from fsbench.cli.options import data_roots
     from fsbench.runner import here  # names alone are spared it
 
     roots = data_roots(options)

@@ -106,7 +106,7 @@ def test_files_of_any_fold_tell_copies_of_the_data_apart(blocks_folder, tmp_path
     assert [test.files_sha256 for test in after] == [test.files_sha256 for test in before]
     (changed,) = {test.all_files_sha256 for test in after}
     data = module(Folder(str(root)), protocol=protocol, episodes=1)
-    assert changed == data.all_files_sha256 != copy
+    assert changed == data.tested.all_files_sha256 != copy
 
 
 def test_a_method_sees_images_and_supports_resized_by_its_own_rule_and_the_truth_stays(index):

@@ -153,8 +153,10 @@ class ParsedRun(LightningCLI):
         backbone = (model.get("init_args") or {}).get("backbone")
         if not checkpoint or not isinstance(backbone, dict) or backbone.get("weights", "") is not None:
             return
+        if not Path(checkpoint).is_file():  # which is told with whatever else is wrong
+            return
         method = resolve_name(model["class_path"])
-        network = method.backbone_type.known.get(backbone["name"])
+        network = getattr(method.backbone_type, "known", {}).get(backbone["name"])
         if network is None or network.weights.path.is_file():
             return
         if method.released_format.split(read_checkpoint(Path(checkpoint))["state_dict"]):

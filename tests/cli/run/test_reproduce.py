@@ -156,6 +156,9 @@ class Fails:
     def poll(self):
         return 3
 
+    def ending(self):
+        return "failed (status 3)"
+
 
 def test_a_failed_training_is_tried_once_and_its_tests_wait(small_paper, tmp_path, monkeypatch, capsys):
     executor = Fails()
