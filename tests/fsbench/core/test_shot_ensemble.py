@@ -178,3 +178,22 @@ def test_presence_goes_by_its_mean_score_and_half_of_the_decisions():
     found = ensemble(predict, episode, "vote")
     assert found.present.tolist() == [True, False]
     torch.testing.assert_close(found.presence_score, torch.tensor([0.6, 0.3]))
+
+
+@pytest.mark.slow(10)
+@pytest.mark.parametrize("strategy", ["vote", "average"])
+def test_an_exported_file_sums_the_smallest_probabilities_too(strategy, tmp_path):
+    """Of logits whose background has probability e^-200: their logarithms have no sum where exp comes first."""
+    onnxruntime = pytest.importorskip("onnxruntime")
+
+    class Combining(torch.nn.Module):
+        def forward(self, x):
+            return combine([x[0], x[1]], strategy).scores
+
+    x = torch.zeros(2, 2, 2, 1, 2)
+    x[:, 0, 1], x[:, 1, 1] = 200, torch.tensor([201.0, -300.0])
+    torch.onnx.export(Combining().eval(), (x,), tmp_path / "x.onnx", dynamo=True, verbose=False)
+    (found,) = onnxruntime.InferenceSession(tmp_path / "x.onnx").run(None, {"x": x.numpy()})
+    expected = combine(list(x), strategy).scores
+    assert expected[0, 0, 0] < expected[1, 0, 0] and expected.isfinite().all()
+    torch.testing.assert_close(torch.from_numpy(found), expected)

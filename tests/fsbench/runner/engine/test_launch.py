@@ -1,6 +1,8 @@
 """Processes that a launcher or a job of SLURM has started are those of the run, or the run is refused."""
 
 import os
+import subprocess
+import sys
 
 import pytest
 from lightning.fabric.utilities.rank_zero import _get_rank
@@ -8,6 +10,7 @@ from lightning.pytorch.plugins.environments import LightningEnvironment
 
 from fsbench.base.errors import SettingsError
 from fsbench.runner.engine.machine.launch import LAUNCHERS, check_launch, is_first, plugins_in_job
+from fsbench.runner.engine.machine.watchdog import safe_imports
 
 SERVER = {"MASTER_ADDR": "localhost", "MASTER_PORT": "29500"}
 TORCHRUN = SERVER | {
@@ -136,3 +139,18 @@ def test_lightning_does_not_requeue_jobs(environment):
 def test_the_first_process_of_a_launch_prints(environment, variables, first):
     environment(variables)
     assert is_first() == first
+
+
+@pytest.mark.slow(10)
+@pytest.mark.parametrize(("opens", "expected"), [(True, False), (False, True)], ids=["in a terminal", "without one"])
+def test_a_shell_of_several_tasks_is_no_job(opens, expected):
+    """`srun -n 4 --pty bash`: a run's own input and output are no terminal there, as those of its children."""
+    asked = "from fsbench.runner.engine.machine.launch import in_job; print('in job:', in_job())"
+    called = f"subprocess.check_output([sys.executable, '-c', {asked!r}], stdin=subprocess.DEVNULL, text=True)"
+    inner = f"import subprocess, sys; print({called})"
+    spawned = f"import pty, sys; pty.spawn([sys.executable, '-c', {inner!r}])"
+    done = subprocess.run(
+        [sys.executable, "-c", spawned if opens else inner], env=os.environ | safe_imports() | BASH,
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True, start_new_session=True,
+    )  # fmt: skip
+    assert f"in job: {expected}" in done.stdout, done.stderr
