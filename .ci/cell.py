@@ -20,7 +20,7 @@ SECONDS = 4
 
 
 class Outcomes:
-    """What became of each test: passed, skipped or failed, by its id."""
+    """Collect the outcome of each test (passed, skipped or failed) by its id."""
 
     def __init__(self) -> None:
         self.by_test: dict[str, str] = {}

@@ -111,4 +111,4 @@ SWITCHES: tuple[Switch, ...] = (
     (lambda: dict(os.environ), _set_environment),
     *map(_level, ("lightning", "lightning.pytorch", "lightning.fabric", "transformers")),
 )
-"""What is given back, in this order: of torch's two interfaces to TF32 the older one first."""
+"""Values of the process that `kept_global_state` gives back in this order: torch's older interface to TF32 first."""

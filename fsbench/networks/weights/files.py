@@ -154,9 +154,8 @@ def _load(path: Path, what: str) -> Any:
                     raise
                 raise CheckpointError(
                     f"cannot read {what}: it holds objects ({', '.join(objects[:3])}{' …' * (len(objects) > 3)}), "
-                    "which could run code when they are read; expected tensors and plain values only. If you trust the "
-                    'file, write its tensors to another: state = torch.load(FILE, weights_only=False)["state_dict"]; '
-                    "torch.save(state, NEW_FILE)"
+                    "which could run code when they are read; expected tensors and plain values only; save the tensors "
+                    "alone in the program that wrote it: torch.save(model.state_dict(), FILE)"
                 ) from error
     except CheckpointError:
         raise

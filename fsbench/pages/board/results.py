@@ -33,7 +33,7 @@ class RunResult:
 
     @property
     def test_files(self) -> tuple[str | None, ...] | None:
-        """What the truth follows from, see `known_images`; None where the record does not name the files."""
+        """Hashes and rules that the truth follows from (`known_images`); None where the record names no files."""
         return None if self.record.run.identity.files_sha256 is None else known_images(self.record)
 
     @property

@@ -13,7 +13,7 @@ from fsbench.core.global_state import allow_tf32, kept_global_state, tf32_allowe
 
 
 def precisions():
-    """What torch says by both interfaces; the word "refused" where they differ."""
+    """Return the answers of both of torch's interfaces; the word "refused" where they differ."""
 
     def read(get):
         try:

@@ -183,7 +183,7 @@ def test_presence_goes_by_its_mean_score_and_half_of_the_decisions():
 @pytest.mark.slow(10)
 @pytest.mark.parametrize("strategy", ["vote", "average"])
 def test_an_exported_file_sums_the_smallest_probabilities_too(strategy, tmp_path):
-    """Of logits whose background has probability e^-200: their logarithms have no sum where exp comes first."""
+    """A background of probability e^-200 counts: a sum that takes exp first would lose it."""
     onnxruntime = pytest.importorskip("onnxruntime")
 
     class Combining(torch.nn.Module):

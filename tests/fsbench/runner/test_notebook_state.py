@@ -1,4 +1,4 @@
-"""What is called in a notebook leaves the switches of its process as they were."""
+"""Calls in a notebook leave the switches of its process as they were."""
 
 import logging
 import os

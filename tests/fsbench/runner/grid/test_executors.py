@@ -128,7 +128,7 @@ def states(slurm, tmp_path):
     ],
 )
 def test_a_job_that_slurm_has_ended_says_why(states, tmp_path, state, ending):
-    """What it said itself is in the run's log where the run said nothing; a requeued one has not ended."""
+    """The job's own output is in the run's log where the run printed nothing; a requeued job has not ended."""
     log = tmp_path / "log"
     states(f"1|{state}\n")
     (job,) = Submitit("slurm", tmp_path / "submitit", 1, {}).start([Job(one(tmp_path), log)])
