@@ -1,0 +1,32 @@
+"""Statements that a file makes about what stands beside it, and what each is held against.
+
+A kind of file has one table of them, name -> `Statement`, beside the code that reads the file: whoever adds an entry to
+the file adds a line there, or a test fails. docs/guarantees.md shows the tables as they are.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Statement(Generic[T]):
+    """An entry of a file.
+
+    Attributes:
+        against: what it is held against, in words for docs/guarantees.md; "believed" and why, where nothing is there.
+        contradicted: yields in words what the file says otherwise, with what was found and what follows; None where the
+            entry is believed, or where reading the file holds it against its schema alone.
+    """
+
+    against: str
+    contradicted: Callable[[T], Iterable[str]] | None = None
+
+
+def contradicted(statements: Mapping[str, Statement[T]], by: T) -> Iterator[str]:
+    """Yield in words what the statements of one file say otherwise than `by`, what they are about."""
+    for statement in statements.values():
+        if statement.contradicted is not None:
+            yield from statement.contradicted(by)
