@@ -29,7 +29,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         type=whole(0, 10000),
         default=0,
         metavar="N",
-        help="predict N episodes of each pair of methods again, for masks of runs that kept no predictions (default: 0)",
+        help="predict N episodes of each pair of methods again, for masks of runs that kept none (default: 0)",
     )
     parser.add_argument(
         "--no-photos", action="store_true", help="leave out the images, so that the pages can be published"
