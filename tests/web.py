@@ -3,6 +3,7 @@
 import re
 import threading
 import time
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -15,6 +16,8 @@ class Web:
     Attributes:
         files: path -> content.
         ranges: Send parts when asked for them.
+        tags: Say by an ETag which version of a file is sent, and send parts of this version alone.
+        raw: Status, headers and body of each answer, in turn, sent as they are; then answers are right.
         break_after: Bytes of each answer, in turn, after which the connection is cut; then answers are whole.
         answers: HTTP status of each request, in turn; then 200.
         drops: Connections still to be closed without an answer when they ask for one of the files.
@@ -25,7 +28,8 @@ class Web:
 
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}
-        self.ranges = True
+        self.ranges = self.tags = True
+        self.raw: list[tuple[int, dict[str, str], bytes]] = []
         self.break_after: list[int] = []
         self.answers: list[int] = []
         self.drops = 0
@@ -33,6 +37,11 @@ class Web:
         self.headers: dict[str, str] = {}
         self.requests: list[tuple[str, str | None]] = []
         self.url = ""
+
+
+def etag(body: bytes) -> str:
+    """Return the ETag of a file's content."""
+    return f'"{zlib.crc32(body)}"'
 
 
 @contextmanager
@@ -49,6 +58,15 @@ def serve() -> Iterator[Web]:
                 web.drops -= 1
                 self.close_connection = True
                 return
+            if web.raw:
+                status, headers, content = web.raw.pop(0)
+                self.send_response(status)
+                for name, value in {"Connection": "close", **headers}.items():
+                    self.send_header(name, value)
+                self.end_headers()
+                self.wfile.write(content)
+                self.close_connection = True
+                return
             if web.delays:
                 time.sleep(web.delays.pop(0))
             status = web.answers.pop(0) if web.answers else 200
@@ -57,10 +75,14 @@ def serve() -> Iterator[Web]:
                 status = 404
             if status != 200 or body is None:
                 return self.answer(status, b"<html>sorry</html>")
-            start = int(re.fullmatch(r"bytes=(\d+)-", asked)[1]) if asked and web.ranges else 0  # type: ignore[index]
+            tag = web.headers.get("ETag", etag(body))
+            same = web.ranges and self.headers.get("If-Range", tag) == tag
+            start = int(re.fullmatch(r"bytes=(\d+)-", asked)[1]) if asked and same else 0  # type: ignore[index]
             if start >= len(body) and start:
                 return self.answer(416, b"", {"Content-Range": f"bytes */{len(body)}"})
-            more = {"Content-Range": f"bytes {start}-{len(body) - 1}/{len(body)}"} if start else {}
+            more = {"ETag": tag} if web.tags else {}
+            if start:
+                more["Content-Range"] = f"bytes {start}-{len(body) - 1}/{len(body)}"
             return self.answer(206 if start else 200, body[start:], more)
 
         do_HEAD = do_GET

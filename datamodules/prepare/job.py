@@ -10,6 +10,7 @@ from typing import Protocol, runtime_checkable
 from fsbench.base.download import RetryPolicy, download
 from fsbench.base.errors import DataError
 from fsbench.base.files import locked, make_folder, read_json, sha256_file, write_text
+from fsbench.base.files.archives import archive_problem
 from fsbench.base.terminal import print_line
 from fsbench.data.source import Archive
 from fsbench.datamodules.prepare.making import OTHER_ROOT
@@ -79,7 +80,7 @@ class Job:
         url = self.url(archive.url, archive.name)
         print_line(f"fetching {url}")
         if self.allow_unverified or archive.digest is None:
-            download(url, kept, lambda path: "", self.retry, ELSEWHERE)  # any bytes are taken
+            download(url, kept, archive_problem, self.retry, ELSEWHERE)
             self._verify(kept, archive)
         else:
             download(url, kept, archive.digest.problem, self.retry, ELSEWHERE)

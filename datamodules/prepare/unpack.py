@@ -1,12 +1,10 @@
 """Unpack archives without trusting them: plain files only, to places that the caller chooses."""
 
-import lzma
 import re
 import shutil
 import stat
 import tarfile
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,8 +14,8 @@ from typing import IO
 
 from fsbench.base.download import require_space
 from fsbench.base.errors import DataError
-from fsbench.base.files import is_file, open_file, read_text, write_text
-from fsbench.base.files.archives import check_expansion, open_tar, open_zip, start_of_page
+from fsbench.base.files import is_file, read_text, write_text
+from fsbench.base.files.archives import DAMAGED, is_plain_tar, is_zip, open_tar, open_zip, start_of_page, tar_entries
 from fsbench.data.file_digests import file_state
 from fsbench.data.file_rules import refusal
 from fsbench.datamodules.prepare.making import source_note
@@ -155,29 +153,20 @@ def _disk_errors(target: Path) -> Iterator[None]:
 def _open_members(archive: Path, folder: Path, place: Place) -> Iterator[Iterator[_Member]]:
     """Yield the members of `archive`, of which `place` names the wanted ones; whatever reading it raises becomes a
     DataError."""
-    damaged = (
-        tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, ValueError,
-        NotImplementedError, RuntimeError, OverflowError,
-    )  # fmt: skip
     try:
-        with open_file(archive, "archive") as file:
-            start = file.read(4)
-            if not start:
-                raise EOFError("it is empty")
-            is_zip = start in (b"PK\3\4", b"PK\5\6")
-        if is_zip:
+        if is_zip(archive):
             with open_zip(archive) as zip_file:
                 wanted = (info.file_size for info in zip_file.infolist() if place(PurePosixPath(_name(info.filename))))
                 require_space(folder, sum(wanted) - _bytes_in(folder), OTHER_DISK)
                 yield _zip_members(zip_file)
         else:
-            if _is_uncompressed_tar(archive):
+            if is_plain_tar(archive):
                 require_space(folder, archive.stat().st_size - _bytes_in(folder), OTHER_DISK)
             with open_tar(archive) as tar:
                 yield _tar_members(tar, archive, folder)
     except DataError:
         raise
-    except damaged as error:
+    except DAMAGED as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise DataError(
             f"archive {archive} is truncated or damaged ({reason}); expected a complete tar or zip file; fetch it again"
@@ -191,12 +180,7 @@ def _bytes_in(folder: Path) -> int:
 
 def _tar_members(tar: tarfile.TarFile, archive: Path, folder: Path) -> Iterator[_Member]:
     """Yield the entries of `tar` as `tarfile.data_filter` judges them; EOFError where its end is missing."""
-    size = 0
-    for member in tar:
-        if member.size < 0:  # by an extended header; tarfile would come back to it for ever
-            raise ValueError("it has an entry of negative size")
-        size += member.size
-        check_expansion(archive, size)
+    for member in tar_entries(tar, archive):
         if member.isdir():
             continue
         member.name = _name(member.name)
@@ -209,21 +193,11 @@ def _tar_members(tar: tarfile.TarFile, archive: Path, folder: Path) -> Iterator[
             reason = str(error).removeprefix(f"{member.name!r} is ")
         content = partial(tar.extractfile, member)
         yield _Member(member.name, member.size, leads_out, reason, content)
-    while tar.fileobj and tar.fileobj.read(1 << 20):  # to the very end, where a compressed one has its checksum
-        pass
-    # a plain tar that ends between two files looks complete to tarfile, but for the empty block at the end
-    if _is_uncompressed_tar(archive) and archive.stat().st_size < tar.offset + tarfile.BLOCKSIZE:
-        raise EOFError("its end is missing")
 
 
 def _name(packed: str) -> str:
     """Return a name inside an archive; programs of Windows put backslashes between its folders."""
     return packed.replace("\\", "/")
-
-
-def _is_uncompressed_tar(archive: Path) -> bool:
-    with open_file(archive, "archive") as file:
-        return file.read(262)[257:] == b"ustar"
 
 
 def _zip_members(zip_file: zipfile.ZipFile) -> Iterator[_Member]:

@@ -1,8 +1,10 @@
-"""Download one file over HTTP: resume where it broke off, retry, and use it only when its checksum is right."""
+"""Download one file over HTTP: resume where it broke off, retry, and use it only when nothing speaks against it."""
 
 import errno
 import hashlib
 import http.client
+import json
+import re
 import shutil
 import time
 import urllib.error
@@ -14,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from fsbench.base.errors import DataError, SettingsError
-from fsbench.base.files import open_file
+from fsbench.base.files import open_file, read_json, write_text
 from fsbench.base.files.archives import start_of_page
 from fsbench.base.progress import hides_bar
 
@@ -22,6 +24,8 @@ CHUNK = 1 << 20
 """Bytes read at a time."""
 _BUSY = {408, 425, 429}
 """HTTP status codes, besides 5xx, after which another attempt may succeed."""
+_TAG = re.compile(r'"[!#-~]*"|[A-Z][ -~]{1,40} GMT')
+"""A strong ETag, or a date as HTTP writes it."""
 _DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS}
 """Error numbers of writing; others are a connection's."""
 
@@ -71,6 +75,9 @@ class RetryPolicy:
 def download(url: str, path: Path, problem: Callable[[Path], str], retry: RetryPolicy, instead: str) -> None:
     """Download `url` to `path` by way of `<path>.part`, which a later call resumes.
 
+    A part goes on only where the server said which version of the file it is of, by an ETag or a date; else the file is
+    sent anew.
+
     Args:
         url: an http or https address.
         path: target file; its folder is created.
@@ -92,14 +99,17 @@ def download(url: str, path: Path, problem: Callable[[Path], str], retry: RetryP
         raise SettingsError(f"cannot download from {url}; expected an address that begins with http:// or https://")
     part = path.with_name(f"{path.name}.part")
     path.parent.mkdir(parents=True, exist_ok=True)
-    fruitless, resumed = 0, _size(part) > 0
+    if _size(part) and _version(part) is None:
+        part.unlink()
+    fruitless, most = 0, _size(part)
+    resumed = most > 0
     while True:
-        before = _size(part)
         if reason := _fetch(url, part, retry.timeout, instead):
-            fruitless = 0 if _size(part) > before else fruitless + 1
+            fruitless = 0 if _size(part) > most else fruitless + 1
+            most = max(most, _size(part))
             resumed = True
             if fruitless > retry.retries:
-                kept = f" ({_size(part)} bytes are kept in {part.name})" if part.exists() else ""
+                kept = f" ({_size(part)} bytes are kept in {part.name})" if _version(part) else ""
                 times = f"{fruitless} time{'s' * (fruitless > 1)}"
                 raise DataError(
                     f"cannot download {url}: {reason}, {times}{kept}; expected the file; run the same command again "
@@ -109,6 +119,7 @@ def download(url: str, path: Path, problem: Callable[[Path], str], retry: RetryP
             continue
         if not (difference := problem(part)):
             part.replace(path)
+            _note(part).unlink(missing_ok=True)
             return
         if resumed:  # the part kept before may be of another file: download it once more as a whole
             part.unlink()
@@ -116,6 +127,7 @@ def download(url: str, path: Path, problem: Callable[[Path], str], retry: RetryP
             continue
         bad = path.with_name(f"{path.name}.bad")
         part.replace(bad)
+        _note(part).unlink(missing_ok=True)
         raise DataError(
             f"{url} gave other bytes: {difference}; they are kept as {bad} and not used; try again later, or {instead}"
         )
@@ -130,8 +142,40 @@ def require_space(folder: Path, needed: int, instead: str) -> None:
         )
 
 
+@dataclass(frozen=True)
+class _Version:
+    """The version of a file that a part is of, as the server named it.
+
+    Attributes:
+        tag: strong ETag, or date of the last change.
+        size: bytes of the whole file; None where the server did not say.
+    """
+
+    tag: str
+    size: int | None
+
+
+def _note(part: Path) -> Path:
+    """Return the file beside a part that says which version of the file it is of."""
+    return part.with_name(f"{part.name}.json")
+
+
+def _version(part: Path) -> _Version | None:
+    """Return the version that the bytes in `part` are of; None where nobody can tell."""
+    try:
+        tag, size = read_json(_note(part), "settings")
+        return _Version(tag, size) if _TAG.fullmatch(tag) and (size is None or type(size) is int) else None
+    except (OSError, TypeError, ValueError):
+        return None
+
+
+def _tag(headers: Any) -> str:
+    """Return what tells the version of an answer from others: a strong ETag, else the date of its last change."""
+    return next((tag for name in ("ETag", "Last-Modified") if _TAG.fullmatch(tag := headers.get(name, ""))), "")
+
+
 def _fetch(url: str, part: Path, timeout: float, instead: str) -> str:
-    """Append the missing bytes to `part`, or write it anew where the server does not send ranges.
+    """Append the missing bytes to `part`, or write it anew where nothing says that they are of the same version.
 
     Returns:
         Why this broke off, so that another attempt may succeed; empty where nothing is missing.
@@ -139,13 +183,21 @@ def _fetch(url: str, part: Path, timeout: float, instead: str) -> str:
     Raises:
         DataError: the server refuses, or the file cannot be written.
     """
-    offset = _size(part)
+    version = _version(part)
+    offset = _size(part) if version else 0
     request = urllib.request.Request(url, headers={"User-Agent": "fsbench", "Accept-Encoding": "identity"})
-    if offset:
+    if version and offset:
         request.add_header("Range", f"bytes={offset}-")
+        request.add_header("If-Range", version.tag)
     try:
         with urllib.request.urlopen(request, timeout=timeout) as response:
-            return _receive(response, part, offset if response.status == 206 else 0, instead)
+            encoding = response.headers.get("Content-Encoding") or "identity"
+            if encoding.lower() != "identity" and not part.stem.endswith("gz"):  # some servers say it of .tar.gz files
+                raise DataError(
+                    f"{url} was sent in another form (Content-Encoding: {encoding[:40]}); expected the file as it is; "
+                    f"{instead}"
+                )
+            return _receive(response, part, offset, version, instead)
     except urllib.error.HTTPError as error:
         error.close()
         if error.code == 416 and offset:
@@ -169,17 +221,43 @@ def _fetch(url: str, part: Path, timeout: float, instead: str) -> str:
         return getattr(cause, "strerror", None) or str(cause) or type(cause).__name__
 
 
-def _receive(response: Any, part: Path, offset: int, instead: str) -> str:
-    """Write an answer to `part` from the byte `offset` on; return why it is not whole, empty where it is."""
-    length = response.headers.get("Content-Length", "")
-    total = offset + int(length) if length.isdigit() else None
+def _receive(response: Any, part: Path, offset: int, version: _Version | None, instead: str) -> str:
+    """Write an answer to `part`, from the byte `offset` on where it has the rest that was asked for.
+
+    Returns:
+        Why the part is not whole; empty where it is. A part with which the answer does not go together is removed.
+    """
+    headers = response.headers
+    total: int | None
+    length = headers.get("Content-Length", "")
+    if response.status == 206 or "Content-Range" in headers:
+        stated = re.fullmatch(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)", headers.get("Content-Range", ""))
+        if not stated or int(stated[1]) != offset or length not in ("", str(int(stated[2]) - offset + 1)):
+            return _removed(part, f"the server sent another part of the file than that from byte {offset} on")
+        before = version if version and offset else _Version(_tag(headers), None)
+        total = int(stated[3]) if stated[3] != "*" else before.size or int(stated[2]) + 1
+        own = _Version(_tag(headers) or before.tag, total)
+        if own != _Version(before.tag, before.size or total):
+            return _removed(part, "the server sent a part of another version of the file")
+    else:
+        offset, total = 0, int(length) if length.isdigit() else None
+        own = _Version(_tag(headers), total)
     require_space(part.parent, (total or 0) - offset, instead)
     with part.open("ab" if offset else "wb") as file, _bar(total, offset, part.stem) as bar:
+        if not offset:  # the part is empty now
+            write_text(_note(part), json.dumps([own.tag, own.size]))
         while chunk := response.read(CHUNK):
             file.write(chunk)
             bar.update(len(chunk))
-    ended_early = total is not None and _size(part) < total
-    return f"the connection ended after {_size(part)} of {total} bytes" if ended_early else ""
+    if total is not None and _size(part) > total:
+        return _removed(part, f"the server sent {_size(part)} bytes where it said {total}")
+    return f"the connection ended after {_size(part)} of {total} bytes" if _size(part) < (total or 0) else ""
+
+
+def _removed(part: Path, reason: str) -> str:
+    """Remove a part, so that the next attempt begins anew; returns why."""
+    part.unlink(missing_ok=True)
+    return reason
 
 
 def _bar(total: int | None, initial: int, description: str) -> Any:

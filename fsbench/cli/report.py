@@ -27,9 +27,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--gallery",
         type=whole(0, 10000),
-        default=12,
+        default=0,
         metavar="N",
-        help="number of episodes to predict again for each pair of methods if their runs kept no predictions",
+        help="predict N episodes of each pair of methods again, for masks of runs that kept none (default: 0)",
     )
     parser.add_argument(
         "--no-photos", action="store_true", help="leave out the images, so that the pages can be published"

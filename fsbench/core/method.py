@@ -8,6 +8,7 @@ which are parted here.
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import is_dataclass, replace
+from math import isqrt
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 import lightning as L
@@ -16,6 +17,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, distributed
 
 from fsbench.base.errors import SettingsError
+from fsbench.base.memory import check_memory, machine_memory
 from fsbench.core.episodic_scores import EpisodicScores
 from fsbench.core.needs import Needs
 from fsbench.core.released_format import WRITTEN_BY, ReleasedFormat
@@ -183,10 +185,27 @@ class Method(L.LightningModule):
                 "that it has supports of; choose METHOD=diam, or bam with its base learner, or another protocol"
             )
         self.check_image_size(data.image_size)
+        batch, way, shot = data.loading.eval_batch_size, data.test.way, data.test.shot
+        check_memory(
+            12 * batch * (1 + way * shot) * data.image_size**2,
+            f"{batch} episodes at once of {way} ways and {shot} shots, images of {data.image_size} pixels,",
+            "choose a smaller --data.loading.eval_batch_size, --data.image_size or fewer shots",
+        )
 
     def check_image_size(self, size: int) -> None:
-        """Raise SettingsError if the method cannot take square images of `size` pixels."""
+        """Raise SettingsError if the method cannot take square images of `size` pixels.
+
+        Methods and networks compare the tokens of an image with each other or with a support's, so what this machine
+        has memory for is a matrix of all these pairs.
+        """
         self.backbone.check_image_size(size)
+        side = self.backbone.token_side
+        tokens, most = (size // side) ** 2, side * isqrt(isqrt(machine_memory() // 4))
+        check_memory(
+            4 * tokens**2,
+            f"image_size is {size}: comparisons of its {tokens} tokens with each other",
+            f"choose an image_size of at most {most}",
+        )
 
     def check_shots(self, test: int, training: int | None) -> None:
         """Raise SettingsError if the method cannot take this many shots at a time.

@@ -142,6 +142,15 @@ def picture_header(path: Path, kind: str = "image") -> PictureHeader:
         return header
 
 
+def stated_size(path: Path, kind: str) -> tuple[int, int]:
+    """Return the height and width that a picture's header states; nothing is decoded. Raises DataError if it cannot."""
+    try:
+        with open_image(path, "image" if kind == "image" else "label map") as image:
+            return image.height, image.width
+    except UNDECODABLE as error:
+        raise refusal("undecodable", f"{kind} {path}", error=one_line(error)) from error
+
+
 def opacity(image: Image.Image, header: PictureHeader) -> np.ndarray | None:
     """Return the opacity (H, W) uint8 of a picture's pixels, 0 to 255; None where all are opaque."""
     if not header.has_alpha:

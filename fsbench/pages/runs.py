@@ -250,7 +250,7 @@ class Runs:
         *,
         metrics: Words | None = None,
         methods: Words = (),
-        gallery: int = 12,
+        gallery: int = 0,
         photos: bool = True,
         photo_side: int = 320,
         photo_budget: int = 64,
@@ -264,7 +264,7 @@ class Runs:
             out: folder of the pages; a report there is replaced.
             metrics: scores, the first ranks; those of the protocol unless given.
             methods: names of the only methods that are shown.
-            gallery: episodes predicted again for each two methods, of runs that kept no predictions.
+            gallery: episodes predicted again for each two methods, for masks of runs that kept no predictions.
             photos: have images in the pages, which are then not to be published.
             photo_side: longer side of an image in pixels.
             photo_budget: MiB of images for a table at most.
@@ -285,7 +285,7 @@ class Runs:
         out, asked, names, only = Path(out), _words(metrics or ()), asked_metrics(metrics), _words(methods)
         words = ["fsbench", "report", *map(str, self.folders), "--out", str(out)]
         words += ["--metrics", ",".join(asked)] if asked else []
-        words += ["--gallery", str(gallery)] if gallery != 12 else []
+        words += ["--gallery", str(gallery)] if gallery else []
         words += [] if photos else ["--no-photos"]
         words += ["--photo-side", str(photo_side)] if photo_side != 320 else []
         words += ["--photo-budget", str(photo_budget)] if photo_budget != 64 else []

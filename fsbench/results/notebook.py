@@ -88,10 +88,10 @@ class Differences:
     @property
     def text(self) -> str:
         """The comparison as `fsbench compare` prints it."""
-        return text([comparison_sheet(comparison, WIDTH) for comparison in self.comparisons])
+        return text([comparison_sheet(comparison, WIDTH, all_pairs=False) for comparison in self.comparisons])
 
     def __repr__(self) -> str:
         return self.text
 
     def _repr_html_(self) -> str:
-        return html([comparison_sheet(comparison) for comparison in self.comparisons])
+        return html([comparison_sheet(comparison, all_pairs=False) for comparison in self.comparisons])

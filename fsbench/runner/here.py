@@ -20,6 +20,7 @@ from fsbench.base.errors import MORE_SHARED_MEMORY, SettingsError, describe, did
 from fsbench.base.files.cache import cache_entries
 from fsbench.base.files.opening import in_units
 from fsbench.base.files.written import check_can_be_made
+from fsbench.base.memory import machine_memory
 from fsbench.base.paths import cache_folder, cache_size, weights_folder
 from fsbench.base.version import __version__
 from fsbench.networks.weights.table import availability, fetch_command, short_path, weight_files
@@ -271,7 +272,7 @@ def devices() -> Iterator[Finding]:
     except ModuleNotFoundError:
         yield Finding("GPU", "absent", "torch is not installed", "pip install 'fsbench[run]'")
         return
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 0
+    memory = machine_memory()
     words = f"{processor()}, {os.cpu_count()} cores, torch takes {torch.get_num_threads()}"
     yield Finding("CPU", "ok", words + (f", {memory / GIGABYTE:.0f} GB of memory" if memory else ""))
     for number in range(torch.cuda.device_count()):

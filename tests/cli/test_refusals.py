@@ -57,6 +57,8 @@ OF_RUNS = [
     ("--method prototype --devices 500 --trainer.accelerator cpu", "devices is 500, expected at most 64"),
     ("--trainer.max_epochs=0", "max_epochs is 0, so nothing would be trained"),
     ("--trainer.num_nodes=0", "trainer.num_nodes is 0, expected 1 or more"),
+    ("--method prototype --image-size 80000", "its 100000000 tokens with each other need 36380 TiB of memory"),
+    ("--method prototype --data.loading.eval_batch_size=99999999", "images of 128 pixels, need 35.8 TiB"),
     ("--data.training.training_shot=2", "is 2, but EMAT trains 1-shot, as its authors do; expected 1"),
 ]
 """Arguments of `fsbench bench` on a folder of images, by EMAT unless another method is named."""

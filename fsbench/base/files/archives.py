@@ -1,8 +1,10 @@
-"""Tar and zip archives, and how much their contents may grow."""
+"""Tar and zip archives: how much their contents may grow, and whether they are whole."""
 
+import lzma
 import re
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +14,38 @@ from fsbench.base.files.opening import MIB, in_units, open_file
 
 _EXPANSION = 200
 """Contents have at most as many times the archive's bytes; those of the data sets have less than ten times."""
+
+DAMAGED = (
+    tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, ValueError,
+    NotImplementedError, RuntimeError, OverflowError,
+)  # fmt: skip
+"""Errors of reading an archive that is damaged."""
+
+
+def is_zip(path: Path) -> bool:
+    """Return whether a file begins as zip archives do. Raises EOFError for an empty one, OSError as `open_file`."""
+    with open_file(path, "archive") as file:
+        start = file.read(4)
+    if not start:
+        raise EOFError("it is empty")
+    return start in (b"PK\3\4", b"PK\5\6")
+
+
+def archive_problem(path: Path) -> str:
+    """Return in words why a tar or zip archive is not whole, by its end and the sums in it; "" where it is whole."""
+    try:
+        if page := start_of_page(path):
+            return f"a web page that begins with {page!r}"
+        if is_zip(path):
+            with open_zip(path) as archive:
+                damaged = archive.testzip()
+                return f"its entry {damaged} is damaged" if damaged else ""
+        with open_tar(path) as tar:
+            for _ in tar_entries(tar, path):
+                pass
+        return ""
+    except DAMAGED as error:
+        return (str(error) or type(error).__name__).splitlines()[0]
 
 
 @contextmanager
@@ -49,6 +83,31 @@ def open_tar(path: Path) -> Iterator[tarfile.TarFile]:
     """Open a tar archive, compressed or not. Raises OSError as `open_file`, and whatever `tarfile` does."""
     with open_file(path, "archive") as file, tarfile.open(fileobj=file) as archive:
         yield archive
+
+
+def is_plain_tar(path: Path) -> bool:
+    """Return whether a file is a tar archive that is not compressed."""
+    with open_file(path, "archive") as file:
+        return file.read(262)[257:] == b"ustar"
+
+
+def tar_entries(tar: tarfile.TarFile, path: Path) -> Iterator[tarfile.TarInfo]:
+    """Yield the entries of the archive `tar` in the file `path`.
+
+    Raises EOFError where its end is missing, ValueError where its contents would be too large, and what `tarfile` does.
+    """
+    size = 0
+    for member in tar:
+        if member.size < 0:  # by an extended header; tarfile would come back to it for ever
+            raise ValueError("it has an entry of negative size")
+        size += member.size
+        check_expansion(path, size)
+        yield member
+    while tar.fileobj and tar.fileobj.read(MIB):  # to the very end, where a compressed one has its checksum
+        pass
+    # a plain tar that ends between two files looks complete to tarfile, but for the empty block at the end
+    if is_plain_tar(path) and path.stat().st_size < tar.offset + tarfile.BLOCKSIZE:
+        raise EOFError("its end is missing")
 
 
 def start_of_page(path: Path) -> str:

@@ -142,6 +142,11 @@ class FrozenBackbone:
         """Number of frozen parameters as stored, including the position table."""
         return sum(tensor.numel() for tensor in self.state.values())
 
+    @property
+    def token_side(self) -> int:
+        """Pixels of a side of the square that a token, or a position of a map, stands for; 16 unless it is known."""
+        return 16
+
     def saw_classes_of(self, dataset: str) -> Literal["yes", "no", "unknown"]:
         """Return whether the network was trained with labels of the test's classes of the data set of this name.
 

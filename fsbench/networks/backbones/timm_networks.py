@@ -304,6 +304,10 @@ class FrozenViT(FrozenTimmNetwork):
         return int(self.spec.arguments["patch_size"])
 
     @property
+    def token_side(self) -> int:
+        return self.patch
+
+    @property
     def identity_settings(self) -> dict[str, str]:
         """Origin of the periods of rotary positions, where the weights' file brings them."""
         rounded = self.spec.rotary and not self.weights_id.startswith("random ") and not self.name.endswith("_timm")

@@ -5,13 +5,14 @@ import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from fsbench.base.download import Digest, RetryPolicy, download
-from fsbench.base.errors import DataError, SettingsError
-from fsbench.base.files import locked, make_folder, read_json, replacing, write_text
+from fsbench.base.errors import CheckpointError, DataError, SettingsError
+from fsbench.base.files import locked, make_folder, open_file, read_json, replacing, write_text
 from fsbench.base.paths import weights_folder
-from fsbench.networks.weights.table import INSTALL_PHOTOS, CheckpointSet, WeightFile, find
+from fsbench.networks.weights.table import INSTALL_PHOTOS, PICKLE, CheckpointSet, WeightFile, find
 
 ACCEPTED = "accepted-licences.json"
 """File in the folder of weights with the licences that the user accepted."""
@@ -52,7 +53,7 @@ class Fetcher:
         make_folder(entry.path.parent, other_folder)
         with locked(entry.path.with_name(f".{entry.name}.lock"), other_folder, taken):
             if entry.path.is_file():
-                problem = entry.problem(entry.path)
+                problem = _problem(entry, entry.path)
                 if not problem:
                     unchecked = "" if entry.checksum or entry.md5 else " (no checksum is published)"
                     self.say(f"{name}: {entry.path} is here{unchecked}")
@@ -84,7 +85,7 @@ class Fetcher:
         else:
             url = file.url
         self.say(f"{name}: fetching {url} ({file.size_in_words})")
-        download(url, file.path, file.problem, self.retry, INSTEAD)
+        download(url, file.path, partial(_problem, file), self.retry, INSTEAD)
 
     def _require_licence(self, name: str, file: WeightFile) -> None:
         """Return after the user accepted the file's licence, now or before; SettingsError where he does not."""
@@ -114,13 +115,30 @@ def _manual_message(name: str, page: str, by_hand: str, place: str) -> str:
     return f"no program can fetch {name}: {by_hand}\n  page: {page}\n  {place}"
 
 
+def _problem(file: WeightFile, path: Path) -> str:
+    """Return in words how `path` differs from the published file; one without any sums is read as a whole."""
+    problem = file.problem(path)
+    if problem or file.checksum or file.md5:
+        return problem
+    with open_file(path, "weights") as opened:
+        if opened.read(len(PICKLE)) != PICKLE:
+            return ""
+    from fsbench.networks.weights.files import read_weights  # needs torch
+
+    try:
+        read_weights(path)
+    except CheckpointError as error:
+        return str(error)
+    return ""
+
+
 def _copy_source(source: Path, file: WeightFile, link: bool = False) -> None:
     """Put a copy of `source` at the file's place, or a hard link where `link` says so and one can be made.
 
     Raises:
         DataError: it is not the published file, or there is no space.
     """
-    problem = file.problem(source)
+    problem = _problem(file, source)
     if problem:
         raise DataError(f"{source} is not the published file: {problem}; it is not used; fetch it again")
     try:

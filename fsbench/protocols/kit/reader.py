@@ -18,6 +18,7 @@ from fsbench.base.files import is_file, open_file, read_text
 from fsbench.base.files.opening import is_folder
 from fsbench.data.image_io import read_label_map
 from fsbench.data.palettes import SeenColours
+from fsbench.data.picture_file import stated_size
 from fsbench.protocols.kit.answers import (
     TOLD_WORDS,
     AnswersError,
@@ -130,12 +131,12 @@ def _read_picture(file: Path, number: int, asked: Asked, colours: SeenColours) -
     """Return the mask of a PNG as a line of a file has it; `colours` are those of the pictures before."""
     ways = asked[number]["ways"]
     try:
+        stored = {"number": number, "size": list(stated_size(file, "label map"))}
+        check_asked(stored | {"presence": None, "score": None}, asked, 0)  # the size, before anything is decoded
         # of several ways a number is another class in another episode, whose colour a program may have taken
         labels = read_label_map(file, colours if ways == 1 else None, range(1, ways + 1))
     except DataError as error:
         raise AnswersError(str(error)) from None
-    stored = {"number": number, "size": list(labels.shape)}
-    check_asked(stored | {"presence": None, "score": None}, asked, 0)
     if labels.max() > ways:
         raise AnswersError(f"{file} has the value {labels.max()}; expected 0 background, 1 to {ways} the ways")
     return stored | {"runs": encode(check_mask(labels, number))}

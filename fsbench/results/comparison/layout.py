@@ -44,22 +44,37 @@ if TYPE_CHECKING:
 
 CAPTIONS = {ALL: "", FOLD: " by fold"} | {kind: f" by {parts.head}" for kind, parts in PART_KINDS.items()}
 
+FEW = 6
+"""Number of methods up to which a short sheet has every pair."""
+ROOM = 30
+"""Lines of a short sheet of more methods; a fold, or part, of a score has one at least."""
+
 _ON_REQUEST = ("p", "finds", "times")
 """Columns that are shown where everything is asked for."""
 _DISPENSABLE = ("p", "scores", "finds", "times", "episodes", "within")
 """Columns to leave out, one more where there is no room for names after those before."""
 
 
-def to_sheet(comparison: Comparison, width: int | None = None, every: bool = False) -> Sheet:
+def to_sheet(comparison: Comparison, width: int | None = None, every: bool = False, all_pairs: bool = True) -> Sheet:
     """Lay out a grid per table and metric below what follows from them in words.
 
     Args:
         comparison: what is shown.
         width: characters that tables may take as text; names are shortened and columns left out until they do.
         every: show p before its correction, what tests of this size can find, and all notes, too.
+        all_pairs: of more than `FEW` methods show every pair, too; else the best against those that come next.
     """
-    names = {label: label for label in comparison.methods}
     asked, tables = comparison.asked, [rows for of_kind in comparison.tables.values() for rows in of_kind.values()]
+    is_cut = not all_pairs and len(comparison.methods) > FEW and bool(comparison.alike)  # no baseline was given
+    cut: list[str] = []
+    if is_cut:
+        pairs, tables = sum(map(len, tables)), _with_best(tables)
+        cut = [
+            f"{sum(map(len, tables))} of {pairs:,} differences are shown, those of the best method from the next ones; "
+            "--all shows all, --baseline METHOD those from one method"
+        ]
+    shown = {label for rows in tables for row in rows for label in (row.method, row.minus)}
+    names = {label: label for label in comparison.methods if label in shown}
     unasked = () if every else _ON_REQUEST
     fitting = [_fitting(rows, list(names), asked, width, unasked) for rows in tables]
     if width is not None:
@@ -72,7 +87,11 @@ def to_sheet(comparison: Comparison, width: int | None = None, every: bool = Fal
     margin = "" if asked.margin is None else f"within ± {asked.margin:g}"
     heads = {"times": f"for {asked.effect:g}", "episodes": "episodes used", "within": margin}
     words = [heads.get(column, column) for column in _DISPENSABLE if column in lacking]
-    notes = [*comparison.warnings, *[f"no room for {', '.join(words)}: a wider terminal shows more"] * bool(words)]
+    notes = [
+        *cut,
+        *comparison.warnings,
+        *[f"no room for {', '.join(words)}: a wider terminal shows more"] * bool(words),
+    ]
     has_sizes = any(
         not {"finds", "times"} <= set(left_out) and any(size_of_test(row, asked) for row in rows)
         for rows, (left_out, _) in zip(tables, fitting, strict=True)
@@ -83,11 +102,12 @@ def to_sheet(comparison: Comparison, width: int | None = None, every: bool = Fal
         *scope_notes(row.estimate for row in comparison.rows),
         *([_size_note(asked)] if every and has_sizes else []),
     ]
+    notes += comparison.notes
     return Sheet(
         comparison.title,
         parts,
-        [*notes, *comparison.notes],
-        lead=comparison.verdicts or groups_in_words(comparison),
+        [shorten([note], (400,))[note] for note in notes] if is_cut else notes,
+        lead=comparison.verdicts or groups_in_words(comparison, is_cut),
         legend=["; ".join(legend)],
         is_short=not every,
     )
@@ -133,14 +153,37 @@ def _line(row: ResultRow, asked: Asked) -> dict[str, Any]:
     }
 
 
-def groups_in_words(comparison: Comparison) -> list[str]:
-    """Say which methods are not told apart, in a sentence for each group of a metric and fold."""
+def groups_in_words(comparison: Comparison, is_cut: bool = False) -> list[str]:
+    """Say which methods are not told apart, in a sentence for each group of a metric and fold.
+
+    `is_cut`: only for the group of the best ones, of which `FEW` are named.
+    """
     return [
-        f"{_place(metric, fold)}: {', '.join(group)} are not told apart"
+        f"{_place(metric, fold)}: {', '.join(group[:most])}{f' and {beyond} more' * (beyond > 0)} are not told apart"
         for metric, folds in comparison.alike.items()
         for fold, groups in folds.items()
-        for group in groups
+        for group in groups[: 1 if is_cut else None]
+        for most in (FEW if is_cut else len(group),)
+        for beyond in (len(group) - most,)
     ]
+
+
+def _with_best(tables: Sequence[Sequence[ResultRow]]) -> list[list[ResultRow]]:
+    """Keep of each fold and part of each table the differences of its best method from those that come next."""
+    by_place: list[dict[tuple[str, str], list[ResultRow]]] = []
+    for rows in tables:
+        by_place.append({})
+        for row in rows:
+            by_place[-1].setdefault((row.fold, row.part), []).append(row)
+    count = max(1, ROOM // sum(map(len, by_place)))
+    return [[row for of_place in places.values() for row in _best_first(of_place)[:count]] for places in by_place]
+
+
+def _best_first(rows: Sequence[ResultRow]) -> list[ResultRow]:
+    """Return the differences of the best method of one fold, part and metric from each other one, best first."""
+    best, *others = ranked(rows)
+    first = [row if row.method == best else row.reversed() for row in rows if best in (row.method, row.minus)]
+    return sorted(first, key=lambda row: others.index(row.minus))
 
 
 def _fitting(

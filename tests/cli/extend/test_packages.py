@@ -221,7 +221,7 @@ def test_runs_stand_in_the_atlas_in_the_metrics_own_words(fsbench, call, site, t
     done = fsbench(*words, PYTHONPATH=f"{REPOSITORY}:{site}")
     assert done.returncode == 0, done.stderr
     with installed(site):
-        call("report", "runs", "--out", "pages", "--gallery", "0")
+        call("report", "runs", "--out", "pages")
     text = (tmp_path / "pages" / "atlas.html").read_text()
     data = json.loads(re.search(r'id="atlas-data">(.*?)</script>', text, re.DOTALL)[1])
     (entry,) = [entry for entry in data["entries"].values() if entry["ours"]]

@@ -110,7 +110,7 @@ def test_one_file_is_a_metric_everywhere(fsbench, bench_arguments, folder):
     assert difference["value"] == pytest.approx(first - second)
     assert difference["low"] < difference["value"] < difference["high"] and 0 < difference["p"] <= 1
 
-    said("report", "runs", "--metrics", OWN, "--out", "report", "--gallery", "0")
+    said("report", "runs", "--metrics", OWN, "--out", "report")
     page = (folder / "report" / "study-1" / "index.html").read_text()
     for score in found.values():
         assert f'data-value="{score}"' in page

@@ -10,11 +10,12 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from fsbench.base.download import Digest
+from fsbench.base.download import Digest, RetryPolicy
 from fsbench.base.errors import DataError
 from fsbench.data.source import Archive
 from fsbench.datamodules.prepare.job import Job
 from fsbench.datamodules.prepare.unpack import unpack
+from tests.web import serve
 
 FILES = {"top/a/1.txt": b"one" * 1000, "top/a/2.txt": b"two" * 70_000, "top/b/3.txt": b"", "top/c.bin": bytes(9)}
 
@@ -212,6 +213,21 @@ def test_an_end_between_two_files_and_changed_bytes_are_found(tmp_path: Path) ->
     for archive, message in ((cut, "truncated or damaged .its end is missing"), (changed, "truncated or damaged")):
         with pytest.raises(DataError, match=message):
             unpack(archive, tmp_path / "out", below_top)
+
+
+def test_without_a_checksum_a_download_that_is_cut_off_is_put_aside(make: Callable, tmp_path: Path) -> None:
+    archive = make({name: content for name, content in FILES.items() if content})
+    whole, folder = archive.read_bytes(), tmp_path / "root/archives"
+    cut = whole[:-15_000] if archive.suffix == ".tar" else whole[:-20]  # a tar ends in zeros
+    with serve() as web:
+        job = Job(tmp_path / "root", url_base=web.url, retry=RetryPolicy(retries=0))
+        for content in (cut, b"<html>please log in</html>"):
+            web.files[f"/{archive.name}"] = content
+            with pytest.raises(DataError, match=rf"gave other bytes: .*they are kept as .*{archive.name}\.bad and not"):
+                job.obtain(Archive(archive.name, None))
+            assert [file.read_bytes() for file in folder.iterdir()] == [content]
+        web.files[f"/{archive.name}"] = whole
+        assert job.obtain(Archive(archive.name, None)).read_bytes() == whole
 
 
 def test_no_space_is_said_before_unpacking(make: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -79,7 +79,7 @@ def test_of_an_atlas_page(official, tmp_path):
     """The page of a report with published figures: those of its runs are rows, the others those of the atlas."""
     run = official(DCAMA, "swin_base", task="hsnet-1way1shot-original")
     (tmp_path / "report").mkdir()
-    assert main(["report", str(run.path), "--out", str(tmp_path / "report"), "--gallery", "0"]) == 0
+    assert main(["report", str(run.path), "--out", str(tmp_path / "report")]) == 0
     page = (tmp_path / "report/atlas.html").read_text()
     entries = json.loads(re.search(r'id="atlas-data">(.*?)</script>', page, re.DOTALL)[1])["entries"]
     own = [figure["value"] for entry in entries.values() if entry["ours"] for figure in entry["figures"]]

@@ -148,7 +148,7 @@ def test_damaged_runs_are_left_out_and_named(pair):
 
 
 def test_the_report(pair, tmp_path):
-    page = fsbench.load_runs(pair[0].path.parent).report(tmp_path / "pages", photos=False, gallery=0)
+    page = fsbench.load_runs(pair[0].path.parent).report(tmp_path / "pages", photos=False, gallery=3)
     assert page == tmp_path / "pages" / "index.html" and "first" in page.read_text()
     made_by = json.loads((tmp_path / "pages" / "fsbench-report.json").read_text())["made by"]
-    assert made_by.startswith("fsbench report ") and made_by.endswith("--gallery 0 --no-photos")
+    assert made_by.startswith("fsbench report ") and made_by.endswith("--gallery 3 --no-photos")

@@ -165,6 +165,8 @@ def test_what_does_not_fit_is_said_in_one_line(demo, emat, tmp_path, monkeypatch
         fsbench.Predictor(dataset="demo", device="tpu9x")
     with pytest.raises(SettingsError, match="not a multiple of the backbone's patch size"):
         fsbench.Predictor(dataset="demo", image_size=121)
+    with pytest.raises(SettingsError, match=r"of its 4000000 tokens .*; choose an image_size of at most \d+"):
+        fsbench.Predictor(dataset="demo", image_size=16_000)
     with pytest.raises(CheckpointError, match="no checkpoint at"):
         fsbench.Predictor("emat", dataset="demo", checkpoint=tmp_path / "absent.ckpt")
     with pytest.raises(CheckpointError, match="cannot be used with this model"):

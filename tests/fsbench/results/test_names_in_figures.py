@@ -41,7 +41,7 @@ def test_names_are_whole_in_the_plots_of_a_report_and_in_those_of_commands(tmp_p
     labels = ("prototype_of_the_mean_of_all_support_tokens_demo", "dense_classifier_with_low_rank_adaptation")
     write_study(tmp_path / "runs", dict(zip(labels, (0.6, 0.5), strict=True)), 1, classes=4, episodes=200, epochs=3)
     runs = str(tmp_path / "runs")
-    assert main(["report", runs, "--out", str(tmp_path / "r"), "--gallery", "0"]) == 0
+    assert main(["report", runs, "--out", str(tmp_path / "r")]) == 0
     assert main(["compare", runs, "--plot", str(tmp_path / "r/study-1/compare.svg")]) == 0
     for figure in ("apart", "classes", "compare", "curves", "sizes", "cost-seconds", "cost-memory", "cost-trainable"):
         text = letters((tmp_path / f"r/study-1/{figure}.svg").read_text())

@@ -84,7 +84,9 @@ def run_masks(
     except RecordError as error:
         reason = user_message(error).splitlines()[0]
     if not chosen:
-        missing.append(f"No masks of {place}: {reason}; none were asked for again (--gallery).")
+        missing.append(
+            f"No masks of {place}: {reason}; add --gallery 12 to the command to predict some episodes again."
+        )
         return MethodMasks()
     if not (record.path / "config.yaml").is_file():
         missing.append(f"No masks of {place}: {reason}, and there is no config.yaml beside the record.")

@@ -34,7 +34,7 @@ class ExplorerOptions:
         budget: Largest number of bytes of all images of a study.
     """
 
-    again: int = 12
+    again: int = 0
     images: bool = True
     side: int = 320
     budget: int = 64 << 20

@@ -15,10 +15,10 @@ from fsbench.networks.weights import table
 from tests.web import Web, serve
 
 
-def saved(state: dict[str, Any]) -> bytes:
-    """The bytes of a .pth file."""
+def saved(state: dict[str, Any], legacy: bool = False) -> bytes:
+    """The bytes of a .pth file, `legacy`: as PyTorch before 1.6 wrote it."""
     buffer = io.BytesIO()
-    torch.save(state, buffer)
+    torch.save(state, buffer, _use_new_zipfile_serialization=not legacy)
     return buffer.getvalue()
 
 
@@ -52,6 +52,7 @@ def small_table(web: Web, weights: Path, vit_bytes: bytes, tmp_path: Path, monke
         "demo": {"file": "vit.pth", "url": f"{web.url}/vit.pth", "size": len(vit_bytes),
                  "sha256": hashlib.sha256(vit_bytes).hexdigest(), **licence, **page},
         "plain": {"file": "plain.pth", "url": f"{web.url}/plain.pth", **page},
+        "tensors": {"file": "tensors.safetensors", "url": f"{web.url}/tensors.safetensors", **page},
         "hubbed": {"file": "hubbed.safetensors", "hub": "owner/net/model.safetensors", "licence": "X", **page},
         "manual": {"file": "manual.pth", "by_hand": "ask the authors", **page},
     }  # fmt: skip

@@ -56,7 +56,7 @@ def test_published_truncated_and_missing_files(small_table, weights, vit_bytes, 
     problem = f"1000 bytes; expected {len(vit_bytes)} bytes; it is cut off"
     assert status == 1 and verdicts["vit.pth"] == ["damaged", problem, "beside it: vit.pth.bad (1 bytes)"]
     assert main(["weights", "check"]) == 1
-    assert "not here: 3 of 5" in capsys.readouterr().out
+    assert "not here: 4 of 6" in capsys.readouterr().out
 
 
 def test_files_that_do_not_load_are_named_and_nothing_is_unpickled(small_table, weights, capsys, monkeypatch):

@@ -19,6 +19,7 @@ from fsbench.base.files import locked
 from fsbench.base.paths import CONFIGS
 from fsbench.cli.main import main
 from fsbench.networks.weights import table
+from tests.fsbench.networks.weights.conftest import saved
 from tests.web import Web
 
 QUICK = ("--retries", "0", "--backoff", "0", "--timeout", "60")
@@ -76,9 +77,37 @@ def test_other_bytes_are_set_aside_and_not_used(fetch, web, weights):
     web.files["/vit.pth"] = web.files["/plain.pth"] = b"<html>please log in</html>"
     status, _, err = fetch("demo")
     assert status == 2 and "gave other bytes: 26 bytes; expected" in err and "vit.pth.bad" in err
-    status, _, err = fetch("plain")  # without size or checksum the first bytes tell
+    status, _, err = fetch("plain")  # without size or checksum
     assert status == 2 and "begin with '<html>please log in</html>'; expected a .pth file" in err
     assert sorted(p.name for p in weights.glob("*.pth*")) == ["plain.pth.bad", "vit.pth.bad"]
+
+
+TENSORS = {"w": torch.arange(6.0), "v": torch.ones(500)}
+
+
+@pytest.mark.parametrize(
+    ("name", "body"),
+    [("plain", saved(TENSORS)), ("plain", saved(TENSORS, legacy=True)), ("tensors", save(TENSORS))],
+    ids=["zip", "pickle", "safetensors"],
+)
+def test_without_a_checksum_the_files_own_end_and_sums_are_held_against_it(fetch, web, weights, name, body):
+    path = f"/{table.weight_files()[name].name}"
+    damaged = [body[:-1], body[: len(body) // 2], body[:60]]
+    damaged += [body.replace(b"\x80?\0\0", b"\x80@\0\0", 1)] if body.startswith(b"PK") else []
+    for wrong in damaged:
+        web.files[path] = wrong
+        status, _, err = fetch(name)
+        assert status == 2 and err.count("\n") == 1 and f"{path[1:]}.bad and not used" in err, err
+        assert (weights / f"{path[1:]}.bad").read_bytes() == wrong and not (weights / path[1:]).exists()
+    web.files[path] = body
+    assert fetch(name)[0] == 0 and (weights / path[1:]).read_bytes() == body
+
+
+def test_two_versions_of_a_file_are_not_joined(fetch, web, weights):
+    web.files["/plain.pth"], web.break_after = saved(TENSORS), [700, 0]
+    assert fetch("plain")[0] == 2
+    web.files["/plain.pth"] = other = saved({name: -value for name, value in TENSORS.items()})
+    assert fetch("plain")[0] == 0 and (weights / "plain.pth").read_bytes() == other
 
 
 def test_same_size_with_another_checksum(fetch, web, weights, vit_bytes):
@@ -121,7 +150,7 @@ def test_names_are_judged_before_anything_is_fetched(fetch, web):
     status, _, err = fetch("demo", "plian")
     assert status == 2 and "no weights are called 'plian'; did you mean 'plain'?" in err and web.requests == []
     status, _, err = fetch("xyzzy")
-    assert "there are: demo, hubbed, manual, plain, shop (see: fsbench weights list)" in err
+    assert "there are: demo, hubbed, manual, plain, tensors, shop (see: fsbench weights list)" in err
     status, _, err = fetch()
     assert status == 2 and "nothing to fetch was named" in err
     assert fetch("vit.pth")[0] == 0  # the file's name will do

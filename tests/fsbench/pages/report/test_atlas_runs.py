@@ -20,7 +20,7 @@ def test_a_run_stands_on_the_island_of_its_paper(official, tmp_path):
     run = official(DCAMA, "swin_base", task="hsnet-1way1shot-original")
     other = official(DCAMA, "resnet50", task="hsnet-1way1shot-original", identity={"image_size": 400})
     report = tmp_path / "report"
-    assert main(["report", str(run.path), str(other.path), "--out", str(report), "--gallery", "0"]) == 0
+    assert main(["report", str(run.path), str(other.path), "--out", str(report)]) == 0
     assert 'href="atlas.html">Published' in (report / "index.html").read_text()
     text, found = (report / "atlas.html").read_text(), entries(report / "atlas.html")
     own = {entry["backbone"]: (name, entry) for name, entry in found.items() if entry["ours"]}

@@ -38,7 +38,7 @@ def site(shared_make):
     runs = record.path.parent
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(breakdowns, "to_sheet", with_reported)
-        assert main(["report", str(runs), "--out", str(runs / "r"), "--gallery", "0"]) == 0
+        assert main(["report", str(runs), "--out", str(runs / "r")]) == 0
     return runs / "r"
 
 

@@ -153,7 +153,7 @@ def test_the_lower_score_is_the_better_where_the_metric_says_so(make, tmp_path):
         record = make(f"m{wrong}", 0, wrong=wrong, quality=1 + wrong // 6)
         cost = record.run.cost.as_json() | {"trainable_parameters": 100 - number}
         (record.path / "run.json").write_text(json.dumps(changed(record, cost=cost).run.as_json()))
-    more = ["--metrics", "ROM", "--compare", "2", "--gallery", "0"]
+    more = ["--metrics", "ROM", "--compare", "2"]
     assert main(["report", str(tmp_path), "--out", str(tmp_path / "r"), *more]) == 0
     page = (tmp_path / "r/study-1/index.html").read_text()
     ranked = list(dict.fromkeys(re.findall(r'<tr data-method="(m\d+)"', page)))
@@ -217,7 +217,7 @@ def test_styles_become_attributes():
 @pytest.mark.slow(5)
 def test_only_a_report_is_replaced(make, tmp_path, capsys, monkeypatch):
     """An empty folder is taken, a report is replaced, and a link stays; nothing else is touched."""
-    asked = ["report", str(make("m", 0).path), "--gallery", "0", "--out"]
+    asked = ["report", str(make("m", 0).path), "--out"]
     place, link = tmp_path / "mine", tmp_path / "link"
     place.mkdir()
     link.symlink_to("mine")

@@ -124,7 +124,7 @@ def test_methods_that_share_no_fold_have_a_report(study_runs, tmp_path):
     """Together they have all folds, none of them has: no method has a mean, though answers without a model have."""
     records = find_records(study_runs)
     kept = [r for r in records if (r.run.identity.method.name, r.header.fold) in (("=fair", 0), ("poor", 1))]
-    words = ["report", *(str(record.path) for record in kept), "--out", str(tmp_path / "r"), "--gallery", "0"]
+    words = ["report", *(str(record.path) for record in kept), "--out", str(tmp_path / "r")]
     assert main([*words, "--quiet"]) == 0
     page = (tmp_path / "r/index.html").read_text()
     assert "No two methods have runs of the same fold." in page and "=fair has mIoU" in page
@@ -157,7 +157,7 @@ def test_marks_are_explained_beside_the_table(tmp_path):
     for record in write_study(runs, {"masks": 0.7, "boxes": 0.4}, folds=2, classes=6, episodes=40):
         if record.run.identity.method.name == "boxes":
             rewrite(record, told={"supervision": ["boxes"], "saw_test_classes": "no"})
-    assert main(["report", str(runs), "--out", str(pages), "--gallery", "0"]) == 0
+    assert main(["report", str(runs), "--out", str(pages)]) == 0
     front, table = ((pages / name).read_text() for name in ("index.html", "study-1/index.html"))
     assert "Methods marked † and ‡ were made under unequal conditions" in front
     (caption,) = re.findall("<caption>(.*?)</caption>", front, re.DOTALL)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from dataclasses import astuple, replace
 from pathlib import Path
+from zlib import crc32
 
 import numpy as np
 import polars as pl
@@ -435,6 +436,9 @@ def test_sizes_of_the_input_agree(blocks_folder, tmp_path):
         answers.add(0, np.zeros((40, 48), int))
     with pytest.raises(RecordError, match="expected the square S x S"):
         read_answers([tmp_path / "b.fsa"], test, partial=True)
+    huge = {"number": 0, "size": [9000, 9000], "runs": "AAAA", "presence": None, "score": None}  # nothing is decoded
+    with pytest.raises(RecordError, match="9000 x 9000; expected the square S x S of the method's input, S up to 2048"):
+        read_answers([raw(tmp_path / "c.fsa", None, huge)], test, partial=True)
     sized = Test(test.manifest, test.index, test.protocol, image_size=40)
     assert asked_answers(sized)[0]["size"] == [40, 40]
 
@@ -454,7 +458,12 @@ def test_pictures_that_are_refused(two_ways, kit, tmp_path):
         with pytest.raises(RecordError, match=words):
             read_answers([folder], two_ways)
         (folder / name).unlink() if before is None else (folder / name).write_bytes(before)
-    (folder / "0000.png").write_bytes((folder / "0000.png").read_bytes()[:60])
+    content = (folder / "0000.png").read_bytes()
+    header = b"IHDR" + (10_000).to_bytes(4, "big") * 2 + content[24:29]
+    (folder / "0000.png").write_bytes(content[:12] + header + crc32(header).to_bytes(4, "big") + content[33:])
+    with pytest.raises(RecordError, match="has the size 10000 x 10000"):  # which nobody decodes
+        read_answers([folder], two_ways)
+    (folder / "0000.png").write_bytes(content[:60])
     with pytest.raises(RecordError, match="cannot be decoded"):
         read_answers([folder], two_ways)
     (tmp_path / "none").mkdir()

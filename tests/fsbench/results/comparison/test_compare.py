@@ -7,6 +7,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from functools import partial
+from itertools import combinations
 from math import isnan, nan
 
 import numpy as np
@@ -36,7 +37,7 @@ from fsbench.results.rows.comparable import compared_tests
 from fsbench.results.rows.parts import SIZES
 from fsbench.results.rows.row import MEAN, ResultRow
 from fsbench.results.sheets.layout import mark, moved
-from fsbench.results.sheets.text import align
+from fsbench.results.sheets.text import align, text
 from fsbench.scores.calibration import BINS
 from fsbench.scores.estimate import Estimate, Scope, gains
 from fsbench.scores.run_statistics import episode_statistics
@@ -536,3 +537,35 @@ def test_methods_are_compared_on_the_most_folds_that_two_share(three, make):
     two = compare([three[0], lone], ["mIoU"])
     assert {line.fold for line in two.tables["all"]["mIoU"]} == {"0"} and list(two.methods) == ["good", "lone"]
     assert two.warnings[0] == "compared on the folds that all have (0); not counted: further folds of good"
+
+
+@pytest.mark.parametrize("count", [7, 100])
+def test_of_many_methods_the_best_against_the_next_come_first(three, count):
+    """The lines of a short comparison do not grow with the methods; all pairs are there on request."""
+    found = compare(three, ["mIoU", "accuracy"])
+    some = found.tables["all"]["mIoU"][0]
+    names = [f"m{number}" for number in range(count)]
+    rows = [
+        replace(some, metric=metric, method=first, minus=second, scores=(scores[first], scores[second]), corrected=p)
+        for metric, scores in (
+            ("mIoU", {name: float(number) for number, name in enumerate(names)}),
+            ("accuracy", {name: -float(number) for number, name in enumerate(names)}),
+        )
+        for first, second, p in ((one, other, 0.5) for one, other in combinations(names, 2))
+    ]
+    alike = {metric: {MEAN: [names[::-1], names[:2]]} for metric in ("mIoU", "accuracy")}
+    many = replace(found, rows=rows, methods={name: [name] for name in names}, alike=alike, verdicts=[])
+    short, whole = to_sheet(many, 120, all_pairs=False), to_sheet(many, 120)
+    next_ones = min(count - 1, 15)
+    for (_, grid), first, others in zip(
+        short.parts, (names[-1], "m0"), (names[-2::-1][:next_ones], names[1:][:next_ones]), strict=True
+    ):
+        assert [line[:2] for line in grid[1:]] == [[first, other] for other in others]
+    shown, pairs = 2 * next_ones, count * (count - 1)
+    assert short.foot[0].startswith(f"{shown} of {pairs:,} differences are shown, those of the best method")
+    some_names = ", ".join(names[-1:-7:-1])
+    assert short.lead[0] == f"mIoU, mean over folds: {some_names} and {count - 6} more are not told apart"
+    assert len(text([short], 120).splitlines()) < 60
+    assert [len(grid) - 1 for _, grid in whole.parts] == [pairs // 2] * 2 and len(whole.lead) == 4
+    baseline = replace(many, rows=[row for row in rows if row.method == "m0"], alike={})
+    assert [len(grid) for _, grid in to_sheet(baseline, 120, all_pairs=False).parts] == [count] * 2

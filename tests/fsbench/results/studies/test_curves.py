@@ -230,7 +230,7 @@ def test_the_report_has_a_page_of_curves_with_the_figures_of_the_command(tmp_pat
             run = record.run.as_json() | {"id": f"{record.path.name}-{side}", "identity": identity}
             written(record.path, record.episodes, **run)
     assert found_tables(find_records(runs / "224")) == []  # and no page then
-    assert main(["report", str(runs), "--out", str(out), "--no-photos", "--gallery", "0"]) == 0
+    assert main(["report", str(runs), "--out", str(out), "--no-photos"]) == 0
     capsys.readouterr()
     assert main(["table", str(runs), "--by", "side", "--format", "csv"]) == 0
     assert (out / "curves.csv").read_text().strip() == capsys.readouterr().out.strip()

@@ -302,7 +302,7 @@ def test_comparison_and_report_take_scores_beyond_counts(runs_of_prototype, tmp_
         (line,) = found["tables"]["all"][metric]
         assert {line["difference"]["method"], line["difference"]["other"]} == {"one", "same"}
         assert line["difference"]["scores"] == pytest.approx([row["scores"][metric]["value"]] * 2)
-    assert main(["report", str(runs), "--metrics", names, "--gallery", "0", "--out", str(tmp_path / "report")]) == 0
+    assert main(["report", str(runs), "--metrics", names, "--out", str(tmp_path / "report")]) == 0
     page = (tmp_path / "report/study-1/index.html").read_text()
     assert "bare: no pixel-ECE, pixel-CE2, boundary-IoU: the run kept no predictions" in page
     for name, metric in product(("one", "same"), names.split(",")):

@@ -50,7 +50,7 @@ def test_there_is_no_mean_of_some_folds(official, row, figure):
 def test_the_report_has_a_page_of_the_papers_whose_rows_are_there(official, tmp_path):
     for fold in range(4):
         official(EMAT, "dinov2_vits14", fold)
-    assert main(["report", str(tmp_path), "--out", str(tmp_path / "report"), "--gallery", "0"]) == 0
+    assert main(["report", str(tmp_path), "--out", str(tmp_path / "report")]) == 0
     page = (tmp_path / "report/papers.html").read_text()
     assert "EMAT (2025), table 1: classification and segmentation, 2-way 1-shot" in page
     assert page.count("<tr>") == 3 and "63.38" in page and "82.70" in page  # a head, mIoU and accuracy

@@ -137,6 +137,7 @@ def test_supports_are_drawn_with_what_the_method_was_told(make, blocks_folder, t
     assert main(["report", str(tmp_path), "--out", str(tmp_path / "r"), "--photo-side", "48"]) == 0
     study = next(folder for folder in (tmp_path / "r").iterdir() if (folder / "explorer.html").is_file())
     numbers = {name: str(number) for number, name in enumerate(data_file(study, "data")["methods"])}
+    assert (study / "explorer.html").read_text().count("add --gallery 12 to the command") == len(entries)  # unasked
     assert data_file(study, "data")["told"] == {numbers[name]: text for name, text in words.items()}
     file = data_file(study, "masks-0-0")
     assert set(file["told"]) == {numbers[name] for name in words}
@@ -164,7 +165,7 @@ def test_runs_without_masks_and_data_have_numbers(make, tmp_path):
     number = str(data_file(study, "data")["methods"].index("boxes"))
     assert data_file(study, "masks-0-0") == {"truth": [None] * 24, "predicted": {}, "told": {number: [None] * 24}}
     page = (study / "explorer.html").read_text()
-    assert "the run kept no predictions, and there is no config.yaml beside the record" in page
+    assert "the run kept no predictions; add --gallery 12 to the command" in page
     assert "No truth and no images of fold 0: there is no config.yaml beside the records" in page
     assert "No labels of the supports of boxes, fold 0: there is no" in page
 

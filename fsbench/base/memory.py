@@ -1,0 +1,21 @@
+"""Memory of this machine, against which settings are held that would ask for more."""
+
+import os
+
+from fsbench.base.errors import SettingsError
+from fsbench.base.files.opening import in_units
+
+
+def machine_memory() -> int:
+    """Return the bytes of memory of this machine; 0 where the system does not tell."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 0
+
+
+def check_memory(needed: int, what: str, instead: str) -> None:
+    """Raise SettingsError where `what` needs more bytes than this machine has; `instead` ends the message."""
+    memory = machine_memory()
+    if 0 < memory < needed:
+        raise SettingsError(
+            f"{what} need {in_units(needed)} of memory; expected at most the {in_units(memory)} of this machine; "
+            f"{instead}"
+        )
