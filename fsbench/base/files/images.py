@@ -1,11 +1,13 @@
 """Image files: known formats alone, of bounded size, through the door for all files."""
 
 import logging
+import re
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from io import BytesIO
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import IO, Any
 
 from PIL import Image, UnidentifiedImageError
@@ -17,6 +19,9 @@ FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 
 _HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 """Main brands of HEIC and HEIF images, which stand behind the word "ftyp" at the start of a file."""
+
+_ROWS_MADE_UP = re.compile(rb"^Fax\w+: .*", re.MULTILINE)
+"""Line of libtiff about rows of a fax."""
 
 IMAGE_PIXELS = 178_956_970
 """Most pixels of an image; PIL's own limit."""
@@ -51,7 +56,7 @@ def open_image(source: Path | bytes, kind: str = "image") -> Iterator[Image.Imag
             raise ValueError(_too_large(IMAGE_PIXELS)) from None
         check_pixels(*image.size, kind)
         if image.format == "TIFF":
-            image.load = _silently(image.load)  # type: ignore[method-assign]
+            image.load = _strictly(image.load)  # type: ignore[method-assign]
         yield image
 
 
@@ -88,14 +93,22 @@ def _heif_format() -> str:
     return "HEIF"
 
 
-def _silently(load: Callable[[], Any]) -> Callable[[], Any]:
-    """Return `load` without the words of libtiff, which writes about damaged files to the standard error."""
+def _strictly(load: Callable[[], Any]) -> Callable[[], Any]:
+    """Return `load` that is silent, and an OSError where libtiff says on the standard error that it made rows up.
 
-    def silent_load() -> Any:
-        with standard_error_discarded():
-            return load()
+    It does so for rows of faxes (CCITT) that it cannot read, and PIL does not tell.
+    """
 
-    return silent_load
+    def strict_load() -> Any:
+        with TemporaryFile() as words:
+            with standard_error_discarded(words.fileno()):
+                loaded = load()
+            words.seek(0)
+            if made_up := _ROWS_MADE_UP.search(words.read()):
+                raise OSError(made_up[0].decode(errors="replace"))
+        return loaded
+
+    return strict_load
 
 
 def check_pixels(width: int, height: int, kind: str = "image") -> None:

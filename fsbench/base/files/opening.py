@@ -234,16 +234,19 @@ def gunzip(content: bytes, kind: str) -> bytes:
 
 
 @contextmanager
-def standard_error_discarded() -> Iterator[None]:
+def standard_error_discarded(into: int | None = None) -> Iterator[None]:
     """Discard what is written to the standard error in the block, also by libraries in other languages.
 
     What counts of it is raised as well. The whole process is silent meanwhile, so the block should be short.
+
+    Args:
+        into: descriptor of an open file that gets it instead.
     """
     with _ONE_AT_A_TIME, ExitStack() as stack:
         before = os.dup(2)
         stack.callback(os.close, before)
         nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, 2)
+        os.dup2(nowhere if into is None else into, 2)
         os.close(nowhere)
         stack.callback(os.dup2, before, 2)
         yield
