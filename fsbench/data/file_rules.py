@@ -358,8 +358,16 @@ SCANS: dict[str, FileRule] = {
         "a whole file",
         "get or make it again",
     ),
+    "volume_goes_on": FileRule(
+        "a scan or labels whose file goes on for a slice or more after its voxels, as where a header counts too few "
+        "axes or slices",
+        "refused",
+        "goes on for {further} bytes after its voxels",
+        "as many voxels as its header states",
+        "get or make it again",
+    ),
     "volume_not_finite": FileRule(
-        "a scan or labels with voxels that are no numbers (NaN) or infinite",
+        "a scan or labels with voxels that are no numbers (NaN) or infinite, as stored or by the header's scale",
         "refused",
         "has {number} voxels that are no finite numbers",
         "a number in each voxel",

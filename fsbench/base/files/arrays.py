@@ -1,6 +1,7 @@
 """Files of arrays and tables: .npz, MATLAB's .mat and parquet."""
 
 import io
+import warnings
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fsbench.base.files.opening import LIMITS, in_units, open_file, read_bytes, standard_error_discarded
+from fsbench.base.files.opening import LIMITS, in_units, open_file, read_bytes, standard_error_logged
 
 if TYPE_CHECKING:
     import polars as pl
@@ -38,10 +39,13 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
 
 def read_matlab(path: Path, **more: Any) -> dict[str, Any]:
     """Return the variables of a .mat file; `more` goes to `scipy.io.loadmat`, which raises nearly anything for damaged
-    files. Raises OSError as `open_file`."""
+    files, and for those that hold a variable twice. Raises OSError as `open_file`."""
     import scipy.io  # takes a second that most commands are spared
+    from scipy.io.matlab import MatReadWarning
 
-    return dict(scipy.io.loadmat(io.BytesIO(read_bytes(path, "matlab")), **more))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", MatReadWarning)
+        return dict(scipy.io.loadmat(io.BytesIO(read_bytes(path, "matlab")), **more))
 
 
 def read_parquet(
@@ -71,7 +75,7 @@ def read_parquet(
 
     most = LIMITS[kind]
     try:
-        with standard_error_discarded():  # a damaged file: pages of addresses
+        with standard_error_logged():  # a damaged file: pages of addresses
             table = pl.scan_parquet(io.BytesIO(read_bytes(path, kind)))
             types = {name: str(found) for name, found in table.collect_schema().items()}
             check_types(types)

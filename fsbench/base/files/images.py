@@ -1,27 +1,22 @@
 """Image files: known formats alone, of bounded size, through the door for all files."""
 
 import logging
-import re
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from io import BytesIO
 from pathlib import Path
-from tempfile import TemporaryFile
 from typing import IO, Any
 
 from PIL import Image, UnidentifiedImageError
 
-from fsbench.base.files.opening import open_file, standard_error_discarded
+from fsbench.base.files.opening import open_file, standard_error_logged
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 """Formats as PIL names them; others, of which some run programs (EPS) or fetch files, are not tried."""
 
 _HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 """Main brands of HEIC and HEIF images, which stand behind the word "ftyp" at the start of a file."""
-
-_ROWS_MADE_UP = re.compile(rb"^Fax\w+: .*", re.MULTILINE)
-"""Line of libtiff about rows of a fax."""
 
 IMAGE_PIXELS = 178_956_970
 """Most pixels of an image; PIL's own limit."""
@@ -100,12 +95,10 @@ def _strictly(load: Callable[[], Any]) -> Callable[[], Any]:
     """
 
     def strict_load() -> Any:
-        with TemporaryFile() as words:
-            with standard_error_discarded(words.fileno()):
-                loaded = load()
-            words.seek(0)
-            if made_up := _ROWS_MADE_UP.search(words.read()):
-                raise OSError(made_up[0].decode(errors="replace"))
+        with standard_error_logged() as lines:
+            loaded = load()
+        if made_up := [line for line in lines if line.startswith("Fax")]:
+            raise OSError(made_up[0])
         return loaded
 
     return strict_load
