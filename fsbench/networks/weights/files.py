@@ -3,6 +3,7 @@
 import hashlib
 import logging
 import re
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from pickle import UnpicklingError
@@ -167,7 +168,8 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 def _load(path: Path, what: str) -> Any:
     """Unpickle a file's tensors and plain values; `what` it is called in the message of a CheckpointError."""
     try:
-        with open_file(path, "weights") as file:
+        with open_file(path, "weights") as file, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about tensors that are refused afterwards
             check_stored(file)
             try:
                 return torch.load(file, map_location="cpu", weights_only=True)
