@@ -204,7 +204,6 @@ def test_texts_are_read_after_the_numbers_were_checked_and_up_to_a_bound(tmp_pat
     file = tmp_path / "x.parquet"
     checked = []
     pl.DataFrame({"t": ["x" * 10**6] * 3000, "a": range(3000)}).write_parquet(file)
-    assert file.stat().st_size < 20_000
     monkeypatch.setitem(LIMITS, "counts", 1 << 24)
     with pytest.raises(ValueError, match=r"^its texts have more than 16 MiB, expected at most as much$"):
         read_parquet(file, "counts", dict, lambda part: checked.append(part.columns))
