@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from fsbench.base.errors import DataError
-from fsbench.base.files.opening import standard_error_discarded
+from fsbench.base.files.opening import standard_error_logged
 from fsbench.data.image_io import read_shades
 from fsbench.data.source import Archive, Source
 from fsbench.data.volume_io import own_locale
@@ -99,7 +99,7 @@ def read_scan(folder: Path) -> tuple["sitk.Image", "sitk.Image"]:
         )
     numbers = sorted(slices)
     try:
-        with own_locale(), standard_error_discarded():
+        with own_locale(), standard_error_logged():
             image = sitk.ReadImage([str(slices[number]) for number in numbers])
     except RuntimeError as error:
         raise DataError(

@@ -42,6 +42,14 @@ PICTURES: dict[str, FileRule] = {
         "a complete file of a format that PIL reads (JPEG, PNG, WebP, BMP, GIF, TIFF, PPM, HEIC)",
         "put a sound copy there",
     ),
+    "not_whole": FileRule(
+        "a file that does not hold each row of its picture, or begins twice: a PNG or JPEG that was cut and ended "
+        "anew, a TIFF without some strips, a GIF's frame that is smaller than its picture, a PNG of two headers",
+        "refused; a JPEG that was ended anew where simplejpeg is installed (`fsbench[fast]`)",
+        "is not whole ({problem})",
+        "each row of its picture, once",
+        "get or make it again",
+    ),
     "pages": FileRule(
         "several pages or frames (TIFF stacks, animated PNG, WebP and GIF)",
         "refused; smaller copies of the same picture in a TIFF, and a camera's second pictures in a JPEG, are no pages",
@@ -350,8 +358,16 @@ SCANS: dict[str, FileRule] = {
         "a whole file",
         "get or make it again",
     ),
+    "volume_goes_on": FileRule(
+        "a scan or labels whose file goes on for a slice or more after its voxels, as where a header counts too few "
+        "axes or slices",
+        "refused",
+        "goes on for {further} bytes after its voxels",
+        "as many voxels as its header states",
+        "get or make it again",
+    ),
     "volume_not_finite": FileRule(
-        "a scan or labels with voxels that are no numbers (NaN) or infinite",
+        "a scan or labels with voxels that are no numbers (NaN) or infinite, as stored or by the header's scale",
         "refused",
         "has {number} voxels that are no finite numbers",
         "a number in each voxel",

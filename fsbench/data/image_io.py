@@ -60,7 +60,7 @@ def read_photo(source: Path | bytes, name: str = "") -> tuple[np.ndarray, Pictur
 
     Raises DataError where it cannot be decoded; `name` is that of a content.
     """
-    with open_picture(source, decode=False, name=name) as (image, header):
+    with open_picture(source, decode=isinstance(source, bytes), name=name) as (image, header):
         if isinstance(source, Path) and header.format in ("JPEG", "MPO"):
             return read_pixels(source), header
         return np.asarray(_opaque(image, header)), header

@@ -28,10 +28,19 @@ UNDECODABLE = (OSError, SyntaxError, ValueError, EOFError, KeyError, IndexError,
 _COLOURS = ("P", "PA", "RGB", "RGBA")
 _GREY = ("1", "L", "LA", "I", "I;16", "I;16B")
 _OTHER_COLOURS = ("CMYK", "YCbCr")
+_JPEGS = ("JPEG", "MPO")
+_EARLY_END = re.compile("[Pp]remature end|found marker 0xd9")
+"""Words of libjpeg about data that end before the last row."""
+_PNG_ONCE = (b"IHDR", b"PLTE", b"tRNS", b"eXIf")
+"""Chunks that a PNG has once at most, and from which its numbers, transparency and turn follow."""
+_PNG_GRIDS = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+"""Parts of an interlaced PNG: the first column and row, and the steps to the next ones."""
+_PIECE = 1 << 20
+"""Most bytes that are decompressed at a time."""
 _TOPS = {"1": 1, "I;16": 65535, "I;16B": 65535, "I": 2**32 - 1, "F": 2**32 - 1}
 """Mode of PIL -> the largest number of a sample; of other modes it is 255."""
 _SUBFILE_TYPE, _BITS, _PHOTOMETRIC, _ORIENTATION, _SAMPLE_FORMAT, _DEPTH = 254, 258, 262, 274, 339, 32997
-_TILE_WIDTH = 322
+_TILE_WIDTH, _STRIPS, _TILES = 322, 273, 324
 """Tags of TIFF; the orientation is EXIF's, too."""
 _DECODES_TILES = int(PIL.__version__.partition(".")[0]) >= 13
 """Whether the installed Pillow decodes damaged tiles of a TIFF safely."""
@@ -125,10 +134,14 @@ def open_picture(
     subject = f"{kind} {name or source!s}"
     try:
         with open_image(source, "image" if kind == "image" else "label map") as image:
+            problem = _partial_tiles(image) or (_partial_png(source) if image.format == "PNG" else "")
             header = _read_header(image, source)
             _check(header, subject, kind == "image", by_shades)
             if decode:
                 image.load()
+                problem = problem or (_partial_jpeg(source) if header.format in _JPEGS else "")
+            if problem:
+                raise refusal("not_whole", subject, problem=problem)
             yield image, header
     except FileNotFoundError:
         raise refusal("absent", subject) from None
@@ -230,10 +243,14 @@ def _top(image: Image.Image) -> int:
 
 def _is_lossy(image: Image.Image, source: Path | bytes) -> bool:
     if image.format == "WEBP":
-        with BytesIO(source) if isinstance(source, bytes) else open_file(source, "image") as file:
+        with _opened(source) as file:
             return _is_lossy_webp(file)
     in_tiff = image.format == "TIFF" and image.info.get("compression") in ("jpeg", "tiff_jpeg", "webp")
-    return in_tiff or image.format in ("JPEG", "MPO", "HEIF")
+    return in_tiff or image.format in (*_JPEGS, "HEIF")
+
+
+def _opened(source: Path | bytes) -> IO[bytes]:
+    return BytesIO(source) if isinstance(source, bytes) else open_file(source, "image")
 
 
 def _is_lossy_webp(file: IO[bytes]) -> bool:
@@ -255,6 +272,78 @@ def _orientation(image: Image.Image) -> int:
         else:
             entry = int((_tags(image) or image.getexif()).get(_ORIENTATION, 1))
     return entry if is_turned(entry) else 1
+
+
+def _partial_tiles(image: Image.Image) -> str:
+    """Return in words why the parts that PIL decodes one by one are not a whole picture; "" where they are."""
+    tiles = getattr(image, "tile", [])
+    boxes = {tile.extents for tile in tiles}
+    covered = sum((right - left) * (lower - upper) for left, upper, right, lower in boxes)
+    if tiles and covered < image.width * image.height:
+        return f"it holds {covered} of {image.width * image.height} pixels"
+    offsets = _tags(image).get(_STRIPS) or _tags(image).get(_TILES) or ()
+    if 0 in offsets or len(set(offsets)) < len(offsets):
+        return f"its {len(offsets)} parts lie at {len(set(offsets) - {0})} places"
+    return ""
+
+
+def _partial_png(source: Path | bytes) -> str:
+    """Return in words why a PNG is not whole, or begins twice; "" where it is.
+
+    PIL takes rows that the compressed stream does not hold for black ones, the end for granted, and the last of
+    several headers, palettes and entries of transparency.
+    """
+    stream, size, found = zlib.decompressobj(), 0, set[bytes]()
+    with _opened(source) as file:
+        start = file.read(8)
+        while b"IEND" not in found:
+            head = file.read(8)
+            length, name = struct.unpack(">I4s", head) if len(head) == 8 else (0, b"")
+            data = file.read(length + 4)
+            if len(data) < length + 4:
+                return "its end (IEND) is missing"
+            if name in found and name in _PNG_ONCE:
+                return f"it has {name.decode()} twice"
+            found.add(name)
+            if name == b"IHDR":
+                expected, row = _png_bytes(*struct.unpack(">IIBB2xB", data[:13]))
+            data = data[:-4] if name == b"IDAT" else b""
+            while data and not stream.eof and size < expected + row:
+                size += len(stream.decompress(data, _PIECE))
+                data = stream.unconsumed_tail
+        if file.read(8) == start:
+            return "a second PNG follows it"
+    if not stream.eof or not expected <= size < expected + row:
+        return f"its stream holds {size} of {expected} bytes{'' if stream.eof else ' and does not end'}"
+    return ""
+
+
+def _png_bytes(width: int, height: int, depth: int, colours: int, interlaced: int) -> tuple[int, int]:
+    """Return the bytes of a PNG's rows, each with that of its filter, and those of a whole row."""
+    bits = depth * {2: 3, 4: 2, 6: 4}.get(colours, 1)
+    grids = _PNG_GRIDS if interlaced else ((0, 0, 1, 1),)
+    sizes = [(len(range(left, width, right)), len(range(upper, height, down))) for left, upper, right, down in grids]
+    return sum(rows * (1 + (columns * bits + 7) // 8) for columns, rows in sizes if columns), 1 + (
+        width * bits + 7
+    ) // 8
+
+
+def _partial_jpeg(source: Path | bytes) -> str:
+    """Return what simplejpeg, where it is installed, says of a JPEG that ends early; "" of others.
+
+    PIL hides it, and takes lost rows for grey ones where an end was put behind them.
+    """
+    try:
+        # spared until it is needed, and optional
+        import simplejpeg
+    except ImportError:
+        return ""
+    with _opened(source) as file:
+        try:
+            simplejpeg.decode_jpeg(file.read(), "RGB", strict=True)
+        except ValueError as error:
+            return one_line(error) if _EARLY_END.search(str(error)) else ""
+    return ""
 
 
 def _check(header: PictureHeader, subject: str, is_photo: bool, by_shades: bool) -> None:

@@ -3,7 +3,7 @@
 import locale
 import struct
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from math import isfinite, prod
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fsbench.base.errors import DataError
-from fsbench.base.files.opening import gunzip, read_bytes, standard_error_discarded
+from fsbench.base.files.opening import gunzip, read_bytes, standard_error_logged
 from fsbench.data.file_digests import State, file_state
 from fsbench.data.file_rules import refusal
 from fsbench.data.volume_geometry import Geometry, checked_grid_rule, on_grid
@@ -35,13 +35,18 @@ def read_image(path: Path) -> "sitk.Image":
     Raises:
         DataError: the file is absent, cut off, no volume of three axes with a value a voxel, or a voxel is no number.
     """
+    # spared until it is needed
+    import SimpleITK as sitk
+
     reader = _reader(path)
-    _check_stored(path, prod(reader.GetSize()))
-    with own_locale(), standard_error_discarded():
+    _check_stored(path, reader.GetSize())
+    with own_locale(), standard_error_logged():
         try:
-            return reader.Execute()
+            image = reader.Execute()
         except RuntimeError as error:
             raise _unreadable(path, error) from error
+    _check_finite(path, sitk.GetArrayViewFromImage(image))  # a scale may be too large for the type
+    return image
 
 
 def _reader(path: Path) -> "sitk.ImageFileReader":
@@ -53,7 +58,7 @@ def _reader(path: Path) -> "sitk.ImageFileReader":
         raise DataError(f"the volume {path} does not exist; expected a file such as image_1.nii.gz; prepare the data")
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
-    with own_locale(), standard_error_discarded():
+    with own_locale(), standard_error_logged():
         try:
             reader.ReadImageInformation()
         except RuntimeError as error:
@@ -69,12 +74,14 @@ def _reader(path: Path) -> "sitk.ImageFileReader":
     return reader
 
 
-def _check_stored(path: Path, number: int) -> None:
-    """Raise DataError where a file of NIfTI ends before its `number` of voxels, or has some that are no finite numbers.
+def _check_stored(path: Path, axes: Sequence[int]) -> None:
+    """Raise DataError where a file of NIfTI ends before its voxels or goes on after them, or has some that are no
+    finite numbers.
 
-    SimpleITK reads both as 0. Other formats, and types of NIfTI that have several values a voxel, are left to it.
+    SimpleITK reads what is missing, and what is no number, as 0. Other formats, and types of NIfTI that have several
+    values a voxel, are left to it.
     """
-    subject = f"the volume {path}"
+    subject, number = f"the volume {path}", prod(axes)
     try:
         content = read_bytes(path, "volume")
         content = gunzip(content, "volume") if content.startswith(b"\x1f\x8b") else content
@@ -90,10 +97,15 @@ def _check_stored(path: Path, number: int) -> None:
     lacking = start + number * stored.itemsize - len(content)
     if lacking > 0:
         raise refusal("volume_cut_off", subject, lacking=lacking)
-    if stored.kind == "f":
-        finite = np.isfinite(np.frombuffer(content, stored, number, start))
-        if not finite.all():
-            raise refusal("volume_not_finite", subject, number=np.count_nonzero(~finite))
+    if -lacking >= prod(axes[:2]) * stored.itemsize:
+        raise refusal("volume_goes_on", subject, further=-lacking)
+    _check_finite(path, np.frombuffer(content, stored, number, start))
+
+
+def _check_finite(path: Path, voxels: np.ndarray) -> None:
+    """Raise DataError where a voxel is no finite number."""
+    if voxels.dtype.kind == "f" and not (finite := np.isfinite(voxels)).all():
+        raise refusal("volume_not_finite", f"the volume {path}", number=np.count_nonzero(~finite))
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from fsbench.base.errors import RecordError
 from fsbench.base.files import replacing
 from fsbench.base.files.arrays import read_parquet as read_columns
 from fsbench.base.files.images import MASK_PIXELS
+from fsbench.base.statements import Statement
 from fsbench.data.episodes.manifest import Header
 from fsbench.scores.confusion import COUNTS, FAILED, REGIONS
 
@@ -137,6 +138,16 @@ PREDICTIONS = Schema(
 """Schema of `predictions.parquet`: a row for each way of each episode."""
 
 
+FOOTER: Mapping[str, Statement[Any]] = {
+    "names and types of columns": Statement("the file's schema, before a column is read"),
+    "number of rows": Statement("most cells of such a file, before a column is read; then the rows that there are"),
+    "sorted columns": Statement("dropped as the file is read; rows are held against the order of episodes and slots"),
+    "statistics (least, largest, gaps)": Statement("not read; each value is held against its column's bounds"),
+    "sizes of texts": Statement("not read; columns of numbers come first, then texts up to most bytes of such a file"),
+}
+"""Entries of a parquet file's footer."""
+
+
 def largest_way(header: Header) -> int:
     """Count the ways that an episode may have: in the fully augmented setting, any class of the fold adds one;
     where all classes are asked for at once, these are the ways."""
@@ -155,15 +166,16 @@ def read_parquet(path: Path, schema: Schema) -> "pl.DataFrame":
         if problem := next(_type_problems(types, schema), None):
             raise ValueError(problem)
 
+    def check_values(part: "pl.DataFrame") -> None:
+        if problem := next(_value_problems(part, schema), None):
+            raise ValueError(problem)
+
     try:
-        frame = read_columns(path, schema.kind, check_types)
+        return read_columns(path, schema.kind, check_types, check_values)
     except FileNotFoundError:
         raise refusal(path, "it is missing", schema.remedy) from None
     except (OSError, ValueError) as error:
         raise refusal(path, str(error), schema.remedy) from error
-    if problem := next(_value_problems(frame, schema), None):
-        raise refusal(path, problem, schema.remedy)
-    return frame
 
 
 def write_parquet(path: Path, frame: "pl.DataFrame") -> None:
@@ -184,7 +196,7 @@ def _type_problems(types: Mapping[str, str], schema: Schema) -> Iterator[str]:
 
 
 def _value_problems(frame: "pl.DataFrame", schema: Schema) -> Iterator[str]:
-    """Yield in words what may not stand in a table that has the columns of a schema."""
+    """Yield in words what may not stand in a table that has some columns of a schema."""
     for name in frame.columns:
         column, values = schema.columns[name], frame[name]
         if values.has_nulls() and not column.has_gaps:
@@ -194,6 +206,8 @@ def _value_problems(frame: "pl.DataFrame", schema: Schema) -> Iterator[str]:
             for found in (values.to_numpy().min(), values.to_numpy().max()):
                 if not least <= found <= most:
                     yield f"the column {name} holds {found}, expected {least} to {most}"
+    if not set(ORDER) <= set(frame.columns):
+        return
     episode, slot = (frame[name].to_numpy().astype(np.int64) for name in ORDER)
     unordered = np.diff(episode * 2**16 + slot) <= 0
     if unordered.any():

@@ -6,6 +6,7 @@ import io
 import json
 import pickle
 import shutil
+import struct
 import tarfile
 import tempfile
 import zipfile
@@ -18,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+import torch
 import yaml
 from PIL import Image
 
@@ -30,12 +32,14 @@ from fsbench.data.episodes.manifest import Manifest, read_manifest
 from fsbench.data.episodes.task import EpisodeTask
 from fsbench.data.image_io import read_label_map, read_mask, read_pixels, read_upright
 from fsbench.data.rle import encode_ways
+from fsbench.data.volume_io import read_volume
 from fsbench.datamodules.datasets.folder import read_description
 from fsbench.datamodules.datasets.pascal import read_sbd
 from fsbench.datamodules.indexes.class_folders import rows
 from fsbench.datamodules.indexes.mask_folder import read_names
 from fsbench.datamodules.lists.image_list import read_list
 from fsbench.datamodules.prepare.unpack import unpack
+from fsbench.networks.weights.files import check_keys, read_weights
 from fsbench.predict.folder import PredictionJournal, write_coco, write_scores
 from fsbench.predict.images import QueryImage
 from fsbench.predict.supports import read_supports
@@ -50,7 +54,10 @@ from fsbench.records.record import Record
 from fsbench.records.tables import count_schema, read_parquet
 from fsbench.runner.grid.spec import read_grid
 from tests.datamodules.datasets import test_object_annotations as annotations
+from tests.footers import flagged
 from tests.fsbench.runs import HEADER, some_header, some_run
+from tests.nifti import nifti
+from tests.png_file import png_of
 
 PIXELS = np.random.RandomState(0).randint(0, 255, (9, 12, 3)).astype(np.uint8)
 
@@ -281,6 +288,55 @@ def _read_predictions(path: Path) -> None:
         stored.label_map(episode), stored.soft_masks(episode), stored.attention(episode)
 
 
+def _refusing(write: Callable[[Any], bytes]) -> Callable[[Any], bytes]:
+    """Return `write` with a ValueError, which means that there is no such file, for whatever libraries refuse."""
+
+    def written(value: Any) -> bytes:
+        try:
+            return write(value)
+        except (Exception, pl.exceptions.PanicException) as error:
+            raise ValueError(str(error)) from error
+
+    return written
+
+
+PNG = {"header": [12, 9, 8, 0, 0, 0, 0], "rows": [[0, *row] for row in (PIXELS[..., 0] % 3).tolist()],
+       "order": ["IHDR", "IDAT", "IEND"]}  # fmt: skip
+"""A label map by its chunks, so that sums are right whatever its rows and chunks are."""
+
+
+def _png(value: Any) -> bytes:
+    header = struct.pack(">IIBBBBB", *value["header"])
+    data = {"IHDR": header, "IDAT": zlib.compress(b"".join(map(bytes, value["rows"])))}
+    return png_of(*((name.encode(), data.get(name, b"")) for name in value["order"]))
+
+
+VOLUME = {"axes": [3, 2, 2], "scale": [1.0, 0.0], "voxels": [0.0, 1.0, 2.0, 0.5] * 3}
+
+
+def _volume(value: Any) -> bytes:
+    return nifti(np.array(value["voxels"], np.float32), value["axes"], scale=tuple(value["scale"]))
+
+
+def _sorted_counts(value: Any) -> bytes:
+    return flagged(_parquet(), value["column"], bool(value["descending"]))
+
+
+WEIGHTS = {"a.weight": ["float32", [0.5, 1.0]], "a.count": ["int64", 3]}
+
+
+def _weights(value: Any) -> bytes:
+    state = {name: torch.tensor(numbers).to(getattr(torch, kind)) for name, (kind, numbers) in value.items()}
+    file = io.BytesIO()
+    torch.save(state, file)
+    return file.getvalue()
+
+
+def _read_weights(path: Path) -> None:
+    own = {"a.weight": torch.zeros(2), "a.count": torch.tensor(0)}
+    check_keys(own, read_weights(path), "the weights")
+
+
 ASKED: dict[int, dict[str, Any]] = {
     0: {"ways": 2, "size": [9, 12], "queries": None},
     1: {"ways": 1, "size": None, "queries": None},
@@ -400,6 +456,15 @@ FORMATS = {
     "kit": Format("kit.json", KIT, _read_kit, _json),
     "kit episodes": Format("episodes.jsonl", ASKED_LINES, _resume, _lines),
     "counts": Format("episodes.parquet", _parquet(), _read_counts),
+    "counts sorted": Format(
+        "episodes.parquet",
+        {"column": "slot", "descending": False},
+        _read_counts,
+        _refusing(_sorted_counts),
+    ),
+    "png chunks": Format("a.png", PNG, read_label_map, _refusing(_png)),
+    "volume": Format("a.nii", VOLUME, read_volume, _refusing(_volume)),
+    "weights": Format("a.pth", WEIGHTS, _read_weights, _refusing(_weights)),
     **{
         name: Format(Path(file).name, _made(make, file), _views(make, file), _json if "json" in file else pickle.dumps)
         for name, (make, file) in VIEWS.items()

@@ -1,6 +1,7 @@
 """Files of arrays and tables: .npz, MATLAB's .mat and parquet."""
 
 import io
+import warnings
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping
@@ -9,13 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fsbench.base.files.opening import LIMITS, in_units, open_file, read_bytes, standard_error_discarded
+from fsbench.base.files.opening import LIMITS, in_units, open_file, read_bytes, standard_error_logged
 
 if TYPE_CHECKING:
     import polars as pl
 
 _CELL = 8
 """Bytes that a cell of a table is taken to have in memory."""
+
+_TEXTS = 1024
+"""Most rows of texts that are read before their bytes are counted."""
 
 
 def read_npz(path: Path) -> dict[str, np.ndarray]:
@@ -35,37 +39,75 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
 
 def read_matlab(path: Path, **more: Any) -> dict[str, Any]:
     """Return the variables of a .mat file; `more` goes to `scipy.io.loadmat`, which raises nearly anything for damaged
-    files. Raises OSError as `open_file`."""
+    files, and for those that hold a variable twice. Raises OSError as `open_file`."""
     import scipy.io  # takes a second that most commands are spared
+    from scipy.io.matlab import MatReadWarning
 
-    return dict(scipy.io.loadmat(io.BytesIO(read_bytes(path, "matlab")), **more))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", MatReadWarning)
+        return dict(scipy.io.loadmat(io.BytesIO(read_bytes(path, "matlab")), **more))
 
 
-def read_parquet(path: Path, kind: str, check_types: Callable[[Mapping[str, str]], None]) -> "pl.DataFrame":
+def read_parquet(
+    path: Path,
+    kind: str,
+    check_types: Callable[[Mapping[str, str]], None],
+    check_values: Callable[["pl.DataFrame"], None],
+) -> "pl.DataFrame":
     """Return the table of a parquet file. Its columns and rows are looked at before anything is decompressed.
+
+    Columns of numbers are read and checked first, and texts then, a few rows at a time: few bytes of a file may stand
+    for as many texts as anybody likes. No column keeps a flag of the file that says that it is sorted: Polars would
+    believe it, and find fewer rows.
 
     Args:
         path: the file.
         kind: one of `LIMITS`.
         check_types: raises ValueError unless these are columns that the file may have, by their names and Polars types.
+        check_values: raises ValueError unless these columns, of numbers or of texts, hold what they may hold.
 
     Raises:
         OSError: as `open_file`.
-        ValueError: it is no sound parquet file, has other columns, or more cells than fit into files of its kind.
+        ValueError: it is no sound parquet file, has other columns, or more cells or texts than fit into files of its
+            kind.
     """
     import polars as pl  # spared until it is needed
 
     most = LIMITS[kind]
     try:
-        with standard_error_discarded():  # a damaged file: pages of addresses
+        with standard_error_logged():  # a damaged file: pages of addresses
             table = pl.scan_parquet(io.BytesIO(read_bytes(path, kind)))
             types = {name: str(found) for name, found in table.collect_schema().items()}
             check_types(types)
             rows = int(table.select(pl.len()).collect().item())
-            if rows * len(types) * _CELL <= most:
-                return table.head(rows).collect()  # its pages may hold more than its footer says
+            if rows * len(types) * _CELL > most:
+                raise ValueError(
+                    f"it has {rows} rows and {len(types)} columns; expected at most {in_units(most)} in cells of "
+                    f"{_CELL} bytes"
+                )
+            texts = [name for name, found in types.items() if found in ("String", "Binary")]
+            frame = table.drop(texts).head(rows).collect()  # its pages may hold more than its footer says
+            check_values(frame)
+            if texts:
+                read = _read_texts(table.select(texts), rows, most)
+                check_values(read)
+                frame = frame.hstack(read)
+            return frame.select(pl.col(*types).gather(pl.int_range(rows)))
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         raise ValueError(type(error).__name__) from error
-    raise ValueError(
-        f"it has {rows} rows and {len(types)} columns; expected at most {in_units(most)} in cells of {_CELL} bytes"
-    )
+
+
+def _read_texts(table: "pl.LazyFrame", rows: int, most: int) -> "pl.DataFrame":
+    """Return the first `rows` of a table of texts; ValueError as soon as these have more than `most` bytes."""
+    import polars as pl  # spared until it is needed
+
+    found, start, size = [table.head(0).collect()], 0, 0
+    while start < rows:
+        found.append(table.slice(start, min(_TEXTS, start or 1, rows - start)).collect())
+        size += int(found[-1].estimated_size())
+        if size > most:
+            raise ValueError(f"its texts have more than {in_units(most)}, expected at most as much")
+        start += len(found[-1])
+        if found[-1].is_empty():
+            raise ValueError(f"its texts end after {start} of {rows} rows")
+    return pl.concat(found)

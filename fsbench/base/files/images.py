@@ -10,7 +10,7 @@ from typing import IO, Any
 
 from PIL import Image, UnidentifiedImageError
 
-from fsbench.base.files.opening import open_file, standard_error_discarded
+from fsbench.base.files.opening import open_file, standard_error_logged
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 """Formats as PIL names them; others, of which some run programs (EPS) or fetch files, are not tried."""
@@ -51,7 +51,7 @@ def open_image(source: Path | bytes, kind: str = "image") -> Iterator[Image.Imag
             raise ValueError(_too_large(IMAGE_PIXELS)) from None
         check_pixels(*image.size, kind)
         if image.format == "TIFF":
-            image.load = _silently(image.load)  # type: ignore[method-assign]
+            image.load = _strictly(image.load)  # type: ignore[method-assign]
         yield image
 
 
@@ -88,14 +88,20 @@ def _heif_format() -> str:
     return "HEIF"
 
 
-def _silently(load: Callable[[], Any]) -> Callable[[], Any]:
-    """Return `load` without the words of libtiff, which writes about damaged files to the standard error."""
+def _strictly(load: Callable[[], Any]) -> Callable[[], Any]:
+    """Return `load` that is silent, and an OSError where libtiff says on the standard error that it made rows up.
 
-    def silent_load() -> Any:
-        with standard_error_discarded():
-            return load()
+    It does so for rows of faxes (CCITT) that it cannot read, and PIL does not tell.
+    """
 
-    return silent_load
+    def strict_load() -> Any:
+        with standard_error_logged() as lines:
+            loaded = load()
+        if made_up := [line for line in lines if line.startswith("Fax")]:
+            raise OSError(made_up[0])
+        return loaded
+
+    return strict_load
 
 
 def check_pixels(width: int, height: int, kind: str = "image") -> None:

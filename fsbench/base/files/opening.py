@@ -48,7 +48,10 @@ _listeners: list[set[str]] = []
 """Sets of `opened_files`."""
 
 _ONE_AT_A_TIME = threading.RLock()
-"""Lock of `standard_error_discarded`, within which PIL's `load` calls `load`."""
+"""Lock of `standard_error_logged`, within which PIL's `load` calls `load`."""
+
+_LOGGED = 4096
+"""Most bytes of the standard error that go to the log."""
 
 _KINDS = {
     stat.S_IFIFO: "a named pipe", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device", stat.S_IFDIR: "a folder",
@@ -234,16 +237,30 @@ def gunzip(content: bytes, kind: str) -> bytes:
 
 
 @contextmanager
-def standard_error_discarded() -> Iterator[None]:
-    """Discard what is written to the standard error in the block, also by libraries in other languages.
+def standard_error_logged() -> Iterator[list[str]]:
+    """Send lines that the block writes to the standard error, also by libraries in other languages, to the log.
 
-    What counts of it is raised as well. The whole process is silent meanwhile, so the block should be short.
+    What counts of them is raised as well. The whole process is silent meanwhile, so the block should be short.
+
+    Yields:
+        A list that has these lines when the block has ended.
     """
+    # spares other calls their import
+    import logging
+    import tempfile
+
+    lines: list[str] = []
     with _ONE_AT_A_TIME, ExitStack() as stack:
-        before = os.dup(2)
-        stack.callback(os.close, before)
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, 2)
-        os.close(nowhere)
-        stack.callback(os.dup2, before, 2)
-        yield
+        file = stack.enter_context(tempfile.TemporaryFile())
+        try:
+            with ExitStack() as given_back:
+                before = os.dup(2)
+                given_back.callback(os.close, before)
+                os.dup2(file.fileno(), 2)
+                given_back.callback(os.dup2, before, 2)
+                yield lines
+        finally:
+            file.seek(0)
+            lines += file.read(_LOGGED).decode(errors="replace").splitlines()
+            for line in lines:
+                logging.getLogger("fsbench").info("%s", line)

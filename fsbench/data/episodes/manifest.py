@@ -115,6 +115,13 @@ class Header(BaseModel):
     selection: dict[str, Any] | None = None
     own_list: bool = False
 
+    @field_validator("class_ids", "calibration_ids")
+    @classmethod
+    def _check_numbers(cls, numbers: list[int], info: ValidationInfo) -> list[int]:
+        if info.data.get("kind", "") is None and 0 in numbers:
+            raise ValueError("there is a class 0, which is the background; expected numbers from 1")
+        return numbers
+
     @field_validator("class_names")
     @classmethod
     def _check_names(cls, names: dict[str, str], info: ValidationInfo) -> dict[str, str]:

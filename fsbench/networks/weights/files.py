@@ -3,6 +3,7 @@
 import hashlib
 import logging
 import re
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from pickle import UnpicklingError
@@ -25,22 +26,43 @@ WRAPPERS = ("module", "_orig_mod", "model", "net", "network")
 """Names under which a module, or a training program, often holds a network."""
 
 
+FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+"""Types in which a file may hold weights of a network; others, such as int8 and float8, have lost what they were."""
+
+
+def _kind(dtype: torch.dtype) -> str:
+    """Return the word for types that stand for one another in a file of weights."""
+    if dtype in FLOATS:
+        return "floating"
+    is_integer = not (dtype.is_floating_point or dtype.is_complex or dtype == torch.bool)
+    return "integer" if is_integer else str(dtype)
+
+
 def check_keys(own: dict[str, Tensor], state: dict[str, Tensor], what: str) -> None:
-    """Raise CheckpointError, naming keys, unless `state` has exactly the keys and shapes of `own`.
+    """Raise CheckpointError, naming keys, unless `state` has exactly the keys, shapes and kinds of numbers of `own`.
 
     Args:
         own: the model's own state dict.
         state: the weights to load.
         what: what the weights are called in the message.
     """
-    shapes = [
-        f"{k} {tuple(state[k].shape)} instead of {tuple(own[k].shape)}"
-        for k in own
-        if k in state
-        and isinstance(own[k], Tensor)
-        and own[k].shape != state[k].shape  # a module may keep other states
-    ]
-    problems = {"missing": sorted(own.keys() - state), "not known": sorted(state.keys() - own), "other shape": shapes}
+    pairs = {  # a module may keep other states
+        k: (state[k], own[k]) for k in own if isinstance(own[k], Tensor) and isinstance(state.get(k), Tensor)
+    }
+    problems = {
+        "missing": sorted(own.keys() - state),
+        "not known": sorted(state.keys() - own),
+        "other shape": [
+            f"{k} {tuple(one.shape)} instead of {tuple(mine.shape)}"
+            for k, (one, mine) in pairs.items()
+            if one.shape != mine.shape
+        ],
+        "other type": [
+            f"{k} {one.dtype} instead of {'floats of 16, 32 or 64 bits' if mine.dtype in FLOATS else mine.dtype}"
+            for k, (one, mine) in pairs.items()
+            if _kind(one.dtype) != _kind(mine.dtype)
+        ],
+    }
     report = "; ".join(
         f"{len(keys)} keys {kind}: {', '.join(keys[:4])}{' …' if len(keys) > 4 else ''}"
         for kind, keys in problems.items()
@@ -110,12 +132,14 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     checkpoint = _load(path, f"the checkpoint {path}")
     if isinstance(checkpoint, dict) and isinstance(checkpoint.get("state_dict"), dict):
         try:
-            return restored_checkpoint(checkpoint)
+            restored = restored_checkpoint(checkpoint)
         except Exception as error:  # of any kind: the notes may be anything
             raise CheckpointError(
                 f"cannot read the checkpoint {path} (its entry {TYPES}: {type(error).__name__}); expected a file as "
                 "fsbench writes it; take a copy that nothing has changed"
             ) from error
+        _check_dense(restored["state_dict"], path)
+        return restored
     return {"state_dict": _state_dict(checkpoint, path)}
 
 
@@ -144,7 +168,8 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 def _load(path: Path, what: str) -> Any:
     """Unpickle a file's tensors and plain values; `what` it is called in the message of a CheckpointError."""
     try:
-        with open_file(path, "weights") as file:
+        with open_file(path, "weights") as file, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about tensors that are refused afterwards
             check_stored(file)
             try:
                 return torch.load(file, map_location="cpu", weights_only=True)
@@ -178,11 +203,14 @@ def _state_dict(loaded: Any, path: Path) -> dict[str, Tensor]:
         CheckpointError: there is no such entry, or there are several.
     """
     if _is_state_dict(loaded):
+        _check_dense(loaded, path)
         return dict(loaded)
     inside = loaded if isinstance(loaded, dict) else {}
     states = {str(name): entry for name, entry in inside.items() if _is_state_dict(entry) and entry}
     if len(states) == 1 or "model" in states:
-        return dict(states.get("model") or next(iter(states.values())))
+        state = dict(states.get("model") or next(iter(states.values())))
+        _check_dense(state, path)
+        return state
     if not states:
         held = ", ".join(f"{name} ({type(entry).__name__})" for name, entry in list(inside.items())[:8])
         raise CheckpointError(
@@ -194,6 +222,20 @@ def _state_dict(loaded: Any, path: Path) -> dict[str, Tensor]:
         f"{path} has several state_dicts: {held}; expected one; write the one that is meant to a file of its own: "
         f'torch.save(torch.load(FILE, weights_only=True)["{next(iter(states))}"], NEW_FILE)'
     )
+
+
+def _check_dense(state: dict[str, Any], path: Path) -> None:
+    """Raise CheckpointError where a tensor in a file has no number of its own in each place."""
+    for key, value in state.items():
+        if not isinstance(value, Tensor):
+            continue
+        form = "nested" if value.is_nested else "quantised" if value.is_quantized else str(value.layout)
+        form = "on the device meta" if value.is_meta else form
+        if form != "torch.strided":
+            raise CheckpointError(
+                f"{path} holds the tensor {key} without a number in each place (it is {form}); expected dense tensors; "
+                "save them so in the program that wrote it: to_dense() or dequantize()"
+            )
 
 
 def _is_state_dict(value: Any) -> bool:

@@ -24,6 +24,7 @@ from fsbench.data.orientation import apply_orientation, fits_both_ways
 from fsbench.data.palettes import voc_colors
 from fsbench.data.picture_file import picture_header
 from fsbench.datamodules.check.media import whole_photo
+from tests.png_file import png_file, png_of
 
 LABELS = np.zeros((6, 8), np.uint8)
 LABELS[1:3, 2:7] = 1
@@ -50,10 +51,7 @@ def png_chunks(path: Path, *chunks: tuple[bytes, bytes], before: bytes = b"IDAT"
     """Put chunks (name, data) into a PNG, in front of one."""
     content = path.read_bytes()
     place = content.index(before) - 4
-    made = b"".join(
-        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data)) for name, data in chunks
-    )
-    path.write_bytes(content[:place] + made + content[place:])
+    path.write_bytes(content[:place] + png_of(*chunks)[8:] + content[place:])
 
 
 def with_transparent_grey(path: Path) -> None:
@@ -231,15 +229,8 @@ def test_a_transparent_grey_of_few_bits(tmp_path: Path, depth: int) -> None:
     """Written by hand: the header with few bits a sample, and tRNS with a number as it is stored."""
     labels = np.array([[0, 1, 1, 0, 1, 0, 0, 1]], np.uint8)
     rows = b"\0" + np.packbits(np.unpackbits(labels.T, axis=1)[:, 8 - depth :].ravel()).tobytes()
-    content = b"\x89PNG\r\n\x1a\n"
-    for name, data in (
-        (b"IHDR", struct.pack(">IIBBBBB", 8, 1, depth, 0, 0, 0, 0)),
-        (b"tRNS", struct.pack(">H", 1)),
-        (b"IDAT", zlib.compress(rows)),
-        (b"IEND", b""),
-    ):
-        content += struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
-    (tmp_path / "a.png").write_bytes(content)
+    chunks = ((b"tRNS", struct.pack(">H", 1)), (b"IDAT", zlib.compress(rows)))
+    (tmp_path / "a.png").write_bytes(png_file(8, 1, *chunks, depth=depth))
     assert not read_label_map(tmp_path / "a.png").any()
     assert (read_pixels(tmp_path / "a.png")[labels == 1] == 255).all()  # of a photo: laid over white
 

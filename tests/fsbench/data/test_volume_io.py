@@ -89,6 +89,8 @@ def test_a_volume_is_read_with_the_axes_types_and_scale_that_its_header_states(t
         (nifti(VALUES[0]), "has 2 axes; expected a volume of three axes"),
         (nifti(VALUES)[:-1], "ends 1 bytes before its voxels do; expected a whole file"),
         (nifti(VALUES)[:360], "ends 40 bytes before its voxels do; expected a whole file"),
+        (nifti(VALUES, axes=(4, 3, 1)), "goes on for 24 bytes after its voxels; expected as many voxels as its header"),
+        (nifti(VALUES, scale=(3e38, 0)), "has 22 voxels that are no finite numbers; expected a number in each"),
         (floats(np.nan, np.inf, -np.inf), "has 3 voxels that are no finite numbers; expected a number in each"),
         (nifti(VALUES, sform=SHEARED), "cannot be read (ITK ERROR: ITK only supports orthonormal direction cosines"),
         (b"no volume", "cannot be read (sitk::ERROR: Unable to determine ImageIO reader for"),
@@ -101,6 +103,14 @@ def test_what_is_no_volume_of_numbers_is_refused_in_one_line_of_ours(tmp_path, c
         read_volume(file)
     assert str(refused.value).startswith(f"the volume {file} {told}")
     assert capfd.readouterr() == ("", "")
+
+
+def test_the_words_of_a_library_go_to_the_log(tmp_path, capfd, caplog):
+    caplog.set_level("INFO", "fsbench")
+    (tmp_path / "a.nii").write_bytes(nifti(VALUES, axes=(-4, 3, 2)))
+    with pytest.raises(DataError, match=r"a\.nii "):
+        read_volume(tmp_path / "a.nii")
+    assert "** ERROR" in caplog.text and capfd.readouterr() == ("", "")
 
 
 def test_a_compressed_volume_that_was_cut_off_or_changed_is_refused(tmp_path):

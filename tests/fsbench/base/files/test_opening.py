@@ -180,10 +180,10 @@ def test_archives_of_nothing_but_zeros_are_refused(tmp_path):
 def test_a_small_file_that_becomes_a_large_table_is_refused_before_it_is_read(tmp_path, monkeypatch):
     file = tmp_path / "x.parquet"
     pl.DataFrame({name: np.zeros(30_000) for name in "abcdefghij"}).write_parquet(file)
-    assert file.stat().st_size < 10_000 and len(read_parquet(file, "counts", dict)) == 30_000
+    assert file.stat().st_size < 10_000 and len(read_parquet(file, "counts", dict, list)) == 30_000
     monkeypatch.setitem(LIMITS, "counts", 1 << 20)
     with pytest.raises(ValueError, match=r"it has 30000 rows and 10 columns; expected at most 1 MiB in cells of 8"):
-        read_parquet(file, "counts", dict)
+        read_parquet(file, "counts", dict, list)
 
 
 def test_columns_are_known_before_they_are_read(tmp_path):
@@ -196,8 +196,23 @@ def test_columns_are_known_before_they_are_read(tmp_path):
         raise ValueError("no lists")
 
     with pytest.raises(ValueError, match="no lists"):
-        read_parquet(file, "counts", refuse)
+        read_parquet(file, "counts", refuse, list)
     assert found == {"a": "List(Int64)", "b": "String"}
+
+
+def test_texts_are_read_after_the_numbers_were_checked_and_up_to_a_bound(tmp_path, monkeypatch):
+    file = tmp_path / "x.parquet"
+    checked = []
+    pl.DataFrame({"t": ["x" * 10**6] * 3000, "a": range(3000)}).write_parquet(file)
+    monkeypatch.setitem(LIMITS, "counts", 1 << 24)
+    with pytest.raises(ValueError, match=r"^its texts have more than 16 MiB, expected at most as much$"):
+        read_parquet(file, "counts", dict, lambda part: checked.append(part.columns))
+    assert checked == [["a"]]
+    texts = pl.DataFrame({"t": [None, *map(str, range(2998)), "é"], "b": [b"\0", None] * 1500, "a": range(3000)})
+    texts.write_parquet(file)
+    assert read_parquet(file, "counts", dict, list).equals(texts)
+    texts.clear().write_parquet(file)
+    assert read_parquet(file, "counts", dict, list).equals(texts.clear())
 
 
 def test_no_more_rows_are_read_than_the_footer_states(tmp_path):
@@ -208,7 +223,7 @@ def test_no_more_rows_are_read_than_the_footer_states(tmp_path):
     footer = len(content) - 8 - int.from_bytes(content[-8:-4], "little")
     place = content.index(stated, footer)
     file.write_bytes(content[:place] + one + content[place + 3 :])
-    assert pl.read_parquet(file).height == 300_000 and read_parquet(file, "counts", dict).height == 1
+    assert pl.read_parquet(file).height == 300_000 and read_parquet(file, "counts", dict, list).height == 1
 
 
 def test_a_damaged_table_is_a_value_error_or_a_table(tmp_path):
@@ -222,7 +237,7 @@ def test_a_damaged_table_is_a_value_error_or_a_table(tmp_path):
         content[chance.randrange(len(content))] = chance.randrange(256)
         file.write_bytes(content[chance.choice((0, chance.randrange(len(content)))) :])
         try:
-            assert len(read_parquet(file, "counts", dict).columns) <= 3
+            assert len(read_parquet(file, "counts", dict, list).columns) <= 3
         except ValueError:
             refused += 1
     assert 50 <= refused < 100
