@@ -57,7 +57,7 @@ class Record:
         """The test that the run is about. Raises SettingsError where its protocol is not known here."""
         return protocol_of(self.header)
 
-    @property
+    @cached_property
     def header(self) -> Header:
         """What was tested. Raises RecordError as `manifest`: nothing is shown of a header that was not checked."""
         return self.manifest.header

@@ -14,7 +14,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cache, cached_property, lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
@@ -202,11 +202,6 @@ class Manifest:
     def header(self) -> Header:
         """The test that the episodes are of; whole images, which are no test, have none."""
         return Header.model_validate(self.entries).marked(self.own_list)
-
-    @property
-    def without_episodes(self) -> "Manifest":
-        """The header alone, for whoever keeps many."""
-        return replace(self, episodes=(), images={})
 
     @property
     def tested_episodes(self) -> tuple[Episode, ...]:

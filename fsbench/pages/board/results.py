@@ -52,7 +52,7 @@ def run_result(folder: Path) -> RunResult:
     truth = truth_sha256(frame, with_pixels=not record.protocol.view.counts_at_input_size)
     statistics = record.protocol.statistics(frame, header).only(score_names(record))
     kept = Record(folder, record.run)
-    vars(kept).update(manifest=record.manifest.without_episodes, undefined_classes=record.undefined_classes)
+    vars(kept).update(header=header, undefined_classes=record.undefined_classes)
     return RunResult(kept, statistics, truth)
 
 

@@ -258,6 +258,9 @@ class FixedSupports(SupportsForAll):
                 episodes.append(Episode(len(episodes), name, shown, ordered, ways))
         return self.official(index, task, novel, episodes, official, len(episodes), few, run_lengths=lengths)
 
+    def fixed_episode_count(self, dataset: str) -> int | None:
+        return None  # a run has no more queries than there are
+
     def candidates(
         self, dataset: str, pixels: Mapping[Name, Mapping[int, int]], classes: Collection[int], novel: Sequence[int]
     ) -> tuple[list[Name], dict[int, list[Name]]]:
