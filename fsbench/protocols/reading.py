@@ -163,8 +163,8 @@ def read_checked_manifest(path: Path, sha256: str | None = None) -> Manifest:
         protocol = load_protocol(manifest.header.protocol)
     if words := "; ".join(header_faults(manifest, protocol)):
         raise RecordError(
-            f"the header of {path} says otherwise than what it is about: {words}; correct one of both, get it again, or "
-            "make it by fsbench data manifest build"
+            f"the header of {path} says otherwise than what it is about: {words}; correct one of both, get it again, "
+            "or make it by fsbench data manifest build"
         )
     return manifest
 

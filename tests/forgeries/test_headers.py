@@ -16,11 +16,13 @@ from fsbench.data.published import PUBLISHED, published_names
 from fsbench.datamodules.datasets.folder import Folder, read_description
 from fsbench.protocols.headers import HEADER
 from fsbench.protocols.reading import load_protocol, read_checked_manifest
+from fsbench.records.description import notes
+from fsbench.records.grouping import variants
 from fsbench.records.record import Record
 from fsbench.runner.exchange.bundle import write_bundle
 from tests.datamodules.test_classification import photos
 from tests.fsbench.runner.exchange.test_bundle import cards_of
-from tests.fsbench.runs import rewrite
+from tests.fsbench.runs import changed, rewrite
 
 FSCS = {"protocol": "fscs", "way": 2, "episodes": 6, "draws": 2}
 PFENET = {"protocol": "pfenet", "episodes": 6}
@@ -225,6 +227,27 @@ def test_a_data_set_of_ones_own_has_a_name_of_its_own(tmp_path):
         with pytest.raises(FsbenchError) as refused:
             read_description(file)
         assert words in str(refused.value) and "expected a name of its own" in str(refused.value)
+
+
+@pytest.mark.parametrize("name", ["(best without a model)", "m [handed in]", "m — mean", "a\nb", "empty"])
+def test_a_method_with_the_name_of_a_line_of_ours_is_quoted(honest_run, name):
+    record = changed(honest_run, {"method": {"name": name}})
+    assert list(variants([record])) == [f"'{name}'"]
+    assert list(variants([honest_run])) == [honest_run.run.identity.method.name]
+
+
+def test_a_published_name_shows_nothing_of_the_data(honest_run):
+    """Lists whose checksums are the authors' do."""
+    header = honest_run.header
+    for dataset, lists, words in (
+        ("pascal", "derived", ["that the images are those of the published pascal follows from its name alone"]),
+        ("pascal", "official", []),
+        ("blocks", "derived", []),
+    ):
+        named = Record(honest_run.path, honest_run.run)
+        vars(named).update(header=header.model_copy(update={"dataset": dataset, "lists": lists}))
+        (note,) = (note for note in notes([named]) if note.startswith("image lists: "))
+        assert note.split("; ")[1:] == words
 
 
 def test_what_is_known_of_published_data_sets_is_what_their_classes_say():
