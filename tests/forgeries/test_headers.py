@@ -13,7 +13,13 @@ from fsbench.cli.main import main
 from fsbench.data.episodes.manifest import Header, Manifest, read_manifest
 from fsbench.data.episodes.task import EpisodeTask
 from fsbench.data.published import PUBLISHED, published_names
+from fsbench.datamodules.datasets.coco import Coco, CocoAll
+from fsbench.datamodules.datasets.deepglobe import DeepGlobe, DeepGlobeAll
 from fsbench.datamodules.datasets.folder import Folder, read_description
+from fsbench.datamodules.datasets.isaid import Isaid
+from fsbench.datamodules.datasets.lung import Lung, LungAll
+from fsbench.datamodules.datasets.pascal import Pascal, Pascal10, PascalAll
+from fsbench.datamodules.datasets.suim import Suim
 from fsbench.protocols.headers import HEADER
 from fsbench.protocols.reading import load_protocol, read_checked_manifest
 from fsbench.records.description import notes
@@ -253,5 +259,10 @@ def test_a_published_name_shows_nothing_of_the_data(honest_run):
 def test_what_is_known_of_published_data_sets_is_what_their_classes_say():
     from tests.frozen.data_sets import SETS  # whose data sets are those of the suite
 
+    for kind in (Pascal, Pascal10, PascalAll, Coco, CocoAll, Isaid, DeepGlobe, DeepGlobeAll, Lung, LungAll, Suim):
+        index, known = kind.__new__(kind), PUBLISHED[kind.name]  # folds and classes need no files
+        assert known.folds == index.folds
+        for fold in range(index.folds):
+            assert known.test_classes(fold) == index.test_classes(fold), kind.name
     assert PUBLISHED.keys() - published_names() == set()
     assert {one.dataset for one in SETS.values()} - published_names() == {"demo", "demo-cls", "folder", "imagefolder"}
