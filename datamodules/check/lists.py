@@ -8,8 +8,9 @@ from types import MappingProxyType
 from fsbench.base.errors import DataError
 from fsbench.base.files import is_file
 from fsbench.data.dataset import Pair, PairList, SegmentationIndex
+from fsbench.data.published import checksums
 from fsbench.datamodules.check.report import Report, some
-from fsbench.datamodules.lists.official import DERIVED, OFFICIAL, REORDERED, checksums, read_official, verdict
+from fsbench.datamodules.lists.official import DERIVED, OFFICIAL, REORDERED, read_official, verdict
 from fsbench.protocols.draws.image_lists import image_list
 from fsbench.protocols.draws.pair_lists import pair_list
 

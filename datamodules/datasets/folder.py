@@ -28,11 +28,13 @@ from fsbench.data.dataset import VOID, Part, QuerySampling
 from fsbench.data.file_rules import refusal, remark
 from fsbench.data.list_substitutes import print_once
 from fsbench.data.orientation import fits_both_ways
+from fsbench.data.published import own_name_fault
 from fsbench.data.source import Source
 from fsbench.datamodules.check.media import check_label_maps, report_absent
 from fsbench.datamodules.check.report import Report, some
 from fsbench.datamodules.indexes.mask_folder import IMAGE_SUFFIXES, MaskFolder, ranges, read_names
 from fsbench.datamodules.lists.pixel_counts import PixelTable
+from fsbench.protocols.conditions import ATLAS_NAMES
 from fsbench.protocols.draws.fscs import Augmentation
 from fsbench.protocols.draws.pair_lists import pair_list
 from fsbench.protocols.draws.presence import CompleteLabelMaps, KnownAbsence
@@ -293,6 +295,12 @@ def _check_text(text: Any) -> str:
     return text
 
 
+def _check_name(name: Any) -> str:
+    if fault := own_name_fault(_check_text(name), tuple(ATLAS_NAMES.values())):
+        raise _wrong(f"is {name[:100]!r}, which {fault}; expected a name of its own, such as shapes")
+    return str(name)
+
+
 def _check_pixels(pixels: Any) -> int:
     if type(pixels) is not int or not 0 <= pixels <= MASK_PIXELS:
         raise _wrong(f"is {pixels!r}; expected a whole number, 0 to {MASK_PIXELS}")
@@ -309,7 +317,6 @@ def _new_sampling(sampling: Any) -> Any:
     return _OLD_SAMPLING.get(sampling, sampling) if isinstance(sampling, str) else sampling
 
 
-Text = Annotated[str, BeforeValidator(_check_text)]
 Place = Annotated[str, BeforeValidator(lambda text: _check_text(text).replace("\\", "/"))]
 """A path below the description's folder, with either separator."""
 
@@ -331,7 +338,7 @@ class FolderDescription(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
-    name: Text
+    name: Annotated[str, BeforeValidator(_check_name)]
     classes: Annotated[dict[int, str], BeforeValidator(_number_names)]
     folds: Annotated[list[list[Any]], BeforeValidator(_check_folds)]
     images: Place = "JPEGImages"

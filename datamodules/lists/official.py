@@ -2,26 +2,21 @@
 
 Text files (PASCAL) hold lines `<name>__<class>`, pickles (COCO) {class - 1: [names]}; `pfenet_lists` reads the lists of
 PFENet-like programs. The order of a list decides the episodes. Formats and checksums: fscs-protocol §2. The checksums
-of a data set are in its `official.csv`; its `source` says where the lists are to be had.
+of a data set are in its `official.csv` (`fsbench.data.published`); its `source` says where the lists are to be had.
 """
 
-import csv
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cache
 from importlib import import_module
 from pathlib import Path
 
 from fsbench.base.errors import DataError
 from fsbench.base.files import read_bytes
 from fsbench.data.dataset import Pair, PairList, pairs_sha256
+from fsbench.data.published import CHECKSUMS, checksums
 from fsbench.data.source import Source
 from fsbench.datamodules.lists.plain_pickle import parse_plain_pickle
 from fsbench.datamodules.lists.text_file import read_list
-
-DATASETS = Path(__file__).parents[1] / "datasets"
-"""Folder of the data sets: `<name>.py` with the class, and beside it `<name>.official.csv` where lists are official."""
 
 OFFICIAL = "official"
 """The list has the official checksum, whether it was read from the authors' file or derived."""
@@ -39,40 +34,12 @@ def missing_list(problem: str, dataset: str) -> DataError:
 
 
 def _source(dataset: str) -> Source:
-    """Return the source of the data set whose lists are in `DATASETS`; an empty one of any other."""
-    if not (DATASETS / f"{dataset}.list_files.csv").is_file():
+    """Return the source of the data set whose lists are in `CHECKSUMS`; an empty one of any other."""
+    if not (CHECKSUMS / f"{dataset}.list_files.csv").is_file():
         return Source()
     classes = vars(import_module(f"fsbench.datamodules.datasets.{dataset}")).values()
     source: Source = next(kind.source for kind in classes if getattr(kind, "name", None) == dataset)
     return source
-
-
-@dataclass(frozen=True)
-class Checksum:
-    """Size and checksums of one official list (see `fsbench.data.dataset.pairs_sha256`)."""
-
-    pairs: int
-    images: int
-    sha256_sorted: str
-    sha256_ordered: str
-
-
-@cache
-def checksums(dataset: str) -> dict[tuple[str, int], Checksum]:
-    """Return the checksums of a data set's official lists by split and fold: those of its `official.csv`.
-
-    PASCAL's trn lists hold their own fold's classes.
-    """
-    path = DATASETS / f"{dataset}.official.csv"
-    if not path.is_file():
-        return {}
-    with path.open(newline="") as file:
-        return {
-            (row["split"], int(row["fold"])): Checksum(
-                int(row["pairs"]), int(row["images"]), row["sha256_sorted"], row["sha256_ordered"]
-            )
-            for row in csv.DictReader(file)
-        }
 
 
 def default_lists(lists: Sequence[str] | None, *roots: Path) -> list[str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from fsbench.base.download import Digest, download
 from fsbench.base.errors import DataError
 from fsbench.base.files import read_text, replacing, sha256_file
-from fsbench.datamodules.lists.official import DATASETS
+from fsbench.data.published import CHECKSUMS
 from fsbench.datamodules.prepare.job import ELSEWHERE, Job
 
 REPOSITORIES = "https://raw.githubusercontent.com"
@@ -40,7 +40,7 @@ class ListFile:
 @cache
 def list_files(dataset: str) -> tuple[ListFile, ...]:
     """Return the released files in the `<dataset>.list_files.csv` beside the data set, in its order."""
-    text = read_text(DATASETS / f"{dataset}.list_files.csv", "list")
+    text = read_text(CHECKSUMS / f"{dataset}.list_files.csv", "list")
     return tuple(ListFile(**row) for row in csv.DictReader(text.splitlines()))
 
 

@@ -5,15 +5,13 @@ from dataclasses import replace
 from itertools import chain
 from typing import Any
 
-from fsbench.base.errors import FsbenchError, RecordError, user_message
+from fsbench.base.errors import FsbenchError, user_message
 from fsbench.data.copies import copied_images
 from fsbench.data.dataset import ClassificationIndex
 from fsbench.data.episodes.episode import ClassificationEpisode, Episode
 from fsbench.data.episodes.manifest import Manifest
 from fsbench.data.list_substitutes import print_once
-from fsbench.protocols.draws.large_objects import LargeObjects
 from fsbench.protocols.protocol import Protocol
-from fsbench.protocols.reading import check_version
 
 Way = tuple[Sequence[str], Sequence[str]]
 """Names of the supports of a way of an episode, and of the queries that are asked with them."""
@@ -29,18 +27,9 @@ def marked_if_own(manifest: Manifest, protocol: Protocol, index: Any, source: ob
         protocol: that its header names.
         index: the data set, as the protocol's draw has it.
         source: the file, for the note that is printed once.
-
-    Raises:
-        RecordError: it is of another version of the protocol, or, where the protocol does not draw it, has other shots
-            than its header states or a query that supports itself.
     """
-    check_version(protocol, manifest.header.version, str(source))
-    is_official = manifest.header.is_official
-    reason = _difference(manifest, protocol, index) if is_official else ""
-    if is_official and not reason:
-        return manifest
-    _check_supports(manifest, protocol, index, source)
-    if not is_official:
+    reason = _difference(manifest, protocol, index) if manifest.header.is_official else ""
+    if not reason:
         return manifest
     copied = _copied_queries(manifest, index)
     copies = f"; in {copied} of its episodes a support is a copy of a query" if copied else ""
@@ -49,29 +38,6 @@ def marked_if_own(manifest: Manifest, protocol: Protocol, index: Any, source: ob
         f"({reason}): its scores are no result of the protocol{copies}"
     )
     return replace(manifest, own_list=True)
-
-
-def _check_supports(manifest: Manifest, protocol: Protocol, index: Any, source: object) -> None:
-    """Raise RecordError for an episode that has other shots than the header, which titles go by, or shows its answer.
-
-    Of classes that are repeated, and in FSSDINO's test of several ways, a query may be a support.
-    """
-    header = manifest.header
-    may_repeat = header.filled_classes or (header.way > 1 and isinstance(protocol.draw, LargeObjects))
-    for line, episode in enumerate(manifest.episodes, 2):
-        for supports, queries in _ways(episode, index):
-            shots = len(supports)
-            is_shown = shots > 0 or not header.all_classes  # base classes have no supports
-            if is_shown and shots != header.shot and not (episode.augmented or episode.calibrates):
-                raise RecordError(
-                    f"line {line} of {source} has a class with {shots} supports, and the first line says shot "
-                    f"{header.shot}; expected as many for each class; correct one of both"
-                )
-            if not may_repeat and (shown := [name for name in supports if name in queries]):
-                raise RecordError(
-                    f"line {line} of {source} has its query {shown[0]} among its supports, which show the answer; "
-                    "expected other images; correct the line"
-                )
 
 
 def _copied_queries(manifest: Manifest, index: Any) -> int:

@@ -35,11 +35,12 @@ from fsbench.base.plugins import (
     plug_in_part,
     plug_ins,
 )
-from fsbench.data.episodes.manifest import Header, Manifest, contradictions, read_manifest
+from fsbench.data.episodes.manifest import Header, Manifest, read_manifest
 from fsbench.protocols.counting import ImageCounting, PixelCounting
 from fsbench.protocols.draws import bam_gfss, boxes, classes, gfss, large_objects, listed, presence, volumes
 from fsbench.protocols.draws.draw import Draw
 from fsbench.protocols.draws.listed import Listed
+from fsbench.protocols.headers import header_faults
 from fsbench.protocols.protocol import Protocol, Words
 from fsbench.protocols.view import View
 from fsbench.scores.generalised import (
@@ -157,17 +158,13 @@ def read_checked_manifest(path: Path, sha256: str | None = None) -> Manifest:
         RecordError: as `read_manifest`, or the header says otherwise than the episodes.
     """
     manifest = read_manifest(path, sha256)
-    try:
-        draw = protocol_of(manifest.header).draw
-    except SettingsError:
-        found = contradictions(manifest)
-    else:
-        fixed = draw.fixed_episode_count(manifest.header.dataset)
-        found = contradictions(manifest, fixed, draw.may_be_shorter, draw.draws_slices)
-    if words := "; ".join(found):
+    protocol = None
+    with suppress(SettingsError):
+        protocol = load_protocol(manifest.header.protocol)
+    if words := "; ".join(header_faults(manifest, protocol)):
         raise RecordError(
-            f"the header of {path} says otherwise than its episodes: {words}; it was changed, or made by something "
-            "else; get it again, or make it by fsbench data manifest build"
+            f"the header of {path} says otherwise than what it is about: {words}; correct one of both, get it again, "
+            "or make it by fsbench data manifest build"
         )
     return manifest
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from fsbench.data.annotations import ANNOTATIONS, WEAK
 from fsbench.data.episodes.manifest import Header
+from fsbench.data.published import published_names
 from fsbench.records.record import Record
 from fsbench.records.run import Run
 
@@ -53,7 +54,7 @@ def notes(records: Sequence[Record]) -> list[str]:
     if dropped:
         names = [dropped[number] for number in sorted(dropped)]
         lines.append(f"classes left out because they have too few images (DROP_SMALL): {', '.join(printed(names))}")
-    lines.append(f"image lists: {LISTS.get(str(header.lists), header.lists)}")
+    lines.append(f"image lists: {LISTS.get(str(header.lists), header.lists)}{_unproved(header)}")
     return list(dict.fromkeys(lines))
 
 
@@ -64,6 +65,13 @@ def all_notes(records: Sequence[Record]) -> list[str]:
 
 LISTS = {"derived": "made by a rule of fsbench, not the authors' own"}
 """Source of image lists, as a header has it -> in words, where the word does not say it."""
+
+
+def _unproved(header: Header) -> str:
+    """Say of a data set with a published name whose lists are not the official ones that nothing shows which it is."""
+    if header.lists == "official" or header.dataset not in published_names():
+        return ""
+    return f"; that the images are those of the published {header.dataset} follows from its name alone"
 
 
 def _by_methods(records: Sequence[Record], remarks: Callable[[Run], Iterable[str]]) -> list[str]:

@@ -1,5 +1,6 @@
 """Groups of records that may be compared: one protocol and one list of episodes a fold; and the folds of one method."""
 
+import re
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
@@ -11,6 +12,10 @@ from fsbench.scores.trivial import TRIVIAL
 COPY = "all_files_sha256", "painting"
 """Entries of an identity by which copies of a data set are told apart: the hash of its files, which is another one
 where labels were corrected, and the rule by which label maps were painted."""
+
+
+_LINE_OF_OURS = re.compile(r"[][()—]")
+"""Parts of the suite's own lines and labels, such as "(best without a model)" and the settings behind a name."""
 
 
 def comparable(records: Iterable[Record]) -> list[list[Record]]:
@@ -243,7 +248,8 @@ def _words(key: str, value: Any) -> str:
 
 
 def _label(method: str, words: list[str]) -> str:
-    method = f"'{method}'" if method in TRIVIAL else method  # no name makes a run an answer that needs no model
+    if method in TRIVIAL or not method.isprintable() or _LINE_OF_OURS.search(method):
+        method = f"'{method}'"  # no name makes a run a line of the suite's own, such as an answer that needs no model
     return f"{method} ({', '.join(words)})" if words else method
 
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from fsbench.base.errors import RecordError
 from fsbench.data.episodes.manifest import Header, Manifest
+from fsbench.data.episodes.settings import SIZE_BINS
 from fsbench.protocols.protocol import Protocol
 from fsbench.protocols.reading import protocol_of
 from fsbench.records.counts import failed_episodes
@@ -100,7 +101,7 @@ def check_identities(frame: "pl.DataFrame", manifest: Manifest, run: Run, file: 
     if frame.is_empty():
         return
     protocol, rows = protocol_of(manifest.header), _Rows(frame)
-    faults = _mask_faults(rows, protocol, run) if protocol.has_masks else _image_faults(rows, manifest.header)
+    faults = _mask_faults(rows, manifest, protocol, run) if protocol.has_masks else _image_faults(rows, manifest.header)
     for broken, words in faults:
         if broken.any():
             row = rows.frame.row(int(broken.argmax()), named=True)
@@ -111,7 +112,7 @@ def check_identities(frame: "pl.DataFrame", manifest: Manifest, run: Run, file: 
     _check_run(frame, manifest, run, file)
 
 
-def _mask_faults(rows: _Rows, protocol: Protocol, run: Run) -> Iterator[Fault]:
+def _mask_faults(rows: _Rows, manifest: Manifest, protocol: Protocol, run: Run) -> Iterator[Fault]:
     """Yield the rows that break an identity of counts of pixels; slot 0 is any foreground, the others are ways."""
     yield rows.tp > rows.pred, "{tp} right pixels of {pred} predicted ones"
     yield rows.tp > rows.gt, "{tp} right pixels of {gt} true ones"
@@ -123,6 +124,7 @@ def _mask_faults(rows: _Rows, protocol: Protocol, run: Run) -> Iterator[Fault]:
     yield from _side_faults(rows, pixels, protocol, run)
     yield rows.void != rows.first(rows.void), "{void} void pixels, and another number in the episode's first row"
     yield rows.valid != rows.first(rows.valid), "{valid} pixels, and another number in the episode's first row"
+    yield from _size_faults(rows, pixels, manifest)
     yield from _foreground_faults(rows)
     yield from _presence_faults(rows, protocol, run)
     yield from _region_faults(rows)
@@ -141,6 +143,17 @@ def _side_faults(rows: _Rows, pixels: np.ndarray, protocol: Protocol, run: Run) 
         return
     other = pixels > asked**2 if protocol.view.resize == "padded" else pixels != asked**2
     yield other, f"{{valid}} and {{void}} void pixels, expected a square of {asked}"
+
+
+def _size_faults(rows: _Rows, pixels: np.ndarray, manifest: Manifest) -> Iterator[Fault]:
+    """Yield the rows of the class that a query is there for whose size is none of a size-restricted setting."""
+    setting = manifest.header.setting
+    if setting in SIZE_BINS:
+        asked = {episode.index: episode.query_class for episode in manifest.episodes}
+        is_asked = (rows.slot > 0) & (rows["class_id"] == np.array([asked[number] for number in rows.episode.tolist()]))
+        lower, upper = SIZE_BINS[setting]
+        other = ~((lower * pixels <= rows.gt) & (rows.gt < upper * pixels))
+        yield is_asked & other, f"{{gt}} true pixels of {{valid}} and {{void}} void ones in the setting {setting}"
 
 
 def _foreground_faults(rows: _Rows) -> Iterator[Fault]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from fsbench.base.errors import RecordError, SettingsError, near_path
 from fsbench.base.files import is_file
-from fsbench.data.episodes.manifest import Header, Manifest, read_header
+from fsbench.data.episodes.manifest import Header, Manifest
 from fsbench.protocols.protocol import Protocol
 from fsbench.protocols.reading import protocol_of, read_checked_manifest
 from fsbench.records.counts import check_hashes, check_rows, official_rows, tested_rows, with_images
@@ -59,10 +59,8 @@ class Record:
 
     @cached_property
     def header(self) -> Header:
-        """First line of the manifest: what was tested."""
-        with _blaming(self.path):
-            header = read_header(self.path / "manifest.jsonl", self.manifest_sha256)
-            return header.marked(self.run.identity.own_list)
+        """What was tested. Raises RecordError as `manifest`: nothing is shown of a header that was not checked."""
+        return self.manifest.header
 
     @cached_property
     def manifest(self) -> Manifest:

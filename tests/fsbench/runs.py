@@ -2,13 +2,15 @@
 
 import json
 import re
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from fsbench.data.episodes.manifest import Header
+from fsbench.base.errors import RecordError
+from fsbench.data.episodes.manifest import Header, read_manifest
 from fsbench.records.counts import hashes
 from fsbench.records.record import Record
 from fsbench.records.run import TRAINED_HERE, UNTRAINED, Run
@@ -35,7 +37,7 @@ ENTRIES = {
 HEADER = {
     "protocol": "fscs", "version": 1, "dataset": "d", "fold": 0, "folds": 2, "way": 1, "shot": 1, "setting": "original",
     "empty": True, "classes": "novel", "seed": None, "class_ids": [1], "class_names": {"1": "a"}, "requested": 1,
-    "official_episodes": 1000, "dropped_classes": [], "lists": "official", "all_lists_sha256": "",
+    "official_episodes": 1000, "dropped_classes": [], "lists": "derived", "all_lists_sha256": "",
 }  # fmt: skip
 """The entries that every manifest's header has."""
 
@@ -95,12 +97,16 @@ def rewrite(
 def written(folder: Path, frame: pl.DataFrame, identity: dict[str, Any] | None = None, **entries: Any) -> Record:
     """Write the record of a run with these entries and counts.
 
-    The record that is returned has these counts without reading them, so that counts of no prediction may be given.
+    The record that is returned has its manifest and these counts without reading or checking them, so that headers of
+    no test and counts of no prediction may be given.
     """
     frame = frame.drop(SUPPORTS, QUERIES, strict=False)
     run = some_run(identity, **{"id": folder.name} | entries | hashes(frame))
     record = write_files(folder, run, frame)
     record.__dict__["every_episode"] = frame
+    with suppress(RecordError):
+        manifest = read_manifest(folder / "manifest.jsonl")
+        record.__dict__["manifest"] = replace(manifest, own_list=bool(run.identity.own_list))
     return record
 
 

@@ -10,6 +10,7 @@ from fsbench.base.errors import DataError
 from fsbench.base.files import is_file, sha256_file
 from fsbench.data.dataset import ClassificationIndex, SegmentationIndex
 from fsbench.data.episodes.manifest import Manifest
+from fsbench.data.episodes.settings import SIZE_BINS
 
 
 def image_hash(index: SegmentationIndex, name: str) -> str:
@@ -49,12 +50,12 @@ def mismatches(
     absent = [name for name in images if not is_file(index.image_path(name))]
     if absent:
         return [f"{len(absent)} of its {len(images)} images are not there, for example {index.image_path(absent[0])}"]
-    if manifest.images:
-        found = hash_images(manifest, index, progress)
-        photos = [name for name in images if manifest.images.get(name, "")[:16] != found[name][:16]]
-        labels = [name for name in images if manifest.images.get(name, "")[16:] != found[name][16:]]
-        return _differing(photos, "photos") + _differing(labels, "label maps")
-    return _without_class(manifest, index, progress)
+    if not manifest.images:
+        return _without_class(manifest, index, progress) or _of_other_size(manifest, index)
+    found = hash_images(manifest, index, progress)
+    photos = [name for name in images if manifest.images.get(name, "")[:16] != found[name][:16]]
+    labels = [name for name in images if manifest.images.get(name, "")[16:] != found[name][16:]]
+    return _differing(photos, "photos") + _differing(labels, "label maps") or _of_other_size(manifest, index)
 
 
 def _differing(names: list[str], what: str) -> list[str]:
@@ -96,6 +97,18 @@ def _without_class(manifest: Manifest, index: SegmentationIndex, progress: Calla
     name, number = next(iter(wrong.items()))
     which = f"{name}, which lacks {index.name_of(number) if number else 'background'} (episode {needed[name][number]})"
     return [f"{len(wrong)} images do not show the class they stand for, for example {which}"]
+
+
+def _of_other_size(manifest: Manifest, index: SegmentationIndex) -> list[str]:
+    """Say which query shows its class at another size than those of the manifest's setting."""
+    lower, upper = SIZE_BINS.get(manifest.header.setting, (0, 2))
+    for episode in manifest.episodes if upper <= 1 else ():
+        pixels, total = index.class_pixels(episode.query)
+        share = pixels.get(episode.query_class, 0) / total
+        if not lower <= share < upper:
+            shown = f"{episode.query} shows {index.name_of(episode.query_class)} on {share:.1%} of its pixels"
+            return [f"{shown} (episode {episode.index}), and its setting is {manifest.header.setting}"]
+    return []
 
 
 def check_fits(manifest: Manifest, index: SegmentationIndex | ClassificationIndex, source: str) -> None:

@@ -4,8 +4,9 @@ Text, one JSON object a line: first what was asked for, then the episodes in ord
 and, where the manifest is to travel, hashes of the images and label maps that it is about, with a sha256 of their
 own. A list that somebody wrote by hand may lack the last line. A name that ends in .gz holds the same, compressed.
 
-This file has the header as a type, the manifest with its hash, reading and writing, the check of a header against its
-episodes, and the lines that show a manifest or compare two. `fsbench.data.episodes.fit` holds one against local data.
+This file has the header as a type, the manifest with its hash, reading and writing, and the lines that show a manifest
+or compare two. `fsbench.protocols.headers` holds a header against its episodes, `fsbench.data.episodes.fit` a manifest
+against local data.
 """
 
 import gzip
@@ -25,8 +26,7 @@ from fsbench.base.files import parse_json, read_bytes, replacing
 from fsbench.base.files.opening import gunzip
 from fsbench.base.files.validation import first_problem
 from fsbench.data.episodes.episode import ClassificationEpisode, Episode
-from fsbench.data.episodes.settings import SIZE_BINS
-from fsbench.data.volumes import is_slice, scan_of
+from fsbench.data.volumes import scan_of
 
 CLASSIFICATION = "classification"
 """`kind` in the header of a classification manifest; headers of segmentation have no `kind`."""
@@ -38,9 +38,6 @@ Classes = Literal["novel", "base", "held_out", "all"]
 
 _UNUSUAL = ("draw", "calibrates")
 """Attributes of an episode that a row has only where they are set."""
-
-_NOT_OFFICIAL = ("draws", "official_sha256", "calibration_ids", "calibration_images")
-"""Entries that a header has beyond those of its official episodes alone."""
 
 
 class Header(BaseModel):
@@ -300,17 +297,6 @@ def read_manifest(path: Path, sha256: str | None = None) -> Manifest:
     return manifest
 
 
-def read_header(path: Path, sha256: str) -> Header:
-    """Return the header of a manifest's file without reading its episodes; raises RecordError as `read_manifest`."""
-    try:
-        lines = read_bytes(path, "manifest").rstrip(b"\n").rpartition(b"\n")[0]
-        if hashlib.sha256(lines + b"\n").hexdigest() == sha256:
-            return Header.model_validate(parse_json(lines.partition(b"\n")[0]))
-    except (OSError, ValueError):
-        pass
-    return read_manifest(path, sha256).header  # which says what is wrong with it
-
-
 class _Content(NamedTuple):
     """Content of a manifest's file.
 
@@ -433,62 +419,6 @@ def _schemas(kind: str | None) -> tuple[TypeAdapter[Any], TypeAdapter[Any]]:
     return TypeAdapter(Episode), TypeAdapter(list[Episode])
 
 
-# The header against the episodes
-
-
-def contradictions(
-    manifest: Manifest, fixed_episodes: int | None = None, may_be_shorter: bool = True, slices: bool | None = None
-) -> Iterator[str]:
-    """Yield in words what a manifest's header says otherwise than its episodes or its protocol, with both figures.
-
-    A header may come from anybody, and a table believes its numbers: how many episodes there are, whether the protocol
-    has as many, which classes a mean is over.
-
-    Args:
-        manifest: header and episodes.
-        fixed_episodes: number of episodes that the protocol has on the data set whatever its lists hold; None where it
-            has no such number, or where the protocol is unknown.
-        may_be_shorter: there may be fewer episodes than were asked for, as there always may be in the size-restricted
-            settings; True where the protocol is unknown.
-        slices: the protocol's images are slices of scans; None where it is unknown.
-    """
-    header, official = manifest.header, manifest.official_episodes
-    if slices is not None and header.slices != slices:
-        expected = "slices" if slices else "no slices"
-        yield f"slices is {header.slices}, and the images of the protocol {header.protocol} are {expected}"
-    if header.slices and (strange := next((name for name in manifest.image_names if not is_slice(name)), None)):
-        yield f"slices is True, and {strange[:60]!r} is no slice, which are named <scan>/<z>"
-    number = len(official)
-    if header.episodes not in (None, number):
-        yield f"episodes is {header.episodes}, and {number} are there"
-    may_be_shorter = may_be_shorter or header.setting in SIZE_BINS
-    if header.requested < number or (header.requested > number and not may_be_shorter):
-        yield f"requested is {header.requested}, and {number} episodes are there"
-    if fixed_episodes is not None and header.official_episodes != fixed_episodes:
-        stated = f"official_episodes is {header.official_episodes}"
-        yield f"{stated}, and the protocol {header.protocol} has {fixed_episodes}"
-    draws, all_draws = {episode.draw for episode in manifest.tested_episodes}, set(range(header.draws))
-    if not draws <= all_draws or (draws != all_draws and header.selection is None):
-        yield f"draws is {header.draws}, and the supports of the episodes are of the draws {_listed(draws)}"
-    if header.official_sha256 is not None and header.selection is None:
-        entries = {name: value for name, value in manifest.entries.items() if name not in _NOT_OFFICIAL}
-        if (found := Manifest(entries, official).sha256) != header.official_sha256:
-            yield f"official_sha256 is {header.official_sha256[:12]}…, and that of draw 0 is {found[:12]}…"
-    first = 1 if header.kind else 0  # classification counts its classes from 0
-    shown = {number + first for episode in manifest.tested_episodes for number in episode.classes}
-    if foreign := shown - set(header.class_ids):
-        yield f"class_ids are {_listed(header.class_ids)}, and episodes ask for {_listed(foreign)} as well"
-    if left_out := shown & set(header.dropped_classes):
-        yield f"dropped_classes are {_listed(header.dropped_classes)}, and episodes ask for {_listed(left_out)}"
-    calibrated = {number for episode in manifest.episodes if episode.calibrates for number in episode.classes}
-    calibrating = set(header.calibration_ids)
-    if not calibrated <= calibrating or (calibrated != calibrating and header.selection is None):
-        yield f"calibration_ids are {_listed(header.calibration_ids)}, and episodes calibrate by {_listed(calibrated)}"
-    ways = {len(episode.classes) for episode in official if not episode.augmented}
-    if ways and not header.all_classes and ways != {header.way}:
-        yield f"way is {header.way}, and episodes have {_listed(ways)} ways"
-
-
 # Lines for people
 
 
@@ -590,9 +520,3 @@ def _episode_line(episode: Episode | ClassificationEpisode, header: Header) -> s
 def _counted(numbers: Iterable[int]) -> str:
     """Return in words how often there is each number."""
     return ", ".join(f"{number} ({times} times)" for number, times in sorted(Counter(numbers).items()))
-
-
-def _listed(numbers: Iterable[int]) -> str:
-    """Return numbers in words, those of a long list shortened."""
-    listed = sorted(numbers)
-    return ", ".join(map(str, listed[:10])) + ", …" * (len(listed) > 10) or "none"

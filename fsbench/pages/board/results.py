@@ -52,7 +52,7 @@ def run_result(folder: Path) -> RunResult:
     truth = truth_sha256(frame, with_pixels=not record.protocol.view.counts_at_input_size)
     statistics = record.protocol.statistics(frame, header).only(score_names(record))
     kept = Record(folder, record.run)
-    kept.header, kept.undefined_classes  # noqa: B018 - kept from now on, read while the files are there
+    vars(kept).update(header=header, undefined_classes=record.undefined_classes)
     return RunResult(kept, statistics, truth)
 
 

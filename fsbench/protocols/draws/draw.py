@@ -15,9 +15,10 @@ from fsbench.base.errors import SettingsError
 from fsbench.data.connected import BoxOf
 from fsbench.data.copies import photo_files
 from fsbench.data.dataset import DERIVED, SegmentationIndex
-from fsbench.data.episodes.manifest import Header, Manifest
+from fsbench.data.episodes.manifest import Classes, Header, Manifest
 from fsbench.data.episodes.settings import SETTINGS, unknown_setting
 from fsbench.data.episodes.task import EpisodeTask
+from fsbench.data.published import Published
 from fsbench.protocols.conditions import ALL_EPISODES, ListsAndDraw
 from fsbench.protocols.draws.further import SupportRedraw, redraw_copies, redraw_of_names
 from fsbench.protocols.words import OTHERS, Choice, check_by_dataset, value_on, words_by_dataset
@@ -79,6 +80,7 @@ class Draw(ABC):
         published: by data set, lists and draw in the words of the atlas.
         depends_on: what else changes the episodes, in the words of the atlas.
         may_be_shorter: a test may end before it has the episodes that were asked for, since its list does.
+        empty_queries_show_anything: a query that shows none of its episode's classes may show any other, or nothing.
     """
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
@@ -110,6 +112,7 @@ class Draw(ABC):
     all_episodes: ClassVar[str] = "as many as listed pairs"
     published: ClassVar[Mapping[str, ListsAndDraw]] = {}
     may_be_shorter: ClassVar[bool] = False
+    empty_queries_show_anything: ClassVar[bool] = False
 
     # Which episodes are there?
 
@@ -211,6 +214,15 @@ class Draw(ABC):
     def novel_classes(self, header: Header) -> list[int]:
         """Return the numbers of a test's classes that no training may have seen."""
         return header.class_ids
+
+    def classes_on(self, known: Published, fold: int, classes: Classes) -> set[int] | None:
+        """Return the classes of a fold that a mean may be over on a published data set; None where nobody knows."""
+        of_fold = {"novel": known.test_classes, "base": known.train_classes}.get(classes)
+        return None if of_fold is None else set(of_fold(fold))
+
+    def query_may_support(self, header: Header) -> bool:
+        """Return whether a query may be among its own supports: classes are repeated, or the program draws so."""
+        return bool(header.filled_classes)
 
     @property
     def in_validation(self) -> "Draw":

@@ -15,8 +15,9 @@ from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
 from fsbench.base.errors import DataError, SettingsError
 from fsbench.data.dataset import DERIVED, Pair, PairList, Part, SegmentationIndex
 from fsbench.data.episodes.episode import Episode
-from fsbench.data.episodes.manifest import Header
+from fsbench.data.episodes.manifest import Classes, Header
 from fsbench.data.episodes.task import EpisodeTask
+from fsbench.data.published import Published
 from fsbench.protocols.conditions import NOT_STATED, ListsAndDraw
 from fsbench.protocols.draws.draw import Draw, OfficialEpisodes
 from fsbench.protocols.draws.further import queries_apart
@@ -148,6 +149,9 @@ class BaseAndNovel(Draw):
             tuple(episodes), ordered, requested, official, pairs.origin, pairs.sha256, pairs.sha256, dropped, entries
         )
 
+    def classes_on(self, known: Published, fold: int, classes: Classes) -> set[int] | None:
+        return {*known.test_classes(fold), *known.train_classes(fold)}
+
     def novel_classes(self, header: Header) -> list[int]:
         return list(header.protocol_entries["novel_ids"])
 
@@ -253,6 +257,9 @@ class FixedSupports(SupportsForAll):
                 ways = (*((),) * len(base), *supports)
                 episodes.append(Episode(len(episodes), name, shown, ordered, ways))
         return self.official(index, task, novel, episodes, official, len(episodes), few, run_lengths=lengths)
+
+    def fixed_episode_count(self, dataset: str) -> int | None:
+        return None  # a run has no more queries than there are
 
     def candidates(
         self, dataset: str, pixels: Mapping[Name, Mapping[int, int]], classes: Collection[int], novel: Sequence[int]

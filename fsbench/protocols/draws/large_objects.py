@@ -14,7 +14,7 @@ from typing import ClassVar
 from fsbench.base.errors import DataError, SettingsError
 from fsbench.data.dataset import SegmentationIndex
 from fsbench.data.episodes.episode import Episode
-from fsbench.data.episodes.manifest import Manifest
+from fsbench.data.episodes.manifest import Header, Manifest
 from fsbench.data.episodes.task import EpisodeTask
 from fsbench.protocols.conditions import ListsAndDraw
 from fsbench.protocols.draws.draw import Draw, OfficialEpisodes
@@ -95,6 +95,9 @@ class LargeObjects(Draw):
     ) -> Mapping[int, Sequence[str]]:
         """Return the images with large objects by class."""
         return _test(index).images(task.fold).images_of
+
+    def query_may_support(self, header: Header) -> bool:
+        return header.way > 1
 
     def data(self, index: SegmentationIndex, fold: int = 0, shot: int = 1) -> SegmentationIndex:
         return _test(index).view()

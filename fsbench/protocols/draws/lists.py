@@ -7,6 +7,7 @@ from functools import partial
 
 from fsbench.base.errors import SettingsError, known_names
 from fsbench.data.dataset import DERIVED, Pair, PairList, Part, SegmentationIndex
+from fsbench.data.published import Published
 from fsbench.protocols.draws.image_lists import LEAST as LEAST_PIXELS
 from fsbench.protocols.draws.image_lists import image_list, image_lists, large_object_list, unfiltered_image_list
 from fsbench.protocols.draws.pair_lists import kept_list, pair_list
@@ -43,7 +44,7 @@ class Lists:
     held_out: bool = False
     atlas: str = ""
 
-    def classes(self, index: SegmentationIndex, fold: int) -> list[int]:
+    def classes(self, index: SegmentationIndex | Published, fold: int) -> list[int]:
         """Return the classes of the test, ascending."""
         if self.held_out and index.val_classes(fold):
             return sorted(index.val_classes(fold))

@@ -105,7 +105,7 @@ RULES: Mapping[str, DrawRule] = {
     ),
     "image then class, query allowed as support": DrawRule(
         "as image then class, and the query may be among its own supports",
-        lambda source: _pfenet(source, query_allowed=True),
+        lambda source: _pfenet(source, query_allowed=True), query_may_support=True,
     ),
     "image then class, class by NumPy": DrawRule(
         "as image then class, the class by NumPy's generator and the supports by Python's",

@@ -63,12 +63,14 @@ class DrawRule:
         episodes: yields the episodes of a source, without end unless the program has one.
         rule: what `Pool.query_sampling` is for it; "of the data set" takes that of the data set.
         supports_repeat: an image may be a support twice.
+        query_may_support: a query may be among its own supports.
     """
 
     words: str
     episodes: Episodes
     rule: str = "image_first"
     supports_repeat: bool = False
+    query_may_support: bool = False
 
     @property
     def needs(self) -> Literal["images", "pairs", "classes"]:

@@ -106,6 +106,7 @@ class EverySlice(Draw):
     support_scans: tuple[int, ...] = ()
 
     draws_slices: ClassVar[bool] = True
+    empty_queries_show_anything: ClassVar[bool] = True
     seed_may_be_index: ClassVar[bool] = True
     all_episodes: ClassVar[str] = "all slices of the fold"
     published: ClassVar[Mapping[str, ListsAndDraw]] = dict.fromkeys(

@@ -24,9 +24,9 @@ from fsbench.data.dataset import pairs_sha256
 from fsbench.data.episodes.settings import SIZE_BINS
 from fsbench.data.image_io import read_label_map
 from fsbench.data.palettes import voc_colors
+from fsbench.data.published import checksums
 from fsbench.datamodules.datasets.pascal import CLASS_NAMES, Pascal, noise_table, read_sbd, set_samples
 from fsbench.datamodules.indexes.mask_folder import read_names
-from fsbench.datamodules.lists.official import checksums
 from fsbench.protocols.draws.image_lists import image_list
 from fsbench.protocols.draws.pair_lists import pair_list
 from tests.datamodules.builders import blocks, save_labels, save_names, save_pairs, save_photo

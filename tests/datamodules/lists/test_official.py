@@ -6,8 +6,9 @@ import pytest
 
 from fsbench.base.errors import DataError
 from fsbench.data.dataset import pairs_sha256
+from fsbench.data.published import Checksum, checksums
 from fsbench.datamodules.lists import official as official_lists
-from fsbench.datamodules.lists.official import Checksum, checksums, joined_origin, read_official, verdict
+from fsbench.datamodules.lists.official import joined_origin, read_official, verdict
 
 TEXT = "2007_000033__01\n2007_000061__4\n"
 PAIRS = (("2007_000033", 1), ("2007_000061", 4))

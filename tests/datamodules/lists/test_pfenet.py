@@ -8,10 +8,11 @@ import pytest
 from fsbench.base.errors import DataError
 from fsbench.base.files.opening import LIMITS
 from fsbench.data.dataset import pairs_sha256
+from fsbench.data.published import checksums
 from fsbench.datamodules.datasets.coco import Coco
 from fsbench.datamodules.datasets.folder import Folder
 from fsbench.datamodules.datasets.pascal import Pascal
-from fsbench.datamodules.lists.official import checksums, read_official
+from fsbench.datamodules.lists.official import read_official
 from fsbench.datamodules.lists.pfenet import MIN_PIXELS, find_image_list
 from fsbench.protocols.draws.image_lists import image_list, pairs_by_pixels
 from tests.datamodules.builders import blocks, save_coco, save_names, save_pairs

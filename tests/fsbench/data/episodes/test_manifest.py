@@ -15,7 +15,6 @@ from fsbench.data.episodes.manifest import (
     check_header,
     description,
     differences,
-    read_header,
     read_manifest,
 )
 from fsbench.data.episodes.task import EpisodeTask
@@ -103,7 +102,7 @@ def test_an_entry_that_is_not_there_is_named(name, tmp_path):
 def test_entries_of_a_protocol_of_its_own_are_kept(tmp_path):
     manifest = Manifest(HEADER | {"offset": 3, "kind": None}, ())
     manifest.write(tmp_path / "m.jsonl")
-    read = read_header(tmp_path / "m.jsonl", manifest.sha256)
+    read = read_manifest(tmp_path / "m.jsonl", manifest.sha256).header
     assert read.protocol_entries == {"offset": 3} == manifest.header.protocol_entries and read == manifest.header
     assert some_header().protocol_entries == {}
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -16,8 +17,9 @@ from tests.fsbench.runs import HEADER, written
 
 
 def write_study(
-    runs: Path, methods: Mapping[str, float], folds: int = 4, classes: int = 80, episodes: int = 400, epochs: int = 0
-) -> list[Record]:
+    runs: Path, methods: Mapping[str, float], folds: int = 4, classes: int = 80, episodes: int = 400, epochs: int = 0,
+    **header: Any,
+) -> list[Record]:  # fmt: skip
     """Write a run of every method on every fold.
 
     Args:
@@ -27,10 +29,11 @@ def write_study(
         classes: Number of classes over all folds.
         episodes: Number of episodes of a fold.
         epochs: Number of epochs of a learning curve; 0: none.
+        header: Further entries of the header; every episode has its `shot` supports.
     """
     records = []
     for fold in range(folds):
-        manifest = _manifest(fold, folds, classes, episodes)
+        manifest = _manifest(fold, folds, classes, episodes, header)
         for number, (label, quality) in enumerate(methods.items()):
             folder = runs / f"run-{fold}-{number}"
             folder.mkdir(parents=True)
@@ -57,19 +60,21 @@ def write_study(
     return records
 
 
-def _manifest(fold: int, folds: int, classes: int, count: int) -> Manifest:
+def _manifest(fold: int, folds: int, classes: int, count: int, header: Mapping[str, Any]) -> Manifest:
     numbers = [n for n in range(1, classes + 1) if (n - 1) % folds == fold]
     rng = np.random.default_rng([fold, 7])
     episodes = []
     for index in range(count):
         number = numbers[index % len(numbers)]
         query = f"{int(rng.integers(0, 300)):012d}"
-        episodes.append(Episode(index, query, number, (number,), ((f"{int(rng.integers(300, 600)):012d}",),)))
+        supports = (f"{int(rng.integers(300, 600)):012d}",) * header.get("shot", 1)
+        episodes.append(Episode(index, query, number, (number,), (supports,)))
     own = {
-        "dataset": "coco", "fold": fold, "folds": folds, "class_ids": numbers, "requested": count,
+        "dataset": "coco" if (folds, classes) == (4, 80) else "like_coco",
+        "fold": fold, "folds": folds, "class_ids": numbers, "requested": count,
         "class_names": {str(n): CLASS_NAMES[n - 1] for n in numbers},
     }  # fmt: skip
-    return Manifest(HEADER | own, tuple(episodes))
+    return Manifest(HEADER | own | header, tuple(episodes))
 
 
 def _results(manifest: Manifest, fold: int, method: int, quality: float) -> list[SegmentationResult]:

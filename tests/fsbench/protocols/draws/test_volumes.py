@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from fsbench.base.errors import DataError, SettingsError
-from fsbench.data.episodes.manifest import Manifest, contradictions
+from fsbench.data.episodes.manifest import Manifest
 from fsbench.data.episodes.task import EpisodeTask
 from fsbench.data.volumes import scan_of, slice_number
 from fsbench.datamodules.datasets.chaost2 import ChaosT2
 from fsbench.protocols.draws.volumes import part_of, slice_queries, support_slices
+from fsbench.protocols.headers import header_faults
 from fsbench.protocols.reading import load_protocol
 from tests.drawn_volumes import CHAOS_IDS, draw_prepared
 
@@ -126,11 +127,12 @@ def test_lists_are_official_where_the_scans_are_the_published_ones(index, tmp_pa
 
 def test_a_header_of_scans_is_held_to_its_protocol(index):
     drawn = manifest(index, episodes=8)
-    assert not list(contradictions(drawn, slices=True))
-    (said,) = contradictions(drawn, slices=False)
-    assert said == "slices is True, and the images of the protocol alpnet are no slices"
+    protocol = load_protocol("alpnet")
+    assert not list(header_faults(drawn, protocol))
+    said = list(header_faults(replace(drawn, entries=drawn.entries | {"slices": False}), protocol))
+    assert said == ["slices is False, and the images of the protocol alpnet are slices"]
     photo = replace(drawn.episodes[0], query="2007_000032")
-    (said,) = contradictions(Manifest(drawn.entries, (photo, *drawn.episodes[1:])), slices=True)
+    (said,) = header_faults(Manifest(drawn.entries, (photo, *drawn.episodes[1:])), protocol)
     assert said == "slices is True, and '2007_000032' is no slice, which are named <scan>/<z>"
 
 

@@ -131,8 +131,8 @@ def settings(tmp_path_factory):
         ("5", {"a": 0.6, "b": 0.7}, {"shot": 5, "nested_in": 5}, {}),
         ("box", {"a": 0.3}, {"shot": 1, "nested_in": 5}, {"support_annotation": "box"}),
     ):
-        drawn = write_study(folder / name, qualities, folds=1, classes=4, episodes=30)
-        found[name] = [rewrite(record, identity, entries, id=f"{record.path.name}-{name}") for record in drawn]
+        drawn = write_study(folder / name, qualities, folds=1, classes=4, episodes=30, **entries)
+        found[name] = [rewrite(record, identity, id=f"{record.path.name}-{name}") for record in drawn]
     return found
 
 

@@ -17,7 +17,7 @@ from tests.fsbench.runs import rewrite
 
 def under_fssdino(record):
     """The record as of a run under fssdino."""
-    return rewrite(record, header={"protocol": "fssdino", "version": 1})
+    return rewrite(record, header={"protocol": "fssdino", "version": 1, "seed": 0})
 
 
 def by_hand(record) -> float:
@@ -33,7 +33,10 @@ def by_hand(record) -> float:
 @pytest.fixture(scope="module")
 def runs(shared_make):
     """Two runs under fssdino, which no test changes."""
-    return [under_fssdino(shared_make(name, 0, quality, spill=True)) for name, quality in (("good", 1), ("bad", 3))]
+    return [
+        under_fssdino(shared_make(name, 0, quality, spill=True, allow_background_queries=False))
+        for name, quality in (("good", 1), ("bad", 3))
+    ]
 
 
 def test_tables(runs):

@@ -1,5 +1,6 @@
 """Estimates of the costs of cells from runs that are most alike."""
 
+from fsbench.records.record import Record
 from fsbench.runner.grid.estimate import Estimates
 from fsbench.runner.grid.layout import duration
 from tests.fsbench.runner.grid.cells import cell_of
@@ -66,7 +67,7 @@ def test_further_draws_and_episodes_that_calibrate_are_predicted_too(make):
 def test_runs_without_a_manifest_are_left_out_of_the_estimates(make, caplog):
     lost, sound = make("prototype", 0), make("prototype", 1)
     (lost.path / "manifest.jsonl").unlink()
-    estimates = Estimates([lost, sound])
+    estimates = Estimates([Record(lost.path, lost.run), sound])
     for _ in range(2):
         assert estimates.estimate(cell_of("prototype", "blocks", 0, 1, 1, None, 0)).source == "1 run of this task"
     (said,) = caplog.messages

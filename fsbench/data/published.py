@@ -1,0 +1,142 @@
+"""Published data sets, as far as they are known without their files: folds, classes, checksums of official lists.
+
+A header or a description that names one is held against it: a name alone makes no published data set.
+"""
+
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from fsbench.base.files.names import composed
+from fsbench.base.paths import CONFIGS
+from fsbench.base.plugins import named_files, named_objects
+
+CHECKSUMS = Path(__file__).parents[1] / "datamodules/datasets"
+"""Folder of the data sets: beside `<name>.py` with the class is `<name>.official.csv` where lists are official."""
+_OWN = ("demo", "demo-cls", "folder", "imagefolder")
+"""Data sets of the suite that nobody published."""
+
+
+@dataclass(frozen=True)
+class Checksum:
+    """Size and checksums of one official list (see `fsbench.data.dataset.pairs_sha256`)."""
+
+    pairs: int
+    images: int
+    sha256_sorted: str
+    sha256_ordered: str
+
+
+@cache
+def checksums(dataset: str) -> dict[tuple[str, int], Checksum]:
+    """Return the checksums of a data set's official lists by split and fold: those of its `official.csv`.
+
+    PASCAL's trn lists hold their own fold's classes.
+    """
+    path = CHECKSUMS / f"{dataset}.official.csv"
+    if dataset not in PUBLISHED or not path.is_file():  # the name may be a stranger's
+        return {}
+    with path.open(newline="") as file:
+        return {
+            (row["split"], int(row["fold"])): Checksum(
+                int(row["pairs"]), int(row["images"]), row["sha256_sorted"], row["sha256_ordered"]
+            )
+            for row in csv.DictReader(file)
+        }
+
+
+@dataclass(frozen=True)
+class Published:
+    """A published data set of images with label maps.
+
+    Attributes:
+        name: of the data set.
+        folds: their number; None where it depends on settings.
+        novel: numbers of the novel classes of each fold; empty where they follow from files.
+        has_lists: lists of it are official: its authors published some, or the annotations tell them.
+    """
+
+    name: str
+    folds: int | None
+    novel: Sequence[Sequence[int]] = ()
+    has_lists: bool = True
+
+    def test_classes(self, fold: int) -> list[int]:
+        """Return the numbers of the novel classes of `fold`, ascending."""
+        return list(self.novel[fold])
+
+    def val_classes(self, fold: int) -> list[int]:
+        """Return no classes that are kept for choosing a checkpoint: those of FSS-1000 follow from files."""
+        return []
+
+    def train_classes(self, fold: int) -> list[int]:
+        """Return the numbers of the base classes of `fold`, ascending: those of the other folds."""
+        return sorted(number for other, own in enumerate(self.novel) if other != fold for number in own)
+
+
+def _blocks(folds: int, size: int) -> list[range]:
+    return [range(1 + size * fold, 1 + size * (fold + 1)) for fold in range(folds)]
+
+
+def _in_turn(folds: int, classes: int) -> list[range]:
+    return [range(fold + 1, classes + 1, folds) for fold in range(folds)]
+
+
+PUBLISHED: Mapping[str, Published] = {
+    one.name: one
+    for one in (
+        Published("pascal", 4, _blocks(4, 5)),
+        Published("pascal10i", 2, _blocks(2, 10)),
+        Published("pascal_all", 1, _blocks(1, 20)),
+        Published("coco", 4, _in_turn(4, 80)),
+        Published("coco_all", 1, _blocks(1, 80)),
+        Published("isaid", 3, _blocks(3, 5)),
+        Published("isaid512", 3, _blocks(3, 5), has_lists=False),
+        Published("isaid512_stride", 3, _in_turn(3, 15), has_lists=False),
+        Published("deepglobe", 1, _blocks(1, 6), has_lists=False),
+        Published("deepglobe_all", 1, _blocks(1, 6), has_lists=False),
+        Published("isic", 1, _blocks(1, 3), has_lists=False),
+        Published("isic_one", 1, _blocks(1, 1), has_lists=False),
+        Published("lung", 1, _blocks(1, 1), has_lists=False),
+        Published("lung_all", 1, _blocks(1, 1), has_lists=False),
+        Published("suim", 1, _blocks(1, 7), has_lists=False),
+        Published("fss1000", 1),
+        Published("lvis", 10),
+        Published("paco_part", 4),
+        Published("pascal_part", 4),
+        Published("chaost2", None),
+        Published("sabs", None),
+    )
+}
+"""Data sets of masks by their names. Of those of classification nothing but the name is known without files."""
+
+
+def published_names() -> set[str]:
+    """Return the names of published data sets, of fsbench and of installed packages."""
+    files = {name.partition(".")[0] for name in named_files("data", CONFIGS)}
+    return (PUBLISHED.keys() | files | named_objects("data").keys()).difference(_OWN)
+
+
+def name_fault(name: str) -> str:
+    """Say in words why a name is none of a data set: it is a path, or does not print as it is; "" where it may be one.
+
+    >>> name_fault("my shapes"), name_fault("../x")
+    ('', 'is a path')
+    """
+    if "/" in name or "\\" in name or name.strip(". ") == "":
+        return "is a path"
+    return "" if name.isprintable() and name == name.strip() else "has characters that do not print, or spaces around"
+
+
+def own_name_fault(name: str, others: Sequence[str] = ()) -> str:
+    """Say in words why a data set of the user's own cannot have a name; "" where it can.
+
+    Args:
+        name: that somebody chose.
+        others: further names that are taken.
+    """
+    taken = {composed(one).casefold(): one for one in (*published_names(), *others)}
+    found = taken.get(composed(name).casefold())
+    return name_fault(name) if found is None else f"is the name of the published data set {found}"
