@@ -62,8 +62,8 @@ class Seal:
         """Raise ContractError, which says that `call` changed `what`, if it was written to."""
         if (part := self.changed()) is not None:
             raise ContractError(
-                f"{call} changed {what}{part} in place; expected it as it was, since it is kept for other episodes; copy "
-                "what is to be changed (.clone()), and use no operation whose name ends with _ on it"
+                f"{call} changed {what}{part} in place; expected it as it was, since it is kept for other episodes; "
+                "copy what is to be changed (.clone()), and use no operation whose name ends with _ on it"
             )
 
 

@@ -8,9 +8,7 @@ import traceback
 from fsbench.base.terminal import one_line, print_block, print_line, text_width
 from fsbench.runner.config.limits import whole
 
-UNSEEN = (
-    "no check finds what a method does on other images, sizes or devices alone, or where it means to deceive: read its code"
-)
+UNSEEN = "no check finds what a method does on other images, sizes or devices alone, or means to hide: read its code"
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

@@ -116,6 +116,9 @@ SWITCHES: Mapping[str, Switch] = {
     "Python's random generator": (random.getstate, random.setstate),
     "numpy's random generator": (np.random.get_state, np.random.set_state),
     "the environment": (lambda: dict(os.environ), _set_environment),
-    **{f"the log {name}": _level(name) for name in ("lightning", "lightning.pytorch", "lightning.fabric", "transformers")},
+    **{
+        f"the log {name}": _level(name)
+        for name in ("lightning", "lightning.pytorch", "lightning.fabric", "transformers")
+    },
 }
 """Values of the process that `kept_global_state` gives back in this order: torch's older interface to TF32 first."""

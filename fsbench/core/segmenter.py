@@ -201,7 +201,8 @@ class Segmenter(ImageFeatures):
 
     def output(self, query: Features, state: State) -> Any:
         """Return what `segment` says, as an `Output` where that is logits alone."""
-        with unchanged(f"segment() of {type(self).__name__}", query=query, support=state if self._watches_states else ()):
+        watched = state if self._watches_states else ()
+        with unchanged(f"segment() of {type(self).__name__}", query=query, support=watched):
             output = self.segment(query, state)
         return Output(output) if isinstance(output, Tensor) else output
 

@@ -307,7 +307,7 @@ class RunFacts(Entries):
         handed_in: None, and not written, where the method was run here; else predictions made elsewhere were counted.
         asked_alone: number of episodes that were asked alone as well, before the test, and answered alike, see
             `fsbench.records.asked_alone`; None where answers were handed in, whose method nobody can ask.
-        went_on: None, and not written, where the evaluation was not interrupted, or a run's own identity tells its code.
+        went_on: None, and not written, where nothing was interrupted, or the run's identity tells its code.
         presence: rule by which a way counts as present.
         beyond_authors_rule: in words, that the authors' rule does not cover the test's number of shots, and why; empty
             where it does.

@@ -82,9 +82,9 @@ def check_side_effects(subject: Subject) -> str:
 
 def _in_training(method: Method) -> Iterator[str]:
     """Yield the names of modules of a method, and of its frozen networks, that are in training mode."""
-    networks = {"backbone": each._model for each in method.backbone.networks if each._model is not None}
-    for where, network in {type(method).__name__: method, **networks}.items():
-        yield from (" ".join([where, *filter(None, [name])]) for name, each in network.named_modules() if each.training)
+    networks = [("backbone", each._model) for each in method.backbone.networks if each._model is not None]
+    for where, network in [(type(method).__name__, method), *networks]:
+        yield from (f"{where} {name}".strip() for name, module in network.named_modules() if module.training)
 
 
 def _are_equal(one: Any, other: Any) -> bool:

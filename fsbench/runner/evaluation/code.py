@@ -1,4 +1,4 @@
-"""The code of a function that answers a test, by which an evaluation that goes on knows whether it is still the same."""
+"""The code of a function that answers a test: an evaluation that goes on compares it with that of before."""
 
 import site
 import sys

@@ -184,7 +184,7 @@ CODE = "code.sha256"
 SHARE, SURE = 1 / 8, 0.95
 """A change of this share of all answers is seen with this probability where an evaluation goes on."""
 ASKED_AGAIN = math.ceil(math.log(1 - SURE) / math.log(1 - SHARE))
-"""Finished episodes that are asked again for it: (1 - SHARE) ** 23 is 4.6 %; of few there are fewer, and all are seen."""
+"""Finished episodes that are asked again for it, 23: (1 - SHARE) ** 23 is 4.6 %; where there are fewer, all of them."""
 
 
 def _check_alike(answered_by: Answering[Test], journal: Journal, done: Sequence[int], code: str) -> WentOn:
@@ -196,7 +196,8 @@ def _check_alike(answered_by: Answering[Test], journal: Journal, done: Sequence[
     before = read_text(file, "journal") if file.is_file() else None
     state: Any = "unknown" if before is None else "same" if before == code else "changed"
     parts = len(done) if state == "changed" else min(ASKED_AGAIN, len(done))
-    drawn, borders = random.Random(f"{journal.identity} {len(done)}"), [len(done) * n // parts for n in range(parts + 1)]
+    borders = [len(done) * part // parts for part in range(parts + 1)]
+    drawn = random.Random(f"{journal.identity} {len(done)}")
     chosen = [done[drawn.randrange(start, end)] for start, end in pairwise(borders)]
     again = ask_alone(answered_by, chosen, fresh=False)
     if differing := differing_episodes(journal, again, chosen):
@@ -208,8 +209,8 @@ def _check_alike(answered_by: Answering[Test], journal: Journal, done: Sequence[
         )
     changed = ", since its code has changed" if state == "changed" else "; what its objects hold cannot be compared"
     print_note(
-        f"{name} goes on after an interruption: {len(done)} episodes were answered before, and {len(chosen)} of them were "
-        f"asked again and answered alike{changed}"
+        f"{name} goes on after an interruption: {len(done)} episodes were answered before, and {len(chosen)} of them "
+        f"were asked again and answered alike{changed}"
     )
     return WentOn(episodes=len(done), asked_again=len(chosen), code=state)
 

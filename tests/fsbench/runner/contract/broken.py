@@ -148,7 +148,7 @@ class WritesInJoin(Sound):
     shots = "joined"
 
     def join(self, supports):
-        (light, pixels), *others = supports
+        (light, pixels), *_ = supports
         light.add_(1)
         return light / pixels.clamp(min=1)
 

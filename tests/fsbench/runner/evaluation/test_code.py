@@ -37,7 +37,14 @@ def function(episode, k=1):
     return inner() + k
 wrapped = functools.lru_cache(function)
 """
-MODELS = ["function", "Model()", "Model().answer", "wrapped", "functools.partial(function, k=1)", "lambda e: function(e)"]
+MODELS = [
+    "function",
+    "Model()",
+    "Model().answer",
+    "wrapped",
+    "functools.partial(function, k=1)",
+    "lambda e: function(e)",
+]
 
 
 def digest(code, model):
@@ -56,8 +63,10 @@ def test_a_change_is_seen_wherever_it_is(model):
 
 @pytest.mark.parametrize(
     ("old", "new"),
-    [("side = 3", "side = 4"), ("LIMIT = 0.5", "LIMIT = 0.6"), ("threshold=0.5", "threshold=0.6"), ("return 1", "return 3"),
-     ("return 2", "return 3"), ("self.answer(episode)", "1 + self.answer(episode)")],
+    [
+        ("side = 3", "side = 4"), ("LIMIT = 0.5", "LIMIT = 0.6"), ("threshold=0.5", "threshold=0.6"),
+        ("return 1", "return 3"), ("return 2", "return 3"), ("self.answer(episode)", "1 + self.answer(episode)"),
+    ],
 )  # fmt: skip
 def test_a_class_is_compared_with_its_bases_and_what_an_object_holds_in_numbers(old, new):
     assert digest(BEFORE.replace(old, new), "Model()") != digest(BEFORE, "Model()")
