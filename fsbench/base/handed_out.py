@@ -18,22 +18,18 @@ PLACES = 64
 KINDS = "?bBhHiIlLqQefd"
 """Types of numpy that torch has, too."""
 
-_whole: ContextVar[bool] = ContextVar("whole", default=False)
+WHOLE: ContextVar[bool] = ContextVar("whole", default=False)
+"""Whether all numbers of what is handed out are compared."""
 
 
 @contextmanager
 def whole_contents() -> Iterator[None]:
     """Compare all numbers of what is handed out within the block, as `fsbench check-method` does."""
-    token = _whole.set(True)
+    token = WHOLE.set(True)
     try:
         yield
     finally:
-        _whole.reset(token)
-
-
-def compares_whole_contents() -> bool:
-    """Return whether this is within such a block."""
-    return _whole.get()
+        WHOLE.reset(token)
 
 
 class Seal:
@@ -48,13 +44,18 @@ class Seal:
     """
 
     def __init__(self, value: Any, places: int = 0):
-        self.places = -1 if compares_whole_contents() else places
-        self._states = [(name, one, _writes(one), _numbers(one, self.places)) for name, one in _tensors(value)]
+        self.places = -1 if WHOLE.get() else places
+        self._states: list[tuple[str, Tensor, int | None, Any]] = []
+        for name, one in _tensors(value):
+            writes = None if one.is_inference() else one._version
+            self._states.append((name, one, writes, _numbers(one, self.places)))
 
     def changed(self) -> str | None:
         """Return the name of the first part that was written to, "" for a value without parts; None if none was."""
         for name, one, writes, numbers in self._states:
-            if _writes(one) != writes or not (numbers is None or numbers.equal(_numbers(one, self.places))):
+            if (writes is not None and one._version != writes) or not (
+                numbers is None or numbers.equal(_numbers(one, self.places))
+            ):
                 return name
         return None
 
@@ -75,15 +76,10 @@ def unchanged(call: str, **given: Any) -> Iterator[None]:
         call: whose block it is, for messages.
         given: tensors, or groups of them, by the names of arguments.
     """
-    seals = {name: Seal(value) for name, value in given.items()}
+    seals = [*map(Seal, given.values())]
     yield
-    for name, seal in seals.items():
+    for name, seal in zip(given, seals, strict=True):
         seal.check(call, f"its argument {name}")
-
-
-def _writes(tensor: Tensor) -> int | None:
-    """Return how often a tensor was written to; None where nobody counts it."""
-    return None if tensor.is_inference() else tensor._version
 
 
 def _numbers(tensor: Tensor, places: int) -> Any:
@@ -106,12 +102,12 @@ def _tensors(value: Any, name: str = "") -> Iterator[tuple[str, Tensor]]:
         value = torch.from_numpy(value)
     if isinstance(value, Tensor) and value.layout == torch.strided:
         yield name, value
-    parts: Any = ()
-    if is_dataclass(value) and not isinstance(value, type):
-        parts = [(f"{name}.{field.name}", getattr(value, field.name)) for field in fields(value)]
+    elif is_dataclass(value) and not isinstance(value, type):
+        for field in fields(value):
+            yield from _tensors(getattr(value, field.name), f"{name}.{field.name}")
     elif isinstance(value, dict):
-        parts = [(f"{name}.{key}", part) for key, part in value.items()]
+        for key, part in value.items():
+            yield from _tensors(part, f"{name}.{key}")
     elif isinstance(value, (list, tuple)):
-        parts = [(name, part) for part in value]
-    for inner, part in parts:
-        yield from _tensors(part, inner)
+        for part in value:
+            yield from _tensors(part, name)

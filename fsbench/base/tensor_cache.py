@@ -67,23 +67,21 @@ class FeatureCache:
             self.hits += 1
             entries.move_to_end(key)
             value, seal = entries[key]
-            self._hand_out(kind, key, seal)
+            seal.check("a method", f"the {kind} kept of {key}")
+            if self._handed is not None:
+                self._handed[kind, key] = seal
             return cast(F, self._widen(value))
         self.misses += 1
         value = self._narrow(_each(compute(), _alone))
         if _nbytes(value) <= self.max_bytes:
             kept = Kept(value, Seal(value, PLACES))
             self._kinds.setdefault(kind, OrderedDict())[key] = kept  # looked up again: computing may clear the cache
-            self._hand_out(kind, key, kept.seal)
+            if self._handed is not None:
+                self._handed[kind, key] = kept.seal
             self.bytes += _nbytes(value)
             while self.bytes > self.max_bytes:
                 self._evict(keep=value)
         return cast(F, self._widen(value))
-
-    def _hand_out(self, kind: str, key: Hashable, seal: Seal) -> None:
-        seal.check("a method", f"the {kind} kept of {key}")
-        if self._handed is not None:
-            self._handed[kind, key] = seal
 
     @contextmanager
     def unchanged(self, call: str) -> Iterator[None]:

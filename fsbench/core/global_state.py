@@ -38,27 +38,23 @@ def tf32_allowed() -> list[bool]:
 
 
 @contextmanager
-def kept_global_state() -> Iterator[None]:
+def kept_global_state() -> Iterator[dict[str, Any]]:
     """Give the switches of this process back as they were before the block; it decorates functions, too.
+
+    Yields their values by their names.
 
     They are `SWITCHES` and the filters of warnings.
     """
-    before = global_state()
+    before = {}
+    for name, (get, _) in SWITCHES.items():
+        with suppress(RuntimeError):  # of torch, where its two interfaces differ: the newer one's switches follow
+            before[name] = get()
     with warnings.catch_warnings():
         try:
-            yield
+            yield before
         finally:
             for name, value in before.items():
                 SWITCHES[name][1](value)
-
-
-def global_state() -> dict[str, Any]:
-    """Return the values of `SWITCHES` by their names."""
-    state = {}
-    for name, (get, _) in SWITCHES.items():
-        with suppress(RuntimeError):  # of torch, where its two interfaces differ: the newer one's switches follow
-            state[name] = get()
-    return state
 
 
 def _attribute(owner: Any, name: str) -> Switch:

@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fsbench.base.handed_out import PLACES, Seal, compares_whole_contents, unchanged
+from fsbench.base.handed_out import PLACES, WHOLE, Seal, unchanged
 from fsbench.core.image_features import Features, ImageFeatures, digest
 from fsbench.core.images_together import ImagesTogether
 from fsbench.core.outputs import Competition, Context, Output, Target
@@ -119,7 +119,7 @@ class Segmenter(ImageFeatures):
         height, width = episode.query_sizes[0].tolist()
         query, supports = self.ask(episode)
         if self.competes:
-            return self.compete(self.output(query, self._join(supports)), (height, width))
+            return self.compete(self.output(query, self.join(supports)), (height, width))
         return self.decide((self.outputs(query, of_way) for of_way in supports), (height, width))
 
     def ask(self, episode: EpisodeBatch) -> tuple[Features, Iterator[Iterator[State]]]:
@@ -153,13 +153,8 @@ class Segmenter(ImageFeatures):
         masks = way.support_labels if self.reads_void else way.support_masks
         for rows, mask in zip(way.support[0, 0].split(1), masks[0, 0].split(1), strict=True):
             state = self._kept_state(way, rows, mask) if self.keeps_states else self._state(way, rows, mask)
-            self._sealed += [Seal(state)] if self._watches_states else []
+            self._sealed += [Seal(state)] if self.keeps_states or WHOLE.get() else []
             yield state
-
-    @property
-    def _watches_states(self) -> bool:
-        """Whether writes to states are looked for: where these are kept, and in `fsbench check-method`."""
-        return self.keeps_states or compares_whole_contents()
 
     def _state(self, way: EpisodeBatch, rows: Tensor, mask: Tensor) -> State:
         return self._support(self.support_features(way, rows, mask), mask)
@@ -186,22 +181,17 @@ class Segmenter(ImageFeatures):
         seal.check(type(self).__name__, "a state that support() returned")
         return state
 
-    def _join(self, supports: Any) -> State:
-        """Return what supports show together; those that are kept must be as they were."""
-        state = self.join(supports)
-        for seal in self._sealed:
-            seal.check(f"join() of {type(self).__name__}", "its argument supports")
-        return state
-
     def outputs(self, query: Features, supports: Iterator[State]) -> Iterator[Output]:
         """Yield what `segment` says of each support of a way, or once of all together."""
-        for state in [self._join(supports)] if self.shots == "joined" else supports:
+        for state in [self.join(supports)] if self.shots == "joined" else supports:
             yield self.output(query, state)
             del state  # the next one comes while nothing of this is held
 
     def output(self, query: Features, state: State) -> Any:
         """Return what `segment` says, as an `Output` where that is logits alone."""
-        watched = state if self._watches_states else ()
+        for seal in self._sealed:
+            seal.check(f"join() of {type(self).__name__}", "its argument supports")
+        watched = state if self.keeps_states or WHOLE.get() else ()
         with unchanged(f"segment() of {type(self).__name__}", query=query, support=watched):
             output = self.segment(query, state)
         return Output(output) if isinstance(output, Tensor) else output

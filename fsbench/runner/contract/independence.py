@@ -16,7 +16,7 @@ from torch import Tensor
 
 from fsbench.base.errors import TruthError, describe
 from fsbench.base.handed_out import unchanged, whole_contents
-from fsbench.core.global_state import global_state, kept_global_state
+from fsbench.core.global_state import kept_global_state
 from fsbench.core.method import Method
 from fsbench.core.seeded_block import seed_torch
 from fsbench.data.batch import EpisodeBatch, Hints, ImageEpisode
@@ -69,9 +69,10 @@ def check_side_effects(subject: Subject) -> str:
         for seed in (torch.default_generator.manual_seed, np.random.seed, random.seed):
             seed(AWAY + subject.seed)
         training: list[str] = []
-        before = global_state()
-        run_test(method, [batch], lambda: training.extend(_in_training(method)))
-        after = global_state()
+        with kept_global_state() as before:
+            run_test(method, [batch], lambda: training.extend(_in_training(method)))
+            with kept_global_state() as after:
+                pass
     changed = [name for name, value in before.items() if not _are_equal(value, after.get(name))]
     if changed:
         raise ViolationError(f"{' and '.join(changed)} changed by an answer", "the same before and after it", advice)

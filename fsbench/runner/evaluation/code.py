@@ -60,29 +60,24 @@ def _inside(value: Any) -> Iterator[Any]:
             for cell in value.__closure__ or ():
                 with suppress(ValueError):  # not set yet
                     yield cell.cell_contents
-            yield from _named(value)
+            names, codes = set[str](), [value.__code__]
+            while codes:
+                code = codes.pop()
+                names.update(code.co_names)
+                codes += [part for part in code.co_consts if isinstance(part, CodeType)]
+            for name in sorted(names & value.__globals__.keys()):
+                found = value.__globals__[name]
+                if not isinstance(found, ModuleType):
+                    yield from (name, found)
+                elif _is_own(found.__name__):
+                    yield from [vars(found)[each] for each in sorted(names & vars(found).keys())]
     elif isinstance(value, MethodType):
         yield from (value.__func__, value.__self__)
     else:
         yield from (type(value), getattr(value, "__wrapped__", None), getattr(value, "func", None))
         held = dict(getattr(value, "__dict__", {})) | (getattr(value, "keywords", None) or {})
         yield getattr(value, "args", None) if hasattr(value, "func") else None  # of functools.partial
-        yield from ((name, part) for name, part in held.items() if isinstance(part, bool | int | float | str))
-
-
-def _named(function: FunctionType) -> Iterator[Any]:
-    """Yield what a function's code names among the globals of its module, and in modules of the user's own there."""
-    names, codes = set[str](), [function.__code__]
-    while codes:
-        code = codes.pop()
-        names.update(code.co_names)
-        codes += [part for part in code.co_consts if isinstance(part, CodeType)]
-    for name in sorted(names & function.__globals__.keys()):
-        found = function.__globals__[name]
-        if not isinstance(found, ModuleType):
-            yield from (name, found)
-        elif _is_own(found.__name__):
-            yield from (vars(found)[each] for each in sorted(names & vars(found).keys()))
+        yield from [(name, part) for name, part in held.items() if isinstance(part, bool | int | float | str)]
 
 
 def _is_own(module: str | None) -> bool:
