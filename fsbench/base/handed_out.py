@@ -50,22 +50,15 @@ class Seal:
             writes = None if one.is_inference() else one._version
             self._states.append((name, one, writes, _numbers(one, self.places)))
 
-    def changed(self) -> str | None:
-        """Return the name of the first part that was written to, "" for a value without parts; None if none was."""
-        for name, one, writes, numbers in self._states:
-            if (writes is not None and one._version != writes) or not (
-                numbers is None or numbers.equal(_numbers(one, self.places))
-            ):
-                return name
-        return None
-
     def check(self, call: str, what: str) -> None:
-        """Raise ContractError, which says that `call` changed `what`, if it was written to."""
-        if (part := self.changed()) is not None:
-            raise ContractError(
-                f"{call} changed {what}{part} in place; expected it as it was, since it is kept for other episodes; "
-                "copy what is to be changed (.clone()), and use no operation whose name ends with _ on it"
-            )
+        """Raise ContractError, which says that `call` changed `what` and the name of its part, if it was written to."""
+        for part, one, writes, numbers in self._states:
+            is_written = writes is not None and one._version != writes
+            if is_written or not (numbers is None or numbers.equal(_numbers(one, self.places))):
+                raise ContractError(
+                    f"{call} changed {what}{part} in place; expected it as it was, since it is kept for other "
+                    "episodes; copy what is to be changed (.clone()), and use no operation whose name ends with _ on it"
+                )
 
 
 @contextmanager

@@ -46,16 +46,20 @@ def _parts(value: Any, seen: set[int]) -> Iterator[str]:
 
 
 def _inside(value: Any) -> Iterator[Any]:
-    """Yield what code leads to from an object that is no plain value."""
+    """Yield what code leads to from an object that is no plain value; of a user's own modules, as a notebook is one."""
+    module = getattr(value, "__module__", None)
+    file = getattr(sys.modules.get(module or ""), "__file__", None)
+    is_installed = file is None or file.startswith(INSTALLED) or module.partition(".")[0] == "fsbench"
+    is_own = module in (None, "__main__") or not is_installed
     if isinstance(value, CodeType):
         yield from (value.co_code.hex(), value.co_names, value.co_consts)
     elif isinstance(value, type):
-        for name, part in vars(value).items() if _is_own(value.__module__) else ():
+        for name, part in vars(value).items() if is_own else ():
             if name not in NO_CODE:
                 yield from (name, getattr(part, "fget", None) or getattr(part, "__func__", part))
         yield value.__bases__
     elif isinstance(value, FunctionType):
-        if _is_own(value.__module__):
+        if is_own:
             yield from (value.__code__, value.__defaults__, *(value.__kwdefaults__ or {}).values())
             for cell in value.__closure__ or ():
                 with suppress(ValueError):  # not set yet
@@ -69,7 +73,7 @@ def _inside(value: Any) -> Iterator[Any]:
                 found = value.__globals__[name]
                 if not isinstance(found, ModuleType):
                     yield from (name, found)
-                elif _is_own(found.__name__):
+                else:
                     yield from [vars(found)[each] for each in sorted(names & vars(found).keys())]
     elif isinstance(value, MethodType):
         yield from (value.__func__, value.__self__)
@@ -78,10 +82,3 @@ def _inside(value: Any) -> Iterator[Any]:
         held = dict(getattr(value, "__dict__", {})) | (getattr(value, "keywords", None) or {})
         yield getattr(value, "args", None) if hasattr(value, "func") else None  # of functools.partial
         yield from [(name, part) for name, part in held.items() if isinstance(part, bool | int | float | str)]
-
-
-def _is_own(module: str | None) -> bool:
-    """Return whether a module is the user's own, as a script or a notebook is."""
-    file = getattr(sys.modules.get(module or ""), "__file__", None)
-    own_file = file is not None and not file.startswith(INSTALLED)
-    return module in (None, "__main__") or (own_file and module.partition(".")[0] != "fsbench")

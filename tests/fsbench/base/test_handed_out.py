@@ -11,6 +11,14 @@ from fsbench.base.errors import ContractError
 from fsbench.base.handed_out import PLACES, Seal, unchanged, whole_contents
 
 
+def changed(seal):
+    """Return the part that was written to, None where none was."""
+    try:
+        seal.check("segment()", "")
+    except ContractError as error:
+        return str(error).removeprefix("segment() changed ").partition(" in place")[0]
+
+
 @dataclass(slots=True)
 class Slotted:
     tokens: Tensor
@@ -49,9 +57,9 @@ UNCOUNTED = {
 def test_writes_that_torch_does_not_count_are_found_where_numbers_are_compared(write):
     counted, compared = torch.arange(1000.0), torch.arange(1000.0)
     seals = Seal(counted), Seal((1, compared), PLACES)
-    assert seals[1].changed() is None
+    assert changed(seals[1]) is None
     write(counted), write(compared)
-    assert seals[0].changed() is None and seals[1].changed() == ""
+    assert changed(seals[0]) is None and changed(seals[1]) == ""
 
 
 @pytest.mark.parametrize("is_inference", [False, True])
@@ -72,7 +80,8 @@ def test_every_number_is_compared_where_all_contents_are(is_inference):
 def test_arrays_are_compared_where_torch_has_their_type(dtype):
     array = np.zeros(300, dtype)
     seal = Seal({"kept": array}, PLACES)
-    assert seal.changed() is None
+    assert changed(seal) is None
     array[:] = 1
-    assert seal.changed() == (None if dtype in (">f4", "complex64", "object") else ".kept")
-    assert Seal([np.zeros(8)[::-1], np.zeros(0), torch.zeros(0), torch.eye(2).to_sparse()], PLACES).changed() is None
+    assert changed(seal) == (None if dtype in (">f4", "complex64", "object") else ".kept")
+    others = Seal([np.zeros(8)[::-1], np.zeros(0), torch.zeros(0), torch.eye(2).to_sparse()], PLACES)
+    assert changed(others) is None
