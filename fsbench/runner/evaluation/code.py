@@ -21,36 +21,29 @@ def code_sha256(model: Any) -> str:
 
     Numbers and texts that the code names are part of it, and those that the object holds. What else objects hold, such
     as weights and lists, is not, nor are installed packages.
-
-    >>> half = lambda value: value / 2
-    >>> half_again, third = (lambda value: value / 2), (lambda value: value / 3)
-    >>> code_sha256(half) == code_sha256(half_again), code_sha256(half) == code_sha256(third)
-    (True, False)
     """
-    return fingerprint(list(_parts(model, set())))
-
-
-def _parts(value: Any, seen: set[int]) -> Iterator[str]:
-    """Yield instructions, names and plain values of all code that `value` leads to, each object once."""
-    if value is None or isinstance(value, bool | int | float | complex | str | bytes):
-        yield repr(value)
-    elif isinstance(value, tuple):
-        for part in value:
-            yield from _parts(part, seen)
-    elif isinstance(value, frozenset):
-        yield from sorted(map(repr, value))
-    elif id(value) not in seen and not isinstance(value, ModuleType):
-        seen.add(id(value))
-        for part in _inside(value):
-            yield from _parts(part, seen)
+    parts: list[str] = []
+    left, seen = [model], dict[int, Any]()  # objects, which stay: another would get the number of one that is gone
+    while left:
+        value = left.pop()
+        if value is None or isinstance(value, bool | int | float | complex | str | bytes):
+            parts.append(repr(value))
+        elif isinstance(value, tuple):
+            left += reversed(value)
+        elif isinstance(value, frozenset):
+            parts += sorted(map(repr, value))
+        elif id(value) not in seen and not isinstance(value, ModuleType):
+            seen[id(value)] = value
+            left += reversed([*_inside(value)])
+    return fingerprint(parts)
 
 
 def _inside(value: Any) -> Iterator[Any]:
     """Yield what code leads to from an object that is no plain value; of a user's own modules, as a notebook is one."""
-    module = getattr(value, "__module__", None)
-    file = getattr(sys.modules.get(module or ""), "__file__", None)
+    module: str = getattr(value, "__module__", None) or "__main__"
+    file = getattr(sys.modules.get(module), "__file__", None)
     is_installed = file is None or file.startswith(INSTALLED) or module.partition(".")[0] == "fsbench"
-    is_own = module in (None, "__main__") or not is_installed
+    is_own = module == "__main__" or not is_installed
     if isinstance(value, CodeType):
         yield from (value.co_code.hex(), value.co_names, value.co_consts)
     elif isinstance(value, type):
