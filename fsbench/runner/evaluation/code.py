@@ -5,6 +5,7 @@ import sys
 import sysconfig
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import partial
 from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
@@ -71,7 +72,8 @@ def _inside(value: Any) -> Iterator[Any]:
     elif isinstance(value, MethodType):
         yield from (value.__func__, value.__self__)
     else:
-        yield from (type(value), getattr(value, "__wrapped__", None), getattr(value, "func", None))
-        held = dict(getattr(value, "__dict__", {})) | (getattr(value, "keywords", None) or {})
-        yield getattr(value, "args", None) if hasattr(value, "func") else None  # of functools.partial
+        if isinstance(value, partial):
+            yield from (value.func, value.args, *value.keywords.items())
+        held = getattr(value, "__dict__", {})
+        yield from (type(value), held.get("__wrapped__"))  # of a decorated function
         yield from [(name, part) for name, part in held.items() if isinstance(part, bool | int | float | str)]
