@@ -4,20 +4,30 @@ import math
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
-from typing import Literal, TypeVar, cast
+from typing import Literal, NamedTuple, TypeVar, cast
 
 import torch
 from torch import Tensor
 
 from fsbench.base.errors import NumericsError
+from fsbench.base.handed_out import PLACES, Seal
 
 Features = Tensor | tuple[Tensor, ...]
 F = TypeVar("F", bound=Features)
 CacheDtype = Literal["float32", "bfloat16", "float16"]
 
 
+class Kept(NamedTuple):
+    """What is kept of a key, and its seal."""
+
+    value: Features
+    seal: Seal
+
+
 class FeatureCache:
     """Tensors, or tuples of them, by kind and key, at most `max_bytes` in all; `bytes` are there now.
+
+    They are handed out themselves, and nobody may write to them.
 
     A tensor that is a part of a larger one, such as one image's of a batch, is copied: a view would hold the memory of
     the whole.
@@ -39,7 +49,8 @@ class FeatureCache:
         self.hits = 0
         self.misses = 0
         self.bytes = 0
-        self._kinds: dict[str, OrderedDict[Hashable, Features]] = {}
+        self._kinds: dict[str, OrderedDict[Hashable, Kept]] = {}
+        self._handed: dict[tuple[str, Hashable], Seal] | None = None
         self._next_use: dict[Hashable, float] = {}
 
     def get(self, kind: str, key: Hashable, compute: Callable[[], F]) -> F:
@@ -47,6 +58,7 @@ class FeatureCache:
 
         Raises:
             NumericsError: a computed value is too large for the type it is kept in.
+            ContractError: what is kept was written to.
         """
         if self._next_use.get(key) == math.inf:
             del self._next_use[key]
@@ -54,15 +66,37 @@ class FeatureCache:
         if key in entries:
             self.hits += 1
             entries.move_to_end(key)
-            return cast(F, self._widen(entries[key]))
+            value, seal = entries[key]
+            seal.check("a method", f"the {kind} kept of {key}")
+            if self._handed is not None:
+                self._handed[kind, key] = seal
+            return cast(F, self._widen(value))
         self.misses += 1
         value = self._narrow(_each(compute(), _alone))
         if _nbytes(value) <= self.max_bytes:
-            self._kinds.setdefault(kind, OrderedDict())[key] = value  # looked up again: computing may clear the cache
+            kept = Kept(value, Seal(value, PLACES))
+            self._kinds.setdefault(kind, OrderedDict())[key] = kept  # looked up again: computing may clear the cache
+            if self._handed is not None:
+                self._handed[kind, key] = kept.seal
             self.bytes += _nbytes(value)
             while self.bytes > self.max_bytes:
                 self._evict(keep=value)
         return cast(F, self._widen(value))
+
+    @contextmanager
+    def unchanged(self, call: str) -> Iterator[None]:
+        """Raise ContractError if what is handed out within the block is written to within it.
+
+        Args:
+            call: whose block it is, for messages.
+        """
+        outer, self._handed = self._handed, {}
+        try:
+            yield
+            for (kind, key), seal in self._handed.items():
+                seal.check(call, f"the {kind} kept of {key}")
+        finally:
+            self._handed = outer
 
     def forget_counts(self) -> None:
         """Count hits and misses anew."""
@@ -98,7 +132,7 @@ class FeatureCache:
         self._next_use.pop(key, None)
         for entries in self._kinds.values():
             if key in entries:
-                self.bytes -= _nbytes(entries.pop(key))
+                self.bytes -= _nbytes(entries.pop(key).value)
 
     def forget_expectations(self) -> None:
         """Make room by last use again, until more is expected; then what is kept now and not used since goes first."""
@@ -111,10 +145,10 @@ class FeatureCache:
         """
         leaving = []
         for entries in self._kinds.values():
-            others = [key for key, value in entries.items() if value is not keep]
+            others = [key for key, kept in entries.items() if kept.value is not keep]
             if others:
                 key = max(others, key=lambda key: self._next_use.get(key, -1))
-                leaving.append((entries, key, _nbytes(entries[key])))
+                leaving.append((entries, key, _nbytes(entries[key].value)))
         entries, key, size = max(leaving, key=lambda one: one[2])
         del entries[key]
         self.bytes -= size
@@ -143,11 +177,11 @@ class FeatureCache:
 
     def forget_kind(self, kind: str) -> None:
         """Drop what is kept of this kind, of every key."""
-        self.bytes -= sum(map(_nbytes, self._kinds.pop(kind, OrderedDict()).values()))
+        self.bytes -= sum(_nbytes(kept.value) for kept in self._kinds.pop(kind, OrderedDict()).values())
 
     def entry_bytes(self) -> dict[str, int]:
         """Return the size of the biggest entry of every kind that has any."""
-        return {kind: max(map(_nbytes, entries.values())) for kind, entries in self._kinds.items() if entries}
+        return {kind: max(_nbytes(kept.value) for kept in own.values()) for kind, own in self._kinds.items() if own}
 
     def clear(self) -> None:
         """Drop everything."""

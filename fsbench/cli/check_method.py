@@ -8,6 +8,8 @@ import traceback
 from fsbench.base.terminal import one_line, print_block, print_line, text_width
 from fsbench.runner.config.limits import whole
 
+UNSEEN = "no check finds what a method does on other images, sizes or devices alone, or means to hide: read its code"
+
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("method", help="name of the method (see: fsbench list)")
@@ -53,7 +55,7 @@ def _check(options: argparse.Namespace, extra: list[str]) -> int:
         rows = [{"check": o.check, "status": o.status, "text": o.text} for o in outcomes]
         print_block(json.dumps({**about, "checks": rows, "failed": len(failed)}, indent=2))
     else:
-        print_line(f"{len(outcomes)} check{'s' * (len(outcomes) != 1)}, {len(failed)} failed")
+        print_line(f"{len(outcomes)} check{'s' * (len(outcomes) != 1)}, {len(failed)} failed; {UNSEEN}")
     error = next((outcome.error for outcome in failed if outcome.error is not None), None)
     if options.debug and error is not None:
         traceback.print_exception(error)

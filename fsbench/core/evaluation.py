@@ -29,15 +29,15 @@ def answering(
     """
 
     def answer(batch: Any) -> list[Any]:
-        with precision():
-            return method.answer_batch(method.on_device(batch))
+        here = method.on_device(batch)  # of tensors that inference mode makes nobody counts the writes
+        with torch.inference_mode(), precision():
+            return method.answer_batch(here)
 
     was_training = method.training
     method.eval()
     method.begin_test(data)
     try:
-        with torch.inference_mode():
-            yield answer
+        yield answer
     finally:
         method.end_test()
         method.train(was_training)

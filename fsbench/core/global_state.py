@@ -4,7 +4,7 @@ import logging
 import os
 import random
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
@@ -38,21 +38,23 @@ def tf32_allowed() -> list[bool]:
 
 
 @contextmanager
-def kept_global_state() -> Iterator[None]:
+def kept_global_state() -> Iterator[dict[str, Any]]:
     """Give the switches of this process back as they were before the block; it decorates functions, too.
+
+    Yields their values by their names.
 
     They are `SWITCHES` and the filters of warnings.
     """
-    before = []
-    for get, give_back in SWITCHES:
+    before = {}
+    for name, (get, _) in SWITCHES.items():
         with suppress(RuntimeError):  # of torch, where its two interfaces differ: the newer one's switches follow
-            before.append((give_back, get()))
+            before[name] = get()
     with warnings.catch_warnings():
         try:
-            yield
+            yield before
         finally:
-            for give_back, value in before:
-                give_back(value)
+            for name, value in before.items():
+                SWITCHES[name][1](value)
 
 
 def _attribute(owner: Any, name: str) -> Switch:
@@ -90,25 +92,29 @@ def _choose_gpu(number: int | None) -> None:
         torch.cuda.set_device(number)
 
 
-SWITCHES: tuple[Switch, ...] = (
-    _attribute(backends.cuda.matmul, "allow_tf32"),  # which the next one sets, too, and finer
-    (torch.get_float32_matmul_precision, torch.set_float32_matmul_precision),
-    *(_attribute(backends.cudnn, name) for name in ("allow_tf32", "benchmark", "deterministic")),
-    *(
-        _attribute(part, "fp32_precision")
-        for library in (backends.cudnn, backends.mkldnn)
-        for part in (library.conv, library.rnn)
-    ),
-    *(_attribute(library.matmul, "fp32_precision") for library in (backends.cuda, backends.mkldnn)),
-    (torch.get_deterministic_debug_mode, torch.set_deterministic_debug_mode),
-    (torch.get_num_threads, torch.set_num_threads),
-    (torch.get_default_dtype, torch.set_default_dtype),
-    (torch.get_rng_state, torch.set_rng_state),
-    (_states_of_gpus, _set_states_of_gpus),
-    (_gpu, _choose_gpu),
-    (random.getstate, random.setstate),
-    (np.random.get_state, np.random.set_state),
-    (lambda: dict(os.environ), _set_environment),
-    *map(_level, ("lightning", "lightning.pytorch", "lightning.fabric", "transformers")),
-)
+SWITCHES: Mapping[str, Switch] = {
+    "TF32 of products": _attribute(backends.cuda.matmul, "allow_tf32"),  # which the next one sets, too, and finer
+    "torch's precision of products": (torch.get_float32_matmul_precision, torch.set_float32_matmul_precision),
+    **{f"cuDNN's {name}": _attribute(backends.cudnn, name) for name in ("allow_tf32", "benchmark", "deterministic")},
+    **{
+        f"{library_name}'s precision of {name}": _attribute(getattr(library, name), "fp32_precision")
+        for library_name, library in (("cuDNN", backends.cudnn), ("oneDNN", backends.mkldnn))
+        for name in ("conv", "rnn")
+    },
+    "CUDA's precision of products": _attribute(backends.cuda.matmul, "fp32_precision"),
+    "oneDNN's precision of products": _attribute(backends.mkldnn.matmul, "fp32_precision"),
+    "torch's deterministic kernels": (torch.get_deterministic_debug_mode, torch.set_deterministic_debug_mode),
+    "torch's threads": (torch.get_num_threads, torch.set_num_threads),
+    "torch's default type": (torch.get_default_dtype, torch.set_default_dtype),
+    "torch's random generator": (torch.get_rng_state, torch.set_rng_state),
+    "the random generators of GPUs": (_states_of_gpus, _set_states_of_gpus),
+    "the chosen GPU": (_gpu, _choose_gpu),
+    "Python's random generator": (random.getstate, random.setstate),
+    "numpy's random generator": (np.random.get_state, np.random.set_state),
+    "the environment": (lambda: dict(os.environ), _set_environment),
+    **{
+        f"the log {name}": _level(name)
+        for name in ("lightning", "lightning.pytorch", "lightning.fabric", "transformers")
+    },
+}
 """Values of the process that `kept_global_state` gives back in this order: torch's older interface to TF32 first."""

@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fsbench.core.handed_out import unchanged
+from fsbench.base.handed_out import PLACES, WHOLE, Seal, unchanged
 from fsbench.core.image_features import Features, ImageFeatures, digest
 from fsbench.core.images_together import ImagesTogether
 from fsbench.core.outputs import Competition, Context, Output, Target
@@ -66,7 +66,8 @@ class Segmenter(ImageFeatures):
     def __init__(self, backbone: BackboneConfig):
         super().__init__(backbone)
         self._encoded_together: set[str] = set()  # names of images of which the cache may have such features
-        self._states: dict[tuple[str, ...], State] = {}
+        self._states: dict[tuple[str, ...], tuple[State, Seal]] = {}
+        self._sealed: list[Seal] = []  # of the states of this episode
 
     # What a method says ---------------------------------------------------------------------------------------------
 
@@ -124,6 +125,7 @@ class Segmenter(ImageFeatures):
     def ask(self, episode: EpisodeBatch) -> tuple[Features, Iterator[Iterator[State]]]:
         """Return the query of an episode, and the supports of each way that has any, computed as they are read."""
         shown = None if episode.support_ways is None else episode.support_ways[0]
+        self._sealed = []
         has_support = episode.valid[0].any(1).tolist()
         self.context = Context(
             episode.images.shape[-1],
@@ -150,7 +152,9 @@ class Segmenter(ImageFeatures):
         """
         masks = way.support_labels if self.reads_void else way.support_masks
         for rows, mask in zip(way.support[0, 0].split(1), masks[0, 0].split(1), strict=True):
-            yield self._kept_state(way, rows, mask) if self.keeps_states else self._state(way, rows, mask)
+            state = self._kept_state(way, rows, mask) if self.keeps_states else self._state(way, rows, mask)
+            self._sealed += [Seal(state)] if self.keeps_states or WHOLE.get() else []
+            yield state
 
     def _state(self, way: EpisodeBatch, rows: Tensor, mask: Tensor) -> State:
         return self._support(self.support_features(way, rows, mask), mask)
@@ -160,7 +164,7 @@ class Segmenter(ImageFeatures):
             return self.query(image)
 
     def _support(self, image: Features, mask: Tensor) -> State:
-        with unchanged(f"support() of {type(self).__name__}", image=image):
+        with unchanged(f"support() of {type(self).__name__}", image=image, mask=mask):
             return self.support(image, mask)
 
     def _kept_state(self, way: EpisodeBatch, rows: Tensor, mask: Tensor) -> State:
@@ -171,8 +175,11 @@ class Segmenter(ImageFeatures):
             while images is not None and len(self._states) >= images.numel():
                 del self._states[next(iter(self._states))]
             with torch.inference_mode(False), torch.no_grad():  # what is kept may be exported
-                self._states[key] = self._state(way, rows, mask)
-        return self._states[key]
+                state = self._state(way, rows, mask)
+            self._states[key] = state, Seal(state, PLACES)
+        state, seal = self._states[key]
+        seal.check(type(self).__name__, "a state that support() returned")
+        return state
 
     def outputs(self, query: Features, supports: Iterator[State]) -> Iterator[Output]:
         """Yield what `segment` says of each support of a way, or once of all together."""
@@ -182,7 +189,10 @@ class Segmenter(ImageFeatures):
 
     def output(self, query: Features, state: State) -> Any:
         """Return what `segment` says, as an `Output` where that is logits alone."""
-        with unchanged(f"segment() of {type(self).__name__}", query=query, support=state if self.keeps_states else ()):
+        for seal in self._sealed:
+            seal.check(f"join() of {type(self).__name__}", "its argument supports")
+        watched = state if self.keeps_states or WHOLE.get() else ()
+        with unchanged(f"segment() of {type(self).__name__}", query=query, support=watched):
             output = self.segment(query, state)
         return Output(output) if isinstance(output, Tensor) else output
 
@@ -249,7 +259,10 @@ class Segmenter(ImageFeatures):
         """Return the losses of a training step: those of `batch_loss`, its images encoded and kept as in training."""
         together = self._together = ImagesTogether(self.backbone, batch) if self.encodes_together else None
         try:
-            with nullcontext() if batch.recurs else self.backbone.cache.closed():
+            with (
+                nullcontext() if batch.recurs else self.backbone.cache.closed(),
+                self.backbone.cache.unchanged(type(self).__name__),
+            ):
                 return self.batch_loss(batch)
         finally:
             self._together = None
@@ -303,13 +316,16 @@ class Segmenter(ImageFeatures):
     # Evaluation -----------------------------------------------------------------------------------------------------
 
     def begin_test(self, data: Any) -> None:
+        self._states.clear()
         self.backbone.cache.forget_expectations()
 
     def end_test(self) -> None:
         self.backbone.cache.forget_expectations()
 
     def answer_batch(self, batch: EpisodeBatch) -> list[SegmentationAnswer]:
-        answers = self.answers([*batch.split()])
+        with torch.inference_mode(False), torch.no_grad():  # of whose tensors the writes are counted
+            episodes = [*batch.split()]
+        answers = self.answers(episodes)
         for name, place in batch.next_shown.items():
             self.backbone.cache.expect(name, place)
         return answers
@@ -334,14 +350,17 @@ class Segmenter(ImageFeatures):
 
         Raises:
             SettingsError: an ensemble is asked for, and the method gives no logits.
+            ContractError: the episode, or what is kept of its images, was written to.
         """
         for name in self._encoded_together.intersection(episode.image_names):  # no figure may depend on a batch
             self.backbone.cache.forget(name)
             self._encoded_together.remove(name)
-        if self.nshot_strategy not in ENSEMBLES or episode.support.shape[2] == 1:
-            prediction: Prediction = self(episode)
-            return prediction
-        return ensemble(self, episode, self.nshot_strategy)
+        name = type(self).__name__
+        with self.backbone.cache.unchanged(name), unchanged(name, episode=episode):
+            if self.nshot_strategy not in ENSEMBLES or episode.support.shape[2] == 1:
+                prediction: Prediction = self(episode)
+                return prediction
+            return ensemble(self, episode, self.nshot_strategy)
 
 
 def as_list(state: State) -> State:

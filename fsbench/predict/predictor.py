@@ -240,8 +240,8 @@ class Predictor:
         image = self._load(image) if isinstance(image, np.ndarray) else image
         panels: list[Panel] = []
         try:
+            episode = self.episode(image)
             with torch.inference_mode():
-                episode = self.episode(image)
                 prediction = self.method.predict_shots(episode)
                 if steps and isinstance(self.method, HasQueryMaps):
                     panels = step_panels(self.method, episode, image.preview, palette()[1:])

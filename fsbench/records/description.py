@@ -184,6 +184,12 @@ def _run_notes(run: Run, on_repetition: str) -> list[str]:
     lines = []
     if run.asked_alone and run.handed_in is None:
         lines.append(f"{run.asked_alone} episodes were asked alone as well, and answered alike")
+    if (before := run.went_on) is not None:
+        changed = " although its code had changed" if before.code == "changed" else ""
+        lines.append(
+            f"went on after an interruption: {before.episodes} episodes were answered before, and {before.asked_again} "
+            f"of them were asked again and answered alike{changed}"
+        )
     if run.presence == "any_pixel":
         lines.append("only segments; a way counts as present where any pixel is predicted as it")
     if run.identity.support_annotation == "all_ways":

@@ -220,6 +220,20 @@ class HandedIn(Entries):
     answers_sha256: Name
 
 
+class WentOn(Entries):
+    """The part of an evaluation that stood from before, where it was interrupted and went on.
+
+    Attributes:
+        episodes: number of episodes that were answered before the last start.
+        asked_again: how many of them were asked again, and answered alike.
+        code: whether the code of the function that answers is the one of before, as far as it can be compared.
+    """
+
+    episodes: Count
+    asked_again: Count
+    code: Literal["same", "changed", "unknown"]
+
+
 class Cost(Entries):
     """Parameters, and what the evaluation took; None of an evaluation that had nothing left to do.
 
@@ -293,6 +307,7 @@ class RunFacts(Entries):
         handed_in: None, and not written, where the method was run here; else predictions made elsewhere were counted.
         asked_alone: number of episodes that were asked alone as well, before the test, and answered alike, see
             `fsbench.records.asked_alone`; None where answers were handed in, whose method nobody can ask.
+        went_on: None, and not written, where nothing was interrupted, or the run's identity tells its code.
         presence: rule by which a way counts as present.
         beyond_authors_rule: in words, that the authors' rule does not cover the test's number of shots, and why; empty
             where it does.
@@ -311,6 +326,7 @@ class RunFacts(Entries):
     told: Told | None = None
     handed_in: HandedIn | None = None
     asked_alone: Count | None = 0
+    went_on: WentOn | None = None
     presence: Name
     beyond_authors_rule: Remark = ""
     sees_supports: bool = True

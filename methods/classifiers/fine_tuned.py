@@ -148,7 +148,8 @@ class FineTuned(Classifier):
         """Return an episode before its first step; random numbers are drawn on the CPU whatever the device."""
         ways = int(labels.max()) + 1
         encoder = deepcopy(self.backbone.network(support[0]))
-        adapters.insert(encoder, self.tuning)
+        with self.draws.seeded():  # of the layers' own first values, which are drawn anew
+            adapters.insert(encoder, self.tuning)
         with self.draws.seeded() as rng:
             once = self.draws.seeded_for_run() if self.prompt_draw == "run" else nullcontext()
             if self.tuning != "full":

@@ -96,7 +96,7 @@ def scikit_model(solver: str, support: Tensor, labels: Tensor) -> KNeighborsClas
     model = {
         "nn": lambda: KNeighborsClassifier(n_neighbors=1),
         "ridge": lambda: RidgeClassifier(alpha=RIDGE_ALPHA),
-        "svm": lambda: SVC(C=SVM_C, kernel="rbf", gamma="scale"),
+        "svm": lambda: SVC(C=SVM_C, kernel="rbf", gamma="scale", random_state=0),  # else a number is drawn
     }[solver]()
     return model.fit(support.cpu().numpy(), labels.cpu().numpy())
 

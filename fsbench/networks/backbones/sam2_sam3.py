@@ -863,7 +863,7 @@ class FrozenSam3WithPoints(FrozenSam3):
         encoder = model.geometry_encoder
         width = encoder.hidden_size
         for name, inputs in {"direct": 2, "pool": width, "pos_enc": width}.items():
-            setattr(encoder, f"points_{name}_project", nn.Linear(inputs, width).requires_grad_(False))
+            setattr(encoder, f"points_{name}_project", nn.Linear(inputs, width).eval().requires_grad_(False))
         network: nn.Module = model
         return network
 

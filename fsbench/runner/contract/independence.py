@@ -1,18 +1,22 @@
 """Checks of what an answer must not change (its inputs) or depend on: truth, other episodes, ways' numbers, process."""
 
 import multiprocessing
-from collections.abc import Callable, Sequence
+import random
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from traceback import extract_tb
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from fsbench.base.errors import TruthError, describe
+from fsbench.base.handed_out import unchanged, whole_contents
+from fsbench.core.global_state import kept_global_state
 from fsbench.core.method import Method
 from fsbench.core.seeded_block import seed_torch
 from fsbench.data.batch import EpisodeBatch, Hints, ImageEpisode
@@ -40,28 +44,55 @@ from fsbench.runner.contract.subject import (
 )
 
 EPISODES = 4
+AWAY = 20_011
+"""Seed of the generators before an answer, which no method is likely to take itself."""
 WAY_ORDER = 0.01
 """Share of pixels or queries whose answer may change with the order of the ways: rounding, and the first on ties."""
 
 
 def check_inputs(subject: Subject) -> str:
-    """The images and masks of an episode are the same after it was answered: others and caches may share them."""
+    """Nothing that a method is handed is changed: images, masks, features and states, which others and caches share."""
+    subject.method.backbone.cache.clear()  # what an earlier check left there may be changed already
     for index in range(EPISODES):
-        episode = subject.episode(index)
-        given = copied(episode)
-        run_test(subject.method, [join(subject.method, [given])])
-        if isinstance(given, EpisodeBatch):  # whose masks the test has copied
-            with torch.inference_mode():
-                subject.method.predict_shots(given.without_truth())  # type: ignore[operator]
-        for field in fields(episode):
-            before, after = getattr(episode, field.name), getattr(given, field.name)
-            if isinstance(before, Tensor) and not torch.equal(before, after):
-                raise ViolationError(
-                    f"{field.name} of an episode changed by the method",
-                    "equal bits",
-                    "copy what is to be changed (.clone()), and use no operation whose name ends with _ on it",
-                )
-    return f"equal bits of images and masks of {EPISODES} episodes after they were answered"
+        given = copied(subject.episode(index))
+        with whole_contents(), unchanged(type(subject.method).__name__, episode=given):
+            run_test(subject.method, [join(subject.method, [given])] * 2)
+    return f"equal bits of images, masks, features and states after {EPISODES} episodes were answered"
+
+
+def check_side_effects(subject: Subject) -> str:
+    """An answer leaves random generators and switches of the process as they were, and every module in eval mode."""
+    method, advice = subject.method, "set back what is switched, and draw from generators of one's own (seeded_block)"
+    batch = join(method, [subject.episode()])
+    run_test(method, [batch])  # the first answer may import what sets variables
+    with kept_global_state():
+        for seed in (torch.default_generator.manual_seed, np.random.seed, random.seed):
+            seed(AWAY + subject.seed)
+        training: list[str] = []
+        with kept_global_state() as before:
+            run_test(method, [batch], lambda: training.extend(_in_training(method)))
+            with kept_global_state() as after:
+                pass
+    changed = [name for name, value in before.items() if not _are_equal(value, after.get(name))]
+    if changed:
+        raise ViolationError(f"{' and '.join(changed)} changed by an answer", "the same before and after it", advice)
+    if training:
+        raise ViolationError(f"{training[0]} in training mode after an answer", "eval mode", advice)
+    return f"{len(before)} generators and switches are as before an answer, and all modules in eval mode"
+
+
+def _in_training(method: Method) -> Iterator[str]:
+    """Yield the names of modules of a method, and of its frozen networks, that are in training mode."""
+    networks = [("backbone", each._model) for each in method.backbone.networks if each._model is not None]
+    for where, network in [(type(method).__name__, method), *networks]:
+        yield from (f"{where} {name}".strip() for name, module in network.named_modules() if module.training)
+
+
+def _are_equal(one: Any, other: Any) -> bool:
+    """Compare states: plain values, arrays and tensors, and sequences of them."""
+    if isinstance(one, (list, tuple)):
+        return len(one) == len(other) and all(map(_are_equal, one, other))
+    return bool(np.all(np.asarray(one == other)))
 
 
 def check_truth(subject: Subject) -> str:

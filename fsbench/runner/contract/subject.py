@@ -149,12 +149,17 @@ class Subject:
         return image_episode(self.images, index, ways, shots, **options)
 
 
-def run_test(method: Method, batches: Sequence[Any]) -> list[Any]:
-    """Return the results of batches by a test as in a run, without the truth."""
+def run_test(method: Method, batches: Sequence[Any], after: Callable[[], object] = lambda: None) -> list[Any]:
+    """Return the results of batches by a test as in a run, without the truth; `after` each one that is called."""
     results: list[Any] = []
     data: Any = SimpleNamespace(dataset=SyntheticIndex(batches)) if method.task == "segmentation" else None
+
+    def add(found: list[Any]) -> None:
+        results.extend(found)
+        after()
+
     with answering(method, data) as answerer:
-        evaluate_batches(batches, load_protocol(PROTOCOLS[method.task]), answerer, results.extend, method.registry_name)
+        evaluate_batches(batches, load_protocol(PROTOCOLS[method.task]), answerer, add, method.registry_name)
     return results
 
 

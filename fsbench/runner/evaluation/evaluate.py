@@ -1,11 +1,14 @@
 """`fsbench.evaluate`: a function, a method's object or a method's name answers a test; its answers are counted."""
 
 import copy
+import math
+import random
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +16,19 @@ import numpy as np
 
 from fsbench.base.environment import check_environment
 from fsbench.base.errors import ContractError, SettingsError
-from fsbench.base.files import fingerprint, locked, make_folder
+from fsbench.base.files import fingerprint, locked, make_folder, read_text, write_text
 from fsbench.base.progress import track
+from fsbench.base.terminal import print_note
 from fsbench.protocols.evaluation import Answerer
 from fsbench.protocols.kit.answers import TOLD_WORDS
 from fsbench.protocols.test import Test, VisibleEpisode, VisibleImages, check_test
-from fsbench.records.asked_alone import ask_alone, check_asked_alone, differing_episodes, episodes_to_ask
+from fsbench.records.asked_alone import NAMED, ask_alone, check_asked_alone, differing_episodes, episodes_to_ask
 from fsbench.records.evaluation import Answering, Share, evaluate_episodes
 from fsbench.records.journal import Journal
 from fsbench.records.predictions import Keep
-from fsbench.records.run import Cost
+from fsbench.records.run import Cost, WentOn
 from fsbench.runner.config.limits import check_name
+from fsbench.runner.evaluation.code import code_sha256
 from fsbench.runner.evaluation.handed_in import read_given_card, record_answers
 from fsbench.runner.evaluation.result import Result
 from fsbench.scores.answers import SegmentationAnswer
@@ -56,8 +61,9 @@ def evaluate(
         name: in tables; the function's or the method's own unless given.
         runs: folder of all runs.
         card: file that states what no record of such answers proves, see `fsbench bundle --new-card`.
-        resume: go on where an earlier call of this name was interrupted. One finished answer is asked for again: a
-            model that answers otherwise now is refused.
+        resume: go on where an earlier call of this name was interrupted; a note and the record say so. Some finished
+            episodes are asked again, all of them where the function's code has changed since: a model that answers
+            otherwise now is refused.
         check_memory: ask this many episodes alone as well, before the test, of a fresh copy of the model where it can
             be copied: a model that answers them otherwise in the test remembers other episodes, and is refused.
         progress: show how far it is.
@@ -123,7 +129,7 @@ def evaluate(
         if not resume and work.exists():
             journal.remove()
         asked = episodes_to_ask(answered_by.in_order(test.manifest.episodes), check_memory)
-        seconds = _evaluate_rest(answered_by, journal, asked, progress)
+        seconds, went_on = _evaluate_rest(answered_by, journal, code_sha256(model), asked, progress)
         cost = Cost(
             trainable_parameters=parameters[0],
             total_parameters=parameters[1],
@@ -131,24 +137,25 @@ def evaluate(
             episodes_per_second=len(test) / seconds if seconds else None,
             peak_mib=None,
         )
-        record = record_answers(counted, chosen, journal, runs, given_card, cost, len(asked))
+        record = record_answers(counted, chosen, journal, runs, given_card, cost, len(asked), went_on)
         journal.remove()
     return Result(record, test)
 
 
 def _evaluate_rest(
-    answered_by: Answering[Test], journal: Journal, asked: Sequence[int], progress: bool
-) -> float | None:
+    answered_by: Answering[Test], journal: Journal, code: str, asked: Sequence[int], progress: bool
+) -> tuple[float | None, WentOn | None]:
     """Evaluate the episodes that an interrupted evaluation has left, all where there was none.
 
     Args:
         answered_by: the test, and who answers it.
         journal: of the results; nothing of it stays where they are none, or none that a test may have.
+        code: hash of the code that answers.
         asked: episodes that are asked alone as well, in this order.
         progress: show how far it is.
 
     Returns:
-        The seconds; None where it went on.
+        The seconds, or what stood from before where it went on; the other is None.
 
     Raises:
         SettingsError, NumericsError, ContractError: see `evaluate`.
@@ -160,8 +167,8 @@ def _evaluate_rest(
     alone = ask_alone(answered_by, asked)
     began = time.perf_counter()
     try:
-        if done:
-            _check_alike(answered_by, journal, sorted(done))
+        went_on = _check_alike(answered_by, journal, sorted(done), code) if done else None
+        write_text(make_folder(journal.folder) / CODE, code)
         show = partial(track, description=name, unit="episode") if progress else iter
         evaluate_episodes([Share(answered_by, left, journal, lambda _: least)], show)
         check_asked_alone(alone, journal, asked, name)
@@ -169,23 +176,43 @@ def _evaluate_rest(
         if isinstance(error, ContractError) or not journal.done(least):  # answers that no test may have, or none at all
             journal.remove()
         raise
-    return None if done else time.perf_counter() - began
+    return (time.perf_counter() - began, None) if went_on is None else (None, went_on)
 
 
-ASKED_AGAIN = 5
-"""Finished episodes that are asked for again where an evaluation goes on: the first, the last, and some between."""
+CODE = "code.sha256"
+"""File beside a journal with the hash of the code that answered."""
+SHARE, SURE = 1 / 8, 0.95
+"""A change of this share of all answers is seen with this probability where an evaluation goes on."""
+ASKED_AGAIN = math.ceil(math.log(1 - SURE) / math.log(1 - SHARE))
+"""Finished episodes that are asked again for it, 23: (1 - SHARE) ** 23 is 4.6 %; where there are fewer, all of them."""
 
 
-def _check_alike(answered_by: Answering[Test], journal: Journal, done: Sequence[int]) -> None:
-    """Raise SettingsError unless the model answers some of the finished episodes as it did."""
-    places = np.linspace(0, len(done) - 1, min(ASKED_AGAIN, len(done))).round().astype(int).tolist()
-    chosen = [done[place] for place in places]
+def _check_alike(answered_by: Answering[Test], journal: Journal, done: Sequence[int], code: str) -> WentOn:
+    """Ask finished episodes again, all where the code has changed, else one drawn of each of `ASKED_AGAIN` parts.
+
+    Raises SettingsError unless the model answers them as it did; what is done stays.
+    """
+    file, name = journal.folder / CODE, answered_by.name
+    before = read_text(file, "journal") if file.is_file() else None
+    state: Any = "unknown" if before is None else "same" if before == code else "changed"
+    parts = len(done) if state == "changed" else min(ASKED_AGAIN, len(done))
+    borders = [len(done) * part // parts for part in range(parts + 1)]
+    drawn = random.Random(f"{journal.identity} {len(done)}")
+    chosen = [done[drawn.randrange(start, end)] for start, end in pairwise(borders)]
     again = ask_alone(answered_by, chosen, fresh=False)
-    for number in differing_episodes(journal, again, chosen):
+    if differing := differing_episodes(journal, again, chosen):
+        listed = ", ".join(map(str, differing[:NAMED])) + ", …" * (len(differing) > NAMED)
         raise SettingsError(
-            f"{answered_by.name} answers episode {number} differently than before the interruption; expected the same "
-            "model; start again with resume=False, or give another name"
+            f"{name} answers {len(differing)} of {len(chosen)} finished episodes differently than before the "
+            f"interruption: {listed}; expected the same model; nothing is lost: bring the earlier one back to go on, "
+            "start again with resume=False, or give another name"
         )
+    changed = ", since its code has changed" if state == "changed" else "; what its objects hold cannot be compared"
+    print_note(
+        f"{name} goes on after an interruption: {len(done)} episodes were answered before, and {len(chosen)} of them "
+        f"were asked again and answered alike{changed}"
+    )
+    return WentOn(episodes=len(done), asked_again=len(chosen), code=state)
 
 
 def _answer_by_function(model: Any, test: Test, name: str) -> Answering[Test]:

@@ -25,6 +25,7 @@ from fsbench.records.run import (
     Provenance,
     RunFacts,
     Weights,
+    WentOn,
     run_name,
 )
 from fsbench.records.writing import write_record
@@ -66,6 +67,7 @@ def record_answers(
     card: str | None = None,
     cost: Cost = UNKNOWN_COST,
     asked_alone: int | None = None,
+    went_on: WentOn | None = None,
 ) -> Record:
     """Write the record of a test that somebody answered; where these very answers have one, return it.
 
@@ -79,6 +81,7 @@ def record_answers(
         card: text of the method's card, which is kept beside the record, if one was given.
         cost: of the answers.
         asked_alone: number of episodes that were asked alone as well; None where nobody could ask.
+        went_on: the part that stood from before an interruption, if there was one.
 
     Raises:
         SettingsError: the folder cannot be written.
@@ -96,6 +99,7 @@ def record_answers(
         **test.identity,
     )
     more: dict[str, Any] = {"remarks": test.remarks} if test.remarks else {}
+    more |= {} if went_on is None else {"went_on": went_on}
     facts = RunFacts(
         id=run_name("-".join([name, *test.words, identity.digits])),
         identity=identity,

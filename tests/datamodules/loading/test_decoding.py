@@ -23,7 +23,7 @@ NAMES = [f"image_{i:03d}" for i in range(24, 36)]
 
 
 def held_bytes(files: DecodedImageCache) -> int:
-    return sum(tensor.nbytes for entries in files.cache._kinds.values() for tensor in entries.values())
+    return sum(kept.value.nbytes for entries in files.cache._kinds.values() for kept in entries.values())
 
 
 def parts(batch: EpisodeBatch) -> list[Tensor]:

@@ -14,6 +14,7 @@ from fsbench.core.shot_ensemble import ENSEMBLES
 from fsbench.networks.backbones.base import BackboneConfig
 from fsbench.networks.backbones.timm_networks import FrozenViT
 from fsbench.runner.contract.episodes import segmentation_episode
+from fsbench.runner.contract.subject import run_test
 from tests.methods.small import chosen
 
 SIDE = 32
@@ -63,6 +64,59 @@ class ScalesQuery(Likeness):
 
     def segment(self, query, support):
         return super().segment(F.normalize(query.mul_(2), dim=-1), support)
+
+
+class FlipsLabels(Likeness):
+    reads_void = True
+
+    def support(self, image, mask):
+        mask.copy_(mask.flip(-1))
+        return super().support(image, mask == 1)
+
+
+class FlipsEpisode(Likeness):
+    def answer(self, episode):
+        episode.images.copy_(episode.images.flip(-1))
+        return super().answer(episode)
+
+
+class ScalesThroughState(Likeness):
+    """Its state is a view of the features that are kept."""
+
+    def support(self, image, mask):
+        return image[:, -1, 1:]
+
+    def segment(self, query, support):
+        return super().segment(query, support.mul_(2).mean(1))
+
+
+class ScalesData(Likeness):
+    def query(self, image):
+        image.data.mul_(2)
+        return super().query(image)
+
+
+class ScalesArray(Likeness):
+    def query(self, image):
+        image.numpy()[:] *= 2
+        return super().query(image)
+
+
+class ScalesState(Likeness):
+    keeps_states = True
+
+    def segment(self, query, support):
+        return super().segment(query, support.mul_(2))
+
+
+class AddsToState(Likeness):
+    keeps_states, shots = True, "joined"
+
+    def join(self, supports):
+        total = next(supports)
+        for state in supports:
+            total += state
+        return total
 
 
 class Joined(Likeness):
@@ -270,10 +324,32 @@ def test_an_image_is_encoded_once(episode, monkeypatch):
         (FlipsQuery, "query() of FlipsQuery changed its argument image in place"),
         (FlipsSupport, "support() of FlipsSupport changed its argument image in place"),
         (ScalesQuery, "segment() of ScalesQuery changed its argument query in place"),
+        (FlipsLabels, "support() of FlipsLabels changed its argument mask in place"),
+        (FlipsEpisode, "FlipsEpisode changed its argument episode.images in place"),
+        (ScalesThroughState, "ScalesThroughState changed the features kept of 0-1 in place"),
+        (ScalesData, "ScalesData changed the features kept of 0-0 in place"),
+        (ScalesArray, "ScalesArray changed the features kept of 0-0 in place"),
+        (ScalesState, "segment() of ScalesState changed its argument support in place"),
+        (AddsToState, "join() of AddsToState changed its argument supports in place"),
     ],
 )
 def test_a_method_that_writes_into_what_is_kept_is_stopped_at_once(kind, said):
     """Other episodes, and further ways, would be answered from what it left there."""
-    method = kind(BackboneConfig("demo"))
-    with pytest.raises(ContractError, match=re.escape(said)), torch.inference_mode():
-        method.eval()(segmentation_episode(0, 0, 2, 1, SIDE))
+    method = kind(BackboneConfig("demo")).eval()
+    with pytest.raises(ContractError, match=re.escape(said)):
+        run_test(method, [segmentation_episode(0, 0, 2, 2, SIDE)])
+
+
+def test_what_was_written_between_two_uses_is_found_at_the_second():
+    method, episode = Likeness(BackboneConfig("demo")).eval(), segmentation_episode(0, 0, 2, 1, SIDE)
+    method.keeps_states = True
+    run_test(method, [episode] * 2)
+    for value in method.backbone.cache._kinds["features"]["0-0"].value, next(iter(method._states.values()))[0]:
+        saved = value.clone()
+        value.data.mul_(2)
+        with pytest.raises(
+            ContractError, match=r"changed (the features kept of 0-0|a state that support\(\) returned) in"
+        ):
+            method.predict_shots(episode)
+        value.data.copy_(saved)
+        method.predict_shots(episode)

@@ -2,9 +2,11 @@
 
 import gc
 import os
+import random
 from dataclasses import fields
 from multiprocessing import parent_process
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -130,6 +132,70 @@ class OverwritesMasks(Sound):
     def forward(self, episode):
         episode.support_labels.fill_(1)
         return super().forward(episode)
+
+
+class WritesToMask(Sound):
+    def support(self, image, mask):
+        return super().support(image, mask.logical_or_(mask.flip(-1)))
+
+
+class WritesToState(Sound):
+    def segment(self, query, support):
+        return super().segment(query, support.mul_(0.5))
+
+
+class WritesInJoin(Sound):
+    shots = "joined"
+
+    def join(self, supports):
+        (light, pixels), *_ = supports
+        light.add_(1)
+        return light / pixels.clamp(min=1)
+
+
+class WritesByData(Sound):
+    """Writes where torch does not count it, a single number."""
+
+    def query(self, image):
+        image.data[0, 0, 0, 0] += 1
+        return image
+
+
+class WritesByNumpy(Sound):
+    def support(self, image, mask):
+        image.numpy()[0, 0, 0, 0] += 1
+        return super().support(image, mask)
+
+
+class Reseeds(Sound):
+    def segment(self, query, support):
+        torch.manual_seed(0)
+        return super().segment(query, support)
+
+
+class ReseedsNumpy(Sound):
+    def segment(self, query, support):
+        np.random.seed(0)
+        return super().segment(query, support)
+
+
+class ReseedsPython(Sound):
+    def segment(self, query, support):
+        random.seed(0)
+        return super().segment(query, support)
+
+
+class StaysInTraining(Sound):
+    def segment(self, query, support):
+        found = super().segment(query, support)
+        self.train()
+        return found
+
+
+class TrainsItsNetwork(Sound):
+    def segment(self, query, support):
+        self.backbone.network(query[0]).train()
+        return super().segment(query, support)
 
 
 class Remembers(Sound):

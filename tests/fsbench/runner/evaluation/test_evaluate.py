@@ -1,5 +1,8 @@
 """`fsbench.evaluate`: any function answers a test; what is done is kept, and what cannot be counted is refused."""
 
+from importlib import import_module
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +11,11 @@ import fsbench
 from fsbench.base.errors import SettingsError
 from fsbench.methods.prototype import Prototype
 from fsbench.networks.backbones.base import BackboneConfig
+from fsbench.records.description import notes
 from fsbench.records.predictions import read_predictions
+from fsbench.records.run import WentOn
+
+evaluate = import_module("fsbench.runner.evaluation.evaluate")  # the function has the name of its module
 
 
 @pytest.fixture
@@ -99,7 +106,7 @@ class Stops:
 
 
 @pytest.mark.parametrize("error", [RuntimeError("out of memory"), KeyboardInterrupt()], ids=["a crash", "Ctrl-C"])
-def test_an_interrupted_evaluation_goes_on(test, tmp_path, error):
+def test_an_interrupted_evaluation_goes_on_and_says_so(test, tmp_path, error, capsys):
     first = Stops(4, error)
     with pytest.raises(type(error)):
         quietly(first, test, tmp_path)
@@ -107,6 +114,9 @@ def test_an_interrupted_evaluation_goes_on(test, tmp_path, error):
     again = Stops(6, error)
     result = quietly(again, test, tmp_path)
     assert first.asked == [0, 1, 2, 3] and again.asked == [0, 1, 2, 3, 4, 5]  # some of those before are asked again
+    said = "4 episodes were answered before, and 4 of them were asked again and answered alike"
+    assert said in capsys.readouterr().err and said in "".join(notes([result.record]))
+    assert result.record.run.went_on == WentOn(episodes=4, asked_again=4, code="changed")  # it stops later
     assert result.record.run.counts_sha256 == quietly(middle, test, tmp_path).record.run.counts_sha256
 
 
@@ -152,11 +162,52 @@ def test_another_model_does_not_go_on_with_the_answers_of_one(test, tmp_path):
         quietly(Stops(3, RuntimeError()), test, tmp_path)
 
     def other(episode):
-        return 0 * middle(episode)
+        return middle(episode) * (episode.number == 1)
 
-    with pytest.raises(SettingsError, match="stops answers episode 0 differently than before the interruption"):
-        quietly(other, test, tmp_path, name="stops")
-    assert quietly(other, test, tmp_path, name="stops", resume=False).scores["mIoU"] == 0
+    message = "stops answers 2 of 3 finished episodes differently than before the interruption: 0, 2; expected the same"
+    for _ in range(2):  # nothing is lost
+        with pytest.raises(SettingsError, match=message):
+            quietly(other, test, tmp_path, name="stops")
+    assert quietly(Stops(6, None), test, tmp_path).record.run.went_on.episodes == 3
+    assert quietly(other, test, tmp_path, name="stops", resume=False).record.run.went_on is None
+
+
+class Tally:
+    """A journal of episodes that all were answered by their numbers, but for some in which the function changed."""
+
+    def __init__(self, folder, number, changed=()):
+        self.folder, self.identity = folder, "1a2b"
+        self.answered = {episode: episode + (episode in changed) for episode in range(number)}
+
+    def rows(self):
+        return iter([{"episode": episode, "slot": 0, "value": value} for episode, value in self.answered.items()])
+
+    def predictions(self):
+        return iter(())
+
+
+def test_a_change_of_one_answer_in_eight_is_seen(tmp_path, monkeypatch):
+    """In 200 draws as in theory; the first episodes, the last and those between are asked alike."""
+    alone = Tally(tmp_path, 400)
+    asked = []
+    monkeypatch.setattr(evaluate, "ask_alone", lambda answering, numbers, fresh: asked.append(numbers) or alone)
+    answering = SimpleNamespace(name="mine")
+    missed = 0
+    for number in range(200):
+        changed = np.random.default_rng(number).choice(400, 50, replace=False)
+        try:
+            journal = Tally(tmp_path, 400, changed)
+            journal.identity = str(number)
+            evaluate._check_alike(answering, journal, range(400), "code")
+            missed += 1
+        except SettingsError:
+            pass
+    assert missed <= 200 * 0.05 + 3 and {len(numbers) for numbers in asked} == {23}
+    assert all(place * 400 // 23 <= each < (place + 1) * 400 // 23 + 1 for n in asked for place, each in enumerate(n))
+    assert len({tuple(numbers) for numbers in asked}) == 200
+    (tmp_path / evaluate.CODE).write_text("other code")
+    evaluate._check_alike(answering, alone, range(400), "code")
+    assert asked[-1] == list(range(400))  # all of them
 
 
 @pytest.mark.parametrize(

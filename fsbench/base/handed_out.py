@@ -1,0 +1,106 @@
+"""Watch over what a method is handed and what is kept for other episodes, too."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fsbench.base.errors import ContractError
+
+PLACES = 64
+"""Numbers of a kept tensor that are compared where its writes cannot be counted."""
+
+KINDS = "?bBhHiIlLqQefd"
+"""Types of numpy that torch has, too."""
+
+WHOLE: ContextVar[bool] = ContextVar("whole", default=False)
+"""Whether all numbers of what is handed out are compared."""
+
+
+@contextmanager
+def whole_contents() -> Iterator[None]:
+    """Compare all numbers of what is handed out within the block, as `fsbench check-method` does."""
+    token = WHOLE.set(True)
+    try:
+        yield
+    finally:
+        WHOLE.reset(token)
+
+
+class Seal:
+    """The state of a value when it was sealed, by which a later write to it is found.
+
+    torch counts the writes to a tensor and all its views, but neither those through `.data` or numpy nor those to what
+    inference mode made. So some numbers may be compared besides.
+
+    Args:
+        value: a tensor or an array, or groups of them.
+        places: how many numbers, at equal distances, of each in the CPU's memory are compared besides.
+    """
+
+    def __init__(self, value: Any, places: int = 0):
+        self.places = -1 if WHOLE.get() else places
+        self._states: list[tuple[str, Tensor, int | None, Any]] = []
+        for name, one in _tensors(value):
+            writes = None if one.is_inference() else one._version
+            self._states.append((name, one, writes, _numbers(one, self.places)))
+
+    def check(self, call: str, what: str) -> None:
+        """Raise ContractError, which says that `call` changed `what` and the name of its part, if it was written to."""
+        for part, one, writes, numbers in self._states:
+            is_written = writes is not None and one._version != writes
+            if is_written or not (numbers is None or numbers.equal(_numbers(one, self.places))):
+                raise ContractError(
+                    f"{call} changed {what}{part} in place; expected it as it was, since it is kept for other "
+                    "episodes; copy what is to be changed (.clone()), and use no operation whose name ends with _ on it"
+                )
+
+
+@contextmanager
+def unchanged(call: str, **given: Any) -> Iterator[None]:
+    """Raise ContractError if what was given is written to within the block; nothing of it is copied in a run.
+
+    Args:
+        call: whose block it is, for messages.
+        given: tensors, or groups of them, by the names of arguments.
+    """
+    seals = [*map(Seal, given.values())]
+    yield
+    for name, seal in zip(given, seals, strict=True):
+        seal.check(call, f"its argument {name}")
+
+
+def _numbers(tensor: Tensor, places: int) -> Any:
+    """Copy numbers at equal distances of the memory that a tensor lies in, as bytes: NaN equals itself then.
+
+    With places = -1 they are all of the tensor's own, wherever it is; None where there are none to compare.
+    """
+    if places < 0:
+        return tensor.detach().flatten().clone().view(torch.uint8)
+    if not places or tensor.device.type != "cpu":
+        return None
+    count = tensor.untyped_storage().nbytes() // tensor.element_size()
+    step = max(1, count // places)
+    return tensor.detach().as_strided((-(-count // step),), (step,), 0).clone().view(torch.uint8)
+
+
+def _tensors(value: Any, name: str = "") -> Iterator[tuple[str, Tensor]]:
+    """Yield the tensors of a value and the names of the fields and entries that lead to each; arrays as tensors."""
+    if isinstance(value, np.ndarray) and value.flags.carray and value.dtype.isnative and value.dtype.char in KINDS:
+        value = torch.from_numpy(value)
+    if isinstance(value, Tensor) and value.layout == torch.strided:
+        yield name, value
+    elif is_dataclass(value) and not isinstance(value, type):
+        for field in fields(value):
+            yield from _tensors(getattr(value, field.name), f"{name}.{field.name}")
+    elif isinstance(value, dict):
+        for key, part in value.items():
+            yield from _tensors(part, f"{name}.{key}")
+    elif isinstance(value, (list, tuple)):
+        for part in value:
+            yield from _tensors(part, name)

@@ -1,0 +1,79 @@
+"""The code of a function that answers a test: an evaluation that goes on compares it with that of before."""
+
+import site
+import sys
+import sysconfig
+from collections.abc import Iterator
+from contextlib import suppress
+from functools import partial
+from types import CodeType, FunctionType, MethodType, ModuleType
+from typing import Any
+
+from fsbench.base.files import fingerprint
+
+INSTALLED = (*map(sysconfig.get_path, ("stdlib", "platstdlib", "purelib", "platlib")), site.getusersitepackages())
+"""Folders of code that nobody edits between two starts."""
+NO_CODE = ("__module__", "__doc__", "__dict__", "__weakref__", "__firstlineno__", "__annotations__")
+"""Entries of a class that run nothing."""
+
+
+def code_sha256(model: Any) -> str:
+    """Hash the code that runs when an object is called: its own, and all functions and classes of its user's it names.
+
+    Numbers and texts that the code names are part of it, and those that the object holds. What else objects hold, such
+    as weights and lists, is not, nor are installed packages.
+    """
+    parts: list[str] = []
+    left, seen = [model], dict[int, Any]()  # objects, which stay: another would get the number of one that is gone
+    while left:
+        value = left.pop()
+        if value is None or isinstance(value, bool | int | float | complex | str | bytes):
+            parts.append(repr(value))
+        elif isinstance(value, tuple):
+            left += reversed(value)
+        elif isinstance(value, frozenset):
+            parts += sorted(map(repr, value))
+        elif id(value) not in seen and not isinstance(value, ModuleType):
+            seen[id(value)] = value
+            left += reversed([*_inside(value)])
+    return fingerprint(parts)
+
+
+def _inside(value: Any) -> Iterator[Any]:
+    """Yield what code leads to from an object that is no plain value; of a user's own modules, as a notebook is one."""
+    module: str = getattr(value, "__module__", None) or "__main__"
+    file = getattr(sys.modules.get(module), "__file__", None)
+    is_installed = file is None or file.startswith(INSTALLED) or module.partition(".")[0] == "fsbench"
+    is_own = module == "__main__" or not is_installed
+    if isinstance(value, CodeType):
+        yield from (value.co_code.hex(), value.co_names, value.co_consts)
+    elif isinstance(value, type):
+        for name, part in vars(value).items() if is_own else ():
+            if name not in NO_CODE:
+                yield from (name, getattr(part, "fget", None) or getattr(part, "__func__", part))
+        yield value.__bases__
+    elif isinstance(value, FunctionType):
+        if is_own:
+            yield from (value.__code__, value.__defaults__, *(value.__kwdefaults__ or {}).values())
+            for cell in value.__closure__ or ():
+                with suppress(ValueError):  # not set yet
+                    yield cell.cell_contents
+            names, codes = set[str](), [value.__code__]
+            while codes:
+                code = codes.pop()
+                names.update(code.co_names)
+                codes += [part for part in code.co_consts if isinstance(part, CodeType)]
+            for name in sorted(names & value.__globals__.keys()):
+                found = value.__globals__[name]
+                if not isinstance(found, ModuleType):
+                    yield from (name, found)
+                else:
+                    yield from [vars(found)[each] for each in sorted(names & vars(found).keys())]
+    elif isinstance(value, MethodType):
+        yield from (value.__func__, value.__self__)
+    else:
+        if isinstance(value, partial):
+            yield from (value.func, value.args, *value.keywords.items())
+        held = getattr(value, "__dict__", {})
+        yield from (type(value), held.get("__wrapped__"))  # of a decorated function
+        yield from [(name, part) for name, part in held.items() if isinstance(part, bool | int | float | str)]
