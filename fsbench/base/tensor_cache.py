@@ -4,16 +4,16 @@ import math
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
-from typing import Literal, TypeVar, cast
+from typing import TypeVar, cast
 
 import torch
 from torch import Tensor
 
 from fsbench.base.errors import NumericsError
+from fsbench.base.precision import CacheDtype
 
 Features = Tensor | tuple[Tensor, ...]
 F = TypeVar("F", bound=Features)
-CacheDtype = Literal["float32", "bfloat16", "float16"]
 
 
 class FeatureCache:

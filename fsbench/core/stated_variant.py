@@ -9,7 +9,7 @@ from typing import Any
 
 from fsbench.base.errors import CheckpointError
 from fsbench.core.method import Method
-from fsbench.records.description import ON_TRUST, STATED_VARIANT
+from fsbench.records.run import ON_TRUST, STATED_VARIANT
 
 STATED = "stated"
 """Key under which a converted checkpoint keeps the settings that were stated beside the authors'."""

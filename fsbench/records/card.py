@@ -389,7 +389,7 @@ def proved_entries(record: Record) -> dict[str, str]:
         entries = {"saw_test_classes": run.told.saw_test_classes, "told": _told(run.told.labelled_images)}
     weak = run.identity.support_annotation in WEAK
     if run.told is not None or weak:
-        labels = set() if run.told is None else {*run.told.supervision}
+        labels: set[str] = set() if run.told is None else {*run.told.supervision}
         if weak:  # in place of the supports' masks, not of those of training
             labels.add(ANNOTATIONS[run.identity.support_annotation].label)
             labels -= {"masks"} if weights.origin == UNTRAINED else set()

@@ -79,26 +79,34 @@ def changed(record: Record, identity: dict[str, Any] | None = None, **entries: A
 def rewrite(
     record: Record, identity: dict[str, Any] | None = None, header: dict[str, Any] | None = None, **entries: Any
 ) -> Record:
-    """Write a record with other entries and other ones of its manifest's header, and return it; its name follows."""
+    """Write a record with other entries and other ones of its manifest's header, and return it; its name follows, and
+    the fold of its identity."""
     identity = dict(identity or {})
     if header:
+        identity |= {"fold": header["fold"]} if isinstance(header.get("fold"), int) else {}
         manifest = replace(record.manifest, entries=record.manifest.entries | header)
         manifest.write(record.path / "manifest.jsonl")
         identity["manifest_sha256"] = manifest.sha256
     run = changed(record, identity, **entries).run
     if "id" not in entries:
-        run = run.model_copy(update={"id": re.sub("-[0-9a-f]{10}$", f"-{run.identity.digits}", run.id)})
+        words = run.id.removeprefix(record.run.identity.method.name)
+        name = re.sub("-[0-9a-f]{10}$", f"-{run.identity.digits}", f"{run.identity.method.name}{words}")
+        run = run.model_copy(update={"id": name})
     (record.path / "run.json").write_text(json.dumps(run.as_json()))
     return Record(record.path, run)
 
 
 def written(folder: Path, frame: pl.DataFrame, identity: dict[str, Any] | None = None, **entries: Any) -> Record:
-    """Write the record of a run with these entries and counts.
+    """Write the record of a run with these entries and counts, whose id is the folder's name and what ids end with.
 
     The record that is returned has these counts without reading them, so that counts of no prediction may be given.
     """
     frame = frame.drop(SUPPORTS, QUERIES, strict=False)
-    run = some_run(identity, **{"id": folder.name} | entries | hashes(frame))
+    run = some_run(identity, **entries | hashes(frame))
+    if "id" not in entries:
+        ends = folder.name.endswith(run.identity.digits)
+        name = folder.name if ends else f"{run.identity.method.name}-{folder.name}-{run.identity.digits}"
+        run = run.model_copy(update={"id": name})
     record = write_files(folder, run, frame)
     record.__dict__["every_episode"] = frame
     return record

@@ -7,7 +7,7 @@ from fsbench.base.errors import RecordError
 from fsbench.cli.main import main
 from fsbench.data.episodes.manifest import Manifest, contradictions
 from fsbench.protocols.reading import protocol_of, read_checked_manifest
-from fsbench.runner.exchange.verify import _official_manifests
+from fsbench.records.statements import _official_lists
 from tests.fsbench.runs import rewrite
 
 TASKS = (
@@ -85,7 +85,7 @@ def test_a_record_of_such_a_header_stands_in_no_table(make):
 
 
 def test_episodes_that_come_with_the_suite_are_what_they_say():
-    for file, manifest in _official_manifests():
+    for file, manifest in _official_lists("pascal", ""):
         assert contradictions_of(manifest) == [], file
 
 
