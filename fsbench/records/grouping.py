@@ -1,8 +1,10 @@
 """Groups of records that may be compared: one protocol and one list of episodes a fold; and the folds of one method."""
 
 from collections.abc import Callable, Collection, Iterable, Sequence
+from itertools import combinations
 from typing import Any
 
+from fsbench.base.errors import RecordError
 from fsbench.base.files import fingerprint
 from fsbench.data.episodes.manifest import Header
 from fsbench.records.record import Record
@@ -17,6 +19,9 @@ def comparable(records: Iterable[Record]) -> list[list[Record]]:
     """Group runs on the same episodes of the same images under the same protocol, folds on one copy of the data.
 
     Tests that differ in ways and shots alone follow each other, by these numbers; the others stand as they come.
+
+    Raises:
+        RecordError: two runs are said to be of two folds of a test, and are of one; see `check_folds`.
     """
     families: dict[tuple[Any, ...], dict[tuple[Any, ...], list[Record]]] = {}
     for record in records:
@@ -27,7 +32,36 @@ def comparable(records: Iterable[Record]) -> list[list[Record]]:
         for family in families.values()
         for group in sorted(family.values(), key=lambda group: (group[0].header.way, group[0].header.shot))
     ]
+    for group in groups:
+        check_folds(group)
     return [split for group in groups for split in _same_episodes(group)]
+
+
+def check_folds(group: Iterable[Record]) -> None:
+    """Raise RecordError where runs that are said to be of two folds of one test share what no two folds do.
+
+    Folds of a test have other novel classes each. Those of scans, whose classes are the same, have other episodes.
+    """
+    tested = {(fold_of(record), record.manifest_sha256): record for record in group}
+    for first, other in combinations(tested.values(), 2):
+        if fold_of(first) != fold_of(other) and (shared := _shared(first, other)):
+            error = RecordError(
+                f"{first.path} and {other.path} are said to be folds {fold_of(first)} and {fold_of(other)} of one "
+                f"test, and {shared}, which folds do not share; one of them was changed after it was run; remove it, "
+                "or run that fold again"
+            )
+            error.folder = other.path
+            raise error
+
+
+def _shared(first: Record, other: Record) -> str:
+    """Say what two runs share that no two folds of a test do; "" for nothing."""
+    header, draw = first.header, first.protocol.draw
+    if header.classes == "novel" and not draw.draws_slices:
+        classes = set(draw.novel_classes(header)) & set(draw.novel_classes(other.header))
+        return f"both test the class {header.class_names[str(min(classes))]}" if classes else ""
+    episodes = [{(*vars(one).values(),)[1:] for one in run.manifest.episodes} for run in (first, other)]  # no index
+    return "both have the same episodes" if episodes[0] & episodes[1] else ""
 
 
 def group_key(record: Record, seed: bool = True, without: Collection[str] = ()) -> tuple[Any, ...]:

@@ -17,7 +17,7 @@ from fsbench.base.statements import Statement, contradicted
 from fsbench.data.episodes.manifest import Header, Manifest, read_manifest
 from fsbench.protocols.reading import protocol_of
 from fsbench.records.counts import columns_sha256, counts_sha256, failed_episodes, official_rows, truth_sha256
-from fsbench.records.run import AUTHORS, OTHER_RUN, TRAINED_HERE, UNTRAINED, Run, run_name
+from fsbench.records.run import AUTHORS, OTHER_RUN, TRAINED_HERE, UNTRAINED, Run
 
 if TYPE_CHECKING:
     import polars as pl
@@ -76,13 +76,9 @@ def _truth(by: StatedRun) -> Iterator[str]:
 
 
 def _id(by: StatedRun) -> Iterator[str]:
-    identity = by.run.identity
-    begin, end = run_name(f"{identity.method.name}-"), f"-{identity.digits}"
-    if not (by.run.id.startswith(begin) and by.run.id.endswith(end)):
-        yield (
-            f"the id is {by.run.id[:200]}, and that of a run of {identity.method.name[:100]} with these settings ends "
-            f"with their hash, {identity.digits}"
-        )
+    digits = by.run.identity.digits
+    if not by.run.id.endswith(f"-{digits}"):
+        yield f"the id is {by.run.id[:200]}, and that of a run with these settings ends with their hash, {digits}"
 
 
 def _dataset(by: StatedRun) -> Iterator[str]:
@@ -135,9 +131,9 @@ def _training(name: str) -> Contradicted:
 
 
 def _checkpoint(by: StatedRun) -> Iterator[str]:
-    named = (by.run.identity.training or {}).get("checkpoint_sha256")
-    if named is not None and by.run.identity.adaptation is None:  # which ends with a checkpoint of its own
-        yield from _differs("checkpoint_sha256", by.run.checkpoint_sha256, named, "in the identity it is")
+    stated, named = by.run.checkpoint_sha256, (by.run.identity.training or {}).get("checkpoint_sha256")
+    if None not in (stated, named) and by.run.identity.adaptation is None:  # which ends with a checkpoint of its own
+        yield from _differs("checkpoint_sha256", stated, named, "in the identity it is")
 
 
 def _told(by: StatedRun) -> Iterator[str]:
@@ -245,7 +241,7 @@ STATEMENTS: Mapping[str, Statement[StatedRun]] = {
     "counts_sha256": Statement("the counts in episodes.parquet", _counts),
     "columns_sha256": Statement("the columns of real numbers in episodes.parquet", _columns),
     "truth_sha256": Statement("the truth in episodes.parquet", _truth),
-    "id": Statement("the method's name, and the hash of the identity", _id),
+    "id": Statement("the hash of the identity, by which it ends", _id),
     "identity.method.name": Statement(_IN_ID),
     "identity.method.type": Statement(_IN_ID),
     "identity.backbone.name": Statement(_IN_ID),

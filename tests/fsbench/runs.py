@@ -89,24 +89,23 @@ def rewrite(
         identity["manifest_sha256"] = manifest.sha256
     run = changed(record, identity, **entries).run
     if "id" not in entries:
-        words = run.id.removeprefix(record.run.identity.method.name)
-        name = re.sub("-[0-9a-f]{10}$", f"-{run.identity.digits}", f"{run.identity.method.name}{words}")
-        run = run.model_copy(update={"id": name})
+        run = with_digits(run)
     (record.path / "run.json").write_text(json.dumps(run.as_json()))
     return Record(record.path, run)
 
 
+def with_digits(run: Run) -> Run:
+    """Return a run whose id ends with the digits of its identity."""
+    return run.model_copy(update={"id": f"{re.sub('-[0-9a-f]{10}$', '', run.id)}-{run.identity.digits}"})
+
+
 def written(folder: Path, frame: pl.DataFrame, identity: dict[str, Any] | None = None, **entries: Any) -> Record:
-    """Write the record of a run with these entries and counts, whose id is the folder's name and what ids end with.
+    """Write the record of a run with these entries and counts, whose id is the folder's name, and what ids end with.
 
     The record that is returned has these counts without reading them, so that counts of no prediction may be given.
     """
     frame = frame.drop(SUPPORTS, QUERIES, strict=False)
-    run = some_run(identity, **entries | hashes(frame))
-    if "id" not in entries:
-        ends = folder.name.endswith(run.identity.digits)
-        name = folder.name if ends else f"{run.identity.method.name}-{folder.name}-{run.identity.digits}"
-        run = run.model_copy(update={"id": name})
+    run = with_digits(some_run(identity, **{"id": folder.name} | entries | hashes(frame)))
     record = write_files(folder, run, frame)
     record.__dict__["every_episode"] = frame
     return record

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from fsbench.base.errors import DataError, FsbenchError, RecordError, SettingsError, describe, user_message
 from fsbench.records.card import ENTRIES, UNKNOWN, contradictions, resolve_card
+from fsbench.records.grouping import comparable
 from fsbench.records.predictions import read_predictions
 from fsbench.records.record import Record, read_record, truth_outlier_records
 from fsbench.records.statements import official_list
@@ -71,6 +72,10 @@ def verify_unpacked(
     sound: list[Record] = []
     for name in listing.runs:
         findings += _verify_run(name, folder / name, listing, repetition, data, sound)
+    try:
+        comparable(sound)
+    except RecordError as error:
+        findings.append(Finding(None, "failed", str(error).replace(f"{folder}/", "")))
     for record in truth_outlier_records(sound):
         what = "its truth differs from that of the bundle's other runs on the same episodes and files"
         findings.append(Finding(record.run.id, "failed", what))
