@@ -8,7 +8,7 @@ from fsbench.base.errors import RecordError
 from fsbench.base.files import fingerprint
 from fsbench.data.episodes.manifest import Header
 from fsbench.records.record import Record
-from fsbench.scores.trivial import TRIVIAL
+from fsbench.scores.trivial import is_trivial
 
 COPY = "all_files_sha256", "painting"
 """Entries of an identity by which copies of a data set are told apart: the hash of its files, which is another one
@@ -277,7 +277,7 @@ def _words(key: str, value: Any) -> str:
 
 
 def _label(method: str, words: list[str]) -> str:
-    method = f"'{method}'" if method in TRIVIAL else method  # no name makes a run an answer that needs no model
+    method = f"'{method}'" if is_trivial(method) else method  # no name makes a run an answer that needs no model
     return f"{method} ({', '.join(words)})" if words else method
 
 

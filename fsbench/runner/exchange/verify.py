@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from fsbench.base.errors import DataError, FsbenchError, RecordError, SettingsError, describe, user_message
+from fsbench.base.statements import contradicted
 from fsbench.records.card import ENTRIES, UNKNOWN, contradictions, resolve_card
 from fsbench.records.grouping import comparable
 from fsbench.records.predictions import read_predictions
 from fsbench.records.record import Record, read_record, truth_outlier_records
 from fsbench.records.statements import official_list
-from fsbench.runner.exchange.bundle import Listing, unpack
+from fsbench.runner.exchange.bundle import STATEMENTS, Listing, StatedListing, unpack
 from fsbench.runner.exchange.recount import DataAtHand, differing_episodes
 from fsbench.runner.exchange.sample import agreement, sample_episodes
 
@@ -79,9 +80,9 @@ def verify_unpacked(
     for record in truth_outlier_records(sound):
         what = "its truth differs from that of the bundle's other runs on the same episodes and files"
         findings.append(Finding(record.run.id, "failed", what))
-    methods = {record.run.identity.method.name for record in sound}
-    if len(sound) == len(listing.runs) and (alone := sorted((listing.cards or {}).keys() - methods)):
-        findings.append(Finding(None, "failed", f"there is a card of {alone[0]}, but no run of it"))
+    if len(sound) == len(listing.runs):
+        lines = contradicted(STATEMENTS, StatedListing(listing, sound))
+        findings += [Finding(None, "failed", line) for line in lines]
     return findings
 
 
