@@ -2,14 +2,18 @@
 
 import json
 import shutil
+import zlib
 from collections.abc import Callable, Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, get_args
 
 import pytest
 
 from fsbench.base.errors import RecordError
+from fsbench.base.paths import BENCHMARKS
 from fsbench.cli.main import main
+from fsbench.protocols.kit.answers import Answers, AnswersError, read_kit_folder
 from fsbench.records.card import STATEMENTS as CARD
 from fsbench.records.card import Card, check_card
 from fsbench.records.record import Record, read_record
@@ -17,6 +21,8 @@ from fsbench.records.run import Entries, Identity, Run
 from fsbench.records.statements import STATEMENTS
 from fsbench.runner.exchange.bundle import STATEMENTS as LISTING
 from fsbench.runner.exchange.bundle import Listing, write_bundle
+from fsbench.runner.regression.outcome import STATEMENTS as OUTCOME
+from fsbench.runner.regression.outcome import Outcome, read_outcome
 from tests.fsbench.conftest import record_maker
 from tests.fsbench.runner.exchange.test_bundle import altered, entry
 from tests.fsbench.runs import rewrite
@@ -67,9 +73,12 @@ FORGED: dict[str, tuple[Callable[[Values], None], str]] = {
     "method": (has(identity={"method": {"name": "other"}}), "that of a run with these settings ends with their hash"),
     "fold": (is_run_with(fold=1), "the fold is 1, and the manifest's is 0"),
     "data set": (is_run_with(dataset={"name": "pascal"}), "the data set is pascal, and the manifest's is blocks"),
-    "annotation": (is_run_with(support_annotation="circle"), "identity.support_annotation is 'circle'"),
-    "precision": (is_run_with(precision="8-true"), "identity.precision is '8-true'"),
-    "cache": (is_run_with(backbone={"cache_dtype": "int8", "name": "b", "weights": "w"}), "cache_dtype is 'int8'"),
+    "annotation": (has(identity={"support_annotation": "circle"}), "identity.support_annotation is 'circle'"),
+    "precision": (has(identity={"precision": "8-true"}), "identity.precision is '8-true'"),
+    "cache": (
+        has(identity={"backbone": {"name": "b", "weights": "w", "cache_dtype": "int8"}}),
+        "cache_dtype is 'int8'",
+    ),
     "origin": (has(weights={"origin": "heaven"}), "weights.origin is 'heaven'"),
     "untrained": (is_run_with(training=TRAINED), "nothing was trained, and its settings have a training"),
     "trained": (has(weights={"origin": "trained here"}), "trained here, and its settings have no training"),
@@ -89,7 +98,7 @@ FORGED: dict[str, tuple[Callable[[Values], None], str]] = {
         "checkpoint_sha256 is 111",
     ),
     "variant": (has(checkpoint_variant="large"), "checkpoint_variant is 'large'"),
-    "supervision": (has(told={"supervision": ["magic"]}), "told.supervision.0 is 'magic'"),
+    "supervision": (has(told={"supervision": ["magic"]}), "expected 'masks', 'boxes', 'points'"),
     "seen classes": (has(told={"saw_test_classes": "never"}), "told.saw_test_classes is 'never'"),
     "told images": (has(told={"labelled_images": 5}), "5 labelled images a class were told, and its settings have no"),
     "handed in": (has(handed_in={"answers_sha256": HASH}), "the origin of the weights is nothing trained, and of"),
@@ -189,9 +198,8 @@ def test_two_bundles_of_one_run_with_other_counts_are_both_refused(blocks_folder
     assert main(["report", "--board", str(tmp_path / "bundles"), "--out", str(tmp_path / "site"), "--strict"]) == 1
     lines = capsys.readouterr().err.splitlines()
     for name, other in (("first", "second"), ("second", "first")):
-        assert any(
-            line.startswith(f"{name}.fsb: refused") and f"{other}.fsb has the same run" in line for line in lines
-        )
+        (line,) = (line for line in lines if line.startswith(f"{name}.fsb: refused"))
+        assert f"{other}.fsb has the same run with other counts" in line
 
 
 def entries(model: type[Entries], prefix: str = "") -> Iterator[str]:
@@ -205,3 +213,41 @@ def entries(model: type[Entries], prefix: str = "") -> Iterator[str]:
 def test_every_entry_has_a_statement():
     assert set(entries(Run)) == STATEMENTS.keys()
     assert CARD.keys() == Card.model_fields.keys() and LISTING.keys() == Listing.model_fields.keys()
+    assert OUTCOME.keys() == {field.name for field in fields(Outcome)}
+
+
+def test_a_key_that_stands_twice_is_refused_in_answers_and_kits(tmp_path):
+    file = tmp_path / "mine.fsa"
+    with Answers(file) as written:
+        written.add(0, [[1]])
+    header, line = file.read_bytes().splitlines(keepends=True)
+    text = b'{"number": 1, ' + line.partition(b" {")[2].rstrip()
+    file.write_bytes(header + b"%08x " % zlib.crc32(text) + text + b"\n")
+    before = file.read_bytes()
+    with pytest.raises(AnswersError, match=r"line 2 of .*mine.fsa is damaged"):
+        Answers(file)
+    assert file.read_bytes() == before
+    (tmp_path / "kit.json").write_text(f'{{"test": "{HASH}", "test": "{"1" * 64}"}}')
+    with pytest.raises(AnswersError, match="a key stands twice in one object"):
+        read_kit_folder(str(tmp_path))
+    accepted = (BENCHMARKS / "regression/bam.json").read_text()
+    (tmp_path / "bam.json").write_text(accepted.replace('"losses":', '"losses": [], "losses":', 1))
+    with pytest.raises(RecordError, match="'losses' stands twice"):
+        read_outcome(tmp_path / "bam.json")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda outcome: outcome["scores"].update(mIoU=99.0), "by the counts of its answers, and 99.0 among"),
+        (lambda outcome: outcome["scores"].update(glory=1.0), "it has a score 'glory', which its answers do not have"),
+        (lambda outcome: outcome["answers"][0]["slots"][1].__setitem__(3, 1), "pixels are counted, and its mask has"),
+    ],
+)  # fmt: skip
+def test_an_accepted_outcome_says_what_follows_from_its_answers(tmp_path, change, words):
+    outcome = json.loads((BENCHMARKS / "regression/blind_centre.json").read_text())
+    change(outcome)
+    (tmp_path / "case.json").write_text(json.dumps(outcome))
+    with pytest.raises(RecordError) as refusal:
+        read_outcome(tmp_path / "case.json")
+    assert words in str(refusal.value) and "\n" not in str(refusal.value)
