@@ -4,17 +4,17 @@ import math
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
-from typing import Literal, NamedTuple, TypeVar, cast
+from typing import NamedTuple, TypeVar, cast
 
 import torch
 from torch import Tensor
 
 from fsbench.base.errors import NumericsError
 from fsbench.base.handed_out import PLACES, Seal
+from fsbench.base.precision import CacheDtype
 
 Features = Tensor | tuple[Tensor, ...]
 F = TypeVar("F", bound=Features)
-CacheDtype = Literal["float32", "bfloat16", "float16"]
 
 
 class Kept(NamedTuple):

@@ -9,7 +9,7 @@ from typing import Any
 
 from fsbench.base.errors import CheckpointError
 from fsbench.core.method import Method
-from fsbench.records.description import ON_TRUST, STATED_VARIANT
+from fsbench.records.run import ON_TRUST, STATED_VARIANT, Variant
 
 STATED = "stated"
 """Key under which a converted checkpoint keeps the settings that were stated beside the authors'."""
@@ -21,7 +21,7 @@ OPTIONS = {"support_side": "--model.support_side {}", "image_size": "--data.imag
 """Option that sets a setting."""
 
 
-def check_stated(method: Method, stated: Mapping[str, Any], image_size: int | None, whose: str) -> str:
+def check_stated(method: Method, stated: Mapping[str, Any], image_size: int | None, whose: str) -> Variant:
     """Compare the settings stated beside an authors' checkpoint with those of the method.
 
     Args:

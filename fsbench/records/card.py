@@ -7,7 +7,7 @@ whether a card fits a record, and `resolve_card` puts the two together.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, get_args
@@ -17,6 +17,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from fsbench.base.errors import SettingsError
 from fsbench.base.files import load_yaml, read_json
 from fsbench.base.files.validation import first_problem
+from fsbench.base.statements import Statement
 from fsbench.data.annotations import ANNOTATIONS, WEAK
 from fsbench.protocols.reading import load_segmentation, segmentation_of
 from fsbench.records.record import Record
@@ -261,20 +262,60 @@ def contradictions(stated: Mapping[str, str], record: Record) -> list[str]:
 
 def _refutation(name: str, words: str, record: Record) -> str | None:
     """Return what a record says against an entry, in words; None where it says nothing against it."""
-    if words == UNKNOWN:
+    contradicted = STATEMENTS[name].contradicted if name in STATEMENTS else None
+    if words == UNKNOWN or contradicted is None:
         return None
-    proved = proved_entries(record).get(name)
-    if proved is None:
-        is_trained = record.run.handed_in is None and record.run.weights.origin != UNTRAINED
-        wrong = name == "checkpoint_choice" and words == NOTHING_TRAINED and is_trained
-        return "that of trained weights" if wrong else None
-    if name == "backbone_data":  # free words
-        agrees = "random" in words.lower() or words.lower() in ("none", NO_BACKBONE)
-    elif name == "saw_test_classes":
-        agrees = _admission(words) >= _admission(proved)
-    else:
-        agrees = words == proved
-    return None if agrees else proved
+    return next(iter(contradicted(StatedEntry(words, record, proved_entries(record).get(name)))), None)
+
+
+@dataclass(frozen=True)
+class StatedEntry:
+    """An entry of a card in words, the record that it is about, and what that proves of it; None for nothing."""
+
+    words: str
+    record: Record
+    proved: str | None
+
+
+def _other(entry: StatedEntry) -> Iterator[str]:
+    if entry.proved is not None and entry.words != entry.proved:
+        yield entry.proved
+
+
+def _other_data(entry: StatedEntry) -> Iterator[str]:
+    """The card has free words."""
+    words = entry.words.lower()
+    if entry.proved is not None and not ("random" in words or words in ("none", NO_BACKBONE)):
+        yield entry.proved
+
+
+def _less_admitted(entry: StatedEntry) -> Iterator[str]:
+    if entry.proved is not None and _admission(entry.words) < _admission(entry.proved):
+        yield entry.proved
+
+
+def _other_choice(entry: StatedEntry) -> Iterator[str]:
+    run = entry.record.run
+    if entry.proved is not None:
+        yield from _other(entry)
+    elif entry.words == NOTHING_TRAINED and run.handed_in is None and run.weights.origin != UNTRAINED:
+        yield "that of trained weights"
+
+
+_PROVED = "what the record proves: its protocol, its backbone and the training of its weights; else believed"
+
+STATEMENTS: Mapping[str, Statement[StatedEntry]] = {
+    "novel_pixels": Statement(_PROVED, _other),
+    "supervision": Statement(_PROVED, _other),
+    "backbone_data": Statement("that the record has random weights or no backbone; else believed", _other_data),
+    "backbone_saw_test_images": Statement("that the record has no backbone; else believed", _other),
+    "trials": Statement("believed: whoever hands in says so"),
+    "checkpoint_choice": Statement(_PROVED, _other_choice),
+    "saw_test_classes": Statement("the record; a card may admit more, never less", _less_admitted),
+    "told": Statement(_PROVED, _other),
+    "bibtex": Statement("believed: one entry of BibTeX"),
+}
+"""Entry of a card -> what it is held against; its functions yield what the record proves instead."""
 
 
 def _admission(saw_test_classes: str) -> int:
@@ -389,7 +430,7 @@ def proved_entries(record: Record) -> dict[str, str]:
         entries = {"saw_test_classes": run.told.saw_test_classes, "told": _told(run.told.labelled_images)}
     weak = run.identity.support_annotation in WEAK
     if run.told is not None or weak:
-        labels = set() if run.told is None else {*run.told.supervision}
+        labels: set[str] = set() if run.told is None else {*run.told.supervision}
         if weak:  # in place of the supports' masks, not of those of training
             labels.add(ANNOTATIONS[run.identity.support_annotation].label)
             labels -= {"masks"} if weights.origin == UNTRAINED else set()

@@ -12,7 +12,6 @@ import numpy as np
 from fsbench.base.errors import RecordError
 from fsbench.data.episodes.manifest import Manifest
 from fsbench.protocols.reading import protocol_of
-from fsbench.records.run import Run
 from fsbench.records.tables import CALIBRATES, DRAW, ORDER, count_schema, counts_refusal
 from fsbench.scores.confusion import COUNTS, FAILED, REGIONS
 from fsbench.scores.count_table import QUERIES, SUPPORTS
@@ -184,18 +183,6 @@ def hashes(frame: "pl.DataFrame") -> dict[str, Any]:
         "columns_sha256": columns_sha256(frame),
         "truth_sha256": truth_sha256(frame),
     }
-
-
-def check_hashes(frame: "pl.DataFrame", run: Run, file: Path) -> None:
-    """Raise RecordError unless a count table has the hashes that `run.json` states; `file` is named in messages."""
-    if counts_sha256(frame) != run.counts_sha256:
-        raise counts_refusal(file, "it does not hold the counts that run.json names")
-    found, stated = columns_sha256(frame), run.columns_sha256
-    for name in sorted(found | stated):
-        if found.get(name) != stated.get(name):
-            raise counts_refusal(file, f"the column {name} does not hold the values that run.json names")
-    if truth_sha256(frame) != run.truth_sha256:
-        raise counts_refusal(file, "it does not hold the truth that run.json names")
 
 
 def failed_episodes(frame: "pl.DataFrame") -> int:

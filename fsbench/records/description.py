@@ -7,12 +7,7 @@ from fsbench.data.annotations import ANNOTATIONS, WEAK
 from fsbench.data.episodes.manifest import Header
 from fsbench.data.published import published_names
 from fsbench.records.record import Record
-from fsbench.records.run import Run
-
-STATED_VARIANT = "stated beside the checkpoint"
-ON_TRUST = "taken on trust"
-"""Values of a record's `checkpoint_variant`: an authors' checkpoint states settings that its weights do not show
-(support side, image size), or not. None for other runs."""
+from fsbench.records.run import ON_TRUST, Run
 
 MOST_ENTRIES = 20
 """Entries of a list of a record that are printed."""

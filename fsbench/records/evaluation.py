@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 from fsbench.base.progress import Sized
 from fsbench.protocols.evaluation import Answerer, Counting, evaluate_batches
 from fsbench.records.journal import Journal
-from fsbench.records.predictions import Keep
+from fsbench.records.run import Keep
 
 Counted = TypeVar("Counted", bound=Counting)
 

@@ -2,12 +2,14 @@
 
 import re
 from collections.abc import Callable, Collection, Iterable, Sequence
+from itertools import combinations
 from typing import Any
 
+from fsbench.base.errors import RecordError
 from fsbench.base.files import fingerprint
 from fsbench.data.episodes.manifest import Header
 from fsbench.records.record import Record
-from fsbench.scores.trivial import TRIVIAL
+from fsbench.scores.trivial import is_trivial
 
 COPY = "all_files_sha256", "painting"
 """Entries of an identity by which copies of a data set are told apart: the hash of its files, which is another one
@@ -22,6 +24,9 @@ def comparable(records: Iterable[Record]) -> list[list[Record]]:
     """Group runs on the same episodes of the same images under the same protocol, folds on one copy of the data.
 
     Tests that differ in ways and shots alone follow each other, by these numbers; the others stand as they come.
+
+    Raises:
+        RecordError: two runs are said to be of two folds of a test, and are of one; see `check_folds`.
     """
     families: dict[tuple[Any, ...], dict[tuple[Any, ...], list[Record]]] = {}
     for record in records:
@@ -32,7 +37,36 @@ def comparable(records: Iterable[Record]) -> list[list[Record]]:
         for family in families.values()
         for group in sorted(family.values(), key=lambda group: (group[0].header.way, group[0].header.shot))
     ]
+    for group in groups:
+        check_folds(group)
     return [split for group in groups for split in _same_episodes(group)]
+
+
+def check_folds(group: Iterable[Record]) -> None:
+    """Raise RecordError where runs that are said to be of two folds of one test share what no two folds do.
+
+    Folds of a test have other novel classes each. Those of scans, whose classes are the same, have other episodes.
+    """
+    tested = {(fold_of(record), record.manifest_sha256): record for record in group}
+    for first, other in combinations(tested.values(), 2):
+        if fold_of(first) != fold_of(other) and (shared := _shared(first, other)):
+            error = RecordError(
+                f"{first.path} and {other.path} are said to be folds {fold_of(first)} and {fold_of(other)} of one "
+                f"test, and {shared}, which folds do not share; one of them was changed after it was run; remove it, "
+                "or run that fold again"
+            )
+            error.folder = other.path
+            raise error
+
+
+def _shared(first: Record, other: Record) -> str:
+    """Say what two runs share that no two folds of a test do; "" for nothing."""
+    header, draw = first.header, first.protocol.draw
+    if header.classes == "novel" and not draw.draws_slices:
+        classes = set(draw.novel_classes(header)) & set(draw.novel_classes(other.header))
+        return f"both test the class {header.class_names[str(min(classes))]}" if classes else ""
+    episodes = [{(*vars(one).values(),)[1:] for one in run.manifest.episodes} for run in (first, other)]  # no index
+    return "both have the same episodes" if episodes[0] & episodes[1] else ""
 
 
 def group_key(record: Record, seed: bool = True, without: Collection[str] = ()) -> tuple[Any, ...]:
@@ -248,7 +282,7 @@ def _words(key: str, value: Any) -> str:
 
 
 def _label(method: str, words: list[str]) -> str:
-    if method in TRIVIAL or not method.isprintable() or _LINE_OF_OURS.search(method):
+    if is_trivial(method) or not method.isprintable() or _LINE_OF_OURS.search(method):
         method = f"'{method}'"  # no name makes a run a line of the suite's own, such as an answer that needs no model
     return f"{method} ({', '.join(words)})" if words else method
 

@@ -13,12 +13,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fsbench.base.errors import RecordError
 from fsbench.data.episodes.manifest import Header, Manifest
 from fsbench.data.episodes.settings import SIZE_BINS
 from fsbench.protocols.protocol import Protocol
 from fsbench.protocols.reading import protocol_of
-from fsbench.records.counts import failed_episodes
 from fsbench.records.run import Run
 from fsbench.records.tables import counts_refusal
 from fsbench.scores.answers import SCORE_ROUNDING
@@ -87,7 +85,7 @@ class _Rows:
 
 
 def check_identities(frame: "pl.DataFrame", manifest: Manifest, run: Run, file: Path) -> None:
-    """Check that a run keeps the identities of its protocol; what it states of its cost is possible, too.
+    """Check that a run keeps the identities of its protocol.
 
     Args:
         frame: the counts of all its episodes, with the columns that they have.
@@ -109,7 +107,6 @@ def check_identities(frame: "pl.DataFrame", manifest: Manifest, run: Run, file: 
             raise counts_refusal(
                 file, f"episode {row['episode']}{way}: {words.format(**row)}, which no prediction gives"
             )
-    _check_run(frame, manifest, run, file)
 
 
 def _mask_faults(rows: _Rows, manifest: Manifest, protocol: Protocol, run: Run) -> Iterator[Fault]:
@@ -220,25 +217,3 @@ def _image_faults(rows: _Rows, header: Header) -> Iterator[Fault]:
         ~rows.present | (rows.decided != (rows.pred > 0)),
         "present is {present} and decided {decided} of {pred} images",
     )
-
-
-def _check_run(frame: "pl.DataFrame", manifest: Manifest, run: Run, file: Path) -> None:
-    """Raise RecordError unless the numbers that `run.json` states of the evaluation fit each other and the counts."""
-    episodes, failed = len(manifest.episodes), failed_episodes(frame)
-    augmented = sum(episode.augmented for episode in manifest.episodes)
-    seconds, rate = run.cost.evaluation_seconds or 0, run.cost.episodes_per_second or 0
-    learned, parameters = run.cost.trainable_parameters or 0, run.cost.total_parameters
-    for is_broken, words in (
-        (run.failed_episodes != failed, f"{run.failed_episodes} failed episodes, by the counts {failed}"),
-        (
-            run.augmented_episodes != augmented,
-            f"{run.augmented_episodes} augmented episodes, by the manifest {augmented}",
-        ),
-        (parameters is not None and learned > parameters, f"{learned} trained of {parameters} parameters"),
-        (rate * seconds > episodes * 1.001, f"{rate} episodes a second in {seconds} seconds, of {episodes} episodes"),
-    ):
-        if is_broken:
-            raise RecordError(
-                f"{file.with_name('run.json')} states {words}, which cannot be; expected what the run wrote; get the "
-                "record again, or run it again with FORCE=1"
-            )

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fsbench.records.checked_jsonl import CheckedJsonl, checked_line, read_line
-from fsbench.records.predictions import Keep, Prediction, encode, holds
+from fsbench.records.predictions import Prediction, encode, holds
+from fsbench.records.run import Keep
 
 if TYPE_CHECKING:
     from fsbench.scores.answers import SegmentationResult

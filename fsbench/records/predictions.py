@@ -11,7 +11,7 @@ from base64 import b64decode, b64encode
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,17 +20,13 @@ from fsbench.base.files import is_file, sha256_file
 from fsbench.base.files.images import MASK_PIXELS
 from fsbench.data.rle import decode_rle, encode_ways, rle_pixels
 from fsbench.records.record import Record
-from fsbench.records.run import KeptPredictions
+from fsbench.records.run import Keep, KeptPredictions
 from fsbench.records.tables import PREDICTIONS, read_parquet, refusal, write_parquet
 
 if TYPE_CHECKING:
     import polars as pl
 
     from fsbench.scores.answers import SegmentationResult
-
-Keep = Literal["none", "masks", "soft"]
-"""How much of its predictions a run keeps: nothing, masks, or beside them the soft masks and attention maps that the
-method has."""
 
 FILE = "predictions.parquet"
 SHARED = ("episode", "slot", "decided", "score")

@@ -13,10 +13,11 @@ from fsbench.base.files import is_file
 from fsbench.data.episodes.manifest import Header, Manifest
 from fsbench.protocols.protocol import Protocol
 from fsbench.protocols.reading import protocol_of, read_checked_manifest
-from fsbench.records.counts import check_hashes, check_rows, official_rows, tested_rows, with_images
+from fsbench.records.counts import check_rows, official_rows, tested_rows, with_images
 from fsbench.records.identities import check_identities
 from fsbench.records.run import Run, read_run
 from fsbench.records.run_directory import is_current
+from fsbench.records.statements import check_statements
 from fsbench.records.tables import count_schema, counts_refusal, read_parquet
 
 if TYPE_CHECKING:
@@ -101,13 +102,14 @@ class Record:
 
         It has no images: who only reads or checks counts is spared them, and statistics take `episodes`.
 
-        Raises RecordError when the counts were changed, or break an identity (`fsbench.records.identities`).
+        Raises RecordError when the counts were changed, or break an identity (`fsbench.records.identities`), or where
+        run.json says otherwise than they or the manifest do (`fsbench.records.statements`).
         """
         file = self.path / "episodes.parquet"
         with _blaming(self.path):
             frame = read_parquet(file, count_schema(self.header))
             check_rows(frame, self.manifest, file)
-            check_hashes(frame, self.run, file)
+            check_statements(self.run, self.manifest, frame, self.path / "run.json")
             check_identities(frame, self.manifest, self.run, file)
             return frame
 

@@ -8,21 +8,24 @@ import json
 import re
 from math import isnan, nan
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
 
 from fsbench.base.errors import RecordError
 from fsbench.base.files import fingerprint, read_json, write_text
 from fsbench.base.files.validation import first_problem
+from fsbench.base.precision import CacheDtype, NetworkPrecision, Precision
+from fsbench.data.annotations import SupportAnnotation
 
 DEEPEST = 50
 """Levels of dicts and lists in a run.json; those of the suite have fewer than ten."""
 
-TRAINED_HERE = "trained here"
-AUTHORS = "the authors' checkpoint"
-OTHER_RUN = "another run"
-UNTRAINED = "nothing trained"
+TRAINED_HERE: Final = "trained here"
+AUTHORS: Final = "the authors' checkpoint"
+OTHER_RUN: Final = "another run"
+UNTRAINED: Final = "nothing trained"
+Origin = Literal["trained here", "the authors' checkpoint", "another run", "nothing trained"]
 """Origins of a run's weights."""
 LAST = "last"
 """Stands for the score by which a checkpoint was chosen, where a training kept its last one."""
@@ -31,6 +34,15 @@ Supervision = Literal["masks", "boxes", "points", "scribbles", "image labels", "
 """What a method's training and the supports are labelled with."""
 
 KnownOrNot = Literal["yes", "no", "unknown"]
+
+Keep = Literal["none", "masks", "soft"]
+"""How much of its predictions a run keeps: nothing, masks, or beside them the soft masks and attention maps that the
+method has."""
+
+STATED_VARIANT: Final = "stated beside the checkpoint"
+ON_TRUST: Final = "taken on trust"
+Variant = Literal["stated beside the checkpoint", "taken on trust"]
+"""Whether an authors' checkpoint states settings that its weights do not show (support side, image size)."""
 
 Text = Annotated[str, Field(max_length=1000)]
 Name = Annotated[str, Field(min_length=1, max_length=1000)]
@@ -99,8 +111,8 @@ class BackboneSettings(Entries):
 
     name: Name
     weights: Name
-    cache_dtype: Name = "float32"
-    backbone_precision: Name = "fp32"
+    cache_dtype: CacheDtype = "float32"
+    backbone_precision: NetworkPrecision = "fp32"
 
 
 class Identity(Entries):
@@ -127,12 +139,12 @@ class Identity(Entries):
     painting: Text | None = None
     own_list: bool = False
     seed: int | None = None
-    precision: Name | int | None = None
+    precision: Precision | None = None
     tf32: TF32 | None = None
     training: TrainingSettings | None
     answers_sha256: Text | None = None
     adaptation: dict[str, Any] | None = None
-    support_annotation: Name = "mask"
+    support_annotation: SupportAnnotation = "mask"
     kept_support: Annotated[float, Field(gt=0, le=1)] = 1.0
 
     @property
@@ -188,7 +200,7 @@ class Weights(Entries):
         trained_on: None where the data are those of the run, or a checkpoint does not tell.
     """
 
-    origin: Name | None
+    origin: Origin | None
     training: Training | None
     trained_on: TrainedOn | None = None
 
@@ -197,15 +209,14 @@ class Told(Entries):
     """Facts that a method is told of the test's classes, beyond its own training.
 
     Attributes:
-        supervision: labels that it gets in training and of the supports, values of `Supervision`.
-        saw_test_classes: whether the networks that it comes with were trained with labels of the test's classes, a
-            value of `KnownOrNot`.
+        supervision: labels that it gets in training and of the supports.
+        saw_test_classes: whether the networks that it comes with were trained with labels of the test's classes.
         labelled_images: labelled images of a class of the test that it learned from before the test, for the class with
             the most; 0, and not written, where an episode's supports are all.
     """
 
-    supervision: list[Name]
-    saw_test_classes: Name
+    supervision: list[Supervision]
+    saw_test_classes: KnownOrNot
     labelled_images: Count = 0
 
 
@@ -254,7 +265,7 @@ class Cost(Entries):
 class KeptPredictions(Entries):
     """Kind of predictions in `predictions.parquet`, the file's hash, and the meaning of its attention maps, if any."""
 
-    kept: Name = "none"
+    kept: Keep = "none"
     sha256: Name = ""
     attention: Text = ""
 
@@ -288,8 +299,8 @@ class Provenance(Entries):
     device: Text = ""
     processes: Count | None = None
     threads: Count | None = None
-    cache_dtype: Name | None = None
-    backbone_precision: Name | None = None
+    cache_dtype: CacheDtype | None = None
+    backbone_precision: NetworkPrecision | None = None
     unordered_kernels: list[Name] = []
     plug_ins: list[Any] = []
     variables: dict[Name, Text] = {}
@@ -302,7 +313,7 @@ class RunFacts(Entries):
         id: name of its folder.
         identity: everything that can change its result.
         checkpoint_sha256: of the checkpoint that was evaluated.
-        checkpoint_variant: whether an authors' checkpoint states its variant, see `fsbench.records.description`.
+        checkpoint_variant: whether an authors' checkpoint states its variant; None for other runs.
         told: None, and not written, where predictions made elsewhere were counted.
         handed_in: None, and not written, where the method was run here; else predictions made elsewhere were counted.
         asked_alone: number of episodes that were asked alone as well, before the test, and answered alike, see
@@ -321,7 +332,7 @@ class RunFacts(Entries):
     id: Name
     identity: Identity
     checkpoint_sha256: Text | None = None
-    checkpoint_variant: Text | None = None
+    checkpoint_variant: Variant | None = None
     weights: Weights
     told: Told | None = None
     handed_in: HandedIn | None = None

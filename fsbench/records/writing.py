@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from fsbench.protocols.test import Test
 from fsbench.records.counts import failed_episodes, hashes, official_rows
-from fsbench.records.predictions import Keep, Prediction, write_predictions
+from fsbench.records.predictions import Prediction, write_predictions
 from fsbench.records.record import Record
-from fsbench.records.run import Run, RunFacts, write_run
+from fsbench.records.run import Keep, Run, RunFacts, write_run
 from fsbench.records.tables import write_parquet
 
 if TYPE_CHECKING:

@@ -18,6 +18,22 @@ CHANCE = "(chance)"
 TRIVIAL = (*ANSWERS, CHANCE)
 """Labels of all answers that need no model."""
 
+_AT = " at "
+
+
+def label_at(answer: str, side: int | None) -> str:
+    """Return the label of an answer on pixels that are counted at images of `side`; its own where that is None."""
+    return answer if side is None else f"{answer}{_AT}{side} px"
+
+
+def is_trivial(label: str) -> bool:
+    """Return whether a label is that of an answer that needs no model.
+
+    >>> is_trivial("(majority)"), is_trivial(label_at("(majority)", 473)), is_trivial("hsnet")
+    (True, True, False)
+    """
+    return label.partition(_AT)[0] in TRIVIAL
+
 
 def trivial_answers(frame: "pl.DataFrame") -> dict[str, "pl.DataFrame"]:
     """Derive the count tables of three answers: name of `ANSWERS` -> count table without region measures.

@@ -81,27 +81,34 @@ def changed(record: Record, identity: dict[str, Any] | None = None, **entries: A
 def rewrite(
     record: Record, identity: dict[str, Any] | None = None, header: dict[str, Any] | None = None, **entries: Any
 ) -> Record:
-    """Write a record with other entries and other ones of its manifest's header, and return it; its name follows."""
+    """Write a record with other entries and other ones of its manifest's header, and return it; its name follows, and
+    the fold of its identity."""
     identity = dict(identity or {})
     if header:
+        identity |= {"fold": header["fold"]} if isinstance(header.get("fold"), int) else {}
         manifest = replace(record.manifest, entries=record.manifest.entries | header)
         manifest.write(record.path / "manifest.jsonl")
         identity["manifest_sha256"] = manifest.sha256
     run = changed(record, identity, **entries).run
     if "id" not in entries:
-        run = run.model_copy(update={"id": re.sub("-[0-9a-f]{10}$", f"-{run.identity.digits}", run.id)})
+        run = with_digits(run)
     (record.path / "run.json").write_text(json.dumps(run.as_json()))
     return Record(record.path, run)
 
 
+def with_digits(run: Run) -> Run:
+    """Return a run whose id ends with the digits of its identity."""
+    return run.model_copy(update={"id": f"{re.sub('-[0-9a-f]{10}$', '', run.id)}-{run.identity.digits}"})
+
+
 def written(folder: Path, frame: pl.DataFrame, identity: dict[str, Any] | None = None, **entries: Any) -> Record:
-    """Write the record of a run with these entries and counts.
+    """Write the record of a run with these entries and counts, whose id is the folder's name, and what ids end with.
 
     The record that is returned has its manifest and these counts without reading or checking them, so that headers of
     no test and counts of no prediction may be given.
     """
     frame = frame.drop(SUPPORTS, QUERIES, strict=False)
-    run = some_run(identity, **{"id": folder.name} | entries | hashes(frame))
+    run = with_digits(some_run(identity, **{"id": folder.name} | entries | hashes(frame)))
     record = write_files(folder, run, frame)
     record.__dict__["every_episode"] = frame
     with suppress(RecordError):

@@ -6,10 +6,10 @@ from typing import get_args
 
 import pytest
 
+from fsbench.base.precision import NetworkPrecision
 from fsbench.cli.main import GROUPS, main, parser_for
 from fsbench.cli.parser import Parser, subcommands
 from fsbench.data.episodes.settings import SETTINGS
-from fsbench.networks.backbones.base import NetworkPrecision
 from fsbench.runner.config.merge import merge_files, setting
 from fsbench.runner.config.registry import names
 from fsbench.runner.config.run_config import run_options

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from benchmarks.speed.harness import Case, call_difference
+from fsbench.base.precision import NetworkPrecision
 from fsbench.networks.backbones import timm_networks
-from fsbench.networks.backbones.base import BackboneConfig, FrozenBackbone, NetworkPrecision
+from fsbench.networks.backbones.base import BackboneConfig, FrozenBackbone
 from fsbench.networks.backbones.timm_networks import VITS, FrozenPyramid, FrozenViT
 
 PRECISIONS: tuple[NetworkPrecision, NetworkPrecision] = ("fp32", "bf16")

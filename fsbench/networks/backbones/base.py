@@ -13,14 +13,13 @@ from torch import Tensor, nn
 from fsbench.base.errors import CheckpointError, SettingsError, known_names
 from fsbench.base.files import sha256_file
 from fsbench.base.plugins import GROUPS, plug_in_part
-from fsbench.base.tensor_cache import CacheDtype, FeatureCache
+from fsbench.base.precision import CacheDtype, NetworkPrecision
+from fsbench.base.tensor_cache import FeatureCache
 from fsbench.data.file_digests import file_state
 from fsbench.networks.backbones.passes import Passes
 from fsbench.networks.weights.files import check_keys, describe_weights, fit_unwrapped, read_weights, state_digest
 from fsbench.networks.weights.table import WeightFile, how_to_get
 
-NetworkPrecision = Literal["fp32", "bf16", "fp16"]
-"""Precision in which a frozen network computes; `fp32` is that of the run."""
 NARROW = {"bf16": torch.bfloat16, "fp16": torch.float16}
 """Types of a frozen network's products in each precision but fp32."""
 PRODUCTS = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)

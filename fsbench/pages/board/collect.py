@@ -110,6 +110,11 @@ def collect(folder: Path, site: Path, report: Callable[[str], None], besides: Pa
         found.bundles.append(bundle)
         report(f"{name}: verified, {len(bundle.runs)} runs")
     (site / "bundles" / "unverified").unlink(missing_ok=True)
+    for bundle, reason in _contradicting(found.bundles):
+        found.bundles.remove(bundle)
+        (site / bundle.copy).unlink()
+        found.refused.append(Refused(bundle.name, reason))
+        report(f"{bundle.name}: refused: {reason}")
     return found
 
 
@@ -164,6 +169,29 @@ def _check_truth(bundle: VerifiedBundle, older: Sequence[VerifiedBundle]) -> Non
                 "changed after it was run; expected equal true pixels; predict episodes of both again (fsbench verify "
                 "FILE --predict 20)"
             )
+
+
+def _contradicting(bundles: Sequence[VerifiedBundle]) -> list[tuple[VerifiedBundle, str]]:
+    """List the bundles with a run that another has with other counts, and the reason, which names both.
+
+    The id is a hash of all that decides the counts. Which of the two was changed cannot be told here.
+    """
+    holders: dict[str, dict[str, str]] = {}
+    for bundle in bundles:
+        for name, run in bundle.runs.items():
+            holders.setdefault(name, {}).setdefault(run.record.run.counts_sha256, bundle.name)
+    found = []
+    for bundle in bundles:
+        for name, run in bundle.runs.items():
+            others = [other for counts, other in holders[name].items() if counts != run.record.run.counts_sha256]
+            if others:
+                reason = (
+                    f"{name}: {others[0]} has the same run with other counts; one of both was changed after it was "
+                    "run; remove that one; predict episodes of both again (fsbench verify FILE --predict 20)"
+                )
+                found.append((bundle, reason))
+                break
+    return found
 
 
 def _without_folders(text: str, copy: Path, name: str) -> str:

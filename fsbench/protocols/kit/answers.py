@@ -244,9 +244,21 @@ def read_line(line: bytes) -> Any:
     if checksum != b"%08x" % zlib.crc32(text):
         return None
     try:
-        return json.loads(text.decode("ascii"))
+        return _parse(text.decode("ascii"))
     except (ValueError, RecursionError):
         return None
+
+
+def _parse(text: str) -> Any:
+    """Return the value of a JSON text. Raises ValueError where it is none, or has a key twice in one object."""
+    return json.loads(text, object_pairs_hook=_distinct)
+
+
+def _distinct(pairs: List[Tuple[str, Any]]) -> Dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a key stands twice in one object, expected it once")
+    return found
 
 
 def read_header(line: bytes, name: str) -> Optional[str]:
@@ -436,13 +448,13 @@ def read_kit_folder(folder: str) -> Tuple[str, Asked]:
     """
     try:
         with open(os.path.join(folder, "kit.json"), "rb") as file:
-            test = json.loads(file.read().decode("utf-8"))["test"]
+            test = _parse(file.read().decode("utf-8"))["test"]
         if not _is_sha256(test):
             raise ValueError("test is %s" % ascii(test)[:40])
         asked = {}
         with open(os.path.join(folder, "episodes.jsonl"), "rb") as file:
             for line in file:
-                episode = json.loads(line.decode("utf-8"))
+                episode = _parse(line.decode("utf-8"))
                 number, size, queries = episode["number"], episode.get("size"), episode.get("queries")
                 if type(number) is not int or not _is_size(size):
                     raise ValueError("number %s, size %s" % (ascii(number)[:40], ascii(size)[:40]))

@@ -5,10 +5,20 @@ from typing import Any
 
 from fsbench.protocols.draws.classes import OFFICIAL_CLASS_SIZE
 from fsbench.protocols.reading import ATLAS, load_protocol, load_segmentation
-from fsbench.records.description import ON_TRUST, printed
+from fsbench.records.description import printed
 from fsbench.records.grouping import fold_of
 from fsbench.records.record import Record
-from fsbench.records.run import AUTHORS, LAST, OTHER_RUN, UNTRAINED, BackboneSettings, Identity, Training, Weights
+from fsbench.records.run import (
+    AUTHORS,
+    LAST,
+    ON_TRUST,
+    OTHER_RUN,
+    UNTRAINED,
+    BackboneSettings,
+    Identity,
+    Training,
+    Weights,
+)
 from fsbench.results.published.conditions import program_differences, protocol_differences
 from fsbench.results.published.scores import UNSTATED_TRAINING, PaperSettings, PublishedScore, flat, frozen
 

@@ -22,7 +22,7 @@ from fsbench.results.rows.row import ALL, FOLD, MEAN, PRESENCE, SIZE, WHOLE, Res
 from fsbench.scores.decisions import adjust
 from fsbench.scores.estimate import Estimate, differences, estimates
 from fsbench.scores.statistics import ScoreStatistics
-from fsbench.scores.trivial import ANSWERS, CHANCE, trivial_answers
+from fsbench.scores.trivial import ANSWERS, CHANCE, label_at, trivial_answers
 
 if TYPE_CHECKING:
     import polars as pl
@@ -267,16 +267,33 @@ def pairs_and_episodes(kept: Sequence[np.ndarray], frames: "Sequence[pl.DataFram
 
 
 def _trivial_rows(methods: Methods, request: Request, sums: Sums) -> list[ResultRow]:
-    """Score the answers that need no model on all folds that a method has; of classification, chance."""
-    first_of_fold: dict[int, Record] = {}
-    for runs in methods.values():
-        for fold, record in runs.items():
-            first_of_fold.setdefault(fold, record)
-    some = next(iter(first_of_fold.values()))
+    """Score the answers that need no model on all folds that a method has, at each size that pixels are counted at; of
+    classification, chance."""
+    some = next(iter(_first(methods).values()))
     if not some.protocol.has_masks:
         return [ResultRow(request.name(some), CHANCE, ALL, "accuracy", Estimate(100 / some.header.way))]
-    ordered = dict(sorted(first_of_fold.items()))
-    return [row for answer in ANSWERS for row in _rows_of(Scored(answer, ordered, answer), request, sums)]
+    sides, first = counted_sides(methods), dict[int | None, dict[int, Record]]()
+    for label, runs in methods.items():
+        for fold, record in sorted(runs.items()):
+            first.setdefault(sides[label], {}).setdefault(fold, record)
+    return [
+        row
+        for side, of_fold in first.items()
+        for answer in ANSWERS
+        for row in _rows_of(Scored(label_at(answer, side), dict(sorted(of_fold.items())), answer), request, sums)
+    ]
+
+
+def counted_sides(methods: Methods) -> dict[str, int | None]:
+    """Return for each method the side of the images that its pixels are counted at, where methods differ in it.
+
+    The truth, and so the answers that need no model, are others at each side. None where they are the same for all.
+    """
+    sides = {
+        label: record.run.identity.image_size if record.protocol.view.counts_at_input_size else None
+        for label, record in ((label, next(iter(runs.values()))) for label, runs in methods.items())
+    }
+    return sides if len(set(sides.values())) > 1 else dict.fromkeys(sides)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from fsbench.results.rows.row import ALL, FOLD, MEAN, ResultRow, scores_of
 from fsbench.results.sheets.layout import MARKS
 from fsbench.scores.estimate import Estimate
 from fsbench.scores.scores import DEFAULT
-from fsbench.scores.trivial import TRIVIAL
+from fsbench.scores.trivial import is_trivial, label_at
 
 Line = tuple[str, str]
 """Method and fold of a line of a table; the fold is a number, "mean", or "all" where there are no folds."""
@@ -35,6 +35,7 @@ class Block:
         lead: the results of a protocol that are means over several blocks, in words.
         costs: line of a run -> what it cost.
         blind: methods that answer from the query alone.
+        sides: method -> side of the images that its pixels are counted at, where methods differ in it.
     """
 
     title: str
@@ -50,6 +51,7 @@ class Block:
     lead: list[str] = field(default_factory=list)
     costs: dict[Line, Cost] = field(default_factory=dict)
     blind: list[str] = field(default_factory=list)
+    sides: dict[str, int | None] = field(default_factory=dict)
 
     @cached_property
     def lines(self) -> dict[Line, dict[str, Estimate]]:
@@ -59,7 +61,7 @@ class Block:
     @cached_property
     def method_lines(self) -> dict[Line, dict[str, Estimate]]:
         """The lines of methods, without those of answers that need no model."""
-        return {line: scores for line, scores in self.lines.items() if line[0] not in TRIVIAL}
+        return {line: scores for line, scores in self.lines.items() if not is_trivial(line[0])}
 
     @property
     def whole_lines(self) -> dict[Line, dict[str, Estimate]]:
@@ -71,12 +73,17 @@ class Block:
     @property
     def shown_rows(self) -> list[ResultRow]:
         """The rows without the means of answers that need no model, of which tables show the folds."""
-        return [row for row in self.rows if row.method not in TRIVIAL or row.fold != MEAN]
+        return [row for row in self.rows if not is_trivial(row.method) or row.fold != MEAN]
 
     @cached_property
     def answers(self) -> list[ResultRow]:
         """The rows of answers that need no model."""
-        return [row for row in self.rows if row.method in TRIVIAL]
+        return [row for row in self.rows if is_trivial(row.method)]
+
+    def answers_beside(self, method: str) -> list[ResultRow]:
+        """Return the rows of answers that need no model on the pixels that a method is counted on."""
+        end = label_at("", self.sides.get(method))
+        return [row for row in self.answers if row.method.endswith(end)]
 
     @cached_property
     def runs(self) -> dict[Line, str]:

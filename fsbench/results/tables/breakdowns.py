@@ -13,7 +13,7 @@ from fsbench.results.tables.sizes import sizes, sizes_in_full
 from fsbench.results.tables.summary import NO_ROOM, card_notes, summary, symbols_in_words
 from fsbench.results.tables.trivial import mark_of
 from fsbench.scores.estimate import Estimate
-from fsbench.scores.trivial import TRIVIAL
+from fsbench.scores.trivial import is_trivial
 
 BREAKDOWNS = ("fold", "size", "class", "cost", "card")
 """Breakdowns in full; "all" stands for them, and for a line of each run."""
@@ -101,7 +101,8 @@ def _main(block: Block) -> Grid:
 def _marked(block: Block, line: Line, metric: str) -> str:
     """Write a score, marked where it is not shown to be above the best answer without a model."""
     (method, fold), score = line, block.lines[line].get(metric)
-    return figure(score, metric) + ("" if method in TRIVIAL else mark_of(block.answers, fold, metric, score))
+    own = [] if is_trivial(method) else block.answers_beside(method)
+    return figure(score, metric) + mark_of(own, fold, metric, score)
 
 
 def _costs(block: Block) -> Grid:

@@ -8,7 +8,7 @@ from fsbench.results.sheets.layout import LEAST, Grid, figure, rounded, shorten
 from fsbench.results.tables.blocks import Block, Line
 from fsbench.results.tables.summary import BEST, aligned
 from fsbench.results.tables.trivial import best_without_model, mark_of
-from fsbench.scores.trivial import TRIVIAL
+from fsbench.scores.trivial import is_trivial
 
 PAIRS = "(episode, way) pairs"
 """Label of the line with the numbers of pairs."""
@@ -50,7 +50,7 @@ def sizes_in_full(block: Block, metric: str) -> Grid:
 def _lines(block: Block) -> Parts:
     """Return the lines of methods that have all object sizes."""
     every = block.parts(SIZE)
-    return {line: of for line, of in every.items() if line[0] not in TRIVIAL and {*SIZES, ABSENT} <= of.keys()}
+    return {line: of for line, of in every.items() if not is_trivial(line[0]) and {*SIZES, ABSENT} <= of.keys()}
 
 
 def _grid(block: Block, lines: Parts, metric: str, columns: Sequence[str], *, with_intervals: bool = False) -> Grid:
@@ -74,10 +74,10 @@ def _grid(block: Block, lines: Parts, metric: str, columns: Sequence[str], *, wi
     figures = []
     for name in columns:
         cells = []
-        for (_, fold), of_line in zip(lines, scores, strict=True):
+        for (method, fold), of_line in zip(lines, scores, strict=True):
             score = of_line[name]
             cell = figure(score, metric) if with_intervals or score is None else rounded(score.value, metric)
-            cells.append(cell + mark_of(block.answers, fold, metric, score, name))
+            cells.append(cell + mark_of(block.answers_beside(method), fold, metric, score, name))
         for least in (best[fold, name] for fold in has_best):
             cells.append(rounded(None if least is None else least[1], metric))
         figures.append(aligned(cells))

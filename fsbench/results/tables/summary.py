@@ -120,7 +120,8 @@ def symbols_in_words(block: Block, grids: Sequence[Grid]) -> list[str]:
     folds = [fold for fold in method_folds(block) if any(label_in(cell, fold_label(block, fold)) for cell in cells)]
     words = folds_in_words(block, folds)
     if any(cell.endswith(NOT_ABOVE) for cell in cells):
-        words.append(f"{NOT_ABOVE} marks a score that is not shown to be above the best answer without a model")
+        own = " on images of its method's size" * any(block.sides.values())
+        words.append(f"{NOT_ABOVE} marks a score that is not shown to be above the best answer without a model{own}")
     return words
 
 
@@ -160,7 +161,8 @@ def _columns(block: Block, methods: Sequence[str]) -> list[_Column]:
         scores = scores_of_methods(metric, fold)
         cells = [rounded(None if score is None else score.value, metric) for score in scores]
         best = best_without_model(block.answers, fold, metric)
-        marks = [mark_of(block.answers, fold, metric, score) for score in scores]
+        pairs = zip(methods, scores, strict=True)
+        marks = [mark_of(block.answers_beside(method), fold, metric, score) for method, score in pairs]
         return _Column(head, cells, scores, metric, rank, "" if best is None else rounded(best[1], metric), marks)
 
     columns = []

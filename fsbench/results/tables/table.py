@@ -21,7 +21,15 @@ from fsbench.results.published.match import match_published
 from fsbench.results.published.scores import PublishedScore
 from fsbench.results.rows.comparable import Methods
 from fsbench.results.rows.row import SIZE
-from fsbench.results.rows.scoring import Measure, Request, Sums, fold_name, further_answers, score_rows
+from fsbench.results.rows.scoring import (
+    Measure,
+    Request,
+    Sums,
+    counted_sides,
+    fold_name,
+    further_answers,
+    score_rows,
+)
 from fsbench.results.sheets.layout import meanings
 from fsbench.results.tables.blocks import Block
 from fsbench.results.tables.over_seeds import means_over_seeds
@@ -85,7 +93,7 @@ def _block(methods: Methods, request: Request, published: Sequence[PublishedScor
     rows = score_rows(methods, request, sums)
     own = {label: stated.method_card(list(runs.values())) for label, runs in methods.items()}
     parents = {row.method: row.parent for row in rows if row.parent}
-    header, every = records[0].header, sorted(records, key=fold_of)
+    header, every, sides = records[0].header, sorted(records, key=fold_of), counted_sides(methods)
     block = Block(
         request.name(records[0]),
         rows,
@@ -102,6 +110,7 @@ def _block(methods: Methods, request: Request, published: Sequence[PublishedScor
             for label, parent in parents.items()
             if not all(record.run.sees_supports for record in methods[parent].values())
         ],
+        sides={label: sides[parent] for label, parent in parents.items()},
     )
     block.warnings += [*warnings(records), *choices_on_test(own), *no_better_than_blind(block), *sums.missing_in_words]
     test = header.dataset, header.way, header.shot

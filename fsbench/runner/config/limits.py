@@ -13,6 +13,7 @@ from typing import Any, TypeVar, get_args, get_type_hints
 
 from fsbench.base.errors import RecordError, SettingsError
 from fsbench.base.files import is_no_plain_file
+from fsbench.base.precision import Precision
 
 MOST = 2**32 - 1
 """Largest seed that numpy takes, and more than any count here can use."""
@@ -112,12 +113,6 @@ _LEAST = {
 """Smallest values of the trainer's numbers; -1 stands for no end."""
 
 
-PRECISIONS = ("32-true", "16-mixed", "bf16-mixed")
-"""Precisions of a run, as Lightning names them: weights and images stay in float32."""
-_OTHER_NAMES = ("32", "16", "bf16")
-"""Lightning's short names of the same."""
-
-
 def check_trainer(settings: Mapping[str, Any]) -> None:
     """Raise SettingsError for a number of the trainer that is too small, too many processes or a precision no run has.
 
@@ -129,10 +124,10 @@ def check_trainer(settings: Mapping[str, Any]) -> None:
         if isinstance(value, int | float) and not isinstance(value, bool) and not value >= least:
             raise SettingsError(f"trainer.{name} is {value}, expected {least} or more")
     precision = settings.get("precision")
-    if precision is not None and str(precision) not in PRECISIONS + _OTHER_NAMES:
+    if precision is not None and precision not in get_args(Precision):
         raise SettingsError(
-            f"trainer.precision is {precision}, expected {', '.join(PRECISIONS[:-1])} or {PRECISIONS[-1]}: weights "
-            "and images stay in float32"
+            f"trainer.precision is {precision}, expected 32-true, 16-mixed or bf16-mixed: weights and images stay in "
+            "float32"
         )
     processes = device_count(settings.get("devices")) * int(settings.get("num_nodes", 1))
     if processes > MOST_PROCESSES:

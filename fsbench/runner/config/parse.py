@@ -24,8 +24,7 @@ from fsbench.base.errors import FsbenchError, SettingsError, did_you_mean
 from fsbench.core.shot_ensemble import NShotStrategy
 from fsbench.data.dataset import SegmentationIndex
 from fsbench.networks.weights.files import read_checkpoint
-from fsbench.records.predictions import Keep
-from fsbench.records.run import TF32
+from fsbench.records.run import TF32, Keep
 from fsbench.runner.config.class_settings import FILES
 from fsbench.runner.config.limits import check_nulls, check_plain_values, check_trainer
 from fsbench.runner.config.merge import (

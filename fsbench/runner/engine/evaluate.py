@@ -26,9 +26,8 @@ from fsbench.records.counts import to_frame
 from fsbench.records.evaluation import Answering, Share, evaluate_episodes
 from fsbench.records.journal import Journal
 from fsbench.records.machine import PACKAGES, provenance
-from fsbench.records.predictions import Keep
 from fsbench.records.record import Record
-from fsbench.records.run import Cost, Provenance, RunFacts, Told, TrainingOutcome, Weights
+from fsbench.records.run import Cost, Keep, Provenance, RunFacts, Told, TrainingOutcome, Weights
 from fsbench.records.run_directory import RunDirectory
 from fsbench.records.writing import write_record
 from fsbench.runner.engine.callbacks import THREADS

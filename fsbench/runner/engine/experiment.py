@@ -14,7 +14,7 @@ from fsbench.core.step_division import StepDivision
 from fsbench.data.annotations import WEAK
 from fsbench.data.episodes.manifest import CLASSIFICATION
 from fsbench.records.record import Record, read_record
-from fsbench.records.run import OTHER_RUN, Identity, KnownOrNot, run_name
+from fsbench.records.run import OTHER_RUN, Identity, KnownOrNot, Variant, run_name
 from fsbench.records.run_directory import is_finished
 from fsbench.runner.config.limits import check_name, device_count
 from fsbench.runner.config.parse import ParsedRun, RunOptions
@@ -92,7 +92,7 @@ class Experiment:
             check_accumulation(self.trainer_settings, self.division.accumulation)
             check_validation(self.options, self.trainer_settings, self.data.validates)
         self.training_settings: dict[str, Any] = {}
-        self.checkpoint_variant: str | None = None
+        self.checkpoint_variant: Variant | None = None
         self.checkpoint_weights: dict[str, Any] = {}
         self._checkpoint_data: dict[str, Any] | None = None
         if self.checkpoint is not None:

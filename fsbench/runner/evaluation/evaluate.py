@@ -25,8 +25,7 @@ from fsbench.protocols.test import Test, VisibleEpisode, VisibleImages, check_te
 from fsbench.records.asked_alone import NAMED, ask_alone, check_asked_alone, differing_episodes, episodes_to_ask
 from fsbench.records.evaluation import Answering, Share, evaluate_episodes
 from fsbench.records.journal import Journal
-from fsbench.records.predictions import Keep
-from fsbench.records.run import Cost, WentOn
+from fsbench.records.run import Cost, Keep, WentOn
 from fsbench.runner.config.limits import check_name
 from fsbench.runner.evaluation.code import code_sha256
 from fsbench.runner.evaluation.handed_in import read_given_card, record_answers

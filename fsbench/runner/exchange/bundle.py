@@ -13,6 +13,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any, Literal
@@ -25,6 +26,7 @@ from fsbench.base.files import load_yaml, parse_json, read_bytes, replacing
 from fsbench.base.files.archives import open_zip
 from fsbench.base.files.opening import LIMITS, MIB, in_units
 from fsbench.base.files.validation import first_problem
+from fsbench.base.statements import Statement
 from fsbench.records.card import Card, contradictions
 from fsbench.records.predictions import FILE as PREDICTIONS
 from fsbench.records.predictions import read_predictions
@@ -76,6 +78,30 @@ class Listing(BaseModel):
                 f"the bundle has no card of {method}; expected one of each method; bundle its runs again with one"
             )
         return card
+
+
+@dataclass(frozen=True)
+class StatedListing:
+    """The listing of a bundle beside its runs, all of which are sound."""
+
+    listing: Listing
+    records: Sequence[Record]
+
+
+def _cards_alone(by: StatedListing) -> Iterator[str]:
+    methods = {record.run.identity.method.name for record in by.records}
+    if alone := sorted(by.listing.cards.keys() - methods):
+        yield f"there is a card of {alone[0]}, but no run of it"
+
+
+STATEMENTS: Mapping[str, Statement[StatedListing]] = {
+    "format": Statement("the formats that this version reads: 2"),
+    "made_by": Statement("believed: no result follows from it"),
+    "licence": Statement("believed: whoever hands in says so"),
+    "cards": Statement("the methods of the runs, each of which has one; and its record, see the card", _cards_alone),
+    "runs": Statement("the files that are there, their sha256, and the id in each run.json"),
+}
+"""Entry of bundle.json -> what it is held against."""
 
 
 def write_bundle(

@@ -1,20 +1,18 @@
 """Verify a bundle: its files, its scores from the counts, its episodes from the official ones, its predictions."""
 
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
 from fsbench.base.errors import DataError, FsbenchError, RecordError, SettingsError, describe, user_message
-from fsbench.base.paths import BENCHMARKS
-from fsbench.data.episodes.manifest import Header, Manifest, read_manifest
+from fsbench.base.statements import contradicted
 from fsbench.records.card import ENTRIES, UNKNOWN, contradictions, resolve_card
+from fsbench.records.grouping import comparable
 from fsbench.records.predictions import read_predictions
 from fsbench.records.record import Record, read_record, truth_outlier_records
-from fsbench.records.run import UNTRAINED
-from fsbench.runner.exchange.bundle import Listing, unpack
+from fsbench.records.statements import official_list
+from fsbench.runner.exchange.bundle import STATEMENTS, Listing, StatedListing, unpack
 from fsbench.runner.exchange.recount import DataAtHand, differing_episodes
 from fsbench.runner.exchange.sample import agreement, sample_episodes
 
@@ -75,12 +73,16 @@ def verify_unpacked(
     sound: list[Record] = []
     for name in listing.runs:
         findings += _verify_run(name, folder / name, listing, repetition, data, sound)
+    try:
+        comparable(sound)
+    except RecordError as error:
+        findings.append(Finding(None, "failed", str(error).replace(f"{folder}/", "")))
     for record in truth_outlier_records(sound):
         what = "its truth differs from that of the bundle's other runs on the same episodes and files"
         findings.append(Finding(record.run.id, "failed", what))
-    methods = {record.run.identity.method.name for record in sound}
-    if len(sound) == len(listing.runs) and (alone := sorted((listing.cards or {}).keys() - methods)):
-        findings.append(Finding(None, "failed", f"there is a card of {alone[0]}, but no run of it"))
+    if len(sound) == len(listing.runs):
+        lines = contradicted(STATEMENTS, StatedListing(listing, sound))
+        findings += [Finding(None, "failed", line) for line in lines]
     return findings
 
 
@@ -98,16 +100,11 @@ def _verify_run(
         assert record is not None
         if record.run.id != name:
             raise RecordError(f"run.json is that of {record.run.id}")
-        if not name.endswith(f"-{record.run.identity.digits}"):
-            raise RecordError(
-                f"its name does not end with the hash of its settings, {record.run.identity.digits}: the method's name "
-                "or another setting was changed after the run"
-            )
         record.every_episode  # noqa: B018  (reads and checks them)
         sound.append(record)
         number = len(record.manifest.episodes)
         yield Finding(name, "ok", f"{number} episodes are complete, and their counts agree with each other")
-        yield _scores(name, record)
+        yield Finding(name, "ok", f"{len(record.run.scores)} scores follow from the counts")
         yield _protocol(name, record)
         yield _episodes(name, record)
         yield from _card(name, record, listing)
@@ -123,69 +120,28 @@ def _verify_run(
     yield _predictions(name, record, repetition)
 
 
-def _scores(name: str, record: Record) -> Finding:
-    """Compute the scores again from the counts."""
-    counted = record.protocol.statistics(record.episodes, record.header).scores()
-    stated = record.run.scores
-    for metric, value in counted.items():
-        recorded = stated.get(metric, math.inf)
-        undefined = math.isnan(value) and math.isnan(recorded)
-        if not undefined and not math.isclose(value, recorded, rel_tol=1e-9, abs_tol=1e-9):
-            what = f"{metric} is {value:.4f} by the counts, and {stated.get(metric)} in run.json"
-            return Finding(name, "failed", what)
-    return Finding(name, "ok", f"{len(counted)} scores follow from the counts")
-
-
 def _protocol(name: str, record: Record) -> Finding:
     counted = "" if record.header.is_official else "the episodes are not the protocol's; counted by "
     return Finding(name, "ok", f"{counted}protocol {record.header.protocol} version {record.header.version}")
 
 
 def _episodes(name: str, record: Record) -> Finding:
-    """Compare the episodes with the official ones that come with the suite: a test by their lists has no others.
-
-    A trial has the first of them.
-    """
-    header, episodes = record.header, record.manifest.episodes
+    """Say which of the official episodes that come with the suite a run has; a trial has the first of them."""
+    header, number = record.header, len(record.manifest.episodes)
     if header.own_list:
         return Finding(name, "not checked", "the episodes are a list of one's own, as the record says")
-    for file, official in _official_manifests():
-        if official.sha256 == record.manifest_sha256:
-            return Finding(name, "ok", f"the episodes are the official ones ({file})")
-        if not _is_same_test(header, official.header):
-            continue
-        if len(episodes) < len(official.episodes) and episodes == official.episodes[: len(episodes)]:
-            return Finding(name, "ok", f"the episodes are the first {len(episodes)} official ones ({file}): a trial")
-        return Finding(name, "failed", f"the episodes or their header differ from the official ones of {file}")
-    lists = header.lists
-    return Finding(name, "not checked", f"fsbench has no official episodes of this test; image lists: {lists}")
-
-
-SAME_TEST = (
-    "kind", "protocol", "version", "dataset", "fold", "folds", "way", "shot", "setting", "classes", "empty", "seed",
-    "drop_small", "draws", "nested_in",
-)  # fmt: skip
-"""Entries of headers, from which the episodes follow where the lists are the same."""
-
-
-def _is_same_test(header: Header, official: Header) -> bool:
-    """Return whether a header claims the test of an official one: the same task, by the same lists."""
-    same_lists = header.lists == official.lists or header.lists_sha256 == official.lists_sha256
-    return same_lists and all(getattr(header, name) == getattr(official, name) for name in SAME_TEST)
+    official = official_list(header)  # with which reading the counts has compared them
+    if official is None:
+        return Finding(
+            name, "not checked", f"fsbench has no official episodes of this test; image lists: {header.lists}"
+        )
+    if official[1].sha256 == record.manifest_sha256:
+        return Finding(name, "ok", f"the episodes are the official ones ({official[0]})")
+    return Finding(name, "ok", f"the episodes are the first {number} official ones ({official[0]}): a trial")
 
 
 def _card(name: str, record: Record, listing: Listing) -> Iterator[Finding]:
-    """Hold the card of a run's method against the record, and the record's words on training against its settings."""
-    settings = record.run.identity.training or {}
-    if record.run.weights.origin == UNTRAINED and settings.keys() & {"max_epochs", "checkpoint_sha256"}:
-        what = "run.json says that nothing was trained, and its settings have a training: it was changed after the run"
-        yield Finding(name, "failed", what)
-        return
-    answers = None if record.run.handed_in is None else record.run.handed_in.answers_sha256
-    if answers != record.run.identity.answers_sha256:
-        what = "run.json and its settings differ in which answers were handed in, if any: it was changed after the run"
-        yield Finding(name, "failed", what)
-        return
+    """Hold the card of a run's method against the record."""
     stated = listing.card_of(record.run.identity.method.name).stated
     lines = contradictions(stated, record)
     if lines:
@@ -236,13 +192,6 @@ def _handed_in_counts(name: str, record: Record, data: DataAtHand | None) -> Fin
         what = f"{len(different)} of {number} episodes have other counts with the data here, first {different[0]}"
         return Finding(name, "failed", what)
     return Finding(name, "ok", f"{number} predictions that were handed in were counted again and gave the same counts")
-
-
-@cache
-def _official_manifests() -> list[tuple[str, Manifest]]:
-    """Return the file's name and the content of every list of episodes that comes with the suite."""
-    files = sorted((BENCHMARKS / "manifests").glob("*/*.jsonl.gz"))
-    return [(file.name, read_manifest(file)) for file in files]
 
 
 def _predictions(name: str, record: Record, repetition: Repetition | None) -> Finding:

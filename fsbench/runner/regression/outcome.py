@@ -1,7 +1,7 @@
 """The outcome of a regression case, and the JSON file that keeps an accepted one."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,8 +10,9 @@ import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from fsbench.base.errors import RecordError
-from fsbench.base.files import write_text
+from fsbench.base.files import parse_json, write_text
 from fsbench.base.files.validation import first_problem
+from fsbench.base.statements import Statement, contradicted
 from fsbench.scores.confusion import COUNTS
 
 
@@ -123,6 +124,41 @@ def score_answers(identity: dict[str, Any], answers: list[CaseEpisode], names: I
     return scores | {f"validation {name}": value for name, value in validation.compute().items()}
 
 
+def _scores(outcome: Outcome) -> Iterator[str]:
+    follow = score_answers(outcome.identity, outcome.answers, outcome.scores)
+    for name, stated in outcome.scores.items():
+        if name not in follow:
+            yield f"it has a score {name[:100]!r}, which its answers do not have"
+        elif not np.isclose(stated, follow[name], rtol=1e-9, atol=1e-6, equal_nan=True):
+            yield f"{name} is {follow[name]:.4f} by the counts of its answers, and {stated} among its scores"
+
+
+def _answers(outcome: Outcome) -> Iterator[str]:
+    if not outcome.answers:
+        yield "there are no answers"
+    for answer in outcome.answers:
+        if len(answer.slots) != len(answer.masks) + 1:
+            yield f"an episode has {len(answer.slots)} rows and {len(answer.masks)} masks"
+            continue
+        pixels = np.bincount(answer.label_map().ravel(), minlength=len(answer.slots))
+        for row in answer.slots[1:]:
+            if row.valid + row.void == answer.size[0] * answer.size[1] and row.pred + row.pred_void != pixels[row.slot]:
+                yield (
+                    f"episode {answer.index}, way {row.slot}: {row.pred + row.pred_void} pixels are counted, and its "
+                    f"mask has {pixels[row.slot]}"
+                )
+
+
+STATEMENTS: Mapping[str, Statement[Outcome]] = {
+    "identity": Statement("the identity of the case as it is run; a case with another one differs"),
+    "made_with": Statement("believed: what a machine said of itself"),
+    "losses": Statement("believed until the case is run again"),
+    "answers": Statement("the masks, whose pixels are those that are counted; else the case as it is run", _answers),
+    "scores": Statement("the counts of the answers, of which they are computed again", _scores),
+}
+"""Entry of an accepted outcome -> what it is held against."""
+
+
 def read_outcome(path: Path) -> Outcome | None:
     """Read an accepted outcome.
 
@@ -133,14 +169,11 @@ def read_outcome(path: Path) -> Outcome | None:
         RecordError: the file is damaged.
     """
     try:
-        outcome = TypeAdapter(Outcome).validate_json(path.read_bytes(), strict=True)
-        if not outcome.answers:
-            raise ValueError("there are no answers")
-        score_answers(outcome.identity, outcome.answers)
-        for answer in outcome.answers:
-            if len(answer.slots) != len(answer.masks) + 1:
-                raise ValueError(f"an episode has {len(answer.slots)} rows and {len(answer.masks)} masks")
-            answer.label_map()
+        text = path.read_bytes()
+        parse_json(text)  # refuses keys that stand twice
+        outcome = TypeAdapter(Outcome).validate_json(text, strict=True)
+        if wrong := next(contradicted(STATEMENTS, outcome), None):
+            raise ValueError(wrong)
         return outcome
     except FileNotFoundError:
         return None

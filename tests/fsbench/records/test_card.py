@@ -333,8 +333,10 @@ def test_rows_handed_in_are_marked_and_ranked_apart_unless_asked(make, tmp_path,
     """Four methods with one card; the predictions of two were handed in."""
     (tmp_path / "card.yaml").write_text(SOME_CARD.model_dump_json(exclude={"checkpoint_choice"}))
     for quality, name in enumerate(("ours1", "ours2", "theirs1", "theirs2"), 2):
-        entries = HANDED_IN if name.startswith("theirs") else {}
-        rewrite(make(name, 0, quality), **entries)
+        record = make(name, 0, quality)
+        if name.startswith("theirs"):
+            weights = {"origin": None, "training": None}
+            rewrite(record, HANDED_IN["handed_in"], told=..., weights=weights, **HANDED_IN)
     best = {}
     for option in ((), ("--rank-all",)):
         assert main(["table", str(tmp_path), "--format", "markdown", *option]) == 0

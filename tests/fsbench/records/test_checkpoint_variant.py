@@ -6,7 +6,7 @@ import torch
 
 from fsbench.methods.cst import cst_learner
 from fsbench.networks.backbones.timm_networks import VITS, random_state
-from fsbench.records.description import ON_TRUST, STATED_VARIANT
+from fsbench.records.run import ON_TRUST, STATED_VARIANT
 from fsbench.runner.config.run_config import RunConfig
 from fsbench.runner.engine.experiment import Experiment
 

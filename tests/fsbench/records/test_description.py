@@ -2,7 +2,8 @@
 
 import pytest
 
-from fsbench.records.description import ON_TRUST, STATED_VARIANT, all_notes
+from fsbench.records.description import all_notes
+from fsbench.records.run import ON_TRUST, STATED_VARIANT
 from tests.fsbench.runs import changed
 
 

@@ -14,7 +14,7 @@ from tests.fsbench.runs import some_header, some_run
 def record(identity: dict[str, Any], **header: Any) -> Record:
     """Return a run of which nothing is written."""
     made = Record(Path("run"), some_run(identity))
-    made.__dict__["header"] = some_header(**header)
+    made.__dict__["header"] = some_header(**{"class_ids": [header.get("fold", 0) + 1]} | header)
     return made
 
 

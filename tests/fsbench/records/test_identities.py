@@ -186,24 +186,6 @@ def test_counts_of_images_keep_theirs(classified):
             check_identities(change(frame), record.manifest, record.run, FILE)
 
 
-@pytest.mark.parametrize(
-    ("entries", "words"),
-    [
-        ({"failed_episodes": 3}, "3 failed episodes, by the counts 0"),
-        ({"augmented_episodes": 3}, "3 augmented episodes, by the manifest 0"),
-        ({"cost": {"evaluation_seconds": 10.0, "episodes_per_second": 50.0}}, "of 12 episodes"),
-        ({"cost": {"trainable_parameters": 5, "total_parameters": 4}}, "5 trained of 4 parameters"),
-    ],
-)
-def test_what_a_run_states_of_its_cost_can_be(entries, words):
-    frame, manifest = drawn_table(5, 2, "predicted")
-    entries = dict(entries)
-    cost = {"trainable_parameters": 0, "episodes_per_second": 1.0, "peak_mib": 1.0} | entries.pop("cost", {})
-    with pytest.raises(RecordError, match=r"run\.json states .*which cannot be") as error:
-        check_identities(frame, manifest, some_run(cost=cost, **entries), FILE)
-    assert words in str(error.value)
-
-
 def forge(record: Record, frame: pl.DataFrame, **entries) -> Record:
     """Write a record with other counts, and with the hashes and the scores that follow from them."""
     scores = record.protocol.statistics(frame, record.header).scores()

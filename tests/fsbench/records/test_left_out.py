@@ -41,7 +41,7 @@ def set_header(record: Record, **values: object) -> None:
 
 
 def training(**settings: object) -> dict[str, object]:
-    return {"origin": "o", "training": {"settings": settings}}
+    return {"origin": "another run", "training": {"settings": settings}}
 
 
 DEEP = json.loads('{"a":' * 600 + "1" + "}" * 600)

@@ -94,6 +94,7 @@ def test_a_run_is_complete_when_others_were_told_of_it(tmp_path):
     """Or could not be; one that is interrupted meanwhile is not complete."""
     frame = to_frame(rows(range(3)), manifest(3))
     run = some_run({"manifest_sha256": manifest(3).sha256}, **hashes(frame))
+    run = run.model_copy(update={"id": f"m-{run.identity.digits}"})
     manifest(3).write(tmp_path / "manifest.jsonl")
 
     told = []

@@ -14,7 +14,7 @@ from fsbench.results.tables.blocks import Block
 from fsbench.results.tables.summary import fold_label, method_folds
 from fsbench.scores.decisions import compact_letters
 from fsbench.scores.estimate import Estimate, Scope
-from fsbench.scores.trivial import TRIVIAL
+from fsbench.scores.trivial import is_trivial
 
 COST_COLUMNS = {
     "trainable": ("trainable", "trainable parameters", "{:,.0f}"),
@@ -130,11 +130,11 @@ def build_leaderboard(study: Study, comparison: Comparison | None) -> Leaderboar
         for i, (label, mark) in enumerate(zip(labels, marks, strict=True))
     ]
     every = dict.fromkeys(method for method, _ in block.lines)
-    answers = [Line(name, "", _answer_cells(name, columns, block)) for name in TRIVIAL if name in every]
+    answers = [Line(name, "", _answer_cells(name, columns, block)) for name in every if is_trivial(name)]
     further = [
         Line(name, block.marks.get(name, ""), [_score_cell(block, name, column) for column in columns])
         for name in every
-        if name not in TRIVIAL and name not in study.methods
+        if not is_trivial(name) and name not in study.methods
     ]
     compared = set() if comparison is None else set(comparison.methods)
     best = Line("best answer without a model", "", _best_cells(answers, columns)) if len(answers) > 1 else None

@@ -34,7 +34,7 @@ from fsbench.results.tables.table import build_blocks
 from fsbench.scores.classification import accuracy_statistics
 from fsbench.scores.estimate import Estimate, estimates
 from tests.fsbench.conftest import classification_maker, record_maker
-from tests.fsbench.runs import changed, rewrite
+from tests.fsbench.runs import changed, rewrite, with_digits
 
 CPU_INFO = Path("/proc/cpuinfo").is_file()
 HOSTILE = ["<script>alert(1)</script>", '"><img src=x onerror=alert(2)>', "__proto__", "</script><b>", "{{ 7*7 }}"]
@@ -67,7 +67,7 @@ def spoil(folder):
     method = record.run.identity.method.as_json()
     method["name"] = HOSTILE[0] + method["name"]
     run = changed(record, {"manifest_sha256": manifest.sha256, "method": method}).run
-    write_files(folder, run, frame)
+    write_files(folder, with_digits(run), frame)
 
 
 @pytest.fixture(scope="module")

@@ -351,7 +351,7 @@ def test_runs_of_one_name_are_told_apart_by_their_folders(three, tmp_path):
     copy = shutil.copytree(three[1], tmp_path / "again")
     for path in copy.iterdir():
         run = json.loads((path / "run.json").read_text())
-        (path / "run.json").write_text(json.dumps(run | {"id": f"other-{path.name}"}))
+        (path / "run.json").write_text(json.dumps(run | {"id": f"other-{run['id']}"}))
     found = compare([three[1], copy], ["mIoU"])
     assert list(found.methods) == ["fair: fair", "again: fair"]
     both = compare([three[0], three[1], three[1] / "0", three[1]], ["mIoU"])

@@ -132,7 +132,7 @@ def settings(tmp_path_factory):
         ("box", {"a": 0.3}, {"shot": 1, "nested_in": 5}, {"support_annotation": "box"}),
     ):
         drawn = write_study(folder / name, qualities, folds=1, classes=4, episodes=30, **entries)
-        found[name] = [rewrite(record, identity, id=f"{record.path.name}-{name}") for record in drawn]
+        found[name] = [rewrite(record, identity) for record in drawn]
     return found
 
 
@@ -207,7 +207,7 @@ def test_two_tests_of_the_same_words_have_two_names(settings, tmp_path):
     others = []
     for number, record in enumerate(own):
         copy = shutil.copytree(record.path, tmp_path / f"{number}-{record.path.name}")
-        others.append(rewrite(read_record(copy), {"files_sha256": "0" * 64}, id=f"{number}-other"))
+        others.append(rewrite(read_record(copy), {"files_sha256": "0" * 64}))
     frame = fsbench.load_runs(*(record.path for record in [*own, *others])).results("mIoU", by="annotation")
     assert frame["test"].n_unique() == 2 and all(" of 2" in name for name in frame["test"])
     assert len(frame.unique(["test", "method", "part"])) == len(frame) == 4

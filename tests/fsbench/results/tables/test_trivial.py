@@ -10,8 +10,10 @@ from fsbench.results.tables.blocks import Block
 from fsbench.results.tables.breakdowns import to_sheet
 from fsbench.results.tables.sizes import sizes, sizes_in_full
 from fsbench.results.tables.summary import BEST, summary
-from fsbench.results.tables.trivial import best_without_model, is_above, no_better_than_blind
+from fsbench.results.tables.table import build_blocks
+from fsbench.results.tables.trivial import best_without_model, is_above, mark_of, no_better_than_blind
 from fsbench.scores.estimate import Estimate
+from tests.fsbench.official_runs import DCAMA
 from tests.fsbench.results.scored import scored
 from tests.fsbench.results.scored import sized as sized_rows
 
@@ -20,6 +22,7 @@ def rows(method, fold, **scores):
     return scored(method, fold, {name: Estimate(value, value - 1, value + 1) for name, value in scores.items()})
 
 
+NAMES = ("all foreground", "all background", "majority")
 ANSWERS = [
     *rows("(all foreground)", "0", mIoU=21.6, accuracy=60.0), *rows("(all background)", "0", mIoU=0.0, accuracy=40.0),
     *rows("(all foreground)", "1", mIoU=20.0, accuracy=60.0), *rows("(all foreground)", "mean", mIoU=20.8),
@@ -51,6 +54,23 @@ def test_the_best_answer_of_a_fold_and_of_their_mean():
 )
 def test_a_score_is_above_where_its_interval_excludes_the_best_answer(score, metric, best, expected):
     assert is_above(score, metric, best) is expected
+
+
+def test_a_row_is_marked_by_the_answers_on_images_of_its_own_size(official):
+    """Truth is counted at the size of a method's input, where the answers that need no model have other scores."""
+    runs = [official(DCAMA, "r", task="hsnet-1way1shot-original", identity={"image_size": side}) for side in (96, 473)]
+    (block,) = build_blocks(runs, trivial=True, by=())
+    methods = list(block.sides)
+    assert list(block.sides.values()) == [96, 473] and len(block.answers) == 6 * len(block.metrics)
+    for method, side in block.sides.items():
+        own = block.answers_beside(method)
+        assert {row.method for row in own} == {f"({name}) at {side} px" for name in NAMES}
+        assert best_without_model(own, "0", "mIoU")[1] == pytest.approx(100 * 700 / side**2)
+    (alone,) = build_blocks(runs[:1], trivial=True, by=())
+    assert {row.method for row in alone.answers_beside(methods[0])} == {f"({name})" for name in NAMES}
+    low = Estimate(5, 4, 6)  # above what needs no model of 473 px, not above that of 96 px
+    assert mark_of(block.answers_beside(methods[0]), "0", "mIoU", low) == "!"
+    assert mark_of(block.answers_beside(methods[1]), "0", "mIoU", low) == ""
 
 
 def test_scores_that_show_nothing_are_marked_in_every_column():

@@ -24,6 +24,7 @@ from fsbench.datamodules.datasets.demo.dataset import drawn_dataset
 from fsbench.methods.insid3 import INSID3
 from fsbench.pages.report.explorer.masks import predict_again, run_masks
 from fsbench.records.predictions import FILE, label_map_of, read_predictions
+from fsbench.records.run import Run, write_run
 from fsbench.records.run_directory import is_finished
 from fsbench.results.measuring.measures import measure
 from fsbench.results.measuring.recount import ORIGINAL, recount
@@ -40,6 +41,7 @@ from fsbench.scores.scores import COMMON
 from tests.datamodules.test_episodic import exchange
 from tests.fsbench.runner.engine.runs import folder_run
 from tests.fsbench.runner.exchange.test_bundle import CARD
+from tests.fsbench.runs import with_digits
 
 
 @pytest.fixture(scope="module")
@@ -203,9 +205,7 @@ def test_scores_by_other_rules(runs_of_prototype, no_method, capsys):
 def test_a_bad_file_of_predictions_stops_nobody(runs_of_prototype, tmp_path, capsys):
     runs = tmp_path / "runs"
     good, bad = (shutil.copytree(runs_of_prototype("soft").path, runs / name) for name in ("good", "bad"))
-    content = json.loads((bad / "run.json").read_text())
-    content["identity"]["method"]["name"] = "other"
-    (bad / "run.json").write_text(json.dumps(content | {"id": "other"}))
+    rename(bad, "other")
     (bad / FILE).write_bytes(b"PAR1")
     assert main(["table", str(runs), "--metrics", "mIoU,boundary-IoU"]) == 0
     printed = " ".join(capsys.readouterr().out.split())
@@ -281,10 +281,14 @@ def test_what_a_run_lacks_is_said(runs_of_prototype):
 
 def copied(record, folder, name):
     """Copy of a run, of a method with another name."""
-    shutil.copytree(record.path, folder / name)
-    content = json.loads((folder / name / "run.json").read_text())
+    rename(shutil.copytree(record.path, folder / name), name)
+
+
+def rename(folder, name):
+    """Give a run a method with another name, with the id that follows."""
+    content = json.loads((folder / "run.json").read_text())
     content["identity"]["method"]["name"] = name
-    (folder / name / "run.json").write_text(json.dumps(content | {"id": name}))
+    write_run(folder / "run.json", with_digits(Run.model_validate(content | {"id": name})))
 
 
 @pytest.mark.slow

@@ -16,7 +16,7 @@ ASKED = {"backbone_saw_test_images": "no", "trials": 2}
 """Entries that no record proves."""
 TRAINED = {"max_epochs": 3, "validation": "base"}
 ANSWERS = {"answers_sha256": "0" * 64}
-HANDED_IN = {"handed_in": ANSWERS}
+HANDED_IN = {"handed_in": ANSWERS, "told": ..., "weights": {"origin": None, "training": None}}
 
 
 def write(file: Path, **card) -> Path:
@@ -79,11 +79,11 @@ def test_a_card_that_contradicts_its_record_is_refused_everywhere(
 @pytest.mark.parametrize(
     ("identity", "run", "change", "words"),
     [
-        ({"training": TRAINED}, {"weights": {"origin": "trained here", "training": None}},
+        ({"training": TRAINED}, {},
          {"weights": {"origin": "nothing trained", "training": None}},
-         "says that nothing was trained, and its settings have a training"),
-        (ANSWERS, HANDED_IN, {"handed_in": None}, "differ in which answers were handed in"),
-        (ANSWERS, HANDED_IN, {"handed_in": {"answers_sha256": "1" * 64}}, "differ in which answers were handed in"),
+         "nothing was trained, and its settings have a training"),
+        (ANSWERS, HANDED_IN, {"handed_in": None}, "the hash of the answers is None, and in the identity it is 000"),
+        (ANSWERS, HANDED_IN, {"handed_in": {"answers_sha256": "1" * 64}}, "the hash of the answers is 111"),
     ],
 )  # fmt: skip
 def test_a_record_that_hides_its_training_or_whose_answers_it_counts(

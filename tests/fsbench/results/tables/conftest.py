@@ -1,0 +1,3 @@
+"""Runs like the papers' own."""
+
+from tests.fsbench.official_runs import official as official
