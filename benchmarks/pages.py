@@ -1,6 +1,6 @@
 """Fill the tables of pages from committed results, so that no figure is typed into a page.
 
-A table stands between the markers `<!-- results: NAME -->` and `<!-- end -->`.
+A table stands between the markers `<!-- results: NAME -->` and `<!-- end -->`, or those of another kind of tables.
 """
 
 import json
@@ -10,7 +10,10 @@ from pathlib import Path
 
 from fsbench.base.errors import DataError
 
-BLOCK = re.compile(r"<!-- results: ([a-z-]+) -->\n.*?<!-- end -->", re.DOTALL)
+
+def blocks(kind: str = "results") -> re.Pattern[str]:
+    """Return what finds the marked blocks of a kind of tables, their names first."""
+    return re.compile(rf"<!-- {kind}: ([a-z-]+) -->\n.*?<!-- end -->", re.DOTALL)
 
 
 def markdown(lines: list[list[str]]) -> str:
@@ -29,8 +32,9 @@ def tables(folder: Path) -> dict[str, str]:
     return found
 
 
-def fill(page: str, known: Mapping[str, str]) -> str:
-    """Return a page with every marked block as `known` has it by name: a table, below an origin if it has one.
+def fill(page: str, known: Mapping[str, str], kind: str = "results") -> str:
+    """Return a page with every block marked as of `kind` as `known` has it by name: a table, below an origin if it has
+    one.
 
     An origin that stands above the table before is not repeated.
 
@@ -47,6 +51,6 @@ def fill(page: str, known: Mapping[str, str]) -> str:
         origin, _, table = known[name].rpartition("\n\n")
         text = table if origin == said else known[name]
         said = origin
-        return f"<!-- results: {name} -->\n\n{text}\n\n<!-- end -->"
+        return f"<!-- {kind}: {name} -->\n\n{text}\n\n<!-- end -->"
 
-    return BLOCK.sub(block, page)
+    return blocks(kind).sub(block, page)

@@ -154,6 +154,13 @@ def _asked_alone(by: StatedRun) -> Iterator[str]:
         yield f"{by.run.asked_alone} episodes were asked alone, and there are {number}"
 
 
+def _went_on(by: StatedRun) -> Iterator[str]:
+    if by.run.went_on is not None:
+        stood, asked, most = by.run.went_on.episodes, by.run.went_on.asked_again, len(by.manifest.episodes)
+        if not asked <= stood <= most:
+            yield f"of {stood} episodes that stood from before {asked} were asked again, and the test has {most}"
+
+
 def _presence(by: StatedRun) -> Iterator[str]:
     known = ("predicted", protocol_of(by.manifest.header).counting.presence)
     if by.run.presence not in known:
@@ -284,6 +291,9 @@ STATEMENTS: Mapping[str, Statement[StatedRun]] = {
     "told.labelled_images": Statement("the adaptation in the identity", _labelled_images),
     "handed_in.answers_sha256": Statement("the identity", _answers),
     "asked_alone": Statement("the number of episodes", _asked_alone),
+    "went_on.episodes": Statement("the number of episodes", _went_on),
+    "went_on.asked_again": Statement("the episodes that stood from before"),
+    "went_on.code": Statement(_LIST),
     "presence": Statement("the protocol's rule, or that the method decides", _presence),
     "beyond_authors_rule": Statement(_WORDS),
     "sees_supports": Statement("believed: the method said so"),
