@@ -237,6 +237,16 @@ def test_weights_of_another_kind_are_refused_by_name(
     assert not recwarn.list
 
 
+@pytest.mark.parametrize(
+    ("entry", "told"),
+    [({0: WEIGHT}, "has 0 for the name of a tensor"), ({"0.weight": "x"}, "1 keys no tensor: 0.weight$")],
+)
+def test_what_has_no_name_or_is_no_tensor_is_refused(tmp_path: Path, entry: dict, told: str) -> None:
+    torch.save({"state_dict": OWN | entry}, tmp_path / "a.ckpt")
+    with pytest.raises(CheckpointError, match=told):
+        check_keys(OWN, read_checkpoint(tmp_path / "a.ckpt")["state_dict"], "the file")
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
 def test_weights_of_other_precisions_are_read(dtype: torch.dtype) -> None:
     check_keys(
