@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from fsbench.base.errors import DataError
 from fsbench.base.files.arrays import read_matlab
+from fsbench.data.picture_file import one_line
 from fsbench.data.source import Archive, Source
 from fsbench.datamodules.indexes.class_folders import by_class
 from fsbench.datamodules.indexes.labelled_images import LabelledImages
@@ -52,6 +53,6 @@ and run `fsbench data prepare cars --root <root> --from DIR`. <root> then holds
             raise
         except Exception as error:  # a damaged file can raise nearly anything
             raise DataError(
-                f"{notes} or {meta} cannot be read ({error}); expected those of the publisher's car_devkit.tgz; fetch "
-                "it again"
+                f"{notes} or {meta} cannot be read ({one_line(error)}); expected those of the publisher's "
+                "car_devkit.tgz; fetch it again"
             ) from error

@@ -22,6 +22,7 @@ from fsbench.data.file_digests import content_digests
 from fsbench.data.image_io import read_label_map
 from fsbench.data.list_substitutes import substitute_list
 from fsbench.data.orientation import check_sizes
+from fsbench.data.picture_file import one_line
 from fsbench.data.source import Archive, Source
 from fsbench.datamodules.check.lists import check_lists
 from fsbench.datamodules.check.media import check_label_maps, report_absent
@@ -502,8 +503,8 @@ def read_sbd(path: Path) -> np.ndarray:
         labels = np.asarray(read_matlab(path)["GTcls"][0, 0]["Segmentation"])
     except Exception as error:  # a damaged file can raise nearly anything
         raise DataError(
-            f"annotation {path} cannot be read ({error}); expected GTcls.Segmentation in a .mat file; fetch the SBD "
-            "archive again"
+            f"annotation {path} cannot be read ({one_line(error)}); expected GTcls.Segmentation in a .mat file; "
+            "fetch the SBD archive again"
         ) from error
     if (
         labels.ndim != 2

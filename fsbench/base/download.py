@@ -22,6 +22,8 @@ from fsbench.base.progress import hides_bar
 
 CHUNK = 1 << 20
 """Bytes read at a time."""
+_PACKED = {"gzip", "x-gzip", "deflate", "compress", "br", "zstd"}
+"""Values of Content-Encoding that mean other bytes than the file's; storage servers send words of their own, too."""
 _BUSY = {408, 425, 429}
 """HTTP status codes, besides 5xx, after which another attempt may succeed."""
 _TAG = re.compile(r'"[!#-~]*"|[A-Z][ -~]{1,40} GMT')
@@ -191,10 +193,10 @@ def _fetch(url: str, part: Path, timeout: float, instead: str) -> str:
         request.add_header("If-Range", version.tag)
     try:
         with urllib.request.urlopen(request, timeout=timeout) as response:
-            encoding = response.headers.get("Content-Encoding") or "identity"
-            if encoding.lower() != "identity" and not part.stem.endswith("gz"):  # some servers say it of .tar.gz files
+            encoding = response.headers.get("Content-Encoding", "").lower()
+            if encoding in _PACKED and not part.stem.endswith("gz"):  # some servers say it of .tar.gz files
                 raise DataError(
-                    f"{url} was sent in another form (Content-Encoding: {encoding[:40]}); expected the file as it is; "
+                    f"{url} was sent in another form (Content-Encoding: {encoding}); expected the file as it is; "
                     f"{instead}"
                 )
             return _receive(response, part, offset, version, instead)
@@ -207,10 +209,11 @@ def _fetch(url: str, part: Path, timeout: float, instead: str) -> str:
             return "the server has less than was fetched before"
         if error.code in _BUSY or error.code >= 500:
             return f"HTTP {error.code} {error.reason}"
+        reason = str(error.reason).partition("\n")[0]  # urllib has three lines of redirections
         raise DataError(
-            f"{url} was refused: HTTP {error.code} {error.reason}; expected the file; try again later, or {instead}"
+            f"{url} was refused: HTTP {error.code} {reason}; expected the file; try again later, or {instead}"
         ) from error
-    except (OSError, http.client.HTTPException) as error:
+    except (OSError, http.client.HTTPException, ValueError) as error:  # of a redirection to no address
         if isinstance(error, OSError) and error.errno in _DISK:
             raise DataError(
                 f"cannot write {part} ({error.strerror}); make space and run the same command again"
@@ -240,7 +243,7 @@ def _receive(response: Any, part: Path, offset: int, version: _Version | None, i
         if own != _Version(before.tag, before.size or total):
             return _removed(part, "the server sent a part of another version of the file")
     else:
-        offset, total = 0, int(length) if length.isdigit() else None
+        offset, total = 0, int(length) if re.fullmatch("[0-9]{1,18}", length) else None
         own = _Version(_tag(headers), total)
     require_space(part.parent, (total or 0) - offset, instead)
     with part.open("ab" if offset else "wb") as file, _bar(total, offset, part.stem) as bar:

@@ -29,8 +29,8 @@ _COLOURS = ("P", "PA", "RGB", "RGBA")
 _GREY = ("1", "L", "LA", "I", "I;16", "I;16B")
 _OTHER_COLOURS = ("CMYK", "YCbCr")
 _JPEGS = ("JPEG", "MPO")
-_EARLY_END = re.compile("[Pp]remature end|found marker 0xd9")
-"""Words of libjpeg about data that end before the last row."""
+_EARLY_END = re.compile("[Pp]remature end|found marker 0x")
+"""Words of libjpeg about data that end before the last row, or lack some between two markers."""
 _PNG_ONCE = (b"IHDR", b"PLTE", b"tRNS", b"eXIf")
 """Chunks that a PNG has once at most, and from which its numbers, transparency and turn follow."""
 _PNG_GRIDS = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
@@ -236,7 +236,7 @@ def _top(image: Image.Image) -> int:
     tile = getattr(image, "tile", None)
     if image.format == "PNG" and tile and (depth := re.search(r";(\d+)", str(tile[0].args))):
         return int(2 ** int(depth[1]) - 1)
-    if image.format == "PPM" and tile and tile[0].codec_name.startswith("ppm"):
+    if image.format == "PPM" and image.mode != "1" and tile and tile[0].codec_name.startswith("ppm"):
         return int(tile[0].args[1])
     return 65535 if image.format == "PPM" and image.mode == "I" else _TOPS.get(image.mode, 255)
 
@@ -293,7 +293,8 @@ def _partial_png(source: Path | bytes) -> str:
     PIL takes rows that the compressed stream does not hold for black ones, the end for granted, and the last of
     several headers, palettes and entries of transparency.
     """
-    stream, size, found = zlib.decompressobj(), 0, set[bytes]()
+    stream, found = zlib.decompressobj(), set[bytes]()
+    size = expected = row = 0
     with _opened(source) as file:
         start = file.read(8)
         while b"IEND" not in found:

@@ -27,7 +27,7 @@ from fsbench.records.record import Record
 from tests.footers import flagged
 from tests.fsbench.conftest import record_maker
 from tests.fsbench.runner.exchange.test_bundle import with_scores
-from tests.png_file import png_file
+from tests.png_file import png_file, png_of
 
 # Footers
 
@@ -107,7 +107,8 @@ def gif(height: int) -> bytes:
     return content[:8] + struct.pack("<H", height) + content[10:]
 
 
-PHOTO = saved("JPEG", np.random.RandomState(0).randint(0, 255, (96, 64, 3)).astype(np.uint8))
+NOISE = np.random.RandomState(0).randint(0, 255, (96, 64, 3)).astype(np.uint8)
+PHOTO, RESTARTS = saved("JPEG", NOISE), saved("JPEG", NOISE, restart_marker_rows=1)
 PICTURES: dict[str, tuple[str, bytes, str]] = {
     "a stream of 20 rows": ("a.png", png((b"IDAT", EARLY)), "its stream holds 660 of 1584 bytes"),
     "two streams": ("a.png", png((b"IDAT", EARLY), (b"IDAT", STREAM)), "its stream holds 660 of 1584 bytes"),
@@ -119,6 +120,8 @@ PICTURES: dict[str, tuple[str, bytes, str]] = {
     "half an end": ("a.png", png((b"IDAT", STREAM))[:-4], r"its end \(IEND\) is missing"),
     "two headers": ("a.png", png((b"IHDR", HEADER), (b"IDAT", STREAM)), "it has IHDR twice"),
     "a header behind": ("a.png", png((b"IDAT", STREAM), (b"IHDR", HEADER)), "it has IHDR twice"),
+    "pixels before the header": (
+        "a.png", png_of((b"IDAT", STREAM), (b"IHDR", HEADER), (b"IEND", b"")), r"cannot be decoded \("),
     "two transparencies": (
         "a.png", png((b"tRNS", b"\0\1"), (b"tRNS", b"\0\2"), (b"IDAT", STREAM)), "it has tRNS twice"),
     "two files": ("a.png", 2 * png((b"IDAT", STREAM)), "a second PNG follows it"),
@@ -127,6 +130,9 @@ PICTURES: dict[str, tuple[str, bytes, str]] = {
     "a strip twice": ("a.tif", tiff(repeat_a_strip), "its 6 parts lie at 5 places"),
     "a compressed strip twice": ("a.tif", tiff(repeat_a_strip, compression="zlib"), "its 6 parts lie at 5 places"),
     "an early end": ("a.jpg", PHOTO[: len(PHOTO) // 2] + b"\xff\xd9", "Corrupt JPEG data: premature end"),
+    "a part lost between two restarts": (
+        "a.jpg", RESTARTS[: RESTARTS.index(b"\xff\xd0")] + RESTARTS[RESTARTS.index(b"\xff\xd1") :],
+        "found marker 0xd1 instead of RST0"),
     "an early end, named otherwise": ("a.png", PHOTO[: len(PHOTO) // 2] + b"\xff\xd9", "Corrupt JPEG data: premature"),
 }  # fmt: skip
 """What a picture file says otherwise than it holds -> its name, its content, and what readers say."""
@@ -229,6 +235,16 @@ def test_weights_of_another_kind_are_refused_by_name(
             check_keys(OWN, read(tmp_path / name), f"the file {name}")
         assert "\n" not in str(refused.value) and name in str(refused.value)
     assert not recwarn.list
+
+
+@pytest.mark.parametrize(
+    ("entry", "told"),
+    [({0: WEIGHT}, "has 0 for the name of a tensor"), ({"0.weight": "x"}, "1 keys no tensor: 0.weight$")],
+)
+def test_what_has_no_name_or_is_no_tensor_is_refused(tmp_path: Path, entry: dict, told: str) -> None:
+    torch.save({"state_dict": OWN | entry}, tmp_path / "a.ckpt")
+    with pytest.raises(CheckpointError, match=told):
+        check_keys(OWN, read_checkpoint(tmp_path / "a.ckpt")["state_dict"], "the file")
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])

@@ -46,12 +46,12 @@ def check_keys(own: dict[str, Tensor], state: dict[str, Tensor], what: str) -> N
         state: the weights to load.
         what: what the weights are called in the message.
     """
-    pairs = {  # a module may keep other states
-        k: (state[k], own[k]) for k in own if isinstance(own[k], Tensor) and isinstance(state.get(k), Tensor)
-    }
+    found = {k: state[k] for k in own if k in state and isinstance(own[k], Tensor)}  # a module may keep other states
+    pairs = {k: (value, own[k]) for k, value in found.items() if isinstance(value, Tensor)}
     problems = {
         "missing": sorted(own.keys() - state),
         "not known": sorted(state.keys() - own),
+        "no tensor": sorted(found.keys() - pairs),
         "other shape": [
             f"{k} {tuple(one.shape)} instead of {tuple(mine.shape)}"
             for k, (one, mine) in pairs.items()
@@ -225,8 +225,13 @@ def _state_dict(loaded: Any, path: Path) -> dict[str, Tensor]:
 
 
 def _check_dense(state: dict[str, Any], path: Path) -> None:
-    """Raise CheckpointError where a tensor in a file has no number of its own in each place."""
+    """Raise CheckpointError where a tensor in a file has no number of its own in each place, or no name."""
     for key, value in state.items():
+        if not isinstance(key, str):
+            raise CheckpointError(
+                f"{path} has {ascii(key)[:40]} for the name of a tensor; expected the names of a state_dict; save "
+                "model.state_dict() in the program that wrote it"
+            )
         if not isinstance(value, Tensor):
             continue
         form = "nested" if value.is_nested else "quantised" if value.is_quantized else str(value.layout)

@@ -1,6 +1,7 @@
 """PASCAL-5i: the rule of its lists, label maps of VOC and SBD, and preparing; bad files in one clear line."""
 
 import errno
+import io
 import json
 import math
 import os
@@ -306,6 +307,7 @@ def test_interrupted_download_goes_on(voc_archives: Path, tmp_path: Path, web: W
     check_voc(root)
 
 
+scipy.io.savemat(TWICE := io.BytesIO(), {"GTcls": {"Segmentation": np.zeros((3, 3), np.uint8)}})
 UNUSABLE = {
     "21": (np.full((4, 4), 21), "holds"),
     "negative": (np.full((4, 4), -1), "holds"),
@@ -315,6 +317,10 @@ UNUSABLE = {
     "no bytes": (b"", "cannot be read"),
     "no mat": (b"no mat", "cannot be read"),
     "no content": (b"MATLAB 5.0" + bytes(500), "cannot be read"),
+    "a variable twice": (
+        TWICE.getvalue() + TWICE.getvalue()[128:],
+        r"cannot be read \(Duplicate variable [^\n]+$",
+    ),
     "another structure": ({"GTinst": {"Segmentation": np.zeros((3, 3))}}, "cannot be read"),
 }
 

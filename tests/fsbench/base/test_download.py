@@ -63,6 +63,11 @@ def fetch(web: Web, path: Path, retry: RetryPolicy = QUICK) -> bytes:
         (BODY[:1000], {"raw": [(206, HONEST, BODY[1000:])]}, ["bytes=1000-"]),
         (BODY[:1000], {"raw": [(200, HONEST, BODY[1000:])]}, ["bytes=1000-"]),
         (None, {"raw": [(206, HONEST, BODY[1000:])]}, [None, None]),  # nobody asked for a part
+        (None, {"raw": [(302, {"Location": "http://[::1"}, b"")]}, [None, None]),  # to no address
+        *(
+            (None, {"raw": [(200, headers, BODY)]}, [None])
+            for headers in ({"Content-Encoding": "aws-chunked"}, {"Content-Length": "\u00b2"}, {"Content-Length": "-5"})
+        ),
         (None, {"raw": [(200, CHUNKED, b"3e8\r\n" + BODY[:1000] + b"\r\n")]}, [None, None]),  # cut between two chunks
     ],
 )
@@ -86,6 +91,7 @@ def test_a_file_is_whole_whatever_is_there_and_however_the_server_sends_it(
             ({"answers": [status]}, rf"a\.tar was refused: HTTP {status} .*; try again later, or take it by hand", 1)
             for status in (401, 403, 404, 410)
         ),
+        ({"raw": [(302, {"Location": "/a.tar"}, b"")] * 5}, r"refused: HTTP 302 [^\n]* infinite loop\.; expected", 5),
         ({"answers": [500] * 9}, r"cannot download .*: HTTP 500 .*, 3 times", 3),
         ({"break_after": [1000, *[0] * 9]}, r"ended after 1000 of 300000 bytes, 3 times \(1000 bytes are kept", 4),
         (

@@ -4,7 +4,9 @@ Of most kinds one file is written for all readers: that of data sets and answers
 by their shades, and of photos.
 """
 
+import os
 import struct
+import tempfile
 import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -157,6 +159,18 @@ def test_numbers_are_read_as_they_are_stored(tmp_path: Path, name: str, write: C
     write(tmp_path / name, LABELS)
     np.testing.assert_array_equal(read_label_map(tmp_path / name), LABELS)
     np.testing.assert_array_equal(read_mask(tmp_path / name)[0], LABELS)
+
+
+@pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="only Linux has files in memory")
+def test_a_tiff_is_read_where_no_temporary_file_can_be_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Image.fromarray(LABELS).save(tmp_path / "a.tif")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "absent"))
+    np.testing.assert_array_equal(read_label_map(tmp_path / "a.tif"), LABELS)
+
+
+def test_a_plain_pbm_is_read(tmp_path: Path) -> None:
+    (tmp_path / "a.pbm").write_text("P1 4 2\n0 1 1 0\n1 0 0 1\n")
+    np.testing.assert_array_equal(read_label_map(tmp_path / "a.pbm"), [[1, 0, 0, 1], [0, 1, 1, 0]])
 
 
 @pytest.mark.parametrize("bits", [2, 4])
