@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import fields, is_dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -40,7 +41,7 @@ class Seal:
 
     Args:
         value: a tensor or an array, or groups of them.
-        places: how many numbers, at equal distances, of each in the CPU's memory are compared besides.
+        places: how many numbers, spread over each in the CPU's memory, are compared besides.
     """
 
     def __init__(self, value: Any, places: int = 0):
@@ -62,38 +63,48 @@ class Seal:
 
 
 @contextmanager
-def unchanged(call: str, **given: Any) -> Iterator[None]:
-    """Raise ContractError if what was given is written to within the block; nothing of it is copied in a run.
+def unchanged(call: str, places: int = 0, **given: Any) -> Iterator[None]:
+    """Raise ContractError if what was given is written to within the block; no more than `places` of it are copied.
 
     Args:
         call: whose block it is, for messages.
+        places: see `Seal`.
         given: tensors, or groups of them, by the names of arguments.
     """
-    seals = [*map(Seal, given.values())]
+    seals = [Seal(value, places) for value in given.values()]
     yield
     for name, seal in zip(given, seals, strict=True):
         seal.check(call, f"its argument {name}")
 
 
 def _numbers(tensor: Tensor, places: int) -> Any:
-    """Copy numbers at equal distances of the memory that a tensor lies in, as bytes: NaN equals itself then.
+    """Copy some numbers of the memory that a tensor lies in, as bytes: NaN equals itself then.
 
     With places = -1 they are all of the tensor's own, wherever it is; None where there are none to compare.
     """
+    if tensor.layout != torch.strided or tensor.is_nested or tensor.is_quantized or tensor.is_meta:
+        return None
     if places < 0:
         return tensor.detach().flatten().clone().view(torch.uint8)
     if not places or tensor.device.type != "cpu":
         return None
     count = tensor.untyped_storage().nbytes() // tensor.element_size()
-    step = max(1, count // places)
-    return tensor.detach().as_strided((-(-count // step),), (step,), 0).clone().view(torch.uint8)
+    return tensor.detach().as_strided((count,), (1,), 0)[_chosen(count, places)].view(torch.uint8)
+
+
+@lru_cache(maxsize=64)
+def _chosen(count: int, places: int) -> Tensor:
+    """Return places among `count`: multiples of the golden ratio, for equal distances could all lie in one channel."""
+    if count <= places:
+        return torch.arange(count)
+    return (torch.arange(places).double() * (5**0.5 / 2 - 0.5) % 1 * count).long()
 
 
 def _tensors(value: Any, name: str = "") -> Iterator[tuple[str, Tensor]]:
     """Yield the tensors of a value and the names of the fields and entries that lead to each; arrays as tensors."""
     if isinstance(value, np.ndarray) and value.flags.carray and value.dtype.isnative and value.dtype.char in KINDS:
         value = torch.from_numpy(value)
-    if isinstance(value, Tensor) and value.layout == torch.strided:
+    if isinstance(value, Tensor):
         yield name, value
     elif is_dataclass(value) and not isinstance(value, type):
         for field in fields(value):

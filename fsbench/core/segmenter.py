@@ -356,7 +356,11 @@ class Segmenter(ImageFeatures):
             self.backbone.cache.forget(name)
             self._encoded_together.remove(name)
         name = type(self).__name__
-        with self.backbone.cache.unchanged(name), unchanged(name, episode=episode):
+        with (
+            self.backbone.cache.unchanged(name),
+            unchanged(name, episode=episode),
+            unchanged(name, PLACES, images=episode.images),  # of which features are kept
+        ):
             if self.nshot_strategy not in ENSEMBLES or episode.support.shape[2] == 1:
                 prediction: Prediction = self(episode)
                 return prediction

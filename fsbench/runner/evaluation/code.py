@@ -6,7 +6,7 @@ import sysconfig
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import partial
-from types import CodeType, FunctionType, MethodType, ModuleType
+from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 from fsbench.base.files import fingerprint
@@ -21,7 +21,7 @@ def code_sha256(model: Any) -> str:
     """Hash the code that runs when an object is called: its own, and all functions and classes of its user's it names.
 
     Numbers and texts that the code names are part of it, and those that the object holds. What else objects hold, such
-    as weights and lists, is not, nor are installed packages.
+    as weights and lists, is not; of what is installed the name is.
     """
     parts: list[str] = []
     left, seen = [model], dict[int, Any]()  # objects, which stay: another would get the number of one that is gone
@@ -45,6 +45,8 @@ def _inside(value: Any) -> Iterator[Any]:
     file = getattr(sys.modules.get(module), "__file__", None)
     is_installed = file is None or file.startswith(INSTALLED) or module.partition(".")[0] == "fsbench"
     is_own = module == "__main__" or not is_installed
+    if isinstance(value, type | FunctionType | BuiltinFunctionType):
+        yield value.__qualname__  # all that is compared of what is installed
     if isinstance(value, CodeType):
         yield from (value.co_code.hex(), value.co_names, value.co_consts)
     elif isinstance(value, type):

@@ -62,6 +62,36 @@ def test_writes_that_torch_does_not_count_are_found_where_numbers_are_compared(w
     assert changed(seals[0]) is None and changed(seals[1]) == ""
 
 
+PARTS = {
+    "half of the rows": lambda array: array[..., array.shape[-2] // 2 :, :],
+    "half of the columns": lambda array: array[..., array.shape[-1] // 2 :],
+    "every other channel": lambda array: array[..., 1::2],
+}
+
+
+@pytest.mark.parametrize("part", PARTS.values(), ids=PARTS)
+@pytest.mark.parametrize("shape", [(256, 16, 16), (64, 384), (1025, 384)], ids=str)
+def test_the_compared_numbers_lie_in_all_rows_and_columns(shape, part):
+    kept = torch.ones(shape)
+    seal = Seal(kept, PLACES)
+    part(kept.numpy())[:] = -1
+    assert changed(seal) == ""
+
+
+def test_tensors_without_numbers_to_compare_are_watched_by_their_writes():
+    kept = [
+        torch.eye(3).to_sparse(),
+        torch.nested.nested_tensor([torch.ones(2), torch.ones(3)]),
+        torch.ones(3).to("meta"),
+    ]
+    for one in kept:
+        with whole_contents():
+            seal = Seal(one)
+        assert changed(seal) is None
+        one.mul_(2)
+        assert changed(seal) == ""
+
+
 @pytest.mark.parametrize("is_inference", [False, True])
 def test_every_number_is_compared_where_all_contents_are(is_inference):
     with torch.inference_mode(is_inference):

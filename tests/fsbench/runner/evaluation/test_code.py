@@ -80,6 +80,12 @@ def test_what_is_installed_or_held_in_arrays_is_not_looked_at():
     assert code_sha256(closes_over(1)) != code_sha256(closes_over(2))
 
 
+@pytest.mark.parametrize(("one", "other"), [(len, max), (subprocess.run, subprocess.call), (np.float32, np.float64)])
+def test_installed_code_is_compared_by_its_name(one, other):
+    assert code_sha256(lambda episode: one(episode)) != code_sha256(lambda episode: other(episode))
+    assert code_sha256(one) != code_sha256(other)
+
+
 def test_it_is_the_same_in_another_process():
     program = f"from {__name__} import *\nprint(*(digest(BEFORE, model) for model in MODELS))"
     there = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
