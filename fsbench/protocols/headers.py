@@ -405,7 +405,9 @@ HEADER: Mapping[str, Statement[Tested]] = {
         "the protocol; novel_ids and run_lengths, which such tests have beside, the supports of the episodes",
         _all_classes,
     ),
-    "requested": Statement("the number of episodes", _requested),
+    "requested": Statement(
+        "the number of episodes; where a list may be shorter, tables say how many are there", _requested
+    ),
     "official_episodes": Statement(
         "the protocol's number, where it is the same for all lists, or these are official ones", _official_episodes
     ),
