@@ -30,7 +30,7 @@ def warnings(records: Sequence[Record]) -> list[str]:
         *([_undefined(undefined)] if undefined else []),
         *_by_methods(records, _run_warnings),
         *header_warnings(records[0].header),
-        *_shorter(records),
+        *shorter(records),
         *records[0].protocol.rule_warnings(records[0].header),
         *_by_methods(records, _remarks),
     ]
@@ -105,7 +105,7 @@ def header_warnings(header: Header) -> list[str]:
     return lines
 
 
-def _shorter(records: Sequence[Record]) -> list[str]:
+def shorter(records: Sequence[Record]) -> list[str]:
     """Say of which folds fewer episodes are there than were asked for, as where a list ends before."""
     headers = {record.header.fold: record.header for record in records}
     return [

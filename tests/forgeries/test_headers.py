@@ -22,7 +22,7 @@ from fsbench.datamodules.datasets.pascal import Pascal, Pascal10, PascalAll
 from fsbench.datamodules.datasets.suim import Suim
 from fsbench.protocols.headers import HEADER
 from fsbench.protocols.reading import load_protocol, read_checked_manifest
-from fsbench.records.description import notes
+from fsbench.records.description import notes, shorter
 from fsbench.records.grouping import variants
 from fsbench.records.record import Record
 from fsbench.runner.exchange.bundle import write_bundle
@@ -245,6 +245,13 @@ def test_a_method_with_the_name_of_a_line_of_ours_is_quoted(honest_run, name):
     record = changed(honest_run, {"method": {"name": name}})
     assert list(variants([record])) == [f"'{name}'"]
     assert list(variants([honest_run])) == [honest_run.run.identity.method.name]
+
+
+def test_a_test_with_fewer_episodes_than_asked_for_says_so(honest_run):
+    named = Record(honest_run.path, honest_run.run)
+    vars(named).update(header=honest_run.header.model_copy(update={"requested": 1000}))
+    assert shorter([honest_run]) == []
+    assert shorter([named]) == ["fold 0 has 6 of the 1000 episodes that were asked for"]
 
 
 def test_a_published_name_shows_nothing_of_the_data(honest_run):
