@@ -127,6 +127,8 @@ def name_fault(name: str) -> str:
     """
     if "/" in name or "\\" in name or name.strip(". ") == "":
         return "is a path"
+    if "·" in name:
+        return "has a ·, which parts the words of a title"
     return "" if name.isprintable() and name == name.strip() else "has characters that do not print, or spaces around"
 
 

@@ -14,8 +14,9 @@ from fsbench.base.statements import Statement, contradicted
 from fsbench.data.episodes.episode import ClassificationEpisode, Episode
 from fsbench.data.episodes.manifest import Header, Manifest
 from fsbench.data.episodes.settings import SETTINGS, SIZE_BINS
-from fsbench.data.published import PUBLISHED, Published, checksums, name_fault
+from fsbench.data.published import PUBLISHED, Published, checksums, own_name_fault, published_names
 from fsbench.data.volumes import is_slice
+from fsbench.protocols.conditions import ATLAS_NAMES
 from fsbench.protocols.draws.draw import Draw
 from fsbench.protocols.draws.fscs import AUGMENTED
 from fsbench.protocols.protocol import Protocol
@@ -95,8 +96,9 @@ def _version(by: Tested) -> Iterator[str]:
 
 
 def _dataset(by: Tested) -> Iterator[str]:
-    if fault := name_fault(by.header.dataset):
-        yield f"dataset is {by.header.dataset[:60]!r}, which {fault}"
+    name = by.header.dataset
+    if fault := "" if name in published_names() else own_name_fault(name, tuple(ATLAS_NAMES.values())):
+        yield f"dataset is {name[:60]!r}, which {fault}"
 
 
 def _fold(by: Tested) -> Iterator[str]:
@@ -247,13 +249,18 @@ def _base_and_novel(by: Tested) -> Iterator[str]:
 def _requested(by: Tested) -> Iterator[str]:
     header, number = by.header, len(by.manifest.official_episodes)
     may_be_shorter = by.draw is None or by.draw.may_be_shorter or header.setting in SIZE_BINS
+    may_be_shorter = may_be_shorter and header.episodes is not None  # so that tables can say it
     if header.requested < number or (header.requested > number and not may_be_shorter):
         yield f"requested is {header.requested}, and {number} episodes are there"
 
 
 def _official_episodes(by: Tested) -> Iterator[str]:
     header = by.header
-    fixed = None if by.draw is None else by.draw.fixed_episode_count(header.dataset)
+    if by.draw is None:
+        return
+    lists = (one for one in checksums(header.dataset).values() if one.sha256_ordered == header.lists_sha256)
+    known = next((by.draw.episode_count(header.dataset, one.pairs) for one in lists), None)
+    fixed = by.draw.fixed_episode_count(header.dataset) or known
     if fixed is not None and header.official_episodes != fixed:
         yield f"official_episodes is {header.official_episodes}, and the protocol {header.protocol} has {fixed}"
 
@@ -398,8 +405,12 @@ HEADER: Mapping[str, Statement[Tested]] = {
         "the protocol; novel_ids and run_lengths, which such tests have beside, the supports of the episodes",
         _all_classes,
     ),
-    "requested": Statement("the number of episodes", _requested),
-    "official_episodes": Statement("the protocol's number, where it is the same for all lists", _official_episodes),
+    "requested": Statement(
+        "the number of episodes; where a list may be shorter, tables say how many are there", _requested
+    ),
+    "official_episodes": Statement(
+        "the protocol's number, where it is the same for all lists, or these are official ones", _official_episodes
+    ),
     "episodes": Statement("the number of episodes", _episodes),
     "class_ids": Statement("the classes of episodes and queries, and the published fold", _class_ids),
     "class_names": Statement("class_ids; the names themselves where the data are at hand", _class_names),

@@ -30,6 +30,7 @@ def warnings(records: Sequence[Record]) -> list[str]:
         *([_undefined(undefined)] if undefined else []),
         *_by_methods(records, _run_warnings),
         *header_warnings(records[0].header),
+        *shorter(records),
         *records[0].protocol.rule_warnings(records[0].header),
         *_by_methods(records, _remarks),
     ]
@@ -49,7 +50,8 @@ def notes(records: Sequence[Record]) -> list[str]:
     if dropped:
         names = [dropped[number] for number in sorted(dropped)]
         lines.append(f"classes left out because they have too few images (DROP_SMALL): {', '.join(printed(names))}")
-    lines.append(f"image lists: {LISTS.get(str(header.lists), header.lists)}{_unproved(header)}")
+    lists = header.lists if _ORIGINS.issuperset(header.lists.split(", ")) else f"{header.lists!r}, as the record says"
+    lines.append(f"image lists: {LISTS.get(lists, lists)}{_unproved(header)}")
     return list(dict.fromkeys(lines))
 
 
@@ -60,6 +62,8 @@ def all_notes(records: Sequence[Record]) -> list[str]:
 
 LISTS = {"derived": "made by a rule of fsbench, not the authors' own"}
 """Source of image lists, as a header has it -> in words, where the word does not say it."""
+_ORIGINS = {"official", "unverified", "derived", "official set in another order", "given", "incomplete"}
+"""Words of the suite for it; others may be anybody's."""
 
 
 def _unproved(header: Header) -> str:
@@ -99,6 +103,16 @@ def header_warnings(header: Header) -> list[str]:
             "no result of the protocol"
         )
     return lines
+
+
+def shorter(records: Sequence[Record]) -> list[str]:
+    """Say of which folds fewer episodes are there than were asked for, as where a list ends before."""
+    headers = {record.header.fold: record.header for record in records}
+    return [
+        f"fold {fold} has {header.episodes} of the {header.requested} episodes that were asked for"
+        for fold, header in sorted(headers.items())
+        if header.episodes is not None and header.episodes < header.requested
+    ]
 
 
 def _dropped_classes(record: Record) -> dict[int, str]:

@@ -282,7 +282,7 @@ def _words(key: str, value: Any) -> str:
 
 
 def _label(method: str, words: list[str]) -> str:
-    if is_trivial(method) or not method.isprintable() or _LINE_OF_OURS.search(method):
+    if is_trivial(method) or not method.isprintable() or method != method.strip() or _LINE_OF_OURS.search(method):
         method = f"'{method}'"  # no name makes a run a line of the suite's own, such as an answer that needs no model
     return f"{method} ({', '.join(words)})" if words else method
 

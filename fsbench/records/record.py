@@ -256,6 +256,6 @@ def finished_records(folders: Iterable[Path]) -> tuple[list[Record], list[str]]:
 
 def _difference(first: Run, second: Run) -> str:
     """Name what tells two records of one run apart; empty of copies."""
-    if first.counts_sha256 != second.counts_sha256:
+    if first.counted != second.counted:
         return "counts"
     return "settings" if first.identity != second.identity else ""

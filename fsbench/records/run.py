@@ -370,6 +370,11 @@ class Run(RunFacts):
     columns_sha256: dict[Name, Name]
     truth_sha256: Name
 
+    @property
+    def counted(self) -> str:
+        """Hash of all that was counted: whole numbers, real ones, and the truth."""
+        return fingerprint([self.counts_sha256, self.columns_sha256, self.truth_sha256])
+
 
 def run_name(words: str) -> str:
     """Return words as the name of a run, which may be in a bundle: of other characters dashes are left.

@@ -106,8 +106,9 @@ def _answers(by: StatedRun) -> Iterator[str]:
 def _origin(by: StatedRun) -> Iterator[str]:
     """Hold the origin of weights against the training among the settings."""
     settings, origin = by.run.identity.training or {}, by.run.weights.origin
-    if by.run.handed_in is not None:
-        yield from _differs("the origin of the weights", origin, None, "of answers that were handed in it is")
+    if (origin is None) != (by.run.handed_in is not None):
+        whose = "a run of a method" if origin is None else "answers that were handed in"
+        yield f"the origin of the weights is {origin}, and these are {whose}"
     trains, loads = settings.keys() & {"max_epochs", "batch_size"}, "checkpoint_sha256" in settings
     if origin == UNTRAINED and (trains or loads):
         yield "nothing was trained, and its settings have a training"
@@ -118,12 +119,12 @@ def _origin(by: StatedRun) -> Iterator[str]:
 
 
 def _training(name: str) -> Contradicted:
-    """Hold an entry of the training against the identity, where the run trained."""
+    """Hold an entry of the training against the identity, where the run trained: it has to be there."""
 
     def of_run(by: StatedRun) -> Iterator[str]:
         training, identity = by.run.weights.training, by.run.identity.as_json()
-        if by.run.weights.origin == TRAINED_HERE and training is not None and name in training.model_fields_set:
-            stated, follows = getattr(training, name), identity.get("training" if name == "settings" else name)
+        if by.run.weights.origin == TRAINED_HERE:
+            stated, follows = getattr(training, name, None), identity.get("training" if name == "settings" else name)
             if stated != follows and str(stated) != str(follows):  # a precision may be 32 or "32"
                 yield f"{name} of the training is not that of the run, which trained"
 
@@ -137,8 +138,9 @@ def _checkpoint(by: StatedRun) -> Iterator[str]:
 
 
 def _told(by: StatedRun) -> Iterator[str]:
-    if by.run.told is not None and by.run.handed_in is not None:
-        yield "it knows what the method was told, and its answers were handed in"
+    if (by.run.told is None) == (by.run.handed_in is None):
+        knows, were = ("does not know", "run here") if by.run.told is None else ("knows", "handed in")
+        yield f"it {knows} what the method was told, and its answers were {were}"
 
 
 def _labelled_images(by: StatedRun) -> Iterator[str]:
@@ -273,7 +275,7 @@ STATEMENTS: Mapping[str, Statement[StatedRun]] = {
     "identity.kept_support": Statement("a share above 0 and at most 1"),
     "checkpoint_sha256": Statement("the checkpoint in the identity", _checkpoint),
     "checkpoint_variant": Statement(_LIST),
-    "weights.origin": Statement("the training in the identity", _origin),
+    "weights.origin": Statement("the training in the identity, and whether answers were handed in", _origin),
     "weights.training.image_size": Statement("the identity, where the run trained", _training("image_size")),
     "weights.training.precision": Statement("the identity, where the run trained", _training("precision")),
     "weights.training.tf32": Statement("the identity, where the run trained", _training("tf32")),
@@ -286,7 +288,7 @@ STATEMENTS: Mapping[str, Statement[StatedRun]] = {
     "weights.trained_on.fold": Statement("believed: the checkpoint said so"),
     "weights.trained_on.protocol": Statement("believed: the checkpoint said so"),
     "weights.trained_on.classes": Statement("believed: the checkpoint said so"),
-    "told.supervision": Statement(_LIST + "; that answers were not handed in", _told),
+    "told.supervision": Statement(_LIST + "; whether answers were handed in, of which alone nobody knows it", _told),
     "told.saw_test_classes": Statement(_LIST),
     "told.labelled_images": Statement("the adaptation in the identity", _labelled_images),
     "handed_in.answers_sha256": Statement("the identity", _answers),

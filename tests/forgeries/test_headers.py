@@ -22,7 +22,7 @@ from fsbench.datamodules.datasets.pascal import Pascal, Pascal10, PascalAll
 from fsbench.datamodules.datasets.suim import Suim
 from fsbench.protocols.headers import HEADER
 from fsbench.protocols.reading import load_protocol, read_checked_manifest
-from fsbench.records.description import notes
+from fsbench.records.description import notes, shorter
 from fsbench.records.grouping import variants
 from fsbench.records.record import Record
 from fsbench.runner.exchange.bundle import write_bundle
@@ -34,6 +34,7 @@ FSCS = {"protocol": "fscs", "way": 2, "episodes": 6, "draws": 2}
 PFENET = {"protocol": "pfenet", "episodes": 6}
 PRESENCE = {"protocol": "presence", "episodes": 6}
 AUGMENTED = {"protocol": "fscs", "setting": "fully_augmented", "way": 2, "episodes": 6}
+SMALL = {"protocol": "fscs", "setting": "0-15", "episodes": 6}
 GFSS = {"protocol": "gfss"}
 FORT = {"dataset": "imagefolder", "way": 2, "episodes": 3}
 PASCAL = {"pascal": "hsnet-fold1-1way1shot-original.jsonl.gz"}
@@ -54,6 +55,9 @@ FORGERIES = [
     (FSCS, {"version": 2}, None, "version is 2, and the protocol fscs is of version 1 here"),
     (FSCS, {"dataset": "../x"}, None, "dataset is '../x', which is a path"),
     (FSCS, {"dataset": "a\x1b[2J"}, None, "which has characters that do not print"),
+    (FSCS, {"dataset": "PASCAL"}, None, "which is the name of the published data set pascal"),
+    (FSCS, {"dataset": "COCO-20i"}, None, "which is the name of the published data set COCO-20i"),
+    (FSCS, {"dataset": "pascal · official"}, None, "which has a ·, which parts the words of a title"),
     (FSCS, {"fold": 7}, None, "fold is 7, and the folds are 0 to 1"),
     (FSCS, {"folds": 0}, None, "fold is 0, and the folds are 0 to -1"),
     (PASCAL, {"folds": 2}, None, "folds is 2, and pascal has 4"),
@@ -83,6 +87,7 @@ FORGERIES = [
     (GFSS, {"novel_ids": []}, None, "novel_ids are [], and episodes have supports of 1, 2, 3"),
     (GFSS, {"run_lengths": [6]}, None, "run_lengths are [6], and "),
     (FSCS, {"requested": 1000}, None, "requested is 1000, and 6 episodes are there"),
+    (SMALL, {"requested": 1000, "episodes": None}, None, "requested is 1000, and 6 episodes are there"),
     (FSCS, {"requested": 5}, None, "requested is 5, and 6 episodes are there"),
     (FSCS, {"official_episodes": 6}, None, "official_episodes is 6, and the protocol fscs has 1000"),
     (FSCS, {"episodes": 1000}, None, "episodes is 1000, and 6 are there"),
@@ -235,11 +240,18 @@ def test_a_data_set_of_ones_own_has_a_name_of_its_own(tmp_path):
         assert words in str(refused.value) and "expected a name of its own" in str(refused.value)
 
 
-@pytest.mark.parametrize("name", ["(best without a model)", "m [handed in]", "m — mean", "a\nb"])
+@pytest.mark.parametrize("name", ["(best without a model)", "m [handed in]", "m — mean", "a\nb", " m"])
 def test_a_method_with_the_name_of_a_line_of_ours_is_quoted(honest_run, name):
     record = changed(honest_run, {"method": {"name": name}})
     assert list(variants([record])) == [f"'{name}'"]
     assert list(variants([honest_run])) == [honest_run.run.identity.method.name]
+
+
+def test_a_test_with_fewer_episodes_than_asked_for_says_so(honest_run):
+    named = Record(honest_run.path, honest_run.run)
+    vars(named).update(header=honest_run.header.model_copy(update={"requested": 1000}))
+    assert shorter([honest_run]) == []
+    assert shorter([named]) == ["fold 0 has 6 of the 1000 episodes that were asked for"]
 
 
 def test_a_published_name_shows_nothing_of_the_data(honest_run):

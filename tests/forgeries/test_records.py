@@ -8,6 +8,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, get_args
 
+import polars as pl
 import pytest
 
 from fsbench.base.errors import RecordError
@@ -16,6 +17,7 @@ from fsbench.cli.main import main
 from fsbench.protocols.kit.answers import Answers, AnswersError, read_kit_folder
 from fsbench.records.card import STATEMENTS as CARD
 from fsbench.records.card import Card, check_card
+from fsbench.records.counts import hashes
 from fsbench.records.record import Record, read_record
 from fsbench.records.run import Entries, Identity, Run
 from fsbench.records.statements import STATEMENTS
@@ -101,7 +103,13 @@ FORGED: dict[str, tuple[Callable[[Values], None], str]] = {
     "supervision": (has(told={"supervision": ["magic"]}), "expected 'masks', 'boxes', 'points'"),
     "seen classes": (has(told={"saw_test_classes": "never"}), "told.saw_test_classes is 'never'"),
     "told images": (has(told={"labelled_images": 5}), "5 labelled images a class were told, and its settings have no"),
-    "handed in": (has(handed_in={"answers_sha256": HASH}), "the origin of the weights is nothing trained, and of"),
+    "handed in": (has(handed_in={"answers_sha256": HASH}), "nothing trained, and these are answers that were"),
+    "not handed in": (has(weights={"origin": None}), "the origin of the weights is None, and these are a run of"),
+    "kept silent": (lambda run: run.pop("told"), "it does not know what the method was told, and its answers were run"),
+    "no training": (
+        both(is_run_with(training=TRAINED | {"validation": "novel"}), has(weights={"origin": "trained here"})),
+        "settings of the training is not that of the run",
+    ),
     "answers": (is_run_with(answers_sha256=HASH), "the hash of the answers is None, and in the identity it is 000"),
     "asked alone": (has(asked_alone=25), "25 episodes were asked alone, and there are 24"),
     "presence": (has(presence="by luck"), "the rule of presence is 'by luck', expected predicted or any_pixel"),
@@ -186,11 +194,15 @@ def test_one_fold_under_several_numbers_is_no_mean(honest, tmp_path, capsys):
     assert main(["verify", str(bundle)]) == 1 and "said to be folds 0 and 1" in capsys.readouterr().out
 
 
-def test_two_bundles_of_one_run_with_other_counts_are_both_refused(blocks_folder, tmp_path, capsys):
+@pytest.mark.parametrize("column", ["tp", "rom"])
+def test_two_bundles_of_one_run_with_other_counts_are_both_refused(blocks_folder, tmp_path, capsys, column):
     make = record_maker(blocks_folder, tmp_path)
     (tmp_path / "bundles").mkdir()
-    for name, quality in (("first", 2), ("second", 3)):
-        record = rewrite(make("mine", 0, quality), id="mine")  # equal settings
+    for name, quality, share in (("first", 2, 1.0), ("second", 3 if column == "tp" else 2, 0.5)):
+        record = make("mine", 0, quality)
+        frame = record.every_episode.with_columns(pl.col("rom") * share)
+        frame.write_parquet(record.path / "episodes.parquet")
+        record = rewrite(record, id="mine", **hashes(frame))  # equal settings
         run = record.run.model_copy(update={"id": f"mine-{record.run.identity.digits}"})
         (record.path / "run.json").write_text(json.dumps(run.as_json()))
         file = tmp_path / f"bundles/{name}.fsb"

@@ -13,7 +13,7 @@ from fsbench.base.errors import RecordError
 from fsbench.data.episodes.manifest import Header, read_manifest
 from fsbench.records.counts import hashes
 from fsbench.records.record import Record
-from fsbench.records.run import TRAINED_HERE, UNTRAINED, Run
+from fsbench.records.run import OTHER_RUN, TRAINED_HERE, UNTRAINED, Run
 from fsbench.records.writing import write_files
 from fsbench.scores.count_table import QUERIES, SUPPORTS
 
@@ -58,7 +58,7 @@ def usual_weights(identity: dict[str, Any]) -> dict[str, Any]:
     """Return the weights of a run with this identity: trained here, untrained, or a checkpoint that tells nothing."""
     settings = identity["training"] or {}
     if "checkpoint_sha256" in settings:
-        return {"origin": None, "training": None}
+        return {"origin": OTHER_RUN, "training": None}
     if "max_epochs" not in settings:  # None, or what a method is calibrated on
         return {"origin": UNTRAINED, "training": None}
     numbers = {name: identity[name] for name in ("image_size", "precision", "tf32") if name in identity}

@@ -29,7 +29,7 @@ class RunResult:
     @property
     def key(self) -> tuple[str, str]:
         """The id of the run and the hash of its counts: equal of copies of one run alone."""
-        return self.record.run.id, self.record.run.counts_sha256
+        return self.record.run.id, self.record.run.counted
 
     @property
     def test_files(self) -> tuple[str | None, ...] | None:

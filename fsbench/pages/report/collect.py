@@ -14,7 +14,7 @@ from fsbench.pages.report.episodes import FoldEpisodes, episodes_by_fold
 from fsbench.pages.report.matrix import compare_study
 from fsbench.protocols.protocol import Protocol
 from fsbench.protocols.reading import metric_named, protocol_of
-from fsbench.records.description import header_warnings
+from fsbench.records.description import header_warnings, shorter
 from fsbench.records.grouping import comparable, fold_of, names_of_tests, runs_by_fold, variants
 from fsbench.records.record import Record, find_distinct_records
 from fsbench.results.comparison.compare import Comparison
@@ -78,7 +78,7 @@ class Study:
     @property
     def warnings(self) -> list[str]:
         """Why the figures are no result of the protocol, or less sure than they look; empty where they are."""
-        return header_warnings(self.records[0].header)
+        return [*header_warnings(self.records[0].header), *shorter(self.records)]
 
     @property
     def shown_scores(self) -> dict[str, dict[str, Estimate]]:
