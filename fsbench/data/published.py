@@ -15,7 +15,7 @@ from fsbench.base.plugins import named_files, named_objects
 
 CHECKSUMS = Path(__file__).parents[1] / "datamodules/datasets"
 """Folder of the data sets: beside `<name>.py` with the class is `<name>.official.csv` where lists are official."""
-_OWN = ("demo", "demo-cls", "folder", "imagefolder")
+OWN = ("demo", "demo-cls", "folder", "imagefolder")
 """Data sets of the suite that nobody published."""
 
 
@@ -116,7 +116,7 @@ PUBLISHED: Mapping[str, Published] = {
 def published_names() -> set[str]:
     """Return the names of published data sets, of fsbench and of installed packages."""
     files = {name.partition(".")[0] for name in named_files("data", CONFIGS)}
-    return (PUBLISHED.keys() | files | named_objects("data").keys()).difference(_OWN)
+    return (PUBLISHED.keys() | files | named_objects("data").keys()).difference(OWN)
 
 
 def name_fault(name: str) -> str:

@@ -14,7 +14,7 @@ from fsbench.base.statements import Statement, contradicted
 from fsbench.data.episodes.episode import ClassificationEpisode, Episode
 from fsbench.data.episodes.manifest import Header, Manifest
 from fsbench.data.episodes.settings import SETTINGS, SIZE_BINS
-from fsbench.data.published import PUBLISHED, Published, checksums, own_name_fault, published_names
+from fsbench.data.published import OWN, PUBLISHED, Published, checksums, own_name_fault, published_names
 from fsbench.data.volumes import is_slice
 from fsbench.protocols.conditions import ATLAS_NAMES
 from fsbench.protocols.draws.draw import Draw
@@ -97,7 +97,8 @@ def _version(by: Tested) -> Iterator[str]:
 
 def _dataset(by: Tested) -> Iterator[str]:
     name = by.header.dataset
-    if fault := "" if name in published_names() else own_name_fault(name, tuple(ATLAS_NAMES.values())):
+    is_known = name in OWN or name in PUBLISHED or name in published_names()
+    if not is_known and (fault := own_name_fault(name, tuple(ATLAS_NAMES.values()))):
         yield f"dataset is {name[:60]!r}, which {fault}"
 
 

@@ -42,7 +42,8 @@ def write_study(
             method = {"name": name} | ({"variant": setting[:-1]} if setting else {})
             identity = {
                 "method": method, "backbone": {"name": "dinov2_vits14", "weights": "official"}, "fold": fold,
-                "dataset": {"name": "coco"}, "seed": 0, "manifest_sha256": manifest.sha256, "training": {"epochs": 80},
+                "dataset": {"name": manifest.header.dataset}, "seed": 0, "manifest_sha256": manifest.sha256,
+                "training": {"epochs": 80},
             }  # fmt: skip
             cost = {
                 "trainable_parameters": 20_000 * (number + 1), "total_parameters": 22_000_000 + 20_000 * (number + 1),
