@@ -251,8 +251,6 @@ def test_a_key_that_stands_twice_is_refused_in_answers_and_kits(tmp_path):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda outcome: outcome["scores"].update(mIoU=99.0), "by the counts of its answers, and 99.0 among"),
-        (lambda outcome: outcome["scores"].update(glory=1.0), "it has a score 'glory', which its answers do not have"),
         (lambda outcome: outcome["answers"][0]["slots"][1].__setitem__(3, 1), "pixels are counted, and its mask has"),
     ],
 )  # fmt: skip

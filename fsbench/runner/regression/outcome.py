@@ -124,15 +124,6 @@ def score_answers(identity: dict[str, Any], answers: list[CaseEpisode], names: I
     return scores | {f"validation {name}": value for name, value in validation.compute().items()}
 
 
-def _scores(outcome: Outcome) -> Iterator[str]:
-    follow = score_answers(outcome.identity, outcome.answers, outcome.scores)
-    for name, stated in outcome.scores.items():
-        if name not in follow:
-            yield f"it has a score {name[:100]!r}, which its answers do not have"
-        elif not np.isclose(stated, follow[name], rtol=1e-9, atol=1e-6, equal_nan=True):
-            yield f"{name} is {follow[name]:.4f} by the counts of its answers, and {stated} among its scores"
-
-
 def _answers(outcome: Outcome) -> Iterator[str]:
     if not outcome.answers:
         yield "there are no answers"
@@ -154,7 +145,7 @@ STATEMENTS: Mapping[str, Statement[Outcome]] = {
     "made_with": Statement("believed: what a machine said of itself"),
     "losses": Statement("believed until the case is run again"),
     "answers": Statement("the masks, whose pixels are those that are counted; else the case as it is run", _answers),
-    "scores": Statement("the counts of the answers, of which they are computed again", _scores),
+    "scores": Statement("the counts of the answers, of which a comparison computes them again and says what moved"),
 }
 """Entry of an accepted outcome -> what it is held against."""
 

@@ -14,12 +14,12 @@ from fsbench.base.errors import DataError
 from fsbench.cli.main import main
 from fsbench.data.dataset import pairs_sha256
 from fsbench.data.episodes.settings import SIZE_BINS
+from fsbench.data.published import Checksum
 from fsbench.datamodules.check.lists import split_list
 from fsbench.datamodules.check.media import whole_photo
 from fsbench.datamodules.datasets import pascal as pascal_module
 from fsbench.datamodules.datasets.pascal import Pascal
 from fsbench.datamodules.lists import official as official_lists
-from fsbench.datamodules.lists.official import Checksum
 from tests.datamodules.builders import blocks, save_coco, save_names, save_pairs
 from tests.datamodules.datasets.test_fss1000 import NAMES, lists, save_class  # noqa: F401
 

@@ -33,7 +33,7 @@ def few_lists(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     writer.writeheader()
     writer.writerows(rows)
     (tmp_path / "pascal.list_files.csv").write_text(text.getvalue())
-    monkeypatch.setattr(list_module, "DATASETS", tmp_path)
+    monkeypatch.setattr(list_module, "CHECKSUMS", tmp_path)
     list_files.cache_clear()
     return source
 

@@ -99,7 +99,6 @@ def test_why_not(official, reported):
         ({"trained": False}, ["the method was trained, and the paper's is not"]),
         # weights that tell less
         ({"origin": None}, ["choice of the checkpoint not recorded", "validation episodes not recorded"]),
-        ({"origin": None, "training": {"checkpoint_sha256": "0"}}, ["checkpoint's origin not recorded"]),
         ({"origin": None, "identity": {"training": None}}, ["nothing was trained"]),
         ({"identity": {"image_size": 400, "tf32": True, "precision": "16"}, "training": {"max_epochs": 1}},
          ["image size 400 instead of 700", "precision 16-mixed instead of 32-true", "TF32 on instead of off",

@@ -23,7 +23,7 @@ from fsbench.results.studies.sweep.objects import object_tables
 from fsbench.results.studies.sweep.plot import panels, plot_panel
 from fsbench.scores.estimate import differences
 from tests.fsbench.pages.report.studies import write_study
-from tests.fsbench.runs import changed, rewrite, written
+from tests.fsbench.runs import changed, written
 
 
 @pytest.fixture(scope="module")
@@ -31,8 +31,7 @@ def records(tmp_path_factory):
     """Runs of two methods with 1 and 5 shots, and of the first with 20. No test changes them."""
     found, folder = [], tmp_path_factory.mktemp("shots")
     for shot, methods in ((1, {"a": 0.5, "b": 0.4}), (5, {"a": 0.6, "b": 0.7}), (20, {"a": 0.8})):
-        drawn = write_study(folder / str(shot), methods, 1, 4, episodes=30, shot=shot, nested_in=20)
-        found += [rewrite(record, id=f"{record.path.name}-{shot}") for record in drawn]
+        found += write_study(folder / str(shot), methods, 1, 4, episodes=30, shot=shot, nested_in=20)
     return found
 
 

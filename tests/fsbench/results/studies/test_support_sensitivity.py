@@ -41,7 +41,7 @@ def records(tmp_path_factory):
 
     records, runs = [], tmp_path_factory.mktemp("draws")
     for name, factor in (("good", 1.0), ("poor", 0.5)):
-        official = _manifest(0, 4, 8, EPISODES)
+        official = _manifest(0, 4, 8, EPISODES, {})
         episodes = tuple(redraw(episode, np.random.default_rng(episode.index)) for episode in official.episodes)
         official = replace(official, episodes=episodes)
         manifest = with_draws(official, DRAWS, further_draws(official, DRAWS, redraw))
@@ -55,7 +55,8 @@ def records(tmp_path_factory):
             rows += drawn_result(episode, (found, found, truth), True, True).rows()
         identity = {
             "method": {"name": name}, "backbone": {"name": "vit", "weights": "random"}, "fold": 0, "seed": 0,
-            "dataset": {"name": "coco"}, "manifest_sha256": manifest.sha256, "training": None, "draws": DRAWS,
+            "dataset": {"name": official.header.dataset}, "manifest_sha256": manifest.sha256,
+            "training": None, "draws": DRAWS,
         }  # fmt: skip
         run = {"id": folder.name, "identity": identity, "presence": "any_pixel"}
         records.append(written(folder, to_frame(rows, manifest), **run))
