@@ -19,10 +19,18 @@ ALONE = "--data.loading.eval_batch_size=1"
 
 def ranks_of(process: subprocess.Popen[str]) -> list[int]:
     """Return the ids of the processes of a run, rank 0 first, which is the one that was started."""
-    words = Path(f"/proc/{process.pid}/cmdline").read_bytes()
+    words = words_of(process.pid)
     others = children(process.pid, "-m fsbench")
-    # a child that has yet to become another program still has our words
-    return [process.pid, *(other for other in others if Path(f"/proc/{other}/cmdline").read_bytes() != words)]
+    # a child that has yet to become another program still has our words, and one that has ended has none
+    return [process.pid, *(other for other in others if words_of(other) not in (words, b""))]
+
+
+def words_of(process: int) -> bytes:
+    """Return the command line of a process; none of one that has ended."""
+    try:
+        return Path(f"/proc/{process}/cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return b""
 
 
 @pytest.mark.slow(60)
