@@ -7,7 +7,6 @@ and compared. Where no protocol of that name is known, what the episodes alone s
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import groupby
 
 from fsbench.base.plugins import named_objects
 from fsbench.base.statements import Statement, contradicted
@@ -242,9 +241,17 @@ def _base_and_novel(by: Tested) -> Iterator[str]:
     numbers = stated.get("novel_ids")
     if not isinstance(numbers, list) or not novel <= set(numbers) <= set(by.header.class_ids):
         yield f"novel_ids are {str(numbers)[:60]}, and episodes have supports of {_listed(novel)}"
-    runs = [len(list(same)) for _, same in groupby(one.supports for one in entries)]
+    runs: list[int] = []
+    supports, asked = None, set[str]()
+    for one in entries:  # a run asks every query once, with the same supports
+        if one.supports != supports or one.query in asked:
+            runs.append(0)
+            asked.clear()
+        supports = one.supports
+        asked.add(one.query)
+        runs[-1] += 1
     if RUN_LENGTHS in stated and stated[RUN_LENGTHS] != runs and by.header.selection is None:
-        yield f"{RUN_LENGTHS} are {str(stated[RUN_LENGTHS])[:60]}, and {str(runs)[:60]} episodes have the same supports"
+        yield f"{RUN_LENGTHS} are {str(stated[RUN_LENGTHS])[:60]}, and runs of {str(runs)[:60]} episodes follow"
 
 
 def _requested(by: Tested) -> Iterator[str]:

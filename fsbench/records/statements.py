@@ -240,10 +240,10 @@ def _dropped(by: StatedRun) -> Iterator[str]:
         yield f"the class {min(tested)[:100]!r} was left out, and the manifest tests it"
 
 
-_DATA = "believed here; `fsbench verify --data-root` counts again"
+_DATA = "believed here; `fsbench verify` counts again where the data are given"
 _WORDS = "believed: words for readers"
 _MACHINE = "believed: what a machine said of itself"
-_IN_ID = "the hash that ends the id; what it was run with is believed, and `fsbench verify --predict` repeats episodes"
+_IN_ID = "the hash that ends the id; what it was run with is believed, and `fsbench verify` repeats episodes"
 _LIST = "the words that there are"
 
 STATEMENTS: Mapping[str, Statement[StatedRun]] = {
