@@ -50,7 +50,8 @@ def notes(records: Sequence[Record]) -> list[str]:
     if dropped:
         names = [dropped[number] for number in sorted(dropped)]
         lines.append(f"classes left out because they have too few images (DROP_SMALL): {', '.join(printed(names))}")
-    lists = header.lists if _ORIGINS.issuperset(header.lists.split(", ")) else f"{header.lists!r}, as the record says"
+    is_ours = _ORIGINS.issuperset(header.lists.split(", ")) or header.lists.startswith("drawn from ")
+    lists = header.lists if is_ours else f"{header.lists!r}, as the record says"
     lines.append(f"image lists: {LISTS.get(lists, lists)}{_unproved(header)}")
     return list(dict.fromkeys(lines))
 

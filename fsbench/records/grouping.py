@@ -45,28 +45,39 @@ def comparable(records: Iterable[Record]) -> list[list[Record]]:
 def check_folds(group: Iterable[Record]) -> None:
     """Raise RecordError where runs that are said to be of two folds of one test share what no two folds do.
 
-    Folds of a test have other novel classes each. Those of scans, whose classes are the same, have other episodes.
+    Folds of a test have other novel classes each. Those of scans, and of tests of other classes, may have these in
+    common, and where there are few scans some of their episodes as well; but not all folds have the same ones.
     """
-    tested = {(fold_of(record), record.manifest_sha256): record for record in group}
-    for first, other in combinations(tested.values(), 2):
-        if fold_of(first) != fold_of(other) and (shared := _shared(first, other)):
-            error = RecordError(
-                f"{first.path} and {other.path} are said to be folds {fold_of(first)} and {fold_of(other)} of one "
-                f"test, and {shared}, which folds do not share; one of them was changed after it was run; remove it, "
-                "or run that fold again"
-            )
-            error.folder = other.path
-            raise error
+    tested = [*{(fold_of(record), record.manifest_sha256): record for record in group}.values()]
+    of_scans: dict[tuple[int, ...], list[Record]] = {}
+    for record in tested:
+        if record.header.classes != "novel" or record.protocol.draw.draws_slices:
+            of_scans.setdefault(tuple(record.header.class_ids), []).append(record)
+    for same in of_scans.values():
+        others = [one for one in same[1:] if fold_of(one) != fold_of(same[0])]
+        if others and all(_episodes(one) == _episodes(same[0]) for one in others):
+            raise _no_folds(same[0], others[0], "both have the same episodes")
+    for first, other in combinations(tested, 2):
+        if fold_of(first) == fold_of(other) or first.header.classes != "novel" or first.protocol.draw.draws_slices:
+            continue
+        classes = set(first.protocol.draw.novel_classes(first.header))
+        if classes := classes & set(other.protocol.draw.novel_classes(other.header)):
+            raise _no_folds(first, other, f"both test the class {first.header.class_names[str(min(classes))]}")
 
 
-def _shared(first: Record, other: Record) -> str:
-    """Say what two runs share that no two folds of a test do; "" for nothing."""
-    header, draw = first.header, first.protocol.draw
-    if header.classes == "novel" and not draw.draws_slices:
-        classes = set(draw.novel_classes(header)) & set(draw.novel_classes(other.header))
-        return f"both test the class {header.class_names[str(min(classes))]}" if classes else ""
-    episodes = [{(*vars(one).values(),)[1:] for one in run.manifest.episodes} for run in (first, other)]  # no index
-    return "both have the same episodes" if episodes[0] & episodes[1] else ""
+def _episodes(record: Record) -> set[tuple[Any, ...]]:
+    """Return the episodes of a run without their numbers."""
+    return {(*vars(one).values(),)[1:] for one in record.manifest.episodes}
+
+
+def _no_folds(first: Record, other: Record, shared: str) -> RecordError:
+    error = RecordError(
+        f"{first.path} and {other.path} are said to be folds {fold_of(first)} and {fold_of(other)} of one test, and "
+        f"{shared}, which folds do not share; one of them was changed after it was run; remove it, or run that fold "
+        "again"
+    )
+    error.folder = other.path
+    return error
 
 
 def group_key(record: Record, seed: bool = True, without: Collection[str] = ()) -> tuple[Any, ...]:

@@ -22,9 +22,9 @@ def site(shared_make, tmp_path_factory):
         labels = ["boxes"] if name == "two" else ["masks"]
         told = {"supervision": labels, "saw_test_classes": "no"}
         records = []
-        for dataset, quality in (("pascal", first), ("coco", second)):
+        for dataset, quality in (("birds", first), ("boats", second)):
             for fold in (0, 1):
-                record = shared_make("m", fold, quality, shot=1 if dataset == "pascal" else 2)
+                record = shared_make("m", fold, quality, shot=1 if dataset == "birds" else 2)
                 record = changed(record, {"method": {"name": name}})
                 records.append(finished(record, dataset, year, told=told))
         hand_in(f"{number}", records, trials=trials, supervision=labels)
@@ -41,7 +41,7 @@ def test_filters_orders_and_addresses(chromium, site):
         assert shown(page) == ["two", HOSTILE, "one"] and page.locator("output").inner_text() == "3 of 3 rows"
         page.get_by_label("Order by").select_option(index=1)
         assert shown(page) == ["two", "one", HOSTILE]  # groups stay apart
-        page.get_by_label("Data set").select_option("pascal")
+        page.get_by_label("Data set").select_option("birds")
         assert page.locator("#board thead th:visible").count() == 6
         page.get_by_label("Year").select_option("2024")
         assert shown(page) == ["two", HOSTILE]
@@ -49,7 +49,7 @@ def test_filters_orders_and_addresses(chromium, site):
         assert shown(page) == ["two"] and page.locator("output").inner_text() == "1 of 3 rows"
         assert page.locator("#board tr.group:visible").count() == 1
         address = page.url
-        assert "year=2024" in address and "data=pascal" in address and "method=TWO" in address
+        assert "year=2024" in address and "data=birds" in address and "method=TWO" in address
         page.get_by_role("button", name="Show all").click()
         assert len(shown(page)) == 3 and "#" not in page.url
         page.goto("about:blank")
