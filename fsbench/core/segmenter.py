@@ -62,12 +62,13 @@ class Segmenter(ImageFeatures):
     """True for methods whose predictions are made of single objects, see `Prediction.instances`."""
     keeps_instances: bool = False
     """Whether predictions hold these objects; one's own images ask for them."""
+    _sealed: tuple[Seal, ...] = ()
+    """Seals of the states of this episode."""
 
     def __init__(self, backbone: BackboneConfig):
         super().__init__(backbone)
         self._encoded_together: set[str] = set()  # names of images of which the cache may have such features
         self._states: dict[tuple[str, ...], tuple[State, Seal]] = {}
-        self._sealed: list[Seal] = []  # of the states of this episode
 
     # What a method says ---------------------------------------------------------------------------------------------
 
@@ -125,7 +126,7 @@ class Segmenter(ImageFeatures):
     def ask(self, episode: EpisodeBatch) -> tuple[Features, Iterator[Iterator[State]]]:
         """Return the query of an episode, and the supports of each way that has any, computed as they are read."""
         shown = None if episode.support_ways is None else episode.support_ways[0]
-        self._sealed = []
+        self._sealed = ()
         has_support = episode.valid[0].any(1).tolist()
         self.context = Context(
             episode.images.shape[-1],
@@ -153,7 +154,7 @@ class Segmenter(ImageFeatures):
         masks = way.support_labels if self.reads_void else way.support_masks
         for rows, mask in zip(way.support[0, 0].split(1), masks[0, 0].split(1), strict=True):
             state = self._kept_state(way, rows, mask) if self.keeps_states else self._state(way, rows, mask)
-            self._sealed += [Seal(state)] if self.keeps_states or WHOLE.get() else []
+            self._sealed += (Seal(state),) if self.keeps_states or WHOLE.get() else ()
             yield state
 
     def _state(self, way: EpisodeBatch, rows: Tensor, mask: Tensor) -> State:
@@ -359,7 +360,7 @@ class Segmenter(ImageFeatures):
         with (
             self.backbone.cache.unchanged(name),
             unchanged(name, episode=episode),
-            unchanged(name, PLACES, images=episode.images),  # of which features are kept
+            unchanged(name, PLACES, **{"episode.images": episode.images}),  # of which features are kept
         ):
             if self.nshot_strategy not in ENSEMBLES or episode.support.shape[2] == 1:
                 prediction: Prediction = self(episode)
