@@ -250,8 +250,10 @@ def _base_and_novel(by: Tested) -> Iterator[str]:
         supports = one.supports
         asked.add(one.query)
         runs[-1] += 1
-    if RUN_LENGTHS in stated and stated[RUN_LENGTHS] != runs and by.header.selection is None:
-        yield f"{RUN_LENGTHS} are {str(stated[RUN_LENGTHS])[:60]}, and runs of {str(runs)[:60]} episodes follow"
+    lengths = stated.get(RUN_LENGTHS, runs)
+    said = [length for length in lengths if length] if isinstance(lengths, list) else lengths  # a trial may have none
+    if said != runs and by.header.selection is None:
+        yield f"{RUN_LENGTHS} are {str(lengths)[:60]}, and runs of {str(runs)[:60]} episodes follow"
 
 
 def _requested(by: Tested) -> Iterator[str]:
