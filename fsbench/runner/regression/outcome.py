@@ -163,6 +163,7 @@ def read_outcome(path: Path) -> Outcome | None:
         text = path.read_bytes()
         parse_json(text)  # refuses keys that stand twice
         outcome = TypeAdapter(Outcome).validate_json(text, strict=True)
+        score_answers(outcome.identity, outcome.answers)  # which raises where there is nothing to score
         if wrong := next(contradicted(STATEMENTS, outcome), None):
             raise ValueError(wrong)
         return outcome
