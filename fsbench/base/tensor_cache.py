@@ -18,7 +18,7 @@ F = TypeVar("F", bound=Features)
 
 
 class Kept(NamedTuple):
-    """What is kept of a key, and its seal."""
+    """Tensors that the cache keeps of a key, and the seal by which a write to them is found."""
 
     value: Features
     seal: Seal

@@ -28,7 +28,7 @@ _NOT_OFFICIAL = ("draws", "official_sha256", "calibration_ids", "calibration_ima
 
 @dataclass(frozen=True)
 class Tested:
-    """What a header is held against.
+    """A manifest and its protocol, which the manifest's header is held against.
 
     Attributes:
         manifest: the header with its episodes.

@@ -60,7 +60,7 @@ class Record:
 
     @cached_property
     def header(self) -> Header:
-        """What was tested. Raises RecordError as `manifest`: nothing is shown of a header that was not checked."""
+        """Header of the checked manifest: the test. Raises RecordError as `manifest` does."""
         return self.manifest.header
 
     @cached_property

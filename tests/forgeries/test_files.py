@@ -135,7 +135,7 @@ PICTURES: dict[str, tuple[str, bytes, str]] = {
         "found marker 0xd1 instead of RST0"),
     "an early end, named otherwise": ("a.png", PHOTO[: len(PHOTO) // 2] + b"\xff\xd9", "Corrupt JPEG data: premature"),
 }  # fmt: skip
-"""What a picture file says otherwise than it holds -> its name, its content, and what readers say."""
+"""A statement of a picture file that its content contradicts -> its name, its content, and what readers say."""
 PHOTO_READERS = (read_pixels, read_photo, lambda path: read_photo(path.read_bytes(), path.name))
 LABEL_READERS = (read_label_map, read_mask, picture_header)
 
@@ -212,7 +212,7 @@ WEIGHTS: dict[str, tuple[str, Callable[[], Tensor], str]] = {
     "a count of floats": ("1.num_batches_tracked", lambda: torch.tensor(0.5), "torch.float32 instead of torch.int64"),
     "a count of bits": ("1.num_batches_tracked", lambda: torch.tensor(True), "torch.bool instead of torch.int64"),
 }  # fmt: skip
-"""What stands for the weights of a network -> the tensor's name, itself, and what readers say."""
+"""A tensor of another kind in place of weights -> the tensor's name, itself, and what readers say."""
 
 
 @pytest.mark.filterwarnings("ignore:.*(Sparse CSR|quantize_per_tensor):UserWarning")
