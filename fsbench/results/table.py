@@ -1,0 +1,145 @@
+"""A table as values: columns that say what their figures are, lines of cells, and words around them.
+
+Nothing here is text of a figure: `fsbench.results.sheets` writes tables, one file for each format.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal
+
+from fsbench.scores.estimate import Estimate
+
+Place = Literal["best", "second", ""]
+"""Place of a figure in its column, among the lines that it is ranked with."""
+
+
+class Form(StrEnum):
+    """How the cells of a column are written."""
+
+    NAME = "name"
+    """Words that a narrow text may shorten, such as a method with its settings."""
+    WORDS = "words"
+    SCORE = "score"
+    """A score, with the digits of the column's metric."""
+    INTERVAL = "interval"
+    """The 95 % interval of a score, without the score."""
+    FIGURE = "figure"
+    """A score and its interval."""
+    DIFFERENCE = "difference"
+    """A signed difference and its interval."""
+    P = "p"
+    """A p-value, with a star where it tells two methods apart."""
+    COUNT = "count"
+    """A whole number, by thousands."""
+    NUMBER = "number"
+    """A number with `Column.digits` digits after the point."""
+    SHARE = "share"
+    """A share of 1, as percent."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table.
+
+    Attributes:
+        head: its name, as it is printed.
+        form: how its cells are written.
+        meaning: the head in words, for a reader who points at it.
+        key: its name in data and in the address of a page; "" where it is in neither.
+        metric: name of the score that its cells are of, which says its digits, its unit and which of two is better; ""
+            of other columns.
+        part: part that its scores are of, such as a fold; "" of other columns.
+        digits: digits after the point, of `Form.NUMBER`.
+        unit: written behind a number; "" for none.
+        rank: where the width does not do for all columns, those of the lowest rank above 0 are left out first; columns
+            of rank 0 stay.
+        usual: whether a page shows it before a reader chooses columns.
+    """
+
+    head: str
+    form: Form = Form.WORDS
+    meaning: str = ""
+    key: str = ""
+    metric: str = ""
+    part: str = ""
+    digits: int = 2
+    unit: str = ""
+    rank: int = 0
+    usual: bool = True
+
+    @property
+    def is_words(self) -> bool:
+        """Whether its cells are words, which are aligned on the left."""
+        return self.form in (Form.NAME, Form.WORDS)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell of a table.
+
+    Attributes:
+        value: a number or words; None where there is none.
+        estimate: the score or difference that the value is of, with its interval.
+        place: its place in its column.
+        mark: a sign behind it, which the table's legend explains.
+        letters: letters of its column's groups of methods that are not told apart; "" where nothing was compared.
+        note: where the figure comes from, if that is not plain.
+    """
+
+    value: float | str | None = None
+    estimate: Estimate | None = None
+    place: Place = ""
+    mark: str = ""
+    letters: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of a table.
+
+    Attributes:
+        cells: one for each column.
+        kind: what the line is of: a method, an answer that a protocol derives from one, an answer without a model, or
+            the best of these in each column.
+    """
+
+    cells: Sequence[Cell]
+    kind: Literal["method", "further", "answer", "best answer"] = "method"
+
+
+@dataclass(frozen=True)
+class Table:
+    """Lines under columns.
+
+    Attributes:
+        columns: from the left; those of words come first.
+        lines: each with a cell for each column.
+        caption: what the table shows; "" where the title of its sheet says it.
+    """
+
+    columns: Sequence[Column]
+    lines: Sequence[Line]
+    caption: str = ""
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """Tables of one test, and what stands above and below them.
+
+    Attributes:
+        title: what the tables are about.
+        tables: from above.
+        lead: the answer in words, above the tables.
+        notes: what a reader may want to know, the most important first.
+        legend: what the marks in the tables mean.
+        is_short: whether notes beyond the first lines are only counted.
+    """
+
+    title: str
+    tables: Sequence[Table]
+    lead: Sequence[str] = ()
+    notes: Sequence[str] = ()
+    legend: Sequence[str] = ()
+    is_short: bool = False
