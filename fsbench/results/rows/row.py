@@ -23,6 +23,8 @@ SHOTS, WAYS, SIDE, KEPT, OBJECTS = "shots", "ways", "side", "kept", "objects"
 that are labelled, and of objects in the query. The last is a part of a run; of the others each number has its runs."""
 ANNOTATION = "support_annotation"
 """Kind of part that is what supports are labelled with, a word of `fsbench.data.annotations`."""
+REPORTED = "reported"
+"""Kind of part of a score that a paper reports; the part is its source."""
 
 WHOLE = frozenset((ALL, SHOTS, WAYS, SIDE, KEPT, ANNOTATION))
 """Kinds of parts that are whole tests."""
@@ -36,11 +38,11 @@ COLUMNS = {
     "minus": "of a difference, the method that is subtracted, with its part where that is another: hsnet (shots 1). "
     "Where `rule` is set, it is the same method, scored by the protocol's own rule",
     "fold": 'number of the fold, "mean" over all folds, or "all" for classification',
-    "part_kind": '"all", "fold", "size", "class", "presence", "shots", "ways", "side", "kept", "objects" or '
-    '"support_annotation"',
+    "part_kind": '"all", "fold", "size", "class", "presence", "shots", "ways", "side", "kept", "objects", '
+    '"support_annotation", or "reported" of a score that a paper reports',
     "part": "object size (share of the query in percent), class, whether the query shows the way, annotation, fold or "
-    "other number; else the word all",
-    "rule": "another rule that the score follows; empty for the protocol's own",
+    "other number, or a paper; else the word all",
+    "rule": "another rule that the score follows; empty for the protocol's own. Of a reported score, the verdict on it",
     "metric": "name of the score",
     "value": "the score, or the difference method - minus",
     "low": "lower end of its 95 % interval; null without one",

@@ -33,15 +33,16 @@ def write_cell(cell: Cell, column: Column) -> str:
         return value
     if value is None or isnan(value):
         return MISSING
+    metric = cell.metric or column.metric
+    digits = metric_named(metric).digits() if metric else column.digits
     match column.form:
         case Form.SCORE:
-            return rounded(value, column.metric)
+            return rounded(value, metric)
         case Form.INTERVAL:
-            return (ends(found, metric_named(column.metric).digits()) if found else "") or MISSING
+            return (ends(found, digits) if found else "") or MISSING
         case Form.FIGURE:
-            return figure(found, column.metric) if found else rounded(value, column.metric)
+            return figure(found, metric) if found else rounded(value, metric)
         case Form.DIFFERENCE:
-            digits = metric_named(column.metric).digits()
             return moved(found, digits) if found else f"{value:+.{digits}f}"
         case Form.P | Form.CORRECTED:
             return probability(value)

@@ -59,7 +59,8 @@ def explain(sheet: Sheet) -> list[str]:
         for cell, column in zip(line.cells, table.columns, strict=True)
     ]
     marks = {cell_mark(cell, column) for cell, column in cells} | {column.head.split(" ")[-1] for column in columns}
-    scored = {column.metric: column for column in columns if column.metric and column.form in _SCORES}
+    metrics = [cell.metric or column.metric for cell, column in cells if column.form in _SCORES]
+    scored = list(dict.fromkeys(filter(None, metrics)))
     shown = [(cell.estimate, column.form) for cell, column in cells if cell.estimate and column.form is not Form.SCORE]
     intervals = [found for found, form in shown if form in _SCORES and found.has_interval]
     return [

@@ -58,7 +58,7 @@ def test_losses_are_paired_differences_to_masks(records, tmp_path, capsys):
     assert found == pytest.approx(dict(zip(("mask", "box", "point"), scores, strict=True)))
     assert any("left out, other folds, weights or settings than with masks: b with box" in note for note in table.notes)
     for width in (80, 120):
-        shown = text([ANNOTATIONS.sheet(table, width)], width)
+        shown = text([ANNOTATIONS.sheet(table, width)], width, True)
         assert max(map(len, shown.splitlines())) <= width and "− masks" in shown
     rows = list(csv.DictReader(io.StringIO(ANNOTATIONS.csv([table]))))
     assert [(row["annotation"], float(row["score"])) for row in rows] == [

@@ -51,7 +51,7 @@ def test_runs_that_differ_in_shots_alone_are_a_curve(records, tmp_path, capsys):
     assert heads[80] == ["method", "K", "mIoU", "accuracy", "s/episode", "MiB"], "what is tested comes before FB-IoU"
     assert heads[120] == heads[None] == ["method", "K", "mIoU", "FB-IoU", "accuracy", "s/episode", "MiB"]
     for width in (80, 120):
-        assert max(map(len, text([CURVES.sheet(table, width)], width).splitlines())) <= width
+        assert max(map(len, text([CURVES.sheet(table, width)], width, True).splitlines())) <= width
     rows = list(csv.DictReader(io.StringIO(CURVES.csv([table]))))
     assert len({(row["method"], row["number"]) for row in rows}) == 5
     CURVES.save_figure(tmp_path / "curves.svg", [table])
@@ -126,7 +126,7 @@ def test_points_of_the_same_queries_are_compared_in_pairs(records):
         assert line.estimate.queries == records[0].episodes["query"].n_unique()
     rows = [row for row in csv.DictReader(io.StringIO(CURVES.csv([table]))) if row["minus"]]
     assert [float(row["corrected p"]) for row in rows] == pytest.approx([x.corrected for x in table.differences], 1e-4)
-    words = text([CURVES.sheet(table, 80)], 80)
+    words = text([CURVES.sheet(table, 80)], 80, True)
     assert "each point minus the one before it" in words and "differences of methods at one number" in words
 
 
@@ -273,7 +273,7 @@ def test_scores_by_the_number_of_objects_are_those_of_the_pairs_that_show_so_man
             images = {name for run in runs for name in _shown(run, point.number)["query"]}
             assert found.queries == len(images)
             assert found.has_interval == (len(images) >= 10)  # three photos have none
-    assert "MiB" not in text([CURVES.sheet(table, 120)], 120)
+    assert "MiB" not in text([CURVES.sheet(table, 120)], 120, True)
     with pytest.raises(SettingsError, match="no query"):
         object_tables(records, lambda record: dict.fromkeys(objects(record), 0))
 

@@ -133,7 +133,7 @@ def test_a_property_that_one_fold_lacks_is_left_out(records):
 
 def test_tables_fit_the_screen_and_files_hold_every_number(table, tmp_path):
     for width in (80, 120):
-        lines = text([SUPPORTS.sheet(table, width)], width).splitlines()
+        lines = text([SUPPORTS.sheet(table, width)], width, True).splitlines()
         assert max(map(len, lines)) <= width
     rows = list(csv.DictReader(io.StringIO(SUPPORTS.csv([table]))))
     of_csv = {(row["method"], row["kind"], row["name"]): float(row["value"]) for row in rows}
