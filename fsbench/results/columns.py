@@ -52,7 +52,6 @@ _KEPT = "how often the features of an image were there from an earlier episode"
 
 COSTS = (
     CostColumn(Column("trainable", Form.COUNT, "trainable parameters", "trainable", rank=3), "trainable_parameters"),
-    CostColumn(Column("parameters", Form.COUNT, "all parameters", "total", rank=1), "total_parameters"),
     CostColumn(Column("episodes/s", Form.NUMBER, _SPEED, "speed", rank=2), "episodes_per_second", harmonic_mean),
     CostColumn(Column("peak memory", Form.NUMBER, _MEMORY, "memory", digits=0, unit=" MiB", rank=1), "peak_mib"),
     CostColumn(Column("features kept", Form.SHARE, _KEPT, "kept", rank=1), "kept_features", fmean),
