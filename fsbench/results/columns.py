@@ -36,6 +36,11 @@ class CostColumn:
     entry: str
     join: Callable[[Sequence[float]], float] = max
 
+    @property
+    def name(self) -> str:
+        """Its name in data, with the unit."""
+        return f"{self.column.head}{self.column.unit}"
+
     def value(self, costs: Iterable[Cost]) -> float | None:
         """Return what some runs of a method cost; None where none of them says it."""
         known = [float(cost) for cost in (getattr(each, self.entry) for each in costs) if cost is not None]

@@ -114,7 +114,9 @@ def cell_html(cell: Cell, column: Column, *, has_letters: bool = False, bar: str
 
 def score_html(cell: Cell, column: Column, *, has_letters: bool = False) -> Markup:
     """Write a figure, its letters, and of a score its interval."""
-    number = PLACES[cell.place].format(Markup(' class="number"'), _printable(write_cell(cell, column)))
+    words = write_cell(cell, column)
+    unit = column.unit if words.endswith(column.unit) else ""
+    number = PLACES[cell.place].format(Markup(' class="number"'), _printable(words.removesuffix(unit))) + unit
     letters = Markup("<sup>{}</sup>").format(cell.letters) if has_letters else ""
     if cell.estimate is None or column.form is not Form.SCORE:
         return number + letters
