@@ -3,9 +3,9 @@
 from typing import Literal
 
 from fsbench.pages.board import rows
-from fsbench.results.columns import COSTS
 from fsbench.results.rows.row import MEAN
 from fsbench.results.table import Cell, Column, Form, Line, Table, score_cell
+from fsbench.results.tables.columns import COSTS
 
 
 def scores_table(cell: rows.Cell) -> Table:

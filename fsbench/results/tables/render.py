@@ -4,13 +4,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from typing import Any
 
-from fsbench.results.columns import COSTS
 from fsbench.results.rows.row import CLASS, COLUMNS, MEAN, REPORTED, SIZE, ResultRow, rows_frame, scores_of
 from fsbench.results.sheets.data import as_json, csv_text
 from fsbench.results.sheets.formats import write_sheets
 from fsbench.results.table import Sheet
 from fsbench.results.tables.blocks import Block, Line
 from fsbench.results.tables.breakdowns import to_sheet
+from fsbench.results.tables.columns import COSTS
 from fsbench.results.tables.side_by_side import side_by_side
 from fsbench.scores.estimate import Estimate, Scope
 
