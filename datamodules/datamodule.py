@@ -122,8 +122,9 @@ class DataModule(L.LightningDataModule, ABC):
 
     def setup(self, stage: str) -> None:
         """Let a Trainer by hand count a method's answers here and log their scores; a run has none of this."""
-        others = [one for one in self.trainer.callbacks if not isinstance(one, PlainTrainer)]
-        self.trainer.callbacks = [PlainTrainer(self), *others]
+        trainer: Any = self.trainer
+        others = [one for one in trainer.callbacks if not isinstance(one, PlainTrainer)]
+        trainer.callbacks = [PlainTrainer(self), *others]
 
     def predict_dataloader(self) -> DataLoader[Any]:
         """Return the loader of the test, for `trainer.predict`."""
