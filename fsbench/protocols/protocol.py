@@ -8,6 +8,7 @@ must know follows from them here. `configs/protocols/*.yaml` name the parts of a
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar
+from weakref import WeakKeyDictionary
 
 from fsbench.base.errors import SettingsError, known_names
 from fsbench.data.episodes.manifest import Header, Manifest
@@ -63,6 +64,9 @@ class Row:
     conditions: Conditions
 
 
+_MANIFESTS: "WeakKeyDictionary[Any, list[tuple[Protocol, Any, Manifest]]]" = WeakKeyDictionary()
+
+
 @dataclass(frozen=True)
 class Protocol:
     """A published test.
@@ -95,6 +99,8 @@ class Protocol:
     def manifest(self, index: Any, task: Any) -> Manifest:
         """Draw the episodes of `task` from the data set `index`, and further draws of their supports where it asks.
 
+        They are drawn once for each data set, as its lists are made.
+
         Where `nested_in` is given, every draw is made with so many shots and cut to the first, so that draw m of K
         shots is the beginning of draw m of more.
 
@@ -106,6 +112,14 @@ class Protocol:
             SettingsError: unknown fold, way, shot or setting, or a choice that the test does not define.
             DataError: a class has too few images.
         """
+        drawn = _MANIFESTS.setdefault(index, [])
+        for protocol, asked, manifest in drawn:
+            if protocol == self and asked == task:
+                return manifest
+        drawn.append((self, task, self._draw_manifest(index, task)))
+        return drawn[-1][2]
+
+    def _draw_manifest(self, index: Any, task: Any) -> Manifest:
         if task.draws < 1:
             raise SettingsError(f"draws is {task.draws}, expected 1 or more")
         if task.draws > 1 or task.nested_in is not None:
