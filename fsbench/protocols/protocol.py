@@ -5,6 +5,7 @@ scores follow (`metrics`), and in which words is that said? Each part is a value
 must know follows from them here. `configs/protocols/*.yaml` name the parts of a test (`fsbench.protocols.reading`).
 """
 
+from collections import deque
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -64,7 +65,9 @@ class Row:
     conditions: Conditions
 
 
-_MANIFESTS: "WeakKeyDictionary[Any, list[tuple[Protocol, Any, Manifest]]]" = WeakKeyDictionary()
+KEPT = 32
+"""Manifests that are kept of a data set: those of its folds and settings, for the methods of a plan."""
+_MANIFESTS: "WeakKeyDictionary[Any, deque[tuple[Protocol, Any, Manifest]]]" = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -99,7 +102,7 @@ class Protocol:
     def manifest(self, index: Any, task: Any) -> Manifest:
         """Draw the episodes of `task` from the data set `index`, and further draws of their supports where it asks.
 
-        They are drawn once for each data set, as its lists are made.
+        The last `KEPT` of a data set are kept, as its lists are.
 
         Where `nested_in` is given, every draw is made with so many shots and cut to the first, so that draw m of K
         shots is the beginning of draw m of more.
@@ -112,7 +115,7 @@ class Protocol:
             SettingsError: unknown fold, way, shot or setting, or a choice that the test does not define.
             DataError: a class has too few images.
         """
-        drawn = _MANIFESTS.setdefault(index, [])
+        drawn = _MANIFESTS.setdefault(index, deque(maxlen=KEPT))
         for protocol, asked, manifest in drawn:
             if protocol == self and asked == task:
                 return manifest
