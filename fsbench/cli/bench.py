@@ -27,8 +27,8 @@ from fsbench.runner.config.merge import (
 )
 from fsbench.runner.config.registry import config_files
 from fsbench.runner.config.run_config import Option, RunConfig, option_names, run_configs, run_options
-from fsbench.runner.grid.layout import request_sheet
 from fsbench.runner.grid.plan import Planner
+from fsbench.runner.grid.plan_sheet import request_sheet
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

@@ -10,7 +10,7 @@ import torch
 from fsbench.base.errors import SettingsError
 from fsbench.core.datamodule import DataModule
 from fsbench.core.method import Method
-from fsbench.protocols.evaluation import Answerer
+from fsbench.protocols.loop import Answerer
 
 
 @contextmanager

@@ -23,7 +23,7 @@ from fsbench.core.needs import Needs
 from fsbench.core.released_format import WRITTEN_BY, ReleasedFormat
 from fsbench.core.shot_ensemble import NShotStrategy
 from fsbench.networks.backbones.base import BackboneConfig, FrozenBackbone
-from fsbench.protocols.evaluation import Counting, evaluate_batches
+from fsbench.protocols.loop import Counting, evaluate_batches
 from fsbench.records.counts import official_rows, to_frame
 from fsbench.records.run import KnownOrNot, Supervision
 

@@ -19,12 +19,12 @@ from fsbench.base.errors import ContractError, SettingsError
 from fsbench.base.files import fingerprint, locked, make_folder, read_text, write_text
 from fsbench.base.progress import track
 from fsbench.base.terminal import print_note
-from fsbench.protocols.evaluation import Answerer
 from fsbench.protocols.kit.answers import TOLD_WORDS
+from fsbench.protocols.loop import Answerer
 from fsbench.protocols.test import Test, VisibleEpisode, VisibleImages, check_test
 from fsbench.records.asked_alone import NAMED, ask_alone, check_asked_alone, differing_episodes, episodes_to_ask
-from fsbench.records.evaluation import Answering, Share, evaluate_episodes
 from fsbench.records.journal import Journal
+from fsbench.records.remaining_episodes import Answering, Share, evaluate_episodes
 from fsbench.records.run import Cost, Keep, WentOn
 from fsbench.runner.config.limits import check_name
 from fsbench.runner.evaluation.code import code_sha256

@@ -20,10 +20,10 @@ from fsbench.data.episodes.evaluation_order import evaluation_order
 from fsbench.datamodules.loading.episodes import ManifestEpisodes
 from fsbench.datamodules.loading.loader import Loader
 from fsbench.datamodules.loading.way_classes import WayClasses
-from fsbench.protocols.evaluation import Answerer
+from fsbench.protocols.loop import Answerer
 from fsbench.protocols.test import Test
 from fsbench.protocols.view import InputResize
-from fsbench.records.evaluation import Answering
+from fsbench.records.remaining_episodes import Answering
 
 OPTIONS = ("image_size", "workers", "device", "input_resize")
 

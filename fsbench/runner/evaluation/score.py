@@ -7,8 +7,8 @@ from typing import Any
 
 from fsbench.base.progress import track
 from fsbench.data.episodes.manifest import Manifest
-from fsbench.protocols.evaluation import evaluate_batches
 from fsbench.protocols.kit.reader import HandedIn, read_answers
+from fsbench.protocols.loop import evaluate_batches
 from fsbench.protocols.test import Test, VisibleEpisode, VisibleImages, check_test
 from fsbench.records.asked_alone import Tally
 from fsbench.runner.config.limits import check_name
