@@ -80,7 +80,7 @@ class Evaluation:
     def asked(self) -> list[int]:
         """Numbers of the episodes that are asked alone as well, in this order."""
         in_order = self.answered_by.in_order(self.experiment.data.manifest.episodes)
-        return episodes_to_ask(in_order, self.experiment.options.check_memory)
+        return episodes_to_ask(in_order, self.experiment.options.asked_alone)
 
     @cached_property
     def journal(self) -> Journal:
