@@ -39,7 +39,7 @@ class VisibleBatches(Iterable[Any]):
         return self.batches()
 
 
-class TrainingData(L.LightningDataModule):
+class WithheldData(L.LightningDataModule):
     """The data of a training as its trainer has them.
 
     Args:
@@ -84,7 +84,7 @@ class TrainingData(L.LightningDataModule):
         self._data.on_save_checkpoint(checkpoint)
 
 
-def withhold_validation(name: str, data: DataModule) -> tuple[TrainingData, Count]:
+def withhold_validation(name: str, data: DataModule) -> tuple[WithheldData, Count]:
     """Return the data as a trainer has them, and the function that counts the validation.
 
     Args:
@@ -130,4 +130,4 @@ def withhold_validation(name: str, data: DataModule) -> tuple[TrainingData, Coun
             )
         return count_answers(test, answers, [truths.pop(number) for number in numbers], name)
 
-    return TrainingData(data, make_loader, end), count
+    return WithheldData(data, make_loader, end), count

@@ -41,10 +41,7 @@ def test_a_method_that_remembers_fails(warm, bench_arguments, tmp_path):
     assert not find_records(tmp_path / "runs")
     assert warm(*arguments).returncode == 0, "which nobody asks for"
     late = warm(*arguments, "--asked-alone", "4")
-    assert (
-        late.returncode == 0
-        and "with 0 episodes asked alone instead of 4; --force repeats the run" in late.stderr
-    )
+    assert late.returncode == 0 and "with 0 episodes asked alone instead of 4; --force repeats the run" in late.stderr
 
 
 @pytest.mark.slow(40)
