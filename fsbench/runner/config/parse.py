@@ -75,7 +75,7 @@ class RunOptions:
             channels take longer in several, which wait for one another; sums differ in their last digits.
         keep_predictions: what is kept of the predictions of segmentation: nothing, masks, or soft masks and attention,
             too, where the method has any. Files alone follow from it, no figures.
-        check_memory: ask this many episodes alone as well, of a fresh copy of the method, before the test: a method
+        asked_alone: ask this many episodes alone as well, of a fresh copy of the method, before the test: a method
             that answers them otherwise in the test remembers other episodes, and its run fails.
     """
 
@@ -93,7 +93,7 @@ class RunOptions:
     nshot_strategy: NShotStrategy = "own"
     training_threads: int | None = None
     keep_predictions: Keep = "masks"
-    check_memory: int = 0
+    asked_alone: int = 0
 
 
 class ParsedRun(LightningCLI):

@@ -69,7 +69,7 @@ class Experiment:
         self._parsed = parsed
         self.checkpoint = Path(self.options.checkpoint) if self.options.checkpoint else None
         check_name(self.options.name, "run.name")
-        check_at_least(0, {"run.check_memory": self.options.check_memory})
+        check_at_least(0, {"run.asked_alone": self.options.asked_alone})
         self._check_task()
         self.data.needs = self.method.needs
         devices = device_count(self.trainer_settings["devices"])

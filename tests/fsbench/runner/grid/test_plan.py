@@ -14,8 +14,8 @@ from fsbench.data.file_digests import states_sha256
 from fsbench.datamodules.datasets.demo.dataset import drawn_dataset
 from fsbench.datamodules.datasets.folder import Folder
 from fsbench.records.run_directory import staging_folder
-from fsbench.runner.grid.layout import to_sheet
 from fsbench.runner.grid.plan import plan, run_fingerprint, run_folder
+from fsbench.runner.grid.plan_sheet import to_sheet
 from fsbench.runner.grid.spec import read_grid
 
 SMALL = ["--data.dataset=fsbench.datamodules.datasets.folder.Folder", "--data.test.episodes=3"]
