@@ -17,27 +17,28 @@ from fsbench.base.errors import DataError, SettingsError
 from fsbench.base.files import fingerprint, sha256_file
 from fsbench.base.terminal import print_note
 from fsbench.base.version import __version__
-from fsbench.core.evaluation import choose_device
 from fsbench.core.global_state import kept_global_state
 from fsbench.core.image_features import digest
-from fsbench.core.loading import own_pixels
 from fsbench.core.prediction import array
+from fsbench.core.query_maps import HasQueryMaps
 from fsbench.data.batch import EpisodeBatch, Hints, normalise
 from fsbench.data.image_io import read_upright
 from fsbench.data.label_maps import resize_labels
+from fsbench.data.transforms import own_pixels
 from fsbench.predict.images import LoadedImage, QueryImage, find_images, load_image, prefetch_map, read_image_file
 from fsbench.predict.presence import PresenceWorth, presence_worth
-from fsbench.predict.result import ClassPresence, Result, image_instances, palette
+from fsbench.predict.result import ClassPresence, ImageResult, image_instances, palette
 from fsbench.predict.supports import Support, SupportSet, read_supports, stack_supports
 from fsbench.protocols.reading import load_segmentation
 from fsbench.protocols.view import input_rule
 from fsbench.results.pictures.sheet import Panel
-from fsbench.results.pictures.steps import HasQueryMaps, step_panels
+from fsbench.results.pictures.steps import step_panels
 from fsbench.runner.config.backbone_choice import AUTO
 from fsbench.runner.config.parse import ParsedRun
 from fsbench.runner.config.registry import task_of
 from fsbench.runner.config.run_config import NO_DATASET, RunConfig
 from fsbench.runner.config.stored import parse_stored
+from fsbench.runner.engine.answering import choose_device
 from fsbench.runner.engine.checkpoint import load_checkpoint
 from fsbench.scores.answers import presence_from_mask
 
@@ -216,7 +217,7 @@ class Predictor:
 
     def __call__(
         self, query: str | Path | Sequence[str | Path], refused: list[str] | None = None, threads: int = 2
-    ) -> Iterator[Result]:
+    ) -> Iterator[ImageResult]:
         """Segment the images of folders and single images, one by one, sorted by name.
 
         An image that cannot be read raises DataError; with `refused`, its message is appended there instead.
@@ -235,7 +236,7 @@ class Predictor:
         """Decode images in threads ahead of their prediction; an unreadable one yields its error."""
         return prefetch_map(partial(read_image_file, side=self.image_size, resize=self.resize), images, threads)
 
-    def predict(self, image: LoadedImage | np.ndarray, steps: bool = False) -> Result:
+    def predict(self, image: LoadedImage | np.ndarray, steps: bool = False) -> ImageResult:
         """Segment one image, (H, W, 3) uint8 or loaded; with `steps`, draw how the prediction came about."""
         image = self._load(image) if isinstance(image, np.ndarray) else image
         panels: list[Panel] = []
@@ -266,7 +267,7 @@ class Predictor:
             for number, (name, present, score) in enumerate(decisions, 1)
         )
         objects = () if prediction.instances is None else image_instances(prediction.instances, own, label_map)
-        return Result(image.name, label_map, classes, image.preview, objects, tuple(panels))
+        return ImageResult(image.name, label_map, classes, image.preview, objects, tuple(panels))
 
     def export(
         self,
