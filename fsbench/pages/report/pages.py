@@ -28,14 +28,14 @@ from fsbench.pages.report.scores import heat
 from fsbench.pages.report.scores.front import fold_legend, front_table, mark_legend
 from fsbench.pages.report.scores.leaderboard import build_leaderboard
 from fsbench.pages.report.spread import cost_plot_gap, curve_plot_gap, size_plot_gap, size_scores
-from fsbench.pages.report.verdict import study_verdict
 from fsbench.pages.report.views import episode_lines
 from fsbench.protocols.reading import known_metrics, metric_named
 from fsbench.results.atlas.atlas import Atlas
-from fsbench.results.comparison.compare import Comparison, p_in_words
+from fsbench.results.comparison.compare import Comparison
 from fsbench.results.comparison.layout import bars
 from fsbench.results.comparison.layout import plot as plot_differences
 from fsbench.results.comparison.layout import to_sheet as comparison_to_sheet
+from fsbench.results.conclusions import p_in_words
 from fsbench.results.pictures.palette import ERROR_NAMES
 from fsbench.results.rows.row import CLASS, fold_in_words
 from fsbench.results.sheets import layout
@@ -115,10 +115,9 @@ class Pages:
         return self.root / f"study-{study.number}"
 
     def index(self) -> None:
-        """Write the first page: of every study its verdict, then its best methods."""
+        """Write the first page: of every study its conclusions, then its best methods."""
         fronts = {study.number: front_table(study) for study in self.studies}
-        verdicts = {study.number: study_verdict(study) for study in self.studies}
-        self._write(self.root / "index.html", "index.html", up="", fronts=fronts, verdicts=verdicts)
+        self._write(self.root / "index.html", "index.html", up="", fronts=fronts)
 
     def papers(self) -> None:
         """Write the page of papers, if runs stand for any of their rows: a table for each table."""

@@ -10,16 +10,13 @@ from fsbench.records.counts import NUMBERS
 from fsbench.records.description import all_notes, title
 from fsbench.records.grouping import fold_of, runs_by_fold
 from fsbench.records.record import Record
-from fsbench.results.comparison.compare import Comparing, Comparison, compare_methods, p_in_words
+from fsbench.results.comparison.compare import Comparing, Comparison, compare_methods
+from fsbench.results.conclusions import p_in_words
 from fsbench.results.rows.row import ALL, MEAN, ResultRow, fold_in_words
 from fsbench.results.sheets.formats import SHEETS
 from fsbench.results.sheets.layout import Grid, Sheet, moved, rounded
 
 NOW, ACCEPTED = "now", "accepted"
-EXPLANATION = (
-    "difference: now minus accepted, paired on the same episodes, with the 95 % interval for other images of these "
-    "classes and the same weights; told apart where p, corrected for all lines, is below 0.05"
-)
 
 
 class Outcome(StrEnum):
@@ -69,7 +66,7 @@ class Verdict:
 
     def write(self, form: str) -> str:
         """Write the verdict as "text" or "markdown"."""
-        grid: Grid = [["score", "fold", "accepted", "now", "difference, 95 % interval", "test"]]
+        grid: Grid = [["score", "fold", "accepted", "now", "now − accepted, 95 % interval", "test"]]
         for metric, rows in self.comparison.tables[ALL].items():
             for row in rows:
                 now, accepted = (rounded(score, metric) for score in row.scores)
@@ -98,8 +95,8 @@ def judge(now: Sequence[Record], accepted: Sequence[Record]) -> Verdict:
     outcome = _outcome(comparison.rows) if different else Outcome.EQUAL
     name = now[0].run.identity.method.name
     episodes = sum(len(run.manifest.episodes) for run in by_fold[NOW].values())
-    told = comparison.verdicts if different else []
-    remarks = [*told, EXPLANATION, *all_notes(list(now))]
+    told = [*comparison.conclusions.sentences, *comparison.conclusions.rest] if different else []
+    remarks = [*told, *all_notes(list(now))]
     return Verdict(name, outcome, comparison, title(list(now)), remarks, episodes, different)
 
 

@@ -12,13 +12,10 @@ from fsbench.results.comparison.compare import (
     Asked,
     Comparison,
     SizeOfTest,
-    is_equivalent,
-    ranked,
-    scores_in,
     size_of_test,
 )
 from fsbench.results.rows.parts import PART_KINDS
-from fsbench.results.rows.row import ALL, FOLD, ResultRow, fold_in_words
+from fsbench.results.rows.row import ALL, FOLD, ResultRow, fold_in_words, ranked, scores_in
 from fsbench.results.sheets.drawing import check_plot, most_lines, save_figure, whole_names
 from fsbench.results.sheets.layout import (
     LEAST,
@@ -107,7 +104,7 @@ def to_sheet(comparison: Comparison, width: int | None = None, every: bool = Fal
         comparison.title,
         parts,
         [shorten([note], (400,))[note] for note in notes] if is_cut else notes,
-        lead=comparison.verdicts or groups_in_words(comparison, is_cut),
+        lead=[*comparison.conclusions.sentences, *(comparison.conclusions.rest if every else [])],
         legend=["; ".join(legend)],
         is_short=not every,
     )
@@ -149,23 +146,8 @@ def _line(row: ResultRow, asked: Asked) -> dict[str, Any]:
         "images": row.estimate.queries,
         "episodes": row.episodes_of_fold,
         "size": size_of_test(row, asked),
-        "equivalent": is_equivalent(row, asked),
+        "equivalent": row.is_equivalent(asked.margin),
     }
-
-
-def groups_in_words(comparison: Comparison, is_cut: bool = False) -> list[str]:
-    """Say which methods are not told apart, in a sentence for each group of a metric and fold.
-
-    `is_cut`: only for the group of the best ones, of which `FEW` are named.
-    """
-    return [
-        f"{_place(metric, fold)}: {', '.join(group[:most])}{f' and {beyond} more' * (beyond > 0)} are not told apart"
-        for metric, folds in comparison.alike.items()
-        for fold, groups in folds.items()
-        for group in groups[: 1 if is_cut else None]
-        for most in (FEW if is_cut else len(group),)
-        for beyond in (len(group) - most,)
-    ]
 
 
 def _with_best(tables: Sequence[Sequence[ResultRow]]) -> list[list[ResultRow]]:
@@ -252,7 +234,7 @@ def _grid(rows: Sequence[ResultRow], names: Mapping[str, str], asked: Asked, lef
     if len({row.episodes_of_fold for row in rows}) > 1 and "episodes" not in left_out:
         columns["episodes used"] = [f"{row.episodes_of_fold:,}" for row in rows]
     if asked.margin is not None and metric.in_points and "within" not in left_out:
-        columns[f"within ± {asked.margin:g}"] = ["yes" if is_equivalent(row, asked) else MISSING for row in rows]
+        columns[f"within ± {asked.margin:g}"] = ["yes" if row.is_equivalent(asked.margin) else MISSING for row in rows]
     sizes = [size_of_test(row, asked) for row in rows]
     if not part and metric.in_points and "finds" not in left_out:
         columns["finds"] = [MISSING if size is None else f"{size.smallest:.{n}f}" for size in sizes]

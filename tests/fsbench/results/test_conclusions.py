@@ -4,11 +4,11 @@ import re
 from dataclasses import replace
 
 import pytest
+from fsbench.pages.report.verdict import study_verdict
 
 from fsbench.cli.main import main
 from fsbench.pages.report.collect import Study, collect
 from fsbench.pages.report.matrix import comparable_methods
-from fsbench.pages.report.verdict import study_verdict
 from fsbench.pages.report.workers import SerialExecutor
 from fsbench.records.record import find_records
 from fsbench.results.rows.row import ResultRow
