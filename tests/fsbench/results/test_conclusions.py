@@ -1,165 +1,134 @@
-"""The words of a report's first screen against the comparison that the report has made."""
+"""The sentences on a difference claim what its interval bears, and no more."""
 
-import re
-from dataclasses import replace
+from math import nan
+from types import SimpleNamespace
 
 import pytest
-from fsbench.pages.report.verdict import study_verdict
+from scipy import stats
 
-from fsbench.cli.main import main
-from fsbench.pages.report.collect import Study, collect
-from fsbench.pages.report.matrix import comparable_methods
-from fsbench.pages.report.workers import SerialExecutor
-from fsbench.records.record import find_records
-from fsbench.results.rows.row import ResultRow
-from tests.fsbench.pages.report.studies import write_study
-from tests.fsbench.runs import rewrite
+from fsbench.records.card import StatedCard
+from fsbench.results.conclusions import conclude, conditions_in_words
+from fsbench.results.rows.row import MEAN, ResultRow
+from fsbench.results.sheets.layout import mark, moved
+from fsbench.scores.estimate import Estimate, Scope
 
 
-def rows_of(study: Study) -> dict[frozenset[str], ResultRow]:
-    """The differences of each two methods in mIoU, by the two."""
-    comparison, *_ = study.compared.result()
-    return {frozenset((row.method, row.minus)): row for row in comparison.rows if row.metric == "mIoU"}
+def a_line(low, high, corrected, scope="images", p=None, metric="mIoU", first="A", second="B"):
+    """A comparison of two methods whose difference has this interval."""
+    value = 2.0 if low != low else (low + high) / 2
+    p = (0.01 if low > 0 or high < 0 else 0.3) if p is None else p
+    error = (high - low) / 2 / stats.t.ppf(0.975, 20)
+    estimate = Estimate(value, low, high, Scope(scope), error, 20.0, p, (1.0, 1.0, 1.0), 40, 30)
+    return ResultRow("t", first, MEAN, metric, estimate, second, scores=(value, 0.0), corrected=corrected)
 
 
-def study_with(study: Study, names: set[str]) -> Study:
-    """The study of some of its methods alone, compared anew."""
-    records = [record for record in study.records if record.run.identity.method.name in names]
-    (found,) = collect(records, ["mIoU", "accuracy"], SerialExecutor())
-    return found
-
-
-def test_the_first_screen_says_who_is_better_and_by_how_much(study):
-    verdict = study_verdict(study)
-    best, *others = study.methods
-    rows, words = rows_of(study), " ".join(verdict.sentences)
-    assert verdict.sentences[0] == f"{best} has the best mIoU, {study.shown_scores[best]['mIoU'].value:.2f}."
-    assert len(verdict.sentences) <= 6
-    even, apart = re.findall(r"Not told apart from it:.*?;|It is better than.*?;", words)
-    for other in others:
-        difference = rows[frozenset((best, other))]
-        found = difference.estimate
-        low, high = (found.low, found.high) if difference.method == best else (-found.high, -found.low)
-        if difference.significant:
-            assert f"{other} by {abs(found.value):.1f} points ({low:+.1f} to {high:+.1f})" in apart
-        else:
-            assert other in even and f"({-high:+.1f} to {-low:+.1f})" in even
-
-
-def test_every_other_pair_is_folded_away(study):
-    verdict, best = study_verdict(study), next(iter(study.methods))
-    rest = " ".join(verdict.rest)
-    for pair, row in rows_of(study).items():
-        if best not in pair:
-            better, even = (
-                f"{row.method} is better than {row.minus}",
-                f"{row.method} and {row.minus} are not told apart",
-            )
-            assert (better if row.significant else even) in rest
-
-
-def test_two_methods_have_one_sentence_and_the_sizes(study):
-    pair = study_with(study, {"=fair", "poor"})
-    verdict = study_verdict(pair)
-    (row,) = rows_of(pair).values()
-    (a, b), found = row.scores, row.estimate
-    assert row.significant
-    assert verdict.sentences[0] == (
-        f"=fair is better than poor: mIoU {a:.2f} against {b:.2f}, {a - b:.1f} points higher "
-        f"(95 % interval {found.low:+.1f} to {found.high:+.1f})."
-    )
-    _, _, parts = pair.compared.result()
-    for size in parts.between("=fair", "poor", "size", "mIoU"):
-        if size.significant:
-            moved = size.estimate
-            assert f"{moved.value:+.1f} [{moved.low:+.1f}, {moved.high:+.1f}]" in verdict.sentences[1]
-    comparison, *_ = pair.compared.result()
-    assert f"corrected for the {comparison.comparisons} comparisons" in verdict.sentences[-1]
-    assert "mean over 2 folds" in verdict.sentences[-1] and "protocol fscs v1" in verdict.sentences[-1]
-
-
-def test_what_is_not_told_apart_says_what_is_possible(study):
-    pair = study_with(study, {"good"})
-    (row,) = rows_of(pair).values()
-    found = row.estimate
-    assert not row.significant
-    first = study_verdict(pair).sentences[0]
-    assert f"may be anything from {found.low:+.1f} to {found.high:+.1f} points" in first and "not told apart" in first
-
-
-def test_one_method_has_its_score_and_no_verdict(study):
-    alone = study_with(study, {"poor"})
-    score = alone.shown_scores["poor"]["mIoU"]
-    assert study_verdict(alone).sentences == [
-        f"poor has mIoU {score.value:.2f} (95 % interval {score.low:.2f} to {score.high:.2f}).",
-        "One method alone: there is nothing to compare.",
-    ]
-
-
-def test_an_interval_beside_zero_that_the_correction_does_not_hold_is_explained(study):
-    (pair,) = [study_with(study, {"=fair", "poor"})]
-    comparison, remark, parts = pair.compared.result()
-    weak = replace(comparison, rows=[replace(row, corrected=0.2) for row in comparison.rows])
-
-    class Done:
-        def result(self):
-            return weak, remark, parts
-
-    words = study_verdict(replace(pair, compared=Done())).sentences[0]
-    assert "not told apart" in words and "It leaves out 0" in words and "0.200 corrected" in words
-
-
-def test_runs_of_unequal_folds_are_compared_on_those_they_share(study_runs, tmp_path):
-    records = find_records(study_runs)
-    kept = [r for r in records if r.run.identity.method.name in ("=fair", "poor")]
-    kept = [r for r in kept if r.run.identity.method.name != "poor" or r.header.fold == 0]
-    (study,) = collect(kept, ["mIoU"], SerialExecutor())
-    comparison, remark, _ = study.compared.result()
-    (row,) = comparison.rows
-    assert row.fold == "0" and "not counted: further folds of =fair" in remark
-    assert "fold 0" in study_verdict(study).sentences[-1]
-
-
-def test_methods_that_share_no_fold_have_a_report(study_runs, tmp_path):
-    """Together they have all folds, none of them has: no method has a mean, though answers without a model have."""
-    records = find_records(study_runs)
-    kept = [r for r in records if (r.run.identity.method.name, r.header.fold) in (("=fair", 0), ("poor", 1))]
-    words = ["report", *(str(record.path) for record in kept), "--out", str(tmp_path / "r")]
-    assert main([*words, "--quiet"]) == 0
-    page = (tmp_path / "r/index.html").read_text()
-    assert "No two methods have runs of the same fold." in page and "=fair has mIoU" in page
+def sentences(*rows, **more):
+    """The first sentences on these differences, and those that are folded away."""
+    header = SimpleNamespace(rules="protocol p v1", way=1, shot=5, folds=4)
+    found = conclude(rows, header, {}, 7, **more)
+    return found.sentences, found.rest
 
 
 @pytest.mark.parametrize(
-    ("folds", "expected", "left_out"),
+    ("line", "said"),
     [
-        ({"a": [0, 1], "b": [0, 1], "c": [0]}, {"a": [0, 1], "b": [0, 1]}, "c"),
-        ({"a": [0, 1], "b": [0], "c": [0]}, {"a": [0], "b": [0], "c": [0]}, ""),
-        ({"a": [0], "b": [1]}, {}, ""),
-        ({"a": [0]}, {}, ""),
+        (
+            a_line(1.2, 3.4, 0.01),
+            "A is better than B: mIoU 2.30 against 0.00, 2.3 points higher (95 % interval +1.2 to +3.4).",
+        ),
+        (a_line(-3.4, -0.001, 0.01), "1.7 points higher (95 % interval +0.001 to +3.4)."),
+        (
+            a_line(1.2, 3.4, 0.06),
+            "leaves out 0, but among 7 comparisons one may do so by chance (p is 0.010, and 0.060 corrected).",
+        ),
+        (
+            a_line(-1.2, 3.4, 0.3),
+            "not told apart: mIoU 1.10 against 0.00; the difference may be anything from -1.2 to +3.4 points (95 %",
+        ),
+        (a_line(1.2, 3.4, 0.01, "these supports"), "A is better than B with these supports: mIoU 2.30"),
+        (a_line(-0.2, 0.4, 0.3), "(95 % interval); shown to be equivalent within ± 0.5 points."),
+        (a_line(-0.2, 0.9, 0.3), "(95 % interval); not shown to be equivalent within ± 0.5 points."),
+        (
+            a_line(nan, nan, nan, "none", nan),
+            "Whether A and B differ cannot be told: mIoU 2.00 against 0.00 (too few images (40) for an interval).",
+        ),
+        (a_line(nan, nan, nan, "identical", nan), "A and B are identical on these episodes: mIoU"),
     ],
 )
-def test_most_shared_folds_are_taken(folds, expected, left_out):
-    taken, remark = comparable_methods({name: dict.fromkeys(own) for name, own in folds.items()}, None)
-    assert {name: list(runs) for name, runs in taken.items()} == expected
-    assert ("Left out" in remark and remark.endswith(f": {left_out}.")) == bool(left_out)
+def test_a_sentence_claims_what_the_interval_bears(line, said):
+    """The table of the specification's section 10."""
+    (sentence, *_), _ = sentences(line, margin=0.5)
+    assert said in sentence
+    assert ("with these supports" in sentence) == bool(mark(line.estimate))
 
 
-def test_the_first_page_has_the_verdict_before_the_table(study_pages):
-    page = (study_pages / "index.html").read_text()
-    assert page.index("has the best mIoU") < page.index('<table class="front">')
-    assert "3⁰, 3¹ are folds 0, 1, with 3 classes each." in page
+def test_a_margin_is_no_matter_where_methods_are_told_apart():
+    (apart, *_), _ = sentences(a_line(1.2, 3.4, 0.01), margin=0.5)
+    assert "equivalent" not in apart
+    (both, *_), _ = sentences(a_line(0.1, 0.3, 0.01), margin=0.5)
+    assert both.endswith("; shown to be equivalent within ± 0.5 points.")
 
 
-def test_marks_are_explained_beside_the_table(tmp_path):
-    """In the report of two methods of which one was told boxes beside masks."""
-    runs, pages = tmp_path / "runs", tmp_path / "pages"
-    for record in write_study(runs, {"masks": 0.7, "boxes": 0.4}, folds=2, classes=6, episodes=40):
-        if record.run.identity.method.name == "boxes":
-            rewrite(record, told={"supervision": ["boxes"], "saw_test_classes": "no"})
-    assert main(["report", str(runs), "--out", str(pages)]) == 0
-    front, table = ((pages / name).read_text() for name in ("index.html", "study-1/index.html"))
-    assert "Methods marked † and ‡ were made under unequal conditions" in front
-    (caption,) = re.findall("<caption>(.*?)</caption>", front, re.DOTALL)
-    for words in ("† and ‡ worked under different", "not ranked together", "labels: † masks, ‡ boxes"):
-        assert words in caption and words in table
+@pytest.mark.parametrize(
+    ("queries", "said", "cell"),
+    [
+        (1, "(too few images (1) for an interval)", "+5.00 (1 image)"),
+        (40, "(no test, since no image moves the difference)", "+5.00"),
+    ],
+)
+def test_what_no_image_moves_is_no_proof(queries, said, cell):
+    """A difference that is the same without any one image has no interval, and of few images their number stands."""
+    found = Estimate(5.0, scope=Scope.NONE, variances=(0.0, 0.0, 0.0), queries=queries)
+    (sentence, *_), _ = sentences(ResultRow("t", "A", MEAN, "mIoU", found, "B", scores=(5.0, 0.0)))
+    assert sentence == f"Whether A and B differ cannot be told: mIoU 5.00 against 0.00 {said}."
+    assert moved(found, 2) == cell
+
+
+def test_where_less_is_better_the_lower_one_is_better():
+    (sentence, *_), _ = sentences(a_line(1.2, 3.4, 0.01, metric="error"))
+    assert sentence.startswith("B is better than A: error 0.00 against 2.30, 2.3 points lower")
+
+
+def test_points_are_of_percentages_alone():
+    """A difference of ROM is not in points, and one of squared errors is in squared points."""
+    apart = {name: sentences(a_line(0.12, 0.34, 0.01, metric=name))[0][0] for name in ("ROM", "presence-CE2")}
+    assert "0.000 against 0.230, 0.230 lower (95 % interval -0.340 to -0.120)" in apart["ROM"]
+    assert "0.2 squared points lower" in apart["presence-CE2"]
+    (wide, *_), _ = sentences(a_line(-1, 3, 0.3, metric="presence-CE2"))
+    assert "anything from -3.0 to +1.0 squared points" in wide
+
+
+def test_of_a_baseline_the_better_ones_come_first():
+    """Others are compared with the baseline alone, wherever it stands among them."""
+    rows = [
+        a_line(*ends, p, first=name, second="own")
+        for name, ends, p in (("more", (1.0, 3.0), 0.01), ("less", (-3.0, -1.0), 0.01), ("even", (-1.0, 1.2), 0.6))
+    ]
+    found, rest = sentences(*rows, baseline="own")
+    assert found[:4] == [
+        "own has mIoU 0.00.",
+        "Better than it: more by 2.0 points (+1.0 to +3.0); in parentheses the 95 % interval.",
+        "Not told apart from it: even 0.10 (-1.0 to +1.2); in parentheses the 95 % interval of the difference.",
+        "It is better than less by 2.0 points (+1.0 to +3.0); in parentheses the 95 % interval.",
+    ]
+    assert found[4].startswith("Test: protocol p v1, 1-way 5-shot, mean over 4 folds, the same 0 episodes a fold (40 ")
+    assert "corrected for all 7 comparisons by Holm's method, is below 0.05." in found[4] and not rest
+
+
+def test_a_score_without_intervals_concludes_nothing_where_there_is_another():
+    rows = [a_line(nan, nan, nan, "none", nan, "presence-ECE"), a_line(-3, -1, 0.01, metric="presence-CE2")]
+    (first, *_), rest = sentences(*rows)
+    assert first.startswith("A is better than B: presence-CE2") and rest[0].startswith("Whether B and A differ")
+
+
+def test_what_is_not_ranked_together_is_named_by_groups():
+    few, many = StatedCard(supervision="boxes"), StatedCard(supervision="masks")
+    words = "worked under different conditions and are not"
+    assert conditions_in_words({"†": few, "‡": many}, False) == [
+        f"† and ‡ {words} ranked together: labels: † boxes, ‡ masks"
+    ]
+    assert conditions_in_words({"a": few, "b": many, "c": few}, False) == [
+        f"a, b and c {words} all ranked together: labels: a and c boxes, b masks"
+    ]
+    assert "are ranked together all the same: labels" in conditions_in_words({"†": few, "‡": many}, True)[0]
+    assert conditions_in_words({"a": few, "c": few}, False) == []
