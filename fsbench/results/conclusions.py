@@ -12,7 +12,7 @@ from fsbench.protocols.reading import metric_named
 from fsbench.records.card import StatedCard, ranking_groups
 from fsbench.results.rows.parts import SIZES
 from fsbench.results.rows.row import ALL, MEAN, SIZE, ResultRow, fold_in_words, scores_in
-from fsbench.results.sheets.layout import amount, is_too_few, probability, signed
+from fsbench.results.sheets.cells import amount, is_too_few, probability, signed
 from fsbench.scores.estimate import ROUNDING, Estimate, Scope
 
 NAMED = 3

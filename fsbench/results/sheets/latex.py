@@ -1,6 +1,7 @@
 """Sheets as LaTeX tables."""
 
-from fsbench.results.sheets.layout import MARKS, Sheet
+from fsbench.results.sheets.cells import MARKS
+from fsbench.results.sheets.layout import Sheet
 
 _LATEX = str.maketrans(
     {

@@ -9,7 +9,7 @@ from scipy import stats
 from fsbench.records.card import StatedCard
 from fsbench.results.conclusions import conclude, conditions_in_words
 from fsbench.results.rows.row import MEAN, ResultRow
-from fsbench.results.sheets.layout import mark, moved
+from fsbench.results.sheets.cells import mark, moved
 from fsbench.scores.estimate import Estimate, Scope
 
 

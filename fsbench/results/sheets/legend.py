@@ -1,0 +1,109 @@
+"""What stands below tables: what intervals, marks and uncommon scores mean."""
+
+from collections.abc import Iterable
+from math import floor
+
+from fsbench.protocols.reading import metric_named
+from fsbench.results.sheets.cells import CONDITIONAL, few_images, is_too_few, mark
+from fsbench.scores.clusters import FEW_SETS
+from fsbench.scores.estimate import Estimate
+from fsbench.scores.scores import DEFAULT
+
+INTERVAL_NOTE = (
+    "[low, high] is a 95 % interval: what this test would give on other images of the same classes, with the same "
+    "weights; scores are "
+)
+"""Begin of the note on intervals, which ends by `scale`."""
+CONDITIONAL_NOTE = (
+    f"{CONDITIONAL}: the interval holds for the supports of this test alone, since they are few; other supports may "
+    "turn it round (--draws 5 tests five choices of them)"
+)
+FEW_NOTE = "(n images): there is no interval, since n images are too few for one"
+FEW_CLASSES_NOTE = (
+    "(n classes): there is no interval, since the supports of a class count as one here and n classes are too few"
+)
+
+
+def in_units(metrics: Iterable[str]) -> str:
+    """Say what differences of some scores are in, and name the scores where they are in several units.
+
+    >>> in_units(["mIoU", "FB-IoU"]), in_units(["ROM"])
+    ('in points', 'on a scale of 1')
+    >>> in_units(["mIoU", "ROM", "presence-CE2"])
+    'in points (ROM: on a scale of 1; presence-CE2: in squared points)'
+    """
+    words = {name: f"in {unit}" if (unit := metric_named(name).unit) else "on a scale of 1" for name in metrics}
+    first, *others = dict.fromkeys(words.values())
+    if not others:
+        return first
+    return f"{first} ({'; '.join(f'{name}: {own}' for name, own in words.items() if own != first)})"
+
+
+def scale(metrics: Iterable[str]) -> str:
+    """Say what some scores are in.
+
+    >>> scale(["mIoU", "FB-IoU"]), scale(["ROM"]), scale(["mIoU", "ROM", "RUM"])
+    ('in percent', 'from 0 to 1', 'in percent (ROM, RUM: from 0 to 1)')
+    """
+    metrics = list(metrics)
+    fractions = [name for name in metrics if metric_named(name).maximum == 1]
+    if len(fractions) == len(metrics):
+        return "from 0 to 1"
+    return f"in percent ({', '.join(fractions)}: from 0 to 1)" if fractions else "in percent"
+
+
+def meanings(metrics: Iterable[str]) -> list[str]:
+    """Explain uncommon scores."""
+    return [
+        f"{name}: {metric_named(name).meaning}{'; its root is shown' * metric_named(name).is_squared_error}"
+        for name in metrics
+        if name not in DEFAULT
+    ]
+
+
+def interval_notes(scores: Iterable[Estimate], metrics: Iterable[str]) -> list[str]:
+    """Explain the intervals of some scores, and why some have none; `metrics` are those that are shown."""
+    scores = list(scores)
+    return [
+        *[INTERVAL_NOTE + scale(metrics)] * any(score.has_interval for score in scores),
+        *scope_notes(scores),
+    ]
+
+
+def scope_notes(estimates: Iterable[Estimate]) -> list[str]:
+    """Say for what some intervals hold, and why some scores or differences have none."""
+    estimates = list(estimates)
+    few = list(filter(is_too_few, estimates))
+    return [
+        *[CONDITIONAL_NOTE] * any(map(mark, estimates)),
+        *support_set_notes(estimates),
+        *[FEW_NOTE] * any("image" in few_images(one) for one in few),
+        *[FEW_CLASSES_NOTE] * any("class" in few_images(one) for one in few),
+    ]
+
+
+def support_set_notes(estimates: Iterable[Estimate]) -> list[str]:
+    """Say where a class has few disjoint support sets, so that classes were left out instead of supports (§2)."""
+    few = [one for one in estimates if one.classes and (one.has_interval or is_too_few(one))]
+    notes = []
+    for is_conditional in (False, True):
+        sets = [floor(10 * one.support_sets) / 10 for one in few if bool(mark(one)) == is_conditional]
+        if not sets:
+            continue
+        number = f"{min(sets):.1f}" if min(sets) == max(sets) else f"{min(sets):.1f} to {max(sets):.1f}"
+        then = (
+            "there are too few classes, too, so that intervals hold for these supports alone"
+            if is_conditional
+            else "therefore the supports of a class count as one, and intervals are as wide as classes differ"
+        )
+        notes.append(
+            f"the episodes of a class share few supports ({number} disjoint sets, less than {FEW_SETS}); {then}"
+        )
+    return notes
+
+
+def family_note(comparisons: int) -> str:
+    """Say for how many comparisons at once a star holds (statistics §7)."""
+    if comparisons == 1:
+        return "a star says told apart: p is below 0.05 (the only comparison here)"
+    return f"a star says told apart: p is below 0.05 after Holm's correction for all {comparisons} comparisons"
