@@ -38,7 +38,7 @@ from fsbench.results.comparison.layout import to_sheet as comparison_to_sheet
 from fsbench.results.conclusions import p_in_words
 from fsbench.results.pictures.palette import ERROR_NAMES
 from fsbench.results.rows.row import CLASS, fold_in_words
-from fsbench.results.sheets import cells, layout, legend, names
+from fsbench.results.sheets import cells, legend, names
 from fsbench.results.sheets.data import csv_text
 from fsbench.results.sheets.drawing import fold_words, row_fold_words
 from fsbench.results.sheets.latex import latex, tex
@@ -170,9 +170,8 @@ class Pages:
         classes = heat.class_heat_map(study, metric)
         plots, missing = self._plots(study, metric, classes)
         if comparison is not None:
-            words = comparison_to_sheet(comparison)
-            write_text(folder / "comparison.tex", latex([words]))
-            write_text(folder / "comparison.csv", csv_text(_comparison_lines(words)))
+            write_text(folder / "comparison.tex", latex([comparison_to_sheet(comparison)]))
+            write_text(folder / "comparison.csv", rows_csv(comparison.rows))
             if comparison.alike and len(comparison.methods) <= 30:
                 missing["apart"] = _undrawn(comparison)
                 if not missing["apart"]:
@@ -331,14 +330,6 @@ def _undrawn(comparison: Comparison) -> str:
 def _many_names(names: Collection[str]) -> bool:
     """Return True if the names of columns are to be written upwards."""
     return len(names) > 5 or (len(names) > 2 and max(map(len, names)) > 14)
-
-
-def _comparison_lines(sheet: layout.Sheet) -> list[list[str]]:
-    """Return the tables of a comparison one below the other, each line with its table's caption before it."""
-    lines: list[list[str]] = []
-    for caption, (head, *rest) in sheet.parts:
-        lines += [["table", *head], *([caption, *line] for line in rest), []]
-    return lines
 
 
 def _curves_command(table: CurveTable) -> str:

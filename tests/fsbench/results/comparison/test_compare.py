@@ -13,6 +13,7 @@ from math import isnan, nan
 import numpy as np
 import polars as pl
 import pytest
+from fsbench.results.sheets.fitting import fit
 from scipy import stats
 
 from fsbench.cli.main import main
@@ -33,7 +34,8 @@ from fsbench.results.measuring.measures import measure
 from fsbench.results.rows.comparable import compared_tests
 from fsbench.results.rows.parts import SIZES
 from fsbench.results.rows.row import MEAN, ResultRow, scores_in
-from fsbench.results.sheets.text import align, text
+from fsbench.results.sheets.legend import explain
+from fsbench.results.sheets.text import table_lines, text
 from fsbench.scores.calibration import BINS
 from fsbench.scores.estimate import Estimate, Scope, gains
 from fsbench.scores.run_statistics import episode_statistics
@@ -110,17 +112,21 @@ def test_everything_that_is_printed_is_one_family(three):
     weights = [0.8 / sum(main) if first else 0.2 / (len(main) - sum(main)) for first in main]
     expected = plain_holm([x.estimate.p for _, _, x in tested], weights)
     assert [x.corrected for _, _, x in tested] == pytest.approx(expected)
-    assert any(f"Holm's correction for all {len(tested)} comparisons" in line for line in to_sheet(found).legend)
+    assert any(f"Holm's correction for all {len(tested)} comparisons" in line for line in explain(to_sheet(found)))
 
 
 def test_breakdowns_fit_the_width_with_a_margin(three):
     found = compare(three, ["mIoU"], by=["size", "class"], asked=Asked(margin=5))
     for width in (80, 120):
-        sheet = to_sheet(found, width, every=True)
-        assert max(len(line) for _, grid in sheet.parts for line in align(grid)) <= width
+        fitted = fit(to_sheet(found, every=True), width).sheet
+        assert max(len(line) for table in fitted.tables for line in table_lines(table)) <= width
     assert any("within ± 5: yes where the 90 % interval" in note for note in found.notes)
-    for short in (to_sheet(found, 54, every=True), to_sheet(found)):
-        assert "finds" not in short.parts[0][1][0] and not any(line.startswith("finds: ") for line in short.foot)
+    for short in (fit(to_sheet(found, every=True), 54).sheet, fit(to_sheet(found), None).sheet):
+        assert "finds" not in heads(short.tables[0]) and "finds: " not in " ".join(explain(short))
+
+
+def heads(table):
+    return [column.head for column in table.columns]
 
 
 def test_sizes_and_margins_are_asked_of_scores_in_points_alone(make):
@@ -130,13 +136,10 @@ def test_sizes_and_margins_are_asked_of_scores_in_points_alone(make):
     asked = Asked(margin=2.0)
     assert size_of_test(rom, asked) is rom.is_equivalent(2.0) is None
     assert size_of_test(miou, asked) is not None and miou.is_equivalent(2.0) is not None
-    heads = {
-        metric: grid[0] for metric, (_, grid) in zip(("ROM", "mIoU"), to_sheet(found, every=True).parts, strict=True)
-    }
-    assert {"finds", "for 1", "within ± 2"} <= set(heads["mIoU"]) and not {"finds", "for 1", "within ± 2"} & set(
-        heads["ROM"]
-    )
-    assert "first − second is on a scale of 1 (mIoU: in points), on the same" in " ".join(to_sheet(found).foot)
+    of_rom, of_miou = (set(heads(table)) for table in to_sheet(found, every=True).tables)
+    in_points = {"finds", "for 1", "within ± 2"}
+    assert in_points <= of_miou and not in_points & of_rom
+    assert "first − second is on a scale of 1 (mIoU: in points), on the same" in " ".join(explain(to_sheet(found)))
     assert "sizes and margins are in points, so ROM has none" in found.notes
     assert not [note for note in found.notes if note.startswith("ROM") and "points" in note]
 
@@ -203,11 +206,11 @@ def test_by_size_and_class(three):
 def test_the_table_fits(three):
     found = compare(three, ["mIoU"])
     for width, columns in ((110, 9), (80, 6), (66, 5), (54, 4)):
-        sheet = to_sheet(found, width, every=True)
-        (_, grid) = sheet.parts[0]
-        assert max(map(len, align(grid))) <= width and len(grid[0]) == columns
-        assert ("first − second" in grid[0] and "corrected" in grid[0] and "for 1" in grid[0]) or columns < 6
-        assert any(note.startswith("no room for ") for note in sheet.notes) == (columns < 9)
+        fitted = fit(to_sheet(found, every=True), width)
+        (table,) = fitted.sheet.tables
+        assert max(map(len, table_lines(table))) <= width and len(table.columns) == columns
+        assert {"first − second", "corrected", "for 1"} <= set(heads(table)) or columns < 6
+        assert bool(fitted.left_out) == (columns < 9)
 
 
 def test_some_folds_and_a_baseline(three, make, tmp_path):
@@ -290,7 +293,7 @@ def test_what_is_printed(three, capsys, tmp_path):
     assert "accuracy by fold, episodes used: 24 a fold" in lines
     head = next(line for line in lines if line.startswith("first"))
     assert re.split("  +", head) == [
-        "first", "second", "first", "second", "first − second", "p", "corrected", "finds", "for 1",
+        "first", "second", "score", "score", "first − second", "p", "corrected", "finds", "for 1",
     ]  # fmt: skip
     assert "mIoU, mean over folds, episodes used: 24 a fold" in lines
     identical = "bad and fair are identical on these episodes: mIoU "
@@ -454,7 +457,7 @@ def test_methods_are_compared_on_the_most_folds_that_two_share(three, make):
     found = compare([*three, lone], ["mIoU"])
     assert {line.fold for line in found.tables["all"]["mIoU"]} == {"mean"} and len(found.methods) == 3
     assert found.warnings[0] == "left out, without runs of the same folds (0, 1): lone"
-    assert to_sheet(found).foot[0] == found.warnings[0]
+    assert to_sheet(found).notes[0] == found.warnings[0]
     with_lone = compare([*three, lone], ["mIoU"], baseline="lone")
     assert len(with_lone.tables["all"]["mIoU"]) == 3 and {x.fold for x in with_lone.tables["all"]["mIoU"]} == {"0"}
     two = compare([three[0], lone], ["mIoU"])
@@ -478,15 +481,15 @@ def test_of_many_methods_the_best_against_the_next_come_first(three, count):
     ]
     alike = {metric: {MEAN: [names[::-1], names[:2]]} for metric in ("mIoU", "accuracy")}
     many = replace(found, rows=rows, methods={name: [name] for name in names}, alike=alike)
-    short, whole = to_sheet(many, 120, all_pairs=False), to_sheet(many, 120)
+    short, whole = to_sheet(many, all_pairs=False), to_sheet(many)
     next_ones = min(count - 1, 15)
-    for (_, grid), first, others in zip(
-        short.parts, (names[-1], "m0"), (names[-2::-1][:next_ones], names[1:][:next_ones]), strict=True
+    for table, first, others in zip(
+        short.tables, (names[-1], "m0"), (names[-2::-1][:next_ones], names[1:][:next_ones]), strict=True
     ):
-        assert [line[:2] for line in grid[1:]] == [[first, other] for other in others]
+        assert [[cell.value for cell in line.cells[:2]] for line in table.lines] == [[first, one] for one in others]
     shown, pairs = 2 * next_ones, count * (count - 1)
-    assert short.foot[0].startswith(f"{shown} of {pairs:,} differences are shown, those of the best method")
+    assert short.notes[0].startswith(f"{shown} of {pairs:,} differences are shown, those of the best method")
     assert len(text([short], 120).splitlines()) < 60
-    assert [len(grid) - 1 for _, grid in whole.parts] == [pairs // 2] * 2
+    assert [len(table.lines) for table in whole.tables] == [pairs // 2] * 2
     baseline = replace(many, rows=[row for row in rows if row.method == "m0"], alike={})
-    assert [len(grid) for _, grid in to_sheet(baseline, 120, all_pairs=False).parts] == [count] * 2
+    assert [len(table.lines) for table in to_sheet(baseline, all_pairs=False).tables] == [count - 1] * 2

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from fsbench.results.sheets.fitting import cell_texts
 
 import fsbench
 from fsbench.base.errors import SettingsError
@@ -118,7 +119,7 @@ def test_every_figure_of_a_comparison_is_a_row(records):
     numbers = {f"{value:+.2f}" for name in ("value", "low", "high") for value in frame[name].drop_nulls()}
     ends = {f"{one:.2f}" for row in found.rows for one in row.scores}
     p = {f"{value:.3f}" for value in frame["corrected"].drop_nulls()}
-    shown = figures([grid for _, grid in comparison_sheet(found).parts])
+    shown = figures([(), *zip(*cell_texts(table), strict=True)] for table in comparison_sheet(found).tables)
     assert len(shown) > 20 and not [word for word in shown if word not in numbers | ends | p]
 
 
