@@ -1,20 +1,70 @@
-"""How the figures of a table are written: scores, intervals, differences and p-values."""
+"""How the cells of a table are written: scores, intervals, differences, p-values and other numbers."""
 
 from collections.abc import Sequence
 from math import isnan
 from typing import Literal
 
 from fsbench.protocols.reading import metric_named
+from fsbench.results.table import Cell, Column, Form
 from fsbench.scores.decisions import ALPHA
 from fsbench.scores.estimate import FEW_QUERIES, ROUNDING, Estimate, Scope
 
 MARKS = "†‡§¶‖"
 """Signs of cards; letters are kept for methods that a test does not tell apart."""
 MISSING = "–"
+STAR = "*"
+"""Mark of a corrected p-value that tells two methods apart."""
 MOST_DIGITS = 9
 """Digits after the point beyond which nothing is printed, whatever rounding hides."""
 CONDITIONAL = "°"
 """Mark of an interval that holds for the test's own supports alone."""
+
+
+def write_cell(cell: Cell, column: Column) -> str:
+    """Write a cell without its mark; "–" where it has no value. A word stands as it is in every column.
+
+    >>> write_cell(Cell(0.9312), Column("kept", Form.SHARE)), write_cell(Cell(12345), Column("pairs", Form.COUNT))
+    ('93%', '12,345')
+    >>> write_cell(Cell(1234.5), Column("memory", Form.NUMBER, digits=0, unit=" MiB")), write_cell(Cell(), Column(""))
+    ('1,234 MiB', '–')
+    """
+    value, found = cell.value, cell.estimate
+    if isinstance(value, str):
+        return value
+    if value is None or isnan(value):
+        return MISSING
+    match column.form:
+        case Form.SCORE:
+            return rounded(value, column.metric)
+        case Form.INTERVAL:
+            return (ends(found, metric_named(column.metric).digits()) if found else "") or MISSING
+        case Form.FIGURE:
+            return figure(found, column.metric) if found else rounded(value, column.metric)
+        case Form.DIFFERENCE:
+            digits = metric_named(column.metric).digits()
+            return moved(found, digits) if found else f"{value:+.{digits}f}"
+        case Form.P | Form.CORRECTED:
+            return probability(value)
+        case Form.COUNT:
+            return f"{value:,.0f}"
+        case Form.SHARE:
+            return f"{value:.0%}"
+    return f"{value:,.{column.digits}f}{column.unit}"
+
+
+def cell_mark(cell: Cell, column: Column) -> str:
+    """Return what stands behind a cell: its mark, or the star of methods that are told apart."""
+    is_apart = column.form is Form.CORRECTED and isinstance(cell.value, float) and cell.value < ALPHA
+    return cell.mark or STAR * is_apart
+
+
+def write_heads(columns: Sequence[Column]) -> list[str]:
+    """Return the heads of columns that stand side by side: the short one where the metric stands on the left."""
+    left = ["", *(column.metric for column in columns)]
+    return [
+        column.short if column.short and column.metric == metric else column.head
+        for column, metric in zip(columns, left, strict=False)
+    ]
 
 
 def probability(p: float) -> str:

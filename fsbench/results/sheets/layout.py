@@ -3,9 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from fsbench.results import table
+from fsbench.results.sheets.legend import foot
+from fsbench.results.table import Cell, Form, Line
+
 Grid = list[list[str]]
-MOST_NOTES = 5
-"""Lines below a table, unless all are asked for."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class Sheet:
         styles: number of a part, from 0 -> its style, where that is not the usual one.
         lead: the answer in words, above the grids.
         legend: what the marks in the grids mean.
-        is_short: whether notes beyond `MOST_NOTES` lines are only counted.
+        is_short: whether notes beyond the first lines are only counted.
     """
 
     title: str
@@ -45,13 +47,23 @@ class Sheet:
 
     @property
     def foot(self) -> list[str]:
-        """The lines below the grids: the notes, and what marks mean."""
-        room = MOST_NOTES - len(self.legend)
-        if not self.is_short or len(self.notes) <= room:
-            return [*self.notes, *self.legend]
-        shown = self.notes[: max(room - 1, 0)]
-        left = len(self.notes) - len(shown)
-        return [*shown, *self.legend, f"{left} more note{'s' * (left > 1)}: --all"]
+        """The lines below the grids."""
+        return foot(self.typed())
+
+    def typed(self) -> table.Sheet:
+        """Return the sheet as one of typed tables, whose cells are the grids' words."""
+        tables = []
+        for number, (caption, (head, *rows)) in enumerate(self.parts):
+            style = self.style(number)
+            columns = [
+                table.Column(name, Form.WORDS if j < style.words else Form.FIGURES) for j, name in enumerate(head)
+            ]
+            lines = [
+                Line([Cell(cell, place="best" if (i, j) in style.bold else "") for j, cell in enumerate(row)])
+                for i, row in enumerate(rows, 1)
+            ]
+            tables.append(table.Table(columns, lines, caption))
+        return table.Sheet(self.title, tables, self.lead, self.notes, self.legend, is_short=self.is_short)
 
     def style(self, number: int) -> Style:
         """Return the style of the part of that number."""

@@ -1,10 +1,11 @@
 """What stands below tables: what intervals, marks and uncommon scores mean."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from math import floor
 
 from fsbench.protocols.reading import metric_named
-from fsbench.results.sheets.cells import CONDITIONAL, few_images, is_too_few, mark
+from fsbench.results.sheets.cells import CONDITIONAL, STAR, cell_mark, few_images, is_too_few, mark
+from fsbench.results.table import Column, Form, Sheet
 from fsbench.scores.clusters import FEW_SETS
 from fsbench.scores.estimate import Estimate
 from fsbench.scores.scores import DEFAULT
@@ -22,6 +23,52 @@ FEW_NOTE = "(n images): there is no interval, since n images are too few for one
 FEW_CLASSES_NOTE = (
     "(n classes): there is no interval, since the supports of a class count as one here and n classes are too few"
 )
+
+MOST_NOTES = 5
+"""Lines below a table, unless all are asked for."""
+
+_SCORES = (Form.SCORE, Form.INTERVAL, Form.FIGURE)
+
+
+def foot(sheet: Sheet, names: Sequence[str] = (), left_out: Sequence[str] = ()) -> list[str]:
+    """Return the lines below the tables of a sheet: notes, and what stands in the tables.
+
+    Args:
+        sheet: as it is shown.
+        names: whole names of those that the tables have short.
+        left_out: heads of columns that there is no room for.
+    """
+    notes = [*names, *sheet.notes]
+    notes += [f"no room for {', '.join(left_out)}: a wider terminal shows more"] * bool(left_out)
+    legend = [*sheet.legend, *filter(None, ["; ".join(explain(sheet))])]
+    room = MOST_NOTES - len(legend)
+    if not sheet.is_short or len(notes) <= room:
+        return [*notes, *legend]
+    shown = notes[: max(room - 1, 0)]
+    left = len(notes) - len(shown)
+    return [*shown, *legend, f"{left} more note{'s' * (left > 1)}: --all"]
+
+
+def explain(sheet: Sheet) -> list[str]:
+    """Say what stands in the tables of a sheet: marks, uncommon scores, intervals and why some are lacking, stars."""
+    columns: list[Column] = [column for table in sheet.tables for column in table.columns]
+    cells = [
+        (cell, column)
+        for table in sheet.tables
+        for line in table.lines
+        for cell, column in zip(line.cells, table.columns, strict=True)
+    ]
+    marks = {cell_mark(cell, column) for cell, column in cells} | {column.head.split(" ")[-1] for column in columns}
+    scored = {column.metric: column for column in columns if column.metric and column.form in _SCORES}
+    shown = [(cell.estimate, column.form) for cell, column in cells if cell.estimate and column.form is not Form.SCORE]
+    intervals = [found for found, form in shown if form in _SCORES and found.has_interval]
+    return [
+        *dict.fromkeys(words for sign, words in sheet.signs.items() if sign in marks),
+        *meanings(scored),
+        *[INTERVAL_NOTE + scale(scored)] * bool(intervals),
+        *scope_notes(found for found, _ in shown),
+        *[family_note(sheet.comparisons)] * (STAR in marks and sheet.comparisons > 0),
+    ]
 
 
 def in_units(metrics: Iterable[str]) -> str:

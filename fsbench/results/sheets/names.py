@@ -1,28 +1,35 @@
 """Names of methods where there is little room."""
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 COMFORTABLE, LEAST = 24, 12
 """Characters for a name: columns are left out for the first, and no name is ever shortened below the second."""
 
 
-def shorten(names: Iterable[str], widths: Sequence[int] = (34, 46, 58)) -> dict[str, str]:
+def shorten(
+    names: Iterable[str], widths: Sequence[int] = (34, 46, 58), numbers: Mapping[str, int] | None = None
+) -> dict[str, str]:
     """Shorten names to what there is room for: name -> its ends, since variants differ there.
 
     The first of `widths` is taken at which no two short names are the same; where there is none, the same ones are
     numbered.
+
+    Args:
+        names: those that are to be told apart.
+        widths: characters, the least first.
+        numbers: a number for each name; their order unless given.
     """
     names = list(dict.fromkeys(names))
+    numbers = numbers or {name: number for number, name in enumerate(names, 1)}
     for width in widths:
         short = {name: _ends(name, width) for name in names}
         if len(set(short.values())) == len(names):
             return short
-    room = widths[-1] - len(f"{len(names)}: ")
+    room = widths[-1] - len(f"{len(numbers)}: ")
     used = list(short.values())
     return {
-        name: f"{number}: {_ends(name, room)}" if used.count(short[name]) > 1 else short[name]
-        for number, name in enumerate(names, 1)
+        name: f"{numbers[name]}: {_ends(name, room)}" if used.count(short[name]) > 1 else short[name] for name in names
     }
 
 
