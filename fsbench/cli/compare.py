@@ -105,7 +105,7 @@ def _compare_methods(options: argparse.Namespace) -> int:
         return say_left_out(runs.left_out)
     width, wrap = text_width() if options.format == "text" else (None, False)
     sheets = [to_sheet(comparison, options.all, options.all) for comparison in comparisons]
-    sheets += [beside_sheet(beside)] if beside else []
+    sheets += [beside_sheet(beside).typed()] if beside else []
     print_block(text(sheets, width, wrap) if options.format == "text" else SHEETS[options.format](sheets))
     return say_left_out(runs.left_out)
 

@@ -39,7 +39,7 @@ from fsbench.results.conclusions import p_in_words
 from fsbench.results.pictures.palette import ERROR_NAMES
 from fsbench.results.rows.row import CLASS, fold_in_words
 from fsbench.results.sheets import cells, legend, names
-from fsbench.results.sheets.data import csv_text
+from fsbench.results.sheets.data import csv_text, rows_csv
 from fsbench.results.sheets.drawing import fold_words, row_fold_words
 from fsbench.results.sheets.latex import latex, tex
 from fsbench.results.studies.analyses import ANNOTATIONS, CURVES, SUPPORTS

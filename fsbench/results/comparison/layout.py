@@ -19,7 +19,7 @@ from fsbench.results.rows.row import ALL, FOLD, ResultRow, fold_in_words, ranked
 from fsbench.results.sheets.cells import multiple, rounded
 from fsbench.results.sheets.drawing import check_plot, most_lines, save_figure, whole_names
 from fsbench.results.sheets.legend import in_units
-from fsbench.results.sheets.names import shorten
+from fsbench.results.sheets.names import LEAST, shorten
 from fsbench.results.table import Cell, Column, Form, Line, Sheet, Table, score_cell
 from fsbench.scores.decisions import indistinguishable
 from fsbench.scores.estimate import Difference, Scope
@@ -142,8 +142,8 @@ def _table(rows: Sequence[ResultRow], asked: Asked, every: bool) -> Table:
     kind, name, digits = rows[0].part_kind, rows[0].metric, metric_named(rows[0].metric).digits()
     sizes = [size_of_test(row, asked) for row in rows]
     columns = {
-        Column("first", Form.NAME): [Cell(row.method) for row in rows],
-        Column("second", Form.NAME): [Cell(row.minus) for row in rows],
+        Column("first", Form.NAME, room=LEAST): [Cell(row.method) for row in rows],
+        Column("second", Form.NAME, room=LEAST): [Cell(row.minus) for row in rows],
     }
     if len({row.fold for row in rows}) > 1:
         columns[Column("fold", Form.FIGURES)] = [Cell(row.fold) for row in rows]
@@ -164,10 +164,10 @@ def _table(rows: Sequence[ResultRow], asked: Asked, every: bool) -> Table:
     if any(sizes):
         columns |= {
             Column("finds", Form.NUMBER, digits=digits, rank=3, usual=every): [
-                Cell(size and size.smallest) for size in sizes
+                Cell(size.smallest if size else None) for size in sizes
             ],
             Column(f"for {asked.effect:g}", Form.FIGURES, rank=4, usual=every): [
-                Cell(size and times(size)) for size in sizes
+                Cell(times(size) if size else None) for size in sizes
             ],
         }
     lines = [Line(cells) for cells in zip(*columns.values(), strict=True)]

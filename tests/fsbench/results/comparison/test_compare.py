@@ -13,7 +13,6 @@ from math import isnan, nan
 import numpy as np
 import polars as pl
 import pytest
-from fsbench.results.sheets.fitting import fit
 from scipy import stats
 
 from fsbench.cli.main import main
@@ -34,6 +33,7 @@ from fsbench.results.measuring.measures import measure
 from fsbench.results.rows.comparable import compared_tests
 from fsbench.results.rows.parts import SIZES
 from fsbench.results.rows.row import MEAN, ResultRow, scores_in
+from fsbench.results.sheets.fitting import fit
 from fsbench.results.sheets.legend import explain
 from fsbench.results.sheets.text import table_lines, text
 from fsbench.scores.calibration import BINS

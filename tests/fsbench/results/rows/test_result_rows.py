@@ -7,7 +7,6 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from fsbench.results.sheets.fitting import cell_texts
 
 import fsbench
 from fsbench.base.errors import SettingsError
@@ -33,6 +32,7 @@ from fsbench.results.rows.row import (
 from fsbench.results.rows.scoring import correct
 from fsbench.results.rows.wide import wide_frame
 from fsbench.results.rules.rescore import Choices, rescore
+from fsbench.results.sheets.fitting import cell_texts, fit
 from fsbench.results.tables.breakdowns import to_sheet
 from fsbench.results.tables.table import build_blocks
 from fsbench.scores.decisions import adjust
@@ -119,7 +119,8 @@ def test_every_figure_of_a_comparison_is_a_row(records):
     numbers = {f"{value:+.2f}" for name in ("value", "low", "high") for value in frame[name].drop_nulls()}
     ends = {f"{one:.2f}" for row in found.rows for one in row.scores}
     p = {f"{value:.3f}" for value in frame["corrected"].drop_nulls()}
-    shown = figures([(), *zip(*cell_texts(table), strict=True)] for table in comparison_sheet(found).tables)
+    tables = fit(comparison_sheet(found), None).sheet.tables
+    shown = figures([(), *zip(*cell_texts(table), strict=True)] for table in tables)
     assert len(shown) > 20 and not [word for word in shown if word not in numbers | ends | p]
 
 
