@@ -389,19 +389,6 @@ def ranking_groups(cards: Mapping[str, StatedCard], rank_all: bool = False) -> d
     return {name: 0 if rank_all else kinds.index(tuple(card.conditions.values())) for name, card in cards.items()}
 
 
-def differing_cards(cards: Mapping[str, StatedCard]) -> list[str]:
-    """Return a line that names the conditions in which the cards of methods differ; none where they are the same."""
-    of_method = {name: card.conditions for name, card in cards.items()}
-    first = next(iter(of_method.values()), {})
-    differing = [name for name in first if len({card[name] for card in of_method.values()}) > 1]
-    if not differing:
-        return []
-    words = [
-        f"{method} {', '.join(f'{name} {card.words[name]}' for name in differing)}" for method, card in cards.items()
-    ]
-    return [f"the methods worked under different conditions: {'; '.join(words)}"]
-
-
 def choices_on_test(cards: Mapping[str, StatedCard]) -> list[str]:
     """Return a line that names the methods whose checkpoints were chosen by their scores on the test's classes.
 
