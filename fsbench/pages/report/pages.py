@@ -47,8 +47,8 @@ from fsbench.results.studies.analysis import Analysis, T
 from fsbench.results.studies.annotations.losses import AnnotationTable, annotation_tables, has_losses
 from fsbench.results.studies.supports.sensitivity import SensitivityTable, sensitivity_tables
 from fsbench.results.studies.sweep.axes import WORDS
+from fsbench.results.studies.sweep.curves import COSTS as CURVE_COSTS
 from fsbench.results.studies.sweep.curves import CurveTable, found_tables
-from fsbench.results.studies.sweep.plot import COSTS as CURVE_COSTS
 from fsbench.results.tables import breakdowns
 from fsbench.results.tables.render import render
 from fsbench.runner.papers.files import read_paper

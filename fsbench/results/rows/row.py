@@ -24,6 +24,10 @@ that are labelled, and of objects in the query. The last is a part of a run; of 
 ANNOTATION = "support_annotation"
 """Kind of part that is what supports are labelled with, a word of `fsbench.data.annotations`."""
 
+DRAWS = "draws"
+"""Kind of part that is one of several draws of the supports, a part of the variance between them, or a property of
+theirs."""
+
 WHOLE = frozenset((ALL, SHOTS, WAYS, SIDE, KEPT, ANNOTATION))
 """Kinds of parts that are whole tests."""
 
@@ -36,10 +40,10 @@ COLUMNS = {
     "minus": "of a difference, the method that is subtracted, with its part where that is another: hsnet (shots 1). "
     "Where `rule` is set, it is the same method, scored by the protocol's own rule",
     "fold": 'number of the fold, "mean" over all folds, or "all" for classification',
-    "part_kind": '"all", "fold", "size", "class", "presence", "shots", "ways", "side", "kept", "objects" or '
-    '"support_annotation"',
+    "part_kind": '"all", "fold", "size", "class", "presence", "shots", "ways", "side", "kept", "objects", '
+    '"support_annotation" or "draws"',
     "part": "object size (share of the query in percent), class, whether the query shows the way, annotation, fold or "
-    "other number; else the word all",
+    "other number, of the supports' draws a draw, a part of the variance or a property; else the word all",
     "rule": "another rule that the score follows; empty for the protocol's own",
     "metric": "name of the score",
     "value": "the score, or the difference method - minus",

@@ -1,12 +1,13 @@
 """The one way from finished runs to what follows from them: a table in every format, panels of a page, a figure."""
 
 import textwrap
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
-from fsbench.results.sheets.data import csv_text
+from fsbench.results.rows.row import ResultRow
+from fsbench.results.sheets.data import rows_csv
 from fsbench.results.sheets.drawing import check_plot, save_figure
 from fsbench.results.sheets.formats import write_as
 from fsbench.results.sheets.layout import Sheet
@@ -20,10 +21,13 @@ Paint = Callable[["Axes"], None]
 
 
 class Titled(Protocol):
-    """A table of what follows from runs: a dataclass with a title, which JSON holds whole."""
+    """A table of what follows from runs: a dataclass with a title, which JSON holds whole, and CSV as rows."""
 
     @property
     def title(self) -> str: ...
+
+    @property
+    def rows(self) -> Sequence[ResultRow]: ...
 
 
 T = TypeVar("T", bound=Titled)
@@ -36,8 +40,6 @@ class Analysis(Generic[T]):
     Attributes:
         name: of its files.
         sheet: lays a table out, in so many characters a line as text if that is given.
-        columns: head of the CSV.
-        lines: lists the lines of a table as CSV.
         panels: returns what is drawn of a table, by name.
         height: returns the height in inches of a table's panels.
         width: of a panel in a figure, in inches.
@@ -47,16 +49,14 @@ class Analysis(Generic[T]):
 
     name: str
     sheet: Callable[[T, int | None], Sheet]
-    columns: Sequence[str]
-    lines: Callable[[T], Iterator[Sequence[object]]]
     panels: Callable[[T], Mapping[str, Paint]]
     height: Callable[[T], float]
     width: float
     named_rows: bool
 
     def csv(self, tables: Sequence[T]) -> str:
-        """Write every number of the tables as CSV, a line each."""
-        return csv_text([self.columns, *(line for table in tables for line in self.lines(table))])
+        """Write every number of the tables as CSV, with the columns of `fsbench.results.rows.row.COLUMNS`."""
+        return rows_csv(row for table in tables for row in table.rows)
 
     def write(self, tables: Sequence[T], form: str, width: int | None = None, wrap: bool = False) -> str:
         """Write the tables in a format; see `fsbench.results.sheets.formats.write_as`."""

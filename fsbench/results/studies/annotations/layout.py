@@ -1,8 +1,5 @@
-"""Lay the losses of weaker annotations out as tables, and list them for CSV."""
+"""Lay the losses of weaker annotations out as tables."""
 
-from collections.abc import Iterator, Sequence
-
-from fsbench.results.sheets.data import decimal
 from fsbench.results.sheets.drawing import row_fold_words
 from fsbench.results.sheets.layout import MISSING, Grid, Sheet, Style, corrected_p, moved, shorten
 from fsbench.results.studies.annotations.losses import MASK, AnnotationTable
@@ -30,21 +27,3 @@ def to_sheet(table: AnnotationTable, width: int | None = None) -> Sheet:
         parts.append((f"{metric} by what the supports are labelled with{fold}", rows))
     words = max(grid[0].index("supports") + 1 for _, grid in parts)
     return Sheet(table.title, parts, table.notes, {number: Style(words=words) for number in range(len(parts))})
-
-
-COLUMNS = (
-    "test", "method", "annotation", "fold", "metric", "score", "with masks", "difference", "low", "high", "p",
-    "corrected p", "query images", "runs", "holds for",
-)  # fmt: skip
-
-
-def lines(table: AnnotationTable) -> Iterator[Sequence[object]]:
-    """List the losses under `COLUMNS`: a line per method, annotation, fold and metric."""
-    for loss in table.differences:
-        found, runs = loss.estimate, table.runs[loss.method]
-        yield [
-            loss.test, loss.method, loss.part, loss.fold, loss.metric,
-            *map(decimal, (*loss.scores, found.value, found.low, found.high)),
-            decimal(found.p, ".6g"), decimal(loss.corrected, ".6g"), found.queries,
-            " ".join([*runs[loss.part], *runs[MASK]]), found.scope,
-        ]  # fmt: skip

@@ -1,10 +1,9 @@
-"""Lay out what the choice of the supports does as tables, and write it as CSV."""
+"""Lay out what the choice of the supports does as tables."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from math import isnan
 
-from fsbench.results.sheets.data import decimal
 from fsbench.results.sheets.layout import CONDITIONAL, Grid, Sheet, Style, ends, moved, shorten
 from fsbench.results.studies.supports.sensitivity import CHOICES, PROPERTIES, SensitivityTable, SupportSensitivity
 from fsbench.scores.estimate import Estimate
@@ -101,27 +100,3 @@ def _plain(score: Estimate, digits: int) -> str:
 
 MOST_DEVIATION = 50.0
 """Largest standard deviation of scores from 0 to 100, those that are 0 and 100 with equal chances."""
-COLUMNS = ("test", "method", "kind", "name", "value", "low", "high", "queries", "runs", "holds for")
-
-
-def lines(table: SensitivityTable) -> Iterator[Sequence[object]]:
-    """List the numbers of a table under `COLUMNS`, a line each."""
-    for line in table.lines:
-        numbers: list[tuple[str, str, Estimate, str]] = [
-            (f"{line.metric} of a choice", name, value, "") for name, value in line.scores.items()
-        ]
-        numbers += [("difference to draw 0", name, value, "") for name, value in line.gains.items()]
-        numbers += [("episode's score", f"{name} draw", value, "") for name, value in line.per_query.items()]
-        numbers.append(("episode's score", "best − mean", line.gap, ""))
-        if line.parts is not None:
-            queries = str(line.parts.queries)
-            numbers += [("variance", name, value, queries) for name, value in line.parts.variances.items()]
-            numbers += [("share", name, value, queries) for name, value in line.parts.shares.items()]
-            numbers.append(("variance", "choice", line.parts.choice, queries))
-        numbers += [
-            ("rank correlation", name, Estimate(found.mean), str(found.queries))
-            for name, found in line.properties.items()
-        ]
-        for kind, name, score, queries in numbers:
-            shown = [decimal(value, ".6g") for value in (score.value, score.low, score.high)]
-            yield [table.title, line.method, kind, name, *shown, queries, " ".join(line.runs), score.scope]

@@ -13,9 +13,12 @@ from fsbench.results.rows.scoring import Request, Sums
 from fsbench.results.sheets.layout import family_note, interval_notes
 from fsbench.results.studies.sweep.axes import AXES, WORDS
 from fsbench.results.studies.sweep.differences import curve_differences, is_along
+from fsbench.scores.estimate import Estimate
 
 TOLD = frozenset(("image_size", "kept_support", "precision", "support_annotation"))
 """Entries of an identity by which runs of one method are two curves."""
+COSTS = {"seconds": "seconds of an episode", "peak_mib": "peak memory in MiB"}
+"""Attributes of a point that are costs, in words."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,14 @@ class CurvePoint:
     seconds: float | None = None
     peak_mib: float | None = None
     beyond: str = ""
+
+    @property
+    def rows(self) -> list[ResultRow]:
+        """The scores, then the known costs."""
+        costs = ((name, getattr(self, key)) for key, name in COSTS.items())
+        known = [(name, Estimate(cost)) for name, cost in costs if cost is not None]
+        scores = list(self.scores.values())
+        return [*scores, *(replace(row, metric=name, estimate=cost) for row in scores[:1] for name, cost in known)]
 
 
 @dataclass(frozen=True)
@@ -89,8 +100,8 @@ class CurveTable(PointTable):
 
     @property
     def rows(self) -> list[ResultRow]:
-        """The scores of all points, then all differences."""
-        return [*(row for point in self.points for row in point.scores.values()), *self.differences]
+        """The scores and costs of all points, then all differences."""
+        return [*(row for point in self.points for row in point.rows), *self.differences]
 
 
 def headlines(metrics: Sequence[str]) -> list[str]:

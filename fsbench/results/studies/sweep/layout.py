@@ -1,9 +1,8 @@
-"""Lay curves and their differences out as tables, and list them for CSV."""
+"""Lay curves and their differences out as tables."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from fsbench.results.rows.row import ResultRow
-from fsbench.results.sheets.data import decimal
 from fsbench.results.sheets.layout import MISSING, Grid, Sheet, Style, corrected_p, ends, moved, shorten
 from fsbench.results.studies.sweep.axes import WORDS
 from fsbench.results.studies.sweep.curves import BEYOND, CurveTable
@@ -62,35 +61,3 @@ def _number(seconds: float | None) -> str:
 
 def _mib(mib: float | None) -> str:
     return "–" if mib is None else f"{mib:,.0f}"
-
-
-COLUMNS = (
-    "test", "axis", "method", "number", "metric", "value", "low", "high", "runs",
-    "minus", "minus number", "p", "corrected p", "query images", "beyond the authors' rule", "holds for",
-)  # fmt: skip
-
-
-def lines(table: CurveTable) -> Iterator[Sequence[object]]:
-    """List the scores and costs of every number, then the differences, under `COLUMNS`.
-
-    The value of a difference is less `minus` at its number.
-    """
-    for curve in table.curves:
-        for point in curve.points:
-            where = [table.title, table.axis, curve.method, f"{point.number:g}"]
-            runs, end = " ".join(point.runs), [*[""] * 5, point.beyond]
-            for name, row in point.scores.items():
-                yield [*where, name, *_ends(row.estimate), runs, *end, row.estimate.scope]
-            for name, cost in (("seconds of an episode", point.seconds), ("peak memory MiB", point.peak_mib)):
-                if cost is not None:
-                    yield [*where, name, f"{cost:.6g}", "", "", runs, *end, ""]
-    for row in table.differences:
-        yield [
-            row.test, table.axis, row.method, row.part, f"difference of {row.metric}",
-            *_ends(row.estimate), "", row.minus, row.minus_part or row.part, decimal(row.estimate.p, ".6g"),
-            decimal(row.corrected, ".6g"), row.estimate.queries, "", row.estimate.scope,
-        ]  # fmt: skip
-
-
-def _ends(score: Estimate) -> list[str]:
-    return [decimal(value) for value in (score.value, score.low, score.high)]

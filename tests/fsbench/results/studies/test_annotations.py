@@ -1,8 +1,5 @@
 """Losses of weaker annotations: which runs are compared, that they are those of a comparison, and what is refused."""
 
-import csv
-import io
-
 import pytest
 
 from fsbench.base.errors import SettingsError
@@ -12,6 +9,7 @@ from fsbench.records.card import resolve_card
 from fsbench.records.description import all_notes
 from fsbench.results.published.conditions import run_conditions
 from fsbench.results.rows.scoring import Request
+from fsbench.results.sheets.data import rows_csv
 from fsbench.results.sheets.text import text
 from fsbench.results.studies.analyses import ANNOTATIONS
 from fsbench.results.studies.annotations.losses import annotation_tables, has_losses
@@ -60,10 +58,7 @@ def test_losses_are_paired_differences_to_masks(records, tmp_path, capsys):
     for width in (80, 120):
         shown = text([ANNOTATIONS.sheet(table, width)], width)
         assert max(map(len, shown.splitlines())) <= width and "− masks" in shown
-    rows = list(csv.DictReader(io.StringIO(ANNOTATIONS.csv([table]))))
-    assert [(row["annotation"], float(row["score"])) for row in rows] == [
-        (loss.part, pytest.approx(loss.scores[0], abs=1e-4)) for loss in losses
-    ]
+    assert ANNOTATIONS.csv([table]) == rows_csv([*table.scores, *losses])
     ANNOTATIONS.save_figure(tmp_path / "losses.svg", [table])
     check_figure(tmp_path / "losses.svg")
     assert (tmp_path / "losses.svg").stat().st_size > 5000 and plotted(table) == losses

@@ -53,13 +53,15 @@ def test_runs_that_differ_in_shots_alone_are_a_curve(records, tmp_path, capsys):
     for width in (80, 120):
         assert max(map(len, text([CURVES.sheet(table, width)], width).splitlines())) <= width
     rows = list(csv.DictReader(io.StringIO(CURVES.csv([table]))))
-    assert len({(row["method"], row["number"]) for row in rows}) == 5
+    scores = [row for row in rows if not row["minus"]]
+    assert len({(row["method"], row["part"]) for row in scores}) == 5
+    assert {row["metric"] for row in scores} > {"mIoU", "seconds of an episode", "peak memory in MiB"}
     CURVES.save_figure(tmp_path / "curves.svg", [table])
     axis = Figure().subplots()
     plot_panel(axis, table, "peak_mib")
     assert axis.get_ylim()[0] == 0 and axis.get_ylim()[1] > max(p.peak_mib for c in table.curves for p in c.points)
     assert main(["table", *(str(record.path) for record in records), "--by", "shots", "--format", "csv"]) == 0
-    assert capsys.readouterr().out.startswith("test,axis,method,number")
+    assert capsys.readouterr().out == f"{CURVES.csv([table])}\n"
     assert [*panels(table)][-2:] == ["seconds", "peak_mib"] and (tmp_path / "curves.svg").stat().st_size > 5000
 
 
@@ -74,10 +76,6 @@ def test_points_beyond_the_authors_rule_are_marked(records):
     shown = CURVES.sheet(table, None)
     assert [row[:2] for row in shown.parts[0][1][1:]] == [["a", "1"], ["a", "5+"], ["a", "20+"], ["b", "1"], ["b", "5"]]
     assert f"+ a with K 5, 20: {words}" in shown.notes
-    rows = [row for row in csv.DictReader(io.StringIO(CURVES.csv([table]))) if not row["minus"]]
-    assert {(row["method"], row["number"]) for row in rows if row["beyond the authors' rule"] == words} == {
-        ("a", "5"), ("a", "20")
-    }  # fmt: skip
     for panel in panels(table):
         axis = Figure().subplots()
         plot_panel(axis, table, panel)
@@ -125,7 +123,7 @@ def test_points_of_the_same_queries_are_compared_in_pairs(records):
         assert line.estimate == alone.difference and line.scores == alone.scores
         assert line.estimate.queries == records[0].episodes["query"].n_unique()
     rows = [row for row in csv.DictReader(io.StringIO(CURVES.csv([table]))) if row["minus"]]
-    assert [float(row["corrected p"]) for row in rows] == pytest.approx([x.corrected for x in table.differences], 1e-4)
+    assert [float(row["corrected"]) for row in rows] == pytest.approx([x.corrected for x in table.differences], 1e-4)
     words = text([CURVES.sheet(table, 80)], 80)
     assert "each point minus the one before it" in words and "differences of methods at one number" in words
 
@@ -199,9 +197,9 @@ def test_the_command_reads_runs_from_their_folders_and_names_those_it_cannot(tmp
     (broken / "run.json").write_text("{")
     assert main(["table", str(runs), "--by", "side", "--plot", str(figure), "--format", "csv"]) == 1
     said = capsys.readouterr()
-    rows = [row for row in csv.DictReader(io.StringIO(said.out)) if row["metric"] == "mIoU"]
-    assert {int(row["number"]): float(row["value"]) for row in rows} == pytest.approx(scores, abs=1e-4)
-    assert all(row["axis"] == "side" and float(row["low"]) <= float(row["value"]) for row in rows)
+    rows = [row for row in csv.DictReader(io.StringIO(said.out)) if row["metric"] == "mIoU" and not row["minus"]]
+    assert {int(row["part"]): float(row["value"]) for row in rows} == pytest.approx(scores, abs=1e-4)
+    assert all(row["part_kind"] == "side" and float(row["low"]) <= float(row["value"]) for row in rows)
     assert "broken" in said.err and figure.stat().st_size > 5000
     own.write_bytes(b"a photo")
     for arguments, message in (
