@@ -10,7 +10,7 @@ from fsbench.results.rows.row import ResultRow
 from fsbench.results.sheets.data import rows_csv
 from fsbench.results.sheets.drawing import check_plot, save_figure
 from fsbench.results.sheets.formats import write_as
-from fsbench.results.sheets.layout import Sheet
+from fsbench.results.table import Sheet
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -39,7 +39,7 @@ class Analysis(Generic[T]):
 
     Attributes:
         name: of its files.
-        sheet: lays a table out, in so many characters a line as text if that is given.
+        sheet: lays a table out.
         panels: returns what is drawn of a table, by name.
         height: returns the height in inches of a table's panels.
         width: of a panel in a figure, in inches.
@@ -48,7 +48,7 @@ class Analysis(Generic[T]):
     """
 
     name: str
-    sheet: Callable[[T, int | None], Sheet]
+    sheet: Callable[[T], Sheet]
     panels: Callable[[T], Mapping[str, Paint]]
     height: Callable[[T], float]
     width: float

@@ -8,6 +8,7 @@ from math import isnan
 
 import polars as pl
 import pytest
+from fsbench.results.sheets.fitting import cell_texts
 
 from fsbench.base.errors import RecordError
 from fsbench.cli.main import main
@@ -83,8 +84,9 @@ def test_every_figure_is_a_row(spilled):
     assert set(differences["minus"]) == set(frame["method"]) == {"m"} and OWN not in set(differences["rule"])
     assert set(frame["pairs"]) == set(frame["episodes"]) == {24} and set(frame["run"]) == {spilled.path.name}
     written = {f"{value:+.2f}" for value in frame["value"]} | {f"{value:.2f}" for value in frame["value"]}
-    cells = [cell.partition(" ")[0] for line in to_sheet(group).parts[0][1][1:] for cell in line[3:] if cell]
-    assert cells and set(cells) <= written
+    (table,) = to_sheet(group).tables
+    cells = zip(*cell_texts(table)[3:], strict=True)
+    assert {cell.partition(" ")[0] for line in cells for cell in line} <= {*written, ""}
 
 
 def test_presence_from_the_mask_counts_void_pixels_too(make):
@@ -177,7 +179,7 @@ def test_several_ways_under_a_protocol_of_one_are_not_defined(make):
 
 def test_the_own_protocol_is_not_shown_twice(whole):
     group = rescored([whole], FSCS)
-    assert to_sheet(group).parts[0][1][1][2] == "own metric: fscs v1"
+    assert to_sheet(group).tables[0].lines[0].cells[2].value == "own metric: fscs v1"
     assert not [rule for rule in rules(group) if rule.startswith("metric of")]
 
 

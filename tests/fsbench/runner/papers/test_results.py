@@ -6,7 +6,7 @@ import pytest
 
 from fsbench.cli.main import main
 from fsbench.runner.papers.files import paper_rows, read_paper
-from fsbench.runner.papers.results import numbered, published_scores, results_grid, row_results, row_scores
+from fsbench.runner.papers.results import numbered, published_scores, results_table, row_results, row_scores
 from tests.fsbench.official_runs import EMAT
 
 
@@ -30,10 +30,12 @@ def test_verdicts_are_those_of_tables(official, row, figure):
     assert result.comparison.fold == "mean"
     caveat = "TF32 off here; whether the authors' GPUs had it is not known"
     notes = []
-    assert results_grid([result], notes)[1][-1] == "no interval [1]" and numbered(notes) == [f"[1] {caveat}"]
+    assert results_table([result], notes, "").lines[0].cells[-1].value == "no interval [1]" and numbered(notes) == [
+        f"[1] {caveat}"
+    ]
     stated = replace(figure, made_with=replace(figure.made_with, tf32=False))
     (result,) = row_results({row: records}, [stated])
-    assert results_grid([result], [])[1][-1] == "no interval"
+    assert results_table([result], [], "").lines[0].cells[-1].value == "no interval"
 
 
 def test_a_run_made_in_another_way_is_not_comparable_and_says_why(official, row, figure):
