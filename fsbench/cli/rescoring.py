@@ -1,7 +1,6 @@
 """`fsbench table --protocol` and its kin: finished runs by another protocol's metric, or by another rule."""
 
 import argparse
-import json
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, TypeVar
@@ -24,8 +23,7 @@ from fsbench.results.measuring.recount import (
 from fsbench.results.rules.claimed import Claimed, claimed, is_score
 from fsbench.results.rules.claimed import to_sheet as claimed_sheet
 from fsbench.results.rules.rescore import Choices, Rescored, rescore, to_sheet
-from fsbench.results.sheets.data import rows_csv
-from fsbench.results.sheets.formats import write_sheets
+from fsbench.results.sheets.formats import write_results
 from fsbench.results.table import Sheet
 from fsbench.runner.config.tests import open_manifest
 
@@ -83,12 +81,9 @@ def _show_claimed(options: argparse.Namespace) -> int:
 
 def _print(form: str, items: Sequence[Item], to_sheet: Callable[[Item], Sheet]) -> None:
     """Print the runs of each test in a format: as CSV and JSON all rows, else as tables."""
-    if form == "csv":
-        print_block(rows_csv(row for item in items for row in item.rows))
-    elif form == "json":
-        print_block(f"{json.dumps([item.as_data() for item in items], indent=2, ensure_ascii=False)}\n")
-    else:
-        print_block(write_sheets(form, [to_sheet(item) for item in items], *text_width()))
+    rows = (row for item in items for row in item.rows)
+    data = [item.as_data() for item in items]
+    print_block(write_results(form, [to_sheet(item) for item in items], rows, data, *text_width()))
 
 
 def _recounted(root: str | None, record: Record, resolution: int, view: View | None = None) -> Any:

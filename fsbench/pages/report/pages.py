@@ -38,7 +38,7 @@ from fsbench.results.comparison.layout import plot as plot_differences
 from fsbench.results.comparison.layout import to_sheet as comparison_to_sheet
 from fsbench.results.pictures.palette import ERROR_NAMES
 from fsbench.results.rows.row import CLASS, fold_in_words
-from fsbench.results.sheets import layout
+from fsbench.results.sheets import cells, layout, legend, names
 from fsbench.results.sheets.data import csv_text
 from fsbench.results.sheets.drawing import fold_words, row_fold_words
 from fsbench.results.sheets.latex import latex, tex
@@ -92,14 +92,14 @@ class Pages:
         }  # fmt: skip
         self.environment.filters |= {
             "sign": lambda metric: metric_named(metric).sign,
-            "in_units": lambda metric: layout.in_units([metric]),
+            "in_units": lambda metric: legend.in_units([metric]),
             "top": lambda metric: metric_named(metric).maximum,
             "digits": lambda metric, percent=2: metric_named(metric).digits(percent),
-            "figure": layout.figure,
-            "ends": layout.ends,
-            "mark": layout.mark,
+            "figure": cells.figure,
+            "ends": cells.ends,
+            "mark": cells.mark,
             "p_in_words": p_in_words,
-            "end": layout.signed,
+            "end": cells.signed,
             "place": _percent_of_scale,
             "difference_level": heat.difference_level,
             "score_level": heat.score_level,
@@ -156,7 +156,7 @@ class Pages:
                 (analysis_section(self.root, CURVES, table, f"curve{n}", f"curve-{n}-"), _curves_command(table))
                 for n, table in enumerate(self.curve_tables, 1)
             ]
-            write_text(self.root / "curves.csv", CURVES.csv(self.curve_tables))
+            write_text(self.root / "curves.csv", CURVES.write(self.curve_tables, "csv"))
             words = {name: f"{words[0].upper()}{words[1:]}" for name, words in CURVE_COSTS.items()}
             self._write(self.root / "curves.html", "curves.html", up="", curves=shown, words=words, axes=WORDS)
 
@@ -193,7 +193,7 @@ class Pages:
             costs=run_costs(study, metric), cost_names=COSTS, devices=devices(study), protocol=study.protocol,
             table_command=table_command,
             manifests={r.header.fold: r.manifest_sha256 for r in study.records}, header=header,
-            short=layout.shorten(study.methods, (24, 34, 46)), many_names=_many_names,
+            short=names.shorten(study.methods, (24, 34, 46)), many_names=_many_names,
             **self._leaderboard(study, comparison), **self._differences(study, classes),
             supports=supports, annotations=annotations, fold_words=_fold_words(comparison, supports, annotations),
         )  # fmt: skip
@@ -222,7 +222,7 @@ class Pages:
     def _analysis(self, study: Study, analysis: Analysis[T], tables: Sequence[T]) -> Section:
         """Write the plots and the CSV of the one table that a study has of an analysis."""
         (table,) = tables
-        write_text(self.folder(study) / f"{analysis.name}.csv", analysis.csv([table]))
+        write_text(self.folder(study) / f"{analysis.name}.csv", analysis.write([table], "csv"))
         return analysis_section(self.folder(study), analysis, table, str(study.number))
 
     def _leaderboard(self, study: Study, comparison: Comparison | None) -> dict[str, Any]:
@@ -256,7 +256,7 @@ class Pages:
             "heat_data": {
                 "methods": classes.methods, "metric": metric, "scores": thousandths(numbers), "scales": scales,
                 "range": span, "sign": metric_named(metric).sign, "digits": metric_named(metric).digits(1),
-                "unit": layout.in_units([metric]), "steps": heat.STEPS,
+                "unit": legend.in_units([metric]), "steps": heat.STEPS,
             },
         }  # fmt: skip
 

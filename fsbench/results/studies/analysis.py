@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from fsbench.results.rows.row import ResultRow
-from fsbench.results.sheets.data import rows_csv
 from fsbench.results.sheets.drawing import check_plot, save_figure
-from fsbench.results.sheets.formats import write_as
+from fsbench.results.sheets.formats import write_results
 from fsbench.results.table import Sheet
 
 if TYPE_CHECKING:
@@ -54,13 +53,10 @@ class Analysis(Generic[T]):
     width: float
     named_rows: bool
 
-    def csv(self, tables: Sequence[T]) -> str:
-        """Write every number of the tables as CSV, with the columns of `fsbench.results.rows.row.COLUMNS`."""
-        return rows_csv(row for table in tables for row in table.rows)
-
     def write(self, tables: Sequence[T], form: str, width: int | None = None, wrap: bool = False) -> str:
-        """Write the tables in a format; see `fsbench.results.sheets.formats.write_as`."""
-        return write_as(form, tables, self.sheet, self.csv, width, wrap)
+        """Write the tables in a format; see `fsbench.results.sheets.formats.write_results`."""
+        rows = (row for table in tables for row in table.rows)
+        return write_results(form, [self.sheet(table) for table in tables], rows, tables, width, wrap)
 
     def save_figure(self, path: Path, tables: Sequence[T], caption: str = "") -> None:
         """Write a figure of all tables, one below the other.

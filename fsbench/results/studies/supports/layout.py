@@ -11,7 +11,10 @@ from fsbench.scores.estimate import Estimate
 from fsbench.scores.support_variance import COMPONENTS
 
 METHOD = Column("method", Form.NAME)
-GIVEN_SUPPORTS = "95 % interval of other query images with these supports; for others nothing follows from what was chosen among these"
+GIVEN_SUPPORTS = (
+    "95 % interval of other query images with these supports; for others nothing follows from what was chosen among "
+    "these"
+)
 """Meaning of the mark of intervals here."""
 
 
@@ -38,16 +41,10 @@ def _choices(methods: Sequence[SupportSensitivity]) -> Table:
 def _per_query(methods: Sequence[SupportSensitivity]) -> Table:
     heads = [f"worst{CONDITIONAL}", "mean", f"best{CONDITIONAL}"]
     columns = [*(Column(head, Form.NUMBER, digits=1) for head in heads), Column("best − mean", Form.FIGURE, digits=1)]
-    lines = [
-        Line(
-            [
-                Cell(line.method),
-                *(score_cell(line.per_query[name]) for name in ("worst", "mean", "best")),
-                score_cell(line.gap),
-            ]
-        )
-        for line in methods
-    ]
+    lines = []
+    for line in methods:
+        scores = [*(line.per_query[name] for name in ("worst", "mean", "best")), line.gap]
+        lines.append(Line([Cell(line.method), *map(score_cell, scores)]))
     return Table([METHOD, *columns], lines, "score of an episode, mean over queries, by draw of the supports")
 
 

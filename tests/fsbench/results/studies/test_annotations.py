@@ -57,7 +57,7 @@ def test_losses_are_paired_differences_to_masks(records, tmp_path, capsys):
         shown = ANNOTATIONS.write([table], "text", width, wrap=True)
         assert max(map(len, shown.splitlines())) <= width and "− masks" in shown
         assert "correction for all 2 comparisons" in " ".join(shown.split())
-    assert ANNOTATIONS.csv([table]) == rows_csv([*table.scores, *losses])
+    assert ANNOTATIONS.write([table], "csv") == rows_csv([*table.scores, *losses])
     ANNOTATIONS.save_figure(tmp_path / "losses.svg", [table])
     check_figure(tmp_path / "losses.svg")
     assert (tmp_path / "losses.svg").stat().st_size > 5000 and plotted(table) == losses

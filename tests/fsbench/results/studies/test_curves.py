@@ -7,7 +7,6 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 import pytest
-from fsbench.results.sheets.fitting import cell_texts
 from matplotlib.figure import Figure
 
 import fsbench
@@ -15,6 +14,7 @@ from fsbench.base.errors import SettingsError
 from fsbench.cli.main import main
 from fsbench.pages.explain.query_objects import count_objects
 from fsbench.records.record import find_records
+from fsbench.results.sheets.fitting import cell_texts
 from fsbench.results.studies.analyses import CURVES
 from fsbench.results.studies.sweep.axes import AXES
 from fsbench.results.studies.sweep.curves import curve_tables, found_tables
@@ -52,7 +52,7 @@ def test_runs_that_differ_in_shots_alone_are_a_curve(records, tmp_path, capsys):
     assert heads[80] == ["method", "K", "mIoU", "accuracy", "s/episode", "MiB"], "what is tested comes before FB-IoU"
     assert heads[120] == heads[None] == ["method", "K", "mIoU", "FB-IoU", "accuracy", "s/episode", "MiB"]
     assert all(max(map(len, shown[width])) <= width for width in (80, 120))
-    rows = list(csv.DictReader(io.StringIO(CURVES.csv([table]))))
+    rows = list(csv.DictReader(io.StringIO(CURVES.write([table], "csv"))))
     scores = [row for row in rows if not row["minus"]]
     assert len({(row["method"], row["part"]) for row in scores}) == 5
     assert {row["metric"] for row in scores} > {"mIoU", "seconds of an episode", "peak memory in MiB"}
@@ -61,7 +61,7 @@ def test_runs_that_differ_in_shots_alone_are_a_curve(records, tmp_path, capsys):
     plot_panel(axis, table, "peak_mib")
     assert axis.get_ylim()[0] == 0 and axis.get_ylim()[1] > max(p.peak_mib for c in table.curves for p in c.points)
     assert main(["table", *(str(record.path) for record in records), "--by", "shots", "--format", "csv"]) == 0
-    assert capsys.readouterr().out == f"{CURVES.csv([table])}\n"
+    assert capsys.readouterr().out == f"{CURVES.write([table], 'csv')}\n"
     assert [*panels(table)][-2:] == ["seconds", "peak_mib"] and (tmp_path / "curves.svg").stat().st_size > 5000
 
 
@@ -122,7 +122,7 @@ def test_points_of_the_same_queries_are_compared_in_pairs(records):
         assert line.estimate.value == pytest.approx(alone.scores[0] - alone.scores[1])
         assert line.estimate == alone.difference and line.scores == alone.scores
         assert line.estimate.queries == records[0].episodes["query"].n_unique()
-    rows = [row for row in csv.DictReader(io.StringIO(CURVES.csv([table]))) if row["minus"]]
+    rows = [row for row in csv.DictReader(io.StringIO(CURVES.write([table], "csv"))) if row["minus"]]
     assert [float(row["corrected"]) for row in rows] == pytest.approx([x.corrected for x in table.differences], 1e-4)
     words = " ".join(CURVES.write([table], "text", 80, wrap=True).split())
     assert "each point minus the one before it" in words and "differences of methods at one number" in words

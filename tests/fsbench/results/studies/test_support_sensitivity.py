@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from fsbench.results.sheets.cells import ends
 
 from fsbench.base.errors import SettingsError
 from fsbench.protocols.draws.further import further_draws, with_draws
 from fsbench.records.counts import to_frame
+from fsbench.results.sheets.cells import ends
 from fsbench.results.sheets.data import as_json
 from fsbench.results.studies.analyses import SUPPORTS
 from fsbench.results.studies.supports.layout import _deviation
@@ -134,7 +134,7 @@ def test_tables_fit_the_screen_and_files_hold_every_number(table, tmp_path):
     for width in (80, 120):
         lines = SUPPORTS.write([table], "text", width, wrap=True).splitlines()
         assert max(map(len, lines)) <= width
-    rows = list(csv.DictReader(io.StringIO(SUPPORTS.csv([table]))))
+    rows = list(csv.DictReader(io.StringIO(SUPPORTS.write([table], "csv"))))
     of_csv = {(row["method"], row["metric"], row["part"]): float(row["value"]) for row in rows if not row["minus"]}
     read = json.loads(as_json([table]))[0]["lines"]
     for line, entry in zip(table.lines, read, strict=True):
@@ -187,7 +187,7 @@ def test_no_test_is_printed_of_properties(table):
         found.append(clustered_mean(rho, np.arange(40)).p < 0.05)
         assert within_query_correlation(value[draws], scores).mean == pytest.approx(rho.mean())
     assert np.mean(found) > 0.3
-    sheet, written = SUPPORTS.write([table], "text"), SUPPORTS.csv([table])
+    sheet, written = SUPPORTS.write([table], "text"), SUPPORTS.write([table], "csv")
     assert "corrected p" not in sheet and "p of its difference" not in sheet
     assert "it has neither an interval nor a test that holds" in sheet
     (line,) = [
