@@ -41,6 +41,7 @@ from fsbench.results.rows.row import CLASS, fold_in_words
 from fsbench.results.sheets import cells, layout, legend, names
 from fsbench.results.sheets.data import csv_text
 from fsbench.results.sheets.drawing import fold_words, row_fold_words
+from fsbench.results.sheets.html import table_html
 from fsbench.results.sheets.latex import latex, tex
 from fsbench.results.studies.analyses import ANNOTATIONS, CURVES, SUPPORTS
 from fsbench.results.studies.analysis import Analysis, T
@@ -52,7 +53,7 @@ from fsbench.results.studies.sweep.curves import CurveTable, found_tables
 from fsbench.results.tables import breakdowns
 from fsbench.results.tables.render import render
 from fsbench.runner.papers.files import read_paper
-from fsbench.runner.papers.results import RESULT_NOTES, RowResult, numbered, results_grid
+from fsbench.runner.papers.results import RESULT_NOTES, RowResult, numbered, results_table
 
 TEMPLATES = Path(__file__).with_name("templates")
 
@@ -107,6 +108,9 @@ class Pages:
             "fold_words": fold_in_words,
             "widest": widest,
             "bare": _bare_number,
+            "table": table_html,
+            "foot": legend.foot,
+            "written": cells.write_cell,
             "tex": tex,
         }
 
@@ -129,17 +133,9 @@ class Pages:
         for (name, number), results in tables.items():
             notes: list[str] = []
             paper = read_paper(name)
-            grid = results_grid(results, notes)
             caption = f"{paper.title}, table {number}: {paper.tables[number].caption}"
-            shown.append(
-                {
-                    "name": name,
-                    "number": number,
-                    "caption": caption,
-                    "grid": grid,
-                    "notes": numbered(notes),
-                }
-            )
+            table = results_table(results, notes, caption)
+            shown.append({"name": name, "number": number, "results": table, "notes": numbered(notes)})
         if shown:
             self._write(self.root / "papers.html", "papers.html", up="", tables=shown, notes=RESULT_NOTES)
 

@@ -36,10 +36,11 @@ def table_html(table: Table) -> Markup:
         Markup('<th scope="col"{}>{}</th>').format(attributes(title=column.meaning), _printable(word))
         for column, word in zip(table.columns, write_heads(table.columns), strict=True)
     ]
+    forms = [Markup('<th scope="row"{}>{}</th>'), *[Markup("<td{}>{}</td>")] * (len(head) - 1)]
     lines = [
         "".join(
-            Markup("<td{}>{}</td>").format(attributes(title=cell.note), _figure(text.strip(), cell))
-            for cell, text in zip(line.cells, texts, strict=True)
+            form.format(attributes(title=cell.note), _figure(text.strip(), cell))
+            for form, cell, text in zip(forms, line.cells, texts, strict=True)
         )
         for line, texts in zip(table.lines, zip(*cell_texts(table), strict=True), strict=True)
     ]

@@ -12,8 +12,8 @@ from fsbench.scores.support_variance import COMPONENTS
 
 METHOD = Column("method", Form.NAME)
 GIVEN_SUPPORTS = (
-    "95 % interval of other query images with these supports; for others nothing follows from what was chosen among "
-    "these"
+    f"[low, high]{CONDITIONAL}: 95 % interval of other query images with these supports; for others nothing follows "
+    "from what was chosen among these"
 )
 """Meaning of the mark of intervals here."""
 

@@ -13,7 +13,6 @@ from fsbench.records.grouping import comparable, fold_of, variants
 from fsbench.records.record import Record
 from fsbench.records.tables import DRAW
 from fsbench.results.rows.row import ALL, DRAWS, MEAN, ResultRow
-from fsbench.results.sheets.cells import CONDITIONAL
 from fsbench.scores.count_table import episode_scores
 from fsbench.scores.estimate import Estimate, estimates, gains
 from fsbench.scores.rank_correlation import RankCorrelation, clustered_mean, within_query_correlation
@@ -322,8 +321,7 @@ def _notes(record: Record, lines: Sequence[SupportSensitivity]) -> list[str]:
     )
     notes.append(
         "parts of the variance within a class: their standard deviation in points, and their share; choice: support "
-        f"and interaction together. [low, high]{CONDITIONAL}: 95 % interval of other query images with these supports; "
-        "for others nothing follows from what was chosen among these"
+        "and interaction together"
     )
     notes += dict.fromkeys(f"{line.method}: {line.parts.reason}" for line in lines if line.parts and line.parts.reason)
     if any(line.properties for line in lines):

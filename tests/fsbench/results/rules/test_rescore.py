@@ -8,7 +8,6 @@ from math import isnan
 
 import polars as pl
 import pytest
-from fsbench.results.sheets.fitting import cell_texts
 
 from fsbench.base.errors import RecordError
 from fsbench.cli.main import main
@@ -16,6 +15,7 @@ from fsbench.protocols.reading import load_protocol, load_segmentation, protocol
 from fsbench.results.rows.row import COLUMNS, rows_frame
 from fsbench.results.rules.rescore import Choices, rescore, to_sheet, undefined
 from fsbench.results.rules.rule import OWN
+from fsbench.results.sheets.fitting import cell_texts
 from tests.fsbench.runs import changed, rewrite
 
 FSCS, PFENET, HSNET, INCONTEXT = (load_protocol(name) for name in ("fscs", "pfenet", "hsnet", "incontext"))
@@ -223,8 +223,10 @@ def test_the_command_prints_and_writes_nothing(make, tmp_path, capsys):
     assert [float(row["value"]) for row in rows] == pytest.approx([row["value"] for row in group["rows"]])
     assert f" {value:.2f} [" in printed["text"] and f" {moved:+.2f} [" in printed["text"]
     assert f"| {moved:+.2f} [" in printed["markdown"] and f"& {moved:+.2f} [" in printed["latex"]
-    head = next(line for line in printed["text"].splitlines() if line.startswith("method")).split()
-    assert head == ["method", "fold", "figures", "mIoU", "difference", "FB-IoU", "difference", "accuracy", "difference"]
+    heads = ["method", "fold", "figures", "mIoU", "difference", "FB-IoU", "difference", "accuracy", "difference"]
+    assert f"| {' | '.join(heads)} |" in printed["markdown"]
+    head = next(line for line in printed["text"].splitlines() if line.startswith("method"))
+    assert head.split() == heads[:5] and "no room for FB-IoU, difference, accuracy" in printed["text"]
 
 
 def test_what_cannot_be_rescored_is_refused(whole, tmp_path, capsys):
