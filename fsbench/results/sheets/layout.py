@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from fsbench.results import table
+from fsbench.results.sheets.legend import foot
 from fsbench.results.table import Cell, Form, Line
 
 Grid = list[list[str]]
@@ -43,6 +44,11 @@ class Sheet:
     lead: list[str] = field(default_factory=list)
     legend: list[str] = field(default_factory=list)
     is_short: bool = False
+
+    @property
+    def foot(self) -> list[str]:
+        """The lines below the grids."""
+        return foot(self.typed())
 
     def typed(self) -> table.Sheet:
         """Return the sheet as one of typed tables, whose cells are the grids' words."""

@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from fsbench.base.errors import SettingsError, did_you_mean
-from fsbench.core.data_options import EpisodicTest, Loading, Training
+from fsbench.datamodules.options import EpisodicTest, Loading, Training
 from fsbench.runner.config.registry import config_files, read_settings, shipped_file
 
 GROUPS = ("seed_everything", "task", "trainer", "model", "data", "run", "optimizer", "lr_scheduler")

@@ -9,7 +9,7 @@ field, the place that obeys it, and its test.
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Literal
 
-from fsbench.base.errors import SettingsError
+from fsbench.base.errors import SettingsError, check_at_least
 from fsbench.data.annotations import SupportAnnotation
 
 Validation = Literal["novel", "base", "held_out", "source", "images", "none"]
@@ -18,13 +18,6 @@ EpochSeeds = Literal["fresh", "program"]
 """Choices of the seeds of training epochs."""
 EpisodeStreamChoice = Literal["independent", "official"]
 """Choices of the random streams that training episodes are drawn from."""
-
-
-def check_at_least(lowest: int, settings: dict[str, int | None]) -> None:
-    """Raise SettingsError for a setting below `lowest`; None is no setting."""
-    for name, value in settings.items():
-        if value is not None and value < lowest:
-            raise SettingsError(f"{name} is {value}, expected {lowest} or more")
 
 
 @dataclass(frozen=True)
