@@ -18,7 +18,9 @@ from fsbench.results.comparison.layout import plot, to_json, to_sheet
 from fsbench.results.published.beside import PublishedBeside, beside_sheet, published_beside
 from fsbench.results.sheets.data import as_json
 from fsbench.results.sheets.formats import SHEETS
+from fsbench.results.sheets.layout import Sheet as GridSheet
 from fsbench.results.sheets.text import text
+from fsbench.results.table import Sheet
 from fsbench.runner.config.limits import whole
 
 FORMATS = ("text", "markdown", "latex", "json")
@@ -104,8 +106,8 @@ def _compare_methods(options: argparse.Namespace) -> int:
         print_block(as_json([*map(to_json, comparisons), *beside]))
         return say_left_out(runs.left_out)
     width, wrap = text_width() if options.format == "text" else (None, False)
-    sheets = [to_sheet(comparison, width, options.all, options.all) for comparison in comparisons]
-    sheets += [beside_sheet(beside)] if beside else []
+    sheets: list[Sheet | GridSheet] = [beside_sheet(beside)] if beside else []
+    sheets[:0] = [to_sheet(comparison, width, options.all, options.all) for comparison in comparisons]
     print_block(text(sheets, width, wrap) if options.format == "text" else SHEETS[options.format](sheets))
     return say_left_out(runs.left_out)
 

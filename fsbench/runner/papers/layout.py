@@ -108,9 +108,6 @@ def remarks(row: PaperRow, figures: Sequence[PublishedScore]) -> list[str]:
     return found
 
 
-TIME_LEFT = Column("time left", Form.FIGURES)
-
-
 def _tables(plan: PaperPlan) -> Table:
     columns = [Column("table"), Column("of", Form.NAME)]
     columns += [Column(name, Form.COUNT) for name in ("rows", "runs", "done", "ready", "blocked")]
@@ -120,21 +117,20 @@ def _tables(plan: PaperPlan) -> Table:
         items = _items(plan, rows)
         counts = [len(rows), len(items), sum(item.state == "done" for item in items)]
         counts += [sum(item.is_ready for item in items), sum(bool(item.lacks) for item in items)]
-        lines.append(Line([*map(Cell, (number, table.caption, *counts, time_left(items)))]))
-    return Table([*columns, TIME_LEFT], lines)
+        lines.append(Line([Cell(number), Cell(table.caption), *map(Cell, counts), Cell(time_left(items))]))
+    return Table([*columns, Column("time left", Form.FIGURES)], lines)
 
 
 def _rows(plan: PaperPlan, notes: list[str], caption: str) -> Table:
-    columns = [Column("method", Form.NAME), Column("task"), Column("batch", Form.COUNT), Column("epochs", Form.COUNT)]
-    columns += [Column("done", Form.FIGURES), TIME_LEFT, Column("remarks")]
+    figures = [Column(head, Form.FIGURES) for head in ("batch", "epochs", "done", "time left")]
+    columns = [Column("method", Form.NAME), Column("task"), *figures, Column("remarks")]
     lines = []
     for row in plan.runs:
         items = _items(plan, [row])
         settings = row.request.values
         trained = row.entry.checkpoint == "trained"
-        shown = [
-            setting(settings, key) if trained else None for key in ("data.training.batch_size", "trainer.max_epochs")
-        ]
+        keys = ("data.training.batch_size", "trainer.max_epochs")
+        shown = [str(setting(settings, key)) if trained else None for key in keys]
         done = f"{sum(item.state == 'done' for item in items)} of {len(row.entry.folds)}"
         why = [plan.not_run[row]] if row in plan.not_run else []
         why += dict.fromkeys(item.refused for item in items if item.refused)
