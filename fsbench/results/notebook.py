@@ -11,9 +11,7 @@ from fsbench.results.rows.wide import WIDE_KINDS, wide_frame
 from fsbench.results.sheets.html import html
 from fsbench.results.sheets.text import text
 from fsbench.results.tables.blocks import Block
-from fsbench.results.tables.breakdowns import to_sheet
-from fsbench.results.tables.render import render
-from fsbench.results.tables.side_by_side import side_by_side
+from fsbench.results.tables.render import render, sheets
 
 if TYPE_CHECKING:
     import polars as pl
@@ -65,9 +63,7 @@ class Table:
         return self.text
 
     def _repr_html_(self) -> str:
-        sheets = [to_sheet(block, self.by) for block in self.blocks]
-        together = side_by_side(self.blocks)
-        return html(sheets if together is None else [*sheets, together])
+        return html(sheets(self.blocks, self.by))
 
 
 @dataclass(frozen=True)

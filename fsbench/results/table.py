@@ -92,6 +92,7 @@ class Cell:
         mark: a sign behind it, which `Sheet.signs` explains.
         letters: letters of its column's groups of methods that are not told apart; "" where nothing was compared.
         note: where the figure comes from, if that is not plain.
+        metric: name of its score, where its column has several.
     """
 
     value: float | str | None = None
@@ -101,6 +102,7 @@ class Cell:
     deviation: float | None = None
     letters: str = ""
     note: str = ""
+    metric: str = ""
 
 
 def score_cell(score: Estimate | None, mark: str = "", place: Place = "") -> Cell:

@@ -1,6 +1,5 @@
 """Write the pages and files of a report."""
 
-import re
 import shlex
 from collections.abc import Collection, Sequence
 from dataclasses import replace
@@ -38,10 +37,9 @@ from fsbench.results.comparison.layout import plot as plot_differences
 from fsbench.results.comparison.layout import to_sheet as comparison_to_sheet
 from fsbench.results.pictures.palette import ERROR_NAMES
 from fsbench.results.rows.row import CLASS, fold_in_words
-from fsbench.results.sheets import cells, layout, legend, names
+from fsbench.results.sheets import cells, html, layout, legend, names
 from fsbench.results.sheets.data import csv_text
 from fsbench.results.sheets.drawing import fold_words, row_fold_words
-from fsbench.results.sheets.html import table_html
 from fsbench.results.sheets.latex import latex, tex
 from fsbench.results.studies.analyses import ANNOTATIONS, CURVES, SUPPORTS
 from fsbench.results.studies.analysis import Analysis, T
@@ -107,11 +105,14 @@ class Pages:
             "bearing": bearing,
             "fold_words": fold_in_words,
             "widest": widest,
-            "bare": _bare_number,
-            "table": table_html,
+            "table": html.table_html,
             "foot": legend.foot,
-            "written": cells.write_cell,
             "tex": tex,
+            "th": html.head_html,
+            "td": html.cell_html,
+            "body": html.body_html,
+            "written": cells.write_cell,
+            "method_parts": _method_parts,
         }
 
     def folder(self, study: Study) -> Path:
@@ -174,16 +175,15 @@ class Pages:
                 missing["apart"] = _undrawn(comparison)
                 if not missing["apart"]:
                     plots["apart"] = self._difference_plot(folder, comparison)
-        published = next((grid for caption, grid in sheet.parts if caption == "reported beside measured"), [])
         header = study.records[0].header
         supports, annotations = self._supports(study), self._annotations(study)
         scripts = page_scripts(TEMPLATES / "leaderboard.js", TEMPLATES / "differences.js")
         self._write(
             folder / "index.html", "study.html", up=up, study=study, metric=metric, plots=plots,
-            comparison=comparison, remark=remark, cells=matrix_cells, published=published,
-            notes=[*sheet.notes, *sheet.legend[-1:]], marks=study.block.marks, marks_meaning=mark_legend(study.block),
-            folds_meaning=fold_legend(study.block),
-            card_grid=next(grid for caption, grid in sheet.parts if caption == "cards"),
+            comparison=comparison, remark=remark, cells=matrix_cells, published=breakdowns.reported(study.block),
+            notes=[*sheet.notes, *legend.explain(sheet)], marks=study.block.marks,
+            marks_meaning=mark_legend(study.block), folds_meaning=fold_legend(study.block),
+            cards=breakdowns.cards(study.block),
             anchors=anchors(study), missing_plots=missing, drawn=plots, scripts=scripts,
             has_front=fewest_episodes(study) >= TIMED,
             costs=run_costs(study, metric), cost_names=COSTS, devices=devices(study), protocol=study.protocol,
@@ -225,8 +225,8 @@ class Pages:
         """Return what the template of the leaderboard takes."""
         leaderboard = build_leaderboard(study, comparison)
         letters = {
-            column.key: max(len(line.cells[i].letters) for line in leaderboard.lines)
-            for i, column in enumerate(leaderboard.columns)
+            column.key: max(len(line.cells[i].letters) for line in leaderboard.lines("method"))
+            for i, column in enumerate(leaderboard.columns, 1)
         }
         return {
             "leaderboard": leaderboard,
@@ -350,7 +350,11 @@ def _percent_of_scale(value: float, scale: tuple[float, float]) -> str:
     return f"{100 * min(max((value - low) / (high - low), 0), 1):.1f}"
 
 
-def _bare_number(word: str) -> str:
-    """Return the number that a cell shows, without its interval; "" for other words."""
-    number = re.fullmatch(r"([+-]?[\d.]+)( \[.*\])?", word)
-    return number[1] if number else ""
+def _method_parts(label: str) -> tuple[str, str]:
+    """Part the label of a method from the settings that tell variants apart, which it has in parentheses; "" for none.
+
+    >>> _method_parts("emat (test seed 1)"), _method_parts("(majority)")
+    (('emat', 'test seed 1'), ('(majority)', ''))
+    """
+    name, _, rest = label.partition(" (")
+    return (name, rest[:-1]) if name and rest.endswith(")") else (label, "")

@@ -34,7 +34,8 @@ def write_cell(cell: Cell, column: Column) -> str:
         return value
     if value is None or isnan(value):
         return MISSING
-    digits = metric_named(column.metric).digits() if column.metric else column.digits
+    metric = cell.metric or column.metric
+    digits = metric_named(metric).digits() if metric else column.digits
     match column.form:
         case Form.SCORE:
             return f"{value:.{digits}f}" + ("" if cell.deviation is None else f" ± {cell.deviation:.{digits}f}")

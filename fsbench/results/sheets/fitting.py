@@ -30,7 +30,7 @@ def fit(sheet: Sheet, width: int | None) -> Fitted:
     """Fit the tables of a sheet to `width` characters; None: any width.
 
     First there shall be room for 24 characters of each name, by leaving out columns; if all that may go do not do,
-    for 12. Names get what is left.
+    for 12. Names get what is left; they stay whole in a table that is too wide with any.
     """
     usual = replace(sheet, tables=[_choose(table, _usual(table)) for table in sheet.tables])
     if width is None:
@@ -130,6 +130,8 @@ def _shorten(table: Table, width: int, numbers: Mapping[str, int]) -> tuple[Tabl
     texts = cell_texts(table)
     room = _room(table.columns, texts, range(len(table.columns)), width)
     longest = _longest(table, texts)
+    if room < sum(min(length, LEAST) for length in longest.values()):
+        return table, {}  # it is too wide with any names
     found: dict[str, str] = {}
     columns: dict[int, dict[str, str]] = {}
     for left, (place, length) in enumerate(sorted(longest.items(), key=lambda item: item[1])):

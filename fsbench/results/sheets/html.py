@@ -30,27 +30,31 @@ def html(sheets: Sequence[Sheet | GridSheet]) -> str:
 
 
 def table_html(table: Table) -> Markup:
-    """Write a table as it is, without anything that a page's scripts need."""
+    """Write a table with its caption."""
     caption = Markup("<caption>{}</caption>").format(_printable(table.caption)) if table.caption else ""
+    return Markup("<table>{}{}</table>").format(caption, body_html(table))
+
+
+def body_html(table: Table) -> Markup:
+    """Write the head and the lines of a table, numbers as scripts order them."""
     head = [
         Markup('<th scope="col"{}>{}</th>').format(attributes(title=column.meaning), _printable(word))
         for column, word in zip(table.columns, write_heads(table.columns), strict=True)
     ]
-    forms = [Markup('<th scope="row"{}>{}</th>'), *[Markup("<td{}>{}</td>")] * (len(head) - 1)]
-    lines = [
-        "".join(
-            form.format(attributes(title=cell.note), _figure(text.strip(), cell))
-            for form, cell, text in zip(forms, line.cells, texts, strict=True)
+    lines = []
+    for line, texts in zip(table.lines, zip(*cell_texts(table), strict=True), strict=True):
+        first, *others = (
+            (attributes(title=cell.note, data_value=None if isinstance(cell.value, str) else cell.value), words)
+            for cell, text in zip(line.cells, texts, strict=True)
+            for words in (Markup("<b>{}</b>" if cell.place == "best" else "{}").format(_printable(text.strip())),)
         )
-        for line, texts in zip(table.lines, zip(*cell_texts(table), strict=True), strict=True)
-    ]
-    body = "\n".join(f"<tr>{line}</tr>" for line in lines)
-    return Markup(f"<table>{caption}<thead><tr>{''.join(head)}</tr></thead><tbody>\n{body}\n</tbody></table>")
-
-
-def _figure(text: str, cell: Cell) -> Markup:
-    words = _printable(text)
-    return Markup("<b>{}</b>").format(words) if cell.place == "best" else words
+        cells = [
+            Markup('<th scope="row"{}>{}</th>').format(*first),
+            *(Markup("<td{}>{}</td>").format(*c) for c in others),
+        ]
+        lines.append(Markup("<tr>{}</tr>").format(Markup("").join(cells)))
+    rows = Markup("").join(head), Markup("\n").join(lines)
+    return Markup("<thead><tr>{}</tr></thead><tbody>\n{}\n</tbody>").format(*rows)
 
 
 def head_html(column: Column) -> Markup:

@@ -59,16 +59,18 @@ def explain(sheet: Sheet) -> list[str]:
         for cell, column in zip(line.cells, table.columns, strict=True)
     ]
     marks = {cell_mark(cell, column) for cell, column in cells} | {column.head.split(" ")[-1] for column in columns}
-    scored = {column.metric: column for column in columns if column.metric and column.form in _SCORES}
-    shown = [(cell.estimate, column) for cell, column in cells if cell.estimate and column.form is not Form.SCORE]
-    intervals = [found for found, of in shown if of.metric and of.form in _SCORES and found.has_interval]
-    marks |= {mark(found) for found, _ in shown}
-    scopes = scope_notes(found for found, _ in shown)
+    metrics = {
+        metric: column for cell, column in cells if column.form in _SCORES and (metric := cell.metric or column.metric)
+    }
+    shown = [(cell, column, cell.estimate) for cell, column in cells if cell.estimate and column.form is not Form.SCORE]
+    marks |= {mark(found) for *_, found in shown}
+    intervals = [found for cell, column, found in shown if column.form in _SCORES and (cell.metric or column.metric)]
+    notes = scope_notes(found for *_, found in shown)
     return [
         *dict.fromkeys(words for sign, words in sheet.signs.items() if sign in marks),
-        *meanings(scored),
-        *[INTERVAL_NOTE + scale(scored)] * bool(intervals),
-        *(note for note in scopes if note != CONDITIONAL_NOTE or CONDITIONAL not in sheet.signs),
+        *meanings(metrics),
+        *[INTERVAL_NOTE + scale(metrics)] * any(found.has_interval for found in intervals),
+        *(note for note in notes if note != CONDITIONAL_NOTE or CONDITIONAL not in sheet.signs),
         *[family_note(sheet.comparisons)] * (STAR in marks and sheet.comparisons > 0),
     ]
 

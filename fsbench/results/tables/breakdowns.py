@@ -1,26 +1,32 @@
-"""Lay a block out as a sheet: the short table, and the breakdowns that were asked for."""
+"""Tables of a block: the short one, and the breakdowns that were asked for."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
-from fsbench.protocols.reading import metric_named
-from fsbench.records.run import Cost
+from fsbench.results.columns import (
+    COSTS,
+    METHOD,
+    best_line,
+    card_notes,
+    fold_signs,
+    method_folds,
+    score_cells,
+    score_columns,
+)
 from fsbench.results.published.match import PublishedComparison
 from fsbench.results.rows.parts import ABSENT
 from fsbench.results.rows.row import ALL, CLASS, MEAN, SIZE, scores_of
-from fsbench.results.sheets.cells import MISSING, figure, rounded
-from fsbench.results.sheets.layout import Grid, Sheet, Style
-from fsbench.results.sheets.legend import interval_notes, meanings
-from fsbench.results.tables.blocks import Block, Line
+from fsbench.results.sheets.cells import rounded
+from fsbench.results.sheets.legend import meanings
+from fsbench.results.table import Cell, Column, Form, Line, Sheet, Table, score_cell
+from fsbench.results.tables.blocks import Block
+from fsbench.results.tables.blocks import Line as Key
 from fsbench.results.tables.sizes import sizes, sizes_in_full
-from fsbench.results.tables.summary import NO_ROOM, card_notes, summary, symbols_in_words
-from fsbench.results.tables.trivial import mark_of
-from fsbench.scores.estimate import Estimate
+from fsbench.results.tables.trivial import NOT_ABOVE, mark_of
 from fsbench.scores.trivial import is_trivial
 
 BREAKDOWNS = ("fold", "size", "class", "cost", "card")
 """Breakdowns in full; "all" stands for them, and for a line of each run."""
-
-BY_SIZE = "by object size"
 
 SIZE_NOTES = (
     "object size: the share of the query's pixels, void included, that shows the class. These are the episodes of the "
@@ -38,142 +44,150 @@ PUBLISHED_NOTES = (
 )
 
 
-def to_sheet(block: Block, by: Sequence[str] = (), width: int | None = None) -> Sheet:
-    """Lay out the table of a block, with figures by class where the block has them.
+def to_sheet(block: Block, by: Sequence[str] = ()) -> Sheet:
+    """Return the tables of a block, with figures by class where the block has them.
 
     Args:
         block: the rows.
         by: breakdowns in full, of `BREAKDOWNS` or "all"; without any, a row for each method.
-        width: characters that the short table may take as text; None for other formats.
     """
     every = "all" in by
     by = [*BREAKDOWNS, "all"] if every else by
-    short, style, lines, scores = summary(block, width)
-    parts = [("", short)] if "fold" not in by or every else []
-    styles = {0: style} if parts else {}
-    if every:
-        parts.append(("every run, and the answers that need no model", _main(block)))
+    tables = [short_table(block)] if "fold" not in by or every else []
+    further = [every_run(block)] if every else []
     if "fold" in by:
-        parts += [(f"{metric} by fold", _folds(block, metric)) for metric in block.metrics]
+        further += [by_fold(block, metric) for metric in block.metrics]
     if "size" in by:
-        parts += [(f"{metric} {BY_SIZE}", sizes_in_full(block, metric)) for metric in block.metrics]
+        further += [sizes_in_full(block, metric) for metric in block.metrics]
     elif "fold" not in by:
-        parts.append((f"{block.metrics[0]} {BY_SIZE}", sizes(block, width)))
-    parts.append(("by class, over all its (episode, way) pairs", _classes(block)))
+        further.append(sizes(block))
+    further.append(by_class(block))
     if "cost" in by:
-        parts.append(("cost", _costs(block)))
+        further.append(costs(block))
     if "card" in by:
-        parts.append(("cards", _cards(block)))
-    parts.append(("reported beside measured", _published_grid(block)))
-    published = [*_differences(block), *PUBLISHED_NOTES, *_repetitions(block)] if block.published else []
-    shown = parts[:1] + [(caption, grid) for caption, grid in parts[1:] if len(grid) > 1]
-    styles |= {i: Style(words=len(grid[0])) for i, (caption, grid) in enumerate(shown) if caption == "cards"}
-    styles |= {
-        i: Style(words=1 + ("fold" in grid[0])) for i, (caption, grid) in enumerate(shown) if caption.endswith(BY_SIZE)
-    }
-    scored = [*(scores if parts[0][1] is short else ()), *_shown_scores(block, by)]
-    intervals = interval_notes(scored, block.metrics)
+        further.append(cards(block))
+    further.append(reported(block))
     explained = meanings(block.metrics)
-    symbols = [*symbols_in_words(block, [grid for _, grid in shown]), *explained, *intervals]
+    folds = method_folds(block)
+    few = (
+        f"{len(folds)} of {block.folds} folds are there, so there is no mean; --by fold shows the intervals and other "
+        "scores of each fold"
+    )
     notes = [
         *block.warnings,
-        *(line for line in lines if not line.startswith(NO_ROOM)),
+        *[few] * (len(folds) not in (1, block.folds)),
         *(SIZE_NOTES if "size" in by and block.parts(SIZE) else ()),
-        *published,
+        *([*_differences(block), *PUBLISHED_NOTES, *_repetitions(block)] if block.published else []),
         *(note for note in block.notes if note not in explained),
-        *(line for line in lines if line.startswith(NO_ROOM)),
     ]
-    legend = [*card_notes(block), *(["; ".join(symbols)] if symbols else [])]
-    return Sheet(block.title, shown, notes, styles, block.lead, legend, is_short=not every)
+    own = " on images of its method's size" * any(block.sides.values())
+    above = f"{NOT_ABOVE} marks a score that is not shown to be above the best answer without a model{own}"
+    return Sheet(
+        block.title,
+        [*tables, *(table for table in further if table.lines)],
+        block.lead,
+        notes,
+        card_notes(block),
+        fold_signs(block) | {NOT_ABOVE: above},
+        is_short=not every,
+    )
 
 
-def _shown_scores(block: Block, by: Sequence[str]) -> list[Estimate]:
-    """List the scores whose intervals, or want of them, the tables below the short one show."""
-    kinds = [*[ALL] * ("fold" in by), *[SIZE] * ("size" in by), CLASS]
-    lines = [parts for kind in kinds for parts in block.parts(kind).values()]
-    scores = [score for parts in lines for rows in parts.values() for score in scores_of(rows).values()]
-    return [*scores, *(item.measured for item in block.published)]
-
-
-def _main(block: Block) -> Grid:
-    lines = ([*line, *(_marked(block, line, metric) for metric in block.metrics)] for line in block.lines)
-    return [["method", "fold", *block.metrics], *lines]
-
-
-def _marked(block: Block, line: Line, metric: str) -> str:
-    """Write a score, marked where it is not shown to be above the best answer without a model."""
-    (method, fold), score = line, block.lines[line].get(metric)
-    own = [] if is_trivial(method) else block.answers_beside(method)
-    return figure(score, metric) + mark_of(own, fold, metric, score)
-
-
-def _costs(block: Block) -> Grid:
-    """Lay out a line per run."""
-    costs = block.costs.items()
-    return [
-        ["method", "fold", "trainable", "episodes/s", "peak memory", "features kept"],
-        *([*line, *_cost(cost)] for line, cost in costs if cost.trainable_parameters is not None),
+def short_table(block: Block) -> Table:
+    """Return a line for each method: its folds side by side as papers print them, their mean, its interval."""
+    methods = list(dict.fromkeys(method for method, _ in block.method_lines))
+    columns = [column for column in score_columns(block) if column.usual]
+    by_column = [score_cells(block, methods, column) for column in columns]
+    lines = [
+        Line([Cell(name, mark=block.marks.get(name, "")), *(cells[n] for cells in by_column)])
+        for n, name in enumerate(methods)
     ]
+    best = best_line(block, columns)
+    return Table([METHOD, *columns], [*lines, *[best] * any(cell.note for cell in best.cells)])
 
 
-def _cards(block: Block) -> Grid:
-    """Lay out a line per method."""
-    cards = {name + block.marks[name]: card.words for name, card in block.cards.items()}
-    head = ["method", *next(iter(cards.values()), {})]
-    return [head, *([name, *words.values()] for name, words in cards.items())]
+def every_run(block: Block) -> Table:
+    """Return a line for each run and each answer without a model."""
+    columns = [METHOD, Column("fold"), *(Column(metric, Form.FIGURE, metric=metric) for metric in block.metrics)]
+    lines = [Line([*map(Cell, line), *(_marked(block, line, m) for m in block.metrics)]) for line in block.lines]
+    return Table(columns, lines, "every run, and the answers that need no model")
 
 
-def _cost(cost: Cost) -> list[str]:
-    return [
-        f"{cost.trainable_parameters:,}",
-        MISSING if cost.episodes_per_second is None else f"{cost.episodes_per_second:.2f}",
-        MISSING if cost.peak_mib is None else f"{cost.peak_mib:,.0f} MiB",
-        MISSING if cost.kept_features is None else f"{cost.kept_features:.0%}",
-    ]
-
-
-def _folds(block: Block, metric: str) -> Grid:
-    """Lay out a line per method, as papers print it: the folds side by side, then their mean."""
+def by_fold(block: Block, metric: str) -> Table:
+    """Return a line for each method, as papers print it: the folds side by side, then their mean."""
     folds = sorted({fold for _, fold in block.lines}, key=lambda fold: (fold == MEAN, len(fold), fold))
-    cells = {line: _marked(block, line, metric) for line in block.lines}
-    head = ["method", "metric", *(fold if fold == MEAN else f"fold {fold}" for fold in folds)]
-    methods = dict.fromkeys(method for method, _ in cells)
-    return [head, *([name, metric, *(cells.get((name, fold), MISSING) for fold in folds)] for name in methods)]
+    heads = {fold: fold if fold == MEAN else f"fold {fold}" for fold in folds}
+    columns = [METHOD, Column("metric"), *(Column(heads[f], Form.FIGURE, metric=metric, part=f) for f in folds)]
+    methods = dict.fromkeys(method for method, _ in block.lines)
+    lines = [Line([Cell(name), Cell(metric), *(_marked(block, (name, f), metric) for f in folds)]) for name in methods]
+    return Table(columns, lines, f"{metric} by fold")
 
 
-def _classes(block: Block) -> Grid:
-    """Lay out a line for each class of a method and fold: classes differ from fold to fold."""
+def by_class(block: Block) -> Table:
+    """Return a line for each class of a method and fold: classes differ from fold to fold."""
     every = [(*line, name, rows) for line, parts in block.parts(CLASS).items() for name, rows in parts.items()]
     scores = [scores_of(rows) for *_, rows in every]
     metrics = [metric for metric in block.metrics if any(metric in own for own in scores)]
     short = {"mIoU": "IoU", "accuracy": "acc."}
-    return [
-        ["method", "fold", "class", *(short.get(m, m) for m in metrics), "pairs"],
-        *(
-            [*words, *(figure(own.get(m), m) for m in metrics), str(rows[0].pairs)]
-            for (*words, rows), own in zip(every, scores, strict=True)
-        ),
+    columns = [METHOD, Column("fold"), Column("class")]
+    columns += [Column(short.get(metric, metric), Form.FIGURE, metric=metric) for metric in metrics]
+    lines = [
+        Line([*map(Cell, words), *(score_cell(own.get(metric)) for metric in metrics), Cell(rows[0].pairs)])
+        for (*words, rows), own in zip(every, scores, strict=True)
     ]
+    return Table([*columns, Column("pairs", Form.COUNT)], lines, "by class, over all its (episode, way) pairs")
 
 
-def _published_grid(block: Block) -> Grid:
-    """Lay out a line per score of ours and reported score of the same method on the same test.
+def costs(block: Block) -> Table:
+    """Return a line for each run that says what it cost."""
+    known = {line: cost for line, cost in block.costs.items() if cost.trainable_parameters is not None}
+    lines = [Line([*map(Cell, line), *(each.cell([cost]) for each in COSTS)]) for line, cost in known.items()]
+    return Table([METHOD, Column("fold"), *(each.column for each in COSTS)], lines, "cost")
+
+
+def cards(block: Block) -> Table:
+    """Return a line for each method with the entries of its card."""
+    names = next(iter(block.cards.values())).words if block.cards else {}
+    lines = [
+        Line([Cell(name, mark=block.marks[name]), *map(Cell, card.words.values())])
+        for name, card in block.cards.items()
+    ]
+    return Table([METHOD, *map(Column, names)], lines, "cards")
+
+
+def reported(block: Block) -> Table:
+    """Return a line for each score of ours and reported score of the same method on the same test.
 
     A verdict names the note that says why scores cannot be compared, or what of them is not known.
     """
     numbers = _numbers(block)
-    head = ["method", "fold", "metric", "measured", "reported", "difference", "verdict", "reported as", "source"]
-    grid = [head]
+    columns = [
+        METHOD,
+        *(Column("fold"), Column("metric"), Column("measured", Form.FIGURE), Column("reported", Form.FIGURES)),
+        *(Column("difference", Form.DIFFERENCE), Column("verdict", Form.FIGURES)),
+        *(Column("reported as", Form.FIGURES), Column("source", Form.FIGURES)),
+    ]
+    lines = []
     for item in block.published:
         r = item.reported
-        moved = MISSING if item.difference is None else f"{item.difference:+.{metric_named(item.metric).digits()}f}"
-        stated = f"{r.method}, {r.backbone}, {r.protocol}, {r.stated}"
-        measured = figure(item.measured, item.metric)
         verdict = "not comparable" if item.differs else item.verdict
         verdict += f" ({numbers[_note(item)]})" if _note(item) else ""
-        line = [item.method, item.fold, item.metric, measured, f"{r.value:.{r.digits}f}", moved, verdict, stated]
-        grid.append([*line, r.source])
-    return grid
+        cells = [
+            *(Cell(item.method), Cell(item.fold), Cell(item.metric)),
+            replace(score_cell(item.measured), metric=item.metric),
+            Cell(f"{r.value:.{r.digits}f}"),
+            Cell(item.difference, metric=item.metric),
+            *map(Cell, (verdict, f"{r.method}, {r.backbone}, {r.protocol}, {r.stated}", r.source)),
+        ]
+        lines.append(Line(cells))
+    return Table(columns, lines, "reported beside measured")
+
+
+def _marked(block: Block, line: Key, metric: str) -> Cell:
+    """Return the cell of a score, marked where it is not shown to be above the best answer without a model."""
+    (method, fold), score = line, block.lines.get(line, {}).get(metric)
+    own = [] if is_trivial(method) else block.answers_beside(method)
+    return score_cell(score, mark_of(own, fold, metric, score))
 
 
 def _note(item: PublishedComparison) -> str:

@@ -2,63 +2,54 @@
 
 from collections.abc import Sequence
 
+from fsbench.results.columns import METHOD
 from fsbench.results.rows.row import ALL, MEAN
-from fsbench.results.sheets.cells import figure, rounded
-from fsbench.results.sheets.layout import Sheet, Style
-from fsbench.results.sheets.legend import interval_notes
-from fsbench.results.sheets.names import COMFORTABLE, LEAST, shorten
+from fsbench.results.table import Cell, Column, Form, Line, Sheet, Table, score_cell
 from fsbench.results.tables.blocks import Block
-from fsbench.scores.estimate import Estimate
 
 JOINT = " · "
 """Stands between the parts of a block's title."""
 
 
-def side_by_side(blocks: Sequence[Block], width: int | None = None) -> Sheet | None:
-    """Lay out the scores of every method under every test, a row for each pair; None of one test.
+def side_by_side(blocks: Sequence[Block]) -> Sheet | None:
+    """Return the scores of every method under every test, a line for each pair; None of one test.
 
-    A row has the mean over folds; a method without one has a row for each fold.
+    A line has the mean over folds; a method without one has a line for each fold. The score that ranks in its test has
+    its interval.
 
     Args:
         blocks: a table for each test.
-        width: characters that a line may take as text. Scores after the first are left out, and names shortened, where
-            they do not fit; None: all stands there.
     """
     shared, tests = _parts([block.title for block in blocks])
     if len(set(tests)) < 2:
         return None
     metrics = list(dict.fromkeys(metric for block in blocks for metric in block.metrics))
-    lines = [(block, test, line) for block, test in zip(blocks, tests, strict=True) for line in block.whole_lines]
-    order = {name: number for number, name in enumerate(dict.fromkeys(method for *_, (method, _) in lines))}
-    lines.sort(key=lambda each: order[each[2][0]])  # stable: tests stay in their order
-    names = [_name(block, method) for block, _, (method, _) in lines]
-    has_folds = any(fold not in (ALL, MEAN) for *_, (_, fold) in lines)
-    cells = [
-        [
-            name,
-            test,
-            *[line[1]] * has_folds,
-            *(_score(block.lines[line].get(metric), metric, metric == block.metrics[0]) for metric in metrics),
-        ]
-        for name, (block, test, line) in zip(names, lines, strict=True)
+    keys = [(block, test, line) for block, test in zip(blocks, tests, strict=True) for line in block.whole_lines]
+    order = {name: number for number, name in enumerate(dict.fromkeys(method for *_, (method, _) in keys))}
+    keys.sort(key=lambda each: order[each[2][0]])  # stable: tests stay in their order
+    has_folds = any(fold not in (ALL, MEAN) for *_, (_, fold) in keys)
+    first, *others = metrics
+    columns = [
+        METHOD,
+        Column("test", Form.NAME),
+        *[Column("fold")] * has_folds,
+        Column(first, Form.FIGURE, metric=first),
     ]
-    head = ["method", "test", *["fold"] * has_folds, *metrics]
-    left_out: list[str] = []
-    words = 2 + has_folds
-    if width is not None:
-        longest = [max(map(len, each)) for each in (names, tests)]
-        while len(head) > words + 1 and _room(head, cells, width) < sum(min(each, COMFORTABLE) for each in longest):
-            left_out.insert(0, head.pop())
-            cells = [line[:-1] for line in cells]
-        room = max(_room(head, cells, width), 2 * LEAST)
-        name_width = max(min(longest[0], room - min(longest[1], COMFORTABLE)), LEAST)
-        short, tested = shorten(names, (name_width,)), shorten(tests, (max(room - name_width, LEAST),))
-        cells = [[short[line[0]], tested[line[1]], *line[2:]] for line in cells]
-    scores = [block.lines[line][block.metrics[0]] for block, _, line in lines if block.metrics[0] in block.lines[line]]
+    columns += [Column(name, Form.FIGURE, metric=name, rank=len(others) - n) for n, name in enumerate(others)]
+    lines = []
+    for block, test, line in keys:
+        method, fold = line
+        scores = [block.lines[line].get(metric) for metric in metrics]
+        cells = [
+            score_cell(score) if metric == block.metrics[0] or score is None else Cell(score.value)
+            for metric, score in zip(metrics, scores, strict=True)
+        ]
+        # signs of cards are of one table alone
+        mark = block.marks.get(method, "").removeprefix(block.signs.get(method, ""))
+        lines.append(Line([Cell(method, mark=mark), Cell(test), *[Cell(fold)] * has_folds, *cells]))
     notes = ["the test is a column here, and no rank or difference goes across tests"]
-    notes += [f"no room for {', '.join(left_out)}: the table of each test has them"] * bool(left_out)
     title = JOINT.join([*shared, f"{len({block.title for block in blocks})} tests side by side"])
-    return Sheet(title, [("", [head, *cells])], [*notes, *interval_notes(scores, metrics[:1])], {0: Style(words=words)})
+    return Sheet(title, [Table(columns, lines)], notes=notes)
 
 
 def _parts(titles: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -73,19 +64,3 @@ def _parts(titles: Sequence[str]) -> tuple[list[str], list[str]]:
         return shared, others
     numbered = [f"{words}, table {others[:n].count(words) + 1}" for n, words in enumerate(others)]
     return shared, [many if others.count(one) > 1 else one for one, many in zip(others, numbered, strict=True)]
-
-
-def _name(block: Block, method: str) -> str:
-    """Return a method's name with the mark of results that were handed in; signs of cards are of one table alone."""
-    return method + block.marks.get(method, "").removeprefix(block.signs.get(method, ""))
-
-
-def _score(score: Estimate | None, metric: str, is_first: bool) -> str:
-    """Write the score that ranks in its test with its interval, and others without."""
-    return figure(score, metric) if score is None or is_first else rounded(score.value, metric)
-
-
-def _room(head: Sequence[str], cells: Sequence[Sequence[str]], width: int) -> int:
-    """Return the characters that the other columns leave for the names of methods and tests."""
-    columns = [max(map(len, column)) for column in zip(head, *cells, strict=True)]
-    return width - sum(columns[2:]) - 2 * (len(columns) - 1)

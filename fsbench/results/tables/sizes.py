@@ -2,51 +2,42 @@
 
 from collections.abc import Mapping, Sequence
 
+from fsbench.results.columns import BEST, METHOD
 from fsbench.results.rows.parts import ABSENT, SIZES
 from fsbench.results.rows.row import SIZE, ResultRow, scores_of
-from fsbench.results.sheets.cells import figure, rounded
-from fsbench.results.sheets.layout import Grid
-from fsbench.results.sheets.names import LEAST, shorten
-from fsbench.results.tables.blocks import Block, Line
-from fsbench.results.tables.summary import BEST, aligned
+from fsbench.results.table import Cell, Column, Form, Line, Table, score_cell
+from fsbench.results.tables.blocks import Block
+from fsbench.results.tables.blocks import Line as Key
 from fsbench.results.tables.trivial import best_without_model, mark_of
 from fsbench.scores.trivial import is_trivial
 
 PAIRS = "(episode, way) pairs"
 """Label of the line with the numbers of pairs."""
 
-Parts = Mapping[Line, Mapping[str, list[ResultRow]]]
+Parts = Mapping[Key, Mapping[str, list[ResultRow]]]
 """Method and fold -> object size -> rows."""
 
 
-def sizes(block: Block, width: int | None = None) -> Grid:
-    """Lay out the first score by object size: of the mean of each method, or of each fold where it has no mean.
-
-    Args:
-        block: the rows.
-        width: characters that the grid may take as text; names are shortened until it does. None: any.
-    """
+def sizes(block: Block) -> Table:
+    """Return the first score by object size: of the mean of each method, or of each fold where it has no mean."""
     lines = {line: of for line, of in _lines(block).items() if line in block.whole_lines}
-    grid = _grid(block, lines, block.metrics[0], list(SIZES))
-    if width is None or len(grid) == 1:
-        return grid
-    taken = sum(max(len(line[place]) for line in grid) + 2 for place in range(1, len(grid[0])))
-    short = shorten([line[0] for line in grid], (max(width - taken, LEAST),))
-    return [[short[line[0]], *line[1:]] for line in grid]
+    return _table(block, lines, block.metrics[0], list(SIZES), Form.SCORE)
 
 
-def sizes_in_full(block: Block, metric: str) -> Grid:
-    """Lay out one score by object size of every fold and mean: with intervals, and with the numbers of pairs."""
+def sizes_in_full(block: Block, metric: str) -> Table:
+    """Return one score by object size of every fold and mean: with intervals, and with the numbers of pairs."""
     lines = _lines(block)
     known = [name for name in (*SIZES, ABSENT) if any(metric in scores_of(of[name]) for of in lines.values())]
-    grid = _grid(block, lines, metric, known, with_intervals=True)
+    table = _table(block, lines, metric, known, Form.FIGURE)
     first_of_fold: dict[str, Mapping[str, list[ResultRow]]] = {}
     for (_, fold), of in lines.items():
         first_of_fold.setdefault(fold, of)
-    for fold in first_of_fold if len(grid) > 1 else ():
-        pairs = [f"{first_of_fold[fold][name][0].pairs:,}" for name in known]
-        grid.append([PAIRS, *[fold] * ("fold" in grid[0]), *pairs])
-    return grid
+    has_folds = len(table.columns) > 1 + len(known)
+    pairs = [
+        Line([Cell(PAIRS), *[Cell(fold)] * has_folds, *(Cell(f"{of[name][0].pairs:,}") for name in known)])
+        for fold, of in first_of_fold.items()
+    ]
+    return Table(table.columns, [*table.lines, *pairs] if table.lines else [], table.caption)
 
 
 def _lines(block: Block) -> Parts:
@@ -55,37 +46,39 @@ def _lines(block: Block) -> Parts:
     return {line: of for line, of in every.items() if not is_trivial(line[0]) and {*SIZES, ABSENT} <= of.keys()}
 
 
-def _grid(block: Block, lines: Parts, metric: str, columns: Sequence[str], *, with_intervals: bool = False) -> Grid:
-    """Lay out lines, then the best answer without a model on each fold.
+def _table(block: Block, lines: Parts, metric: str, names: Sequence[str], form: Form) -> Table:
+    """Return lines of methods, then the best answer without a model on each fold; no lines where there is no score.
 
     Args:
         block: all rows.
         lines: those that are shown.
         metric: name of the score.
-        columns: names of object sizes.
-        with_intervals: whether scores have their intervals beside them.
+        names: object sizes.
+        form: how scores are written.
     """
-    scores = [{name: scores_of(of[name]).get(metric) for name in columns} for of in lines.values()]
-    if not any(score for of_line in scores for score in of_line.values()):
-        return [["method"]]
+    scores = {line: {name: scores_of(of[name]).get(metric) for name in names} for line, of in lines.items()}
     folds = list(dict.fromkeys(fold for _, fold in lines))
-    best = {(fold, name): best_without_model(block.answers, fold, metric, name) for fold in folds for name in columns}
-    has_best = [fold for fold in folds if any(best[fold, name] for name in columns)]
-    labels = [(method + block.marks.get(method, ""), fold) for method, fold in lines]
-    labels += [(BEST, fold) for fold in has_best]
-    figures = []
-    for name in columns:
-        cells = []
-        for (method, fold), of_line in zip(lines, scores, strict=True):
-            score = of_line[name]
-            cell = figure(score, metric) if with_intervals or score is None else rounded(score.value, metric)
-            cells.append(cell + mark_of(block.answers_beside(method), fold, metric, score, name))
-        for least in (best[fold, name] for fold in has_best):
-            cells.append(rounded(None if least is None else least[1], metric))
-        figures.append(aligned(cells))
-    heads = [f"{name} %" if name in SIZES else name for name in columns]
-    head = ["method", *["fold"] * (len(folds) > 1), *heads]
-    return [
-        head,
-        *([name, *[fold] * (len(folds) > 1), *line] for (name, fold), *line in zip(labels, *figures, strict=True)),
+    has_folds = len(folds) > 1
+    columns = [METHOD, *[Column("fold")] * has_folds]
+    columns += [Column(f"{name} %" if name in SIZES else name, form, metric=metric, part=name) for name in names]
+    caption = f"{metric} by object size"
+    if not any(score for of_line in scores.values() for score in of_line.values()):
+        return Table(columns, [], caption)
+    shown = [
+        Line(
+            [
+                Cell(method, mark=block.marks.get(method, "")),
+                *[Cell(fold)] * has_folds,
+                *(
+                    score_cell(score, mark_of(block.answers_beside(method), fold, metric, score, name))
+                    for name, score in of_line.items()
+                ),
+            ]
+        )
+        for (method, fold), of_line in scores.items()
     ]
+    for fold in folds:
+        best = [best_without_model(block.answers, fold, metric, name) for name in names]
+        cells = [Cell() if one is None else Cell(one[1], note=one[0]) for one in best]
+        shown += [Line([Cell(BEST), *[Cell(fold)] * has_folds, *cells], "best answer")] * any(best)
+    return Table(columns, shown, caption)

@@ -26,14 +26,19 @@ def best_without_model(
         metric: name of a score.
         size: an object size, "all" for the whole test.
     """
+    known = values_without_model(answers, fold, metric, size)
+    return max(known.items(), key=lambda item: metric_named(metric).sign * item[1], default=None)
+
+
+def values_without_model(answers: Iterable[ResultRow], fold: str, metric: str, size: str = ALL) -> dict[str, float]:
+    """Return label -> score of each answer without a model that has one; arguments as in `best_without_model`."""
     kinds = (ALL, FOLD) if size == ALL else (SIZE,)
-    known = {
+    return {
         row.method: row.estimate.value
         for row in answers
         if (row.metric, row.fold) == (metric, fold) and row.part_kind in kinds and size in (ALL, row.part)
         if not isnan(row.estimate.value)
     }
-    return max(known.items(), key=lambda item: metric_named(metric).sign * item[1], default=None)
 
 
 def is_above(score: Estimate, metric: str, best: float) -> bool:

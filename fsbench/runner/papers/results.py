@@ -154,5 +154,5 @@ def results_table(results: Sequence[RowResult], notes: list[str], caption: str) 
         reported = f"{item.reported.value:.{item.reported.digits}f}"
         verdict = f"{result.verdict} {refer(notes, [result.why] if result.why else item.caveats)}".rstrip()
         words = map(Cell, (result.row.method, result.row.task, item.fold, item.metric))
-        lines.append(Line([*words, score_cell(item.measured), Cell(reported), Cell(verdict)]))
+        lines.append(Line([*words, Cell(item.measured.value, item.measured, metric=item.metric), Cell(reported), Cell(verdict)]))
     return Table(columns, lines, caption)

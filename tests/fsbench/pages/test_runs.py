@@ -25,10 +25,16 @@ def printed(capsys, *words) -> str:
     return capsys.readouterr().out
 
 
+ENDS = ("value", "low", "high")
+
+
 def command_scores(capsys, folder) -> dict[tuple[str, str, str], list[str]]:
     """(method, part, metric) -> value, low and high as `fsbench table --format csv` writes them."""
     lines = csv.DictReader(io.StringIO(printed(capsys, "table", folder, "--by", "class", "--format", "csv")))
-    return {(one["method"], one["part"], one["metric"]): [one["value"], one["low"], one["high"]] for one in lines}
+    return {
+        (one["method"], one["part"], one["metric"]): [one[end] and f"{float(one[end]):.4f}" for end in ENDS]
+        for one in lines
+    }
 
 
 def written(row: dict, metric: str) -> list[str]:

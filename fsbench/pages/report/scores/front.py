@@ -1,12 +1,13 @@
 """A study on the report's first page: its best methods in the first metric, fold by fold, and an axis for bars."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil, floor, log10
 
 from fsbench.pages.report.collect import Study, shown_fold
-from fsbench.pages.report.scores.leaderboard import Column, Leaderboard, Line, build_leaderboard
+from fsbench.pages.report.scores.leaderboard import build_leaderboard
+from fsbench.results.columns import card_notes, fold_signs, method_folds
+from fsbench.results.table import Column, Line
 from fsbench.results.tables.blocks import Block
-from fsbench.results.tables.summary import card_notes, folds_in_words, method_folds
 from fsbench.scores.estimate import Estimate
 
 MOST = 8
@@ -19,7 +20,7 @@ class FrontTable:
 
     Attributes:
         columns: Folds of the first metric, and their mean.
-        lines: Of the best methods, then of the best answer without a model, with cells of `columns` alone.
+        lines: The best methods, then the best answer without a model: its name, then cells of `columns` alone.
         bars: The interval of each line that is drawn; None where a line lacks it.
         axis: Ticks from the least to the greatest end of the bars; empty where there is nothing to compare.
         legend: What heads such as 5⁰ and marks such as † mean, in sentences.
@@ -38,14 +39,14 @@ class FrontTable:
 
 def front_table(study: Study) -> FrontTable:
     """Build the first page's table of a study."""
-    board: Leaderboard = build_leaderboard(study, None)
-    places = [i for i, column in enumerate(board.columns) if column.metric == study.block.metrics[0]]
-    columns = [board.columns[i] for i in places]
-    methods = board.lines[:MOST]
-    shown = [*methods, *(line for line in [board.best_answer] if line)]
-    lines = [Line(line.label, line.mark, [line.cells[i] for i in places]) for line in shown]
-    drawn = [column.fold for column in columns].index(shown_fold(study.block))
-    bars: list[Estimate | None] = [line.cells[drawn].interval for line in lines[: len(methods)]]
+    board = build_leaderboard(study, None)
+    places = [i for i, column in enumerate(board.table.columns) if column.metric == study.block.metrics[0]]
+    columns = [board.table.columns[i] for i in places]
+    methods = board.lines("method")[:MOST]
+    shown = [*methods, *board.lines("best answer")]
+    lines = [replace(line, cells=[line.cells[i] for i in (0, *places)]) for line in shown]
+    drawn = 1 + [column.part for column in columns].index(shown_fold(study.block))
+    bars: list[Estimate | None] = [line.cells[drawn].estimate for line in lines[: len(methods)]]
     known = [bar for bar in bars if bar and bar.has_interval]
     axis = _ticks(min(bar.low for bar in known), max(bar.high for bar in known)) if len(known) > 1 else []
     bars += [None] * (len(lines) - len(bars))
@@ -59,7 +60,7 @@ def legend(block: Block) -> list[str]:
 
 def fold_legend(block: Block) -> list[str]:
     """Explain heads such as 5⁰ in sentences."""
-    return [f"{words}." for words in folds_in_words(block, method_folds(block))]
+    return [f"{words}." for words in ["; ".join(dict.fromkeys(fold_signs(block).values()))] if words]
 
 
 def mark_legend(block: Block) -> list[str]:

@@ -22,7 +22,7 @@
   const arrange = () => {
     const shown = new Set(chosen ?? usual.filter((head) => head.dataset.rank === "0").map((head) => head.dataset.column));
     show(shown);
-    const ranks = chosen ? [] : [...new Set(usual.map((head) => Number(head.dataset.rank)))].filter(Boolean).sort((a, b) => a - b);
+    const ranks = chosen ? [] : [...new Set(usual.map((head) => Number(head.dataset.rank)))].filter(Boolean).sort((a, b) => b - a);
     const out = [];
     for (const rank of ranks) { // the most important first; what does not fit leaves its place to the next
       const group = usual.filter((head) => Number(head.dataset.rank) === rank);

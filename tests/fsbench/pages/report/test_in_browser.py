@@ -6,15 +6,17 @@ from urllib.parse import urlsplit
 import pytest
 
 from fsbench.cli.main import main
+from fsbench.results.table import Cell, Column, Form, Line, Table, score_cell
 from fsbench.results.tables import breakdowns
+from fsbench.scores.estimate import Estimate
 from tests.fsbench.pages.report.test_report import HOSTILE, spoil, study_of
 from tests.fsbench.runs import rewrite
 from tests.page_layout import check_layout
 
 pytestmark = pytest.mark.slow(4)
 
-MEASURED = ("9.50 [9.00, 9.90]", "80.10 [79.00, 81.00]", "10.00 [9.00, 11.00]")
-"""Figures in a table of reported ones."""
+MEASURED = ((9.5, 9.0, 9.9), (80.1, 79.0, 81.0), (10.0, 9.0, 11.0))
+"""Figures with the ends of their intervals in a table of reported ones."""
 
 
 @pytest.fixture(scope="module")
@@ -28,16 +30,11 @@ def site(shared_make):
     rewrite(shared_make("m0", 1, quality=3, way=2, seed=1), identity={"kept_support": 0.3, "seed": 0})
     for end in ("one", "two"):
         shared_make(f"{'variant_' * 8}{end}", 0)
-    to_sheet, part = breakdowns.to_sheet, [["method", "measured"], *(["m", words] for words in MEASURED)]
-
-    def with_reported(block, by):
-        sheet = to_sheet(block, by)
-        sheet.parts.append(("reported beside measured", part))
-        return sheet
-
+    columns = [Column("method"), Column("measured", Form.FIGURE, metric="mIoU")]
+    part = Table(columns, [Line([Cell("m"), score_cell(Estimate(*ends))]) for ends in MEASURED])
     runs = record.path.parent
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(breakdowns, "to_sheet", with_reported)
+        patched.setattr(breakdowns, "reported", lambda block: part)
         assert main(["report", str(runs), "--out", str(runs / "r")]) == 0
     return runs / "r"
 
@@ -124,7 +121,11 @@ def test_dots_are_round_reported_figures_sort_as_numbers_and_commands_are_copied
             assert dots.first.evaluate("dot => getComputedStyle(dot).vectorEffect") == "non-scaling-stroke"
     with opened(chromium, site / "study-1/index.html") as page:
         page.locator("#reported thead button").nth(1).click()
-        assert page.locator("#reported tbody td").all_inner_texts() == [MEASURED[i] for i in (1, 2, 0)]
+        assert page.locator("#reported tbody td").all_inner_texts() == [
+            "80.10 [79.00, 81.00]",
+            "10.00 [9.00, 11.00]",
+            "9.50 [9.00, 9.90]",
+        ]
         page.goto((site / "study-1/runs.html").as_uri())
         page.locator("dd .copy").first.click()
         page.wait_for_function("document.querySelector('dd .copy').textContent === 'Copied'")

@@ -17,7 +17,7 @@ from fsbench.pages.report.curves import Curve
 from fsbench.pages.report.differences import bearing
 from fsbench.pages.report.plots import DIVERGING, cost_plot, heat_plot, size_plot
 from fsbench.pages.report.scores import heat
-from fsbench.pages.report.scores.leaderboard import Line, build_leaderboard
+from fsbench.pages.report.scores.leaderboard import build_leaderboard
 from fsbench.pages.report.spread import cost_plot_gap, curve_plot_gap, size_plot_gap
 from fsbench.pages.report.workers import SerialExecutor
 from fsbench.results.comparison.compare import Comparing, compare_methods
@@ -51,32 +51,26 @@ def test_the_leaderboard_has_the_scores_of_the_records(study):
     assert [column.head for column in board.columns][:3] == ["mIoU 3⁰", "mIoU 3¹", "mIoU mean"]
     usual = [column.key for column in board.columns if column.usual]
     assert usual[:5] == ["mIoU.0", "mIoU.1", "mIoU.mean", "FB-IoU.mean", "accuracy.mean"]
-    for line in board.lines:
+    methods, answers, (best,) = board.lines("method"), board.lines("answer"), board.lines("best answer")
+    for line in methods:
+        label, *cells = line.cells
         folds = []
-        for fold, record in study.methods[line.label].items():
+        for fold, record in study.methods[label.value].items():
             table = record.episodes.filter(record.episodes["slot"] > 0)
             by_class = [frame for _, frame in table.group_by("class_id")]
             ious = [f["tp"].sum() / (f["pred"].sum() + f["gt"].sum() - f["tp"].sum()) for f in by_class]
             folds.append(100 * np.mean(ious))
-            assert line.cells[fold].text == f"{folds[-1]:.2f}" and line.cells[fold].value == pytest.approx(folds[-1])
-        assert line.cells[2].value == pytest.approx(np.mean(folds))
-    means = [line.cells[2].value for line in board.lines]
-    assert means == sorted(means, reverse=True) and board.lines[0].cells[2].place == "best"
-    assert board.best_answer.cells[2].value == max(line.cells[2].value for line in board.answers)
-    assert board.best_answer.cells[2].note in {line.label for line in board.answers}
+            assert cells[fold].value == pytest.approx(folds[-1])
+        assert cells[2].value == pytest.approx(np.mean(folds))
+    means = [line.cells[3].value for line in methods]
+    assert means == sorted(means, reverse=True) and methods[0].cells[3].place == "best"
+    assert best.cells[3].value == max(line.cells[3].value for line in answers)
+    assert best.cells[3].note in {line.cells[0].value for line in answers}
     apart = {frozenset((x.method, x.minus)): x for x in comparison.tables["all"]["mIoU"]}
-    for first, second in combinations(board.lines, 2):
-        shared = set(first.cells[2].letters) & set(second.cells[2].letters)
-        assert bool(shared) != apart[frozenset((first.label, second.label))].significant
+    for first, second in combinations(methods, 2):
+        shared = set(first.cells[3].letters) & set(second.cells[3].letters)
+        assert bool(shared) != apart[frozenset((first.cells[0].value, second.cells[0].value))].significant
     assert {bool(x.significant) for x in apart.values()} == {True, False}
-
-
-def test_settings_stand_apart_from_the_name():
-    assert (Line("emat (shots 5, seed (1))", "", []).name, Line("emat (shots 5)", "", []).settings) == (
-        "emat",
-        "shots 5",
-    )
-    assert (Line("(chance)", "", []).name, Line("(chance)", "", []).settings) == ("(chance)", "")
 
 
 def test_differences_are_those_of_the_comparison(study):

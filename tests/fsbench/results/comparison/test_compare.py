@@ -565,7 +565,7 @@ def test_of_many_methods_the_best_against_the_next_come_first(three, count):
     assert short.foot[0].startswith(f"{shown} of {pairs:,} differences are shown, those of the best method")
     some_names = ", ".join(names[-1:-7:-1])
     assert short.lead[0] == f"mIoU, mean over folds: {some_names} and {count - 6} more are not told apart"
-    assert len(text([short], 120).splitlines()) < 60
+    assert len(text([short], 120, True).splitlines()) < 60
     assert [len(grid) - 1 for _, grid in whole.parts] == [pairs // 2] * 2 and len(whole.lead) == 4
     baseline = replace(many, rows=[row for row in rows if row.method == "m0"], alike={})
     assert [len(grid) for _, grid in to_sheet(baseline, 120, all_pairs=False).parts] == [count] * 2

@@ -8,10 +8,11 @@ from scipy import stats
 
 from fsbench.cli.main import main
 from fsbench.results.published.match import match_published
-from fsbench.results.tables.breakdowns import to_sheet
+from fsbench.results.tables.breakdowns import reported, to_sheet
 from fsbench.results.tables.table import build_blocks
 from fsbench.scores.estimate import Estimate, Scope
 from tests.fsbench.official_runs import DCAMA, EMAT
+from tests.fsbench.results.scored import grid_of
 
 
 def test_verdicts(official, reported):
@@ -45,8 +46,8 @@ def test_differences_are_a_note_under_the_table(official, figures, capsys, tmp_p
         text = capsys.readouterr().out
         assert text.count("not comparable (1)") == 2 and text.count(f"(1) differs from the reported one: {words}") == 1
     assert main(["table", str(tmp_path), "--no-trivial", "--published", "--format", "csv"]) == 0
-    rows = [row for row in csv.DictReader(capsys.readouterr().out.splitlines()) if row["part"] == "reported"]
-    assert [row["notes"] for row in rows] == [f"original: not comparable: {words}"] * 2
+    rows = [row for row in csv.DictReader(capsys.readouterr().out.splitlines()) if row["part_kind"] == "reported"]
+    assert [row["rule"] for row in rows] == [f"original: not comparable: {words}"] * 2
     assert main(["table", str(tmp_path), "--no-trivial", "--published", "--format", "json"]) == 0
     (block,) = json.loads(capsys.readouterr().out)
     assert [(item["difference"], item["differs"]) for item in block["published"]] == [(None, words.split("; "))] * 2
@@ -61,9 +62,9 @@ def test_a_table_has_the_reported_means(official, figures):
     (iou, accuracy) = sorted(block.published, key=lambda item: item.metric == "accuracy")
     assert iou.difference == pytest.approx(70 - 63.38) and iou.measured.scope == "none"
     assert iou.verdict == "no interval" and accuracy.verdict == "no interval"  # all images are alike
-    caption, grid = (sheet := to_sheet(block)).parts[-1]
+    table, grid = (sheet := to_sheet(block)).tables[-1], grid_of(reported(block))
     assert "(1) TF32 off here; whether the authors' GPUs had it is not known" in sheet.notes
-    assert caption == "reported beside measured" and len(grid) == 3
+    assert table.caption == "reported beside measured" and len(grid) == 3
     assert next(line for line in grid if line[2] == "mIoU")[3:8] == [
         "70.00", "63.38", "+6.62", "no interval (1)", "EMAT, DINOv2 ViT-S/14, fscs, original",
     ]  # fmt: skip
@@ -98,8 +99,8 @@ def test_on_the_command_line(official, tmp_path, capsys):
     text = capsys.readouterr().out
     assert "reported beside measured" in text and "DCAMA ECCV2022 Table 1" in text
     assert main(["table", str(tmp_path), "--no-trivial", "--published", "--format", "csv"]) == 0
-    rows = [row for row in csv.DictReader(capsys.readouterr().out.splitlines()) if row["part"] == "reported"]
-    assert [(row["fold"], row["metric"], row["value"], row["notes"]) for row in rows] == [
+    rows = [row for row in csv.DictReader(capsys.readouterr().out.splitlines()) if row["part_kind"] == "reported"]
+    assert [(row["fold"], row["metric"], row["value"], row["rule"]) for row in rows] == [
         ("0", "mIoU", "72.2", "main: no interval")
     ]
     assert main(["table", str(tmp_path), "--no-trivial"]) == 0

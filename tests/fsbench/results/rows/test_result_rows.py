@@ -37,6 +37,7 @@ from fsbench.results.tables.table import build_blocks
 from fsbench.scores.decisions import adjust
 from fsbench.scores.estimate import Estimate
 from tests.fsbench.pages.report.studies import write_study
+from tests.fsbench.results.scored import grid_of
 from tests.fsbench.runs import rewrite
 
 
@@ -106,7 +107,12 @@ def test_every_figure_of_a_table_is_a_row(records):
     keys = ["method", "metric", "part"]  # answers without a model have rows of single folds, which are averaged
     of_folds = frame.with_columns(part=pl.when(part_kind=FOLD).then(pl.lit(ALL)).otherwise("part")).group_by(keys)
     means = {f"{value:.2f}" for value in of_folds.agg(pl.col("value").mean())["value"].drop_nulls()}
-    grids = [grid for by in ((), ("size",), ("fold",), ("class",)) for _, grid in to_sheet(block, by).parts]
+    grids = [
+        grid
+        for by in ((), ("size",), ("fold",), ("class",))
+        for table in to_sheet(block, by).tables
+        for grid in [grid_of(table)]
+    ]
     shown = figures(grids)
     assert len(shown) > 60 and not [word for word in shown if word not in values | means]
 
@@ -281,7 +287,7 @@ def test_no_name_gives_a_method_the_place_of_another(make):
     assert block.cards["m, tuned"] != block.cards["m"]
     rows = [method for method, _ in block.lines]
     assert set(rows[:3]) == {"'(majority)'", "m", "m, tuned"} and rows.count("(majority)") == 1
-    assert "'(majority)'" in [line[0].rstrip("†‡") for line in to_sheet(block).parts[0][1]]
+    assert "'(majority)'" in [line.cells[0].value for line in to_sheet(block).tables[0].lines]
 
 
 def test_a_test_without_what_is_asked_is_left_out_of_a_comparison(make):

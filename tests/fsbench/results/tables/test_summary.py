@@ -5,14 +5,14 @@ import shlex
 import pytest
 
 from fsbench.cli.main import main
+from fsbench.results.sheets.fitting import fit
 from fsbench.results.sheets.legend import INTERVAL_NOTE
-from fsbench.results.sheets.text import align
+from fsbench.results.sheets.text import table_lines
 from fsbench.results.tables.blocks import Block
-from fsbench.results.tables.breakdowns import to_sheet
+from fsbench.results.tables.breakdowns import short_table, to_sheet
 from fsbench.results.tables.render import render
-from fsbench.results.tables.summary import summary
 from fsbench.scores.estimate import Estimate
-from tests.fsbench.results.scored import scored
+from tests.fsbench.results.scored import grid_of, scored
 
 LONG = "emat (backbone dino_vits8_300ep, learning_rate 0.001, image_size 473)"
 
@@ -47,9 +47,9 @@ def test_it_fits(classes, width):
 
 
 def test_what_is_left_out_is_said_and_other_formats_leave_nothing_out():
-    grid, _, notes, _ = summary(block(), 80)
-    assert "95 % interval" not in grid[0]
-    assert "no room for 95 % interval: a wider terminal shows more" in notes
+    fitted = fit(to_sheet(block()), 80)
+    assert "95 % interval" not in grid_of(fitted.sheet.tables[0])[0]
+    assert "* no room for 95 % interval: a wider terminal shows more" in render([block()], "text", width=80)
     for form in ("markdown", "latex"):
         text = render([block()], form, width=20)
         assert "[49.15, 52.15]" in text and "no room for" not in text
@@ -58,44 +58,54 @@ def test_what_is_left_out_is_said_and_other_formats_leave_nothing_out():
 
 def test_where_the_folds_go_what_fits_comes_back():
     """The mean keeps its metric's name."""
-    grid, *_ = summary(block(), 56)
-    assert grid[0] == ["method", "mIoU mean", "FB-IoU", "accuracy"] and max(map(len, align(grid, words=1))) <= 56
+    table = fit(to_sheet(block()), 56).sheet.tables[0]
+    assert grid_of(table)[0] == ["method", "mIoU mean", "FB-IoU", "accuracy"]
+    assert max(map(len, table_lines(table))) <= 56
 
 
 def test_short_names_stay_different():
     names = [f"emat (learning_rate 0.{n}01, image_size 473 and what is the same)" for n in range(4)]
-    grid, _, notes, _ = summary(block(["hsnet", *names]), 90)
-    assert [note for note in notes if note[:3] == "3: "] == [f"3: {names[1]}"] and grid[1][0] == "hsnet"
+    fitted = fit(to_sheet(block(["hsnet", *names])), 90)
+    grid = grid_of(fitted.sheet.tables[0])
+    assert [note for note in fitted.names if note[:3] == "3: "] == [f"3: {names[1]}"] and grid[1][0] == "hsnet"
     assert len({line[0] for line in grid[1:-1]}) == 5 and all("…" in line[0] for line in grid[2:-1])
     assert grid[-1][0] == "(best without a model)"
-    assert all(len(line) <= 90 for line in align(grid, words=1))
+    assert all(len(line) <= 90 for line in table_lines(fitted.sheet.tables[0]))
 
 
 def test_one_fold_and_no_folds():
-    grid, _, notes, _ = summary(block(present=1))
+    grid = grid_of(short_table(block(present=1)))
     assert grid[0] == ["method", "mIoU 5⁰", "95 % interval", "FB-IoU", "accuracy"]
     assert grid[1][1:] == ["50.00", "[49.00, 52.00]", "70.00", "80.00"]
-    assert grid[-1] == ["(best without a model)", "20.00", "", "40.00", "50.00"] and notes == []
-    assert summary(block(folds=1, classes=240))[0][0][:2] == ["method", "mIoU"]  # FSS-1000
+    assert grid[-1] == ["(best without a model)", "20.00", "", "40.00", "50.00"]
+    assert not any("folds are there" in note for note in to_sheet(block(present=1)).notes)
+    assert grid_of(short_table(block(folds=1, classes=240)))[0][:2] == ["method", "mIoU"]  # FSS-1000
     classes = Block("t", scored("nn", "all", {"accuracy": Estimate(60, 59, 61)}), [], ("accuracy",))
-    assert summary(classes)[0] == [["method", "accuracy", "95 % interval"], ["nn", "60.00", "[59.00, 61.00]"]]
+    assert grid_of(short_table(classes)) == [["method", "accuracy", "95 % interval"], ["nn", "60.00", "[59.00, 61.00]"]]
 
 
 def test_some_folds_have_no_mean():
-    grid, _, (missing,), shown = summary(block(present=2))
+    grid = grid_of(short_table(block(present=2)))
+    (missing,) = [note for note in to_sheet(block(present=2)).notes if "folds are there" in note]
     assert grid[0] == ["method", "mIoU 5⁰", "5¹"] and grid[2][1:] == ["51.00", "51.10"]
     assert missing.startswith("2 of 4 folds are there, so there is no mean; --by fold shows")
     assert grid[-1] == ["(best without a model)", "20.00", "19.00"]
     percent = INTERVAL_NOTE + "in percent"
-    assert shown == [] and percent not in to_sheet(block(present=2)).foot[-1]  # nor is any interval explained
-    assert percent in to_sheet(block(present=2), ["fold"]).foot[-1] and percent in to_sheet(block()).foot[-1]
-    both = to_sheet(block(metrics=("mIoU", "ROM"))).foot
-    assert INTERVAL_NOTE + "in percent (ROM: from 0 to 1)" in both[-1]
+    assert percent not in render([block(present=2)], "text")  # nor is any interval explained
+    assert percent in render([block(present=2)], "text", ["fold"]) and percent in render([block()], "text")
+    both = render([block(metrics=("mIoU", "ROM"))], "text")
+    assert INTERVAL_NOTE + "in percent (ROM: from 0 to 1)" in both
 
 
 def test_the_mean_of_the_answers_without_a_model():
-    grid = summary(block())[0]
+    grid = grid_of(short_table(block()))
     assert grid[-1] == ["(best without a model)", "20.00", "19.00", "18.00", "17.00", "18.50", "", "38.50", "48.50"]
+
+
+def bold(of):
+    """(line, column) of the best figures of a block's short table."""
+    lines = enumerate(short_table(of).lines, 1)
+    return {(i, j) for i, line in lines for j, cell in enumerate(line.cells) if cell.place == "best"}
 
 
 def test_the_best_of_each_column_is_bold():
@@ -103,9 +113,8 @@ def test_the_best_of_each_column_is_bold():
         of_line(*of, accuracy=value) for *of, value in (("a", "0", 0, 90), ("b", "0", 1, 80), ("c", "0", 1.001, 70))
     ]
     of_one_fold = Block("t", [row for line in lines for row in line], [], folds=4, classes={"0": 5})
-    grid, style, *_ = summary(of_one_fold)
-    assert grid[0] == ["method", "mIoU 5⁰", "95 % interval", "FB-IoU", "accuracy"]
-    assert style.bold == {(2, 1), (3, 1), (2, 3), (3, 3), (1, 4)}  # b and c are alike as printed; a decides best
+    assert grid_of(short_table(of_one_fold))[0] == ["method", "mIoU 5⁰", "95 % interval", "FB-IoU", "accuracy"]
+    assert bold(of_one_fold) == {(2, 1), (3, 1), (2, 3), (3, 3), (1, 4)}  # b and c are alike as printed; a decides best
     assert "| a | 50.00 | [49.00, 52.00] | 70.00 | **90.00** |" in render([of_one_fold], "markdown")
     latex = render([of_one_fold], "latex")
     assert r"b & \textbf{51.00} & [50.00, 53.00] & \textbf{71.00} & 80.00 \\" in latex
@@ -114,8 +123,8 @@ def test_the_best_of_each_column_is_bold():
     )
     assert r"\usepackage{booktabs}" in latex and r"\hline" not in latex
     errors = Block("t", of_line("a", "0", 0, error=10) + of_line("b", "0", 0, error=5), [], ("error",), folds=4)
-    assert summary(errors)[1].bold == {(2, 1)}
-    assert not summary(Block("t", lines[0], [], folds=4, classes={"0": 5}))[1].bold
+    assert bold(errors) == {(2, 1)}
+    assert not bold(Block("t", lines[0], [], folds=4, classes={"0": 5}))
 
 
 def test_the_next_commands_do_what_they_say(make, tmp_path, capsys, monkeypatch):

@@ -19,7 +19,7 @@ from fsbench.records.counts import to_frame
 from fsbench.records.record import Record, find_distinct_records, find_records
 from fsbench.results.rows.comparable import check_same, compared_tests
 from fsbench.results.rows.parts import ABSENT, SIZES
-from fsbench.results.rows.row import CLASS, SIZE, scores_of
+from fsbench.results.rows.row import ALL, CLASS, FOLD, SIZE, scores_of
 from fsbench.results.sheets.formats import FORMATS
 from fsbench.results.tables.render import render
 from fsbench.results.tables.table import build_blocks
@@ -265,13 +265,8 @@ def test_by_fold_sets_the_folds_side_by_side(table):
 def test_by_class_and_csv_and_json(table):
     assert " red " in table("--by", "class") and " red " not in table("--by", "size")
     rows = list(csv.DictReader(io.StringIO(table("--format", "csv", "--by", "class", "--metrics", "class-error"))))
-    assert {row["part"] for row in rows} == {
-        "all",
-        *SIZES,
-        ABSENT,
-        *CLASSES,
-    }
-    assert {row["metric"] for row in rows if row["part"] != "all"} == {"class-error"}
+    assert {row["part"] for row in rows if row["part_kind"] not in (ALL, FOLD)} == {*SIZES, ABSENT, *CLASSES}
+    assert {row["metric"] for row in rows if row["part_kind"] in (SIZE, CLASS)} == {"class-error"}
     (block,) = json.loads(table("--format", "json"))
     assert set(block["rows"][0]["by_size"]["absent"]) == {"pairs", "episodes", "scores"}
 
@@ -306,8 +301,8 @@ def test_formats(make):
     assert "| a_b | 100.00 | 100.00 | 100.00 | – |" in text["markdown"]  # whatever image is left out, it is 100
     rows = list(csv.DictReader(io.StringIO(text["csv"])))
     means = [r for r in rows if r["fold"] == "mean" and r["part"] == "all" and r["metric"] == "mIoU"]
-    assert [r["value"] for r in means] == ["100.0000"]
-    assert {r["metric"] for r in rows} >= {"trainable parameters", "episodes/s", "peak memory MiB"}
+    assert [r["value"] for r in means] == ["100.0"]
+    assert {r["metric"] for r in rows} >= {"trainable", "episodes/s", "peak memory MiB"}
     assert "a trial, not a result" in rows[0]["notes"]
     assert r"a\_b & 100.00" in text["latex"] and text["latex"].count(r"\begin{tabular}") == 3
     loaded = json.loads(text["json"])
@@ -340,5 +335,5 @@ def test_runs_of_the_same_name_in_two_folders_have_their_own_costs(tmp_path):
     (block,) = build_blocks(runs)
     assert [block.costs[name, "0"].trainable_parameters for name in ("ours", "theirs")] == [1_000, 2_000]
     lines = list(csv.DictReader(io.StringIO(render([block], "csv"))))
-    shown = {line["method"]: line["value"] for line in lines if line["metric"] == "trainable parameters"}
-    assert shown == {"ours": "1000", "theirs": "2000"}
+    shown = {line["method"]: line["value"] for line in lines if line["metric"] == "trainable"}
+    assert shown == {"ours": "1000.0", "theirs": "2000.0"}

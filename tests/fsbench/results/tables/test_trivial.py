@@ -5,16 +5,17 @@ from math import nan
 
 import pytest
 
+from fsbench.results.columns import BEST
 from fsbench.results.rows.parts import ABSENT, SIZES
 from fsbench.results.tables.blocks import Block
-from fsbench.results.tables.breakdowns import to_sheet
+from fsbench.results.tables.breakdowns import by_fold, short_table
+from fsbench.results.tables.render import render
 from fsbench.results.tables.sizes import sizes, sizes_in_full
-from fsbench.results.tables.summary import BEST, summary
 from fsbench.results.tables.table import build_blocks
 from fsbench.results.tables.trivial import best_without_model, is_above, mark_of, no_better_than_blind
 from fsbench.scores.estimate import Estimate
 from tests.fsbench.official_runs import DCAMA
-from tests.fsbench.results.scored import scored
+from tests.fsbench.results.scored import grid_of, scored
 from tests.fsbench.results.scored import sized as sized_rows
 
 
@@ -76,18 +77,19 @@ def test_a_row_is_marked_by_the_answers_on_images_of_its_own_size(official):
 def test_scores_that_show_nothing_are_marked_in_every_column():
     methods = rows("emat", "0", mIoU=60, accuracy=59) + rows("cst", "0", mIoU=21.6, accuracy=90)
     block = Block("t", [*methods, *ANSWERS[:4]], [], ("mIoU", "accuracy"), folds=4, classes={"0": 5})
-    grid, *_ = summary(block)
-    assert grid == [
+    assert grid_of(short_table(block)) == [
         ["method", "mIoU 5⁰", "95 % interval", "accuracy"],
         ["emat", "60.00 ", "[59.00, 61.00]", "59.00!"],
         ["cst", "21.60!", "[20.60, 22.60]", "90.00 "],
         [BEST, "21.60 ", "", "60.00 "],
     ]
-    by_fold = to_sheet(block, ["fold"]).parts[0][1]
-    assert [line[2] for line in by_fold[1:3]] == ["60.00 [59.00, 61.00]", "21.60 [20.60, 22.60]!"]
-    foot = to_sheet(block).foot
-    assert any("! marks a score that is not shown to be above the best answer without a model" in line for line in foot)
-    assert not any("! marks" in line for line in to_sheet(Block("t", methods, [], ("mIoU",))).foot)
+    assert [line[2] for line in grid_of(by_fold(block, "mIoU"))[1:3]] == [
+        "60.00 [59.00, 61.00] ",
+        "21.60 [20.60, 22.60]!",
+    ]
+    foot = render([block], "text")
+    assert "! marks a score that is not shown to be above the best answer without a model" in foot
+    assert "! marks" not in render([Block("t", methods, [], ("mIoU",))], "text")
 
 
 def sized(method, *values, fold="0"):
@@ -107,18 +109,18 @@ def test_object_sizes_stand_side_by_side():
         *sized("(all foreground)", 3, 8, 13, 24),
     ]
     block = Block("t", lines, [], ("mIoU", "accuracy"), folds=4, classes={"0": 5})
-    assert sizes(block) == [
+    assert grid_of(sizes(block)) == [
         ["method", "0-5 %", "5-10 %", "10-15 %", ">15 %"],
         ["emat", "10.00 ", "20.00", "30.00", "40.00"],
         ["a long name", "3.50!", "21.00", "31.00", "41.00"],
         [BEST, "3.00 ", "8.00", "13.00", "24.00"],
     ]
-    full = sizes_in_full(block, "mIoU")
-    assert full[1][1] == "10.00 [9.00, 11.00] " and full[-1] == ["(episode, way) pairs", *"9999"]
-    assert sizes_in_full(block, "accuracy")[0][-1] == ABSENT and sizes_in_full(block, "FB-IoU") == [["method"]]
+    full = grid_of(sizes_in_full(block, "mIoU"))
+    assert full[1][1] == "10.00 [9.00, 11.00] " and full[-1] == ["(episode, way) pairs", "9 ", *"999"]
+    assert sizes_in_full(block, "accuracy").columns[-1].head == ABSENT and not sizes_in_full(block, "FB-IoU").lines
     means = [row for fold in ("0", "1", "mean") for row in sized("emat", 1, 2, 3, 4, fold=fold)]
     means += sized("cst", 5, 6, 7, 8)
-    assert [line[:3] for line in sizes(Block("t", means, []))] == [
+    assert [line[:3] for line in grid_of(sizes(Block("t", means, [])))] == [
         ["method", "fold", "0-5 %"],
         ["emat", "mean", "1.00"],
         ["cst", "0", "5.00"],

@@ -1,0 +1,181 @@
+"""The columns of tables of scores and costs, and the cells of methods in them.
+
+Each has its place here: the terminal's tables, LaTeX, CSV, reports and leaderboards show it.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from statistics import fmean, harmonic_mean
+
+from fsbench.records.run import Cost
+from fsbench.results.rows.row import ALL, MEAN, fold_in_words
+from fsbench.results.sheets.cells import places, rounded
+from fsbench.results.table import Cell, Column, Form, Line, score_cell
+from fsbench.results.tables.blocks import Block
+from fsbench.results.tables.trivial import best_without_model, mark_of
+
+METHOD = Column("method", Form.NAME)
+INTERVAL = "95 % interval"
+BEST = "(best without a model)"
+"""Label of the line of the best answers that need no model."""
+
+_SUPERSCRIPTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+@dataclass(frozen=True)
+class CostColumn:
+    """A column of costs.
+
+    Attributes:
+        column: how it is shown.
+        entry: of a run's `Cost`.
+        join: makes one number of those of several runs of a method.
+    """
+
+    column: Column
+    entry: str
+    join: Callable[[Sequence[float]], float] = max
+
+    def value(self, costs: Iterable[Cost]) -> float | None:
+        """Return what some runs of a method cost; None where none of them says it."""
+        known = [float(cost) for cost in (getattr(each, self.entry) for each in costs) if cost is not None]
+        return self.join(known) if known else None
+
+    def cell(self, costs: Iterable[Cost]) -> Cell:
+        """Return the cell of some runs of a method."""
+        return Cell(self.value(costs))
+
+
+_SPEED = "episodes per second, from the mean of seconds over the runs"
+_MEMORY = "peak memory, the largest of the runs"
+_KEPT = "how often the features of an image were there from an earlier episode"
+
+COSTS = (
+    CostColumn(Column("trainable", Form.COUNT, "trainable parameters", "trainable", rank=3), "trainable_parameters"),
+    CostColumn(Column("episodes/s", Form.NUMBER, _SPEED, "speed", rank=2), "episodes_per_second", harmonic_mean),
+    CostColumn(Column("peak memory", Form.NUMBER, _MEMORY, "memory", digits=0, unit=" MiB", rank=1), "peak_mib"),
+    CostColumn(Column("features kept", Form.SHARE, _KEPT, "kept", rank=1), "kept_features", fmean),
+)
+"""Costs that tables show."""
+
+
+def score_columns(block: Block) -> list[Column]:
+    """List the columns of scores: each metric by fold and its mean, and the interval of the first metric.
+
+    Shown unless somebody chooses others are the folds of the first metric and the mean of each, or the only fold.
+    """
+    folds = method_folds(block)
+    shown = [*folds, *[MEAN] * any(fold == MEAN for _, fold in block.method_lines)]
+    whole = shown[-1] if MEAN in shown or len(shown) == 1 else ""
+    count = len(block.metrics)
+    columns = []
+    for number, metric in enumerate(block.metrics):
+        for fold in shown:
+            is_first, is_whole = number == 0, fold == whole
+            label = MEAN if fold == MEAN else fold_label(block, fold)
+            head = metric if is_whole and not is_first else " ".join(filter(None, (metric, label)))
+            classes = f" with {block.classes[fold]} classes" if fold in block.classes else ""
+            meaning = ", ".join(filter(None, (metric, fold_in_words(fold) + classes)))
+            rank = 4 + count - number if not is_first else 0 if fold == (whole or fold) else 5 + count
+            columns.append(
+                Column(
+                    head, Form.SCORE, meaning, f"{metric}.{fold}", metric, fold,
+                    rank=rank, usual=is_first or is_whole, short=label * is_first,
+                )
+            )  # fmt: skip
+        if number == 0 and whole:
+            columns.append(Column(INTERVAL, Form.INTERVAL, metric=metric, part=whole, rank=1))
+    return columns
+
+
+def score_cells(block: Block, methods: Sequence[str], column: Column, is_ranked: bool = True) -> list[Cell]:
+    """Return the cells of methods in a column of scores, with their places, and the marks of scores that show nothing.
+
+    Args:
+        block: the rows.
+        methods: labels.
+        column: one of `score_columns`.
+        is_ranked: whether the methods have places.
+    """
+    scores = [block.lines.get((method, column.part), {}).get(column.metric) for method in methods]
+    if column.form is Form.INTERVAL:
+        return [score_cell(score) for score in scores]
+    words = [rounded(None if score is None else score.value, column.metric) for score in scores]
+    named = places(words, scores, block.ranked_among(methods), column.metric)
+    return [
+        score_cell(
+            score,
+            mark_of(block.answers_beside(method), column.part, column.metric, score),
+            place if is_ranked else "",
+        )
+        for method, score, place in zip(methods, scores, named, strict=True)
+    ]
+
+
+def best_line(block: Block, columns: Sequence[Column]) -> Line:
+    """Return the line of the best answer without a model in each column of scores, which is its cell's note."""
+    cells = [Cell(BEST)]
+    for column in columns:
+        is_score = bool(column.metric) and column.form is not Form.INTERVAL
+        best = best_without_model(block.answers, column.part, column.metric) if is_score else None
+        if best is None:
+            cells.append(Cell(""))
+            continue
+        name, value = best
+        score = block.lines.get((name, column.part), {}).get(column.metric)
+        cells.append(Cell(value, score, note=name))
+    return Line(cells, "best answer")
+
+
+def fold_label(block: Block, fold: str) -> str:
+    """Name a fold as papers do, by its number of classes and its number: 5⁰; empty where there are no folds."""
+    if fold == ALL or block.folds == 1:
+        return ""
+    return f"{block.classes[fold]}{fold.translate(_SUPERSCRIPTS)}" if fold in block.classes else f"fold {fold}"
+
+
+def fold_signs(block: Block) -> dict[str, str]:
+    """Say what heads of columns such as 5⁰ mean: the label of a fold -> its meaning, or that of all folds.
+
+    Nothing of folds whose heads say it themselves.
+    """
+    labels = {fold: fold_label(block, fold) for fold in method_folds(block) if fold in block.classes}
+    labels = {fold: label for fold, label in labels.items() if label}
+    numbers = {block.classes[fold] for fold in labels}
+    if len(labels) > 1 and len(numbers) == 1:
+        words = f"{', '.join(labels.values())} are folds {', '.join(labels)}, with {numbers.pop()} classes each"
+        return dict.fromkeys(labels.values(), words)
+    return {label: f"{label} is fold {fold}, with {block.classes[fold]} classes" for fold, label in labels.items()}
+
+
+def method_folds(block: Block) -> list[str]:
+    """List the folds that methods have, in order."""
+    folds = {fold for _, fold in block.method_lines if fold != MEAN}
+    return sorted(folds, key=lambda fold: (len(fold), fold))
+
+
+CONDITION_WORDS = {
+    "novel pixels": "pixels of the test's classes in training",
+    "supervision": "labels",
+    "backbone saw test images": "backbone saw test images",
+    "checkpoint choice": "checkpoint chosen by",
+    "saw test classes": "networks that saw the test's classes",
+    "told": "labelled images of the test's classes",
+    "handed in": "handed in",
+}
+"""Condition of a card -> what it says to a reader, before its value."""
+
+
+def card_notes(block: Block) -> list[str]:
+    """Say what the signs stand for: the conditions in which methods differ, and that they are not ranked together."""
+    of_mark = {sign: block.cards[name].conditions for name, sign in block.signs.items() if sign}
+    if not of_mark:
+        return []
+    differing = [name for name in next(iter(of_mark.values())) if len({card[name] for card in of_mark.values()}) > 1]
+    words = [
+        f"{CONDITION_WORDS[name]}: {', '.join(f'{sign.strip()} {card[name]}' for sign, card in of_mark.items())}"
+        for name in differing
+    ]
+    signs = " and ".join(filter(None, [", ".join([*of_mark][:-1]), [*of_mark][-1]]))
+    ranked = "ranked together all the same (--rank-all)" if block.rank_all else "not ranked together"
+    return [f"{signs} worked under different conditions and are {ranked}: {'; '.join(words)}"]
