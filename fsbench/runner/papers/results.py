@@ -10,7 +10,7 @@ from fsbench.records.record import Record
 from fsbench.results.published.match import PublishedComparison, match_published
 from fsbench.results.published.scores import FOLDER, PublishedScore, read_published
 from fsbench.results.rows.row import ALL, MEAN
-from fsbench.results.table import Cell, Column, Form, Line, Table, score_cell
+from fsbench.results.table import Cell, Column, Form, Line, Table
 from fsbench.results.tables.blocks import Block
 from fsbench.results.tables.table import build_blocks
 from fsbench.runner.config.merge import shipped_settings
@@ -154,5 +154,6 @@ def results_table(results: Sequence[RowResult], notes: list[str], caption: str) 
         reported = f"{item.reported.value:.{item.reported.digits}f}"
         verdict = f"{result.verdict} {refer(notes, [result.why] if result.why else item.caveats)}".rstrip()
         words = map(Cell, (result.row.method, result.row.task, item.fold, item.metric))
-        lines.append(Line([*words, Cell(item.measured.value, item.measured, metric=item.metric), Cell(reported), Cell(verdict)]))
+        measured = Cell(item.measured.value, item.measured, metric=item.metric)
+        lines.append(Line([*words, measured, Cell(reported), Cell(verdict)]))
     return Table(columns, lines, caption)
