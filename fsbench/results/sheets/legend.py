@@ -59,17 +59,16 @@ def explain(sheet: Sheet) -> list[str]:
         for cell, column in zip(line.cells, table.columns, strict=True)
     ]
     marks = {cell_mark(cell, column) for cell, column in cells} | {column.head.split(" ")[-1] for column in columns}
-    metrics = {
-        metric: column for cell, column in cells if column.form in _SCORES and (metric := cell.metric or column.metric)
-    }
-    shown = [(cell, column, cell.estimate) for cell, column in cells if cell.estimate and column.form is not Form.SCORE]
-    marks |= {mark(found) for *_, found in shown}
-    intervals = [found for cell, column, found in shown if column.form in _SCORES and (cell.metric or column.metric)]
-    notes = scope_notes(found for *_, found in shown)
+    scored = [(cell.estimate, column.form, cell.metric or column.metric) for cell, column in cells]
+    metrics = list(dict.fromkeys(metric for _, form, metric in scored if metric and form in _SCORES))
+    shown = [(found, form, metric) for found, form, metric in scored if found and form is not Form.SCORE]
+    marks |= {mark(found) for found, *_ in shown}
+    has_intervals = any(found.has_interval and metric and form in _SCORES for found, form, metric in shown)
+    notes = scope_notes(found for found, *_ in shown)
     return [
         *dict.fromkeys(words for sign, words in sheet.signs.items() if sign in marks),
         *meanings(metrics),
-        *[INTERVAL_NOTE + scale(metrics)] * any(found.has_interval for found in intervals),
+        *[INTERVAL_NOTE + scale(metrics)] * has_intervals,
         *(note for note in notes if note != CONDITIONAL_NOTE or CONDITIONAL not in sheet.signs),
         *[family_note(sheet.comparisons)] * (STAR in marks and sheet.comparisons > 0),
     ]
