@@ -117,11 +117,11 @@ class Line:
     Attributes:
         cells: one for each column.
         kind: what the line is of: a method, an answer that a protocol derives from one, an answer without a model, or
-            the best of these in each column.
+            the best of these in each column; or the mean of the lines above.
     """
 
     cells: Sequence[Cell]
-    kind: Literal["method", "further", "answer", "best answer"] = "method"
+    kind: Literal["method", "further", "answer", "best answer", "mean"] = "method"
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,12 @@ from fsbench.pages.board.cite import cite_record
 from fsbench.pages.board.collect import Collection
 from fsbench.pages.board.ranking import groups_by_card
 from fsbench.pages.board.rows import Cell, Row, Test
+from fsbench.pages.board.scores import scores_table
 from fsbench.pages.look.theme import page_scripts, page_styles, template_environment
 from fsbench.protocols.reading import metric_named
-from fsbench.results.sheets import cells, legend
+from fsbench.results.sheets.html import body_html, score_html
+from fsbench.results.sheets.legend import support_set_notes
+from fsbench.results.table import Column, Form, score_cell
 
 OWN = Path(__file__).with_name("templates")
 
@@ -60,9 +63,8 @@ class Pages:
         self.environment = template_environment(OWN)
         self.environment.finalize = _printable
         self.environment.filters |= {
-            "figure": cells.figure,
-            "ends": cells.ends,
-            "digits": lambda metric: metric_named(metric).digits(),
+            "score": lambda score, metric: score_html(score_cell(score), Column("", Form.SCORE, metric=metric)),
+            "body": lambda cell: body_html(scores_table(cell)),
             "printed": lambda text: escape(str(text), "\n\t"),
         }
         self.common = {
@@ -138,7 +140,7 @@ def _support_sets(rows: Sequence[Row], test: Test) -> list[str]:
     """Say in a column's notes where a class has few disjoint support sets."""
     present = [row.cells[test.id] for row in rows if test.id in row.cells]
     shown = [scores for cell in present for scores in ([cell.scores] if cell.scores else cell.scores_by_fold.values())]
-    return legend.support_set_notes(scores[test.metric] for scores in shown if test.metric in scores)
+    return support_set_notes(scores[test.metric] for scores in shown if test.metric in scores)
 
 
 def _twins(tests: Sequence[Test]) -> set[str]:

@@ -6,6 +6,7 @@ from statistics import fmean
 
 from fsbench.pages.report.collect import Study
 from fsbench.records.record import Record
+from fsbench.results.tables.columns import join_costs
 from fsbench.scores.estimate import Estimate
 
 COSTS = {
@@ -45,16 +46,12 @@ def fewest_episodes(study: Study) -> int:
 
 def mean_costs(runs: Sequence[Record]) -> dict[str, float | None]:
     """Return the costs of a method by the keys of `COSTS`: mean seconds over its runs, the largest of the rest."""
-
-    def known(key: str) -> list[float]:
-        values = (getattr(run.run.cost, key) for run in runs)
-        return [float(value) for value in values if value is not None]
-
+    costs = [run.run.cost for run in runs]
     return {
-        "trainable": max(known("trainable_parameters"), default=None),
-        "total": max(known("total_parameters"), default=None),
-        "seconds": fmean(1 / speed for speed in known("episodes_per_second")) if known("episodes_per_second") else None,
-        "memory": max(known("peak_mib"), default=None),
+        "trainable": join_costs(costs, "trainable_parameters"),
+        "total": join_costs(costs, "total_parameters"),
+        "seconds": join_costs(costs, "episodes_per_second", lambda speeds: fmean(1 / speed for speed in speeds)),
+        "memory": join_costs(costs, "peak_mib"),
     }
 
 

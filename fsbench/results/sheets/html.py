@@ -38,23 +38,38 @@ def table_html(table: Table) -> Markup:
 def body_html(table: Table) -> Markup:
     """Write the head and the lines of a table, numbers as scripts order them."""
     head = [
-        Markup('<th scope="col"{}>{}</th>').format(attributes(title=column.meaning), _printable(word))
+        Markup('<th scope="col"{}>{}</th>').format(
+            attributes(class_=_word(column), title=column.meaning), _printable(word)
+        )
         for column, word in zip(table.columns, write_heads(table.columns), strict=True)
     ]
     lines = []
     for line, texts in zip(table.lines, zip(*cell_texts(table), strict=True), strict=True):
         first, *others = (
-            (attributes(title=cell.note, data_value=None if isinstance(cell.value, str) else cell.value), words)
-            for cell, text in zip(line.cells, texts, strict=True)
-            for words in (Markup("<b>{}</b>" if cell.place == "best" else "{}").format(_printable(text.strip())),)
+            (attributes(class_=_word(column), title=cell.note, data_value=_number(cell)), _words(text, cell))
+            for cell, text, column in zip(line.cells, texts, table.columns, strict=True)
         )
         cells = [
             Markup('<th scope="row"{}>{}</th>').format(*first),
             *(Markup("<td{}>{}</td>").format(*c) for c in others),
         ]
-        lines.append(Markup("<tr>{}</tr>").format(Markup("").join(cells)))
+        kind = attributes(class_="" if line.kind == "method" else line.kind)
+        lines.append(Markup("<tr{}>{}</tr>").format(kind, Markup("").join(cells)))
     rows = Markup("").join(head), Markup("\n").join(lines)
     return Markup("<thead><tr>{}</tr></thead><tbody>\n{}\n</tbody>").format(*rows)
+
+
+def _word(column: Column) -> str:
+    """Return the class of columns whose words may take several lines."""
+    return "word" if column.form is Form.NAME else ""
+
+
+def _number(cell: Cell) -> float | None:
+    return None if isinstance(cell.value, str) else cell.value
+
+
+def _words(text: str, cell: Cell) -> Markup:
+    return Markup("<b>{}</b>" if cell.place == "best" else "{}").format(_printable(text.strip()))
 
 
 def head_html(column: Column) -> Markup:
@@ -94,17 +109,19 @@ def cell_html(cell: Cell, column: Column, *, has_letters: bool = False, bar: str
         data_place=cell.place,
         title=cell.note,
     )
-    number = PLACES[cell.place].format(Markup(' class="number"'), _printable(write_cell(cell, column)))
+    return Markup("<td{}>{}{}</td>").format(known, score_html(cell, column, has_letters=has_letters), Markup(bar))
+
+
+def score_html(cell: Cell, column: Column, *, has_letters: bool = False) -> Markup:
+    """Write a figure, its letters, and of a score its interval."""
+    words = write_cell(cell, column)
+    unit = column.unit if words.endswith(column.unit) else ""
+    number = PLACES[cell.place].format(Markup(' class="number"'), _printable(words.removesuffix(unit))) + unit
     letters = Markup("<sup>{}</sup>").format(cell.letters) if has_letters else ""
-    return Markup("<td{}>{}{}{}{}</td>").format(known, number, letters, ends_html(cell, column), Markup(bar))
-
-
-def ends_html(cell: Cell, column: Column) -> Markup:
-    """Write the interval of a score behind it; nothing where there is none to tell of."""
     if cell.estimate is None or column.form is not Form.SCORE:
-        return Markup("")
+        return number + letters
     words = ends(cell.estimate, metric_named(column.metric).digits())
-    return Markup(' <span class="ends">{}</span>').format(words)
+    return number + letters + Markup(' <span class="ends">{}</span>').format(words)
 
 
 def attributes(**values: object) -> Markup:

@@ -3,7 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from fsbench.results.columns import (
+from fsbench.results.published.match import PublishedComparison
+from fsbench.results.rows.parts import ABSENT
+from fsbench.results.rows.row import ALL, CLASS, MEAN, SIZE, scores_of
+from fsbench.results.sheets.cells import rounded
+from fsbench.results.sheets.legend import meanings
+from fsbench.results.table import Cell, Column, Form, Line, Sheet, Table, score_cell
+from fsbench.results.tables.blocks import Block
+from fsbench.results.tables.blocks import Line as Key
+from fsbench.results.tables.columns import (
     COSTS,
     METHOD,
     best_line,
@@ -13,14 +21,6 @@ from fsbench.results.columns import (
     score_cells,
     score_columns,
 )
-from fsbench.results.published.match import PublishedComparison
-from fsbench.results.rows.parts import ABSENT
-from fsbench.results.rows.row import ALL, CLASS, MEAN, SIZE, scores_of
-from fsbench.results.sheets.cells import rounded
-from fsbench.results.sheets.legend import meanings
-from fsbench.results.table import Cell, Column, Form, Line, Sheet, Table, score_cell
-from fsbench.results.tables.blocks import Block
-from fsbench.results.tables.blocks import Line as Key
 from fsbench.results.tables.sizes import sizes, sizes_in_full
 from fsbench.results.tables.trivial import NOT_ABOVE, mark_of
 from fsbench.scores.trivial import is_trivial

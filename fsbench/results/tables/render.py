@@ -4,15 +4,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from typing import Any
 
-from fsbench.results.columns import COSTS
 from fsbench.results.rows.row import CLASS, COLUMNS, MEAN, REPORTED, SIZE, ResultRow, rows_frame, scores_of
 from fsbench.results.sheets.data import as_json, csv_text
 from fsbench.results.sheets.formats import write_sheets
 from fsbench.results.table import Sheet
 from fsbench.results.tables.blocks import Block, Line
 from fsbench.results.tables.breakdowns import to_sheet
+from fsbench.results.tables.columns import COSTS
 from fsbench.results.tables.side_by_side import side_by_side
-from fsbench.scores.estimate import Estimate
+from fsbench.scores.estimate import Estimate, Scope
 
 
 def sheets(blocks: Sequence[Block], by: Sequence[str] = ()) -> list[Sheet]:
@@ -45,7 +45,12 @@ def _costs(block: Block) -> Iterator[ResultRow]:
             if (value := each.value([cost])) is not None:
                 name = f"{each.column.head}{each.column.unit}"
                 yield ResultRow(
-                    block.title, method, fold, name, Estimate(value), run=block.runs.get((method, fold), "")
+                    block.title,
+                    method,
+                    fold,
+                    name,
+                    Estimate(value, scope=Scope.NONE),
+                    run=block.runs.get((method, fold), ""),
                 )
 
 
@@ -53,7 +58,7 @@ def _reported(block: Block) -> Iterator[ResultRow]:
     """Return reported scores as rows: the part is the source, and the rule says what they were made under."""
     for item in block.published:
         rule = "; ".join([f"{item.reported.stated}: {item.verdict}", *item.caveats])
-        value, source = Estimate(item.reported.value), item.reported.source
+        value, source = Estimate(item.reported.value, scope=Scope.NONE), item.reported.source
         yield ResultRow(
             block.title, item.method, item.fold, item.metric, value, part_kind=REPORTED, part=source, rule=rule
         )

@@ -5,9 +5,9 @@ from math import ceil, floor, log10
 
 from fsbench.pages.report.collect import Study, shown_fold
 from fsbench.pages.report.scores.leaderboard import build_leaderboard
-from fsbench.results.columns import card_notes, fold_signs, method_folds
 from fsbench.results.table import Column, Line
 from fsbench.results.tables.blocks import Block
+from fsbench.results.tables.columns import card_notes, fold_signs, method_folds
 from fsbench.scores.estimate import Estimate
 
 MOST = 8

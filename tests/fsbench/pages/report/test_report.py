@@ -28,8 +28,8 @@ from fsbench.records.record import find_records, read_record
 from fsbench.records.writing import write_files
 from fsbench.results.sheets.cells import ends as ends_of
 from fsbench.results.sheets.latex import latex
-from fsbench.results.sheets.layout import Sheet
 from fsbench.results.sheets.names import shorten
+from fsbench.results.table import Cell, Column, Line, Sheet, Table
 from fsbench.results.tables.render import render
 from fsbench.results.tables.table import build_blocks
 from fsbench.scores.classification import accuracy_statistics
@@ -91,7 +91,7 @@ def test_numbers_are_those_of_the_tables(report):
     page = (report / "study-1/index.html").read_text()
     names = re.findall(r'<tr (?:class="[^"]*" )?data-method="([^"]*)"', page)
     answers = {method for method, _ in block.lines} - {"good", "half", "bad"}
-    assert names[:4] == ["good", "bad", "half", "best answer without a model"] and set(names[4:]) == answers
+    assert names[:4] == ["good", "bad", "half", "(best without a model)"] and set(names[4:]) == answers
     for (method, fold), scores in block.lines.items():
         line = re.search(rf'data-method="{re.escape(method)}".*?</tr>', page, re.DOTALL)[0]
         for metric, interval in scores.items():
@@ -199,9 +199,10 @@ def test_names_are_cut_in_the_middle_and_stay_apart():
 
 
 def test_a_line_break_does_not_end_a_comment_in_latex():
-    sheet = Sheet("title\n\\input{x}", [("caption\rmore", [["a", "b"], ["c\nd", "e"]])], ["note\nmore"])
+    table = Table([Column("a"), Column("b")], [Line([Cell("c\nd"), Cell("e")])], "caption\rmore")
+    sheet = Sheet("title\n\\input{x}", [table], notes=["note\nmore"])
     made = latex([sheet])
-    assert made.splitlines()[0] == "% title \\input{x}" and "% caption more" in made and "c d & e" in made
+    assert made.splitlines()[0] == "% title \\input{x}" and r"x\}: caption more}" in made and "c d & e" in made
     assert "% note more" in made
 
 

@@ -5,10 +5,10 @@ from math import nan
 
 import pytest
 
-from fsbench.results.columns import BEST
 from fsbench.results.rows.parts import ABSENT, SIZES
 from fsbench.results.tables.blocks import Block
 from fsbench.results.tables.breakdowns import by_fold, short_table
+from fsbench.results.tables.columns import BEST
 from fsbench.results.tables.render import render
 from fsbench.results.tables.sizes import sizes, sizes_in_full
 from fsbench.results.tables.table import build_blocks

@@ -36,14 +36,24 @@ class CostColumn:
     entry: str
     join: Callable[[Sequence[float]], float] = max
 
+    @property
+    def name(self) -> str:
+        """Its name in data, with the unit."""
+        return f"{self.column.head}{self.column.unit}"
+
     def value(self, costs: Iterable[Cost]) -> float | None:
         """Return what some runs of a method cost; None where none of them says it."""
-        known = [float(cost) for cost in (getattr(each, self.entry) for each in costs) if cost is not None]
-        return self.join(known) if known else None
+        return join_costs(costs, self.entry, self.join)
 
     def cell(self, costs: Iterable[Cost]) -> Cell:
         """Return the cell of some runs of a method."""
         return Cell(self.value(costs))
+
+
+def join_costs(costs: Iterable[Cost], entry: str, join: Callable[[Sequence[float]], float] = max) -> float | None:
+    """Return one number of an entry of some runs' costs; None where none of them has it."""
+    known = [float(cost) for cost in (getattr(each, entry) for each in costs) if cost is not None]
+    return join(known) if known else None
 
 
 _SPEED = "episodes per second, from the mean of seconds over the runs"
