@@ -10,7 +10,6 @@ from fsbench.base.terminal import print_block, text_width
 from fsbench.cli.accepted import add_accepted_options, compare_with_accepted
 from fsbench.cli.options import add_format, add_metrics, add_rank_all, add_runs, check_plot_file
 from fsbench.cli.parser import given_options
-from fsbench.pages.runs import COMPARED_BY, Runs
 from fsbench.records.record import read_record
 from fsbench.results.atlas.atlas import read_atlas
 from fsbench.results.comparison.compare import Comparison
@@ -22,6 +21,7 @@ from fsbench.results.sheets.layout import Sheet as GridSheet
 from fsbench.results.sheets.text import text
 from fsbench.results.table import Sheet
 from fsbench.runner.config.limits import whole
+from fsbench.runs import COMPARED_BY, Runs
 
 FORMATS = ("text", "markdown", "latex", "json")
 

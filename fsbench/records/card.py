@@ -454,7 +454,7 @@ def proved_entries(record: Record) -> dict[str, str]:
     if weights.origin == TRAINED_HERE and record.protocol.has_masks:  # base classes are learnt, in images with others
         lists = settings.get("training_protocol")
         protocol = segmentation_of(record.header) if lists is None else load_segmentation(str(lists))
-        usual = protocol.draw.drops_novel_images and settings.get("training_items", "episodes") == "episodes"
+        usual = protocol.draw.filter_novel and settings.get("training_items", "episodes") == "episodes"
         entries["novel_pixels"] = "no" if settings.get("filter_novel", usual) else "unlabelled"
         if "source" in settings:  # of another data set
             entries["novel_pixels"] = "no"

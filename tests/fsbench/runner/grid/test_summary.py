@@ -5,8 +5,8 @@ from statistics import mean, stdev
 
 from fsbench.results.sheets.data import table_records
 from fsbench.results.sheets.text import table_lines
-from fsbench.runner.grid.layout import absent_scores, to_sheet
 from fsbench.runner.grid.plan import PlannedRun
+from fsbench.runner.grid.plan_sheet import absent_scores, to_sheet
 from fsbench.runner.grid.spec import read_grid
 from fsbench.runner.grid.summary import remarks, summaries
 from tests.fsbench.runner.grid.cells import cell_of, cells_with, finished
