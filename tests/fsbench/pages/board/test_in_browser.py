@@ -85,7 +85,7 @@ def test_names_do_nothing_and_no_words_are_cut_off(chromium, site):
                 continue
             page.set_viewport_size({"width": 390, "height": 840})  # a score stands beside the name on a phone
             name, score = page.locator("#board tr[data-row] th").first, page.locator("#board td[data-value]").first
-            assert name.bounding_box()["width"] > 90 and score.locator("strong").is_visible()
+            assert name.bounding_box()["width"] > 90 and score.locator(".number").is_visible()
             box = score.bounding_box()
             assert box["x"] + box["width"] <= 390
 
