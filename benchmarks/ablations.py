@@ -22,9 +22,8 @@ import torch
 from benchmarks.speed.harness import Case, clock_of, device_name, measure
 from fsbench.base.paths import CONFIGS
 from fsbench.records.record import Record
-from fsbench.results.sheets.cells import ends
-from fsbench.results.sheets.layout import Sheet
 from fsbench.results.sheets.markdown import markdown
+from fsbench.results.table import Cell, Column, Form, Line, Sheet, Table, score_cell
 from fsbench.runner.engine.experiment import Experiment
 from fsbench.runner.grid.bench import RunConfig, bench
 from fsbench.scores.estimate import Estimate, estimates
@@ -36,7 +35,14 @@ VARIANTS = {
     "heads one after the other": "sequential",
 }
 """Names of the variants, and their files of configs/ablations/emat; None for EMAT itself."""
-COLUMNS = ["EMAT with", "mIoU", "learned parameters", "training step, ms", "MiB", "test episode, ms", "MiB"]
+COLUMNS = [
+    Column("EMAT with"),
+    Column("mIoU", Form.FIGURE, metric="mIoU"),
+    *(
+        Column(head, Form.COUNT)
+        for head in ("learned parameters", "training step, ms", "MiB", "test episode, ms", "MiB")
+    ),
+]
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
@@ -124,15 +130,13 @@ def step_and_episode(request: RunConfig) -> tuple[Callable[[], None], Callable[[
 
 def table(found: Mapping[str, Sequence[Record]], costs: Mapping[str, Costs]) -> str:
     """Return the variants side by side in Markdown."""
-    rows = [COLUMNS]
+    lines = []
     for name, records in found.items():
-        value, parameters, cost = score(records), records[0].run.cost.trainable_parameters, costs[name]
-        times = [f"{1000 * seconds:.0f}" for seconds in (cost.step_seconds, cost.episode_seconds)]
-        memory = [f"{mib:.0f}" for mib in (cost.step_mib, cost.episode_mib)]
-        pairs = [times[0], memory[0], times[1], memory[1]]
-        rows.append([name, f"{value.value:.1f} {ends(value, 1)}".rstrip(), f"{parameters:,}", *pairs])
+        parameters, cost = records[0].run.cost.trainable_parameters, costs[name]
+        numbers = (parameters, 1000 * cost.step_seconds, cost.step_mib, 1000 * cost.episode_seconds, cost.episode_mib)
+        lines.append(Line([Cell(name), score_cell(score(records)), *map(Cell, numbers)]))
     clock = f"{clock_of(DEVICE)[0]} seconds, {device_name(DEVICE)}"
-    return markdown([Sheet("EMAT's ablations", [("", rows)], [clock])])
+    return markdown([Sheet("EMAT's ablations", [Table(COLUMNS, lines)], notes=[clock])])
 
 
 def draw(found: Mapping[str, Sequence[Record]], costs: Mapping[str, Costs], path: Path) -> None:

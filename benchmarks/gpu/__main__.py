@@ -23,6 +23,7 @@ import torch
 
 from benchmarks.gpu import methods, operators, runs
 from benchmarks.gpu.figures import Figures, Part
+from benchmarks.pages import markdown
 
 PARTS: Mapping[int, tuple[str, int, Part]] = {
     1: ("selective scan", 60, operators.scans),
@@ -108,10 +109,8 @@ def _failed(row: Row, error: Exception) -> Row:
 def table(rows: list[Row]) -> str:
     """Return the rows as one table of Markdown."""
     firsts: dict[str, Row] = {}
-    lines = ["| what | path | error | bound | time | memory | |", "| --- | --- | --- | --- | --- | --- | --- |"]
-    for row in rows:
-        lines.append(f"| {' | '.join(row.cells(firsts.setdefault(row.what, row)))} |")
-    return "\n".join(lines)
+    cells = [row.cells(firsts.setdefault(row.what, row)) for row in rows]
+    return markdown([["what", "path", "error", "bound", "time", "memory", ""], *cells])
 
 
 def machine(device: torch.device) -> dict[str, str | None]:

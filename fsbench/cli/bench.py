@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from fsbench.base.errors import CheckpointError, FsbenchError, SettingsError, exit_status, missing_package, raise_all
-from fsbench.base.terminal import print_block, print_error, print_note
+from fsbench.base.terminal import print_block, print_error, print_note, text_width
 from fsbench.cli.options import add_table_options
 from fsbench.cli.parser import given_options
 from fsbench.cli.table import check_metrics, print_table
 from fsbench.records.record import Record
-from fsbench.results.sheets.formats import SHEETS
+from fsbench.results.sheets.formats import SHEETS, write_sheets
 from fsbench.runner.config.checks import absent_files, wrong_names
 from fsbench.runner.config.limits import whole
 from fsbench.runner.config.merge import (
@@ -246,5 +246,5 @@ def _dry_run(runs: Sequence[RunConfig], form: str) -> int:
     if form == "json":
         print_block(json.dumps([item.as_dict() for item in planned], indent=2))
     else:
-        print_block(SHEETS[form]([request_sheet(planned, folder)]))
+        print_block(write_sheets(form, [request_sheet(planned, folder)], *text_width()))
     return 1 if any(item.obstacle for item in planned) else 0

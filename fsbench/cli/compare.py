@@ -103,7 +103,7 @@ def _compare_methods(options: argparse.Namespace) -> int:
         print_block(as_json([*map(to_json, comparisons), *beside]))
         return say_left_out(runs.left_out)
     sheets = [to_sheet(comparison, options.all, options.all) for comparison in comparisons]
-    sheets += [beside_sheet(beside).typed()] if beside else []
+    sheets += [beside_sheet(beside)] if beside else []
     print_block(write_sheets(options.format, sheets, *text_width()))
     return say_left_out(runs.left_out)
 

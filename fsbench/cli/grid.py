@@ -9,10 +9,10 @@ from typing import Any
 from fsbench.base.errors import SettingsError
 from fsbench.base.files import make_folder, parse_json
 from fsbench.base.progress import track
-from fsbench.base.terminal import one_line, print_block, print_line
+from fsbench.base.terminal import one_line, print_block, print_line, text_width
 from fsbench.cli.options import add_format, add_metrics, add_runs_folder, data_roots, pairs
 from fsbench.protocols.reading import metric_names
-from fsbench.results.sheets.formats import SHEETS
+from fsbench.results.sheets.formats import write_sheets
 from fsbench.runner.config.limits import whole
 from fsbench.runner.config.registry import names
 from fsbench.runner.grid.executors import TIMEOUT_MIN, Executor, LocalProcesses, Submitit
@@ -82,7 +82,9 @@ def _grid(options: argparse.Namespace, extra: list[str]) -> int:
         failed = print_failures(run_missing(planned, options.runs, executor), planned)
         planned = plan(runs, options.runs)
     shown = planned, summaries(planned, metrics), remarks(planned)
-    print_block(as_json(*shown) if options.format == "json" else SHEETS[options.format]([to_sheet(*shown)]))
+    print_block(
+        as_json(*shown) if options.format == "json" else write_sheets(options.format, [to_sheet(*shown)], *text_width())
+    )
     return 1 if failed else 0
 
 

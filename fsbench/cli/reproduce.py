@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fsbench.base.errors import SettingsError, known_names
 from fsbench.base.progress import track
-from fsbench.base.terminal import print_block, print_line
+from fsbench.base.terminal import print_block, print_line, text_width
 from fsbench.cli.grid import add_executor_options, choose_executor, print_failures
 from fsbench.cli.options import add_format, add_runs_folder, data_roots
 from fsbench.runner.config.limits import whole
@@ -33,7 +33,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def _reproduce(options: argparse.Namespace, extra: list[str]) -> int:
     # heavy: other commands spare it
-    from fsbench.results.sheets.text import align
+    from fsbench.results.sheets.text import table_lines
     from fsbench.runner.papers.files import paper_rows, papers
     from fsbench.runner.papers.paper_sheet import list_papers
 
@@ -42,16 +42,15 @@ def _reproduce(options: argparse.Namespace, extra: list[str]) -> int:
     if options.table is not None or options.run:
         raise SettingsError("--table and --run need the name of a paper; add one (see: fsbench reproduce)")
     found = papers()
-    print_block(
-        "\n".join(align(list_papers(found, {name: len(paper_rows(name, paper)) for name, paper in found.items()})))
-    )
+    rows = {name: len(paper_rows(name, paper)) for name, paper in found.items()}
+    print_block("\n".join(table_lines(list_papers(found, rows))))
     return 0
 
 
 def _plan(options: argparse.Namespace) -> int:
     """Show a paper or one of its tables, after it was run where that was asked for."""
     # heavy: other commands spare it
-    from fsbench.results.sheets.formats import SHEETS
+    from fsbench.results.sheets.formats import write_sheets
     from fsbench.runner.papers.files import paper_rows, read_paper
     from fsbench.runner.papers.needed_runs import paper_runs, plan_runs, run_paper, why_no_runs, with_preparations
     from fsbench.runner.papers.paper_sheet import PaperPlan, as_values, remarks, to_sheet
@@ -96,5 +95,5 @@ def _plan(options: argparse.Namespace) -> int:
     if options.format == "json":
         print_block(json.dumps(as_values(plan), indent=2))
     else:
-        print_block(SHEETS[options.format]([to_sheet(plan, options.table)]))
+        print_block(write_sheets(options.format, [to_sheet(plan, options.table)], *text_width()))
     return 1 if failed else 0

@@ -1,7 +1,6 @@
 """`fsbench table --protocol` and its kin: finished runs by another protocol's metric, or by another rule."""
 
 import argparse
-import json
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, TypeVar
@@ -24,10 +23,8 @@ from fsbench.results.measuring.recount import (
 from fsbench.results.rules.claimed import Claimed, claimed, is_score
 from fsbench.results.rules.claimed import to_sheet as claimed_sheet
 from fsbench.results.rules.rescore import Choices, Rescored, rescore, to_sheet
-from fsbench.results.sheets.data import rows_csv
-from fsbench.results.sheets.formats import SHEETS
-from fsbench.results.sheets.layout import Sheet
-from fsbench.results.sheets.text import text
+from fsbench.results.sheets.formats import write_results
+from fsbench.results.table import Sheet
 from fsbench.runner.config.tests import open_manifest
 
 Item = TypeVar("Item", Rescored, Claimed)
@@ -84,15 +81,9 @@ def _show_claimed(options: argparse.Namespace) -> int:
 
 def _print(form: str, items: Sequence[Item], to_sheet: Callable[[Item], Sheet]) -> None:
     """Print the runs of each test in a format: as CSV and JSON all rows, else as tables."""
-    width, wrap = text_width()
-    if form == "csv":
-        print_block(rows_csv(row for item in items for row in item.rows))
-    elif form == "json":
-        print_block(f"{json.dumps([item.as_data() for item in items], indent=2, ensure_ascii=False)}\n")
-    elif form == "text":
-        print_block(text([to_sheet(item) for item in items], width, wrap))
-    else:
-        print_block(SHEETS[form]([to_sheet(item) for item in items]))
+    rows = (row for item in items for row in item.rows)
+    data = [item.as_data() for item in items]
+    print_block(write_results(form, [to_sheet(item) for item in items], rows, data, *text_width()))
 
 
 def _recounted(root: str | None, record: Record, resolution: int, view: View | None = None) -> Any:

@@ -7,9 +7,8 @@ from pathlib import Path
 from fsbench.base.class_file import name_class_files
 from fsbench.base.errors import SettingsError
 from fsbench.base.files import sha256_file
-from fsbench.base.terminal import one_line, print_block, print_line
+from fsbench.base.terminal import one_line, print_line
 from fsbench.cli.options import add_class_files, given_root
-from fsbench.results.sheets.text import align
 from fsbench.runner.config.limits import whole
 from fsbench.runner.exchange.bundle import read_listing
 from fsbench.runner.exchange.recount import DataAtHand
@@ -57,7 +56,8 @@ def _verify(options: argparse.Namespace, extra: list[str]) -> int:
     print_line(f"{options.bundle}: {len(listing.runs)} runs, {listing.licence}, made by {listing.made_by}")
     for method, card in listing.cards.items():
         print_line(f"card of {method}, as stated")
-        print_block("\n".join(align(card.as_rows(), rule=False)))
+        for entry, words in card.as_rows():
+            print_line(f"  {entry:<24}  {one_line(words)}")
     for run in (None, *listing.runs):
         print_line(run or "the file")
         for finding in findings:

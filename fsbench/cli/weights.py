@@ -69,16 +69,18 @@ def _entries() -> dict[str, tuple[WeightFile | CheckpointSet, list[str]]]:
 
 def _list(options: argparse.Namespace, extra: list[str]) -> int:
     """Print the table of weights."""
-    rows = [("name", "size", "licence", "state", "used by")]
+    # other actions spare it
+    from fsbench.results.sheets.text import table_lines
+    from fsbench.results.table import Cell, Column, Line, Table
+
+    lines = []
     for name, (entry, used) in _entries().items():
         stated = ("not stated", "not stated")
         if not isinstance(entry, CheckpointSet):
             stated = (entry.size_in_words, entry.licence or "not stated")
-        rows.append((name, *stated, availability(entry), _shorten(used, 38)))
-    widths = [max(len(row[i]) for row in rows) for i in range(4)]
-    for row in rows:
-        print_line("  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[4]]).rstrip())
-    print_line()
+        lines.append(Line([*map(Cell, (name, *stated, availability(entry), _shorten(used, 38)))]))
+    table = Table([*map(Column, ("name", "size", "licence", "state", "used by"))], lines)
+    print_block("\n".join([*table_lines(table, rule=False), ""]))
     print_line(
         f"the folder of weights is {weights_folder()}; fsbench weights fetch NAME downloads a file to it, "
         "or says how to get the file by hand"

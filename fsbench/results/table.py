@@ -54,7 +54,7 @@ class Column:
         metric: name of the score that its cells are of, which says its digits, its unit and which of two is better; ""
             of other columns.
         part: part that its scores are of, such as a fold; "" of other columns.
-        digits: digits after the point, of `Form.NUMBER`.
+        digits: digits after the point, of numbers that are of no metric.
         unit: written behind a number; "" for none.
         rank: where the width does not do for all columns, those of the lowest rank above 0 are left out first; columns
             of the same rank go together, and those of rank 0 stay.
@@ -90,6 +90,7 @@ class Cell:
         value: a number or words; None where there is none.
         estimate: the score or difference that the value is of, with its interval.
         place: its place in its column.
+        deviation: standard deviation of a score over repetitions, such as seeds.
         mark: a sign behind it, which `Sheet.signs` explains.
         letters: letters of its column's groups of methods that are not told apart; "" where nothing was compared.
         note: where the figure comes from, if that is not plain.
@@ -100,6 +101,7 @@ class Cell:
     estimate: Estimate | None = None
     place: Place = ""
     mark: str = ""
+    deviation: float | None = None
     letters: str = ""
     note: str = ""
     metric: str = ""

@@ -7,8 +7,8 @@ from markupsafe import Markup
 
 from fsbench.base.files import write_text
 from fsbench.pages.report.plots import draw_svg
-from fsbench.results.sheets.layout import Sheet
 from fsbench.results.studies.analysis import Analysis, T
+from fsbench.results.table import Sheet
 
 
 class Section(NamedTuple):
@@ -43,4 +43,4 @@ def analysis_section(folder: Path, analysis: Analysis[T], table: T, salt: str, p
         files[name] = f"{prefix}{name.replace(' ', '-')}.svg"
         write_text(folder / files[name], svg)
         plots[name] = Markup(svg)
-    return Section(table, analysis.sheet(table, None), plots, files)
+    return Section(table, analysis.sheet(table), plots, files)

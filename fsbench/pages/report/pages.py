@@ -46,12 +46,12 @@ from fsbench.results.studies.analysis import Analysis, T
 from fsbench.results.studies.annotations.losses import AnnotationTable, annotation_tables, has_losses
 from fsbench.results.studies.supports.sensitivity import SensitivityTable, sensitivity_tables
 from fsbench.results.studies.sweep.axes import WORDS
+from fsbench.results.studies.sweep.curves import COSTS as CURVE_COSTS
 from fsbench.results.studies.sweep.curves import CurveTable, found_tables
-from fsbench.results.studies.sweep.plot import COSTS as CURVE_COSTS
 from fsbench.results.tables import breakdowns
 from fsbench.results.tables.render import render
 from fsbench.runner.papers.files import read_paper
-from fsbench.runner.papers.results import RESULT_NOTES, RowResult, numbered, results_grid
+from fsbench.runner.papers.results import RESULT_NOTES, RowResult, numbered, results_table
 
 TEMPLATES = Path(__file__).with_name("templates")
 
@@ -105,6 +105,8 @@ class Pages:
             "bearing": bearing,
             "fold_words": fold_in_words,
             "widest": widest,
+            "table": html.table_html,
+            "foot": legend.foot,
             "tex": tex,
             "th": html.head_html,
             "td": html.cell_html,
@@ -131,17 +133,9 @@ class Pages:
         for (name, number), results in tables.items():
             notes: list[str] = []
             paper = read_paper(name)
-            grid = results_grid(results, notes)
             caption = f"{paper.title}, table {number}: {paper.tables[number].caption}"
-            shown.append(
-                {
-                    "name": name,
-                    "number": number,
-                    "caption": caption,
-                    "grid": grid,
-                    "notes": numbered(notes),
-                }
-            )
+            table = results_table(results, notes, caption)
+            shown.append({"name": name, "number": number, "results": table, "notes": numbered(notes)})
         if shown:
             self._write(self.root / "papers.html", "papers.html", up="", tables=shown, notes=RESULT_NOTES)
 
@@ -158,7 +152,7 @@ class Pages:
                 (analysis_section(self.root, CURVES, table, f"curve{n}", f"curve-{n}-"), _curves_command(table))
                 for n, table in enumerate(self.curve_tables, 1)
             ]
-            write_text(self.root / "curves.csv", CURVES.csv(self.curve_tables))
+            write_text(self.root / "curves.csv", CURVES.write(self.curve_tables, "csv"))
             words = {name: f"{words[0].upper()}{words[1:]}" for name, words in CURVE_COSTS.items()}
             self._write(self.root / "curves.html", "curves.html", up="", curves=shown, words=words, axes=WORDS)
 
@@ -222,7 +216,7 @@ class Pages:
     def _analysis(self, study: Study, analysis: Analysis[T], tables: Sequence[T]) -> Section:
         """Write the plots and the CSV of the one table that a study has of an analysis."""
         (table,) = tables
-        write_text(self.folder(study) / f"{analysis.name}.csv", analysis.csv([table]))
+        write_text(self.folder(study) / f"{analysis.name}.csv", analysis.write([table], "csv"))
         return analysis_section(self.folder(study), analysis, table, str(study.number))
 
     def _leaderboard(self, study: Study, comparison: Comparison | None) -> dict[str, Any]:

@@ -9,8 +9,16 @@ from fsbench.records.record import Record
 from fsbench.results.atlas.atlas import Atlas, Entry
 from fsbench.results.atlas.words import LABELS, differences
 from fsbench.results.published.conditions import run_conditions
-from fsbench.results.sheets.layout import Sheet
+from fsbench.results.table import Cell, Column, Form, Line, Sheet, Table
 
+COLUMNS = (
+    Column("method", Form.NAME),
+    Column("backbone"),
+    Column("shots", Form.FIGURES),
+    Column("metric"),
+    Column("figure", Form.FIGURES),
+    Column("source"),
+)
 _REPEATED = "printed by others than its authors"
 
 
@@ -80,20 +88,18 @@ def published_beside(label: str, record: Record, atlas: Atlas) -> PublishedBesid
 
 def beside_sheet(found: Sequence[PublishedBeside]) -> Sheet:
     """Lay the published rows beside several runs out: a table for each test, and notes of what others differ in."""
-    parts, notes = [], []
+    tables, notes = [], []
     by_test: dict[tuple[tuple[str, str], ...], list[PublishedBeside]] = {}
     for each in found:
         by_test.setdefault(tuple(each.conditions.items()), []).append(each)
     for alike in by_test.values():
         each, names = alike[0], ", ".join(one.method for one in alike)
         if each.shared:
-            parts.append(
-                (names, [["method", "backbone", "shots", "metric", "figure", "source"], *map(list, each.shared)])
-            )
+            tables.append(Table(COLUMNS, [Line([*map(Cell, row)]) for row in each.shared], names))
         else:
             notes.append(f"{names}: no published figure shares the test")
         notes += [f"{names}: {_reasons(each)}", *each.marks]
-    return Sheet("Published figures on the same test", parts, notes)
+    return Sheet("Published figures on the same test", tables, notes=notes)
 
 
 def _reasons(each: PublishedBeside) -> str:

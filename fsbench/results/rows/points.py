@@ -1,7 +1,7 @@
 """Points of a setting: methods at its values, such as numbers of shots, their scores and paired differences as rows."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from math import isnan, nan
 from typing import TypeVar
@@ -95,25 +95,24 @@ class PointTable:
         metrics: names of the scores, the headline first.
         differences: of points that ask the same queries.
         notes: what a reader must know.
+        comparisons: number of comparisons, of all tables together, that their p are corrected for.
     """
 
     title: str
     metrics: tuple[str, ...]
     differences: list[ResultRow]
     notes: list[str]
+    comparisons: int = field(default=0, kw_only=True)
 
 
 T = TypeVar("T", bound=PointTable)
 
 
-def correct_tables(tables: Sequence[T]) -> tuple[list[T], int]:
-    """Correct the p of the differences of all tables together.
-
-    Returns:
-        The tables, and the number of comparisons that have a p.
-    """
+def correct_tables(tables: Sequence[T]) -> list[T]:
+    """Correct the p of the differences of all tables together."""
     main = {table.title: table.metrics[0] for table in tables}
     corrected = correct([row for table in tables for row in table.differences], main)
-    rows = iter(corrected)
-    found = [replace(table, differences=[next(rows) for _ in table.differences]) for table in tables]
-    return found, sum(not isnan(row.corrected) for row in corrected)
+    rows, comparisons = iter(corrected), sum(not isnan(row.corrected) for row in corrected)
+    return [
+        replace(table, differences=[next(rows) for _ in table.differences], comparisons=comparisons) for table in tables
+    ]

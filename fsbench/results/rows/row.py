@@ -27,6 +27,10 @@ ANNOTATION = "support_annotation"
 REPORTED = "reported"
 """Kind of part of a score that a paper reports; the part is its source."""
 
+DRAWS = "draws"
+"""Kind of part that is one of several draws of the supports, a part of the variance between them, or a property of
+theirs."""
+
 WHOLE = frozenset((ALL, SHOTS, WAYS, SIDE, KEPT, ANNOTATION))
 """Kinds of parts that are whole tests."""
 
@@ -40,9 +44,9 @@ COLUMNS = {
     "Where `rule` is set, it is the same method, scored by the protocol's own rule",
     "fold": 'number of the fold, "mean" over all folds, or "all" for classification',
     "part_kind": '"all", "fold", "size", "class", "presence", "shots", "ways", "side", "kept", "objects", '
-    '"support_annotation", or "reported" of a score that a paper reports',
+    '"support_annotation", "draws", or "reported" of a score that a paper reports',
     "part": "object size (share of the query in percent), class, whether the query shows the way, annotation, fold or "
-    "other number, or a paper; else the word all",
+    "other number, or a paper; of the supports' draws a draw, a part of the variance or a property; else the word all",
     "rule": "another rule that the score follows; empty for the protocol's own. Of a reported score, the verdict on it",
     "metric": "name of the score",
     "value": "the score, or the difference method - minus",

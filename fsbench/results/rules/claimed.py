@@ -20,9 +20,7 @@ from fsbench.results.atlas.atlas import Entry
 from fsbench.results.measuring.recount import ORIGINAL, input_resolution
 from fsbench.results.rows.row import MEAN, ResultRow, fold_in_words, rows_frame
 from fsbench.results.rules.rule import OWN, Recount, Rule, pixel_counting, score_by_rules
-from fsbench.results.sheets.cells import MISSING, figure
-from fsbench.results.sheets.layout import Grid, Sheet, Style
-from fsbench.results.sheets.legend import interval_notes
+from fsbench.results.table import Cell, Column, Form, Line, Sheet, Table, score_cell
 from fsbench.scores.averages import AVERAGES
 from fsbench.scores.confusion import VOID_RULES
 
@@ -268,18 +266,19 @@ LEFT_OPEN = (
 
 def to_sheet(item: Claimed) -> Sheet:
     """Lay out a line for each rule: the score of each method's mean, or of its folds where there is no mean."""
-    rows = item.shown
-    columns = list(dict.fromkeys((row.method, row.fold) for row in rows))
-    several = len({fold for _, fold in columns}) > 1
-    cells: dict[str, dict[tuple[str, str], str]] = {}
-    for row in rows:
+    runs = list(dict.fromkeys((row.method, row.fold) for row in item.shown))
+    several = len({fold for _, fold in runs}) > 1
+    heads = [f"{name}, {fold_in_words(fold)}" if several else name for name, fold in runs]
+    columns = [
+        Column("changed"), Column("to"), *(Column(head, Form.FIGURE, metric=item.metric) for head in heads)
+    ]  # fmt: skip
+    cells: dict[str, dict[tuple[str, str], Cell]] = {}
+    for row in item.shown:
         mark = f"  = {item.claim}" * item.claim.is_reached(row.estimate.value)
-        cells.setdefault(row.rule, {})[row.method, row.fold] = f"{figure(row.estimate, item.metric)}{mark}"
-    grid: Grid = [["changed", "to", *(f"{name}, {fold_in_words(fold)}" if several else name for name, fold in columns)]]
-    grid += [
-        [item.words[rule], _rule_words(rule), *(of.get(column, MISSING) for column in columns)]
+        cells.setdefault(row.rule, {})[row.method, row.fold] = score_cell(row.estimate, mark)
+    lines = [
+        Line([Cell(item.words[rule]), Cell(_rule_words(rule)), *(of.get(run, Cell()) for run in runs)])
         for rule, of in cells.items()
     ]
     notes = [LEFT_OPEN, *dict.fromkeys(item.missing), *item.notes]
-    legend = interval_notes([row.estimate for row in rows], [item.metric])
-    return Sheet(item.title, [("", grid)], notes, {0: Style(words=2)}, lead=[item.verdict], legend=legend)
+    return Sheet(item.title, [Table(columns, lines)], [item.verdict], notes)

@@ -21,9 +21,8 @@ from fsbench.results.measuring.recount import ORIGINAL, input_resolution
 from fsbench.results.rows.parts import pairs_between
 from fsbench.results.rows.row import ResultRow, rows_frame
 from fsbench.results.rules.rule import OWN, Recount, Rule, RuleScores, pixel_counting, score_by_rules
-from fsbench.results.sheets.cells import figure, moved
-from fsbench.results.sheets.layout import Grid, Sheet
-from fsbench.results.sheets.legend import in_units, interval_notes
+from fsbench.results.sheets.legend import in_units
+from fsbench.results.table import Cell, Column, Form, Line, Sheet, Table, score_cell
 
 if TYPE_CHECKING:
     import polars as pl
@@ -292,19 +291,22 @@ def _warnings(records: list[Record], target: Protocol | None, choices: Choices) 
 def to_sheet(item: Rescored) -> Sheet:
     """Lay out a line per run and rule; the difference to the run's own figures stands beside each figure."""
     moves = {(row.method, row.fold, row.rule, row.metric): row.estimate for row in item.ruled.differences}
-    lines: dict[tuple[str, str, str], dict[str, ResultRow]] = {}
+    scored: dict[tuple[str, str, str], dict[str, ResultRow]] = {}
     for row in item.ruled.rows:
-        lines.setdefault((row.method, row.fold, row.rule), {})[row.metric] = row
-    grid: Grid = [["method", "fold", "figures", *(head for metric in item.metrics for head in (metric, "difference"))]]
-    for (method, fold, rule), scores in lines.items():
-        cells = [method, fold, rule or item.own]
+        scored.setdefault((row.method, row.fold, row.rule), {})[row.metric] = row
+    columns = [Column("method", Form.NAME), Column("fold"), Column("figures")]
+    for number, metric in enumerate(item.metrics):
+        rank = len(item.metrics) - number if number else 0
+        columns.append(Column(metric, Form.FIGURE, metric=metric, rank=rank))
+        columns.append(Column("difference", Form.DIFFERENCE, metric=metric, rank=rank))
+    lines = []
+    for (method, fold, rule), scores in scored.items():
+        cells = [Cell(method), Cell(fold), Cell(rule or item.own)]
         for metric in item.metrics:
-            score = scores[metric].estimate
-            move = moves.get((method, fold, rule, metric))
-            cells += [figure(None if isnan(score.value) else score, metric), moved(move, 2) if move else ""]
-        grid.append(cells)
+            score, move = scores[metric].estimate, moves.get((method, fold, rule, metric))
+            cells += [score_cell(None if isnan(score.value) else score), score_cell(move) if move else Cell("")]
+        lines.append(Line(cells))
     difference = (
         f"difference: to the run's own figure, {in_units(item.metrics)}, with the interval of the difference itself"
     )
-    explained = interval_notes((row.estimate for row in item.ruled.rows if not isnan(row.estimate.value)), item.metrics)
-    return Sheet(item.title, [("", grid)], [*item.notes, difference, *explained])
+    return Sheet(item.title, [Table(columns, lines)], notes=[*item.notes, difference])

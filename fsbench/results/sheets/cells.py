@@ -1,6 +1,7 @@
 """How the cells of a table are written: scores, intervals, differences, p-values and other numbers."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from math import isnan
 from typing import Literal
 
@@ -24,7 +25,7 @@ def write_cell(cell: Cell, column: Column) -> str:
     """Write a cell without its mark; "–" where it has no value. A word stands as it is in every column.
 
     >>> write_cell(Cell(0.9312), Column("kept", Form.SHARE)), write_cell(Cell(12345), Column("pairs", Form.COUNT))
-    ('93%', '12,345')
+    ('93 %', '12,345')
     >>> write_cell(Cell(1234.5), Column("memory", Form.NUMBER, digits=0, unit=" MiB")), write_cell(Cell(), Column(""))
     ('1,234 MiB', '–')
     """
@@ -37,11 +38,11 @@ def write_cell(cell: Cell, column: Column) -> str:
     digits = metric_named(metric).digits() if metric else column.digits
     match column.form:
         case Form.SCORE:
-            return rounded(value, metric)
+            return f"{value:.{digits}f}" + ("" if cell.deviation is None else f" ± {cell.deviation:.{digits}f}")
         case Form.INTERVAL:
             return (ends(found, digits) if found else "") or MISSING
         case Form.FIGURE:
-            return figure(found, metric) if found else rounded(value, metric)
+            return f"{value:.{digits}f} {ends(found, digits) if found else ''}".rstrip()
         case Form.DIFFERENCE:
             return moved(found, digits) if found else f"{value:+.{digits}f}"
         case Form.P | Form.CORRECTED:
@@ -49,7 +50,8 @@ def write_cell(cell: Cell, column: Column) -> str:
         case Form.COUNT:
             return f"{value:,.0f}"
         case Form.SHARE:
-            return f"{value:.0%}"
+            percent = found and replace(found, low=100 * found.low, high=100 * found.high)
+            return f"{100 * value:.0f} % {ends(percent, 0) if percent else ''}".rstrip()
     return f"{value:,.{column.digits}f}{column.unit}"
 
 
@@ -78,11 +80,6 @@ def probability(p: float) -> str:
     while p < ALPHA <= float(f"{p:.{digits}f}") and digits < MOST_DIGITS:
         digits += 1
     return f"{p:.{digits}f}"
-
-
-def corrected_p(p: float) -> str:
-    """Write a corrected p-value, with a star below 0.05 and room for one else."""
-    return probability(p) + ("*" if p < ALPHA else " ")
 
 
 def rounded(value: float | None, metric: str) -> str:

@@ -85,11 +85,6 @@ def table_records(table: Table) -> list[dict[str, float | str | None]]:
     return records
 
 
-def decimal(value: float, form: str = ".4f") -> str:
-    """Write a number of a CSV; "" for NaN, which stands for none."""
-    return "" if isnan(value) else f"{value:{form}}"
-
-
 def as_json(items: Sequence[Any]) -> str:
     """Write dataclasses, or values of JSON that hold some, as JSON; NaN, which stands for no number, is null."""
     return json.dumps(_plain(items), indent=2, ensure_ascii=False) + "\n"

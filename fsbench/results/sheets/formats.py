@@ -1,18 +1,16 @@
 """The formats that tables are written in, by name."""
 
-from collections.abc import Callable, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
-from fsbench.results.sheets.data import as_json, sheets_csv, sheets_json
+from fsbench.results.rows.row import ResultRow
+from fsbench.results.sheets.data import as_json, rows_csv, sheets_csv, sheets_json
 from fsbench.results.sheets.latex import latex
-from fsbench.results.sheets.layout import Sheet as GridSheet
 from fsbench.results.sheets.markdown import markdown
 from fsbench.results.sheets.text import text
 from fsbench.results.table import Sheet
 
-Item = TypeVar("Item")
-
-SHEETS: dict[str, Callable[[Sequence[Sheet | GridSheet]], str]] = {"text": text, "markdown": markdown, "latex": latex}
+SHEETS: dict[str, Callable[[Sequence[Sheet]], str]] = {"text": text, "markdown": markdown, "latex": latex}
 
 FORMATS = (*SHEETS, "csv", "json")
 
@@ -32,28 +30,24 @@ def write_sheets(form: str, sheets: Sequence[Sheet], width: int | None = None, w
     return writers[form](sheets)
 
 
-def write_as(
+def write_results(
     form: str,
-    items: Sequence[Item],
-    sheet: Callable[[Item, int | None], Sheet | GridSheet],
-    to_csv: Callable[[Sequence[Item]], str],
+    sheets: Sequence[Sheet],
+    rows: Iterable[ResultRow],
+    values: Sequence[Any],
     width: int | None = None,
     wrap: bool = False,
 ) -> str:
-    """Write dataclasses in the format `form`, one of `FORMATS`.
+    """Write results in the format `form`, one of `FORMATS`.
 
     Args:
         form: name of the format.
-        items: what is written; CSV and JSON hold all that they have.
-        sheet: lays an item out, in `width` characters if that is given.
-        to_csv: writes items as CSV.
-        width: characters that a line may take as text.
+        sheets: what people read.
+        rows: every number, which CSV holds.
+        values: dataclasses, or values of JSON that hold some; all that JSON holds.
+        width: characters that a line may take as text; None for any.
         wrap: wrap titles and notes to that width, too.
     """
     if form == "csv":
-        return to_csv(items)
-    if form == "json":
-        return as_json(items)
-    if form == "text":
-        return text([sheet(item, width) for item in items], width, wrap)
-    return SHEETS[form]([sheet(item, None) for item in items])
+        return rows_csv(rows)
+    return as_json(values) if form == "json" else write_sheets(form, sheets, width, wrap)

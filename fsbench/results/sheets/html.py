@@ -9,7 +9,6 @@ from fsbench.protocols.reading import metric_named
 from fsbench.results.sheets.cells import ends, write_cell, write_heads
 from fsbench.results.sheets.fitting import cell_texts, fit
 from fsbench.results.sheets.latex import tex
-from fsbench.results.sheets.layout import Sheet as GridSheet
 from fsbench.results.sheets.legend import foot
 from fsbench.results.table import Cell, Column, Form, Sheet, Table
 
@@ -17,11 +16,11 @@ PLACES = {"best": Markup("<strong{}>{}</strong>"), "second": Markup("<u{}>{}</u>
 """Place of a figure -> the elements that show it."""
 
 
-def html(sheets: Sequence[Sheet | GridSheet]) -> str:
+def html(sheets: Sequence[Sheet]) -> str:
     """Write sheets as HTML for a notebook, every name escaped."""
     parts: list[str] = []
     for sheet in sheets:
-        shown = fit(sheet if isinstance(sheet, Sheet) else sheet.typed(), None).sheet
+        shown = fit(sheet, None).sheet
         parts.append(Markup("<h4>{}</h4>").format(shown.title))
         parts += [Markup("<p>{}</p>").format(words) for words in shown.lead]
         parts += map(table_html, shown.tables)

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 from fsbench.results.sheets.cells import MARKS, write_heads
 from fsbench.results.sheets.fitting import cell_texts, fit
-from fsbench.results.sheets.layout import Sheet as GridSheet
 from fsbench.results.sheets.legend import foot
 from fsbench.results.table import Sheet, Table
 
@@ -44,11 +43,11 @@ _LATEX = str.maketrans(
 )
 
 
-def latex(sheets: Sequence[Sheet | GridSheet]) -> str:
+def latex(sheets: Sequence[Sheet]) -> str:
     """Write sheets as LaTeX tables with captions and the rules of the package booktabs."""
     lines: list[str] = []
     for sheet in sheets:
-        shown = fit(sheet if isinstance(sheet, Sheet) else sheet.typed(), None).sheet
+        shown = fit(sheet, None).sheet
         lines += [_comment(shown.title), *map(_comment, shown.lead), r"% needs \usepackage{booktabs}"]
         for table in shown.tables:
             lines += [*_table_lines(table, ": ".join(filter(None, (shown.title, table.caption)))), ""]

@@ -59,15 +59,17 @@ def explain(sheet: Sheet) -> list[str]:
         for cell, column in zip(line.cells, table.columns, strict=True)
     ]
     marks = {cell_mark(cell, column) for cell, column in cells} | {column.head.split(" ")[-1] for column in columns}
-    metrics = [cell.metric or column.metric for cell, column in cells if column.form in _SCORES]
-    scored = list(dict.fromkeys(filter(None, metrics)))
-    shown = [(cell.estimate, column.form) for cell, column in cells if cell.estimate and column.form is not Form.SCORE]
-    intervals = [found for found, form in shown if form in _SCORES and found.has_interval]
+    scored = [(cell.estimate, column.form, cell.metric or column.metric) for cell, column in cells]
+    metrics = list(dict.fromkeys(metric for _, form, metric in scored if metric and form in _SCORES))
+    shown = [(found, form, metric) for found, form, metric in scored if found and form is not Form.SCORE]
+    marks |= {mark(found) for found, *_ in shown}
+    has_intervals = any(found.has_interval and metric and form in _SCORES for found, form, metric in shown)
+    notes = scope_notes(found for found, *_ in shown)
     return [
         *dict.fromkeys(words for sign, words in sheet.signs.items() if sign in marks),
-        *meanings(scored),
-        *[INTERVAL_NOTE + scale(scored)] * bool(intervals),
-        *scope_notes(found for found, _ in shown),
+        *meanings(metrics),
+        *[INTERVAL_NOTE + scale(metrics)] * has_intervals,
+        *(note for note in notes if note != CONDITIONAL_NOTE or CONDITIONAL not in sheet.signs),
         *[family_note(sheet.comparisons)] * (STAR in marks and sheet.comparisons > 0),
     ]
 
@@ -106,15 +108,6 @@ def meanings(metrics: Iterable[str]) -> list[str]:
         f"{name}: {metric_named(name).meaning}{'; its root is shown' * metric_named(name).is_squared_error}"
         for name in metrics
         if name not in DEFAULT
-    ]
-
-
-def interval_notes(scores: Iterable[Estimate], metrics: Iterable[str]) -> list[str]:
-    """Explain the intervals of some scores, and why some have none; `metrics` are those that are shown."""
-    scores = list(scores)
-    return [
-        *[INTERVAL_NOTE + scale(metrics)] * any(score.has_interval for score in scores),
-        *scope_notes(scores),
     ]
 
 

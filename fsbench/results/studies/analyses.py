@@ -15,8 +15,6 @@ from fsbench.results.studies.sweep.curves import CurveTable
 SUPPORTS = Analysis[SensitivityTable](
     "supports",
     supports_layout.to_sheet,
-    supports_layout.COLUMNS,
-    supports_layout.lines,
     supports_plot.panels,
     height=lambda table: (
         1.6 + 0.15 * (2 + most_lines([line.method for line in table.lines], ROW_NAME)) * len(table.lines)
@@ -27,8 +25,6 @@ SUPPORTS = Analysis[SensitivityTable](
 ANNOTATIONS = Analysis[AnnotationTable](
     "annotations",
     annotations_layout.to_sheet,
-    annotations_layout.COLUMNS,
-    annotations_layout.lines,
     annotations_plot.panels,
     height=lambda table: 1.5 + (0.65 + 0.15 * most_lines(table.methods, ROW_NAME)) * len(table.methods),
     width=7.0,
@@ -37,8 +33,6 @@ ANNOTATIONS = Analysis[AnnotationTable](
 CURVES = Analysis[CurveTable](
     "curves",
     sweep_layout.to_sheet,
-    sweep_layout.COLUMNS,
-    sweep_layout.lines,
     sweep_plot.panels,
     height=lambda table: (
         3.4 + 0.2 * most_lines([curve.method for curve in table.curves], sweep_plot.LEGEND_NAME) * len(table.curves)

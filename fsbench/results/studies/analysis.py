@@ -1,15 +1,15 @@
 """The one way from finished runs to what follows from them: a table in every format, panels of a page, a figure."""
 
 import textwrap
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
-from fsbench.results.sheets.data import csv_text
+from fsbench.results.rows.row import ResultRow
 from fsbench.results.sheets.drawing import check_plot, save_figure
-from fsbench.results.sheets.formats import write_as
-from fsbench.results.sheets.layout import Sheet
+from fsbench.results.sheets.formats import write_results
+from fsbench.results.table import Sheet
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,10 +20,13 @@ Paint = Callable[["Axes"], None]
 
 
 class Titled(Protocol):
-    """A table of what follows from runs: a dataclass with a title, which JSON holds whole."""
+    """A table of what follows from runs: a dataclass with a title, which JSON holds whole, and CSV as rows."""
 
     @property
     def title(self) -> str: ...
+
+    @property
+    def rows(self) -> Sequence[ResultRow]: ...
 
 
 T = TypeVar("T", bound=Titled)
@@ -35,9 +38,7 @@ class Analysis(Generic[T]):
 
     Attributes:
         name: of its files.
-        sheet: lays a table out, in so many characters a line as text if that is given.
-        columns: head of the CSV.
-        lines: lists the lines of a table as CSV.
+        sheet: lays a table out.
         panels: returns what is drawn of a table, by name.
         height: returns the height in inches of a table's panels.
         width: of a panel in a figure, in inches.
@@ -46,21 +47,16 @@ class Analysis(Generic[T]):
     """
 
     name: str
-    sheet: Callable[[T, int | None], Sheet]
-    columns: Sequence[str]
-    lines: Callable[[T], Iterator[Sequence[object]]]
+    sheet: Callable[[T], Sheet]
     panels: Callable[[T], Mapping[str, Paint]]
     height: Callable[[T], float]
     width: float
     named_rows: bool
 
-    def csv(self, tables: Sequence[T]) -> str:
-        """Write every number of the tables as CSV, a line each."""
-        return csv_text([self.columns, *(line for table in tables for line in self.lines(table))])
-
     def write(self, tables: Sequence[T], form: str, width: int | None = None, wrap: bool = False) -> str:
-        """Write the tables in a format; see `fsbench.results.sheets.formats.write_as`."""
-        return write_as(form, tables, self.sheet, self.csv, width, wrap)
+        """Write the tables in a format; see `fsbench.results.sheets.formats.write_results`."""
+        rows = (row for table in tables for row in table.rows)
+        return write_results(form, [self.sheet(table) for table in tables], rows, tables, width, wrap)
 
     def save_figure(self, path: Path, tables: Sequence[T], caption: str = "") -> None:
         """Write a figure of all tables, one below the other.

@@ -17,7 +17,8 @@ from fsbench.results.measuring.recount import Truth
 from fsbench.results.rows.row import ALL, ResultRow, scores_of
 from fsbench.results.rows.scoring import Measure
 from fsbench.results.rows.wide import WIDE_KINDS, wide_frame
-from fsbench.results.sheets.cells import figure
+from fsbench.results.sheets.html import table_html
+from fsbench.results.table import Cell, Column, Form, Line, Table, score_cell
 from fsbench.results.tables.table import build_blocks
 from fsbench.scores.count_table import QUERIES, SUPPORTS
 from fsbench.scores.estimate import Estimate
@@ -183,13 +184,9 @@ class Result:
 
     def _repr_html_(self) -> str:
         """Return the scores with their intervals as a table, for notebooks."""
-        names = "".join(f"<th>{escape(name)}</th>" for name in self._intervals)
-        values = "".join(f"<td>{figure(one, name)}</td>" for name, one in self._intervals.items())
-        return (
-            f"<table><thead><tr><th></th>{names}</tr></thead>"
-            f"<tbody><tr><th>{escape(self.name)}</th>{values}</tr></tbody></table>"
-            f"<div>{escape(str(self.path))}</div>"
-        )
+        columns = [Column(""), *(Column(name, Form.FIGURE, metric=name) for name in self._intervals)]
+        line = Line([Cell(self.name), *map(score_cell, self._intervals.values())])
+        return f"{table_html(Table(columns, [line]))}<div>{escape(str(self.path))}</div>"
 
 
 def measure_for(metrics: Sequence[str]) -> Measure | None:

@@ -4,8 +4,7 @@ import json
 from collections.abc import Iterable, Sequence
 
 from fsbench.base.progress import duration
-from fsbench.protocols.reading import metric_named
-from fsbench.results.sheets.layout import Grid, Sheet
+from fsbench.results.table import Cell, Column, Form, Line, Sheet, Table
 from fsbench.runner.config.needs import distinct
 from fsbench.runner.config.run_config import RunConfig
 from fsbench.runner.grid.plan import PlannedRun
@@ -16,7 +15,7 @@ COST = (
     "time and memory: the median of earlier runs of the method, on the machine that ran them; ?: there is no such run "
     "(a trial does not tell how long training takes)"
 )
-STATES = {"lacks files": "lacking files", "waits": "waiting for a training", "repeated": "to be repeated"}
+STATE_WORDS = {"lacks files": "lacking files", "waits": "waiting for a training", "repeated": "to be repeated"}
 """States of runs in other words, for any number of them."""
 SCORES = "scores: mean over folds, then mean ± standard deviation over seeds"
 
@@ -24,20 +23,15 @@ SCORES = "scores: mean over folds, then mean ± standard deviation over seeds"
 def to_sheet(planned: Sequence[PlannedRun], results: Sequence[Summary], remarks: Sequence[str] = ()) -> Sheet:
     """Return the sheet of a grid: a line for each run that is not done, one for each variant, and `remarks`."""
     options = ["options"] * (len({option_words(item.config) for item in planned}) > 1)
-    todo = _to_do(planned, [*TASK, *options])
-    parts = [("to do", todo), ("scores", _scores(results, [*TASK, *options]))]
-    notes = [COST] * (len(todo) > 1) + [SCORES, *absent_scores(results)]
-    return Sheet(
-        count_states(planned),
-        [(caption, grid) for caption, grid in parts if len(grid) > 1],
-        [*missing_lines(planned), *notes, *remarks],
-    )
+    todo, scores = _to_do(planned, [*TASK, *options]), _scores(results, [*TASK, *options])
+    notes = [*missing_lines(planned), *[COST] * bool(todo.lines), SCORES, *absent_scores(results), *remarks]
+    return Sheet(count_states(planned), [table for table in (todo, scores) if table.lines], notes=notes)
 
 
 def count_states(planned: Sequence[PlannedRun]) -> str:
     """Return how many runs are done, begun, missing and so on, and the time of those that are left, in words."""
     states = [item.state for item in planned]
-    counted = ", ".join(f"{states.count(state)} {STATES.get(state, state)}" for state in dict.fromkeys(states))
+    counted = ", ".join(f"{states.count(state)} {STATE_WORDS.get(state, state)}" for state in dict.fromkeys(states))
     runs = f"{len(planned)} run{'s' * (len(planned) != 1)}"
     time = {"?": "not known", "–": "none"}.get(left := time_left(planned), left)
     return f"{runs}: {counted or 'none'}; time left: {time}"
@@ -45,13 +39,13 @@ def count_states(planned: Sequence[PlannedRun]) -> str:
 
 def request_sheet(planned: Sequence[PlannedRun], runs: str) -> Sheet:
     """Return the sheet of a dry run: a line for each run, what is missing, and where results will be."""
-    grid: Grid = [["", "method", "dataset", "protocol", "fold", "state", "time", "memory", "known from"]]
-    folders, refused = [], []
+    columns = [Column(""), *RUN, Column("protocol"), FOLD, *STATE]
+    lines, folders, refused = [], [], []
     for number, item in enumerate(planned, 1):
         run = item.config
-        known = ["–", "–", "–"] if item.state == "done" else _cost(item)
-        protocol = run.protocol or run.own_protocol or "–"
-        grid.append([f"[{number}]", run.name, run.dataset, protocol, str(run.fold), item.state, *known])
+        known = [Cell()] * 3 if item.state == "done" else _cost(item)
+        words = (f"[{number}]", run.name, run.dataset, run.protocol or run.own_protocol or None, run.fold, item.state)
+        lines.append(Line([*map(Cell, words), *known]))
         if item.refused:
             refused.append(f"[{number}] refused: {item.refused}")
         if item.folder is not None:
@@ -62,33 +56,44 @@ def request_sheet(planned: Sequence[PlannedRun], runs: str) -> Sheet:
         folders.append(
             f"runs on images that are not drawn yet will write to {runs}/; their folders' names depend on these images"
         )
-    protocols = list(dict.fromkeys(row[3] for row in grid[1:]))
+    protocols = list(dict.fromkeys(item.config.protocol or item.config.own_protocol or "–" for item in planned))
     mixed = [
         f"warning: these runs use {len(protocols)} protocols, {', '.join(protocols)}; figures of different protocols "
         "are not comparable, so each protocol has its own table; PROTOCOL=<name> (--protocol) sets one for all"
     ]
     notes = [*mixed * (len(protocols) > 1), *missing_lines(planned), *refused, *folders, COST]
-    return Sheet(f"{count_states(planned)}. This is a plan: nothing was run", [("", grid)], notes)
+    return Sheet(f"{count_states(planned)}. This is a plan: nothing was run", [Table(columns, lines)], notes=notes)
 
 
-def _to_do(planned: Sequence[PlannedRun], task: Sequence[str]) -> Grid:
-    grid: Grid = [["method", "dataset", "fold", *task, "seed", "state", "time", "memory", "known from"]]
+RUN = (Column("method", Form.NAME), Column("dataset"))
+FOLD = Column("fold", Form.COUNT)
+STATE = (
+    Column("state"),
+    Column("time", Form.FIGURES),
+    Column("memory", Form.NUMBER, digits=0, unit=" MiB"),
+    Column("known from"),
+)
+"""Columns of a run: which, and where it stands, with what it will take."""
+
+
+def _to_do(planned: Sequence[PlannedRun], task: Sequence[str]) -> Table:
+    lines = []
     for item in planned:
         if item.state == "done":
             continue
         run = item.config
-        known = ["?", "?", item.refused] if item.refused else _cost(item)
-        seed = "–" if run.seed is None else str(run.seed)
-        grid.append([run.name, run.dataset, str(run.fold), *_task(run, task), seed, item.state, *known])
-    return grid
+        known = [Cell("?"), Cell("?"), Cell(item.refused)] if item.refused else _cost(item)
+        which = [run.name, run.dataset, run.fold, *_task(run, task), run.seed, item.state]
+        lines.append(Line([*map(Cell, which), *known]))
+    return Table([*RUN, FOLD, *_task_columns(task), Column("seed", Form.COUNT), *STATE], lines, "to do")
 
 
-def _cost(item: PlannedRun) -> list[str]:
+def _cost(item: PlannedRun) -> list[Cell]:
     """Return a run's estimated time and memory, and what they are known from."""
     if item.cost is None:
-        return ["?", "?", "no earlier run"]
+        return [Cell("?"), Cell("?"), Cell("no earlier run")]
     peak = item.cost.peak_mib
-    return [duration(item.cost.seconds), "?" if peak is None else f"{peak:,.0f} MiB", item.cost.source]
+    return [Cell(duration(item.cost.seconds)), Cell("?" if peak is None else peak), Cell(item.cost.source)]
 
 
 def missing_lines(planned: Iterable[PlannedRun]) -> list[str]:
@@ -99,14 +104,20 @@ def missing_lines(planned: Iterable[PlannedRun]) -> list[str]:
 TASK = ("way", "shot", "setting", "protocol")
 
 
-def _task(run: RunConfig, names: Sequence[str]) -> list[str]:
+def _task(run: RunConfig, names: Sequence[str]) -> list[str | int | None]:
     values = vars(run) | {"options": option_words(run), "protocol": run.protocol or run.own_protocol}
-    return ["–" if values[name] is None else str(values[name]) for name in names]
+    return [values[name] for name in names]
 
 
-def _scores(results: Sequence[Summary], task: Sequence[str]) -> Grid:
-    metrics = list(dict.fromkeys(item.metric for item in results))
-    grid: Grid = [["method", "dataset", *task, "folds", "seeds", *metrics]]
+def _task_columns(names: Sequence[str]) -> list[Column]:
+    return [Column(name, Form.COUNT if name in ("way", "shot") else Form.WORDS) for name in names]
+
+
+def _scores(results: Sequence[Summary], task: Sequence[str]) -> Table:
+    metrics = dict.fromkeys(item.metric for item in results)
+    columns = [*RUN, *_task_columns(task), Column("folds", Form.FIGURES), Column("seeds", Form.FIGURES)]
+    columns += [Column(metric, Form.SCORE, metric=metric) for metric in metrics]
+    lines = []
     by_variant: dict[tuple[str, ...], list[Summary]] = {}
     for item in results:
         by_variant.setdefault(run_variant(item.variant), []).append(item)
@@ -114,8 +125,9 @@ def _scores(results: Sequence[Summary], task: Sequence[str]) -> Grid:
         first = items[0]
         run = first.variant
         folds, seeds = f"{first.folds} of {first.of or '?'}", f"{first.done} of {first.wanted}"
-        grid.append([run.name, run.dataset, *_task(run, task), folds, seeds, *map(_score, items)])
-    return grid
+        scores = [Cell(item.value, deviation=item.deviation) for item in items]
+        lines.append(Line([*map(Cell, (run.name, run.dataset, *_task(run, task), folds, seeds)), *scores]))
+    return Table(columns, lines, "scores")
 
 
 def absent_scores(results: Sequence[Summary]) -> list[str]:
@@ -131,14 +143,6 @@ def absent_scores(results: Sequence[Summary]) -> list[str]:
             names = dict.fromkeys(f"{item.variant.name} on {item.variant.dataset}" for item in absent)
             lines.append(f"–: the runs of {', '.join(names)} have no {metric}")
     return lines
-
-
-def _score(item: Summary) -> str:
-    n = metric_named(item.metric).digits()
-    if item.value is None:
-        return "–"
-    deviation = "" if item.deviation is None else f" ± {item.deviation:.{n}f}"
-    return f"{item.value:.{n}f}{deviation}"
 
 
 def time_left(planned: Iterable[PlannedRun]) -> str:

@@ -5,16 +5,13 @@ from dataclasses import dataclass
 
 from fsbench.results.published.scores import PublishedScore
 from fsbench.results.sheets.data import plain_score
-from fsbench.results.sheets.layout import Grid, Sheet
+from fsbench.results.table import Cell, Column, Form, Line, Sheet, Table
 from fsbench.runner.config.merge import setting
 from fsbench.runner.grid.plan import PlannedRun
 from fsbench.runner.grid.plan_sheet import count_states, missing_lines, time_left
 from fsbench.runner.papers.files import Paper, PaperRow
 from fsbench.runner.papers.needed_runs import PaperRun, RowRuns
-from fsbench.runner.papers.results import RESULT_NOTES, RowResult, numbered, refer, results_grid
-
-LONGEST_NAME = 24
-"""Characters of a method with its variant; the variants of longer ones are notes."""
+from fsbench.runner.papers.results import RESULT_NOTES, RowResult, numbered, refer, results_table
 
 
 @dataclass(frozen=True)
@@ -43,10 +40,10 @@ def to_sheet(plan: PaperPlan, table: str | None = None) -> Sheet:
     """Return the sheet of a plan: a line for each table, or with `table` one for each of its rows, and its results."""
     notes: list[str] = []
     if table is None:
-        parts = [("", _tables(plan))]
+        tables = [_tables(plan)]
     else:
-        parts = [(plan.paper.tables[table].caption, _rows(plan, notes))]
-        parts.append(("measured beside reported", results_grid(plan.results, notes)))
+        tables = [_rows(plan, notes, plan.paper.tables[table].caption)]
+        tables.append(results_table(plan.results, notes, "measured beside reported"))
     items = plan.planned.values()
     waiting = sum(item.state == "waits" for item in items)
     lines = missing_lines(items)
@@ -57,7 +54,7 @@ def to_sheet(plan: PaperPlan, table: str | None = None) -> Sheet:
     lines += RESULT_NOTES if table and plan.results else ()
     where = f"table {table}, " if table else ""
     title = f"{plan.paper.title}: {where}{count_states(list(items))}"
-    return Sheet(title, [(caption, grid) for caption, grid in parts if len(grid) > 1], lines)
+    return Sheet(title, [each for each in tables if each.lines], notes=lines)
 
 
 def as_values(plan: PaperPlan) -> dict[str, object]:
@@ -84,10 +81,14 @@ def as_values(plan: PaperPlan) -> dict[str, object]:
     }
 
 
-def list_papers(papers: dict[str, Paper], rows: dict[str, int]) -> Grid:
+def list_papers(papers: dict[str, Paper], rows: dict[str, int]) -> Table:
     """Lay out a line for each paper: its name, title, tables and number of rows."""
-    grid: Grid = [["paper", "title", "rows", "tables"]]
-    return grid + [[name, paper.title, str(rows[name]), ", ".join(paper.tables)] for name, paper in papers.items()]
+    columns = [Column("paper"), Column("title"), Column("rows", Form.COUNT), Column("tables")]
+    lines = [
+        Line([Cell(name), Cell(paper.title), Cell(rows[name]), Cell(", ".join(paper.tables))])
+        for name, paper in papers.items()
+    ]
+    return Table(columns, lines)
 
 
 def remarks(row: PaperRow, figures: Sequence[PublishedScore]) -> list[str]:
@@ -107,37 +108,35 @@ def remarks(row: PaperRow, figures: Sequence[PublishedScore]) -> list[str]:
     return found
 
 
-def _tables(plan: PaperPlan) -> Grid:
-    grid: Grid = [["table", "of", "rows", "runs", "done", "ready", "blocked", "time left"]]
+def _tables(plan: PaperPlan) -> Table:
+    columns = [Column("table"), Column("of", Form.NAME)]
+    columns += [Column(name, Form.COUNT) for name in ("rows", "runs", "done", "ready", "blocked")]
+    lines = []
     for number, table in plan.paper.tables.items():
         rows = [row for row in plan.runs if row.table == number]
         items = _items(plan, rows)
-        states = [item.state for item in items]
-        counts = [states.count("done"), sum(item.is_ready for item in items)]
-        counts.append(sum(bool(item.lacks) for item in items))
-        grid.append([number, table.caption, str(len(rows)), str(len(items)), *map(str, counts), time_left(items)])
-    return grid
+        counts = [len(rows), len(items), sum(item.state == "done" for item in items)]
+        counts += [sum(item.is_ready for item in items), sum(bool(item.lacks) for item in items)]
+        lines.append(Line([Cell(number), Cell(table.caption), *map(Cell, counts), Cell(time_left(items))]))
+    return Table([*columns, Column("time left", Form.FIGURES)], lines)
 
 
-def _rows(plan: PaperPlan, notes: list[str]) -> Grid:
-    grid: Grid = [["method", "task", "batch", "epochs", "done", "time left", "remarks"]]
+def _rows(plan: PaperPlan, notes: list[str], caption: str) -> Table:
+    figures = [Column(head, Form.FIGURES) for head in ("batch", "epochs", "done", "time left")]
+    columns = [Column("method", Form.NAME), Column("task"), *figures, Column("remarks")]
+    lines = []
     for row in plan.runs:
         items = _items(plan, [row])
         settings = row.request.values
         trained = row.entry.checkpoint == "trained"
-        shown = [
-            str(setting(settings, key)) if trained else "–"
-            for key in ("data.training.batch_size", "trainer.max_epochs")
-        ]
+        keys = ("data.training.batch_size", "trainer.max_epochs")
+        shown = [str(setting(settings, key)) if trained else None for key in keys]
         done = f"{sum(item.state == 'done' for item in items)} of {len(row.entry.folds)}"
         why = [plan.not_run[row]] if row in plan.not_run else []
         why += dict.fromkeys(item.refused for item in items if item.refused)
-        name, explained = row.method, []
-        if len(name) > LONGEST_NAME:  # a table stays as wide as a terminal
-            name, explained = name.partition(" (")[0], [row.variant]
-        remarked = refer(notes, [*explained, *why, *plan.remarks[row]])
-        grid.append([name, row.task, *shown, done, time_left(items), remarked])
-    return grid
+        remarked = refer(notes, [*why, *plan.remarks[row]])
+        lines.append(Line([*map(Cell, (row.method, row.task, *shown, done, time_left(items), remarked))]))
+    return Table(columns, lines, caption)
 
 
 def _items(plan: PaperPlan, rows: Iterable[PaperRow]) -> list[PlannedRun]:

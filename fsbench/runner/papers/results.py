@@ -10,8 +10,7 @@ from fsbench.records.record import Record
 from fsbench.results.published.match import PublishedComparison, match_published
 from fsbench.results.published.scores import FOLDER, PublishedScore, read_published
 from fsbench.results.rows.row import ALL, MEAN
-from fsbench.results.sheets.cells import figure
-from fsbench.results.sheets.layout import Grid
+from fsbench.results.table import Cell, Column, Form, Line, Table
 from fsbench.results.tables.blocks import Block
 from fsbench.results.tables.table import build_blocks
 from fsbench.runner.config.merge import shipped_settings
@@ -137,18 +136,24 @@ def numbered(notes: Sequence[str]) -> list[str]:
     return [f"[{number}] {text}" for number, text in enumerate(notes, 1)]
 
 
-def results_grid(results: Sequence[RowResult], notes: list[str]) -> Grid:
+def results_table(results: Sequence[RowResult], notes: list[str], caption: str) -> Table:
     """Lay out a line for each score of ours and reported figure.
 
     Why two cannot be compared, or what is not known of them, goes to `notes`.
     """
-    grid: Grid = [["method", "task", "fold", "metric", "measured", "reported", "verdict"]]
+    columns = [
+        Column("method", Form.NAME),
+        *map(Column, ("task", "fold", "metric")),
+        Column("measured", Form.FIGURE),
+        Column("reported", Form.FIGURES),
+        Column("verdict"),
+    ]
+    lines = []
     for result in results:
         item = result.comparison
         reported = f"{item.reported.value:.{item.reported.digits}f}"
         verdict = f"{result.verdict} {refer(notes, [result.why] if result.why else item.caveats)}".rstrip()
-        grid.append(
-            [result.row.method, result.row.task, item.fold, item.metric, figure(item.measured, item.metric), reported,
-             verdict]
-        )  # fmt: skip
-    return grid
+        words = map(Cell, (result.row.method, result.row.task, item.fold, item.metric))
+        measured = Cell(item.measured.value, item.measured, metric=item.metric)
+        lines.append(Line([*words, measured, Cell(reported), Cell(verdict)]))
+    return Table(columns, lines, caption)

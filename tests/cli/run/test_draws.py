@@ -53,7 +53,7 @@ def test_supports_of_a_run_are_compared_and_measured(runs, capsys):
     assert main([*again, "--out", str(folder), "--plot", str(runs / "supports.png")]) == 0
     capsys.readouterr()
     rows = pl.read_csv(folder / "supports.csv")
-    score = rows.filter((pl.col("kind") == "mIoU of a choice") & (pl.col("name") == "official draw"))["value"][0]
+    score = rows.filter((pl.col("metric") == "mIoU") & (pl.col("part") == "official draw"))["value"][0]
     plain, drawn = sorted(find_records(runs), key=lambda record: record.header.draws)
     assert score == pytest.approx(plain.run.scores["mIoU"], rel=1e-5)
     assert main(["table", str(plain.path), "--by", "draw"]) == 2

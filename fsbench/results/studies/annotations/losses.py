@@ -13,7 +13,7 @@ from fsbench.results.rows.comparable import check_same
 from fsbench.results.rows.points import Point, PointTable, correct_tables, paired_differences
 from fsbench.results.rows.row import ANNOTATION, ResultRow
 from fsbench.results.rows.scoring import Request, Sums, compared_parts
-from fsbench.results.sheets.legend import family_note, in_units, scope_notes
+from fsbench.results.sheets.legend import in_units
 
 MASK = "mask"
 LEFT_OUT = "left out, other folds, weights or settings than with masks"
@@ -68,9 +68,7 @@ def annotation_tables(records: Sequence[Record], asked: Request = Request(())) -
             "no method has runs with masks and with weaker annotations of the supports on the same episodes; expected "
             "the runs of a grid over them (fsbench grid annotations)"
         )
-    tables, comparisons = correct_tables(found)
-    family = [family_note(comparisons)] if comparisons else []
-    return [replace(table, notes=[*family, *table.notes]) for table in tables]
+    return correct_tables(found)
 
 
 def has_losses(records: Sequence[Record]) -> bool:
@@ -141,7 +139,7 @@ def _table(records: Sequence[Record], asked: Request) -> AnnotationTable:
     shown = [
         record for runs in compared.values() for of_annotation in runs.values() for record in of_annotation.values()
     ]
-    notes = [*_explanations(losses, wanted), *(f"{LEFT_OUT}: {each}" for each in left_out), *all_notes(shown)]
+    notes = [*_explanations(wanted), *(f"{LEFT_OUT}: {each}" for each in left_out), *all_notes(shown)]
     folders = {
         label: {name: [str(of[fold].path) for fold in sorted(of)] for name, of in runs.items()}
         for label, runs in compared.items()
@@ -149,12 +147,11 @@ def _table(records: Sequence[Record], asked: Request) -> AnnotationTable:
     return AnnotationTable(request.test, wanted, losses, notes, scores, folders)
 
 
-def _explanations(losses: Sequence[ResultRow], metrics: Sequence[str]) -> list[str]:
+def _explanations(metrics: Sequence[str]) -> list[str]:
     return [
         f"− masks: the same method on the same episodes with masks, {in_units(metrics)}; the "
         "query's truth is a mask in all runs",
         "[low, high]: 95 % interval of the difference: other images of these classes, the same weights; kept: the "
         "share of the score with masks",
-        *scope_notes(loss.estimate for loss in losses),
         "trained methods were trained with masks",
     ]

@@ -12,7 +12,7 @@ from fsbench.data.episodes.episode import ClassificationEpisode, Episode
 from fsbench.records.grouping import comparable, fold_of, variants
 from fsbench.records.record import Record
 from fsbench.records.tables import DRAW
-from fsbench.results.sheets.cells import CONDITIONAL
+from fsbench.results.rows.row import ALL, DRAWS, MEAN, ResultRow
 from fsbench.scores.count_table import episode_scores
 from fsbench.scores.estimate import Estimate, estimates, gains
 from fsbench.scores.rank_correlation import RankCorrelation, clustered_mean, within_query_correlation
@@ -72,6 +72,27 @@ class SupportSensitivity:
     properties: dict[str, RankCorrelation] = field(default_factory=dict)
     folds: tuple[int, ...] = ()
 
+    def rows(self, test: str) -> list[ResultRow]:
+        """Return every number as a row of a test of that name."""
+        fold = MEAN if len(self.folds) > 1 else str(*self.folds) or ALL
+        scored = ResultRow(test, self.method, fold, self.metric, Estimate(nan), part_kind=DRAWS)
+        episode = replace(scored, metric="score of an episode")
+        rows = [replace(scored, part=name, estimate=score) for name, score in self.scores.items()]
+        rows += [
+            replace(scored, minus=self.method, part=name, minus_part="official draw", estimate=gain)
+            for name, gain in self.gains.items()
+        ]
+        rows += [replace(episode, part=f"{name} draw", estimate=score) for name, score in self.per_query.items()]
+        rows.append(replace(episode, minus=self.method, part="best draw", minus_part="mean draw", estimate=self.gap))
+        if self.parts is not None:
+            parts = self.parts.variances | {"choice": self.parts.choice}
+            for metric, found in (("variance", parts), ("share of the variance", self.parts.shares)):
+                rows += [replace(episode, metric=metric, part=name, estimate=each) for name, each in found.items()]
+        return rows + [
+            replace(episode, metric="rank correlation", part=name, estimate=Estimate(found.mean, queries=found.queries))
+            for name, found in self.properties.items()
+        ]
+
 
 @dataclass(frozen=True)
 class SensitivityTable:
@@ -86,6 +107,11 @@ class SensitivityTable:
     title: str
     lines: list[SupportSensitivity]
     notes: list[str]
+
+    @property
+    def rows(self) -> list[ResultRow]:
+        """Every number of all methods."""
+        return [row for line in self.lines for row in line.rows(self.title)]
 
 
 EPISODE_SCORE = {
@@ -295,8 +321,7 @@ def _notes(record: Record, lines: Sequence[SupportSensitivity]) -> list[str]:
     )
     notes.append(
         "parts of the variance within a class: their standard deviation in points, and their share; choice: support "
-        f"and interaction together. [low, high]{CONDITIONAL}: 95 % interval of other query images with these supports; "
-        "for others nothing follows from what was chosen among these"
+        "and interaction together"
     )
     notes += dict.fromkeys(f"{line.method}: {line.parts.reason}" for line in lines if line.parts and line.parts.reason)
     if any(line.properties for line in lines):

@@ -10,12 +10,14 @@ from fsbench.records.record import Record
 from fsbench.results.rows.points import Point, PointTable, correct_tables
 from fsbench.results.rows.row import KEPT, SHOTS, SIDE, ResultRow
 from fsbench.results.rows.scoring import Request, Sums
-from fsbench.results.sheets.legend import family_note, interval_notes
 from fsbench.results.studies.sweep.axes import AXES, WORDS
 from fsbench.results.studies.sweep.differences import curve_differences, is_along
+from fsbench.scores.estimate import Estimate
 
 TOLD = frozenset(("image_size", "kept_support", "precision", "support_annotation"))
 """Entries of an identity by which runs of one method are two curves."""
+COSTS = {"seconds": "seconds of an episode", "peak_mib": "peak memory in MiB"}
+"""Attributes of a point that are costs, in words."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,14 @@ class CurvePoint:
     seconds: float | None = None
     peak_mib: float | None = None
     beyond: str = ""
+
+    @property
+    def rows(self) -> list[ResultRow]:
+        """The scores, then the known costs."""
+        costs = ((name, getattr(self, key)) for key, name in COSTS.items())
+        known = [(name, Estimate(cost)) for name, cost in costs if cost is not None]
+        scores = list(self.scores.values())
+        return [*scores, *(replace(row, metric=name, estimate=cost) for row in scores[:1] for name, cost in known)]
 
 
 @dataclass(frozen=True)
@@ -89,8 +99,8 @@ class CurveTable(PointTable):
 
     @property
     def rows(self) -> list[ResultRow]:
-        """The scores of all points, then all differences."""
-        return [*(row for point in self.points for row in point.scores.values()), *self.differences]
+        """The scores and costs of all points, then all differences."""
+        return [*(row for point in self.points for row in point.rows), *self.differences]
 
 
 def headlines(metrics: Sequence[str]) -> list[str]:
@@ -128,15 +138,7 @@ def found_tables(
         axes: the numbers; those by which no runs differ have no table.
         asked: names of the scores, none for those of the protocol; and what measures them.
     """
-    return corrected_tables([table for axis in AXES if axis in axes for table in _tables(records, axis, asked)])
-
-
-def corrected_tables(tables: Sequence[CurveTable]) -> list[CurveTable]:
-    """Correct the p-values of all tables together, and say for how many comparisons a star holds."""
-    corrected, comparisons = correct_tables(tables)
-    return [
-        replace(table, notes=[*table.notes, *difference_notes(table.differences, comparisons)]) for table in corrected
-    ]
+    return correct_tables([table for axis in AXES if axis in axes for table in _tables(records, axis, asked)])
 
 
 def _tables(records: Sequence[Record], axis: str, asked: Request) -> list[CurveTable]:
@@ -188,7 +190,7 @@ def _table(groups: list[list[Record]], axis: str, asked: Request) -> CurveTable 
     table = collect(points, asked, first.protocol.default_metrics, axis, best_at=-1)
     devices = {str(record.run.provenance.device) for group in groups for record in group}
     found = replace(table, nested=first.header.nested_in is not None, devices=tuple(sorted(devices)))
-    return replace(found, notes=_notes(found))
+    return replace(found, notes=[*_notes(found), *difference_notes(found.differences)])
 
 
 def collect(points: Sequence[Point], asked: Request, usual: tuple[str, ...], axis: str, best_at: int) -> CurveTable:
@@ -254,6 +256,8 @@ def _scored(point: Point, test: str, sums: Sums) -> CurvePoint:
 
 BEYOND = "+"
 """Mark of points beyond the authors' rule."""
+SEVERAL_FOLDS = "several folds: means over them"
+"""Note on the scores."""
 SAME_EPISODES = {
     SIDE: "the same episodes for every side; a protocol that counts pixels at the input counts others",
     KEPT: "the same episodes for every share; of each support that share of the object is labelled, see "
@@ -263,7 +267,7 @@ SAME_EPISODES = {
 
 
 def _notes(table: CurveTable) -> list[str]:
-    notes = score_notes(table, table.shown_metrics)
+    notes = [SEVERAL_FOLDS]
     if table.axis in SAME_EPISODES:
         notes.append(SAME_EPISODES[table.axis])
     elif table.nested and table.axis == SHOTS:
@@ -290,23 +294,11 @@ def _notes(table: CurveTable) -> list[str]:
     return notes
 
 
-def score_notes(table: CurveTable, metrics: Sequence[str]) -> list[str]:
-    """Explain the intervals of the scores `metrics` of the points of curves."""
-    scores = [point.scores[name].estimate for point in table.points for name in metrics if name in point.scores]
-    return [*interval_notes(scores, metrics), "several folds: means over them"]
-
-
-def difference_notes(differences: Sequence[ResultRow], comparisons: int) -> list[str]:
-    """Explain the differences between points, and why there are none along curves.
-
-    Args:
-        differences: of a table.
-        comparisons: number of comparisons that were corrected together, those of other tables included.
-    """
+def difference_notes(differences: Sequence[ResultRow]) -> list[str]:
+    """Explain the differences between points, and why there are none along curves."""
     notes = []
     if not any(map(is_along, differences)):
         notes.append("the points of a curve are not of the same queries, so that no test compares them with each other")
     if differences:
         notes.append("differences: in points, of the same queries, with the 95 % interval of the difference itself")
-        notes += [family_note(comparisons)] if comparisons else []
     return notes

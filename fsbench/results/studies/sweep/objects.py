@@ -9,10 +9,10 @@ import numpy as np
 from fsbench.base.errors import SettingsError
 from fsbench.records.grouping import comparable, names_of_tests, variants
 from fsbench.records.record import Record
-from fsbench.results.rows.points import Point
+from fsbench.results.rows.points import Point, correct_tables
 from fsbench.results.rows.row import OBJECTS
 from fsbench.results.rows.scoring import Request
-from fsbench.results.studies.sweep.curves import CurveTable, collect, corrected_tables, score_notes
+from fsbench.results.studies.sweep.curves import SEVERAL_FOLDS, CurveTable, collect, difference_notes
 
 MOST = 5
 """Number that stands for as many objects and more."""
@@ -49,10 +49,10 @@ def object_tables(records: Sequence[Record], objects: Objects, asked: Request = 
         table = collect(points, Request(asked.metrics, measure=asked.measure, test=test), (metric,), OBJECTS, best_at=0)
         if table.curves:
             pairs = {curve.method: {p.number: p.scores[metric].pairs for p in curve.points} for curve in table.curves}
-            tables.append(replace(table, notes=[*score_notes(table, [metric]), *_notes(pairs)]))
+            tables.append(replace(table, notes=[SEVERAL_FOLDS, *_notes(pairs), *difference_notes(table.differences)]))
     if not tables:
         raise SettingsError("no query of these runs shows a class of its episode; expected some")
-    return corrected_tables(tables)
+    return correct_tables(tables)
 
 
 def _numbers(record: Record, objects: Objects) -> np.ndarray:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from fsbench.results.sheets.drawing import COLORS, MARKERS, shared_fold_words, whiskers, whole_names
 from fsbench.results.studies.analysis import Paint
 from fsbench.results.studies.sweep.axes import WORDS
-from fsbench.results.studies.sweep.curves import CurvePoint, CurveTable
+from fsbench.results.studies.sweep.curves import COSTS, CurvePoint, CurveTable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -16,7 +16,6 @@ DODGE = 1.03
 """Factor between the places of two methods at one number, so that their intervals do not lie on each other."""
 HEADROOM = 1.08
 """Height of the axis of a cost, as a multiple of the largest."""
-COSTS = {"seconds": "seconds of an episode", "peak_mib": "peak memory in MiB"}
 LEGEND_NAME = 24
 """Letters in a line of a curve's name."""
 HOLLOW = "hollow: beyond the authors' rule for K"

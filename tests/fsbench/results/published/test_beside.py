@@ -24,7 +24,7 @@ def test_rows_on_the_same_test_stand_beside_a_run_and_others_are_counted(officia
     assert found.others == len(rows) - len(alike)
     assert found.reasons["void"] == sum(e.conditions["void"] == "background" for e in rows)
     sheet = beside_sheet([found, found])
-    assert len(sheet.parts) == 1 and sheet.parts[0][0] == "dcama, dcama"
+    assert [table.caption for table in sheet.tables] == ["dcama, dcama"]
     assert sheet.notes[0].startswith(
         f"dcama, dcama: {found.others} rows of PASCAL-5i do not, by S, side of the network"
     )

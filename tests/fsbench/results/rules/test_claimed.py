@@ -69,7 +69,7 @@ def test_a_mean_is_over_the_folds(item):
     for rule in item.words:
         folds = [of(item, rule, fold) for fold in ("0", "1")]
         assert of(item, rule, "mean") == pytest.approx(sum(folds) / 2), rule
-    labels = [line[1] for line in to_sheet(item).parts[0][1][1:]]
+    labels = [line.cells[1].value for line in to_sheet(item).tables[0].lines]
     assert labels == ["as the protocol says", *list(item.words)[1:]] and {*item.words.values()} == {
         "",
         "void",

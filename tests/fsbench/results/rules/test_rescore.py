@@ -15,6 +15,7 @@ from fsbench.protocols.reading import load_protocol, load_segmentation, protocol
 from fsbench.results.rows.row import COLUMNS, rows_frame
 from fsbench.results.rules.rescore import Choices, rescore, to_sheet, undefined
 from fsbench.results.rules.rule import OWN
+from fsbench.results.sheets.fitting import cell_texts
 from tests.fsbench.runs import changed, rewrite
 
 FSCS, PFENET, HSNET, INCONTEXT = (load_protocol(name) for name in ("fscs", "pfenet", "hsnet", "incontext"))
@@ -83,8 +84,9 @@ def test_every_figure_is_a_row(spilled):
     assert set(differences["minus"]) == set(frame["method"]) == {"m"} and OWN not in set(differences["rule"])
     assert set(frame["pairs"]) == set(frame["episodes"]) == {24} and set(frame["run"]) == {spilled.path.name}
     written = {f"{value:+.2f}" for value in frame["value"]} | {f"{value:.2f}" for value in frame["value"]}
-    cells = [cell.partition(" ")[0] for line in to_sheet(group).parts[0][1][1:] for cell in line[3:] if cell]
-    assert cells and set(cells) <= written
+    (table,) = to_sheet(group).tables
+    cells = zip(*cell_texts(table)[3:], strict=True)
+    assert {cell.partition(" ")[0] for line in cells for cell in line} <= {*written, ""}
 
 
 def test_presence_from_the_mask_counts_void_pixels_too(make):
@@ -177,7 +179,7 @@ def test_several_ways_under_a_protocol_of_one_are_not_defined(make):
 
 def test_the_own_protocol_is_not_shown_twice(whole):
     group = rescored([whole], FSCS)
-    assert to_sheet(group).parts[0][1][1][2] == "own metric: fscs v1"
+    assert to_sheet(group).tables[0].lines[0].cells[2].value == "own metric: fscs v1"
     assert not [rule for rule in rules(group) if rule.startswith("metric of")]
 
 
@@ -221,8 +223,10 @@ def test_the_command_prints_and_writes_nothing(make, tmp_path, capsys):
     assert [float(row["value"]) for row in rows] == pytest.approx([row["value"] for row in group["rows"]])
     assert f" {value:.2f} [" in printed["text"] and f" {moved:+.2f} [" in printed["text"]
     assert f"| {moved:+.2f} [" in printed["markdown"] and f"& {moved:+.2f} [" in printed["latex"]
-    head = next(line for line in printed["text"].splitlines() if line.startswith("method")).split()
-    assert head == ["method", "fold", "figures", "mIoU", "difference", "FB-IoU", "difference", "accuracy", "difference"]
+    heads = ["method", "fold", "figures", "mIoU", "difference", "FB-IoU", "difference", "accuracy", "difference"]
+    assert f"| {' | '.join(heads)} |" in printed["markdown"]
+    head = next(line for line in printed["text"].splitlines() if line.startswith("method"))
+    assert head.split() == heads[:5] and "no room for FB-IoU, difference, accuracy" in printed["text"]
 
 
 def test_what_cannot_be_rescored_is_refused(whole, tmp_path, capsys):

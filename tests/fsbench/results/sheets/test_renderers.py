@@ -129,7 +129,7 @@ def test_csv_and_json_have_numbers_with_the_ends_of_their_intervals() -> None:
 
 
 def test_html_escapes_names_and_tells_scripts_the_numbers() -> None:
-    assert '<th scope="row">&lt;b&gt;†</th>' in html([sheet("<b>")])
+    assert '<th scope="row" class="word">&lt;b&gt;†</th>' in html([sheet("<b>")])
     shown = cell_html(score_cell(estimate(40), place="best"), COLUMNS[3], has_letters=True)
     assert 'data-column="mIoU.mean"' in shown and 'data-value="40"' in shown and 'data-low="38.5"' in shown
     assert '<strong class="number">40.00</strong>' in shown and '<span class="ends">[38.50, 41.50]</span>' in shown

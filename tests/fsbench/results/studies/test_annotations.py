@@ -1,8 +1,5 @@
 """Losses of weaker annotations: which runs are compared, that they are those of a comparison, and what is refused."""
 
-import csv
-import io
-
 import pytest
 
 from fsbench.base.errors import SettingsError
@@ -12,7 +9,7 @@ from fsbench.records.card import resolve_card
 from fsbench.records.description import all_notes
 from fsbench.results.published.conditions import run_conditions
 from fsbench.results.rows.scoring import Request
-from fsbench.results.sheets.text import text
+from fsbench.results.sheets.data import rows_csv
 from fsbench.results.studies.analyses import ANNOTATIONS
 from fsbench.results.studies.annotations.losses import annotation_tables, has_losses
 from fsbench.results.studies.annotations.plot import plotted
@@ -51,19 +48,16 @@ def test_losses_are_paired_differences_to_masks(records, tmp_path, capsys):
     assert [loss.estimate for loss in losses] == [each.difference for each in expected]
     smaller, larger = sorted(loss.estimate.p for loss in losses)
     assert sorted(loss.corrected for loss in losses) == [2 * smaller, max(2 * smaller, larger)]
-    assert any("correction for all 2 comparisons" in note for note in table.notes)
     scores = [r.protocol.statistics(r.episodes, r.header).scores()["mIoU"] for r in records[:3]]
     assert [loss.scores for loss in losses] == [pytest.approx((score, scores[0])) for score in scores[1:]]
     found = {row.part: row.estimate.value for row in table.scores}
     assert found == pytest.approx(dict(zip(("mask", "box", "point"), scores, strict=True)))
     assert any("left out, other folds, weights or settings than with masks: b with box" in note for note in table.notes)
     for width in (80, 120):
-        shown = text([ANNOTATIONS.sheet(table, width)], width, True)
+        shown = ANNOTATIONS.write([table], "text", width, wrap=True)
         assert max(map(len, shown.splitlines())) <= width and "− masks" in shown
-    rows = list(csv.DictReader(io.StringIO(ANNOTATIONS.csv([table]))))
-    assert [(row["annotation"], float(row["score"])) for row in rows] == [
-        (loss.part, pytest.approx(loss.scores[0], abs=1e-4)) for loss in losses
-    ]
+        assert "correction for all 2 comparisons" in " ".join(shown.split())
+    assert ANNOTATIONS.write([table], "csv") == rows_csv([*table.scores, *losses])
     ANNOTATIONS.save_figure(tmp_path / "losses.svg", [table])
     check_figure(tmp_path / "losses.svg")
     assert (tmp_path / "losses.svg").stat().st_size > 5000 and plotted(table) == losses

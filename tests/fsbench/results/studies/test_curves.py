@@ -14,7 +14,7 @@ from fsbench.base.errors import SettingsError
 from fsbench.cli.main import main
 from fsbench.pages.explain.query_objects import count_objects
 from fsbench.records.record import find_records
-from fsbench.results.sheets.text import text
+from fsbench.results.sheets.fitting import cell_texts
 from fsbench.results.studies.analyses import CURVES
 from fsbench.results.studies.sweep.axes import AXES
 from fsbench.results.studies.sweep.curves import curve_tables, found_tables
@@ -47,19 +47,21 @@ def test_runs_that_differ_in_shots_alone_are_a_curve(records, tmp_path, capsys):
     assert table.curves[0].points[0].seconds == pytest.approx(1 / 12.5) and table.curves[1].points[0].peak_mib == 835
     assert any("b has no run with shots 20" in note for note in table.notes)
     assert any("same queries" in note for note in table.notes) and "K-shot" in table.title
-    heads = {width: CURVES.sheet(table, width).parts[0][1][0] for width in (80, 120, None)}
+    shown = {width: CURVES.write([table], "text", width, wrap=True).splitlines() for width in (80, 120, None)}
+    heads = {width: next(line.split() for line in lines if line.startswith("method")) for width, lines in shown.items()}
     assert heads[80] == ["method", "K", "mIoU", "accuracy", "s/episode", "MiB"], "what is tested comes before FB-IoU"
     assert heads[120] == heads[None] == ["method", "K", "mIoU", "FB-IoU", "accuracy", "s/episode", "MiB"]
-    for width in (80, 120):
-        assert max(map(len, text([CURVES.sheet(table, width)], width, True).splitlines())) <= width
-    rows = list(csv.DictReader(io.StringIO(CURVES.csv([table]))))
-    assert len({(row["method"], row["number"]) for row in rows}) == 5
+    assert all(max(map(len, shown[width])) <= width for width in (80, 120))
+    rows = list(csv.DictReader(io.StringIO(CURVES.write([table], "csv"))))
+    scores = [row for row in rows if not row["minus"]]
+    assert len({(row["method"], row["part"]) for row in scores}) == 5
+    assert {row["metric"] for row in scores} > {"mIoU", "seconds of an episode", "peak memory in MiB"}
     CURVES.save_figure(tmp_path / "curves.svg", [table])
     axis = Figure().subplots()
     plot_panel(axis, table, "peak_mib")
     assert axis.get_ylim()[0] == 0 and axis.get_ylim()[1] > max(p.peak_mib for c in table.curves for p in c.points)
     assert main(["table", *(str(record.path) for record in records), "--by", "shots", "--format", "csv"]) == 0
-    assert capsys.readouterr().out.startswith("test,axis,method,number")
+    assert capsys.readouterr().out == f"{CURVES.write([table], 'csv')}\n"
     assert [*panels(table)][-2:] == ["seconds", "peak_mib"] and (tmp_path / "curves.svg").stat().st_size > 5000
 
 
@@ -71,13 +73,10 @@ def test_points_beyond_the_authors_rule_are_marked(records):
         found.append(changed(record, **({"beyond_authors_rule": words} if beyond else {})))
     (table,) = curve_tables(found, ["shots"])
     assert {(c.method, p.number) for c in table.curves for p in c.points if p.beyond} == {("a", 5), ("a", 20)}
-    shown = CURVES.sheet(table, None)
-    assert [row[:2] for row in shown.parts[0][1][1:]] == [["a", "1"], ["a", "5+"], ["a", "20+"], ["b", "1"], ["b", "5"]]
+    shown = CURVES.sheet(table)
+    names, numbers, *_ = cell_texts(shown.tables[0])
+    assert names == [*"aaabb"] and [number.strip() for number in numbers] == ["1", "5+", "20+", "1", "5"]
     assert f"+ a with K 5, 20: {words}" in shown.notes
-    rows = [row for row in csv.DictReader(io.StringIO(CURVES.csv([table]))) if not row["minus"]]
-    assert {(row["method"], row["number"]) for row in rows if row["beyond the authors' rule"] == words} == {
-        ("a", "5"), ("a", "20")
-    }  # fmt: skip
     for panel in panels(table):
         axis = Figure().subplots()
         plot_panel(axis, table, panel)
@@ -113,7 +112,6 @@ def test_points_of_the_same_queries_are_compared_in_pairs(records):
     main = [line.metric == "mIoU" for line in table.differences]
     p = np.array([line.estimate.p for line in table.differences]) / [0.8 / 6 if first else 0.2 / 6 for first in main]
     assert min(line.corrected for line in table.differences) == pytest.approx(min(p))  # Holm's first step
-    assert any("correction for all 12 comparisons" in note for note in table.notes)
     for line in table.differences:  # each is that of the two runs alone
         ends = {
             "x": by_point[line.method, int(line.part)],
@@ -124,10 +122,11 @@ def test_points_of_the_same_queries_are_compared_in_pairs(records):
         assert line.estimate.value == pytest.approx(alone.scores[0] - alone.scores[1])
         assert line.estimate == alone.difference and line.scores == alone.scores
         assert line.estimate.queries == records[0].episodes["query"].n_unique()
-    rows = [row for row in csv.DictReader(io.StringIO(CURVES.csv([table]))) if row["minus"]]
-    assert [float(row["corrected p"]) for row in rows] == pytest.approx([x.corrected for x in table.differences], 1e-4)
-    words = text([CURVES.sheet(table, 80)], 80, True)
+    rows = [row for row in csv.DictReader(io.StringIO(CURVES.write([table], "csv"))) if row["minus"]]
+    assert [float(row["corrected"]) for row in rows] == pytest.approx([x.corrected for x in table.differences], 1e-4)
+    words = " ".join(CURVES.write([table], "text", 80, wrap=True).split())
     assert "each point minus the one before it" in words and "differences of methods at one number" in words
+    assert "correction for all 12 comparisons" in words
 
 
 def test_points_of_other_queries_are_not_compared(records):
@@ -199,9 +198,9 @@ def test_the_command_reads_runs_from_their_folders_and_names_those_it_cannot(tmp
     (broken / "run.json").write_text("{")
     assert main(["table", str(runs), "--by", "side", "--plot", str(figure), "--format", "csv"]) == 1
     said = capsys.readouterr()
-    rows = [row for row in csv.DictReader(io.StringIO(said.out)) if row["metric"] == "mIoU"]
-    assert {int(row["number"]): float(row["value"]) for row in rows} == pytest.approx(scores, abs=1e-4)
-    assert all(row["axis"] == "side" and float(row["low"]) <= float(row["value"]) for row in rows)
+    rows = [row for row in csv.DictReader(io.StringIO(said.out)) if row["metric"] == "mIoU" and not row["minus"]]
+    assert {int(row["part"]): float(row["value"]) for row in rows} == pytest.approx(scores, abs=1e-4)
+    assert all(row["part_kind"] == "side" and float(row["low"]) <= float(row["value"]) for row in rows)
     assert "broken" in said.err and figure.stat().st_size > 5000
     own.write_bytes(b"a photo")
     for arguments, message in (
@@ -273,7 +272,7 @@ def test_scores_by_the_number_of_objects_are_those_of_the_pairs_that_show_so_man
             images = {name for run in runs for name in _shown(run, point.number)["query"]}
             assert found.queries == len(images)
             assert found.has_interval == (len(images) >= 10)  # three photos have none
-    assert "MiB" not in text([CURVES.sheet(table, 120)], 120, True)
+    assert "MiB" not in CURVES.write([table], "text", 120)
     with pytest.raises(SettingsError, match="no query"):
         object_tables(records, lambda record: dict.fromkeys(objects(record), 0))
 

@@ -13,7 +13,6 @@ from fsbench.protocols.draws.further import further_draws, with_draws
 from fsbench.records.counts import to_frame
 from fsbench.results.sheets.cells import ends
 from fsbench.results.sheets.data import as_json
-from fsbench.results.sheets.text import text
 from fsbench.results.studies.analyses import SUPPORTS
 from fsbench.results.studies.supports.layout import _deviation
 from fsbench.results.studies.supports.sensitivity import _correlations, episode_table, sensitivity_tables
@@ -113,7 +112,7 @@ def test_what_is_chosen_afterwards_holds_for_these_supports_and_is_not_tested(re
         assert found.scope is Scope.THESE_SUPPORTS and found.has_interval and np.isnan(found.p)
     assert line.scores["best draw"].error == pytest.approx(error, rel=0.02)
     assert line.scores["all draws"].scope is Scope.IMAGES
-    sheet = text([SUPPORTS.sheet(table, None)], None)
+    sheet = SUPPORTS.write([table], "text")
     assert "best draw°" in sheet and "]°" in sheet and "no test asks whether they differ from draw 0" in sheet
     assert "for others nothing follows from what was chosen among these" in sheet
 
@@ -133,13 +132,15 @@ def test_a_property_that_one_fold_lacks_is_left_out(records):
 
 def test_tables_fit_the_screen_and_files_hold_every_number(table, tmp_path):
     for width in (80, 120):
-        lines = text([SUPPORTS.sheet(table, width)], width, True).splitlines()
+        lines = SUPPORTS.write([table], "text", width, wrap=True).splitlines()
         assert max(map(len, lines)) <= width
-    rows = list(csv.DictReader(io.StringIO(SUPPORTS.csv([table]))))
-    of_csv = {(row["method"], row["kind"], row["name"]): float(row["value"]) for row in rows}
+    rows = list(csv.DictReader(io.StringIO(SUPPORTS.write([table], "csv"))))
+    of_csv = {(row["method"], row["metric"], row["part"]): float(row["value"]) for row in rows if not row["minus"]}
     read = json.loads(as_json([table]))[0]["lines"]
     for line, entry in zip(table.lines, read, strict=True):
-        assert of_csv[line.method, "share", "support"] == pytest.approx(line.parts.shares["support"].value, rel=1e-5)
+        assert of_csv[line.method, "share of the variance", "support"] == pytest.approx(
+            line.parts.shares["support"].value, rel=1e-5
+        )
         assert of_csv[line.method, "rank correlation", "clutter"] == pytest.approx(
             entry["properties"]["clutter"]["mean"], rel=1e-5
         )
@@ -186,10 +187,10 @@ def test_no_test_is_printed_of_properties(table):
         found.append(clustered_mean(rho, np.arange(40)).p < 0.05)
         assert within_query_correlation(value[draws], scores).mean == pytest.approx(rho.mean())
     assert np.mean(found) > 0.3
-    sheet, written = text([SUPPORTS.sheet(table, None)], None), SUPPORTS.csv([table])
-    assert "corrected p" not in sheet and "p of its difference" not in sheet and ",p," not in written.splitlines()[0]
+    sheet, written = SUPPORTS.write([table], "text"), SUPPORTS.write([table], "csv")
+    assert "corrected p" not in sheet and "p of its difference" not in sheet
     assert "it has neither an interval nor a test that holds" in sheet
     (line,) = [
-        line for line in csv.DictReader(io.StringIO(written)) if line["method"] == "good" and line["name"] == "clutter"
+        line for line in csv.DictReader(io.StringIO(written)) if line["method"] == "good" and line["part"] == "clutter"
     ]
-    assert not line["low"] and not line["high"]
+    assert not line["low"] and not line["high"] and not line["p"]

@@ -129,7 +129,7 @@ def test_cells_that_cannot_be_built_are_refused_by_themselves(write, demo_folder
     assert absent.obstacle == f"data folder not in {tmp_path / 'no'}: give its folder with --data-root folder=DIR"
     sheet = to_sheet([unknown, absent], [])
     assert sheet.title.startswith("2 runs: 1 refused, 1 lacking files; time left: not known")
-    assert [line[-1] for line in sheet.parts[0][1][1:]] == [unknown.refused, "no earlier run"]
+    assert [line.cells[-1].value for line in sheet.tables[0].lines] == [unknown.refused, "no earlier run"]
     assert sheet.notes[0] == f"missing: {absent.obstacle}"
 
 

@@ -3,6 +3,8 @@
 from pathlib import Path
 from statistics import mean, stdev
 
+from fsbench.results.sheets.data import table_records
+from fsbench.results.sheets.text import table_lines
 from fsbench.runner.grid.plan import PlannedRun
 from fsbench.runner.grid.plan_sheet import absent_scores, to_sheet
 from fsbench.runner.grid.spec import read_grid
@@ -15,8 +17,8 @@ def test_scores_are_means_over_the_folds_and_seeds_that_are_done():
     (found,) = summaries(cells_with(scores), ["mIoU"])
     assert found.seeds == {0: 55, 1: 58, 2: 75} and found.is_whole
     assert found.value == mean([55, 58, 75]) and found.deviation == stdev([55, 58, 75])
-    ((_, shown),) = to_sheet(cells_with(scores), [found]).parts
-    assert shown[1][-3:] == ["2 of 2", "3 of 3", "62.67 ± 10.79"]
+    (shown,) = to_sheet(cells_with(scores), [found]).tables
+    assert table_lines(shown)[2].endswith(" 2 of 2  3 of 3  62.67 ± 10.79")
     (one,) = summaries(cells_with({(0, 0): 50.0, (1, 0): 60.0}), ["mIoU"])
     assert one.value == 55 and one.deviation is None
 
@@ -28,8 +30,7 @@ def test_scores_of_some_folds_and_seeds_say_so():
     assert found.seeds == {0: 50, 1: 52} and (found.folds, found.of, found.done, found.wanted) == (1, 2, 2, 3)
     assert found.value == 51 and not found.is_whole
     sheet = to_sheet(cells_with(scores), [found])
-    (_, shown) = sheet.parts[-1]
-    assert shown[1][-3:] == ["1 of 2", "2 of 3", f"51.00 ± {stdev([50, 52]):.2f}"]
+    assert table_lines(sheet.tables[-1])[2].endswith(f" 1 of 2  2 of 3  51.00 ± {stdev([50, 52]):.2f}")
     assert any("not of the whole test" in note for note in sheet.notes)
 
 
@@ -47,9 +48,9 @@ def test_runs_of_other_weights_never_fill_up_a_score(write):
     assert [(one.variant.checkpoint, one.done, one.wanted, one.value) for one in found] == [
         (None, 1, 1, 50.0), ("x/{fold}", 1, 1, 50.0), ("y/{fold}", 1, 1, 50.0),
     ]  # fmt: skip
-    (_, cells), (_, scores) = to_sheet(planned, found).parts
-    assert [row[cells[0].index("options")] for row in cells[1:]] == ["–", "checkpoint x/{fold}", "checkpoint y/{fold}"]
-    assert len({tuple(row) for row in scores}) == 4
+    cells, scores = (table_records(table) for table in to_sheet(planned, found).tables)
+    assert [row["options"] for row in cells] == ["–", "checkpoint x/{fold}", "checkpoint y/{fold}"]
+    assert len({tuple(row.values()) for row in scores}) == 3
 
 
 def test_a_score_that_no_run_has_says_so():

@@ -6,7 +6,7 @@ import pytest
 
 from fsbench.cli.main import main
 from fsbench.runner.papers.files import paper_rows, read_paper
-from fsbench.runner.papers.results import numbered, published_scores, results_grid, row_results, row_scores
+from fsbench.runner.papers.results import numbered, published_scores, results_table, row_results, row_scores
 from tests.fsbench.official_runs import EMAT
 
 
@@ -30,10 +30,16 @@ def test_verdicts_are_those_of_tables(official, row, figure):
     assert result.comparison.fold == "mean"
     caveat = "TF32 off here; whether the authors' GPUs had it is not known"
     notes = []
-    assert results_grid([result], notes)[1][-1] == "no interval [1]" and numbered(notes) == [f"[1] {caveat}"]
+    assert results_table([result], notes, "").lines[0].cells[-1].value == "no interval [1]" and numbered(notes) == [
+        f"[1] {caveat}"
+    ]
     stated = replace(figure, made_with=replace(figure.made_with, tf32=False))
     (result,) = row_results({row: records}, [stated])
-    assert results_grid([result], [])[1][-1] == "no interval"
+    assert _verdict(result, []) == "no interval"
+
+
+def _verdict(result, notes):
+    return results_table([result], notes, "").lines[0].cells[-1].value
 
 
 def test_a_run_made_in_another_way_is_not_comparable_and_says_why(official, row, figure):
@@ -54,5 +60,5 @@ def test_the_report_has_a_page_of_the_papers_whose_rows_are_there(official, tmp_
     page = (tmp_path / "report/papers.html").read_text()
     assert "EMAT (2025), table 1: classification and segmentation, 2-way 1-shot" in page
     assert page.count("<tr>") == 3 and "63.38" in page and "82.70" in page  # a head, mIoU and accuracy
-    assert 'class="same">no interval [1]</td>' in page and "fsbench reproduce emat --table 1" in page
+    assert "<td>no interval [1]</td>" in page and "fsbench reproduce emat --table 1" in page
     assert '<a href="papers.html">Papers</a>' in (tmp_path / "report/index.html").read_text()
