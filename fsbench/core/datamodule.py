@@ -10,14 +10,14 @@ import lightning as L
 from torch.utils.data import DataLoader
 
 from fsbench.base.errors import SettingsError
+from fsbench.base.options import check_at_least
 from fsbench.core.adaptation import Adaptation, AdaptationImages
-from fsbench.core.data_options import Loading, Training, check_at_least
+from fsbench.core.data_options import Loading, Training
 from fsbench.core.needs import Needs
 from fsbench.core.step_division import StepDivision
 from fsbench.data.annotations import SupportAnnotation
 from fsbench.data.episodes.manifest import Manifest
-from fsbench.data.episodes.task import EpisodeTask
-from fsbench.protocols.draws.classes import ClassificationTask
+from fsbench.data.episodes.task import Task
 from fsbench.protocols.draws.pools import Pool
 from fsbench.protocols.protocol import Protocol
 from fsbench.protocols.test import Test
@@ -46,11 +46,10 @@ class DataModule(L.LightningDataModule, ABC):
     counts_validation_elsewhere = False
     """Whether the batches of a validation lack their truth, and somebody else counts what a method answers."""
 
-    def __init__(
-        self, dataset: Any, test: EpisodeTask | ClassificationTask, image_size: int, loading: Loading, seed: int
-    ):
+    def __init__(self, dataset: Any, test: Task, image_size: int, loading: Loading, seed: int):
         super().__init__()
         check_at_least(0, {"seed": seed})
+        test.check()
         self.allow_zero_length_dataloader_with_multiple_devices = True  # fewer episodes left than processes
         self.dataset = dataset
         self.test = test
@@ -113,7 +112,7 @@ class DataModule(L.LightningDataModule, ABC):
     @property
     def test_options(self) -> dict[str, Any]:
         """Test settings that differ from their defaults, for the run's identity."""
-        return {}
+        return self.test.differing
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Write into a checkpoint what it was trained on; nothing by default."""

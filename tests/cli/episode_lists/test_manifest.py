@@ -157,7 +157,7 @@ def test_a_run_on_a_manifest_of_a_file_is_the_run_that_draws_it(build, warm, ben
     clash = ["--manifest", str(path), "--shot", "1"]
     assert main(bench_arguments("prototype", tmp_path / "runs", *clash)) == 2
     assert "has shot 2, the settings say 1; give the settings it was made for" in capsys.readouterr().err
-    clash = ["--manifest", str(path), "--data.test.test_seed=7"]
+    clash = ["--manifest", str(path), "--data.test.seed=7"]
     assert main(bench_arguments("prototype", tmp_path / "runs", *clash)) == 2
     assert "has seed 0, the settings say 7" in capsys.readouterr().err
     path.write_text(path.read_text().replace('"index":3,', '"index":300,'))
