@@ -10,16 +10,16 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from fsbench.base.tensor_cache import FeatureCache
-from fsbench.core.data_options import Loading
-from fsbench.core.datamodule import DataModule
-from fsbench.core.loading import ImageLoading, centre_image, load_image_episode
 from fsbench.data.batch import ImageEpisode
 from fsbench.data.dataset import ClassificationIndex
 from fsbench.data.episodes.episode import ClassificationEpisode
 from fsbench.data.episodes.manifest import CLASSIFICATION, Manifest
 from fsbench.data.episodes.task import ClassificationTask
+from fsbench.datamodules.datamodule import DataModule
 from fsbench.datamodules.loading.distributed import ContiguousDistributedSampler, ranks
+from fsbench.datamodules.loading.items import ImageLoading, centre_image, load_image_episode
 from fsbench.datamodules.loading.loader import Loader, end_quietly
+from fsbench.datamodules.options import Loading
 from fsbench.protocols.reading import load_protocol
 
 PROTOCOL = "fort"

@@ -14,10 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 from fsbench.base.errors import SettingsError
 from fsbench.base.files import fingerprint
 from fsbench.base.terminal import print_note
-from fsbench.core.adaptation import Adaptation, AdaptationImages
-from fsbench.core.data_options import EpisodicTest, Loading, Training
-from fsbench.core.datamodule import DataModule
-from fsbench.core.loading import LoadingConfig
+from fsbench.core.adaptation import Adaptation
 from fsbench.core.released_format import TRAINED_ON
 from fsbench.data.annotations import WEAK, SupportAnnotation
 from fsbench.data.batch import EpisodeBatch, collate
@@ -31,15 +28,19 @@ from fsbench.data.episodes.task import ManifestTask, Task
 from fsbench.data.file_digests import content_digests, contents_sha256
 from fsbench.data.list_substitutes import list_substitutes
 from fsbench.data.volumes import VolumeIndex
+from fsbench.datamodules.datamodule import DataModule
+from fsbench.datamodules.loading.adaptation_images import AdaptationImages
 from fsbench.datamodules.loading.augment import named_augmentation
 from fsbench.datamodules.loading.calibration import calibration_episodes
 from fsbench.datamodules.loading.distributed import ContiguousDistributedSampler, TrainingBatches, ranks
 from fsbench.datamodules.loading.episodes import ManifestEpisodes, TrainingEpisodes
 from fsbench.datamodules.loading.given_manifest import read_given_manifest
+from fsbench.datamodules.loading.items import LoadingConfig
 from fsbench.datamodules.loading.loader import Loader, end_quietly
 from fsbench.datamodules.loading.superpixels import SuperpixelEpisodes
 from fsbench.datamodules.loading.way_classes import WayClasses
 from fsbench.datamodules.loading.whole_images import TrainingImages
+from fsbench.datamodules.options import EpisodicTest, Loading, Training
 from fsbench.protocols.draws.draw import Draw
 from fsbench.protocols.draws.pair_draw import PairDraw
 from fsbench.protocols.draws.pools import Pool

@@ -19,7 +19,6 @@ import torch
 from matplotlib import pyplot
 from PIL import Image
 
-from fsbench.core.loading import LoadingConfig, load_episode
 from fsbench.data.annotations import SupportAnnotation
 from fsbench.data.dataset import VOID
 from fsbench.data.episodes.episode import Episode
@@ -27,6 +26,7 @@ from fsbench.data.episodes.task import Task
 from fsbench.data.label_maps import resize_labels, way_labels
 from fsbench.data.transforms import resize_image, resize_image_cv2
 from fsbench.datamodules.datasets.demo import Demo
+from fsbench.datamodules.loading.items import LoadingConfig, load_episode
 from fsbench.pages.explain.paper_figure import draw_paper_figure
 from fsbench.predict.export import load_program
 from fsbench.predict.predictor import Predictor
@@ -40,6 +40,7 @@ from fsbench.results.pictures.tiles import fit_image
 from fsbench.results.studies.analyses import CURVES, SUPPORTS
 from fsbench.results.studies.supports.sensitivity import sensitivity_tables
 from fsbench.results.studies.sweep.curves import curve_tables
+from fsbench.runner.engine.answering import evaluate_batch
 from fsbench.runner.engine.restore import check_counts, reopen_at
 from fsbench.scores.answers import count
 from fsbench.scores.confusion import intersection_union
@@ -284,7 +285,7 @@ def front_page(index: Demo, run: Path) -> None:
     chosen = {episode.index: episode for episode in choose(record.manifest.episodes)}
     experiment, batches = reopen_at(record, chosen)
     with torch.inference_mode():
-        evaluated = (experiment.method.evaluate_batch(experiment.data.protocol, batch) for batch in batches)
+        evaluated = (evaluate_batch(experiment.method, experiment.data.protocol, batch) for batch in batches)
         results = {result.episode: result for one in evaluated for result in one}
     check_counts(record, results.values())
     drawn_episodes = list(chosen.values())

@@ -123,7 +123,7 @@ class FSSDINO(Segmenter):
         return Prediction(found, logits=logits, attention=attention)
 
     def query_maps(self, episode: EpisodeBatch) -> dict[str, Tensor]:
-        """Return the maps that scores are made of, see `fsbench.results.pictures.steps.HasQueryMaps`."""
+        """Return the maps that scores are made of, see `fsbench.core.query_maps.HasQueryMaps`."""
         maps: dict[str, Tensor] = {}
         with torch.autocast(episode.images.device.type, enabled=False):
             query, supports = self.ask(episode)

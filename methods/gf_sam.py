@@ -20,11 +20,11 @@ from torch import Tensor
 
 from fsbench.base.errors import SettingsError
 from fsbench.core.prediction import Instances, Prediction
+from fsbench.core.query_maps import Sketch, join_ways, stacked_regions
 from fsbench.core.segmenter import Segmenter
 from fsbench.core.shots import Way
 from fsbench.data.batch import IMAGENET_MEAN, IMAGENET_STD, EpisodeBatch
 from fsbench.networks.backbones.sam import BesideSamConfig, PromptableNetwork, Prompts, ViTAndSam
-from fsbench.results.pictures.steps import Sketch, join_ways, stacked_regions
 
 EMPTY_SIDE = 7
 """Half the side in pixels of the square that stands for supports without any foreground (§2)."""
@@ -428,7 +428,7 @@ class GFSAM(Segmenter):
         )
 
     def query_maps(self, episode: EpisodeBatch) -> dict[str, Tensor | Sketch]:
-        """Return the steps of the prediction over the query, see `fsbench.results.pictures.steps.HasQueryMaps`."""
+        """Return the steps of the prediction over the query, see `fsbench.core.query_maps.HasQueryMaps`."""
         return join_ways([step_maps(steps) for steps in self.way_outputs(episode)])
 
 

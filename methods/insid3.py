@@ -424,7 +424,7 @@ class INSID3(Segmenter):
         return Way(F.interpolate(found.scores[None, None], size, mode="nearest")[0, 0], mask)
 
     def query_maps(self, episode: EpisodeBatch) -> dict[str, Tensor]:
-        """Return the steps of the prediction over the query, see `fsbench.results.pictures.steps.HasQueryMaps`."""
+        """Return the steps of the prediction over the query, see `fsbench.core.query_maps.HasQueryMaps`."""
         query, supports = self.ask(episode)
         maps = {"clusters": query.clusters}
         ways = [self.segment(query, self.join(of_way)) for of_way in supports]

@@ -25,12 +25,12 @@ from torchvision.ops import batched_nms, masks_to_boxes
 from fsbench.base.errors import SettingsError
 from fsbench.core.method import AuthorsShots
 from fsbench.core.prediction import Instances, Prediction
+from fsbench.core.query_maps import Sketch, join_ways, stacked_regions
 from fsbench.core.segmenter import Segmenter
 from fsbench.core.shots import Way
 from fsbench.data.batch import EpisodeBatch, normalise
 from fsbench.networks.backbones.sam import BesideSamConfig, PromptableNetwork, Prompts, ViTAndSam
 from fsbench.networks.ops.transport import transport_cost
-from fsbench.results.pictures.steps import Sketch, join_ways, stacked_regions
 
 MIDDLE = 7  # half the side in pixels of the square that stands for masks without foreground, §1
 MANY = 40  # matches of which no more than this are all kept, §3
@@ -591,7 +591,7 @@ class Matcher(Segmenter):
         return replace(prediction, label_map=label_map, instances=objects)
 
     def query_maps(self, episode: EpisodeBatch) -> dict[str, Tensor | Sketch]:
-        """Return the steps of the prediction over the query, see `fsbench.results.pictures.steps.HasQueryMaps`."""
+        """Return the steps of the prediction over the query, see `fsbench.core.query_maps.HasQueryMaps`."""
         return join_ways([self._maps(steps) for steps in self.way_outputs(episode)])
 
     def _maps(self, steps: Steps) -> dict[str, Tensor | Sketch]:

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from fsbench.base.errors import SettingsError
 from fsbench.core.method import AuthorsShots
+from fsbench.core.query_maps import Sketch, join_ways
 from fsbench.core.segmenter import Segmenter
 from fsbench.core.shots import Way
 from fsbench.data.batch import EpisodeBatch
@@ -33,7 +34,6 @@ from fsbench.networks.backbones.sam import (
     Prompts,
     SamConfig,
 )
-from fsbench.results.pictures.steps import Sketch, join_ways
 
 KShot = Literal["pool", "vote"]
 DecoderVariant = Literal["authors", "transformers"]
@@ -413,7 +413,7 @@ class PerSAM(Segmenter):
         return Way(score.expand(size), full > 0.5, present=present, presence_score=sure)
 
     def query_maps(self, episode: EpisodeBatch) -> dict[str, Tensor | Sketch]:
-        """Return the steps of the prediction over the query, see `fsbench.results.pictures.steps.HasQueryMaps`."""
+        """Return the steps of the prediction over the query, see `fsbench.core.query_maps.HasQueryMaps`."""
         return join_ways([self._maps(steps) for steps in self.way_outputs(episode)])
 
     def _maps(self, steps: Steps) -> dict[str, Tensor | Sketch]:

@@ -232,7 +232,7 @@ class Prototype(Segmenter):
         return F.interpolate(logits, size, mode="bilinear", align_corners=False)
 
     def query_maps(self, episode: EpisodeBatch) -> dict[str, Tensor]:
-        """Return the cosines that logits are made of, see `fsbench.results.pictures.steps.HasQueryMaps`."""
+        """Return the cosines that logits are made of, see `fsbench.core.query_maps.HasQueryMaps`."""
         similar, prototypes, _ = self._similar(episode)
         side = round(similar.shape[1] ** 0.5)
         background, *ways = similar.view(-1, side, side)

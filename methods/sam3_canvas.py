@@ -21,13 +21,13 @@ from torchvision.transforms.v2.functional import resize
 
 from fsbench.base.errors import SettingsError
 from fsbench.core.method import AuthorsShots
+from fsbench.core.query_maps import Sketch, join_ways, share_box, stacked_regions
 from fsbench.data.batch import EpisodeBatch
 from fsbench.data.connected import Box
 from fsbench.data.label_maps import resize_labels_pil
 from fsbench.data.resizing import resize_by_pil
 from fsbench.methods.modules.sam3_segmenter import VISUAL, AskedText, Sam3Segmenter, largest_scores
 from fsbench.networks.backbones.sam2_sam3 import Detections, Sam3NetConfig
-from fsbench.results.pictures.steps import Sketch, join_ways, share_box, stacked_regions
 
 log = logging.getLogger("fsbench")
 
@@ -327,7 +327,7 @@ class SAM3Canvas(Sam3Segmenter):
 
     def query_maps(self, episode: EpisodeBatch) -> dict[str, Tensor | Sketch]:
         """Return each way's canvas with its prompts, and what is found on the query with its scores; see
-        `fsbench.results.pictures.steps.HasQueryMaps`."""
+        `fsbench.core.query_maps.HasQueryMaps`."""
         height, width = episode.query_sizes[0].tolist()
         ways = self.way_outputs(episode)
         return join_ways([{} if found is None else self._maps(found, (height, width)) for found in ways])

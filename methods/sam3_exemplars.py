@@ -17,6 +17,7 @@ from torch import Tensor
 from torchvision.ops import roi_align
 
 from fsbench.core.prediction import Prediction
+from fsbench.core.query_maps import Sketch, join_ways, stacked_regions
 from fsbench.data.batch import EpisodeBatch
 from fsbench.methods.modules.sam3_segmenter import AskedText, Sam3Segmenter, largest_scores
 from fsbench.networks.backbones.sam2_sam3 import (
@@ -27,7 +28,6 @@ from fsbench.networks.backbones.sam2_sam3 import (
     Sam3NetConfig,
     sine_code,
 )
-from fsbench.results.pictures.steps import Sketch, join_ways, stacked_regions
 
 Form = Literal["point", "box"]
 Suppression = Literal["program", "none"]
@@ -290,7 +290,7 @@ class SAM3Exemplars(Sam3Segmenter):
 
     def query_maps(self, episode: EpisodeBatch) -> dict[str, Tensor | Sketch]:
         """Return what is found of each way on the query, with the boxes that SAM 3 gives, and its scores; see
-        `fsbench.results.pictures.steps.HasQueryMaps`."""
+        `fsbench.core.query_maps.HasQueryMaps`."""
         height, width = episode.query_sizes[0].tolist()
         ways = self.way_outputs(episode)
         return join_ways([{} if found is None else self._maps(found, (height, width)) for found in ways])

@@ -18,11 +18,11 @@ from fsbench.core.outputs import Output
 from fsbench.core.prediction import Prediction
 from fsbench.core.segmenter import Segmenter
 from fsbench.core.shots import Way
+from fsbench.data.annotations import KnownOrNot
 from fsbench.data.batch import IMAGENET_MEAN, IMAGENET_STD, normalise
 from fsbench.networks.backbones.base import BackboneConfig
 from fsbench.networks.backbones.seggpt import Embedding, EnsembleVariant, FrozenSegGPT
 from fsbench.networks.ops.first_largest import first_largest
-from fsbench.records.run import KnownOrNot
 
 SEEN = (
     "coco", "coco_all", "pascal", "pascal10i", "pascal_all", "lvis", "paco_part", "pascal_part",

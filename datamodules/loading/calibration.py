@@ -5,10 +5,10 @@ from collections.abc import Iterator
 import numpy as np
 
 from fsbench.base.errors import DataError
-from fsbench.core.loading import LoadingConfig, load_episode
 from fsbench.data.batch import EpisodeBatch
 from fsbench.data.dataset import SegmentationIndex
 from fsbench.data.episodes.task import Task
+from fsbench.datamodules.loading.items import LoadingConfig, load_episode
 from fsbench.protocols.draws.further import redraw_copies_in
 from fsbench.protocols.draws.hsnet import draw_episode
 from fsbench.protocols.draws.pools import Pool

@@ -8,7 +8,7 @@ import torch.distributed
 from torch.utils.data import DistributedSampler, Sampler
 
 from fsbench.base.errors import SettingsError
-from fsbench.core.step_division import StepDivision
+from fsbench.datamodules.loading.step_division import StepDivision
 
 
 def ranks() -> tuple[int, int]:

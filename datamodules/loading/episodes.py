@@ -7,11 +7,11 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset, get_worker_info
 
-from fsbench.core.loading import LoadingConfig, load_episode, load_item
 from fsbench.data.batch import EpisodeBatch
 from fsbench.data.dataset import SegmentationIndex
 from fsbench.data.episodes.episode import Episode
 from fsbench.datamodules.loading.augment import Augmentation
+from fsbench.datamodules.loading.items import LoadingConfig, load_episode, load_item
 from fsbench.datamodules.loading.training import augmented_episode, base_map
 from fsbench.datamodules.loading.way_classes import WayClasses
 from fsbench.protocols.draws.draw import Draw

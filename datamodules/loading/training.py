@@ -6,12 +6,12 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from fsbench.core.loading import labelled_image
 from fsbench.data.batch import EpisodeBatch, Truth
 from fsbench.data.dataset import SegmentationIndex
 from fsbench.data.episodes.episode import Episode
 from fsbench.data.label_maps import way_labels
 from fsbench.datamodules.loading.augment import Augmentation
+from fsbench.datamodules.loading.items import labelled_image
 
 
 def augmented_episode(

@@ -7,12 +7,12 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from fsbench.core.loading import LoadingConfig, labelled_image, whole_image
 from fsbench.data.batch import EpisodeBatch
 from fsbench.data.dataset import SegmentationIndex
 from fsbench.data.transforms import RESIZES
 from fsbench.data.truth import EpisodeTruth
 from fsbench.datamodules.loading.augment import Augmentation
+from fsbench.datamodules.loading.items import LoadingConfig, labelled_image, whole_image
 
 
 class TrainingImages(Dataset[EpisodeBatch]):

@@ -116,6 +116,13 @@ def raise_all(errors: Sequence[FsbenchError]) -> None:
         raise errors[0] if len(errors) == 1 else SeveralErrors(errors)
 
 
+def check_at_least(lowest: int, settings: dict[str, int | None]) -> None:
+    """Raise SettingsError for a setting below `lowest`; None is no setting."""
+    for name, value in settings.items():
+        if value is not None and value < lowest:
+            raise SettingsError(f"{name} is {value}, expected {lowest} or more")
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return "; did you mean 'x'?" with the name of `known` that is nearest to `word`; empty where none is near.
 

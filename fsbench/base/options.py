@@ -1,17 +1,7 @@
 """The base of frozen dataclasses whose fields are options: which of them a run's identity states."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar
-
-from fsbench.base.errors import SettingsError
-
-
-def check_at_least(lowest: int, settings: Mapping[str, int | None]) -> None:
-    """Raise SettingsError for a setting below `lowest`; None is no setting."""
-    for name, value in settings.items():
-        if value is not None and value < lowest:
-            raise SettingsError(f"{name} is {value}, expected {lowest} or more")
 
 
 @dataclass(frozen=True)

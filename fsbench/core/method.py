@@ -1,34 +1,26 @@
 """The base class of every method, of segmentation and of classification.
 
-It has the steps and hooks of a plain Trainer of Lightning, too: `fit`, `validate`, `test` and `predict` log the suite's
-scores. A run of the suite keeps the truth of its evaluations from the method; a Trainer by hand gives it whole batches,
-which are parted here.
+It has the steps of a plain Trainer of Lightning, too: `fit`, `validate`, `test` and `predict` log the suite's scores,
+which its data module counts. A run of the suite keeps the truth of its evaluations from the method; a Trainer by hand
+gives it whole batches, which are parted here.
 """
 
 from collections.abc import Iterable
-from contextlib import suppress
-from dataclasses import is_dataclass, replace
+from dataclasses import is_dataclass
 from math import isqrt
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import lightning as L
 import torch
-from lightning.pytorch.utilities import rank_zero_warn
-from torch import Tensor, distributed
+from torch import Tensor
 
 from fsbench.base.errors import SettingsError
 from fsbench.base.memory import check_memory, machine_memory
-from fsbench.core.episodic_scores import EpisodicScores
 from fsbench.core.needs import Needs
 from fsbench.core.released_format import WRITTEN_BY, ReleasedFormat
 from fsbench.core.shot_ensemble import NShotStrategy
+from fsbench.data.annotations import KnownOrNot, Supervision
 from fsbench.networks.backbones.base import BackboneConfig, FrozenBackbone
-from fsbench.protocols.evaluation import Counting, evaluate_batches
-from fsbench.records.counts import official_rows, to_frame
-from fsbench.records.run import KnownOrNot, Supervision
-
-if TYPE_CHECKING:
-    from fsbench.core.datamodule import DataModule
 
 
 class AuthorsShots(NamedTuple):
@@ -107,22 +99,6 @@ class Method(L.LightningModule):
     def answer_batch(self, batch: Any) -> list[Any]:
         """Return an answer to each episode of a batch that lacks its truth and is on the method's device."""
         raise NotImplementedError
-
-    def evaluate_batch(self, test: Counting, batch: Any) -> list[Any]:
-        """Answer a batch that carries its truth and count the answers; the result of each of its episodes.
-
-        It is for use in eval mode and in `torch.inference_mode`.
-
-        Args:
-            test: a test or its protocol, by which the answers are counted.
-            batch: items of its loader, on the method's device.
-
-        Raises:
-            SettingsError, NumericsError: an answer cannot be counted.
-        """
-        results: list[Any] = []
-        evaluate_batches([batch], test, self.answer_batch, results.extend, self.registry_name)
-        return results
 
     def on_device(self, batch: Any) -> Any:
         """Return a batch on the device of the method."""
@@ -299,82 +275,25 @@ class Method(L.LightningModule):
         if backbone:
             self.backbone.replace_weights(backbone, "in the checkpoint")
 
-    # Hooks of a Trainer ---------------------------------------------------------------------------------------------
-
-    def setup(self, stage: str) -> None:
-        """Tell the data module of a Trainer by hand what the method needs, as a run of the suite has done.
-
-        Features are forgotten: they are kept by names of images, which another test may have shown otherwise.
-        """
-        data = self._data_module()
-        if data is not None and not data.counts_validation_elsewhere:
-            self.check_data(data)
-            _check_processes(data, stage, self.trainer)
-            data.needs = self.needs
-            self.backbone.cache.clear()
+    # Steps of a Trainer -----------------------------------------------------------------------------------------------
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         return self.on_device(batch)
 
-    # Validation
-
-    def on_validation_epoch_start(self) -> None:
-        data = self._data
-        if not data.counts_validation_elsewhere:
-            scores = EpisodicScores(data.validation_manifest.class_ids, data.validated.protocol.counting.void)
-            self._validation = [scores.to(self.device)]  # in a list: it is no module of the method's
-
     def validation_step(self, batch: Any, batch_idx: int) -> dict[str, list[Any]]:
-        """Answer a batch; count the answers where it carries its truth."""
+        """Answer a batch; beside the answers stand the truths, where it carries them."""
         data = self._data
         if data.counts_validation_elsewhere:
             return {"answers": self.answer_batch(batch)}
-        for result in self.evaluate_batch(data.validated, batch):
-            self._validation[0].update(result)
-        return {}
+        return self._parted(data.validated, batch)
 
-    def on_validation_epoch_end(self) -> None:
-        if not self._data.counts_validation_elsewhere:
-            self.log_scores("val", self._validation[0].compute())  # sums over all ranks first
-            _wait_for_all()
+    def test_step(self, batch: Any, batch_idx: int) -> dict[str, list[Any]]:
+        """Answer a batch; beside the answers stand the truths."""
+        return self._parted(self._data.tested, batch)
 
-    # Test
-
-    def on_test_start(self) -> None:
-        self._rows: list[dict[str, Any]] = []
-        self._prepare()
-
-    def test_step(self, batch: Any, batch_idx: int) -> None:
-        """Answer a batch and count the answers against its truth."""
-        for result in self.evaluate_batch(self._data.tested, batch):
-            self._rows += result.rows()
-
-    def on_test_epoch_end(self) -> None:
-        data, rows = self._data, self._rows
-        if distributed.is_available() and distributed.is_initialized():
-            gathered: list[Any] = [None] * distributed.get_world_size()
-            distributed.all_gather_object(gathered, rows)
-            _wait_for_all()
-            rows = [row for of_rank in gathered for row in of_rank]
-        tested, every = {row["episode"] for row in rows}, data.manifest.episodes
-        manifest = replace(data.manifest, episodes=tuple(episode for episode in every if episode.index in tested))
-        if len(manifest.episodes) < len(every):
-            rank_zero_warn(
-                f"{len(manifest.episodes)} of {len(every)} episodes were tested, as this Trainer limits its batches; "
-                "the scores are of them alone"
-            )
-        frame = official_rows(to_frame(rows, manifest))
-        scores = data.protocol.statistics(frame, data.manifest.header).scores()
-        self.log_scores("test", scores)
-
-    def on_test_end(self) -> None:
-        self._rows = []
-        self.end_test()
-
-    # Prediction
-
-    def on_predict_start(self) -> None:
-        self._prepare()
+    def _parted(self, test: Any, batch: Any) -> dict[str, list[Any]]:
+        seen, truths = test.part(batch)
+        return {"answers": self.answer_batch(seen), "truths": truths}
 
     def predict_step(self, batch: Any, batch_idx: int) -> list[dict[str, Any]]:
         """Return the answers to a batch, each with the number of its `episode`; its truth is not looked at.
@@ -387,53 +306,12 @@ class Method(L.LightningModule):
         plain = (dict(vars(answer)) if is_dataclass(answer) else {"labels": answer} for answer in answers)
         return [{"episode": number, **answer} for number, answer in zip(test.numbers(seen), plain, strict=True)]
 
-    def on_predict_end(self) -> None:
-        self.end_test()
-
-    def _prepare(self) -> None:
-        """Calibrate a method that asks for it, and make it ready for the test, as a run does."""
-        data = self._data
-        if self.needs.adaptation is not None:
-            raise SettingsError(
-                f"{self.registry_name} {self.needs.before_test}, which a Trainer by hand does not do; test it by its "
-                "name (fsbench bench), or take settings that do not"
-            )
-        if self.needs.calibration:
-            self.calibrate(episode.to(self.device) for episode in data.calibration_episodes())
-        self.begin_test(data)
-
-    def log_scores(self, stage: str, scores: dict[str, float]) -> None:
-        """Log scores that are those of all ranks, as `test/mIoU`, with the digits that the device knows."""
-        kind = torch.float32 if self.device.type == "mps" else torch.float64
-        for name, value in scores.items():
-            whole = torch.tensor(value, dtype=kind, device=self.device)
-            self.log(f"{stage}/{name}", whole, prog_bar=name == "mIoU", sync_dist=False)
-
     @property
-    def _data(self) -> "DataModule":
-        data: DataModule | None = self._data_module()
+    def _data(self) -> Any:
+        data = self._data_module()
         if data is None:
             raise SettingsError(
                 "the Trainer evaluates a method of fsbench without knowing its test; expected a data module: "
                 "trainer.test(method, datamodule=EpisodicDataModule(...))"
             )
         return data
-
-
-def _check_processes(data: "DataModule", stage: str, trainer: L.Trainer) -> None:
-    """Raise SettingsError where a process would have no episode, whose evaluation Lightning skips without a word."""
-    processes = trainer.world_size
-    validates = stage in ("fit", "validate") and data.validates and bool(trainer.limit_val_batches)
-    manifest = data.validation_manifest if validates else data.manifest if stage == "test" else None
-    if manifest is not None and len(manifest.episodes) < processes:
-        raise SettingsError(
-            f"the {'validation' if validates else 'test'} has {len(manifest.episodes)} episodes, fewer than the "
-            f"{processes} processes of this Trainer; give it devices={len(manifest.episodes)} or fewer"
-        )
-
-
-def _wait_for_all() -> None:
-    """Wait until every process has what was gathered: one that ends before closes the connections of the others."""
-    if distributed.is_available() and distributed.is_initialized():
-        with suppress(RuntimeError):  # of a process that had waited, and has ended
-            distributed.barrier()

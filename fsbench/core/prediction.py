@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d, interpolate
 
-from fsbench.records.predictions import SOFT_SIDE
-from fsbench.scores.answers import SegmentationAnswer, check_finite
+from fsbench.scores.answers import SOFT_SIDE, SegmentationAnswer, check_finite
 
 
 def array(values: Tensor) -> np.ndarray:

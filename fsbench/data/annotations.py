@@ -7,6 +7,11 @@ from typing import Literal
 SupportAnnotation = Literal["mask", "box", "point", "scribble", "instance-box", "bbox", "all_ways"]
 """What supports are labelled with in a test; the query's truth is a mask under each."""
 
+Supervision = Literal["masks", "boxes", "points", "scribbles", "image labels", "text", "class names"]
+"""What a method's training and the supports are labelled with."""
+
+KnownOrNot = Literal["yes", "no", "unknown"]
+
 
 @dataclass(frozen=True)
 class AnnotationKind:

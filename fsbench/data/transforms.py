@@ -3,7 +3,7 @@
 Their label maps follow in `fsbench.data.label_maps`, by rules of the same names.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -121,3 +121,16 @@ _IMAGE_RESIZES: dict[str, Callable[[Image.Image | np.ndarray, int], Tensor]] = {
 }
 RESIZES = {name: (image, LABEL_RESIZES[name]) for name, image in _IMAGE_RESIZES.items()}
 """`Protocol.resize`, or a method's own choice -> how images and label maps become S x S."""
+
+
+def own_pixels(size: Sequence[int], side: int, resize: str) -> Tensor | None:
+    """Return the pixels (1, S, S) bool of a method's own letterbox that an image of `size` (H, W) fills.
+
+    None for other rules: the image fills the square, or the protocol says itself what lies beside it.
+    """
+    if resize != "letterbox":
+        return None
+    rows, columns = letterbox_shape(size[0], size[1], side)
+    inside = torch.zeros(1, side, side, dtype=torch.bool)
+    inside[:, :rows, :columns] = True
+    return inside

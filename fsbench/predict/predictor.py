@@ -17,14 +17,14 @@ from fsbench.base.errors import DataError, SettingsError
 from fsbench.base.files import fingerprint, sha256_file
 from fsbench.base.terminal import print_note
 from fsbench.base.version import __version__
-from fsbench.core.evaluation import choose_device
 from fsbench.core.global_state import kept_global_state
 from fsbench.core.image_features import digest
-from fsbench.core.loading import own_pixels
 from fsbench.core.prediction import array
+from fsbench.core.query_maps import HasQueryMaps
 from fsbench.data.batch import EpisodeBatch, Hints, normalise
 from fsbench.data.image_io import read_upright
 from fsbench.data.label_maps import resize_labels
+from fsbench.data.transforms import own_pixels
 from fsbench.predict.images import LoadedImage, QueryImage, find_images, load_image, prefetch_map, read_image_file
 from fsbench.predict.presence import PresenceWorth, presence_worth
 from fsbench.predict.result import ClassPresence, Result, image_instances, palette
@@ -32,12 +32,13 @@ from fsbench.predict.supports import Support, SupportSet, read_supports, stack_s
 from fsbench.protocols.reading import load_segmentation
 from fsbench.protocols.view import input_rule
 from fsbench.results.pictures.sheet import Panel
-from fsbench.results.pictures.steps import HasQueryMaps, step_panels
+from fsbench.results.pictures.steps import step_panels
 from fsbench.runner.config.backbone_choice import AUTO
 from fsbench.runner.config.parse import ParsedRun
 from fsbench.runner.config.registry import task_of
 from fsbench.runner.config.run_config import NO_DATASET, RunConfig
 from fsbench.runner.config.stored import parse_stored
+from fsbench.runner.engine.answering import choose_device
 from fsbench.runner.engine.checkpoint import load_checkpoint
 from fsbench.scores.answers import presence_from_mask
 

@@ -172,7 +172,7 @@ class Protocol:
     def part(self, batch: Any) -> tuple[Any, list[Any]]:
         """Part a batch of the loader into what is seen of it and what its answers are counted against, one an episode.
 
-        Its items are those of `fsbench.core.loading.load_item`.
+        Its items are those of `fsbench.datamodules.loading.items.load_item`.
         """
         return self.counting.part(batch)
 

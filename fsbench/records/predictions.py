@@ -22,6 +22,7 @@ from fsbench.data.rle import decode_rle, encode_ways, rle_pixels
 from fsbench.records.record import Record
 from fsbench.records.run import Keep, KeptPredictions
 from fsbench.records.tables import PREDICTIONS, read_parquet, refusal, write_parquet
+from fsbench.scores.answers import SOFT_SIDE
 
 if TYPE_CHECKING:
     import polars as pl
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 FILE = "predictions.parquet"
 SHARED = ("episode", "slot", "decided", "score")
 """Columns that are as in the counts."""
-SOFT_SIDE = 64
 _SOFT_BYTES = SOFT_SIDE**2
 _RANGE = np.dtype("<f4")
 """Type of the least and the largest value of an attention map."""

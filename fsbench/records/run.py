@@ -16,7 +16,7 @@ from fsbench.base.errors import RecordError
 from fsbench.base.files import fingerprint, read_json, write_text
 from fsbench.base.files.validation import first_problem
 from fsbench.base.precision import CacheDtype, NetworkPrecision, Precision
-from fsbench.data.annotations import SupportAnnotation
+from fsbench.data.annotations import KnownOrNot, Supervision, SupportAnnotation
 
 DEEPEST = 50
 """Levels of dicts and lists in a run.json; those of the suite have fewer than ten."""
@@ -29,11 +29,6 @@ Origin = Literal["trained here", "the authors' checkpoint", "another run", "noth
 """Origins of a run's weights."""
 LAST = "last"
 """Stands for the score by which a checkpoint was chosen, where a training kept its last one."""
-
-Supervision = Literal["masks", "boxes", "points", "scribbles", "image labels", "text", "class names"]
-"""What a method's training and the supports are labelled with."""
-
-KnownOrNot = Literal["yes", "no", "unknown"]
 
 Keep = Literal["none", "masks", "soft"]
 """How much of its predictions a run keeps: nothing, masks, or beside them the soft masks and attention maps that the

@@ -12,12 +12,12 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from fsbench.base.errors import SettingsError, known_names
-from fsbench.core.loading import LoadingConfig
 from fsbench.data.batch import EpisodeBatch
 from fsbench.data.batch import normalise as normalise_by_imagenet
 from fsbench.data.episodes.task import Task, takes_task
 from fsbench.datamodules.loading.augment import SCALE_FACTORS, named_augmentation
 from fsbench.datamodules.loading.episodes import TrainingEpisodes
+from fsbench.datamodules.loading.items import LoadingConfig
 from fsbench.protocols.reading import load_segmentation
 from fsbench.runner.config.datasets import open_dataset
 from fsbench.runner.config.registry import check_known, task_of

@@ -21,6 +21,9 @@ from fsbench.scores.regions import slot_regions
 SCORE_ROUNDING = 1e-3
 """Rounding by which a presence score may lie outside of [0, 1], such as a mean of probabilities in low precision."""
 
+SOFT_SIDE = 64
+"""Side of the soft masks and attention maps that are kept of an answer."""
+
 
 def count(prediction: np.ndarray, truth: np.ndarray, ways: int) -> np.ndarray:
     """Count the pixels of one episode: (ways + 1, 6) int64 in the order of `COUNTS`.

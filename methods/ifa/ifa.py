@@ -19,6 +19,7 @@ from fsbench.base.errors import SettingsError
 from fsbench.core.adaptation import Adaptation
 from fsbench.core.needs import Needs
 from fsbench.core.outputs import Target
+from fsbench.core.query_changes import QueryChanges
 from fsbench.core.segmenter import Segmenter
 from fsbench.data.batch import EpisodeBatch, normalise
 from fsbench.methods.ifa.matching import (
@@ -358,6 +359,7 @@ class IFA(Segmenter):
         """
         with torch.inference_mode(False), torch.enable_grad():
             network, steps = deepcopy(self.network), self.adaptation.epochs
+            changes = QueryChanges(self.adaptation.flip, self.adaptation.shuffle)
             images, masks = (torch.stack(part) for part in zip(*shots, strict=True))
             support, optimisation = normalise(images), self._adapting(network, steps)
             optimizer, schedule = optimisation["optimizer"], optimisation["lr_scheduler"]["scheduler"]
@@ -365,7 +367,7 @@ class IFA(Segmenter):
                 rng = random.Random(repr((self.adaptation.seed, self.context.episode, step)))
                 shot = rng.randrange(len(shots))
                 image = _in_8_bits(images[shot, 0]).permute(1, 2, 0).cpu().numpy()
-                changed, mask = self.adaptation.changes(image, masks[shot, 0].byte().cpu().numpy(), rng)
+                changed, mask = changes(image, masks[shot, 0].byte().cpu().numpy(), rng)
                 query = normalise(torch.from_numpy(changed).permute(2, 0, 1).contiguous()).to(support)
                 query_mask = torch.from_numpy(mask).to(support.device) == 1
                 optimizer.zero_grad()

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 from fsbench.base.errors import CheckpointError, SettingsError
 from fsbench.base.files import sha256_file
 from fsbench.core.released_format import TRAINED_ON
+from fsbench.data.annotations import KnownOrNot
 from fsbench.methods.modules.pspnet import WIDTH, Features, Kind, PSPNet
 from fsbench.methods.modules.pspnet_weights import from_imagenet, to_hmnet_names
 from fsbench.networks.backbones.base import BackboneConfig, FrozenBackbone
@@ -110,7 +110,7 @@ class FrozenPSPNet(DilatedLayers):
         weight, bias = (self.state[f"base_learner.2.{name}"].to(f4) for name in ("weight", "bias"))
         return F.conv2d(F.dropout2d(F.relu(f4), 0.1, training), weight, bias)
 
-    def saw_classes_of(self, dataset: str) -> Literal["yes", "no", "unknown"]:
+    def saw_classes_of(self, dataset: str) -> KnownOrNot:
         """Return "no" for random weights, and for ours of this data set: where their fold had classes of the test, they
         are refused before a run. Other files do not tell which classes they saw.
         """

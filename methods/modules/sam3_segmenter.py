@@ -13,10 +13,10 @@ from fsbench.core.needs import Needs
 from fsbench.core.prediction import Instances, Prediction
 from fsbench.core.segmenter import Segmenter
 from fsbench.core.shots import Way
+from fsbench.data.annotations import KnownOrNot, Supervision
 from fsbench.data.batch import EpisodeBatch, Hint, Hints
 from fsbench.data.connected import Box, largest_part_box
 from fsbench.networks.backbones.sam2_sam3 import FrozenSam3, Sam3NetConfig
-from fsbench.records.run import KnownOrNot, Supervision
 
 AskedText = Literal["none", "class"]
 VISUAL = "visual"

@@ -17,6 +17,7 @@ from fsbench.base.errors import CheckpointError, NumericsError, SettingsError
 from fsbench.core.needs import Needs
 from fsbench.core.outputs import Target
 from fsbench.core.segmenter import Segmenter
+from fsbench.data.annotations import KnownOrNot, Supervision
 from fsbench.data.batch import EpisodeBatch
 from fsbench.data.support_annotation import AnnotationStreams
 from fsbench.methods.sansa.adapters import AdapterFile, Adapters, adapter_shapes
@@ -26,7 +27,6 @@ from fsbench.methods.sansa.pseudo_video import Frame, Prompt, prompted_frame, ta
 from fsbench.networks.backbones.base import BackboneConfig
 from fsbench.networks.backbones.hub_networks import transformers_attention
 from fsbench.networks.backbones.sam2_sam3 import STAGES, EncodedFrames, FrozenSam2, finish_encoding, set_memory_dropout
-from fsbench.records.run import KnownOrNot, Supervision
 
 Training = Literal["strict", "generalist"]
 ALPHA = 0.25
@@ -265,7 +265,7 @@ class SANSA(Segmenter):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def query_maps(self, episode: EpisodeBatch) -> dict[str, Tensor]:
-        """Return prompts, memory and attention to it, see `fsbench.results.pictures.steps.HasQueryMaps`."""
+        """Return prompts, memory and attention to it, see `fsbench.core.query_maps.HasQueryMaps`."""
         maps: dict[str, Tensor] = {}
         query, supports = self.ask(episode)
         ways = [self.join(of_way) for of_way in supports]

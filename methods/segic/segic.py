@@ -18,14 +18,14 @@ from fsbench.base.errors import SettingsError
 from fsbench.core.method import AuthorsShots
 from fsbench.core.needs import Needs
 from fsbench.core.outputs import Output, Target
+from fsbench.core.query_maps import Sketch
 from fsbench.core.segmenter import Segmenter
+from fsbench.data.annotations import KnownOrNot, Supervision
 from fsbench.data.batch import EpisodeBatch, Hint
 from fsbench.methods.segic.correspondence import SmallObjects, best_points, prototypes, similarity
 from fsbench.methods.segic.head import HEADS, SegICFile, SegICHead, at_original, at_square
 from fsbench.methods.segic.training import Side, both_directions, draw_turns, episode_points, step_losses
 from fsbench.networks.backbones.text import ViTAndText, ViTAndTextConfig
-from fsbench.records.run import KnownOrNot, Supervision
-from fsbench.results.pictures.steps import Sketch
 
 Training = Literal["authors", "episodes"]
 Peak = Literal["square", "image"]
@@ -259,7 +259,7 @@ class SegIC(Segmenter):
         return [optimizer], [torch.optim.lr_scheduler.MultiStepLR(optimizer, [self.decay_epoch], 0.1)]
 
     def query_maps(self, episode: EpisodeBatch) -> dict[str, Tensor | Sketch]:
-        """Return each way's similarity with its peak, see `fsbench.results.pictures.steps.HasQueryMaps`."""
+        """Return each way's similarity with its peak, see `fsbench.core.query_maps.HasQueryMaps`."""
         maps: dict[str, Tensor | Sketch] = {}
         query, supports = self.ask(episode)
         ways = [self.similarity(query, self.join(of_way)) for of_way in supports]

@@ -17,9 +17,11 @@ from fsbench.base.errors import SettingsError, known_names
 from fsbench.core.method import AuthorsShots, Method
 from fsbench.core.needs import Needs
 from fsbench.core.outputs import Output, Target
+from fsbench.core.query_maps import join_ways
 from fsbench.core.released_format import ReleasedFormat
 from fsbench.core.segmenter import Segmenter
 from fsbench.core.shots import Shot, Way
+from fsbench.data.annotations import Supervision
 from fsbench.data.batch import EpisodeBatch
 from fsbench.data.support_annotation import Annotation, AnnotationStreams, draw_annotation
 from fsbench.methods.modules.frozen_pspnet import DilatedLayers, PSPNetSpec
@@ -33,8 +35,6 @@ from fsbench.networks.backbones.base import BackboneConfig
 from fsbench.networks.backbones.sam import BesideSam, BesideSamConfig
 from fsbench.networks.backbones.timm_networks import PYRAMIDS
 from fsbench.networks.weights.table import weight_files
-from fsbench.records.run import Supervision
-from fsbench.results.pictures.steps import join_ways
 
 FIRST_DILATIONS = (1, 2)
 """Dilations of the first blocks of layers 3 and 4 of the ResNets, where PFENet's followers have 2 and 4 (§4)."""
@@ -288,7 +288,7 @@ class VRPSAM(StageSegmenter):
         return cosine_adamw(self.head.parameters(), *self.rates, steps)
 
     def query_maps(self, episode: EpisodeBatch) -> dict[str, Tensor]:
-        """Return the steps of the prediction over the query, see `fsbench.results.pictures.steps.HasQueryMaps`."""
+        """Return the steps of the prediction over the query, see `fsbench.core.query_maps.HasQueryMaps`."""
         with torch.no_grad():
             query, supports = self.ask(episode)
             images = episode.images[episode.support[0, :, 0]]

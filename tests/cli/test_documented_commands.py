@@ -19,7 +19,7 @@ import pytest
 from fsbench import methods
 from fsbench.base.paths import CONFIGS, REPOSITORY
 from fsbench.cli import main as cli
-from fsbench.core.step_division import StepDivision
+from fsbench.datamodules.loading.step_division import StepDivision
 from fsbench.runner.config import registry as catalogue
 from fsbench.runner.config.merge import setting
 from fsbench.runner.config.parse import ParsedRun

@@ -13,7 +13,6 @@ from torchvision.transforms.functional import pil_to_tensor
 
 import fsbench
 from fsbench.base.errors import DataError, SettingsError, user_message
-from fsbench.core.loading import LoadingConfig, load_episode
 from fsbench.data import decoding
 from fsbench.data.batch import normalise
 from fsbench.data.dataset import VOID
@@ -24,6 +23,7 @@ from fsbench.data.transforms import resize_image
 from fsbench.datamodules.datasets.folder import Folder
 from fsbench.datamodules.loading import distributed as shares_module
 from fsbench.datamodules.loading.distributed import ContiguousDistributedSampler
+from fsbench.datamodules.loading.items import LoadingConfig, load_episode
 from fsbench.protocols.draws.vrp import training_steps
 from fsbench.protocols.test import Test
 from fsbench.protocols.view import View

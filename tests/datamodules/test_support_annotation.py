@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from fsbench.base.errors import SettingsError
-from fsbench.core.loading import LoadingConfig, load_episode
 from fsbench.core.needs import Needs
 from fsbench.data.support_annotation import AnnotationStreams, discs, draw_annotation, draw_label
 from fsbench.data.transforms import RESIZES
 from fsbench.datamodules.datasets.coco import Coco
 from fsbench.datamodules.datasets.folder import Folder
+from fsbench.datamodules.loading.items import LoadingConfig, load_episode
 from fsbench.protocols.view import View
 from fsbench.runner.engine.experiment import Experiment
 from tests.data_modules import episodic

@@ -17,10 +17,10 @@ from fsbench.datamodules.datasets.folder import Folder
 from fsbench.protocols.draws.classes import classification_episodes
 from fsbench.protocols.reading import load_protocol
 from fsbench.records.counts import to_frame
-from fsbench.records.predictions import SOFT_SIDE, encode, write_predictions
+from fsbench.records.predictions import encode, write_predictions
 from fsbench.records.record import Record
 from fsbench.records.run import Keep
-from fsbench.scores.answers import SegmentationResult, count
+from fsbench.scores.answers import SOFT_SIDE, SegmentationResult, count
 from fsbench.scores.classification import ClassificationResult
 from fsbench.scores.regions import slot_regions
 from tests.fsbench.runs import some_run, written

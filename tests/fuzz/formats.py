@@ -49,10 +49,11 @@ from fsbench.protocols.kit.reader import check_answers
 from fsbench.protocols.reading import load_protocol, read_protocol
 from fsbench.records.checked_jsonl import checked_line
 from fsbench.records.journal import Journal
-from fsbench.records.predictions import SOFT_SIDE, read_predictions, write_predictions
+from fsbench.records.predictions import read_predictions, write_predictions
 from fsbench.records.record import Record
 from fsbench.records.tables import count_schema, read_parquet
 from fsbench.runner.grid.spec import read_grid
+from fsbench.scores.answers import SOFT_SIDE
 from tests.datamodules.datasets import test_object_annotations as annotations
 from tests.footers import flagged
 from tests.fsbench.runs import HEADER, some_header, some_run

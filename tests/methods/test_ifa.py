@@ -12,6 +12,7 @@ from torch import Tensor
 
 from fsbench.base.errors import SettingsError
 from fsbench.core.adaptation import Adaptation
+from fsbench.core.query_changes import QueryChanges
 from fsbench.data.batch import collate, normalise
 from fsbench.methods.ifa import IFA
 from fsbench.methods.ifa.network import LearnedResNet, released_name
@@ -101,11 +102,12 @@ def test_adaptation_to_an_episode_is_a_plain_loop_and_leaves_the_method_as_it_wa
     optimizer = torch.optim.SGD(parameters, 1e-2, momentum=0.9, weight_decay=5e-4)
     images = torch.stack([given.pixels(row) for row in given.support[0, 0].tolist()])[:, None]
     masks = given.support_masks[0, 0][:, None]
+    changes = QueryChanges(STRICT.flip, STRICT.shuffle)
     for step in range(2):
         rng = random.Random(repr((0, int(given.episodes[0]), step)))
         shot = rng.randrange(2)
         shown = given.images[given.support[0, 0, shot]].permute(1, 2, 0).numpy()
-        image, mask = STRICT.changes(shown, masks[shot, 0].numpy().astype(np.uint8), rng)
+        image, mask = changes(shown, masks[shot, 0].numpy().astype(np.uint8), rng)
         query = normalise(torch.from_numpy(image).permute(2, 0, 1).contiguous())
         optimizer.zero_grad()
         truth = torch.from_numpy(mask)[None] == 1

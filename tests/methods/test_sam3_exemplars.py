@@ -10,12 +10,12 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from fsbench.base.errors import CheckpointError, SettingsError
-from fsbench.core.data_options import EpisodicTest, Loading
 from fsbench.core.prediction import Prediction
 from fsbench.data.batch import EpisodeBatch
 from fsbench.data.connected import largest_part_box
 from fsbench.datamodules.datasets.folder import Folder
 from fsbench.datamodules.episodic import EpisodicDataModule
+from fsbench.datamodules.options import EpisodicTest, Loading
 from fsbench.methods.sam3_exemplars import (
     SAM3Exemplars,
     instance_masks,

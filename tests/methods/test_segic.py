@@ -7,10 +7,10 @@ import torch
 from safetensors.torch import save_file
 
 from fsbench.base.errors import CheckpointError, SettingsError
-from fsbench.core.loading import own_pixels
 from fsbench.core.outputs import Context
 from fsbench.core.prediction import Prediction
 from fsbench.data.batch import EpisodeBatch, Hints, collate
+from fsbench.data.transforms import own_pixels
 from fsbench.methods.segic import SegIC
 from fsbench.methods.segic.correspondence import best_points, prototypes, similarity
 from fsbench.methods.segic.head import at_original, at_square

@@ -19,12 +19,13 @@ from benchmarks.speed.cases.methods import built_method, method_settings
 from benchmarks.speed.harness import Case, sample_folder
 from benchmarks.speed.official_fold import OfficialFold
 from fsbench.base.tensor_cache import FeatureCache
-from fsbench.core.loading import LoadingConfig, load_episode
 from fsbench.core.segmenter import Segmenter
 from fsbench.data.batch import EpisodeBatch
 from fsbench.data.episodes.episode import Episode
 from fsbench.data.episodes.evaluation_order import evaluation_order, next_uses
+from fsbench.datamodules.loading.items import LoadingConfig, load_episode
 from fsbench.protocols.reading import load_segmentation
+from fsbench.runner.engine.answering import evaluate_batch
 from fsbench.scores.answers import SegmentationResult
 
 T = TypeVar("T")
@@ -99,7 +100,7 @@ class Evaluation:
     @torch.inference_mode()
     def evaluate(self, batch: EpisodeBatch) -> SegmentationResult:
         """Evaluate one episode."""
-        result: SegmentationResult = self.method.evaluate_batch(self.protocol, batch.to(self.method.device))[0]
+        result: SegmentationResult = evaluate_batch(self.method, self.protocol, batch.to(self.method.device))[0]
         return result
 
     def authors(self, turn: int) -> None:

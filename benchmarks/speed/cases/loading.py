@@ -18,13 +18,13 @@ from torch.utils.data import default_collate
 from torchvision import transforms
 
 from benchmarks.speed.harness import Case, sample_folder
-from fsbench.core.data_options import EpisodicTest
-from fsbench.core.loading import LoadingConfig, load_episode
 from fsbench.data.batch import IMAGENET_MEAN, IMAGENET_STD, EpisodeBatch, collate
 from fsbench.data.episodes.episode import Episode
 from fsbench.data.episodes.evaluation_order import evaluation_order
 from fsbench.datamodules.datasets.pascal import Pascal
 from fsbench.datamodules.episodic import EpisodicDataModule
+from fsbench.datamodules.loading.items import LoadingConfig, load_episode
+from fsbench.datamodules.options import EpisodicTest
 from fsbench.protocols.draws.hsnet import draw_episode
 from fsbench.protocols.view import View
 

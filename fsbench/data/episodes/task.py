@@ -10,8 +10,8 @@ from dataclasses import Field, dataclass, field, fields
 from inspect import Parameter, signature
 from typing import Any, ClassVar, Literal, TypeVar, get_type_hints
 
-from fsbench.base.errors import SettingsError, known_names
-from fsbench.base.options import Options, check_at_least
+from fsbench.base.errors import SettingsError, check_at_least, known_names
+from fsbench.base.options import Options
 
 Classes = Literal["novel", "base", "held_out", "all"]
 """Classes that episodes are about: "novel" are those of the fold, "base" the other ones, "held_out" those that the data

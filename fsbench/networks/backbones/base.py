@@ -5,7 +5,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,7 @@ from fsbench.base.files import sha256_file
 from fsbench.base.plugins import GROUPS, plug_in_part
 from fsbench.base.precision import CacheDtype, NetworkPrecision
 from fsbench.base.tensor_cache import FeatureCache
+from fsbench.data.annotations import KnownOrNot
 from fsbench.data.file_digests import file_state
 from fsbench.networks.backbones.passes import Passes
 from fsbench.networks.weights.files import check_keys, describe_weights, fit_unwrapped, read_weights, state_digest
@@ -146,7 +147,7 @@ class FrozenBackbone:
         """Pixels of a side of the square that a token, or a position of a map, stands for; 16 unless it is known."""
         return 16
 
-    def saw_classes_of(self, dataset: str) -> Literal["yes", "no", "unknown"]:
+    def saw_classes_of(self, dataset: str) -> KnownOrNot:
         """Return whether the network was trained with labels of the test's classes of the data set of this name.
 
         Published weights of other tasks count as "no", as in the field's tables.

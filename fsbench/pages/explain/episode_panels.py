@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from fsbench.core.query_maps import HasQueryMaps
 from fsbench.data.batch import EpisodeBatch
 from fsbench.pages.explain.capabilities import HasSupportAttention
 from fsbench.results.pictures.captions import MANY, iou_caption
@@ -18,7 +19,7 @@ from fsbench.results.pictures.episodes import (
 )
 from fsbench.results.pictures.masks import SCALE, heat_map, paint_errors, paint_slots
 from fsbench.results.pictures.sheet import KeyEntry, Panel, error_key
-from fsbench.results.pictures.steps import STEP_KEYS, HasQueryMaps, explain_captions, step_panels
+from fsbench.results.pictures.steps import STEP_KEYS, explain_captions, step_panels
 
 ERRORS = "IoU of each way (–: nothing to find, nothing drawn), over the errors on the gray image:"
 KEYS = {

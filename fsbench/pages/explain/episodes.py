@@ -18,6 +18,7 @@ from fsbench.records.record import Record
 from fsbench.results.pictures.contact_sheet import choose
 from fsbench.results.pictures.episodes import batch_query_image, batch_support_images
 from fsbench.results.pictures.sheet import Panel, write_sheet
+from fsbench.runner.engine.answering import evaluate_batch
 from fsbench.runner.engine.experiment import Experiment
 from fsbench.runner.engine.restore import check_counts, reopen_at
 from fsbench.scores.confusion import way_ious
@@ -158,7 +159,7 @@ def _predict(
     experiment: Experiment, record: Record, episode: EpisodeBatch, void: str, pixel: tuple[float, float] | None
 ) -> tuple[EpisodePrediction, str]:
     """Predict an episode again; the note says where its counts are not the record's."""
-    (result,) = experiment.method.evaluate_batch(experiment.data.protocol, episode)
+    (result,) = evaluate_batch(experiment.method, experiment.data.protocol, episode)
     note = ""
     try:
         check_counts(record, [result])

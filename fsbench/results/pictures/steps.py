@@ -1,80 +1,47 @@
-"""The steps of a method's prediction over the query: maps, and sketches of points, boxes, a graph and regions."""
+"""Drawings of the steps of a method's prediction over the query, see `fsbench.core.query_maps`."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
+from collections.abc import Iterable, Mapping
 
 import cv2
 import numpy as np
 
+from fsbench.core.query_maps import HasQueryMaps, Sketch
+from fsbench.data.batch import EpisodeBatch
 from fsbench.results.pictures.masks import SCALE, gray, heat_map, line_width, paint_slots
 from fsbench.results.pictures.palette import DARK_LINE, LIGHT_TEXT, Color
 from fsbench.results.pictures.regions import COLORS, paint_regions
 from fsbench.results.pictures.sheet import KeyEntry, Panel
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from fsbench.data.batch import EpisodeBatch
-
-Step = TypeVar("Step")
 EDGES = 100
 """Edges that are drawn at most, the shortest: more of them hide the image."""
 OFF_OBJECT: Color = (60, 120, 255)
 """Points and boxes that say where the object is not."""
 
 
-@dataclass(frozen=True)
-class Sketch:
-    """Points, boxes, a graph and regions over the query, each as far as a method has it.
+def draw_sketch(sketch: Sketch, image: np.ndarray) -> np.ndarray:
+    """Return an image (H, W, 3) uint8, in gray, with a sketch over it."""
+    drawn = gray(image) if sketch.values is None else heat_map(sketch.values, image)
+    if sketch.regions is not None:
+        slots = np.where(sketch.regions > 0, (sketch.regions - 1) % len(COLORS) + 1, 0)
+        drawn = paint_slots(drawn, slots, COLORS, 0.5)
+    drawn, width = np.ascontiguousarray(drawn), line_width(image.shape)
+    places = [_pixel(point, image) for point in sketch.points]
+    for start, end in sketch.edges[:EDGES].tolist():
+        cv2.arrowedLine(drawn, places[start], places[end], LIGHT_TEXT, max(1, width // 2), cv2.LINE_AA, tipLength=0.1)
+    for box, group in zip(sketch.boxes, _groups(sketch.box_groups, len(sketch.boxes)), strict=True):
+        corners = _pixel(box[:2], image), _pixel(box[2:], image)
+        for thickness, color in ((3 * width, DARK_LINE), (width, group_color(group))):
+            cv2.rectangle(drawn, *corners, color, thickness)
+    for place, group in zip(places, _groups(sketch.groups, len(places)), strict=True):
+        for radius, color in ((3 * width, DARK_LINE), (2 * width, group_color(group))):
+            cv2.circle(drawn, place, radius, color, -1, cv2.LINE_AA)
+    return drawn
 
-    Places are shares of the image's width and height, x before y; groups are counted from 1 and have a color each, 0
-    is what lies off the object.
 
-    Attributes:
-        points: (n, 2) float.
-        groups: (n,) int, those of the points; all in the first one if empty.
-        edges: (e, 2) int, numbers of points, each an arrow from the first to the second.
-        boxes: (m, 4) float, x0, y0, x1, y1.
-        box_groups: (m,) int; all in the first one if empty.
-        regions: (h, w) int, the group of each pixel, 0 none; None without.
-        values: (h, w) float below all else, drawn from least to most; None without.
-    """
-
-    points: np.ndarray = field(default_factory=lambda: np.zeros((0, 2)))
-    groups: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
-    edges: np.ndarray = field(default_factory=lambda: np.zeros((0, 2), np.int64))
-    boxes: np.ndarray = field(default_factory=lambda: np.zeros((0, 4)))
-    box_groups: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
-    regions: np.ndarray | None = None
-    values: np.ndarray | None = None
-
-    def draw(self, image: np.ndarray) -> np.ndarray:
-        """Return an image (H, W, 3) uint8, in gray, with the sketch over it."""
-        drawn = gray(image) if self.values is None else heat_map(self.values, image)
-        if self.regions is not None:
-            slots = np.where(self.regions > 0, (self.regions - 1) % len(COLORS) + 1, 0)
-            drawn = paint_slots(drawn, slots, COLORS, 0.5)
-        drawn, width = np.ascontiguousarray(drawn), line_width(image.shape)
-        places = [self._pixel(point, image) for point in self.points]
-        for start, end in self.edges[:EDGES].tolist():
-            cv2.arrowedLine(
-                drawn, places[start], places[end], LIGHT_TEXT, max(1, width // 2), cv2.LINE_AA, tipLength=0.1
-            )
-        for box, group in zip(self.boxes, _groups(self.box_groups, len(self.boxes)), strict=True):
-            corners = self._pixel(box[:2], image), self._pixel(box[2:], image)
-            for thickness, color in ((3 * width, DARK_LINE), (width, group_color(group))):
-                cv2.rectangle(drawn, *corners, color, thickness)
-        for place, group in zip(places, _groups(self.groups, len(places)), strict=True):
-            for radius, color in ((3 * width, DARK_LINE), (2 * width, group_color(group))):
-                cv2.circle(drawn, place, radius, color, -1, cv2.LINE_AA)
-        return drawn
-
-    @staticmethod
-    def _pixel(place: np.ndarray, image: np.ndarray) -> tuple[int, int]:
-        height, width = image.shape[:2]
-        x, y = (np.clip(place, 0, 1) * (width - 1, height - 1)).round().astype(int).tolist()
-        return x, y
+def _pixel(place: np.ndarray, image: np.ndarray) -> tuple[int, int]:
+    height, width = image.shape[:2]
+    x, y = (np.clip(place, 0, 1) * (width - 1, height - 1)).round().astype(int).tolist()
+    return x, y
 
 
 def _groups(given: np.ndarray, count: int) -> list[int]:
@@ -87,15 +54,6 @@ def group_color(group: int) -> Color:
         return OFF_OBJECT
     red, green, blue = COLORS[(group - 1) % len(COLORS)].tolist()
     return red, green, blue
-
-
-def stacked_regions(masks: np.ndarray, groups: np.ndarray) -> np.ndarray:
-    """Return the regions (H, W) of masks (n, H, W) bool in groups (n,), larger masks below; masks of 0 are left out."""
-    regions = np.zeros(masks.shape[1:], np.int64)
-    for k in np.argsort(-masks.sum((1, 2)), kind="stable"):
-        if groups[k] > 0:
-            regions[masks[k]] = groups[k]
-    return regions
 
 
 STEP_KEYS = {
@@ -134,32 +92,7 @@ def explain_captions(panels: Iterable[Panel], keys: Mapping[str, str] = STEP_KEY
     return [words for part, words in keys.items() if part in names]
 
 
-def join_ways(ways: Sequence[Mapping[str, Step]]) -> dict[str, Step]:
-    """Join the steps of ways one after the other; where there are several, a step's name ends with its way's number.
-
-    >>> join_ways([{"points": 3}]), join_ways([{"points": 3}, {"points": 5}])
-    ({'points': 3}, {'points 1': 3, 'points 2': 5})
-    """
-    return {
-        f"{name} {way}" if len(ways) > 1 else name: step
-        for way, steps in enumerate(ways, 1)
-        for name, step in steps.items()
-    }
-
-
-@runtime_checkable
-class HasQueryMaps(Protocol):
-    """A method whose prediction is made of maps over the query's patches, or of what a sketch shows."""
-
-    def query_maps(self, episode: "EpisodeBatch") -> "Mapping[str, Tensor | Sketch]":
-        """Return maps (h, w) or sketches of an episode by name, in the order of the steps, of all ways.
-
-        Numbers with a fraction are drawn from least to most, int64 as regions of a color each, bool as a mask; a
-        picture (h, w, 3) uint8, such as what the network is shown, as it is.
-        """
-
-
-def step_panels(method: HasQueryMaps, episode: "EpisodeBatch", query: np.ndarray, colors: np.ndarray) -> list[Panel]:
+def step_panels(method: HasQueryMaps, episode: EpisodeBatch, query: np.ndarray, colors: np.ndarray) -> list[Panel]:
     """Draw the steps of a method's prediction of an episode.
 
     Args:
@@ -171,7 +104,7 @@ def step_panels(method: HasQueryMaps, episode: "EpisodeBatch", query: np.ndarray
     panels = []
     for name, step in method.query_maps(episode).items():
         if isinstance(step, Sketch):
-            drawn = step.draw(query)
+            drawn = draw_sketch(step, query)
         else:
             numbers = step.cpu().numpy()
             if numbers.dtype == np.uint8:
@@ -182,12 +115,3 @@ def step_panels(method: HasQueryMaps, episode: "EpisodeBatch", query: np.ndarray
                 drawn = heat_map(numbers, query) if step.is_floating_point() else paint_regions(query, numbers)
         panels.append((name, drawn))
     return panels
-
-
-def share_box(mask: np.ndarray) -> np.ndarray:
-    """Return the box (4,) of a mask (h, w) in shares of width and height; zeros for an empty one."""
-    rows, columns = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
-    if not len(rows):
-        return np.zeros(4)
-    height, width = mask.shape
-    return np.array([columns[0] / width, rows[0] / height, (columns[-1] + 1) / width, (rows[-1] + 1) / height])

@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from fsbench.base.errors import SettingsError, did_you_mean
-from fsbench.core.data_options import EpisodicTest, Loading, Training
+from fsbench.datamodules.options import EpisodicTest, Loading, Training
 from fsbench.runner.config.registry import config_files, read_settings, shipped_file
 
 GROUPS = ("seed_everything", "task", "trainer", "model", "data", "run", "optimizer", "lr_scheduler")
@@ -141,7 +141,7 @@ def parted_arguments(arguments: Sequence[str], options: Iterable[str] = ()) -> t
 
 OFTEN = (
     "trainer.max_epochs", "trainer.accelerator", "trainer.precision", "model.learning_rate",
-    *(f"data.test.{one.name}" for one in fields(EpisodicTest)),
+    *(f"data.test.{one.name}" for one in EpisodicTest.arguments()),
     *(f"data.training.{one.name}" for one in fields(Training)),
     *(f"data.loading.{one.name}" for one in fields(Loading)),
 )  # fmt: skip

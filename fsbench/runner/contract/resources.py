@@ -19,6 +19,7 @@ from fsbench.runner.contract.subject import (
     copied,
     join,
 )
+from fsbench.runner.engine.answering import evaluate_batch
 from fsbench.runner.engine.machine.meter import release_memory, resident_mib
 
 NEAR = 0.1
@@ -125,7 +126,7 @@ def check_memory(subject: Subject) -> str:
 def _answer(method: Method, episode: Episode) -> None:
     """Answer an episode by the test step alone, as no trainer is to hold memory."""
     with torch.inference_mode():
-        method.evaluate_batch(load_protocol(PROTOCOLS[method.task]), join(method, [episode]))
+        evaluate_batch(method, load_protocol(PROTOCOLS[method.task]), join(method, [episode]))
 
 
 def _in_use() -> tuple[float, float]:

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from fsbench.base.errors import SettingsError, describe
 from fsbench.core.classifier import FeatureClassifier
-from fsbench.core.evaluation import answering
 from fsbench.core.method import Method
 from fsbench.core.seeded_block import seed_torch
 from fsbench.data.batch import EpisodeBatch, ImageEpisode, collate
@@ -20,6 +19,7 @@ from fsbench.protocols.evaluation import evaluate_batches
 from fsbench.protocols.reading import load_protocol
 from fsbench.runner.config.parse import quiet
 from fsbench.runner.contract.episodes import SyntheticImages, SyntheticIndex, image_episode, segmentation_episode
+from fsbench.runner.engine.answering import answering
 
 SHOTS = (1, 5, 2, 3, 4)
 """Numbers of shots, the first of which that the method takes is that of most episodes."""

@@ -20,11 +20,11 @@ from fsbench.base.errors import NumericsError, RunError
 from fsbench.base.files import make_folder, sha256_file
 from fsbench.core.adaptation import Adaptation
 from fsbench.core.episodic_scores import EpisodicScores
-from fsbench.core.evaluation import answering
 from fsbench.core.released_format import WRITTEN_BY
 from fsbench.networks.weights.files import read_checkpoint
 from fsbench.protocols.evaluation import evaluate_batches
 from fsbench.records.run_directory import RunDirectory
+from fsbench.runner.engine.answering import answering
 from fsbench.runner.engine.callbacks import THREADS
 from fsbench.runner.engine.checkpoint import ADAPTED, ADAPTED_TO, load_checkpoint, read_outcome, save_checkpoint
 from fsbench.runner.engine.experiment import Experiment

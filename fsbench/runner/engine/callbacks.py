@@ -13,8 +13,8 @@ from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from fsbench.base.errors import NumericsError
 from fsbench.base.progress import ProgressLines, duration
 from fsbench.base.terminal import print_progress
-from fsbench.core.datamodule import DataModule
 from fsbench.core.episodic_scores import EpisodicScores
+from fsbench.datamodules.datamodule import DataModule
 from fsbench.runner.engine.checkpoint import TRAINING
 from fsbench.runner.engine.experiment import Experiment
 from fsbench.runner.engine.origins import training_facts

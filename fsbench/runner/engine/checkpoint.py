@@ -21,11 +21,11 @@ from fsbench.base.errors import CheckpointError, RecordError
 from fsbench.base.files import read_json, replacing, sha256_file
 from fsbench.core.method import Method
 from fsbench.core.released_format import TRAINED_ON, WRITTEN_BY, ReleasedFormat
-from fsbench.core.stated_variant import STATED, VARIANT, check_stated, describe_stated
 from fsbench.networks.backbones.timm_networks import to_timm_names
 from fsbench.networks.weights.files import check_keys, fit_unwrapped, read_checkpoint, read_weights, state_digest
 from fsbench.networks.weights.plain import plain_checkpoint
 from fsbench.records.run import AUTHORS, OTHER_RUN
+from fsbench.runner.engine.stated_variant import STATED, VARIANT, check_stated, describe_stated
 
 TRAINING = "fsbench_training"
 """Key under which our checkpoints hold the facts of their training, see `fsbench.runner.engine.origins`."""

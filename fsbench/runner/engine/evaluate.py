@@ -14,7 +14,6 @@ import torch
 from fsbench.base.errors import ContractError
 from fsbench.base.files import fingerprint
 from fsbench.base.progress import track
-from fsbench.core.evaluation import answering, fresh_copy
 from fsbench.core.method import Method
 from fsbench.data.batch import EpisodeBatch
 from fsbench.data.episodes.evaluation_order import evaluation_order
@@ -30,6 +29,7 @@ from fsbench.records.record import Record
 from fsbench.records.run import Cost, Keep, Provenance, RunFacts, Told, TrainingOutcome, Weights
 from fsbench.records.run_directory import RunDirectory
 from fsbench.records.writing import write_record
+from fsbench.runner.engine.answering import answering, fresh_copy
 from fsbench.runner.engine.callbacks import THREADS
 from fsbench.runner.engine.experiment import Experiment
 from fsbench.runner.engine.identity import feature_rounding

@@ -4,17 +4,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from fsbench.base.errors import SettingsError
-from fsbench.core.data_options import check_at_least
-from fsbench.core.datamodule import DataModule
+from fsbench.base.errors import SettingsError, check_at_least
 from fsbench.core.method import Method
 from fsbench.core.shot_ensemble import ENSEMBLES
-from fsbench.core.stated_variant import VARIANT
-from fsbench.core.step_division import StepDivision
-from fsbench.data.annotations import WEAK
+from fsbench.data.annotations import WEAK, KnownOrNot
 from fsbench.data.episodes.manifest import CLASSIFICATION
+from fsbench.datamodules.datamodule import DataModule
+from fsbench.datamodules.loading.step_division import StepDivision
 from fsbench.records.record import Record, read_record
-from fsbench.records.run import OTHER_RUN, Identity, KnownOrNot, Variant, run_name
+from fsbench.records.run import OTHER_RUN, Identity, Variant, run_name
 from fsbench.records.run_directory import is_finished
 from fsbench.runner.config.limits import check_name, device_count
 from fsbench.runner.config.parse import ParsedRun, RunOptions
@@ -27,6 +25,7 @@ from fsbench.runner.engine.checkpoint import (
 )
 from fsbench.runner.engine.identity import run_identity
 from fsbench.runner.engine.micro_batches import check_accumulation
+from fsbench.runner.engine.stated_variant import VARIANT
 from fsbench.runner.engine.validation_plan import check_validation
 
 FLOAT32 = ("32-true", "32")
@@ -52,7 +51,7 @@ class Experiment:
         config_text: the configuration as YAML, for the record.
         checkpoint: file that is evaluated instead of training.
         training_settings: settings of the checkpoint's training that the method now goes without.
-        checkpoint_variant: whether an authors' checkpoint states its variant, see `fsbench.core.stated_variant`.
+        checkpoint_variant: whether an authors' checkpoint states its variant, see `stated_variant.py`.
         checkpoint_weights: origin and training of the checkpoint, see `checkpoint_weights_origin`; empty without one.
         processes: number of processes that share a training step.
         division: how a training step is divided over processes and micro-batches; None where nothing is trained.

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 from fsbench.base.class_file import SHA256
 from fsbench.base.files import fingerprint, sha256_file
 from fsbench.core.adaptation import Adaptation
-from fsbench.core.datamodule import DataModule
 from fsbench.core.method import Method
 from fsbench.core.shot_ensemble import ENSEMBLES
 from fsbench.data.episodes.manifest import CLASSIFICATION
+from fsbench.datamodules.datamodule import DataModule
 from fsbench.records.run import Identity
 from fsbench.runner.engine.checkpoint import TRAINED_WITH
 from fsbench.runner.engine.validation_plan import validation_options

@@ -7,7 +7,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from fsbench.base.errors import SettingsError
 from fsbench.core.method import Method
-from fsbench.core.step_division import StepDivision
+from fsbench.datamodules.loading.step_division import StepDivision
 
 STEPS = ("limit_train_batches", "val_check_interval")
 """Settings of the trainer that count optimiser steps if they are whole numbers, and else parts of an epoch."""

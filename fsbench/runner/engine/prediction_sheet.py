@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from fsbench.core.datamodule import DataModule
 from fsbench.data.episodes.episode import Episode
+from fsbench.datamodules.datamodule import DataModule
 from fsbench.protocols.reading import protocol_of
 from fsbench.records.journal import Journal
 from fsbench.records.predictions import label_map_of

@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 
 from fsbench.base.errors import RecordError
-from fsbench.core.datamodule import DataModule
-from fsbench.core.loading import LoadingConfig, support_labels
 from fsbench.data.dataset import SegmentationIndex
 from fsbench.data.episodes.episode import Episode
 from fsbench.data.label_maps import image_part, resize_labels
+from fsbench.datamodules.datamodule import DataModule
+from fsbench.datamodules.loading.items import LoadingConfig, support_labels
 from fsbench.records.record import Record
 from fsbench.results.measuring.recount import Truth, read_truth
 from fsbench.runner.config.stored import NONE, parse_stored

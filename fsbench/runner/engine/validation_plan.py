@@ -7,8 +7,8 @@ import lightning as L
 from lightning.pytorch.callbacks import Callback
 
 from fsbench.base.errors import SettingsError
-from fsbench.core.validation_schedule import BestScore, ValidationSchedule
 from fsbench.runner.config.parse import RunOptions
+from fsbench.runner.engine.validation_schedule import BestScore, ValidationSchedule
 
 log = logging.getLogger("fsbench")
 

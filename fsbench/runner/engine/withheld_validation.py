@@ -13,7 +13,7 @@ from typing import Any
 import lightning as L
 
 from fsbench.base.errors import SettingsError
-from fsbench.core.datamodule import DataModule
+from fsbench.datamodules.datamodule import DataModule
 from fsbench.protocols.draws.pools import Pool
 from fsbench.protocols.evaluation import count_answers
 

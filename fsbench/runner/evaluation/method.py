@@ -11,19 +11,19 @@ import torch
 from torch.utils.data import DataLoader
 
 from fsbench.base.errors import SettingsError, known_names
-from fsbench.core.evaluation import answering, choose_device, fresh_copy
 from fsbench.core.global_state import kept_global_state
-from fsbench.core.loading import LoadingConfig
 from fsbench.core.method import Method
 from fsbench.core.segmenter import Segmenter
 from fsbench.data.episodes.evaluation_order import evaluation_order
 from fsbench.datamodules.loading.episodes import ManifestEpisodes
+from fsbench.datamodules.loading.items import LoadingConfig
 from fsbench.datamodules.loading.loader import Loader
 from fsbench.datamodules.loading.way_classes import WayClasses
 from fsbench.protocols.evaluation import Answerer
 from fsbench.protocols.test import Test
 from fsbench.protocols.view import InputResize
 from fsbench.records.evaluation import Answering
+from fsbench.runner.engine.answering import answering, choose_device, fresh_copy
 
 OPTIONS = ("image_size", "workers", "device", "input_resize")
 

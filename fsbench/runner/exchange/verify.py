@@ -12,6 +12,7 @@ from fsbench.records.grouping import comparable
 from fsbench.records.predictions import read_predictions
 from fsbench.records.record import Record, read_record, truth_outlier_records
 from fsbench.records.statements import official_list
+from fsbench.runner.engine.answering import evaluate_batch
 from fsbench.runner.exchange.bundle import STATEMENTS, Listing, StatedListing, unpack
 from fsbench.runner.exchange.recount import DataAtHand, differing_episodes
 from fsbench.runner.exchange.sample import agreement, sample_episodes
@@ -218,7 +219,7 @@ def _predictions(name: str, record: Record, repetition: Repetition | None) -> Fi
         with torch.inference_mode():
             experiment, batches = reopen_at(record, chosen, repetition.settings, repetition.checkpoint)
             method, protocol = experiment.method, experiment.data.protocol
-            check_counts(record, (result for batch in batches for result in method.evaluate_batch(protocol, batch)))
+            check_counts(record, (result for batch in batches for result in evaluate_batch(method, protocol, batch)))
     except Exception as error:
         return Finding(name, "failed", f"predictions: {error if isinstance(error, FsbenchError) else describe(error)}")
     return Finding(name, "ok", f"predicted again, {agreement(len(numbers), len(chosen))}")

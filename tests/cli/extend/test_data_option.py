@@ -8,7 +8,7 @@ CODE = '''"""The episodic test in the rain."""
 
 from dataclasses import dataclass
 
-from fsbench.core.data_options import EpisodicTest
+from fsbench.datamodules.options import EpisodicTest
 from fsbench.data.dataset import SegmentationIndex
 from fsbench.datamodules.episodic import EpisodicDataModule
 

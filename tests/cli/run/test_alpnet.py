@@ -7,9 +7,9 @@ from PIL import Image
 
 import fsbench
 from fsbench.cli.main import main
-from fsbench.core.data_options import EpisodicTest, Loading
 from fsbench.datamodules.datasets.chaost2 import ChaosT2
 from fsbench.datamodules.episodic import EpisodicDataModule
+from fsbench.datamodules.options import EpisodicTest, Loading
 from fsbench.records.record import find_records
 from fsbench.runner.engine.restore import load_run
 from tests.drawn_volumes import draw_prepared

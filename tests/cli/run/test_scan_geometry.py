@@ -9,13 +9,13 @@ import SimpleITK as sitk
 
 import fsbench
 from fsbench.base.errors import DataError
-from fsbench.core.data_options import EpisodicTest
 from fsbench.data.volume_io import write_image
 from fsbench.datamodules.datasets.chaost2 import ChaosT2
 from fsbench.datamodules.datasets.sabs import Sabs
 from fsbench.datamodules.episodic import EpisodicDataModule
 from fsbench.datamodules.indexes.volumes import CLASS_SLICES
 from fsbench.datamodules.loading.superpixels import SuperpixelEpisodes
+from fsbench.datamodules.options import EpisodicTest
 from fsbench.datamodules.prepare.volumes import as_array
 from tests.drawn_volumes import CHAOS_IDS, draw_btcv, draw_prepared
 

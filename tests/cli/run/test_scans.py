@@ -11,11 +11,11 @@ from PIL import Image
 import fsbench
 from fsbench.base.errors import DataError
 from fsbench.cli.main import main
-from fsbench.core.data_options import EpisodicTest, Loading
 from fsbench.core.segmenter import Segmenter
 from fsbench.datamodules.datasets.chaost2 import ChaosT2
 from fsbench.datamodules.datasets.sabs import Sabs
 from fsbench.datamodules.episodic import EpisodicDataModule
+from fsbench.datamodules.options import EpisodicTest, Loading
 from fsbench.methods.prototype import Prototype
 from fsbench.networks.backbones.base import BackboneConfig
 from fsbench.records.record import find_records

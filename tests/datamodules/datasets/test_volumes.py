@@ -18,7 +18,6 @@ from torch.utils.data import DataLoader
 import fsbench
 from fsbench.base.errors import DataError, SettingsError
 from fsbench.cli.main import main
-from fsbench.core.data_options import EpisodicTest, Loading
 from fsbench.data.image_io import image_intensities, image_pixels
 from fsbench.data.transforms import RESIZES
 from fsbench.data.volume_io import load_volume, write_image
@@ -28,6 +27,7 @@ from fsbench.datamodules.episodic import EpisodicDataModule
 from fsbench.datamodules.indexes import volumes
 from fsbench.datamodules.indexes.volumes import CLASS_SLICES
 from fsbench.datamodules.loading.superpixels import SuperpixelEpisodes
+from fsbench.datamodules.options import EpisodicTest, Loading
 from fsbench.datamodules.prepare.volumes import (
     MR_SPACING,
     as_array,

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 import fsbench.datamodules.loading.distributed as module
 from fsbench.base.errors import SettingsError
-from fsbench.core.step_division import StepDivision
 from fsbench.datamodules.loading.distributed import TrainingBatches
+from fsbench.datamodules.loading.step_division import StepDivision
 
 
 def steps_of(monkeypatch, length, division, fill_to=1, epoch=0):

@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from fsbench.core.loading import LoadingConfig, load_episode
 from fsbench.data.episodes.episode import Episode
 from fsbench.datamodules.datasets.folder import Folder
+from fsbench.datamodules.loading.items import LoadingConfig, load_episode
 from fsbench.protocols.view import View
 from tests.data_modules import episodic
 

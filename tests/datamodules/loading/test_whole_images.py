@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-from fsbench.core.loading import LoadingConfig, load_item
 from fsbench.data.episodes.episode import Episode
 from fsbench.data.episodes.task import Task
 from fsbench.data.image_io import read_pixels
 from fsbench.data.label_maps import padded_shape
 from fsbench.datamodules.datasets.pascal import Pascal
+from fsbench.datamodules.loading.items import LoadingConfig, load_item
 from fsbench.protocols.draws.image_lists import image_lists
 from fsbench.protocols.whole_images import WHOLE_IMAGES
 from tests.methods.small import data

@@ -7,14 +7,15 @@ import pytest
 import torch
 
 from fsbench.base.tensor_cache import FeatureCache
-from fsbench.core.data_options import Loading
-from fsbench.core.loading import LoadingConfig, load_episode
 from fsbench.data.episodes.evaluation_order import supports_of
 from fsbench.datamodules.datasets.folder import Folder
 from fsbench.datamodules.loading import distributed
+from fsbench.datamodules.loading.items import LoadingConfig, load_episode
+from fsbench.datamodules.options import Loading
 from fsbench.methods.emat import EMAT
 from fsbench.methods.prototype import Prototype
 from fsbench.networks.backbones.base import BackboneConfig
+from fsbench.runner.engine.answering import evaluate_batch
 from tests.data_modules import episodic
 from tests.fsbench.data.episodes.test_evaluation_order import encoded_twice
 
@@ -51,11 +52,11 @@ def test_neither_the_order_nor_what_is_forgotten_changes_a_result(kept, data):
         plain = {}
         for episode in data.manifest.episodes:
             method.backbone.cache.clear()
-            (plain[episode.index],) = method.evaluate_batch(data.protocol, load_episode(data.dataset, episode, files))
+            (plain[episode.index],) = evaluate_batch(method, data.protocol, load_episode(data.dataset, episode, files))
         method.backbone.cache = FeatureCache(kept * max(method.backbone.cache.entry_bytes().values()))
         for size in (1, 3):
             data.loading = Loading(data.loading.workers, size)
-            results = [r for batch in data.test_dataloader() for r in method.evaluate_batch(data.protocol, batch)]
+            results = [r for batch in data.test_dataloader() for r in evaluate_batch(method, data.protocol, batch)]
             assert method.backbone.cache.bytes == 0  # every image was shown for the last time
             assert [r.episode for r in results] != sorted(plain) and {r.episode for r in results} == set(plain)
             for result in results:

@@ -12,7 +12,6 @@ import pytest
 import torch
 from PIL import Image
 
-from fsbench.core.loading import centre_image
 from fsbench.data.batch import IMAGENET_MEAN, IMAGENET_STD, normalise
 from fsbench.data.image_io import read_pixels
 from fsbench.data.label_maps import frame_shape
@@ -23,6 +22,7 @@ from fsbench.data.transforms import (
     resize_image,
 )
 from fsbench.datamodules.datasets.folder import Folder
+from fsbench.datamodules.loading.items import centre_image
 from fsbench.predict.images import load_image
 from fsbench.predict.supports import Support, stack_supports
 from tests.data_modules import episodic

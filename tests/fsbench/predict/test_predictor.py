@@ -9,15 +9,16 @@ from PIL import Image
 
 import fsbench
 from fsbench.base.errors import CheckpointError, DataError, SettingsError
-from fsbench.core.loading import LoadingConfig, load_episode
 from fsbench.data.episodes.episode import Episode
 from fsbench.data.label_maps import resize_labels
 from fsbench.datamodules.datasets.folder import Folder
+from fsbench.datamodules.loading.items import LoadingConfig, load_episode
 from fsbench.predict.result import palette
 from fsbench.predict.supports import read_supports
 from fsbench.protocols.draws.pair_lists import pair_list
 from fsbench.protocols.reading import load_segmentation
 from fsbench.results.pictures.masks import paint_slots
+from fsbench.runner.engine.answering import evaluate_batch
 from fsbench.runner.engine.machine.meter import Meter, release_memory, resident_mib
 from fsbench.scores.answers import presence_from_mask
 
@@ -58,7 +59,7 @@ def test_a_prediction_is_the_evaluations(blocks_folder, emat, name):
     resize = "bicubic" if name == "seggpt" else "protocol"
     batch = load_episode(index, episode, LoadingConfig(predictor.image_size, input_resize=resize))
     with torch.inference_mode():
-        (evaluated,) = predictor.method.evaluate_batch(load_segmentation("fscs"), batch)
+        (evaluated,) = evaluate_batch(predictor.method, load_segmentation("fscs"), batch)
     for number, shots in zip(episode.classes, episode.supports, strict=True):
         texts = [f"{index.image_path(shot)}:{index.label_file(shot)}" for shot in shots]
         predictor.add(read_supports(texts, f"{number}=class {number}")[0])

@@ -14,8 +14,6 @@ from PIL import Image
 import fsbench
 from fsbench.base.errors import DataError
 from fsbench.cli.main import main
-from fsbench.core.data_options import EpisodicTest
-from fsbench.core.loading import LoadingConfig
 from fsbench.data.copies import copied_images, copy_remarks, photo_files
 from fsbench.data.episodes.episode import Episode
 from fsbench.data.source import Source
@@ -23,6 +21,8 @@ from fsbench.datamodules.datasets.folder import Folder
 from fsbench.datamodules.datasets.imagefolder import ImageFolder
 from fsbench.datamodules.episodic import EpisodicDataModule
 from fsbench.datamodules.loading.episodes import TrainingEpisodes
+from fsbench.datamodules.loading.items import LoadingConfig
+from fsbench.datamodules.options import EpisodicTest
 from fsbench.protocols.draws.pair_lists import pair_list
 from fsbench.protocols.draws.pools import Pool, ordinary_pool
 from fsbench.protocols.view import View

@@ -8,13 +8,13 @@ import pytest
 from PIL import Image
 
 from fsbench.base.errors import DataError, SettingsError
-from fsbench.core.loading import load_item
 from fsbench.data.batch import collate
 from fsbench.data.episodes.task import ManifestTask, Task
 from fsbench.data.label_maps import padded_shape, resize_labels_padded
 from fsbench.datamodules.datasets.coco import Coco
 from fsbench.datamodules.datasets.coco.protocols import CocoValidation
 from fsbench.datamodules.datasets.pascal import Pascal, Pascal10
+from fsbench.datamodules.loading.items import load_item
 from fsbench.protocols.draws.gfss import draw_runs
 from fsbench.protocols.reading import load_protocol
 from fsbench.records.predictions import read_predictions

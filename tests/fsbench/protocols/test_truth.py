@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from fsbench.core.loading import LoadingConfig, load_item
 from fsbench.data.episodes.task import Task
 from fsbench.datamodules.datasets.coco import Coco
 from fsbench.datamodules.datasets.folder import Folder
 from fsbench.datamodules.datasets.pascal import Pascal
+from fsbench.datamodules.loading.items import LoadingConfig, load_item
 from fsbench.protocols.draws.streams import loader_seeds, torch_permutation
 from fsbench.protocols.reading import load_protocol
 from fsbench.protocols.test import Test

@@ -15,8 +15,9 @@ from fsbench.core.prediction import Prediction
 from fsbench.data.rle import encode_ways
 from fsbench.records.counts import to_frame
 from fsbench.records.journal import Journal
-from fsbench.records.predictions import FILE, SOFT_SIDE, read_predictions, write_predictions
+from fsbench.records.predictions import FILE, read_predictions, write_predictions
 from fsbench.records.record import read_record
+from fsbench.scores.answers import SOFT_SIDE
 from tests.fsbench.records.test_record import manifest, result
 from tests.fsbench.runs import changed, written
 

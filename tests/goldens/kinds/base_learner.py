@@ -5,7 +5,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from fsbench.core.step_division import StepDivision
 from fsbench.data.batch import normalise
 from fsbench.data.label_maps import resize_labels_padded, way_labels
 from fsbench.data.transforms import resize_padded
@@ -13,6 +12,7 @@ from fsbench.datamodules.datasets.coco import Coco
 from fsbench.datamodules.datasets.pascal import Pascal
 from fsbench.datamodules.loading.augment import Augmentation
 from fsbench.datamodules.loading.distributed import TrainingBatches
+from fsbench.datamodules.loading.step_division import StepDivision
 from fsbench.methods.hmnet.base_learner import label_map, pixel_loss, sgd
 from fsbench.methods.modules.poly_rate import poly_schedule
 from fsbench.methods.modules.pspnet import PSPNet

@@ -170,7 +170,7 @@ def _compare_run(case: Case, index: ViewIndex) -> Parts:
 
 
 def _compare_pixels(where: str, index: ViewIndex, episode: Episode, stored: dict[str, Any], size: int) -> Parts:
-    from fsbench.core.loading import LoadingConfig, load_episode
+    from fsbench.datamodules.loading.items import LoadingConfig, load_episode
 
     batch = load_episode(index, episode, LoadingConfig(size, View("pil", "input")))
     query, supports = batch.known_truth().label_maps[0].numpy(), batch.support_masks[0, 0].numpy()

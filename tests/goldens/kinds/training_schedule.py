@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from fsbench.core.validation_schedule import BestScore, ValidationSchedule
+from fsbench.runner.engine.validation_schedule import BestScore, ValidationSchedule
 from tests.goldens.cases import Case
 from tests.goldens.declared import Kind, Parts, Same
 

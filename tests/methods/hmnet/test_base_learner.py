@@ -7,10 +7,10 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from fsbench.base.errors import SettingsError
-from fsbench.core.loading import whole_image
-from fsbench.core.step_division import StepDivision
 from fsbench.data.batch import collate
 from fsbench.datamodules.loading.distributed import TrainingBatches
+from fsbench.datamodules.loading.items import whole_image
+from fsbench.datamodules.loading.step_division import StepDivision
 from fsbench.datamodules.loading.whole_images import image_truth
 from fsbench.methods.hmnet.base_learner import BaseLearner
 from fsbench.methods.hmnet.hmnet import HMNet
@@ -18,6 +18,7 @@ from fsbench.methods.modules.frozen_pspnet import FrozenPSPNet
 from fsbench.methods.modules.pspnet import PSPNet
 from fsbench.networks.backbones.base import BackboneConfig
 from fsbench.protocols.whole_images import WHOLE_IMAGES
+from fsbench.runner.engine.answering import evaluate_batch
 from fsbench.runner.engine.callbacks import EpisodicValidation
 from fsbench.runner.engine.withheld_validation import withhold_validation
 from tests.methods.hmnet.small import SMALL
@@ -121,7 +122,7 @@ def test_a_class_that_no_image_shows_counts_as_nothing(monkeypatch):
     truths = [image_truth(i, labels, [4, 5, 6]) for i in range(2)]
     monkeypatch.setattr(learner.model, "segment", lambda pixels: torch.tensor([0.0, 1, 0, 0]).view(1, 4, 1, 1))
     batch = collate([whole_image(name, torch.zeros(3, 9, 9), one) for name, one in zip("ab", truths, strict=True)])
-    results = learner.evaluate_batch(WHOLE_IMAGES, batch)
+    results = evaluate_batch(learner, WHOLE_IMAGES, batch)
     assert [r.episode for r in results] == [0, 1] and results[0].present.tolist() == [True, False, False]
     tp, pred, gt = results[1].counts[1:, :3].T.tolist()
     assert (tp, pred, gt) == ([36, 0, 0], [72, 0, 0], [36, 0, 0])  # the void row is not scored

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from fsbench.base.errors import CheckpointError
-from fsbench.core.data_options import EpisodicTest, Loading
 from fsbench.datamodules.datasets.folder import Folder
 from fsbench.datamodules.episodic import EpisodicDataModule
+from fsbench.datamodules.options import EpisodicTest, Loading
 from fsbench.methods.cst import CST, cst_learner
 from fsbench.methods.emat import EMAT, emat_learner
 from fsbench.networks.backbones.base import BackboneConfig

@@ -13,6 +13,7 @@ from fsbench.pages.report.episodes import worth_a_look
 from fsbench.protocols.reading import segmentation_of
 from fsbench.records.predictions import LAYERS, StoredPredictions, encode, label_map_of, read_predictions
 from fsbench.records.record import Record
+from fsbench.runner.engine.answering import evaluate_batch
 
 if TYPE_CHECKING:
     from fsbench.scores.answers import SegmentationResult
@@ -118,7 +119,7 @@ def predict_again(record: Record, chosen: Sequence[int]) -> "tuple[list[Segmenta
     protocol = experiment.data.protocol
     with torch.inference_mode():
         results: list[SegmentationResult] = [
-            result for episode in episodes for result in experiment.method.evaluate_batch(protocol, episode)
+            result for episode in episodes for result in evaluate_batch(experiment.method, protocol, episode)
         ]
     check_counts(record, results)
     return results, experiment.method.attention_meaning

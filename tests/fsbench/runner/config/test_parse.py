@@ -11,9 +11,9 @@ from torch.utils.data import DataLoader
 
 from fsbench.base.errors import SettingsError
 from fsbench.base.paths import CONFIGS
-from fsbench.core.data_options import EpisodicTest, Loading, Training
 from fsbench.datamodules.datasets.folder import Folder
 from fsbench.datamodules.episodic import EpisodicDataModule
+from fsbench.datamodules.options import EpisodicTest, Loading, Training
 from fsbench.runner.config import parse as parsing
 from fsbench.runner.config.parse import describe_keys, option_names, quiet
 from fsbench.runner.config.run_config import RunConfig

@@ -9,6 +9,7 @@ import torch
 
 from fsbench.core.classifier import FeatureClassifier
 from fsbench.runner.config.registry import config_files
+from fsbench.runner.engine.answering import evaluate_batch
 from tests.config_words import parse
 from tests.drawn_files import draw_classification, draw_segmentation
 
@@ -44,7 +45,7 @@ def both_answers(name, dataset, folders, *settings):
     for enabled in (False, True):
         method.backbone.cache.clear()
         with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=enabled):
-            found += method.evaluate_batch(data.protocol, batch)[:1]
+            found += evaluate_batch(method, data.protocol, batch)[:1]
     return found
 
 

@@ -8,7 +8,7 @@ import torch
 from lightning.pytorch.callbacks import Callback
 
 from fsbench.base.errors import SettingsError
-from fsbench.core.step_division import StepDivision
+from fsbench.datamodules.loading.step_division import StepDivision
 from fsbench.runner.config.run_config import RunConfig
 from fsbench.runner.engine.experiment import Experiment
 from fsbench.runner.engine.micro_batches import out_of_memory, step_division_facts

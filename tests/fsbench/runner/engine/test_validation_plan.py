@@ -6,7 +6,6 @@ import torch
 from lightning.pytorch.callbacks import Callback
 
 from fsbench.base.errors import SettingsError
-from fsbench.core.validation_schedule import ValidationSchedule
 from fsbench.runner.config.parse import RunOptions
 from fsbench.runner.config.run_config import RunConfig
 from fsbench.runner.engine.experiment import Experiment
@@ -14,6 +13,7 @@ from fsbench.runner.engine.machine.check import check_machine
 from fsbench.runner.engine.origins import training_facts
 from fsbench.runner.engine.trainer import build_trainer
 from fsbench.runner.engine.validation_plan import CHOSEN_BY, ValidationPlan, validation_schedule
+from fsbench.runner.engine.validation_schedule import ValidationSchedule
 from fsbench.runner.engine.withheld_validation import withhold_validation
 from tests.fsbench.runner.engine.test_training_steps import experiment
 from tests.goldens.kinds.training_schedule import hmnet_schedule

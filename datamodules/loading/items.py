@@ -17,10 +17,10 @@ from fsbench.data.dataset import VOID, ClassificationIndex, SegmentationIndex
 from fsbench.data.decoding import DecodedImageCache
 from fsbench.data.episodes.episode import ClassificationEpisode, Episode
 from fsbench.data.image_io import image_pixels
-from fsbench.data.label_maps import LABEL_RESIZES, letterbox_shape, padded_shape, way_labels
+from fsbench.data.label_maps import LABEL_RESIZES, padded_shape, way_labels
 from fsbench.data.orientation import check_sizes
 from fsbench.data.support_annotation import AnnotationStreams, draw_label, keep_share
-from fsbench.data.transforms import RESIZES, centre_square, resize_padded
+from fsbench.data.transforms import RESIZES, centre_square, own_pixels, resize_padded
 from fsbench.data.truth import EpisodeTruth
 from fsbench.protocols.draws.draw import Draw
 from fsbench.protocols.view import InputResize, View, input_rule
@@ -295,19 +295,6 @@ def _load_hints(
     if "class names" in seen:
         names = tuple(index.name_of(number) for number in episode.classes)
     return Hints(query, supports, boxes, names)
-
-
-def own_pixels(size: Sequence[int], side: int, resize: str) -> Tensor | None:
-    """Return the pixels (1, S, S) bool of a method's own letterbox that an image of `size` (H, W) fills.
-
-    None for other rules: the image fills the square, or the protocol says itself what lies beside it.
-    """
-    if resize != "letterbox":
-        return None
-    rows, columns = letterbox_shape(size[0], size[1], side)
-    inside = torch.zeros(1, side, side, dtype=torch.bool)
-    inside[:, :rows, :columns] = True
-    return inside
 
 
 def _photo(index: SegmentationIndex, name: str) -> Tensor:

@@ -9,15 +9,16 @@ from typing import Any
 import lightning as L
 from torch.utils.data import DataLoader
 
-from fsbench.base.errors import SettingsError
-from fsbench.base.options import check_at_least
-from fsbench.core.adaptation import Adaptation, AdaptationImages
-from fsbench.core.data_options import Loading, Training
+from fsbench.base.errors import SettingsError, check_at_least
+from fsbench.core.adaptation import Adaptation
 from fsbench.core.needs import Needs
-from fsbench.core.step_division import StepDivision
 from fsbench.data.annotations import SupportAnnotation
 from fsbench.data.episodes.manifest import Manifest
 from fsbench.data.episodes.task import Task
+from fsbench.datamodules.loading.adaptation_images import AdaptationImages
+from fsbench.datamodules.loading.step_division import StepDivision
+from fsbench.datamodules.options import Loading, Training
+from fsbench.datamodules.plain_trainer import PlainTrainer
 from fsbench.protocols.draws.pools import Pool
 from fsbench.protocols.protocol import Protocol
 from fsbench.protocols.test import Test
@@ -116,6 +117,12 @@ class DataModule(L.LightningDataModule, ABC):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Write into a checkpoint what it was trained on; nothing by default."""
+
+    def setup(self, stage: str) -> None:
+        """Let a Trainer by hand count a method's answers here and log their scores; a run has none of this."""
+        trainer: Any = self.trainer
+        others = [one for one in trainer.callbacks if not isinstance(one, PlainTrainer)]
+        trainer.callbacks = [PlainTrainer(self), *others]
 
     def predict_dataloader(self) -> DataLoader[Any]:
         """Return the loader of the test, for `trainer.predict`."""

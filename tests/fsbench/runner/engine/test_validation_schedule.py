@@ -1,6 +1,6 @@
 """When a training validates and when it stops."""
 
-from fsbench.core.validation_schedule import BestScore, ValidationSchedule
+from fsbench.runner.engine.validation_schedule import BestScore, ValidationSchedule
 from tests.goldens.kinds.training_schedule import hmnet_schedule
 
 

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 
 from fsbench.base.errors import SettingsError
-from fsbench.core.datamodule import DataModule
 from fsbench.core.method import Method
-from fsbench.protocols.evaluation import Answerer
+from fsbench.datamodules.datamodule import DataModule
+from fsbench.protocols.evaluation import Answerer, Counting, count_answers
 
 
 @contextmanager
@@ -41,6 +41,23 @@ def answering(
     finally:
         method.end_test()
         method.train(was_training)
+
+
+def evaluate_batch(method: Method, test: Counting, batch: Any) -> list[Any]:
+    """Let a method answer a batch that carries its truth, and count the answers; the result of each of its episodes.
+
+    It is for use in eval mode and in `torch.inference_mode`.
+
+    Args:
+        method: answers without the truth.
+        test: a test or its protocol, by which the answers are counted.
+        batch: items of its loader, on the method's device.
+
+    Raises:
+        SettingsError, NumericsError: an answer cannot be counted.
+    """
+    seen, truths = test.part(batch)
+    return count_answers(test, method.answer_batch(seen), truths, method.registry_name)
 
 
 def fresh_copy(method: Method) -> Method:

@@ -9,14 +9,14 @@ import torch
 
 from fsbench.base.errors import DataError, SettingsError
 from fsbench.core.adaptation import Adaptation
-from fsbench.core.data_options import EpisodicTest
-from fsbench.core.loading import labelled_image
 from fsbench.core.query_changes import QueryChanges
 from fsbench.data.transforms import RESIZES
 from fsbench.datamodules.datasets.chaost2 import ChaosT2
 from fsbench.datamodules.datasets.demo.dataset import drawn_dataset
 from fsbench.datamodules.datasets.folder import Folder
 from fsbench.datamodules.episodic import EpisodicDataModule
+from fsbench.datamodules.loading.items import labelled_image
+from fsbench.datamodules.options import EpisodicTest
 from tests.drawn_volumes import draw_prepared
 
 
@@ -66,7 +66,7 @@ def test_the_query_is_a_changed_support_with_its_mask(scenes):
     supports = found.episode(1, 4).supports[0]
     assert supports[rng.randrange(2)] == chosen
     number = found.episode(1, 4).classes[0]
-    image, label = found.adaptation.changes(*labelled_image(scenes, chosen, [number]), rng)
+    image, label = QueryChanges()(*labelled_image(scenes, chosen, [number]), rng)
     resize_image, resize_labels = RESIZES["pil"]
     assert torch.equal(alone.images[alone.query[0]], resize_image(image, 32))
     assert np.array_equal(alone.known_truth().label_maps[0].numpy(), resize_labels(label, 32, 32))

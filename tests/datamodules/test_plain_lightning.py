@@ -12,10 +12,10 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from fsbench.base.errors import SettingsError
-from fsbench.core.data_options import EpisodicTest, Loading, Training
 from fsbench.datamodules.datasets.demo import Demo
 from fsbench.datamodules.datasets.folder import Folder
 from fsbench.datamodules.episodic import EpisodicDataModule
+from fsbench.datamodules.options import EpisodicTest, Loading, Training
 from fsbench.methods.emat import EMAT
 from fsbench.methods.prototype import Prototype
 from fsbench.methods.sam3_exemplars import SAM3Exemplars
@@ -111,7 +111,7 @@ import sys
 import lightning as L
 
 from fsbench.networks.backbones.base import BackboneConfig
-from fsbench.core.data_options import EpisodicTest, Loading
+from fsbench.datamodules.options import EpisodicTest, Loading
 from fsbench.datamodules.datasets.folder import Folder
 from fsbench.datamodules.episodic import EpisodicDataModule
 from fsbench.methods.prototype import Prototype

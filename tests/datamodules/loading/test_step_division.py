@@ -3,7 +3,7 @@
 import pytest
 
 from fsbench.base.errors import SettingsError
-from fsbench.core.step_division import StepDivision
+from fsbench.datamodules.loading.step_division import StepDivision
 
 
 @pytest.mark.parametrize(

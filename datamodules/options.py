@@ -1,18 +1,16 @@
 """Options of data modules, by concern: the test, the training and the loading.
 
-Those of a test's task are in `fsbench.data.episodes.task`.
-
 A field is the whole declaration of an option. Its name is the key of the command line and of configurations
-(`--data.test.way 2`), its default holds unless it is given, and a value other
-than the default is part of a run's identity unless the class lists the field in `ELSEWHERE`. A new option is its
-field, the place that obeys it, and its test.
+(`--data.test.way 2`), its default holds unless it is given, and a value other than the default is part of a run's
+identity unless the class lists the field in `ELSEWHERE`. A new option is its field, the place that obeys it, and its
+test. What the episodes of a test follow from is a field of `fsbench.data.episodes.task.Task`.
 """
 
 from dataclasses import dataclass
 from typing import Literal
 
-from fsbench.base.errors import SettingsError
-from fsbench.base.options import Options, check_at_least
+from fsbench.base.errors import SettingsError, check_at_least
+from fsbench.base.options import Options
 from fsbench.data.annotations import SupportAnnotation
 from fsbench.data.episodes.task import Task
 

@@ -1,0 +1,135 @@
+"""The labelled images of an adaptation: items drawn from the images of the test's own classes."""
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from fsbench.base.errors import DataError
+from fsbench.base.files import fingerprint
+from fsbench.core.adaptation import Adaptation
+from fsbench.core.query_changes import QueryChanges
+from fsbench.data.batch import EpisodeBatch, Truth, collate
+from fsbench.data.dataset import SegmentationIndex
+from fsbench.data.episodes.episode import Episode
+from fsbench.data.file_digests import contents_sha256
+from fsbench.data.transforms import RESIZES
+from fsbench.datamodules.loading.items import LoadingConfig, labelled_image, load_episode
+from fsbench.protocols.draws.hsnet import draw, episode_with_repeats
+from fsbench.protocols.draws.pools import Pool, TooFewImages
+
+
+@dataclass(frozen=True)
+class AdaptationImages:
+    """The labelled images of an adaptation (ifa.md §7); item i of epoch e follows from (seed, e, i) alone.
+
+    Classes take turns; an image of the class is drawn and thrown away, and K supports beside it, which may repeat.
+
+    Attributes:
+        index: the data set.
+        pool: the images of the test's classes that items are drawn from.
+        shot: number K of supports of an item.
+        seed: seed of all items.
+        adaptation: settings of the adaptation.
+        config: how files are loaded.
+    """
+
+    index: SegmentationIndex
+    pool: Pool
+    shot: int
+    seed: int
+    adaptation: Adaptation
+    config: LoadingConfig
+
+    @property
+    def per_epoch(self) -> int:
+        """Number of items of an epoch."""
+        return self.adaptation.items or len(self.pool.class_ids)
+
+    def episode(self, epoch: int, item: int) -> Episode:
+        """Return the names of an item. Raises DataError where its class has one image."""
+        rng = np.random.RandomState([self.seed, 2, epoch, item])
+        if self.adaptation.items is not None and self.pool.query_sampling == "sequential":
+            query, number = self.pool.pairs[item % len(self.pool.pairs)]
+        else:
+            number = self.pool.class_ids[item % len(self.pool.class_ids)]
+            query = draw(rng, self.pool.images_of[number])
+        try:
+            return episode_with_repeats(item, query, number, rng, self.pool, self.shot)
+        except TooFewImages:
+            raise DataError(
+                f"{self.index.name}: {self.index.name_of(number)} has one image in the test's pool, and an adaptation "
+                "draws others beside it; expected two or more; leave the class out with DROP_SMALL=1 (--drop-small)"
+            ) from None
+
+    def epoch(self, epoch: int) -> Sequence[Episode]:
+        """Return the items of an epoch in their order."""
+        return [self.episode(epoch, item) for item in range(self.per_epoch)]
+
+    @property
+    def steps(self) -> int:
+        """Number of steps of all epochs."""
+        return self.adaptation.epochs * -(-self.per_epoch // self.adaptation.batch_size)
+
+    @cached_property
+    def drawn(self) -> list[tuple[int, tuple[str, ...]]]:
+        """Class number and supports of the items of all epochs, in their order."""
+        epochs = (self.epoch(epoch) for epoch in range(self.adaptation.epochs))
+        return [(episode.classes[0], episode.supports[0]) for epoch in epochs for episode in epoch]
+
+    @property
+    def images_a_class(self) -> int:
+        """Largest number of labelled images of a class, each counted once."""
+        seen: dict[int, set[str]] = {}
+        for number, names in self.drawn:
+            seen.setdefault(number, set()).update(names)
+        return max(map(len, seen.values()))
+
+    @property
+    def names(self) -> list[str]:
+        """Names of all labelled images, each once, sorted."""
+        return sorted({name for _, names in self.drawn for name in names})
+
+    @property
+    def files(self) -> Sequence[Path]:
+        """Image and label files of all epochs."""
+        return [*map(self.index.image_path, self.names), *map(self.index.label_file, self.names)]
+
+    @property
+    def hashes(self) -> dict[str, str]:
+        """Hashes of the items in their order and of the contents of the files, for a run's identity."""
+        return {"items_sha256": fingerprint(self.drawn), "files_sha256": contents_sha256(self.index, self.names)}
+
+    def batches(self, epoch: int) -> Iterator[EpisodeBatch]:
+        """Yield the batches of an epoch, whatever the number of processes and of workers."""
+        episodes, size = self.epoch(epoch), self.adaptation.batch_size
+        for start in range(0, len(episodes), size):
+            yield collate([self.load(epoch, episode) for episode in episodes[start : start + size]])
+
+    def load(self, epoch: int, episode: Episode) -> EpisodeBatch:
+        """Load an item of an epoch: a batch of one, whose query is a changed support with its mask."""
+        config = self.config
+        rng = random.Random(repr((self.seed, "adaptation", epoch, episode.index)))
+        supports, number = episode.supports[0], episode.classes[0]
+        chosen = supports[rng.randrange(len(supports))]
+        loaded = load_episode(self.index, Episode(episode.index, chosen, number, (number,), episode.supports), config)
+        resize_image, resize_labels = RESIZES[config.resize]
+        changes = QueryChanges(self.adaptation.flip, self.adaptation.shuffle)
+        image, label = changes(*labelled_image(self.index, chosen, [number]), rng)
+        mask = torch.from_numpy(np.asarray(resize_labels(label, config.size, config.size)))
+        return EpisodeBatch(
+            images=torch.cat([loaded.images, resize_image(image, config.size)[None]]),
+            image_names=[*loaded.image_names, f"{chosen} of {episode.index} changed"],
+            query=torch.tensor([len(loaded.images)]),
+            support=loaded.support,
+            support_labels=loaded.support_labels,
+            valid=loaded.valid,
+            query_sizes=torch.tensor([[config.size, config.size]]),
+            episodes=loaded.episodes,
+            truth=Truth([mask], (mask == 1).any()[None, None], torch.tensor([[number]])),
+            recurs=False,
+        )
