@@ -22,7 +22,8 @@ import torch
 from benchmarks.speed.harness import Case, clock_of, device_name, measure
 from fsbench.base.paths import CONFIGS
 from fsbench.records.record import Record
-from fsbench.results.sheets.layout import Sheet, ends
+from fsbench.results.sheets.cells import ends
+from fsbench.results.sheets.layout import Sheet
 from fsbench.results.sheets.markdown import markdown
 from fsbench.runner.config.run_config import RunConfig, run_configs
 from fsbench.runner.engine.experiment import Experiment

@@ -106,7 +106,7 @@ def _compare_methods(options: argparse.Namespace) -> int:
     width, wrap = text_width() if options.format == "text" else (None, False)
     sheets = [to_sheet(comparison, width, options.all, options.all) for comparison in comparisons]
     sheets += [beside_sheet(beside)] if beside else []
-    print_block(text(sheets, width if wrap else None) if options.format == "text" else SHEETS[options.format](sheets))
+    print_block(text(sheets, width, wrap) if options.format == "text" else SHEETS[options.format](sheets))
     return say_left_out(runs.left_out)
 
 

@@ -90,7 +90,7 @@ def _print(form: str, items: Sequence[Item], to_sheet: Callable[[Item], Sheet]) 
     elif form == "json":
         print_block(f"{json.dumps([item.as_data() for item in items], indent=2, ensure_ascii=False)}\n")
     elif form == "text":
-        print_block(text([to_sheet(item) for item in items], width if wrap else None))
+        print_block(text([to_sheet(item) for item in items], width, wrap))
     else:
         print_block(SHEETS[form]([to_sheet(item) for item in items]))
 

@@ -3,8 +3,8 @@
 Nothing here is text of a figure: `fsbench.results.sheets` writes tables, one file for each format.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal
 
@@ -20,6 +20,8 @@ class Form(StrEnum):
     NAME = "name"
     """Words that a narrow text may shorten, such as a method with its settings."""
     WORDS = "words"
+    FIGURES = "figures"
+    """Words that are figures, such as 12 of 20; aligned as numbers are."""
     SCORE = "score"
     """A score, with the digits of the column's metric."""
     INTERVAL = "interval"
@@ -29,7 +31,9 @@ class Form(StrEnum):
     DIFFERENCE = "difference"
     """A signed difference and its interval."""
     P = "p"
-    """A p-value, with a star where it tells two methods apart."""
+    """A p-value."""
+    CORRECTED = "corrected"
+    """A p-value after its correction, with a star where it tells two methods apart."""
     COUNT = "count"
     """A whole number, by thousands."""
     NUMBER = "number"
@@ -53,8 +57,9 @@ class Column:
         digits: digits after the point, of `Form.NUMBER`.
         unit: written behind a number; "" for none.
         rank: where the width does not do for all columns, those of the lowest rank above 0 are left out first; columns
-            of rank 0 stay.
-        usual: whether a page shows it before a reader chooses columns.
+            of the same rank go together, and those of rank 0 stay.
+        usual: whether it is shown before a reader chooses columns; text, Markdown and LaTeX have no others.
+        short: its head where the column to the left is of the same metric, such as 5¹ behind mIoU 5⁰; "" for the head.
     """
 
     head: str
@@ -67,6 +72,7 @@ class Column:
     unit: str = ""
     rank: int = 0
     usual: bool = True
+    short: str = ""
 
     @property
     def is_words(self) -> bool:
@@ -82,7 +88,7 @@ class Cell:
         value: a number or words; None where there is none.
         estimate: the score or difference that the value is of, with its interval.
         place: its place in its column.
-        mark: a sign behind it, which the table's legend explains.
+        mark: a sign behind it, which `Sheet.signs` explains.
         letters: letters of its column's groups of methods that are not told apart; "" where nothing was compared.
         note: where the figure comes from, if that is not plain.
     """
@@ -93,6 +99,11 @@ class Cell:
     mark: str = ""
     letters: str = ""
     note: str = ""
+
+
+def score_cell(score: Estimate | None, mark: str = "", place: Place = "") -> Cell:
+    """Return the cell of a score or a difference; an empty one where there is none."""
+    return Cell() if score is None else Cell(score.value, score, place, mark)
 
 
 @dataclass(frozen=True)
@@ -128,12 +139,17 @@ class Table:
 class Sheet:
     """Tables of one test, and what stands above and below them.
 
+    What intervals, stars and uncommon scores mean follows from the cells: `fsbench.results.sheets.legend` says it.
+
     Attributes:
         title: what the tables are about.
         tables: from above.
         lead: the answer in words, above the tables.
         notes: what a reader may want to know, the most important first.
-        legend: what the marks in the tables mean.
+        legend: further lines on what stands in the tables.
+        signs: what marks of cells, and words that end heads, mean: the mark or word -> its meaning. Said of those that
+            are shown.
+        comparisons: number of comparisons that corrected p-values are corrected for.
         is_short: whether notes beyond the first lines are only counted.
     """
 
@@ -142,4 +158,6 @@ class Sheet:
     lead: Sequence[str] = ()
     notes: Sequence[str] = ()
     legend: Sequence[str] = ()
+    signs: Mapping[str, str] = field(default_factory=dict)
+    comparisons: int = 0
     is_short: bool = False

@@ -15,7 +15,7 @@ from fsbench.pages.board.ranking import groups_by_card
 from fsbench.pages.board.rows import Cell, Row, Test
 from fsbench.pages.look.theme import page_scripts, page_styles, template_environment
 from fsbench.protocols.reading import metric_named
-from fsbench.results.sheets import layout
+from fsbench.results.sheets import cells, legend
 
 OWN = Path(__file__).with_name("templates")
 
@@ -60,8 +60,8 @@ class Pages:
         self.environment = template_environment(OWN)
         self.environment.finalize = _printable
         self.environment.filters |= {
-            "figure": layout.figure,
-            "ends": layout.ends,
+            "figure": cells.figure,
+            "ends": cells.ends,
             "digits": lambda metric: metric_named(metric).digits(),
             "printed": lambda text: escape(str(text), "\n\t"),
         }
@@ -136,9 +136,9 @@ def _incomplete(rows: Sequence[Row], tests: Sequence[Test]) -> list[tuple[Row, C
 
 def _support_sets(rows: Sequence[Row], test: Test) -> list[str]:
     """Say in a column's notes where a class has few disjoint support sets."""
-    cells = [row.cells[test.id] for row in rows if test.id in row.cells]
-    shown = [scores for cell in cells for scores in ([cell.scores] if cell.scores else cell.scores_by_fold.values())]
-    return layout.support_set_notes(scores[test.metric] for scores in shown if test.metric in scores)
+    present = [row.cells[test.id] for row in rows if test.id in row.cells]
+    shown = [scores for cell in present for scores in ([cell.scores] if cell.scores else cell.scores_by_fold.values())]
+    return legend.support_set_notes(scores[test.metric] for scores in shown if test.metric in scores)
 
 
 def _twins(tests: Sequence[Test]) -> set[str]:

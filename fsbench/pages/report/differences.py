@@ -15,7 +15,7 @@ from fsbench.results.rows.comparable import Methods, check_same
 from fsbench.results.rows.parts import PART_KINDS
 from fsbench.results.rows.row import ALL, CLASS, FOLD, PRESENCE, SIZE, ResultRow
 from fsbench.results.rows.scoring import Measure, Request, Sums, difference_rows
-from fsbench.results.sheets.layout import is_too_few
+from fsbench.results.sheets.cells import is_too_few
 from fsbench.scores.estimate import Scope
 
 KINDS = {kind: PART_KINDS[kind].head if kind in PART_KINDS else kind for kind in (CLASS, SIZE, FOLD, PRESENCE)}

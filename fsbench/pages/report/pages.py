@@ -38,7 +38,7 @@ from fsbench.results.comparison.layout import plot as plot_differences
 from fsbench.results.comparison.layout import to_sheet as comparison_to_sheet
 from fsbench.results.pictures.palette import ERROR_NAMES
 from fsbench.results.rows.row import CLASS, fold_in_words
-from fsbench.results.sheets import layout
+from fsbench.results.sheets import cells, layout, legend, names
 from fsbench.results.sheets.data import csv_text
 from fsbench.results.sheets.drawing import fold_words, row_fold_words
 from fsbench.results.sheets.latex import latex, tex
@@ -92,14 +92,14 @@ class Pages:
         }  # fmt: skip
         self.environment.filters |= {
             "sign": lambda metric: metric_named(metric).sign,
-            "in_units": lambda metric: layout.in_units([metric]),
+            "in_units": lambda metric: legend.in_units([metric]),
             "top": lambda metric: metric_named(metric).maximum,
             "digits": lambda metric, percent=2: metric_named(metric).digits(percent),
-            "figure": layout.figure,
-            "ends": layout.ends,
-            "mark": layout.mark,
+            "figure": cells.figure,
+            "ends": cells.ends,
+            "mark": cells.mark,
             "p_in_words": p_in_words,
-            "end": layout.signed,
+            "end": cells.signed,
             "place": _percent_of_scale,
             "difference_level": heat.difference_level,
             "score_level": heat.score_level,
@@ -193,7 +193,7 @@ class Pages:
             costs=run_costs(study, metric), cost_names=COSTS, devices=devices(study), protocol=study.protocol,
             table_command=table_command,
             manifests={r.header.fold: r.manifest_sha256 for r in study.records}, header=header,
-            short=layout.shorten(study.methods, (24, 34, 46)), many_names=_many_names,
+            short=names.shorten(study.methods, (24, 34, 46)), many_names=_many_names,
             **self._leaderboard(study, comparison), **self._differences(study, classes),
             supports=supports, annotations=annotations, fold_words=_fold_words(comparison, supports, annotations),
         )  # fmt: skip
@@ -256,7 +256,7 @@ class Pages:
             "heat_data": {
                 "methods": classes.methods, "metric": metric, "scores": thousandths(numbers), "scales": scales,
                 "range": span, "sign": metric_named(metric).sign, "digits": metric_named(metric).digits(1),
-                "unit": layout.in_units([metric]), "steps": heat.STEPS,
+                "unit": legend.in_units([metric]), "steps": heat.STEPS,
             },
         }  # fmt: skip
 

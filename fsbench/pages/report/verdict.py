@@ -13,7 +13,7 @@ from fsbench.protocols.reading import metric_named
 from fsbench.results.comparison.compare import ranked, scores_in
 from fsbench.results.rows.parts import SIZES
 from fsbench.results.rows.row import ALL, MEAN, SIZE, ResultRow
-from fsbench.results.sheets.layout import amount, is_too_few, probability, signed
+from fsbench.results.sheets.cells import amount, is_too_few, probability, signed
 from fsbench.scores.estimate import Estimate, Scope
 
 NAMED = 3

@@ -12,8 +12,9 @@ from fsbench.records.grouping import fold_of, runs_by_fold
 from fsbench.records.record import Record
 from fsbench.results.comparison.compare import Comparing, Comparison, compare_methods, p_in_words
 from fsbench.results.rows.row import ALL, MEAN, ResultRow, fold_in_words
+from fsbench.results.sheets.cells import moved, rounded
 from fsbench.results.sheets.formats import SHEETS
-from fsbench.results.sheets.layout import Grid, Sheet, moved, rounded
+from fsbench.results.sheets.layout import Grid, Sheet
 
 NOW, ACCEPTED = "now", "accepted"
 EXPLANATION = (

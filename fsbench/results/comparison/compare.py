@@ -13,7 +13,7 @@ from fsbench.records.record import Record
 from fsbench.results.rows.comparable import ComparedTest, Methods, check_same, common_folds, numbers_of
 from fsbench.results.rows.row import ALL, FOLD, MEAN, ResultRow, fold_in_words
 from fsbench.results.rows.scoring import Measure, Request, Sums, correct, difference_rows, is_whole
-from fsbench.results.sheets.layout import amount, is_too_few, mark, probability, rounded, signed
+from fsbench.results.sheets.cells import amount, is_too_few, mark, probability, rounded, signed
 from fsbench.scores.decisions import ALPHA, equivalent, indistinguishable, smallest_difference, times_larger
 from fsbench.scores.estimate import Scope
 

@@ -19,22 +19,11 @@ from fsbench.results.comparison.compare import (
 )
 from fsbench.results.rows.parts import PART_KINDS
 from fsbench.results.rows.row import ALL, FOLD, ResultRow, fold_in_words
+from fsbench.results.sheets.cells import MISSING, corrected_p, moved, multiple, probability, rounded
 from fsbench.results.sheets.drawing import check_plot, most_lines, save_figure, whole_names
-from fsbench.results.sheets.layout import (
-    LEAST,
-    MISSING,
-    Grid,
-    Sheet,
-    corrected_p,
-    family_note,
-    in_units,
-    moved,
-    multiple,
-    probability,
-    rounded,
-    scope_notes,
-    shorten,
-)
+from fsbench.results.sheets.layout import Grid, Sheet
+from fsbench.results.sheets.legend import family_note, in_units, scope_notes
+from fsbench.results.sheets.names import LEAST, shorten
 from fsbench.scores.decisions import indistinguishable
 from fsbench.scores.estimate import Difference, Scope
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from PIL import ImageFont
 
-from fsbench.results.sheets.layout import wrap_name
+from fsbench.results.sheets.names import wrap_name
 
 
 @cache

@@ -20,7 +20,9 @@ from fsbench.results.atlas.atlas import Entry
 from fsbench.results.measuring.recount import ORIGINAL, input_resolution
 from fsbench.results.rows.row import MEAN, ResultRow, fold_in_words, rows_frame
 from fsbench.results.rules.rule import OWN, Recount, Rule, pixel_counting, score_by_rules
-from fsbench.results.sheets.layout import MISSING, Grid, Sheet, Style, figure, interval_notes
+from fsbench.results.sheets.cells import MISSING, figure
+from fsbench.results.sheets.layout import Grid, Sheet, Style
+from fsbench.results.sheets.legend import interval_notes
 from fsbench.scores.averages import AVERAGES
 from fsbench.scores.confusion import VOID_RULES
 

@@ -21,7 +21,9 @@ from fsbench.results.measuring.recount import ORIGINAL, input_resolution
 from fsbench.results.rows.parts import pairs_between
 from fsbench.results.rows.row import ResultRow, rows_frame
 from fsbench.results.rules.rule import OWN, Recount, Rule, RuleScores, pixel_counting, score_by_rules
-from fsbench.results.sheets.layout import Grid, Sheet, figure, in_units, interval_notes, moved
+from fsbench.results.sheets.cells import figure, moved
+from fsbench.results.sheets.layout import Grid, Sheet
+from fsbench.results.sheets.legend import in_units, interval_notes
 
 if TYPE_CHECKING:
     import polars as pl

@@ -1,4 +1,4 @@
-"""Results as CSV and JSON."""
+"""Results and tables as CSV and JSON."""
 
 import csv
 import io
@@ -10,6 +10,7 @@ from math import isnan
 from typing import Any
 
 from fsbench.results.rows.row import ResultRow, rows_frame
+from fsbench.results.table import Form, Sheet, Table
 from fsbench.scores.estimate import Estimate
 
 NUMBER = re.compile(r"[+-]?[\d.]+(e[+-]\d+)?( \[[-+\d., ]+\]°?| \(\d+ (?:images?|class(?:es)?)\)| \(identical\))?\*?")
@@ -32,6 +33,56 @@ def rows_csv(rows: Iterable[ResultRow]) -> str:
     """Write rows of results as CSV, with the columns of `fsbench.results.rows.row.COLUMNS`."""
     frame = rows_frame(rows)
     return csv_text([frame.columns, *(["" if cell is None else cell for cell in row] for row in frame.rows())])
+
+
+def sheets_csv(sheets: Sequence[Sheet]) -> str:
+    """Write the tables of sheets as CSV, below one head where they have the same columns."""
+    lines: list[Sequence[object]] = []
+    head: list[str] = []
+    for table in (table for sheet in sheets for table in sheet.tables):
+        for record in table_records(table):
+            if list(record) != head:
+                head = list(record)
+                lines.append(head)
+            lines.append(["" if value is None else value for value in record.values()])
+    return csv_text(lines)
+
+
+def sheets_json(sheets: Sequence[Sheet]) -> str:
+    """Write sheets as JSON: title, lead, tables with a dict for each line, notes."""
+    return as_json(
+        [
+            {
+                "title": sheet.title,
+                "lead": sheet.lead,
+                "tables": [{"caption": table.caption, "lines": table_records(table)} for table in sheet.tables],
+                "notes": sheet.notes,
+            }
+            for sheet in sheets
+        ]
+    )
+
+
+def table_records(table: Table) -> list[dict[str, float | str | None]]:
+    """Return the lines of a table as values by the keys of its columns, or by their heads where they have no key.
+
+    Of scores and differences the ends of the interval follow, as mIoU low and mIoU high; a column of intervals alone is
+    left out.
+    """
+    records = []
+    for line in table.lines:
+        record: dict[str, float | str | None] = {}
+        for cell, column in zip(line.cells, table.columns, strict=True):
+            name = column.key or column.head
+            if column.form is Form.INTERVAL:
+                continue
+            record[name] = cell.value
+            if column.metric:
+                found = cell.estimate
+                low, high = (found.low, found.high) if found else (None, None)
+                record |= {f"{name} low": low, f"{name} high": high}
+        records.append({name: None if isinstance(v, float) and isnan(v) else v for name, v in record.items()})
+    return records
 
 
 def decimal(value: float, form: str = ".4f") -> str:

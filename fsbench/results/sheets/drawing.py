@@ -9,7 +9,7 @@ from fsbench.base.errors import SettingsError
 from fsbench.base.files import replacing
 from fsbench.base.files.figures import STAMPS
 from fsbench.results.rows.row import fold_in_words
-from fsbench.results.sheets.layout import wrap_name
+from fsbench.results.sheets.names import wrap_name
 from fsbench.scores.estimate import Estimate
 
 if TYPE_CHECKING:

@@ -1,6 +1,12 @@
 """Sheets as LaTeX tables."""
 
-from fsbench.results.sheets.layout import MARKS, Sheet
+from collections.abc import Sequence
+
+from fsbench.results.sheets.cells import MARKS, write_heads
+from fsbench.results.sheets.fitting import cell_texts, fit
+from fsbench.results.sheets.layout import Sheet as GridSheet
+from fsbench.results.sheets.legend import foot
+from fsbench.results.table import Sheet, Table
 
 _LATEX = str.maketrans(
     {
@@ -38,26 +44,31 @@ _LATEX = str.maketrans(
 )
 
 
-def latex(sheets: list[Sheet]) -> str:
-    """Write sheets as LaTeX tables with the rules of the package booktabs."""
+def latex(sheets: Sequence[Sheet | GridSheet]) -> str:
+    """Write sheets as LaTeX tables with captions and the rules of the package booktabs."""
     lines: list[str] = []
     for sheet in sheets:
-        lines += [_comment(sheet.title), *map(_comment, sheet.lead), r"% needs \usepackage{booktabs}"]
-        for number, (caption, grid) in enumerate(sheet.parts):
-            style = sheet.style(number)
-            cells = [
-                [
-                    rf"\textbf{{{tex(cell.strip())}}}" if (i, j) in style.bold else tex(cell.strip())
-                    for j, cell in enumerate(row)
-                ]
-                for i, row in enumerate(grid)
-            ]
-            rows = [" & ".join(row) + r" \\" for row in cells]
-            lines += [_comment(caption)] if caption else []
-            lines.append(r"\begin{tabular}{" + "l" * style.words + "r" * (len(grid[0]) - style.words) + "}")
-            lines += [r"\toprule", rows[0], r"\midrule", *rows[1:], r"\bottomrule", r"\end{tabular}", ""]
-        lines += [_comment(note) for note in sheet.foot] + [""]
+        shown = fit(sheet if isinstance(sheet, Sheet) else sheet.typed(), None).sheet
+        lines += [_comment(shown.title), *map(_comment, shown.lead), r"% needs \usepackage{booktabs}"]
+        for table in shown.tables:
+            lines += [*_table_lines(table, ": ".join(filter(None, (shown.title, table.caption)))), ""]
+        lines += [*map(_comment, foot(shown)), ""]
     return "\n".join(lines)
+
+
+def _table_lines(table: Table, caption: str) -> list[str]:
+    """Write a table, the best figure of each column bold."""
+    texts = zip(*cell_texts(table), strict=True)
+    rows = [
+        [rf"\textbf{{{tex(text.strip())}}}" if cell.place == "best" else tex(text.strip()) for cell, text in pairs]
+        for pairs in (zip(line.cells, row, strict=True) for line, row in zip(table.lines, texts, strict=True))
+    ]
+    head, *rest = [" & ".join(row) + r" \\" for row in [list(map(tex, write_heads(table.columns))), *rows]]
+    form = "".join("l" if column.is_words else "r" for column in table.columns)
+    return [
+        *(r"\begin{table}", r"\centering", rf"\caption{{{tex(caption)}}}", rf"\begin{{tabular}}{{{form}}}"),
+        *(r"\toprule", head, r"\midrule", *rest, r"\bottomrule", r"\end{tabular}", r"\end{table}"),
+    ]
 
 
 def tex(cell: str) -> str:

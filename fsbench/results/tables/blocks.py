@@ -8,7 +8,7 @@ from fsbench.records.card import StatedCard, ranking_groups
 from fsbench.records.run import Cost
 from fsbench.results.published.match import PublishedComparison
 from fsbench.results.rows.row import ALL, FOLD, MEAN, ResultRow, scores_of
-from fsbench.results.sheets.layout import MARKS
+from fsbench.results.sheets.cells import MARKS
 from fsbench.scores.estimate import Estimate
 from fsbench.scores.scores import DEFAULT
 from fsbench.scores.trivial import is_trivial, label_at

@@ -7,7 +7,9 @@ from fsbench.records.run import Cost
 from fsbench.results.published.match import PublishedComparison
 from fsbench.results.rows.parts import ABSENT
 from fsbench.results.rows.row import ALL, CLASS, MEAN, SIZE, scores_of
-from fsbench.results.sheets.layout import MISSING, Grid, Sheet, Style, figure, interval_notes, meanings, rounded
+from fsbench.results.sheets.cells import MISSING, figure, rounded
+from fsbench.results.sheets.layout import Grid, Sheet, Style
+from fsbench.results.sheets.legend import interval_notes, meanings
 from fsbench.results.tables.blocks import Block, Line
 from fsbench.results.tables.sizes import sizes, sizes_in_full
 from fsbench.results.tables.summary import NO_ROOM, card_notes, summary, symbols_in_words

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from statistics import mean, stdev
 
 from fsbench.results.rows.row import ALL, MEAN
-from fsbench.results.sheets.layout import rounded
+from fsbench.results.sheets.cells import rounded
 from fsbench.results.tables.blocks import Block
 from fsbench.scores.estimate import Estimate
 

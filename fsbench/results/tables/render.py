@@ -25,7 +25,7 @@ def render(blocks: list[Block], form: str, by: Sequence[str] = (), width: int | 
     together = side_by_side(blocks, width if form == "text" else None) if form in SHEETS else None
     if together is None:
         return written
-    last = text([together], width if wrap else None) if form == "text" else SHEETS[form]([together])
+    last = text([together], width, wrap) if form == "text" else SHEETS[form]([together])
     return f"{written}\n{last}"
 
 

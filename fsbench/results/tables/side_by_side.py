@@ -3,16 +3,10 @@
 from collections.abc import Sequence
 
 from fsbench.results.rows.row import ALL, MEAN
-from fsbench.results.sheets.layout import (
-    COMFORTABLE,
-    LEAST,
-    Sheet,
-    Style,
-    figure,
-    interval_notes,
-    rounded,
-    shorten,
-)
+from fsbench.results.sheets.cells import figure, rounded
+from fsbench.results.sheets.layout import Sheet, Style
+from fsbench.results.sheets.legend import interval_notes
+from fsbench.results.sheets.names import COMFORTABLE, LEAST, shorten
 from fsbench.results.tables.blocks import Block
 from fsbench.scores.estimate import Estimate
 

@@ -4,7 +4,9 @@ from collections.abc import Mapping, Sequence
 
 from fsbench.results.rows.parts import ABSENT, SIZES
 from fsbench.results.rows.row import SIZE, ResultRow, scores_of
-from fsbench.results.sheets.layout import LEAST, Grid, figure, rounded, shorten
+from fsbench.results.sheets.cells import figure, rounded
+from fsbench.results.sheets.layout import Grid
+from fsbench.results.sheets.names import LEAST, shorten
 from fsbench.results.tables.blocks import Block, Line
 from fsbench.results.tables.summary import BEST, aligned
 from fsbench.results.tables.trivial import best_without_model, mark_of

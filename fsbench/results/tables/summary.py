@@ -5,8 +5,10 @@ from dataclasses import dataclass, replace
 
 from fsbench.protocols.reading import metric_named
 from fsbench.results.rows.row import ALL, MEAN
-from fsbench.results.sheets.layout import COMFORTABLE, LEAST, MISSING, Grid, Style, ends, rounded, shorten
-from fsbench.results.sheets.layout import places as places_of
+from fsbench.results.sheets.cells import MISSING, ends, rounded
+from fsbench.results.sheets.cells import places as places_of
+from fsbench.results.sheets.layout import Grid, Style
+from fsbench.results.sheets.names import COMFORTABLE, LEAST, shorten
 from fsbench.results.tables.blocks import Block
 from fsbench.results.tables.trivial import NOT_ABOVE, best_without_model, mark_of
 from fsbench.scores.estimate import Estimate

@@ -30,7 +30,7 @@ from fsbench.results.rows.scoring import (
     further_answers,
     score_rows,
 )
-from fsbench.results.sheets.layout import meanings
+from fsbench.results.sheets.legend import meanings
 from fsbench.results.tables.blocks import Block
 from fsbench.results.tables.over_seeds import means_over_seeds
 from fsbench.results.tables.trivial import no_better_than_blind

@@ -17,7 +17,7 @@ from fsbench.results.measuring.recount import Truth
 from fsbench.results.rows.row import ALL, ResultRow, scores_of
 from fsbench.results.rows.scoring import Measure
 from fsbench.results.rows.wide import WIDE_KINDS, wide_frame
-from fsbench.results.sheets.layout import figure
+from fsbench.results.sheets.cells import figure
 from fsbench.results.tables.table import build_blocks
 from fsbench.scores.count_table import QUERIES, SUPPORTS
 from fsbench.scores.estimate import Estimate

@@ -10,7 +10,8 @@ from fsbench.records.record import Record
 from fsbench.results.published.match import PublishedComparison, match_published
 from fsbench.results.published.scores import FOLDER, PublishedScore, read_published
 from fsbench.results.rows.row import ALL, MEAN
-from fsbench.results.sheets.layout import Grid, figure
+from fsbench.results.sheets.cells import figure
+from fsbench.results.sheets.layout import Grid
 from fsbench.results.tables.blocks import Block
 from fsbench.results.tables.table import build_blocks
 from fsbench.runner.config.merge import shipped_settings

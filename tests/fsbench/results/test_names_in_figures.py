@@ -12,7 +12,7 @@ from matplotlib.text import Text
 from fsbench.cli.main import main
 from fsbench.results.pictures.figure import FigureRow, write_figure
 from fsbench.results.sheets import drawing
-from fsbench.results.sheets.layout import wrap_name
+from fsbench.results.sheets.names import wrap_name
 from tests.fsbench.pages.report.studies import write_study
 
 NAMES = ("prototype_demo (steps 1, support_annotation box)", "dense_classifier_with_lora (backbone dinov2_vits14_reg4)")

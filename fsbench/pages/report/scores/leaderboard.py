@@ -9,7 +9,7 @@ from fsbench.pages.report.costs import mean_costs
 from fsbench.protocols.reading import metric_named
 from fsbench.results.comparison.compare import Comparison, orders
 from fsbench.results.rows.row import ALL, fold_in_words
-from fsbench.results.sheets.layout import MISSING, places, rounded
+from fsbench.results.sheets.cells import MISSING, places, rounded
 from fsbench.results.tables.blocks import Block
 from fsbench.results.tables.summary import fold_label, method_folds
 from fsbench.scores.decisions import compact_letters

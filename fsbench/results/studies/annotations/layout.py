@@ -2,9 +2,11 @@
 
 from collections.abc import Iterator, Sequence
 
+from fsbench.results.sheets.cells import MISSING, corrected_p, moved
 from fsbench.results.sheets.data import decimal
 from fsbench.results.sheets.drawing import row_fold_words
-from fsbench.results.sheets.layout import MISSING, Grid, Sheet, Style, corrected_p, moved, shorten
+from fsbench.results.sheets.layout import Grid, Sheet, Style
+from fsbench.results.sheets.names import shorten
 from fsbench.results.studies.annotations.losses import MASK, AnnotationTable
 
 

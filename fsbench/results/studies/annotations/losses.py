@@ -13,7 +13,7 @@ from fsbench.results.rows.comparable import check_same
 from fsbench.results.rows.points import Point, PointTable, correct_tables, paired_differences
 from fsbench.results.rows.row import ANNOTATION, ResultRow
 from fsbench.results.rows.scoring import Request, Sums, compared_parts
-from fsbench.results.sheets.layout import family_note, in_units, scope_notes
+from fsbench.results.sheets.legend import family_note, in_units, scope_notes
 
 MASK = "mask"
 LEFT_OUT = "left out, other folds, weights or settings than with masks"

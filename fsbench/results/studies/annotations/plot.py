@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from fsbench.data.annotations import WEAK
 from fsbench.results.rows.row import ResultRow
 from fsbench.results.sheets.drawing import COLORS, draw_interval, legend_above, name_rows, row_fold_words
-from fsbench.results.sheets.layout import in_units
+from fsbench.results.sheets.legend import in_units
 from fsbench.results.studies.analysis import Paint
 from fsbench.results.studies.annotations.losses import AnnotationTable
 

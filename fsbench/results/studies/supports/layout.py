@@ -4,8 +4,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from math import isnan
 
+from fsbench.results.sheets.cells import CONDITIONAL, ends, moved
 from fsbench.results.sheets.data import decimal
-from fsbench.results.sheets.layout import CONDITIONAL, Grid, Sheet, Style, ends, moved, shorten
+from fsbench.results.sheets.layout import Grid, Sheet, Style
+from fsbench.results.sheets.names import shorten
 from fsbench.results.studies.supports.sensitivity import CHOICES, PROPERTIES, SensitivityTable, SupportSensitivity
 from fsbench.scores.estimate import Estimate
 from fsbench.scores.support_variance import COMPONENTS

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
+from fsbench.results.sheets.cells import CONDITIONAL
 from fsbench.results.sheets.drawing import draw_interval, legend_above, name_rows, shared_fold_words
-from fsbench.results.sheets.layout import CONDITIONAL
 from fsbench.results.studies.analysis import Paint
 from fsbench.results.studies.supports.sensitivity import SensitivityTable, SupportSensitivity
 from fsbench.scores.support_variance import COMPONENTS

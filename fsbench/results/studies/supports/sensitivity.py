@@ -12,7 +12,7 @@ from fsbench.data.episodes.episode import ClassificationEpisode, Episode
 from fsbench.records.grouping import comparable, fold_of, variants
 from fsbench.records.record import Record
 from fsbench.records.tables import DRAW
-from fsbench.results.sheets.layout import CONDITIONAL
+from fsbench.results.sheets.cells import CONDITIONAL
 from fsbench.scores.count_table import episode_scores
 from fsbench.scores.estimate import Estimate, estimates, gains
 from fsbench.scores.rank_correlation import RankCorrelation, clustered_mean, within_query_correlation

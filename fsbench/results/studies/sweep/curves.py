@@ -10,7 +10,7 @@ from fsbench.records.record import Record
 from fsbench.results.rows.points import Point, PointTable, correct_tables
 from fsbench.results.rows.row import KEPT, SHOTS, SIDE, ResultRow
 from fsbench.results.rows.scoring import Request, Sums
-from fsbench.results.sheets.layout import family_note, interval_notes
+from fsbench.results.sheets.legend import family_note, interval_notes
 from fsbench.results.studies.sweep.axes import AXES, WORDS
 from fsbench.results.studies.sweep.differences import curve_differences, is_along
 

@@ -3,8 +3,10 @@
 from collections.abc import Iterator, Sequence
 
 from fsbench.results.rows.row import ResultRow
+from fsbench.results.sheets.cells import MISSING, corrected_p, ends, moved
 from fsbench.results.sheets.data import decimal
-from fsbench.results.sheets.layout import MISSING, Grid, Sheet, Style, corrected_p, ends, moved, shorten
+from fsbench.results.sheets.layout import Grid, Sheet, Style
+from fsbench.results.sheets.names import shorten
 from fsbench.results.studies.sweep.axes import WORDS
 from fsbench.results.studies.sweep.curves import BEYOND, CurveTable
 from fsbench.results.studies.sweep.differences import is_along

@@ -23,7 +23,7 @@ from fsbench.pages.board.rows import paper_years
 from fsbench.pages.board.site import MARK
 from fsbench.records.counts import hashes
 from fsbench.records.record import Record, find_records
-from fsbench.results.sheets.layout import ends
+from fsbench.results.sheets.cells import ends
 from fsbench.results.tables.table import build_blocks
 from fsbench.scores.estimate import Estimate, Scope, differences
 from tests.fsbench.pages.board.conftest import bundle_writer, finished

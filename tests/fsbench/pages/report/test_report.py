@@ -26,9 +26,10 @@ from fsbench.pages.report.site import MARK
 from fsbench.records.machine import processor
 from fsbench.records.record import find_records, read_record
 from fsbench.records.writing import write_files
+from fsbench.results.sheets.cells import ends as ends_of
 from fsbench.results.sheets.latex import latex
-from fsbench.results.sheets.layout import Sheet, shorten
-from fsbench.results.sheets.layout import ends as ends_of
+from fsbench.results.sheets.layout import Sheet
+from fsbench.results.sheets.names import shorten
 from fsbench.results.tables.render import render
 from fsbench.results.tables.table import build_blocks
 from fsbench.scores.classification import accuracy_statistics

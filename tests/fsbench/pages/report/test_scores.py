@@ -23,7 +23,7 @@ from fsbench.pages.report.workers import SerialExecutor
 from fsbench.results.comparison.compare import Comparing, compare_methods
 from fsbench.results.comparison.layout import to_sheet
 from fsbench.results.rows.parts import pairs_by_class, pairs_by_size
-from fsbench.results.sheets.layout import places
+from fsbench.results.sheets.cells import places
 from fsbench.scores.estimate import Estimate, Scope, gains
 
 

@@ -36,7 +36,7 @@ from fsbench.results.measuring.measures import measure
 from fsbench.results.rows.comparable import compared_tests
 from fsbench.results.rows.parts import SIZES
 from fsbench.results.rows.row import MEAN, ResultRow
-from fsbench.results.sheets.layout import mark, moved
+from fsbench.results.sheets.cells import mark, moved
 from fsbench.results.sheets.text import align, text
 from fsbench.scores.calibration import BINS
 from fsbench.scores.estimate import Estimate, Scope, gains

@@ -11,8 +11,8 @@ import pytest
 from fsbench.base.errors import SettingsError
 from fsbench.protocols.draws.further import further_draws, with_draws
 from fsbench.records.counts import to_frame
+from fsbench.results.sheets.cells import ends
 from fsbench.results.sheets.data import as_json
-from fsbench.results.sheets.layout import ends
 from fsbench.results.sheets.text import text
 from fsbench.results.studies.analyses import SUPPORTS
 from fsbench.results.studies.supports.layout import _deviation

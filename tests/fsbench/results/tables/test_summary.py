@@ -5,7 +5,7 @@ import shlex
 import pytest
 
 from fsbench.cli.main import main
-from fsbench.results.sheets.layout import INTERVAL_NOTE
+from fsbench.results.sheets.legend import INTERVAL_NOTE
 from fsbench.results.sheets.text import align
 from fsbench.results.tables.blocks import Block
 from fsbench.results.tables.breakdowns import to_sheet

@@ -1,0 +1,194 @@
+"""How the cells of a table are written: scores, intervals, differences, p-values and other numbers."""
+
+from collections.abc import Sequence
+from math import isnan
+from typing import Literal
+
+from fsbench.protocols.reading import metric_named
+from fsbench.results.table import Cell, Column, Form
+from fsbench.scores.decisions import ALPHA
+from fsbench.scores.estimate import FEW_QUERIES, ROUNDING, Estimate, Scope
+
+MARKS = "†‡§¶‖"
+"""Signs of cards; letters are kept for methods that a test does not tell apart."""
+MISSING = "–"
+STAR = "*"
+"""Mark of a corrected p-value that tells two methods apart."""
+MOST_DIGITS = 9
+"""Digits after the point beyond which nothing is printed, whatever rounding hides."""
+CONDITIONAL = "°"
+"""Mark of an interval that holds for the test's own supports alone."""
+
+
+def write_cell(cell: Cell, column: Column) -> str:
+    """Write a cell without its mark; "–" where it has no value. A word stands as it is in every column.
+
+    >>> write_cell(Cell(0.9312), Column("kept", Form.SHARE)), write_cell(Cell(12345), Column("pairs", Form.COUNT))
+    ('93%', '12,345')
+    >>> write_cell(Cell(1234.5), Column("memory", Form.NUMBER, digits=0, unit=" MiB")), write_cell(Cell(), Column(""))
+    ('1,234 MiB', '–')
+    """
+    value, found = cell.value, cell.estimate
+    if isinstance(value, str):
+        return value
+    if value is None or isnan(value):
+        return MISSING
+    match column.form:
+        case Form.SCORE:
+            return rounded(value, column.metric)
+        case Form.INTERVAL:
+            return (ends(found, metric_named(column.metric).digits()) if found else "") or MISSING
+        case Form.FIGURE:
+            return figure(found, column.metric) if found else rounded(value, column.metric)
+        case Form.DIFFERENCE:
+            digits = metric_named(column.metric).digits()
+            return moved(found, digits) if found else f"{value:+.{digits}f}"
+        case Form.P | Form.CORRECTED:
+            return probability(value)
+        case Form.COUNT:
+            return f"{value:,.0f}"
+        case Form.SHARE:
+            return f"{value:.0%}"
+    return f"{value:,.{column.digits}f}{column.unit}"
+
+
+def cell_mark(cell: Cell, column: Column) -> str:
+    """Return what stands behind a cell: its mark, or the star of methods that are told apart."""
+    is_apart = column.form is Form.CORRECTED and isinstance(cell.value, float) and cell.value < ALPHA
+    return cell.mark or STAR * is_apart
+
+
+def write_heads(columns: Sequence[Column]) -> list[str]:
+    """Return the heads of columns that stand side by side: the short one where the metric stands on the left."""
+    left = ["", *(column.metric for column in columns)]
+    return [
+        column.short if column.short and column.metric == metric else column.head
+        for column, metric in zip(columns, left, strict=False)
+    ]
+
+
+def probability(p: float) -> str:
+    """Write a p-value, with more digits where rounding hides on which side of 0.05 it is; "–" where there is none."""
+    if isnan(p):
+        return MISSING
+    if p < 0.001:
+        return "<0.001"
+    digits = 3
+    while p < ALPHA <= float(f"{p:.{digits}f}") and digits < MOST_DIGITS:
+        digits += 1
+    return f"{p:.{digits}f}"
+
+
+def corrected_p(p: float) -> str:
+    """Write a corrected p-value, with a star below 0.05 and room for one else."""
+    return probability(p) + ("*" if p < ALPHA else " ")
+
+
+def rounded(value: float | None, metric: str) -> str:
+    """Write a score without its interval; ROM and RUM, which end at 1, have a third digit."""
+    return MISSING if value is None else f"{value:.{metric_named(metric).digits()}f}"
+
+
+def figure(score: Estimate | None, metric: str) -> str:
+    """Write a score with its interval.
+
+    A score of too few images stands with their number in place of the interval.
+    """
+    if score is None:
+        return MISSING
+    return " ".join(filter(None, (rounded(score.value, metric), ends(score, metric_named(metric).digits()))))
+
+
+def ends(score: Estimate, digits: int) -> str:
+    """Write the interval of a score, or why it has none; "" where there is nothing to say."""
+    if score.has_interval:
+        return f"[{score.low:.{digits}f}, {score.high:.{digits}f}]{mark(score)}"
+    return few_images(score) if is_too_few(score) else ""
+
+
+def moved(difference: Estimate, digits: int, separator: str = " ") -> str:
+    """Write a difference with its interval, or why it has none."""
+    value = f"{difference.value:+.{digits}f}"
+    if difference.scope is Scope.IDENTICAL:
+        return separator.join((value, "(identical)"))
+    if difference.has_interval:
+        low, high = (signed(end, digits) for end in (difference.low, difference.high))
+        return separator.join((value, f"[{low}, {high}]{mark(difference)}"))
+    return separator.join((value, few_images(difference))) if is_too_few(difference) else value
+
+
+def multiple(number: float) -> str:
+    """Write how many times as many, without powers of ten.
+
+    >>> [multiple(number) for number in (0.01, 2.46, 73.4, 1400)]
+    ['<0.1', '2.5', '73', '1,400']
+    """
+    return "<0.1" if number < 0.05 else f"{number:.1f}" if number < 9.95 else f"{number:,.0f}"
+
+
+def signed(end: float, digits: int) -> str:
+    """Write the end of a difference's interval, with more digits where rounding hides on which side of 0 it is."""
+    while end != 0 and float(f"{end:.{digits}f}") == 0 and digits < MOST_DIGITS:
+        digits += 1
+    return f"{end:+.{digits}f}"
+
+
+def amount(number: str, metric: str) -> str:
+    """Write a number, such as a difference, with the unit of its score; one without a unit stands alone.
+
+    >>> amount("1.20", "mIoU"), amount("1.20", "presence-CE2"), amount("0.012", "ROM")
+    ('1.20 points', '1.20 squared points', '0.012')
+    """
+    return f"{number} {metric_named(metric).unit}".rstrip()
+
+
+def is_too_few(score: Estimate) -> bool:
+    """Return whether too few images are why there is no interval: query images, or of a share supports.
+
+    Few query images are too few also where no one of them moves the score.
+    """
+    if score.has_interval or score.scope is Scope.IDENTICAL:
+        return False
+    variance = sum(score.variances[:2])  # NaN of a figure that has no interval anyway
+    is_constant = variance <= ROUNDING
+    return score.scope is Scope.THESE_SUPPORTS or variance > ROUNDING or (is_constant and score.queries < FEW_QUERIES)
+
+
+def few_images(score: Estimate) -> str:
+    """Write the number of images that are too few, or of the classes that stand for their supports."""
+    is_share = score.scope is Scope.THESE_SUPPORTS or score.error == score.error  # only its ends are not known
+    supports = score.classes or score.supports
+    if not (is_share and 0 < supports < score.queries):
+        return f"({score.queries} image{'s' * (score.queries != 1)})"
+    if score.classes:
+        return f"({supports} class{'es' * (supports != 1)})"
+    return f"({supports} image{'s' * (supports != 1)})"
+
+
+def mark(score: Estimate) -> str:
+    """Return the mark of an interval that holds for these supports alone; "" of others."""
+    return CONDITIONAL if score.has_interval and score.scope is Scope.THESE_SUPPORTS else ""
+
+
+def places(
+    cells: Sequence[str], scores: Sequence[Estimate | None], groups: Sequence[int], metric: str
+) -> list[Literal["best", "second", ""]]:
+    """Name the best and the second figure of a column, as far as they are printed, among those of the same group.
+
+    A figure without an interval has no place: it may be so by chance alone. Others keep the place behind it.
+
+    Args:
+        cells: figures as they are printed; what is printed alike has the same place.
+        scores: what they stand for, None where there is none.
+        groups: of the rows; rows of different groups are not ranked together, and one alone has no place.
+        metric: of the column.
+    """
+    sign = metric_named(metric).sign
+    named: list[Literal["best", "second", ""]] = [""] * len(cells)
+    for group in dict.fromkeys(groups):
+        known = {i: score for i, score in enumerate(scores) if score is not None and groups[i] == group}
+        printed = list(dict.fromkeys(cells[i] for i in sorted(known, key=lambda i: -sign * known[i].value)))
+        for i, score in known.items() if len(known) > 1 else ():
+            if score.has_interval:
+                named[i] = "best" if cells[i] == printed[0] else "second" if cells[i] == printed[1] else ""
+    return named

@@ -1,0 +1,156 @@
+"""What stands below tables: what intervals, marks and uncommon scores mean."""
+
+from collections.abc import Iterable, Sequence
+from math import floor
+
+from fsbench.protocols.reading import metric_named
+from fsbench.results.sheets.cells import CONDITIONAL, STAR, cell_mark, few_images, is_too_few, mark
+from fsbench.results.table import Column, Form, Sheet
+from fsbench.scores.clusters import FEW_SETS
+from fsbench.scores.estimate import Estimate
+from fsbench.scores.scores import DEFAULT
+
+INTERVAL_NOTE = (
+    "[low, high] is a 95 % interval: what this test would give on other images of the same classes, with the same "
+    "weights; scores are "
+)
+"""Begin of the note on intervals, which ends by `scale`."""
+CONDITIONAL_NOTE = (
+    f"{CONDITIONAL}: the interval holds for the supports of this test alone, since they are few; other supports may "
+    "turn it round (--draws 5 tests five choices of them)"
+)
+FEW_NOTE = "(n images): there is no interval, since n images are too few for one"
+FEW_CLASSES_NOTE = (
+    "(n classes): there is no interval, since the supports of a class count as one here and n classes are too few"
+)
+
+MOST_NOTES = 5
+"""Lines below a table, unless all are asked for."""
+
+_SCORES = (Form.SCORE, Form.INTERVAL, Form.FIGURE)
+
+
+def foot(sheet: Sheet, names: Sequence[str] = (), left_out: Sequence[str] = ()) -> list[str]:
+    """Return the lines below the tables of a sheet: notes, and what stands in the tables.
+
+    Args:
+        sheet: as it is shown.
+        names: whole names of those that the tables have short.
+        left_out: heads of columns that there is no room for.
+    """
+    notes = [*names, *sheet.notes]
+    notes += [f"no room for {', '.join(left_out)}: a wider terminal shows more"] * bool(left_out)
+    legend = [*sheet.legend, *filter(None, ["; ".join(explain(sheet))])]
+    room = MOST_NOTES - len(legend)
+    if not sheet.is_short or len(notes) <= room:
+        return [*notes, *legend]
+    shown = notes[: max(room - 1, 0)]
+    left = len(notes) - len(shown)
+    return [*shown, *legend, f"{left} more note{'s' * (left > 1)}: --all"]
+
+
+def explain(sheet: Sheet) -> list[str]:
+    """Say what stands in the tables of a sheet: marks, uncommon scores, intervals and why some are lacking, stars."""
+    columns: list[Column] = [column for table in sheet.tables for column in table.columns]
+    cells = [
+        (cell, column)
+        for table in sheet.tables
+        for line in table.lines
+        for cell, column in zip(line.cells, table.columns, strict=True)
+    ]
+    marks = {cell_mark(cell, column) for cell, column in cells} | {column.head.split(" ")[-1] for column in columns}
+    scored = {column.metric: column for column in columns if column.metric and column.form in _SCORES}
+    shown = [(cell.estimate, column.form) for cell, column in cells if cell.estimate and column.form is not Form.SCORE]
+    intervals = [found for found, form in shown if form in _SCORES and found.has_interval]
+    return [
+        *dict.fromkeys(words for sign, words in sheet.signs.items() if sign in marks),
+        *meanings(scored),
+        *[INTERVAL_NOTE + scale(scored)] * bool(intervals),
+        *scope_notes(found for found, _ in shown),
+        *[family_note(sheet.comparisons)] * (STAR in marks and sheet.comparisons > 0),
+    ]
+
+
+def in_units(metrics: Iterable[str]) -> str:
+    """Say what differences of some scores are in, and name the scores where they are in several units.
+
+    >>> in_units(["mIoU", "FB-IoU"]), in_units(["ROM"])
+    ('in points', 'on a scale of 1')
+    >>> in_units(["mIoU", "ROM", "presence-CE2"])
+    'in points (ROM: on a scale of 1; presence-CE2: in squared points)'
+    """
+    words = {name: f"in {unit}" if (unit := metric_named(name).unit) else "on a scale of 1" for name in metrics}
+    first, *others = dict.fromkeys(words.values())
+    if not others:
+        return first
+    return f"{first} ({'; '.join(f'{name}: {own}' for name, own in words.items() if own != first)})"
+
+
+def scale(metrics: Iterable[str]) -> str:
+    """Say what some scores are in.
+
+    >>> scale(["mIoU", "FB-IoU"]), scale(["ROM"]), scale(["mIoU", "ROM", "RUM"])
+    ('in percent', 'from 0 to 1', 'in percent (ROM, RUM: from 0 to 1)')
+    """
+    metrics = list(metrics)
+    fractions = [name for name in metrics if metric_named(name).maximum == 1]
+    if len(fractions) == len(metrics):
+        return "from 0 to 1"
+    return f"in percent ({', '.join(fractions)}: from 0 to 1)" if fractions else "in percent"
+
+
+def meanings(metrics: Iterable[str]) -> list[str]:
+    """Explain uncommon scores."""
+    return [
+        f"{name}: {metric_named(name).meaning}{'; its root is shown' * metric_named(name).is_squared_error}"
+        for name in metrics
+        if name not in DEFAULT
+    ]
+
+
+def interval_notes(scores: Iterable[Estimate], metrics: Iterable[str]) -> list[str]:
+    """Explain the intervals of some scores, and why some have none; `metrics` are those that are shown."""
+    scores = list(scores)
+    return [
+        *[INTERVAL_NOTE + scale(metrics)] * any(score.has_interval for score in scores),
+        *scope_notes(scores),
+    ]
+
+
+def scope_notes(estimates: Iterable[Estimate]) -> list[str]:
+    """Say for what some intervals hold, and why some scores or differences have none."""
+    estimates = list(estimates)
+    few = list(filter(is_too_few, estimates))
+    return [
+        *[CONDITIONAL_NOTE] * any(map(mark, estimates)),
+        *support_set_notes(estimates),
+        *[FEW_NOTE] * any("image" in few_images(one) for one in few),
+        *[FEW_CLASSES_NOTE] * any("class" in few_images(one) for one in few),
+    ]
+
+
+def support_set_notes(estimates: Iterable[Estimate]) -> list[str]:
+    """Say where a class has few disjoint support sets, so that classes were left out instead of supports (§2)."""
+    few = [one for one in estimates if one.classes and (one.has_interval or is_too_few(one))]
+    notes = []
+    for is_conditional in (False, True):
+        sets = [floor(10 * one.support_sets) / 10 for one in few if bool(mark(one)) == is_conditional]
+        if not sets:
+            continue
+        number = f"{min(sets):.1f}" if min(sets) == max(sets) else f"{min(sets):.1f} to {max(sets):.1f}"
+        then = (
+            "there are too few classes, too, so that intervals hold for these supports alone"
+            if is_conditional
+            else "therefore the supports of a class count as one, and intervals are as wide as classes differ"
+        )
+        notes.append(
+            f"the episodes of a class share few supports ({number} disjoint sets, less than {FEW_SETS}); {then}"
+        )
+    return notes
+
+
+def family_note(comparisons: int) -> str:
+    """Say for how many comparisons at once a star holds (statistics §7)."""
+    if comparisons == 1:
+        return "a star says told apart: p is below 0.05 (the only comparison here)"
+    return f"a star says told apart: p is below 0.05 after Holm's correction for all {comparisons} comparisons"

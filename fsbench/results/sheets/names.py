@@ -1,0 +1,60 @@
+"""Names of methods where there is little room."""
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+COMFORTABLE, LEAST = 24, 12
+"""Characters for a name: columns are left out for the first, and no name is ever shortened below the second."""
+
+
+def shorten(
+    names: Iterable[str], widths: Sequence[int] = (34, 46, 58), numbers: Mapping[str, int] | None = None
+) -> dict[str, str]:
+    """Shorten names to what there is room for: name -> its ends, since variants differ there.
+
+    The first of `widths` is taken at which no two short names are the same; where there is none, the same ones are
+    numbered.
+
+    Args:
+        names: those that are to be told apart.
+        widths: characters, the least first.
+        numbers: a number for each name; their order unless given.
+    """
+    names = list(dict.fromkeys(names))
+    numbers = numbers or {name: number for number, name in enumerate(names, 1)}
+    for width in widths:
+        short = {name: _ends(name, width) for name in names}
+        if len(set(short.values())) == len(names):
+            return short
+    room = widths[-1] - len(f"{len(numbers)}: ")
+    used = list(short.values())
+    return {
+        name: f"{numbers[name]}: {_ends(name, room)}" if used.count(short[name]) > 1 else short[name] for name in names
+    }
+
+
+def _ends(name: str, width: int) -> str:
+    return name if len(name) <= width else f"{name[: (width - 1) // 2]}…{name[-(width // 2) :]}"
+
+
+def wrap_name(name: str, fits: Callable[[str], bool]) -> list[str]:
+    """Break a name into lines, after spaces, "_" and "/" where that is enough, so that it is whole where it stands.
+
+    Args:
+        name: of a method, with its settings, or other words.
+        fits: whether there is room for a line.
+
+    >>> wrap_name("prototype_demo (support_annotation box)", lambda line: len(line) <= 20)
+    ['prototype_demo', '(support_annotation', 'box)']
+    """
+    lines, line = [], ""
+    for part in re.findall(r"[^\s_/]*[\s_/]*", name):
+        if line and not fits((line + part).rstrip()):
+            lines.append(line.rstrip())
+            line = ""
+        line += part
+        while len(line.rstrip()) > 1 and not fits(line.rstrip()):
+            cut = next(n for n in range(len(line) - 1, 0, -1) if n == 1 or fits(line[:n]))
+            lines.append(line[:cut])
+            line = line[cut:]
+    return [*lines, line.rstrip()]
