@@ -12,7 +12,7 @@ from fsbench.results.tables.breakdowns import BREAKDOWNS
 from fsbench.runner.config.datasets import root_of
 from fsbench.runner.config.limits import check_output_file, check_replaced, real, whole
 from fsbench.runner.config.registry import check_known
-from fsbench.runner.config.run_config import run_options, test_options
+from fsbench.runner.config.run_config import run_options, task_options
 
 TABLE_FORMATS = ("text", "markdown", "csv", "latex", "json")
 
@@ -134,7 +134,7 @@ def given_lists(options: argparse.Namespace) -> list[str]:
 def add_episode_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that say which episodes are drawn: a protocol, and those of `fsbench bench` for a test's task."""
     parser.add_argument("--protocol", help="name of a protocol (see: fsbench list protocols; default: fscs)")
-    for option in test_options().values():
+    for option in task_options().values():
         how: dict[str, Any] = {"dest": option.argument, "default": argparse.SUPPRESS, "help": option.help}
         if option.kind is bool:
             how["action"] = "store_false" if option.switches_off else "store_true"
@@ -145,7 +145,7 @@ def add_episode_options(parser: argparse.ArgumentParser) -> None:
 
 def given_task(options: argparse.Namespace) -> dict[str, Any]:
     """Return the values of the options of a test's task that were given, by the names of the task's fields."""
-    return {name: getattr(options, name) for name in test_options() if name in options}
+    return {name: getattr(options, name) for name in task_options() if name in options}
 
 
 def add_download_options(parser: argparse.ArgumentParser, mirror: str) -> None:

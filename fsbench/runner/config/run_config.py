@@ -379,15 +379,14 @@ def run_options() -> tuple[Option, ...]:
     return tuple(option for option in options if option.flag != "")
 
 
-def test_options() -> dict[str, Option]:
+def task_options() -> dict[str, Option]:
     """Return the options of a run that are of its test's task, by the names of the task's fields."""
     return {option.argument: option for option in run_options() if option.argument is not None}
 
 
-def asked_options(task: Task) -> dict[str, Any]:
-    """Return the fields of a run by which it has the test of `task`, with their values."""
-    arguments = {one.name for one in type(task).arguments()}
-    return {one.field: getattr(task, name) for name, one in test_options().items() if name in arguments}
+def asked_options(task: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of fields of a test's task by the names of the fields of a run that set them."""
+    return {one.field: task[name] for name, one in task_options().items() if name in task}
 
 
 def option_names() -> Iterable[str]:

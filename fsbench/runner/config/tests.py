@@ -86,7 +86,7 @@ def load_test(
         asked = Task.chosen(given, "a test")
     index = rules.draw.data(index, asked.fold, asked.shot)
     asked = rules.draw.with_own_ways(index, asked)
-    opened = where | {"dataset": dataset, "image_size": image_size} | asked_options(asked)
+    opened = where | {"dataset": dataset, "image_size": image_size} | asked_options(vars(asked))
     if task_name != CLASSIFICATION:
         opened["protocol"] = rules.name
     return _with_episodes(Test(rules.manifest(index, asked), index, rules, image_size, opened))

@@ -8,13 +8,13 @@ from fsbench.base.errors import SettingsError, known_names
 from fsbench.core.global_state import kept_global_state
 from fsbench.protocols.test import Test
 from fsbench.records.record import Record
-from fsbench.runner.config.run_config import RunConfig, run_options, test_options
+from fsbench.runner.config.run_config import RunConfig, run_options, task_options
 from fsbench.runner.engine.experiment import Experiment
 from fsbench.runner.engine.run import run_experiment
 
 OF_THE_TEST = {
     "method", "dataset", "runs", "protocol", "manifest", "data_root", "lists", "devices", "debug",
-    *(option.field for option in test_options().values()),
+    *(option.field for option in task_options().values()),
 }  # fmt: skip
 """Options of a run that the test states, and those that only a command has."""
 

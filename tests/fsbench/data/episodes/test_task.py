@@ -1,12 +1,28 @@
-"""Episodes drawn for a task: what is in them, and clear refusals."""
+"""Episodes drawn for a task: what is in them, and clear refusals; the doors that a task's fields are found behind."""
+
+import argparse
+import inspect
+import re
+from dataclasses import dataclass, replace
 
 import pytest
 
+import fsbench
 from fsbench.base.errors import DataError, SettingsError
+from fsbench.base.paths import REPOSITORY
+from fsbench.cli.options import add_episode_options
+from fsbench.data.episodes.manifest import Header
 from fsbench.data.episodes.task import ManifestTask, Task
 from fsbench.datamodules.datasets.folder import Folder
+from fsbench.datamodules.episodic import EpisodicDataModule
+from fsbench.protocols.draws.listed import Listed
 from fsbench.protocols.draws.pair_lists import base_validation_pairs, pair_list
+from fsbench.protocols.headers import HEADER
+from fsbench.protocols.kit.kit import KIT, Kit
 from fsbench.protocols.reading import load_protocol
+from fsbench.runner.config.parse import option_names
+from fsbench.runner.config.run_config import RunConfig, task_options
+from fsbench.runner.grid.spec import grid_schema
 
 
 @pytest.fixture
@@ -85,3 +101,57 @@ def test_classes_with_too_few_images_are_named_and_can_be_left_out(index):
         DataError, match=r"classes are left, since DROP_SMALL=1 .*1000 each.*--data.training.training_shot"
     ):
         PROTOCOL.training_pool(index, Task(0, drop_small=True, shot=999))
+
+
+def test_every_field_is_behind_every_door():
+    """Whoever adds one declares it in `Task`, and names its variable in the Makefile."""
+    options, names = task_options(), {one.name for one in Task.arguments()}
+    parser = argparse.ArgumentParser()
+    add_episode_options(parser)  # of `kit` and of `data manifest build`
+    makefile = set(re.findall(r"\b[A-Z_]+\b", (REPOSITORY / "Makefile").read_text()))
+    doors = {
+        "options of a run": options.keys(),
+        "runs": {name for name, one in options.items() if hasattr(RunConfig(), one.field)},
+        "keys": {key.removeprefix("test.") for key in option_names(EpisodicDataModule)},
+        "options of lists of episodes": {action.dest for action in parser._actions},
+        "variables of make": {name for name, one in options.items() if one.make_variable in makefile},
+        "grids": {name for name, one in options.items() if (one.axis or one.field) in grid_schema().model_fields},
+        "load_test": inspect.signature(fsbench.load_test).parameters.keys(),
+        "headers": Header.model_fields.keys() & HEADER.keys(),
+        "kits": Kit.model_fields.keys() & KIT.keys(),
+    }
+    assert {door: names - found for door, found in doors.items()} == {door: set() for door in doors}
+    trained = {one.name for one in Task.arguments(trains=True)}
+    assert trained <= inspect.signature(fsbench.load_training).parameters.keys()
+    assert all(one.metadata["help"] for one in Task.arguments())
+
+
+@pytest.mark.parametrize("load", [fsbench.load_test, fsbench.load_training])
+def test_a_misspelt_argument_is_told_with_the_nearest(load):
+    with pytest.raises(SettingsError, match="has no argument foldd; did you mean 'fold'"):
+        load("demo", foldd=1)
+
+
+@dataclass(frozen=True)
+class TwoWays(Listed):
+    """A draw whose episodes have two ways, whatever is asked for."""
+
+    def official_episodes(self, index, task):
+        return super().official_episodes(index, replace(task, way=2))
+
+
+@dataclass(frozen=True)
+class OwnWays(TwoWays):
+    """The same draw, which says so."""
+
+    def with_own_ways(self, index, task):
+        return replace(task, way=2)
+
+
+def test_a_draw_sets_its_own_number_of_ways_or_is_refused_before_anything_is_evaluated(index):
+    silent, told = (replace(PROTOCOL, draw=kind(**vars(PROTOCOL.draw))) for kind in (TwoWays, OwnWays))
+    with pytest.raises(SettingsError, match=r"fscs draws episodes of 2 ways where 1 was asked for; .* WAY \(--way\)"):
+        silent.manifest(index, Task(0, episodes=2))
+    task = told.draw.with_own_ways(index, Task(0, episodes=2))
+    assert told.manifest(index, task).header.way == task.way == 2
+    assert PROTOCOL.draw.with_own_ways(index, Task(0, way=9)).way == 3
