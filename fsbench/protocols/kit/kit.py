@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 from PIL import Image
-from pydantic import ConfigDict, SerializerFunctionWrapHandler, ValidationError, model_serializer
+from pydantic import ConfigDict, Field, SerializerFunctionWrapHandler, ValidationError, model_serializer
 
 from fsbench.base.errors import RecordError, SettingsError
 from fsbench.base.files import read_json, sha256_file
@@ -60,6 +60,7 @@ class Kit(StatedTask, frozen=True):
     dataset: Name
     protocol: Name
     protocol_version: int | Name
+    classes: Literal["novel"] = Field(default="novel", exclude=True)
     lists: Name
     copied_images: bool
     own_list: bool = False
@@ -67,12 +68,8 @@ class Kit(StatedTask, frozen=True):
 
     @model_serializer(mode="wrap")
     def _stated(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out the classes, which are a test's, and the number of shots to draw where it is that of the test."""
-        return {
-            name: value
-            for name, value in handler(self).items()
-            if name != "classes" and (name, value) != ("nested_in", None)
-        }
+        """Leave out the number of shots that are drawn where it is that of the test."""
+        return {name: value for name, value in handler(self).items() if (name, value) != ("nested_in", None)}
 
     @property
     def sha256(self) -> str:
