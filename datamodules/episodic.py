@@ -250,7 +250,7 @@ class EpisodicDataModule(DataModule):
     @staticmethod
     def _filters(protocol: Protocol, items: str) -> bool | None:
         """Return whether a training leaves out images with novel classes by itself; None for some of them."""
-        return protocol.draw.drops_novel_images if items == "episodes" else False
+        return protocol.draw.filter_novel if items == "episodes" else False
 
     @property
     def _background(self) -> bool:

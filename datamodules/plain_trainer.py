@@ -12,7 +12,7 @@ from torch import distributed
 from fsbench.base.errors import SettingsError
 from fsbench.core.episodic_scores import EpisodicScores
 from fsbench.core.method import Method
-from fsbench.protocols.evaluation import count_answers
+from fsbench.protocols.loop import count_answers
 from fsbench.records.counts import official_rows, to_frame
 
 if TYPE_CHECKING:

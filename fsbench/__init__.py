@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 from fsbench.base.version import __version__
 
 if TYPE_CHECKING:
-    from fsbench.pages.runs import load_runs
     from fsbench.predict.predictor import Predictor
     from fsbench.protocols.kit.writer import Answers
     from fsbench.runner.config.tests import load_test
     from fsbench.runner.evaluation.evaluate import evaluate
     from fsbench.runner.evaluation.score import score
     from fsbench.runner.training_data import load_training
+    from fsbench.runs import load_runs
 
 __all__ = [
     "Answers",
@@ -33,7 +33,7 @@ _MODULES = {
     "Answers": "fsbench.protocols.kit.writer",
     "Predictor": "fsbench.predict.predictor",
     "evaluate": "fsbench.runner.evaluation.evaluate",
-    "load_runs": "fsbench.pages.runs",
+    "load_runs": "fsbench.runs",
     "load_test": "fsbench.runner.config.tests",
     "load_training": "fsbench.runner.training_data",
     "score": "fsbench.runner.evaluation.score",

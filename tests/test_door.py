@@ -52,7 +52,7 @@ EXCEPTIONS = {
     "fsbench/records/checked_jsonl.py": ["json.loads"],
     # written by this process or its children at the same time; read while they are
     "fsbench/networks/backbones/feature_store.py": ["np.memmap"],
-    "fsbench/records/evaluation.py": ["self.journal.open"],
+    "fsbench/records/remaining_episodes.py": ["self.journal.open"],
     # in programs that have nothing of the suite; its own reader opens such files by the door
     "fsbench/protocols/kit/answers.py": ["json.loads", "open"],
     "fsbench/runner/grid/run.py": ["log.read_bytes", "part.read_bytes", "curves.open"],

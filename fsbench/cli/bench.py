@@ -27,8 +27,8 @@ from fsbench.runner.config.merge import (
 )
 from fsbench.runner.config.registry import config_files
 from fsbench.runner.config.run_config import Option, RunConfig, option_names, run_configs, run_options
-from fsbench.runner.grid.layout import request_sheet
 from fsbench.runner.grid.plan import Planner
+from fsbench.runner.grid.plan_sheet import request_sheet
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -103,7 +103,7 @@ def _bench(parser: argparse.ArgumentParser, options: argparse.Namespace, extra: 
     records, failures = bench(runs)
     if not is_first():
         records = []  # the first process prints the table of all
-    for note in _unasked(records, runs[0].check_memory or 0):
+    for note in _unasked(records, runs[0].asked_alone or 0):
         print_note(note)
     if records:
         failures += print_table([record.path for record in records], options)
@@ -172,8 +172,8 @@ def _value(text: Any, option: Option) -> Any:
 def _unasked(records: Sequence[Record], wanted: int) -> list[str]:
     """Return a remark on each finished run that was found, and of which too few episodes were asked alone."""
     return [
-        f"{record.path} was done before, with a memory check of {record.run.asked_alone or 0} episodes instead of "
-        f"{wanted}; --force repeats the run with the new check"
+        f"{record.path} was done before, with {record.run.asked_alone or 0} episodes asked alone instead of {wanted}; "
+        "--force repeats the run and asks them"
         for record in records
         if (record.run.asked_alone or 0) < min(wanted, len(record.manifest.episodes))
     ]

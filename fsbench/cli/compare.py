@@ -10,16 +10,15 @@ from fsbench.base.terminal import print_block, text_width
 from fsbench.cli.accepted import add_accepted_options, compare_with_accepted
 from fsbench.cli.options import add_format, add_metrics, add_rank_all, add_runs, check_plot_file
 from fsbench.cli.parser import given_options
-from fsbench.pages.runs import COMPARED_BY, Runs
 from fsbench.records.record import read_record
 from fsbench.results.atlas.atlas import read_atlas
 from fsbench.results.comparison.compare import Comparison
 from fsbench.results.comparison.layout import plot, to_json, to_sheet
 from fsbench.results.published.beside import PublishedBeside, beside_sheet, published_beside
 from fsbench.results.sheets.data import as_json
-from fsbench.results.sheets.formats import SHEETS
-from fsbench.results.sheets.text import text
+from fsbench.results.sheets.formats import write_sheets
 from fsbench.runner.config.limits import whole
+from fsbench.runs import COMPARED_BY, Runs
 
 FORMATS = ("text", "markdown", "latex", "json")
 
@@ -103,10 +102,9 @@ def _compare_methods(options: argparse.Namespace) -> int:
     if options.format == "json":
         print_block(as_json([*map(to_json, comparisons), *beside]))
         return say_left_out(runs.left_out)
-    width, wrap = text_width() if options.format == "text" else (None, False)
-    sheets = [to_sheet(comparison, width, options.all, options.all) for comparison in comparisons]
-    sheets += [beside_sheet(beside)] if beside else []
-    print_block(text(sheets, width, wrap) if options.format == "text" else SHEETS[options.format](sheets))
+    sheets = [to_sheet(comparison, options.all, options.all) for comparison in comparisons]
+    sheets += [beside_sheet(beside).typed()] if beside else []
+    print_block(write_sheets(options.format, sheets, *text_width()))
     return say_left_out(runs.left_out)
 
 

@@ -16,8 +16,8 @@ from fsbench.results.sheets.formats import SHEETS
 from fsbench.runner.config.limits import whole
 from fsbench.runner.config.registry import names
 from fsbench.runner.grid.executors import TIMEOUT_MIN, Executor, LocalProcesses, Submitit
-from fsbench.runner.grid.layout import as_json, to_sheet
 from fsbench.runner.grid.plan import PlannedRun, plan
+from fsbench.runner.grid.plan_sheet import as_json, to_sheet
 from fsbench.runner.grid.run import Failure, last_lines, run_missing
 from fsbench.runner.grid.spec import read_grid
 from fsbench.runner.grid.summary import remarks, summaries

@@ -119,15 +119,10 @@ def _main(argv: Sequence[str] | None) -> int:
         return exit_status(work, options.debug, resumes=resumes)
 
 
-def _command_of(words: Sequence[str]) -> str:
-    """Return the word of a command line that names the subcommand; empty where none does."""
-    return next((word for word in words if not word.startswith("-")), "")
-
-
 def parser_for(words: Sequence[str]) -> CommandLine:
     """Return the parser of `fsbench` with the options of the subcommand that `words` name, whose module is imported."""
     parser = CommandLine(GROUPS)
-    name = _command_of(words)
+    name = next((word for word in words if not word.startswith("-")), "")
     if any(name in group for group in GROUPS.values()):
         if name in SMALL_PRODUCTS:
             os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # read when numpy is imported

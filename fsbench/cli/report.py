@@ -9,8 +9,8 @@ from fsbench.base.errors import SettingsError, say_left_out
 from fsbench.base.terminal import print_error, print_line
 from fsbench.cli.options import add_metrics, add_rank_all
 from fsbench.cli.parser import given_options
-from fsbench.pages.runs import Runs
 from fsbench.runner.config.limits import whole
+from fsbench.runs import Runs
 
 SHARED_OPTIONS = ("out", "rank_all")
 """Options that a report of runs and a leaderboard share."""

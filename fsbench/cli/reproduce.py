@@ -35,7 +35,7 @@ def _reproduce(options: argparse.Namespace, extra: list[str]) -> int:
     # heavy: other commands spare it
     from fsbench.results.sheets.text import align
     from fsbench.runner.papers.files import paper_rows, papers
-    from fsbench.runner.papers.layout import list_papers
+    from fsbench.runner.papers.paper_sheet import list_papers
 
     if options.paper is not None:
         return _plan(options)
@@ -53,9 +53,9 @@ def _plan(options: argparse.Namespace) -> int:
     # heavy: other commands spare it
     from fsbench.results.sheets.formats import SHEETS
     from fsbench.runner.papers.files import paper_rows, read_paper
-    from fsbench.runner.papers.layout import PaperPlan, as_values, remarks, to_sheet
+    from fsbench.runner.papers.needed_runs import paper_runs, plan_runs, run_paper, why_no_runs, with_preparations
+    from fsbench.runner.papers.paper_sheet import PaperPlan, as_values, remarks, to_sheet
     from fsbench.runner.papers.results import published_scores, row_results, row_scores
-    from fsbench.runner.papers.runs import paper_runs, plan_runs, run_paper, why_no_runs, with_preparations
 
     file = Path(options.paper)
     name, folder = (file.stem, file.parent) if file.suffix in (".yaml", ".yml") else (options.paper, None)

@@ -9,7 +9,7 @@ from fsbench.cli.table import print_table
 from fsbench.protocols.kit.kit import check_kit, count_episodes, read_kit
 from fsbench.protocols.test import Test
 from fsbench.runner.config.tests import load_test
-from fsbench.runner.evaluation.kit_test import load_kit_test
+from fsbench.runner.evaluation.kits import load_kit_test
 from fsbench.runner.evaluation.score import score
 
 

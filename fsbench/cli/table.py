@@ -9,12 +9,12 @@ from fsbench.base.errors import SettingsError, say_left_out
 from fsbench.base.terminal import print_block, print_line, text_width
 from fsbench.cli.options import add_file_options, add_runs, add_table_options
 from fsbench.cli.rescoring import add_rule_options, show_rescored
-from fsbench.pages.runs import asked_metrics, load_runs
 from fsbench.records.record import Record
 from fsbench.results.rows.row import OBJECTS
 from fsbench.results.studies.sweep.axes import AXES
 from fsbench.results.tables.blocks import Block
 from fsbench.results.tables.breakdowns import BREAKDOWNS
+from fsbench.runs import asked_metrics, load_runs
 
 FILES = ("run.json", "episodes.parquet", "predictions.parquet", "predictions.png", "run.log")
 

@@ -22,7 +22,7 @@ _FORMAT = "instances-3"
 
 
 @dataclass(frozen=True)
-class Instances:
+class CocoInstances:
     """The objects of all images of one annotation file; of crowds, their classes alone.
 
     Attributes:
@@ -106,7 +106,7 @@ class Instances:
             ) from error
 
 
-def cached_instances(path: Path, read: Callable[[Path, str], Instances]) -> Instances:
+def cached_instances(path: Path, read: Callable[[Path, str], CocoInstances]) -> CocoInstances:
     """Return `read(path, sha256)` or what a call kept of it: COCO's training file takes 20 s and 1 GB to parse."""
     sha256 = sha256_file(path)
     saved = load_arrays(_FORMAT, sha256)
@@ -114,7 +114,7 @@ def cached_instances(path: Path, read: Callable[[Path, str], Instances]) -> Inst
         try:
             texts = {name: saved.pop(name).tobytes().decode() for name in ("file_names", "rles")}
             rles = {int(item): rle for item, rle in parse_json(texts["rles"]).items()}
-            return Instances(path, sha256, tuple(texts["file_names"].split("\n")), rles=rles, **saved)
+            return CocoInstances(path, sha256, tuple(texts["file_names"].split("\n")), rles=rles, **saved)
         except (KeyError, TypeError, ValueError):
             pass  # written by another version: read the file again
     with tqdm(total=1, desc=f"Reading {path.name}", unit="file", disable=hides_bar()) as progress:

@@ -23,7 +23,7 @@ from fsbench.data.annotation_rules import (
     outline_problem,
     polygon_area,
 )
-from fsbench.data.coco_instances import Instances
+from fsbench.data.coco_instances import CocoInstances
 from fsbench.data.file_rules import refusal
 from fsbench.data.rle import is_empty_rle, rle_extent
 
@@ -153,7 +153,9 @@ class _Crowd(NamedTuple):
     category_id: int
 
 
-def read_instances(path: Path, sha256: str, class_names: Sequence[str], left_out: LeftOut | None = None) -> Instances:
+def read_instances(
+    path: Path, sha256: str, class_names: Sequence[str], left_out: LeftOut | None = None
+) -> CocoInstances:
     """Read an annotation file; its categories, ascending by id, must be `class_names`.
 
     Args:
@@ -295,7 +297,7 @@ def _arrays(
     objects: list[_Object],
     crowds: list[_Crowd],
     number_of: dict[int, int],
-) -> Instances:
+) -> CocoInstances:
     row_of_id = {image.id: row for row, image in enumerate(images)}
     for entry in objects:
         check_listed(f"annotation {entry.id}", entry.image_id, row_of_id, entry.category_id, number_of)
@@ -306,7 +308,7 @@ def _arrays(
     vertices = np.concatenate([np.zeros((0, 2), dtype=np.int16), *polygons])
     lengths = [sum(map(len, entry.polygons)) for entry in objects]
     check_near(vertices, np.repeat(sizes[rows], lengths, axis=0))
-    return Instances(
+    return CocoInstances(
         path=path,
         sha256=sha256,
         file_names=tuple(image.file_name for image in images),

@@ -22,7 +22,7 @@ from torch.export.passes import move_to_device_pass
 from fsbench.base.errors import NumericsError, SettingsError
 from fsbench.base.files import make_folder, replacing
 from fsbench.core.export import OUTPUTS, ImageGraph, trace
-from fsbench.predict.result import Result
+from fsbench.predict.result import ImageResult
 
 Format = Literal["onnx", "torch"]
 SUFFIXES: Mapping[Format, str] = {"onnx": ".onnx", "torch": ".pt2"}
@@ -95,7 +95,7 @@ def write_checked(
     out: Path,
     format: Format,
     about: Mapping[str, str],
-    own: Callable[[np.ndarray], Result],
+    own: Callable[[np.ndarray], ImageResult],
     margin: Callable[[np.ndarray], np.ndarray],
     images: Mapping[str, np.ndarray],
 ) -> Agreement:
@@ -125,7 +125,7 @@ def write_checked(
 
 def compare(
     name: str,
-    own: Callable[[np.ndarray], Result],
+    own: Callable[[np.ndarray], ImageResult],
     margin: Callable[[np.ndarray], np.ndarray],
     file: Run,
     images: Mapping[str, np.ndarray],

@@ -19,7 +19,7 @@ from fsbench.base.progress import hides_bar
 from fsbench.data.file_digests import file_state
 from fsbench.predict.images import LoadedImage, QueryImage, prefetch_map
 from fsbench.predict.predictor import Predictor
-from fsbench.predict.result import ClassPresence, Entry, Instance, Result, output_files
+from fsbench.predict.result import ClassPresence, Entry, ImageResult, Instance, output_files
 from fsbench.records.checked_jsonl import CheckedJsonl, checked_line, read_line
 
 JOURNAL = "journal.jsonl"
@@ -88,11 +88,11 @@ def predict_folder(
         summary = FolderSummary(resumed=len(images) - len(todo))
         states = {image.name: list(file_state(image.path)) for image in todo}
 
-        def results() -> Iterator[Result | DataError]:
+        def results() -> Iterator[ImageResult | DataError]:
             for loaded in predictor.load_images(todo, threads):
                 yield predictor.predict(loaded, steps) if isinstance(loaded, LoadedImage) else loaded
 
-        def save(result: Result | DataError) -> tuple[str, Entry | DataError]:
+        def save(result: ImageResult | DataError) -> tuple[str, Entry | DataError]:
             """Write a result's files; returns the line about it, and its journal entry or what was wrong."""
             try:
                 return str(result), result if isinstance(result, DataError) else result.save(out)

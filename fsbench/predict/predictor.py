@@ -27,7 +27,7 @@ from fsbench.data.label_maps import resize_labels
 from fsbench.data.transforms import own_pixels
 from fsbench.predict.images import LoadedImage, QueryImage, find_images, load_image, prefetch_map, read_image_file
 from fsbench.predict.presence import PresenceWorth, presence_worth
-from fsbench.predict.result import ClassPresence, Result, image_instances, palette
+from fsbench.predict.result import ClassPresence, ImageResult, image_instances, palette
 from fsbench.predict.supports import Support, SupportSet, read_supports, stack_supports
 from fsbench.protocols.reading import load_segmentation
 from fsbench.protocols.view import input_rule
@@ -217,7 +217,7 @@ class Predictor:
 
     def __call__(
         self, query: str | Path | Sequence[str | Path], refused: list[str] | None = None, threads: int = 2
-    ) -> Iterator[Result]:
+    ) -> Iterator[ImageResult]:
         """Segment the images of folders and single images, one by one, sorted by name.
 
         An image that cannot be read raises DataError; with `refused`, its message is appended there instead.
@@ -236,7 +236,7 @@ class Predictor:
         """Decode images in threads ahead of their prediction; an unreadable one yields its error."""
         return prefetch_map(partial(read_image_file, side=self.image_size, resize=self.resize), images, threads)
 
-    def predict(self, image: LoadedImage | np.ndarray, steps: bool = False) -> Result:
+    def predict(self, image: LoadedImage | np.ndarray, steps: bool = False) -> ImageResult:
         """Segment one image, (H, W, 3) uint8 or loaded; with `steps`, draw how the prediction came about."""
         image = self._load(image) if isinstance(image, np.ndarray) else image
         panels: list[Panel] = []
@@ -267,7 +267,7 @@ class Predictor:
             for number, (name, present, score) in enumerate(decisions, 1)
         )
         objects = () if prediction.instances is None else image_instances(prediction.instances, own, label_map)
-        return Result(image.name, label_map, classes, image.preview, objects, tuple(panels))
+        return ImageResult(image.name, label_map, classes, image.preview, objects, tuple(panels))
 
     def export(
         self,

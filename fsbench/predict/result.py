@@ -46,7 +46,7 @@ def palette() -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class Runs:
+class RunLengths:
     """A mask that is not empty in COCO's form.
 
     Attributes:
@@ -58,7 +58,7 @@ class Runs:
     counts: str
 
     @classmethod
-    def encode(cls, mask: np.ndarray) -> "Runs":
+    def encode(cls, mask: np.ndarray) -> "RunLengths":
         """Encode a mask (H, W) bool."""
         runs = coco.encode(np.asfortranarray(mask, dtype=np.uint8))
         return cls(coco.toBbox(runs).tolist(), runs["counts"].decode("ascii"))
@@ -78,7 +78,7 @@ class Instance:
     number: int
     score: float
     pixels: int
-    runs: Runs
+    runs: RunLengths
 
     def mask(self, size: tuple[int, int]) -> np.ndarray:
         """Return its mask (H, W) bool in an image of `size`."""
@@ -106,7 +106,7 @@ class ClassPresence:
     score: float
     pixels: int
     tells: bool = False
-    runs: Runs | None = None
+    runs: RunLengths | None = None
 
     def __str__(self) -> str:
         pixels = "1 pixel" if self.pixels == 1 else f"{self.pixels or 'no'} pixels"
@@ -139,7 +139,7 @@ class Entry(BaseModel):
 
 
 @dataclass(frozen=True)
-class Result:
+class ImageResult:
     """The prediction for one image.
 
     Attributes:
@@ -217,7 +217,7 @@ class Result:
             write_sheet(sheet, rows, STEP_TILE, explain_captions(panels))
         height, width = self.label_map.shape
         classes = [
-            replace(each, runs=Runs.encode(self.label_map == each.number)) if each.pixels else each
+            replace(each, runs=RunLengths.encode(self.label_map == each.number)) if each.pixels else each
             for each in self.classes
         ]
         return Entry(photo=self.image_name, height=height, width=width, classes=classes, instances=list(self.instances))
@@ -248,7 +248,7 @@ def image_instances(instances: Instances, own: np.ndarray, label_map: np.ndarray
         inside = _resized(mask.cpu().numpy(), own.shape) & (own == way)
         inside = (resize_labels(inside.astype(np.uint8), *label_map.shape) > 0) & (label_map == way)
         if pixels := int(np.count_nonzero(inside)):
-            found.append(Instance(way, float(score), pixels, Runs.encode(inside)))
+            found.append(Instance(way, float(score), pixels, RunLengths.encode(inside)))
     return tuple(sorted(found, key=lambda one: (one.number, -one.score)))
 
 

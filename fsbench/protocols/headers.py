@@ -19,7 +19,7 @@ from fsbench.protocols.conditions import ATLAS_NAMES
 from fsbench.protocols.draws.draw import Draw
 from fsbench.protocols.draws.fscs import AUGMENTED
 from fsbench.protocols.protocol import Protocol
-from fsbench.scores.runs_of_test import RUN_LENGTHS
+from fsbench.scores.run_lengths import RUN_LENGTHS
 
 OFFICIAL = "official"
 _NOT_OFFICIAL = ("draws", "official_sha256", "calibration_ids", "calibration_images")

@@ -5,9 +5,11 @@ scores follow (`metrics`), and in which words is that said? Each part is a value
 must know follows from them here. `configs/protocols/*.yaml` name the parts of a test (`fsbench.protocols.reading`).
 """
 
+from collections import deque
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar
+from weakref import WeakKeyDictionary
 
 from fsbench.base.errors import SettingsError, known_names
 from fsbench.data.episodes.manifest import Header, Manifest
@@ -64,6 +66,11 @@ class Row:
     conditions: Conditions
 
 
+KEPT = 32
+"""Manifests that are kept of a data set: those of its folds and settings, for the methods of a plan."""
+_MANIFESTS: "WeakKeyDictionary[Any, deque[tuple[Protocol, Any, Manifest]]]" = WeakKeyDictionary()
+
+
 @dataclass(frozen=True)
 class Protocol:
     """A published test.
@@ -96,6 +103,8 @@ class Protocol:
     def manifest(self, index: Any, task: Task) -> Manifest:
         """Draw the episodes of `task` from the data set `index`, and further draws of their supports where it asks.
 
+        The last `KEPT` of a data set are kept, as its lists are.
+
         Where `nested_in` is given, every draw is made with so many shots and cut to the first, so that draw m of K
         shots is the beginning of draw m of more.
 
@@ -107,6 +116,14 @@ class Protocol:
             SettingsError: unknown fold, way, shot or setting, or a choice that the test does not define.
             DataError: a class has too few images.
         """
+        drawn = _MANIFESTS.setdefault(index, deque(maxlen=KEPT))
+        for protocol, asked, manifest in drawn:
+            if protocol == self and asked == task:
+                return manifest
+        drawn.append((self, task, self._draw_manifest(index, task)))
+        return drawn[-1][2]
+
+    def _draw_manifest(self, index: Any, task: Task) -> Manifest:
         task.check()
         if task.draws > 1 or task.nested_in is not None:
             self.draw.check_draws(task)

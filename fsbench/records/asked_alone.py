@@ -11,9 +11,9 @@ from typing import Any, Protocol
 
 from fsbench.base.errors import ContractError
 from fsbench.data.episodes.episode import ClassificationEpisode, Episode
-from fsbench.protocols.evaluation import evaluate_batches
-from fsbench.records.evaluation import Answering
+from fsbench.protocols.loop import evaluate_batches
 from fsbench.records.predictions import Prediction, encode
+from fsbench.records.remaining_episodes import Answering
 
 NAMED = 10
 """Episodes that a message names."""

@@ -389,19 +389,6 @@ def ranking_groups(cards: Mapping[str, StatedCard], rank_all: bool = False) -> d
     return {name: 0 if rank_all else kinds.index(tuple(card.conditions.values())) for name, card in cards.items()}
 
 
-def differing_cards(cards: Mapping[str, StatedCard]) -> list[str]:
-    """Return a line that names the conditions in which the cards of methods differ; none where they are the same."""
-    of_method = {name: card.conditions for name, card in cards.items()}
-    first = next(iter(of_method.values()), {})
-    differing = [name for name in first if len({card[name] for card in of_method.values()}) > 1]
-    if not differing:
-        return []
-    words = [
-        f"{method} {', '.join(f'{name} {card.words[name]}' for name in differing)}" for method, card in cards.items()
-    ]
-    return [f"the methods worked under different conditions: {'; '.join(words)}"]
-
-
 def choices_on_test(cards: Mapping[str, StatedCard]) -> list[str]:
     """Return a line that names the methods whose checkpoints were chosen by their scores on the test's classes.
 
@@ -454,7 +441,7 @@ def proved_entries(record: Record) -> dict[str, str]:
     if weights.origin == TRAINED_HERE and record.protocol.has_masks:  # base classes are learnt, in images with others
         lists = settings.get("training_protocol")
         protocol = segmentation_of(record.header) if lists is None else load_segmentation(str(lists))
-        usual = protocol.draw.drops_novel_images and settings.get("training_items", "episodes") == "episodes"
+        usual = protocol.draw.filter_novel and settings.get("training_items", "episodes") == "episodes"
         entries["novel_pixels"] = "no" if settings.get("filter_novel", usual) else "unlabelled"
         if "source" in settings:  # of another data set
             entries["novel_pixels"] = "no"

@@ -16,7 +16,7 @@ from fsbench.records.tables import CALIBRATES, DRAW, ORDER, count_schema, counts
 from fsbench.scores.confusion import COUNTS, FAILED, REGIONS
 from fsbench.scores.count_table import QUERIES, SUPPORTS
 from fsbench.scores.rows import image_number
-from fsbench.scores.runs_of_test import is_fitted_once
+from fsbench.scores.run_lengths import is_fitted_once
 
 if TYPE_CHECKING:
     import polars as pl

@@ -88,7 +88,7 @@ class Differences:
     @property
     def text(self) -> str:
         """The comparison as `fsbench compare` prints it."""
-        return text([comparison_sheet(comparison, WIDTH, all_pairs=False) for comparison in self.comparisons])
+        return text([comparison_sheet(comparison, all_pairs=False) for comparison in self.comparisons], WIDTH)
 
     def __repr__(self) -> str:
         return self.text

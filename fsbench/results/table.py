@@ -58,6 +58,7 @@ class Column:
         unit: written behind a number; "" for none.
         rank: where the width does not do for all columns, those of the lowest rank above 0 are left out first; columns
             of the same rank go together, and those of rank 0 stay.
+        room: characters of a name that other columns are left out for.
         usual: whether it is shown before a reader chooses columns; text, Markdown and LaTeX have no others.
         short: its head where the column to the left is of the same metric, such as 5¹ behind mIoU 5⁰; "" for the head.
     """
@@ -71,6 +72,7 @@ class Column:
     digits: int = 2
     unit: str = ""
     rank: int = 0
+    room: int = 24
     usual: bool = True
     short: str = ""
 

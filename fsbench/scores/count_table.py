@@ -10,7 +10,7 @@ import numpy as np
 from fsbench.scores.confusion import COUNTS, VOID_RULES, VoidRule, intersection_union
 from fsbench.scores.metric import Metric, Sum
 from fsbench.scores.rows import Rows, RowSum, RowValues, image_numbers, padded
-from fsbench.scores.runs_of_test import is_fitted_once, run_starts
+from fsbench.scores.run_lengths import is_fitted_once, run_starts
 from fsbench.scores.statistics import Episodes, ScoreStatistics
 
 if TYPE_CHECKING:

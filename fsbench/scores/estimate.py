@@ -21,7 +21,7 @@ from fsbench.scores.clusters import Design
 from fsbench.scores.distributions import beta_quantile, t_below, t_quantile
 from fsbench.scores.metric import Metric, Sum, Totals
 from fsbench.scores.rows import Rows, RowSum
-from fsbench.scores.statistics import Part, ScoreStatistics
+from fsbench.scores.statistics import ScoredPart, ScoreStatistics
 
 LEVEL = 0.95
 FEW_QUERIES = 10
@@ -298,7 +298,7 @@ class MetricParts:
     """
 
     metric: Metric
-    parts: Sequence[Part]
+    parts: Sequence[ScoredPart]
     folds: np.ndarray
 
     @classmethod

@@ -78,17 +78,17 @@ class ScoreStatistics:
             found[metric.name] = float(np.mean(known)) if known else nan
         return found
 
-    def parts(self, metric: Metric) -> Iterator["Part"]:
+    def parts(self, metric: Metric) -> Iterator["ScoredPart"]:
         """Yield the parts whose mean the score is: the runs within the record, or everything at once."""
         every = np.arange(len(self.rows))
         run = self.rows.run if metric.by_run else None
         for number in [None] if run is None else np.unique(run):
             pairs = every if run is None else np.flatnonzero(run == number)
-            yield Part(self, metric, pairs)
+            yield ScoredPart(self, metric, pairs)
 
 
 @dataclass(frozen=True, eq=False)
-class Part:
+class ScoredPart:
     """The rows of a run that a score is computed of at once.
 
     Attributes:

@@ -28,7 +28,7 @@ from fsbench.protocols.test import Test
 from fsbench.records.record import Record, read_record
 from fsbench.runner.config.tests import load_test
 from fsbench.runner.evaluation.evaluate import evaluate
-from fsbench.runner.evaluation.kit_test import load_kit_test
+from fsbench.runner.evaluation.kits import load_kit_test
 from fsbench.runner.evaluation.score import score
 from tests.drawn_volumes import draw_prepared
 from tests.fsbench.test_light_installation import Installation, requirements

@@ -10,7 +10,7 @@ pytestmark = pytest.mark.skipif(not IS_CLONE, reason="the manual is a clone's")
 
 FUNCTIONS = {
     "fsbench/protocols/counting.py": ["part"],
-    "fsbench/protocols/evaluation.py": ["evaluate_batches", "count_answers"],
+    "fsbench/protocols/loop.py": ["evaluate_batches", "count_answers"],
     "fsbench/records/writing.py": ["write_record"],
 }
 

@@ -12,7 +12,7 @@ from benchmarks.speed.cases.folds import Evaluation
 from benchmarks.speed.cases.methods import built_method, method_settings
 from benchmarks.speed.harness import Case, sample_folder
 from benchmarks.speed.official_fold import OfficialFold
-from fsbench.protocols.evaluation import evaluate_batches
+from fsbench.protocols.loop import evaluate_batches
 from fsbench.records.journal import Journal, JournalWriter
 
 

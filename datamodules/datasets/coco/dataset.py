@@ -11,7 +11,7 @@ import numpy as np
 
 from fsbench.base.errors import DataError, SettingsError
 from fsbench.base.files import is_file, read_text, sha256_file, write_text
-from fsbench.data.coco_instances import Instances, cached_instances
+from fsbench.data.coco_instances import CocoInstances, cached_instances
 from fsbench.data.coco_json import read_instances
 from fsbench.data.dataset import Pair, PairList, Part, QuerySampling
 from fsbench.data.episodes.settings import SIZE_BINS
@@ -132,7 +132,7 @@ Check the archives with md5sum.
     def __init__(self, root: str, lists: list[str] | None = None, allow_unverified_lists: bool = False):
         self.root = Path(root).expanduser()
         self.use_lists(lists, allow_unverified_lists, self.root)
-        self._instances: dict[str, Instances] = {}
+        self._instances: dict[str, CocoInstances] = {}
         self._tables: dict[str, PixelTable] = {}
         if not self.root.is_dir():
             expected = f"{', '.join(self.image_folders)} and annotations in it"
@@ -227,7 +227,7 @@ Check the archives with md5sum.
             )
         return self._tables[folder]
 
-    def _annotations(self, folder: str) -> Instances:
+    def _annotations(self, folder: str) -> CocoInstances:
         if folder not in self._instances:
             self.require_parts(folder)
             self._instances[folder] = cached_instances(

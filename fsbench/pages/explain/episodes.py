@@ -11,8 +11,8 @@ import torch
 from fsbench.base.errors import RecordError, user_message
 from fsbench.base.files import make_folder, write_text
 from fsbench.data.batch import EpisodeBatch
+from fsbench.pages.explain.comparable_records import read_comparable_records, standing
 from fsbench.pages.explain.episode_panels import panel_key, prediction_panels
-from fsbench.pages.explain.runs import read_comparable_records, standing
 from fsbench.protocols.reading import segmentation_of
 from fsbench.records.record import Record
 from fsbench.results.pictures.contact_sheet import choose

@@ -13,7 +13,7 @@ from fsbench.base.errors import RecordError, SettingsError
 from fsbench.data.dataset import VOID, SegmentationIndex
 from fsbench.data.episodes.episode import Episode
 from fsbench.data.label_maps import resize_labels
-from fsbench.pages.explain.runs import read_comparable_records
+from fsbench.pages.explain.comparable_records import read_comparable_records
 from fsbench.protocols.reading import segmentation_of
 from fsbench.records.predictions import StoredPredictions, read_predictions
 from fsbench.records.record import Record

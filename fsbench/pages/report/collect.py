@@ -18,13 +18,13 @@ from fsbench.records.description import header_warnings, shorter
 from fsbench.records.grouping import comparable, fold_of, names_of_tests, runs_by_fold, variants
 from fsbench.records.record import Record, find_distinct_records
 from fsbench.results.comparison.compare import Comparison
+from fsbench.results.conclusions import Conclusions, conclude_alone
 from fsbench.results.published.scores import PublishedScore
 from fsbench.results.rows.comparable import Methods
 from fsbench.results.rows.row import CLASS, SIZE, fold_in_words
-from fsbench.results.rows.scoring import Measure
+from fsbench.results.rows.scoring import Measure, correct
 from fsbench.results.tables.blocks import Block
 from fsbench.results.tables.table import build_blocks
-from fsbench.scores.decisions import adjust
 from fsbench.scores.estimate import Estimate
 
 if TYPE_CHECKING:
@@ -85,6 +85,15 @@ class Study:
         """Metric -> score on the shown fold, of each method that has it, the best first."""
         fold = shown_fold(self.block)
         return {label: self.block.lines[label, fold] for label in self.methods if (label, fold) in self.block.lines}
+
+    @property
+    def conclusions(self) -> Conclusions:
+        """Sentences on what the comparison of the methods comes to, and on what it leaves out."""
+        comparison, remark, _ = self.compared.result()
+        if comparison is None:
+            return conclude_alone(self.shown_scores, self.block.metrics[0], remark)
+        found = comparison.conclusions
+        return replace(found, sentences=[*found.sentences, *filter(None, [remark])])
 
 
 def read_runs(folders: Iterable[Path]) -> tuple[list[Record], list[str]]:
@@ -204,12 +213,10 @@ def _compare(
 ) -> StudyComparison:
     measure = (lambda record: measures[record.path]) if measures else None
     parts = differences_by_part(methods, metrics, most, measure)
-    beside = [] if parts is None else [row.estimate.p for row in parts.rows]
+    beside = [] if parts is None else parts.rows
     pairs, remark = compare_study(methods, metrics, most, measure, rank_all, beside)
     if parts is not None:
-        corrected = adjust(beside, [False] * len(beside)) if pairs is None else pairs.beside
-        rows = [replace(row, corrected=p) for row, p in zip(parts.rows, corrected, strict=True)]
-        parts = replace(parts, rows=rows)
+        parts = replace(parts, rows=correct(beside, "") if pairs is None else pairs.beside)
     return StudyComparison(pairs, remark, parts)
 
 

@@ -21,7 +21,7 @@ def compare_study(
     most: int | None,
     measure: Measure | None = None,
     rank_all: bool = False,
-    beside: Sequence[float] = (),
+    beside: Sequence[ResultRow] = (),
 ) -> tuple[Comparison | None, str]:
     """Compare the methods on the folds that they share.
 
@@ -31,7 +31,7 @@ def compare_study(
         most: Largest number of methods; None: `MOST`.
         measure: For metrics beyond the counts, see `Request`.
         rank_all: Whether methods of different cards are ranked together.
-        beside: p of the other comparisons on the page, which are corrected along.
+        beside: The other differences on the page, which are corrected along.
 
     Returns:
         The comparison, or None; and a remark on what is left out, or why there is none.

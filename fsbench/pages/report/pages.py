@@ -28,18 +28,18 @@ from fsbench.pages.report.scores import heat
 from fsbench.pages.report.scores.front import fold_legend, front_table, mark_legend
 from fsbench.pages.report.scores.leaderboard import build_leaderboard
 from fsbench.pages.report.spread import cost_plot_gap, curve_plot_gap, size_plot_gap, size_scores
-from fsbench.pages.report.verdict import study_verdict
 from fsbench.pages.report.views import episode_lines
 from fsbench.protocols.reading import known_metrics, metric_named
 from fsbench.results.atlas.atlas import Atlas
-from fsbench.results.comparison.compare import Comparison, p_in_words
+from fsbench.results.comparison.compare import Comparison
 from fsbench.results.comparison.layout import bars
 from fsbench.results.comparison.layout import plot as plot_differences
 from fsbench.results.comparison.layout import to_sheet as comparison_to_sheet
+from fsbench.results.conclusions import p_in_words
 from fsbench.results.pictures.palette import ERROR_NAMES
 from fsbench.results.rows.row import CLASS, fold_in_words
-from fsbench.results.sheets import cells, layout, legend, names
-from fsbench.results.sheets.data import csv_text
+from fsbench.results.sheets import cells, legend, names
+from fsbench.results.sheets.data import csv_text, rows_csv
 from fsbench.results.sheets.drawing import fold_words, row_fold_words
 from fsbench.results.sheets.latex import latex, tex
 from fsbench.results.studies.analyses import ANNOTATIONS, CURVES, SUPPORTS
@@ -115,10 +115,9 @@ class Pages:
         return self.root / f"study-{study.number}"
 
     def index(self) -> None:
-        """Write the first page: of every study its verdict, then its best methods."""
+        """Write the first page: of every study its conclusions, then its best methods."""
         fronts = {study.number: front_table(study) for study in self.studies}
-        verdicts = {study.number: study_verdict(study) for study in self.studies}
-        self._write(self.root / "index.html", "index.html", up="", fronts=fronts, verdicts=verdicts)
+        self._write(self.root / "index.html", "index.html", up="", fronts=fronts)
 
     def papers(self) -> None:
         """Write the page of papers, if runs stand for any of their rows: a table for each table."""
@@ -171,9 +170,8 @@ class Pages:
         classes = heat.class_heat_map(study, metric)
         plots, missing = self._plots(study, metric, classes)
         if comparison is not None:
-            words = comparison_to_sheet(comparison)
-            write_text(folder / "comparison.tex", latex([words]))
-            write_text(folder / "comparison.csv", csv_text(_comparison_lines(words)))
+            write_text(folder / "comparison.tex", latex([comparison_to_sheet(comparison)]))
+            write_text(folder / "comparison.csv", rows_csv(comparison.rows))
             if comparison.alike and len(comparison.methods) <= 30:
                 missing["apart"] = _undrawn(comparison)
                 if not missing["apart"]:
@@ -332,14 +330,6 @@ def _undrawn(comparison: Comparison) -> str:
 def _many_names(names: Collection[str]) -> bool:
     """Return True if the names of columns are to be written upwards."""
     return len(names) > 5 or (len(names) > 2 and max(map(len, names)) > 14)
-
-
-def _comparison_lines(sheet: layout.Sheet) -> list[list[str]]:
-    """Return the tables of a comparison one below the other, each line with its table's caption before it."""
-    lines: list[list[str]] = []
-    for caption, (head, *rest) in sheet.parts:
-        lines += [["table", *head], *([caption, *line] for line in rest), []]
-    return lines
 
 
 def _curves_command(table: CurveTable) -> str:

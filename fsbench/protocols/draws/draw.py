@@ -74,7 +74,7 @@ class Draw(ABC):
         calibrates: it has further episodes that only calibrate.
         trains: it has a list of base classes to train on.
         without_training: advice for those who ask for a training where it has none.
-        drops_novel_images: training images that show a novel class are left out; None where only some of them are.
+        filter_novel: training images that show a novel class are left out; None where only some of them are.
         settings: names of the evaluation settings that are defined (`fsbench.data.episodes.settings`).
         all_episodes: "all" episodes in the words of the atlas, where a data set has no number of its own.
         published: by data set, lists and draw in the words of the atlas.
@@ -107,7 +107,7 @@ class Draw(ABC):
     without_training: ClassVar[str] = (
         "test a method that is not trained, or one that was trained under another protocol (CKPT=<file>)"
     )
-    drops_novel_images: ClassVar[bool | None] = False
+    filter_novel: ClassVar[bool | None] = False
     settings: ClassVar[tuple[str, ...]] = ("original",)
     all_episodes: ClassVar[str] = "as many as listed pairs"
     published: ClassVar[Mapping[str, ListsAndDraw]] = {}

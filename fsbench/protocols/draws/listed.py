@@ -131,9 +131,9 @@ class Listed(PairDraw):
         return self.seed is not None and self.rule_on(OTHERS).supports_repeat
 
     @property
-    def drops_novel_images(self) -> bool | None:  # type: ignore[override]
+    def filter_novel(self) -> bool | None:  # type: ignore[override]
         """Training images that show a novel class are left out."""
-        return self.lists_on(OTHERS).drops_novel_images
+        return self.lists_on(OTHERS).filter_novel
 
     @property
     def settings(self) -> tuple[str, ...]:  # type: ignore[override]

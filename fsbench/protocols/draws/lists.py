@@ -26,7 +26,7 @@ class Lists:
         by_image: images are listed, and a query may be asked for any class that it shows; else pairs.
         blocks: the classes of fold f are 20 consecutive ones on COCO, where those of most programs are every fourth.
         trains: it has a list of the base classes, to train on.
-        drops_novel_images: images that show a novel class are left out there; None where only some of them are.
+        filter_novel: images that show a novel class are left out there; None where only some of them are.
         unfiltered: gives that list with these images; None where the program has no such list.
         least_support: a support below the data set's smallest object is drawn again.
         held_out: the classes are those that the data set keeps for validation, where it keeps some.
@@ -38,7 +38,7 @@ class Lists:
     by_image: bool = False
     blocks: bool = False
     trains: bool = True
-    drops_novel_images: bool | None = False
+    filter_novel: bool | None = False
     unfiltered: Pairs | None = None
     least_support: bool = False
     held_out: bool = False
@@ -123,7 +123,7 @@ ATLAS: Mapping[str, Lists] = {
     "hsnet": Lists("pairs of an image and a class with a large enough object", _hsnet),
     "oslsm": Lists("pairs of an image and a class; on PASCAL those of HSNet", _hsnet),
     **{
-        name: Lists(_OBJECTS, image_list, by_image=True, drops_novel_images=True, unfiltered=unfiltered_image_list)
+        name: Lists(_OBJECTS, image_list, by_image=True, filter_novel=True, unfiltered=unfiltered_image_list)
         for name in ("pfenet", "bam")  # which differ in training alone
     },
     "mlc": Lists(
@@ -139,7 +139,7 @@ ATLAS: Mapping[str, Lists] = {
 OWN: Mapping[str, Lists] = {
     "patches of 256": Lists("pairs of a patch and a class with a large enough object", _hsnet, atlas="own"),
     "patches of 512": Lists(
-        f"{_OBJECTS}, in the order of their names", large_object_list, by_image=True, drops_novel_images=None,
+        f"{_OBJECTS}, in the order of their names", large_object_list, by_image=True, filter_novel=None,
         unfiltered=unfiltered_image_list, atlas="own",
     ),
 }  # fmt: skip

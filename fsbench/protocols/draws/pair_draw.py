@@ -126,7 +126,7 @@ class PairDraw(Draw):
             filter_novel: leave out images that show a pixel of any other class than the base ones, as BAM does (bam.md
                 §8); None does as the protocol does.
         """
-        if filter_novel is None or filter_novel == self.drops_novel_images:
+        if filter_novel is None or filter_novel == self.filter_novel:
             return self.pairs(index, "trn", fold)
         if not filter_novel:
             return self.unfiltered_pairs(index, fold)
@@ -139,7 +139,7 @@ class PairDraw(Draw):
 
     def unfiltered_pairs(self, index: SegmentationIndex, fold: int) -> PairList:
         """Return the training list of a test that leaves out images with novel classes, with these images."""
-        raise SettingsError("the test has no training list with images of novel classes; leave FILTER out")
+        raise SettingsError("the test has no training list with images of novel classes; leave FILTER_NOVEL out")
 
     def training_pool(self, index: SegmentationIndex, task: Task, filter_novel: bool | None = None) -> Pool:
         """Return the pool of 1-way training episodes: base classes in training images.

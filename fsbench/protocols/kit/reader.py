@@ -40,7 +40,7 @@ PRESENCE = "presence.csv"
 
 
 @dataclass(frozen=True)
-class HandedIn:
+class HandedInAnswer:
     """An answer to one episode.
 
     Attributes:
@@ -158,7 +158,7 @@ def _read_picture(file: Path, number: int, asked: Asked, colours: SeenColours) -
     return stored | {"runs": encode(check_mask(labels, number))}
 
 
-def _handed_in(stored: Stored, asked: Asked) -> HandedIn:
+def _handed_in(stored: Stored, asked: Asked) -> HandedInAnswer:
     """Return an answer, checked against what is asked for, which must have its episode.
 
     Raises:
@@ -167,7 +167,7 @@ def _handed_in(stored: Stored, asked: Asked) -> HandedIn:
     number = stored["number"]
     if "labels" in stored:
         check_asked(stored, asked, None)
-        return HandedIn(number, None, labels=np.array(stored["labels"], np.int64))
+        return HandedInAnswer(number, None, labels=np.array(stored["labels"], np.int64))
     check_asked(stored, asked, 0)  # the size, before anything is decoded
     try:
         mask = decode(stored["runs"], *stored["size"])
@@ -175,7 +175,7 @@ def _handed_in(stored: Stored, asked: Asked) -> HandedIn:
         raise AnswersError(f"the answer to episode {number} is damaged ({error}); expected one of answers.py") from None
     check_asked(stored, asked, int(mask.max()))
     presence, score = stored["presence"], stored["score"]
-    return HandedIn(
+    return HandedInAnswer(
         number,
         mask,
         None if presence is None else np.array(presence, bool),
@@ -282,10 +282,10 @@ class StoredAnswers:
     def __len__(self) -> int:
         return len(self.numbers)
 
-    def __iter__(self) -> Iterator[HandedIn]:
+    def __iter__(self) -> Iterator[HandedInAnswer]:
         return map(self.__getitem__, self.numbers)
 
-    def __getitem__(self, number: int) -> HandedIn:
+    def __getitem__(self, number: int) -> HandedInAnswer:
         """Return the answer to episode `number`. Raises KeyError where there is none."""
         return _handed_in(self._stored[number], self._asked)
 
@@ -301,7 +301,7 @@ class StoredAnswers:
                 f"{found}; expected the same of all; give presence, and its score, with every answer or with none"
             )
 
-    def _check_side(self, answer: HandedIn) -> None:
+    def _check_side(self, answer: HandedInAnswer) -> None:
         if answer.label_map is None or self._asked[answer.number]["size"] is not None:
             return
         side = answer.label_map.shape[0]

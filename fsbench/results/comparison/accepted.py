@@ -1,7 +1,7 @@
 """A verdict on a change: runs of one method held against the accepted ones on the same episodes."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from fsbench.base.errors import SettingsError
@@ -10,17 +10,14 @@ from fsbench.records.counts import NUMBERS
 from fsbench.records.description import all_notes, title
 from fsbench.records.grouping import fold_of, runs_by_fold
 from fsbench.records.record import Record
-from fsbench.results.comparison.compare import Comparing, Comparison, compare_methods, p_in_words
+from fsbench.results.comparison.compare import Comparing, Comparison, compare_methods
+from fsbench.results.comparison.layout import to_sheet
+from fsbench.results.conclusions import Conclusions
 from fsbench.results.rows.row import ALL, MEAN, ResultRow, fold_in_words
-from fsbench.results.sheets.cells import moved, rounded
-from fsbench.results.sheets.formats import SHEETS
-from fsbench.results.sheets.layout import Grid, Sheet
+from fsbench.results.sheets.cells import moved
+from fsbench.results.sheets.formats import write_sheets
 
 NOW, ACCEPTED = "now", "accepted"
-EXPLANATION = (
-    "difference: now minus accepted, paired on the same episodes, with the 95 % interval for other images of these "
-    "classes and the same weights; told apart where p, corrected for all lines, is below 0.05"
-)
 
 
 class Outcome(StrEnum):
@@ -70,13 +67,15 @@ class Verdict:
 
     def write(self, form: str) -> str:
         """Write the verdict as "text" or "markdown"."""
-        grid: Grid = [["score", "fold", "accepted", "now", "difference, 95 % interval", "test"]]
-        for metric, rows in self.comparison.tables[ALL].items():
-            for row in rows:
-                now, accepted = (rounded(score, metric) for score in row.scores)
-                values = [accepted, now, moved(row.estimate, metric_named(metric).digits())]
-                grid.append([metric, row.fold, *values, p_in_words(row)])
-        return SHEETS[form]([Sheet(f"{self.sentence}. {self.title}", [("", grid)], self.notes)])
+        found = self.comparison.conclusions if self.different else Conclusions()
+        sheet = replace(
+            to_sheet(self.comparison),
+            title=f"{self.sentence}. {self.title}",
+            lead=[*found.sentences, *found.rest],
+            notes=self.notes,
+            is_short=False,
+        )
+        return write_sheets(form, [sheet])
 
 
 def judge(now: Sequence[Record], accepted: Sequence[Record]) -> Verdict:
@@ -99,9 +98,7 @@ def judge(now: Sequence[Record], accepted: Sequence[Record]) -> Verdict:
     outcome = _outcome(comparison.rows) if different else Outcome.EQUAL
     name = now[0].run.identity.method.name
     episodes = sum(len(run.manifest.episodes) for run in by_fold[NOW].values())
-    told = comparison.verdicts if different else []
-    remarks = [*told, EXPLANATION, *all_notes(list(now))]
-    return Verdict(name, outcome, comparison, title(list(now)), remarks, episodes, different)
+    return Verdict(name, outcome, comparison, title(list(now)), all_notes(list(now)), episodes, different)
 
 
 def _by_fold(records: Sequence[Record], whose: str) -> dict[int, Record]:

@@ -7,14 +7,14 @@ from math import inf, isnan
 
 from fsbench.base.errors import SettingsError, known_names
 from fsbench.protocols.reading import metric_named
-from fsbench.records.card import NOTHING_TRAINED, Cards, StatedCard, choices_on_test, differing_cards, ranking_groups
+from fsbench.records.card import Cards, choices_on_test, ranking_groups
 from fsbench.records.description import notes, title, warnings
 from fsbench.records.record import Record
+from fsbench.results.conclusions import Conclusions, conclude
 from fsbench.results.rows.comparable import ComparedTest, Methods, check_same, common_folds, numbers_of
-from fsbench.results.rows.row import ALL, FOLD, MEAN, ResultRow, fold_in_words
+from fsbench.results.rows.row import ALL, FOLD, ResultRow, ranked
 from fsbench.results.rows.scoring import Measure, Request, Sums, correct, difference_rows, is_whole
-from fsbench.results.sheets.cells import amount, is_too_few, mark, probability, rounded, signed
-from fsbench.scores.decisions import ALPHA, equivalent, indistinguishable, smallest_difference, times_larger
+from fsbench.scores.decisions import indistinguishable, smallest_difference, times_larger
 from fsbench.scores.estimate import Scope
 
 
@@ -47,10 +47,10 @@ class Comparison:
         asked: what was asked of them.
         alike: metric -> fold -> groups of methods that are not told apart, best first; of those alone that are ranked
             together, and of folds alone whose differences all bear the same.
-        verdicts: a sentence on each comparison of whole tests, where these are few.
+        conclusions: what the differences come to, in sentences.
         warnings: why differences are missing, or mean less than they seem to.
         notes: what else a reader may want to know.
-        beside: corrected p of the further comparisons that were corrected along; NaN of one without a p.
+        beside: further differences that are shown on the same page; they were corrected along.
         comparisons: number of comparisons with a p that were corrected together.
     """
 
@@ -59,10 +59,10 @@ class Comparison:
     rows: list[ResultRow]
     asked: Asked = Asked()
     alike: dict[str, dict[str, list[list[str]]]] = field(default_factory=dict)
-    verdicts: list[str] = field(default_factory=list)
+    conclusions: Conclusions = field(default_factory=Conclusions)
     warnings: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    beside: list[float] = field(default_factory=list)
+    beside: list[ResultRow] = field(default_factory=list)
     comparisons: int = 0
 
     @property
@@ -105,26 +105,28 @@ class Comparing:
         )
 
 
-def compare_methods(methods: Methods, comparing: Comparing = Comparing(), beside: Sequence[float] = ()) -> Comparison:
+def compare_methods(
+    methods: Methods, comparing: Comparing = Comparing(), beside: Sequence[ResultRow] = ()
+) -> Comparison:
     """Compare the methods of one test; see `compare_tests`.
 
     Args:
         methods: with runs of the same folds.
         comparing: how.
-        beside: p of further comparisons that are shown on the same page; they are of the same family.
+        beside: further differences of these methods that are shown on the same page; they are of the same family.
     """
     return compare_tests([ComparedTest(methods)], comparing, beside)[0]
 
 
 def compare_tests(
-    tests: Sequence[ComparedTest], comparing: Comparing = Comparing(), beside: Sequence[float] = ()
+    tests: Sequence[ComparedTest], comparing: Comparing = Comparing(), beside: Sequence[ResultRow] = ()
 ) -> list[Comparison]:
     """Compare the methods of each test in pairs; all comparisons are corrected together.
 
     Args:
         tests: see `fsbench.results.rows.comparable.compared_tests`.
         comparing: how.
-        beside: as in `compare_methods`.
+        beside: as in `compare_methods`, of the first test.
 
     Raises:
         RecordError: methods are not on the same episodes, or have other folds.
@@ -148,12 +150,13 @@ def compare_tests(
         main[found[0].test] = comparing.request(own).metrics[0]
     if not compared:
         raise refused[0]
-    corrected, corrected_beside = correct([row for rows in parts for row in rows], main, beside)
-    family = sum(not isnan(p) for p in [*(row.corrected for row in corrected), *corrected_beside])
+    corrected = correct([*(row for rows in parts for row in rows), *beside], main)
+    family = sum(not isnan(row.corrected) for row in corrected)
     ends = list(accumulate(map(len, parts), initial=0))
+    besides = [corrected[ends[-1] :], *[[]] * len(tests)]
     results = [
-        _comparison(test, corrected[start:end], comparing, family, lacking, corrected_beside)
-        for test, start, end, lacking in zip(compared, ends, ends[1:], missing, strict=False)
+        _comparison(test, corrected[start:end], comparing, family, lacking, own)
+        for test, start, end, lacking, own in zip(compared, ends, ends[1:], missing, besides, strict=False)
     ]
     results[0].warnings.extend(f"a test is left out: {error}" for error in refused)
     return results
@@ -182,7 +185,7 @@ def _comparison(
     comparing: Comparing,
     family: int,
     missing: Sequence[str],
-    beside: list[float],
+    beside: list[ResultRow],
 ) -> Comparison:
     """Say what follows from the corrected differences of a test.
 
@@ -192,7 +195,7 @@ def _comparison(
         comparing: how they were compared.
         family: number of comparisons that were corrected together.
         missing: notes on scores that a run does not have.
-        beside: corrected p of further comparisons.
+        beside: further differences, corrected along.
     """
     methods, asked = test.methods, comparing.asked
     first = next(iter(methods.values()))
@@ -204,9 +207,11 @@ def _comparison(
         methods={label: [str(of[fold].path) for fold in sorted(of)] for label, of in methods.items()},
         rows=rows,
         asked=asked,
-        verdicts=conclusions(rows, asked, family),
-        warnings=[*test.notes, *warnings(records), *choices_on_test(cards), *differing_cards(cards), *missing],
-        notes=[*_explanations(rows, sorted(first), is_whole(first), asked, cards), *notes(records)],
+        conclusions=conclude(
+            [*rows, *beside], records[0].header, cards, family, comparing.rank_all, comparing.baseline, asked.margin
+        ),
+        warnings=[*test.notes, *warnings(records), *choices_on_test(cards), *missing],
+        notes=[*_explanations(rows, sorted(first), is_whole(first), asked), *notes(records)],
         beside=beside,
         comparisons=family,
     )
@@ -249,16 +254,6 @@ def size_of_test(row: ResultRow, asked: Asked) -> SizeOfTest | None:
     return SizeOfTest(smallest_difference(found), times.value, times.low, times.high)
 
 
-def is_equivalent(row: ResultRow, asked: Asked) -> bool | None:
-    """Return whether two methods are equivalent within the margin that was asked for.
-
-    None where no margin was asked for, and of scores that are not in points.
-    """
-    if asked.margin is None or not metric_named(row.metric).in_points:
-        return None
-    return row.estimate.has_interval and equivalent(row.estimate, asked.margin)
-
-
 def _groups(rows: Sequence[ResultRow], among: Mapping[str, int]) -> dict[str, list[list[str]]]:
     """Group the methods that are not told apart: fold -> groups, best first, each within one of `among`."""
     groups = {}
@@ -296,96 +291,7 @@ def common_scope(rows: Sequence[ResultRow]) -> Scope | None:
     return scopes.pop() if len(scopes) == 1 and all(row.is_tested for row in others) else None
 
 
-def scores_in(rows: Sequence[ResultRow]) -> dict[str, float]:
-    """Collect each method's score from differences of one fold and metric."""
-    return {name: score for row in rows for name, score in zip((row.method, row.minus), row.scores, strict=True)}
-
-
-def ranked(rows: Sequence[ResultRow]) -> list[str]:
-    """Return the methods of some differences of one fold and metric, the best first."""
-    scores = scores_in(rows)
-    return sorted(scores, key=lambda label: -metric_named(rows[0].metric).sign * scores[label])
-
-
-def p_in_words(row: ResultRow) -> str:
-    """Say the p of a difference, alone and corrected, or why there is none."""
-    found = row.estimate
-    if row.is_tested:
-        return f"p {probability(found.p)}, corrected {probability(row.corrected)}"
-    if found.scope is Scope.IDENTICAL:
-        return "identical on these episodes"
-    return f"too few images ({found.queries}) for an interval" if is_too_few(found) else "no test"
-
-
-MOST_SENTENCES = 6
-"""Number of comparisons up to which each has a sentence."""
-
-
-def conclusions(rows: Sequence[ResultRow], asked: Asked, family: int) -> list[str]:
-    """Say in a sentence each what follows from the comparisons of the whole test, where these are few.
-
-    Of many only those of the first metric have one; `family` is the number of comparisons that are corrected together.
-    """
-    tested = [row for row in rows if row.part_kind == ALL and metric_named(row.metric).has_interval]
-    order = list(dict.fromkeys(row.metric for row in tested))
-    tested.sort(key=lambda row: order.index(row.metric))
-    if len(tested) > MOST_SENTENCES:
-        tested = [row for row in tested if row.metric == tested[0].metric]
-    return [conclusion(row, family, asked) for row in tested] if len(tested) <= MOST_SENTENCES else []
-
-
-def conclusion(row: ResultRow, family: int, asked: Asked) -> str:
-    """Say what follows from a comparison, and no more (statistics §10).
-
-    Args:
-        row: the difference.
-        family: number of comparisons that are corrected together.
-        asked: what was asked of it.
-    """
-    found, metric = row.estimate, row.metric
-    where = metric if row.fold in (MEAN, ALL) else f"{metric}, {fold_in_words(row.fold)}"
-    pair = f"{row.method} and {row.minus}"
-    if found.scope is Scope.IDENTICAL:
-        return f"{where}: {pair} are identical on these episodes"
-    if is_too_few(found):
-        return f"{where}: {pair}: too few images ({found.queries}) for an interval"
-    if not found.has_interval:
-        gap = rounded(abs(found.value), metric)
-        return (
-            f"{where}: {pair} differ by {amount(gap, metric)}, whichever image is left out: nothing varies that an "
-            "interval could follow from"
-        )
-    conditional, same = bool(mark(found)), is_equivalent(row, asked)
-    words = _verdict(row, family, conditional)
-    if same or (same is not None and not row.significant):
-        words += f"; {'' if same else 'not '}shown to be equivalent within ± {asked.margin:g} points"
-    return f"{where}: {'with these supports ' * conditional}{words}"
-
-
-def _verdict(row: ResultRow, family: int, conditional: bool) -> str:
-    found, metric = row.estimate, metric_named(row.metric)
-    digits = metric.digits()
-    if row.significant:
-        is_first = (found.value > 0) == metric.higher_is_better
-        better, other = (row.method, row.minus) if is_first else (row.minus, row.method)
-        low, high = sorted((abs(found.low), abs(found.high)))
-        last = amount(signed(high, digits).lstrip("+"), row.metric)
-        ends = f"by {signed(low, digits).lstrip('+')} to {last} (95 %)"
-        everywhere = "; other supports may reverse it" if conditional else ", whatever the images and supports"
-        return f"{better} is better than {other} on these classes, {ends}{everywhere}"
-    if found.p < ALPHA:
-        return (
-            f"the interval of {row.method} minus {row.minus} leaves out 0, but among {family} comparisons that is no "
-            "evidence"
-        )
-    most = f"{max(abs(found.low), abs(found.high)):.{digits}f}"
-    most = most if metric.in_points else amount(most, row.metric)
-    return f"{row.method} and {row.minus} are not told apart; a difference of up to {most} is possible"
-
-
-def _explanations(
-    rows: Sequence[ResultRow], folds: list[int], is_complete: bool, asked: Asked, cards: Mapping[str, StatedCard]
-) -> list[str]:
+def _explanations(rows: Sequence[ResultRow], folds: list[int], is_complete: bool, asked: Asked) -> list[str]:
     """Say what the differences leave open."""
     lines = []
     if not is_complete and len(folds) > 1:
@@ -398,8 +304,4 @@ def _explanations(
     others = [metric for metric in dict.fromkeys(row.metric for row in rows) if not metric_named(metric).in_points]
     if others:
         lines.append(f"sizes and margins are in points, so {', '.join(others)} has none")
-    if any(card.checkpoint_choice != NOTHING_TRAINED for card in cards.values()):
-        lines.append("no interval says how much another training of a method, or other classes, would change its score")
-    else:
-        lines.append("no interval says how much other classes would change a score")
     return lines

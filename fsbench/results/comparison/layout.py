@@ -1,6 +1,6 @@
 """Lay a comparison out as a sheet or as values of JSON, and plot it as a critical-difference diagram."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 from textwrap import fill
@@ -12,18 +12,15 @@ from fsbench.results.comparison.compare import (
     Asked,
     Comparison,
     SizeOfTest,
-    is_equivalent,
-    ranked,
-    scores_in,
     size_of_test,
 )
 from fsbench.results.rows.parts import PART_KINDS
-from fsbench.results.rows.row import ALL, FOLD, ResultRow, fold_in_words
-from fsbench.results.sheets.cells import MISSING, corrected_p, moved, multiple, probability, rounded
+from fsbench.results.rows.row import ALL, FOLD, ResultRow, fold_in_words, ranked, scores_in
+from fsbench.results.sheets.cells import multiple, rounded
 from fsbench.results.sheets.drawing import check_plot, most_lines, save_figure, whole_names
-from fsbench.results.sheets.layout import Grid, Sheet
-from fsbench.results.sheets.legend import family_note, in_units, scope_notes
+from fsbench.results.sheets.legend import in_units
 from fsbench.results.sheets.names import LEAST, shorten
+from fsbench.results.table import Cell, Column, Form, Line, Sheet, Table, score_cell
 from fsbench.scores.decisions import indistinguishable
 from fsbench.scores.estimate import Difference, Scope
 
@@ -38,66 +35,41 @@ FEW = 6
 ROOM = 30
 """Lines of a short sheet of more methods; a fold, or part, of a score has one at least."""
 
-_ON_REQUEST = ("p", "finds", "times")
-"""Columns that are shown where everything is asked for."""
-_DISPENSABLE = ("p", "scores", "finds", "times", "episodes", "within")
-"""Columns to leave out, one more where there is no room for names after those before."""
 
-
-def to_sheet(comparison: Comparison, width: int | None = None, every: bool = False, all_pairs: bool = True) -> Sheet:
-    """Lay out a grid per table and metric below what follows from them in words.
+def to_sheet(comparison: Comparison, every: bool = False, all_pairs: bool = True) -> Sheet:
+    """Lay out a table per kind of part and metric below what follows from them in words.
 
     Args:
         comparison: what is shown.
-        width: characters that tables may take as text; names are shortened and columns left out until they do.
-        every: show p before its correction, what tests of this size can find, and all notes, too.
+        every: show p before its correction, what tests of this size can find, all sentences and all notes, too.
         all_pairs: of more than `FEW` methods show every pair, too; else the best against those that come next.
     """
-    asked, tables = comparison.asked, [rows for of_kind in comparison.tables.values() for rows in of_kind.values()]
+    tables = [rows for of_kind in comparison.tables.values() for rows in of_kind.values()]
     is_cut = not all_pairs and len(comparison.methods) > FEW and bool(comparison.alike)  # no baseline was given
-    cut: list[str] = []
+    notes = [*comparison.warnings, *comparison.notes]
     if is_cut:
         pairs, tables = sum(map(len, tables)), _with_best(tables)
-        cut = [
+        cut = (
             f"{sum(map(len, tables))} of {pairs:,} differences are shown, those of the best method from the next ones; "
             "--all shows all, --baseline METHOD those from one method"
-        ]
-    shown = {label for rows in tables for row in rows for label in (row.method, row.minus)}
-    names = {label: label for label in comparison.methods if label in shown}
-    unasked = () if every else _ON_REQUEST
-    fitting = [_fitting(rows, list(names), asked, width, unasked) for rows in tables]
-    if width is not None:
-        names = shorten(names, (max(min((room for _, room in fitting), default=LEAST), LEAST),))
-    parts = [
-        (_caption(rows), _grid(rows, names, asked, left_out))
-        for rows, (left_out, _) in zip(tables, fitting, strict=True)
-    ]
-    lacking = {column for left_out, _ in fitting for column in left_out if column not in unasked}
-    margin = "" if asked.margin is None else f"within ± {asked.margin:g}"
-    heads = {"times": f"for {asked.effect:g}", "episodes": "episodes used", "within": margin}
-    words = [heads.get(column, column) for column in _DISPENSABLE if column in lacking]
-    notes = [
-        *cut,
-        *comparison.warnings,
-        *[f"no room for {', '.join(words)}: a wider terminal shows more"] * bool(words),
-    ]
-    has_sizes = any(
-        not {"finds", "times"} <= set(left_out) and any(size_of_test(row, asked) for row in rows)
-        for rows, (left_out, _) in zip(tables, fitting, strict=True)
-    )
-    legend = [
-        _differences_in_words(comparison.rows),
-        *([family_note(comparison.comparisons)] if any(row.significant for row in comparison.rows) else []),
-        *scope_notes(row.estimate for row in comparison.rows),
-        *([_size_note(asked)] if every and has_sizes else []),
-    ]
-    notes += comparison.notes
+        )
+        notes = [cut, *(shorten([note], (400,))[note] for note in notes)]
+    conclusions, asked = comparison.conclusions, comparison.asked
+    signs = {"second": _differences_in_words(comparison.rows)}
+    if every:
+        signs |= {
+            "finds": "finds: the smallest true difference that a test of this size finds in 80 of 100 cases",
+            f"{asked.effect:g}": f"for {asked.effect:g}: how many times as many images a test needs to find a "
+            f"difference of {asked.effect:g} (--effect), with a 95 % interval; more episodes of the same images do not "
+            "help",
+        }
     return Sheet(
         comparison.title,
-        parts,
-        [shorten([note], (400,))[note] for note in notes] if is_cut else notes,
-        lead=comparison.verdicts or groups_in_words(comparison, is_cut),
-        legend=["; ".join(legend)],
+        [_table(rows, asked, every) for rows in tables],
+        [*conclusions.sentences, *(conclusions.rest if every else [])],
+        notes,
+        signs=signs,
+        comparisons=comparison.comparisons,
         is_short=not every,
     )
 
@@ -107,15 +79,6 @@ def _differences_in_words(rows: Sequence[ResultRow]) -> str:
     return (
         f"first − second is {in_units(dict.fromkeys(row.metric for row in rows))}, on the same episodes; [low, high] "
         "is its 95 % interval: what other images of the same classes would give with the same weights"
-    )
-
-
-def _size_note(asked: Asked) -> str:
-    """Explain what is said of the size of a test."""
-    return (
-        "finds: the smallest true difference that a test of this size finds in 80 of 100 cases; "
-        f"for {asked.effect:g}: how many times as many images a test needs to find a difference of {asked.effect:g} "
-        "(--effect), with a 95 % interval; more episodes of the same images do not help"
     )
 
 
@@ -138,23 +101,8 @@ def _line(row: ResultRow, asked: Asked) -> dict[str, Any]:
         "images": row.estimate.queries,
         "episodes": row.episodes_of_fold,
         "size": size_of_test(row, asked),
-        "equivalent": is_equivalent(row, asked),
+        "equivalent": row.is_equivalent(asked.margin),
     }
-
-
-def groups_in_words(comparison: Comparison, is_cut: bool = False) -> list[str]:
-    """Say which methods are not told apart, in a sentence for each group of a metric and fold.
-
-    `is_cut`: only for the group of the best ones, of which `FEW` are named.
-    """
-    return [
-        f"{_place(metric, fold)}: {', '.join(group[:most])}{f' and {beyond} more' * (beyond > 0)} are not told apart"
-        for metric, folds in comparison.alike.items()
-        for fold, groups in folds.items()
-        for group in groups[: 1 if is_cut else None]
-        for most in (FEW if is_cut else len(group),)
-        for beyond in (len(group) - most,)
-    ]
 
 
 def _with_best(tables: Sequence[Sequence[ResultRow]]) -> list[list[ResultRow]]:
@@ -175,33 +123,6 @@ def _best_first(rows: Sequence[ResultRow]) -> list[ResultRow]:
     return sorted(first, key=lambda row: others.index(row.minus))
 
 
-def _fitting(
-    rows: Sequence[ResultRow], names: Sequence[str], asked: Asked, width: int | None, unasked: Collection[str] = ()
-) -> tuple[Sequence[str], int]:
-    """Return the columns of a table to leave out, those that are `unasked` first, and the room for each name then."""
-    if width is None:
-        return list(unasked), 0
-
-    def room_without(columns: Collection[str]) -> int:
-        return (width - _width(_grid(rows, dict.fromkeys(names, ""), asked, columns))) // 2
-
-    left_out = list(unasked)
-    room = room_without(left_out)
-    for column in (column for column in _DISPENSABLE if column not in unasked):
-        if room >= min(LEAST, max(map(len, ["second", *names]))):
-            break
-        if (more := room_without([*left_out, column])) > room:  # the table has such a column
-            left_out.append(column)
-            room = more
-    return left_out, room
-
-
-def _width(grid: Grid) -> int:
-    """Return the width as text of a grid whose first two columns are empty but for their heads."""
-    columns = list(zip(*grid, strict=True))[2:]
-    return sum(max(map(len, column)) + 2 for column in columns) + 2
-
-
 def _caption(rows: Sequence[ResultRow]) -> str:
     """Name a table, with the fold and the number of episodes where all rows have the same."""
     folds, episodes = {row.fold for row in rows}, {row.episodes_of_fold for row in rows}
@@ -210,44 +131,47 @@ def _caption(rows: Sequence[ResultRow]) -> str:
     return ", ".join([*words, *(f"episodes used: {number:,} a fold" for number in episodes if len(episodes) == 1)])
 
 
-def _grid(rows: Sequence[ResultRow], names: Mapping[str, str], asked: Asked, left_out: Collection[str] = ()) -> Grid:
+def _table(rows: Sequence[ResultRow], asked: Asked, every: bool) -> Table:
     """Lay out a line per comparison; sizes of tests and margins stand beside scores in points alone.
 
     Args:
         rows: of one kind of part and metric.
-        names: label of a method -> its name in the table.
         asked: what was asked of the comparisons.
-        left_out: columns that are not wanted: "p" before its correction, "scores" of the two methods, what the test
-            "finds", how many "times" larger a test finds the wanted difference, the number of "episodes", and whether
-            the methods are equivalent "within" the margin.
+        every: show p before its correction and sizes of tests, too.
     """
-    kind, metric = rows[0].part_kind, metric_named(rows[0].metric)
-    n, part = metric.digits(), PART_KINDS[kind].head if kind in PART_KINDS else ""
+    kind, name, digits = rows[0].part_kind, rows[0].metric, metric_named(rows[0].metric).digits()
+    sizes = [size_of_test(row, asked) for row in rows]
     columns = {
-        "first": [names[row.method] for row in rows],
-        "second": [names[row.minus] for row in rows],
+        Column("first", Form.NAME, room=LEAST): [Cell(row.method) for row in rows],
+        Column("second", Form.NAME, room=LEAST): [Cell(row.minus) for row in rows],
     }
     if len({row.fold for row in rows}) > 1:
-        columns["fold"] = [row.fold for row in rows]
-    if part:
-        columns[part] = [row.part for row in rows]
-    if "scores" not in left_out:
-        columns["first "] = [rounded(row.scores[0], row.metric) for row in rows]
-        columns["second "] = [rounded(row.scores[1], row.metric) for row in rows]
-    columns["first − second"] = [moved(row.estimate, n) for row in rows]
-    if "p" not in left_out:
-        columns["p"] = [probability(row.estimate.p) for row in rows]
-    columns["corrected"] = [corrected_p(row.corrected) for row in rows]
-    if len({row.episodes_of_fold for row in rows}) > 1 and "episodes" not in left_out:
-        columns["episodes used"] = [f"{row.episodes_of_fold:,}" for row in rows]
-    if asked.margin is not None and metric.in_points and "within" not in left_out:
-        columns[f"within ± {asked.margin:g}"] = ["yes" if is_equivalent(row, asked) else MISSING for row in rows]
-    sizes = [size_of_test(row, asked) for row in rows]
-    if not part and metric.in_points and "finds" not in left_out:
-        columns["finds"] = [MISSING if size is None else f"{size.smallest:.{n}f}" for size in sizes]
-    if not part and metric.in_points and "times" not in left_out:
-        columns[f"for {asked.effect:g}"] = [MISSING if size is None else times(size) for size in sizes]
-    return [[head.strip() for head in columns], *map(list, zip(*columns.values(), strict=True))]
+        columns[Column("fold", Form.FIGURES)] = [Cell(row.fold) for row in rows]
+    if kind in PART_KINDS:
+        columns[Column(PART_KINDS[kind].head, Form.FIGURES)] = [Cell(row.part) for row in rows]
+    for place, key in enumerate(("score of first", "score of second")):
+        columns[Column("score", Form.SCORE, key=key, metric=name, rank=2)] = [Cell(row.scores[place]) for row in rows]
+    columns |= {
+        Column("first − second", Form.DIFFERENCE, metric=name): [score_cell(row.estimate) for row in rows],
+        Column("p", Form.P, rank=1, usual=every): [Cell(row.estimate.p) for row in rows],
+        Column("corrected", Form.CORRECTED): [Cell(row.corrected) for row in rows],
+    }
+    if len({row.episodes_of_fold for row in rows}) > 1:
+        columns[Column("episodes used", Form.COUNT, rank=5)] = [Cell(row.episodes_of_fold) for row in rows]
+    if asked.margin is not None and metric_named(name).in_points:
+        within = [Cell("yes" if row.is_equivalent(asked.margin) else None) for row in rows]
+        columns[Column(f"within ± {asked.margin:g}", Form.FIGURES, rank=6)] = within
+    if any(sizes):
+        columns |= {
+            Column("finds", Form.NUMBER, digits=digits, rank=3, usual=every): [
+                Cell(size.smallest if size else None) for size in sizes
+            ],
+            Column(f"for {asked.effect:g}", Form.FIGURES, rank=4, usual=every): [
+                Cell(times(size) if size else None) for size in sizes
+            ],
+        }
+    lines = [Line(cells) for cells in zip(*columns.values(), strict=True)]
+    return Table(list(columns), lines, _caption(rows))
 
 
 def times(size: SizeOfTest) -> str:

@@ -113,7 +113,7 @@ def correct_tables(tables: Sequence[T]) -> tuple[list[T], int]:
         The tables, and the number of comparisons that have a p.
     """
     main = {table.title: table.metrics[0] for table in tables}
-    corrected, _ = correct([row for table in tables for row in table.differences], main)
+    corrected = correct([row for table in tables for row in table.differences], main)
     rows = iter(corrected)
     found = [replace(table, differences=[next(rows) for _ in table.differences]) for table in tables]
     return found, sum(not isnan(row.corrected) for row in corrected)

@@ -3,12 +3,13 @@
 Tables, comparisons, pages and notebooks filter and arrange these rows.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from math import isnan, nan
 from typing import TYPE_CHECKING, Any
 
-from fsbench.scores.decisions import ALPHA
+from fsbench.protocols.reading import metric_named
+from fsbench.scores.decisions import ALPHA, equivalent
 from fsbench.scores.estimate import Estimate
 
 if TYPE_CHECKING:
@@ -101,6 +102,15 @@ class ResultRow:
         """Whether two methods are told apart: p after its correction is below 0.05."""
         return self.corrected < ALPHA
 
+    def is_equivalent(self, margin: float | None) -> bool | None:
+        """Return whether two methods are equivalent within a margin in points.
+
+        None where no margin was asked for, and of scores that are not in points.
+        """
+        if margin is None or not metric_named(self.metric).in_points:
+            return None
+        return self.estimate.has_interval and equivalent(self.estimate, margin)
+
     @property
     def episodes_of_fold(self) -> int:
         """Number of episodes of each fold."""
@@ -152,6 +162,17 @@ def fold_in_words(fold: str) -> str:
 def scores_of(rows: Iterable[ResultRow]) -> dict[str, Estimate]:
     """Return metric -> score, or difference, of rows that have a value."""
     return {row.metric: row.estimate for row in rows if not isnan(row.estimate.value)}
+
+
+def scores_in(rows: Iterable[ResultRow]) -> dict[str, float]:
+    """Collect each method's score from differences of one fold and metric."""
+    return {name: score for row in rows for name, score in zip((row.method, row.minus), row.scores, strict=True)}
+
+
+def ranked(rows: Sequence[ResultRow]) -> list[str]:
+    """Return the methods of some differences of one fold and metric, the best first."""
+    scores = scores_in(rows)
+    return sorted(scores, key=lambda label: -metric_named(rows[0].metric).sign * scores[label])
 
 
 def rows_frame(rows: Iterable[ResultRow]) -> "pl.DataFrame":

@@ -438,21 +438,17 @@ def _first(methods: Methods) -> Mapping[int, Record]:
     return next(iter(methods.values()))
 
 
-def correct(
-    rows: Sequence[ResultRow], main: str | Mapping[str, str], beside: Sequence[float] = ()
-) -> tuple[list[ResultRow], list[float]]:
-    """Correct the p of all differences of a request together, by Holm's method with weights (statistics spec §7).
+def correct(rows: Sequence[ResultRow], main: str | Mapping[str, str]) -> list[ResultRow]:
+    """Return all differences of a request with their p corrected together, by Holm's method with weights (spec §7).
 
     Args:
         rows: the differences.
         main: name of the first score, whose differences on whole tests have most of the weight; or one by test.
-        beside: p of further comparisons that are shown together with these.
 
     Returns:
-        The rows with the corrected p, and the corrected p of the others.
+        The rows with the corrected p.
     """
     names = dict.fromkeys((row.test for row in rows), main) if isinstance(main, str) else main
     first = [row.part_kind in WHOLE and row.metric == names[row.test] for row in rows]
-    corrected = adjust([*(row.estimate.p for row in rows), *beside], [*first, *[False] * len(beside)])
-    found = [replace(row, corrected=p) for row, p in zip(rows, corrected, strict=False)]
-    return found, corrected[len(rows) :]
+    corrected = adjust([row.estimate.p for row in rows], first)
+    return [replace(row, corrected=p) for row, p in zip(rows, corrected, strict=True)]

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from fsbench.results.sheets.cells import cell_mark, write_cell, write_heads
-from fsbench.results.sheets.names import COMFORTABLE, LEAST, shorten
+from fsbench.results.sheets.names import LEAST, shorten
 from fsbench.results.table import Cell, Column, Form, Line, Sheet, Table
 
 GAP = 2
@@ -29,8 +29,8 @@ class Fitted:
 def fit(sheet: Sheet, width: int | None) -> Fitted:
     """Fit the tables of a sheet to `width` characters; None: any width.
 
-    First there shall be room for 24 characters of each name, by leaving out columns; if all that may go do not do,
-    for 12. Names get what is left.
+    First there shall be room for names (`Column.room`), by leaving out columns; if all that may go do not do, for 12
+    characters of each. Names get what is left.
     """
     usual = replace(sheet, tables=[_choose(table, _usual(table)) for table in sheet.tables])
     if width is None:
@@ -95,15 +95,15 @@ def _fitting(table: Table, width: int) -> list[int]:
     ranks = [column.rank for column in table.columns]
     longest = _longest(table, texts)
     last = max(ranks, default=0)
-    for most in (COMFORTABLE, LEAST):
-        enough = sum(min(length, most) for length in longest.values())
+    for most in ({place: table.columns[place].room for place in longest}, dict.fromkeys(longest, LEAST)):
+        enough = sum(min(length, most[place]) for place, length in longest.items())
         for rank in range(last + 1):
             places = [place for place, own in enumerate(ranks) if own == 0 or own > rank]
             if _room(table.columns, texts, places, width) < enough:
                 continue
-            for place in sorted(range(len(ranks)), key=lambda place: -ranks[place]):
-                more = sorted({*places, place})
-                if ranks[place] < last and _room(table.columns, texts, more, width) >= enough:
+            for again in range(min(rank, last - 1), 0, -1):
+                more = [place for place, own in enumerate(ranks) if place in places or own == again]
+                if _room(table.columns, texts, more, width) >= enough:
                     places = more
             return places
     return places

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from fsbench.protocols.reading import metric_named
+from fsbench.results.conclusions import conditions_in_words
 from fsbench.results.rows.row import ALL, MEAN
 from fsbench.results.sheets.cells import MISSING, ends, rounded
 from fsbench.results.sheets.cells import places as places_of
@@ -223,31 +224,10 @@ def _headed(columns: list[_Column]) -> list[_Column]:
     return [replace(first, head=f"{first.metric} {MEAN}"), *others] if first.head == MEAN else columns
 
 
-CONDITION_WORDS = {
-    "novel pixels": "pixels of the test's classes in training",
-    "supervision": "labels",
-    "backbone saw test images": "backbone saw test images",
-    "checkpoint choice": "checkpoint chosen by",
-    "saw test classes": "networks that saw the test's classes",
-    "told": "labelled images of the test's classes",
-    "handed in": "handed in",
-}
-"""Condition of a card -> what it says to a reader, before its value."""
-
-
 def card_notes(block: Block) -> list[str]:
-    """Say what the signs stand for: the conditions in which methods differ, and that they are not ranked together."""
-    of_mark = {sign: block.cards[name].conditions for name, sign in block.signs.items() if sign}
-    if not of_mark:
-        return []
-    differing = [name for name in next(iter(of_mark.values())) if len({card[name] for card in of_mark.values()}) > 1]
-    words = [
-        f"{CONDITION_WORDS[name]}: {', '.join(f'{sign.strip()} {card[name]}' for sign, card in of_mark.items())}"
-        for name in differing
-    ]
-    signs = " and ".join(filter(None, [", ".join([*of_mark][:-1]), [*of_mark][-1]]))
-    ranked = "ranked together all the same (--rank-all)" if block.rank_all else "not ranked together"
-    return [f"{signs} worked under different conditions and are {ranked}: {'; '.join(words)}"]
+    """Say what the signs stand for."""
+    of_sign = {sign.strip(): block.cards[name] for name, sign in block.signs.items() if sign}
+    return conditions_in_words(of_sign, block.rank_all)
 
 
 def _whole(block: Block, folds: Sequence[str]) -> bool:

@@ -22,7 +22,7 @@ from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCL
 from fsbench.base.class_file import load_class_file
 from fsbench.base.errors import FsbenchError, SettingsError, did_you_mean
 from fsbench.core.shot_ensemble import NShotStrategy
-from fsbench.data.dataset import SegmentationIndex
+from fsbench.data.dataset import ClassificationIndex, SegmentationIndex
 from fsbench.networks.weights.files import read_checkpoint
 from fsbench.records.run import TF32, Keep
 from fsbench.runner.config.class_settings import FILES
@@ -46,6 +46,9 @@ _TYPES |= {name: int | float | None for name, kind in _TYPES.items() if set(get_
 
 DATA_MODULE = "fsbench.datamodules.episodic.EpisodicDataModule"
 """The data module of configurations that name none."""
+
+BuiltDatasets = dict[str, Any]
+"""Data sets by their class and its arguments in words."""
 
 
 @dataclass
@@ -72,7 +75,7 @@ class RunOptions:
             channels take longer in several, which wait for one another; sums differ in their last digits.
         keep_predictions: what is kept of the predictions of segmentation: nothing, masks, or soft masks and attention,
             too, where the method has any. Files alone follow from it, no figures.
-        check_memory: ask this many episodes alone as well, of a fresh copy of the method, before the test: a method
+        asked_alone: ask this many episodes alone as well, of a fresh copy of the method, before the test: a method
             that answers them otherwise in the test remembers other episodes, and its run fails.
     """
 
@@ -90,7 +93,7 @@ class RunOptions:
     nshot_strategy: NShotStrategy = "own"
     training_threads: int | None = None
     keep_predictions: Keep = "masks"
-    check_memory: int = 0
+    asked_alone: int = 0
 
 
 class ParsedRun(LightningCLI):
@@ -101,11 +104,19 @@ class ParsedRun(LightningCLI):
         arguments: settings of the command line on top, of the form `--key=value`; those that ask for help or the
             configuration end the command.
         build: whether to seed the random numbers and build model and data module.
+        datasets: see `parse_values`.
     """
 
-    def __init__(self, values: Mapping[str, Any], arguments: Sequence[str] = (), build: bool = True):
+    def __init__(
+        self,
+        values: Mapping[str, Any],
+        arguments: Sequence[str] = (),
+        build: bool = True,
+        datasets: BuiltDatasets | None = None,
+    ):
         self.arguments = list(arguments)
         self.build = build
+        self.datasets = datasets
         self._refusals: list[FsbenchError] = []
         with self._plain_errors():
             super().__init__(
@@ -173,9 +184,15 @@ class ParsedRun(LightningCLI):
             super().instantiate_classes()
 
     def _construct(self, class_type: type[T], *args: Any, **kwargs: Any) -> T:
-        """Call a constructor for jsonargparse, and keep the FsbenchError that it raises."""
+        """Call a constructor for jsonargparse, unless it is that of a data set that is built; keep its FsbenchError."""
+        built = self.datasets if issubclass(class_type, SegmentationIndex | ClassificationIndex) else None
+        key = repr((class_type, args, sorted(kwargs.items())))
         try:
-            return class_type(*args, **kwargs)
+            if built is None:
+                return class_type(*args, **kwargs)
+            if key not in built:
+                built[key] = class_type(*args, **kwargs)
+            return built[key]
         except FsbenchError as error:
             self._refusals.append(error)
             raise
@@ -222,13 +239,20 @@ class ParsedRun(LightningCLI):
             super()._set_seed()
 
 
-def parse_values(values: Mapping[str, Any], arguments: Sequence[str] = (), build: bool = True) -> ParsedRun:
+def parse_values(
+    values: Mapping[str, Any],
+    arguments: Sequence[str] = (),
+    build: bool = True,
+    datasets: BuiltDatasets | None = None,
+) -> ParsedRun:
     """Let the parser judge merged settings and arguments over them, and build what they name.
 
     Args:
         values: nested values, as YAML files have them.
         arguments: single settings, each `--key=value`.
         build: whether to build model and data module, too.
+        datasets: data sets that were built before, which are taken where they are asked for; those that are built join
+            them. None to build each anew.
 
     Raises:
         FsbenchError: a constructor raised it.
@@ -241,7 +265,7 @@ def parse_values(values: Mapping[str, Any], arguments: Sequence[str] = (), build
             load_class_file(str(reference))
     for option in ("source", "validation_source"):
         _check_source(merge_settings(values, stated_values(arguments)), option)
-    return ParsedRun(values, arguments, build)
+    return ParsedRun(values, arguments, build, datasets)
 
 
 def describe_keys(values: Mapping[str, Any]) -> str:

@@ -37,7 +37,7 @@ from fsbench.runner.config.registry import (
 )
 
 if TYPE_CHECKING:
-    from fsbench.runner.config.parse import ParsedRun
+    from fsbench.runner.config.parse import BuiltDatasets, ParsedRun
 
 DEFAULT_PROTOCOL = "fscs"
 """Protocol of methods whose configuration names no other (configs/base.yaml)."""
@@ -114,7 +114,7 @@ class RunConfig(TestOptions):
         axis="support_annotation",
         segmentation_only=True,
     )
-    filter: str | None = _option(
+    filter_novel: str | None = _option(
         None,
         "1 leaves out training images that show a novel class, as BAM does; 0 keeps them, as PFENet does (default: as "
         "the method or the protocol does)",
@@ -139,11 +139,11 @@ class RunConfig(TestOptions):
         key="run.keep_predictions",
         segmentation_only=True,
     )
-    check_memory: int | None = _option(
+    asked_alone: int | None = _option(
         None,
         "check that the method remembers nothing between episodes: a fresh copy answers this many of them alone, and "
         "must give the same answers",
-        key="run.check_memory",
+        key="run.asked_alone",
         grid=False,
     )
     checkpoint: str | None = _option(
@@ -195,11 +195,11 @@ class RunConfig(TestOptions):
         """
         return merge_settings(self.file_values, stated_values(self.arguments))
 
-    def parse(self, build: bool = True) -> "ParsedRun":
+    def parse(self, build: bool = True, datasets: "BuiltDatasets | None" = None) -> "ParsedRun":
         """Let the classes of the run judge its settings; see `parse_values`. Imports torch."""
         from fsbench.runner.config.parse import parse_values
 
-        return parse_values(self.file_values, self.arguments, build)
+        return parse_values(self.file_values, self.arguments, build, datasets)
 
     @property
     def name(self) -> str:
@@ -280,11 +280,11 @@ class RunConfig(TestOptions):
         }
 
     def _filter(self) -> bool | None:
-        """Return the choice of `filter`; SettingsError for another word."""
+        """Return the choice of `filter_novel`; SettingsError for another word."""
         choices = {"1": True, "0": False, "true": True, "false": False, "yes": True, "no": False}
-        if self.filter is not None and str(self.filter).lower() not in choices:
-            raise SettingsError(f"FILTER (--filter) is '{self.filter}', expected 1 or 0")
-        return None if self.filter is None else choices[str(self.filter).lower()]
+        if self.filter_novel is not None and str(self.filter_novel).lower() not in choices:
+            raise SettingsError(f"FILTER_NOVEL (--filter-novel) is '{self.filter_novel}', expected 1 or 0")
+        return None if self.filter_novel is None else choices[str(self.filter_novel).lower()]
 
     def _fill_in(self, path: str | None) -> str | None:
         """Replace the placeholders of a path."""

@@ -15,7 +15,7 @@ from fsbench.core.classifier import FeatureClassifier
 from fsbench.core.method import Method
 from fsbench.core.seeded_block import seed_torch
 from fsbench.data.batch import EpisodeBatch, ImageEpisode, collate
-from fsbench.protocols.evaluation import evaluate_batches
+from fsbench.protocols.loop import evaluate_batches
 from fsbench.protocols.reading import load_protocol
 from fsbench.runner.config.parse import quiet
 from fsbench.runner.contract.episodes import SyntheticImages, SyntheticIndex, image_episode, segmentation_episode

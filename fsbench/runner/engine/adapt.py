@@ -22,7 +22,7 @@ from fsbench.core.adaptation import Adaptation
 from fsbench.core.episodic_scores import EpisodicScores
 from fsbench.core.released_format import WRITTEN_BY
 from fsbench.networks.weights.files import read_checkpoint
-from fsbench.protocols.evaluation import evaluate_batches
+from fsbench.protocols.loop import evaluate_batches
 from fsbench.records.run_directory import RunDirectory
 from fsbench.runner.engine.answering import answering
 from fsbench.runner.engine.callbacks import THREADS

@@ -10,7 +10,7 @@ import torch
 from fsbench.base.errors import SettingsError
 from fsbench.core.method import Method
 from fsbench.datamodules.datamodule import DataModule
-from fsbench.protocols.evaluation import Answerer, Counting, count_answers
+from fsbench.protocols.loop import Answerer, Counting, count_answers
 
 
 @contextmanager

@@ -18,14 +18,14 @@ from fsbench.core.method import Method
 from fsbench.data.batch import EpisodeBatch
 from fsbench.data.episodes.evaluation_order import evaluation_order
 from fsbench.networks.backbones.base import share_passes
-from fsbench.protocols.evaluation import Answerer
+from fsbench.protocols.loop import Answerer
 from fsbench.protocols.test import Test
 from fsbench.records.asked_alone import Tally, ask_alone, check_asked_alone, episodes_to_ask
 from fsbench.records.counts import to_frame
-from fsbench.records.evaluation import Answering, Share, evaluate_episodes
 from fsbench.records.journal import Journal
 from fsbench.records.machine import PACKAGES, provenance
 from fsbench.records.record import Record
+from fsbench.records.remaining_episodes import Answering, Share, evaluate_episodes
 from fsbench.records.run import Cost, Keep, Provenance, RunFacts, Told, TrainingOutcome, Weights
 from fsbench.records.run_directory import RunDirectory
 from fsbench.records.writing import write_record
@@ -80,7 +80,7 @@ class Evaluation:
     def asked(self) -> list[int]:
         """Numbers of the episodes that are asked alone as well, in this order."""
         in_order = self.answered_by.in_order(self.experiment.data.manifest.episodes)
-        return episodes_to_ask(in_order, self.experiment.options.check_memory)
+        return episodes_to_ask(in_order, self.experiment.options.asked_alone)
 
     @cached_property
     def journal(self) -> Journal:

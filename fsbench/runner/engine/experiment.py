@@ -48,7 +48,6 @@ class Experiment:
         options: settings of the run besides method, data and trainer.
         settings: nested plain values of the whole configuration, from which the run's identity follows.
         trainer_arguments: arguments of Lightning's Trainer, with instances of loggers and callbacks.
-        config_text: the configuration as YAML, for the record.
         checkpoint: file that is evaluated instead of training.
         training_settings: settings of the checkpoint's training that the method now goes without.
         checkpoint_variant: whether an authors' checkpoint states its variant, see `stated_variant.py`.
@@ -67,10 +66,10 @@ class Experiment:
         self.options: RunOptions = parsed.config_init["run"]
         self.settings: dict[str, Any] = parsed.config.as_dict()
         self.trainer_arguments = dict(parsed.config_init["trainer"])
-        self.config_text = parsed.config_text
+        self._parsed = parsed
         self.checkpoint = Path(self.options.checkpoint) if self.options.checkpoint else None
         check_name(self.options.name, "run.name")
-        check_at_least(0, {"run.check_memory": self.options.check_memory})
+        check_at_least(0, {"run.asked_alone": self.options.asked_alone})
         self._check_task()
         self.data.needs = self.method.needs
         devices = device_count(self.trainer_settings["devices"])
@@ -159,6 +158,11 @@ class Experiment:
         self._checkpoint_data = content.get(TRAINED_ON)
         if self._checkpoint_data:
             self.data.check_unseen(self._checkpoint_data, f"the checkpoint {path}")
+
+    @property
+    def config_text(self) -> str:
+        """The configuration as YAML, for the record."""
+        return self._parsed.config_text
 
     @cached_property
     def seen_elsewhere(self) -> dict[str, list[str]]:

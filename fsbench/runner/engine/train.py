@@ -19,7 +19,7 @@ from fsbench.runner.engine.machine.determinism import unordered_kernels
 from fsbench.runner.engine.machine.meter import Meter
 from fsbench.runner.engine.micro_batches import out_of_memory, step_division_facts
 from fsbench.runner.engine.validation_plan import ValidationPlan
-from fsbench.runner.engine.withheld_validation import TrainingData
+from fsbench.runner.engine.withheld_validation import WithheldData
 
 log = logging.getLogger("fsbench")
 
@@ -39,7 +39,7 @@ class Preparation:
 
 
 def prepare_method(
-    experiment: Experiment, trainer: L.Trainer, data: TrainingData, directory: RunDirectory, best: ModelCheckpoint
+    experiment: Experiment, trainer: L.Trainer, data: WithheldData, directory: RunDirectory, best: ModelCheckpoint
 ) -> Preparation:
     """Train the method if the run trains it, else calibrate it if it calibrates; then adapt it if it adapts.
 
@@ -66,7 +66,7 @@ def prepare_method(
 
 
 def _train(
-    experiment: Experiment, trainer: L.Trainer, data: TrainingData, directory: RunDirectory, best: ModelCheckpoint
+    experiment: Experiment, trainer: L.Trainer, data: WithheldData, directory: RunDirectory, best: ModelCheckpoint
 ) -> dict[str, Any]:
     """Train unless that is done, and load the chosen checkpoint into the method.
 
@@ -83,7 +83,7 @@ def _train(
 
 
 def _fit(
-    experiment: Experiment, trainer: L.Trainer, data: TrainingData, last: Path, best: ModelCheckpoint
+    experiment: Experiment, trainer: L.Trainer, data: WithheldData, last: Path, best: ModelCheckpoint
 ) -> dict[str, Any]:
     """Train from the checkpoint `last`, or from the first epoch where there is none."""
     log.info("training %s", f"continues from {last}" if last.is_file() else "starts")

@@ -3,7 +3,7 @@
 The truth of the batches under way is kept by two functions that are made here together: one that iterates over the
 batches, and one that counts the answers to them. So a method cannot take it by mistake, from a batch, the outputs or a
 loader's batches. It can be had on purpose, from what these functions close over, as everything in one process can: a
-method is trusted code (docs/guarantees.md). (A test is no part of Lightning's loops: `fsbench.protocols.evaluation`
+method is trusted code (docs/guarantees.md). (A test is no part of Lightning's loops: `fsbench.protocols.loop`
 hands the method batches that never had it.)
 """
 
@@ -15,7 +15,7 @@ import lightning as L
 from fsbench.base.errors import SettingsError
 from fsbench.datamodules.datamodule import DataModule
 from fsbench.protocols.draws.pools import Pool
-from fsbench.protocols.evaluation import count_answers
+from fsbench.protocols.loop import count_answers
 
 Count = Callable[[Any, Any], list[Any]]
 """Counts the outputs of a validation step on a batch; returns the results."""
@@ -39,7 +39,7 @@ class VisibleBatches(Iterable[Any]):
         return self.batches()
 
 
-class TrainingData(L.LightningDataModule):
+class WithheldData(L.LightningDataModule):
     """The data of a training as its trainer has them.
 
     Args:
@@ -84,7 +84,7 @@ class TrainingData(L.LightningDataModule):
         self._data.on_save_checkpoint(checkpoint)
 
 
-def withhold_validation(name: str, data: DataModule) -> tuple[TrainingData, Count]:
+def withhold_validation(name: str, data: DataModule) -> tuple[WithheldData, Count]:
     """Return the data as a trainer has them, and the function that counts the validation.
 
     Args:
@@ -130,4 +130,4 @@ def withhold_validation(name: str, data: DataModule) -> tuple[TrainingData, Coun
             )
         return count_answers(test, answers, [truths.pop(number) for number in numbers], name)
 
-    return TrainingData(data, make_loader, end), count
+    return WithheldData(data, make_loader, end), count

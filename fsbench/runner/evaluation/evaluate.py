@@ -19,12 +19,12 @@ from fsbench.base.errors import ContractError, SettingsError
 from fsbench.base.files import fingerprint, locked, make_folder, read_text, write_text
 from fsbench.base.progress import track
 from fsbench.base.terminal import print_note
-from fsbench.protocols.evaluation import Answerer
 from fsbench.protocols.kit.answers import TOLD_WORDS
+from fsbench.protocols.loop import Answerer
 from fsbench.protocols.test import Test, VisibleEpisode, VisibleImages, check_test
 from fsbench.records.asked_alone import NAMED, ask_alone, check_asked_alone, differing_episodes, episodes_to_ask
-from fsbench.records.evaluation import Answering, Share, evaluate_episodes
 from fsbench.records.journal import Journal
+from fsbench.records.remaining_episodes import Answering, Share, evaluate_episodes
 from fsbench.records.run import Cost, Keep, WentOn
 from fsbench.runner.config.limits import check_name
 from fsbench.runner.evaluation.code import code_sha256
@@ -41,7 +41,7 @@ def evaluate(
     runs: str | Path = "runs",
     card: str | Path | None = None,
     resume: bool = True,
-    check_memory: int = 0,
+    asked_alone: int = 0,
     progress: bool = True,
     **options: Any,
 ) -> Result:
@@ -63,7 +63,7 @@ def evaluate(
         resume: go on where an earlier call of this name was interrupted; a note and the record say so. Some finished
             episodes are asked again, all of them where the function's code has changed since: a model that answers
             otherwise now is refused.
-        check_memory: ask this many episodes alone as well, before the test, of a fresh copy of the model where it can
+        asked_alone: ask this many episodes alone as well, before the test, of a fresh copy of the model where it can
             be copied: a model that answers them otherwise in the test remembers other episodes, and is refused.
         progress: show how far it is.
         **options: of a method as an object, `image_size`, `workers`, `device` and `input_resize`; of a method by its
@@ -93,8 +93,8 @@ def evaluate(
     """
     check_test(test)
     check_environment()
-    if type(check_memory) is not int or check_memory < 0:
-        raise SettingsError(f"check_memory is {check_memory!r}, expected a number of episodes, 0 for none")
+    if type(asked_alone) is not int or asked_alone < 0:
+        raise SettingsError(f"asked_alone is {asked_alone!r}, expected a number of episodes, 0 for none")
     if isinstance(model, str):
         from fsbench.runner.evaluation.named import evaluate_named  # with torch
 
@@ -103,7 +103,7 @@ def evaluate(
                 f"name, card and resume are not for a method of fsbench, and {model} is the name of one; leave them "
                 "out: fsbench names such a run itself, and continues it if it was interrupted"
             )
-        options |= {"check_memory": check_memory} if check_memory else {}
+        options |= {"asked_alone": asked_alone} if asked_alone else {}
         return Result(evaluate_named(model, test, runs, progress, options), test)
     chosen = name or _own_name(model)
     check_name(chosen, "name")
@@ -127,7 +127,7 @@ def evaluate(
     with locked(work.with_name(f"{work.name}.lock"), refusal=taken):
         if not resume and work.exists():
             journal.remove()
-        asked = episodes_to_ask(answered_by.in_order(test.manifest.episodes), check_memory)
+        asked = episodes_to_ask(answered_by.in_order(test.manifest.episodes), asked_alone)
         seconds, went_on = _evaluate_rest(answered_by, journal, code_sha256(model), asked, progress)
         cost = Cost(
             trainable_parameters=parameters[0],

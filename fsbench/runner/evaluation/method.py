@@ -19,10 +19,10 @@ from fsbench.datamodules.loading.episodes import ManifestEpisodes
 from fsbench.datamodules.loading.items import LoadingConfig
 from fsbench.datamodules.loading.loader import Loader
 from fsbench.datamodules.loading.way_classes import WayClasses
-from fsbench.protocols.evaluation import Answerer
+from fsbench.protocols.loop import Answerer
 from fsbench.protocols.test import Test
 from fsbench.protocols.view import InputResize
-from fsbench.records.evaluation import Answering
+from fsbench.records.remaining_episodes import Answering
 from fsbench.runner.engine.answering import answering, choose_device, fresh_copy
 
 OPTIONS = ("image_size", "workers", "device", "input_resize")

@@ -7,8 +7,8 @@ from typing import Any
 
 from fsbench.base.progress import track
 from fsbench.data.episodes.manifest import Manifest
-from fsbench.protocols.evaluation import evaluate_batches
-from fsbench.protocols.kit.reader import HandedIn, read_answers
+from fsbench.protocols.kit.reader import HandedInAnswer, read_answers
+from fsbench.protocols.loop import evaluate_batches
 from fsbench.protocols.test import Test, VisibleEpisode, VisibleImages, check_test
 from fsbench.records.asked_alone import Tally
 from fsbench.runner.config.limits import check_name
@@ -77,7 +77,7 @@ def score(
     return Result(record_answers(test, name, tally, runs, given_card), test)
 
 
-def _as_counted(answer: HandedIn) -> Any:
+def _as_counted(answer: HandedInAnswer) -> Any:
     """Return an answer as protocols count it."""
     if answer.labels is not None:
         return answer.labels - 1

@@ -97,6 +97,19 @@ class PlannedRun:
         }
 
 
+@dataclass
+class SharedParts:
+    """Everything that the runs of one plan have in common, built once.
+
+    Attributes:
+        datasets: data sets that were built, with their lists and the episodes that were drawn from them.
+        files: files that were opened for them; each is noted with every run of the plan.
+    """
+
+    datasets: dict[str, Any] = field(default_factory=dict)
+    files: set[str] = field(default_factory=set)
+
+
 class Planner:
     """Looks runs up in one folder of runs, whose records are read at most once.
 
@@ -113,6 +126,7 @@ class Planner:
         self.recheck = recheck
         self.takes_notes = takes_notes
         self.draws = draws
+        self.shared = SharedParts()
 
     @cached_property
     def estimates(self) -> Estimates:
@@ -145,7 +159,7 @@ class Planner:
                 if lacks or (not self.draws and _is_undrawn(run)):
                     return PlannedRun(run, folder, lacks=lacks)
                 if folder is None:
-                    folder, walk = _place(run, self.takes_notes, on_this_machine)
+                    folder, walk = _place(run, self.takes_notes, on_this_machine, self.shared)
                     record = finished_record(folder)
         except FsbenchError as error:
             return PlannedRun(run, None, error=error)
@@ -176,10 +190,10 @@ def run_folder(run: RunConfig, takes_notes: bool = True, on_this_machine: bool =
     Raises:
         FsbenchError: the run cannot be built, or not be made here.
     """
-    return _place(run, takes_notes, on_this_machine)[0]
+    return _place(run, takes_notes, on_this_machine, SharedParts())[0]
 
 
-def _place(run: RunConfig, takes_notes: bool, on_this_machine: bool) -> tuple[Path, str | None]:
+def _place(run: RunConfig, takes_notes: bool, on_this_machine: bool, shared: SharedParts) -> tuple[Path, str | None]:
     """Return the folder of a run, and what it shares with those that it can be evaluated with; see `run_folder`."""
     # with torch, which a grid whose runs are all noted spares
     from fsbench.runner.engine.experiment import Experiment
@@ -187,12 +201,13 @@ def _place(run: RunConfig, takes_notes: bool, on_this_machine: bool) -> tuple[Pa
     from fsbench.runner.engine.machine.check import check_machine
 
     with opened_files() as opened:
-        experiment = Experiment(run.parse())
+        experiment = Experiment(run.parse(datasets=shared.datasets))
         if on_this_machine:
             check_machine(experiment.trainer_settings)
         folder, walk = experiment.folder, shared_walk(experiment)
     if takes_notes:
-        files = sorted(opened.union(map(os.path.abspath, experiment.files)))
+        shared.files |= opened
+        files = sorted(shared.files.union(map(os.path.abspath, experiment.files)))
         listed = fingerprint(files)
         entry = {"folder": folder.name, "cell": run_label(run), "files": listed, "states_sha256": states_sha256(files)}
         _write_json(_note(run), entry)

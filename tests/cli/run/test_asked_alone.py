@@ -1,4 +1,4 @@
-"""`--check-memory`: a run whose method remembers others fails by its episodes; records say how many were asked."""
+"""`--asked-alone`: a run whose method remembers others fails by its episodes; records say how many were asked."""
 
 import re
 
@@ -35,16 +35,13 @@ class Remembers(Segmenter):
 def test_a_method_that_remembers_fails(warm, bench_arguments, tmp_path):
     (tmp_path / "mine.py").write_text(REMEMBERS)
     arguments = bench_arguments("mine.py:Remembers", "runs", "--data.image_size=64")
-    found = warm(*arguments, "--check-memory", "4")
+    found = warm(*arguments, "--asked-alone", "4")
     assert found.returncode == 1, found.stderr
     assert re.search(r"remembers answers [34] of 4 episodes otherwise in the test than alone: \d, \d", found.stderr)
     assert not find_records(tmp_path / "runs")
     assert warm(*arguments).returncode == 0, "which nobody asks for"
-    late = warm(*arguments, "--check-memory", "4")
-    assert (
-        late.returncode == 0
-        and "with a memory check of 0 episodes instead of 4; --force repeats the run" in late.stderr
-    )
+    late = warm(*arguments, "--asked-alone", "4")
+    assert late.returncode == 0 and "with 0 episodes asked alone instead of 4; --force repeats the run" in late.stderr
 
 
 @pytest.mark.slow(40)
@@ -58,7 +55,7 @@ def test_a_method_that_remembers_fails(warm, bench_arguments, tmp_path):
 def test_other_methods_pass_and_their_records_say_so(warm, bench_arguments, tmp_path, method, more):
     data = ("--dataset", "demo-cls", "--data.test.episodes", "5") if method == "nn" else ()
     arguments = ["bench", "--method", method, *data] if data else bench_arguments(method, "asked")
-    done = warm(*arguments, *more, "--runs", "asked", "--check-memory", "3")
+    done = warm(*arguments, *more, "--runs", "asked", "--asked-alone", "3")
     assert done.returncode == 0, done.stderr
     plain = warm(*arguments, *more, "--runs", "plain")
     assert plain.returncode == 0, plain.stderr

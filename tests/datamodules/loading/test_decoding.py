@@ -116,11 +116,11 @@ def test_foresight_never_decodes_more_than_the_order_of_last_use(blocks_folder, 
 def test_memory_stays_flat(index):
     """300 episodes of images that need ten times the bound: 64 MiB pass through a memory of 1 MiB."""
     data = episodic(index, image_size=256, workers=0, episodes=100, cache_mib=1)
-    dataset = data.test_dataloader().dataset
+    loaded = data.test_dataloader().dataset
     for i in range(100):
-        dataset[i]
+        loaded[i]
     before = resident_mib()
     for i in range(300):
-        dataset[i % 100]
-    assert held_bytes(dataset.files) <= 2**20
+        loaded[i % 100]
+    assert held_bytes(loaded.files) <= 2**20
     assert resident_mib() - before < 16

@@ -9,7 +9,7 @@ from PIL import Image
 from fsbench.base.errors import DataError
 from fsbench.data.image_io import read_label_map
 from fsbench.data.palettes import SeenColours, voc_colors
-from fsbench.predict.result import Result
+from fsbench.predict.result import ImageResult
 from tests.recompressed import recompress, save_palette
 
 BLACK, WHITE, RED, GREEN = (0, 0, 0), (255, 255, 255), (255, 0, 0), (0, 200, 10)
@@ -83,7 +83,7 @@ def test_label_maps_of_predict_are_read_as_they_were_written(tmp_path: Path) -> 
         few = rng.choice(np.arange(1, 255), 4, replace=False)
         for numbers in ([0, number], [number], [0, *few], [*range(number + 1)]):
             labels = np.array([numbers], np.uint8)
-            Result("photo", labels, (), np.zeros((1, 1, 3), np.uint8)).labels().save(tmp_path / "a.png")
+            ImageResult("photo", labels, (), np.zeros((1, 1, 3), np.uint8)).labels().save(tmp_path / "a.png")
             np.testing.assert_array_equal(read_label_map(tmp_path / "a.png"), labels)
 
 

@@ -10,7 +10,7 @@ import fsbench
 from fsbench.base.errors import NumericsError
 from fsbench.datamodules.datasets.demo.scenes import draw_scene
 from fsbench.predict.export import Agreement, compare, load_program
-from fsbench.predict.result import ClassPresence, Result
+from fsbench.predict.result import ClassPresence, ImageResult
 from fsbench.predict.supports import Support
 from fsbench.runner.contract.suite import build_subject
 
@@ -70,7 +70,7 @@ SIDES = (50, 60)
 
 def agreement(own: np.ndarray, found: np.ndarray, margin: float, present: bool = True, score: float = 0.5) -> Agreement:
     """Compare two label maps on two images; the method says present, with a score of 0.5."""
-    answer = Result("photo", own, (ClassPresence(1, "thing", True, 0.5, int(own.sum())),), np.zeros((2, 2, 3)))
+    answer = ImageResult("photo", own, (ClassPresence(1, "thing", True, 0.5, int(own.sum())),), np.zeros((2, 2, 3)))
     return compare(
         "mine",
         lambda image: answer,

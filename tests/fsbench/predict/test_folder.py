@@ -12,7 +12,7 @@ from fsbench.base.errors import SettingsError
 from fsbench.core.prediction import Instances
 from fsbench.data.label_maps import resize_labels
 from fsbench.predict.folder import PredictionJournal, write_coco, write_scores
-from fsbench.predict.result import ClassPresence, Entry, Result, Runs, image_instances
+from fsbench.predict.result import ClassPresence, Entry, ImageResult, RunLengths, image_instances
 from fsbench.records.checked_jsonl import checked_line
 
 ENTRY = {"photo": "a.jpg", "height": 2, "width": 3, "classes": [], "stamp": [1]}
@@ -59,7 +59,7 @@ def test_each_object_is_an_annotation_with_its_own_score(tmp_path):
     names = zip((1, 2, 3), ("cat", "dog", "cow"), pixels, strict=True)
     classes = tuple(ClassPresence(number, name, count > 0, 0.5, count) for number, name, count in names)
     preview = np.full((12, 12, 3), 90, np.uint8)
-    result = Result("a.jpg", labels, classes, preview, found, (("points", preview),))
+    result = ImageResult("a.jpg", labels, classes, preview, found, (("points", preview),))
     assert str(result) == f"a.jpg: cat {pixels[0]} pixels (2 objects), dog {pixels[1]} pixels, cow no pixels"
     journal = PredictionJournal(tmp_path, {})
     journal.add(result.save(tmp_path))
@@ -75,7 +75,7 @@ def test_each_object_is_an_annotation_with_its_own_score(tmp_path):
 
 
 def test_scores_are_written_where_they_tell_photos_apart_and_names_are_no_formulas(tmp_path):
-    runs = Runs([0, 0, 1, 1], "0")
+    runs = RunLengths([0, 0, 1, 1], "0")
     classes = [ClassPresence(1, "@cat", False, 0.25, 1, True, runs), ClassPresence(2, "dog", True, 0.5, 1, False, runs)]
     entry = Entry(photo="=1+1.jpg", height=2, width=2, classes=classes)
     write_scores(tmp_path / "scores.csv", [entry])

@@ -13,10 +13,10 @@ from tests.fsbench.protocols.drawn_sets import DRAWN
 def indexes(tmp_path_factory) -> Callable[[str], SegmentationIndex]:
     opened: dict[str, SegmentationIndex] = {}
 
-    def index(dataset: str) -> SegmentationIndex:
+    def open_once(dataset: str) -> SegmentationIndex:
         if dataset not in opened:
             opened[dataset] = DRAWN[dataset](tmp_path_factory.mktemp(dataset))
             opened[dataset].class_pixels = cache(opened[dataset].class_pixels)  # a mask is opened once
         return opened[dataset]
 
-    return index
+    return open_once

@@ -60,7 +60,7 @@ def test_one_novel_pixel_suffices_and_every_protocol_has_both_lists(name, like):
     own, filtered, whole = (protocol.draw.training_pairs(index, 0, choice) for choice in (None, True, False))
     assert [pair for pair in whole.pairs if pair[0] == "im23"] and set(filtered.pairs) < set(whole.pairs)
     assert [pair for pair in whole.pairs if pair[0] != "im23"] == list(filtered.pairs)
-    assert own.pairs == (filtered if protocol.draw.drops_novel_images else whole).pairs
+    assert own.pairs == (filtered if protocol.draw.filter_novel else whole).pairs
     pools = [protocol.training_pool(index, Task(0, empty=False), choice) for choice in (True, False)]
     assert [("im23" in pool.images, "im23" in pool.images_of[3]) for pool in pools] == [(False, False), (True, True)]
     tested = {protocol.draw.pairs(index, "val", 0).sha256 for _ in (True, False)}
@@ -75,12 +75,12 @@ def test_whole_images_can_be_filtered():
 
 def test_an_option_sets_it():
     def given(word):
-        return [text for text in config_words(RunConfig("emat", "demo", filter=word)) if "filter_novel" in text]
+        return [text for text in config_words(RunConfig("emat", "demo", filter_novel=word)) if "filter_novel" in text]
 
     assert (given("1"), given("0"), given(None)) == (
         ["--data.training.filter_novel=true"],
         ["--data.training.filter_novel=false"],
         [],
     )
-    with pytest.raises(SettingsError, match=r"FILTER \(--filter\) is 'perhaps', expected 1 or 0"):
+    with pytest.raises(SettingsError, match=r"FILTER_NOVEL \(--filter-novel\) is 'perhaps', expected 1 or 0"):
         given("perhaps")

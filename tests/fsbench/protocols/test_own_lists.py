@@ -17,7 +17,7 @@ from fsbench.protocols.kit.kit import read_kit
 from fsbench.protocols.test import Test
 from fsbench.records.record import read_record
 from fsbench.results.published.obstacles import why_not_comparable
-from fsbench.runner.evaluation.kit_test import load_kit_test
+from fsbench.runner.evaluation.kits import load_kit_test
 from fsbench.runner.papers.results import published_scores
 from tests.datamodules.test_classification import photos
 

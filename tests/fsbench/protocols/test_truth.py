@@ -43,11 +43,11 @@ def test_the_truth_of_an_episode_is_the_loaders(protocol, dataset, real_data, bl
         "coco": lambda: Coco(str(real_data / "coco-mini")),
         "folder": lambda: Folder(str(blocks_folder)),
     }[dataset]()
-    data = episodic(index, protocol, image_size=49, workers=0, episodes=6, drop_small=True)
-    batches = list(data.test_dataloader())
+    module = episodic(index, protocol, image_size=49, workers=0, episodes=6, drop_small=True)
+    batches = list(module.test_dataloader())
     assert batches
     for batch in batches:
-        same_truth(data.tested.truth(int(batch.episodes[0])), batch)
+        same_truth(module.tested.truth(int(batch.episodes[0])), batch)
 
 
 def test_the_truth_of_a_whole_image_is_the_loaders(blocks_folder):

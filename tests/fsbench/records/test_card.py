@@ -16,12 +16,12 @@ from fsbench.records.card import (
     StatedCard,
     choices_on_test,
     contradictions,
-    differing_cards,
     proved_entries,
     ranking_groups,
     resolve_card,
 )
 from fsbench.records.record import find_records
+from fsbench.results.conclusions import conditions_in_words
 from fsbench.results.tables.render import render
 from fsbench.results.tables.table import build_blocks
 from fsbench.runner.exchange.cards import new_cards
@@ -223,9 +223,10 @@ def test_labelled_images_beside_the_supports_are_told_and_ranked_apart(emat, pro
     few = Cards().run_card(changed(adapted, told=more | {"labelled_images": 3}))
     cards = {"a": card, "b": few, "c": card_of(prototype, told=told("masks"))}
     assert list(ranking_groups(cards).values()) == [0, 1, 2]
-    (line,) = differing_cards({"a": card, "b": few})
-    words = "a told 20 labelled images a class; b told 3 labelled images a class"
-    assert line == f"the methods worked under different conditions: {words}"
+    (line,) = conditions_in_words({"a": card, "b": few}, False)
+    assert line.endswith(
+        "labelled images of the test's classes: a 20 labelled images a class, b 3 labelled images a class"
+    )
     wrong = contradictions({"told": SUPPORTS_ALONE}, adapted)
     assert len(wrong) == 1 and "told is the supports alone by the card and 20 labelled images a class by" in wrong[0]
     assert Card(told="7 labelled images a class").stated == {"told": "7 labelled images a class"}
@@ -236,11 +237,13 @@ def test_a_choice_on_the_test_is_said_wherever_the_score_stands(make, tmp_path, 
     make("a", 0, training=TRAINED | {"validation": "novel"})
     other = make("b", 0, 2, training=TRAINED)
     line = "a: the checkpoint was chosen by its score on the classes of this test; that score is too high, and no"
-    apart = "under different conditions: a checkpoint choice novel classes; b checkpoint choice base classes"
+    apart = "conditions and are not ranked together: checkpoint chosen by: a novel classes, b base classes."
     for command in ("table", "compare"):
         assert main([command, str(tmp_path)]) == 0
         printed = " ".join(capsys.readouterr().out.split())
-        assert printed.count(line) == 1 and (command == "table" or f"the methods worked {apart}" in printed), command
+        assert printed.count(line) == 1 and (
+            command == "table" or f"a and b worked under different {apart}" in printed
+        ), command
     (block,) = build_blocks(find_records(tmp_path))
     assert sum("chosen by its score" in line for line in block.warnings) == 1
     assert main(["table", str(other.path)]) == 0

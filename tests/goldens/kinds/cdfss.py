@@ -68,18 +68,18 @@ def _draw_folder(folder: Path, files: dict[str, list[str]], empty: set[str]) -> 
 
 def episodes(case: Case, layout: str, dataset: str, shot: int, seed: int) -> Results:
     """Episodes of folders with decoys, through the data set and the protocol."""
-    data, count = case.data, load_segmentation(PROTOCOLS[layout]).draw.episode_count
+    count = load_segmentation(PROTOCOLS[layout]).draw.episode_count
 
     def drawn(pool: Pool, suffix: str = "") -> list[list[Any]]:
         """Return as many episodes as the case stores, as it stores them."""
-        found = islice(one_stream("of the data set", pool, shot=shot, seed=seed), len(data["episodes"]))
+        found = islice(one_stream("of the data set", pool, shot=shot, seed=seed), len(case.data["episodes"]))
         return [[e.query_class - 1, f"{e.query}{suffix}", [f"{name}{suffix}" for name in e.supports[0]]] for e in found]
 
     if dataset == "fss":
-        pool = fss_pool(data["classes_unsorted"], case.config["split"])
+        pool = fss_pool(case.data["classes_unsorted"], case.config["split"])
         return {"episodes": drawn(pool, ".jpg"), "length": count("fss1000", len(pool.pairs))}
     with tempfile.TemporaryDirectory() as root:
-        _draw_folder(Path(root), data["files"], set(data["empty_masks"]))
+        _draw_folder(Path(root), case.data["files"], set(case.data["empty_masks"]))
         index = _make(Path(root), dataset, layout)
         pairs = [(name, number) for number, names in index.names.items() for name in names]
         pool = ordinary_pool(index, PairList(tuple(pairs), "golden"), index.test_classes(0))

@@ -50,8 +50,8 @@ def test_pages_and_commands_have_the_measured_scores_and_masks_are_decoded_once(
     parts = json.loads(re.search(r'id="differences-data">(.*?)</script>', page, re.DOTALL)[1])
     assert parts["metrics"] == ["boundary-IoU"] and len(parts["parts"]) > 3
     assert "Methods at their boundary-IoU, fold 0;" in page
-    lines = [line for line in csv.reader((folder / "comparison.csv").open()) if line and line[0] != "table"]
-    pairs = [(line[0].split(",")[0], {line[1], line[2]}) for line in lines]
+    lines = csv.DictReader((folder / "comparison.csv").open())
+    pairs = [(line["metric"], {line["method"], line["minus"]}) for line in lines]
     assert pairs[0] == ("boundary-IoU", {"good", "poor"})
     assert [metric for metric, _ in pairs[1:]] == ["mIoU"] * 3
 

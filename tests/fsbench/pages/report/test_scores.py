@@ -24,6 +24,7 @@ from fsbench.results.comparison.compare import Comparing, compare_methods
 from fsbench.results.comparison.layout import to_sheet
 from fsbench.results.rows.parts import pairs_by_class, pairs_by_size
 from fsbench.results.sheets.cells import places
+from fsbench.results.sheets.legend import explain
 from fsbench.scores.estimate import Estimate, Scope, gains
 
 
@@ -132,7 +133,7 @@ def test_one_correction_holds_for_all_that_a_page_says(study):
         assert apart == (highest < 0.05)
         left -= weights[first]
     assert 0 < sum(apart for *_, apart in tested) < len(tested)
-    assert any(f"for all {pairs.comparisons} comparisons" in line for line in to_sheet(pairs).legend)
+    assert any(f"for all {pairs.comparisons} comparisons" in line for line in explain(to_sheet(pairs)))
 
 
 def test_a_difference_turned_around_has_the_other_sign(study):

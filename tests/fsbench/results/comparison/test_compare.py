@@ -25,19 +25,17 @@ from fsbench.results.comparison.compare import (
     Comparing,
     common_scope,
     compare_tests,
-    conclusion,
-    is_equivalent,
-    p_in_words,
-    scores_in,
     size_of_test,
 )
 from fsbench.results.comparison.layout import bars, times, to_sheet
+from fsbench.results.conclusions import p_in_words
 from fsbench.results.measuring.measures import measure
 from fsbench.results.rows.comparable import compared_tests
 from fsbench.results.rows.parts import SIZES
-from fsbench.results.rows.row import MEAN, ResultRow
-from fsbench.results.sheets.cells import mark, moved
-from fsbench.results.sheets.text import align, text
+from fsbench.results.rows.row import MEAN, ResultRow, scores_in
+from fsbench.results.sheets.fitting import fit
+from fsbench.results.sheets.legend import explain
+from fsbench.results.sheets.text import table_lines, text
 from fsbench.scores.calibration import BINS
 from fsbench.scores.estimate import Estimate, Scope, gains
 from fsbench.scores.run_statistics import episode_statistics
@@ -114,95 +112,21 @@ def test_everything_that_is_printed_is_one_family(three):
     weights = [0.8 / sum(main) if first else 0.2 / (len(main) - sum(main)) for first in main]
     expected = plain_holm([x.estimate.p for _, _, x in tested], weights)
     assert [x.corrected for _, _, x in tested] == pytest.approx(expected)
-    assert any(f"Holm's correction for all {len(tested)} comparisons" in line for line in to_sheet(found).legend)
-
-
-def a_line(low, high, corrected, scope="images", p=None, metric="mIoU"):
-    """A comparison of A with B whose difference has this interval."""
-    value = (low + high) / 2
-    p = (0.01 if low > 0 or high < 0 else 0.3) if p is None else p
-    error = (high - low) / 2 / stats.t.ppf(0.975, 20)
-    estimate = Estimate(value, low, high, Scope(scope), error, 20.0, p, (1.0, 1.0, 1.0), 40, 30)
-    return ResultRow("t", "A", MEAN, metric, estimate, "B", scores=(value, 0.0), corrected=corrected)
-
-
-@pytest.mark.parametrize(
-    ("line", "said"),
-    [
-        (
-            a_line(1.2, 3.4, 0.01),
-            "mIoU: A is better than B on these classes, by 1.20 to 3.40 points (95 %), whatever the images and "
-            "supports",
-        ),
-        (a_line(-3.4, -0.001, 0.01), "B is better than A on these classes, by 0.001 to 3.40 points (95 %)"),
-        (
-            a_line(1.2, 3.4, 0.06),
-            "mIoU: the interval of A minus B leaves out 0, but among 7 comparisons that is no evidence",
-        ),
-        (a_line(-1.2, 3.4, 0.3), "mIoU: A and B are not told apart; a difference of up to 3.40 is possible"),
-        (a_line(1.2, 3.4, 0.01, "these supports"), "mIoU: with these supports A is better than B on these classes, by"),
-        (a_line(1.2, 3.4, 0.01, "these supports"), "; other supports may reverse it"),
-        (a_line(-0.2, 0.4, 0.3), "is possible; shown to be equivalent within ± 0.5 points"),
-        (a_line(-0.2, 0.9, 0.3), "is possible; not shown to be equivalent within ± 0.5 points"),
-        (a_line(nan, nan, nan, "none", nan), "mIoU: A and B: too few images (40) for an interval"),
-        (a_line(nan, nan, nan, "identical", nan), "mIoU: A and B are identical on these episodes"),
-    ],
-)
-def test_a_sentence_claims_what_the_interval_bears(line, said):
-    """The table of the specification's section 10."""
-    sentence = conclusion(line, 7, Asked(margin=0.5))
-    assert said in sentence
-    assert ("whatever the images" in sentence) == (line.significant and not mark(line.estimate))
-
-
-def test_a_margin_is_no_matter_where_methods_are_told_apart():
-    line = a_line(1.2, 3.4, 0.01)
-    assert conclusion(line, 7, Asked(margin=0.5)).endswith("whatever the images and supports")
-    both = a_line(0.1, 0.3, 0.01)
-    assert conclusion(both, 7, Asked(margin=0.5)).endswith("; shown to be equivalent within ± 0.5 points")
-
-
-@pytest.mark.parametrize(
-    ("queries", "said"),
-    [
-        (1, "too few images (1) for an interval"),
-        (40, "differ by 5.00 points, whichever image is left out: nothing varies"),
-    ],
-)
-def test_what_no_image_moves_is_no_proof(queries, said):
-    """A difference that is the same without any one image has no interval, and of few images their number stands."""
-    found = Estimate(5.0, scope=Scope.NONE, variances=(0.0, 0.0, 0.0), queries=queries)
-    row = ResultRow("t", "A", MEAN, "mIoU", found, "B", scores=(5.0, 0.0))
-    assert said in conclusion(row, 0, Asked())
-    assert moved(found, 2) == ("+5.00 (1 image)" if queries == 1 else "+5.00")
+    assert any(f"Holm's correction for all {len(tested)} comparisons" in line for line in explain(to_sheet(found)))
 
 
 def test_breakdowns_fit_the_width_with_a_margin(three):
     found = compare(three, ["mIoU"], by=["size", "class"], asked=Asked(margin=5))
     for width in (80, 120):
-        sheet = to_sheet(found, width, every=True)
-        assert max(len(line) for _, grid in sheet.parts for line in align(grid)) <= width
+        fitted = fit(to_sheet(found, every=True), width).sheet
+        assert max(len(line) for table in fitted.tables for line in table_lines(table)) <= width
     assert any("within ± 5: yes where the 90 % interval" in note for note in found.notes)
-    for short in (to_sheet(found, 54, every=True), to_sheet(found)):
-        assert "finds" not in short.parts[0][1][0] and not any(line.startswith("finds: ") for line in short.foot)
+    for short in (fit(to_sheet(found, every=True), 54).sheet, fit(to_sheet(found), None).sheet):
+        assert "finds" not in heads(short.tables[0]) and "finds: " not in " ".join(explain(short))
 
 
-def test_where_less_is_better_the_lower_one_is_better():
-    assert "B is better than A" in conclusion(a_line(1.2, 3.4, 0.01, metric="error"), 1, Asked())
-
-
-def test_points_are_of_percentages_alone():
-    """A difference of ROM is not in points, and one of squared errors is in squared points."""
-    names = "ROM", "presence-CE2"
-    sentences = {name: conclusion(a_line(0.012, 0.034, 0.01, metric=name), 1, Asked()) for name in names}
-    assert "by 0.012 to 0.034 (95 %)" in sentences["ROM"]
-    assert "by 0.01 to 0.03 squared points (95 %)" in sentences["presence-CE2"]
-    wide = conclusion(a_line(-1, 3, 0.3, metric="presence-CE2"), 1, Asked())
-    assert "a difference of up to 3.00 squared points is possible" in wide
-    same = replace(a_line(nan, nan, nan, "none", nan).estimate, value=0.5, variances=(0.0, 0.0, 0.0))
-    rows = [replace(a_line(nan, nan, nan, metric=name), estimate=same) for name in ("ROM", "mIoU")]
-    rom, miou = (conclusion(row, 1, Asked()) for row in rows)
-    assert "differ by 0.500, which" in rom and "differ by 0.50 points, which" in miou
+def heads(table):
+    return [column.head for column in table.columns]
 
 
 def test_sizes_and_margins_are_asked_of_scores_in_points_alone(make):
@@ -210,25 +134,26 @@ def test_sizes_and_margins_are_asked_of_scores_in_points_alone(make):
     found = compare(runs, ["ROM", "mIoU"], asked=Asked(margin=2.0))
     (rom,), (miou,) = found.tables["all"]["ROM"], found.tables["all"]["mIoU"]
     asked = Asked(margin=2.0)
-    assert size_of_test(rom, asked) is is_equivalent(rom, asked) is None
-    assert size_of_test(miou, asked) is not None and is_equivalent(miou, asked) is not None
-    heads = {
-        metric: grid[0] for metric, (_, grid) in zip(("ROM", "mIoU"), to_sheet(found, every=True).parts, strict=True)
-    }
-    assert {"finds", "for 1", "within ± 2"} <= set(heads["mIoU"]) and not {"finds", "for 1", "within ± 2"} & set(
-        heads["ROM"]
-    )
-    assert "first − second is on a scale of 1 (mIoU: in points), on the same" in " ".join(to_sheet(found).foot)
+    assert size_of_test(rom, asked) is rom.is_equivalent(2.0) is None
+    assert size_of_test(miou, asked) is not None and miou.is_equivalent(2.0) is not None
+    of_rom, of_miou = (set(heads(table)) for table in to_sheet(found, every=True).tables)
+    in_points = {"finds", "for 1", "within ± 2"}
+    assert in_points <= of_miou and not in_points & of_rom
+    assert "first − second is on a scale of 1 (mIoU: in points), on the same" in " ".join(explain(to_sheet(found)))
     assert "sizes and margins are in points, so ROM has none" in found.notes
     assert not [note for note in found.notes if note.startswith("ROM") and "points" in note]
 
 
 def test_methods_are_grouped_only_where_all_differences_hold_for_the_same():
-    here, everywhere = a_line(1, 3, 0.01, "these supports"), a_line(1, 3, 0.01)
-    same = a_line(nan, nan, nan, "identical", nan)
+    here, everywhere, same, untested = (
+        ResultRow("t", "A", MEAN, "mIoU", Estimate(2.0, scope=scope, p=p), "B")
+        for scope, p in zip(
+            (Scope.THESE_SUPPORTS, Scope.IMAGES, Scope.IDENTICAL, Scope.NONE), (0.01, 0.01, nan, nan), strict=True
+        )
+    )
     assert common_scope([here, here, same]) == "these supports" and common_scope([everywhere, same]) == "images"
     assert common_scope([here, everywhere]) is None
-    assert common_scope([everywhere, a_line(nan, nan, nan, "none", nan)]) is None
+    assert common_scope([everywhere, untested]) is None
 
 
 def test_size_and_equivalence_by_plain_arithmetic(three, capsys):
@@ -241,7 +166,7 @@ def test_size_and_equivalence_by_plain_arithmetic(three, capsys):
     k, h = (smallest / 2) ** 2, found.df / 2
     ends = k * h / stats.chi2.ppf(0.975, h), k * h / stats.chi2.ppf(0.025, h)
     assert (size.times, size.times_low, size.times_high) == pytest.approx((k, *ends))
-    assert is_equivalent(line, asked) == (abs(found.value) + stats.t.ppf(0.95, found.df) * found.error < 90)
+    assert line.is_equivalent(90) == (abs(found.value) + stats.t.ppf(0.95, found.df) * found.error < 90)
     assert main(["compare", *map(str, three[:2]), "--metrics", "mIoU", "--effect", "2", "--margin", "90", "--all"]) == 0
     printed = capsys.readouterr().out
     assert re.search(r"finds +for 2\n", printed) and "within ± 90" in printed and f"{size.smallest:.2f}" in printed
@@ -280,12 +205,12 @@ def test_by_size_and_class(three):
 
 def test_the_table_fits(three):
     found = compare(three, ["mIoU"])
-    for width, columns in ((110, 9), (80, 6), (66, 5), (54, 4)):
-        sheet = to_sheet(found, width, every=True)
-        (_, grid) = sheet.parts[0]
-        assert max(map(len, align(grid))) <= width and len(grid[0]) == columns
-        assert ("first − second" in grid[0] and "corrected" in grid[0] and "for 1" in grid[0]) or columns < 6
-        assert any(note.startswith("no room for ") for note in sheet.notes) == (columns < 9)
+    for width, columns in ((110, 9), (80, 7), (66, 5), (54, 4)):
+        fitted = fit(to_sheet(found, every=True), width)
+        (table,) = fitted.sheet.tables
+        assert max(map(len, table_lines(table))) <= width and len(table.columns) == columns
+        assert {"first − second", "corrected", "for 1"} <= set(heads(table)) or columns < 6
+        assert bool(fitted.left_out) == (columns < 9)
 
 
 def test_some_folds_and_a_baseline(three, make, tmp_path):
@@ -368,10 +293,11 @@ def test_what_is_printed(three, capsys, tmp_path):
     assert "accuracy by fold, episodes used: 24 a fold" in lines
     head = next(line for line in lines if line.startswith("first"))
     assert re.split("  +", head) == [
-        "first", "second", "first", "second", "first − second", "p", "corrected", "finds", "for 1",
+        "first", "second", "score", "score", "first − second", "p", "corrected", "finds", "for 1",
     ]  # fmt: skip
     assert "mIoU, mean over folds, episodes used: 24 a fold" in lines
-    assert "mIoU: fair and bad are identical on these episodes" in lines[:6]  # what follows stands first
+    identical = "bad and fair are identical on these episodes: mIoU "
+    assert any(line.startswith(identical) for line in lines[: lines.index("", 2)])  # what follows stands first
     assert any(line.startswith("good") and "0.0" in line and "*" in line for line in lines)
     assert "a trial, not a result" in printed
     drawn = (tmp_path / "cd.svg").read_text()
@@ -531,7 +457,7 @@ def test_methods_are_compared_on_the_most_folds_that_two_share(three, make):
     found = compare([*three, lone], ["mIoU"])
     assert {line.fold for line in found.tables["all"]["mIoU"]} == {"mean"} and len(found.methods) == 3
     assert found.warnings[0] == "left out, without runs of the same folds (0, 1): lone"
-    assert to_sheet(found).foot[0] == found.warnings[0]
+    assert to_sheet(found).notes[0] == found.warnings[0]
     with_lone = compare([*three, lone], ["mIoU"], baseline="lone")
     assert len(with_lone.tables["all"]["mIoU"]) == 3 and {x.fold for x in with_lone.tables["all"]["mIoU"]} == {"0"}
     two = compare([three[0], lone], ["mIoU"])
@@ -554,18 +480,16 @@ def test_of_many_methods_the_best_against_the_next_come_first(three, count):
         for first, second, p in ((one, other, 0.5) for one, other in combinations(names, 2))
     ]
     alike = {metric: {MEAN: [names[::-1], names[:2]]} for metric in ("mIoU", "accuracy")}
-    many = replace(found, rows=rows, methods={name: [name] for name in names}, alike=alike, verdicts=[])
-    short, whole = to_sheet(many, 120, all_pairs=False), to_sheet(many, 120)
+    many = replace(found, rows=rows, methods={name: [name] for name in names}, alike=alike)
+    short, whole = to_sheet(many, all_pairs=False), to_sheet(many)
     next_ones = min(count - 1, 15)
-    for (_, grid), first, others in zip(
-        short.parts, (names[-1], "m0"), (names[-2::-1][:next_ones], names[1:][:next_ones]), strict=True
+    for table, first, others in zip(
+        short.tables, (names[-1], "m0"), (names[-2::-1][:next_ones], names[1:][:next_ones]), strict=True
     ):
-        assert [line[:2] for line in grid[1:]] == [[first, other] for other in others]
+        assert [[cell.value for cell in line.cells[:2]] for line in table.lines] == [[first, one] for one in others]
     shown, pairs = 2 * next_ones, count * (count - 1)
-    assert short.foot[0].startswith(f"{shown} of {pairs:,} differences are shown, those of the best method")
-    some_names = ", ".join(names[-1:-7:-1])
-    assert short.lead[0] == f"mIoU, mean over folds: {some_names} and {count - 6} more are not told apart"
+    assert short.notes[0].startswith(f"{shown} of {pairs:,} differences are shown, those of the best method")
     assert len(text([short], 120).splitlines()) < 60
-    assert [len(grid) - 1 for _, grid in whole.parts] == [pairs // 2] * 2 and len(whole.lead) == 4
+    assert [len(table.lines) for table in whole.tables] == [pairs // 2] * 2
     baseline = replace(many, rows=[row for row in rows if row.method == "m0"], alike={})
-    assert [len(grid) for _, grid in to_sheet(baseline, 120, all_pairs=False).parts] == [count] * 2
+    assert [len(table.lines) for table in to_sheet(baseline, all_pairs=False).tables] == [count - 1] * 2

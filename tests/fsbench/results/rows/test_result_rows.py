@@ -32,6 +32,7 @@ from fsbench.results.rows.row import (
 from fsbench.results.rows.scoring import correct
 from fsbench.results.rows.wide import wide_frame
 from fsbench.results.rules.rescore import Choices, rescore
+from fsbench.results.sheets.fitting import cell_texts, fit
 from fsbench.results.tables.breakdowns import to_sheet
 from fsbench.results.tables.table import build_blocks
 from fsbench.scores.decisions import adjust
@@ -118,7 +119,8 @@ def test_every_figure_of_a_comparison_is_a_row(records):
     numbers = {f"{value:+.2f}" for name in ("value", "low", "high") for value in frame[name].drop_nulls()}
     ends = {f"{one:.2f}" for row in found.rows for one in row.scores}
     p = {f"{value:.3f}" for value in frame["corrected"].drop_nulls()}
-    shown = figures([grid for _, grid in comparison_sheet(found).parts])
+    tables = fit(comparison_sheet(found), None).sheet.tables
+    shown = figures([(), *zip(*cell_texts(table), strict=True)] for table in tables)
     assert len(shown) > 20 and not [word for word in shown if word not in numbers | ends | p]
 
 
@@ -231,11 +233,11 @@ def test_all_differences_of_a_request_are_corrected_at_once():
     def row(metric, p, part_kind=ALL):
         return ResultRow("t", "a", "0", metric, Estimate(1.0, p=p), "b", part_kind, scores=(2.0, 1.0))
 
-    rows = [row("mIoU", 0.01, SHOTS), row("accuracy", 0.02), row("mIoU", 0.03, SIZE), row("mIoU", float("nan"), SIZE)]
-    found, beside = correct(rows, "mIoU", [0.04])
-    expected = adjust([0.01, 0.02, 0.03, float("nan"), 0.04], [True, False, False, False, False])
-    assert [one.corrected for one in found[:3]] == expected[:3] and isnan(found[3].corrected) and beside == expected[4:]
-    assert correct(rows, {"t": "mIoU"}, [0.04])[0][:3] == found[:3]
+    p = [0.01, 0.02, 0.03, float("nan")]
+    rows = [row("mIoU", p[0], SHOTS), row("accuracy", p[1]), row("mIoU", p[2], SIZE), row("mIoU", p[3], SIZE)]
+    found = correct(rows, "mIoU")
+    assert [one.corrected for one in found[:3]] == adjust(p, [True, False, False, False])[:3]
+    assert isnan(found[3].corrected) and correct(rows, {"t": "mIoU"})[:3] == found[:3]
 
 
 def test_a_wide_frame_has_a_column_for_each_score(records):

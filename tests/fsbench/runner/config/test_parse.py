@@ -152,7 +152,7 @@ def test_a_value_is_never_read_as_text(word, tmp_path):
 def test_the_configuration_of_a_run_is_that_run(tmp_path):
     """A process that is started from nothing, such as a job of SLURM, makes the run of the value."""
     run = RunConfig(
-        "emat", "pascal", way=2, lists=("a", "b"), data_root="2024", filter="0", seed=3, drop_small=True,
+        "emat", "pascal", way=2, lists=("a", "b"), data_root="2024", filter_novel="0", seed=3, drop_small=True,
         empty=False, backbone_precision="bf16", weights="random", extra=("--model.learning_rate=1e-4",),
     )  # fmt: skip
     text = run.parse(build=False).config_text

@@ -39,7 +39,7 @@ def encoded(monkeypatch):
 
 
 def runs_in(folder, images, **options):
-    options = {"protocol": "fscs", "episodes": EPISODES, "check_memory": 1} | options
+    options = {"protocol": "fscs", "episodes": EPISODES, "asked_alone": 1} | options
     return [folder_run(method, images, folder, **options) for method in METHODS]
 
 
@@ -100,7 +100,7 @@ def test_what_fails_ends_all_and_the_runs_by_themselves_go_on(images, tmp_path, 
             raise NumericsError("a logit is NaN")
         return answers(self, episodes)
 
-    runs = runs_in(tmp_path / "runs", images, check_memory=0)
+    runs = runs_in(tmp_path / "runs", images, asked_alone=0)
     with monkeypatch.context() as broken:
         broken.setattr(LinearProbeDense, "answers", failing)
         with pytest.raises(NumericsError, match="a logit is NaN"):
@@ -114,7 +114,7 @@ def test_what_fails_ends_all_and_the_runs_by_themselves_go_on(images, tmp_path, 
         assert "a logit is NaN" in (folder / "run.log").read_text()
     first = run(runs[0])
     run_together(runs)
-    for one in runs_in(tmp_path / "alone", images, check_memory=0):
+    for one in runs_in(tmp_path / "alone", images, asked_alone=0):
         run(one)
     alone, together = made(tmp_path / "alone"), made(tmp_path / "runs")
     assert first.run.counts_sha256 == together[first.path.name].run.counts_sha256

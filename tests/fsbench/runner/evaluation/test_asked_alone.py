@@ -34,8 +34,8 @@ def test(blocks_folder):
     return fsbench.load_test("folder", root=blocks_folder, protocol="pfenet", episodes=40)
 
 
-def evaluated(model, test, runs, check_memory=8, **more):
-    return fsbench.evaluate(model, test, name="mine", runs=runs, progress=False, check_memory=check_memory, **more)
+def evaluated(model, test, runs, asked_alone=8, **more):
+    return fsbench.evaluate(model, test, name="mine", runs=runs, progress=False, asked_alone=asked_alone, **more)
 
 
 def forgetful(episode):

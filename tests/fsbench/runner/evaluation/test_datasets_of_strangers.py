@@ -10,7 +10,7 @@ from fsbench.cli.main import main
 from fsbench.data.episodes.manifest import Manifest
 from fsbench.protocols.kit.kit import read_kit, write_kit
 from fsbench.runner.config.tests import load_test
-from fsbench.runner.evaluation.kit_test import load_kit_test
+from fsbench.runner.evaluation.kits import load_kit_test
 
 CODE = """
 from pathlib import Path

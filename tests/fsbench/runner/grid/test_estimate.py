@@ -2,7 +2,7 @@
 
 from fsbench.records.record import Record
 from fsbench.runner.grid.estimate import Estimates
-from fsbench.runner.grid.layout import duration
+from fsbench.runner.grid.plan_sheet import duration
 from tests.fsbench.runner.grid.cells import cell_of
 from tests.fsbench.runs import changed
 

@@ -5,15 +5,17 @@ import os
 import shutil
 import subprocess
 import sys
+from functools import wraps
 
 import pytest
 
 from fsbench.cli.main import main
 from fsbench.data.file_digests import states_sha256
 from fsbench.datamodules.datasets.demo.dataset import drawn_dataset
+from fsbench.datamodules.datasets.folder import Folder
 from fsbench.records.run_directory import staging_folder
-from fsbench.runner.grid.layout import to_sheet
 from fsbench.runner.grid.plan import plan, run_fingerprint, run_folder
+from fsbench.runner.grid.plan_sheet import to_sheet
 from fsbench.runner.grid.spec import read_grid
 
 SMALL = ["--data.dataset=fsbench.datamodules.datasets.folder.Folder", "--data.test.episodes=3"]
@@ -60,6 +62,24 @@ def test_another_description_or_list_is_another_cell(write, demo_folder, tmp_pat
     path.write_text("\n".join(lines) + "\n")
     (after,) = plan(cells, runs)
     assert after.folder != before.folder and after.state == "missing"
+
+
+def test_the_runs_of_a_plan_share_a_data_set_and_each_notes_its_files(write, demo_folder, tmp_path, monkeypatch):
+    """Their folders are those that each has when it is looked up alone."""
+    runs, built, build = tmp_path / "runs", [], Folder.__init__
+
+    @wraps(build)
+    def counted(self, *args, **kwargs):
+        built.append(self)
+        build(self, *args, **kwargs)
+
+    monkeypatch.setattr(Folder, "__init__", counted)
+    cells = read_grid([write(folds=[0, 1], extra=SMALL)], {"demo": str(demo_folder)}, runs=str(runs))
+    planned = plan(cells, runs)
+    assert len(planned) == 2 and len(built) == 1
+    assert [item.folder for item in planned] == [run_folder(cell, takes_notes=False) for cell in cells]
+    for listed in (runs / ".grid/files").iterdir():
+        assert str(demo_folder / "folds.yaml") in json.loads(listed.read_text())
 
 
 @pytest.fixture

@@ -3,8 +3,8 @@
 from pathlib import Path
 from statistics import mean, stdev
 
-from fsbench.runner.grid.layout import absent_scores, to_sheet
 from fsbench.runner.grid.plan import PlannedRun
+from fsbench.runner.grid.plan_sheet import absent_scores, to_sheet
 from fsbench.runner.grid.spec import read_grid
 from fsbench.runner.grid.summary import remarks, summaries
 from tests.fsbench.runner.grid.cells import cell_of, cells_with, finished

@@ -10,7 +10,7 @@ from fsbench.base.errors import SettingsError
 from fsbench.runner.config.merge import setting
 from fsbench.runner.config.run_config import RunConfig
 from fsbench.runner.papers.files import paper_rows, papers, read_paper
-from fsbench.runner.papers.layout import remarks
+from fsbench.runner.papers.paper_sheet import remarks
 from fsbench.runner.papers.results import published_scores, row_scores
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from fsbench.base.errors import SettingsError
-from fsbench.pages.explain.runs import read_comparable_records, standing
+from fsbench.pages.explain.comparable_records import read_comparable_records, standing
 
 
 def test_episodes_that_no_score_counts_have_a_reason(make):

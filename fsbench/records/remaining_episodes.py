@@ -7,7 +7,7 @@ from itertools import chain
 from typing import Any, Generic, TypeVar
 
 from fsbench.base.progress import Sized
-from fsbench.protocols.evaluation import Answerer, Counting, evaluate_batches
+from fsbench.protocols.loop import Answerer, Counting, evaluate_batches
 from fsbench.records.journal import Journal
 from fsbench.records.run import Keep
 

@@ -7,11 +7,11 @@ from fsbench.results.published.scores import PublishedScore
 from fsbench.results.sheets.data import plain_score
 from fsbench.results.sheets.layout import Grid, Sheet
 from fsbench.runner.config.merge import setting
-from fsbench.runner.grid.layout import count_states, missing_lines, time_left
 from fsbench.runner.grid.plan import PlannedRun
+from fsbench.runner.grid.plan_sheet import count_states, missing_lines, time_left
 from fsbench.runner.papers.files import Paper, PaperRow
+from fsbench.runner.papers.needed_runs import PaperRun, RowRuns
 from fsbench.runner.papers.results import RESULT_NOTES, RowResult, numbered, refer, results_grid
-from fsbench.runner.papers.runs import PaperRun, RowRuns
 
 LONGEST_NAME = 24
 """Characters of a method with its variant; the variants of longer ones are notes."""

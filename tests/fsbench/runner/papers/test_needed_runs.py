@@ -6,7 +6,7 @@ import pytest
 
 from fsbench.base.paths import weights_folder
 from fsbench.runner.papers.files import paper_rows, read_paper
-from fsbench.runner.papers.runs import paper_runs, why_no_runs, with_preparations
+from fsbench.runner.papers.needed_runs import paper_runs, why_no_runs, with_preparations
 
 
 def all_runs(name, roots=None, **options):

@@ -1,14 +1,14 @@
-"""The words of a report's first screen against the comparison that the report has made."""
+"""The words of a report's first screen against its comparison, and against the words of terminal and notebook."""
 
 import re
-from dataclasses import replace
+from html import unescape
 
 import pytest
 
+import fsbench
 from fsbench.cli.main import main
 from fsbench.pages.report.collect import Study, collect
 from fsbench.pages.report.matrix import comparable_methods
-from fsbench.pages.report.verdict import study_verdict
 from fsbench.pages.report.workers import SerialExecutor
 from fsbench.records.record import find_records
 from fsbench.results.rows.row import ResultRow
@@ -30,11 +30,11 @@ def study_with(study: Study, names: set[str]) -> Study:
 
 
 def test_the_first_screen_says_who_is_better_and_by_how_much(study):
-    verdict = study_verdict(study)
+    conclusions = study.conclusions
     best, *others = study.methods
-    rows, words = rows_of(study), " ".join(verdict.sentences)
-    assert verdict.sentences[0] == f"{best} has the best mIoU, {study.shown_scores[best]['mIoU'].value:.2f}."
-    assert len(verdict.sentences) <= 6
+    rows, words = rows_of(study), " ".join(conclusions.sentences)
+    assert conclusions.sentences[0] == f"{best} has the best mIoU, {study.shown_scores[best]['mIoU'].value:.2f}."
+    assert len(conclusions.sentences) <= 6
     even, apart = re.findall(r"Not told apart from it:.*?;|It is better than.*?;", words)
     for other in others:
         difference = rows[frozenset((best, other))]
@@ -47,8 +47,8 @@ def test_the_first_screen_says_who_is_better_and_by_how_much(study):
 
 
 def test_every_other_pair_is_folded_away(study):
-    verdict, best = study_verdict(study), next(iter(study.methods))
-    rest = " ".join(verdict.rest)
+    conclusions, best = study.conclusions, next(iter(study.methods))
+    rest = " ".join(conclusions.rest)
     for pair, row in rows_of(study).items():
         if best not in pair:
             better, even = (
@@ -60,11 +60,11 @@ def test_every_other_pair_is_folded_away(study):
 
 def test_two_methods_have_one_sentence_and_the_sizes(study):
     pair = study_with(study, {"=fair", "poor"})
-    verdict = study_verdict(pair)
+    conclusions = pair.conclusions
     (row,) = rows_of(pair).values()
     (a, b), found = row.scores, row.estimate
     assert row.significant
-    assert verdict.sentences[0] == (
+    assert conclusions.sentences[0] == (
         f"=fair is better than poor: mIoU {a:.2f} against {b:.2f}, {a - b:.1f} points higher "
         f"(95 % interval {found.low:+.1f} to {found.high:+.1f})."
     )
@@ -72,10 +72,10 @@ def test_two_methods_have_one_sentence_and_the_sizes(study):
     for size in parts.between("=fair", "poor", "size", "mIoU"):
         if size.significant:
             moved = size.estimate
-            assert f"{moved.value:+.1f} [{moved.low:+.1f}, {moved.high:+.1f}]" in verdict.sentences[1]
+            assert f"{moved.value:+.1f} [{moved.low:+.1f}, {moved.high:+.1f}]" in conclusions.sentences[1]
     comparison, *_ = pair.compared.result()
-    assert f"corrected for the {comparison.comparisons} comparisons" in verdict.sentences[-1]
-    assert "mean over 2 folds" in verdict.sentences[-1] and "protocol fscs v1" in verdict.sentences[-1]
+    assert f"corrected for all {comparison.comparisons} comparisons" in conclusions.sentences[-1]
+    assert "mean over 2 folds" in conclusions.sentences[-1] and "protocol fscs v1" in conclusions.sentences[-1]
 
 
 def test_what_is_not_told_apart_says_what_is_possible(study):
@@ -83,30 +83,17 @@ def test_what_is_not_told_apart_says_what_is_possible(study):
     (row,) = rows_of(pair).values()
     found = row.estimate
     assert not row.significant
-    first = study_verdict(pair).sentences[0]
+    first = pair.conclusions.sentences[0]
     assert f"may be anything from {found.low:+.1f} to {found.high:+.1f} points" in first and "not told apart" in first
 
 
-def test_one_method_has_its_score_and_no_verdict(study):
+def test_one_method_has_its_score_and_no_conclusion(study):
     alone = study_with(study, {"poor"})
     score = alone.shown_scores["poor"]["mIoU"]
-    assert study_verdict(alone).sentences == [
+    assert alone.conclusions.sentences == [
         f"poor has mIoU {score.value:.2f} (95 % interval {score.low:.2f} to {score.high:.2f}).",
         "One method alone: there is nothing to compare.",
     ]
-
-
-def test_an_interval_beside_zero_that_the_correction_does_not_hold_is_explained(study):
-    (pair,) = [study_with(study, {"=fair", "poor"})]
-    comparison, remark, parts = pair.compared.result()
-    weak = replace(comparison, rows=[replace(row, corrected=0.2) for row in comparison.rows])
-
-    class Done:
-        def result(self):
-            return weak, remark, parts
-
-    words = study_verdict(replace(pair, compared=Done())).sentences[0]
-    assert "not told apart" in words and "It leaves out 0" in words and "0.200 corrected" in words
 
 
 def test_runs_of_unequal_folds_are_compared_on_those_they_share(study_runs, tmp_path):
@@ -117,7 +104,7 @@ def test_runs_of_unequal_folds_are_compared_on_those_they_share(study_runs, tmp_
     comparison, remark, _ = study.compared.result()
     (row,) = comparison.rows
     assert row.fold == "0" and "not counted: further folds of =fair" in remark
-    assert "fold 0" in study_verdict(study).sentences[-1]
+    assert "fold 0" in study.conclusions.sentences[-2] and study.conclusions.sentences[-1] == remark
 
 
 def test_methods_that_share_no_fold_have_a_report(study_runs, tmp_path):
@@ -145,10 +132,28 @@ def test_most_shared_folds_are_taken(folds, expected, left_out):
     assert ("Left out" in remark and remark.endswith(f": {left_out}.")) == bool(left_out)
 
 
-def test_the_first_page_has_the_verdict_before_the_table(study_pages):
+def test_the_first_page_has_the_conclusions_before_the_table(study_pages):
     page = (study_pages / "index.html").read_text()
     assert page.index("has the best mIoU") < page.index('<table class="front">')
     assert "3⁰, 3¹ are folds 0, 1, with 3 classes each." in page
+
+
+def test_terminal_report_and_notebook_conclude_the_same(study_runs, tmp_path, capsys):
+    """Of the same family of comparisons: what the report's page compares, asked of the command line and in Python."""
+    metrics, parts = "mIoU,accuracy", ["fold", "size", "class", "presence"]
+    assert main(["report", str(study_runs), "--out", str(tmp_path / "r"), "--metrics", metrics, "--quiet"]) == 0
+    page = (tmp_path / "r/index.html").read_text()
+    (part,) = re.findall('<div class="conclusions">(.*?)</div>', page, re.DOTALL)
+    in_report = [unescape(words) for words in re.findall("<(?:p|li)>(.*?)</(?:p|li)>", part)]
+    capsys.readouterr()
+    words = [word for each in parts for word in ("--by", each)]
+    assert main(["compare", str(study_runs), "--metrics", metrics, *words, "--all"]) == 0
+    title, _, *lines = capsys.readouterr().out.splitlines()
+    assert title.startswith("like_coco · ") and lines[: lines.index("")] == in_report
+    runs = fsbench.load_runs(study_runs).compare(metrics=metrics, by=parts)
+    shown = unescape(runs._repr_html_())
+    assert len(in_report) > 8 and all(f"<p>{sentence}</p>" in shown for sentence in in_report[:5])
+    assert runs.text.splitlines()[2:7] == in_report[:5]
 
 
 def test_marks_are_explained_beside_the_table(tmp_path):
@@ -159,7 +164,7 @@ def test_marks_are_explained_beside_the_table(tmp_path):
             rewrite(record, told={"supervision": ["boxes"], "saw_test_classes": "no"})
     assert main(["report", str(runs), "--out", str(pages)]) == 0
     front, table = ((pages / name).read_text() for name in ("index.html", "study-1/index.html"))
-    assert "Methods marked † and ‡ were made under unequal conditions" in front
+    assert "<p>masks and boxes worked under different conditions and are not ranked together: labels: " in front
     (caption,) = re.findall("<caption>(.*?)</caption>", front, re.DOTALL)
     for words in ("† and ‡ worked under different", "not ranked together", "labels: † masks, ‡ boxes"):
         assert words in caption and words in table

@@ -359,7 +359,7 @@ def _rows_by(records: Sequence[Record], by: Sequence[str], asked: Request, minus
     if minus != ALL:
         turned = (row if row.minus == minus else row.reversed() for row in differences)
         differences = [row for row in turned if row.minus == minus]
-    corrected, _ = correct(differences, {table.title: table.metrics[0] for table in tables})
+    corrected = correct(differences, {table.title: table.metrics[0] for table in tables})
     return [*scores, *corrected]
 
 

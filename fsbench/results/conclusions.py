@@ -1,0 +1,316 @@
+"""Conclusions in sentences: who is better, by how much, on which sizes, under which test, and what has no common rank.
+
+The terminal, the report and the notebook print these sentences. Every figure in them is one of the rows, and whether
+two methods are told apart is a row's corrected p: nothing is computed here.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from fsbench.data.episodes.manifest import Header
+from fsbench.protocols.reading import metric_named
+from fsbench.records.card import StatedCard, ranking_groups
+from fsbench.results.rows.parts import SIZES
+from fsbench.results.rows.row import ALL, MEAN, SIZE, ResultRow, fold_in_words, scores_in
+from fsbench.results.sheets.cells import amount, is_too_few, probability, signed
+from fsbench.scores.estimate import ROUNDING, Estimate, Scope
+
+NAMED = 3
+"""Number of methods that a sentence names; more are counted."""
+
+MOST_PAIRS = 40
+"""Number of further pairs that have a sentence; the table has them all."""
+
+CONDITION_WORDS = {
+    "novel pixels": "pixels of the test's classes in training",
+    "supervision": "labels",
+    "backbone saw test images": "backbone saw test images",
+    "checkpoint choice": "checkpoint chosen by",
+    "saw test classes": "networks that saw the test's classes",
+    "told": "labelled images of the test's classes",
+    "handed in": "handed in",
+}
+"""Condition of a card -> what it says to a reader, before its value."""
+
+
+@dataclass(frozen=True)
+class Conclusions:
+    """What a comparison comes to.
+
+    Attributes:
+        sentences: at most six, the most important first.
+        rest: sentences on the scores, pairs, folds and sizes that `sentences` leave out.
+    """
+
+    sentences: list[str] = field(default_factory=list)
+    rest: list[str] = field(default_factory=list)
+
+
+def conclude(
+    rows: Sequence[ResultRow],
+    header: Header,
+    cards: Mapping[str, StatedCard],
+    comparisons: int,
+    rank_all: bool = False,
+    baseline: str | None = None,
+    margin: float | None = None,
+) -> Conclusions:
+    """Say what the differences of methods come to, in their first score that has intervals.
+
+    Args:
+        rows: differences of the methods of one test, each two or all from `baseline`, and those on object sizes.
+        header: of the test's manifest, of any fold.
+        cards: of the methods.
+        comparisons: number of comparisons that were corrected together.
+        rank_all: whether methods of different cards are ranked together.
+        baseline: the only method that others are compared with.
+        margin: differences up to so many points count as none; None where nobody says how many.
+    """
+    by_metric: dict[str, dict[str, list[ResultRow]]] = {}
+    for row in rows:
+        if row.part_kind == ALL:
+            by_metric.setdefault(row.metric, {}).setdefault(row.fold, []).append(row)
+    metric, *others = sorted(by_metric, key=lambda name: not metric_named(name).has_interval)
+    words = _Words(metric, comparisons, margin)
+    fold, *folds = by_metric[metric]
+    order, between = _ordered(by_metric[metric][fold])
+    first = baseline or order[0]
+    compared = [label for label in order if (first, label) in between]
+    second = next((label for label in compared if between[first, label].significant), compared[0])
+    on_sizes = [row for row in rows if (row.part_kind, row.metric, row.fold) == (SIZE, metric, fold)]
+    sentences = [
+        *words.differences(by_metric[metric][fold], baseline),
+        *words.sizes(on_sizes, first, second),
+        *(f"{said}." for said in conditions_in_words(cards, rank_all)),
+        _test(header, between[first, second], comparisons),
+    ]
+    rest = []
+    for other in (name for name in others if fold in by_metric[name]):
+        rest += _Words(other, comparisons, margin).differences(by_metric[other][fold], baseline)
+    pairs = [row for row in _pairs(order, between) if first not in (row.method, row.minus)]
+    pairs += [row for there in folds for row in _pairs(*_ordered(by_metric[metric][there]))]
+    rest += [f"{f'Fold {row.fold}: ' if folds else ''}{words.pair(row)}" for row in pairs[:MOST_PAIRS]]
+    rest += [f"{len(pairs) - MOST_PAIRS} more pairs stand in the table."] if len(pairs) > MOST_PAIRS else []
+    for label in (each for each in compared if each != second):
+        rest += words.sizes(on_sizes, first, label)
+    return Conclusions(sentences, rest)
+
+
+def conclude_alone(scores: Mapping[str, Mapping[str, Estimate]], metric: str, why: str) -> Conclusions:
+    """Say what the first methods score, where nothing is compared.
+
+    Args:
+        scores: of each method, by metric; the best method first.
+        metric: name of the score.
+        why: sentence that says why nothing is compared.
+    """
+    sentences = []
+    for label, score in [(label, own[metric]) for label, own in scores.items() if metric in own][:NAMED]:
+        digits = metric_named(metric).digits()
+        ends = f" (95 % interval {score.low:.{digits}f} to {score.high:.{digits}f})" if score.has_interval else ""
+        sentences.append(f"{label} has {metric} {score.value:.{digits}f}{ends}.")
+    return Conclusions([*sentences, why])
+
+
+def conditions_in_words(cards: Mapping[str, StatedCard], rank_all: bool) -> list[str]:
+    """Say in what the conditions of methods differ, and that these are not ranked together; nothing of equal ones.
+
+    Args:
+        cards: of each method, or of each sign that stands for methods of equal conditions.
+        rank_all: whether they are ranked together all the same.
+    """
+    number = ranking_groups(cards)
+    groups = [[name for name in number if number[name] == group] for group in dict.fromkeys(number.values())]
+    if len(groups) < 2:
+        return []
+    of_group = {_listed(names): cards[names[0]].conditions for names in groups}
+    together = "" if len(groups) == len(cards) else "all "
+    differing = [name for name in CONDITION_WORDS if len({values[name] for values in of_group.values()}) > 1]
+    words = [
+        f"{CONDITION_WORDS[name]}: {', '.join(f'{who} {values[name]}' for who, values in of_group.items())}"
+        for name in differing
+    ]
+    ranked = "ranked together all the same" if rank_all else f"not {together}ranked together"
+    return [f"{_joined([*cards])} worked under different conditions and are {ranked}: {'; '.join(words)}"]
+
+
+def p_in_words(row: ResultRow) -> str:
+    """Say the p of a difference, alone and corrected, or why there is none."""
+    if row.is_tested:
+        return f"p {probability(row.estimate.p)}, corrected {probability(row.corrected)}"
+    return _why_untested(row.estimate)
+
+
+@dataclass(frozen=True)
+class _Words:
+    """Sentences on differences in one score.
+
+    Attributes:
+        metric: its name.
+        comparisons: number of comparisons that are corrected together.
+        margin: see `conclude`.
+    """
+
+    metric: str
+    comparisons: int
+    margin: float | None
+
+    def _score(self, value: float) -> str:
+        return f"{value:.{metric_named(self.metric).digits()}f}"
+
+    def _end(self, value: float) -> str:
+        return signed(value, metric_named(self.metric).digits(1))
+
+    def _size(self, value: float) -> str:
+        return amount(f"{abs(value):.{metric_named(self.metric).digits(1)}f}", self.metric)
+
+    def _ends(self, found: Estimate) -> str:
+        return f"{self._end(found.low)} to {self._end(found.high)}"
+
+    def differences(self, rows: Sequence[ResultRow], baseline: str | None) -> list[str]:
+        """Say which of two methods is better; of more, how the best one or the baseline compares with the others.
+
+        Args:
+            rows: of one fold.
+            baseline: see `conclude`.
+        """
+        order, between = _ordered(rows)
+        if len(order) == 2:
+            return [self.pair(row) for row in _pairs(order, between)]
+        one, scores = baseline or order[0], scores_in(rows)
+        others = [label for label in order if (one, label) in between]
+        apart = [label for label in others if between[one, label].significant]
+        better = [self._by(label, between[label, one]) for label in apart if order.index(label) < order.index(one)]
+        worse = [self._by(label, between[one, label]) for label in apart if order.index(label) > order.index(one)]
+        even = [self._even(between[label, one]) for label in others if label not in apart]
+        score = self._score(scores[one])
+        sentences = [f"{one} has {self.metric} {score}." if baseline else f"{one} has the best {self.metric}, {score}."]
+        if better:
+            sentences.append(f"Better than it: {_listed(better)}; in parentheses the 95 % interval.")
+        if even:
+            listed = _listed(even)
+            sentences.append(f"Not told apart from it: {listed}; in parentheses the 95 % interval of the difference.")
+        if worse:
+            sentences.append(f"It is better than {_listed(worse)}; in parentheses the 95 % interval.")
+        return sentences
+
+    def pair(self, row: ResultRow) -> str:
+        """Say in a sentence how far two methods are told apart; `row` subtracts the one of the lower place."""
+        first, second, found = row.method, row.minus, row.estimate
+        a, b = row.scores
+        scores = f"{self.metric} {self._score(a)} against {self._score(b)}"
+        if found.scope is Scope.IDENTICAL:
+            return f"{first} and {second} are identical on these episodes: {self.metric} {self._score(a)}."
+        if not row.is_tested:
+            return f"Whether {first} and {second} differ cannot be told: {scores} ({_why_untested(found)})."
+        supports, same = _scope_words(found), self._equivalence(row)
+        if row.significant:
+            higher, ends = "higher" if a > b else "lower", f"95 % interval {self._ends(found)}"
+            return f"{first} is better than {second}{supports}: {scores}, {self._size(a - b)} {higher} ({ends}){same}."
+        ends = f"the difference may be anything from {amount(self._ends(found), self.metric)} (95 % interval)"
+        return f"{first} and {second} are not told apart{supports}: {scores}; {ends}{same}{self._chance(row)}."
+
+    def _equivalence(self, row: ResultRow) -> str:
+        """Say whether two methods are equivalent within the margin; "" where that is no question."""
+        same = row.is_equivalent(self.margin)
+        if self.margin is None or same is None or (row.significant and not same):
+            return ""
+        return f"; {'' if same else 'not '}shown to be equivalent within ± {self.margin:g} points"
+
+    def _chance(self, row: ResultRow) -> str:
+        """Say why a difference whose interval leaves out 0 is not told apart; "" of others."""
+        if row.estimate.low <= 0 <= row.estimate.high:
+            return ""
+        p = f"p is {probability(row.estimate.p)}, and {probability(row.corrected)} corrected"
+        return f". The interval leaves out 0, but among {self.comparisons} comparisons one may do so by chance ({p})"
+
+    def _even(self, row: ResultRow) -> str:
+        """Say what a method scores, and how far it may be from the one that `row` subtracts."""
+        found, score = row.estimate, self._score(row.scores[0])
+        if not row.is_tested:
+            return f"{row.method} {score} ({_why_untested(found)})"
+        return f"{row.method} {score} ({self._ends(found)}{_scope_words(found)}{self._equivalence(row)})"
+
+    def _by(self, label: str, row: ResultRow) -> str:
+        """Name a method with the difference that tells it apart."""
+        return f"{label} by {self._size(row.estimate.value)} ({self._ends(row.estimate)}{_scope_words(row.estimate)})"
+
+    def sizes(self, rows: Sequence[ResultRow], first: str, second: str) -> list[str]:
+        """Say on which object sizes the first method is better, worse or not told apart; nothing without sizes."""
+        turned = [
+            row if row.method == first else row.reversed() for row in rows if {first, second} == {row.method, row.minus}
+        ]
+        by_size = {row.part: row for row in turned}
+        clauses: dict[str, list[str]] = {"better than": [], "worse than": [], "not told apart from": []}
+        few: list[str] = []
+        for row in (by_size[size] for size in SIZES if size in by_size):
+            name, found = _size_name(row.part), row.estimate
+            if row.significant:
+                ends = f"{self._end(found.value)} [{self._end(found.low)}, {self._end(found.high)}]"
+                is_better = found.value * metric_named(self.metric).sign > 0
+                clauses["better than" if is_better else "worse than"].append(f"{name} ({ends})")
+            elif found.has_interval:
+                clauses["not told apart from"].append(name)
+            else:
+                few.append(name)
+        said = [(head, _joined(names)) for head, names in clauses.items() if names]
+        if not said:
+            return [f"No object size has images enough to tell {first} and {second} apart."] if few else []
+        words = [f"{head} {'it' if i else second} on {names}" for i, (head, names) in enumerate(said)]
+        words += [f"too few images show {_joined(few)}"] if few else []
+        return [f"By object size (share of the image), {first} is {'; '.join(words)}."]
+
+
+def _ordered(rows: Sequence[ResultRow]) -> tuple[list[str], dict[tuple[str, str], ResultRow]]:
+    """Order the methods of one fold and metric, the best first; returns them and the difference of (first, second)."""
+    scores, sign = scores_in(rows), metric_named(rows[0].metric).sign
+    between = {(row.method, row.minus): row for row in rows}
+    between |= {(row.minus, row.method): row.reversed() for row in rows}
+    return sorted(scores, key=lambda label: (-sign * scores[label], label)), between
+
+
+def _pairs(order: Sequence[str], between: Mapping[tuple[str, str], ResultRow]) -> list[ResultRow]:
+    """Return the difference of each two methods, the better minus the other."""
+    two = ((a, b) for place, a in enumerate(order) for b in order[place + 1 :])
+    return [between[pair] for pair in two if pair in between]
+
+
+def _test(header: Header, row: ResultRow, comparisons: int) -> str:
+    """Say by which test something was found, on what, and for what it holds; `row` is a difference of the test."""
+    is_mean = row.fold == MEAN
+    where = f"mean over {header.folds} folds" if is_mean else fold_in_words(row.fold)
+    images = f"{row.estimate.queries:,} query images"
+    episodes = f"the same {row.episodes_of_fold:,} episodes{' a fold' * is_mean} ({images}) for all methods"
+    on = ", ".join(filter(None, (f"{header.way}-way {header.shot}-shot", where, episodes)))
+    many = f", corrected for all {comparisons:,} comparisons by Holm's method," * (comparisons > 1)
+    return (
+        f"Test: {header.rules}, {on}. A difference counts where the paired test's p{many} is below 0.05. "
+        "It holds for other images of these classes and the same weights, not for another training or other classes."
+    )
+
+
+def _scope_words(found: Estimate) -> str:
+    return " with these supports" if found.scope is Scope.THESE_SUPPORTS else ""
+
+
+def _why_untested(found: Estimate) -> str:
+    if found.scope is Scope.IDENTICAL:
+        return "identical on these episodes"
+    if is_too_few(found):
+        return f"too few images ({found.queries}) for an interval"
+    return "no test" + ", since no image moves the difference" * (sum(found.variances[:2]) <= ROUNDING)
+
+
+def _size_name(name: str) -> str:
+    """Return a bin of object sizes in words: "0-5" is "0–5 %", ">15" is "over 15 %"."""
+    return f"over {name[1:]} %" if name.startswith(">") else f"{name.replace('-', '–')} %"
+
+
+def _listed(names: Sequence[str]) -> str:
+    """List the first names, and count the others."""
+    more = len(names) - NAMED
+    return _joined(names) if more <= 0 else f"{', '.join(names[:NAMED])} and {more} more"
+
+
+def _joined(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

@@ -1,0 +1,134 @@
+"""The sentences on a difference claim what its interval bears, and no more."""
+
+from math import nan
+from types import SimpleNamespace
+
+import pytest
+from scipy import stats
+
+from fsbench.records.card import StatedCard
+from fsbench.results.conclusions import conclude, conditions_in_words
+from fsbench.results.rows.row import MEAN, ResultRow
+from fsbench.results.sheets.cells import mark, moved
+from fsbench.scores.estimate import Estimate, Scope
+
+
+def a_line(low, high, corrected, scope="images", p=None, metric="mIoU", first="A", second="B"):
+    """A comparison of two methods whose difference has this interval."""
+    value = 2.0 if low != low else (low + high) / 2
+    p = (0.01 if low > 0 or high < 0 else 0.3) if p is None else p
+    error = (high - low) / 2 / stats.t.ppf(0.975, 20)
+    estimate = Estimate(value, low, high, Scope(scope), error, 20.0, p, (1.0, 1.0, 1.0), 40, 30)
+    return ResultRow("t", first, MEAN, metric, estimate, second, scores=(value, 0.0), corrected=corrected)
+
+
+def sentences(*rows, **more):
+    """The first sentences on these differences, and those that are folded away."""
+    header = SimpleNamespace(rules="protocol p v1", way=1, shot=5, folds=4)
+    found = conclude(rows, header, {}, 7, **more)
+    return found.sentences, found.rest
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (
+            a_line(1.2, 3.4, 0.01),
+            "A is better than B: mIoU 2.30 against 0.00, 2.3 points higher (95 % interval +1.2 to +3.4).",
+        ),
+        (a_line(-3.4, -0.001, 0.01), "1.7 points higher (95 % interval +0.001 to +3.4)."),
+        (
+            a_line(1.2, 3.4, 0.06),
+            "leaves out 0, but among 7 comparisons one may do so by chance (p is 0.010, and 0.060 corrected).",
+        ),
+        (
+            a_line(-1.2, 3.4, 0.3),
+            "not told apart: mIoU 1.10 against 0.00; the difference may be anything from -1.2 to +3.4 points (95 %",
+        ),
+        (a_line(1.2, 3.4, 0.01, "these supports"), "A is better than B with these supports: mIoU 2.30"),
+        (a_line(-0.2, 0.4, 0.3), "(95 % interval); shown to be equivalent within ± 0.5 points."),
+        (a_line(-0.2, 0.9, 0.3), "(95 % interval); not shown to be equivalent within ± 0.5 points."),
+        (
+            a_line(nan, nan, nan, "none", nan),
+            "Whether A and B differ cannot be told: mIoU 2.00 against 0.00 (too few images (40) for an interval).",
+        ),
+        (a_line(nan, nan, nan, "identical", nan), "A and B are identical on these episodes: mIoU"),
+    ],
+)
+def test_a_sentence_claims_what_the_interval_bears(line, said):
+    """The table of the specification's section 10."""
+    (sentence, *_), _ = sentences(line, margin=0.5)
+    assert said in sentence
+    assert ("with these supports" in sentence) == bool(mark(line.estimate))
+
+
+def test_a_margin_is_no_matter_where_methods_are_told_apart():
+    (apart, *_), _ = sentences(a_line(1.2, 3.4, 0.01), margin=0.5)
+    assert "equivalent" not in apart
+    (both, *_), _ = sentences(a_line(0.1, 0.3, 0.01), margin=0.5)
+    assert both.endswith("; shown to be equivalent within ± 0.5 points.")
+
+
+@pytest.mark.parametrize(
+    ("queries", "said", "cell"),
+    [
+        (1, "(too few images (1) for an interval)", "+5.00 (1 image)"),
+        (40, "(no test, since no image moves the difference)", "+5.00"),
+    ],
+)
+def test_what_no_image_moves_is_no_proof(queries, said, cell):
+    """A difference that is the same without any one image has no interval, and of few images their number stands."""
+    found = Estimate(5.0, scope=Scope.NONE, variances=(0.0, 0.0, 0.0), queries=queries)
+    (sentence, *_), _ = sentences(ResultRow("t", "A", MEAN, "mIoU", found, "B", scores=(5.0, 0.0)))
+    assert sentence == f"Whether A and B differ cannot be told: mIoU 5.00 against 0.00 {said}."
+    assert moved(found, 2) == cell
+
+
+def test_where_less_is_better_the_lower_one_is_better():
+    (sentence, *_), _ = sentences(a_line(1.2, 3.4, 0.01, metric="error"))
+    assert sentence.startswith("B is better than A: error 0.00 against 2.30, 2.3 points lower")
+
+
+def test_points_are_of_percentages_alone():
+    """A difference of ROM is not in points, and one of squared errors is in squared points."""
+    apart = {name: sentences(a_line(0.12, 0.34, 0.01, metric=name))[0][0] for name in ("ROM", "presence-CE2")}
+    assert "0.000 against 0.230, 0.230 lower (95 % interval -0.340 to -0.120)" in apart["ROM"]
+    assert "0.2 squared points lower" in apart["presence-CE2"]
+    (wide, *_), _ = sentences(a_line(-1, 3, 0.3, metric="presence-CE2"))
+    assert "anything from -3.0 to +1.0 squared points" in wide
+
+
+def test_of_a_baseline_the_better_ones_come_first():
+    """Others are compared with the baseline alone, wherever it stands among them."""
+    rows = [
+        a_line(*ends, p, first=name, second="own")
+        for name, ends, p in (("more", (1.0, 3.0), 0.01), ("less", (-3.0, -1.0), 0.01), ("even", (-1.0, 1.2), 0.6))
+    ]
+    found, rest = sentences(*rows, baseline="own")
+    assert found[:4] == [
+        "own has mIoU 0.00.",
+        "Better than it: more by 2.0 points (+1.0 to +3.0); in parentheses the 95 % interval.",
+        "Not told apart from it: even 0.10 (-1.0 to +1.2); in parentheses the 95 % interval of the difference.",
+        "It is better than less by 2.0 points (+1.0 to +3.0); in parentheses the 95 % interval.",
+    ]
+    assert found[4].startswith("Test: protocol p v1, 1-way 5-shot, mean over 4 folds, the same 0 episodes a fold (40 ")
+    assert "corrected for all 7 comparisons by Holm's method, is below 0.05." in found[4] and not rest
+
+
+def test_a_score_without_intervals_concludes_nothing_where_there_is_another():
+    rows = [a_line(nan, nan, nan, "none", nan, "presence-ECE"), a_line(-3, -1, 0.01, metric="presence-CE2")]
+    (first, *_), rest = sentences(*rows)
+    assert first.startswith("A is better than B: presence-CE2") and rest[0].startswith("Whether B and A differ")
+
+
+def test_what_is_not_ranked_together_is_named_by_groups():
+    few, many = StatedCard(supervision="boxes"), StatedCard(supervision="masks")
+    words = "worked under different conditions and are not"
+    assert conditions_in_words({"†": few, "‡": many}, False) == [
+        f"† and ‡ {words} ranked together: labels: † boxes, ‡ masks"
+    ]
+    assert conditions_in_words({"a": few, "b": many, "c": few}, False) == [
+        f"a, b and c {words} all ranked together: labels: a and c boxes, b masks"
+    ]
+    assert "are ranked together all the same: labels" in conditions_in_words({"†": few, "‡": many}, True)[0]
+    assert conditions_in_words({"a": few, "c": few}, False) == []
