@@ -24,8 +24,9 @@ from fsbench.base.paths import CONFIGS
 from fsbench.records.record import Record
 from fsbench.results.sheets.markdown import markdown
 from fsbench.results.table import Cell, Column, Form, Line, Sheet, Table, score_cell
+from fsbench.runner.config.run_config import RunConfig, run_configs
 from fsbench.runner.engine.experiment import Experiment
-from fsbench.runner.grid.bench import RunConfig, bench
+from fsbench.runner.grid.bench import bench
 from fsbench.scores.estimate import Estimate, estimates
 
 VARIANTS = {
@@ -60,10 +61,14 @@ def main(argv: list[str] | None = None) -> int:
     requests: dict[str, RunConfig] = {}
     for name, file in VARIANTS.items():
         own = [] if file is None else [f"--config={CONFIGS / 'ablations' / 'emat' / file}.yaml"]
-        common = RunConfig(
-            "emat", options.dataset, runs=options.runs, data_root=options.data_root, extra=(*own, *options.extra)
+        folds = run_configs(
+            {"fold": [int(fold) for fold in options.fold.split(",")]},
+            method="emat",
+            dataset=options.dataset,
+            runs=options.runs,
+            data_root=options.data_root,
+            extra=(*own, *options.extra),
         )
-        folds = [replace(common, fold=int(fold)) for fold in options.fold.split(",")]
         requests[name] = folds[0]
         records, failures = bench(folds)
         if failures:

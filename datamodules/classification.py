@@ -9,18 +9,17 @@ from typing import Any
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from fsbench.base.errors import SettingsError
 from fsbench.base.tensor_cache import FeatureCache
 from fsbench.data.batch import ImageEpisode
 from fsbench.data.dataset import ClassificationIndex
 from fsbench.data.episodes.episode import ClassificationEpisode
 from fsbench.data.episodes.manifest import CLASSIFICATION, Manifest
+from fsbench.data.episodes.task import ClassificationTask
 from fsbench.datamodules.datamodule import DataModule
 from fsbench.datamodules.loading.distributed import ContiguousDistributedSampler, ranks
 from fsbench.datamodules.loading.items import ImageLoading, centre_image, load_image_episode
 from fsbench.datamodules.loading.loader import Loader, end_quietly
-from fsbench.datamodules.options import ClassificationTest, Loading
-from fsbench.protocols.draws.classes import ClassificationTask
+from fsbench.datamodules.options import Loading
 from fsbench.protocols.reading import load_protocol
 
 PROTOCOL = "fort"
@@ -37,9 +36,6 @@ class ClassificationDataModule(DataModule):
         image_size: side of the images.
         seed: of what methods draw (first weights, order of visits), together with the episode's number.
 
-    Attributes:
-        options: options of the test as they were given; `test` is the task that they make.
-
     Raises:
         SettingsError: a fold other than 0 is asked for, or an option is too small.
     """
@@ -50,26 +46,14 @@ class ClassificationDataModule(DataModule):
     def __init__(
         self,
         dataset: ClassificationIndex,
-        test: ClassificationTest = ClassificationTest(),
+        test: ClassificationTask = ClassificationTask(),
         loading: Loading = Loading(),
         image_size: int = 224,
         seed: int = 0,
     ):
-        if test.fold != 0:
-            raise SettingsError(f"unknown fold {test.fold} for {dataset.name}; classification has no folds, only 0")
-        task = ClassificationTask(
-            way=test.way,
-            shot=test.shot,
-            queries=test.queries,
-            episodes=test.episodes,
-            seed=test.test_seed,
-            min_class_size=test.min_class_size,
-            draws=test.draws,
-            nested_in=test.nested_in,
-        )
-        super().__init__(dataset, task, image_size, loading, seed)
-        self.options = test
+        super().__init__(dataset, test, image_size, loading, seed)
         self.protocol = load_protocol(PROTOCOL)
+        self.protocol.draw.check_task(PROTOCOL, dataset, test)
 
     @property
     def test_words(self) -> tuple[str, ...]:
@@ -80,10 +64,6 @@ class ClassificationDataModule(DataModule):
     @cached_property
     def manifest(self) -> Manifest:
         return self.protocol.manifest(self.dataset, self.test)
-
-    @property
-    def test_options(self) -> dict[str, Any]:
-        return self.options.differing
 
     @cached_property
     def names(self) -> tuple[str, ...]:

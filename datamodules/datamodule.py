@@ -14,12 +14,11 @@ from fsbench.core.adaptation import Adaptation
 from fsbench.core.needs import Needs
 from fsbench.data.annotations import SupportAnnotation
 from fsbench.data.episodes.manifest import Manifest
-from fsbench.data.episodes.task import EpisodeTask
+from fsbench.data.episodes.task import Task
 from fsbench.datamodules.loading.adaptation_images import AdaptationImages
 from fsbench.datamodules.loading.step_division import StepDivision
 from fsbench.datamodules.options import Loading, Training
 from fsbench.datamodules.plain_trainer import PlainTrainer
-from fsbench.protocols.draws.classes import ClassificationTask
 from fsbench.protocols.draws.pools import Pool
 from fsbench.protocols.protocol import Protocol
 from fsbench.protocols.test import Test
@@ -48,11 +47,10 @@ class DataModule(L.LightningDataModule, ABC):
     counts_validation_elsewhere = False
     """Whether the batches of a validation lack their truth, and somebody else counts what a method answers."""
 
-    def __init__(
-        self, dataset: Any, test: EpisodeTask | ClassificationTask, image_size: int, loading: Loading, seed: int
-    ):
+    def __init__(self, dataset: Any, test: Task, image_size: int, loading: Loading, seed: int):
         super().__init__()
         check_at_least(0, {"seed": seed})
+        test.check()
         self.allow_zero_length_dataloader_with_multiple_devices = True  # fewer episodes left than processes
         self.dataset = dataset
         self.test = test
@@ -115,7 +113,7 @@ class DataModule(L.LightningDataModule, ABC):
     @property
     def test_options(self) -> dict[str, Any]:
         """Test settings that differ from their defaults, for the run's identity."""
-        return {}
+        return self.test.differing
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Write into a checkpoint what it was trained on; nothing by default."""

@@ -24,7 +24,7 @@ from fsbench.data.dataset import DERIVED, VOID, SegmentationIndex
 from fsbench.data.episodes.episode import Episode
 from fsbench.data.episodes.evaluation_order import evaluation_order, next_uses
 from fsbench.data.episodes.manifest import Manifest
-from fsbench.data.episodes.task import EpisodeTask, usable_way
+from fsbench.data.episodes.task import ManifestTask, Task
 from fsbench.data.file_digests import content_digests, contents_sha256
 from fsbench.data.list_substitutes import list_substitutes
 from fsbench.data.volumes import VolumeIndex
@@ -78,15 +78,12 @@ class EpisodicDataModule(DataModule):
             image lies.
         seed: of the training episodes.
 
-    Attributes:
-        options: options of the test as they were given; `test` is the task that they make on this data set.
-
     Raises:
         SettingsError: the options contradict one another, the protocol or the data set.
     """
 
     task = "segmentation"
-    test: EpisodeTask
+    test: EpisodicTest
 
     def __init__(
         self,
@@ -101,9 +98,9 @@ class EpisodicDataModule(DataModule):
         validation_source: Callable[[], SegmentationIndex] | None = None,
     ):
         protocol = load_segmentation(test.protocol)
-        way = test.way if test.manifest else usable_way(dataset, test.fold, test.way)
-        super().__init__(protocol.draw.data(dataset, test.fold, test.shot), _task(test, way), image_size, loading, seed)
-        self.options = test
+        index = protocol.draw.data(dataset, test.fold, test.shot)
+        own = test if test.manifest else protocol.draw.with_own_ways(index, test)
+        super().__init__(index, own, image_size, loading, seed)
         self.protocol = protocol
         if training.training_protocol == protocol.name:
             training = replace(training, training_protocol=None)
@@ -114,12 +111,13 @@ class EpisodicDataModule(DataModule):
         if training.episode_streams == "official" and (training.training_items != "episodes" or self._background):
             raise SettingsError(
                 "episode_streams official draws 1-way episodes whose query shows their class; expected training_items: "
-                "episodes, and empty_masks: false or a protocol without empty queries"
+                "episodes, and empty: false or a protocol without empty queries"
             )
         if training.epoch_seeds == "program" and training.training_items != "episodes":
             raise SettingsError("epoch_seeds program draws episodes; expected training_items: episodes, or fresh seeds")
-        if way != test.way:
-            _note(f"{dataset.name} fold {test.fold} has {way} classes: the test is {way}-way instead of {test.way}-way")
+        if own.way != test.way:
+            has = f"{dataset.name} fold {test.fold} has {own.way} classes"
+            _note(f"{has}: the test is {own.way}-way instead of {test.way}-way")
         self._check_labels()
         self._make_source = source
         self._make_validation_source = validation_source if training.validation == "held_out" else None
@@ -130,7 +128,7 @@ class EpisodicDataModule(DataModule):
 
     def _check_labels(self) -> None:
         """Raise SettingsError for labels of supports that the protocol or the data set cannot give."""
-        annotation, kept, protocol = self.options.support_annotation, self.options.kept_support, self.protocol
+        annotation, kept, protocol = self.test.support_annotation, self.test.kept_support, self.protocol
         if annotation in WEAK and not protocol.view.weak_supports:
             raise SettingsError(
                 f"support_annotation is {annotation}, and the protocol {protocol.name} has supports with masks; leave "
@@ -150,7 +148,7 @@ class EpisodicDataModule(DataModule):
 
     @property
     def support_annotation(self) -> SupportAnnotation:
-        return self.options.support_annotation
+        return self.test.support_annotation
 
     @property
     def test_words(self) -> tuple[str, ...]:
@@ -164,9 +162,9 @@ class EpisodicDataModule(DataModule):
     @cached_property
     def manifest(self) -> Manifest:
         """The test episodes."""
-        if self.options.manifest is None:
+        if self.test.manifest is None:
             return self.protocol.manifest(self.dataset, self.test)
-        return read_given_manifest(self.options.manifest, self.dataset, self.protocol, self.test)
+        return read_given_manifest(self.test.manifest, self.dataset, self.protocol, self.test)
 
     @cached_property
     def source(self) -> SegmentationIndex:
@@ -195,24 +193,20 @@ class EpisodicDataModule(DataModule):
                 "are asked for: novel, base, held_out, source or images"
             )
         if chosen == "images":
-            task = EpisodeTask(self.source_fold, episodes=self.training.validation_episodes)
-            return WHOLE_IMAGES.manifest(self.source, task)
+            whole = Task(self.source_fold, episodes=self.training.validation_episodes)
+            return WHOLE_IMAGES.manifest(self.source, whole)
         if chosen == "source" and self._make_source is None:
             raise SettingsError(
                 "validation is source, but there is no other data set to train on; expected one with --data.source, or "
                 "another choice: novel, base, held_out or images"
             )
-        task = replace(
-            self.test,
-            fold=self._validation_fold,
-            way=1,
+        task = ManifestTask(
+            self._validation_fold,
             shot=self.training.training_shot,
-            setting="original",
+            empty=self.test.empty,
             classes="novel" if chosen == "source" else chosen,
             episodes=self.training.validation_episodes,
-            seed=None,
-            draws=1,
-            nested_in=None,
+            drop_small=self.test.drop_small,
         )
         return self.protocol.in_validation.manifest(self.validation_dataset, task)
 
@@ -239,14 +233,9 @@ class EpisodicDataModule(DataModule):
             return whole_image_pool(self.source, self.source_fold, self.training.filter_novel)
         if self.training.training_items == "superpixels":
             return superpixel_pool(self._volumes, self.source_fold, self.test.shot)
-        return self._training_protocol.training_pool(
-            self.source,
-            self.source_fold,
-            self.test.skip_small_classes,
-            self._background,
-            self.training.training_shot,
-            self.training.filter_novel,
-        )
+        shot = self.training.training_shot
+        task = replace(self.test, fold=self.source_fold, shot=shot, empty=self._background)
+        return self._training_protocol.training_pool(self.source, task, self.training.filter_novel)
 
     @cached_property
     def _volumes(self) -> VolumeIndex:
@@ -265,7 +254,7 @@ class EpisodicDataModule(DataModule):
 
     @property
     def _background(self) -> bool:
-        return self.test.allow_background_queries and self.protocol.draw.empty_queries
+        return self.test.empty and self.protocol.draw.empty_queries
 
     @property
     def training_lists(self) -> str:
@@ -350,7 +339,7 @@ class EpisodicDataModule(DataModule):
     @property
     def test_options(self) -> dict[str, Any]:
         """Non-default settings of the test that only some methods use, for the run's identity."""
-        options = self.options.differing
+        options = self.test.differing
         if self.support_annotation == "all_ways" and not self._tells_all_ways:
             del options["support_annotation"]
         rule = self._loading(self.protocol.view).resize
@@ -442,7 +431,7 @@ class EpisodicDataModule(DataModule):
 
     def calibration_episodes(self, count: int = 200) -> Iterator[EpisodeBatch]:
         """Return labelled episodes of base classes in training images, with the test's N and K."""
-        task = replace(self.test, allow_background_queries=self._background)
+        task = replace(self.test, empty=self._background)
         return calibration_episodes(self.source, self.training_pool, task, self._loading(self.protocol.view), count)
 
     def adaptation_images(self, adaptation: Adaptation) -> AdaptationImages:
@@ -454,7 +443,7 @@ class EpisodicDataModule(DataModule):
                 "another method"
             )
         pool = draw.test_pool(self.dataset, replace(self.test, way=1))[1]
-        if self.test.skip_small_classes:
+        if self.test.drop_small:
             pool = pool.without([number for number in pool.class_ids if number not in self.manifest.class_ids])
         config = self._loading(self._training_view)
         if config.resize == "intensities" and not self.dataset.images_are_files:
@@ -493,7 +482,7 @@ class EpisodicDataModule(DataModule):
             self._loading(self.protocol.view),
             annotation=self.support_annotation if is_other else "mask",
             annotation_seed=self.manifest.header.seed or 0,  # episodes that are seeded with their index have none
-            kept_support=self.options.kept_support,
+            kept_support=self.test.kept_support,
         )
 
     def _evaluation_loader(
@@ -523,22 +512,6 @@ class EpisodicDataModule(DataModule):
             persistent_workers=self.loading.workers > 0,
             **batches,
         )
-
-
-def _task(options: EpisodicTest, way: int) -> EpisodeTask:
-    """Return the task that a test's options ask for, in `way` ways."""
-    return EpisodeTask(
-        fold=options.fold,
-        way=way,
-        shot=options.shot,
-        setting=options.setting,
-        allow_background_queries=options.empty_masks,
-        episodes=options.episodes,
-        skip_small_classes=options.drop_small_classes,
-        seed=options.test_seed,
-        draws=options.draws,
-        nested_in=options.nested_in,
-    )
 
 
 def _files(dataset: SegmentationIndex, names: Sequence[str]) -> list[Path]:

@@ -1,16 +1,18 @@
 """Options of data modules, by concern: the test, the training and the loading.
 
 A field is the whole declaration of an option. Its name is the key of the command line and of configurations
-(`--data.test.way 2`), its default holds unless it is given, and a value other
-than the default is part of a run's identity unless the class lists the field in `ELSEWHERE`. A new option is its
-field, the place that obeys it, and its test.
+(`--data.test.way 2`), its default holds unless it is given, and a value other than the default is part of a run's
+identity unless the class lists the field in `ELSEWHERE`. A new option is its field, the place that obeys it, and its
+test. What the episodes of a test follow from is a field of `fsbench.data.episodes.task.Task`.
 """
 
-from dataclasses import dataclass, fields
-from typing import Any, ClassVar, Literal
+from dataclasses import dataclass
+from typing import Literal
 
 from fsbench.base.errors import SettingsError, check_at_least
+from fsbench.base.options import Options
 from fsbench.data.annotations import SupportAnnotation
+from fsbench.data.episodes.task import Task
 
 Validation = Literal["novel", "base", "held_out", "source", "images", "none"]
 """Choices of what chooses a checkpoint; "none" is no validation, which leaves the last weights."""
@@ -21,39 +23,12 @@ EpisodeStreamChoice = Literal["independent", "official"]
 
 
 @dataclass(frozen=True)
-class Options:
-    """Base of the dataclasses of options."""
-
-    ELSEWHERE: ClassVar[frozenset[str]] = frozenset()
-    """Fields that a run's identity states in entries of their own, or through the manifest's hash."""
-
-    @property
-    def differing(self) -> dict[str, Any]:
-        """Options that differ from their defaults, for the run's identity; without those stated `ELSEWHERE`."""
-        own = {one.name: getattr(self, one.name) for one in fields(self) if one.name not in self.ELSEWHERE}
-        usual = {one.name: one.default for one in fields(self)}
-        return {name: value for name, value in own.items() if value != usual[name]}
-
-
-@dataclass(frozen=True)
-class EpisodicTest(Options):
-    """The test of a data module of segmentation.
+class EpisodicTest(Task):
+    """The test of a data module of segmentation: its task, and what else is chosen of it.
 
     Attributes:
         protocol: name in configs/protocols.
-        fold: fold whose classes are novel.
-        way, shot: N and K; on a data set without a published protocol N is at most the number of the fold's classes.
-        setting: one of `fsbench.data.episodes.settings.SETTINGS`.
-        empty_masks: queries may show none of the support classes, where the protocol allows that (false for methods
-            that only segment).
-        episodes: test episodes instead of the protocol's number: exactly so many, also by pfenet2020, whose authors'
-            program evaluates one more than it is asked for.
-        test_seed: seed of the test episodes instead of the protocol's, to repeat a test with other episodes.
-        draws: draws of the supports for every query; draw 0 is the official one, which scores count.
-        nested_in: number of shots that are drawn, of which an episode has the first `shot`, so that tests with other
-            numbers of shots have the same queries; None draws `shot`.
         manifest: file of test episodes, instead of drawing them; it must fit the other options and the data.
-        drop_small_classes: leave out classes with too few images instead of stopping.
         support_annotation: what the supports are labelled with, in place of their masks where that is weaker
             (`fsbench.data.annotations`): "mask", "box", "point", "scribble", "instance-box" for a box around each
             object, "bbox" for one around each connected piece, or "all_ways" for masks that also show a support's
@@ -64,60 +39,16 @@ class EpisodicTest(Options):
     """
 
     protocol: str = "fscs"
-    fold: int = 0
-    way: int = 1
-    shot: int = 1
-    setting: str = "original"
-    empty_masks: bool = True
-    episodes: int | None = None
-    test_seed: int | None = None
-    draws: int = 1
-    nested_in: int | None = None
     manifest: str | None = None
-    drop_small_classes: bool = False
     support_annotation: SupportAnnotation = "mask"
     kept_support: float = 1.0
 
-    ELSEWHERE = frozenset({  # the manifest's header has them
-        "protocol", "fold", "way", "shot", "setting", "empty_masks", "episodes", "test_seed", "manifest",
-        "drop_small_classes",
-    })  # fmt: skip
+    ELSEWHERE = Task.ELSEWHERE | {"protocol", "manifest"}
 
     def __post_init__(self) -> None:
+        self.check()
         if not 0 < self.kept_support <= 1:
             raise SettingsError(f"kept_support is {self.kept_support:g}, expected a share above 0, up to 1")
-        check_at_least(1, {"episodes": self.episodes, "draws": self.draws, "nested_in": self.nested_in})
-
-
-@dataclass(frozen=True)
-class ClassificationTest(Options):
-    """The test of a data module of classification.
-
-    Attributes:
-        way, shot, queries: N, K, and query images of each class.
-        episodes: number of episodes.
-        test_seed: seed of the episodes.
-        min_class_size: smaller classes are repeated up to so many images before drawing, which lets an image be support
-            and query at once: 50 is what the published figures were made with. None leaves them as they are.
-        draws, nested_in: see `EpisodicTest`.
-        fold: 0; there are no folds.
-    """
-
-    way: int = 20
-    shot: int = 1
-    queries: int = 15
-    episodes: int = 2000
-    test_seed: int = 0
-    min_class_size: int | None = None
-    draws: int = 1
-    nested_in: int | None = None
-    fold: int = 0
-
-    ELSEWHERE = frozenset({"way", "shot", "queries", "episodes", "test_seed", "min_class_size", "fold"})
-
-    def __post_init__(self) -> None:
-        check_at_least(1, {"episodes": self.episodes, "draws": self.draws, "nested_in": self.nested_in})
-        check_at_least(0, {"test_seed": self.test_seed})
 
 
 @dataclass(frozen=True)

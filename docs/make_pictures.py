@@ -22,7 +22,7 @@ from PIL import Image
 from fsbench.data.annotations import SupportAnnotation
 from fsbench.data.dataset import VOID
 from fsbench.data.episodes.episode import Episode
-from fsbench.data.episodes.task import EpisodeTask
+from fsbench.data.episodes.task import Task
 from fsbench.data.label_maps import resize_labels, way_labels
 from fsbench.data.transforms import resize_image, resize_image_cv2
 from fsbench.datamodules.datasets.demo import Demo
@@ -97,7 +97,7 @@ def support(index: Demo, episode: Episode, way: int, shot: int) -> np.ndarray:
 
 
 def drawn(index: Demo, protocol: str, number: int = 60, **task: object) -> Sequence[Episode]:
-    return load_segmentation(protocol).manifest(index, EpisodeTask(0, episodes=number, **task)).episodes  # type: ignore[arg-type]
+    return load_segmentation(protocol).manifest(index, Task(0, episodes=number, **task)).episodes  # type: ignore[arg-type]
 
 
 def panels(rows: int, columns: int, name: str, side: float = 1.5) -> Iterator[Iterator[pyplot.Axes]]:

@@ -24,6 +24,7 @@ def _arguments(kind: type, **options: Any) -> dict[str, Any]:
     groups: dict[str, Any] = {}
     for name, parameter in inspect.signature(kind).parameters.items():
         if is_dataclass(parameter.default):
-            own = {one.name: given.pop(one.name) for one in fields(parameter.default) if one.name in given}
+            keys = {one.metadata.get("option", one.name): one.name for one in fields(parameter.default)}
+            own = {name: given.pop(key) for key, name in keys.items() if key in given}
             groups[name] = type(parameter.default)(**own)
     return given | groups

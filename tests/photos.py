@@ -42,4 +42,4 @@ def arguments(method: str, root: Path, runs: Path, *more: str) -> list[str]:
         "trainer.enable_progress_bar": "false",
     }
     extra = [f"--{name}={value}" for name, value in given.items()]
-    return config_words(RunConfig(method, DATA, 0, str(runs), extra=[*extra, *more]))
+    return config_words(RunConfig(method, DATA, fold=0, runs=str(runs), extra=[*extra, *more]))

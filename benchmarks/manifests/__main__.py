@@ -10,30 +10,25 @@ from pathlib import Path
 
 from fsbench.base.errors import DataError
 from fsbench.data.episodes.settings import SIZE_BINS
-from fsbench.data.episodes.task import EpisodeTask
+from fsbench.data.episodes.task import Task
 from fsbench.datamodules.datasets.pascal import Pascal
 from fsbench.datamodules.lists.official import OFFICIAL
 from fsbench.protocols.reading import load_segmentation
 
 FOLDER = Path(__file__).parent / "pascal"
 TASKS = [
-    *(("fscs", EpisodeTask(fold, way, shot)) for fold in range(4) for way in (1, 2) for shot in (1, 5)),
-    *(("fscs", EpisodeTask(fold, 1, shot, allow_background_queries=False)) for fold in range(4) for shot in (1, 5)),
-    *(("fscs", EpisodeTask(fold, 2, 1, f"{part}_augmented")) for fold in range(4) for part in ("partially", "fully")),
-    *(("fscs", EpisodeTask(fold, setting=size)) for fold in range(4) for size in SIZE_BINS),
-    *(
-        (protocol, EpisodeTask(fold, 1, shot))
-        for protocol in ("hsnet", "pfenet")
-        for fold in range(4)
-        for shot in (1, 5)
-    ),
+    *(("fscs", Task(fold, way, shot)) for fold in range(4) for way in (1, 2) for shot in (1, 5)),
+    *(("fscs", Task(fold, 1, shot, empty=False)) for fold in range(4) for shot in (1, 5)),
+    *(("fscs", Task(fold, 2, 1, f"{part}_augmented")) for fold in range(4) for part in ("partially", "fully")),
+    *(("fscs", Task(fold, setting=size)) for fold in range(4) for size in SIZE_BINS),
+    *((protocol, Task(fold, 1, shot)) for protocol in ("hsnet", "pfenet") for fold in range(4) for shot in (1, 5)),
 ]
 """(protocol, task) of the papers' tables."""
 
 
-def file_of(protocol: str, task: EpisodeTask) -> Path:
+def file_of(protocol: str, task: Task) -> Path:
     """Return the file of the frozen episodes of a task."""
-    setting = task.setting.replace("_", "-") + "-no-empty" * (not task.allow_background_queries)
+    setting = task.setting.replace("_", "-") + "-no-empty" * (not task.empty)
     return FOLDER / f"{protocol}-fold{task.fold}-{task.way}way{task.shot}shot-{setting}.jsonl.gz"
 
 

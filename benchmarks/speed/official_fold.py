@@ -13,7 +13,7 @@ from PIL import Image
 
 from fsbench.data.dataset import PairList, Part, SegmentationIndex
 from fsbench.data.episodes.episode import Episode
-from fsbench.data.episodes.task import EpisodeTask
+from fsbench.data.episodes.task import Task
 from fsbench.datamodules.lists.official import read_official
 from fsbench.protocols.draws.pair_lists import pair_list
 from fsbench.protocols.reading import load_segmentation
@@ -81,5 +81,5 @@ class OfficialFold(SegmentationIndex):
 
     def episodes(self, protocol: str, way: int, shot: int) -> list[Episode]:
         """Return the official test episodes."""
-        manifest = load_segmentation(protocol).manifest(self, EpisodeTask(self.fold, way, shot))
+        manifest = load_segmentation(protocol).manifest(self, Task(self.fold, way, shot))
         return list(manifest.episodes)

@@ -11,7 +11,7 @@ import numpy as np
 
 from benchmarks.manifests.__main__ import file_of
 from fsbench.data.episodes.manifest import read_manifest
-from fsbench.data.episodes.task import EpisodeTask
+from fsbench.data.episodes.task import Task
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +57,7 @@ def official(folds: Sequence[int], shots: int = 1, setting: str = "original") ->
     table: list[tuple[int, ...]] = []
     listed = shots if setting == "original" else 1
     for fold in folds:
-        episodes = read_manifest(file_of("fscs", EpisodeTask(fold, 1, listed, setting))).episodes
+        episodes = read_manifest(file_of("fscs", Task(fold, 1, listed, setting))).episodes
         shown = {(one.query, one.query_class) for one in episodes}
         pools = {
             one.classes[0]: sorted({s[0] for other in episodes if other.classes == one.classes for s in other.supports})

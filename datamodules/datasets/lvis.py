@@ -10,8 +10,7 @@ from fsbench.base.errors import DataError, SettingsError
 from fsbench.base.files import is_file, read_json
 from fsbench.data.dataset import PairList
 from fsbench.data.episodes.episode import Episode
-from fsbench.data.episodes.manifest import Classes
-from fsbench.data.episodes.task import EpisodeTask
+from fsbench.data.episodes.task import Classes, Task
 from fsbench.data.list_substitutes import substitute_list
 from fsbench.data.source import Source
 from fsbench.datamodules.check.report import Report, some
@@ -267,7 +266,7 @@ No checksum of the files is published; `fsbench data check lvis --root <root>` c
         if absent:
             report.problem("photos", f"{len(absent)} of {len(photos)} are missing: {some(absent)}")
         for fold in range(index.folds):
-            subject, task = f"fold {fold}", EpisodeTask(fold, episodes=_SAMPLE, skip_small_classes=True)
+            subject, task = f"fold {fold}", Task(fold, episodes=_SAMPLE, drop_small=True)
             manifest = index.draw_test(report, subject, "presence", task)
             if manifest is not None:
                 report.ok(subject, f"{len(manifest.class_ids)} classes")

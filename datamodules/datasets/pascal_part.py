@@ -8,7 +8,7 @@ from typing import Any, ClassVar, NamedTuple
 from fsbench.base.errors import DataError
 from fsbench.base.files import read_json
 from fsbench.data.dataset import PairList
-from fsbench.data.episodes.manifest import Classes
+from fsbench.data.episodes.task import Classes
 from fsbench.data.source import Archive, Source
 from fsbench.datamodules.indexes.find_folder import find_folder
 from fsbench.datamodules.indexes.view_episodes import ViewEpisodes

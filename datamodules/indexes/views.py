@@ -12,7 +12,7 @@ from fsbench.base.errors import DataError, FsbenchError, SettingsError
 from fsbench.base.files import fingerprint, is_file
 from fsbench.data.dataset import Pair, PairList, Part
 from fsbench.data.episodes.manifest import Manifest
-from fsbench.data.episodes.task import EpisodeTask
+from fsbench.data.episodes.task import Task
 from fsbench.data.file_digests import content_digests
 from fsbench.data.picture_file import picture_header
 from fsbench.data.segmentations import RASTERISED, RASTERISING, check_form, union_mask
@@ -164,7 +164,7 @@ class ViewIndex(OneClassImages):
         for shot, classes in cls.logged_classes.items():
             for fold, official in enumerate(classes):
                 subject = f"fold {fold}, {shot}-shot"
-                manifest = index.draw_test(report, subject, "incontext", EpisodeTask(fold, shot=shot))
+                manifest = index.draw_test(report, subject, "incontext", Task(fold, shot=shot))
                 if manifest is not None:
                     report.count(subject, len(manifest.class_ids), official, "classes")
                 if manifest is not None and shot == 1:
@@ -190,7 +190,7 @@ class ViewIndex(OneClassImages):
                 report.ok("annotations", f"{photos} photos are listed, each with masks of a known form")
         return index
 
-    def draw_test(self, report: Report, subject: str, protocol: str, task: EpisodeTask) -> Manifest | None:
+    def draw_test(self, report: Report, subject: str, protocol: str, task: Task) -> Manifest | None:
         """Return the test that a protocol draws; None where it cannot be drawn, which the report says."""
         return report.attempt(subject, lambda: load_segmentation(protocol).manifest(self, task))
 

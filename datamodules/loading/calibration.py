@@ -7,7 +7,7 @@ import numpy as np
 from fsbench.base.errors import DataError
 from fsbench.data.batch import EpisodeBatch
 from fsbench.data.dataset import SegmentationIndex
-from fsbench.data.episodes.task import EpisodeTask
+from fsbench.data.episodes.task import Task
 from fsbench.datamodules.loading.items import LoadingConfig, load_episode
 from fsbench.protocols.draws.further import redraw_copies_in
 from fsbench.protocols.draws.hsnet import draw_episode
@@ -15,7 +15,7 @@ from fsbench.protocols.draws.pools import Pool
 
 
 def calibration_episodes(
-    index: SegmentationIndex, pool: Pool, task: EpisodeTask, config: LoadingConfig, count: int
+    index: SegmentationIndex, pool: Pool, task: Task, config: LoadingConfig, count: int
 ) -> Iterator[EpisodeBatch]:
     """Yield `count` episodes from `pool` with the test's N and K (classical-baselines §2.1).
 
@@ -36,6 +36,6 @@ def calibration_episodes(
             pool,
             way=task.way,
             shot=task.shot,
-            background=task.allow_background_queries,
+            background=task.empty,
         )
         yield load_episode(index, apart(episode, i, 0), config, files)

@@ -88,7 +88,7 @@ class TrainingEpisodes(Dataset[EpisodeBatch]):
         index: SegmentationIndex,
         pool: Pool,
         config: LoadingConfig,
-        allow_background_queries: bool,
+        empty: bool,
         seed: int,
         shot: int = 1,
         augmentation: Augmentation | None = None,
@@ -106,7 +106,7 @@ class TrainingEpisodes(Dataset[EpisodeBatch]):
         self.augmentation = augmentation
         self.config = config
         self.files = config.files(index)
-        self.allow_background_queries = allow_background_queries
+        self.empty = empty
         self.seed = seed
         self._apart = redraw_copies_in(index, pool, supports_repeat=official or recurring)
 
@@ -129,7 +129,7 @@ class TrainingEpisodes(Dataset[EpisodeBatch]):
     def _episode(self, epoch: int, i: int) -> Episode:
         if not (self.official or self.recurring):
             rng = np.random.RandomState([self.seed, 1, epoch, i])
-            drawn = draw_episode(i, rng, self.pool, way=1, shot=self.shot, background=self.allow_background_queries)
+            drawn = draw_episode(i, rng, self.pool, way=1, shot=self.shot, background=self.empty)
             return self._apart(drawn, self.seed, 1, epoch, i)
         number = epoch_seed(epoch, self.seed) if self.recurring else epoch
         if self._drawn is None or self._drawn[0] != number:
@@ -139,5 +139,5 @@ class TrainingEpisodes(Dataset[EpisodeBatch]):
     def _program_episodes(self, number: int) -> list[Episode]:
         """Draw the episodes of an epoch as a program does, by the epoch's seed (`recurring`) or number (`official`)."""
         if self.recurring:
-            return recurring_epoch(self.pool, len(self), number, self.shot, self.allow_background_queries)
+            return recurring_epoch(self.pool, len(self), number, self.shot, self.empty)
         return training_steps(self.pool, number, self.shot)

@@ -7,13 +7,13 @@ from fsbench.base.errors import SettingsError
 from fsbench.data.dataset import SegmentationIndex
 from fsbench.data.episodes.fit import check_fits
 from fsbench.data.episodes.manifest import Manifest
-from fsbench.data.episodes.task import EpisodeTask
+from fsbench.data.episodes.task import Task
 from fsbench.protocols.own_lists import marked_if_own
 from fsbench.protocols.protocol import Protocol
 from fsbench.protocols.reading import read_checked_manifest
 
 
-def read_given_manifest(file: str, index: SegmentationIndex, protocol: Protocol, task: EpisodeTask) -> Manifest:
+def read_given_manifest(file: str, index: SegmentationIndex, protocol: Protocol, task: Task) -> Manifest:
     """Read the manifest `file` for a test of `task`, marked where it is a list of one's own.
 
     Raises:
@@ -30,7 +30,7 @@ def read_given_manifest(file: str, index: SegmentationIndex, protocol: Protocol,
         "empty": protocol.draw.may_be_empty(task),
         "seed": task.seed,
         "requested": task.episodes,
-        "drop_small": task.skip_small_classes or None,
+        "drop_small": task.drop_small or None,
         "nested_in": task.nested_in,
         "draws": task.draws if task.draws > 1 else None,
     }

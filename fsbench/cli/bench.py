@@ -66,7 +66,10 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of a run; those that are not given are left out of the namespace."""
     for option in run_options():
         how: dict[str, Any] = {"dest": option.field, "default": argparse.SUPPRESS, "help": option.help}
-        how |= {"action": "store_true"} if option.kind is bool else {"metavar": option.make_variable}
+        if option.kind is bool:
+            how["action"] = "store_false" if option.switches_off else "store_true"
+        else:
+            how["metavar"] = option.make_variable
         parser.add_argument(f"--{option.name}", **how)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from fsbench.base.errors import SettingsError
 from fsbench.base.progress import track
 from fsbench.base.terminal import print_line
-from fsbench.cli.options import add_data_options, add_episode_options, given_lists, given_root
+from fsbench.cli.options import add_data_options, add_episode_options, given_lists, given_root, given_task
 from fsbench.protocols.kit.kit import paths_tell_classes, write_kit
 from fsbench.runner.config.datasets import usual_root
 from fsbench.runner.config.tests import load_test
@@ -17,7 +17,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "dataset", nargs="?", help="name of the data set (see: fsbench list; default: the one that --manifest names)"
     )
-    add_episode_options(parser, "--test-seed", way=None)
+    add_episode_options(parser)
     parser.add_argument("--manifest", type=Path, help="file of episodes; it replaces all the options above")
     add_data_options(parser)
     parser.add_argument(
@@ -37,16 +37,8 @@ def _write(options: argparse.Namespace, extra: list[str]) -> int:
         root=given_root(options),
         lists=given_lists(options),
         protocol=options.protocol,
-        fold=options.fold,
-        way=options.way,
-        shot=options.shot,
-        setting=options.setting,
-        empty=not options.no_empty,
-        episodes=options.episodes,
-        seed=options.test_seed,
-        draws=options.draws,
-        drop_small=options.drop_small,
         manifest=options.manifest,
+        **given_task(options),
     )
     given = given_root(options) or usual_root(options.dataset or test.manifest.header.dataset)
     root = None if given is None else Path(given).expanduser()

@@ -9,11 +9,11 @@ from fsbench.base.errors import SettingsError
 from fsbench.base.files import make_folder
 from fsbench.base.progress import track
 from fsbench.base.terminal import print_line
-from fsbench.cli.options import add_data_options, add_episode_options, given_lists, given_root
+from fsbench.cli.options import add_data_options, add_episode_options, given_lists, given_root, given_task
 from fsbench.data.dataset import SegmentationIndex
 from fsbench.data.episodes.fit import hash_images, mismatches
 from fsbench.data.episodes.manifest import description, differences, read_manifest, summary
-from fsbench.data.episodes.task import EpisodeTask
+from fsbench.data.episodes.task import Task
 from fsbench.protocols.own_lists import marked_if_own
 from fsbench.protocols.reading import load_segmentation, read_checked_manifest
 from fsbench.runner.config.datasets import choose_dataset, open_dataset
@@ -30,7 +30,7 @@ def add_manifest_options(parser: argparse.ArgumentParser) -> None:
 
     build = actions.add_parser("build", help="draw the episodes of a test and write them to a file")
     _add_dataset(build, required=True)
-    add_episode_options(build, "--seed", way=1)
+    add_episode_options(build)
     build.add_argument(
         "--classes", choices=("novel", "base"), default="novel",
         help="classes of the episodes, all from test images: the novel classes of the fold, or its base classes",
@@ -73,19 +73,8 @@ def _build(options: argparse.Namespace, extra: list[str]) -> int:
         raise SettingsError(f"--out is {options.out}, expected a name that ends in .jsonl or .jsonl.gz")
     check_replaced(options.out, "--out", "manifest", read_manifest)
     protocol = load_segmentation(options.protocol or DEFAULT_PROTOCOL)
-    index = protocol.draw.data(_index(options.dataset, options), options.fold, options.shot)
-    task = EpisodeTask(
-        options.fold,
-        options.way,
-        options.shot,
-        options.setting,
-        not options.no_empty,
-        options.classes,
-        episodes=options.episodes,
-        skip_small_classes=options.drop_small,
-        seed=options.seed,
-        draws=options.draws,
-    )
+    task = Task(**given_task(options)).about(options.classes)
+    index = protocol.draw.data(_index(options.dataset, options), task.fold, task.shot)
     manifest = protocol.manifest(index, task)
     if not options.names_only:
         manifest = replace(manifest, images=hash_images(manifest, index, _PROGRESS))

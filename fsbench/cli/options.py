@@ -3,6 +3,7 @@
 import argparse
 from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import Any
 
 from fsbench.base.errors import SettingsError
 from fsbench.base.files.figures import check_figure
@@ -11,7 +12,7 @@ from fsbench.results.tables.breakdowns import BREAKDOWNS
 from fsbench.runner.config.datasets import root_of
 from fsbench.runner.config.limits import check_output_file, check_replaced, real, whole
 from fsbench.runner.config.registry import check_known
-from fsbench.runner.config.run_config import run_options
+from fsbench.runner.config.run_config import run_options, task_options
 
 TABLE_FORMATS = ("text", "markdown", "csv", "latex", "json")
 
@@ -130,24 +131,21 @@ def given_lists(options: argparse.Namespace) -> list[str]:
     return [word.strip() for word in (options.lists or "").split(",") if word.strip()]
 
 
-def add_episode_options(parser: argparse.ArgumentParser, seed: str, way: int | None) -> None:
-    """Add the options that say which episodes are drawn.
-
-    Args:
-        parser: of the command.
-        seed: name of the option that replaces the protocol's seed.
-        way: classes of an episode unless they are given.
-    """
+def add_episode_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say which episodes are drawn: a protocol, and those of `fsbench bench` for a test's task."""
     parser.add_argument("--protocol", help="name of a protocol (see: fsbench list protocols; default: fscs)")
-    parser.add_argument("--fold", type=whole(), default=0, help="number of the fold (default: 0)")
-    parser.add_argument("--way", type=whole(1), default=way, help=bench_help("way"))
-    parser.add_argument("--shot", type=whole(1), default=1, help=bench_help("shot"))
-    parser.add_argument("--setting", default="original", help=bench_help("setting"))
-    parser.add_argument("--no-empty", action="store_true", help="every query shows a class of its episode")
-    parser.add_argument("--episodes", type=whole(1), help="number of episodes, instead of the protocol's")
-    parser.add_argument(seed, type=whole(), help=bench_help("test_seed"))
-    parser.add_argument("--draws", type=whole(1), default=1, help=bench_help("draws"))
-    parser.add_argument("--drop-small", action="store_true", help=bench_help("drop_small"))
+    for option in task_options().values():
+        how: dict[str, Any] = {"dest": option.argument, "default": argparse.SUPPRESS, "help": option.help}
+        if option.kind is bool:
+            how["action"] = "store_false" if option.switches_off else "store_true"
+        elif option.kind is int:
+            how["type"] = whole(option.least or 0)
+        parser.add_argument(f"--{option.name}", **how)
+
+
+def given_task(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the values of the options of a test's task that were given, by the names of the task's fields."""
+    return {name: getattr(options, name) for name in task_options() if name in options}
 
 
 def add_download_options(parser: argparse.ArgumentParser, mirror: str) -> None:

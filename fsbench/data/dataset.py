@@ -85,7 +85,7 @@ class SegmentationIndex(ABC):
         classes_of_fold: number of novel classes of every fold, where that is known without the files: a larger way is
             then noticed before anything is loaded.
         has_published_protocol: papers test on it with numbers of ways of their own, so that a way larger than the
-            classes of a fold is refused; elsewhere there are as many ways as classes then (`usable_way`).
+            classes of a fold is refused; elsewhere there are as many ways as classes then.
         same_classes_as: other data sets whose classes are the same; what was trained on theirs has seen these.
         query_sampling: how a protocol with a choice draws queries.
         min_pixels: pixels of a class from which on an image is listed for it.

@@ -13,6 +13,7 @@ from weakref import WeakKeyDictionary
 
 from fsbench.base.errors import SettingsError, known_names
 from fsbench.data.episodes.manifest import Header, Manifest
+from fsbench.data.episodes.task import Task
 from fsbench.protocols.conditions import ATLAS_NAMES, NOT_STATED, Conditions, ListsAndDraw
 from fsbench.protocols.counting import ImageCounting, PixelCounting
 from fsbench.protocols.draws.draw import Draw
@@ -99,7 +100,7 @@ class Protocol:
 
     # Which episodes are there?
 
-    def manifest(self, index: Any, task: Any) -> Manifest:
+    def manifest(self, index: Any, task: Task) -> Manifest:
         """Draw the episodes of `task` from the data set `index`, and further draws of their supports where it asks.
 
         The last `KEPT` of a data set are kept, as its lists are.
@@ -109,7 +110,7 @@ class Protocol:
 
         Args:
             index: the data set, as `draw.data` returns it.
-            task: an `EpisodeTask`, or a `ClassificationTask`.
+            task: the choices that the episodes follow from.
 
         Raises:
             SettingsError: unknown fold, way, shot or setting, or a choice that the test does not define.
@@ -122,9 +123,8 @@ class Protocol:
         drawn.append((self, task, self._draw_manifest(index, task)))
         return drawn[-1][2]
 
-    def _draw_manifest(self, index: Any, task: Any) -> Manifest:
-        if task.draws < 1:
-            raise SettingsError(f"draws is {task.draws}, expected 1 or more")
+    def _draw_manifest(self, index: Any, task: Task) -> Manifest:
+        task.check()
         if task.draws > 1 or task.nested_in is not None:
             self.draw.check_draws(task)
         if task.nested_in is not None and task.nested_in < task.shot:
@@ -143,10 +143,17 @@ class Protocol:
         test = official if task.draws == 1 else with_draws(official, task.draws, further)
         return self.draw.with_calibration(index, task, test)
 
-    def _official_manifest(self, index: Any, task: Any) -> Manifest:
+    def _official_manifest(self, index: Any, task: Task) -> Manifest:
         """Draw the official episodes of `task`."""
         self.draw.check_task(self.name, index, task)
         drawn = self.draw.official_episodes(index, task)
+        ways = {len(one.classes) for one in drawn.episodes if not one.augmented} - {task.way}
+        if ways and self.draw.is_test and not self.draw.asks_base_classes:
+            raise SettingsError(
+                f"the protocol {self.name} draws episodes of {', '.join(map(str, sorted(ways)))} ways where "
+                f"{task.way} was asked for; expected as many: ask for them with WAY (--way), or let the draw set its "
+                "number (with_own_ways)"
+            )
         kind = {} if self.kind is None else {"kind": self.kind}
         test = {"protocol": self.name, "version": self.version} if self.draw.is_test else {}
         entries = kind | test | {"dataset": index.name} | self.draw.header_entries(index, task, drawn)
@@ -164,15 +171,7 @@ class Protocol:
             raise SettingsError(f"the protocol {self.name} has no training part; {self.draw.without_training}")
         return self.draw
 
-    def training_pool(
-        self,
-        index: Any,
-        fold: int,
-        skip_small_classes: bool,
-        allow_background_queries: bool = True,
-        shot: int = 1,
-        filter_novel: bool | None = None,
-    ) -> Pool:
+    def training_pool(self, index: Any, task: Task, filter_novel: bool | None = None) -> Pool:
         """Return the pool of training episodes, see `fsbench.protocols.draws.pair_draw.PairDraw.training_pool`.
 
         Raises:
@@ -181,7 +180,7 @@ class Protocol:
         """
         draw = self.training_draw
         try:
-            return draw.training_pool(index, fold, skip_small_classes, allow_background_queries, shot, filter_novel)
+            return draw.training_pool(index, task, filter_novel)
         except SettingsError as error:
             raise SettingsError(f"the protocol {self.name}: {error}") from error
 

@@ -1,9 +1,10 @@
 """`fsbench.load_training`: the episodes that the suite trains on, as plain tensors for a training loop of one's own."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from numbers import Integral
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from torch.utils.data import Dataset
 from fsbench.base.errors import SettingsError, known_names
 from fsbench.data.batch import EpisodeBatch
 from fsbench.data.batch import normalise as normalise_by_imagenet
+from fsbench.data.episodes.task import Task, takes_task
 from fsbench.datamodules.loading.augment import SCALE_FACTORS, named_augmentation
 from fsbench.datamodules.loading.episodes import TrainingEpisodes
 from fsbench.datamodules.loading.items import LoadingConfig
@@ -68,22 +70,19 @@ class TrainingData(Dataset[dict[str, Tensor]]):
         return (episode.images.float() / 255 - mean) / std
 
 
+@takes_task(trains=True)
 def load_training(
     dataset: str,
     *,
     root: str | Path | None = None,
     lists: Sequence[str | Path] = (),
     protocol: str = "fscs",
-    fold: int = 0,
-    shot: int = 1,
     size: int = 473,
     augmentation: Literal["none", "pascal", "coco", "base_learner", "pascal_resized", "coco_resized"] = "none",
     normalise: Normalisation = "imagenet",
-    empty: bool = True,
     filter_novel: bool | None = None,
-    drop_small: bool = False,
-    seed: int = 0,
     cache_mib: int = 0,
+    **task: Any,
 ) -> TrainingData:
     """Open the 1-way episodes of base classes that the suite's methods train on, for a training loop of one's own.
 
@@ -95,19 +94,16 @@ def load_training(
         root: folder of the data, instead of `data/<name>`.
         lists: folders with official list files.
         protocol: name of the published test whose base classes, images and rule of resizing hold.
-        fold: fold whose classes are novel, and are not trained on.
-        shot: K.
         size: side S of the images in pixels.
         augmentation: random changes as PFENet's followers make them, with their factors of size for PASCAL or COCO, or
             those of BAM's base learner. Without any, images are resized by the protocol's rule.
         normalise: "imagenet"; "none" for 0 to 255, uint8, or float32 where images are augmented; or (mean, std), each
             of red, green and blue, of colours from 0 to 1.
-        empty: queries may show none of their class, where the protocol allows it.
         filter_novel: leave out images that show a novel class, or keep them with it as background; unless given, as
             the protocol does.
-        drop_small: leave out classes with too few images.
-        seed: of the episodes and their random changes.
         cache_mib: memory of each loading process for decoded files of images that are not augmented.
+        **task: fields of a `Task` that training episodes follow from: `fold`, whose classes are not trained on, `shot`,
+            `empty`, `drop_small`, and `seed`, of the episodes and their random changes, 0 unless given.
 
     Returns:
         The data, whose items have `query_img` (3, S, S) float32, `query_mask` (S, S) uint8 with 1 on the class and 255
@@ -127,23 +123,25 @@ def load_training(
         >>> tuple(item["query_img"].shape), tuple(item["support_masks"].shape)
         ((3, 64, 64), (2, 64, 64))
     """
-    _check(size, shot, seed, cache_mib, augmentation, normalise)
+    asked = Task.chosen({"seed": 0} | task, "a training", trains=True)
+    _check(size, asked, cache_mib, augmentation, normalise)
     check_known("data", "data set", dataset)
     if task_of("data", dataset) != "segmentation":
         raise SettingsError(f"{dataset} is a data set of classification; expected one of segmentation")
     rules = load_segmentation(protocol)
-    index = rules.draw.data(open_dataset(dataset, root, [str(folder) for folder in lists]), fold, shot)
-    background = empty and rules.draw.empty_queries
-    other = {} if filter_novel is None else {"filter_novel": filter_novel}
-    pool = rules.training_pool(index, fold, drop_small, background, shot, **other)
+    index = rules.draw.data(open_dataset(dataset, root, [str(folder) for folder in lists]), asked.fold, asked.shot)
+    asked = replace(asked, empty=asked.empty and rules.draw.empty_queries)
+    pool = rules.training_pool(index, asked, filter_novel)
     config = LoadingConfig(size, rules.view.training, cache_mib * 2**20)
     changes = named_augmentation(augmentation, size)
-    return TrainingData(TrainingEpisodes(index, pool, config, background, seed, shot, changes), normalise)
+    episodes = TrainingEpisodes(index, pool, config, asked.empty, asked.seed or 0, asked.shot, changes)
+    return TrainingData(episodes, normalise)
 
 
-def _check(size: int, shot: int, seed: int, cache_mib: int, augmentation: str, normalisation: Normalisation) -> None:
+def _check(size: int, task: Task, cache_mib: int, augmentation: str, normalisation: Normalisation) -> None:
     """Raise SettingsError for a value that no data set could have."""
-    for name, value, lowest in (("size", size, 1), ("shot", shot, 1), ("seed", seed, 0), ("cache_mib", cache_mib, 0)):
+    numbers = {"size": (size, 1), "shot": (task.shot, 1), "seed": (task.seed, 0), "cache_mib": (cache_mib, 0)}
+    for name, (value, lowest) in numbers.items():
         if isinstance(value, bool) or not isinstance(value, Integral) or value < lowest:
             raise SettingsError(f"{name} is {value!r}, expected a whole number from {lowest}")
     known = ("none", *SCALE_FACTORS)
@@ -152,10 +150,10 @@ def _check(size: int, shot: int, seed: int, cache_mib: int, augmentation: str, n
     if isinstance(normalisation, str) and normalisation in ("imagenet", "none"):
         return
     try:
-        numbers = np.array(normalisation, float)
+        colours = np.array(normalisation, float)
     except (TypeError, ValueError):
-        numbers = np.array(())
-    if numbers.shape != (2, 3) or not (np.isfinite(numbers).all() and numbers[1].all()):
+        colours = np.array(())
+    if colours.shape != (2, 3) or not (np.isfinite(colours).all() and colours[1].all()):
         found = " ".join(str(normalisation).split())[:60]
         raise SettingsError(
             f"normalise is {found}, expected imagenet, none or (mean, std) of three colours each, no std being 0"

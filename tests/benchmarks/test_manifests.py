@@ -58,7 +58,7 @@ def test_every_file_is_there_and_is_what_its_name_says():
         assert (header.protocol, header.version) == (protocol, load_protocol(protocol).version)
         stated = [getattr(header, key) for key in ("dataset", "lists", "fold", "way", "shot", "setting")]
         assert stated == ["pascal", "official", task.fold, task.way, task.shot, task.setting]
-        assert header.empty == (protocol == "fscs" and task.allow_background_queries and task.setting not in SIZE_BINS)
+        assert header.empty == (protocol == "fscs" and task.empty and task.setting not in SIZE_BINS)
 
 
 @pytest.mark.parametrize(("protocol", "task"), NAMES_ONLY, ids=lambda value: str(value)[:40])

@@ -30,7 +30,7 @@ def run_command(
     extra = images_of(small_demo)
     if devices is not None:
         extra += [f"--trainer.devices={devices}", f"--trainer.strategy={'ddp' if devices > 1 else 'auto'}"]
-    return ["bench", *config_words(RunConfig(method, "demo", 0, str(runs), extra=[*extra, *options]))]
+    return ["bench", *config_words(RunConfig(method, "demo", fold=0, runs=str(runs), extra=[*extra, *options]))]
 
 
 def environments_of_ranks(ranks: int) -> list[dict[str, str]]:

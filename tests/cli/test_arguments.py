@@ -65,8 +65,8 @@ def test_yes_or_no_options_are_taken_as_agents_of_sweeps_write_them(yes, no):
 
     given = parsed(f"--drop-small={yes}", f"--no-empty={no}", f"--fast={no}", f"--force={yes}", f"--debug={yes}")
     assert given == parsed("--drop-small", "--force", "--debug")
-    values = ["--data.test.drop_small_classes=True", f"--filter-novel={yes}", "--", f"--fast={yes}"]
-    assert parsed(*values)[1] == ["--data.test.drop_small_classes=True", "--", f"--fast={yes}"]
+    values = ["--data.test.drop_small=True", f"--filter-novel={yes}", "--", f"--fast={yes}"]
+    assert parsed(*values)[1] == ["--data.test.drop_small=True", "--", f"--fast={yes}"]
     assert parsed(*values)[0] == parsed(f"--filter-novel={yes}")[0]
 
 

@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 from fsbench.base.paths import IS_CLONE, REPOSITORY
-from fsbench.data.episodes.task import EpisodeTask
+from fsbench.data.episodes.task import Task
 from fsbench.data.label_maps import way_labels
 from fsbench.datamodules.datasets.chaost2 import ChaosT2
 from fsbench.datamodules.datasets.demo import Demo
@@ -394,7 +394,7 @@ def test_all_protocols_count_files_as_functions(protocol, blocks_folder, tmp_pat
         index = rules.draw.data(ChaosT2(str(draw_prepared(tmp_path / "scans"))))
     else:
         index = rules.draw.data(Folder(str(blocks_folder)))
-    task = EpisodeTask(0, episodes=6, skip_small_classes=True)
+    task = Task(0, episodes=6, drop_small=True)
     side = 48 if rules.view.counts_at_input_size else None
     test = Test(rules.manifest(index, task), index, rules, image_size=side)
     here = evaluate(noise, test, name="x", runs=tmp_path / "here", progress=False).record

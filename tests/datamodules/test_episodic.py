@@ -284,7 +284,7 @@ def test_training_items_depend_on_seed_epoch_and_index_alone(index):
 
 def test_a_training_by_another_protocols_lists_leaves_the_test_as_it_is(index):
     """pfenet's has an item an image without novel classes, whose class is drawn; hsnet's one for each listed pair."""
-    few = dict(empty_masks=False, drop_small_classes=True)  # one image of a class is left by the filter
+    few = dict(empty=False, drop_small=True)  # one image of a class is left by the filter
     usual = module(index, protocol="hsnet", **few)
     other = module(index, protocol="hsnet", training_protocol="pfenet", filter_novel=True, **few)
     pool = module(index, protocol="pfenet", **few).training_pool
@@ -392,7 +392,7 @@ def test_only_classes_that_the_protocol_calls_novel_are_refused_in_a_checkpoint(
 
 def test_official_streams_draw_as_the_authors_processes_do_whatever_the_seed_and_the_workers(index):
     def queries(**settings):
-        data = module(index, episode_streams="official", empty_masks=False, batch_size=8, **settings)
+        data = module(index, episode_streams="official", empty=False, batch_size=8, **settings)
         loader = data.train_dataloader()
         loader.batch_sampler.set_epoch(1)
         shown = [[batch.image_names[row] for row in batch.query] for batch in loader]
@@ -404,4 +404,4 @@ def test_official_streams_draw_as_the_authors_processes_do_whatever_the_seed_and
     assert queries(seed=5, workers=2)[1] == shown
     assert data.training_options == {"episode_streams": "official"}
     with pytest.raises(SettingsError, match="draws 1-way episodes whose query shows their class"):
-        module(index, episode_streams="official", empty_masks=True)
+        module(index, episode_streams="official", empty=True)

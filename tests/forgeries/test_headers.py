@@ -11,7 +11,7 @@ from fsbench.base.errors import FsbenchError, RecordError
 from fsbench.base.paths import BENCHMARKS
 from fsbench.cli.main import main
 from fsbench.data.episodes.manifest import Header, Manifest, read_manifest
-from fsbench.data.episodes.task import EpisodeTask
+from fsbench.data.episodes.task import Task
 from fsbench.data.published import PUBLISHED, published_names
 from fsbench.datamodules.datasets.coco import Coco, CocoAll
 from fsbench.datamodules.datasets.deepglobe import DeepGlobe, DeepGlobeAll
@@ -118,7 +118,7 @@ def drawn(blocks_folder, tmp_path_factory):
     photos(roots["imagefolder"])
     gfss = load_protocol("gfss")  # whose supports are small enough for small images
     gfss = replace(gfss, draw=replace(gfss.draw, support_pixels={"others": 1}))
-    kept = {str(GFSS): gfss.manifest(Folder(str(blocks_folder)), EpisodeTask(0, episodes=6))}
+    kept = {str(GFSS): gfss.manifest(Folder(str(blocks_folder)), Task(0, episodes=6))}
 
     def draw(task):
         key = str(task)

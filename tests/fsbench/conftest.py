@@ -11,7 +11,7 @@ import torch
 from torch.nn.functional import adaptive_avg_pool2d
 
 from fsbench.data.episodes.manifest import Manifest
-from fsbench.data.episodes.task import EpisodeTask
+from fsbench.data.episodes.task import Task
 from fsbench.data.label_maps import way_labels
 from fsbench.datamodules.datasets.folder import Folder
 from fsbench.protocols.draws.classes import classification_episodes
@@ -47,7 +47,7 @@ def record_maker(data: Path, runs: Path) -> Callable[..., Record]:
         spill: bool = False, wrong: int = 0, presence: str = "predicted", regions: bool = True,
         keep: Keep = "none", attends: str = "", protocol: str = "fscs", **task,
     ) -> Record:  # fmt: skip
-        manifest = load_protocol(protocol).manifest(index, EpisodeTask(fold, **{"episodes": 24, **task}))
+        manifest = load_protocol(protocol).manifest(index, Task(fold, **{"episodes": 24, **task}))
         rows, kept = [], []
         for e in manifest.episodes:
             truth = way_labels(label_map(e.query), e.classes)

@@ -29,7 +29,7 @@ from fsbench.base.paths import CONFIGS
 from fsbench.data.coco_json import read_instances
 from fsbench.data.episodes.episode import Episode
 from fsbench.data.episodes.manifest import Manifest, read_manifest
-from fsbench.data.episodes.task import EpisodeTask
+from fsbench.data.episodes.task import Task
 from fsbench.data.image_io import read_label_map, read_mask, read_pixels, read_upright
 from fsbench.data.rle import encode_ways
 from fsbench.data.volume_io import read_volume
@@ -172,7 +172,7 @@ def _views(make: Callable[[Path], Any], file: str) -> Any:
             make(root)
             shutil.copyfile(path, root / file)
             index = type(make(root / "other"))(str(root))
-            manifest = load_protocol("incontext").manifest(index, EpisodeTask(0, episodes=4))
+            manifest = load_protocol("incontext").manifest(index, Task(0, episodes=4))
             for name in manifest.image_names:
                 index.label_map(name), index.class_number(name), index.class_pixels(name), index.crop(name)
                 index.image_path(name).is_file()

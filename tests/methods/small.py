@@ -36,7 +36,7 @@ def pyramid(weights="random:0"):
 
 def data(folder, size=33, **options):
     """Episodes of the blocks in a folder, two in a batch."""
-    settings = dict(image_size=size, batch_size=2, workers=0, empty_masks=False, episodes=4, validation_episodes=2)
+    settings = dict(image_size=size, batch_size=2, workers=0, empty=False, episodes=4, validation_episodes=2)
     return episodic(Folder(str(folder)), **settings | options)
 
 

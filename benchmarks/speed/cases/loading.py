@@ -109,7 +109,7 @@ def cases(device: torch.device, root: str | None = None, size: int = 384, fold: 
     index = Pascal(sample_folder(root, "--root", "voc-mini"))
     torch.set_num_threads(1)
     for kind, way, shot in (("training", 1, 1), ("evaluation", 1, 1), ("evaluation", 2, 5)):
-        test = EpisodicTest(fold=fold, way=way, shot=shot, episodes=1000, drop_small_classes=True)
+        test = EpisodicTest(fold=fold, way=way, shot=shot, episodes=1000, drop_small=True)
         data = EpisodicDataModule(index, test, image_size=size)
         training = kind == "training"
         episodes = training_episodes(data) if training else evaluation_order(data.manifest.episodes)[: 3 * BLOCK]

@@ -14,47 +14,89 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cache, cached_property, lru_cache
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, ValidationInfo, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from fsbench.base.errors import RecordError
 from fsbench.base.files import parse_json, read_bytes, replacing
 from fsbench.base.files.opening import gunzip
 from fsbench.base.files.validation import first_problem
 from fsbench.data.episodes.episode import ClassificationEpisode, Episode
+from fsbench.data.episodes.task import Task
 from fsbench.data.volumes import scan_of
 
 CLASSIFICATION = "classification"
 """`kind` in the header of a classification manifest; headers of segmentation have no `kind`."""
 
 Count = Annotated[int, Field(ge=0, lt=2**53)]
-Name = Annotated[str, Field(max_length=1000)]
-Classes = Literal["novel", "base", "held_out", "all"]
-"""Classes of the episodes, see `fsbench.data.episodes.task.EpisodeTask`; "all" in classification."""
-
+LONGEST_NAME = 1000
+Name = Annotated[str, Field(max_length=LONGEST_NAME)]
 _UNUSUAL = ("draw", "calibrates")
 """Attributes of an episode that a row has only where they are set."""
 
 
-class Header(BaseModel):
-    """First line of a manifest: the test that its episodes are of.
+class StatedTask(BaseModel, Task, frozen=True):
+    """A task as a file of JSON states it: each of its fields, but for those of `MAY_LACK`."""
+
+    model_config = ConfigDict(strict=True)
+
+    MAY_LACK: ClassVar[frozenset[str]] = frozenset({"classes", "nested_in"})
+
+    @model_validator(mode="before")
+    @classmethod
+    def _check_stated(cls, entries: Any) -> Any:
+        """Miss what a file does not state: the default of a field of `Task` is that of a question, not of a file."""
+        stated = {one.name for one in fields(Task)} - cls.MAY_LACK
+        missing = [
+            name
+            for name, one in cls.model_fields.items()
+            if isinstance(entries, Mapping) and name not in entries and (name in stated or one.is_required())
+        ]
+        if missing:
+            raise ValidationError.from_exception_data(
+                cls.__name__, [{"type": "missing", "loc": (name,), "input": entries} for name in missing]
+            )
+        return entries
+
+    @field_validator("fold", "way", "shot", "draws", "nested_in")
+    @classmethod
+    def _check_count(cls, number: int | None, info: ValidationInfo) -> int | None:
+        least = 1 if info.field_name == "draws" else 0
+        if number is not None and not least <= number < 1 << 31:
+            raise ValueError(f"{number} is out of range, expected {least} to {(1 << 31) - 1}")
+        return number
+
+    @field_validator("setting")
+    @classmethod
+    def _check_setting(cls, setting: str) -> str:
+        if len(setting) > LONGEST_NAME:
+            raise ValueError(f"the name has {len(setting)} characters, expected {LONGEST_NAME} at most")
+        return setting
+
+
+class Header(StatedTask, frozen=True):
+    """First line of a manifest: the task that its episodes follow from, and the test that they are of.
 
     Attributes:
         kind: "classification", or None of masks.
         protocol, version: the published test.
-        dataset, fold, folds: data set, fold of the novel classes, and number of folds.
-        way, shot, setting: N, K, and one of `fsbench.data.episodes.settings.SETTINGS`.
-        classes: classes of the episodes.
-        empty: queries may show none of their episode's classes.
-        seed: of the episodes; None where every episode is seeded with its own index.
+        dataset, folds: data set and number of folds.
         lists: origin of the lists of images in words, "official" first where they are.
         lists_sha256, all_lists_sha256: hashes of the fold's lists and of those of every fold.
         dropped_classes: classes that were left out for want of images.
-        drop_small: such classes may be left out.
         all_classes: every episode is about all of `class_ids`, whatever `way` is.
         requested, official_episodes, episodes: numbers of episodes that were asked for, that the protocol has, and
             that there are.
@@ -64,9 +106,7 @@ class Header(BaseModel):
         min_class_size: in classification, entries up to which the images of a smaller class are repeated.
         filled_classes, small_classes: in classification, number of classes that are repeated, and of those that have
             fewer images than the authors' program repeats up to.
-        draws: draws of the supports for every query; the episodes of draw 0 come first.
         official_sha256: hash of the manifest of draw 0 alone, where there are several.
-        nested_in: number of shots that were drawn, of which an episode has the first `shot`; None where `shot` were.
         calibration_ids: base classes of the episodes that calibrate (`Episode.calibrates`); empty without any.
         calibration_images: images that these are drawn from in words.
         slices: images are slices of scans (`fsbench.data.volumes`): what is scored, and what is drawn alike, is a scan.
@@ -74,25 +114,19 @@ class Header(BaseModel):
         own_list: the episodes are not those that the protocol draws; a record has it in its run's identity.
     """
 
-    model_config = ConfigDict(strict=True, extra="allow", frozen=True)
+    model_config = ConfigDict(extra="allow")
+
+    MAY_LACK = frozenset({"episodes", "drop_small", "draws", "nested_in"})  # those of other kinds, and of older files
 
     kind: Literal["classification"] | None = None
     protocol: Name
     version: int | Name
     dataset: Name
-    fold: Count
     folds: Count
-    way: Count
-    shot: Count
-    setting: Name
-    classes: Classes
-    empty: bool
-    seed: int | None
     lists: Name
     lists_sha256: Name | None = None
     all_lists_sha256: Name | None
     dropped_classes: list[Count]
-    drop_small: bool = False
     all_classes: bool = False
     requested: Count
     official_episodes: Count
@@ -103,9 +137,7 @@ class Header(BaseModel):
     min_class_size: Count | None = None
     filled_classes: Count | None = None
     small_classes: Count | None = None
-    draws: Annotated[int, Field(ge=1, lt=2**31)] = 1
     official_sha256: Name | None = None
-    nested_in: Count | None = None
     calibration_ids: list[Count] = []
     calibration_images: Name | None = None
     slices: bool = False

@@ -1,79 +1,166 @@
-"""The task that a manifest is drawn for: fold, ways, shots, setting."""
+"""A test's task: the choices that its episodes follow from, each declared and documented once.
 
-from dataclasses import dataclass
-from typing import Any
+The names are those of a manifest's header, whose hash covers them. From these fields follow the keys `data.test` of a
+configuration, the options of `fsbench bench`, `fsbench kit` and `fsbench data manifest build`, the variables of make,
+the axes of grids and papers, the arguments of `load_test` and `load_training`, and what headers and kits state.
+"""
 
-from fsbench.data.dataset import SegmentationIndex
-from fsbench.data.episodes.manifest import Classes, Header
+from collections.abc import Callable, Mapping
+from dataclasses import Field, dataclass, field, fields
+from inspect import Parameter, signature
+from typing import Any, ClassVar, Literal, TypeVar, get_type_hints
+
+from fsbench.base.errors import SettingsError, check_at_least, known_names
+from fsbench.base.options import Options
+
+Classes = Literal["novel", "base", "held_out", "all"]
+"""Classes that episodes are about: "novel" are those of the fold, "base" the other ones, "held_out" those that the data
+set keeps for choosing a checkpoint, and "all" those of a test of classification."""
 
 
-def usable_way(index: SegmentationIndex, fold: int, way: int) -> int:
-    """Return the number of ways of a test: `way`, or that of the fold's classes where it is smaller.
+def argument(default: Any, help: str, **declared: Any) -> Any:
+    """Declare a field of a task.
 
-    A data set with a published protocol keeps `way`, which is then refused when episodes are drawn.
+    Args:
+        default: its value where nobody chooses one.
+        help: its documentation, a line.
+        **declared: `least`, the smallest number that it may be; `axis`, its key in grids, which list values of it;
+            `option`, its name beside the options of a whole run; `switch`, the documentation of its opposite, which is
+            a switch on the command line; `trains`, whether training episodes follow from it, too.
     """
-    if index.has_published_protocol or fold not in range(index.folds):
-        return way
-    return min(way, len(index.test_classes(fold)))
+    return field(default=default, metadata={"help": help, **declared})
+
+
+T = TypeVar("T", bound="Task")
 
 
 @dataclass(frozen=True)
-class EpisodeTask:
-    """The choices that the episodes of a manifest follow from, besides data set and protocol.
+class Task(Options):
+    """The choices that the episodes of a test follow from, besides data set and protocol.
 
-    Attributes:
-        fold: fold whose classes are novel.
-        way, shot: N and K.
-        setting: one of `SETTINGS`.
-        allow_background_queries: queries may show none of the support classes, where the protocol allows it.
-        classes: classes of the episodes: "novel" those of the fold (the test), "base" the other ones, in test images,
-            "held_out" those that the data set keeps for choosing a checkpoint.
-        episodes: number of episodes instead of the protocol's.
-        skip_small_classes: leave out classes with too few images instead of stopping.
-        seed: seed instead of the protocol's.
-        draws: draws of the supports for every query; draw 0 is the official one.
-        nested_in: number of shots that are drawn, of which an episode has the first `shot`; None draws `shot`.
+    Each field is documented where it is declared. `classes` is no choice: a test is about novel classes. In a header
+    the number of episodes that were asked for is `requested`.
     """
 
-    fold: int
-    way: int = 1
-    shot: int = 1
-    setting: str = "original"
-    allow_background_queries: bool = True
-    classes: Classes = "novel"
-    episodes: int | None = None
-    skip_small_classes: bool = False
-    seed: int | None = None
-    draws: int = 1
-    nested_in: int | None = None
+    fold: int = argument(0, "number of the fold whose classes are novel", least=0, axis="folds", trains=True)
+    way: int = argument(1, "classes of an episode", least=1, axis="ways")
+    shot: int = argument(1, "labelled images of a class", least=1, axis="shots", trains=True)
+    setting: str = argument(
+        "original",
+        "original, partially_augmented, fully_augmented, 0-5, 5-10, 10-15, 0-15",
+        axis="settings",
+    )
+    empty: bool = argument(
+        True,
+        "queries may show none of their episode's classes, where the protocol allows it",
+        switch="every query shows a class of its episode",
+        trains=True,
+    )
+    classes: Classes = field(default="novel", init=False)
+    episodes: int | None = argument(
+        None, "number of test episodes of a fold instead of the protocol's; the run is then a trial", least=1
+    )
+    drop_small: bool = argument(False, "leave out classes with too few images", trains=True)
+    seed: int | None = argument(
+        None,
+        "seed of the test's episodes instead of the protocol's",
+        least=0,
+        axis="test_seeds",
+        option="test_seed",
+        trains=True,
+    )
+    draws: int = argument(
+        1, "number of draws of supports for every query; scores use draw 0, the official one", least=1
+    )
+    nested_in: int | None = argument(
+        None,
+        "number of shots that are drawn, of which an episode has the first ones, so that tests with other numbers of "
+        "shots have the same queries",
+        least=1,
+    )
 
-    def header_entries(self) -> dict[str, Any]:
-        """Return the entries of an official manifest that state the task, in the order that its hash covers."""
-        return {
-            "fold": self.fold,
-            "way": self.way,
-            "shot": self.shot,
-            "setting": self.setting,
-            "empty": self.allow_background_queries,
-            "classes": self.classes,
-            "episodes": self.episodes,
-            "drop_small": self.skip_small_classes,
-            "seed": self.seed,
-        }
+    ELSEWHERE: ClassVar[frozenset[str]] = frozenset(
+        {"fold", "way", "shot", "setting", "empty", "classes", "episodes", "drop_small", "seed"}
+    )
 
     @classmethod
-    def from_header(cls, header: Header, official_seed: int | None) -> "EpisodeTask":
-        """Return the task that a manifest with this `header` was drawn for, by a protocol of this seed."""
-        return cls(
-            fold=header.fold,
-            way=header.way,
-            shot=header.shot,
-            setting=header.setting,
-            allow_background_queries=header.empty,
-            classes=header.classes,
-            episodes=header.requested,
-            skip_small_classes=header.drop_small,
-            seed=None if header.seed == official_seed else header.seed,
-            draws=header.draws,
-            nested_in=header.nested_in,
-        )
+    def arguments(cls, trains: bool = False) -> list[Field[Any]]:
+        """Return the fields that can be chosen; with `trains` those that training episodes follow from."""
+        return [one for one in fields(cls) if one.init and (not trains or one.metadata.get("trains"))]
+
+    @classmethod
+    def chosen(cls: type[T], given: Mapping[str, Any], whose: str, trains: bool = False) -> T:
+        """Return the task of some values by the names of fields. Raises SettingsError for a name that `whose` lacks."""
+        known = [one.name for one in cls.arguments(trains)]
+        for name in given:
+            if name not in known:
+                raise SettingsError(f"{whose} has no argument {name}{known_names(name, known)}")
+        return cls(**given)
+
+    def check(self) -> None:
+        """Raise SettingsError for a number that is smaller than its field allows."""
+        for one in fields(self):
+            if (least := one.metadata.get("least")) is not None:
+                check_at_least(least, {one.metadata.get("option", one.name): getattr(self, one.name)})
+
+    def about(self, classes: Classes) -> "ManifestTask":
+        """Return the task of the same choices whose episodes are about other classes."""
+        return ManifestTask(**{one.name: getattr(self, one.name) for one in Task.arguments()}, classes=classes)
+
+    def header_entries(self) -> dict[str, Any]:
+        """Return the entries that every header of an official manifest has of the task, in the order of its hash."""
+        return {one.name: getattr(self, one.name) for one in fields(self) if one.name in Task.ELSEWHERE}
+
+
+@dataclass(frozen=True)
+class ManifestTask(Task):
+    """A task whose episodes may be about other classes than a test's: those of a validation, or base classes."""
+
+    classes: Classes = "novel"
+
+
+@dataclass(frozen=True)
+class ClassificationTask(Task):
+    """The choices that the episodes of a test of classification follow from, in which all classes take part.
+
+    `fold` is 0: there are no folds.
+    """
+
+    way: int = argument(20, "classes of an episode", least=1)
+    setting: str = field(default="original", init=False)
+    empty: bool = field(default=False, init=False)
+    classes: Classes = field(default="all", init=False)
+    episodes: int = argument(2000, "number of episodes", least=1)
+    drop_small: bool = field(default=False, init=False)
+    seed: int = argument(0, "seed of the episodes", least=0)
+    queries: int = argument(15, "query images of each class")
+    min_class_size: int | None = argument(
+        None,
+        "smaller classes are repeated in a circle up to so many images before drawing, which lets an image be support "
+        "and query at once: 50 is what the published figures were made with",
+    )
+
+    ELSEWHERE: ClassVar[frozenset[str]] = Task.ELSEWHERE | {"queries", "min_class_size"}
+
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def takes_task(trains: bool = False) -> Callable[[F], F]:
+    """Return a decorator of a function with `**task`, after which `help` shows the fields of a task by their names.
+
+    Args:
+        trains: show those alone that training episodes follow from.
+    """
+
+    def decorate(function: F) -> F:
+        own, hints = signature(function), get_type_hints(Task)
+        kept = [one for one in own.parameters.values() if one.kind is not Parameter.VAR_KEYWORD]
+        added = [
+            Parameter(one.name, Parameter.KEYWORD_ONLY, default=one.default, annotation=hints[one.name])
+            for one in Task.arguments(trains)
+        ]
+        function.__signature__ = own.replace(parameters=[*kept, *added])  # type: ignore[attr-defined]
+        return function
+
+    return decorate

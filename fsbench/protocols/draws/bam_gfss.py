@@ -10,7 +10,7 @@ from fsbench.base.errors import DataError
 from fsbench.data.dataset import Pair, PairList, SegmentationIndex
 from fsbench.data.episodes.episode import Episode
 from fsbench.data.episodes.manifest import Header, Manifest
-from fsbench.data.episodes.task import EpisodeTask
+from fsbench.data.episodes.task import Task
 from fsbench.protocols.conditions import ListsAndDraw
 from fsbench.protocols.draws.draw import Draw, OfficialEpisodes
 from fsbench.protocols.draws.gfss import BaseAndNovel
@@ -43,15 +43,13 @@ class OneNovelClass(BaseAndNovel):
 
     # Which episodes are there?
 
-    def official_episodes(self, index: SegmentationIndex, task: EpisodeTask) -> OfficialEpisodes:
+    def official_episodes(self, index: SegmentationIndex, task: Task) -> OfficialEpisodes:
         """Draw the episodes of `task`; opens label maps. Raises DataError where a novel class has too few images."""
         pairs, novel, base = self._shown_pairs(index), index.test_classes(task.fold), index.train_classes(task.fold)
         small = [n for n in sorted(novel) if len(pairs.images_of.get(n, ())) <= task.shot]
         pool = Pool(pairs.pairs, pairs.images_of, sorted(novel), "image_first")
-        if small and (not task.skip_small_classes or len(small) == len(novel)):
-            raise DataError(
-                too_few_images(index, pairs, pool, task.fold, task.shot + 1, dropped=task.skip_small_classes)
-            )
+        if small and (not task.drop_small or len(small) == len(novel)):
+            raise DataError(too_few_images(index, pairs, pool, task.fold, task.shot + 1, dropped=task.drop_small))
         kept = sorted({*novel} - {*small})
         official = self.episode_count(index.name, len(pool.images))
         requested = official if task.episodes is None else task.episodes
@@ -62,7 +60,7 @@ class OneNovelClass(BaseAndNovel):
         return self.official(index, task, kept, list(islice(episodes, requested)), official, requested, small)
 
     def support_candidates(
-        self, index: SegmentationIndex, task: EpisodeTask, official: Manifest
+        self, index: SegmentationIndex, task: Task, official: Manifest
     ) -> Mapping[int, Sequence[str]]:
         novel, images_of = self.novel_classes(official.header), self._shown_pairs(index).images_of
         return {number: images_of[number] if number in novel else () for number in official.header.class_ids}

@@ -18,7 +18,7 @@ from fsbench.data.connected import Box, BoxOf, largest_part_box
 from fsbench.data.dataset import DERIVED, SegmentationIndex
 from fsbench.data.episodes.episode import Episode
 from fsbench.data.episodes.manifest import Header, Manifest
-from fsbench.data.episodes.task import EpisodeTask
+from fsbench.data.episodes.task import Task
 from fsbench.protocols.conditions import ListsAndDraw
 from fsbench.protocols.draws.draw import Draw, OfficialEpisodes
 from fsbench.protocols.draws.further import official_supports
@@ -118,7 +118,7 @@ class BoxedSupports(Draw):
         "which goes on from fold to fold"
     )
 
-    def official_episodes(self, index: SegmentationIndex, task: EpisodeTask) -> OfficialEpisodes:
+    def official_episodes(self, index: SegmentationIndex, task: Task) -> OfficialEpisodes:
         """Draw the episodes of `task`, unusable ones replaced by the next (§6.4).
 
         Raises:
@@ -150,7 +150,7 @@ class BoxedSupports(Draw):
         )  # fmt: skip
 
     def support_candidates(
-        self, index: SegmentationIndex, task: EpisodeTask, official: Manifest
+        self, index: SegmentationIndex, task: Task, official: Manifest
     ) -> Mapping[int, Sequence[str]]:
         """Return the supports of the official episodes by class: on COCO each is a drawn object."""
         return official_supports(official)
@@ -177,7 +177,7 @@ class BoxedSupports(Draw):
 
     def seed_words(self) -> str:
         seeds = words_by_dataset(self.seed)
-        return f"{seeds}, to which the fold's number is added; --data.test.test_seed repeats a test with other episodes"
+        return f"{seeds}, to which the fold's number is added; --data.test.seed repeats a test with other episodes"
 
 
 def _usable(index: SegmentationIndex, pools: BoxPools, fold: int, shot: int) -> list[int]:

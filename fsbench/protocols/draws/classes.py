@@ -17,6 +17,7 @@ from fsbench.data.copies import photo_files
 from fsbench.data.dataset import ClassificationIndex
 from fsbench.data.episodes.episode import ClassificationEpisode
 from fsbench.data.episodes.manifest import CLASSIFICATION, Header, Manifest
+from fsbench.data.episodes.task import ClassificationTask
 from fsbench.protocols.draws.draw import Count, Draw, OfficialEpisodes
 from fsbench.protocols.draws.further import SupportRedraw, draw_distinct
 from fsbench.protocols.draws.pools import lower_shots
@@ -25,35 +26,6 @@ from fsbench.protocols.words import OTHERS, Choice
 OFFICIAL_CLASS_SIZE = 50
 """Classes with fewer images are repeated up to so many entries in the authors' program; an image may then be support
 and query of one episode (§2). Without, `min_class_size` is None."""
-
-
-@dataclass(frozen=True)
-class ClassificationTask:
-    """The choices that the episodes follow from, besides the data set.
-
-    Attributes:
-        way, shot, queries: N, K and q, the queries of each class.
-        episodes: their number.
-        seed: of the list.
-        min_class_size: smaller classes are repeated in a circle up to so many entries; None leaves them as they are.
-        draws: draws of the supports for the queries of every episode; draw 0 is the official one.
-        nested_in: number of shots that are drawn, of which an episode has the first `shot`; None draws `shot`.
-    """
-
-    way: int
-    shot: int
-    queries: int
-    episodes: int
-    seed: int = 0
-    min_class_size: int | None = None
-
-    draws: int = 1
-    nested_in: int | None = None
-
-    @property
-    def fold(self) -> int:
-        """The only fold: all classes take part."""
-        return 0
 
 
 @dataclass(frozen=True)
@@ -83,10 +55,12 @@ class LabelledImages(Draw):
         )  # fmt: skip
 
     def task_of(self, header: Header) -> ClassificationTask:
-        return ClassificationTask(
-            header.way, header.shot, header.queries or 0, header.requested, header.seed or 0, header.min_class_size,
-            header.draws, header.nested_in,
-        )  # fmt: skip
+        stated = {one.name: getattr(header, one.name) for one in ClassificationTask.arguments()}
+        absent = {"queries": header.queries or 0, "seed": header.seed or 0}
+        return ClassificationTask(**stated | absent | {"episodes": header.requested})
+
+    def with_own_ways(self, index: ClassificationIndex, task: ClassificationTask) -> ClassificationTask:  # type: ignore[override]
+        return task
 
     def header_entries(
         self, index: ClassificationIndex, task: ClassificationTask, drawn: OfficialEpisodes
@@ -119,7 +93,9 @@ class LabelledImages(Draw):
         }
 
     def check_task(self, name: str, index: ClassificationIndex, task: ClassificationTask) -> None:  # type: ignore[override]
-        """Check nothing: the draw itself refuses what there is not."""
+        """Raise SettingsError for a fold; what else there is not the draw refuses."""
+        if task.fold != 0:
+            raise SettingsError(f"unknown fold {task.fold} for {index.name}; classification has no folds, only 0")
 
     def check_draws(self, task: ClassificationTask) -> None:  # type: ignore[override]
         """Refuse nothing."""

@@ -15,9 +15,9 @@ from fsbench.base.errors import SettingsError
 from fsbench.data.connected import BoxOf
 from fsbench.data.copies import photo_files
 from fsbench.data.dataset import DERIVED, SegmentationIndex
-from fsbench.data.episodes.manifest import Classes, Header, Manifest
+from fsbench.data.episodes.manifest import Header, Manifest
 from fsbench.data.episodes.settings import SETTINGS, unknown_setting
-from fsbench.data.episodes.task import EpisodeTask
+from fsbench.data.episodes.task import Classes, ManifestTask, Task
 from fsbench.data.published import Published
 from fsbench.protocols.conditions import ALL_EPISODES, ListsAndDraw
 from fsbench.protocols.draws.further import SupportRedraw, redraw_copies, redraw_of_names
@@ -150,13 +150,25 @@ class Draw(ABC):
 
     def task_of(self, header: Header) -> Any:
         """Return the task that the episodes of a manifest with this header follow from."""
-        return EpisodeTask.from_header(header, self.official_seed(header.dataset))
+        stated = {one.name: getattr(header, one.name) for one in fields(ManifestTask)}
+        is_official = header.seed == self.official_seed(header.dataset)
+        return ManifestTask(**stated | {"episodes": header.requested, "seed": None if is_official else header.seed})
+
+    def with_own_ways(self, index: Any, task: Task) -> Task:
+        """Return `task` with the number of ways that its episodes have, where it follows from fold or draw.
+
+        On a data set of one's own a fold of fewer classes has as many ways as classes. One with a published protocol
+        keeps the number, which is refused when episodes are drawn, and so does a draw that tells nothing else here.
+        """
+        if index.has_published_protocol or task.fold not in range(index.folds):
+            return task
+        return replace(task, way=min(task.way, len(index.test_classes(task.fold))))
 
     def header_entries(self, index: Any, task: Any, drawn: OfficialEpisodes) -> dict[str, Any]:
         """Return the entries of a header behind protocol, version and data set, in the order that its hash covers."""
         numbers = sorted(drawn.class_ids)
         return {
-            **replace(task, allow_background_queries=self.may_be_empty(task)).header_entries(),
+            **replace(task, empty=self.may_be_empty(task)).header_entries(),
             "seed": self.seed_on(index.name, task),
             "class_ids": list(drawn.class_ids),
             "class_names": {str(number): index.class_names[number - 1] for number in numbers},
@@ -189,9 +201,9 @@ class Draw(ABC):
         """Seeds of the test whose mean its authors report; none where there is one."""
         return (self.seed, *self.further_seeds) if isinstance(self.seed, int) and self.further_seeds else ()
 
-    def may_be_empty(self, task: EpisodeTask) -> bool:
+    def may_be_empty(self, task: Task) -> bool:
         """Return whether queries of `task` may show none of its classes."""
-        return task.allow_background_queries and self.empty_queries
+        return task.empty and self.empty_queries
 
     def episode_count(self, dataset: str, pairs: int) -> int:
         """Return the number of test episodes on `dataset`, whose list has `pairs` entries."""
@@ -231,7 +243,7 @@ class Draw(ABC):
 
     # Which other supports has an episode?
 
-    def check_draws(self, task: EpisodeTask) -> None:
+    def check_draws(self, task: Task) -> None:
         """Raise SettingsError where further or nested draws of the supports would be another test."""
         if task.setting in ("partially_augmented", "fully_augmented"):
             raise SettingsError(
@@ -265,7 +277,7 @@ class Draw(ABC):
         return replace(official, episodes=tuple(apart(one, seed, one.index, 0) for one in official.episodes))
 
     def support_candidates(
-        self, index: SegmentationIndex, task: EpisodeTask, official: Manifest
+        self, index: SegmentationIndex, task: Task, official: Manifest
     ) -> Mapping[int, Sequence[str]]:
         """Return the images by class that further draws take supports from."""
         raise SettingsError(
@@ -295,7 +307,7 @@ class Draw(ABC):
         for name, value in vars(self).items():
             check_by_dataset(name, value, least=0 if name == "seed" else 1)
 
-    def check_task(self, name: str, index: SegmentationIndex, task: EpisodeTask) -> None:
+    def check_task(self, name: str, index: Any, task: Task) -> None:
         """Raise SettingsError for an unknown fold, way, shot or setting and for what the test does not define.
 
         Raises DataError where label maps contradict the data set's classes.
@@ -315,10 +327,7 @@ class Draw(ABC):
             raise SettingsError(f"protocol {name} seeds episodes by their index; found test seed {task.seed}")
         if task.seed is not None and not 0 <= task.seed < 2**32:
             raise SettingsError(f"test seed is {task.seed}, expected 0 to {2**32 - 1}")
-        for what, value in (("way", task.way), ("shot", task.shot), ("episodes", task.episodes)):
-            if value is not None and value < 1:
-                raise SettingsError(f"{what} is {value}, expected 1 or more")
-        index.check_classes(None if task.skip_small_classes else task.fold)
+        index.check_classes(None if task.drop_small else task.fold)
 
     def check_choices(self, name: str, setting: str, way: int) -> None:
         """Raise SettingsError for a setting or a number of ways that the protocol of this name does not define."""
@@ -340,7 +349,7 @@ class Draw(ABC):
         """Say what the seed is and who changes it."""
         if self.seed is None:
             return "the episode's index"
-        remark = self.seed_remark or "--data.test.test_seed repeats a test with other episodes"
+        remark = self.seed_remark or "--data.test.seed repeats a test with other episodes"
         return f"{words_by_dataset(self.seed)}; {remark}"
 
     def draw_zero(self, header: Header) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 
 from fsbench.data.dataset import VOID, PairList, QuerySampling, SegmentationIndex
 from fsbench.data.episodes.episode import Episode
-from fsbench.data.episodes.task import EpisodeTask
+from fsbench.data.episodes.task import Task
 from fsbench.protocols.draws.further import redraw_copies_in
 from fsbench.protocols.draws.hsnet import draw_episode
 from fsbench.protocols.draws.pools import Pool
@@ -34,17 +34,17 @@ def augmentation(index: SegmentationIndex) -> Augmentation:
     return Augmentation.find(index) or Augmentation(index)
 
 
-def augmented_episodes(index: SegmentationIndex, pool: Pool, task: EpisodeTask) -> Iterator[Episode]:
+def augmented_episodes(index: SegmentationIndex, pool: Pool, task: Task) -> Iterator[Episode]:
     """Draw the episodes of an augmented setting, without end."""
     apart = redraw_copies_in(index, pool)
     return (_augmented_episode(i, index, pool, task, apart) for i in count())
 
 
 def _augmented_episode(
-    i: int, index: SegmentationIndex, pool: Pool, task: EpisodeTask, apart: Callable[..., Episode]
+    i: int, index: SegmentationIndex, pool: Pool, task: Task, apart: Callable[..., Episode]
 ) -> Episode:
     rng = np.random.RandomState(i)  # the official seed of item i
-    episode = draw_episode(i, rng, pool, way=task.way, shot=task.shot, background=task.allow_background_queries)
+    episode = draw_episode(i, rng, pool, way=task.way, shot=task.shot, background=task.empty)
     targets = pool.class_ids if task.setting == "fully_augmented" else None
     return augment(apart(episode, i, 0), rng, targets, index.class_pixels, augmentation(index).threshold)
 

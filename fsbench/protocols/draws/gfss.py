@@ -15,8 +15,8 @@ from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
 from fsbench.base.errors import DataError, SettingsError
 from fsbench.data.dataset import DERIVED, Pair, PairList, Part, SegmentationIndex
 from fsbench.data.episodes.episode import Episode
-from fsbench.data.episodes.manifest import Classes, Header
-from fsbench.data.episodes.task import EpisodeTask
+from fsbench.data.episodes.manifest import Header
+from fsbench.data.episodes.task import Classes, Task
 from fsbench.data.published import Published
 from fsbench.protocols.conditions import NOT_STATED, ListsAndDraw
 from fsbench.protocols.draws.draw import Draw, OfficialEpisodes
@@ -134,7 +134,7 @@ class BaseAndNovel(Draw):
     def official(
         self,
         index: SegmentationIndex,
-        task: EpisodeTask,
+        task: Task,
         novel: Sequence[int],
         episodes: Sequence[Episode],
         official: int,
@@ -214,7 +214,7 @@ class FixedSupports(SupportsForAll):
 
     # Which episodes are there?
 
-    def official_episodes(self, index: SegmentationIndex, task: EpisodeTask) -> OfficialEpisodes:
+    def official_episodes(self, index: SegmentationIndex, task: Task) -> OfficialEpisodes:
         """Draw the runs of `task`; opens label maps. Raises DataError where a novel class has no support."""
         novel, base = sorted(index.test_classes(task.fold)), sorted(index.train_classes(task.fold))
         names = [name for name, _ in self.images(index).pairs]
@@ -223,16 +223,16 @@ class FixedSupports(SupportsForAll):
         pixels = {name: index.class_pixels(name)[0] for name in names}
         queries, candidates = self.candidates(index.name, pixels, classes, novel)
         few = [n for n in novel if not any(self._may_support(pixels[name], novel) for name in candidates[n])]
-        if few and task.skip_small_classes:
+        if few and task.drop_small:
             novel, candidates = [n for n in novel if n not in few], {n: candidates[n] for n in novel if n not in few}
-        if few and (not novel or not task.skip_small_classes):
+        if few and (not novel or not task.drop_small):
             raise DataError(
                 f"{index.name} fold {task.fold}: no validation image can support "
                 f"{', '.join(index.name_of(n) for n in few)}: of {self.least_pixels(index.name)} pixels or more"
                 f"{', without another novel class' * self.only_one_novel}; use the complete validation images"
                 + (
                     ": without these classes, which DROP_SMALL=1 (--drop-small) leaves out, none remains"
-                    if task.skip_small_classes
+                    if task.drop_small
                     else f", or {LEAVE_OUT}"
                 )
             )
@@ -289,7 +289,7 @@ class FixedSupports(SupportsForAll):
         chosen = random.Random(repr(("queries", seed, run))).sample(range(len(queries)), count)
         return [queries[place] for place in sorted(chosen)]
 
-    def check_draws(self, task: EpisodeTask) -> None:
+    def check_draws(self, task: Task) -> None:
         raise SettingsError(
             f"a test with fixed supports has {self.runs} draws of its supports already, each for all queries; leave "
             f"draws (found {task.draws}) and nested_in (found {task.nested_in}) out"
@@ -390,14 +390,14 @@ class TrialSupports(SupportsForAll):
         "all validation images that show a class, those of a novel class first"
     )
 
-    def official_episodes(self, index: SegmentationIndex, task: EpisodeTask) -> OfficialEpisodes:
+    def official_episodes(self, index: SegmentationIndex, task: Task) -> OfficialEpisodes:
         """Draw the episodes of `task`; opens label maps. Raises DataError where a novel class has no support."""
         novel, base = sorted(index.test_classes(task.fold)), sorted(index.train_classes(task.fold))
         least = self.least_pixels(index.name)
         trained = _shown(index, "trn", image_lists(index).image_order("trn"), {*novel, *base})
         supports = fixed_supports(trained, novel, task.shot, self.seed_on(index.name, task) or 0, least)
         few = [number for number in novel if number not in supports]
-        if few and (not supports or not task.skip_small_classes):
+        if few and (not supports or not task.drop_small):
             raise DataError(
                 f"{index.name} fold {task.fold}: trials, as many as training images show a class, found none for "
                 f"{', '.join(map(index.name_of, few))} of {least} pixels or more, without another novel class; use the "
@@ -418,7 +418,7 @@ class TrialSupports(SupportsForAll):
     def tested_images(self, index: SegmentationIndex, setting: str) -> Iterable[str]:
         return [*super().tested_images(index, setting), *image_lists(index).image_order("trn")]
 
-    def check_draws(self, task: EpisodeTask) -> None:
+    def check_draws(self, task: Task) -> None:
         raise SettingsError(
             f"a test with fixed supports has one draw of them, for all queries; leave draws (found {task.draws}) and "
             f"nested_in (found {task.nested_in}) out, or take another seed"

@@ -16,7 +16,7 @@ import numpy as np
 from fsbench.base.errors import DataError, SettingsError
 from fsbench.data.dataset import SegmentationIndex
 from fsbench.data.episodes.episode import Episode
-from fsbench.data.episodes.task import EpisodeTask
+from fsbench.data.episodes.task import Task
 from fsbench.protocols.draws.draw import OfficialEpisodes
 from fsbench.protocols.draws.hsnet import draw
 from fsbench.protocols.draws.pools import TooFewImages, lower_shots
@@ -61,7 +61,7 @@ class EachPairOnce(Provider):
 
 
 def own_episodes(
-    own: OwnEpisodes, run: EpisodeRun, task: EpisodeTask, official: int, first_entries: Mapping[str, Any]
+    own: OwnEpisodes, run: EpisodeRun, task: Task, official: int, first_entries: Mapping[str, Any]
 ) -> OfficialEpisodes:
     """Draw the episodes of a data set with a rule of its own.
 

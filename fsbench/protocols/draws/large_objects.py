@@ -15,7 +15,7 @@ from fsbench.base.errors import DataError, SettingsError
 from fsbench.data.dataset import SegmentationIndex
 from fsbench.data.episodes.episode import Episode
 from fsbench.data.episodes.manifest import Header, Manifest
-from fsbench.data.episodes.task import EpisodeTask
+from fsbench.data.episodes.task import Task
 from fsbench.protocols.conditions import ListsAndDraw
 from fsbench.protocols.draws.draw import Draw, OfficialEpisodes
 from fsbench.protocols.draws.pools import LEAVE_OUT, TooFewImages
@@ -64,7 +64,7 @@ class LargeObjects(Draw):
         "the order of CPython's sets. Objects below 2048 pixels and crowds do not exist"
     )
 
-    def official_episodes(self, index: SegmentationIndex, task: EpisodeTask) -> OfficialEpisodes:
+    def official_episodes(self, index: SegmentationIndex, task: Task) -> OfficialEpisodes:
         """Draw the episodes of `task` from the images with large objects.
 
         Raises:
@@ -75,7 +75,7 @@ class LargeObjects(Draw):
         needed = task.shot + 1
         small = [number for number, names in found.images_of.items() if len(names) < needed]
         class_ids = [number for number in found.images_of if number not in small]
-        if not class_ids or (small and not task.skip_small_classes):
+        if not class_ids or (small and not task.drop_small):
             counts = ", ".join(f"{index.name_of(number)} {len(found.images_of[number])}" for number in small)
             raise DataError(
                 f"{index.name} fold {task.fold}: too few images with large objects of some classes ({counts}; {needed} "
@@ -91,7 +91,7 @@ class LargeObjects(Draw):
         )  # fmt: skip
 
     def support_candidates(
-        self, index: SegmentationIndex, task: EpisodeTask, official: Manifest
+        self, index: SegmentationIndex, task: Task, official: Manifest
     ) -> Mapping[int, Sequence[str]]:
         """Return the images with large objects by class."""
         return _test(index).images(task.fold).images_of

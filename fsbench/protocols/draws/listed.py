@@ -8,9 +8,9 @@ from typing import Any, ClassVar, Literal
 from fsbench.base.errors import SettingsError
 from fsbench.data.dataset import PairList, Part, SegmentationIndex
 from fsbench.data.episodes.episode import Episode
-from fsbench.data.episodes.manifest import Classes, Header, Manifest
+from fsbench.data.episodes.manifest import Header, Manifest
 from fsbench.data.episodes.settings import SETTINGS, SIZE_BINS
-from fsbench.data.episodes.task import EpisodeTask
+from fsbench.data.episodes.task import Classes, Task
 from fsbench.data.published import Published
 from fsbench.protocols.conditions import NOT_STATED, ListsAndDraw
 from fsbench.protocols.draws import by_word, hsnet, lists
@@ -142,7 +142,7 @@ class Listed(PairDraw):
 
     # Which episodes are there?
 
-    def official_episodes(self, index: SegmentationIndex, task: EpisodeTask) -> OfficialEpisodes:
+    def official_episodes(self, index: SegmentationIndex, task: Task) -> OfficialEpisodes:
         own = self._own(index)
         if own is None:
             return super().official_episodes(index, task)
@@ -168,13 +168,13 @@ class Listed(PairDraw):
         return {"drawn_by": {name: value_on(value, index.name) for name, value in self.drawn_by.items()}}
 
     def support_candidates(
-        self, index: SegmentationIndex, task: EpisodeTask, official: Manifest
+        self, index: SegmentationIndex, task: Task, official: Manifest
     ) -> Mapping[int, Sequence[str]]:
         if self._own(index) is not None:
             return official_supports(official)
         return super().support_candidates(index, task, official)
 
-    def may_be_empty(self, task: EpisodeTask) -> bool:
+    def may_be_empty(self, task: Task) -> bool:
         return super().may_be_empty(task) and task.setting not in SIZE_BINS
 
     def episode_count(self, dataset: str, pairs: int) -> int:
@@ -199,7 +199,7 @@ class Listed(PairDraw):
         """A test may end before it has the episodes that were asked for, since its list does."""
         return self.passes is not None or self.own_rules is not None
 
-    def stream(self, index: SegmentationIndex, pool: Pool, task: EpisodeTask) -> Iterator[Episode]:
+    def stream(self, index: SegmentationIndex, pool: Pool, task: Task) -> Iterator[Episode]:
         if task.setting in AUGMENTED:
             return augmented_episodes(index, pool, task)
         seed = self.seed_on(index.name, task)
@@ -213,7 +213,7 @@ class Listed(PairDraw):
             self.numpy_in_workers,
         )  # fmt: skip
         source = Source(
-            pool, drawn_from, asked, task.way, task.shot, task.allow_background_queries, self.gpus, self.batch,
+            pool, drawn_from, asked, task.way, task.shot, task.empty, self.gpus, self.batch,
             self.lists_on(index.name).may_support(index),
         )  # fmt: skip
         drawn = self.rule_on(index.name).episodes(source)
@@ -248,7 +248,7 @@ class Listed(PairDraw):
             index, pairs, class_ids, index.query_sampling if rule == OF_DATASET else rule
         )
 
-    def test_pool(self, index: SegmentationIndex, task: EpisodeTask) -> tuple[PairList, Pool, int | None]:
+    def test_pool(self, index: SegmentationIndex, task: Task) -> tuple[PairList, Pool, int | None]:
         if task.setting in SIZE_BINS:
             sizes = [pair_list(index, task.setting, fold) for fold in range(index.folds)]
             pools = [size_pool(pairs, index.query_sampling, way=task.way, shot=task.shot) for pairs in sizes]
@@ -262,21 +262,13 @@ class Listed(PairDraw):
         entries = len(pool.images if own.by_image else pool.pairs)
         return pairs, pool, None if self.passes is None else self.passes * entries
 
-    def training_pool(
-        self,
-        index: SegmentationIndex,
-        fold: int,
-        skip_small_classes: bool,
-        allow_background_queries: bool = True,
-        shot: int = 1,
-        filter_novel: bool | None = None,
-    ) -> Pool:
+    def training_pool(self, index: SegmentationIndex, task: Task, filter_novel: bool | None = None) -> Pool:
         own = self.lists_on(index.name)
         if not own.trains:
             raise SettingsError(
                 f"the lists '{self.words_on(index.name).image_lists}' have no part to train on; {self.without_training}"
             )
-        pool = super().training_pool(index, fold, skip_small_classes, allow_background_queries, shot, filter_novel)
+        pool = super().training_pool(index, task, filter_novel)
         return replace(pool, query_sampling="image_first" if own.by_image else index.query_sampling)
 
     # In which words?

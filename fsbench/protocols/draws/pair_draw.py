@@ -11,7 +11,7 @@ from fsbench.base.errors import DataError, SettingsError
 from fsbench.data.dataset import PairList, Part, SegmentationIndex
 from fsbench.data.episodes.episode import Episode
 from fsbench.data.episodes.manifest import Manifest
-from fsbench.data.episodes.task import EpisodeTask
+from fsbench.data.episodes.task import Task
 from fsbench.protocols.draws.draw import Draw, OfficialEpisodes
 from fsbench.protocols.draws.pair_lists import base_validation_pairs, filtered_list, pair_list
 from fsbench.protocols.draws.pools import Pool, TooFewImages, ordinary_pool, too_few_images
@@ -26,7 +26,7 @@ class PairDraw(Draw):
     # Which episodes are there?
 
     @abstractmethod
-    def stream(self, index: SegmentationIndex, pool: Pool, task: EpisodeTask) -> Iterator[Episode]:
+    def stream(self, index: SegmentationIndex, pool: Pool, task: Task) -> Iterator[Episode]:
         """Yield the episodes of `task` without end, of which the test takes the first ones.
 
         Raises TooFewImages where a class cannot supply its supports.
@@ -36,19 +36,19 @@ class PairDraw(Draw):
         """Return further entries of the header, before those of the numbers; by default none."""
         return {}
 
-    def official_episodes(self, index: SegmentationIndex, task: EpisodeTask) -> OfficialEpisodes:
+    def official_episodes(self, index: SegmentationIndex, task: Task) -> OfficialEpisodes:
         """Draw the episodes of `task`; opens masks where a rule asks for pixels.
 
         Raises:
             SettingsError: more ways than classes, or an empty query needs a second class.
             DataError: a class has too few images, or there is no query.
         """
-        task = replace(task, allow_background_queries=self.may_be_empty(task))
+        task = replace(task, empty=self.may_be_empty(task))
         pairs, pool, length = self.test_pool(index, task)
         needed = 2 if self.supports_repeat else task.shot + 1
         option = "SHOT" if task.nested_in is None else "--data.test.nested_in"  # that `shot` is of
         skipped: list[int] = []
-        if task.skip_small_classes:
+        if task.drop_small:
             skipped = [number for number in pool.class_ids if len(pairs.images_of.get(number, ())) < needed]
             if skipped and len(pool.class_ids) - len(skipped) < task.way:
                 raise DataError(too_few_images(index, pairs, pool, task.fold, needed, option, dropped=True))
@@ -66,19 +66,19 @@ class PairDraw(Draw):
             self._all_lists_sha256(index, task), skipped, self.first_entries(index),
         )  # fmt: skip
 
-    def least_classes(self, task: EpisodeTask) -> int:
+    def least_classes(self, task: Task) -> int:
         """Return the number of classes that a test needs: a query without any support class shows another one."""
-        return 2 if task.allow_background_queries else 1
+        return 2 if task.empty else 1
 
     def support_candidates(
-        self, index: SegmentationIndex, task: EpisodeTask, official: Manifest
+        self, index: SegmentationIndex, task: Task, official: Manifest
     ) -> Mapping[int, Sequence[str]]:
         """Return the images of the official list by class."""
         return self.test_pool(index, task)[1].images_of
 
     # From which lists?
 
-    def test_pool(self, index: SegmentationIndex, task: EpisodeTask) -> tuple[PairList, Pool, int | None]:
+    def test_pool(self, index: SegmentationIndex, task: Task) -> tuple[PairList, Pool, int | None]:
         """Return the list of the test, the pool, and the number of episodes where the test has its own."""
         if task.classes == "base":
             pairs, class_ids = base_validation_pairs(index, task.fold, self.pairs), index.train_classes(task.fold)
@@ -103,7 +103,7 @@ class PairDraw(Draw):
         """Return what episodes about `pairs` are drawn from."""
         return ordinary_pool(index, pairs, class_ids)
 
-    def _all_lists_sha256(self, index: SegmentationIndex, task: EpisodeTask) -> str:
+    def _all_lists_sha256(self, index: SegmentationIndex, task: Task) -> str:
         """Return the hash of the lists of every fold: it tells whether records of several folds share their data."""
         lists = [pairs.sha256 for pairs in self._all_lists(index, task.setting)]
         return hashlib.sha256("".join(lists).encode()).hexdigest()
@@ -141,53 +141,42 @@ class PairDraw(Draw):
         """Return the training list of a test that leaves out images with novel classes, with these images."""
         raise SettingsError("the test has no training list with images of novel classes; leave FILTER_NOVEL out")
 
-    def training_pool(
-        self,
-        index: SegmentationIndex,
-        fold: int,
-        skip_small_classes: bool,
-        allow_background_queries: bool = True,
-        shot: int = 1,
-        filter_novel: bool | None = None,
-    ) -> Pool:
-        """Return the pool of 1-way training episodes of `shot` supports: base classes in training images.
+    def training_pool(self, index: SegmentationIndex, task: Task, filter_novel: bool | None = None) -> Pool:
+        """Return the pool of 1-way training episodes: base classes in training images.
 
         Args:
             index: the data set.
-            fold: fold whose novel classes are left out.
-            skip_small_classes: leave out classes with too few images instead of stopping.
-            allow_background_queries: queries may show none of the support classes, which takes a second class.
-            shot: supports of an episode.
+            task: fold, shots and what else training episodes follow from; an empty query takes a second class.
             filter_novel: as in `training_pairs`.
 
         Raises:
             SettingsError: the lists have no training part.
             DataError: a base class has too few images for a query and its supports, or there are too few base classes.
         """
-        pairs = self.training_pairs(index, fold, filter_novel)
-        pool = self.pool(index, pairs, index.train_classes(fold))
-        small = [number for number in pool.class_ids if len(pairs.images_of.get(number, ())) <= shot]
-        needed = 2 if allow_background_queries else 1
-        if small and (not skip_small_classes or len(pool.class_ids) - len(small) < needed):
-            option = "SHOT" if shot == 1 else "--data.training.training_shot"
-            raise DataError(too_few_images(index, pairs, pool, fold, shot + 1, option, skip_small_classes))
+        pairs = self.training_pairs(index, task.fold, filter_novel)
+        pool = self.pool(index, pairs, index.train_classes(task.fold))
+        small = [number for number in pool.class_ids if len(pairs.images_of.get(number, ())) <= task.shot]
+        needed = 2 if task.empty else 1
+        if small and (not task.drop_small or len(pool.class_ids) - len(small) < needed):
+            option = "SHOT" if task.shot == 1 else "--data.training.training_shot"
+            raise DataError(too_few_images(index, pairs, pool, task.fold, task.shot + 1, option, task.drop_small))
         pool = pool.without(small)
         if len(pool.class_ids) < needed:
             raise DataError(
-                f"{index.name} fold {fold} has {len(pool.class_ids)} base classes to train on, expected {needed} or "
-                "more; use another fold or other folds"
+                f"{index.name} fold {task.fold} has {len(pool.class_ids)} base classes to train on, expected {needed} "
+                "or more; use another fold or other folds"
             )
         return pool
 
 
-def _check_pool(index: SegmentationIndex, pool: Pool, task: EpisodeTask, least: int) -> None:
+def _check_pool(index: SegmentationIndex, pool: Pool, task: Task, least: int) -> None:
     """Raise an error unless `pool` has enough classes, which are `least`, and a query."""
     if task.way > len(pool.class_ids):
         raise SettingsError(f"way {task.way} is more than the {len(pool.class_ids)} classes of fold {task.fold}")
     if len(pool.class_ids) < least:
         raise SettingsError(
             f"fold {task.fold} has one class; queries without any support class need a second one; use another "
-            "fold, or exclude them with --data.test.empty_masks false"
+            "fold, or exclude them with --data.test.empty false"
         )
     if not pool.pairs:
         raise DataError(f"{index.name} fold {task.fold} has no usable query for the setting {task.setting}")

@@ -18,8 +18,8 @@ from fsbench.base.errors import DataError, SettingsError
 from fsbench.data.copies import photo_files
 from fsbench.data.dataset import VOID, PairList, SegmentationIndex
 from fsbench.data.episodes.episode import Episode
-from fsbench.data.episodes.manifest import Classes, Header, Manifest
-from fsbench.data.episodes.task import EpisodeTask
+from fsbench.data.episodes.manifest import Header, Manifest
+from fsbench.data.episodes.task import Classes, Task
 from fsbench.protocols.draws.draw import Draw
 from fsbench.protocols.draws.further import PhotoOf, SupportRedraw
 from fsbench.protocols.draws.pair_draw import PairDraw
@@ -214,7 +214,7 @@ class Presence(PairDraw):
 
     # Which episodes are there?
 
-    def with_calibration(self, index: SegmentationIndex, task: EpisodeTask, test: Manifest) -> Manifest:
+    def with_calibration(self, index: SegmentationIndex, task: Task, test: Manifest) -> Manifest:
         """Return the manifest `test` with the episodes about base classes behind its own, where there are any."""
         if task.classes != "novel" or not self.calibration:
             return test
@@ -234,10 +234,10 @@ class Presence(PairDraw):
     def first_entries(self, index: SegmentationIndex) -> Mapping[str, Any]:
         return {"absence": _known(index).words}
 
-    def stream(self, index: SegmentationIndex, pool: Pool, task: EpisodeTask) -> Iterator[Episode]:
+    def stream(self, index: SegmentationIndex, pool: Pool, task: Task) -> Iterator[Episode]:
         return self._stream(_presence_pool(index, pool.images_of, pool.class_ids), task, 0)
 
-    def test_pool(self, index: SegmentationIndex, task: EpisodeTask) -> tuple[PairList, Pool, int | None]:
+    def test_pool(self, index: SegmentationIndex, task: Task) -> tuple[PairList, Pool, int | None]:
         """Return the list of the test and its pool.
 
         Raises:
@@ -245,7 +245,7 @@ class Presence(PairDraw):
         """
         pairs, pool = self._listed(index, task)
         unusable = _presence_pool(index, pool.images_of, pool.class_ids).unusable(task.shot)
-        if unusable and not task.skip_small_classes:
+        if unusable and not task.drop_small:
             reasons = "; ".join(f"{index.name_of(number)}: {reason}" for number, reason in unusable.items())
             raise DataError(
                 f"{index.name} fold {task.fold}: no episodes about some classes ({reasons}); use the complete images, "
@@ -254,7 +254,7 @@ class Presence(PairDraw):
         kept = PairList(tuple(pair for pair in pairs.pairs if pair[1] not in unusable), pairs.origin)
         return kept, pool, None
 
-    def support_redraw(self, index: SegmentationIndex, task: EpisodeTask, official: Manifest) -> SupportRedraw:
+    def support_redraw(self, index: SegmentationIndex, task: Task, official: Manifest) -> SupportRedraw:
         listed = self._listed(index, task)[1]
         pool = _presence_pool(index, listed.images_of, listed.class_ids)
 
@@ -264,14 +264,14 @@ class Presence(PairDraw):
 
         return redraw
 
-    def without_copies(self, index: SegmentationIndex, task: EpisodeTask, official: Manifest) -> Manifest:
+    def without_copies(self, index: SegmentationIndex, task: Task, official: Manifest) -> Manifest:
         """Return the official episodes, whose supports are drawn from other photos than the query."""
         return official
 
     def tested_images(self, index: SegmentationIndex, setting: str) -> Iterable[str]:
         yield from super().tested_images(index, setting)
         if self.calibration:
-            for images_of, _ in filter(None, (self._base_images(index, EpisodeTask(f)) for f in range(index.folds))):
+            for images_of, _ in filter(None, (self._base_images(index, Task(f)) for f in range(index.folds))):
                 yield from chain.from_iterable(images_of.values())
 
     def setting_pairs(self, index: SegmentationIndex, setting: str, fold: int) -> PairList:
@@ -283,15 +283,15 @@ class Presence(PairDraw):
         """The draw without episodes that only calibrate."""
         return replace(self, calibration=0)
 
-    def may_be_empty(self, task: EpisodeTask) -> bool:
+    def may_be_empty(self, task: Task) -> bool:
         """Return True: half of the queries are, also for methods that only segment."""
         return True
 
-    def least_classes(self, task: EpisodeTask) -> int:
+    def least_classes(self, task: Task) -> int:
         """Return 1: where absent queries come from is the data set's to say."""
         return 1
 
-    def _listed(self, index: SegmentationIndex, task: EpisodeTask) -> tuple[PairList, Pool]:
+    def _listed(self, index: SegmentationIndex, task: Task) -> tuple[PairList, Pool]:
         """Return the images of the classes of `task` as they are listed, and the pool with all of them."""
         own = _known(index).own_pairs(task.classes, task.fold, task.shot)
         if own is None:
@@ -299,14 +299,14 @@ class Presence(PairDraw):
             return pairs, pool
         return own, self.pool(index, own, list(own.images_of))
 
-    def _stream(self, pool: PresencePool, task: EpisodeTask, stream: int) -> Iterator[Episode]:
+    def _stream(self, pool: PresencePool, task: Task, stream: int) -> Iterator[Episode]:
         seed, place = self.seed_on(pool.index.name, task) or 0, 0
         while True:
             yield pool.episode(place, np.random.RandomState([seed, place, stream]), task.shot)
             place += 1
 
     def _calibration_episodes(
-        self, index: SegmentationIndex, task: EpisodeTask, test: Manifest
+        self, index: SegmentationIndex, task: Task, test: Manifest
     ) -> tuple[list[Episode], str] | None:
         """Draw the episodes about base classes, with the images that they are drawn from in words.
 
@@ -327,12 +327,10 @@ class Presence(PairDraw):
         first = len(test.episodes)
         return [replace(one, index=first + one.index, calibrates=True) for one in drawn], images
 
-    def _base_images(
-        self, index: SegmentationIndex, task: EpisodeTask
-    ) -> tuple[Mapping[int, Sequence[str]], str] | None:
+    def _base_images(self, index: SegmentationIndex, task: Task) -> tuple[Mapping[int, Sequence[str]], str] | None:
         """Return the images of each base class, and which they are; None where the data set has no base classes."""
         shot = task.nested_in or task.shot  # that the classes of the test were chosen for
-        base = replace(task, classes="base", shot=shot)
+        base = replace(task.about("base"), shot=shot)
         own = _known(index).own_pairs("base", task.fold, shot)
         if own is not None:
             return (own.images_of, "test images") if own.pairs else None

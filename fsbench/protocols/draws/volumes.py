@@ -14,7 +14,7 @@ from fsbench.base.errors import DataError, SettingsError
 from fsbench.data.dataset import DERIVED
 from fsbench.data.episodes.episode import Episode
 from fsbench.data.episodes.manifest import Header
-from fsbench.data.episodes.task import EpisodeTask
+from fsbench.data.episodes.task import Task
 from fsbench.data.volumes import FoldScans, VolumeIndex, slice_name
 from fsbench.protocols.conditions import ListsAndDraw
 from fsbench.protocols.draws.draw import Count, Draw, OfficialEpisodes
@@ -123,7 +123,7 @@ class EverySlice(Draw):
     def data(self, index: Any, fold: int = 0, shot: int = 1) -> Any:
         return super().data(_volumes(index), fold, shot)
 
-    def official_episodes(self, index: Any, task: EpisodeTask) -> OfficialEpisodes:
+    def official_episodes(self, index: Any, task: Task) -> OfficialEpisodes:
         """Return the counted slices of `task`: classes ascending, then scans, then slices.
 
         Raises:
@@ -146,9 +146,7 @@ class EverySlice(Draw):
             first={"slices": True},
         )  # fmt: skip
 
-    def _episodes(
-        self, index: VolumeIndex, task: EpisodeTask
-    ) -> Iterator[tuple[int, SliceQuery, Sequence[tuple[str, ...]]]]:
+    def _episodes(self, index: VolumeIndex, task: Task) -> Iterator[tuple[int, SliceQuery, Sequence[tuple[str, ...]]]]:
         """Yield class, query, and by part the supports, one of each support scan."""
         scans = self.scans(index, task)
         for cls in sorted(index.test_classes(task.fold)):
@@ -170,7 +168,7 @@ class EverySlice(Draw):
                     if query.counts:
                         yield cls, query, supports
 
-    def scans(self, index: VolumeIndex, task: EpisodeTask) -> FoldScans:
+    def scans(self, index: VolumeIndex, task: Task) -> FoldScans:
         """Return the scans of a test."""
         if self.support_scans and len(self.support_scans) != task.shot:
             raise SettingsError(
@@ -186,7 +184,7 @@ class EverySlice(Draw):
             )
         return index.fold_scans(task.fold, task.shot, self.support_scans or None)
 
-    def may_be_empty(self, task: EpisodeTask) -> bool:
+    def may_be_empty(self, task: Task) -> bool:
         """Return True: a slice between two that show the class counts, and may lack it."""
         return True
 

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 from fsbench.data.dataset import SegmentationIndex
 from fsbench.data.episodes.episode import Episode
 from fsbench.data.episodes.manifest import Manifest
-from fsbench.data.episodes.task import EpisodeTask
+from fsbench.data.episodes.task import Task
 from fsbench.protocols.draws.draw import Draw, OfficialEpisodes
 from fsbench.protocols.draws.image_lists import image_lists
 from fsbench.protocols.draws.pair_lists import without_other_classes
@@ -47,13 +47,13 @@ class WholeImages(Draw):
     is_test: ClassVar[bool] = False
     default_description: ClassVar[str] = "every image of the test part, in the order of PFENet's lists"
 
-    def official_episodes(self, index: SegmentationIndex, task: EpisodeTask) -> OfficialEpisodes:
+    def official_episodes(self, index: SegmentationIndex, task: Task) -> OfficialEpisodes:
         """Return the images, or as many from the start of the list as `task` asks for."""
         names = list(image_lists(index).image_order("val"))[: task.episodes]
         episodes = tuple(Episode(i, name, BACKGROUND, (), ()) for i, name in enumerate(names))
         return OfficialEpisodes(episodes, index.train_classes(task.fold), len(episodes), len(episodes))
 
-    def header_entries(self, index: SegmentationIndex, task: EpisodeTask, drawn: OfficialEpisodes) -> dict[str, Any]:
+    def header_entries(self, index: SegmentationIndex, task: Task, drawn: OfficialEpisodes) -> dict[str, Any]:
         """Return fold and classes."""
         names = {str(number): index.class_names[number - 1] for number in drawn.class_ids}
         return {"fold": task.fold, "class_ids": list(drawn.class_ids), "class_names": names}

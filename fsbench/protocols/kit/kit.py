@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ConfigDict, Field, SerializerFunctionWrapHandler, ValidationError, model_serializer
 
 from fsbench.base.errors import RecordError, SettingsError
 from fsbench.base.files import read_json, sha256_file
@@ -21,7 +21,8 @@ from fsbench.base.files.opening import is_folder
 from fsbench.base.files.validation import first_problem
 from fsbench.base.files.written import fingerprint
 from fsbench.base.statements import Statement
-from fsbench.data.episodes.manifest import Count, Name
+from fsbench.data.episodes.manifest import Name, StatedTask
+from fsbench.data.episodes.task import Task
 from fsbench.data.image_io import image_intensities, image_orientation, image_pixels, is_transparent
 from fsbench.data.picture_file import is_turned, picture_header
 from fsbench.protocols.kit import answers
@@ -38,22 +39,20 @@ EXAMPLE = "example.py"
 _TEMPLATES = Path(__file__).with_name("templates")
 
 
-class Kit(BaseModel):
-    """Content of `kit.json`.
+class Kit(StatedTask, frozen=True):
+    """Content of `kit.json`: the task that the manifest follows from, with what else makes the test.
 
     Attributes:
         format, version: of the folder.
         test: sha256 of the test's manifest.
-        dataset, protocol, protocol_version, fold, way, shot, setting, seed, draws, empty, drop_small: the choices
-            that the manifest follows from (`fsbench.runner.config.tests.load_test`).
-        episodes: their number; None for the protocol's.
+        dataset, protocol, protocol_version: data set and protocol, as `load_test` takes them.
         lists: origin of the lists of images.
         copied_images: the kit has copies of the images.
         own_list: the episodes are not those that the protocol draws; they follow from a manifest alone.
         files: sha256 of every other file by its path in the folder, but of `example.py`, which is there to be edited.
     """
 
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid")
 
     format: Literal["fsbench kit"] = "fsbench kit"
     version: Literal[1] = 1
@@ -61,19 +60,16 @@ class Kit(BaseModel):
     dataset: Name
     protocol: Name
     protocol_version: int | Name
-    fold: Count
-    way: Count
-    shot: Count
-    setting: Name
-    seed: int | None
-    episodes: Count | None
-    draws: Count
-    empty: bool
-    drop_small: bool
+    classes: Literal["novel"] = Field(default="novel", exclude=True)
     lists: Name
     copied_images: bool
     own_list: bool = False
     files: dict[Name, Name]
+
+    @model_serializer(mode="wrap")
+    def _stated(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out the number of shots that are drawn where it is that of the test."""
+        return {name: value for name, value in handler(self).items() if (name, value) != ("nested_in", None)}
 
     @property
     def sha256(self) -> str:
@@ -89,10 +85,7 @@ KIT: Mapping[str, Statement[Any]] = {
     "test": Statement("the hash of the manifest that is made anew from the choices, or of the one that is given"),
     **{
         choice: Statement(_IN_TEST)
-        for choice in (
-            "dataset", "protocol", "protocol_version", "fold", "way", "shot", "setting", "seed", "episodes", "draws",
-            "empty", "drop_small",
-        )
+        for choice in ("dataset", "protocol", "protocol_version", *(one.name for one in Task.arguments()))
     },
     "lists": Statement("believed: words for readers; those of the test that is made anew stand in the record"),
     "copied_images": Statement("believed: answers are scored with the images of the data set, not those of the kit"),
@@ -268,24 +261,19 @@ class _Writer:
         template = (_TEMPLATES / f"{self.test.protocol.task}.py.txt").read_text()
         data = "KIT" if self.copy_images else f"{str(self.root)!r}  # the folder that paths of images start from"
         (self.folder / EXAMPLE).write_text(template.replace("@DATA@", data), encoding="utf-8")
+        whole = header.requested == header.official_episodes
+        task = {one.name: getattr(header, one.name) for one in Task.arguments()}
+        task["episodes"] = None if whole else header.requested
         kit = Kit(
             test=self.test.manifest.sha256,
             dataset=self.dataset,
             protocol=header.protocol,
             protocol_version=header.version,
-            fold=header.fold,
-            way=header.way,
-            shot=header.shot,
-            setting=header.setting,
-            seed=header.seed,
-            episodes=None if header.requested == header.official_episodes else header.requested,
-            draws=header.draws,
-            empty=header.empty,
-            drop_small=header.drop_small,
             lists=header.lists,
             copied_images=self.copy_images,
             own_list=not header.is_official,
             files={name: sha256_file(self.folder / name) for name in names},
+            **task,
         )
         (self.folder / FILE).write_text(json.dumps(kit.model_dump(), indent=1) + "\n")
         return kit

@@ -141,7 +141,7 @@ def parted_arguments(arguments: Sequence[str], options: Iterable[str] = ()) -> t
 
 OFTEN = (
     "trainer.max_epochs", "trainer.accelerator", "trainer.precision", "model.learning_rate",
-    *(f"data.test.{one.name}" for one in fields(EpisodicTest)),
+    *(f"data.test.{one.name}" for one in EpisodicTest.arguments()),
     *(f"data.training.{one.name}" for one in fields(Training)),
     *(f"data.loading.{one.name}" for one in fields(Loading)),
 )  # fmt: skip

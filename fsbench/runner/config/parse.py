@@ -289,7 +289,7 @@ def option_names(kind: Any) -> list[str]:
     names: list[str] = []
     for name, parameter in inspect.signature(kind).parameters.items():
         groups = [part for part in (parameter.annotation, *get_args(parameter.annotation)) if is_dataclass(part)]
-        names += [f"{name}.{one.name}" for group in groups for one in fields(group)] or [name]
+        names += [f"{name}.{one.name}" for group in groups for one in fields(group) if one.init] or [name]
     return names
 
 

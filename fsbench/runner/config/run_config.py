@@ -1,12 +1,12 @@
 """A run as a value: a method on one fold of a data set, with its options, each declared and documented once.
 
 The command line's help, make's variables, the axes of grids, papers' rows and the manual's reference follow from
-`RunConfig`. Here are names and values alone, so that they are checked before torch is imported; `RunConfig.parse` lets
-the classes judge them.
+`RunConfig`, and its options of the test from the fields of `fsbench.data.episodes.task.Task`. Here are names and values
+alone, so that they are checked before torch is imported; `RunConfig.parse` lets the classes judge them.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, make_dataclass
 from functools import cache, cached_property
 from itertools import product
 from pathlib import Path
@@ -14,6 +14,7 @@ from types import NoneType
 from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
 from fsbench.base.errors import SettingsError
+from fsbench.data.episodes.task import ClassificationTask, Task
 from fsbench.networks.weights.table import fetch_command
 from fsbench.protocols.reading import read_checked_manifest
 from fsbench.runner.config.backbone_choice import AUTO, backbone_at_hand, needed_weights
@@ -49,8 +50,26 @@ def _option(default: Any, help: str = "", **declared: Any) -> Any:
     return field(default=default, metadata={"help": help, **declared})
 
 
+def _test_options() -> type:
+    """Return a dataclass with an option for each field of a test's task; None leaves the configuration's value."""
+    hints, of_both = get_type_hints(Task), {one.name for one in ClassificationTask.arguments()}
+    options = []
+    for one in Task.arguments():
+        said = one.metadata
+        declared = {"argument": one.name, "key": f"data.test.{one.name}", "segmentation_only": one.name not in of_both}
+        declared |= {name: said[name] for name in ("axis", "least") if name in said}
+        declared |= {"help": said.get("switch", said["help"]), "switches_off": "switch" in said}
+        default = one.default if one.name == "fold" else None  # whose number is part of names and of paths
+        name = said.get("option", one.name)
+        options.append((name, hints[one.name] | None, field(default=default, metadata=declared)))
+    return make_dataclass("TestOptions", options, frozen=True, kw_only=True)
+
+
+TestOptions: Any = _test_options()
+
+
 @dataclass(frozen=True)
-class RunConfig:
+class RunConfig(TestOptions):
     """A run; None, False and () leave the configuration's value.
 
     `{fold}`, `{method}`, `{dataset}` and `{seed}` may stand in `checkpoint`, `weights` and `manifest`. `checkpoint` may
@@ -67,15 +86,12 @@ class RunConfig:
         "emat", "name, or several with commas (see: fsbench list), FILE.py:Class or FILE.yaml", axis="methods"
     )
     dataset: str = _option("demo", "name (see: fsbench list), FILE.py:Class or FILE.yaml", axis="datasets")
-    fold: int = _option(0, "number, or several with commas", axis="folds", least=0)
     runs: str = _option("runs", "folder of all runs", key="run.runs", grid=False)
     backbone: str | None = _option(
         None,
         "backbone to use instead of the default (see: fsbench list); auto: efficientnet_lite0 of fsbench[photos] if "
         "the weights of the default are missing",
     )
-    way: int | None = _option(None, "classes of an episode", key="data.test.way", axis="ways", least=1)
-    shot: int | None = _option(None, "labelled images of a class", key="data.test.shot", axis="shots", least=1)
     protocol: str | None = _option(
         None,
         "name, or several with commas, to use for all methods instead of their own (see: fsbench list protocols)",
@@ -88,24 +104,8 @@ class RunConfig:
         "file of test episodes; it sets way, shot, setting and protocol; {fold} stands for the fold",
         segmentation_only=True,
     )
-    setting: str | None = _option(
-        None,
-        "original, partially_augmented, fully_augmented, 0-5, 5-10, 10-15, 0-15",
-        key="data.test.setting",
-        axis="settings",
-        segmentation_only=True,
-    )
-    episodes: int | None = _option(
-        None,
-        "number of test episodes of a fold instead of the protocol's; the run is then a trial",
-        key="data.test.episodes",
-        least=1,
-    )
     image_size: int | None = _option(
         None, "side in pixels that images are resized to", key="data.image_size", axis="image_sizes", least=1
-    )
-    draws: int | None = _option(
-        None, "number of draws of supports for every query; scores use draw 0, the official one", key="data.test.draws"
     )
     support_annotation: str | None = _option(
         None,
@@ -152,22 +152,11 @@ class RunConfig:
     seed: int | None = _option(
         None, "seed of first weights and of training episodes", key="seed_everything", axis="seeds", least=0
     )
-    test_seed: int | None = _option(
-        None,
-        "seed of the test's episodes instead of the protocol's",
-        key="data.test.test_seed",
-        axis="test_seeds",
-        least=0,
-    )
     data_root: str | None = _option(None, "folder of the data set", key="data.dataset.root", grid=False)
     weights: str | None = _option(None, "file of the backbone's weights, or random")
     lists: tuple[str, ...] = _option((), "folders with official list files, with commas", key="data.dataset.lists")
     fast: bool = _option(False, "make a trial of a few minutes, with 20 test episodes")
     force: bool = _option(False, "run again even if the run is done", key="run.force", grid=False)
-    drop_small: bool = _option(
-        False, "leave out classes with too few images", key="data.test.drop_small_classes", segmentation_only=True
-    )
-    no_empty: bool = _option(False, "every query shows a class of its episode", segmentation_only=True)
     debug: bool = _option(False, "show the traceback of an error", grid=False)
     extra: tuple[str, ...] = _option((), flag="")
 
@@ -252,8 +241,11 @@ class RunConfig:
         """The values that the options set, by the configuration's dotted keys. Raises what `file_values` does."""
         _ = self.files  # names that are unknown come first
         is_segmentation = task_of("data", self.dataset) == "segmentation"
-        options = ((option, getattr(self, option.field)) for option in run_options())
-        given = {one: value for one, value in options if value is not None and value is not False and value != ()}
+        given: dict[Option, Any] = {}
+        for option in run_options():
+            value = getattr(self, option.field)
+            if value not in (None, ()) and (value or option.default is not False):
+                given[option] = value
         for option in given:
             if option.segmentation_only and not is_segmentation:
                 raise SettingsError(
@@ -279,7 +271,6 @@ class RunConfig:
             "data.training.batch_size": self.devices if self.fast and is_segmentation and several else None,
             "model.backbone.weights": self._fill_in(self.weights),
             "data.test.fold": self.fold,
-            "data.test.empty_masks": False if self.no_empty else None,
             "data.training.filter_novel": self._filter(),
         }
         return {
@@ -338,9 +329,12 @@ class Option:
 
     Attributes:
         field: the field of `RunConfig` that it sets.
+        default: the field's default, which sets nothing where it is None, False or ().
         kind: str, int or bool; a bool is a switch.
         several: whether it takes several values, with commas; of one run where it is no axis.
         help: its line in `--help`.
+        argument: the field of a test's task that it sets; None where it is no option of a test's task.
+        switches_off: it is a switch that sets its field to False; others set it to True.
         flag: its name on the command line without the dashes where that is not the field's; "" for none at all.
         key: the configuration's key that it sets, as it is; None where it sets more or other ones.
         axis: its key in a grid's file, where it may be a list; None where all runs share it.
@@ -350,9 +344,12 @@ class Option:
     """
 
     field: str
+    default: Any
     kind: type
     several: bool
     help: str
+    argument: str | None = None
+    switches_off: bool = False
     flag: str | None = None
     key: str | None = None
     axis: str | None = None
@@ -363,7 +360,7 @@ class Option:
     @property
     def name(self) -> str:
         """Its name on the command line, without the dashes."""
-        return self.flag or self.field.replace("_", "-")
+        return self.flag or "no-" * self.switches_off + self.field.replace("_", "-")
 
     @property
     def make_variable(self) -> str:
@@ -376,10 +373,20 @@ def run_options() -> tuple[Option, ...]:
     """Return the options of a run, in the order of the help of `fsbench bench`."""
     hints = get_type_hints(RunConfig)
     options = []
-    for f in fields(RunConfig):
+    for f in sorted(fields(RunConfig), key=lambda one: one.name not in ("method", "dataset")):  # which come first
         kind = next(kind for kind in get_args(hints[f.name]) or (hints[f.name],) if kind is not NoneType)
-        options.append(Option(f.name, kind, f.default == () or "axis" in f.metadata, **f.metadata))
+        options.append(Option(f.name, f.default, kind, f.default == () or "axis" in f.metadata, **f.metadata))
     return tuple(option for option in options if option.flag != "")
+
+
+def task_options() -> dict[str, Option]:
+    """Return the options of a run that are of its test's task, by the names of the task's fields."""
+    return {option.argument: option for option in run_options() if option.argument is not None}
+
+
+def asked_options(task: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of fields of a test's task by the names of the fields of a run that set them."""
+    return {one.field: task[name] for name, one in task_options().items() if name in task}
 
 
 def option_names() -> Iterable[str]:

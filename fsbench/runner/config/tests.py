@@ -6,38 +6,27 @@ from pathlib import Path
 from typing import Any
 
 from fsbench.base.errors import SettingsError
-from fsbench.data.dataset import ClassificationIndex, SegmentationIndex
 from fsbench.data.episodes.fit import check_fits
 from fsbench.data.episodes.manifest import CLASSIFICATION
-from fsbench.data.episodes.task import EpisodeTask, usable_way
-from fsbench.protocols.draws.classes import ClassificationTask
+from fsbench.data.episodes.task import ClassificationTask, Task, takes_task
 from fsbench.protocols.own_lists import marked_if_own
 from fsbench.protocols.reading import load_protocol, protocol_of, read_checked_manifest
 from fsbench.protocols.test import Test
 from fsbench.runner.config.datasets import choose_dataset, open_dataset
 from fsbench.runner.config.registry import read_config, task_of
-
-USUAL_WAY = {"segmentation": 1, "classification": 20}
-"""Number of ways of a test that asks for none, by task."""
+from fsbench.runner.config.run_config import asked_options
 
 
+@takes_task()
 def load_test(
     dataset: str | None = None,
     *,
     root: str | Path | None = None,
     lists: Sequence[str | Path] = (),
     protocol: str | None = None,
-    fold: int = 0,
-    way: int | None = None,
-    shot: int = 1,
-    setting: str = "original",
-    empty: bool = True,
-    episodes: int | None = None,
-    seed: int | None = None,
-    draws: int = 1,
-    drop_small: bool = False,
     manifest: str | Path | None = None,
     image_size: int | None = None,
+    **task: Any,
 ) -> Test:
     """Open a test: its episodes, its data, and how answers are counted.
 
@@ -47,17 +36,11 @@ def load_test(
         lists: folders with official list files.
         protocol: name of a published test (see `fsbench list protocols`); "fscs" unless given, or "fort" of
             classification.
-        fold: fold whose classes are novel.
-        way, shot: N and K; N is 1, or 20 of classification, unless given.
-        setting: of the protocol fscs: original, partially_augmented, fully_augmented.
-        empty: queries may show none of their episode's classes, where the protocol allows it.
-        episodes: their number, instead of the protocol's.
-        seed: of the episodes, instead of the protocol's.
-        draws: draws of the supports for every query; draw 0 is the official one, which scores count.
-        drop_small: leave out classes with too few images.
         manifest: a file of episodes, which fixes everything but `root`, `lists` and `image_size`; where they are not
             those that its protocol draws, it is a list of one's own, and all that shows its scores says so.
         image_size: side of the images that are answered; needed where the protocol counts pixels at that size.
+        **task: fields of a `Task`, such as `fold`, `way`, `shot`, `episodes` and `seed`; those of a
+            `ClassificationTask` where the data set is one of classification. None is no choice.
 
     Returns:
         The test; `test[i]` is an episode as whoever answers it sees it.
@@ -94,30 +77,19 @@ def load_test(
             f"{dataset} is a data set of {task_name}, and the protocol {rules.name} one of {rules.task}; expected both "
             "of one kind (see: fsbench list protocols)"
         )
-    index = rules.draw.data(index, fold, shot)
-    if isinstance(index, ClassificationIndex):
-        settings = read_config("data", dataset)["data"]["init_args"].get("test", {})
-        task: Any = ClassificationTask(
-            way=USUAL_WAY["classification"] if way is None else way,
-            shot=shot,
-            queries=settings.get("queries", 15),
-            episodes=2000 if episodes is None else episodes,
-            seed=seed or 0,
-            min_class_size=settings.get("min_class_size"),
-            draws=draws,
-        )
+    given = {name: value for name, value in task.items() if value is not None}
+    if task_name == CLASSIFICATION:
+        stated = read_config("data", dataset)["data"]["init_args"].get("test", {})
+        usual = {name: stated[name] for name in ("queries", "min_class_size") if name in stated}
+        asked: Task = ClassificationTask.chosen(usual | given, "a test of classification")
     else:
-        ways = usable_way(index, fold, USUAL_WAY[task_name] if way is None else way)
-        task = EpisodeTask(
-            fold, ways, shot, setting, empty, episodes=episodes, skip_small_classes=drop_small, seed=seed, draws=draws
-        )
-    opened = where | {
-        "dataset": dataset, "way": task.way, "shot": shot, "draws": draws, "test_seed": seed, "episodes": episodes,
-        "image_size": image_size,
-    }  # fmt: skip
-    if isinstance(index, SegmentationIndex):
-        opened |= {"protocol": rules.name, "setting": setting, "drop_small": drop_small, "empty_masks": empty}
-    return _with_episodes(Test(rules.manifest(index, task), index, rules, image_size, opened))
+        asked = Task.chosen(given, "a test")
+    index = rules.draw.data(index, asked.fold, asked.shot)
+    asked = rules.draw.with_own_ways(index, asked)
+    opened = where | {"dataset": dataset, "image_size": image_size} | asked_options(vars(asked))
+    if task_name != CLASSIFICATION:
+        opened["protocol"] = rules.name
+    return _with_episodes(Test(rules.manifest(index, asked), index, rules, image_size, opened))
 
 
 def open_manifest(

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from fsbench.base.errors import RecordError
 from fsbench.data.episodes.manifest import CLASSIFICATION
+from fsbench.data.episodes.task import ClassificationTask, Task
 from fsbench.protocols.kit.kit import Kit
 from fsbench.protocols.reading import check_version, load_protocol
 from fsbench.protocols.test import Test
@@ -46,31 +47,20 @@ def load_kit_test(
     protocol = load_protocol(kit.protocol)
     check_version(protocol, kit.protocol_version, "the kit")
     name = choose_dataset(dataset, kit.dataset, "the kit")
-    is_classification = task_of("data", name) == CLASSIFICATION
-    draw = partial(
-        load_test,
-        name,
-        root=root,
-        lists=lists,
-        protocol=kit.protocol,
-        fold=kit.fold,
-        way=kit.way,
-        shot=kit.shot,
-        setting=kit.setting,
-        empty=kit.empty,
-        seed=kit.seed if is_classification or kit.seed != protocol.draw.official_seed(kit.dataset) else None,
-        drop_small=kit.drop_small,
-        image_size=image_size,
-    )
+    kind = ClassificationTask if task_of("data", name) == CLASSIFICATION else Task
+    task = {one.name: getattr(kit, one.name) for one in kind.arguments() if one.name in Kit.model_fields}
+    if kind is Task and kit.seed == protocol.draw.official_seed(kit.dataset):
+        del task["seed"]
+    draw = partial(load_test, name, root=root, lists=lists, protocol=kit.protocol, image_size=image_size, **task)
     if most is not None and (kit.draws > 1 or (kit.episodes or 0) > most):
         # one more than there are: a list that ends gives fewer than were asked for
-        some = draw(episodes=None if kit.episodes is None else min(kit.episodes, most + 1))
+        some = draw(episodes=None if kit.episodes is None else min(kit.episodes, most + 1), draws=1)
         if len(some.manifest.official_episodes) * kit.draws > most:
             raise RecordError(
                 f"the kit states {kit.episodes or 'all'} episodes with {kit.draws} draws, and has {most}; expected as "
                 "many as it states; make it again"
             )
-    test = draw(episodes=kit.episodes, draws=kit.draws)
+    test = draw()
     if test.manifest.sha256 != kit.test:
         raise RecordError(
             f"these data give the test {test.manifest.sha256[:16]}, but the kit is of the test {kit.test[:16]}; "

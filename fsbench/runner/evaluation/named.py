@@ -8,13 +8,13 @@ from fsbench.base.errors import SettingsError, known_names
 from fsbench.core.global_state import kept_global_state
 from fsbench.protocols.test import Test
 from fsbench.records.record import Record
-from fsbench.runner.config.run_config import RunConfig, run_options
+from fsbench.runner.config.run_config import RunConfig, run_options, task_options
 from fsbench.runner.engine.experiment import Experiment
 from fsbench.runner.engine.run import run_experiment
 
 OF_THE_TEST = {
-    "method", "dataset", "fold", "runs", "way", "shot", "protocol", "manifest", "setting", "draws", "test_seed",
-    "data_root", "lists", "drop_small", "devices", "debug",
+    "method", "dataset", "runs", "protocol", "manifest", "data_root", "lists", "devices", "debug",
+    *(option.field for option in task_options().values()),
 }  # fmt: skip
 """Options of a run that the test states, and those that only a command has."""
 
@@ -56,8 +56,6 @@ def evaluate_named(method: str, test: Test, runs: str | Path, progress: bool, op
     given = dict(options)
     workers = given.pop("workers", 0)  # processes of loaders hang where a notebook's threads were forked
     extra = [f"--data.loading.workers={workers}"]
-    if (empty := opened.pop("empty_masks", None)) is not None:
-        extra.append(f"--data.test.empty_masks={str(empty).lower()}")
     extra += [] if progress else ["--trainer.enable_progress_bar=false"]
     config = RunConfig(**opened | given | {"method": method, "fold": fold, "runs": str(runs), "extra": tuple(extra)})
     experiment = Experiment(config.parse())

@@ -34,7 +34,7 @@ def grid_schema() -> Any:
             values = Annotated[list[kind], Field(min_length=1), BeforeValidator(listed)]
             schema[option.axis] = (values, ... if option.axis in NEEDED else [None])
         elif option.grid:
-            schema[option.field] = (bool, False) if kind is bool else (kind | None, None)
+            schema[option.field] = (kind | None, None)
     schema["lists"] = (list[str], [])
     schema["extra"] = (list[str], [])
     schema["variants"] = (Annotated[list[list[str]], Field(min_length=1)], [[]])
@@ -60,7 +60,7 @@ def read_grid(files: Sequence[str | Path], data_roots: Mapping[str, str] = {}, *
         variants = [tuple(arguments) for arguments in grid.pop("variants")]
         axes = {option.field: grid.pop(option.axis) for option in run_options() if option.axis is not None}
         extra, lists = tuple(grid.pop("extra")), tuple(grid.pop("lists"))
-        given = {key: value for key, value in (grid | common).items() if value not in (None, False)}
+        given = {key: value for key, value in (grid | common).items() if value is not None}
         for run in run_configs(axes | {"extra": [(*extra, *variant) for variant in variants]}, lists=lists, **given):
             _ = run.files  # all names are known
             runs.append(replace(run, data_root=roots.get(run.dataset)))

@@ -12,8 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from fsbench.base.errors import SettingsError, known_names
 from fsbench.base.files import read_yaml
 from fsbench.base.paths import CONFIGS
+from fsbench.data.episodes.task import Task
 from fsbench.runner.config.registry import check_known, choose_method, config_files, names
-from fsbench.runner.config.run_config import RunConfig
+from fsbench.runner.config.run_config import RunConfig, asked_options
 
 
 class _Strict(BaseModel):
@@ -63,7 +64,8 @@ class RowEntry(_Strict):
         reported: names of the figures; None where `benchmarks/published` has none of the row.
         ablation: file of configs/ablations without its ending.
         options: arguments in LightningCLI's form that change training or test.
-        test_options: arguments that change the test alone, so that the training is shared with other rows.
+        task: further fields of the test's task, so that the training is shared with other rows.
+        test_options: other arguments that change the test alone.
         checkpoint: "trained" here; "none" where nothing is learned before the test.
         released: the authors' checkpoint below the folder of weights; `{dataset}` and `{fold}` may stand in it.
         weights_of: training that makes the backbone's weights.
@@ -84,6 +86,7 @@ class RowEntry(_Strict):
     protocol: str | None = None
     ablation: str | None = None
     options: list[str] = []
+    task: dict[str, int | bool] = {}
     test_options: list[str] = []
     checkpoint: Literal["trained", "none"] = "trained"
     released: str | None = None
@@ -133,6 +136,7 @@ class PaperRow:
         """Ablation and options of the test in words."""
         entry = self.entry
         words = [Path(entry.ablation).name] if entry.ablation else []
+        words += [f"{name}={value}" for name, value in asked_options(entry.task).items()]
         return ", ".join(words + [text.rpartition(".")[2] for text in (*entry.options, *entry.test_options)])
 
     @property
@@ -179,6 +183,7 @@ class PaperRow:
             shot=self.shot,
             protocol=entry.protocol,
             setting=None if classifies else self.setting,
+            **asked_options(entry.task),
             extra=(*self.training_arguments, *entry.test_options),
         )
 
@@ -196,6 +201,7 @@ def read_paper(name: str, folder: Path | None = None) -> Paper:
     for row in paper_rows(name, paper):
         try:
             config_files(row.entry.method, row.dataset, backbone=row.entry.backbone)  # all names are known
+            Task.chosen(row.entry.task, "a test")
             if row.entry.weights_of is not None:
                 choose_method(row.entry.weights_of.method, row.entry.weights_of.backbone)
             if row.entry.ablation and not (CONFIGS / "ablations" / f"{row.entry.ablation}.yaml").is_file():

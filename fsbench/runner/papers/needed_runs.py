@@ -7,7 +7,7 @@ from typing import Any
 
 from fsbench.base.paths import weights_folder
 from fsbench.runner.config.needs import missing_data, missing_weights
-from fsbench.runner.config.run_config import RunConfig
+from fsbench.runner.config.run_config import RunConfig, task_options
 from fsbench.runner.grid.executors import Executor
 from fsbench.runner.grid.plan import PlannedRun, Planner
 from fsbench.runner.grid.run import Failure, run_missing
@@ -74,7 +74,8 @@ def paper_runs(rows: Sequence[PaperRow], roots: Mapping[str, str], released: boo
         if released:
             place = (entry.released or "").replace("{dataset}", row.dataset).replace("{fold}", str(fold))
             return PaperRun(config, base, released=str(weights_folder() / place))
-        training = replace(config, way=None, shot=None, setting=None, extra=row.training_arguments)
+        tested: dict[str, Any] = {option.field: None for name, option in task_options().items() if name != "fold"}
+        training = replace(config, extra=row.training_arguments, **tested)
         maker = trainings.setdefault((training, base), PaperRun(config, base))
         return maker if maker.config == config else PaperRun(config, base, maker)
 

@@ -105,8 +105,8 @@ def test_diff(build, capsys):
     ("arguments", "message"),
     [
         (["--protocol", "hsnet", "--way", "2"], "protocol hsnet is 1-way, found way 2; choose WAY=1, or fscs"),
-        (["--protocol", "hsnet", "--seed", "-1"], "test seed is -1, expected 0 to 4294967295"),
-        (["--seed", "3"], "protocol fscs seeds episodes by their index; found test seed 3"),
+        (["--protocol", "hsnet", "--test-seed", "4294967296"], "test seed is 4294967296, expected 0 to 4294967295"),
+        (["--test-seed", "3"], "protocol fscs seeds episodes by their index; found test seed 3"),
         (["--dataset", "ade"], "unknown data set 'ade'"),
         (["--lists", "somewhere"], "the data set folder has no setting lists; it has root"),
         (["--out", "m.txt"], "--out is m.txt, expected a name that ends in .jsonl or .jsonl.gz"),
@@ -157,7 +157,7 @@ def test_a_run_on_a_manifest_of_a_file_is_the_run_that_draws_it(build, warm, ben
     clash = ["--manifest", str(path), "--shot", "1"]
     assert main(bench_arguments("prototype", tmp_path / "runs", *clash)) == 2
     assert "has shot 2, the settings say 1; give the settings it was made for" in capsys.readouterr().err
-    clash = ["--manifest", str(path), "--data.test.test_seed=7"]
+    clash = ["--manifest", str(path), "--data.test.seed=7"]
     assert main(bench_arguments("prototype", tmp_path / "runs", *clash)) == 2
     assert "has seed 0, the settings say 7" in capsys.readouterr().err
     path.write_text(path.read_text().replace('"index":3,', '"index":300,'))

@@ -42,10 +42,10 @@ def made(small_demo, tmp_path_factory):
 
     def make(method: str, *options: str) -> Record:
         if (method, options) not in runs:
-            extra = ["--data.test.episodes=6", "--data.loading.workers=0", "--data.test.empty_masks=false",
+            extra = ["--data.test.episodes=6", "--data.loading.workers=0", "--data.test.empty=false",
                      "--trainer.accelerator=cpu",
                      "--trainer.enable_progress_bar=false", *images_of(small_demo), *options]  # fmt: skip
-            given = config_words(RunConfig(method, "demo", 0, str(folder), extra=extra))
+            given = config_words(RunConfig(method, "demo", fold=0, runs=str(folder), extra=extra))
             experiment = Experiment(parse(given))
             if experiment.method.learns:
                 weights = folder / f"{method}.ckpt"
@@ -129,7 +129,7 @@ def test_several_ways_and_shots(made):
 
 @pytest.mark.slow
 def test_episodes_that_no_score_counts_say_so(made, tmp_path, capsys):
-    own = ["test.empty_masks=true", "test.drop_small_classes=true", "image_size=64", "test.draws=2"]
+    own = ["test.empty=true", "test.drop_small=true", "image_size=64", "test.draws=2"]
     record = made("prototype", "--data.test.protocol=presence", *(f"--data.{setting}" for setting in own))
     number = next(one.index for one in record.manifest.episodes if one.calibrates)
     arguments = [str(record.path), "--episodes", f"{number},7,0", "--out", str(tmp_path / "out")]

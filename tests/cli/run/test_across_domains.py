@@ -85,7 +85,7 @@ def test_ifas_result_is_the_mean_over_its_seeds(warm, tmp_path):
     place = ["--dataset", "isic", "--data-root", str(root), "--runs", str(tmp_path / "runs")]
     asked = ["--method", "blind_centre", "--protocol", "cdfss_ifa", *SMALL]
     for seed in range(5):
-        assert warm("bench", *asked, *place, f"--data.test.test_seed={seed}").returncode == 0
+        assert warm("bench", *asked, *place, f"--data.test.seed={seed}").returncode == 0
         if seed == 3:
             assert "seeds 4 are missing of blind_centre" in warm("table", str(tmp_path / "runs")).stdout
     done = warm("table", str(tmp_path / "runs"))

@@ -106,7 +106,7 @@ def cells(small_demo, tmp_path_factory):
         options = [o for o in METHODS[method] if protocol == "fscs" or not o.startswith(ONLY_FSCS)]
         extra = ["--data.test.episodes=7", "--data.training.validation_episodes=1", *images_of(small_demo)]
         extra += [f"--data.test.protocol={protocol}", *options]
-        given = config_words(RunConfig(method, "demo", 0, extra=extra))
+        given = config_words(RunConfig(method, "demo", fold=0, extra=extra))
         experiment = Experiment(parse(given))
         if not experiment.method.learns:
             return given

@@ -143,7 +143,7 @@ def test_methods_stand_beside_each_other_under_each_protocol(warm_process, small
     plan = []
     for method, tasks in ANY_PROTOCOL.items():
         for task in tasks:
-            given = RunConfig(method, "demo", 0, str(tmp_path / "runs"), extra=few, **task)
+            given = RunConfig(method, "demo", fold=0, runs=str(tmp_path / "runs"), extra=few, **task)
             plan.append(config_words(given))
         experiment = Experiment(parse(plan[-1]))
         if experiment.method.learns:

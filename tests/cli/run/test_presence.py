@@ -13,7 +13,7 @@ SMALL = ["--data.test.episodes=8", "--data.loading.workers=0", "--data.test.prot
 
 @pytest.mark.slow
 def test_a_run_has_a_second_row_with_a_threshold_from_base_classes(small_demo, tmp_path, capsys):
-    assert main(run_command("prototype", tmp_path, small_demo, *SMALL, "--data.test.drop_small_classes=true")) == 0
+    assert main(run_command("prototype", tmp_path, small_demo, *SMALL, "--data.test.drop_small=true")) == 0
     (record,) = find_records(tmp_path)
     assert len(record.episodes) == 16 and len(record.every_episode) == 32
     assert set(record.header.calibration_ids) <= set(range(1, 21)) - set(record.header.class_ids)

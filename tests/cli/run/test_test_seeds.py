@@ -4,7 +4,7 @@ import torch
 
 from fsbench.cli.main import main
 from fsbench.core.released_format import WRITTEN_BY
-from fsbench.data.episodes.task import EpisodeTask
+from fsbench.data.episodes.task import Task
 from fsbench.datamodules.datasets.folder import Folder
 from fsbench.protocols.reading import load_protocol
 from fsbench.records.record import find_records
@@ -19,12 +19,12 @@ SMALL = ["--model.width=8", "--model.feature_side=8", "--model.states=2", "--dat
 def test_one_checkpoint_under_several_test_seeds(small_demo, tmp_path):
     """Nothing is trained; the episodes differ, the checkpoint and the rest of what a run is do not."""
     extra = [*images_of(small_demo), *SMALL]
-    method = parse(config_words(RunConfig("hmnet", "demo", 0, protocol="pfenet", extra=extra))).model
+    method = parse(config_words(RunConfig("hmnet", "demo", fold=0, protocol="pfenet", extra=extra))).model
     checkpoint = tmp_path / "best.ckpt"
     torch.save({"state_dict": method.state_dict(), WRITTEN_BY: method.describe()}, checkpoint)
     common = dict(runs=str(tmp_path), protocol="pfenet", checkpoint=str(checkpoint))
     for seed in (0, 321):
-        request = RunConfig("hmnet", "demo", 0, test_seed=seed, **common, extra=[*extra, "--data.test.episodes=3"])
+        request = RunConfig("hmnet", "demo", fold=0, test_seed=seed, **common, extra=[*extra, "--data.test.episodes=3"])
         assert main(["bench", *config_words(request)]) == 0
     records = find_records(tmp_path)
     assert len({record.manifest.sha256 for record in records}) == len(records) == 2
@@ -38,10 +38,7 @@ def test_one_checkpoint_under_several_test_seeds(small_demo, tmp_path):
 
 def test_pfenets_episodes_beyond_its_own_number(small_demo):
     index, protocol = Folder(str(small_demo)), load_protocol("pfenet")
-    few, many = (
-        protocol.manifest(index, EpisodeTask(0, episodes=n, allow_background_queries=False, seed=0))
-        for n in (1000, 2000)
-    )
+    few, many = (protocol.manifest(index, Task(0, episodes=n, empty=False, seed=0)) for n in (1000, 2000))
     assert len(many.episodes) == 2000 and [episode.index for episode in many.episodes] == list(range(2000))
     assert len(few.episodes) == 1000 and few.sha256 != many.sha256
 

@@ -19,7 +19,7 @@ from fsbench.base.errors import DataError, SettingsError
 from fsbench.cli.main import main
 from fsbench.data.dataset import Pair
 from fsbench.data.episodes.settings import SIZE_BINS
-from fsbench.data.episodes.task import EpisodeTask
+from fsbench.data.episodes.task import Task
 from fsbench.data.image_io import read_label_map
 from fsbench.data.segmentations import union_mask
 from fsbench.datamodules.datasets.coco import CocoAll
@@ -383,7 +383,7 @@ def test_official_episodes_are_those_of_the_rule(real_data: Path, tmp_path: Path
     assert len(pairs.pairs) == sum(len(part.pairs) for part in lists if part)
     images_of = {number - 1: list(names) for number, names in pairs.images_of.items()}
     for shot in (1, 5):
-        manifest = load_protocol("incontext").manifest(index, EpisodeTask(0, shot=shot))
+        manifest = load_protocol("incontext").manifest(index, Task(0, shot=shot))
         assert len(manifest.episodes) == 1000 and manifest.header.folds == 1 and len(manifest.class_ids) == 80
         found = [(e.query_class, [e.query, *e.supports[0]]) for e in islice(manifest.episodes, 300)]
         assert found == plain_episodes(images_of, shot, 300)
@@ -391,7 +391,7 @@ def test_official_episodes_are_those_of_the_rule(real_data: Path, tmp_path: Path
 
 def test_nothing_that_was_trained_on_coco_is_tested_on_its_own_classes(nine: Path) -> None:
     index = CocoAll(str(nine), allow_unverified_lists=True)
-    data = episodic(index, "incontext", image_size=48, workers=0, episodes=4, drop_small_classes=True)
+    data = episodic(index, "incontext", image_size=48, workers=0, episodes=4, drop_small=True)
     trained = {"dataset": "coco", "fold": 2, "protocol": "fscs", "classes": ["bicycle"]}
     with pytest.raises(SettingsError, match="was trained on fold 2 of coco, whose base classes include bicycle"):
         data.check_unseen(trained, "the checkpoint x.ckpt")

@@ -13,7 +13,7 @@ from PIL import Image
 
 from fsbench.base.errors import DataError, SettingsError
 from fsbench.cli.main import main
-from fsbench.data.episodes.task import EpisodeTask
+from fsbench.data.episodes.task import Task
 from fsbench.data.image_io import read_image
 from fsbench.datamodules.datasets.deepglobe import DeepGlobe, DeepGlobeAll, crops
 from fsbench.datamodules.datasets.isic import IMAGES, Isic, IsicOne, lesion_classes
@@ -120,7 +120,7 @@ def test_a_mask_without_foreground_is_not_listed(drawn, tmp_path):
 def test_the_classes_take_turns(drawn, dataset):
     index = {"deepglobe": DeepGlobe, "isic": Isic, "lung": Lung, "suim": Suim}[dataset](str(drawn(dataset)))
     protocol = load_segmentation("cdfss")
-    manifest = protocol.manifest(index, EpisodeTask(0, shot=3, episodes=25))
+    manifest = protocol.manifest(index, Task(0, shot=3, episodes=25))
     classes = len(index.class_names)
     assert [e.query_class for e in manifest.episodes] == [i % classes + 1 for i in range(25)]
     assert manifest.header.class_ids == [*range(1, classes + 1)] and manifest.header.official_episodes == 600
@@ -134,13 +134,13 @@ def test_the_classes_take_turns(drawn, dataset):
             if name != query:
                 supports.append(name)
         assert (episode.query, episode.supports) == (query, (tuple(supports),))
-    every = load_segmentation("cdfss_abcdfss").manifest(index, EpisodeTask(0))
+    every = load_segmentation("cdfss_abcdfss").manifest(index, Task(0))
     assert len(every.episodes) == len(index.candidates("val")) and every.header.seed == 2
 
 
 def test_methods_are_not_trained_on_another_domain(drawn):
     with pytest.raises(SettingsError, match=r"isic has its test part alone.*found the part trn"):
-        load_segmentation("cdfss").training_pool(Isic(str(drawn("isic"))), 0, False)
+        load_segmentation("cdfss").training_pool(Isic(str(drawn("isic"))), Task(0))
 
 
 @pytest.mark.parametrize("dataset", ["deepglobe", "isic", "lung", "lung_all", "suim"])

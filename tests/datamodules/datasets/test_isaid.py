@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fsbench.base.errors import DataError, SettingsError
-from fsbench.data.episodes.task import EpisodeTask
+from fsbench.data.episodes.task import Task
 from fsbench.datamodules.datasets.isaid import LABEL_SUFFIX, Isaid, Isaid512
 from fsbench.protocols.draws.pair_lists import pair_list
 from fsbench.protocols.reading import load_protocol
@@ -40,7 +40,7 @@ def test_lists_are_derived_where_there_are_none(tmp_path):
     assert pairs.origin == "derived"
     assert pairs.pairs == (("P1", 4), ("P2", 2), ("P5", 1), ("P5", 2), ("P7", 3), ("P9", 1))
     assert set(np.unique(index.label_map("P5"))) == {0, 1, 2, 7, 12, 255}
-    task = EpisodeTask(0, skip_small_classes=True, episodes=4)
+    task = Task(0, drop_small=True, episodes=4)
     manifest = load_protocol("incontext").manifest(index, task)
     assert [e.query for e in manifest.episodes] == ["P2", "P5", "P5", "P9"]
     with pytest.raises(

@@ -159,7 +159,7 @@ def test_nothing_is_said_where_no_list_is_absent(tmp_path: Path, blocks_folder: 
 
 
 def test_records_name_the_lists_of_the_training_alone(tmp_path: Path) -> None:
-    data = episodic(Pascal(pascal(tmp_path, train_aug=["2007_b", "2007_a"])), protocol="pfenet", empty_masks=False)
+    data = episodic(Pascal(pascal(tmp_path, train_aug=["2007_b", "2007_a"])), protocol="pfenet", empty=False)
     assert data.protocol.draw.pairs(data.dataset, "val", 0).origin == "derived"  # which a manifest's header says
     assert data.training_list_notes == []
     assert data.training_lists == "derived"

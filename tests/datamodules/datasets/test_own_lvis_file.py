@@ -10,7 +10,7 @@ import pytest
 
 from fsbench.base.errors import DataError, SettingsError
 from fsbench.cli.main import main
-from fsbench.data.episodes.task import EpisodeTask
+from fsbench.data.episodes.task import Task
 from fsbench.data.list_substitutes import list_substitutes
 from fsbench.datamodules.datasets.lvis import Lvis
 from fsbench.protocols.draws.segic import draw_lvis, lvis_fold, process_streams
@@ -80,7 +80,7 @@ def check_against(content: dict[str, Any], root: Path) -> None:
     shown = {(name_of[one["image_id"]], one["category_id"]) for one in content["annotations"]}
     asked = set()
     for fold in (0, 3):
-        manifest = load_segmentation("presence").manifest(index, EpisodeTask(fold, episodes=8, skip_small_classes=True))
+        manifest = load_segmentation("presence").manifest(index, Task(fold, episodes=8, drop_small=True))
         for episode in manifest.episodes:
             category = FIRST + episode.classes[0] - 1
             assert index.class_names[episode.classes[0] - 1] == f"thing_{category - FIRST}"
@@ -147,7 +147,7 @@ def test_published_tests_ask_for_the_authors_list(tmp_path):
     index = open_dataset("lvis", tmp_path)
     for protocol in ("incontext", "sansa"):
         with pytest.raises(DataError, match=r"no lvis_val.pkl, whose order decides .*PROTOCOL=presence does without"):
-            load_segmentation(protocol).manifest(index, EpisodeTask(0))
+            load_segmentation(protocol).manifest(index, Task(0))
 
 
 @pytest.mark.parametrize(
@@ -177,7 +177,7 @@ def test_segic_draws_from_the_file_with_a_stream_for_each_of_its_processes(tmp_p
     save_photos(tmp_path / "coco", content)
     (tmp_path / "lvis_v1_val.json").write_text(json.dumps(content))
     index = Lvis(str(tmp_path))
-    manifest = load_segmentation("segic").manifest(index, EpisodeTask(2, episodes=70))
+    manifest = load_segmentation("segic").manifest(index, Task(2, episodes=70))
     name_of = {one["id"]: "/".join(one["coco_url"].split("/")[-2:]) for one in content["images"]}
     rows = [(one["image_id"], one["category_id"]) for one in reversed(content["annotations"])]
     fold = lvis_fold(rows, 2)
@@ -189,7 +189,7 @@ def test_segic_draws_from_the_file_with_a_stream_for_each_of_its_processes(tmp_p
         assert [episode.query, *episode.supports[0]] == names
     assert any(episode.query == episode.supports[0][0] for episode in manifest.episodes)  # categories of two photos
     with pytest.raises(SettingsError, match="SHOT is 2, but SegIC's program shows one support; expected SHOT=1"):
-        load_segmentation("segic").manifest(index, EpisodeTask(2, shot=2))
+        load_segmentation("segic").manifest(index, Task(2, shot=2))
 
 
 def test_the_categories_of_an_image_come_by_their_ids_whatever_order_its_objects_have():

@@ -126,7 +126,7 @@ def test_a_crop_that_cannot_keep_it_stops_after_32_draws():
 
 
 def module(folder, **options):
-    settings = dict(protocol="fscs", image_size=33, batch_size=4, workers=0, empty_masks=False)
+    settings = dict(protocol="fscs", image_size=33, batch_size=4, workers=0, empty=False)
     return episodic(Folder(str(folder)), **settings | options)
 
 
@@ -183,7 +183,7 @@ def test_base_classes_with_fewer_images_than_training_shots(blocks_folder):
     data = module(blocks_folder)
     sizes = {number: len(data.training_pool.images_of[number]) for number in data.training_pool.class_ids}
     smallest = min(sizes, key=sizes.get)
-    fewer = module(blocks_folder, training_shot=sizes[smallest], drop_small_classes=True)
+    fewer = module(blocks_folder, training_shot=sizes[smallest], drop_small=True)
     assert list(fewer.training_pool.class_ids) == [n for n in sizes if sizes[n] > sizes[smallest]]
     assert batch_of(fewer).support.shape[2] == sizes[smallest]
 

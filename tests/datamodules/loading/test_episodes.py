@@ -82,7 +82,7 @@ def test_the_protocol_decides_how_test_episodes_are_loaded(index, protocol, size
 
 @pytest.mark.parametrize("protocol", ["hsnet", "pfenet"])
 def test_training_queries_of_segmentation_protocols_show_their_class(index, protocol):
-    data = episodic(index, protocol, image_size=32, workers=0, batch_size=4, drop_small_classes=True)
+    data = episodic(index, protocol, image_size=32, workers=0, batch_size=4, drop_small=True)
     batches = list(data.train_dataloader())
     assert all(batch.known_truth().presence.all() for batch in batches)
     classes = {int(number) for batch in batches for number in batch.known_truth().classes.flatten()}

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from fsbench.data.episodes.episode import Episode
-from fsbench.data.episodes.task import EpisodeTask
+from fsbench.data.episodes.task import Task
 from fsbench.data.image_io import read_pixels
 from fsbench.data.label_maps import padded_shape
 from fsbench.datamodules.datasets.pascal import Pascal
@@ -80,7 +80,7 @@ def test_validation_is_the_whole_list_by_the_padded_resize(blocks_folder):
         shapes.add(inner)
     assert len(shapes) > 1
     few, first, second = (
-        WHOLE_IMAGES.manifest(module.dataset, EpisodeTask(fold, episodes=number))
+        WHOLE_IMAGES.manifest(module.dataset, Task(fold, episodes=number))
         for fold, number in ((0, 5), (0, None), (1, None))
     )
     assert len(few.episodes) == 5 and first.sha256 != second.sha256

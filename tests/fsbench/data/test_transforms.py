@@ -121,7 +121,7 @@ def portraits(tmp_path_factory) -> Path:
 def test_test_and_training_images_are_filtered_width_first(portraits):
     index = Folder(str(portraits))
     module = episodic(
-        index, "hsnet", image_size=33, batch_size=1, workers=0, episodes=3, validation_episodes=2, empty_masks=False
+        index, "hsnet", image_size=33, batch_size=1, workers=0, episodes=3, validation_episodes=2, empty=False
     )  # fmt: skip
     for loader in (module.test_dataloader(), module.val_dataloader(), module.train_dataloader()):
         batch = next(iter(loader))

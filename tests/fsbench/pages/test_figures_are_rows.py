@@ -69,10 +69,11 @@ def test_of_a_report(runs, tmp_path):
 def test_of_a_board(runs, tmp_path):
     assert main(["report", "--board", str(runs / "bundles"), "--out", str(tmp_path / "site")]) == 0
     frame = results(runs)
+    speeds = {f"{result.record.run.cost.episodes_per_second:.2f}" for result in fsbench.load_runs(runs)}
     pages = [tmp_path / "site/index.html", *(tmp_path / "site/rows").glob("*.html")]
     for page in pages:
         assert len(NUMBER.findall(text_of(page.read_text()))) >= 4
-        assert not strange(page.read_text(), frame), page.name
+        assert speeds >= set(strange(page.read_text(), frame)), page.name
 
 
 def test_of_an_atlas_page(official, tmp_path):

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 
 from fsbench.base.errors import DataError, SettingsError
 from fsbench.data.dataset import PairList
-from fsbench.data.episodes.task import EpisodeTask
+from fsbench.data.episodes.task import Task
 from fsbench.datamodules.datasets.pascal import Pascal
 from fsbench.methods.bam import BAM
 from fsbench.networks.backbones.base import BackboneConfig
@@ -70,32 +70,30 @@ def test_episodes_are_those_of_a_plain_loop(shot):
 
 def test_header_draws_and_what_is_refused(scenes):
     index, protocol = Pascal(str(scenes)), load_protocol("bam_gfss")
-    header = protocol.manifest(index, EpisodeTask(0, shot=2)).header
+    header = protocol.manifest(index, Task(0, shot=2)).header
     assert header.class_ids == [*range(6, 21), *NOVEL] and protocol.draw.novel_classes(header) == [*NOVEL]
     assert header.requested == header.official_episodes == 1000 and header.seed == 510 and header.all_classes
-    drawn = protocol.manifest(index, EpisodeTask(0, episodes=8, draws=3))
+    drawn = protocol.manifest(index, Task(0, episodes=8, draws=3))
     assert len(drawn.episodes) == 24 and all(len(e.supports[-1]) == 1 for e in drawn.episodes)
     assert [e.classes for e in drawn.episodes[:8]] == [e.classes for e in drawn.episodes[16:]]
-    nested = protocol.manifest(index, EpisodeTask(0, episodes=8, nested_in=2))
-    both = protocol.manifest(index, EpisodeTask(0, episodes=8, shot=2))
+    nested = protocol.manifest(index, Task(0, episodes=8, nested_in=2))
+    both = protocol.manifest(index, Task(0, episodes=8, shot=2))
     assert [e.supports[-1] for e in nested.episodes] == [e.supports[-1][:1] for e in both.episodes]
     with pytest.raises(
         DataError, match=r"too few images of some classes .*\(aeroplane 4, .*; 6 each are needed\).*DROP"
     ):
-        protocol.manifest(index, EpisodeTask(0, shot=5))
+        protocol.manifest(index, Task(0, shot=5))
     with pytest.raises(DataError, match=r"0 of 5 classes are left, since DROP_SMALL=1 .*\(aeroplane 4, .*; 6 each"):
-        protocol.manifest(index, EpisodeTask(0, shot=5, skip_small_classes=True))
+        protocol.manifest(index, Task(0, shot=5, drop_small=True))
     with pytest.raises(SettingsError, match=r"kept_support is 0.5, and the protocol bam_gfss has supports with whole"):
         episodic(index, "bam_gfss", kept_support=0.5)
     with pytest.raises(SettingsError, match="train with PROTOCOL=pfenet, and test what was trained"):
-        protocol.training_pool(index, 0, False)
+        protocol.training_pool(index, Task(0))
 
 
 def test_classes_with_few_images_can_be_left_out(scenes):
     """Class 1 has four images (b2, too), the others three or four: 3 shots leave those of four."""
-    header = (
-        load_protocol("bam_gfss").manifest(Pascal(str(scenes)), EpisodeTask(0, shot=3, skip_small_classes=True)).header
-    )
+    header = load_protocol("bam_gfss").manifest(Pascal(str(scenes)), Task(0, shot=3, drop_small=True)).header
     assert header.dropped_classes == [3, 4, 5] and header.class_ids == [*range(6, 21), 1, 2]
 
 

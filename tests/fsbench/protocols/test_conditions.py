@@ -18,7 +18,7 @@ from fsbench.base.errors import SettingsError
 from fsbench.data.dataset import SegmentationIndex
 from fsbench.data.episodes.episode import Episode
 from fsbench.data.episodes.manifest import Manifest
-from fsbench.data.episodes.task import EpisodeTask
+from fsbench.data.episodes.task import Task
 from fsbench.protocols.conditions import NOT_STATED, WITHOUT_VOID, Conditions
 from fsbench.protocols.counting import PixelCounting
 from fsbench.protocols.draws.gfss import TrialSupports
@@ -99,13 +99,13 @@ def _photo(name: str) -> str:
 
 
 def drawn(protocol: Protocol, index: SegmentationIndex, **task: object) -> Manifest:
-    entries = {"episodes": 300, "skip_small_classes": True} | task
-    return protocol.manifest(protocol.draw.data(index), EpisodeTask(0, way=1, shot=1, **entries))
+    entries = {"episodes": 300, "drop_small": True} | task
+    return protocol.manifest(protocol.draw.data(index), Task(0, way=1, shot=1, **entries))
 
 
 def probe(name: str, index: SegmentationIndex) -> Probe:
     protocol = load_protocol(name)
-    return Probe(protocol, index, drawn(protocol, index, allow_background_queries=False))
+    return Probe(protocol, index, drawn(protocol, index, empty=False))
 
 
 # Whose lists

@@ -7,6 +7,7 @@ import pytest
 
 from fsbench.base.errors import SettingsError
 from fsbench.data.dataset import SegmentationIndex
+from fsbench.data.episodes.task import Task
 from fsbench.datamodules.datasets.coco.dataset import Coco
 from fsbench.datamodules.datasets.pascal import Pascal
 from fsbench.protocols.draws.whole_images import whole_image_pool
@@ -60,7 +61,7 @@ def test_one_novel_pixel_suffices_and_every_protocol_has_both_lists(name, like):
     assert [pair for pair in whole.pairs if pair[0] == "im23"] and set(filtered.pairs) < set(whole.pairs)
     assert [pair for pair in whole.pairs if pair[0] != "im23"] == list(filtered.pairs)
     assert own.pairs == (filtered if protocol.draw.filter_novel else whole).pairs
-    pools = [protocol.training_pool(index, 0, False, False, 1, filter_novel=choice) for choice in (True, False)]
+    pools = [protocol.training_pool(index, Task(0, empty=False), choice) for choice in (True, False)]
     assert [("im23" in pool.images, "im23" in pool.images_of[3]) for pool in pools] == [(False, False), (True, True)]
     tested = {protocol.draw.pairs(index, "val", 0).sha256 for _ in (True, False)}
     assert tested == {protocol.draw.pairs(Synthetic(like), "val", 0).sha256}

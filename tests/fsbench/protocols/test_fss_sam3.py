@@ -14,7 +14,7 @@ from PIL import Image
 from fsbench.base.errors import DataError, SettingsError
 from fsbench.core.needs import Needs
 from fsbench.data.episodes.episode import Episode
-from fsbench.data.episodes.task import EpisodeTask
+from fsbench.data.episodes.task import Task
 from fsbench.datamodules.datasets.coco import Coco, CocoAll
 from fsbench.datamodules.datasets.coco.dataset import CLASS_NAMES
 from fsbench.datamodules.datasets.coco.protocols import CocoBoxes
@@ -134,7 +134,7 @@ def voc(root: Path, objects: bool) -> Path:
 @pytest.mark.parametrize("objects", [True, False])
 def test_pascal_has_boxes_of_objects_and_replaces_supports_without_one(tmp_path, objects):
     index = Pascal(str(voc(tmp_path, objects)))
-    manifest = PROTOCOL.manifest(index, EpisodeTask(0, episodes=40))
+    manifest = PROTOCOL.manifest(index, Task(0, episodes=40))
     used = {name for episode in manifest.episodes for name in episode.supports[0]}
     assert ("2007_000005" in used) != objects
     assert (manifest.header.protocol_entries["replaced_episodes"] > 0) == objects
@@ -177,7 +177,7 @@ def coco(root: Path) -> Path:
 
 def test_coco_draws_an_object_of_each_support_and_crowds_are_no_truth(tmp_path):
     index = Coco(str(coco(tmp_path / "coco")))
-    manifest = PROTOCOL.manifest(index, EpisodeTask(0, shot=2, episodes=60))
+    manifest = PROTOCOL.manifest(index, Task(0, shot=2, episodes=60))
     view = PROTOCOL.draw.data(index)
     assert manifest.header.seed == 0 and manifest.header.class_ids == [1]
     assert manifest.header.protocol_entries["replaced_episodes"] > 0  # the last image has no pixel of the class
@@ -200,27 +200,27 @@ def test_coco_draws_an_object_of_each_support_and_crowds_are_no_truth(tmp_path):
     assert len(drawn) > 8
     with pytest.raises(DataError, match=r"is not in .*instances_val2014\.json; expected <image>@<class number>"):
         view.label_map("val2014/0.jpg@1:999")
-    again = PROTOCOL.manifest(index, EpisodeTask(0, shot=2, episodes=5))
+    again = PROTOCOL.manifest(index, Task(0, shot=2, episodes=5))
     assert again.episodes == manifest.episodes[:5]
 
 
 def test_any_data_set_with_label_maps_has_the_test(blocks_folder, monkeypatch):
     monkeypatch.setattr(boxes, "SMALLEST_SUPPORT", 20)  # the images are small
     index = Folder(str(blocks_folder))
-    manifest = PROTOCOL.manifest(index, EpisodeTask(0, episodes=12))
+    manifest = PROTOCOL.manifest(index, Task(0, episodes=12))
     assert manifest.header.lists == "derived" and len(manifest.episodes) == 12
-    assert manifest == PROTOCOL.manifest(index, EpisodeTask(0, episodes=12))
-    other = PROTOCOL.manifest(index, EpisodeTask(0, episodes=12, seed=7))
+    assert manifest == PROTOCOL.manifest(index, Task(0, episodes=12))
+    other = PROTOCOL.manifest(index, Task(0, episodes=12, seed=7))
     assert other.episodes != manifest.episodes and other.header.seed == 7
     monkeypatch.setattr(BoxTest, "draws_objects", True)
     usable = BoxPools.usable
     gone = index.test_classes(0)
     monkeypatch.setattr(BoxPools, "usable", lambda of, ids, shot: [] if list(ids) == gone else usable(of, ids, shot))
     with pytest.raises(DataError, match="fold 0 has no class with a query and 2 images of more than 20 pixels"):
-        PROTOCOL.manifest(index, EpisodeTask(1, episodes=2))
+        PROTOCOL.manifest(index, Task(1, episodes=2))
     monkeypatch.setattr(BoxPools, "usable", usable)
     with pytest.raises(DataError, match="has no class with a query and 91 images of more than 20 pixels"):
-        PROTOCOL.manifest(index, EpisodeTask(0, shot=90))
+        PROTOCOL.manifest(index, Task(0, shot=90))
     data = episodic(index, "fss_sam3", image_size=32, workers=0)
     with pytest.raises(SettingsError, match="the protocol fss_sam3 has no training part"):
         data.train_dataloader()
@@ -231,7 +231,7 @@ def test_any_data_set_with_label_maps_has_the_test(blocks_folder, monkeypatch):
 @pytest.mark.parametrize("protocol", ["fssdino", "bam"])
 def test_padded_images_have_no_place_for_photos(real_data, protocol):
     index = Coco(str(real_data / "coco-mini"))
-    data = episodic(index, protocol, image_size=64, workers=0, episodes=1, drop_small_classes=True)
+    data = episodic(index, protocol, image_size=64, workers=0, episodes=1, drop_small=True)
     data.needs = Needs(hints=frozenset({"photos", "boxes", "class names"}))
     (batch,) = data.test_dataloader()
     (hints,) = batch.hints
@@ -242,7 +242,7 @@ def test_an_answer_on_the_canvas_lies_over_the_padded_query(real_data, monkeypat
     """What is found in the lower half of the query's part is the lower half of the padded square."""
     pytest.importorskip("transformers")
     index = Coco(str(real_data / "coco-mini"))
-    data = episodic(index, "bam", image_size=64, workers=0, episodes=8, drop_small_classes=True)
+    data = episodic(index, "bam", image_size=64, workers=0, episodes=8, drop_small=True)
     found = SAM3Canvas(Sam3NetConfig("sam3_demo", "random:1")).eval()
     data.needs = found.needs
     masks = torch.full((1, 112, 112), -9.0)

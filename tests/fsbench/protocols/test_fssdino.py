@@ -10,7 +10,7 @@ import torch
 from pycocotools import mask as coco_mask
 
 from fsbench.base.errors import DataError, SettingsError
-from fsbench.data.episodes.task import EpisodeTask
+from fsbench.data.episodes.task import Task
 from fsbench.data.label_maps import frame_labels, stretch_truth
 from fsbench.datamodules.datasets.coco import CocoAll
 from fsbench.datamodules.datasets.coco.dataset import CLASS_NAMES, Coco
@@ -48,7 +48,7 @@ def test_real_annotations_draw_and_show_what_a_plain_program_does(real_data, fol
     content = json.loads(path.read_text())
     files = {image["id"]: image for image in content["images"]}
     index = PROTOCOL.draw.data(Coco(str(root)))
-    manifest = PROTOCOL.manifest(index, EpisodeTask(fold, 1, shot, episodes=60, skip_small_classes=True))
+    manifest = PROTOCOL.manifest(index, Task(fold, 1, shot, episodes=60, drop_small=True))
     plain = plain_episodes(path, fold, shot, 60)
     numbers = [category["id"] for category in content["categories"]]
     for episode, (category, ids) in zip(manifest.episodes, plain, strict=True):
@@ -78,7 +78,7 @@ def test_real_annotations_draw_and_show_what_a_plain_program_does(real_data, fol
 
 def test_a_method_is_given_frames_and_the_truth_is_stretched_from_one(real_data):
     index = PROTOCOL.draw.data(Coco(str(real_data / "coco-mini")))
-    data = episodic(index, "fssdino", image_size=96, workers=0, episodes=6, drop_small_classes=True)
+    data = episodic(index, "fssdino", image_size=96, workers=0, episodes=6, drop_small=True)
     for batch in data.test_dataloader():
         query = batch.image_names[int(batch.query[0])]
         truth, number = batch.known_truth(), int(batch.known_truth().classes[0, 0])
@@ -100,15 +100,15 @@ def refusal(call) -> str:
 
 def test_what_it_is_not_made_for_is_refused_in_one_line(real_data, blocks_folder):
     index = PROTOCOL.draw.data(Coco(str(real_data / "coco-mini")))
-    few = refusal(lambda: PROTOCOL.manifest(index, EpisodeTask(0)))
+    few = refusal(lambda: PROTOCOL.manifest(index, Task(0)))
     assert few.startswith("coco fold 0: too few images with large objects of some classes (backpack 1, sports ball 1, ")
     assert "DROP_SMALL=1" in few
-    assert "fssdino is 1-way, found way 2" in refusal(lambda: PROTOCOL.manifest(index, EpisodeTask(0, way=2)))
+    assert "fssdino is 1-way, found way 2" in refusal(lambda: PROTOCOL.manifest(index, Task(0, way=2)))
     joined = CocoAll(str(real_data / "coco-mini"))
-    assert "coco_all has no test of large objects" in refusal(lambda: PROTOCOL.manifest(joined, EpisodeTask(0)))
+    assert "coco_all has no test of large objects" in refusal(lambda: PROTOCOL.manifest(joined, Task(0)))
     folder = Folder(str(blocks_folder))
     assert "is about COCO's annotated objects; choose DATASET=coco" in refusal(
-        lambda: PROTOCOL.manifest(folder, EpisodeTask(0))
+        lambda: PROTOCOL.manifest(folder, Task(0))
     )
     for name in ("val2014/none.jpg@1", f"{draw_name(index)}@81", f"{draw_name(index)}@x"):
         assert "expected <image>@<class number>" in refusal(lambda name=name: index.label_map(name))
@@ -126,7 +126,7 @@ def test_folds_need_the_categories_in_their_order(tmp_path, monkeypatch):
     categories = [{"id": number, "name": name} for number, name in enumerate(CLASS_NAMES, 1)]
     for given, found in ((categories[1:2] + categories[:1] + categories[2:], "'bicycle' as 1."), (categories[:9], "9")):
         file.write_text(json.dumps({"images": [], "annotations": [], "categories": given}))
-        words = refusal(lambda: PROTOCOL.manifest(Coco(str(tmp_path)), EpisodeTask(0)))
+        words = refusal(lambda: PROTOCOL.manifest(Coco(str(tmp_path)), Task(0)))
         assert f"has {found}" in words and "expected COCO's 80 categories in their order" in words
     file.write_text(json.dumps({
         "images": [{"id": 5, "file_name": "a.jpg", "height": 60, "width": 60}],

@@ -9,7 +9,7 @@ from PIL import Image
 
 from fsbench.base.errors import DataError, SettingsError
 from fsbench.data.batch import collate
-from fsbench.data.episodes.task import EpisodeTask
+from fsbench.data.episodes.task import ManifestTask, Task
 from fsbench.data.label_maps import padded_shape, resize_labels_padded
 from fsbench.datamodules.datasets.coco import Coco
 from fsbench.datamodules.datasets.coco.protocols import CocoValidation
@@ -52,7 +52,7 @@ def scenes(tmp_path_factory):
 
 
 def test_queries_supports_and_what_the_header_says(scenes):
-    manifest = load_protocol("gfss").manifest(Pascal(str(scenes)), EpisodeTask(0, shot=2))
+    manifest = load_protocol("gfss").manifest(Pascal(str(scenes)), Task(0, shot=2))
     header, episodes = manifest.header, manifest.episodes
     assert header.class_ids == [*range(6, 21), *NOVEL] and header.seed == 2023
     assert load_protocol("gfss").draw.novel_classes(header) == [*NOVEL]
@@ -67,9 +67,9 @@ def test_queries_supports_and_what_the_header_says(scenes):
         listed = [name for name in Pascal(str(scenes)).candidates("val") if name != "b0" and name not in taken]
         assert [episode.query for episode in of_run] == listed and "b2" in listed
     assert len({episode.supports for episode in episodes}) > 1
-    few = load_protocol("gfss").manifest(Pascal(str(scenes)), EpisodeTask(0, episodes=12)).header
+    few = load_protocol("gfss").manifest(Pascal(str(scenes)), Task(0, episodes=12)).header
     assert few.protocol_entries["run_lengths"] == [3, 3, 2, 2, 2] and few.official_episodes == 60
-    other = load_protocol("gfss").manifest(Pascal(str(scenes)), EpisodeTask(0, episodes=12, seed=7)).header
+    other = load_protocol("gfss").manifest(Pascal(str(scenes)), Task(0, episodes=12, seed=7)).header
     assert other.seed == 7
 
 
@@ -79,15 +79,15 @@ def test_a_fold_of_ten_and_what_is_refused(scenes):
     with pytest.raises(
         DataError, match=r"no validation image can support bus, .*: of 16384 pixels or more, without another"
     ):
-        gfss.manifest(index, EpisodeTask(0))
-    header = gfss.manifest(index, EpisodeTask(0, skip_small_classes=True)).header
+        gfss.manifest(index, Task(0))
+    header = gfss.manifest(index, Task(0, drop_small=True)).header
     assert header.dropped_classes == [6, 7, 8, 9, 10] and gfss.draw.novel_classes(header) == [*NOVEL]
     with pytest.raises(SettingsError, match="asks for all classes at once, found way 2; leave WAY=1"):
-        gfss.manifest(index, EpisodeTask(0, way=2))
+        gfss.manifest(index, Task(0, way=2))
     with pytest.raises(SettingsError, match="has no base classes to validate on"):
-        gfss.manifest(index, EpisodeTask(0, classes="base"))
+        gfss.manifest(index, ManifestTask(0, classes="base"))
     with pytest.raises(SettingsError, match="its base model is trained with METHOD=pspnet"):
-        gfss.training_pool(index, 0, False)
+        gfss.training_pool(index, Task(0))
 
 
 def test_slots_of_a_class_with_few_images():
@@ -133,7 +133,9 @@ def experiment(scenes, folder, *more, method="diam"):
         "--trainer.accelerator=cpu",
         *more,
     ]
-    request = RunConfig(method, "pascal", 0, str(folder), weights="random", keep_predictions="masks", extra=small)
+    request = RunConfig(
+        method, "pascal", fold=0, runs=str(folder), weights="random", keep_predictions="masks", extra=small
+    )
     return Experiment(request.parse())
 
 
@@ -185,13 +187,13 @@ def test_an_object_of_coco_is_its_first_polygon(tmp_path):
 
 def test_the_real_samples_of_coco(real_data, tmp_path):
     index, gfss = Coco(str(real_data / "coco-mini")), load_protocol("gfss")
-    manifest = gfss.manifest(index, EpisodeTask(0, skip_small_classes=True, episodes=10))
+    manifest = gfss.manifest(index, Task(0, drop_small=True, episodes=10))
     assert (
         manifest.header.lists == "derived"
         and len(manifest.header.class_ids) + len(manifest.header.dropped_classes) == 80
     )
     few = replace(gfss, draw=replace(gfss.draw, episodes={"others": 7}))
-    header = few.manifest(index, EpisodeTask(0, skip_small_classes=True)).header
+    header = few.manifest(index, Task(0, drop_small=True)).header
     assert header.protocol_entries["run_lengths"] == [7] * 5
     names, origin = CocoValidation(index).images()
     assert origin == "derived"

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from fsbench.base.errors import DataError, SettingsError
-from fsbench.data.episodes.task import EpisodeTask
+from fsbench.data.episodes.task import ManifestTask, Task
 from fsbench.datamodules.datasets.folder import Folder
 from fsbench.datamodules.indexes.views import ViewIndex
 from fsbench.protocols.draws.by_word import one_stream
@@ -99,12 +99,12 @@ class ViewEpisodes(OwnEpisodes):
     [
         (
             "hsnet",
-            EpisodeTask(0),
+            Task(0),
             "views is tested with the protocol incontext, or presence where it has that, and has no lists of others",
         ),
-        ("incontext", EpisodeTask(0, classes="base"), "views has no base classes to validate on"),
-        ("incontext", EpisodeTask(0, shot=3), "views fold 0 has no class with more than 3 images; lower SHOT"),
-        ("incontext", EpisodeTask(1), "unknown fold 1 for views"),
+        ("incontext", ManifestTask(0, classes="base"), "views has no base classes to validate on"),
+        ("incontext", Task(0, shot=3), "views fold 0 has no class with more than 3 images; lower SHOT"),
+        ("incontext", Task(1), "unknown fold 1 for views"),
     ],
 )
 def test_what_the_data_set_has_not_is_refused_in_one_line(protocol, task, message):
@@ -129,5 +129,5 @@ def test_the_size_of_the_evaluation_is_the_protocols_and_not_the_methods(blocks_
         expected[resized == 255] = 255
         assert torch.equal(truth.label_maps[0], expected) and batch.query_sizes.tolist() == [[518, 518]]
         assert batch.images.shape[-1] == 48 == batch.support_labels.shape[-1]
-    training = episodic(index, "incontext518", image_size=48, workers=0, batch_size=2, drop_small_classes=True)
+    training = episodic(index, "incontext518", image_size=48, workers=0, batch_size=2, drop_small=True)
     assert next(iter(training.train_dataloader())).query_sizes.tolist() == [[48, 48]] * 2

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fsbench.base.errors import SettingsError
-from fsbench.data.episodes.task import EpisodeTask
+from fsbench.data.episodes.task import Task
 from fsbench.data.label_maps import resize_labels_padded
 from fsbench.data.truth import EpisodeTruth
 from fsbench.datamodules.datasets.isaid import Isaid
@@ -25,7 +25,7 @@ def test_r2nets_test_is_on_patches_of_512(tmp_path):
         f"--data.dataset.root={tmp_path}",
         "--data.test.episodes=10",
     ]
-    request = RunConfig("prototype", "isaid512", 0, str(tmp_path / "runs"), backbone="demo", extra=small)
+    request = RunConfig("prototype", "isaid512", fold=0, runs=str(tmp_path / "runs"), backbone="demo", extra=small)
     data = Experiment(request.parse()).data
     header = data.manifest.header
     assert header.protocol == "isaid_r2net"
@@ -62,6 +62,6 @@ def test_patches_of_the_test_part_alone_are_not_trained_on(tmp_path):
     shown = {f"P{number:04d}{copy}": [number] for number in range(1, 16) for copy in range(2)}
     index = Isaid(str(save_patches(tmp_path, shown)))
     with pytest.raises(SettingsError, match="has its test part alone"):
-        load_protocol("isaid").training_pool(index, 0, False)
-    task = EpisodeTask(0, episodes=3)
+        load_protocol("isaid").training_pool(index, Task(0))
+    task = Task(0, episodes=3)
     assert [e.query_class for e in load_protocol("isaid").manifest(index, task).episodes] == [1, 1, 2]

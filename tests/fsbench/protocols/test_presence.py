@@ -13,7 +13,7 @@ from fsbench.data.dataset import SegmentationIndex
 from fsbench.data.episodes.episode import Episode
 from fsbench.data.episodes.fit import mismatches
 from fsbench.data.episodes.manifest import Manifest, read_manifest
-from fsbench.data.episodes.task import EpisodeTask
+from fsbench.data.episodes.task import Task
 from fsbench.datamodules.datasets.coco import Coco
 from fsbench.datamodules.datasets.isaid import LABEL_SUFFIX, Isaid
 from fsbench.datamodules.datasets.lvis import Lvis
@@ -32,7 +32,7 @@ from tests.datamodules.datasets.test_object_annotations import part, save, thing
 from tests.fsbench.data.test_segmentations import SQUARE
 from tests.fsbench.runs import some_header
 
-TASK = EpisodeTask(0, episodes=24)
+TASK = Task(0, episodes=24)
 
 
 def presence() -> Protocol:
@@ -86,7 +86,7 @@ def test_a_photo_of_coco_lacks_a_class_without_any_annotation_of_it(tmp_path):
     }  # fmt: skip
     assert not known.surely_lacks(photos["tiny"], 1) and known.surely_lacks(photos["five0"], 1)
     assert known.is_whole(photos["crowd"], 1) and not known.is_whole(photos["crowd"], 5)
-    manifest = presence().manifest(index, EpisodeTask(0, episodes=24, skip_small_classes=True))
+    manifest = presence().manifest(index, Task(0, episodes=24, drop_small=True))
     check_halves(index, manifest)
     assert manifest.header.class_ids == [1, 5] and manifest.header.empty
     assert any(
@@ -103,16 +103,16 @@ def test_a_photo_of_coco_lacks_a_class_without_any_annotation_of_it(tmp_path):
 
 def test_an_episode_follows_from_the_seed_and_its_place(tmp_path):
     index = coco(tmp_path)
-    task = EpisodeTask(0, shot=2, episodes=24, skip_small_classes=True)
+    task = Task(0, shot=2, episodes=24, drop_small=True)
     whole = presence().manifest(index, task)
-    few = presence().manifest(index, EpisodeTask(0, shot=2, episodes=7, skip_small_classes=True))
+    few = presence().manifest(index, Task(0, shot=2, episodes=7, drop_small=True))
     assert few.official_episodes == whole.official_episodes[:7]
-    other = presence().manifest(index, EpisodeTask(0, shot=2, episodes=24, skip_small_classes=True, seed=1))
+    other = presence().manifest(index, Task(0, shot=2, episodes=24, drop_small=True, seed=1))
     assert other.official_episodes != whole.official_episodes
     path = tmp_path / "manifest.jsonl.gz"
     whole.write(path)
     assert read_manifest(path) == Manifest(whole.entries, whole.episodes)
-    drawn = presence().manifest(index, EpisodeTask(0, shot=1, episodes=8, skip_small_classes=True, draws=3))
+    drawn = presence().manifest(index, Task(0, shot=1, episodes=8, drop_small=True, draws=3))
     assert len(drawn.official_episodes) == 8 and sum(one.calibrates for one in drawn.episodes) == 8
     assert [one.index for one in drawn.episodes] == list(range(32))
 
@@ -120,8 +120,8 @@ def test_an_episode_follows_from_the_seed_and_its_place(tmp_path):
 def test_classes_that_cannot_be_asked_are_named_or_left_out(tmp_path):
     index = coco(tmp_path)
     with pytest.raises(DataError, match=r"no episodes about some classes \(.*dog: 0 of 2 images that show it.*DROP_SM"):
-        presence().manifest(index, EpisodeTask(0, episodes=4))
-    manifest = presence().manifest(index, EpisodeTask(0, shot=4, episodes=4, skip_small_classes=True))
+        presence().manifest(index, Task(0, episodes=4))
+    manifest = presence().manifest(index, Task(0, shot=4, episodes=4, drop_small=True))
     assert manifest.header.class_ids == [1] and 5 in manifest.header.dropped_classes
 
 
@@ -137,7 +137,7 @@ def test_patches_of_isaid_without_training_images_calibrate_on_other_test_images
     for name in (name for name in shown if not name.endswith("4")):
         labels = blocks(12, 16, (int(name[1:-1]), 0, 0, 4, 8), (255, 4, 0, 2, 8))
         save_labels(tmp_path / f"val/semantic_png/{name}{LABEL_SUFFIX}", labels)
-    manifest = presence().manifest(index, EpisodeTask(0, episodes=8, skip_small_classes=True))
+    manifest = presence().manifest(index, Task(0, episodes=8, drop_small=True))
     check_halves(index, manifest)
     assert manifest.header.calibration_images == "test images" and manifest.header.calibration_ids == [7, 12]
     absent = {one.query for one in manifest.official_episodes[1::2]}
@@ -202,7 +202,7 @@ def test_base_classes_are_those_that_the_test_leaves_over_whatever_shots_are_kep
     save(tmp_path / "lvis_val.pkl", content)
     save(tmp_path / "lvis_v1_val.json", {"images": stated, "annotations": []})
     for shot, nested_in, novel in ((1, None, [1, 11]), (3, None, [2, 12]), (1, 3, [2, 12])):
-        task = EpisodeTask(0, shot=shot, nested_in=nested_in, episodes=6, skip_small_classes=True)
+        task = Task(0, shot=shot, nested_in=nested_in, episodes=6, drop_small=True)
         header = presence().manifest(Lvis(str(tmp_path)), task).header
         assert sorted([*header.class_ids, *header.dropped_classes]) == novel
         assert header.calibration_ids and not set(header.calibration_ids) & set(header.class_ids)
@@ -236,7 +236,7 @@ def test_the_box_of_an_object_lacks_a_part_that_none_in_it_shows(tmp_path):
     assert {one.query for one in heads[1::2]} == {"d@0@leg", "e@0@leg"}
     views = {"a@0@head", "b@0@head", "c@0@head", "f@1@head", *(f"i@{place}@head" for place in range(6))}
     assert {name for one in heads for name in (one.supports[0])} <= views
-    drawn = presence().manifest(index, EpisodeTask(0, shot=2, episodes=8, draws=4))
+    drawn = presence().manifest(index, Task(0, shot=2, episodes=8, draws=4))
     for one in drawn.episodes:
         assert len({index.image_path(name) for name in (one.query, *one.supports[0])}) == 3
     assert len({one.supports for one in drawn.episodes if one.classes == (1,)}) > 4

@@ -6,7 +6,7 @@ import pytest
 
 from fsbench.base.errors import SettingsError
 from fsbench.cli.main import main
-from fsbench.data.episodes.task import EpisodeTask
+from fsbench.data.episodes.task import Task
 from fsbench.protocols.conditions import NOT_STATED
 from fsbench.protocols.draws.listed import Listed
 from fsbench.protocols.programs import Program, read_programs
@@ -118,7 +118,7 @@ def test_words_that_do_not_go_together(words, message):
 
 def test_the_settings_of_a_draw_are_in_the_header(indexes):
     manifests = [
-        load_protocol(f"atlas:cyctr/pascal-5i{more}").manifest(indexes("pascal"), EpisodeTask(0, episodes=12))
+        load_protocol(f"atlas:cyctr/pascal-5i{more}").manifest(indexes("pascal"), Task(0, episodes=12))
         for more in ("", "@workers=8", "@workers=0")
     ]
     assert [m.header.protocol_entries["drawn_by"]["workers"] for m in manifests] == [8, 8, 0]

@@ -8,7 +8,7 @@ import pytest
 
 from fsbench.base.errors import DataError, SettingsError
 from fsbench.data.episodes.manifest import read_manifest
-from fsbench.data.episodes.task import EpisodeTask
+from fsbench.data.episodes.task import Task
 from fsbench.datamodules.datasets.folder import Folder
 from fsbench.datamodules.datasets.imagefolder import ImageFolder
 from fsbench.protocols.draws.pools import lower_shots
@@ -26,12 +26,12 @@ def index(blocks_folder):
 @pytest.mark.parametrize("protocol, shot", [("fscs", 2), ("hsnet", 1), ("hsnet", 3), ("pfenet", 1)])
 def test_draw_0_is_official_and_others_change_supports_alone(index, protocol, shot):
     test = load_segmentation(protocol)
-    official = test.manifest(index, EpisodeTask(0, shot=shot, episodes=30))
-    manifest = test.manifest(index, EpisodeTask(0, shot=shot, episodes=30, draws=4))
+    official = test.manifest(index, Task(0, shot=shot, episodes=30))
+    manifest = test.manifest(index, Task(0, shot=shot, episodes=30, draws=4))
     assert manifest.official_episodes == official.episodes == manifest.episodes[:30]
     assert "draw" not in official.text and manifest.header.official_sha256 == official.sha256
     assert [episode.index for episode in manifest.episodes] == list(range(120))
-    listed = test.draw.test_pool(index, EpisodeTask(0, shot=shot))[1].images_of
+    listed = test.draw.test_pool(index, Task(0, shot=shot))[1].images_of
     for number, episode in enumerate(manifest.episodes):
         first = official.episodes[number % 30]
         assert episode.draw == number // 30
@@ -57,8 +57,8 @@ def test_words_say_which_draw_is_number_0():
 def test_each_draw_of_an_episode_has_a_generator_of_its_own(index):
     """The first image, in an order drawn from (seed, episode, draw), that is not the query."""
     test = load_segmentation("hsnet")
-    manifest = test.manifest(index, EpisodeTask(0, episodes=20, draws=3))
-    listed = test.draw.test_pool(index, EpisodeTask(0))[1].images_of
+    manifest = test.manifest(index, Task(0, episodes=20, draws=3))
+    listed = test.draw.test_pool(index, Task(0))[1].images_of
     for episode in manifest.episodes[20:]:
         images = list(dict.fromkeys(listed[episode.query_class]))
         order = np.random.default_rng([0, episode.index % 20, episode.draw]).permutation(len(images))
@@ -67,7 +67,7 @@ def test_each_draw_of_an_episode_has_a_generator_of_its_own(index):
 
 
 def test_a_manifest_with_draws_is_read_as_it_was_written(index, tmp_path):
-    manifest = load_segmentation("fscs").manifest(index, EpisodeTask(0, episodes=6, draws=3))
+    manifest = load_segmentation("fscs").manifest(index, Task(0, episodes=6, draws=3))
     manifest.write(tmp_path / "draws.jsonl")
     assert read_manifest(tmp_path / "draws.jsonl") == manifest
     rows = [json.loads(line) for line in manifest.text.splitlines()[1:]]
@@ -88,11 +88,11 @@ def test_draws_make_another_run_and_one_draw_none(index):
 @pytest.mark.parametrize(
     "protocol, task, words",
     [
-        ("fscs", EpisodeTask(0, draws=2, setting="fully_augmented"), "other supports add other ways"),
-        ("fscs", EpisodeTask(0, draws=0), "draws is 0, expected 1 or more"),
-        ("fscs", EpisodeTask(0, draws=1 << 30, episodes=4), "expected fewer than"),
-        ("fscs", EpisodeTask(0, shot=2, nested_in=1), "nested_in is 1, expected the 2 shots of the test or more"),
-        ("fscs", EpisodeTask(0, nested_in=1000), r"1001 each are needed.*lower --data\.test\.nested_in, or leave"),
+        ("fscs", Task(0, draws=2, setting="fully_augmented"), "other supports add other ways"),
+        ("fscs", Task(0, draws=0), "draws is 0, expected 1 or more"),
+        ("fscs", Task(0, draws=1 << 30, episodes=4), "expected fewer than"),
+        ("fscs", Task(0, shot=2, nested_in=1), "nested_in is 1, expected the 2 shots of the test or more"),
+        ("fscs", Task(0, nested_in=1000), r"1001 each are needed.*lower --data\.test\.nested_in, or leave"),
     ],
 )
 def test_draws_that_would_be_another_test_are_refused(index, protocol, task, words):
@@ -120,7 +120,7 @@ def test_classification_keeps_its_queries_and_its_draws_are_nested_in_shots(tmp_
 def test_every_draw_is_nested_in_shots(index, protocol):
     """Supports of `hsnet` may repeat, those of `fscs` may not."""
     test = load_segmentation(protocol)
-    task = EpisodeTask(0, episodes=10, draws=3, nested_in=4)
+    task = Task(0, episodes=10, draws=3, nested_in=4)
     most, *fewer = (test.manifest(index, replace(task, shot=shot)) for shot in (4, 1, 2))
     assert any(len(set(way)) < 4 for e in most.episodes[10:] for way in e.supports) == test.draw.supports_repeat
     for manifest in fewer:

@@ -6,7 +6,7 @@ import pytest
 
 from fsbench.base.errors import DataError, SettingsError
 from fsbench.data.dataset import SegmentationIndex
-from fsbench.data.episodes.task import EpisodeTask
+from fsbench.data.episodes.task import Task
 from fsbench.protocols.reading import load_protocol, protocol_names
 from tests.fsbench.protocols.drawn_sets import DRAWN, pascal_with_novel_training
 from tests.fsbench.protocols.test_presence import coco
@@ -31,7 +31,7 @@ def test_the_files_of_all_folds_have_those_of_every_episode(drawn: list[Segmenta
     for index in drawn:
         try:
             seen = protocol.draw.data(index)
-            manifest = protocol.manifest(seen, EpisodeTask(0, episodes=30, skip_small_classes=True))
+            manifest = protocol.manifest(seen, Task(0, episodes=30, drop_small=True))
         except (DataError, SettingsError):
             continue  # the data set has no such test
         tested += 1

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from fsbench.data.episodes.task import EpisodeTask
+from fsbench.data.episodes.task import Task
 from fsbench.datamodules.datasets.coco import Coco
 from fsbench.datamodules.datasets.folder import Folder
 from fsbench.datamodules.datasets.pascal import Pascal
@@ -43,7 +43,7 @@ def test_the_truth_of_an_episode_is_the_loaders(protocol, dataset, real_data, bl
         "coco": lambda: Coco(str(real_data / "coco-mini")),
         "folder": lambda: Folder(str(blocks_folder)),
     }[dataset]()
-    module = episodic(index, protocol, image_size=49, workers=0, episodes=6, drop_small_classes=True)
+    module = episodic(index, protocol, image_size=49, workers=0, episodes=6, drop_small=True)
     batches = list(module.test_dataloader())
     assert batches
     for batch in batches:
@@ -53,7 +53,7 @@ def test_the_truth_of_an_episode_is_the_loaders(protocol, dataset, real_data, bl
 def test_the_truth_of_a_whole_image_is_the_loaders(blocks_folder):
     index = Folder(str(blocks_folder))
     protocol = WHOLE_IMAGES
-    test = Test(protocol.manifest(index, EpisodeTask(0, episodes=4)), index, protocol, 49)
+    test = Test(protocol.manifest(index, Task(0, episodes=4)), index, protocol, 49)
     config = LoadingConfig(49, protocol.view)
     for episode in test.manifest.episodes:
         item = load_item(protocol.draw, index, episode, config, config.files(index))
@@ -65,14 +65,14 @@ def test_a_count_imports_neither_torch_nor_opencv(blocks_folder):
 import sys
 import numpy as np
 from fsbench.datamodules.datasets.folder import Folder
-from fsbench.data.episodes.task import EpisodeTask
+from fsbench.data.episodes.task import Task
 from fsbench.scores.answers import SegmentationAnswer
 from fsbench.protocols.reading import load_protocol
 from fsbench.records.counts import to_frame
 index = Folder({str(blocks_folder)!r})
 for name in ("fscs", "bam", "isaid_r2net", "cdfss"):
     protocol = load_protocol(name)
-    manifest = protocol.manifest(index, EpisodeTask(0, episodes=3))
+    manifest = protocol.manifest(index, Task(0, episodes=3))
     rows = []
     for episode in manifest.episodes:
         truth = protocol.view.episode_truth(index, episode, 48)
@@ -99,9 +99,9 @@ def test_classification_counts_answers_in_the_order_of_the_queries(tmp_path):
     from tests.datamodules.test_classification import photos
 
     index, protocol = photos(tmp_path), load_protocol("fort")
-    from fsbench.protocols.draws.classes import ClassificationTask
+    from fsbench.data.episodes.task import ClassificationTask
 
-    (episode,) = protocol.manifest(index, ClassificationTask(3, 1, 4, 1)).episodes
+    (episode,) = protocol.manifest(index, ClassificationTask(way=3, shot=1, queries=4, episodes=1)).episodes
     truth = protocol.counting.truth(episode)
     answer = np.repeat(np.arange(3), 4)[protocol.counting.query_order(episode)]  # as the queries are shown
     assert [row["tp"] for row in protocol.count(answer, truth).rows()] == [4, 4, 4]

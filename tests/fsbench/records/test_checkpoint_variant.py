@@ -18,7 +18,7 @@ def test_the_run_says_whether_the_variant_is_stated(tmp_path, blocks_folder):
     torch.save({"state_dict": learned | frozen}, tmp_path / "best.ckpt")
     data = ["--data.dataset=fsbench.datamodules.datasets.folder.Folder", f"--data.dataset.root={blocks_folder}"]
     checkpoint = str(tmp_path / "best.ckpt")
-    request = RunConfig("cst", "demo", 0, str(tmp_path / "runs"), checkpoint=checkpoint, extra=data)
+    request = RunConfig("cst", "demo", fold=0, runs=str(tmp_path / "runs"), checkpoint=checkpoint, extra=data)
     assert Experiment(request.parse()).checkpoint_variant == ON_TRUST
     stated = {"DATA": {"IMG_SIZE": 128}, "METHOD": {"NAME": "CST", "SUPPORT_DIM": 145}}
     (tmp_path / "config.yaml").write_text(json.dumps(stated))

@@ -29,9 +29,7 @@ def trained_on(folder: Path, **settings) -> TrainingEpisodes:
 @pytest.mark.parametrize(("protocol", "empty"), [("fscs", True), ("pfenet", False), ("hsnet", True)])
 def test_the_episodes_are_those_of_the_data_module(blocks_folder, augmentation, protocol, empty):
     shared = {"protocol": protocol, "fold": 1, "augmentation": augmentation, "seed": 5}
-    own = trained_on(
-        blocks_folder, **shared, image_size=48, training_shot=2, empty_masks=empty, drop_small_classes=True
-    )
+    own = trained_on(blocks_folder, **shared, image_size=48, training_shot=2, empty=empty, drop_small=True)
     train = fsbench.load_training(
         "folder", root=blocks_folder, **shared, size=48, shot=2, empty=empty, drop_small=True, normalise="none"
     )

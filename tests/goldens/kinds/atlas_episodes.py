@@ -15,7 +15,7 @@ from PIL import Image
 
 from fsbench.data.dataset import VOID, PairList, Part, QuerySampling, SegmentationIndex
 from fsbench.data.episodes.episode import Episode
-from fsbench.data.episodes.task import EpisodeTask
+from fsbench.data.episodes.task import Task
 from fsbench.datamodules.datasets.coco import Coco
 from fsbench.datamodules.datasets.pascal import Pascal
 from fsbench.datamodules.lists.official import read_official
@@ -206,7 +206,7 @@ def episodes(case: Case) -> Results:
     protocol, index = protocol_of(config), _index(case)
     listed = protocol.draw
     assert isinstance(listed, Listed)
-    task = EpisodeTask(config.get("fold", 0), shot=config["shot"], seed=config["seed"], allow_background_queries=False)
+    task = Task(config.get("fold", 0), shot=config["shot"], seed=config["seed"], empty=False)
     found = protocol.manifest(index, task).episodes
     of_rank = found[config.get("rank", 0) :: config.get("gpus", 1)]
     folders = config["dataset"] == "isic2018"

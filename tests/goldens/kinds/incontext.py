@@ -17,7 +17,7 @@ from torch import Tensor
 from fsbench.data.batch import normalise
 from fsbench.data.dataset import VOID
 from fsbench.data.episodes.episode import Episode
-from fsbench.data.episodes.task import EpisodeTask
+from fsbench.data.episodes.task import Task
 from fsbench.data.label_maps import resize_labels, way_labels
 from fsbench.data.transforms import resize_image
 from fsbench.datamodules.datasets.lvis import Lvis
@@ -155,7 +155,7 @@ def _compare_run(case: Case, index: ViewIndex) -> Parts:
     protocol = load_protocol("incontext")
     official = protocol.draw.episode_count(index.name, 0)
     yield {"length": official if run.length is None else min(official, run.length)}
-    task = EpisodeTask(config["fold"], shot=config["shot"], episodes=len(data["episodes"]))
+    task = Task(config["fold"], shot=config["shot"], episodes=len(data["episodes"]))
     drawn = protocol.manifest(index, task).episodes
     found = {
         "class_id": [run.class_ids.index(e.query_class) for e in drawn],

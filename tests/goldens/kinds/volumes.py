@@ -10,7 +10,7 @@ import numpy as np
 import SimpleITK as sitk
 import torch
 
-from fsbench.data.episodes.task import EpisodeTask
+from fsbench.data.episodes.task import Task
 from fsbench.data.volume_io import write_image
 from fsbench.data.volumes import fold_scans, slice_name
 from fsbench.datamodules.datasets.chaost2 import ChaosT2
@@ -128,7 +128,7 @@ def evaluation(
         protocol = load_segmentation("alpnet")
         assert isinstance(protocol.draw, EverySlice)
         draw = replace(protocol.draw, parts=npart, margin=z_margin, support_scans=tuple(support_idx))
-        task = EpisodeTask(fold=5 * label_sets + fold, shot=shots)
+        task = Task(fold=5 * label_sets + fold, shot=shots)
         index = draw.data(DATASETS[dataset](folder), task.fold, task.shot)
         places = fold_scans(index.scans, DATASETS[dataset].starts, fold, shots)
         chosen = draw.scans(index, task)

@@ -9,7 +9,7 @@ from PIL import Image
 
 from fsbench.base.errors import DataError
 from fsbench.data.episodes.fit import check_fits, hash_images, mismatches
-from fsbench.data.episodes.task import EpisodeTask
+from fsbench.data.episodes.task import Task
 from fsbench.datamodules.datasets.folder import Folder
 from fsbench.protocols.reading import load_protocol
 from tests.datamodules.builders import save_labels
@@ -31,7 +31,7 @@ def copied(blocks_folder, tmp_path):
 
 @pytest.fixture
 def manifest(index):
-    drawn = PROTOCOL.manifest(index, EpisodeTask(0, way=2, shot=2, setting="fully_augmented", episodes=20))
+    drawn = PROTOCOL.manifest(index, Task(0, way=2, shot=2, setting="fully_augmented", episodes=20))
     return replace(drawn, images=hash_images(drawn, index))
 
 

@@ -17,9 +17,8 @@ from fsbench.data.episodes.manifest import (
     differences,
     read_manifest,
 )
-from fsbench.data.episodes.task import EpisodeTask
+from fsbench.data.episodes.task import ClassificationTask, Task
 from fsbench.datamodules.datasets.folder import Folder
-from fsbench.protocols.draws.classes import ClassificationTask
 from fsbench.protocols.reading import load_protocol
 from tests.datamodules.test_classification import photos
 from tests.fsbench.runs import HEADER, some_header
@@ -35,7 +34,7 @@ def index(blocks_folder):
 
 @pytest.fixture
 def manifest(index):
-    drawn = PROTOCOL.manifest(index, EpisodeTask(0, way=2, shot=2, setting="fully_augmented", episodes=20))
+    drawn = PROTOCOL.manifest(index, Task(0, way=2, shot=2, setting="fully_augmented", episodes=20))
     return replace(drawn, images=hash_images(drawn, index))
 
 
@@ -116,7 +115,9 @@ def test_the_frozen_episodes_have_no_other_entries():
 
 def test_a_manifest_of_classification_is_shown_and_compared(tmp_path):
     index, protocol = photos(tmp_path), load_protocol("fort")
-    first, second = (protocol.manifest(index, ClassificationTask(3, 1, 4, 2, seed=seed)) for seed in (0, 1))
+    first, second = (
+        protocol.manifest(index, ClassificationTask(way=3, shot=1, queries=4, episodes=2, seed=seed)) for seed in (0, 1)
+    )
     lines = list(description(first, 1))
     assert "3-way 1-shot" in lines[0] and "2 episodes" in lines[0]
     asked = [sum(number in episode.classes for episode in first.episodes) for number in range(len(index.class_names))]

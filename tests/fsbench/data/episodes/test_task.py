@@ -1,12 +1,28 @@
-"""Episodes drawn for a task: what is in them, and clear refusals."""
+"""Episodes drawn for a task: what is in them, and clear refusals; the doors that a task's fields are found behind."""
+
+import argparse
+import inspect
+import re
+from dataclasses import dataclass, replace
 
 import pytest
 
+import fsbench
 from fsbench.base.errors import DataError, SettingsError
-from fsbench.data.episodes.task import EpisodeTask
+from fsbench.base.paths import REPOSITORY
+from fsbench.cli.options import add_episode_options
+from fsbench.data.episodes.manifest import Header
+from fsbench.data.episodes.task import ManifestTask, Task
 from fsbench.datamodules.datasets.folder import Folder
+from fsbench.datamodules.episodic import EpisodicDataModule
+from fsbench.protocols.draws.listed import Listed
 from fsbench.protocols.draws.pair_lists import base_validation_pairs, pair_list
+from fsbench.protocols.headers import HEADER
+from fsbench.protocols.kit.kit import KIT, Kit
 from fsbench.protocols.reading import load_protocol
+from fsbench.runner.config.parse import option_names
+from fsbench.runner.config.run_config import RunConfig, task_options
+from fsbench.runner.grid.spec import grid_schema
 
 
 @pytest.fixture
@@ -18,7 +34,7 @@ PROTOCOL = load_protocol("fscs")
 
 
 def test_base_validation_shows_base_classes_in_unseen_images(index):
-    manifest = PROTOCOL.manifest(index, EpisodeTask(0, classes="base", episodes=50))
+    manifest = PROTOCOL.manifest(index, ManifestTask(0, classes="base", episodes=50))
     training_images = {name for name, _ in pair_list(index, "trn", 0).pairs}
     for episode in manifest.episodes:
         assert set(episode.classes) <= {4, 5, 6}
@@ -27,13 +43,13 @@ def test_base_validation_shows_base_classes_in_unseen_images(index):
 
 
 def test_training_has_no_novel_class_and_no_validation_image(index):
-    pool = PROTOCOL.training_pool(index, 0, skip_small_classes=False)
+    pool = PROTOCOL.training_pool(index, Task(0))
     assert list(pool.class_ids) == [4, 5, 6]
     assert {name for name, _ in pool.pairs}.isdisjoint(name for name, _ in pair_list(index, "val", 0).pairs)
 
 
 def test_size_restricted_settings_hold_small_queries_and_supports(index):
-    manifest = PROTOCOL.manifest(index, EpisodeTask(0, setting="0-5", episodes=40))
+    manifest = PROTOCOL.manifest(index, Task(0, setting="0-5", episodes=40))
     assert manifest.header.empty is False
 
     def share(name, number):
@@ -49,13 +65,13 @@ def test_size_restricted_settings_hold_small_queries_and_supports(index):
 @pytest.mark.parametrize(
     ("task", "message"),
     [
-        (EpisodeTask(7), "unknown fold 7 for blocks; it has folds 0 to 1"),
-        (EpisodeTask(0, way=0), "way is 0, expected 1 or more"),
-        (EpisodeTask(0, shot=-1), "shot is -1, expected 1 or more"),
-        (EpisodeTask(0, episodes=0), "episodes is 0, expected 1 or more"),
-        (EpisodeTask(0, way=4), "way 4 is more than the 3 classes of fold 0"),
+        (Task(7), "unknown fold 7 for blocks; it has folds 0 to 1"),
+        (Task(0, way=0), "way is 0, expected 1 or more"),
+        (Task(0, shot=-1), "shot is -1, expected 1 or more"),
+        (Task(0, episodes=0), "episodes is 0, expected 1 or more"),
+        (Task(0, way=4), "way 4 is more than the 3 classes of fold 0"),
         (
-            EpisodeTask(0, setting="augmented"),
+            Task(0, setting="augmented"),
             "unknown setting 'augmented'; did you mean 'fully_augmented'. There are: original, ",
         ),
     ],
@@ -70,18 +86,72 @@ def test_classes_with_too_few_images_are_named_and_can_be_left_out(index):
     shot = sorted(counts.values())[0]
     smallest = index.class_names[min(counts, key=lambda n: counts[n]) - 1]
     with pytest.raises(DataError, match=rf"too few images .*{smallest} {shot}[,;] .*{shot + 1} each.*DROP_SMALL=1"):
-        PROTOCOL.manifest(index, EpisodeTask(0, shot=shot))
-    with pytest.raises(SettingsError, match=r"fold 0 has one class; .* --data.test.empty_masks false"):
-        PROTOCOL.manifest(index, EpisodeTask(0, shot=shot, skip_small_classes=True))
-    task = EpisodeTask(0, shot=shot, episodes=20, allow_background_queries=False, skip_small_classes=True)
+        PROTOCOL.manifest(index, Task(0, shot=shot))
+    with pytest.raises(SettingsError, match=r"fold 0 has one class; .* --data.test.empty false"):
+        PROTOCOL.manifest(index, Task(0, shot=shot, drop_small=True))
+    task = Task(0, shot=shot, episodes=20, empty=False, drop_small=True)
     kept = PROTOCOL.manifest(index, task)
     dropped = kept.header.dropped_classes
     assert dropped and all(counts[number] <= shot for number in dropped)
     assert {c for e in kept.episodes for c in e.classes} <= set(kept.class_ids) == {1, 2, 3} - set(dropped)
     few = rf"0 of 3 classes are left, since DROP_SMALL=1 .*{smallest} {shot}[,;] .*1000 each are needed.*lower SHOT"
     with pytest.raises(DataError, match=few):
-        PROTOCOL.manifest(index, EpisodeTask(0, shot=999, skip_small_classes=True))
+        PROTOCOL.manifest(index, Task(0, shot=999, drop_small=True))
     with pytest.raises(
         DataError, match=r"classes are left, since DROP_SMALL=1 .*1000 each.*--data.training.training_shot"
     ):
-        PROTOCOL.training_pool(index, 0, skip_small_classes=True, shot=999)
+        PROTOCOL.training_pool(index, Task(0, drop_small=True, shot=999))
+
+
+def test_every_field_is_behind_every_door():
+    """Whoever adds one declares it in `Task`, and names its variable in the Makefile."""
+    options, names = task_options(), {one.name for one in Task.arguments()}
+    parser = argparse.ArgumentParser()
+    add_episode_options(parser)  # of `kit` and of `data manifest build`
+    makefile = set(re.findall(r"\b[A-Z_]+\b", (REPOSITORY / "Makefile").read_text()))
+    doors = {
+        "options of a run": options.keys(),
+        "runs": {name for name, one in options.items() if hasattr(RunConfig(), one.field)},
+        "keys": {key.removeprefix("test.") for key in option_names(EpisodicDataModule)},
+        "options of lists of episodes": {action.dest for action in parser._actions},
+        "variables of make": {name for name, one in options.items() if one.make_variable in makefile},
+        "grids": {name for name, one in options.items() if (one.axis or one.field) in grid_schema().model_fields},
+        "load_test": inspect.signature(fsbench.load_test).parameters.keys(),
+        "headers": Header.model_fields.keys() & HEADER.keys(),
+        "kits": Kit.model_fields.keys() & KIT.keys(),
+    }
+    assert {door: names - found for door, found in doors.items()} == {door: set() for door in doors}
+    trained = {one.name for one in Task.arguments(trains=True)}
+    assert trained <= inspect.signature(fsbench.load_training).parameters.keys()
+    assert all(one.metadata["help"] for one in Task.arguments())
+
+
+@pytest.mark.parametrize("load", [fsbench.load_test, fsbench.load_training])
+def test_a_misspelt_argument_is_told_with_the_nearest(load):
+    with pytest.raises(SettingsError, match="has no argument foldd; did you mean 'fold'"):
+        load("demo", foldd=1)
+
+
+@dataclass(frozen=True)
+class TwoWays(Listed):
+    """A draw whose episodes have two ways, whatever is asked for."""
+
+    def official_episodes(self, index, task):
+        return super().official_episodes(index, replace(task, way=2))
+
+
+@dataclass(frozen=True)
+class OwnWays(TwoWays):
+    """The same draw, which says so."""
+
+    def with_own_ways(self, index, task):
+        return replace(task, way=2)
+
+
+def test_a_draw_sets_its_own_number_of_ways_or_is_refused_before_anything_is_evaluated(index):
+    silent, told = (replace(PROTOCOL, draw=kind(**vars(PROTOCOL.draw))) for kind in (TwoWays, OwnWays))
+    with pytest.raises(SettingsError, match=r"fscs draws episodes of 2 ways where 1 was asked for; .* WAY \(--way\)"):
+        silent.manifest(index, Task(0, episodes=2))
+    task = told.draw.with_own_ways(index, Task(0, episodes=2))
+    assert told.manifest(index, task).header.way == task.way == 2
+    assert PROTOCOL.draw.with_own_ways(index, Task(0, way=9)).way == 3

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from fsbench.base.errors import DataError
-from fsbench.data.episodes.task import EpisodeTask
+from fsbench.data.episodes.task import Task
 from fsbench.protocols import conditions
 from fsbench.protocols.draws.by_word import ATLAS
 from fsbench.protocols.draws.gfss import fixed_supports, queries_by_novel_class
@@ -131,7 +131,7 @@ def test_trials_that_miss_name_the_class_and_what_to_do(tmp_path):
     protocol, told = load_protocol("capl"), set()
     for seed in range(30):
         try:
-            manifest = protocol.manifest(index, EpisodeTask(0, skip_small_classes=True, seed=seed))
+            manifest = protocol.manifest(index, Task(0, drop_small=True, seed=seed))
             assert manifest.header.dropped_classes == [2, 3, 4, 5] and manifest.episodes
         except DataError as error:
             told.add(str(error))

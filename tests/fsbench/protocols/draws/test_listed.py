@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from fsbench.base.errors import SettingsError
-from fsbench.data.episodes.task import EpisodeTask
+from fsbench.data.episodes.task import Task
 from fsbench.protocols.conditions import NOT_STATED
 from fsbench.protocols.draws.listed import Listed
 from fsbench.protocols.protocol import Protocol
@@ -20,7 +20,7 @@ def protocol(draw: Listed = MINE, **values: object) -> Protocol:
     return replace(load_protocol("hsnet"), name="mine", draw=replace(draw, **values))
 
 
-TASK = EpisodeTask(0, shot=2, episodes=30, skip_small_classes=True)
+TASK = Task(0, shot=2, episodes=30, drop_small=True)
 BY_IMAGE = replace(MINE, image_lists="bam", min_object="2048 query+support", episode_draw="image then class")
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from fsbench.base.errors import DataError, SettingsError
 from fsbench.data.episodes.manifest import Manifest
-from fsbench.data.episodes.task import EpisodeTask
+from fsbench.data.episodes.task import Task
 from fsbench.data.volumes import scan_of, slice_number
 from fsbench.datamodules.datasets.chaost2 import ChaosT2
 from fsbench.protocols.draws.volumes import part_of, slice_queries, support_slices
@@ -24,7 +24,7 @@ def index(tmp_path_factory):
 def manifest(index, fold=0, shot=1, draw=None, **task):
     protocol = load_protocol("alpnet")
     protocol = replace(protocol, draw=replace(protocol.draw, **(draw or {})))
-    return protocol.manifest(protocol.draw.data(index, fold, shot), EpisodeTask(fold, shot=shot, **task))
+    return protocol.manifest(protocol.draw.data(index, fold, shot), Task(fold, shot=shot, **task))
 
 
 def test_a_query_gets_the_slice_in_the_middle_of_its_part(index):

@@ -15,13 +15,12 @@ from PIL import Image
 
 from fsbench.base.errors import DataError, RecordError, SettingsError
 from fsbench.data.episodes.manifest import Manifest
-from fsbench.data.episodes.task import EpisodeTask
+from fsbench.data.episodes.task import ClassificationTask, Task
 from fsbench.data.image_io import read_label_map, read_pixels
 from fsbench.data.palettes import voc_colors
 from fsbench.datamodules.datasets.demo import Demo
 from fsbench.datamodules.datasets.folder import Folder
 from fsbench.datamodules.datasets.imagefolder import ImageFolder
-from fsbench.protocols.draws.classes import ClassificationTask
 from fsbench.protocols.kit.answers import Answers, AnswersError, header_line, line_of
 from fsbench.protocols.kit.asked import asked_answers
 from fsbench.protocols.kit.kit import check_kit, read_kit, write_kit
@@ -35,7 +34,7 @@ from tests.recompressed import recompress, save_palette
 def some_test(folder: Path, protocol: str = "fscs", **task) -> Test:
     rules = load_protocol(protocol)
     index = rules.draw.data(Demo(str(folder), train=20, val=60) if folder.name == "demo" else Folder(str(folder)))
-    return Test(rules.manifest(index, EpisodeTask(0, **{"episodes": 8, **task})), index, rules)
+    return Test(rules.manifest(index, Task(0, **{"episodes": 8, **task})), index, rules)
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +77,7 @@ def test_rules_say_how_the_truth_is_made(tmp_path):
     """Of five classes two have too few images; a mean over all five of the same answers is 3/5 of the test's own."""
     index = DRAWN["pascal"](tmp_path)
     rules = load_protocol("hsnet")
-    test = Test(rules.manifest(index, EpisodeTask(0, shot=1, episodes=40, skip_small_classes=True)), index, rules)
+    test = Test(rules.manifest(index, Task(0, shot=1, episodes=40, drop_small=True)), index, rules)
     header = test.manifest.header
     left_out = [index.name_of(number) for number in header.dropped_classes]
     assert left_out and len(header.class_ids) + len(left_out) == 5
@@ -117,9 +116,9 @@ def test_words_for_label_maps_name_what_makes_them(name, tmp_path):
 def test_kits_of_all_protocols(name, blocks_folder, tmp_path):
     """A kit says what the test shows."""
     try:
-        test = some_test(blocks_folder, name, skip_small_classes=True, episodes=5)
+        test = some_test(blocks_folder, name, drop_small=True, episodes=5)
     except DataError:  # its images are too small
-        test = some_test(tmp_path / "demo", name, skip_small_classes=True, episodes=5)
+        test = some_test(tmp_path / "demo", name, drop_small=True, episodes=5)
     except SettingsError as error:
         pytest.skip(str(error))
     kit, root = write_kit(test, tmp_path / "kit")
@@ -186,7 +185,7 @@ def test_rules_follow_the_header(blocks_folder, tmp_path):
     texts = {}
     for way, empty in ((1, True), (2, True), (1, False), (2, False)):
         folder = tmp_path / f"{way}{empty}"
-        write_kit(some_test(blocks_folder, way=way, allow_background_queries=empty), folder, blocks_folder)
+        write_kit(some_test(blocks_folder, way=way, empty=empty), folder, blocks_folder)
         texts[way, empty] = (folder / "RULES.md").read_text()
     for (way, empty), text in texts.items():
         assert ("A query may show none of the classes" in text) == ("- empty queries: allowed" in text) == empty

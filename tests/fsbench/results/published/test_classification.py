@@ -11,7 +11,7 @@ import pytest
 
 from fsbench.cli.main import main
 from fsbench.data.dataset import ClassificationIndex
-from fsbench.protocols.draws.classes import ClassificationTask
+from fsbench.data.episodes.task import ClassificationTask
 from fsbench.protocols.reading import load_protocol
 from fsbench.records.counts import to_frame
 from fsbench.records.record import Record

@@ -35,7 +35,7 @@ def by_hand(record) -> float:
 def runs(shared_make):
     """Two runs under fssdino, which no test changes."""
     return [
-        under_fssdino(shared_make(name, 0, quality, spill=True, allow_background_queries=False))
+        under_fssdino(shared_make(name, 0, quality, spill=True, empty=False))
         for name, quality in (("good", 1), ("bad", 3))
     ]
 

@@ -12,7 +12,7 @@ import pytest
 
 from fsbench.base.errors import RecordError, SettingsError
 from fsbench.cli.main import main
-from fsbench.data.episodes.task import EpisodeTask
+from fsbench.data.episodes.task import Task
 from fsbench.datamodules.datasets.folder import Folder
 from fsbench.protocols.reading import load_protocol
 from fsbench.records.counts import to_frame
@@ -117,7 +117,7 @@ def test_folds_of_different_data_are_never_averaged(make, blocks_folder, tmp_pat
     names = (other / "ImageSets/Segmentation/val.txt").read_text().split()
     (other / "ImageSets/Segmentation/val.txt").write_text("\n".join(names[:-2]) + "\n")
     first, protocol = make("m", 0), load_protocol("fscs")
-    manifest = protocol.manifest(Folder(str(other)), EpisodeTask(1, episodes=24))
+    manifest = protocol.manifest(Folder(str(other)), Task(1, episodes=24))
     rows = [
         dict.fromkeys(COUNTS, 9)
         | {"episode": e.index, "slot": slot, "class_id": number, "present": True, "decided": True}

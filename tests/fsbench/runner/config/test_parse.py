@@ -153,12 +153,12 @@ def test_the_configuration_of_a_run_is_that_run(tmp_path):
     """A process that is started from nothing, such as a job of SLURM, makes the run of the value."""
     run = RunConfig(
         "emat", "pascal", way=2, lists=("a", "b"), data_root="2024", filter_novel="0", seed=3, drop_small=True,
-        no_empty=True, backbone_precision="bf16", weights="random", extra=("--model.learning_rate=1e-4",),
+        empty=False, backbone_precision="bf16", weights="random", extra=("--model.learning_rate=1e-4",),
     )  # fmt: skip
     text = run.parse(build=False).config_text
     (tmp_path / "config.yaml").write_text(text)
     assert parse([f"--config={tmp_path / 'config.yaml'}"], build=False).config_text == text
-    assert "root: '2024'" in text and "filter_novel: false" in text and "empty_masks: false" in text
+    assert "root: '2024'" in text and "filter_novel: false" in text and "empty: false" in text
 
 
 @dataclass(frozen=True)
@@ -184,7 +184,7 @@ def test_a_new_option_is_its_field_alone(blocks_folder, tmp_path):
     (tmp_path / "rainy.yaml").write_text(yaml.safe_dump({"data": data}))
     rainy = [*(f"--config={file}" for file in RunConfig("prototype", "demo").files), f"--config={tmp_path}/rainy.yaml"]
     composed = parse([*rainy, "--data.test.rain=0.5", "--data.test.way=2"])
-    assert composed.datamodule.options == RainyTest(way=2, rain=0.5)
+    assert composed.datamodule.test == RainyTest(way=2, rain=0.5)
     assert composed.datamodule.test_options == {"rain": 0.5} and parse(rainy).datamodule.test_options == {}
     assert yaml.safe_load(composed.config_text)["data"]["init_args"]["test"]["rain"] == 0.5
     assert "test.rain" in describe_keys({"data": data}) and "test.rain" in option_names(RainyDataModule)

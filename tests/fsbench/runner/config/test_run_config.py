@@ -30,7 +30,7 @@ def read(*words):
 
 
 def test_every_field_but_extra_is_an_option():
-    assert [option.field for option in run_options()] == [f.name for f in fields(RunConfig) if f.name != "extra"]
+    assert {option.field for option in run_options()} == {f.name for f in fields(RunConfig) if f.name != "extra"}
     assert all(option.help for option in run_options())
 
 

@@ -52,12 +52,12 @@ def both_answers(name, dataset, folders, *settings):
 @pytest.mark.parametrize("name", ["insid3", "fssdino", "linear_probe_dense", "lora_probe_dense"])
 def test_methods_that_compute_in_float32_answer_the_same_bits(name, folders):
     more = {"insid3": ["--model.svd_components=20"], "lora_probe_dense": ["--model.tuning_steps=2"]}.get(name, [])
-    exact, mixed = both_answers(name, "folder", folders, "--data.test.empty_masks=false", *more)
+    exact, mixed = both_answers(name, "folder", folders, "--data.test.empty=false", *more)
     assert np.array_equal(exact.label_map, mixed.label_map) and np.array_equal(exact.score, mixed.score)
 
 
 def test_a_prototype_answers_nearly_the_same(folders):
-    exact, mixed = both_answers("prototype", "folder", folders, "--data.test.empty_masks=false")
+    exact, mixed = both_answers("prototype", "folder", folders, "--data.test.empty=false")
     assert (exact.label_map == mixed.label_map).mean() > 0.95
     np.testing.assert_allclose(mixed.score, exact.score, atol=0.05, rtol=0)
 

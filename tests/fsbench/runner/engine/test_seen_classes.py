@@ -21,7 +21,7 @@ def experiment(blocks_folder, tmp_path):
         more = {} if trained_on is None else {"fsbench_data": {"fold": 0, "protocol": "fscs"} | trained_on}
         torch.save({"state_dict": learned} | more, tmp_path / "x.ckpt")
         request = RunConfig(
-            "cst", "folder", 0, str(tmp_path / "runs"), data_root=str(blocks_folder), backbone="demo",
+            "cst", "folder", fold=0, runs=str(tmp_path / "runs"), data_root=str(blocks_folder), backbone="demo",
             weights="random", checkpoint=str(tmp_path / "x.ckpt"), extra=["--data.test.episodes=5",
                                                                           "--data.image_size=128"],
         )  # fmt: skip

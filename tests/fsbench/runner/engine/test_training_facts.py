@@ -7,7 +7,7 @@ import pytest
 
 from fsbench.base.files import fingerprint
 from fsbench.core.needs import Needs
-from fsbench.data.episodes.task import EpisodeTask
+from fsbench.data.episodes.task import Task
 from fsbench.datamodules.datasets.folder import Folder
 from fsbench.protocols.reading import load_protocol
 from fsbench.protocols.whole_images import WHOLE_IMAGES
@@ -22,8 +22,8 @@ def experiment(blocks_folder):
     index = Folder(str(blocks_folder))
 
     def make(whole: bool, trains: bool = True):
-        drawn = load_protocol("fscs").manifest(index, EpisodeTask(0, episodes=24))
-        manifest = WHOLE_IMAGES.manifest(index, EpisodeTask(0)) if whole else drawn
+        drawn = load_protocol("fscs").manifest(index, Task(0, episodes=24))
+        manifest = WHOLE_IMAGES.manifest(index, Task(0)) if whole else drawn
         identity = Identity.model_validate({
             "training": {"max_epochs": 2, "batch_size": 4}, "method": {"name": "m"}, "precision": 32, "tf32": False,
             "backbone": {"name": "b", "weights": "w"}, "manifest_sha256": "0", "all_files_sha256": "0",

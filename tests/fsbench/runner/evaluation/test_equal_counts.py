@@ -36,7 +36,7 @@ FEW = [
     "--data.loading.workers=0",
     "--trainer.enable_progress_bar=false",
 ]
-DROPPING = ["--data.test.drop_small_classes=true"]
+DROPPING = ["--data.test.drop_small=true"]
 FOLDER = "--data.dataset=fsbench.datamodules.datasets.folder.Folder"
 
 
@@ -50,7 +50,7 @@ def scenes(tmp_path_factory) -> Path:
 
 def experiment(method: str, folder: Path, *options: str, dataset: str = "demo", **request: Any) -> Experiment:
     """Return an experiment with random weights, whose runs, and weights where it learns, stand in `folder`."""
-    given = RunConfig(method, dataset, 0, str(folder / "runs"), extra=[*FEW, *options], **request)
+    given = RunConfig(method, dataset, fold=0, runs=str(folder / "runs"), extra=[*FEW, *options], **request)
     words = config_words(given)
     built = Experiment(parse(words))
     if not built.method.learns:

@@ -50,7 +50,7 @@ def test_accepting_a_changed_test_removes_the_earlier_one(make, command, tmp_pat
     ],
 )
 def test_what_is_accepted_of_another_test_or_method_stays(change, make, command, tmp_path):
-    record = make("first", 0, allow_background_queries=False)
+    record = make("first", 0, empty=False)
     assert command(record.path, "--accept") == 0
     rewrite(record, **change)
     assert command(record.path, "--accept") == 0

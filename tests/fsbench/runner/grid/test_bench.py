@@ -103,7 +103,7 @@ def test_runs_of_several_protocols_are_counted_together(blocks_folder, tmp_path,
     data = ["--data.dataset=fsbench.datamodules.datasets.folder.Folder", f"--data.dataset.root={blocks_folder}"]
 
     def one(name: str, fold: int) -> RunConfig:
-        return RunConfig("prototype", "demo", fold, str(tmp_path / "runs"), protocol=name, extra=tuple(data))
+        return RunConfig("prototype", "demo", fold=fold, runs=str(tmp_path / "runs"), protocol=name, extra=tuple(data))
 
     asked = [one(name, fold) for name in ("incontext", "hsnet") for fold in (0, 1)]
     records, failures = bench(asked)

@@ -34,7 +34,7 @@ def test_a_run_of_a_grid_has_what_its_file_says(write):
     assert values["run"]["name"] == "prototype" and values["run"]["checkpoint"] == "c/prototype-3-0.ckpt"
     assert (values["seed_everything"], values["trainer"]["devices"]) == (3, 2)
     assert values["data"]["init_args"]["image_size"] == 64
-    expected = {"shot": 5, "setting": "0-5", "test_seed": 365, "protocol": "fscs", "fold": 0}
+    expected = {"shot": 5, "setting": "0-5", "seed": 365, "protocol": "fscs", "fold": 0}
     assert expected.items() <= test.items()
 
 

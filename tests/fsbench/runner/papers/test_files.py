@@ -74,7 +74,7 @@ def test_every_row_of_every_paper_is_composed_and_parsed(all_rows):
     """And its base learner's. The parser sees each setting of method and training, and each of data and test, once."""
     requests = {replace(row.request, shot=1) for row in all_rows}
     learners = {(row.entry.weights_of, row.dataset, row.request.fold) for row in all_rows if row.entry.weights_of}
-    requests |= {RunConfig(base.method, dataset, fold, backbone=base.backbone) for base, dataset, fold in learners}
+    requests |= {RunConfig(base.method, dataset, fold=fold, backbone=base.backbone) for base, dataset, fold in learners}
     parsed: set[str] = set()
     for request in requests:
         values = request.values

@@ -61,7 +61,7 @@ def test_a_table_alone_brings_the_trainings_it_needs_and_they_come_first():
     for run in ordered:
         assert set(run.needs) <= done
         done.add(run)
-    alone = with_preparations(run for run in wanted if "--data.test.test_seed=0" in run.config.extra)
+    alone = with_preparations(run for run in wanted if run.config.test_seed == 0)
     assert sum(run.tested is None for run in alone) == 8  # base learners and HMNet itself, which table 2 makes
 
 

@@ -175,7 +175,7 @@ def test_a_saved_manifest_is_the_brushed_episodes(reading, index, tmp_path):
 @pytest.mark.slow(4)
 def test_a_saved_manifest_of_presence_is_a_test_without_episodes_that_calibrate(make, index, chromium, tmp_path):
     """The page shows what counts; the file is read and fits the data set."""
-    record, _ = (make(name, 0, protocol="presence", skip_small_classes=True) for name in ("m0", "m1"))
+    record, _ = (make(name, 0, protocol="presence", drop_small=True) for name in ("m0", "m1"))
     assert record.header.calibration_ids and len(record.manifest.episodes) == 48
     assert main(["report", str(tmp_path), "--out", str(tmp_path / "r"), "--no-photos"]) == 0
     path, number = tmp_path / "saved.jsonl", record.header.class_ids[0]
