@@ -121,8 +121,9 @@ class DataModule(L.LightningDataModule, ABC):
     def setup(self, stage: str) -> None:
         """Let a Trainer by hand count a method's answers here and log their scores; a run has none of this."""
         trainer: Any = self.trainer
-        others = [one for one in trainer.callbacks if not isinstance(one, PlainTrainer)]
-        trainer.callbacks = [PlainTrainer(self), *others]
+        if trainer is not None:  # without one, its loaders alone are wanted
+            others = [one for one in trainer.callbacks if not isinstance(one, PlainTrainer)]
+            trainer.callbacks = [PlainTrainer(self), *others]
 
     def predict_dataloader(self) -> DataLoader[Any]:
         """Return the loader of the test, for `trainer.predict`."""

@@ -38,6 +38,8 @@ class Form(StrEnum):
     """A whole number, by thousands."""
     NUMBER = "number"
     """A number with `Column.digits` digits after the point."""
+    SIGNIFICANT = "significant"
+    """A number with `Column.digits` significant digits, such as seconds that may be few or many."""
     SHARE = "share"
     """A share of 1, as percent."""
 

@@ -49,6 +49,8 @@ def write_cell(cell: Cell, column: Column) -> str:
             return probability(value)
         case Form.COUNT:
             return f"{value:,.0f}"
+        case Form.SIGNIFICANT:
+            return f"{value:.{digits}g}{column.unit}"
         case Form.SHARE:
             percent = found and replace(found, low=100 * found.low, high=100 * found.high)
             return f"{100 * value:.0f} % {ends(percent, 0) if percent else ''}".rstrip()

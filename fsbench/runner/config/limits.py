@@ -38,7 +38,7 @@ def real(least: float, most: float) -> Callable[[str], float]:
 
 
 def _number(kind: Callable[[str], Number], words: str, least: float, most: float) -> Callable[[str], Number]:
-    expected = f"{words} from {least} to {most}"
+    expected = bounds = f"{words} from {least} to {most}"
     if most >= MOST:
         expected = words if least <= -MOST else f"{words}, {least} or more"
 
@@ -48,7 +48,8 @@ def _number(kind: Callable[[str], Number], words: str, least: float, most: float
         except ValueError:  # also of more digits than Python reads
             number = None
         if number is None or not least <= number <= most:
-            raise argparse.ArgumentTypeError(f"is {text}, expected {expected}")
+            is_more = number is not None and number > most
+            raise argparse.ArgumentTypeError(f"is {text}, expected {bounds if is_more else expected}")
         return number
 
     return parse

@@ -12,7 +12,6 @@ from fsbench.records.grouping import comparable
 from fsbench.records.predictions import read_predictions
 from fsbench.records.record import Record, read_record, truth_outlier_records
 from fsbench.records.statements import official_list
-from fsbench.runner.engine.answering import evaluate_batch
 from fsbench.runner.exchange.bundle import STATEMENTS, Listing, StatedListing, unpack
 from fsbench.runner.exchange.recount import DataAtHand, differing_episodes
 from fsbench.runner.exchange.sample import agreement, sample_episodes
@@ -213,6 +212,7 @@ def _predictions(name: str, record: Record, repetition: Repetition | None) -> Fi
     # torch, which no other check needs
     import torch
 
+    from fsbench.runner.engine.answering import evaluate_batch
     from fsbench.runner.engine.restore import check_counts, reopen_at
 
     try:

@@ -34,7 +34,7 @@ def grid_schema() -> Any:
             values = Annotated[list[kind], Field(min_length=1), BeforeValidator(listed)]
             schema[option.axis] = (values, ... if option.axis in NEEDED else [None])
         elif option.grid:
-            schema[option.field] = (kind | None, None)
+            schema[option.field] = (kind if kind is bool else kind | None, None)
     schema["lists"] = (list[str], [])
     schema["extra"] = (list[str], [])
     schema["variants"] = (Annotated[list[list[str]], Field(min_length=1)], [[]])

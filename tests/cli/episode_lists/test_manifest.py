@@ -105,7 +105,10 @@ def test_diff(build, capsys):
     ("arguments", "message"),
     [
         (["--protocol", "hsnet", "--way", "2"], "protocol hsnet is 1-way, found way 2; choose WAY=1, or fscs"),
-        (["--protocol", "hsnet", "--test-seed", "4294967296"], "test seed is 4294967296, expected 0 to 4294967295"),
+        (
+            ["--protocol", "hsnet", "--test-seed", "4294967296"],
+            "is 4294967296, expected a whole number from 0 to 4294967295",
+        ),
         (["--test-seed", "3"], "protocol fscs seeds episodes by their index; found test seed 3"),
         (["--dataset", "ade"], "unknown data set 'ade'"),
         (["--lists", "somewhere"], "the data set folder has no setting lists; it has root"),

@@ -13,7 +13,6 @@ from fsbench.pages.report.episodes import worth_a_look
 from fsbench.protocols.reading import segmentation_of
 from fsbench.records.predictions import LAYERS, StoredPredictions, encode, label_map_of, read_predictions
 from fsbench.records.record import Record
-from fsbench.runner.engine.answering import evaluate_batch
 
 if TYPE_CHECKING:
     from fsbench.scores.answers import SegmentationResult
@@ -112,6 +111,7 @@ def predict_again(record: Record, chosen: Sequence[int]) -> "tuple[list[Segmenta
     """
     import torch  # slow to import; a report of kept predictions needs none
 
+    from fsbench.runner.engine.answering import evaluate_batch
     from fsbench.runner.engine.restore import check_counts, reopen_at
 
     experiment, episodes = reopen_at(record, chosen)

@@ -21,7 +21,7 @@ def _scores(table: CurveTable) -> Table:
         Column("method", Form.NAME),
         Column(WORDS[table.axis].symbol, Form.FIGURES),
         *(Column(name, Form.FIGURE, metric=name, rank=int(name not in table.headlines)) for name in metrics),
-        *[Column("s/episode", Form.NUMBER, digits=3), Column("MiB", Form.COUNT)] * has_costs,
+        *[Column("s/episode", Form.SIGNIFICANT, digits=3), Column("MiB", Form.COUNT)] * has_costs,
     ]
     lines = []
     for curve in table.curves:
