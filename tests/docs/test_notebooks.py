@@ -60,7 +60,7 @@ def test_the_notebook_of_evaluate_runs(tmp_path, temporary, clones_data):
     assert "12 episodes" in shown(test)["text/html"] and shown(test)["text/html"].count("<img") == 2
     pictures = re.findall(r"base64,([^\"]+)", shown(episode)["text/html"])
     assert len(pictures) == 2 and all(base64.b64decode(one).startswith(b"\x89PNG") for one in pictures)
-    assert "<th>mIoU</th>" in shown(result)["text/html"]
+    assert '<th scope="col">mIoU</th>' in shown(result)["text/html"]
     assert "object size" in shown(sizes)["text/html"] and "image/png" in shown(worst)
     assert shown(same)["text/plain"] == "True"
     assert re.findall(r"^(\w+): mIoU", printed(others), re.MULTILINE) == ["prototype", "blind_centre"]
