@@ -144,7 +144,7 @@ class Photos(Dataset[tuple[int, Tensor]]):
     """Images by themselves."""
 
     def __init__(self, data: ClassificationDataModule, places: Sequence[int]):
-        self.index, self.size = data.dataset, data.image_size
+        self.data, self.size = data.dataset, data.image_size
         self.items = [(place, data.names[place]) for place in places]
 
     def __len__(self) -> int:
@@ -152,14 +152,14 @@ class Photos(Dataset[tuple[int, Tensor]]):
 
     def __getitem__(self, i: int) -> tuple[int, Tensor]:
         place, name = self.items[i]
-        return place, centre_image(self.index, name, self.size)
+        return place, centre_image(self.data, name, self.size)
 
 
 class ImageEpisodes(Dataset[ImageEpisode]):
     """The episodes of a manifest, decoded one by one."""
 
     def __init__(self, data: ClassificationDataModule, episodes: Sequence[ClassificationEpisode]):
-        self.index, self.episodes = data.dataset, episodes
+        self.data, self.episodes = data.dataset, episodes
         self.config = data.image_loading
         self.files = FeatureCache(data.loading.cache_bytes)
 
@@ -167,4 +167,4 @@ class ImageEpisodes(Dataset[ImageEpisode]):
         return len(self.episodes)
 
     def __getitem__(self, i: int) -> ImageEpisode:
-        return load_image_episode(self.index, self.episodes[i], self.config, self.files)
+        return load_image_episode(self.data, self.episodes[i], self.config, self.files)

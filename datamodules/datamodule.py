@@ -131,7 +131,7 @@ class DataModule(L.LightningDataModule, ABC):
 
     def unfinished_episodes(self) -> Sequence[Any]:
         """Return the test episodes that are still to be done, in the manifest's order."""
-        return [episode for episode in self.manifest.episodes if episode.index not in self.done]
+        return [episode for episode in self.manifest.episodes if episode.number not in self.done]
 
     @abstractmethod
     def test_dataloader(self) -> DataLoader[Any]:

@@ -98,9 +98,9 @@ class EpisodicDataModule(DataModule):
         validation_source: Callable[[], SegmentationIndex] | None = None,
     ):
         protocol = load_segmentation(test.protocol)
-        index = protocol.draw.data(dataset, test.fold, test.shot)
-        own = test if test.manifest else protocol.draw.with_own_ways(index, test)
-        super().__init__(index, own, image_size, loading, seed)
+        data = protocol.draw.data(dataset, test.fold, test.shot)
+        own = test if test.manifest else protocol.draw.with_own_ways(data, test)
+        super().__init__(data, own, image_size, loading, seed)
         self.protocol = protocol
         if training.training_protocol == protocol.name:
             training = replace(training, training_protocol=None)
@@ -416,7 +416,7 @@ class EpisodicDataModule(DataModule):
         if not self.validates:
             return []  # by which a Trainer validates nothing
         test, ordered = self.validated, self._validation_order()
-        return self._evaluation_loader(test.index, test.protocol.draw, ordered, self._loading(test.protocol.view))
+        return self._evaluation_loader(test.data, test.protocol.draw, ordered, self._loading(test.protocol.view))
 
     def _validation_order(self) -> Sequence[Episode]:
         """Return the episodes of the validation in an order that encodes few images twice; whole images as listed."""
@@ -455,7 +455,7 @@ class EpisodicDataModule(DataModule):
 
     def whole_validation(self) -> DataLoader[EpisodeBatch]:
         test, config = self.validated, self._loading(self.validated.protocol.view)
-        data = ManifestEpisodes(test.protocol.draw, test.index, self._validation_order(), config)
+        data = ManifestEpisodes(test.protocol.draw, test.data, self._validation_order(), config)
         return self._loader(data, batch_size=self.loading.eval_batch_size)
 
     @property
@@ -481,7 +481,7 @@ class EpisodicDataModule(DataModule):
         return replace(
             self._loading(self.protocol.view),
             annotation=self.support_annotation if is_other else "mask",
-            annotation_seed=self.manifest.header.seed or 0,  # episodes that are seeded with their index have none
+            annotation_seed=self.manifest.header.seed or 0,  # episodes that are seeded with their number have none
             kept_support=self.test.kept_support,
         )
 

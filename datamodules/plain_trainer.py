@@ -72,7 +72,7 @@ class PlainTrainer(L.Callback):
             _wait_for_all()
             rows = [row for of_rank in gathered for row in of_rank]
         tested, every = {row["episode"] for row in rows}, data.manifest.episodes
-        manifest = replace(data.manifest, episodes=tuple(episode for episode in every if episode.index in tested))
+        manifest = replace(data.manifest, episodes=tuple(episode for episode in every if episode.number in tested))
         if len(manifest.episodes) < len(every):
             rank_zero_warn(
                 f"{len(manifest.episodes)} of {len(every)} episodes were tested, as this Trainer limits its batches; "

@@ -60,10 +60,10 @@ def main() -> None:
     parser.add_argument("--curves", type=Path, nargs="+", help="runs of several shots, for their figure alone")
     parser.add_argument("--take-home", action="store_true", help="export a method, for the figure of its guide alone")
     options = parser.parse_args()
-    index = Demo(options.root)
+    data = Demo(options.root)
     OUT.mkdir(exist_ok=True)
     if options.run:
-        return front_page(index, options.run)
+        return front_page(data, options.run)
     if options.figure:
         return paper_figure(options.figure)
     if options.supports:
@@ -71,18 +71,18 @@ def main() -> None:
     if options.curves:
         return CURVES.save_figure(OUT / "curves.png", curve_tables(find_distinct_records(options.curves), ["shots"]))
     if options.take_home:
-        return take_home(index)
+        return take_home(data)
     for picture in (episodes, drawing, void, resolution, settings, resizing, annotations):
-        picture(index)
+        picture(data)
 
 
-def photo(index: Demo, name: str) -> np.ndarray:
-    with Image.open(index.image_path(name)) as image:
+def photo(data: Demo, name: str) -> np.ndarray:
+    with Image.open(data.image_path(name)) as image:
         return np.array(image.convert("RGB"))
 
 
-def slots(index: Demo, name: str, classes: Sequence[int]) -> np.ndarray:
-    return way_labels(index.label_map(name), classes)
+def slots(data: Demo, name: str, classes: Sequence[int]) -> np.ndarray:
+    return way_labels(data.label_map(name), classes)
 
 
 def painted(image: np.ndarray, ways: np.ndarray, colors: np.ndarray = WAY_COLORS) -> np.ndarray:
@@ -90,14 +90,14 @@ def painted(image: np.ndarray, ways: np.ndarray, colors: np.ndarray = WAY_COLORS
     return paint_slots(fit_image(image, (SIDE, SIDE)), ways, colors)
 
 
-def support(index: Demo, episode: Episode, way: int, shot: int) -> np.ndarray:
+def support(data: Demo, episode: Episode, way: int, shot: int) -> np.ndarray:
     """A support image with the mask that the method gets: its own way alone."""
     name, number = episode.supports[way][shot], episode.classes[way]
-    return painted(photo(index, name), np.where(index.label_map(name) == number, way + 1, 0))
+    return painted(photo(data, name), np.where(data.label_map(name) == number, way + 1, 0))
 
 
-def drawn(index: Demo, protocol: str, number: int = 60, **task: object) -> Sequence[Episode]:
-    return load_segmentation(protocol).manifest(index, Task(0, episodes=number, **task)).episodes  # type: ignore[arg-type]
+def drawn(data: Demo, protocol: str, number: int = 60, **task: object) -> Sequence[Episode]:
+    return load_segmentation(protocol).manifest(data, Task(0, episodes=number, **task)).episodes  # type: ignore[arg-type]
 
 
 def panels(rows: int, columns: int, name: str, side: float = 1.5) -> Iterator[Iterator[pyplot.Axes]]:
@@ -136,36 +136,36 @@ def show(axes: pyplot.Axes, image: np.ndarray, title: str, colour: str = "black"
             spine.set(color=frame, linewidth=2.5)
 
 
-def names_of(index: Demo, numbers: Sequence[int]) -> list[str]:
-    return [index.class_names[number - 1] for number in numbers]
+def names_of(data: Demo, numbers: Sequence[int]) -> list[str]:
+    return [data.class_names[number - 1] for number in numbers]
 
 
-def present(index: Demo, episode: Episode) -> list[int]:
-    truth = index.label_map(episode.query)
+def present(data: Demo, episode: Episode) -> list[int]:
+    truth = data.label_map(episode.query)
     return [number for number in episode.classes if (truth == number).any()]
 
 
-def episodes(index: Demo) -> None:
+def episodes(data: Demo) -> None:
     """2-way 1-shot episodes of `fscs` whose query shows both ways, one, none."""
-    found = {len(present(index, e)): e for e in reversed(drawn(index, "fscs", way=2))}
+    found = {len(present(data, e)): e for e in reversed(drawn(data, "fscs", way=2))}
     for row, seen in zip(panels(3, 4, "episodes.png", 1.75), (2, 1, 0), strict=False):
         episode = found[seen]
-        for way, name in enumerate(names_of(index, episode.classes)):
-            show(next(row), support(index, episode, way, 0), f"way {way + 1}: {name}")
-        query = photo(index, episode.query)
-        show(next(row), query, f"query of episode {episode.index}")
-        said = {2: "both ways", 1: names_of(index, present(index, episode) or [1])[0], 0: "neither way"}[seen]
-        show(next(row), painted(query, slots(index, episode.query, episode.classes)), f"truth: {said}")
+        for way, name in enumerate(names_of(data, episode.classes)):
+            show(next(row), support(data, episode, way, 0), f"way {way + 1}: {name}")
+        query = photo(data, episode.query)
+        show(next(row), query, f"query of episode {episode.number}")
+        said = {2: "both ways", 1: names_of(data, present(data, episode) or [1])[0], 0: "neither way"}[seen]
+        show(next(row), painted(query, slots(data, episode.query, episode.classes)), f"truth: {said}")
 
 
-def drawing(index: Demo) -> None:
+def drawing(data: Demo) -> None:
     """The first queries of each protocol, with the class that is asked for."""
     names = ("fscs", "hsnet", "pfenet")
     for row, protocol in zip(panels(3, 7, "drawing.png", 1.25), names, strict=False):
-        for axes, episode in zip(row, drawn(index, protocol, 7), strict=True):
-            there = bool(present(index, episode))
-            image = painted(photo(index, episode.query), slots(index, episode.query, episode.classes))
-            title = f"{protocol} {episode.index}\n{names_of(index, episode.classes)[0]}"
+        for axes, episode in zip(row, drawn(data, protocol, 7), strict=True):
+            there = bool(present(data, episode))
+            image = painted(photo(data, episode.query), slots(data, episode.query, episode.classes))
+            title = f"{protocol} {episode.number}\n{names_of(data, episode.classes)[0]}"
             show(axes, image, title, "black" if there else RED, "" if there else RED)
 
 
@@ -175,14 +175,14 @@ def iou(answer: np.ndarray, truth: np.ndarray, policy: str) -> float:
     return float(100 * inside / union)
 
 
-def void(index: Demo) -> None:
+def void(data: Demo) -> None:
     """An answer that is right but for the border band, under both rules."""
-    episode = next(e for e in drawn(index, "hsnet") if 0.03 < share(index, e) < 0.08)
-    truth = slots(index, episode.query, episode.classes)
+    episode = next(e for e in drawn(data, "hsnet") if 0.03 < share(data, e) < 0.08)
+    truth = slots(data, episode.query, episode.classes)
     rows, columns = np.nonzero(truth == 1)
     top, left = max(rows.min() - 8, 0), max(columns.min() - 8, 0)
     window = (slice(top, rows.max() + 9), slice(left, columns.max() + 9))
-    image, truth = photo(index, episode.query)[window], truth[window]
+    image, truth = photo(data, episode.query)[window], truth[window]
     near = np.zeros(truth.shape, bool)  # the object and the pixels within two of it
     for dy in range(-2, 3):
         for dx in range(-2, 3):
@@ -199,19 +199,19 @@ def void(index: Demo) -> None:
             axes.text(0.68, y, f"{iou(answer, truth, policy):.1f}", fontsize=14, transform=axes.transAxes)
 
 
-def share(index: Demo, episode: Episode) -> float:
-    pixels, total = index.class_pixels(episode.query)
+def share(data: Demo, episode: Episode) -> float:
+    pixels, total = data.class_pixels(episode.query)
     return pixels.get(episode.classes[0], 0) / total
 
 
-def resolution(index: Demo) -> None:
+def resolution(data: Demo) -> None:
     """The same coarse answer of 24 x 24 cells, scored at the query's size and at 400 x 400."""
-    found = [e for e in drawn(index, "hsnet", 200) if np.divide(*photo(index, e.query).shape[1::-1]) > 1.3]
-    small, large = min(found, key=lambda e: share(index, e)), max(found, key=lambda e: share(index, e))
+    found = [e for e in drawn(data, "hsnet", 200) if np.divide(*photo(data, e.query).shape[1::-1]) > 1.3]
+    small, large = min(found, key=lambda e: share(data, e)), max(found, key=lambda e: share(data, e))
     for row, episode in zip(panels(2, 4, "resolution.png", 1.75), (small, large), strict=False):
-        image, truth = photo(index, episode.query), slots(index, episode.query, episode.classes)
+        image, truth = photo(data, episode.query), slots(data, episode.query, episode.classes)
         cells = np.array(Image.fromarray(((truth == 1) * 255).astype(np.uint8)).resize((24, 24), Image.Resampling.BOX))
-        show(next(row), painted(image, truth), f"truth, {100 * share(index, episode):.0f} % of the image")
+        show(next(row), painted(image, truth), f"truth, {100 * share(data, episode):.0f} % of the image")
         show(next(row), np.repeat(cells[..., None], 3, 2), "answer, 24 x 24 cells")
         for who, (height, width) in (("fscs, pfenet", truth.shape), ("hsnet", (400, 400))):
             soft = Image.fromarray(cells).resize((width, height), Image.Resampling.BILINEAR)
@@ -221,10 +221,10 @@ def resolution(index: Demo) -> None:
             show(next(row), painted(picture, answer), f"{who}: {width} x {height}\nIoU {score:.1f}")
 
 
-def settings(index: Demo) -> None:
+def settings(data: Demo) -> None:
     """One 2-way 1-shot episode in the three settings of `fscs`: which supports and which ways the method gets."""
     kinds = ("original", "partially_augmented", "fully_augmented")
-    by_kind = {kind: drawn(index, "fscs", 400, way=2, setting=kind) for kind in kinds}
+    by_kind = {kind: drawn(data, "fscs", 400, way=2, setting=kind) for kind in kinds}
     wanted = next(
         i
         for i, (partly, fully) in enumerate(zip(by_kind[kinds[1]], by_kind[kinds[2]], strict=True))
@@ -233,16 +233,16 @@ def settings(index: Demo) -> None:
     for row, kind in zip(panels(3, 6, "settings.png", 1.45), kinds, strict=False):
         episode = by_kind[kind][wanted]
         for way, names in enumerate(episode.supports):
-            name = names_of(index, episode.classes)[way]
+            name = names_of(data, episode.classes)[way]
             for shot in range(len(names)):
                 words = kind.replace("_", " ") if way == shot == 0 else ""
-                show(next(row), support(index, episode, way, shot), f"{words}\nway {way + 1}: {name}")
+                show(next(row), support(data, episode, way, shot), f"{words}\nway {way + 1}: {name}")
 
 
-def resizing(index: Demo) -> None:
+def resizing(data: Demo) -> None:
     """What becomes of a photo when it shrinks to a quarter with and without antialiasing."""
-    name = next(e.query for e in drawn(index, "hsnet", 200) if share(index, e) > 0.25)
-    image = photo(index, name)
+    name = next(e.query for e in drawn(data, "hsnet", 200) if share(data, e) > 0.25)
+    image = photo(data, name)
     for row in panels(1, 3, "resizing.png", 2.0):
         show(next(row), image, f"{image.shape[1]} x {image.shape[0]}")
         for who, resize in (("fscs, hsnet: antialiased", resize_image), ("pfenet: not", resize_image_cv2)):
@@ -250,39 +250,39 @@ def resizing(index: Demo) -> None:
             show(next(row), pixels, f"{who}, 32 x 32")
 
 
-def annotations(index: Demo) -> None:
+def annotations(data: Demo) -> None:
     """The supports of three episodes with what stands in place of their masks under each annotation."""
     kinds: tuple[SupportAnnotation, ...] = ("mask", "box", "point", "scribble")
-    for row, episode in zip(panels(3, len(kinds), "drawn-annotations.png"), drawn(index, "hsnet", 3), strict=True):
+    for row, episode in zip(panels(3, len(kinds), "drawn-annotations.png"), drawn(data, "hsnet", 3), strict=True):
         for axes, kind in zip(row, kinds, strict=True):
-            batch = load_episode(index, episode, LoadingConfig(2 * SIDE, annotation=kind))
+            batch = load_episode(data, episode, LoadingConfig(2 * SIDE, annotation=kind))
             image = batch.images[int(batch.support[0, 0, 0])].permute(1, 2, 0).numpy()
-            title = f"{names_of(index, episode.classes)[0]}: {kind}"
+            title = f"{names_of(data, episode.classes)[0]}: {kind}"
             show(axes, painted(image, batch.support_labels[0, 0, 0].numpy()), title)
 
 
-def take_home(index: Demo) -> None:
+def take_home(data: Demo) -> None:
     """Photos that were marked, and others with the masks of the exported file."""
-    chosen = [e for e in drawn(index, "pfenet", 400, way=1) if e.classes == (16,)]
-    pairs = {e.query: slots(index, e.query, e.classes) for e in chosen}
+    chosen = [e for e in drawn(data, "pfenet", 400, way=1) if e.classes == (16,)]
+    pairs = {e.query: slots(data, e.query, e.classes) for e in chosen}
     names = list(pairs)[:6]
     predictor = Predictor("prototype", dataset="demo", device="cpu")
-    predictor.support("thing", [(photo(index, name), pairs[name]) for name in names[:3]])
+    predictor.support("thing", [(photo(data, name), pairs[name]) for name in names[:3]])
     with TemporaryDirectory() as folder:
         predictor.export(Path(folder, "thing.onnx"))
         run = load_program(Path(folder, "thing.onnx"), "onnx")
     for row, shown in zip(panels(2, 3, "take-home.png", 1.75), (names[:3], names[3:]), strict=True):
         for axes, name in zip(row, shown, strict=True):
-            image, marked = photo(index, name), name in names[:3]
+            image, marked = photo(data, name), name in names[:3]
             labels = pairs[name] == 1 if marked else run(image)[0]
             show(axes, painted(image, labels.astype(np.uint8)), "marked" if marked else "found by the file")
 
 
-def front_page(index: Demo, run: Path) -> None:
+def front_page(data: Demo, run: Path) -> None:
     """Eight test episodes spread evenly over the list: the marked support, the truth and the prediction."""
     record = read_record(run)
     assert record is not None, f"{run} is no finished run"
-    chosen = {episode.index: episode for episode in choose(record.manifest.episodes)}
+    chosen = {episode.number: episode for episode in choose(record.manifest.episodes)}
     experiment, batches = reopen_at(record, chosen)
     with torch.inference_mode():
         evaluated = (evaluate_batch(experiment.method, experiment.data.protocol, batch) for batch in batches)
@@ -292,11 +292,11 @@ def front_page(index: Demo, run: Path) -> None:
     pairs = zip(drawn_episodes[::2], drawn_episodes[1::2], strict=True)
     for row, pair in zip(panels(4, 6, "../demo.png", 1.5), pairs, strict=False):
         for episode in pair:
-            name, result = names_of(index, episode.classes)[0], results[episode.index]
-            shot, query = episode.supports[0][0], photo(index, episode.query)
-            truth = slots(index, episode.query, episode.classes) == 1
+            name, result = names_of(data, episode.classes)[0], results[episode.number]
+            shot, query = episode.supports[0][0], photo(data, episode.query)
+            truth = slots(data, episode.query, episode.classes) == 1
             answer = result.label_map == 1
-            mask, image = index.label_map(shot) == episode.classes[0], photo(index, shot)
+            mask, image = data.label_map(shot) == episode.classes[0], photo(data, shot)
             marked, colors = painted(image, mask, way_colors(image, mask, 1)), way_colors(query, truth, 1)
             show(next(row), marked, f"support: {name}")
             show(next(row), painted(query, truth, colors), "truth" if truth.any() else "truth: not there")

@@ -98,13 +98,13 @@ class FSSDINO(Segmenter):
         assert images is not None
         masks = class_masks(labels, images, None if shown is None else to_grid(shown, *labels.shape[-2:]))
         features = class_features((one.features for of_way in ways for one in of_way), masks)
-        index = self.context.episode or 0
-        classes = support_classes(features, self.n_clusters, Draws((self.seed, index)))
+        episode = self.context.episode or 0
+        classes = support_classes(features, self.n_clusters, Draws((self.seed, episode)))
         unfinished = [number for number, own in enumerate(classes) if own and not own.converged]
         if unfinished:
             warnings.warn(
-                f"episode {index}: k-means of the classes {unfinished} (0 is the background) was ended after its limit "
-                "of passes",
+                f"episode {episode}: k-means of the classes {unfinished} (0 is the background) was ended after its "
+                "limit of passes",
                 stacklevel=2,
             )
         return classes

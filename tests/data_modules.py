@@ -9,14 +9,14 @@ from fsbench.datamodules.classification import ClassificationDataModule
 from fsbench.datamodules.episodic import EpisodicDataModule
 
 
-def episodic(index: SegmentationIndex, protocol: str = "fscs", **options: Any) -> EpisodicDataModule:
+def episodic(data: SegmentationIndex, protocol: str = "fscs", **options: Any) -> EpisodicDataModule:
     """Make the data module of segmentation of a data set."""
-    return EpisodicDataModule(index, **_arguments(EpisodicDataModule, protocol=protocol, **options))
+    return EpisodicDataModule(data, **_arguments(EpisodicDataModule, protocol=protocol, **options))
 
 
-def classification(index: ClassificationIndex, **options: Any) -> ClassificationDataModule:
+def classification(data: ClassificationIndex, **options: Any) -> ClassificationDataModule:
     """Make the data module of classification of a data set."""
-    return ClassificationDataModule(index, **_arguments(ClassificationDataModule, **options))
+    return ClassificationDataModule(data, **_arguments(ClassificationDataModule, **options))
 
 
 def _arguments(kind: type, **options: Any) -> dict[str, Any]:

@@ -18,7 +18,7 @@ def drawn_result(episode: Episode, counts: tuple[int, int, int], present: bool, 
         present, decided: whether the query shows the class, and whether the method says so.
     """
     return SegmentationResult(
-        episode.index,
+        episode.number,
         np.array(episode.classes),
         np.array([[*counts, 0, 1000, PIXELS - 1000]] * 2),
         np.array([present]),

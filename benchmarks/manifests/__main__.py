@@ -35,10 +35,10 @@ def file_of(protocol: str, task: Task) -> Path:
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("root", help="folder VOC2012 with SegmentationClassAug")
-    index = Pascal(parser.parse_args(argv).root, lists=[])
+    data = Pascal(parser.parse_args(argv).root, lists=[])
     FOLDER.mkdir(exist_ok=True)
     for protocol, task in TASKS:
-        manifest = load_segmentation(protocol).manifest(index, task)
+        manifest = load_segmentation(protocol).manifest(data, task)
         if manifest.header.lists != OFFICIAL:
             raise DataError(f"the list of {protocol} {task} is {manifest.header.lists}; expected the official one")
         manifest.write(file_of(protocol, task))

@@ -18,16 +18,16 @@ DerivedPairs = Callable[[str, int], tuple[Pair, ...]]
 """Function (split, fold) -> derived pairs of the classes that the official file of this name holds."""
 
 
-def split_list(index: SegmentationIndex, split: str, fold: int) -> PairList:
+def split_list(data: SegmentationIndex, split: str, fold: int) -> PairList:
     """Return the list of a split as `official.csv` names it: "pfenet-trn" is the training list of PFENet's protocol."""
     if not split.startswith("pfenet-"):
-        return pair_list(index, split, fold)
-    return image_list(index, "trn" if split == "pfenet-trn" else "val", fold)
+        return pair_list(data, split, fold)
+    return image_list(data, "trn" if split == "pfenet-trn" else "val", fold)
 
 
 def check_lists(
     report: Report,
-    index: SegmentationIndex,
+    data: SegmentationIndex,
     derived: DerivedPairs,
     splits: Sequence[str],
     folders: Sequence[str | Path],
@@ -37,14 +37,14 @@ def check_lists(
 
     Args:
         report: where the findings go.
-        index: the data set.
+        data: the data set.
         derived: gives the lists that follow from the data.
         splits: splits to compare.
         folders: folders of released lists; with some, the pairs that differ are named.
         per_class: split -> number of pairs of class 1, 2, … in the official lists of all folds, where it is known.
     """
     for split in splits:
-        for fold in range(index.folds):
+        for fold in range(data.folds):
             subject = f"list {split} fold {fold}"
             try:
                 pairs = derived(split, fold)
@@ -53,30 +53,30 @@ def check_lists(
                     report.problem(subject, str(error).splitlines()[0])
                     continue
                 pairs = ()
-            _compare(report, subject, index, split, fold, pairs, bool(folders))
+            _compare(report, subject, data, split, fold, pairs, bool(folders))
             if folders:
-                _compare_file(report, subject, index, split, fold, pairs, folders)
+                _compare_file(report, subject, data, split, fold, pairs, folders)
         if split in per_class:
-            _compare_classes(report, index, derived, split, per_class[split])
+            _compare_classes(report, data, derived, split, per_class[split])
 
 
 def _compare(
     report: Report,
     subject: str,
-    index: SegmentationIndex,
+    data: SegmentationIndex,
     split: str,
     fold: int,
     pairs: tuple[Pair, ...],
     with_files: bool,
 ) -> None:
     """Report whether `pairs` have the official number and checksum; `with_files` leaves their order to the file."""
-    known = checksums(index.name).get((split, fold))
+    known = checksums(data.name).get((split, fold))
     images = len({name for name, _ in pairs})
     text = f"{len(pairs)} pairs, {images} images"
     if known is None:
         report.ok(subject, f"{text}; the official list is not known")
         return
-    outcome = verdict(pairs, index.name, split, fold)
+    outcome = verdict(pairs, data.name, split, fold)
     if outcome == DERIVED:
         report.differs(subject, f"{text}; the official list has {known.pairs} and {known.images}")
     elif outcome == REORDERED and not with_files:
@@ -90,7 +90,7 @@ def _compare(
 def _compare_file(
     report: Report,
     subject: str,
-    index: SegmentationIndex,
+    data: SegmentationIndex,
     split: str,
     fold: int,
     pairs: tuple[Pair, ...],
@@ -100,7 +100,7 @@ def _compare_file(
     if split.startswith("pfenet"):
         return
     with report.errors(f"{subject}, file"):
-        official = read_official(folders, index.name, split, fold)
+        official = read_official(folders, data.name, split, fold)
         if official is None:
             report.ok(f"{subject}, file", "none given; ours is used")
             return
@@ -115,7 +115,7 @@ def _compare_file(
         parts = [f"{len(missing)} pairs only there: {some(missing, 3)}"] * bool(missing)
         parts += [f"{len(extra)} only here: {some(extra, 3)}"] * bool(extra)
         report.differs(f"{subject}, file", "; ".join(parts))
-        absent = sorted({name for name, _ in theirs - ours if not is_file(index.image_path(name))})
+        absent = sorted({name for name, _ in theirs - ours if not is_file(data.image_path(name))})
         if absent:
             report.problem(
                 f"{subject}, file",
@@ -125,27 +125,27 @@ def _compare_file(
 
 
 def _compare_classes(
-    report: Report, index: SegmentationIndex, derived: DerivedPairs, split: str, official: Sequence[int]
+    report: Report, data: SegmentationIndex, derived: DerivedPairs, split: str, official: Sequence[int]
 ) -> None:
     """Report the number of pairs of every class beside the official one."""
     counts = [0] * len(official)
-    for fold in range(index.folds):
+    for fold in range(data.folds):
         with report.errors(f"classes of {split}"):
             for number, pairs in Counter(number for _, number in _pairs_or_none(derived, split, fold)).items():
                 counts[number - 1] = pairs  # COCO has a training class in three folds, with the same images
     different = [
         f"{name} {ours} of {theirs}"
-        for name, ours, theirs in zip(index.class_names, counts, official, strict=True)
+        for name, ours, theirs in zip(data.class_names, counts, official, strict=True)
         if ours != theirs
     ]
     subject = f"classes of {split}"
     if different:
-        empty = [name for name, ours in zip(index.class_names, counts, strict=True) if not ours]
+        empty = [name for name, ours in zip(data.class_names, counts, strict=True) if not ours]
         report.differs(
             subject, f"{some(different, len(official))}" + (f"; without any image: {some(empty, 100)}" if empty else "")
         )
     else:
-        report.ok(subject, " ".join(f"{name} {n}" for name, n in zip(index.class_names, counts, strict=True)))
+        report.ok(subject, " ".join(f"{name} {n}" for name, n in zip(data.class_names, counts, strict=True)))
 
 
 def _pairs_or_none(derived: DerivedPairs, split: str, fold: int) -> tuple[Pair, ...]:

@@ -105,13 +105,13 @@ def check_files(
         report.ok(subject, f"{len(transparent)} have transparent pixels, which are laid over white: {names_of}")
 
 
-def check_label_maps(report: Report, subject: str, index: SegmentationIndex, names: Sequence[str]) -> None:
+def check_label_maps(report: Report, subject: str, data: SegmentationIndex, names: Sequence[str]) -> None:
     """Report on the image and the label map of each of `names`, as a run reads them."""
 
     def labels(name: str) -> tuple[tuple[int, ...], Path]:
-        return index.label_map(name).shape, index.label_file(name)
+        return data.label_map(name).shape, data.label_file(name)
 
-    check_files(report, subject, names, lambda name: Path(index.image_path(name)), labels, index.turns_images)
+    check_files(report, subject, names, lambda name: Path(data.image_path(name)), labels, data.turns_images)
 
 
 def report_absent(report: Report, subject: str, absent: Sequence[str], expected: str) -> None:

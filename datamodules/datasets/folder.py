@@ -158,80 +158,80 @@ class Folder(MaskFolder):
     def check(cls, report: Report, root: Path, lists: list[str] | None) -> None:
         """Report on images, label maps and lists in `root`; `lists` is not used."""
         report.complete = "usable"
-        index = report.attempt("folds.yaml", lambda: cls(str(root)))
-        files = report.attempt("images", lambda: index._image_files) if index else None
-        if index is None or files is None:
+        data = report.attempt("folds.yaml", lambda: cls(str(root)))
+        files = report.attempt("images", lambda: data._image_files) if data else None
+        if data is None or files is None:
             return
-        report.ok("folds.yaml", f"{index.name}: {len(index.class_numbers)} classes, {index.folds} folds")
-        for split, path in index.list_files.items():
+        report.ok("folds.yaml", f"{data.name}: {len(data.class_numbers)} classes, {data.folds} folds")
+        for split, path in data.list_files.items():
             names = report.attempt(f"{path.name}", lambda path=path: read_names(path))  # type: ignore[misc]
             if names is None:
                 continue
             report.ok(path.name, f"{len(names)} names")
-            images, labels = index.without_image(names), index.without_label_map(names)
-            remark = other_case(index.image_path(images[0]), IMAGE_SUFFIXES) if images else ""
-            report_absent(report, path.name, images, f"images in {index.image_folder}{remark}")
-            remark = other_case(index.label_file(labels[0])) if labels else ""
-            report_absent(report, path.name, labels, f"label maps in {index.label_folder}{remark}")
+            images, labels = data.without_image(names), data.without_label_map(names)
+            remark = other_case(data.image_path(images[0]), IMAGE_SUFFIXES) if images else ""
+            report_absent(report, path.name, images, f"images in {data.image_folder}{remark}")
+            remark = other_case(data.label_file(labels[0])) if labels else ""
+            report_absent(report, path.name, labels, f"label maps in {data.label_folder}{remark}")
             both = [name for name in names if name not in {*images, *labels}]
-            check_label_maps(report, f"{split} images", index, both)
+            check_label_maps(report, f"{split} images", data, both)
         if not report.usable:
             return
-        _check_numbers(report, index)
-        _check_copies(report, index)
+        _check_numbers(report, data)
+        _check_copies(report, data)
         if not report.usable:
             return
-        if not any(index.train_classes(fold) for fold in range(index.folds)):
+        if not any(data.train_classes(fold) for fold in range(data.folds)):
             report.complete = "usable for tests: all classes are novel, so there is nothing to train on"
-        for split in index.list_files:
-            for fold in range(index.folds):
+        for split in data.list_files:
+            for fold in range(data.folds):
                 subject = f"list {split} fold {fold}"
-                if split == "trn" and not index.train_classes(fold):
+                if split == "trn" and not data.train_classes(fold):
                     report.ok(
                         subject, "no class to train on; for methods without training, and for trained checkpoints"
                     )
                     continue
-                pairs = report.attempt(subject, lambda split=split, fold=fold: pair_list(index, split, fold).pairs)  # type: ignore[misc]
+                pairs = report.attempt(subject, lambda split=split, fold=fold: pair_list(data, split, fold).pairs)  # type: ignore[misc]
                 if pairs:
-                    counts = Counter(index.class_names[number - 1] for _, number in pairs)
+                    counts = Counter(data.class_names[number - 1] for _, number in pairs)
                     report.ok(subject, f"{len(pairs)} pairs: {', '.join(f'{name} {n}' for name, n in counts.items())}")
 
 
-def _check_numbers(report: Report, index: Folder) -> None:
+def _check_numbers(report: Report, data: Folder) -> None:
     """Report on the numbers in label maps against the classes of folds.yaml."""
-    for split in index.list_files:
-        report.attempt(f"{split} label maps", lambda split=split: index.count_table(sorted(index.candidates(split))))  # type: ignore[misc]
+    for split in data.list_files:
+        report.attempt(f"{split} label maps", lambda split=split: data.count_table(sorted(data.candidates(split))))  # type: ignore[misc]
     if not report.usable:
         return
     problems: dict[str, None] = {}
-    for fold in range(index.folds):
+    for fold in range(data.folds):
         try:
-            index.check_classes(fold)
+            data.check_classes(fold)
         except DataError as error:
             problems[str(error)] = None
     for problem in problems:
         report.problem("label maps", problem)
-    tables = index._counted_maps()
+    tables = data._counted_maps()
     shown = {label for table in tables for label in table.labels}
-    novel = {number for fold in range(index.folds) for number in index.test_classes(fold)}
-    absent = sorted(index.class_numbers - shown - novel)
+    novel = {number for fold in range(data.folds) for number in data.test_classes(fold)}
+    absent = sorted(data.class_numbers - shown - novel)
     void = [name for table in tables for name in table.names if VOID in table.class_pixels(name)[0].keys() <= {0, VOID}]
     if void and not problems:
         verb = "label map holds" if len(void) == 1 else "label maps hold"
         report.note("label maps", remark("label_map_of_void", len(void), verb=verb, names=some(void, 3)))
     if absent and not problems:
-        report.note("label maps", index._absence("class_of_no_fold_in_no_label_map", absent, tables))
+        report.note("label maps", data._absence("class_of_no_fold_in_no_label_map", absent, tables))
 
 
-def _check_copies(report: Report, index: Folder) -> None:
+def _check_copies(report: Report, data: Folder) -> None:
     """Report on images that are there under several names, or both for training and for tests."""
-    listed = {index.list_files[part].name: set(index.candidates(part)) for part in ("trn", "val")}
+    listed = {data.list_files[part].name: set(data.candidates(part)) for part in ("trn", "val")}
 
     def shown(name: str) -> str:
         return f"{name} ({', '.join(file for file, names in listed.items() if name in names)})"
 
     train, test = listed.values()
-    for found in copy_remarks(index, sorted(train | test), shown) + trained_remarks(index, test, train):
+    for found in copy_remarks(data, sorted(train | test), shown) + trained_remarks(data, test, train):
         report.note("images", found)
 
 
@@ -239,11 +239,11 @@ def _check_copies(report: Report, index: Folder) -> None:
 class FolderAugmentation(Augmentation):
     """Augmented settings of the protocol fscs, as the folder's description says."""
 
-    index: Folder
+    data: Folder
 
     @property
     def threshold(self) -> float:
-        return self.index.augment_threshold
+        return self.data.augment_threshold
 
 
 KnownAbsence.register(Folder)(CompleteLabelMaps)

@@ -297,12 +297,12 @@ Its authors publish no checksum; the command verifies the structure: 1000 class 
     @classmethod
     def _check_index(cls, report: Report, root: Path, lists: list[str]) -> None:
         """Report the number of items of every split, as an evaluation gets them."""
-        index = report.attempt("lists", lambda: cls(str(root), lists))
-        if index is None:
+        data = report.attempt("lists", lambda: cls(str(root), lists))
+        if data is None:
             return
         for split, part in (("trn", "trn"), ("held_out", "val"), ("val", "test")):
-            if index.splits.numbers(part):
-                pairs = report.attempt(f"list {part}", lambda split=split: pair_list(index, split, 0))  # type: ignore[misc]
+            if data.splits.numbers(part):
+                pairs = report.attempt(f"list {part}", lambda split=split: pair_list(data, split, 0))  # type: ignore[misc]
                 if pairs:
                     text = f"items of {len(pairs.images_of)} classes"
                     if pairs.origin == OFFICIAL:

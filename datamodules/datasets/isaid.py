@@ -155,15 +155,15 @@ The lists' md5 are 96e4ffcf8b63d9bf0b8c5810bc770995, faff4209dfe56dc8a17ddaa6c48
     @classmethod
     def check(cls, report: Report, root: Path, lists: list[str] | None) -> None:
         """Report on patches, label maps and lists of iSAID-5i in `root`; `lists` are folders of released lists."""
-        index = report.attempt("folders", lambda: Isaid(str(root), lists=[]))
-        parts = index.parts if index else ()
-        names = report.attempt("patches", lambda: [n for p in parts for n in index.candidates(p)]) if index else None
-        if index is None or names is None:
+        data = report.attempt("folders", lambda: Isaid(str(root), lists=[]))
+        parts = data.parts if data else ()
+        names = report.attempt("patches", lambda: [n for p in parts for n in data.candidates(p)]) if data else None
+        if data is None or names is None:
             return
-        report.ok("folders", str(index.root))
-        check_label_maps(report, "patches, label maps", index, names)
+        report.ok("folders", str(data.root))
+        check_label_maps(report, "patches, label maps", data, names)
         if report.usable:
-            check_lists(report, index, index.file_pairs, parts, default_lists(lists, root))
+            check_lists(report, data, data.file_pairs, parts, default_lists(lists, root))
 
 
 class Isaid512(Isaid):

@@ -257,34 +257,34 @@ No checksum of the files is published; `fsbench data check lvis --root <root>` c
     @classmethod
     def _check_own_file(cls, report: Report, root: Path) -> None:
         """Report on a folder with LVIS's own file alone, by the episodes of presence."""
-        index = cls.check_annotations(report, root)
-        if index is None:
+        data = cls.check_annotations(report, root)
+        if data is None:
             return
         report.differs("tests", f"there is no {FILE}: PROTOCOL=presence alone, with episodes of LVIS's own file")
-        photos = sorted(index.listed_photos())
-        absent = [photo for photo in photos if not is_file(index.image_path(photo))]
+        photos = sorted(data.listed_photos())
+        absent = [photo for photo in photos if not is_file(data.image_path(photo))]
         if absent:
             report.problem("photos", f"{len(absent)} of {len(photos)} are missing: {some(absent)}")
-        for fold in range(index.folds):
+        for fold in range(data.folds):
             subject, task = f"fold {fold}", Task(fold, episodes=_SAMPLE, drop_small=True)
-            manifest = index.draw_test(report, subject, "presence", task)
+            manifest = data.draw_test(report, subject, "presence", task)
             if manifest is not None:
                 report.ok(subject, f"{len(manifest.class_ids)} classes")
-                index.check_episodes(report, subject, manifest)
+                data.check_episodes(report, subject, manifest)
 
 
 @OwnEpisodes.register(Lvis)
 class LvisEpisodes(ViewEpisodes):
     """The rule by which the protocol incontext draws episodes of LVIS."""
 
-    index: Lvis
+    data: Lvis
 
     def run(self, fold: int, shot: int, seed: int) -> EpisodeRun:
-        index = self.index
-        index.check_fold(fold)
-        index.require_list()
-        keys = every_tenth(index.frequent_categories(shot), fold, index.folds)
-        images_of = {index.numbers[k]: [f"{name}{SEPARATOR}{k}" for name in index.categories[k]] for k in keys}
+        data = self.data
+        data.check_fold(fold)
+        data.require_list()
+        keys = every_tenth(data.frequent_categories(shot), fold, data.folds)
+        images_of = {data.numbers[k]: [f"{name}{SEPARATOR}{k}" for name in data.categories[k]] for k in keys}
         pool = Pool((), images_of, [*images_of], "by_turns")  # in the order of the file (incontext-protocol §3.3)
         return self.episode_run([*images_of], None, one_stream("class cycle", pool, shot=shot, seed=seed))
 
@@ -293,20 +293,20 @@ class LvisEpisodes(ViewEpisodes):
 class LvisProgramEpisodes(ViewEpisodes, ProgramEpisodes):
     """Episodes of the protocol segic from LVIS's own file, by the authors' 8 processes (segic.md §8.2)."""
 
-    index: Lvis
+    data: Lvis
 
     def run(self, fold: int, shot: int, seed: int) -> EpisodeRun:
-        index = self.index
-        index.check_fold(fold)
+        data = self.data
+        data.check_fold(fold)
         if shot > 1:
             raise SettingsError(f"SHOT is {shot}, but SegIC's program shows one support; expected SHOT=1")
-        if index.file != OWN_FILE:
-            raise index.source.missing(
-                f"{index.root} has {index.file}, which tells no order of objects; expected {OWN_FILE} in a folder "
+        if data.file != OWN_FILE:
+            raise data.source.missing(
+                f"{data.root} has {data.file}, which tells no order of objects; expected {OWN_FILE} in a folder "
                 "without it, from which SegIC's program draws; or choose PROTOCOL=incontext"
             )
         photos, objects = {}, []
-        for category, images in index.categories.items():
+        for category, images in data.categories.items():
             for photo, found in images.items():
                 for one in found["annotations"]:
                     photos[one["image_id"]] = photo
@@ -317,56 +317,56 @@ class LvisProgramEpisodes(ViewEpisodes, ProgramEpisodes):
             for number, generators in enumerate(process_streams(seed, fold)):
                 category, *images = draw_lvis(drawn_from, generators.python)
                 query, support = (f"{photos[image]}{SEPARATOR}{category}" for image in images)
-                own = index.numbers[category]
+                own = data.numbers[category]
                 yield Episode(number, query, own, (own,), ((support,),))
 
-        return self.episode_run([index.numbers[key] for key in drawn_from.categories], None, episodes())
+        return self.episode_run([data.numbers[key] for key in drawn_from.categories], None, episodes())
 
 
 @KnownAbsence.register(Lvis)
 class LvisAbsence(KnownAbsence):
     """Categories that a photo surely lacks, for the protocol presence: it was looked through for a few alone."""
 
-    index: Lvis
+    data: Lvis
     words = "the category is among the photo's neg_category_ids, and not among its not_exhaustive_category_ids"
 
     def own_pairs(self, classes: Classes, fold: int, shot: int) -> PairList:
-        index = self.index
-        index.check_fold(fold)
-        frequent = index.frequent_categories(shot)
-        novel = every_tenth(frequent, fold, index.folds)
+        data = self.data
+        data.check_fold(fold)
+        frequent = data.frequent_categories(shot)
+        novel = every_tenth(frequent, fold, data.folds)
         keys = novel if classes == "novel" else [key for key in frequent if key not in set(novel)]
         return listed_views(
-            (f"{name}{SEPARATOR}{key}", index.numbers[key]) for key in keys for name in index.categories[key]
+            (f"{name}{SEPARATOR}{key}", data.numbers[key]) for key in keys for name in data.categories[key]
         )
 
     def lacking(self, number: int, images_of: Mapping[int, Sequence[str]]) -> Sequence[Sequence[str]]:
         return [self._lacking.get(number, ())]
 
     def surely_lacks(self, name: str, number: int) -> bool:
-        self.index.check_masks(name)
-        return self.index.category(number) in self._verified(name).absent
+        self.data.check_masks(name)
+        return self.data.category(number) in self._verified(name).absent
 
     def is_whole(self, name: str, number: int) -> bool:
-        self.index.check_masks(name)
-        known = view_photo(name) in self.index.verified
-        return known and self.index.category(number) not in self._verified(name).not_exhaustive
+        self.data.check_masks(name)
+        known = view_photo(name) in self.data.verified
+        return known and self.data.category(number) not in self._verified(name).not_exhaustive
 
     def _verified(self, name: str) -> Verified:
-        return self.index.verified.get(view_photo(name), Verified())
+        return self.data.verified.get(view_photo(name), Verified())
 
     @cached_property
     def _lacking(self) -> Mapping[int, Sequence[str]]:
         """Class number -> views of the photos that lack it, each of the first category that its photo shows."""
-        index = self.index
+        data = self.data
         first: dict[str, int] = {}
-        for category in index.frequent_categories(1):  # whose photos `fsbench data prepare` brings
-            for photo in index.categories[category]:
+        for category in data.frequent_categories(1):  # whose photos `fsbench data prepare` brings
+            for photo in data.categories[category]:
                 first.setdefault(photo, category)
         views: dict[int, list[str]] = {}
-        for photo in sorted(first.keys() & index.verified.keys()):
-            for category in sorted(index.verified[photo].absent & index.numbers.keys()):
-                views.setdefault(index.numbers[category], []).append(f"{photo}{SEPARATOR}{first[photo]}")
+        for photo in sorted(first.keys() & data.verified.keys()):
+            for category in sorted(data.verified[photo].absent & data.numbers.keys()):
+                views.setdefault(data.numbers[category], []).append(f"{photo}{SEPARATOR}{first[photo]}")
         return views
 
 

@@ -219,11 +219,11 @@ No checksum of the files is published; `fsbench data check paco_part --root <roo
 class PacoPartEpisodes(ViewEpisodes):
     """The rule by which the protocol incontext draws episodes of PACO-Part."""
 
-    index: PacoPart
+    data: PacoPart
 
     def run(self, fold: int, shot: int, seed: int) -> EpisodeRun:
-        index = self.index
-        numbers = index.fold_classes(fold, shot)
-        photos_of = {number: index.photos(number) for number in numbers}
-        drawn = episodes_of_objects(photos_of, index.class_views, index.is_empty, shot=shot, seed=seed)
+        data = self.data
+        numbers = data.fold_classes(fold, shot)
+        photos_of = {number: data.photos(number) for number in numbers}
+        drawn = episodes_of_objects(photos_of, data.class_views, data.is_empty, shot=shot, seed=seed)
         return self.episode_run(numbers, None, drawn)

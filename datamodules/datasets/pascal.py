@@ -203,33 +203,33 @@ With both archives in DIR, `fsbench data prepare pascal --root <root> --from DIR
     @classmethod
     def check(cls, report: Report, root: Path, lists: list[str] | None) -> None:
         """Report on images, label maps and lists in `root`; `lists` are folders of released lists."""
-        index = report.attempt("folders", lambda: Pascal(str(root), lists=[]))
-        if index is None:
+        data = report.attempt("folders", lambda: Pascal(str(root), lists=[]))
+        if data is None:
             return
-        report.ok("folders", str(index.root))
-        files = report.attempt("photos", lambda: index._image_files)
+        report.ok("folders", str(data.root))
+        files = report.attempt("photos", lambda: data._image_files)
         if files is None:
             return
-        labels = index.label_names()
+        labels = data.label_names()
         report.ok("photos", f"{len(files)} in JPEGImages; VOC 2012 has 17125, of which {_LABELS} have label maps")
         report.count("label maps", len(labels), _LABELS, "in SegmentationClassAug")
         absent = [f"{name}.jpg" for name in labels if name not in files]
         report_absent(report, "photos", absent, "one in JPEGImages for each label map")
         both = [name for name in labels if name in files]
-        check_label_maps(report, "photos, label maps", index, both)
+        check_label_maps(report, "photos, label maps", data, both)
         for name, official in (("val", _VAL), ("train", _TRAIN)):
-            path = index.root / "ImageSets/Segmentation" / f"{name}.txt"
+            path = data.root / "ImageSets/Segmentation" / f"{name}.txt"
             listed = report.attempt(f"{name}.txt", lambda path=path: read_names(path)) if path.is_file() else None  # type: ignore[misc]
             if listed is not None:
                 report.count(f"{name}.txt", len(listed), official, "names")
-                unlabelled = [f"{entry}.png" for entry in listed if not is_file(index.label_file(entry))]
+                unlabelled = [f"{entry}.png" for entry in listed if not is_file(data.label_file(entry))]
                 report_absent(report, f"{name}.txt", unlabelled, "a label map for each name")
             elif name == "val" and not path.is_file():
                 report.problem("val.txt", f"{path} does not exist; expected the {_VAL} validation names of VOC 2012")
         if report.usable:
             splits = ("trn", "val", *SIZE_BINS, "pfenet-trn", "pfenet-val")
-            folders = default_lists(lists, root, index.root)
-            check_lists(report, index, index.file_pairs, splits, folders, PAIRS_OF_CLASSES)
+            folders = default_lists(lists, root, data.root)
+            check_lists(report, data, data.file_pairs, splits, folders, PAIRS_OF_CLASSES)
 
 
 class Pascal10(Pascal):
@@ -270,38 +270,38 @@ class PascalAll(JoinedFolds, Pascal):
 class PascalImages(OfficialImageLists):
     """Image lists of the protocol pfenet: the released ones, or the order that makes them again."""
 
-    index: Pascal
+    data: Pascal
 
     def image_order(self, part: Part) -> Sequence[str]:
         """Return val in the order of val.txt; trn in that of SBD's training images, then VOC's that SBD lacks."""
-        folder = self.index.root / "ImageSets/Segmentation"
+        folder = self.data.root / "ImageSets/Segmentation"
         sbd, voc = folder / SBD_TRAIN, folder / "train.txt"
         if part == "val":
-            return self.index.candidates(part)
+            return self.data.candidates(part)
         absent = next((path for path in (sbd, voc) if not path.is_file()), None)
         if absent is not None:  # only SBD's own list says which were its training images
-            names = self.index.candidates(part)
+            names = self.data.candidates(part)
             used = f"the {len(names)} images of the data set's training list, more than PFENet's and in another order"
-            substitute_list(self.index, part, f"ImageSets/Segmentation/{absent.name}", used)
+            substitute_list(self.data, part, f"ImageSets/Segmentation/{absent.name}", used)
             return names
-        test_images = set(self.index.candidates("val"))
+        test_images = set(self.data.candidates("val"))
         names = [name for name in dict.fromkeys(read_names(sbd) + read_names(voc)) if name not in test_images]
-        self.index.require_files(names, "the candidate images")
+        self.data.require_files(names, "the candidate images")
         return names
 
     def origin(self, pairs: tuple[Pair, ...], part: Part, fold: int, released: ReleasedImages | None) -> str:
         found = super().origin(pairs, part, fold, released)
         if released is not None and released.members is None and found != OFFICIAL:
             absent = f"sub_class_file_list_{fold}.txt beside {released.path.name}"
-            substitute_list(self.index, part, absent, "the classes that the label maps show")
+            substitute_list(self.data, part, absent, "the classes that the label maps show")
         return found
 
     def released(self, part: Part, fold: int) -> ReleasedImages | None:
         """Return the released list of PFENet-like programs (hmnet.md §11.1)."""
-        released = find_image_list(self.index.lists, self.index.name, part, fold, lambda image: image.stem)
+        released = find_image_list(self.data.lists, self.data.name, part, fold, lambda image: image.stem)
         if released is not None:
-            self.index.require_files(released.names, released.path)
-            classes = self.index.train_classes(fold) if part == "trn" else self.index.test_classes(fold)
+            self.data.require_files(released.names, released.path)
+            classes = self.data.train_classes(fold) if part == "trn" else self.data.test_classes(fold)
             if not {number for _, number in released.members or ()} <= set(classes):
                 raise DataError(
                     f"{released.path} has classes of another fold than {fold}; fetch the authors' file again"
@@ -313,14 +313,14 @@ class PascalImages(OfficialImageLists):
 class PascalValidation(ValidationImages):
     """The images of the protocol gfss, names ascending: VOC's list, official where it is complete (gfss.md §2)."""
 
-    index: Pascal
+    data: Pascal
 
     def images(self) -> tuple[Sequence[str], str]:
-        names = self.index.candidates("val")
+        names = self.data.candidates("val")
         found = list_sha256([f"JPEGImages/{name}.jpg SegmentationClassAug/{name}.png" for name in names])
         if found == ORDER_SHA256:
             return names, OFFICIAL
-        substitute_list(self.index, "val", "the authors' list val.txt", f"another of {len(names)} images")
+        substitute_list(self.data, "val", "the authors' list val.txt", f"another of {len(names)} images")
         return names, DERIVED
 
 
@@ -328,14 +328,14 @@ class PascalValidation(ValidationImages):
 class PascalBoxes(BoxTest):
     """The test of the protocol fss_sam3: VOC's validation images, and the box of each support's largest object."""
 
-    index: Pascal
+    data: Pascal
 
     @cached_property
     def _objects(self) -> Path | None:
-        folder = self.index.root / OBJECTS
+        folder = self.data.root / OBJECTS
         if folder.is_dir():
             return folder
-        substitute_list(self.index, "val", f"the folder {OBJECTS}", "boxes of connected parts of the label maps")
+        substitute_list(self.data, "val", f"the folder {OBJECTS}", "boxes of connected parts of the label maps")
         return None
 
     @property
@@ -355,7 +355,7 @@ class PascalBoxes(BoxTest):
         if self._objects is None:
             return episode
         (number,), (names,) = episode.classes, episode.supports
-        boxes = [self.box(name, number, self.index.label_map(name) == number) for name in names]
+        boxes = [self.box(name, number, self.data.label_map(name) == number) for name in names]
         return None if None in boxes else episode
 
     def box(self, name: str, number: int, mask: np.ndarray) -> Box | None:
@@ -363,7 +363,7 @@ class PascalBoxes(BoxTest):
             return super().box(name, number, mask)
         path = self._objects / f"{name}.png"
         objects = read_label_map(path)
-        check_sizes(self.index.label_file(name), mask, objects, path)
+        check_sizes(self.data.label_file(name), mask, objects, path)
         return largest_object_box(mask * np.uint8(number), objects, number)
 
 

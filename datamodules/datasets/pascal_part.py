@@ -210,43 +210,43 @@ No checksum of the files is published; `fsbench data check pascal_part --root <r
 class PascalPartEpisodes(ViewEpisodes):
     """The rule by which the protocol incontext draws episodes of PASCAL-Part."""
 
-    index: PascalPart
+    data: PascalPart
 
     def run(self, fold: int, shot: int, seed: int) -> EpisodeRun:
-        index = self.index
-        numbers = index.test_classes(fold)
-        names_of = {number: index.classes[number - 1].images for number in numbers}
-        drawn = episodes_of_parts(names_of, index.class_views, shot=shot, seed=seed)
-        return self.episode_run(numbers, index.listed_images(fold), drawn)
+        data = self.data
+        numbers = data.test_classes(fold)
+        names_of = {number: data.classes[number - 1].images for number in numbers}
+        drawn = episodes_of_parts(names_of, data.class_views, shot=shot, seed=seed)
+        return self.episode_run(numbers, data.listed_images(fold), drawn)
 
 
 @KnownAbsence.register(PascalPart)
 class PascalPartAbsence(KnownAbsence):
     """Parts that the box of an object lacks, for the protocol presence."""
 
-    index: PascalPart
+    data: PascalPart
     words = (
         "no object whose box reaches into that of the view shows the part; an object of its kind without any annotated "
         "part is unknown"
     )
 
     def own_pairs(self, classes: Classes, fold: int, shot: int) -> PairList:
-        novel = self.index.test_classes(fold)
-        numbers = range(1, len(self.index.classes) + 1)
+        novel = self.data.test_classes(fold)
+        numbers = range(1, len(self.data.classes) + 1)
         return listed_views(self._views(number for number in numbers if (number in novel) == (classes == "novel")))
 
     def _views(self, numbers: Iterable[int]) -> Iterator[tuple[str, int]]:
         for number in numbers:
-            for photo in dict.fromkeys(self.index.classes[number - 1].images):
-                yield from ((view, number) for view in self.index.class_views(photo, number) if view is not None)
+            for photo in dict.fromkeys(self.data.classes[number - 1].images):
+                yield from ((view, number) for view in self.data.class_views(photo, number) if view is not None)
 
     def surely_lacks(self, name: str, number: int) -> bool:
-        self.index.check_masks(name)
-        return not self.index.is_empty(name) and not self.index.may_show(name, number)
+        self.data.check_masks(name)
+        return not self.data.is_empty(name) and not self.data.may_show(name, number)
 
     def is_whole(self, name: str, number: int) -> bool:
         """Return whether the part has pixels inside the object's box."""
-        return not self.index.is_empty(name) and bool(self.index.label_map(name).any())
+        return not self.data.is_empty(name) and bool(self.data.label_map(name).any())
 
 
 def _voc_folder(root: Path) -> Path:

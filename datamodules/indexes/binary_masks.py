@@ -149,19 +149,19 @@ class ListedMasks(BinaryMasks):
     @classmethod
     def check(cls, report: Report, root: Path, lists: list[str] | None) -> None:
         """Report on folders, files and the number of listed images in `root`; there are no lists."""
-        index = report.attempt("folders", lambda: cls.detect(root))
-        names = report.attempt("lists", lambda: index.candidates("val")) if index else None
-        if index is None or names is None:
+        data = report.attempt("folders", lambda: cls.detect(root))
+        names = report.attempt("lists", lambda: data.candidates("val")) if data else None
+        if data is None or names is None:
             return
-        report.ok("folders", str(index.root))
-        for number, listed in index.names.items():
-            name = index.class_names[number - 1]
+        report.ok("folders", str(data.root))
+        for number, listed in data.names.items():
+            name = data.class_names[number - 1]
             report.count(f"class {number}", len(listed), cls.listed_of.get(name), f"listed images of {name}")
             if len(listed) < 2:
                 report.problem(f"class {number}", f"{len(listed)} listed images of {name}; expected 2 or more")
         report.count("list", len(names), cls.listed, "listed images of all classes")
-        check_label_maps(report, "images, masks", index, names)
-        index.report_more(report)
+        check_label_maps(report, "images, masks", data, names)
+        data.report_more(report)
 
     def report_more(self, report: Report) -> None:
         """Report checks that only this data set has; it is called where the shared ones found it usable."""

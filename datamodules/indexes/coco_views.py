@@ -65,17 +65,15 @@ def _selection_note(target: Path) -> Path:
     return goal.with_name(SELECTION.format(goal.name))
 
 
-def _provide_listed_photos(job: Job, index: CocoViews, file: str) -> list[str]:
+def _provide_listed_photos(job: Job, data: CocoViews, file: str) -> list[str]:
     """Unpack the photos that tests draw from and that are not there; returns remarks for the user."""
     listed: dict[str, set[str]] = {}
-    for photo in index.listed_photos():
+    for photo in data.listed_photos():
         folder, _, name = photo.rpartition("/")
         listed.setdefault(folder, set()).add(name)
     foreign = sorted(listed.keys() - set(FOLDERS))
     if foreign:
-        raise index.source.missing(
-            f"{file} names photos of the folder {foreign[0]!r}; expected {' and '.join(FOLDERS)}"
-        )
+        raise data.source.missing(f"{file} names photos of the folder {foreign[0]!r}; expected {' and '.join(FOLDERS)}")
     for folder, files in sorted(listed.items()):
         target = job.root / "coco" / folder
         absent = {name for name in files if not is_file(target / name)}
@@ -83,7 +81,7 @@ def _provide_listed_photos(job: Job, index: CocoViews, file: str) -> list[str]:
             remove_leftover(target)
             continue
         with making_place(target) as making:
-            archive = job.obtain(index.source.archive(f"{folder}.zip"))
+            archive = job.obtain(data.source.archive(f"{folder}.zip"))
             if unpack(archive, making, partial(_listed_photo, folder, absent)) < len(absent):
                 lacking = sorted(name for name in absent if not is_file(making / name))
                 raise DataError(

@@ -81,15 +81,15 @@ class LabelledImages(ClassificationIndex):
         """Report on the list and the images in `root`; `lists` may name a list file."""
         if cls.official is None:
             report.complete = "usable"
-        index = report.attempt("list", lambda: cls(str(root), lists))
-        if index is None:
+        data = report.attempt("list", lambda: cls(str(root), lists))
+        if data is None:
             return
         classes, images = cls.official or (None, None)
-        sizes = [len(of_class) for of_class in index.images]
+        sizes = [len(of_class) for of_class in data.images]
         report.count("classes", len(sizes), classes, "classes")
         report.count("images", sum(sizes), images, f"images, {min(sizes)} to {max(sizes)} a class")
-        names = [name for of_class in index.images for name in of_class]
-        check_files(report, "files", names, index.image_path, turns_images=cls.turns_images)
-        for found in copy_remarks(index, names):
+        names = [name for of_class in data.images for name in of_class]
+        check_files(report, "files", names, data.image_path, turns_images=cls.turns_images)
+        for found in copy_remarks(data, names):
             report.note("files", found)
-        report.ok("list", f"{index.origin}, sha256 {index.sha256}")
+        report.ok("list", f"{data.origin}, sha256 {data.sha256}")

@@ -130,11 +130,11 @@ class JoinedFolds(OfficialIndex):
 class OfficialImageLists(ImageLists):
     """The image lists of PFENet-like programs of a data set with official ones (hmnet.md §11.1)."""
 
-    index: OfficialIndex
+    data: OfficialIndex
 
     def origin(self, pairs: tuple[Pair, ...], part: Part, fold: int, released: ReleasedImages | None) -> str:
         """Return how `pairs` compare with the official list."""
         if released is None:
             return super().origin(pairs, part, fold, released)
-        index, split = self.index, f"pfenet-{part}"
-        return verify_list(pairs, released.path, index.name, split, fold, index.allow_unverified_lists).origin
+        data, split = self.data, f"pfenet-{part}"
+        return verify_list(pairs, released.path, data.name, split, fold, data.allow_unverified_lists).origin

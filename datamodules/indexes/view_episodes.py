@@ -11,12 +11,12 @@ from fsbench.protocols.draws.incontext import EpisodeRun, OwnEpisodes
 class ViewEpisodes(OwnEpisodes):
     """The episodes of a data set of views."""
 
-    index: ViewIndex
+    data: ViewIndex
 
     def episode_run(self, class_ids: list[int], length: int | None, episodes: Iterator[Episode]) -> EpisodeRun:
         """Return a test whose masks are checked when they are drawn."""
         origin = UNVERIFIED  # no checksum of these files is published (incontext-protocol §8)
-        return EpisodeRun(class_ids, length, self.check_episodes(episodes), self.index.annotations_sha256, origin)
+        return EpisodeRun(class_ids, length, self.check_episodes(episodes), self.data.annotations_sha256, origin)
 
     def check_episodes(self, episodes: Iterator[Episode]) -> Iterator[Episode]:
         """Yield `episodes`; DataError for one with a mask of an impossible form, so before anything is predicted."""
@@ -24,6 +24,6 @@ class ViewEpisodes(OwnEpisodes):
         for episode in episodes:
             for name in (episode.query, *episode.supports[0]):
                 if name not in usable:
-                    self.index.check_masks(name)
+                    self.data.check_masks(name)
                     usable.add(name)
             yield episode

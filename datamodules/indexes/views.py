@@ -158,37 +158,37 @@ class ViewIndex(OneClassImages):
     @classmethod
     def check(cls, report: Report, root: Path, lists: list[str] | None) -> None:
         """Report on annotation files and photos in `root`, by the numbers of released logs; there are no lists."""
-        index = cls.check_annotations(report, root)
-        if index is None:
+        data = cls.check_annotations(report, root)
+        if data is None:
             return
         for shot, classes in cls.logged_classes.items():
             for fold, official in enumerate(classes):
                 subject = f"fold {fold}, {shot}-shot"
-                manifest = index.draw_test(report, subject, "incontext", Task(fold, shot=shot))
+                manifest = data.draw_test(report, subject, "incontext", Task(fold, shot=shot))
                 if manifest is not None:
                     report.count(subject, len(manifest.class_ids), official, "classes")
                 if manifest is not None and shot == 1:
                     episodes = len(manifest.episodes)
                     report.count(f"{subject} episodes", episodes, cls.logged_episodes[fold], "episodes")
-                    index.check_episodes(report, f"fold {fold}", manifest)
+                    data.check_episodes(report, f"fold {fold}", manifest)
 
     @classmethod
     def check_annotations(cls, report: Report, root: Path) -> Self | None:
         """Report on the annotation files in `root`; returns the data set, None where it cannot be used."""
-        index = report.attempt("folders", lambda: cls(str(root)))
-        if index is None or report.attempt("annotations", lambda: index.class_names) is None:
+        data = report.attempt("folders", lambda: cls(str(root)))
+        if data is None or report.attempt("annotations", lambda: data.class_names) is None:
             return None
         report.ok("folders", str(root))
         with report.errors("annotations"):
-            faults = list(index.faults())
+            faults = list(data.faults())
             if faults:
                 report.differs(
                     "annotations", f"{len(faults)} of the listed pairs of photo and class cannot be drawn: {faults[0]}"
                 )
             else:
-                photos = len(index.listed_photos())
+                photos = len(data.listed_photos())
                 report.ok("annotations", f"{photos} photos are listed, each with masks of a known form")
-        return index
+        return data
 
     def draw_test(self, report: Report, subject: str, protocol: str, task: Task) -> Manifest | None:
         """Return the test that a protocol draws; None where it cannot be drawn, which the report says."""

@@ -331,20 +331,20 @@ class Volumes(VolumeIndex):
     @classmethod
     def check(cls, report: Report, root: Path, lists: list[str] | None) -> None:
         """Report on the volumes, label volumes and superpixels in `root`, all of which are read."""
-        index = report.attempt("folder", lambda: cls(str(root)))
-        scans = report.attempt("volumes", lambda: index.scans) if index else None
-        if index is None or scans is None:
+        data = report.attempt("folder", lambda: cls(str(root)))
+        scans = report.attempt("volumes", lambda: data.scans) if data else None
+        if data is None or scans is None:
             return
-        report.ok("folder", str(index.root))
-        report.count("volumes", len(scans), len(index.published_scans), "scans")
+        report.ok("folder", str(data.root))
+        report.count("volumes", len(scans), len(data.published_scans), "scans")
         for scan in scans:
-            report.attempt(f"scan {scan}", lambda scan=scan: index._check_scan(scan))  # type: ignore[misc]
+            report.attempt(f"scan {scan}", lambda scan=scan: data._check_scan(scan))  # type: ignore[misc]
         if not report.usable:
             return
         for kind in (LABEL, SUPERPIXELS):
-            for note, resampled in index._grid_notes(kind, scans):
+            for note, resampled in data._grid_notes(kind, scans):
                 (report.differs if resampled else report.ok)("geometry", note)
-        sides = sorted({side for scan in scans for side in volume_geometry(index._file(IMAGE, scan)).shape[1:]})
+        sides = sorted({side for scan in scans for side in volume_geometry(data._file(IMAGE, scan)).shape[1:]})
         if sides[0] < SIDE:
             report.differs("slices", f"sides from {sides[0]} pixels on; the official data have {SIDE}")
         report.ok("label maps", "on the grid of their images, of known classes, superpixels beside them")

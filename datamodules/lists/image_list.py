@@ -39,13 +39,13 @@ def read_list(path: Path, folder: Path) -> list[tuple[str, Sequence[str]]]:
     return listed
 
 
-def write_list(index: ClassificationIndex, path: Path) -> None:
-    """Write `index` as a list file in the authors' form, with its sha256."""
+def write_list(data: ClassificationIndex, path: Path) -> None:
+    """Write `data` as a list file in the authors' form, with its sha256."""
     content = {
-        "label_names": list(index.class_names),
-        "image_names": [name for images in index.images for name in images],
-        "image_labels": [number for number, images in enumerate(index.images) for _ in images],
-        "sha256": index.sha256,
+        "label_names": list(data.class_names),
+        "image_names": [name for images in data.images for name in images],
+        "image_labels": [number for number, images in enumerate(data.images) for _ in images],
+        "sha256": data.sha256,
     }
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -30,7 +30,7 @@ class AdaptationImages:
     Classes take turns; an image of the class is drawn and thrown away, and K supports beside it, which may repeat.
 
     Attributes:
-        index: the data set.
+        data: the data set.
         pool: the images of the test's classes that items are drawn from.
         shot: number K of supports of an item.
         seed: seed of all items.
@@ -38,7 +38,7 @@ class AdaptationImages:
         config: how files are loaded.
     """
 
-    index: SegmentationIndex
+    data: SegmentationIndex
     pool: Pool
     shot: int
     seed: int
@@ -62,7 +62,7 @@ class AdaptationImages:
             return episode_with_repeats(item, query, number, rng, self.pool, self.shot)
         except TooFewImages:
             raise DataError(
-                f"{self.index.name}: {self.index.name_of(number)} has one image in the test's pool, and an adaptation "
+                f"{self.data.name}: {self.data.name_of(number)} has one image in the test's pool, and an adaptation "
                 "draws others beside it; expected two or more; leave the class out with DROP_SMALL=1 (--drop-small)"
             ) from None
 
@@ -97,12 +97,12 @@ class AdaptationImages:
     @property
     def files(self) -> Sequence[Path]:
         """Image and label files of all epochs."""
-        return [*map(self.index.image_path, self.names), *map(self.index.label_file, self.names)]
+        return [*map(self.data.image_path, self.names), *map(self.data.label_file, self.names)]
 
     @property
     def hashes(self) -> dict[str, str]:
         """Hashes of the items in their order and of the contents of the files, for a run's identity."""
-        return {"items_sha256": fingerprint(self.drawn), "files_sha256": contents_sha256(self.index, self.names)}
+        return {"items_sha256": fingerprint(self.drawn), "files_sha256": contents_sha256(self.data, self.names)}
 
     def batches(self, epoch: int) -> Iterator[EpisodeBatch]:
         """Yield the batches of an epoch, whatever the number of processes and of workers."""
@@ -113,17 +113,17 @@ class AdaptationImages:
     def load(self, epoch: int, episode: Episode) -> EpisodeBatch:
         """Load an item of an epoch: a batch of one, whose query is a changed support with its mask."""
         config = self.config
-        rng = random.Random(repr((self.seed, "adaptation", epoch, episode.index)))
+        rng = random.Random(repr((self.seed, "adaptation", epoch, episode.number)))
         supports, number = episode.supports[0], episode.classes[0]
         chosen = supports[rng.randrange(len(supports))]
-        loaded = load_episode(self.index, Episode(episode.index, chosen, number, (number,), episode.supports), config)
+        loaded = load_episode(self.data, Episode(episode.number, chosen, number, (number,), episode.supports), config)
         resize_image, resize_labels = RESIZES[config.resize]
         changes = QueryChanges(self.adaptation.flip, self.adaptation.shuffle)
-        image, label = changes(*labelled_image(self.index, chosen, [number]), rng)
+        image, label = changes(*labelled_image(self.data, chosen, [number]), rng)
         mask = torch.from_numpy(np.asarray(resize_labels(label, config.size, config.size)))
         return EpisodeBatch(
             images=torch.cat([loaded.images, resize_image(image, config.size)[None]]),
-            image_names=[*loaded.image_names, f"{chosen} of {episode.index} changed"],
+            image_names=[*loaded.image_names, f"{chosen} of {episode.number} changed"],
             query=torch.tensor([len(loaded.images)]),
             support=loaded.support,
             support_labels=loaded.support_labels,

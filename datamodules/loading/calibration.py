@@ -15,7 +15,7 @@ from fsbench.protocols.draws.pools import Pool
 
 
 def calibration_episodes(
-    index: SegmentationIndex, pool: Pool, task: Task, config: LoadingConfig, count: int
+    data: SegmentationIndex, pool: Pool, task: Task, config: LoadingConfig, count: int
 ) -> Iterator[EpisodeBatch]:
     """Yield `count` episodes from `pool` with the test's N and K (classical-baselines §2.1).
 
@@ -24,11 +24,11 @@ def calibration_episodes(
     enough = [number for number in pool.class_ids if len(pool.images_of.get(number, ())) > task.shot]
     if len(enough) < len(pool.class_ids) or len(enough) < task.way:
         raise DataError(
-            f"{index.name} fold {task.fold} has {len(enough)} of {len(pool.class_ids)} base classes with "
+            f"{data.name} fold {task.fold} has {len(enough)} of {len(pool.class_ids)} base classes with "
             f"more than {task.shot} training images; expected all, and {task.way} or more, to calibrate on; lower "
             "WAY or SHOT"
         )
-    files, apart = config.files(index), redraw_copies_in(index, pool)
+    files, apart = config.files(data), redraw_copies_in(data, pool)
     for i in range(count):
         episode = draw_episode(
             i,
@@ -38,4 +38,4 @@ def calibration_episodes(
             shot=task.shot,
             background=task.empty,
         )
-        yield load_episode(index, apart(episode, i, 0), config, files)
+        yield load_episode(data, apart(episode, i, 0), config, files)

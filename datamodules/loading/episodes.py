@@ -27,7 +27,7 @@ class ManifestEpisodes(Dataset[EpisodeBatch]):
 
     Args:
         draw: of the episodes.
-        index: the data set.
+        data: the data set.
         episodes: in the order in which they are read.
         config: how they are loaded.
         next_shown: for the place of an episode the `next_shown` of its batch. The decoded files of a process that
@@ -38,17 +38,17 @@ class ManifestEpisodes(Dataset[EpisodeBatch]):
     def __init__(
         self,
         draw: Draw,
-        index: SegmentationIndex,
+        data: SegmentationIndex,
         episodes: Sequence[Episode],
         config: LoadingConfig,
         next_shown: Mapping[int, Mapping[str, int | None]] | None = None,
         classes: WayClasses | None = None,
     ):
         self.draw = draw
-        self.index = index
+        self.data = data
         self.episodes = episodes
         self.config = config
-        self.files = config.files(index)
+        self.files = config.files(data)
         self.next_shown = next_shown or {}
         self.classes = classes
 
@@ -68,7 +68,7 @@ class ManifestEpisodes(Dataset[EpisodeBatch]):
         return replace(batch, next_shown=next_shown)
 
     def _load(self, episode: Episode) -> EpisodeBatch:
-        return load_item(self.draw, self.index, episode, self.config, self.files)
+        return load_item(self.draw, self.data, episode, self.config, self.files)
 
 
 class TrainingEpisodes(Dataset[EpisodeBatch]):
@@ -85,7 +85,7 @@ class TrainingEpisodes(Dataset[EpisodeBatch]):
 
     def __init__(
         self,
-        index: SegmentationIndex,
+        data: SegmentationIndex,
         pool: Pool,
         config: LoadingConfig,
         empty: bool,
@@ -96,7 +96,7 @@ class TrainingEpisodes(Dataset[EpisodeBatch]):
         base_classes: Sequence[int] = (),
         recurring: bool = False,
     ):
-        self.index = index
+        self.data = data
         self.pool = pool
         self.base_classes = base_classes
         self.official = official
@@ -105,10 +105,10 @@ class TrainingEpisodes(Dataset[EpisodeBatch]):
         self.shot = shot
         self.augmentation = augmentation
         self.config = config
-        self.files = config.files(index)
+        self.files = config.files(data)
         self.empty = empty
         self.seed = seed
-        self._apart = redraw_copies_in(index, pool, supports_repeat=official or recurring)
+        self._apart = redraw_copies_in(data, pool, supports_repeat=official or recurring)
 
     def __len__(self) -> int:
         if self.official:
@@ -119,10 +119,10 @@ class TrainingEpisodes(Dataset[EpisodeBatch]):
         epoch, i = item
         episode = self._episode(epoch, i)
         if self.augmentation is not None:
-            return augmented_episode(self.index, episode, (self.seed, epoch, i), self.augmentation, self.base_classes)
-        loaded = load_episode(self.index, episode, self.config, self.files)
+            return augmented_episode(self.data, episode, (self.seed, epoch, i), self.augmentation, self.base_classes)
+        loaded = load_episode(self.data, episode, self.config, self.files)
         if self.base_classes:
-            labels, _ = self.config.view.truth(base_map(self.index, episode.query, self.base_classes), self.config.size)
+            labels, _ = self.config.view.truth(base_map(self.data, episode.query, self.base_classes), self.config.size)
             loaded.known_truth().base_maps.append(torch.from_numpy(labels))
         return loaded
 

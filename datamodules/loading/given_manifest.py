@@ -13,7 +13,7 @@ from fsbench.protocols.protocol import Protocol
 from fsbench.protocols.reading import read_checked_manifest
 
 
-def read_given_manifest(file: str, index: SegmentationIndex, protocol: Protocol, task: Task) -> Manifest:
+def read_given_manifest(file: str, data: SegmentationIndex, protocol: Protocol, task: Task) -> Manifest:
     """Read the manifest `file` for a test of `task`, marked where it is a list of one's own.
 
     Raises:
@@ -40,5 +40,5 @@ def read_given_manifest(file: str, index: SegmentationIndex, protocol: Protocol,
             raise SettingsError(
                 f"the manifest {file} has {name} {stated}, the settings say {value}; give the settings it was made for"
             )
-    check_fits(manifest, index, file)
-    return marked_if_own(manifest, protocol, index, file)
+    check_fits(manifest, data, file)
+    return marked_if_own(manifest, protocol, data, file)

@@ -55,14 +55,14 @@ class LoadingConfig:
         """Rule of `RESIZES` for images and support labels."""
         return input_rule(self.view.resize, self.input_resize)
 
-    def files(self, index: SegmentationIndex) -> DecodedImageCache:
+    def files(self, data: SegmentationIndex) -> DecodedImageCache:
         """Return an empty cache of decoded files."""
         measured = self.resize == "intensities"
-        return DecodedImageCache(index, RESIZES[self.resize][0], self.size, self.cache_bytes, measured)
+        return DecodedImageCache(data, RESIZES[self.resize][0], self.size, self.cache_bytes, measured)
 
 
 def load_episode(
-    index: SegmentationIndex,
+    data: SegmentationIndex,
     episode: Episode,
     config: LoadingConfig,
     files: DecodedImageCache | None = None,
@@ -71,7 +71,7 @@ def load_episode(
     """Decode one episode, a batch of one.
 
     Args:
-        index: the data set.
+        data: the data set.
         episode: its names.
         config: settings of loading.
         files: caches what earlier episodes decoded.
@@ -80,7 +80,7 @@ def load_episode(
     Raises:
         DataError: a file cannot be decoded, or its mask has another size; it is named.
     """
-    files, resize_labels = files or config.files(index), RESIZES[config.resize][1]
+    files, resize_labels = files or config.files(data), RESIZES[config.resize][1]
     names = list(dict.fromkeys([episode.query, *(name for way in episode.supports for name in way)]))
     rows = {name: row for row, name in enumerate(names)}
     images, labels = [], {}
@@ -88,12 +88,12 @@ def load_episode(
         image, labels[name] = files.decoded(name)
         images.append(image)
     side = config.size
-    given = support_labels(index, episode, config, labels.__getitem__)
+    given = support_labels(data, episode, config, labels.__getitem__)
     shown = None
     if config.annotation == "all_ways":
         all_ways = [
             [
-                resize_labels(way_labels(labels[name], index.label_values(name, episode.classes)), side, side)
+                resize_labels(way_labels(labels[name], data.label_values(name, episode.classes)), side, side)
                 for name in way
             ]
             for way in episode.supports
@@ -105,15 +105,15 @@ def load_episode(
         names,
         support,
         torch.from_numpy(np.array([given])),
-        config.view.episode_truth(index, episode, side, labels[episode.query]),
+        config.view.episode_truth(data, episode, side, labels[episode.query]),
         support_ways=shown,
-        hints=[_load_hints(index, episode, config, labels, box_of)] if config.hints else None,
+        hints=[_load_hints(data, episode, config, labels, box_of)] if config.hints else None,
         counted_pixels=own_pixels(labels[episode.query].shape, side, config.resize),
     )
 
 
 def load_item(
-    draw: Draw, index: SegmentationIndex, episode: Episode, config: LoadingConfig, files: DecodedImageCache
+    draw: Draw, data: SegmentationIndex, episode: Episode, config: LoadingConfig, files: DecodedImageCache
 ) -> EpisodeBatch:
     """Load a test episode with its truth: an item of the loader.
 
@@ -122,7 +122,7 @@ def load_item(
     Args:
         draw: of the episode, which tells the boxes of supports; where it asks for base classes, a method knows these by
             its training.
-        index: the data set, as the draw's `data` returns it.
+        data: the data set, as the draw's `data` returns it.
         episode: one of the manifest.
         config: settings of loading, such as the side of images.
         files: cache of decoded files.
@@ -132,15 +132,15 @@ def load_item(
     """
     if any(episode.supports):
         if draw.asks_base_classes:
-            return _load_base_and_novel(index, episode, config, files)
-        return load_episode(index, episode, config, files, draw.box_of(index))
-    pixels, labels = read_labelled(index, episode.query)
-    truth = config.view.episode_truth(index, episode, config.size, labels)
+            return _load_base_and_novel(data, episode, config, files)
+        return load_episode(data, episode, config, files, draw.box_of(data))
+    pixels, labels = read_labelled(data, episode.query)
+    truth = config.view.episode_truth(data, episode, config.size, labels)
     return whole_image(episode.query, resize_padded(pixels, config.size), truth)
 
 
 def _load_base_and_novel(
-    index: SegmentationIndex, episode: Episode, config: LoadingConfig, files: DecodedImageCache
+    data: SegmentationIndex, episode: Episode, config: LoadingConfig, files: DecodedImageCache
 ) -> EpisodeBatch:
     """Load a query with all supports; those of base classes are absent, and supports show novel classes alone."""
     side, ways = config.size, len(episode.classes)
@@ -150,7 +150,7 @@ def _load_base_and_novel(
     for name in names:
         image, labels[name] = files.decoded(name)
         images.append(image)
-        numbered = way_labels(labels[name], index.label_values(name, episode.classes))
+        numbered = way_labels(labels[name], data.label_values(name, episode.classes))
         small[name] = torch.from_numpy(LABEL_RESIZES[config.view.resize](numbered, side, side))
     support = torch.zeros(1, ways, shots, dtype=torch.int64)
     valid = torch.zeros(1, ways, shots, dtype=torch.bool)
@@ -163,7 +163,7 @@ def _load_base_and_novel(
             seen = small[name]
             shown[0, way, number] = torch.where(torch.isin(seen, torch.tensor(base, dtype=seen.dtype)), 0, seen)
             own[0, way, number] = torch.where(seen == VOID, VOID, seen == way + 1)
-    truth = config.view.episode_truth(index, episode, side, labels[episode.query])
+    truth = config.view.episode_truth(data, episode, side, labels[episode.query])
     counted = small[episode.query] != VOID
     if not config.view.tells_void:
         height, width = labels[episode.query].shape
@@ -209,12 +209,12 @@ def _batch_of_one(
 
 
 def support_labels(
-    index: SegmentationIndex, episode: Episode, config: LoadingConfig, label_map: Callable[[str], np.ndarray]
+    data: SegmentationIndex, episode: Episode, config: LoadingConfig, label_map: Callable[[str], np.ndarray]
 ) -> list[list[np.ndarray]]:
     """Return what a method is told of the supports of a test episode, by way and shot.
 
     Args:
-        index: the data set.
+        data: the data set.
         episode: its names.
         config: settings of loading.
         label_map: gives the label map (H, W) of an image by its name.
@@ -226,17 +226,17 @@ def support_labels(
     told = []
     for way, (number, names) in enumerate(zip(episode.classes, episode.supports, strict=True)):
         # anew for each way, so that a support is drawn alike whatever the other ways and the later shots are
-        streams = AnnotationStreams.of_episode(config.annotation_seed, episode.index) if draws else None
-        labels = [_support_label(index, name, number, label_map(name), config, streams) for name in names]
+        streams = AnnotationStreams.of_episode(config.annotation_seed, episode.number) if draws else None
+        labels = [_support_label(data, name, number, label_map(name), config, streams) for name in names]
         if config.kept_support < 1:
-            seeds = [(episode.index, way, shot, config.annotation_seed) for shot in range(len(labels))]
+            seeds = [(episode.number, way, shot, config.annotation_seed) for shot in range(len(labels))]
             labels = [keep_share(label, config.kept_support, seed) for label, seed in zip(labels, seeds, strict=True)]
         told.append(labels)
     return told
 
 
 def _support_label(
-    index: SegmentationIndex,
+    data: SegmentationIndex,
     name: str,
     number: int,
     labels: np.ndarray,
@@ -248,7 +248,7 @@ def _support_label(
     Weak annotations are drawn from the mask as methods see it, after it was resized (vrp-sam.md §3); `bbox` before.
     """
     resize_labels, side, kind = RESIZES[config.resize][1], config.size, config.annotation
-    own = way_labels(labels, index.label_values(name, [number]))
+    own = way_labels(labels, data.label_values(name, [number]))
     if kind == "bbox":
         own = bounding_boxes(own)
     seen = np.asarray(resize_labels(own, side, side))
@@ -257,7 +257,7 @@ def _support_label(
     if kind == "box" or kind == "point" or kind == "scribble":
         drawn = draw_label(seen, kind, streams)
     elif kind == "instance-box":
-        objects = index.object_masks(name, number)
+        objects = data.object_masks(name, number)
         drawn = draw_label(
             seen, "box", streams, [resize_labels(one.astype(np.uint8), side, side) == 1 for one in objects]
         )
@@ -268,7 +268,7 @@ def _support_label(
 
 
 def _load_hints(
-    index: SegmentationIndex,
+    data: SegmentationIndex,
     episode: Episode,
     config: LoadingConfig,
     labels: Mapping[str, np.ndarray],
@@ -282,27 +282,27 @@ def _load_hints(
     query, supports, boxes, names = None, None, None, None
     seen = config.hints if config.resize not in ("frame", "padded") else config.hints & {"class names"}
     if "photos" in seen:
-        query = _photo(index, episode.query)
-        supports = [[_photo(index, name) for name in way] for way in episode.supports]
+        query = _photo(data, episode.query)
+        supports = [[_photo(data, name) for name in way] for way in episode.supports]
     if "boxes" in seen:
         boxes = torch.full((len(episode.classes), len(episode.supports[0]), 4), torch.nan, dtype=torch.float64)
         for way, (number, of_way) in enumerate(zip(episode.classes, episode.supports, strict=True)):
             for shot, name in enumerate(of_way):
-                mask = labels[name] == index.label_values(name, [number])[0]
+                mask = labels[name] == data.label_values(name, [number])[0]
                 box = largest_part_box(mask) if box_of is None else box_of(name, number, mask)
                 if box is not None:
                     boxes[way, shot] = torch.tensor(box, dtype=torch.float64)
     if "class names" in seen:
-        names = tuple(index.name_of(number) for number in episode.classes)
+        names = tuple(data.name_of(number) for number in episode.classes)
     return Hints(query, supports, boxes, names)
 
 
-def _photo(index: SegmentationIndex, name: str) -> Tensor:
+def _photo(data: SegmentationIndex, name: str) -> Tensor:
     """Return an image (3, H, W) uint8 at its own size."""
-    return torch.from_numpy(image_pixels(index, name)).permute(2, 0, 1).contiguous()
+    return torch.from_numpy(image_pixels(data, name)).permute(2, 0, 1).contiguous()
 
 
-def labelled_image(index: SegmentationIndex, name: str, classes: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+def labelled_image(data: SegmentationIndex, name: str, classes: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
     """Decode image `name`.
 
     Returns:
@@ -311,14 +311,14 @@ def labelled_image(index: SegmentationIndex, name: str, classes: Sequence[int]) 
     Raises:
         DataError: a file cannot be decoded, or image and label map differ in size.
     """
-    pixels, labels = read_labelled(index, name)
-    return pixels, way_labels(labels, index.label_values(name, classes))
+    pixels, labels = read_labelled(data, name)
+    return pixels, way_labels(labels, data.label_values(name, classes))
 
 
-def read_labelled(index: SegmentationIndex, name: str) -> tuple[np.ndarray, np.ndarray]:
+def read_labelled(data: SegmentationIndex, name: str) -> tuple[np.ndarray, np.ndarray]:
     """Decode image `name` to pixels (H, W, 3) uint8 and its label map (H, W); raises as `labelled_image` does."""
-    labels, pixels = index.label_map(name), image_pixels(index, name)
-    check_sizes(index.image_path(name), pixels, labels, index.label_file(name))
+    labels, pixels = data.label_map(name), image_pixels(data, name)
+    check_sizes(data.image_path(name), pixels, labels, data.label_file(name))
     return pixels, labels
 
 
@@ -349,7 +349,7 @@ class ImageLoading:
 
 
 def load_image_episode(
-    index: ClassificationIndex, episode: ClassificationEpisode, config: ImageLoading, files: FeatureCache
+    data: ClassificationIndex, episode: ClassificationEpisode, config: ImageLoading, files: FeatureCache
 ) -> ImageEpisode:
     """Decode one episode of classification; `files` caches what earlier episodes decoded.
 
@@ -358,12 +358,12 @@ def load_image_episode(
     support, query = config.places(episode)
     numbers = tuple(number + 1 for number in episode.classes)
     if not config.with_images:
-        return ImageEpisode(episode.index, config.seed, numbers, support, query)
+        return ImageEpisode(episode.number, config.seed, numbers, support, query)
     names = [config.names[place] for place in [*support.flatten().tolist(), *query.flatten().tolist()]]
-    images = [files.get("image", name, partial(centre_image, index, name, config.size)) for name in names]
-    return ImageEpisode(episode.index, config.seed, numbers, support, query, torch.stack(images))
+    images = [files.get("image", name, partial(centre_image, data, name, config.size)) for name in names]
+    return ImageEpisode(episode.number, config.seed, numbers, support, query, torch.stack(images))
 
 
-def centre_image(index: ClassificationIndex, name: str, size: int) -> Tensor:
+def centre_image(data: ClassificationIndex, name: str, size: int) -> Tensor:
     """Return image `name` as (3, S, S) uint8 (fort.md §3). Raises DataError naming a file that cannot be read."""
-    return centre_square(image_pixels(index, name), size)
+    return centre_square(image_pixels(data, name), size)

@@ -31,7 +31,7 @@ class SuperpixelEpisodes(Dataset[EpisodeBatch]):
     """1-way 1-shot episodes of unlabelled slices; item (epoch, i) is a function of (seed, epoch, i) alone.
 
     Args:
-        index: the data set.
+        data: the data set.
         names: slices of the scans that are trained on, scan by scan.
         avoided: those of them in whose place another slice is drawn.
         length: items of an epoch, which go through the slices again and again; None for one of each slice.
@@ -44,7 +44,7 @@ class SuperpixelEpisodes(Dataset[EpisodeBatch]):
 
     def __init__(
         self,
-        index: VolumeIndex,
+        data: VolumeIndex,
         names: Sequence[str],
         avoided: frozenset[str],
         length: int | None,
@@ -53,12 +53,12 @@ class SuperpixelEpisodes(Dataset[EpisodeBatch]):
     ):
         if len(avoided) >= len(names):
             raise DataError(
-                f"{index.name} has {len(names)} slices of scans to train on, {len(avoided)} of which show a class of "
+                f"{data.name} has {len(names)} slices of scans to train on, {len(avoided)} of which show a class of "
                 "the test; expected some without; add scans, or give --data.training.filter_novel false"
             )
-        index.prepare_intensities()
-        index.prepare_superpixels(names)
-        self.index, self.names, self.avoided, self.size, self.seed = index, names, avoided, size, seed
+        data.prepare_intensities()
+        data.prepare_superpixels(names)
+        self.data, self.names, self.avoided, self.size, self.seed = data, names, avoided, size, seed
         self.length = len(names) if length is None else length
 
     def __len__(self) -> int:
@@ -69,7 +69,7 @@ class SuperpixelEpisodes(Dataset[EpisodeBatch]):
         rng = np.random.default_rng([self.seed, 2, epoch, i])
         name, regions = self._slice(i, rng)
         number = rng.integers(1, regions.max())  # the largest number is never drawn; it may be that of no pixel
-        image = resize_intensities(image_intensities(self.index, name), self.size)[0].numpy()
+        image = resize_intensities(image_intensities(self.data, name), self.size)[0].numpy()
         mask = resize_labels((regions == number).astype(np.uint8), self.size, self.size)
         support, query = (change(image, mask, rng) for _ in range(2))
         labels = torch.from_numpy(query[1])
@@ -93,7 +93,7 @@ class SuperpixelEpisodes(Dataset[EpisodeBatch]):
         """
         for _ in range(TRIES * len(self.names)):
             name = self.names[i % len(self.names)]
-            regions = self.index.superpixels(name)
+            regions = self.data.superpixels(name)
             if regions.max() < 2:
                 i += 1
             elif name in self.avoided:
@@ -101,7 +101,7 @@ class SuperpixelEpisodes(Dataset[EpisodeBatch]):
             else:
                 return name, regions
         raise DataError(
-            f"none of the {len(self.names)} slices of {self.index.name} to train on was found to have two superpixels"
+            f"none of the {len(self.names)} slices of {self.data.name} to train on was found to have two superpixels"
             f"{' and no class of the test' if self.avoided else ''}; expected superpix-MIDDLE_<id>.nii.gz with numbers "
             "from 1; prepare the data again"
         )

@@ -15,7 +15,7 @@ from fsbench.datamodules.loading.items import labelled_image
 
 
 def augmented_episode(
-    index: SegmentationIndex,
+    data: SegmentationIndex,
     episode: Episode,
     seed: tuple[int, ...],
     augmentation: Augmentation,
@@ -26,7 +26,7 @@ def augmented_episode(
     No image comes twice, so each has a name of its own.
 
     Args:
-        index: the data set.
+        data: the data set.
         episode: its names.
         seed: what the random changes depend on, and nothing else.
         augmentation: the changes.
@@ -35,12 +35,12 @@ def augmented_episode(
     rng = random.Random(repr(seed))
     number = episode.classes[0]
     names = [episode.query, *episode.supports[0]]
-    more = [base_map(index, episode.query, base_classes)] if base_classes else []
+    more = [base_map(data, episode.query, base_classes)] if base_classes else []
     images = torch.empty(len(names), 3, augmentation.side, augmentation.side)
     planes = images.numpy()
-    _, label, bases = augmentation.with_more(*labelled_image(index, episode.query, [number]), more, rng, planes[0])
+    _, label, bases = augmentation.with_more(*labelled_image(data, episode.query, [number]), more, rng, planes[0])
     supports = [
-        augmentation(*labelled_image(index, name, [number]), rng, out)[1]
+        augmentation(*labelled_image(data, name, [number]), rng, out)[1]
         for name, out in zip(names[1:], planes[1:], strict=True)
     ]
     labels = [torch.from_numpy(changed) for changed in (label, *supports)]
@@ -53,7 +53,7 @@ def augmented_episode(
         support_labels=torch.stack(labels[1:])[None, None],
         valid=torch.ones(1, 1, shots, dtype=torch.bool),
         query_sizes=torch.tensor([labels[0].shape]),
-        episodes=torch.tensor([episode.index]),
+        episodes=torch.tensor([episode.number]),
         truth=Truth(
             [labels[0]],
             (labels[0] == 1).any()[None, None],
@@ -64,6 +64,6 @@ def augmented_episode(
     )
 
 
-def base_map(index: SegmentationIndex, name: str, base_classes: Sequence[int]) -> np.ndarray:
+def base_map(data: SegmentationIndex, name: str, base_classes: Sequence[int]) -> np.ndarray:
     """Return the label map (H, W) uint8 of an image: 0 background, 1..n `base_classes` in their order, 255 void."""
-    return way_labels(index.label_map(name), index.label_values(name, base_classes))
+    return way_labels(data.label_map(name), data.label_values(name, base_classes))

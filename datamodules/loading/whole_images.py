@@ -19,7 +19,7 @@ class TrainingImages(Dataset[EpisodeBatch]):
     """Training images, augmented or resized; item (epoch, i) is a function of (seed, epoch, i) alone.
 
     Args:
-        index: the data set.
+        data: the data set.
         names: the images.
         classes: numbers of the base classes.
         config: side S, and how images are resized without an augmentation.
@@ -29,14 +29,14 @@ class TrainingImages(Dataset[EpisodeBatch]):
 
     def __init__(
         self,
-        index: SegmentationIndex,
+        data: SegmentationIndex,
         names: Sequence[str],
         classes: Sequence[int],
         config: LoadingConfig,
         augmentation: Augmentation | None,
         seed: int,
     ):
-        self.index, self.config, self.augmentation, self.seed = index, config, augmentation, seed
+        self.data, self.config, self.augmentation, self.seed = data, config, augmentation, seed
         self.names, self.classes = names, sorted(classes)
 
     def __len__(self) -> int:
@@ -44,7 +44,7 @@ class TrainingImages(Dataset[EpisodeBatch]):
 
     def __getitem__(self, item: tuple[int, int]) -> EpisodeBatch:
         epoch, i = item
-        pixels, labels = labelled_image(self.index, self.names[i], self.classes)
+        pixels, labels = labelled_image(self.data, self.names[i], self.classes)
         if self.augmentation is None:
             resize, resize_labels = RESIZES[self.config.resize]
             image = resize(pixels, self.config.size)

@@ -103,10 +103,10 @@ def _lists(options: argparse.Namespace, extra: list[str]) -> int:
         suitable = [name for name in names("data") if task_of("data", name) == "classification"]
         raise SettingsError(f"{options.dataset} is for segmentation; expected one of {', '.join(suitable)}")
     check_output_file(Path(options.out).expanduser(), "--out")
-    index = resolve_name(dataset_class(options.dataset))(root=options.root, lists=options.lists)
-    write_list(index, Path(options.out).expanduser())
-    images = sum(map(len, index.images))
-    print_line(f"{options.out}: {len(index.images)} classes, {images} images, {index.origin}, sha256 {index.sha256}")
+    data = resolve_name(dataset_class(options.dataset))(root=options.root, lists=options.lists)
+    write_list(data, Path(options.out).expanduser())
+    images = sum(map(len, data.images))
+    print_line(f"{options.out}: {len(data.images)} classes, {images} images, {data.origin}, sha256 {data.sha256}")
     return 0
 
 

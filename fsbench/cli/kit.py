@@ -49,7 +49,7 @@ def _write(options: argparse.Namespace, extra: list[str]) -> int:
     print_line(f"{options.out}: {test!r}")
     print_line(f"kit {kit.sha256[:16]} · paths of images start from {images} · the rules are in RULES.md")
     if kit.copied_images and not options.copy_images:
-        why = "the paths of this data set name their classes" if test.index.images_are_files else "they are no files"
+        why = "the paths of this data set name their classes" if test.data.images_are_files else "they are no files"
         print_line(f"the images were copied and named by numbers, because {why}")
     elif not kit.copied_images and paths_tell_classes(test, root):
         print_line("the paths of the queries name their classes, which no answer may use; --copy-images hides them")

@@ -64,8 +64,8 @@ def _index(dataset: str, options: argparse.Namespace) -> SegmentationIndex:
     check_known("data", "data set", dataset)
     if task_of("data", dataset) != "segmentation":
         raise SettingsError(f"{dataset} is a data set for classification without label maps; expected one with masks")
-    index: SegmentationIndex = open_dataset(dataset, given_root(options), given_lists(options))
-    return index
+    data: SegmentationIndex = open_dataset(dataset, given_root(options), given_lists(options))
+    return data
 
 
 def _build(options: argparse.Namespace, extra: list[str]) -> int:
@@ -74,10 +74,10 @@ def _build(options: argparse.Namespace, extra: list[str]) -> int:
     check_replaced(options.out, "--out", "manifest", read_manifest)
     protocol = load_segmentation(options.protocol or DEFAULT_PROTOCOL)
     task = Task(**given_task(options)).about(options.classes)
-    index = protocol.draw.data(_index(options.dataset, options), task.fold, task.shot)
-    manifest = protocol.manifest(index, task)
+    data = protocol.draw.data(_index(options.dataset, options), task.fold, task.shot)
+    manifest = protocol.manifest(data, task)
     if not options.names_only:
-        manifest = replace(manifest, images=hash_images(manifest, index, _PROGRESS))
+        manifest = replace(manifest, images=hash_images(manifest, data, _PROGRESS))
     make_folder(options.out.absolute().parent)
     manifest.write(options.out)
     print_line(f"{options.out}: {summary(manifest, drawn=True)}")
@@ -95,12 +95,12 @@ def _verify(options: argparse.Namespace, extra: list[str]) -> int:
     header = manifest.header
     print_line(f"intact: {summary(manifest)}")
     protocol = load_segmentation(header.protocol)
-    index = protocol.draw.data(
+    data = protocol.draw.data(
         _index(choose_dataset(options.dataset, header.dataset, f"the manifest {options.file}"), options),
         header.fold,
         header.shot,
     )
-    problems = mismatches(manifest, index, _PROGRESS)
+    problems = mismatches(manifest, data, _PROGRESS)
     for problem in problems:
         print_line(f"does not fit the data: {problem}")
     if problems:
@@ -108,7 +108,7 @@ def _verify(options: argparse.Namespace, extra: list[str]) -> int:
     hashed = "photos and label maps are those it was made with"
     named = "every image is there and shows its class"
     print_line(f"fits the data: {hashed if manifest.images else named}")
-    listed = marked_if_own(manifest, protocol, index, options.file).header
+    listed = marked_if_own(manifest, protocol, data, options.file).header
     if listed.is_official:
         print_line("the local lists draw the same episodes")
     else:

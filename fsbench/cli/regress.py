@@ -110,7 +110,7 @@ def _compare(case: "Case", before: "Outcome | None", now: "CaseRun", out: Path) 
 def _lines(findings: "Findings") -> Iterable[str]:
     yield from findings.lines
     for moved in findings.moved[:MAX_EPISODES]:
-        yield f"episode {moved.index}: {'; '.join(moved.reasons)}"
+        yield f"episode {moved.number}: {'; '.join(moved.reasons)}"
     if len(findings.moved) > MAX_EPISODES:
         yield f"and {len(findings.moved) - MAX_EPISODES} episodes more"
 

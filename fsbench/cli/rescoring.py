@@ -111,7 +111,7 @@ def _open_truth(record: Record, root: str | None) -> Truth:
             f"the data here are not the data that {record.path.name} was tested on: images or label maps differ; "
             "put the files of the run back, or name their folder (--data-root)"
         )
-    return read_truth(record, test.index)
+    return read_truth(record, test.data)
 
 
 def _resolution(text: str | None) -> int | None:

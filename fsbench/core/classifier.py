@@ -94,7 +94,7 @@ class Classifier(Method):
 
     def answer(self, episode: ImageEpisode) -> Tensor:
         """Return the label of each query image of an episode, (M,) int64, in the order of its `query`."""
-        self.draws = Draws(episode.seed, episode.index)
+        self.draws = Draws(episode.seed, episode.number)
         with torch.inference_mode(False), torch.no_grad():  # autograd, where it is enabled, can read what is made here
             support, query = self.inputs(episode)
             return self.classify(query, support, episode.labels(self.device))

@@ -333,15 +333,15 @@ class ImageEpisode:
     """One task.
 
     Attributes:
-        index: number in the manifest.
-        seed: of whatever a method draws; together with `index` it is all that this may depend on.
+        number: number in the manifest.
+        seed: of whatever a method draws; together with `number` it is all that this may depend on.
         classes: (N,) numbers of the classes in the data set, from 1. A label is a place in it, from 0.
         support, query: (N, K) and (N, q) int64 places of the images in the data set, way by way; the queries that a
             method gets in an evaluation are mixed.
         images: uint8 RGB (N·K + N·q, 3, S, S), supports first; None for methods that ask for features.
     """
 
-    index: int
+    number: int
     seed: int
     classes: tuple[int, ...]
     support: Tensor

@@ -19,23 +19,23 @@ _MOST = 3
 """Images that are named with their copies."""
 
 
-def photo_files(index: Index, names: Iterable[str]) -> Callable[[str], Path]:
+def photo_files(data: Index, names: Iterable[str]) -> Callable[[str], Path]:
     """Return a function from an image to the file of its photo, which is one file for all copies among `names`.
 
     Of a published data set it is the image's own file.
     """
-    first = {name: index.image_path(group[0]) for group in copied_images(index, names) for name in group}
-    return lambda name: first.get(name) or index.image_path(name)
+    first = {name: data.image_path(group[0]) for group in copied_images(data, names) for name in group}
+    return lambda name: first.get(name) or data.image_path(name)
 
 
-def copied_images(index: Index, names: Iterable[str]) -> list[list[str]]:
+def copied_images(data: Index, names: Iterable[str]) -> list[list[str]]:
     """Return the images among `names` that are there under several names, with all of these; none of published sets.
 
     A file is read only where another one has its size.
     """
-    if index.source.kind != "own":
+    if data.source.kind != "own":
         return []
-    files = {name: index.image_path(name) for name in names}
+    files = {name: data.image_path(name) for name in names}
     sizes = {name: file_state(path)[0] for name, path in files.items()}
     often = Counter(sizes.values())
     alike = [name for name in files if often[sizes[name]] > 1]
@@ -45,11 +45,11 @@ def copied_images(index: Index, names: Iterable[str]) -> list[list[str]]:
     return [group for digest, group in groups.items() if digest != UNREADABLE and len(group) > 1]
 
 
-def copy_remarks(index: Index, names: Iterable[str], shown: Callable[[str], str] = str) -> list[str]:
+def copy_remarks(data: Index, names: Iterable[str], shown: Callable[[str], str] = str) -> list[str]:
     """Say which images among `names` are there under several names: with equal labels, and with different ones.
 
     Args:
-        index: the data set.
+        data: the data set.
         names: of its images.
         shown: how a name is written.
 
@@ -58,12 +58,12 @@ def copy_remarks(index: Index, names: Iterable[str], shown: Callable[[str], str]
     """
     alike: list[list[str]] = []
     unlike: list[list[str]] = []
-    is_alike = _equal_label_maps(index) if isinstance(index, SegmentationIndex) else _one_class(index)
-    for group in copied_images(index, names):
+    is_alike = _equal_label_maps(data) if isinstance(data, SegmentationIndex) else _one_class(data)
+    for group in copied_images(data, names):
         (alike if is_alike(group) else unlike).append(group)
     words = (
         ("with equal label maps", "with different label maps")
-        if isinstance(index, SegmentationIndex)
+        if isinstance(data, SegmentationIndex)
         else ("in one class", "in several classes")
     )
     return [
@@ -75,11 +75,11 @@ def copy_remarks(index: Index, names: Iterable[str], shown: Callable[[str], str]
     ]
 
 
-def trained_remarks(index: Index, tested: Iterable[str], trained: Iterable[str]) -> list[str]:
+def trained_remarks(data: Index, tested: Iterable[str], trained: Iterable[str]) -> list[str]:
     """Say which `tested` images of a data set of the user's own are for training as well, by their name or another."""
     tested, trained = set(tested), set(trained)
     both = sorted(tested & trained)
-    for group in copied_images(index, sorted(tested | trained)):
+    for group in copied_images(data, sorted(tested | trained)):
         learned = next((name for name in group if name in trained), None)
         both += [f"{name} = {learned}" for name in group if learned and name in tested - trained]
     return [remark("image_tested_and_trained", _number_of(both), images=_listed(both))] if both else []
@@ -94,14 +94,14 @@ def _listed(images: Sequence[str]) -> str:
     return ", ".join(images[:_MOST]) + ", …" * (len(images) > _MOST)
 
 
-def _equal_label_maps(index: SegmentationIndex) -> Callable[[Sequence[str]], bool]:
+def _equal_label_maps(data: SegmentationIndex) -> Callable[[Sequence[str]], bool]:
     def equal(group: Sequence[str]) -> bool:
-        first = index.label_map(group[0])
-        return all(np.array_equal(first, index.label_map(name)) for name in group[1:])
+        first = data.label_map(group[0])
+        return all(np.array_equal(first, data.label_map(name)) for name in group[1:])
 
     return equal
 
 
-def _one_class(index: ClassificationIndex) -> Callable[[Sequence[str]], bool]:
-    class_of: Mapping[str, int] = {name: number for number, images in enumerate(index.images) for name in images}
+def _one_class(data: ClassificationIndex) -> Callable[[Sequence[str]], bool]:
+    class_of: Mapping[str, int] = {name: number for number, images in enumerate(data.images) for name in images}
     return lambda group: len({class_of[name] for name in group}) == 1

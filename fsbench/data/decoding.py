@@ -20,7 +20,7 @@ class DecodedImageCache:
     arrays belong to it and must not be changed.
 
     Args:
-        index: the data set.
+        data: the data set.
         resize: pixels (H, W, 3) uint8, or intensities (H, W) float32, S -> image (3, S, S).
         size: S.
         max_bytes: size of all cached pixels and labels; 0 decodes every time.
@@ -29,15 +29,15 @@ class DecodedImageCache:
 
     def __init__(
         self,
-        index: SegmentationIndex,
+        data: SegmentationIndex,
         resize: Callable[[np.ndarray, int], Tensor],
         size: int,
         max_bytes: int = 0,
         measured: bool = False,
     ):
         if measured:
-            index.prepare_intensities()
-        self.index = index
+            data.prepare_intensities()
+        self.data = data
         self.read = image_intensities if measured else image_pixels
         self.resize = resize
         self.size = size
@@ -48,11 +48,11 @@ class DecodedImageCache:
 
         Raises DataError naming the file that cannot be decoded or whose label map has another size.
         """
-        labels = self.cache.get("labels", name, lambda: torch.from_numpy(self.index.label_map(name))).numpy()
+        labels = self.cache.get("labels", name, lambda: torch.from_numpy(self.data.label_map(name))).numpy()
         return self.cache.get("image", name, lambda: self._resized(name, labels)), labels
 
     def _resized(self, name: str, labels: np.ndarray) -> Tensor:
-        path = self.index.image_path(name)
-        pixels = self.read(self.index, name)
-        check_sizes(path, pixels, labels, self.index.label_file(name))
+        path = self.data.image_path(name)
+        pixels = self.read(self.data, name)
+        check_sizes(path, pixels, labels, self.data.label_file(name))
         return self.resize(pixels, self.size)

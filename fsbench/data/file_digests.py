@@ -72,10 +72,10 @@ def content_digests(paths: Sequence[Path]) -> list[str]:
     return [found[file] for file in files]
 
 
-def contents_sha256(index: SegmentationIndex, names: Sequence[str]) -> str:
+def contents_sha256(data: SegmentationIndex, names: Sequence[str]) -> str:
     """Return a hash of the names of images, and of the contents of all files that they and their labels follow from."""
-    number, further = len(names), content_digests(index.further_files)
-    digests = content_digests([*map(index.image_path, names), *map(index.label_file, names)])
+    number, further = len(names), content_digests(data.further_files)
+    digests = content_digests([*map(data.image_path, names), *map(data.label_file, names)])
     own = list(zip(names, digests[:number], digests[number:], strict=True))
     return fingerprint([own, further] if further else own)
 

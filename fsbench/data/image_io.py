@@ -117,37 +117,37 @@ def read_upright(path: Path) -> tuple[np.ndarray, int]:
     return apply_orientation(pixels, header.turn), header.turn
 
 
-def image_orientation(index: SegmentationIndex | ClassificationIndex, name: str) -> int:
+def image_orientation(data: SegmentationIndex | ClassificationIndex, name: str) -> int:
     """Return the EXIF orientation that image `name` is turned by; 1, which turns nothing, where the data set takes its
     images as they are stored.
 
     Raises DataError for a file that is no image.
     """
-    return picture_header(Path(index.image_path(name))).turn if index.turns_images else 1
+    return picture_header(Path(data.image_path(name))).turn if data.turns_images else 1
 
 
-def image_pixels(index: SegmentationIndex | ClassificationIndex, name: str) -> np.ndarray:
+def image_pixels(data: SegmentationIndex | ClassificationIndex, name: str) -> np.ndarray:
     """Decode image `name` of a data set to pixels (H, W, 3) uint8, in the form in which the data set takes it.
 
     Raises DataError for a file that cannot be decoded.
     """
-    if not index.images_are_files and isinstance(index, SegmentationIndex):
-        return index.pixels(name)
-    path = Path(index.image_path(name))
-    if index.turns_images:
+    if not data.images_are_files and isinstance(data, SegmentationIndex):
+        return data.pixels(name)
+    path = Path(data.image_path(name))
+    if data.turns_images:
         return read_upright(path)[0]
-    crop = None if isinstance(index, ClassificationIndex) else index.crop(name)
+    crop = None if isinstance(data, ClassificationIndex) else data.crop(name)
     pixels = read_pixels(path)
     return pixels if crop is None else np.ascontiguousarray(pixels[crop])
 
 
-def image_intensities(index: SegmentationIndex, name: str) -> np.ndarray:
+def image_intensities(data: SegmentationIndex, name: str) -> np.ndarray:
     """Return image `name` as the data set measured it, (H, W) float32 and normalised; of photos (H, W, 3) uint8.
 
     Raises DataError for a file that cannot be decoded.
     """
-    measured = index.intensities(name)
-    return image_pixels(index, name) if measured is None else measured
+    measured = data.intensities(name)
+    return image_pixels(data, name) if measured is None else measured
 
 
 @dataclass(frozen=True)

@@ -12,19 +12,19 @@ _PARTS: dict[Part, str] = {"trn": "training", "val": "test", "held_out": "valida
 _SUBSTITUTES: "WeakKeyDictionary[SegmentationIndex, dict[Part, list[str]]]" = WeakKeyDictionary()
 
 
-def substitute_list(index: SegmentationIndex, part: Part, absent: str, used: str) -> None:
+def substitute_list(data: SegmentationIndex, part: Part, absent: str, used: str) -> None:
     """Note that a list is absent and what stands in its place. A process prints it once.
 
     Every place that takes another list than the published one says so here.
 
     Args:
-        index: the data set.
+        data: the data set.
         part: part of its images that the list is about.
         absent: the published list, in words.
         used: what is taken in its place, and how it differs.
     """
-    noted = _SUBSTITUTES.setdefault(index, {one: [] for one in get_args(Part)})[part]
-    note = f"{index.name}, {_PARTS[part]} images: {absent} is absent; in its place: {used}"
+    noted = _SUBSTITUTES.setdefault(data, {one: [] for one in get_args(Part)})[part]
+    note = f"{data.name}, {_PARTS[part]} images: {absent} is absent; in its place: {used}"
     if note not in noted:
         noted.append(note)
     print_once(note)
@@ -37,7 +37,7 @@ def print_once(note: str) -> None:
         print_note(note)
 
 
-def list_substitutes(index: SegmentationIndex, *parts: Part) -> list[str]:
+def list_substitutes(data: SegmentationIndex, *parts: Part) -> list[str]:
     """Return what was noted about lists of the `parts` of a data set, in words for its records."""
-    noted = _SUBSTITUTES.get(index, {})
+    noted = _SUBSTITUTES.get(data, {})
     return [note for part in parts for note in noted.get(part, ())]

@@ -10,7 +10,7 @@ class EpisodeTruth:
     """The truth of one episode, as an answer is counted against it.
 
     Attributes:
-        episode: index in the manifest.
+        episode: number in the manifest.
         size: (height, width) that a predicted label map should have; see `EpisodeBatch.query_sizes`.
         label_map: (h, w) uint8: 0 background, 1..N ways, 255 void.
         presence: (N,) bool, way occurs anywhere in the query at its original size.

@@ -228,7 +228,7 @@ class ClassificationTruth:
     """The truth of one episode: its queries stand class by class.
 
     Attributes:
-        episode: index in the manifest.
+        episode: number in the manifest.
         classes: numbers of its N classes, from 1.
         queries: q, the queries of each class.
         order: (N·q,) number of the query that each answer is about; None where answers stand in their order.
@@ -261,24 +261,24 @@ class ImageCounting:
         """Part episodes of the loader into what a method sees, with mixed queries, and the truth of each."""
         shown, truths = [], []
         for episode in batch:
-            order = np.array(_order(episode.seed, episode.index, episode.query.numel()))
+            order = np.array(_order(episode.seed, episode.number, episode.query.numel()))
             shown.append(episode.mixed(order))
-            truths.append(ClassificationTruth(episode.index, episode.classes, episode.query.shape[1], order))
+            truths.append(ClassificationTruth(episode.number, episode.classes, episode.query.shape[1], order))
         return shown, truths
 
     def numbers(self, batch: "Sequence[ImageEpisode]") -> list[int]:
         """Return the numbers of the episodes of a batch."""
-        return [episode.index for episode in batch]
+        return [episode.number for episode in batch]
 
     def query_order(self, episode: ClassificationEpisode, seed: int = 0) -> list[int]:
         """Return the order in which the queries of an episode are shown, of places in them way by way."""
-        return _order(seed, episode.index, sum(map(len, episode.query)))
+        return _order(seed, episode.number, sum(map(len, episode.query)))
 
     def truth(self, episode: Any) -> ClassificationTruth:
         """Return the truth of an episode for answers in the order of `query_order`."""
         classes = tuple(number + 1 for number in episode.classes)
         order = np.array(self.query_order(episode), dtype=np.int64)
-        return ClassificationTruth(episode.index, classes, len(episode.query[0]), order)
+        return ClassificationTruth(episode.number, classes, len(episode.query[0]), order)
 
     def count(self, answer: np.ndarray, truth: ClassificationTruth, view: View) -> ClassificationResult:
         """Count the queries whose class was named.

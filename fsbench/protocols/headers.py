@@ -120,7 +120,7 @@ def _way(by: Tested) -> Iterator[str]:
     fully = header.setting == "fully_augmented"
     for one in (episode for episode in by.episodes if episode.augmented):
         if len(one.classes) < header.way or (len(one.classes) > header.way and not fully):
-            yield f"way is {header.way}, and the augmented episode {one.index} has {len(one.classes)} ways"
+            yield f"way is {header.way}, and the augmented episode {one.number} has {len(one.classes)} ways"
             return
     if by.draw is not None and header.way != 1 and (by.draw.ways == "one" or header.all_classes):
         yield f"way is {header.way}, and that of the protocol {header.protocol} is 1"
@@ -182,7 +182,7 @@ def _empty(by: Tested) -> Iterator[str]:
         if empty:
             yield (
                 f"empty is False, and {len(empty)} queries show none of their episode's classes, first that of the "
-                f"episode {empty[0].index}"
+                f"episode {empty[0].number}"
             )
     if by.draw is not None and header.empty != by.draw.may_be_empty(by.draw.task_of(header)):
         yield f"empty is {header.empty}, and by the protocol {header.protocol} it is {not header.empty}"

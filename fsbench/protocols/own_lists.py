@@ -17,7 +17,7 @@ Way = tuple[Sequence[str], Sequence[str]]
 """Names of the supports of a way of an episode, and of the queries that are asked with them."""
 
 
-def marked_if_own(manifest: Manifest, protocol: Protocol, index: Any, source: object) -> Manifest:
+def marked_if_own(manifest: Manifest, protocol: Protocol, data: Any, source: object) -> Manifest:
     """Return a manifest, marked as a list of one's own unless its protocol draws its episodes from the data here.
 
     A header may name any protocol, and every title and page goes by it.
@@ -25,13 +25,13 @@ def marked_if_own(manifest: Manifest, protocol: Protocol, index: Any, source: ob
     Args:
         manifest: of a file that was given, which fits the data.
         protocol: that its header names.
-        index: the data set, as the protocol's draw has it.
+        data: the data set, as the protocol's draw has it.
         source: the file, for the note that is printed once.
     """
-    reason = _difference(manifest, protocol, index) if manifest.header.is_official else ""
+    reason = _difference(manifest, protocol, data) if manifest.header.is_official else ""
     if not reason:
         return manifest
-    copied = _copied_queries(manifest, index)
+    copied = _copied_queries(manifest, data)
     copies = f"; in {copied} of its episodes a support is a copy of a query" if copied else ""
     print_once(
         f"{source} is a list of one's own, not the episodes that {protocol.name} draws from the data and lists here "
@@ -40,42 +40,42 @@ def marked_if_own(manifest: Manifest, protocol: Protocol, index: Any, source: ob
     return replace(manifest, own_list=True)
 
 
-def _copied_queries(manifest: Manifest, index: Any) -> int:
+def _copied_queries(manifest: Manifest, data: Any) -> int:
     """Return the number of episodes with a support that is a query's copy under another name."""
-    of_classes = isinstance(index, ClassificationIndex)
-    copies = copied_images(index, chain.from_iterable(index.images) if of_classes else manifest.image_names)
+    of_classes = isinstance(data, ClassificationIndex)
+    copies = copied_images(data, chain.from_iterable(data.images) if of_classes else manifest.image_names)
     photo = {name: place for place, group in enumerate(copies) for name in group}
 
     def has_copy(episode: Episode | ClassificationEpisode) -> bool:
-        ways = _ways(episode, index)
+        ways = _ways(episode, data)
         asked = {photo[name]: name for _, queries in ways for name in queries if name in photo}
         return any(asked.get(photo.get(name, -1), name) != name for supports, _ in ways for name in supports)
 
     return sum(map(has_copy, manifest.episodes)) if photo else 0
 
 
-def _ways(episode: Episode | ClassificationEpisode, index: Any) -> list[Way]:
+def _ways(episode: Episode | ClassificationEpisode, data: Any) -> list[Way]:
     """Return the ways of an episode with the names of their images."""
     if isinstance(episode, Episode):
         return [(supports, (episode.query,)) for supports in episode.supports]
-    images = [index.images[number] for number in episode.classes]
+    images = [data.images[number] for number in episode.classes]
     places = zip(images, episode.support, episode.query, strict=True)
     return [([own[place] for place in shown], [own[place] for place in asked]) for own, shown, asked in places]
 
 
-def _difference(manifest: Manifest, protocol: Protocol, index: Any) -> str:
+def _difference(manifest: Manifest, protocol: Protocol, data: Any) -> str:
     """Say what tells a manifest from the one that the protocol draws; "" where nothing does.
 
     Equal lists may have another origin in words, as long as it does not claim to be the official one.
     """
     try:
-        drawn = protocol.manifest(index, protocol.draw.task_of(manifest.header))
+        drawn = protocol.manifest(data, protocol.draw.task_of(manifest.header))
     except FsbenchError as error:
         return f"which cannot be drawn: {user_message(error).splitlines()[0]}"
     ours, theirs = len(drawn.episodes), len(manifest.episodes)
     if ours != theirs:
         return f"{theirs} episodes instead of {ours}"
-    others = [own.index for own, one in zip(manifest.episodes, drawn.episodes, strict=True) if own != one]
+    others = [own.number for own, one in zip(manifest.episodes, drawn.episodes, strict=True) if own != one]
     if others:
         return f"{len(others)} of {ours} episodes are others, first {others[0]}"
     stated, claims_official = manifest.entries, manifest.header.lists.startswith("official")

@@ -100,8 +100,8 @@ class Protocol:
 
     # Which episodes are there?
 
-    def manifest(self, index: Any, task: Task) -> Manifest:
-        """Draw the episodes of `task` from the data set `index`, and further draws of their supports where it asks.
+    def manifest(self, data: Any, task: Task) -> Manifest:
+        """Draw the episodes of `task` from the data set `data`, and further draws of their supports where it asks.
 
         The last `KEPT` of a data set are kept, as its lists are.
 
@@ -109,31 +109,31 @@ class Protocol:
         shots is the beginning of draw m of more.
 
         Args:
-            index: the data set, as `draw.data` returns it.
+            data: the data set, as `draw.data` returns it.
             task: the choices that the episodes follow from.
 
         Raises:
             SettingsError: unknown fold, way, shot or setting, or a choice that the test does not define.
             DataError: a class has too few images.
         """
-        drawn = _MANIFESTS.setdefault(index, deque(maxlen=KEPT))
+        drawn = _MANIFESTS.setdefault(data, deque(maxlen=KEPT))
         for protocol, asked, manifest in drawn:
             if protocol == self and asked == task:
                 return manifest
-        drawn.append((self, task, self._draw_manifest(index, task)))
+        drawn.append((self, task, self._draw_manifest(data, task)))
         return drawn[-1][2]
 
-    def _draw_manifest(self, index: Any, task: Task) -> Manifest:
+    def _draw_manifest(self, data: Any, task: Task) -> Manifest:
         task.check()
         if task.draws > 1 or task.nested_in is not None:
             self.draw.check_draws(task)
         if task.nested_in is not None and task.nested_in < task.shot:
             raise SettingsError(f"nested_in is {task.nested_in}, expected the {task.shot} shots of the test or more")
         most = task if task.nested_in is None else replace(task, shot=task.nested_in)
-        official = self._official_manifest(index, most)
+        official = self._official_manifest(data, most)
         further: tuple[Any, ...] = ()
         if task.draws > 1:
-            further = further_draws(official, task.draws, self.draw.support_redraw(index, most, official))
+            further = further_draws(official, task.draws, self.draw.support_redraw(data, most, official))
         if task.nested_in is not None:
             further = tuple(self.draw.first_shots(episode, task.shot) for episode in further)
             official = Manifest(
@@ -141,12 +141,12 @@ class Protocol:
                 tuple(self.draw.first_shots(episode, task.shot) for episode in official.episodes),
             )
         test = official if task.draws == 1 else with_draws(official, task.draws, further)
-        return self.draw.with_calibration(index, task, test)
+        return self.draw.with_calibration(data, task, test)
 
-    def _official_manifest(self, index: Any, task: Task) -> Manifest:
+    def _official_manifest(self, data: Any, task: Task) -> Manifest:
         """Draw the official episodes of `task`."""
-        self.draw.check_task(self.name, index, task)
-        drawn = self.draw.official_episodes(index, task)
+        self.draw.check_task(self.name, data, task)
+        drawn = self.draw.official_episodes(data, task)
         ways = {len(one.classes) for one in drawn.episodes if not one.augmented} - {task.way}
         if ways and self.draw.is_test and not self.draw.asks_base_classes:
             raise SettingsError(
@@ -156,8 +156,8 @@ class Protocol:
             )
         kind = {} if self.kind is None else {"kind": self.kind}
         test = {"protocol": self.name, "version": self.version} if self.draw.is_test else {}
-        entries = kind | test | {"dataset": index.name} | self.draw.header_entries(index, task, drawn)
-        return self.draw.without_copies(index, task, Manifest(entries, drawn.episodes))
+        entries = kind | test | {"dataset": data.name} | self.draw.header_entries(data, task, drawn)
+        return self.draw.without_copies(data, task, Manifest(entries, drawn.episodes))
 
     @property
     def in_validation(self) -> "Protocol":
@@ -171,7 +171,7 @@ class Protocol:
             raise SettingsError(f"the protocol {self.name} has no training part; {self.draw.without_training}")
         return self.draw
 
-    def training_pool(self, index: Any, task: Task, filter_novel: bool | None = None) -> Pool:
+    def training_pool(self, data: Any, task: Task, filter_novel: bool | None = None) -> Pool:
         """Return the pool of training episodes, see `fsbench.protocols.draws.pair_draw.PairDraw.training_pool`.
 
         Raises:
@@ -180,7 +180,7 @@ class Protocol:
         """
         draw = self.training_draw
         try:
-            return draw.training_pool(index, task, filter_novel)
+            return draw.training_pool(data, task, filter_novel)
         except SettingsError as error:
             raise SettingsError(f"the protocol {self.name}: {error}") from error
 

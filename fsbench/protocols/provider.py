@@ -14,11 +14,11 @@ class Provider:
     registered for it. It holds for the data set's subclasses, too, unless these have another or are excluded.
 
     Args:
-        index: the data set.
+        data: the data set.
     """
 
-    def __init__(self, index: Any):
-        self.index = index
+    def __init__(self, data: Any):
+        self.data = data
 
     @classmethod
     def register(cls, dataset: type) -> Callable[[type[ProviderType]], type[ProviderType]]:
@@ -36,7 +36,7 @@ class Provider:
         _PROVIDERS[cls, dataset] = None
 
     @classmethod
-    def find(cls: type[ProviderType], index: Any) -> ProviderType | None:
-        """Return the provider of this kind for the data set `index`; None where it has none."""
-        found = next((_PROVIDERS[cls, kind] for kind in type(index).__mro__ if (cls, kind) in _PROVIDERS), None)
-        return None if found is None else found(index)
+    def find(cls: type[ProviderType], data: Any) -> ProviderType | None:
+        """Return the provider of this kind for the data set `data`; None where it has none."""
+        found = next((_PROVIDERS[cls, kind] for kind in type(data).__mro__ if (cls, kind) in _PROVIDERS), None)
+        return None if found is None else found(data)

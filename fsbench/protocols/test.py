@@ -33,7 +33,7 @@ MOST_QUERIES = 5
 
 
 @dataclass(frozen=True)
-class Support:
+class VisibleSupport:
     """A labelled image of an episode, which is read when it is asked for.
 
     Attributes:
@@ -88,7 +88,7 @@ class VisibleEpisode:
     query_name: str
     query_file: Path
     classes: tuple[int, ...]
-    supports: tuple[tuple[Support, ...], ...]
+    supports: tuple[tuple[VisibleSupport, ...], ...]
     answer_size: Callable[[tuple[int, int]], tuple[int, int] | None] = field(repr=False)
     _query: Callable[[], np.ndarray] = field(repr=False)
 
@@ -182,7 +182,7 @@ class Test:
 
     Attributes:
         manifest: the episodes.
-        index: the data set, as the protocol's draw has it.
+        data: the data set, as the protocol's draw has it.
         protocol: the published test: its view, its counting, its metrics and words.
         image_size: side in pixels of the images that are answered; it decides the size of answers where the protocol
             counts pixels at that size, and None elsewhere.
@@ -201,7 +201,7 @@ class Test:
     __test__ = False  # no test of pytest's
 
     manifest: Manifest
-    index: Any
+    data: Any
     protocol: Protocol
     image_size: int | None = None
     opened: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
@@ -246,7 +246,7 @@ class Test:
     @cached_property
     def places(self) -> dict[int, int]:
         """Place of each episode in the manifest by its number."""
-        return {episode.index: place for place, episode in enumerate(self.manifest.episodes)}
+        return {episode.number: place for place, episode in enumerate(self.manifest.episodes)}
 
     def part(self, batch: Any) -> tuple[Any, list[Any]]:
         """Part a batch into what is seen of it and what its answers are counted against, one an episode.
@@ -274,7 +274,7 @@ class Test:
             "manifest_sha256": self.manifest.sha256,
             "files_sha256": self.files_sha256,
             "all_files_sha256": self.all_files_sha256,
-            "painting": self.index.painting,
+            "painting": self.data.painting,
             "own_list": self.manifest.header.own_list or None,
         }
         return {name: value for name, value in entries.items() if name == "fold" or value is not None}
@@ -282,18 +282,18 @@ class Test:
     @cached_property
     def files_sha256(self) -> str:
         """Hash of the contents of the files that the episodes are made of: exchanged files make another test."""
-        if isinstance(self.index, ClassificationIndex):
-            return fingerprint([self.index.sha256, content_digests(self.files)])
-        return contents_sha256(self.index, self.manifest.image_names)
+        if isinstance(self.data, ClassificationIndex):
+            return fingerprint([self.data.sha256, content_digests(self.files)])
+        return contents_sha256(self.data, self.manifest.image_names)
 
     @cached_property
     def remarks(self) -> list[str]:
         """Sentences on its data that a reader of scores must know: images that are there under several names, and lists
         of other folds that cannot be made.
         """
-        if isinstance(self.index, ClassificationIndex):
-            return copy_remarks(self.index, chain.from_iterable(self.index.images))
-        remarks = copy_remarks(self.index, self.manifest.image_names)
+        if isinstance(self.data, ClassificationIndex):
+            return copy_remarks(self.data, chain.from_iterable(self.data.images))
+        remarks = copy_remarks(self.data, self.manifest.image_names)
         if self._tested_images is None and self.manifest.header.folds > 1:
             remarks.append(remark("lists_of_folds_lacking", "lists of images of all folds"))
         return remarks
@@ -306,9 +306,9 @@ class Test:
     @property
     def files(self) -> list[Path]:
         """Images and label maps that the episodes are made of; of classification all images of the data set."""
-        if isinstance(self.index, ClassificationIndex):
-            return [self.index.image_path(name) for of_class in self.index.images for name in of_class]
-        return [*self._files_of(self.manifest.image_names), *self.index.further_files]
+        if isinstance(self.data, ClassificationIndex):
+            return [self.data.image_path(name) for of_class in self.data.images for name in of_class]
+        return [*self._files_of(self.manifest.image_names), *self.data.further_files]
 
     @cached_property
     def all_files_sha256(self) -> str:
@@ -317,7 +317,7 @@ class Test:
         Where lists of other folds cannot be made of the data that are here, as for a list of one's own on some of the
         images, it is that of the files of these episodes, and `remarks` say so.
         """
-        if isinstance(self.index, ClassificationIndex):
+        if isinstance(self.data, ClassificationIndex):
             return self.files_sha256
         names = self.manifest.image_names if self._tested_images is None else self._tested_images
         return fingerprint(content_digests(self._files_of(sorted(names))))
@@ -326,13 +326,13 @@ class Test:
     def _tested_images(self) -> frozenset[str] | None:
         """Images that the tests of all folds take; None where a list of them cannot be made of the data here."""
         try:
-            return frozenset(self.protocol.draw.tested_images(self.index, self.manifest.header.setting))
+            return frozenset(self.protocol.draw.tested_images(self.data, self.manifest.header.setting))
         except FsbenchError:
             return None
 
     def _files_of(self, names: Sequence[str]) -> list[Path]:
         """Return the images of these names, then the files of their label maps."""
-        return [*map(self.index.image_path, names), *map(self.index.label_file, names)]
+        return [*map(self.data.image_path, names), *map(self.data.label_file, names)]
 
     def truth(self, number: int) -> Any:
         """Return what answers to episode `number` are counted against; reads the query's label map.
@@ -350,7 +350,7 @@ class Test:
         episode = self.manifest.episodes[self.places[number]]
         if not self.protocol.has_masks:
             return self._classified.truth(episode)
-        return view.episode_truth(self.index, episode, self.image_size or 0)
+        return view.episode_truth(self.data, episode, self.image_size or 0)
 
     @property
     def _classified(self) -> ImageCounting:
@@ -367,30 +367,30 @@ class Test:
             for number, names in zip(episode.classes, episode.supports, strict=True)
         )
         return VisibleEpisode(
-            number=episode.index,
+            number=episode.number,
             query_name=episode.query,
-            query_file=Path(self.index.image_path(episode.query)),
+            query_file=Path(self.data.image_path(episode.query)),
             classes=episode.classes,
             supports=supports,
             answer_size=partial(self.protocol.view.answer_size, image_size=self.image_size),
             _query=self._pixels(episode.query),
         )
 
-    def _support(self, name: str, number: int) -> Support:
-        index, box_of = self.index, self.protocol.draw.box_of(self.index)
+    def _support(self, name: str, number: int) -> VisibleSupport:
+        data, box_of = self.data, self.protocol.draw.box_of(self.data)
         box = None
         if box_of is not None:
-            box = box_of(name, number, index.label_map(name) == index.label_values(name, [number])[0])
+            box = box_of(name, number, data.label_map(name) == data.label_values(name, [number])[0])
 
         def mask() -> np.ndarray:
-            return way_labels(index.label_map(name), index.label_values(name, [number]))
+            return way_labels(data.label_map(name), data.label_values(name, [number]))
 
-        return Support(name, Path(index.image_path(name)), number, box, self._pixels(name), mask)
+        return VisibleSupport(name, Path(data.image_path(name)), number, box, self._pixels(name), mask)
 
     def _pixels(self, name: str) -> Callable[[], np.ndarray]:
         """Return a function that decodes an image, and takes no name of another."""
-        index = self.index
-        return lambda: image_pixels(index, name)
+        data = self.data
+        return lambda: image_pixels(data, name)
 
     def image_names(self, number: int) -> tuple[list[list[str]], list[str]]:
         """Return the names of the images of an episode of classification: of the supports by way, and of the queries.
@@ -398,23 +398,23 @@ class Test:
         They say more than whoever answers may know.
         """
         episode: Any = self.manifest.episodes[self.places[number]]
-        names = [self.index.images[number] for number in episode.classes]
+        names = [self.data.images[number] for number in episode.classes]
         supports = [[own[place] for place in places] for own, places in zip(names, episode.support, strict=True)]
         queries = [own[place] for own, places in zip(names, episode.query, strict=True) for place in places]
         return supports, [queries[place] for place in self._classified.query_order(episode)]
 
     def _visible_images(self, episode: ClassificationEpisode) -> VisibleImages:
-        supports, queries = self.image_names(episode.index)
+        supports, queries = self.image_names(episode.number)
         return VisibleImages(
-            episode.index,
+            episode.number,
             tuple(number + 1 for number in episode.classes),
             tuple(tuple(map(self._photo, way)) for way in supports),
             tuple(map(self._photo, queries)),
         )
 
     def _photo(self, name: str) -> Photo:
-        index = self.index
-        return Photo(lambda: image_pixels(index, name))
+        data = self.data
+        return Photo(lambda: image_pixels(data, name))
 
 
 def check_test(test: Any) -> None:

@@ -189,12 +189,12 @@ class View:
         return labels, (labels.shape[0], labels.shape[1])
 
     def episode_truth(
-        self, index: SegmentationIndex, episode: Episode, image_size: int, labels: np.ndarray | None = None
+        self, data: SegmentationIndex, episode: Episode, image_size: int, labels: np.ndarray | None = None
     ) -> EpisodeTruth:
         """Return the truth of an episode at the size at which pixels are counted, without torch and images.
 
         Args:
-            index: the data set, which knows the names of the episode.
+            data: the data set, which knows the names of the episode.
             episode: its names.
             image_size: side S of the images that the method sees.
             labels: label map (H, W) of the query, where it was read already.
@@ -202,12 +202,12 @@ class View:
         Raises:
             DataError: the label map cannot be read.
         """
-        labels = index.label_map(episode.query) if labels is None else labels
-        query = way_labels(labels, index.label_values(episode.query, episode.classes))
+        labels = data.label_map(episode.query) if labels is None else labels
+        query = way_labels(labels, data.label_values(episode.query, episode.classes))
         slots = range(1, len(episode.classes) + 1)
         present = np.array([slot in query for slot in slots], dtype=bool)  # anywhere at original size, also in training
         label_map, size = self.truth(query, image_size)
-        return EpisodeTruth(episode.index, size, label_map, present, np.array(episode.classes, dtype=np.int64))
+        return EpisodeTruth(episode.number, size, label_map, present, np.array(episode.classes, dtype=np.int64))
 
     def fit(self, found: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         """Bring a predicted label map (h, w) to the `size` of the truth that `truth` gave.

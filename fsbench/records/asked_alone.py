@@ -76,8 +76,8 @@ def episodes_to_ask(in_order: Iterable[Episode | ClassificationEpisode], number:
     numbers: list[int] = []
     for episode in in_order:
         supports, queries = _images(episode)
-        (known if shown & queries else others).append(episode.index)
-        numbers.append(episode.index)
+        (known if shown & queries else others).append(episode.number)
+        numbers.append(episode.number)
         shown |= supports
     chosen = {*_spread(known, number), *_spread(others, number - len(known))}
     return [each for each in reversed(numbers) if each in chosen]

@@ -47,7 +47,7 @@ def to_frame(rows: Iterable[dict[str, Any]], manifest: Manifest) -> "pl.DataFram
         frame = frame.with_columns(pl.col(FAILED).fill_null(False))
     frame = frame.unique(["episode", "slot"], keep="first", maintain_order=True)
     evaluated = set(frame["episode"].to_list())
-    missing = [episode.index for episode in manifest.episodes if episode.index not in evaluated]
+    missing = [episode.number for episode in manifest.episodes if episode.number not in evaluated]
     if missing or len(evaluated) != len(manifest.episodes):
         raise RecordError(
             f"{len(missing)} of {len(manifest.episodes)} episodes were not evaluated (first: {missing[:3]}); "
@@ -68,7 +68,7 @@ def _named_rows(manifest: Manifest) -> tuple[list[str], list[tuple[Any, ...]]]:
     marks = [name for name in (DRAW, CALIBRATES) if name in count_schema(manifest.header).columns]
     counting = protocol_of(manifest.header).counting
     rows = [
-        (episode.index, *row, *(getattr(episode, name) for name in marks))
+        (episode.number, *row, *(getattr(episode, name) for name in marks))
         for episode in manifest.episodes
         for row in counting.counted_rows(episode)
     ]
@@ -129,9 +129,9 @@ def with_images(frame: "pl.DataFrame", manifest: Manifest) -> "pl.DataFrame":
     number_of = cache(lambda name: image_number(header.independent_name(name)))
     kept = set(frame["episode"].to_list())
     for episode in manifest.episodes:
-        for slot, queries, supports in protocol.counting.row_images(episode) if episode.index in kept else ():
+        for slot, queries, supports in protocol.counting.row_images(episode) if episode.number in kept else ():
             for name, files in zip(names, (supports, queries), strict=False):
-                images[name][episode.index, slot] = [number_of(file) for file in files]
+                images[name][episode.number, slot] = [number_of(file) for file in files]
     rows = list(zip(frame["episode"].to_list(), frame["slot"].to_list(), strict=True))
     return frame.with_columns(
         pl.Series(name, [of_row[row] for row in rows], dtype=pl.List(pl.Int64))

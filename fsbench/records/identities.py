@@ -146,7 +146,7 @@ def _size_faults(rows: _Rows, pixels: np.ndarray, manifest: Manifest) -> Iterato
     """Yield the rows of the class that a query is there for whose size is none of a size-restricted setting."""
     setting = manifest.header.setting
     if setting in SIZE_BINS:
-        asked = {episode.index: episode.query_class for episode in manifest.episodes}
+        asked = {episode.number: episode.query_class for episode in manifest.episodes}
         is_asked = (rows.slot > 0) & (rows["class_id"] == np.array([asked[number] for number in rows.episode.tolist()]))
         lower, upper = SIZE_BINS[setting]
         other = ~((lower * pixels <= rows.gt) & (rows.gt < upper * pixels))

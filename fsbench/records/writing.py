@@ -49,7 +49,7 @@ def write_record(
         scores=test.protocol.statistics(official_rows(frame), header).scores(),
         augmented_episodes=sum(episode.augmented for episode in episodes),
         failed_episodes=failed_episodes(frame),
-        dropped_classes=[test.index.class_names[number - 1] for number in header.dropped_classes],
+        dropped_classes=[test.data.class_names[number - 1] for number in header.dropped_classes],
         **hashes(frame),
     )
     run = run if predictions is None else run.model_copy(update={"predictions": predictions})

@@ -129,12 +129,12 @@ def load_training(
     if task_of("data", dataset) != "segmentation":
         raise SettingsError(f"{dataset} is a data set of classification; expected one of segmentation")
     rules = load_segmentation(protocol)
-    index = rules.draw.data(open_dataset(dataset, root, [str(folder) for folder in lists]), asked.fold, asked.shot)
+    data = rules.draw.data(open_dataset(dataset, root, [str(folder) for folder in lists]), asked.fold, asked.shot)
     asked = replace(asked, empty=asked.empty and rules.draw.empty_queries)
-    pool = rules.training_pool(index, asked, filter_novel)
+    pool = rules.training_pool(data, asked, filter_novel)
     config = LoadingConfig(size, rules.view.training, cache_mib * 2**20)
     changes = named_augmentation(augmentation, size)
-    episodes = TrainingEpisodes(index, pool, config, asked.empty, asked.seed or 0, asked.shot, changes)
+    episodes = TrainingEpisodes(data, pool, config, asked.empty, asked.seed or 0, asked.shot, changes)
     return TrainingData(episodes, normalise)
 
 

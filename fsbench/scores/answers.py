@@ -81,7 +81,7 @@ class SegmentationResult:
     """Counts and decisions of one evaluated episode; enough for every metric.
 
     Attributes:
-        episode: index in the manifest.
+        episode: number in the manifest.
         classes: (N,) int64 class numbers of the ways.
         counts: (N + 1, 6) int64, see `COUNTS`.
         present, decided: (N,) bool, truth and decision.

@@ -20,7 +20,7 @@ class ClassificationResult:
     """Predictions on one evaluated episode.
 
     Attributes:
-        episode: index in the manifest.
+        episode: number in the manifest.
         classes: numbers of its N classes, from 1, as records have them.
         named: (N, q) the way, from 0, predicted for each of the q query images of each way.
     """

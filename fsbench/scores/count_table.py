@@ -153,7 +153,7 @@ class CountTable:
 
 
 def episode_scores(frame: "pl.DataFrame", void: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return the IoU (E,) of a count table's episodes by ascending index, and how many decisions are wrong (E,)."""
+    """Return the IoU (E,) of a count table's episodes by ascending number, and how many decisions are wrong (E,)."""
     _, episode = np.unique(frame["episode"].to_numpy(), return_inverse=True)
     ways = (frame["slot"] > 0).to_numpy()
     counts = np.column_stack([frame[name].to_numpy() for name in COUNTS])

@@ -49,7 +49,7 @@ def kit(folder, command, tmp_path) -> Path:
 
 def truth(test: Test, number: int) -> np.ndarray:
     episode = test.manifest.episodes[test.places[number]]
-    labels = way_labels(test.index.label_map(episode.query), episode.classes)
+    labels = way_labels(test.data.label_map(episode.query), episode.classes)
     return np.where(labels == 255, 0, labels)
 
 
@@ -389,14 +389,14 @@ def test_all_protocols_count_files_as_functions(protocol, blocks_folder, tmp_pat
     """A file of answers has the counts, scores and predictions of the function that made it."""
     rules = load_protocol(protocol)
     if protocol in ("gfss", "fss_sam3", "capl"):  # which need larger objects
-        index = rules.draw.data(Demo(str(tmp_path / "demo"), train=20, val=60))
+        data = rules.draw.data(Demo(str(tmp_path / "demo"), train=20, val=60))
     elif protocol == "alpnet":
-        index = rules.draw.data(ChaosT2(str(draw_prepared(tmp_path / "scans"))))
+        data = rules.draw.data(ChaosT2(str(draw_prepared(tmp_path / "scans"))))
     else:
-        index = rules.draw.data(Folder(str(blocks_folder)))
+        data = rules.draw.data(Folder(str(blocks_folder)))
     task = Task(0, episodes=6, drop_small=True)
     side = 48 if rules.view.counts_at_input_size else None
-    test = Test(rules.manifest(index, task), index, rules, image_size=side)
+    test = Test(rules.manifest(data, task), data, rules, image_size=side)
     here = evaluate(noise, test, name="x", runs=tmp_path / "here", progress=False).record
     write_kit(replace(test, image_size=None), tmp_path / "kit")
     with Answers(tmp_path / "a.fsa", tmp_path / "kit") as answers:

@@ -86,12 +86,12 @@ def test_discs_hold_all_within_their_radius():
 
 
 def test_padding_stays_void_under_weak_annotations(blocks_folder):
-    index = Folder(str(blocks_folder))
+    data = Folder(str(blocks_folder))
     episode = module(blocks_folder).manifest.episodes[0]
-    padding = RESIZES["padded"][1](np.zeros_like(index.label_map(episode.supports[0][0])), SIDE, SIDE)
+    padding = RESIZES["padded"][1](np.zeros_like(data.label_map(episode.supports[0][0])), SIDE, SIDE)
     for kind in ("box", "point"):
         config = LoadingConfig(SIDE, View("padded", "input"), annotation=kind)
-        label = load_episode(index, episode, config).support_labels[0, 0, 0].numpy()
+        label = load_episode(data, episode, config).support_labels[0, 0, 0].numpy()
         assert np.array_equal(label == 255, padding == 255) and (label == 255).any() and (label == 1).any()
 
 
@@ -102,14 +102,14 @@ def test_objects_of_coco_have_boxes_of_their_own(tmp_path):
         for number, x, y, side, crowd in ((1, 2, 3, 10, 0), (1, 40, 20, 15, 0), (2, 38, 18, 6, 0), (1, 60, 40, 9, 1))
     ]
     save_coco(tmp_path, "val2014", {"COCO_val2014_1.jpg": (60, 80, squares)})
-    index = Coco(str(tmp_path), lists=[])
+    data = Coco(str(tmp_path), lists=[])
     name = "val2014/COCO_val2014_1.jpg"
-    labels, objects = index.label_map(name), index.object_masks(name, 1)
-    assert index.knows_objects and [int(one.sum()) for one in objects] == [121, 256]
+    labels, objects = data.label_map(name), data.object_masks(name, 1)
+    assert data.knows_objects and [int(one.sum()) for one in objects] == [121, 256]
     joined = objects[0] | objects[1]
     covered = labels == 2
     assert np.array_equal(labels == 1, joined & ~covered) and (joined & covered).any()
-    assert np.array_equal(index.object_masks(f"{name}@1", 1)[1], objects[1])  # a view shows the same photo
+    assert np.array_equal(data.object_masks(f"{name}@1", 1)[1], objects[1])  # a view shows the same photo
     drawn = draw_label((labels == 1).astype(np.uint8), "box", AnnotationStreams.of_episode(0, 0), objects)
     expected = np.zeros_like(labels)
     expected[3:14, 2:13] = 1

@@ -272,9 +272,9 @@ def test_what_is_known_of_published_data_sets_is_what_their_classes_say():
     from tests.frozen.data_sets import SETS  # whose data sets are those of the suite
 
     for kind in (Pascal, Pascal10, PascalAll, Coco, CocoAll, Isaid, DeepGlobe, DeepGlobeAll, Lung, LungAll, Suim):
-        index, known = kind.__new__(kind), PUBLISHED[kind.name]  # folds and classes need no files
-        assert known.folds == index.folds
-        for fold in range(index.folds):
-            assert known.test_classes(fold) == index.test_classes(fold), kind.name
+        data, known = kind.__new__(kind), PUBLISHED[kind.name]  # folds and classes need no files
+        assert known.folds == data.folds
+        for fold in range(data.folds):
+            assert known.test_classes(fold) == data.test_classes(fold), kind.name
     assert PUBLISHED.keys() - published_names() == set()
     assert {one.dataset for one in SETS.values()} - published_names() == {"demo", "demo-cls", "folder", "imagefolder"}

@@ -86,10 +86,10 @@ def data_sets_opened_once() -> Iterator[None]:
 
     @cache
     def opened(name: str, root: str, lists: tuple[str, ...]) -> Any:
-        index = real(name, root, lists)
-        if hasattr(index, "class_pixels"):
-            index.class_pixels = cache(index.class_pixels)  # a mask is opened once
-        return index
+        data = real(name, root, lists)
+        if hasattr(data, "class_pixels"):
+            data.class_pixels = cache(data.class_pixels)  # a mask is opened once
+        return data
 
     with mock.patch.object(opening, "open_dataset", lambda name, root, lists: opened(name, str(root), tuple(lists))):
         yield
@@ -152,7 +152,7 @@ def answer_masks(method: str, data: Path) -> Counted:
     ).outcome
     whole = [name for name, kind in Row.__annotations__.items() if kind is not float]
     rows = [
-        [answer.index, *(int(getattr(row, name)) for name in whole)]
+        [answer.number, *(int(getattr(row, name)) for name in whole)]
         for answer in outcome.answers
         for row in answer.slots
     ]

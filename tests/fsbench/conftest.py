@@ -39,15 +39,15 @@ def record_maker(data: Path, runs: Path) -> Callable[..., Record]:
     `spill` predicts way 1 on void pixels; `wrong` decides the opposite of the truth in the first episodes; `presence`
     is the rule by which presence was decided; `keep` is how much of the predictions is kept; `attends`, the meaning of
     its attention, gives way n the value (n + 3 x) / 255 in column x; `protocol` draws and scores the episodes."""
-    index = Folder(str(data))
-    label_map = cache(index.label_map)
+    dataset = Folder(str(data))
+    label_map = cache(dataset.label_map)
 
     def make(
         method: str, fold: int, quality: int = 1, seed: int = 0, weights: str = "official x", training=None,
         spill: bool = False, wrong: int = 0, presence: str = "predicted", regions: bool = True,
         keep: Keep = "none", attends: str = "", protocol: str = "fscs", **task,
     ) -> Record:  # fmt: skip
-        manifest = load_protocol(protocol).manifest(index, Task(fold, **{"episodes": 24, **task}))
+        manifest = load_protocol(protocol).manifest(dataset, Task(fold, **{"episodes": 24, **task}))
         rows, kept = [], []
         for e in manifest.episodes:
             truth = way_labels(label_map(e.query), e.classes)
@@ -55,17 +55,17 @@ def record_maker(data: Path, runs: Path) -> Callable[..., Record]:
             prediction[np.arange(len(prediction)) % quality != 0] = 0
             ways = len(e.classes)
             present = np.array([bool((truth == n + 1).any()) for n in range(ways)])
-            decided = ~present if e.index < wrong else present
+            decided = ~present if e.number < wrong else present
             measured = slot_regions(prediction, truth, ways) if regions else ()
             counts = count(prediction, truth, ways)
             layers = torch.from_numpy(np.stack([prediction == n + 1 for n in range(ways)])).float()
             soft = (255 * adaptive_avg_pool2d(layers, SOFT_SIDE)).byte().numpy()
             result = SegmentationResult(
-                e.index, np.array(e.classes), counts, present, decided, decided.astype(np.float32), prediction,
+                e.number, np.array(e.classes), counts, present, decided, decided.astype(np.float32), prediction,
                 *(measured or (None, None)), soft, ramp(ways).numpy() if attends else None,
             )  # fmt: skip
             rows += result.rows()
-            kept += [(e.index, way, True, found) for way, found in enumerate(encode(result, keep), 1)]
+            kept += [(e.number, way, True, found) for way, found in enumerate(encode(result, keep), 1)]
         identity = {
             "method": {"name": method}, "backbone": {"name": "b", "weights": weights}, "fold": fold, "seed": seed,
             "manifest_sha256": manifest.sha256, "training": training or {"validation_sha256": str(fold)},
@@ -114,7 +114,7 @@ def classification_maker(runs: Path) -> Callable[[str, int], Record]:
         for e in manifest.episodes:
             named = np.arange(2)[:, None].repeat(3, 1)
             named[:, :wrong] = 1 - named[:, :wrong]
-            rows += ClassificationResult(e.index, tuple(c + 1 for c in e.classes), named).rows()
+            rows += ClassificationResult(e.number, tuple(c + 1 for c in e.classes), named).rows()
         identity = {
             "method": {"name": method}, "backbone": {"name": "b", "weights": "official x"}, "fold": 0, "seed": 0,
             "manifest_sha256": manifest.sha256, "training": None,

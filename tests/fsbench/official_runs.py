@@ -58,7 +58,7 @@ def _frozen(fold, task):
     rows = [
         same
         | {name: value * (1 if slot else len(e.classes)) for name, value in counts.items()}
-        | {"episode": e.index, "slot": slot, "class_id": number}
+        | {"episode": e.number, "slot": slot, "class_id": number}
         for e in manifest.episodes
         for slot, number in enumerate([0, *e.classes])
     ]

@@ -171,12 +171,12 @@ def _views(make: Callable[[Path], Any], file: str) -> Any:
             root = Path(folder)
             make(root)
             shutil.copyfile(path, root / file)
-            index = type(make(root / "other"))(str(root))
-            manifest = load_protocol("incontext").manifest(index, Task(0, episodes=4))
+            data = type(make(root / "other"))(str(root))
+            manifest = load_protocol("incontext").manifest(data, Task(0, episodes=4))
             for name in manifest.image_names:
-                index.label_map(name), index.class_number(name), index.class_pixels(name), index.crop(name)
-                index.image_path(name).is_file()
-            list(index.faults())
+                data.label_map(name), data.class_number(name), data.class_pixels(name), data.crop(name)
+                data.image_path(name).is_file()
+            list(data.faults())
 
     return read
 

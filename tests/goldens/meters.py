@@ -111,7 +111,7 @@ def listed_pool(pairs: Sequence[Pair], rule: Any) -> Pool:
 
 def line_of(episode: Episode) -> str:
     """Return an episode as the line of text by which goldens store it."""
-    return f"{episode.index}\t{episode.query_class - 1}\t{episode.query}\t{','.join(episode.supports[0])}"
+    return f"{episode.number}\t{episode.query_class - 1}\t{episode.query}\t{','.join(episode.supports[0])}"
 
 
 def episode_list(case: Case, pool: Pool, word: str, shot: int, **seed: int) -> Results:

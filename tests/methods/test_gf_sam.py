@@ -96,7 +96,7 @@ def test_each_component_that_is_kept_is_an_object():
 
 def test_chunks_of_points_change_nothing():
     whole, small = method(), method(sam_prompts=3)
-    for index in range(2):
-        episode = segmentation_episode(index, 0, 2, 2, 64).without_truth()
+    for number in range(2):
+        episode = segmentation_episode(number, 0, 2, 2, 64).without_truth()
         maps = [found.predict_shots(episode).label_map for found in (whole, small)]
         assert (maps[0] != maps[1]).float().mean() < 0.01

@@ -38,8 +38,8 @@ def predict(found: Matcher, episode: EpisodeBatch) -> Prediction:
     return found.predict_shots(episode.without_truth())
 
 
-def an_episode(ways: int, shots: int = 1, index: int = 1) -> EpisodeBatch:
-    return next(segmentation_episode(index, 0, ways, shots, SIDE).split())
+def an_episode(ways: int, shots: int = 1, number: int = 1) -> EpisodeBatch:
+    return next(segmentation_episode(number, 0, ways, shots, SIDE).split())
 
 
 def test_a_cell_is_foreground_by_one_pixel_and_no_mask_is_a_square_in_the_middle():

@@ -35,8 +35,8 @@ def method(**settings: object) -> SAM3Canvas:
     return SAM3Canvas(Sam3NetConfig("sam3_demo", "random:1"), **settings).eval()
 
 
-def an_episode(ways: int = 1, shots: int = 1, index: int = 1) -> EpisodeBatch:
-    return next(segmentation_episode(index, 0, ways, shots, SIDE).split())
+def an_episode(ways: int = 1, shots: int = 1, number: int = 1) -> EpisodeBatch:
+    return next(segmentation_episode(number, 0, ways, shots, SIDE).split())
 
 
 def first_way(found: SAM3Canvas, episode: EpisodeBatch) -> tuple[list[Example], Pasted]:

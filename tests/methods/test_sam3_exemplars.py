@@ -79,11 +79,11 @@ def test_boxes_and_photos_of_the_test_are_taken_where_they_are_known(monkeypatch
 
 def test_a_second_test_of_a_trainer_sees_its_own_images_of_the_same_names(blocks_folder):
     """One test shows photos, the other padded squares, and features are kept by names."""
-    index, quiet = Folder(str(blocks_folder)), {"logger": False, "enable_progress_bar": False}
+    dataset, quiet = Folder(str(blocks_folder)), {"logger": False, "enable_progress_bar": False}
 
     def answers(found: SAM3Exemplars, protocol: str, batches: int | None = None) -> list[np.ndarray]:
         data = EpisodicDataModule(
-            index, EpisodicTest(protocol=protocol, episodes=6), loading=Loading(workers=0), image_size=SIDE
+            dataset, EpisodicTest(protocol=protocol, episodes=6), loading=Loading(workers=0), image_size=SIDE
         )
         trainer = L.Trainer(accelerator="cpu", limit_predict_batches=batches, enable_model_summary=False, **quiet)
         return [answer["soft"] for batch in trainer.predict(found, datamodule=data) for answer in batch]

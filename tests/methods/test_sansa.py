@@ -43,8 +43,8 @@ def disturbed(found: SANSA) -> SANSA:
     return found
 
 
-def an_episode(ways: int = 1, shots: int = 1, index: int = 1, training: bool = False):
-    drawn = segmentation_episode(index, 0, ways, shots, SIDE, training=training)
+def an_episode(ways: int = 1, shots: int = 1, number: int = 1, training: bool = False):
+    drawn = segmentation_episode(number, 0, ways, shots, SIDE, training=training)
     return drawn if training else drawn.without_truth()
 
 

@@ -44,8 +44,8 @@ def predict(found: SegGPT, episode: EpisodeBatch) -> Prediction:
         return found.predict_shots(episode.without_truth())
 
 
-def an_episode(ways: int, shots: int, index: int = 1) -> EpisodeBatch:
-    return next(segmentation_episode(index, 0, ways, shots, SIDE).split())
+def an_episode(ways: int, shots: int, number: int = 1) -> EpisodeBatch:
+    return next(segmentation_episode(number, 0, ways, shots, SIDE).split())
 
 
 def images(count: int, seed: int = 0) -> torch.Tensor:

@@ -33,8 +33,8 @@ def method(**settings: object) -> SegIC:
     return found.eval()
 
 
-def an_episode(ways: int = 1, shots: int = 1, index: int = 1) -> EpisodeBatch:
-    return next(segmentation_episode(index, 0, ways, shots, SIDE).split())
+def an_episode(ways: int = 1, shots: int = 1, number: int = 1) -> EpisodeBatch:
+    return next(segmentation_episode(number, 0, ways, shots, SIDE).split())
 
 
 def predict(found: SegIC, episode: EpisodeBatch) -> Prediction:

@@ -73,17 +73,17 @@ class Evaluation:
 
     Args:
         method: in evaluation mode.
-        index: the fold.
+        data: the fold.
         side: of the images, in pixels.
         shots: K.
         count: how many episodes are evaluated.
     """
 
-    def __init__(self, method: Segmenter, index: OfficialFold, side: int, shots: int, count: int):
+    def __init__(self, method: Segmenter, data: OfficialFold, side: int, shots: int, count: int):
         self.method, self.protocol = method, load_segmentation("hsnet")
-        self.load = partial(load_episode, index, config=LoadingConfig(side, self.protocol.view))
-        self.fold = index.episodes("hsnet", 1, shots)
-        self.episodes = sorted(evaluation_order(self.fold)[:count], key=lambda episode: episode.index)
+        self.load = partial(load_episode, data, config=LoadingConfig(side, self.protocol.view))
+        self.fold = data.episodes("hsnet", 1, shots)
+        self.episodes = sorted(evaluation_order(self.fold)[:count], key=lambda episode: episode.number)
         self.ordered = evaluation_order(self.episodes)
         self.uses = next_uses(self.ordered)
 
@@ -136,7 +136,7 @@ class Evaluation:
     def check(self) -> float:
         """Return 0 where both ways count the same pixels in the first block; else AssertionError."""
         for episode, result in zip(self.ordered, self.suite(0), strict=False):
-            assert np.array_equal(result.counts, self.evaluate_plainly(episode).counts), f"episode {episode.index}"
+            assert np.array_equal(result.counts, self.evaluate_plainly(episode).counts), f"episode {episode.number}"
         return 0.0
 
 
@@ -167,12 +167,12 @@ def cases(
     """
     lists = sample_folder(lists, "--lists, a folder of official lists (<dataset>/val/fold<f>)", "official-lists/hsnet")
     with TemporaryDirectory() as drawn:
-        index = OfficialFold(lists, dataset, 0, Path(drawn))
+        data = OfficialFold(lists, dataset, 0, Path(drawn))
         for name in methods.split(","):
             composed = method_settings(name, dataset)
             side = size or composed.data_arguments["image_size"]
             method = built_method(device, composed).eval()
-            evaluation = Evaluation(method, index, side, shots, episodes)
+            evaluation = Evaluation(method, data, side, shots, episodes)
             suite, by_last_use = evaluation.encodings()
             encoded = f"{2 * shots * len(evaluation.fold)} -> {suite} images encoded, by last use alone {by_last_use}"
             task = f"{name}, {dataset} fold 0, 1-way {shots}-shot, {side} pixels, an episode"

@@ -35,8 +35,8 @@ BLOCK = 10
 class PlainLoader:
     """Loader of one sample at a time that keeps nothing."""
 
-    def __init__(self, index: Pascal, size: int):
-        self.index = index
+    def __init__(self, data: Pascal, size: int):
+        self.data = data
         self.size = size
         normalise = transforms.Normalize(IMAGENET_MEAN, IMAGENET_STD)
         self.transform = transforms.Compose([transforms.Resize((size, size)), transforms.ToTensor(), normalise])
@@ -59,7 +59,7 @@ class PlainLoader:
 
     def image(self, name: str) -> Tensor:
         """Return an image (3, S, S) float32, normalised."""
-        image = Image.open(self.index.image_path(name)).convert("RGB")
+        image = Image.open(self.data.image_path(name)).convert("RGB")
         image = image.resize((self.size, image.height), Image.Resampling.BILINEAR)  # as the suite does: the order shows
         return self.transform(image)
 
@@ -70,7 +70,7 @@ class PlainLoader:
 
     def label_map(self, name: str) -> Tensor:
         """Decode the label map (h, w) of an image."""
-        return torch.from_numpy(np.array(Image.open(self.index.label_file(name))))
+        return torch.from_numpy(np.array(Image.open(self.data.label_file(name))))
 
 
 def check_equal(plain: dict[str, Tensor], ours: EpisodeBatch) -> None:
@@ -106,21 +106,21 @@ def training_episodes(data: EpisodicDataModule) -> list[Episode]:
 
 def cases(device: torch.device, root: str | None = None, size: int = 384, fold: int = 1) -> Iterator[Case]:
     """Compare loaders on the PASCAL in `--root`, or on a small sample of it."""
-    index = Pascal(sample_folder(root, "--root", "voc-mini"))
+    dataset = Pascal(sample_folder(root, "--root", "voc-mini"))
     torch.set_num_threads(1)
     for kind, way, shot in (("training", 1, 1), ("evaluation", 1, 1), ("evaluation", 2, 5)):
         test = EpisodicTest(fold=fold, way=way, shot=shot, episodes=1000, drop_small=True)
-        data = EpisodicDataModule(index, test, image_size=size)
+        data = EpisodicDataModule(dataset, test, image_size=size)
         training = kind == "training"
         episodes = training_episodes(data) if training else evaluation_order(data.manifest.episodes)[: 3 * BLOCK]
-        plain = partial(PlainLoader(index, size).load, training=training)
+        plain = partial(PlainLoader(dataset, size).load, training=training)
         loaders: dict[str, Callable[[Episode], object]] = {
             "PIL, torchvision and torch": plain,
             "suite": our_loader(data, training),
         }
         paths = {name: partial(_load_block, load, episodes) for name, load in loaders.items()}
         equal = partial(check_loaders, plain, our_loader(data, training), episodes[: 2 * BLOCK])
-        what = f"{index.name}, {kind}, {way}-way {shot}-shot, {size} pixels, {BLOCK} episodes"
+        what = f"{dataset.name}, {kind}, {way}-way {shot}-shot, {size} pixels, {BLOCK} episodes"
         yield Case(what, paths, equal, takes_turn=True)
 
 

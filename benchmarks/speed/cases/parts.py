@@ -31,12 +31,12 @@ def cases(
     """
     lists = sample_folder(lists, "--lists, a folder of official lists (<dataset>/val/fold<f>)", "official-lists/hsnet")
     with TemporaryDirectory() as drawn, TemporaryDirectory() as work:
-        index = OfficialFold(lists, dataset, 0, Path(drawn))
+        data = OfficialFold(lists, dataset, 0, Path(drawn))
         for name in methods.split(","):
             composed = method_settings(name, dataset)
             side = composed.data_arguments["image_size"]
             method = built_method(device, composed).eval()
-            evaluation = Evaluation(method, index, side, 1, episodes)
+            evaluation = Evaluation(method, data, side, 1, episodes)
             with closing(Journal(Path(work) / name, "parts").open()) as writer:
                 what = f"{name}, {dataset}, {side} pixels, the parts of an episode"
                 yield Case(what, parts(evaluation, writer), units=episodes)

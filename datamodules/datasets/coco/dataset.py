@@ -300,28 +300,28 @@ Check the archives with md5sum.
         """Report on images, annotations and lists in `root`; `lists` are folders of released lists."""
         complete = cls._check_parts(report, root)
         if report.usable:
-            index = Coco(str(root), lists=[])
+            data = Coco(str(root), lists=[])
             training = ("trn", "pfenet-trn") if "train2014" in complete else ()
             splits = (*training, *cls.checked_splits)
-            check_lists(report, index, index.file_pairs, splits, default_lists(lists, root), PAIRS_OF_CLASSES)
+            check_lists(report, data, data.file_pairs, splits, default_lists(lists, root), PAIRS_OF_CLASSES)
 
     @classmethod
     def _check_parts(cls, report: Report, root: Path) -> list[str]:
         """Report on the images and annotations that the data set needs; return which folders of images are complete."""
         if report.attempt("folders", lambda: cls(str(root), lists=[])) is None:
             return []
-        index = Coco(str(root), lists=[])
-        report.ok("folders", str(index.root))
+        data = Coco(str(root), lists=[])
+        report.ok("folders", str(data.root))
         complete = []
         for folder in cls.image_folders:
-            absent = index._absent_parts(folder)
+            absent = data._absent_parts(folder)
             if absent and folder == "train2014" and len(absent) == 2:
                 report.differs(folder, "not there; enough for evaluation, not for training")
             elif absent:
                 report.problem(folder, f"{root} has no {' and no '.join(absent)}; expected both")
             else:
                 complete.append(folder)
-                index._check_part(report, folder)
+                data._check_part(report, folder)
         return complete
 
     def _check_part(self, report: Report, folder: str) -> None:
@@ -433,10 +433,10 @@ def _render(root: Path, folder: str) -> None:
     """
     from tqdm import tqdm  # spares commands that draw no progress its import
 
-    index = Coco(str(root), lists=[])
+    data = Coco(str(root), lists=[])
     target = root / "annotations" / folder
     target.mkdir(exist_ok=True)
-    origin = f"{sha256_file(root / 'annotations' / f'instances_{folder}.json')}\n{index.painting}"
+    origin = f"{sha256_file(root / 'annotations' / f'instances_{folder}.json')}\n{data.painting}"
     marker = target / RENDERED
     if is_file(marker) and read_text(marker, "list").strip() == origin:
         return
@@ -454,7 +454,7 @@ def _render(root: Path, folder: str) -> None:
     wanted = [path.stem for path in sorted((root / folder).glob("*.jpg")) if path.stem not in present]
 
     def render(name: str) -> None:
-        write_label_map(target / f"{name}.png", index.label_map(f"{folder}/{name}.jpg"))
+        write_label_map(target / f"{name}.png", data.label_map(f"{folder}/{name}.jpg"))
 
     for name in wanted[:1]:
         render(name)  # reads the annotations, which the threads then share

@@ -37,9 +37,9 @@ ORDER_SHA256 = "9581a9be3eb085285c76f1f83ae95c912405750e1c6580a75f25518171a7fb24
 View = TypeVar("View", bound=Coco)
 
 
-def _seen_as(kind: type[View], index: Coco) -> View:
+def _seen_as(kind: type[View], data: Coco) -> View:
     """Return the data set as one of class `kind`, with the same folders."""
-    return index if isinstance(index, kind) else kind(str(index.root), index.lists, index.allow_unverified_lists)
+    return data if isinstance(data, kind) else kind(str(data.root), data.lists, data.allow_unverified_lists)
 
 
 @Augmentation.register(Coco)
@@ -53,17 +53,15 @@ class CocoAugmentation(Augmentation):
 class CocoImages(OfficialImageLists):
     """Image lists of the protocol pfenet: the released ones."""
 
-    index: Coco
+    data: Coco
 
     def released(self, part: Part, fold: int) -> ReleasedImages | None:
         """Return the images of the released list; the pairs follow from the painted maps."""
-        index = self.index
-        released = find_image_list(
-            index.lists, index.name, part, fold, lambda image: f"{image.parent.name}/{image.name}"
-        )
+        data = self.data
+        released = find_image_list(data.lists, data.name, part, fold, lambda image: f"{image.parent.name}/{image.name}")
         if released is None:
             return None
-        index.check_images(set(released.names), IMAGE_FOLDER[part], f"the list {released.path}")
+        data.check_images(set(released.names), IMAGE_FOLDER[part], f"the list {released.path}")
         return replace(released, members=None)
 
 
@@ -74,16 +72,16 @@ class CocoAbsence(KnownAbsence):
     They are those without any annotation there, however small, covered or crowded.
     """
 
-    index: Coco
+    data: Coco
     words = "no object of the class is annotated, and no crowd"
 
     def surely_lacks(self, name: str, number: int) -> bool:
-        objects, crowds = self.index.annotated_classes(name)
+        objects, crowds = self.data.annotated_classes(name)
         return number not in objects and number not in crowds
 
     def is_whole(self, name: str, number: int) -> bool:
         """Return whether the photo has no crowd of the class, whose pixels no label map shows."""
-        return number not in self.index.annotated_classes(name)[1]
+        return number not in self.data.annotated_classes(name)[1]
 
 
 def line_of(name: str) -> str:
@@ -105,29 +103,29 @@ class CocoValidation(ValidationImages):
     `gfss/coco/val.txt`, else all by name.
     """
 
-    index: Coco
+    data: Coco
 
     def view(self) -> CocoFirstPolygons:
-        return _seen_as(CocoFirstPolygons, self.index)
+        return _seen_as(CocoFirstPolygons, self.data)
 
     def images(self) -> tuple[Sequence[str], str]:
-        index = self.index
-        files = [Path(folder).expanduser() / inner / "coco/val.txt" for folder in index.lists for inner in ("gfss", "")]
+        data = self.data
+        files = [Path(folder).expanduser() / inner / "coco/val.txt" for folder in data.lists for inner in ("gfss", "")]
         path = next((file for file in files if file.is_file()), None)
         if path is None:
             substitute_list(
-                index, "val", "gfss/coco/val.txt", "all annotated images by name, which draws other supports"
+                data, "val", "gfss/coco/val.txt", "all annotated images by name, which draws other supports"
             )
-            return index.candidates("val"), DERIVED
+            return data.candidates("val"), DERIVED
         names = [line.split()[0] for line in read_text(path, "list").splitlines() if line.strip()]
         found = list_sha256([line_of(name) for name in names])
-        if found != ORDER_SHA256 and not index.allow_unverified_lists:
+        if found != ORDER_SHA256 and not data.allow_unverified_lists:
             raise missing_list(
                 f"list {path} was altered: found sha256 {found}; expected {ORDER_SHA256}; fetch the authors' file "
                 "again, or set allow_unverified_lists to use it and have the record say so",
-                index.name,
+                data.name,
             )
-        index.check_images(set(names), IMAGE_FOLDER["val"], f"the list {path}")
+        data.check_images(set(names), IMAGE_FOLDER["val"], f"the list {path}")
         return names, OFFICIAL if found == ORDER_SHA256 else UNVERIFIED
 
 
@@ -180,19 +178,19 @@ class CocoLargeObjects(CocoClassViews):
 class CocoTest(LargeObjectTest):
     """The images of each class that have large objects of it."""
 
-    index: Coco
+    data: Coco
 
     def view(self) -> CocoLargeObjects:
-        return _seen_as(CocoLargeObjects, self.index)
+        return _seen_as(CocoLargeObjects, self.data)
 
     def images(self, fold: int) -> LargeObjectImages:
-        index = self.view()
-        objects = index.large_objects
+        data = self.view()
+        objects = data.large_objects
         images_of = {}
-        for number in index.test_classes(fold):
+        for number in data.test_classes(fold):
             ids = objects.images_of[objects.categories[number - 1][0]]
             images_of[number] = [f"{FOLDER}/{objects.images[i].file_name}{SEPARATOR}{number}" for i in ids]
-        index.require_images(FOLDER, {view_photo(name) for names in images_of.values() for name in names})
+        data.require_images(FOLDER, {view_photo(name) for names in images_of.values() for name in names})
         origin = f"drawn from {objects.path.name} (sha256 {objects.sha256})"  # no checksum of the file is published
         return LargeObjectImages(dict(images_of), origin, objects.sha256)
 
@@ -337,11 +335,11 @@ def _object(entry: dict[str, Any]) -> AnnotatedObject:
 class CocoBoxes(BoxTest):
     """Images of val2014, and the box of one object of each support."""
 
-    index: Coco
+    data: Coco
     draws_objects = True
 
     def view(self) -> CocoBoxIndex:
-        return _seen_as(CocoBoxIndex, self.index)
+        return _seen_as(CocoBoxIndex, self.data)
 
     @property
     def origin(self) -> str:
@@ -354,24 +352,24 @@ class CocoBoxes(BoxTest):
     def pools(self) -> BoxPools:
         objects, images, _ = self.view().annotations
         pools = objects.pools(lambda image: images[image][0])
-        self.index.require_images(FOLDER, {name for names in pools.targets.values() for name in names})
+        self.data.require_images(FOLDER, {name for names in pools.targets.values() for name in names})
         return pools
 
     def load(self, episode: Episode, rng: random.Random) -> Episode | None:
-        index = self.view()
+        data = self.view()
         (number,), (names,) = episode.classes, episode.supports
-        has_pixels = bool(index.mask(index.image_ids[episode.query], number).any())
-        supports = [index.image_ids[name] for name in names]
-        drawn = load_objects(index.annotations[0], number, supports, has_pixels, rng)
+        has_pixels = bool(data.mask(data.image_ids[episode.query], number).any())
+        supports = [data.image_ids[name] for name in names]
+        drawn = load_objects(data.annotations[0], number, supports, has_pixels, rng)
         if drawn is None:
             return None
         named = tuple(f"{name}{SEPARATOR}{number}:{item.id}" for name, item in zip(names, drawn, strict=True))
-        return Episode(episode.index, f"{episode.query}{SEPARATOR}{number}", number, (number,), (named,))
+        return Episode(episode.number, f"{episode.query}{SEPARATOR}{number}", number, (number,), (named,))
 
     def box(self, name: str, number: int, mask: np.ndarray) -> Box | None:
-        index = self.view()
-        annotation = index.parts(name)[2]
-        return None if annotation is None else index.annotations[0].by_id[annotation].box
+        data = self.view()
+        annotation = data.parts(name)[2]
+        return None if annotation is None else data.annotations[0].by_id[annotation].box
 
 
 ImageLists.exclude(CocoAll)  # its lists are those of four folds

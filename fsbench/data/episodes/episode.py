@@ -1,7 +1,9 @@
 """An episode: the names of its images and the numbers of its classes."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
+
+from pydantic import Field
 
 
 @dataclass(frozen=True)
@@ -12,7 +14,7 @@ class Episode:
     base classes and is no part of the test: the protocol chooses a threshold by it.
     """
 
-    index: int
+    number: Annotated[int, Field(alias="index")]
     query: str
     query_class: int
     classes: tuple[int, ...]
@@ -27,13 +29,13 @@ class ClassificationEpisode:
     """One task: positions of its classes in the data set's sorted list, and of images in each class's.
 
     Attributes:
-        index: number in the list of episodes.
+        number: number in the list of episodes.
         classes: N positions; a label is a place in this tuple.
         support, query: for each class K and q positions of images.
         draw: number of the draw of the supports for these queries; 0 is the official one.
     """
 
-    index: int
+    number: Annotated[int, Field(alias="index")]
     classes: tuple[int, ...]
     support: tuple[tuple[int, ...], ...]
     query: tuple[tuple[int, ...], ...]

@@ -43,7 +43,7 @@ def queries_first(episodes: Iterable[Episode]) -> list[Episode]:
     encoded yet: each of them will be encoded twice.
     """
     groups: dict[str, list[Episode]] = {}
-    for episode in sorted(episodes, key=lambda e: (e.query, e.index)):
+    for episode in sorted(episodes, key=lambda e: (e.query, e.number)):
         groups.setdefault(episode.query, []).append(episode)
     early = {query: supports_of(group) & groups.keys() - {query} for query, group in groups.items()}
     needed_by: dict[str, list[str]] = {}

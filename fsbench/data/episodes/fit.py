@@ -13,49 +13,49 @@ from fsbench.data.episodes.manifest import Manifest
 from fsbench.data.episodes.settings import SIZE_BINS
 
 
-def image_hash(index: SegmentationIndex, name: str) -> str:
+def image_hash(data: SegmentationIndex, name: str) -> str:
     """Return the first 16 hex digits of sha256(photo's bytes), then the same of its label map's shape and values."""
-    labels = index.label_map(name)
+    labels = data.label_map(name)
     content = f"{labels.shape}".encode() + np.ascontiguousarray(labels).tobytes()
-    return sha256_file(index.image_path(name))[:16] + hashlib.sha256(content).hexdigest()[:16]
+    return sha256_file(data.image_path(name))[:16] + hashlib.sha256(content).hexdigest()[:16]
 
 
 def hash_images(
-    manifest: Manifest, index: SegmentationIndex, progress: Callable[[list[str]], Any] = iter
+    manifest: Manifest, data: SegmentationIndex, progress: Callable[[list[str]], Any] = iter
 ) -> dict[str, str]:
     """Return the hashes of all images of `manifest`, as the local data have them; `progress` wraps the names."""
-    return {name: image_hash(index, name) for name in progress(manifest.image_names)}
+    return {name: image_hash(data, name) for name in progress(manifest.image_names)}
 
 
 def mismatches(
     manifest: Manifest,
-    index: SegmentationIndex | ClassificationIndex,
+    data: SegmentationIndex | ClassificationIndex,
     progress: Callable[[list[str]], Any] = iter,
 ) -> list[str]:
-    """Return the reasons against using `manifest` with the data of `index`, a sentence each; none if it fits.
+    """Return the reasons against using `manifest` with the data of `data`, a sentence each; none if it fits.
 
     With image hashes every photo and label map must be the same; without, every image must be there and show the class
     that it stands for.
     """
     header = manifest.header
-    if header.dataset != index.name:
-        return [f"it is for the data set {header.dataset}, not for {index.name}"]
-    names = {str(number): name for number, name in enumerate(index.class_names, 1)}
+    if header.dataset != data.name:
+        return [f"it is for the data set {header.dataset}, not for {data.name}"]
+    names = {str(number): name for number, name in enumerate(data.class_names, 1)}
     wrong = next((number for number, name in header.class_names.items() if names.get(number) != name), None)
     if wrong is not None:
         return [f"its class {wrong} is {header.class_names[wrong]}, here it is {names.get(wrong, 'unknown')}"]
-    if isinstance(index, ClassificationIndex):
-        return _places_without_image(manifest, index)
+    if isinstance(data, ClassificationIndex):
+        return _places_without_image(manifest, data)
     images = manifest.image_names
-    absent = [name for name in images if not is_file(index.image_path(name))]
+    absent = [name for name in images if not is_file(data.image_path(name))]
     if absent:
-        return [f"{len(absent)} of its {len(images)} images are not there, for example {index.image_path(absent[0])}"]
+        return [f"{len(absent)} of its {len(images)} images are not there, for example {data.image_path(absent[0])}"]
     if not manifest.images:
-        return _without_class(manifest, index, progress) or _of_other_size(manifest, index)
-    found = hash_images(manifest, index, progress)
+        return _without_class(manifest, data, progress) or _of_other_size(manifest, data)
+    found = hash_images(manifest, data, progress)
     photos = [name for name in images if manifest.images.get(name, "")[:16] != found[name][:16]]
     labels = [name for name in images if manifest.images.get(name, "")[16:] != found[name][16:]]
-    return _differing(photos, "photos") + _differing(labels, "label maps") or _of_other_size(manifest, index)
+    return _differing(photos, "photos") + _differing(labels, "label maps") or _of_other_size(manifest, data)
 
 
 def _differing(names: list[str], what: str) -> list[str]:
@@ -64,59 +64,59 @@ def _differing(names: list[str], what: str) -> list[str]:
     return [f"{len(names)} {what} differ from those it was made with: {', '.join(names[:5])}{', …' * (len(names) > 5)}"]
 
 
-def _places_without_image(manifest: Manifest, index: ClassificationIndex) -> list[str]:
+def _places_without_image(manifest: Manifest, data: ClassificationIndex) -> list[str]:
     """Say which episode of classification names an image by a place that its class does not have."""
-    if manifest.header.all_lists_sha256 != index.sha256:
+    if manifest.header.all_lists_sha256 != data.sha256:
         return ["its episodes name images by their places in another list of classes and images"]
-    sizes = dict(enumerate(map(len, index.images)))
+    sizes = dict(enumerate(map(len, data.images)))
     episodes: Sequence[Any] = manifest.episodes
     for episode in episodes:
         for number, *places in zip(episode.classes, episode.support, episode.query, strict=True):
             strange = [place for part in places for place in part if not 0 <= place < sizes.get(number, 0)]
             if strange:
                 found = f"place {strange[0]} of class {number}, which has {sizes.get(number, 0)} images"
-                return [f"episode {episode.index} names {found}, counted from 0"]
+                return [f"episode {episode.number} names {found}, counted from 0"]
     return []
 
 
-def _without_class(manifest: Manifest, index: SegmentationIndex, progress: Callable[[list[str]], Any]) -> list[str]:
+def _without_class(manifest: Manifest, data: SegmentationIndex, progress: Callable[[list[str]], Any]) -> list[str]:
     needed: dict[str, dict[int, int]] = {}  # image -> class that it must show -> the first episode that asks for it
     for episode in manifest.episodes:
-        needed.setdefault(episode.query, {}).setdefault(episode.query_class, episode.index)
+        needed.setdefault(episode.query, {}).setdefault(episode.query_class, episode.number)
         if manifest.header.all_classes:  # slots of a class with few images may have others' (gfss.md §5)
             continue
         for number, way in zip(episode.classes, episode.supports, strict=True):
             for name in way:
-                needed.setdefault(name, {}).setdefault(number, episode.index)
+                needed.setdefault(name, {}).setdefault(number, episode.number)
     wrong: dict[str, int] = {}
     for name in progress(list(needed)):
-        lacking = needed[name].keys() - index.class_pixels(name)[0].keys()
+        lacking = needed[name].keys() - data.class_pixels(name)[0].keys()
         wrong |= {name: min(lacking)} if lacking else {}
     if not wrong:
         return []
     name, number = next(iter(wrong.items()))
-    which = f"{name}, which lacks {index.name_of(number) if number else 'background'} (episode {needed[name][number]})"
+    which = f"{name}, which lacks {data.name_of(number) if number else 'background'} (episode {needed[name][number]})"
     return [f"{len(wrong)} images do not show the class they stand for, for example {which}"]
 
 
-def _of_other_size(manifest: Manifest, index: SegmentationIndex) -> list[str]:
+def _of_other_size(manifest: Manifest, data: SegmentationIndex) -> list[str]:
     """Say which query shows its class at another size than those of the manifest's setting."""
     lower, upper = SIZE_BINS.get(manifest.header.setting, (0, 2))
     for episode in manifest.episodes if upper <= 1 else ():
-        pixels, total = index.class_pixels(episode.query)
+        pixels, total = data.class_pixels(episode.query)
         share = pixels.get(episode.query_class, 0) / total
         if not lower <= share < upper:
-            shown = f"{episode.query} shows {index.name_of(episode.query_class)} on {share:.1%} of its pixels"
-            return [f"{shown} (episode {episode.index}), and its setting is {manifest.header.setting}"]
+            shown = f"{episode.query} shows {data.name_of(episode.query_class)} on {share:.1%} of its pixels"
+            return [f"{shown} (episode {episode.number}), and its setting is {manifest.header.setting}"]
     return []
 
 
-def check_fits(manifest: Manifest, index: SegmentationIndex | ClassificationIndex, source: str) -> None:
+def check_fits(manifest: Manifest, data: SegmentationIndex | ClassificationIndex, source: str) -> None:
     """Raise DataError unless `manifest`, read from `source`, fits the local data, and these their own description."""
-    found = mismatches(manifest, index)
+    found = mismatches(manifest, data)
     if found:
         raise DataError(
             f"the manifest {source} does not fit the data: {'; '.join(found)}; use the data it was made with"
         )
-    if isinstance(index, SegmentationIndex):
-        index.check_classes(None, manifest.image_names)
+    if isinstance(data, SegmentationIndex):
+        data.check_classes(None, manifest.image_names)

@@ -278,7 +278,8 @@ class Manifest:
 
 def episode_entries(episode: Episode) -> dict[str, Any]:
     """Return an episode's row, without what is as in most episodes, so that old files keep their hash."""
-    return {name: value for name, value in vars(episode).items() if name not in _UNUSUAL or value}
+    entries = {name: value for name, value in vars(episode).items() if name not in _UNUSUAL or value}
+    return {"index": entries.pop("number"), **entries}
 
 
 def _sha256(text: str) -> str:
@@ -421,11 +422,11 @@ def _check_lines(rows: Sequence[str], kind: str | None) -> None:
 
 
 def _check_episodes(episodes: Sequence[Episode | ClassificationEpisode], kind: str | None) -> None:
-    """Raise _BadLine for the first of the episodes that contradicts itself or has the index of another."""
+    """Raise _BadLine for the first of the episodes that contradicts itself or has the number of another."""
     seen: dict[int, int] = {}
     for number, episode in enumerate(episodes, 2):
-        if (first := seen.setdefault(episode.index, number)) != number:
-            found = f"has the index {episode.index}, as line {first} has; an index names one episode"
+        if (first := seen.setdefault(episode.number, number)) != number:
+            found = f"has the index {episode.number}, as line {first} has; an index names one episode"
             raise _BadLine(number, found, kind)
         if fault := _fault(episode):
             raise _BadLine(number, fault, kind)
@@ -433,8 +434,8 @@ def _check_episodes(episodes: Sequence[Episode | ClassificationEpisode], kind: s
 
 def _fault(episode: Episode | ClassificationEpisode) -> str:
     """Say in what an episode contradicts itself; "" where it does not."""
-    if not 0 <= episode.index < 1 << 31:
-        return f"has the index {episode.index}, and indices go from 0 to {(1 << 31) - 1}"
+    if not 0 <= episode.number < 1 << 31:
+        return f"has the index {episode.number}, and indices go from 0 to {(1 << 31) - 1}"
     supports = episode.supports if isinstance(episode, Episode) else episode.support
     if len(supports) != len(episode.classes):
         return f"has {len(episode.classes)} classes, and supports of {len(supports)}"
@@ -540,13 +541,13 @@ def _episode_line(episode: Episode | ClassificationEpisode, header: Header) -> s
 
     if isinstance(episode, ClassificationEpisode):  # positions of classes from 0, and of images in them
         images = zip(episode.classes, episode.support, episode.query, strict=True)
-        return f"{episode.index}  " + "  ".join(
+        return f"{episode.number}  " + "  ".join(
             f"{named(number + 1)}: {','.join(map(str, supports))} queries {','.join(map(str, queries))}"
             for number, supports, queries in images
         )
     pairs = zip(episode.classes, episode.supports, strict=True)
     ways = "  ".join(f"{named(number)}: {','.join(names)}" for number, names in pairs)
-    return f"{episode.index}  query {episode.query} ({named(episode.query_class)})  {ways}"
+    return f"{episode.number}  query {episode.query} ({named(episode.query_class)})  {ways}"
 
 
 def _counted(numbers: Iterable[int]) -> str:

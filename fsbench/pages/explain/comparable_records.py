@@ -27,7 +27,7 @@ def read_comparable_records(folders: Sequence[Path], chosen: Sequence[int]) -> d
     for record in records[1:]:
         if record.manifest_sha256 != first.manifest_sha256:
             raise RecordError(f"{first.path} and {record.path} are not on the same episodes; expected runs of one task")
-    known = sorted(episode.index for episode in first.manifest.episodes)
+    known = sorted(episode.number for episode in first.manifest.episodes)
     for number in chosen:
         if number not in known:
             raise SettingsError(f"--episode is {number}, expected {_range_words(known)}")
@@ -39,7 +39,7 @@ def standing(record: Record, number: int) -> str:
 
     It is "" where scores count it.
     """
-    (episode,) = (one for one in record.manifest.episodes if one.index == number)
+    (episode,) = (one for one in record.manifest.episodes if one.number == number)
     if episode.calibrates:
         return "only calibrates"
     official = number - episode.draw * len(record.manifest.official_episodes)

@@ -77,7 +77,7 @@ def compare_episodes(
         pixel: Query point whose attention is drawn, as shares of height and width; None: the object's center.
 
     Returns:
-        The episodes by index, and notes about counts that differ from the records'.
+        The episodes by number, and notes about counts that differ from the records'.
 
     Raises:
         RecordError: a folder has no record, or the runs are on different episodes.
@@ -128,10 +128,10 @@ def explain_episodes(
         pixel: As in `compare_episodes`.
 
     Returns:
-        The episodes by index, and notes about counts that differ from the record's.
+        The episodes by number, and notes about counts that differ from the record's.
     """
     (record,) = read_comparable_records([folder], []).values()
-    chosen = [episode.index for episode in choose(record.manifest.official_episodes, count)]
+    chosen = [episode.number for episode in choose(record.manifest.official_episodes, count)]
     episodes, notes = compare_episodes([folder], chosen, pixel)
     for number, episode in episodes.items():
         episode.panels = [(f"episode {number}" if caption == "query" else caption, p) for caption, p in episode.panels]

@@ -79,7 +79,7 @@ def draw_paper_figure(folders: Sequence[Path], path: Path, chosen: Sequence[int]
         raise SettingsError(f"{len(chosen) or count} episodes were asked for, expected at most {MOST_EPISODES}")
     records = read_comparable_records(folders, chosen)
     first = next(iter(records.values()))
-    tested = {episode.index for episode in first.manifest.tested_episodes}
+    tested = {episode.number for episode in first.manifest.tested_episodes}
     for number in chosen:
         if number not in tested:
             raise SettingsError(
@@ -88,14 +88,14 @@ def draw_paper_figure(folders: Sequence[Path], path: Path, chosen: Sequence[int]
             )
     runs = {label: _Run(_read_predictions(record), _ious(record)) for label, record in records.items()}
     numbers = list(chosen) or spread_episodes(next(iter(runs.values())).ious, _presence(first), count)
-    index = open_dataset(first)
-    episodes = {episode.index: episode for episode in first.manifest.episodes}
-    columns = [_column(index, episodes[number], runs, len(numbers)) for number in numbers]
+    data = open_dataset(first)
+    episodes = {episode.number: episode for episode in first.manifest.episodes}
+    columns = [_column(data, episodes[number], runs, len(numbers)) for number in numbers]
     rows = [
         FigureRow(label, [column[at].tile for column in columns], [column[at].note for column in columns])
         for at, label in enumerate(cell.label for cell in columns[0])
     ]
-    names = [[index.class_names[class_id - 1] for class_id in episodes[number].classes] for number in numbers]
+    names = [[data.class_names[class_id - 1] for class_id in episodes[number].classes] for number in numbers]
     headings = [f"{number}: {', '.join(of_episode)}" for of_episode, number in zip(names, numbers, strict=True)]
     size = write_figure(path, headings, rows, _key(len(names[0]), with_errors=len(runs) <= ERRORS_OF))
     return PaperFigure(numbers, {label: {n: run.ious[n] for n in numbers} for label, run in runs.items()}, size)
@@ -166,14 +166,14 @@ class _Cell(NamedTuple):
     note: str = ""
 
 
-def _column(index: SegmentationIndex, episode: Episode, runs: Mapping[str, _Run], columns: int) -> list[_Cell]:
+def _column(data: SegmentationIndex, episode: Episode, runs: Mapping[str, _Run], columns: int) -> list[_Cell]:
     """Draw the tiles of an episode from top to bottom; runs and number of ways are the same for all."""
     size = tile_size(columns)
-    names = [index.class_names[class_id - 1] for class_id in episode.classes]
+    names = [data.class_names[class_id - 1] for class_id in episode.classes]
     cells = []
-    for way, support in enumerate(support_images(index, episode, 1), 1):
+    for way, support in enumerate(support_images(data, episode, 1), 1):
         cells.append(_Cell(f"support {way}" if len(names) > 1 else "support", _paint_support(support, size)))
-    query = query_image(index, episode)
+    query = query_image(data, episode)
     truth = resize_labels(query.slots, *query.pixels.shape[:2])
     crop = _crop(truth)
     pixels = fit_image(crop.cut(query.pixels), size)
@@ -181,9 +181,9 @@ def _column(index: SegmentationIndex, episode: Episode, runs: Mapping[str, _Run]
     cells.append(_Cell("truth", paint_slots(pixels, crop.cut(truth), query.colors), "" if query.ways else absent))
     for label, run in runs.items():
         view = segmentation_of(run.predictions.record.header).view
-        stored = view.over_image(run.predictions.label_map(episode.index))
+        stored = view.over_image(run.predictions.label_map(episode.number))
         predicted = crop.cut(resize_labels(stored, *truth.shape))
-        note = iou_caption(run.ious[episode.index], query.ways) if query.ways else ""
+        note = iou_caption(run.ious[episode.number], query.ways) if query.ways else ""
         if not query.ways:
             note = "false alarm" if predicted.any() else "rightly nothing"
         cells.append(_Cell(label, paint_slots(pixels, predicted, query.colors), note))

@@ -26,16 +26,16 @@ def query_objects(record: Record) -> dict[tuple[int, int], int]:
     """
     if not record.protocol.has_masks:
         raise SettingsError(f"{record.path.name} is a run of classification, whose queries have no masks to count in")
-    index = open_dataset(record)
+    data = open_dataset(record)
     seen: dict[tuple[str, int], int] = {}
     found = {}
     for episode in record.manifest.tested_episodes:
         for way, number in enumerate(episode.classes, 1):
             pair = (episode.query, number)
             if pair not in seen:
-                shown = way_labels(index.label_map(episode.query), index.label_values(episode.query, [number]))
+                shown = way_labels(data.label_map(episode.query), data.label_values(episode.query, [number]))
                 seen[pair] = count_objects(shown == 1)
-            found[episode.index, way] = seen[pair]
+            found[episode.number, way] = seen[pair]
     return found
 
 

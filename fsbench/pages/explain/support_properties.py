@@ -37,27 +37,27 @@ def support_properties(record: Record, similarity: bool = False) -> Properties:
     """
     if not record.protocol.has_masks:
         return {}
-    index = open_dataset(record)
+    data = open_dataset(record)
     seen: dict[tuple[str, int], tuple[float, float, float]] = {}
-    episodes = sorted(record.manifest.tested_episodes, key=lambda episode: episode.index)
+    episodes = sorted(record.manifest.tested_episodes, key=lambda episode: episode.number)
     measured = []
     for episode in episodes:
         pairs = [(name, number) for number, way in zip(episode.classes, episode.supports, strict=True) for name in way]
         for pair in pairs:
             if pair not in seen:
-                seen[pair] = measure_support(*labelled(index, *pair))
+                seen[pair] = measure_support(*labelled(data, *pair))
         measured.append(np.mean([seen[pair] for pair in pairs], 0))
     table = np.array(measured)
     found = {name: table[:, column] for column, name in enumerate(("object size", "off centre", "clutter"))}
     if similarity:
-        found["similarity"] = _similarities(record, index)
+        found["similarity"] = _similarities(record, data)
     return found
 
 
-def labelled(index: SegmentationIndex, name: str, number: int) -> tuple[np.ndarray, np.ndarray]:
+def labelled(data: SegmentationIndex, name: str, number: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the pixels (H, W, 3) uint8 of an image and where it shows the class `number` (H, W) bool."""
-    pixels = image_pixels(index, name)
-    return pixels, way_labels(index.label_map(name), index.label_values(name, [number])) == 1
+    pixels = image_pixels(data, name)
+    return pixels, way_labels(data.label_map(name), data.label_values(name, [number])) == 1
 
 
 def measure_support(pixels: np.ndarray, mask: np.ndarray) -> tuple[float, float, float]:
@@ -95,7 +95,7 @@ def _clutter(pixels: np.ndarray, mask: np.ndarray) -> float:
     return float(together.mean()) if together.size else float("nan")
 
 
-def _similarities(record: Record, index: SegmentationIndex) -> np.ndarray:
+def _similarities(record: Record, data: SegmentationIndex) -> np.ndarray:
     """Measure the likeness of every episode's supports to its query, by features of the run's frozen network."""
     # torch, which the other properties spare
     from fsbench.runner.engine.restore import load_run
@@ -104,10 +104,10 @@ def _similarities(record: Record, index: SegmentationIndex) -> np.ndarray:
     side = experiment.data.image_size
 
     def encoded(name: str) -> "Tensor":
-        return image_features(experiment.method.backbone, image_pixels(index, name), side)
+        return image_features(experiment.method.backbone, image_pixels(data, name), side)
 
     def object_mask(name: str, number: int) -> np.ndarray:
-        return labelled(index, name, number)[1]
+        return labelled(data, name, number)[1]
 
     return similarities(record.manifest.tested_episodes, encoded, object_mask)
 
@@ -152,7 +152,7 @@ def similarities(
             ]
             features = [objects[pair] for pair in pairs]
             values = [float("nan") if feature is None else _best_mean(query @ feature) for feature in features]
-            found[episode.index] = np.mean(values)
+            found[episode.number] = np.mean(values)
     return np.array([found[number] for number in sorted(found)])
 
 

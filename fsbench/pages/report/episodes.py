@@ -26,7 +26,7 @@ MOST_DRAWN = 200
 
 @dataclass(frozen=True)
 class FoldEpisodes:
-    """The E episodes of a fold, in the order of their index.
+    """The E episodes of a fold, in the order of their numbers.
 
     Attributes:
         episodes: The manifest's.
@@ -54,7 +54,7 @@ def episodes_by_fold(methods: Methods) -> dict[int, FoldEpisodes]:
         scores = {
             label: episode_scores(table, void) for label, table in tables.items() if set(COUNTS) <= set(table.columns)
         }
-        episodes = tuple(sorted(first.manifest.official_episodes, key=lambda episode: episode.index))
+        episodes = tuple(sorted(first.manifest.official_episodes, key=lambda episode: episode.number))
         sizes = [object_sizes(tables[label]) for label in scores] or [np.full(len(episodes), np.nan)]
         folds[fold] = FoldEpisodes(
             episodes,
@@ -67,7 +67,7 @@ def episodes_by_fold(methods: Methods) -> dict[int, FoldEpisodes]:
 
 
 def object_sizes(frame: "pl.DataFrame") -> np.ndarray:
-    """Return the share (E,) of each query's pixels, void included, that shows any way, by ascending index."""
+    """Return the share (E,) of each query's pixels, void included, that shows any way, by ascending number."""
     rows = frame.filter(frame["slot"] == 0).sort("episode")
     pixels = (rows["valid"] + rows["void"]).to_numpy()
     return np.asarray(rows["gt"].to_numpy() / np.maximum(pixels, 1))

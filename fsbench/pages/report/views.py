@@ -15,7 +15,7 @@ def episode_lines(study: Study) -> list[list[Any]]:
     for fold, episodes in study.folds.items():
         for position, (episode, names) in enumerate(zip(episodes.episodes, _class_names(episodes), strict=True)):
             shares = [_share(episodes.iou[label][position]) if label in episodes.iou else "" for label in labels]
-            lines.append([fold, episode.index, episode.query, " + ".join(names), *shares])
+            lines.append([fold, episode.number, episode.query, " + ".join(names), *shares])
     return lines
 
 

@@ -43,38 +43,38 @@ class OneNovelClass(BaseAndNovel):
 
     # Which episodes are there?
 
-    def official_episodes(self, index: SegmentationIndex, task: Task) -> OfficialEpisodes:
+    def official_episodes(self, data: SegmentationIndex, task: Task) -> OfficialEpisodes:
         """Draw the episodes of `task`; opens label maps. Raises DataError where a novel class has too few images."""
-        pairs, novel, base = self._shown_pairs(index), index.test_classes(task.fold), index.train_classes(task.fold)
+        pairs, novel, base = self._shown_pairs(data), data.test_classes(task.fold), data.train_classes(task.fold)
         small = [n for n in sorted(novel) if len(pairs.images_of.get(n, ())) <= task.shot]
         pool = Pool(pairs.pairs, pairs.images_of, sorted(novel), "image_first")
         if small and (not task.drop_small or len(small) == len(novel)):
-            raise DataError(too_few_images(index, pairs, pool, task.fold, task.shot + 1, dropped=task.drop_small))
+            raise DataError(too_few_images(data, pairs, pool, task.fold, task.shot + 1, dropped=task.drop_small))
         kept = sorted({*novel} - {*small})
-        official = self.episode_count(index.name, len(pool.images))
+        official = self.episode_count(data.name, len(pool.images))
         requested = official if task.episodes is None else task.episodes
         episodes = bam_gfss_episodes(
-            pairs, sorted(base), kept, shot=task.shot, seed=self.seed_on(index.name, task) or 0,
-            streams=value_on(self.streams, index.name),
+            pairs, sorted(base), kept, shot=task.shot, seed=self.seed_on(data.name, task) or 0,
+            streams=value_on(self.streams, data.name),
         )  # fmt: skip
-        return self.official(index, task, kept, list(islice(episodes, requested)), official, requested, small)
+        return self.official(data, task, kept, list(islice(episodes, requested)), official, requested, small)
 
     def support_candidates(
-        self, index: SegmentationIndex, task: Task, official: Manifest
+        self, data: SegmentationIndex, task: Task, official: Manifest
     ) -> Mapping[int, Sequence[str]]:
-        novel, images_of = self.novel_classes(official.header), self._shown_pairs(index).images_of
+        novel, images_of = self.novel_classes(official.header), self._shown_pairs(data).images_of
         return {number: images_of[number] if number in novel else () for number in official.header.class_ids}
 
-    def _shown_pairs(self, index: SegmentationIndex) -> PairList:
+    def _shown_pairs(self, data: SegmentationIndex) -> PairList:
         """Return every validation image with each class of which it has a pixel: images in list order, classes
         ascending."""
-        listed = self.images(index)
+        listed = self.images(data)
         names = [name for name, _ in listed.pairs]
-        index.count_pixels("val", names)
-        numbers = range(1, len(index.class_names) + 1)
+        data.count_pixels("val", names)
+        numbers = range(1, len(data.class_names) + 1)
         pairs: list[Pair] = []
         for name in names:
-            pixels = index.class_pixels(name)[0]
+            pixels = data.class_pixels(name)[0]
             pairs += [(name, number) for number in numbers if pixels.get(number)]
         return PairList(tuple(pairs), listed.origin)
 
@@ -115,13 +115,13 @@ def bam_gfss_episodes(
     if not classes_of:
         raise TooFewImages(novel[0], 0, shot)
     queries = [*classes_of]
-    for index, (place, generators) in enumerate(Streams(seed, streams).items(len(queries))):
+    for episode, (place, generators) in enumerate(Streams(seed, streams).items(len(queries))):
         query, rng = queries[place], generators.python
         present = classes_of[query]
         number = rng.choice(novel if any(n in base for n in present) else present)
         supports = pfenet_supports(rng, query, number, shown.images_of.get(number, ()), shot)
         seen = number if number in present else present[0]
-        yield Episode(index, query, seen, (*base, number), (*((),) * len(base), supports))
+        yield Episode(episode, query, seen, (*base, number), (*((),) * len(base), supports))
 
 
 DRAWS: Mapping[str, type[Draw]] = {"one novel class": OneNovelClass}

@@ -56,13 +56,13 @@ class BoxTest(Provider):
     Pools are of pixels, and the box of a support is that of the largest connected part of its mask.
     """
 
-    index: SegmentationIndex
+    data: SegmentationIndex
     draws_objects: ClassVar[bool] = False
     """Whether objects of supports are drawn by a second stream, which goes on from fold to fold."""
 
     def view(self) -> SegmentationIndex:
         """Return the data set as the test sees it."""
-        return self.index
+        return self.data
 
     @property
     def origin(self) -> str:
@@ -77,10 +77,10 @@ class BoxTest(Provider):
 
     def pools(self) -> BoxPools:
         """Return the images of all classes."""
-        index = self.index
-        names = index.candidates("val")
-        index.count_pixels("val", names)
-        return pixel_pools({name: index.class_pixels(name)[0] for name in names}, range(1, len(index.class_names) + 1))
+        data = self.data
+        names = data.candidates("val")
+        data.count_pixels("val", names)
+        return pixel_pools({name: data.class_pixels(name)[0] for name in names}, range(1, len(data.class_names) + 1))
 
     def load(self, episode: Episode, rng: random.Random) -> Episode | None:
         """Return the episode with names by which `box` knows the drawn objects; None where it is unusable (§6.4)."""
@@ -97,9 +97,9 @@ class BoxTest(Provider):
         return largest_part_box(mask)
 
 
-def box_test(index: SegmentationIndex) -> BoxTest:
+def box_test(data: SegmentationIndex) -> BoxTest:
     """Return the test of a data set: its own, or that which follows from its label maps."""
-    return BoxTest.find(index) or BoxTest(index)
+    return BoxTest.find(data) or BoxTest(data)
 
 
 @dataclass(frozen=True)
@@ -118,25 +118,25 @@ class BoxedSupports(Draw):
         "which goes on from fold to fold"
     )
 
-    def official_episodes(self, index: SegmentationIndex, task: Task) -> OfficialEpisodes:
+    def official_episodes(self, data: SegmentationIndex, task: Task) -> OfficialEpisodes:
         """Draw the episodes of `task`, unusable ones replaced by the next (§6.4).
 
         Raises:
             DataError: no class has a query and enough supports, also of an earlier fold that shares the stream of
                 objects, or no episode is usable.
         """
-        test = box_test(index)
+        test = box_test(data)
         pools = test.pools()
-        numbers = index.test_classes(task.fold)
-        class_ids = _usable(index, pools, task.fold, task.shot)
-        official = self.episode_count(index.name, 0)
+        numbers = data.test_classes(task.fold)
+        class_ids = _usable(data, pools, task.fold, task.shot)
+        official = self.episode_count(data.name, 0)
         requested = official if task.episodes is None else task.episodes
-        seed = self.seed_on(index.name, task) or 0
+        seed = self.seed_on(data.name, task) or 0
         folds = range(0 if test.draws_objects else task.fold, task.fold + 1)
         drawn = [
             list(
                 islice(
-                    drawn_episodes(pools, _usable(index, pools, f, task.shot), task.shot, seed + f),
+                    drawn_episodes(pools, _usable(data, pools, f, task.shot), task.shot, seed + f),
                     max(official, requested),
                 )
             )
@@ -150,16 +150,16 @@ class BoxedSupports(Draw):
         )  # fmt: skip
 
     def support_candidates(
-        self, index: SegmentationIndex, task: Task, official: Manifest
+        self, data: SegmentationIndex, task: Task, official: Manifest
     ) -> Mapping[int, Sequence[str]]:
         """Return the supports of the official episodes by class: on COCO each is a drawn object."""
         return official_supports(official)
 
-    def data(self, index: SegmentationIndex, fold: int = 0, shot: int = 1) -> SegmentationIndex:
-        return box_test(index).view()
+    def data(self, data: SegmentationIndex, fold: int = 0, shot: int = 1) -> SegmentationIndex:
+        return box_test(data).view()
 
-    def box_of(self, index: SegmentationIndex) -> BoxOf:
-        return box_test(index).box
+    def box_of(self, data: SegmentationIndex) -> BoxOf:
+        return box_test(data).box
 
     def seeds_condition(self, dataset: str) -> str:
         return f"{self.official_seed(dataset)} + fold"
@@ -180,12 +180,12 @@ class BoxedSupports(Draw):
         return f"{seeds}, to which the fold's number is added; --data.test.seed repeats a test with other episodes"
 
 
-def _usable(index: SegmentationIndex, pools: BoxPools, fold: int, shot: int) -> list[int]:
+def _usable(data: SegmentationIndex, pools: BoxPools, fold: int, shot: int) -> list[int]:
     """Return the classes of a fold with a query and K + 1 supports, ascending. Raises DataError where none has them."""
-    class_ids = pools.usable(index.test_classes(fold), shot)
+    class_ids = pools.usable(data.test_classes(fold), shot)
     if not class_ids:
         raise DataError(
-            f"{index.name} fold {fold} has no class with a query and {shot + 1} images of more than {SMALLEST_SUPPORT} "
+            f"{data.name} fold {fold} has no class with a query and {shot + 1} images of more than {SMALLEST_SUPPORT} "
             "pixels; lower SHOT, or add images"
         )
     return class_ids
@@ -215,11 +215,11 @@ def drawn_episodes(pools: BoxPools, class_ids: Sequence[int], shot: int, seed: i
         seed: of the fold's stream.
     """
     rng = random.Random(seed)
-    for index in count():
+    for episode in count():
         number = rng.choice(class_ids)
         query = rng.choice(pools.targets[number])
         candidates = [name for name in pools.supports[number] if name != query]
-        yield Episode(index, query, number, (number,), (tuple(rng.sample(candidates, shot)),))
+        yield Episode(episode, query, number, (number,), (tuple(rng.sample(candidates, shot)),))
 
 
 def own_fold(test: BoxTest, drawn: Sequence[Sequence[Episode]], number: int, seed: int) -> tuple[list[Episode], int]:
@@ -248,11 +248,11 @@ def loaded_episodes(test: BoxTest, drawn: Sequence[Episode], rng: random.Random)
         for step in range(len(drawn)):
             loaded = test.load(drawn[(place + step) % len(drawn)], rng)
             if loaded is not None:
-                yield replace(loaded, index=place), step > 0
+                yield replace(loaded, number=place), step > 0
                 break
         else:
             raise DataError(
-                f"{test.index.name}: none of {len(drawn)} episodes can be loaded, as queries have no pixel or supports "
+                f"{test.data.name}: none of {len(drawn)} episodes can be loaded, as queries have no pixel or supports "
                 "no object; use the complete data"
             )
 

@@ -7,7 +7,7 @@ from fsbench.base.plugins import plug_in_part
 from fsbench.data.episodes.episode import Episode
 from fsbench.protocols.draws import hsnet, oslsm, pfenet, vrp
 from fsbench.protocols.draws.pools import Pool
-from fsbench.protocols.draws.rules import DrawRule, Source
+from fsbench.protocols.draws.rules import DrawRule, EpisodeSource
 from fsbench.protocols.draws.streams import Streams
 
 ATLAS: Mapping[str, DrawRule] = {**pfenet.RULES, **vrp.RULES, **hsnet.RULES, **oslsm.RULES}
@@ -29,4 +29,4 @@ def draw_rule(word: str) -> DrawRule:
 
 def one_stream(word: str, pool: Pool, *, shot: int, seed: int = 0, workers: int = 0) -> Iterator[Episode]:
     """Draw the 1-way episodes of a pool by a word, as a program with this seed and so many loader processes does."""
-    return draw_rule(word).episodes(Source(pool, Streams(seed, workers), max(len(pool.pairs), 1), shot=shot))
+    return draw_rule(word).episodes(EpisodeSource(pool, Streams(seed, workers), max(len(pool.pairs), 1), shot=shot))

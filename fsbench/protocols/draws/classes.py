@@ -1,7 +1,7 @@
 """Draws of few-shot classification as FORT tests it (fort.md §1, §4).
 
 The authors' episodes depend on how many random numbers a method used before, so no two methods saw the same ones and no
-list can be reproduced. These follow from (seed, episode index) alone and are the same for every method.
+list can be reproduced. These follow from (seed, the episode's number) alone and are the same for every method.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -42,16 +42,16 @@ class LabelledImages(Draw):
         "random numbers a method used before"
     )
 
-    def official_episodes(self, index: ClassificationIndex, task: ClassificationTask) -> OfficialEpisodes:
+    def official_episodes(self, data: ClassificationIndex, task: ClassificationTask) -> OfficialEpisodes:
         """Draw the episodes that all methods share; raises as `classification_episodes` does."""
-        sizes = [len(images) for images in index.images]
+        sizes = [len(images) for images in data.images]
         drawn = classification_episodes(
-            sizes, task.way, task.shot, task.queries, task.seed, task.min_class_size, index.class_names
+            sizes, task.way, task.shot, task.queries, task.seed, task.min_class_size, data.class_names
         )
         numbers = range(1, len(sizes) + 1)
         return OfficialEpisodes(
-            tuple(islice(drawn, task.episodes)), list(numbers), task.episodes, self.episode_count(index.name, 0),
-            index.origin, all_sha256=index.sha256,
+            tuple(islice(drawn, task.episodes)), list(numbers), task.episodes, self.episode_count(data.name, 0),
+            data.origin, all_sha256=data.sha256,
         )  # fmt: skip
 
     def task_of(self, header: Header) -> ClassificationTask:
@@ -59,17 +59,17 @@ class LabelledImages(Draw):
         absent = {"queries": header.queries or 0, "seed": header.seed or 0}
         return ClassificationTask(**stated | absent | {"episodes": header.requested})
 
-    def with_own_ways(self, index: ClassificationIndex, task: ClassificationTask) -> ClassificationTask:  # type: ignore[override]
+    def with_own_ways(self, data: ClassificationIndex, task: ClassificationTask) -> ClassificationTask:  # type: ignore[override]
         return task
 
     def header_entries(
-        self, index: ClassificationIndex, task: ClassificationTask, drawn: OfficialEpisodes
+        self, data: ClassificationIndex, task: ClassificationTask, drawn: OfficialEpisodes
     ) -> dict[str, Any]:
         """Return the entries of a header.
 
         Fold, setting and empty queries mean nothing here: they are part of the file format and of its hash.
         """
-        sizes = [len(images) for images in index.images]
+        sizes = [len(images) for images in data.images]
         return {
             "fold": 0,
             "folds": 1,
@@ -89,13 +89,13 @@ class LabelledImages(Draw):
             "requested": drawn.requested,
             "official_episodes": drawn.official,
             "class_ids": list(drawn.class_ids),
-            "class_names": {str(number): name for number, name in zip(drawn.class_ids, index.class_names, strict=True)},
+            "class_names": {str(number): name for number, name in zip(drawn.class_ids, data.class_names, strict=True)},
         }
 
-    def check_task(self, name: str, index: ClassificationIndex, task: ClassificationTask) -> None:  # type: ignore[override]
+    def check_task(self, name: str, data: ClassificationIndex, task: ClassificationTask) -> None:  # type: ignore[override]
         """Raise SettingsError for a fold; what else there is not the draw refuses."""
         if task.fold != 0:
-            raise SettingsError(f"unknown fold {task.fold} for {index.name}; classification has no folds, only 0")
+            raise SettingsError(f"unknown fold {task.fold} for {data.name}; classification has no folds, only 0")
 
     def check_draws(self, task: ClassificationTask) -> None:  # type: ignore[override]
         """Refuse nothing."""
@@ -103,8 +103,8 @@ class LabelledImages(Draw):
     def first_shots(self, episode: ClassificationEpisode, shot: int) -> ClassificationEpisode:
         return replace(episode, support=tuple(way[:shot] for way in episode.support))
 
-    def support_redraw(self, index: ClassificationIndex, task: ClassificationTask, official: Manifest) -> SupportRedraw:
-        photos = _photos(index)
+    def support_redraw(self, data: ClassificationIndex, task: ClassificationTask, official: Manifest) -> SupportRedraw:
+        photos = _photos(data)
 
         def redraw(episode: ClassificationEpisode, rng: np.random.Generator) -> ClassificationEpisode:
             support, asked = [], _shown_photos(photos, episode.classes, episode.query)
@@ -112,8 +112,8 @@ class LabelledImages(Draw):
                 others = [place for place, photo in enumerate(own) if photo not in asked]
                 if not others:
                     raise DataError(
-                        f"class '{index.class_names[number]}' has {len(own)} images, all of them queries of episode "
-                        f"{episode.index} or copies of some; expected one more for other supports; lower the queries, "
+                        f"class '{data.class_names[number]}' has {len(own)} images, all of them queries of episode "
+                        f"{episode.number} or copies of some; expected one more for other supports; lower the queries, "
                         "add images, or leave draws and copies out"
                     )
                 support.append(draw_distinct(rng, others, task.shot))
@@ -121,15 +121,15 @@ class LabelledImages(Draw):
 
         return redraw
 
-    def without_copies(self, index: ClassificationIndex, task: ClassificationTask, official: Manifest) -> Manifest:
+    def without_copies(self, data: ClassificationIndex, task: ClassificationTask, official: Manifest) -> Manifest:
         """Return the official episodes with other supports where one is a copy of a query."""
-        photos = _photos(index) if index.source.kind == "own" else ()
+        photos = _photos(data) if data.source.kind == "own" else ()
         if len(set(chain.from_iterable(photos))) == sum(map(len, photos)):
             return official
-        redraw, episodes = self.support_redraw(index, task, official), list[Any](official.episodes)
+        redraw, episodes = self.support_redraw(data, task, official), list[Any](official.episodes)
         for place, episode in enumerate(episodes):
             if _has_copy(photos, episode):
-                episodes[place] = redraw(episode, np.random.default_rng([task.seed, episode.index, 0]))
+                episodes[place] = redraw(episode, np.random.default_rng([task.seed, episode.number, 0]))
         return replace(official, episodes=tuple(episodes))
 
     def title(self, header: Header) -> str:
@@ -162,9 +162,9 @@ Photos = Sequence[Sequence[Path]]
 """By class the photo of each of its images, see `fsbench.data.copies.photo_files`."""
 
 
-def _photos(index: ClassificationIndex) -> Photos:
-    photo_of = photo_files(index, chain.from_iterable(index.images))
-    return [[photo_of(name) for name in images] for images in index.images]
+def _photos(data: ClassificationIndex) -> Photos:
+    photo_of = photo_files(data, chain.from_iterable(data.images))
+    return [[photo_of(name) for name in images] for images in data.images]
 
 
 def _shown_photos(photos: Photos, classes: Sequence[int], places: Sequence[Sequence[int]]) -> set[Path]:
@@ -194,7 +194,7 @@ def classification_episodes(
     Args:
         class_sizes: number of images of every class.
         way, shot, queries: N, K and q, the queries of each class.
-        seed: of the list; every episode is drawn from (seed, its index).
+        seed: of the list; every episode is drawn from (seed, its number).
         min_class_size: smaller classes are repeated in a circle up to so many entries; None leaves them as they are.
         names: of the classes, for what is said about them; their positions are said without.
 
@@ -219,18 +219,18 @@ def classification_episodes(
 def _draw(
     sizes: Sequence[int], entries: Sequence[int], way: int, shot: int, queries: int, seed: int
 ) -> Iterator[ClassificationEpisode]:
-    index = 0
+    number = 0
     while True:
-        rng = np.random.Generator(np.random.PCG64(seed=[seed, index]))
+        rng = np.random.Generator(np.random.PCG64(seed=[seed, number]))
         classes = rng.permutation(len(sizes))[:way].tolist()
         drawn = [(rng.permutation(entries[c])[: shot + queries] % sizes[c]).tolist() for c in classes]
         yield ClassificationEpisode(
-            index,
+            number,
             tuple(classes),
             tuple(tuple(images[:shot]) for images in drawn),
             tuple(tuple(images[shot:]) for images in drawn),
         )
-        index += 1
+        number += 1
 
 
 DRAWS: Mapping[str, type[Draw]] = {"labelled images": LabelledImages}

@@ -57,7 +57,7 @@ class Draw(ABC):
     """A draw of episodes of masks; a subclass is the rule of a family of tests.
 
     Attributes:
-        seed: of the episodes, or by data set; None where every episode is seeded with its own index.
+        seed: of the episodes, or by data set; None where every episode is seeded with its own number.
         episodes: by data set, number of test and of validation episodes, or "all" for one per listed pair.
         ways: "any" number of classes in an episode, or "one".
         empty_queries: whether a query may show none of its episode's classes.
@@ -117,34 +117,34 @@ class Draw(ABC):
     # Which episodes are there?
 
     @abstractmethod
-    def official_episodes(self, index: Any, task: Any) -> OfficialEpisodes:
-        """Draw the official episodes of `task` from the data set `index`; opens label maps where a rule asks for them.
+    def official_episodes(self, data: Any, task: Any) -> OfficialEpisodes:
+        """Draw the official episodes of `task` from the data set `data`; opens label maps where a rule asks for them.
 
         Raises:
             SettingsError: the data set has no such test.
             DataError: a class has too few images.
         """
 
-    def data(self, index: Any, fold: int = 0, shot: int = 1) -> Any:
+    def data(self, data: Any, fold: int = 0, shot: int = 1) -> Any:
         """Return the data set as the names of episodes of a test in `fold` with `shot` shots mean it.
 
         Raises SettingsError where the data set has no such test.
         """
-        return index.in_fold(fold, shot) if isinstance(index, SegmentationIndex) else index
+        return data.in_fold(fold, shot) if isinstance(data, SegmentationIndex) else data
 
-    def tested_images(self, index: SegmentationIndex, setting: str) -> Iterable[str]:
+    def tested_images(self, data: SegmentationIndex, setting: str) -> Iterable[str]:
         """Return the names of the images that the tests of all folds take their queries and supports from.
 
         Args:
-            index: the data set.
+            data: the data set.
             setting: of the tests.
 
         Raises:
             FsbenchError: a list of another fold cannot be made of the data that are here.
         """
-        return index.test_images
+        return data.test_images
 
-    def box_of(self, index: Any) -> BoxOf | None:
+    def box_of(self, data: Any) -> BoxOf | None:
         """Return the function that gives a support's box, in tests that tell boxes; None in tests that tell masks."""
         return None
 
@@ -154,25 +154,25 @@ class Draw(ABC):
         is_official = header.seed == self.official_seed(header.dataset)
         return ManifestTask(**stated | {"episodes": header.requested, "seed": None if is_official else header.seed})
 
-    def with_own_ways(self, index: Any, task: Task) -> Task:
+    def with_own_ways(self, data: Any, task: Task) -> Task:
         """Return `task` with the number of ways that its episodes have, where it follows from fold or draw.
 
         On a data set of one's own a fold of fewer classes has as many ways as classes. One with a published protocol
         keeps the number, which is refused when episodes are drawn, and so does a draw that tells nothing else here.
         """
-        if index.has_published_protocol or task.fold not in range(index.folds):
+        if data.has_published_protocol or task.fold not in range(data.folds):
             return task
-        return replace(task, way=min(task.way, len(index.test_classes(task.fold))))
+        return replace(task, way=min(task.way, len(data.test_classes(task.fold))))
 
-    def header_entries(self, index: Any, task: Any, drawn: OfficialEpisodes) -> dict[str, Any]:
+    def header_entries(self, data: Any, task: Any, drawn: OfficialEpisodes) -> dict[str, Any]:
         """Return the entries of a header behind protocol, version and data set, in the order that its hash covers."""
         numbers = sorted(drawn.class_ids)
         return {
             **replace(task, empty=self.may_be_empty(task)).header_entries(),
-            "seed": self.seed_on(index.name, task),
+            "seed": self.seed_on(data.name, task),
             "class_ids": list(drawn.class_ids),
-            "class_names": {str(number): index.class_names[number - 1] for number in numbers},
-            "folds": index.folds,
+            "class_names": {str(number): data.class_names[number - 1] for number in numbers},
+            "folds": data.folds,
             **drawn.first,
             "episodes": len(drawn.episodes),
             "requested": drawn.requested,
@@ -184,7 +184,7 @@ class Draw(ABC):
             **drawn.last,
         }
 
-    def with_calibration(self, index: Any, task: Any, test: Manifest) -> Manifest:
+    def with_calibration(self, data: Any, task: Any, test: Manifest) -> Manifest:
         """Return the manifest `test` with episodes that only calibrate behind its own; by default without any."""
         return test
 
@@ -255,29 +255,29 @@ class Draw(ABC):
         """Return `episode` with the first `shot` supports of each class."""
         return replace(episode, supports=tuple(way[:shot] for way in episode.supports))
 
-    def support_redraw(self, index: Any, task: Any, official: Manifest) -> SupportRedraw:
+    def support_redraw(self, data: Any, task: Any, official: Manifest) -> SupportRedraw:
         """Return how an episode gets other supports of its classes.
 
         Args:
-            index: the data set.
+            data: the data set.
             task: the choices that the episodes follow from.
             official: manifest of the official episodes.
         """
-        candidates = self.support_candidates(index, task, official)
-        photo_of = photo_files(index, {*official.image_names, *chain.from_iterable(candidates.values())})
+        candidates = self.support_candidates(data, task, official)
+        photo_of = photo_files(data, {*official.image_names, *chain.from_iterable(candidates.values())})
         return redraw_of_names(photo_of, candidates, self.supports_repeat)
 
-    def without_copies(self, index: Any, task: Any, official: Manifest) -> Manifest:
+    def without_copies(self, data: Any, task: Any, official: Manifest) -> Manifest:
         """Return the official episodes with other supports where one is a copy of the query.
 
         Those of published data sets stay as they are. Raises DataError where a class has too few other images.
         """
-        apart = redraw_copies(index, official.image_names, lambda _: self.support_redraw(index, task, official))
+        apart = redraw_copies(data, official.image_names, lambda _: self.support_redraw(data, task, official))
         seed = official.entries.get("seed") or 0
-        return replace(official, episodes=tuple(apart(one, seed, one.index, 0) for one in official.episodes))
+        return replace(official, episodes=tuple(apart(one, seed, one.number, 0) for one in official.episodes))
 
     def support_candidates(
-        self, index: SegmentationIndex, task: Task, official: Manifest
+        self, data: SegmentationIndex, task: Task, official: Manifest
     ) -> Mapping[int, Sequence[str]]:
         """Return the images by class that further draws take supports from."""
         raise SettingsError(
@@ -307,17 +307,17 @@ class Draw(ABC):
         for name, value in vars(self).items():
             check_by_dataset(name, value, least=0 if name == "seed" else 1)
 
-    def check_task(self, name: str, index: Any, task: Task) -> None:
+    def check_task(self, name: str, data: Any, task: Task) -> None:
         """Raise SettingsError for an unknown fold, way, shot or setting and for what the test does not define.
 
         Raises DataError where label maps contradict the data set's classes.
 
         Args:
             name: of the protocol, for messages.
-            index: the data set.
+            data: the data set.
             task: what is asked for.
         """
-        index.check_fold(task.fold)
+        data.check_fold(task.fold)
         self.check_choices(name, task.setting, task.way)
         if not self.trains and task.classes != "novel":
             raise SettingsError(
@@ -327,7 +327,7 @@ class Draw(ABC):
             raise SettingsError(f"protocol {name} seeds episodes by their index; found test seed {task.seed}")
         if task.seed is not None and not 0 <= task.seed < 2**32:
             raise SettingsError(f"test seed is {task.seed}, expected 0 to {2**32 - 1}")
-        index.check_classes(None if task.drop_small else task.fold)
+        data.check_classes(None if task.drop_small else task.fold)
 
     def check_choices(self, name: str, setting: str, way: int) -> None:
         """Raise SettingsError for a setting or a number of ways that the protocol of this name does not define."""

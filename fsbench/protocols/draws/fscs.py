@@ -29,24 +29,24 @@ class Augmentation(Provider):
         return 0.07
 
 
-def augmentation(index: SegmentationIndex) -> Augmentation:
+def augmentation(data: SegmentationIndex) -> Augmentation:
     """Return the augmented settings on a data set: its own, or PASCAL's."""
-    return Augmentation.find(index) or Augmentation(index)
+    return Augmentation.find(data) or Augmentation(data)
 
 
-def augmented_episodes(index: SegmentationIndex, pool: Pool, task: Task) -> Iterator[Episode]:
+def augmented_episodes(data: SegmentationIndex, pool: Pool, task: Task) -> Iterator[Episode]:
     """Draw the episodes of an augmented setting, without end."""
-    apart = redraw_copies_in(index, pool)
-    return (_augmented_episode(i, index, pool, task, apart) for i in count())
+    apart = redraw_copies_in(data, pool)
+    return (_augmented_episode(i, data, pool, task, apart) for i in count())
 
 
 def _augmented_episode(
-    i: int, index: SegmentationIndex, pool: Pool, task: Task, apart: Callable[..., Episode]
+    i: int, data: SegmentationIndex, pool: Pool, task: Task, apart: Callable[..., Episode]
 ) -> Episode:
     rng = np.random.RandomState(i)  # the official seed of item i
     episode = draw_episode(i, rng, pool, way=task.way, shot=task.shot, background=task.empty)
     targets = pool.class_ids if task.setting == "fully_augmented" else None
-    return augment(apart(episode, i, 0), rng, targets, index.class_pixels, augmentation(index).threshold)
+    return augment(apart(episode, i, 0), rng, targets, data.class_pixels, augmentation(data).threshold)
 
 
 def augment(

@@ -43,11 +43,11 @@ def further_draws(official: Manifest, draws: int, redraw: SupportRedraw) -> tupl
     count = len(official.episodes)
     if count * draws >= 1 << 31:
         raise SettingsError(f"draws is {draws}, expected fewer than {(1 << 31) // count} for {count} episodes")
-    seed = official.header.seed or 0  # episodes that are seeded with their index have none
+    seed = official.header.seed or 0  # episodes that are seeded with their number have none
     return tuple(
         replace(
-            redraw(episode, np.random.default_rng([seed, episode.index, draw])),
-            index=episode.index + draw * count,
+            redraw(episode, np.random.default_rng([seed, episode.number, draw])),
+            number=episode.number + draw * count,
             draw=draw,
         )
         for draw in range(1, draws)
@@ -94,13 +94,13 @@ def redraw_of_names(photo_of: PhotoOf, candidates: Mapping[int, Sequence[str]], 
 
 
 def redraw_copies(
-    index: SegmentationIndex, names: Iterable[str], redraw: Callable[[PhotoOf], SupportRedraw]
+    data: SegmentationIndex, names: Iterable[str], redraw: Callable[[PhotoOf], SupportRedraw]
 ) -> Callable[..., Episode]:
     """Return a function of an episode and numbers that seed a generator: it draws other supports for the episode where
     one is a copy of the query, as only data sets of the user's own have them.
 
     Args:
-        index: the data set.
+        data: the data set.
         names: images of the episodes.
         redraw: makes what draws other supports of the function from an image to its photo; asked once, when the first
             episode needs it.
@@ -108,9 +108,9 @@ def redraw_copies(
     Raises (when an episode is drawn):
         DataError: a class has too few images that are no copies of the query.
     """
-    if index.source.kind != "own":
+    if data.source.kind != "own":
         return lambda episode, *seed: episode
-    photo_of, made = photo_files(index, names), cache(redraw)
+    photo_of, made = photo_files(data, names), cache(redraw)
 
     def apart(episode: Episode, *seed: int) -> Episode:
         others = {name for way in episode.supports for name in way if name != episode.query}
@@ -120,7 +120,7 @@ def redraw_copies(
             changed: Episode = made(photo_of)(episode, np.random.default_rng(seed))
         except TooFewImages as error:
             raise DataError(
-                f"{index.name}: without the copies of the query {episode.query}, {index.name_of(error.number)} has too "
+                f"{data.name}: without the copies of the query {episode.query}, {data.name_of(error.number)} has too "
                 f"few images ({error}); leave copies out of the lists, or add images"
             ) from error
         return changed
@@ -128,21 +128,21 @@ def redraw_copies(
     return apart
 
 
-def redraw_copies_in(index: SegmentationIndex, pool: Pool, supports_repeat: bool = False) -> Callable[..., Episode]:
+def redraw_copies_in(data: SegmentationIndex, pool: Pool, supports_repeat: bool = False) -> Callable[..., Episode]:
     """Return `redraw_copies` of episodes that are drawn from a pool, whose supports may repeat or not."""
     names = {*pool.images, *chain.from_iterable(pool.images_of.values())}
-    return redraw_copies(index, names, lambda photo_of: redraw_of_names(photo_of, pool.images_of, supports_repeat))
+    return redraw_copies(data, names, lambda photo_of: redraw_of_names(photo_of, pool.images_of, supports_repeat))
 
 
-def queries_apart(index: SegmentationIndex, queries: Sequence[str], supports: Iterable[str]) -> list[str]:
+def queries_apart(data: SegmentationIndex, queries: Sequence[str], supports: Iterable[str]) -> list[str]:
     """Return the queries that are no support, nor a copy of one, of supports that serve all queries of a run.
 
     Of published data sets all are returned.
     """
-    if index.source.kind != "own":
+    if data.source.kind != "own":
         return list(queries)
     supports = set(supports)
-    photo_of = photo_files(index, {*queries, *supports})
+    photo_of = photo_files(data, {*queries, *supports})
     shown = set(map(photo_of, supports))
     return [name for name in queries if photo_of(name) not in shown]
 

@@ -98,15 +98,15 @@ def draw_runs(
 class ValidationImages(Provider):
     """The validation images of a data set in the order of its authors' list, which decides the draw of supports."""
 
-    index: SegmentationIndex
+    data: SegmentationIndex
 
     def view(self) -> SegmentationIndex:
         """Return the data set with label maps as the authors have them."""
-        return self.index
+        return self.data
 
     def images(self) -> tuple[Sequence[str], str]:
         """Return the names, and the origin of their order (see `PairList`)."""
-        return self.index.candidates("val"), DERIVED
+        return self.data.candidates("val"), DERIVED
 
 
 def list_sha256(lines: Sequence[str]) -> str:
@@ -123,17 +123,17 @@ class BaseAndNovel(Draw):
 
     asks_base_classes: ClassVar[bool] = True
 
-    def data(self, index: SegmentationIndex, fold: int = 0, shot: int = 1) -> SegmentationIndex:
-        return _provider(index).view()
+    def data(self, data: SegmentationIndex, fold: int = 0, shot: int = 1) -> SegmentationIndex:
+        return _provider(data).view()
 
-    def images(self, index: SegmentationIndex) -> PairList:
+    def images(self, data: SegmentationIndex) -> PairList:
         """Return the validation images in their order, each for all classes."""
-        names, origin = _provider(index).images()
+        names, origin = _provider(data).images()
         return PairList(tuple[Pair, ...]((name, 0) for name in names), origin)
 
     def official(
         self,
-        index: SegmentationIndex,
+        data: SegmentationIndex,
         task: Task,
         novel: Sequence[int],
         episodes: Sequence[Episode],
@@ -143,7 +143,7 @@ class BaseAndNovel(Draw):
         **first: Any,
     ) -> OfficialEpisodes:
         """Return episodes with what a header says of them: the classes are the base ones, then the novel ones."""
-        pairs, ordered = self.images(index), [*sorted(index.train_classes(task.fold)), *sorted(novel)]
+        pairs, ordered = self.images(data), [*sorted(data.train_classes(task.fold)), *sorted(novel)]
         entries = {"all_classes": True, "novel_ids": sorted(novel), **first}
         return OfficialEpisodes(
             tuple(episodes), ordered, requested, official, pairs.origin, pairs.sha256, pairs.sha256, dropped, entries
@@ -182,8 +182,8 @@ class SupportsForAll(BaseAndNovel):
         ]
 
 
-def _provider(index: SegmentationIndex) -> ValidationImages:
-    return ValidationImages.find(index) or ValidationImages(index)
+def _provider(data: SegmentationIndex) -> ValidationImages:
+    return ValidationImages.find(data) or ValidationImages(data)
 
 
 @dataclass(frozen=True)
@@ -214,21 +214,21 @@ class FixedSupports(SupportsForAll):
 
     # Which episodes are there?
 
-    def official_episodes(self, index: SegmentationIndex, task: Task) -> OfficialEpisodes:
+    def official_episodes(self, data: SegmentationIndex, task: Task) -> OfficialEpisodes:
         """Draw the runs of `task`; opens label maps. Raises DataError where a novel class has no support."""
-        novel, base = sorted(index.test_classes(task.fold)), sorted(index.train_classes(task.fold))
-        names = [name for name, _ in self.images(index).pairs]
-        index.count_pixels("val", names)
+        novel, base = sorted(data.test_classes(task.fold)), sorted(data.train_classes(task.fold))
+        names = [name for name, _ in self.images(data).pairs]
+        data.count_pixels("val", names)
         classes = {*novel, *base}
-        pixels = {name: index.class_pixels(name)[0] for name in names}
-        queries, candidates = self.candidates(index.name, pixels, classes, novel)
+        pixels = {name: data.class_pixels(name)[0] for name in names}
+        queries, candidates = self.candidates(data.name, pixels, classes, novel)
         few = [n for n in novel if not any(self._may_support(pixels[name], novel) for name in candidates[n])]
         if few and task.drop_small:
             novel, candidates = [n for n in novel if n not in few], {n: candidates[n] for n in novel if n not in few}
         if few and (not novel or not task.drop_small):
             raise DataError(
-                f"{index.name} fold {task.fold}: no validation image can support "
-                f"{', '.join(index.name_of(n) for n in few)}: of {self.least_pixels(index.name)} pixels or more"
+                f"{data.name} fold {task.fold}: no validation image can support "
+                f"{', '.join(data.name_of(n) for n in few)}: of {self.least_pixels(data.name)} pixels or more"
                 f"{', without another novel class' * self.only_one_novel}; use the complete validation images"
                 + (
                     ": without these classes, which DROP_SMALL=1 (--drop-small) leaves out, none remains"
@@ -238,7 +238,7 @@ class FixedSupports(SupportsForAll):
             )
         ordered = (*base, *novel)
         queries = [name for name in queries if any(pixels[name].get(number) for number in ordered)]
-        seed = self.seed_on(index.name, task) or 0
+        seed = self.seed_on(data.name, task) or 0
         drawn = draw_runs(
             queries, candidates, pixels.__getitem__, shot=task.shot, runs=self.runs, seed=seed,
             only_one_novel=self.only_one_novel, refill=self.refill,
@@ -246,8 +246,8 @@ class FixedSupports(SupportsForAll):
         episodes: list[Episode] = []
         lengths, official = [], 0
         for run, (supports, others) in enumerate(drawn):
-            apart = queries_apart(index, others, chain.from_iterable(supports))
-            asked = self._queries(index, apart, run, seed)
+            apart = queries_apart(data, others, chain.from_iterable(supports))
+            asked = self._queries(data, apart, run, seed)
             official += len(asked)
             if task.episodes is not None:  # so many over all runs
                 asked = asked[: task.episodes // self.runs + (run < task.episodes % self.runs)]
@@ -256,7 +256,7 @@ class FixedSupports(SupportsForAll):
                 shown = min(number for number in ordered if pixels[name].get(number))
                 ways = (*((),) * len(base), *supports)
                 episodes.append(Episode(len(episodes), name, shown, ordered, ways))
-        return self.official(index, task, novel, episodes, official, len(episodes), few, run_lengths=lengths)
+        return self.official(data, task, novel, episodes, official, len(episodes), few, run_lengths=lengths)
 
     def fixed_episode_count(self, dataset: str) -> int | None:
         return None  # a run has no more queries than there are
@@ -281,9 +281,9 @@ class FixedSupports(SupportsForAll):
         """Return True if an image that shows these classes may be a support."""
         return not self.only_one_novel or len(set(novel).intersection(shown)) <= 1
 
-    def _queries(self, index: SegmentationIndex, queries: Sequence[str], run: int, seed: int) -> Sequence[str]:
+    def _queries(self, data: SegmentationIndex, queries: Sequence[str], run: int, seed: int) -> Sequence[str]:
         """Return the queries of a run, in list order."""
-        count = value_on(self.episodes, index.name)
+        count = value_on(self.episodes, data.name)
         if count == "all" or count >= len(queries):
             return queries
         chosen = random.Random(repr(("queries", seed, run))).sample(range(len(queries)), count)
@@ -390,33 +390,33 @@ class TrialSupports(SupportsForAll):
         "all validation images that show a class, those of a novel class first"
     )
 
-    def official_episodes(self, index: SegmentationIndex, task: Task) -> OfficialEpisodes:
+    def official_episodes(self, data: SegmentationIndex, task: Task) -> OfficialEpisodes:
         """Draw the episodes of `task`; opens label maps. Raises DataError where a novel class has no support."""
-        novel, base = sorted(index.test_classes(task.fold)), sorted(index.train_classes(task.fold))
-        least = self.least_pixels(index.name)
-        trained = _shown(index, "trn", image_lists(index).image_order("trn"), {*novel, *base})
-        supports = fixed_supports(trained, novel, task.shot, self.seed_on(index.name, task) or 0, least)
+        novel, base = sorted(data.test_classes(task.fold)), sorted(data.train_classes(task.fold))
+        least = self.least_pixels(data.name)
+        trained = _shown(data, "trn", image_lists(data).image_order("trn"), {*novel, *base})
+        supports = fixed_supports(trained, novel, task.shot, self.seed_on(data.name, task) or 0, least)
         few = [number for number in novel if number not in supports]
         if few and (not supports or not task.drop_small):
             raise DataError(
-                f"{index.name} fold {task.fold}: trials, as many as training images show a class, found none for "
-                f"{', '.join(map(index.name_of, few))} of {least} pixels or more, without another novel class; use the "
+                f"{data.name} fold {task.fold}: trials, as many as training images show a class, found none for "
+                f"{', '.join(map(data.name_of, few))} of {least} pixels or more, without another novel class; use the "
                 f"complete training images, take another seed (TEST_SEED), or {LEAVE_OUT}"
             )
         novel = [number for number in novel if number not in few]
-        listed = [name for name, _ in self.images(index).pairs]
-        tested = _shown(index, "val", listed, {*novel, *base})
-        queries = queries_apart(index, queries_by_novel_class(tested, novel), chain.from_iterable(supports.values()))
+        listed = [name for name, _ in self.images(data).pairs]
+        tested = _shown(data, "val", listed, {*novel, *base})
+        queries = queries_apart(data, queries_by_novel_class(tested, novel), chain.from_iterable(supports.values()))
         requested = len(queries) if task.episodes is None else min(task.episodes, len(queries))
         ordered, ways = (*base, *novel), (*((),) * len(base), *(supports[number] for number in novel))
         episodes = [
             Episode(place, name, min(n for n in ordered if tested[name].get(n)), ordered, ways)
             for place, name in enumerate(queries[:requested])
         ]
-        return self.official(index, task, novel, episodes, len(queries), requested, few, run_lengths=[len(episodes)])
+        return self.official(data, task, novel, episodes, len(queries), requested, few, run_lengths=[len(episodes)])
 
-    def tested_images(self, index: SegmentationIndex, setting: str) -> Iterable[str]:
-        return [*super().tested_images(index, setting), *image_lists(index).image_order("trn")]
+    def tested_images(self, data: SegmentationIndex, setting: str) -> Iterable[str]:
+        return [*super().tested_images(data, setting), *image_lists(data).image_order("trn")]
 
     def check_draws(self, task: Task) -> None:
         raise SettingsError(
@@ -426,11 +426,11 @@ class TrialSupports(SupportsForAll):
 
 
 def _shown(
-    index: SegmentationIndex, part: Part, names: Sequence[str], classes: Collection[int]
+    data: SegmentationIndex, part: Part, names: Sequence[str], classes: Collection[int]
 ) -> dict[str, dict[int, int]]:
     """Return image -> pixels of each of `classes` that it shows."""
-    index.count_pixels(part, names)
-    return {name: {n: k for n, k in index.class_pixels(name)[0].items() if n in classes and k} for name in names}
+    data.count_pixels(part, names)
+    return {name: {n: k for n, k in data.class_pixels(name)[0].items() if n in classes and k} for name in names}
 
 
 DRAWS: Mapping[str, type[Draw]] = {"fixed supports": FixedSupports, "trial supports": TrialSupports}

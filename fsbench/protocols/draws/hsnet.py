@@ -15,7 +15,7 @@ import numpy as np
 from fsbench.data.dataset import Pair
 from fsbench.data.episodes.episode import Episode
 from fsbench.protocols.draws.pools import Pool, TooFewImages
-from fsbench.protocols.draws.rules import OF_DATASET, DrawRule, Source, one_way
+from fsbench.protocols.draws.rules import OF_DATASET, DrawRule, EpisodeSource, one_way
 from fsbench.protocols.draws.streams import Generators, episode_generators, torch_permutation
 
 Item = TypeVar("Item")
@@ -27,28 +27,28 @@ def draw(rng: np.random.RandomState, items: Sequence[Item]) -> Item:
 
 
 def draw_episode(
-    index: int, rng: np.random.RandomState, pool: Pool, *, way: int, shot: int, background: bool
+    episode: int, rng: np.random.RandomState, pool: Pool, *, way: int, shot: int, background: bool
 ) -> Episode:
-    """Draw episode `index` (fscs-protocol §3); `background` allows queries that show none of the support classes.
+    """Draw an episode (fscs-protocol §3); `background` allows queries that show none of the support classes.
 
     Raises TooFewImages where the official program would loop forever.
     """
-    query, query_class = draw_query(index, rng, pool, shot)
+    query, query_class = draw_query(episode, rng, pool, shot)
     classes = _draw_classes(rng, pool.class_ids, query_class, way, background)
     supports = tuple(_draw_supports(rng, number, pool.images_of.get(number, ()), query, shot) for number in classes)
-    return Episode(index, query, query_class, classes, supports)
+    return Episode(episode, query, query_class, classes, supports)
 
 
-def draw_query(index: int, rng: np.random.RandomState, pool: Pool, shot: int) -> Pair:
-    """Draw the query of episode `index`, an image and its class, by the pool's rule."""
+def draw_query(episode: int, rng: np.random.RandomState, pool: Pool, shot: int) -> Pair:
+    """Draw the query of an episode, an image and its class, by the pool's rule."""
     if pool.query_sampling == "sequential":
-        return pool.pairs[index % len(pool.pairs)]
+        return pool.pairs[episode % len(pool.pairs)]
     if pool.query_sampling == "image_first":
-        name = pool.images[index % len(pool.images)]
+        name = pool.images[episode % len(pool.images)]
         shown = pool.shown(name)
         return name, shown[rng.randint(len(shown))]
     by_turns = pool.query_sampling == "by_turns"
-    number = pool.class_ids[index % len(pool.class_ids)] if by_turns else int(draw(rng, pool.class_ids))
+    number = pool.class_ids[episode % len(pool.class_ids)] if by_turns else int(draw(rng, pool.class_ids))
     if not pool.images_of.get(number):
         raise TooFewImages(number, 0, shot + 1)
     return draw(rng, pool.images_of[number]), number
@@ -96,17 +96,17 @@ def repeated_supports(rng: np.random.RandomState, images: Sequence[str], query: 
     return tuple(supports)
 
 
-def hsnet_episode(index: int, rng: np.random.RandomState, pool: Pool, shot: int) -> Episode:
-    """Draw the 1-way episode `index` as HSNet's program does, whose supports may repeat (fss-protocol §5).
+def hsnet_episode(episode: int, rng: np.random.RandomState, pool: Pool, shot: int) -> Episode:
+    """Draw a 1-way episode as HSNet's program does, whose supports may repeat (fss-protocol §5).
 
     Raises TooFewImages where the program would loop forever.
     """
-    query, number = draw_query(index, rng, pool, 1)
-    return episode_with_repeats(index, query, number, rng, pool, shot)
+    query, number = draw_query(episode, rng, pool, 1)
+    return episode_with_repeats(episode, query, number, rng, pool, shot)
 
 
 def episode_with_repeats(
-    index: int, query: str, number: int, rng: np.random.RandomState, pool: Pool, shot: int
+    episode: int, query: str, number: int, rng: np.random.RandomState, pool: Pool, shot: int
 ) -> Episode:
     """Draw the supports of a query as HSNet's program does, and return its 1-way episode.
 
@@ -115,57 +115,57 @@ def episode_with_repeats(
     images = pool.images_of.get(number, ())
     if not set(images) - {query}:
         raise TooFewImages(number, 0, 1)
-    return Episode(index, query, number, (number,), (repeated_supports(rng, images, query, shot),))
+    return Episode(episode, query, number, (number,), (repeated_supports(rng, images, query, shot),))
 
 
-def _hsnet(source: Source) -> Iterator[Episode]:
+def _hsnet(source: EpisodeSource) -> Iterator[Episode]:
     """Draw query and supports by NumPy's generator; the query as the list has it, or class first.
 
-    Where every episode is seeded with its index, supports differ from each other (fscs-protocol §3).
+    Where every episode is seeded with its number, supports differ from each other (fscs-protocol §3).
     """
     if source.streams.seed is None:
         yield from _by_index(source)
-    for index, (_, generators) in enumerate(source.streams.items(source.asked)):
-        yield hsnet_episode(index, generators.numpy, source.pool, source.shot)
+    for episode, (_, generators) in enumerate(source.streams.items(source.asked)):
+        yield hsnet_episode(episode, generators.numpy, source.pool, source.shot)
 
 
-def _by_index(source: Source) -> Iterator[Episode]:
-    for index in count():
-        rng = np.random.RandomState(index)  # the official seed of item i
-        yield draw_episode(index, rng, source.pool, way=source.way, shot=source.shot, background=source.background)
+def _by_index(source: EpisodeSource) -> Iterator[Episode]:
+    for episode in count():
+        rng = np.random.RandomState(episode)  # the official seed of item i
+        yield draw_episode(episode, rng, source.pool, way=source.way, shot=source.shot, background=source.background)
 
 
-def _class_of_gpus(source: Source) -> Iterator[Episode]:
+def _class_of_gpus(source: EpisodeSource) -> Iterator[Episode]:
     """Draw as `_hsnet` in each process; all have the same seed and draw the same episodes."""
     processes = [_hsnet(source) for _ in range(source.gpus)]
-    for index, process in enumerate(cycle(processes)):
-        yield replace(next(process), index=index)
+    for episode, process in enumerate(cycle(processes)):
+        yield replace(next(process), number=episode)
 
 
-def _fs_sam2_images(source: Source) -> Iterator[Episode]:
+def _fs_sam2_images(source: EpisodeSource) -> Iterator[Episode]:
     """Draw class and supports of each image by a generator of the episode's own."""
     images = source.pool.images
-    for index, rng in enumerate(episode_generators(source.seed)):
-        query = images[index % len(images)]
+    for episode, rng in enumerate(episode_generators(source.seed)):
+        query = images[episode % len(images)]
         number = int(rng.choice(source.pool.shown(query)))
-        yield one_way(index, query, number, _others(rng, source, number, query))
+        yield one_way(episode, query, number, _others(rng, source, number, query))
 
 
-def _fs_sam2_classes(source: Source) -> Iterator[Episode]:
+def _fs_sam2_classes(source: EpisodeSource) -> Iterator[Episode]:
     """Draw class, query and supports by a generator of the episode's own."""
-    for index, rng in enumerate(episode_generators(source.seed)):
+    for episode, rng in enumerate(episode_generators(source.seed)):
         number = int(rng.choice(source.pool.class_ids))
         query = str(rng.choice(source.images(number, source.shot + 1)))
-        yield one_way(index, query, number, _others(rng, source, number, query))
+        yield one_way(episode, query, number, _others(rng, source, number, query))
 
 
-def _others(rng: np.random.Generator, source: Source, number: int, query: str) -> list[str]:
+def _others(rng: np.random.Generator, source: EpisodeSource, number: int, query: str) -> list[str]:
     """Draw K different supports among the images of a class without the query."""
     others = [name for name in source.images(number, source.shot, query) if name != query]
     return [others[place] for place in rng.choice(len(others), source.shot, replace=False)]
 
 
-def _dmtnet(source: Source) -> Iterator[Episode]:
+def _dmtnet(source: EpisodeSource) -> Iterator[Episode]:
     """Take classes in the order of a shuffling sampler, which deals them to the GPUs; what fills no batch is left out.
 
     All processes begin with the same seed.
@@ -179,7 +179,7 @@ def _dmtnet(source: Source) -> Iterator[Episode]:
     ]
     for place in range(whole):
         for own, rng in processes:
-            yield replace(hsnet_episode(own[place], rng, source.pool, source.shot), index=next(numbers))
+            yield replace(hsnet_episode(own[place], rng, source.pool, source.shot), number=next(numbers))
 
 
 RULES: Mapping[str, DrawRule] = {

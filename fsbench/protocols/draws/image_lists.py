@@ -33,11 +33,11 @@ class ReleasedImages:
 class ImageLists(Provider):
     """The image lists of a data set; these, of any, follow from its images."""
 
-    index: SegmentationIndex
+    data: SegmentationIndex
 
     def image_order(self, part: Part) -> Sequence[str]:
         """Return the images of `part` in the order that the programs go through them."""
-        return self.index.candidates(part)
+        return self.data.candidates(part)
 
     def released(self, part: Part, fold: int) -> ReleasedImages | None:
         """Return the published list, or None to have it derived."""
@@ -45,77 +45,77 @@ class ImageLists(Provider):
 
     def origin(self, pairs: tuple[Pair, ...], part: Part, fold: int, released: ReleasedImages | None) -> str:
         """Return where `pairs` come from (see `PairList`); DataError where they contradict the `released` file."""
-        return self.index.list_origin(pairs, f"pfenet-{part}", fold)
+        return self.data.list_origin(pairs, f"pfenet-{part}", fold)
 
 
-def image_lists(index: SegmentationIndex) -> ImageLists:
+def image_lists(data: SegmentationIndex) -> ImageLists:
     """Return the image lists of a data set: its own, or those that follow from its images."""
-    return ImageLists.find(index) or ImageLists(index)
+    return ImageLists.find(data) or ImageLists(data)
 
 
-def image_list(index: SegmentationIndex, part: Part, fold: int, pixels: int = LEAST) -> PairList:
+def image_list(data: SegmentationIndex, part: Part, fold: int, pixels: int = LEAST) -> PairList:
     """Return the list of PFENet-like programs: images in list order, the classes of an image ascending.
 
     Training images that show a novel class are left out (hmnet.md §11.1). Lists that authors released are of `LEAST`.
 
     Args:
-        index: the data set.
+        data: the data set.
         part: "trn" for the base classes in training images, "val" for the novel ones in test images.
         fold: fold of the data set.
         pixels: of a class for which an image is listed; where the data set's smallest object is not `LEAST`, in
             proportion.
     """
     if pixels == LEAST:
-        return kept_list(index, f"pfenet-{part}", fold, lambda: _image_list(index, part, fold))
-    return kept_list(index, f"pfenet-{part} of {pixels} pixels", fold, lambda: _resized_list(index, part, fold, pixels))
+        return kept_list(data, f"pfenet-{part}", fold, lambda: _image_list(data, part, fold))
+    return kept_list(data, f"pfenet-{part} of {pixels} pixels", fold, lambda: _resized_list(data, part, fold, pixels))
 
 
-def _resized_list(index: SegmentationIndex, part: Part, fold: int, pixels: int) -> PairList:
-    names = image_lists(index).image_order(part)
-    index.count_pixels(part, names)
-    classes, unwanted = _classes(index, part, fold)
-    return PairList(pairs_by_pixels(names, classes, unwanted, index.class_pixels, _least(index, pixels)), DERIVED)
+def _resized_list(data: SegmentationIndex, part: Part, fold: int, pixels: int) -> PairList:
+    names = image_lists(data).image_order(part)
+    data.count_pixels(part, names)
+    classes, unwanted = _classes(data, part, fold)
+    return PairList(pairs_by_pixels(names, classes, unwanted, data.class_pixels, _least(data, pixels)), DERIVED)
 
 
-def _least(index: SegmentationIndex, pixels: int) -> int:
-    return -(-pixels * index.min_pixels // LEAST)
+def _least(data: SegmentationIndex, pixels: int) -> int:
+    return -(-pixels * data.min_pixels // LEAST)
 
 
-def _image_list(index: SegmentationIndex, part: Part, fold: int) -> PairList:
-    classes, unwanted = _classes(index, part, fold)
-    lists = image_lists(index)
+def _image_list(data: SegmentationIndex, part: Part, fold: int) -> PairList:
+    classes, unwanted = _classes(data, part, fold)
+    lists = image_lists(data)
     released = lists.released(part, fold)
     names = released.names if released else lists.image_order(part)
     if released and released.members is not None:
         members = released.members
         pairs = tuple((name, n) for name in names for n in sorted(classes) if (name, n) in members)
     else:
-        index.count_pixels(part, names)
-        pairs = pairs_by_pixels(names, classes, unwanted, index.class_pixels, index.min_pixels)
+        data.count_pixels(part, names)
+        pairs = pairs_by_pixels(names, classes, unwanted, data.class_pixels, data.min_pixels)
     origin = lists.origin(pairs, part, fold, released)
     if released is None:
-        note_derived(index, part, f"pfenet-{part}", fold, origin)
+        note_derived(data, part, f"pfenet-{part}", fold, origin)
     return PairList(pairs, origin)
 
 
-def unfiltered_image_list(index: SegmentationIndex, part: Part, fold: int, pixels: int = LEAST) -> PairList:
+def unfiltered_image_list(data: SegmentationIndex, part: Part, fold: int, pixels: int = LEAST) -> PairList:
     """Return PFENet's own training list: novel classes are background in its images (pfenet-method.md §5).
 
     Args:
-        index, part, fold, pixels: as for `image_list`.
+        data, part, fold, pixels: as for `image_list`.
     """
 
     def make() -> PairList:
-        names = image_lists(index).image_order(part)
-        index.count_pixels(part, names)
-        pairs = pairs_by_pixels(names, index.train_classes(fold), (), index.class_pixels, _least(index, pixels))
+        names = image_lists(data).image_order(part)
+        data.count_pixels(part, names)
+        pairs = pairs_by_pixels(names, data.train_classes(fold), (), data.class_pixels, _least(data, pixels))
         return PairList(pairs, DERIVED)
 
     size = "" if pixels == LEAST else f" of {pixels} pixels"
-    return kept_list(index, f"pfenet-{part}{size}, with images of novel classes", fold, make)
+    return kept_list(data, f"pfenet-{part}{size}, with images of novel classes", fold, make)
 
 
-def large_object_list(index: SegmentationIndex, part: Part, fold: int) -> PairList:
+def large_object_list(data: SegmentationIndex, part: Part, fold: int) -> PairList:
     """Return R2Net's list: images in the order of their names, the classes of an image ascending (isaid-protocol §3).
 
     A training image with a large object of another class is left out (§7). The authors' program goes through a Python
@@ -123,20 +123,20 @@ def large_object_list(index: SegmentationIndex, part: Part, fold: int) -> PairLi
     """
 
     def make() -> PairList:
-        names = sorted(image_lists(index).image_order(part))
-        index.count_pixels(part, names)
-        classes, unwanted = _classes(index, part, fold)
-        least = max(index.min_pixels, 1)
-        pairs = pairs_by_pixels(names, classes, unwanted, index.class_pixels, least, unwanted_from=least)
-        return PairList(pairs, index.list_origin(pairs, f"r2net-{part}", fold))
+        names = sorted(image_lists(data).image_order(part))
+        data.count_pixels(part, names)
+        classes, unwanted = _classes(data, part, fold)
+        least = max(data.min_pixels, 1)
+        pairs = pairs_by_pixels(names, classes, unwanted, data.class_pixels, least, unwanted_from=least)
+        return PairList(pairs, data.list_origin(pairs, f"r2net-{part}", fold))
 
-    return kept_list(index, f"r2net-{part}", fold, make)
+    return kept_list(data, f"r2net-{part}", fold, make)
 
 
-def _classes(index: SegmentationIndex, part: Part, fold: int) -> tuple[Sequence[int], Sequence[int]]:
+def _classes(data: SegmentationIndex, part: Part, fold: int) -> tuple[Sequence[int], Sequence[int]]:
     """Return the classes that a part is listed for, and those that its images must not show."""
-    novel = index.test_classes(fold)
-    return (index.train_classes(fold), novel) if part == "trn" else (novel, [])
+    novel = data.test_classes(fold)
+    return (data.train_classes(fold), novel) if part == "trn" else (novel, [])
 
 
 def pairs_by_pixels(

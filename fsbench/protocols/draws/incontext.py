@@ -49,7 +49,7 @@ class EpisodeRun:
 class OwnEpisodes(Provider):
     """The test of a data set that is made for the protocol, and has a rule of its own and no lists."""
 
-    index: SegmentationIndex
+    data: SegmentationIndex
 
     @abstractmethod
     def run(self, fold: int, shot: int, seed: int) -> EpisodeRun:
@@ -76,14 +76,12 @@ def own_episodes(
         SettingsError: classes besides those of the fold.
         DataError: a class has too few images.
     """
-    index = own.index
+    data = own.data
     if task.classes != "novel":
-        raise SettingsError(
-            f"{index.name} has no {task.classes} classes to validate on; test a method without training"
-        )
+        raise SettingsError(f"{data.name} has no {task.classes} classes to validate on; test a method without training")
     if not run.class_ids:
         raise DataError(
-            f"{index.name} fold {task.fold} has no class with more than {task.shot} images; "
+            f"{data.name} fold {task.fold} has no class with more than {task.shot} images; "
             f"{lower_shots(task.shot)}or use the complete annotation files"
         )
     requested = official if task.episodes is None else task.episodes
@@ -91,7 +89,7 @@ def own_episodes(
     try:
         episodes = tuple(islice(run.episodes, number))
     except TooFewImages as error:
-        place = f"{index.name} fold {task.fold}, {index.name_of(error.number)}"
+        place = f"{data.name} fold {task.fold}, {data.name_of(error.number)}"
         raise DataError(f"{place}: {error}; {lower_shots(task.shot)}or add images") from error
     return OfficialEpisodes(
         episodes, sorted(run.class_ids), requested, official, run.origin, run.sha256, run.sha256, first=first_entries
@@ -124,7 +122,7 @@ def episodes_of_objects(
         seed: of the stream.
     """
     rng, numbers = np.random.RandomState(seed), list(photos_of)
-    for index in count():
+    for episode in count():
         for _ in range(PATIENCE):
             number = draw(rng, numbers)
             query, *supports = _objects(rng, number, photos_of[number], views_of, shot)
@@ -132,7 +130,7 @@ def episodes_of_objects(
                 break
         else:
             raise DataError(f"{PATIENCE} episodes in turn had an object's box without pixels; expected boxes in photos")
-        yield Episode(index, query, number, (number,), (tuple(supports),))
+        yield Episode(episode, query, number, (number,), (tuple(supports),))
 
 
 def _objects(
@@ -171,8 +169,8 @@ def episodes_of_parts(
         seed: of the stream.
     """
     rng, numbers = np.random.RandomState(seed), list(names_of)
-    for index in count():
-        number = numbers[index % len(numbers)]
+    for episode in count():
+        number = numbers[episode % len(numbers)]
         taken: list[str] = []
         views: list[str] = []
         vain = 0
@@ -189,4 +187,4 @@ def episodes_of_parts(
                 usable = sum(any(objects_of(name, number)) for name in set(names_of[number]))
                 if usable <= shot:
                     raise TooFewImages(number, usable, shot + 1)
-        yield Episode(index, views[0], number, (number,), (tuple(views[1:]),))
+        yield Episode(episode, views[0], number, (number,), (tuple(views[1:]),))

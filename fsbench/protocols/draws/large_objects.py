@@ -41,7 +41,7 @@ class LargeObjectImages:
 class LargeObjectTest(Provider):
     """The test of a data set with annotated objects."""
 
-    index: SegmentationIndex
+    data: SegmentationIndex
 
     @abstractmethod
     def view(self) -> SegmentationIndex:
@@ -64,50 +64,50 @@ class LargeObjects(Draw):
         "the order of CPython's sets. Objects below 2048 pixels and crowds do not exist"
     )
 
-    def official_episodes(self, index: SegmentationIndex, task: Task) -> OfficialEpisodes:
+    def official_episodes(self, data: SegmentationIndex, task: Task) -> OfficialEpisodes:
         """Draw the episodes of `task` from the images with large objects.
 
         Raises:
             SettingsError: the data set does not have them.
             DataError: a class has too few images.
         """
-        found = _test(index).images(task.fold)
+        found = _test(data).images(task.fold)
         needed = task.shot + 1
         small = [number for number, names in found.images_of.items() if len(names) < needed]
         class_ids = [number for number in found.images_of if number not in small]
         if not class_ids or (small and not task.drop_small):
-            counts = ", ".join(f"{index.name_of(number)} {len(found.images_of[number])}" for number in small)
+            counts = ", ".join(f"{data.name_of(number)} {len(found.images_of[number])}" for number in small)
             raise DataError(
-                f"{index.name} fold {task.fold}: too few images with large objects of some classes ({counts}; {needed} "
+                f"{data.name} fold {task.fold}: too few images with large objects of some classes ({counts}; {needed} "
                 f"each are needed); take the complete images and annotations, lower SHOT, or {LEAVE_OUT}"
             )
-        official = self.episode_count(index.name, 0)
+        official = self.episode_count(data.name, 0)
         requested = official if task.episodes is None else task.episodes
         images_of = {number: found.images_of[number] for number in class_ids}
-        drawn = fssdino_episodes(images_of, way=task.way, shot=task.shot, seed=self.seed_on(index.name, task) or 0)
+        drawn = fssdino_episodes(images_of, way=task.way, shot=task.shot, seed=self.seed_on(data.name, task) or 0)
         return OfficialEpisodes(
             tuple(islice(drawn, requested)), sorted(class_ids), requested, official, found.origin, found.sha256,
             found.sha256, small,
         )  # fmt: skip
 
     def support_candidates(
-        self, index: SegmentationIndex, task: Task, official: Manifest
+        self, data: SegmentationIndex, task: Task, official: Manifest
     ) -> Mapping[int, Sequence[str]]:
         """Return the images with large objects by class."""
-        return _test(index).images(task.fold).images_of
+        return _test(data).images(task.fold).images_of
 
     def query_may_support(self, header: Header) -> bool:
         return header.way > 1
 
-    def data(self, index: SegmentationIndex, fold: int = 0, shot: int = 1) -> SegmentationIndex:
-        return _test(index).view()
+    def data(self, data: SegmentationIndex, fold: int = 0, shot: int = 1) -> SegmentationIndex:
+        return _test(data).view()
 
 
-def _test(index: SegmentationIndex) -> LargeObjectTest:
-    test = LargeObjectTest.find(index)
+def _test(data: SegmentationIndex) -> LargeObjectTest:
+    test = LargeObjectTest.find(data)
     if test is None:
         raise SettingsError(
-            f"{index.name} has no test of large objects, which is about COCO's annotated objects; choose "
+            f"{data.name} has no test of large objects, which is about COCO's annotated objects; choose "
             "DATASET=coco, or another protocol"
         )
     return test
@@ -130,7 +130,7 @@ def fssdino_episodes(
     """
     rng, numbers = random.Random(seed), list(images_of)
     needed = shot + 1 if way == 1 else shot
-    for index in count():
+    for episode in count():
         classes = tuple(rng.sample(numbers, way)) if way > 1 else (rng.choice(numbers),)
         query = rng.choice(images_of[classes[0]]) if way > 1 and images_of[classes[0]] else ""
         drawn = []
@@ -140,7 +140,7 @@ def fssdino_episodes(
             drawn.append(tuple(rng.sample(images_of[number], needed)))
         if way == 1:
             query, drawn = drawn[0][0], [drawn[0][1:]]
-        yield Episode(index, query, classes[0], classes, tuple(drawn))
+        yield Episode(episode, query, classes[0], classes, tuple(drawn))
 
 
 DRAWS: Mapping[str, type[Draw]] = {"large objects": LargeObjects}

@@ -22,7 +22,7 @@ from fsbench.protocols.draws.lists import Lists
 from fsbench.protocols.draws.pair_draw import PairDraw
 from fsbench.protocols.draws.pair_lists import pair_list
 from fsbench.protocols.draws.pools import Pool
-from fsbench.protocols.draws.rules import OF_DATASET, DrawRule, Source
+from fsbench.protocols.draws.rules import OF_DATASET, DrawRule, EpisodeSource
 from fsbench.protocols.draws.segic import LOADERS_BEFORE, ProgramEpisodes, process_episodes, process_streams
 from fsbench.protocols.draws.streams import NumpyInWorkers, Streams, dependences
 from fsbench.protocols.words import OTHERS, Choice, value_on, words_by_dataset
@@ -127,7 +127,7 @@ class Listed(PairDraw):
 
     @property
     def supports_repeat(self) -> bool:  # type: ignore[override]
-        """An image may be a support twice; never where every episode is seeded with its index."""
+        """An image may be a support twice; never where every episode is seeded with its number."""
         return self.seed is not None and self.rule_on(OTHERS).supports_repeat
 
     @property
@@ -142,37 +142,37 @@ class Listed(PairDraw):
 
     # Which episodes are there?
 
-    def official_episodes(self, index: SegmentationIndex, task: Task) -> OfficialEpisodes:
-        own = self._own(index)
+    def official_episodes(self, data: SegmentationIndex, task: Task) -> OfficialEpisodes:
+        own = self._own(data)
         if own is None:
-            return super().official_episodes(index, task)
-        run = own.run(task.fold, task.shot, self.seed_on(index.name, task) or 0)
-        official = self.episode_count(index.name, run.length or 0)
-        return own_episodes(own, run, task, official, self.first_entries(index))
+            return super().official_episodes(data, task)
+        run = own.run(task.fold, task.shot, self.seed_on(data.name, task) or 0)
+        official = self.episode_count(data.name, run.length or 0)
+        return own_episodes(own, run, task, official, self.first_entries(data))
 
-    def _own(self, index: SegmentationIndex) -> OwnEpisodes | None:
+    def _own(self, data: SegmentationIndex) -> OwnEpisodes | None:
         """Return the rule that a data set has of its own for such a test; None where it has lists."""
         if self.own_rules is None:
             return None
-        own = OwnEpisodes.find(index)
+        own = OwnEpisodes.find(data)
         if self.own_rules == "incontext":
             return own
-        of_program = ProgramEpisodes.find(index)
+        of_program = ProgramEpisodes.find(data)
         if own is not None and of_program is None:
-            raise SettingsError(f"SegIC's program has no test of {index.name}; choose PROTOCOL=incontext")
+            raise SettingsError(f"SegIC's program has no test of {data.name}; choose PROTOCOL=incontext")
         return of_program
 
-    def first_entries(self, index: SegmentationIndex) -> Mapping[str, Any]:
+    def first_entries(self, data: SegmentationIndex) -> Mapping[str, Any]:
         if not self.states_streams:
             return {}
-        return {"drawn_by": {name: value_on(value, index.name) for name, value in self.drawn_by.items()}}
+        return {"drawn_by": {name: value_on(value, data.name) for name, value in self.drawn_by.items()}}
 
     def support_candidates(
-        self, index: SegmentationIndex, task: Task, official: Manifest
+        self, data: SegmentationIndex, task: Task, official: Manifest
     ) -> Mapping[int, Sequence[str]]:
-        if self._own(index) is not None:
+        if self._own(data) is not None:
             return official_supports(official)
-        return super().support_candidates(index, task, official)
+        return super().support_candidates(data, task, official)
 
     def may_be_empty(self, task: Task) -> bool:
         return super().may_be_empty(task) and task.setting not in SIZE_BINS
@@ -199,77 +199,77 @@ class Listed(PairDraw):
         """A test may end before it has the episodes that were asked for, since its list does."""
         return self.passes is not None or self.own_rules is not None
 
-    def stream(self, index: SegmentationIndex, pool: Pool, task: Task) -> Iterator[Episode]:
+    def stream(self, data: SegmentationIndex, pool: Pool, task: Task) -> Iterator[Episode]:
         if task.setting in AUGMENTED:
-            return augmented_episodes(index, pool, task)
-        seed = self.seed_on(index.name, task)
+            return augmented_episodes(data, pool, task)
+        seed = self.seed_on(data.name, task)
         if self.processes_by_themselves:
-            place, workers = LOADERS_BEFORE.get(index.name, task.fold), int(value_on(self.workers, index.name))
+            place, workers = LOADERS_BEFORE.get(data.name, task.fold), int(value_on(self.workers, data.name))
             streams = process_streams(seed or 0, place, self.gpus, workers)
             return process_episodes(pool, task.shot, streams)
-        asked = self.episode_count(index.name, len(pool.pairs))
+        asked = self.episode_count(data.name, len(pool.pairs))
         drawn_from = Streams(
-            seed, value_on(self.workers, index.name), self.network_words, self.base_seeds,
+            seed, value_on(self.workers, data.name), self.network_words, self.base_seeds,
             self.numpy_in_workers,
         )  # fmt: skip
-        source = Source(
+        source = EpisodeSource(
             pool, drawn_from, asked, task.way, task.shot, task.empty, self.gpus, self.batch,
-            self.lists_on(index.name).may_support(index),
+            self.lists_on(data.name).may_support(data),
         )  # fmt: skip
-        drawn = self.rule_on(index.name).episodes(source)
+        drawn = self.rule_on(data.name).episodes(source)
         if not self.run:
             return drawn
-        return (replace(episode, index=i) for i, episode in enumerate(islice(drawn, self.run * asked, None)))
+        return (replace(episode, number=i) for i, episode in enumerate(islice(drawn, self.run * asked, None)))
 
     # From which lists?
 
-    def pairs(self, index: SegmentationIndex, part: Part, fold: int) -> PairList:
-        return self.lists_on(index.name).pairs(index, part, fold)
+    def pairs(self, data: SegmentationIndex, part: Part, fold: int) -> PairList:
+        return self.lists_on(data.name).pairs(data, part, fold)
 
-    def setting_pairs(self, index: SegmentationIndex, setting: str, fold: int) -> PairList:
-        return pair_list(index, setting, fold) if setting in SIZE_BINS else super().setting_pairs(index, setting, fold)
+    def setting_pairs(self, data: SegmentationIndex, setting: str, fold: int) -> PairList:
+        return pair_list(data, setting, fold) if setting in SIZE_BINS else super().setting_pairs(data, setting, fold)
 
-    def tested_images(self, index: SegmentationIndex, setting: str) -> Iterable[str]:
-        return super().tested_images(index, setting) if self._own(index) is None else index.test_images
+    def tested_images(self, data: SegmentationIndex, setting: str) -> Iterable[str]:
+        return super().tested_images(data, setting) if self._own(data) is None else data.test_images
 
-    def lists_word(self, index: SegmentationIndex) -> str:
-        return " ".join(self.words_on(index.name)[:2])
+    def lists_word(self, data: SegmentationIndex) -> str:
+        return " ".join(self.words_on(data.name)[:2])
 
-    def unfiltered_pairs(self, index: SegmentationIndex, fold: int) -> PairList:
-        unfiltered = self.lists_on(index.name).unfiltered
-        return super().unfiltered_pairs(index, fold) if unfiltered is None else unfiltered(index, "trn", fold)
+    def unfiltered_pairs(self, data: SegmentationIndex, fold: int) -> PairList:
+        unfiltered = self.lists_on(data.name).unfiltered
+        return super().unfiltered_pairs(data, fold) if unfiltered is None else unfiltered(data, "trn", fold)
 
     def tests_held_out(self, dataset: str) -> bool:
         return self.lists_on(dataset).held_out
 
-    def pool(self, index: SegmentationIndex, pairs: PairList, class_ids: Sequence[int]) -> Pool:
-        rule = self.rule_on(index.name).rule
-        return self.lists_on(index.name).pool(
-            index, pairs, class_ids, index.query_sampling if rule == OF_DATASET else rule
+    def pool(self, data: SegmentationIndex, pairs: PairList, class_ids: Sequence[int]) -> Pool:
+        rule = self.rule_on(data.name).rule
+        return self.lists_on(data.name).pool(
+            data, pairs, class_ids, data.query_sampling if rule == OF_DATASET else rule
         )
 
-    def test_pool(self, index: SegmentationIndex, task: Task) -> tuple[PairList, Pool, int | None]:
+    def test_pool(self, data: SegmentationIndex, task: Task) -> tuple[PairList, Pool, int | None]:
         if task.setting in SIZE_BINS:
-            sizes = [pair_list(index, task.setting, fold) for fold in range(index.folds)]
-            pools = [size_pool(pairs, index.query_sampling, way=task.way, shot=task.shot) for pairs in sizes]
+            sizes = [pair_list(data, task.setting, fold) for fold in range(data.folds)]
+            pools = [size_pool(pairs, data.query_sampling, way=task.way, shot=task.shot) for pairs in sizes]
             return sizes[task.fold], pools[task.fold], max(len(pool.pairs) for pool in pools)
-        pairs, pool, _ = super().test_pool(index, task)
-        own = self.lists_on(index.name)
+        pairs, pool, _ = super().test_pool(data, task)
+        own = self.lists_on(data.name)
         if task.classes == "novel":
-            pool = self.pool(index, pairs, own.classes(index, task.fold))
-        if self.own_rules is not None and EachPairOnce.find(index):
+            pool = self.pool(data, pairs, own.classes(data, task.fold))
+        if self.own_rules is not None and EachPairOnce.find(data):
             return pairs, pool, len(pairs.pairs)
         entries = len(pool.images if own.by_image else pool.pairs)
         return pairs, pool, None if self.passes is None else self.passes * entries
 
-    def training_pool(self, index: SegmentationIndex, task: Task, filter_novel: bool | None = None) -> Pool:
-        own = self.lists_on(index.name)
+    def training_pool(self, data: SegmentationIndex, task: Task, filter_novel: bool | None = None) -> Pool:
+        own = self.lists_on(data.name)
         if not own.trains:
             raise SettingsError(
-                f"the lists '{self.words_on(index.name).image_lists}' have no part to train on; {self.without_training}"
+                f"the lists '{self.words_on(data.name).image_lists}' have no part to train on; {self.without_training}"
             )
-        pool = super().training_pool(index, task, filter_novel)
-        return replace(pool, query_sampling="image_first" if own.by_image else index.query_sampling)
+        pool = super().training_pool(data, task, filter_novel)
+        return replace(pool, query_sampling="image_first" if own.by_image else data.query_sampling)
 
     # In which words?
 

@@ -44,78 +44,78 @@ class Lists:
     held_out: bool = False
     atlas: str = ""
 
-    def classes(self, index: SegmentationIndex | Published, fold: int) -> list[int]:
+    def classes(self, data: SegmentationIndex | Published, fold: int) -> list[int]:
         """Return the classes of the test, ascending."""
-        if self.held_out and index.val_classes(fold):
-            return sorted(index.val_classes(fold))
-        novel = sorted(index.test_classes(fold))
-        if not self.blocks or index.name != "coco":
+        if self.held_out and data.val_classes(fold):
+            return sorted(data.val_classes(fold))
+        novel = sorted(data.test_classes(fold))
+        if not self.blocks or data.name != "coco":
             return novel
         return list(range(1 + len(novel) * fold, 1 + len(novel) * (fold + 1)))
 
-    def pool(self, index: SegmentationIndex, pairs: PairList, class_ids: Sequence[int], rule: str) -> Pool:
+    def pool(self, data: SegmentationIndex, pairs: PairList, class_ids: Sequence[int], rule: str) -> Pool:
         """Return what episodes are drawn from by the rule of a draw, which is one of `Pool.query_sampling`."""
-        images = self.images_by_class(index, pairs, class_ids)
-        shown = (lambda name: list(index.class_pixels(name)[0])) if self.by_image else None
+        images = self.images_by_class(data, pairs, class_ids)
+        shown = (lambda name: list(data.class_pixels(name)[0])) if self.by_image else None
         return Pool(pairs.pairs, images, sorted(class_ids), rule, shown)  # type: ignore[arg-type]  # a draw's own word
 
     def images_by_class(
-        self, index: SegmentationIndex, pairs: PairList, class_ids: Sequence[int]
+        self, data: SegmentationIndex, pairs: PairList, class_ids: Sequence[int]
     ) -> Mapping[int, Sequence[str]]:
         """Return class number -> images in the order that supports are drawn from."""
         if not self.least_support:
-            return index.support_images(pairs)
+            return data.support_images(pairs)
         names = list(dict.fromkeys(name for name, _ in pairs.pairs))
-        return {number: [name for name in names if index.class_pixels(name)[0].get(number)] for number in class_ids}
+        return {number: [name for name in names if data.class_pixels(name)[0].get(number)] for number in class_ids}
 
-    def may_support(self, index: SegmentationIndex) -> Callable[[str, int], bool]:
+    def may_support(self, data: SegmentationIndex) -> Callable[[str, int], bool]:
         """Return whether an image may be a support of a class of its list."""
         if not self.least_support:
             return lambda name, number: True
-        return lambda name, number: index.class_pixels(name)[0].get(number, 0) >= index.min_pixels
+        return lambda name, number: data.class_pixels(name)[0].get(number, 0) >= data.min_pixels
 
 
-def _hsnet(index: SegmentationIndex, part: Part, fold: int) -> PairList:
-    return pair_list(index, part, fold)
+def _hsnet(data: SegmentationIndex, part: Part, fold: int) -> PairList:
+    return pair_list(data, part, fold)
 
 
-def _held_out(index: SegmentationIndex, part: Part, fold: int) -> PairList:
-    held_out = part == "val" and index.val_classes(fold)
-    return pair_list(index, "held_out" if held_out else part, fold)
+def _held_out(data: SegmentationIndex, part: Part, fold: int) -> PairList:
+    held_out = part == "val" and data.val_classes(fold)
+    return pair_list(data, "held_out" if held_out else part, fold)
 
 
-def _training_images(index: SegmentationIndex, part: Part, fold: int) -> PairList:
+def _training_images(data: SegmentationIndex, part: Part, fold: int) -> PairList:
     """List training images of any size for the test: class by class, in the order of their names."""
 
     def make() -> PairList:
-        names = index.candidates("trn")
-        index.count_pixels("trn", names)
-        classes = ATLAS["panet"].classes(index, fold)
-        shown = {name: index.class_pixels(name)[0] for name in names}
+        names = data.candidates("trn")
+        data.count_pixels("trn", names)
+        classes = ATLAS["panet"].classes(data, fold)
+        shown = {name: data.class_pixels(name)[0] for name in names}
         return PairList(tuple((name, n) for n in classes for name in names if shown[name].get(n)), DERIVED)
 
     if part == "trn":
         raise SettingsError("PANet's lists have no part to train on here; test a method without training (CKPT=<file>)")
-    return kept_list(index, "panet-val", fold, make)
+    return kept_list(data, "panet-val", fold, make)
 
 
-def _mlc(index: SegmentationIndex, part: Part, fold: int) -> PairList:
+def _mlc(data: SegmentationIndex, part: Part, fold: int) -> PairList:
     """List val images with a large enough class of the fold; the pairs name every class that they show."""
 
     def make() -> PairList:
-        names = image_lists(index).image_order("val")
-        index.count_pixels("val", names)
-        classes = ATLAS["mlc"].classes(index, fold)
+        names = image_lists(data).image_order("val")
+        data.count_pixels("val", names)
+        classes = ATLAS["mlc"].classes(data, fold)
         pairs: list[Pair] = []
         for name in names:
-            pixels = index.class_pixels(name)[0]
-            if any(pixels.get(number, 0) >= index.min_pixels for number in classes):
+            pixels = data.class_pixels(name)[0]
+            if any(pixels.get(number, 0) >= data.min_pixels for number in classes):
                 pairs += [(name, number) for number in classes if pixels.get(number)]
         return PairList(tuple(pairs), DERIVED)
 
     if part == "trn":
         raise SettingsError("MLC's lists have no part to train on here; test a method without training (CKPT=<file>)")
-    return kept_list(index, "mlc-val", fold, make)
+    return kept_list(data, "mlc-val", fold, make)
 
 
 _OBJECTS = f"images with {LEAST_PIXELS} pixels of a class of the fold or more"

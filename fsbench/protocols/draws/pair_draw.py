@@ -26,17 +26,17 @@ class PairDraw(Draw):
     # Which episodes are there?
 
     @abstractmethod
-    def stream(self, index: SegmentationIndex, pool: Pool, task: Task) -> Iterator[Episode]:
+    def stream(self, data: SegmentationIndex, pool: Pool, task: Task) -> Iterator[Episode]:
         """Yield the episodes of `task` without end, of which the test takes the first ones.
 
         Raises TooFewImages where a class cannot supply its supports.
         """
 
-    def first_entries(self, index: SegmentationIndex) -> Mapping[str, Any]:
+    def first_entries(self, data: SegmentationIndex) -> Mapping[str, Any]:
         """Return further entries of the header, before those of the numbers; by default none."""
         return {}
 
-    def official_episodes(self, index: SegmentationIndex, task: Task) -> OfficialEpisodes:
+    def official_episodes(self, data: SegmentationIndex, task: Task) -> OfficialEpisodes:
         """Draw the episodes of `task`; opens masks where a rule asks for pixels.
 
         Raises:
@@ -44,26 +44,26 @@ class PairDraw(Draw):
             DataError: a class has too few images, or there is no query.
         """
         task = replace(task, empty=self.may_be_empty(task))
-        pairs, pool, length = self.test_pool(index, task)
+        pairs, pool, length = self.test_pool(data, task)
         needed = 2 if self.supports_repeat else task.shot + 1
         option = "SHOT" if task.nested_in is None else "--data.test.nested_in"  # that `shot` is of
         skipped: list[int] = []
         if task.drop_small:
             skipped = [number for number in pool.class_ids if len(pairs.images_of.get(number, ())) < needed]
             if skipped and len(pool.class_ids) - len(skipped) < task.way:
-                raise DataError(too_few_images(index, pairs, pool, task.fold, needed, option, dropped=True))
+                raise DataError(too_few_images(data, pairs, pool, task.fold, needed, option, dropped=True))
             pool = pool.without(skipped)
-        _check_pool(index, pool, task, self.least_classes(task))
-        official = self.episode_count(index.name, len(pairs.pairs))
+        _check_pool(data, pool, task, self.least_classes(task))
+        official = self.episode_count(data.name, len(pairs.pairs))
         requested = official if task.episodes is None else task.episodes
         number = min(requested, length) if length else requested
         try:
-            episodes = tuple(islice(self.stream(index, pool, task), number))
+            episodes = tuple(islice(self.stream(data, pool, task), number))
         except TooFewImages as error:
-            raise DataError(too_few_images(index, pairs, pool, task.fold, needed, option)) from error
+            raise DataError(too_few_images(data, pairs, pool, task.fold, needed, option)) from error
         return OfficialEpisodes(
             episodes, sorted(pool.class_ids), requested, official, pairs.origin, pairs.sha256,
-            self._all_lists_sha256(index, task), skipped, self.first_entries(index),
+            self._all_lists_sha256(data, task), skipped, self.first_entries(data),
         )  # fmt: skip
 
     def least_classes(self, task: Task) -> int:
@@ -71,81 +71,81 @@ class PairDraw(Draw):
         return 2 if task.empty else 1
 
     def support_candidates(
-        self, index: SegmentationIndex, task: Task, official: Manifest
+        self, data: SegmentationIndex, task: Task, official: Manifest
     ) -> Mapping[int, Sequence[str]]:
         """Return the images of the official list by class."""
-        return self.test_pool(index, task)[1].images_of
+        return self.test_pool(data, task)[1].images_of
 
     # From which lists?
 
-    def test_pool(self, index: SegmentationIndex, task: Task) -> tuple[PairList, Pool, int | None]:
+    def test_pool(self, data: SegmentationIndex, task: Task) -> tuple[PairList, Pool, int | None]:
         """Return the list of the test, the pool, and the number of episodes where the test has its own."""
         if task.classes == "base":
-            pairs, class_ids = base_validation_pairs(index, task.fold, self.pairs), index.train_classes(task.fold)
+            pairs, class_ids = base_validation_pairs(data, task.fold, self.pairs), data.train_classes(task.fold)
         elif task.classes == "held_out":
-            class_ids = index.val_classes(task.fold)
+            class_ids = data.val_classes(task.fold)
             if not class_ids:
-                raise SettingsError(f"{index.name} keeps no classes for validation; choose novel or base ones")
-            pairs = pair_list(index, "held_out", task.fold)
+                raise SettingsError(f"{data.name} keeps no classes for validation; choose novel or base ones")
+            pairs = pair_list(data, "held_out", task.fold)
         else:
-            pairs, class_ids = self.pairs(index, "val", task.fold), index.test_classes(task.fold)
-        return pairs, self.pool(index, pairs, class_ids), None
+            pairs, class_ids = self.pairs(data, "val", task.fold), data.test_classes(task.fold)
+        return pairs, self.pool(data, pairs, class_ids), None
 
-    def pairs(self, index: SegmentationIndex, part: Part, fold: int) -> PairList:
+    def pairs(self, data: SegmentationIndex, part: Part, fold: int) -> PairList:
         """Return the list of the base classes in training images ("trn"), or of the novel ones in test images."""
-        return pair_list(index, part, fold)
+        return pair_list(data, part, fold)
 
-    def setting_pairs(self, index: SegmentationIndex, setting: str, fold: int) -> PairList:
+    def setting_pairs(self, data: SegmentationIndex, setting: str, fold: int) -> PairList:
         """Return the list of the novel classes in a setting."""
-        return self.pairs(index, "val", fold)
+        return self.pairs(data, "val", fold)
 
-    def pool(self, index: SegmentationIndex, pairs: PairList, class_ids: Sequence[int]) -> Pool:
+    def pool(self, data: SegmentationIndex, pairs: PairList, class_ids: Sequence[int]) -> Pool:
         """Return what episodes about `pairs` are drawn from."""
-        return ordinary_pool(index, pairs, class_ids)
+        return ordinary_pool(data, pairs, class_ids)
 
-    def _all_lists_sha256(self, index: SegmentationIndex, task: Task) -> str:
+    def _all_lists_sha256(self, data: SegmentationIndex, task: Task) -> str:
         """Return the hash of the lists of every fold: it tells whether records of several folds share their data."""
-        lists = [pairs.sha256 for pairs in self._all_lists(index, task.setting)]
+        lists = [pairs.sha256 for pairs in self._all_lists(data, task.setting)]
         return hashlib.sha256("".join(lists).encode()).hexdigest()
 
-    def tested_images(self, index: SegmentationIndex, setting: str) -> Iterable[str]:
-        return (name for pairs in self._all_lists(index, setting) for name, _ in pairs.pairs)
+    def tested_images(self, data: SegmentationIndex, setting: str) -> Iterable[str]:
+        return (name for pairs in self._all_lists(data, setting) for name, _ in pairs.pairs)
 
-    def _all_lists(self, index: SegmentationIndex, setting: str) -> Iterator[PairList]:
+    def _all_lists(self, data: SegmentationIndex, setting: str) -> Iterator[PairList]:
         """Yield the list of every fold."""
-        return (self.setting_pairs(index, setting, fold) for fold in range(index.folds))
+        return (self.setting_pairs(data, setting, fold) for fold in range(data.folds))
 
     # What is learnt from?
 
-    def training_pairs(self, index: SegmentationIndex, fold: int, filter_novel: bool | None = None) -> PairList:
+    def training_pairs(self, data: SegmentationIndex, fold: int, filter_novel: bool | None = None) -> PairList:
         """Return the list of the base classes in training images.
 
         Args:
-            index: the data set.
+            data: the data set.
             fold: fold whose classes are novel.
             filter_novel: leave out images that show a pixel of any other class than the base ones, as BAM does (bam.md
                 §8); None does as the protocol does.
         """
         if filter_novel is None or filter_novel == self.filter_novel:
-            return self.pairs(index, "trn", fold)
+            return self.pairs(data, "trn", fold)
         if not filter_novel:
-            return self.unfiltered_pairs(index, fold)
-        name = f"trn of {type(self).__name__} {self.lists_word(index)}"
-        return filtered_list(index, fold, name, lambda: self.pairs(index, "trn", fold))
+            return self.unfiltered_pairs(data, fold)
+        name = f"trn of {type(self).__name__} {self.lists_word(data)}"
+        return filtered_list(data, fold, name, lambda: self.pairs(data, "trn", fold))
 
-    def lists_word(self, index: SegmentationIndex) -> str:
+    def lists_word(self, data: SegmentationIndex) -> str:
         """Return a word by which the lists of a data set are told from those of other draws."""
         return "hsnet"
 
-    def unfiltered_pairs(self, index: SegmentationIndex, fold: int) -> PairList:
+    def unfiltered_pairs(self, data: SegmentationIndex, fold: int) -> PairList:
         """Return the training list of a test that leaves out images with novel classes, with these images."""
         raise SettingsError("the test has no training list with images of novel classes; leave FILTER_NOVEL out")
 
-    def training_pool(self, index: SegmentationIndex, task: Task, filter_novel: bool | None = None) -> Pool:
+    def training_pool(self, data: SegmentationIndex, task: Task, filter_novel: bool | None = None) -> Pool:
         """Return the pool of 1-way training episodes: base classes in training images.
 
         Args:
-            index: the data set.
+            data: the data set.
             task: fold, shots and what else training episodes follow from; an empty query takes a second class.
             filter_novel: as in `training_pairs`.
 
@@ -153,23 +153,23 @@ class PairDraw(Draw):
             SettingsError: the lists have no training part.
             DataError: a base class has too few images for a query and its supports, or there are too few base classes.
         """
-        pairs = self.training_pairs(index, task.fold, filter_novel)
-        pool = self.pool(index, pairs, index.train_classes(task.fold))
+        pairs = self.training_pairs(data, task.fold, filter_novel)
+        pool = self.pool(data, pairs, data.train_classes(task.fold))
         small = [number for number in pool.class_ids if len(pairs.images_of.get(number, ())) <= task.shot]
         needed = 2 if task.empty else 1
         if small and (not task.drop_small or len(pool.class_ids) - len(small) < needed):
             option = "SHOT" if task.shot == 1 else "--data.training.training_shot"
-            raise DataError(too_few_images(index, pairs, pool, task.fold, task.shot + 1, option, task.drop_small))
+            raise DataError(too_few_images(data, pairs, pool, task.fold, task.shot + 1, option, task.drop_small))
         pool = pool.without(small)
         if len(pool.class_ids) < needed:
             raise DataError(
-                f"{index.name} fold {task.fold} has {len(pool.class_ids)} base classes to train on, expected {needed} "
+                f"{data.name} fold {task.fold} has {len(pool.class_ids)} base classes to train on, expected {needed} "
                 "or more; use another fold or other folds"
             )
         return pool
 
 
-def _check_pool(index: SegmentationIndex, pool: Pool, task: Task, least: int) -> None:
+def _check_pool(data: SegmentationIndex, pool: Pool, task: Task, least: int) -> None:
     """Raise an error unless `pool` has enough classes, which are `least`, and a query."""
     if task.way > len(pool.class_ids):
         raise SettingsError(f"way {task.way} is more than the {len(pool.class_ids)} classes of fold {task.fold}")
@@ -179,4 +179,4 @@ def _check_pool(index: SegmentationIndex, pool: Pool, task: Task, least: int) ->
             "fold, or exclude them with --data.test.empty false"
         )
     if not pool.pairs:
-        raise DataError(f"{index.name} fold {task.fold} has no usable query for the setting {task.setting}")
+        raise DataError(f"{data.name} fold {task.fold} has no usable query for the setting {task.setting}")

@@ -21,11 +21,11 @@ _LISTS: "WeakKeyDictionary[SegmentationIndex, dict[tuple[str, int], PairList]]" 
 _PAIRS: "WeakKeyDictionary[SegmentationIndex, dict[Part, list[Pair]]]" = WeakKeyDictionary()
 
 
-def pair_list(index: SegmentationIndex, split: str, fold: int) -> PairList:
+def pair_list(data: SegmentationIndex, split: str, fold: int) -> PairList:
     """Return the list `split` of `fold`: the published one where the data set has it, else by the rule of the suite.
 
     Args:
-        index: the data set.
+        data: the data set.
         split: "trn" (base classes in training images), "val" (novel classes in test images), a size bin of
             `SIZE_BINS` (a part of "val"), or "held_out" (classes kept for choosing a checkpoint).
         fold: fold of the data set.
@@ -36,44 +36,44 @@ def pair_list(index: SegmentationIndex, split: str, fold: int) -> PairList:
     """
     if split not in SPLITS:
         raise SettingsError(f"unknown split {split!r}{known_names(split, SPLITS)}")
-    index.check_fold(fold)
-    if split == "held_out" and not index.val_classes(fold):
-        raise SettingsError(f"{index.name} has no held-out classes; choose checkpoints on base or novel classes")
-    return kept_list(index, split, fold, lambda: index.released_pairs(split, fold) or _derived_list(index, split, fold))
+    data.check_fold(fold)
+    if split == "held_out" and not data.val_classes(fold):
+        raise SettingsError(f"{data.name} has no held-out classes; choose checkpoints on base or novel classes")
+    return kept_list(data, split, fold, lambda: data.released_pairs(split, fold) or _derived_list(data, split, fold))
 
 
-def kept_list(index: SegmentationIndex, split: str, fold: int, make: Callable[[], PairList]) -> PairList:
+def kept_list(data: SegmentationIndex, split: str, fold: int, make: Callable[[], PairList]) -> PairList:
     """Return a list of a data set, which `make` makes when it is first asked for.
 
     Raises:
         SettingsError: there is no such fold.
         DataError: no image qualifies, or what `make` raises.
     """
-    index.check_fold(fold)
-    lists = _LISTS.setdefault(index, {})
+    data.check_fold(fold)
+    lists = _LISTS.setdefault(data, {})
     if (split, fold) not in lists:
         pairs = make()
         if not pairs.pairs:
             raise DataError(
-                f"no image of {index.name} qualifies for split {split} of fold {fold}; expected at least one large "
+                f"no image of {data.name} qualifies for split {split} of fold {fold}; expected at least one large "
                 "enough object of its classes; use another split or fold, or add images"
             )
         lists[split, fold] = pairs
     return lists[split, fold]
 
 
-def without_other_classes(index: SegmentationIndex, names: Sequence[str], classes: Sequence[int]) -> list[str]:
+def without_other_classes(data: SegmentationIndex, names: Sequence[str], classes: Sequence[int]) -> list[str]:
     """Return those training images `names` that show no pixel of a class besides `classes`, in their order."""
-    index.count_pixels("trn", names)
+    data.count_pixels("trn", names)
     allowed = frozenset({*classes, 0, VOID})
-    return [name for name in names if allowed.issuperset(n for n, k in index.class_pixels(name)[0].items() if k)]
+    return [name for name in names if allowed.issuperset(n for n, k in data.class_pixels(name)[0].items() if k)]
 
 
-def filtered_list(index: SegmentationIndex, fold: int, name: str, make: Callable[[], PairList]) -> PairList:
+def filtered_list(data: SegmentationIndex, fold: int, name: str, make: Callable[[], PairList]) -> PairList:
     """Return a training list without the images that show a pixel of another class than the base classes of `fold`.
 
     Args:
-        index: the data set.
+        data: the data set.
         fold: fold whose classes are novel.
         name: of the list that is filtered.
         make: returns it.
@@ -82,70 +82,70 @@ def filtered_list(index: SegmentationIndex, fold: int, name: str, make: Callable
     def filtered() -> PairList:
         whole = make()
         names = list(dict.fromkeys(image for image, _ in whole.pairs))
-        pure = set(without_other_classes(index, names, index.train_classes(fold)))
+        pure = set(without_other_classes(data, names, data.train_classes(fold)))
         return PairList(tuple(pair for pair in whole.pairs if pair[0] in pure), DERIVED)
 
-    return kept_list(index, f"{name}, without images of novel classes", fold, filtered)
+    return kept_list(data, f"{name}, without images of novel classes", fold, filtered)
 
 
-def _derived_list(index: SegmentationIndex, split: str, fold: int) -> PairList:
-    pairs = _size_restricted(index, split, fold) if split in SIZE_BINS else _ordinary_pairs(index, split, fold)
-    origin = index.list_origin(pairs, split, fold)
-    note_derived(index, "val" if split in SIZE_BINS else cast(Part, split), split, fold, origin)
+def _derived_list(data: SegmentationIndex, split: str, fold: int) -> PairList:
+    pairs = _size_restricted(data, split, fold) if split in SIZE_BINS else _ordinary_pairs(data, split, fold)
+    origin = data.list_origin(pairs, split, fold)
+    note_derived(data, "val" if split in SIZE_BINS else cast(Part, split), split, fold, origin)
     return PairList(pairs, origin)
 
 
-def note_derived(index: SegmentationIndex, part: Part, split: str, fold: int, origin: str) -> None:
+def note_derived(data: SegmentationIndex, part: Part, split: str, fold: int, origin: str) -> None:
     """Say that a derived list stands for a published one, unless its `origin` is that it equals this."""
-    if index.has_published_list(split, fold) and not origin.startswith("official"):
-        substitute_list(index, part, f"the authors' list {split}", f"one by a rule of the suite ({origin})")
+    if data.has_published_list(split, fold) and not origin.startswith("official"):
+        substitute_list(data, part, f"the authors' list {split}", f"one by a rule of the suite ({origin})")
 
 
-def _listed_pairs(index: SegmentationIndex, part: Part) -> Sequence[Pair]:
+def _listed_pairs(data: SegmentationIndex, part: Part) -> Sequence[Pair]:
     """Return every pair of `part` that is large enough, of all classes: the lists of all folds are taken from it."""
-    parts = _PAIRS.setdefault(index, {})
+    parts = _PAIRS.setdefault(data, {})
     if part not in parts:
-        parts[part] = list(index.listed_pairs(part))
+        parts[part] = list(data.listed_pairs(part))
     return parts[part]
 
 
-def _ordinary_pairs(index: SegmentationIndex, split: str, fold: int) -> tuple[Pair, ...]:
+def _ordinary_pairs(data: SegmentationIndex, split: str, fold: int) -> tuple[Pair, ...]:
     """Return the pairs of `split` that are large enough, training pairs class by class."""
-    classes = {"trn": index.train_classes, "val": index.test_classes, "held_out": index.val_classes}[split](fold)
+    classes = {"trn": data.train_classes, "val": data.test_classes, "held_out": data.val_classes}[split](fold)
     wanted = frozenset(classes)
-    pairs = [pair for pair in _listed_pairs(index, cast(Part, split)) if pair[1] in wanted]
-    by_image = split == "val" and index.list_order == "image"
+    pairs = [pair for pair in _listed_pairs(data, cast(Part, split)) if pair[1] in wanted]
+    by_image = split == "val" and data.list_order == "image"
     return tuple(sorted(pairs) if by_image else sorted(pairs, key=lambda pair: (pair[1], pair[0])))
 
 
-def _size_restricted(index: SegmentationIndex, size: str, fold: int) -> tuple[Pair, ...]:
+def _size_restricted(data: SegmentationIndex, size: str, fold: int) -> tuple[Pair, ...]:
     """Return the test pairs whose class covers a share of its image inside the bin `size`, in the same order."""
     lower, upper = SIZE_BINS[size]
-    pairs = pair_list(index, "val", fold).pairs
-    index.count_pixels("val", sorted({name for name, _ in pairs}))
+    pairs = pair_list(data, "val", fold).pairs
+    data.count_pixels("val", sorted({name for name, _ in pairs}))
 
     def share(name: str, number: int) -> float:
-        pixels, total = index.class_pixels(name)
+        pixels, total = data.class_pixels(name)
         return pixels.get(number, 0) / total
 
     return tuple(pair for pair in pairs if lower <= share(*pair) < upper)
 
 
 def base_validation_pairs(
-    index: SegmentationIndex, fold: int, pairs: Callable[[SegmentationIndex, Part, int], PairList]
+    data: SegmentationIndex, fold: int, pairs: Callable[[SegmentationIndex, Part, int], PairList]
 ) -> PairList:
     """Return the base classes of `fold` in test images: the test lists of the other folds, a pair of each in turn.
 
     The first episodes are thereby about all of these classes. Raises SettingsError for a data set of one fold.
 
     Args:
-        index: the data set.
+        data: the data set.
         fold: fold whose classes are left out.
         pairs: gives the list of a part and fold, such as `pair_list`.
     """
-    lists = [pairs(index, "val", other) for other in range(index.folds) if other != fold]
+    lists = [pairs(data, "val", other) for other in range(data.folds) if other != fold]
     if not lists:
-        raise SettingsError(f"{index.name} has one fold, so there are no base classes to validate on")
+        raise SettingsError(f"{data.name} has one fold, so there are no base classes to validate on")
     origins = dict.fromkeys(one.origin for one in lists)
     turns = zip_longest(*(one.pairs for one in lists))
     return PairList(tuple(pair for turn in turns for pair in turn if pair is not None), ", ".join(origins))

@@ -13,7 +13,7 @@ import numpy as np
 from fsbench.data.episodes.episode import Episode
 from fsbench.protocols.draws.hsnet import different_supports
 from fsbench.protocols.draws.pools import TooFewImages
-from fsbench.protocols.draws.rules import DrawRule, Source, one_way
+from fsbench.protocols.draws.rules import DrawRule, EpisodeSource, one_way
 
 
 def pfenet_supports(rng: random.Random, query: str, number: int, images: Sequence[str], shot: int) -> tuple[str, ...]:
@@ -34,7 +34,7 @@ def pfenet_supports(rng: random.Random, query: str, number: int, images: Sequenc
     return tuple(images[item] for item in reversed(taken))
 
 
-def _pfenet(source: Source, numpy_class: bool = False, query_allowed: bool = False) -> Iterator[Episode]:
+def _pfenet(source: EpisodeSource, numpy_class: bool = False, query_allowed: bool = False) -> Iterator[Episode]:
     """Draw the class of each image of the list, and K different supports.
 
     Args:
@@ -43,7 +43,7 @@ def _pfenet(source: Source, numpy_class: bool = False, query_allowed: bool = Fal
         query_allowed: the query may be its own support.
     """
     images = source.pool.images
-    for index, (place, generators) in enumerate(source.streams.items(len(images))):
+    for episode, (place, generators) in enumerate(source.streams.items(len(images))):
         query = images[place]
         shown = source.pool.shown(query)
         if numpy_class:
@@ -52,14 +52,14 @@ def _pfenet(source: Source, numpy_class: bool = False, query_allowed: bool = Fal
             number = shown[generators.python.randint(1, len(shown)) - 1]
         own = source.pool.images_of.get(number, ())
         supports = pfenet_supports(generators.python, "" if query_allowed else query, number, own, source.shot)
-        yield one_way(index, query, number, supports)
+        yield one_way(episode, query, number, supports)
 
 
-def _mlc(source: Source) -> Iterator[Episode]:
+def _mlc(source: EpisodeSource) -> Iterator[Episode]:
     """Draw as MLC: image, class and supports for each episode; a too small support is drawn again, and stays."""
     images = source.pool.images
     listed = {number: sorted(set(names)) for number, names in source.pool.images_of.items()}
-    for index, (_, generators) in enumerate(source.streams.items(source.asked)):
+    for episode, (_, generators) in enumerate(source.streams.items(source.asked)):
         rng = generators.python
         query = rng.choice(images)
         number = rng.choice(source.pool.shown(query))
@@ -73,7 +73,7 @@ def _mlc(source: Source) -> Iterator[Episode]:
             if source.may_support(drawn, number):
                 supports.append(drawn)
                 usable = _without(usable, drawn)
-        yield one_way(index, query, number, supports)
+        yield one_way(episode, query, number, supports)
 
 
 def _without(names: list[str], name: str) -> list[str]:
@@ -82,7 +82,7 @@ def _without(names: list[str], name: str) -> list[str]:
     return names[:place] + names[place + 1 :] if names[place : place + 1] == [name] else names
 
 
-def _fptrans(source: Source) -> Iterator[Episode]:
+def _fptrans(source: EpisodeSource) -> Iterator[Episode]:
     """Draw as FPTrans: go through a permutation of the list in each pass.
 
     Class and supports come from the generator of the permutation.

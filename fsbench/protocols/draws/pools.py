@@ -53,9 +53,9 @@ class Pool:
         return replace(self, pairs=[pair for pair in self.pairs if pair[1] in class_ids], class_ids=class_ids)
 
 
-def ordinary_pool(index: SegmentationIndex, pairs: PairList, class_ids: Sequence[int]) -> Pool:
+def ordinary_pool(data: SegmentationIndex, pairs: PairList, class_ids: Sequence[int]) -> Pool:
     """Return the pool of the settings original, partially and fully augmented, of HSNet's protocol, and of training."""
-    return Pool(pairs.pairs, index.support_images(pairs), sorted(class_ids), index.query_sampling)
+    return Pool(pairs.pairs, data.support_images(pairs), sorted(class_ids), data.query_sampling)
 
 
 LEAVE_OUT = "leave these classes out with DROP_SMALL=1 (--drop-small); the record will name them"
@@ -72,7 +72,7 @@ def lower_shots(shot: int, option: str = "SHOT") -> str:
 
 
 def too_few_images(
-    index: SegmentationIndex,
+    data: SegmentationIndex,
     pairs: PairList,
     pool: Pool,
     fold: int,
@@ -84,16 +84,16 @@ def too_few_images(
 
     `dropped` says that such classes are left out, and that too few others remain.
     """
-    counts = {index.class_names[number - 1]: len(pairs.images_of.get(number, ())) for number in pool.class_ids}
+    counts = {data.class_names[number - 1]: len(pairs.images_of.get(number, ())) for number in pool.class_ids}
     small = ", ".join(f"{name} {count}" for name, count in counts.items() if count < needed)
     if dropped:
         left = sum(count >= needed for count in counts.values())
         return (
-            f"{index.name} fold {fold}: {left} of {len(counts)} classes are left, since DROP_SMALL=1 (--drop-small) "
+            f"{data.name} fold {fold}: {left} of {len(counts)} classes are left, since DROP_SMALL=1 (--drop-small) "
             f"leaves out those with too few images for a query and its supports ({small}; {needed} each are needed); "
             f"add images{'' if needed <= 2 else f', or lower {option}'}"
         )
     return (
-        f"{index.name} fold {fold}: too few images of some classes for a query and its supports "
+        f"{data.name} fold {fold}: too few images of some classes for a query and its supports "
         f"({small}; {needed} each are needed); add images, {lower_shots(needed - 1, option)}or {LEAVE_OUT}"
     )

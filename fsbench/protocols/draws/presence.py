@@ -37,7 +37,7 @@ class KnownAbsence(Provider):
     A data set without one does not know it: its label maps show one class of an image alone.
     """
 
-    index: SegmentationIndex
+    data: SegmentationIndex
     words: ClassVar[str]
     """When an image surely lacks a class, for readers; records keep it."""
 
@@ -68,8 +68,8 @@ class CompleteLabelMaps(KnownAbsence):
     )
 
     def surely_lacks(self, name: str, number: int) -> bool:
-        pixels = self.index.class_pixels(name)[0]
-        return not pixels.get(number) and not (pixels.get(VOID) and has_unnamed(self.index.label_map(name)))
+        pixels = self.data.class_pixels(name)[0]
+        return not pixels.get(number) and not (pixels.get(VOID) and has_unnamed(self.data.label_map(name)))
 
 
 def has_unnamed(labels: np.ndarray) -> bool:
@@ -89,7 +89,7 @@ class PresencePool:
     """Images that episodes are drawn from, by class.
 
     Attributes:
-        index: the data set.
+        data: the data set.
         known: what it knows of absence.
         images_of: class number -> images that are listed for it.
         class_ids: numbers of the classes, which take turns.
@@ -97,7 +97,7 @@ class PresencePool:
         excluded: files of images that are not drawn.
     """
 
-    index: SegmentationIndex
+    data: SegmentationIndex
     known: KnownAbsence
     images_of: Mapping[int, Sequence[str]]
     class_ids: Sequence[int]
@@ -157,14 +157,14 @@ class PresencePool:
                 supports.append(name)
         if len(supports) < shot:
             raise DataError(
-                f"{self.index.name}: {self.index.name_of(number)} has {len(supports)} supports for the query {query}, "
+                f"{self.data.name}: {self.data.name_of(number)} has {len(supports)} supports for the query {query}, "
                 f"expected {shot} of other images; {lower_shots(shot)}or add images"
             )
         return tuple(supports)
 
     def _shown_class(self, name: str) -> int:
         """Return a class that image `name` shows, one of those that are listed where it shows such."""
-        shown = sorted(set(self.index.class_pixels(name)[0]) - {0, VOID})
+        shown = sorted(set(self.data.class_pixels(name)[0]) - {0, VOID})
         return next((number for number in shown if number in self.images_of), shown[0])
 
     def _draw_lacking(self, rng: np.random.RandomState, number: int) -> str:
@@ -172,7 +172,7 @@ class PresencePool:
         for names in _shuffled(rng, self._groups(number)):
             for name in filter(self._lacks(number), _shuffled(rng, names)):
                 return str(name)
-        raise DataError(f"{self.index.name}: no image surely lacks {self.index.name_of(number)}")
+        raise DataError(f"{self.data.name}: no image surely lacks {self.data.name_of(number)}")
 
     def _shows(self, number: int) -> Callable[[str], bool]:
         return lambda name: self._may_be_drawn(name) and self.known.is_whole(name, number)
@@ -181,7 +181,7 @@ class PresencePool:
         return lambda name: self._may_be_drawn(name) and self.known.surely_lacks(name, number)
 
     def _may_be_drawn(self, name: str) -> bool:
-        return not self.excluded or self.index.image_path(name) not in self.excluded
+        return not self.excluded or self.data.image_path(name) not in self.excluded
 
     def _groups(self, number: int) -> Sequence[Sequence[str]]:
         return self.known.lacking(number, self.images_of)
@@ -214,11 +214,11 @@ class Presence(PairDraw):
 
     # Which episodes are there?
 
-    def with_calibration(self, index: SegmentationIndex, task: Task, test: Manifest) -> Manifest:
+    def with_calibration(self, data: SegmentationIndex, task: Task, test: Manifest) -> Manifest:
         """Return the manifest `test` with the episodes about base classes behind its own, where there are any."""
         if task.classes != "novel" or not self.calibration:
             return test
-        drawn = self._calibration_episodes(index, task, test)
+        drawn = self._calibration_episodes(data, task, test)
         if drawn is None:
             return test
         episodes, images = drawn
@@ -231,32 +231,32 @@ class Presence(PairDraw):
     def calibration_count(self, episodes: int) -> int:
         return min(self.calibration, episodes)
 
-    def first_entries(self, index: SegmentationIndex) -> Mapping[str, Any]:
-        return {"absence": _known(index).words}
+    def first_entries(self, data: SegmentationIndex) -> Mapping[str, Any]:
+        return {"absence": _known(data).words}
 
-    def stream(self, index: SegmentationIndex, pool: Pool, task: Task) -> Iterator[Episode]:
-        return self._stream(_presence_pool(index, pool.images_of, pool.class_ids), task, 0)
+    def stream(self, data: SegmentationIndex, pool: Pool, task: Task) -> Iterator[Episode]:
+        return self._stream(_presence_pool(data, pool.images_of, pool.class_ids), task, 0)
 
-    def test_pool(self, index: SegmentationIndex, task: Task) -> tuple[PairList, Pool, int | None]:
+    def test_pool(self, data: SegmentationIndex, task: Task) -> tuple[PairList, Pool, int | None]:
         """Return the list of the test and its pool.
 
         Raises:
             DataError: a class has too few images, or none surely lacks it, and such classes may not be left out.
         """
-        pairs, pool = self._listed(index, task)
-        unusable = _presence_pool(index, pool.images_of, pool.class_ids).unusable(task.shot)
+        pairs, pool = self._listed(data, task)
+        unusable = _presence_pool(data, pool.images_of, pool.class_ids).unusable(task.shot)
         if unusable and not task.drop_small:
-            reasons = "; ".join(f"{index.name_of(number)}: {reason}" for number, reason in unusable.items())
+            reasons = "; ".join(f"{data.name_of(number)}: {reason}" for number, reason in unusable.items())
             raise DataError(
-                f"{index.name} fold {task.fold}: no episodes about some classes ({reasons}); use the complete images, "
+                f"{data.name} fold {task.fold}: no episodes about some classes ({reasons}); use the complete images, "
                 f"{lower_shots(task.shot)}or {LEAVE_OUT}"
             )
         kept = PairList(tuple(pair for pair in pairs.pairs if pair[1] not in unusable), pairs.origin)
         return kept, pool, None
 
-    def support_redraw(self, index: SegmentationIndex, task: Task, official: Manifest) -> SupportRedraw:
-        listed = self._listed(index, task)[1]
-        pool = _presence_pool(index, listed.images_of, listed.class_ids)
+    def support_redraw(self, data: SegmentationIndex, task: Task, official: Manifest) -> SupportRedraw:
+        listed = self._listed(data, task)[1]
+        pool = _presence_pool(data, listed.images_of, listed.class_ids)
 
         def redraw(episode: Episode, rng: np.random.Generator) -> Episode:
             (number,) = episode.classes
@@ -264,19 +264,19 @@ class Presence(PairDraw):
 
         return redraw
 
-    def without_copies(self, index: SegmentationIndex, task: Task, official: Manifest) -> Manifest:
+    def without_copies(self, data: SegmentationIndex, task: Task, official: Manifest) -> Manifest:
         """Return the official episodes, whose supports are drawn from other photos than the query."""
         return official
 
-    def tested_images(self, index: SegmentationIndex, setting: str) -> Iterable[str]:
-        yield from super().tested_images(index, setting)
+    def tested_images(self, data: SegmentationIndex, setting: str) -> Iterable[str]:
+        yield from super().tested_images(data, setting)
         if self.calibration:
-            for images_of, _ in filter(None, (self._base_images(index, Task(f)) for f in range(index.folds))):
+            for images_of, _ in filter(None, (self._base_images(data, Task(f)) for f in range(data.folds))):
                 yield from chain.from_iterable(images_of.values())
 
-    def setting_pairs(self, index: SegmentationIndex, setting: str, fold: int) -> PairList:
-        own = _known(index).own_pairs("novel", fold, 1)
-        return super().setting_pairs(index, setting, fold) if own is None else own
+    def setting_pairs(self, data: SegmentationIndex, setting: str, fold: int) -> PairList:
+        own = _known(data).own_pairs("novel", fold, 1)
+        return super().setting_pairs(data, setting, fold) if own is None else own
 
     @property
     def in_validation(self) -> Draw:
@@ -291,57 +291,57 @@ class Presence(PairDraw):
         """Return 1: where absent queries come from is the data set's to say."""
         return 1
 
-    def _listed(self, index: SegmentationIndex, task: Task) -> tuple[PairList, Pool]:
+    def _listed(self, data: SegmentationIndex, task: Task) -> tuple[PairList, Pool]:
         """Return the images of the classes of `task` as they are listed, and the pool with all of them."""
-        own = _known(index).own_pairs(task.classes, task.fold, task.shot)
+        own = _known(data).own_pairs(task.classes, task.fold, task.shot)
         if own is None:
-            pairs, pool, _ = super().test_pool(index, task)
+            pairs, pool, _ = super().test_pool(data, task)
             return pairs, pool
-        return own, self.pool(index, own, list(own.images_of))
+        return own, self.pool(data, own, list(own.images_of))
 
     def _stream(self, pool: PresencePool, task: Task, stream: int) -> Iterator[Episode]:
-        seed, place = self.seed_on(pool.index.name, task) or 0, 0
+        seed, place = self.seed_on(pool.data.name, task) or 0, 0
         while True:
             yield pool.episode(place, np.random.RandomState([seed, place, stream]), task.shot)
             place += 1
 
     def _calibration_episodes(
-        self, index: SegmentationIndex, task: Task, test: Manifest
+        self, data: SegmentationIndex, task: Task, test: Manifest
     ) -> tuple[list[Episode], str] | None:
         """Draw the episodes about base classes, with the images that they are drawn from in words.
 
         They are of training images where the data set has them, else of test images that no episode of the test shows;
         None where there are no base classes.
         """
-        found = self._base_images(index, task)
+        found = self._base_images(data, task)
         if found is None:
             return None
         images_of, images = found
         names = test.image_names if images == "test images" else ()
-        shown = frozenset(index.image_path(name) for name in names)
-        pool = replace(_presence_pool(index, images_of, sorted(images_of)), excluded=shown)
+        shown = frozenset(data.image_path(name) for name in names)
+        pool = replace(_presence_pool(data, images_of, sorted(images_of)), excluded=shown)
         pool = pool.without(pool.unusable(task.shot))
         if not pool.class_ids:
             return None
         drawn = islice(self._stream(pool, task, 1), self.calibration_count(len(test.official_episodes)))
         first = len(test.episodes)
-        return [replace(one, index=first + one.index, calibrates=True) for one in drawn], images
+        return [replace(one, number=first + one.number, calibrates=True) for one in drawn], images
 
-    def _base_images(self, index: SegmentationIndex, task: Task) -> tuple[Mapping[int, Sequence[str]], str] | None:
+    def _base_images(self, data: SegmentationIndex, task: Task) -> tuple[Mapping[int, Sequence[str]], str] | None:
         """Return the images of each base class, and which they are; None where the data set has no base classes."""
         shot = task.nested_in or task.shot  # that the classes of the test were chosen for
         base = replace(task.about("base"), shot=shot)
-        own = _known(index).own_pairs("base", task.fold, shot)
+        own = _known(data).own_pairs("base", task.fold, shot)
         if own is not None:
             return (own.images_of, "test images") if own.pairs else None
         try:
-            pairs = self.pairs(index, "trn", task.fold)
-            own_classes = set(index.train_classes(task.fold)).difference(index.test_classes(task.fold))
+            pairs = self.pairs(data, "trn", task.fold)
+            own_classes = set(data.train_classes(task.fold)).difference(data.test_classes(task.fold))
             return self._only(pairs, own_classes), "training images"
         except (DataError, SettingsError):
             pass  # the training part is large, and methods that are not trained do without; the header says which
         try:
-            pairs, pool = self._listed(index, base)
+            pairs, pool = self._listed(data, base)
         except SettingsError:
             return None
         return self._only(pairs, pool.class_ids), "test images"
@@ -393,17 +393,17 @@ class Presence(PairDraw):
 
 
 def _presence_pool(
-    index: SegmentationIndex, images_of: Mapping[int, Sequence[str]], class_ids: Sequence[int]
+    data: SegmentationIndex, images_of: Mapping[int, Sequence[str]], class_ids: Sequence[int]
 ) -> PresencePool:
-    photo_of = photo_files(index, chain.from_iterable(images_of.values()))
-    return PresencePool(index, _known(index), images_of, class_ids, photo_of)
+    photo_of = photo_files(data, chain.from_iterable(images_of.values()))
+    return PresencePool(data, _known(data), images_of, class_ids, photo_of)
 
 
-def _known(index: SegmentationIndex) -> KnownAbsence:
-    known = KnownAbsence.find(index)
+def _known(data: SegmentationIndex) -> KnownAbsence:
+    known = KnownAbsence.find(data)
     if known is None:
         raise SettingsError(
-            f"{index.name} does not tell which images lack a class, as a label map shows one class alone; expected "
+            f"{data.name} does not tell which images lack a class, as a label map shows one class alone; expected "
             "this protocol with DATASET=coco, pascal, isaid, lvis, pascal_part, demo or a folder of your own"
         )
     return known

@@ -13,7 +13,7 @@ OF_DATASET = "of the data set"
 
 
 @dataclass(frozen=True)
-class Source:
+class EpisodeSource:
     """Everything that a draw takes.
 
     Attributes:
@@ -51,7 +51,7 @@ class Source:
         return images
 
 
-Episodes = Callable[[Source], Iterator[Episode]]
+Episodes = Callable[[EpisodeSource], Iterator[Episode]]
 
 
 @dataclass(frozen=True)
@@ -78,6 +78,6 @@ class DrawRule:
         return {"image_first": "images", "sequential": "pairs"}.get(self.rule, "classes")  # type: ignore[return-value]
 
 
-def one_way(index: int, query: str, number: int, supports: Sequence[str]) -> Episode:
+def one_way(episode: int, query: str, number: int, supports: Sequence[str]) -> Episode:
     """Return the 1-way episode of a query and its supports."""
-    return Episode(index, query, number, (number,), (tuple(supports),))
+    return Episode(episode, query, number, (number,), (tuple(supports),))

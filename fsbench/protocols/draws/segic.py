@@ -40,8 +40,8 @@ def process_streams(seed: int, place: int, processes: int = 8, workers: int = 4)
     for process in range(processes):
         base = next(islice(loader_seeds(seed + process), place, None))
         streams.append([Generators.for_worker(base, worker) for worker in range(workers)])
-    for index in count():
-        turn, process = divmod(index, processes)
+    for episode in count():
+        turn, process = divmod(episode, processes)
         yield streams[process][turn % workers]
 
 
@@ -53,13 +53,13 @@ def process_episodes(pool: Pool, shot: int, streams: Iterable[Generators]) -> It
         shot: K; the program knows one.
         streams: of `process_streams`.
     """
-    for index, generators in enumerate(streams):
-        query, number = draw_query(index, generators.numpy, pool, 1)
+    for episode, generators in enumerate(streams):
+        query, number = draw_query(episode, generators.numpy, pool, 1)
         images = pool.images_of.get(number, ())
         if not set(images) - {query}:
             raise TooFewImages(number, 0, 1)
         supports = repeated_supports(generators.numpy, images, query, shot)
-        yield one_way(index, query, number, supports)
+        yield one_way(episode, query, number, supports)
 
 
 @dataclass(frozen=True)

@@ -91,7 +91,7 @@ class Streams:
     """The processes that draw episodes, and how they are seeded.
 
     Attributes:
-        seed: of all generators of the main process before the first pass; None seeds each episode with its index.
+        seed: of all generators of the main process before the first pass; None seeds each episode with its number.
         workers: loader processes; with 0 the main process draws, whose generators run on over the passes.
         network_words: 32-bit numbers that the network's initialisation takes from torch's generator between the seed
             and the loader.
@@ -217,7 +217,7 @@ class Seeds:
     """The seeds of a test's runs.
 
     Attributes:
-        values: a seed for each run, the first that of the test; empty where each episode is seeded with its own index.
+        values: a seed for each run, the first that of the test; empty where each episode is seeded with its own number.
         in_spirit: why they need not be those of the program.
     """
 

@@ -7,20 +7,20 @@ from fsbench.protocols.draws.pools import Pool
 from fsbench.protocols.draws.whole_images import BACKGROUND
 
 
-def superpixel_pool(index: VolumeIndex, fold: int, shot: int) -> Pool:
+def superpixel_pool(data: VolumeIndex, fold: int, shot: int) -> Pool:
     """Return every slice of a fold's training scans, scan by scan, without classes.
 
     Args:
-        index: the data set.
+        data: the data set.
         fold: the fold.
         shot: number of scans that supports of its test come from, which are not trained on either.
     """
-    scans = index.fold_scans(fold, shot).training
-    return Pool([(name, BACKGROUND) for scan in scans for name in index.slices(scan)], {}, (), "sequential")
+    scans = data.fold_scans(fold, shot).training
+    return Pool([(name, BACKGROUND) for scan in scans for name in data.slices(scan)], {}, (), "sequential")
 
 
-def slices_with_test_classes(index: VolumeIndex, fold: int, names: Sequence[str]) -> frozenset[str]:
+def slices_with_test_classes(data: VolumeIndex, fold: int, names: Sequence[str]) -> frozenset[str]:
     """Return those of some slices that show a class which the fold tests (setting 2, §1)."""
-    classes = index.test_classes(fold)
-    shown = ((scan, z) for number in classes for scan, slices in index.class_slices[number].items() for z in slices)
+    classes = data.test_classes(fold)
+    shown = ((scan, z) for number in classes for scan, slices in data.class_slices[number].items() for z in slices)
     return frozenset(slice_name(scan, z) for scan, z in shown).intersection(names)

@@ -120,17 +120,17 @@ class EverySlice(Draw):
 
     # Which episodes are there?
 
-    def data(self, index: Any, fold: int = 0, shot: int = 1) -> Any:
-        return super().data(_volumes(index), fold, shot)
+    def data(self, data: Any, fold: int = 0, shot: int = 1) -> Any:
+        return super().data(_volumes(data), fold, shot)
 
-    def official_episodes(self, index: Any, task: Task) -> OfficialEpisodes:
+    def official_episodes(self, data: Any, task: Task) -> OfficialEpisodes:
         """Return the counted slices of `task`: classes ascending, then scans, then slices.
 
         Raises:
             SettingsError: the images of the data set are no slices.
             DataError: a scan does not show a class of the fold.
         """
-        volumes = _volumes(index)
+        volumes = _volumes(data)
         every = list(self._episodes(volumes, task))
         number = len(every) if task.episodes is None else min(task.episodes, len(every))
         chosen = [every[place * len(every) // number] for place in range(number)]  # of all classes and scans
@@ -146,15 +146,15 @@ class EverySlice(Draw):
             first={"slices": True},
         )  # fmt: skip
 
-    def _episodes(self, index: VolumeIndex, task: Task) -> Iterator[tuple[int, SliceQuery, Sequence[tuple[str, ...]]]]:
+    def _episodes(self, data: VolumeIndex, task: Task) -> Iterator[tuple[int, SliceQuery, Sequence[tuple[str, ...]]]]:
         """Yield class, query, and by part the supports, one of each support scan."""
-        scans = self.scans(index, task)
-        for cls in sorted(index.test_classes(task.fold)):
-            listed = index.class_slices[cls]
+        scans = self.scans(data, task)
+        for cls in sorted(data.test_classes(task.fold)):
+            listed = data.class_slices[cls]
             for scan in (*scans.queries, *scans.supports):
                 if not listed.get(scan):
                     raise DataError(
-                        f"the scan {scan} of {index.name} does not show {index.name_of(cls)}; expected the classes of "
+                        f"the scan {scan} of {data.name} does not show {data.name_of(cls)}; expected the classes of "
                         "the fold in its scans, without which there are no parts; look at its labels, or choose a fold "
                         "without it"
                     )
@@ -164,25 +164,25 @@ class EverySlice(Draw):
                 for part in range(self.parts)
             ]
             for scan in scans.queries:
-                for query in slice_queries(scan, len(index.slices(scan)), listed[scan], self.parts, self.margin):
+                for query in slice_queries(scan, len(data.slices(scan)), listed[scan], self.parts, self.margin):
                     if query.counts:
                         yield cls, query, supports
 
-    def scans(self, index: VolumeIndex, task: Task) -> FoldScans:
+    def scans(self, data: VolumeIndex, task: Task) -> FoldScans:
         """Return the scans of a test."""
         if self.support_scans and len(self.support_scans) != task.shot:
             raise SettingsError(
                 f"support_scans has {len(self.support_scans)} places and the test {task.shot} shots; expected a place "
                 "for each shot"
             )
-        fold = index.fold_scans(task.fold, task.shot)
+        fold = data.fold_scans(task.fold, task.shot)
         within = len(fold.queries) + len(fold.supports)
         if any(not -within <= place < within for place in self.support_scans):
             raise SettingsError(
                 f"support_scans is {list(self.support_scans)}; expected places from {-within} to {within - 1}, of the "
                 "scans of a fold and of its supports"
             )
-        return index.fold_scans(task.fold, task.shot, self.support_scans or None)
+        return data.fold_scans(task.fold, task.shot, self.support_scans or None)
 
     def may_be_empty(self, task: Task) -> bool:
         """Return True: a slice between two that show the class counts, and may lack it."""
@@ -237,14 +237,14 @@ class EverySlice(Draw):
             raise SettingsError(f"margin is {self.margin}, expected 0 or more, or null for all slices")
 
 
-def _volumes(index: Any) -> VolumeIndex:
+def _volumes(data: Any) -> VolumeIndex:
     """Return a data set of volumes. Raises SettingsError for any other."""
-    if not isinstance(index, VolumeIndex):
+    if not isinstance(data, VolumeIndex):
         raise SettingsError(
-            f"{index.name} has photos, and the test is one of slices of scans; choose DATASET=chaost2 or sabs, or "
+            f"{data.name} has photos, and the test is one of slices of scans; choose DATASET=chaost2 or sabs, or "
             "another protocol"
         )
-    return index
+    return data
 
 
 DRAWS: Mapping[str, type[Draw]] = {"every slice": EverySlice}

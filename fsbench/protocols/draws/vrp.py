@@ -11,7 +11,7 @@ from itertools import cycle
 from fsbench.data.episodes.episode import Episode
 from fsbench.protocols.draws.hsnet import episode_with_repeats, hsnet_episode
 from fsbench.protocols.draws.pools import Pool
-from fsbench.protocols.draws.rules import DrawRule, Source
+from fsbench.protocols.draws.rules import DrawRule, EpisodeSource
 from fsbench.protocols.draws.streams import Generators, loader_seeds, torch_permutation
 
 SEED = 321
@@ -46,14 +46,14 @@ def classes_shown(pool: Pool) -> Callable[[str], list[int]]:
     return shown.__getitem__
 
 
-def vrp_episode(index: int, pool: Pool, shown: Callable[[str], list[int]], streams: Generators, shot: int) -> Episode:
+def vrp_episode(episode: int, pool: Pool, shown: Callable[[str], list[int]], streams: Generators, shot: int) -> Episode:
     """Draw the 1-way episode of an item; supports may repeat.
 
-    Where a data set lists its queries (PASCAL), item `index` is an image of the list, and its class one of those that
+    Where a data set lists its queries (PASCAL), item `episode` is an image of the list, and its class one of those that
     it shows. Else (COCO) the class is drawn first, and the item's number counts for nothing.
 
     Args:
-        index: number of the item.
+        episode: number of the item.
         pool: what is drawn from.
         shown: as `classes_shown` returns it.
         streams: drawn from.
@@ -63,11 +63,11 @@ def vrp_episode(index: int, pool: Pool, shown: Callable[[str], list[int]], strea
         TooFewImages: the official program would loop forever.
     """
     if pool.query_sampling == "class_first":
-        return hsnet_episode(index, streams.numpy, pool, shot)
-    query = pool.images[index % len(pool.images)]
+        return hsnet_episode(episode, streams.numpy, pool, shot)
+    query = pool.images[episode % len(pool.images)]
     classes = shown(query)
     number = classes[streams.python.randint(1, len(classes)) - 1]
-    return episode_with_repeats(index, query, number, streams.numpy, pool, shot)
+    return episode_with_repeats(episode, query, number, streams.numpy, pool, shot)
 
 
 def validation_episodes(
@@ -77,10 +77,10 @@ def validation_episodes(
 
     All processes begin with streams of one seed, so that on COCO each has the same episodes: 250 of 1000 are distinct.
     """
-    index, shown = process, classes_shown(pool)
+    episode, shown = process, classes_shown(pool)
     while True:
-        yield vrp_episode(index, pool, shown, streams, shot)
-        index += processes
+        yield vrp_episode(episode, pool, shown, streams, shot)
+        episode += processes
 
 
 def training_epoch(pool: Pool, epoch: int, shot: int = 1, division: Division = OFFICIAL) -> list[list[Episode]]:
@@ -98,9 +98,9 @@ def training_epoch(pool: Pool, epoch: int, shot: int = 1, division: Division = O
         own = order[process :: division.processes]
         workers = [Generators.for_worker(base, worker) for worker in range(max(division.workers, 1))]
         drawn = []
-        for place, index in enumerate(own):
+        for place, episode in enumerate(own):
             worker = place // division.batch % len(workers)
-            drawn.append(vrp_episode(index, pool, shown, workers[worker], shot))
+            drawn.append(vrp_episode(episode, pool, shown, workers[worker], shot))
         processes.append(drawn)
     return processes
 
@@ -117,15 +117,15 @@ def training_steps(pool: Pool, epoch: int, shot: int = 1, division: Division = O
     return [episode for start in starts for own in processes for episode in own[start : start + division.batch]]
 
 
-def _vrp(source: Source) -> Iterator[Episode]:
+def _vrp(source: EpisodeSource) -> Iterator[Episode]:
     """Draw the class by Python's generator and supports by NumPy's (vrp-sam.md §9).
 
     Processes of several GPUs share the images; all begin with the same seed.
     """
     processes = [source.streams.items(source.asked) for _ in range(source.gpus)]
-    for index, process in enumerate(cycle(processes)):
+    for episode, process in enumerate(cycle(processes)):
         _, generators = next(process)
-        yield vrp_episode(index, source.pool, source.pool.shown, generators, source.shot)
+        yield vrp_episode(episode, source.pool, source.pool.shown, generators, source.shot)
 
 
 RULES: Mapping[str, DrawRule] = {

@@ -24,18 +24,18 @@ BACKGROUND = 0
 """Stands for a class where an image is listed as a whole."""
 
 
-def whole_image_pool(index: SegmentationIndex, fold: int, filter_novel: bool | None = None) -> Pool:
+def whole_image_pool(data: SegmentationIndex, fold: int, filter_novel: bool | None = None) -> Pool:
     """Return every training image, in list order, with the base classes; no episodes can be drawn from it.
 
     Args:
-        index: the data set.
+        data: the data set.
         fold: fold whose novel classes are background.
         filter_novel: leave out images that show a class besides the base ones.
     """
-    names: Sequence[str] = image_lists(index).image_order("trn")
-    classes = index.train_classes(fold)
+    names: Sequence[str] = image_lists(data).image_order("trn")
+    classes = data.train_classes(fold)
     if filter_novel:
-        names = without_other_classes(index, names, classes)
+        names = without_other_classes(data, names, classes)
     return Pool([(name, BACKGROUND) for name in names], {}, classes, "sequential")
 
 
@@ -47,15 +47,15 @@ class WholeImages(Draw):
     is_test: ClassVar[bool] = False
     default_description: ClassVar[str] = "every image of the test part, in the order of PFENet's lists"
 
-    def official_episodes(self, index: SegmentationIndex, task: Task) -> OfficialEpisodes:
+    def official_episodes(self, data: SegmentationIndex, task: Task) -> OfficialEpisodes:
         """Return the images, or as many from the start of the list as `task` asks for."""
-        names = list(image_lists(index).image_order("val"))[: task.episodes]
+        names = list(image_lists(data).image_order("val"))[: task.episodes]
         episodes = tuple(Episode(i, name, BACKGROUND, (), ()) for i, name in enumerate(names))
-        return OfficialEpisodes(episodes, index.train_classes(task.fold), len(episodes), len(episodes))
+        return OfficialEpisodes(episodes, data.train_classes(task.fold), len(episodes), len(episodes))
 
-    def header_entries(self, index: SegmentationIndex, task: Task, drawn: OfficialEpisodes) -> dict[str, Any]:
+    def header_entries(self, data: SegmentationIndex, task: Task, drawn: OfficialEpisodes) -> dict[str, Any]:
         """Return fold and classes."""
-        names = {str(number): index.class_names[number - 1] for number in drawn.class_ids}
+        names = {str(number): data.class_names[number - 1] for number in drawn.class_ids}
         return {"fold": task.fold, "class_ids": list(drawn.class_ids), "class_names": names}
 
 

@@ -10,27 +10,27 @@ from fsbench.protocols.kit.answers import Asked
 from fsbench.protocols.test import Test
 
 
-def image_shape(index: SegmentationIndex, name: str) -> tuple[int, int]:
+def image_shape(data: SegmentationIndex, name: str) -> tuple[int, int]:
     """Return height and width of image `name` as the data set takes it, from the header of its file where it is one.
 
     Raises:
         DataError: the file is absent or no image.
     """
-    if not index.images_are_files:
-        height, width = index.label_map(name).shape
+    if not data.images_are_files:
+        height, width = data.label_map(name).shape
         return height, width
-    path, crop = Path(index.image_path(name)), index.crop(name)
+    path, crop = Path(data.image_path(name)), data.crop(name)
     header = picture_header(path)
     height, width = header.height, header.width
     if crop is None:
-        return header.shown_shape if index.turns_images else (height, width)
+        return header.shown_shape if data.turns_images else (height, width)
     rows, columns = (len(range(*part.indices(side))) for part, side in zip(crop, (height, width), strict=True))
     return rows, columns
 
 
 def asked_size(test: Test, query: str) -> list[int] | None:
     """Return the size [h, w] of the answer for a query, or None where the method's input size decides it."""
-    shape = image_shape(test.index, query)
+    shape = image_shape(test.data, query)
     size = test.protocol.view.answer_size(shape, test.image_size)
     return None if size is None else list(size)
 
@@ -40,7 +40,7 @@ def asked_answers(test: Test) -> Asked:
 
     They are as `fsbench.protocols.kit.answers.read_kit_folder` reads them from a kit.
     """
-    return {episode.index: _asked(test, episode) for episode in test.manifest.episodes}
+    return {episode.number: _asked(test, episode) for episode in test.manifest.episodes}
 
 
 def _asked(test: Test, episode: Episode | ClassificationEpisode) -> dict[str, Any]:

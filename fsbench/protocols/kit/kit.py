@@ -28,7 +28,7 @@ from fsbench.data.picture_file import is_turned, picture_header
 from fsbench.protocols.kit import answers
 from fsbench.protocols.kit.asked import asked_size
 from fsbench.protocols.kit.rules import rules
-from fsbench.protocols.test import Support, Test, VisibleEpisode, VisibleImages
+from fsbench.protocols.test import Test, VisibleEpisode, VisibleImages, VisibleSupport
 
 FILE = "kit.json"
 """File by which a kit is known."""
@@ -145,10 +145,10 @@ def paths_tell_classes(test: Test, root: Path | None = None) -> bool:
     """
     if test.protocol.task == "classification":
         return True
-    classes = {_letters(name) for name in test.index.class_names} - {""}
+    classes = {_letters(name) for name in test.data.class_names} - {""}
     start = _common_root(test, root)
     for episode in test.manifest.episodes:
-        path = Path(test.index.image_path(episode.query)).absolute().relative_to(start)
+        path = Path(test.data.image_path(episode.query)).absolute().relative_to(start)
         if classes & set(map(_letters, (*path.parent.parts, path.stem))):
             return True
     return False
@@ -192,7 +192,7 @@ def write_kit(
         DataError: an image or a label map cannot be read.
     """
     root = _common_root(test, root)
-    copy_images = copy_images or test.protocol.task == "classification" or not test.index.images_are_files
+    copy_images = copy_images or test.protocol.task == "classification" or not test.data.images_are_files
     if out.is_symlink() or out.exists():
         if not is_folder(out):
             raise SettingsError(f"--out {out} is no folder; expected a new one")
@@ -225,8 +225,8 @@ def _same_kit(test: Test, out: Path, copy_images: bool) -> Kit:
 def _common_root(test: Test, root: Path | None) -> Path:
     """Return the folder `root` if all images are below it, else the lowest folder that they are below."""
     classified = test.protocol.task == "classification"
-    names: Iterable[str] = chain.from_iterable(test.index.images) if classified else test.manifest.image_names
-    folders = {Path(test.index.image_path(name)).absolute().parent for name in names}
+    names: Iterable[str] = chain.from_iterable(test.data.images) if classified else test.manifest.image_names
+    folders = {Path(test.data.image_path(name)).absolute().parent for name in names}
     if root is not None and all(folder.is_relative_to(root.absolute()) for folder in folders):
         return root.absolute()
     return Path(os.path.commonpath(folders))
@@ -289,24 +289,24 @@ class _Writer:
             }
         if not self._base_classes:
             numbers = [number for number, way in zip(episode.classes, episode.supports, strict=True) if not way]
-            self._base_classes = [self.test.index.name_of(number) for number in numbers]
+            self._base_classes = [self.test.data.name_of(number) for number in numbers]
         return {
             "number": episode.number,
-            "query": self._image(episode.query_name, episode.query_file, self.test.index.crop(episode.query_name)),
+            "query": self._image(episode.query_name, episode.query_file, self.test.data.crop(episode.query_name)),
             "size": asked_size(self.test, episode.query_name),
             "supports": [[self._support(support) for support in way] for way in episode.supports],
         }
 
     def _photo(self, name: str) -> dict[str, Any]:
-        return self._image(name, Path(self.test.index.image_path(name)))
+        return self._image(name, Path(self.test.data.image_path(name)))
 
-    def _support(self, support: Support) -> dict[str, Any]:
+    def _support(self, support: VisibleSupport) -> dict[str, Any]:
         key = support.name, support.number
         if key not in self._masks:
             self._masks[key] = f"masks/{len(self._masks):06d}.png"
             (self.folder / "masks").mkdir(exist_ok=True)
             Image.fromarray(np.ascontiguousarray(support.mask)).save(self.folder / self._masks[key])
-        entry = self._image(support.name, support.file, self.test.index.crop(support.name)) | {"mask": self._masks[key]}
+        entry = self._image(support.name, support.file, self.test.data.crop(support.name)) | {"mask": self._masks[key]}
         if support.box is not None:
             self._has_boxes = True
             entry["box"] = [float(value) for value in support.box]
@@ -316,19 +316,19 @@ class _Writer:
         if name in self._images:
             return dict(self._images[name])
         entry: dict[str, Any] = {"image": file.absolute().relative_to(self.root).as_posix()}
-        orientation = image_orientation(self.test.index, name)
-        transparent = self.test.index.images_are_files and is_transparent(file, picture_header(file))
-        as_stored = not (crop or is_turned(orientation) or transparent) and self.test.index.images_are_files
+        orientation = image_orientation(self.test.data, name)
+        transparent = self.test.data.images_are_files and is_transparent(file, picture_header(file))
+        as_stored = not (crop or is_turned(orientation) or transparent) and self.test.data.images_are_files
         if self.copy_images:
             (self.folder / "images").mkdir(exist_ok=True)
             entry = {"image": f"images/{len(self._images):06d}{file.suffix if as_stored else '.png'}"}
             if as_stored:
                 shutil.copyfile(file, self.folder / entry["image"])
             else:
-                Image.fromarray(image_pixels(self.test.index, name)).save(self.folder / entry["image"])
-            if not self.test.index.images_are_files and self.test.index.has_intensities:
+                Image.fromarray(image_pixels(self.test.data, name)).save(self.folder / entry["image"])
+            if not self.test.data.images_are_files and self.test.data.has_intensities:
                 entry["intensities"] = str(Path(entry["image"]).with_suffix(".npy").as_posix())
-                np.save(self.folder / entry["intensities"], image_intensities(self.test.index, name))
+                np.save(self.folder / entry["intensities"], image_intensities(self.test.data, name))
         else:
             entry |= {"transparent": True} if transparent else {}
             if crop is not None:

@@ -76,7 +76,7 @@ def _files(test: Test, has_boxes: bool, copied: bool, image_entries: Collection[
             else ""
         ),
     ]
-    if not test.index.images_are_files:
+    if not test.data.images_are_files:
         lines.append(
             "- `intensities` of an image, where it is there, is a file of numpy with the same slice as it was measured "
             "and normalised, float32; the image itself has 8 bits of the range of its whole scan."
@@ -146,10 +146,10 @@ def _truth(test: Test) -> str:
     divisor = f"{number}, the classes of this test"
     if isinstance(protocol.counting, PixelCounting) and protocol.counting.absent == "left_out":
         divisor = f"the number of classes that episodes are about, at most {number}"
-    lines = [f"- Label maps are {test.index.label_maps_are}.", f"- A mean over classes divides by {divisor}."]
+    lines = [f"- Label maps are {test.data.label_maps_are}.", f"- A mean over classes divides by {divisor}."]
     if left_out:
         whole = number + len(left_out)
-        names = ", ".join(map(test.index.name_of, left_out))
+        names = ", ".join(map(test.data.name_of, left_out))
         lines.append(
             f"- Left out for want of images: {names}. A program that counts them as 0 divides "
             f"by {whole}: its mean of the same answers is {number}/{whole} of the one here."

@@ -28,19 +28,19 @@ LARGEST_SIDE = 4096
 """Largest side of a square; a record's is anybody's."""
 
 
-def read_truth(record: Record, index: SegmentationIndex) -> Truth:
+def read_truth(record: Record, data: SegmentationIndex) -> Truth:
     """Return a function that reads the truth of a run's episode as it was counted (`View.original_truth`).
 
     Args:
         record: the run, of segmentation.
-        index: the data set that it was tested on.
+        data: the data set that it was tested on.
     """
     view, side = segmentation_of(record.header).view, record.run.identity.image_size
-    episodes = {episode.index: episode for episode in record.manifest.episodes}
+    episodes = {episode.number: episode for episode in record.manifest.episodes}
 
     def truth(number: int) -> np.ndarray:
         episode = episodes[number]
-        labels = way_labels(index.label_map(episode.query), index.label_values(episode.query, episode.classes))
+        labels = way_labels(data.label_map(episode.query), data.label_values(episode.query, episode.classes))
         return view.original_truth(labels, side)
 
     return truth

@@ -46,19 +46,19 @@ def choose(episodes: Sequence[Episode], count: int = 8) -> list[Episode]:
 
 def contact_sheet(
     path: Path,
-    index: SegmentationIndex,
+    data: SegmentationIndex,
     predictions: Mapping[int, DrawnPrediction],
     episodes: Sequence[Episode],
     earlier: Mapping[int, np.ndarray] | None = None,
 ) -> None:
     """Write a PNG with one row per episode, and a key, to `path`; see `draw_contact_sheet`."""
-    sheet = draw_contact_sheet(index, predictions, episodes, earlier)
+    sheet = draw_contact_sheet(data, predictions, episodes, earlier)
     with replacing(path) as temporary:
         sheet.save(temporary, format="PNG")
 
 
 def draw_contact_sheet(
-    index: SegmentationIndex,
+    data: SegmentationIndex,
     predictions: Mapping[int, DrawnPrediction],
     episodes: Sequence[Episode],
     earlier: Mapping[int, np.ndarray] | None = None,
@@ -66,14 +66,14 @@ def draw_contact_sheet(
     """Draw one row per episode, and a key.
 
     Args:
-        index: Reads images and label maps.
-        predictions: By episode index.
+        data: Reads images and label maps.
+        predictions: By episode number.
         episodes: Rows of the sheet; those without a prediction are left out.
-        earlier: Earlier label maps by episode index, drawn beside the predictions with the differing pixels.
+        earlier: Earlier label maps by episode number, drawn beside the predictions with the differing pixels.
     """
-    drawn = [episode for episode in episodes if episode.index in predictions]
+    drawn = [episode for episode in episodes if episode.number in predictions]
     rows = [
-        _draw_row(index, episode, predictions[episode.index], (earlier or {}).get(episode.index)) for episode in drawn
+        _draw_row(data, episode, predictions[episode.number], (earlier or {}).get(episode.number)) for episode in drawn
     ]
     key: list[KeyEntry] = ["errors, over the gray image:", *error_key()]
     if any(len(episode.classes) > 1 for episode in drawn):
@@ -82,13 +82,13 @@ def draw_contact_sheet(
 
 
 def _draw_row(
-    index: SegmentationIndex, episode: Episode, prediction: DrawnPrediction, earlier: np.ndarray | None
+    data: SegmentationIndex, episode: Episode, prediction: DrawnPrediction, earlier: np.ndarray | None
 ) -> list[Panel]:
-    panels = [(support.caption, support.paint(TILE)) for support in support_images(index, episode, MAX_SHOTS)]
-    query = query_image(index, episode)
+    panels = [(support.caption, support.paint(TILE)) for support in support_images(data, episode, MAX_SHOTS)]
+    query = query_image(data, episode)
     pixels = fit_image(query.pixels, TILE)
-    names = [index.class_names[class_id - 1] for class_id in episode.classes]
-    panels.append((f"{episode.index}: {query.caption}", paint_slots(pixels, query.slots, query.colors)))
+    names = [data.class_names[class_id - 1] for class_id in episode.classes]
+    panels.append((f"{episode.number}: {query.caption}", paint_slots(pixels, query.slots, query.colors)))
     panels.append(
         (presence_caption(names, prediction.present), paint_slots(pixels, prediction.label_map, query.colors))
     )

@@ -54,30 +54,30 @@ class LabeledImage(NamedTuple):
         return paint_slots(self.pixels if size is None else fit_image(self.pixels, size), self.slots, self.colors)
 
 
-def support_images(index: SegmentationIndex, episode: Episode, shots: int | None = None) -> list[LabeledImage]:
+def support_images(data: SegmentationIndex, episode: Episode, shots: int | None = None) -> list[LabeledImage]:
     """Read an episode's supports from a data set, at most `shots` of each way."""
     images = []
     for slot, (class_id, supports) in enumerate(zip(episode.classes, episode.supports, strict=True), 1):
         for shot, name in enumerate(supports[:shots], 1):
-            mask = index.label_map(name) == index.label_values(name, [class_id])[0]
-            caption = f"support {shot}: {index.class_names[class_id - 1]}"
+            mask = data.label_map(name) == data.label_values(name, [class_id])[0]
+            caption = f"support {shot}: {data.class_names[class_id - 1]}"
             images.append(
-                LabeledImage(caption, _read_pixels(index, name), mask.astype(np.uint8) * slot, len(episode.classes))
+                LabeledImage(caption, _read_pixels(data, name), mask.astype(np.uint8) * slot, len(episode.classes))
             )
     return images
 
 
-def query_image(index: SegmentationIndex, episode: Episode) -> LabeledImage:
+def query_image(data: SegmentationIndex, episode: Episode) -> LabeledImage:
     """Read an episode's query and its truth from a data set."""
-    slots = way_labels(index.label_map(episode.query), index.label_values(episode.query, episode.classes))
-    names = [index.class_names[class_id - 1] for class_id in episode.classes]
+    slots = way_labels(data.label_map(episode.query), data.label_values(episode.query, episode.classes))
+    names = [data.class_names[class_id - 1] for class_id in episode.classes]
     return LabeledImage(
-        truth_caption(names, _foreground_ways(slots)), _read_pixels(index, episode.query), slots, len(names)
+        truth_caption(names, _foreground_ways(slots)), _read_pixels(data, episode.query), slots, len(names)
     )
 
 
-def _read_pixels(index: SegmentationIndex, name: str) -> np.ndarray:
-    return np.array(image_pixels(index, name))
+def _read_pixels(data: SegmentationIndex, name: str) -> np.ndarray:
+    return np.array(image_pixels(data, name))
 
 
 def batch_support_images(episode: "EpisodeBatch", names: Sequence[str]) -> list[LabeledImage]:

@@ -63,13 +63,13 @@ def load_test(
         test = open_manifest(file, dataset, root, folders, image_size)
         name = dataset or test.manifest.header.dataset
         opened = where | {"dataset": name, "manifest": str(file), "image_size": image_size}
-        listed = marked_if_own(test.manifest, test.protocol, test.index, file)
+        listed = marked_if_own(test.manifest, test.protocol, test.data, file)
         return _with_episodes(replace(test, manifest=listed, opened=opened))
     if dataset is None:
         raise SettingsError(
             "load_test was given neither a data set nor a manifest; expected one of them, such as 'pascal'"
         )
-    index = open_dataset(dataset, root, folders)
+    data = open_dataset(dataset, root, folders)
     task_name = task_of("data", dataset)
     rules = load_protocol(protocol or ("fort" if task_name == CLASSIFICATION else "fscs"))
     if rules.task != task_name:
@@ -84,12 +84,12 @@ def load_test(
         asked: Task = ClassificationTask.chosen(usual | given, "a test of classification")
     else:
         asked = Task.chosen(given, "a test")
-    index = rules.draw.data(index, asked.fold, asked.shot)
-    asked = rules.draw.with_own_ways(index, asked)
+    data = rules.draw.data(data, asked.fold, asked.shot)
+    asked = rules.draw.with_own_ways(data, asked)
     opened = where | {"dataset": dataset, "image_size": image_size} | asked_options(vars(asked))
     if task_name != CLASSIFICATION:
         opened["protocol"] = rules.name
-    return _with_episodes(Test(rules.manifest(index, asked), index, rules, image_size, opened))
+    return _with_episodes(Test(rules.manifest(data, asked), data, rules, image_size, opened))
 
 
 def open_manifest(
@@ -104,9 +104,9 @@ def open_manifest(
     read = read_checked_manifest(file)
     rules = protocol_of(read.header)
     name = choose_dataset(dataset, read.header.dataset, f"the manifest {file}")
-    index = rules.draw.data(open_dataset(name, root, lists), read.header.fold, read.header.shot)
-    check_fits(read, index, str(file))
-    return Test(read, index, rules, image_size)
+    data = rules.draw.data(open_dataset(name, root, lists), read.header.fold, read.header.shot)
+    check_fits(read, data, str(file))
+    return Test(read, data, rules, image_size)
 
 
 def _with_episodes(test: Test) -> Test:

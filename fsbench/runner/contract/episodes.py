@@ -40,15 +40,15 @@ class SyntheticImages:
         return _image([_disc(self.size, rng)], [place // SHOWN % CLASSES], self.size, self.seed, rng)
 
 
-def image_episode(images: SyntheticImages, index: int, ways: int, shots: int, queries: int = 2) -> ImageEpisode:
+def image_episode(images: SyntheticImages, episode: int, ways: int, shots: int, queries: int = 2) -> ImageEpisode:
     """Draw an episode of classification.
 
     Args:
         images: where its images come from.
-        index: its number, from which its classes and images follow.
+        episode: its number, from which its classes and images follow.
         ways, shots, queries: N, K and q.
     """
-    rng = np.random.default_rng([images.seed, 2, index])
+    rng = np.random.default_rng([images.seed, 2, episode])
     classes = rng.choice(CLASSES, ways, replace=False)
     places = torch.from_numpy(
         np.stack([c * SHOWN + rng.choice(SHOWN, shots + queries, replace=False) for c in classes])
@@ -57,23 +57,23 @@ def image_episode(images: SyntheticImages, index: int, ways: int, shots: int, qu
         [images.image(int(p)) for part in (places[:, :shots], places[:, shots:]) for p in part.flatten()]
     )
     return ImageEpisode(
-        index, images.seed, tuple(int(c) + 1 for c in classes), places[:, :shots], places[:, shots:], pixels
+        episode, images.seed, tuple(int(c) + 1 for c in classes), places[:, :shots], places[:, shots:], pixels
     )
 
 
 def segmentation_episode(
-    index: int, seed: int, ways: int, shots: int, size: int, *, query_shows: bool = True, training: bool = False
+    episode: int, seed: int, ways: int, shots: int, size: int, *, query_shows: bool = True, training: bool = False
 ) -> EpisodeBatch:
     """Draw an episode of segmentation; with two ways or more its query does not show the last.
 
     Args:
-        index: its number, from which its classes and images follow.
+        episode: its number, from which its classes and images follow.
         seed: of colours, discs and noise.
         ways, shots, size: N, K and S.
         query_shows: whether the query shows any way.
         training: give the truth at (S, S), as a training step has it, instead of a size of the query's own.
     """
-    rng = np.random.default_rng([seed, 3, index])
+    rng = np.random.default_rng([seed, 3, episode])
     classes = rng.choice(CLASSES, ways, replace=False)
     shown = 0 if not query_shows else max(1, ways - 1)
     discs = [_disc(size, rng) for _ in range(shown)]
@@ -92,13 +92,13 @@ def segmentation_episode(
     label_map = F.interpolate(label_map[None, None].float(), (height, width), mode="nearest")[0, 0].to(torch.uint8)
     return EpisodeBatch(
         images=torch.stack(images),
-        image_names=[f"{index}-{i}" for i in range(len(images))],
+        image_names=[f"{episode}-{i}" for i in range(len(images))],
         query=torch.zeros(1, dtype=torch.int64),
         support=torch.arange(1, 1 + ways * shots).view(1, ways, shots),
         support_labels=labels,
         valid=torch.ones(1, ways, shots, dtype=torch.bool),
         query_sizes=torch.tensor([[height, width]]),
-        episodes=torch.tensor([index]),
+        episodes=torch.tensor([episode]),
         hints=[Hints(class_names=tuple(f"colour {number}" for number in classes))],
         truth=Truth(
             [label_map],
@@ -145,20 +145,20 @@ def training_batch(seed: int, shots: int, size: int) -> EpisodeBatch:
     return collate([segmentation_episode(i, seed, 1, shots, size, training=True) for i in range(2)])
 
 
-def telling_episodes(index: int, seed: int, ways: int, shots: int, size: int) -> list[EpisodeBatch]:
+def telling_episodes(episode: int, seed: int, ways: int, shots: int, size: int) -> list[EpisodeBatch]:
     """Return episodes that give out the truth of another: its query is a support, with its mask, of each way shown.
 
     Args:
-        index, seed, ways, shots, size: of the other, see `segmentation_episode`.
+        episode, seed, ways, shots, size: of the other, see `segmentation_episode`.
     """
-    told = segmentation_episode(index, seed, ways, shots, size, training=True)
+    told = segmentation_episode(episode, seed, ways, shots, size, training=True)
     truth, told_episodes = told.known_truth(), []
     for way in range(1, int(truth.label_maps[0].max()) + 1):
         support, labels = told.support.clone(), told.support_labels.clone()
         query = support[0, way - 1, :1].clone()
         support[0, way - 1, 0] = told.query[0]
         labels[0, way - 1, 0] = truth.label_maps[0] == way
-        number = torch.tensor([index + way * SHOWN])
+        number = torch.tensor([episode + way * SHOWN])
         told_episodes.append(replace(told, support=support, support_labels=labels, query=query, episodes=number))
     return told_episodes
 
@@ -167,7 +167,7 @@ def telling_images(episode: ImageEpisode) -> ImageEpisode:
     """Return the episode of classification whose supports are another's queries, of which it has as many."""
     supports = episode.support.numel()
     images = None if episode.images is None else torch.cat([episode.images[supports:], episode.images[:supports]])
-    return replace(episode, index=episode.index + SHOWN, support=episode.query, query=episode.support, images=images)
+    return replace(episode, number=episode.number + SHOWN, support=episode.query, query=episode.support, images=images)
 
 
 def with_another_truth(episode: EpisodeBatch, seed: int) -> EpisodeBatch:

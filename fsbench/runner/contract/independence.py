@@ -53,8 +53,8 @@ WAY_ORDER = 0.01
 def check_inputs(subject: Subject) -> str:
     """Nothing that a method is handed is changed: images, masks, features and states, which others and caches share."""
     subject.method.backbone.cache.clear()  # what an earlier check left there may be changed already
-    for index in range(EPISODES):
-        given = copied(subject.episode(index))
+    for episode_number in range(EPISODES):
+        given = copied(subject.episode(episode_number))
         with whole_contents(), unchanged(type(subject.method).__name__, episode=given):
             run_test(subject.method, [join(subject.method, [given])] * 2)
     return f"equal bits of images, masks, features and states after {EPISODES} episodes were answered"
@@ -98,8 +98,8 @@ def _are_equal(one: Any, other: Any) -> bool:
 def check_truth(subject: Subject) -> str:
     """The truth is asked for in no hook of a test, and with another one the answer has the same bits."""
     advice = "predict from the supports and the query's image alone"
-    for index in range(EPISODES):
-        episode = subject.episode(index)
+    for episode_number in range(EPISODES):
+        episode = subject.episode(episode_number)
         try:
             given = answer(subject.method, episode)
             require_same(given, answer(subject.method, episode), "two answers", "")
@@ -135,7 +135,7 @@ def _answer_mixed_queries(method: Method, episode: ImageEpisode) -> Answer:
 
 def check_batch(subject: Subject) -> str:
     """An episode has the same answer alone, in a batch, and after others in any order."""
-    episodes = [subject.episode(10 + index) for index in range(EPISODES)]
+    episodes = [subject.episode(10 + episode_number) for episode_number in range(EPISODES)]
     method = subject.method
     alone = [answer(method, episode) for episode in episodes]
     ways = {
@@ -153,7 +153,7 @@ def check_batch(subject: Subject) -> str:
 def check_other_episodes(subject: Subject) -> str:
     """A query that other episodes have shown as a support, with its mask, has the answer of a method that saw none."""
     shots = {"queries": subject.shots} if not subject.segments else {}
-    asked = [subject.episode(50 + index, **shots) for index in range(EPISODES)]
+    asked = [subject.episode(50 + episode_number, **shots) for episode_number in range(EPISODES)]
     told = [each for episode in asked for each in _telling_episodes(subject, episode)]
     after = answers(subject.fresh(), [*told, *asked], together=False)[len(told) :]
     fresh = subject.fresh()
@@ -176,8 +176,8 @@ def check_way_order(subject: Subject) -> str:
     if ways is None:
         raise NotApplicableError(f"the method takes neither 3 ways nor 2: {subject.takes_ways(2)}")
     worst, ties = 0.0, 0
-    for index in range(EPISODES):
-        episode = subject.episode(20 + index, ways)
+    for episode_number in range(EPISODES):
+        episode = subject.episode(20 + episode_number, ways)
         before, after = answer(subject.method, episode), answer(subject.method, _rotate_ways(episode))
         expected = before["label_map" if "label_map" in before else "labels"]
         changed = torch.ne(_restore_way_numbers(after, ways), expected)
@@ -245,7 +245,7 @@ def _restore_way_numbers(found: Answer, ways: int) -> Tensor:
 def check_determinism(subject: Subject) -> str:
     """Two objects of the same seed give equal bits, whatever was drawn from the global generators before."""
     first, second = subject.fresh(), subject.fresh()
-    episodes = [subject.episode(30 + index) for index in range(EPISODES)]
+    episodes = [subject.episode(30 + episode_number) for episode_number in range(EPISODES)]
     found = []
     for seed, method in ((1, first), (2, second)):
         method.backbone.cache.clear()
@@ -299,4 +299,4 @@ def _answers_there(build: Callable[[], Method], size: int, seed: int, threads: i
 
 
 def _answers_of(subject: Subject) -> list[Answer]:
-    return [answer(subject.method, subject.episode(40 + index)) for index in range(2)]
+    return [answer(subject.method, subject.episode(40 + episode_number)) for episode_number in range(2)]

@@ -47,7 +47,7 @@ def check_half_precision(subject: Subject) -> str:
         cases += [("cuda", torch.bfloat16), ("cuda", torch.float16)]
     for device, dtype in cases:
         method = subject.method if device == "cpu" else subject.fresh().to(device)
-        distance = max(_distance(method, subject, index, device, dtype) for index in range(2))
+        distance = max(_distance(method, subject, number, device, dtype) for number in range(2))
         name = f"{str(dtype).removeprefix('torch.')} on {device}"
         if not distance <= 1:
             raise ViolationError(
@@ -59,10 +59,10 @@ def check_half_precision(subject: Subject) -> str:
     return f"finite and near fp32 ({'; '.join(words)})"
 
 
-def _distance(method: Method, subject: Subject, index: int, device: str, dtype: torch.dtype) -> float:
+def _distance(method: Method, subject: Subject, number: int, device: str, dtype: torch.dtype) -> float:
     """Return how far half precision moves an answer, 1 for as far as it may; infinity for NaN or infinity."""
     ways = 5 if subject.shots == 1 and subject.takes_ways(5) is None else subject.ways
-    episode = subject.episode(60 + index, ways)
+    episode = subject.episode(60 + number, ways)
     full = _values(method, copied(episode).to(device))
     method.backbone.cache.clear()
     with torch.autocast(device, dtype):
@@ -98,12 +98,12 @@ def check_memory(subject: Subject) -> str:
     bound, cache.max_bytes = cache.max_bytes, 0
     tracemalloc.start(1)
     try:
-        for index in range(WARM_UP):
-            _answer(method, subject.episode(1000 + index, ways))
+        for number in range(WARM_UP):
+            _answer(method, subject.episode(1000 + number, ways))
         before = _in_use()
         python = tracemalloc.get_traced_memory()[0]
-        for index in range(WARM_UP, subject.memory_episodes):
-            _answer(method, subject.episode(1000 + index, ways))
+        for number in range(WARM_UP, subject.memory_episodes):
+            _answer(method, subject.episode(1000 + number, ways))
         after = _in_use()
         python = tracemalloc.get_traced_memory()[0] - python
     finally:

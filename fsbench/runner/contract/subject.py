@@ -141,12 +141,12 @@ class Subject:
             return f"it fails with {ways} ways: {describe(error)}"
         return None
 
-    def episode(self, index: int = 0, ways: int | None = None, shots: int | None = None, **options: Any) -> Episode:
+    def episode(self, number: int = 0, ways: int | None = None, shots: int | None = None, **options: Any) -> Episode:
         """Draw an episode; `options` are those of `segmentation_episode` or `image_episode`."""
         ways, shots = ways or self.ways, shots or self.shots
         if self.segments:
-            return segmentation_episode(index, self.seed, ways, shots, self.size, **options)
-        return image_episode(self.images, index, ways, shots, **options)
+            return segmentation_episode(number, self.seed, ways, shots, self.size, **options)
+        return image_episode(self.images, number, ways, shots, **options)
 
 
 def run_test(method: Method, batches: Sequence[Any], after: Callable[[], object] = lambda: None) -> list[Any]:
@@ -205,8 +205,8 @@ def require_all_same(
     one: Sequence[Answer], other: Sequence[Answer], found: str, advice: str, expected: str = "equal bits"
 ) -> None:
     """Compare answers to the same episodes in pairs, as `require_same`; `found` may have a place `{episode}`."""
-    for index, (first, second) in enumerate(zip(one, other, strict=True)):
-        require_same(first, second, found.format(episode=f"episode {index}"), advice, expected)
+    for number, (first, second) in enumerate(zip(one, other, strict=True)):
+        require_same(first, second, found.format(episode=f"episode {number}"), advice, expected)
 
 
 def _answer(result: Any) -> Answer:

@@ -151,8 +151,8 @@ def check_checkpoint(subject: Subject) -> str:
         return "equal describe(); nothing is learned before the episodes, so nothing is loaded"
     if not trains:
         other.load_state_dict(read["state_dict"])
-    for index in range(2):
-        episode = subject.episode(50 + index)
+    for number in range(2):
+        episode = subject.episode(50 + number)
         advice = "register every learned tensor as a parameter or a buffer"
         require_same(answer(saved, episode), answer(other, episode), "other answers after loading", advice)
     return f"{len(read['state_dict'])} tensors written and loaded; equal bits of 2 episodes; equal describe(){note}"

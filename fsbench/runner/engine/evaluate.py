@@ -103,7 +103,7 @@ class Evaluation:
         done = self.journal.done(self.keep)
         _ = self.alone
         self.experiment.method.backbone.cache.forget_counts()
-        numbers = [episode.index for episode in self.experiment.data.manifest.episodes]
+        numbers = [episode.number for episode in self.experiment.data.manifest.episodes]
         left = [number for number in numbers if number not in done]
         log.info("evaluation: %d of %d episodes are left", len(left), len(numbers))
         has_masks = self.experiment.data.protocol.has_masks
@@ -255,7 +255,7 @@ def _leave(experiment: Experiment, numbers: Sequence[int]) -> None:
     data = experiment.data
     if data.trains_elsewhere:  # features are kept by names of images, unique in one data set alone
         experiment.method.backbone.cache.clear()
-    data.done = frozenset(episode.index for episode in data.manifest.episodes).difference(numbers)
+    data.done = frozenset(episode.number for episode in data.manifest.episodes).difference(numbers)
 
 
 def _answering(experiment: Experiment, trainer: L.Trainer) -> Answering[Test]:

@@ -29,7 +29,7 @@ class PredictionSheet:
         self.data = data
         has_masks = protocol_of(data.manifest.header).has_masks
         self.episodes: list[Episode] = choose(data.manifest.official_episodes) if has_masks else []
-        self.shown = frozenset(episode.index for episode in self.episodes)
+        self.shown = frozenset(episode.number for episode in self.episodes)
 
     def draw(self, journal: Journal, record: Record) -> None:
         """Draw the sheet into the folder of `record` from the predictions in the journal."""

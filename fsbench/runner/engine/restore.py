@@ -78,7 +78,7 @@ def reopen_at(
     data, method = experiment.data, experiment.method
     check_same_data(data, record)
     data.loading = replace(data.loading, workers=0)
-    data.done = frozenset(episode.index for episode in data.manifest.episodes) - set(chosen)
+    data.done = frozenset(episode.number for episode in data.manifest.episodes) - set(chosen)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     method.to(device)
     if method.needs.calibration and not experiment.trains:

@@ -51,7 +51,7 @@ def check_same_data(data: DataModule, record: Record) -> None:
     """Raise RecordError unless the episodes and files of `data` are those that a run was tested on."""
     if data.manifest.sha256 != record.manifest_sha256:
         raise RecordError("the data here are not the data that the run was tested on: they give other episodes")
-    here, then = data.tested.index.painting, record.run.identity.painting
+    here, then = data.tested.data.painting, record.run.identity.painting
     if here != then:
         raise RecordError(
             f"the label maps of the run were painted by {then or 'an unknown rule'}, here they are by "

@@ -162,7 +162,7 @@ def _evaluate_rest(
     test, name = answered_by.test, answered_by.name
     least: Keep = "masks" if test.protocol.has_masks else "none"
     done = journal.done(least)
-    left = [episode.index for episode in test.manifest.episodes if episode.index not in done]
+    left = [episode.number for episode in test.manifest.episodes if episode.number not in done]
     alone = ask_alone(answered_by, asked)
     began = time.perf_counter()
     try:

@@ -92,7 +92,7 @@ def record_answers(
     identity = Identity(
         method=MethodSettings(name=name, type="handed in"),
         backbone=BackboneSettings(name=UNKNOWN, weights=UNKNOWN),
-        dataset={"name": test.index.name},
+        dataset={"name": test.data.name},
         image_size=test.image_size,
         training=None,
         answers_sha256=digest,

@@ -124,5 +124,5 @@ def _batches(
     config = LoadingConfig(side, test.protocol.view, input_resize=resized, hints=method.needs.hints)
     known = method.needs.classes
     classes = None if known == "unknown" else WayClasses(test.manifest, known)
-    data = ManifestEpisodes(test.protocol.draw, test.index, chosen, config, classes=classes)
+    data = ManifestEpisodes(test.protocol.draw, test.data, chosen, config, classes=classes)
     return Loader(data, batch_size=None, num_workers=workers)

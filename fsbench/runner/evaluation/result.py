@@ -132,23 +132,23 @@ class Result:
         from fsbench.scores.confusion import COUNTS, way_ious
         from fsbench.scores.count_table import episode_scores
 
-        index = self._index(test)
+        data = self._index(test)
         stored = read_predictions(self.record)
         if stored is None:
             raise RecordError(f"{self.path} has no stored predictions; run it again with KEEP_PREDICTIONS=masks")
         protocol, frame = segmentation_of(self.record.header), self.frame
         iou, _ = episode_scores(frame, protocol.counting.void)
-        episodes = sorted(self.record.manifest.official_episodes, key=lambda episode: episode.index)
+        episodes = sorted(self.record.manifest.official_episodes, key=lambda episode: episode.number)
         chosen = [episodes[place] for place in np.argsort(iou, kind="stable")[:worst]]  # those without an IoU are last
         predictions = {}
         for episode in chosen:
-            ways = frame.filter((frame["episode"] == episode.index) & (frame["slot"] > 0)).sort("slot")
-            predictions[episode.index] = DrawnPrediction(
-                protocol.view.over_image(stored.label_map(episode.index)),
-                stored.decided(episode.index),
+            ways = frame.filter((frame["episode"] == episode.number) & (frame["slot"] > 0)).sort("slot")
+            predictions[episode.number] = DrawnPrediction(
+                protocol.view.over_image(stored.label_map(episode.number)),
+                stored.decided(episode.number),
                 way_ious(ways.select(COUNTS).to_numpy(), protocol.counting.void),
             )
-        return draw_contact_sheet(index, predictions, chosen)
+        return draw_contact_sheet(data, predictions, chosen)
 
     def _index(self, test: Test | None) -> "SegmentationIndex":
         """Return the data of the run, from `test`, or as the run's own configuration names them."""
@@ -162,8 +162,8 @@ class Result:
             return open_dataset(self.record)
         if test.manifest.sha256 != self.record.manifest_sha256:
             raise RecordError(f"{self.path.name} is a run of other episodes than the test's; expected its own test")
-        index: SegmentationIndex = test.index
-        return index
+        data: SegmentationIndex = test.data
+        return data
 
     def _rows(self, part: str = ALL, metrics: Sequence[str] | None = None) -> list[ResultRow]:
         """Return the scores of this run, or of its parts, without the answers that a protocol derives from it."""

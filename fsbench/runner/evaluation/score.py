@@ -88,7 +88,7 @@ def _as_counted(answer: HandedInAnswer) -> Any:
 def _trial(manifest: Manifest, numbers: Sequence[int]) -> Manifest:
     """Return the manifest of the answered episodes alone."""
     answered = set(numbers)
-    episodes = tuple(episode for episode in manifest.episodes if episode.index in answered)
+    episodes = tuple(episode for episode in manifest.episodes if episode.number in answered)
     chosen = {"selection": {"name": "answered episodes", "manifest_sha256": manifest.sha256}}
     official = sum(episode.draw == 0 and not episode.calibrates for episode in episodes)
     counts = {"episodes": official, "requested": official}

@@ -73,7 +73,7 @@ def count_again(stored: StoredPredictions, test: Test) -> "pl.DataFrame":
     frame, rows = stored.record.every_episode, []
     failed = set(frame["episode"].filter(frame[FAILED]).to_list()) if FAILED in frame.columns else set()
     for episode in test.manifest.episodes:
-        number = episode.index
+        number = episode.number
         decided, score = stored.presence(number) if stored.record.run.presence == "predicted" else (None, None)
         label_map, truth = stored.label_map(number), test.truth(number)
         if label_map.shape != truth.label_map.shape:

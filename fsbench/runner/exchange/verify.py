@@ -161,9 +161,9 @@ def _stored_predictions(name: str, record: Record) -> Iterator[Finding]:
     stored = read_predictions(record)
     if stored is not None:
         for episode in record.manifest.episodes:
-            stored.label_map(episode.index)
-            stored.soft_masks(episode.index)
-            stored.attention(episode.index)
+            stored.label_map(episode.number)
+            stored.soft_masks(episode.number)
+            stored.attention(episode.number)
         number = len(record.manifest.episodes)
         yield Finding(name, "ok", f"{number} stored predictions have the pixels that were counted")
     elif record.run.predictions:
@@ -207,7 +207,7 @@ def _predictions(name: str, record: Record, repetition: Repetition | None) -> Fi
         )
     if not record.protocol.has_masks:
         return Finding(name, "not checked", "predictions of classification are repeated by a run alone: fsbench bench")
-    numbers = [episode.index for episode in record.manifest.episodes]
+    numbers = [episode.number for episode in record.manifest.episodes]
     chosen = sample_episodes(numbers, repetition.episodes, repetition.seed, name)
     # torch, which no other check needs
     import torch

@@ -99,13 +99,13 @@ class EpisodeDiff:
     """An episode whose prediction differs from the accepted one.
 
     Attributes:
-        index: number of the episode.
+        number: number of the episode.
         pixels: number of its mask's pixels that differ.
         reasons: what differs by more than it may, in words.
         same: True if the episode itself is the same.
     """
 
-    index: int
+    number: int
     pixels: int
     reasons: list[str]
     same: bool = True
@@ -181,10 +181,10 @@ def _episode(before: CaseEpisode, now: CaseEpisode, allowed: int) -> EpisodeDiff
     if before.episode != now.episode:
         differing = [key for key in now.episode if now.episode[key] != before.episode.get(key)]
         was = ", ".join(f"{key} is {now.episode[key]}, was {before.episode.get(key)}" for key in differing)
-        return EpisodeDiff(now.index, 0, [f"another episode: {was}"], same=False)
+        return EpisodeDiff(now.number, 0, [f"another episode: {was}"], same=False)
     if before.size != now.size or len(before.slots) != len(now.slots):
         what = f"size {now.size}, was {before.size}; {len(now.slots)} slots, were {len(before.slots)}"
-        return EpisodeDiff(now.index, 0, [what], same=False)
+        return EpisodeDiff(now.number, 0, [what], same=False)
     pixels = int((before.label_map() != now.label_map()).sum())
     reasons = [f"{pixels} pixels differ"] if pixels > allowed else []
     for a, b in zip(before.slots, now.slots, strict=True):
@@ -192,7 +192,7 @@ def _episode(before: CaseEpisode, now: CaseEpisode, allowed: int) -> EpisodeDiff
             if not _is_close(name, old, new, pixels, pixels / (now.size[0] * now.size[1])):
                 digits = ".6g" if isinstance(new, float) else ""
                 reasons.append(f"slot {b.slot} {name} {new:{digits}}, was {old:{digits}}")
-    return EpisodeDiff(now.index, pixels, reasons)
+    return EpisodeDiff(now.number, pixels, reasons)
 
 
 def _is_close(name: str, old: Any, new: Any, pixels: int, share: float) -> bool:

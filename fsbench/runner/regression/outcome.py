@@ -51,7 +51,7 @@ class CaseEpisode:
     masks: list[str]
 
     @property
-    def index(self) -> int:
+    def number(self) -> int:
         return int(self.episode["index"])
 
     def label_map(self) -> np.ndarray:
@@ -114,13 +114,13 @@ def score_answers(identity: dict[str, Any], answers: list[CaseEpisode], names: I
     named = common | {name: metric for name, metric in known_metrics().items() if name in set(names)}
     scores = episode_statistics(frame, class_ids, void, tuple(named.values())).scores()
     validation = EpisodicScores(class_ids, void)
-    for (index,), rows in frame.group_by("episode", maintain_order=True):
+    for (number,), rows in frame.group_by("episode", maintain_order=True):
         ways = rows.filter(pl.col("slot") > 0)
         classes, present, decided, score = (
             np.array(ways[name].to_list()) for name in ("class_id", "present", "decided", "score")
         )
         counts = np.array(rows.select(COUNTS).rows())
-        validation.update(SegmentationResult(index, classes, counts, present, decided, score, np.empty(0)))
+        validation.update(SegmentationResult(number, classes, counts, present, decided, score, np.empty(0)))
     return scores | {f"validation {name}": value for name, value in validation.compute().items()}
 
 
@@ -135,7 +135,7 @@ def _answers(outcome: Outcome) -> Iterator[str]:
         for row in answer.slots[1:]:
             if row.valid + row.void == answer.size[0] * answer.size[1] and row.pred + row.pred_void != pixels[row.slot]:
                 yield (
-                    f"episode {answer.index}, way {row.slot}: {row.pred + row.pred_void} pixels are counted, and its "
+                    f"episode {answer.number}, way {row.slot}: {row.pred + row.pred_void} pixels are counted, and its "
                     f"mask has {pixels[row.slot]}"
                 )
 

@@ -52,7 +52,7 @@ class CaseRun:
     """The outcome of a case, with the data set and the episodes that are needed to draw it."""
 
     outcome: Outcome
-    index: SegmentationIndex
+    data: SegmentationIndex
     episodes: tuple[Episode, ...]
 
     def draw(self, path: Path, before: Outcome, moved: Sequence[EpisodeDiff]) -> None:
@@ -63,14 +63,14 @@ class CaseRun:
             before: the accepted outcome.
             moved: the episodes to draw.
         """
-        same = {item.index for item in moved if item.same}
-        maps = {answer.index: answer.label_map() for answer in before.answers if answer.index in same}
-        chosen = [episode for episode in self.episodes if episode.index in {item.index for item in moved}]
+        same = {item.number for item in moved if item.same}
+        maps = {answer.number: answer.label_map() for answer in before.answers if answer.number in same}
+        chosen = [episode for episode in self.episodes if episode.number in {item.number for item in moved}]
         now = {
-            answer.index: pictures.DrawnPrediction(answer.label_map(), [row.decided for row in answer.slots[1:]])
+            answer.number: pictures.DrawnPrediction(answer.label_map(), [row.decided for row in answer.slots[1:]])
             for answer in self.outcome.answers
         }
-        pictures.contact_sheet(path, self.index, now, chosen, maps)
+        pictures.contact_sheet(path, self.data, now, chosen, maps)
 
 
 def observe(case: Case, data: Path) -> CaseRun:
@@ -122,11 +122,11 @@ def disturb_weights(method: Method, seed: int) -> dict[str, Tensor]:
 def _answers(record: Record) -> list[CaseEpisode]:
     predictions = read_predictions(record)
     assert predictions is not None  # masks are kept unless a run asks for none
-    frames = {index: frame for (index,), frame in record.episodes.group_by("episode")}
+    frames = {number: frame for (number,), frame in record.episodes.group_by("episode")}
     answers = []
     for episode in record.manifest.episodes:
-        label_map = predictions.label_map(episode.index)
-        slots = [Row(*row) for row in frames[episode.index].sort("slot").select(Row._fields).rows()]
+        label_map = predictions.label_map(episode.number)
+        slots = [Row(*row) for row in frames[episode.number].sort("slot").select(Row._fields).rows()]
         plain = json.loads(json.dumps(episode_entries(episode)))
         answers.append(CaseEpisode(plain, slots, list(label_map.shape), encode_ways(label_map, len(episode.classes))))
     return answers

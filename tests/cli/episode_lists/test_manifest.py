@@ -69,7 +69,7 @@ def test_verify_tells_a_list_of_ones_own(build, folder, capsys):
     """A file names a protocol, and drawing its episodes again tells whether they are of it."""
     path = build("m.jsonl", "--protocol", "pfenet", "--episodes", "9", "--names-only")
     first, second, *rest = read_manifest(path).episodes
-    swapped = (replace(second, index=0), replace(first, index=1), *rest)
+    swapped = (replace(second, number=0), replace(first, number=1), *rest)
     replace(read_manifest(path), episodes=swapped).write(path)
     assert main(["data", "manifest", "show", str(path)]) == 0
     assert ", names the protocol pfenet v1, sha256 " in capsys.readouterr().out

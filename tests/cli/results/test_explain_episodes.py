@@ -131,7 +131,7 @@ def test_several_ways_and_shots(made):
 def test_episodes_that_no_score_counts_say_so(made, tmp_path, capsys):
     own = ["test.empty=true", "test.drop_small=true", "image_size=64", "test.draws=2"]
     record = made("prototype", "--data.test.protocol=presence", *(f"--data.{setting}" for setting in own))
-    number = next(one.index for one in record.manifest.episodes if one.calibrates)
+    number = next(one.number for one in record.manifest.episodes if one.calibrates)
     arguments = [str(record.path), "--episodes", f"{number},7,0", "--out", str(tmp_path / "out")]
     assert main(["explain", *arguments]) == 0
     counted, drawn, calibrates = [line for line in capsys.readouterr().out.splitlines() if line.startswith("episode ")]

@@ -44,7 +44,7 @@ def plain_score(record) -> float:
     truths, stored = open_truth(record), read_predictions(record)
     sums = defaultdict(lambda: np.zeros(3))
     for episode in record.manifest.episodes:
-        truth, found = truths(episode.index), stored.label_map(episode.index)
+        truth, found = truths(episode.number), stored.label_map(episode.number)
         height, width = truth.shape
         inside = np.ones(truth.shape, dtype=bool)
         for y in range(height):

@@ -19,16 +19,16 @@ from tests.goldens.fssdino_metric import confusion_matrix
 METHODS = ("fssdino", "prototype")
 
 
-def by_definition(record, index) -> dict[str, float]:
+def by_definition(record, data) -> dict[str, float]:
     """mIoU and FB-IoU of a run's stored masks by one confusion matrix over the fold's classes (fssdino.md §4)."""
     classes = record.header.class_ids
     stored = read_predictions(record)
     total = np.zeros((len(classes) + 1, len(classes) + 1), dtype=np.int64)
     for episode in record.manifest.episodes:
         channel = 1 + classes.index(episode.query_class)
-        truth = stretch_truth((index.label_map(episode.query) > 0).astype(np.uint8), 512)
-        assert np.array_equal(open_truth(record)(episode.index), truth)
-        predicted = stored.label_map(episode.index)
+        truth = stretch_truth((data.label_map(episode.query) > 0).astype(np.uint8), 512)
+        assert np.array_equal(open_truth(record)(episode.number), truth)
+        predicted = stored.label_map(episode.number)
         total += confusion_matrix(truth * np.int64(channel), predicted * np.int64(channel), len(total))
     hits, unions = total.diagonal(), total.sum(0) + total.sum(1) - total.diagonal()
     iou = np.where(unions > 0, hits / np.maximum(unions, 1), 0)
@@ -46,10 +46,10 @@ def test_real_photos_are_tested_tabled_and_drawn(warm, tmp_path, real_data):
     assert done.returncode == 0, done.stderr
     assert "coco · 1-way 2-shot · original · no empty queries · protocol fssdino v1" in done.stdout
     assert "FB-IoU-classes: mean of the mIoU and the IoU of the background" in done.stdout
-    records, index = list(find_records(runs)), load_segmentation("fssdino").draw.data(Coco(str(root)))
+    records, data = list(find_records(runs)), load_segmentation("fssdino").draw.data(Coco(str(root)))
     assert len(records) == len(METHODS) and len({record.manifest_sha256 for record in records}) == 1
     for record in records:
-        expected = by_definition(record, index)
+        expected = by_definition(record, data)
         assert {name: record.run.scores[name] for name in expected} == pytest.approx(expected, abs=1e-9)
         shown = f"{expected['mIoU']:.2f}[ !].* {expected['FB-IoU-classes']:.2f}[ !]"
         name = record.path.name.partition("-")[0]
@@ -57,7 +57,7 @@ def test_real_photos_are_tested_tabled_and_drawn(warm, tmp_path, real_data):
         ways = record.episodes.filter(pl.col("slot") == 1)
         assert ways["void"].sum() == 0 and ways["gt"].min() > 0
         assert ways["decided"].to_list() == (ways["pred"] > 0).to_list()
-        sizes = [index.label_map(episode.query).size for episode in record.manifest.episodes]
+        sizes = [data.label_map(episode.query).size for episode in record.manifest.episodes]
         assert ways["valid"].to_list() == sizes
         assert (record.path / "predictions.png").stat().st_size > 10_000
     paths = [str(record.path) for record in records]

@@ -37,8 +37,8 @@ def evaluated(runs: Path, side: int) -> Record:
 @pytest.mark.slow
 def test_parts_of_objects_are_tested_under_their_own_protocol(warm, tmp_path):
     data = json.loads((HERE / "incontext" / "pascal_part_2shot.json").read_text())
-    index = pascal_part_folder(tmp_path / "data", data)
-    place = ["--dataset", "pascal_part", "--data-root", str(index.root), "--runs", str(tmp_path / "runs")]
+    dataset = pascal_part_folder(tmp_path / "data", data)
+    place = ["--dataset", "pascal_part", "--data-root", str(dataset.root), "--runs", str(tmp_path / "runs")]
     done = warm("bench", *SMALL, *place, "--shot", "2")
     assert done.returncode == 0, done.stderr
     record = evaluated(tmp_path / "runs", 1024)
@@ -50,8 +50,8 @@ def test_parts_of_objects_are_tested_under_their_own_protocol(warm, tmp_path):
 def test_a_list_of_parts_is_frozen_and_verified(tmp_path, capsys):
     """Views whose mask has no pixels inside the box are among them, as the authors' programs accept these."""
     data = json.loads((HERE / "incontext" / "pascal_part_2shot.json").read_text())
-    index = pascal_part_folder(tmp_path / "data", data)
-    place = ["--dataset", "pascal_part", "--data-root", str(index.root)]
+    dataset = pascal_part_folder(tmp_path / "data", data)
+    place = ["--dataset", "pascal_part", "--data-root", str(dataset.root)]
     for more in ([], ["--names-only"]):
         file = tmp_path / f"episodes{len(more)}.jsonl.gz"
         task = ["--protocol", "incontext", "--shot", "2", "--out", str(file), *more]
@@ -60,7 +60,7 @@ def test_a_list_of_parts_is_frozen_and_verified(tmp_path, capsys):
         assert main(["data", "manifest", "verify", str(file), *place]) == 0
         assert "the local lists draw the same episodes" in capsys.readouterr().out
     episodes = read_manifest(file).episodes
-    assert any(index.class_pixels(e.query)[0][e.query_class] == 0 for e in episodes)
+    assert any(dataset.class_pixels(e.query)[0][e.query_class] == 0 for e in episodes)
 
 
 @pytest.mark.slow
@@ -108,8 +108,8 @@ def test_training_free_methods_are_tabled_and_drawn_under_each_protocol_on_real_
 
 
 def test_files_of_another_version_are_one_line_of_the_check(tmp_path, capsys):
-    index = pascal_part(tmp_path / "parts")
-    assert main(["data", "check", "pascal_part", "--root", str(index.root)]) == 1  # two folds have no class
+    data = pascal_part(tmp_path / "parts")
+    assert main(["data", "check", "pascal_part", "--root", str(data.root)]) == 1  # two folds have no class
     printed = capsys.readouterr().out
     assert (
         "1 classes; the official data have 31" in printed and "fold 1 has no class with more than 1 images" in printed

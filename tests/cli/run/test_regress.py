@@ -129,7 +129,7 @@ def test_figures_are_accepted_on_request_only(run, tmp_path, monkeypatch):
     status, printed = run("--method", "prototype", "--accept")
     assert status == 0 and "accepted: prototype" in printed
     moved = diff_outcomes(before, read_outcome(file)).moved
-    assert [item.index for item in moved] == [0, 1, 2, 3] and all(" tp " in item.reasons[0] for item in moved)
+    assert [item.number for item in moved] == [0, 1, 2, 3] and all(" tp " in item.reasons[0] for item in moved)
 
 
 def test_a_method_that_fails_does_not_hide_the_others(run, monkeypatch):

@@ -35,8 +35,8 @@ def placed(root, *scans):
 
 
 def all_labels(root, scan):
-    index = ChaosT2(str(root))
-    return np.stack([index.label_map(name) for name in index.slices(scan)])
+    data = ChaosT2(str(root))
+    return np.stack([data.label_map(name) for name in data.slices(scan)])
 
 
 SIDES = {
@@ -65,7 +65,7 @@ def test_labels_and_superpixels_stored_from_another_side_lie_on_their_scan(tmp_p
     _, _, err = command("kit", "chaost2", "--data-root", root, "--protocol", "alpnet", "--out", tmp_path / "kit")
     assert err.count("fsbench: note:") == 1 and "label_2.nii.gz: voxels are stored from another side" in err
     test = fsbench.load_test("chaost2", root=root, protocol="alpnet")
-    shown = [(test.index.label_map(one.query) == one.classes[0]).any() for one in test.manifest.episodes]
+    shown = [(test.data.label_map(one.query) == one.classes[0]).any() for one in test.manifest.episodes]
     assert shown == [one.query_class > 0 for one in test.manifest.episodes]
 
 

@@ -27,12 +27,12 @@ def root(tmp_path_factory):
     return draw_prepared(tmp_path_factory.mktemp("scans"), slices=5)
 
 
-def dice(index, test, masks):
+def dice(data, test, masks):
     """Return the mean Dice of scans and classes by plain loops; `masks` has one (H, W) bool of each episode."""
     sums = {}
     for episode, mask in zip(test.manifest.episodes, masks, strict=True):
         (cls,), (scan, _, _) = episode.classes, episode.query.partition("/")
-        true = index.label_map(episode.query) == cls
+        true = data.label_map(episode.query) == cls
         counted = sums.setdefault(cls, {}).setdefault(scan, np.zeros(3, int))
         counted += (mask & true).sum(), mask.sum(), true.sum()
     return 100 * fmean(fmean(2 * tp / (pred + gt) for tp, pred, gt in scans.values()) for scans in sums.values())

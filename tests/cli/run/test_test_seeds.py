@@ -37,9 +37,9 @@ def test_one_checkpoint_under_several_test_seeds(small_demo, tmp_path):
 
 
 def test_pfenets_episodes_beyond_its_own_number(small_demo):
-    index, protocol = Folder(str(small_demo)), load_protocol("pfenet")
-    few, many = (protocol.manifest(index, Task(0, episodes=n, empty=False, seed=0)) for n in (1000, 2000))
-    assert len(many.episodes) == 2000 and [episode.index for episode in many.episodes] == list(range(2000))
+    data, protocol = Folder(str(small_demo)), load_protocol("pfenet")
+    few, many = (protocol.manifest(data, Task(0, episodes=n, empty=False, seed=0)) for n in (1000, 2000))
+    assert len(many.episodes) == 2000 and [episode.number for episode in many.episodes] == list(range(2000))
     assert len(few.episodes) == 1000 and few.sha256 != many.sha256
 
 

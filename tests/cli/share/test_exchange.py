@@ -75,7 +75,7 @@ def test_counts_that_nothing_predicts_are_found_out(warm, run_arguments, small_d
     assert warm(*run_arguments("prototype", tmp_path / "runs")).returncode == 0
     (folder,) = (file.parent for file in (tmp_path / "runs").glob("*/run.json"))
     record = read_record(folder)
-    numbers = [episode.index for episode in record.manifest.episodes]
+    numbers = [episode.number for episode in record.manifest.episodes]
     honest = np.random.default_rng(0).permutation(numbers)[: len(numbers) // 2].tolist()
     forged = ~pl.col("episode").is_in(honest)
     perfect = {"tp": pl.col("gt"), "pred": pl.col("gt"), "pred_void": 0, "rom": 0, "rum": 0}

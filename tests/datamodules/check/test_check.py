@@ -60,14 +60,14 @@ def test_small_pascal_is_a_usable_subset(voc: Path, shown: Check) -> None:
 def known(voc: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As if the small data were the official ones."""
     table = {}
-    index = Pascal(str(voc), [])
+    data = Pascal(str(voc), [])
     for split in ("trn", "val", *SIZE_BINS, "pfenet-trn", "pfenet-val"):
         for fold in range(4):
             try:
-                pairs = split_list(index, split, (fold + 1) % 4 if split == "trn" else fold).pairs
+                pairs = split_list(data, split, (fold + 1) % 4 if split == "trn" else fold).pairs
             except official_lists.DataError:
                 pairs = ()
-            pairs = tuple(pair for pair in pairs if split != "trn" or pair[1] in index.test_classes(fold))
+            pairs = tuple(pair for pair in pairs if split != "trn" or pair[1] in data.test_classes(fold))
             sums = (pairs_sha256(pairs, ordered=ordered) for ordered in (False, True))
             table[split, fold] = Checksum(len(pairs), len({name for name, _ in pairs}), *sums)
     for module in ("fsbench.datamodules.lists.official", "fsbench.datamodules.check.lists"):

@@ -134,15 +134,15 @@ def root(tmp_path: Path) -> Path:
 
 
 def test_derived_lists_take_images_with_enough_pixels_in_ascending_order(root: Path) -> None:
-    index = Coco(str(root))
+    data = Coco(str(root))
     assert MIN_PIXELS == 2048
-    assert index.test_classes(1)[:3] == [2, 6, 10]
+    assert data.test_classes(1)[:3] == [2, 6, 10]
     four, nine = f"val2014/{PHOTO(4)}", f"val2014/{PHOTO(9)}"
-    assert pair_list(index, "val", 0).pairs == ((four, 1), (nine, 1), (nine, 5))
-    assert pair_list(index, "val", 0).origin == "derived"
-    assert pair_list(index, "trn", 1).pairs == (("train2014/a.jpg", 5),)
-    assert index.image_path(nine) == root / nine
-    assert index.label_file(nine) == root / "annotations" / "instances_val2014.json"
+    assert pair_list(data, "val", 0).pairs == ((four, 1), (nine, 1), (nine, 5))
+    assert pair_list(data, "val", 0).origin == "derived"
+    assert pair_list(data, "trn", 1).pairs == (("train2014/a.jpg", 5),)
+    assert data.image_path(nine) == root / nine
+    assert data.label_file(nine) == root / "annotations" / "instances_val2014.json"
 
 
 def unparsed(*_: object, **__: object) -> None:
@@ -212,21 +212,21 @@ def test_painted_membership_agrees_with_the_official_lists(
 ) -> None:
     """Real annotations of 288 images: the same pairs as the official lists, restricted to these images."""
     lists = real_data / "official-lists"
-    index = Coco(str(real_data / "coco-mini"))
-    present = {f"{f}/{path.name}" for f in ("train2014", "val2014") for path in index.root.joinpath(f).iterdir()}
+    data = Coco(str(real_data / "coco-mini"))
+    present = {f"{f}/{path.name}" for f in ("train2014", "val2014") for path in data.root.joinpath(f).iterdir()}
     compared: list[Pair] = []
     for split in ("trn", "val", *SIZE_BINS):
         folders = [large_lists / "hsnet"] if split == "trn" else [lists / "hsnet", lists / "emat-size"]
         official = read_official(folders, "coco", split, fold)
         assert official is not None
         expected = {pair for pair in official.pairs if pair[0] in present}
-        assert set(pair_list(index, split, fold).pairs) == expected, split
+        assert set(pair_list(data, split, fold).pairs) == expected, split
         compared += expected if split in ("trn", "val") else ()
     assert len(compared) == pairs
 
 
 def test_painted_objects_differ_from_those_of_pycocotools_by_the_share_that_kits_state(real_data: Path) -> None:
-    index = Coco(str(real_data / "coco-mini"))
+    data = Coco(str(real_data / "coco-mini"))
     content = json.loads((real_data / "coco-mini/annotations/instances_val2014.json").read_text())
     names = {one["id"]: (f"val2014/{one['file_name']}", one["height"], one["width"]) for one in content["images"]}
     numbers = {number: place for place, number in enumerate(sorted(one["id"] for one in content["categories"]), 1)}
@@ -235,11 +235,11 @@ def test_painted_objects_differ_from_those_of_pycocotools_by_the_share_that_kits
         if not item["iscrowd"]:
             labels = theirs[item["image_id"]]
             labels[union_mask([item["segmentation"]], *labels.shape)] = numbers[item["category_id"]]
-    ours = {number: index.label_map(names[number][0]) for number, labels in theirs.items() if labels.any()}
+    ours = {number: data.label_map(names[number][0]) for number, labels in theirs.items() if labels.any()}
     different = sum(int((labels != theirs[number]).sum()) for number, labels in ours.items())
     objects = sum(int((labels.astype(bool) | theirs[number].astype(bool)).sum()) for number, labels in ours.items())
     assert 0.012 < different / objects < 0.017  # of these images 1.5 %
-    assert "1.3 % of the pixels of objects" in index.label_maps_are
+    assert "1.3 % of the pixels of objects" in data.label_maps_are
 
 
 @pytest.fixture
@@ -264,12 +264,12 @@ def test_coco_with_rendered_label_maps(coco_archives: Path, tmp_path: Path) -> N
     assert sorted(path.name for path in (root / "annotations").iterdir()) == [
         "instances_train2014.json", "instances_val2014.json",
     ]  # fmt: skip
-    index = Coco(str(root))
-    assert pair_list(index, "val", 0).pairs == (("val2014/COCO_val2014_1.jpg", 5),)
+    data = Coco(str(root))
+    assert pair_list(data, "val", 0).pairs == (("val2014/COCO_val2014_1.jpg", 5),)
     assert prepare(*arguments, "--render") == 0
     for name in ("val2014/COCO_val2014_1", "train2014/COCO_train2014_2"):
         labels = read_label_map(root / f"annotations/{name}.png")
-        np.testing.assert_array_equal(labels, index.label_map(f"{name}.jpg"))
+        np.testing.assert_array_equal(labels, data.label_map(f"{name}.jpg"))
     before = times(root)
     assert prepare(*arguments, "--render") == 0
     assert times(root) == before
@@ -346,16 +346,16 @@ def nine(tmp_path: Path) -> Path:
 
 
 def test_the_lists_of_four_folds_are_one(nine: Path) -> None:
-    index = CocoAll(str(nine), allow_unverified_lists=True)
-    pairs = pair_list(index, "val", 0)
+    data = CocoAll(str(nine), allow_unverified_lists=True)
+    pairs = pair_list(data, "val", 0)
     own = Coco(str(nine), allow_unverified_lists=True)
     for fold in range(4):
         joined = [pair for pair in pairs.pairs if pair[1] in own.test_classes(fold)]
         assert joined == list(pair_list(own, "val", fold).pairs)
     assert [number for _, number in pairs.pairs] == sorted([*range(1, 10)] * 3)
     assert pairs.origin == "official, unverified"
-    assert index.test_classes(0) == [*range(1, 81)] and index.train_classes(0) == []
-    assert load_protocol("gfss").draw.data(index) is index and type(load_protocol("gfss").draw.data(own)) is not Coco
+    assert data.test_classes(0) == [*range(1, 81)] and data.train_classes(0) == []
+    assert load_protocol("gfss").draw.data(data) is data and type(load_protocol("gfss").draw.data(own)) is not Coco
     derived = pair_list(CocoAll(str(nine), lists=[]), "val", 0)
     assert sorted(derived.pairs) == sorted(pairs.pairs) and derived.origin == "derived"
     with pytest.raises(DataError, match=r"list .*fold0.pkl was altered"):
@@ -376,22 +376,22 @@ def test_official_episodes_are_those_of_the_rule(real_data: Path, tmp_path: Path
     monkeypatch.setattr(CocoAll, "check_images", lambda *_: None)
     (tmp_path / "val2014").mkdir()
     save_coco(tmp_path, "val2014", {PHOTO(1): (60, 80, [])})
-    index = CocoAll(str(tmp_path), lists=[str(real_data / "official-lists")])
-    pairs = pair_list(index, "val", 0)
+    data = CocoAll(str(tmp_path), lists=[str(real_data / "official-lists")])
+    pairs = pair_list(data, "val", 0)
     assert pairs.origin == "official" and len(pairs.images_of) == 80
-    lists = [read_official(index.lists, "coco", "val", fold) for fold in range(4)]
+    lists = [read_official(data.lists, "coco", "val", fold) for fold in range(4)]
     assert len(pairs.pairs) == sum(len(part.pairs) for part in lists if part)
     images_of = {number - 1: list(names) for number, names in pairs.images_of.items()}
     for shot in (1, 5):
-        manifest = load_protocol("incontext").manifest(index, Task(0, shot=shot))
+        manifest = load_protocol("incontext").manifest(data, Task(0, shot=shot))
         assert len(manifest.episodes) == 1000 and manifest.header.folds == 1 and len(manifest.class_ids) == 80
         found = [(e.query_class, [e.query, *e.supports[0]]) for e in islice(manifest.episodes, 300)]
         assert found == plain_episodes(images_of, shot, 300)
 
 
 def test_nothing_that_was_trained_on_coco_is_tested_on_its_own_classes(nine: Path) -> None:
-    index = CocoAll(str(nine), allow_unverified_lists=True)
-    data = episodic(index, "incontext", image_size=48, workers=0, episodes=4, drop_small=True)
+    dataset = CocoAll(str(nine), allow_unverified_lists=True)
+    data = episodic(dataset, "incontext", image_size=48, workers=0, episodes=4, drop_small=True)
     trained = {"dataset": "coco", "fold": 2, "protocol": "fscs", "classes": ["bicycle"]}
     with pytest.raises(SettingsError, match="was trained on fold 2 of coco, whose base classes include bicycle"):
         data.check_unseen(trained, "the checkpoint x.ckpt")

@@ -49,13 +49,13 @@ def test_the_crops_of_the_field_and_all_of_them(drawn):
 
 
 def test_a_crop_is_in_the_folder_of_each_of_its_colours(drawn):
-    index = DeepGlobe(str(drawn("deepglobe")))
-    crop = next(name for name in index.names[1] if name.replace("1/test", "2/test", 1) in index.names[2])
+    data = DeepGlobe(str(drawn("deepglobe")))
+    crop = next(name for name in data.names[1] if name.replace("1/test", "2/test", 1) in data.names[2])
     other = crop.replace("1/test", "2/test", 1)
-    assert not (index.label_map(crop) & index.label_map(other)).any()
-    assert index.image_path(crop).read_bytes() == index.image_path(other).read_bytes()
-    assert index.class_pixels(other)[0][2] == int(index.label_map(other).sum())
-    assert index.label_values(other, [1, 2]) == [254, 1]
+    assert not (data.label_map(crop) & data.label_map(other)).any()
+    assert data.image_path(crop).read_bytes() == data.image_path(other).read_bytes()
+    assert data.class_pixels(other)[0][2] == int(data.label_map(other).sum())
+    assert data.label_values(other, [1, 2]) == [254, 1]
 
 
 def test_one_stray_pixel_leaves_a_crop_out():
@@ -73,14 +73,14 @@ def test_one_stray_pixel_leaves_a_crop_out():
 
 
 def test_lesions_are_in_the_folders_of_their_kinds(drawn):
-    index = Isic(str(drawn("isic")))
-    assert {number: len(names) for number, names in index.names.items()} == {1: 5, 2: 5, 3: 5}
-    kinds = {index.class_names[index.class_number(name) - 1]: name for name in index.candidates("val")}
+    data = Isic(str(drawn("isic")))
+    assert {number: len(names) for number, names in data.names.items()} == {1: 5, 2: 5, 3: 5}
+    kinds = {data.class_names[data.class_number(name) - 1]: name for name in data.candidates("val")}
     assert {kind: lesion_classes()[Path(name).stem] for kind, name in kinds.items()} == {kind: kind for kind in kinds}
     with pytest.raises(DataError, match="is a nevus; expected a seborrheic_keratosis in folder 1 of the numbering"):
         Isic(str(drawn("isic")), "dr_adapter").candidates("val")
     one = IsicOne(str(drawn("isic_one")))
-    assert one.candidates("val") == index.candidates("val") and one.class_names == ("lesion",)
+    assert one.candidates("val") == data.candidates("val") and one.class_names == ("lesion",)
 
 
 def test_masks_of_both_hospitals_have_the_names_of_their_rule(drawn):
@@ -94,10 +94,10 @@ def test_masks_of_both_hospitals_have_the_names_of_their_rule(drawn):
 
 
 def test_codes_of_colours_become_masks_of_classes(drawn):
-    index = Suim(str(drawn("suim")))
-    assert sum(map(len, index.names.values())) == 28  # two of each of 14 images
-    for number, names in index.names.items():
-        assert all(index.label_map(name).any() for name in names), index.class_names[number - 1]
+    data = Suim(str(drawn("suim")))
+    assert sum(map(len, data.names.values())) == 28  # two of each of 14 images
+    for number, names in data.names.items():
+        assert all(data.label_map(name).any() for name in names), data.class_names[number - 1]
     codes = np.array([[(128, 127, 0), (200, 0, 255)], [(0, 0, 0), (129, 255, 130)]], np.uint8)
     masks = class_masks(codes)
     assert {own: np.argwhere(mask).tolist() for own, mask in masks.items()} == {
@@ -118,15 +118,15 @@ def test_a_mask_without_foreground_is_not_listed(drawn, tmp_path):
 
 @pytest.mark.parametrize("dataset", ["deepglobe", "isic", "lung", "suim"])
 def test_the_classes_take_turns(drawn, dataset):
-    index = {"deepglobe": DeepGlobe, "isic": Isic, "lung": Lung, "suim": Suim}[dataset](str(drawn(dataset)))
+    data = {"deepglobe": DeepGlobe, "isic": Isic, "lung": Lung, "suim": Suim}[dataset](str(drawn(dataset)))
     protocol = load_segmentation("cdfss")
-    manifest = protocol.manifest(index, Task(0, shot=3, episodes=25))
-    classes = len(index.class_names)
+    manifest = protocol.manifest(data, Task(0, shot=3, episodes=25))
+    classes = len(data.class_names)
     assert [e.query_class for e in manifest.episodes] == [i % classes + 1 for i in range(25)]
     assert manifest.header.class_ids == [*range(1, classes + 1)] and manifest.header.official_episodes == 600
     rng = np.random.RandomState(0)
     for episode in manifest.episodes:  # written out once more (cd-fss-protocol §3)
-        names = index.names[episode.query_class]
+        names = data.names[episode.query_class]
         query = rng.choice(names, 1, replace=False)[0]
         supports: list[str] = []
         while len(supports) < 3:
@@ -134,8 +134,8 @@ def test_the_classes_take_turns(drawn, dataset):
             if name != query:
                 supports.append(name)
         assert (episode.query, episode.supports) == (query, (tuple(supports),))
-    every = load_segmentation("cdfss_abcdfss").manifest(index, Task(0))
-    assert len(every.episodes) == len(index.candidates("val")) and every.header.seed == 2
+    every = load_segmentation("cdfss_abcdfss").manifest(data, Task(0))
+    assert len(every.episodes) == len(data.candidates("val")) and every.header.seed == 2
 
 
 def test_methods_are_not_trained_on_another_domain(drawn):
@@ -216,8 +216,8 @@ def test_a_prepared_folder_is_left_as_it_is(drawn, tmp_path, capsys):
 
 
 def test_crops_are_encoded_as_opencv_encodes_them(drawn):
-    index = DeepGlobe(str(drawn("deepglobe")))
-    with Image.open(index.image_path(index.names[1][0])) as image:
+    data = DeepGlobe(str(drawn("deepglobe")))
+    with Image.open(data.image_path(data.names[1][0])) as image:
         tables = image.quantization
     reference = cv2.imencode(".jpg", np.zeros((8, 8, 3), np.uint8), [cv2.IMWRITE_JPEG_QUALITY, 95])[1].tobytes()
     with Image.open(BytesIO(reference)) as expected:

@@ -91,8 +91,8 @@ def test_a_demo_made_otherwise_stays_with_all_that_is_in_it(tmp_path: Path, own:
     (root / "notes.txt").write_text("my own")
     before = {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
     assert not demo.Demo.is_drawn(str(root), **FEW)
-    index = demo.Demo(str(root), **FEW)
-    assert index.image_path("demo_000000").parent.parent == beside
+    data = demo.Demo(str(root), **FEW)
+    assert data.image_path("demo_000000").parent.parent == beside
     assert demo.Demo.is_drawn(str(root), **FEW)
     made = (beside / dataset.DESCRIPTION).stat().st_mtime_ns
     demo.Demo(str(root), **FEW)
@@ -141,9 +141,9 @@ def images_digest(root: Path) -> str:
 
 @pytest.mark.slow(2)
 def test_demo_photos_are_drawn_once_and_the_same(tmp_path: Path) -> None:
-    index = demo.DemoImages(str(tmp_path / "all"))
-    assert sorted(index.class_names) == sorted(object_class(number).name for number in range(1, 21))
-    assert [len(images) for images in index.images] == [dataset.PER_CLASS] * 20
+    data = demo.DemoImages(str(tmp_path / "all"))
+    assert sorted(data.class_names) == sorted(object_class(number).name for number in range(1, 21))
+    assert [len(images) for images in data.images] == [dataset.PER_CLASS] * 20
     drawn = (tmp_path / "all" / dataset.IMAGES_DESCRIPTION).stat().st_mtime_ns
     demo.DemoImages(str(tmp_path / "all"))
     assert (tmp_path / "all" / dataset.IMAGES_DESCRIPTION).stat().st_mtime_ns == drawn

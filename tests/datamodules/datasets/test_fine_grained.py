@@ -54,11 +54,11 @@ LISTS = {
 def test_classes_and_images_are_in_the_publishers_order(kind: type[LabelledImages], tmp_path: Path) -> None:
     write, names, images = LISTS[kind]
     write(tmp_path)
-    index = kind(str(tmp_path))
-    assert (index.class_names, index.images, index.origin) == (names, images, "derived, incomplete")
-    assert all(index.image_path(name).is_file() for own in images for name in own)
+    data = kind(str(tmp_path))
+    assert (data.class_names, data.images, data.origin) == (names, images, "derived, incomplete")
+    assert all(data.image_path(name).is_file() for own in images for name in own)
     text = json.dumps([list(names), [list(own) for own in images]]).replace(", ", ",")
-    assert index.sha256 == hashlib.sha256(text.encode()).hexdigest()
+    assert data.sha256 == hashlib.sha256(text.encode()).hexdigest()
 
 
 def test_complete_list_is_called_derived(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,9 +73,9 @@ def test_places_takes_the_first_by_name(tmp_path: Path, monkeypatch: pytest.Monk
     for name in ("00000010.jpg", "00000002.jpg", "00000001.jpg"):
         save(tmp_path / "places365_standard/train/beer_hall" / name)
     save(tmp_path / "places365_standard/val/beer_hall/x.jpg")
-    index = Places(str(tmp_path))
-    assert index.class_names == ("beer hall",)
-    assert index.images == (("beer_hall/00000001.jpg", "beer_hall/00000002.jpg"),)
+    data = Places(str(tmp_path))
+    assert data.class_names == ("beer hall",)
+    assert data.images == (("beer_hall/00000001.jpg", "beer_hall/00000002.jpg"),)
 
 
 def test_plantae_takes_the_largest_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,12 +84,12 @@ def test_plantae_takes_the_largest_folders(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(Plantae, "most", 4)
     sizes = {"6010": 5, "5800": 2, "5900": 2, "700": 3, "701": 1}
     save_plantae(tmp_path, sizes)
-    index = Plantae(str(tmp_path))
+    data = Plantae(str(tmp_path))
     ascending = sorted(sizes, key=lambda name: (sizes[name], name))
     assert ascending[-3:] == ["5900", "700", "6010"]  # of the two folders with two, the last
-    assert index.class_names == ("planta no 5900", "planta no 6010", "planta no 700")
-    assert index.images[1] == tuple(f"6010/{i:03d}.jpg" for i in range(4))
-    assert [len(images) for images in index.images] == [2, 4, 3]
+    assert data.class_names == ("planta no 5900", "planta no 6010", "planta no 700")
+    assert data.images[1] == tuple(f"6010/{i:03d}.jpg" for i in range(4))
+    assert [len(images) for images in data.images] == [2, 4, 3]
     (tmp_path / "categories.json").write_text("[]")
     with pytest.raises(DataError, match="has no category 5900"):
         Plantae(str(tmp_path))

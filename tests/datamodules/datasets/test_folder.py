@@ -37,42 +37,42 @@ def root(tmp_path: Path) -> Path:
 
 
 def test_the_example_describes_a_folder(root: Path) -> None:
-    index = Folder(str(root))
-    assert (index.name, index.class_names) == ("shapes", ("circle", "square", "star", "ring"))
-    assert (index.folds, index.query_sampling, index.augment_threshold) == (2, "sequential", 0.07)
-    assert (index.test_classes(0), index.train_classes(0)) == ([1, 2], [3, 4])
+    data = Folder(str(root))
+    assert (data.name, data.class_names) == ("shapes", ("circle", "square", "star", "ring"))
+    assert (data.folds, data.query_sampling, data.augment_threshold) == (2, "sequential", 0.07)
+    assert (data.test_classes(0), data.train_classes(0)) == ([1, 2], [3, 4])
 
 
 def test_lists_have_the_order_of_pascal(root: Path) -> None:
-    index = Folder(str(root))
-    assert pair_list(index, "val", 0).pairs == (("u", 1), ("v", 1), ("v", 2))
-    assert pair_list(index, "trn", 0).pairs == (("b", 3), ("a", 4))
-    assert pair_list(index, "trn", 1).pairs == (("b", 1), ("c", 1), ("c", 2))
-    assert pair_list(index, "val", 0).origin == "derived"
+    data = Folder(str(root))
+    assert pair_list(data, "val", 0).pairs == (("u", 1), ("v", 1), ("v", 2))
+    assert pair_list(data, "trn", 0).pairs == (("b", 3), ("a", 4))
+    assert pair_list(data, "trn", 1).pairs == (("b", 1), ("c", 1), ("c", 2))
+    assert pair_list(data, "val", 0).origin == "derived"
 
 
 def test_size_bins(root: Path) -> None:
-    index = Folder(str(root))
-    assert pair_list(index, "0-5", 0).pairs == (("v", 1),)  # 9 of 200 pixels
-    assert pair_list(index, "5-10", 0).pairs == (("u", 1),)  # 10 of 200: the lower bound belongs to the bin
+    data = Folder(str(root))
+    assert pair_list(data, "0-5", 0).pairs == (("v", 1),)  # 9 of 200 pixels
+    assert pair_list(data, "5-10", 0).pairs == (("u", 1),)  # 10 of 200: the lower bound belongs to the bin
     with pytest.raises(DataError, match="no image of shapes qualifies for split 10-15"):
-        pair_list(index, "10-15", 0)
-    assert index.class_pixels("u") == ({0: 189, 1: 10, 4: 1}, 200)
+        pair_list(data, "10-15", 0)
+    assert data.class_pixels("u") == ({0: 189, 1: 10, 4: 1}, 200)
 
 
 def test_a_label_map_of_equal_size_and_time_is_counted_again(root: Path, cache: Path) -> None:
     """Counts are of the contents."""
     label = root / "SegmentationClassAug/u.png"
     label.write_bytes(label.read_bytes().ljust(2000, b"\0"))
-    index = Folder(str(root))
-    index.count_pixels("val", ["u", "v"])
-    assert index.class_pixels("u") == ({0: 189, 1: 10, 4: 1}, 200)
+    data = Folder(str(root))
+    data.count_pixels("val", ["u", "v"])
+    assert data.class_pixels("u") == ({0: 189, 1: 10, 4: 1}, 200)
     written = label.stat()
     label.write_bytes((root / "SegmentationClassAug/v.png").read_bytes().ljust(2000, b"\0"))
     os.utime(label, ns=(written.st_atime_ns, written.st_mtime_ns))
     again = Folder(str(root))
     again.count_pixels("val", ["u", "v"])
-    assert again.class_pixels("u") == index.class_pixels("v") != index.class_pixels("u")
+    assert again.class_pixels("u") == data.class_pixels("v") != data.class_pixels("u")
 
 
 def test_min_pixels_leaves_small_objects_out(root: Path) -> None:
@@ -82,28 +82,28 @@ def test_min_pixels_leaves_small_objects_out(root: Path) -> None:
 
 def test_defaults_and_overrides(root: Path) -> None:
     describe(root, images=None, masks=None, train=None, val=None, augment_threshold=0.2, query_sampling="class_first")
-    index = Folder(str(root))
-    assert (index.query_sampling, index.augment_threshold) == ("class_first", 0.2)
-    assert len(pair_list(index, "val", 0).pairs) == 3
+    data = Folder(str(root))
+    assert (data.query_sampling, data.augment_threshold) == ("class_first", 0.2)
+    assert len(pair_list(data, "val", 0).pairs) == 3
 
 
 def test_classes_may_leave_numbers_out_and_folds_may_give_numbers(root: Path) -> None:
     save_pairs(root, {"w": blocks(10, 20, (9, 0, 0, 2, 2))})
     save_names(root, val=["w", "v"])
     describe(root, classes={1: "circle", 2: "square", 3: "star", 9: "ring"}, folds=[[9, "star"]])
-    index = Folder(str(root))
-    assert (index.class_names[8], len(index.class_names)) == ("ring", 9)
-    assert (index.test_classes(0), index.train_classes(0)) == ([3, 9], [1, 2])
-    assert pair_list(index, "val", 0).pairs == (("v", 3), ("w", 9))
+    data = Folder(str(root))
+    assert (data.class_names[8], len(data.class_names)) == ("ring", 9)
+    assert (data.test_classes(0), data.train_classes(0)) == ([3, 9], [1, 2])
+    assert pair_list(data, "val", 0).pairs == (("v", 3), ("w", 9))
 
 
 def test_photos_may_be_png_or_jpeg(root: Path) -> None:
     (root / "JPEGImages" / "v.jpg").unlink()
     save_photo(root / "JPEGImages" / "v.png", 10, 20)
     (root / "JPEGImages" / "u.jpg").rename(root / "JPEGImages" / "u.JPEG")
-    index = Folder(str(root))
-    assert len(pair_list(index, "val", 0).pairs) == 3
-    assert [index.image_path(name).name for name in ("v", "u", "c")] == ["v.png", "u.JPEG", "c.jpg"]
+    data = Folder(str(root))
+    assert len(pair_list(data, "val", 0).pairs) == 3
+    assert [data.image_path(name).name for name in ("v", "u", "c")] == ["v.png", "u.JPEG", "c.jpg"]
 
 
 def test_absent_description_shows_an_example(tmp_path: Path) -> None:

@@ -211,8 +211,8 @@ def test_classes_that_look_alike(root: Path, classes: str, message: str) -> None
 
 def test_a_fold_may_write_accents_otherwise(root: Path) -> None:
     (root / "folds.yaml").write_text(f"name: two\nclasses: [b{NFD}, red]\nfolds: [[b{NFC}], [red]]\n")
-    index = Folder(str(root))
-    assert index.class_names == (f"b{NFC}", "red") and index.test_classes(0) == [1]
+    data = Folder(str(root))
+    assert data.class_names == (f"b{NFC}", "red") and data.test_classes(0) == [1]
 
 
 def turn(root: Path, orientation: int, stored_labels: bool = False) -> None:
@@ -278,15 +278,15 @@ def test_published_data_sets_take_images_as_they_are_stored(root: Path, tmp_path
         def candidates(self, part: str) -> list[str]:
             return self.label_names()
 
-    index = Published(root / "JPEGImages", root / "SegmentationClassAug", [1, 2])
+    data = Published(root / "JPEGImages", root / "SegmentationClassAug", [1, 2])
     turn(root, 3)
-    pixels, labels = read_labelled(index, "i07")
+    pixels, labels = read_labelled(data, "i07")
     np.testing.assert_array_equal(pixels[::-1, ::-1], COLOURS[labels])
     turn(root, 6)
     with pytest.raises(DataError, match="the EXIF entry of the image turns it to the size of the label map, and this"):
-        read_labelled(index, "i07")
+        read_labelled(data, "i07")
     report = Report()
-    check_label_maps(report, "all", index, ["i07"])
+    check_label_maps(report, "all", data, ["i07"])
     assert "expected equal sizes (width x height); the EXIF entry of the image turns it" in report.findings[0][2]
 
 

@@ -51,18 +51,18 @@ def root(tmp_path: Path) -> Path:
 
 
 def test_class_numbers_are_ranks_inside_the_split(root: Path, lists: str) -> None:
-    index = Fss1000(str(root), [lists])
-    assert index.class_names == ("axe", "zebra", "bus", "Bell", "cup")  # byte order: capitals first
-    assert (index.train_classes(0), index.val_classes(0), index.test_classes(0)) == ([1, 2], [3], [4, 5])
+    data = Fss1000(str(root), [lists])
+    assert data.class_names == ("axe", "zebra", "bus", "Bell", "cup")  # byte order: capitals first
+    assert (data.train_classes(0), data.val_classes(0), data.test_classes(0)) == ([1, 2], [3], [4, 5])
 
 
 def test_a_mask_of_equal_size_and_time_is_counted_again(root: Path, lists: str, cache: Path) -> None:
     mask, content = root / "cup/1.png", np.zeros((10, 20), dtype=np.uint8)
 
     def pixels() -> tuple[dict[int, int], int]:
-        index = Fss1000(str(root), [lists])
-        index.count_pixels("val", ["cup/1", "cup/2"])
-        return index.class_pixels("cup/1")
+        data = Fss1000(str(root), [lists])
+        data.count_pixels("val", ["cup/1", "cup/2"])
+        return data.class_pixels("cup/1")
 
     mask.write_bytes(mask.read_bytes().ljust(2000, b"\0"))
     assert pixels() == ({0: 139, 5: 61}, 200)
@@ -74,29 +74,29 @@ def test_a_mask_of_equal_size_and_time_is_counted_again(root: Path, lists: str, 
 
 
 def test_items_are_in_official_order_and_supports_in_numeric_order(root: Path, lists: str) -> None:
-    index = Fss1000(str(root), [lists])
-    pairs = pair_list(index, "val", 0)
+    data = Fss1000(str(root), [lists])
+    pairs = pair_list(data, "val", 0)
     assert pairs.origin == "official"
     assert [name for name, number in pairs.pairs if number == 5] == [
         f"cup/{i}" for i in (1, 10, 2, 3, 4, 5, 6, 7, 8, 9)
     ]
     assert [number for _, number in pairs.pairs] == [4] * 10 + [5] * 10
-    assert index.support_images(pairs)[4] == tuple(f"Bell/{i}" for i in range(1, 11))
-    assert {number for _, number in pair_list(index, "held_out", 0).pairs} == {3}
-    assert {number for _, number in pair_list(index, "trn", 0).pairs} == {1, 2}
+    assert data.support_images(pairs)[4] == tuple(f"Bell/{i}" for i in range(1, 11))
+    assert {number for _, number in pair_list(data, "held_out", 0).pairs} == {3}
+    assert {number for _, number in pair_list(data, "trn", 0).pairs} == {1, 2}
     with pytest.raises(SettingsError, match="no lists of PFENet-like programs"):
-        image_list(index, "val", 0)
+        image_list(data, "val", 0)
 
 
 def test_masks_are_binary_and_classes_have_their_numbers(root: Path, lists: str) -> None:
-    index = Fss1000(str(root), [lists])
-    labels = index.label_map("cup/3")
+    data = Fss1000(str(root), [lists])
+    labels = data.label_map("cup/3")
     assert labels.dtype == np.uint8 and labels.shape == (10, 20)
     assert np.count_nonzero(labels == 1) == 61 and labels.max() == 1  # 128 counts, 127 does not
     assert (labels[9, 0], labels[9, 1]) == (0, 1)
-    assert index.label_values("cup/3", [4, 5, 1]) == [254, 1, 254]
-    assert index.class_pixels("cup/3") == ({0: 139, 5: 61}, 200)
-    assert index.image_path("cup/3") == root / "cup/3.jpg"
+    assert data.label_values("cup/3", [4, 5, 1]) == [254, 1, 254]
+    assert data.class_pixels("cup/3") == ({0: 139, 5: 61}, 200)
+    assert data.image_path("cup/3") == root / "cup/3.jpg"
 
 
 def test_missing_folders_and_images_are_named(root: Path, lists: str) -> None:
@@ -107,11 +107,11 @@ def test_missing_folders_and_images_are_named(root: Path, lists: str) -> None:
         DataError, match=r"lacks 1 of 1000 class folders \(Bell\) and 1 images of the others \(cup/10\)"
     ):
         Fss1000(str(root), [lists])
-    index = Fss1000(str(root), [lists], allow_missing=True)
-    pairs = pair_list(index, "val", 0)
+    data = Fss1000(str(root), [lists], allow_missing=True)
+    pairs = pair_list(data, "val", 0)
     assert pairs.origin == "official, incomplete"
-    assert (index.test_classes(0), len(pairs.pairs)) == ([5], 9)  # numbers stay those of the complete data
-    assert index.class_names[4] == "cup"
+    assert (data.test_classes(0), len(pairs.pairs)) == ([5], 9)  # numbers stay those of the complete data
+    assert data.class_names[4] == "cup"
 
 
 def test_foreign_folder_is_refused(tmp_path: Path, lists: str) -> None:
@@ -125,9 +125,9 @@ def test_root_may_be_a_folder_above_and_has_its_lists(tmp_path: Path, lists: str
     for names in NAMES.values():
         for name in names:
             save_class(tmp_path / inner, name)
-    index = Fss1000(str(tmp_path))  # finds <root>/lists
-    assert pair_list(index, "val", 0).origin == "official"
-    assert index.image_path("cup/1").is_file()
+    data = Fss1000(str(tmp_path))  # finds <root>/lists
+    assert pair_list(data, "val", 0).origin == "official"
+    assert data.image_path("cup/1").is_file()
     assert pair_list(Fss1000(str(tmp_path), []), "val", 0).origin == "derived"
 
 
@@ -145,12 +145,12 @@ def test_drawn_splits_depend_on_the_names_alone() -> None:
 
 
 def test_few_classes_may_all_be_for_the_test(root: Path, lists: str) -> None:
-    index = Fss1000(str(root), [], test_only=True)
-    assert index.test_classes(0) == [1, 2, 3, 4, 5]
+    data = Fss1000(str(root), [], test_only=True)
+    assert data.test_classes(0) == [1, 2, 3, 4, 5]
     with pytest.raises(DataError, match="no image of fss1000 qualifies for split trn"):
-        pair_list(index, "trn", 0)
+        pair_list(data, "trn", 0)
     with pytest.raises(SettingsError, match="no held-out classes"):
-        pair_list(index, "held_out", 0)
+        pair_list(data, "held_out", 0)
     with pytest.raises(SettingsError, match="test_only is for data without lists"):
         Fss1000(str(root), [lists], test_only=True)
 

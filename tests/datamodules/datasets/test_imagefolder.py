@@ -22,12 +22,12 @@ def test_image_folder_of_many_formats(tmp_path: Path) -> None:
         save(tmp_path / name)
     (tmp_path / "loose.jpg").touch()
     (tmp_path / ".cache").mkdir()
-    index = ImageFolder(str(tmp_path))
-    assert (index.class_names, index.origin) == (("a", "b", "c"), "derived")
-    assert index.images == (("a/x.webp",), ("b/1.JPG", "b/2.png"), ("c/x.bmp",))
+    data = ImageFolder(str(tmp_path))
+    assert (data.class_names, data.origin) == (("a", "b", "c"), "derived")
+    assert data.images == (("a/x.webp",), ("b/1.JPG", "b/2.png"), ("c/x.bmp",))
     few = ImageFolder(str(tmp_path), classes=["c", "b"], max_images=1)
     assert few.images == (("b/1.JPG",), ("c/x.bmp",))
-    assert few.sha256 != index.sha256
+    assert few.sha256 != data.sha256
     with pytest.raises(DataError, match="has no class folder z"):
         ImageFolder(str(tmp_path), classes=["z"])
 
@@ -72,10 +72,10 @@ def test_names_that_cannot_be_told_are_refused(tmp_path: Path, name: str, messag
         ImageFolder(str(tmp_path))
 
 
-def as_authors_write(index: ImageFolder, folder: str) -> dict[str, list]:
+def as_authors_write(data: ImageFolder, folder: str) -> dict[str, list]:
     """Three arrays with absolute paths, shuffled within a class."""
-    content: dict[str, list] = {"label_names": list(index.class_names), "image_names": [], "image_labels": []}
-    for number, names in enumerate(index.images):
+    content: dict[str, list] = {"label_names": list(data.class_names), "image_names": [], "image_labels": []}
+    for number, names in enumerate(data.images):
         content["image_names"] += random.Random(number).sample([f"{folder}/{name}" for name in names], len(names))
         content["image_labels"] += [number] * len(names)
     return content

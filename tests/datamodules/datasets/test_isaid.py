@@ -34,30 +34,30 @@ def save_large_patches(root: Path, part: str, shown: dict[str, dict[int, int]]) 
 
 
 def test_lists_are_derived_where_there_are_none(tmp_path):
-    index = Isaid(str(save_patches(tmp_path / "remote_sensing/iSAID_patches", PATCHES).parents[1]))
-    assert index.test_classes(1) == [6, 7, 8, 9, 10] and index.class_names[9] == "helicopter"
-    pairs = pair_list(index, "val", 0)
+    data = Isaid(str(save_patches(tmp_path / "remote_sensing/iSAID_patches", PATCHES).parents[1]))
+    assert data.test_classes(1) == [6, 7, 8, 9, 10] and data.class_names[9] == "helicopter"
+    pairs = pair_list(data, "val", 0)
     assert pairs.origin == "derived"
     assert pairs.pairs == (("P1", 4), ("P2", 2), ("P5", 1), ("P5", 2), ("P7", 3), ("P9", 1))
-    assert set(np.unique(index.label_map("P5"))) == {0, 1, 2, 7, 12, 255}
+    assert set(np.unique(data.label_map("P5"))) == {0, 1, 2, 7, 12, 255}
     task = Task(0, drop_small=True, episodes=4)
-    manifest = load_protocol("incontext").manifest(index, task)
+    manifest = load_protocol("incontext").manifest(data, task)
     assert [e.query for e in manifest.episodes] == ["P2", "P5", "P5", "P9"]
     with pytest.raises(
         SettingsError, match=r"isaid has its test part alone in .*; found the part trn; expected train/images"
     ):
-        index.candidates("trn")
+        data.candidates("trn")
 
 
 def test_training_lists_are_those_of_the_other_folds_in_their_order(tmp_path):
     root = save_patches(save_patches(tmp_path, PATCHES), {"T2": [2, 6], "T1": [7, 11], "T3": [12]}, "train")
-    index = Isaid(str(root))
-    assert index.parts == ("val", "trn") and index.candidates("trn") == ["T1", "T2", "T3"]
-    assert index.label_names() == ["P1", "P2", "P5", "P7", "P9", "T1", "T2", "T3"]
-    assert index.image_path("T1") == root / "train/images/T1.png"
-    assert index.label_file("T1").parent == root / "train/semantic_png"
-    assert pair_list(index, "trn", 0).pairs == (("T2", 6), ("T1", 7), ("T1", 11), ("T3", 12))
-    assert index.file_pairs("trn", 0) == (("T2", 2),)  # which `data check` compares with the file of the fold
+    data = Isaid(str(root))
+    assert data.parts == ("val", "trn") and data.candidates("trn") == ["T1", "T2", "T3"]
+    assert data.label_names() == ["P1", "P2", "P5", "P7", "P9", "T1", "T2", "T3"]
+    assert data.image_path("T1") == root / "train/images/T1.png"
+    assert data.label_file("T1").parent == root / "train/semantic_png"
+    assert pair_list(data, "trn", 0).pairs == (("T2", 6), ("T1", 7), ("T1", 11), ("T3", 12))
+    assert data.file_pairs("trn", 0) == (("T2", 2),)  # which `data check` compares with the file of the fold
     for fold, lines in enumerate(("T2__02", "T1__07\nT2__06", "T3__12\nT1__11")):
         path = tmp_path / f"lists/isaid/trn/fold{fold}.txt"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -74,12 +74,12 @@ def test_r2nets_lists_have_large_objects_by_name(tmp_path):
     root = tmp_path / "iSAID"
     save_large_patches(root, "val", {"b": {1: 4, 2: 3}, "a": {3: 4, 9: 40}, "c": {12: 9}})
     save_large_patches(root, "train", {"t2": {6: 5, 1: 3}, "t1": {6: 4, 1: 4}, "t3": {11: 4, 7: 40}})
-    protocol, index = load_protocol("isaid_r2net"), Isaid512(str(tmp_path))
-    assert protocol.draw.pairs(index, "val", 0).pairs == (("a", 3), ("b", 1))  # 2048 pixels are four rows
-    assert protocol.draw.pairs(index, "trn", 0).pairs == (("t2", 6), ("t3", 7), ("t3", 11))  # t1 has a large ship
-    assert protocol.draw.pairs(index, "val", 1).pairs == (("a", 9),)
-    lists = {choice: protocol.draw.training_pairs(index, 0, choice).pairs for choice in (None, True, False)}
-    assert lists[None] == protocol.draw.pairs(index, "trn", 0).pairs
+    protocol, data = load_protocol("isaid_r2net"), Isaid512(str(tmp_path))
+    assert protocol.draw.pairs(data, "val", 0).pairs == (("a", 3), ("b", 1))  # 2048 pixels are four rows
+    assert protocol.draw.pairs(data, "trn", 0).pairs == (("t2", 6), ("t3", 7), ("t3", 11))  # t1 has a large ship
+    assert protocol.draw.pairs(data, "val", 1).pairs == (("a", 9),)
+    lists = {choice: protocol.draw.training_pairs(data, 0, choice).pairs for choice in (None, True, False)}
+    assert lists[None] == protocol.draw.pairs(data, "trn", 0).pairs
     assert lists[True] == (("t3", 7), ("t3", 11))  # t2 has a small ship
     assert set(lists[False]) == {("t1", 6), ("t2", 6), ("t3", 7), ("t3", 11)}
     stride = Isaid512(str(tmp_path), division="stride")

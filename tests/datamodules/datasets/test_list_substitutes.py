@@ -63,11 +63,11 @@ MORE = "the 2 images of the data set's training list, more than PFENet's and in 
 Case = tuple[Callable[[Path], SegmentationIndex], Callable[[SegmentationIndex], object], Part, list[str]]
 CASES: dict[str, Case] = {
     "pascal sizes": (
-        lambda root: Pascal(pascal(root)), lambda index: pair_list(index, "5-10", 0), "val",
+        lambda root: Pascal(pascal(root)), lambda data: pair_list(data, "5-10", 0), "val",
         [f"pascal, test images: the authors' list {one} is absent; in its place: {DERIVED}" for one in ("val", "5-10")],
     ),
     "pascal training": (
-        lambda root: Pascal(pascal(root)), lambda index: pair_list(index, "trn", 0), "trn",
+        lambda root: Pascal(pascal(root)), lambda data: pair_list(data, "trn", 0), "trn",
         [
             f"pascal, training images: ImageSets/Segmentation/train_aug.txt is absent; in its place: {EVERY}",
             f"pascal, training images: the authors' list trn is absent; in its place: {DERIVED}",
@@ -75,7 +75,7 @@ CASES: dict[str, Case] = {
     ),
     "pascal images": (
         lambda root: Pascal(pascal(root, train_aug=["2007_b", "2007_a"], train=["2007_a"])),
-        lambda index: image_list(index, "trn", 0), "trn",
+        lambda data: image_list(data, "trn", 0), "trn",
         [
             f"pascal, training images: ImageSets/Segmentation/sbd_train.txt is absent; in its place: {MORE}",
             f"pascal, training images: the authors' list pfenet-trn is absent; in its place: {DERIVED}",
@@ -83,35 +83,35 @@ CASES: dict[str, Case] = {
     ),
     "pascal images with novel classes": (
         lambda root: Pascal(pascal(root, train_aug=["2007_b", "2007_a"], sbd_train=["2007_a"])),
-        lambda index: load_protocol("pfenet").draw.training_pairs(index, 0, False), "trn",
+        lambda data: load_protocol("pfenet").draw.training_pairs(data, 0, False), "trn",
         [f"pascal, training images: ImageSets/Segmentation/train.txt is absent; in its place: {MORE}"],
     ),
     "pascal classes of images": (
         lambda root: Pascal(pascal(root), [image_names(root)], allow_unverified_lists=True),
-        lambda index: image_list(index, "val", 0), "val",
+        lambda data: image_list(data, "val", 0), "val",
         ["pascal, test images: sub_class_file_list_0.txt beside data_list_0.txt is absent; in its place: the classes "
          "that the label maps show"],
     ),
     "pascal's order": (
-        lambda root: Pascal(pascal(root)), lambda index: ValidationImages.find(index).images(), "val",
+        lambda root: Pascal(pascal(root)), lambda data: ValidationImages.find(data).images(), "val",
         ["pascal, test images: the authors' list val.txt is absent; in its place: another of 2 images"],
     ),
     "pascal boxes": (
-        lambda root: Pascal(pascal(root)), lambda index: BoxTest.find(index).origin, "val",
+        lambda root: Pascal(pascal(root)), lambda data: BoxTest.find(data).origin, "val",
         ["pascal, test images: the folder SegmentationObject is absent; in its place: boxes of connected parts of the "
          "label maps"],
     ),
     "coco's order": (
-        lambda root: Coco(coco(root)), lambda index: ValidationImages.find(index).images(), "val",
+        lambda root: Coco(coco(root)), lambda data: ValidationImages.find(data).images(), "val",
         ["coco, test images: gfss/coco/val.txt is absent; in its place: all annotated images by name, which draws "
          "other supports"],
     ),
     "all of coco": (
-        lambda root: CocoAll(coco(root)), lambda index: pair_list(index, "val", 0), "val",
+        lambda root: CocoAll(coco(root)), lambda data: pair_list(data, "val", 0), "val",
         [f"coco_all, test images: the authors' list val is absent; in its place: {DERIVED}"],
     ),
     "fss1000": (
-        lambda root: Fss1000(fss1000(root)), lambda index: pair_list(index, "held_out", 0), "held_out",
+        lambda root: Fss1000(fss1000(root)), lambda data: pair_list(data, "held_out", 0), "held_out",
         [f"fss1000, validation images: the authors' list held_out is absent; in its place: {DERIVED}"],
     ),
 }  # fmt: skip
@@ -129,10 +129,10 @@ def test_a_list_that_stands_for_an_absent_one_is_said_once_and_kept(
 ) -> None:
     make, ask, part, expected = CASES[case]
     for root in (tmp_path, tmp_path / "again"):  # as each run of a command has the data set of its own
-        index = make(root)
+        data = make(root)
         for _ in range(2):
-            ask(index)
-            assert list_substitutes(index, part) == expected
+            ask(data)
+            assert list_substitutes(data, part) == expected
     said = capsys.readouterr().err.splitlines()
     assert said == [f"fsbench: note: {one}" for one in expected]
 
@@ -142,8 +142,8 @@ def test_nothing_is_said_where_no_list_is_absent(tmp_path: Path, blocks_folder: 
     voc = Pascal(pascal(tmp_path, train_aug=["2007_b", "2007_a"], train=["2007_a"], sbd_train=["2007_b"]))
     assert image_lists(voc).image_order("trn") == ["2007_b", "2007_a"]
     folder = Folder(str(blocks_folder))
-    for index, split in ((folder, "val"), (folder, "trn"), (Fss1000(fss1000(tmp_path / "f"), test_only=True), "val")):
-        pair_list(index, split, 0)
+    for data, split in ((folder, "val"), (folder, "trn"), (Fss1000(fss1000(tmp_path / "f"), test_only=True), "val")):
+        pair_list(data, split, 0)
     for asked in (
         Pascal(str(tmp_path), lists=[]),
         Coco(coco(tmp_path / "c"), lists=[]),
@@ -171,7 +171,7 @@ def test_records_name_the_lists_of_the_training_alone(tmp_path: Path) -> None:
 
 def test_only_the_first_process_of_several_says_it(blocks_folder: Path, monkeypatch, capsys) -> None:
     monkeypatch.setenv("LOCAL_RANK", "1")
-    index = Folder(str(blocks_folder))
-    substitute_list(index, "trn", "a list", "another")
+    data = Folder(str(blocks_folder))
+    substitute_list(data, "trn", "a list", "another")
     assert capsys.readouterr().err == ""
-    assert list_substitutes(index, "trn") == ["blocks, training images: a list is absent; in its place: another"]
+    assert list_substitutes(data, "trn") == ["blocks, training images: a list is absent; in its place: another"]

@@ -41,11 +41,11 @@ def lvis(root: Path, content: object = None) -> Lvis:
 
 
 def test_an_image_of_lvis_is_a_photo_and_a_category(tmp_path):
-    index = lvis(tmp_path)
-    assert index.class_names[:2] == ("category 70", "category 5") and index.test_classes(0) == [1]
+    data = lvis(tmp_path)
+    assert data.class_names[:2] == ("category 70", "category 5") and data.test_classes(0) == [1]
     view = "val2017/000000000001.jpg@70"
-    assert index.label_values(view, [2, 1]) == [254, 1] and index.class_pixels(view) == ({0: 39, 1: 9}, 48)
-    assert OwnEpisodes.find(index).run(0, 2, 0).class_ids == []  # one category is left, and a fold has a tenth of them
+    assert data.label_values(view, [2, 1]) == [254, 1] and data.class_pixels(view) == ({0: 39, 1: 9}, 48)
+    assert OwnEpisodes.find(data).run(0, 2, 0).class_ids == []  # one category is left, and a fold has a tenth of them
 
 
 def test_masks_of_real_annotations_are_those_of_cocos_own_tools(tmp_path, real_data, capsys):
@@ -60,13 +60,13 @@ def test_masks_of_real_annotations_are_those_of_cocos_own_tools(tmp_path, real_d
     photos.mkdir(parents=True)
     for image in tools.dataset["images"]:
         (photos / f"{image['id']:012d}.jpg").symlink_to(real_data / "coco-mini/val2014" / image["file_name"])
-    index, seen = lvis(tmp_path, content), set()
+    data, seen = lvis(tmp_path, content), set()
     for category, images in content.items():
         for name, image in list(images.items())[:1] + [
             pair for pair in images.items() if len(pair[1]["annotations"]) > 9
         ]:
             masks = [tools.annToMask(item) for item in image["annotations"]]
-            assert np.array_equal(index.label_map(f"{name}@{category}"), np.maximum.reduce(masks))
+            assert np.array_equal(data.label_map(f"{name}@{category}"), np.maximum.reduce(masks))
             seen |= {(type(item["segmentation"]), item["iscrowd"]) for item in image["annotations"]}
     assert seen == {(list, 0), (dict, 1)}
 
@@ -112,24 +112,24 @@ def paco(root: Path, annotations: dict[int, list[dict[str, object]]], categories
 def test_an_image_of_paco_is_the_box_of_an_object(tmp_path):
     inside = annotation([1.6, 1.2, 2.9, 3.5])  # columns int(1.6) to int(4.5), rows int(1.2) to int(4.7)
     own = {7: [inside, annotation([0, 0, 8, 6], item=9, mask=RUNS)], 8: [annotation([4, 2, 9, 9])], 9: [inside]}
-    index = paco(tmp_path, own)
+    data = paco(tmp_path, own)
     view = "val2017/7.jpg@12@4"
-    assert index.crop(view) == (slice(1, 4), slice(1, 4))
-    assert np.array_equal(index.label_map(view), expected(np.s_[1:4, 2:5])[1:4, 1:4])
-    assert index.label_map("val2017/8.jpg@12@4").shape == (4, 4)  # clipped at the photo's border
-    assert np.array_equal(index.label_map("val2017/7.jpg@12@9"), expected(np.s_[:, 0:1]))
-    assert index.test_classes(0) == [1] and index.test_classes(1) == []
+    assert data.crop(view) == (slice(1, 4), slice(1, 4))
+    assert np.array_equal(data.label_map(view), expected(np.s_[1:4, 2:5])[1:4, 1:4])
+    assert data.label_map("val2017/8.jpg@12@4").shape == (4, 4)  # clipped at the photo's border
+    assert np.array_equal(data.label_map("val2017/7.jpg@12@9"), expected(np.s_[:, 0:1]))
+    assert data.test_classes(0) == [1] and data.test_classes(1) == []
     again = PacoPart(str(tmp_path))
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(again, "_read", None)
-        assert again.category_ids == index.category_ids == [*range(12, 460)]  # kept, the file is not read again
-    assert [len(index.fold_classes(0, shot)) for shot in (2, 3)] == [1, 0]  # the photo listed twice counts once
-    episode = next(OwnEpisodes.find(index).run(0, 2, 0).episodes)
+        assert again.category_ids == data.category_ids == [*range(12, 460)]  # kept, the file is not read again
+    assert [len(data.fold_classes(0, shot)) for shot in (2, 3)] == [1, 0]  # the photo listed twice counts once
+    episode = next(OwnEpisodes.find(data).run(0, 2, 0).episodes)
     assert len({episode.query.partition("@")[0], *(name.partition("@")[0] for name in episode.supports[0])}) >= 2
     with pytest.raises(
         DataError, match=r"val2017/7.jpg@12@5 is no image of .*; expected <photo>@<category id>@<object"
     ):
-        index.label_map("val2017/7.jpg@12@5")
+        data.label_map("val2017/7.jpg@12@5")
 
 
 WHOLE = annotation([0, 0, 8, 6])
@@ -145,11 +145,11 @@ PACO_VIEW = "val2017/8.jpg@12@4"
     ],
 )
 def test_a_box_of_paco_that_cannot_be_is_named(tmp_path, other, message):
-    index = paco(tmp_path, {7: [WHOLE], 8: [other]})
+    data = paco(tmp_path, {7: [WHOLE], 8: [other]})
     with pytest.raises(DataError, match=message):
-        index.label_map(PACO_VIEW)
+        data.label_map(PACO_VIEW)
     if "no pixels" in message:
-        assert index.is_empty(PACO_VIEW) and not index.is_empty("val2017/7.jpg@12@4")
+        assert data.is_empty(PACO_VIEW) and not data.is_empty("val2017/7.jpg@12@4")
 
 
 def test_paco_files_that_lack_something_are_named(tmp_path):
@@ -190,20 +190,20 @@ def test_an_impossible_mask_is_found_before_anything_is_predicted(make, tmp_path
         lvis(tmp_path)
         content = pickle.loads((tmp_path / "lvis_val.pkl").read_bytes())
         content[70]["val2017/000000000002.jpg"] = {"annotations": [{"segmentation": SQUARE}, wrong]}
-        index = lvis(tmp_path, content)
+        data = lvis(tmp_path, content)
         place = "lvis_val.pkl has an unusable mask of val2017/000000000002.jpg@70, annotation 77"
     elif make == "paco":
         sound = annotation([0, 0, 8, 6])
-        index = paco(tmp_path, {1: [sound], 2: [sound | wrong], 3: [sound]})
+        data = paco(tmp_path, {1: [sound], 2: [sound | wrong], 3: [sound]})
         place = "paco_part_val.pkl has an unusable mask of val2017/2.jpg@12@4, annotation 77 of object 4"
     else:
         file = pascal_part(tmp_path).label_file("c@0@head")
         save(file, {"object": [thing("cat", [0, 1, 4, 5], part("head", [LINE]))]})
-        index, place = PascalPart(str(tmp_path)), "c.json has an unusable mask of c@0@head, mask 0 of the part"
-    run = OwnEpisodes.find(index).run(0, 1, 0).episodes
+        data, place = PascalPart(str(tmp_path)), "c.json has an unusable mask of c@0@head, mask 0 of the part"
+    run = OwnEpisodes.find(data).run(0, 1, 0).episodes
     with pytest.raises(DataError, match=place):
         list(islice(run, 60))
-    (fault,) = index.faults()
+    (fault,) = data.faults()
     assert place in fault and "fewer than three points, which pycocotools refuses); expected polygons, runs" in fault
 
 
@@ -232,11 +232,11 @@ def pascal_part(root: Path) -> PascalPart:
 
 
 def test_an_image_of_pascal_part_is_the_box_of_an_object(tmp_path):
-    index = pascal_part(tmp_path)
-    assert index.class_names == ("cat+head", "aeroplane+wing") and index.test_classes(3) == [2]
-    assert np.array_equal(index.label_map("a@0@head"), expected(np.s_[:, 0:1])[1:5, 0:4])
-    assert index.label_values("a@0@head", [1, 2]) == [1, 254]
-    run = OwnEpisodes.find(index).run(0, 2, 0)
+    data = pascal_part(tmp_path)
+    assert data.class_names == ("cat+head", "aeroplane+wing") and data.test_classes(3) == [2]
+    assert np.array_equal(data.label_map("a@0@head"), expected(np.s_[:, 0:1])[1:5, 0:4])
+    assert data.label_values("a@0@head", [1, 2]) == [1, 254]
+    run = OwnEpisodes.find(data).run(0, 2, 0)
     assert run.length == 6  # the left out part and repeats count
     assert {name for e in [next(run.episodes)] for name in (e.query, *e.supports[0])} == {
         "a@0@head",
@@ -244,15 +244,15 @@ def test_an_image_of_pascal_part_is_the_box_of_an_object(tmp_path):
         "c@0@head",
     }
     with pytest.raises(DataError, match="class 1 has 3 usable support images, 4 are needed"):
-        next(OwnEpisodes.find(index).run(0, 3, 0).episodes)
+        next(OwnEpisodes.find(data).run(0, 3, 0).episodes)
 
 
 def test_the_identity_of_pascal_part_covers_each_annotation_that_tests_read(tmp_path):
-    index = pascal_part(tmp_path)
-    before = index.annotations_sha256
-    save(index.label_file("of no list@0@head"), {"object": []})
+    data = pascal_part(tmp_path)
+    before = data.annotations_sha256
+    save(data.label_file("of no list@0@head"), {"object": []})
     assert PascalPart(str(tmp_path)).annotations_sha256 == before
-    file = index.label_file("b@0@head")
+    file = data.label_file("b@0@head")
     own = file.read_text()
     file.write_text(own.replace("06Z1", "16Y1"))  # another mask in as many characters
     assert PascalPart(str(tmp_path)).annotations_sha256 != before
@@ -261,18 +261,18 @@ def test_the_identity_of_pascal_part_covers_each_annotation_that_tests_read(tmp_
 
 
 def test_pascal_part_files_that_lack_something_are_named(tmp_path):
-    index = pascal_part(tmp_path)
+    data = pascal_part(tmp_path)
     folder = tmp_path / "VOC2010/Annotations_Part_json_merged_part_classes"
     save(folder / "b.json", {"object": [{"name": "cat"}]})
     with pytest.raises(DataError, match=r"b.json is of another version: an object has no name or parts; expected"):
-        index.label_map("b@0@head")
+        data.label_map("b@0@head")
     (folder / "c.json").write_text("{")
     with pytest.raises(DataError, match=r"c.json cannot be read"):
-        index.label_map("c@0@head")
+        data.label_map("c@0@head")
     Image.new("RGB", (9, 6)).save(tmp_path / "VOC2010/JPEGImages/d.jpg")
     save(folder / "d.json", {"object": [thing("cat", [0, 0, 8, 6], part("head", RUNS))]})
     with pytest.raises(DataError, match=r"d.json has an unusable mask of d@0@head, mask 0 of the part \(its size is"):
-        index.label_map("d@0@head")
+        data.label_map("d@0@head")
     save(tmp_path / "VOC2010/all_obj_part_to_image.json", {"birds": {}})
     with pytest.raises(DataError, match=r"all_obj_part_to_image.json is of another version: it has the super-class"):
         PascalPart(str(tmp_path)).test_classes(0)

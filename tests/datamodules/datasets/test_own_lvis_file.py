@@ -74,18 +74,18 @@ def save_photos(root: Path, content: dict[str, Any]) -> None:
 
 def check_against(content: dict[str, Any], root: Path) -> None:
     """Every episode of presence against the file itself: what is shown, what is stated to be absent, the masks."""
-    index = Lvis(str(root))
+    data = Lvis(str(root))
     name_of = {one["id"]: "/".join(one["coco_url"].split("/")[-2:]) for one in content["images"]}
     stated = {name_of[one["id"]]: one for one in content["images"]}
     shown = {(name_of[one["image_id"]], one["category_id"]) for one in content["annotations"]}
     asked = set()
     for fold in (0, 3):
-        manifest = load_segmentation("presence").manifest(index, Task(fold, episodes=8, drop_small=True))
+        manifest = load_segmentation("presence").manifest(data, Task(fold, episodes=8, drop_small=True))
         for episode in manifest.episodes:
             category = FIRST + episode.classes[0] - 1
-            assert index.class_names[episode.classes[0] - 1] == f"thing_{category - FIRST}"
+            assert data.class_names[episode.classes[0] - 1] == f"thing_{category - FIRST}"
             photo, own = episode.query.split("@")
-            if episode.index % 2 == 0:
+            if episode.number % 2 == 0:
                 assert int(own) == category and (photo, category) in shown
                 assert category not in stated[photo]["not_exhaustive_category_ids"]
             else:
@@ -97,8 +97,8 @@ def check_against(content: dict[str, Any], root: Path) -> None:
     view = f"{name_of[101]}@{FIRST + 1}"
     expected = np.zeros((HEIGHT, WIDTH), dtype=np.uint8)
     expected[2:5, 1:4] = expected[2:5, 5:8] = 1
-    assert np.array_equal(index.label_map(view), expected)
-    assert list_substitutes(index, "val") == [
+    assert np.array_equal(data.label_map(view), expected)
+    assert list_substitutes(data, "val") == [
         "lvis, test images: lvis_val.pkl is absent; in its place: the categories of lvis_v1_val.json, by ascending id"
     ]
 
@@ -144,10 +144,10 @@ def test_published_tests_ask_for_the_authors_list(tmp_path):
     content = own_file()
     save_photos(tmp_path / "coco", content)
     (tmp_path / "lvis_v1_val.json").write_text(json.dumps(content))
-    index = open_dataset("lvis", tmp_path)
+    data = open_dataset("lvis", tmp_path)
     for protocol in ("incontext", "sansa"):
         with pytest.raises(DataError, match=r"no lvis_val.pkl, whose order decides .*PROTOCOL=presence does without"):
-            load_segmentation(protocol).manifest(index, Task(0))
+            load_segmentation(protocol).manifest(data, Task(0))
 
 
 @pytest.mark.parametrize(
@@ -176,8 +176,8 @@ def test_segic_draws_from_the_file_with_a_stream_for_each_of_its_processes(tmp_p
     content = own_file()
     save_photos(tmp_path / "coco", content)
     (tmp_path / "lvis_v1_val.json").write_text(json.dumps(content))
-    index = Lvis(str(tmp_path))
-    manifest = load_segmentation("segic").manifest(index, Task(2, episodes=70))
+    data = Lvis(str(tmp_path))
+    manifest = load_segmentation("segic").manifest(data, Task(2, episodes=70))
     name_of = {one["id"]: "/".join(one["coco_url"].split("/")[-2:]) for one in content["images"]}
     rows = [(one["image_id"], one["category_id"]) for one in reversed(content["annotations"])]
     fold = lvis_fold(rows, 2)
@@ -189,7 +189,7 @@ def test_segic_draws_from_the_file_with_a_stream_for_each_of_its_processes(tmp_p
         assert [episode.query, *episode.supports[0]] == names
     assert any(episode.query == episode.supports[0][0] for episode in manifest.episodes)  # categories of two photos
     with pytest.raises(SettingsError, match="SHOT is 2, but SegIC's program shows one support; expected SHOT=1"):
-        load_segmentation("segic").manifest(index, Task(2, shot=2))
+        load_segmentation("segic").manifest(data, Task(2, shot=2))
 
 
 def test_the_categories_of_an_image_come_by_their_ids_whatever_order_its_objects_have():

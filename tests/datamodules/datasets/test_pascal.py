@@ -99,15 +99,15 @@ def test_folds_and_names() -> None:
 
 
 def test_derived_lists_have_official_order_and_leave_small_objects_out(voc: Path) -> None:
-    index = Pascal(str(voc))
-    assert index.test_classes(1) == [6, 7, 8, 9, 10]
-    assert index.train_classes(1)[:6] == [1, 2, 3, 4, 5, 11]
-    validation = pair_list(index, "val", 0)
+    data = Pascal(str(voc))
+    assert data.test_classes(1) == [6, 7, 8, 9, 10]
+    assert data.train_classes(1)[:6] == [1, 2, 3, 4, 5, 11]
+    validation = pair_list(data, "val", 0)
     assert validation.pairs == (("2008_u", 1), ("2008_u", 4), ("2008_v", 1), ("2008_v", 2))
     assert validation.origin == "derived"
-    assert pair_list(index, "trn", 1).pairs == (("2007_a", 2), ("2007_b", 2))
-    assert pair_list(index, "trn", 0).pairs == (("2008_c", 8),)  # class 7 is there with too few samples
-    assert pair_list(index, "trn", 3).pairs == (("2007_a", 2), ("2007_b", 2), ("2008_c", 8))  # of folds 0, 1 and 2
+    assert pair_list(data, "trn", 1).pairs == (("2007_a", 2), ("2007_b", 2))
+    assert pair_list(data, "trn", 0).pairs == (("2008_c", 8),)  # class 7 is there with too few samples
+    assert pair_list(data, "trn", 3).pairs == (("2007_a", 2), ("2007_b", 2), ("2008_c", 8))  # of folds 0, 1 and 2
 
 
 def test_train_aug_names_the_training_images_where_it_exists(voc: Path) -> None:
@@ -121,9 +121,9 @@ def test_train_aug_names_the_training_images_where_it_exists(voc: Path) -> None:
 @pytest.mark.parametrize("inner", ["", "VOC2012", "VOCdevkit/VOC2012"])
 def test_root_may_be_a_folder_above(tmp_path: Path, inner: str) -> None:
     save_pairs(tmp_path / "data" / inner, {"2007_b": MAPS["2007_b"]})
-    index = Pascal(str(tmp_path / "data"))
-    assert index.image_path("2007_b") == tmp_path / "data" / inner / "JPEGImages" / "2007_b.jpg"
-    np.testing.assert_array_equal(index.label_map("2007_b"), MAPS["2007_b"])
+    data = Pascal(str(tmp_path / "data"))
+    assert data.image_path("2007_b") == tmp_path / "data" / inner / "JPEGImages" / "2007_b.jpg"
+    np.testing.assert_array_equal(data.label_map("2007_b"), MAPS["2007_b"])
 
 
 def test_list_with_foreign_classes_is_refused(voc: Path, tmp_path: Path) -> None:
@@ -159,18 +159,18 @@ def test_all_label_maps_give_the_official_lists_and_size_splits(real_data: Path,
     hmnet = real_data / "official-lists/hmnet/pascal"
     train, sbd, val = (read_names(hmnet / f"{name}.txt") for name in ("voc_original_train", "sbd_data", "val"))
     save_names(all_label_maps, val=val, train=train, sbd_train=sbd)
-    index = Pascal(str(all_label_maps))
+    data = Pascal(str(all_label_maps))
     with_lists = Pascal(str(all_label_maps), [str(real_data / "official-lists")])
     for fold in range(4):
-        own = [tuple(p for p in pair_list(index, "trn", (fold + 1) % 4).pairs if p[1] in index.test_classes(fold))]
-        own += [pair_list(index, split, fold).pairs for split in ("val", *SIZE_BINS)]
+        own = [tuple(p for p in pair_list(data, "trn", (fold + 1) % 4).pairs if p[1] in data.test_classes(fold))]
+        own += [pair_list(data, split, fold).pairs for split in ("val", *SIZE_BINS)]
         for split, pairs in zip(("trn", "val", *SIZE_BINS), own, strict=True):
             known = checksums("pascal")[split, fold]
             assert len(pairs) == known.pairs
             assert pairs_sha256(pairs, ordered=True) == known.sha256_ordered
-            assert pair_list(index, split, fold).origin == "official"
+            assert pair_list(data, split, fold).origin == "official"
         for part in ("trn", "val"):  # from SBD's and VOC's own lists and the label maps alone
-            assert image_list(index, part, fold).origin == "official"
+            assert image_list(data, part, fold).origin == "official"
             assert image_list(with_lists, part, fold).origin == "official"
 
 
@@ -211,9 +211,9 @@ def check_voc(root: Path) -> None:
         assert image.mode == "P"
         assert image.getpalette() == voc_colors().ravel().tolist()
         np.testing.assert_array_equal(np.asarray(image), SBD_MAPS["2010_000003"])
-    index = Pascal(str(root))
-    assert pair_list(index, "val", 0).pairs == (("2007_000001", 2),)
-    assert image_list(index, "trn", 0).pairs == (("2010_000003", 8),)
+    data = Pascal(str(root))
+    assert pair_list(data, "val", 0).pairs == (("2007_000001", 2),)
+    assert image_list(data, "trn", 0).pairs == (("2010_000003", 8),)
     assert not (root / "VOC2012/SegmentationObject").exists()
     assert list(root.rglob("*.making")) == []
 

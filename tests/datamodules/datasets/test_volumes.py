@@ -55,7 +55,7 @@ def folders(tmp_path_factory):
 def test_another_scan_that_intensities_are_normalised_by_is_another_test(tmp_path):
     root = draw_prepared(tmp_path, Sabs, range(9))
     test = fsbench.load_test("sabs", root=root, protocol="alpnet")
-    (scan, *_) = test.index.fold_scans(0, 1).training
+    (scan, *_) = test.data.fold_scans(0, 1).training
     assert scan not in {name.partition("/")[0] for name in test.manifest.image_names}
     before = test.files_sha256
     image = sitk.GetArrayFromImage(sitk.ReadImage(str(root / f"image_{scan}.nii.gz")))
@@ -66,60 +66,60 @@ def test_another_scan_that_intensities_are_normalised_by_is_another_test(tmp_pat
 
 
 def test_scans_are_in_the_order_of_their_numbers_and_slices_in_that_of_the_volume(folders):
-    index = ChaosT2(str(folders[ChaosT2]))
-    assert index.scans == tuple(map(str, CHAOS_IDS)) and index.scans[-1] == "10"
-    assert list(index.slices("10")) == [f"10/{z}" for z in range(7)]
-    assert index.candidates("val")[:8] == [*(f"1/{z}" for z in range(7)), "2/0"]
+    data = ChaosT2(str(folders[ChaosT2]))
+    assert data.scans == tuple(map(str, CHAOS_IDS)) and data.scans[-1] == "10"
+    assert list(data.slices("10")) == [f"10/{z}" for z in range(7)]
+    assert data.candidates("val")[:8] == [*(f"1/{z}" for z in range(7)), "2/0"]
 
 
 def test_either_group_of_organs_is_tested_in_five_folds_of_the_same_scans(folders):
-    for index, groups in (
+    for data, groups in (
         (ChaosT2(str(folders[ChaosT2])), ([2, 3], [1, 4])),
         (Sabs(str(folders[Sabs])), ([2, 3], [1, 6])),
     ):
-        assert index.folds == 10
+        assert data.folds == 10
         for fold in range(10):
-            assert index.test_classes(fold) == groups[fold // 5]
-            assert index.fold_scans(fold, 1) == index.fold_scans(fold % 5, 1)
+            assert data.test_classes(fold) == groups[fold // 5]
+            assert data.fold_scans(fold, 1) == data.fold_scans(fold % 5, 1)
     scans = ChaosT2(str(folders[ChaosT2])).fold_scans(0, 1)
     assert (scans.queries, scans.supports, scans.training) == (("1", "2", "3", "5"), ("8",), ("10",))
 
 
 def test_a_slice_of_mr_is_normalised_by_its_scan_and_seen_in_eight_bits_of_its_range(folders):
-    index = ChaosT2(str(folders[ChaosT2]))
-    volume = as_array(sitk.ReadImage(str(index.image_path("3/4")))).astype(np.float32)
+    data = ChaosT2(str(folders[ChaosT2]))
+    volume = as_array(sitk.ReadImage(str(data.image_path("3/4")))).astype(np.float32)
     expected = (volume - volume.mean()) / volume.std()
-    found = np.stack([index.intensities(name) for name in index.slices("3")])
+    found = np.stack([data.intensities(name) for name in data.slices("3")])
     assert found.dtype == np.float32 and np.allclose(found, expected, atol=1e-4)
-    pixels = np.stack([image_pixels(index, name) for name in index.slices("3")])
+    pixels = np.stack([image_pixels(data, name) for name in data.slices("3")])
     assert pixels.shape == (7, 64, 64, 3) and (pixels.min(), pixels.max()) == (0, 255)
     shade = (volume - volume.min()) / (volume.max() - volume.min()) * 255
     assert np.abs(pixels[..., 1] - shade).max() <= 0.5001
 
 
 def test_a_slice_of_ct_is_normalised_by_the_training_scans_of_the_fold_before_it_is_cut(folders):
-    index = Sabs(str(folders[Sabs]))
+    data = Sabs(str(folders[Sabs]))
     with pytest.raises(SettingsError, match="training scans of a fold, which is not known here"):
-        index.intensities("0/1")
-    bound = index.in_fold(1, 1)
+        data.intensities("0/1")
+    bound = data.in_fold(1, 1)
     scans = bound.fold_scans(1, 1)
     assert scans.queries == ("6", "7", "8", "0", "1", "2") and scans.training == ("4", "5")
-    training = np.concatenate([as_array(sitk.ReadImage(str(index.image_path(f"{scan}/0")))) for scan in scans.training])
-    whole = as_array(sitk.ReadImage(str(index.image_path("0/0"))))[1]
+    training = np.concatenate([as_array(sitk.ReadImage(str(data.image_path(f"{scan}/0")))) for scan in scans.training])
+    whole = as_array(sitk.ReadImage(str(data.image_path("0/0"))))[1]
     found = bound.intensities("0/1")
     assert found.shape == bound.label_map("0/1").shape == (256, 256)
     assert np.allclose(found, ((whole - training.mean()) / training.std())[:256, :256], atol=1e-4)
-    assert not np.allclose(found, index.in_fold(0, 1).intensities("0/1"), atol=1e-4)
+    assert not np.allclose(found, data.in_fold(0, 1).intensities("0/1"), atol=1e-4)
 
 
 def test_the_numbers_that_intensities_are_normalised_by_are_those_of_plain_sums(folders):
-    for index, scans in (
+    for data, scans in (
         (ChaosT2(str(folders[ChaosT2])), ("3",)),
         (Sabs(str(folders[Sabs])).in_fold(1, 1), ("4", "5")),
     ):
-        values = np.concatenate([as_array(sitk.ReadImage(str(index.image_path(f"{scan}/0")))) for scan in scans])
+        values = np.concatenate([as_array(sitk.ReadImage(str(data.image_path(f"{scan}/0")))) for scan in scans])
         exact = values.astype(np.float32).astype(np.float64)
-        assert index.scale("3") == pytest.approx((exact.mean(), exact.std()), rel=1e-7)
+        assert data.scale("3") == pytest.approx((exact.mean(), exact.std()), rel=1e-7)
 
 
 def test_training_scans_are_summed_before_loader_processes_start(folders, monkeypatch):
@@ -132,8 +132,8 @@ def test_training_scans_are_summed_before_loader_processes_start(folders, monkey
     )  # fmt: skip
     batches = iter(data.test_dataloader())
     assert all(torch.isfinite(next(batches).images).all() for _ in range(4))
-    index = Sabs(str(folders[Sabs])).in_fold(1, 1)
-    regions = SuperpixelEpisodes(index, list(index.slices("4")), frozenset(), None, 64, 0)
+    dataset = Sabs(str(folders[Sabs])).in_fold(1, 1)
+    regions = SuperpixelEpisodes(dataset, list(dataset.slices("4")), frozenset(), None, 64, 0)
     items = iter(DataLoader(regions, batch_size=None, sampler=[(0, 0), (0, 1)], num_workers=2))
     assert all(torch.isfinite(next(items).images).all() for _ in range(2))
 
@@ -154,11 +154,11 @@ def test_a_damaged_entry_of_the_disk_cache_counts_as_absent():
 
 
 def test_intensities_go_to_a_method_unchanged_at_their_own_size_and_photos_are_normalised_by_themselves(folders):
-    index = ChaosT2(str(folders[ChaosT2]))
+    data = ChaosT2(str(folders[ChaosT2]))
     resize = RESIZES["intensities"][0]
-    seen = resize(image_intensities(index, "3/4"), 64).numpy()
-    assert seen.shape == (3, 64, 64) and all(np.array_equal(channel, index.intensities("3/4")) for channel in seen)
-    photo = resize(image_pixels(index, "3/4"), 64)
+    seen = resize(image_intensities(data, "3/4"), 64).numpy()
+    assert seen.shape == (3, 64, 64) and all(np.array_equal(channel, data.intensities("3/4")) for channel in seen)
+    photo = resize(image_pixels(data, "3/4"), 64)
     assert abs(float(photo.mean())) < 1e-5 and abs(float(photo.std(correction=0)) - 1) < 1e-5
     assert resize(np.full((8, 8, 3), 7, dtype=np.uint8), 8).abs().max() == 0
 
@@ -216,10 +216,10 @@ def test_labels_that_are_no_class_numbers_are_refused(tmp_path, value, told):
     labels = np.zeros((3, 64, 64), np.float32)
     labels[1, 5, 6] = value
     write_image(sitk.GetImageFromArray(labels), root / "label_2.nii.gz")
-    index = ChaosT2(str(root))
-    assert index.label_map("2/0").dtype == np.uint8 and not index.label_map("2/0").any()
+    data = ChaosT2(str(root))
+    assert data.label_map("2/0").dtype == np.uint8 and not data.label_map("2/0").any()
     with pytest.raises(DataError, match=rf"label_2\.nii\.gz holds the value {told} in slice 1; expected whole numbers"):
-        index.label_map("2/1")
+        data.label_map("2/1")
 
 
 # Preparation
@@ -232,18 +232,18 @@ def test_chaos_is_prepared_from_its_archive(tmp_path, capsys):
     assert main(command) != 0
     assert "expected df21053002a1cc86df918a87da3b2c19" in capsys.readouterr().err
     assert main([*command, "--allow-unverified"]) == 0
-    index = ChaosT2(str(tmp_path / "root"))
-    assert index.scans == ("1", "2") and main(["data", "check", "chaost2", "--root", str(tmp_path / "root")]) == 0
+    data = ChaosT2(str(tmp_path / "root"))
+    assert data.scans == ("1", "2") and main(["data", "check", "chaost2", "--root", str(tmp_path / "root")]) == 0
     with zipfile.ZipFile(archive) as packed:
         packed.extractall(tmp_path / "raw")
     raw, labels = read_scan(tmp_path / "raw/Train_Sets/MR/2/T2SPIR")
     assert locale.setlocale(locale.LC_CTYPE) == before  # which a reader of DICOM changes
     expected, numbers = prepare_mr(raw, labels)
     assert raw.GetSpacing() == (2.0, 2.0, 8.0) and expected.GetSpacing() == pytest.approx(MR_SPACING, abs=1e-6)
-    assert np.array_equal([index.label_map(name) for name in index.slices("2")], as_array(numbers))
-    volume = as_array(sitk.ReadImage(str(index.image_path("2/0"))))
+    assert np.array_equal([data.label_map(name) for name in data.slices("2")], as_array(numbers))
+    volume = as_array(sitk.ReadImage(str(data.image_path("2/0"))))
     assert volume.dtype == np.float64 and np.array_equal(volume, as_array(expected))
-    regions = np.stack([index.superpixels(name) for name in index.slices("2")])
+    regions = np.stack([data.superpixels(name) for name in data.slices("2")])
     assert regions.dtype == np.int32 and (regions > 0).any() and not (regions[volume <= volume.min()] > 0).all()
     assert main(command) == 0 and "preparing scan" not in capsys.readouterr().out.rpartition("ready")[2]
 
@@ -293,11 +293,11 @@ def test_btcv_is_prepared_from_its_archive_with_a_slice_and_a_row_more(tmp_path,
     command = ["data", "prepare", "sabs", "--root", str(tmp_path / "root"), "--allow-unverified"]
     assert main(command) != 0 and "expected RawData.zip" in capsys.readouterr().err
     assert main([*command, "--from", str(archive.parent)]) == 0
-    index = Sabs(str(tmp_path / "root"))
-    assert index.scans == ("0", "1")
-    volume = as_array(sitk.ReadImage(str(index.image_path("0/0"))))
+    data = Sabs(str(tmp_path / "root"))
+    assert data.scans == ("0", "1")
+    volume = as_array(sitk.ReadImage(str(data.image_path("0/0"))))
     assert volume.shape == (4, 257, 257) and not volume[3].any() and volume.min() >= 0 and volume.max() <= 255
-    assert index.class_slices[6]["0"] and max(index.class_slices[6]["0"]) < 3
+    assert data.class_slices[6]["0"] and max(data.class_slices[6]["0"]) < 3
 
 
 @pytest.mark.parametrize("kind", [ChaosT2, Sabs])

@@ -37,13 +37,13 @@ def voc(tmp_path: Path) -> Path:
 
 
 def test_rule_of_pascal(voc: Path) -> None:
-    index = Pascal(str(voc))
-    validation = image_list(index, "val", 0)
+    data = Pascal(str(voc))
+    validation = image_list(data, "val", 0)
     assert validation.pairs == (("2008_u", 2), ("2008_v", 1), ("2008_v", 3))
     assert validation.origin == "derived"
     # every label map that is not for validation, ascending; classes of an image ascending
-    assert image_list(index, "trn", 0).pairs == (("2007_a", 7), ("2007_a", 9), ("2007_c", 6))
-    assert image_list(index, "trn", 2).pairs[-1] == ("2008_t", 7)
+    assert image_list(data, "trn", 0).pairs == (("2007_a", 7), ("2007_a", 9), ("2007_c", 6))
+    assert image_list(data, "trn", 2).pairs[-1] == ("2008_t", 7)
 
 
 def test_training_images_come_in_the_order_of_sbd_and_voc(voc: Path) -> None:
@@ -127,13 +127,13 @@ def test_rule_of_coco(tmp_path: Path) -> None:
     }
     for split in ("train2014", "val2014"):
         save_coco(tmp_path, split, photos)
-    index = Coco(str(tmp_path))
-    assert image_list(index, "val", 0).pairs == (
+    data = Coco(str(tmp_path))
+    assert image_list(data, "val", 0).pairs == (
         ("val2014/b.jpg", 5), ("val2014/b.jpg", 9), ("val2014/c.jpg", 1),
     )  # fmt: skip
-    assert image_list(index, "trn", 1).pairs == (("train2014/b.jpg", 5), ("train2014/b.jpg", 9))
+    assert image_list(data, "trn", 1).pairs == (("train2014/b.jpg", 5), ("train2014/b.jpg", 9))
     with pytest.raises(DataError, match="no image of coco qualifies for split pfenet-trn of fold 0"):
-        image_list(index, "trn", 0)  # a few pixels of class 1 are enough to leave d.jpg out
+        image_list(data, "trn", 0)  # a few pixels of class 1 are enough to leave d.jpg out
     lists = tmp_path / "lists/coco/val/data_list_0.txt"  # the default place of the lists
     lists.parent.mkdir(parents=True)
     lists.write_text("".join(f"../d/val2014/{n}.jpg ../d/annotations/val2014/{n}.png\n" for n in ("c", "b")))
@@ -142,16 +142,16 @@ def test_rule_of_coco(tmp_path: Path) -> None:
 
 
 def test_a_folder_keeps_the_order_of_its_list_files(blocks_folder: Path) -> None:
-    index = Folder(str(blocks_folder))
+    data = Folder(str(blocks_folder))
     names = (blocks_folder / "ImageSets/Segmentation/train.txt").read_text().split()
     expected = [
         (name, number)
         for name in names
         for number in (4, 5, 6)
-        if not {1, 2, 3} & index.class_pixels(name)[0].keys() and number in index.class_pixels(name)[0]
+        if not {1, 2, 3} & data.class_pixels(name)[0].keys() and number in data.class_pixels(name)[0]
     ]
     assert expected
-    assert list(image_list(index, "trn", 0).pairs) == expected
+    assert list(image_list(data, "trn", 0).pairs) == expected
 
 
 def test_pairs_by_pixels() -> None:

@@ -8,5 +8,5 @@ from fsbench.datamodules.datasets.folder import Folder
 
 
 @pytest.fixture(scope="module")
-def index(blocks_folder: Path) -> Folder:
+def dataset(blocks_folder: Path) -> Folder:
     return Folder(str(blocks_folder))

@@ -27,8 +27,8 @@ def scenes(tmp_path_factory):
     return Folder(str(root))
 
 
-def items(index, shot=1, seed=0, protocol="hsnet", **settings):
-    data = EpisodicDataModule(index, EpisodicTest(protocol=protocol, shot=shot), image_size=32, seed=seed)
+def items(dataset, shot=1, seed=0, protocol="hsnet", **settings):
+    data = EpisodicDataModule(dataset, EpisodicTest(protocol=protocol, shot=shot), image_size=32, seed=seed)
     return data.adaptation_images(Adaptation(**settings))
 
 
@@ -98,10 +98,10 @@ def test_a_protocol_without_lists_of_images_has_no_pool(scenes):
 
 
 def test_slices_as_they_were_measured_have_no_colours_to_change(tmp_path):
-    index = ChaosT2(str(draw_prepared(tmp_path, slices=3, side=32)))
+    dataset = ChaosT2(str(draw_prepared(tmp_path, slices=3, side=32)))
 
     def data(**resized):
-        return EpisodicDataModule(index, EpisodicTest(protocol="hsnet", fold=5), image_size=32, **resized)
+        return EpisodicDataModule(dataset, EpisodicTest(protocol="hsnet", fold=5), image_size=32, **resized)
 
     (batch,) = data().adaptation_images(Adaptation(epochs=1)).batches(0)
     assert batch.images.dtype == torch.uint8

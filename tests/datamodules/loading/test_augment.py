@@ -68,9 +68,9 @@ def test_the_augmentation_is_the_chain_of_its_steps(shape, factors):
 
 def test_the_augmentation_is_the_chain_on_real_photos(real_data):
     """Landscape, portrait and grey ones, after larger and smaller images."""
-    index = Pascal(str(real_data / "voc-mini"))
-    names = sorted(path.stem for path in index.label_file("a").parent.glob("*.png"))
-    images = [labelled_image(index, name, [1, 15]) for name in names[:12]]
+    data = Pascal(str(real_data / "voc-mini"))
+    names = sorted(path.stem for path in data.label_file("a").parent.glob("*.png"))
+    images = [labelled_image(data, name, [1, 15]) for name in names[:12]]
     portraits, landscapes = ([i for i in images if (i[1].shape[0] > i[1].shape[1]) == tall] for tall in (True, False))
     images = [portraits[0], *landscapes[:2]]
     grey, label = images[0]

@@ -12,8 +12,8 @@ from fsbench.datamodules.loading.way_classes import KEPT, WayClasses
 from fsbench.runner.contract.episodes import segmentation_episode
 
 
-def episode(index: int, *classes: int) -> Episode:
-    return Episode(index, f"q{index}", classes[0], classes, tuple((f"s{index}.{c}",) for c in classes))
+def episode(number: int, *classes: int) -> Episode:
+    return Episode(number, f"q{number}", classes[0], classes, tuple((f"s{number}.{c}",) for c in classes))
 
 
 def manifest(*episodes: Episode) -> SimpleNamespace:
@@ -28,9 +28,9 @@ class Loader:
         self.loaded: list[int] = []
 
     def __call__(self, one: Episode):
-        self.loaded.append(one.index)
-        drawn = segmentation_episode(0, one.index, len(one.classes), 2, 32)
-        return replace(drawn, episodes=torch.tensor([one.index]))
+        self.loaded.append(one.number)
+        drawn = segmentation_episode(0, one.number, len(one.classes), 2, 32)
+        return replace(drawn, episodes=torch.tensor([one.number]))
 
 
 def test_the_first_episode_is_that_of_the_manifest():

@@ -35,13 +35,13 @@ def test_every_training_image_is_there_with_novel_classes_as_background(blocks_f
     """Also images that show a novel class, which HMNet's own list leaves out."""
     module = images_module(blocks_folder, size=41, protocol="pfenet")
     names = (blocks_folder / "ImageSets/Segmentation/train.txt").read_text().split()
-    index, items = module.dataset, module.train_dataloader().dataset
+    data, items = module.dataset, module.train_dataloader().dataset
     assert sorted(items.names) == sorted(names) and len(items) == 24
-    novel = index.test_classes(0)
-    assert sum(bool(np.isin(index.label_map(name), novel).any()) for name in names) > 3
+    novel = data.test_classes(0)
+    assert sum(bool(np.isin(data.label_map(name), novel).any()) for name in names) > 3
     for i, name in enumerate(items.names):
         item = items[0, i]
-        expected = remapped(index.label_map(name), index.train_classes(0))
+        expected = remapped(data.label_map(name), data.train_classes(0))
         found = item.truth.label_maps[0].numpy()
         assert np.array_equal(found, cv2.resize(expected, (41, 41), interpolation=cv2.INTER_NEAREST))
         assert item.truth.presence[0].tolist() == [(found == place).any() for place in (1, 2, 3)]
@@ -105,14 +105,14 @@ def test_sizes_of_padded_images(height, width, expected):
 
 
 def test_a_portrait_of_the_real_samples(real_data):
-    index = Pascal(str(real_data / "voc-mini"))
-    sizes = {name: index.label_map(name).shape for name in image_lists(index).image_order("val")}
+    data = Pascal(str(real_data / "voc-mini"))
+    sizes = {name: data.label_map(name).shape for name in image_lists(data).image_order("val")}
     portrait = next(name for name, (height, width) in sizes.items() if height > width)
     config = LoadingConfig(417, WHOLE_IMAGES.view)
-    item = load_item(WHOLE_IMAGES.draw, index, Episode(0, portrait, 0, (1,), ((),)), config, config.files(index))
+    item = load_item(WHOLE_IMAGES.draw, data, Episode(0, portrait, 0, (1,), ((),)), config, config.files(data))
     height, width = padded_shape(*sizes[portrait], 417)
     assert height == 416 and width < 417 - 8
     assert (item.images[0, :, :, width:] == 0).all() and item.images[0, :, :, width - 8 : width].max() > 0
-    pixels = read_pixels(index.image_path(portrait)).astype(np.float32)
+    pixels = read_pixels(data.image_path(portrait)).astype(np.float32)
     expected = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_LINEAR).transpose(2, 0, 1)
     assert np.array_equal(item.images[0, :, :height, :width].numpy(), expected)

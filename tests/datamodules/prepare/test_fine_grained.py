@@ -74,10 +74,10 @@ def test_archives_become_what_the_data_set_reads(
     for archive in ARCHIVES[name]:
         unpublished = f"{archive.name}: no checksum is published; its sha256 is in prepared.json"
         assert (unpublished in printed) == (archive.digest is None)
-    index = KINDS[name](str(root))
+    data = KINDS[name](str(root))
     shown = {"cub": 3, "cars": 3, "places": 4, "plantae": 3, "aircraft": 3, "pets": 3}
-    assert sum(map(len, index.images)) == shown[name]
-    assert all(index.image_path(image).is_file() for images in index.images for image in images)
+    assert sum(map(len, data.images)) == shown[name]
+    assert all(data.image_path(image).is_file() for images in data.images for image in images)
     note = json.loads((root / "prepared.json").read_text())
     assert {key: entry["checksum"][:3] for key, entry in note.items()} == {
         archive.name: "md5" if archive.digest else "sha" for archive in ARCHIVES[name]

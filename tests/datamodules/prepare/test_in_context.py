@@ -20,17 +20,17 @@ from tests.goldens.kinds.incontext import ISAID_LISTS
 
 
 def test_lvis_asks_for_the_authors_file(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    index = lvis(tmp_path / "theirs")
+    data = lvis(tmp_path / "theirs")
     archives = tmp_path / "archives"
-    packed(index.root / "coco", archives / "val2017.zip")
+    packed(data.root / "coco", archives / "val2017.zip")
     arguments = ("lvis", "--root", tmp_path / "lvis", "--from", archives, "--validation-only")
     assert prepare(*arguments) == 2
     assert "no lvis_val.pkl in" in capsys.readouterr().err
-    (archives / "lvis_val.pkl").write_bytes((index.root / "lvis_val.pkl").read_bytes())
+    (archives / "lvis_val.pkl").write_bytes((data.root / "lvis_val.pkl").read_bytes())
     assert prepare(*arguments) == 2
     assert "expected 442b8da7639aecaf257c1dceb8ba8c80" in capsys.readouterr().err
     assert prepare(*arguments, "--allow-unverified") == 0
-    assert Lvis(str(tmp_path / "lvis")).annotations_sha256 == index.annotations_sha256
+    assert Lvis(str(tmp_path / "lvis")).annotations_sha256 == data.annotations_sha256
 
 
 FORMS = {"lvis": lvis, "paco_part": lambda root: paco(root, {n: [annotation([0, 0, 8, 6])] for n in (1, 2, 3)})}
@@ -52,20 +52,20 @@ def in_both_folders(path: Path, names: set[str]) -> None:
 @pytest.mark.parametrize("name", FORMS)
 def test_validation_takes_the_named_photos_of_both_folders(name, tmp_path, capsys):
     """Photos of the training folder that the list of the test names come out of their archive; the others stay in."""
-    index = FORMS[name](tmp_path / "theirs")
-    photos = sorted((index.root / "coco/val2017").iterdir())
-    in_both_folders(index.annotation_files[-1], {photos[0].name, photos[1].name})
-    train = index.root / "coco/train2017"
+    data = FORMS[name](tmp_path / "theirs")
+    photos = sorted((data.root / "coco/val2017").iterdir())
+    in_both_folders(data.annotation_files[-1], {photos[0].name, photos[1].name})
+    train = data.root / "coco/train2017"
     train.mkdir()
     for photo in photos[:2]:
         photo.rename(train / photo.name)
-    for folder in (train, index.root / "coco/val2017"):
+    for folder in (train, data.root / "coco/val2017"):
         shutil.copyfile(train / photos[0].name, folder / "unnamed.jpg")
     archives = tmp_path / "archives"
     for folder in ("train2017", "val2017"):
-        packed(index.root / "coco", archives / f"{folder}.zip")
-    for file in index.annotation_files:
-        target = tmp_path / "ours" / file.relative_to(index.root)
+        packed(data.root / "coco", archives / f"{folder}.zip")
+    for file in data.annotation_files:
+        target = tmp_path / "ours" / file.relative_to(data.root)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(file, target)
     arguments = [name, "--root", tmp_path / "ours", "--allow-unverified"]
@@ -75,7 +75,7 @@ def test_validation_takes_the_named_photos_of_both_folders(name, tmp_path, capsy
     ours = tmp_path / "ours/coco"
     unpacked = [f"train2017/{photos[0].name}", f"train2017/{photos[1].name}", f"val2017/{photos[2].name}"]
     assert [str(path.relative_to(ours)) for path in sorted(ours.rglob("*.jpg"))] == unpacked
-    prepared = type(index)(str(tmp_path / "ours"))
+    prepared = type(data)(str(tmp_path / "ours"))
     assert prepared.listed_photos() == {*unpacked}
     for episode in islice(OwnEpisodes.find(prepared).run(0, 1, 0).episodes, 5):
         assert all(prepared.label_map(view).any() for view in (episode.query, *episode.supports[0]))
@@ -94,27 +94,27 @@ def test_validation_takes_the_named_photos_of_both_folders(name, tmp_path, capsy
 
 
 def test_an_archive_without_a_named_photo_and_a_list_of_other_folders_are_refused(tmp_path, capsys):
-    index = lvis(tmp_path / "lvis")
-    photos = sorted((index.root / "coco/val2017").iterdir())
+    data = lvis(tmp_path / "lvis")
+    photos = sorted((data.root / "coco/val2017").iterdir())
     photos[1].rename(tmp_path / "elsewhere.jpg")
-    packed(index.root / "coco", tmp_path / "archives/val2017.zip")
+    packed(data.root / "coco", tmp_path / "archives/val2017.zip")
     photos[0].unlink()
     given = ("--from", tmp_path / "archives", "--allow-unverified", "--validation-only")
-    assert prepare("lvis", "--root", index.root, *given) == 2
+    assert prepare("lvis", "--root", data.root, *given) == 2
     message = f"lacks 1 photos that lvis_val.pkl names, val2017/{photos[1].name} the first; expected COCO's photos"
     assert message in capsys.readouterr().err
-    list_file = index.root / "lvis_val.pkl"
+    list_file = data.root / "lvis_val.pkl"
     list_file.write_bytes(list_file.read_bytes().replace(b"val2017/", b"new2017/"))
-    assert prepare("lvis", "--root", index.root, *given) == 2
+    assert prepare("lvis", "--root", data.root, *given) == 2
     message = "lvis_val.pkl names photos of the folder 'new2017'; expected val2017 and train2017"
     assert message in capsys.readouterr().err
 
 
 def test_pascal_part_unpacks_the_photos_beside_its_annotations(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    index = pascal_part(tmp_path / "parts")
+    data = pascal_part(tmp_path / "parts")
     photos = tmp_path / "src/VOCdevkit/VOC2010"
     photos.mkdir(parents=True)
-    (index.root / "JPEGImages").rename(photos / "JPEGImages")
+    (data.root / "JPEGImages").rename(photos / "JPEGImages")
     packed(tmp_path / "src", tmp_path / "archives/VOCtrainval_03-May-2010.tar")
     assert prepare("pascal_part", "--root", tmp_path / "parts", "--from", tmp_path / "archives") == 0
     assert "no checksum is published" in capsys.readouterr().out

@@ -23,15 +23,15 @@ Roots = tuple[Path, list[str]]
 @pytest.fixture
 def ours(tmp_path: Path) -> Roots:
     """A root with the annotations of LVIS, and the arguments that take its three photos from their archive."""
-    index = lvis(tmp_path / "theirs")
-    shutil.copyfile(next((index.root / "coco/val2017").iterdir()), index.root / "coco/val2017/unnamed.jpg")
-    (index.root / "coco/train2017").mkdir()
-    shutil.copyfile(index.root / "coco/val2017/unnamed.jpg", index.root / "coco/train2017/unnamed.jpg")
+    data = lvis(tmp_path / "theirs")
+    shutil.copyfile(next((data.root / "coco/val2017").iterdir()), data.root / "coco/val2017/unnamed.jpg")
+    (data.root / "coco/train2017").mkdir()
+    shutil.copyfile(data.root / "coco/val2017/unnamed.jpg", data.root / "coco/train2017/unnamed.jpg")
     for folder in ("val2017", "train2017"):
-        packed(index.root / "coco", tmp_path / f"archives/{folder}.zip")
+        packed(data.root / "coco", tmp_path / f"archives/{folder}.zip")
     root = tmp_path / "ours"
     root.mkdir()
-    shutil.copyfile(index.root / "lvis_val.pkl", root / "lvis_val.pkl")
+    shutil.copyfile(data.root / "lvis_val.pkl", root / "lvis_val.pkl")
     return root, ["lvis", "--root", str(root), "--from", str(tmp_path / "archives"), "--allow-unverified"]
 
 

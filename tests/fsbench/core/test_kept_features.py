@@ -52,7 +52,7 @@ def test_neither_the_order_nor_what_is_forgotten_changes_a_result(kept, data):
         plain = {}
         for episode in data.manifest.episodes:
             method.backbone.cache.clear()
-            (plain[episode.index],) = evaluate_batch(method, data.protocol, load_episode(data.dataset, episode, files))
+            (plain[episode.number],) = evaluate_batch(method, data.protocol, load_episode(data.dataset, episode, files))
         method.backbone.cache = FeatureCache(kept * max(method.backbone.cache.entry_bytes().values()))
         for size in (1, 3):
             data.loading = Loading(data.loading.workers, size)

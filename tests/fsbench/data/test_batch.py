@@ -15,7 +15,7 @@ from fsbench.data.batch import (
 )
 
 
-def episode(index: int, names: list[str], ways: int, shots: int) -> EpisodeBatch:
+def episode(number: int, names: list[str], ways: int, shots: int) -> EpisodeBatch:
     """An episode whose query is the first of `names`; image i is filled with i."""
     support = torch.arange(ways * shots).reshape(1, ways, shots) % (len(names) - 1) + 1
     return EpisodeBatch(
@@ -25,10 +25,10 @@ def episode(index: int, names: list[str], ways: int, shots: int) -> EpisodeBatch
         support=support,
         support_labels=torch.randint(0, 2, (1, ways, shots, 4, 4), dtype=torch.uint8) + 1,
         valid=torch.ones(1, ways, shots, dtype=torch.bool),
-        query_sizes=torch.tensor([[5 + index, 6]]),
-        episodes=torch.tensor([index]),
+        query_sizes=torch.tensor([[5 + number, 6]]),
+        episodes=torch.tensor([number]),
         truth=Truth(
-            [torch.full((5 + index, 6), index, dtype=torch.uint8)],
+            [torch.full((5 + number, 6), number, dtype=torch.uint8)],
             torch.ones(1, ways, dtype=torch.bool),
             torch.arange(1, ways + 1)[None],
         ),

@@ -119,18 +119,18 @@ def portraits(tmp_path_factory) -> Path:
 
 
 def test_test_and_training_images_are_filtered_width_first(portraits):
-    index = Folder(str(portraits))
+    data = Folder(str(portraits))
     module = episodic(
-        index, "hsnet", image_size=33, batch_size=1, workers=0, episodes=3, validation_episodes=2, empty=False
+        data, "hsnet", image_size=33, batch_size=1, workers=0, episodes=3, validation_episodes=2, empty=False
     )  # fmt: skip
     for loader in (module.test_dataloader(), module.val_dataloader(), module.train_dataloader()):
         batch = next(iter(loader))
         for name, image in zip(batch.image_names, batch.images, strict=True):
-            expected = plain_resize(read_pixels(index.image_path(name)), 33)
+            expected = plain_resize(read_pixels(data.image_path(name)), 33)
             assert np.array_equal(image.numpy(), expected)
-    whole = episodic(index, "hsnet", image_size=33, batch_size=1, workers=0, training_items="images").train_dataloader()
+    whole = episodic(data, "hsnet", image_size=33, batch_size=1, workers=0, training_items="images").train_dataloader()
     image = whole.dataset[0, 2].images[0]
-    assert np.array_equal(image.numpy(), plain_resize(read_pixels(index.image_path(whole.dataset.names[2])), 33))
+    assert np.array_equal(image.numpy(), plain_resize(read_pixels(data.image_path(whole.dataset.names[2])), 33))
 
 
 def test_ones_own_images_are_filtered_width_first(portraits):
@@ -146,6 +146,6 @@ def test_ones_own_images_are_filtered_width_first(portraits):
 
 
 def test_images_of_classification_are_filtered_width_first(portraits):
-    index = Folder(str(portraits))
-    expected = plain_resize(read_pixels(index.image_path("portrait_6")), int(40 * 1.15))[:, 3:43, 3:43]
-    assert np.array_equal(centre_image(index, "portrait_6", 40).numpy(), expected)
+    data = Folder(str(portraits))
+    expected = plain_resize(read_pixels(data.image_path("portrait_6")), int(40 * 1.15))[:, 3:43, 3:43]
+    assert np.array_equal(centre_image(data, "portrait_6", 40).numpy(), expected)

@@ -40,9 +40,9 @@ def emat(tmp_path_factory) -> str:
     return str(path)
 
 
-def an_episode(index: Folder) -> Episode:
+def an_episode(data: Folder) -> Episode:
     """2-way 2-shot of images of several sizes."""
-    pairs = pair_list(index, "val", 0)
+    pairs = pair_list(data, "val", 0)
     first, second = list(pairs.images_of)[:2]
     return Episode(
         0, pairs.images_of[first][5], first, (first, second), (pairs.images_of[first][:2], pairs.images_of[second][:2])
@@ -54,16 +54,16 @@ def test_a_prediction_is_the_evaluations(blocks_folder, emat, name):
     """The same supports and query through the data module's path and through files a user names."""
     torch.manual_seed(3)
     predictor = fsbench.Predictor(name, dataset="demo", checkpoint=emat if name == "emat" else None)
-    index = Folder(str(blocks_folder))
-    episode = an_episode(index)
+    data = Folder(str(blocks_folder))
+    episode = an_episode(data)
     resize = "bicubic" if name == "seggpt" else "protocol"
-    batch = load_episode(index, episode, LoadingConfig(predictor.image_size, input_resize=resize))
+    batch = load_episode(data, episode, LoadingConfig(predictor.image_size, input_resize=resize))
     with torch.inference_mode():
         (evaluated,) = evaluate_batch(predictor.method, load_segmentation("fscs"), batch)
     for number, shots in zip(episode.classes, episode.supports, strict=True):
-        texts = [f"{index.image_path(shot)}:{index.label_file(shot)}" for shot in shots]
+        texts = [f"{data.image_path(shot)}:{data.label_file(shot)}" for shot in shots]
         predictor.add(read_supports(texts, f"{number}=class {number}")[0])
-    (result,) = predictor(index.image_path(episode.query))
+    (result,) = predictor(data.image_path(episode.query))
     assert (result.label_map > 0).any()
     np.testing.assert_array_equal(result.label_map, evaluated.label_map)
     assert [presence.present for presence in result.classes] == evaluated.decided.tolist()
@@ -76,10 +76,10 @@ def test_a_prediction_is_the_evaluations(blocks_folder, emat, name):
 
 
 def test_supports_are_encoded_once_and_queries_are_forgotten(blocks_folder, demo, monkeypatch):
-    index = Folder(str(blocks_folder))
+    data = Folder(str(blocks_folder))
     names = sorted(p.name for p in (blocks_folder / "JPEGImages").iterdir())[:9]
     paths = [blocks_folder / "JPEGImages" / name for name in names]
-    masks = [index.label_map(path.stem) for path in paths]
+    masks = [data.label_map(path.stem) for path in paths]
     demo.support("first", list(zip(paths[:3], [m == m.max() for m in masks[:3]], strict=True)))
     demo.support("second", [(paths[0], masks[0] > 0)])
     encoded = []

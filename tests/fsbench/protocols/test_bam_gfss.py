@@ -69,26 +69,26 @@ def test_episodes_are_those_of_a_plain_loop(shot):
 
 
 def test_header_draws_and_what_is_refused(scenes):
-    index, protocol = Pascal(str(scenes)), load_protocol("bam_gfss")
-    header = protocol.manifest(index, Task(0, shot=2)).header
+    data, protocol = Pascal(str(scenes)), load_protocol("bam_gfss")
+    header = protocol.manifest(data, Task(0, shot=2)).header
     assert header.class_ids == [*range(6, 21), *NOVEL] and protocol.draw.novel_classes(header) == [*NOVEL]
     assert header.requested == header.official_episodes == 1000 and header.seed == 510 and header.all_classes
-    drawn = protocol.manifest(index, Task(0, episodes=8, draws=3))
+    drawn = protocol.manifest(data, Task(0, episodes=8, draws=3))
     assert len(drawn.episodes) == 24 and all(len(e.supports[-1]) == 1 for e in drawn.episodes)
     assert [e.classes for e in drawn.episodes[:8]] == [e.classes for e in drawn.episodes[16:]]
-    nested = protocol.manifest(index, Task(0, episodes=8, nested_in=2))
-    both = protocol.manifest(index, Task(0, episodes=8, shot=2))
+    nested = protocol.manifest(data, Task(0, episodes=8, nested_in=2))
+    both = protocol.manifest(data, Task(0, episodes=8, shot=2))
     assert [e.supports[-1] for e in nested.episodes] == [e.supports[-1][:1] for e in both.episodes]
     with pytest.raises(
         DataError, match=r"too few images of some classes .*\(aeroplane 4, .*; 6 each are needed\).*DROP"
     ):
-        protocol.manifest(index, Task(0, shot=5))
+        protocol.manifest(data, Task(0, shot=5))
     with pytest.raises(DataError, match=r"0 of 5 classes are left, since DROP_SMALL=1 .*\(aeroplane 4, .*; 6 each"):
-        protocol.manifest(index, Task(0, shot=5, drop_small=True))
+        protocol.manifest(data, Task(0, shot=5, drop_small=True))
     with pytest.raises(SettingsError, match=r"kept_support is 0.5, and the protocol bam_gfss has supports with whole"):
-        episodic(index, "bam_gfss", kept_support=0.5)
+        episodic(data, "bam_gfss", kept_support=0.5)
     with pytest.raises(SettingsError, match="train with PROTOCOL=pfenet, and test what was trained"):
-        protocol.training_pool(index, Task(0))
+        protocol.training_pool(data, Task(0))
 
 
 def test_classes_with_few_images_can_be_left_out(scenes):

@@ -52,7 +52,9 @@ def test_the_order_of_the_queries_says_nothing_of_their_classes():
     protocol, query = load_protocol("fort"), torch.arange(75).view(5, 15)
     images = query.flatten()[:, None, None, None].expand(-1, 3, 1, 1)
     images = torch.cat([torch.zeros(5, 3, 1, 1, dtype=images.dtype), images])
-    episodes = [ImageEpisode(index, 7, (1, 2, 3, 4, 5), torch.arange(5)[:, None], query, images) for index in range(40)]
+    episodes = [
+        ImageEpisode(number, 7, (1, 2, 3, 4, 5), torch.arange(5)[:, None], query, images) for number in range(40)
+    ]
     visible, truths = protocol.part(episodes)
     assert [seen.query.flatten().tolist() for seen in visible] == [
         seen.images[5:, 0, 0, 0].tolist() for seen in visible

@@ -47,12 +47,12 @@ class Probe:
     """Episodes of a protocol on a drawn data set.
 
     Attributes:
-        protocol, index: the two.
+        protocol, data: the two.
         manifest: 300 episodes of fold 0, without those whose query shows none of the classes.
     """
 
     protocol: Protocol
-    index: SegmentationIndex
+    data: SegmentationIndex
     manifest: Manifest
 
     @property
@@ -73,11 +73,11 @@ class Probe:
         }
 
     def pixels(self, name: str, number: int) -> int:
-        return self.index.class_pixels(name)[0].get(number, 0)
+        return self.data.class_pixels(name)[0].get(number, 0)
 
     def largest(self, name: str) -> int:
         """Pixels of the largest novel class of an image."""
-        return max(self.pixels(name, number) for number in self.index.test_classes(0))
+        return max(self.pixels(name, number) for number in self.data.test_classes(0))
 
     @property
     def has_fixed_supports(self) -> bool:
@@ -88,7 +88,7 @@ class Probe:
     def smallest(self) -> int:
         """Pixels of the smallest object of the test's classes in the data."""
         numbers = {number for episode in self.episodes for number in episode.classes}
-        names = self.index.candidates("held_out" if numbers <= set(self.index.val_classes(0)) else "val")
+        names = self.data.candidates("held_out" if numbers <= set(self.data.val_classes(0)) else "val")
         found = [self.pixels(name, number) for name in names for number in numbers]
         return min(filter(None, found))
 
@@ -98,14 +98,14 @@ def _photo(name: str) -> str:
     return name.partition("@")[0]
 
 
-def drawn(protocol: Protocol, index: SegmentationIndex, **task: object) -> Manifest:
+def drawn(protocol: Protocol, data: SegmentationIndex, **task: object) -> Manifest:
     entries = {"episodes": 300, "drop_small": True} | task
-    return protocol.manifest(protocol.draw.data(index), Task(0, way=1, shot=1, **entries))
+    return protocol.manifest(protocol.draw.data(data), Task(0, way=1, shot=1, **entries))
 
 
-def probe(name: str, index: SegmentationIndex) -> Probe:
+def probe(name: str, data: SegmentationIndex) -> Probe:
     protocol = load_protocol(name)
-    return Probe(protocol, index, drawn(protocol, index, empty=False))
+    return Probe(protocol, data, drawn(protocol, data, empty=False))
 
 
 # Whose lists
@@ -113,22 +113,22 @@ def probe(name: str, index: SegmentationIndex) -> Probe:
 
 def fitting_lists(found: Probe) -> set[str]:
     """Return the words for lists that episodes and training fit."""
-    index, numbers = found.index, {number for _, number in found.queries()}
+    data, numbers = found.data, {number for _, number in found.queries()}
     if any(not names for episode in found.episodes for names in episode.supports):
         return {"gfss"}  # classes without supports: those of the base
-    if index.val_classes(0):
-        return {"fss-1000 val"} if numbers <= set(index.val_classes(0)) else {"hsnet", "fss-1000 test"}
-    if index.label_values(_photo(found.episodes[0].query), [99]) != [99]:  # a file knows its own class alone
+    if data.val_classes(0):
+        return {"fss-1000 val"} if numbers <= set(data.val_classes(0)) else {"hsnet", "fss-1000 test"}
+    if data.label_values(_photo(found.episodes[0].query), [99]) != [99]:  # a file knows its own class alone
         return {"folders"}
-    if index.name not in ("pascal", "coco"):  # of which alone there are lists that several programs share
+    if data.name not in ("pascal", "coco"):  # of which alone there are lists that several programs share
         return {"own"}
     images = {image for image, _ in found.queries()}
     trained = _training_images(found)
     mixed = any(name.rpartition("/")[2].startswith("tmixed") for name in trained)
     fits = set()
-    if trained and images == {image for image, _ in pair_list(index, "val", 0).pairs} and mixed:
+    if trained and images == {image for image, _ in pair_list(data, "val", 0).pairs} and mixed:
         fits.add("hsnet")
-    if trained and images == {image for image, _ in image_list(index, "val", 0).pairs}:
+    if trained and images == {image for image, _ in image_list(data, "val", 0).pairs}:
         fits.add("pfenet" if mixed else "bam")
     return fits or {"own"}
 
@@ -136,7 +136,7 @@ def fitting_lists(found: Probe) -> set[str]:
 def _training_images(found: Probe) -> list[str]:
     draw = found.protocol.draw
     try:
-        return [image for image, _ in draw.training_pairs(found.index, 0).pairs] if isinstance(draw, PairDraw) else []
+        return [image for image, _ in draw.training_pairs(found.data, 0).pairs] if isinstance(draw, PairDraw) else []
     except SettingsError:
         return []
 
@@ -146,7 +146,7 @@ def _training_images(found: Probe) -> list[str]:
 
 def _by_the_list(found: Probe) -> bool:
     """Nothing but the list decides: every pair of it is asked for, and no other."""
-    listed = set(pair_list(found.index, "val", 0).pairs)
+    listed = set(pair_list(found.data, "val", 0).pairs)
     return set(found.queries()) == listed and found.supports() <= listed
 
 
@@ -231,23 +231,23 @@ def test_lists_draw_numbers_and_task_are_those_of_the_episodes(name, dataset, in
     else:  # all of a list, or a number of images, of each run
         runs = len(header.protocol_entries.get("run_lengths", [0]))
         assert stated.episodes_per_fold.startswith(("all", "as many as"))
-        assert official / runs <= len(found.index.candidates("val")) * 2 and official >= len(set(found.queries()))
-    whole = drawn(protocol, found.index)  # also with queries that show none of the classes
+        assert official / runs <= len(found.data.candidates("val")) * 2 and official >= len(set(found.queries()))
+    whole = drawn(protocol, found.data)  # also with queries that show none of the classes
     if stated.seeds == "none":
         assert header.seed is None
     elif header.seed is None:
         assert stated.seeds == "index of the episode"
-        assert whole.episodes[:9] == drawn(protocol, found.index, episodes=9).episodes
+        assert whole.episodes[:9] == drawn(protocol, found.data, episodes=9).episodes
     else:
         assert stated.seeds in (str(header.seed), f"{header.seed} + fold")
-        assert drawn(protocol, found.index, seed=header.seed + 1).episodes != whole.episodes
+        assert drawn(protocol, found.data, seed=header.seed + 1).episodes != whole.episodes
     fixed = "workers+gpus" if name == "segic" else "no"  # which this protocol has as its own numbers
-    assert stated.depends_on == fixed and drawn(protocol, found.index) == whole
+    assert stated.depends_on == fixed and drawn(protocol, found.data) == whole
     shown = [any(found.pixels(_photo(each.query), number) for number in each.classes) for each in whole.episodes]
     asks_base = any(not names for each in whole.episodes for names in each.supports)
     assert (stated.task == "GFSS") == asks_base and (stated.task == "FS-CS") == (not all(shown))
     if stated.task == "CD-FSS":  # classes of another domain than the training's
-        assert dataset == "fss1000" or found.index.train_classes(0) == []
+        assert dataset == "fss1000" or found.data.train_classes(0) == []
 
 
 def test_every_protocol_of_masks_states_all_conditions_of_a_test():
@@ -294,9 +294,9 @@ def test_every_protocol_sees_and_counts_as_its_program_does(words, names):
 @pytest.mark.parametrize("dataset", sorted(set(DRAWN) & WITHOUT_VOID))
 def test_data_sets_without_void_have_none(dataset, indexes):
     """Masks of two values, and painted objects, hold no void; crowds are not painted."""
-    index = indexes(dataset)
-    for name in list(index.candidates("val"))[:9]:
-        assert index.label_map(name).max() < 255
+    data = indexes(dataset)
+    for name in list(data.candidates("val"))[:9]:
+        assert data.label_map(name).max() < 255
         assert all(load_protocol(one).conditions(dataset).void != "ignored" for one in SEGMENTATION)
 
 

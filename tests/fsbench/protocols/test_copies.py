@@ -132,9 +132,9 @@ def test_training_episodes_have_no_copies(root: Path, options: dict, monkeypatch
     """Those that programs draw neither; epochs that are equal stay so."""
 
     def epoch(number: int) -> list[Episode]:
-        index = Folder(str(root))
-        pool = ordinary_pool(index, pair_list(index, "trn", 0), index.train_classes(0))
-        drawn = TrainingEpisodes(index, pool, LoadingConfig(32, View()), False, 0, shot=2, **options)
+        data = Folder(str(root))
+        pool = ordinary_pool(data, pair_list(data, "trn", 0), data.train_classes(0))
+        drawn = TrainingEpisodes(data, pool, LoadingConfig(32, View()), False, 0, shot=2, **options)
         return [drawn._episode(number, place) for place in range(len(drawn))]
 
     own = epoch(1)
@@ -179,29 +179,29 @@ def test_images_that_are_no_copies_are_not_read(root: Path, monkeypatch: pytest.
 
 
 def test_copies_are_one_photo_of_own_data_alone(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    index = Folder(str(root))
-    photo_of = photo_files(index, ["i00", "i01", "i00b"])
+    data = Folder(str(root))
+    photo_of = photo_files(data, ["i00", "i01", "i00b"])
     assert [photo_of(name).stem for name in ("i00", "i00b", "i01", "i07")] == ["i00", "i00", "i01", "i07"]
     monkeypatch.setattr(Folder, "source", Source())
-    assert photo_files(index, ["i00", "i00b"])("i00b").stem == "i00b"
-    assert copy_remarks(index, ["i00", "i00b"]) == []
+    assert photo_files(data, ["i00", "i00b"])("i00b").stem == "i00b"
+    assert copy_remarks(data, ["i00", "i00b"]) == []
 
 
 def test_copies_are_looked_for_once_in_a_pool(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every file of a pool is asked for its size, which takes long where a server has the files."""
     looked: list[int] = []
 
-    def look(index: Any, names: Any) -> list[list[str]]:
+    def look(data: Any, names: Any) -> list[list[str]]:
         looked.append(1)
-        return copied_images(index, names)
+        return copied_images(data, names)
 
     monkeypatch.setattr("fsbench.data.copies.copied_images", look)
     fsbench.load_test("folder", root=root, protocol="presence", episodes=60)
     assert len(looked) == 3  # to check the test's pool, to draw from it, and from that of base classes
     looked.clear()
-    index = Folder(str(root))
-    pool = ordinary_pool(index, pair_list(index, "trn", 0), index.train_classes(0))
-    drawn = TrainingEpisodes(index, pool, LoadingConfig(32, View()), False, 0)
+    data = Folder(str(root))
+    pool = ordinary_pool(data, pair_list(data, "trn", 0), data.train_classes(0))
+    drawn = TrainingEpisodes(data, pool, LoadingConfig(32, View()), False, 0)
     assert own_copies([drawn._episode(0, place) for place in range(9)], root) == 0
     assert len(looked) == 1
 
@@ -287,7 +287,7 @@ def test_no_query_of_classification_has_its_copy_as_a_support(
         return fsbench.load_test("imagefolder", root=photos, way=3, shot=2, episodes=40, **options)
 
     def copies(test: Any) -> int:
-        names = [test.image_names(one.index) for one in test.manifest.episodes]
+        names = [test.image_names(one.number) for one in test.manifest.episodes]
         return sum(any(shows_own_copy(photos, query, supports) for query in queries) for supports, queries in names)
 
     test = opened()

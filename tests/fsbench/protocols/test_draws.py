@@ -19,11 +19,11 @@ from fsbench.protocols.draws.pools import Pool, TooFewImages
 from fsbench.protocols.draws.vrp import training_epoch
 
 
-def plain_episode(index, pairs, images_of, class_ids, rule, way, shot, empty):
+def plain_episode(episode_number, pairs, images_of, class_ids, rule, way, shot, empty):
     """fscs-protocol §3, word for word, with `numpy.random` seeded globally (as the official programs do)."""
-    np.random.seed(index)
+    np.random.seed(episode_number)
     if rule == "sequential":
-        query, query_class = pairs[index % len(pairs)]
+        query, query_class = pairs[episode_number % len(pairs)]
     else:
         query_class = np.random.choice(class_ids, 1, replace=False)[0]
         query = np.random.choice(images_of[query_class], 1, replace=False)[0]
@@ -63,10 +63,12 @@ def pools(draw):
 
 @given(pools(), st.integers(0, 999), st.integers(1, 2), st.integers(1, 5), st.booleans())
 @settings(max_examples=60, deadline=None)
-def test_episodes_equal_the_protocol_on_the_global_generator(pool, index, way, shot, empty):
-    episode = draw_episode(index, np.random.RandomState(index), pool, way=way, shot=shot, background=empty)
+def test_episodes_equal_the_protocol_on_the_global_generator(pool, episode_number, way, shot, empty):
+    episode = draw_episode(
+        episode_number, np.random.RandomState(episode_number), pool, way=way, shot=shot, background=empty
+    )
     expected = plain_episode(
-        index, pool.pairs, pool.images_of, list(pool.class_ids), pool.query_sampling, way, shot, empty
+        episode_number, pool.pairs, pool.images_of, list(pool.class_ids), pool.query_sampling, way, shot, empty
     )
     assert (episode.query, episode.query_class, episode.classes, episode.supports) == expected
     assert len(set(episode.classes)) == way
@@ -111,8 +113,8 @@ TWO = Pool([("a", 1), ("b", 1), ("a", 2)], {1: ("a", "b"), 2: ("a",)}, [1, 2], "
 ONE = Pool([("a", 1)], {1: ("a",)}, [1], "sequential")
 
 
-def draw_fscs(index, shot):
-    yield draw_episode(index, np.random.RandomState(index), TWO, way=1, shot=shot, background=False)
+def draw_fscs(episode_number, shot):
+    yield draw_episode(episode_number, np.random.RandomState(episode_number), TWO, way=1, shot=shot, background=False)
 
 
 @pytest.mark.parametrize(

@@ -56,20 +56,20 @@ class Synthetic(SegmentationIndex):
 @pytest.mark.parametrize("like", [Pascal, Coco])
 def test_one_novel_pixel_suffices_and_every_protocol_has_both_lists(name, like):
     """im23 shows 30 pixels of a novel class beside base ones, too few to be listed for it."""
-    protocol, index = load_protocol(name), Synthetic(like)
-    own, filtered, whole = (protocol.draw.training_pairs(index, 0, choice) for choice in (None, True, False))
+    protocol, data = load_protocol(name), Synthetic(like)
+    own, filtered, whole = (protocol.draw.training_pairs(data, 0, choice) for choice in (None, True, False))
     assert [pair for pair in whole.pairs if pair[0] == "im23"] and set(filtered.pairs) < set(whole.pairs)
     assert [pair for pair in whole.pairs if pair[0] != "im23"] == list(filtered.pairs)
     assert own.pairs == (filtered if protocol.draw.filter_novel else whole).pairs
-    pools = [protocol.training_pool(index, Task(0, empty=False), choice) for choice in (True, False)]
+    pools = [protocol.training_pool(data, Task(0, empty=False), choice) for choice in (True, False)]
     assert [("im23" in pool.images, "im23" in pool.images_of[3]) for pool in pools] == [(False, False), (True, True)]
-    tested = {protocol.draw.pairs(index, "val", 0).sha256 for _ in (True, False)}
+    tested = {protocol.draw.pairs(data, "val", 0).sha256 for _ in (True, False)}
     assert tested == {protocol.draw.pairs(Synthetic(like), "val", 0).sha256}
 
 
 def test_whole_images_can_be_filtered():
-    index = Synthetic(Pascal)
-    whole, filtered = (whole_image_pool(index, 0, choice).images for choice in (None, True))
+    data = Synthetic(Pascal)
+    whole, filtered = (whole_image_pool(data, 0, choice).images for choice in (None, True))
     assert len(whole) == 24 and filtered == [f"im{i:02d}" for i in range(12, 23)]
 
 

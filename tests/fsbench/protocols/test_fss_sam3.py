@@ -52,12 +52,12 @@ class Holes(BoxTest):
     """Cannot load episodes about the query "x", and draws a number for each that it loads."""
 
     def __init__(self):
-        self.index = type("Index", (), {"name": "holes"})()
+        self.data = type("Index", (), {"name": "holes"})()
 
     def load(self, episode: Episode, rng: random.Random) -> Episode | None:
         if episode.query == "x":
             return None
-        return Episode(episode.index, f"{episode.query}{rng.randrange(100)}", 1, (1,), (("s",),))
+        return Episode(episode.number, f"{episode.query}{rng.randrange(100)}", 1, (1,), (("s",),))
 
 
 def named(names: str) -> list[Episode]:
@@ -70,7 +70,7 @@ def test_an_unusable_episode_is_replaced_by_the_next_which_keeps_its_turn():
     drawn = [numbers.randrange(100) for _ in range(5)]
     assert [episode.query for episode, _ in found] == [f"{n}{d}" for n, d in zip("abbba", drawn, strict=True)]
     assert [is_replaced for _, is_replaced in found] == [False, True, True, False, True]
-    assert [episode.index for episode, _ in found] == list(range(5))
+    assert [episode.number for episode, _ in found] == list(range(5))
     with pytest.raises(DataError, match="holes: none of 2 episodes can be loaded"):
         list(loaded_episodes(Holes(), named("xx"), rng))
 
@@ -133,15 +133,15 @@ def voc(root: Path, objects: bool) -> Path:
 
 @pytest.mark.parametrize("objects", [True, False])
 def test_pascal_has_boxes_of_objects_and_replaces_supports_without_one(tmp_path, objects):
-    index = Pascal(str(voc(tmp_path, objects)))
-    manifest = PROTOCOL.manifest(index, Task(0, episodes=40))
+    dataset = Pascal(str(voc(tmp_path, objects)))
+    manifest = PROTOCOL.manifest(dataset, Task(0, episodes=40))
     used = {name for episode in manifest.episodes for name in episode.supports[0]}
     assert ("2007_000005" in used) != objects
     assert (manifest.header.protocol_entries["replaced_episodes"] > 0) == objects
     assert manifest.header.seed == 123 and manifest.header.class_ids == [1]
     assert manifest.header.dropped_classes == [2, 3, 4, 5]
     assert ("SegmentationObject" in manifest.header.lists) and ("derived" in manifest.header.lists) != objects
-    data = episodic(index, "fss_sam3", image_size=32, workers=0, episodes=4)
+    data = episodic(dataset, "fss_sam3", image_size=32, workers=0, episodes=4)
     data.needs = Needs(hints=frozenset({"photos", "boxes", "class names"}))
     for batch in data.test_dataloader():
         (hints,) = batch.hints
@@ -176,15 +176,15 @@ def coco(root: Path) -> Path:
 
 
 def test_coco_draws_an_object_of_each_support_and_crowds_are_no_truth(tmp_path):
-    index = Coco(str(coco(tmp_path / "coco")))
-    manifest = PROTOCOL.manifest(index, Task(0, shot=2, episodes=60))
-    view = PROTOCOL.draw.data(index)
+    data = Coco(str(coco(tmp_path / "coco")))
+    manifest = PROTOCOL.manifest(data, Task(0, shot=2, episodes=60))
+    view = PROTOCOL.draw.data(data)
     assert manifest.header.seed == 0 and manifest.header.class_ids == [1]
     assert manifest.header.protocol_entries["replaced_episodes"] > 0  # the last image has no pixel of the class
     ids = {number: image["id"] for number, image in enumerate(json.loads((
         tmp_path / "coco/annotations/instances_val2014.json").read_text())["images"])}  # fmt: skip
     order = [f"val2014/{place}.jpg" for number in set(ids.values()) for place in ids if ids[place] == number]
-    assert CocoBoxes(index).pools().targets[1] == order
+    assert CocoBoxes(data).pools().targets[1] == order
     drawn = set()
     for episode in manifest.episodes:
         assert episode.query.endswith(".jpg@1") and not episode.query.startswith("val2014/7")
@@ -200,28 +200,28 @@ def test_coco_draws_an_object_of_each_support_and_crowds_are_no_truth(tmp_path):
     assert len(drawn) > 8
     with pytest.raises(DataError, match=r"is not in .*instances_val2014\.json; expected <image>@<class number>"):
         view.label_map("val2014/0.jpg@1:999")
-    again = PROTOCOL.manifest(index, Task(0, shot=2, episodes=5))
+    again = PROTOCOL.manifest(data, Task(0, shot=2, episodes=5))
     assert again.episodes == manifest.episodes[:5]
 
 
 def test_any_data_set_with_label_maps_has_the_test(blocks_folder, monkeypatch):
     monkeypatch.setattr(boxes, "SMALLEST_SUPPORT", 20)  # the images are small
-    index = Folder(str(blocks_folder))
-    manifest = PROTOCOL.manifest(index, Task(0, episodes=12))
+    dataset = Folder(str(blocks_folder))
+    manifest = PROTOCOL.manifest(dataset, Task(0, episodes=12))
     assert manifest.header.lists == "derived" and len(manifest.episodes) == 12
-    assert manifest == PROTOCOL.manifest(index, Task(0, episodes=12))
-    other = PROTOCOL.manifest(index, Task(0, episodes=12, seed=7))
+    assert manifest == PROTOCOL.manifest(dataset, Task(0, episodes=12))
+    other = PROTOCOL.manifest(dataset, Task(0, episodes=12, seed=7))
     assert other.episodes != manifest.episodes and other.header.seed == 7
     monkeypatch.setattr(BoxTest, "draws_objects", True)
     usable = BoxPools.usable
-    gone = index.test_classes(0)
+    gone = dataset.test_classes(0)
     monkeypatch.setattr(BoxPools, "usable", lambda of, ids, shot: [] if list(ids) == gone else usable(of, ids, shot))
     with pytest.raises(DataError, match="fold 0 has no class with a query and 2 images of more than 20 pixels"):
-        PROTOCOL.manifest(index, Task(1, episodes=2))
+        PROTOCOL.manifest(dataset, Task(1, episodes=2))
     monkeypatch.setattr(BoxPools, "usable", usable)
     with pytest.raises(DataError, match="has no class with a query and 91 images of more than 20 pixels"):
-        PROTOCOL.manifest(index, Task(0, shot=90))
-    data = episodic(index, "fss_sam3", image_size=32, workers=0)
+        PROTOCOL.manifest(dataset, Task(0, shot=90))
+    data = episodic(dataset, "fss_sam3", image_size=32, workers=0)
     with pytest.raises(SettingsError, match="the protocol fss_sam3 has no training part"):
         data.train_dataloader()
     with pytest.raises(SettingsError, match="the protocol fss_sam3 has no training part"):
@@ -230,8 +230,8 @@ def test_any_data_set_with_label_maps_has_the_test(blocks_folder, monkeypatch):
 
 @pytest.mark.parametrize("protocol", ["fssdino", "bam"])
 def test_padded_images_have_no_place_for_photos(real_data, protocol):
-    index = Coco(str(real_data / "coco-mini"))
-    data = episodic(index, protocol, image_size=64, workers=0, episodes=1, drop_small=True)
+    dataset = Coco(str(real_data / "coco-mini"))
+    data = episodic(dataset, protocol, image_size=64, workers=0, episodes=1, drop_small=True)
     data.needs = Needs(hints=frozenset({"photos", "boxes", "class names"}))
     (batch,) = data.test_dataloader()
     (hints,) = batch.hints
@@ -241,8 +241,8 @@ def test_padded_images_have_no_place_for_photos(real_data, protocol):
 def test_an_answer_on_the_canvas_lies_over_the_padded_query(real_data, monkeypatch):
     """What is found in the lower half of the query's part is the lower half of the padded square."""
     pytest.importorskip("transformers")
-    index = Coco(str(real_data / "coco-mini"))
-    data = episodic(index, "bam", image_size=64, workers=0, episodes=8, drop_small=True)
+    dataset = Coco(str(real_data / "coco-mini"))
+    data = episodic(dataset, "bam", image_size=64, workers=0, episodes=8, drop_small=True)
     found = SAM3Canvas(Sam3NetConfig("sam3_demo", "random:1")).eval()
     data.needs = found.needs
     masks = torch.full((1, 112, 112), -9.0)

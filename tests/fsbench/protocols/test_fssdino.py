@@ -47,8 +47,8 @@ def test_real_annotations_draw_and_show_what_a_plain_program_does(real_data, fol
     path = root / "annotations/instances_val2014.json"
     content = json.loads(path.read_text())
     files = {image["id"]: image for image in content["images"]}
-    index = PROTOCOL.draw.data(Coco(str(root)))
-    manifest = PROTOCOL.manifest(index, Task(fold, 1, shot, episodes=60, drop_small=True))
+    data = PROTOCOL.draw.data(Coco(str(root)))
+    manifest = PROTOCOL.manifest(data, Task(fold, 1, shot, episodes=60, drop_small=True))
     plain = plain_episodes(path, fold, shot, 60)
     numbers = [category["id"] for category in content["categories"]]
     for episode, (category, ids) in zip(manifest.episodes, plain, strict=True):
@@ -64,10 +64,10 @@ def test_real_annotations_draw_and_show_what_a_plain_program_does(real_data, fol
             if own and not entry["iscrowd"] and entry["area"] >= 2048:
                 runs = coco_mask.merge(coco_mask.frPyObjects(entry["segmentation"], *size))
                 union |= coco_mask.decode(runs) > 0
-        labels = index.label_map(episode.query)
+        labels = data.label_map(episode.query)
         assert np.array_equal(labels, union * np.uint8(episode.query_class))
-        assert index.class_pixels(episode.query)[0][episode.query_class] == union.sum() > 0
-        assert index.image_path(episode.query).is_file() and index.label_file(episode.query) == path
+        assert data.class_pixels(episode.query)[0][episode.query_class] == union.sum() > 0
+        assert data.image_path(episode.query).is_file() and data.label_file(episode.query) == path
     header = manifest.header
     assert (header.official_episodes, header.seed, header.episodes) == (1000, 0, 60)
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -77,16 +77,16 @@ def test_real_annotations_draw_and_show_what_a_plain_program_does(real_data, fol
 
 
 def test_a_method_is_given_frames_and_the_truth_is_stretched_from_one(real_data):
-    index = PROTOCOL.draw.data(Coco(str(real_data / "coco-mini")))
-    data = episodic(index, "fssdino", image_size=96, workers=0, episodes=6, drop_small=True)
+    dataset = PROTOCOL.draw.data(Coco(str(real_data / "coco-mini")))
+    data = episodic(dataset, "fssdino", image_size=96, workers=0, episodes=6, drop_small=True)
     for batch in data.test_dataloader():
         query = batch.image_names[int(batch.query[0])]
         truth, number = batch.known_truth(), int(batch.known_truth().classes[0, 0])
-        shown = (index.label_map(query) == number).astype(np.uint8)
+        shown = (dataset.label_map(query) == number).astype(np.uint8)
         assert torch.equal(truth.label_maps[0], torch.from_numpy(stretch_truth(shown, 512)))
         assert batch.query_sizes.tolist() == [[512, 512]] and batch.images.shape[1:] == (3, 96, 96)
         support = batch.image_names[int(batch.support[0, 0, 0])]
-        expected = frame_labels((index.label_map(support) == number).astype(np.uint8), 96)
+        expected = frame_labels((dataset.label_map(support) == number).astype(np.uint8), 96)
         assert torch.equal(batch.support_labels[0, 0, 0], torch.from_numpy(expected))
         assert (batch.support_labels == 255).any() and not (truth.label_maps[0] == 255).any()
 
@@ -99,23 +99,23 @@ def refusal(call) -> str:
 
 
 def test_what_it_is_not_made_for_is_refused_in_one_line(real_data, blocks_folder):
-    index = PROTOCOL.draw.data(Coco(str(real_data / "coco-mini")))
-    few = refusal(lambda: PROTOCOL.manifest(index, Task(0)))
+    data = PROTOCOL.draw.data(Coco(str(real_data / "coco-mini")))
+    few = refusal(lambda: PROTOCOL.manifest(data, Task(0)))
     assert few.startswith("coco fold 0: too few images with large objects of some classes (backpack 1, sports ball 1, ")
     assert "DROP_SMALL=1" in few
-    assert "fssdino is 1-way, found way 2" in refusal(lambda: PROTOCOL.manifest(index, Task(0, way=2)))
+    assert "fssdino is 1-way, found way 2" in refusal(lambda: PROTOCOL.manifest(data, Task(0, way=2)))
     joined = CocoAll(str(real_data / "coco-mini"))
     assert "coco_all has no test of large objects" in refusal(lambda: PROTOCOL.manifest(joined, Task(0)))
     folder = Folder(str(blocks_folder))
     assert "is about COCO's annotated objects; choose DATASET=coco" in refusal(
         lambda: PROTOCOL.manifest(folder, Task(0))
     )
-    for name in ("val2014/none.jpg@1", f"{draw_name(index)}@81", f"{draw_name(index)}@x"):
-        assert "expected <image>@<class number>" in refusal(lambda name=name: index.label_map(name))
+    for name in ("val2014/none.jpg@1", f"{draw_name(data)}@81", f"{draw_name(data)}@x"):
+        assert "expected <image>@<class number>" in refusal(lambda name=name: data.label_map(name))
 
 
-def draw_name(index: Coco) -> str:
-    return LargeObjectTest.find(index).images(0).images_of[1][0].partition("@")[0]
+def draw_name(data: Coco) -> str:
+    return LargeObjectTest.find(data).images(0).images_of[1][0].partition("@")[0]
 
 
 def test_folds_need_the_categories_in_their_order(tmp_path, monkeypatch):

@@ -74,20 +74,20 @@ def test_queries_supports_and_what_the_header_says(scenes):
 
 
 def test_a_fold_of_ten_and_what_is_refused(scenes):
-    index, gfss = Pascal10(str(scenes)), load_protocol("gfss")
-    assert index.test_classes(1) == [*range(11, 21)] and index.folds == 2
+    data, gfss = Pascal10(str(scenes)), load_protocol("gfss")
+    assert data.test_classes(1) == [*range(11, 21)] and data.folds == 2
     with pytest.raises(
         DataError, match=r"no validation image can support bus, .*: of 16384 pixels or more, without another"
     ):
-        gfss.manifest(index, Task(0))
-    header = gfss.manifest(index, Task(0, drop_small=True)).header
+        gfss.manifest(data, Task(0))
+    header = gfss.manifest(data, Task(0, drop_small=True)).header
     assert header.dropped_classes == [6, 7, 8, 9, 10] and gfss.draw.novel_classes(header) == [*NOVEL]
     with pytest.raises(SettingsError, match="asks for all classes at once, found way 2; leave WAY=1"):
-        gfss.manifest(index, Task(0, way=2))
+        gfss.manifest(data, Task(0, way=2))
     with pytest.raises(SettingsError, match="has no base classes to validate on"):
-        gfss.manifest(index, ManifestTask(0, classes="base"))
+        gfss.manifest(data, ManifestTask(0, classes="base"))
     with pytest.raises(SettingsError, match="its base model is trained with METHOD=pspnet"):
-        gfss.training_pool(index, Task(0))
+        gfss.training_pool(data, Task(0))
 
 
 def test_slots_of_a_class_with_few_images():
@@ -144,12 +144,12 @@ def test_scores_are_those_of_the_definition(scenes, tmp_path):
     small = ("--model.iterations=2", "--data.test.episodes=10")
     record = run_experiment(experiment(scenes, tmp_path / "one", *small, "--data.loading.eval_batch_size=5"))
     found, header = record.run.scores, record.header
-    stored, index = read_predictions(record), Pascal(str(scenes))
+    stored, data = read_predictions(record), Pascal(str(scenes))
     sums = np.zeros((5, 20, 2))
     for episode in record.manifest.episodes:
-        labels = resize_labels_padded(index.label_map(episode.query), 41)[:24, :40]
-        answer = stored.label_map(episode.index)
-        number = np.searchsorted(np.cumsum(header.protocol_entries["run_lengths"]), episode.index, side="right")
+        labels = resize_labels_padded(data.label_map(episode.query), 41)[:24, :40]
+        answer = stored.label_map(episode.number)
+        number = np.searchsorted(np.cumsum(header.protocol_entries["run_lengths"]), episode.number, side="right")
         for column, class_id in enumerate(header.class_ids):
             true, given = labels == class_id, (answer == column + 1) & (labels != 255)
             sums[number, column] += (true & given).sum(), (true | given).sum()
@@ -177,30 +177,30 @@ def test_an_object_of_coco_is_its_first_polygon(tmp_path):
     objects = [{"class": 3, "segmentation": parts}, {"class": 5, "segmentation": [box(8, 8, 15, 15), box(0, 0, 5, 5)]}]
     name = "COCO_val2014_000000000007.jpg"
     save_coco(tmp_path, "val2014", {name: (40, 40, objects)})
-    index, gfss = Coco(str(tmp_path)), load_protocol("gfss")
-    seen = gfss.draw.data(index)
-    assert gfss.draw.data(seen) is seen and seen.name == "coco" and seen.class_names == index.class_names
-    for one, pixels in ((index, {3: 64 + 100 - 4 - 16, 5: 64 + 36}), (seen, {3: 64 - 4, 5: 64})):
+    data, gfss = Coco(str(tmp_path)), load_protocol("gfss")
+    seen = gfss.draw.data(data)
+    assert gfss.draw.data(seen) is seen and seen.name == "coco" and seen.class_names == data.class_names
+    for one, pixels in ((data, {3: 64 + 100 - 4 - 16, 5: 64 + 36}), (seen, {3: 64 - 4, 5: 64})):
         one.count_pixels("val", [f"val2014/{name}"])
         assert one.class_pixels(f"val2014/{name}")[0] == pixels | {0: 1600 - sum(pixels.values())}
 
 
 def test_the_real_samples_of_coco(real_data, tmp_path):
-    index, gfss = Coco(str(real_data / "coco-mini")), load_protocol("gfss")
-    manifest = gfss.manifest(index, Task(0, drop_small=True, episodes=10))
+    data, gfss = Coco(str(real_data / "coco-mini")), load_protocol("gfss")
+    manifest = gfss.manifest(data, Task(0, drop_small=True, episodes=10))
     assert (
         manifest.header.lists == "derived"
         and len(manifest.header.class_ids) + len(manifest.header.dropped_classes) == 80
     )
     few = replace(gfss, draw=replace(gfss.draw, episodes={"others": 7}))
-    header = few.manifest(index, Task(0, drop_small=True)).header
+    header = few.manifest(data, Task(0, drop_small=True)).header
     assert header.protocol_entries["run_lengths"] == [7] * 5
-    names, origin = CocoValidation(index).images()
+    names, origin = CocoValidation(data).images()
     assert origin == "derived"
     path = tmp_path / "gfss/coco/val.txt"
     path.parent.mkdir(parents=True)
     path.write_text("".join(f"{name} val/x.png\n" for name in reversed(names)))
     with pytest.raises(DataError, match=r"val.txt was altered: found sha256 .*; expected 9581a9be"):
-        CocoValidation(Coco(index.root, [str(tmp_path)])).images()
-    listed = CocoValidation(Coco(index.root, [str(tmp_path)], allow_unverified_lists=True)).images()
+        CocoValidation(Coco(data.root, [str(tmp_path)])).images()
+    listed = CocoValidation(Coco(data.root, [str(tmp_path)], allow_unverified_lists=True)).images()
     assert listed == ([*reversed(names)], "official, unverified")

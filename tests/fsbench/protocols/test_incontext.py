@@ -117,11 +117,11 @@ def test_what_the_data_set_has_not_is_refused_in_one_line(protocol, task, messag
 
 def test_the_size_of_the_evaluation_is_the_protocols_and_not_the_methods(blocks_folder):
     """§2: masks by nearest to S x S from their own size, whatever side the images have; supports at the latter."""
-    index = Folder(str(blocks_folder))
-    data = episodic(index, "incontext518", image_size=48, workers=0, episodes=4)
+    dataset = Folder(str(blocks_folder))
+    data = episodic(dataset, "incontext518", image_size=48, workers=0, episodes=4)
     for batch in data.test_dataloader():
         name = batch.image_names[int(batch.query[0])]
-        labels = torch.from_numpy(index.label_map(name)).float()[None, None]
+        labels = torch.from_numpy(dataset.label_map(name)).float()[None, None]
         resized = F.interpolate(labels, (518, 518), mode="nearest")[0, 0]
         truth = batch.known_truth()
         number = int(truth.classes[0, 0])
@@ -129,5 +129,5 @@ def test_the_size_of_the_evaluation_is_the_protocols_and_not_the_methods(blocks_
         expected[resized == 255] = 255
         assert torch.equal(truth.label_maps[0], expected) and batch.query_sizes.tolist() == [[518, 518]]
         assert batch.images.shape[-1] == 48 == batch.support_labels.shape[-1]
-    training = episodic(index, "incontext518", image_size=48, workers=0, batch_size=2, drop_small=True)
+    training = episodic(dataset, "incontext518", image_size=48, workers=0, batch_size=2, drop_small=True)
     assert next(iter(training.train_dataloader())).query_sizes.tolist() == [[48, 48]] * 2

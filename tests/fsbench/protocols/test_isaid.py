@@ -60,8 +60,8 @@ def test_the_test_of_the_program_is_shown_by_accuracy_too():
 
 def test_patches_of_the_test_part_alone_are_not_trained_on(tmp_path):
     shown = {f"P{number:04d}{copy}": [number] for number in range(1, 16) for copy in range(2)}
-    index = Isaid(str(save_patches(tmp_path, shown)))
+    data = Isaid(str(save_patches(tmp_path, shown)))
     with pytest.raises(SettingsError, match="has its test part alone"):
-        load_protocol("isaid").training_pool(index, Task(0))
+        load_protocol("isaid").training_pool(data, Task(0))
     task = Task(0, episodes=3)
-    assert [e.query_class for e in load_protocol("isaid").manifest(index, task).episodes] == [1, 1, 2]
+    assert [e.query_class for e in load_protocol("isaid").manifest(data, task).episodes] == [1, 1, 2]

@@ -53,9 +53,9 @@ def test_the_truth_moves_nothing_of_it(blocks, monkeypatch):
     def refused(number: int) -> None:
         raise AssertionError("the truth was read")
 
-    query, index = blocks.manifest.episodes[0].query, blocks.index
-    read = index.label_map
-    monkeypatch.setattr(index, "label_map", lambda name: refused(0) if name == query else read(name))
+    query, data = blocks.manifest.episodes[0].query, blocks.data
+    read = data.label_map
+    monkeypatch.setattr(data, "label_map", lambda name: refused(0) if name == query else read(name))
     assert "<img" in blocks[0]._repr_html_()
 
 
@@ -87,4 +87,4 @@ def test_classification_shows_images_in_the_order_of_the_queries(tmp_path):
     test = load_test("demo-cls", root=tmp_path / "demo", way=5, shot=1, episodes=1)
     html = test[0]._repr_html_()
     assert html.count("query ") // 2 >= 5 and html.count("<img") == 5 + 5
-    assert not any(name in html for name in test.index.class_names)  # which files are often called by
+    assert not any(name in html for name in test.data.class_names)  # which files are often called by

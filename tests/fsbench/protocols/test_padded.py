@@ -15,9 +15,9 @@ from tests.fsbench.protocols.test_filter import Synthetic
 @pytest.mark.parametrize("asked", [None, 200])
 def test_a_validation_makes_half_as_many_passes_as_the_test(asked):
     """A test makes 20 passes over a list of 12 images and a validation 10; both would stop after 5001 episodes."""
-    protocol, index = load_protocol("pfenet2020"), Synthetic(Pascal)
+    protocol, data = load_protocol("pfenet2020"), Synthetic(Pascal)
     test, validation = (
-        [(episode.query, episode.supports) for episode in one.manifest(index, Task(0, episodes=asked)).episodes]
+        [(episode.query, episode.supports) for episode in one.manifest(data, Task(0, episodes=asked)).episodes]
         for one in (protocol, protocol.in_validation)
     )
     listed = len({query for query, _ in test})
@@ -28,8 +28,8 @@ def test_a_validation_makes_half_as_many_passes_as_the_test(asked):
 
 def test_a_number_that_is_asked_for_is_exact_and_the_table_says_what_the_program_does_of_it():
     """The program, asked for 5000, evaluates 5001 (pfenet-method.md §6): the protocol's number, and its manifest."""
-    protocol, index = load_protocol("pfenet2020"), Synthetic(Pascal)
-    usual, asked = (protocol.manifest(index, Task(0, episodes=number)) for number in (None, 50))
+    protocol, data = load_protocol("pfenet2020"), Synthetic(Pascal)
+    usual, asked = (protocol.manifest(data, Task(0, episodes=number)) for number in (None, 50))
     assert (usual.header.official_episodes, usual.header.requested) == (5001, 5001)
     assert (asked.header.requested, len(asked.episodes)) == (50, 50)
     assert asked.episodes == usual.episodes[:50]
@@ -42,7 +42,7 @@ def test_a_number_that_is_asked_for_is_exact_and_the_table_says_what_the_program
         "exactly the 50 episodes that were asked for; the authors' program, asked for so many, evaluates 51"
     ]
     protocol = load_protocol("bam")
-    assert said(protocol.manifest(index, Task(0, episodes=50)).header) == []
+    assert said(protocol.manifest(data, Task(0, episodes=50)).header) == []
 
 
 def test_other_protocols_validate_as_they_test():

@@ -40,7 +40,7 @@ def presence() -> Protocol:
     return protocol
 
 
-def check_halves(index: SegmentationIndex, manifest: Manifest) -> None:
+def check_halves(data: SegmentationIndex, manifest: Manifest) -> None:
     """Each class is asked in pairs; the truth of an episode is what its place says; supports are no views of it."""
     for first, episodes in (
         (0, manifest.official_episodes),
@@ -49,12 +49,12 @@ def check_halves(index: SegmentationIndex, manifest: Manifest) -> None:
         numbers = [one.classes[0] for one in episodes]
         assert numbers[::2] == numbers[1::2]
         for episode in episodes:
-            shown = index.label_map(episode.query) == index.label_values(episode.query, episode.classes)[0]
-            assert shown.any() == ((episode.index - first) % 2 == 0)
-            photos = [index.image_path(name) for name in (episode.query, *episode.supports[0])]
+            shown = data.label_map(episode.query) == data.label_values(episode.query, episode.classes)[0]
+            assert shown.any() == ((episode.number - first) % 2 == 0)
+            photos = [data.image_path(name) for name in (episode.query, *episode.supports[0])]
             assert len(set(photos)) == len(photos)
             assert (episode.query_class == episode.classes[0]) == shown.any()
-    assert mismatches(manifest, index) == []  # each image shows the class that it stands for
+    assert mismatches(manifest, data) == []  # each image shows the class that it stands for
 
 
 def box(number: int, top: int, left: int, side: int = 50, **more: object) -> dict[str, object]:
@@ -78,16 +78,16 @@ def coco(root: Path) -> Coco:
 
 
 def test_a_photo_of_coco_lacks_a_class_without_any_annotation_of_it(tmp_path):
-    index = coco(tmp_path)
-    known = KnownAbsence.find(index)
+    data = coco(tmp_path)
+    known = KnownAbsence.find(data)
     photos = {name: f"val2014/{name}.jpg" for name in ("one0", "five0", "crowd", "covered", "tiny")}
     assert {name: known.surely_lacks(photo, 5) for name, photo in photos.items()} == {
         "one0": True, "five0": False, "crowd": False, "covered": False, "tiny": False,
     }  # fmt: skip
     assert not known.surely_lacks(photos["tiny"], 1) and known.surely_lacks(photos["five0"], 1)
     assert known.is_whole(photos["crowd"], 1) and not known.is_whole(photos["crowd"], 5)
-    manifest = presence().manifest(index, Task(0, episodes=24, drop_small=True))
-    check_halves(index, manifest)
+    manifest = presence().manifest(data, Task(0, episodes=24, drop_small=True))
+    check_halves(data, manifest)
     assert manifest.header.class_ids == [1, 5] and manifest.header.empty
     assert any(
         "no object of the class is annotated, and no crowd; no" in note
@@ -102,26 +102,26 @@ def test_a_photo_of_coco_lacks_a_class_without_any_annotation_of_it(tmp_path):
 
 
 def test_an_episode_follows_from_the_seed_and_its_place(tmp_path):
-    index = coco(tmp_path)
+    data = coco(tmp_path)
     task = Task(0, shot=2, episodes=24, drop_small=True)
-    whole = presence().manifest(index, task)
-    few = presence().manifest(index, Task(0, shot=2, episodes=7, drop_small=True))
+    whole = presence().manifest(data, task)
+    few = presence().manifest(data, Task(0, shot=2, episodes=7, drop_small=True))
     assert few.official_episodes == whole.official_episodes[:7]
-    other = presence().manifest(index, Task(0, shot=2, episodes=24, drop_small=True, seed=1))
+    other = presence().manifest(data, Task(0, shot=2, episodes=24, drop_small=True, seed=1))
     assert other.official_episodes != whole.official_episodes
     path = tmp_path / "manifest.jsonl.gz"
     whole.write(path)
     assert read_manifest(path) == Manifest(whole.entries, whole.episodes)
-    drawn = presence().manifest(index, Task(0, shot=1, episodes=8, drop_small=True, draws=3))
+    drawn = presence().manifest(data, Task(0, shot=1, episodes=8, drop_small=True, draws=3))
     assert len(drawn.official_episodes) == 8 and sum(one.calibrates for one in drawn.episodes) == 8
-    assert [one.index for one in drawn.episodes] == list(range(32))
+    assert [one.number for one in drawn.episodes] == list(range(32))
 
 
 def test_classes_that_cannot_be_asked_are_named_or_left_out(tmp_path):
-    index = coco(tmp_path)
+    data = coco(tmp_path)
     with pytest.raises(DataError, match=r"no episodes about some classes \(.*dog: 0 of 2 images that show it.*DROP_SM"):
-        presence().manifest(index, Task(0, episodes=4))
-    manifest = presence().manifest(index, Task(0, shot=4, episodes=4, drop_small=True))
+        presence().manifest(data, Task(0, episodes=4))
+    manifest = presence().manifest(data, Task(0, shot=4, episodes=4, drop_small=True))
     assert manifest.header.class_ids == [1] and 5 in manifest.header.dropped_classes
 
 
@@ -133,12 +133,12 @@ def test_void_far_from_objects_may_be_anything():
 
 def test_patches_of_isaid_without_training_images_calibrate_on_other_test_images(tmp_path):
     shown = {f"P{number}{n}": [number] for number in (1, 2, 7, 12) for n in range(5)}
-    index = Isaid(str(save_patches(tmp_path, shown)))
+    data = Isaid(str(save_patches(tmp_path, shown)))
     for name in (name for name in shown if not name.endswith("4")):
         labels = blocks(12, 16, (int(name[1:-1]), 0, 0, 4, 8), (255, 4, 0, 2, 8))
         save_labels(tmp_path / f"val/semantic_png/{name}{LABEL_SUFFIX}", labels)
-    manifest = presence().manifest(index, Task(0, episodes=8, drop_small=True))
-    check_halves(index, manifest)
+    manifest = presence().manifest(data, Task(0, episodes=8, drop_small=True))
+    check_halves(data, manifest)
     assert manifest.header.calibration_images == "test images" and manifest.header.calibration_ids == [7, 12]
     absent = {one.query for one in manifest.official_episodes[1::2]}
     assert absent and not [name for name in absent if name.endswith("4")]  # whose void reaches far
@@ -169,9 +169,9 @@ def lvis(root: Path, *, contradicts: bool = False) -> Lvis:
 
 
 def test_a_photo_of_lvis_lacks_what_its_annotators_made_sure_of(tmp_path):
-    index = lvis(tmp_path)
-    manifest = presence().manifest(index, TASK)
-    check_halves(index, manifest)
+    data = lvis(tmp_path)
+    manifest = presence().manifest(data, TASK)
+    check_halves(data, manifest)
     shown = {one.query for one in manifest.official_episodes[::2]}
     absent = {one.query for one in manifest.official_episodes[1::2]}
     assert shown == {f"val2017/{number:012d}.jpg@70" for number in (1, 2, 3)}  # of photo 0 not all is annotated
@@ -228,17 +228,17 @@ def pascal_part(root: Path) -> PascalPart:
 
 
 def test_the_box_of_an_object_lacks_a_part_that_none_in_it_shows(tmp_path):
-    index = pascal_part(tmp_path)
-    manifest = presence().manifest(index, TASK)
-    check_halves(index, manifest)
+    data = pascal_part(tmp_path)
+    manifest = presence().manifest(data, TASK)
+    check_halves(data, manifest)
     assert manifest.header.class_ids == [1, 2] and manifest.header.calibration_ids == []
     heads = [one for one in manifest.official_episodes if one.classes == (1,)]
     assert {one.query for one in heads[1::2]} == {"d@0@leg", "e@0@leg"}
     views = {"a@0@head", "b@0@head", "c@0@head", "f@1@head", *(f"i@{place}@head" for place in range(6))}
     assert {name for one in heads for name in (one.supports[0])} <= views
-    drawn = presence().manifest(index, Task(0, shot=2, episodes=8, draws=4))
+    drawn = presence().manifest(data, Task(0, shot=2, episodes=8, draws=4))
     for one in drawn.episodes:
-        assert len({index.image_path(name) for name in (one.query, *one.supports[0])}) == 3
+        assert len({data.image_path(name) for name in (one.query, *one.supports[0])}) == 3
     assert len({one.supports for one in drawn.episodes if one.classes == (1,)}) > 4
 
 

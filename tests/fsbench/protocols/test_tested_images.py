@@ -21,16 +21,16 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> list[SegmentationIndex]:
     return [one(tmp_path_factory.mktemp("drawn")) for one in draw]
 
 
-def files(index: SegmentationIndex, names: list[str]) -> set[Path]:
-    return {file(name) for name in names for file in (index.image_path, index.label_file)}
+def files(data: SegmentationIndex, names: list[str]) -> set[Path]:
+    return {file(name) for name in names for file in (data.image_path, data.label_file)}
 
 
 @pytest.mark.parametrize("name", SEGMENTATION)
 def test_the_files_of_all_folds_have_those_of_every_episode(drawn: list[SegmentationIndex], name: str) -> None:
     protocol, tested = load_protocol(name), 0
-    for index in drawn:
+    for data in drawn:
         try:
-            seen = protocol.draw.data(index)
+            seen = protocol.draw.data(data)
             manifest = protocol.manifest(seen, Task(0, episodes=30, drop_small=True))
         except (DataError, SettingsError):
             continue  # the data set has no such test

@@ -38,12 +38,12 @@ def same_truth(truth, batch):
     ],
 )
 def test_the_truth_of_an_episode_is_the_loaders(protocol, dataset, real_data, blocks_folder):
-    index = {
+    data = {
         "pascal": lambda: Pascal(str(real_data / "voc-mini")),
         "coco": lambda: Coco(str(real_data / "coco-mini")),
         "folder": lambda: Folder(str(blocks_folder)),
     }[dataset]()
-    module = episodic(index, protocol, image_size=49, workers=0, episodes=6, drop_small=True)
+    module = episodic(data, protocol, image_size=49, workers=0, episodes=6, drop_small=True)
     batches = list(module.test_dataloader())
     assert batches
     for batch in batches:
@@ -51,13 +51,13 @@ def test_the_truth_of_an_episode_is_the_loaders(protocol, dataset, real_data, bl
 
 
 def test_the_truth_of_a_whole_image_is_the_loaders(blocks_folder):
-    index = Folder(str(blocks_folder))
+    data = Folder(str(blocks_folder))
     protocol = WHOLE_IMAGES
-    test = Test(protocol.manifest(index, Task(0, episodes=4)), index, protocol, 49)
+    test = Test(protocol.manifest(data, Task(0, episodes=4)), data, protocol, 49)
     config = LoadingConfig(49, protocol.view)
     for episode in test.manifest.episodes:
-        item = load_item(protocol.draw, index, episode, config, config.files(index))
-        same_truth(test.truth(episode.index), item)
+        item = load_item(protocol.draw, data, episode, config, config.files(data))
+        same_truth(test.truth(episode.number), item)
 
 
 def test_a_count_imports_neither_torch_nor_opencv(blocks_folder):
@@ -98,10 +98,10 @@ def test_draws_of_the_authors_loaders_are_torchs(seed):
 def test_classification_counts_answers_in_the_order_of_the_queries(tmp_path):
     from tests.datamodules.test_classification import photos
 
-    index, protocol = photos(tmp_path), load_protocol("fort")
+    data, protocol = photos(tmp_path), load_protocol("fort")
     from fsbench.data.episodes.task import ClassificationTask
 
-    (episode,) = protocol.manifest(index, ClassificationTask(way=3, shot=1, queries=4, episodes=1)).episodes
+    (episode,) = protocol.manifest(data, ClassificationTask(way=3, shot=1, queries=4, episodes=1)).episodes
     truth = protocol.counting.truth(episode)
     answer = np.repeat(np.arange(3), 4)[protocol.counting.query_order(episode)]  # as the queries are shown
     assert [row["tp"] for row in protocol.count(answer, truth).rows()] == [4, 4, 4]

@@ -44,16 +44,16 @@ def drawn_table(seed: int, ways: int, presence: str) -> tuple[pl.DataFrame, Mani
         shown = rng.choice(ways + 1, 2)
         truths[query] = rng.choice([*shown, 0, 255], size=(7, 9), p=[0.3, 0.3, 0.3, 0.1]).astype(np.uint8)
     episodes, rows = [], []
-    for index in range(12):
+    for number in range(12):
         query = "abc"[rng.integers(3)]
-        episodes.append(Episode(index, query, 1, classes, (("s",),) * ways))
+        episodes.append(Episode(number, query, 1, classes, (("s",),) * ways))
         truth = truths[query]
         is_there = np.array([(truth == way).any() for way in classes])
         drawn, is_right = rng.integers(0, ways + 1, truth.shape), rng.random(truth.shape) < 0.5
         guess = np.where(is_right & (truth != 255), truth, drawn)
         says = (rng.random(ways) < 0.5, rng.random(ways, np.float32)) if presence == "predicted" else (None, None)
-        answer = SegmentationAnswer(guess.astype(np.uint8) * (index % 5 > 0), *says)
-        rows += count_answer(answer, EpisodeTruth(index, truth.shape, truth, is_there, np.array(classes))).rows()
+        answer = SegmentationAnswer(guess.astype(np.uint8) * (number % 5 > 0), *says)
+        rows += count_answer(answer, EpisodeTruth(number, truth.shape, truth, is_there, np.array(classes))).rows()
     manifest = Manifest(header(ways=ways), tuple(episodes))
     return to_frame(rows, manifest), manifest
 

@@ -24,12 +24,12 @@ def numbers(names):
 
 def test_a_way_depends_on_its_own_supports_and_the_foreground_on_all(make):
     record = make("m", 0, way=2, shot=2)
-    named = {episode.index: episode for episode in record.manifest.episodes}
+    named = {episode.number: episode for episode in record.manifest.episodes}
     for episode, slot, supports in record.episodes.select("episode", "slot", SUPPORTS).iter_rows():
         ways = named[episode].supports
         assert supports == numbers(ways[slot - 1] if slot else [name for way in ways for name in way])
     statistics = record.protocol.statistics(record.episodes, record.header)
-    assert statistics.rows.query.tolist()[::2] == numbers(named[index].query for index in sorted(named))
+    assert statistics.rows.query.tolist()[::2] == numbers(named[number].query for number in sorted(named))
     assert statistics.rows.support.shape == (48, 2) and statistics.episodes.rows.support.shape == (24, 4)
     assert statistics.episodes.of_pair.tolist() == [place for place in range(24) for _ in range(2)]
     assert set(statistics.episodes.rows.cls.tolist()) == {0}  # an episode is about several classes
@@ -56,7 +56,7 @@ def test_counts_without_a_manifest_hold_for_these_supports(make):
 def test_ways_of_a_classification_have_their_queries_and_the_supports_of_all(classified):
     record = classified("m", 1)
     first = record.manifest.episodes[0]
-    rows = record.episodes.filter(pl.col("episode") == first.index)
+    rows = record.episodes.filter(pl.col("episode") == first.number)
     for way, own in enumerate(rows[QUERIES].to_list()):
         assert own == numbers(f"{first.classes[way]} {place}" for place in first.query[way])
     every = numbers(f"{cls} {place}" for cls, own in zip(first.classes, first.support, strict=True) for place in own)

@@ -24,12 +24,12 @@ from tests.fsbench.runs import changed, written
 ID = "ab" * 32
 
 
-def soft_result(index, ways=2, attends=False):
-    rng = np.random.RandomState(index)
+def soft_result(number, ways=2, attends=False):
+    rng = np.random.RandomState(number)
     soft, steps = (rng.randint(0, 256, (ways, SOFT_SIDE, SOFT_SIDE)).astype(np.uint8) for _ in range(2))
     ranges = 0.004 * (1 + np.arange(ways)[:, None, None])  # as of small objects
     attention = (0.001 + ranges * steps / 255).astype(np.float32) if attends else None
-    found = result(index, ways)
+    found = result(number, ways)
     score = found.decided.astype(np.float32) / 3
     return replace(found, label_map=found.label_map.astype(np.uint8), soft=soft, score=score, attention=attention)
 
@@ -53,11 +53,11 @@ def finished(folder, keep="soft", episodes=4, attends=False):
 def test_stored_predictions_are_those_that_were_made(tmp_path, keep):
     stored = read_predictions(finished(tmp_path / "run", keep))
     assert stored.has_soft_masks == (keep == "soft")
-    for index in range(4):
-        made = soft_result(index)
-        np.testing.assert_array_equal(stored.label_map(index), made.label_map)
-        assert stored.decided(index) == made.decided.tolist()
-        soft = stored.soft_masks(index)
+    for number in range(4):
+        made = soft_result(number)
+        np.testing.assert_array_equal(stored.label_map(number), made.label_map)
+        assert stored.decided(number) == made.decided.tolist()
+        soft = stored.soft_masks(number)
         assert soft is None if keep == "masks" else np.array_equal(soft, made.soft)
 
 
@@ -66,15 +66,15 @@ def test_attention_is_kept_with_its_meaning_and_leaves_all_else_as_it_is(tmp_pat
     assert attends.run.predictions.attention == "of a test" and not plain.run.predictions.attention
     stored = read_predictions(attends)
     assert (stored.has_attention, read_predictions(plain).has_attention) == (True, False)
-    for index in range(4):
-        made = soft_result(index, attends=True)
-        attention, step = stored.attention(index), np.array([0.004, 0.008])[:, None, None] / 255
+    for number in range(4):
+        made = soft_result(number, attends=True)
+        attention, step = stored.attention(number), np.array([0.004, 0.008])[:, None, None] / 255
         assert attention.dtype == np.float32 and [len(np.unique(way)) for way in attention] == [256, 256]
         assert (np.abs(attention - made.attention) < 0.51 * step).all()
         ranges = [(way.min(), way.max()) for way in made.attention]
         np.testing.assert_allclose([(way.min(), way.max()) for way in attention], ranges, rtol=1e-6)
-        np.testing.assert_array_equal(stored.soft_masks(index), made.soft)
-        assert read_predictions(plain).attention(index) is None
+        np.testing.assert_array_equal(stored.soft_masks(number), made.soft)
+        assert read_predictions(plain).attention(number) is None
     tables = [pl.read_parquet(record.path / FILE) for record in (attends, plain)]
     assert tables[0].columns[-1] == "attention" and tables[0].drop("attention").equals(tables[1])  # as before
 

@@ -19,14 +19,14 @@ from fsbench.scores.regions import slot_regions
 from tests.fsbench.runs import HEADER, some_run, written
 
 
-def result(index, ways=1):
-    rng = np.random.RandomState(index)
+def result(number, ways=1):
+    rng = np.random.RandomState(number)
     prediction = rng.randint(0, ways + 1, (6, 5))
-    truth = np.random.RandomState(index // 2).randint(0, ways + 1, (6, 5))  # each query is that of two episodes
+    truth = np.random.RandomState(number // 2).randint(0, ways + 1, (6, 5))  # each query is that of two episodes
     present = np.array([bool((truth == n).any()) for n in range(1, ways + 1)])
     score = rng.rand(ways).astype(np.float32)
     return SegmentationResult(
-        index, np.arange(1, ways + 1), count(prediction, truth, ways), present, ~present, score, prediction,
+        number, np.arange(1, ways + 1), count(prediction, truth, ways), present, ~present, score, prediction,
         *slot_regions(prediction, truth, ways),
     )  # fmt: skip
 

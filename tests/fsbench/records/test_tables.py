@@ -84,8 +84,8 @@ def test_counts_of_another_schema_are_refused_in_one_line(make, classified, has_
 def test_a_manifest_may_name_what_no_table_can_hold(make):
     record = make("m", 0)
     first, *others = record.manifest.episodes
-    for index, number in ((0, 2**40), (2**40, first.classes[0]), (2**70, 2**70)):
-        episode = replace(first, index=index, query_class=number, classes=(number,))
+    for episode_number, number in ((0, 2**40), (2**40, first.classes[0]), (2**70, 2**70)):
+        episode = replace(first, number=episode_number, query_class=number, classes=(number,))
         manifest = replace(record.manifest, episodes=(episode, *others))
         with pytest.raises(RecordError, match=r"its manifest names episode|it counts 23 of 24 episodes"):
             check_rows(record.every_episode, manifest, record.path / COUNTS)

@@ -203,16 +203,16 @@ def episodes(case: Case) -> Results:
     if case.config["row"].startswith("capl/"):
         return _capl(case)
     config = case.config
-    protocol, index = protocol_of(config), _index(case)
+    protocol, data = protocol_of(config), _index(case)
     listed = protocol.draw
     assert isinstance(listed, Listed)
     task = Task(config.get("fold", 0), shot=config["shot"], seed=config["seed"], empty=False)
-    found = protocol.manifest(index, task).episodes
+    found = protocol.manifest(data, task).episodes
     of_rank = found[config.get("rank", 0) :: config.get("gpus", 1)]
     folders = config["dataset"] == "isic2018"
     text = lines(
         of_rank, lambda name: Path(name).stem, lambda number: number - folders,
-        listed.words_on(index.name).episode_draw in LAST_FIRST,
+        listed.words_on(data.name).episode_draw in LAST_FIRST,
     )  # fmt: skip
     return {**_compared(case, text), **_network(case, protocol)}
 
@@ -244,14 +244,14 @@ def _compared(case: Case, text: str) -> Results:
 
 def _capl(case: Case) -> Results:
     """Supports of CAPL's classes, or the order of its queries."""
-    index, config = _index(case), case.config
-    assert isinstance(index, ListedPascal)
+    data, config = _index(case), case.config
+    assert isinstance(data, ListedPascal)
     file = "val.txt" if "seed" in config and config["seed"] == "none used" else "voc_sbd_merge_noduplicate.txt"
     shown = {
-        name: {number: k for number, k in index.class_pixels(name)[0].items() if number not in (0, VOID)}
-        for name in _names(index.lists / "hmnet/pascal" / file)
+        name: {number: k for number, k in data.class_pixels(name)[0].items() if number not in (0, VOID)}
+        for name in _names(data.lists / "hmnet/pascal" / file)
     }
-    novel = index.test_classes(config["fold"])
+    novel = data.test_classes(config["fold"])
     if file == "val.txt":
         return _compared(case, "".join(line(name, "*", ()) for name in queries_by_novel_class(shown, novel)))
     drawn = fixed_supports(shown, novel, config["shot"], config["seed"], _LEAST_OF_CAPL)

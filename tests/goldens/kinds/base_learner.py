@@ -34,8 +34,8 @@ IMAGES = absolute(1e-4)
 def classes_of(config: dict[str, Any]) -> tuple[list[int], list[int]]:
     """Return base and novel classes of the case's fold; a data set's classes need no files."""
     data_set = DATA_SETS[config["data_set"]]
-    index = data_set.__new__(data_set)
-    return index.train_classes(config["fold"]), index.test_classes(config["fold"])
+    data = data_set.__new__(data_set)
+    return data.train_classes(config["fold"]), data.test_classes(config["fold"])
 
 
 def base_labels(case: Case) -> Results:

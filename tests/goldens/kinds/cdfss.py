@@ -80,10 +80,10 @@ def episodes(case: Case, layout: str, dataset: str, shot: int, seed: int) -> Res
         return {"episodes": drawn(pool, ".jpg"), "length": count("fss1000", len(pool.pairs))}
     with tempfile.TemporaryDirectory() as root:
         _draw_folder(Path(root), case.data["files"], set(case.data["empty_masks"]))
-        index = _make(Path(root), dataset, layout)
-        pairs = [(name, number) for number, names in index.names.items() for name in names]
-        pool = ordinary_pool(index, PairList(tuple(pairs), "golden"), index.test_classes(0))
-        return {"episodes": drawn(pool), "length": count(index.name, len(pairs))}
+        data = _make(Path(root), dataset, layout)
+        pairs = [(name, number) for number, names in data.names.items() for name in names]
+        pool = ordinary_pool(data, PairList(tuple(pairs), "golden"), data.test_classes(0))
+        return {"episodes": drawn(pool), "length": count(data.name, len(pairs))}
 
 
 def names(case: Case) -> Parts:
@@ -103,12 +103,12 @@ def frame(case: Case, dataset: str, size: int, rows: list[int]) -> Results:
     """One image and its mask, through the data set's label map."""
     with tempfile.TemporaryDirectory() as root:
         folder = Path(root)
-        index, name = _framed(folder, dataset)
-        for path, pixels in ((index.image_path(name), "in.image"), (index.label_file(name), "in.mask_image")):
+        data, name = _framed(folder, dataset)
+        for path, pixels in ((data.image_path(name), "in.image"), (data.label_file(name), "in.mask_image")):
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(case.tensors[pixels].numpy()).save(path, "png")
-        truth, _ = View("pil", "input").truth(index.label_map(name), size)
-        image = normalise(resize_image(read_pixels(index.image_path(name)), size))
+        truth, _ = View("pil", "input").truth(data.label_map(name), size)
+        image = normalise(resize_image(read_pixels(data.image_path(name)), size))
     return {"out.mask": truth, "out.image_rows": image[:, rows]}
 
 

@@ -89,7 +89,7 @@ def episodes(case: Case) -> Parts:
         ) -> tuple[tuple[int, ...], ...]:
             return tuple(tuple(entry % sizes[c] for entry in row) for c, row in zip(classes, stored[side], strict=True))
 
-        name = f"episode {found.index}"
+        name = f"episode {found.number}"
         shared = sum(len(set(s) & set(q)) for s, q in zip(found.support, found.query, strict=True))
         yield {
             f"{name} classes": Same(found.classes, tuple(classes)),

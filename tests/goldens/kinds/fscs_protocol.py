@@ -94,10 +94,10 @@ def _synthetic_pool(data: dict[str, Any], sub: dict[str, Any]) -> tuple[Pool, in
     return pool, min(1000, max(len(pool.pairs), *others))
 
 
-def _item(data: dict[str, Any], sub: dict[str, Any], pool: Pool, index: int) -> dict[str, Any]:
-    """Episode `index` in the form of the golden."""
-    rng = np.random.RandomState(index)
-    drawn = draw_episode(index, rng, pool, way=sub["way"], shot=sub["shot"], background=sub["empty_masks"])
+def _item(data: dict[str, Any], sub: dict[str, Any], pool: Pool, number: int) -> dict[str, Any]:
+    """Episode `number` in the form of the golden."""
+    rng = np.random.RandomState(number)
+    drawn = draw_episode(number, rng, pool, way=sub["way"], shot=sub["shot"], background=sub["empty_masks"])
     episode = drawn
     if "augmented" in sub["setting"]:
         targets = sub["class_ids"] if sub["setting"].startswith("fully") else None
@@ -112,7 +112,7 @@ def _item(data: dict[str, Any], sub: dict[str, Any], pool: Pool, index: int) -> 
     support_pixels, support_values = _support_masks(data, episode)
     labels, counts = np.unique(query, return_counts=True)
     return {
-        "idx": index,
+        "idx": number,
         "query": episode.query,
         "drawn": [list(names) for names in drawn.supports],
         "classes": list(episode.classes),
@@ -171,7 +171,7 @@ def official_episodes(case: Case) -> Parts:
         for item in sub["items"]:
             rng = np.random.RandomState(item["idx"])
             e = draw_episode(item["idx"], rng, pool, way=sub["way"], shot=sub["shot"], background=sub["empty_masks"])
-            drawn = {"idx": e.index, "query": e.query, "query_class": e.query_class, "classes": list(e.classes)}
+            drawn = {"idx": e.number, "query": e.query, "query_class": e.query_class, "classes": list(e.classes)}
             found.append(drawn | {"supports": [list(names) for names in e.supports]})
         yield {f"{name}, empty {sub['empty_masks']}: {len(found)} episodes": Same(found, sub["items"])}
 

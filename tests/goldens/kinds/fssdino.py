@@ -151,7 +151,7 @@ def coco_episodes(case: Case) -> Parts:
     images = {category: found.images_of[category] for category in categories}
     yield {"fold_categories": categories, "first_image_by_category": {str(k): v for k, v in images.items()}}
     drawn = list(islice(fssdino_episodes(images, way=c["way"], shot=c["shot"], seed=c["seed"]), c["episodes"]))
-    for index, (episode, expected) in enumerate(zip(drawn, d["episodes"], strict=True)):
+    for episode_number, (episode, expected) in enumerate(zip(drawn, d["episodes"], strict=True)):
         supports = [image for way in episode.supports for image in way]
         sums = []
         for image in (episode.query, *supports):
@@ -160,7 +160,7 @@ def coco_episodes(case: Case) -> Parts:
             sums.append({str(n): int(masks[n].sum()) for n in sorted(masks) if masks[n].any()})
         ordered = sorted(episode.classes, key=categories.index)
         answer = {"categories": ordered, "query": episode.query, "supports": supports, "mask_sums": sums}
-        yield {f"episode {index}": Same(answer, expected)}
+        yield {f"episode {episode_number}": Same(answer, expected)}
     yield {"episodes": Same(len(drawn), c["episodes"])}
 
 

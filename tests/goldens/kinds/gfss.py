@@ -54,8 +54,8 @@ def classes_of(dataset: str, split: int) -> tuple[str, list[int], list[int]]:
     Splits 10 and 11 of PASCAL are PASCAL-10i's.
     """
     kind: type[SegmentationIndex] = Coco if dataset == "coco" else Pascal10 if split >= 10 else Pascal
-    index, fold = object.__new__(kind), split % 10
-    return index.name, index.train_classes(fold), index.test_classes(fold)
+    data, fold = object.__new__(kind), split % 10
+    return data.name, data.train_classes(fold), data.test_classes(fold)
 
 
 def lists(dataset: str, split: int, rects: Tensor) -> Results:

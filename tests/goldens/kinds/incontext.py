@@ -140,39 +140,39 @@ def _of_annotations(make: Callable[[Path, dict[str, Any]], ViewIndex]) -> Check:
     return check
 
 
-def _compare_run(case: Case, index: ViewIndex) -> Parts:
+def _compare_run(case: Case, dataset: ViewIndex) -> Parts:
     """The episodes of a run: names, class, masks, and sums of masks and images at S x S."""
     config, data = case.config, case.data
-    run = OwnEpisodes.find(index).run(config["fold"], config["shot"], config["seed"])
-    names = [index.class_names[number - 1] for number in run.class_ids]
+    run = OwnEpisodes.find(dataset).run(config["fold"], config["shot"], config["seed"])
+    names = [dataset.class_names[number - 1] for number in run.class_ids]
     if "class_names" in data:
         yield {"class_names": names}
     if "category_ids" in data:
         yield {"classes": Same(names, [f"category {key}" for key in data["category_ids"]])}
     if "n_qualifying" in data:
-        assert isinstance(index, Lvis)
-        yield {"n_qualifying": len(index.frequent_categories(config["shot"]))}
+        assert isinstance(dataset, Lvis)
+        yield {"n_qualifying": len(dataset.frequent_categories(config["shot"]))}
     protocol = load_protocol("incontext")
-    official = protocol.draw.episode_count(index.name, 0)
+    official = protocol.draw.episode_count(dataset.name, 0)
     yield {"length": official if run.length is None else min(official, run.length)}
     task = Task(config["fold"], shot=config["shot"], episodes=len(data["episodes"]))
-    drawn = protocol.manifest(index, task).episodes
+    drawn = protocol.manifest(dataset, task).episodes
     found = {
         "class_id": [run.class_ids.index(e.query_class) for e in drawn],
         "query": [view_photo(e.query) for e in drawn],
         "supports": [[view_photo(name) for name in e.supports[0]] for e in drawn],
-        "query_crop_hw": [list(index.label_map(e.query).shape) for e in drawn],
+        "query_crop_hw": [list(dataset.label_map(e.query).shape) for e in drawn],
     }
     for key, values in found.items():
         yield {key: Same(values, [stored[key] for stored in data["episodes"]])}
     for place, (episode, stored) in enumerate(zip(drawn, data["episodes"], strict=True)):
-        yield from _compare_pixels(f"episode {place}", index, episode, stored, config["image_size"])
+        yield from _compare_pixels(f"episode {place}", dataset, episode, stored, config["image_size"])
 
 
-def _compare_pixels(where: str, index: ViewIndex, episode: Episode, stored: dict[str, Any], size: int) -> Parts:
+def _compare_pixels(where: str, data: ViewIndex, episode: Episode, stored: dict[str, Any], size: int) -> Parts:
     from fsbench.datamodules.loading.items import LoadingConfig, load_episode
 
-    batch = load_episode(index, episode, LoadingConfig(size, View("pil", "input")))
+    batch = load_episode(data, episode, LoadingConfig(size, View("pil", "input")))
     query, supports = batch.known_truth().label_maps[0].numpy(), batch.support_masks[0, 0].numpy()
     yield {
         f"{where}: query mask's sum": Same(int(query.sum()), stored["query_mask_sum"]),

@@ -31,8 +31,8 @@ def episodes(case: Case) -> Results:
     fold, test = config["fold"], config["split"] == "test"
     chosen = [lists["val"][fold]] if test else [own for other, own in enumerate(lists["trn"]) if other != fold]
     pool = listed_pool([parse_pair(line) for own in chosen for line in own], "sequential")
-    index = object.__new__(Isaid)  # its classes alone; there are no files
-    expected = index.test_classes(fold) if test else index.train_classes(fold)
+    data = object.__new__(Isaid)  # its classes alone; there are no files
+    expected = data.test_classes(fold) if test else data.train_classes(fold)
     drawn = one_stream("list of pairs", pool, shot=config["shot"], seed=config["seed"])
     return {
         "length": len(pool.pairs),
@@ -67,9 +67,9 @@ def sdm(case: Case, shot: int, episodes: int) -> Results:
 
 def r2net(case: Case, variant: Any, split: int, shot: int, seed: int, episodes: int) -> Results:
     """Episodes in one process, whose generator goes on from pass to pass."""
-    data, index = case.data, object.__new__(Isaid512)  # its classes alone; there are no files
-    index.division = variant
-    classes = index.test_classes(split)
+    data, dataset = case.data, object.__new__(Isaid512)  # its classes alone; there are no files
+    dataset.division = variant
+    classes = dataset.test_classes(split)
     images_of = {int(number): names for number, names in data["class_lists"].items()}
     pairs = [(name, classes[0]) for name in data["queries"]]
     pool = Pool(pairs, images_of, classes, "image_first", data["present"].__getitem__)

@@ -123,17 +123,17 @@ class Indexed(BoxTest):
         if drawn is None:
             return None
         named = tuple(f"{name}:{item.id}" for name, item in zip(episode.supports[0], drawn, strict=True))
-        return Episode(episode.index, episode.query, number, (number,), (named,))
+        return Episode(episode.number, episode.query, number, (number,), (named,))
 
 
 def episodes_coco(case: Case) -> Parts:
-    index, shot, seed = case.data["index"], case.config["shot"], case.config["seed"]
+    episode_number, shot, seed = case.data["index"], case.config["shot"], case.config["seed"]
     items = [
         AnnotatedObject(number, image, category, area, bool(is_crowd), tuple(box))
-        for number, image, category, area, is_crowd, box in index["annotations"]
+        for number, image, category, area, is_crowd, box in episode_number["annotations"]
     ]
     objects = AnnotatedObjects(items, COCO_IDS)
-    test, pools, rng = Indexed(objects, set(index["empty_masks"])), objects.pools(str), random.Random(seed)
+    test, pools, rng = Indexed(objects, set(episode_number["empty_masks"])), objects.pools(str), random.Random(seed)
     for fold in range(FOLDS):
         usable = pools.usable(range(fold + 1, len(COCO_IDS) + 1, FOLDS), shot)
         expected = case.data["expected"][f"fold{fold}"]

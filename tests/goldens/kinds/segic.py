@@ -343,8 +343,8 @@ def rank_lines(case: Case) -> Results:
     drawn = islice(process_episodes(pool, 1, streams), 1000)
     rows = []
     for one in drawn:
-        turn, process = divmod(one.index, c["processes"])
-        rows.append((process, turn, one.index, one.query_class - 1, one.query, one.supports[0][0]))
+        turn, process = divmod(one.number, c["processes"])
+        rows.append((process, turn, one.number, one.query_class - 1, one.query, one.supports[0][0]))
     found = ["\t".join(map(str, row)) for row in sorted(rows)]
     return {"1000 episodes": Same(found, text.splitlines())}
 

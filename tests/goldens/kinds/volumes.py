@@ -129,15 +129,15 @@ def evaluation(
         assert isinstance(protocol.draw, EverySlice)
         draw = replace(protocol.draw, parts=npart, margin=z_margin, support_scans=tuple(support_idx))
         task = Task(fold=5 * label_sets + fold, shot=shots)
-        index = draw.data(DATASETS[dataset](folder), task.fold, task.shot)
-        places = fold_scans(index.scans, DATASETS[dataset].starts, fold, shots)
-        chosen = draw.scans(index, task)
+        data = draw.data(DATASETS[dataset](folder), task.fold, task.shot)
+        places = fold_scans(data.scans, DATASETS[dataset].starts, fold, shots)
+        chosen = draw.scans(data, task)
         yield {
             "scans": Same([*places.queries, *places.supports], out["scans"]),
-            "labels": Same(index.test_classes(task.fold), out["labels"]),
+            "labels": Same(data.test_classes(task.fold), out["labels"]),
             "train_scans": Same(list(chosen.training), out.get("train_scans", list(chosen.training))),
         }
-        first = index.intensities(slice_name(chosen.queries[0], 0))
+        first = data.intensities(slice_name(chosen.queries[0], 0))
         own = statistics(torch.from_numpy(first), "slice")
         yield {
             "first_slice_stats": Near(
@@ -145,9 +145,9 @@ def evaluation(
             )
         }
         voxels = np.zeros((len(out["labels"]), len(chosen.queries), 4), dtype=np.int64)
-        drawn = iter(protocol.__class__(**{**vars(protocol), "draw": draw}).manifest(index, task).episodes)
-        for place, number in enumerate(index.test_classes(task.fold)):
-            stored, listed = out["classes"][str(number)], index.class_slices[number]
+        drawn = iter(protocol.__class__(**{**vars(protocol), "draw": draw}).manifest(data, task).episodes)
+        for place, number in enumerate(data.test_classes(task.fold)):
+            stored, listed = out["classes"][str(number)], data.class_slices[number]
             middles = [support_slices(listed[scan], npart) for scan in chosen.supports]
             supports = [
                 [[s, own[part]] for s, own in zip(chosen.supports, middles, strict=True)] for part in range(npart)
@@ -155,29 +155,29 @@ def evaluation(
             queries = [
                 one
                 for scan in chosen.queries
-                for one in slice_queries(scan, len(index.slices(scan)), listed[scan], npart, z_margin)
+                for one in slice_queries(scan, len(data.slices(scan)), listed[scan], npart, z_margin)
             ]
             yield {
                 f"support of {number}": Same(supports, stored["support"]),
                 f"items of {number}": Same([[q.scan, q.z, q.part, int(q.counts)] for q in queries], stored["items"]),
             }
-            levels = [_level(index, number, part) for part in supports]
+            levels = [_level(data, number, part) for part in supports]
             pixels: dict[str, list[int]] = {scan: [] for scan in chosen.queries}
             unclear: dict[str, list[int]] = {scan: [] for scan in chosen.queries}
             for query in queries:
                 name = slice_name(query.scan, query.z)
-                distance = np.abs(index.intensities(name).astype(np.float64) - levels[query.part])
+                distance = np.abs(data.intensities(name).astype(np.float64) - levels[query.part])
                 pixels[query.scan].append(int((distance < tau).sum()))
                 unclear[query.scan].append(int((np.abs(distance - tau) < 1e-4).sum()))
                 if query.counts:
                     episode = next(drawn)
                     yield {
-                        f"episode {episode.index}": Same(
+                        f"episode {episode.number}": Same(
                             (episode.query, episode.classes, episode.supports),
                             (name, (number,), (tuple(slice_name(*one) for one in supports[query.part]),)),
                         )
                     }
-                    true = index.label_map(name) == number
+                    true = data.label_map(name) == number
                     voxels[place, chosen.queries.index(query.scan)] += _voxels(distance < tau, true)
             for scan, found in pixels.items():
                 expected = stored["predicted_pixels_by_slice"][scan]
@@ -187,10 +187,10 @@ def evaluation(
         yield _scores(voxels, out, "")
 
 
-def _level(index: Volumes, number: int, supports: Sequence[Sequence[Any]]) -> float:
+def _level(data: Volumes, number: int, supports: Sequence[Sequence[Any]]) -> float:
     """Return the mean of the support slices over their masks, all shots together."""
     names = [slice_name(*one) for one in supports]
-    values = [index.intensities(name).astype(np.float64)[index.label_map(name) == number] for name in names]
+    values = [data.intensities(name).astype(np.float64)[data.label_map(name) == number] for name in names]
     return float(np.concatenate(values).mean())
 
 

@@ -315,7 +315,7 @@ def case_pool(data: dict[str, Any], data_set: str) -> Pool:
 
 def episode_rows(episodes: Iterable[Episode]) -> list[list[Any]]:
     """Return episodes as rows of the cases."""
-    return [[e.index, *row_of(e)] for e in episodes]
+    return [[e.number, *row_of(e)] for e in episodes]
 
 
 def episodes(case: Case, data_set: str, seed: int, split: str, shot: int, world: int) -> Parts:

@@ -14,5 +14,5 @@ def first_episodes(experiment, count=3):
 
 def supports(method, episode):
     """Return the supports of an episode, which the method is to answer, and their labels."""
-    method.draws = Draws(episode.seed, episode.index)
+    method.draws = Draws(episode.seed, episode.number)
     return episode.pixels()[0], episode.labels(torch.device("cpu"))

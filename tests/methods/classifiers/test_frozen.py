@@ -49,7 +49,7 @@ def test_records_hold_what_plain_code_finds(experiment, plain_features):
     """ProtoNet is scikit-learn's nearest centroid; rows, hash and table follow from its answers."""
     record = run_experiment(experiment("protonet", "--data.test.shot=2"))
     accuracies = []
-    frames = {index: frame for (index,), frame in record.episodes.group_by("episode")}
+    frames = {number: frame for (number,), frame in record.episodes.group_by("episode")}
     for episode in record.manifest.episodes:
 
         def features(part, episode=episode):
@@ -57,7 +57,7 @@ def test_records_hold_what_plain_code_finds(experiment, plain_features):
 
         fitted = NearestCentroid().fit(features(episode.support), np.repeat(range(5), 2))
         named = fitted.predict(features(episode.query)).reshape(5, 4)
-        frame = frames[episode.index].sort("slot")
+        frame = frames[episode.number].sort("slot")
         assert frame["class_id"].to_list() == [c + 1 for c in episode.classes]
         assert frame["tp"].to_list() == [int((named[way] == way).sum()) for way in range(5)]
         assert frame["pred"].to_list() == [int((named == way).sum()) for way in range(5)]

@@ -48,9 +48,9 @@ def test_first_values_of_adapters_are_drawn_once_in_a_run_or_in_every_episode(ex
     built = experiment(name, SMALL, "--model.epochs=2", f"--model.prompt_draw={draw}")
     (episode,) = first_episodes(built, 1)
 
-    def first_values(index, seed):
-        torch.manual_seed(index)  # must not matter
-        start = built.method.start(*supports(built.method, replace(episode, index=index, seed=seed)))
+    def first_values(number, seed):
+        torch.manual_seed(number)  # must not matter
+        start = built.method.start(*supports(built.method, replace(episode, number=number, seed=seed)))
         values = [p.flatten() for p in start.net.encoder.parameters() if p.requires_grad]
         return torch.cat(values).detach(), torch.cat(list(start.order))
 

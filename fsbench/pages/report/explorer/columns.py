@@ -63,7 +63,7 @@ def explorer_columns(study: Study) -> dict[str, Any]:
         )
         classes |= {str(number): name for number, name in episodes.class_names.items()}
         for episode in episodes.episodes:
-            columns["index"].append(episode.index)
+            columns["index"].append(episode.number)
             columns["query"].append(names.number(episode.query))
             columns["query_class"].append(episode.query_class)
             columns["classes"].append(list(episode.classes))

@@ -62,12 +62,12 @@ class Truth:
     """Truth of episodes as COCO runs.
 
     Args:
-        index: The data set.
+        data: The data set.
         side: Longer side of a support's mask in pixels.
     """
 
-    def __init__(self, index: "SegmentationIndex", side: int):
-        self.index = index
+    def __init__(self, data: "SegmentationIndex", side: int):
+        self.data = data
         self.side = side
 
     def query(self, episode: "Episode", size: tuple[int, int] | None) -> list[Any]:
@@ -77,7 +77,7 @@ class Truth:
             episode: The episode.
             size: Height and width at which predictions were counted; None: the image's own.
         """
-        slots = way_labels(self.index.label_map(episode.query), self.index.label_values(episode.query, episode.classes))
+        slots = way_labels(self.data.label_map(episode.query), self.data.label_values(episode.query, episode.classes))
         if size is not None:
             slots = resize_labels(slots, *size)
         ways = len(episode.classes)
@@ -91,7 +91,7 @@ class Truth:
         return [[self._support(name, number) for name in names] for number, names in pairs]
 
     def _support(self, name: str, number: int) -> list[Any]:
-        slots = way_labels(self.index.label_map(name), self.index.label_values(name, [number]))
+        slots = way_labels(self.data.label_map(name), self.data.label_values(name, [number]))
         return support_runs(np.where(slots == 1, np.uint8(1), np.uint8(0)), self.side)
 
 
@@ -124,7 +124,7 @@ class ImageFiles:
         self.left += size
         self.is_full = False
 
-    def write(self, index: "SegmentationIndex", names: Mapping[int, str]) -> None:
+    def write(self, data: "SegmentationIndex", names: Mapping[int, str]) -> None:
         """Write the images `names` (number -> name) as NUMBER.jpg, those that are not there yet."""
         from fsbench.data.image_io import image_pixels  # cv2, which a report without images spares
 
@@ -132,7 +132,7 @@ class ImageFiles:
         for number, name in names.items():
             if number in self.written or self.is_full:
                 continue
-            pixels = image_pixels(index, name)
+            pixels = image_pixels(data, name)
             if max(pixels.shape) > self.side:
                 pixels = fit_image(pixels, (self.side, self.side))
             path = self.folder / f"{number}.jpg"

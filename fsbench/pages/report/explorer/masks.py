@@ -65,7 +65,7 @@ def study_masks(
     masks: dict[int, dict[int, MethodMasks]] = {fold: {} for fold in study.folds}
     for number, (label, runs) in enumerate(study.methods.items()):
         for fold, record in runs.items():
-            episodes = [study.folds[fold].episodes[position].index for position in chosen[fold]]
+            episodes = [study.folds[fold].episodes[position].number for position in chosen[fold]]
             masks[fold][number] = run_masks(record, episodes, f"{label}, fold {fold}", missing, report)
     return masks
 

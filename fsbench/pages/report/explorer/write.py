@@ -60,8 +60,8 @@ def write_explorer(study: Study, folder: Path, options: ExplorerOptions, report:
     for position, (fold, episodes) in enumerate(study.folds.items()):
         place = f"fold {fold}"
         runs = [by_fold[fold] for by_fold in study.methods.values() if fold in by_fold]
-        index = open_data(runs, place, missing)
-        truth = None if index is None else Truth(index, options.side)
+        data = open_data(runs, place, missing)
+        truth = None if data is None else Truth(data, options.side)
         told = {
             number: open_support_labels(by_fold[fold], f"{label}, {place}", missing)
             for number, (label, by_fold) in enumerate(study.methods.items())
@@ -69,9 +69,9 @@ def write_explorer(study: Study, folder: Path, options: ExplorerOptions, report:
         }
         writer = _FoldWriter(folder, position, place, masks[fold], truth, told, options.side)
         shown |= writer.write(episodes.episodes, missing)
-        if index is not None and options.images:
+        if data is not None and options.images:
             files.allow(options.budget // len(study.folds))
-            _write_images(files, index, columns, position, report, missing)
+            _write_images(files, data, columns, position, report, missing)
             cut |= files.is_full
     if not options.images:
         missing.append("Images are left out (--no-photos).")
@@ -114,7 +114,7 @@ class _FoldWriter:
         found, unread = set[tuple[str, int]](), list[str]()
         for block, start in enumerate(range(0, len(episodes), BLOCK)):
             chosen = episodes[start : start + BLOCK]
-            by_method = {number: [masks.ways(e.index) for e in chosen] for number, masks in self.masks.items()}
+            by_method = {number: [masks.ways(e.number) for e in chosen] for number, masks in self.masks.items()}
             shown = {number: ways for number, ways in by_method.items() if any(ways)}
             known = [[ways[i] for ways in shown.values()] for i in range(len(chosen))]
             sizes = [next((ways[0]["size"] for ways in of_episode if ways), None) for of_episode in known]
@@ -142,7 +142,7 @@ class _FoldWriter:
         try:
             return {"query": self.truth.query(episode, size), "supports": self.truth.supports(episode)}
         except FsbenchError as error:
-            unread.append(f"episode {episode.index}: {user_message(error)}")
+            unread.append(f"episode {episode.number}: {user_message(error)}")
             return None
 
     def _told(
@@ -154,7 +154,7 @@ class _FoldWriter:
         try:
             return [[support_runs(labels, self.side) for labels in way] for way in draw(episode)]
         except FsbenchError as error:
-            sentence = f"episode {episode.index}: {user_message(error)}"
+            sentence = f"episode {episode.number}: {user_message(error)}"
             if sentence not in unread:  # its truth is in the same files
                 unread.append(sentence)
             return None
@@ -171,7 +171,7 @@ def _masks(ways: list[dict[str, Any]] | None) -> list[Any] | None:
 
 def _write_images(
     files: ImageFiles,
-    index: "SegmentationIndex",
+    data: "SegmentationIndex",
     columns: Mapping[str, Any],
     position: int,
     report: Callable[[str], None],
@@ -187,7 +187,7 @@ def _write_images(
         for i in (start + np.argsort(-spread, kind="stable")).tolist():
             supports = [number for way in columns["columns"]["supports"][i] for number in way]
             numbers = [columns["columns"]["query"][i], *supports]
-            files.write(index, {number: names[number] for number in numbers})
+            files.write(data, {number: names[number] for number in numbers})
             if files.is_full:
                 return
     except FsbenchError as error:

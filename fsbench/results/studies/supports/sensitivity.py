@@ -216,9 +216,9 @@ class EpisodeTable:
 def episode_table(record: Record) -> EpisodeTable:
     """Return the episodes of a run with several draws, with their scores."""
     frame, fold = record.every_draw, fold_of(record)
-    episodes: list[Episode] = sorted(record.manifest.tested_episodes, key=lambda episode: episode.index)
+    episodes: list[Episode] = sorted(record.manifest.tested_episodes, key=lambda episode: episode.number)
     count = len(record.manifest.official_episodes)
-    query = np.array([episode.index - episode.draw * count for episode in episodes])
+    query = np.array([episode.number - episode.draw * count for episode in episodes])
     protocol = record.protocol
     if protocol.has_masks:
         iou, _ = episode_scores(frame, protocol.counting.void)
@@ -231,7 +231,7 @@ def episode_table(record: Record) -> EpisodeTable:
         drawn = cast("list[ClassificationEpisode]", episodes)
         support = [f"{fold} {[sorted(way) for way in episode.support]}" for episode in drawn]
     return EpisodeTable(
-        number=np.array([episode.index for episode in episodes]),
+        number=np.array([episode.number for episode in episodes]),
         draw=np.array([episode.draw for episode in episodes]),
         query=np.array([f"{fold} {number:09d}" for number in query]),
         image=np.array(image),

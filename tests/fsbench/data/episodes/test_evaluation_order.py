@@ -30,21 +30,21 @@ def encoded_twice(ordered):
 
 def test_every_episode_once_and_those_of_a_query_together():
     ordered = evaluation_order(episodes())
-    assert sorted(e.index for e in ordered) == list(range(360))
+    assert sorted(e.number for e in ordered) == list(range(360))
     changes = sum(a.query != b.query for a, b in itertools.pairwise(ordered))
     assert changes == len({e.query for e in ordered}) - 1
 
 
 def test_few_images_are_encoded_twice():
     drawn = episodes()
-    by_query = sorted(drawn, key=lambda e: (e.query, e.index))
+    by_query = sorted(drawn, key=lambda e: (e.query, e.number))
     assert encoded_twice(evaluation_order(drawn)) < 0.5 * encoded_twice(by_query)
 
 
 @pytest.mark.parametrize("way", [1, 2])
 def test_with_several_shots_those_of_equal_classes_stand_together(way):
     ordered = evaluation_order(episodes(shot=3, way=way))
-    assert sorted(e.index for e in ordered) == list(range(360))
+    assert sorted(e.number for e in ordered) == list(range(360))
     classes = [frozenset(e.classes) for e in ordered]
     changes = sum(a != b for a, b in itertools.pairwise(classes))
     assert changes == len(set(classes)) - 1 == (4 if way == 1 else 9)
@@ -65,7 +65,7 @@ def test_where_many_queries_have_the_same_supports_these_stand_together():
     listed = [(run, name) for run in range(5) for name in names]
     drawn = [Episode(i, name, 1, (1, 2, 3), sets[run]) for i, (run, name) in enumerate(listed)]
     ordered = evaluation_order(drawn[::-1])
-    assert sorted(e.index for e in ordered) == list(range(400))
+    assert sorted(e.number for e in ordered) == list(range(400))
     blocks = [[e.query for e in ordered if e.supports == some] for some in sets]
     assert blocks == [names] * 5
     changes = sum(a.supports != b.supports for a, b in itertools.pairwise(ordered))
@@ -78,7 +78,7 @@ def test_several_draws_of_few_supports_leave_each_query_together():
     drawn = episodes(images=170, count=1020)
     assert len(drawn) > SERVED * len({e.supports for e in drawn})
     ordered = evaluation_order(drawn)
-    assert sorted(e.index for e in ordered) == list(range(1020))
+    assert sorted(e.number for e in ordered) == list(range(1020))
     assert sum(a.query != b.query for a, b in itertools.pairwise(ordered)) == len({e.query for e in ordered}) - 1
 
 

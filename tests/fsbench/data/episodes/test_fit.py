@@ -18,7 +18,7 @@ PROTOCOL = load_protocol("fscs")
 
 
 @pytest.fixture
-def index(blocks_folder):
+def data(blocks_folder):
     return Folder(str(blocks_folder))
 
 
@@ -30,9 +30,9 @@ def copied(blocks_folder, tmp_path):
 
 
 @pytest.fixture
-def manifest(index):
-    drawn = PROTOCOL.manifest(index, Task(0, way=2, shot=2, setting="fully_augmented", episodes=20))
-    return replace(drawn, images=hash_images(drawn, index))
+def manifest(data):
+    drawn = PROTOCOL.manifest(data, Task(0, way=2, shot=2, setting="fully_augmented", episodes=20))
+    return replace(drawn, images=hash_images(drawn, data))
 
 
 def test_a_manifest_fits_an_equal_copy_of_the_data(manifest, copied):
@@ -43,8 +43,8 @@ def test_changed_photos_and_label_maps_are_named(manifest, copied):
     photo, label = manifest.image_names[0], manifest.image_names[1]
     pixels = np.asarray(Image.open(copied / "JPEGImages" / f"{photo}.jpg"))
     Image.fromarray(pixels).save(copied / "JPEGImages" / f"{photo}.jpg", quality=50)
-    index = Folder(str(copied))
-    labels = index.label_map(label).copy()
+    data = Folder(str(copied))
+    labels = data.label_map(label).copy()
     labels[0, 0] = 0 if labels[0, 0] else 1
     save_labels(copied / "SegmentationClassAug" / f"{label}.png", labels)
     found = mismatches(manifest, Folder(str(copied)))

@@ -28,14 +28,14 @@ FILE = Path("m.jsonl")
 
 
 @pytest.fixture
-def index(blocks_folder):
+def data(blocks_folder):
     return Folder(str(blocks_folder))
 
 
 @pytest.fixture
-def manifest(index):
-    drawn = PROTOCOL.manifest(index, Task(0, way=2, shot=2, setting="fully_augmented", episodes=20))
-    return replace(drawn, images=hash_images(drawn, index))
+def manifest(data):
+    drawn = PROTOCOL.manifest(data, Task(0, way=2, shot=2, setting="fully_augmented", episodes=20))
+    return replace(drawn, images=hash_images(drawn, data))
 
 
 @pytest.mark.parametrize("name", ["m.jsonl", "m.jsonl.gz"])
@@ -114,17 +114,17 @@ def test_the_frozen_episodes_have_no_other_entries():
 
 
 def test_a_manifest_of_classification_is_shown_and_compared(tmp_path):
-    index, protocol = photos(tmp_path), load_protocol("fort")
+    data, protocol = photos(tmp_path), load_protocol("fort")
     first, second = (
-        protocol.manifest(index, ClassificationTask(way=3, shot=1, queries=4, episodes=2, seed=seed)) for seed in (0, 1)
+        protocol.manifest(data, ClassificationTask(way=3, shot=1, queries=4, episodes=2, seed=seed)) for seed in (0, 1)
     )
     lines = list(description(first, 1))
     assert "3-way 1-shot" in lines[0] and "2 episodes" in lines[0]
-    asked = [sum(number in episode.classes for episode in first.episodes) for number in range(len(index.class_names))]
+    asked = [sum(number in episode.classes for episode in first.episodes) for number in range(len(data.class_names))]
     assert [line.split()[-2] for line in lines[2:-1]] == list(map(str, asked))
     episode = first.episodes[0]
     ways = [
-        f"{index.class_names[number]}: {support[0]} queries {','.join(map(str, queries))}"
+        f"{data.class_names[number]}: {support[0]} queries {','.join(map(str, queries))}"
         for number, support, queries in zip(episode.classes, episode.support, episode.query, strict=True)
     ]
     assert lines[-1] == f"0  {'  '.join(ways)}"

@@ -26,39 +26,39 @@ from fsbench.runner.grid.spec import grid_schema
 
 
 @pytest.fixture
-def index(blocks_folder):
+def data(blocks_folder):
     return Folder(str(blocks_folder))
 
 
 PROTOCOL = load_protocol("fscs")
 
 
-def test_base_validation_shows_base_classes_in_unseen_images(index):
-    manifest = PROTOCOL.manifest(index, ManifestTask(0, classes="base", episodes=50))
-    training_images = {name for name, _ in pair_list(index, "trn", 0).pairs}
+def test_base_validation_shows_base_classes_in_unseen_images(data):
+    manifest = PROTOCOL.manifest(data, ManifestTask(0, classes="base", episodes=50))
+    training_images = {name for name, _ in pair_list(data, "trn", 0).pairs}
     for episode in manifest.episodes:
         assert set(episode.classes) <= {4, 5, 6}
         assert training_images.isdisjoint([episode.query, *(n for way in episode.supports for n in way)])
-    assert base_validation_pairs(index, 0, pair_list).pairs == pair_list(index, "val", 1).pairs
+    assert base_validation_pairs(data, 0, pair_list).pairs == pair_list(data, "val", 1).pairs
 
 
-def test_training_has_no_novel_class_and_no_validation_image(index):
-    pool = PROTOCOL.training_pool(index, Task(0))
+def test_training_has_no_novel_class_and_no_validation_image(data):
+    pool = PROTOCOL.training_pool(data, Task(0))
     assert list(pool.class_ids) == [4, 5, 6]
-    assert {name for name, _ in pool.pairs}.isdisjoint(name for name, _ in pair_list(index, "val", 0).pairs)
+    assert {name for name, _ in pool.pairs}.isdisjoint(name for name, _ in pair_list(data, "val", 0).pairs)
 
 
-def test_size_restricted_settings_hold_small_queries_and_supports(index):
-    manifest = PROTOCOL.manifest(index, Task(0, setting="0-5", episodes=40))
+def test_size_restricted_settings_hold_small_queries_and_supports(data):
+    manifest = PROTOCOL.manifest(data, Task(0, setting="0-5", episodes=40))
     assert manifest.header.empty is False
 
     def share(name, number):
-        pixels, total = index.class_pixels(name)
+        pixels, total = data.class_pixels(name)
         return pixels[number] / total
 
     for e in manifest.episodes:
         assert all(0 < share(name, e.classes[0]) < 0.05 for name in (e.query, *e.supports[0]))
-    longest = max(len(pair_list(index, "0-5", fold).pairs) for fold in (0, 1))
+    longest = max(len(pair_list(data, "0-5", fold).pairs) for fold in (0, 1))
     assert manifest.header.episodes == min(40, longest)
 
 
@@ -76,31 +76,31 @@ def test_size_restricted_settings_hold_small_queries_and_supports(index):
         ),
     ],
 )
-def test_what_cannot_be_drawn_is_said(index, task, message):
+def test_what_cannot_be_drawn_is_said(data, task, message):
     with pytest.raises(SettingsError, match=message):
-        PROTOCOL.manifest(index, task)
+        PROTOCOL.manifest(data, task)
 
 
-def test_classes_with_too_few_images_are_named_and_can_be_left_out(index):
-    counts = {n: len(names) for n, names in pair_list(index, "val", 0).images_of.items()}
+def test_classes_with_too_few_images_are_named_and_can_be_left_out(data):
+    counts = {n: len(names) for n, names in pair_list(data, "val", 0).images_of.items()}
     shot = sorted(counts.values())[0]
-    smallest = index.class_names[min(counts, key=lambda n: counts[n]) - 1]
+    smallest = data.class_names[min(counts, key=lambda n: counts[n]) - 1]
     with pytest.raises(DataError, match=rf"too few images .*{smallest} {shot}[,;] .*{shot + 1} each.*DROP_SMALL=1"):
-        PROTOCOL.manifest(index, Task(0, shot=shot))
+        PROTOCOL.manifest(data, Task(0, shot=shot))
     with pytest.raises(SettingsError, match=r"fold 0 has one class; .* --data.test.empty false"):
-        PROTOCOL.manifest(index, Task(0, shot=shot, drop_small=True))
+        PROTOCOL.manifest(data, Task(0, shot=shot, drop_small=True))
     task = Task(0, shot=shot, episodes=20, empty=False, drop_small=True)
-    kept = PROTOCOL.manifest(index, task)
+    kept = PROTOCOL.manifest(data, task)
     dropped = kept.header.dropped_classes
     assert dropped and all(counts[number] <= shot for number in dropped)
     assert {c for e in kept.episodes for c in e.classes} <= set(kept.class_ids) == {1, 2, 3} - set(dropped)
     few = rf"0 of 3 classes are left, since DROP_SMALL=1 .*{smallest} {shot}[,;] .*1000 each are needed.*lower SHOT"
     with pytest.raises(DataError, match=few):
-        PROTOCOL.manifest(index, Task(0, shot=999, drop_small=True))
+        PROTOCOL.manifest(data, Task(0, shot=999, drop_small=True))
     with pytest.raises(
         DataError, match=r"classes are left, since DROP_SMALL=1 .*1000 each.*--data.training.training_shot"
     ):
-        PROTOCOL.training_pool(index, Task(0, drop_small=True, shot=999))
+        PROTOCOL.training_pool(data, Task(0, drop_small=True, shot=999))
 
 
 def test_every_field_is_behind_every_door():
@@ -136,22 +136,22 @@ def test_a_misspelt_argument_is_told_with_the_nearest(load):
 class TwoWays(Listed):
     """A draw whose episodes have two ways, whatever is asked for."""
 
-    def official_episodes(self, index, task):
-        return super().official_episodes(index, replace(task, way=2))
+    def official_episodes(self, data, task):
+        return super().official_episodes(data, replace(task, way=2))
 
 
 @dataclass(frozen=True)
 class OwnWays(TwoWays):
     """The same draw, which says so."""
 
-    def with_own_ways(self, index, task):
+    def with_own_ways(self, data, task):
         return replace(task, way=2)
 
 
-def test_a_draw_sets_its_own_number_of_ways_or_is_refused_before_anything_is_evaluated(index):
+def test_a_draw_sets_its_own_number_of_ways_or_is_refused_before_anything_is_evaluated(data):
     silent, told = (replace(PROTOCOL, draw=kind(**vars(PROTOCOL.draw))) for kind in (TwoWays, OwnWays))
     with pytest.raises(SettingsError, match=r"fscs draws episodes of 2 ways where 1 was asked for; .* WAY \(--way\)"):
-        silent.manifest(index, Task(0, episodes=2))
-    task = told.draw.with_own_ways(index, Task(0, episodes=2))
-    assert told.manifest(index, task).header.way == task.way == 2
-    assert PROTOCOL.draw.with_own_ways(index, Task(0, way=9)).way == 3
+        silent.manifest(data, Task(0, episodes=2))
+    task = told.draw.with_own_ways(data, Task(0, episodes=2))
+    assert told.manifest(data, task).header.way == task.way == 2
+    assert PROTOCOL.draw.with_own_ways(data, Task(0, way=9)).way == 3

@@ -8,7 +8,7 @@ from fsbench.pages.explain.comparable_records import read_comparable_records, st
 
 def test_episodes_that_no_score_counts_have_a_reason(make):
     record = make("m", 0, protocol="presence", drop_small=True, draws=2, episodes=6)
-    reasons = [standing(record, one.index) for one in record.manifest.episodes]
+    reasons = [standing(record, one.number) for one in record.manifest.episodes]
     assert reasons[:12] == [""] * 6 + [f"draw 1 of episode {number}" for number in range(6)]
     assert set(reasons[12:]) == {"only calibrates"}
     assert read_comparable_records([record.path], [7, len(reasons) - 1])

@@ -38,9 +38,9 @@ def test_similarities_are_those_of_a_plain_implementation_and_keep_no_images():
     rng = np.random.default_rng(1)
     episodes = [
         Episode(
-            index, str(rng.integers(4)), 1, (1, 2), tuple(tuple(map(str, rng.integers(8, size=2))) for _ in range(2))
+            number, str(rng.integers(4)), 1, (1, 2), tuple(tuple(map(str, rng.integers(8, size=2))) for _ in range(2))
         )
-        for index in range(12)
+        for number in range(12)
     ]
     alive, times, most = weakref.WeakSet(), Counter(), []
 

@@ -65,11 +65,11 @@ def _manifest(fold: int, folds: int, classes: int, count: int, header: Mapping[s
     numbers = [n for n in range(1, classes + 1) if (n - 1) % folds == fold]
     rng = np.random.default_rng([fold, 7])
     episodes = []
-    for index in range(count):
-        number = numbers[index % len(numbers)]
+    for episode in range(count):
+        number = numbers[episode % len(numbers)]
         query = f"{int(rng.integers(0, 300)):012d}"
         supports = (f"{int(rng.integers(300, 600)):012d}",) * header.get("shot", 1)
-        episodes.append(Episode(index, query, number, (number,), (supports,)))
+        episodes.append(Episode(episode, query, number, (number,), (supports,)))
     own = {
         "dataset": "coco" if (folds, classes) == (4, 80) else "like_coco",
         "fold": fold, "folds": folds, "class_ids": numbers, "requested": count,

@@ -16,7 +16,7 @@ from fsbench.protocols.draws.by_word import ATLAS
 from fsbench.protocols.draws.gfss import fixed_supports, queries_by_novel_class
 from fsbench.protocols.draws.lists import ATLAS as LISTS
 from fsbench.protocols.draws.pools import Pool, TooFewImages
-from fsbench.protocols.draws.rules import Source
+from fsbench.protocols.draws.rules import EpisodeSource
 from fsbench.protocols.draws.streams import Streams
 from fsbench.protocols.reading import load_protocol
 from tests.fsbench.protocols.drawn_sets import pascal_with_novel_training
@@ -27,10 +27,10 @@ PAIRS = [(name, number) for name in NAMES for number, images in IMAGES_OF.items(
 OWN_SUPPORT = "image then class, query allowed as support"
 
 
-def source(draw: str, shot: int = 2, streams: Streams | None = None, **more: object) -> Source:
+def source(draw: str, shot: int = 2, streams: Streams | None = None, **more: object) -> EpisodeSource:
     shown = {name: [number for number, images in IMAGES_OF.items() if name in images] for name in NAMES}
     pool = Pool(PAIRS, IMAGES_OF, [1, 2, 3], ATLAS[draw].rule, shown.__getitem__)  # type: ignore[arg-type]
-    return Source(pool, streams or Streams(5), asked=24, shot=shot, **more)  # type: ignore[arg-type]
+    return EpisodeSource(pool, streams or Streams(5), asked=24, shot=shot, **more)  # type: ignore[arg-type]
 
 
 def test_parts_are_words_of_the_closed_lists():
@@ -42,7 +42,7 @@ def test_parts_are_words_of_the_closed_lists():
 def test_supports_show_the_class_and_are_no_queries(word):
     rule = ATLAS[word]
     episodes = list(islice(rule.episodes(source(word)), 24))
-    assert [episode.index for episode in episodes] == list(range(24))
+    assert [episode.number for episode in episodes] == list(range(24))
     own = 0
     for episode in episodes:
         (supports,) = episode.supports
@@ -125,13 +125,13 @@ def test_fixed_supports_are_alone_and_large():
 
 
 def test_trials_that_miss_name_the_class_and_what_to_do(tmp_path):
-    index = pascal_with_novel_training(tmp_path)
-    for name in [name for name in index.candidates("trn") if "novel" in name][1:]:
-        index.label_file(name).write_bytes(index.label_file(name).with_name("t0.png").read_bytes())
+    data = pascal_with_novel_training(tmp_path)
+    for name in [name for name in data.candidates("trn") if "novel" in name][1:]:
+        data.label_file(name).write_bytes(data.label_file(name).with_name("t0.png").read_bytes())
     protocol, told = load_protocol("capl"), set()
     for seed in range(30):
         try:
-            manifest = protocol.manifest(index, Task(0, drop_small=True, seed=seed))
+            manifest = protocol.manifest(data, Task(0, drop_small=True, seed=seed))
             assert manifest.header.dropped_classes == [2, 3, 4, 5] and manifest.episodes
         except DataError as error:
             told.add(str(error))

@@ -32,13 +32,13 @@ BY_IMAGE = replace(MINE, image_lists="bam", min_object="2048 query+support", epi
     ],
 )  # fmt: skip
 def test_the_draw_of_the_data_set_is_the_word_that_it_has(dataset, draw, indexes):
-    index = indexes(dataset)
+    data = indexes(dataset)
     of_dataset, named, by_dataset = (
-        protocol(min_object="none", episode_draw=word).manifest(index, TASK)
+        protocol(min_object="none", episode_draw=word).manifest(data, TASK)
         for word in ("of the data set", draw, {"others": "of the data set", dataset: draw})
     )
     assert of_dataset == named == by_dataset
-    assert named.episodes == load_protocol("hsnet").manifest(index, TASK).episodes
+    assert named.episodes == load_protocol("hsnet").manifest(data, TASK).episodes
 
 
 def test_processes_by_data_set_draw_and_are_named_in_the_header(indexes):
@@ -47,14 +47,14 @@ def test_processes_by_data_set_draw_and_are_named_in_the_header(indexes):
         for workers in ({"others": 8, "coco": 3}, 3, 8)
     )
     for dataset, same, other in (("coco", many, few), ("pascal", few, many)):
-        index = indexes(dataset)
-        manifest = by_dataset.manifest(index, TASK)
-        assert manifest == same.manifest(index, TASK) != other.manifest(index, TASK)
+        data = indexes(dataset)
+        manifest = by_dataset.manifest(data, TASK)
+        assert manifest == same.manifest(data, TASK) != other.manifest(data, TASK)
         assert manifest.entries["drawn_by"] == {"workers": same.draw.workers}
     assert "here: workers 8, 3 on coco" in " ".join(by_dataset.rule_notes(manifest.header, {}))
     silent = replace(by_dataset, draw=replace(by_dataset.draw, states_streams=False))
-    assert silent.manifest(index, TASK).episodes == manifest.episodes
-    assert "drawn_by" not in silent.manifest(index, TASK).entries
+    assert silent.manifest(data, TASK).episodes == manifest.episodes
+    assert "drawn_by" not in silent.manifest(data, TASK).entries
 
 
 def test_words_are_stated_where_programs_test_so():

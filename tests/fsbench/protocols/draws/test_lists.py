@@ -15,8 +15,8 @@ def pascal(indexes):
     return indexes("pascal")
 
 
-def pixels(index, name: str, number: int) -> int:
-    return int((index.label_map(name) == number).sum())
+def pixels(data, name: str, number: int) -> int:
+    return int((data.label_map(name) == number).sum())
 
 
 def test_lists_of_mlc(pascal):
@@ -56,10 +56,10 @@ def test_lists_of_any_number_of_pixels(pascal, least):
 
 
 def test_the_lists_of_ipmt_are_of_4096_pixels(real_data):
-    index = ListedPascal(real_data / "official-lists")
+    data = ListedPascal(real_data / "official-lists")
 
     def images(protocol, fold):
-        return len({name for name, _ in protocol.draw.pairs(index, "val", fold).pairs})
+        return len({name for name, _ in protocol.draw.pairs(data, "val", fold).pairs})
 
     protocol = load_protocol("atlas:ipmt/pascal-5i")
     assert [images(protocol, fold) for fold in (0, 2)] == [324, 563]

@@ -33,8 +33,8 @@ from tests.recompressed import recompress, save_palette
 
 def some_test(folder: Path, protocol: str = "fscs", **task) -> Test:
     rules = load_protocol(protocol)
-    index = rules.draw.data(Demo(str(folder), train=20, val=60) if folder.name == "demo" else Folder(str(folder)))
-    return Test(rules.manifest(index, Task(0, **{"episodes": 8, **task})), index, rules)
+    data = rules.draw.data(Demo(str(folder), train=20, val=60) if folder.name == "demo" else Folder(str(folder)))
+    return Test(rules.manifest(data, Task(0, **{"episodes": 8, **task})), data, rules)
 
 
 @pytest.fixture(scope="module")
@@ -75,11 +75,11 @@ def segmentation_names() -> list[str]:
 
 def test_rules_say_how_the_truth_is_made(tmp_path):
     """Of five classes two have too few images; a mean over all five of the same answers is 3/5 of the test's own."""
-    index = DRAWN["pascal"](tmp_path)
+    data = DRAWN["pascal"](tmp_path)
     rules = load_protocol("hsnet")
-    test = Test(rules.manifest(index, Task(0, shot=1, episodes=40, drop_small=True)), index, rules)
+    test = Test(rules.manifest(data, Task(0, shot=1, episodes=40, drop_small=True)), data, rules)
     header = test.manifest.header
-    left_out = [index.name_of(number) for number in header.dropped_classes]
+    left_out = [data.name_of(number) for number in header.dropped_classes]
     assert left_out and len(header.class_ids) + len(left_out) == 5
     write_kit(test, tmp_path / "kit")
     text = (tmp_path / "kit/RULES.md").read_text()
@@ -91,7 +91,7 @@ def test_rules_say_how_the_truth_is_made(tmp_path):
     frame = pl.DataFrame({"class_id": [header.class_ids[0]], "slot": [1], "gt": [9]})
     assert rules.counting.counted_classes(frame, header) == header.class_ids
     segic = replace(rules, counting=replace(rules.counting, absent="left_out"))
-    write_kit(Test(test.manifest, index, segic), tmp_path / "other")
+    write_kit(Test(test.manifest, data, segic), tmp_path / "other")
     assert f"that episodes are about, at most {counted}." in (tmp_path / "other/RULES.md").read_text()
     assert segic.counting.counted_classes(frame, header) == header.class_ids[:1]
 
@@ -100,8 +100,8 @@ def test_rules_say_how_the_truth_is_made(tmp_path):
 def test_words_for_label_maps_name_what_makes_them(name, tmp_path):
     """A data set whose label maps are drawn from annotations, or thresholded, says how."""
     dataset, _, protocol = name.partition("@")
-    index = DRAWN[dataset](tmp_path)
-    seen = type(load_protocol(protocol).draw.data(index) if protocol else index)
+    data = DRAWN[dataset](tmp_path)
+    seen = type(load_protocol(protocol).draw.data(data) if protocol else data)
     words = {
         "coco": "fillPoly of OpenCV 4.7 on vertices truncated", "coco@gfss": "the first polygon alone",
         "fss1000": "128 or more", "coco@fssdino": "of 2048 pixels or more", "pascal": "own files",
@@ -154,11 +154,11 @@ def test_no_truth_is_in_a_kit(name, blocks_folder, tmp_path):
     test = some_test(blocks_folder, name, episodes=1)
     episodes = [episode for episode in test.manifest.episodes if not episode.calibrates]
     test = replace(test, manifest=Manifest(test.manifest.entries, tuple(episodes)))
-    index = OtherTruth(str(blocks_folder))
-    index.changed = episodes[0].query
+    data = OtherTruth(str(blocks_folder))
+    data.changed = episodes[0].query
     others = Manifest(test.manifest.entries, (replace(episodes[0], query_class=4),))
     kits = [write_kit(one, tmp_path / f"kit{place}", blocks_folder)[0] for place, one in
-            enumerate([test, replace(test, index=index, manifest=others)])]  # fmt: skip
+            enumerate([test, replace(test, data=data, manifest=others)])]  # fmt: skip
     files = [{name: sha256 for name, sha256 in kit.files.items() if name != "RULES.md"} for kit in kits]
     assert files[0] == files[1] and kits[0].test != kits[1].test
 
@@ -234,7 +234,7 @@ def test_a_kit_is_there_whole_or_not_at_all(two_ways, tmp_path):
 
 
 def test_equal_tests_have_equal_kits(two_ways, kit, tmp_path):
-    again, _ = write_kit(two_ways, tmp_path / "again", Path(two_ways.index.image_path("image_024")).parent.parent)
+    again, _ = write_kit(two_ways, tmp_path / "again", Path(two_ways.data.image_path("image_024")).parent.parent)
     assert again.sha256 == read_kit(kit).sha256 and again.test == two_ways.manifest.sha256
 
 
@@ -438,7 +438,7 @@ def test_sizes_of_the_input_agree(blocks_folder, tmp_path):
     huge = {"number": 0, "size": [9000, 9000], "runs": "AAAA", "presence": None, "score": None}  # nothing is decoded
     with pytest.raises(RecordError, match="9000 x 9000; expected the square S x S of the method's input, S up to 2048"):
         read_answers([raw(tmp_path / "c.fsa", None, huge)], test, partial=True)
-    sized = Test(test.manifest, test.index, test.protocol, image_size=40)
+    sized = Test(test.manifest, test.data, test.protocol, image_size=40)
     assert asked_answers(sized)[0]["size"] == [40, 40]
 
 
@@ -506,9 +506,9 @@ def test_kits_are_checked(kit, tmp_path):
 
 def test_a_kit_of_classification(photos, tmp_path):
     """Queries come in the order in which the test shows them, and their labels go back in it."""
-    rules, index = load_protocol("fort"), ImageFolder(str(photos))
+    rules, data = load_protocol("fort"), ImageFolder(str(photos))
     task = ClassificationTask(way=3, shot=2, queries=3, episodes=4)
-    test = Test(rules.manifest(index, task), index, rules)
+    test = Test(rules.manifest(data, task), data, rules)
     kit, root = write_kit(test, tmp_path / "kit", photos)
     check_kit(tmp_path / "kit", kit)
     for episode, shown in zip(episodes_of(tmp_path / "kit"), test, strict=True):

@@ -21,7 +21,7 @@ EXPECTED = Path(__file__).with_name("accepted_rows.json")
 EPISODES, IMAGES, PIXELS = 40, 12, 1000
 
 
-def paper_rows(index: int, classes: tuple[int, ...], rng: np.random.RandomState):
+def paper_rows(episode: int, classes: tuple[int, ...], rng: np.random.RandomState):
     """Counts of an episode whose ways are there in about two of three cases."""
     rows = []
     for slot, number in enumerate((0, *classes)):
@@ -31,7 +31,7 @@ def paper_rows(index: int, classes: tuple[int, ...], rng: np.random.RandomState)
         counts = dict(zip(COUNTS, (hit, hit + stray, truth, void // 2, void, PIXELS), strict=True))
         decided = present if rng.rand() < 0.8 else not present
         regions = {"rom": round(float(rng.rand()), 3), "rum": round(float(rng.rand()), 3)}
-        rows.append({"episode": index, "slot": slot, "class_id": number, **counts, "present": present,
+        rows.append({"episode": episode, "slot": slot, "class_id": number, **counts, "present": present,
                      "decided": decided, "score": 0.5, **regions})  # fmt: skip
     return rows
 
@@ -41,10 +41,10 @@ def record(folder: Path, fold: int) -> Record:
     rng = np.random.RandomState(fold)
     classes = [3 * fold + n for n in (1, 2, 3)]
     episodes, rows = [], []
-    for index in range(EPISODES):
+    for episode in range(EPISODES):
         ways = tuple(int(number) for number in rng.choice(classes, 2, replace=False))
-        episodes.append(Episode(index, f"image {rng.randint(IMAGES)}", ways[0], ways, (("a",), ("b",))))
-        rows += paper_rows(index, ways, rng)
+        episodes.append(Episode(episode, f"image {rng.randint(IMAGES)}", ways[0], ways, (("a",), ("b",))))
+        rows += paper_rows(episode, ways, rng)
     header = {
         "protocol": "fscs", "version": 1, "dataset": "d", "fold": fold, "folds": 2, "way": 2, "shot": 1,
         "setting": "original", "empty": True, "classes": "novel", "seed": None, "class_ids": classes,

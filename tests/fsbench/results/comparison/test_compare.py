@@ -377,22 +377,22 @@ def plain_measures(record, truth):
     presence = np.zeros((len(names), BINS, 3))
     there = {row["episode"]: row for row in record.episodes.to_dicts() if row["slot"] == 1}
     for episode in record.manifest.episodes:
-        target, place = truth(record)(episode.index), (names.index(episode.query), classes.index(episode.classes[0]))
+        target, place = truth(record)(episode.number), (names.index(episode.query), classes.index(episode.classes[0]))
         distance = max(1, round(0.02 * np.hypot(*target.shape)))
-        edges = [m & ~eroded(m, distance) for m in (stored.label_map(episode.index) == 1, target == 1)]
+        edges = [m & ~eroded(m, distance) for m in (stored.label_map(episode.number) == 1, target == 1)]
         boundary[place] += [(edges[0] & edges[1]).sum(), (edges[0] | edges[1]).sum()]
         shown[place] += (target == 1).sum()
-        row = there[episode.index]
+        row = there[episode.number]
         presence[place[0], max(int(np.ceil(row["score"] * BINS)) - 1, 0)] += [1, row["score"], row["present"]]
     return boundary, shown, presence
 
 
 def test_scores_of_stored_predictions_are_compared_as_others_are(make, blocks_folder):
-    index = Folder(str(blocks_folder))
+    data = Folder(str(blocks_folder))
 
     def truth(record):
-        episodes = {e.index: e for e in record.manifest.episodes}
-        return lambda number: way_labels(index.label_map(episodes[number].query), episodes[number].classes)
+        episodes = {e.number: e for e in record.manifest.episodes}
+        return lambda number: way_labels(data.label_map(episodes[number].query), episodes[number].classes)
 
     records = [make("exact", 0, keep="soft"), make("rows", 0, 2, wrong=4, keep="masks"), make("bare", 0, 3)]
     names = [metric.name for metric in COMMON if metric.is_measured]

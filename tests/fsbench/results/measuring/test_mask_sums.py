@@ -59,14 +59,14 @@ def decoded():
 @pytest.fixture
 def open_truth(blocks_folder, decoded):
     """Opens the truth of a record."""
-    index = Folder(str(blocks_folder))
+    data = Folder(str(blocks_folder))
 
     def open_truth(record):
-        episodes = {episode.index: episode for episode in record.manifest.episodes}
+        episodes = {episode.number: episode for episode in record.manifest.episodes}
 
         def truth(number):
             decoded.append(number)
-            return way_labels(index.label_map(episodes[number].query), episodes[number].classes)
+            return way_labels(data.label_map(episodes[number].query), episodes[number].classes)
 
         return truth
 

@@ -16,7 +16,7 @@ from fsbench.results.pictures.tiles import fit_image, letterbox
 
 
 @pytest.fixture
-def index(tmp_path):
+def data(tmp_path):
     """Two images of 200 x 120 pixels of a data set of two classes; the second image shows nothing."""
     rng = np.random.default_rng(0)
     labels = {"a": np.zeros((120, 200), np.uint8), "b": np.zeros((120, 200), np.uint8)}
@@ -35,14 +35,14 @@ def tile(pixels: np.ndarray, row: int, column: int) -> np.ndarray:
     return pixels[top : top + TILE[1], left : left + TILE[0]]
 
 
-def test_tiles_are_those_of_all_pictures(index, tmp_path, monkeypatch):
+def test_tiles_are_those_of_all_pictures(data, tmp_path, monkeypatch):
     given: list[list[Panel]] = []
     drawn = sheet_module.draw_sheet
     monkeypatch.setattr(sheet_module, "draw_sheet", lambda rows, *more: given.extend(rows) or drawn(rows, *more))
     episodes = [Episode(n, query, 2, (2,), (("a",),)) for n, query in ((3, "a"), (7, "b"), (8, "b"))]
-    right, empty = (index.label_map("a") == 2).astype(np.uint8), np.zeros((120, 200), np.uint8)
+    right, empty = (data.label_map("a") == 2).astype(np.uint8), np.zeros((120, 200), np.uint8)
     predictions = {3: DrawnPrediction(right[:, ::-1], [True], [0.25]), 7: DrawnPrediction(empty, [False], [None])}
-    contact_sheet(tmp_path / "sheet.png", index, predictions, episodes)
+    contact_sheet(tmp_path / "sheet.png", data, predictions, episodes)
     captions = [[caption for caption, _ in row] for row in given]
     assert captions == [
         ["support 1: dog", "3: truth: dog", "predicted: dog", "IoU 25.0"],
@@ -53,7 +53,7 @@ def test_tiles_are_those_of_all_pictures(index, tmp_path, monkeypatch):
     with Image.open(tmp_path / "a.png") as image:
         whole = np.asarray(image)
     photo = fit_image(whole, TILE)
-    truth = np.where(index.label_map("a") == 2, 1, index.label_map("a"))
+    truth = np.where(data.label_map("a") == 2, 1, data.label_map("a"))
     drawn = [right, truth, right[:, ::-1]]
     for column, slots in enumerate(drawn):
         painted = paint_slots(photo, slots, way_colors(whole, right, 1))  # one color wherever the image stands
@@ -62,16 +62,16 @@ def test_tiles_are_those_of_all_pictures(index, tmp_path, monkeypatch):
     assert pixels.shape[1] == 4 * (TILE[0] + GAP) + GAP
 
 
-def test_what_changed_is_beside_it(index, tmp_path):
+def test_what_changed_is_beside_it(data, tmp_path):
     now, before = np.zeros((2, 120, 200), np.uint8)
     now[:60], before[:50] = 1, 1
     episodes = [Episode(0, "a", 2, (2,), (("a",),))]
-    contact_sheet(tmp_path / "sheet.png", index, {0: DrawnPrediction(now, [True])}, episodes, {0: before})
+    contact_sheet(tmp_path / "sheet.png", data, {0: DrawnPrediction(now, [True])}, episodes, {0: before})
     with Image.open(tmp_path / "sheet.png") as image:
         pixels = np.asarray(image)
     with Image.open(tmp_path / "a.png") as image:
         whole = np.asarray(image)
     photo = fit_image(whole, TILE)
-    colors = way_colors(whole, index.label_map("a") == 2, 1)
+    colors = way_colors(whole, data.label_map("a") == 2, 1)
     np.testing.assert_array_equal(tile(pixels, 0, 4), letterbox(paint_slots(photo, before, colors), TILE))
     assert pixels.shape[1] == 6 * (TILE[0] + GAP) + GAP

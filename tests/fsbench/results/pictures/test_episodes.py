@@ -10,8 +10,8 @@ from tests.drawn_volumes import draw_prepared
 
 
 def test_slices_as_they_were_measured_are_drawn_as_the_data_set_draws_them(tmp_path):
-    index = ChaosT2(str(draw_prepared(tmp_path, ids=(1,), slices=3, side=48)))
-    drawn, shown = image_array(resize_intensities(index.intensities("1/1"), 48)), index.pixels("1/1")
+    data = ChaosT2(str(draw_prepared(tmp_path, ids=(1,), slices=3, side=48)))
+    drawn, shown = image_array(resize_intensities(data.intensities("1/1"), 48)), data.pixels("1/1")
     assert drawn.dtype == np.uint8 and drawn.shape == (48, 48, 3)
     assert (drawn.min(), drawn.max()) == (0, 255)
     assert np.corrcoef(drawn.ravel(), shown.ravel())[0, 1] > 0.999

@@ -48,7 +48,7 @@ def answered(size, origin, **task):
     rows = [
         row
         for e in manifest.episodes
-        for row in ClassificationResult(e.index, tuple(c + 1 for c in e.classes), right).rows()
+        for row in ClassificationResult(e.number, tuple(c + 1 for c in e.classes), right).rows()
     ]
     return manifest, to_frame(rows, manifest)
 

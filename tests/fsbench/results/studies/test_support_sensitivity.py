@@ -41,7 +41,7 @@ def records(tmp_path_factory):
     records, runs = [], tmp_path_factory.mktemp("draws")
     for name, factor in (("good", 1.0), ("poor", 0.5)):
         official = _manifest(0, 4, 8, EPISODES, {})
-        episodes = tuple(redraw(episode, np.random.default_rng(episode.index)) for episode in official.episodes)
+        episodes = tuple(redraw(episode, np.random.default_rng(episode.number)) for episode in official.episodes)
         official = replace(official, episodes=episodes)
         manifest = with_draws(official, DRAWS, further_draws(official, DRAWS, redraw))
         folder = runs / name
@@ -64,7 +64,7 @@ def records(tmp_path_factory):
 
 def object_property(record):
     """Measure two made-up properties: one that the score follows, and one that it does not."""
-    episodes = sorted(record.manifest.episodes, key=lambda episode: episode.index)
+    episodes = sorted(record.manifest.episodes, key=lambda episode: episode.number)
     number = np.array([int(episode.supports[0][0]) for episode in episodes], float)
     return {"object size": number, "clutter": np.random.default_rng(1).normal(size=len(number))}
 
@@ -79,7 +79,7 @@ def table(records):
 def test_figures_are_those_of_a_plain_computation(records, table):
     assert [line.method for line in table.lines] == ["good", "poor"]
     line = table.lines[0]
-    episodes = {episode.index: episode for episode in records[0].manifest.episodes}
+    episodes = {episode.number: episode for episode in records[0].manifest.episodes}
     scores = np.array([[iou_of(episodes[i + d * EPISODES]) for d in range(DRAWS)] for i in range(EPISODES)]) * 100
     expected = {"worst": scores.min(1), "mean": scores.mean(1), "best": scores.max(1)}
     for name, values in expected.items():
@@ -98,7 +98,7 @@ def test_figures_are_those_of_a_plain_computation(records, table):
 def test_what_is_chosen_afterwards_holds_for_these_supports_and_is_not_tested(records, table):
     """The error of the best draw is that of query images alone, left out one by one with what was chosen for them."""
     line = table.lines[0]
-    episodes = {episode.index: episode for episode in records[0].manifest.episodes}
+    episodes = {episode.number: episode for episode in records[0].manifest.episodes}
     best = np.array([max(iou_of(episodes[i + d * EPISODES]) for d in range(DRAWS)) for i in range(EPISODES)]) * 100
     classes = np.array([episodes[i].classes[0] for i in range(EPISODES)])
     images = np.array([episodes[i].query for i in range(EPISODES)])

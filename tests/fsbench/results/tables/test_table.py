@@ -120,7 +120,7 @@ def test_folds_of_different_data_are_never_averaged(make, blocks_folder, tmp_pat
     manifest = protocol.manifest(Folder(str(other)), Task(1, episodes=24))
     rows = [
         dict.fromkeys(COUNTS, 9)
-        | {"episode": e.index, "slot": slot, "class_id": number, "present": True, "decided": True}
+        | {"episode": e.number, "slot": slot, "class_id": number, "present": True, "decided": True}
         for e in manifest.episodes
         for slot, number in enumerate((0, *e.classes))
     ]

@@ -161,7 +161,7 @@ def test_counts_at_another_resolution_are_those_of_nearest_pixels(runs_of_protot
     truths, stored = open_truth(record), read_predictions(record)
     rows = []
     for episode in record.manifest.episodes:
-        maps = [stored.label_map(episode.index), truths(episode.index)]
+        maps = [stored.label_map(episode.number), truths(episode.number)]
         small = [
             [int(m[nearest(i, m.shape[0]), nearest(j, m.shape[1])]) for i in range(24) for j in range(24)] for m in maps
         ]
@@ -243,7 +243,7 @@ def test_boundary_iou_and_calibration_equal_plain_ones(runs_of_prototype, no_met
     boundary = {number: [0, 0] for number in record.header.class_ids}
     cells, pairs = [], []
     for episode in record.manifest.episodes:
-        truth, found = truths(episode.index), stored.label_map(episode.index)
+        truth, found = truths(episode.number), stored.label_map(episode.number)
         distance = max(1, round(0.02 * np.hypot(*truth.shape)))
         for way, number in enumerate(episode.classes, 1):
             expected, near = (plain_boundary(m == way, distance) for m in (truth, found))
@@ -254,7 +254,7 @@ def test_boundary_iou_and_calibration_equal_plain_ones(runs_of_prototype, no_met
             weight = np.outer(*(
                 [-(-(i + 1) * length // 64) - i * length // 64 for i in range(64)] for length in truth.shape
             ))  # fmt: skip
-            soft = stored.soft_masks(episode.index)[way - 1] / 255
+            soft = stored.soft_masks(episode.number)[way - 1] / 255
             cells += list(zip(soft.ravel(), share.ravel(), weight.ravel(), strict=True))
     ways = record.episodes.filter(pl.col("slot") > 0)
     pairs = [(p, float(there), 1) for p, there in ways.select("score", "present").rows()]

@@ -19,11 +19,11 @@ from fsbench.runner.engine.origins import training_facts, weights_origin
 @pytest.fixture
 def experiment(blocks_folder):
     """experiment(whole) -> a run that trains, whose checkpoint is chosen on 24 episodes or on all 24 test images."""
-    index = Folder(str(blocks_folder))
+    dataset = Folder(str(blocks_folder))
 
     def make(whole: bool, trains: bool = True):
-        drawn = load_protocol("fscs").manifest(index, Task(0, episodes=24))
-        manifest = WHOLE_IMAGES.manifest(index, Task(0)) if whole else drawn
+        drawn = load_protocol("fscs").manifest(dataset, Task(0, episodes=24))
+        manifest = WHOLE_IMAGES.manifest(dataset, Task(0)) if whole else drawn
         identity = Identity.model_validate({
             "training": {"max_epochs": 2, "batch_size": 4}, "method": {"name": "m"}, "precision": 32, "tf32": False,
             "backbone": {"name": "b", "weights": "w"}, "manifest_sha256": "0", "all_files_sha256": "0",

@@ -63,7 +63,7 @@ def test_a_change_is_held_against_the_accepted_run(blocks_folder, command, tmp_p
 
     def answer(rows, runs):
         def model(episode):
-            truth = test.index.label_map(episode.query_name)
+            truth = test.data.label_map(episode.query_name)
             mask = sum((way * (truth == number) for way, number in enumerate(episode.classes, 1)), 0 * truth)
             return mask * (np.arange(len(mask)) % rows == 0)[:, None]
 

@@ -70,7 +70,7 @@ def test_an_outline_may_differ_in_a_few_pixels(pixels, moved):
     assert findings.pixels == pixels and findings.any == moved
     assert diff_outcomes(outcome(), after, pixels - 1).any and not diff_outcomes(outcome(), after, pixels).any
     if moved:
-        assert findings.moved[0].index == 0 and findings.moved[0].reasons == [f"{pixels} pixels differ"]
+        assert findings.moved[0].number == 0 and findings.moved[0].reasons == [f"{pixels} pixels differ"]
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ ATTENDS = "similarity to <b>columns</b>"
 
 
 @pytest.fixture
-def index(blocks_folder):
+def dataset(blocks_folder):
     """The data set of all runs."""
     return Folder(str(blocks_folder))
 

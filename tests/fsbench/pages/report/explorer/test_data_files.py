@@ -46,7 +46,7 @@ def test_columns_are_the_records(study):
         assert data["wrong"][number] == wrong
     columns, names = data["columns"], data["names"]
     episodes = [episode for fold in (0, 1) for episode in runs["m0", fold].manifest.episodes]
-    assert columns["index"] == [episode.index for episode in episodes]
+    assert columns["index"] == [episode.number for episode in episodes]
     assert [names[number] for number in columns["query"]] == [episode.query for episode in episodes]
     supports = [tuple(tuple(names[number] for number in way) for way in ways) for ways in columns["supports"]]
     assert supports == [episode.supports for episode in episodes]
@@ -61,12 +61,12 @@ def test_spread_counts_rightly_predicting_nothing_as_one():
     np.testing.assert_allclose(iou_spread([], 1), [np.nan])
 
 
-def test_masks_are_truth_and_prediction(study, index):
+def test_masks_are_truth_and_prediction(study, dataset):
     data, records = data_file(study, "data"), {run.run.id: run for run in find_records(study.parents[1])}
     record = next(run for run in records.values() if run.run.id.startswith(f"{data['methods'][1]}-1"))
     file, quality = data_file(study, "masks-1-0"), int(record.run.id.split("-")[2])
     for place, episode in enumerate(record.manifest.episodes):
-        expected = way_labels(index.label_map(episode.query), episode.classes)
+        expected = way_labels(dataset.label_map(episode.query), episode.classes)
         height, width, ways, void = file["truth"][place]["query"]
         assert (height, width) == expected.shape
         assert data["columns"]["empty"][24 + place] == (not ((expected > 0) & (expected < 255)).any())
@@ -78,13 +78,13 @@ def test_masks_are_truth_and_prediction(study, index):
             mask = decode_rle({"size": [height, width], "counts": predicted[slot - 1]}, height, width)
             np.testing.assert_array_equal(mask, (expected == slot) & shown)
         assert decode_rle({"size": [height, width], "counts": void}, height, width).sum() == (expected == 255).sum()
-        rows = record.episodes.filter((pl.col("episode") == episode.index) & (pl.col("slot") > 0))
+        rows = record.episodes.filter((pl.col("episode") == episode.number) & (pl.col("slot") > 0))
         assert (decided, scores) == (rows["decided"].to_list(), rows["score"].to_list())
         for name, number, way in zip(episode.supports, episode.classes, file["truth"][place]["supports"], strict=True):
             height, width, runs, _ = way[0]
             assert max(height, width) <= 40
             mask = decode_rle({"size": [height, width], "counts": runs}, height, width)
-            share = (index.label_map(name[0]) == number).mean()
+            share = (dataset.label_map(name[0]) == number).mean()
             assert mask.mean() == pytest.approx(share, abs=0.03)
     for number in data["images"]:
         assert max(Image.open(study / f"explorer/{number}.jpg").size) <= 40
@@ -121,9 +121,10 @@ def test_supports_are_drawn_with_what_the_method_was_told(make, blocks_folder, t
     """Against the tensors that the methods got in their tests."""
     entries = {"strokes": {"support_annotation": "scribble"}, "parts": {"kept_support": 0.25}, "masks": {}}
     words = {"strokes": "brush strokes drawn within each mask", "parts": "25 % of each mask"}
-    index = Folder(str(blocks_folder))
+    dataset = Folder(str(blocks_folder))
     modules = {
-        name: episodic(index, "fscs", image_size=48, workers=0, episodes=6, **entry) for name, entry in entries.items()
+        name: episodic(dataset, "fscs", image_size=48, workers=0, episodes=6, **entry)
+        for name, entry in entries.items()
     }
     monkeypatch.setattr(
         "fsbench.runner.engine.stored_data.open_data_module",
@@ -149,7 +150,7 @@ def test_supports_are_drawn_with_what_the_method_was_told(make, blocks_folder, t
             assert max(height, width) == 48
             drawn = decode_rle({"size": [height, width], "counts": runs}, height, width)
             shape = data.dataset.label_map(episode.supports[0][0]).shape
-            over_image = resize_labels(seen[episode.index][0, 0, 0].numpy(), *shape)
+            over_image = resize_labels(seen[episode.number][0, 0, 0].numpy(), *shape)
             expected = resize_labels(over_image, height, width)
             np.testing.assert_array_equal(drawn, expected == 1)
             left_out = decode_rle({"size": [height, width], "counts": void}, height, width)
@@ -179,9 +180,9 @@ def test_soft_masks_and_attention_are_those_that_were_kept(study):
     assert (len(files["soft"]), len(files["attention"])) == (2, 1)
     for place, episode in enumerate(record.manifest.episodes):
         contents = {layer: [zlib.decompress(b64decode(way)) for way in files[layer][number][place]] for layer in files}
-        assert contents["soft"] == [values.tobytes() for values in stored.soft_masks(episode.index)]
+        assert contents["soft"] == [values.tobytes() for values in stored.soft_masks(episode.number)]
         for way, (content, values) in enumerate(
-            zip(contents["attention"], stored.attention(episode.index), strict=True), 1
+            zip(contents["attention"], stored.attention(episode.number), strict=True), 1
         ):
             np.testing.assert_array_equal(np.frombuffer(content[:8], "<f4"), np.float32([way, way + 189]) / 255)
             steps = np.frombuffer(content[8:], np.uint8).reshape(64, 64)

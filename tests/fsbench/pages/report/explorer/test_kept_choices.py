@@ -149,7 +149,7 @@ def test_tags_of_a_browser_that_keeps_nothing_last_as_long_as_the_page(reading):
         assert names(reader) == ["hard", "odd"]
 
 
-def test_a_saved_manifest_is_the_brushed_episodes(reading, index, tmp_path):
+def test_a_saved_manifest_is_the_brushed_episodes(reading, dataset, tmp_path):
     with reading("brush=0+1000+150+1000&class=1&class=4&class=5") as reader:
         page = reader.page
         page.fill("#save-name", "Hard ünits!")
@@ -164,16 +164,16 @@ def test_a_saved_manifest_is_the_brushed_episodes(reading, index, tmp_path):
             download.value.save_as(path)
             manifest = read_manifest(path)
             places = [place for place in range(24 * button, 24 * button + 24) if chosen[place]]
-            assert [episode.index for episode in manifest.episodes] == [reader.columns["index"][p] for p in places]
+            assert [episode.number for episode in manifest.episodes] == [reader.columns["index"][p] for p in places]
             asked = {number for episode in manifest.episodes for number in episode.classes}
             assert manifest.class_ids == sorted(asked) and manifest.header.requested == len(places)
             assert manifest.header.selection == {"name": "Hard ünits!", "of": fold["sha256"]}
-            assert mismatches(manifest, index) == []
+            assert mismatches(manifest, dataset) == []
         assert page.inner_text("#save-command").endswith("FOLD=0,1 MANIFEST='hard-nits-fold{fold}.jsonl'")
 
 
 @pytest.mark.slow(4)
-def test_a_saved_manifest_of_presence_is_a_test_without_episodes_that_calibrate(make, index, chromium, tmp_path):
+def test_a_saved_manifest_of_presence_is_a_test_without_episodes_that_calibrate(make, dataset, chromium, tmp_path):
     """The page shows what counts; the file is read and fits the data set."""
     record, _ = (make(name, 0, protocol="presence", drop_small=True) for name in ("m0", "m1"))
     assert record.header.calibration_ids and len(record.manifest.episodes) == 48
@@ -188,6 +188,6 @@ def test_a_saved_manifest_of_presence_is_a_test_without_episodes_that_calibrate(
         download.value.save_as(path)
     manifest = read_manifest(path)
     chosen = tuple(one for one in record.manifest.official_episodes if one.classes == (number,))
-    assert manifest.episodes == chosen and mismatches(manifest, index) == []
+    assert manifest.episodes == chosen and mismatches(manifest, dataset) == []
     left_out = {"calibration_ids", "calibration_images"}
     assert manifest.entries.keys() == record.manifest.entries.keys() - left_out | {"selection", "episodes"}
