@@ -21,17 +21,11 @@ def read_given_manifest(file: str, data: SegmentationIndex, protocol: Protocol, 
         DataError: it does not fit the data.
     """
     manifest = read_checked_manifest(Path(file).expanduser())
-    expected: dict[str, Any] = {
-        "protocol": protocol.name,
-        "fold": task.fold,
-        "way": task.way,
-        "shot": task.shot,
-        "setting": task.setting,
+    chosen: dict[str, Any] = {one.name: getattr(task, one.name) for one in Task.arguments()}
+    expected = {"protocol": protocol.name, "requested": chosen.pop("episodes"), **chosen}
+    expected |= {
         "empty": protocol.draw.may_be_empty(task),
-        "seed": task.seed,
-        "requested": task.episodes,
         "drop_small": task.drop_small or None,
-        "nested_in": task.nested_in,
         "draws": task.draws if task.draws > 1 else None,
     }
     for name, value in expected.items():

@@ -8,6 +8,7 @@ from typing import Any
 from fsbench.base.errors import RecordError
 from fsbench.base.files import fingerprint
 from fsbench.data.episodes.manifest import Header
+from fsbench.data.episodes.task import Task
 from fsbench.records.record import Record
 from fsbench.scores.trivial import is_trivial
 
@@ -90,11 +91,8 @@ def group_key(record: Record, seed: bool = True, without: Collection[str] = ()) 
     named in `without` may differ.
     """
     header = record.header
-    names = (
-        "protocol", "version", "dataset", "way", "shot", "setting", "classes", "empty", "seed", "lists",
-        "all_lists_sha256", "dropped_classes", "draws",
-        "nested_in",
-    )  # fmt: skip
+    task = (one.name for one in Task.arguments() if one.name not in ("fold", "episodes", "drop_small"))
+    names = ("protocol", "version", "dataset", *task, "classes", "lists", "all_lists_sha256", "dropped_classes")
     left_out = {*without, *(() if seed else ("seed",))}
     copy = (getattr(record.run.identity, name) for name in COPY if name not in without)
     classification = (getattr(header, name) for name in ("kind", "queries", "min_class_size"))

@@ -15,6 +15,7 @@ from fsbench.base.errors import RecordError
 from fsbench.base.paths import BENCHMARKS
 from fsbench.base.statements import Statement, contradicted
 from fsbench.data.episodes.manifest import Header, Manifest, read_manifest
+from fsbench.data.episodes.task import Task
 from fsbench.protocols.reading import protocol_of
 from fsbench.records.counts import columns_sha256, counts_sha256, failed_episodes, official_rows, truth_sha256
 from fsbench.records.run import AUTHORS, OTHER_RUN, TRAINED_HERE, UNTRAINED, Run
@@ -345,9 +346,9 @@ Hashes stand first, and scores, which follow from sound counts, last.
 # Official episodes
 
 SAME_TEST = (
-    "kind", "protocol", "version", "dataset", "fold", "folds", "way", "shot", "setting", "classes", "empty", "seed",
-    "drop_small", "draws", "nested_in",
-)  # fmt: skip
+    *("kind", "protocol", "version", "dataset", "folds", "classes"),
+    *(one.name for one in Task.arguments() if one.name != "episodes"),
+)
 """Entries of headers, from which the episodes follow where the lists are the same."""
 
 

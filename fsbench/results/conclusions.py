@@ -38,7 +38,7 @@ class Conclusions:
     """What a comparison comes to.
 
     Attributes:
-        sentences: at most six, the most important first.
+        sentences: at most six, the most important first, and one more for each further fold where these have no mean.
         rest: sentences on the scores, pairs, folds and sizes that `sentences` leave out.
     """
 
@@ -72,27 +72,30 @@ def conclude(
             by_metric.setdefault(row.metric, {}).setdefault(row.fold, []).append(row)
     metric, *others = sorted(by_metric, key=lambda name: not metric_named(name).has_interval)
     words = _Words(metric, comparisons, margin)
-    fold, *folds = by_metric[metric]
-    order, between = _ordered(by_metric[metric][fold])
-    first = baseline or order[0]
-    compared = [label for label in order if (first, label) in between]
-    second = next((label for label in compared if between[first, label].significant), compared[0])
-    on_sizes = [row for row in rows if (row.part_kind, row.metric, row.fold) == (SIZE, metric, fold)]
-    sentences = [
-        *words.differences(by_metric[metric][fold], baseline),
-        *words.sizes(on_sizes, first, second),
-        *(f"{said}." for said in conditions_in_words(cards, rank_all)),
-        _test(header, between[first, second], comparisons),
-    ]
-    rest = []
-    for other in (name for name in others if fold in by_metric[name]):
-        rest += _Words(other, comparisons, margin).differences(by_metric[other][fold], baseline)
-    pairs = [row for row in _pairs(order, between) if first not in (row.method, row.minus)]
-    pairs += [row for there in folds for row in _pairs(*_ordered(by_metric[metric][there]))]
-    rest += [f"{f'Fold {row.fold}: ' if folds else ''}{words.pair(row)}" for row in pairs[:MOST_PAIRS]]
+    sentences: list[str] = []
+    rest: list[str] = []
+    pairs: list[ResultRow] = []
+    decisive: list[ResultRow] = []
+    several = len(by_metric[metric]) > 1
+    for fold, on_fold in by_metric[metric].items():
+        where = f"Fold {fold}: " if several else ""
+        order, between = _ordered(on_fold)
+        first = baseline or order[0]
+        compared = [label for label in order if (first, label) in between]
+        second = next((label for label in compared if between[first, label].significant), compared[0])
+        sizes = [row for row in rows if (row.part_kind, row.metric, row.fold) == (SIZE, metric, fold)]
+        sentences += _told_of(where, words.differences(on_fold, baseline))
+        (rest if decisive else sentences).extend(_told_of(where, words.sizes(sizes, first, second)))
+        decisive.append(between[first, second])
+        for other in (name for name in others if fold in by_metric[name]):
+            rest += _told_of(where, _Words(other, comparisons, margin).differences(by_metric[other][fold], baseline))
+        pairs += [row for row in _pairs(order, between) if first not in (row.method, row.minus)]
+        for label in (each for each in compared if each != second):
+            rest += _told_of(where, words.sizes(sizes, first, label))
+    sentences += [f"{said}." for said in conditions_in_words(cards, rank_all)]
+    sentences.append(_test(header, decisive, comparisons))
+    rest += [f"{f'Fold {row.fold}: ' if several else ''}{words.pair(row)}" for row in pairs[:MOST_PAIRS]]
     rest += [f"{len(pairs) - MOST_PAIRS} more pairs stand in the table."] if len(pairs) > MOST_PAIRS else []
-    for label in (each for each in compared if each != second):
-        rest += words.sizes(on_sizes, first, label)
     return Conclusions(sentences, rest)
 
 
@@ -261,6 +264,11 @@ class _Words:
         return [f"By object size (share of the image), {first} is {'; '.join(words)}."]
 
 
+def _told_of(where: str, sentences: Sequence[str]) -> list[str]:
+    """Return sentences as one that says which fold they are of; as they are where it is the only one."""
+    return [f"{where}{' '.join(sentences)}"] if where and sentences else [*sentences]
+
+
 def _ordered(rows: Sequence[ResultRow]) -> tuple[list[str], dict[tuple[str, str], ResultRow]]:
     """Order the methods of one fold and metric, the best first; returns them and the difference of (first, second)."""
     scores, sign = scores_in(rows), metric_named(rows[0].metric).sign
@@ -275,12 +283,15 @@ def _pairs(order: Sequence[str], between: Mapping[tuple[str, str], ResultRow]) -
     return [between[pair] for pair in two if pair in between]
 
 
-def _test(header: Header, row: ResultRow, comparisons: int) -> str:
-    """Say by which test something was found, on what, and for what it holds; `row` is a difference of the test."""
-    is_mean = row.fold == MEAN
+def _test(header: Header, rows: Sequence[ResultRow], comparisons: int) -> str:
+    """Say by which test something was found, on what, and for what it holds; `rows` has a difference of each fold."""
+    row, is_mean = rows[0], rows[0].fold == MEAN
     where = f"mean over {header.folds} folds" if is_mean else fold_in_words(row.fold)
-    images = f"{row.estimate.queries:,} query images"
-    episodes = f"the same {row.episodes_of_fold:,} episodes{' a fold' * is_mean} ({images}) for all methods"
+    if rows[1:]:
+        where = f"folds {_joined([row.fold for row in rows])}, each by itself"
+    images = f"{sum(row.estimate.queries for row in rows):,} query images"
+    a_fold = " a fold" * (is_mean or len(rows) > 1)
+    episodes = f"the same {row.episodes_of_fold:,} episodes{a_fold} ({images}) for all methods"
     on = ", ".join(filter(None, (f"{header.way}-way {header.shot}-shot", where, episodes)))
     many = f", corrected for all {comparisons:,} comparisons by Holm's method," * (comparisons > 1)
     return (

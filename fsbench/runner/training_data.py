@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from inspect import signature
 from numbers import Integral
 from pathlib import Path
 from typing import Any, Literal
@@ -123,8 +124,8 @@ def load_training(
         >>> tuple(item["query_img"].shape), tuple(item["support_masks"].shape)
         ((3, 64, 64), (2, 64, 64))
     """
-    asked = Task.chosen({"seed": 0} | task, "a training", trains=True)
-    _check(size, asked, cache_mib, augmentation, normalise)
+    asked = Task.chosen(task, "a training", trains=True, usual={"seed": 0}, beside=signature(load_training).parameters)
+    _check(size, cache_mib, augmentation, normalise)
     check_known("data", "data set", dataset)
     if task_of("data", dataset) != "segmentation":
         raise SettingsError(f"{dataset} is a data set of classification; expected one of segmentation")
@@ -138,10 +139,9 @@ def load_training(
     return TrainingData(episodes, normalise)
 
 
-def _check(size: int, task: Task, cache_mib: int, augmentation: str, normalisation: Normalisation) -> None:
+def _check(size: int, cache_mib: int, augmentation: str, normalisation: Normalisation) -> None:
     """Raise SettingsError for a value that no data set could have."""
-    numbers = {"size": (size, 1), "shot": (task.shot, 1), "seed": (task.seed, 0), "cache_mib": (cache_mib, 0)}
-    for name, (value, lowest) in numbers.items():
+    for name, (value, lowest) in {"size": (size, 1), "cache_mib": (cache_mib, 0)}.items():
         if isinstance(value, bool) or not isinstance(value, Integral) or value < lowest:
             raise SettingsError(f"{name} is {value!r}, expected a whole number from {lowest}")
     known = ("none", *SCALE_FACTORS)

@@ -5,10 +5,11 @@ configuration, the options of `fsbench bench`, `fsbench kit` and `fsbench data m
 the axes of grids and papers, the arguments of `load_test` and `load_training`, and what headers and kits state.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import Field, dataclass, field, fields
 from inspect import Parameter, signature
-from typing import Any, ClassVar, Literal, TypeVar, get_type_hints
+from numbers import Integral
+from typing import Any, ClassVar, Literal, TypeVar, get_args, get_type_hints
 
 from fsbench.base.errors import SettingsError, check_at_least, known_names
 from fsbench.base.options import Options
@@ -30,6 +31,8 @@ def argument(default: Any, help: str, **declared: Any) -> Any:
     """
     return field(default=default, metadata={"help": help, **declared})
 
+
+_KINDS = {int: "a whole number", bool: "True or False", str: "a word"}
 
 T = TypeVar("T", bound="Task")
 
@@ -89,19 +92,45 @@ class Task(Options):
         return [one for one in fields(cls) if one.init and (not trains or one.metadata.get("trains"))]
 
     @classmethod
-    def chosen(cls: type[T], given: Mapping[str, Any], whose: str, trains: bool = False) -> T:
-        """Return the task of some values by the names of fields. Raises SettingsError for a name that `whose` lacks."""
+    def chosen(
+        cls: type[T],
+        given: Mapping[str, Any],
+        whose: str,
+        trains: bool = False,
+        usual: Mapping[str, Any] | None = None,
+        beside: Iterable[str] = (),
+    ) -> T:
+        """Return the task of some values by the names of fields, of which None is no choice.
+
+        Args:
+            given: the values.
+            whose: of what they are, for the error's text.
+            trains: whether those fields are known alone that training episodes follow from.
+            usual: values of fields that are not chosen, instead of their defaults.
+            beside: further names that are known where the values come from, of which one may have been misspelt.
+
+        Raises:
+            SettingsError: `whose` lacks a name, or a value does not fit.
+        """
         known = [one.name for one in cls.arguments(trains)]
         for name in given:
             if name not in known:
-                raise SettingsError(f"{whose} has no argument {name}{known_names(name, known)}")
-        return cls(**given)
+                raise SettingsError(f"{whose} has no argument {name}{known_names(name, [*beside, *known])}")
+        task = cls(**{**(usual or {}), **{name: value for name, value in given.items() if value is not None}})
+        task.check()
+        return task
 
     def check(self) -> None:
-        """Raise SettingsError for a number that is smaller than its field allows."""
-        for one in fields(self):
+        """Raise SettingsError for a value of another type than its field's, or a number below its least."""
+        hints = get_type_hints(type(self))
+        for one in self.arguments():
+            name, value = one.metadata.get("option", one.name), getattr(self, one.name)
+            kind, *others = get_args(hints[one.name]) or [hints[one.name]]
+            is_number = kind is int and isinstance(value, Integral) and not isinstance(value, bool)
+            if kind in _KINDS and not is_number and type(value) not in ({kind, *others} - {int}):
+                raise SettingsError(f"{name} is {value!r}, expected {_KINDS[kind]}")
             if (least := one.metadata.get("least")) is not None:
-                check_at_least(least, {one.metadata.get("option", one.name): getattr(self, one.name)})
+                check_at_least(least, {name: value})
 
     def about(self, classes: Classes) -> "ManifestTask":
         """Return the task of the same choices whose episodes are about other classes."""

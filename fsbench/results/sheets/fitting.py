@@ -30,7 +30,8 @@ def fit(sheet: Sheet, width: int | None) -> Fitted:
     """Fit the tables of a sheet to `width` characters; None: any width.
 
     First there shall be room for names (`Column.room`), by leaving out columns; if all that may go do not do, for 12
-    characters of each. Names get what is left; they stay whole in a table that is too wide with any.
+    characters of each, and for the suite's own labels where that can be. Names get what is left; they stay whole in a
+    table that is too wide with any.
     """
     usual = replace(sheet, tables=[_choose(table, _usual(table)) for table in sheet.tables])
     if width is None:
@@ -95,7 +96,7 @@ def _fitting(table: Table, width: int) -> list[int]:
     ranks = [column.rank for column in table.columns]
     longest = _longest(table, texts)
     last = max(ranks, default=0)
-    for most in ({place: table.columns[place].room for place in longest}, dict.fromkeys(longest, LEAST)):
+    for most in ({place: table.columns[place].room for place in longest}, _least(table)):
         enough = sum(min(length, most[place]) for place, length in longest.items())
         for rank in range(last + 1):
             places = [place for place, own in enumerate(ranks) if own == 0 or own > rank]
@@ -114,6 +115,15 @@ def _longest(table: Table, texts: Sequence[Sequence[str]]) -> dict[int, int]:
     return {place: max(map(len, [table.columns[place].head, *texts[place]])) for place in _names(table)}
 
 
+def _least(table: Table) -> dict[int, int]:
+    """Return the least room for each column of names in which the suite's own labels are whole."""
+    labels = [line for line in table.lines if line.kind in ("best answer", "count")]
+    return {
+        place: max([LEAST, *(len(str(line.cells[place].value)) + len(line.cells[place].mark) for line in labels)])
+        for place in _names(table)
+    }
+
+
 def _room(columns: Sequence[Column], texts: Sequence[Sequence[str]], places: Sequence[int], width: int) -> int:
     """Return the characters that the other columns leave for names."""
     heads = write_heads([columns[place] for place in places])
@@ -130,15 +140,20 @@ def _shorten(table: Table, width: int, numbers: Mapping[str, int]) -> tuple[Tabl
     texts = cell_texts(table)
     room = _room(table.columns, texts, range(len(table.columns)), width)
     longest = _longest(table, texts)
-    if room < sum(min(length, LEAST) for length in longest.values()):
+    for least in (_least(table), dict.fromkeys(longest, LEAST)):
+        if room >= sum(min(length, least[place]) for place, length in longest.items()):
+            break
+    else:
         return table, {}  # it is too wide with any names
     found: dict[str, str] = {}
     columns: dict[int, dict[str, str]] = {}
     for left, (place, length) in enumerate(sorted(longest.items(), key=lambda item: item[1])):
-        own = min(length, max(room // (len(longest) - left), LEAST))
+        own = min(length, max(room // (len(longest) - left), least[place]))
         room -= own
-        marks = max((len(line.cells[place].mark) for line in table.lines), default=0)
-        columns[place] = shorten(_names(table)[place], (own - marks,), numbers)
+        cells = [line.cells[place] for line in table.lines]
+        longer = [cell for cell in cells if len(str(cell.value)) + len(cell.mark) > own]
+        marks = max((len(cell.mark) for cell in longer), default=0)
+        columns[place] = shorten([str(cell.value) for cell in longer], (own - marks,), numbers)
         found |= columns[place]
     lines = [_rename(line, columns) for line in table.lines]
     return replace(table, lines=lines), found
@@ -147,7 +162,7 @@ def _shorten(table: Table, width: int, numbers: Mapping[str, int]) -> tuple[Tabl
 def _rename(line: Line, names: Mapping[int, Mapping[str, str]]) -> Line:
     """Return a line with short names: place -> name -> short name."""
     cells = [
-        replace(cell, value=names[place][str(cell.value)]) if place in names else cell
+        replace(cell, value=names[place].get(str(cell.value), cell.value)) if place in names else cell
         for place, cell in enumerate(line.cells)
     ]
     return replace(line, cells=cells)

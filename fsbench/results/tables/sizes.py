@@ -34,7 +34,7 @@ def sizes_in_full(block: Block, metric: str) -> Table:
         first_of_fold.setdefault(fold, of)
     has_folds = len(table.columns) > 1 + len(known)
     pairs = [
-        Line([Cell(PAIRS), *[Cell(fold)] * has_folds, *(Cell(f"{of[name][0].pairs:,}") for name in known)])
+        Line([Cell(PAIRS), *[Cell(fold)] * has_folds, *(Cell(f"{of[name][0].pairs:,}") for name in known)], "count")
         for fold, of in first_of_fold.items()
     ]
     return Table(table.columns, [*table.lines, *pairs] if table.lines else [], table.caption)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -56,9 +57,13 @@ def load_test(
         >>> len(test), test[0].query.shape, int(test[0].supports[0][0].mask.max())
         (5, (144, 115, 3), 255)
     """
-    folders = [str(folder) for folder in lists]
+    folders, known = [str(folder) for folder in lists], signature(load_test).parameters
     where: dict[str, Any] = {"data_root": None if root is None else str(root), "lists": tuple(folders)}
     if manifest is not None:
+        if given := [name for name, value in {"protocol": protocol, **task}.items() if value is not None]:
+            raise SettingsError(
+                f"load_test was given a manifest, which fixes all of a test; leave out {', '.join(given)}"
+            )
         file = Path(manifest).expanduser()
         test = open_manifest(file, dataset, root, folders, image_size)
         name = dataset or test.manifest.header.dataset
@@ -77,13 +82,12 @@ def load_test(
             f"{dataset} is a data set of {task_name}, and the protocol {rules.name} one of {rules.task}; expected both "
             "of one kind (see: fsbench list protocols)"
         )
-    given = {name: value for name, value in task.items() if value is not None}
     if task_name == CLASSIFICATION:
         stated = read_config("data", dataset)["data"]["init_args"].get("test", {})
         usual = {name: stated[name] for name in ("queries", "min_class_size") if name in stated}
-        asked: Task = ClassificationTask.chosen(usual | given, "a test of classification")
+        asked: Task = ClassificationTask.chosen(task, "a test of classification", usual=usual, beside=known)
     else:
-        asked = Task.chosen(given, "a test")
+        asked = Task.chosen(task, "a test", beside=known)
     data = rules.draw.data(data, asked.fold, asked.shot)
     asked = rules.draw.with_own_ways(data, asked)
     opened = where | {"dataset": dataset, "image_size": image_size} | asked_options(vars(asked))

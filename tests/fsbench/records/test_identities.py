@@ -73,8 +73,9 @@ def test_accepted_answers_keep_them(file):
     for answer in accepted["answers"]:
         values = answer["episode"]
         ways = tuple(map(tuple, values["supports"]))
-        episodes.append(Episode(**(values | {"classes": tuple(values["classes"]), "supports": ways})))
-        rows += [{"episode": values["index"], **dict(zip(COLUMNS, slot, strict=True))} for slot in answer["slots"]]
+        number = values.pop("index")
+        episodes.append(Episode(number, **(values | {"classes": tuple(values["classes"]), "supports": ways})))
+        rows += [{"episode": number, **dict(zip(COLUMNS, slot, strict=True))} for slot in answer["slots"]]
     numbers = accepted["identity"]["class_ids"]
     entries = header(cases.get(file.stem, {}).get("protocol", "fscs"))
     entries |= {"class_ids": numbers, "class_names": {str(number): "c" for number in numbers}}

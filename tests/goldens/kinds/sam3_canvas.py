@@ -127,13 +127,13 @@ class Indexed(BoxTest):
 
 
 def episodes_coco(case: Case) -> Parts:
-    episode_number, shot, seed = case.data["index"], case.config["shot"], case.config["seed"]
+    annotations, shot, seed = case.data["index"], case.config["shot"], case.config["seed"]
     items = [
         AnnotatedObject(number, image, category, area, bool(is_crowd), tuple(box))
-        for number, image, category, area, is_crowd, box in episode_number["annotations"]
+        for number, image, category, area, is_crowd, box in annotations["annotations"]
     ]
     objects = AnnotatedObjects(items, COCO_IDS)
-    test, pools, rng = Indexed(objects, set(episode_number["empty_masks"])), objects.pools(str), random.Random(seed)
+    test, pools, rng = Indexed(objects, set(annotations["empty_masks"])), objects.pools(str), random.Random(seed)
     for fold in range(FOLDS):
         usable = pools.usable(range(fold + 1, len(COCO_IDS) + 1, FOLDS), shot)
         expected = case.data["expected"][f"fold{fold}"]

@@ -128,8 +128,32 @@ def test_every_field_is_behind_every_door():
 
 @pytest.mark.parametrize("load", [fsbench.load_test, fsbench.load_training])
 def test_a_misspelt_argument_is_told_with_the_nearest(load):
-    with pytest.raises(SettingsError, match="has no argument foldd; did you mean 'fold'"):
-        load("demo", foldd=1)
+    for wrong, meant in (("foldd", "fold"), ("rooot", "root")):
+        with pytest.raises(SettingsError, match=f"has no argument {wrong}; did you mean '{meant}'"):
+            load("demo", **{wrong: None})
+
+
+def test_a_test_of_a_manifest_has_no_further_choices():
+    with pytest.raises(
+        SettingsError, match="given a manifest, which fixes all of a test; leave out protocol, epsiodes"
+    ):
+        fsbench.load_test(manifest="m.jsonl", protocol="pfenet", epsiodes=3)
+
+
+@pytest.mark.parametrize("load", [fsbench.load_test, fsbench.load_training])
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"fold": "1"}, "fold is '1', expected a whole number"),
+        ({"shot": 2.0}, "shot is 2.0, expected a whole number"),
+        ({"fold": True}, "fold is True, expected a whole number"),
+        ({"empty": "no"}, "empty is 'no', expected True or False"),
+        ({"seed": -1}, "seed is -1, expected 0 or more"),
+    ],
+)
+def test_a_value_of_another_type_is_refused(load, given, expected):
+    with pytest.raises(SettingsError, match=re.escape(expected)):
+        load("demo", **given)
 
 
 @dataclass(frozen=True)

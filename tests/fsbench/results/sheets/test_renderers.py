@@ -94,6 +94,25 @@ def test_columns_go_by_their_ranks_and_their_heads_follow() -> None:
     assert not any("folds of 5" in line for line in fitting[3]), "a head is explained that nobody sees"
 
 
+def test_marks_of_other_lines_and_labels_of_the_suite_leave_names_whole() -> None:
+    lines = [
+        Line([Cell("prototype of one's own, seed 1", mark="†"), Cell(50.0)]),
+        Line([Cell("prototype", mark="†"), Cell(50.0)]),
+        Line([Cell("(best without a model)"), Cell(9.5)], "best answer"),
+    ]
+    tables = [Table([Column("method", Form.NAME), Column("mIoU", Form.FIGURE)], lines)]
+    shown = {width: write_sheets("text", [Sheet("a test", tables)], width).split("\n")[4:7] for width in (40, 30, 24)}
+    assert [line.rsplit(maxsplit=1)[0] for line in shown[40]] == [
+        str(line.cells[0].value) + line.cells[0].mark for line in lines
+    ]
+    assert [line[:22] for line in shown[30]] == [
+        "prototype …own, seed 1",
+        "prototype†            ",
+        "(best without a model)",
+    ]
+    assert [line[:17].strip() for line in shown[24]] == ["prototy… seed 1†", "prototype†", "(best wi…a model)"]
+
+
 def test_names_are_whole_where_there_is_room_and_whole_below_where_only_a_number_tells_them_apart() -> None:
     alike = [LONG.format(n) + " of the second list of supports" for n in (1, 2)]
     wide, narrow = (write_sheets("text", [sheet(*alike)], width) for width in (160, 60))
