@@ -62,7 +62,7 @@ def load_test(
     if manifest is not None:
         if given := [name for name, value in {"protocol": protocol, **task}.items() if value is not None]:
             raise SettingsError(
-                f"load_test was given a manifest, which fixes all of a test; leave out {', '.join(given)}"
+                f"load_test was given a manifest, which fixes its episodes; leave out {', '.join(given)}"
             )
         file = Path(manifest).expanduser()
         test = open_manifest(file, dataset, root, folders, image_size)

@@ -134,9 +134,7 @@ def test_a_misspelt_argument_is_told_with_the_nearest(load):
 
 
 def test_a_test_of_a_manifest_has_no_further_choices():
-    with pytest.raises(
-        SettingsError, match="given a manifest, which fixes all of a test; leave out protocol, epsiodes"
-    ):
+    with pytest.raises(SettingsError, match="which fixes its episodes; leave out protocol, epsiodes"):
         fsbench.load_test(manifest="m.jsonl", protocol="pfenet", epsiodes=3)
 
 

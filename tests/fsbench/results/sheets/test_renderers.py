@@ -110,7 +110,7 @@ def test_marks_of_other_lines_and_labels_of_the_suite_leave_names_whole() -> Non
         "prototype†            ",
         "(best without a model)",
     ]
-    assert [line[:17].strip() for line in shown[24]] == ["prototy… seed 1†", "prototype†", "(best wi…a model)"]
+    assert [line[:17].strip() for line in shown[24]] == ["prototy…, seed 1†", "prototype†", "(best w…a model)"]
 
 
 def test_names_are_whole_where_there_is_room_and_whole_below_where_only_a_number_tells_them_apart() -> None:
