@@ -12,7 +12,7 @@ from fsbench.base.files import replacing
 from fsbench.data.image_io import read_image, read_shades
 from fsbench.data.source import ByHand, Source
 from fsbench.datamodules.check.report import Report
-from fsbench.datamodules.indexes.binary_masks import ListedMasks, file_stem
+from fsbench.datamodules.kinds.binary_masks import ListedMasks, file_stem
 from fsbench.datamodules.prepare.by_hand import find_archive
 from fsbench.datamodules.prepare.job import Job, unpublished
 from fsbench.datamodules.prepare.making import making_place, publish

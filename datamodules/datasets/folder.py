@@ -32,7 +32,7 @@ from fsbench.data.published import own_name_fault
 from fsbench.data.source import Source
 from fsbench.datamodules.check.media import check_label_maps, report_absent
 from fsbench.datamodules.check.report import Report, some
-from fsbench.datamodules.indexes.mask_folder import IMAGE_SUFFIXES, MaskFolder, ranges, read_names
+from fsbench.datamodules.kinds.mask_folder import IMAGE_SUFFIXES, MaskFolder, ranges, read_names
 from fsbench.datamodules.lists.pixel_counts import PixelTable
 from fsbench.protocols.conditions import ATLAS_NAMES
 from fsbench.protocols.draws.fscs import Augmentation

@@ -14,9 +14,9 @@ from fsbench.data.episodes.task import Classes, Task
 from fsbench.data.list_substitutes import substitute_list
 from fsbench.data.source import Source
 from fsbench.datamodules.check.report import Report, some
-from fsbench.datamodules.indexes.coco_views import PHOTOS_2017, CocoViews
-from fsbench.datamodules.indexes.view_episodes import ViewEpisodes
-from fsbench.datamodules.indexes.views import SEPARATOR, AnnotatedMask, listed_views, view_photo
+from fsbench.datamodules.kinds.coco_views import PHOTOS_2017, CocoViews
+from fsbench.datamodules.kinds.view_episodes import ViewEpisodes
+from fsbench.datamodules.kinds.views import SEPARATOR, AnnotatedMask, listed_views, view_photo
 from fsbench.datamodules.lists.plain_pickle import read_annotation_pickle
 from fsbench.datamodules.prepare.by_hand import archive_at_hand, take_file
 from fsbench.datamodules.prepare.job import Job

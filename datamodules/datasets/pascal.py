@@ -27,13 +27,13 @@ from fsbench.data.source import Archive, Source
 from fsbench.datamodules.check.lists import check_lists
 from fsbench.datamodules.check.media import check_label_maps, report_absent
 from fsbench.datamodules.check.report import Report
-from fsbench.datamodules.indexes.find_folder import find_folder
-from fsbench.datamodules.indexes.mask_folder import MaskFolder, read_names
-from fsbench.datamodules.indexes.official import (
+from fsbench.datamodules.kinds.find_folder import find_folder
+from fsbench.datamodules.kinds.mask_folder import MaskFolder, read_names
+from fsbench.datamodules.kinds.official import (
     FoldwiseTrainingLists,
     JoinedFolds,
+    OfficialData,
     OfficialImageLists,
-    OfficialIndex,
 )
 from fsbench.datamodules.lists.official import DERIVED, OFFICIAL, default_lists, joined_lists
 from fsbench.datamodules.lists.pfenet import MIN_PIXELS, find_image_list
@@ -258,7 +258,7 @@ class PascalAll(JoinedFolds, Pascal):
 
     def released_pairs(self, split: str, fold: int) -> PairList | None:
         """Return the official lists of the four folds, joined in their order; None where no folder has them."""
-        return joined_lists([OfficialIndex.released_pairs(self.parted, split, place) for place in range(Pascal.folds)])
+        return joined_lists([OfficialData.released_pairs(self.parted, split, place) for place in range(Pascal.folds)])
 
     @cached_property
     def parted(self) -> Pascal:

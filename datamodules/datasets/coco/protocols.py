@@ -19,8 +19,8 @@ from fsbench.data.large_objects import SMALLEST_AREA, LargeObjects, read_large_o
 from fsbench.data.list_substitutes import substitute_list
 from fsbench.data.segmentations import RASTERISED, RASTERISING, union_mask
 from fsbench.datamodules.datasets.coco.dataset import CLASS_NAMES, IMAGE_FOLDER, Coco, CocoAll
-from fsbench.datamodules.indexes.official import OfficialImageLists
-from fsbench.datamodules.indexes.views import SEPARATOR, view_photo
+from fsbench.datamodules.kinds.official import OfficialImageLists
+from fsbench.datamodules.kinds.views import SEPARATOR, view_photo
 from fsbench.datamodules.lists.official import OFFICIAL, UNVERIFIED, missing_list
 from fsbench.datamodules.lists.pfenet import find_image_list
 from fsbench.protocols.draws.boxes import SMALLEST_SUPPORT, Box, BoxPools, BoxTest
@@ -256,7 +256,7 @@ def load_objects(
     return [rng.choice(objects.large(image, number)) for image in supports] if has_pixels else None
 
 
-class CocoBoxIndex(CocoClassViews):
+class CocoBoxData(CocoClassViews):
     """COCO-20i as the protocol fss_sam3 sees it (sam3-canvas.md §4, §6).
 
     A name that ends with `@` and a class number shows all objects of this class but crowds; of a support, `:` and the
@@ -338,8 +338,8 @@ class CocoBoxes(BoxTest):
     data: Coco
     draws_objects = True
 
-    def view(self) -> CocoBoxIndex:
-        return _seen_as(CocoBoxIndex, self.data)
+    def view(self) -> CocoBoxData:
+        return _seen_as(CocoBoxData, self.data)
 
     @property
     def origin(self) -> str:

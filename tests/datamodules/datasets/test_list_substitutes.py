@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from fsbench.data.dataset import Part, SegmentationIndex
+from fsbench.data.dataset import Part, SegmentationData
 from fsbench.data.list_substitutes import list_substitutes, print_once, substitute_list
 from fsbench.datamodules.datasets.coco import Coco, CocoAll
 from fsbench.datamodules.datasets.folder import Folder
@@ -60,7 +60,7 @@ def fss1000(root: Path) -> str:
 DERIVED = "one by a rule of the suite (derived)"
 EVERY = "every label map outside val.txt, 2 of 10582"
 MORE = "the 2 images of the data set's training list, more than PFENet's and in another order"
-Case = tuple[Callable[[Path], SegmentationIndex], Callable[[SegmentationIndex], object], Part, list[str]]
+Case = tuple[Callable[[Path], SegmentationData], Callable[[SegmentationData], object], Part, list[str]]
 CASES: dict[str, Case] = {
     "pascal sizes": (
         lambda root: Pascal(pascal(root)), lambda data: pair_list(data, "5-10", 0), "val",

@@ -52,7 +52,7 @@ class Holes(BoxTest):
     """Cannot load episodes about the query "x", and draws a number for each that it loads."""
 
     def __init__(self):
-        self.data = type("Index", (), {"name": "holes"})()
+        self.data = type("Data", (), {"name": "holes"})()
 
     def load(self, episode: Episode, rng: random.Random) -> Episode | None:
         if episode.query == "x":

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fsbench.data.batch import normalise
-from fsbench.data.dataset import SegmentationIndex
+from fsbench.data.dataset import SegmentationData
 from fsbench.data.label_maps import way_labels
 from fsbench.data.transforms import RESIZES
 from fsbench.data.truth import EpisodeTruth
@@ -53,7 +53,7 @@ def classes_of(dataset: str, split: int) -> tuple[str, list[int], list[int]]:
 
     Splits 10 and 11 of PASCAL are PASCAL-10i's.
     """
-    kind: type[SegmentationIndex] = Coco if dataset == "coco" else Pascal10 if split >= 10 else Pascal
+    kind: type[SegmentationData] = Coco if dataset == "coco" else Pascal10 if split >= 10 else Pascal
     data, fold = object.__new__(kind), split % 10
     return data.name, data.train_classes(fold), data.test_classes(fold)
 
