@@ -35,7 +35,7 @@ from fsbench.datamodules.check.report import Report, some
 from fsbench.datamodules.kinds.mask_folder import IMAGE_SUFFIXES, MaskFolder, ranges, read_names
 from fsbench.datamodules.lists.pixel_counts import PixelTable
 from fsbench.protocols.conditions import ATLAS_NAMES
-from fsbench.protocols.draws.fscs import Augmentation
+from fsbench.protocols.draws.fscs import AugmentedSettings
 from fsbench.protocols.draws.pair_lists import pair_list
 from fsbench.protocols.draws.presence import CompleteLabelMaps, KnownAbsence
 
@@ -235,8 +235,8 @@ def _check_copies(report: Report, data: Folder) -> None:
         report.note("images", found)
 
 
-@Augmentation.register(Folder)
-class FolderAugmentation(Augmentation):
+@AugmentedSettings.register(Folder)
+class FolderAugmentedSettings(AugmentedSettings):
     """Augmented settings of the protocol fscs, as the folder's description says."""
 
     data: Folder

@@ -16,7 +16,7 @@ from fsbench.protocols.draws.listed import FREE_SETTINGS, Listed
 from fsbench.protocols.draws.streams import NETWORK, NumpyInWorkers, dependences, parse_seeds
 from fsbench.protocols.program_rows import slug
 from fsbench.protocols.programs import FOLDER, Program, read_programs
-from fsbench.protocols.protocol import Protocol, Row, Words
+from fsbench.protocols.protocol import AtlasRow, Protocol, Words
 from fsbench.protocols.reading import ATLAS as PREFIX
 from fsbench.protocols.reading import load_protocol, protocol_names
 from fsbench.protocols.words import OTHERS
@@ -212,7 +212,7 @@ def _compose(row: Program, name: str, settings: Mapping[str, Any]) -> Protocol:
         tuple(measured.metrics),
         tuple(metric.name for metric in measured.metrics),
         said,
-        Row(row.dataset, conditions),
+        AtlasRow(row.dataset, conditions),
     )
     protocol.check()
     return protocol

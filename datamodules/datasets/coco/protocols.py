@@ -24,7 +24,7 @@ from fsbench.datamodules.kinds.views import SEPARATOR, view_photo
 from fsbench.datamodules.lists.official import OFFICIAL, UNVERIFIED, missing_list
 from fsbench.datamodules.lists.pfenet import find_image_list
 from fsbench.protocols.draws.boxes import SMALLEST_SUPPORT, Box, BoxPools, BoxTest
-from fsbench.protocols.draws.fscs import Augmentation
+from fsbench.protocols.draws.fscs import AugmentedSettings
 from fsbench.protocols.draws.gfss import ValidationImages, list_sha256
 from fsbench.protocols.draws.image_lists import ImageLists, ReleasedImages
 from fsbench.protocols.draws.large_objects import LargeObjectImages, LargeObjectTest
@@ -42,8 +42,8 @@ def _seen_as(kind: type[View], data: Coco) -> View:
     return data if isinstance(data, kind) else kind(str(data.root), data.lists, data.allow_unverified_lists)
 
 
-@Augmentation.register(Coco)
-class CocoAugmentation(Augmentation):
+@AugmentedSettings.register(Coco)
+class CocoAugmentedSettings(AugmentedSettings):
     """Augmented settings of the protocol fscs for COCO-20i, whose objects are smaller than PASCAL's."""
 
     threshold = 0.03

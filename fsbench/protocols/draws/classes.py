@@ -29,7 +29,7 @@ and query of one episode (§2). Without, `min_class_size` is None."""
 
 
 @dataclass(frozen=True)
-class LabelledImages(Draw):
+class ImagesOfClasses(Draw):
     """N classes and K + q images of each; all classes of the data set take part."""
 
     episodes: dict[str, Count] = field(default_factory=lambda: {OTHERS: 2000})
@@ -233,5 +233,5 @@ def _draw(
         number += 1
 
 
-DRAWS: Mapping[str, type[Draw]] = {"labelled images": LabelledImages}
+DRAWS: Mapping[str, type[Draw]] = {"labelled images": ImagesOfClasses}
 """Name of a rule in files -> the draw."""

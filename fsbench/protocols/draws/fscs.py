@@ -20,7 +20,7 @@ ClassPixels = Callable[[str], tuple[dict[int, int], int]]
 """Image name -> (pixels of every label, pixels in all); see `SegmentationData.class_pixels`."""
 
 
-class Augmentation(Provider):
+class AugmentedSettings(Provider):
     """The augmented settings on a data set."""
 
     @property
@@ -29,9 +29,9 @@ class Augmentation(Provider):
         return 0.07
 
 
-def augmentation(data: SegmentationData) -> Augmentation:
+def augmented_settings(data: SegmentationData) -> AugmentedSettings:
     """Return the augmented settings on a data set: its own, or PASCAL's."""
-    return Augmentation.find(data) or Augmentation(data)
+    return AugmentedSettings.find(data) or AugmentedSettings(data)
 
 
 def augmented_episodes(data: SegmentationData, pool: Pool, task: Task) -> Iterator[Episode]:
@@ -46,7 +46,7 @@ def _augmented_episode(
     rng = np.random.RandomState(i)  # the official seed of item i
     episode = draw_episode(i, rng, pool, way=task.way, shot=task.shot, background=task.empty)
     targets = pool.class_ids if task.setting == "fully_augmented" else None
-    return augment(apart(episode, i, 0), rng, targets, data.class_pixels, augmentation(data).threshold)
+    return augment(apart(episode, i, 0), rng, targets, data.class_pixels, augmented_settings(data).threshold)
 
 
 def augment(

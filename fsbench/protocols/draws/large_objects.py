@@ -53,7 +53,7 @@ class LargeObjectTest(Provider):
 
 
 @dataclass(frozen=True)
-class LargeObjects(Draw):
+class LargeObjectSupports(Draw):
     """The query and its supports are images with large objects of a class, which show nothing else."""
 
     published: ClassVar[Mapping[str, ListsAndDraw]] = {
@@ -141,5 +141,5 @@ def fssdino_episodes(
         yield Episode(episode, query, classes[0], classes, tuple(drawn))
 
 
-DRAWS: Mapping[str, type[Draw]] = {"large objects": LargeObjects}
+DRAWS: Mapping[str, type[Draw]] = {"large objects": LargeObjectSupports}
 """Name of a rule in files -> the draw."""

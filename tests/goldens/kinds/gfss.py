@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fsbench.data.batch import normalise
-from fsbench.data.dataset import SegmentationData
+from fsbench.data.dataset import VOID, SegmentationData
 from fsbench.data.label_maps import way_labels
 from fsbench.data.transforms import RESIZES
 from fsbench.data.truth import EpisodeTruth
@@ -123,8 +123,12 @@ def task_of(case: Case, features_s: Tensor, features_q: Tensor) -> Task:
 
 
 def true_shares(case: Case, size: tuple[int, int]) -> Tensor:
+    """Return the shares (B, C) of the classes in the truth at the size of the features."""
+    small = F.interpolate(case.tensors["in.gt_q"][:, None].float(), size)[:, 0].long().flatten(1)
+    weights = diam.pixel_weights(F.interpolate(valid_pixels(case)[:, None].float(), size)[:, 0].flatten(1))
     classes = case.config["base_and_background"] + case.config["novel"]
-    return diam.true_proportions(case.tensors["in.gt_q"], valid_pixels(case), size, classes)
+    one_hot = F.one_hot(small.masked_fill(small == VOID, 0), classes).float()
+    return (one_hot * weights[..., None]).sum(1)
 
 
 def losses(case: Case, map_: list[int], novel: int, pi: Any, features_s: Tensor, features_q: Tensor) -> Parts:
@@ -201,7 +205,7 @@ def counted(case: Case, found: Tensor, truth: Tensor, classes: int, allowed: Ten
 def adapted(case: Case, task: Task, size: tuple[int, int]) -> Parts:
     """Both ways of the optimisation, without void pixels of the supports, and the images one by one."""
     c, true = case.config, true_shares(case, size)
-    settings = diam.Adaptation(
+    settings = diam.AdaptationSettings(
         c["iterations"], c["lr"], tuple(c["weights"]), c["pi"], tuple(c["pi_update_at"]), c["fine_tune_base"]
     )
     start = case.tensors["in.base_weight"], case.tensors["in.base_bias"], c["novel"], settings
