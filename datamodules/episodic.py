@@ -46,7 +46,6 @@ from fsbench.protocols.draws.pair_draw import PairDraw
 from fsbench.protocols.draws.pools import Pool
 from fsbench.protocols.draws.superpixels import slices_with_test_classes, superpixel_pool
 from fsbench.protocols.draws.whole_images import whole_image_pool, with_classes
-from fsbench.protocols.protocol import Protocol
 from fsbench.protocols.reading import load_segmentation
 from fsbench.protocols.test import Test
 from fsbench.protocols.view import InputResize, View, input_rule
@@ -106,8 +105,8 @@ class EpisodicDataModule(DataModule):
             training = replace(training, training_protocol=None)
         other = training.training_protocol
         self._training_protocol = protocol if other is None else load_segmentation(other)
-        is_usual = training.filter_novel == self._filters(self._training_protocol, training.training_items)
-        self.training = replace(training, filter_novel=None) if is_usual else training
+        usual = self._training_protocol.draw.filter_novel if training.training_items == "episodes" else False
+        self.training = replace(training, filter_novel=None) if training.filter_novel == usual else training
         if training.episode_streams == "official" and (training.training_items != "episodes" or self._background):
             raise SettingsError(
                 "episode_streams official draws 1-way episodes whose query shows their class; expected training_items: "
@@ -246,11 +245,6 @@ class EpisodicDataModule(DataModule):
                 "set of volumes (chaost2, sabs), or --data.training.training_items episodes"
             )
         return self.source.in_fold(self.source_fold, self.test.shot)
-
-    @staticmethod
-    def _filters(protocol: Protocol, items: str) -> bool | None:
-        """Return whether a training leaves out images with novel classes by itself; None for some of them."""
-        return protocol.draw.filter_novel if items == "episodes" else False
 
     @property
     def _background(self) -> bool:

@@ -44,7 +44,7 @@ from fsbench.datamodules.prepare.list_files import provide_lists
 from fsbench.datamodules.prepare.making import discard, disk_errors, has_content, publish
 from fsbench.datamodules.prepare.unpack import unpack
 from fsbench.protocols.draws.boxes import Box, BoxTest, largest_object_box
-from fsbench.protocols.draws.gfss import ValidationImages, list_sha256
+from fsbench.protocols.draws.gfss import ValidationImages, lines_sha256
 from fsbench.protocols.draws.image_lists import ImageLists, ReleasedImages
 from fsbench.protocols.draws.presence import CompleteLabelMaps, KnownAbsence
 
@@ -317,7 +317,7 @@ class PascalValidation(ValidationImages):
 
     def images(self) -> tuple[Sequence[str], str]:
         names = self.data.candidates("val")
-        found = list_sha256([f"JPEGImages/{name}.jpg SegmentationClassAug/{name}.png" for name in names])
+        found = lines_sha256([f"JPEGImages/{name}.jpg SegmentationClassAug/{name}.png" for name in names])
         if found == ORDER_SHA256:
             return names, OFFICIAL
         substitute_list(self.data, "val", "the authors' list val.txt", f"another of {len(names)} images")

@@ -25,7 +25,7 @@ from fsbench.datamodules.lists.official import OFFICIAL, UNVERIFIED, missing_lis
 from fsbench.datamodules.lists.pfenet import find_image_list
 from fsbench.protocols.draws.boxes import SMALLEST_SUPPORT, Box, BoxPools, BoxTest
 from fsbench.protocols.draws.fscs import AugmentedSettings
-from fsbench.protocols.draws.gfss import ValidationImages, list_sha256
+from fsbench.protocols.draws.gfss import ValidationImages, lines_sha256
 from fsbench.protocols.draws.image_lists import ImageLists, ReleasedImages
 from fsbench.protocols.draws.large_objects import LargeObjectImages, LargeObjectTest
 from fsbench.protocols.draws.presence import KnownAbsence
@@ -118,7 +118,7 @@ class CocoValidation(ValidationImages):
             )
             return data.candidates("val"), DERIVED
         names = [line.split()[0] for line in read_text(path, "list").splitlines() if line.strip()]
-        found = list_sha256([line_of(name) for name in names])
+        found = lines_sha256([line_of(name) for name in names])
         if found != ORDER_SHA256 and not data.allow_unverified_lists:
             raise missing_list(
                 f"list {path} was altered: found sha256 {found}; expected {ORDER_SHA256}; fetch the authors' file "

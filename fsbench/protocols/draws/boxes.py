@@ -97,11 +97,6 @@ class BoxTest(Provider):
         return largest_part_box(mask)
 
 
-def box_test(data: SegmentationData) -> BoxTest:
-    """Return the test of a data set: its own, or that which follows from its label maps."""
-    return BoxTest.find(data) or BoxTest(data)
-
-
 @dataclass(frozen=True)
 class BoxedSupports(Draw):
     """The query shows the class; a support is one box. To the seed the number of the fold is added."""
@@ -125,7 +120,7 @@ class BoxedSupports(Draw):
             DataError: no class has a query and enough supports, also of an earlier fold that shares the stream of
                 objects, or no episode is usable.
         """
-        test = box_test(data)
+        test = BoxTest.of(data)
         pools = test.pools()
         numbers = data.test_classes(task.fold)
         class_ids = _usable(data, pools, task.fold, task.shot)
@@ -154,10 +149,10 @@ class BoxedSupports(Draw):
         return official_supports(official)
 
     def data(self, data: SegmentationData, fold: int = 0, shot: int = 1) -> SegmentationData:
-        return box_test(data).view()
+        return BoxTest.of(data).view()
 
     def box_of(self, data: SegmentationData) -> BoxOf:
-        return box_test(data).box
+        return BoxTest.of(data).box
 
     def seeds_condition(self, dataset: str) -> str:
         return f"{self.official_seed(dataset)} + fold"

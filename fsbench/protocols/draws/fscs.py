@@ -29,11 +29,6 @@ class AugmentedSettings(Provider):
         return 0.07
 
 
-def augmented_settings(data: SegmentationData) -> AugmentedSettings:
-    """Return the augmented settings on a data set: its own, or PASCAL's."""
-    return AugmentedSettings.find(data) or AugmentedSettings(data)
-
-
 def augmented_episodes(data: SegmentationData, pool: Pool, task: Task) -> Iterator[Episode]:
     """Draw the episodes of an augmented setting, without end."""
     apart = redraw_copies_in(data, pool)
@@ -46,7 +41,7 @@ def _augmented_episode(
     rng = np.random.RandomState(i)  # the official seed of item i
     episode = draw_episode(i, rng, pool, way=task.way, shot=task.shot, background=task.empty)
     targets = pool.class_ids if task.setting == "fully_augmented" else None
-    return augment(apart(episode, i, 0), rng, targets, data.class_pixels, augmented_settings(data).threshold)
+    return augment(apart(episode, i, 0), rng, targets, data.class_pixels, AugmentedSettings.of(data).threshold)
 
 
 def augment(

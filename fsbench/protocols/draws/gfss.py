@@ -21,7 +21,7 @@ from fsbench.data.published import Published
 from fsbench.protocols.conditions import NOT_STATED, ListsAndDraw
 from fsbench.protocols.draws.draw import Draw, OfficialEpisodes
 from fsbench.protocols.draws.further import queries_apart
-from fsbench.protocols.draws.image_lists import image_lists
+from fsbench.protocols.draws.image_lists import ImageLists
 from fsbench.protocols.draws.pools import LEAVE_OUT
 from fsbench.protocols.provider import Provider
 from fsbench.protocols.words import OTHERS, Choice, value_on, words_by_dataset
@@ -109,7 +109,7 @@ class ValidationImages(Provider):
         return self.data.candidates("val"), DERIVED
 
 
-def list_sha256(lines: Sequence[str]) -> str:
+def lines_sha256(lines: Sequence[str]) -> str:
     """Return the checksum of a list file with these lines, a final newline included (§2)."""
     return hashlib.sha256("".join(f"{line}\n" for line in lines).encode()).hexdigest()
 
@@ -124,11 +124,11 @@ class BaseAndNovel(Draw):
     asks_base_classes: ClassVar[bool] = True
 
     def data(self, data: SegmentationData, fold: int = 0, shot: int = 1) -> SegmentationData:
-        return _provider(data).view()
+        return ValidationImages.of(data).view()
 
     def images(self, data: SegmentationData) -> PairList:
         """Return the validation images in their order, each for all classes."""
-        names, origin = _provider(data).images()
+        names, origin = ValidationImages.of(data).images()
         return PairList(tuple[Pair, ...]((name, 0) for name in names), origin)
 
     def official(
@@ -180,10 +180,6 @@ class SupportsForAll(BaseAndNovel):
         return [
             Choice("supports show", f"at least so many pixels of the class: {words_by_dataset(self.support_pixels)}")
         ]
-
-
-def _provider(data: SegmentationData) -> ValidationImages:
-    return ValidationImages.find(data) or ValidationImages(data)
 
 
 @dataclass(frozen=True)
@@ -394,7 +390,7 @@ class TrialSupports(SupportsForAll):
         """Draw the episodes of `task`; opens label maps. Raises DataError where a novel class has no support."""
         novel, base = sorted(data.test_classes(task.fold)), sorted(data.train_classes(task.fold))
         least = self.least_pixels(data.name)
-        trained = _shown(data, "trn", image_lists(data).image_order("trn"), {*novel, *base})
+        trained = _shown(data, "trn", ImageLists.of(data).image_order("trn"), {*novel, *base})
         supports = fixed_supports(trained, novel, task.shot, self.seed_on(data.name, task) or 0, least)
         few = [number for number in novel if number not in supports]
         if few and (not supports or not task.drop_small):
@@ -416,7 +412,7 @@ class TrialSupports(SupportsForAll):
         return self.official(data, task, novel, episodes, len(queries), requested, few, run_lengths=[len(episodes)])
 
     def tested_images(self, data: SegmentationData, setting: str) -> Iterable[str]:
-        return [*super().tested_images(data, setting), *image_lists(data).image_order("trn")]
+        return [*super().tested_images(data, setting), *ImageLists.of(data).image_order("trn")]
 
     def check_draws(self, task: Task) -> None:
         raise SettingsError(

@@ -48,11 +48,6 @@ class ImageLists(Provider):
         return self.data.list_origin(pairs, f"pfenet-{part}", fold)
 
 
-def image_lists(data: SegmentationData) -> ImageLists:
-    """Return the image lists of a data set: its own, or those that follow from its images."""
-    return ImageLists.find(data) or ImageLists(data)
-
-
 def image_list(data: SegmentationData, part: Part, fold: int, pixels: int = LEAST) -> PairList:
     """Return the list of PFENet-like programs: images in list order, the classes of an image ascending.
 
@@ -71,7 +66,7 @@ def image_list(data: SegmentationData, part: Part, fold: int, pixels: int = LEAS
 
 
 def _resized_list(data: SegmentationData, part: Part, fold: int, pixels: int) -> PairList:
-    names = image_lists(data).image_order(part)
+    names = ImageLists.of(data).image_order(part)
     data.count_pixels(part, names)
     classes, unwanted = _classes(data, part, fold)
     return PairList(pairs_by_pixels(names, classes, unwanted, data.class_pixels, _least(data, pixels)), DERIVED)
@@ -83,7 +78,7 @@ def _least(data: SegmentationData, pixels: int) -> int:
 
 def _image_list(data: SegmentationData, part: Part, fold: int) -> PairList:
     classes, unwanted = _classes(data, part, fold)
-    lists = image_lists(data)
+    lists = ImageLists.of(data)
     released = lists.released(part, fold)
     names = released.names if released else lists.image_order(part)
     if released and released.members is not None:
@@ -106,7 +101,7 @@ def unfiltered_image_list(data: SegmentationData, part: Part, fold: int, pixels:
     """
 
     def make() -> PairList:
-        names = image_lists(data).image_order(part)
+        names = ImageLists.of(data).image_order(part)
         data.count_pixels(part, names)
         pairs = pairs_by_pixels(names, data.train_classes(fold), (), data.class_pixels, _least(data, pixels))
         return PairList(pairs, DERIVED)
@@ -123,7 +118,7 @@ def large_object_list(data: SegmentationData, part: Part, fold: int) -> PairList
     """
 
     def make() -> PairList:
-        names = sorted(image_lists(data).image_order(part))
+        names = sorted(ImageLists.of(data).image_order(part))
         data.count_pixels(part, names)
         classes, unwanted = _classes(data, part, fold)
         least = max(data.min_pixels, 1)

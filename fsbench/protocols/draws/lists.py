@@ -9,7 +9,7 @@ from fsbench.base.errors import SettingsError, known_names
 from fsbench.data.dataset import DERIVED, Pair, PairList, Part, SegmentationData
 from fsbench.data.published import Published
 from fsbench.protocols.draws.image_lists import LEAST as LEAST_PIXELS
-from fsbench.protocols.draws.image_lists import image_list, image_lists, large_object_list, unfiltered_image_list
+from fsbench.protocols.draws.image_lists import ImageLists, image_list, large_object_list, unfiltered_image_list
 from fsbench.protocols.draws.pair_lists import kept_list, pair_list
 from fsbench.protocols.draws.pools import Pool
 
@@ -103,7 +103,7 @@ def _mlc(data: SegmentationData, part: Part, fold: int) -> PairList:
     """List val images with a large enough class of the fold; the pairs name every class that they show."""
 
     def make() -> PairList:
-        names = image_lists(data).image_order("val")
+        names = ImageLists.of(data).image_order("val")
         data.count_pixels("val", names)
         classes = ATLAS["mlc"].classes(data, fold)
         pairs: list[Pair] = []

@@ -16,7 +16,7 @@ from fsbench.data.episodes.episode import Episode
 from fsbench.data.episodes.manifest import Manifest
 from fsbench.data.episodes.task import Task
 from fsbench.protocols.draws.draw import Draw, OfficialEpisodes
-from fsbench.protocols.draws.image_lists import image_lists
+from fsbench.protocols.draws.image_lists import ImageLists
 from fsbench.protocols.draws.pair_lists import without_other_classes
 from fsbench.protocols.draws.pools import Pool
 
@@ -32,7 +32,7 @@ def whole_image_pool(data: SegmentationData, fold: int, filter_novel: bool | Non
         fold: fold whose novel classes are background.
         filter_novel: leave out images that show a class besides the base ones.
     """
-    names: Sequence[str] = image_lists(data).image_order("trn")
+    names: Sequence[str] = ImageLists.of(data).image_order("trn")
     classes = data.train_classes(fold)
     if filter_novel:
         names = without_other_classes(data, names, classes)
@@ -49,7 +49,7 @@ class WholeImages(Draw):
 
     def official_episodes(self, data: SegmentationData, task: Task) -> OfficialEpisodes:
         """Return the images, or as many from the start of the list as `task` asks for."""
-        names = list(image_lists(data).image_order("val"))[: task.episodes]
+        names = list(ImageLists.of(data).image_order("val"))[: task.episodes]
         episodes = tuple(Episode(i, name, BACKGROUND, (), ()) for i, name in enumerate(names))
         return OfficialEpisodes(episodes, data.train_classes(task.fold), len(episodes), len(episodes))
 

@@ -22,7 +22,7 @@ from fsbench.methods.diam import Classifiers, Task
 from fsbench.methods.modules.pspnet import PSPNet
 from fsbench.methods.modules.pspnet_weights import DIAM_NAMES, to_hmnet_names
 from fsbench.networks.ops.first_largest import first_largest
-from fsbench.protocols.draws.gfss import FixedSupports, draw_runs, list_sha256
+from fsbench.protocols.draws.gfss import FixedSupports, draw_runs, lines_sha256
 from fsbench.protocols.reading import load_protocol
 from fsbench.scores.answers import SegmentationAnswer, count, count_answer
 from fsbench.scores.confusion import intersection_union
@@ -80,7 +80,7 @@ def lists(dataset: str, split: int, rects: Tensor) -> Results:
 
 def coco_order(case: Case, lines: int) -> Results:
     ids = case.data.split()
-    found = list_sha256([line_of(f"val2014/COCO_val2014_{int(number):012d}.jpg") for number in ids])
+    found = lines_sha256([line_of(f"val2014/COCO_val2014_{int(number):012d}.jpg") for number in ids])
     return {
         "lines": Same(len(ids), lines),
         "sha256 of the list": Same(found, case.entry["sha256_of_list"]),
