@@ -32,7 +32,7 @@ def mismatches(
     data: AnyData,
     progress: Callable[[list[str]], Any] = iter,
 ) -> list[str]:
-    """Return the reasons against using `manifest` with the data of `data`, a sentence each; none if it fits.
+    """Return the reasons against using `manifest` with a data set, a sentence each; none if it fits.
 
     With image hashes every photo and label map must be the same; without, every image must be there and show the class
     that it stands for.
