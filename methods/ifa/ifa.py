@@ -325,7 +325,7 @@ class IFA(Segmenter):
     def configure_optimizers(self) -> Any:
         data = self._data_module()
         if self.decay_items is None or data is None:
-            steps = max(int(self.trainer.estimated_stepping_batches), 1)
+            steps = self.total_steps
         else:
             steps = self.decay_items // data.training.batch_size
         return self.optimisation(self.network, self.learning_rate, steps)
