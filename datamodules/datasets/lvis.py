@@ -3,7 +3,7 @@
 import reprlib
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 from fsbench.base.errors import DataError, SettingsError
@@ -442,13 +442,8 @@ def _take_own_file(job: Job, source: Source) -> bool:
     if archive is None:
         return False
     with making_place(target) as making:
-        if not unpack(archive, making, _own_file):
+        if not unpack(archive, making, lambda name: name.name if name.name == OWN_FILE else None):
             raise DataError(f"archive {archive} has no {OWN_FILE}; expected LVIS's annotations of its validation part")
         job.note(archive, None, verified=False)
         publish(making / OWN_FILE, target)
     return True
-
-
-def _own_file(name: PurePosixPath) -> str | None:
-    """Return the name of LVIS's own file; None for anything else."""
-    return name.name if name.name == OWN_FILE else None
